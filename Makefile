@@ -1,0 +1,46 @@
+# Everything happens inside .venv. PYTHON is what it is made from; naming
+# another version makes it anew.
+PYTHON ?= python3
+
+VERSION := $(shell $(PYTHON) -c \
+  'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# There, and newer than pyproject.toml, when .venv is as it should be.
+INSTALLED := .venv/installed-$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-long lint format
+
+help:  ## List the commands.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo 'PYTHON=python3.12 chooses the interpreter (now $(PYTHON)).'
+
+install: $(INSTALLED)  ## Create .venv and install the project into it.
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo '$(PYTHON) is not Python 3.11 or newer: install one and' \
+	  'name it, as in `make $(or $(MAKECMDGOALS),install)' \
+	  'PYTHON=python3.12`' >&2; exit 2; }
+	@.venv/bin/python -m pip --version 2>/dev/null \
+	  | grep -q '(python $(VERSION))' || $(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+quickstart: install  ## Train on the built-in shop and see recommendations.
+	.venv/bin/python -m tiger_jax.main \
+	  --config=configs/quickstart.py --workdir=runs/quickstart
+
+test: install  ## Run the tests, but for the slow ones.
+	.venv/bin/python -m pytest -q -n 2 -m 'not slow'
+
+test-long: install  ## Run the slow tests.
+	.venv/bin/python -m pytest -q -n 2 -m slow
+
+lint: install  ## Check style, format and types, changing nothing.
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyrefly check --python-interpreter-path=.venv/bin/python
+
+format: install  ## Format the code and fix what can be fixed.
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
