@@ -1,0 +1,321 @@
+"""The configuration: one frozen dataclass per section, checked once.
+
+Config files build an `ml_collections.ConfigDict` with `defaults()` and change
+what differs; `parse` turns it into a `Config`. Nothing past `main` sees a
+ConfigDict.
+"""
+
+import dataclasses
+import difflib
+from typing import Any, TypeVar, get_args, get_origin
+
+import ml_collections
+
+from tiger_jax.errors import UsageError
+
+_Section = TypeVar('_Section')
+
+
+def _require_positive(where: str, value: float) -> None:
+  if value <= 0:
+    raise UsageError(f'config.{where} is {value}: it must be positive')
+
+
+def _require_one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
+  if value not in choices:
+    raise UsageError(
+      f'config.{where} is {value!r}: choose from {", ".join(choices)}'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+  """Where the shop's items and histories come from.
+
+  Attributes:
+    name: `synthetic`, `files` (your own), or `amazon2014/<Category>`.
+    source_dir: Folder of raw files; empty downloads the official ones.
+    synthetic_users: Shoppers the synthetic shop draws.
+    drop_short_users: Leave out users with fewer than three events, who cannot
+      be split into train, validation and test, instead of refusing them.
+    allow_missing_metadata: Keep items without a metadata record, with their
+      id as their text, instead of refusing them.
+  """
+
+  name: str = 'synthetic'
+  source_dir: str = ''
+  synthetic_users: int = 3000
+  drop_short_users: bool = False
+  allow_missing_metadata: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingConfig:
+  """How an item's sentence becomes a vector.
+
+  Attributes:
+    encoder: `sentence-transformers`, `tfidf-svd` or `precomputed`.
+    model: Hub name or local folder, for `sentence-transformers`.
+    dim: Width of the vectors that `tfidf-svd` makes.
+    path: A `.npy` of `[items, dim]`, for `precomputed`.
+    ids_path: A JSON list naming the item of each row of `path`.
+  """
+
+  encoder: str = 'sentence-transformers'
+  model: str = 'sentence-transformers/sentence-t5-base'
+  dim: int = 64
+  path: str = ''
+  ids_path: str = ''
+
+  def __post_init__(self):
+    """Checks the values."""
+    encoders = ('sentence-transformers', 'tfidf-svd', 'precomputed')
+    _require_one_of('embedding.encoder', self.encoder, encoders)
+    _require_positive('embedding.dim', self.dim)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """One recipe and its numbers.
+
+  Attributes:
+    recipe: `adamw` (linear warm-up, cosine decay), or the paper's:
+      `adafactor` (constant, then inverse square root decay) and `adagrad`.
+    learning_rate: The peak rate.
+    warmup_steps: Steps of warm-up (`adamw`) or at the peak (`adafactor`).
+    weight_decay: Decoupled decay (`adamw`).
+    clip_norm: Gradients are scaled down to this global norm.
+  """
+
+  recipe: str = 'adamw'
+  learning_rate: float = 1e-3
+  warmup_steps: int = 0
+  weight_decay: float = 0.0
+  clip_norm: float = 1.0
+
+  def __post_init__(self):
+    """Checks the values."""
+    recipes = ('adamw', 'adafactor', 'adagrad')
+    _require_one_of('optimizer.recipe', self.recipe, recipes)
+    _require_positive('optimizer.learning_rate', self.learning_rate)
+    _require_positive('optimizer.clip_norm', self.clip_norm)
+
+
+@dataclasses.dataclass(frozen=True)
+class SemanticIdsConfig:
+  """The RQ-VAE (section 3.1 and 4.1 of the paper) and its training.
+
+  Attributes:
+    num_levels: Codebooks, before the collision code is appended.
+    codebook_size: Codes in each codebook.
+    latent_dim: Width of the latent space and of every code.
+    hidden_dims: Widths of the encoder's hidden layers; the decoder mirrors
+      them.
+    beta: Weight of the commitment loss.
+    batch_size: Items in a batch.
+    epochs: Passes over the items.
+    restart_epochs: Dead codes are restarted once an epoch for so many epochs.
+    optimizer: The recipe.
+  """
+
+  num_levels: int = 3
+  codebook_size: int = 256
+  latent_dim: int = 32
+  hidden_dims: tuple[int, ...] = (512, 256, 128)
+  beta: float = 0.25
+  batch_size: int = 1024
+  epochs: int = 1000
+  restart_epochs: int = 500
+  optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.01)
+
+  def __post_init__(self):
+    """Checks the values."""
+    for name in (
+      'num_levels', 'codebook_size', 'latent_dim', 'batch_size', 'epochs'
+    ):  # fmt: skip
+      _require_positive(f'semantic_ids.{name}', getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The encoder-decoder Transformer (section 4.1 of the paper).
+
+  Attributes:
+    max_history: The encoder reads so many of the latest items.
+    d_model: Width of the residual stream.
+    num_heads: Attention heads.
+    head_dim: Width of one head; `num_heads * head_dim` need not be `d_model`.
+    mlp_dim: Hidden width of the feed-forward layers.
+    num_encoder_layers: Encoder blocks.
+    num_decoder_layers: Decoder blocks.
+    dropout: Rate of every dropout.
+    num_user_tokens: Hash buckets of the user token; 0 leaves it out.
+    dtype: What is computed in, `float32` or `bfloat16`; parameters, softmax
+      and losses stay in float32.
+  """
+
+  max_history: int = 20
+  d_model: int = 128
+  num_heads: int = 6
+  head_dim: int = 64
+  mlp_dim: int = 1024
+  num_encoder_layers: int = 4
+  num_decoder_layers: int = 4
+  dropout: float = 0.1
+  num_user_tokens: int = 0
+  dtype: str = 'float32'
+
+  def __post_init__(self):
+    """Checks the values."""
+    for name in (
+      'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
+      'num_encoder_layers', 'num_decoder_layers',
+    ):  # fmt: skip
+      _require_positive(f'model.{name}', getattr(self, name))
+    _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
+    if not 0 <= self.dropout < 1:
+      raise UsageError(
+        f'config.model.dropout is {self.dropout}: choose from [0, 1)'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """Training of the recommender.
+
+  Attributes:
+    batch_size: Examples in a batch, over all devices.
+    steps: Optimizer steps.
+    length_buckets: A history is padded to the smallest of these that holds
+      it; the last must be `model.max_history`.
+    log_every: Steps between two lines of `metrics.jsonl`.
+    evaluate_every: Steps between two validations, which are also where
+      checkpoints are saved.
+    evaluate_users: Users each of those validations looks at.
+    optimizer: The recipe.
+  """
+
+  batch_size: int = 256
+  steps: int = 200_000
+  length_buckets: tuple[int, ...] = (5, 10, 20)
+  log_every: int = 100
+  evaluate_every: int = 2000
+  evaluate_users: int = 4096
+  optimizer: OptimizerConfig = OptimizerConfig()
+
+  def __post_init__(self):
+    """Checks the values."""
+    for name in (
+      'batch_size', 'steps', 'log_every', 'evaluate_every', 'evaluate_users'
+    ):  # fmt: skip
+      _require_positive(f'train.{name}', getattr(self, name))
+    if list(self.length_buckets) != sorted(set(self.length_buckets)):
+      raise UsageError(
+        f'config.train.length_buckets is {self.length_buckets}: list them '
+        'from short to long, each once'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  """How a trained model is measured.
+
+  Attributes:
+    num_beams: Beams of the search, at least the largest cutoff.
+    batch_size: Users searched for at once.
+  """
+
+  num_beams: int = 30
+  batch_size: int = 256
+
+  def __post_init__(self):
+    """Checks the values."""
+    _require_positive('evaluation.batch_size', self.batch_size)
+    if self.num_beams < 10:
+      raise UsageError(
+        f'config.evaluation.num_beams is {self.num_beams}: recall@10 needs at '
+        'least 10'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything one run depends on.
+
+  Attributes:
+    seed: All randomness is a function of the seed and the step.
+    dataset: See `DatasetConfig`.
+    embedding: See `EmbeddingConfig`.
+    semantic_ids: See `SemanticIdsConfig`.
+    model: See `ModelConfig`.
+    train: See `TrainConfig`.
+    evaluation: See `EvaluationConfig`.
+  """
+
+  seed: int = 0
+  dataset: DatasetConfig = DatasetConfig()
+  embedding: EmbeddingConfig = EmbeddingConfig()
+  semantic_ids: SemanticIdsConfig = SemanticIdsConfig()
+  model: ModelConfig = ModelConfig()
+  train: TrainConfig = TrainConfig()
+  evaluation: EvaluationConfig = EvaluationConfig()
+
+  def __post_init__(self):
+    """Checks what concerns more than one section."""
+    if self.train.length_buckets[-1:] != (self.model.max_history,):
+      raise UsageError(
+        f'config.train.length_buckets is {self.train.length_buckets}: the last '
+        f'must be config.model.max_history, {self.model.max_history}'
+      )
+
+
+def defaults() -> ml_collections.ConfigDict:
+  """Returns every field at its default, for a config file to start from."""
+  config = ml_collections.ConfigDict(dataclasses.asdict(Config()))
+  return config.lock()
+
+
+def parse(config: ml_collections.ConfigDict) -> Config:
+  """Checks a ConfigDict and freezes it.
+
+  Args:
+    config: As a config file returns it, overrides applied.
+
+  Returns:
+    The same values as dataclasses.
+
+  Raises:
+    UsageError: A field is unknown, or its value is of the wrong type or out
+      of range.
+  """
+  return _build(Config, config.to_dict(), 'config')
+
+
+def _build(cls: type[_Section], values: dict[str, Any], path: str) -> _Section:
+  fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+  kwargs: dict[str, Any] = {}
+  for name, value in values.items():
+    where = f'{path}.{name}'
+    if name not in fields:
+      near = difflib.get_close_matches(name, fields, n=1, cutoff=0)
+      raise UsageError(f'{where} is not a field; did you mean {near[0]}?')
+    kind = fields[name].type
+    if dataclasses.is_dataclass(kind):
+      if not isinstance(value, dict):
+        raise UsageError(f'{where} is {value!r}: it must be a section')
+      kwargs[name] = _build(kind, value, where)  # pyright: ignore[reportArgumentType]
+    else:
+      kwargs[name] = _convert(kind, value, where)
+  return cls(**kwargs)
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+  """Returns `value` as `kind`, where nothing is lost by it."""
+  if get_origin(kind) is tuple and isinstance(value, list | tuple):
+    return tuple(_convert(get_args(kind)[0], x, where) for x in value)
+  if kind is float and type(value) is int:
+    return float(value)
+  if type(value) is not kind:
+    name = getattr(kind, '__name__', str(kind))
+    raise UsageError(f'{where} is {value!r}: it must be of type {name}')
+  return value

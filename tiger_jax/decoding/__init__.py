@@ -1,0 +1,1 @@
+"""Valid Semantic IDs as a device index, and the search through them."""

@@ -1,0 +1,40 @@
+"""Errors a user can cause, each with the exit code it ends the program with.
+
+Every message is one line: what is wrong, where, and what to do about it.
+"""
+
+
+class TigerError(Exception):
+  """The base of all expected errors; `main` prints it and exits."""
+
+  exit_code = 1
+
+
+class UsageError(TigerError):
+  """A wrong flag, config field, or request."""
+
+  exit_code = 2
+
+
+class DataError(TigerError):
+  """A file that is missing, damaged, or not what it should hold."""
+
+  exit_code = 3
+
+
+class CheckpointError(TigerError):
+  """A checkpoint that is missing or does not fit this run."""
+
+  exit_code = 4
+
+
+class NumbersError(TigerError):
+  """A loss, a parameter or an input that is not finite."""
+
+  exit_code = 5
+
+
+class Preempted(TigerError):
+  """The run was asked to stop and saved its state; start it again to go on."""
+
+  exit_code = 42

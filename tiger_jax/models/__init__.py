@@ -1,0 +1,1 @@
+"""Flax modules only: the Transformer and the recommenders made of it."""

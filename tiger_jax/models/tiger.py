@@ -1,0 +1,187 @@
+"""TIGER: generates the Semantic ID of the next item (section 3.2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+import optax
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
+from tiger_jax.shapes import Batch, Codes
+
+
+class Encoded(NamedTuple):
+  """A batch of histories, encoded and projected for every decoder layer.
+
+  Attributes:
+    cross: Keys and values `[b, s, h, k]` of each layer.
+    mask: Which tokens `[b, s]` are real.
+  """
+
+  cross: tuple[KeysValues, ...]
+  mask: Bool[Array, 'b s']
+
+
+class Tiger(nn.Module):
+  """The sequence-to-sequence model over Semantic IDs.
+
+  The codes of all levels share one embedding table, in the encoder and the
+  decoder; every level has an output head over its own codes only.
+
+  Attributes:
+    config: Sizes.
+    level_sizes: Codes at each level of the Semantic IDs.
+  """
+
+  config: ModelConfig
+  level_sizes: tuple[int, ...]
+
+  def setup(self):
+    """Makes the embeddings, the two stacks and the heads."""
+    c = self.config
+    dtype = jnp.dtype(c.dtype)
+    unit_normal = nn.initializers.normal(1.0)
+
+    def embed(num: int) -> nn.Embed:
+      return nn.Embed(num, c.d_model, embedding_init=unit_normal, dtype=dtype)
+
+    self.code_embedding = embed(sum(self.level_sizes))
+    self.start = self.param('start', unit_normal, (c.d_model,))
+    if c.num_user_tokens:
+      self.user_embedding = embed(c.num_user_tokens)
+    sizes = (c.num_heads, c.head_dim, c.mlp_dim, c.dropout, dtype)
+    self.encoder = Encoder(c.num_encoder_layers, *sizes)
+    self.decoder = Decoder(c.num_decoder_layers, *sizes)
+    self.heads = [
+      nn.Dense(size, use_bias=False, dtype=dtype) for size in self.level_sizes
+    ]
+
+  def __call__(
+    self, codes: Codes, batch: Batch, deterministic: bool = True
+  ) -> list[Float[Array, 'b v']]:
+    """Scores the target's codes, each given those before it.
+
+    Args:
+      codes: The Semantic ID of every item.
+      batch: Histories and the targets they are taught with.
+      deterministic: No dropout.
+
+    Returns:
+      Float32 logits over each level's codes.
+    """
+    encoded = self.encode(codes, batch, deterministic)
+    tokens = self._embed_codes(codes[batch.target])[:, :-1]
+    start = jnp.broadcast_to(
+      self.start.astype(tokens.dtype), (tokens.shape[0], 1, tokens.shape[2])
+    )
+    x, _ = self.decoder(
+      jnp.concatenate([start, tokens], 1),
+      self.decoder.empty_cache(tokens.shape[0]),
+      *encoded,
+      deterministic,
+    )
+    return [
+      head(x[:, level]).astype(jnp.float32)
+      for level, head in enumerate(self.heads)
+    ]
+
+  def encode(
+    self, codes: Codes, batch: Batch, deterministic: bool = True
+  ) -> Encoded:
+    """Encodes histories, and the user token where there is one.
+
+    Args:
+      codes: The Semantic ID of every item.
+      batch: Histories; the target is not looked at.
+      deterministic: No dropout.
+    """
+    num_rows, num_items = batch.history.shape
+    real = batch.history >= 0
+    x = self._embed_codes(codes[batch.history])
+    x = x.reshape(num_rows, num_items * codes.shape[1], x.shape[-1])
+    mask = jnp.repeat(real, codes.shape[1], axis=1)
+    if self.config.num_user_tokens:
+      user = self.user_embedding(
+        hash_users(batch.user, self.config.num_user_tokens)
+      )
+      x = jnp.concatenate([user[:, None], x], 1)
+      mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)
+    x = self.encoder(x, mask, deterministic)
+    return Encoded(self.decoder.cross_keys_values(x), mask)
+
+  def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
+    """Returns the decoder's cache before the first code."""
+    return self.decoder.empty_cache(num_rows)
+
+  def decode_step(
+    self,
+    level: int,
+    previous: Int[Array, 'b m'] | None,
+    cache: tuple[KeysValues, ...],
+    encoded: Encoded,
+  ) -> tuple[Float[Array, 'b m v'], tuple[KeysValues, ...]]:
+    """Scores the codes of one level for every beam.
+
+    Args:
+      level: Which level.
+      previous: The code each beam chose at the level before; None at level 0,
+        where there is one beam.
+      cache: What the beams decoded before, rows in (request, beam) order.
+      encoded: From `encode`.
+
+    Returns:
+      Float32 logits over the level's codes, and the grown cache.
+    """
+    if previous is None:
+      dtype = jnp.dtype(self.config.dtype)
+      x = jnp.broadcast_to(
+        self.start.astype(dtype),
+        (encoded.mask.shape[0], 1, self.config.d_model),
+      )
+    else:
+      x = self.code_embedding(previous + self._offsets()[level - 1])
+    x, cache = self.decoder(x, cache, *encoded, True)
+    return self.heads[level](x).astype(jnp.float32), cache
+
+  def _offsets(self) -> np.ndarray:
+    """Returns where each level's codes begin in the embedding table."""
+    return np.cumsum((0, *self.level_sizes[:-1]))
+
+  def _embed_codes(
+    self, codes: Int[Array, '*b l']
+  ) -> Float[Array, '*b l d']:
+    offsets = jnp.asarray(self._offsets(), codes.dtype)
+    offsets = offsets.reshape((1,) * (codes.ndim - 1) + (-1,))
+    return self.code_embedding(codes + offsets)
+
+
+def hash_users(
+  user: Int[Array, ' b'], num_buckets: int
+) -> Int[Array, ' b']:
+  """Spreads user rows over `num_buckets` tokens by a multiplicative hash."""
+  mixed = user.astype(jnp.uint32) * jnp.uint32(2654435761)
+  return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)
+
+
+def cross_entropy(
+  logits: Sequence[Float[Array, 'b v']],
+  target_codes: Int[Array, 'b l'],
+  weight: Float[Array, ' b'],
+) -> Float[Array, ' l']:
+  """Returns the mean cross-entropy at each level, in nats.
+
+  Args:
+    logits: Over each level's codes.
+    target_codes: What should be generated.
+    weight: 1 for examples that count, 0 for rows that fill the batch.
+  """
+  per_level = [
+    optax.softmax_cross_entropy_with_integer_labels(x, target_codes[:, level])
+    for level, x in enumerate(logits)
+  ]
+  total = jnp.maximum(weight.sum(), 1)
+  return (jnp.stack(per_level, 1) * weight[:, None]).sum(0) / total

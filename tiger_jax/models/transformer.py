@@ -1,0 +1,367 @@
+"""A T5-style encoder and decoder.
+
+What makes it T5 (Raffel et al., 2020): normalisation by the root mean square
+before every sub-layer, learned biases for relative positions instead of
+position embeddings, no additive biases, and queries whose initialisation
+absorbs the usual 1/sqrt(head_dim).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+import numpy as np
+
+from tiger_jax.models.dropout import Dropout
+from tiger_jax.shapes import TokenMask, Tokens
+
+NUM_BUCKETS = 32
+MAX_DISTANCE = 128
+
+_fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
+
+
+class KeysValues(NamedTuple):
+  """What queries attend to.
+
+  Attributes:
+    keys: `[rows, tokens, h, k]`.
+    values: `[rows, tokens, h, k]`.
+  """
+
+  keys: Float[Array, 'rows s h k']
+  values: Float[Array, 'rows s h k']
+
+
+def relative_buckets(
+  query_positions: np.ndarray, key_positions: np.ndarray, bidirectional: bool
+) -> np.ndarray:
+  """Returns the bucket of each query-key distance, `[queries, keys]`.
+
+  Near distances have a bucket each; far ones share buckets whose width grows
+  with the logarithm, up to `MAX_DISTANCE` (T5, section 2.1).
+
+  Args:
+    query_positions: Positions of the queries.
+    key_positions: Positions of the keys.
+    bidirectional: Whether keys may lie after their query; half of the buckets
+      are theirs then.
+  """
+  distance = key_positions[None, :] - query_positions[:, None]
+  num_buckets = NUM_BUCKETS
+  first = np.zeros_like(distance)
+  if bidirectional:
+    num_buckets //= 2
+    first = np.where(distance > 0, num_buckets, 0)
+    distance = np.abs(distance)
+  else:
+    distance = np.maximum(-distance, 0)
+  exact = num_buckets // 2
+  far = np.log(np.maximum(distance, 1) / exact) / np.log(MAX_DISTANCE / exact)
+  far = exact + (far * (num_buckets - exact)).astype(np.int32)
+  far = np.minimum(far, num_buckets - 1)
+  return first + np.where(distance < exact, distance, far)
+
+
+class RelativePositionBias(nn.Module):
+  """A learned bias per head and bucket of distance.
+
+  Attributes:
+    num_heads: Attention heads.
+    bidirectional: Whether keys may lie after their query.
+  """
+
+  num_heads: int
+  bidirectional: bool
+
+  @nn.compact
+  def __call__(
+    self, query_positions: np.ndarray, key_positions: np.ndarray
+  ) -> Float[Array, 'h q s']:
+    """Returns the bias to add to the attention logits."""
+    buckets = relative_buckets(
+      query_positions, key_positions, self.bidirectional
+    )
+    table = self.param('table', _fan_in, (NUM_BUCKETS, self.num_heads))
+    return jnp.moveaxis(table[buckets], -1, 0)
+
+
+class Attention(nn.Module):
+  """Multi-head attention whose keys and values are made beforehand.
+
+  Attributes:
+    num_heads: Attention heads.
+    head_dim: Width of one head.
+    dropout: Rate of the dropout of attention weights.
+    dtype: What is computed in; the softmax is in float32.
+  """
+
+  num_heads: int
+  head_dim: int
+  dropout: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    """Makes the projections."""
+    heads = (self.num_heads, self.head_dim)
+
+    def project(scale: float) -> nn.DenseGeneral:
+      init = nn.initializers.variance_scaling(scale, 'fan_in', 'normal')
+      return nn.DenseGeneral(
+        heads, use_bias=False, kernel_init=init, dtype=self.dtype
+      )
+
+    self.query = project(1.0 / self.head_dim)
+    self.key = project(1.0)
+    self.value = project(1.0)
+    self.weights_dropout = Dropout(self.dropout)
+
+  def keys_values(self, x: Float[Array, 'rows s d']) -> KeysValues:
+    """Projects tokens to what queries attend to."""
+    return KeysValues(self.key(x), self.value(x))
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, 'rows q d'],
+    keys_values: KeysValues,
+    mask: Bool[Array, '#rows #q s'],
+    bias: Float[Array, 'h q s'] | None,
+    deterministic: bool,
+  ) -> Float[Array, 'rows q d']:
+    """Lets every query attend to the keys of its row.
+
+    Args:
+      x: One vector per query.
+      keys_values: From `keys_values`.
+      mask: Which keys a query may see. Where it sees none, the result is
+        finite and means nothing.
+      bias: Added to the logits, the same for all rows.
+      deterministic: No dropout.
+    """
+    logits = jnp.einsum('rqhk,rshk->rhqs', self.query(x), keys_values.keys)
+    logits = logits.astype(jnp.float32)
+    if bias is not None:
+      logits = logits + bias[None]
+    logits = jnp.where(mask[:, None], logits, -1e9)
+    weights = jax.nn.softmax(logits).astype(self.dtype)
+    weights = self.weights_dropout(weights, deterministic)
+    mixed = jnp.einsum('rhqs,rshk->rqhk', weights, keys_values.values)
+    return nn.DenseGeneral(
+      x.shape[-1],
+      axis=(-2, -1),
+      use_bias=False,
+      kernel_init=_fan_in,
+      dtype=self.dtype,
+      name='out',
+    )(mixed)
+
+
+class Mlp(nn.Module):
+  """Two linear maps with a ReLU between them.
+
+  Attributes:
+    hidden_dim: Width between the two.
+    dropout: Rate of the dropout of the hidden activations.
+    dtype: What is computed in.
+  """
+
+  hidden_dim: int
+  dropout: float
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'rows q d'], deterministic: bool
+  ) -> Float[Array, 'rows q d']:
+    """Returns the transformed tokens."""
+
+    def dense(width: int, name: str) -> nn.Dense:
+      return nn.Dense(
+        width,
+        use_bias=False,
+        kernel_init=_fan_in,
+        dtype=self.dtype,
+        name=name,
+      )
+
+    hidden = nn.relu(dense(self.hidden_dim, 'up')(x))
+    hidden = Dropout(self.dropout)(hidden, deterministic)
+    return dense(x.shape[-1], 'down')(hidden)
+
+
+class Encoder(nn.Module):
+  """Blocks of self-attention and MLP over a padded sequence.
+
+  Attributes:
+    num_layers: Blocks.
+    num_heads: Attention heads.
+    head_dim: Width of one head.
+    mlp_dim: Hidden width of the MLPs.
+    dropout: Rate of every dropout.
+    dtype: What is computed in.
+  """
+
+  num_layers: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  dropout: float
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(
+    self, x: Tokens, mask: TokenMask, deterministic: bool
+  ) -> Tokens:
+    """Encodes tokens; those outside `mask` are seen by none.
+
+    Args:
+      x: Embedded tokens.
+      mask: Which tokens are real.
+      deterministic: No dropout.
+
+    Returns:
+      Encoded tokens, normalised; outside `mask` they mean nothing.
+    """
+    drop = Dropout(self.dropout)
+    positions = np.arange(x.shape[1])
+    bias = RelativePositionBias(
+      self.num_heads, bidirectional=True, name='position_bias'
+    )(positions, positions)
+    x = drop(x, deterministic)
+    for layer in range(self.num_layers):
+      attention = Attention(
+        self.num_heads,
+        self.head_dim,
+        self.dropout,
+        self.dtype,
+        name=f'attention_{layer}',
+      )
+      y = _norm(self.dtype, f'attention_norm_{layer}')(x)
+      y = attention(
+        y, attention.keys_values(y), mask[:, None], bias, deterministic
+      )
+      x = x + drop(y, deterministic)
+      y = _norm(self.dtype, f'mlp_norm_{layer}')(x)
+      y = Mlp(self.mlp_dim, self.dropout, self.dtype, name=f'mlp_{layer}')(
+        y, deterministic
+      )
+      x = x + drop(y, deterministic)
+    return drop(_norm(self.dtype, 'final_norm')(x), deterministic)
+
+
+class Decoder(nn.Module):
+  """Blocks of causal self-attention, cross-attention and MLP.
+
+  One code path serves training and search. The tokens decoded so far live in
+  a cache of `p` tokens for each of `r` rows. In training p is 0, a row is an
+  example, and all its tokens are decoded at once. In search a row is a beam
+  and one token is decoded per call; cross-attention folds the beams of a
+  request into the query axis, so that the encoded history is projected and
+  held once per request, whatever the number of beams.
+
+  Attributes:
+    num_layers: Blocks.
+    num_heads: Attention heads.
+    head_dim: Width of one head.
+    mlp_dim: Hidden width of the MLPs.
+    dropout: Rate of every dropout.
+    dtype: What is computed in.
+  """
+
+  num_layers: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  dropout: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    """Makes the layers."""
+
+    def attentions() -> list[Attention]:
+      return [
+        Attention(self.num_heads, self.head_dim, self.dropout, self.dtype)
+        for _ in range(self.num_layers)
+      ]
+
+    def norms() -> list[nn.RMSNorm]:
+      return [_norm(self.dtype) for _ in range(self.num_layers)]
+
+    self.position_bias = RelativePositionBias(
+      self.num_heads, bidirectional=False
+    )
+    self.self_norms, self.self_attentions = norms(), attentions()
+    self.cross_norms, self.cross_attentions = norms(), attentions()
+    self.mlp_norms = norms()
+    self.mlps = [
+      Mlp(self.mlp_dim, self.dropout, self.dtype)
+      for _ in range(self.num_layers)
+    ]
+    self.final_norm = _norm(self.dtype)
+    self.drop = Dropout(self.dropout)
+
+  def cross_keys_values(self, encoded: Tokens) -> tuple[KeysValues, ...]:
+    """Projects the encoded history once for every layer."""
+    return tuple(a.keys_values(encoded) for a in self.cross_attentions)
+
+  def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
+    """Returns a cache of no tokens for each of `num_rows` rows."""
+    nothing = jnp.zeros((num_rows, 0, self.num_heads, self.head_dim))
+    nothing = nothing.astype(self.dtype)
+    return (KeysValues(nothing, nothing),) * self.num_layers
+
+  def __call__(
+    self,
+    x: Float[Array, 'b q d'],
+    cache: tuple[KeysValues, ...],
+    cross: tuple[KeysValues, ...],
+    mask: TokenMask,
+    deterministic: bool,
+  ) -> tuple[Float[Array, 'b q d'], tuple[KeysValues, ...]]:
+    """Decodes further tokens.
+
+    Args:
+      x: Embedded tokens: `q` tokens of one row, or one token of `q` rows.
+      cache: What the rows decoded before, `[r, p, h, k]` for each layer;
+        r is b or b * q.
+      cross: From `cross_keys_values`.
+      mask: Which tokens of the history are real.
+      deterministic: No dropout.
+
+    Returns:
+      The decoded tokens, normalised, and the cache with them appended.
+    """
+    num_rows, past = cache[0].keys.shape[:2]
+    now = x.shape[0] * x.shape[1] // num_rows
+    queries, keys = past + np.arange(now), np.arange(past + now)
+    bias = self.position_bias(queries, keys)
+    causal = jnp.asarray(keys[None, :] <= queries[:, None])[None]
+    grown = []
+    x = self.drop(x, deterministic)
+    for layer, before in enumerate(cache):
+      y = self.self_norms[layer](x).reshape(num_rows, now, x.shape[-1])
+      new = self.self_attentions[layer].keys_values(y)
+      seen = KeysValues(
+        *(jnp.concatenate(pair, 1) for pair in zip(before, new, strict=True))
+      )
+      grown.append(seen)
+      y = self.self_attentions[layer](y, seen, causal, bias, deterministic)
+      x = x + self.drop(y.reshape(x.shape), deterministic)
+      y = self.cross_attentions[layer](
+        self.cross_norms[layer](x),
+        cross[layer],
+        mask[:, None],
+        None,
+        deterministic,
+      )
+      x = x + self.drop(y, deterministic)
+      y = self.mlps[layer](self.mlp_norms[layer](x), deterministic)
+      x = x + self.drop(y, deterministic)
+    return self.drop(self.final_norm(x), deterministic), tuple(grown)
+
+
+def _norm(dtype: jnp.dtype, name: str | None = None) -> nn.RMSNorm:
+  return nn.RMSNorm(epsilon=1e-6, dtype=dtype, name=name)

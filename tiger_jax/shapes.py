@@ -1,0 +1,58 @@
+"""The glossary of dimensions, and the array types that public code speaks.
+
+Dimensions, as they appear in every signature and einsum string:
+
+  b      users (or requests) in a batch
+  t      items in a padded history
+  s      tokens in an encoder input, `t * levels` (+1 with a user token)
+  l      levels: codes in one Semantic ID
+  m      beams
+  v      codes at one level
+  d      model width
+  h      attention heads
+  k      head width in attention; results asked for elsewhere
+  items  rows of the catalogue
+  dim    width of an item embedding
+  z      width of the RQ-VAE's latent space
+
+Items are always named by their row in the catalogue; -1 stands for no item.
+"""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+
+ItemRows = Int[Array, 'b t'] | Int[np.ndarray, 'b t']
+Codes = Int[Array, 'items l']
+Tokens = Float[Array, 'b s d']
+TokenMask = Bool[Array, 'b s']
+
+
+class Batch(NamedTuple):
+  """What every model is fed.
+
+  Attributes:
+    history: Item rows `[b, t]`, oldest first, padded on the right with -1.
+    user: User rows `[b]`; -1 where the user is not known.
+    target: Item rows `[b]` to predict; -1 marks a row that only fills the
+      batch.
+  """
+
+  history: Int[Array, 'b t'] | Int[np.ndarray, 'b t']
+  user: Int[Array, ' b'] | Int[np.ndarray, ' b']
+  target: Int[Array, ' b'] | Int[np.ndarray, ' b']
+
+
+class Recommendations(NamedTuple):
+  """What every retriever answers, best first.
+
+  Attributes:
+    items: Item rows `[b, k]`; -1 where `valid` is false.
+    scores: The model's score `[b, k]`, log-probability for TIGER.
+    valid: Whether the entry `[b, k]` is an item at all.
+  """
+
+  items: Int[Array, 'b k']
+  scores: Float[Array, 'b k']
+  valid: Bool[Array, 'b k']
