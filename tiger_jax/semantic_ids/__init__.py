@@ -1,0 +1,1 @@
+"""Item embeddings become Semantic IDs: quantizers, collisions, a report."""

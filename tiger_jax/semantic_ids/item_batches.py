@@ -1,0 +1,105 @@
+"""Item embeddings on the host: their statistics, and batches of them."""
+
+import numpy as np
+
+from jaxtyping import Float
+
+from tiger_jax.errors import DataError, NumbersError
+
+_CHUNK = 65536
+
+
+def num_steps_per_epoch(num_items: int, batch_size: int) -> int:
+  """Returns how many whole batches one pass over the items makes.
+
+  Args:
+    num_items: Items there are.
+    batch_size: Items in a batch; cut to `num_items` where it is larger.
+
+  Returns:
+    At least one.
+  """
+  return num_items // min(batch_size, num_items)
+
+
+class ItemBatches:
+  """Batches of item embeddings, by step.
+
+  Every epoch has its own order of the items, a pure function of the seed and
+  the epoch. Its last items, too few for a batch, wait for another epoch's
+  order.
+
+  Attributes:
+    steps_per_epoch: Batches in one epoch.
+  """
+
+  def __init__(
+    self,
+    embeddings: Float[np.ndarray, 'items dim'],
+    batch_size: int,
+    seed: int,
+  ):
+    """Makes the batches of a catalogue.
+
+    Args:
+      embeddings: One row per item, in any float type; may be memory-mapped.
+      batch_size: Items in a batch; cut to the number of items where it is
+        larger.
+      seed: The seed of the orders.
+    """
+    self._embeddings = embeddings
+    self._batch_size = min(batch_size, len(embeddings))
+    self._seed = seed
+    self._order = (-1, np.empty(0, np.int64))
+    self.steps_per_epoch = num_steps_per_epoch(len(embeddings), batch_size)
+
+  def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
+    """Returns the float32 batch of a step, the same whenever it is asked."""
+    epoch, i = divmod(step, self.steps_per_epoch)
+    drawn_for, order = self._order
+    if drawn_for != epoch:
+      rng = np.random.default_rng((self._seed, epoch))
+      order = rng.permutation(len(self._embeddings))
+      self._order = (epoch, order)
+    rows = order[i * self._batch_size : (i + 1) * self._batch_size]
+    return self._embeddings[rows].astype(np.float32)
+
+
+def statistics(
+  embeddings: Float[np.ndarray, 'items dim'],
+) -> tuple[Float[np.ndarray, ' dim'], Float[np.ndarray, ' dim']]:
+  """Computes what embeddings are standardised with.
+
+  Args:
+    embeddings: One row per item.
+
+  Returns:
+    The mean and the standard deviation of every dimension, in float32. The
+    deviation of a dimension that is constant is given as 1.
+
+  Raises:
+    DataError: There are no items.
+    NumbersError: A value is not finite.
+  """
+  num_items = len(embeddings)
+  if not num_items:
+    raise DataError('there are no item embeddings: embed at least one item')
+  chunks = range(0, num_items, _CHUNK)
+  total = np.zeros(embeddings.shape[1], np.float64)
+  for start in chunks:
+    chunk = embeddings[start : start + _CHUNK]
+    finite = np.isfinite(chunk).all(axis=1)
+    if not finite.all():
+      raise NumbersError(
+        f'the embedding of item row {start + np.argmin(finite)} is not '
+        'finite: embed the items again'
+      )
+    total += chunk.sum(axis=0, dtype=np.float64)
+  mean = total / num_items
+  squares = np.zeros_like(mean)
+  for start in chunks:
+    squares += np.square(embeddings[start : start + _CHUNK] - mean).sum(axis=0)
+  std = np.sqrt(squares / num_items)
+  # What float32 cannot tell from its mean would be noise, scaled up.
+  std[std <= 1e-6 * np.abs(mean)] = 1
+  return mean.astype(np.float32), std.astype(np.float32)

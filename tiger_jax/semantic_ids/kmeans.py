@@ -1,0 +1,104 @@
+"""k-means on the device: k-means++ seeds, then Lloyd's iterations."""
+
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from tiger_jax.errors import UsageError
+
+
+def fit(
+  rng: jax.Array,
+  x: Float[Array, 'items z'],
+  num_clusters: int,
+  num_iterations: int,
+) -> Float[Array, 'v z']:
+  """Finds the centroids of `num_clusters` clusters.
+
+  A cluster that loses all its points is moved to one of the points that are
+  farthest from their centroid. Points that repeat are no error, but where
+  fewer than `num_clusters` differ, centroids repeat too.
+
+  Args:
+    rng: The key of the seeding; what follows is deterministic.
+    x: The points.
+    num_clusters: Clusters, at most as many as there are points.
+    num_iterations: Lloyd's iterations.
+
+  Returns:
+    The centroids.
+
+  Raises:
+    UsageError: There are more clusters than points.
+  """
+  if len(x) < num_clusters:
+    raise UsageError(
+      f'k-means cannot make {num_clusters} codes of {len(x)} items: set '
+      f'config.semantic_ids.codebook_size to {len(x)} or less'
+    )
+  return _fit(rng, x, num_clusters, num_iterations)
+
+
+def nearest(
+  x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
+) -> tuple[Int[Array, ' b'], Float[Array, ' b']]:
+  """Finds the nearest centroid of every point.
+
+  Args:
+    x: The points.
+    centroids: The centroids; of equally near ones the first is taken.
+
+  Returns:
+    The row of the nearest centroid, and the squared distance to it.
+  """
+  # Accelerators round the factors of a product unless told not to, which is
+  # enough to choose another code.
+  products = jnp.einsum('bz,vz->bv', x, centroids, precision='highest')
+  # |x|^2 is the same for every centroid: it is left out of the comparison.
+  scores = jnp.sum(centroids**2, axis=-1)[None] - 2 * products
+  distances = jnp.min(scores, axis=-1) + jnp.sum(x**2, axis=-1)
+  return jnp.argmin(scores, axis=-1), jnp.maximum(distances, 0)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _fit(rng, x, num_clusters, num_iterations):
+  centroids = _plus_plus(rng, x, num_clusters)
+  return lax.fori_loop(
+    0, num_iterations, lambda _, centroids: _lloyd(x, centroids), centroids
+  )
+
+
+def _plus_plus(rng, x, num_clusters):
+  """Draws seeds, each in proportion to its squared distance to the others."""
+
+  def draw(i, carry):
+    seeds, distances = carry
+    # Where every point is a seed already, all weights are zero and the first
+    # point is drawn again.
+    row = jax.random.categorical(
+      jax.random.fold_in(rng, i), jnp.log(distances)
+    )
+    seed = x[row][None]
+    distances = jnp.minimum(distances, jnp.sum((x - seed) ** 2, axis=-1))
+    return seeds.at[i].set(seed[0]), distances
+
+  seeds = jnp.zeros((num_clusters, x.shape[1]), x.dtype)
+  distances = jnp.ones(len(x), x.dtype)
+  return lax.fori_loop(0, num_clusters, draw, (seeds, distances))[0]
+
+
+def _lloyd(x, centroids):
+  """Moves every centroid to the mean of the points nearest to it."""
+  num_clusters = len(centroids)
+  codes, distances = nearest(x, centroids)
+  sums = jax.ops.segment_sum(x, codes, num_clusters)
+  sizes = jax.ops.segment_sum(jnp.ones_like(distances), codes, num_clusters)
+  means = sums / jnp.maximum(sizes, 1)[:, None]
+  empty = sizes == 0
+  # The first empty cluster gets the farthest point, the second the next, ...
+  _, farthest = lax.top_k(distances, num_clusters)
+  refill = x[farthest[jnp.cumsum(empty) - 1]]
+  return jnp.where(empty[:, None], refill, means)
