@@ -1,0 +1,1 @@
+"""Raw files and the synthetic shop, as datasets, splits and batches."""

@@ -1,0 +1,260 @@
+"""The 5-core Amazon reviews of 2014, as a TFDS dataset and as a `Dataset`.
+
+McAuley et al., Amazon product data, May 1996 to July 2014. TFDS downloads the
+raw files and keeps them prepared; TensorFlow is not needed.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import assembly, item_text, raw_lines
+from tiger_jax.data.dataset import FIELDS, Dataset
+from tiger_jax.errors import DataError
+
+CATEGORIES = (
+  'Amazon_Instant_Video',
+  'Apps_for_Android',
+  'Automotive',
+  'Baby',
+  'Beauty',
+  'Books',
+  'CDs_and_Vinyl',
+  'Cell_Phones_and_Accessories',
+  'Clothing_Shoes_and_Jewelry',
+  'Digital_Music',
+  'Electronics',
+  'Grocery_and_Gourmet_Food',
+  'Health_and_Personal_Care',
+  'Home_and_Kitchen',
+  'Kindle_Store',
+  'Movies_and_TV',
+  'Musical_Instruments',
+  'Office_Products',
+  'Patio_Lawn_and_Garden',
+  'Pet_Supplies',
+  'Sports_and_Outdoors',
+  'Tools_and_Home_Improvement',
+  'Toys_and_Games',
+  'Video_Games',
+)
+_SITE = 'https://snap.stanford.edu/data/amazon/productGraph/categoryFiles'
+
+
+class Amazon2014(tfds.core.GeneratorBasedBuilder):
+  """TFDS builder: split `users` holds the histories, `items` the metadata.
+
+  Records are written in an order of TFDS's own: sort by `row`. What the two
+  raw files say is kept as it is, items without metadata included, so that one
+  preparation serves every setting of `DatasetConfig`.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+  BUILDER_CONFIGS = [
+    tfds.core.BuilderConfig(
+      name=category, description=f'Category {category}, 5-core.'
+    )
+    for category in CATEGORIES
+  ]
+
+  def __init__(
+    self,
+    *,
+    source_dir: str = '',
+    # The default of TFDS, tfrecord, needs TensorFlow.
+    file_format: Any = 'array_record',
+    **kwargs: Any,
+  ):
+    """Sets the builder up.
+
+    Args:
+      source_dir: Folder of the raw files; empty downloads them.
+      file_format: As in TFDS.
+      **kwargs: As in TFDS.
+    """
+    self._source_dir = source_dir
+    super().__init__(file_format=file_format, **kwargs)
+
+  @property
+  def raw_files(self) -> tuple[str, str]:
+    """Paths or addresses of the reviews and of the metadata."""
+    site = self._source_dir.rstrip('/') or _SITE
+    category = self.builder_config.name
+    return (
+      f'{site}/reviews_{category}_5.json.gz',
+      f'{site}/meta_{category}.json.gz',
+    )
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    # One set of features must serve both splits, so each leaves some empty.
+    features = {
+      'row': np.int32,
+      'id': tfds.features.Text(),
+      'has_metadata': np.bool_,
+      **{name: tfds.features.Text() for name in FIELDS},
+      'items': tfds.features.Tensor(shape=(None,), dtype=np.int32),
+      'timestamps': tfds.features.Tensor(shape=(None,), dtype=np.int64),
+    }
+    return self.dataset_info_from_configs(
+      description=__doc__,
+      features=tfds.features.FeaturesDict(features),
+      homepage='https://jmcauley.ucsd.edu/data/amazon/',
+    )
+
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Any]:
+    reviews, metadata = (
+      [Path(path) for path in self.raw_files]
+      if self._source_dir
+      else _download(dl_manager, self.raw_files)
+    )
+    # Both files are read to their ends before anything is written: damage
+    # may show only there.
+    events = _read_reviews(reviews)
+    catalogue = _read_metadata(metadata, set(events.item_ids))
+    return {
+      'users': self._generate_examples(_user_records(events)),
+      'items': self._generate_examples(_item_records(events, catalogue)),
+    }
+
+  def _generate_examples(
+    self, records: Iterator[dict[str, Any]]
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
+    for record in records:
+      yield record['row'], record
+
+
+def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
+  """Downloads or reads one category.
+
+  Args:
+    category: One of `CATEGORIES`.
+    config: The dataset section.
+    folder: Where to prepare files of `config.source_dir`; what is downloaded
+      goes where TFDS keeps its datasets, for the next run to find.
+
+  Returns:
+    The dataset, items numbered in order of first appearance.
+
+  Raises:
+    DataError: A raw file is missing, damaged, or not what it should hold.
+  """
+  builder = Amazon2014(
+    config=category,
+    source_dir=config.source_dir,
+    data_dir=str(folder) if config.source_dir else None,
+  )
+  with contextlib.ExitStack() as stack:
+    if config.source_dir:
+      # Only a download takes long enough to be told about.
+      tfds.disable_progress_bar()
+      stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    builder.download_and_prepare()
+  users = _sorted_records(builder, 'users')
+  items = _sorted_records(builder, 'items')
+  lengths = [len(user['items']) for user in users]
+  events = assembly.Events(
+    user_ids=[user['id'].decode() for user in users],
+    item_ids=[item['id'].decode() for item in items],
+    history=np.concatenate([user['items'] for user in users]),
+    offsets=np.cumsum([0, *lengths]),
+    timestamps=np.concatenate([user['timestamps'] for user in users]),
+  )
+  catalogue = {
+    item['id'].decode(): {name: item[name].decode() for name in FIELDS}
+    for item in items
+    if item['has_metadata']
+  }
+  return assembly.assemble(config, events, catalogue, *builder.raw_files)
+
+
+def _sorted_records(
+  builder: tfds.core.DatasetBuilder, split: str
+) -> list[dict[str, Any]]:
+  records: Any = builder.as_data_source(split=split)
+  return sorted(records, key=lambda record: record['row'])
+
+
+def _download(
+  dl_manager: tfds.download.DownloadManager, urls: tuple[str, str]
+) -> list[Path]:
+  paths = []
+  for url in urls:
+    try:
+      path: epath.Path = dl_manager.download(url)
+    # requests' own errors are OSErrors.
+    except (OSError, tfds.download.DownloadError) as error:
+      reason = ' '.join(str(error).split())
+      raise DataError(
+        f'cannot download {url} ({reason}): try again, or download it by '
+        'other means and name its folder in config.dataset.source_dir'
+      ) from error
+    paths.append(Path(path))
+  return paths
+
+
+def _read_reviews(path: Path) -> assembly.Events:
+  users, items, seconds = [], [], []
+  for record in raw_lines.read(path):
+    users.append(raw_lines.required_text(record, 'reviewerID'))
+    items.append(raw_lines.required_text(record, 'asin'))
+    seconds.append(raw_lines.required_seconds(record, 'unixReviewTime'))
+  if not users:
+    raise DataError(f'{path} holds no reviews: download or copy it again')
+  return assembly.Events.from_log(users, items, np.asarray(seconds, np.int64))
+
+
+def _read_metadata(path: Path, wanted: set[str]) -> dict[str, dict[str, str]]:
+  """Returns the text fields of the items that anybody reviewed."""
+  catalogue: dict[str, dict[str, str]] = {}
+  for record in raw_lines.read(path):
+    item_id = raw_lines.required_text(record, 'asin')
+    if item_id in wanted:
+      catalogue[item_id] = _text_fields(record.values)
+  return catalogue
+
+
+def _text_fields(values: dict[Any, Any]) -> dict[str, str]:
+  fields = {name: item_text.plain(values.get(name)) for name in FIELDS}
+  fields['price'] = item_text.price(values.get('price'))
+  fields['categories'] = item_text.categories(values.get('categories'))
+  # The release has the entities of the web pages it was taken from.
+  return {
+    name: item_text.plain(html.unescape(text)) for name, text in fields.items()
+  }
+
+
+def _user_records(events: assembly.Events) -> Iterator[dict[str, Any]]:
+  for row, user_id in enumerate(events.user_ids):
+    own = slice(events.offsets[row], events.offsets[row + 1])
+    yield {
+      'row': row,
+      'id': user_id,
+      'has_metadata': False,
+      **dict.fromkeys(FIELDS, ''),
+      'items': events.history[own],
+      'timestamps': events.timestamps[own],
+    }
+
+
+def _item_records(
+  events: assembly.Events, catalogue: dict[str, dict[str, str]]
+) -> Iterator[dict[str, Any]]:
+  for row, item_id in enumerate(events.item_ids):
+    yield {
+      'row': row,
+      'id': item_id,
+      'has_metadata': item_id in catalogue,
+      **catalogue.get(item_id, dict.fromkeys(FIELDS, '')),
+      'items': np.zeros(0, np.int32),
+      'timestamps': np.zeros(0, np.int64),
+    }

@@ -1,0 +1,177 @@
+"""What a shop is to every later stage: its items and who bought them when."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Self
+import zipfile
+
+from jaxtyping import Int32, Int64
+import numpy as np
+
+from tiger_jax.errors import DataError
+
+FIELDS = ('title', 'price', 'brand', 'categories', 'description')
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Items:
+  """The catalogue; an item's position is its row everywhere else.
+
+  Attributes:
+    ids: The source's own id of each item.
+    fields: One column of text per name in `FIELDS`, '' where the source has
+      nothing. `categories` reads `A > B > C; A > D`.
+  """
+
+  ids: tuple[str, ...]
+  fields: dict[str, tuple[str, ...]]
+
+  def __len__(self) -> int:
+    """Returns the number of items."""
+    return len(self.ids)
+
+  @functools.cached_property
+  def rows(self) -> dict[str, int]:
+    """The row of each item id."""
+    return {item_id: row for row, item_id in enumerate(self.ids)}
+
+  def row(self, item_id: str) -> int:
+    """Returns the row of an item.
+
+    Args:
+      item_id: The source's own id.
+
+    Returns:
+      Its position in the catalogue.
+
+    Raises:
+      KeyError: There is no such item.
+    """
+    return self.rows[item_id]
+
+  def title(self, row: int) -> str:
+    """Returns what to call an item: its title, or its id if it has none."""
+    return self.fields['title'][row] or self.ids[row]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+  """A catalogue and every user's history.
+
+  Attributes:
+    name: As in `config.dataset.name`.
+    items: The catalogue.
+    user_ids: The source's own id of each user.
+    history: Item rows of all events, user after user, each user's oldest
+      first.
+    offsets: User `u` owns `history[offsets[u]:offsets[u + 1]]`.
+    timestamps: When each event was, in the source's unit (seconds since 1970
+      for Amazon); None if the source does not say.
+  """
+
+  name: str
+  items: Items
+  user_ids: tuple[str, ...]
+  history: Int32[np.ndarray, ' interactions']
+  offsets: Int64[np.ndarray, ' offsets']
+  timestamps: Int64[np.ndarray, ' interactions'] | None = None
+
+  @property
+  def num_users(self) -> int:
+    """Users, each with a history."""
+    return len(self.user_ids)
+
+  @property
+  def num_items(self) -> int:
+    """Items in the catalogue, bought or not."""
+    return len(self.items)
+
+  @property
+  def num_interactions(self) -> int:
+    """Events of all users."""
+    return len(self.history)
+
+  def history_of(self, user: int) -> Int32[np.ndarray, ' events']:
+    """Returns a user's item rows, oldest first."""
+    return self.history[self.offsets[user] : self.offsets[user + 1]]
+
+  def save(self, folder: Path) -> None:
+    """Writes the dataset as JSON and arrays.
+
+    Args:
+      folder: Made if it does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = {
+      'name': self.name,
+      'item_ids': self.items.ids,
+      'fields': self.items.fields,
+      'user_ids': self.user_ids,
+    }
+    (folder / 'dataset.json').write_text(json.dumps(text), encoding='utf-8')
+    arrays = {'history': self.history, 'offsets': self.offsets}
+    if self.timestamps is not None:
+      arrays['timestamps'] = self.timestamps
+    np.savez(folder / 'histories.npz', **arrays)
+
+  @classmethod
+  def load(cls, folder: Path) -> Self:
+    """Reads what `save` wrote.
+
+    Args:
+      folder: Where it was saved.
+
+    Returns:
+      The same dataset.
+
+    Raises:
+      DataError: A file is missing or damaged.
+    """
+    try:
+      text = json.loads((folder / 'dataset.json').read_text(encoding='utf-8'))
+      with np.load(folder / 'histories.npz', allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+      dataset = cls(
+        name=text['name'],
+        items=Items(
+          ids=tuple(text['item_ids']),
+          fields={name: tuple(text['fields'][name]) for name in FIELDS},
+        ),
+        user_ids=tuple(text['user_ids']),
+        history=arrays['history'],
+        offsets=arrays['offsets'],
+        timestamps=arrays.get('timestamps'),
+      )
+      dataset._check()
+    except (
+      OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+      zipfile.BadZipFile,
+    ) as error:  # fmt: skip
+      reason = ' '.join(str(error).split()) or type(error).__name__
+      raise DataError(
+        f'the dataset in {folder} is missing or damaged ({reason}): delete '
+        'the folder and prepare it again'
+      ) from error
+    return dataset
+
+  def _check(self) -> None:
+    """Raises ValueError where the parts do not belong together."""
+    arrays = (self.history, self.offsets)
+    if [array.dtype for array in arrays] != [np.int32, np.int64]:
+      raise ValueError('wrong array types')
+    if any(len(x) != self.num_items for x in self.items.fields.values()):
+      raise ValueError('a text column does not have one entry for each item')
+    if len(self.offsets) != self.num_users + 1 or (
+      self.offsets[0] != 0
+      or self.offsets[-1] != len(self.history)
+      or (np.diff(self.offsets) < 0).any()
+    ):
+      raise ValueError('the offsets do not fit the histories')
+    if self.timestamps is not None and (
+      self.timestamps.shape != self.history.shape
+    ):
+      raise ValueError('not one timestamp for each event')
+    if not ((self.history >= 0) & (self.history < self.num_items)).all():
+      raise ValueError('an event is of no item')

@@ -1,0 +1,39 @@
+"""Finds the dataset that a config names."""
+
+import difflib
+from pathlib import Path
+
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import amazon2014, own_files, synthetic
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.errors import UsageError
+
+
+def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
+  """Reads, downloads or draws the dataset.
+
+  Args:
+    config: The dataset section.
+    seed: Of the synthetic shop.
+    folder: A scratch folder, for what is prepared on the way.
+
+  Returns:
+    The dataset.
+
+  Raises:
+    UsageError: `config.name` names no dataset.
+    DataError: The source is missing, damaged, or not what it should hold.
+  """
+  if config.name == 'synthetic':
+    return synthetic.make(config.synthetic_users, seed)
+  if config.name == 'files':
+    return own_files.load(config)
+  family, _, category = config.name.partition('/')
+  if family == 'amazon2014' and category in amazon2014.CATEGORIES:
+    return amazon2014.load(category, config, folder)
+  names = ['synthetic', 'files']
+  names += [f'amazon2014/{name}' for name in amazon2014.CATEGORIES]
+  near = difflib.get_close_matches(config.name, names, n=1, cutoff=0)
+  raise UsageError(
+    f'config.dataset.name is {config.name!r}: did you mean {near[0]!r}?'
+  )

@@ -1,0 +1,180 @@
+"""Files of one record a line, as they are found in the wild.
+
+A record is JSON, or a Python literal as in the Amazon metadata of 2014. What
+is neither ends the run with one line that names the place.
+"""
+
+import ast
+from collections.abc import Iterator
+import gzip
+import json
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+import warnings
+import zlib
+
+from tiger_jax.data import item_text
+from tiger_jax.errors import DataError
+
+MAX_LINE_BYTES = 16 * 2**20
+_GZIP_MAGIC = b'\x1f\x8b'
+_YEAR_9999 = 253_402_300_800  # Seconds since 1970.
+
+
+class Record(NamedTuple):
+  """One line of a file.
+
+  Attributes:
+    values: What it holds.
+    where: File and line, to begin an error message with.
+  """
+
+  values: dict[Any, Any]
+  where: str
+
+
+def read(path: Path) -> Iterator[Record]:
+  """Yields the records of a file, without holding the whole.
+
+  A damaged end of a compressed file shows only after all that is before it
+  was yielded: publish nothing until the iterator is exhausted.
+
+  Args:
+    path: Lines of JSON or Python literals; compressed if it ends in `.gz`.
+
+  Yields:
+    The records in file order; blank lines are skipped.
+
+  Raises:
+    DataError: The file is missing, damaged, or not what its name says, or a
+      line is not a record.
+  """
+  try:
+    with path.open('rb') as raw:
+      if path.suffix == '.gz':
+        _check_gzip(path, raw)
+        with gzip.GzipFile(fileobj=raw) as lines:
+          yield from _parse_lines(path, cast(BinaryIO, lines))
+      else:
+        yield from _parse_lines(path, raw)
+  except FileNotFoundError as error:
+    raise DataError(
+      f'{path} does not exist: put the file there or name another folder'
+    ) from error
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    raise DataError(
+      f'{path} is damaged ({error}): download or copy it again'
+    ) from error
+  except OSError as error:
+    raise DataError(
+      f'{path} cannot be read ({error.strerror}): check what it is and its '
+      'permissions'
+    ) from error
+
+
+def required_text(record: Record, key: str) -> str:
+  """Returns a field that every record must have.
+
+  Args:
+    record: From `read`.
+    key: Of the field.
+
+  Returns:
+    Its text.
+
+  Raises:
+    DataError: It is missing, empty, or not text.
+  """
+  value = record.values.get(key)
+  if not isinstance(value, str) or not value or not item_text.is_unicode(value):
+    raise DataError(f'{record.where}: {_wrong(record, key)} of text')
+  return value
+
+
+def required_seconds(record: Record, key: str) -> int:
+  """Returns a time that every record must have.
+
+  Args:
+    record: From `read`.
+    key: Of the field.
+
+  Returns:
+    Whole seconds since 1970.
+
+  Raises:
+    DataError: It is missing, not an integer, or outside the years 1970 to
+      9999.
+  """
+  value = record.values.get(key)
+  if type(value) is not int or not 0 <= value < _YEAR_9999:
+    raise DataError(
+      f'{record.where}: {_wrong(record, key)} of whole seconds since 1970'
+    )
+  return value
+
+
+def _wrong(record: Record, key: str) -> str:
+  if key not in record.values:
+    return f'field {key!r} is missing: every record needs one'
+  value = repr(record.values[key])
+  if len(value) > 40:
+    value = value[:40] + '...'
+  return f'field {key!r} is {value}: correct or remove the line; it must be one'
+
+
+def _check_gzip(path: Path, raw: BinaryIO) -> None:
+  start = raw.read(256)
+  raw.seek(0)
+  if start.startswith(_GZIP_MAGIC):
+    return
+  kind = 'not gzip'
+  if not start:
+    kind = 'empty'
+  elif start.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
+    kind = 'a web page, not gzip'
+  raise DataError(f'{path} is {kind}: delete it and download it again')
+
+
+def _parse_lines(path: Path, lines: BinaryIO) -> Iterator[Record]:
+  number = 0
+  while line := lines.readline(MAX_LINE_BYTES + 1):
+    number += 1
+    where = f'{path}, line {number}'
+    if len(line) > MAX_LINE_BYTES:
+      raise DataError(
+        f'{where} is longer than {MAX_LINE_BYTES} bytes: it must hold one '
+        'record'
+      )
+    try:
+      # Windows editors begin a file with a byte order mark.
+      text = line.decode('utf-8').lstrip('\ufeff').strip()
+    except UnicodeDecodeError as error:
+      raise DataError(
+        f'{where} is not UTF-8: convert the file to UTF-8'
+      ) from error
+    if text:
+      yield Record(_parse(text, where), where)
+
+
+def _parse(text: str, where: str) -> dict[Any, Any]:
+  try:
+    value = json.loads(text)
+  except (ValueError, RecursionError):
+    value = _parse_literal(text)
+  if not isinstance(value, dict):
+    raise DataError(
+      f'{where} is not a record (a JSON object or a Python dict on one line): '
+      'correct or remove it'
+    )
+  return value
+
+
+def _parse_literal(text: str) -> Any:
+  """Returns the value of a Python literal, None where it is none."""
+  with warnings.catch_warnings():
+    # Doubtful escapes in somebody's text are no concern of the user.
+    warnings.simplefilter('ignore')
+    try:
+      return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+      return None
