@@ -1,0 +1,32 @@
+"""The baseline that every table carries: what everybody buys."""
+
+import jax.numpy as jnp
+from jaxtyping import Int
+import numpy as np
+
+from tiger_jax.shapes import Batch, Recommendations
+
+
+class PopularityRetriever:
+  """Recommends the most frequent items of the training events to everyone."""
+
+  def __init__(self, num_items: int, training_items: Int[np.ndarray, ' n']):
+    """Counts.
+
+    Args:
+      num_items: Rows of the catalogue.
+      training_items: The item row of every training event.
+    """
+    counts = np.bincount(training_items, minlength=num_items)
+    self._order = np.argsort(-counts, kind='stable').astype(np.int32)
+    self._counts = counts[self._order].astype(np.float32)
+
+  def recommend(self, batch: Batch, k: int) -> Recommendations:
+    """Returns the k most frequent items for each row of the batch."""
+    k = min(k, len(self._order))
+    shape = (len(batch.target), k)
+    return Recommendations(
+      jnp.broadcast_to(jnp.asarray(self._order[:k])[None], shape),
+      jnp.broadcast_to(jnp.asarray(self._counts[:k])[None], shape),
+      jnp.ones(shape, bool),
+    )

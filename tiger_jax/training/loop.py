@@ -1,0 +1,236 @@
+"""The one train loop: TIGER, the RQ-VAE and every baseline run through it."""
+
+from collections.abc import Callable, Iterable
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from jax.sharding import Mesh
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+import optax
+
+from tiger_jax.config import OptimizerConfig
+from tiger_jax.errors import NumbersError, Preempted
+from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.preemption import StopSignal
+from tiger_jax.training.sharding import replicate, shard_batch
+from tiger_jax.training.writers import MetricsWriter, progress_line
+
+Params = Any
+Metrics = dict[str, float]
+
+
+class Task(Protocol):
+  """What is to be learnt.
+
+  Attributes:
+    tables: A pytree of arrays that every step reads and none changes. They
+      enter the compiled step as an argument and lie whole on every device.
+  """
+
+  tables: Any
+
+  def init(self, rng: Array) -> Params:
+    """Returns the parameters to begin with."""
+    ...
+
+  def loss(
+    self, params: Params, tables: Any, batch: Any, rng: Array
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+    """Returns the loss of a batch, and scalars to be logged beside it."""
+    ...
+
+  def after_update(
+    self, params: Params, tables: Any, batch: Any, step: Array, rng: Array
+  ) -> Params:
+    """Returns the parameters as changed by other means than a gradient."""
+    ...
+
+
+class TrainState(NamedTuple):
+  """What a step takes and returns, and a checkpoint holds.
+
+  Attributes:
+    step: Steps done.
+    params: The model's parameters.
+    opt_state: The optimizer's.
+  """
+
+  step: Int[Array, '']
+  params: Params
+  opt_state: Any
+
+
+class Schedule(NamedTuple):
+  """How long to train and how often to look.
+
+  Attributes:
+    num_steps: Optimizer steps.
+    log_every: Steps between two lines of metrics.
+    save_every: Steps between two checkpoints, and two evaluations.
+  """
+
+  num_steps: int
+  log_every: int
+  save_every: int
+
+
+def init_state(
+  task: Task, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+  """Returns the state before the first step."""
+  params = task.init(jax.random.key(seed))
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def make_step(
+  task: Task, optimizer: optax.GradientTransformation, seed: int
+) -> Callable[
+  [TrainState, Any, Any], tuple[TrainState, dict[str, Float[Array, '']]]
+]:
+  """Returns the compiled `(state, tables, batch) -> (state, metrics)`.
+
+  The state is donated. All randomness is a function of the seed and the step,
+  so a resumed run takes the very steps an uninterrupted one takes.
+  """
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def step(
+    state: TrainState, tables: Any, batch: Any
+  ) -> tuple[TrainState, dict[str, Float[Array, '']]]:
+    rng = jax.random.fold_in(jax.random.key(seed), state.step)
+    rng_loss, rng_update = jax.random.split(rng)
+    (loss, metrics), gradients = jax.value_and_grad(task.loss, has_aux=True)(
+      state.params, tables, batch, rng_loss
+    )
+    updates, opt_state = optimizer.update(
+      gradients, state.opt_state, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    params = task.after_update(params, tables, batch, state.step, rng_update)
+    norm = optax.global_norm(gradients)
+    metrics = {'loss': loss, 'gradient_norm': norm, **metrics}
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+  return step
+
+
+def train(
+  task: Task,
+  batches: Callable[[int, int], Iterable[Any]],
+  schedule: Schedule,
+  optimizer_config: OptimizerConfig,
+  *,
+  seed: int,
+  mesh: Mesh,
+  folder: Path,
+  writer: MetricsWriter,
+  label: str,
+  evaluate: Callable[[Params], Metrics] | None = None,
+  best_metric: str | None = None,
+) -> Params:
+  """Trains, or goes on where an earlier call in the same folder stopped.
+
+  Args:
+    task: What to learn.
+    batches: `(start, stop)` -> the batches of those steps.
+    schedule: How long.
+    optimizer_config: The recipe.
+    seed: Of everything random.
+    mesh: The devices; batches are spread over them.
+    folder: Holds the checkpoints.
+    writer: Gets the metrics.
+    label: Names the stage in the metrics and the progress line.
+    evaluate: Called with the parameters at every checkpoint and at the end.
+    best_metric: Which of its metrics picks the parameters that are returned;
+      None returns the last.
+
+  Returns:
+    The parameters.
+
+  Raises:
+    NumbersError: The loss is not finite. What was saved before stays.
+    Preempted: SIGTERM came; the state is saved.
+  """
+  optimizer = make_optimizer(optimizer_config, schedule.num_steps)
+  step_fn = make_step(task, optimizer, seed)
+  state = replicate(mesh, init_state(task, optimizer, seed))
+  tables = replicate(mesh, task.tables)
+  with Checkpoints(folder, best_metric) as checkpoints, StopSignal() as stop:
+    start = checkpoints.latest_step() or 0
+    if start:
+      state, _ = checkpoints.restore(start, state)
+    writer.rewind(label, start)
+    log = _Log(writer, label)
+    bar = progress_line(label, schedule.num_steps, start)
+    for step, batch in enumerate(
+      batches(start, schedule.num_steps), start=start + 1
+    ):
+      state, metrics = step_fn(state, tables, shard_batch(mesh, batch))
+      log.add(step, metrics)
+      bar.update()
+      last = step == schedule.num_steps
+      if step % schedule.log_every == 0 or last or stop.received:
+        bar.set_postfix(log.flush(), refresh=False)
+      if step % schedule.save_every == 0 or last:
+        log.flush()
+        values = evaluate(state.params) if evaluate else None
+        if values:
+          writer.write(label, step, values)
+          bar.write(f'{label:>12}: step {step}: {_format(values)}')
+        checkpoints.save(step, state, {'step': step}, values)
+      elif stop.received:
+        checkpoints.save(step, state, {'step': step})
+      if stop.received and not last:
+        bar.close()
+        raise Preempted(
+          f'{label}: asked to stop, saved at step {step}; run the same command '
+          'to go on'
+        )
+    bar.close()
+    best = checkpoints.best_step() if best_metric else None
+    if best is not None and best != int(state.step):
+      state, _ = checkpoints.restore(best, state)
+  return state.params
+
+
+class _Log:
+  """Metrics on their way out, read long after the device was told to go on."""
+
+  def __init__(self, writer: MetricsWriter, label: str):
+    self._writer = writer
+    self._label = label
+    self._pending: list[tuple[int, dict[str, Array]]] = []
+    self._shown: Metrics = {}
+
+  def add(self, step: int, metrics: dict[str, Array]) -> None:
+    self._pending.append((step, metrics))
+
+  def flush(self) -> Metrics:
+    """Writes the means since the last call; raises where one is not finite."""
+    if self._pending:
+      steps, metrics = zip(*self._pending, strict=True)
+      self._pending = []
+      columns = {
+        name: np.asarray(jax.device_get([m[name] for m in metrics]))
+        for name in metrics[0]
+      }
+      for name, column in columns.items():
+        if not np.isfinite(column).all():
+          first = int(np.argmin(np.isfinite(column)))
+          raise NumbersError(
+            f'{self._label}: {name} is {column[first]} at step {steps[first]}; '
+            'lower the learning rate and run again, earlier steps are kept'
+          )
+      means = {name: float(c.mean()) for name, c in columns.items()}
+      self._writer.write(self._label, steps[-1], means)
+      self._shown = {'loss': round(means['loss'], 4)}
+    return self._shown
+
+
+def _format(values: Metrics) -> str:
+  return ', '.join(f'{name} {value:.4f}' for name, value in values.items())

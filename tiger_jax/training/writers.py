@@ -1,0 +1,80 @@
+"""Where a person reads how it goes: metrics files and the progress line."""
+
+import json
+from pathlib import Path
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class MetricsWriter:
+  """Writes scalars to `metrics.jsonl` and, where installed, TensorBoard."""
+
+  def __init__(self, workdir: Path):
+    """Opens the files, appending to what is there.
+
+    Args:
+      workdir: Gets `metrics.jsonl` and `tensorboard/`.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    self._path = workdir / 'metrics.jsonl'
+    try:
+      from tensorboardX import SummaryWriter
+    except ImportError:
+      self._board = None
+    else:
+      self._board = SummaryWriter(str(workdir / 'tensorboard'))
+
+  def write(self, stage: str, step: int, values: dict[str, float]) -> None:
+    """Writes one line: all values of one step of a stage."""
+    line = {'stage': stage, 'step': step, 'time': round(time.time(), 3)}
+    with self._path.open('a') as file:
+      file.write(json.dumps(line | values) + '\n')
+    if self._board:
+      for name, value in values.items():
+        self._board.add_scalar(f'{stage}/{name}', value, step)
+      self._board.flush()
+
+  def rewind(self, stage: str, step: int) -> None:
+    """Drops lines of `stage` past `step`, which a resumed run writes again."""
+    if not self._path.exists():
+      return
+    kept = []
+    for line in self._path.read_text().splitlines():
+      try:
+        record = json.loads(line)
+      except ValueError:
+        continue  # The line that a killed process was writing.
+      if record['stage'] != stage or record['step'] <= step:
+        kept.append(line + '\n')
+    aside = self._path.with_suffix('.partial')
+    aside.write_text(''.join(kept))
+    aside.replace(self._path)
+
+  def close(self) -> None:
+    """Flushes and closes."""
+    if self._board:
+      self._board.close()
+
+
+def progress_line(
+  label: str, total: int, initial: int = 0, unit: str = 'step'
+) -> tqdm:
+  """Returns the one progress line of a long stage, with its ETA.
+
+  Args:
+    label: Name of the stage.
+    total: How many units it takes.
+    initial: How many are done already.
+    unit: What is counted.
+  """
+  return tqdm(
+    total=total,
+    initial=initial,
+    desc=f'{label:>12}',
+    unit=unit,
+    dynamic_ncols=True,
+    # A log file gets a line now and then, a terminal one that moves.
+    mininterval=0.2 if sys.stderr.isatty() else 20,
+  )
