@@ -11,7 +11,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -190,7 +189,7 @@ def _download(
   paths = []
   for url in urls:
     try:
-      path: epath.Path = dl_manager.download(url)
+      path: Any = dl_manager.download(url)
     # requests' own errors are OSErrors.
     except (OSError, tfds.download.DownloadError) as error:
       reason = ' '.join(str(error).split())
