@@ -1,8 +1,7 @@
 """Item embeddings on the host: their statistics, and batches of them."""
 
-import numpy as np
-
 from jaxtyping import Float
+import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 

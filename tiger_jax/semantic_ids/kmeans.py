@@ -1,6 +1,7 @@
 """k-means on the device: k-means++ seeds, then Lloyd's iterations."""
 
 import functools
+import math
 
 import jax
 from jax import lax
@@ -72,18 +73,29 @@ def _fit(rng, x, num_clusters, num_iterations):
 
 
 def _plus_plus(rng, x, num_clusters):
-  """Draws seeds, each in proportion to its squared distance to the others."""
+  """Draws seeds in proportion to their squared distance to earlier seeds.
+
+  Of a few candidates the one is kept that leaves the least distance, as
+  scikit-learn does it.
+  """
+  num_candidates = 2 + int(math.log(num_clusters))
+  squares = jnp.sum(x**2, axis=-1)
 
   def draw(i, carry):
     seeds, distances = carry
-    # Where every point is a seed already, all weights are zero and the first
-    # point is drawn again.
-    row = jax.random.categorical(
-      jax.random.fold_in(rng, i), jnp.log(distances)
-    )
-    seed = x[row][None]
-    distances = jnp.minimum(distances, jnp.sum((x - seed) ** 2, axis=-1))
-    return seeds.at[i].set(seed[0]), distances
+    cumulative = jnp.cumsum(distances)
+    shape = (num_candidates,)
+    points = jax.random.uniform(jax.random.fold_in(rng, i), shape)
+    rows = jnp.searchsorted(cumulative, points * cumulative[-1], side='right')
+    # Where every point is a seed already, the last is drawn again.
+    rows = jnp.minimum(rows, len(x) - 1)
+    products = jnp.einsum('cz,nz->cn', x[rows], x, precision='highest')
+    to_candidates = squares[rows][:, None] + squares[None] - 2 * products
+    left = jnp.minimum(distances[None], jnp.maximum(to_candidates, 0))
+    best = jnp.argmin(jnp.sum(left, axis=-1))
+    # A seed is at no distance from itself, whatever rounding says.
+    distances = left[best].at[rows[best]].set(0)
+    return seeds.at[i].set(x[rows[best]]), distances
 
   seeds = jnp.zeros((num_clusters, x.shape[1]), x.dtype)
   distances = jnp.ones(len(x), x.dtype)

@@ -4,8 +4,8 @@ Sections 3.1 and 4.1 of the paper. `RqVaeTask` is what the train loop trains;
 `assign` gives items, old or new, the codes of a trained one.
 """
 
-import functools
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn

@@ -1,0 +1,64 @@
+"""Batches are a function of the step; statistics are those of NumPy."""
+
+import numpy as np
+import pytest
+
+from tiger_jax.errors import DataError, NumbersError
+from tiger_jax.semantic_ids import item_batches
+
+
+def _numbered(num_items):
+  return np.arange(num_items, dtype=np.float16)[:, None]
+
+
+def test_epochs_are_permutations_and_differ():
+  batches = item_batches.ItemBatches(_numbered(12), 4, seed=7)
+  assert batches.steps_per_epoch == 3
+  epochs = [
+    np.concatenate([batches[3 * epoch + i] for i in range(3)])[:, 0]
+    for epoch in range(2)
+  ]
+  for epoch in epochs:
+    np.testing.assert_array_equal(np.sort(epoch), np.arange(12))
+  assert (epochs[0] != epochs[1]).any()
+  assert epochs[0].dtype == np.float32
+
+
+def test_a_step_is_the_same_in_any_order():
+  one = item_batches.ItemBatches(_numbered(10), 3, seed=1)
+  two = item_batches.ItemBatches(_numbered(10), 3, seed=1)
+  forwards = [one[step] for step in range(9)]
+  for step in (8, 0, 5, 2, 7):
+    np.testing.assert_array_equal(two[step], forwards[step])
+  assert all(len(batch) == 3 for batch in forwards)
+
+
+def test_batch_is_cut_to_the_catalogue():
+  batches = item_batches.ItemBatches(_numbered(5), 1024, seed=0)
+  assert batches.steps_per_epoch == 1
+  assert batches[0].shape == (5, 1)
+
+
+def test_statistics_with_constant_dimensions(monkeypatch):
+  monkeypatch.setattr(item_batches, '_CHUNK', 7)
+  rng = np.random.default_rng(0)
+  x = rng.normal(3, 2, size=(50, 4)).astype(np.float32)
+  x[:, 1] = 0.1
+  x[:, 2] = 0
+  mean, std = item_batches.statistics(x)
+  np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-5)
+  np.testing.assert_allclose(std[[0, 3]], x.std(axis=0)[[0, 3]], rtol=1e-5)
+  np.testing.assert_array_equal(std[[1, 2]], 1)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(value):
+  x = np.zeros((6, 3), np.float16)
+  x[4, 1] = value
+  with pytest.raises(NumbersError, match='item row 4 is not finite'):
+    item_batches.statistics(x)
+
+
+def test_no_items_is_one_line():
+  with pytest.raises(DataError, match='no item embeddings'):
+    item_batches.statistics(np.zeros((0, 3), np.float32))

@@ -1,0 +1,69 @@
+"""k-means against planted clusters and scikit-learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids import kmeans
+
+
+def _inertia(x, centroids):
+  return float(kmeans.nearest(jnp.asarray(x), centroids)[1].sum())
+
+
+def test_nearest_equals_numpy():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(50, 5)).astype(np.float32)
+  centroids = rng.normal(size=(7, 5)).astype(np.float32)
+  expected = ((x[:, None] - centroids[None]) ** 2).sum(axis=-1)
+  rows, distances = kmeans.nearest(jnp.asarray(x), jnp.asarray(centroids))
+  np.testing.assert_array_equal(rows, expected.argmin(axis=1))
+  np.testing.assert_allclose(distances, expected.min(axis=1), atol=1e-5)
+
+
+def test_recovers_planted_clusters():
+  rng = np.random.default_rng(1)
+  centers = rng.normal(size=(12, 8)).astype(np.float32) * 10
+  planted = rng.permutation(np.repeat(np.arange(12), 20))
+  x = centers[planted] + rng.normal(size=(240, 8)).astype(np.float32) * 0.1
+  centroids = kmeans.fit(jax.random.key(0), jnp.asarray(x), 12, 20)
+  means = np.stack([x[planted == c].mean(axis=0) for c in range(12)])
+  gaps = np.linalg.norm(means[:, None] - np.asarray(centroids)[None], axis=-1)
+  np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-4)
+  np.testing.assert_array_equal(np.sort(gaps.argmin(axis=1)), np.arange(12))
+
+
+def test_is_as_good_as_scikit_learn():
+  rng = np.random.default_rng(2)
+  x = rng.normal(size=(1500, 6)).astype(np.float32)
+  ours = _inertia(x, kmeans.fit(jax.random.key(0), jnp.asarray(x), 32, 50))
+  theirs = KMeans(32, n_init=3, random_state=0).fit(x).inertia_
+  assert ours < 1.03 * theirs
+
+
+def test_no_cluster_is_left_empty():
+  # k-means++ alone seeds the heap of near points seldom and the far ones
+  # always; every centroid must still own a point at the end.
+  rng = np.random.default_rng(3)
+  x = np.concatenate([
+    rng.normal(size=(190, 2)) * 1e-3,
+    rng.normal(size=(10, 2)) * 1e3,
+  ]).astype(np.float32)  # fmt: skip
+  centroids = kmeans.fit(jax.random.key(0), jnp.asarray(x), 64, 20)
+  assert len(np.unique(kmeans.nearest(jnp.asarray(x), centroids)[0])) == 64
+
+
+def test_repeated_points_are_no_error():
+  x = jnp.asarray(np.repeat(np.eye(3, dtype=np.float32), 4, axis=0))
+  centroids = kmeans.fit(jax.random.key(0), x, 8, 5)
+  assert np.isfinite(centroids).all()
+  assert _inertia(x, centroids) == 0
+
+
+def test_more_clusters_than_points_is_one_line():
+  x = jnp.zeros((5, 2))
+  with pytest.raises(UsageError, match='6 codes of 5 items: set .* to 5'):
+    kmeans.fit(jax.random.key(0), x, 6, 5)
