@@ -1,0 +1,19 @@
+import pytest
+
+from tiger_jax.data.dataset import FIELDS, Items
+
+
+@pytest.fixture
+def make_items():
+  """Builds a catalogue from one dict of the fields present per item id."""
+
+  def make(**records: dict[str, str]) -> Items:
+    return Items(
+      ids=tuple(records),
+      fields={
+        name: tuple(record.get(name, '') for record in records.values())
+        for name in FIELDS
+      },
+    )
+
+  return make

@@ -1,0 +1,170 @@
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tiger_jax.config import EmbeddingConfig
+from tiger_jax.embedding.encoders import embed_items
+from tiger_jax.errors import DataError, NumbersError, UsageError
+
+VECTORS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+IDS = ['B02', 'B01', 'B03']
+
+
+@pytest.fixture
+def items(make_items):
+  return make_items(B01={}, B02={})
+
+
+@pytest.fixture
+def write(tmp_path: pathlib.Path):
+  """Writes the two files and returns the configuration that reads them."""
+
+  def write(vectors: np.ndarray = VECTORS, ids: Any = IDS) -> EmbeddingConfig:
+    config = EmbeddingConfig(
+      encoder='precomputed',
+      path=str(tmp_path / 'vectors.npy'),
+      ids_path=str(tmp_path / 'ids.json'),
+    )
+    np.save(config.path, vectors)
+    pathlib.Path(config.ids_path).write_text(json.dumps(ids))
+    return config
+
+  return write
+
+
+def refusal(kind: type[Exception], config, items) -> str:
+  with pytest.raises(kind) as caught:
+    embed_items(config, items)
+  message = str(caught.value)
+  assert '\n' not in message
+  return message
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+def test_rows_follow_the_catalogue(write, items, dtype):
+  vectors = embed_items(write(VECTORS.astype(dtype)), items)
+
+  assert vectors.dtype == np.float32
+  np.testing.assert_array_equal(vectors, [[3, 4], [1, 2]])
+
+
+def test_the_vectors_outlive_their_file(write, items):
+  config = write()
+  vectors = embed_items(config, items)
+  pathlib.Path(config.path).unlink()
+
+  assert type(vectors) is np.ndarray
+  vectors += 1
+  np.testing.assert_array_equal(vectors, [[4, 5], [2, 3]])
+
+
+@pytest.mark.parametrize('field', ['path', 'ids_path'])
+def test_both_paths_are_needed(items, field):
+  config = EmbeddingConfig(encoder='precomputed', **{field: 'file'})
+
+  assert 'must both be set' in refusal(UsageError, config, items)
+
+
+@pytest.mark.parametrize('field', ['path', 'ids_path'])
+@pytest.mark.parametrize(
+  ('content', 'said'),
+  [
+    (None, 'does not exist'),
+    (b'', 'cannot be read'),
+    (b'<html>Not found</html>', 'cannot be read'),
+    (b'\x80\x04K\x01.', 'cannot be read'),  # A pickle: data, never code.
+  ],
+)
+def test_a_file_that_is_no_such_file(write, items, field, content, said):
+  config = write()
+  path = pathlib.Path(getattr(config, field))
+  path.unlink() if content is None else path.write_bytes(content)
+
+  message = refusal(DataError, config, items)
+  assert message.startswith(f'{path} {said}')
+
+
+def test_a_folder_in_place_of_a_file(write, items):
+  config = write()
+  pathlib.Path(config.path).unlink()
+  pathlib.Path(config.path).mkdir()
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
+def test_vectors_cut_short(write, items):
+  config = write()
+  path = pathlib.Path(config.path)
+  path.write_bytes(path.read_bytes()[:-4])
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
+def test_an_archive_in_place_of_an_array(write, items):
+  config = write()
+  with open(config.path, 'wb') as file:
+    np.savez(file, VECTORS)
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
+@pytest.mark.parametrize(
+  ('vectors', 'said'),
+  [
+    (np.ones(3, np.float32), 'float32 of shape [3]'),
+    (np.ones((3, 2, 1), np.float16), 'float16 of shape [3, 2, 1]'),
+    (np.ones((3, 2), np.int64), 'int64 of shape [3, 2]'),
+    (np.ones((3, 2), object), 'cannot be read'),
+    (np.ones((3, 0), np.float32), 'float32 of shape [3, 0]'),
+  ],
+)
+def test_an_array_of_something_else(write, items, vectors, said):
+  assert said in refusal(DataError, write(vectors), items)
+
+
+@pytest.mark.parametrize('ids', [{'B01': 0}, 'B01', ['B01', 2, 'B03']])
+def test_ids_that_are_no_list_of_strings(write, items, ids):
+  message = refusal(DataError, write(ids=ids), items)
+  assert 'is not a list of strings' in message
+
+
+def test_one_id_per_row(write, items):
+  message = refusal(DataError, write(ids=['B01', 'B02']), items)
+  assert 'has 3 rows' in message and 'names 2 items' in message
+
+
+def test_an_id_that_comes_twice(write, items):
+  message = refusal(DataError, write(ids=['B01', 'B02', 'B02']), items)
+  assert 'names 1 items again' in message
+
+
+def test_items_without_a_vector(write, make_items):
+  items = make_items(B01={}, B08={}, B09={})
+
+  message = refusal(DataError, write(), items)
+  assert 'lacks 2 of 3 items, B08 the first' in message
+
+
+@pytest.mark.parametrize('number', [np.nan, np.inf])
+def test_a_number_that_is_not_finite(write, items, number):
+  vectors = VECTORS.copy()
+  vectors[0, 1] = number
+
+  message = refusal(NumbersError, write(vectors), items)
+  assert 'gave 1 of 2 items' in message and 'B02 the first' in message
+
+
+def test_a_broken_vector_of_no_item_does_no_harm(write, items):
+  vectors = VECTORS.copy()
+  vectors[2] = np.nan
+
+  assert embed_items(write(vectors), items).shape == (2, 2)
+
+
+def test_a_number_too_large_for_single_precision(write, items):
+  config = write(VECTORS.astype(np.float64) * 1e39)
+
+  refusal(NumbersError, config, items)

@@ -1,0 +1,1 @@
+"""Item text to vectors: one sentence an item, one vector a sentence."""
