@@ -1,7 +1,7 @@
 """From events and a catalogue, as a source has them, to a `Dataset`."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from jaxtyping import Int, Int64
 import numpy as np
@@ -37,7 +37,7 @@ class Events(NamedTuple):
     users: Sequence[str],
     items: Sequence[str],
     timestamps: Int64[np.ndarray, ' interactions'],
-  ) -> Self:
+  ) -> 'Events':
     """Sorts a log by user, in order of first appearance, and time.
 
     Args:
@@ -123,6 +123,7 @@ def _without_short_users(
 ) -> Events:
   lengths = np.diff(events.offsets)
   keep = lengths >= MIN_EVENTS
+  users = np.flatnonzero(keep).tolist()
   short = np.flatnonzero(~keep)
   if len(short) and not config.drop_short_users:
     first = short[0]
@@ -131,13 +132,13 @@ def _without_short_users(
       f'events, the first {events.user_ids[first]!r} with {lengths[first]}: '
       'add events or set config.dataset.drop_short_users=True'
     )
-  if not keep.any():
+  if not users:
     raise DataError(
       f'{events_file} has no user with at least {MIN_EVENTS} events: add some'
     )
   kept = np.repeat(keep, lengths)
   return events._replace(
-    user_ids=[events.user_ids[user] for user in np.flatnonzero(keep)],
+    user_ids=[events.user_ids[user] for user in users],
     history=events.history[kept],
     offsets=_offsets(lengths[keep]),
     timestamps=events.timestamps[kept],

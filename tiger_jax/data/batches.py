@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import threading
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain
 from jaxtyping import Int
@@ -15,6 +15,7 @@ from tiger_jax.errors import DataError
 from tiger_jax.shapes import Batch
 
 
+@runtime_checkable
 class BatchSource(Protocol):
   """Anything that has a batch for every step."""
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
-from typing import Self
 import zipfile
 
 from jaxtyping import Int32, Int64
@@ -117,7 +116,7 @@ class Dataset:
     np.savez(folder / 'histories.npz', **arrays)
 
   @classmethod
-  def load(cls, folder: Path) -> Self:
+  def load(cls, folder: Path) -> 'Dataset':
     """Reads what `save` wrote.
 
     Args:
@@ -131,7 +130,10 @@ class Dataset:
     """
     try:
       text = json.loads((folder / 'dataset.json').read_text(encoding='utf-8'))
-      with np.load(folder / 'histories.npz', allow_pickle=False) as file:
+      with (
+        (folder / 'histories.npz').open('rb') as raw,
+        np.load(raw, allow_pickle=False) as file,
+      ):
         arrays = {name: file[name] for name in file.files}
       dataset = cls(
         name=text['name'],

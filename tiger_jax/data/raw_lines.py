@@ -7,9 +7,10 @@ is neither ends the run with one line that names the place.
 import ast
 from collections.abc import Iterator
 import gzip
+import io
 import json
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 import warnings
 import zlib
 
@@ -54,7 +55,7 @@ def read(path: Path) -> Iterator[Record]:
       if path.suffix == '.gz':
         _check_gzip(path, raw)
         with gzip.GzipFile(fileobj=raw) as lines:
-          yield from _parse_lines(path, cast(BinaryIO, lines))
+          yield from _parse_lines(path, lines)
       else:
         yield from _parse_lines(path, raw)
   except FileNotFoundError as error:
@@ -122,7 +123,7 @@ def _wrong(record: Record, key: str) -> str:
   return f'field {key!r} is {value}: correct or remove the line; it must be one'
 
 
-def _check_gzip(path: Path, raw: BinaryIO) -> None:
+def _check_gzip(path: Path, raw: io.BufferedIOBase) -> None:
   start = raw.read(256)
   raw.seek(0)
   if start.startswith(_GZIP_MAGIC):
@@ -135,7 +136,7 @@ def _check_gzip(path: Path, raw: BinaryIO) -> None:
   raise DataError(f'{path} is {kind}: delete it and download it again')
 
 
-def _parse_lines(path: Path, lines: BinaryIO) -> Iterator[Record]:
+def _parse_lines(path: Path, lines: io.BufferedIOBase) -> Iterator[Record]:
   number = 0
   while line := lines.readline(MAX_LINE_BYTES + 1):
     number += 1

@@ -116,7 +116,12 @@ def _transitions(items: Items) -> Float64[np.ndarray, 'last items']:
   aisle = np.unique(aisles, return_inverse=True)[1]
   brand = np.unique(items.fields['brand'], return_inverse=True)[1]
   popularity = np.asarray(
-    [_popularity(items, row) for row in range(len(items))]
+    [
+      _popularity(title, maker)
+      for title, maker in zip(
+        items.fields['title'], items.fields['brand'], strict=True
+      )
+    ]
   )
   companion = np.asarray(
     [aisle[aisles.index(companions[name])] for name in aisles]
@@ -142,9 +147,8 @@ def _companions() -> dict[str, str]:
   return companions
 
 
-def _popularity(items: Items, row: int) -> float:
-  title = items.fields['title'][row]
-  line = title.removeprefix(items.fields['brand'][row]).split()[0]
+def _popularity(title: str, brand: str) -> float:
+  line = title.removeprefix(brand).split()[0]
   return synthetic_items.LINES[line][1]
 
 

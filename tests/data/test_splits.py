@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from tiger_jax.data import splits
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.errors import UsageError
+
+
+def make_dataset(lengths, num_items=50, seed=0):
+  rng = np.random.default_rng(seed)
+  ids = tuple(str(row) for row in range(num_items))
+  return Dataset(
+    name='random',
+    items=Items(ids=ids, fields={name: ids for name in FIELDS}),
+    user_ids=tuple(f'u{user}' for user in range(len(lengths))),
+    history=rng.integers(0, num_items, sum(lengths)).astype(np.int32),
+    offsets=np.cumsum([0, *lengths]).astype(np.int64),
+  )
+
+
+def worked_dataset():
+  """User 0 buys 0 1 2 3 4; user 1 buys 5 6 7, too few to train on."""
+  dataset = make_dataset([5, 3])
+  dataset.history[:] = np.arange(8)
+  return dataset
+
+
+@pytest.mark.parametrize(
+  ('name', 'pairs'),
+  [
+    ('train', [(0, [0], 1), (0, [0, 1], 2)]),
+    ('validation', [(0, [0, 1, 2], 3), (1, [5], 6)]),
+    ('test', [(0, [0, 1, 2, 3], 4), (1, [5, 6], 7)]),
+  ],
+)
+def test_worked_example(name, pairs):
+  dataset = worked_dataset()
+  examples = splits.split(dataset, name)
+  assert examples.user.dtype == np.int32
+  assert examples.start.dtype == examples.end.dtype == np.int64
+  found = [
+    (int(user), dataset.history[start:end].tolist(), int(dataset.history[end]))
+    for user, start, end in zip(*examples, strict=True)
+  ]
+  assert found == pairs
+  lengths = splits.history_lengths(examples)
+  assert lengths.tolist() == [len(history) for _, history, _ in pairs]
+
+
+def test_no_target_is_in_two_splits():
+  dataset = make_dataset([3, 4, 9, 30])
+  ends = [
+    splits.split(dataset, name).end for name in ('train', 'validation', 'test')
+  ]
+  together = np.sort(np.concatenate(ends))
+  first_events = dataset.offsets[:-1]
+  every_event = np.arange(dataset.num_interactions)
+  np.testing.assert_array_equal(
+    together, np.setdiff1d(every_event, first_events)
+  )
+
+
+def test_unknown_split():
+  with pytest.raises(UsageError, match='train, validation or test'):
+    splits.split(worked_dataset(), 'eval')
+
+
+@pytest.mark.parametrize('width', [1, 3, 40])
+@pytest.mark.parametrize('name', ['train', 'validation', 'test'])
+def test_gather_equals_slicing(name, width):
+  dataset = make_dataset([3, 4, 9, 30])
+  examples = splits.split(dataset, name)
+  rows = np.random.default_rng(1).permutation(len(examples.user))
+  batch = splits.gather(dataset, examples, rows, width)
+  assert batch.history.shape == (len(rows), width)
+  assert all(array.dtype == np.int32 for array in batch)
+  for row, history, user, target in zip(rows, *batch, strict=True):
+    start, end = examples.start[row], examples.end[row]
+    latest = dataset.history[start:end].tolist()[-width:]
+    assert history.tolist() == latest + [-1] * (width - len(latest))
+    assert user == examples.user[row]
+    assert target == dataset.history[end]
