@@ -150,7 +150,7 @@ def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
   builder = Amazon2014(
     config=category,
     source_dir=config.source_dir,
-    data_dir=str(folder) if config.source_dir else None,
+    data_dir=str(folder / 'tfds') if config.source_dir else None,
   )
   with contextlib.ExitStack() as stack:
     if config.source_dir:

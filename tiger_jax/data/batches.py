@@ -205,7 +205,7 @@ class _Range:
     return self._stop - self._start
 
   def __getitem__(self, index: int) -> Batch:
-    return self._source[self._start + int(index)]
+    return self._source[self._start + index]
 
 
 def _buckets(

@@ -33,7 +33,8 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     return amazon2014.load(category, config, folder)
   names = ['synthetic', 'files']
   names += [f'amazon2014/{name}' for name in amazon2014.CATEGORIES]
-  near = difflib.get_close_matches(config.name, names, n=1, cutoff=0)
+  near = [name for name in names if name.startswith(config.name)]
+  near += difflib.get_close_matches(config.name, names, n=1, cutoff=0)
   raise UsageError(
     f'config.dataset.name is {config.name!r}: did you mean {near[0]!r}?'
   )

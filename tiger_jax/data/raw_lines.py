@@ -19,7 +19,7 @@ from tiger_jax.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
 _GZIP_MAGIC = b'\x1f\x8b'
-_YEAR_9999 = 253_402_300_800  # Seconds since 1970.
+_YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
@@ -107,7 +107,7 @@ def required_seconds(record: Record, key: str) -> int:
       9999.
   """
   value = record.values.get(key)
-  if type(value) is not int or not 0 <= value < _YEAR_9999:
+  if type(value) is not int or not 0 <= value < _YEAR_10000:
     raise DataError(
       f'{record.where}: {_wrong(record, key)} of whole seconds since 1970'
     )

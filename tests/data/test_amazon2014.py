@@ -1,0 +1,253 @@
+import functools
+import gzip
+import http.server
+import json
+from pathlib import Path
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import amazon2014
+from tiger_jax.errors import DataError
+
+# Grouped by item, as in the official files; u2 is the first user to appear.
+REVIEWS = [
+  ('u2', 'A', 30), ('u1', 'A', 10), ('u2', 'B', 10), ('u1', 'B', 10),
+  ('u1', 'C', 5), ('u2', 'D', 20), ('u3', 'D', 7), ('u3', 'A', 7),
+  ('u3', 'C', 7),
+]  # fmt: skip
+METADATA = [
+  "{'asin': 'Z', 'title': 'Nobody bought it'}",
+  json.dumps(
+    {
+      'asin': 'A',
+      'title': 'Soap &amp; Water\n2 oz',
+      'price': 12.0,
+      'brand': 'B&#39;s',
+      'categories': [['Beauty', 'Bath &amp; Body'], ['Home']],
+      'description': 'Clean &lt;3',
+      'related': {'also_bought': ['B']},
+    }
+  ),
+  "{'asin': 'B', 'title': 'It\\'s', 'categories': [['Beauty']]}",
+  "{'asin': 'C', 'price': 3.5, 'imUrl': 'http://example.com'}",
+  "{'asin': 'D', 'title': 'Crème', 'brand': None}",
+]
+
+
+@pytest.fixture
+def raw(tmp_path):
+  folder = tmp_path / 'raw'
+  folder.mkdir()
+  write_reviews(folder, REVIEWS)
+  write_metadata(folder, METADATA)
+  return folder
+
+
+def write_reviews(folder, reviews):
+  keys = ('reviewerID', 'asin', 'unixReviewTime')
+  lines = [
+    json.dumps({**dict(zip(keys, review, strict=True)), 'overall': 5.0})
+    for review in reviews
+  ]
+  write(folder / 'reviews_Beauty_5.json.gz', lines)
+
+
+def write_metadata(folder, lines):
+  write(folder / 'meta_Beauty.json.gz', lines)
+
+
+def write(path, lines):
+  path.write_bytes(gzip.compress('\n'.join(lines).encode()))
+
+
+def load(raw, scratch, **flags):
+  config = DatasetConfig(name='amazon2014/Beauty', source_dir=str(raw), **flags)
+  return amazon2014.load('Beauty', config, scratch)
+
+
+def message(raw, scratch):
+  with pytest.raises(DataError) as error:
+    load(raw, scratch)
+  assert '\n' not in str(error.value)
+  assert error.value.exit_code == 3
+  return str(error.value)
+
+
+def test_worked_example(raw, tmp_path, capfd):
+  dataset = load(raw, tmp_path / 'scratch')
+  assert dataset.name == 'amazon2014/Beauty'
+  assert dataset.user_ids == ('u2', 'u1', 'u3')
+  assert dataset.items.ids == ('B', 'D', 'A', 'C')
+  assert [dataset.history_of(user).tolist() for user in range(3)] == [
+    [0, 1, 2],
+    [3, 2, 0],
+    [1, 2, 3],
+  ]
+  assert dataset.timestamps.tolist() == [10, 20, 30, 5, 10, 10, 7, 7, 7]
+  assert dataset.items.fields == {
+    'title': ("It's", 'Crème', 'Soap & Water 2 oz', ''),
+    'price': ('', '', '12.00', '3.50'),
+    'brand': ('', '', "B's", ''),
+    'categories': ('Beauty', '', 'Beauty > Bath & Body; Home', ''),
+    'description': ('', '', 'Clean <3', ''),
+  }
+  assert capfd.readouterr().out == ''
+
+
+def test_short_users(raw, tmp_path):
+  reviews = [('u0', 'E', 1), *REVIEWS, ('u4', 'C', 1), ('u4', 'B', 2)]
+  write_reviews(raw, reviews)
+  write_metadata(raw, [*METADATA, "{'asin': 'E', 'title': 'Only u0'}"])
+  text = message(raw, tmp_path / 'strict')
+  assert "2 users with fewer than 3 events, the first 'u0' with 1" in text
+  assert 'reviews_Beauty_5.json.gz' in text
+  assert 'drop_short_users' in text
+  dataset = load(raw, tmp_path / 'lenient', drop_short_users=True)
+  assert dataset.user_ids == ('u2', 'u1', 'u3')
+  assert dataset.items.ids == ('B', 'D', 'A', 'C', 'E')
+  assert dataset.history_of(0).tolist() == [0, 1, 2]
+  write_reviews(raw, reviews[:1])
+  with pytest.raises(DataError, match='no user'):
+    load(raw, tmp_path / 'nobody', drop_short_users=True)
+
+
+def test_missing_metadata(raw, tmp_path):
+  write_metadata(raw, METADATA[:3])
+  text = message(raw, tmp_path / 'strict')
+  assert 'names 2 items that' in text
+  assert "the first 'D'" in text
+  assert 'meta_Beauty.json.gz' in text
+  assert 'allow_missing_metadata' in text
+  dataset = load(raw, tmp_path / 'lenient', allow_missing_metadata=True)
+  assert dataset.items.ids == ('B', 'D', 'A', 'C')
+  assert [dataset.items.title(row) for row in (1, 3)] == ['D', 'C']
+
+
+@pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
+@pytest.mark.parametrize('kind', ['missing', 'page', 'cut', 'line', 'field'])
+def test_bad_files(raw, tmp_path, name, kind):
+  path = raw / f'{name}.json.gz'
+  content = path.read_bytes()
+  if kind == 'missing':
+    path.unlink()
+  elif kind == 'page':
+    path.write_bytes(b'<html>Not found</html>')
+  elif kind == 'cut':
+    path.write_bytes(content[:-4])
+  elif kind == 'line':
+    path.write_bytes(content + gzip.compress(b'\nnot a record'))
+  else:
+    path.write_bytes(content + gzip.compress(b'\n{"reviewerID": "u1"}'))
+  assert str(path) in message(raw, tmp_path / 'scratch')
+  # Nothing half done is left for a later run to take for a dataset.
+  prepared = [p for p in (tmp_path / 'scratch').rglob('*') if p.is_file()]
+  assert not [path for path in prepared if 'array_record' in path.name]
+
+
+def test_no_reviews(raw, tmp_path):
+  write_reviews(raw, [])
+  assert 'holds no reviews' in message(raw, tmp_path / 'scratch')
+
+
+@pytest.fixture
+def site(raw, tmp_path, monkeypatch):
+  class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+      pass
+
+  server = http.server.ThreadingHTTPServer(
+    ('127.0.0.1', 0), functools.partial(Handler, directory=str(raw))
+  )
+  thread = threading.Thread(target=server.serve_forever)
+  thread.start()
+  address = f'http://127.0.0.1:{server.server_port}'
+  monkeypatch.setattr(amazon2014, '_SITE', address)
+  monkeypatch.setattr(tfds.core.constants, 'DATA_DIR', str(tmp_path / 'home'))
+  yield address
+  server.shutdown()
+  thread.join()
+  server.server_close()
+
+
+def test_download(site, raw, tmp_path):
+  config = DatasetConfig(name='amazon2014/Beauty')
+  dataset = amazon2014.load('Beauty', config, tmp_path / 'scratch')
+  assert dataset.items.ids == ('B', 'D', 'A', 'C')
+  assert not (tmp_path / 'scratch').exists()
+  # The next run finds what was prepared.
+  (raw / 'meta_Beauty.json.gz').unlink()
+  again = amazon2014.load('Beauty', config, tmp_path / 'scratch')
+  np.testing.assert_array_equal(again.history, dataset.history)
+
+
+@pytest.mark.parametrize('kind', ['missing', 'page'])
+def test_download_that_fails(site, raw, tmp_path, kind):
+  path = raw / 'meta_Beauty.json.gz'
+  if kind == 'missing':
+    path.unlink()
+  else:
+    path.write_bytes(b'<!DOCTYPE html> Moved')
+  config = DatasetConfig(name='amazon2014/Beauty')
+  with pytest.raises(DataError) as error:
+    amazon2014.load('Beauty', config, tmp_path / 'scratch')
+  text = str(error.value)
+  assert '\n' not in text
+  expected = {
+    'missing': f'cannot download {site}/meta_Beauty.json.gz',
+    'page': 'is a web page, not gzip: delete it and download it again',
+  }
+  assert expected[kind] in text
+
+
+def test_tensorflow_is_never_imported(raw, tmp_path):
+  code = (
+    'import pathlib, sys\n'
+    'from tiger_jax.config import DatasetConfig\n'
+    'from tiger_jax.data import loading\n'
+    f'config = DatasetConfig("amazon2014/Beauty", source_dir={str(raw)!r})\n'
+    f'folder = pathlib.Path({str(tmp_path / "scratch")!r})\n'
+    'print(loading.load_dataset(config, 0, folder).num_users)\n'
+    'assert "tensorflow" not in sys.modules\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    cwd=Path(amazon2014.__file__).parents[2],
+    check=False,
+  )
+  assert (done.returncode, done.stdout) == (0, '3\n'), done.stderr
+
+
+@pytest.mark.parametrize(
+  ('folder', 'category', 'counts'),
+  [
+    ('amazon2014_beauty', 'Beauty', (22_363, 12_101, 198_502)),
+    pytest.param(
+      'amazon2014_sports',
+      'Sports_and_Outdoors',
+      (35_598, 18_357, 296_337),
+      marks=pytest.mark.slow,
+    ),
+  ],
+)
+def test_published_sequences(data_root, tmp_path, folder, category, counts):
+  """The histories are those of S3-Rec, which the paper's table counts."""
+  source = data_root / folder
+  config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))
+  dataset = amazon2014.load(category, config, tmp_path)
+  assert counts == (
+    dataset.num_users,
+    dataset.num_items,
+    dataset.num_interactions,
+  )
+  lines = (source / 'sequences_s3rec.txt').read_text().splitlines()
+  expected = [[int(x) - 1 for x in line.split()[1:]] for line in lines]
+  found = [dataset.history_of(user).tolist() for user in range(counts[0])]
+  assert found == expected
