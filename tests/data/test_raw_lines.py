@@ -1,6 +1,5 @@
 import gzip
 import json
-import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,9 +172,7 @@ def test_required_fields_are_returned(tmp_path):
 def test_any_bytes_are_read_or_refused(tmp_path_factory, lines):
   path = tmp_path_factory.getbasetemp() / 'any.jsonl'
   path.write_bytes(b'\n'.join(lines))
-  start = time.monotonic()
   try:
     assert all(isinstance(record, dict) for record in values(path))
   except DataError as error:
     assert '\n' not in str(error)
-  assert time.monotonic() - start < 5
