@@ -188,7 +188,8 @@ class RqVaeTask:
     """
     config, dim = self._config, len(self._mean)
     rng_network, rng_codebooks = jax.random.split(rng)
-    network = _autoencoder(config, dim).init(rng_network, jnp.zeros((1, dim)))
+    model = _autoencoder(config, dim)
+    network = jax.jit(model.init)(rng_network, jnp.zeros((1, dim)))
     shape = (config.num_levels, config.codebook_size)
     params = RqVaeParams(
       network=network,
@@ -199,7 +200,7 @@ class RqVaeTask:
     )
     encode = functools.partial(_encode, params, config=config)
     # Departs from the paper: it fits the codebooks to the first batch, which
-    # has but four items a code.
+    # has only four items a code.
     codebooks = residual.fit_codebooks(
       rng_codebooks,
       jnp.asarray(_in_batches(encode, self._embeddings)),
