@@ -288,7 +288,17 @@ def parse(config: ml_collections.ConfigDict) -> Config:
     UsageError: A field is unknown, or its value is of the wrong type or out
       of range.
   """
-  return _build(Config, config.to_dict(), 'config')
+  return from_json(config.to_dict())
+
+
+def from_json(values: dict[str, Any]) -> Config:
+  """Rebuilds a Config that was written with `dataclasses.asdict`.
+
+  Raises:
+    UsageError: A field is unknown, or its value is of the wrong type or out
+      of range.
+  """
+  return _build(Config, values, 'config')
 
 
 def _build(cls: type[_Section], values: dict[str, Any], path: str) -> _Section:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -88,13 +89,17 @@ class Checkpoints:
       metrics=metrics,
     )
 
-  def restore(self, step: int, state: Any) -> tuple[Any, dict[str, Any]]:
+  def restore(
+    self, step: int, mesh: Mesh, state: Any
+  ) -> tuple[Any, dict[str, Any]]:
     """Reads a checkpoint back.
 
     Args:
       step: Which.
-      state: A pytree like the one saved, whose shapes, types and shardings the
-        arrays take on.
+      mesh: The devices; every array is restored whole on each of them,
+        whatever devices it was saved from.
+      state: A pytree of arrays, or of their shapes and types, like the one
+        saved.
 
     Returns:
       The state and the meta saved with it.
@@ -102,7 +107,10 @@ class Checkpoints:
     Raises:
       CheckpointError: It cannot be read, or does not fit `state`.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    whole = NamedSharding(mesh, PartitionSpec())
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
+    )
     try:
       restored = self._manager.restore(
         step,
@@ -110,6 +118,7 @@ class Checkpoints:
           state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
         ),
       )
+    # Orbax raises whatever the file system or the format library did.
     except Exception as error:
       reason = str(error).split('\n')[0]
       raise CheckpointError(

@@ -163,7 +163,7 @@ def train(
   with Checkpoints(folder, best_metric) as checkpoints, StopSignal() as stop:
     start = checkpoints.latest_step() or 0
     if start:
-      state, _ = checkpoints.restore(start, state)
+      state, _ = checkpoints.restore(start, mesh, state)
     writer.rewind(label, start)
     log = _Log(writer, label)
     bar = progress_line(label, schedule.num_steps, start)
@@ -194,7 +194,7 @@ def train(
     bar.close()
     best = checkpoints.best_step() if best_metric else None
     if best is not None and best != int(state.step):
-      state, _ = checkpoints.restore(best, state)
+      state, _ = checkpoints.restore(best, mesh, state)
   return state.params
 
 

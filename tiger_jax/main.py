@@ -1,0 +1,103 @@
+"""Entry point: flags and dispatch.
+
+  python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
+"""
+
+import os
+from pathlib import Path
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from tiger_jax.config import parse
+from tiger_jax.errors import TigerError, UsageError
+from tiger_jax.pipeline import STAGES, Pipeline
+from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.terminal import (
+  show_recommendations,
+  show_results,
+  show_shoppers,
+)
+
+MODES = ('all', *STAGES, 'recommend')
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'A file of configs/; --config.section.field=x overrides.'
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, "The run's folder; runs/<name of the config> if not given."
+)
+_MODE = flags.DEFINE_enum(
+  'mode', 'all', MODES, 'How far to go; what is done already is kept.'
+)
+_HISTORY = flags.DEFINE_list(
+  'history', [], 'Item ids, oldest first, for --mode=recommend.'
+)
+_K = flags.DEFINE_integer('k', 10, 'How many, for --mode=recommend.')
+
+
+def run(argv: list[str]) -> None:
+  """Does what the command line asks for.
+
+  Args:
+    argv: As `sys.argv`.
+
+  Raises:
+    TigerError: Anything a user can mend.
+  """
+  _parse_flags(argv)
+  workdir = _workdir()
+  if _MODE.value == 'recommend':
+    recommender = Recommender.from_workdir(workdir)
+    print(show_recommendations(recommender.recommend(_HISTORY.value, _K.value)))
+    return
+  if _CONFIG.value is None:
+    raise UsageError(
+      'no --config given: try --config=configs/quickstart.py'
+    )
+  pipeline = Pipeline(parse(_CONFIG.value), workdir)
+  pipeline.run(STAGES[-1] if _MODE.value == 'all' else _MODE.value)
+  if _MODE.value in ('all', 'evaluate'):
+    print('\n' + show_results(pipeline.results))
+  if _MODE.value == 'all':
+    recommender = Recommender.from_workdir(workdir)
+    print(show_shoppers(recommender, pipeline.config.seed))
+  print(f'\nEverything is in {workdir}')
+
+
+def main() -> None:
+  """Runs and exits; an expected error becomes one line and its exit code."""
+  try:
+    run(sys.argv)
+  except TigerError as error:
+    message = ' '.join(str(error).split())
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(error.exit_code)
+  except KeyboardInterrupt:
+    print('stopped; run the same command to go on', file=sys.stderr)
+    sys.exit(130)
+
+
+def _parse_flags(argv: list[str]) -> None:
+  """Parses; whatever is wrong with the command line is a UsageError."""
+  try:
+    rest = flags.FLAGS(argv)
+  # A config file may raise anything, and an override AttributeError or KeyError.
+  except Exception as error:
+    raise UsageError(f'{error}; see --helpfull') from error
+  if len(rest) > 1:
+    raise UsageError(f'what is {rest[1]!r}? Flags begin with --')
+
+
+def _workdir() -> Path:
+  if _WORKDIR.value:
+    return Path(_WORKDIR.value)
+  name = config_flags.get_config_filename(flags.FLAGS['config'])
+  if not name:
+    raise UsageError('no --workdir given: name the folder of the run')
+  return Path('runs') / os.path.basename(name).partition('.py')[0]
+
+
+if __name__ == '__main__':
+  main()

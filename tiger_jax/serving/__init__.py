@@ -1,0 +1,1 @@
+"""Trained models at work: histories in, titles out."""

@@ -1,0 +1,254 @@
+"""What each stage does: it reads artefacts and writes one into a folder."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+import numpy as np
+
+from tiger_jax.config import Config, DatasetConfig, EmbeddingConfig
+from tiger_jax.data import batches, synthetic
+from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.data.loading import load_dataset
+from tiger_jax.data.splits import Examples, split
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.errors import CheckpointError
+from tiger_jax.embedding.encoders import embed_items
+from tiger_jax.evaluation.evaluator import evaluate as measure
+from tiger_jax.evaluation.popularity import PopularityRetriever
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.semantic_ids import rq_vae
+from tiger_jax.semantic_ids.ids import SemanticIds, resolve_collisions
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.training import checkpoint, loop, sharding
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.tiger import TigerTask
+from tiger_jax.training.writers import MetricsWriter, progress_line
+from tiger_jax.workdir import write_json
+
+
+def make_dataset(config: DatasetConfig, seed: int, folder: Path) -> None:
+  """Reads the raw files, or draws the synthetic shop."""
+  load_dataset(config, seed, folder).save(folder)
+
+
+def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
+  """Turns the text of every item into a vector."""
+  np.save(folder / 'embeddings.npy', embed_items(config, items))
+
+
+def encoder_name(config: EmbeddingConfig) -> str:
+  """Returns what to call the embeddings in reports."""
+  if config.encoder == 'sentence-transformers':
+    return config.model
+  if config.encoder == 'precomputed':
+    return f'precomputed ({Path(config.path).name})'
+  return config.encoder
+
+
+def make_semantic_ids(
+  config: Config,
+  embeddings: Float[np.ndarray, 'items dim'],
+  folder: Path,
+  writer: MetricsWriter,
+) -> None:
+  """Trains the RQ-VAE and gives every item its ID."""
+  c = config.semantic_ids
+  source = ItemBatches(embeddings, c.batch_size, config.seed)
+  num_steps = c.epochs * source.steps_per_epoch
+  params = loop.train(
+    rq_vae.RqVaeTask(c, embeddings),
+    functools.partial(batches.prefetch, source),
+    loop.Schedule(
+      num_steps,
+      log_every=max(1, num_steps // 50),
+      save_every=max(1, num_steps // 4),
+    ),
+    c.optimizer,
+    seed=config.seed,
+    mesh=sharding.make_mesh(),
+    folder=folder / 'checkpoints',
+    writer=writer,
+    label='semantic_ids',
+  )
+  ids = resolve_collisions(
+    rq_vae.assign(params, embeddings, c),
+    c.codebook_size,
+    {'quantizer': 'rq_vae', 'embedding': encoder_name(config.embedding)},
+  )
+  ids.save(folder)
+
+
+def make_retriever(
+  config: Config, ids: SemanticIds, num_beams: int
+) -> TigerRetriever:
+  """Returns TIGER over a catalogue; parameters come separately."""
+  mesh = sharding.make_mesh()
+  return TigerRetriever(
+    Tiger(config.model, ids.level_sizes),
+    sharding.replicate(mesh, jnp.asarray(ids.codes)),
+    sharding.replicate(mesh, Catalog.from_codes(ids.codes, ids.level_sizes)),
+    num_beams,
+  )
+
+
+def train(
+  config: Config,
+  dataset: Dataset,
+  ids: SemanticIds,
+  folder: Path,
+  writer: MetricsWriter,
+) -> None:
+  """Trains the recommender; validation NDCG@10 picks the checkpoint."""
+  c = config.train
+  retriever = make_retriever(config, ids, config.evaluation.num_beams)
+  examples = split(dataset, 'validation')
+  chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
+  examples = _take(examples, np.sort(chosen[: c.evaluate_users]))
+
+  def validate(params: Any) -> dict[str, float]:
+    return measure_tiger(config, dataset, ids, retriever, params, examples)
+
+  loop.train(
+    TigerTask(retriever.model, retriever.codes),
+    functools.partial(
+      batches.prefetch,
+      batches.TrainBatches(
+        dataset,
+        split(dataset, 'train'),
+        c.batch_size,
+        c.length_buckets,
+        config.seed,
+      ),
+    ),
+    loop.Schedule(c.steps, c.log_every, c.evaluate_every),
+    c.optimizer,
+    seed=config.seed,
+    mesh=sharding.make_mesh(),
+    folder=folder / 'checkpoints',
+    writer=writer,
+    label='train',
+    evaluate=validate,
+    best_metric='ndcg@10',
+  )
+
+
+def restore_params(config: Config, ids: SemanticIds, folder: Path) -> Any:
+  """Returns the parameters that validation picked.
+
+  Args:
+    config: As trained.
+    ids: As trained.
+    folder: The train stage's.
+
+  Raises:
+    CheckpointError: They cannot be read, or do not fit the config.
+  """
+  model = Tiger(config.model, ids.level_sizes)
+  task = TigerTask(model, jnp.asarray(ids.codes))
+  optimizer = make_optimizer(config.train.optimizer, config.train.steps)
+  with checkpoint.Checkpoints(folder / 'checkpoints', 'ndcg@10') as saved:
+    step = saved.best_step()
+    if step is None:
+      raise CheckpointError(
+        f'{saved.folder} holds no checkpoint: run --mode=train'
+      )
+    abstract = jax.eval_shape(
+      lambda: loop.init_state(task, optimizer, config.seed)
+    )
+    state, _ = saved.restore(step, sharding.make_mesh(), abstract)
+  return state.params
+
+
+def evaluate(
+  config: Config,
+  dataset: Dataset,
+  ids: SemanticIds,
+  train_folder: Path,
+  folder: Path,
+) -> None:
+  """Measures TIGER and its baselines on both held-out splits."""
+  params = restore_params(config, ids, train_folder)
+  retriever = make_retriever(config, ids, config.evaluation.num_beams)
+  train_items = dataset.history[_training_positions(dataset)]
+  popularity = PopularityRetriever(dataset.num_items, train_items)
+  measured: dict[str, Any] = {
+    'metrics': {},
+    'baselines': {'popularity': {}},
+  }
+  for name in ('validation', 'test'):
+    examples = split(dataset, name)
+    measured['metrics'][name] = measure_tiger(
+      config, dataset, ids, retriever, params, examples, label=name
+    )
+    measured['baselines']['popularity'][name] = measure(
+      popularity.recommend,
+      _evaluation_batches(config, dataset, examples),
+      _prefixes(ids),
+    )
+  if config.dataset.name == 'synthetic':
+    best = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
+    measured['best_possible'] = {'recall@10': best}
+  write_json(folder / 'metrics.json', measured)
+
+
+def measure_tiger(
+  config: Config,
+  dataset: Dataset,
+  ids: SemanticIds,
+  retriever: TigerRetriever,
+  params: Any,
+  examples: Examples,
+  label: str = '',
+) -> dict[str, float]:
+  """Evaluates TIGER on examples; a progress line is drawn where labelled."""
+  mesh = sharding.make_mesh()
+  found = (
+    sharding.shard_batch(mesh, batch)
+    for batch in _evaluation_batches(config, dataset, examples)
+  )
+  if label:
+    bar = progress_line(label, len(examples.user), unit='user')
+
+    def counted(found=found):
+      for batch in found:
+        yield batch
+        bar.update(int((np.asarray(batch.target) >= 0).sum()))
+      bar.close()
+
+    found = counted()
+  return measure(
+    functools.partial(retriever.recommend, params),
+    found,
+    _prefixes(ids),
+    functools.partial(retriever.generated_validity, params),
+  )
+
+
+def _evaluation_batches(config: Config, dataset: Dataset, examples: Examples):
+  return batches.evaluation_batches(
+    dataset,
+    examples,
+    config.evaluation.batch_size,
+    config.train.length_buckets,
+  )
+
+
+def _prefixes(ids: SemanticIds) -> np.ndarray:
+  return ids.codes[:, : ids.num_meaning_levels]
+
+
+def _take(examples: Examples, rows: np.ndarray) -> Examples:
+  return Examples(*(column[rows] for column in examples))
+
+
+def _training_positions(dataset: Dataset) -> np.ndarray:
+  """Returns which events are neither validation nor test."""
+  kept = np.ones(dataset.num_interactions, bool)
+  kept[dataset.offsets[1:] - 1] = False
+  kept[dataset.offsets[1:] - 2] = False
+  return kept

@@ -1,0 +1,146 @@
+"""The folder of a run: what each stage made, and whether it still holds."""
+
+from collections.abc import Callable
+import hashlib
+import json
+from pathlib import Path
+import shutil
+import time
+from typing import Any, NamedTuple
+
+from tiger_jax.errors import DataError
+
+_RECORD = 'stage.json'
+
+
+class Artefact(NamedTuple):
+  """What a finished stage left.
+
+  Attributes:
+    folder: Where.
+    fingerprint: Of everything it was made from.
+    seconds: How long it took, interruptions included in neither.
+    about: What the stage recorded about its making.
+  """
+
+  folder: Path
+  fingerprint: str
+  seconds: float
+  about: dict[str, Any]
+
+
+def fingerprint(*parts: Any) -> str:
+  """Returns the sha256 of JSON values."""
+  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def file_states(*paths: str) -> list[Any]:
+  """Returns the size and time of files, or of the files in folders.
+
+  Part of the fingerprint of a stage that reads them, so that it runs again
+  when they change. A missing file has no state; the stage will complain.
+  """
+  states = []
+  for path in map(Path, filter(None, paths)):
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in files:
+      if file.is_file():
+        stat = file.stat()
+        states.append([file.name, stat.st_size, stat.st_mtime_ns])
+  return states
+
+
+def run_stage(
+  workdir: Path,
+  name: str,
+  wanted: str,
+  build: Callable[[Path], None],
+  *,
+  about: dict[str, Any],
+  resumable: bool = False,
+) -> tuple[Artefact, bool]:
+  """Makes a stage's artefact, unless it is there already.
+
+  The stage works in a folder of its own, which takes the stage's name when all
+  is written. What another configuration made is set aside under the beginning
+  of its fingerprint and comes back when that configuration does.
+
+  Args:
+    workdir: The run's folder.
+    name: The stage.
+    wanted: Fingerprint of everything the stage reads.
+    build: Writes the artefact into the folder it is given.
+    about: Recorded beside the fingerprint.
+    resumable: Whether `build` goes on with what an interrupted call left;
+      otherwise that is removed.
+
+  Returns:
+    The artefact, and whether it was made just now.
+  """
+  final = workdir / name
+  found = read_artefact(workdir, name)
+  if found and found.fingerprint == wanted:
+    return found, False
+  if final.exists():
+    aside = _aside(workdir, name, found.fingerprint if found else 'unfinished')
+    shutil.rmtree(aside, ignore_errors=True)
+    final.rename(aside)
+  earlier = _aside(workdir, name, wanted)
+  if earlier.exists():
+    earlier.rename(final)
+    return _read(final), False
+
+  partial = workdir / f'{name}.partial-{wanted[:8]}'
+  if not resumable:
+    shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True, exist_ok=True)
+  clock = partial / 'seconds'
+  before = float(clock.read_text()) if clock.exists() else 0.0
+  start = time.monotonic()
+  try:
+    build(partial)
+  finally:
+    seconds = before + time.monotonic() - start
+    _write_text(clock, str(seconds))
+  record = {'fingerprint': wanted, 'seconds': seconds, 'about': about}
+  _write_text(partial / _RECORD, json.dumps(record, indent=2))
+  clock.unlink()
+  partial.rename(final)
+  return _read(final), True
+
+
+def read_artefact(workdir: Path, name: str) -> Artefact | None:
+  """Returns what a stage left, None if it did not finish.
+
+  Raises:
+    DataError: Its record is damaged.
+  """
+  folder = workdir / name
+  return _read(folder) if (folder / _RECORD).exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes JSON so that it is never read half written."""
+  _write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def _read(folder: Path) -> Artefact:
+  try:
+    record = json.loads((folder / _RECORD).read_text())
+    return Artefact(
+      folder, record['fingerprint'], record['seconds'], record['about']
+    )
+  except (ValueError, KeyError, TypeError) as error:
+    raise DataError(
+      f'{folder / _RECORD} is damaged ({error}): remove {folder} and run again'
+    ) from error
+
+
+def _aside(workdir: Path, name: str, print_: str) -> Path:
+  return workdir / f'{name}.{print_[:8]}'
+
+
+def _write_text(path: Path, text: str) -> None:
+  aside = path.with_name(path.name + '.partial')
+  aside.write_text(text)
+  aside.replace(path)
