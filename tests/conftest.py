@@ -18,6 +18,13 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 flags.FLAGS.mark_as_parsed()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+  """Keeps compiled programs from one run, and one worker, for the next."""
+  folder = config.cache.mkdir('jax')
+  jax.config.update('jax_compilation_cache_dir', str(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+
 @pytest.fixture(scope='session')
 def data_root() -> pathlib.Path:
   """The folder of real data sets that TIGER_JAX_TEST_DATA names."""
