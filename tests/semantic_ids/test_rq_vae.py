@@ -47,20 +47,23 @@ def _train(task):
   optimizer = optax.adamw(schedule, weight_decay=0.01)
 
   @jax.jit
-  def update(params, state, batch, step):
+  def update(params, tables, state, batch, step):
     rng = jax.random.fold_in(jax.random.key(0), step)
     (loss, _), gradients = jax.value_and_grad(task.loss, has_aux=True)(
-      params, batch, rng
+      params, tables, batch, rng
     )
     updates, state = optimizer.update(gradients, state, params)
     params = optax.apply_updates(params, updates)
-    return task.after_update(params, batch, step, rng), state, loss
+    params = task.after_update(params, tables, batch, step, rng)
+    return params, state, loss
 
   def train(num_steps=num_steps):
     params = task.init(jax.random.key(0))
     state, history = optimizer.init(params), []
     for step in range(num_steps):
-      params, state, loss = update(params, state, batches[step], step)
+      params, state, loss = update(
+        params, task.tables, state, batches[step], step
+      )
       history.append(float(loss))
     return params, history
 
@@ -101,7 +104,7 @@ def test_encoder_and_decoder_mirror_each_other(params):
 
 def test_loss_equals_numpy(task, params):
   x = _embeddings()[:20]
-  loss, metrics = jax.jit(task.loss)(params, x, jax.random.key(0))
+  loss, metrics = jax.jit(task.loss)(params, task.tables, x, jax.random.key(0))
   network = params.network['params']
   standardised = (x - _embeddings().mean(axis=0)) / _embeddings().std(axis=0)
   z = _numpy_mlp(network['encoder'], standardised)
@@ -179,7 +182,7 @@ def test_restart_revives_dead_codes(task, params):
   rng = jax.random.key(0)
   after_update = jax.jit(task.after_update)
   for step in range(3):
-    alive = after_update(dead, batch, step, rng)
+    alive = after_update(dead, task.tables, batch, step, rng)
     if step < 2:  # The epoch of three steps is not over.
       np.testing.assert_array_equal(alive.codebooks, far)
       dead = alive
@@ -200,7 +203,7 @@ def test_no_restart_after_its_epochs(task, params):
   batch = jnp.asarray(_embeddings()[:32])
   dead = params._replace(idle=params.idle + 100)
   after_update = jax.jit(task.after_update)
-  after = after_update(dead, batch, 40 * 3 + 2, jax.random.key(0))
+  after = after_update(dead, task.tables, batch, 40 * 3 + 2, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, after, dead)
 
 
@@ -209,11 +212,11 @@ def test_weight_decay_leaves_statistics_and_counts(task, params):
   decayed = jax.tree.map(lambda leaf: leaf * 0.999, params)
   rng = jax.random.key(0)
   after_update = jax.jit(task.after_update)
-  once = after_update(decayed, batch, 0, rng)
+  once = after_update(decayed, task.tables, batch, 0, rng)
   np.testing.assert_array_equal(once.mean, params.mean)
   np.testing.assert_array_equal(once.std, params.std)
   decayed = once._replace(idle=once.idle * 0.999)
-  twice = after_update(decayed, batch, 1, rng)
+  twice = after_update(decayed, task.tables, batch, 1, rng)
   assert set(np.unique(twice.idle).tolist()) <= {0.0, 2.0}
 
 

@@ -121,8 +121,7 @@ def losses(
     The terms, `beta` not applied, and the codes the items were given.
   """
   model = _autoencoder(config, x.shape[1])
-  x = _standardise(params, x)
-  z = model.apply(params.network, x, method=model.encode)
+  z = _encode(params, x, config=config)
   codes, quantized, residuals = residual.quantize(z, params.codebooks)
   # Straight through: the decoder reads the codes, and its gradient passes to
   # the encoder as if there were no quantizer.
@@ -139,7 +138,7 @@ def losses(
   # summed or averaged over dimensions. Averaged, the other terms swamp it and
   # the codebooks collapse.
   terms = Losses(
-    reconstruction=distance(x, x_hat),
+    reconstruction=distance(_standardise(params, x), x_hat),
     codebook=distance(lax.stop_gradient(residuals), chosen),
     commitment=distance(residuals, lax.stop_gradient(chosen)),
   )
@@ -150,6 +149,9 @@ class RqVaeTask:
   """Trains an RQ-VAE on the items of one catalogue.
 
   A batch is `[b, dim]` item embeddings as `ItemBatches` gives them.
+
+  Attributes:
+    tables: The `mean` and `std` of every dimension.
   """
 
   def __init__(
@@ -169,7 +171,8 @@ class RqVaeTask:
     """
     self._config = config
     self._embeddings = embeddings
-    self._mean, self._std = item_batches.statistics(embeddings)
+    mean, std = item_batches.statistics(embeddings)
+    self.tables = {'mean': mean, 'std': std}
     self._steps_per_epoch = item_batches.num_steps_per_epoch(
       len(embeddings), config.batch_size
     )
@@ -186,7 +189,7 @@ class RqVaeTask:
     Raises:
       UsageError: There are fewer items than codes.
     """
-    config, dim = self._config, len(self._mean)
+    config, dim = self._config, self._embeddings.shape[1]
     rng_network, rng_codebooks = jax.random.split(rng)
     model = _autoencoder(config, dim)
     network = jax.jit(model.init)(rng_network, jnp.zeros((1, dim)))
@@ -194,8 +197,8 @@ class RqVaeTask:
     params = RqVaeParams(
       network=network,
       codebooks=jnp.zeros((*shape, config.latent_dim)),
-      mean=jnp.array(self._mean),
-      std=jnp.array(self._std),
+      mean=jnp.array(self.tables['mean']),
+      std=jnp.array(self.tables['std']),
       idle=jnp.zeros(shape),
     )
     encode = functools.partial(_encode, params, config=config)
@@ -210,12 +213,17 @@ class RqVaeTask:
     return params._replace(codebooks=codebooks)
 
   def loss(
-    self, params: RqVaeParams, batch: Float[Array, 'b dim'], rng: jax.Array
+    self,
+    params: RqVaeParams,
+    tables: dict[str, Float[Array, ' dim']],
+    batch: Float[Array, 'b dim'],
+    rng: jax.Array,
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
     """Computes the loss of a batch.
 
     Args:
       params: The parameters.
+      tables: Not used: the parameters hold the same.
       batch: Item embeddings.
       rng: Not used: nothing is random.
 
@@ -224,7 +232,7 @@ class RqVaeTask:
       errors an item) and `batch_usage` (the share of codes that the batch
       chose, at the level where it is smallest).
     """
-    del rng
+    del tables, rng
     terms, codes = losses(params, batch, self._config)
     metrics = {
       'reconstruction': terms.reconstruction,
@@ -237,6 +245,7 @@ class RqVaeTask:
   def after_update(
     self,
     params: RqVaeParams,
+    tables: dict[str, Float[Array, ' dim']],
     batch: Float[Array, 'b dim'],
     step: Int[Array, ''],
     rng: jax.Array,
@@ -248,6 +257,7 @@ class RqVaeTask:
 
     Args:
       params: The parameters after the optimizer's step.
+      tables: What `mean` and `std` are set back to.
       batch: Item embeddings.
       step: Steps taken before this one.
       rng: The key of the items drawn.
@@ -263,9 +273,7 @@ class RqVaeTask:
       *(params, batch, step, rng),
     )
     # Weight decay must not touch what is not trained.
-    return params._replace(
-      mean=jnp.asarray(self._mean), std=jnp.asarray(self._std)
-    )
+    return params._replace(**tables)
 
   def _restart(self, params, batch, step, rng):
     z = _encode(params, batch, config=self._config)
