@@ -1,6 +1,6 @@
 """Entry point: flags and dispatch.
 
-  python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
+python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
 """
 
 import os
@@ -53,9 +53,7 @@ def run(argv: list[str]) -> None:
     print(show_recommendations(recommender.recommend(_HISTORY.value, _K.value)))
     return
   if _CONFIG.value is None:
-    raise UsageError(
-      'no --config given: try --config=configs/quickstart.py'
-    )
+    raise UsageError('no --config given: try --config=configs/quickstart.py')
   pipeline = Pipeline(parse(_CONFIG.value), workdir)
   pipeline.run(STAGES[-1] if _MODE.value == 'all' else _MODE.value)
   if _MODE.value in ('all', 'evaluate'):

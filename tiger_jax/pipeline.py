@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 import tiger_jax
+from tiger_jax import stages
 from tiger_jax.config import Config
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.semantic_ids.ids import SemanticIds, format_report, report
-from tiger_jax import stages
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import (
   Artefact,

@@ -16,8 +16,8 @@ from tiger_jax.data.loading import load_dataset
 from tiger_jax.data.splits import Examples, split
 from tiger_jax.decoding.catalog import Catalog
 from tiger_jax.decoding.retriever import TigerRetriever
-from tiger_jax.errors import CheckpointError
 from tiger_jax.embedding.encoders import embed_items
+from tiger_jax.errors import CheckpointError
 from tiger_jax.evaluation.evaluator import evaluate as measure
 from tiger_jax.evaluation.popularity import PopularityRetriever
 from tiger_jax.models.tiger import Tiger

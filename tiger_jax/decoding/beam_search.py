@@ -81,17 +81,13 @@ def beam_search(
   return Beams(jnp.where(valid, state, -1), codes, scores, valid)
 
 
-def _pick(
-  x: Array, parent: Int[Array, 'b n']
-) -> Array:
+def _pick(x: Array, parent: Int[Array, 'b n']) -> Array:
   """Returns `x[b, parent[b, n]]` of an `x` whose axes begin with b, m."""
   index = parent.reshape(parent.shape + (1,) * (x.ndim - 2))
   return jnp.take_along_axis(x, index, axis=1)
 
 
-def _pick_rows(
-  x: Array, parent: Int[Array, 'b n']
-) -> Array:
+def _pick_rows(x: Array, parent: Int[Array, 'b n']) -> Array:
   """Like `_pick` where b and m are one axis."""
   num_requests, num_new = parent.shape
   x = x.reshape(num_requests, -1, *x.shape[1:])

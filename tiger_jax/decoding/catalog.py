@@ -67,9 +67,7 @@ class Catalog(NamedTuple):
     """Codes at each level."""
     return tuple(table.shape[1] for table in self.children)
 
-  def allowed(
-    self, level: int, state: Int[Array, '*b']
-  ) -> Bool[Array, '*b v']:
+  def allowed(self, level: int, state: Int[Array, '*b']) -> Bool[Array, '*b v']:
     """Returns which codes lead on from `state`; none do from -1."""
     found = self.children[level][jnp.maximum(state, 0)] >= 0
     return found & (state >= 0)[..., None]

@@ -4,8 +4,8 @@ import math
 
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Float
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 class Dropout(nn.Module):

@@ -151,17 +151,13 @@ class Tiger(nn.Module):
     """Returns where each level's codes begin in the embedding table."""
     return np.cumsum((0, *self.level_sizes[:-1]))
 
-  def _embed_codes(
-    self, codes: Int[Array, '*b l']
-  ) -> Float[Array, '*b l d']:
+  def _embed_codes(self, codes: Int[Array, '*b l']) -> Float[Array, '*b l d']:
     offsets = jnp.asarray(self._offsets(), codes.dtype)
     offsets = offsets.reshape((1,) * (codes.ndim - 1) + (-1,))
     return self.code_embedding(codes + offsets)
 
 
-def hash_users(
-  user: Int[Array, ' b'], num_buckets: int
-) -> Int[Array, ' b']:
+def hash_users(user: Int[Array, ' b'], num_buckets: int) -> Int[Array, ' b']:
   """Spreads user rows over `num_buckets` tokens by a multiplicative hash."""
   mixed = user.astype(jnp.uint32) * jnp.uint32(2654435761)
   return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)

@@ -212,9 +212,7 @@ class Encoder(nn.Module):
   dtype: jnp.dtype
 
   @nn.compact
-  def __call__(
-    self, x: Tokens, mask: TokenMask, deterministic: bool
-  ) -> Tokens:
+  def __call__(self, x: Tokens, mask: TokenMask, deterministic: bool) -> Tokens:
     """Encodes tokens; those outside `mask` are seen by none.
 
     Args:
