@@ -7,13 +7,11 @@ ConfigDict.
 
 import dataclasses
 import difflib
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import ml_collections
 
 from tiger_jax.errors import UsageError
-
-_Section = TypeVar('_Section')
 
 
 def _require_positive(where: str, value: float) -> None:
@@ -301,8 +299,8 @@ def from_json(values: dict[str, Any]) -> Config:
   return _build(Config, values, 'config')
 
 
-def _build(cls: type[_Section], values: dict[str, Any], path: str) -> _Section:
-  fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+def _build(cls: Any, values: dict[str, Any], path: str) -> Any:
+  fields = {field.name: field for field in dataclasses.fields(cls)}
   kwargs: dict[str, Any] = {}
   for name, value in values.items():
     where = f'{path}.{name}'
@@ -313,7 +311,7 @@ def _build(cls: type[_Section], values: dict[str, Any], path: str) -> _Section:
     if dataclasses.is_dataclass(kind):
       if not isinstance(value, dict):
         raise UsageError(f'{where} is {value!r}: it must be a section')
-      kwargs[name] = _build(kind, value, where)  # pyright: ignore[reportArgumentType]
+      kwargs[name] = _build(kind, value, where)
     else:
       kwargs[name] = _convert(kind, value, where)
   return cls(**kwargs)

@@ -81,7 +81,7 @@ def _parse_flags(argv: list[str]) -> None:
   """Parses; whatever is wrong with the command line is a UsageError."""
   try:
     rest = flags.FLAGS(argv)
-  # A config file may raise anything, and an override AttributeError or KeyError.
+  # A config file may raise anything, and so may an override of its fields.
   except Exception as error:
     raise UsageError(f'{error}; see --helpfull') from error
   if len(rest) > 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import threading
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import grain
 from jaxtyping import Int
@@ -14,12 +14,14 @@ from tiger_jax.data.splits import Examples
 from tiger_jax.errors import DataError
 from tiger_jax.shapes import Batch
 
+_Item = TypeVar('_Item', covariant=True)
+
 
 @runtime_checkable
-class BatchSource(Protocol):
+class BatchSource(Protocol[_Item]):
   """Anything that has a batch for every step."""
 
-  def __getitem__(self, step: int) -> Batch:
+  def __getitem__(self, step: int) -> _Item:
     """Returns the batch of a step."""
     ...
 
@@ -175,7 +177,9 @@ def request_batch(
   return Batch(history=rows, user=unknown, target=unknown)
 
 
-def prefetch(source: BatchSource, start: int, stop: int) -> Iterator[Batch]:
+def prefetch(
+  source: BatchSource[_Item], start: int, stop: int
+) -> Iterator[_Item]:
   """Reads a range of batches ahead of time, in order, on other threads.
 
   Args:
@@ -196,7 +200,7 @@ def prefetch(source: BatchSource, start: int, stop: int) -> Iterator[Batch]:
 class _Range:
   """Part of an endless source, as the finite one that Grain asks for."""
 
-  def __init__(self, source: BatchSource, start: int, stop: int):
+  def __init__(self, source: BatchSource[Any], start: int, stop: int):
     self._source = source
     self._start = start
     self._stop = stop
@@ -204,7 +208,7 @@ class _Range:
   def __len__(self) -> int:
     return self._stop - self._start
 
-  def __getitem__(self, index: int) -> Batch:
+  def __getitem__(self, index: int) -> Any:
     return self._source[self._start + index]
 
 

@@ -13,7 +13,7 @@ def recall(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:
     hits: Whether each ranked entry is the target, best first.
     k: The cutoff.
   """
-  return hits[:, :k].any(1).astype(np.float64)
+  return np.asarray(hits[:, :k].any(1), np.float64)
 
 
 def ndcg(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:

@@ -157,9 +157,11 @@ class Tiger(nn.Module):
     return self.code_embedding(codes + offsets)
 
 
-def hash_users(user: Int[Array, ' b'], num_buckets: int) -> Int[Array, ' b']:
+def hash_users(
+  user: Int[Array, ' b'] | Int[np.ndarray, ' b'], num_buckets: int
+) -> Int[Array, ' b']:
   """Spreads user rows over `num_buckets` tokens by a multiplicative hash."""
-  mixed = user.astype(jnp.uint32) * jnp.uint32(2654435761)
+  mixed = jnp.asarray(user).astype(jnp.uint32) * jnp.uint32(2654435761)
   return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)
 
 

@@ -125,4 +125,4 @@ class Checkpoints:
         f'{self.folder}: step {step} cannot be restored ({reason}); remove '
         'that step to go on from an earlier one, or the folder to start again'
       ) from error
-    return restored.state, restored.meta
+    return restored['state'], restored['meta']

@@ -34,10 +34,9 @@ class TigerTask:
     self, params: Any, tables: Codes, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
     """Returns the cross-entropy per code, and that of every level."""
-    logits = self.model.apply(
-      {'params': params}, tables, batch, False, rngs={'dropout': rng}
-    )
-    weight = (batch.target >= 0).astype(jnp.float32)
+    bound = self.model.bind({'params': params}, rngs={'dropout': rng})
+    logits = bound(tables, batch, deterministic=False)
+    weight = jnp.asarray(batch.target >= 0, jnp.float32)
     levels = cross_entropy(logits, tables[batch.target], weight)
     named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
     return levels.mean(), named

@@ -1,0 +1,24 @@
+"""Your own shop: two files in a folder.
+
+  python -m tiger_jax.main --config=configs/own_data.py \
+    --config.dataset.source_dir=my_shop --workdir=runs/my_shop
+
+`interactions.csv` has the columns user, item, timestamp; `items.csv` has item,
+title and, where you have them, price, brand, categories, description. Both may
+as well be `.jsonl` or `.parquet`. Sizes are those of `configs/beauty.py:cpu`.
+"""
+
+import ml_collections
+
+from configs import beauty
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the config."""
+  config = beauty.get_config('cpu')
+  config.dataset.name = 'files'
+  # A shop's log is not curated: leave out whom it cannot judge, keep the rest.
+  config.dataset.drop_short_users = True
+  config.dataset.allow_missing_metadata = True
+  config.embedding.dim = 64
+  return config

@@ -1,0 +1,22 @@
+"""Amazon Sports and Outdoors: 35,598 users, 18,357 items.
+
+  python -m tiger_jax.main --config=configs/sports.py
+
+Beauty's settings and variants (`:cpu`, `:paper`), see configs/beauty.py. The
+paper reports recall@10 0.0400, ndcg@10 0.0225 (Table 1).
+"""
+
+import ml_collections
+
+from configs import beauty
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the config.
+
+  Args:
+    variant: Nothing, `cpu` or `paper`.
+  """
+  config = beauty.get_config(variant)
+  config.dataset.name = 'amazon2014/Sports_and_Outdoors'
+  return config
