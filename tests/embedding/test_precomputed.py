@@ -168,3 +168,18 @@ def test_a_number_too_large_for_single_precision(write, items):
   config = write(VECTORS.astype(np.float64) * 1e39)
 
   refusal(NumbersError, config, items)
+
+
+def test_the_published_vectors_of_beauty(data_root, make_items):
+  folder = data_root / 'embeddings'
+  ids_path = folder / 'amazon2014_beauty.asins.json'
+  ids = json.loads(ids_path.read_text())
+  path = folder / 'amazon2014_beauty.all-MiniLM-L6-v2.float16.npy'
+  config = EmbeddingConfig(
+    encoder='precomputed', path=str(path), ids_path=str(ids_path)
+  )
+
+  vectors = embed_items(config, make_items(**{x: {} for x in ids[::-1]}))
+  assert vectors.shape == (12101, 384)
+  np.testing.assert_array_equal(vectors[::-1], np.load(path))
+  np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
