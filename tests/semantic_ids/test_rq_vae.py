@@ -8,7 +8,7 @@ import pytest
 
 from tiger_jax.config import SemanticIdsConfig
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.semantic_ids import rq_vae
+from tiger_jax.semantic_ids import item_batches, residual, rq_vae, rq_vae_model
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 
 _CONFIG = SemanticIdsConfig(
@@ -75,7 +75,7 @@ def _gradients(params):
   """The gradient of every term of the loss, on the first 20 items."""
   terms = jax.jit(
     jax.jacrev(
-      lambda params: rq_vae.losses(
+      lambda params: rq_vae_model.losses(
         params, jnp.asarray(_embeddings()[:20]), _CONFIG
       )[0]
     )
@@ -145,13 +145,13 @@ def test_each_term_moves_only_its_own(gradients, term, moved):
 
 def test_reconstruction_passes_straight_through(params, gradients):
   x = jnp.asarray(_embeddings()[:20])
-  model = rq_vae.Autoencoder(10, _CONFIG.hidden_dims, _CONFIG.latent_dim)
+  model = rq_vae_model.Autoencoder(10, _CONFIG.hidden_dims, _CONFIG.latent_dim)
   standardised = (x - params.mean[None]) / params.std[None]
 
   def encode(network):
     return model.apply(network, standardised, method=model.encode)
 
-  quantized = rq_vae.residual.quantize(
+  quantized = residual.quantize(
     encode(params.network), params.codebooks
   ).quantized
 
@@ -188,8 +188,8 @@ def test_restart_revives_dead_codes(task, params):
       dead = alive
   np.testing.assert_array_equal(alive.idle[1, 3:], 0)
   # Each revived code is an item's residual at its level, no two the same.
-  z = rq_vae._encode(dead, batch, config=_CONFIG)
-  residuals = rq_vae.residual.quantize(z, dead.codebooks).residuals[:, 1]
+  z = rq_vae_model.encode(dead, batch, config=_CONFIG)
+  residuals = residual.quantize(z, dead.codebooks).residuals[:, 1]
   gaps = np.abs(np.asarray(alive.codebooks[1, 3:, None] - residuals[None]))
   rows = gaps.sum(axis=-1).argmin(axis=1)
   np.testing.assert_allclose(gaps[np.arange(5), rows], 0, atol=1e-6)
@@ -236,11 +236,12 @@ def test_assign_takes_new_items_and_any_number(params, monkeypatch):
   x = _embeddings()
   whole = rq_vae.assign(params, x, _CONFIG)
   assert whole.dtype == np.int32
-  monkeypatch.setattr(rq_vae, '_ENCODE_BATCH', 40)
+  monkeypatch.setattr(item_batches, '_MAP_BATCH', 40)
   np.testing.assert_array_equal(rq_vae.assign(params, x, _CONFIG), whole)
   np.testing.assert_array_equal(
     rq_vae.assign(params, x[7:8], _CONFIG), whole[7:8]
   )
+  assert rq_vae.assign(params, x[:0], _CONFIG).shape == (0, 3)
 
 
 def test_half_precision_embeddings_are_read(params):

@@ -1,11 +1,16 @@
 """Item embeddings on the host: their statistics, and batches of them."""
 
+from collections.abc import Callable
+
+import jax
 from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 
 _CHUNK = 65536
+# Most items that `map_items` gives its function at once.
+_MAP_BATCH = 4096
 
 
 def num_steps_per_epoch(num_items: int, batch_size: int) -> int:
@@ -62,6 +67,30 @@ class ItemBatches:
       self._order = (epoch, order)
     rows = order[i * self._batch_size : (i + 1) * self._batch_size]
     return self._embeddings[rows].astype(np.float32)
+
+
+def map_items(
+  fn: Callable[[np.ndarray], jax.Array],
+  embeddings: Float[np.ndarray, 'items dim'],
+) -> np.ndarray:
+  """Applies a function to all items, in batches of few different shapes.
+
+  Args:
+    fn: From float32 rows to an array with as many rows; treats each row by
+      itself, for some rows only fill the batch.
+    embeddings: One row per item, in any float type.
+
+  Returns:
+    What `fn` makes of every row, on the host.
+  """
+  num_items = len(embeddings)
+  size = min(_MAP_BATCH, 1 << (num_items - 1).bit_length())
+  outputs = []
+  for start in range(0, max(num_items, 1), size):
+    x = embeddings[start : start + size].astype(np.float32)
+    y = fn(np.pad(x, ((0, size - len(x)), (0, 0))))
+    outputs.append(np.asarray(y)[: len(x)])
+  return np.concatenate(outputs)
 
 
 def statistics(
