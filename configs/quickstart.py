@@ -20,14 +20,13 @@ def get_config() -> ml_collections.ConfigDict:
 
   ids = config.semantic_ids
   ids.codebook_size = 32
-  ids.latent_dim = 16
-  ids.hidden_dims = (128, 64)
+  ids.hidden_dims = (256, 128)
   ids.batch_size = 256
-  ids.epochs = 150
-  ids.restart_epochs = 100
+  ids.epochs = 1000
+  ids.restart_epochs = 700
 
   model = config.model
-  model.max_history = 20
+  model.max_history = 10
   model.d_model = 64
   model.num_heads = 4
   model.head_dim = 16
@@ -36,13 +35,13 @@ def get_config() -> ml_collections.ConfigDict:
   model.num_decoder_layers = 2
 
   train = config.train
-  train.batch_size = 128
+  train.batch_size = 256
   train.steps = 1200
-  train.length_buckets = (5, 10, 20)
+  train.length_buckets = (4, 7, 10)
   train.log_every = 50
   train.evaluate_every = 300
   train.evaluate_users = 1000
-  train.optimizer.learning_rate = 2e-3
+  train.optimizer.learning_rate = 3e-3
   train.optimizer.warmup_steps = 100
   train.optimizer.weight_decay = 0.01
 
