@@ -7,6 +7,7 @@ ConfigDict.
 
 import dataclasses
 import difflib
+import math
 from typing import Any, get_args, get_origin
 
 import ml_collections
@@ -14,16 +15,24 @@ import ml_collections
 from tiger_jax.errors import UsageError
 
 
-def _require_positive(where: str, value: float) -> None:
-  if value <= 0:
-    raise UsageError(f'config.{where} is {value}: it must be positive')
+def _require_positive(section: Any, *names: str) -> None:
+  for name in names:
+    value = getattr(section, name)
+    if not 0 < value < math.inf:
+      raise UsageError(f'{name} is {value}: it must be positive')
 
 
-def _require_one_of(where: str, value: str, choices: tuple[str, ...]) -> None:
+def _require_not_negative(section: Any, *names: str) -> None:
+  for name in names:
+    value = getattr(section, name)
+    if not 0 <= value < math.inf:
+      raise UsageError(f'{name} is {value}: it must not be negative')
+
+
+def _require_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
+  value = getattr(section, name)
   if value not in choices:
-    raise UsageError(
-      f'config.{where} is {value!r}: choose from {", ".join(choices)}'
-    )
+    raise UsageError(f'{name} is {value!r}: choose from {", ".join(choices)}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +54,10 @@ class DatasetConfig:
   synthetic_users: int = 3000
   drop_short_users: bool = False
   allow_missing_metadata: bool = False
+
+  def __post_init__(self):
+    """Checks the values."""
+    _require_positive(self, 'synthetic_users')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +81,8 @@ class EmbeddingConfig:
   def __post_init__(self):
     """Checks the values."""
     encoders = ('sentence-transformers', 'tfidf-svd', 'precomputed')
-    _require_one_of('embedding.encoder', self.encoder, encoders)
-    _require_positive('embedding.dim', self.dim)
+    _require_one_of(self, 'encoder', encoders)
+    _require_positive(self, 'dim')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +107,9 @@ class OptimizerConfig:
   def __post_init__(self):
     """Checks the values."""
     recipes = ('adamw', 'adafactor', 'adagrad')
-    _require_one_of('optimizer.recipe', self.recipe, recipes)
-    _require_positive('optimizer.learning_rate', self.learning_rate)
-    _require_positive('optimizer.clip_norm', self.clip_norm)
+    _require_one_of(self, 'recipe', recipes)
+    _require_positive(self, 'learning_rate', 'clip_norm')
+    _require_not_negative(self, 'warmup_steps', 'weight_decay')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +141,14 @@ class SemanticIdsConfig:
 
   def __post_init__(self):
     """Checks the values."""
-    for name in (
-      'num_levels', 'codebook_size', 'latent_dim', 'batch_size', 'epochs'
-    ):  # fmt: skip
-      _require_positive(f'semantic_ids.{name}', getattr(self, name))
+    _require_positive(
+      self, 'num_levels', 'codebook_size', 'latent_dim', 'batch_size', 'epochs'
+    )
+    _require_not_negative(self, 'beta', 'restart_epochs')
+    if min(self.hidden_dims, default=1) < 1:
+      raise UsageError(
+        f'hidden_dims is {self.hidden_dims}: widths must be positive'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,16 +182,14 @@ class ModelConfig:
 
   def __post_init__(self):
     """Checks the values."""
-    for name in (
-      'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
+    _require_positive(
+      self, 'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
       'num_encoder_layers', 'num_decoder_layers',
-    ):  # fmt: skip
-      _require_positive(f'model.{name}', getattr(self, name))
-    _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
+    )  # fmt: skip
+    _require_not_negative(self, 'num_user_tokens')
+    _require_one_of(self, 'dtype', ('float32', 'bfloat16'))
     if not 0 <= self.dropout < 1:
-      raise UsageError(
-        f'config.model.dropout is {self.dropout}: choose from [0, 1)'
-      )
+      raise UsageError(f'dropout is {self.dropout}: choose from [0, 1)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,14 +218,14 @@ class TrainConfig:
 
   def __post_init__(self):
     """Checks the values."""
-    for name in (
-      'batch_size', 'steps', 'log_every', 'evaluate_every', 'evaluate_users'
-    ):  # fmt: skip
-      _require_positive(f'train.{name}', getattr(self, name))
-    if list(self.length_buckets) != sorted(set(self.length_buckets)):
+    _require_positive(
+      self, 'batch_size', 'steps', 'log_every', 'evaluate_every',
+      'evaluate_users',
+    )  # fmt: skip
+    buckets = self.length_buckets
+    if list(buckets) != sorted(set(buckets)) or min(buckets, default=1) < 1:
       raise UsageError(
-        f'config.train.length_buckets is {self.length_buckets}: list them '
-        'from short to long, each once'
+        f'length_buckets is {buckets}: list them from short to long, each once'
       )
 
 
@@ -228,11 +243,10 @@ class EvaluationConfig:
 
   def __post_init__(self):
     """Checks the values."""
-    _require_positive('evaluation.batch_size', self.batch_size)
+    _require_positive(self, 'batch_size')
     if self.num_beams < 10:
       raise UsageError(
-        f'config.evaluation.num_beams is {self.num_beams}: recall@10 needs at '
-        'least 10'
+        f'num_beams is {self.num_beams}: recall@10 needs at least 10'
       )
 
 
@@ -260,10 +274,13 @@ class Config:
 
   def __post_init__(self):
     """Checks what concerns more than one section."""
+    # More bits than these, and jax.random.key would drop them.
+    if not 0 <= self.seed < 2**32:
+      raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')
     if self.train.length_buckets[-1:] != (self.model.max_history,):
       raise UsageError(
-        f'config.train.length_buckets is {self.train.length_buckets}: the last '
-        f'must be config.model.max_history, {self.model.max_history}'
+        f'train.length_buckets is {self.train.length_buckets}: the last must '
+        f'be config.model.max_history, {self.model.max_history}'
       )
 
 
@@ -314,7 +331,10 @@ def _build(cls: Any, values: dict[str, Any], path: str) -> Any:
       kwargs[name] = _build(kind, value, where)
     else:
       kwargs[name] = _convert(kind, value, where)
-  return cls(**kwargs)
+  try:
+    return cls(**kwargs)
+  except UsageError as error:
+    raise UsageError(f'{path}.{error}') from error
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:

@@ -1,0 +1,232 @@
+import ast
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+import re
+
+import pytest
+
+import tiger_jax
+from tiger_jax import config as tiger_config
+from tiger_jax.config import (
+  Config,
+  EmbeddingConfig,
+  OptimizerConfig,
+  SemanticIdsConfig,
+  defaults,
+  from_json,
+  parse,
+)
+from tiger_jax.errors import UsageError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+
+
+def load(path):
+  spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def documented():
+  """Every `configs/x.py` or `configs/x.py:variant` that a docstring names.
+
+  A docstring that says "Beauty's variants (`:cpu`)" names its own.
+  """
+  found = set()
+  for path in CONFIGS:
+    found.add((path.name, ''))
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    found |= set(re.findall(r'configs/(\w+\.py):(\w+)', text))
+    found |= {(path.name, name) for name in re.findall(r'`:(\w+)`', text)}
+  return sorted(found)
+
+
+def refusal(**changes):
+  """Returns the message that refuses `section__field=value` changes."""
+  values = dataclasses.asdict(Config())
+  for name, value in changes.items():
+    *sections, field = name.split('__')
+    section = values
+    for part in sections:
+      section = section[part]
+    section[field] = value
+  with pytest.raises(UsageError) as error:
+    from_json(values)
+  assert error.value.exit_code == 2
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_defaults_parse():
+  assert parse(defaults()) == Config()
+
+
+def test_there_are_documented_variants():
+  assert ('beauty.py', 'cpu') in documented()
+  assert ('sports.py', 'paper') in documented()
+
+
+@pytest.mark.parametrize(('name', 'variant'), documented())
+def test_shipped_configs_parse(name, variant):
+  module = load(ROOT / 'configs' / name)
+  arguments = [variant] if variant else []
+  config = parse(module.get_config(*arguments))
+  assert config != Config()
+  if variant:
+    assert config != parse(module.get_config())
+  again = from_json(json.loads(json.dumps(dataclasses.asdict(config))))
+  assert again == config
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
+def test_docstring_gives_the_command(path):
+  text = ast.get_docstring(ast.parse(path.read_text()))
+  assert f'python -m tiger_jax.main --config=configs/{path.name}' in text
+
+
+def test_unknown_variant():
+  with pytest.raises(UsageError, match="'cpux'.*cpu"):
+    load(ROOT / 'configs' / 'beauty.py').get_config('cpux')
+
+
+def test_lists_come_back_as_tuples():
+  values = json.loads(json.dumps(dataclasses.asdict(Config())))
+  assert values['train']['length_buckets'] == [5, 10, 20]
+  assert from_json(values) == Config()
+  assert from_json(values).train.length_buckets == (5, 10, 20)
+
+
+def test_part_of_the_fields_is_enough():
+  assert from_json({'train': {'steps': 7}}).train.steps == 7
+
+
+def test_integers_are_fine_as_floats():
+  rate = from_json({'train': {'optimizer': {'learning_rate': 1}}})
+  assert type(rate.train.optimizer.learning_rate) is float
+
+
+@pytest.mark.parametrize(
+  ('name', 'near'),
+  [
+    ('train__stepz', 'steps'),
+    ('train__optimizer__lerning_rate', 'learning_rate'),
+    ('modle', 'model'),
+    ('semantic_ids__codebooksize', 'codebook_size'),
+  ],
+)
+def test_unknown_fields_name_the_nearest(name, near):
+  message = refusal(**{name: 1})
+  assert message.startswith(f'config.{name.replace("__", ".")} is not a field')
+  assert message.endswith(f'did you mean {near}?')
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('train__steps', 1.5),
+    ('train__steps', '10'),
+    ('train__steps', True),
+    ('train__steps', None),
+    ('train__optimizer__learning_rate', '1e-3'),
+    ('train__optimizer__learning_rate', False),
+    ('train__length_buckets', 20),
+    ('train__length_buckets', (5, 10, 20.0)),
+    ('train', 3),
+    ('dataset__name', 3),
+    ('dataset__drop_short_users', 1),
+    ('semantic_ids__hidden_dims', 'abc'),
+    ('seed', '0'),
+  ],
+)
+def test_wrong_types_are_refused(name, value):
+  message = refusal(**{name: value})
+  assert message.startswith(f'config.{name.replace("__", ".")} is ')
+  assert 'must be' in message
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    *((f'model__{name}', 0) for name in (
+      'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
+      'num_encoder_layers', 'num_decoder_layers',
+    )),
+    ('model__dtype', 'float16'),
+    ('model__dropout', 1.0),
+    ('model__dropout', -0.1),
+    ('model__num_user_tokens', -1),
+    *((f'train__{name}', 0) for name in (
+      'batch_size', 'steps', 'log_every', 'evaluate_every', 'evaluate_users',
+    )),
+    ('train__steps', -3),
+    ('train__length_buckets', ()),
+    ('train__length_buckets', (10, 5, 20)),
+    ('train__length_buckets', (5, 5, 20)),
+    ('train__length_buckets', (0, 20)),
+    ('train__length_buckets', (5, 10)),
+    ('train__length_buckets', (5, 20, 40)),
+    ('train__optimizer__recipe', 'sgd'),
+    ('train__optimizer__learning_rate', 0.0),
+    ('train__optimizer__learning_rate', float('nan')),
+    ('train__optimizer__learning_rate', float('inf')),
+    ('train__optimizer__warmup_steps', -1),
+    ('train__optimizer__weight_decay', -0.1),
+    ('train__optimizer__clip_norm', 0.0),
+    ('semantic_ids__optimizer__learning_rate', -1.0),
+    *((f'semantic_ids__{name}', 0) for name in (
+      'num_levels', 'codebook_size', 'latent_dim', 'batch_size', 'epochs',
+    )),
+    ('semantic_ids__restart_epochs', -1),
+    ('semantic_ids__hidden_dims', (64, 0)),
+    ('semantic_ids__beta', -0.25),
+    ('embedding__encoder', 'word2vec'),
+    ('embedding__dim', 0),
+    ('dataset__synthetic_users', 0),
+    ('evaluation__batch_size', 0),
+    ('evaluation__num_beams', 9),
+    ('seed', -1),
+    ('seed', 2**32),
+  ],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(name, value):
+  message = refusal(**{name: value})
+  where = 'config.train.length_buckets is'
+  if value not in ((5, 10), (5, 20, 40), ()):  # What two sections disagree on.
+    where = f'config.{name.replace("__", ".")} is {value!r}: '
+  assert message.startswith(where)
+
+
+def test_a_wrong_choice_names_the_choices():
+  message = refusal(embedding__encoder='word2vec')
+  assert 'sentence-transformers, tfidf-svd, precomputed' in message
+  message = refusal(train__optimizer__recipe='sgd')
+  assert 'adamw, adafactor, adagrad' in message
+
+
+def test_limits_themselves_are_fine():
+  OptimizerConfig(warmup_steps=0, weight_decay=0.0)
+  SemanticIdsConfig(restart_epochs=0, beta=0.0, hidden_dims=())
+  EmbeddingConfig(dim=1)
+  assert Config(seed=2**32 - 1).seed == 2**32 - 1
+
+
+def test_every_field_is_read_somewhere():
+  package = Path(tiger_jax.__file__).parent
+  read = set()
+  for path in package.rglob('*.py'):
+    if path != Path(tiger_config.__file__):
+      tree = ast.parse(path.read_text())
+      read |= {x.attr for x in ast.walk(tree) if isinstance(x, ast.Attribute)}
+
+  def unread(cls):
+    for field in dataclasses.fields(cls):
+      if field.name not in read:
+        yield f'{cls.__name__}.{field.name}'
+      if dataclasses.is_dataclass(field.type):
+        yield from unread(field.type)
+
+  assert not list(unread(Config))
