@@ -19,7 +19,8 @@ class Artefact(NamedTuple):
   Attributes:
     folder: Where.
     fingerprint: Of everything it was made from.
-    seconds: How long it took, interruptions included in neither.
+    seconds: How long it took, earlier calls that were interrupted included,
+      the time between them not.
     about: What the stage recorded about its making.
   """
 
@@ -104,8 +105,9 @@ def run_stage(
     _write_text(clock, str(seconds))
   record = {'fingerprint': wanted, 'seconds': seconds, 'about': about}
   _write_text(partial / _RECORD, json.dumps(record, indent=2))
-  clock.unlink()
   partial.rename(final)
+  # Last, or a kill before the rename would lose the time spent so far.
+  (final / clock.name).unlink()
   return _read(final), True
 
 
@@ -127,9 +129,15 @@ def write_json(path: Path, value: Any) -> None:
 def _read(folder: Path) -> Artefact:
   try:
     record = json.loads((folder / _RECORD).read_text())
-    return Artefact(
-      folder, record['fingerprint'], record['seconds'], record['about']
+    found = Artefact(
+      folder,
+      record['fingerprint'],
+      float(record['seconds']),
+      dict(record['about']),
     )
+    if not isinstance(found.fingerprint, str):
+      raise TypeError('the fingerprint is not text')
+    return found
   except (ValueError, KeyError, TypeError) as error:
     raise DataError(
       f'{folder / _RECORD} is damaged ({error}): remove {folder} and run again'
