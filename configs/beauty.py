@@ -33,10 +33,6 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   config = tiger_config.defaults()
   config.dataset.name = 'amazon2014/Beauty'
 
-  ids = config.semantic_ids
-  ids.epochs = 1000
-  ids.restart_epochs = 800
-
   train = config.train
   train.steps = 50_000
   train.optimizer.learning_rate = 1e-3
@@ -57,8 +53,10 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   config.embedding.encoder = 'tfidf-svd'
   config.embedding.dim = 256
 
-  config.semantic_ids.epochs = 200
-  config.semantic_ids.restart_epochs = 150
+  ids = config.semantic_ids
+  ids.batch_size = 256
+  ids.epochs = 120
+  ids.restart_epochs = 100
 
   model = config.model
   model.max_history = 10

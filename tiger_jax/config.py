@@ -136,7 +136,7 @@ class SemanticIdsConfig:
   beta: float = 0.25
   batch_size: int = 1024
   epochs: int = 1000
-  restart_epochs: int = 500
+  restart_epochs: int = 800
   optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.01)
 
   def __post_init__(self):

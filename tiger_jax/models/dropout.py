@@ -13,8 +13,8 @@ class Dropout(nn.Module):
 
   The default generator is the most expensive part of a small model's step on
   a CPU. One byte per entry is enough to decide, so one 32-bit draw serves four
-  entries; the rate is rounded to a multiple of 1/256, and the scale uses the
-  rounded rate, so that the expectation is exact.
+  entries; the rate is rounded to a multiple of 1/256, at most 255/256, and the
+  scale uses the rounded rate, so that the expectation is exact.
 
   Attributes:
     rate: Probability of zeroing an entry, in [0, 1).
@@ -27,7 +27,7 @@ class Dropout(nn.Module):
     self, x: Float[Array, '*shape'], deterministic: bool
   ) -> Float[Array, '*shape']:
     """Returns `x` with entries dropped, or as it is where `deterministic`."""
-    threshold = round(self.rate * 256)
+    threshold = min(round(self.rate * 256), 255)
     if deterministic or threshold == 0:
       return x
     size = math.prod(x.shape)

@@ -62,7 +62,7 @@ class Tiger(nn.Module):
 
   def __call__(
     self, codes: Codes, batch: Batch, deterministic: bool = True
-  ) -> list[Float[Array, 'b v']]:
+  ) -> list[Float[Array, 'b _v']]:
     """Scores the target's codes, each given those before it.
 
     Args:
@@ -166,7 +166,7 @@ def hash_users(
 
 
 def cross_entropy(
-  logits: Sequence[Float[Array, 'b v']],
+  logits: Sequence[Float[Array, 'b _v']],
   target_codes: Int[Array, 'b l'],
   weight: Float[Array, ' b'],
 ) -> Float[Array, ' l']:

@@ -112,7 +112,7 @@ def make_step(
     )
     params = optax.apply_updates(state.params, updates)
     params = task.after_update(params, tables, batch, state.step, rng_update)
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     metrics = {'loss': loss, 'gradient_norm': norm, **metrics}
     return TrainState(state.step + 1, params, opt_state), metrics
 
