@@ -1,0 +1,351 @@
+"""TIGER's network: what it must not depend on, and what it must."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.models.tiger import Tiger, cross_entropy, hash_users
+from tiger_jax.models.transformer import Decoder, Encoder
+from tiger_jax.shapes import Batch
+
+LEVEL_SIZES = (5, 3, 4)
+CONFIG = ModelConfig(
+  max_history=4,
+  d_model=8,
+  num_heads=2,
+  head_dim=3,
+  mlp_dim=12,
+  num_encoder_layers=2,
+  num_decoder_layers=2,
+)
+WITH_USERS = dataclasses.replace(CONFIG, num_user_tokens=7)
+HISTORY = np.array([[3, 0, 5, 9], [7, 2, -1, -1], [1, -1, -1, -1]], np.int32)
+
+
+@pytest.fixture(scope='module')
+def codes():
+  ids = np.random.default_rng(0).permutation(math.prod(LEVEL_SIZES))[:10]
+  return jnp.asarray(np.stack(np.unravel_index(ids, LEVEL_SIZES), 1), jnp.int32)
+
+
+def _batch(history=HISTORY, user=(-1, -1, -1), target=(2, 6, 4)):
+  return Batch(*(jnp.asarray(x, jnp.int32) for x in (history, user, target)))
+
+
+def _init(config, codes):
+  model = Tiger(config, LEVEL_SIZES)
+  params = jax.jit(model.init)(jax.random.key(0), codes, _batch())['params']
+  return model, params
+
+
+@pytest.fixture(scope='module')
+def plain(codes):
+  """A model without user tokens, its parameters, and its forward pass."""
+  model, params = _init(CONFIG, codes)
+  return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
+
+
+@pytest.fixture(scope='module')
+def with_users(codes):
+  """The same with user tokens."""
+  model, params = _init(WITH_USERS, codes)
+  return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
+
+
+def _assert_close(found, expected, atol=1e-5):
+  for x, y in zip(found, expected, strict=True):
+    np.testing.assert_allclose(x, y, atol=atol)
+
+
+def _differ(found, expected):
+  return [
+    np.abs(np.asarray(x) - np.asarray(y)).max(-1) > 1e-4
+    for x, y in zip(found, expected, strict=True)
+  ]
+
+
+def test_every_level_has_a_head_over_its_own_codes(plain, codes):
+  _, params, forward = plain
+  logits = forward(params, codes, _batch())
+  assert [x.shape for x in logits] == [(3, size) for size in LEVEL_SIZES]
+  assert [params[f'heads_{i}']['kernel'].shape for i in range(3)] == [
+    (CONFIG.d_model, size) for size in LEVEL_SIZES
+  ]
+
+
+def test_every_level_has_its_own_embeddings(plain, codes):
+  """Equals the two stacks on tokens that are looked up by hand."""
+  model, params, forward = plain
+  table = np.asarray(params['code_embedding']['embedding'])
+  assert table.shape == (5 + 3 + 4, CONFIG.d_model)
+
+  def embed(item):
+    first, second, third = np.asarray(codes)[item]
+    return [table[first], table[5 + second], table[8 + third]]
+
+  history, mask = [], []
+  for row in HISTORY:
+    history.append([token for item in row for token in embed(item)])
+    mask.append([item >= 0 for item in row for _ in LEVEL_SIZES])
+  start = np.asarray(params['start'])
+  teacher = [[start, *embed(item)[:2]] for item in _batch().target]
+  history, teacher = (jnp.asarray(np.array(x)) for x in (history, teacher))
+  mask = jnp.asarray(mask)
+  sizes = (2, 2, 3, 12, 0.0, jnp.dtype('float32'))
+
+  @jax.jit
+  def by_hand(params):
+    encoder, decoder = Encoder(*sizes), Decoder(*sizes)
+    encoded = encoder.apply({'params': params['encoder']}, history, mask, True)
+    bound = decoder.bind({'params': params['decoder']})
+    cross = bound.cross_keys_values(encoded)
+    return bound(teacher, bound.empty_cache(3), cross, mask, True)[0]
+
+  x = by_hand(params)
+  expected = [x[:, i] @ params[f'heads_{i}']['kernel'] for i in range(3)]
+  _assert_close(forward(params, codes, _batch()), expected)
+
+
+def test_a_code_sees_only_the_codes_before_it(plain, codes):
+  _, params, forward = plain
+  before = forward(params, codes, _batch())
+  for level in range(3):
+    # The target alone takes another code: it is in nobody's history.
+    target = 4
+    assert target not in HISTORY
+    other = (codes[target, level] + 1) % LEVEL_SIZES[level]
+    after = forward(params, codes.at[target, level].set(other), _batch())
+    changed = np.stack(_differ(after, before), 1)
+    expected = np.zeros((3, 3), bool)
+    expected[2, level + 1 :] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_wider_padding_changes_nothing(plain, codes):
+  model, params, forward = plain
+  encode = jax.jit(
+    lambda p, b: model.apply({'params': p}, codes, b, method='encode')
+  )
+  wide = np.pad(HISTORY, ((0, 0), (0, 3)), constant_values=-1)
+  narrow = encode(params, _batch())
+  wider = encode(params, _batch(wide))
+  mask = np.asarray(narrow.mask)
+  np.testing.assert_array_equal(wider.mask[:, : mask.shape[1]], mask)
+  assert not wider.mask[:, mask.shape[1] :].any()
+  for x, y in zip(
+    jax.tree.leaves(narrow.cross), jax.tree.leaves(wider.cross), strict=True
+  ):
+    y = np.asarray(y)[:, : mask.shape[1]]
+    np.testing.assert_allclose(np.asarray(x)[mask], y[mask], atol=1e-5)
+  _assert_close(
+    forward(params, codes, _batch(wide)), forward(params, codes, _batch())
+  )
+
+
+def test_what_padding_points_at_changes_nothing(plain, codes):
+  """A row of -1 reads the last item's codes, which must not show."""
+  _, params, forward = plain
+  history = np.where(HISTORY == 9, 8, HISTORY)
+  other = codes.at[9].set((codes[9] + 1) % jnp.asarray(LEVEL_SIZES))
+  before = forward(params, codes, _batch(history))
+  _assert_close(forward(params, other, _batch(history)), before, atol=0)
+
+
+def test_the_order_of_the_history_matters(plain, codes):
+  _, params, forward = plain
+  swapped = HISTORY.copy()
+  swapped[0] = [0, 3, 5, 9]
+  changed = _differ(
+    forward(params, codes, _batch(swapped)), forward(params, codes, _batch())
+  )
+  np.testing.assert_array_equal(
+    np.stack(changed, 1)[:, 0], [True, False, False]
+  )
+
+
+def test_rows_do_not_see_each_other(plain, codes):
+  _, params, forward = plain
+  whole = forward(params, codes, _batch())
+  alone = [
+    forward(params, codes, jax.tree.map(lambda x, i=i: x[i : i + 1], _batch()))
+    for i in range(3)
+  ]
+  _assert_close([jnp.concatenate(x) for x in zip(*alone, strict=True)], whole)
+
+
+def test_an_empty_history_is_finite(plain, codes):
+  _, params, forward = plain
+  logits = forward(params, codes, _batch(np.full_like(HISTORY, -1)))
+  assert all(np.isfinite(x).all() for x in logits)
+
+
+def _step(model):
+  def step(params, level, previous, cache, encoded):
+    return model.apply(
+      {'params': params}, level, previous, cache, encoded, method='decode_step'
+    )
+
+  return jax.jit(step, static_argnums=1)
+
+
+@pytest.mark.parametrize('users', [False, True])
+def test_decoding_code_by_code_equals_the_whole_pass(
+  users, plain, with_users, codes
+):
+  """Each of two requests follows three beams to three items."""
+  model, params, forward = with_users if users else plain
+  items = np.array([[8, 1, 5], [0, 9, 4]])
+  requests = Batch(
+    jnp.asarray(HISTORY[:2]), jnp.array([4, -1]), jnp.array([-1, -1])
+  )
+  repeated = Batch(
+    jnp.repeat(requests.history, 3, 0),
+    jnp.repeat(requests.user, 3),
+    jnp.asarray(items.reshape(-1), jnp.int32),
+  )
+  expected = forward(params, codes, repeated)
+
+  encode = jax.jit(
+    lambda p: model.apply({'params': p}, codes, requests, method='encode')
+  )
+  encoded = encode(params)
+  cache = model.bind({'params': params}).empty_cache(2)
+  step = _step(model)
+  logits, cache = step(params, 0, None, cache, encoded)
+  np.testing.assert_allclose(
+    jnp.repeat(logits[:, 0], 3, 0), expected[0], atol=1e-5
+  )
+  cache = jax.tree.map(lambda x: jnp.repeat(x, 3, 0), cache)
+  for level in (1, 2):
+    previous = codes[items][:, :, level - 1]
+    logits, cache = step(params, level, previous, cache, encoded)
+    assert logits.shape == (2, 3, LEVEL_SIZES[level])
+    np.testing.assert_allclose(
+      logits.reshape(6, -1), expected[level], atol=1e-5
+    )
+
+
+def test_an_unknown_user_has_no_token(plain, with_users, codes):
+  _, params, forward = with_users
+  found = forward(params, codes, _batch())
+  without = {k: v for k, v in params.items() if k != 'user_embedding'}
+  _assert_close(found, plain[2](without, codes, _batch()))
+  other = jax.tree.map(lambda x: x + 1, params['user_embedding'])
+  changed = {**params, 'user_embedding': other}
+  _assert_close(forward(changed, codes, _batch()), found, atol=0)
+
+
+def test_users_of_different_buckets_differ(with_users, codes):
+  _, params, forward = with_users
+  buckets = np.asarray(hash_users(jnp.arange(40), WITH_USERS.num_user_tokens))
+  same = int(np.flatnonzero(buckets == buckets[0])[1])
+  other = int(np.flatnonzero(buckets != buckets[0])[0])
+  history = np.tile(HISTORY[1], (3, 1))
+  batch = _batch(history, (0, same, other), (2, 2, 2))
+  for x in forward(params, codes, batch):
+    np.testing.assert_allclose(x[0], x[1], atol=1e-6)
+    assert np.abs(np.asarray(x[0] - x[2])).max() > 1e-3
+
+
+@pytest.mark.parametrize('num_buckets', [1, 7, 2000])
+def test_users_are_spread_over_all_buckets(num_buckets):
+  users = jnp.arange(-1, 100_000)
+  buckets = np.asarray(hash_users(users, num_buckets))
+  assert buckets.dtype == np.int32
+  counts = np.bincount(buckets, minlength=num_buckets)
+  assert len(counts) == num_buckets
+  expected = len(users) / num_buckets
+  assert np.abs(counts - expected).max() < 6 * math.sqrt(expected) + 1
+  np.testing.assert_array_equal(hash_users(users, num_buckets), buckets)
+  # A user's bucket does not depend on the batch around it.
+  assert hash_users(users[17:18], num_buckets)[0] == buckets[17]
+
+
+def test_dropout_acts_only_in_training(codes):
+  model, params = _init(dataclasses.replace(CONFIG, dropout=0.3), codes)
+
+  @jax.jit
+  def train(rng):
+    return model.apply(
+      {'params': params}, codes, _batch(), False, rngs={'dropout': rng}
+    )
+
+  first = train(jax.random.key(1))
+  _assert_close(train(jax.random.key(1)), first, atol=0)
+  assert all(x.any() for x in _differ(train(jax.random.key(2)), first))
+
+
+def test_bfloat16_computes_float32_logits(plain, codes):
+  _, params, forward = plain
+  model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), codes, _batch())
+  assert {x.dtype for x in jax.tree.leaves(shapes)} == {jnp.dtype('float32')}
+  run = jax.jit(lambda p: model.apply({'params': p}, codes, _batch()))
+  found, exact = run(params), forward(params, codes, _batch())
+  assert {x.dtype for x in found} == {jnp.dtype('float32')}
+  _assert_close(found, exact, atol=0.15)
+  assert any((x != y).any() for x, y in zip(found, exact, strict=True))
+
+
+def test_the_number_of_parameters_of_the_papers_sizes():
+  level_sizes = (256, 256, 256, 3)
+  model = Tiger(ModelConfig(num_user_tokens=2000), level_sizes)
+  shapes = jax.eval_shape(
+    model.init,
+    jax.random.key(0),
+    jax.ShapeDtypeStruct((10, 4), jnp.int32),
+    _batch(),
+  )['params']
+
+  def count(tree):
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+
+  attention = 4 * 128 * (6 * 64)
+  mlp = 2 * 128 * 1024
+  biases = 32 * 6
+  encoder = 4 * (attention + mlp + 2 * 128) + 128 + biases
+  decoder = 4 * (2 * attention + mlp + 3 * 128) + 128 + biases
+  assert encoder + decoder == 4_459_648
+  assert count(shapes['encoder']) == encoder
+  assert count(shapes['decoder']) == decoder
+  embeddings = (sum(level_sizes) + 2000 + 1) * 128
+  heads = sum(level_sizes) * 128
+  assert count(shapes) == encoder + decoder + embeddings + heads
+
+
+def _slow_cross_entropy(logits, target, weight):
+  result = []
+  for level, x in enumerate(logits):
+    total = 0.0
+    for row, w in enumerate(weight):
+      probabilities = np.exp(x[row]) / np.exp(x[row]).sum()
+      total -= w * math.log(probabilities[target[row, level]])
+    result.append(total / sum(weight))
+  return result
+
+
+def test_cross_entropy_equals_slow_numpy():
+  rng = np.random.default_rng(0)
+  logits = [rng.normal(size=(6, size)) for size in LEVEL_SIZES]
+  target = np.stack([rng.integers(0, size, 6) for size in LEVEL_SIZES], 1)
+  weight = np.array([1, 1, 0, 1, 0, 1])
+  found = jax.jit(cross_entropy)(
+    [jnp.asarray(x, jnp.float32) for x in logits],
+    jnp.asarray(target, jnp.int32),
+    jnp.asarray(weight, jnp.float32),
+  )
+  expected = _slow_cross_entropy(logits, target, weight)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_cross_entropy_of_fill_up_rows_only_is_zero():
+  logits = [jnp.zeros((2, size)) for size in LEVEL_SIZES]
+  found = jax.jit(cross_entropy)(
+    logits, jnp.zeros((2, 3), jnp.int32), jnp.zeros(2)
+  )
+  np.testing.assert_array_equal(found, 0)

@@ -1,0 +1,195 @@
+"""The Transformer against a slow one, written with loops from T5's rules."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.models.transformer import Decoder, Encoder, relative_buckets
+
+HEADS, HEAD_DIM, MLP_DIM, WIDTH, LAYERS = 2, 3, 7, 6, 2
+SIZES = (LAYERS, HEADS, HEAD_DIM, MLP_DIM, 0.0, jnp.dtype('float32'))
+MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+
+
+def _slow_bucket(distance: int, bidirectional: bool) -> int:
+  """T5's rule, with the logarithm as a comparison of integers."""
+  num_buckets, offset = 32, 0
+  if bidirectional:
+    num_buckets = 16
+    if distance > 0:
+      offset = 16
+    back = abs(distance)
+  else:
+    back = max(-distance, 0)
+  exact = num_buckets // 2
+  if back < exact:
+    return offset + back
+  # exact + floor(exact * log(back / exact) / log(128 / exact)), at most the
+  # last bucket.
+  bucket = exact
+  while bucket + 1 < num_buckets and back**exact >= exact**exact * (
+    128 // exact
+  ) ** (bucket + 1 - exact):
+    bucket += 1
+  return offset + bucket
+
+
+@pytest.mark.parametrize('bidirectional', [True, False])
+def test_buckets_equal_the_scalar_rule(bidirectional):
+  found = relative_buckets(
+    np.arange(-3, 200), np.arange(-50, 400), bidirectional
+  )
+  expected = [
+    [_slow_bucket(key - query, bidirectional) for key in range(-50, 400)]
+    for query in range(-3, 200)
+  ]
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+  ('distance', 'both_ways', 'causal'),
+  [
+    (0, 0, 0),
+    (-1, 1, 1),
+    (-7, 7, 7),
+    (-8, 8, 8),
+    (-15, 9, 15),
+    (-16, 10, 16),
+    (-32, 12, 21),
+    (-64, 14, 26),
+    (-127, 15, 31),
+    (-5000, 15, 31),
+    (1, 17, 0),
+    (8, 24, 0),
+    (128, 31, 0),
+  ],
+)
+def test_buckets_by_hand(distance, both_ways, causal):
+  query, key = np.array([0]), np.array([distance])
+  assert relative_buckets(query, key, True) == both_ways
+  assert relative_buckets(query, key, False) == causal
+
+
+def _random_params(module, *args, **kwargs):
+  """Parameters of which none keeps a value that hides a mistake, like 1."""
+  init = functools.partial(module.init, **kwargs)
+  shapes = jax.eval_shape(init, jax.random.key(0), *args)['params']
+  leaves, tree = jax.tree.flatten(shapes)
+  rng = np.random.default_rng(0)
+  return tree.unflatten(
+    [jnp.asarray(rng.normal(0, 0.4, x.shape), x.dtype) for x in leaves]
+  )
+
+
+def _norm(x, params):
+  scale = np.asarray(params['scale'], np.float64)
+  return np.stack([row / np.sqrt(np.mean(row**2) + 1e-6) * scale for row in x])
+
+
+def _mlp(x, params):
+  up, down = params['up']['kernel'], params['down']['kernel']
+  return np.maximum(x @ np.asarray(up), 0) @ np.asarray(down)
+
+
+def _attend(x, y, params, visible, bias_table=None, bidirectional=False):
+  """One row's attention: queries from `x`, keys and values from `y`."""
+  result = np.zeros((len(x), WIDTH))
+  for head in range(HEADS):
+    project = {
+      name: np.asarray(params[name]['kernel'], np.float64)[:, head]
+      for name in ('query', 'key', 'value')
+    }
+    out = np.asarray(params['out']['kernel'], np.float64)[head]
+    keys, values = y @ project['key'], y @ project['value']
+    for i, query in enumerate(x @ project['query']):
+      seen = [j for j in range(len(y)) if visible[i, j]]
+      logits = [query @ keys[j] for j in seen]
+      if bias_table is not None:
+        buckets = [_slow_bucket(j - i, bidirectional) for j in seen]
+        logits = [
+          logit + float(bias_table[bucket, head])
+          for logit, bucket in zip(logits, buckets, strict=True)
+        ]
+      weights = np.exp(np.array(logits) - max(logits))
+      weights /= weights.sum()
+      mixed = sum(w * values[j] for w, j in zip(weights, seen, strict=True))
+      result[i] += mixed @ out
+  return result
+
+
+def _slow_encode(params, x, mask):
+  """One row through the encoder."""
+  visible = np.tile(mask, (len(x), 1))
+  table = params['position_bias']['table']
+  for layer in range(LAYERS):
+    y = _norm(x, params[f'attention_norm_{layer}'])
+    x = x + _attend(
+      y, y, params[f'attention_{layer}'], visible, table, bidirectional=True
+    )
+    y = _norm(x, params[f'mlp_norm_{layer}'])
+    x = x + _mlp(y, params[f'mlp_{layer}'])
+  return _norm(x, params['final_norm'])
+
+
+def _slow_decode(params, x, encoded, mask):
+  """One row through the decoder."""
+  causal = np.tril(np.ones((len(x), len(x)), bool))
+  visible = np.tile(mask, (len(x), 1))
+  table = params['position_bias']['table']
+  for layer in range(LAYERS):
+    y = _norm(x, params[f'self_norms_{layer}'])
+    x = x + _attend(y, y, params[f'self_attentions_{layer}'], causal, table)
+    y = _norm(x, params[f'cross_norms_{layer}'])
+    cross = params[f'cross_attentions_{layer}']
+    x = x + _attend(y, encoded, cross, visible)
+    y = _norm(x, params[f'mlp_norms_{layer}'])
+    x = x + _mlp(y, params[f'mlps_{layer}'])
+  return _norm(x, params['final_norm'])
+
+
+@pytest.fixture(scope='module')
+def tokens():
+  return np.random.default_rng(1).normal(size=(*MASK.shape, WIDTH))
+
+
+def test_encoder_equals_slow_numpy(tokens):
+  encoder = Encoder(*SIZES)
+  x, mask = jnp.asarray(tokens, jnp.float32), jnp.asarray(MASK)
+  params = _random_params(encoder, x, mask, deterministic=True)
+  encode = jax.jit(lambda p, x: encoder.apply({'params': p}, x, mask, True))
+  found = encode(params, x)
+  for row in range(len(MASK)):
+    expected = _slow_encode(params, tokens[row], MASK[row])
+    np.testing.assert_allclose(
+      found[row][MASK[row]], expected[MASK[row]], atol=1e-5
+    )
+
+
+def _whole_decoder(decoder, x, encoded, mask):
+  return decoder(
+    x,
+    decoder.empty_cache(x.shape[0]),
+    decoder.cross_keys_values(encoded),
+    mask,
+    True,
+  )
+
+
+def test_decoder_equals_slow_numpy(tokens):
+  decoder = Decoder(*SIZES)
+  x = np.random.default_rng(2).normal(size=(len(MASK), 4, WIDTH))
+  args = (*map(jnp.float32, (x, tokens)), jnp.asarray(MASK))
+  params = _random_params(decoder, *args, method=_whole_decoder)
+  decode = jax.jit(
+    lambda p, *args: decoder.apply({'params': p}, *args, method=_whole_decoder)
+  )
+  found, cache = decode(params, *args)
+  for row in range(len(MASK)):
+    expected = _slow_decode(params, x[row], tokens[row], MASK[row])
+    np.testing.assert_allclose(found[row], expected, atol=1e-5)
+  assert {leaf.shape for leaf in jax.tree.leaves(cache)} == {
+    (len(MASK), 4, HEADS, HEAD_DIM)
+  }
