@@ -1,14 +1,19 @@
 """Checkpoints: arrays and JSON, written by Orbax. Data, never code."""
 
+from collections.abc import Iterator
+import contextlib
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from tiger_jax.errors import CheckpointError
+from tiger_jax.errors import CheckpointError, NumbersError
 
 
 class Checkpoints:
@@ -26,6 +31,9 @@ class Checkpoints:
       folder: Holds one folder per step.
       best_metric: Which of the metrics given to `save` picks the best; None
         keeps the latest only.
+
+    Raises:
+      CheckpointError: What is there cannot be read.
     """
     policies: list[Any] = [preservation_policy.LatestN(1)]
     options: dict[str, Any] = {}
@@ -35,18 +43,21 @@ class Checkpoints:
         return metrics[best_metric]
 
       policies.append(
-        preservation_policy.BestN(get_metric_fn=value, reverse=False, n=1)
+        preservation_policy.BestN(
+          get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False
+        )
       )
       options = {'best_fn': value, 'best_mode': 'max'}
     self.folder = folder.absolute()
-    self._manager = ocp.CheckpointManager(
-      self.folder,
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-        **options,
-      ),
-      item_names=('state', 'meta'),
-    )
+    preserved = preservation_policy.AnyPreservationPolicy(policies)
+    with self._explained('they cannot be read'):
+      self._manager = ocp.CheckpointManager(
+        self.folder,
+        options=ocp.CheckpointManagerOptions(
+          preservation_policy=preserved, **options
+        ),
+        item_names=('state', 'meta'),
+      )
 
   def __enter__(self) -> 'Checkpoints':
     """Returns itself."""
@@ -62,7 +73,8 @@ class Checkpoints:
 
   def best_step(self) -> int | None:
     """Returns the step with the best metric, None before the first."""
-    return self._manager.best_step()
+    with self._explained('the best cannot be told'):
+      return self._manager.best_step()
 
   def save(
     self,
@@ -78,13 +90,23 @@ class Checkpoints:
       state: A pytree of arrays.
       meta: JSON beside it.
       metrics: What the best is picked by.
+
+    Raises:
+      NumbersError: An array is not finite; nothing is written.
     """
     if step in self._manager.all_steps():
       return
+    for name, value in _named_arrays(state):
+      if not np.isfinite(value).all():
+        raise NumbersError(
+          f'{name} is not finite after step {step}: lower the learning rate '
+          'and run again, earlier steps are kept'
+        )
+    saved = {'meta': meta, 'sha256': _manifest(state, meta)}
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+        state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(saved)
       ),
       metrics=metrics,
     )
@@ -111,18 +133,48 @@ class Checkpoints:
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
     )
-    try:
+    with self._explained(f'step {step} cannot be restored'):
       restored = self._manager.restore(
         step,
         args=ocp.args.Composite(
           state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
         ),
       )
+      state, meta = restored['state'], restored['meta']['meta']
+      # Orbax reads most damaged arrays without noticing.
+      if restored['meta']['sha256'] != _manifest(state, meta):
+        raise ValueError('it is not what was saved')
+    return state, meta
+
+  @contextlib.contextmanager
+  def _explained(self, problem: str) -> Iterator[None]:
+    """Turns any error of Orbax into one that says what to do."""
+    try:
+      yield
     # Orbax raises whatever the file system or the format library did.
     except Exception as error:
       reason = str(error).split('\n')[0]
       raise CheckpointError(
-        f'{self.folder}: step {step} cannot be restored ({reason}); remove '
-        'that step to go on from an earlier one, or the folder to start again'
+        f'{self.folder}: {problem} ({reason}); remove the folder of the '
+        'damaged step to go on from an earlier one, or all to start again'
       ) from error
-    return restored['state'], restored['meta']
+
+
+def _named_arrays(state: Any) -> list[tuple[str, np.ndarray]]:
+  return [
+    (jax.tree_util.keystr(path, simple=True, separator='/'), np.asarray(leaf))
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(state))
+  ]
+
+
+def _manifest(state: Any, meta: dict[str, Any]) -> dict[str, str]:
+  """Returns the sha256 of every array, and of the JSON beside them."""
+  contents = {
+    name: f'{value.dtype} {value.shape} '.encode() + value.tobytes()
+    for name, value in _named_arrays(state)
+  }
+  contents['(meta)'] = json.dumps(meta, sort_keys=True).encode()
+  return {
+    name: hashlib.sha256(content).hexdigest()
+    for name, content in contents.items()
+  }
