@@ -84,4 +84,8 @@ class Catalog(NamedTuple):
     state = jnp.zeros(codes.shape[:-1], jnp.int32)
     for level in range(len(self.children)):
       state = self.advance(level, state, codes[..., level])
-    return state
+    sizes = jnp.asarray(self.level_sizes).reshape(
+      (1,) * (codes.ndim - 1) + (-1,)
+    )
+    in_range = ((codes >= 0) & (codes < sizes)).all(-1)
+    return jnp.where(in_range, state, -1)

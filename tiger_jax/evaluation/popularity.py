@@ -22,11 +22,16 @@ class PopularityRetriever:
     self._counts = counts[self._order].astype(np.float32)
 
   def recommend(self, batch: Batch, k: int) -> Recommendations:
-    """Returns the k most frequent items for each row of the batch."""
-    k = min(k, len(self._order))
+    """Returns the k most frequent items for each row of the batch.
+
+    Where the catalogue has fewer than k, the rest is marked invalid.
+    """
+    short = (0, max(0, k - len(self._order)))
+    items = np.pad(self._order[:k], short, constant_values=-1)
+    scores = np.pad(self._counts[:k], short, constant_values=-np.inf)
     shape = (len(batch.target), k)
     return Recommendations(
-      jnp.broadcast_to(jnp.asarray(self._order[:k])[None], shape),
-      jnp.broadcast_to(jnp.asarray(self._counts[:k])[None], shape),
-      jnp.ones(shape, bool),
+      jnp.broadcast_to(jnp.asarray(items)[None], shape),
+      jnp.broadcast_to(jnp.asarray(scores)[None], shape),
+      jnp.broadcast_to(jnp.asarray(items >= 0)[None], shape),
     )

@@ -1,0 +1,49 @@
+"""Metrics against numbers worked by hand and scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import ndcg_score
+
+from tiger_jax.evaluation.metrics import ndcg, recall
+
+# The target ranks first, second, third, seventh, nowhere.
+HITS = np.zeros((5, 8), bool)
+HITS[[0, 1, 2, 3], [0, 1, 2, 6]] = True
+
+
+@pytest.mark.parametrize(
+  ('k', 'expected'),
+  [
+    (1, [1, 0, 0, 0, 0]),
+    (2, [1, 1, 0, 0, 0]),
+    (6, [1, 1, 1, 0, 0]),
+    (7, [1, 1, 1, 1, 0]),
+    (50, [1, 1, 1, 1, 0]),
+  ],
+)
+def test_recall_by_hand(k, expected):
+  np.testing.assert_array_equal(recall(HITS, k), expected)
+
+
+@pytest.mark.parametrize(
+  ('k', 'expected'),
+  [
+    (1, [1, 0, 0, 0, 0]),
+    (2, [1, 0.6309297535714574, 0, 0, 0]),
+    (6, [1, 0.6309297535714574, 0.5, 0, 0]),
+    (8, [1, 0.6309297535714574, 0.5, 1 / 3, 0]),
+  ],
+)
+def test_ndcg_by_hand(k, expected):
+  np.testing.assert_allclose(ndcg(HITS, k), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize('k', [1, 5, 10, 20])
+def test_ndcg_equals_scikit_learn(k):
+  rng = np.random.default_rng(0)
+  scores = rng.normal(size=(40, 20))
+  target = rng.integers(0, 20, 40)
+  relevant = np.arange(20)[None] == target[:, None]
+  hits = np.argsort(-scores, axis=1) == target[:, None]
+  expected = ndcg_score(relevant, scores, k=k)
+  np.testing.assert_allclose(ndcg(hits, k).mean(), expected, rtol=1e-12)

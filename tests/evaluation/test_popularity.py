@@ -1,0 +1,37 @@
+"""The popularity baseline on purchases that can be counted by hand."""
+
+import numpy as np
+import pytest
+
+from tiger_jax.evaluation.popularity import PopularityRetriever
+from tiger_jax.shapes import Batch
+
+BATCH = Batch(
+  np.array([[3, -1], [0, 2]], np.int32),
+  np.array([0, 1], np.int32),
+  np.array([1, -1], np.int32),
+)
+# Item 4 is bought three times, 1 and 3 twice, 0 once, 2 and 5 never.
+BOUGHT = np.array([3, 4, 1, 4, 0, 1, 3, 4], np.int32)
+ORDER = [4, 1, 3, 0, 2, 5]
+COUNTS = [3, 2, 2, 1, 0, 0]
+
+
+@pytest.mark.parametrize('k', [1, 3, 6])
+def test_most_bought_first_ties_by_row(k):
+  found = PopularityRetriever(6, BOUGHT).recommend(BATCH, k)
+  np.testing.assert_array_equal(found.items, [ORDER[:k]] * 2)
+  np.testing.assert_array_equal(found.scores, [COUNTS[:k]] * 2)
+  assert found.valid.shape == (2, k) and found.valid.all()
+
+
+def test_more_than_the_catalogue_is_marked_invalid():
+  found = PopularityRetriever(6, BOUGHT).recommend(BATCH, 8)
+  np.testing.assert_array_equal(found.items, [[*ORDER, -1, -1]] * 2)
+  np.testing.assert_array_equal(found.scores, [[*COUNTS, -np.inf, -np.inf]] * 2)
+  np.testing.assert_array_equal(found.valid, [[True] * 6 + [False] * 2] * 2)
+
+
+def test_without_any_event_the_rows_are_in_order():
+  found = PopularityRetriever(3, np.zeros(0, np.int32)).recommend(BATCH, 3)
+  np.testing.assert_array_equal(found.items, [[0, 1, 2]] * 2)
