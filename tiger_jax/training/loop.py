@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ Params = Any
 Metrics = dict[str, float]
 
 
+@runtime_checkable
 class Task(Protocol):
   """What is to be learnt.
 

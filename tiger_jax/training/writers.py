@@ -41,15 +41,16 @@ class MetricsWriter:
     if not self._path.exists():
       return
     kept = []
-    for line in self._path.read_text().splitlines():
+    for line in self._path.read_bytes().splitlines():
       try:
         record = json.loads(line)
-      except ValueError:
+        again = record['stage'] == stage and record['step'] > step
+      except (ValueError, TypeError, KeyError):
         continue  # The line that a killed process was writing.
-      if record['stage'] != stage or record['step'] <= step:
-        kept.append(line + '\n')
+      if not again:
+        kept.append(line + b'\n')
     aside = self._path.with_suffix('.partial')
-    aside.write_text(''.join(kept))
+    aside.write_bytes(b''.join(kept))
     aside.replace(self._path)
 
   def close(self) -> None:

@@ -1,0 +1,131 @@
+"""Every recipe against numbers worked out by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import OptimizerConfig
+from tiger_jax.training.optimizer import make_optimizer
+
+RATE = 0.3
+NO_CLIP = 1e9
+
+
+def updates_of(config, num_steps, gradients, params):
+  """Returns the update at every step, the parameters being held fixed."""
+  optimizer = make_optimizer(config, num_steps)
+  state = optimizer.init(params)
+  update = jax.jit(optimizer.update)
+  found = []
+  for gradient in gradients:
+    change, state = update(jnp.asarray(gradient, jnp.float32), state, params)
+    found.append(np.asarray(change))
+  return np.stack(found)
+
+
+def rates_of(recipe, num_steps, steps, **changes):
+  """Returns the learning rate of steps.
+
+  Where the gradient never changes, Adam moves by the rate; so does Adafactor
+  where the parameters have a root mean square of 1.
+  """
+  config = OptimizerConfig(recipe, RATE, clip_norm=NO_CLIP, **changes)
+  gradients = np.full((max(steps) + 1, 6), 2.0)
+  moves = -updates_of(config, num_steps, gradients, jnp.ones(6))
+  assert np.ptp(moves, axis=1).max() < 1e-6
+  return moves[list(steps), 0]
+
+
+@pytest.mark.parametrize(
+  ('step', 'expected'),
+  [
+    (0, 0.0),
+    (1, 0.1 * RATE),
+    (5, 0.5 * RATE),
+    (10, RATE),
+    (40, RATE * 0.5 * (1 + math.cos(math.pi / 3))),
+    (55, 0.5 * RATE),
+    (99, RATE * 0.5 * (1 + math.cos(math.pi * 89 / 90))),
+    (100, 0.0),
+    (120, 0.0),
+  ],
+)
+def test_adamw_warms_up_and_decays_as_a_cosine(step, expected):
+  rate = rates_of('adamw', 100, [step], warmup_steps=10)
+  np.testing.assert_allclose(rate, [expected], rtol=1e-4, atol=1e-6)
+
+
+def test_adamw_without_warmup_begins_at_the_peak():
+  rates = rates_of('adamw', 60, [0, 20, 30])
+  expected = [RATE, 0.75 * RATE, 0.5 * RATE]
+  np.testing.assert_allclose(rates, expected, rtol=1e-4)
+
+
+def test_adamw_with_a_warmup_longer_than_the_run():
+  rates = rates_of('adamw', 5, [0, 2, 4], warmup_steps=8)
+  np.testing.assert_allclose(
+    rates, [0, 2 / 8 * RATE, 4 / 8 * RATE], rtol=1e-4, atol=1e-7
+  )
+
+
+def test_adamw_decays_weights_by_the_rate():
+  config = OptimizerConfig('adamw', RATE, weight_decay=0.1, clip_norm=NO_CLIP)
+  params = jnp.asarray([5.0, -3.0])
+  update = updates_of(config, 10, [[0.0, 0.0]], params)
+  np.testing.assert_allclose(update, [-RATE * 0.1 * params], rtol=1e-6)
+
+
+def test_adafactor_is_flat_then_an_inverse_square_root():
+  steps = [0, 1, 15, 16, 17, 64, 100]
+  rates = rates_of('adafactor', 50, steps, warmup_steps=16)
+  expected = [RATE, RATE, RATE, RATE, RATE * math.sqrt(16 / 17), RATE / 2]
+  np.testing.assert_allclose(rates, [*expected, 0.4 * RATE], rtol=1e-4)
+
+
+def test_adafactor_without_warmup():
+  rates = rates_of('adafactor', 50, [0, 1, 4, 9])
+  np.testing.assert_allclose(rates, [RATE, RATE, RATE / 2, RATE / 3], rtol=1e-4)
+
+
+def test_adagrad_divides_by_all_gradients_so_far():
+  config = OptimizerConfig('adagrad', RATE, clip_norm=NO_CLIP)
+  gradients = np.asarray([[1.0, -2.0], [3.0, 0.0], [0.5, 4.0]])
+  # Optax begins the sum of squares at 0.1.
+  sums = 0.1 + np.cumsum(gradients**2, axis=0)
+  found = updates_of(config, 3, gradients, jnp.ones(2))
+  np.testing.assert_allclose(
+    found, -RATE * gradients / np.sqrt(sums), rtol=1e-5
+  )
+
+
+def test_gradients_are_clipped_to_the_norm():
+  config = OptimizerConfig('adagrad', RATE, clip_norm=0.5)
+  found = updates_of(config, 1, [[30.0, -40.0]], jnp.ones(2))
+  clipped = np.asarray([0.3, -0.4])
+  expected = -RATE * clipped / np.sqrt(0.1 + clipped**2)
+  np.testing.assert_allclose(found, [expected], rtol=1e-5)
+
+
+def test_small_gradients_are_left_alone():
+  config = OptimizerConfig('adagrad', RATE, clip_norm=0.51)
+  gradient = np.asarray([0.3, -0.4])
+  found = updates_of(config, 1, [gradient], jnp.ones(2))
+  expected = -RATE * gradient / np.sqrt(0.1 + gradient**2)
+  np.testing.assert_allclose(found, [expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize('recipe', ['adamw', 'adafactor', 'adagrad'])
+def test_the_norm_is_that_of_all_arrays_together(recipe):
+  config = OptimizerConfig(recipe, RATE, clip_norm=1.0)
+  optimizer = make_optimizer(config, 10)
+  params = {'a': jnp.ones(1), 'b': jnp.ones(1)}
+  big = {'a': jnp.asarray([300.0]), 'b': jnp.asarray([400.0])}
+  unit = {'a': jnp.asarray([0.6]), 'b': jnp.asarray([0.8])}
+  state = optimizer.init(params)
+  clipped, _ = optimizer.update(big, state, params)
+  expected, _ = optimizer.update(unit, state, params)
+  for name in params:
+    np.testing.assert_allclose(clipped[name], expected[name], rtol=1e-5)

@@ -1,0 +1,47 @@
+import os
+import signal
+import threading
+
+from tiger_jax.training.preemption import StopSignal
+
+
+def test_notes_the_signal_and_puts_the_handler_back():
+  seen = []
+  before = signal.signal(signal.SIGTERM, lambda *unused: seen.append(1))
+  try:
+    ours = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+      assert not stop.received
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert stop.received
+      os.kill(os.getpid(), signal.SIGTERM)  # A second one does not end it.
+    assert signal.getsignal(signal.SIGTERM) is ours
+    assert not seen
+    with StopSignal() as stop:
+      assert not stop.received
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_handler_is_put_back_after_an_error():
+  before = signal.getsignal(signal.SIGTERM)
+  try:
+    with StopSignal():
+      assert signal.getsignal(signal.SIGTERM) is not before
+      raise KeyError
+  except KeyError:
+    pass
+  assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_other_threads_go_without():
+  found = []
+
+  def work():
+    with StopSignal() as stop:
+      found.append(stop.received)
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  thread.join()
+  assert found == [False]
