@@ -14,29 +14,33 @@ def _drop(x, rate, seed=0, deterministic=False):
   return np.asarray(run(x))
 
 
-@pytest.mark.parametrize('rate', [0.1, 0.5, 0.9])
-def test_zeroes_the_rounded_rate_and_keeps_the_expectation(rate):
-  size = 40_000
+@pytest.mark.parametrize('rate', [0.001, 0.1, 0.5, 0.9])
+def test_zeroes_the_rate_and_keeps_the_expectation(rate):
+  size = 200_000
   dropped = _drop(jnp.full((size,), 3.0), rate)
-  rounded = round(rate * 256) / 256
-  deviation = np.sqrt(rounded * (1 - rounded) / size)
-  assert abs((dropped == 0).mean() - rounded) < 5 * deviation
+  deviation = np.sqrt(rate * (1 - rate) / size)
+  assert abs((dropped == 0).mean() - rate) < 5 * deviation
   kept = dropped[dropped != 0]
-  np.testing.assert_allclose(kept * (1 - rounded), 3.0, rtol=1e-6)
+  np.testing.assert_allclose(kept * (1 - rate), 3.0, rtol=1e-6)
 
 
-def test_a_rate_is_rounded_to_one_256th():
-  assert (_drop(jnp.ones(5000), 1 / 256 / 3) == 1).all()
-  kept = _drop(jnp.ones(5000), 1 / 256)
-  assert 0 < (kept == 0).sum() < 100
-  np.testing.assert_allclose(kept[kept != 0], 256 / 255, rtol=1e-6)
+def test_rate_zero_needs_no_key():
+  x = jnp.arange(5.0)
+  found = Dropout(0.0).apply({}, x, deterministic=False)
+  np.testing.assert_array_equal(found, x)
 
 
-def test_the_highest_rate_keeps_one_entry_in_256():
-  dropped = _drop(jnp.ones(50_000), 0.9999)
-  assert np.isfinite(dropped).all()
-  np.testing.assert_allclose(dropped[dropped != 0], 256)
-  assert abs((dropped != 0).mean() * 256 - 1) < 0.5
+def test_every_layer_and_step_draws_anew():
+  """Masks of different seeds agree no more often than chance."""
+  masks = np.stack([_drop(jnp.ones(20_000), 0.5, seed) for seed in range(6)])
+  together = np.corrcoef(masks) - np.eye(6)
+  assert np.abs(together).max() < 0.04
+
+
+def test_rows_are_dropped_independently():
+  kept = _drop(jnp.ones((8, 10_000)), 0.5) != 0
+  together = np.corrcoef(kept) - np.eye(8)
+  assert np.abs(together).max() < 0.06
 
 
 def test_neighbours_are_dropped_independently():

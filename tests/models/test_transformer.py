@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.models.transformer import Decoder, Encoder, relative_buckets
+from tiger_jax.models.relative_position import relative_buckets
+from tiger_jax.models.transformer import Decoder, Encoder
 
 HEADS, HEAD_DIM, MLP_DIM, WIDTH, LAYERS = 2, 3, 7, 6, 2
 SIZES = (LAYERS, HEADS, HEAD_DIM, MLP_DIM, 0.0, jnp.dtype('float32'))

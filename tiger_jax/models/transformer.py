@@ -15,10 +15,8 @@ from jaxtyping import Array, Bool, Float
 import numpy as np
 
 from tiger_jax.models.dropout import Dropout
+from tiger_jax.models.relative_position import RelativePositionBias
 from tiger_jax.shapes import TokenMask, Tokens
-
-NUM_BUCKETS = 32
-MAX_DISTANCE = 128
 
 _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
@@ -33,59 +31,6 @@ class KeysValues(NamedTuple):
 
   keys: Float[Array, 'rows s h k']
   values: Float[Array, 'rows s h k']
-
-
-def relative_buckets(
-  query_positions: np.ndarray, key_positions: np.ndarray, bidirectional: bool
-) -> np.ndarray:
-  """Returns the bucket of each query-key distance, `[queries, keys]`.
-
-  Near distances have a bucket each; far ones share buckets whose width grows
-  with the logarithm, up to `MAX_DISTANCE` (T5, section 2.1).
-
-  Args:
-    query_positions: Positions of the queries.
-    key_positions: Positions of the keys.
-    bidirectional: Whether keys may lie after their query; half of the buckets
-      are theirs then.
-  """
-  distance = key_positions[None, :] - query_positions[:, None]
-  num_buckets = NUM_BUCKETS
-  first = np.zeros_like(distance)
-  if bidirectional:
-    num_buckets //= 2
-    first = np.where(distance > 0, num_buckets, 0)
-    distance = np.abs(distance)
-  else:
-    distance = np.maximum(-distance, 0)
-  exact = num_buckets // 2
-  far = np.log(np.maximum(distance, 1) / exact) / np.log(MAX_DISTANCE / exact)
-  far = exact + (far * (num_buckets - exact)).astype(np.int32)
-  far = np.minimum(far, num_buckets - 1)
-  return first + np.where(distance < exact, distance, far)
-
-
-class RelativePositionBias(nn.Module):
-  """A learned bias per head and bucket of distance.
-
-  Attributes:
-    num_heads: Attention heads.
-    bidirectional: Whether keys may lie after their query.
-  """
-
-  num_heads: int
-  bidirectional: bool
-
-  @nn.compact
-  def __call__(
-    self, query_positions: np.ndarray, key_positions: np.ndarray
-  ) -> Float[Array, 'h q s']:
-    """Returns the bias to add to the attention logits."""
-    buckets = relative_buckets(
-      query_positions, key_positions, self.bidirectional
-    )
-    table = self.param('table', _fan_in, (NUM_BUCKETS, self.num_heads))
-    return jnp.moveaxis(table[buckets], -1, 0)
 
 
 class Attention(nn.Module):
