@@ -38,7 +38,7 @@ def beam_search(
   catalog: Catalog,
   batch_size: int,
   num_beams: int,
-  constrained: bool = True,
+  constrained: bool | Bool[Array, ''] = True,
 ) -> Beams:
   """Finds the most probable Semantic IDs of each request.
 
@@ -57,7 +57,8 @@ def beam_search(
     num_beams: Beams kept after every level, m; fewer where the first levels
       have fewer codes.
     constrained: Only walk along valid prefixes. Otherwise any code may follow
-      any other and `valid` says which beams happen to be items.
+      any other and `valid` says which beams happen to be items. May be traced,
+      so that one program does both.
   """
   scores = jnp.zeros((batch_size, 1))
   state = jnp.zeros((batch_size, 1), jnp.int32)
@@ -66,9 +67,8 @@ def beam_search(
     previous = codes[:, :, -1] if level else None
     logits, cache = step_fn(level, previous, cache)
     candidates = scores[:, :, None] + jax.nn.log_softmax(logits)
-    if constrained:
-      allowed = catalog.allowed(level, state)
-      candidates = jnp.where(allowed, candidates, -jnp.inf)
+    allowed = catalog.allowed(level, state) | jnp.logical_not(constrained)
+    candidates = jnp.where(allowed, candidates, -jnp.inf)
     candidates = candidates.reshape(batch_size, -1)
     scores, chosen = jax.lax.top_k(
       candidates, min(num_beams, candidates.shape[1])

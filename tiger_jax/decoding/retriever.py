@@ -68,7 +68,7 @@ class TigerRetriever:
     return _search(
       self.model,
       self.num_beams,
-      constrained,
+      jnp.asarray(constrained),
       params,
       self.codes,
       self.catalog,
@@ -76,11 +76,11 @@ class TigerRetriever:
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(
   model: Tiger,
   num_beams: int,
-  constrained: bool,
+  constrained: Bool[Array, ''],
   params: Any,
   codes: Codes,
   catalog: Catalog,
