@@ -69,9 +69,9 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   model.dropout = 0.1
 
   train = config.train
-  train.steps = 8000
+  train.steps = 16_000
   train.length_buckets = (2, 4, 7, 10)
-  train.evaluate_every = 1000
+  train.evaluate_every = 2000
   train.evaluate_users = 2048
   train.optimizer.learning_rate = 2e-3
   train.optimizer.warmup_steps = 300
