@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 import sys
 
-from absl import flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tiger_jax.config import parse
@@ -26,7 +26,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file of configs/; --config.section.field=x overrides.'
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, "The run's folder; runs/<name of the config> if not given."
+  'workdir', None, "The run's folder; by default runs/<name of the config>."
 )
 _MODE = flags.DEFINE_enum(
   'mode', 'all', MODES, 'How far to go; what is done already is kept.'
@@ -35,6 +35,7 @@ _HISTORY = flags.DEFINE_list(
   'history', [], 'Item ids, oldest first, for --mode=recommend.'
 )
 _K = flags.DEFINE_integer('k', 10, 'How many, for --mode=recommend.')
+app.define_help_flags()
 
 
 def run(argv: list[str]) -> None:
@@ -79,8 +80,12 @@ def main() -> None:
 
 def _parse_flags(argv: list[str]) -> None:
   """Parses; whatever is wrong with the command line is a UsageError."""
+  # What libraries warn of is not for users; --verbosity=0 brings it back.
+  flags.FLAGS.set_default('verbosity', logging.ERROR)
   try:
     rest = flags.FLAGS(argv)
+    if _CONFIG.value is not None:
+      _CONFIG.value.to_dict()  # A file that cannot be read says so only now.
   # A config file may raise anything, and so may an override of its fields.
   except Exception as error:
     raise UsageError(f'{error}; see --helpfull') from error
@@ -90,11 +95,20 @@ def _parse_flags(argv: list[str]) -> None:
 
 def _workdir() -> Path:
   if _WORKDIR.value:
-    return Path(_WORKDIR.value)
-  name = config_flags.get_config_filename(flags.FLAGS['config'])
-  if not name:
-    raise UsageError('no --workdir given: name the folder of the run')
-  return Path('runs') / os.path.basename(name).partition('.py')[0]
+    workdir = Path(_WORKDIR.value)
+  elif _CONFIG.value is not None:
+    name = config_flags.get_config_filename(flags.FLAGS['config'])
+    workdir = Path('runs') / os.path.basename(name).partition('.py')[0]
+  elif _MODE.value == 'recommend':
+    raise UsageError('no --workdir given: name the folder of a finished run')
+  else:
+    raise UsageError('no --config given: try --config=configs/quickstart.py')
+  existing = next(
+    x for x in (workdir, *workdir.absolute().parents) if x.exists()
+  )
+  if not existing.is_dir():
+    raise UsageError(f'{existing} is not a folder: choose another --workdir')
+  return workdir
 
 
 if __name__ == '__main__':

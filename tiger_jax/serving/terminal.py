@@ -36,7 +36,7 @@ def show_shoppers(recommender: Recommender, seed: int) -> str:
   examples = split(dataset, 'test')
   rng = np.random.default_rng(seed)
   users = rng.permutation(dataset.num_users)[:_NUM_SHOPPERS]
-  histories = [dataset.history_of(user)[:-1].tolist() for user in users]
+  histories = [dataset.history_of(int(user))[:-1].tolist() for user in users]
   targets = dataset.history[examples.end[users]]
   blocks = []
   for user, history, target, found in zip(
@@ -90,7 +90,7 @@ def show_results(results: dict[str, Any]) -> str:
   lines.append(
     'Hits are items of the whole catalogue, seen ones not masked; a sid_recall '
     f'hit shares the meaning codes, as {collisions:.1%} of the items do with '
-    'another.'
+    f'another. Item vectors: {results["embedding"]["encoder"]}.'
   )
   return '\n'.join(lines)
 
