@@ -25,6 +25,14 @@ def test_most_bought_first_ties_by_row(k):
   assert found.valid.shape == (2, k) and found.valid.all()
 
 
+def test_a_large_catalogue_breaks_ties_by_row_too():
+  """Large enough for a sort that is not stable to show."""
+  bought = np.repeat(np.arange(0, 300, 2), 2)
+  found = PopularityRetriever(300, bought).recommend(BATCH, 300)
+  expected = [*range(0, 300, 2), *range(1, 300, 2)]
+  np.testing.assert_array_equal(found.items, [expected] * 2)
+
+
 def test_more_than_the_catalogue_is_marked_invalid():
   found = PopularityRetriever(6, BOUGHT).recommend(BATCH, 8)
   np.testing.assert_array_equal(found.items, [[*ORDER, -1, -1]] * 2)
