@@ -98,7 +98,8 @@ def _workdir() -> Path:
     workdir = Path(_WORKDIR.value)
   elif _CONFIG.value is not None:
     name = config_flags.get_config_filename(flags.FLAGS['config'])
-    workdir = Path('runs') / os.path.basename(name).partition('.py')[0]
+    file, _, variant = os.path.basename(name).partition('.py')
+    workdir = Path('runs') / f'{file}{variant.replace(":", "_")}'
   elif _MODE.value == 'recommend':
     raise UsageError('no --workdir given: name the folder of a finished run')
   else:

@@ -145,6 +145,10 @@ class Pipeline:
         'items': d.num_items,
         'interactions': d.num_interactions,
       },
+      'embedding': {
+        'encoder': stages.encoder_name(c.embedding),
+        'dim': self.embeddings.shape[1],
+      },
       'semantic_ids': report(self.ids) | {'level_sizes': self.ids.level_sizes},
       **measured,
       'seconds': {

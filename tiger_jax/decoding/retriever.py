@@ -38,10 +38,10 @@ class TigerRetriever:
     Args:
       params: The network's parameters.
       batch: Histories; targets are not looked at.
-      k: How many, at most `num_beams`. Where fewer items can be reached, the
-        rest is marked invalid.
+      k: How many; the search has no fewer beams. Where fewer items can be
+        reached, the rest is marked invalid.
     """
-    beams = self.search(params, batch)
+    beams = self.search(params, batch, k)
     short = max(0, k - beams.scores.shape[1])
     return Recommendations(
       _pad(beams.items[:, :k], short, -1),
@@ -57,17 +57,24 @@ class TigerRetriever:
     Args:
       params: The network's parameters.
       batch: Histories.
-      k: How many, at most `num_beams`.
+      k: How many; the search has no fewer beams.
     """
-    return self.search(params, batch, constrained=False).valid[:, :k]
+    return self.search(params, batch, k, constrained=False).valid[:, :k]
 
   def search(
-    self, params: Any, batch: Batch, constrained: bool = True
+    self, params: Any, batch: Batch, k: int, constrained: bool = True
   ) -> Beams:
-    """Runs the whole search of a batch as one program."""
+    """Runs the whole search of a batch as one program.
+
+    Args:
+      params: The network's parameters.
+      batch: Histories.
+      k: The least number of beams.
+      constrained: Only along valid IDs.
+    """
     return _search(
       self.model,
-      self.num_beams,
+      max(k, self.num_beams),
       jnp.asarray(constrained),
       params,
       self.codes,

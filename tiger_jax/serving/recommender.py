@@ -103,7 +103,6 @@ class Recommender:
     self, histories: Sequence[Sequence[int]], k: int = 10
   ) -> list[list[Recommendation]]:
     """Like `recommend`, for several histories of item rows at once."""
-    self._retriever.num_beams = max(k, self._config.evaluation.num_beams)
     batch = request_batch(histories, self._config.train.length_buckets)
     found = jax.device_get(self._retriever.recommend(self._params, batch, k))
     items = self.dataset.items

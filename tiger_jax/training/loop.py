@@ -168,11 +168,15 @@ def train(
     writer.rewind(label, start)
     log = _Log(writer, label)
     bar = progress_line(label, schedule.num_steps, start)
+    compiled: set[str] = set()
     for step, batch in enumerate(
       batches(start, schedule.num_steps), start=start + 1
     ):
       state, metrics = step_fn(state, tables, shard_batch(mesh, batch))
       log.add(step, metrics)
+      if (shapes := str(jax.tree.map(np.shape, batch))) not in compiled:
+        compiled.add(shapes)
+        bar.unpause()  # Compilation says nothing about the time to come.
       bar.update()
       last = step == schedule.num_steps
       if step % schedule.log_every == 0 or last or stop.received:
