@@ -82,7 +82,7 @@ def item_scores(params, batch):
 @pytest.fixture(scope='module')
 def whole_search(params, batch):
   """A search with more beams than there are items."""
-  return _retriever(20).search(params, batch)
+  return _retriever(20).search(params, batch, 1)
 
 
 def test_equals_scoring_every_item(whole_search, item_scores):
@@ -112,7 +112,7 @@ def test_requests_do_not_see_each_other(params, batch, whole_search):
   retriever = _retriever(20)
   for row in range(3):
     alone = jax.tree.map(lambda x, i=row: x[i : i + 1], batch)
-    found = retriever.search(params, alone)
+    found = retriever.search(params, alone, 1)
     np.testing.assert_array_equal(found.items[0], whole_search.items[row])
     np.testing.assert_allclose(
       found.scores[0], whole_search.scores[row], atol=1e-5
@@ -126,14 +126,15 @@ def test_one_device_equals_eight(params, batch, whole_search):
   retriever = TigerRetriever(
     MODEL, *replicate(mesh, (one.codes, one.catalog)), one.num_beams
   )
-  found = retriever.search(replicate(mesh, params), shard_batch(mesh, batch))
+  found = retriever.search(replicate(mesh, params), shard_batch(mesh, batch), 1)
   assert len(found.items.sharding.device_set) == 8
   np.testing.assert_array_equal(found.items, whole_search.items)
   np.testing.assert_allclose(found.scores, whole_search.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize('k', [1, 5, 20, 25])
+@pytest.mark.parametrize('k', [1, 5, 20, 70])
 def test_recommends_the_k_best(params, batch, whole_search, k):
+  """Also where more are asked for than there are beams, items, or IDs."""
   found = jax.device_get(_retriever(20).recommend(params, batch, k))
   assert found.items.shape == found.scores.shape == found.valid.shape
   assert found.items.shape == (NUM_REQUESTS, k)
@@ -149,7 +150,7 @@ def test_recommends_the_k_best(params, batch, whole_search, k):
 
 def test_an_unconstrained_search_says_which_ids_are_items(params, batch):
   retriever = _retriever(20)
-  found = jax.device_get(retriever.search(params, batch, constrained=False))
+  found = jax.device_get(retriever.search(params, batch, 1, constrained=False))
   rows = {tuple(x): i for i, x in enumerate(_codes(NUM_ITEMS).tolist())}
   expected = [[rows.get(tuple(x), -1) for x in y] for y in found.codes.tolist()]
   np.testing.assert_array_equal(found.items, expected)
@@ -166,7 +167,9 @@ def test_an_unconstrained_search_says_which_ids_are_items(params, batch):
 def test_new_ids_compile_nothing(params, batch):
   @jax.jit
   def search(codes, catalog):
-    return TigerRetriever(MODEL, codes, catalog, 4).search(params, batch).items
+    return (
+      TigerRetriever(MODEL, codes, catalog, 4).search(params, batch, 4).items
+    )
 
   every = np.array(list(itertools.product(*map(range, LEVEL_SIZES))), np.int32)
   for first in (0, 4):
@@ -182,7 +185,7 @@ def test_lowers_for_every_platform(params, batch):
 
   @jax.jit
   def search(params, codes, catalog, batch):
-    return TigerRetriever(MODEL, codes, catalog, 4).search(params, batch)
+    return TigerRetriever(MODEL, codes, catalog, 4).search(params, batch, 4)
 
   lower = export.export(search, platforms=('cpu', 'cuda', 'tpu'))
   exported = lower(params, one.codes, one.catalog, batch)
