@@ -56,7 +56,7 @@ def run(argv: list[str]) -> None:
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')
   pipeline = Pipeline(parse(_CONFIG.value), workdir)
-  pipeline.run(STAGES[-1] if _MODE.value == 'all' else _MODE.value)
+  pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
   if _MODE.value in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
   if _MODE.value == 'all':

@@ -9,6 +9,7 @@ import platform
 from typing import Any
 
 import jax
+from jaxtyping import Float
 import numpy as np
 
 import tiger_jax
@@ -25,15 +26,23 @@ from tiger_jax.workdir import (
   write_json,
 )
 
-STAGES = ('data', 'embed', 'semantic_ids', 'train', 'evaluate')
+# What each mode asks a Pipeline for.
+STAGES = {
+  'data': 'dataset',
+  'embed': 'embeddings',
+  'semantic_ids': 'ids',
+  'train': 'train',
+  'evaluate': 'results',
+}
 
 
 class Pipeline:
   """One run: from raw files to results.
 
-  Every stage is a property that holds its artefact's folder; asking for one
-  makes all that it needs. A stage is made again when its section of the
-  config, the seed, or what it reads has changed.
+  Every stage is a property that tells where its artefact is, and beside it is
+  one that holds what was read from there; asking for either makes all that it
+  needs. A stage is made again when its section of the config, the seed, or
+  what it reads has changed.
   """
 
   def __init__(self, config: Config, workdir: Path):
@@ -50,61 +59,75 @@ class Pipeline:
 
   def run(self, last: str) -> None:
     """Makes every stage up to `last`, one of `STAGES`."""
-    for name in STAGES[: STAGES.index(last) + 1]:
+    for stage, name in STAGES.items():
       getattr(self, name)
+      if stage == last:
+        break
 
   @functools.cached_property
   def data(self) -> Artefact:
-    """The dataset."""
+    """The stage that reads the raw files."""
     c = self.config.dataset
-    artefact = self._stage(
+    return self._stage(
       'data',
       [dataclasses.asdict(c), self.config.seed, file_states(c.source_dir)],
       lambda folder: stages.make_dataset(c, self.config.seed, folder),
     )
-    self.dataset = Dataset.load(artefact.folder)
-    d = self.dataset
+
+  @functools.cached_property
+  def dataset(self) -> Dataset:
+    """The items and who bought them."""
+    d = Dataset.load(self.data.folder)
     _say(
       'data',
       f'{d.name}: {d.num_users:,} users, {d.num_items:,} items, '
       f'{d.num_interactions:,} interactions',
     )
-    return artefact
+    return d
 
   @functools.cached_property
-  def embed(self) -> Artefact:
-    """A vector per item."""
+  def embedding(self) -> Artefact:
+    """The stage that embeds the items."""
     c = self.config.embedding
     files = file_states(c.path, c.ids_path)
-    artefact = self._stage(
+    return self._stage(
       'embedding',
       [dataclasses.asdict(c), files, self.data.fingerprint],
       lambda folder: stages.embed(c, self.dataset.items, folder),
     )
-    self.embeddings = np.load(artefact.folder / 'embeddings.npy')
-    num_items, dim = self.embeddings.shape
-    _say('embedding', f'{num_items:,} items x {dim}, {stages.encoder_name(c)}')
-    return artefact
+
+  @functools.cached_property
+  def embeddings(self) -> Float[np.ndarray, 'items dim']:
+    """A vector per item."""
+    vectors = np.load(self.embedding.folder / 'embeddings.npy')
+    num_items, dim = vectors.shape
+    name = stages.encoder_name(self.config.embedding)
+    _say('embedding', f'{num_items:,} items x {dim}, {name}')
+    return vectors
 
   @functools.cached_property
   def semantic_ids(self) -> Artefact:
-    """A Semantic ID per item."""
+    """The stage that makes the Semantic IDs."""
     c = self.config.semantic_ids
-    artefact = self._stage(
+    return self._stage(
       'semantic_ids',
-      [dataclasses.asdict(c), self.config.seed, self.embed.fingerprint],
+      [dataclasses.asdict(c), self.config.seed, self.embedding.fingerprint],
       lambda folder: stages.make_semantic_ids(
         self.config, self.embeddings, folder, self.writer
       ),
       resumable=True,
     )
-    self.ids = SemanticIds.load(artefact.folder)
-    print(format_report(report(self.ids)), flush=True)
-    return artefact
+
+  @functools.cached_property
+  def ids(self) -> SemanticIds:
+    """A Semantic ID per item."""
+    ids = SemanticIds.load(self.semantic_ids.folder)
+    print(format_report(report(ids)), flush=True)
+    return ids
 
   @functools.cached_property
   def train(self) -> Artefact:
-    """A trained recommender."""
+    """The stage that trains the recommender."""
     c = self.config
     return self._stage(
       'train',
@@ -126,45 +149,46 @@ class Pipeline:
     )
 
   @functools.cached_property
-  def evaluate(self) -> Artefact:
-    """The metrics, and `results.json`, which gathers everything."""
+  def evaluation(self) -> Artefact:
+    """The stage that measures the recommender and its baselines."""
     c = self.config
-    artefact = self._stage(
+    return self._stage(
       'evaluation',
       [dataclasses.asdict(c.evaluation), self.train.fingerprint],
       lambda folder: stages.evaluate(
         c, self.dataset, self.ids, self.train.folder, folder
       ),
     )
-    measured = json.loads((artefact.folder / 'metrics.json').read_text())
-    d = self.dataset
-    self.results = {
+
+  @functools.cached_property
+  def results(self) -> dict[str, Any]:
+    """Everything measured, which `results.json` holds too."""
+    measured = (self.evaluation.folder / 'metrics.json').read_text()
+    made = {
+      'data': self.data,
+      'embedding': self.embedding,
+      'semantic_ids': self.semantic_ids,
+      'train': self.train,
+      'evaluation': self.evaluation,
+    }
+    results = {
       'dataset': {
-        'name': d.name,
-        'users': d.num_users,
-        'items': d.num_items,
-        'interactions': d.num_interactions,
+        'name': self.dataset.name,
+        'users': self.dataset.num_users,
+        'items': self.dataset.num_items,
+        'interactions': self.dataset.num_interactions,
       },
       'embedding': {
-        'encoder': stages.encoder_name(c.embedding),
+        'encoder': stages.encoder_name(self.config.embedding),
         'dim': self.embeddings.shape[1],
       },
       'semantic_ids': report(self.ids) | {'level_sizes': self.ids.level_sizes},
-      **measured,
-      'seconds': {
-        name: round(stage.seconds, 1)
-        for name, stage in (
-          ('data', self.data),
-          ('embedding', self.embed),
-          ('semantic_ids', self.semantic_ids),
-          ('train', self.train),
-          ('evaluation', artefact),
-        )
-      },
-      'environment': environment() | {'seed': c.seed},
+      **json.loads(measured),
+      'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
+      'environment': environment() | {'seed': self.config.seed},
     }
-    write_json(self.workdir / 'results.json', self.results)
-    return artefact
+    write_json(self.workdir / 'results.json', results)
+    return results
 
   def _stage(
     self,
