@@ -31,15 +31,15 @@ def get_config() -> ml_collections.ConfigDict:
   model.num_heads = 4
   model.head_dim = 16
   model.mlp_dim = 256
-  model.num_encoder_layers = 2
-  model.num_decoder_layers = 2
+  model.num_encoder_layers = 1
+  model.num_decoder_layers = 1
 
   train = config.train
   train.batch_size = 256
-  train.steps = 1200
+  train.steps = 2000
   train.length_buckets = (4, 7, 10)
   train.log_every = 50
-  train.evaluate_every = 300
+  train.evaluate_every = 500
   train.evaluate_users = 1000
   train.optimizer.learning_rate = 3e-3
   train.optimizer.warmup_steps = 100
