@@ -111,13 +111,14 @@ class Recommender:
         Recommendation(
           items.ids[row],
           items.title(row),
-          float(score),
+          score,
           tuple(map(int, self._ids.codes[row])),
         )
         for row, score, valid in zip(*entry, strict=True)
         if valid
       ]
-      for entry in zip(*found, strict=True)
+      # As Python's own numbers.
+      for entry in zip(*(x.tolist() for x in found), strict=True)
     ]
 
 

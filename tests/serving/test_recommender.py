@@ -1,0 +1,275 @@
+"""The Python API, over a random network: what it answers has to be coherent."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import (
+  Config,
+  DatasetConfig,
+  EvaluationConfig,
+  ModelConfig,
+  TrainConfig,
+)
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.semantic_ids.ids import resolve_collisions
+from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.terminal import (
+  shorten,
+  show_recommendations,
+  show_results,
+  show_shoppers,
+)
+from tiger_jax.shapes import Batch
+from tiger_jax.training import sharding
+from tiger_jax.training.tiger import TigerTask
+
+NUM_ITEMS = 14
+CONFIG = Config(
+  dataset=DatasetConfig(name='files'),
+  model=ModelConfig(
+    max_history=4,
+    d_model=8,
+    num_heads=2,
+    head_dim=4,
+    mlp_dim=8,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+  ),
+  train=TrainConfig(length_buckets=(2, 4)),
+  evaluation=EvaluationConfig(num_beams=10),
+)
+
+
+def make_dataset():
+  titles = [f'Item {i}' for i in range(NUM_ITEMS)]
+  titles[3] = ''
+  histories = [[0, 1, 2], [5, 6, 7, 8, 9, 10, 11], [3, 2, 1, 0, 4]]
+  lengths = [len(x) for x in histories]
+  return Dataset(
+    name='files',
+    items=Items(
+      ids=tuple(f'i{100 + i}' for i in range(NUM_ITEMS)),
+      fields={name: ('',) * NUM_ITEMS for name in FIELDS}
+      | {'title': tuple(titles)},
+    ),
+    user_ids=('ann', 'bob', 'cem'),
+    history=np.concatenate(histories).astype(np.int32),
+    offsets=np.cumsum([0, *lengths]).astype(np.int64),
+  )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _compile_fast():
+  """What is compiled here runs for moments."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(name='ids', scope='module')
+def _ids():
+  codes = np.random.default_rng(0).integers(0, 3, (NUM_ITEMS, 2))
+  return resolve_collisions(codes, 3, {'quantizer': 'none'})
+
+
+@pytest.fixture(name='params', scope='module')
+def _params(ids):
+  task = TigerTask(Tiger(CONFIG.model, ids.level_sizes), jnp.asarray(ids.codes))
+  return task.init(jax.random.key(0))
+
+
+@pytest.fixture(name='recommender', scope='module')
+def _recommender(ids, params):
+  one = sharding.make_mesh(jax.devices()[:1])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'make_mesh', lambda: one)
+    yield Recommender(CONFIG, make_dataset(), ids, params)
+
+
+def log_probabilities(ids, params, history):
+  """Scores every item one by one, by teacher forcing."""
+  rows = np.full((NUM_ITEMS, 4), -1, np.int32)
+  rows[:, : len(history)] = history
+  batch = Batch(
+    rows, np.full(NUM_ITEMS, -1, np.int32), np.arange(NUM_ITEMS, dtype=np.int32)
+  )
+  model = Tiger(CONFIG.model, ids.level_sizes)
+  apply = jax.jit(model.apply, static_argnums=3)
+  logits = apply({'params': params}, jnp.asarray(ids.codes), batch, True)
+  return sum(
+    np.asarray(jax.nn.log_softmax(level))[np.arange(NUM_ITEMS), ids.codes[:, i]]
+    for i, level in enumerate(logits)
+  )
+
+
+def test_all_items_in_the_order_of_their_probabilities(
+  recommender, ids, params
+):
+  found = recommender.recommend(['i105', 'i101'], NUM_ITEMS)
+  expected = log_probabilities(ids, params, [5, 1])
+  assert [entry.item_id for entry in found] == [
+    f'i{100 + row}' for row in np.argsort(-expected)
+  ]
+  for entry in found:
+    row = int(entry.item_id[1:]) - 100
+    assert entry.score == pytest.approx(expected[row], abs=1e-4)
+    assert entry.semantic_id == tuple(ids.codes[row])
+    assert entry.title == (f'Item {row}' if row != 3 else 'i103')
+
+
+def test_types_are_plain(recommender):
+  (entry,) = recommender.recommend(['i105'], 1)
+  assert type(entry.score) is float
+  assert {type(code) for code in entry.semantic_id} == {int}
+  assert type(entry.title) is type(entry.item_id) is str
+
+
+def test_k_items_best_first(recommender):
+  found = recommender.recommend(['i102', 'i103'], 10)
+  assert len({entry.item_id for entry in found}) == len(found) == 10
+  scores = [entry.score for entry in found]
+  assert scores == sorted(scores, reverse=True)
+  assert recommender.recommend(['i102', 'i103'], 3) == found[:3]
+
+
+def test_ten_where_none_are_asked_for(recommender):
+  assert len(recommender.recommend(['i102'])) == 10
+
+
+@pytest.mark.parametrize('k', [NUM_ITEMS, 50])
+def test_more_than_the_beams_and_than_the_catalogue(recommender, k):
+  found = recommender.recommend(['i102', 'i103'], k)
+  assert len(found) == min(k, NUM_ITEMS)
+  assert len({entry.item_id for entry in found}) == len(found)
+  # And the answer to a smaller request is as it was before.
+  assert len(recommender.recommend(['i102', 'i103'], 10)) == 10
+
+
+def test_together_as_one_by_one(recommender):
+  histories = [[5], [5, 1], [0, 1, 2, 3], [13, 13]]
+  together = recommender.recommend_rows(histories, NUM_ITEMS)
+  for history, found in zip(histories, together, strict=True):
+    (alone,) = recommender.recommend_rows([history], NUM_ITEMS)
+    by_id = {entry.item_id: entry for entry in alone}
+    assert by_id.keys() == {entry.item_id for entry in found}
+    for entry in found:
+      assert entry.score == pytest.approx(by_id[entry.item_id].score, abs=1e-5)
+      assert entry.semantic_id == by_id[entry.item_id].semantic_id
+
+
+def test_only_the_latest_items_count(recommender):
+  latest = ['i102', 'i103', 'i104', 'i105']
+  long = recommender.recommend(['i100', 'i101', 'i100', *latest], NUM_ITEMS)
+  assert long == recommender.recommend(latest, NUM_ITEMS)
+  assert long != recommender.recommend(['i101', *latest[1:]], NUM_ITEMS)
+
+
+def test_the_order_of_the_history_counts(recommender):
+  there = recommender.recommend(['i101', 'i109'], 5)
+  assert there != recommender.recommend(['i109', 'i101'], 5)
+
+
+@pytest.mark.parametrize(
+  ('history', 'k', 'named'),
+  [
+    ([], 10, 'history is empty'),
+    (['i100', 'nowhere'], 10, "'nowhere' in files .1 of 2"),
+    (['x', 'y'], 10, "'x' in files .2 of 2"),
+    ([''], 10, "''"),
+    (['i100'], 0, 'k is 0'),
+    (['i100'], -1, 'k is -1'),
+  ],
+)
+def test_bad_requests(recommender, history, k, named):
+  with pytest.raises(UsageError, match=named) as error:
+    recommender.recommend(history, k)
+  assert '\n' not in str(error.value)
+
+
+def test_an_unknown_item_is_shown_what_ids_look_like(recommender):
+  with pytest.raises(UsageError, match="ids look like 'i100'"):
+    recommender.recommend(['100'])
+
+
+def test_a_folder_without_a_run(tmp_path):
+  with pytest.raises(CheckpointError, match='run --mode=train'):
+    Recommender.from_workdir(tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_user_tokens_need_no_known_user(ids):
+  """Requests come from anybody, also where training knew its users."""
+  model = dataclasses.replace(CONFIG.model, num_user_tokens=7)
+  config = dataclasses.replace(CONFIG, model=model)
+  task = TigerTask(Tiger(model, ids.level_sizes), jnp.asarray(ids.codes))
+  params = task.init(jax.random.key(0))
+  found = Recommender(config, make_dataset(), ids, params).recommend(['i100'])
+  assert len(found) == 10
+
+
+def test_lines_of_recommendations(recommender):
+  found = recommender.recommend(['i102'], 3)
+  lines = show_recommendations(found, bought=1).splitlines()
+  assert [line.split()[0] for line in lines] == ['1', '*', '3']
+  for line, entry in zip(lines, found, strict=True):
+    assert f'{entry.score:.2f}' in line
+    assert entry.item_id in line
+    assert line.endswith(entry.title)
+  assert '*' not in show_recommendations(found)
+
+
+def test_shoppers_are_shown_with_what_they_bought_next(recommender):
+  text = show_shoppers(recommender, 0)
+  assert text.count('Shopper ') == 3  # There are no more.
+  ann = text[text.index('Shopper ann') :].split('\n\n')[0]
+  # The last item is what is to be guessed.
+  assert ann.splitlines()[1:3] == ['      Item 0', '      Item 1']
+  bob = text[text.index('Shopper bob') :].split('\n\n')[0]
+  assert bob.splitlines()[1] == '      (1 earlier)'
+  assert bob.splitlines()[2:7] == [f'      Item {i}' for i in range(6, 11)]
+  for name, target in (('ann', 'i102'), ('bob', 'i111'), ('cem', 'i104')):
+    block = text[text.index(f'Shopper {name}') :].split('\n\n')[0]
+    marked = [line for line in block.splitlines() if line.startswith('  *')]
+    listed = [line for line in block.splitlines() if f'  {target} ' in line]
+    assert marked == listed
+    assert len(block.splitlines()) >= 10
+  assert show_shoppers(recommender, 0) == text
+
+
+def test_titles_fit_a_line():
+  assert shorten('two\n lines ') == 'two lines'
+  assert shorten('x' * 68) == 'x' * 68
+  long = shorten('x' * 69)
+  assert len(long) == 68
+  assert long.endswith('\N{HORIZONTAL ELLIPSIS}')
+
+
+def test_the_table_of_results():
+  def metrics(value):
+    return {'recall@10': value, 'invalid@10': 0.25}
+
+  results = {
+    'embedding': {'encoder': 'tfidf-svd', 'dim': 8},
+    'semantic_ids': {'collision_rate': 0.125},
+    'metrics': {'validation': metrics(0.5), 'test': metrics(0.375)},
+    'baselines': {
+      'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)}
+    },
+    'best_possible': {'recall@10': 0.75},
+  }
+  lines = show_results(results).splitlines()
+  rows = {line[:22].strip(): line[22:].split() for line in lines[:6]}
+  assert rows[''] == ['recall@10', 'invalid@10']
+  assert rows['TIGER, test'] == ['0.3750', '0.2500']
+  assert rows['popularity, test'] == ['0.0625', '0.2500']
+  assert rows['best possible, test'] == ['0.7500']
+  assert '50% of the best possible' in lines[6]
+  assert '12.5%' in lines[-1]
+  del results['best_possible']
+  assert 'best possible' not in show_results(results)

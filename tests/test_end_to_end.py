@@ -1,0 +1,460 @@
+"""From raw files to recommendations, on a shop and a net as small as can be."""
+
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+
+from absl.testing import flagsaver
+import jax
+import numpy as np
+import pytest
+
+from tiger_jax import main, stages
+from tiger_jax.pipeline import STAGES
+from tiger_jax.serving.recommender import Recommender
+from tiger_jax.training import sharding
+from tiger_jax.training.writers import MetricsWriter
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = (
+  '--config.embedding.dim=8',
+  '--config.semantic_ids.codebook_size=8',
+  '--config.semantic_ids.latent_dim=4',
+  '--config.semantic_ids.hidden_dims=(16,)',
+  '--config.semantic_ids.epochs=2',
+  '--config.semantic_ids.restart_epochs=1',
+  '--config.model.max_history=4',
+  '--config.model.d_model=8',
+  '--config.model.num_heads=2',
+  '--config.model.head_dim=4',
+  '--config.model.mlp_dim=8',
+  '--config.model.num_encoder_layers=1',
+  '--config.model.num_decoder_layers=1',
+  '--config.train.batch_size=16',
+  '--config.train.steps=20',
+  '--config.train.length_buckets=(4,)',
+  '--config.train.log_every=5',
+  '--config.train.evaluate_every=10',
+  '--config.train.evaluate_users=32',
+  '--config.train.optimizer.warmup_steps=5',
+  '--config.evaluation.num_beams=10',
+  '--config.evaluation.batch_size=32',
+)
+SHOP = (
+  f'--config={ROOT}/configs/quickstart.py',
+  '--config.dataset.synthetic_users=64',
+  *SETTINGS,
+)
+METRICS = {
+  'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'sid_recall@10', 'invalid@10',
+}  # fmt: skip
+FOLDERS = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
+
+pytestmark = pytest.mark.filterwarnings(
+  # ml_collections loads config files with it.
+  r'ignore:the load_module\(\) method:DeprecationWarning'
+)
+
+
+def program(workdir, *arguments):
+  """Runs the program within this process; returns its exit code."""
+  argv = ['main.py', f'--workdir={workdir}', *arguments]
+  with pytest.MonkeyPatch.context() as patch, flagsaver.flagsaver():
+    patch.setattr(sys, 'argv', argv)
+    try:
+      main.main()
+    except SystemExit as error:
+      return error.code
+  return 0
+
+
+def artefacts(workdir, names=FOLDERS):
+  """Returns what identifies every file of every stage."""
+  found = {}
+  for name in names:
+    for path in sorted((workdir / name).rglob('*')):
+      stat = path.stat()
+      found[str(path.relative_to(workdir))] = (stat.st_ino, stat.st_mtime_ns)
+  return found
+
+
+def read(path):
+  return json.loads(path.read_text())
+
+
+def logged(workdir):
+  """Returns what was logged, but for the times."""
+  text = (workdir / 'metrics.jsonl').read_text()
+  lines = [json.loads(line) for line in text.splitlines()]
+  return [{k: v for k, v in line.items() if k != 'time'} for line in lines]
+
+
+def clone(workdir, target):
+  """Copies a run; the files are the same, so that new ones show."""
+  subprocess.run(['cp', '-al', workdir, target], check=True)
+  return target
+
+
+@pytest.fixture(name='one_device', scope='module')
+def _one_device():
+  """Eight would wait for each other on the few cores of a test machine."""
+  one = sharding.make_mesh(jax.devices()[:1])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, 'make_mesh', lambda: one)
+    yield
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _compile_fast():
+  """What is compiled here runs for moments."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(name='shop', scope='module')
+def _shop(tmp_path_factory, one_device):
+  """A finished run. Do not change it: `clone` it."""
+  workdir = tmp_path_factory.mktemp('shop') / 'run'
+  assert program(workdir, *SHOP) == 0
+  return workdir
+
+
+@pytest.fixture(name='recommender', scope='module')
+def _recommender(shop):
+  return Recommender.from_workdir(shop)
+
+
+def test_your_own_files(tmp_path, capfd):
+  """On all devices, and before `shop` leaves only one to the rest."""
+  folder = tmp_path / 'my_shop'
+  folder.mkdir()
+  rng = np.random.default_rng(0)
+  items = [f'{i:05d}' for i in range(40)]
+  rows = ['user,item,timestamp']
+  rows += [
+    f'user {user},{items[item]},2024-01-{day + 1:02d}'
+    for user in range(30)
+    for day, item in enumerate(rng.permutation(40)[:6])
+  ]
+  rows.append('once,00000,2024-01-01')
+  (folder / 'interactions.csv').write_text('\n'.join(rows))
+  colours, things = ('red', 'blue', 'green', 'grey'), ('mug', 'hat', 'pen')
+  (folder / 'items.csv').write_text(
+    'item,title,brand\n'
+    + '\n'.join(
+      f'{item},"A {colours[i % 4]} {things[i % 3]}, {i}",Brand {i % 5}'
+      for i, item in enumerate(items)
+    )
+  )
+  own = (
+    f'--config={ROOT}/configs/own_data.py',
+    f'--config.dataset.source_dir={folder}',
+    *SETTINGS,
+    '--config.train.steps=4',
+  )
+  workdir = tmp_path / 'run'
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(ROOT))
+    assert program(workdir, *own) == 0
+  results = read(workdir / 'results.json')
+  assert results['dataset'] == {
+    'name': 'files', 'users': 30, 'items': 40, 'interactions': 180,
+  }  # fmt: skip
+  assert 'best_possible' not in results
+  capfd.readouterr()
+  assert program(workdir, '--mode=recommend', '--history=00003,00007') == 0
+  lines = capfd.readouterr().out.splitlines()
+  assert len(lines) == 10
+  for line in lines:
+    item, title = line.split(maxsplit=3)[2:]
+    assert item in items
+    assert title.startswith('A ')
+    assert title.endswith(f', {int(item)}')
+
+
+def test_results(shop):
+  results = read(shop / 'results.json')
+  assert results['dataset']['users'] == 64
+  assert results['dataset']['items'] == 600
+  assert 64 * 5 <= results['dataset']['interactions'] <= 64 * 20
+  assert results['embedding'] == {'encoder': 'tfidf-svd', 'dim': 8}
+  ids = results['semantic_ids']
+  assert len(ids['usage']) == len(ids['perplexity']) == 3
+  assert all(0 < usage <= 1 for usage in ids['usage'])
+  assert all(1 <= perplexity <= 8 for perplexity in ids['perplexity'])
+  assert 0 < ids['collision_rate'] <= 1
+  for measured in (results['metrics'], results['baselines']['popularity']):
+    assert measured.keys() == {'validation', 'test'}
+    for values in measured.values():
+      assert values.keys() == METRICS
+      assert all(0 <= value <= 1 for value in values.values())
+      assert values['recall@5'] <= values['recall@10']
+      assert values['recall@10'] <= values['sid_recall@10']
+      assert values['ndcg@10'] <= values['recall@10']
+  for values in results['baselines']['popularity'].values():
+    assert values['invalid@10'] == 0
+  assert results['best_possible'].keys() == {'recall@10'}
+  assert 0.3 < results['best_possible']['recall@10'] < 1
+  assert results['seconds'].keys() == set(FOLDERS)
+  assert all(value >= 0 for value in results['seconds'].values())
+  environment = results['environment']
+  assert environment['jax'] == jax.__version__
+  assert len(environment['devices']) == 8
+  assert environment['seed'] == 0
+  assert results.keys() == {
+    'dataset', 'embedding', 'semantic_ids', 'metrics', 'baselines',
+    'best_possible', 'seconds', 'environment',
+  }  # fmt: skip
+
+
+def test_metrics_files(shop):
+  lines = logged(shop)
+  steps = [x['step'] for x in lines if x['stage'] == 'train' and 'loss' in x]
+  assert steps == [5, 10, 15, 20]
+  validations = [x['step'] for x in lines if 'ndcg@10' in x]
+  assert validations == [10, 20]
+  assert any(x['stage'] == 'semantic_ids' for x in lines)
+  assert list((shop / 'tensorboard').iterdir())
+  assert read(shop / 'config.json')['train']['steps'] == 20
+
+
+def test_nothing_is_left_over(shop):
+  assert sorted(path.name for path in shop.iterdir()) == sorted(
+    [*FOLDERS, 'config.json', 'metrics.jsonl', 'results.json', 'tensorboard']
+  )
+
+
+def test_a_second_run_makes_nothing_again(shop, tmp_path, capfd):
+  again = clone(shop, tmp_path / 'run')
+  before = artefacts(again)
+  results = read(shop / 'results.json')
+  assert program(again, *SHOP) == 0
+  assert artefacts(again) == before
+  assert read(again / 'results.json') == results
+  out, err = capfd.readouterr()
+  for name in FOLDERS:
+    assert f'{name}: made before, kept' in out
+  assert 'made in' not in out
+  assert err == ''
+  # Five shoppers with ten titles each, every line with an item's own id.
+  assert out.count('\nShopper shopper-') == 5
+  assert len(re.findall(r'\n  [ *] +\d+ +-\d+\.\d\d  P0\d{3} ', out)) == 50
+  assert 'best possible' in out
+
+
+@pytest.mark.parametrize('mode', list(STAGES)[:3])
+def test_each_mode_stops_where_it_should(tmp_path, one_device, mode):
+  workdir = tmp_path / 'run'
+  assert program(workdir, *SHOP, f'--mode={mode}') == 0
+  made = [name for name in FOLDERS if (workdir / name).exists()]
+  assert made == list(FOLDERS[: list(STAGES).index(mode) + 1])
+  assert not (workdir / 'results.json').exists()
+
+
+def test_train_and_evaluate_modes(shop, tmp_path, capfd):
+  workdir = clone(shop, tmp_path / 'run')
+  (workdir / 'results.json').unlink()
+  assert program(workdir, *SHOP, '--mode=train') == 0
+  assert not (workdir / 'results.json').exists()
+  capfd.readouterr()
+  assert program(workdir, *SHOP, '--mode=evaluate') == 0
+  assert read(workdir / 'results.json') == read(shop / 'results.json')
+  out = capfd.readouterr().out
+  assert 'TIGER, test' in out
+  assert 'Shopper' not in out
+
+
+def test_a_changed_section_runs_again_from_there(shop, tmp_path):
+  workdir = clone(shop, tmp_path / 'run')
+  before = artefacts(workdir)
+  changed = ('--config.evaluation.batch_size=16',)
+  assert program(workdir, *SHOP, *changed) == 0
+  kept = FOLDERS[:4]
+  assert artefacts(workdir, kept) == {
+    name: state for name, state in before.items() if name.split('/')[0] in kept
+  }
+  assert artefacts(workdir, FOLDERS[4:]) != artefacts(shop, FOLDERS[4:])
+  # How many are searched for at once changes no result.
+  metrics = read(workdir / 'results.json')['metrics']['test']
+  expected = read(shop / 'results.json')['metrics']['test']
+  assert metrics == pytest.approx(expected)
+  # Back, and what was made first is found again.
+  assert program(workdir, *SHOP) == 0
+  assert artefacts(workdir) == before
+
+
+def test_a_changed_section_in_the_middle(shop, tmp_path):
+  workdir = clone(shop, tmp_path / 'run')
+  before = artefacts(workdir)
+  changed = ('--config.semantic_ids.beta=0.5', '--mode=semantic_ids')
+  assert program(workdir, *SHOP, *changed) == 0
+  after = artefacts(workdir)
+  for name in FOLDERS:
+    same = {
+      key: state for key, state in before.items() if key.split('/')[0] == name
+    }
+    assert (same.items() <= after.items()) == (name != 'semantic_ids')
+  # The trained model belongs to other IDs now, and is not served with these.
+  assert program(workdir, '--mode=recommend', '--history=P0001') == 4
+
+
+@pytest.mark.parametrize('k', [10, 3])
+def test_recommend(shop, recommender, capfd, k):
+  history = recommender.dataset.items.ids[5], recommender.dataset.items.ids[9]
+  arguments = ('--mode=recommend', f'--history={",".join(history)}', f'--k={k}')
+  assert program(shop, *arguments) == 0
+  out, err = capfd.readouterr()
+  assert err == ''
+  lines = out.splitlines()
+  assert len(lines) == k
+  expected = recommender.recommend(history, k)
+  for place, (line, entry) in enumerate(zip(lines, expected, strict=True)):
+    number, score, item, title = line.split(maxsplit=3)
+    assert int(number) == place + 1
+    assert float(score) == pytest.approx(entry.score, abs=0.01)
+    assert item == entry.item_id
+    assert title.rstrip('\N{HORIZONTAL ELLIPSIS}') in entry.title
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'named'),
+  [
+    (['--history=NOWHERE'], "'NOWHERE'"),
+    (['--history=P0001,NOWHERE'], '1 of 2'),
+    (['--history=P0001,,P0002'], "''"),
+    (['--history='], 'history is empty'),
+    ([], 'history is empty'),
+    (['--history=P0001', '--k=0'], 'k is 0'),
+    (['--history=P0001', '--k=-2'], 'k is -2'),
+  ],
+)
+def test_bad_requests(shop, capfd, arguments, named):
+  assert program(shop, '--mode=recommend', *arguments) == 2
+  out, err = capfd.readouterr()
+  assert out == ''
+  assert err.startswith('error: ')
+  assert len(err.splitlines()) == 1
+  assert named in err
+
+
+def test_a_damaged_checkpoint(shop, tmp_path, capfd):
+  workdir = tmp_path / 'run'
+  subprocess.run(['cp', '-a', shop, workdir], check=True)
+  files = (workdir / 'train' / 'checkpoints').rglob('state/**/d/*')
+  for path in files:
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(
+      data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+    )
+  assert program(workdir, '--mode=recommend', '--history=P0001') == 4
+  err = capfd.readouterr().err
+  assert err.splitlines()[-1].startswith('error: ')
+
+
+def test_a_loss_that_is_not_finite(shop, tmp_path, capfd):
+  """Ends with one line that tells where, after what progress was shown."""
+  workdir = clone(shop, tmp_path / 'run')
+  embed = stages.embed
+  with pytest.MonkeyPatch.context() as patch:
+
+    def broken(config, items, folder):
+      embed(config, items, folder)
+      vectors = np.load(folder / 'embeddings.npy')
+      vectors[7, 3] = np.nan
+      np.save(folder / 'embeddings.npy', vectors)
+
+    patch.setattr(stages, 'embed', broken)
+    assert program(workdir, *SHOP, '--config.embedding.dim=7') == 5
+  err = capfd.readouterr().err
+  assert err.splitlines()[-1].startswith('error: ')
+  assert 'row 7' in err
+
+
+def test_sigterm_and_the_same_command_again(shop, tmp_path, capfd):
+  workdir = clone(shop, tmp_path / 'run')
+  subprocess.run(['rm', '-r', workdir / 'train'], check=True)
+  (workdir / 'results.json').unlink()
+  write = MetricsWriter.write
+
+  def ask_to_stop(self, stage, step, values):
+    write(self, stage, step, values)
+    if (stage, step) == ('train', 15):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(MetricsWriter, 'write', ask_to_stop)
+    assert program(workdir, *SHOP) == 42
+  err = capfd.readouterr().err.splitlines()
+  assert err[-1].startswith('error: train: asked to stop, saved at step 1')
+  assert not (workdir / 'train').exists()
+  assert not (workdir / 'results.json').exists()
+  assert program(workdir, *SHOP) == 0
+  assert_same_model(workdir, shop)
+
+
+KILLED = """
+import os, signal
+from tiger_jax import main
+from tiger_jax.training import sharding
+from tiger_jax.training.writers import MetricsWriter
+
+write = MetricsWriter.write
+
+def die(self, stage, step, values):
+  write(self, stage, step, values)
+  if (stage, step) == ('train', 15):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+MetricsWriter.write = die
+main.main()
+"""
+
+
+def test_kill_9_and_the_same_command_again(shop, tmp_path):
+  workdir = tmp_path / 'run'
+  cache = jax.config.jax_compilation_cache_dir
+  done = subprocess.run(
+    [sys.executable, '-c', KILLED, f'--workdir={workdir}', *SHOP],
+    env=os.environ
+    | {
+      'PYTHONPATH': str(ROOT),
+      'JAX_PLATFORMS': 'cpu',
+      'JAX_NUM_CPU_DEVICES': '8',
+      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+      'JAX_COMPILATION_CACHE_DIR': str(cache or ''),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
+    },
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+    check=False,
+  )
+  assert done.returncode == -signal.SIGKILL
+  assert (workdir / 'semantic_ids').exists()
+  assert not (workdir / 'train').exists()
+  assert not (workdir / 'results.json').exists()
+  before = artefacts(workdir, FOLDERS[:3])
+  assert program(workdir, *SHOP) == 0
+  assert artefacts(workdir, FOLDERS[:3]) == before
+  assert_same_model(workdir, shop)
+
+
+def assert_same_model(workdir, expected):
+  results, other = (read(x / 'results.json') for x in (workdir, expected))
+  for name in ('dataset', 'semantic_ids', 'metrics', 'baselines'):
+    assert results[name] == other[name]
+  one, two = (
+    Recommender.from_workdir(x).recommend_rows([[1, 2], [3]])
+    for x in (workdir, expected)
+  )
+  assert one == two
+  lines = logged(workdir)
+  assert {x['step'] for x in lines if x['stage'] == 'train'} == {5, 10, 15, 20}
+  assert [x for x in lines if 'ndcg@10' in x] == [
+    x for x in logged(expected) if 'ndcg@10' in x
+  ]
