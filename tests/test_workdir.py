@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from tiger_jax.errors import DataError, Preempted
+from tiger_jax.errors import DataError, Preempted, UsageError
 from tiger_jax.workdir import (
-  file_states,
+  file_digests,
   fingerprint,
+  locked,
   read_artefact,
   run_stage,
   write_json,
@@ -198,14 +199,24 @@ def test_a_record_that_is_not_text(tmp_path):
     read_artefact(tmp_path, 'stage')
 
 
-def test_a_folder_without_a_record_is_not_read(tmp_path):
+def test_what_no_run_made_is_left_alone(tmp_path):
   (tmp_path / 'stage').mkdir()
   (tmp_path / 'stage' / 'result').write_text('from somewhere')
   assert read_artefact(tmp_path, 'stage') is None
-  made, new = stage(tmp_path, ONE, Builder())
-  assert new
-  assert (made.folder / 'result').read_text() == 'made'
-  assert folders(tmp_path) == ['stage', 'stage.unfinish']
+  with pytest.raises(DataError, match='in the way') as error:
+    stage(tmp_path, ONE, Builder())
+  assert '\n' not in str(error.value)
+  assert (tmp_path / 'stage' / 'result').read_text() == 'from somewhere'
+  assert folders(tmp_path) == ['stage']
+
+
+def test_a_second_process_is_kept_out(tmp_path):
+  with locked(tmp_path):
+    with pytest.raises(UsageError, match='another run'):
+      with locked(tmp_path):
+        pass
+  with locked(tmp_path):
+    pass
 
 
 KILLED = """
@@ -292,21 +303,19 @@ def test_written_json_is_never_half(tmp_path, monkeypatch):
   assert json.loads(path.read_text()) == {'a': 1}
 
 
-def test_file_states_follow_contents(tmp_path):
+def test_file_digests_follow_contents(tmp_path):
   folder = tmp_path / 'raw'
   folder.mkdir()
-  assert file_states('', str(folder), str(tmp_path / 'missing')) == []
+  assert file_digests('', str(folder), str(tmp_path / 'missing')) == []
   file = folder / 'a'
   file.write_text('one')
-  first = file_states(str(folder))
-  assert first == file_states(str(file))
-  assert first == file_states(str(folder))
-  file.write_text('three')
-  second = file_states(str(folder))
-  assert second != first
+  first = file_digests(folder)
+  assert first == file_digests(str(file))
   os.utime(file, ns=(0, 0))
-  assert file_states(str(folder)) != second
-  (folder / 'b').write_text('more')
-  assert len(file_states(str(folder))) == 2
-  (folder / 'subfolder').mkdir()
-  assert len(file_states(str(folder))) == 2
+  assert first == file_digests(folder)
+  file.write_text('two')
+  os.utime(file, ns=(0, 0))
+  assert file_digests(folder) != first
+  (folder / 'below').mkdir()
+  (folder / 'below' / 'b').write_text('more')
+  assert [name for name, _ in file_digests(folder)] == ['a', 'b']

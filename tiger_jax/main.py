@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from tiger_jax.config import parse
-from tiger_jax.errors import TigerError, UsageError
+from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.pipeline import STAGES, Pipeline
 from tiger_jax.serving.recommender import Recommender
 from tiger_jax.serving.terminal import (
@@ -19,6 +19,7 @@ from tiger_jax.serving.terminal import (
   show_results,
   show_shoppers,
 )
+from tiger_jax.workdir import locked
 
 MODES = ('all', *STAGES, 'recommend')
 
@@ -55,13 +56,16 @@ def run(argv: list[str]) -> None:
     return
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')
-  pipeline = Pipeline(parse(_CONFIG.value), workdir)
-  pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
+  config = parse(_CONFIG.value)
+  workdir.mkdir(parents=True, exist_ok=True)
+  with locked(workdir):
+    pipeline = Pipeline(config, workdir)
+    pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
   if _MODE.value in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
   if _MODE.value == 'all':
     recommender = Recommender.from_workdir(workdir)
-    print(show_shoppers(recommender, pipeline.config.seed))
+    print(show_shoppers(recommender, config.seed))
   print(f'\nEverything is in {workdir}')
 
 
@@ -73,6 +77,9 @@ def main() -> None:
     message = ' '.join(str(error).split())
     print(f'error: {message}', file=sys.stderr)
     sys.exit(error.exit_code)
+  except OSError as error:
+    print(f'error: {error}; free or mend that and run again', file=sys.stderr)
+    sys.exit(DataError.exit_code)
   except KeyboardInterrupt:
     print('stopped; run the same command to go on', file=sys.stderr)
     sys.exit(130)
@@ -88,7 +95,10 @@ def _parse_flags(argv: list[str]) -> None:
       _CONFIG.value.to_dict()  # A file that cannot be read says so only now.
   # A config file may raise anything, and so may an override of its fields.
   except Exception as error:
-    raise UsageError(f'{error}; see --helpfull') from error
+    reason = str(error).strip().splitlines()[-1]
+    given = next((x for x in argv if x.startswith('--config=')), '')
+    where = given.removeprefix('--config=') or 'the command line'
+    raise UsageError(f'{where}: {reason}') from error
   if len(rest) > 1:
     raise UsageError(f'what is {rest[1]!r}? Flags begin with --')
 

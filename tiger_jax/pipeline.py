@@ -3,7 +3,9 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+from importlib import metadata
 import json
+import os
 from pathlib import Path
 import platform
 from typing import Any
@@ -16,11 +18,13 @@ import tiger_jax
 from tiger_jax import stages
 from tiger_jax.config import Config
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.loading import source_files
+from tiger_jax.errors import DataError
 from tiger_jax.semantic_ids.ids import SemanticIds, format_report, report
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import (
   Artefact,
-  file_states,
+  file_digests,
   fingerprint,
   run_stage,
   write_json,
@@ -68,9 +72,14 @@ class Pipeline:
   def data(self) -> Artefact:
     """The stage that reads the raw files."""
     c = self.config.dataset
+    if c.name == 'synthetic':
+      made_from = [c.name, c.synthetic_users, self.config.seed]
+    else:
+      flags = [c.drop_short_users, c.allow_missing_metadata]
+      made_from = [c.name, *flags, file_digests(*source_files(c))]
     return self._stage(
       'data',
-      [dataclasses.asdict(c), self.config.seed, file_states(c.source_dir)],
+      made_from,
       lambda folder: stages.make_dataset(c, self.config.seed, folder),
     )
 
@@ -89,17 +98,26 @@ class Pipeline:
   def embedding(self) -> Artefact:
     """The stage that embeds the items."""
     c = self.config.embedding
-    files = file_states(c.path, c.ids_path)
+    made_from = {
+      'tfidf-svd': lambda: [c.dim],
+      # Of a local folder the files count, of a hub name the name.
+      'sentence-transformers': lambda: file_digests(c.model) or [c.model],
+      'precomputed': lambda: file_digests(c.path, c.ids_path),
+    }[c.encoder]()
     return self._stage(
       'embedding',
-      [dataclasses.asdict(c), files, self.data.fingerprint],
+      [c.encoder, made_from, self.data.fingerprint],
       lambda folder: stages.embed(c, self.dataset.items, folder),
     )
 
   @functools.cached_property
   def embeddings(self) -> Float[np.ndarray, 'items dim']:
     """A vector per item."""
-    vectors = np.load(self.embedding.folder / 'embeddings.npy')
+    path = self.embedding.folder / 'embeddings.npy'
+    try:
+      vectors = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+      raise _damaged(path, error) from error
     num_items, dim = vectors.shape
     name = stages.encoder_name(self.config.embedding)
     _say('embedding', f'{num_items:,} items x {dim}, {name}')
@@ -134,7 +152,6 @@ class Pipeline:
       [
         dataclasses.asdict(c.model),
         dataclasses.asdict(c.train),
-        c.evaluation.num_beams,
         c.seed,
         self.semantic_ids.fingerprint,
       ],
@@ -163,7 +180,11 @@ class Pipeline:
   @functools.cached_property
   def results(self) -> dict[str, Any]:
     """Everything measured, which `results.json` holds too."""
-    measured = (self.evaluation.folder / 'metrics.json').read_text()
+    path = self.evaluation.folder / 'metrics.json'
+    try:
+      measured = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+      raise _damaged(path, error) from error
     made = {
       'data': self.data,
       'embedding': self.embedding,
@@ -183,7 +204,7 @@ class Pipeline:
         'dim': self.embeddings.shape[1],
       },
       'semantic_ids': report(self.ids) | {'level_sizes': self.ids.level_sizes},
-      **json.loads(measured),
+      **measured,
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
       'environment': environment() | {'seed': self.config.seed},
     }
@@ -206,6 +227,8 @@ class Pipeline:
       about={'config': dataclasses.asdict(self.config)} | (inputs or {}),
       resumable=resumable,
     )
+    if new:  # What was measured of the stage before does not hold any more.
+      (self.workdir / 'results.json').unlink(missing_ok=True)
     how = f'made in {artefact.seconds:.0f} s' if new else 'made before, kept'
     _say(name, f'{how} ({artefact.folder})')
     return artefact
@@ -216,10 +239,17 @@ def environment() -> dict[str, Any]:
   return {
     'tiger_jax': tiger_jax.__version__,
     'python': platform.python_version(),
-    'jax': jax.__version__,
+    **{name: metadata.version(name) for name in ('jax', 'flax', 'optax')},
     'devices': [device.device_kind for device in jax.devices()],
+    'cpu_cores': os.cpu_count(),
     'platform': platform.platform(),
   }
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+  return DataError(
+    f'{path} is damaged ({error}): remove {path.parent} and run again'
+  )
 
 
 def _say(stage: str, text: str) -> None:

@@ -23,7 +23,6 @@ from typing import NamedTuple
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-ItemRows = Int[Array, 'b t'] | Int[np.ndarray, 'b t']
 Codes = Int[Array, 'items l']
 Tokens = Float[Array, 'b s d']
 TokenMask = Bool[Array, 'b s']

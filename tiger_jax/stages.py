@@ -1,5 +1,7 @@
 """What each stage does: it reads artefacts and writes one into a folder."""
 
+from collections.abc import Iterable, Iterator
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,15 @@ from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids import rq_vae
 from tiger_jax.semantic_ids.ids import SemanticIds, resolve_collisions
 from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.shapes import Batch
 from tiger_jax.training import checkpoint, loop, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.tiger import TigerTask
 from tiger_jax.training.writers import MetricsWriter, progress_line
 from tiger_jax.workdir import write_json
+
+# Picking a checkpoint does not depend on how it will be evaluated.
+_VALIDATION_BEAMS = 20
 
 
 def make_dataset(config: DatasetConfig, seed: int, folder: Path) -> None:
@@ -74,6 +80,7 @@ def make_semantic_ids(
     folder=folder / 'checkpoints',
     writer=writer,
     label='semantic_ids',
+    about={'config': dataclasses.asdict(config)},
   )
   ids = resolve_collisions(
     rq_vae.assign(params, embeddings, c),
@@ -86,7 +93,13 @@ def make_semantic_ids(
 def make_retriever(
   config: Config, ids: SemanticIds, num_beams: int
 ) -> TigerRetriever:
-  """Returns TIGER over a catalogue; parameters come separately."""
+  """Returns TIGER over a catalogue; parameters come separately.
+
+  Args:
+    config: As trained.
+    ids: The Semantic IDs of the catalogue.
+    num_beams: Beams of the search.
+  """
   mesh = sharding.make_mesh()
   return TigerRetriever(
     Tiger(config.model, ids.level_sizes),
@@ -105,7 +118,7 @@ def train(
 ) -> None:
   """Trains the recommender; validation NDCG@10 picks the checkpoint."""
   c = config.train
-  retriever = make_retriever(config, ids, config.evaluation.num_beams)
+  retriever = make_retriever(config, ids, _VALIDATION_BEAMS)
   examples = split(dataset, 'validation')
   chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
   examples = _take(examples, np.sort(chosen[: c.evaluate_users]))
@@ -132,6 +145,7 @@ def train(
     folder=folder / 'checkpoints',
     writer=writer,
     label='train',
+    about={'config': dataclasses.asdict(config)},
     evaluate=validate,
     best_metric='ndcg@10',
   )
@@ -186,7 +200,7 @@ def evaluate(
       config, dataset, ids, retriever, params, examples, label=name
     )
     measured['baselines']['popularity'][name] = measure(
-      popularity.recommend,
+      functools.partial(popularity.recommend, None),
       _evaluation_batches(config, dataset, examples),
       _prefixes(ids),
     )
@@ -212,15 +226,7 @@ def measure_tiger(
     for batch in _evaluation_batches(config, dataset, examples)
   )
   if label:
-    bar = progress_line(label, len(examples.user), unit='user')
-
-    def counted(found=found):
-      for batch in found:
-        yield batch
-        bar.update(int((np.asarray(batch.target) >= 0).sum()))
-      bar.close()
-
-    found = counted()
+    found = _counted(found, label, len(examples.user))
   return measure(
     functools.partial(retriever.recommend, params),
     found,
@@ -236,6 +242,14 @@ def _evaluation_batches(config: Config, dataset: Dataset, examples: Examples):
     config.evaluation.batch_size,
     config.train.length_buckets,
   )
+
+
+def _counted(found: Iterable[Batch], label: str, total: int) -> Iterator[Batch]:
+  """Draws a progress line while batches pass."""
+  with progress_line(label, total, unit='user') as bar:
+    for batch in found:
+      yield batch
+      bar.update(int((np.asarray(batch.target) >= 0).sum()))
 
 
 def _prefixes(ids: SemanticIds) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The folder of a run: what each stage made, and whether it still holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
+import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -8,7 +10,7 @@ import shutil
 import time
 from typing import Any, NamedTuple
 
-from tiger_jax.errors import DataError
+from tiger_jax.errors import DataError, UsageError
 
 _RECORD = 'stage.json'
 
@@ -35,20 +37,21 @@ def fingerprint(*parts: Any) -> str:
   return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def file_states(*paths: str) -> list[Any]:
-  """Returns the size and time of files, or of the files in folders.
+def file_digests(*paths: str | Path) -> list[list[str]]:
+  """Returns the name and the sha256 of files, or of all files in folders.
 
   Part of the fingerprint of a stage that reads them, so that it runs again
-  when they change. A missing file has no state; the stage will complain.
+  when they change. A missing file has no digest; the stage will complain.
   """
-  states = []
+  digests = []
   for path in map(Path, filter(None, paths)):
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(path.rglob('*')) if path.is_dir() else [path]
     for file in files:
       if file.is_file():
-        stat = file.stat()
-        states.append([file.name, stat.st_size, stat.st_mtime_ns])
-  return states
+        with file.open('rb') as opened:
+          digest = hashlib.file_digest(opened, 'sha256').hexdigest()
+        digests.append([file.name, digest])
+  return digests
 
 
 def run_stage(
@@ -77,15 +80,23 @@ def run_stage(
 
   Returns:
     The artefact, and whether it was made just now.
+
+  Raises:
+    DataError: Something that no run made stands where the artefact goes.
   """
   final = workdir / name
   found = read_artefact(workdir, name)
   if found and found.fingerprint == wanted:
     return found, False
-  if final.exists():
-    aside = _aside(workdir, name, found.fingerprint if found else 'unfinished')
+  if found:
+    aside = _aside(workdir, name, found.fingerprint)
     shutil.rmtree(aside, ignore_errors=True)
     final.rename(aside)
+  elif final.exists():
+    raise DataError(
+      f'{final} is in the way, and no run of this program made it: choose '
+      'another --workdir'
+    )
   earlier = _aside(workdir, name, wanted)
   if earlier.exists():
     earlier.rename(final)
@@ -124,6 +135,24 @@ def read_artefact(workdir: Path, name: str) -> Artefact | None:
 def write_json(path: Path, value: Any) -> None:
   """Writes JSON so that it is never read half written."""
   _write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+  """Keeps a second process out of a run's folder.
+
+  Raises:
+    UsageError: Another process is at work there.
+  """
+  with (workdir / '.lock').open('w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UsageError(
+        f'another run is at work in {workdir}: wait for it, or choose another '
+        '--workdir'
+      ) from error
+    yield
 
 
 def _read(folder: Path) -> Artefact:

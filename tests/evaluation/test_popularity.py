@@ -19,7 +19,7 @@ COUNTS = [3, 2, 2, 1, 0, 0]
 
 @pytest.mark.parametrize('k', [1, 3, 6])
 def test_most_bought_first_ties_by_row(k):
-  found = PopularityRetriever(6, BOUGHT).recommend(BATCH, k)
+  found = PopularityRetriever(6, BOUGHT).recommend(None, BATCH, k)
   np.testing.assert_array_equal(found.items, [ORDER[:k]] * 2)
   np.testing.assert_array_equal(found.scores, [COUNTS[:k]] * 2)
   assert found.valid.shape == (2, k) and found.valid.all()
@@ -28,18 +28,20 @@ def test_most_bought_first_ties_by_row(k):
 def test_a_large_catalogue_breaks_ties_by_row_too():
   """Large enough for a sort that is not stable to show."""
   bought = np.repeat(np.arange(0, 300, 2), 2)
-  found = PopularityRetriever(300, bought).recommend(BATCH, 300)
+  found = PopularityRetriever(300, bought).recommend(None, BATCH, 300)
   expected = [*range(0, 300, 2), *range(1, 300, 2)]
   np.testing.assert_array_equal(found.items, [expected] * 2)
 
 
 def test_more_than_the_catalogue_is_marked_invalid():
-  found = PopularityRetriever(6, BOUGHT).recommend(BATCH, 8)
+  found = PopularityRetriever(6, BOUGHT).recommend(None, BATCH, 8)
   np.testing.assert_array_equal(found.items, [[*ORDER, -1, -1]] * 2)
   np.testing.assert_array_equal(found.scores, [[*COUNTS, -np.inf, -np.inf]] * 2)
   np.testing.assert_array_equal(found.valid, [[True] * 6 + [False] * 2] * 2)
 
 
 def test_without_any_event_the_rows_are_in_order():
-  found = PopularityRetriever(3, np.zeros(0, np.int32)).recommend(BATCH, 3)
+  found = PopularityRetriever(3, np.zeros(0, np.int32)).recommend(
+    None, BATCH, 3
+  )
   np.testing.assert_array_equal(found.items, [[0, 1, 2]] * 2)

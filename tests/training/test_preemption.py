@@ -2,6 +2,8 @@ import os
 import signal
 import threading
 
+import pytest
+
 from tiger_jax.training.preemption import StopSignal
 
 
@@ -21,6 +23,14 @@ def test_notes_the_signal_and_puts_the_handler_back():
       assert not stop.received
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+def test_only_a_second_ctrl_c_interrupts():
+  with StopSignal() as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop.received
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_the_handler_is_put_back_after_an_error():

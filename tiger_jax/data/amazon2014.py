@@ -86,11 +86,8 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
   def raw_files(self) -> tuple[str, str]:
     """Paths or addresses of the reviews and of the metadata."""
     site = self._source_dir.rstrip('/') or _SITE
-    category = self.builder_config.name
-    return (
-      f'{site}/reviews_{category}_5.json.gz',
-      f'{site}/meta_{category}.json.gz',
-    )
+    reviews, metadata = raw_names(self.builder_config.name)
+    return f'{site}/{reviews}', f'{site}/{metadata}'
 
   def _info(self) -> tfds.core.DatasetInfo:
     # One set of features must serve both splits, so each leaves some empty.
@@ -130,6 +127,11 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
   ) -> Iterator[tuple[int, dict[str, Any]]]:
     for record in records:
       yield record['row'], record
+
+
+def raw_names(category: str) -> tuple[str, str]:
+  """Returns the names of a category's official files."""
+  return f'reviews_{category}_5.json.gz', f'meta_{category}.json.gz'
 
 
 def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:

@@ -38,3 +38,17 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
   raise UsageError(
     f'config.dataset.name is {config.name!r}: did you mean {near[0]!r}?'
   )
+
+
+def source_files(config: DatasetConfig) -> list[Path]:
+  """Returns the files on disk that `load_dataset` reads, if they are there.
+
+  None of a synthetic shop, and none of what is downloaded.
+  """
+  folder = Path(config.source_dir)
+  if config.name == 'files':
+    return own_files.candidates(folder)
+  if config.source_dir and config.name.startswith('amazon2014/'):
+    category = config.name.partition('/')[2]
+    return [folder / name for name in amazon2014.raw_names(category)]
+  return []

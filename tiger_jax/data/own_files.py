@@ -91,8 +91,17 @@ def _field(name: str, value: Any) -> str:
   return item_text.plain(str(value) if type(value) is int else value)
 
 
+def candidates(folder: Path) -> list[Path]:
+  """Returns every file that could be one of the two, there or not."""
+  return _candidates(folder, 'interactions') + _candidates(folder, 'items')
+
+
+def _candidates(folder: Path, name: str) -> list[Path]:
+  return [folder / f'{name}{suffix}' for suffix in _SUFFIXES]
+
+
 def _find(folder: Path, name: str) -> Path:
-  paths = [folder / f'{name}{suffix}' for suffix in _SUFFIXES]
+  paths = _candidates(folder, name)
   found = [path for path in paths if path.is_file()]
   if not found:
     raise DataError(

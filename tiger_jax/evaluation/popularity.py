@@ -1,5 +1,7 @@
 """The baseline that every table carries: what everybody buys."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Int
 import numpy as np
@@ -21,11 +23,15 @@ class PopularityRetriever:
     self._order = np.argsort(-counts, kind='stable').astype(np.int32)
     self._counts = counts[self._order].astype(np.float32)
 
-  def recommend(self, batch: Batch, k: int) -> Recommendations:
+  def recommend(self, params: Any, batch: Batch, k: int) -> Recommendations:
     """Returns the k most frequent items for each row of the batch.
 
-    Where the catalogue has fewer than k, the rest is marked invalid.
+    Args:
+      params: Not used: counts are all there is.
+      batch: Only its number of rows matters.
+      k: How many. Where the catalogue has fewer, the rest is marked invalid.
     """
+    del params
     short = (0, max(0, k - len(self._order)))
     items = np.pad(self._order[:k], short, constant_values=-1)
     scores = np.pad(self._counts[:k], short, constant_values=-np.inf)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from tiger_jax import stages
 from tiger_jax.config import Config, from_json
@@ -58,12 +59,12 @@ class Recommender:
     """
     trained = _finished(workdir, 'train')
     for name in ('data', 'semantic_ids'):
-      if _finished(workdir, name).fingerprint != trained.about[name]:
+      if _finished(workdir, name).fingerprint != trained.about.get(name):
         raise CheckpointError(
           f'{workdir / name} is not what the model in {trained.folder} was '
           'trained with: run --mode=all'
         )
-    config = from_json(trained.about['config'])
+    config = from_json(trained.about.get('config', {}))
     ids = SemanticIds.load(workdir / 'semantic_ids')
     return cls(
       config,
@@ -100,10 +101,22 @@ class Recommender:
     return self.recommend_rows([[rows[item] for item in history]], k)[0]
 
   def recommend_rows(
-    self, histories: Sequence[Sequence[int]], k: int = 10
+    self,
+    histories: Sequence[Sequence[int]],
+    k: int = 10,
+    users: Sequence[int] | None = None,
   ) -> list[list[Recommendation]]:
-    """Like `recommend`, for several histories of item rows at once."""
+    """Like `recommend`, for several histories of item rows at once.
+
+    Args:
+      histories: Item rows, oldest first.
+      k: How many; at most the whole catalogue.
+      users: User rows, for models with a user token; None where not known.
+    """
+    k = min(k, self.dataset.num_items)
     batch = request_batch(histories, self._config.train.length_buckets)
+    if users is not None:
+      batch = batch._replace(user=np.asarray(users, np.int32))
     found = jax.device_get(self._retriever.recommend(self._params, batch, k))
     items = self.dataset.items
     return [

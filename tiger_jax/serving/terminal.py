@@ -1,5 +1,7 @@
 """What a run shows a person at its end."""
 
+import shutil
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from tiger_jax.data.splits import split
 from tiger_jax.serving.recommender import Recommendation, Recommender
 
 _NUM_SHOPPERS = 5
-_TITLE_WIDTH = 68
+_SHORT = {'validation': 'val.', 'test': 'test'}
 
 
 def show_recommendations(found: list[Recommendation], bought: int = -1) -> str:
@@ -43,7 +45,7 @@ def show_shoppers(recommender: Recommender, seed: int) -> str:
     users,
     histories,
     targets,
-    recommender.recommend_rows(histories),
+    recommender.recommend_rows(histories, users=users.tolist()),
     strict=True,
   ):
     titles = [f'      {shorten(dataset.items.title(r))}' for r in history[-5:]]
@@ -66,7 +68,7 @@ def show_results(results: dict[str, Any]) -> str:
   """Returns the table of metrics, the baseline's and the bound's beside it."""
   names = list(results['metrics']['test'])
   rows = [
-    (f'{model}, {name}', values)
+    (f'{model} {_SHORT[name]}', values)
     for model, splits in (
       ('TIGER', results['metrics']),
       ('popularity', results['baselines']['popularity']),
@@ -75,29 +77,35 @@ def show_results(results: dict[str, Any]) -> str:
   ]
   best = results.get('best_possible')
   if best:
-    rows.append(('best possible, test', best))
-  lines = [' ' * 22 + ''.join(f'{name:>15}' for name in names)]
+    rows.append(('best possible test', best))
+  widths = [len(name) + 2 for name in names]
+  cells = [f'{name:>{w}}' for name, w in zip(names, widths, strict=True)]
+  lines = [' ' * 18 + ''.join(cells)]
   for label, values in rows:
     cells = (f'{values[n]:.4f}' if n in values else '' for n in names)
-    lines.append(f'{label:<22}' + ''.join(f'{cell:>15}' for cell in cells))
+    padded = (f'{c:>{w}}' for c, w in zip(cells, widths, strict=True))
+    lines.append(f'{label:<18}' + ''.join(padded).rstrip())
+  notes = []
   if best:
     share = results['metrics']['test']['recall@10'] / best['recall@10']
-    lines.append(
-      f'TIGER reaches {share:.0%} of the best possible recall@10, which the '
-      'process behind the synthetic shop allows.'
+    notes.append(
+      f'TIGER reaches {share:.0%} of the best recall@10 that the law behind '
+      'the synthetic shop allows.'
     )
   collisions = results['semantic_ids']['collision_rate']
-  lines.append(
-    'Hits are items of the whole catalogue, seen ones not masked; a sid_recall '
-    f'hit shares the meaning codes, as {collisions:.1%} of the items do with '
-    f'another. Item vectors: {results["embedding"]["encoder"]}.'
+  notes.append(
+    'Hits are items, of the whole catalogue, seen ones not masked. A '
+    "sid_recall hit only shares the target's meaning codes, as "
+    f'{collisions:.1%} of the items do with another. '
+    f'Item vectors: {results["embedding"]["encoder"]}.'
   )
-  return '\n'.join(lines)
+  return '\n'.join([*lines, *(textwrap.fill(note, 79) for note in notes)])
 
 
 def shorten(title: str) -> str:
-  """Returns a title that fits a line."""
+  """Returns a title that fits a line of the terminal."""
   title = ' '.join(title.split())
-  if len(title) <= _TITLE_WIDTH:
+  width = max(20, shutil.get_terminal_size((100, 24)).columns - 32)
+  if len(title) <= width:
     return title
-  return title[: _TITLE_WIDTH - 1] + '\N{HORIZONTAL ELLIPSIS}'
+  return title[: width - 1] + '\N{HORIZONTAL ELLIPSIS}'

@@ -100,16 +100,17 @@ class Checkpoints:
       if not np.isfinite(value).all():
         raise NumbersError(
           f'{name} is not finite after step {step}: lower the learning rate '
-          'and run again, earlier steps are kept'
+          'in the config, and training starts again'
         )
     saved = {'meta': meta, 'sha256': _manifest(state, meta)}
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(saved)
-      ),
-      metrics=metrics,
-    )
+    with self._explained(f'step {step} cannot be saved'):
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(saved)
+        ),
+        metrics=metrics,
+      )
 
   def restore(
     self, step: int, mesh: Mesh, state: Any
@@ -155,8 +156,8 @@ class Checkpoints:
     except Exception as error:
       reason = str(error).split('\n')[0]
       raise CheckpointError(
-        f'{self.folder}: {problem} ({reason}); remove the folder of the '
-        'damaged step to go on from an earlier one, or all to start again'
+        f'{self.folder}: {problem} ({reason}); make room if the disk is full, '
+        'or remove the folder of a damaged step to go on from an earlier one'
       ) from error
 
 

@@ -131,6 +131,7 @@ def train(
   folder: Path,
   writer: MetricsWriter,
   label: str,
+  about: dict[str, Any] | None = None,
   evaluate: Callable[[Params], Metrics] | None = None,
   best_metric: str | None = None,
 ) -> Params:
@@ -146,6 +147,7 @@ def train(
     folder: Holds the checkpoints.
     writer: Gets the metrics.
     label: Names the stage in the metrics and the progress line.
+    about: JSON saved with every checkpoint, to tell what it is of.
     evaluate: Called with the parameters at every checkpoint and at the end.
     best_metric: Which of its metrics picks the parameters that are returned;
       None returns the last.
@@ -155,48 +157,48 @@ def train(
 
   Raises:
     NumbersError: The loss is not finite. What was saved before stays.
-    Preempted: SIGTERM came; the state is saved.
+    Preempted: SIGTERM or Ctrl-C came; the state is saved.
   """
   optimizer = make_optimizer(optimizer_config, schedule.num_steps)
   step_fn = make_step(task, optimizer, seed)
   state = replicate(mesh, init_state(task, optimizer, seed))
   tables = replicate(mesh, task.tables)
+  log = _Log(writer, label)
   with Checkpoints(folder, best_metric) as checkpoints, StopSignal() as stop:
     start = checkpoints.latest_step() or 0
     if start:
       state, _ = checkpoints.restore(start, mesh, state)
     writer.rewind(label, start)
-    log = _Log(writer, label)
-    bar = progress_line(label, schedule.num_steps, start)
-    compiled: set[str] = set()
-    for step, batch in enumerate(
-      batches(start, schedule.num_steps), start=start + 1
-    ):
-      state, metrics = step_fn(state, tables, shard_batch(mesh, batch))
-      log.add(step, metrics)
-      if (shapes := str(jax.tree.map(np.shape, batch))) not in compiled:
-        compiled.add(shapes)
-        bar.unpause()  # Compilation says nothing about the time to come.
-      bar.update()
-      last = step == schedule.num_steps
-      if step % schedule.log_every == 0 or last or stop.received:
-        bar.set_postfix(log.flush(), refresh=False)
-      if step % schedule.save_every == 0 or last:
-        log.flush()
-        values = evaluate(state.params) if evaluate else None
-        if values:
-          writer.write(label, step, values)
-          bar.write(f'{label:>12}: step {step}: {_format(values)}')
-        checkpoints.save(step, state, {'step': step}, values)
-      elif stop.received:
-        checkpoints.save(step, state, {'step': step})
-      if stop.received and not last:
-        bar.close()
-        raise Preempted(
-          f'{label}: asked to stop, saved at step {step}; run the same command '
-          'to go on'
-        )
-    bar.close()
+    with progress_line(label, schedule.num_steps, start) as bar:
+      compiled: set[str] = set()
+      for step, batch in enumerate(
+        batches(start, schedule.num_steps), start=start + 1
+      ):
+        state, metrics = step_fn(state, tables, shard_batch(mesh, batch))
+        # The device works on this step while the host waits for the last one.
+        log.wait()
+        log.add(step, metrics)
+        if (shapes := str(jax.tree.map(np.shape, batch))) not in compiled:
+          compiled.add(shapes)
+          bar.unpause()  # Compilation says nothing about the time to come.
+        bar.update()
+        last = step == schedule.num_steps
+        if step % schedule.log_every == 0 or last or stop.received:
+          bar.set_postfix(log.flush(), refresh=False)
+        if step % schedule.save_every == 0 or last:
+          log.flush()
+          values = evaluate(state.params) if evaluate else None
+          if values:
+            writer.write(label, step, values)
+            bar.write(f'{label:>12}: step {step}: {_format(values)}')
+          checkpoints.save(step, state, {'step': step} | (about or {}), values)
+        elif stop.received:
+          checkpoints.save(step, state, {'step': step} | (about or {}))
+        if stop.received:
+          raise Preempted(
+            f'{label}: asked to stop, saved at step {step}; run the same '
+            'command to go on'
+          )
     best = checkpoints.best_step() if best_metric else None
     if best is not None and best != int(state.step):
       state, _ = checkpoints.restore(best, mesh, state)
@@ -215,6 +217,11 @@ class _Log:
   def add(self, step: int, metrics: dict[str, Array]) -> None:
     self._pending.append((step, metrics))
 
+  def wait(self) -> None:
+    """Blocks until the last step added is done."""
+    if self._pending:
+      jax.block_until_ready(self._pending[-1])
+
   def flush(self) -> Metrics:
     """Writes the means since the last call; raises where one is not finite."""
     if self._pending:
@@ -229,7 +236,7 @@ class _Log:
           first = int(np.argmin(np.isfinite(column)))
           raise NumbersError(
             f'{self._label}: {name} is {column[first]} at step {steps[first]}; '
-            'lower the learning rate and run again, earlier steps are kept'
+            'lower the learning rate in the config, and training starts again'
           )
       means = {name: float(c.mean()) for name, c in columns.items()}
       self._writer.write(self._label, steps[-1], means)
