@@ -3,6 +3,7 @@
 Run as a program, this file trains and kills itself on the way.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -66,7 +67,7 @@ class Counter:
     steps = jax.lax.stop_gradient(params['count']) + 1
     bad = steps == (self.bad_loss_at or 0)
     loss = jnp.where(bad, jnp.nan, steps) + 0 * params['count']
-    return loss, {'seen': jnp.mean(batch)}
+    return loss, {'seen': jnp.mean(batch), 'draw': jax.random.uniform(rng)}
 
   def after_update(self, params, tables, batch, step, rng):
     bad = step + 1 == (self.bad_params_at or 0)
@@ -82,7 +83,8 @@ class Run:
     self.ledger = []
 
   def __call__(self, task, source=None, num_steps=STEPS, **changes):
-    settings = {'log_every': 1, 'save_every': 5} | self.settings | changes
+    settings = {'log_every': 1, 'save_every': 5, 'seed': 1}
+    settings |= self.settings | changes
     schedule = loop.Schedule(
       num_steps, settings.pop('log_every'), settings.pop('save_every')
     )
@@ -91,7 +93,6 @@ class Run:
       source or self.counting,
       schedule,
       OptimizerConfig(learning_rate=0.1, warmup_steps=2),
-      seed=1,
       mesh=make_mesh(jax.devices()[:1]),
       folder=self.workdir / 'checkpoints',
       writer=MetricsWriter(self.workdir),
@@ -404,6 +405,8 @@ def test_the_best_survives_a_restart(tmp_path, stop_at):
   assert folders == {'4', '10'}
 
 
+# Orbax complains of reads that it left alone when one of them failed.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_checkpoint_of_another_model(tmp_path):
   run = Run(tmp_path)
   read = real_batches(tmp_path / 'ledger')
@@ -411,6 +414,9 @@ def test_a_checkpoint_of_another_model(tmp_path):
   with pytest.raises(CheckpointError) as error:
     run(Noisy(dim=8), read)
   assert '\n' not in str(error.value)
+  del error
+  time.sleep(0.1)
+  gc.collect()
 
 
 def test_tables_reach_the_task(tmp_path):
@@ -421,14 +427,22 @@ def test_tables_reach_the_task(tmp_path):
   assert not np.allclose(drop_all['table'], drop_none['table'], atol=1e-2)
 
 
-def test_the_seed_and_the_step_are_all_the_randomness(tmp_path, whole):
-  params, _, _ = whole
-  again = Run(tmp_path)(Noisy(), real_batches(tmp_path / 'ledger'))
-  assert_same_bits(again, params)
+def test_the_seed_and_the_step_are_all_the_randomness(tmp_path):
+  def draws(name, **changes):
+    run = Run(tmp_path / name, **changes)
+    run(Counter())
+    return [line['draw'] for line in run.lines()]
+
+  first = draws('first')
+  assert len(set(first)) == STEPS
+  assert draws('again', save_every=3) == first
+  assert not set(draws('other', seed=2)) & set(first)
 
 
 if __name__ == '__main__':
   jax.config.update('jax_platforms', 'cpu')
+  # As in tests/conftest.py: sums are split over threads by their number.
+  jax.config.update('jax_num_cpu_devices', 8)
   folder = Path(sys.argv[1])
   folder.mkdir(parents=True)
   Run(folder)(
