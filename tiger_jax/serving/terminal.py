@@ -78,7 +78,7 @@ def show_results(results: dict[str, Any]) -> str:
   best = results.get('best_possible')
   if best:
     rows.append(('best possible test', best))
-  widths = [len(name) + 2 for name in names]
+  widths = [len(name) + 1 for name in names]
   cells = [f'{name:>{w}}' for name, w in zip(names, widths, strict=True)]
   lines = [' ' * 18 + ''.join(cells)]
   for label, values in rows:
