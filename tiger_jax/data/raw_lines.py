@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import warnings
 import zlib
 
+from tqdm import tqdm
+
 from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
@@ -54,8 +56,9 @@ def read(path: Path) -> Iterator[Record]:
     with path.open('rb') as raw:
       if path.suffix == '.gz':
         _check_gzip(path, raw)
-        with gzip.GzipFile(fileobj=raw) as lines:
-          yield from _parse_lines(path, lines)
+        with _progress(path, raw) as counted:
+          with gzip.GzipFile(fileobj=counted) as lines:
+            yield from _parse_lines(path, lines)
       else:
         yield from _parse_lines(path, raw)
   except FileNotFoundError as error:
@@ -121,6 +124,20 @@ def _wrong(record: Record, key: str) -> str:
   if len(value) > 40:
     value = value[:40] + '...'
   return f'field {key!r} is {value}: correct or remove the line; it must be one'
+
+
+def _progress(path: Path, raw: io.BufferedIOBase) -> Any:
+  """Returns `raw`, drawing a progress line if reading it takes long."""
+  return tqdm.wrapattr(
+    raw,
+    'read',
+    total=path.stat().st_size,
+    desc=path.name,
+    unit='B',
+    unit_scale=True,
+    delay=3,
+    leave=False,
+  )
 
 
 def _check_gzip(path: Path, raw: io.BufferedIOBase) -> None:
