@@ -38,12 +38,24 @@ _VALIDATION_BEAMS = 20
 
 
 def make_dataset(config: DatasetConfig, seed: int, folder: Path) -> None:
-  """Reads the raw files, or draws the synthetic shop."""
+  """Reads the raw files, or draws the synthetic shop.
+
+  Args:
+    config: The dataset section.
+    seed: Of the synthetic shop.
+    folder: Gets the dataset.
+  """
   load_dataset(config, seed, folder).save(folder)
 
 
 def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
-  """Turns the text of every item into a vector."""
+  """Turns the text of every item into a vector.
+
+  Args:
+    config: The embedding section.
+    items: The catalogue.
+    folder: Gets `embeddings.npy`, float32 `[items, dim]`.
+  """
   np.save(folder / 'embeddings.npy', embed_items(config, items))
 
 
@@ -62,7 +74,14 @@ def make_semantic_ids(
   folder: Path,
   writer: MetricsWriter,
 ) -> None:
-  """Trains the RQ-VAE and gives every item its ID."""
+  """Trains the RQ-VAE and gives every item its ID.
+
+  Args:
+    config: The run.
+    embeddings: A vector per item.
+    folder: Gets the IDs, and the checkpoints of the RQ-VAE.
+    writer: Gets the metrics.
+  """
   c = config.semantic_ids
   source = ItemBatches(embeddings, c.batch_size, config.seed)
   num_steps = c.epochs * source.steps_per_epoch
@@ -116,7 +135,15 @@ def train(
   folder: Path,
   writer: MetricsWriter,
 ) -> None:
-  """Trains the recommender; validation NDCG@10 picks the checkpoint."""
+  """Trains the recommender; validation NDCG@10 picks the checkpoint.
+
+  Args:
+    config: The run.
+    dataset: Items and histories.
+    ids: The Semantic ID of every item.
+    folder: Gets the checkpoints.
+    writer: Gets the metrics.
+  """
   c = config.train
   retriever = make_retriever(config, ids, _VALIDATION_BEAMS)
   examples = split(dataset, 'validation')
@@ -185,7 +212,15 @@ def evaluate(
   train_folder: Path,
   folder: Path,
 ) -> None:
-  """Measures TIGER and its baselines on both held-out splits."""
+  """Measures TIGER and its baselines on both held-out splits.
+
+  Args:
+    config: The run.
+    dataset: Items and histories.
+    ids: As trained with.
+    train_folder: The train stage's.
+    folder: Gets `metrics.json`.
+  """
   params = restore_params(config, ids, train_folder)
   retriever = make_retriever(config, ids, config.evaluation.num_beams)
   train_items = dataset.history[_training_positions(dataset)]
@@ -219,7 +254,20 @@ def measure_tiger(
   examples: Examples,
   label: str = '',
 ) -> dict[str, float]:
-  """Evaluates TIGER on examples; a progress line is drawn where labelled."""
+  """Evaluates TIGER.
+
+  Args:
+    config: The run.
+    dataset: Items and histories.
+    ids: As trained with.
+    retriever: From `make_retriever`.
+    params: The network's parameters.
+    examples: Whom to recommend for.
+    label: Names the progress line; none is drawn without.
+
+  Returns:
+    See `evaluation.evaluator.evaluate`.
+  """
   mesh = sharding.make_mesh()
   found = (
     sharding.shard_batch(mesh, batch)

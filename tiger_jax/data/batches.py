@@ -77,7 +77,7 @@ class TrainBatches:
       raise DataError(
         f'dataset {dataset.name} has {len(examples.user)} training examples, '
         f'fewer than one batch of {batch_size}: set config.train.batch_size '
-        'lower or add interactions'
+        'lower, or add users with four events or more'
       )
 
   def __getitem__(self, step: int) -> Batch:
