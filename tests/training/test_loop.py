@@ -338,11 +338,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, log_every, bad_at):
   assert run(Counter())['count'] == STEPS
 
 
-def test_a_loss_that_is_not_finite_before_the_first_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_before_the_first_checkpoint(tmp_path, capfd):
   run = Run(tmp_path)
   with pytest.raises(NumbersError, match='loss is nan at step 2'):
     run(Counter(bad_loss_at=2))
   assert run.saved() is None
+  # The progress line is ended: the message gets a line of its own.
+  assert capfd.readouterr().err.endswith('\n')
 
 
 @pytest.mark.parametrize('bad_at', [8, 10])
