@@ -4,8 +4,6 @@ import threading
 
 import pytest
 
-import pytest
-
 from tiger_jax.training.preemption import StopSignal
 
 
@@ -57,13 +55,3 @@ def test_other_threads_go_without():
   thread.start()
   thread.join()
   assert found == [False]
-
-
-def test_a_second_control_c_is_not_noted_but_acts():
-  before = signal.getsignal(signal.SIGINT)
-  with StopSignal() as stop:
-    signal.raise_signal(signal.SIGINT)
-    assert stop.received
-    with pytest.raises(KeyboardInterrupt):
-      signal.raise_signal(signal.SIGINT)
-  assert signal.getsignal(signal.SIGINT) is before
