@@ -34,10 +34,10 @@ quickstart: install  ## Train on the built-in shop and see recommendations.
 	  --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: install  ## Run the tests, but for the slow ones.
-	.venv/bin/python -m pytest -q -n 2 -m 'not slow'
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
 
 test-long: install  ## Run the slow tests.
-	.venv/bin/python -m pytest -q -n 2 -m slow
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
 
 lint: install  ## Check style, format and types, changing nothing.
 	.venv/bin/ruff check .

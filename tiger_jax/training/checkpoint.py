@@ -5,7 +5,9 @@ import contextlib
 import hashlib
 import json
 from pathlib import Path
+import sys
 from typing import Any
+import warnings
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -154,11 +156,30 @@ class Checkpoints:
       yield
     # Orbax raises whatever the file system or the format library did.
     except Exception as error:
+      _silence_stray_reads()
       reason = str(error).split('\n')[0]
       raise CheckpointError(
         f'{self.folder}: {problem} ({reason}); make room if the disk is full, '
         'or remove the folder of a damaged step to go on from an earlier one'
       ) from error
+
+
+def _silence_stray_reads() -> None:
+  """Keeps what a failed restore was still reading from complaining later.
+
+  Orbax closes its event loop on the first error; every read that ends after
+  that raises where nobody can catch it, and Python prints each.
+  """
+  before = sys.unraisablehook
+  signs = ('Event loop is closed', '_read_array', 'reading array index')
+
+  def hook(stray: Any) -> None:
+    text = str(stray.exc_value)
+    if not any(sign in text for sign in signs):
+      before(stray)
+
+  sys.unraisablehook = hook
+  warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
 
 
 def _named_arrays(state: Any) -> list[tuple[str, np.ndarray]]:
