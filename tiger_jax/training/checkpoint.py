@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import hashlib
 import json
+import logging
 from pathlib import Path
 import sys
 from typing import Any
@@ -180,6 +181,7 @@ def _silence_stray_reads() -> None:
 
   sys.unraisablehook = hook
   warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
 
 
 def _named_arrays(state: Any) -> list[tuple[str, np.ndarray]]:
