@@ -330,3 +330,31 @@ def test_nothing_of_a_call_is_left_to_the_next(command, refusal):
   )[0] == 0  # fmt: skip
   assert 'no --' in refusal(2)
   assert flags.FLAGS['mode'].value == 'all'
+
+
+@pytest.mark.parametrize(
+  ('body', 'expected'),
+  [
+    ('assert False', 'AssertionError'),
+    ('return undefined_name', 'undefined_name'),
+    ('raise ValueError("first\\nsecond")', 'second'),
+  ],
+)
+def test_a_config_that_raises(refusal, tmp_path, body, expected):
+  path = tmp_path / 'mine.py'
+  path.write_text(f'def get_config():\n  {body}\n')
+  line = refusal(2, f'--config={path}', '--workdir=run')
+  assert str(path) in line
+  assert expected in line
+
+
+def test_a_misspelt_flag_does_not_blame_the_config(refusal):
+  line = refusal(2, QUICKSTART, '--wrokdir=run')
+  assert 'quickstart.py' not in line
+  assert 'workdir' in line
+
+
+def test_a_misspelt_field_reads_well(refusal):
+  line = refusal(2, QUICKSTART, '--config.train.stepz=5')
+  assert 'Did you mean "steps"' in line
+  assert '\\n' not in line

@@ -57,10 +57,18 @@ def run(argv: list[str]) -> None:
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')
   config = parse(_CONFIG.value)
-  workdir.mkdir(parents=True, exist_ok=True)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(
+      f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
+    ) from error
   with locked(workdir):
     pipeline = Pipeline(config, workdir)
-    pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
+    try:
+      pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
+    finally:
+      pipeline.writer.close()
   if _MODE.value in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
   if _MODE.value == 'all':
@@ -95,12 +103,20 @@ def _parse_flags(argv: list[str]) -> None:
       _CONFIG.value.to_dict()  # A file that cannot be read says so only now.
   # A config file may raise anything, and so may an override of its fields.
   except Exception as error:
-    reason = str(error).strip().splitlines()[-1]
-    given = next((x for x in argv if x.startswith('--config=')), '')
-    where = given.removeprefix('--config=') or 'the command line'
-    raise UsageError(f'{where}: {reason}') from error
+    raise UsageError(_explain(error, argv)) from error
   if len(rest) > 1:
     raise UsageError(f'what is {rest[1]!r}? Flags begin with --')
+
+
+def _explain(error: Exception, argv: list[str]) -> str:
+  """Says in a line what is wrong with the command line or the config."""
+  # ml_collections wraps the text of a KeyError, which is a repr.
+  text = str(error).replace('\\n', ' ').replace("\\'", "'").strip('\'" \n')
+  if isinstance(error, (flags.Error, AttributeError, KeyError)) and text:
+    return ' '.join(text.split())
+  given = next((x for x in argv if x.startswith('--config=')), '')
+  last = (text.splitlines() or [''])[-1]
+  return f'{given.removeprefix("--config=")}: {type(error).__name__}: {last}'
 
 
 def _workdir() -> Path:

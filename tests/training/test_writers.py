@@ -1,8 +1,8 @@
 import json
-import sys
 
 import pytest
 
+from tiger_jax.training import writers
 from tiger_jax.training.writers import MetricsWriter, progress_line
 
 
@@ -89,7 +89,7 @@ def test_tensorboard_files(writer, tmp_path):
 
 
 def test_without_tensorboard(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+  monkeypatch.setattr(writers, 'SummaryWriter', None)
   writer = MetricsWriter(tmp_path / 'run')
   writer.write('train', 1, {'loss': 0.5})
   writer.close()
@@ -105,3 +105,8 @@ def test_progress_line_tells_where_and_how_long(capsys):
   assert 'train' in text
   assert '20/40' in text
   assert '00:' in text  # Time spent, and time left.
+
+
+def test_nothing_is_written_before_there_is_something(tmp_path):
+  MetricsWriter(tmp_path / 'run').close()
+  assert not list((tmp_path / 'run').iterdir())

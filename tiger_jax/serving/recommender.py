@@ -48,7 +48,7 @@ class Recommender:
     )
 
   @classmethod
-  def from_workdir(cls, workdir: Path) -> 'Recommender':
+  def from_workdir(cls, workdir: str | Path) -> 'Recommender':
     """Reads what a run left.
 
     Args:
@@ -57,6 +57,7 @@ class Recommender:
     Raises:
       CheckpointError: A stage is missing, or does not belong to the others.
     """
+    workdir = Path(workdir)
     trained = _finished(workdir, 'train')
     for name in ('data', 'semantic_ids'):
       if _finished(workdir, name).fingerprint != trained.about.get(name):

@@ -190,7 +190,9 @@ def train(
           values = evaluate(state.params) if evaluate else None
           if values:
             writer.write(label, step, values)
-            bar.write(f'{label:>12}: step {step}: {_format(values)}')
+            if best_metric:
+              found = f'{best_metric} {values[best_metric]:.4f}'
+              bar.write(f'{label:>12}: step {step}: validation {found}')
           checkpoints.save(step, state, {'step': step} | (about or {}), values)
         elif stop.received:
           checkpoints.save(step, state, {'step': step} | (about or {}))
@@ -242,7 +244,3 @@ class _Log:
       self._writer.write(self._label, steps[-1], means)
       self._shown = {'loss': round(means['loss'], 4)}
     return self._shown
-
-
-def _format(values: Metrics) -> str:
-  return ', '.join(f'{name} {value:.4f}' for name, value in values.items())

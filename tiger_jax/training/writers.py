@@ -4,8 +4,14 @@ import json
 from pathlib import Path
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
+
+try:
+  from tensorboardX import SummaryWriter
+except ImportError:
+  SummaryWriter = None
 
 
 class MetricsWriter:
@@ -19,18 +25,17 @@ class MetricsWriter:
     """
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / 'metrics.jsonl'
-    try:
-      from tensorboardX import SummaryWriter
-    except ImportError:
-      self._board = None
-    else:
-      self._board = SummaryWriter(str(workdir / 'tensorboard'))
+    self._board_folder = workdir / 'tensorboard'
+    self._board: Any = None
 
   def write(self, stage: str, step: int, values: dict[str, float]) -> None:
     """Writes one line: all values of one step of a stage."""
     line = {'stage': stage, 'step': step, 'time': round(time.time(), 3)}
     with self._path.open('a') as file:
       file.write(json.dumps(line | values) + '\n')
+    # Only now: a run that measures nothing leaves no file and no thread.
+    if self._board is None and SummaryWriter:
+      self._board = SummaryWriter(str(self._board_folder))
     if self._board:
       for name, value in values.items():
         self._board.add_scalar(f'{stage}/{name}', value, step)
