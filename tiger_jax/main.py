@@ -111,7 +111,9 @@ def _parse_flags(argv: list[str]) -> None:
 def _explain(error: Exception, argv: list[str]) -> str:
   """Says in a line what is wrong with the command line or the config."""
   # ml_collections wraps the text of a KeyError, which is a repr.
-  text = str(error).replace('\\n', ' ').replace("\\'", "'").strip('\'" \n')
+  text = str(error).replace('\\n', ' ').replace("\\'", "'").strip()
+  if text[:1] == text[-1:] == "'":
+    text = text[1:-1]
   if isinstance(error, (flags.Error, AttributeError, KeyError)) and text:
     return ' '.join(text.split())
   given = next((x for x in argv if x.startswith('--config=')), '')
