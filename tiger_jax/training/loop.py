@@ -183,7 +183,9 @@ def train(
           bar.unpause()  # Compilation says nothing about the time to come.
         bar.update()
         last = step == schedule.num_steps
-        if step % schedule.log_every == 0 or last or stop.received:
+        # Read once: a signal that comes later must find its step saved.
+        stopping = stop.received
+        if step % schedule.log_every == 0 or last or stopping:
           bar.set_postfix(log.flush(), refresh=False)
         if step % schedule.save_every == 0 or last:
           log.flush()
@@ -194,9 +196,10 @@ def train(
               found = f'{best_metric} {values[best_metric]:.4f}'
               bar.write(f'{label:>12}: step {step}: validation {found}')
           checkpoints.save(step, state, {'step': step} | (about or {}), values)
-        elif stop.received:
+          stopping = stop.received
+        elif stopping:
           checkpoints.save(step, state, {'step': step} | (about or {}))
-        if stop.received:
+        if stopping:
           raise Preempted(
             f'{label}: asked to stop, saved at step {step}; run the same '
             'command to go on'
