@@ -20,7 +20,7 @@ Files already on disk: --config.dataset.source_dir=FOLDER, which holds
 
 import ml_collections
 
-from tiger_jax import config as tiger_config
+from tiger_jax import config_dict
 from tiger_jax.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   Args:
     variant: Nothing, `cpu` or `paper`.
   """
-  config = tiger_config.defaults()
+  config = config_dict.defaults()
   config.dataset.name = 'amazon2014/Beauty'
 
   train = config.train

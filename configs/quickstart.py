@@ -7,12 +7,12 @@ Two CPU cores, under five minutes.
 
 import ml_collections
 
-from tiger_jax import config as tiger_config
+from tiger_jax import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config."""
-  config = tiger_config.defaults()
+  config = config_dict.defaults()
 
   config.dataset.name = 'synthetic'
   config.embedding.encoder = 'tfidf-svd'

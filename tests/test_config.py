@@ -14,10 +14,8 @@ from tiger_jax.config import (
   EmbeddingConfig,
   OptimizerConfig,
   SemanticIdsConfig,
-  defaults,
-  from_json,
-  parse,
 )
+from tiger_jax.config_dict import defaults, from_json, parse
 from tiger_jax.errors import UsageError
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tiger_jax import pipeline
-from tiger_jax.config import from_json
+from tiger_jax.config_dict import from_json
 from tiger_jax.errors import DataError
 from tiger_jax.workdir import Artefact
 

@@ -10,7 +10,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from tiger_jax.config import parse
+from tiger_jax.config_dict import parse
 from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.pipeline import STAGES, Pipeline
 from tiger_jax.serving.recommender import Recommender

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from tiger_jax import stages
-from tiger_jax.config import Config, from_json
+from tiger_jax.config import Config
+from tiger_jax.config_dict import from_json
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import CheckpointError, UsageError
