@@ -104,42 +104,86 @@ class OptimizerConfig:
     _require_not_negative(self, 'warmup_steps', 'weight_decay')
 
 
+# The codes of each level where a config names none, as the paper has them.
+_CODEBOOK_SIZES = {
+  'rq_vae': (256, 256, 256),
+  'rq_kmeans': (256, 256, 256),
+  'vq_vae': (256, 256, 256),
+  'hierarchical_kmeans': (256, 256, 256),
+  'opq': (256, 256, 256),
+  'lsh': (256, 256, 256, 256),
+  'random': (255, 255, 255, 255),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class SemanticIdsConfig:
-  """The RQ-VAE (section 3.1 and 4.1 of the paper) and its training.
+  """The quantizer that makes the IDs, and its training.
+
+  All from `latent_dim` on concerns `rq_vae` and `vq_vae` alone.
 
   Attributes:
-    num_levels: Codebooks, before the collision code is appended.
-    codebook_size: Codes in each codebook.
+    quantizer: `rq_vae` (sections 3.1 and 4.1 of the paper), `rq_kmeans`,
+      `vq_vae`, `hierarchical_kmeans`, `opq`, `lsh` or `random`.
+    codebook_sizes: Codes at each level, before the collision code is
+      appended; `()` takes the paper's, see `level_sizes`.
+    collisions: `extra_code` numbers the items whose codes are the same;
+      `nearest_free` moves all but the first of them to the nearest free codes.
+    shared_with: Workdirs of other runs, whose items the quantizer is fitted to
+      as well, so that their items and these share one ID space.
     latent_dim: Width of the latent space and of every code.
     hidden_dims: Widths of the encoder's hidden layers; the decoder mirrors
       them.
     beta: Weight of the commitment loss.
     batch_size: Items in a batch.
     epochs: Passes over the items.
+    kmeans_init: What k-means makes the first codebooks of, `all_items` or
+      `first_batch`.
     restart_epochs: Dead codes are restarted once an epoch for so many epochs.
     optimizer: The recipe.
   """
 
-  num_levels: int = 3
-  codebook_size: int = 256
+  quantizer: str = 'rq_vae'
+  codebook_sizes: tuple[int, ...] = ()
+  collisions: str = 'extra_code'
+  shared_with: tuple[str, ...] = ()
   latent_dim: int = 32
   hidden_dims: tuple[int, ...] = (512, 256, 128)
   beta: float = 0.25
   batch_size: int = 1024
   epochs: int = 1000
+  kmeans_init: str = 'all_items'
   restart_epochs: int = 800
   optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.01)
 
+  @property
+  def level_sizes(self) -> tuple[int, ...]:
+    """Codes at each level that carries meaning."""
+    return self.codebook_sizes or _CODEBOOK_SIZES[self.quantizer]
+
   def __post_init__(self):
     """Checks the values."""
-    _require_positive(
-      self, 'num_levels', 'codebook_size', 'latent_dim', 'batch_size', 'epochs'
-    )
+    _require_one_of(self, 'quantizer', tuple(_CODEBOOK_SIZES))
+    _require_one_of(self, 'collisions', ('extra_code', 'nearest_free'))
+    _require_one_of(self, 'kmeans_init', ('all_items', 'first_batch'))
+    _require_positive(self, 'latent_dim', 'batch_size', 'epochs')
     _require_not_negative(self, 'beta', 'restart_epochs')
     if min(self.hidden_dims, default=1) < 1:
       raise UsageError(
         f'hidden_dims is {self.hidden_dims}: widths must be positive'
+      )
+    sizes = self.codebook_sizes
+    if min(sizes, default=1) < 1:
+      raise UsageError(f'codebook_sizes is {sizes}: sizes must be positive')
+    if self.quantizer == 'lsh' and any(size & (size - 1) for size in sizes):
+      raise UsageError(
+        f'codebook_sizes is {sizes}: lsh needs powers of two, for each '
+        'hyperplane doubles a codebook'
+      )
+    if self.quantizer == 'vq_vae' and len(set(sizes)) > 1:
+      raise UsageError(
+        f'codebook_sizes is {sizes}: vq_vae has one codebook for all levels, '
+        'so give them one size'
       )
 
 

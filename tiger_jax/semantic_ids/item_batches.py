@@ -13,19 +13,6 @@ _CHUNK = 65536
 _MAP_BATCH = 4096
 
 
-def num_steps_per_epoch(num_items: int, batch_size: int) -> int:
-  """Returns how many whole batches one pass over the items makes.
-
-  Args:
-    num_items: Items there are.
-    batch_size: Items in a batch; cut to `num_items` where it is larger.
-
-  Returns:
-    At least one.
-  """
-  return num_items // min(batch_size, num_items)
-
-
 class ItemBatches:
   """Batches of item embeddings, by step.
 
@@ -34,7 +21,8 @@ class ItemBatches:
   order.
 
   Attributes:
-    steps_per_epoch: Batches in one epoch.
+    embeddings: All items.
+    steps_per_epoch: Batches in one epoch, at least one.
   """
 
   def __init__(
@@ -50,12 +38,17 @@ class ItemBatches:
       batch_size: Items in a batch; cut to the number of items where it is
         larger.
       seed: The seed of the orders.
+
+    Raises:
+      DataError: There are no items.
     """
-    self._embeddings = embeddings
+    self.embeddings = embeddings
+    if not len(embeddings):
+      raise DataError('there are no item embeddings: embed at least one item')
     self._batch_size = min(batch_size, len(embeddings))
     self._seed = seed
     self._order = (-1, np.empty(0, np.int64))
-    self.steps_per_epoch = num_steps_per_epoch(len(embeddings), batch_size)
+    self.steps_per_epoch = len(embeddings) // self._batch_size
 
   def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
     """Returns the float32 batch of a step, the same whenever it is asked."""
@@ -63,10 +56,30 @@ class ItemBatches:
     drawn_for, order = self._order
     if drawn_for != epoch:
       rng = np.random.default_rng((self._seed, epoch))
-      order = rng.permutation(len(self._embeddings))
+      order = rng.permutation(len(self.embeddings))
       self._order = (epoch, order)
     rows = order[i * self._batch_size : (i + 1) * self._batch_size]
-    return self._embeddings[rows].astype(np.float32)
+    return self.embeddings[rows].astype(np.float32)
+
+
+def sample(
+  embeddings: Float[np.ndarray, 'items dim'], at_most: int
+) -> Float[np.ndarray, 'n dim']:
+  """Returns embeddings to fit a quantizer to.
+
+  Args:
+    embeddings: One row per item, in any float type; may be memory-mapped.
+    at_most: How many.
+
+  Returns:
+    All of them, or so many random ones, in their order and in float32; the
+    same whenever it is asked.
+  """
+  rows = slice(None)
+  if len(embeddings) > at_most:
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(len(embeddings), at_most, replace=False))
+  return embeddings[rows].astype(np.float32)
 
 
 def map_items(

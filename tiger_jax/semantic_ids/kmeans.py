@@ -38,9 +38,17 @@ def fit(
   if len(x) < num_clusters:
     raise UsageError(
       f'k-means cannot make {num_clusters} codes of {len(x)} items: set '
-      f'config.semantic_ids.codebook_size to {len(x)} or less'
+      f'config.semantic_ids.codebook_sizes to {len(x)} or less'
     )
   return _fit(rng, x, num_clusters, num_iterations)
+
+
+def squared_distances(
+  x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
+) -> Float[Array, 'b v']:
+  """Returns the squared distance of every point to every centroid."""
+  squares = jnp.sum(x**2, axis=-1)[:, None]
+  return jnp.maximum(squares + _scores(x, centroids), 0)
 
 
 def nearest(
@@ -55,11 +63,7 @@ def nearest(
   Returns:
     The row of the nearest centroid, and the squared distance to it.
   """
-  # Accelerators round the factors of a product unless told not to, which is
-  # enough to choose another code.
-  products = jnp.einsum('bz,vz->bv', x, centroids, precision='highest')
-  # |x|^2 is the same for every centroid: it is left out of the comparison.
-  scores = jnp.sum(centroids**2, axis=-1)[None] - 2 * products
+  scores = _scores(x, centroids)
   smallest = jnp.min(scores, axis=-1)
   # The same as argmin, which XLA does not vectorise on CPU: ten times faster.
   rows = jnp.arange(len(centroids))[None]
@@ -67,6 +71,14 @@ def nearest(
     jnp.where(scores == smallest[:, None], rows, len(centroids) - 1), axis=-1
   )
   return row, jnp.maximum(smallest + jnp.sum(x**2, axis=-1), 0)
+
+
+def _scores(x, centroids):
+  """Returns squared distances less |x|^2, the same for every centroid."""
+  # Accelerators round the factors of a product unless told not to, which is
+  # enough to choose another code.
+  products = jnp.einsum('bz,vz->bv', x, centroids, precision='highest')
+  return jnp.sum(centroids**2, axis=-1)[None] - 2 * products
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

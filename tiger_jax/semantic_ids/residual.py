@@ -32,7 +32,7 @@ class Quantized(NamedTuple):
 
 
 def quantize(
-  x: Float[Array, 'b z'], codebooks: Float[Array, 'l v z']
+  x: Float[Array, 'b z'], codebooks: tuple[Float[Array, '_ z'], ...]
 ) -> Quantized:
   """Gives each vector one code per level.
 
@@ -59,19 +59,37 @@ def quantize(
   )
 
 
+def distances(
+  x: Float[Array, 'b z'],
+  codebooks: tuple[Float[Array, '_ z'], ...],
+  codes: Int[Array, 'b l'],
+  level: int,
+) -> Float[Array, 'b v']:
+  """Tells how far the codes of a level are from what is left to quantize.
+
+  Args:
+    x: Vectors to quantize.
+    codebooks: One codebook per level, coarse to fine.
+    codes: Those of the levels before `level` are taken off.
+    level: Counted from 0.
+
+  Returns:
+    The squared distance to every code.
+  """
+  for codebook, code in zip(codebooks[:level], codes.T, strict=False):
+    x = x - codebook[code]
+  return kmeans.squared_distances(x, codebooks[level])
+
+
 def fit_codebooks(
-  rng: jax.Array,
-  x: Float[Array, 'items z'],
-  num_levels: int,
-  codebook_size: int,
-) -> Float[Array, 'l v z']:
+  rng: jax.Array, x: Float[Array, 'items z'], sizes: tuple[int, ...]
+) -> tuple[Float[Array, '_ z'], ...]:
   """Finds codebooks by k-means, level by level on the residuals.
 
   Args:
     rng: The key of the seedings.
     x: Vectors to quantize well.
-    num_levels: Codebooks.
-    codebook_size: Codes in each, at most as many as there are vectors.
+    sizes: Codes in each codebook, at most as many as there are vectors.
 
   Returns:
     The codebooks.
@@ -80,8 +98,10 @@ def fit_codebooks(
     UsageError: There are fewer vectors than codes.
   """
   codebooks = []
-  for rng_level in jax.random.split(rng, num_levels):
-    codebook = kmeans.fit(rng_level, x, codebook_size, _KMEANS_ITERATIONS)
+  for rng_level, size in zip(
+    jax.random.split(rng, len(sizes)), sizes, strict=True
+  ):
+    codebook = kmeans.fit(rng_level, x, size, _KMEANS_ITERATIONS)
     x = x - codebook[kmeans.nearest(x, codebook)[0]]
     codebooks.append(codebook)
-  return jnp.stack(codebooks)
+  return tuple(codebooks)

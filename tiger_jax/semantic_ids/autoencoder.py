@@ -1,0 +1,110 @@
+"""The network of the RQ-VAE and the VQ-VAE: an encoder and its mirror image.
+
+Sections 3.1 and 4.1 of the paper.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+import numpy as np
+
+
+class Mlp(nn.Module):
+  """Dense layers with ReLU between them.
+
+  Attributes:
+    dims: The widths of the outputs of all layers.
+  """
+
+  dims: tuple[int, ...]
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '... _']) -> Float[Array, '... _']:
+    """Applies the layers."""
+    for i, dim in enumerate(self.dims):
+      if i:
+        x = nn.relu(x)
+      # Full precision, so that an item gets the same codes on every device.
+      x = nn.Dense(dim, precision='highest')(x)
+    return x
+
+
+class Autoencoder(NamedTuple):
+  """An encoder and a decoder between embeddings and latent vectors.
+
+  Attributes:
+    encoder: The variables of an `Mlp`.
+    decoder: Those of one whose widths are the encoder's, turned round.
+    mean: What is subtracted from every dimension of an embedding.
+    std: What the difference is divided by.
+  """
+
+  encoder: Any
+  decoder: Any
+  mean: Float[Array, ' dim']
+  std: Float[Array, ' dim']
+
+  @property
+  def latent_dim(self) -> int:
+    """Width of the latent space."""
+    return _dims(self.encoder)[-1]
+
+  def standardise(self, x: Float[Array, 'b dim']) -> Float[Array, 'b dim']:
+    """Returns embeddings as the encoder is given them."""
+    mean, std = lax.stop_gradient((self.mean, self.std))
+    return (x - mean[None]) / std[None]
+
+  def encode(self, x: Float[Array, 'b dim']) -> Float[Array, 'b _']:
+    """Maps embeddings, not standardised, to latent vectors."""
+    return _apply(self.encoder, self.standardise(x))
+
+  def decode(self, z: Float[Array, '... _']) -> Float[Array, '... dim']:
+    """Maps latent vectors to standardised embeddings."""
+    return _apply(self.decoder, z)
+
+  def embed(self, z: Float[Array, 'b l _']) -> Float[Array, 'b l dim']:
+    """Maps latent vectors to embeddings as they were given."""
+    return self.decode(z) * self.std[None, None] + self.mean[None, None]
+
+
+def init(
+  rng: jax.Array,
+  hidden_dims: tuple[int, ...],
+  latent_dim: int,
+  mean: Float[np.ndarray, ' dim'],
+  std: Float[np.ndarray, ' dim'],
+) -> Autoencoder:
+  """Makes random networks.
+
+  Args:
+    rng: The key of their weights.
+    hidden_dims: Widths of the encoder's hidden layers.
+    latent_dim: Width of the latent space.
+    mean: Of every dimension of the embeddings.
+    std: Its standard deviation.
+  """
+  rng_encoder, rng_decoder = jax.random.split(rng)
+  dims = (len(mean), *hidden_dims, latent_dim)
+
+  def random(rng, dims):
+    return jax.jit(Mlp(dims[1:]).init)(rng, jnp.zeros((1, dims[0])))['params']
+
+  return Autoencoder(
+    encoder=random(rng_encoder, dims),
+    decoder=random(rng_decoder, dims[::-1]),
+    mean=jnp.array(mean),
+    std=jnp.array(std),
+  )
+
+
+def _apply(layers: Any, x: Array) -> Array:
+  return cast(Array, Mlp(_dims(layers)).apply({'params': layers}, x))
+
+
+def _dims(layers: Any) -> tuple[int, ...]:
+  """Reads the widths of an `Mlp` from its variables: nothing else is kept."""
+  return tuple(len(layers[f'Dense_{i}']['bias']) for i in range(len(layers)))
