@@ -50,7 +50,7 @@ class SemanticIds:
       raise DataError(
         f'a code is outside of the level sizes {sizes}: make the IDs again'
       )
-    if len(_groups(codes)[1]) != len(codes):
+    if len(group_rows(codes)[1]) != len(codes):
       raise DataError('two items share a Semantic ID: make the IDs again')
 
   def save(self, folder: str | os.PathLike[str]) -> None:
@@ -132,7 +132,7 @@ def resolve_collisions(
   Raises:
     DataError: There are no items, or a code is outside of the codebook.
   """
-  group, counts = _groups(codes)
+  group, counts = group_rows(codes)
   order = np.argsort(group, kind='stable')
   starts = np.cumsum(counts) - counts
   number = np.empty(len(codes), np.int64)
@@ -168,7 +168,7 @@ def report(ids: SemanticIds) -> dict[str, Any]:
     shares = counts[counts > 0] / len(ids.codes)
     usage.append(float((counts > 0).mean()))
     perplexity.append(float(np.exp(-(shares * np.log(shares)).sum())))
-  _, counts = _groups(ids.codes[:, : ids.num_meaning_levels])
+  _, counts = group_rows(ids.codes[:, : ids.num_meaning_levels])
   return {
     'usage': usage,
     'perplexity': perplexity,
@@ -201,8 +201,17 @@ def format_report(report: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _groups(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns each row's group of equal rows, and the size of every group."""
+def group_rows(
+  codes: Int[np.ndarray, 'items _'],
+) -> tuple[Int[np.ndarray, ' items'], Int[np.ndarray, ' groups']]:
+  """Finds which items share all their codes.
+
+  Args:
+    codes: One row per item.
+
+  Returns:
+    The group of each row, and the number of rows in each group.
+  """
   _, group, counts = np.unique(
     codes, axis=0, return_inverse=True, return_counts=True
   )
