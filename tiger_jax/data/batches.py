@@ -190,11 +190,48 @@ def prefetch(
   Returns:
     `source[start]` up to `source[stop - 1]`.
   """
-  if stop <= start:
+  return _read_ahead(_Range(source, start, stop), ahead=16)
+
+
+def _read_ahead(source: Any, ahead: int) -> Iterator[Any]:
+  if not len(source):
     return iter(())
-  dataset = grain.MapDataset.source(_Range(source, start, stop))
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
+  dataset = grain.MapDataset.source(source)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
   return iter(dataset.to_iter_dataset(options))
+
+
+def prefetch_stacks(
+  source: BatchSource[np.ndarray], size: int, start: int, stop: int
+) -> Iterator[np.ndarray]:
+  """Like `prefetch`, but several batches at once, `[n, ...]`.
+
+  Args:
+    source: A batch for every step.
+    size: Batches in a stack; the last stack has what is left.
+    start: First step.
+    stop: Step to stop before.
+  """
+  return _read_ahead(_Stacks(source, size, start, stop), ahead=2)
+
+
+class _Stacks:
+  """Part of an endless source, so many batches at a time."""
+
+  def __init__(
+    self, source: BatchSource[np.ndarray], size: int, start: int, stop: int
+  ):
+    self._source = source
+    self._size = size
+    self._steps = range(start, stop)
+
+  def __len__(self) -> int:
+    return -(-len(self._steps) // self._size)
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    first = index * self._size
+    steps = self._steps[first : first + self._size]
+    return np.stack([self._source[step] for step in steps])
 
 
 class _Range:
@@ -206,7 +243,7 @@ class _Range:
     self._stop = stop
 
   def __len__(self) -> int:
-    return self._stop - self._start
+    return max(0, self._stop - self._start)
 
   def __getitem__(self, index: int) -> Any:
     return self._source[self._start + index]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
@@ -73,11 +74,15 @@ class Schedule(NamedTuple):
     num_steps: Optimizer steps.
     log_every: Steps between two lines of metrics.
     save_every: Steps between two checkpoints, and two evaluations.
+    scanned: Whether the loop is given stacks of batches, `[n, b, ...]`, and
+      takes their n steps in one call of the device. Logs, checkpoints and
+      signals then wait for the end of a call.
   """
 
   num_steps: int
   log_every: int
   save_every: int
+  scanned: bool = False
 
 
 def init_state(
@@ -98,8 +103,34 @@ def make_step(
   The state is donated. All randomness is a function of the seed and the step,
   so a resumed run takes the very steps an uninterrupted one takes.
   """
+  return jax.jit(_step(task, optimizer, seed), donate_argnums=0)
+
+
+def make_steps(
+  task: Task, optimizer: optax.GradientTransformation, seed: int
+) -> Callable[
+  [TrainState, Any, Any], tuple[TrainState, dict[str, Float[Array, ' n']]]
+]:
+  """Returns what takes the steps of a stack of batches in one call.
+
+  Like `make_step`, but batches and metrics have one axis more, the first. The
+  device need not wait for the host between steps, which is most of the time
+  where the model is small.
+  """
+  step = _step(task, optimizer, seed)
 
   @functools.partial(jax.jit, donate_argnums=0)
+  def steps(
+    state: TrainState, tables: Any, stack: Any
+  ) -> tuple[TrainState, dict[str, Float[Array, ' n']]]:
+    return lax.scan(
+      lambda state, batch: step(state, tables, batch), state, stack
+    )
+
+  return steps
+
+
+def _step(task, optimizer, seed):
   def step(
     state: TrainState, tables: Any, batch: Any
   ) -> tuple[TrainState, dict[str, Float[Array, '']]]:
@@ -139,7 +170,8 @@ def train(
 
   Args:
     task: What to learn.
-    batches: `(start, stop)` -> the batches of those steps.
+    batches: `(start, stop)` -> the batches of those steps, or stacks of them
+      where `schedule.scanned`.
     schedule: How long.
     optimizer_config: The recipe.
     seed: Of everything random.
@@ -160,7 +192,10 @@ def train(
     Preempted: SIGTERM or Ctrl-C came; the state is saved.
   """
   optimizer = make_optimizer(optimizer_config, schedule.num_steps)
-  step_fn = make_step(task, optimizer, seed)
+  step_fn = (make_steps if schedule.scanned else make_step)(
+    task, optimizer, seed
+  )
+  batch_axis = 1 if schedule.scanned else 0
   state = replicate(mesh, init_state(task, optimizer, seed))
   tables = replicate(mesh, task.tables)
   log = _Log(writer, label)
@@ -171,23 +206,23 @@ def train(
     writer.rewind(label, start)
     with progress_line(label, schedule.num_steps, start) as bar:
       compiled: set[str] = set()
-      for step, batch in enumerate(
-        batches(start, schedule.num_steps), start=start + 1
-      ):
-        state, metrics = step_fn(state, tables, shard_batch(mesh, batch))
+      before = start
+      for batch in batches(start, schedule.num_steps):
+        batch = shard_batch(mesh, batch, batch_axis)
+        state, metrics = step_fn(state, tables, batch)
         # The device works on this step while the host waits for the last one.
         log.wait()
-        log.add(step, metrics)
+        step = log.add(before, metrics)
         if (shapes := str(jax.tree.map(np.shape, batch))) not in compiled:
           compiled.add(shapes)
           bar.unpause()  # Compilation says nothing about the time to come.
-        bar.update()
+        bar.update(step - before)
         last = step == schedule.num_steps
         # Read once: a signal that comes later must find its step saved.
         stopping = stop.received
-        if step % schedule.log_every == 0 or last or stopping:
+        if _passed(before, step, schedule.log_every) or last or stopping:
           bar.set_postfix(log.flush(), refresh=False)
-        if step % schedule.save_every == 0 or last:
+        if _passed(before, step, schedule.save_every) or last:
           log.flush()
           values = evaluate(state.params) if evaluate else None
           if values:
@@ -204,10 +239,16 @@ def train(
             f'{label}: asked to stop, saved at step {step}; run the same '
             'command to go on'
           )
+        before = step
     best = checkpoints.best_step() if best_metric else None
     if best is not None and best != int(state.step):
       state, _ = checkpoints.restore(best, mesh, state)
   return state.params
+
+
+def _passed(before: int, step: int, every: int) -> bool:
+  """Whether a multiple of `every` is after `before` and not after `step`."""
+  return step // every > before // every
 
 
 class _Log:
@@ -219,8 +260,11 @@ class _Log:
     self._pending: list[tuple[int, dict[str, Array]]] = []
     self._shown: Metrics = {}
 
-  def add(self, step: int, metrics: dict[str, Array]) -> None:
+  def add(self, before: int, metrics: dict[str, Array]) -> int:
+    """Takes the metrics of the steps after `before`; returns the last's."""
+    step = before + metrics['loss'].size
     self._pending.append((step, metrics))
+    return step
 
   def wait(self) -> None:
     """Blocks until the last step added is done."""
@@ -233,14 +277,15 @@ class _Log:
       steps, metrics = zip(*self._pending, strict=True)
       self._pending = []
       columns = {
-        name: np.asarray(jax.device_get([m[name] for m in metrics]))
+        name: np.hstack(jax.device_get([m[name] for m in metrics]))
         for name in metrics[0]
       }
       for name, column in columns.items():
         if not np.isfinite(column).all():
           first = int(np.argmin(np.isfinite(column)))
+          step = steps[-1] - len(column) + 1 + first
           raise NumbersError(
-            f'{self._label}: {name} is {column[first]} at step {steps[first]}; '
+            f'{self._label}: {name} is {column[first]} at step {step}; '
             'lower the learning rate in the config, and training starts again'
           )
       means = {name: float(c.mean()) for name, c in columns.items()}

@@ -24,16 +24,23 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
   return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard_batch(mesh: Mesh, tree: Any) -> Any:
-  """Returns `tree` with the first axis of every array spread over the mesh.
+def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
+  """Returns `tree` with an axis of every array spread over the mesh.
 
   An axis that the devices do not divide is replicated: each device then does
   all of the work, with the same result.
+
+  Args:
+    mesh: The devices.
+    tree: Arrays.
+    axis: Which one counts the examples.
   """
 
   def place(x: Any) -> jax.Array:
-    divisible = x.shape[0] % mesh.size == 0
-    spec = PartitionSpec('data') if divisible else PartitionSpec()
+    divisible = x.shape[axis] % mesh.size == 0
+    spec = (
+      PartitionSpec(*[None] * axis, 'data') if divisible else PartitionSpec()
+    )
     return jax.device_put(x, NamedSharding(mesh, spec))
 
   return jax.tree.map(place, tree)
