@@ -83,6 +83,7 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
 def _use_the_papers_optimization(config: ml_collections.ConfigDict) -> None:
   config.semantic_ids.epochs = 20_000
   config.semantic_ids.restart_epochs = 0
+  config.semantic_ids.kmeans_init = 'first_batch'
   config.semantic_ids.optimizer.recipe = 'adagrad'
   config.semantic_ids.optimizer.learning_rate = 0.4
 

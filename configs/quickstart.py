@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.embedding.dim = 64
 
   ids = config.semantic_ids
-  ids.codebook_size = 32
+  ids.codebook_sizes = (32, 32, 32)
   ids.hidden_dims = (256, 128)
   ids.batch_size = 256
   ids.epochs = 1000

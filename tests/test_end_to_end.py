@@ -22,7 +22,7 @@ from tiger_jax.training.writers import MetricsWriter
 ROOT = Path(__file__).parents[1]
 SETTINGS = (
   '--config.embedding.dim=8',
-  '--config.semantic_ids.codebook_size=8',
+  '--config.semantic_ids.codebook_sizes=(8,8,8)',
   '--config.semantic_ids.latent_dim=4',
   '--config.semantic_ids.hidden_dims=(16,)',
   '--config.semantic_ids.epochs=2',
@@ -187,7 +187,7 @@ def test_results(shop):
   assert len(ids['usage']) == len(ids['perplexity']) == 3
   assert all(0 < usage <= 1 for usage in ids['usage'])
   assert all(1 <= perplexity <= 8 for perplexity in ids['perplexity'])
-  assert 0 < ids['collision_rate'] <= 1
+  assert all(0 < rate <= 1 for rate in ids['collision_rate'])
   for measured in (results['metrics'], results['baselines']['popularity']):
     assert measured.keys() == {'validation', 'test'}
     for values in measured.values():

@@ -15,12 +15,13 @@ from jaxtyping import Float
 import numpy as np
 
 import tiger_jax
-from tiger_jax import stages
+from tiger_jax import stages, tokenization
 from tiger_jax.config import Config
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError
-from tiger_jax.semantic_ids.ids import SemanticIds, format_report, report
+from tiger_jax.semantic_ids import quality
+from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import (
   Artefact,
@@ -113,25 +114,30 @@ class Pipeline:
   @functools.cached_property
   def embeddings(self) -> Float[np.ndarray, 'items dim']:
     """A vector per item."""
-    path = self.embedding.folder / 'embeddings.npy'
-    try:
-      vectors = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-      raise _damaged(path, error) from error
+    vectors = tokenization.read_embeddings(self.embedding.folder)
     num_items, dim = vectors.shape
-    name = stages.encoder_name(self.config.embedding)
+    name = tokenization.encoder_name(self.config.embedding)
     _say('embedding', f'{num_items:,} items x {dim}, {name}')
     return vectors
 
   @functools.cached_property
   def semantic_ids(self) -> Artefact:
     """The stage that makes the Semantic IDs."""
-    c = self.config.semantic_ids
+    others = tokenization.read_shared(self.config)
+    c = dataclasses.asdict(self.config.semantic_ids)
+    # Of other shops their vectors count, not where they are.
+    c['shared_with'] = sorted(shop.fingerprint for shop in others)
+    own = self.embedding.fingerprint
     return self._stage(
       'semantic_ids',
-      [dataclasses.asdict(c), self.config.seed, self.embedding.fingerprint],
-      lambda folder: stages.make_semantic_ids(
-        self.config, self.embeddings, folder, self.writer
+      [c, self.config.seed, own],
+      lambda folder: tokenization.make_semantic_ids(
+        self.config,
+        self.dataset.items,
+        tokenization.Shop(self.dataset.name, own, self.embeddings),
+        others,
+        folder,
+        self.writer,
       ),
       resumable=True,
     )
@@ -140,8 +146,13 @@ class Pipeline:
   def ids(self) -> SemanticIds:
     """A Semantic ID per item."""
     ids = SemanticIds.load(self.semantic_ids.folder)
-    print(format_report(report(ids)), flush=True)
+    print(quality.format_table(self.id_quality), flush=True)
     return ids
+
+  @functools.cached_property
+  def id_quality(self) -> dict[str, Any]:
+    """How good the Semantic IDs are."""
+    return _read_json(self.semantic_ids.folder / 'quality.json')
 
   @functools.cached_property
   def train(self) -> Artefact:
@@ -180,11 +191,7 @@ class Pipeline:
   @functools.cached_property
   def results(self) -> dict[str, Any]:
     """Everything measured, which `results.json` holds too."""
-    path = self.evaluation.folder / 'metrics.json'
-    try:
-      measured = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-      raise _damaged(path, error) from error
+    measured = _read_json(self.evaluation.folder / 'metrics.json')
     made = {
       'data': self.data,
       'embedding': self.embedding,
@@ -200,10 +207,10 @@ class Pipeline:
         'interactions': self.dataset.num_interactions,
       },
       'embedding': {
-        'encoder': stages.encoder_name(self.config.embedding),
+        'encoder': tokenization.encoder_name(self.config.embedding),
         'dim': self.embeddings.shape[1],
       },
-      'semantic_ids': report(self.ids) | {'level_sizes': self.ids.level_sizes},
+      'semantic_ids': self.id_quality,
       **measured,
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
       'environment': environment() | {'seed': self.config.seed},
@@ -246,10 +253,13 @@ def environment() -> dict[str, Any]:
   }
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-  return DataError(
-    f'{path} is damaged ({error}): remove {path.parent} and run again'
-  )
+def _read_json(path: Path) -> Any:
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise DataError(
+      f'{path} is damaged ({error}): remove {path.parent} and run again'
+    ) from error
 
 
 def _say(stage: str, text: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import Config, DatasetConfig, EmbeddingConfig
@@ -23,9 +22,7 @@ from tiger_jax.errors import CheckpointError
 from tiger_jax.evaluation.evaluator import evaluate as measure
 from tiger_jax.evaluation.popularity import PopularityRetriever
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.semantic_ids import rq_vae
-from tiger_jax.semantic_ids.ids import SemanticIds, resolve_collisions
-from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.shapes import Batch
 from tiger_jax.training import checkpoint, loop, sharding
 from tiger_jax.training.optimizer import make_optimizer
@@ -57,56 +54,6 @@ def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
     folder: Gets `embeddings.npy`, float32 `[items, dim]`.
   """
   np.save(folder / 'embeddings.npy', embed_items(config, items))
-
-
-def encoder_name(config: EmbeddingConfig) -> str:
-  """Returns what to call the embeddings in reports."""
-  if config.encoder == 'sentence-transformers':
-    return config.model
-  if config.encoder == 'precomputed':
-    return f'precomputed ({Path(config.path).name})'
-  return config.encoder
-
-
-def make_semantic_ids(
-  config: Config,
-  embeddings: Float[np.ndarray, 'items dim'],
-  folder: Path,
-  writer: MetricsWriter,
-) -> None:
-  """Trains the RQ-VAE and gives every item its ID.
-
-  Args:
-    config: The run.
-    embeddings: A vector per item.
-    folder: Gets the IDs, and the checkpoints of the RQ-VAE.
-    writer: Gets the metrics.
-  """
-  c = config.semantic_ids
-  source = ItemBatches(embeddings, c.batch_size, config.seed)
-  num_steps = c.epochs * source.steps_per_epoch
-  params = loop.train(
-    rq_vae.RqVaeTask(c, embeddings),
-    functools.partial(batches.prefetch, source),
-    loop.Schedule(
-      num_steps,
-      log_every=max(1, num_steps // 50),
-      save_every=max(1, num_steps // 4),
-    ),
-    c.optimizer,
-    seed=config.seed,
-    mesh=sharding.make_mesh(),
-    folder=folder / 'checkpoints',
-    writer=writer,
-    label='semantic_ids',
-    about={'config': dataclasses.asdict(config)},
-  )
-  ids = resolve_collisions(
-    rq_vae.assign(params, embeddings, c),
-    c.codebook_size,
-    {'quantizer': 'rq_vae', 'embedding': encoder_name(config.embedding)},
-  )
-  ids.save(folder)
 
 
 def make_retriever(

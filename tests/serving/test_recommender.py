@@ -257,7 +257,7 @@ def test_the_table_of_results():
 
   results = {
     'embedding': {'encoder': 'tfidf-svd', 'dim': 8},
-    'semantic_ids': {'collision_rate': 0.125},
+    'semantic_ids': {'collision_rate': [1.0, 0.125]},
     'metrics': {'validation': metrics(0.5), 'test': metrics(0.375)},
     'baselines': {
       'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)}

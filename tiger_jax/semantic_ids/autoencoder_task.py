@@ -7,7 +7,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 from tiger_jax.config import SemanticIdsConfig
 from tiger_jax.semantic_ids import autoencoder, item_batches

@@ -3,7 +3,6 @@
 Jegou et al., Product Quantization for Nearest Neighbor Search, 2011.
 """
 
-import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int

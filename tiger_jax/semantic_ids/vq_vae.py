@@ -8,7 +8,6 @@ no level refines another, so the codes have no hierarchy.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from tiger_jax.semantic_ids import product, residual

@@ -92,7 +92,7 @@ def show_results(results: dict[str, Any]) -> str:
       f'TIGER reaches {share:.0%} of the best recall@10 that the law behind '
       'the synthetic shop allows.'
     )
-  collisions = results['semantic_ids']['collision_rate']
+  collisions = results['semantic_ids']['collision_rate'][-1]
   notes.append(
     'Hits are items, of the whole catalogue, seen ones not masked. A '
     "sid_recall hit only shares the target's meaning codes, as "

@@ -1,0 +1,223 @@
+"""The stage that makes the Semantic IDs, of one shop or shared by several."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Float
+import numpy as np
+
+from tiger_jax.config import Config, EmbeddingConfig
+from tiger_jax.data import batches
+from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.semantic_ids import (
+  hierarchical_kmeans,
+  item_batches,
+  lsh,
+  opq,
+  pictures,
+  quality,
+  random_ids,
+  rq_kmeans,
+)
+from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.categories import coarse_categories
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.quantizer import Quantizer
+from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.tokenizer import Tokenizer
+from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.training import loop, sharding
+from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.workdir import read_artefact, write_json
+
+# The quantizers that learn by gradients, and those that need none.
+_LEARNT = {'rq_vae': RqVae, 'vq_vae': VqVae}
+_FITTED = {
+  'rq_kmeans': rq_kmeans.fit,
+  'hierarchical_kmeans': hierarchical_kmeans.fit,
+  'opq': opq.fit,
+  'lsh': lsh.fit,
+  'random': random_ids.fit,
+}
+
+# One call of the device takes the steps of so many bytes of embeddings, but
+# so many steps at most: signals wait for its end.
+_CALL_BYTES = 2**24
+_CALL_STEPS = 64
+
+
+class Shop(NamedTuple):
+  """One catalogue of several that share an ID space.
+
+  Attributes:
+    name: Of the dataset.
+    fingerprint: Of its embeddings.
+    embeddings: A vector per item.
+  """
+
+  name: str
+  fingerprint: str
+  embeddings: Float[np.ndarray, 'items dim']
+
+
+def make_semantic_ids(
+  config: Config,
+  items: Items,
+  own: Shop,
+  others: Sequence[Shop],
+  folder: Path,
+  writer: MetricsWriter,
+) -> None:
+  """Fits the quantizer, gives every item its ID, and measures the IDs.
+
+  Args:
+    config: The run.
+    items: The catalogue.
+    own: Its embeddings.
+    others: Catalogues to share the ID space with.
+    folder: Gets the IDs, the tokenizer, `quality.json`, pictures, and the
+      checkpoints of a quantizer that learns by gradients.
+    writer: Gets the metrics.
+
+  Raises:
+    TigerError: The embeddings are not finite, or fewer than the codes.
+  """
+  # Whoever asks, the order is the same, and so are the codebooks.
+  shops = sorted((own, *others), key=lambda shop: shop.name)
+  embeddings = own.embeddings
+  if others:
+    embeddings = np.concatenate([shop.embeddings for shop in shops])
+  item_batches.statistics(embeddings)  # Refuses what is not finite.
+
+  c = config.semantic_ids
+  tokenizer = Tokenizer(
+    _fit(config, embeddings, folder, writer), c.collisions, embeddings.shape[1]
+  )
+  ids = tokenizer.make_ids(
+    embeddings,
+    {
+      'quantizer': c.quantizer,
+      'embedding': encoder_name(config.embedding),
+      'fitted_to': ', '.join(shop.name for shop in shops),
+    },
+  )
+  start = sum(len(s.embeddings) for s in shops if s.name < own.name)
+  rows = slice(start, start + len(own.embeddings))
+  ids = dataclasses.replace(ids, codes=ids.codes[rows])
+  ids.save(folder)
+  tokenizer.save(folder)
+
+  categories = coarse_categories(items)
+  measured = quality.measure(
+    ids, own.embeddings, tokenizer.quantizer, categories
+  )
+  write_json(folder / 'quality.json', measured)
+  pictures.draw(ids, measured, categories, folder)
+
+
+def read_shared(config: Config) -> list[Shop]:
+  """Reads the shops that a config shares its ID space with.
+
+  Args:
+    config: The run.
+
+  Raises:
+    UsageError: Vectors of different shops cannot be compared.
+    DataError: A workdir has no embeddings, or no others than another's.
+  """
+  c = config.embedding
+  workdirs = config.semantic_ids.shared_with
+  if workdirs and c.encoder == 'tfidf-svd':
+    raise UsageError(
+      'config.semantic_ids.shared_with needs vectors of one space, but '
+      'tfidf-svd makes one for each shop: choose another '
+      'config.embedding.encoder'
+    )
+  shops = [_read_shop(Path(workdir), c) for workdir in workdirs]
+  names = [config.dataset.name, *(shop.name for shop in shops)]
+  for name in names:
+    if names.count(name) > 1:
+      raise UsageError(
+        f'config.semantic_ids.shared_with names {name} twice, this run '
+        'included: name the workdir of another shop'
+      )
+  return shops
+
+
+def encoder_name(config: EmbeddingConfig) -> str:
+  """Returns what to call the embeddings in reports."""
+  if config.encoder == 'sentence-transformers':
+    return config.model
+  if config.encoder == 'precomputed':
+    return f'precomputed ({Path(config.path).name})'
+  return config.encoder
+
+
+def read_embeddings(folder: Path) -> Float[np.ndarray, 'items dim']:
+  """Opens the vectors of an embedding stage, without reading all of them.
+
+  Raises:
+    DataError: The file is damaged.
+  """
+  path = folder / 'embeddings.npy'
+  try:
+    return np.load(path, mmap_mode='r')
+  except (OSError, ValueError, EOFError) as error:
+    raise DataError(
+      f'{path} is damaged ({error}): remove {folder} and run again'
+    ) from error
+
+
+def _fit(
+  config: Config,
+  embeddings: Float[np.ndarray, 'items dim'],
+  folder: Path,
+  writer: MetricsWriter,
+) -> Quantizer:
+  c = config.semantic_ids
+  if c.quantizer in _FITTED:
+    rng = jax.random.key(config.seed)
+    return _FITTED[c.quantizer](rng, embeddings, c.level_sizes)
+  source = ItemBatches(embeddings, c.batch_size, config.seed)
+  num_steps = c.epochs * source.steps_per_epoch
+  in_call = max(1, min(_CALL_STEPS, _CALL_BYTES // source[0].nbytes))
+  params = loop.train(
+    AutoencoderTask(_LEARNT[c.quantizer], c, source),
+    functools.partial(batches.prefetch_stacks, source, in_call),
+    loop.Schedule(
+      num_steps,
+      log_every=max(1, num_steps // 50),
+      save_every=max(1, num_steps // 4),
+      scanned=True,
+    ),
+    c.optimizer,
+    seed=config.seed,
+    mesh=sharding.make_mesh(),
+    folder=folder / 'checkpoints',
+    writer=writer,
+    label='semantic_ids',
+    about={'config': dataclasses.asdict(config)},
+  )
+  return jax.device_get(params.model)
+
+
+def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
+  data, made = (read_artefact(workdir, x) for x in ('data', 'embedding'))
+  if data is None or made is None:
+    raise DataError(
+      f'{workdir} has no embeddings to share an ID space with: run '
+      '--mode=embed there first'
+    )
+  about: dict[str, Any] = made.about['config']['embedding']
+  if [about['encoder'], about['model']] != [config.encoder, config.model]:
+    raise DataError(
+      f'{workdir} was embedded with {about["encoder"]} {about["model"]}, this '
+      f'run with {config.encoder} {config.model}: choose one for both'
+    )
+  name = Dataset.load(data.folder).name
+  return Shop(name, made.fingerprint, read_embeddings(made.folder))
