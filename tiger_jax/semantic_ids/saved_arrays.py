@@ -1,0 +1,96 @@
+"""Named arrays and what there is to say about them, as two files in a folder.
+
+`NAME.npz` holds the arrays and `NAME.json` the rest, with the digest of the
+first. Both are data: nothing in them is imported or run.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+from typing import Any
+import zipfile
+
+import numpy as np
+
+from tiger_jax.errors import DataError
+
+# What reading a damaged file, or making something of it, may raise.
+DAMAGE = (
+  OSError,
+  ValueError,
+  KeyError,
+  TypeError,
+  zipfile.BadZipFile,
+)
+
+
+def save(
+  folder: str | os.PathLike[str],
+  name: str,
+  arrays: dict[str, np.ndarray],
+  about: dict[str, Any],
+) -> None:
+  """Writes the two files, so that they are never read half written.
+
+  Args:
+    folder: Is made where it is missing.
+    name: What to call the files.
+    arrays: By name.
+    about: Any JSON.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  buffer = io.BytesIO()
+  np.savez(buffer, allow_pickle=False, **arrays)
+  data = buffer.getvalue()
+  about = about | {'sha256': hashlib.sha256(data).hexdigest()}
+  _write(folder / f'{name}.npz', data)
+  _write(folder / f'{name}.json', json.dumps(about, indent=2).encode())
+
+
+def load(
+  folder: str | os.PathLike[str], name: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Reads what `save` wrote.
+
+  Args:
+    folder: Where the files are.
+    name: What they are called.
+
+  Returns:
+    The arrays, and what was said about them.
+
+  Raises:
+    DataError: A file is missing.
+    Exception: One of `DAMAGE`, where a file is damaged.
+  """
+  folder = pathlib.Path(folder)
+  try:
+    about = json.loads((folder / f'{name}.json').read_bytes())
+    data = (folder / f'{name}.npz').read_bytes()
+  except FileNotFoundError as e:
+    raise DataError(
+      f'{e.filename} is missing: run the semantic_ids stage'
+    ) from e
+  if hashlib.sha256(data).hexdigest() != about['sha256']:
+    raise ValueError(f'{name}.npz is not the file that was saved')
+  with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+    return dict(arrays), about
+
+
+def damaged(
+  folder: str | os.PathLike[str], what: str, error: Exception
+) -> DataError:
+  """Returns what to tell the user about one of `DAMAGE`."""
+  return DataError(
+    f'the {what} in {folder} is damaged ({error}): delete the folder and run '
+    'the semantic_ids stage again'
+  )
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+  aside = path.with_suffix(path.suffix + '.tmp')
+  aside.write_bytes(data)
+  aside.replace(path)

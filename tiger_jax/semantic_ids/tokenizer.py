@@ -1,0 +1,205 @@
+"""The tokenizer: a fitted quantizer and what to do about collisions."""
+
+import dataclasses
+import functools
+import os
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from tiger_jax.errors import DataError, NumbersError
+from tiger_jax.semantic_ids import collisions, item_batches, saved_arrays
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.lsh import Lsh
+from tiger_jax.semantic_ids.quantizer import Quantizer
+from tiger_jax.semantic_ids.random_ids import RandomIds
+from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.vq_vae import VqVae
+
+_NAME = 'tokenizer'
+
+# By what config.semantic_ids.quantizer calls them.
+QUANTIZERS: dict[str, type[Quantizer]] = {
+  'rq_vae': RqVae,
+  'vq_vae': VqVae,
+  'lsh': Lsh,
+  'random': RandomIds,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+  """Gives items their Semantic IDs, those of training and new ones.
+
+  Attributes:
+    quantizer: One of `QUANTIZERS`, fitted.
+    collisions: `extra_code` or `nearest_free`, see `semantic_ids.collisions`.
+    dim: Width of the embeddings that the quantizer was fitted to.
+  """
+
+  quantizer: Quantizer
+  collisions: str
+  dim: int
+
+  def make_ids(
+    self,
+    embeddings: Float[np.ndarray, 'items dim'],
+    provenance: dict[str, str | int | float],
+  ) -> SemanticIds:
+    """Gives IDs to a whole catalogue.
+
+    Args:
+      embeddings: One row per item, in any float type; may be memory-mapped.
+      provenance: How the IDs are made.
+
+    Returns:
+      Their IDs.
+
+    Raises:
+      UsageError: There are fewer IDs than items.
+      DataError: There are no items, or embeddings of another width.
+      NumbersError: A value is not finite.
+    """
+    return self._resolve(embeddings, provenance, None)
+
+  def assign(
+    self, embeddings: Float[np.ndarray, 'items dim'], ids: SemanticIds
+  ) -> SemanticIds:
+    """Gives IDs to items never seen, with the quantizer as it is.
+
+    Args:
+      embeddings: One row per new item.
+      ids: What this tokenizer gave the items before.
+
+    Returns:
+      `ids`, none of them changed, and after them those of the new items.
+
+    Raises:
+      UsageError: There are fewer IDs than items.
+      DataError: The embeddings are of another width, or the IDs are of another
+        tokenizer.
+      NumbersError: A value is not finite.
+    """
+    meaning = ids.level_sizes[: ids.num_meaning_levels]
+    has_extra_code = len(meaning) < len(ids.level_sizes)
+    if meaning != self.quantizer.level_sizes or (
+      has_extra_code and self.collisions != 'extra_code'
+    ):
+      raise DataError(
+        f'Semantic IDs of level sizes {ids.level_sizes} are not from this '
+        f'tokenizer of {self.quantizer.level_sizes} and collisions '
+        f'{self.collisions}: load both from one folder'
+      )
+    if not len(embeddings):
+      return ids
+    return self._resolve(embeddings, ids.provenance, ids)
+
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    """Writes the tokenizer to a folder, so that it is never read half written.
+
+    Args:
+      folder: Is made where it is missing.
+    """
+    flat, _ = jax.tree_util.tree_flatten_with_path(self.quantizer)
+    arrays = {
+      jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(array)
+      for path, array in flat
+    }
+    names = {kind: name for name, kind in QUANTIZERS.items()}
+    about = {
+      'quantizer': names[type(self.quantizer)],
+      'collisions': self.collisions,
+      'dim': self.dim,
+    }
+    saved_arrays.save(folder, _NAME, arrays, about)
+
+  @classmethod
+  def load(cls, folder: str | os.PathLike[str]) -> 'Tokenizer':
+    """Reads what `save` wrote.
+
+    Args:
+      folder: Where the tokenizer is.
+
+    Returns:
+      The tokenizer; it gives the same codes.
+
+    Raises:
+      DataError: A file is missing or damaged.
+    """
+    try:
+      arrays, about = saved_arrays.load(folder, _NAME)
+      kind = QUANTIZERS[about['quantizer']]
+      return cls(
+        _rebuild(kind, _nest(arrays)), about['collisions'], about['dim']
+      )
+    except saved_arrays.DAMAGE as e:
+      raise saved_arrays.damaged(folder, 'tokenizer', e) from e
+
+  def _resolve(
+    self,
+    embeddings: np.ndarray,
+    provenance: dict[str, str | int | float],
+    existing: SemanticIds | None,
+  ) -> SemanticIds:
+    codes = self._codes(embeddings)
+    quantizer = self.quantizer
+    if self.collisions == 'extra_code':
+      return collisions.extra_code(
+        codes, quantizer.level_sizes, provenance, existing
+      )
+    return collisions.nearest_free(
+      codes, quantizer, embeddings, provenance, existing
+    )
+
+  def _codes(
+    self, embeddings: Float[np.ndarray, 'items dim']
+  ) -> Int[np.ndarray, 'items l']:
+    dim = embeddings.shape[1]
+    if dim != self.dim:
+      raise DataError(
+        f'the embeddings are {dim} wide, and the tokenizer was fitted to '
+        f'{self.dim}: embed the items with the same encoder'
+      )
+    codes = item_batches.map_items(
+      functools.partial(_codes, self.quantizer), embeddings
+    )
+    broken = np.flatnonzero(codes[:, 0] < 0)
+    if broken.size:
+      raise NumbersError(
+        f'the embedding of item row {broken[0]} is not finite: embed the '
+        'items again'
+      )
+    return codes
+
+
+@jax.jit
+def _codes(quantizer: Quantizer, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
+  """Returns codes, those of a row that is not finite being -1."""
+  finite = jnp.isfinite(x).all(axis=1)
+  return jnp.where(finite[:, None], quantizer.codes(x), -1)
+
+
+def _nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+  """Turns names with slashes into dicts of dicts."""
+  nested: dict[str, Any] = {}
+  for name, array in arrays.items():
+    *folders, last = name.split('/')
+    here = nested
+    for folder in folders:
+      here = here.setdefault(folder, {})
+    here[last] = jnp.asarray(array)
+  return nested
+
+
+def _rebuild(kind: Any, nested: Any) -> Any:
+  """Makes a quantizer, or a part of one, of the type a class says it has."""
+  if hasattr(kind, '_fields'):
+    hints = typing.get_type_hints(kind)
+    return kind(*(_rebuild(hints[k], nested[k]) for k in kind._fields))
+  if typing.get_origin(kind) is tuple:
+    return tuple(nested[str(i)] for i in range(len(nested)))
+  return nested
