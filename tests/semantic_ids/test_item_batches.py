@@ -1,5 +1,6 @@
 """Batches are a function of the step; statistics are those of NumPy."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -33,6 +34,16 @@ def test_a_step_is_the_same_in_any_order():
   assert all(len(batch) == 3 for batch in forwards)
 
 
+def test_two_epochs_asked_in_turns_are_each_drawn_once():
+  batches = item_batches.ItemBatches(_numbered(12), 4, seed=7)
+  orders = [batches._order(epoch) for epoch in (0, 1)]
+  for epoch in (0, 1, 0, 1):
+    assert batches._order(epoch) is orders[epoch]
+  batches._order(2)
+  assert batches._order(1) is orders[1]
+  assert sorted(batches._orders) == [1, 2]
+
+
 def test_batch_is_cut_to_the_catalogue():
   batches = item_batches.ItemBatches(_numbered(5), 1024, seed=0)
   assert batches.steps_per_epoch == 1
@@ -62,3 +73,35 @@ def test_values_that_are_not_finite_are_named(value):
 def test_no_items_is_one_line():
   with pytest.raises(DataError, match='no item embeddings'):
     item_batches.statistics(np.zeros((0, 3), np.float32))
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize('num_items', [0, 1, 7, 8, 9, 25])
+def test_map_items_is_the_function_of_each_row(monkeypatch, dtype, num_items):
+  monkeypatch.setattr(item_batches, '_MAP_BATCH', 8)
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(num_items, 3)).astype(dtype)
+  shapes = set()
+
+  def fn(x):
+    shapes.add(x.shape)
+    assert x.dtype == np.float32
+    return jnp.stack([x.sum(axis=1), x[:, 0]], axis=1)
+
+  found = item_batches.map_items(fn, x)
+  x = x.astype(np.float32)
+  assert found.shape == (num_items, 2)
+  np.testing.assert_allclose(
+    found, np.stack([x.sum(axis=1), x[:, 0]], axis=1), rtol=1e-6
+  )
+  assert len(shapes) == 1
+
+
+def test_map_items_reads_a_mapped_file(tmp_path):
+  path = tmp_path / 'embeddings.npy'
+  x = np.random.default_rng(0).normal(size=(9000, 5)).astype(np.float16)
+  np.save(path, x)
+  found = item_batches.map_items(
+    lambda x: x.argmax(axis=1), np.load(path, mmap_mode='r')
+  )
+  np.testing.assert_array_equal(found, x.argmax(axis=1))

@@ -1,4 +1,6 @@
-"""The RQ-VAE: its loss, its gradients, its restarts, its training."""
+"""The RQ-VAE and the VQ-VAE: loss, gradients, restarts, training."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +9,15 @@ import optax
 import pytest
 
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.errors import DataError, UsageError
-from tiger_jax.semantic_ids import item_batches, residual, rq_vae, rq_vae_model
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids import autoencoder_task, residual
+from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.vq_vae import VqVae
 
 _CONFIG = SemanticIdsConfig(
-  num_levels=3,
-  codebook_size=8,
+  codebook_sizes=(8, 8, 8),
   latent_dim=4,
   hidden_dims=(16, 12),
   batch_size=32,
@@ -29,9 +33,20 @@ def _embeddings(num_items=96, dim=10):
   return (x + 0.3 * rng.normal(size=(num_items, dim)) + 5).astype(np.float32)
 
 
+def _make_task(kind=RqVae, embeddings=None, **changes):
+  config = dataclasses.replace(_CONFIG, **changes)
+  embeddings = _embeddings() if embeddings is None else embeddings
+  items = ItemBatches(embeddings, config.batch_size, seed=0)
+  return AutoencoderTask(kind, config, items)
+
+
+def _codes(model, x):
+  return np.asarray(jax.jit(lambda model, x: model.codes(x))(model, x))
+
+
 @pytest.fixture(name='task', scope='module')
 def _task():
-  return rq_vae.RqVaeTask(_CONFIG, _embeddings())
+  return _make_task()
 
 
 @pytest.fixture(name='params', scope='module')
@@ -75,8 +90,8 @@ def _gradients(params):
   """The gradient of every term of the loss, on the first 20 items."""
   terms = jax.jit(
     jax.jacrev(
-      lambda params: rq_vae_model.losses(
-        params, jnp.asarray(_embeddings()[:20]), _CONFIG
+      lambda params: autoencoder_task.losses(
+        params.model, jnp.asarray(_embeddings()[:20])
       )[0]
     )
   )
@@ -94,7 +109,8 @@ def _numpy_mlp(variables, x):
 def test_encoder_and_decoder_mirror_each_other(params):
   widths = {
     name: [layer['kernel'].shape for _, layer in sorted(layers.items())]
-    for name, layers in params.network['params'].items()
+    for name, layers in params.model.autoencoder._asdict().items()
+    if name in ('encoder', 'decoder')
   }
   assert widths == {
     'encoder': [(10, 16), (16, 12), (12, 4)],
@@ -105,16 +121,16 @@ def test_encoder_and_decoder_mirror_each_other(params):
 def test_loss_equals_numpy(task, params):
   x = _embeddings()[:20]
   loss, metrics = jax.jit(task.loss)(params, task.tables, x, jax.random.key(0))
-  network = params.network['params']
+  network = params.model.autoencoder
   standardised = (x - _embeddings().mean(axis=0)) / _embeddings().std(axis=0)
-  z = _numpy_mlp(network['encoder'], standardised)
+  z = _numpy_mlp(network.encoder, standardised)
   left, error, used = z, 0.0, []
-  for codebook in np.asarray(params.codebooks):
+  for codebook in map(np.asarray, params.model.codebooks):
     distances = ((left[:, None] - codebook[None]) ** 2).sum(axis=-1)
     left = left - codebook[distances.argmin(axis=1)]
     error += (left**2).sum() / len(x)
     used.append(len(np.unique(distances.argmin(axis=1))) / len(codebook))
-  x_hat = _numpy_mlp(network['decoder'], z - left)
+  x_hat = _numpy_mlp(network.decoder, z - left)
   reconstruction = ((standardised - x_hat) ** 2).sum() / len(x)
   np.testing.assert_allclose(
     metrics['reconstruction'], reconstruction, rtol=1e-4
@@ -133,9 +149,8 @@ def test_loss_equals_numpy(task, params):
   ],
 )
 def test_each_term_moves_only_its_own(gradients, term, moved):
-  gradient = gradients[term]
-  parts = {**gradient.network['params'], **gradient._asdict()}
-  del parts['network']
+  model = gradients[term].model
+  parts = {**model.autoencoder._asdict(), 'codebooks': model.codebooks}
   assert moved == {
     name
     for name, part in parts.items()
@@ -145,24 +160,21 @@ def test_each_term_moves_only_its_own(gradients, term, moved):
 
 def test_reconstruction_passes_straight_through(params, gradients):
   x = jnp.asarray(_embeddings()[:20])
-  model = rq_vae_model.Autoencoder(10, _CONFIG.hidden_dims, _CONFIG.latent_dim)
-  standardised = (x - params.mean[None]) / params.std[None]
+  network = params.model.autoencoder
 
-  def encode(network):
-    return model.apply(network, standardised, method=model.encode)
+  def encode(encoder):
+    return network._replace(encoder=encoder).encode(x)
 
-  quantized = residual.quantize(
-    encode(params.network), params.codebooks
-  ).quantized
+  quantized = params.model.quantize(encode(network.encoder)).quantized
 
   def error(z):
-    x_hat = model.apply(params.network, z, method=model.decode)
-    return jnp.sum((standardised - x_hat) ** 2) / len(x)
+    x_hat = network.decode(z)
+    return jnp.sum((network.standardise(x) - x_hat) ** 2) / len(x)
 
   # What the decoder asks of the codes is asked of the encoder's output.
-  _, pull_back = jax.vjp(encode, params.network)
-  expected = pull_back(jax.grad(error)(quantized))[0]['params']['encoder']
-  found = gradients['reconstruction'].network['params']['encoder']
+  _, pull_back = jax.vjp(encode, network.encoder)
+  expected = pull_back(jax.grad(error)(quantized))[0]
+  found = gradients['reconstruction'].model.autoencoder.encoder
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
     found,
@@ -171,37 +183,53 @@ def test_reconstruction_passes_straight_through(params, gradients):
 
 
 def test_init_uses_every_code(params):
-  codes = rq_vae.assign(params, _embeddings(), _CONFIG)
+  codes = _codes(params.model, _embeddings())
   assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
+
+
+def test_init_on_the_first_batch(task):
+  first = _make_task(kmeans_init='first_batch')
+  one, all_ = (x.init(jax.random.key(0)).model for x in (first, task))
+  jax.tree.map(np.testing.assert_array_equal, one.autoencoder, all_.autoencoder)
+  batch = ItemBatches(_embeddings(), 32, seed=0)[0]
+  z = one.autoencoder.encode(jnp.asarray(batch))
+  _, rng = jax.random.split(jax.random.key(0))
+  expected = residual.fit_codebooks(rng, z, (8, 8, 8))
+  for found, codebook in zip(one.codebooks, expected, strict=True):
+    np.testing.assert_allclose(found, codebook, rtol=1e-3, atol=1e-4)
 
 
 def test_restart_revives_dead_codes(task, params):
   batch = jnp.asarray(_embeddings()[:32])
-  far = params.codebooks.at[1, 3:].set(1e3)
-  dead = params._replace(codebooks=far)
+  far = params.model.codebooks[1].at[3:].set(1e3)
+  dead = _with_codebook(params, 1, far)
   rng = jax.random.key(0)
   after_update = jax.jit(task.after_update)
   for step in range(3):
     alive = after_update(dead, task.tables, batch, step, rng)
     if step < 2:  # The epoch of three steps is not over.
-      np.testing.assert_array_equal(alive.codebooks, far)
+      np.testing.assert_array_equal(alive.model.codebooks[1], far)
       dead = alive
-  np.testing.assert_array_equal(alive.idle[1, 3:], 0)
+  np.testing.assert_array_equal(alive.idle[1][3:], 0)
   # Each revived code is an item's residual at its level, no two the same.
-  z = rq_vae_model.encode(dead, batch, config=_CONFIG)
-  residuals = residual.quantize(z, dead.codebooks).residuals[:, 1]
-  gaps = np.abs(np.asarray(alive.codebooks[1, 3:, None] - residuals[None]))
+  z = dead.model.autoencoder.encode(batch)
+  residuals = dead.model.quantize(z).residuals[:, 1]
+  revived = alive.model.codebooks[1][3:]
+  gaps = np.abs(np.asarray(revived[:, None] - residuals[None]))
   rows = gaps.sum(axis=-1).argmin(axis=1)
   np.testing.assert_allclose(gaps[np.arange(5), rows], 0, atol=1e-6)
   assert len(set(rows.tolist())) == 5
   # Those in use stay as they are.
-  used = np.asarray(dead.idle + 1 < 3) | (alive.idle > 0)
-  np.testing.assert_array_equal(alive.codebooks[used], dead.codebooks[used])
+  for level in range(3):
+    used = np.asarray((dead.idle[level] + 1 < 3) | (alive.idle[level] > 0))
+    np.testing.assert_array_equal(
+      alive.model.codebooks[level][used], dead.model.codebooks[level][used]
+    )
 
 
 def test_no_restart_after_its_epochs(task, params):
   batch = jnp.asarray(_embeddings()[:32])
-  dead = params._replace(idle=params.idle + 100)
+  dead = params._replace(idle=tuple(idle + 100 for idle in params.idle))
   after_update = jax.jit(task.after_update)
   after = after_update(dead, task.tables, batch, 40 * 3 + 2, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, after, dead)
@@ -213,17 +241,18 @@ def test_weight_decay_leaves_statistics_and_counts(task, params):
   rng = jax.random.key(0)
   after_update = jax.jit(task.after_update)
   once = after_update(decayed, task.tables, batch, 0, rng)
-  np.testing.assert_array_equal(once.mean, params.mean)
-  np.testing.assert_array_equal(once.std, params.std)
-  decayed = once._replace(idle=once.idle * 0.999)
+  network = once.model.autoencoder
+  np.testing.assert_array_equal(network.mean, params.model.autoencoder.mean)
+  np.testing.assert_array_equal(network.std, params.model.autoencoder.std)
+  decayed = once._replace(idle=tuple(idle * 0.999 for idle in once.idle))
   twice = after_update(decayed, task.tables, batch, 1, rng)
-  assert set(np.unique(twice.idle).tolist()) <= {0.0, 2.0}
+  assert set(np.unique(np.stack(twice.idle)).tolist()) <= {0.0, 2.0}
 
 
 def test_training_uses_every_code_and_lowers_the_loss(train):
   params, history = train()
   assert np.mean(history[-10:]) < 0.6 * np.mean(history[:10])
-  codes = rq_vae.assign(params, _embeddings(), _CONFIG)
+  codes = _codes(params.model, _embeddings())
   assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
 
 
@@ -232,34 +261,66 @@ def test_training_is_deterministic(train):
   jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_assign_takes_new_items_and_any_number(params, monkeypatch):
-  x = _embeddings()
-  whole = rq_vae.assign(params, x, _CONFIG)
-  assert whole.dtype == np.int32
-  monkeypatch.setattr(item_batches, '_MAP_BATCH', 40)
-  np.testing.assert_array_equal(rq_vae.assign(params, x, _CONFIG), whole)
-  np.testing.assert_array_equal(
-    rq_vae.assign(params, x[7:8], _CONFIG), whole[7:8]
-  )
-  assert rq_vae.assign(params, x[:0], _CONFIG).shape == (0, 3)
-
-
-def test_half_precision_embeddings_are_read(params):
-  x = _embeddings().astype(np.float16)
-  task = rq_vae.RqVaeTask(_CONFIG, x)
+def test_half_precision_embeddings_are_read():
+  task = _make_task(embeddings=_embeddings().astype(np.float16))
   assert all(
     leaf.dtype == jnp.float32
     for leaf in jax.tree.leaves(task.init(jax.random.key(0)))
   )
-  assert rq_vae.assign(params, x, _CONFIG).shape == (96, 3)
-
-
-def test_a_wrong_width_is_one_line(params):
-  with pytest.raises(DataError, match='have 9 dimensions, but .* on 10'):
-    rq_vae.assign(params, _embeddings(dim=9), _CONFIG)
 
 
 def test_fewer_items_than_codes_is_one_line():
-  task = rq_vae.RqVaeTask(_CONFIG, _embeddings(num_items=7))
+  task = _make_task(embeddings=_embeddings(num_items=7))
   with pytest.raises(UsageError, match='8 codes of 7 items'):
     task.init(jax.random.key(0))
+
+
+def test_a_codebook_of_every_size():
+  params = _make_task(codebook_sizes=(2, 4, 8)).init(jax.random.key(0))
+  assert params.model.level_sizes == (2, 4, 8)
+  assert [len(idle) for idle in params.idle] == [2, 4, 8]
+  codes = _codes(params.model, _embeddings())
+  assert [len(np.unique(level)) for level in codes.T] == [2, 4, 8]
+
+
+def test_vq_vae_loss_equals_numpy():
+  task = _make_task(VqVae)
+  params = task.init(jax.random.key(0))
+  x = _embeddings()[:20]
+  loss, metrics = jax.jit(task.loss)(params, task.tables, x, jax.random.key(0))
+  network = params.model.autoencoder
+  (codebook,) = map(np.asarray, params.model.codebooks)
+  assert codebook.shape == (8, 4)
+  standardised = (x - _embeddings().mean(axis=0)) / _embeddings().std(axis=0)
+  parts = _numpy_mlp(network.encoder, standardised).reshape(20, 3, 4)
+  distances = ((parts[:, :, None] - codebook[None, None]) ** 2).sum(axis=-1)
+  codes = distances.argmin(axis=-1)
+  x_hat = _numpy_mlp(network.decoder, codebook[codes].reshape(20, 12))
+  error = distances.min(axis=-1).sum() / 20
+  reconstruction = ((standardised - x_hat) ** 2).sum() / 20
+  np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
+  used = len(np.unique(codes)) / 8
+  np.testing.assert_allclose(metrics['batch_usage'], used, rtol=1e-6)
+
+
+def test_vq_vae_restarts_its_one_codebook():
+  task = _make_task(VqVae)
+  params = task.init(jax.random.key(0))
+  dead = _with_codebook(params, 0, params.model.codebooks[0].at[3:].set(1e3))
+  batch = jnp.asarray(_embeddings()[:32])
+  alive = dead
+  after_update = jax.jit(task.after_update)
+  for step in range(3):
+    alive = after_update(alive, task.tables, batch, step, jax.random.key(0))
+  parts = dead.model.autoencoder.encode(batch).reshape(-1, 4)
+  revived = alive.model.codebooks[0][3:]
+  gaps = jnp.abs(revived[:, None] - parts[None]).sum(axis=-1)
+  np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-5)
+
+
+def _with_codebook(params, level, codebook):
+  codebooks = list(params.model.codebooks)
+  codebooks[level] = codebook
+  return params._replace(
+    model=params.model._replace(codebooks=tuple(codebooks))
+  )
