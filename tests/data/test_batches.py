@@ -133,6 +133,17 @@ def test_prefetch_may_be_left_early():
     assert equal(batch, source[step])
 
 
+@pytest.mark.parametrize('size', [1, 3, 50])
+@pytest.mark.parametrize(('start', 'stop'), [(0, 7), (4, 10), (5, 5)])
+def test_prefetched_stacks_hold_the_batches_in_order(size, start, stop):
+  source = {step: np.full((2, 3), step) for step in range(20)}
+  found = list(batches.prefetch_stacks(source, size, start, stop))
+  assert [len(stack) for stack in found[:-1]] == [size] * (len(found) - 1)
+  steps = [int(batch[0, 0]) for stack in found for batch in stack]
+  assert steps == list(range(start, stop))
+  assert all(stack.shape[1:] == (2, 3) for stack in found)
+
+
 def test_evaluation_sees_every_example_once():
   dataset = make_dataset([3, 4, 12, 7, 20, 5, 9, 3, 3, 11])
   examples = splits.split(dataset, 'test')

@@ -86,7 +86,10 @@ class Run:
     settings = {'log_every': 1, 'save_every': 5, 'seed': 1}
     settings |= self.settings | changes
     schedule = loop.Schedule(
-      num_steps, settings.pop('log_every'), settings.pop('save_every')
+      num_steps,
+      settings.pop('log_every'),
+      settings.pop('save_every'),
+      settings.pop('scanned', False),
     )
     return loop.train(
       task,
@@ -405,6 +408,63 @@ def test_the_best_survives_a_restart(tmp_path, stop_at):
   assert run.steps('score') == [2, 4, 6, 8, 10]
   folders = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
   assert folders == {'4', '10'}
+
+
+def stacked(run, size):
+  """Returns what `run` counts, so many steps at a time."""
+
+  def read(start, stop):
+    steps = list(run.counting(start, stop))
+    for i in range(0, len(steps), size):
+      yield np.stack(steps[i : i + size])
+
+  return read
+
+
+def test_stacks_take_the_steps_that_batches_take(tmp_path):
+  class Walk(Counter):
+    """Its parameter adds up random numbers, whatever the stacks."""
+
+    def after_update(self, params, tables, batch, step, rng):
+      return {'count': params['count'] + jax.random.uniform(rng) + batch[0]}
+
+  single = Run(tmp_path / 'single')
+  params = single(Walk())
+  run = Run(tmp_path / 'stacks', scanned=True)
+  found = run(Walk(), stacked(run, 4))
+  np.testing.assert_allclose(found['count'], params['count'], rtol=1e-6)
+  # Looks are taken at the end of the stack in which they fall due.
+  assert run.steps() == [4, 8, 10]
+  assert run.lines()[0]['seen'] == np.mean([0, 1, 2, 3])
+  draws = [line['draw'] for line in single.lines()]
+  np.testing.assert_allclose(
+    run.lines()[1]['draw'], np.mean(draws[4:8]), rtol=1e-6
+  )
+  with Checkpoints(run.workdir / 'checkpoints') as checkpoints:
+    assert checkpoints.latest_step() == STEPS
+
+
+def test_a_stack_is_finished_before_a_stop(tmp_path):
+  run = Run(tmp_path, scanned=True, save_every=100)
+
+  def asked_to_stop(start, stop):
+    for stack in stacked(run, 3)(start, stop):
+      if stack[0, 0] == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield stack
+
+  with pytest.raises(Preempted, match='saved at step 6;'):
+    run(Counter(), asked_to_stop)
+  assert run.saved() == 6
+  assert run(Counter(), stacked(run, 3))['count'] == STEPS
+  assert run.steps() == [3, 6, 9, 10]
+
+
+@pytest.mark.parametrize('bad_at', [6, 8, 10])
+def test_the_step_within_a_stack_that_is_not_finite(tmp_path, bad_at):
+  run = Run(tmp_path, scanned=True)
+  with pytest.raises(NumbersError, match=f'at step {bad_at};'):
+    run(Counter(bad_loss_at=bad_at), stacked(run, 4))
 
 
 # Orbax complains of reads that it left alone when one of them failed.

@@ -114,6 +114,14 @@ def test_a_batch_that_devices_do_not_divide_is_whole_on_each():
   np.testing.assert_array_equal(batch.history, make_batch(0, 11).history)
 
 
+def test_a_stack_is_spread_along_its_second_axis():
+  stack = np.arange(3 * 16).reshape(3, 16)
+  placed = shard_batch(make_mesh(), stack, axis=1)
+  shapes = {shard.data.shape for shard in placed.addressable_shards}
+  assert shapes == {(3, 2)}
+  np.testing.assert_array_equal(placed, stack)
+
+
 def test_a_mesh_of_chosen_devices(one):
   assert one.size == 1
   assert make_mesh().axis_names == ('data',)
