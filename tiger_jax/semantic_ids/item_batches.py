@@ -1,9 +1,11 @@
 """Item embeddings on the host: their statistics, and batches of them."""
 
 from collections.abc import Callable
+import threading
 
 import jax
-from jaxtyping import Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
@@ -47,19 +49,26 @@ class ItemBatches:
       raise DataError('there are no item embeddings: embed at least one item')
     self._batch_size = min(batch_size, len(embeddings))
     self._seed = seed
-    self._order = (-1, np.empty(0, np.int64))
+    self._orders: dict[int, np.ndarray] = {}
+    self._lock = threading.Lock()
     self.steps_per_epoch = len(embeddings) // self._batch_size
 
   def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
     """Returns the float32 batch of a step, the same whenever it is asked."""
     epoch, i = divmod(step, self.steps_per_epoch)
-    drawn_for, order = self._order
-    if drawn_for != epoch:
-      rng = np.random.default_rng((self._seed, epoch))
-      order = rng.permutation(len(self.embeddings))
-      self._order = (epoch, order)
-    rows = order[i * self._batch_size : (i + 1) * self._batch_size]
-    return self.embeddings[rows].astype(np.float32)
+    rows = self._order(epoch)[i * self._batch_size : (i + 1) * self._batch_size]
+    return self.embeddings[rows].astype(np.float32, copy=False)
+
+  def _order(self, epoch: int) -> np.ndarray:
+    # Threads that read ahead ask for the end of an epoch and the beginning of
+    # the next in turns, so both orders are kept. Only one thread draws.
+    with self._lock:
+      if epoch not in self._orders:
+        rows = np.arange(len(self.embeddings), dtype=np.int32)
+        np.random.default_rng((self._seed, epoch)).shuffle(rows)
+        latest = sorted(self._orders)[-1:]
+        self._orders = {x: self._orders[x] for x in latest} | {epoch: rows}
+      return self._orders[epoch]
 
 
 def sample(
@@ -83,7 +92,7 @@ def sample(
 
 
 def map_items(
-  fn: Callable[[np.ndarray], jax.Array],
+  fn: Callable[[Float[Array, 'b dim']], jax.Array],
   embeddings: Float[np.ndarray, 'items dim'],
 ) -> np.ndarray:
   """Applies a function to all items, in batches of few different shapes.
@@ -91,19 +100,31 @@ def map_items(
   Args:
     fn: From float32 rows to an array with as many rows; treats each row by
       itself, for some rows only fill the batch.
-    embeddings: One row per item, in any float type.
+    embeddings: One row per item, in any float type; may be memory-mapped.
 
   Returns:
     What `fn` makes of every row, on the host.
   """
   num_items = len(embeddings)
   size = min(_MAP_BATCH, 1 << (num_items - 1).bit_length())
-  outputs = []
-  for start in range(0, max(num_items, 1), size):
-    x = embeddings[start : start + size].astype(np.float32)
-    y = fn(np.pad(x, ((0, size - len(x)), (0, 0))))
-    outputs.append(np.asarray(y)[: len(x)])
-  return np.concatenate(outputs)
+
+  def dispatch(start):
+    x = embeddings[start : start + size]
+    # Halves go to the device as they are, and are widened there.
+    if x.dtype != np.float16:
+      x = x.astype(np.float32, copy=False)
+    if len(x) < size:
+      x = np.pad(x, ((0, size - len(x)), (0, 0)))
+    return fn(jnp.asarray(x).astype(jnp.float32))
+
+  pending = dispatch(0)
+  outputs = np.empty((num_items, *pending.shape[1:]), pending.dtype)
+  for start in range(0, num_items, size):
+    # The device works on the next batch while the host waits for this one.
+    following = dispatch(start + size) if start + size < num_items else None
+    outputs[start : start + size] = np.asarray(pending)[: num_items - start]
+    pending = following
+  return outputs
 
 
 def statistics(
