@@ -1,4 +1,4 @@
-"""Collisions, the report and the files of Semantic IDs."""
+"""Checks, groups, the report and the files of Semantic IDs."""
 
 import json
 
@@ -9,47 +9,37 @@ import numpy as np
 import pytest
 
 from tiger_jax.errors import DataError
+from tiger_jax.semantic_ids.collisions import extra_code
 from tiger_jax.semantic_ids.ids import (
   SemanticIds,
   format_report,
+  group_rows,
   report,
-  resolve_collisions,
 )
 
 _CODES = np.array([[1, 2], [0, 3], [1, 2], [1, 3], [0, 3], [1, 2]], np.int32)
 
 
 def _ids():
-  return resolve_collisions(_CODES, 4, {'quantizer': 'test', 'seed': 3})
-
-
-def test_collisions_by_hand():
-  ids = _ids()
-  np.testing.assert_array_equal(ids.codes[:, :2], _CODES)
-  np.testing.assert_array_equal(ids.codes[:, 2], [0, 0, 1, 0, 1, 2])
-  assert ids.codes.dtype == np.int32
-  assert ids.level_sizes == (4, 4, 3)
-  assert ids.num_meaning_levels == 2
+  return extra_code(_CODES, (4, 4), {'quantizer': 'test', 'seed': 3})
 
 
 @settings(max_examples=60, deadline=None)
 @given(
   st_numpy.arrays(
     np.int32,
-    st.tuples(st.integers(1, 40), st.integers(1, 3)),
-    elements=st.integers(0, 3),
+    st.tuples(st.integers(0, 20), st.integers(1, 4)),
+    # The large ones do not fit into one number together.
+    elements=st.sampled_from([0, 1, 2, 2**31 - 2, 2**31 - 1]),
   )
 )
-def test_collisions_of_anything(codes):
-  ids = resolve_collisions(codes, 4, {})
-  np.testing.assert_array_equal(ids.codes[:, :-1], codes)
-  assert len({tuple(row) for row in ids.codes.tolist()}) == len(codes)
-  seen: dict[tuple[int, ...], int] = {}
-  for row, number in zip(codes.tolist(), ids.codes[:, -1], strict=True):
-    assert number == seen.get(tuple(row), 0)
-    seen[tuple(row)] = number + 1
-  assert ids.level_sizes[-1] == max(seen.values())
-  assert report(ids)['worst_collision'] == max(seen.values())
+def test_groups_are_those_of_numpy(codes):
+  group, counts = group_rows(codes)
+  _, expected, expected_counts = np.unique(
+    codes, axis=0, return_inverse=True, return_counts=True
+  )
+  np.testing.assert_array_equal(group, expected.reshape(-1))
+  np.testing.assert_array_equal(counts, expected_counts)
 
 
 def test_report_by_hand():
@@ -127,6 +117,7 @@ def test_missing_files_are_one_line(tmp_path):
     ([[0, 0], [0, 2]], (1, 2), 'outside of the level sizes'),
     ([[0, 0], [0, -1]], (1, 2), 'outside of the level sizes'),
     ([[0, 0]], (1, 1, 1), 'do not fit'),
+    ([[0, 0, 0]], (1, 1, 1), 'do not fit'),
     (np.zeros((0, 2)), (1, 1), 'no items'),
   ],
 )
@@ -135,6 +126,6 @@ def test_wrong_ids_are_refused(codes, level_sizes, match):
     SemanticIds(np.array(codes, np.int32), level_sizes, 1, {})
 
 
-def test_no_items_is_one_line():
-  with pytest.raises(DataError, match='no items'):
-    resolve_collisions(np.zeros((0, 3), np.int32), 4, {})
+@pytest.mark.parametrize('num_meaning_levels', [1, 2])
+def test_the_last_level_may_carry_meaning_or_not(num_meaning_levels):
+  SemanticIds(_CODES[:2], (4, 4), num_meaning_levels, {})

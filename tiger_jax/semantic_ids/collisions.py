@@ -226,7 +226,7 @@ def _distances_in_branch(
   quantizer: Quantizer,
   x: Float[np.ndarray, ' dim'],
   own: tuple[int, ...],
-  in_own_branch: Float[np.ndarray, ' v'],
+  in_own_branch: Float[np.ndarray, ' last'],
   branch: tuple[int, ...],
 ) -> Float[np.ndarray, ' v']:
   """Returns the distances of one item to the codes that follow a branch."""

@@ -11,15 +11,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from tiger_jax.semantic_ids import item_batches
+
 
 class Lsh(NamedTuple):
   """A `Quantizer`; see there for what its methods take and return.
 
   Attributes:
-    hyperplanes: The unit normals of each level's hyperplanes, all through the
-      origin; the first decides the lowest bit of a code.
+    mean: The point that all hyperplanes pass through.
+    hyperplanes: The unit normals of each level's hyperplanes; the first
+      decides the lowest bit of a code.
   """
 
+  mean: Float[Array, ' dim']
   hyperplanes: tuple[Float[Array, '_ dim'], ...]
 
   @property
@@ -31,7 +35,6 @@ class Lsh(NamedTuple):
     """Gives embeddings their codes."""
     return jnp.stack(
       [
-        # In float32 powers of two add up without an error.
         jnp.sum(
           (self._margins(x, level) > 0) * 2 ** jnp.arange(len(normals))[None],
           axis=1,
@@ -61,8 +64,9 @@ class Lsh(NamedTuple):
     del codes
 
   def _margins(self, x: Array, level: int) -> Float[Array, 'b _']:
+    normals = self.hyperplanes[level]
     return jnp.einsum(
-      'bd,pd->bp', x, self.hyperplanes[level], precision='highest'
+      'bd,pd->bp', x - self.mean[None], normals, precision='highest'
     )
 
 
@@ -75,9 +79,20 @@ def fit(
 
   Args:
     rng: The key of their directions.
-    embeddings: Only their width counts.
+    embeddings: One row per item, in any float type; may be memory-mapped.
     sizes: Codes at each level, powers of two.
+
+  Returns:
+    The quantizer.
+
+  Raises:
+    DataError: There are no items.
+    NumbersError: A value is not finite.
   """
+  # Departs from the paper: its planes pass through the origin, on one side of
+  # which most text embeddings lie. On Beauty a level of 256 codes then has a
+  # perplexity of 38 to 156, and through the mean one of 228 to 241.
+  mean, _ = item_batches.statistics(embeddings)
   hyperplanes = []
   for rng_level, size in zip(
     jax.random.split(rng, len(sizes)), sizes, strict=True
@@ -86,4 +101,4 @@ def fit(
     normals = jax.random.normal(rng_level, shape)
     length = jnp.linalg.norm(normals, axis=1, keepdims=True)
     hyperplanes.append(normals / length)
-  return Lsh(tuple(hyperplanes))
+  return Lsh(jnp.asarray(mean), tuple(hyperplanes))

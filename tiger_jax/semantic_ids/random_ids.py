@@ -70,6 +70,9 @@ def fit(
     rng: Their key.
     embeddings: Only their width counts.
     sizes: Codes at each level.
+
+  Returns:
+    The quantizer.
   """
   shape = (len(sizes), embeddings.shape[1])
   return RandomIds(

@@ -13,10 +13,13 @@ import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 from tiger_jax.semantic_ids import collisions, item_batches, saved_arrays
+from tiger_jax.semantic_ids.hierarchical_kmeans import HierarchicalKmeans
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.lsh import Lsh
+from tiger_jax.semantic_ids.opq import Opq
 from tiger_jax.semantic_ids.quantizer import Quantizer
 from tiger_jax.semantic_ids.random_ids import RandomIds
+from tiger_jax.semantic_ids.rq_kmeans import RqKmeans
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.vq_vae import VqVae
 
@@ -25,7 +28,10 @@ _NAME = 'tokenizer'
 # By what config.semantic_ids.quantizer calls them.
 QUANTIZERS: dict[str, type[Quantizer]] = {
   'rq_vae': RqVae,
+  'rq_kmeans': RqKmeans,
   'vq_vae': VqVae,
+  'hierarchical_kmeans': HierarchicalKmeans,
+  'opq': Opq,
   'lsh': Lsh,
   'random': RandomIds,
 }
@@ -132,10 +138,10 @@ class Tokenizer:
     """
     try:
       arrays, about = saved_arrays.load(folder, _NAME)
-      kind = QUANTIZERS[about['quantizer']]
-      return cls(
-        _rebuild(kind, _nest(arrays)), about['collisions'], about['dim']
-      )
+      quantizer = _rebuild(QUANTIZERS[about['quantizer']], _nest(arrays))
+      if about['collisions'] not in ('extra_code', 'nearest_free'):
+        raise ValueError(f'collisions {about["collisions"]}')
+      return cls(quantizer, about['collisions'], int(about['dim']))
     except saved_arrays.DAMAGE as e:
       raise saved_arrays.damaged(folder, 'tokenizer', e) from e
 
@@ -145,8 +151,9 @@ class Tokenizer:
     provenance: dict[str, str | int | float],
     existing: SemanticIds | None,
   ) -> SemanticIds:
-    codes = self._codes(embeddings)
-    quantizer = self.quantizer
+    # Once, and not again for every batch.
+    quantizer = jax.device_put(self.quantizer)
+    codes = self._codes(quantizer, embeddings)
     if self.collisions == 'extra_code':
       return collisions.extra_code(
         codes, quantizer.level_sizes, provenance, existing
@@ -156,7 +163,7 @@ class Tokenizer:
     )
 
   def _codes(
-    self, embeddings: Float[np.ndarray, 'items dim']
+    self, quantizer: Quantizer, embeddings: Float[np.ndarray, 'items dim']
   ) -> Int[np.ndarray, 'items l']:
     dim = embeddings.shape[1]
     if dim != self.dim:
@@ -165,7 +172,7 @@ class Tokenizer:
         f'{self.dim}: embed the items with the same encoder'
       )
     codes = item_batches.map_items(
-      functools.partial(_codes, self.quantizer), embeddings
+      functools.partial(_codes, quantizer), embeddings
     )
     broken = np.flatnonzero(codes[:, 0] < 0)
     if broken.size:

@@ -1,0 +1,279 @@
+"""Collisions: numbers against a dict, moves against trying every ID."""
+
+import itertools
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+import jax.numpy as jnp
+from jaxtyping import Array
+import numpy as np
+import pytest
+
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.semantic_ids import collisions
+from tiger_jax.semantic_ids.collisions import extra_code, nearest_free
+
+_CODES = np.array([[1, 2], [0, 3], [1, 2], [1, 3], [0, 3], [1, 2]], np.int32)
+_ROWS = st_numpy.arrays(
+  np.int32,
+  st.tuples(st.integers(1, 30), st.just(2)),
+  elements=st.integers(0, 2),
+)
+
+
+def test_extra_code_by_hand():
+  ids = extra_code(_CODES, (4, 5), {'quantizer': 'test'})
+  np.testing.assert_array_equal(ids.codes[:, :2], _CODES)
+  np.testing.assert_array_equal(ids.codes[:, 2], [0, 0, 1, 0, 1, 2])
+  assert ids.codes.dtype == np.int32
+  assert ids.level_sizes == (4, 5, 3)
+  assert ids.num_meaning_levels == 2
+  assert ids.provenance == {'quantizer': 'test'}
+
+
+def test_without_collisions_there_is_no_extra_code():
+  ids = extra_code(_CODES[[0, 1, 3]], (4, 5), {})
+  np.testing.assert_array_equal(ids.codes, _CODES[[0, 1, 3]])
+  assert ids.level_sizes == (4, 5)
+  assert ids.num_meaning_levels == 2
+
+
+def _slow_numbers(rows, last):
+  """Numbers rows one by one; `last` is the largest number of each so far."""
+  last = dict(last)
+  for row in map(tuple, rows.tolist()):
+    last[row] = last.get(row, -1) + 1
+    yield last[row]
+
+
+@settings(max_examples=60, deadline=None)
+@given(_ROWS)
+def test_extra_code_of_anything(codes):
+  ids = extra_code(codes, (3, 3), {})
+  numbers = list(_slow_numbers(codes, {}))
+  np.testing.assert_array_equal(ids.codes[:, :2], codes)
+  assert ids.num_meaning_levels == 2
+  if max(numbers):
+    assert ids.codes[:, 2].tolist() == numbers
+    assert ids.level_sizes == (3, 3, max(numbers) + 1)
+  else:
+    assert ids.level_sizes == (3, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_ROWS, _ROWS, st.sets(st.integers(0, 29), max_size=15))
+def test_numbers_of_new_items_follow_the_largest(codes, new, gone):
+  old = extra_code(codes, (3, 3), {'a': 1})
+  # Items that left make gaps.
+  kept = [i for i in range(len(codes)) if i not in gone] or [0]
+  object.__setattr__(old, 'codes', old.codes[kept])
+  ids = extra_code(new, (3, 3), old.provenance, old)
+  last: dict[tuple[int, ...], int] = {}
+  for row in old.codes.tolist():
+    number = row[2] if len(row) == 3 else 0
+    last[tuple(row[:2])] = max(number, last.get(tuple(row[:2]), 0))
+  numbers = list(_slow_numbers(new, last))
+  width = old.codes.shape[1]
+  np.testing.assert_array_equal(ids.codes[: len(kept), :width], old.codes)
+  np.testing.assert_array_equal(ids.codes[len(kept) :, :2], new)
+  size = max([1, *numbers, *ids.codes[: len(kept), 2:].flat])
+  size = max(size, max(numbers) + 1, *old.level_sizes[2:])
+  if width == 3 or max(numbers):
+    assert ids.codes[len(kept) :, 2].tolist() == numbers
+    assert ids.level_sizes == (3, 3, size)
+  else:
+    assert ids.level_sizes == (3, 3)
+  assert ids.provenance == {'a': 1}
+
+
+def test_an_extra_code_appears_with_the_first_collision():
+  old = extra_code(_CODES[:2], (4, 4), {})
+  ids = extra_code(_CODES[1:2], (4, 4), {}, old)
+  assert ids.codes.tolist() == [[1, 2, 0], [0, 3, 0], [0, 3, 1]]
+  assert ids.level_sizes == (4, 4, 2)
+
+
+def test_no_items_is_one_line():
+  with pytest.raises(DataError, match='no items'):
+    extra_code(np.zeros((0, 3), np.int32), (4,) * 3, {})
+
+
+class _Toy(NamedTuple):
+  """A quantizer whose order of codes depends on the item and the branch.
+
+  The first columns of an embedding are its codes, the last decides how near
+  others are, with many ties. Some codes do not exist where `holes` is true.
+  """
+
+  levels: tuple[Array, ...]
+  holes: Array
+
+  @property
+  def level_sizes(self):
+    return tuple(len(level) for level in self.levels)
+
+  def codes(self, x):
+    return x[:, :-1].astype(int)
+
+  def distances(self, x, codes, level):
+    every = self.levels[level][None]
+    branch = jnp.sum(codes[:, :level] * jnp.arange(2, 2 + level)[None], axis=1)
+    near = (x[:, -1].astype(int) * 3 + branch * 5)[:, None] + every * 7
+    own = every == x[:, level].astype(int)[:, None]
+    distances = jnp.where(own, 0, 1 + near % 5)
+    hole = self.holes & ((branch[:, None] + every) % 4 == 3)
+    return jnp.where(hole, jnp.inf, distances)
+
+  def reconstruct(self, codes):
+    return None
+
+
+def _toy(sizes, holes=False):
+  return _Toy(tuple(jnp.arange(size) for size in sizes), jnp.asarray(holes))
+
+
+def _ordered_ids(quantizer, x):
+  """Lists all IDs that exist in the order in which `x` should try them."""
+  sizes = quantizer.level_sizes
+
+  def key(codes):
+    key = []
+    for level, code in enumerate(codes):
+      row = _distances(quantizer, x, codes[:level])
+      key.append((row[code], code))
+    return key
+
+  keyed = [
+    (key(codes), codes) for codes in itertools.product(*map(range, sizes))
+  ]
+  return [
+    codes
+    for key, codes in sorted(keyed)
+    if all(distance < np.inf for distance, _ in key)
+  ]
+
+
+def _distances(quantizer, x, branch):
+  """`_Toy.distances` of one item, in plain Python."""
+  level = len(branch)
+  weighted = sum(code * (2 + i) for i, code in enumerate(branch))
+  row = []
+  for code in range(quantizer.level_sizes[level]):
+    distance = 1 + (int(x[-1]) * 3 + weighted * 5 + code * 7) % 5
+    if code == x[level]:
+      distance = 0
+    if quantizer.holes and (weighted + code) % 4 == 3:
+      distance = np.inf
+    row.append(distance)
+  return row
+
+
+def _slow_nearest_free(quantizer, x, codes, taken):
+  """Moves items one by one, trying every ID there is."""
+  rows = [tuple(row) for row in codes.tolist()]
+  first = {row: i for i, row in reversed(list(enumerate(rows)))}
+  keeps = [first[row] == i and row not in taken for i, row in enumerate(rows)]
+  taken = taken | set(rows)
+  for i in range(len(rows)):
+    if not keeps[i]:
+      rows[i] = next(c for c in _ordered_ids(quantizer, x[i]) if c not in taken)
+      taken.add(rows[i])
+  return rows
+
+
+@st.composite
+def _catalogues(draw, num_parts=1):
+  """Draws a toy and the embeddings of one or two catalogues that fit in it."""
+  sizes = draw(st.sampled_from([(2, 3, 4), (6,), (3, 5)]))
+  quantizer = _toy(sizes, draw(st.booleans()))
+  exist = _ordered_ids(quantizer, [-1] * len(sizes) + [0])
+  num_items = draw(st.integers(num_parts, len(exist)))
+  # From few different codes, so that branches fill up.
+  some = draw(st.lists(st.sampled_from(exist), min_size=1, max_size=4))
+  codes = [draw(st.sampled_from(some)) for _ in range(num_items)]
+  x = [[*row, draw(st.integers(0, 9))] for row in codes]
+  return quantizer, np.array(x, np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_catalogues())
+def test_nearest_free_equals_brute_force(catalogue):
+  quantizer, x = catalogue
+  codes = x[:, :-1].astype(np.int32)
+  ids = nearest_free(codes, quantizer, x, {'a': 1})
+  rows = [tuple(row) for row in ids.codes.tolist()]
+  assert rows == _slow_nearest_free(quantizer, x, codes, set())
+  assert len(set(rows)) == len(rows)
+  assert ids.level_sizes == quantizer.level_sizes
+  assert ids.num_meaning_levels == len(ids.level_sizes)
+  again = nearest_free(codes, quantizer, x, {})
+  np.testing.assert_array_equal(again.codes, ids.codes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(_catalogues(num_parts=2), st.data())
+def test_new_items_take_what_is_free(catalogue, data):
+  quantizer, x = catalogue
+  codes = x[:, :-1].astype(np.int32)
+  num_old = data.draw(st.integers(1, len(x) - 1))
+  old = nearest_free(codes[:num_old], quantizer, x[:num_old], {})
+  ids = nearest_free(codes[num_old:], quantizer, x[num_old:], {}, old)
+  np.testing.assert_array_equal(ids.codes[:num_old], old.codes)
+  taken = set(map(tuple, old.codes.tolist()))
+  expected = _slow_nearest_free(quantizer, x[num_old:], codes[num_old:], taken)
+  assert list(map(tuple, ids.codes[num_old:].tolist())) == expected
+
+
+def test_items_that_share_no_codes_stay():
+  codes = np.array([[0, 0], [2, 4], [0, 0], [1, 1]], np.int32)
+  x = np.pad(codes, ((0, 0), (0, 1))).astype(np.float16)
+  ids = nearest_free(codes, _toy((3, 5)), x, {})
+  np.testing.assert_array_equal(ids.codes[[0, 1, 3]], codes[[0, 1, 3]])
+  assert ids.codes[2, 0] == 0
+
+
+def test_batches_of_distances_change_nothing(monkeypatch):
+  rng = np.random.default_rng(0)
+  x = rng.integers(0, 2, size=(55, 4)).astype(np.float32)
+  codes = x[:, :-1].astype(np.int32)
+  quantizer = _toy((4, 4, 4))
+  whole = nearest_free(codes, quantizer, x, {})
+  monkeypatch.setattr(collisions, '_BATCH', 4)
+  parts = nearest_free(codes, quantizer, x, {})
+  np.testing.assert_array_equal(whole.codes, parts.codes)
+
+
+def test_full_branches_are_not_walked(monkeypatch):
+  """Of each item that finds no room, one branch of each level is looked at."""
+  asked = []
+  ask = collisions._distances
+
+  def spy(quantizer, x, codes, level):
+    asked.append(level)
+    return ask(quantizer, x, codes, level)
+
+  monkeypatch.setattr(collisions, '_distances', spy)
+  num_items = 3 * 16
+  codes = np.zeros((num_items, 3), np.int32)
+  x = np.zeros((num_items, 4), np.float32)
+  ids = nearest_free(codes, _toy((4, 4, 4)), x, {})
+  assert len(np.unique(ids.codes, axis=0)) == num_items
+  # One batch for all; then 12 that move a level up, and 32 two levels up.
+  assert len(asked) == 1 + 12 * 2 + 32 * 3
+
+
+@pytest.mark.parametrize(('holes', 'num_ids'), [(False, 6), (True, 5)])
+def test_too_many_items_are_one_line(holes, num_ids):
+  quantizer = _toy((2, 3), holes)
+  x = np.zeros((num_ids + 1, 3), np.float32)
+  codes = np.zeros((num_ids + 1, 2), np.int32)
+  nearest_free(codes[1:], quantizer, x[1:], {})
+  match = (
+    rf'config\.semantic_ids\.codebook_sizes \(2, 3\) allow {num_ids} Semantic '
+    rf'IDs, too few for {num_ids + 1} items'
+  )
+  with pytest.raises(UsageError, match=match) as e:
+    nearest_free(codes, quantizer, x, {})
+  assert '\n' not in str(e.value)
