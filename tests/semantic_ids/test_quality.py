@@ -1,0 +1,331 @@
+"""The quality of IDs: worked by hand, by slow loops, and by scikit-learn."""
+
+import collections
+import itertools
+import json
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from tiger_jax.semantic_ids import quality, residual
+from tiger_jax.semantic_ids.ids import SemanticIds
+
+
+class _Sums(NamedTuple):
+  """Codes stand for sums of vectors; which an item has is not its business."""
+
+  codebooks: tuple[Array, ...]
+
+  @property
+  def level_sizes(self):
+    return tuple(len(codebook) for codebook in self.codebooks)
+
+  def codes(self, x):
+    raise NotImplementedError
+
+  def distances(self, x, codes, level):
+    raise NotImplementedError
+
+  def reconstruct(self, codes):
+    chosen = [c[code] for c, code in zip(self.codebooks, codes.T, strict=True)]
+    return jnp.cumsum(jnp.stack(chosen, axis=1), axis=1)
+
+
+class _Nothing(_Sums):
+  def reconstruct(self, codes):
+    return None
+
+
+_NOTHING = _Nothing(())
+
+
+def _ids(codes, sizes):
+  """Appends the code that tells items apart."""
+  seen = collections.Counter()
+  last = []
+  for row in codes:
+    last.append(seen[tuple(row)])
+    seen[tuple(row)] += 1
+  codes = np.concatenate([codes, np.array(last)[:, None]], axis=1)
+  return SemanticIds(
+    codes=codes.astype(np.int32),
+    level_sizes=(*sizes, max(last) + 1),
+    num_meaning_levels=len(sizes),
+    provenance={},
+  )
+
+
+def _worked():
+  ids = _ids(np.array([[0, 0], [0, 0], [0, 0], [0, 1], [1, 0], [1, 1]]), (4, 2))
+  x = [[0, 0, 7], [0, 0, 7], [0, 2, 7], [0, 4, 7], [10, 0, 7], [10, 6, 7]]
+  first = [[0, 0, 7], [10, 0, 7], [99, 99, 99], [99, 99, 99]]
+  quantizer = _Sums((jnp.array(first), jnp.array([[0, 0, 0], [0, 4, 0]])))
+  return quality.measure(ids, np.array(x, np.float16), quantizer, 'aabbcc')
+
+
+def test_worked_by_hand():
+  found = _worked()
+  by_chance = found.pop('category_purity_by_chance')
+  assert all(0 < share <= 1 for share in by_chance)
+  # 3 / 2^(2/3): two codes, one twice as frequent as the other.
+  perplexity = pytest.approx([1.8898816] * 2)
+  # All others are among the ten nearest, so each pair counts.
+  agreement = pytest.approx([14 / 30, 6 / 30])
+  assert found == {
+    'items': 6,
+    'level_sizes': [4, 2, 3],
+    'usage': [0.5, 1],
+    'dead_codes': [2, 0],
+    'perplexity': perplexity,
+    'collision_rate': [1, 3 / 6],
+    'unique_prefix_rate': [2 / 6, 4 / 6],
+    # About the mean (10/3, 2, 7) it is 400/3 + 32.
+    'reconstruction_error': pytest.approx([56 * 3 / 496, 8 * 3 / 496]),
+    'category_purity': [4 / 6, 5 / 6],
+    'neighbour_agreement': agreement,
+    'neighbour_agreement_by_chance': agreement,
+    'worst_collision': 3,
+    'collision_histogram': {'1': 3, '3': 1},
+    'duplicate_items': 2,
+    'constant_dimensions': 1,
+  }
+
+
+def test_table_of_the_worked_example():
+  measured = _worked() | {'category_purity_by_chance': [0.5, 1.0]}
+  lines = quality.format_table(measured).splitlines()
+  assert [line.split() for line in lines[1:3]] == [
+    '1 4 50.0 1.9 33.3 100.0 33.9 46.7 (46.7) 66.7 (50.0)'.split(),
+    '2 2 100.0 1.9 66.7 50.0 4.8 20.0 (20.0) 83.3 (100.0)'.split(),
+  ]
+  assert lines[-2:] == [
+    '6 items, no more than 3 with the same codes of meaning',
+    '2 items have the embedding of another; 1 dimensions are constant',
+  ]
+
+
+def test_table_fits_the_terminal_whatever_the_numbers():
+  measured = _worked()
+  for name, value in measured.items():
+    if isinstance(value, list) and name != 'level_sizes':
+      measured[name] = [1.0] * 2
+  measured |= {'perplexity': [65536.0] * 2, 'level_sizes': [65536] * 3}
+  wide = quality.format_table(measured).splitlines()
+  assert {len(line) for line in wide[:3]} == {78}
+  assert max(map(len, wide)) < 80
+  missing = quality.format_table(measured | {'reconstruction_error': None})
+  assert missing.splitlines()[1].split()[6] == '-'
+
+
+def test_json_holds_it():
+  found = _worked()
+  assert json.loads(json.dumps(found)) == found
+
+
+def _slow(codes, category):
+  """Counts pair by pair and group by group."""
+  n = len(codes)
+  result = collections.defaultdict(list)
+  for depth in range(1, codes.shape[1] + 1):
+    groups = collections.defaultdict(list)
+    for row, label in zip(codes, category, strict=True):
+      groups[tuple(row[:depth])].append(label)
+    sizes = [len(group) for group in groups.values()]
+    main = [
+      max(collections.Counter(group).values()) for group in groups.values()
+    ]
+    same = [
+      (codes[i, :depth] == codes[j, :depth]).all()
+      for i, j in itertools.combinations(range(n), 2)
+    ]
+    result['collision_rate'].append(sum(s for s in sizes if s > 1) / n)
+    result['unique_prefix_rate'].append(len(groups) / n)
+    result['category_purity'].append(sum(main) / n)
+    result['neighbour_agreement_by_chance'].append(np.mean(same))
+  result['collision_histogram'] = {
+    str(k): v for k, v in collections.Counter(sizes).items()
+  }
+  return result
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 5))
+def test_equals_slow_loops(seed, num_codes, num_categories):
+  rng = np.random.default_rng(seed)
+  codes = rng.integers(0, num_codes, (24, 3))
+  category = [str(i) for i in rng.integers(0, num_categories, 24)]
+  x = rng.normal(size=(24, 4)).astype(np.float32)
+  found = quality.measure(_ids(codes, (num_codes,) * 3), x, _NOTHING, category)
+  for name, value in _slow(codes, category).items():
+    assert found[name] == pytest.approx(value), name
+  assert found['reconstruction_error'] is None
+  for level in range(3):
+    frequent = np.bincount(codes[:, level], minlength=num_codes) / 24
+    entropy = -sum(share * np.log(share) for share in frequent if share)
+    assert found['usage'][level] == np.mean(frequent > 0)
+    assert found['dead_codes'][level] == np.sum(frequent == 0)
+    assert found['perplexity'][level] == pytest.approx(np.exp(entropy))
+  assert all(0 < usage <= 1 for usage in found['usage'])
+  for falls in ('collision_rate', 'neighbour_agreement'):
+    assert (np.diff(found[falls]) <= 0).all()
+  for rises in ('unique_prefix_rate', 'category_purity'):
+    assert (np.diff(found[rises]) >= 0).all()
+
+
+def test_neighbours_equal_those_of_scikit_learn():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(300, 6)).astype(np.float32)
+  x *= rng.uniform(0.1, 10, (300, 1)).astype(np.float32)
+  codes = np.stack([x[:, 0] > 0, x[:, 1] > 0], axis=1).astype(np.int64)
+  search = NearestNeighbors(n_neighbors=11, metric='cosine').fit(x)
+  neighbours = search.kneighbors(return_distance=False, n_neighbors=10)
+  expected = [
+    np.mean(
+      [
+        (codes[i, :depth] == codes[j, :depth]).all()
+        for i in range(300)
+        for j in neighbours[i]
+      ]
+    )
+    for depth in (1, 2)
+  ]
+  found = quality.measure(_ids(codes, (2, 2)), x, _NOTHING, ['a'] * 300)
+  assert found['neighbour_agreement'] == pytest.approx(expected)
+  assert found['neighbour_agreement'][1] > 0.5
+  assert found['neighbour_agreement_by_chance'][1] < 0.3
+
+
+def test_chance_tells_categories_that_codes_know_from_others():
+  rng = np.random.default_rng(0)
+  codes = rng.integers(0, 5, (2000, 1))
+  x = rng.normal(size=(2000, 4)).astype(np.float32)
+  ids = _ids(codes, (5,))
+  known = quality.measure(ids, x, _NOTHING, [f'{code}' for code in codes[:, 0]])
+  assert known['category_purity'] == [1]
+  assert 0.2 <= known['category_purity_by_chance'][0] < 0.3
+  other = quality.measure(
+    ids, x, _NOTHING, [f'{i}' for i in rng.integers(0, 5, 2000)]
+  )
+  assert other['category_purity'] == pytest.approx(
+    other['category_purity_by_chance'], abs=0.05
+  )
+
+
+def _residual_case():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(200, 6)).astype(np.float32) + 5
+  codebooks = residual.fit_codebooks(jax.random.key(0), jnp.array(x), (8, 8, 8))
+  found = residual.quantize(jnp.array(x), codebooks)
+  ids = _ids(np.asarray(found.codes), (8, 8, 8))
+  left = np.concatenate(
+    [found.residuals[:, 1:], (x - found.quantized)[:, None]], axis=1
+  )
+  return ids, x, _Sums(codebooks), left
+
+
+def test_reconstruction_error_is_the_residual_left():
+  ids, x, quantizer, left = _residual_case()
+  found = quality.measure(ids, x, quantizer, ['a'] * 200)
+  expected = np.square(left).sum(axis=(0, 2)) / (200 * x.var(axis=0).sum())
+  np.testing.assert_allclose(found['reconstruction_error'], expected, rtol=1e-4)
+  assert (np.diff([1, *found['reconstruction_error']]) < 0).all()
+
+
+def test_batches_change_nothing(monkeypatch):
+  ids, x, quantizer, _ = _residual_case()
+  whole = quality.measure(ids, x, quantizer, ['a'] * 200)
+  monkeypatch.setattr(quality, '_RECONSTRUCT_BATCH', 64)
+  monkeypatch.setattr(quality, '_CHUNK', 64)
+  found = quality.measure(ids, x, quantizer, ['a'] * 200)
+  assert found.pop('reconstruction_error') == pytest.approx(
+    whole.pop('reconstruction_error'), rel=1e-5
+  )
+  assert found == whole
+
+
+def test_samples_are_fixed_and_near_the_whole(monkeypatch, tmp_path):
+  rng = np.random.default_rng(0)
+  centre = rng.normal(size=(4, 6))[np.arange(2000) % 4]
+  x = (centre + 0.1 * rng.normal(size=(2000, 6))).astype(np.float16)
+  np.save(tmp_path / 'x.npy', x)
+  x = np.load(tmp_path / 'x.npy', mmap_mode='r')
+  codebooks = residual.fit_codebooks(
+    jax.random.key(0), jnp.array(x, jnp.float32), (4, 4)
+  )
+  codes = residual.quantize(jnp.array(x, jnp.float32), codebooks).codes
+  case = (_ids(np.asarray(codes), (4, 4)), x, _Sums(codebooks), ['a'] * 2000)
+  whole = quality.measure(*case)
+  monkeypatch.setattr(quality, '_MAX_QUERIES', 200)
+  monkeypatch.setattr(quality, '_MAX_SEARCHED', 800)
+  monkeypatch.setattr(quality, '_MAX_RECONSTRUCTED', 500)
+  found = quality.measure(*case)
+  assert found == quality.measure(*case)
+  sampled = ('neighbour_agreement', 'reconstruction_error')
+  for name in sampled:
+    assert found[name] != whole[name]
+    np.testing.assert_allclose(found[name], whole[name], atol=0.15)
+  assert found['neighbour_agreement'][0] == 1
+  assert {k: v for k, v in found.items() if k not in sampled} == {
+    k: v for k, v in whole.items() if k not in sampled
+  }
+
+
+@pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize('dim', [1, 3, 8])
+def test_repetitions_equal_those_of_numpy(dtype, dim, monkeypatch):
+  monkeypatch.setattr(quality, '_CHUNK', 16)
+  rng = np.random.default_rng(0)
+  # Few different values, so that many rows differ in one place alone.
+  x = rng.choice([-1.0, -0.0, 0.0, 0.5, 1.0], (100, dim)).astype(dtype)
+  x[:, dim // 2] = rng.choice([-0.0, 0.0], 100)
+  codes = np.zeros((100, 1), np.int64)
+  found = quality.measure(_ids(codes, (1,)), x, _NOTHING, ['a'] * 100)
+  # To NumPy, -0 is 0.
+  _, counts = np.unique(x, axis=0, return_counts=True)
+  assert found['duplicate_items'] == counts[counts > 1].sum()
+  assert found['constant_dimensions'] == 1
+
+
+def test_rows_that_differ_in_any_one_bit_differ():
+  bits = np.zeros(64, np.uint64)
+  bits[:63] = np.uint64(1) << np.arange(63, dtype=np.uint64)
+  x = np.zeros((4 * 64, 4), np.uint64)
+  for column in range(4):
+    x[column * 64 : (column + 1) * 64, column] = bits
+  x = x.view(np.float32)
+  x = x[np.isfinite(x).all(axis=1)]
+  _, counts = np.unique(x, axis=0, return_counts=True)
+  duplicates, constants = quality._repetitions(x)
+  assert duplicates == counts[counts > 1].sum()
+  assert constants == 0
+
+
+def test_one_item():
+  ids = _ids(np.zeros((1, 2), np.int64), (3, 3))
+  codebooks = (jnp.ones((3, 2)), jnp.ones((3, 2)))
+  found = quality.measure(ids, np.ones((1, 2)), _Sums(codebooks), ['a'])
+  assert found['neighbour_agreement'] is None
+  assert found['reconstruction_error'] is None
+  assert found['neighbour_agreement_by_chance'] == [0, 0]
+  assert found['category_purity'] == [1, 1]
+  assert found['constant_dimensions'] == 2
+  assert ' - (0.0) ' in quality.format_table(found)
+
+
+def test_items_that_are_all_the_same():
+  x = np.full((5, 3), 0.1, np.float32)
+  ids = _ids(np.zeros((5, 1), np.int64), (1,))
+  found = quality.measure(ids, x, _Sums((jnp.array(x[:1]),)), ['Unknown'] * 5)
+  assert found['reconstruction_error'] is None
+  assert found['neighbour_agreement'] == [1]
+  assert found['duplicate_items'] == found['worst_collision'] == 5
+  assert found['constant_dimensions'] == 3
+  nothing = quality.measure(ids, x * 0, _NOTHING, ['Unknown'] * 5)
+  assert nothing['neighbour_agreement'] == [1]
