@@ -1,6 +1,4 @@
-"""Checks, groups, the report and the files of Semantic IDs."""
-
-import json
+"""Checks, groups and files of Semantic IDs."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,12 +8,7 @@ import pytest
 
 from tiger_jax.errors import DataError
 from tiger_jax.semantic_ids.collisions import extra_code
-from tiger_jax.semantic_ids.ids import (
-  SemanticIds,
-  format_report,
-  group_rows,
-  report,
-)
+from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 
 _CODES = np.array([[1, 2], [0, 3], [1, 2], [1, 3], [0, 3], [1, 2]], np.int32)
 
@@ -40,29 +33,6 @@ def test_groups_are_those_of_numpy(codes):
   )
   np.testing.assert_array_equal(group, expected.reshape(-1))
   np.testing.assert_array_equal(counts, expected_counts)
-
-
-def test_report_by_hand():
-  found = report(_ids())
-  assert found['usage'] == [0.5, 0.5]
-  # Level 1 is split 2 : 4, level 2 is split 3 : 3.
-  entropy = -(np.log(1 / 3) / 3 + 2 * np.log(2 / 3) / 3)
-  np.testing.assert_allclose(found['perplexity'], [np.exp(entropy), 2])
-  assert found['collision_rate'] == pytest.approx(5 / 6)
-  assert found['unique_prefix_rate'] == pytest.approx(3 / 6)
-  assert found['worst_collision'] == 3
-  assert json.loads(json.dumps(found)) == found
-
-
-def test_report_for_the_terminal():
-  assert format_report(report(_ids())).splitlines() == [
-    'level   usage  perplexity',
-    '    1   50.0%         1.9',
-    '    2   50.0%         2.0',
-    'items whose codes another item has too   83.3%',
-    'different codes per item                 50.0%',
-    'most items with the same codes           3',
-  ]
 
 
 def test_save_and_load(tmp_path):

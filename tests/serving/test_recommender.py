@@ -17,7 +17,7 @@ from tiger_jax.config import (
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.semantic_ids.ids import resolve_collisions
+from tiger_jax.semantic_ids.collisions import extra_code
 from tiger_jax.serving.recommender import Recommender
 from tiger_jax.serving.terminal import (
   shorten,
@@ -75,7 +75,7 @@ def _compile_fast():
 @pytest.fixture(name='ids', scope='module')
 def _ids():
   codes = np.random.default_rng(0).integers(0, 3, (NUM_ITEMS, 2))
-  return resolve_collisions(codes, 3, {'quantizer': 'none'})
+  return extra_code(codes, (3, 3), {'quantizer': 'none'})
 
 
 @pytest.fixture(name='params', scope='module')

@@ -63,11 +63,9 @@ def extra_code(
   # Departs from the paper: it sets 256 codes aside, however few are needed.
   worst = max(worst, int(number.max(initial=0)) + 1)
   if worst > 1:
-    codes = np.concatenate([codes, number[:, None]], axis=1)
+    codes = np.column_stack([codes, number.astype(np.int32)])
     level_sizes = (*level_sizes, worst)
-  return SemanticIds(
-    codes.astype(np.int32), level_sizes, num_levels, provenance
-  )
+  return SemanticIds(codes, level_sizes, num_levels, provenance)
 
 
 def nearest_free(
@@ -250,9 +248,13 @@ def _ranks(
 ) -> Int[np.ndarray, ' items']:
   """Counts, for every row, the earlier rows of its group."""
   counts = np.bincount(group, minlength=num_groups)
-  order = np.argsort(group, kind='stable')
+  # Several times faster than sorting the rows by their group.
+  keys = group * len(group)
+  keys += np.arange(len(group))
+  keys.sort()
+  keys %= max(len(group), 1)
   ranks = np.empty(len(group), np.int64)
-  ranks[order] = np.arange(len(group)) - np.repeat(
+  ranks[keys] = np.arange(len(group)) - np.repeat(
     np.cumsum(counts) - counts, counts
   )
   return ranks
