@@ -24,6 +24,49 @@ def test_nearest_equals_numpy():
   np.testing.assert_allclose(distances, expected.min(axis=1), atol=1e-5)
 
 
+def test_squared_distances_equal_numpy():
+  rng = np.random.default_rng(4)
+  x = rng.normal(size=(20, 5)).astype(np.float32)
+  centroids = np.concatenate([rng.normal(size=(6, 5)), x[:3]])
+  found = kmeans.squared_distances(
+    jnp.asarray(x), jnp.asarray(centroids, jnp.float32)
+  )
+  expected = ((x[:, None] - centroids[None]) ** 2).sum(axis=-1)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  assert (np.asarray(found) >= 0).all()
+
+
+def test_one_iteration_equals_numpy():
+  rng = np.random.default_rng(5)
+  x = rng.normal(size=(30, 3)).astype(np.float32)
+  centroids = np.concatenate([x[:4] * 0.1, [[100, 0, 0], [0, 100, 0]]])
+  distances = ((x[:, None] - centroids[None]) ** 2).sum(axis=-1)
+  nearest = distances.argmin(axis=1)
+  assert set(nearest) == set(range(4))
+  farthest = np.argsort(-distances.min(axis=1))
+  expected = [x[nearest == c].mean(axis=0) for c in range(4)]
+  expected += [x[farthest[0]], x[farthest[1]]]
+  moved = kmeans.lloyd(jnp.asarray(x), jnp.asarray(centroids, jnp.float32))
+  np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('num_points', [130, 256])
+def test_padding_changes_nothing(num_points):
+  rng = np.random.default_rng(6)
+  x = rng.normal(size=(num_points, 4)).astype(np.float32)
+  x[-1] = 50
+  padded = kmeans.fit_padded(jax.random.key(0), x, 12, 10)
+  plain = kmeans.fit(jax.random.key(0), jnp.asarray(x), 12, 10)
+  np.testing.assert_allclose(padded, plain, atol=1e-4)
+
+
+def test_padding_is_never_a_centroid_of_its_own():
+  x = np.repeat(np.eye(3, dtype=np.float32) + 1, 3, axis=0)
+  centroids = kmeans.fit_padded(jax.random.key(0), x, 9, 5)
+  assert centroids.shape == (9, 3)
+  np.testing.assert_array_equal(np.unique(centroids, axis=0), x[[6, 3, 0]])
+
+
 def test_recovers_planted_clusters():
   rng = np.random.default_rng(1)
   centers = rng.normal(size=(12, 8)).astype(np.float32) * 10
@@ -42,6 +85,13 @@ def test_is_as_good_as_scikit_learn():
   ours = _inertia(x, kmeans.fit(jax.random.key(0), jnp.asarray(x), 32, 50))
   theirs = KMeans(32, n_init=3, random_state=0).fit(x).inertia_
   assert ours < 1.03 * theirs
+
+
+def test_scale_changes_nothing():
+  x = np.random.default_rng(7).normal(size=(300, 4)).astype(np.float32)
+  small = kmeans.fit(jax.random.key(0), jnp.asarray(x / 1024), 12, 1)
+  large = kmeans.fit(jax.random.key(0), jnp.asarray(x * 1024), 12, 1)
+  np.testing.assert_array_equal(small * 2**20, large)
 
 
 def test_no_cluster_is_left_empty():

@@ -7,8 +7,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from tiger_jax.errors import UsageError
+
+# Quantizers are fitted to so many items at most; more make them no better.
+MAX_ITEMS = 2**18
 
 
 def fit(
@@ -40,7 +44,36 @@ def fit(
       f'k-means cannot make {num_clusters} codes of {len(x)} items: set '
       f'config.semantic_ids.codebook_sizes to {len(x)} or less'
     )
-  return _fit(rng, x, num_clusters, num_iterations)
+  return _fit(rng, x, len(x), num_clusters, num_clusters, num_iterations)
+
+
+def fit_padded(
+  rng: jax.Array,
+  x: Float[np.ndarray, 'items z'],
+  num_clusters: int,
+  num_iterations: int,
+) -> Float[np.ndarray, 'v z']:
+  """Does as `fit`, but compiles few programs for many different shapes.
+
+  Args:
+    rng: The key of the seeding.
+    x: The points, on the host.
+    num_clusters: Clusters, at most as many as there are points.
+    num_iterations: Lloyd's iterations.
+
+  Returns:
+    The centroids, on the host.
+  """
+  padding = _power_of_two(len(x)) - len(x)
+  centroids = _fit(
+    rng,
+    np.pad(x, ((0, padding), (0, 0)), mode='edge'),
+    len(x),
+    num_clusters,
+    _power_of_two(num_clusters),
+    num_iterations,
+  )
+  return np.asarray(centroids)[:num_clusters]
 
 
 def squared_distances(
@@ -81,15 +114,44 @@ def _scores(x, centroids):
   return jnp.sum(centroids**2, axis=-1)[None] - 2 * products
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _fit(rng, x, num_clusters, num_iterations):
-  centroids = _plus_plus(rng, x, num_clusters)
+def lloyd(
+  x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
+) -> Float[Array, 'v z']:
+  """Moves every centroid to the mean of the points nearest to it.
+
+  Args:
+    x: The points, at least as many as centroids.
+    centroids: The centroids; one that is nearest to no point is moved to a
+      point that is far from its own.
+
+  Returns:
+    The moved centroids.
+  """
+  return _lloyd(x, centroids, len(x), len(centroids))
+
+
+def _power_of_two(n):
+  return 1 << (n - 1).bit_length()
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _fit(rng, x, num_points, num_clusters, max_clusters, num_iterations):
+  """Fits to the first `num_points` points.
+
+  Centroids from `num_clusters` on repeat the first: as of equally near ones
+  the first is taken, no point is ever theirs.
+  """
+  used = jnp.arange(max_clusters)[:, None] < num_clusters
+  seeds = _plus_plus(rng, x, num_points, max_clusters)
   return lax.fori_loop(
-    0, num_iterations, lambda _, centroids: _lloyd(x, centroids), centroids
+    0,
+    num_iterations,
+    lambda _, centroids: _lloyd(x, centroids, num_points, num_clusters),
+    jnp.where(used, seeds, seeds[:1]),
   )
 
 
-def _plus_plus(rng, x, num_clusters):
+def _plus_plus(rng, x, num_points, num_clusters):
   """Draws seeds in proportion to their squared distance to earlier seeds.
 
   Of a few candidates the one is kept that leaves the least distance, as
@@ -100,7 +162,9 @@ def _plus_plus(rng, x, num_clusters):
 
   def draw(i, carry):
     seeds, distances = carry
-    cumulative = jnp.cumsum(distances)
+    # The first is drawn from all alike.
+    weights = jnp.where(jnp.isinf(distances), 1, distances)
+    cumulative = jnp.cumsum(weights)
     shape = (num_candidates,)
     points = jax.random.uniform(jax.random.fold_in(rng, i), shape)
     rows = jnp.searchsorted(cumulative, points * cumulative[-1], side='right')
@@ -115,19 +179,23 @@ def _plus_plus(rng, x, num_clusters):
     return seeds.at[i].set(x[rows[best]]), distances
 
   seeds = jnp.zeros((num_clusters, x.shape[1]), x.dtype)
-  distances = jnp.ones(len(x), x.dtype)
+  # The distance of a point that does not count is 0, so it is never drawn.
+  distances = jnp.where(jnp.arange(len(x)) < num_points, jnp.inf, 0)
+  distances = distances.astype(x.dtype)
   return lax.fori_loop(0, num_clusters, draw, (seeds, distances))[0]
 
 
-def _lloyd(x, centroids):
-  """Moves every centroid to the mean of the points nearest to it."""
-  num_clusters = len(centroids)
+def _lloyd(x, centroids, num_points, num_clusters):
+  max_clusters = len(centroids)
   codes, distances = nearest(x, centroids)
-  sums = jax.ops.segment_sum(x, codes, num_clusters)
-  sizes = jax.ops.segment_sum(jnp.ones_like(distances), codes, num_clusters)
+  counts = (jnp.arange(len(x)) < num_points).astype(x.dtype)
+  sums = jax.ops.segment_sum(x * counts[:, None], codes, max_clusters)
+  sizes = jax.ops.segment_sum(counts, codes, max_clusters)
   means = sums / jnp.maximum(sizes, 1)[:, None]
-  empty = sizes == 0
+  used = jnp.arange(max_clusters) < num_clusters
+  empty = (sizes == 0) & used
   # The first empty cluster gets the farthest point, the second the next, ...
-  _, farthest = lax.top_k(distances, num_clusters)
+  _, farthest = lax.top_k(distances * counts, max_clusters)
   refill = x[farthest[jnp.cumsum(empty) - 1]]
-  return jnp.where(empty[:, None], refill, means)
+  means = jnp.where(empty[:, None], refill, means)
+  return jnp.where(used[:, None], means, means[:1])

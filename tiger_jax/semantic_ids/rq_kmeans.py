@@ -1,0 +1,61 @@
+"""RQ-KMeans: residual quantization of the embeddings as they are."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from tiger_jax.semantic_ids import item_batches, kmeans, product, residual
+
+
+class RqKmeans(NamedTuple):
+  """A `Quantizer`; see there for what its methods take and return.
+
+  Attributes:
+    codebooks: One per level, coarse to fine.
+  """
+
+  codebooks: tuple[Float[Array, '_ dim'], ...]
+
+  @property
+  def level_sizes(self) -> tuple[int, ...]:
+    """How many codes each level has."""
+    return tuple(len(codebook) for codebook in self.codebooks)
+
+  def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
+    """Gives embeddings their codes."""
+    return residual.quantize(x, self.codebooks).codes
+
+  def distances(
+    self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
+  ) -> Float[Array, 'b v']:
+    """Tells how far every code of a level is from the residual, squared."""
+    return residual.distances(x, self.codebooks, codes, level)
+
+  def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
+    """Sums the vectors of the first 1, 2, ... codes."""
+    return jnp.cumsum(product.vectors(codes, self.codebooks), axis=1)
+
+
+def fit(
+  rng: jax.Array,
+  embeddings: Float[np.ndarray, 'items dim'],
+  sizes: tuple[int, ...],
+) -> RqKmeans:
+  """Finds codebooks by k-means, level by level on the residuals.
+
+  Args:
+    rng: The key of the seedings.
+    embeddings: One row per item, in any float type; may be memory-mapped.
+    sizes: Codes at each level.
+
+  Returns:
+    The quantizer.
+
+  Raises:
+    UsageError: There are fewer items than codes.
+  """
+  x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
+  return RqKmeans(residual.fit_codebooks(rng, jnp.asarray(x), sizes))
