@@ -271,8 +271,8 @@ def test_too_many_items_are_one_line(holes, num_ids):
   codes = np.zeros((num_ids + 1, 2), np.int32)
   nearest_free(codes[1:], quantizer, x[1:], {})
   match = (
-    rf'config\.semantic_ids\.codebook_sizes \(2, 3\) allow {num_ids} Semantic '
-    rf'IDs, too few for {num_ids + 1} items'
+    rf'level sizes \(2, 3\) allow {num_ids} Semantic IDs, too few for '
+    rf'{num_ids + 1} items: choose larger config\.semantic_ids\.codebook_sizes'
   )
   with pytest.raises(UsageError, match=match) as e:
     nearest_free(codes, quantizer, x, {})

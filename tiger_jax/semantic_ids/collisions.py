@@ -60,7 +60,8 @@ def extra_code(
   np.maximum.at(start, group[:num_old], number[:num_old] + 1)
   new = group[num_old:]
   number[num_old:] = start[new] + _ranks(new, len(counts))
-  # Departs from the paper: it sets 256 codes aside, however few are needed.
+  # Departs from the paper: it sets 256 codes aside, however few, or none, are
+  # needed.
   worst = max(worst, int(number.max(initial=0)) + 1)
   if worst > 1:
     codes = np.column_stack([codes, number.astype(np.int32)])
@@ -274,7 +275,7 @@ def _too_few(
   sizes: tuple[int, ...], num_ids: int, num_items: int
 ) -> UsageError:
   return UsageError(
-    f'config.semantic_ids.codebook_sizes {sizes} allow {num_ids} Semantic IDs, '
-    f'too few for {num_items} items: choose larger ones, or '
+    f'level sizes {sizes} allow {num_ids} Semantic IDs, too few for '
+    f'{num_items} items: choose larger config.semantic_ids.codebook_sizes, or '
     'config.semantic_ids.collisions extra_code'
   )
