@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt64
+from jaxtyping import Array, Float, Int, UInt, UInt64
 import numpy as np
 
 from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
@@ -201,20 +201,21 @@ def _repetitions(
   rng = np.random.default_rng(0)
   weights = rng.integers(1, 2**64, -(-dim * width // 8), np.uint64) | 1
   keys = np.empty(num_items, np.uint64)
-  constant = np.arange(dim)
+  first, constant = _bits(embeddings[:1]), np.arange(dim)
   for start in range(0, num_items, _CHUNK):
-    rows = np.ascontiguousarray(embeddings[start : start + _CHUNK])
-    bits = rows.view(f'u{width}')
-    # Nothing but a sign is a zero too.
-    bits = bits * (bits << 1 != 0)
-    if not start:
-      first = bits[0]
-    constant = constant[(bits[:, constant] == first[None, constant]).all(0)]
-    keys[start : start + len(rows)] = _hashes(
+    bits = _bits(embeddings[start : start + _CHUNK])
+    constant = constant[(bits[:, constant] == first[:, constant]).all(axis=0)]
+    keys[start : start + len(bits)] = _hashes(
       np.pad(bits, padding).view(np.uint64), weights
     )
   _, counts = np.unique(keys, return_counts=True)
   return int(counts[counts > 1].sum()), len(constant)
+
+
+def _bits(x: Float[np.ndarray, 'b dim']) -> UInt[np.ndarray, 'b dim']:
+  bits = np.ascontiguousarray(x).view(f'u{x.dtype.itemsize}')
+  # Nothing but a sign is a zero too.
+  return bits * (bits << 1 != 0)
 
 
 def _hashes(
