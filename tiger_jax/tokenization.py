@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
@@ -90,6 +91,12 @@ def make_semantic_ids(
   # Whoever asks, the order is the same, and so are the codebooks.
   shops = sorted((own, *others), key=lambda shop: shop.name)
   embeddings = own.embeddings
+  for shop in others:
+    if shop.embeddings.shape[1] != embeddings.shape[1]:
+      raise DataError(
+        f'the vectors of {own.name} are {embeddings.shape[1]} wide, those of '
+        f'{shop.name} {shop.embeddings.shape[1]}: embed both with one encoder'
+      )
   if others:
     embeddings = np.concatenate([shop.embeddings for shop in shops])
   item_batches.statistics(embeddings)  # Refuses what is not finite.
@@ -203,7 +210,8 @@ def _fit(
     label='semantic_ids',
     about={'config': dataclasses.asdict(config)},
   )
-  return jax.device_get(params.model)
+  # Off the mesh, whose devices would all do the same.
+  return jax.tree.map(jnp.asarray, jax.device_get(params.model))
 
 
 def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:

@@ -1,0 +1,223 @@
+"""The stage of the Semantic IDs: every quantizer, and a shared ID space."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tiger_jax import tokenization
+from tiger_jax.config import Config, SemanticIdsConfig
+from tiger_jax.config_dict import from_json
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.errors import DataError, NumbersError, UsageError
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.tokenizer import QUANTIZERS, Tokenizer
+from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.workdir import run_stage
+
+_PER_LEVEL = {
+  'usage', 'perplexity', 'collision_rate', 'unique_prefix_rate',
+  'reconstruction_error', 'category_purity',
+}  # fmt: skip
+
+
+def _items(num_items, name='shop'):
+  fields = dict.fromkeys(FIELDS, ('',) * num_items)
+  fields['categories'] = tuple(f'All > {"AB"[i % 2]}' for i in range(num_items))
+  return Items(tuple(f'{name}-{i}' for i in range(num_items)), fields)
+
+
+def _embeddings(num_items, seed=0, dim=6):
+  rng = np.random.default_rng(seed)
+  centers = np.random.default_rng(99).normal(size=(8, dim))
+  x = centers[rng.integers(8, size=num_items)]
+  return (x + 0.3 * rng.normal(size=(num_items, dim))).astype(np.float32)
+
+
+def _config(**changes):
+  settings = {
+    'codebook_sizes': (4, 4),
+    'latent_dim': 4,
+    'hidden_dims': (8,),
+    'batch_size': 16,
+    'epochs': 3,
+    'restart_epochs': 2,
+  }
+  return Config(semantic_ids=SemanticIdsConfig(**settings | changes))
+
+
+def _shop(name, embeddings):
+  return tokenization.Shop(name, name, embeddings)
+
+
+def _make(folder, config, embeddings, others=(), name='shop'):
+  folder.mkdir()
+  writer = MetricsWriter(folder)
+  tokenization.make_semantic_ids(
+    config,
+    _items(len(embeddings)),
+    _shop(name, embeddings),
+    others,
+    folder / 'semantic_ids',
+    writer,
+  )
+  writer.close()
+  return folder / 'semantic_ids'
+
+
+@pytest.mark.parametrize('quantizer', QUANTIZERS)
+def test_every_quantizer_leaves_ids_a_tokenizer_and_a_report(
+  tmp_path, quantizer
+):
+  embeddings = _embeddings(60)
+  folder = _make(tmp_path / 'run', _config(quantizer=quantizer), embeddings)
+  ids = SemanticIds.load(folder)
+  assert len(ids.codes) == 60
+  assert ids.num_meaning_levels == 2
+  assert ids.provenance['quantizer'] == quantizer
+  tokenizer = Tokenizer.load(folder)
+  again = tokenizer.make_ids(embeddings, ids.provenance)
+  np.testing.assert_array_equal(again.codes, ids.codes)
+  # A server can take up what the shop did not have.
+  grown = tokenizer.assign(_embeddings(9, seed=1), ids)
+  assert len(grown.codes) == 69
+  np.testing.assert_array_equal(
+    grown.codes[:60, : ids.codes.shape[1]], ids.codes
+  )
+  measured = json.loads((folder / 'quality.json').read_text())
+  for name in _PER_LEVEL:
+    assert measured[name] is None or len(measured[name]) == 2, name
+  pictures = {path.name for path in folder.glob('*.png')}
+  assert pictures == {'categories.png', 'codes.png'}
+
+
+def test_nearest_free_needs_no_extra_code(tmp_path):
+  config = _config(
+    quantizer='rq_kmeans', collisions='nearest_free', codebook_sizes=(4, 4, 4)
+  )
+  folder = _make(tmp_path / 'run', config, _embeddings(60))
+  ids = SemanticIds.load(folder)
+  assert ids.level_sizes == (4, 4, 4)
+  measured = json.loads((folder / 'quality.json').read_text())
+  assert measured['collision_rate'][-1] == 0
+
+
+def test_shops_that_share_have_one_tokenizer_and_no_id_in_common(tmp_path):
+  one, two = _embeddings(60), _embeddings(40, seed=1)
+  config = _config(quantizer='rq_kmeans')
+  first = _make(tmp_path / 'a', config, one, [_shop('b', two)], 'a')
+  second = _make(tmp_path / 'b', config, two, [_shop('a', one)], 'b')
+  files = [x / 'tokenizer.npz' for x in (first, second)]
+  assert files[0].read_bytes() == files[1].read_bytes()
+  ids = [SemanticIds.load(x) for x in (first, second)]
+  assert [len(x.codes) for x in ids] == [60, 40]
+  assert ids[0].level_sizes == ids[1].level_sizes
+  assert ids[0].provenance['fitted_to'] == 'a, b'
+  rows = {tuple(row) for x in ids for row in x.codes.tolist()}
+  assert len(rows) == 100
+
+
+@pytest.mark.parametrize('quantizer', ['rq_vae', 'rq_kmeans', 'lsh'])
+def test_vectors_that_are_not_finite_are_one_line(tmp_path, quantizer):
+  embeddings = _embeddings(60)
+  embeddings[7, 3] = np.inf
+  with pytest.raises(NumbersError, match='item row 7 is not finite'):
+    _make(tmp_path / 'run', _config(quantizer=quantizer), embeddings)
+
+
+@pytest.mark.parametrize('quantizer', ['rq_vae', 'vq_vae', 'rq_kmeans', 'opq'])
+def test_fewer_items_than_codes_is_one_line(tmp_path, quantizer):
+  config = _config(quantizer=quantizer, codebook_sizes=(64, 64))
+  with pytest.raises(UsageError, match=r'codebook_sizes to \d+ or less'):
+    _make(tmp_path / 'run', config, _embeddings(30))
+
+
+@pytest.mark.parametrize('quantizer', QUANTIZERS)
+def test_duplicates_and_constant_dimensions_are_counted(tmp_path, quantizer):
+  embeddings = _embeddings(60)
+  embeddings[:, 2] = 5
+  embeddings[10:13] = embeddings[9]
+  folder = _make(tmp_path / 'run', _config(quantizer=quantizer), embeddings)
+  measured = json.loads((folder / 'quality.json').read_text())
+  assert measured['constant_dimensions'] == 1
+  assert measured['duplicate_items'] == 4
+  codes = SemanticIds.load(folder).codes
+  assert len({tuple(row) for row in codes.tolist()}) == 60
+
+
+def _workdir(path, name, embedding, num_items=20, dim=6):
+  """Makes what `--mode=embed` leaves."""
+  items = _items(num_items, name)
+  dataset = Dataset(
+    name, items, ('u',), np.zeros(3, np.int32), np.array([0, 3], np.int64)
+  )
+  path.mkdir()
+  run_stage(path, 'data', 'x', dataset.save, about={})
+
+  def embed(folder):
+    np.save(folder / 'embeddings.npy', _embeddings(num_items, dim=dim))
+
+  about = {'config': {'embedding': embedding}}
+  run_stage(path, 'embedding', f'print-{name}', embed, about=about)
+  return str(path)
+
+
+def _sharing(workdirs, name='amazon2014/Beauty', **embedding):
+  embedding = {'encoder': 'sentence-transformers', 'model': 'm'} | embedding
+  return from_json(
+    {
+      'dataset': {'name': name},
+      'embedding': embedding,
+      'semantic_ids': {'shared_with': workdirs},
+    }
+  )
+
+
+_SAME = {'encoder': 'sentence-transformers', 'model': 'm'}
+
+
+def test_other_shops_are_read_from_their_workdirs(tmp_path):
+  workdirs = [_workdir(tmp_path / x, x, _SAME) for x in ('toys', 'sports')]
+  shops = tokenization.read_shared(_sharing(workdirs))
+  assert [shop.name for shop in shops] == ['toys', 'sports']
+  assert [shop.fingerprint for shop in shops] == ['print-toys', 'print-sports']
+  np.testing.assert_array_equal(shops[0].embeddings, _embeddings(20))
+  assert not tokenization.read_shared(_sharing([]))
+
+
+def test_a_workdir_without_embeddings_is_one_line(tmp_path):
+  with pytest.raises(DataError, match='run --mode=embed there first'):
+    tokenization.read_shared(_sharing([str(tmp_path / 'nothing')]))
+
+
+def test_vectors_of_another_encoder_are_one_line(tmp_path):
+  other = _workdir(tmp_path / 'toys', 'toys', _SAME | {'model': 'other'})
+  with pytest.raises(DataError, match='transformers other, this run with'):
+    tokenization.read_shared(_sharing([other]))
+
+
+def test_vectors_of_another_width_are_one_line(tmp_path):
+  config = _config(quantizer='rq_kmeans')
+  other = _shop('b', _embeddings(20, dim=5))
+  with pytest.raises(DataError, match='6 wide, those of b 5'):
+    _make(tmp_path / 'run', config, _embeddings(20), [other], 'a')
+
+
+def test_spaces_that_differ_by_nature_are_one_line():
+  with pytest.raises(UsageError, match='tfidf-svd makes one for each shop'):
+    tokenization.read_shared(_sharing(['anywhere'], encoder='tfidf-svd'))
+
+
+def test_a_shop_named_twice_is_one_line(tmp_path):
+  toys = _workdir(tmp_path / 'toys', 'toys', _SAME)
+  with pytest.raises(UsageError, match='names toys twice'):
+    tokenization.read_shared(_sharing([toys], name='toys'))
+  with pytest.raises(UsageError, match='names toys twice'):
+    tokenization.read_shared(_sharing([toys, toys]))
+
+
+@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'not an array'])
+def test_damaged_vectors_are_one_line(tmp_path, content):
+  (tmp_path / 'embeddings.npy').write_bytes(content)
+  with pytest.raises(DataError, match=r'embeddings\.npy is damaged'):
+    tokenization.read_embeddings(tmp_path)
