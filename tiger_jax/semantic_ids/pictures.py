@@ -254,6 +254,9 @@ def _draw_use(axes: Axes, ids: SemanticIds) -> None:
   axes.set_yscale('log')
   axes.yaxis.set_major_formatter('{x:g}')
   axes.yaxis.set_minor_formatter(NullFormatter())
+  low, high = axes.get_ylim()
+  # Room for three labels.
+  axes.set_ylim(min(low, 0.08), max(high, 12))
   axes.set_xlim(0, 1)
   axes.xaxis.set_major_formatter(PercentFormatter(1))
   axes.set_xlabel('codes of the level, the most frequent first')
