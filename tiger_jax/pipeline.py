@@ -124,9 +124,10 @@ class Pipeline:
   def semantic_ids(self) -> Artefact:
     """The stage that makes the Semantic IDs."""
     others = tokenization.read_shared(self.config)
-    c = dataclasses.asdict(self.config.semantic_ids)
     # Of other shops their vectors count, not where they are.
-    c['shared_with'] = sorted(shop.fingerprint for shop in others)
+    c = dataclasses.asdict(self.config.semantic_ids) | {
+      'shared_with': sorted(shop.fingerprint for shop in others)
+    }
     own = self.embedding.fingerprint
     return self._stage(
       'semantic_ids',

@@ -10,7 +10,6 @@ from tiger_jax.semantic_ids import hierarchical_kmeans, kmeans
 from tiger_jax.semantic_ids.hierarchical_kmeans import HierarchicalKmeans
 from tiger_jax.semantic_ids.quantizer import Quantizer
 
-
 _jitted_codes = jax.jit(HierarchicalKmeans.codes)
 
 
@@ -110,7 +109,7 @@ def test_recovers_planted_clusters_of_clusters():
   np.testing.assert_allclose(made[:, 2], x, atol=1e-3)
 
 
-@pytest.mark.parametrize('num_items', [1, 2, 3, 27, 28, 200])
+@pytest.mark.parametrize('num_items', [1, 3, 200])
 def test_every_item_has_codes_of_its_own(num_items):
   x = _random(num_items)
   tree = _fit(x, (64, 64, 64))
@@ -120,9 +119,7 @@ def test_every_item_has_codes_of_its_own(num_items):
   assert tree.level_sizes == widths
 
 
-@pytest.mark.parametrize(
-  'num_items, widest', [(1, 1), (8, 2), (9, 3), (27, 3), (28, 4), (64, 4)]
-)
+@pytest.mark.parametrize('num_items, widest', [(8, 2), (9, 3), (64, 4)])
 def test_the_root_has_a_root_of_the_items(num_items, widest):
   tree = _fit(_random(num_items), (5, 256, 256))
   assert tree.level_sizes[0] == widest

@@ -1,6 +1,7 @@
 """How an RQ-VAE or a VQ-VAE learns."""
 
 import functools
+import operator
 from typing import NamedTuple
 
 import jax
@@ -221,10 +222,11 @@ def losses(
     return jnp.sum((a - b) ** 2) / len(x)
 
   def total(stop_vectors, stop_codebooks):
-    return sum(
+    terms = [
       distance(stop_vectors(vectors), stop_codebooks(codebook)[codes])
       for codebook, (codes, vectors) in zip(model.codebooks, uses, strict=True)
-    )
+    ]
+    return functools.reduce(operator.add, terms)
 
   def keep(x):
     return x

@@ -24,7 +24,7 @@ class VqVae(NamedTuple):
   """
 
   autoencoder: Autoencoder
-  codebooks: tuple[Float[Array, 'v z']]
+  codebooks: tuple[Float[Array, 'v z'], ...]
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ class VqVae(NamedTuple):
   @staticmethod
   def fit_codebooks(
     rng: jax.Array, z: Float[Array, 'items _'], sizes: tuple[int, ...]
-  ) -> tuple[Float[Array, 'v z']]:
+  ) -> tuple[Float[Array, 'v z'], ...]:
     """Finds the codebook for all parts of latent vectors by k-means."""
     cut = product.parts(z, len(sizes))
     return residual.fit_codebooks(

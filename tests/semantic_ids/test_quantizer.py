@@ -1,0 +1,141 @@
+"""What every quantizer promises, one test for all of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import SemanticIdsConfig
+from tiger_jax.semantic_ids import (
+  hierarchical_kmeans,
+  lsh,
+  opq,
+  random_ids,
+  rq_kmeans,
+)
+from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.quantizer import Quantizer
+from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.tokenizer import QUANTIZERS
+from tiger_jax.semantic_ids.vq_vae import VqVae
+
+_SIZES = (4, 4, 4)
+
+
+def _embeddings(num_items=80, seed=0):
+  rng = np.random.default_rng(seed)
+  centers = np.random.default_rng(99).normal(size=(6, 10))
+  x = centers[rng.integers(6, size=num_items)]
+  return (x + 0.4 * rng.normal(size=(num_items, 10))).astype(np.float32)
+
+
+def _learnt(kind):
+  def fit(rng, embeddings, sizes):
+    config = SemanticIdsConfig(
+      codebook_sizes=sizes, latent_dim=5, hidden_dims=(8,), batch_size=32
+    )
+    items = ItemBatches(embeddings, config.batch_size, seed=0)
+    return AutoencoderTask(kind, config, items).init(rng).model
+
+  return fit
+
+
+_FITS = {
+  'rq_vae': _learnt(RqVae),
+  'rq_kmeans': rq_kmeans.fit,
+  'vq_vae': _learnt(VqVae),
+  'hierarchical_kmeans': hierarchical_kmeans.fit,
+  'lsh': lsh.fit,
+  'random': random_ids.fit,
+  'opq': opq.fit,
+}
+
+
+@pytest.fixture(name='quantizer', scope='module', params=_FITS)
+def _quantizer(request):
+  fit = _FITS[request.param]
+  return fit(jax.random.key(0), _embeddings(), _SIZES)
+
+
+@jax.jit
+def _codes(quantizer, x):
+  return quantizer.codes(x)
+
+
+def test_all_are_tried():
+  assert _FITS.keys() == QUANTIZERS.keys()
+
+
+def test_it_is_one_of_them(quantizer):
+  assert isinstance(quantizer, Quantizer)
+  assert type(quantizer) in QUANTIZERS.values()
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_codes_are_the_nearest_of_every_level(quantizer, seed):
+  x = jnp.asarray(_embeddings(seed=seed))
+  codes = _codes(quantizer, x)
+  assert codes.shape == (80, 3)
+  assert jnp.issubdtype(codes.dtype, jnp.integer)
+  rows = np.arange(80)
+  for level, size in enumerate(quantizer.level_sizes):
+    distances = np.asarray(quantizer.distances(x, codes, level))
+    assert distances.shape == (80, size)
+    assert (distances >= 0).all()
+    chosen = distances[rows, np.asarray(codes[:, level])]
+    assert np.isfinite(chosen).all()
+    np.testing.assert_allclose(
+      chosen, distances.min(axis=1), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_distances_do_not_look_at_the_codes_to_come(quantizer):
+  x = jnp.asarray(_embeddings())
+  codes = _codes(quantizer, x)
+  for level in range(3):
+    other = codes.at[:, level:].set(0)
+    np.testing.assert_array_equal(
+      quantizer.distances(x, codes, level),
+      quantizer.distances(x, other, level),
+    )
+
+
+def test_each_item_by_itself(quantizer):
+  x = jnp.asarray(_embeddings())
+  whole = _codes(quantizer, x)
+  np.testing.assert_array_equal(_codes(quantizer, x[::-1])[::-1], whole)
+  np.testing.assert_array_equal(_codes(quantizer, x[5:6]), whole[5:6])
+
+
+def test_codes_stand_for_what_is_near(quantizer):
+  x = _embeddings()
+  codes = _codes(quantizer, jnp.asarray(x))
+  found = quantizer.reconstruct(codes)
+  if found is None:
+    assert type(quantizer) in (QUANTIZERS['lsh'], QUANTIZERS['random'])
+    return
+  assert found.shape == (80, 3, 10)
+  assert np.isfinite(found).all()
+  if isinstance(quantizer, RqVae | VqVae):
+    return  # A decoder that has not learnt stands for nothing yet.
+  variance = np.square(x - x.mean(axis=0)).sum()
+  errors = np.square(np.asarray(found) - x[:, None]).sum(axis=(0, 2)) / variance
+  assert errors[0] < 1
+  assert (np.diff(errors) < 0).all()
+
+
+def test_level_sizes_are_those_asked_for(quantizer):
+  sizes = quantizer.level_sizes
+  if isinstance(quantizer, QUANTIZERS['hierarchical_kmeans']):
+    assert all(size <= 4 for size in sizes)
+  else:
+    assert sizes == _SIZES
+
+
+def test_it_lowers_for_every_platform(quantizer):
+  platforms = ('cpu', 'cuda', 'tpu')
+  x = jax.ShapeDtypeStruct((16, 10), jnp.float32)
+  exported = jax.export.export(_codes, platforms=platforms)(quantizer, x)
+  assert exported.platforms == platforms
+  assert exported.out_avals[0].shape == (16, 3)
