@@ -1,5 +1,6 @@
 """Collisions: numbers against a dict, moves against trying every ID."""
 
+import dataclasses
 import itertools
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import pytest
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.semantic_ids import collisions
 from tiger_jax.semantic_ids.collisions import extra_code, nearest_free
+from tiger_jax.semantic_ids.ids import SemanticIds
 
 _CODES = np.array([[1, 2], [0, 3], [1, 2], [1, 3], [0, 3], [1, 2]], np.int32)
 _ROWS = st_numpy.arrays(
@@ -68,7 +70,7 @@ def test_numbers_of_new_items_follow_the_largest(codes, new, gone):
   old = extra_code(codes, (3, 3), {'a': 1})
   # Items that left make gaps.
   kept = [i for i in range(len(codes)) if i not in gone] or [0]
-  object.__setattr__(old, 'codes', old.codes[kept])
+  old = dataclasses.replace(old, codes=old.codes[kept])
   ids = extra_code(new, (3, 3), old.provenance, old)
   last: dict[tuple[int, ...], int] = {}
   for row in old.codes.tolist():
@@ -78,8 +80,7 @@ def test_numbers_of_new_items_follow_the_largest(codes, new, gone):
   width = old.codes.shape[1]
   np.testing.assert_array_equal(ids.codes[: len(kept), :width], old.codes)
   np.testing.assert_array_equal(ids.codes[len(kept) :, :2], new)
-  size = max([1, *numbers, *ids.codes[: len(kept), 2:].flat])
-  size = max(size, max(numbers) + 1, *old.level_sizes[2:])
+  size = max(max(numbers) + 1, *old.level_sizes[2:], 1)
   if width == 3 or max(numbers):
     assert ids.codes[len(kept) :, 2].tolist() == numbers
     assert ids.level_sizes == (3, 3, size)
@@ -93,6 +94,14 @@ def test_an_extra_code_appears_with_the_first_collision():
   ids = extra_code(_CODES[1:2], (4, 4), {}, old)
   assert ids.codes.tolist() == [[1, 2, 0], [0, 3, 0], [0, 3, 1]]
   assert ids.level_sizes == (4, 4, 2)
+
+
+def test_an_extra_code_stays_when_those_who_needed_it_are_gone():
+  old = extra_code(_CODES, (4, 4), {})
+  few = SemanticIds(old.codes[:2], old.level_sizes, 2, {})
+  ids = extra_code(np.array([[3, 3]], np.int32), (4, 4), {}, few)
+  assert ids.codes.tolist() == [[1, 2, 0], [0, 3, 0], [3, 3, 0]]
+  assert ids.level_sizes == (4, 4, 3)
 
 
 def test_no_items_is_one_line():
@@ -245,23 +254,39 @@ def test_batches_of_distances_change_nothing(monkeypatch):
   np.testing.assert_array_equal(whole.codes, parts.codes)
 
 
-def test_full_branches_are_not_walked(monkeypatch):
-  """Of each item that finds no room, one branch of each level is looked at."""
+def test_duplicates_fill_every_id_that_exists():
+  quantizer = _toy((2, 3, 4), holes=True)
+  order = _ordered_ids(quantizer, [1, 0, 0, 0])
+  assert 0 < len(order) < 2 * 3 * 4
+  codes = np.tile(np.array([[1, 0, 0]], np.int32), (len(order), 1))
+  x = np.pad(codes, ((0, 0), (0, 1))).astype(np.float32)
+  ids = nearest_free(codes, quantizer, x, {})
+  assert [tuple(row) for row in ids.codes.tolist()] == order
+
+
+@pytest.mark.parametrize('holes', [False, True])
+def test_full_branches_are_not_walked(monkeypatch, holes):
   asked = []
   ask = collisions._distances
 
   def spy(quantizer, x, codes, level):
-    asked.append(level)
+    asked.append(tuple(codes[0, :level].tolist()))
     return ask(quantizer, x, codes, level)
 
   monkeypatch.setattr(collisions, '_distances', spy)
-  num_items = 3 * 16
+  quantizer = _toy((4, 4, 4), holes)
+  num_items = len(_ordered_ids(quantizer, [0] * 4))
   codes = np.zeros((num_items, 3), np.int32)
-  x = np.zeros((num_items, 4), np.float32)
-  ids = nearest_free(codes, _toy((4, 4, 4)), x, {})
-  assert len(np.unique(ids.codes, axis=0)) == num_items
-  # One batch for all; then 12 that move a level up, and 32 two levels up.
-  assert len(asked) == 1 + 12 * 2 + 32 * 3
+  ids = nearest_free(codes, quantizer, np.zeros((num_items, 4)), {})
+  num_branches = len(np.unique(ids.codes[:, :2], axis=0))
+  num_in = np.unique(ids.codes[:, 0], return_counts=True)[1]
+  num_in_own = (ids.codes[:, :2] == 0).all(axis=1).sum()
+  # Whoever finds no room in a branch asks for the order of its neighbours, and
+  # then for that in one of them. Branches that are full are asked once more
+  # at most, where only that tells that the rest of their codes do not exist.
+  least = 1 + (num_items - num_in_own) + (num_items - num_in[0])
+  least += num_items - num_in_own
+  assert len(asked) <= least + holes * (num_branches + len(num_in))
 
 
 @pytest.mark.parametrize(('holes', 'num_ids'), [(False, 6), (True, 5)])

@@ -83,7 +83,7 @@ def test_missing_files_are_one_line(tmp_path):
 @pytest.mark.parametrize(
   ('codes', 'level_sizes', 'match'),
   [
-    ([[0, 0], [0, 0]], (1, 2), 'two items share'),
+    ([[0, 0], [0, 1], [0, 0]], (1, 2), 'two items share'),
     ([[0, 0], [0, 2]], (1, 2), 'outside of the level sizes'),
     ([[0, 0], [0, -1]], (1, 2), 'outside of the level sizes'),
     ([[0, 0]], (1, 1, 1), 'do not fit'),
