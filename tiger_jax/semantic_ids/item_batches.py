@@ -5,7 +5,7 @@ import threading
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int32
 import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
@@ -55,9 +55,12 @@ class ItemBatches:
 
   def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
     """Returns the float32 batch of a step, the same whenever it is asked."""
+    return self.embeddings[self.rows(step)].astype(np.float32, copy=False)
+
+  def rows(self, step: int) -> Int32[np.ndarray, ' b']:
+    """Returns which items are in the batch of a step."""
     epoch, i = divmod(step, self.steps_per_epoch)
-    rows = self._order(epoch)[i * self._batch_size : (i + 1) * self._batch_size]
-    return self.embeddings[rows].astype(np.float32, copy=False)
+    return self._order(epoch)[i * self._batch_size : (i + 1) * self._batch_size]
 
   def _order(self, epoch: int) -> np.ndarray:
     # Threads that read ahead ask for the end of an epoch and the beginning of

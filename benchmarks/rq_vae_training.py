@@ -1,0 +1,226 @@
+"""Training of the RQ-VAE: steps a second, against PyTorch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Float
+import numpy as np
+
+from benchmarks import measuring
+from tiger_jax.config import SemanticIdsConfig
+from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask, Params
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.training import loop, sharding
+from tiger_jax.training.optimizer import make_optimizer
+
+# As many steps as the product takes in one call.
+_CALL_BYTES, _CALL_STEPS = 2**24, 64
+_CALLS_PER_ROUND = 4
+_CHECKED_STEPS = 20
+
+
+class Ours:
+  """The steps of the product, taken as the product takes them.
+
+  Attributes:
+    task: The task.
+    source: Its batches.
+    config: Its config.
+    num_steps: Steps of the whole run.
+    in_call: Steps in one call of the device.
+    steps_per_round: Steps that `round` takes.
+    state: After the steps taken so far.
+  """
+
+  def __init__(
+    self, embeddings: Float[np.ndarray, 'items dim'], config: SemanticIdsConfig
+  ):
+    """Makes the first state, k-means included.
+
+    Args:
+      embeddings: The catalogue.
+      config: The quantizer and its training.
+    """
+    self.config = config
+    self.source = ItemBatches(embeddings, config.batch_size, seed=0)
+    self.task = AutoencoderTask(RqVae, config, self.source)
+    self.num_steps = config.epochs * self.source.steps_per_epoch
+    optimizer = make_optimizer(config.optimizer, self.num_steps)
+    in_bytes = _CALL_BYTES // self.source[0].nbytes
+    self.in_call = max(1, min(_CALL_STEPS, in_bytes))
+    self.steps_per_round = _CALLS_PER_ROUND * self.in_call
+    self.state = loop.init_state(self.task, optimizer, seed=0)
+    self._steps_fn = loop.make_steps(self.task, optimizer, seed=0)
+    self._mesh = sharding.make_mesh(jax.devices()[:1])
+    self._next = 0
+
+  def take(self, num_steps: int) -> np.ndarray:
+    """Takes steps in one call; returns their losses when all is done."""
+    # In the product other threads have read this ahead.
+    steps = range(self._next, self._next + num_steps)
+    stack = np.stack([self.source[step] for step in steps])
+    self._next = steps.stop
+    self.state, metrics = self._steps_fn(
+      self.state, self.task.tables, sharding.shard_batch(self._mesh, stack, 1)
+    )
+    return np.asarray(jax.block_until_ready(metrics['loss']))
+
+  def round(self, i: int) -> None:
+    """Takes the steps of a round."""
+    del i
+    for _ in range(_CALLS_PER_ROUND):
+      self.take(self.in_call)
+
+
+def measure(
+  embeddings: Float[np.ndarray, 'items dim'],
+  num_rounds: int,
+  num_threads: int,
+) -> str:
+  """Times training steps on a CPU.
+
+  Args:
+    embeddings: The catalogue.
+    num_rounds: Rounds of each side.
+    num_threads: Threads of each side.
+
+  Returns:
+    Markdown.
+  """
+  # Not a dependency of the package, and slow to import.
+  import torch
+
+  torch.set_num_threads(num_threads)
+  rows, notes = [], []
+  for batch_size in (1024, 256):
+    ours = Ours(embeddings, _config(batch_size, restart_epochs=0))
+    restarting = Ours(embeddings, _config(batch_size, restart_epochs=1000))
+    theirs = _Theirs(ours)
+    notes.append(_check(ours, theirs))
+    sides: dict[str, Callable[[int], Any]] = {
+      'ours': ours.round,
+      'torch': theirs.round,
+      'ours, restarts': restarting.round,
+    }
+    for side in sides.values():
+      side(0)  # Compiles, or warms.
+    seconds = measuring.in_turns(sides, num_rounds)
+    for name, of_rounds in seconds.items():
+      rows.append([
+        f'{name}, batch {batch_size}',
+        measuring.spread(1000 * of_rounds / ours.steps_per_round),
+        measuring.spread(seconds['torch'] / of_rounds),
+      ])  # fmt: skip
+  header = ['', 'ms a step', 'speed, torch = 1']
+  return '\n'.join([
+    measuring.table(header, rows),
+    '',
+    f'{num_rounds} rounds. From the same weights and batches:',
+    *(f'- {note}' for note in notes),
+  ])  # fmt: skip
+
+
+class _Theirs:
+  """The peer, with the weights and the batches of ours."""
+
+  def __init__(self, ours: Ours):
+    import torch
+
+    from benchmarks.peers import torch_rq_vae
+
+    config, params = ours.config, jax.device_get(ours.state.params)
+    self.trainer = torch_rq_vae.Trainer(
+      torch_rq_vae.RqVae(*_weights(params), beta=config.beta),
+      learning_rate=config.optimizer.learning_rate,
+      weight_decay=config.optimizer.weight_decay,
+      clip_norm=config.optimizer.clip_norm,
+      num_steps=ours.num_steps,
+    )
+    self._source = ours.source
+    mean, std = ours.task.tables['mean'], ours.task.tables['std']
+    self._x = torch.tensor((ours.source.embeddings - mean) / std)
+    self._steps_per_round = ours.steps_per_round
+    self._next = 0
+
+  def batch(self, step: int) -> Any:
+    """Returns a batch, standardised."""
+    import torch
+
+    return self._x[torch.from_numpy(self._source.rows(step))]
+
+  def take(self, num_steps: int) -> np.ndarray:
+    """Takes steps; returns their losses when all is done."""
+    losses = []
+    for _ in range(num_steps):
+      losses.append(self.trainer.step(self.batch(self._next)))
+      self._next += 1
+    return np.array([loss.item() for loss in losses])
+
+  def round(self, i: int) -> None:
+    """Takes the steps of a round."""
+    del i
+    self.take(self._steps_per_round)
+
+
+def _config(batch_size: int, restart_epochs: int) -> SemanticIdsConfig:
+  return SemanticIdsConfig(batch_size=batch_size, restart_epochs=restart_epochs)
+
+
+def _check(ours: Ours, theirs: _Theirs) -> str:
+  """Compares gradients, and losses while both train."""
+  value_and_grad = jax.jit(
+    jax.value_and_grad(
+      lambda params, x: ours.task.loss(
+        params, ours.task.tables, x, jax.random.key(0)
+      )[0]
+    )
+  )
+  errors = []
+  for step in range(5):
+    _, gradients = value_and_grad(ours.state.params, ours.source[step])
+    errors.append(
+      max(
+        float(np.linalg.norm(a - b) / np.linalg.norm(b))
+        for a, b in zip(
+          _flat(gradients),
+          theirs.trainer.gradients(theirs.batch(step)),
+          strict=True,
+        )
+      )
+    )
+  # A hidden unit that is zero but for rounding is on for one side and off for
+  # the other, which a whole row of that batch's gradient shows.
+  gradient = float(np.median(errors))
+  losses = [side.take(_CHECKED_STEPS) for side in (ours, theirs)]
+  loss = float(np.abs(losses[0] / losses[1] - 1).max())
+  if gradient > 1e-4 or loss > 1e-2:
+    raise AssertionError(f'not the same training: {errors}, {losses}')
+  return (
+    f'batch {len(ours.source[0])}: gradients differ by {gradient:.0e} (the '
+    'array that differs most, median of five batches), the losses of '
+    f'{_CHECKED_STEPS} steps by {loss:.0e} at most.'
+  )
+
+
+def _weights(params: Params) -> tuple[Any, Any, Any]:
+  network = params.model.autoencoder
+  encoder, decoder = (
+    [
+      (
+        np.array(mlp[f'Dense_{i}']['kernel']),
+        np.array(mlp[f'Dense_{i}']['bias']),
+      )
+      for i in range(len(mlp))
+    ]
+    for mlp in (network.encoder, network.decoder)
+  )
+  return encoder, decoder, [np.array(x) for x in params.model.codebooks]
+
+
+def _flat(params: Params) -> list[np.ndarray]:
+  """Lists arrays as `parameters()` of the peer does."""
+  encoder, decoder, codebooks = _weights(params)
+  layers = [x for k, b in (*encoder, *decoder) for x in (k.T, b)]
+  return [*layers, *codebooks]
