@@ -10,13 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.semantic_ids import autoencoder, item_batches
+from tiger_jax.semantic_ids import autoencoder, item_batches, kmeans
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.vq_vae import VqVae
-
-# k-means fits the first codebooks to so many items at most.
-_MAX_INIT_ITEMS = 2**18
 
 
 class Params(NamedTuple):
@@ -101,7 +98,7 @@ class AutoencoderTask:
     )
     # Departs from the paper: it fits the codebooks to the first batch, which
     # has only four items a code.
-    items = item_batches.sample(self._items.embeddings, _MAX_INIT_ITEMS)
+    items = item_batches.sample(self._items.embeddings, kmeans.MAX_ITEMS)
     if config.kmeans_init == 'first_batch':
       items = self._items[0]
     encode = jax.jit(lambda network, x: network.encode(x))
