@@ -224,6 +224,14 @@ def test_codebooks_that_a_quantizer_cannot_have(quantizer, sizes, reason):
   assert reason in message
 
 
+def test_a_tree_without_free_codes_is_refused():
+  message = refusal(
+    semantic_ids__quantizer='hierarchical_kmeans',
+    semantic_ids__collisions='nearest_free',
+  )
+  assert message.startswith("config.semantic_ids.collisions is 'nearest_free':")
+
+
 def test_codebooks_are_the_papers_where_none_are_named():
   assert SemanticIdsConfig().level_sizes == (256,) * 3
   assert SemanticIdsConfig(quantizer='lsh').level_sizes == (256,) * 4

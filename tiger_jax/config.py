@@ -180,6 +180,14 @@ class SemanticIdsConfig:
         f'codebook_sizes is {sizes}: lsh needs powers of two, for each '
         'hyperplane doubles a codebook'
       )
+    if (self.quantizer, self.collisions) == (
+      'hierarchical_kmeans',
+      'nearest_free',
+    ):
+      raise UsageError(
+        "collisions is 'nearest_free': hierarchical_kmeans has no code to "
+        'spare, choose extra_code'
+      )
     if self.quantizer == 'vq_vae' and len(set(sizes)) > 1:
       raise UsageError(
         f'codebook_sizes is {sizes}: vq_vae has one codebook for all levels, '
