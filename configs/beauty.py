@@ -53,11 +53,6 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   config.embedding.encoder = 'tfidf-svd'
   config.embedding.dim = 256
 
-  ids = config.semantic_ids
-  ids.batch_size = 256
-  ids.epochs = 120
-  ids.restart_epochs = 100
-
   model = config.model
   model.max_history = 10
   model.d_model = 64
@@ -81,6 +76,7 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
 
 
 def _use_the_papers_optimization(config: ml_collections.ConfigDict) -> None:
+  config.semantic_ids.batch_size = 1024
   config.semantic_ids.epochs = 20_000
   config.semantic_ids.restart_epochs = 0
   config.semantic_ids.kmeans_init = 'first_batch'

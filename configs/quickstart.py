@@ -21,9 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
   ids = config.semantic_ids
   ids.codebook_sizes = (32, 32, 32)
   ids.hidden_dims = (256, 128)
-  ids.batch_size = 256
   ids.epochs = 1000
   ids.restart_epochs = 700
+  ids.optimizer.learning_rate = 1e-3
 
   model = config.model
   model.max_history = 10

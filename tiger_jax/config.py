@@ -150,11 +150,13 @@ class SemanticIdsConfig:
   latent_dim: int = 32
   hidden_dims: tuple[int, ...] = (512, 256, 128)
   beta: float = 0.25
-  batch_size: int = 1024
-  epochs: int = 1000
+  batch_size: int = 256
+  epochs: int = 120
   kmeans_init: str = 'all_items'
-  restart_epochs: int = 800
-  optimizer: OptimizerConfig = OptimizerConfig(weight_decay=0.01)
+  restart_epochs: int = 100
+  optimizer: OptimizerConfig = OptimizerConfig(
+    learning_rate=5e-3, weight_decay=0.01
+  )
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
