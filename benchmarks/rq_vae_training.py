@@ -18,7 +18,7 @@ from tiger_jax.training.optimizer import make_optimizer
 # As many steps as the product takes in one call.
 _CALL_BYTES, _CALL_STEPS = 2**24, 64
 _CALLS_PER_ROUND = 4
-_CHECKED_STEPS = 20
+_CHECKED_STEPS = 10
 
 
 class Ours:
@@ -195,7 +195,7 @@ def _check(ours: Ours, theirs: _Theirs) -> str:
   gradient = float(np.median(errors))
   losses = [side.take(_CHECKED_STEPS) for side in (ours, theirs)]
   loss = float(np.abs(losses[0] / losses[1] - 1).max())
-  if gradient > 1e-4 or loss > 1e-2:
+  if gradient > 1e-4 or loss > 2e-2:
     raise AssertionError(f'not the same training: {errors}, {losses}')
   return (
     f'batch {len(ours.source[0])}: gradients differ by {gradient:.0e} (the '
