@@ -15,8 +15,6 @@ from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.training import loop, sharding
 from tiger_jax.training.optimizer import make_optimizer
 
-# As many steps as the product takes in one call.
-_CALL_BYTES, _CALL_STEPS = 2**24, 64
 _CALLS_PER_ROUND = 4
 _CHECKED_STEPS = 10
 
@@ -29,7 +27,6 @@ class Ours:
     source: Its batches.
     config: Its config.
     num_steps: Steps of the whole run.
-    in_call: Steps in one call of the device.
     steps_per_round: Steps that `round` takes.
     state: After the steps taken so far.
   """
@@ -48,9 +45,7 @@ class Ours:
     self.task = AutoencoderTask(RqVae, config, self.source)
     self.num_steps = config.epochs * self.source.steps_per_epoch
     optimizer = make_optimizer(config.optimizer, self.num_steps)
-    in_bytes = _CALL_BYTES // self.source[0].nbytes
-    self.in_call = max(1, min(_CALL_STEPS, in_bytes))
-    self.steps_per_round = _CALLS_PER_ROUND * self.in_call
+    self.steps_per_round = _CALLS_PER_ROUND * self.source.steps_per_call
     self.state = loop.init_state(self.task, optimizer, seed=0)
     self._steps_fn = loop.make_steps(self.task, optimizer, seed=0)
     self._mesh = sharding.make_mesh(jax.devices()[:1])
@@ -59,9 +54,8 @@ class Ours:
   def take(self, num_steps: int) -> np.ndarray:
     """Takes steps in one call; returns their losses when all is done."""
     # In the product other threads have read this ahead.
-    steps = range(self._next, self._next + num_steps)
-    stack = np.stack([self.source[step] for step in steps])
-    self._next = steps.stop
+    stack = self.source.stack(self._next, self._next + num_steps)
+    self._next += num_steps
     self.state, metrics = self._steps_fn(
       self.state, self.task.tables, sharding.shard_batch(self._mesh, stack, 1)
     )
@@ -71,7 +65,7 @@ class Ours:
     """Takes the steps of a round."""
     del i
     for _ in range(_CALLS_PER_ROUND):
-      self.take(self.in_call)
+      self.take(self.source.steps_per_call)
 
 
 def measure(

@@ -46,11 +46,6 @@ _FITTED = {
   'random': random_ids.fit,
 }
 
-# One call of the device takes the steps of so many bytes of embeddings, but
-# so many steps at most: signals wait for its end.
-_CALL_BYTES = 2**24
-_CALL_STEPS = 64
-
 
 class Shop(NamedTuple):
   """One catalogue of several that share an ID space.
@@ -192,10 +187,9 @@ def _fit(
     return _FITTED[c.quantizer](rng, embeddings, c.level_sizes)
   source = ItemBatches(embeddings, c.batch_size, config.seed)
   num_steps = c.epochs * source.steps_per_epoch
-  in_call = max(1, min(_CALL_STEPS, _CALL_BYTES // source[0].nbytes))
   params = loop.train(
     AutoencoderTask(_LEARNT[c.quantizer], c, source),
-    functools.partial(batches.prefetch_stacks, source, in_call),
+    functools.partial(batches.prefetch_stacks, source, source.steps_per_call),
     loop.Schedule(
       num_steps,
       log_every=max(1, num_steps // 50),

@@ -133,11 +133,18 @@ def test_prefetch_may_be_left_early():
     assert equal(batch, source[step])
 
 
+class Steps:
+  """Batches that hold their step."""
+
+  def stack(self, start, stop):
+    steps = np.arange(start, stop, dtype=np.float32)
+    return np.broadcast_to(steps[:, None, None], (len(steps), 2, 3))
+
+
 @pytest.mark.parametrize('size', [1, 3, 50])
 @pytest.mark.parametrize(('start', 'stop'), [(0, 7), (4, 10), (5, 5)])
 def test_prefetched_stacks_hold_the_batches_in_order(size, start, stop):
-  source = {step: np.full((2, 3), step) for step in range(20)}
-  found = list(batches.prefetch_stacks(source, size, start, stop))
+  found = list(batches.prefetch_stacks(Steps(), size, start, stop))
   assert [len(stack) for stack in found[:-1]] == [size] * (len(found) - 1)
   steps = [int(batch[0, 0]) for stack in found for batch in stack]
   assert steps == list(range(start, stop))

@@ -44,6 +44,17 @@ def _codes(model, x):
   return np.asarray(jax.jit(lambda model, x: model.codes(x))(model, x))
 
 
+def _after_update(task):
+  """Returns what follows an update, given the batch instead of its codes."""
+
+  @jax.jit
+  def after_update(params, tables, batch, step, rng):
+    seen = task.loss(params, tables, batch, rng)[2]
+    return task.after_update(params, tables, seen, step, rng)
+
+  return after_update
+
+
 @pytest.fixture(name='task', scope='module')
 def _task():
   return _make_task()
@@ -64,12 +75,17 @@ def _train(task):
   @jax.jit
   def update(params, tables, state, batch, step):
     rng = jax.random.fold_in(jax.random.key(0), step)
-    (loss, _), gradients = jax.value_and_grad(task.loss, has_aux=True)(
-      params, tables, batch, rng
+
+    def objective(params):
+      loss, _, seen = task.loss(params, tables, batch, rng)
+      return loss, seen
+
+    (loss, seen), gradients = jax.value_and_grad(objective, has_aux=True)(
+      params
     )
     updates, state = optimizer.update(gradients, state, params)
     params = optax.apply_updates(params, updates)
-    params = task.after_update(params, tables, batch, step, rng)
+    params = task.after_update(params, tables, seen, step, rng)
     return params, state, loss
 
   def train(num_steps=num_steps):
@@ -120,7 +136,9 @@ def test_encoder_and_decoder_mirror_each_other(params):
 
 def test_loss_equals_numpy(task, params):
   x = _embeddings()[:20]
-  loss, metrics = jax.jit(task.loss)(params, task.tables, x, jax.random.key(0))
+  loss, metrics, _ = jax.jit(task.loss)(
+    params, task.tables, x, jax.random.key(0)
+  )
   network = params.model.autoencoder
   standardised = (x - _embeddings().mean(axis=0)) / _embeddings().std(axis=0)
   z = _numpy_mlp(network.encoder, standardised)
@@ -204,7 +222,7 @@ def test_restart_revives_dead_codes(task, params):
   far = params.model.codebooks[1].at[3:].set(1e3)
   dead = _with_codebook(params, 1, far)
   rng = jax.random.key(0)
-  after_update = jax.jit(task.after_update)
+  after_update = _after_update(task)
   for step in range(3):
     alive = after_update(dead, task.tables, batch, step, rng)
     if step < 2:  # The epoch of three steps is not over.
@@ -230,7 +248,7 @@ def test_restart_revives_dead_codes(task, params):
 def test_no_restart_after_its_epochs(task, params):
   batch = jnp.asarray(_embeddings()[:32])
   dead = params._replace(idle=tuple(idle + 100 for idle in params.idle))
-  after_update = jax.jit(task.after_update)
+  after_update = _after_update(task)
   after = after_update(dead, task.tables, batch, 40 * 3 + 2, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, after, dead)
 
@@ -239,7 +257,7 @@ def test_weight_decay_leaves_statistics_and_counts(task, params):
   batch = jnp.asarray(_embeddings()[:32])
   decayed = jax.tree.map(lambda leaf: leaf * 0.999, params)
   rng = jax.random.key(0)
-  after_update = jax.jit(task.after_update)
+  after_update = _after_update(task)
   once = after_update(decayed, task.tables, batch, 0, rng)
   network = once.model.autoencoder
   np.testing.assert_array_equal(network.mean, params.model.autoencoder.mean)
@@ -287,7 +305,9 @@ def test_vq_vae_loss_equals_numpy():
   task = _make_task(VqVae)
   params = task.init(jax.random.key(0))
   x = _embeddings()[:20]
-  loss, metrics = jax.jit(task.loss)(params, task.tables, x, jax.random.key(0))
+  loss, metrics, _ = jax.jit(task.loss)(
+    params, task.tables, x, jax.random.key(0)
+  )
   network = params.model.autoencoder
   (codebook,) = map(np.asarray, params.model.codebooks)
   assert codebook.shape == (8, 4)
@@ -309,7 +329,7 @@ def test_vq_vae_restarts_its_one_codebook():
   dead = _with_codebook(params, 0, params.model.codebooks[0].at[3:].set(1e3))
   batch = jnp.asarray(_embeddings()[:32])
   alive = dead
-  after_update = jax.jit(task.after_update)
+  after_update = _after_update(task)
   for step in range(3):
     alive = after_update(alive, task.tables, batch, step, jax.random.key(0))
   parts = dead.model.autoencoder.encode(batch).reshape(-1, 4)

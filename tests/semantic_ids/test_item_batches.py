@@ -105,3 +105,20 @@ def test_map_items_reads_a_mapped_file(tmp_path):
     lambda x: x.argmax(axis=1), np.load(path, mmap_mode='r')
   )
   np.testing.assert_array_equal(found, x.argmax(axis=1))
+
+
+def test_a_stack_is_the_batches_of_its_steps():
+  batches = item_batches.ItemBatches(_numbered(10), 3, seed=1)
+  stack = batches.stack(1, 6)
+  assert stack.dtype == np.float32
+  np.testing.assert_array_equal(stack, [batches[step] for step in range(1, 6)])
+
+
+def test_a_call_takes_what_signals_can_wait_for():
+  def steps(num_items, dim, batch_size):
+    x = np.broadcast_to(np.float16(0), (num_items, dim))
+    return item_batches.ItemBatches(x, batch_size, 0).steps_per_call
+
+  assert steps(600, 64, 256) == 64
+  assert steps(12_101, 384, 1024) == 10
+  assert steps(10**6, 10**4, 1024) == 1

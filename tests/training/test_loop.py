@@ -44,9 +44,9 @@ class Noisy:
     x = params['table'][batch.history] * (batch.history >= 0)[..., None]
     x = jnp.where(jax.random.bernoulli(rng, tables, x.shape), x, 0).sum(axis=1)
     loss = jnp.square(x - params['table'][batch.target]).mean()
-    return loss, {'double': 2 * loss}
+    return loss, {'double': 2 * loss}, ()
 
-  def after_update(self, params, tables, batch, step, rng):
+  def after_update(self, params, tables, seen, step, rng):
     noise = jax.random.normal(rng, params['table'].shape)
     return {'table': params['table'] + 1e-3 * noise}
 
@@ -67,9 +67,10 @@ class Counter:
     steps = jax.lax.stop_gradient(params['count']) + 1
     bad = steps == (self.bad_loss_at or 0)
     loss = jnp.where(bad, jnp.nan, steps) + 0 * params['count']
-    return loss, {'seen': jnp.mean(batch), 'draw': jax.random.uniform(rng)}
+    metrics = {'seen': jnp.mean(batch), 'draw': jax.random.uniform(rng)}
+    return loss, metrics, batch
 
-  def after_update(self, params, tables, batch, step, rng):
+  def after_update(self, params, tables, seen, step, rng):
     bad = step + 1 == (self.bad_params_at or 0)
     return {'count': jnp.where(bad, jnp.inf, step + 1.0)}
 
@@ -425,8 +426,8 @@ def test_stacks_take_the_steps_that_batches_take(tmp_path):
   class Walk(Counter):
     """Its parameter adds up random numbers, whatever the stacks."""
 
-    def after_update(self, params, tables, batch, step, rng):
-      return {'count': params['count'] + jax.random.uniform(rng) + batch[0]}
+    def after_update(self, params, tables, seen, step, rng):
+      return {'count': params['count'] + jax.random.uniform(rng) + seen[0]}
 
   single = Run(tmp_path / 'single')
   params = single(Walk())

@@ -43,9 +43,9 @@ class NoisyTable:
   def loss(self, params, tables, batch, rng):
     x = params['table'][batch.history] * (batch.history >= 0)[..., None]
     x = jnp.where(jax.random.bernoulli(rng, tables, x.shape), x, 0).sum(axis=1)
-    return jnp.square(x - params['table'][batch.target]).mean(), {}
+    return jnp.square(x - params['table'][batch.target]).mean(), {}, ()
 
-  def after_update(self, params, tables, batch, step, rng):
+  def after_update(self, params, tables, seen, step, rng):
     return params
 
 

@@ -5,7 +5,7 @@ import threading
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import grain
-from jaxtyping import Int
+from jaxtyping import Float, Int
 import numpy as np
 
 from tiger_jax.data import splits
@@ -201,13 +201,22 @@ def _read_ahead(source: Any, ahead: int) -> Iterator[Any]:
   return iter(dataset.to_iter_dataset(options))
 
 
+@runtime_checkable
+class StackSource(Protocol):
+  """Batches for every step, several of them at once."""
+
+  def stack(self, start: int, stop: int) -> Float[np.ndarray, 'n ...']:
+    """Returns the batches of the steps from `start` up to `stop`."""
+    ...
+
+
 def prefetch_stacks(
-  source: BatchSource[np.ndarray], size: int, start: int, stop: int
+  source: StackSource, size: int, start: int, stop: int
 ) -> Iterator[np.ndarray]:
   """Like `prefetch`, but several batches at once, `[n, ...]`.
 
   Args:
-    source: A batch for every step.
+    source: Batches for every step.
     size: Batches in a stack; the last stack has what is left.
     start: First step.
     stop: Step to stop before.
@@ -218,20 +227,18 @@ def prefetch_stacks(
 class _Stacks:
   """Part of an endless source, so many batches at a time."""
 
-  def __init__(
-    self, source: BatchSource[np.ndarray], size: int, start: int, stop: int
-  ):
+  def __init__(self, source: StackSource, size: int, start: int, stop: int):
     self._source = source
     self._size = size
-    self._steps = range(start, stop)
+    self._start = start
+    self._stop = stop
 
   def __len__(self) -> int:
-    return -(-len(self._steps) // self._size)
+    return max(0, -((self._start - self._stop) // self._size))
 
   def __getitem__(self, index: int) -> np.ndarray:
-    first = index * self._size
-    steps = self._steps[first : first + self._size]
-    return np.stack([self._source[step] for step in steps])
+    first = self._start + index * self._size
+    return self._source.stack(first, min(first + self._size, self._stop))
 
 
 class _Range:

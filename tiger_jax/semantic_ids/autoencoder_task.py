@@ -15,6 +15,9 @@ from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.vq_vae import VqVae
 
+# For each codebook, codes that it gave and the vectors that were given them.
+Uses = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
+
 
 class Params(NamedTuple):
   """What training changes.
@@ -115,7 +118,7 @@ class AutoencoderTask:
     tables: dict[str, Float[Array, ' dim']],
     batch: Float[Array, 'b dim'],
     rng: jax.Array,
-  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Uses]:
     """Computes the loss of a batch.
 
     Args:
@@ -125,15 +128,16 @@ class AutoencoderTask:
       rng: Not used: nothing is random.
 
     Returns:
-      The loss, and the metrics `reconstruction` and `quantization` (squared
+      The loss; the metrics `reconstruction` and `quantization` (squared
       errors an item) and `batch_usage` (the share of codes that the batch
-      chose, in the codebook where it is smallest).
+      chose, in the codebook where it is smallest); and the codes that each
+      codebook gave, and to which vectors.
     """
     del tables, rng
-    terms, codes = losses(params.model, batch)
+    terms, uses = losses(params.model, batch)
     usage = [
-      _chosen(code, len(idle)).mean()
-      for code, idle in zip(codes, params.idle, strict=True)
+      _chosen(codes, len(idle)).mean()
+      for (codes, _), idle in zip(uses, params.idle, strict=True)
     ]
     metrics = {
       'reconstruction': terms.reconstruction,
@@ -141,13 +145,14 @@ class AutoencoderTask:
       'batch_usage': jnp.stack(usage).min(),
     }
     commitment = self._config.beta * terms.commitment
-    return terms.reconstruction + terms.codebook + commitment, metrics
+    loss = terms.reconstruction + terms.codebook + commitment
+    return loss, metrics, uses
 
   def after_update(
     self,
     params: Params,
     tables: dict[str, Float[Array, ' dim']],
-    batch: Float[Array, 'b dim'],
+    seen: Uses,
     step: Int[Array, ''],
     rng: jax.Array,
   ) -> Params:
@@ -159,7 +164,7 @@ class AutoencoderTask:
     Args:
       params: The parameters after the optimizer's step.
       tables: What `mean` and `std` are set back to.
-      batch: Item embeddings.
+      seen: The batch's codes, and the vectors that were given them.
       step: Steps taken before this one.
       rng: The key of the items drawn.
 
@@ -172,18 +177,17 @@ class AutoencoderTask:
         step < self._config.restart_epochs * self._items.steps_per_epoch,
         self._restart,
         lambda params, *_: params,
-        *(params, batch, step, rng),
+        *(params, seen, step, rng),
       )
     # Weight decay must not touch what is not trained.
     network = params.model.autoencoder._replace(**tables)
     return params._replace(model=params.model._replace(autoencoder=network))
 
-  def _restart(self, params, batch, step, rng):
+  def _restart(self, params, seen, step, rng):
     model, steps_per_epoch = params.model, self._items.steps_per_epoch
-    found = model.uses(model.quantize(model.autoencoder.encode(batch)))
     epoch_ends = (step + 1) % steps_per_epoch == 0
     codebooks, counts = [], []
-    for i, (codes, vectors) in enumerate(found):
+    for i, (codes, vectors) in enumerate(seen):
       # Rounded, because weight decay may have touched the counts.
       idle = jnp.round(params.idle[i]) + 1
       idle = jnp.where(_chosen(codes, len(idle)), 0, idle)
@@ -197,7 +201,7 @@ class AutoencoderTask:
 
 def losses(
   model: RqVae | VqVae, x: Float[Array, 'b dim']
-) -> tuple[Losses, list[Int[Array, ' n']]]:
+) -> tuple[Losses, Uses]:
   """Computes the terms of the loss.
 
   Args:
@@ -205,7 +209,8 @@ def losses(
     x: Item embeddings, not standardised.
 
   Returns:
-    The terms, `beta` not applied, and the codes that each codebook gave.
+    The terms, `beta` not applied, and the codes that each codebook gave, and
+    to which vectors.
   """
   network = model.autoencoder
   z = network.encode(x)
@@ -235,7 +240,7 @@ def losses(
     codebook=total(lax.stop_gradient, keep),
     commitment=total(keep, lax.stop_gradient),
   )
-  return terms, [codes for codes, _ in uses]
+  return terms, uses
 
 
 def _chosen(codes: Int[Array, ' n'], size: int) -> Float[Array, ' v']:

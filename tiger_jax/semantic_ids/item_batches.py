@@ -10,6 +10,10 @@ import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 
+# A call of the device takes the steps of so many bytes, but so many steps at
+# most: signals wait for its end.
+_CALL_BYTES = 2**24
+_CALL_STEPS = 64
 _CHUNK = 65536
 # Most items that `map_items` gives its function at once.
 _MAP_BATCH = 4096
@@ -25,6 +29,7 @@ class ItemBatches:
   Attributes:
     embeddings: All items.
     steps_per_epoch: Batches in one epoch, at least one.
+    steps_per_call: Batches that one call of the device takes.
   """
 
   def __init__(
@@ -52,10 +57,17 @@ class ItemBatches:
     self._orders: dict[int, np.ndarray] = {}
     self._lock = threading.Lock()
     self.steps_per_epoch = len(embeddings) // self._batch_size
+    batch_bytes = self._batch_size * embeddings.shape[1] * 4
+    self.steps_per_call = max(1, min(_CALL_STEPS, _CALL_BYTES // batch_bytes))
 
   def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
     """Returns the float32 batch of a step, the same whenever it is asked."""
     return self.embeddings[self.rows(step)].astype(np.float32, copy=False)
+
+  def stack(self, start: int, stop: int) -> Float[np.ndarray, 'n b dim']:
+    """Returns the batches of the steps from `start` up to `stop`."""
+    rows = np.stack([self.rows(step) for step in range(start, stop)])
+    return self.embeddings[rows].astype(np.float32, copy=False)
 
   def rows(self, step: int) -> Int32[np.ndarray, ' b']:
     """Returns which items are in the batch of a step."""

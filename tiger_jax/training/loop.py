@@ -42,14 +42,17 @@ class Task(Protocol):
 
   def loss(
     self, params: Params, tables: Any, batch: Any, rng: Array
-  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
-    """Returns the loss of a batch, and scalars to be logged beside it."""
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
+    """Returns the loss of a batch, scalars to log, and arrays to hand on."""
     ...
 
   def after_update(
-    self, params: Params, tables: Any, batch: Any, step: Array, rng: Array
+    self, params: Params, tables: Any, seen: Any, step: Array, rng: Array
   ) -> Params:
-    """Returns the parameters as changed by other means than a gradient."""
+    """Returns the parameters as changed by other means than a gradient.
+
+    `seen` is what `loss` handed on, `step` the number of steps before.
+    """
     ...
 
 
@@ -136,14 +139,19 @@ def _step(task, optimizer, seed):
   ) -> tuple[TrainState, dict[str, Float[Array, '']]]:
     rng = jax.random.fold_in(jax.random.key(seed), state.step)
     rng_loss, rng_update = jax.random.split(rng)
-    (loss, metrics), gradients = jax.value_and_grad(task.loss, has_aux=True)(
-      state.params, tables, batch, rng_loss
-    )
+
+    def objective(params: Params) -> tuple[Float[Array, ''], Any]:
+      loss, *rest = task.loss(params, tables, batch, rng_loss)
+      return loss, rest
+
+    (loss, (metrics, seen)), gradients = jax.value_and_grad(
+      objective, has_aux=True
+    )(state.params)
     updates, opt_state = optimizer.update(
       gradients, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
-    params = task.after_update(params, tables, batch, state.step, rng_update)
+    params = task.after_update(params, tables, seen, state.step, rng_update)
     norm = optax.tree.norm(gradients)
     metrics = {'loss': loss, 'gradient_norm': norm, **metrics}
     return TrainState(state.step + 1, params, opt_state), metrics

@@ -32,18 +32,18 @@ class TigerTask:
 
   def loss(
     self, params: Any, tables: Codes, batch: Batch, rng: Array
-  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']]]:
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the cross-entropy per code, and that of every level."""
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})
     logits = bound(tables, batch, deterministic=False)
     weight = jnp.asarray(batch.target >= 0, jnp.float32)
     levels = cross_entropy(logits, tables[batch.target], weight)
     named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
-    return levels.mean(), named
+    return levels.mean(), named, ()
 
   def after_update(
-    self, params: Any, tables: Codes, batch: Batch, step: Array, rng: Array
+    self, params: Any, tables: Codes, seen: Any, step: Array, rng: Array
   ) -> Any:
     """Returns the parameters as they are."""
-    del tables, batch, step, rng
+    del tables, seen, step, rng
     return params
