@@ -86,7 +86,8 @@ def _measure(section: str, data: Path, scratch: Path) -> str:
     return _quality(data, scratch / 'beauty')
   if section == 'scale':
     return scale.measure(scratch, _ITEMS.value, _ROUNDS.value)
-  embeddings = np.load(_embeddings(data))
+  # As the stage before keeps them.
+  embeddings = np.load(_embeddings(data)).astype(np.float32)
   if section == 'kmeans':
     return rq_kmeans.measure(embeddings, _SEEDS.value, _THREADS.value)
   return rq_vae_training.measure(embeddings, _ROUNDS.value, _THREADS.value)
