@@ -80,7 +80,7 @@ def _ours(x: np.ndarray, seed: int, compile_again: bool) -> np.ndarray:
     np.asarray(codebook)[codes[:, level]]
     for level, codebook in enumerate(quantizer.codebooks)
   ]
-  return sum(chosen, np.zeros_like(x))
+  return sum(chosen, np.asarray(quantizer.mean)[None])
 
 
 def _faiss(faiss, x: np.ndarray, seed: int, iterations: int | None):

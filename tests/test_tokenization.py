@@ -1,5 +1,6 @@
 """The stage of the Semantic IDs: every quantizer, and a shared ID space."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -127,9 +128,34 @@ def test_vectors_that_are_not_finite_are_one_line(tmp_path, quantizer):
 
 @pytest.mark.parametrize('quantizer', ['rq_vae', 'vq_vae', 'rq_kmeans', 'opq'])
 def test_fewer_items_than_codes_is_one_line(tmp_path, quantizer):
-  config = _config(quantizer=quantizer, codebook_sizes=(64, 64))
-  with pytest.raises(UsageError, match=r'codebook_sizes to \d+ or less'):
+  config = _config(quantizer=quantizer, codebook_sizes=(31, 31))
+  with pytest.raises(UsageError, match='make none larger than 30'):
     _make(tmp_path / 'run', config, _embeddings(30))
+
+
+def test_a_first_batch_smaller_than_a_codebook_is_one_line(tmp_path):
+  config = _config(kmeans_init='first_batch', codebook_sizes=(20, 4))
+  with pytest.raises(UsageError, match='batch_size, 16'):
+    _make(tmp_path / 'run', config, _embeddings(60))
+
+
+def test_fewer_ids_than_items_is_said_before_anything_is_fitted(tmp_path):
+  config = _config(collisions='nearest_free')
+  with pytest.raises(UsageError, match='allow 16 IDs, fewer than the 60'):
+    _make(tmp_path / 'run', config, _embeddings(60))
+  assert not (tmp_path / 'run' / 'semantic_ids').exists()
+
+
+def test_what_does_not_matter_is_not_part_of_the_fingerprint():
+  def made_from(**changes):
+    return tokenization.made_from(SemanticIdsConfig(**changes), [])
+
+  assert made_from(quantizer='lsh') == made_from(quantizer='lsh', epochs=9)
+  assert made_from(epochs=9) != made_from()
+  assert made_from(codebook_sizes=(256,) * 3) == made_from()
+  unread = {'codebook_sizes', 'shared_with'}
+  fields = {x.name for x in dataclasses.fields(SemanticIdsConfig)} - unread
+  assert made_from().keys() == fields | {'level_sizes', 'shared_with'}
 
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
@@ -178,22 +204,22 @@ _SAME = {'encoder': 'sentence-transformers', 'model': 'm'}
 
 def test_other_shops_are_read_from_their_workdirs(tmp_path):
   workdirs = [_workdir(tmp_path / x, x, _SAME) for x in ('toys', 'sports')]
-  shops = tokenization.read_shared(_sharing(workdirs))
+  shops = tokenization.read_shared(_sharing(workdirs), 'own')
   assert [shop.name for shop in shops] == ['toys', 'sports']
   assert [shop.fingerprint for shop in shops] == ['print-toys', 'print-sports']
   np.testing.assert_array_equal(shops[0].embeddings, _embeddings(20))
-  assert not tokenization.read_shared(_sharing([]))
+  assert not tokenization.read_shared(_sharing([]), 'own')
 
 
 def test_a_workdir_without_embeddings_is_one_line(tmp_path):
   with pytest.raises(DataError, match='run --mode=embed there first'):
-    tokenization.read_shared(_sharing([str(tmp_path / 'nothing')]))
+    tokenization.read_shared(_sharing([str(tmp_path / 'nothing')]), 'own')
 
 
 def test_vectors_of_another_encoder_are_one_line(tmp_path):
   other = _workdir(tmp_path / 'toys', 'toys', _SAME | {'model': 'other'})
   with pytest.raises(DataError, match='transformers other, this run with'):
-    tokenization.read_shared(_sharing([other]))
+    tokenization.read_shared(_sharing([other]), 'own')
 
 
 def test_vectors_of_another_width_are_one_line(tmp_path):
@@ -205,15 +231,15 @@ def test_vectors_of_another_width_are_one_line(tmp_path):
 
 def test_spaces_that_differ_by_nature_are_one_line():
   with pytest.raises(UsageError, match='tfidf-svd makes one for each shop'):
-    tokenization.read_shared(_sharing(['anywhere'], encoder='tfidf-svd'))
+    tokenization.read_shared(_sharing(['anywhere'], encoder='tfidf-svd'), 'own')
 
 
 def test_a_shop_named_twice_is_one_line(tmp_path):
   toys = _workdir(tmp_path / 'toys', 'toys', _SAME)
-  with pytest.raises(UsageError, match='names toys twice'):
-    tokenization.read_shared(_sharing([toys], name='toys'))
-  with pytest.raises(UsageError, match='names toys twice'):
-    tokenization.read_shared(_sharing([toys, toys]))
+  with pytest.raises(UsageError, match='/toys, whose items are those of this'):
+    tokenization.read_shared(_sharing([toys]), 'print-toys')
+  with pytest.raises(UsageError, match='/toys, whose items are those of this'):
+    tokenization.read_shared(_sharing([toys, toys]), 'own')
 
 
 @pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'not an array'])

@@ -123,15 +123,12 @@ class Pipeline:
   @functools.cached_property
   def semantic_ids(self) -> Artefact:
     """The stage that makes the Semantic IDs."""
-    others = tokenization.read_shared(self.config)
-    # Of other shops their vectors count, not where they are.
-    c = dataclasses.asdict(self.config.semantic_ids) | {
-      'shared_with': sorted(shop.fingerprint for shop in others)
-    }
     own = self.embedding.fingerprint
+    others = tokenization.read_shared(self.config, own)
+    made_from = tokenization.made_from(self.config.semantic_ids, others)
     return self._stage(
       'semantic_ids',
-      [c, self.config.seed, own],
+      [made_from, self.config.seed, own],
       lambda folder: tokenization.make_semantic_ids(
         self.config,
         self.dataset.items,

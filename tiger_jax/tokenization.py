@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
-from tiger_jax.config import Config, EmbeddingConfig
+from tiger_jax.config import Config, EmbeddingConfig, SemanticIdsConfig
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.errors import DataError, UsageError
@@ -84,7 +85,7 @@ def make_semantic_ids(
     TigerError: The embeddings are not finite, or fewer than the codes.
   """
   # Whoever asks, the order is the same, and so are the codebooks.
-  shops = sorted((own, *others), key=lambda shop: shop.name)
+  shops = sorted((own, *others), key=lambda shop: shop.fingerprint)
   embeddings = own.embeddings
   for shop in others:
     if shop.embeddings.shape[1] != embeddings.shape[1]:
@@ -95,8 +96,8 @@ def make_semantic_ids(
   if others:
     embeddings = np.concatenate([shop.embeddings for shop in shops])
   item_batches.statistics(embeddings)  # Refuses what is not finite.
-
   c = config.semantic_ids
+  _check_sizes(c, len(embeddings))
   tokenizer = Tokenizer(
     _fit(config, embeddings, folder, writer), c.collisions, embeddings.shape[1]
   )
@@ -108,7 +109,8 @@ def make_semantic_ids(
       'fitted_to': ', '.join(shop.name for shop in shops),
     },
   )
-  start = sum(len(s.embeddings) for s in shops if s.name < own.name)
+  before = (s for s in shops if s.fingerprint < own.fingerprint)
+  start = sum(len(shop.embeddings) for shop in before)
   rows = slice(start, start + len(own.embeddings))
   ids = dataclasses.replace(ids, codes=ids.codes[rows])
   ids.save(folder)
@@ -122,11 +124,12 @@ def make_semantic_ids(
   pictures.draw(ids, measured, categories, folder)
 
 
-def read_shared(config: Config) -> list[Shop]:
+def read_shared(config: Config, own: str) -> list[Shop]:
   """Reads the shops that a config shares its ID space with.
 
   Args:
     config: The run.
+    own: The fingerprint of its own embeddings.
 
   Raises:
     UsageError: Vectors of different shops cannot be compared.
@@ -141,14 +144,33 @@ def read_shared(config: Config) -> list[Shop]:
       'config.embedding.encoder'
     )
   shops = [_read_shop(Path(workdir), c) for workdir in workdirs]
-  names = [config.dataset.name, *(shop.name for shop in shops)]
-  for name in names:
-    if names.count(name) > 1:
+  seen = {own}
+  for shop, workdir in zip(shops, workdirs, strict=True):
+    if shop.fingerprint in seen:
       raise UsageError(
-        f'config.semantic_ids.shared_with names {name} twice, this run '
-        'included: name the workdir of another shop'
+        f'config.semantic_ids.shared_with names {workdir}, whose items are '
+        'those of this run or of a workdir before it: name another shop'
       )
+    seen.add(shop.fingerprint)
   return shops
+
+
+def made_from(
+  config: SemanticIdsConfig, others: Sequence[Shop]
+) -> dict[str, Any]:
+  """Returns what of a config, and of other shops, the IDs depend on."""
+  names = {'quantizer', 'collisions'}
+  if config.quantizer in _LEARNT:
+    names |= {
+      'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs',
+      'kmeans_init', 'restart_epochs', 'optimizer',
+    }  # fmt: skip
+  values = dataclasses.asdict(config)
+  return {name: values[name] for name in names} | {
+    'level_sizes': config.level_sizes,
+    # Of other shops their vectors count, not where they are.
+    'shared_with': sorted(shop.fingerprint for shop in others),
+  }
 
 
 def encoder_name(config: EmbeddingConfig) -> str:
@@ -193,7 +215,7 @@ def _fit(
     loop.Schedule(
       num_steps,
       log_every=max(1, num_steps // 50),
-      save_every=max(1, num_steps // 4),
+      save_every=max(1, num_steps // 20),
       scanned=True,
     ),
     c.optimizer,
@@ -206,6 +228,31 @@ def _fit(
   )
   # Off the mesh, whose devices would all do the same.
   return jax.tree.map(jnp.asarray, jax.device_get(params.model))
+
+
+def _check_sizes(config: SemanticIdsConfig, num_items: int) -> None:
+  """Refuses sizes that cannot work, before anything is fitted."""
+  sizes = config.level_sizes
+  where = f'config.semantic_ids.codebook_sizes {sizes}'
+  num_ids = math.prod(sizes)
+  if config.collisions == 'nearest_free' and num_ids < num_items:
+    raise UsageError(
+      f'{where} allow {num_ids} IDs, fewer than the {num_items} items: make '
+      'them larger, or set config.semantic_ids.collisions to extra_code'
+    )
+  if config.quantizer in ('hierarchical_kmeans', 'lsh', 'random'):
+    return  # They need no item for a code.
+  if max(sizes) > num_items:
+    raise UsageError(
+      f'{where} ask for more codes than there are items: make none larger '
+      f'than {num_items}'
+    )
+  first_batch = config.kmeans_init == 'first_batch'
+  if first_batch and max(sizes) > config.batch_size:
+    raise UsageError(
+      f'{where} ask for more codes than the first batch has items: make none '
+      f'larger than config.semantic_ids.batch_size, {config.batch_size}'
+    )
 
 
 def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:

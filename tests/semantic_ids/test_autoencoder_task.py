@@ -262,8 +262,10 @@ def test_weight_decay_leaves_statistics_and_counts(task, params):
   network = once.model.autoencoder
   np.testing.assert_array_equal(network.mean, params.model.autoencoder.mean)
   np.testing.assert_array_equal(network.std, params.model.autoencoder.std)
-  decayed = once._replace(idle=tuple(idle * 0.999 for idle in once.idle))
-  twice = after_update(decayed, task.tables, batch, 1, rng)
+  tables = jax.tree.map(jnp.asarray, task.tables)
+  seen = task.loss(once, tables, batch, rng)[2]
+  decayed = once._replace(idle=tuple(idle * 0.5 for idle in once.idle))
+  twice = task.after_update(decayed, tables, seen, jnp.array(1), rng)
   assert set(np.unique(np.stack(twice.idle)).tolist()) <= {0.0, 2.0}
 
 
@@ -277,6 +279,16 @@ def test_training_uses_every_code_and_lowers_the_loss(train):
 def test_training_is_deterministic(train):
   one, two = train(num_steps=12), train(num_steps=12)
   jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_rows_are_learnt_from_as_their_embeddings(task, params):
+  rows = jnp.arange(5, 25)
+  loss = jax.jit(task.loss)
+  one = loss(params, task.tables, rows, jax.random.key(0))
+  two = loss(params, task.tables, _embeddings()[5:25], jax.random.key(0))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, two
+  )
 
 
 def test_half_precision_embeddings_are_read():

@@ -107,11 +107,18 @@ def test_map_items_reads_a_mapped_file(tmp_path):
   np.testing.assert_array_equal(found, x.argmax(axis=1))
 
 
-def test_a_stack_is_the_batches_of_its_steps():
+def test_a_stack_is_the_batches_of_its_steps(monkeypatch):
+  batches = item_batches.ItemBatches(_numbered(10), 3, seed=1)
+  expected = [batches[step] for step in range(1, 6)]
+  assert batches.resident
+  rows = batches.stack(1, 6)
+  assert rows.dtype == np.int32
+  np.testing.assert_array_equal(batches.embeddings[rows], expected)
+  monkeypatch.setattr(item_batches, '_RESIDENT_BYTES', 39)
   batches = item_batches.ItemBatches(_numbered(10), 3, seed=1)
   stack = batches.stack(1, 6)
   assert stack.dtype == np.float32
-  np.testing.assert_array_equal(stack, [batches[step] for step in range(1, 6)])
+  np.testing.assert_array_equal(stack, expected)
 
 
 def test_a_call_takes_what_signals_can_wait_for():
@@ -119,6 +126,8 @@ def test_a_call_takes_what_signals_can_wait_for():
     x = np.broadcast_to(np.float16(0), (num_items, dim))
     return item_batches.ItemBatches(x, batch_size, 0).steps_per_call
 
-  assert steps(600, 64, 256) == 64
-  assert steps(12_101, 384, 1024) == 10
+  assert steps(600, 64, 256) == 64  # 32 epochs.
+  assert steps(12_101, 384, 1024) == 55  # 5 epochs.
+  assert steps(12_101, 384, 32) == 378  # One epoch.
+  assert steps(10**6, 384, 1024) == 10
   assert steps(10**6, 10**4, 1024) == 1

@@ -33,7 +33,9 @@ def test_equals_slow_numpy():
   rng = np.random.default_rng(1)
   x = rng.normal(size=(15, 4)).astype(np.float32)
   codebooks = [rng.normal(size=(v, 4)).astype(np.float32) for v in (5, 3, 6)]
-  quantizer = rq_kmeans.RqKmeans(tuple(map(jnp.asarray, codebooks)))
+  quantizer = rq_kmeans.RqKmeans(
+    jnp.zeros(4), tuple(map(jnp.asarray, codebooks))
+  )
   assert isinstance(quantizer, Quantizer)
   assert quantizer.level_sizes == (5, 3, 6)
   codes = quantizer.codes(jnp.asarray(x))
@@ -50,7 +52,7 @@ def test_equals_slow_numpy():
 
 def test_distances_follow_the_codes_given():
   codebooks = (jnp.asarray([[0.0], [10.0]]), jnp.asarray([[0.0], [1.0], [2.0]]))
-  quantizer = rq_kmeans.RqKmeans(codebooks)
+  quantizer = rq_kmeans.RqKmeans(jnp.zeros(1), codebooks)
   x = jnp.asarray([[12.0], [12.0]])
   found = quantizer.distances(x, jnp.asarray([[1, 0], [0, 0]]), 1)
   np.testing.assert_allclose(found, [[4, 1, 0], [144, 121, 100]])
@@ -84,9 +86,19 @@ def test_takes_half_floats_duplicates_and_constant_dimensions():
 def test_fits_to_no_more_than_a_sample(monkeypatch):
   x = _embeddings(300, 6)
   monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
-  codebook = rq_kmeans.fit(jax.random.key(0), x, (8,)).codebooks[0]
-  gaps = np.abs(np.asarray(codebook)[:, None] - x[None]).max(axis=-1)
+  quantizer = rq_kmeans.fit(jax.random.key(0), x, (8,))
+  centroids = np.asarray(quantizer.codebooks[0] + quantizer.mean[None])
+  gaps = np.abs(centroids[:, None] - x[None]).max(axis=-1)
   np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-5)
+
+
+def test_a_constant_dimension_changes_nothing():
+  x = np.pad(_embeddings(300, 6), ((0, 0), (0, 1)))
+  far = x + np.float32([0] * 6 + [3e4])
+  near, moved = (rq_kmeans.fit(jax.random.key(0), y, (8, 8)) for y in (x, far))
+  np.testing.assert_array_equal(
+    near.codes(jnp.asarray(x)), moved.codes(jnp.asarray(far))
+  )
 
 
 def test_fewer_items_than_codes_is_one_line():

@@ -36,8 +36,11 @@ def _autoencoder(latent_dim):
 _QUANTIZERS = {
   'rq_vae': lambda: RqVae(_autoencoder(3), (_random(4, 3), _random(4, 3))),
   'vq_vae': lambda: VqVae(_autoencoder(6), (_random(4, 3),)),
-  'rq_kmeans': lambda: RqKmeans((_random(4, _DIM), _random(4, _DIM))),
+  'rq_kmeans': lambda: RqKmeans(
+    _random(_DIM), (_random(4, _DIM), _random(4, _DIM))
+  ),
   'hierarchical_kmeans': lambda: HierarchicalKmeans(
+    jnp.zeros(_DIM),
     (_random(4, _DIM), _random(10, _DIM)),
     (
       jnp.arange(4)[None],
@@ -62,7 +65,7 @@ def _embeddings(num_items=_NUM_ITEMS):
 
 def _tokenizer(collisions='extra_code', sizes=(4, 4)):
   codebooks = tuple(_random(size, _DIM) for size in sizes)
-  return Tokenizer(RqKmeans(codebooks), collisions, _DIM)
+  return Tokenizer(RqKmeans(jnp.zeros(_DIM), codebooks), collisions, _DIM)
 
 
 def test_every_quantizer_of_the_config_is_known():

@@ -5,7 +5,7 @@ import threading
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import grain
-from jaxtyping import Float, Int
+from jaxtyping import Int
 import numpy as np
 
 from tiger_jax.data import splits
@@ -205,7 +205,7 @@ def _read_ahead(source: Any, ahead: int) -> Iterator[Any]:
 class StackSource(Protocol):
   """Batches for every step, several of them at once."""
 
-  def stack(self, start: int, stop: int) -> Float[np.ndarray, 'n ...']:
+  def stack(self, start: int, stop: int) -> np.ndarray:
     """Returns the batches of the steps from `start` up to `stop`."""
     ...
 

@@ -8,6 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from tiger_jax.config import SemanticIdsConfig
 from tiger_jax.semantic_ids import autoencoder, item_batches, kmeans
@@ -32,6 +33,18 @@ class Params(NamedTuple):
   idle: tuple[Float[Array, ' v'], ...]
 
 
+class Seen(NamedTuple):
+  """What `loss` hands on to `after_update`.
+
+  Attributes:
+    uses: For each codebook, the codes it gave the batch, and to which vectors.
+    idle: The counts of `Params` before the optimizer's step.
+  """
+
+  uses: Uses
+  idle: tuple[Float[Array, ' v'], ...]
+
+
 class Losses(NamedTuple):
   """The terms of the loss, each a mean over the batch.
 
@@ -49,10 +62,11 @@ class Losses(NamedTuple):
 class AutoencoderTask:
   """Trains an RQ-VAE or a VQ-VAE on the items of one catalogue.
 
-  A batch is `[b, dim]` item embeddings as `ItemBatches` gives them.
+  A batch is what `ItemBatches` stacks: rows of items, or their embeddings.
 
   Attributes:
-    tables: The `mean` and `std` of every dimension.
+    tables: The `mean` and `std` of every dimension; the `items` too where the
+      device can hold them.
   """
 
   def __init__(
@@ -77,6 +91,8 @@ class AutoencoderTask:
     self._items = items
     mean, std = item_batches.statistics(items.embeddings)
     self.tables = {'mean': mean, 'std': std}
+    if items.resident:
+      self.tables['items'] = np.asarray(items.embeddings, np.float32)
 
   def init(self, rng: jax.Array) -> Params:
     """Makes the first parameters.
@@ -97,7 +113,8 @@ class AutoencoderTask:
       rng_network,
       config.hidden_dims,
       self._kind.latent_dim(config.latent_dim, len(sizes)),
-      **self.tables,
+      self.tables['mean'],
+      self.tables['std'],
     )
     # Departs from the paper: it fits the codebooks to the first batch, which
     # has only four items a code.
@@ -115,25 +132,27 @@ class AutoencoderTask:
   def loss(
     self,
     params: Params,
-    tables: dict[str, Float[Array, ' dim']],
-    batch: Float[Array, 'b dim'],
+    tables: dict[str, Float[Array, '...']],
+    batch: Int[Array, ' b'] | Float[Array, 'b dim'],
     rng: jax.Array,
-  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Uses]:
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Seen]:
     """Computes the loss of a batch.
 
     Args:
       params: The parameters.
-      tables: Not used: the parameters hold the same.
-      batch: Item embeddings.
+      tables: The items, where the batch is rows of them.
+      batch: Rows of items, or their embeddings.
       rng: Not used: nothing is random.
 
     Returns:
       The loss; the metrics `reconstruction` and `quantization` (squared
       errors an item) and `batch_usage` (the share of codes that the batch
-      chose, in the codebook where it is smallest); and the codes that each
-      codebook gave, and to which vectors.
+      chose, in the codebook where it is smallest); and what `after_update`
+      needs to know of the batch.
     """
-    del tables, rng
+    del rng
+    if jnp.issubdtype(batch.dtype, jnp.integer):
+      batch = tables['items'][batch]
     terms, uses = losses(params.model, batch)
     usage = [
       _chosen(codes, len(idle)).mean()
@@ -146,13 +165,13 @@ class AutoencoderTask:
     }
     commitment = self._config.beta * terms.commitment
     loss = terms.reconstruction + terms.codebook + commitment
-    return loss, metrics, uses
+    return loss, metrics, Seen(uses, params.idle)
 
   def after_update(
     self,
     params: Params,
-    tables: dict[str, Float[Array, ' dim']],
-    seen: Uses,
+    tables: dict[str, Float[Array, '...']],
+    seen: Seen,
     step: Int[Array, ''],
     rng: jax.Array,
   ) -> Params:
@@ -164,7 +183,7 @@ class AutoencoderTask:
     Args:
       params: The parameters after the optimizer's step.
       tables: What `mean` and `std` are set back to.
-      seen: The batch's codes, and the vectors that were given them.
+      seen: What was seen of the batch before that step.
       step: Steps taken before this one.
       rng: The key of the items drawn.
 
@@ -177,19 +196,24 @@ class AutoencoderTask:
         step < self._config.restart_epochs * self._items.steps_per_epoch,
         self._restart,
         lambda params, *_: params,
-        *(params, seen, step, rng),
+        params,
+        seen,
+        step,
+        rng,
       )
     # Weight decay must not touch what is not trained.
-    network = params.model.autoencoder._replace(**tables)
+    network = params.model.autoencoder._replace(
+      mean=tables['mean'], std=tables['std']
+    )
     return params._replace(model=params.model._replace(autoencoder=network))
 
   def _restart(self, params, seen, step, rng):
     model, steps_per_epoch = params.model, self._items.steps_per_epoch
     epoch_ends = (step + 1) % steps_per_epoch == 0
     codebooks, counts = [], []
-    for i, (codes, vectors) in enumerate(seen):
-      # Rounded, because weight decay may have touched the counts.
-      idle = jnp.round(params.idle[i]) + 1
+    for i, (codes, vectors) in enumerate(seen.uses):
+      # As they were before the optimizer's weight decay.
+      idle = seen.idle[i] + 1
       idle = jnp.where(_chosen(codes, len(idle)), 0, idle)
       dead = (idle >= steps_per_epoch) & epoch_ends
       rows = jax.random.permutation(jax.random.fold_in(rng, i), len(vectors))

@@ -5,6 +5,7 @@ Tay et al., Transformer Memory as a Differentiable Search Index, 2022, section
 means nothing without the codes before it.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -27,12 +28,15 @@ class HierarchicalKmeans(NamedTuple):
   children, except on the last level.
 
   Attributes:
+    mean: Of the embeddings; what follows is relative to it, for products of
+      centred vectors lose the least to rounding.
     centroids: Per level, those of its nodes.
     children: Per level, for every node one level up: the rows of its children
       on this level, in the order of their codes, then -1 where others have
       more children.
   """
 
+  mean: Float[Array, ' dim']
   centroids: tuple[Float[Array, '_ dim'], ...]
   children: tuple[Int[Array, '_ v'], ...]
 
@@ -51,12 +55,13 @@ class HierarchicalKmeans(NamedTuple):
         node = children[node, codes[-1]]
       return jnp.stack(codes)
 
-    return lax.map(descend, x, batch_size=_SLICE)
+    return lax.map(descend, x - self.mean[None], batch_size=_SLICE)
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
     """Tells how far the children of a node are, squared."""
+    x = x - self.mean[None]
     node = jnp.zeros(len(x), jnp.int32)
     for children, code in zip(self.children[:level], codes.T, strict=False):
       node = children[node, code]
@@ -74,7 +79,7 @@ class HierarchicalKmeans(NamedTuple):
     ):
       node = children[node, code]
       passed.append(centroids[node])
-    return jnp.stack(passed, axis=1)
+    return jnp.stack(passed, axis=1) + self.mean[None, None]
 
   def _distances(self, x, node, level):
     rows = self.children[level][node]
@@ -103,16 +108,23 @@ def fit(
     The quantizer.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
-  tree = HierarchicalKmeans((), ())
+  # Products of centred vectors lose the least to rounding.
+  mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+  # Each item of the sample stands for so many.
+  weight = len(embeddings) / len(x)
+  tree = HierarchicalKmeans(jnp.asarray(mean), (), ())
   node = np.zeros(len(x), np.int32)
   for level, size in enumerate(sizes):
     counts = np.bincount(node)
     groups = np.split(np.argsort(node, kind='stable'), np.cumsum(counts)[:-1])
     grown = []
     for i, group in enumerate(groups):
-      num_children = min(size, _ceil_root(len(group), len(sizes) - level))
+      num_items = math.ceil(weight * len(group))
+      num_children = min(
+        size, len(group), _ceil_root(num_items, len(sizes) - level)
+      )
       rng_node = jax.random.fold_in(jax.random.fold_in(rng, level), i)
-      grown.append(_cluster(rng_node, x[group], num_children))
+      grown.append(_cluster(rng_node, x[group] - mean, num_children))
     code = _codes(_add_level(tree, grown), x)[:, level]
     # A child that no item is nearest to is none; a duplicate's, for one.
     used = [np.unique(code[group]) for group in groups]
@@ -147,6 +159,7 @@ def _add_level(tree, grown):
   rows = (np.cumsum(counts) - counts)[:, None] + codes
   children = np.where(codes < counts[:, None], rows, -1).astype(np.int32)
   return HierarchicalKmeans(
+    tree.mean,
     (*tree.centroids, jnp.asarray(np.concatenate(grown))),
     (*tree.children, jnp.asarray(children)),
   )

@@ -10,10 +10,12 @@ import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 
-# A call of the device takes the steps of so many bytes, but so many steps at
-# most: signals wait for its end.
-_CALL_BYTES = 2**24
+# Embeddings of so many bytes stay on the device while it learns from them.
+_RESIDENT_BYTES = 2**28
+# A call of the device takes about so many steps, but where it must be sent the
+# embeddings, no more than so many bytes: signals wait for its end.
 _CALL_STEPS = 64
+_CALL_BYTES = 2**24
 _CHUNK = 65536
 # Most items that `map_items` gives its function at once.
 _MAP_BATCH = 4096
@@ -29,7 +31,10 @@ class ItemBatches:
   Attributes:
     embeddings: All items.
     steps_per_epoch: Batches in one epoch, at least one.
-    steps_per_call: Batches that one call of the device takes.
+    resident: Whether the device can hold all items, so that a batch need only
+      name their rows.
+    steps_per_call: Batches that one call of the device takes; whole epochs
+      where the items are resident.
   """
 
   def __init__(
@@ -57,16 +62,28 @@ class ItemBatches:
     self._orders: dict[int, np.ndarray] = {}
     self._lock = threading.Lock()
     self.steps_per_epoch = len(embeddings) // self._batch_size
-    batch_bytes = self._batch_size * embeddings.shape[1] * 4
-    self.steps_per_call = max(1, min(_CALL_STEPS, _CALL_BYTES // batch_bytes))
+    item_bytes = embeddings.shape[1] * 4
+    self.resident = len(embeddings) * item_bytes <= _RESIDENT_BYTES
+    fitting = _CALL_BYTES // (self._batch_size * item_bytes)
+    self.steps_per_call = max(1, min(_CALL_STEPS, fitting))
+    if self.resident:
+      epochs = max(1, _CALL_STEPS // self.steps_per_epoch)
+      self.steps_per_call = epochs * self.steps_per_epoch
 
   def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
     """Returns the float32 batch of a step, the same whenever it is asked."""
     return self.embeddings[self.rows(step)].astype(np.float32, copy=False)
 
-  def stack(self, start: int, stop: int) -> Float[np.ndarray, 'n b dim']:
-    """Returns the batches of the steps from `start` up to `stop`."""
+  def stack(
+    self, start: int, stop: int
+  ) -> Int32[np.ndarray, 'n b'] | Float[np.ndarray, 'n b dim']:
+    """Returns the batches of the steps from `start` up to `stop`.
+
+    Rows of the items where they are resident, embeddings where not.
+    """
     rows = np.stack([self.rows(step) for step in range(start, stop)])
+    if self.resident:
+      return rows
     return self.embeddings[rows].astype(np.float32, copy=False)
 
   def rows(self, step: int) -> Int32[np.ndarray, ' b']:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids import item_batches, kmeans, product
 
 _KMEANS_ITERATIONS = 10
@@ -75,8 +76,15 @@ def fit(
     The quantizer.
 
   Raises:
-    UsageError: There are fewer items than codes.
+    UsageError: There are fewer items than codes, or fewer dimensions than
+      levels.
   """
+  if embeddings.shape[1] < len(sizes):
+    raise UsageError(
+      f'opq cannot cut vectors of width {embeddings.shape[1]} into '
+      f'{len(sizes)} parts: set config.semantic_ids.codebook_sizes to fewer '
+      'levels'
+    )
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
   x = jnp.asarray(x - mean)

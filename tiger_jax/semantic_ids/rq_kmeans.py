@@ -14,9 +14,12 @@ class RqKmeans(NamedTuple):
   """A `Quantizer`; see there for what its methods take and return.
 
   Attributes:
+    mean: Of the embeddings; taken off, for products of centred vectors lose
+      the least to rounding.
     codebooks: One per level, coarse to fine.
   """
 
+  mean: Float[Array, ' dim']
   codebooks: tuple[Float[Array, '_ dim'], ...]
 
   @property
@@ -26,17 +29,19 @@ class RqKmeans(NamedTuple):
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
     """Gives embeddings their codes."""
-    return residual.quantize(x, self.codebooks).codes
+    return residual.quantize(x - self.mean[None], self.codebooks).codes
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
     """Tells how far every code of a level is from the residual, squared."""
+    x = x - self.mean[None]
     return residual.distances(x, self.codebooks, codes, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
     """Sums the vectors of the first 1, 2, ... codes."""
-    return jnp.cumsum(product.vectors(codes, self.codebooks), axis=1)
+    vectors = product.vectors(codes, self.codebooks)
+    return jnp.cumsum(vectors, axis=1) + self.mean[None, None]
 
 
 def fit(
@@ -58,4 +63,6 @@ def fit(
     UsageError: There are fewer items than codes.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
-  return RqKmeans(residual.fit_codebooks(rng, jnp.asarray(x), sizes))
+  mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+  codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)
+  return RqKmeans(jnp.asarray(mean), codebooks)
