@@ -82,7 +82,9 @@ class Tokenizer:
       ids: What this tokenizer gave the items before.
 
     Returns:
-      `ids`, none of them changed, and after them those of the new items.
+      `ids`, and after them those of the new items. No item gets another ID,
+      but the level of collisions may be larger than before, or new, with a 0
+      for every item that was there: see `level_sizes`.
 
     Raises:
       UsageError: There are fewer IDs than items.
