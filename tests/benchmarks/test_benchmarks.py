@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from benchmarks import measuring, semantic_ids
+from benchmarks import measuring, quality
 
 
 def test_sides_take_turns_and_are_timed():
@@ -50,7 +50,7 @@ def test_a_row_of_quality(tmp_path):
   }
   (tmp_path / 'quality.json').write_text(json.dumps(found))
   (tmp_path / 'stage.json').write_text(json.dumps({'seconds': 1.25}))
-  assert semantic_ids._row(tmp_path) == [
+  assert quality.row(tmp_path) == [
     '1.2', '100.0% / 75.0%', '25.0%', '25.0%', '7', '-', '50.0% (12.5%)',
     '50.0% / 25.0%', '10.0% / 0.0%',
   ]  # fmt: skip
