@@ -448,6 +448,11 @@ def test_kill_9_and_the_same_command_again(shop, tmp_path):
 
 def assert_same_model(workdir, expected, stopped=20):
   results, other = (read(x / 'results.json') for x in (workdir, expected))
+  # Another process may compile to other roundings.
+  left = 'reconstruction_error'
+  assert results['semantic_ids'].pop(left) == pytest.approx(
+    other['semantic_ids'].pop(left), rel=1e-6
+  )
   for name in ('dataset', 'semantic_ids', 'metrics', 'baselines'):
     assert results[name] == other[name]
   one, two = (
