@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,7 +206,8 @@ _SAME = {'encoder': 'sentence-transformers', 'model': 'm'}
 def test_other_shops_are_read_from_their_workdirs(tmp_path):
   workdirs = [_workdir(tmp_path / x, x, _SAME) for x in ('toys', 'sports')]
   shops = tokenization.read_shared(_sharing(workdirs), 'own')
-  assert [shop.name for shop in shops] == ['toys', 'sports']
+  names = [f'{path.name} of {path}' for path in map(Path, workdirs)]
+  assert [shop.name for shop in shops] == names
   assert [shop.fingerprint for shop in shops] == ['print-toys', 'print-sports']
   np.testing.assert_array_equal(shops[0].embeddings, _embeddings(20))
   assert not tokenization.read_shared(_sharing([]), 'own')
@@ -218,7 +220,7 @@ def test_a_workdir_without_embeddings_is_one_line(tmp_path):
 
 def test_vectors_of_another_encoder_are_one_line(tmp_path):
   other = _workdir(tmp_path / 'toys', 'toys', _SAME | {'model': 'other'})
-  with pytest.raises(DataError, match='transformers other, this run with'):
+  with pytest.raises(DataError, match='embedded with other, this run with m:'):
     tokenization.read_shared(_sharing([other]), 'own')
 
 

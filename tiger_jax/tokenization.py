@@ -263,10 +263,17 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
       '--mode=embed there first'
     )
   about: dict[str, Any] = made.about['config']['embedding']
-  if [about['encoder'], about['model']] != [config.encoder, config.model]:
+  names = [_encoder(x) for x in (about, dataclasses.asdict(config))]
+  if names[0] != names[1]:
     raise DataError(
-      f'{workdir} was embedded with {about["encoder"]} {about["model"]}, this '
-      f'run with {config.encoder} {config.model}: choose one for both'
+      f'{workdir} was embedded with {names[0]}, this run with {names[1]}: '
+      'choose one for both'
     )
-  name = Dataset.load(data.folder).name
+  name = f'{Dataset.load(data.folder).name} of {workdir}'
   return Shop(name, made.fingerprint, read_embeddings(made.folder))
+
+
+def _encoder(about: dict[str, Any]) -> str:
+  """Names an encoder; of precomputed vectors nobody knows which it was."""
+  hub = about['encoder'] == 'sentence-transformers'
+  return about['model'] if hub else about['encoder']

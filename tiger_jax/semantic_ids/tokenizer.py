@@ -167,6 +167,11 @@ class Tokenizer:
   def _codes(
     self, quantizer: Quantizer, embeddings: Float[np.ndarray, 'items dim']
   ) -> Int[np.ndarray, 'items l']:
+    if embeddings.ndim != 2:
+      raise DataError(
+        f'the embeddings have shape {list(embeddings.shape)}: give a row of '
+        f'{self.dim} numbers for each item'
+      )
     dim = embeddings.shape[1]
     if dim != self.dim:
       raise DataError(
