@@ -22,6 +22,7 @@ from tiger_jax.training.writers import MetricsWriter
 ROOT = Path(__file__).parents[1]
 SETTINGS = (
   '--config.embedding.dim=8',
+  '--config.semantic_ids.quantizer=rq_vae',
   '--config.semantic_ids.codebook_sizes=(8,8,8)',
   '--config.semantic_ids.latent_dim=4',
   '--config.semantic_ids.hidden_dims=(16,)',
