@@ -2,7 +2,9 @@
 
   python -m tiger_jax.main --config=configs/quickstart.py
 
-Two CPU cores, under five minutes.
+Two CPU cores, under five minutes. The IDs are of RQ-KMeans: so few items teach an
+RQ-VAE less, and the recommender reaches 88% of the best possible recall@10 with
+the former, 76% with the latter. --config.semantic_ids.quantizer=rq_vae takes it.
 """
 
 import ml_collections
@@ -19,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.embedding.dim = 64
 
   ids = config.semantic_ids
+  ids.quantizer = 'rq_kmeans'
   ids.codebook_sizes = (32, 32, 32)
   ids.hidden_dims = (256, 128)
   ids.epochs = 1000
