@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from tiger_jax import saved_arrays
 from tiger_jax.errors import DataError, NumbersError
-from tiger_jax.semantic_ids import collisions, item_batches, saved_arrays
+from tiger_jax.semantic_ids import collisions, item_batches
 from tiger_jax.semantic_ids.hierarchical_kmeans import HierarchicalKmeans
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.lsh import Lsh
