@@ -1,91 +1,178 @@
-"""The index of valid Semantic IDs that a search walks through."""
+"""The catalogue: the valid Semantic IDs, made, changed and kept."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+import dataclasses
+import functools
+import os
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int
 import numpy as np
 
-from tiger_jax.errors import DataError
+from tiger_jax import saved_arrays
+from tiger_jax.decoding import index
+from tiger_jax.decoding.layout import Arrays
+from tiger_jax.decoding.trie import Trie
 
 
-class Catalog(NamedTuple):
-  """A trie over Semantic IDs, as arrays that jit takes as arguments.
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  meta_fields=['layout'],
+  data_fields=['arrays'],
+)
+@dataclasses.dataclass(frozen=True)
+class Catalog(Trie):
+  """The items that may be recommended, as an argument of jitted programs.
 
-  A state is the number of a node within its level; the state after the last
-  code is the item row. Rows are padded to a power of two, so that a catalogue
-  which changes within its capacity compiles nothing anew.
-
-  Attributes:
-    children: For each level `[nodes, v]`: the state that each code leads to,
-      -1 where no item continues so.
+  A catalogue does not change: `add` and `remove` return another. Its arrays
+  have room to spare, so that those fit the programs compiled for this one.
   """
 
-  children: tuple[Int[Array, 'nodes v'], ...]
+  @property
+  def size(self) -> int:
+    """Items."""
+    return int(self.arrays.offsets[-1])
+
+  @property
+  def capacity(self) -> int:
+    """Items that fit without compiling anew."""
+    return self.layout.capacity
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes on the device, room to spare included."""
+    return sum(x.nbytes for x in jax.tree.leaves(self))
 
   @classmethod
   def from_codes(
-    cls, codes: Int[np.ndarray, 'items l'], level_sizes: Sequence[int]
+    cls,
+    codes: Int[np.ndarray, 'items l'],
+    level_sizes: Sequence[int],
+    rows: Int[np.ndarray, ' items'] | None = None,
+    capacity: int | None = None,
   ) -> 'Catalog':
     """Builds the index.
 
     Args:
       codes: A Semantic ID per item, all different.
       level_sizes: Codes at each level.
+      rows: The row of each item; 0, 1, ... where None.
+      capacity: Items there is to be room for; a sixteenth more than there
+        are, and 1,024 at least, where None.
 
     Raises:
-      DataError: Two items share an ID, or a code is out of range.
+      DataError: There is no item, two items share an ID, a code is out of
+        range, or the capacity is too small.
     """
-    num_items, num_levels = codes.shape
-    if (codes < 0).any() or (codes >= np.asarray(level_sizes)[None]).any():
-      raise DataError(
-        f'semantic IDs: a code lies outside the level sizes {level_sizes}; '
-        'make the IDs again'
-      )
-    nodes = np.zeros(num_items, np.int64)
-    num_nodes = 1
-    children = []
-    for level in range(num_levels):
-      edges = nodes * level_sizes[level] + codes[:, level]
-      distinct, nodes = np.unique(edges, return_inverse=True)
-      last = level == num_levels - 1
-      if last and len(distinct) < num_items:
-        raise DataError(
-          f'semantic IDs: {num_items - len(distinct)} of {num_items} items '
-          'repeat the ID of another; resolve collisions first'
-        )
-      capacity = 1 << (num_nodes - 1).bit_length()
-      table = np.full((capacity, level_sizes[level]), -1, np.int32)
-      table.flat[edges if last else distinct] = np.arange(len(distinct))
-      children.append(jnp.asarray(table))
-      num_nodes = len(distinct)
-    return cls(tuple(children))
+    rows = np.arange(len(codes)) if rows is None else rows
+    capacity = capacity or len(codes) + max(1024, len(codes) // 16)
+    layout, arrays = index.build(codes, level_sizes, rows, capacity)
+    return cls(layout, jax.tree.map(jnp.asarray, arrays))
 
-  @property
-  def level_sizes(self) -> tuple[int, ...]:
-    """Codes at each level."""
-    return tuple(table.shape[1] for table in self.children)
+  def add(self, codes: Int[np.ndarray, 'n l']) -> 'Catalog':
+    """Returns a catalogue with further items, in the rows that come next.
 
-  def allowed(self, level: int, state: Int[Array, '*b']) -> Bool[Array, '*b v']:
-    """Returns which codes lead on from `state`; none do from -1."""
-    found = self.children[level][jnp.maximum(state, 0)] >= 0
-    return found & (state >= 0)[..., None]
+    Raises:
+      DataError: An ID is there already, repeated or out of range, or there is
+        no room; this catalogue stays as it is.
+    """
+    return self._changed(index.insert(self.layout, self._on_host(), codes))
 
-  def advance(
-    self, level: int, state: Int[Array, '*b'], code: Int[Array, '*b']
-  ) -> Int[Array, '*b']:
-    """Returns the state that `code` leads to, -1 where it leads nowhere."""
-    child = self.children[level][jnp.maximum(state, 0), code]
-    return jnp.where(state >= 0, child, -1)
+  def remove(self, rows: Int[np.ndarray, ' n']) -> 'Catalog':
+    """Returns a catalogue without some items, whose rows stay unused.
 
-  def lookup(self, codes: Int[Array, '*b l']) -> Int[Array, '*b']:
-    """Returns the item row of each Semantic ID, -1 for invalid ones."""
-    state = jnp.zeros(codes.shape[:-1], jnp.int32)
-    for level in range(len(self.children)):
-      state = self.advance(level, state, codes[..., level])
-    sizes = jnp.asarray(self.level_sizes).reshape(
-      (1,) * (codes.ndim - 1) + (-1,)
-    )
+    Raises:
+      DataError: A row is not there or named twice, or no item would be left.
+    """
+    return self._changed(index.delete(self.layout, self._on_host(), rows))
+
+  def resized(self, capacity: int) -> 'Catalog':
+    """Returns the same items with room for others; programs compile anew.
+
+    Args:
+      capacity: Items there is to be room for.
+    """
+    codes, rows = self.items()
+    grown = Catalog.from_codes(codes, self.level_sizes, rows, capacity)
+    num_rows = grown.arrays._replace(num_rows=self.arrays.num_rows)
+    return Catalog(grown.layout, num_rows)
+
+  def contains(self, codes: Int[np.ndarray, 'n l']) -> Bool[np.ndarray, ' n']:
+    """Returns which Semantic IDs are items."""
+    sizes = np.asarray(self.level_sizes)[None]
     in_range = ((codes >= 0) & (codes < sizes)).all(-1)
-    return jnp.where(in_range, state, -1)
+    codes = np.clip(codes, 0, sizes - 1)
+    first, end = index.ranges(self.layout, self._on_host(), codes)[-1]
+    return in_range & (first < end)
+
+  def items(
+    self,
+  ) -> tuple[Int[np.ndarray, 'items l'], Int[np.ndarray, ' items']]:
+    """Returns all Semantic IDs, sorted, and the rows of their items."""
+    arrays = self._on_host()
+    slots = np.arange(self.size)
+    return index.codes_at(self.layout, arrays, slots), arrays.rows[slots]
+
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    """Writes the items to a folder, so that they are never read half written.
+
+    Args:
+      folder: Is made where it is missing.
+    """
+    codes, rows = self.items()
+    about = {
+      'level_sizes': self.level_sizes,
+      'capacity': self.capacity,
+      'num_rows': int(self.arrays.num_rows),
+    }
+    arrays = {'codes': codes, 'rows': rows}
+    saved_arrays.save(folder, 'catalog', arrays, about)
+
+  @classmethod
+  def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
+    """Reads what `save` wrote.
+
+    Args:
+      folder: Where the catalogue is.
+
+    Raises:
+      DataError: A file is missing or damaged.
+    """
+    try:
+      arrays, about = saved_arrays.load(folder, 'catalog')
+      found = cls.from_codes(
+        arrays['codes'],
+        about['level_sizes'],
+        arrays['rows'],
+        about['capacity'],
+      )
+      num_rows = jnp.asarray(about['num_rows'], jnp.int32)
+    except saved_arrays.DAMAGE as e:
+      raise saved_arrays.damaged(folder, 'catalogue', e) from e
+    return cls(found.layout, found.arrays._replace(num_rows=num_rows))
+
+  def spread(self, mesh: Mesh, axis: str) -> 'Catalog':
+    """Returns the same catalogue, each device holding a range of prefixes.
+
+    Args:
+      mesh: The devices.
+      axis: Which axis of the mesh they are along.
+    """
+
+    def place(x: Any) -> Array:
+      whole = not x.ndim or x.shape[0] % mesh.shape[axis]
+      spec = PartitionSpec() if whole else PartitionSpec(axis)
+      return jax.device_put(x, NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, self)
+
+  def _on_host(self) -> Arrays:
+    return jax.device_get(self.arrays)
+
+  def _changed(self, arrays: Arrays) -> 'Catalog':
+    """Puts changed arrays where the old ones are."""
+    where = jax.tree.map(lambda x: x.sharding, self.arrays)
+    return Catalog(self.layout, jax.device_put(arrays, where))

@@ -4,21 +4,31 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
+import numpy as np
 
 from tiger_jax.decoding.beam_search import Beams, beam_search
 from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.decoding.sampling import Sampler
+from tiger_jax.errors import DataError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.shapes import Batch, Codes, Recommendations
+
+# The widest search that is tried to prove a result.
+_MOST_BEAMS = 4096
 
 
 class TigerRetriever:
   """Answers histories by a beam search through the catalogue.
 
+  Programs are compiled for the shapes of a batch, of the lists of items, and
+  of the number of beams, of which there are few; what is in the catalogue and
+  in a request changes none.
+
   Attributes:
     model: The network.
-    codes: The Semantic ID of every item, on device.
+    codes: The Semantic ID of every item, on device, with room for new ones.
     catalog: The index of those IDs.
     num_beams: Beams of the search.
   """
@@ -32,6 +42,41 @@ class TigerRetriever:
     self.catalog = catalog
     self.num_beams = num_beams
 
+  def add(self, codes: Int[np.ndarray, 'n l']) -> 'TigerRetriever':
+    """Returns a retriever that knows further items, in the next rows.
+
+    Args:
+      codes: Their Semantic IDs.
+
+    Raises:
+      DataError: See `Catalog.add`; there is no room for more rows.
+    """
+    catalog = self.catalog.add(codes)
+    stop = int(catalog.arrays.num_rows)
+    if stop > len(self.codes):
+      raise DataError(
+        f'the table of Semantic IDs has no room for row {stop - 1}, it has '
+        f'{len(self.codes)}: make the retriever again with more'
+      )
+    table = np.array(self.codes)
+    table[stop - len(codes) : stop] = codes
+    placed = jax.device_put(table, self.codes.sharding)
+    return TigerRetriever(self.model, placed, catalog, self.num_beams)
+
+  def remove(self, rows: Int[np.ndarray, ' n']) -> 'TigerRetriever':
+    """Returns a retriever that no longer recommends some items.
+
+    Histories may still name them.
+
+    Args:
+      rows: Their rows.
+
+    Raises:
+      DataError: See `Catalog.remove`.
+    """
+    catalog = self.catalog.remove(rows)
+    return TigerRetriever(self.model, self.codes, catalog, self.num_beams)
+
   def recommend(self, params: Any, batch: Batch, k: int) -> Recommendations:
     """Returns the k most probable items of each history.
 
@@ -42,11 +87,8 @@ class TigerRetriever:
         reached, the rest is marked invalid.
     """
     beams = self.search(params, batch, k)
-    short = max(0, k - beams.scores.shape[1])
     return Recommendations(
-      _pad(beams.items[:, :k], short, -1),
-      _pad(beams.scores[:, :k], short, -jnp.inf),
-      _pad(beams.valid[:, :k], short, False),
+      beams.items[:, :k], beams.scores[:, :k], beams.valid[:, :k]
     )
 
   def generated_validity(
@@ -62,36 +104,110 @@ class TigerRetriever:
     return self.search(params, batch, k, constrained=False).valid[:, :k]
 
   def search(
-    self, params: Any, batch: Batch, k: int, constrained: bool = True
+    self,
+    params: Any,
+    batch: Batch,
+    k: int,
+    *,
+    constrained: bool = True,
+    lists: ItemLists | None = None,
+    sampler: Sampler | None = None,
   ) -> Beams:
     """Runs the whole search of a batch as one program.
 
     Args:
       params: The network's parameters.
       batch: Histories.
-      k: The least number of beams.
+      k: The least number of beams; there are `num_beams` of them, doubled
+        until they are enough.
       constrained: Only along valid IDs.
+      lists: Items each request may or may not get.
+      sampler: Draws items instead of taking the most probable.
+
+    Returns:
+      As many beams; those that could not be filled are marked.
     """
-    return _search(
-      self.model,
-      max(k, self.num_beams),
-      jnp.asarray(constrained),
-      params,
-      self.codes,
-      self.catalog,
-      batch,
+    num_beams = self._enough_beams(k)
+    return self._search(params, batch, num_beams, constrained, lists, sampler)
+
+  def search_exact(
+    self,
+    params: Any,
+    batch: Batch,
+    k: int,
+    *,
+    lists: ItemLists | None = None,
+    sampler: Sampler | None = None,
+  ) -> Beams:
+    """Searches, and again with more beams until the k results are proven.
+
+    Requests that are proven are not searched again. The search stops short of
+    4,096 beams, and `exact_k` says how far it came.
+
+    Args:
+      params: The network's parameters.
+      batch: Histories.
+      k: How many results.
+      lists: Items each request may or may not get.
+      sampler: Draws items instead of taking the most probable.
+
+    Returns:
+      At least k beams, as NumPy arrays.
+    """
+    num_beams = self._enough_beams(k)
+    inputs = jax.device_get((batch, lists, sampler))
+    found = jax.device_get(
+      self.search(params, batch, k, lists=lists, sampler=sampler)
     )
+    while 2 * num_beams <= _MOST_BEAMS:
+      asked = np.minimum(k, found.valid.sum(1))
+      open_ = np.flatnonzero(found.exact_k < asked)
+      if not len(open_):
+        break
+      num_beams *= 2
+      # As many rows as a power of two, lest every number compile anew.
+      rows = np.resize(open_, 1 << (len(open_) - 1).bit_length())
+      part = jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs)
+      again = jax.device_get(
+        self._search(params, part[0], num_beams, True, *part[1:])
+      )
+      for old, new in zip(found, again, strict=True):
+        new = new[: len(open_)]
+        old[open_] = new if new.ndim == 1 else new[:, : old.shape[1]]
+    return found
+
+  def _enough_beams(self, k: int) -> int:
+    num_beams = self.num_beams
+    while num_beams < k:
+      num_beams *= 2
+    return num_beams
+
+  def _search(
+    self,
+    params: Any,
+    batch: Batch,
+    num_beams: int,
+    constrained: bool,
+    lists: ItemLists | None,
+    sampler: Sampler | None,
+  ) -> Beams:
+    return _search(
+      self.model, num_beams, constrained,
+      params, self.codes, self.catalog, batch, lists, sampler,
+    )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _search(
   model: Tiger,
   num_beams: int,
-  constrained: Bool[Array, ''],
+  constrained: bool,
   params: Any,
   codes: Codes,
   catalog: Catalog,
   batch: Batch,
+  lists: ItemLists | None,
+  sampler: Sampler | None,
 ) -> Beams:
   bound = model.bind({'params': params})
   batch_size = batch.history.shape[0]
@@ -104,9 +220,7 @@ def _search(
     catalog,
     batch_size,
     num_beams,
-    constrained,
-  )
-
-
-def _pad(x: Array, short: int, value: Any) -> Array:
-  return jnp.pad(x, ((0, 0), (0, short)), constant_values=value)
+    constrained=constrained,
+    item_filter=lists.with_codes(codes) if lists else None,
+    sampler=sampler,
+  ).filled(num_beams)
