@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from tiger_jax.config_dict import parse
 from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.pipeline import STAGES, Pipeline
-from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_recommendations,
   show_results,
@@ -36,6 +36,25 @@ _HISTORY = flags.DEFINE_list(
   'history', [], 'Item ids, oldest first, for --mode=recommend.'
 )
 _K = flags.DEFINE_integer('k', 10, 'How many, for --mode=recommend.')
+_EXCLUDE_SEEN = flags.DEFINE_bool(
+  'exclude_seen', False, 'Leave out items of the history, for recommend.'
+)
+_ALLOW = flags.DEFINE_list(
+  'allow', None, 'Ids of the only items to recommend, for recommend.'
+)
+_DENY = flags.DEFINE_list(
+  'deny', [], 'Ids of items not to recommend, for recommend.'
+)
+_TEMPERATURE = flags.DEFINE_float(
+  'temperature', None, 'Draw varied items; 1 as probable as they are.'
+)
+_DRAWN_LEVELS = flags.DEFINE_integer(
+  'drawn_levels', None, 'Draw only so many first codes of the Semantic IDs.'
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of what --temperature draws.')
+_EXACT = flags.DEFINE_bool(
+  'exact', False, 'Search until the k best are proven, for recommend.'
+)
 app.define_help_flags()
 
 
@@ -52,7 +71,17 @@ def run(argv: list[str]) -> None:
   workdir = _workdir()
   if _MODE.value == 'recommend':
     recommender = Recommender.from_workdir(workdir)
-    print(show_recommendations(recommender.recommend(_HISTORY.value, _K.value)))
+    options = Options(
+      exclude_seen=_EXCLUDE_SEEN.value,
+      deny=_DENY.value,
+      allow=_ALLOW.value,
+      temperature=_TEMPERATURE.value,
+      drawn_levels=_DRAWN_LEVELS.value,
+      seed=_SEED.value,
+      exact=_EXACT.value,
+    )
+    found = recommender.recommend(_HISTORY.value, _K.value, options)
+    print(show_recommendations(found))
     return
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')

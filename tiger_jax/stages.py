@@ -66,11 +66,14 @@ def make_retriever(
     ids: The Semantic IDs of the catalogue.
     num_beams: Beams of the search.
   """
+  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
+  codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
+  codes[: len(ids.codes)] = ids.codes
   mesh = sharding.make_mesh()
   return TigerRetriever(
     Tiger(config.model, ids.level_sizes),
-    sharding.replicate(mesh, jnp.asarray(ids.codes)),
-    sharding.replicate(mesh, Catalog.from_codes(ids.codes, ids.level_sizes)),
+    sharding.replicate(mesh, jnp.asarray(codes)),
+    sharding.replicate(mesh, catalog),
     num_beams,
   )
 

@@ -172,13 +172,15 @@ def test_evaluation_sees_every_example_once():
 
 
 def test_request_batch():
-  batch = batches.request_batch([[7], [], [1, 2, 3]], BUCKETS)
+  batch = batches.request_batch([[7], [], [1, 2, 3]], BUCKETS, (1, 4))
   assert batch.history.tolist() == [
     [7, -1, -1, -1, -1],
     [-1, -1, -1, -1, -1],
     [1, 2, 3, -1, -1],
+    [-1, -1, -1, -1, -1],
   ]
-  assert batch.user.tolist() == batch.target.tolist() == [-1, -1, -1]
-  long = batches.request_batch([list(range(100))], BUCKETS)
+  assert batch.user.tolist() == batch.target.tolist() == [-1] * 4
+  long = batches.request_batch([list(range(100))], BUCKETS, (1, 4))
   assert long.history.tolist() == [list(range(92, 100))]
-  assert batches.request_batch([[]], BUCKETS).history.shape == (1, 2)
+  empty = batches.request_batch([[]], BUCKETS, (1, 4))
+  assert empty.history.shape == (1, 2)

@@ -155,25 +155,29 @@ def evaluation_batches(
 
 
 def request_batch(
-  histories: Sequence[Sequence[int]], length_buckets: Sequence[int]
+  histories: Sequence[Sequence[int]],
+  length_buckets: Sequence[int],
+  batch_buckets: Sequence[int],
 ) -> Batch:
   """Makes a batch of histories that are not in a dataset.
 
   Args:
     histories: Item rows, oldest first; may be empty.
     length_buckets: Widths, from short to long.
+    batch_buckets: Numbers of rows, from few to many; the last is enough.
 
   Returns:
-    The batch, as wide as the longest history needs, users and targets
-    unknown.
+    The batch, as wide as the longest history needs, filled up with empty
+    histories; users and targets are unknown.
   """
   longest = max((len(history) for history in histories), default=0)
   width = next((x for x in length_buckets if x >= longest), length_buckets[-1])
-  rows = np.full((len(histories), width), -1, np.int32)
-  for row, history in zip(rows, histories, strict=True):
+  num_rows = next(x for x in batch_buckets if x >= len(histories))
+  rows = np.full((num_rows, width), -1, np.int32)
+  for row, history in zip(rows, histories, strict=False):
     latest = history[-width:]
     row[: len(latest)] = latest
-  unknown = np.full(len(histories), -1, np.int32)
+  unknown = np.full(num_rows, -1, np.int32)
   return Batch(history=rows, user=unknown, target=unknown)
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from tiger_jax.decoding import filters, sampling
 from tiger_jax.decoding.trie import Trie
@@ -137,7 +137,7 @@ def beam_search(
 
 
 def _log_probs(
-  logits: Float[Array, 'b m v'], codes: Int[Array, 'b m w'] | None
+  logits: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
   """Returns log-probabilities of some codes among all, of all where None."""
   total = jax.nn.logsumexp(logits, axis=2, keepdims=True)
@@ -162,7 +162,7 @@ def _top_k(
 
 
 def _at(
-  x: Float[Array, 'b m v'], codes: Int[Array, 'b m w'] | None
+  x: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
   """Returns the entries of some codes, of all where None."""
   if codes is None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Integer
 import numpy as np
 
 from tiger_jax import saved_arrays
@@ -49,9 +49,9 @@ class Catalog(Trie):
   @classmethod
   def from_codes(
     cls,
-    codes: Int[np.ndarray, 'items l'],
+    codes: Integer[np.ndarray, 'items l'],
     level_sizes: Sequence[int],
-    rows: Int[np.ndarray, ' items'] | None = None,
+    rows: Integer[np.ndarray, ' items'] | None = None,
     capacity: int | None = None,
   ) -> 'Catalog':
     """Builds the index.
@@ -72,7 +72,7 @@ class Catalog(Trie):
     layout, arrays = index.build(codes, level_sizes, rows, capacity)
     return cls(layout, jax.tree.map(jnp.asarray, arrays))
 
-  def add(self, codes: Int[np.ndarray, 'n l']) -> 'Catalog':
+  def add(self, codes: Integer[np.ndarray, 'n l']) -> 'Catalog':
     """Returns a catalogue with further items, in the rows that come next.
 
     Raises:
@@ -81,7 +81,7 @@ class Catalog(Trie):
     """
     return self._changed(index.insert(self.layout, self._on_host(), codes))
 
-  def remove(self, rows: Int[np.ndarray, ' n']) -> 'Catalog':
+  def remove(self, rows: Integer[np.ndarray, ' n']) -> 'Catalog':
     """Returns a catalogue without some items, whose rows stay unused.
 
     Raises:
@@ -100,7 +100,9 @@ class Catalog(Trie):
     num_rows = grown.arrays._replace(num_rows=self.arrays.num_rows)
     return Catalog(grown.layout, num_rows)
 
-  def contains(self, codes: Int[np.ndarray, 'n l']) -> Bool[np.ndarray, ' n']:
+  def contains(
+    self, codes: Integer[np.ndarray, 'n l']
+  ) -> Bool[np.ndarray, ' n']:
     """Returns which Semantic IDs are items."""
     sizes = np.asarray(self.level_sizes)[None]
     in_range = ((codes >= 0) & (codes < sizes)).all(-1)
@@ -110,7 +112,7 @@ class Catalog(Trie):
 
   def items(
     self,
-  ) -> tuple[Int[np.ndarray, 'items l'], Int[np.ndarray, ' items']]:
+  ) -> tuple[Integer[np.ndarray, 'items l'], Integer[np.ndarray, ' items']]:
     """Returns all Semantic IDs, sorted, and the rows of their items."""
     arrays = self._on_host()
     slots = np.arange(self.size)

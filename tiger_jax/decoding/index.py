@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import math
 
-from jaxtyping import Int
+from jaxtyping import Integer
 import numpy as np
 
 from tiger_jax.decoding import sorted_ids
@@ -20,9 +20,9 @@ _NEVER = np.iinfo(np.int32).max
 
 
 def build(
-  codes: Int[np.ndarray, 'items l'],
+  codes: Integer[np.ndarray, 'items l'],
   level_sizes: Sequence[int],
-  rows: Int[np.ndarray, ' items'],
+  rows: Integer[np.ndarray, ' items'],
   capacity: int,
 ) -> tuple[Layout, Arrays]:
   """Makes the arrays from nothing.
@@ -109,7 +109,7 @@ def list_large(layout: Layout, arrays: Arrays) -> tuple[LargeNodes, ...]:
 
 
 def ranges(
-  layout: Layout, arrays: Arrays, codes: Int[np.ndarray, 'n l']
+  layout: Layout, arrays: Arrays, codes: Integer[np.ndarray, 'n l']
 ) -> list[tuple[np.ndarray, np.ndarray]]:
   """Returns the first and end slot of the prefixes of 1, 2, ... codes.
 
@@ -137,7 +137,7 @@ def ranges(
 
 
 def insert(
-  layout: Layout, arrays: Arrays, codes: Int[np.ndarray, 'n l']
+  layout: Layout, arrays: Arrays, codes: Integer[np.ndarray, 'n l']
 ) -> Arrays:
   """Returns the arrays with further items, in the rows that come next.
 
@@ -161,7 +161,7 @@ def insert(
     )
   bitmaps = tuple(x.copy() for x in arrays.bitmaps)
   for level, bitmap in enumerate(bitmaps):
-    _set_bits(bitmap, *_split(codes.T[: level + 1], layout.level_sizes))
+    _set_bits(bitmap, *_split([*codes.T[: level + 1]], layout.level_sizes))
   rows = arrays.num_rows + order
   arrays = arrays._replace(
     bitmaps=bitmaps,
@@ -182,7 +182,7 @@ def insert(
 
 
 def delete(
-  layout: Layout, arrays: Arrays, removed: Int[np.ndarray, ' n']
+  layout: Layout, arrays: Arrays, removed: Integer[np.ndarray, ' n']
 ) -> Arrays:
   """Returns the arrays without the items of some rows, each named once.
 
@@ -214,13 +214,13 @@ def delete(
   for level, bitmap in enumerate(arrays.bitmaps):
     first, end = left[level]
     gone = codes[first == end, : level + 1]
-    _clear_bits(bitmap, *_split(gone.T, layout.level_sizes))
+    _clear_bits(bitmap, *_split([*gone.T], layout.level_sizes))
   return arrays._replace(large=list_large(layout, arrays))
 
 
 def codes_at(
-  layout: Layout, arrays: Arrays, slots: Int[np.ndarray, ' n']
-) -> Int[np.ndarray, 'n l']:
+  layout: Layout, arrays: Arrays, slots: Integer[np.ndarray, ' n']
+) -> Integer[np.ndarray, 'n l']:
   """Returns the IDs in some slots."""
   depth = layout.offsets_depth
   codes = np.zeros((len(slots), layout.num_levels), np.int32)
@@ -260,7 +260,7 @@ def _column_length(layout: Layout, level: int) -> int:
 
 def _numbers(
   columns: Sequence[np.ndarray], level_sizes: tuple[int, ...], num_items: int
-) -> Int[np.ndarray, ' items']:
+) -> Integer[np.ndarray, ' items']:
   """Returns prefixes as numbers."""
   number = np.zeros(num_items, np.int64)
   for column, size in zip(columns, level_sizes, strict=False):
@@ -304,6 +304,6 @@ def _moved(
 ) -> np.ndarray:
   """Returns the offsets after items came, or went where `by` is -1."""
   sizes = layout.level_sizes[: layout.offsets_depth]
-  number = _numbers(codes.T[: len(sizes)], sizes, len(codes))
+  number = _numbers([*codes.T[: len(sizes)]], sizes, len(codes))
   counts = np.bincount(number + 1, minlength=len(offsets))
   return offsets + by * np.cumsum(counts, dtype=np.int32)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import math
 from typing import Any, NamedTuple
 
-from jaxtyping import Int
+from jaxtyping import Integer
 import numpy as np
 
 from tiger_jax.decoding import sorted_ids
@@ -113,7 +113,7 @@ def scan_limit(level_size: int) -> int:
 
 
 def choose_layout(
-  columns: Sequence[Int[np.ndarray, ' items']],
+  columns: Sequence[Integer[np.ndarray, ' items']],
   level_sizes: tuple[int, ...],
   capacity: int,
 ) -> Layout:

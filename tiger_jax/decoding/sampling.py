@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
+import numpy as np
 
 
 class Draws(NamedTuple):
@@ -62,9 +63,9 @@ class Sampler(NamedTuple):
       most probable ones that follow.
   """
 
-  seeds: UInt32[Array, ' b']
-  temperature: Float[Array, '']
-  num_levels: Int[Array, '']
+  seeds: UInt32[Array, ' b'] | UInt32[np.ndarray, ' b']
+  temperature: Float[Array, ''] | np.float32
+  num_levels: Int[Array, ''] | np.int32
 
   def start(self) -> Draws:
     """Returns the state of one beam for every request."""

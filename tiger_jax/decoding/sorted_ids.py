@@ -4,12 +4,12 @@ from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Integer
 import numpy as np
 
 from tiger_jax.errors import DataError
 
-IntArray = Int[np.ndarray, '...']
+IntArray = Integer[np.ndarray, '...']
 
 
 class Nodes(NamedTuple):
@@ -21,9 +21,9 @@ class Nodes(NamedTuple):
     codes: The distinct codes that follow, one prefix after the other.
   """
 
-  first: Int[np.ndarray, ' nodes']
-  start: Int[np.ndarray, ' nodes+1']
-  codes: Int[np.ndarray, ' children']
+  first: Integer[np.ndarray, ' nodes']
+  start: Integer[np.ndarray, ' nodes+1']
+  codes: Integer[np.ndarray, ' children']
 
 
 def code_dtype(level_size: int) -> np.dtype:
@@ -32,7 +32,7 @@ def code_dtype(level_size: int) -> np.dtype:
 
 
 def check_codes(
-  codes: Int[np.ndarray, 'items l'], level_sizes: Sequence[int]
+  codes: Integer[np.ndarray, 'items l'], level_sizes: Sequence[int]
 ) -> None:
   """Raises a DataError where codes do not fit the levels."""
   if codes.ndim != 2 or codes.shape[1] != len(level_sizes):
@@ -53,8 +53,8 @@ def check_codes(
 
 
 def sort_order(
-  codes: Int[np.ndarray, 'items l'], level_sizes: Sequence[int]
-) -> Int[np.ndarray, ' items']:
+  codes: Integer[np.ndarray, 'items l'], level_sizes: Sequence[int]
+) -> Integer[np.ndarray, ' items']:
   """Returns the order in which codes rise, first level first.
 
   Raises:
@@ -86,11 +86,11 @@ def sort_order(
 
 
 def lower_bound(
-  column: Int[np.ndarray, ' slots'],
-  low: Int[np.ndarray, ' n'],
-  high: Int[np.ndarray, ' n'],
-  value: Int[np.ndarray, ' n'],
-) -> Int[np.ndarray, ' n']:
+  column: Integer[np.ndarray, ' slots'],
+  low: Integer[np.ndarray, ' n'],
+  high: Integer[np.ndarray, ' n'],
+  value: Integer[np.ndarray, ' n'],
+) -> Integer[np.ndarray, ' n']:
   """Returns the first slot of each range whose code is no less than `value`.
 
   Args:
@@ -109,7 +109,7 @@ def lower_bound(
 
 
 def node_starts(
-  offsets: Int[np.ndarray, ' prefixes+1'],
+  offsets: Integer[np.ndarray, ' prefixes+1'],
   columns: Sequence[IntArray],
   num_items: int,
 ) -> Bool[np.ndarray, ' items']:
@@ -131,7 +131,7 @@ def node_starts(
 
 def large_nodes(
   starts: Bool[np.ndarray, ' items'],
-  column: Int[np.ndarray, ' slots'],
+  column: Integer[np.ndarray, ' slots'],
   more_than: int,
 ) -> Nodes:
   """Finds the prefixes with many items.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Integer
 import numpy as np
 
 from tiger_jax.decoding.layout import Arrays, Layout
@@ -23,7 +23,7 @@ class Children(NamedTuple):
     valid: Which of them lead to an item.
   """
 
-  codes: Int[Array, 'b m w'] | None
+  codes: Integer[Array, 'b m w'] | None
   valid: Bool[Array, 'b m w']
 
 
@@ -36,9 +36,15 @@ class Prefixes(NamedTuple):
     end: The slot after the last.
   """
 
-  number: Int[Array, 'b m'] | None
-  first: Int[Array, 'b m'] | None
-  end: Int[Array, 'b m'] | None
+  number: Integer[Array, 'b m'] | None
+  first: Integer[Array, 'b m'] | None
+  end: Integer[Array, 'b m'] | None
+
+  @property
+  def slots(self) -> tuple[Integer[Array, 'b m'], Integer[Array, 'b m']]:
+    """Where the ranges begin and end, once levels are no bitmaps."""
+    assert self.first is not None and self.end is not None
+    return self.first, self.end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +86,7 @@ class Trie:
       return Children(None, bits.astype(bool))
     start, count = self._listed(level, prefixes)
     width = self.layout.width(level)
-    place = np.arange(width, dtype=np.int32)[None, None]
+    place = jnp.arange(width, dtype=jnp.int32)[None, None]
     codes = self._column(level).at[start[..., None] + place].get(**_IN_BOUNDS)
     valid = place < count[..., None]
     if level < self.layout.num_levels - 1:
@@ -89,8 +95,8 @@ class Trie:
     return Children(codes, valid)
 
   def place(
-    self, level: int, prefixes: Prefixes, code: Int[Array, '*b']
-  ) -> Int[Array, '*b']:
+    self, level: int, prefixes: Prefixes, code: Integer[Array, '*b']
+  ) -> Integer[Array, '*b']:
     """Returns where in `children` a code that is a child stands."""
     if prefixes.number is not None:
       return code
@@ -100,7 +106,7 @@ class Trie:
     return _lower_bound(column, start, start + count, code, most) - start
 
   def descend(
-    self, level: int, prefixes: Prefixes, code: Int[Array, 'b n']
+    self, level: int, prefixes: Prefixes, code: Integer[Array, 'b n']
   ) -> Prefixes:
     """Returns the prefixes one code longer.
 
@@ -114,16 +120,15 @@ class Trie:
     return self._range(level + 1, number)
 
   def item(
-    self, prefixes: Prefixes, place: Int[Array, 'b n']
-  ) -> Int[Array, 'b n']:
+    self, prefixes: Prefixes, place: Integer[Array, 'b n']
+  ) -> Integer[Array, 'b n']:
     """Returns the rows of the items at a place in the last `children`."""
-    assert prefixes.first is not None
-    slot = jnp.minimum(prefixes.first + place, len(self.arrays.rows) - 1)
+    slot = jnp.minimum(prefixes.slots[0] + place, len(self.arrays.rows) - 1)
     return self.arrays.rows.at[slot].get(**_IN_BOUNDS)
 
   def ranges(
-    self, codes: Int[Array, '*b l']
-  ) -> list[tuple[Int[Array, '*b'], Int[Array, '*b']]]:
+    self, codes: Integer[Array, '*b l']
+  ) -> list[tuple[Integer[Array, '*b'], Integer[Array, '*b']]]:
     """Returns the first and end slot of the prefixes of 1, 2, ... codes."""
     found = []
     number = jnp.zeros(codes.shape[:-1], jnp.int32)
@@ -135,10 +140,10 @@ class Trie:
         prefixes = self._range(level + 1, number)
       else:
         prefixes = self._narrow(level, prefixes, code)
-      found.append((prefixes.first, prefixes.end))
+      found.append(prefixes.slots)
     return found
 
-  def lookup(self, codes: Int[Array, '*b l']) -> Int[Array, '*b']:
+  def lookup(self, codes: Integer[Array, '*b l']) -> Integer[Array, '*b']:
     """Returns the item row of each Semantic ID, -1 for invalid ones."""
     sizes = jnp.asarray(self.level_sizes).reshape(
       (1,) * (codes.ndim - 1) + (-1,)
@@ -148,32 +153,28 @@ class Trie:
     row = self.arrays.rows.at[first].get(mode='clip')
     return jnp.where(in_range & (first < end), row, -1)
 
-  def _column(self, level: int) -> Int[Array, ' _']:
+  def _column(self, level: int) -> Integer[Array, ' _']:
     return self.arrays.columns[level - self.layout.offsets_depth]
 
   def _listed(
     self, level: int, prefixes: Prefixes
-  ) -> tuple[Int[Array, '*b'], Int[Array, '*b']]:
+  ) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
     """Returns where in the column the children begin, and how many follow."""
-    assert prefixes.first is not None and prefixes.end is not None
-    count = prefixes.end - prefixes.first
+    first, end = prefixes.slots
     if self.layout.scan(level) >= self.layout.span(level):
-      return prefixes.first, count
+      return first, end - first
     nodes = self.arrays.large[level - self.layout.num_bitmaps]
-    zero = jnp.zeros_like(count)
-    found = _lower_bound(
-      nodes.first, zero, zero + len(nodes.first), prefixes.first,
-      len(nodes.first),
-    )  # fmt: skip
-    start = nodes.start.at[found].get(mode='clip')
-    stop = nodes.start.at[found + 1].get(mode='clip')
-    large = count > self.layout.scan(level)
+    zero, most = jnp.zeros_like(first), len(nodes.first)
+    node = _lower_bound(nodes.first, zero, zero + most, first, most)
+    start = nodes.start.at[node].get(mode='clip')
+    stop = nodes.start.at[node + 1].get(mode='clip')
+    large = end - first > self.layout.scan(level)
     return (
-      jnp.where(large, start, prefixes.first),
-      jnp.where(large, stop - start, count),
+      jnp.where(large, start, first),
+      jnp.where(large, stop - start, end - first),
     )
 
-  def _range(self, depth: int, number: Int[Array, '*b']) -> Prefixes:
+  def _range(self, depth: int, number: Integer[Array, '*b']) -> Prefixes:
     """Returns the range of a prefix that is given as a number."""
     sizes = self.level_sizes
     offsets_depth = self.layout.offsets_depth
@@ -190,32 +191,29 @@ class Trie:
       prefixes = self._narrow(level, prefixes, number // rest)
     return prefixes
 
-  def _offset(self, number: Int[Array, '*b']) -> Int[Array, '*b']:
+  def _offset(self, number: Integer[Array, '*b']) -> Integer[Array, '*b']:
     return self.arrays.offsets.at[number].get(**_IN_BOUNDS)
 
   def _narrow(
-    self, level: int, prefixes: Prefixes, code: Int[Array, '*b']
+    self, level: int, prefixes: Prefixes, code: Integer[Array, '*b']
   ) -> Prefixes:
     """Returns the part of the ranges that goes on with `code`."""
-    assert prefixes.first is not None and prefixes.end is not None
+    low, high = (jnp.stack([x, x]) for x in prefixes.slots)
     code = code.astype(jnp.int32)
+    values = jnp.stack([code, code + 1])
     first, end = _lower_bound(
-      self._column(level),
-      jnp.stack([prefixes.first] * 2),
-      jnp.stack([prefixes.end] * 2),
-      jnp.stack([code, code + 1]),
-      self.layout.span(level),
+      self._column(level), low, high, values, self.layout.span(level)
     )
     return Prefixes(None, first, end)
 
 
 def _lower_bound(
-  column: Int[Array, ' _'],
-  low: Int[Array, '*b'],
-  high: Int[Array, '*b'],
-  value: Int[Array, '*b'],
+  column: Integer[Array, ' _'],
+  low: Integer[Array, '*b'],
+  high: Integer[Array, '*b'],
+  value: Integer[Array, '*b'],
   most: int,
-) -> Int[Array, '*b']:
+) -> Integer[Array, '*b']:
   """Returns the first place in each range whose entry is no less than `value`.
 
   Args:
@@ -227,8 +225,8 @@ def _lower_bound(
   """
 
   def halve(
-    _: int, ends: tuple[Int[Array, '*b'], Int[Array, '*b']]
-  ) -> tuple[Int[Array, '*b'], Int[Array, '*b']]:
+    _: Any, ends: tuple[Integer[Array, '*b'], Integer[Array, '*b']]
+  ) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
     low, high = ends
     middle = (low + high) // 2
     entry = column.at[jnp.minimum(middle, len(column) - 1)].get(**_IN_BOUNDS)

@@ -10,6 +10,8 @@ from tiger_jax.evaluation.metrics import ndcg, recall
 from tiger_jax.shapes import Batch, Recommendations
 
 CUTOFFS = (5, 10)
+# Of the share of generated IDs that are no item's, as the paper's Figure 6.
+INVALID_CUTOFFS = (10, 20)
 
 
 def evaluate(
@@ -34,7 +36,8 @@ def evaluate(
   Returns:
     Means over users: `recall@k` and `ndcg@k` for k of 5 and 10;
     `sid_recall@10`, where an item that shares the target's prefix is a hit;
-    `invalid@10`, the share of generated IDs that no item has.
+    `invalid@k` for k of 10 and 20, the share of generated IDs that no item
+    has (section 4.5 and Figure 6 of the paper).
   """
   k = max(CUTOFFS)
   sums: dict[str, float] = {}
@@ -49,10 +52,12 @@ def evaluate(
     values = {f'recall@{c}': recall(hits, c) for c in CUTOFFS}
     values |= {f'ndcg@{c}': ndcg(hits, c) for c in CUTOFFS}
     values[f'sid_recall@{k}'] = recall(same_prefix & (items >= 0), k)
-    values[f'invalid@{k}'] = np.zeros(len(target))
+    generated = np.ones((len(target), max(INVALID_CUTOFFS)), bool)
     if generated_validity:
-      valid = np.asarray(generated_validity(batch, k))[real]
-      values[f'invalid@{k}'] = 1 - valid.mean(1)
+      valid = generated_validity(batch, max(INVALID_CUTOFFS))
+      generated = np.asarray(valid)[real]
+    for cutoff in INVALID_CUTOFFS:
+      values[f'invalid@{cutoff}'] = 1 - generated[:, :cutoff].mean(1)
     for name, value in values.items():
       sums[name] = sums.get(name, 0.0) + float(value.sum())
     num_users += len(target)

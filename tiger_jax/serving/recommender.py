@@ -1,6 +1,8 @@
 """The Python API: raw item ids in, titles out."""
 
 from collections.abc import Sequence
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +14,15 @@ from tiger_jax.config import Config
 from tiger_jax.config_dict import from_json
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.decoding.beam_search import Beams
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.workdir import Artefact, read_artefact
+
+# Requests are searched for so many at once, filled up to one of these.
+_BATCHES = (1, 8, 32, 128)
 
 
 class Recommendation(NamedTuple):
@@ -31,6 +39,46 @@ class Recommendation(NamedTuple):
   title: str
   score: float
   semantic_id: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is asked of a recommendation besides the history.
+
+  Attributes:
+    exclude_seen: Leave out the items of the history, all of it.
+    deny: Ids of items to leave out.
+    allow: Ids of the only items to recommend; None for all.
+    temperature: Draw the items at random, the more varied the higher this is;
+      None recommends the most probable ones. Where items are drawn, they come
+      in the order of the draw.
+    drawn_levels: Draw only so many first codes of the Semantic IDs; None for
+      all.
+    seed: Of the draw: the same items for the same history and seed.
+    exact: Widen the search until it is proven that no item is more probable
+      than those returned, as far as 4,096 beams reach.
+  """
+
+  exclude_seen: bool = False
+  deny: Sequence[str] = ()
+  allow: Sequence[str] | None = None
+  temperature: float | None = None
+  drawn_levels: int | None = None
+  seed: int = 0
+  exact: bool = False
+
+  def __post_init__(self):
+    """Checks the values."""
+    if self.temperature is not None and not 0 < self.temperature < math.inf:
+      raise UsageError(
+        f'temperature is {self.temperature}: it must be positive'
+      )
+    if self.drawn_levels is not None and self.drawn_levels < 1:
+      raise UsageError(
+        f'drawn_levels is {self.drawn_levels}: draw at least the first'
+      )
+    if not 0 <= self.seed < 2**32:
+      raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')
 
 
 class Recommender:
@@ -76,37 +124,36 @@ class Recommender:
     )
 
   def recommend(
-    self, history: Sequence[str], k: int = 10
+    self,
+    history: Sequence[str],
+    k: int = 10,
+    options: Options = Options(),
   ) -> list[Recommendation]:
     """Returns the k items most likely to be bought next, best first.
 
     Args:
       history: Item ids, oldest first. The latest `model.max_history` count.
-      k: How many; fewer come back only from a smaller catalogue.
+      k: How many; fewer come back only where there are no more that may be
+        recommended.
+      options: What else is asked for.
 
     Raises:
-      UsageError: The history is empty or names an item that the catalogue
-        does not have, or k is not positive.
+      UsageError: The history is empty, the catalogue does not have an item
+        that is named, or k is not positive.
     """
     if not history:
       raise UsageError('the history is empty: name at least one item id')
     if k < 1:
       raise UsageError(f'k is {k}: ask for at least 1')
-    rows = self.dataset.items.rows
-    unknown = [item for item in history if item not in rows]
-    if unknown:
-      raise UsageError(
-        f'no item {unknown[0]!r} in {self.dataset.name} ({len(unknown)} of '
-        f'{len(history)} in the history are unknown): ids look like '
-        f'{self.dataset.items.ids[0]!r}'
-      )
-    return self.recommend_rows([[rows[item] for item in history]], k)[0]
+    rows = self._rows(history, 'the history')
+    return self.recommend_rows([rows], k, options=options)[0]
 
   def recommend_rows(
     self,
     histories: Sequence[Sequence[int]],
     k: int = 10,
     users: Sequence[int] | None = None,
+    options: Options = Options(),
   ) -> list[list[Recommendation]]:
     """Like `recommend`, for several histories of item rows at once.
 
@@ -114,27 +161,74 @@ class Recommender:
       histories: Item rows, oldest first.
       k: How many; at most the whole catalogue.
       users: User rows, for models with a user token; None where not known.
+      options: What else is asked for, the same for all.
     """
     k = min(k, self.dataset.num_items)
-    batch = request_batch(histories, self._config.train.length_buckets)
-    if users is not None:
-      batch = batch._replace(user=np.asarray(users, np.int32))
-    found = jax.device_get(self._retriever.recommend(self._params, batch, k))
-    items = self.dataset.items
-    return [
-      [
-        Recommendation(
-          items.ids[row],
-          items.title(row),
-          score,
-          tuple(map(int, self._ids.codes[row])),
-        )
-        for row, score, valid in zip(*entry, strict=True)
-        if valid
-      ]
+    users = [-1] * len(histories) if users is None else users
+    found: list[list[Recommendation]] = []
+    for start in range(0, len(histories), _BATCHES[-1]):
+      part = slice(start, start + _BATCHES[-1])
+      beams = self._search(histories[part], users[part], k, options)
       # As Python's own numbers.
-      for entry in zip(*(x.tolist() for x in found), strict=True)
-    ]
+      columns = (x[: len(histories[part]), :k].tolist() for x in beams[:4])
+      for request in zip(*columns, strict=True):
+        entries = zip(*request, strict=True)
+        found.append([self._describe(*entry) for entry in entries if entry[-1]])
+    return found
+
+  def _search(
+    self,
+    histories: Sequence[Sequence[int]],
+    users: Sequence[int],
+    k: int,
+    options: Options,
+  ) -> Beams:
+    batch = request_batch(
+      histories, self._config.train.length_buckets, _BATCHES
+    )
+    batch.user[: len(users)] = users
+    size = len(batch.user)
+    lists = None
+    if options.exclude_seen or options.deny or options.allow is not None:
+      denied = self._rows(options.deny, 'deny')
+      seen = histories if options.exclude_seen else [[]] * len(histories)
+      unused = [[]] * (size - len(histories))
+      allowed = None
+      if options.allow is not None:
+        allowed = [self._rows(options.allow, 'allow')] * size
+      lists = ItemLists.of([[*x, *denied] for x in (*seen, *unused)], allowed)
+    sampler = None
+    if options.temperature is not None:
+      levels = options.drawn_levels or self._ids.codes.shape[1]
+      sampler = Sampler(
+        np.full(size, options.seed, np.uint32),
+        np.float32(options.temperature),
+        np.int32(levels),
+      )
+    search = self._retriever.search
+    if options.exact:
+      search = self._retriever.search_exact
+    return jax.device_get(
+      search(self._params, batch, k, lists=lists, sampler=sampler)
+    )
+
+  def _rows(self, ids: Sequence[str], where: str) -> list[int]:
+    rows = self.dataset.items.rows
+    unknown = [item for item in ids if item not in rows]
+    if unknown:
+      raise UsageError(
+        f'no item {unknown[0]!r} in {self.dataset.name} ({len(unknown)} of '
+        f'{len(ids)} in {where} are unknown): ids look like '
+        f'{self.dataset.items.ids[0]!r}'
+      )
+    return [rows[item] for item in ids]
+
+  def _describe(
+    self, row: int, codes: list[int], score: float, valid: bool
+  ) -> Recommendation:
+    del valid
+    items = self.dataset.items
+    return Recommendation(items.ids[row], items.title(row), score, tuple(codes))
 
 
 def _finished(workdir: Path, name: str) -> Artefact:

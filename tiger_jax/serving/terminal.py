@@ -66,7 +66,8 @@ def show_shoppers(recommender: Recommender, seed: int) -> str:
 
 def show_results(results: dict[str, Any]) -> str:
   """Returns the table of metrics, the baseline's and the bound's beside it."""
-  names = list(results['metrics']['test'])
+  generated = results['metrics']['test']['invalid@20']
+  names = [n for n in results['metrics']['test'] if n != 'invalid@20']
   rows = [
     (f'{model} {_SHORT[name]}', values)
     for model, splits in (
@@ -96,7 +97,9 @@ def show_results(results: dict[str, Any]) -> str:
   notes.append(
     'Hits are items, of the whole catalogue, seen ones not masked. A '
     "sid_recall hit only shares the target's meaning codes, as "
-    f'{collisions:.1%} of the items do with another. '
+    f'{collisions:.1%} of the items do with another. An invalid ID is one that '
+    'no item has, in a search that is free to generate it; '
+    f'invalid@20 is {generated:.4f}. '
     f'Item vectors: {results["embedding"]["encoder"]}.'
   )
   return '\n'.join([*lines, *(textwrap.fill(note, 79) for note in notes)])
