@@ -28,8 +28,8 @@ ANSWERS = [
   # Only fills the batch up: nothing of it counts.
   (-1, [-1] + list(range(9)), ALL),
 ]
-# How many of ten generated IDs are items.
-NUM_GENERATED = [10, 5, 0, 9, 10, 0]
+# How many of the first generated IDs are items, and no other.
+NUM_GENERATED = [20, 5, 0, 9, 10, 0]
 EXPECTED = {
   'recall@5': 1 / 5,
   'recall@10': 2 / 5,
@@ -37,6 +37,7 @@ EXPECTED = {
   'ndcg@10': (1 + 1 / math.log2(8)) / 5,
   'sid_recall@10': 3 / 5,
   'invalid@10': 0.0,
+  'invalid@20': 0.0,
 }
 
 
@@ -80,8 +81,11 @@ def test_by_hand():
 )
 def test_how_users_are_batched_changes_nothing(groups):
   found = evaluate(_recommend, _batches(*groups), PREFIXES, _generated_validity)
-  # Shares of invalid IDs: 0, 0.5, 1, 0.1 and 0.
-  expected = EXPECTED | {'invalid@10': 1.6 / 5}
+  # Shares of invalid IDs: 0, 0.5, 1, 0.1 and 0 of ten, and of twenty.
+  expected = EXPECTED | {
+    'invalid@10': 1.6 / 5,
+    'invalid@20': (0 + 0.75 + 1 + 0.55 + 0.5) / 5,
+  }
   assert found == pytest.approx(expected, abs=1e-12)
 
 

@@ -18,7 +18,7 @@ from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids.collisions import extra_code
-from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   shorten,
   show_recommendations,
@@ -175,6 +175,79 @@ def test_the_order_of_the_history_counts(recommender):
   assert there != recommender.recommend(['i109', 'i101'], 5)
 
 
+def test_seen_denied_and_allowed_items(recommender):
+  history = ['i102', 'i103', 'i105']
+  every = [e.item_id for e in recommender.recommend(history, NUM_ITEMS)]
+  unseen = [item for item in every if item not in history]
+
+  def found(k=NUM_ITEMS, **options):
+    entries = recommender.recommend(history, k, Options(**options))
+    return [entry.item_id for entry in entries]
+
+  assert found(exclude_seen=True) == unseen
+  assert found(3, exclude_seen=True) == unseen[:3]
+  denied = [every[0], every[2]]
+  assert found(deny=denied) == [item for item in every if item not in denied]
+  allowed = [every[1], every[9], every[4]]
+  assert found(allow=allowed) == [every[1], every[4], every[9]]
+  assert found(allow=allowed, deny=allowed[:2]) == [every[4]]
+  assert found(allow=[]) == found(deny=every) == []
+  assert found(exact=True) == every
+
+
+def test_items_left_out_of_one_request_are_not_left_out_of_another(recommender):
+  histories = [[5], [5, 1], [0, 1, 2, 3]]
+  together = recommender.recommend_rows(
+    histories, NUM_ITEMS, options=Options(exclude_seen=True)
+  )
+  for history, found in zip(histories, together, strict=True):
+    rows = {int(entry.item_id[1:]) - 100 for entry in found}
+    assert rows == set(range(NUM_ITEMS)) - set(history)
+
+
+def test_draws(recommender):
+  def found(**options):
+    return recommender.recommend(['i102'], 5, Options(**options))
+
+  drawn = found(temperature=1.0, seed=7)
+  assert len({entry.item_id for entry in drawn}) == 5
+  assert found(temperature=1.0, seed=7) == drawn
+  assert len({tuple(found(temperature=3.0, seed=s)) for s in range(5)}) > 1
+  first = found(temperature=3.0, seed=1, drawn_levels=1)
+  assert len({entry.item_id for entry in first}) == 5
+  # Scores are the log-probabilities, however items were picked.
+  plain = recommender.recommend(['i102'], NUM_ITEMS)
+  scores = {entry.item_id: entry.score for entry in plain}
+  for entry in (*drawn, *first):
+    assert entry.score == pytest.approx(scores[entry.item_id], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('options', 'named'),
+  [
+    ({'deny': ['i100', 'gone']}, "'gone' in files .1 of 2 in deny"),
+    ({'allow': ['gone']}, "'gone' in files .1 of 1 in allow"),
+    ({'temperature': 0.0}, 'temperature is 0.0'),
+    ({'temperature': float('nan')}, 'temperature is nan'),
+    ({'drawn_levels': 0}, 'drawn_levels is 0'),
+    ({'seed': -1}, 'seed is -1'),
+  ],
+)
+def test_bad_options(recommender, options, named):
+  with pytest.raises(UsageError, match=named):
+    recommender.recommend(['i100'], 3, Options(**options))
+
+
+def test_many_histories_are_answered_in_parts(recommender):
+  histories = [[i % NUM_ITEMS] for i in range(131)]
+  found = recommender.recommend_rows(histories, 3)
+  assert len(found) == 131
+  for i in (0, 127, 128, 130):
+    ids = [entry.item_id for entry in found[i]]
+    alone = recommender.recommend([f'i{100 + i % NUM_ITEMS}'], 3)
+    assert ids == [entry.item_id for entry in alone]
+
+
 @pytest.mark.parametrize(
   ('history', 'k', 'named'),
   [
@@ -253,7 +326,7 @@ def test_titles_fit_a_line(monkeypatch):
 
 def test_the_table_of_results():
   def metrics(value):
-    return {'recall@10': value, 'invalid@10': 0.25}
+    return {'recall@10': value, 'invalid@10': 0.25, 'invalid@20': 0.0123}
 
   results = {
     'embedding': {'encoder': 'tfidf-svd', 'dim': 8},
@@ -274,5 +347,6 @@ def test_the_table_of_results():
   text = ' '.join(lines[6:])
   assert 'TIGER reaches 50% of the best recall@10' in text
   assert '12.5%' in text
+  assert 'invalid@20 is 0.0123' in text
   del results['best_possible']
   assert 'best possible' not in show_results(results)

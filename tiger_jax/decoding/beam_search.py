@@ -153,10 +153,11 @@ def _top_k(
   if n <= k:
     best, chosen = jax.lax.top_k(candidates, n)
     return best, chosen, jnp.full(len(best), -jnp.inf)
-  # Without the barrier, XLA sees the slices and sorts all candidates instead:
-  # a hundred times slower on a CPU.
-  best, chosen = jax.lax.optimization_barrier(
-    tuple(jax.lax.top_k(candidates, k + 1))
+  # Without barriers, XLA sees the slices and sorts all candidates instead: a
+  # hundred times slower on a CPU. One barrier for both would abort it where
+  # there are several devices.
+  best, chosen = map(
+    jax.lax.optimization_barrier, jax.lax.top_k(candidates, k + 1)
   )
   return best[:, :k], chosen[:, :k], best[:, k]
 

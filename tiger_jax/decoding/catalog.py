@@ -175,6 +175,9 @@ class Catalog(Trie):
     return jax.device_get(self.arrays)
 
   def _changed(self, arrays: Arrays) -> 'Catalog':
-    """Puts changed arrays where the old ones are."""
-    where = jax.tree.map(lambda x: x.sharding, self.arrays)
-    return Catalog(self.layout, jax.device_put(arrays, where))
+    return Catalog(self.layout, jax.tree.map(put_like, arrays, self.arrays))
+
+
+def put_like(changed: Any, old: Array) -> Array:
+  """Puts a changed array where the old one is, or leaves it as free to move."""
+  return jax.device_put(changed, old.sharding if old.committed else None)

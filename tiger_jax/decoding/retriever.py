@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Int
 import numpy as np
 
 from tiger_jax.decoding.beam_search import Beams, beam_search
-from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.catalog import Catalog, put_like
 from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import DataError
@@ -60,7 +60,7 @@ class TigerRetriever:
       )
     table = np.array(self.codes)
     table[stop - len(codes) : stop] = codes
-    placed = jax.device_put(table, self.codes.sharding)
+    placed = put_like(table, self.codes)
     return TigerRetriever(self.model, placed, catalog, self.num_beams)
 
   def remove(self, rows: Int[np.ndarray, ' n']) -> 'TigerRetriever':
