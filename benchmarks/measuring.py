@@ -16,18 +16,26 @@ import jax
 import numpy as np
 
 
+class Different(Exception):
+  """What two sides find is not the same, so their times tell nothing."""
+
+
 def in_turns(
-  sides: Mapping[str, Callable[[int], Any]], num_rounds: int
+  sides: Mapping[str, Callable[[int], Any]], num_rounds: int, num_warm: int = 0
 ) -> dict[str, np.ndarray]:
   """Runs every side once a round, in an order that turns round each time.
 
   Args:
     sides: By name; each is given the round, and returns when all is done.
-    num_rounds: Rounds that are timed; what should be warm is warm before.
+    num_rounds: Rounds that are timed.
+    num_warm: Rounds before, lest the first ones compile.
 
   Returns:
     By name, the seconds of every round.
   """
+  for side in sides.values():
+    for i in range(num_warm):
+      side(i)
   seconds = {name: np.zeros(num_rounds) for name in sides}
   for i in range(num_rounds):
     for name in list(sides)[:: 1 if i % 2 else -1]:
@@ -37,9 +45,47 @@ def in_turns(
   return seconds
 
 
-def spread(values: np.ndarray, digits: int = 2) -> str:
-  """Returns the median, and the quartiles in brackets."""
-  low, middle, high = np.percentile(values, [25, 50, 75])
+def compare(
+  what: str, ours: np.ndarray, theirs: np.ndarray, scores: np.ndarray
+) -> None:
+  """Raises `Different` where two searches differ by more than near-ties.
+
+  Args:
+    what: Names the other side.
+    ours: What was found `[b, m, ...]`, best first.
+    theirs: The same of the other side.
+    scores: Of ours `[b, m]`. Those that are no more than 1e-4 apart may have
+      swapped, as may the last with one that was not found.
+  """
+  near = np.abs(np.diff(np.asarray(scores), axis=1)) < 1e-4
+  last = np.ones((len(near), 1), bool)
+  tied = np.hstack([near, last]) | np.hstack([~last, near])
+  ours, theirs = (
+    np.asarray(x).reshape(*tied.shape, -1) for x in (ours, theirs)
+  )
+  same = (ours == theirs).all(2)
+  if not (same | tied).all():
+    raise Different(f'{what}: {(same | tied).mean():.2%} of the results agree')
+
+
+def waiting(
+  sides: Mapping[str, Callable[[], Any]],
+) -> dict[str, Callable[[int], Any]]:
+  """Makes of what starts programs of JAX sides that wait for their results."""
+  return {
+    name: lambda i, side=side: jax.block_until_ready(side())
+    for name, side in sides.items()
+  }
+
+
+def percentiles(values: np.ndarray) -> list[float]:
+  """Returns the 10th, the 50th and the 90th percentile."""
+  return np.percentile(values, [10, 50, 90]).tolist()
+
+
+def spread(values: np.ndarray, digits: int = 2, ends: int = 25) -> str:
+  """Returns the median, and in brackets the percentiles at both ends."""
+  low, middle, high = np.percentile(values, [ends, 50, 100 - ends])
   return f'{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'
 
 
@@ -65,6 +111,11 @@ def environment(*packages: str) -> str:
     f'{_processor()}, {cores} cores; JAX on {jax.device_count()} x '
     f'{device.device_kind}; Python {platform.python_version()}, {versions}'
   )
+
+
+def on_accelerator() -> bool:
+  """Whether JAX runs on something else than a CPU."""
+  return jax.default_backend() != 'cpu'
 
 
 def use_cores(count: int) -> None:

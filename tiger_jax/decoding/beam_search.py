@@ -140,9 +140,10 @@ def _log_probs(
   logits: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
   """Returns log-probabilities of some codes among all, of all where None."""
-  total = jax.nn.logsumexp(logits, axis=2, keepdims=True)
+  most = logits.max(2, keepdims=True)
+  total = jnp.log(jnp.exp(logits - most).sum(2, keepdims=True))
   # Rounding may lift a certain code above 0, and `dropped` would not bound it.
-  return jnp.minimum(_at(logits, codes) - total, 0)
+  return jnp.minimum(_at(logits, codes) - most - total, 0)
 
 
 def _top_k(

@@ -102,7 +102,7 @@ def list_large(layout: Layout, arrays: Arrays) -> tuple[LargeNodes, ...]:
     found.append(
       LargeNodes(
         _padded(nodes.first.astype(np.int32), room[0], _NEVER),
-        _padded(start, room[0] + 1, start[-1]),
+        _padded(start, room[0] + 1, int(start[-1])),
       )
     )
   return tuple(found)

@@ -156,8 +156,9 @@ class TigerRetriever:
     """
     num_beams = self._enough_beams(k)
     inputs = jax.device_get((batch, lists, sampler))
-    found = jax.device_get(
-      self.search(params, batch, k, lists=lists, sampler=sampler)
+    # Copies: what a device hands out may not be written to.
+    found = jax.tree.map(
+      np.array, self.search(params, batch, k, lists=lists, sampler=sampler)
     )
     while 2 * num_beams <= _MOST_BEAMS:
       asked = np.minimum(k, found.valid.sum(1))
@@ -174,6 +175,7 @@ class TigerRetriever:
       for old, new in zip(found, again, strict=True):
         new = new[: len(open_)]
         old[open_] = new if new.ndim == 1 else new[:, : old.shape[1]]
+    np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)
     return found
 
   def _enough_beams(self, k: int) -> int:

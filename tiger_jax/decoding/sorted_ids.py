@@ -109,7 +109,7 @@ def lower_bound(
 
 
 def node_starts(
-  offsets: Integer[np.ndarray, ' prefixes+1'],
+  offsets: Integer[np.ndarray, ' offsets'],
   columns: Sequence[IntArray],
   num_items: int,
 ) -> Bool[np.ndarray, ' items']:

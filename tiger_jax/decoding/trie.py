@@ -36,12 +36,12 @@ class Prefixes(NamedTuple):
     end: The slot after the last.
   """
 
-  number: Integer[Array, 'b m'] | None
-  first: Integer[Array, 'b m'] | None
-  end: Integer[Array, 'b m'] | None
+  number: Integer[Array, '*b'] | None
+  first: Integer[Array, '*b'] | None
+  end: Integer[Array, '*b'] | None
 
   @property
-  def slots(self) -> tuple[Integer[Array, 'b m'], Integer[Array, 'b m']]:
+  def slots(self) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
     """Where the ranges begin and end, once levels are no bitmaps."""
     assert self.first is not None and self.end is not None
     return self.first, self.end

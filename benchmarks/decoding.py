@@ -1,0 +1,139 @@
+"""Decoding, measured: the mask, other decoders, whole requests, updates.
+
+  python benchmarks/decoding.py --quick
+  python benchmarks/decoding.py --static=STATIC --flax=FLAX
+
+STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc, FLAX the
+file examples/wmt/decode.py of google/flax at 18f8f311; PyTorch and
+transformers come with `pip install -e '.[bench]'`. A peer that is not there is
+said to be absent. What every side finds is compared before it is timed: where
+that differs, the exit code is 1. What is printed are the sections of
+`benchmarks/RESULTS.md`, and every figure is a JSON line of --json.
+"""
+
+from collections.abc import Callable, Sequence
+import importlib.util
+import json
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+# Found when this file is run as a script, too.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import app, flags, logging
+
+from benchmarks import changes, masks, measuring, requests
+from tiger_jax.semantic_ids.ids import SemanticIds
+
+_SECTIONS = ('masks', 'tries', 'updates', 'flax', 't5', 'top_k', 'sid_gr')
+_SHAPES = ((256, 4), (2048, 8))
+_BATCHES = ((1, 10), (2, 70), (32, 20), (16, 200))
+
+_QUICK = flags.DEFINE_bool(
+  'quick', False, 'Few sizes, so that two cores end within five minutes.'
+)
+_SECTION = flags.DEFINE_multi_enum(
+  'section', list(_SECTIONS), list(_SECTIONS), 'What to measure.'
+)
+_STATIC = flags.DEFINE_string('static', None, 'A checkout of STATIC.')
+_FLAX = flags.DEFINE_string('flax', None, "Flax's examples/wmt/decode.py.")
+_ITEMS = flags.DEFINE_multi_integer(
+  'items', [10**4, 10**5, 10**6, 10**7], 'Catalogues of the masks.'
+)
+_IDS = flags.DEFINE_string(
+  'ids', None, 'The semantic_ids of a run, for flax and t5; else random ones.'
+)
+_ROUNDS = flags.DEFINE_integer(
+  'rounds', 30, 'Rounds of what is timed in turns.'
+)
+_THREADS = flags.DEFINE_integer('threads', 2, 'Cores that each side may use.')
+_JSON = flags.DEFINE_string(
+  'json', 'runs/benchmarks/decoding.jsonl', 'Gets a line for every figure.'
+)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Prints the sections asked for."""
+  if len(argv) > 1:
+    raise app.UsageError(f'what is {argv[1]!r}? Flags begin with --')
+  logging.set_verbosity(logging.ERROR)  # JAX tells of missing accelerators.
+  measuring.use_cores(_THREADS.value)
+  path = Path(_JSON.value)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  failed = False
+  with path.open('w') as file:
+
+    def record(figures: dict[str, Any]) -> None:
+      file.write(json.dumps(figures) + '\n')
+      file.flush()
+
+    print(measuring.environment(*_peers()), flush=True)
+    for section in _SECTION.value:
+      print(f'\n## {section}\n', flush=True)
+      start = time.perf_counter()
+      try:
+        print(_measure(section, record))
+      except measuring.Different as difference:
+        failed = True
+        print(f'DIFFERENT: {difference}')
+      print(f'\n{time.perf_counter() - start:.0f} s', flush=True)
+  if failed:
+    sys.exit(1)
+
+
+def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
+  quick, num_rounds = _QUICK.value, _ROUNDS.value
+  static = Path(_STATIC.value) if _STATIC.value else None
+  if section == 'masks':
+    items = [10**4, 10**6] if quick else _ITEMS.value
+    shapes = [
+      masks.Shape(*sizes, num_items, skew)
+      for sizes in _SHAPES
+      for num_items in items
+      for skew in (False, True)
+    ]
+    batches = _BATCHES[:3] if quick else _BATCHES
+    note = '' if static else '\n\nSTATIC is absent: name a checkout, --static.'
+    return masks.measure(shapes, batches, num_rounds, static, record) + note
+  if section == 'tries':
+    if not static:
+      return 'STATIC is absent: name a checkout, --static.'
+    items = [10**4] if quick else [10**4, 10**5, 10**6]
+    shapes = [masks.Shape(*x, n, False) for x in _SHAPES for n in items]
+    return masks.measure_tries(
+      shapes, _BATCHES[1:2], min(num_rounds, 5), static, record
+    )
+  if section == 'updates':
+    shapes = _SHAPES[:1] if quick else _SHAPES
+    return changes.measure(shapes, num_rounds, record)
+  settings = [(b, m) for b in (1, 16) for m in (10, 20, 50)]
+  if quick:
+    settings, num_rounds = [(16, 20)], 5
+  ids = SemanticIds.load(_IDS.value) if _IDS.value else None
+  if section == 'flax':
+    if not _FLAX.value:
+      return "Flax's beam search is absent: name its file, --flax."
+    file = Path(_FLAX.value)
+    return requests.measure_flax(file, ids, settings, num_rounds, record)
+  if section == 't5':
+    if not all(map(importlib.util.find_spec, ('torch', 'transformers'))):
+      return "T5 is absent: pip install -e '.[bench]'"
+    threads = _THREADS.value
+    return requests.measure_hf(ids, settings, num_rounds, threads, record)
+  if section == 'top_k':
+    return changes.measure_top_k(num_rounds, record)
+  if not measuring.on_accelerator():
+    return 'Not measured: it needs a GPU or TPU.'
+  sizes = [(1, 256), (16, 256), (16, 2048)]
+  return requests.measure_sid_gr(sizes, num_rounds, record)
+
+
+def _peers() -> list[str]:
+  names = ('torch', 'transformers', 'flax')
+  return [name for name in names if importlib.util.find_spec(name)]
+
+
+if __name__ == '__main__':
+  app.run(main)

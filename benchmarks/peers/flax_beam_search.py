@@ -1,0 +1,242 @@
+"""The beam search of Flax's translation example, over a `Tiger`.
+
+The search is theirs: `examples/wmt/decode.py` of google/flax (commit
+18f8f311, Apache 2.0), loaded from a file. The decoder is called as that
+example and T5X call theirs: every beam has an encoded history of its own, which
+the body of the loop projects to keys and values, and tokens decoded before are
+in a cache of all levels. Nothing here keeps XLA from moving the projections out
+of the loop, which it does on a CPU. The weights, and the modules that hold
+them, are ours.
+"""
+
+from collections.abc import Callable
+import functools
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.models.transformer import Encoder, KeysValues
+from tiger_jax.shapes import Batch, Codes, TokenMask, Tokens
+
+# What their search starts from; the codes follow, level by level.
+_START = 0
+# Less than what their search gives to beams that it has not yet filled.
+_NEVER = -1e9
+
+
+class History(NamedTuple):
+  """A batch of encoded histories.
+
+  Attributes:
+    tokens: `[b, s, d]`.
+    mask: Which tokens `[b, s]` are real.
+  """
+
+  tokens: Tokens
+  mask: TokenMask
+
+
+class FlaxSearch:
+  """Finds Semantic IDs by their search, held to no catalogue."""
+
+  def __init__(
+    self, decode_file: str | Path, model: Tiger, params: Any, codes: Codes
+  ):
+    """Takes the parts; nothing is compiled before the first request.
+
+    Args:
+      decode_file: Their file.
+      model: The network.
+      params: Its parameters.
+      codes: The Semantic ID of every item.
+    """
+    self._peer = _load(decode_file)
+    self._model = model
+    self._params = params
+    self._codes = codes
+
+  def encode(self, batch: Batch) -> History:
+    """Encodes histories.
+
+    Args:
+      batch: Histories; targets are not looked at.
+    """
+    return _encode(self._model, self._params, self._codes, batch)
+
+  def decode(
+    self, history: History, num_beams: int
+  ) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
+    """Searches from encoded histories.
+
+    Args:
+      history: From `encode`.
+      num_beams: Beams, no more than there are Semantic IDs.
+
+    Returns:
+      The Semantic ID of every beam, best first, and its log-probability.
+    """
+    return _decode(self._peer, self._model, num_beams, self._params, history)
+
+  def search(
+    self, batch: Batch, num_beams: int
+  ) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
+    """Encodes and decodes as one program.
+
+    Args:
+      batch: Histories; targets are not looked at.
+      num_beams: Beams, no more than there are Semantic IDs.
+
+    Returns:
+      As `decode`.
+    """
+    return _search(
+      self._peer, self._model, num_beams, self._params, self._codes, batch
+    )
+
+
+class _Cache(NamedTuple):
+  """What their search carries along, and reorders as beams are chosen.
+
+  Attributes:
+    level: The next level.
+    layers: Keys and values `[rows, l, h, k]` of each layer.
+  """
+
+  level: Int[Array, '']
+  layers: tuple[KeysValues, ...]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: Tiger, params: Any, codes: Codes, batch: Batch) -> History:
+  # `encode` returns projections of what the encoder did.
+  encoded, state = model.apply(
+    {'params': params},
+    codes,
+    batch,
+    method='encode',
+    capture_intermediates=lambda module, _: isinstance(module, Encoder),
+    mutable='intermediates',
+  )
+  (tokens,) = state['intermediates']['encoder']['__call__']
+  return History(tokens, encoded.mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _decode(
+  peer: ModuleType,
+  model: Tiger,
+  num_beams: int,
+  params: Any,
+  history: History,
+) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
+  c, sizes = model.config, model.level_sizes
+  shape = (history.mask.shape[0], len(sizes), c.num_heads, c.head_dim)
+  nothing = jnp.zeros(shape, c.dtype)
+  # Nothing ever ends, so that their search returns the beams still alive.
+  sequences, scores = peer.beam_search(
+    history.mask,  # Only asked for its shape.
+    _Cache(
+      jnp.int32(0), (KeysValues(nothing, nothing),) * c.num_decoder_layers
+    ),
+    _step_fn(
+      model,
+      params,
+      History(*(peer.flat_batch_beam_expand(x, num_beams) for x in history)),
+    ),
+    beam_size=num_beams,
+    alpha=0.0,
+    eos_id=-1,
+    max_decode_len=1 + len(sizes),
+  )
+  firsts = _START + 1 + np.cumsum((0, *sizes[:-1]))
+  # They put the best last.
+  return sequences[:, ::-1, 1:] - firsts[None, None], scores[:, ::-1]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(
+  peer: ModuleType,
+  model: Tiger,
+  num_beams: int,
+  params: Any,
+  codes: Codes,
+  batch: Batch,
+) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
+  history = _encode(model, params, codes, batch)
+  return _decode(peer, model, num_beams, params, history)
+
+
+def _step_fn(
+  model: Tiger, params: Any, history: History
+) -> Callable[
+  [Int[Array, 'rows 1'], _Cache], tuple[Float[Array, 'rows v'], _Cache]
+]:
+  """Returns their `tokens_to_logits`.
+
+  Args:
+    model: The network.
+    params: Its parameters.
+    history: A row for every beam.
+  """
+  decoder = model.bind({'params': params}).decoder
+  dtype = jnp.dtype(model.config.dtype)
+  num_levels = len(model.level_sizes)
+  levels = np.arange(num_levels)
+  bias = decoder.position_bias(levels, levels)
+  code_table = params['code_embedding']['embedding']
+  table = jnp.concatenate([params['start'][None], code_table]).astype(dtype)
+  heads = jnp.concatenate(
+    [params[f'heads_{level}']['kernel'] for level in levels], 1
+  ).astype(dtype)
+  level_of_code = jnp.asarray(np.repeat(levels, model.level_sizes))
+
+  def step(
+    tokens: Int[Array, 'rows 1'], cache: _Cache
+  ) -> tuple[Float[Array, 'rows v'], _Cache]:
+    level = cache.level
+    bias_here = jax.lax.dynamic_slice_in_dim(bias, level, 1, axis=1)
+    decoded = (jnp.arange(num_levels) <= level)[None, None]
+    x = table[tokens]
+    layers = []
+    for i, before in enumerate(cache.layers):
+      attention = decoder.self_attentions[i]
+      y = decoder.self_norms[i](x)
+      seen = KeysValues(
+        *(
+          jax.lax.dynamic_update_slice_in_dim(old, new, level, axis=1)
+          for old, new in zip(before, attention.keys_values(y), strict=True)
+        )
+      )
+      layers.append(seen)
+      x = x + attention(y, seen, decoded, bias_here, True)
+      attention = decoder.cross_attentions[i]
+      x = x + attention(
+        decoder.cross_norms[i](x),
+        attention.keys_values(history.tokens),
+        history.mask[:, None],
+        None,
+        True,
+      )
+      x = x + decoder.mlps[i](decoder.mlp_norms[i](x), True)
+    logits = jnp.dot(decoder.final_norm(x)[:, 0], heads).astype(jnp.float32)
+    logits = jnp.where((level_of_code == level)[None], logits, _NEVER)
+    # No code leads back to the start.
+    logits = jnp.pad(logits, ((0, 0), (1, 0)), constant_values=_NEVER)
+    return logits, _Cache(level + 1, tuple(layers))
+
+  return step
+
+
+def _load(path: str | Path) -> ModuleType:
+  """Imports a file that is in no package."""
+  spec = importlib.util.spec_from_file_location('flax_wmt_decode', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

@@ -1,0 +1,304 @@
+"""Whole requests: history in, items out, against other decoders."""
+
+from collections.abc import Callable, Sequence
+import functools
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Int
+import numpy as np
+
+from benchmarks import measuring
+from tiger_jax.config import ModelConfig
+from tiger_jax.decoding.beam_search import Beams, beam_search
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.models.tiger import Encoded, Tiger
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.shapes import Batch
+
+# Items, and the sizes of the levels that RQ-KMeans gives them.
+_BEAUTY = 12_101, (256, 256, 256, 17)
+
+
+class Shop(NamedTuple):
+  """A network and its catalogue.
+
+  Attributes:
+    retriever: Both.
+    params: The network's parameters, random.
+    codes: The Semantic ID of every item.
+  """
+
+  retriever: TigerRetriever
+  params: Any
+  codes: Int[np.ndarray, 'items l']
+
+  def batch(self, batch_size: int, num_items: int) -> Batch:
+    """Draws histories, all of one length.
+
+    Args:
+      batch_size: How many.
+      num_items: Items of each.
+    """
+    rng = np.random.default_rng(batch_size)
+    history = rng.integers(0, len(self.codes), (batch_size, num_items))
+    none = np.full(batch_size, -1, np.int32)
+    return Batch(history.astype(np.int32), none, none)
+
+
+def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
+  """Draws a network's weights.
+
+  Args:
+    config: Sizes of the network.
+    ids: Of the catalogue.
+  """
+  model = Tiger(config, ids.level_sizes)
+  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
+  table = jnp.asarray(ids.codes)
+  row = jnp.zeros((1,), jnp.int32)
+  history = jnp.zeros((1, config.max_history), jnp.int32)
+  init = jax.jit(model.init)
+  params = init(jax.random.key(0), table, Batch(history, row, row))['params']
+  return Shop(TigerRetriever(model, table, catalog, 10), params, ids.codes)
+
+
+def random_ids(num_items: int, level_sizes: tuple[int, ...]) -> SemanticIds:
+  """Draws IDs, all of them as likely.
+
+  Args:
+    num_items: Items of the catalogue.
+    level_sizes: Codes at each level.
+  """
+  rng = np.random.default_rng(0)
+  numbers = np.unique(rng.integers(0, math.prod(level_sizes), 2 * num_items))
+  numbers = rng.permutation(numbers)[:num_items]
+  codes = np.stack(np.unravel_index(numbers, level_sizes), 1).astype(np.int32)
+  return SemanticIds(codes, level_sizes, len(level_sizes), {})
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: Tiger, params: Any, codes: jax.Array, batch: Batch):
+  return model.bind({'params': params}).encode(codes, batch)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _decode(
+  model: Tiger,
+  num_beams: int,
+  constrained: bool,
+  params: Any,
+  catalog: Catalog,
+  encoded: Encoded,
+) -> Beams:
+  bound = model.bind({'params': params})
+  batch_size = len(encoded.mask)
+  return beam_search(
+    lambda level, previous, cache: bound.decode_step(
+      level, previous, cache, encoded
+    ),
+    bound.empty_cache(batch_size),
+    catalog,
+    batch_size,
+    num_beams,
+    constrained=constrained,
+  )
+
+
+def measure_flax(
+  decode_file: Path,
+  ids: SemanticIds | None,
+  settings: Sequence[tuple[int, int]],
+  num_rounds: int,
+  record: Callable[[dict[str, Any]], None],
+) -> str:
+  """Times ours against Flax's beam search on the same weights.
+
+  Args:
+    decode_file: Theirs.
+    ids: Of the catalogue; as many as Amazon Beauty has items where None.
+    settings: Requests and beams.
+    num_rounds: Rounds of each side.
+    record: Takes every measurement.
+
+  Returns:
+    Markdown.
+  """
+  from benchmarks.peers.flax_beam_search import FlaxSearch
+
+  shop = open_shop(ModelConfig(), ids or random_ids(*_BEAUTY))
+  model, params = shop.retriever.model, shop.params
+  codes, catalog = shop.retriever.codes, shop.retriever.catalog
+  peer = FlaxSearch(decode_file, model, params, codes)
+  rows = []
+  for batch_size, num_beams in settings:
+    batch = shop.batch(batch_size, model.config.max_history)
+    encoded = _encode(model, params, codes, batch)
+    history = peer.encode(batch)
+
+    def decode(constrained, m=num_beams, encoded=encoded):
+      return _decode(model, m, constrained, params, catalog, encoded)
+
+    def request(m=num_beams, batch=batch):
+      wide = TigerRetriever(model, codes, catalog, m)
+      return wide.search(params, batch, 1)
+
+    theirs = peer.decode(history, num_beams)
+    ours = decode(False)
+    difference = _compare(ours.codes, theirs[0], ours.scores, theirs[1])
+    seconds = measuring.in_turns(
+      measuring.waiting(
+        {
+          'ours': functools.partial(decode, True),
+          'ours, any ID': functools.partial(decode, False),
+          'theirs': functools.partial(peer.decode, history, num_beams),
+          'ours, request': request,
+          'theirs, request': functools.partial(peer.search, batch, num_beams),
+        }
+      ),
+      num_rounds,
+      num_warm=1,
+    )
+    ratios = {
+      'decoder': seconds['theirs'] / seconds['ours'],
+      'decoder, any ID': seconds['theirs'] / seconds['ours, any ID'],
+      'request': seconds['theirs, request'] / seconds['ours, request'],
+    }
+    rows.append(
+      _row('Flax', batch_size, num_beams, seconds['ours'], ratios, record)
+    )
+    rows[-1].append(f'{difference:.0e}')
+  header = ['Flax / ours', 'our decoder, ms', 'decoder', 'decoder, any ID',
+            'whole request', 'scores differ by']  # fmt: skip
+  return measuring.table(header, rows)
+
+
+def measure_hf(
+  ids: SemanticIds | None,
+  settings: Sequence[tuple[int, int]],
+  num_rounds: int,
+  num_threads: int,
+  record: Callable[[dict[str, Any]], None],
+) -> str:
+  """Times ours against Hugging Face's T5 with the same weights.
+
+  Args:
+    ids: Of the catalogue; as many as Amazon Beauty has items where None.
+    settings: Requests and beams.
+    num_rounds: Rounds of each side.
+    num_threads: Threads of PyTorch.
+    record: Takes every measurement.
+
+  Returns:
+    Markdown.
+  """
+  import torch
+
+  from benchmarks.peers.hf_t5 import HfTiger
+
+  torch.set_num_threads(num_threads)
+  shop = open_shop(ModelConfig(), ids or random_ids(*_BEAUTY))
+  model, codes = shop.retriever.model, shop.retriever.codes
+  peer = HfTiger(model, shop.params, shop.codes, model.level_sizes)
+  rows = []
+  for batch_size, num_beams in settings:
+    batch = shop.batch(batch_size, model.config.max_history)
+    wide = TigerRetriever(model, codes, shop.retriever.catalog, num_beams)
+    ours = wide.search(shop.params, batch, 10)
+    items, scores = peer.recommend(batch, num_beams, 10)
+    difference = _compare(
+      ours.items[:, :10], items, ours.scores[:, :10], scores
+    )
+    seconds = measuring.in_turns(
+      measuring.waiting(
+        {
+          'ours': functools.partial(wide.search, shop.params, batch, 10),
+          'theirs': functools.partial(peer.recommend, batch, num_beams, 10),
+        }
+      ),
+      num_rounds,
+      num_warm=1,
+    )
+    ratios = {'request': seconds['theirs'] / seconds['ours']}
+    row = _row('T5', batch_size, num_beams, seconds['ours'], ratios, record)
+    users = batch_size / np.median(seconds['ours'])
+    slow = batch_size / np.median(seconds['theirs'])
+    rows.append([*row, f'{users:.0f}', f'{slow:.1f}', f'{difference:.0e}'])
+  header = ['T5 / ours', 'ours, ms', 'whole request', 'users/s, ours',
+            'users/s, T5', 'scores differ by']  # fmt: skip
+  return measuring.table(header, rows)
+
+
+def measure_sid_gr(
+  settings: Sequence[tuple[int, int]],
+  num_rounds: int,
+  record: Callable[[dict[str, Any]], None],
+) -> str:
+  """Times whole requests at the sizes that NVIDIA publishes.
+
+  Layers of width 1,024, eight of the encoder and eight of the decoder, in
+  bfloat16; four levels of 256 codes, 200 beams, a million items. Theirs has
+  eight layers in all and no catalogue.
+
+  Args:
+    settings: Requests and tokens of a history.
+    num_rounds: Rounds.
+    record: Takes every measurement.
+
+  Returns:
+    Markdown.
+  """
+  rows = []
+  for batch_size, num_tokens in settings:
+    config = ModelConfig(
+      max_history=num_tokens // 4, d_model=1024, num_heads=16, head_dim=64,
+      mlp_dim=4096, num_encoder_layers=8, num_decoder_layers=8,
+      dtype='bfloat16',
+    )  # fmt: skip
+    shop = open_shop(config, random_ids(10**6, (256,) * 4))
+    batch = shop.batch(batch_size, config.max_history)
+    r = shop.retriever
+    wide = TigerRetriever(r.model, r.codes, r.catalog, 200)
+    seconds = measuring.in_turns(
+      measuring.waiting(
+        {'ours': functools.partial(wide.search, shop.params, batch, 200)}
+      ),
+      num_rounds,
+      num_warm=3,
+    )['ours']
+    record({'section': 'sid_gr', 'batch_size': batch_size,
+            'num_tokens': num_tokens,
+            'ms': measuring.percentiles(1000 * seconds)})  # fmt: skip
+    rows.append([
+      f'{batch_size} x {num_tokens} tokens',
+      measuring.spread(1000 * seconds, ends=10),
+    ])  # fmt: skip
+  return measuring.table(['', 'ms a request'], rows)
+
+
+def _compare(ours, theirs, our_scores, their_scores) -> float:
+  """Returns by how much scores differ; raises where more than near-ties do."""
+  measuring.compare('the other side', ours, theirs, our_scores)
+  difference = float(np.abs(our_scores - their_scores).max())
+  if difference > 1e-4:
+    raise measuring.Different(f'scores differ by {difference}')
+  return difference
+
+
+def _row(
+  peer: str,
+  batch_size: int,
+  num_beams: int,
+  seconds: np.ndarray,
+  ratios: dict[str, np.ndarray],
+  record: Callable[[dict[str, Any]], None],
+) -> list[str]:
+  percentiles = {name: measuring.percentiles(x) for name, x in ratios.items()}
+  label = f'{batch_size} requests, {num_beams} beams'
+  record({'section': peer, 'what': label, **percentiles})
+  spreads = [measuring.spread(x, digits=1, ends=10) for x in ratios.values()]
+  return [label, f'{1000 * np.median(seconds):.1f}', *spreads]
