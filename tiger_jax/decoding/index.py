@@ -115,14 +115,19 @@ def ranges(
 
   The range of a prefix that no item has is empty, and lies where its items
   would be.
+
+  Args:
+    layout: Of the arrays.
+    arrays: What to look through.
+    codes: IDs, or only the first codes of them.
   """
   found = []
   number = np.zeros(len(codes), np.int64)
   first, end = number, number + arrays.offsets[-1]
-  for level, size in enumerate(layout.level_sizes):
+  for level in range(codes.shape[1]):
     code = codes[:, level].astype(np.int64)
     if level < layout.offsets_depth:
-      number = number * size + code
+      number = number * layout.level_sizes[level] + code
       longer = math.prod(layout.level_sizes[level + 1 : layout.offsets_depth])
       first = arrays.offsets[number * longer].astype(np.int64)
       end = arrays.offsets[(number + 1) * longer].astype(np.int64)
@@ -151,7 +156,8 @@ def insert(
   num_items = int(arrays.offsets[-1])
   if num_items + len(codes) > layout.capacity:
     raise _full(layout.capacity, f'{num_items + len(codes)} items')
-  slots, end = ranges(layout, arrays, codes)[-1]
+  before = ranges(layout, arrays, codes)
+  slots, end = before[-1]
   known = np.flatnonzero(end > slots)
   if len(known):
     raise DataError(
@@ -159,6 +165,7 @@ def insert(
       f'another, {tuple(codes[known[0]].tolist())} for one; resolve collisions '
       'first'
     )
+  _check_spans(layout, codes, before)
   bitmaps = tuple(x.copy() for x in arrays.bitmaps)
   for level, bitmap in enumerate(bitmaps):
     _set_bits(bitmap, *_split([*codes.T[: level + 1]], layout.level_sizes))
@@ -173,11 +180,6 @@ def insert(
     rows=np.insert(arrays.rows, slots, rows)[: len(arrays.rows)],
     num_rows=np.int32(arrays.num_rows + len(codes)),
   )
-  for depth, (first, end) in enumerate(ranges(layout, arrays, codes), 1):
-    if layout.offsets_depth <= depth < layout.num_levels:
-      most = int((end - first).max(initial=0))
-      if most > layout.span(depth):
-        raise _full(layout.capacity, f'{most} items under {depth} codes')
   return arrays._replace(large=list_large(layout, arrays))
 
 
@@ -196,7 +198,8 @@ def delete(
   slots = np.flatnonzero(named.take(arrays.rows[:num_items], mode='clip'))
   if len(slots) < len(removed):
     there = np.isin(removed, arrays.rows[slots]) & in_range
-    row = removed[np.argmin(there)] if not there.all() else removed[0]
+    named, times = np.unique(removed[there], return_counts=True)
+    row = removed[~there][0] if not there.all() else named[times > 1][0]
     raise DataError(
       f'the catalogue has no item of row {row}, or it is named twice: name '
       'rows that it has, each once'
@@ -210,7 +213,7 @@ def delete(
     rows=_without(arrays.rows, slots),
     bitmaps=tuple(x.copy() for x in arrays.bitmaps),
   )
-  left = ranges(layout, arrays, codes)
+  left = ranges(layout, arrays, codes[:, : layout.num_bitmaps])
   for level, bitmap in enumerate(arrays.bitmaps):
     first, end = left[level]
     gone = codes[first == end, : level + 1]
@@ -233,6 +236,29 @@ def codes_at(
   for level, column in enumerate(arrays.columns, depth):
     codes[:, level] = column[slots]
   return codes
+
+
+def _check_spans(
+  layout: Layout,
+  codes: Integer[np.ndarray, 'n l'],
+  before: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> None:
+  """Raises where new items, sorted, are too many under one of their prefixes.
+
+  Args:
+    layout: What there is room for.
+    codes: The new items.
+    before: The ranges of their prefixes without them.
+  """
+  new = np.zeros(len(codes), bool)
+  for depth, (first, end) in enumerate(before[:-1], 1):
+    new[1:] |= codes[1:, depth - 1] != codes[:-1, depth - 1]
+    if depth < layout.offsets_depth:
+      continue
+    prefix = np.cumsum(new)
+    most = int((end - first + np.bincount(prefix)[prefix]).max(initial=0))
+    if most > layout.span(depth):
+      raise _full(layout.capacity, f'{most} items under {depth} codes')
 
 
 def _without(array: np.ndarray, slots: np.ndarray) -> np.ndarray:
