@@ -9,6 +9,7 @@ import sys
 
 from absl import flags
 from absl.testing import flagsaver
+import jax
 import pytest
 
 from tiger_jax import main, pipeline
@@ -358,3 +359,15 @@ def test_a_misspelt_field_reads_well(refusal):
   line = refusal(2, QUICKSTART, '--config.train.stepz=5')
   assert 'Did you mean "steps"' in line
   assert '\\n' not in line
+
+
+def test_programs_are_kept_in_the_workdir_if_nowhere_else(tmp_path):
+  elsewhere = jax.config.jax_compilation_cache_dir
+  try:
+    main.keep_programs(tmp_path)
+    assert jax.config.jax_compilation_cache_dir == elsewhere is not None
+    jax.config.update('jax_compilation_cache_dir', None)
+    main.keep_programs(tmp_path)
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'compiled')
+  finally:
+    jax.config.update('jax_compilation_cache_dir', elsewhere)

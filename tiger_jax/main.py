@@ -8,6 +8,7 @@ from pathlib import Path
 import sys
 
 from absl import app, flags, logging
+import jax
 from ml_collections import config_flags
 
 from tiger_jax.config_dict import parse
@@ -69,6 +70,7 @@ def run(argv: list[str]) -> None:
   """
   _parse_flags(argv)
   workdir = _workdir()
+  keep_programs(workdir)
   if _MODE.value == 'recommend':
     recommender = Recommender.from_workdir(workdir)
     options = Options(
@@ -120,6 +122,16 @@ def main() -> None:
   except KeyboardInterrupt:
     print('stopped; run the same command to go on', file=sys.stderr)
     sys.exit(130)
+
+
+def keep_programs(workdir: Path) -> None:
+  """Lets later runs in the folder load what this one compiles.
+
+  Args:
+    workdir: The run's folder. Another place that JAX was told of is kept.
+  """
+  if jax.config.jax_compilation_cache_dir is None:
+    jax.config.update('jax_compilation_cache_dir', str(workdir / 'compiled'))
 
 
 def _parse_flags(argv: list[str]) -> None:
