@@ -16,6 +16,7 @@ from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.pipeline import STAGES, Pipeline
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
+  show_proof,
   show_recommendations,
   show_results,
   show_shoppers,
@@ -84,6 +85,8 @@ def run(argv: list[str]) -> None:
     )
     found = recommender.recommend(_HISTORY.value, _K.value, options)
     print(show_recommendations(found))
+    if _EXACT.value:
+      print(f'\n{show_proof(found)}')
     return
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')
@@ -130,7 +133,7 @@ def keep_programs(workdir: Path) -> None:
   Args:
     workdir: The run's folder. Another place that JAX was told of is kept.
   """
-  if jax.config.jax_compilation_cache_dir is None:
+  if jax.config.read('jax_compilation_cache_dir') is None:
     jax.config.update('jax_compilation_cache_dir', str(workdir / 'compiled'))
 
 

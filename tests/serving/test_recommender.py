@@ -21,6 +21,7 @@ from tiger_jax.semantic_ids.collisions import extra_code
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   shorten,
+  show_proof,
   show_recommendations,
   show_results,
   show_shoppers,
@@ -195,6 +196,17 @@ def test_seen_denied_and_allowed_items(recommender):
   assert found(exact=True) == every
 
 
+def test_what_is_proven_is_said(recommender):
+  # There are more beams than items: nothing was dropped.
+  found = recommender.recommend(['i102'], NUM_ITEMS, Options(exact=True))
+  assert all(entry.proven for entry in found)
+  assert show_proof(found) == (
+    'Proven: no other item ranks above one of these 14.'
+  )
+  unproven = [e._replace(proven=i < 2) for i, e in enumerate(found)]
+  assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
+
+
 def test_items_left_out_of_one_request_are_not_left_out_of_another(recommender):
   histories = [[5], [5, 1], [0, 1, 2, 3]]
   together = recommender.recommend_rows(
@@ -295,6 +307,7 @@ def test_lines_of_recommendations(recommender):
     assert entry.item_id in line
     assert line.endswith(entry.title)
   assert '*' not in show_recommendations(found)
+  assert 'No item may be recommended' in show_recommendations([])
 
 
 def test_shoppers_are_shown_with_what_they_bought_next(recommender):

@@ -115,7 +115,8 @@ def beam_search(
     code = place if listed is None else _flat_at(listed, chosen)
     if draws:
       scores = _pick(scores, parent) + _flat_at(log_probs, chosen)
-      draws = draws.followed(parent, code)
+      # Lest what was dropped comes to life again, in the place of another.
+      draws = draws.followed(parent, code)._replace(rank=rank)
     else:
       scores = rank
     if walk:

@@ -33,12 +33,15 @@ class Recommendation(NamedTuple):
     title: What a person calls it.
     score: Log-probability of the item as the next one.
     semantic_id: Its codes.
+    proven: Whether this and those before it are what a search of any width
+      would return: no other item ranks as high.
   """
 
   item_id: str
   title: str
   score: float
   semantic_id: tuple[int, ...]
+  proven: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +173,14 @@ class Recommender:
       part = slice(start, start + _BATCHES[-1])
       beams = self._search(histories[part], users[part], k, options)
       # As Python's own numbers.
-      columns = (x[: len(histories[part]), :k].tolist() for x in beams[:4])
-      for request in zip(*columns, strict=True):
-        entries = zip(*request, strict=True)
-        found.append([self._describe(*entry) for entry in entries if entry[-1]])
+      columns = (x[: len(histories[part])].tolist() for x in beams)
+      for *request, exact_k in zip(*columns, strict=True):
+        entries = list(zip(*request, strict=True))[:k]
+        found.append([
+          self._describe(row, codes, score, place < exact_k)
+          for place, (row, codes, score, valid) in enumerate(entries)
+          if valid
+        ])  # fmt: skip
     return found
 
   def _search(
@@ -224,11 +231,12 @@ class Recommender:
     return [rows[item] for item in ids]
 
   def _describe(
-    self, row: int, codes: list[int], score: float, valid: bool
+    self, row: int, codes: list[int], score: float, proven: bool
   ) -> Recommendation:
-    del valid
     items = self.dataset.items
-    return Recommendation(items.ids[row], items.title(row), score, tuple(codes))
+    return Recommendation(
+      items.ids[row], items.title(row), score, tuple(codes), proven
+    )
 
 
 def _finished(workdir: Path, name: str) -> Artefact:

@@ -20,10 +20,23 @@ def show_recommendations(found: list[Recommendation], bought: int = -1) -> str:
     found: Best first.
     bought: Position of the item that was bought next, marked; -1 for none.
   """
+  if not found:
+    return '  No item may be recommended.'
   return '\n'.join(
     f'  {"*" if place == bought else " "}{place + 1:>3}  {entry.score:7.2f}  '
     f'{entry.item_id:<12} {shorten(entry.title)}'
     for place, entry in enumerate(found)
+  )
+
+
+def show_proof(found: list[Recommendation]) -> str:
+  """Returns a line that says how many of the items are proven to be best."""
+  proven = sum(entry.proven for entry in found)
+  if proven == len(found):
+    return f'Proven: no other item ranks above one of these {len(found)}.'
+  return (
+    f'Proven for the first {proven} of {len(found)}: others may rank above the '
+    'rest.'
   )
 
 
