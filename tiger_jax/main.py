@@ -133,7 +133,8 @@ def keep_programs(workdir: Path) -> None:
   Args:
     workdir: The run's folder. Another place that JAX was told of is kept.
   """
-  if jax.config.read('jax_compilation_cache_dir') is None:
+  # pyrefly: ignore[missing-attribute]
+  if jax.config.jax_compilation_cache_dir is None:
     jax.config.update('jax_compilation_cache_dir', str(workdir / 'compiled'))
 
 
