@@ -24,10 +24,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
-from benchmarks import changes, masks, measuring, requests
+from benchmarks import certificate, changes, masks, measuring, requests
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-_SECTIONS = ('masks', 'tries', 'updates', 'flax', 't5', 'top_k', 'sid_gr')
+_SECTIONS = (
+  'masks',
+  'tries',
+  'updates',
+  'flax',
+  't5',
+  'top_k',
+  'certificate',
+  'sid_gr',
+)
 _SHAPES = ((256, 4), (2048, 8))
 _BATCHES = ((1, 10), (2, 70), (32, 20), (16, 200))
 
@@ -44,6 +53,9 @@ _ITEMS = flags.DEFINE_multi_integer(
 )
 _IDS = flags.DEFINE_string(
   'ids', None, 'The semantic_ids of a run, for flax and t5; else random ones.'
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'A trained run, for certificate.'
 )
 _ROUNDS = flags.DEFINE_integer(
   'rounds', 30, 'Rounds of what is timed in turns.'
@@ -124,6 +136,11 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
     return requests.measure_hf(ids, settings, num_rounds, threads, record)
   if section == 'top_k':
     return changes.measure_top_k(num_rounds, record)
+  if section == 'certificate':
+    if not _WORKDIR.value:
+      return 'Not measured: name a trained run, --workdir.'
+    workdir = Path(_WORKDIR.value)
+    return certificate.measure(workdir, (10, 20, 50, 200), record)
   if not measuring.on_accelerator():
     return 'Not measured: it needs a GPU or TPU.'
   sizes = [(1, 256), (16, 256), (16, 2048)]

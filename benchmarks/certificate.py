@@ -1,0 +1,90 @@
+"""How much a beam search proves, and what it costs to prove the rest."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import measuring
+from tiger_jax import stages
+from tiger_jax.config_dict import from_json
+from tiger_jax.data import batches
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.splits import Examples, split
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.workdir import read_artefact
+
+_K = 10
+_NUM_USERS = 1024
+_BATCH_SIZE = 128
+
+
+def measure(
+  workdir: Path,
+  beams: Sequence[int],
+  record: Callable[[dict[str, Any]], None],
+) -> str:
+  """Counts proven results of a trained model on test users.
+
+  Args:
+    workdir: Of a run that finished training.
+    beams: Beams of the searches.
+    record: Takes every measurement.
+
+  Returns:
+    Markdown.
+  """
+  trained = read_artefact(workdir, 'train')
+  if trained is None:
+    raise SystemExit(f'{workdir} has no finished training: run --mode=train')
+  config = from_json(trained.about['config'])
+  ids = SemanticIds.load(workdir / 'semantic_ids')
+  params = stages.restore_params(config, ids, trained.folder)
+  dataset = Dataset.load(workdir / 'data')
+  users = np.random.default_rng(0).permutation(dataset.num_users)[:_NUM_USERS]
+  examples = Examples(*(x[np.sort(users)] for x in split(dataset, 'test')))
+  asked = list(
+    batches.evaluation_batches(
+      dataset, examples, _BATCH_SIZE, config.train.length_buckets
+    )
+  )
+  rows, exact = [], {}
+  for num_beams in [*beams, None]:
+    retriever = stages.make_retriever(config, ids, num_beams or beams[1])
+    search = retriever.search_exact if num_beams is None else retriever.search
+
+    def run(batch, search=search):
+      return jax.device_get(search(params, batch, _K))
+
+    for batch in asked:
+      run(batch)  # Compiles.
+    start = time.perf_counter()
+    found = [run(batch) for batch in asked]
+    seconds = (time.perf_counter() - start) / len(users)
+    real = np.concatenate([np.asarray(b.target) >= 0 for b in asked])
+    proven = np.concatenate([np.minimum(f.exact_k, _K) for f in found])[real]
+    items = np.concatenate([f.items[:, :_K] for f in found])[real]
+    exact[num_beams] = items
+    rows.append([num_beams, proven, seconds])
+  best = exact[None]
+  known = rows[-1][1] == _K  # Where the best are known for certain.
+  table = []
+  for num_beams, proven, seconds in rows:
+    same = (exact[num_beams] == best).all(1)[known]
+    record({
+      'section': 'certificate', 'beams': num_beams,
+      'proven': float((proven == _K).mean()), 'mean': float(proven.mean()),
+      'same': float(same.mean()), 'ms': 1000 * seconds,
+    })  # fmt: skip
+    table.append([
+      num_beams or f'{beams[1]}, widened', f'{(proven == _K).mean():.1%}',
+      f'{proven.mean():.2f}', f'{same.mean():.1%}', f'{1000 * seconds:.1f}',
+    ])  # fmt: skip
+  header = [
+    'beams', f'users whose top {_K} is proven', 'results proven, mean',
+    'top 10 is right, where known', 'ms a user',
+  ]  # fmt: skip
+  return measuring.table(header, table)
