@@ -3,9 +3,12 @@
 import json
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from benchmarks import measuring, quality
+from benchmarks import catalogues, masks, measuring, quality
 
 
 def test_sides_take_turns_and_are_timed():
@@ -27,6 +30,56 @@ def test_sides_take_turns_and_are_timed():
 
 def test_spread_is_the_median_and_the_quartiles():
   assert measuring.spread(np.array([9.0, 1, 2, 3, 4]), 1) == '3.0 (2.0 to 4.0)'
+
+
+def test_rounds_that_warm_are_not_timed():
+  rounds = []
+  seconds = measuring.in_turns({'a': rounds.append}, 2, num_warm=3)
+  assert rounds == [0, 1, 2, 0, 1]
+  assert seconds['a'].shape == (2,)
+
+
+def test_percentiles():
+  values = np.arange(11.0)
+  assert measuring.percentiles(values) == [1.0, 5.0, 9.0]
+  assert measuring.spread(values, 0, ends=10) == '5 (1 to 9)'
+
+
+def test_near_ties_may_swap_and_nothing_else():
+  scores = np.array([[-1.0, -2.0, -2.00001, -3.0]])
+  ours = np.array([[5, 6, 7, 8]])
+  measuring.compare('they', ours, ours, scores)
+  measuring.compare('they', ours, np.array([[5, 7, 6, 8]]), scores)
+  # The last may have won a near-tie against one that was not found.
+  measuring.compare('they', ours, np.array([[5, 6, 7, 9]]), scores)
+  for theirs in ([6, 5, 7, 8], [4, 6, 7, 8]):
+    with pytest.raises(measuring.Different, match='they: 75.00%|they: 50.00%'):
+      measuring.compare('they', ours, np.array([theirs]), scores)
+
+
+def test_waiting_sides_return_when_results_are_there():
+  sides = measuring.waiting({'a': lambda: jnp.arange(3), 'b': lambda: 7})
+  assert sides['a'](0).tolist() == [0, 1, 2]
+  assert sides['b'](1) == 7
+
+
+@pytest.mark.parametrize('skew', [False, True])
+def test_the_search_in_numpy_is_the_search_that_is_timed(skew):
+  shape = masks.Shape(16, 4, 2000, skew)
+  codes, catalog, _ = shape.draw()
+  assert catalog.size == len(codes)
+  logits = shape.logits(3, 12)
+  found = jax.device_get(masks.search(catalog, logits, 12))
+  expected = masks.slow_search(codes, jax.device_get(logits), 12)
+  np.testing.assert_array_equal(found.codes, expected)
+  free, scores = masks.unmasked(catalog, logits, 12)
+  assert not catalog.contains(np.asarray(free).reshape(-1, 4)).all()
+  assert (scores[:, 0] >= found.scores[:, 0]).all()
+
+
+def test_logits_are_of_the_shapes_a_search_asks_for():
+  drawn = catalogues.logits(2, 5, 7, 3, seed=0)
+  assert [x.shape for x in drawn] == [(2, 1, 7), (2, 5, 7), (2, 5, 7)]
 
 
 def test_table():
