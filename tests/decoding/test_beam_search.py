@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,114 +16,49 @@ from tiger_jax.decoding.catalog import Catalog
 
 LEVEL_SIZES = (4, 3, 5)
 EVERY_ID = list(itertools.product(*map(range, LEVEL_SIZES)))
-NUM_REQUESTS = 2
-NUM_HASHES = 97
 
 
-def _slow_beam_search(logits_fn, ids, num_beams, constrained):
-  """Beams of one request: (score, codes, item row or None), best first."""
-  trie = {}
-  for row, semantic_id in enumerate(ids):
-    node = trie
-    for code in semantic_id[:-1]:
-      node = node.setdefault(code, {})
-    node[semantic_id[-1]] = row
-  beams = [(0.0, (), trie)]
-  for level, num_codes in enumerate(LEVEL_SIZES):
-    last = level == len(LEVEL_SIZES) - 1
-    grown = []
-    for score, prefix, node in beams:
-      logits = np.asarray(logits_fn(prefix), np.float64)
-      total = np.log(np.sum(np.exp(logits)))
-      for code in range(num_codes):
-        if constrained and code not in node:
-          continue
-        child = node.get(code, None if last else {})
-        grown.append((score + logits[code] - total, (*prefix, code), child))
-    grown.sort(key=lambda beam: -beam[0])
-    beams = grown[:num_beams]
-  return beams
-
-
-def _step_from_prefixes(tables):
-  """A step whose logits depend on the request and all codes before.
-
-  The cache holds a hash of each beam's prefix, and the prefix itself, which
-  are right only while the search re-orders them as it re-orders its beams.
-  """
-
-  def step(level, previous, cache):
-    hashed, prefix = cache
-    num_beams = 1
-    if previous is not None:
-      num_beams = previous.shape[1]
-      flat = previous.reshape(-1)
-      hashed = (hashed * 7 + flat + 1) % NUM_HASHES
-      prefix = prefix.at[:, level - 1].set(flat)
-    logits = tables[level][hashed]
-    return logits.reshape(NUM_REQUESTS, num_beams, -1), (hashed, prefix)
-
-  return step
-
-
-@functools.partial(jax.jit, static_argnames='num_beams')
-def _search_prefixes(tables, catalog, num_beams, constrained):
-  hashed = 1 + jnp.arange(NUM_REQUESTS)
-  prefix = jnp.zeros((NUM_REQUESTS, len(LEVEL_SIZES)), jnp.int32)
-  return beam_search(
-    _step_from_prefixes(tables),
-    (hashed, prefix),
-    catalog,
-    NUM_REQUESTS,
-    num_beams,
-    constrained,
-  )
-
-
-def _slow_logits(tables, request, prefix):
-  hashed = 1 + request
-  for code in prefix:
-    hashed = (hashed * 7 + code + 1) % NUM_HASHES
-  return tables[len(prefix)][hashed]
-
-
-def _draw(seed, num_items):
+def _draw(table_model, seed, num_items, sharpness=2.0):
+  """Returns a network for two requests, IDs, and their catalogue."""
   rng = np.random.default_rng(seed)
-  tables = [
-    2 * rng.normal(size=(NUM_HASHES, size)).astype(np.float32)
-    for size in LEVEL_SIZES
-  ]
-  ids = [EVERY_ID[i] for i in rng.permutation(len(EVERY_ID))[:num_items]]
-  return tables, ids, _catalog(ids)
+  model = table_model(LEVEL_SIZES, (1, 2), seed, sharpness)
+  ids = [EVERY_ID[i] for i in rng.permutation(len(EVERY_ID))[:25]]
+  # Rid of the others, so that programs are the same.
+  catalog = _catalog(ids).remove(np.arange(num_items, 25))
+  return model, ids[:num_items], catalog
 
 
 def _catalog(ids):
-  return Catalog.from_codes(np.array(ids, np.int32), LEVEL_SIZES)
+  codes = np.array(ids, np.int32)
+  return Catalog.from_codes(codes, LEVEL_SIZES, capacity=60)
 
 
-def _assert_equals_slow_search(found, tables, ids, num_beams, constrained):
+def _assert_equals_slow_search(model, found, ids, num_beams, constrained=True):
   """Compares every request's beams with those of the slow search."""
-  found = jax.device_get(found)
-  for request in range(NUM_REQUESTS):
-    logits_fn = functools.partial(_slow_logits, tables, request)
-    expected = _slow_beam_search(logits_fn, ids, num_beams, constrained)
-    _assert_equal(Beams(*(x[request] for x in found)), expected, ids)
+  rows = {semantic_id: row for row, semantic_id in enumerate(ids)}
+  for request in range(len(model.requests)):
+    expected = model.slow_search(request, rows, num_beams, constrained)
+    _assert_equal(Beams(*(x[request] for x in found)), *expected)
 
 
-def _assert_equal(found, expected, ids):
-  """Compares one request's beams with those of `_slow_beam_search`."""
+def _assert_equal(found, expected, dropped):
+  """Compares one request's beams with those of `TableModel.slow_search`."""
   num = len(expected)
-  rows = [ids.index(codes) if codes in ids else -1 for _, codes, _ in expected]
-  assert rows == [-1 if leaf is None else leaf for *_, leaf in expected]
+  rows = [-1 if row is None else row for *_, row in expected]
   np.testing.assert_array_equal(found.codes[:num], [x[1] for x in expected])
   np.testing.assert_array_equal(found.items[:num], rows)
   np.testing.assert_array_equal(found.valid[:num], np.array(rows) >= 0)
-  np.testing.assert_allclose(
-    found.scores[:num], [x[0] for x in expected], atol=1e-5
-  )
+  scores = np.array([x[0] for x in expected])
+  np.testing.assert_allclose(found.scores[:num], scores, atol=1e-5)
   assert (np.asarray(found.items[num:]) == -1).all()
   assert (np.asarray(found.scores[num:]) == -np.inf).all()
   assert not np.asarray(found.valid[num:]).any()
+  # No more is proven than what ranks above all that was dropped, and no less.
+  proven = [
+    (found.valid[:num] & (scores > dropped + off)).sum()
+    for off in (1e-5, -1e-5)
+  ]
+  assert proven[0] <= found.exact_k <= proven[1]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -132,13 +68,104 @@ def _assert_equal(found, expected, ids):
   num_beams=st.sampled_from([1, 3, 40]),
   constrained=st.booleans(),
 )
-def test_equals_slow_search(seed, num_items, num_beams, constrained):
-  tables, ids, catalog = _draw(seed, num_items)
-  found = _search_prefixes(tables, catalog, num_beams, constrained)
-  _assert_equals_slow_search(found, tables, ids, num_beams, constrained)
+def test_equals_slow_search(
+  table_model, seed, num_items, num_beams, constrained
+):
+  model, ids, catalog = _draw(table_model, seed, num_items)
+  found = model.search(catalog, num_beams, constrained=constrained)
+  _assert_equals_slow_search(model, found, ids, num_beams, constrained)
 
 
-@functools.partial(jax.jit, static_argnames='num_beams')
+def test_equals_slow_search_in_every_kind_of_catalogue(table_model, case):
+  catalog = case.build()
+  ids = [tuple(x) for x in case.codes.tolist()]
+  for seed, sharpness in enumerate((1.0, 3.0, 8.0)):
+    model = table_model(case.level_sizes, (1, 2), seed, sharpness)
+    found = model.search(catalog, 20)
+    _assert_equals_slow_search(model, found, ids, 20)
+
+
+def test_what_is_proven_equals_ranking_every_item(table_model, case):
+  catalog = case.build()
+  proven = []
+  for seed, sharpness in itertools.product(range(10, 15), (3.0, 8.0)):
+    model = table_model(case.level_sizes, (1, 2), seed, sharpness)
+    found = model.search(catalog, 20)
+    scores = model.scores(case.codes)
+    for request, exact_k in enumerate(found.exact_k):
+      items = found.items[request, :exact_k]
+      ranked = -np.sort(-scores[request])
+      np.testing.assert_allclose(
+        scores[request, items], ranked[:exact_k], atol=1e-5
+      )
+      assert len(set(items)) == exact_k
+    proven.append(found.exact_k)
+  # There is something to prove, and something that cannot be where prefixes
+  # were dropped.
+  assert np.max(proven) >= 5
+  dropped = math.prod(case.level_sizes[:-1]) > 20
+  assert (np.min(proven) < 20) == dropped
+
+
+def test_everything_is_proven_where_nothing_was_dropped(table_model):
+  for num_items in (1, 25):
+    model, _, catalog = _draw(table_model, 1, num_items)
+    found = model.search(catalog, 40)
+    assert (found.exact_k == num_items).all()
+
+
+def test_a_pruned_prefix_may_hide_better_items():
+  """The first of two beams is proven, the second is not the second best."""
+  tables = [
+    np.log(np.array(x, np.float32))
+    for x in (
+      [0.9, 0.06, 0.03, 0.01],
+      [0.9, 0.05, 0.05],
+      [0.9, 0.04, 0.03, 0.02, 0.01],
+    )
+  ]
+  catalog = _catalog([(1, 1, 1), (2, 0, 0), (0, 0, 0)])
+  found = _search_levels(tables, catalog, 2)
+  np.testing.assert_array_equal(found.items, [[2, 0]])
+  np.testing.assert_array_equal(found.exact_k, [1])
+  whole = _search_levels(tables, catalog, 3)
+  np.testing.assert_array_equal(whole.items[:, :3], [[2, 1, 0]])
+  np.testing.assert_array_equal(whole.exact_k, [3])
+  # Without the first, nothing that is found ranks above 0.03.
+  found = _search_levels(tables, catalog.remove(np.array([2])), 1)
+  np.testing.assert_array_equal(found.items, [[0]])
+  np.testing.assert_array_equal(found.exact_k, [0])
+
+
+@pytest.mark.parametrize('num_beams', [3, 40, 60, 70])
+def test_lists_are_filled_up(table_model, num_beams):
+  model, _, catalog = _draw(table_model, 2, 25)
+  found = model.search(catalog, num_beams)
+  width = min(num_beams, 60)
+  assert found.items.shape == (2, width)
+  filled = jax.device_get(found.filled(num_beams))
+  assert filled.codes.shape == (2, num_beams, 3)
+  for long, short in zip(filled, found, strict=True):
+    kept = long[:, :width] if long.ndim > 1 else long
+    np.testing.assert_array_equal(kept, short)
+  assert (filled.items[:, width:] == -1).all()
+  assert (filled.scores[:, width:] == -np.inf).all()
+  assert not filled.valid[:, width:].any()
+  assert filled.items.shape == filled.scores.shape == filled.valid.shape
+
+
+def test_an_unconstrained_search_knows_which_ids_are_items(
+  table_model, make_case
+):
+  case = make_case('narrow middle')
+  ids = [tuple(x) for x in case.codes.tolist()]
+  model = table_model(case.level_sizes, (1, 2))
+  found = model.search(case.build(), 20, constrained=False)
+  assert found.valid.any() and not found.valid.all()
+  _assert_equals_slow_search(model, found, ids, 20, constrained=False)
+
+
+@functools.partial(jax.jit, static_argnames=('num_beams', 'constrained'))
 def _search_levels(tables, catalog, num_beams, constrained=True):
   """A search whose logits depend on the level alone; there is no cache."""
 
@@ -147,42 +174,52 @@ def _search_levels(tables, catalog, num_beams, constrained=True):
     shape = (1, num_beams, LEVEL_SIZES[level])
     return jnp.broadcast_to(tables[level][None, None], shape), cache
 
-  return beam_search(step, (), catalog, 1, num_beams, constrained)
+  return beam_search(step, (), catalog, 1, num_beams, constrained=constrained)
 
 
 @pytest.mark.parametrize('constrained', [True, False])
-def test_equals_slow_search_without_a_cache(constrained):
-  rng = np.random.default_rng(3)
-  tables = [rng.normal(size=size).astype(np.float32) for size in LEVEL_SIZES]
-  _, ids, catalog = _draw(4, 25)
+def test_equals_slow_search_without_a_cache(table_model, constrained):
+  model, ids, catalog = _draw(table_model, 4, 25)
+  model.tables = [x[:1].repeat(len(x), 0) for x in model.tables]
+  tables = [x[0] for x in model.tables]
   found = jax.device_get(_search_levels(tables, catalog, 7, constrained))
-  expected = _slow_beam_search(
-    lambda prefix: tables[len(prefix)], ids, 7, constrained
-  )
-  _assert_equal(Beams(*(x[0] for x in found)), expected, ids)
+  rows = {semantic_id: row for row, semantic_id in enumerate(ids)}
+  expected = model.slow_search(0, rows, 7, constrained)
+  _assert_equal(Beams(*(x[0] for x in found)), *expected)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(
-  seed=st.integers(0, 2**32 - 1),
-  num_items=st.sampled_from([1, 25]),
-  num_beams=st.sampled_from([3, 40]),
+@pytest.mark.parametrize(
+  'name', ['four levels, one bitmap', 'narrow middle, no bitmap']
 )
-def test_every_valid_beam_is_another_item(seed, num_items, num_beams):
-  tables, ids, catalog = _draw(seed, num_items)
-  found = jax.device_get(_search_prefixes(tables, catalog, num_beams, True))
-  for request in range(NUM_REQUESTS):
-    valid = found.valid[request]
-    items = found.items[request]
-    assert len(set(items[valid])) == valid.sum()
-    assert [ids[i] for i in items[valid]] == [
-      tuple(codes) for codes in found.codes[request][valid].tolist()
-    ]
-    assert (items[~valid] == -1).all()
-    scores = found.scores[request]
-    assert (scores[1:] <= scores[:-1]).all()
-    assert (np.isfinite(scores) == valid).all()
-    assert valid.sum() == min(num_beams, num_items)
+def test_each_of_100_000_beams_is_another_item(table_model, make_case, name):
+  """Half of them for either kind of catalogue."""
+  case = make_case(name)
+  model = table_model(case.level_sizes, np.arange(64))
+  whole = case.build()
+  others = np.setdiff1d(np.arange(len(case.every)), case.numbers(case.codes))
+  table = np.concatenate(
+    [case.codes, np.zeros((20, len(case.level_sizes)), int)]
+  )
+  rng = np.random.default_rng(0)
+  num_found = 0
+  for left in [1, 2, 12, 31, 32] * 2 + [len(case.codes) - 20] * 23:
+    # Some items go, others come, in random places.
+    removed = rng.permutation(len(case.codes))[left:]
+    added = case.ids(rng.permutation(others)[: left % 20])
+    catalog = whole.remove(removed).add(added)
+    table[len(case.codes) :][: len(added)] = added
+    found = model.search(catalog, 32)
+    num = min(32, catalog.size)
+    assert found.valid[:, :num].all() and not found.valid[:, num:].any()
+    items = found.items[:, :num]
+    assert not np.isin(items, removed).any() and items.min() >= 0
+    assert items.max() < catalog.arrays.num_rows
+    np.testing.assert_array_equal(found.codes[:, :num], table[items])
+    ordered = np.sort(items, axis=1)
+    assert (ordered[:, 1:] > ordered[:, :-1]).all()
+    assert (np.diff(found.scores[:, :num], axis=1) <= 0).all()
+    num_found += items.size
+  assert num_found > 100_000 / 2
 
 
 def test_probabilities_are_normalised_before_invalid_codes_are_masked():
@@ -196,8 +233,8 @@ def test_probabilities_are_normalised_before_invalid_codes_are_masked():
   np.testing.assert_allclose(np.exp(found.scores), [expected], rtol=1e-5)
 
 
-def test_ties_go_to_the_lower_codes():
-  _, ids, catalog = _draw(0, 25)
+def test_ties_go_to_the_lower_codes(table_model):
+  _, ids, catalog = _draw(table_model, 0, 25)
   tables = [np.zeros(size, np.float32) for size in LEVEL_SIZES]
   found = _search_levels(tables, catalog, 60)
   best = [tuple(codes) for codes in found.codes[0, :25].tolist()]
@@ -207,24 +244,10 @@ def test_ties_go_to_the_lower_codes():
   )
 
 
-def test_the_order_of_the_items_changes_only_their_rows():
-  tables, ids, catalog = _draw(8, 25)
+def test_the_order_of_the_items_changes_only_their_rows(table_model):
+  model, ids, catalog = _draw(table_model, 8, 25)
   order = np.random.default_rng(0).permutation(25)
-  shuffled = _catalog([ids[i] for i in order])
-  before = _search_prefixes(tables, catalog, 10, True)
-  after = _search_prefixes(tables, shuffled, 10, True)
+  before = model.search(catalog, 10)
+  after = model.search(_catalog([ids[i] for i in order]), 10)
   np.testing.assert_array_equal(after.codes, before.codes)
-  np.testing.assert_array_equal(order[np.asarray(after.items)], before.items)
-
-
-def test_a_changed_catalogue_compiles_nothing_within_its_capacity():
-  search = jax.jit(
-    lambda tables, catalog: _search_prefixes(tables, catalog, 5, True)
-  )
-  # Items of nine to twelve pairs of first codes: 16 rows hold them all.
-  tables, *_ = _draw(5, 25)
-  for num_items in (9, 12, 10):
-    ids = [EVERY_ID[5 * i + i % 5] for i in range(num_items)]
-    found = search(tables, _catalog(ids))
-    _assert_equals_slow_search(found, tables, ids, 5, True)
-  assert search._cache_size() == 1
+  np.testing.assert_array_equal(order[after.items], before.items)

@@ -1,0 +1,103 @@
+"""Searches as wide as need be, by a stub that proves what it is told to."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.decoding import retriever as retriever_module
+from tiger_jax.decoding.beam_search import Beams
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.decoding.sampling import Sampler
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.shapes import Batch
+
+NUM_REQUESTS = 8
+LEVEL_SIZES = (2, 2)
+BATCH = Batch(
+  np.arange(24, dtype=np.int32).reshape(8, 3),
+  np.arange(8, dtype=np.int32),
+  np.full(8, -1, np.int32),
+)
+
+
+class _Stub(TigerRetriever):
+  """Remembers what it was asked."""
+
+  def __init__(self, proven):
+    codes = np.array([[0, 1]], np.int32)
+    catalog = Catalog.from_codes(codes, LEVEL_SIZES)
+    model = Tiger(ModelConfig(), LEVEL_SIZES)
+    super().__init__(model, jnp.asarray(codes), catalog, 4)
+    self.proven = proven
+    self.asked = []
+
+  def _search(self, params, batch, num_beams, constrained, lists, sampler):
+    self.asked.append((num_beams, batch, lists, sampler))
+    shape = len(batch.user), num_beams
+    # What is found says who asked, and how wide the search was.
+    items = np.broadcast_to(100 * num_beams + batch.user[:, None], shape)
+    exact_k = [self.proven[num_beams][user] for user in batch.user]
+    return Beams(
+      *map(
+        jnp.asarray,
+        (
+          items,
+          np.broadcast_to(items[:, :, None], (*shape, len(LEVEL_SIZES))),
+          -1.0 * items,
+          np.ones(shape, bool),
+          np.array(exact_k, np.int32),
+        ),
+      )
+    )
+
+
+def test_only_what_is_not_proven_is_searched_again():
+  retriever = _Stub(
+    {
+      4: [0, 3, 1, 4, 2, 3, 2, 2],
+      8: [8, 0, 2, 0, 1, 0, 8, 3],
+      16: [0, 0, 3, 0, 16, 0, 0, 0],
+    }
+  )
+  lists = ItemLists.of([[i, i + 9] for i in range(8)], [None, [3]] * 4)
+  seeds = np.arange(8, dtype=np.uint32) + 5
+  sampler = Sampler(seeds, np.float32(1.5), np.int32(2))
+  found = retriever.search_exact(None, BATCH, 3, lists=lists, sampler=sampler)
+  # As many as a power of two, of which the first stand for the rest.
+  again = [0, 2, 4, 6, 7, 0, 2, 4], [2, 4]
+  expected = zip((4, 8, 16), ([*range(8)], *again), strict=True)
+  for asked, (num_beams, open_) in zip(retriever.asked, expected, strict=True):
+    part = jax.tree.map(lambda x, o=open_: x[o], (BATCH, lists, sampler.seeds))
+    assert asked[0] == num_beams
+    given = *asked[1:3], asked[3].seeds
+    jax.tree.map(np.testing.assert_array_equal, given, part)
+    assert asked[3].temperature == sampler.temperature
+    assert asked[3].num_levels == sampler.num_levels
+  widths = np.array([8, 4, 16, 4, 16, 4, 8, 8])
+  items = np.repeat((100 * widths + np.arange(8))[:, None], 4, 1)
+  np.testing.assert_array_equal(found.items, items)
+  np.testing.assert_array_equal(found.scores, -items)
+  assert found.codes.shape == (8, 4, 2) and found.valid.all()
+  # No more is proven than there is.
+  assert found.exact_k.tolist() == [4, 3, 3, 4, 4, 3, 4, 3]
+
+
+def test_an_exact_search_ends(monkeypatch):
+  monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
+  retriever = _Stub({n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)})
+  found = retriever.search_exact(None, BATCH, 3)
+  assert [num_beams for num_beams, *_ in retriever.asked] == [4, 8, 16]
+  assert (found.exact_k == 2).all()
+
+
+def test_beams_are_doubled_until_they_are_enough():
+  retriever = _Stub({n: [0] * NUM_REQUESTS for n in (4, 8, 16)})
+  for k, num_beams in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 16)):
+    found = retriever.search(None, BATCH, k)
+    assert found.items.shape == (NUM_REQUESTS, num_beams)
+    found = retriever.recommend(None, BATCH, k)
+    assert found.items.shape == found.scores.shape == (NUM_REQUESTS, k)
+    assert retriever.asked.pop()[0] == retriever.asked.pop()[0] == num_beams
