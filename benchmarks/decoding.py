@@ -5,14 +5,16 @@
 
 STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc, FLAX the
 file examples/wmt/decode.py of google/flax at 18f8f311; PyTorch and
-transformers come with `pip install -e '.[bench]'`. A peer that is not there is
-said to be absent. What every side finds is compared before it is timed: where
-that differs, the exit code is 1. What is printed are the sections of
-`benchmarks/RESULTS.md`, and every figure is a JSON line of --json.
+transformers come with `pip install -e '.[bench]'`. --workdir names a run of
+configs/beauty.py, whose items and users are then asked for. A peer that is not
+there is said to be absent. What every side finds is compared before it is
+timed: where that differs, the exit code is 1. What is printed are the sections
+of `benchmarks/RESULTS.md`, and every figure is a JSON line of --json.
 """
 
 from collections.abc import Callable, Sequence
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 import sys
@@ -24,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
 
-from benchmarks import certificate, changes, masks, measuring, requests
-from tiger_jax.semantic_ids.ids import SemanticIds
+from benchmarks import certificate, changes, masks, measuring, requests, t5
 
 _SECTIONS = (
   'masks',
@@ -38,6 +39,7 @@ _SECTIONS = (
   'sid_gr',
 )
 _SHAPES = ((256, 4), (2048, 8))
+_BEAMS = (10, 20, 50)
 _BATCHES = ((1, 10), (2, 70), (32, 20), (16, 200))
 
 _QUICK = flags.DEFINE_bool(
@@ -51,11 +53,8 @@ _FLAX = flags.DEFINE_string('flax', None, "Flax's examples/wmt/decode.py.")
 _ITEMS = flags.DEFINE_multi_integer(
   'items', [10**4, 10**5, 10**6, 10**7], 'Catalogues of the masks.'
 )
-_IDS = flags.DEFINE_string(
-  'ids', None, 'The semantic_ids of a run, for flax and t5; else random ones.'
-)
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'A trained run, for certificate.'
+  'workdir', None, 'A run: the items of flax, t5 and certificate.'
 )
 _ROUNDS = flags.DEFINE_integer(
   'rounds', 30, 'Rounds of what is timed in turns.'
@@ -120,26 +119,25 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
   if section == 'updates':
     shapes = _SHAPES[:1] if quick else _SHAPES
     return changes.measure(shapes, num_rounds, record)
-  settings = [(b, m) for b in (1, 16) for m in (10, 20, 50)]
-  if quick:
-    settings, num_rounds = [(16, 20)], 5
-  ids = SemanticIds.load(_IDS.value) if _IDS.value else None
+  workdir = Path(_WORKDIR.value) if _WORKDIR.value else None
   if section == 'flax':
     if not _FLAX.value:
       return "Flax's beam search is absent: name its file, --flax."
+    settings = [(16, 20)] if quick else list(itertools.product((1, 16), _BEAMS))
+    rounds = 5 if quick else num_rounds
     file = Path(_FLAX.value)
-    return requests.measure_flax(file, ids, settings, num_rounds, record)
+    return requests.measure_flax(file, workdir, settings, rounds, record)
   if section == 't5':
     if not all(map(importlib.util.find_spec, ('torch', 'transformers'))):
       return "T5 is absent: pip install -e '.[bench]'"
-    threads = _THREADS.value
-    return requests.measure_hf(ids, settings, num_rounds, threads, record)
+    beams = _BEAMS[1:2] if quick else _BEAMS
+    rounds = 2 if quick else num_rounds
+    return t5.measure(workdir, beams, rounds, _THREADS.value, record)
   if section == 'top_k':
     return changes.measure_top_k(num_rounds, record)
   if section == 'certificate':
-    if not _WORKDIR.value:
-      return 'Not measured: name a trained run, --workdir.'
-    workdir = Path(_WORKDIR.value)
+    if not workdir or quick:
+      return 'Not measured: name a trained run, --workdir, without --quick.'
     return certificate.measure(workdir, (10, 20, 50, 200), record)
   if not measuring.on_accelerator():
     return 'Not measured: it needs a GPU or TPU.'

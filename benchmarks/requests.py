@@ -67,6 +67,13 @@ def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
   return Shop(TigerRetriever(model, table, catalog, 10), params, ids.codes)
 
 
+def ids_of(workdir: Path | None) -> SemanticIds:
+  """Returns the IDs of a run; made up, as many as Beauty's, where None."""
+  if workdir:
+    return SemanticIds.load(workdir / 'semantic_ids')
+  return random_ids(*_BEAUTY)
+
+
 def random_ids(num_items: int, level_sizes: tuple[int, ...]) -> SemanticIds:
   """Draws IDs, all of them as likely.
 
@@ -111,7 +118,7 @@ def _decode(
 
 def measure_flax(
   decode_file: Path,
-  ids: SemanticIds | None,
+  workdir: Path | None,
   settings: Sequence[tuple[int, int]],
   num_rounds: int,
   record: Callable[[dict[str, Any]], None],
@@ -120,7 +127,7 @@ def measure_flax(
 
   Args:
     decode_file: Theirs.
-    ids: Of the catalogue; as many as Amazon Beauty has items where None.
+    workdir: Of a run whose catalogue this is; made up where None.
     settings: Requests and beams.
     num_rounds: Rounds of each side.
     record: Takes every measurement.
@@ -130,7 +137,7 @@ def measure_flax(
   """
   from benchmarks.peers.flax_beam_search import FlaxSearch
 
-  shop = open_shop(ModelConfig(), ids or random_ids(*_BEAUTY))
+  shop = open_shop(ModelConfig(), ids_of(workdir))
   model, params = shop.retriever.model, shop.params
   codes, catalog = shop.retriever.codes, shop.retriever.catalog
   peer = FlaxSearch(decode_file, model, params, codes)
@@ -149,7 +156,7 @@ def measure_flax(
 
     theirs = peer.decode(history, num_beams)
     ours = decode(False)
-    difference = _compare(ours.codes, theirs[0], ours.scores, theirs[1])
+    difference = compare(ours.codes, theirs[0], ours.scores, theirs[1])
     seconds = measuring.in_turns(
       measuring.waiting(
         {
@@ -174,62 +181,6 @@ def measure_flax(
     rows[-1].append(f'{difference:.0e}')
   header = ['Flax / ours', 'our decoder, ms', 'decoder', 'decoder, any ID',
             'whole request', 'scores differ by']  # fmt: skip
-  return measuring.table(header, rows)
-
-
-def measure_hf(
-  ids: SemanticIds | None,
-  settings: Sequence[tuple[int, int]],
-  num_rounds: int,
-  num_threads: int,
-  record: Callable[[dict[str, Any]], None],
-) -> str:
-  """Times ours against Hugging Face's T5 with the same weights.
-
-  Args:
-    ids: Of the catalogue; as many as Amazon Beauty has items where None.
-    settings: Requests and beams.
-    num_rounds: Rounds of each side.
-    num_threads: Threads of PyTorch.
-    record: Takes every measurement.
-
-  Returns:
-    Markdown.
-  """
-  import torch
-
-  from benchmarks.peers.hf_t5 import HfTiger
-
-  torch.set_num_threads(num_threads)
-  shop = open_shop(ModelConfig(), ids or random_ids(*_BEAUTY))
-  model, codes = shop.retriever.model, shop.retriever.codes
-  peer = HfTiger(model, shop.params, shop.codes, model.level_sizes)
-  rows = []
-  for batch_size, num_beams in settings:
-    batch = shop.batch(batch_size, model.config.max_history)
-    wide = TigerRetriever(model, codes, shop.retriever.catalog, num_beams)
-    ours = wide.search(shop.params, batch, 10)
-    items, scores = peer.recommend(batch, num_beams, 10)
-    difference = _compare(
-      ours.items[:, :10], items, ours.scores[:, :10], scores
-    )
-    seconds = measuring.in_turns(
-      measuring.waiting(
-        {
-          'ours': functools.partial(wide.search, shop.params, batch, 10),
-          'theirs': functools.partial(peer.recommend, batch, num_beams, 10),
-        }
-      ),
-      num_rounds,
-      num_warm=1,
-    )
-    ratios = {'request': seconds['theirs'] / seconds['ours']}
-    row = _row('T5', batch_size, num_beams, seconds['ours'], ratios, record)
-    users = batch_size / np.median(seconds['ours'])
-    slow = batch_size / np.median(seconds['theirs'])
-    rows.append([*row, f'{users:.0f}', f'{slow:.1f}', f'{difference:.0e}'])
-  header = ['T5 / ours', 'ours, ms', 'whole request', 'users/s, ours',
-            'users/s, T5', 'scores differ by']  # fmt: skip
   return measuring.table(header, rows)
 
 
@@ -280,7 +231,7 @@ def measure_sid_gr(
   return measuring.table(['', 'ms a request'], rows)
 
 
-def _compare(ours, theirs, our_scores, their_scores) -> float:
+def compare(ours, theirs, our_scores, their_scores) -> float:
   """Returns by how much scores differ; raises where more than near-ties do."""
   measuring.compare('the other side', ours, theirs, our_scores)
   difference = float(np.abs(our_scores - their_scores).max())

@@ -1,0 +1,132 @@
+"""Whole requests against Hugging Face's T5 and its `generate`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jaxtyping import Int
+import numpy as np
+
+from benchmarks import measuring, requests
+from tiger_jax.config import ModelConfig
+from tiger_jax.data import splits
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.shapes import Batch
+
+# As the default configuration has them.
+_WIDTHS = (5, 10, 20)
+
+
+def measure(
+  workdir: Path | None,
+  beams: Sequence[int],
+  num_rounds: int,
+  num_threads: int,
+  record: Callable[[dict[str, Any]], None],
+) -> str:
+  """Times ours against Hugging Face's T5 with the same weights.
+
+  Both answer the same users, so many at once. Theirs come in the order of the
+  users, padded to the longest history of a batch; ours as the evaluation has
+  them, by length.
+
+  Args:
+    workdir: Of a run whose catalogue and test users these are; made up, with
+      histories of 20 items, where None.
+    beams: Beams of the searches.
+    num_rounds: Rounds of each side.
+    num_threads: Threads of PyTorch.
+    record: Takes every measurement.
+
+  Returns:
+    Markdown.
+  """
+  import torch
+
+  from benchmarks.peers.hf_t5 import HfTiger
+
+  torch.set_num_threads(num_threads)
+  config = ModelConfig()
+  shop = requests.open_shop(config, requests.ids_of(workdir))
+  model, codes = shop.retriever.model, shop.retriever.codes
+  peer = HfTiger(model, shop.params, shop.codes, model.level_sizes)
+  rows = []
+  for batch_size, num_users in ((1, 16), (16, 64)):
+    users = shop.batch(num_users, config.max_history)
+    if workdir:
+      users = _test_users(workdir, num_users, config.max_history)
+    sorted_rows, ours = _by_length(users, batch_size)
+    theirs = [
+      Batch(*(x[i : i + batch_size] for x in users))
+      for i in range(0, num_users, batch_size)
+    ]
+    for num_beams in beams:
+      wide = TigerRetriever(model, codes, shop.retriever.catalog, num_beams)
+
+      def answer(wide=wide, ours=ours):
+        found = [wide.search(shop.params, batch, 10) for batch in ours]
+        return jax.block_until_ready(found)
+
+      def answer_theirs(num_beams=num_beams, theirs=theirs):
+        return [peer.recommend(batch, num_beams, 10) for batch in theirs]
+
+      found = jax.device_get(answer())
+      items, scores = (
+        np.concatenate(x) for x in zip(*answer_theirs(), strict=True)
+      )
+      order = np.concatenate(sorted_rows)
+      real = order >= 0
+      difference = requests.compare(
+        np.concatenate([x.items[:, :10] for x in found])[real],
+        items[order[real]],
+        np.concatenate([x.scores[:, :10] for x in found])[real],
+        scores[order[real]],
+      )
+      seconds = measuring.in_turns(
+        {'ours': lambda i: answer(), 'theirs': lambda i: answer_theirs()},
+        num_rounds,
+      )
+      ratio = seconds['theirs'] / seconds['ours']
+      label = f'{num_users} users, {batch_size} at once, {num_beams} beams'
+      record({
+        'section': 't5', 'what': label, 'ratio': measuring.percentiles(ratio)
+      })  # fmt: skip
+      per_second = [f'{num_users / np.median(x):.1f}' for x in seconds.values()]
+      rows.append([
+        label, measuring.spread(ratio, 1, ends=10), *per_second,
+        f'{difference:.0e}',
+      ])  # fmt: skip
+  header = ['T5 / ours', 'whole request', 'users/s, ours', 'users/s, T5',
+            'scores differ by']  # fmt: skip
+  return measuring.table(header, rows)
+
+
+def _test_users(workdir: Path, num_users: int, num_items: int) -> Batch:
+  """Returns the test users drawn by a seed, in the order of the data."""
+  dataset = Dataset.load(workdir / 'data')
+  drawn = np.random.default_rng(0).permutation(dataset.num_users)[:num_users]
+  return splits.gather(
+    dataset, splits.split(dataset, 'test'), np.sort(drawn), num_items
+  )
+
+
+def _by_length(
+  users: Batch, batch_size: int
+) -> tuple[list[Int[np.ndarray, ' b']], list[Batch]]:
+  """Returns the users of each batch, -1 for fillers, and the batches."""
+  lengths = (users.history >= 0).sum(1)
+  buckets = np.searchsorted(_WIDTHS, lengths)
+  numbers, found = [], []
+  for bucket, width in enumerate(_WIDTHS):
+    members = np.flatnonzero(buckets == bucket)
+    for start in range(0, len(members), batch_size):
+      rows = np.full(batch_size, -1)
+      part = members[start : start + batch_size]
+      rows[: len(part)] = part
+      none = np.full(batch_size, -1, np.int32)
+      history = np.where(rows[:, None] >= 0, users.history[rows, :width], -1)
+      numbers.append(rows)
+      found.append(Batch(history.astype(np.int32), none, none))
+  return numbers, found
