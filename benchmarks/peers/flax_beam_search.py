@@ -106,7 +106,7 @@ class _Cache(NamedTuple):
 
   Attributes:
     level: The next level.
-    layers: Keys and values `[rows, l, h, k]` of each layer.
+    layers: Keys and values `[rows, h, l, k]` of each layer.
   """
 
   level: Int[Array, '']
@@ -137,7 +137,7 @@ def _decode(
   history: History,
 ) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
   c, sizes = model.config, model.level_sizes
-  shape = (history.mask.shape[0], len(sizes), c.num_heads, c.head_dim)
+  shape = (history.mask.shape[0], c.num_heads, len(sizes), c.head_dim)
   nothing = jnp.zeros(shape, c.dtype)
   # Nothing ever ends, so that their search returns the beams still alive.
   sequences, scores = peer.beam_search(
@@ -210,7 +210,7 @@ def _step_fn(
       y = decoder.self_norms[i](x)
       seen = KeysValues(
         *(
-          jax.lax.dynamic_update_slice_in_dim(old, new, level, axis=1)
+          jax.lax.dynamic_update_slice_in_dim(old, new, level, axis=2)
           for old, new in zip(before, attention.keys_values(y), strict=True)
         )
       )

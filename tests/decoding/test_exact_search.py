@@ -26,12 +26,13 @@ BATCH = Batch(
 class _Stub(TigerRetriever):
   """Remembers what it was asked."""
 
-  def __init__(self, proven):
+  def __init__(self, proven, num_valid=(99,) * NUM_REQUESTS):
     codes = np.array([[0, 1]], np.int32)
     catalog = Catalog.from_codes(codes, LEVEL_SIZES)
     model = Tiger(ModelConfig(), LEVEL_SIZES)
     super().__init__(model, jnp.asarray(codes), catalog, 4)
     self.proven = proven
+    self.num_valid = np.array(num_valid)
     self.asked = []
 
   def _search(self, params, batch, num_beams, constrained, lists, sampler):
@@ -47,7 +48,7 @@ class _Stub(TigerRetriever):
           items,
           np.broadcast_to(items[:, :, None], (*shape, len(LEVEL_SIZES))),
           -1.0 * items,
-          np.ones(shape, bool),
+          np.arange(num_beams)[None] < self.num_valid[batch.user, None],
           np.array(exact_k, np.int32),
         ),
       )
@@ -101,3 +102,14 @@ def test_beams_are_doubled_until_they_are_enough():
     found = retriever.recommend(None, BATCH, k)
     assert found.items.shape == found.scores.shape == (NUM_REQUESTS, k)
     assert retriever.asked.pop()[0] == retriever.asked.pop()[0] == num_beams
+
+
+def test_those_who_get_fewer_items_are_not_searched_again_for_more():
+  num_valid = [0, 1, 2, 3, 4, 2, 1, 0]
+  retriever = _Stub({4: num_valid, 8: [8] * 8}, num_valid)
+  found = retriever.search_exact(None, BATCH, 3)
+  assert len(retriever.asked) == 1
+  np.testing.assert_array_equal(found.exact_k, num_valid)
+  retriever.proven[4] = [0, 1, 1, 3, 4, 2, 1, 0]
+  retriever.search_exact(None, BATCH, 3)
+  assert retriever.asked[2][1].user.tolist() == [2]

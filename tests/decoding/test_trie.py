@@ -121,6 +121,22 @@ def test_ranges_count_the_items_before(case):
       np.testing.assert_array_equal(first_and_end, expected)
 
 
+def test_children_are_never_looked_for_past_the_end(case):
+  """Devices need not check: what they would read there is anybody's guess."""
+  trie = case.build()
+  layout, arrays = trie.layout, trie.arrays
+  for level in range(layout.num_bitmaps, layout.num_levels):
+    column = arrays.columns[level - layout.offsets_depth]
+    last = layout.capacity
+    if level < layout.num_levels - 1 and layout.scan(level) < layout.span(
+      level
+    ):
+      # Where the codes of the last list may begin.
+      last = layout.slots + layout.num_large[level - layout.num_bitmaps][1]
+    assert last + layout.width(level) <= len(column)
+  assert len(arrays.rows) >= layout.capacity
+
+
 def test_there_are_cases_of_every_kind(make_case):
   """Lest the tests above and those beside them pass for want of cases."""
   trie = make_case('four levels, two offsets').build()

@@ -18,7 +18,7 @@ class Encoded(NamedTuple):
   """A batch of histories, encoded and projected for every decoder layer.
 
   Attributes:
-    cross: Keys and values `[b, s, h, k]` of each layer.
+    cross: Keys and values `[b, h, s, k]` of each layer.
     mask: Which tokens `[b, s]` are real.
   """
 

@@ -24,13 +24,16 @@ _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 class KeysValues(NamedTuple):
   """What queries attend to.
 
+  Heads come before tokens: so products read them as they lie, and what is
+  attended to in every step of a search is not transposed in every step.
+
   Attributes:
-    keys: `[rows, tokens, h, k]`.
-    values: `[rows, tokens, h, k]`.
+    keys: `[rows, h, tokens, k]`.
+    values: `[rows, h, tokens, k]`.
   """
 
-  keys: Float[Array, 'rows s h k']
-  values: Float[Array, 'rows s h k']
+  keys: Float[Array, 'rows h s k']
+  values: Float[Array, 'rows h s k']
 
 
 class Attention(nn.Module):
@@ -65,7 +68,9 @@ class Attention(nn.Module):
 
   def keys_values(self, x: Float[Array, 'rows s d']) -> KeysValues:
     """Projects tokens to what queries attend to."""
-    return KeysValues(self.key(x), self.value(x))
+    return KeysValues(
+      *(jnp.swapaxes(y, 1, 2) for y in (self.key(x), self.value(x)))
+    )
 
   @nn.compact
   def __call__(
@@ -86,14 +91,14 @@ class Attention(nn.Module):
       bias: Added to the logits, the same for all rows.
       deterministic: No dropout.
     """
-    logits = jnp.einsum('rqhk,rshk->rhqs', self.query(x), keys_values.keys)
+    logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
     if bias is not None:
       logits = logits + bias[None]
     logits = jnp.where(mask[:, None], logits, -1e9)
     weights = jax.nn.softmax(logits).astype(self.dtype)
     weights = self.weights_dropout(weights, deterministic)
-    mixed = jnp.einsum('rhqs,rshk->rqhk', weights, keys_values.values)
+    mixed = jnp.einsum('rhqs,rhsk->rqhk', weights, keys_values.values)
     return nn.DenseGeneral(
       x.shape[-1],
       axis=(-2, -1),
@@ -252,7 +257,7 @@ class Decoder(nn.Module):
 
   def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
     """Returns a cache of no tokens for each of `num_rows` rows."""
-    nothing = jnp.zeros((num_rows, 0, self.num_heads, self.head_dim))
+    nothing = jnp.zeros((num_rows, self.num_heads, 0, self.head_dim))
     nothing = nothing.astype(self.dtype)
     return (KeysValues(nothing, nothing),) * self.num_layers
 
@@ -268,7 +273,7 @@ class Decoder(nn.Module):
 
     Args:
       x: Embedded tokens: `q` tokens of one row, or one token of `q` rows.
-      cache: What the rows decoded before, `[r, p, h, k]` for each layer;
+      cache: What the rows decoded before, `[r, h, p, k]` for each layer;
         r is b or b * q.
       cross: From `cross_keys_values`.
       mask: Which tokens of the history are real.
@@ -277,7 +282,7 @@ class Decoder(nn.Module):
     Returns:
       The decoded tokens, normalised, and the cache with them appended.
     """
-    num_rows, past = cache[0].keys.shape[:2]
+    num_rows, _, past, _ = cache[0].keys.shape
     now = x.shape[0] * x.shape[1] // num_rows
     queries, keys = past + np.arange(now), np.arange(past + now)
     bias = self.position_bias(queries, keys)
@@ -288,7 +293,7 @@ class Decoder(nn.Module):
       y = self.self_norms[layer](x).reshape(num_rows, now, x.shape[-1])
       new = self.self_attentions[layer].keys_values(y)
       seen = KeysValues(
-        *(jnp.concatenate(pair, 1) for pair in zip(before, new, strict=True))
+        *(jnp.concatenate(pair, 2) for pair in zip(before, new, strict=True))
       )
       grown.append(seen)
       y = self.self_attentions[layer](y, seen, causal, bias, deterministic)
