@@ -192,5 +192,5 @@ def test_decoder_equals_slow_numpy(tokens):
     expected = _slow_decode(params, x[row], tokens[row], MASK[row])
     np.testing.assert_allclose(found[row], expected, atol=1e-5)
   assert {leaf.shape for leaf in jax.tree.leaves(cache)} == {
-    (len(MASK), 4, HEADS, HEAD_DIM)
+    (len(MASK), HEADS, 4, HEAD_DIM)
   }
