@@ -113,9 +113,8 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
       return 'STATIC is absent: name a checkout, --static.'
     items = [10**4] if quick else [10**4, 10**5, 10**6]
     shapes = [masks.Shape(*x, n, False) for x in _SHAPES for n in items]
-    return masks.measure_tries(
-      shapes, _BATCHES[1:2], min(num_rounds, 5), static, record
-    )
+    rounds = 5 if quick else num_rounds
+    return masks.measure_tries(shapes, _BATCHES[1:2], rounds, static, record)
   if section == 'updates':
     shapes = _SHAPES[:1] if quick else _SHAPES
     return changes.measure(shapes, num_rounds, record)
@@ -141,8 +140,7 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
     return certificate.measure(workdir, (10, 20, 50, 200), record)
   if not measuring.on_accelerator():
     return 'Not measured: it needs a GPU or TPU.'
-  sizes = [(1, 256), (16, 256), (16, 2048)]
-  return requests.measure_sid_gr(sizes, num_rounds, record)
+  return requests.measure_sid_gr(num_rounds, record)
 
 
 def _peers() -> list[str]:

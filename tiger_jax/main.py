@@ -55,7 +55,7 @@ _DRAWN_LEVELS = flags.DEFINE_integer(
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'Of what --temperature draws.')
 _EXACT = flags.DEFINE_bool(
-  'exact', False, 'Search until the k best are proven, for recommend.'
+  'exact', False, 'Widen the search, to prove the k best, for recommend.'
 )
 app.define_help_flags()
 
@@ -85,7 +85,7 @@ def run(argv: list[str]) -> None:
     )
     found = recommender.recommend(_HISTORY.value, _K.value, options)
     print(show_recommendations(found))
-    if _EXACT.value:
+    if _EXACT.value and found:
       print(f'\n{show_proof(found)}')
     return
   if _CONFIG.value is None:

@@ -20,6 +20,7 @@ from tiger_jax.config import Config
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError
+from tiger_jax.evaluation.evaluator import CUTOFFS, INVALID_CUTOFFS
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.writers import MetricsWriter
@@ -180,7 +181,13 @@ class Pipeline:
     c = self.config
     return self._stage(
       'evaluation',
-      [dataclasses.asdict(c.evaluation), self.train.fingerprint],
+      [
+        dataclasses.asdict(c.evaluation),
+        self.train.fingerprint,
+        # What is measured: results of fewer metrics are made anew.
+        CUTOFFS,
+        INVALID_CUTOFFS,
+      ],
       lambda folder: stages.evaluate(
         c, self.dataset, self.ids, self.train.folder, folder
       ),

@@ -16,6 +16,8 @@ import numpy as np
 
 from tiger_jax.errors import DataError
 
+_REMEDY = 'run the semantic_ids stage'
+
 # What reading a damaged file, or making something of it, may raise.
 DAMAGE = (
   OSError,
@@ -51,13 +53,16 @@ def save(
 
 
 def load(
-  folder: str | os.PathLike[str], name: str
+  folder: str | os.PathLike[str],
+  name: str,
+  remedy: str = _REMEDY,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Reads what `save` wrote.
 
   Args:
     folder: Where the files are.
     name: What they are called.
+    remedy: What to do about a missing file.
 
   Returns:
     The arrays, and what was said about them.
@@ -71,9 +76,7 @@ def load(
     about = json.loads((folder / f'{name}.json').read_bytes())
     data = (folder / f'{name}.npz').read_bytes()
   except FileNotFoundError as e:
-    raise DataError(
-      f'{e.filename} is missing: run the semantic_ids stage'
-    ) from e
+    raise DataError(f'{e.filename} is missing: {remedy}') from e
   if hashlib.sha256(data).hexdigest() != about['sha256']:
     raise ValueError(f'{name}.npz is not the file that was saved')
   with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -81,12 +84,15 @@ def load(
 
 
 def damaged(
-  folder: str | os.PathLike[str], what: str, error: Exception
+  folder: str | os.PathLike[str],
+  what: str,
+  error: Exception,
+  remedy: str = _REMEDY,
 ) -> DataError:
   """Returns what to tell the user about one of `DAMAGE`."""
   return DataError(
-    f'the {what} in {folder} is damaged ({error}): delete the folder and run '
-    'the semantic_ids stage again'
+    f'the {what} in {folder} is damaged ({error}): delete the folder, then '
+    f'{remedy}'
   )
 
 

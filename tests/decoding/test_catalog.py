@@ -220,20 +220,25 @@ def test_a_damaged_description_is_refused(tmp_path, change):
     Catalog.load(tmp_path)
 
 
-def test_resized_has_the_same_items_and_other_room(case):
-  # The last row is free, and stays so.
+def test_grown_has_the_same_items_others_and_more_room(case):
   catalog = case.build().remove(np.array([1, len(case.codes) - 1]))
-  grown = catalog.resized(2 * len(case.codes) + 7)
+  grown = catalog.grown(case.codes[1:2], 2 * len(case.codes) + 7)
   assert grown.capacity == 2 * len(case.codes) + 7
-  for again, expected in zip(grown.items(), catalog.items(), strict=True):
-    np.testing.assert_array_equal(again, expected)
-  grown = grown.add(case.codes[1:2])
   assert _row(grown, case.codes[1]) == len(case.codes)
-  small = catalog.resized(catalog.size)
+  for again, expected in zip(
+    grown.items(), catalog.add(case.codes[1:2]).items(), strict=True
+  ):
+    np.testing.assert_array_equal(again, expected)
+  grown = grown.add(case.codes[-1:])
+  assert _row(grown, case.codes[-1]) == len(case.codes) + 1
+  small = catalog.grown(case.codes[:0], catalog.size)
   with pytest.raises(DataError, match='no room for'):
     small.add(case.codes[1:2])
-  with pytest.raises(DataError, match='no room for'):
-    catalog.resized(catalog.size - 1)
+  assert small.grown(case.codes[1:2]).size == catalog.size + 1
+  with pytest.raises(DataError, match='do not fit a capacity'):
+    catalog.grown(case.codes[:0], catalog.size - 1)
+  with pytest.raises(DataError, match='repeat the ID'):
+    catalog.grown(case.codes[:1])
 
 
 def test_is_spread_over_devices_and_stays_so(case):
@@ -262,3 +267,21 @@ def test_a_changed_catalogue_is_as_free_to_move_as_before():
     catalog.remove(np.array([1])),
   ):
     np.testing.assert_array_equal(lookup(changed, asked), np.zeros(8))
+
+
+@pytest.mark.parametrize(
+  ('rows', 'message'),
+  [
+    ([5, 5], '2 rows, 1 of them different, do not number 2 items'),
+    ([0, -1], 'row -1 is negative'),
+  ],
+)
+def test_refuses_rows_that_name_no_items(rows, message):
+  with pytest.raises(DataError, match=message):
+    Catalog.from_codes(np.array([[0], [1]]), (2,), np.array(rows))
+
+
+def test_contains_refuses_ids_of_another_length():
+  catalog = Catalog.from_codes(np.array([[0, 1]]), (2, 2))
+  with pytest.raises(DataError, match='of 1 codes .* where items have 2'):
+    catalog.contains(np.array([[0]]))

@@ -113,3 +113,27 @@ def test_those_who_get_fewer_items_are_not_searched_again_for_more():
   retriever.proven[4] = [0, 1, 1, 3, 4, 2, 1, 0]
   retriever.search_exact(None, BATCH, 3)
   assert retriever.asked[2][1].user.tolist() == [2]
+
+
+def test_rows_that_fill_a_batch_are_not_searched_again():
+  retriever = _Stub({4: [0] * 8, 8: [8] * 8})
+  fillers = np.arange(8) >= 3
+  batch = Batch(
+    np.where(fillers[:, None], -1, BATCH.history),
+    np.where(fillers, -1, BATCH.user),
+    BATCH.target,
+  )
+  retriever.search_exact(None, batch, 3)
+  (_, first, *_), (num_beams, again, *_) = retriever.asked
+  assert len(first.user) == 8 and num_beams == 8
+  assert again.user.tolist() == [0, 1, 2, 0]
+
+
+def test_wide_searches_are_of_few_requests_at_once(monkeypatch):
+  monkeypatch.setattr(retriever_module, '_MOST_ROWS', 24)
+  retriever = _Stub({4: [0] * 8, 8: [8] * 8})
+  found = retriever.search_exact(None, BATCH, 3)
+  asked = [batch.user.tolist() for _, batch, *_ in retriever.asked]
+  assert asked[1:] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+  assert (found.exact_k == 4).all()
+  np.testing.assert_array_equal(found.items[:, 0], 800 + np.arange(8))

@@ -241,11 +241,13 @@ def test_refuses_a_catalogue_of_nothing():
 
 def test_refuses_more_items_than_there_is_room_for():
   every = np.stack(np.unravel_index(np.arange(6), (2, 3)), 1)
-  message = 'no room for {} items: it was made for 4; .* `resized`'
-  with pytest.raises(DataError, match=message.format(6)):
-    Catalog.from_codes(every, (2, 3), capacity=4)
+  with pytest.raises(DataError, match='5 items do not fit a capacity of 4'):
+    Catalog.from_codes(every[:5], (2, 3), capacity=4)
+  with pytest.raises(DataError, match='1 items do not fit a capacity of 0'):
+    Catalog.from_codes(every[:1], (2, 3), capacity=0)
   catalog = Catalog.from_codes(every[:3], (2, 3), capacity=4)
-  with pytest.raises(DataError, match=message.format(5)):
+  message = 'no room for 5 items, only for 4: `grown`'
+  with pytest.raises(DataError, match=message):
     catalog.add(every[3:5])
   assert catalog.add(every[3:4]).size == 4
 
@@ -300,29 +302,39 @@ def _under(first, *seconds):
   ('ids', 'few', 'many', 'message'),
   [
     # There is room for 4 items after one, for 8 after three.
-    ([(0, 0, 0)], _under(1, 4), _under(1, 5), '5 items under 1 codes'),
-    (_under(0, 1, 2), _under(1, 4, 4), _under(1, 4, 4, 1), '9 items under 1'),
-    (_under(0, 1, 1, 1), _under(1, 4), _under(1, 5), '5 items under 2 codes'),
+    ([(0, 0, 0)], _under(1, 4), _under(1, 5), '5 items with the same first'),
+    (
+      _under(0, 1, 2),
+      _under(1, 4, 4),
+      _under(1, 4, 4, 1),
+      '9 items with',
+    ),
+    (
+      _under(0, 1, 1, 1),
+      _under(1, 4),
+      _under(1, 5),
+      '5 items with',
+    ),
     # For 4 lists after one.
     (
       _under(0, 1, 1, 1),
       _under(1, 3) + _under(2, 3) + _under(3, 3),
       _under(1, 3) + _under(2, 3) + _under(3, 3) + _under(4, 3),
-      'so many items under one code of level=1',
+      'so many popular prefixes',
     ),
     # For 8 codes in lists after three.
     (
       _under(0, 1, 1, 1),
       _under(1, 1, 1, 1) + _under(2, 2, 1),
       _under(1, 1, 1, 1) + _under(2, 1, 1, 1),
-      'so many items under one code of level=1',
+      'so many popular prefixes',
     ),
     # For 4 codes in one list after one.
     (
       _under(0, 4) + _under(1, 4) + _under(2, 4),
       _under(3, 1, 1, 1, 1),
       _under(3, 1, 1, 1, 1, 1),
-      'so many items under one code of level=1',
+      'so many popular prefixes',
     ),
   ],
 )
@@ -332,10 +344,14 @@ def test_refuses_more_items_under_a_prefix_than_there_is_room_for(
   # Only the first level may be a bitmap.
   monkeypatch.setattr(layout, '_BITMAP_BYTES', 10)
   monkeypatch.setattr(layout, '_BITMAP_ITEM_BYTES', 0)
+  monkeypatch.setattr(layout, '_LEAST_ROOM', 1)
   catalog = Catalog.from_codes(np.array(ids), (40, 8, 8))
-  with pytest.raises(DataError, match=f'no room for {message}.*`resized`'):
+  with pytest.raises(DataError, match=f'no room for {message}.*`grown`'):
     catalog.add(np.array(many))
   added = catalog.add(np.array(few))
   found = lookup(added, np.array(ids + few, np.int32))
   np.testing.assert_array_equal(found, np.arange(len(ids) + len(few)))
-  assert catalog.resized(1024 + len(many)).add(np.array(few)).size == added.size
+  # What the message advises helps.
+  grown = catalog.grown(np.array(many))
+  found = lookup(grown, np.array(ids + many, np.int32))
+  np.testing.assert_array_equal(found, np.arange(len(ids) + len(many)))

@@ -273,7 +273,9 @@ def test_a_removed_item_comes_no_more_but_may_stand_in_a_history(
 def test_a_full_table_takes_no_more_rows(params, batch):
   retriever = _retriever(4).add(_codes(20)[NUM_ITEMS:])
   assert retriever.catalog.size == 20
-  with pytest.raises(DataError, match='no room for row 20, it has 20: make'):
+  with pytest.raises(
+    DataError, match='no room for row 20, only for 20: `grown`'
+  ):
     retriever.add(_codes(21)[20:])
   with pytest.raises(DataError, match='no room for row 21'):
     retriever.remove(np.array([3])).add(_codes(22)[20:])
@@ -282,20 +284,27 @@ def test_a_full_table_takes_no_more_rows(params, batch):
 
 def test_updates_lists_and_seeds_compile_nothing(params, batch):
   retriever = _retriever(4)
-  every, compiled = _codes(20), []
+  every, compiled, in_order = _codes(20), [], []
   for change in range(4):
     other = batch._replace(history=np.roll(batch.history, change, 0))
-    options = {'lists': _lists(change), 'sampler': _sampler(change)}
     plain = retriever.search(params, other, 4)
-    drawn = retriever.search(params, other, 4, **options)
-    assert plain.valid.all() and drawn.valid.any()
+    assert plain.valid.all()
+    lists = _lists(change)
+    drawn = jax.device_get(
+      retriever.search(params, other, 4, lists=lists, sampler=_sampler(change))
+    )
     compiled.append(retriever_module._search._cache_size())
+    # Lists are heeded, and items come in the order they are drawn.
+    for items, rows, allow in zip(drawn.items, *lists, strict=True):
+      items = items[items >= 0]
+      assert len(items) and (np.isin(items, rows) == allow).all()
+    in_order.append((drawn.scores[:, 1:] <= drawn.scores[:, :-1]).all())
     if change % 2:
       retriever = retriever.remove(np.array([change]))
     else:
       row = int(retriever.catalog.arrays.num_rows)
       retriever = retriever.add(every[row : row + 2])
-  assert len(set(compiled)) == 1
+  assert len(set(compiled)) == 1 and not any(in_order)
 
 
 @pytest.mark.parametrize('lists', [None, _lists()])

@@ -241,8 +241,11 @@ def test_draws(recommender):
     ({'allow': ['gone']}, "'gone' in files .1 of 1 in allow"),
     ({'temperature': 0.0}, 'temperature is 0.0'),
     ({'temperature': float('nan')}, 'temperature is nan'),
-    ({'drawn_levels': 0}, 'drawn_levels is 0'),
-    ({'seed': -1}, 'seed is -1'),
+    ({'temperature': 1.0, 'drawn_levels': 0}, 'drawn_levels is 0'),
+    ({'temperature': 1.0, 'seed': -1}, 'seed is -1'),
+    ({'drawn_levels': 1}, 'need a temperature'),
+    ({'seed': 5}, 'need a temperature'),
+    ({'temperature': 1e-38}, 'temperature is 1e-38'),
   ],
 )
 def test_bad_options(recommender, options, named):

@@ -178,7 +178,7 @@ def request_batch(
     latest = history[-width:]
     row[: len(latest)] = latest
   unknown = np.full(num_rows, -1, np.int32)
-  return Batch(history=rows, user=unknown, target=unknown)
+  return Batch(history=rows, user=unknown, target=unknown.copy())
 
 
 def prefetch(

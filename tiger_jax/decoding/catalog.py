@@ -16,6 +16,7 @@ from tiger_jax import saved_arrays
 from tiger_jax.decoding import index
 from tiger_jax.decoding.layout import Arrays
 from tiger_jax.decoding.trie import Trie
+from tiger_jax.errors import DataError
 
 
 @functools.partial(
@@ -68,7 +69,8 @@ class Catalog(Trie):
         range, or the capacity is too small.
     """
     rows = np.arange(len(codes)) if rows is None else rows
-    capacity = capacity or len(codes) + max(1024, len(codes) // 16)
+    if capacity is None:
+      capacity = len(codes) + max(1024, len(codes) // 16)
     layout, arrays = index.build(codes, level_sizes, rows, capacity)
     return cls(layout, jax.tree.map(jnp.asarray, arrays))
 
@@ -89,21 +91,44 @@ class Catalog(Trie):
     """
     return self._changed(index.delete(self.layout, self._on_host(), rows))
 
-  def resized(self, capacity: int) -> 'Catalog':
-    """Returns the same items with room for others; programs compile anew.
+  def grown(
+    self, codes: Integer[np.ndarray, 'n l'], capacity: int | None = None
+  ) -> 'Catalog':
+    """Returns what `add` does, laid out anew where there was no room for it.
+
+    Programs compile anew for the new catalogue.
 
     Args:
-      capacity: Items there is to be room for.
+      codes: The further items; there may be none.
+      capacity: See `from_codes`.
+
+    Raises:
+      DataError: See `from_codes`.
     """
-    codes, rows = self.items()
-    grown = Catalog.from_codes(codes, self.level_sizes, rows, capacity)
-    num_rows = grown.arrays._replace(num_rows=self.arrays.num_rows)
-    return Catalog(grown.layout, num_rows)
+    before, rows = self.items()
+    start = int(self.arrays.num_rows)
+    new_rows = np.arange(start, start + len(codes))
+    grown = Catalog.from_codes(
+      np.concatenate([before, codes]),
+      self.level_sizes,
+      np.concatenate([rows, new_rows]),
+      capacity,
+    )
+    return grown._counting(start + len(codes))
 
   def contains(
     self, codes: Integer[np.ndarray, 'n l']
   ) -> Bool[np.ndarray, ' n']:
-    """Returns which Semantic IDs are items."""
+    """Returns which Semantic IDs are items.
+
+    Raises:
+      DataError: They have more or fewer codes than the items.
+    """
+    if codes.shape[1] != len(self.level_sizes):
+      raise DataError(
+        f'semantic IDs of {codes.shape[1]} codes were asked for where items '
+        f'have {len(self.level_sizes)}'
+      )
     sizes = np.asarray(self.level_sizes)[None]
     in_range = ((codes >= 0) & (codes < sizes)).all(-1)
     codes = np.clip(codes, 0, sizes - 1)
@@ -144,20 +169,22 @@ class Catalog(Trie):
       DataError: A file is missing or damaged.
     """
     try:
-      arrays, about = saved_arrays.load(folder, 'catalog')
+      arrays, about = saved_arrays.load(folder, 'catalog', 'save it again')
       found = cls.from_codes(
         arrays['codes'],
         about['level_sizes'],
         arrays['rows'],
         about['capacity'],
       )
-      num_rows = jnp.asarray(about['num_rows'], jnp.int32)
+      return found._counting(about['num_rows'])
     except saved_arrays.DAMAGE as e:
-      raise saved_arrays.damaged(folder, 'catalogue', e) from e
-    return cls(found.layout, found.arrays._replace(num_rows=num_rows))
+      raise saved_arrays.damaged(folder, 'catalogue', e, 'save it again') from e
 
   def spread(self, mesh: Mesh, axis: str) -> 'Catalog':
     """Returns the same catalogue, each device holding a range of prefixes.
+
+    Arrays of fewer than 128 rows are whole on every device. Changes take place
+    on the host, so all devices must be this process's.
 
     Args:
       mesh: The devices.
@@ -165,11 +192,19 @@ class Catalog(Trie):
     """
 
     def place(x: Any) -> Array:
-      whole = not x.ndim or x.shape[0] % mesh.shape[axis]
-      spec = PartitionSpec() if whole else PartitionSpec(axis)
-      return jax.device_put(x, NamedSharding(mesh, spec))
+      if not x.ndim or len(x) < 128:
+        return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
+      # What is repeated lies beyond what is in use.
+      short = ((0, -len(x) % mesh.shape[axis]),) + ((0, 0),) * (x.ndim - 1)
+      padded = np.pad(x, short, mode='edge')
+      return jax.device_put(padded, NamedSharding(mesh, PartitionSpec(axis)))
 
-    return jax.tree.map(place, self)
+    return Catalog(self.layout, jax.tree.map(place, self._on_host()))
+
+  def _counting(self, num_rows: int) -> 'Catalog':
+    """Returns the same catalogue, whose next item gets another row."""
+    number = jnp.asarray(num_rows, jnp.int32)
+    return Catalog(self.layout, self.arrays._replace(num_rows=number))
 
   def _on_host(self) -> Arrays:
     return jax.device_get(self.arrays)

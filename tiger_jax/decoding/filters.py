@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
+from tiger_jax.decoding.layout import NEVER
 from tiger_jax.decoding.trie import Prefixes, Trie
 from tiger_jax.shapes import Codes
 
-_NOWHERE = np.iinfo(np.int32).max
 # Lists are filled up to one of these, so that programs are few.
 _LENGTHS = tuple(32 * 8**i for i in range(9))
 
@@ -87,7 +87,7 @@ class ItemFilter(NamedTuple):
     first, end = ranges[-1]
     slot = jnp.minimum(first, len(trie.arrays.rows) - 1)
     there = (first < end) & (trie.arrays.rows[slot] == self.rows)
-    slots = jnp.sort(jnp.where(there, first, _NOWHERE), axis=1)
+    slots = jnp.sort(jnp.where(there, first, NEVER), axis=1)
     # How many different ones there are among the first n, at n.
     new = slots[:, 1:] != slots[:, :-1]
     number = jnp.pad(jnp.cumsum(new, axis=1) + 1, ((0, 0), (2, 0)))

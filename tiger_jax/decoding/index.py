@@ -8,6 +8,7 @@ import numpy as np
 
 from tiger_jax.decoding import sorted_ids
 from tiger_jax.decoding.layout import (
+  NEVER,
   Arrays,
   LargeNodes,
   Layout,
@@ -15,8 +16,6 @@ from tiger_jax.decoding.layout import (
   round_up,
 )
 from tiger_jax.errors import DataError
-
-_NEVER = np.iinfo(np.int32).max
 
 
 def build(
@@ -34,15 +33,24 @@ def build(
     capacity: Items there is to be room for.
 
   Raises:
-    DataError: There is no item, an ID is repeated or out of range, or the
-      items do not fit.
+    DataError: There is no item, an ID or a row is repeated or out of range, or
+      the items do not fit.
   """
   level_sizes = tuple(map(int, level_sizes))
   sorted_ids.check_codes(codes, level_sizes)
+  if len(rows) != len(codes) or len(np.unique(rows)) < len(rows):
+    raise DataError(
+      f'{len(rows)} rows, {len(np.unique(rows))} of them different, do not '
+      f'number {len(codes)} items: give each item a row of its own'
+    )
   if not len(codes):
     raise DataError('the catalogue is empty: name at least one item')
+  if rows.min() < 0:
+    raise DataError(f'row {rows.min()} is negative: count rows from 0')
   if len(codes) > capacity:
-    raise _full(capacity, f'{len(codes)} items')
+    raise DataError(
+      f'{len(codes)} items do not fit a capacity of {capacity}: raise it'
+    )
   order = sorted_ids.sort_order(codes, level_sizes)
   columns = [
     codes[order, level].astype(sorted_ids.code_dtype(size))
@@ -96,12 +104,12 @@ def list_large(layout: Layout, arrays: Arrays) -> tuple[LargeNodes, ...]:
       or len(nodes.codes) > room[1]
       or widest > layout.width(level)
     ):
-      raise _full(layout.capacity, f'so many items under one code of {level=}')
+      raise _full('so many popular prefixes')
     column[layout.slots : layout.slots + len(nodes.codes)] = nodes.codes
     start = nodes.start.astype(np.int32) + layout.slots
     found.append(
       LargeNodes(
-        _padded(nodes.first.astype(np.int32), room[0], _NEVER),
+        _padded(nodes.first.astype(np.int32), room[0], NEVER),
         _padded(start, room[0] + 1, int(start[-1])),
       )
     )
@@ -155,7 +163,7 @@ def insert(
   codes = codes[order]
   num_items = int(arrays.offsets[-1])
   if num_items + len(codes) > layout.capacity:
-    raise _full(layout.capacity, f'{num_items + len(codes)} items')
+    raise _full(f'{num_items + len(codes)} items, only for {layout.capacity}')
   before = ranges(layout, arrays, codes)
   slots, end = before[-1]
   known = np.flatnonzero(end > slots)
@@ -258,7 +266,10 @@ def _check_spans(
     prefix = np.cumsum(new)
     most = int((end - first + np.bincount(prefix)[prefix]).max(initial=0))
     if most > layout.span(depth):
-      raise _full(layout.capacity, f'{most} items under {depth} codes')
+      raise _full(
+        f'{most} items with the same first {depth} of {layout.num_levels} '
+        f'codes, only for {layout.span(depth)}'
+      )
 
 
 def _without(array: np.ndarray, slots: np.ndarray) -> np.ndarray:
@@ -266,10 +277,10 @@ def _without(array: np.ndarray, slots: np.ndarray) -> np.ndarray:
   return np.append(np.delete(array, slots), array[len(array) - len(slots) :])
 
 
-def _full(capacity: int, what: str) -> DataError:
+def _full(what: str) -> DataError:
   return DataError(
-    f'the catalogue has no room for {what}: it was made for {capacity}; make '
-    'it again with `resized`, for as many as there will be'
+    f'the catalogue has no room for {what}: `grown` makes one that has, and '
+    'its programs compile anew'
   )
 
 

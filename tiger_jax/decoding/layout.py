@@ -15,7 +15,10 @@ _BITMAP_BYTES = 2**22
 _BITMAP_ITEM_BYTES = 2
 # A table of this size is always worth the bisection it saves.
 _OFFSETS_BYTES = 2**20
-_NEVER = np.iinfo(np.int32).max
+# Items under a prefix that there is always room for.
+_LEAST_ROOM = 8
+# Greater than every slot.
+NEVER = np.iinfo(np.int32).max
 
 
 class LargeNodes(NamedTuple):
@@ -103,7 +106,7 @@ class Layout(NamedTuple):
     code leads to one item each, so there it makes no difference.
     """
     if level == self.num_levels - 1:
-      return _NEVER
+      return NEVER
     return scan_limit(self.level_sizes[level])
 
 
@@ -177,4 +180,4 @@ def round_up(number: int) -> int:
 
 def _roomy(number: int) -> int:
   """Returns a power of two with some room to spare."""
-  return 1 << (number + number // 4 + 1).bit_length()
+  return max(_LEAST_ROOM, 1 << (number + number // 4 + 1).bit_length())

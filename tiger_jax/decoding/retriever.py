@@ -4,19 +4,21 @@ import functools
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Integer
 import numpy as np
 
 from tiger_jax.decoding.beam_search import Beams, beam_search
 from tiger_jax.decoding.catalog import Catalog, put_like
 from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.sampling import Sampler
-from tiger_jax.errors import DataError
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.shapes import Batch, Codes, Recommendations
 
-# The widest search that is tried to prove a result.
+# The widest search that is tried to prove a result, and the most beams of all
+# requests at once in such searches.
 _MOST_BEAMS = 4096
+_MOST_ROWS = 2**14
 
 
 class TigerRetriever:
@@ -42,7 +44,7 @@ class TigerRetriever:
     self.catalog = catalog
     self.num_beams = num_beams
 
-  def add(self, codes: Int[np.ndarray, 'n l']) -> 'TigerRetriever':
+  def add(self, codes: Integer[np.ndarray, 'n l']) -> 'TigerRetriever':
     """Returns a retriever that knows further items, in the next rows.
 
     Args:
@@ -51,19 +53,24 @@ class TigerRetriever:
     Raises:
       DataError: See `Catalog.add`; there is no room for more rows.
     """
-    catalog = self.catalog.add(codes)
-    stop = int(catalog.arrays.num_rows)
-    if stop > len(self.codes):
-      raise DataError(
-        f'the table of Semantic IDs has no room for row {stop - 1}, it has '
-        f'{len(self.codes)}: make the retriever again with more'
-      )
-    table = np.array(self.codes)
-    table[stop - len(codes) : stop] = codes
-    placed = put_like(table, self.codes)
-    return TigerRetriever(self.model, placed, catalog, self.num_beams)
+    return self._with(self.catalog.add(codes), codes, len(self.codes))
 
-  def remove(self, rows: Int[np.ndarray, ' n']) -> 'TigerRetriever':
+  def grown(self, codes: Integer[np.ndarray, 'n l']) -> 'TigerRetriever':
+    """Returns what `add` does where there was no room; programs compile anew.
+
+    Args:
+      codes: Their Semantic IDs.
+
+    Raises:
+      DataError: See `Catalog.grown`.
+    """
+    catalog = self.catalog.grown(codes)
+    if self.codes.committed:
+      catalog = jax.device_put(catalog, self.codes.sharding)
+    spare = catalog.capacity - catalog.size
+    return self._with(catalog, codes, int(catalog.arrays.num_rows) + spare)
+
+  def remove(self, rows: Integer[np.ndarray, ' n']) -> 'TigerRetriever':
     """Returns a retriever that no longer recommends some items.
 
     Histories may still name them.
@@ -121,12 +128,14 @@ class TigerRetriever:
       k: The least number of beams; there are `num_beams` of them, doubled
         until they are enough.
       constrained: Only along valid IDs.
-      lists: Items each request may or may not get.
+      lists: Items each request may or may not get, of a constrained search.
       sampler: Draws items instead of taking the most probable.
 
     Returns:
       As many beams; those that could not be filled are marked.
     """
+    if lists and not constrained:
+      raise UsageError('lists of items need a search along valid IDs')
     num_beams = self._enough_beams(k)
     return self._search(params, batch, num_beams, constrained, lists, sampler)
 
@@ -141,8 +150,8 @@ class TigerRetriever:
   ) -> Beams:
     """Searches, and again with more beams until the k results are proven.
 
-    Requests that are proven are not searched again. The search stops short of
-    4,096 beams, and `exact_k` says how far it came.
+    Only requests that are not proven are searched again. No search has more
+    than 4,096 beams; `exact_k` says how far it came.
 
     Args:
       params: The network's parameters.
@@ -160,23 +169,49 @@ class TigerRetriever:
     found = jax.tree.map(
       np.array, self.search(params, batch, k, lists=lists, sampler=sampler)
     )
+    filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
     while 2 * num_beams <= _MOST_BEAMS:
       asked = np.minimum(k, found.valid.sum(1))
-      open_ = np.flatnonzero(found.exact_k < asked)
-      if not len(open_):
+      unproven = np.flatnonzero((found.exact_k < asked) & ~filler)
+      if not len(unproven):
         break
       num_beams *= 2
-      # As many rows as a power of two, lest every number compile anew.
-      rows = np.resize(open_, 1 << (len(open_) - 1).bit_length())
-      part = jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs)
-      again = jax.device_get(
-        self._search(params, part[0], num_beams, True, *part[1:])
-      )
-      for old, new in zip(found, again, strict=True):
-        new = new[: len(open_)]
-        old[open_] = new if new.ndim == 1 else new[:, : old.shape[1]]
+      most = 1 << max(0, (_MOST_ROWS // num_beams).bit_length() - 1)
+      for start in range(0, len(unproven), most):
+        part = unproven[start : start + most]
+        # As many rows as a power of two, lest every number compile anew.
+        rows = np.resize(part, 1 << (len(part) - 1).bit_length())
+        again = jax.device_get(
+          self._search(
+            params,
+            jax.tree.map(lambda x, r=rows: x[r], inputs[0]),
+            num_beams,
+            True,
+            *jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs[1:]),
+          )
+        )
+        for old, new in zip(found, again, strict=True):
+          new = new[: len(part)]
+          old[part] = new if new.ndim == 1 else new[:, : old.shape[1]]
     np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)
     return found
+
+  def _with(
+    self, catalog: Catalog, codes: Integer[np.ndarray, 'n l'], num_rows: int
+  ) -> 'TigerRetriever':
+    """Returns a retriever whose last rows are new, in a table of `num_rows`."""
+    stop = int(catalog.arrays.num_rows)
+    if stop > num_rows:
+      raise DataError(
+        f'the table of Semantic IDs has no room for row {stop - 1}, only for '
+        f'{num_rows}: `grown` makes one that has'
+      )
+    table = np.zeros((num_rows, self.codes.shape[1]), np.int32)
+    known = stop - len(codes)
+    table[:known] = np.asarray(self.codes)[:known]
+    table[known:stop] = codes
+    placed = put_like(table, self.codes)
+    return TigerRetriever(self.model, placed, catalog, self.num_beams)
 
   def _enough_beams(self, k: int) -> int:
     num_beams = self.num_beams

@@ -4,7 +4,8 @@ Stochastic beam search (Kool et al., 2019): noise of the Gumbel law on the
 log-probability of every item makes the k best a draw of k items, each with its
 probability among those that are left. The noise of a prefix is the largest of
 what it is continued to, and is drawn first, so that a beam search finds the k
-best without looking at every item.
+best without looking at every item; what it cannot prove to be among them is as
+good as its beams.
 
 Noise is drawn for invalid codes as well, and these are masked afterwards: so
 items are drawn in proportion to their probabilities, though nobody knows how
@@ -56,7 +57,8 @@ class Sampler(NamedTuple):
 
   Attributes:
     seeds: One for each request `[b]`: with the same seed, a request gets the
-      same items, whatever it is searched beside and with how many beams.
+      same items, whatever it is searched beside; those that are proven, with
+      however many beams.
     temperature: Divides the logits, `[]`; above 0. The higher, the more varied
       the items.
     num_levels: Levels that are drawn, `[]`; the codes of the others are the

@@ -41,6 +41,10 @@ def check_codes(
       f'{len(level_sizes)} codes an item, as the level sizes '
       f'{tuple(level_sizes)} say; make the IDs again'
     )
+  if codes.dtype.kind not in 'iu':
+    raise DataError(
+      f'semantic IDs: codes are of type {codes.dtype}: give integers'
+    )
   for level, size in enumerate(level_sizes):
     column = codes[:, level]
     wrong = np.flatnonzero((column < 0) | (column >= size))

@@ -56,8 +56,10 @@ class Tiger(nn.Module):
     sizes = (c.num_heads, c.head_dim, c.mlp_dim, c.dropout, dtype)
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
+    # Rounded to bfloat16, many codes would have the same score.
     self.heads = [
-      nn.Dense(size, use_bias=False, dtype=dtype) for size in self.level_sizes
+      nn.Dense(size, use_bias=False, dtype=jnp.float32)
+      for size in self.level_sizes
     ]
 
   def __call__(
@@ -84,10 +86,7 @@ class Tiger(nn.Module):
       *encoded,
       deterministic,
     )
-    return [
-      head(x[:, level]).astype(jnp.float32)
-      for level, head in enumerate(self.heads)
-    ]
+    return [head(x[:, level]) for level, head in enumerate(self.heads)]
 
   def encode(
     self, codes: Codes, batch: Batch, deterministic: bool = True
@@ -145,7 +144,7 @@ class Tiger(nn.Module):
     else:
       x = self.code_embedding(previous + self._offsets()[level - 1])
     x, cache = self.decoder(x, cache, *encoded, True)
-    return self.heads[level](x).astype(jnp.float32), cache
+    return self.heads[level](x), cache
 
   def _offsets(self) -> np.ndarray:
     """Returns where each level's codes begin in the embedding table."""

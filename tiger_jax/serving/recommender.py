@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
+import zlib
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.training import sharding
 from tiger_jax.workdir import Artefact, read_artefact
 
 # Requests are searched for so many at once, filled up to one of these.
@@ -58,8 +59,8 @@ class Options:
     drawn_levels: Draw only so many first codes of the Semantic IDs; None for
       all.
     seed: Of the draw: the same items for the same history and seed.
-    exact: Widen the search until it is proven that no item is more probable
-      than those returned, as far as 4,096 beams reach.
+    exact: Widen the search, to 4,096 beams at most, until it is proven that no
+      other item ranks above those returned.
   """
 
   exclude_seen: bool = False
@@ -72,9 +73,12 @@ class Options:
 
   def __post_init__(self):
     """Checks the values."""
-    if self.temperature is not None and not 0 < self.temperature < math.inf:
+    if self.temperature is None:
+      if self.drawn_levels is not None or self.seed:
+        raise UsageError('drawn_levels and seed need a temperature: set one')
+    elif not 1e-3 <= self.temperature <= 1e3:
       raise UsageError(
-        f'temperature is {self.temperature}: it must be positive'
+        f'temperature is {self.temperature}: choose from 0.001 to 1000'
       )
     if self.drawn_levels is not None and self.drawn_levels < 1:
       raise UsageError(
@@ -95,6 +99,7 @@ class Recommender:
     self._config = config
     self._ids = ids
     self._params = params
+    self._mesh = sharding.make_mesh()
     self._retriever = stages.make_retriever(
       config, ids, config.evaluation.num_beams
     )
@@ -207,14 +212,20 @@ class Recommender:
     sampler = None
     if options.temperature is not None:
       levels = options.drawn_levels or self._ids.codes.shape[1]
+      # Another draw for every history, and the same one whenever it comes.
+      seeds = [
+        zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)
+        for history in histories
+      ]
       sampler = Sampler(
-        np.full(size, options.seed, np.uint32),
+        np.resize(np.array(seeds, np.uint32), size),
         np.float32(options.temperature),
         np.int32(levels),
       )
     search = self._retriever.search
     if options.exact:
       search = self._retriever.search_exact
+    batch = sharding.shard_batch(self._mesh, batch)
     return jax.device_get(
       search(self._params, batch, k, lists=lists, sampler=sampler)
     )
