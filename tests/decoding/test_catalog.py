@@ -285,3 +285,16 @@ def test_contains_refuses_ids_of_another_length():
   catalog = Catalog.from_codes(np.array([[0, 1]]), (2, 2))
   with pytest.raises(DataError, match='of 1 codes .* where items have 2'):
     catalog.contains(np.array([[0]]))
+
+
+def test_refuses_more_items_than_there_is_room_for():
+  every = np.stack(np.unravel_index(np.arange(6), (2, 3)), 1)
+  with pytest.raises(DataError, match='5 items do not fit a capacity of 4'):
+    Catalog.from_codes(every[:5], (2, 3), capacity=4)
+  with pytest.raises(DataError, match='1 items do not fit a capacity of 0'):
+    Catalog.from_codes(every[:1], (2, 3), capacity=0)
+  catalog = Catalog.from_codes(every[:3], (2, 3), capacity=4)
+  message = 'no room for 5 items, only for 4: `grown`'
+  with pytest.raises(DataError, match=message):
+    catalog.add(every[3:5])
+  assert catalog.add(every[3:4]).size == 4

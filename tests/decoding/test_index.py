@@ -239,19 +239,6 @@ def test_refuses_a_catalogue_of_nothing():
     Catalog.from_codes(np.zeros((0, 2), np.int32), (2, 3))
 
 
-def test_refuses_more_items_than_there_is_room_for():
-  every = np.stack(np.unravel_index(np.arange(6), (2, 3)), 1)
-  with pytest.raises(DataError, match='5 items do not fit a capacity of 4'):
-    Catalog.from_codes(every[:5], (2, 3), capacity=4)
-  with pytest.raises(DataError, match='1 items do not fit a capacity of 0'):
-    Catalog.from_codes(every[:1], (2, 3), capacity=0)
-  catalog = Catalog.from_codes(every[:3], (2, 3), capacity=4)
-  message = 'no room for 5 items, only for 4: `grown`'
-  with pytest.raises(DataError, match=message):
-    catalog.add(every[3:5])
-  assert catalog.add(every[3:4]).size == 4
-
-
 def test_refuses_an_id_that_is_there(case):
   catalog, rows = _start(case)
   free = np.setdiff1d(np.arange(len(case.every)), list(rows))[:2]

@@ -7,100 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.config import (
-  Config,
-  DatasetConfig,
-  EvaluationConfig,
-  ModelConfig,
-  TrainConfig,
-)
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.decoding import retriever
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.semantic_ids.collisions import extra_code
 from tiger_jax.serving.recommender import Options, Recommender
-from tiger_jax.serving.terminal import (
-  shorten,
-  show_proof,
-  show_recommendations,
-  show_results,
-  show_shoppers,
-)
+from tiger_jax.serving.terminal import show_proof
 from tiger_jax.shapes import Batch
-from tiger_jax.training import sharding
 from tiger_jax.training.tiger import TigerTask
 
 NUM_ITEMS = 14
-CONFIG = Config(
-  dataset=DatasetConfig(name='files'),
-  model=ModelConfig(
-    max_history=4,
-    d_model=8,
-    num_heads=2,
-    head_dim=4,
-    mlp_dim=8,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-  ),
-  train=TrainConfig(length_buckets=(2, 4)),
-  evaluation=EvaluationConfig(num_beams=10),
-)
 
 
-def make_dataset():
-  titles = [f'Item {i}' for i in range(NUM_ITEMS)]
-  titles[3] = ''
-  histories = [[0, 1, 2], [5, 6, 7, 8, 9, 10, 11], [3, 2, 1, 0, 4]]
-  lengths = [len(x) for x in histories]
-  return Dataset(
-    name='files',
-    items=Items(
-      ids=tuple(f'i{100 + i}' for i in range(NUM_ITEMS)),
-      fields={name: ('',) * NUM_ITEMS for name in FIELDS}
-      | {'title': tuple(titles)},
-    ),
-    user_ids=('ann', 'bob', 'cem'),
-    history=np.concatenate(histories).astype(np.int32),
-    offsets=np.cumsum([0, *lengths]).astype(np.int64),
-  )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _compile_fast():
-  """What is compiled here runs for moments."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
-@pytest.fixture(name='ids', scope='module')
-def _ids():
-  codes = np.random.default_rng(0).integers(0, 3, (NUM_ITEMS, 2))
-  return extra_code(codes, (3, 3), {'quantizer': 'none'})
-
-
-@pytest.fixture(name='params', scope='module')
-def _params(ids):
-  task = TigerTask(Tiger(CONFIG.model, ids.level_sizes), jnp.asarray(ids.codes))
-  return task.init(jax.random.key(0))
-
-
-@pytest.fixture(name='recommender', scope='module')
-def _recommender(ids, params):
-  one = sharding.make_mesh(jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', lambda: one)
-    yield Recommender(CONFIG, make_dataset(), ids, params)
-
-
-def log_probabilities(ids, params, history):
+def log_probabilities(config, ids, params, history):
   """Scores every item one by one, by teacher forcing."""
   rows = np.full((NUM_ITEMS, 4), -1, np.int32)
   rows[:, : len(history)] = history
   batch = Batch(
     rows, np.full(NUM_ITEMS, -1, np.int32), np.arange(NUM_ITEMS, dtype=np.int32)
   )
-  model = Tiger(CONFIG.model, ids.level_sizes)
+  model = Tiger(config.model, ids.level_sizes)
   apply = jax.jit(model.apply, static_argnums=3)
   logits = apply({'params': params}, jnp.asarray(ids.codes), batch, True)
   return sum(
@@ -110,10 +35,10 @@ def log_probabilities(ids, params, history):
 
 
 def test_all_items_in_the_order_of_their_probabilities(
-  recommender, ids, params
+  recommender, config, ids, params
 ):
   found = recommender.recommend(['i105', 'i101'], NUM_ITEMS)
-  expected = log_probabilities(ids, params, [5, 1])
+  expected = log_probabilities(config, ids, params, [5, 1])
   assert [entry.item_id for entry in found] == [
     f'i{100 + row}' for row in np.argsort(-expected)
   ]
@@ -291,78 +216,34 @@ def test_a_folder_without_a_run(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_user_tokens_need_no_known_user(ids):
+def test_user_tokens_need_no_known_user(config, dataset, ids):
   """Requests come from anybody, also where training knew its users."""
-  model = dataclasses.replace(CONFIG.model, num_user_tokens=7)
-  config = dataclasses.replace(CONFIG, model=model)
+  model = dataclasses.replace(config.model, num_user_tokens=7)
+  config = dataclasses.replace(config, model=model)
   task = TigerTask(Tiger(model, ids.level_sizes), jnp.asarray(ids.codes))
   params = task.init(jax.random.key(0))
-  found = Recommender(config, make_dataset(), ids, params).recommend(['i100'])
+  found = Recommender(config, dataset, ids, params).recommend(['i100'])
   assert len(found) == 10
 
 
-def test_lines_of_recommendations(recommender):
-  found = recommender.recommend(['i102'], 3)
-  lines = show_recommendations(found, bought=1).splitlines()
-  assert [line.split()[0] for line in lines] == ['1', '*', '3']
-  for line, entry in zip(lines, found, strict=True):
-    assert f'{entry.score:.2f}' in line
-    assert entry.item_id in line
-    assert line.endswith(entry.title)
-  assert '*' not in show_recommendations(found)
-  assert 'No item may be recommended' in show_recommendations([])
+def test_no_mix_of_requests_compiles_what_is_compiled(recommender):
+  """Batches, lengths, lists, temperatures, seeds and k of every kind."""
 
+  def ask(num_histories, length, k, **options):
+    histories = [[i % NUM_ITEMS] * length for i in range(num_histories)]
+    found = recommender.recommend_rows(histories, k, options=Options(**options))
+    assert len(found) == num_histories
 
-def test_shoppers_are_shown_with_what_they_bought_next(recommender):
-  text = show_shoppers(recommender, 0)
-  assert text.count('Shopper ') == 3  # There are no more.
-  ann = text[text.index('Shopper ann') :].split('\n\n')[0]
-  # The last item is what is to be guessed.
-  assert ann.splitlines()[1:3] == ['      Item 0', '      Item 1']
-  bob = text[text.index('Shopper bob') :].split('\n\n')[0]
-  assert bob.splitlines()[1] == '      (1 earlier)'
-  assert bob.splitlines()[2:7] == [f'      Item {i}' for i in range(6, 11)]
-  for name, target in (('ann', 'i102'), ('bob', 'i111'), ('cem', 'i104')):
-    block = text[text.index(f'Shopper {name}') :].split('\n\n')[0]
-    marked = [line for line in block.splitlines() if line.startswith('  *')]
-    listed = [line for line in block.splitlines() if f'  {target} ' in line]
-    assert marked == listed
-    assert len(block.splitlines()) >= 10
-  assert show_shoppers(recommender, 0) == text
+  def ask_all(num_histories, length, k, temperature):
+    ask(num_histories, length, k)
+    ask(num_histories, length, k, deny=[f'i{100 + k}'], exclude_seen=True)
+    ask(num_histories, length, k, temperature=temperature, seed=k)
 
-
-def test_titles_fit_a_line(monkeypatch):
-  monkeypatch.setenv('COLUMNS', '100')
-  assert shorten('two\n lines ') == 'two lines'
-  assert shorten('x' * 68) == 'x' * 68
-  long = shorten('x' * 69)
-  assert len(long) == 68
-  assert long.endswith('\N{HORIZONTAL ELLIPSIS}')
-
-
-def test_the_table_of_results():
-  def metrics(value):
-    return {'recall@10': value, 'invalid@10': 0.25, 'invalid@20': 0.0123}
-
-  results = {
-    'embedding': {'encoder': 'tfidf-svd', 'dim': 8},
-    'semantic_ids': {'collision_rate': [1.0, 0.125]},
-    'metrics': {'validation': metrics(0.5), 'test': metrics(0.375)},
-    'baselines': {
-      'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)}
-    },
-    'best_possible': {'recall@10': 0.75},
-  }
-  lines = show_results(results).splitlines()
-  assert max(map(len, lines)) < 80
-  rows = {line[:18].strip(): line[18:].split() for line in lines[:6]}
-  assert rows[''] == ['recall@10', 'invalid@10']
-  assert rows['TIGER test'] == ['0.3750', '0.2500']
-  assert rows['popularity test'] == ['0.0625', '0.2500']
-  assert rows['best possible test'] == ['0.7500']
-  text = ' '.join(lines[6:])
-  assert 'TIGER reaches 50% of the best recall@10' in text
-  assert '12.5%' in text
-  assert 'invalid@20 is 0.0123' in text
-  del results['best_possible']
-  assert 'best possible' not in show_results(results)
+  for num_histories in (1, 8, 32):
+    for length in (2, 4):
+      ask_all(num_histories, length, 10, 1.0)
+  compiled = retriever._search._cache_size()
+  for num_histories, length, k in ((7, 1, 3), (2, 3, 9), (31, 9, 1), (1, 1, 7)):
+    ask_all(num_histories, length, k, 0.5 + k)
+    ask(num_histories, length, k, allow=['i100', 'i103'])
+  assert retriever._search._cache_size() == compiled

@@ -1,0 +1,75 @@
+"""What a person is shown."""
+
+from tiger_jax.serving.terminal import (
+  shorten,
+  show_recommendations,
+  show_results,
+  show_shoppers,
+)
+
+
+def test_lines_of_recommendations(recommender):
+  found = recommender.recommend(['i102'], 3)
+  lines = show_recommendations(found, bought=1).splitlines()
+  assert [line.split()[0] for line in lines] == ['1', '*', '3']
+  for line, entry in zip(lines, found, strict=True):
+    assert f'{entry.score:.2f}' in line
+    assert entry.item_id in line
+    assert line.endswith(entry.title)
+  assert '*' not in show_recommendations(found)
+  assert 'No item may be recommended' in show_recommendations([])
+
+
+def test_shoppers_are_shown_with_what_they_bought_next(recommender):
+  text = show_shoppers(recommender, 0)
+  assert text.count('Shopper ') == 3  # There are no more.
+  ann = text[text.index('Shopper ann') :].split('\n\n')[0]
+  # The last item is what is to be guessed.
+  assert ann.splitlines()[1:3] == ['      Item 0', '      Item 1']
+  bob = text[text.index('Shopper bob') :].split('\n\n')[0]
+  assert bob.splitlines()[1] == '      (1 earlier)'
+  assert bob.splitlines()[2:7] == [f'      Item {i}' for i in range(6, 11)]
+  for name, target in (('ann', 'i102'), ('bob', 'i111'), ('cem', 'i104')):
+    block = text[text.index(f'Shopper {name}') :].split('\n\n')[0]
+    marked = [line for line in block.splitlines() if line.startswith('  *')]
+    listed = [line for line in block.splitlines() if f'  {target} ' in line]
+    assert marked == listed
+    assert len(block.splitlines()) >= 10
+  assert show_shoppers(recommender, 0) == text
+
+
+def test_titles_fit_a_line(monkeypatch):
+  monkeypatch.setenv('COLUMNS', '100')
+  assert shorten('two\n lines ') == 'two lines'
+  assert shorten('x' * 68) == 'x' * 68
+  long = shorten('x' * 69)
+  assert len(long) == 68
+  assert long.endswith('\N{HORIZONTAL ELLIPSIS}')
+
+
+def test_the_table_of_results():
+  def metrics(value):
+    return {'recall@10': value, 'invalid@10': 0.25, 'invalid@20': 0.0123}
+
+  results = {
+    'embedding': {'encoder': 'tfidf-svd', 'dim': 8},
+    'semantic_ids': {'collision_rate': [1.0, 0.125]},
+    'metrics': {'validation': metrics(0.5), 'test': metrics(0.375)},
+    'baselines': {
+      'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)}
+    },
+    'best_possible': {'recall@10': 0.75},
+  }
+  lines = show_results(results).splitlines()
+  assert max(map(len, lines)) < 80
+  rows = {line[:18].strip(): line[18:].split() for line in lines[:6]}
+  assert rows[''] == ['recall@10', 'invalid@10']
+  assert rows['TIGER test'] == ['0.3750', '0.2500']
+  assert rows['popularity test'] == ['0.0625', '0.2500']
+  assert rows['best possible test'] == ['0.7500']
+  text = ' '.join(lines[6:])
+  assert 'TIGER reaches 50% of the best recall@10' in text
+  assert '12.5%' in text
+  assert 'invalid@20 is 0.0123' in text
+  del results['best_possible']
+  assert 'best possible' not in show_results(results)
