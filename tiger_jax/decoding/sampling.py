@@ -71,8 +71,10 @@ class Sampler(NamedTuple):
 
   def start(self) -> Draws:
     """Returns the state of one beam for every request."""
-    none = jnp.zeros((len(self.seeds), 1))
-    return Draws(jax.vmap(jax.random.key)(self.seeds)[:, None], none, none)
+    rngs = jax.vmap(jax.random.split)(jax.vmap(jax.random.key)(self.seeds))
+    # All items together have log-probability 0, and noise as any prefix has.
+    rank = jax.vmap(jax.random.gumbel)(rngs[:, 0])[:, None]
+    return Draws(rngs[:, 1:], jnp.zeros_like(rank), rank)
 
   def draw(
     self, level: int, logits: Float[Array, 'b m v'], draws: Draws
