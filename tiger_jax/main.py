@@ -85,8 +85,9 @@ def run(argv: list[str]) -> None:
     )
     found = recommender.recommend(_HISTORY.value, _K.value, options)
     print(show_recommendations(found))
-    if _EXACT.value and found:
-      print(f'\n{show_proof(found)}')
+    drawn = options.temperature is not None
+    if found and (options.exact or drawn):
+      print(f'\n{show_proof(found, drawn)}')
     return
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')

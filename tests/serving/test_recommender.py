@@ -128,6 +128,7 @@ def test_what_is_proven_is_said(recommender):
   assert show_proof(found) == (
     'Proven: no other item ranks above one of these 14.'
   )
+  assert 'a draw' in show_proof(found, drawn=True)
   unproven = [e._replace(proven=i < 2) for i, e in enumerate(found)]
   assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
 
@@ -168,8 +169,8 @@ def test_draws(recommender):
     ({'temperature': float('nan')}, 'temperature is nan'),
     ({'temperature': 1.0, 'drawn_levels': 0}, 'drawn_levels is 0'),
     ({'temperature': 1.0, 'seed': -1}, 'seed is -1'),
-    ({'drawn_levels': 1}, 'need a temperature'),
-    ({'seed': 5}, 'need a temperature'),
+    ({'drawn_levels': 1}, 'set a temperature too'),
+    ({'seed': 5}, 'set a temperature too'),
     ({'temperature': 1e-38}, 'temperature is 1e-38'),
   ],
 )

@@ -68,7 +68,8 @@ class Catalog(Trie):
       DataError: There is no item, two items share an ID, a code is out of
         range, or the capacity is too small.
     """
-    rows = np.arange(len(codes)) if rows is None else rows
+    codes = np.asarray(codes)
+    rows = np.arange(len(codes)) if rows is None else np.asarray(rows)
     if capacity is None:
       capacity = len(codes) + max(1024, len(codes) // 16)
     layout, arrays = index.build(codes, level_sizes, rows, capacity)
@@ -81,6 +82,7 @@ class Catalog(Trie):
       DataError: An ID is there already, repeated or out of range, or there is
         no room; this catalogue stays as it is.
     """
+    codes = np.asarray(codes)
     return self._changed(index.insert(self.layout, self._on_host(), codes))
 
   def remove(self, rows: Integer[np.ndarray, ' n']) -> 'Catalog':
@@ -89,6 +91,7 @@ class Catalog(Trie):
     Raises:
       DataError: A row is not there or named twice, or no item would be left.
     """
+    rows = np.asarray(rows, np.int64).reshape(-1)
     return self._changed(index.delete(self.layout, self._on_host(), rows))
 
   def grown(
@@ -106,6 +109,7 @@ class Catalog(Trie):
       DataError: See `from_codes`.
     """
     before, rows = self.items()
+    codes = np.asarray(codes, before.dtype).reshape(-1, before.shape[1])
     start = int(self.arrays.num_rows)
     new_rows = np.arange(start, start + len(codes))
     grown = Catalog.from_codes(
@@ -124,10 +128,11 @@ class Catalog(Trie):
     Raises:
       DataError: They have more or fewer codes than the items.
     """
-    if codes.shape[1] != len(self.level_sizes):
+    codes = np.asarray(codes)
+    if codes.shape != (len(codes), len(self.level_sizes)):
       raise DataError(
-        f'semantic IDs of {codes.shape[1]} codes were asked for where items '
-        f'have {len(self.level_sizes)}'
+        f'semantic IDs of shape {codes.shape} were asked for where items have '
+        f'{len(self.level_sizes)} codes each'
       )
     sizes = np.asarray(self.level_sizes)[None]
     in_range = ((codes >= 0) & (codes < sizes)).all(-1)

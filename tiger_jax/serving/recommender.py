@@ -58,7 +58,7 @@ class Options:
       in the order of the draw.
     drawn_levels: Draw only so many first codes of the Semantic IDs; None for
       all.
-    seed: Of the draw: the same items for the same history and seed.
+    seed: Of the draw: the same items for the same history, k and seed.
     exact: Widen the search, to 4,096 beams at most, until it is proven that no
       other item ranks above those returned.
   """
@@ -75,7 +75,9 @@ class Options:
     """Checks the values."""
     if self.temperature is None:
       if self.drawn_levels is not None or self.seed:
-        raise UsageError('drawn_levels and seed need a temperature: set one')
+        raise UsageError(
+          'drawn_levels and seed are of a draw: set a temperature too'
+        )
     elif not 1e-3 <= self.temperature <= 1e3:
       raise UsageError(
         f'temperature is {self.temperature}: choose from 0.001 to 1000'

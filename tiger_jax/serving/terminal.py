@@ -29,14 +29,20 @@ def show_recommendations(found: list[Recommendation], bought: int = -1) -> str:
   )
 
 
-def show_proof(found: list[Recommendation]) -> str:
-  """Returns a line that says how many of the items are proven to be best."""
+def show_proof(found: list[Recommendation], drawn: bool = False) -> str:
+  """Returns a line that says how many of the items are proven to be best.
+
+  Args:
+    found: In the order they came.
+    drawn: Whether they were drawn, with noise on their ranks.
+  """
+  noise = ', in a draw by temperature' if drawn else ''
   proven = sum(entry.proven for entry in found)
   if proven == len(found):
-    return f'Proven: no other item ranks above one of these {len(found)}.'
+    return f'Proven: no other item ranks above one of these {proven}{noise}.'
   return (
     f'Proven for the first {proven} of {len(found)}: others may rank above the '
-    'rest.'
+    f'rest{noise}; --exact looks further.'
   )
 
 
