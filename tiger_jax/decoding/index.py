@@ -38,15 +38,9 @@ def build(
   """
   level_sizes = tuple(map(int, level_sizes))
   sorted_ids.check_codes(codes, level_sizes)
-  if len(rows) != len(codes) or len(np.unique(rows)) < len(rows):
-    raise DataError(
-      f'{len(rows)} rows, {len(np.unique(rows))} of them different, do not '
-      f'number {len(codes)} items: give each item a row of its own'
-    )
   if not len(codes):
     raise DataError('the catalogue is empty: name at least one item')
-  if rows.min() < 0:
-    raise DataError(f'row {rows.min()} is negative: count rows from 0')
+  sorted_ids.check_rows(rows, len(codes))
   if len(codes) > capacity:
     raise DataError(
       f'{len(codes)} items do not fit a capacity of {capacity}: raise it'

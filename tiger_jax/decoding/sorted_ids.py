@@ -56,6 +56,20 @@ def check_codes(
       )
 
 
+def check_rows(rows: Integer[np.ndarray, ' items'], num_items: int) -> None:
+  """Raises a DataError where rows are not one for each item."""
+  if rows.min() < 0:
+    raise DataError(f'row {rows.min()} is negative: count rows from 0')
+  taken = np.zeros(rows.max() + 1, bool)
+  taken[rows] = True
+  different = int(taken.sum())
+  if len(rows) != num_items or different < len(rows):
+    raise DataError(
+      f'{len(rows)} rows, {different} of them different, do not number '
+      f'{num_items} items: give each item a row of its own'
+    )
+
+
 def sort_order(
   codes: Integer[np.ndarray, 'items l'], level_sizes: Sequence[int]
 ) -> Integer[np.ndarray, ' items']:
