@@ -222,6 +222,29 @@ def test_each_of_100_000_beams_is_another_item(table_model, make_case, name):
   assert num_found > 100_000 / 2
 
 
+@settings(max_examples=140, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), num_items=st.integers(1, 600))
+def test_a_random_catalogue_gives_its_items_and_no_others(
+  table_model, seed, num_items
+):
+  """Seven hundred beams an example, a hundred thousand in all."""
+  level_sizes = (12, 12, 12)
+  rng = np.random.default_rng(seed)
+  numbers = rng.permutation(math.prod(level_sizes))[:num_items]
+  codes = np.stack(np.unravel_index(numbers, level_sizes), 1)
+  catalog = Catalog.from_codes(codes, level_sizes, capacity=1000)
+  model = table_model(level_sizes, rng.integers(0, 97, 32), seed % 7)
+  found = model.search(catalog, 24)
+  num = min(24, num_items)
+  assert found.valid[:, :num].all() and not found.valid[:, num:].any()
+  np.testing.assert_array_equal(
+    found.codes[:, :num], codes[found.items[:, :num]]
+  )
+  ordered = np.sort(found.items[:, :num], axis=1)
+  assert (ordered[:, 1:] > ordered[:, :-1]).all()
+  assert (np.diff(found.scores[:, :num], axis=1) <= 0).all()
+
+
 def test_probabilities_are_normalised_before_invalid_codes_are_masked():
   """Two of four codes are valid: they keep their share of all four."""
   ids = [(1, 0, 0), (3, 2, 4)]
