@@ -52,6 +52,7 @@ SHOP = (
 )
 METRICS = {
   'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'sid_recall@10', 'invalid@10',
+  'invalid@20',
 }  # fmt: skip
 FOLDERS = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
 
@@ -198,7 +199,7 @@ def test_results(shop):
       assert values['recall@10'] <= values['sid_recall@10']
       assert values['ndcg@10'] <= values['recall@10']
   for values in results['baselines']['popularity'].values():
-    assert values['invalid@10'] == 0
+    assert values['invalid@10'] == values['invalid@20'] == 0
   assert results['best_possible'].keys() == {'recall@10'}
   assert 0.3 < results['best_possible']['recall@10'] < 1
   assert results['seconds'].keys() == set(FOLDERS)
