@@ -134,11 +134,11 @@ def choose_layout(
     changes = starts[-1].copy()
     changes[1:] |= column[1:] != column[:-1]
     starts.append(changes)
-  most = [capacity]
-  most += [_roomy(sorted_ids.largest_node(x)) for x in starts[1:]]
+  largest = [capacity]
+  largest += [_roomy(sorted_ids.largest_node(x)) for x in starts[1:]]
   spans = [
     min(number, capacity, math.prod(level_sizes[depth:]))
-    for depth, number in enumerate(most)
+    for depth, number in enumerate(largest)
   ]
   num_bitmaps, prefixes = 0, 1
   for level in range(last):
@@ -161,8 +161,8 @@ def choose_layout(
     width, room = min(scan, spans[level]), (0, 0)
     if spans[level] > scan:
       nodes = sorted_ids.large_nodes(starts[level], columns[level], scan)
-      most = int(np.diff(nodes.start).max(initial=0))
-      width = max(width, min(level_sizes[level], _roomy(most)))
+      widest = int(np.diff(nodes.start).max(initial=0))
+      width = max(width, min(level_sizes[level], _roomy(widest)))
       room = _roomy(len(nodes.first)), _roomy(len(nodes.codes))
     widths.append(width)
     num_large.append(room)
