@@ -108,7 +108,7 @@ def _test_users(workdir: Path, num_users: int, num_items: int) -> Batch:
   dataset = Dataset.load(workdir / 'data')
   drawn = np.random.default_rng(0).permutation(dataset.num_users)[:num_users]
   return splits.gather(
-    dataset, splits.split(dataset, 'test'), np.sort(drawn), num_items
+    dataset.history, splits.split(dataset, 'test').at(np.sort(drawn)), num_items
   )
 
 

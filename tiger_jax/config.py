@@ -1,6 +1,7 @@
 """The configuration: one frozen dataclass per section, checked once."""
 
 import dataclasses
+import re
 import math
 from typing import Any
 
@@ -211,6 +212,8 @@ class ModelConfig:
     num_decoder_layers: Decoder blocks.
     dropout: Rate of every dropout.
     num_user_tokens: Hash buckets of the user token; 0 leaves it out.
+    causal_encoder: Whether an item sees only itself and earlier ones in the
+      encoder. One pass over a history then trains every prefix of it.
     dtype: What is computed in, `float32` or `bfloat16`; parameters, softmax
       and losses stay in float32.
   """
@@ -224,6 +227,7 @@ class ModelConfig:
   num_decoder_layers: int = 4
   dropout: float = 0.1
   num_user_tokens: int = 0
+  causal_encoder: bool = False
   dtype: str = 'float32'
 
   def __post_init__(self):
@@ -243,8 +247,18 @@ class TrainConfig:
   """Training of the recommender.
 
   Attributes:
-    batch_size: Examples in a batch, over all devices.
+    batch_size: Examples in a batch, over all devices. An example is a history
+      and the item after it, or with a causal encoder a user's whole history.
     steps: Optimizer steps.
+    steps_per_call: Steps that the device takes without the host; signals and
+      checkpoints wait for their end.
+    replicas: Runs to train at once that differ in their seeds, from
+      `config.seed` on. They share the batches, and the results are of all.
+    learning_rates: Instead of them, runs that differ in these rates; the best
+      picks the checkpoint, and is recommended from.
+    on_non_finite: What to do about a loss, gradient or parameter that is not
+      finite: `abort`, or `rewind:k,skip:m` to go back to a checkpoint that is
+      at least k steps older and leave m batches out.
     length_buckets: A history is padded to the smallest of these that holds
       it; the last must be `model.max_history`.
     log_every: Steps between two lines of `metrics.jsonl`.
@@ -256,6 +270,10 @@ class TrainConfig:
 
   batch_size: int = 256
   steps: int = 200_000
+  steps_per_call: int = 1
+  replicas: int = 1
+  learning_rates: tuple[float, ...] = ()
+  on_non_finite: str = 'abort'
   length_buckets: tuple[int, ...] = (5, 10, 20)
   log_every: int = 100
   evaluate_every: int = 2000
@@ -265,14 +283,59 @@ class TrainConfig:
   def __post_init__(self):
     """Checks the values."""
     _require_positive(
-      self, 'batch_size', 'steps', 'log_every', 'evaluate_every',
-      'evaluate_users',
+      self, 'batch_size', 'steps', 'steps_per_call', 'replicas', 'log_every',
+      'evaluate_every', 'evaluate_users',
     )  # fmt: skip
+    if min(self.learning_rates, default=1) <= 0:
+      raise UsageError(
+        f'learning_rates is {self.learning_rates}: rates must be positive'
+      )
+    if self.learning_rates and self.replicas > 1:
+      raise UsageError(
+        f'replicas is {self.replicas}, and learning_rates is given: choose one '
+        'of them'
+      )
+    if self.on_non_finite != 'abort' and not self.rewind:
+      raise UsageError(
+        f'on_non_finite is {self.on_non_finite!r}: choose abort, or '
+        'rewind:k,skip:m with two numbers, as in rewind:100,skip:200'
+      )
     buckets = self.length_buckets
     if list(buckets) != sorted(set(buckets)) or min(buckets, default=1) < 1:
       raise UsageError(
         f'length_buckets is {buckets}: list them from short to long, each once'
       )
+
+
+  @property
+  def rewind(self) -> tuple[int, int] | None:
+    """The k and m of `rewind:k,skip:m`, whole calls being left out."""
+    found = re.fullmatch(r'rewind:(\d+),skip:(\d+)', self.on_non_finite)
+    if not found:
+      return None
+    back, skip = map(int, found.groups())
+    return back, -(-skip // self.steps_per_call) * self.steps_per_call
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+  """How devices share the work; the results do not depend on it.
+
+  All devices that these numbers leave over have the whole parameters and
+  batches of their own.
+
+  Attributes:
+    fsdp: Devices that hold the parameters together, each with batches of its
+      own.
+    tensor: Devices that compute one batch together.
+  """
+
+  fsdp: int = 1
+  tensor: int = 1
+
+  def __post_init__(self):
+    """Checks the values."""
+    _require_positive(self, 'fsdp', 'tensor')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,6 +371,7 @@ class Config:
     model: See `ModelConfig`.
     train: See `TrainConfig`.
     evaluation: See `EvaluationConfig`.
+    parallel: See `ParallelConfig`.
   """
 
   seed: int = 0
@@ -317,6 +381,7 @@ class Config:
   model: ModelConfig = ModelConfig()
   train: TrainConfig = TrainConfig()
   evaluation: EvaluationConfig = EvaluationConfig()
+  parallel: ParallelConfig = ParallelConfig()
 
   def __post_init__(self):
     """Checks what concerns more than one section."""

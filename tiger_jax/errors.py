@@ -34,6 +34,12 @@ class NumbersError(TigerError):
   exit_code = 5
 
 
+class PeerError(TigerError):
+  """Another process of the run is gone; start all of them again to go on."""
+
+  exit_code = 6
+
+
 class Preempted(TigerError):
   """The run was asked to stop and saved its state; start it again to go on."""
 

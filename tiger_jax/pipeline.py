@@ -15,7 +15,7 @@ from jaxtyping import Float
 import numpy as np
 
 import tiger_jax
-from tiger_jax import stages, tokenization
+from tiger_jax import learning, stages, tokenization
 from tiger_jax.config import Config
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
@@ -165,7 +165,7 @@ class Pipeline:
         c.seed,
         self.semantic_ids.fingerprint,
       ],
-      lambda folder: stages.train(
+      lambda folder: learning.train(
         c, self.dataset, self.ids, folder, self.writer
       ),
       resumable=True,

@@ -1,37 +1,23 @@
 """What each stage does: it reads artefacts and writes one into a folder."""
 
-from collections.abc import Iterable, Iterator
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from tiger_jax import learning
 from tiger_jax.config import Config, DatasetConfig, EmbeddingConfig
-from tiger_jax.data import batches, synthetic
+from tiger_jax.data import synthetic
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.data.loading import load_dataset
-from tiger_jax.data.splits import Examples, split
-from tiger_jax.decoding.catalog import Catalog
-from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.data.splits import split
 from tiger_jax.embedding.encoders import embed_items
-from tiger_jax.errors import CheckpointError
 from tiger_jax.evaluation.evaluator import evaluate as measure
 from tiger_jax.evaluation.popularity import PopularityRetriever
-from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.shapes import Batch
-from tiger_jax.training import checkpoint, loop, sharding
-from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.tiger import TigerTask
-from tiger_jax.training.writers import MetricsWriter, progress_line
+from tiger_jax.training import processes
 from tiger_jax.workdir import write_json
-
-# Picking a checkpoint does not depend on how it will be evaluated.
-_VALIDATION_BEAMS = 20
 
 
 def make_dataset(config: DatasetConfig, seed: int, folder: Path) -> None:
@@ -56,105 +42,6 @@ def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
   np.save(folder / 'embeddings.npy', embed_items(config, items))
 
 
-def make_retriever(
-  config: Config, ids: SemanticIds, num_beams: int
-) -> TigerRetriever:
-  """Returns TIGER over a catalogue; parameters come separately.
-
-  Args:
-    config: As trained.
-    ids: The Semantic IDs of the catalogue.
-    num_beams: Beams of the search.
-  """
-  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
-  codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
-  codes[: len(ids.codes)] = ids.codes
-  mesh = sharding.make_mesh()
-  return TigerRetriever(
-    Tiger(config.model, ids.level_sizes),
-    sharding.replicate(mesh, jnp.asarray(codes)),
-    sharding.replicate(mesh, catalog),
-    num_beams,
-  )
-
-
-def train(
-  config: Config,
-  dataset: Dataset,
-  ids: SemanticIds,
-  folder: Path,
-  writer: MetricsWriter,
-) -> None:
-  """Trains the recommender; validation NDCG@10 picks the checkpoint.
-
-  Args:
-    config: The run.
-    dataset: Items and histories.
-    ids: The Semantic ID of every item.
-    folder: Gets the checkpoints.
-    writer: Gets the metrics.
-  """
-  c = config.train
-  retriever = make_retriever(config, ids, _VALIDATION_BEAMS)
-  examples = split(dataset, 'validation')
-  chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
-  examples = _take(examples, np.sort(chosen[: c.evaluate_users]))
-
-  def validate(params: Any) -> dict[str, float]:
-    return measure_tiger(config, dataset, ids, retriever, params, examples)
-
-  loop.train(
-    TigerTask(retriever.model, retriever.codes),
-    functools.partial(
-      batches.prefetch,
-      batches.TrainBatches(
-        dataset,
-        split(dataset, 'train'),
-        c.batch_size,
-        c.length_buckets,
-        config.seed,
-      ),
-    ),
-    loop.Schedule(c.steps, c.log_every, c.evaluate_every),
-    c.optimizer,
-    seed=config.seed,
-    mesh=sharding.make_mesh(),
-    folder=folder / 'checkpoints',
-    writer=writer,
-    label='train',
-    about={'config': dataclasses.asdict(config)},
-    evaluate=validate,
-    best_metric='ndcg@10',
-  )
-
-
-def restore_params(config: Config, ids: SemanticIds, folder: Path) -> Any:
-  """Returns the parameters that validation picked.
-
-  Args:
-    config: As trained.
-    ids: As trained.
-    folder: The train stage's.
-
-  Raises:
-    CheckpointError: They cannot be read, or do not fit the config.
-  """
-  model = Tiger(config.model, ids.level_sizes)
-  task = TigerTask(model, jnp.asarray(ids.codes))
-  optimizer = make_optimizer(config.train.optimizer, config.train.steps)
-  with checkpoint.Checkpoints(folder / 'checkpoints', 'ndcg@10') as saved:
-    step = saved.best_step()
-    if step is None:
-      raise CheckpointError(
-        f'{saved.folder} holds no checkpoint: run --mode=train'
-      )
-    abstract = jax.eval_shape(
-      lambda: loop.init_state(task, optimizer, config.seed)
-    )
-    state, _ = saved.restore(step, sharding.make_mesh(), abstract)
-  return state.params
-
-
 def evaluate(
   config: Config,
   dataset: Dataset,
@@ -171,91 +58,64 @@ def evaluate(
     train_folder: The train stage's.
     folder: Gets `metrics.json`.
   """
-  params = restore_params(config, ids, train_folder)
-  retriever = make_retriever(config, ids, config.evaluation.num_beams)
-  train_items = dataset.history[_training_positions(dataset)]
-  popularity = PopularityRetriever(dataset.num_items, train_items)
-  measured: dict[str, Any] = {
-    'metrics': {},
-    'baselines': {'popularity': {}},
-  }
+  params, best = learning.restore_params(config, ids, train_folder)
+  retriever = learning.make_retriever(config, ids, config.evaluation.num_beams)
+  runs = learning.replicas(config)
+  popularity = PopularityRetriever(
+    dataset.num_items, dataset.history[_training_positions(dataset)]
+  )
+  measured: dict[str, Any] = {'metrics': {}, 'baselines': {'popularity': {}}}
+  each: dict[str, list[dict[str, float]]] = {}
   for name in ('validation', 'test'):
     examples = split(dataset, name)
-    measured['metrics'][name] = measure_tiger(
-      config, dataset, ids, retriever, params, examples, label=name
-    )
+    each[name] = [
+      learning.measure(
+        config,
+        dataset,
+        ids,
+        retriever,
+        learning.one_replica(params, len(runs), i),
+        examples,
+        label=name,
+      )
+      for i in range(len(runs))
+    ]
+    measured['metrics'][name] = each[name][best]
     measured['baselines']['popularity'][name] = measure(
       functools.partial(popularity.recommend, None),
-      _evaluation_batches(config, dataset, examples),
-      _prefixes(ids),
+      learning.evaluation_batches(config, dataset, examples),
+      ids.codes[:, : ids.num_meaning_levels],
     )
+  if len(runs) > 1:
+    rate = config.train.optimizer.learning_rate
+    measured['replicas'] = {
+      'seed': [run.seed for run in runs],
+      'learning_rate': [run.rate * rate for run in runs],
+      'best_on_validation': best,
+      **each,
+    }
+    if not config.train.learning_rates:
+      measured['metrics'] = {name: _mean(each[name]) for name in each}
+      measured['standard_error'] = {
+        name: _standard_error(each[name]) for name in each
+      }
   if config.dataset.name == 'synthetic':
-    best = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
-    measured['best_possible'] = {'recall@10': best}
-  write_json(folder / 'metrics.json', measured)
+    recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
+    measured['best_possible'] = {'recall@10': recall}
+  if processes.is_main():
+    write_json(folder / 'metrics.json', measured)
 
 
-def measure_tiger(
-  config: Config,
-  dataset: Dataset,
-  ids: SemanticIds,
-  retriever: TigerRetriever,
-  params: Any,
-  examples: Examples,
-  label: str = '',
-) -> dict[str, float]:
-  """Evaluates TIGER.
-
-  Args:
-    config: The run.
-    dataset: Items and histories.
-    ids: As trained with.
-    retriever: From `make_retriever`.
-    params: The network's parameters.
-    examples: Whom to recommend for.
-    label: Names the progress line; none is drawn without.
-
-  Returns:
-    See `evaluation.evaluator.evaluate`.
-  """
-  mesh = sharding.make_mesh()
-  found = (
-    sharding.shard_batch(mesh, batch)
-    for batch in _evaluation_batches(config, dataset, examples)
-  )
-  if label:
-    found = _counted(found, label, len(examples.user))
-  return measure(
-    functools.partial(retriever.recommend, params),
-    found,
-    _prefixes(ids),
-    functools.partial(retriever.generated_validity, params),
-  )
+def _mean(found: list[dict[str, float]]) -> dict[str, float]:
+  return {name: float(np.mean([x[name] for x in found])) for name in found[0]}
 
 
-def _evaluation_batches(config: Config, dataset: Dataset, examples: Examples):
-  return batches.evaluation_batches(
-    dataset,
-    examples,
-    config.evaluation.batch_size,
-    config.train.length_buckets,
-  )
-
-
-def _counted(found: Iterable[Batch], label: str, total: int) -> Iterator[Batch]:
-  """Draws a progress line while batches pass."""
-  with progress_line(label, total, unit='user') as bar:
-    for batch in found:
-      yield batch
-      bar.update(int((np.asarray(batch.target) >= 0).sum()))
-
-
-def _prefixes(ids: SemanticIds) -> np.ndarray:
-  return ids.codes[:, : ids.num_meaning_levels]
-
-
-def _take(examples: Examples, rows: np.ndarray) -> Examples:
-  return Examples(*(column[rows] for column in examples))
+def _standard_error(found: list[dict[str, float]]) -> dict[str, float]:
+  """Returns the standard error of the mean over replicas."""
+  return {
+    name: float(np.std([x[name] for x in found], ddof=1) / len(found) ** 0.5)
+    for name in found[0]
+  }
 
 
 def _training_positions(dataset: Dataset) -> np.ndarray:

@@ -34,6 +34,7 @@ from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.semantic_ids.vq_vae import VqVae
 from tiger_jax.training import loop, sharding
+from tiger_jax.training.step import Replica
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import read_artefact, write_json
 
@@ -211,20 +212,23 @@ def _fit(
   num_steps = c.epochs * source.steps_per_epoch
   params = loop.train(
     AutoencoderTask(_LEARNT[c.quantizer], c, source),
-    functools.partial(batches.prefetch_stacks, source, source.steps_per_call),
+    functools.partial(batches.prefetch, source),
     loop.Schedule(
       num_steps,
       log_every=max(1, num_steps // 50),
       save_every=max(1, num_steps // 20),
-      scanned=True,
     ),
     c.optimizer,
-    seed=config.seed,
-    mesh=sharding.make_mesh(),
-    folder=folder / 'checkpoints',
+    replicas=[Replica(config.seed)],
+    mesh=sharding.make_mesh(jax.local_devices()),
+    folder=folder,
     writer=writer,
     label='semantic_ids',
-    about={'config': dataclasses.asdict(config)},
+    about={
+      'semantic_ids': dataclasses.asdict(c),
+      'seed': config.seed,
+      'embeddings': list(embeddings.shape),
+    },
   )
   # Off the mesh, whose devices would all do the same.
   return jax.tree.map(jnp.asarray, jax.device_get(params.model))

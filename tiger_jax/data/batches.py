@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import threading
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 from jaxtyping import Int
@@ -10,38 +10,35 @@ import numpy as np
 
 from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import Examples
+from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
 from tiger_jax.shapes import Batch
 
-_Item = TypeVar('_Item', covariant=True)
-
-
-@runtime_checkable
-class BatchSource(Protocol[_Item]):
-  """Anything that has a batch for every step."""
-
-  def __getitem__(self, step: int) -> _Item:
-    """Returns the batch of a step."""
-    ...
+# A history of so many bytes lies on the device, which then looks the batches
+# up itself.
+_RESIDENT_BYTES = 2**30
 
 
 class _Plan(NamedTuple):
-  """One epoch: the examples `[steps, b]` and the width `[steps]` of batches."""
+  """One epoch: the examples `[calls, n, b]` and the width `[calls]` of each."""
 
-  rows: Int[np.ndarray, 'steps b']
-  widths: Int[np.ndarray, ' steps']
+  rows: Int[np.ndarray, 'calls n b']
+  widths: Int[np.ndarray, ' calls']
 
 
 class TrainBatches:
   """Endless shuffled batches, each padded to its length bucket only.
 
   The batch of a step depends on the arguments and the step alone, so that a
-  run that was interrupted goes on with the batches it would have seen.
+  run that was interrupted goes on with the batches it would have seen. Batches
+  come in stacks of one width, which the device takes in one call.
 
   Attributes:
+    steps_per_call: Batches in a stack; fewer where all examples do not fill it.
     steps_per_epoch: Batches in one pass over the examples, which leaves out
-      what does not fill a last batch.
+      what does not fill a last stack.
+    events: What the device must hold to look the batches up, None where it
+      would be too much: they are then looked up here.
   """
 
   def __init__(
@@ -51,6 +48,7 @@ class TrainBatches:
     batch_size: int,
     length_buckets: Sequence[int],
     seed: int,
+    steps_per_call: int = 1,
   ):
     """Groups the examples by length.
 
@@ -60,33 +58,54 @@ class TrainBatches:
       batch_size: Examples in a batch.
       length_buckets: Widths, from short to long.
       seed: Of the order.
+      steps_per_call: Batches in a stack.
 
     Raises:
       DataError: There are fewer examples than one batch holds.
     """
-    self._dataset = dataset
     self._examples = examples
+    self._history = dataset.history
     self._batch_size = batch_size
     self._widths = np.asarray(length_buckets)
     self._seed = seed
     self._bucket = _buckets(examples, self._widths)
     self._lock = threading.Lock()
     self._plans: dict[int, _Plan] = {}
-    self.steps_per_epoch = len(examples.user) // batch_size
-    if not self.steps_per_epoch:
+    num_batches = len(examples.user) // batch_size
+    if not num_batches:
       raise DataError(
         f'dataset {dataset.name} has {len(examples.user)} training examples, '
         f'fewer than one batch of {batch_size}: set config.train.batch_size '
         'lower, or add users with four events or more'
       )
+    self.steps_per_call = min(steps_per_call, num_batches)
+    self._calls_per_epoch = num_batches // self.steps_per_call
+    self.steps_per_epoch = self._calls_per_epoch * self.steps_per_call
+    resident = dataset.history.nbytes <= _RESIDENT_BYTES
+    self.events = dataset.history if resident else None
 
-  def __getitem__(self, step: int) -> Batch:
-    """Returns the batch of a step, counted from 0 over all epochs."""
-    epoch, index = divmod(step, self.steps_per_epoch)
+  def stack(self, start: int, stop: int) -> Excerpts | Batch:
+    """Returns the batches of the steps from `start` up to `stop`.
+
+    Args:
+      start: A multiple of `steps_per_call`.
+      stop: Not more than `steps_per_call` later.
+
+    Returns:
+      Arrays of one axis more than a batch has, the first.
+    """
+    epoch, call = divmod(start // self.steps_per_call, self._calls_per_epoch)
     plan = self._plan(epoch)
-    return splits.gather(
-      self._dataset, self._examples, plan.rows[index], int(plan.widths[index])
-    )
+    width = int(plan.widths[call])
+    rows = plan.rows[call, : stop - start]
+    if self.events is not None:
+      found = self._examples.at(rows)
+      return Excerpts(Examples(*(x.astype(np.int32) for x in found)), width)
+    batches = [
+      splits.gather(self._history, self._examples.at(row), width)
+      for row in rows
+    ]
+    return Batch(*map(np.stack, zip(*batches, strict=True)))
 
   def _plan(self, epoch: int) -> _Plan:
     # Threads that read ahead straddle the border of two epochs; two plans are
@@ -106,14 +125,15 @@ class TrainBatches:
     rows: list[np.ndarray] = []
     widths: list[np.ndarray] = []
     rest = order[:0]
+    stack_size = self.steps_per_call * self._batch_size
     for bucket, width in enumerate(self._widths):
       # What a shorter bucket left over comes first, so it is surely used.
       pool = np.concatenate([rest, order[order_bucket == bucket]])
-      full = len(pool) // self._batch_size
-      batches, rest = np.split(pool, [full * self._batch_size])
-      rows.append(batches.reshape(full, self._batch_size))
+      full = len(pool) // stack_size
+      stacks, rest = np.split(pool, [full * stack_size])
+      rows.append(stacks.reshape(full, self.steps_per_call, self._batch_size))
       widths.append(np.full(full, width))
-    shuffled = rng.permutation(self.steps_per_epoch)
+    shuffled = rng.permutation(self._calls_per_epoch)
     return _Plan(
       np.concatenate(rows)[shuffled], np.concatenate(widths)[shuffled]
     )
@@ -142,7 +162,7 @@ def evaluation_batches(
     rows = np.flatnonzero(buckets == bucket)
     for first in range(0, len(rows), batch_size):
       batch = splits.gather(
-        dataset, examples, rows[first : first + batch_size], width
+        dataset.history, examples.at(rows[first : first + batch_size]), width
       )
       missing = batch_size - len(batch.target)
       yield Batch(
@@ -181,83 +201,53 @@ def request_batch(
   return Batch(history=rows, user=unknown, target=unknown.copy())
 
 
-def prefetch(
-  source: BatchSource[_Item], start: int, stop: int
-) -> Iterator[_Item]:
-  """Reads a range of batches ahead of time, in order, on other threads.
-
-  Args:
-    source: A batch for every step.
-    start: First step.
-    stop: Step to stop before.
-
-  Returns:
-    `source[start]` up to `source[stop - 1]`.
-  """
-  return _read_ahead(_Range(source, start, stop), ahead=16)
-
-
-def _read_ahead(source: Any, ahead: int) -> Iterator[Any]:
-  if not len(source):
-    return iter(())
-  dataset = grain.MapDataset.source(source)
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
-  return iter(dataset.to_iter_dataset(options))
-
-
 @runtime_checkable
 class StackSource(Protocol):
   """Batches for every step, several of them at once."""
 
-  def stack(self, start: int, stop: int) -> np.ndarray:
+  steps_per_call: int
+
+  def stack(self, start: int, stop: int) -> Any:
     """Returns the batches of the steps from `start` up to `stop`."""
     ...
 
 
-def prefetch_stacks(
-  source: StackSource, size: int, start: int, stop: int
-) -> Iterator[np.ndarray]:
-  """Like `prefetch`, but several batches at once, `[n, ...]`.
+def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
+  """Reads a range of batches ahead of time, in order, on other threads.
 
   Args:
     source: Batches for every step.
-    size: Batches in a stack; the last stack has what is left.
     start: First step.
     stop: Step to stop before.
+
+  Returns:
+    Stacks of `source.steps_per_call` batches; the last has what is left.
   """
-  return _read_ahead(_Stacks(source, size, start, stop), ahead=2)
+  stacks = _Stacks(source, start, stop)
+  if not len(stacks):
+    return iter(())
+  dataset = grain.MapDataset.source(stacks)
+  ahead = max(2, 16 // source.steps_per_call)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
+  return iter(dataset.to_iter_dataset(options))
 
 
 class _Stacks:
-  """Part of an endless source, so many batches at a time."""
-
-  def __init__(self, source: StackSource, size: int, start: int, stop: int):
-    self._source = source
-    self._size = size
-    self._start = start
-    self._stop = stop
-
-  def __len__(self) -> int:
-    return max(0, -((self._start - self._stop) // self._size))
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    first = self._start + index * self._size
-    return self._source.stack(first, min(first + self._size, self._stop))
-
-
-class _Range:
   """Part of an endless source, as the finite one that Grain asks for."""
 
-  def __init__(self, source: BatchSource[Any], start: int, stop: int):
+  def __init__(self, source: StackSource, start: int, stop: int):
     self._source = source
     self._start = start
     self._stop = stop
 
   def __len__(self) -> int:
-    return max(0, self._stop - self._start)
+    steps = max(0, self._stop - self._start)
+    return -(-steps // self._source.steps_per_call)
 
   def __getitem__(self, index: int) -> Any:
-    return self._source[self._start + index]
+    size = self._source.steps_per_call
+    first = self._start + index * size
+    return self._source.stack(first, min(first + size, self._stop))
 
 
 def _buckets(

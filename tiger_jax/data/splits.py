@@ -4,9 +4,10 @@ An example is a prefix of a history and the item that follows it. Examples are
 three integers each; `gather` makes arrays of item rows only for a batch.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxtyping import Int, Int32, Int64
+from flax import struct
+from jaxtyping import Array, Int, Int64
 import numpy as np
 
 from tiger_jax.data.dataset import Dataset
@@ -14,18 +15,25 @@ from tiger_jax.errors import UsageError
 from tiger_jax.shapes import Batch
 
 
+Rows = Int[np.ndarray, '*n'] | Int[Array, '*n']
+
+
 class Examples(NamedTuple):
   """Prefixes of histories, as positions in `Dataset.history`.
 
   Attributes:
     user: The user's row `[n]`.
-    start: Position of the user's first event `[n]`.
+    start: Position of the history's first event `[n]`.
     end: Position of the target `[n]`; the history is all between.
   """
 
-  user: Int32[np.ndarray, ' n']
-  start: Int64[np.ndarray, ' n']
-  end: Int64[np.ndarray, ' n']
+  user: Rows
+  start: Rows
+  end: Rows
+
+  def at(self, rows: Any) -> 'Examples':
+    """Returns some of them, by row."""
+    return Examples(*(column[rows] for column in self))
 
 
 def split(dataset: Dataset, name: str) -> Examples:
@@ -63,31 +71,62 @@ def history_lengths(examples: Examples) -> Int64[np.ndarray, ' n']:
   return examples.end - examples.start
 
 
-def gather(
-  dataset: Dataset,
-  examples: Examples,
-  rows: Int[np.ndarray, ' b'],
-  width: int,
-) -> Batch:
-  """Looks the items of some examples up.
+def sequences(dataset: Dataset, max_history: int) -> Examples:
+  """Returns examples that, all prefixes taken, have every training target.
+
+  A prefix of such an example, and the item after it, are an example of the
+  split `train`, each of which is found once. A user has one, but for histories
+  that are longer than `max_history`: these are cut, from the end on, and the
+  targets after a cut have a shorter history than they might.
 
   Args:
-    dataset: What the examples were split from.
-    examples: All of them.
-    rows: Which of them.
+    dataset: Every user has at least three events.
+    max_history: Longest history of an example.
+  """
+  starts, stops = dataset.offsets[:-1], dataset.offsets[1:]
+  num_targets = stops - starts - 3
+  counts = -(-num_targets // max_history)
+  user = np.repeat(np.arange(dataset.num_users, dtype=np.int32), counts)
+  first = np.cumsum(counts) - counts
+  cut = np.arange(len(user)) - first[user]
+  end = stops[user] - 3 - cut * max_history
+  start = np.maximum(starts[user], end - max_history)
+  return Examples(user=user, start=start, end=end)
+
+
+@struct.dataclass
+class Excerpts:
+  """A batch as the device looks it up in the events that it holds.
+
+  Attributes:
+    examples: Int32 `[b]` each, or `[n, b]` for n batches.
+    width: Items that a history is padded to.
+  """
+
+  examples: Examples
+  width: int = struct.field(pytree_node=False)
+
+
+def gather(events: Any, examples: Examples, width: int) -> Batch:
+  """Looks the items of examples up, on the host or on the device.
+
+  Args:
+    events: `Dataset.history`, as an array of NumPy or of JAX.
+    examples: Which, arrays of the same library.
     width: The latest `width` items of a history are kept.
 
   Returns:
     The batch; histories are padded to `width`.
   """
-  start, end = examples.start[rows], examples.end[rows]
-  lengths = np.minimum(end - start, width)[:, None]
-  columns = np.arange(width)
+  xp = events.__array_namespace__()
+  start, end = examples.start, examples.end
+  lengths = xp.minimum(end - start, width)[:, None]
+  columns = xp.arange(width)[None]
   # Past the end of a history the index is clipped: the value is not used.
-  positions = np.minimum(end[:, None] - lengths + columns, end[:, None])
-  history = np.where(columns < lengths, dataset.history[positions], -1)
+  positions = xp.minimum(end[:, None] - lengths + columns, end[:, None])
+  history = xp.where(columns < lengths, events[positions], -1)
   return Batch(
-    history=history.astype(np.int32),
-    user=examples.user[rows],
-    target=dataset.history[end],
+    history=history.astype(xp.int32),
+    user=examples.user,
+    target=events[end],
   )

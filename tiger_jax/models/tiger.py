@@ -1,4 +1,8 @@
-"""TIGER: generates the Semantic ID of the next item (section 3.2)."""
+"""TIGER: generates the Semantic ID of the next item (section 3.2).
+
+A causal encoder, which the paper does not have, lets one pass over a history
+train every prefix of it.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -76,17 +80,41 @@ class Tiger(nn.Module):
       Float32 logits over each level's codes.
     """
     encoded = self.encode(codes, batch, deterministic)
-    tokens = self._embed_codes(codes[batch.target])[:, :-1]
-    start = jnp.broadcast_to(
-      self.start.astype(tokens.dtype), (tokens.shape[0], 1, tokens.shape[2])
-    )
-    x, _ = self.decoder(
-      jnp.concatenate([start, tokens], 1),
-      self.decoder.empty_cache(tokens.shape[0]),
-      *encoded,
+    logits = self._teach(
+      codes[batch.target][:, None],
+      encoded.cross,
+      encoded.mask[:, None],
       deterministic,
     )
-    return [head(x[:, level]) for level, head in enumerate(self.heads)]
+    return [x[:, 0] for x in logits]
+
+  def every_target(
+    self, codes: Codes, batch: Batch, deterministic: bool = True
+  ) -> list[Float[Array, 'b t _v']]:
+    """Scores what follows each item of a history, all in one pass.
+
+    Only a causal encoder may be asked: what follows an item is scored as if the
+    history ended there, for neither the encoder nor the decoder looks further.
+
+    Args:
+      codes: The Semantic ID of every item.
+      batch: Histories and what follows them.
+      deterministic: No dropout.
+
+    Returns:
+      Float32 logits over the codes of each level of `next_items(batch)`.
+    """
+    encoded = self.encode(codes, batch, deterministic)
+    num_items = batch.history.shape[1]
+    last = np.repeat(np.arange(num_items), codes.shape[1])
+    item = self._item_of_token(num_items)
+    seen = jnp.asarray(item[None, :] <= last[:, None])
+    return self._teach(
+      codes[next_items(batch)],
+      encoded.cross,
+      encoded.mask[:, None] & seen[None],
+      deterministic,
+    )
 
   def encode(
     self, codes: Codes, batch: Batch, deterministic: bool = True
@@ -109,7 +137,11 @@ class Tiger(nn.Module):
       )
       x = jnp.concatenate([user[:, None], x], 1)
       mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)
-    x = self.encoder(x, mask, deterministic)
+    seen = mask[:, None]
+    if self.config.causal_encoder:
+      item = self._item_of_token(num_items)
+      seen = seen & jnp.asarray(item[None, :] <= item[:, None])[None]
+    x = self.encoder(x, seen, deterministic)
     return Encoded(self.decoder.cross_keys_values(x), mask)
 
   def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
@@ -143,8 +175,39 @@ class Tiger(nn.Module):
       )
     else:
       x = self.code_embedding(previous + self._offsets()[level - 1])
-    x, cache = self.decoder(x, cache, *encoded, True)
+    x, cache = self.decoder(
+      x, cache, encoded.cross, encoded.mask[:, None], True
+    )
     return self.heads[level](x), cache
+
+  def _teach(
+    self,
+    targets: Int[Array, 'b t l'],
+    cross: tuple[KeysValues, ...],
+    mask: Bool[Array, 'b #q s'],
+    deterministic: bool,
+  ) -> list[Float[Array, 'b t _v']]:
+    """Scores the codes of targets, each code given those before it."""
+    num_rows, num_targets, levels = targets.shape
+    tokens = self._embed_codes(targets)[:, :, :-1]
+    shape = (num_rows, num_targets, 1, tokens.shape[-1])
+    start = jnp.broadcast_to(self.start.astype(tokens.dtype), shape)
+    x = jnp.concatenate([start, tokens], 2)
+    x, _ = self.decoder(
+      x.reshape(num_rows, num_targets * levels, x.shape[-1]),
+      self.decoder.empty_cache(num_rows * num_targets),
+      cross,
+      mask,
+      deterministic,
+    )
+    x = x.reshape(num_rows, num_targets, levels, x.shape[-1])
+    return [head(x[:, :, level]) for level, head in enumerate(self.heads)]
+
+  def _item_of_token(self, num_items: int) -> np.ndarray:
+    """Returns where in the history each of the encoder's tokens belongs."""
+    item = np.repeat(np.arange(num_items), len(self.level_sizes))
+    # Every item sees the user token, which sees none.
+    return np.append(-1, item) if self.config.num_user_tokens else item
 
   def _offsets(self) -> np.ndarray:
     """Returns where each level's codes begin in the embedding table."""
@@ -164,10 +227,24 @@ def hash_users(
   return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)
 
 
+def next_items(batch: Batch) -> Int[Array, 'b t']:
+  """Returns the item after each of a history's, -1 where there is none.
+
+  Args:
+    batch: The target follows the last item of a history.
+  """
+  following = jnp.pad(
+    jnp.asarray(batch.history)[:, 1:], ((0, 0), (0, 1)), constant_values=-1
+  )
+  length = (batch.history >= 0).sum(axis=1, keepdims=True)
+  is_last = np.arange(batch.history.shape[1])[None] == length - 1
+  return jnp.where(is_last, jnp.asarray(batch.target)[:, None], following)
+
+
 def cross_entropy(
-  logits: Sequence[Float[Array, 'b _v']],
-  target_codes: Int[Array, 'b l'],
-  weight: Float[Array, ' b'],
+  logits: Sequence[Float[Array, '*b _v']],
+  target_codes: Int[Array, '*b l'],
+  weight: Float[Array, '*b'],
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
@@ -177,8 +254,8 @@ def cross_entropy(
     weight: 1 for examples that count, 0 for rows that fill the batch.
   """
   per_level = [
-    optax.softmax_cross_entropy_with_integer_labels(x, target_codes[:, level])
+    optax.softmax_cross_entropy_with_integer_labels(x, target_codes[..., level])
     for level, x in enumerate(logits)
   ]
   total = jnp.maximum(weight.sum(), 1)
-  return (jnp.stack(per_level, 1) * weight[:, None]).sum(0) / total
+  return jnp.stack([(x * weight).sum() / total for x in per_level])

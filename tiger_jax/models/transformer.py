@@ -16,7 +16,7 @@ import numpy as np
 
 from tiger_jax.models.dropout import Dropout
 from tiger_jax.models.relative_position import RelativePositionBias
-from tiger_jax.shapes import TokenMask, Tokens
+from tiger_jax.shapes import Tokens
 
 _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
@@ -162,16 +162,18 @@ class Encoder(nn.Module):
   dtype: jnp.dtype
 
   @nn.compact
-  def __call__(self, x: Tokens, mask: TokenMask, deterministic: bool) -> Tokens:
-    """Encodes tokens; those outside `mask` are seen by none.
+  def __call__(
+    self, x: Tokens, mask: Bool[Array, 'b #s s'], deterministic: bool
+  ) -> Tokens:
+    """Encodes tokens.
 
     Args:
       x: Embedded tokens.
-      mask: Which tokens are real.
+      mask: Which tokens each of them sees.
       deterministic: No dropout.
 
     Returns:
-      Encoded tokens, normalised; outside `mask` they mean nothing.
+      Encoded tokens, normalised; those that see none mean nothing.
     """
     drop = Dropout(self.dropout)
     positions = np.arange(x.shape[1])
@@ -189,7 +191,7 @@ class Encoder(nn.Module):
       )
       y = _norm(self.dtype, f'attention_norm_{layer}')(x)
       y = attention(
-        y, attention.keys_values(y), mask[:, None], bias, deterministic
+        y, attention.keys_values(y), mask, bias, deterministic
       )
       x = x + drop(y, deterministic)
       y = _norm(self.dtype, f'mlp_norm_{layer}')(x)
@@ -204,11 +206,11 @@ class Decoder(nn.Module):
   """Blocks of causal self-attention, cross-attention and MLP.
 
   One code path serves training and search. The tokens decoded so far live in
-  a cache of `p` tokens for each of `r` rows. In training p is 0, a row is an
-  example, and all its tokens are decoded at once. In search a row is a beam
-  and one token is decoded per call; cross-attention folds the beams of a
-  request into the query axis, so that the encoded history is projected and
-  held once per request, whatever the number of beams.
+  a cache of `p` tokens for each of `r` rows. In training p is 0, a row is a
+  target, and all its tokens are decoded at once. In search a row is a beam and
+  one token is decoded per call. Cross-attention folds the targets, or beams,
+  of a history into the query axis, so that it is projected and held once,
+  whatever their number.
 
   Attributes:
     num_layers: Blocks.
@@ -266,17 +268,18 @@ class Decoder(nn.Module):
     x: Float[Array, 'b q d'],
     cache: tuple[KeysValues, ...],
     cross: tuple[KeysValues, ...],
-    mask: TokenMask,
+    mask: Bool[Array, 'b #q s'],
     deterministic: bool,
   ) -> tuple[Float[Array, 'b q d'], tuple[KeysValues, ...]]:
     """Decodes further tokens.
 
     Args:
-      x: Embedded tokens: `q` tokens of one row, or one token of `q` rows.
+      x: Embedded tokens: the same number for each of a history's rows, row
+        after row.
       cache: What the rows decoded before, `[r, h, p, k]` for each layer;
-        r is b or b * q.
+        r is a multiple of b.
       cross: From `cross_keys_values`.
-      mask: Which tokens of the history are real.
+      mask: Which tokens of the history each of them sees.
       deterministic: No dropout.
 
     Returns:
@@ -301,7 +304,7 @@ class Decoder(nn.Module):
       y = self.cross_attentions[layer](
         self.cross_norms[layer](x),
         cross[layer],
-        mask[:, None],
+        mask,
         None,
         deterministic,
       )

@@ -9,7 +9,7 @@ import zlib
 import jax
 import numpy as np
 
-from tiger_jax import stages
+from tiger_jax import learning
 from tiger_jax.config import Config
 from tiger_jax.config_dict import from_json
 from tiger_jax.data.batches import request_batch
@@ -101,8 +101,8 @@ class Recommender:
     self._config = config
     self._ids = ids
     self._params = params
-    self._mesh = sharding.make_mesh()
-    self._retriever = stages.make_retriever(
+    self._mesh = learning.make_mesh(config)
+    self._retriever = learning.make_retriever(
       config, ids, config.evaluation.num_beams
     )
 
@@ -126,11 +126,13 @@ class Recommender:
         )
     config = from_json(trained.about.get('config', {}))
     ids = SemanticIds.load(workdir / 'semantic_ids')
+    params, best = learning.restore_params(config, ids, trained.folder)
+    num_replicas = len(learning.replicas(config))
     return cls(
       config,
       Dataset.load(workdir / 'data'),
       ids,
-      stages.restore_params(config, ids, trained.folder),
+      learning.one_replica(params, num_replicas, best),
     )
 
   def recommend(

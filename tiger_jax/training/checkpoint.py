@@ -1,83 +1,118 @@
-"""Checkpoints: arrays and JSON, written by Orbax. Data, never code."""
+"""Checkpoints: arrays and JSON, written by Orbax. Data, never code.
+
+A checkpoint is a folder named by its step: `state/` as Orbax writes it,
+`meta.json`, and the manifest of both. It is written aside and gets its name
+when all of it is on disk, so that a folder with a name is whole.
+"""
 
 from collections.abc import Iterator
+from concurrent import futures
 import contextlib
-import hashlib
 import json
-import logging
 from pathlib import Path
+import shutil
 import sys
 from typing import Any
-import warnings
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from tiger_jax.errors import CheckpointError, NumbersError
+from tiger_jax.training import manifest
+from tiger_jax.training.sharding import fetch
+
+# The latest are kept, one to go on from and two in case that it is damaged.
+_KEPT = 3
+
+
+class DamagedError(CheckpointError):
+  """A checkpoint is not what was written."""
 
 
 class Checkpoints:
-  """The checkpoints of one run: the latest, and the best by a metric.
+  """The checkpoints of one run: the latest ones, and the best by a metric.
 
-  A checkpoint is written aside and renamed when whole, in the background while
-  training goes on. Use as a context manager, so that the last one is waited
-  for.
+  They are written in the background while training goes on. Use as a context
+  manager, so that the last one is waited for.
   """
 
-  def __init__(self, folder: Path, best_metric: str | None = None):
+  def __init__(
+    self,
+    folder: Path,
+    about: dict[str, Any],
+    best_metric: str | None = None,
+    *,
+    writes: bool = True,
+  ):
     """Opens the folder, which need not exist.
 
     Args:
       folder: Holds one folder per step.
+      about: JSON that tells what is trained. A checkpoint of something else
+        is refused.
       best_metric: Which of the metrics given to `save` picks the best; None
         keeps the latest only.
+      writes: Whether this process writes; in a run of several, one does.
 
     Raises:
-      CheckpointError: What is there cannot be read.
+      CheckpointError: The folder cannot be made or read.
     """
-    policies: list[Any] = [preservation_policy.LatestN(1)]
-    options: dict[str, Any] = {}
-    if best_metric:
-
-      def value(metrics: dict[str, float]) -> float:
-        return metrics[best_metric]
-
-      policies.append(
-        preservation_policy.BestN(
-          get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False
-        )
-      )
-      options = {'best_fn': value, 'best_mode': 'max'}
     self.folder = folder.absolute()
-    preserved = preservation_policy.AnyPreservationPolicy(policies)
-    with self._explained('they cannot be read'):
-      self._manager = ocp.CheckpointManager(
-        self.folder,
-        options=ocp.CheckpointManagerOptions(
-          preservation_policy=preserved, **options
-        ),
-        item_names=('state', 'meta'),
-      )
+    self._about = json.loads(json.dumps(about))
+    self._best_metric = best_metric
+    self._writes = writes
+    self._writer = futures.ThreadPoolExecutor(1, 'checkpoint')
+    self._pending: futures.Future[None] | None = None
+    self._step = 0
+    with self._explained('it cannot be used'):
+      if writes:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for ending in ('partial', 'old'):
+          for left in self.folder.glob(f'*.{ending}'):
+            shutil.rmtree(left)
 
   def __enter__(self) -> 'Checkpoints':
     """Returns itself."""
     return self
 
-  def __exit__(self, *unused: Any) -> None:
+  def __exit__(self, kind: Any, *unused: Any) -> None:
     """Waits until everything is written."""
-    self._manager.close()
+    try:
+      self.wait()
+    except CheckpointError as error:
+      if kind is None:
+        raise
+      # What stopped the run is what the user must hear of.
+      print(f'warning: {error}', file=sys.stderr)
+    finally:
+      self._writer.shutdown()
+
+  def wait(self) -> None:
+    """Waits until everything is written.
+
+    Raises:
+      CheckpointError: It could not be.
+    """
+    pending, self._pending = self._pending, None
+    if pending:
+      with self._explained(f'step {self._step} cannot be saved'):
+        pending.result()
+
+  def steps(self) -> list[int]:
+    """Returns the steps saved, in order."""
+    self.wait()
+    return sorted(int(path.name) for path in self._folders())
 
   def latest_step(self) -> int | None:
     """Returns the last step saved, None before the first."""
-    return self._manager.latest_step()
+    return max(self.steps(), default=None)
 
-  def best_step(self) -> int | None:
-    """Returns the step with the best metric, None before the first."""
-    with self._explained('the best cannot be told'):
-      return self._manager.best_step()
+  def by_metric(self) -> list[int]:
+    """Returns the steps that have a metric, the best first."""
+    self.wait()
+    return self._ranked()
 
   def save(
     self,
@@ -90,115 +125,199 @@ class Checkpoints:
 
     Args:
       step: Steps done.
-      state: A pytree of arrays.
+      state: A pytree of arrays, which may be changed after this returns.
       meta: JSON beside it.
       metrics: What the best is picked by.
 
     Raises:
       NumbersError: An array is not finite; nothing is written.
+      CheckpointError: An earlier one could not be saved.
     """
-    if step in self._manager.all_steps():
+    if step in self.steps():
       return
-    for name, value in _named_arrays(state):
-      if not np.isfinite(value).all():
-        raise NumbersError(
-          f'{name} is not finite after step {step}: lower the learning rate '
-          'in the config, and training starts again'
-        )
-    saved = {'meta': meta, 'sha256': _manifest(state, meta)}
-    with self._explained(f'step {step} cannot be saved'):
-      self._manager.save(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(saved)
-        ),
-        metrics=metrics,
+    finite = np.asarray(_finite(jax.tree.leaves(state)))
+    if not finite.all():
+      name = list(_describe(state))[int(np.argmin(finite))]
+      raise NumbersError(
+        f'{name} is not finite after step {step}: '
+        'lower the learning rate in the config, and training starts again'
       )
+    state = fetch(state)
+    if self._writes:
+      contents = {
+        'about': self._about,
+        'arrays': _describe(state),
+        'metrics': metrics,
+        'meta': meta,
+      }
+      self._step = step
+      self._pending = self._writer.submit(self._write, step, state, contents)
 
-  def restore(
-    self, step: int, mesh: Mesh, state: Any
-  ) -> tuple[Any, dict[str, Any]]:
+  def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
     """Reads a checkpoint back.
 
     Args:
       step: Which.
-      mesh: The devices; every array is restored whole on each of them,
-        whatever devices it was saved from.
-      state: A pytree of arrays, or of their shapes and types, like the one
-        saved.
+      like: A pytree of arrays, or of their shapes and types, as was saved.
 
     Returns:
-      The state and the meta saved with it.
+      The state, in host memory, and the meta saved with it, the metrics added.
 
     Raises:
-      CheckpointError: It cannot be read, or does not fit `state`.
+      DamagedError: It is not what was written.
+      CheckpointError: It is of something else.
     """
-    whole = NamedSharding(mesh, PartitionSpec())
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
+    folder = self.folder / str(step)
+    with self._explained(f'step {step} is damaged', DamagedError):
+      manifest.check(folder, {'step': step})
+      contents = json.loads((folder / 'meta.json').read_bytes())
+    differing = _differences(
+      {'of': contents['about'], 'arrays': contents['arrays']},
+      {'of': self._about, 'arrays': _describe(like)},
     )
-    with self._explained(f'step {step} cannot be restored'):
-      restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
-        ),
+    if differing:
+      raise CheckpointError(
+        f'{folder} is of another run: {"; ".join(differing[:10])}; choose '
+        'another --workdir, or the config that this was made with'
       )
-      state, meta = restored['state'], restored['meta']['meta']
-      # Orbax reads most damaged arrays without noticing.
-      if restored['meta']['sha256'] != _manifest(state, meta):
-        raise ValueError('it is not what was saved')
-    return state, meta
+    with self._explained(f'step {step} cannot be restored', DamagedError):
+      with _orbax() as orbax:
+        state = orbax.restore(
+          folder / 'state',
+          jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like),
+        )
+    return state, contents['meta'] | {'metrics': contents['metrics']}
+
+  def restore_first(
+    self, steps: list[int], like: Any
+  ) -> tuple[int, Any, dict[str, Any]] | None:
+    """Reads the first checkpoint that is not damaged, and warns of others.
+
+    Args:
+      steps: Which to try, in this order.
+      like: As `restore` takes it.
+
+    Returns:
+      The step, the state and the meta; None if there are no steps.
+
+    Raises:
+      CheckpointError: All are damaged, or the one found is of something else.
+    """
+    for step in steps:
+      try:
+        return step, *self.restore(step, like)
+      except DamagedError as error:
+        if step == steps[-1]:
+          raise
+        print(f'WARNING: {error}', file=sys.stderr, flush=True)
+        print(f'WARNING: step {step} is left out', file=sys.stderr, flush=True)
+    return None
+
+  def drop(self, after: int, *, aside: bool) -> None:
+    """Takes the checkpoints of later steps away, which are to be made anew.
+
+    Args:
+      after: The last step to keep.
+      aside: Keep them under another name, for a person to look at.
+    """
+    for step in self.steps():
+      if step > after and self._writes:
+        if aside:
+          kept = self.folder / f'{step}.damaged'
+          shutil.rmtree(kept, ignore_errors=True)
+          (self.folder / str(step)).rename(kept)
+        else:
+          self._remove(step)
+
+  def _write(self, step: int, state: Any, contents: dict[str, Any]) -> None:
+    partial = self.folder / f'{step}.partial'
+    with _orbax() as orbax:
+      orbax.save(partial / 'state', state)
+    (partial / 'meta.json').write_text(json.dumps(contents, indent=1))
+    manifest.write(partial, {'step': step})
+    partial.rename(self.folder / str(step))
+    manifest.sync(self.folder)
+    saved = [int(path.name) for path in self._folders()]
+    kept = sorted(saved)[-_KEPT:] + self._ranked()[:1]
+    for step in set(saved) - set(kept):
+      self._remove(step)
+
+  def _remove(self, step: int) -> None:
+    # Under another name first: what has a step for its name is whole.
+    old = self.folder / f'{step}.old'
+    (self.folder / str(step)).rename(old)
+    shutil.rmtree(old)
+
+  def _folders(self) -> list[Path]:
+    return [path for path in self.folder.glob('*') if path.name.isdecimal()]
+
+  def _ranked(self) -> list[int]:
+    values = {}
+    for path in self._folders():
+      # Of one that is damaged nothing is known; `restore` will say so.
+      with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        metrics = json.loads((path / 'meta.json').read_bytes())['metrics']
+        values[int(path.name)] = metrics[self._best_metric]
+    # Of equals the first, for the next may be worse.
+    return sorted(values, key=lambda step: (-values[step], step))
 
   @contextlib.contextmanager
-  def _explained(self, problem: str) -> Iterator[None]:
-    """Turns any error of Orbax into one that says what to do."""
+  def _explained(
+    self, problem: str, kind: type[CheckpointError] = CheckpointError
+  ) -> Iterator[None]:
+    """Turns any error into one that says what to do."""
     try:
       yield
     # Orbax raises whatever the file system or the format library did.
     except Exception as error:
-      _silence_stray_reads()
       reason = str(error).split('\n')[0]
-      raise CheckpointError(
-        f'{self.folder}: {problem} ({reason}); make room if the disk is full, '
-        'or remove the folder of a damaged step to go on from an earlier one'
-      ) from error
+      remedy = (
+        'remove that folder to go on from an earlier one'
+        if kind is DamagedError
+        else 'make room if the disk is full, and run the same command again'
+      )
+      raise kind(f'{self.folder}: {problem} ({reason}); {remedy}') from error
 
 
-def _silence_stray_reads() -> None:
-  """Keeps what a failed restore was still reading from complaining later.
-
-  Orbax closes its event loop on the first error; every read that ends after
-  that raises where nobody can catch it, and Python prints each.
-  """
-  before = sys.unraisablehook
-  signs = ('Event loop is closed', '_read_array', 'reading array index')
-
-  def hook(stray: Any) -> None:
-    text = str(stray.exc_value)
-    if not any(sign in text for sign in signs):
-      before(stray)
-
-  sys.unraisablehook = hook
-  warnings.filterwarnings('ignore', 'coroutine .* was never awaited')
-  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
+@jax.jit
+def _finite(leaves: list[jax.Array]) -> jax.Array:
+  return jnp.stack([jnp.isfinite(x).all() for x in leaves])
 
 
-def _named_arrays(state: Any) -> list[tuple[str, np.ndarray]]:
-  return [
-    (jax.tree_util.keystr(path, simple=True, separator='/'), np.asarray(leaf))
-    for path, leaf in jax.tree.leaves_with_path(jax.device_get(state))
-  ]
+def _orbax() -> ocp.StandardCheckpointer:
+  """Returns what reads and writes arrays, for this process alone."""
+  this = jax.process_index()
+  return ocp.StandardCheckpointer(
+    multiprocessing_options=ocp.options.MultiprocessingOptions(
+      primary_host=this,
+      active_processes={this},
+      barrier_sync_key_prefix=f'process_{this}',
+    )
+  )
 
 
-def _manifest(state: Any, meta: dict[str, Any]) -> dict[str, str]:
-  """Returns the sha256 of every array, and of the JSON beside them."""
-  contents = {
-    name: f'{value.dtype} {value.shape} '.encode() + value.tobytes()
-    for name, value in _named_arrays(state)
-  }
-  contents['(meta)'] = json.dumps(meta, sort_keys=True).encode()
+def _describe(state: Any) -> dict[str, str]:
+  """Returns type and shape of every array, by its path."""
   return {
-    name: hashlib.sha256(content).hexdigest()
-    for name, content in contents.items()
+    jax.tree_util.keystr(path, simple=True, separator='/'): (
+      f'{x.dtype}{list(x.shape)}'
+    )
+    for path, x in jax.tree.leaves_with_path(state)
   }
+
+
+def _differences(found: Any, expected: Any, path: str = '') -> list[str]:
+  """Returns where two JSON values differ, and how."""
+  if isinstance(found, dict) and isinstance(expected, dict):
+    return [
+      line
+      for key in sorted(found.keys() | expected.keys())
+      for line in _differences(
+        found.get(key, 'absent'),
+        expected.get(key, 'absent'),
+        f'{path}.{key}'.removeprefix('.'),
+      )
+    ]
+  if found == expected:
+    return []
+  return [f'{path} is {found}, expected {expected}']

@@ -1,162 +1,72 @@
 """The one train loop: TIGER, the RQ-VAE and every baseline run through it."""
 
-from collections.abc import Callable, Iterable
-import functools
+from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import json
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
-from jax import lax
-import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
 import numpy as np
-import optax
+from tqdm import tqdm
 
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.errors import NumbersError, Preempted
+from tiger_jax.errors import Preempted
+from tiger_jax.training import goodput, processes
 from tiger_jax.training.checkpoint import Checkpoints
-from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.ledger import Ledger
+from tiger_jax.training.log import NotFiniteError, StepLog
+from tiger_jax.training.optimizer import learning_rate, make_optimizer
 from tiger_jax.training.preemption import StopSignal
-from tiger_jax.training.sharding import replicate, shard_batch
+from tiger_jax.training.sharding import (
+  put,
+  replicate,
+  shard_batch,
+  state_shardings,
+)
+from tiger_jax.training.step import (
+  Params,
+  Replica,
+  Task,
+  init_state,
+  make_steps,
+  tensor_names,
+)
 from tiger_jax.training.writers import MetricsWriter, progress_line
 
-Params = Any
-Metrics = dict[str, float]
+# Whoever needs it more often has another problem.
+_MOST_REWINDS = 10
 
 
-@runtime_checkable
-class Task(Protocol):
-  """What is to be learnt.
-
-  Attributes:
-    tables: A pytree of arrays that every step reads and none changes. They
-      enter the compiled step as an argument and lie whole on every device.
-  """
-
-  tables: Any
-
-  def init(self, rng: Array) -> Params:
-    """Returns the parameters to begin with."""
-    ...
-
-  def loss(
-    self, params: Params, tables: Any, batch: Any, rng: Array
-  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
-    """Returns the loss of a batch, scalars to log, and arrays to hand on."""
-    ...
-
-  def after_update(
-    self, params: Params, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Params:
-    """Returns the parameters as changed by other means than a gradient.
-
-    `seen` is what `loss` handed on, `step` the number of steps before.
-    """
-    ...
-
-
-class TrainState(NamedTuple):
-  """What a step takes and returns, and a checkpoint holds.
+class Rewind(NamedTuple):
+  """What to do about numbers that are not finite, instead of giving up.
 
   Attributes:
-    step: Steps done.
-    params: The model's parameters.
-    opt_state: The optimizer's.
+    back: Go back to the newest checkpoint that is so many steps older.
+    skip: Leave out so many batches from there on.
   """
 
-  step: Int[Array, '']
-  params: Params
-  opt_state: Any
+  back: int
+  skip: int
 
 
 class Schedule(NamedTuple):
   """How long to train and how often to look.
 
+  Logs, checkpoints and signals wait for the end of a call of the device.
+
   Attributes:
     num_steps: Optimizer steps.
     log_every: Steps between two lines of metrics.
     save_every: Steps between two checkpoints, and two evaluations.
-    scanned: Whether the loop is given stacks of batches, `[n, b, ...]`, and
-      takes their n steps in one call of the device. Logs, checkpoints and
-      signals then wait for the end of a call.
+    rewind: What to do about numbers that are not finite; None gives up.
   """
 
   num_steps: int
   log_every: int
   save_every: int
-  scanned: bool = False
-
-
-def init_state(
-  task: Task, optimizer: optax.GradientTransformation, seed: int
-) -> TrainState:
-  """Returns the state before the first step."""
-  params = task.init(jax.random.key(seed))
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-
-
-def make_step(
-  task: Task, optimizer: optax.GradientTransformation, seed: int
-) -> Callable[
-  [TrainState, Any, Any], tuple[TrainState, dict[str, Float[Array, '']]]
-]:
-  """Returns the compiled `(state, tables, batch) -> (state, metrics)`.
-
-  The state is donated. All randomness is a function of the seed and the step,
-  so a resumed run takes the very steps an uninterrupted one takes.
-  """
-  return jax.jit(_step(task, optimizer, seed), donate_argnums=0)
-
-
-def make_steps(
-  task: Task, optimizer: optax.GradientTransformation, seed: int
-) -> Callable[
-  [TrainState, Any, Any], tuple[TrainState, dict[str, Float[Array, ' n']]]
-]:
-  """Returns what takes the steps of a stack of batches in one call.
-
-  Like `make_step`, but batches and metrics have one axis more, the first. The
-  device need not wait for the host between steps, which is most of the time
-  where the model is small.
-  """
-  step = _step(task, optimizer, seed)
-
-  @functools.partial(jax.jit, donate_argnums=0)
-  def steps(
-    state: TrainState, tables: Any, stack: Any
-  ) -> tuple[TrainState, dict[str, Float[Array, ' n']]]:
-    return lax.scan(
-      lambda state, batch: step(state, tables, batch), state, stack
-    )
-
-  return steps
-
-
-def _step(task, optimizer, seed):
-  def step(
-    state: TrainState, tables: Any, batch: Any
-  ) -> tuple[TrainState, dict[str, Float[Array, '']]]:
-    rng = jax.random.fold_in(jax.random.key(seed), state.step)
-    rng_loss, rng_update = jax.random.split(rng)
-
-    def objective(params: Params) -> tuple[Float[Array, ''], Any]:
-      loss, *rest = task.loss(params, tables, batch, rng_loss)
-      return loss, rest
-
-    (loss, (metrics, seen)), gradients = jax.value_and_grad(
-      objective, has_aux=True
-    )(state.params)
-    updates, opt_state = optimizer.update(
-      gradients, state.opt_state, state.params
-    )
-    params = optax.apply_updates(state.params, updates)
-    params = task.after_update(params, tables, seen, state.step, rng_update)
-    norm = optax.tree.norm(gradients)
-    metrics = {'loss': loss, 'gradient_norm': norm, **metrics}
-    return TrainState(state.step + 1, params, opt_state), metrics
-
-  return step
+  rewind: Rewind | None = None
 
 
 def train(
@@ -165,29 +75,31 @@ def train(
   schedule: Schedule,
   optimizer_config: OptimizerConfig,
   *,
-  seed: int,
+  replicas: Sequence[Replica],
   mesh: Mesh,
   folder: Path,
   writer: MetricsWriter,
   label: str,
-  about: dict[str, Any] | None = None,
-  evaluate: Callable[[Params], Metrics] | None = None,
+  about: dict[str, Any],
+  evaluate: Callable[[Params], dict[str, float]] | None = None,
   best_metric: str | None = None,
 ) -> Params:
   """Trains, or goes on where an earlier call in the same folder stopped.
 
+  All processes whose devices are in the mesh call it alike.
+
   Args:
     task: What to learn.
-    batches: `(start, stop)` -> the batches of those steps, or stacks of them
-      where `schedule.scanned`.
+    batches: `(start, stop)` -> the batches of those steps, in stacks.
     schedule: How long.
     optimizer_config: The recipe.
-    seed: Of everything random.
-    mesh: The devices; batches are spread over them.
-    folder: Holds the checkpoints.
+    replicas: The runs to train at once, usually one; see `init_state` for the
+      parameters of several.
+    mesh: The devices; batches and parameters are spread over them.
+    folder: Gets `checkpoints/`, `ledger` and `goodput.jsonl`.
     writer: Gets the metrics.
     label: Names the stage in the metrics and the progress line.
-    about: JSON saved with every checkpoint, to tell what it is of.
+    about: JSON that tells what is trained, see `Checkpoints`.
     evaluate: Called with the parameters at every checkpoint and at the end.
     best_metric: Which of its metrics picks the parameters that are returned;
       None returns the last.
@@ -196,107 +108,231 @@ def train(
     The parameters.
 
   Raises:
-    NumbersError: The loss is not finite. What was saved before stays.
+    NumbersError: Something is not finite. What was saved before stays.
+    CheckpointError: A checkpoint cannot be saved, or does not fit.
     Preempted: SIGTERM or Ctrl-C came; the state is saved.
   """
-  optimizer = make_optimizer(optimizer_config, schedule.num_steps)
-  step_fn = (make_steps if schedule.scanned else make_step)(
-    task, optimizer, seed
-  )
-  batch_axis = 1 if schedule.scanned else 0
-  state = replicate(mesh, init_state(task, optimizer, seed))
-  tables = replicate(mesh, task.tables)
-  log = _Log(writer, label)
-  with Checkpoints(folder, best_metric) as checkpoints, StopSignal() as stop:
-    start = checkpoints.latest_step() or 0
-    if start:
-      state, _ = checkpoints.restore(start, mesh, state)
-    writer.rewind(label, start)
-    with progress_line(label, schedule.num_steps, start) as bar:
-      compiled: set[str] = set()
-      before = start
-      for batch in batches(start, schedule.num_steps):
-        batch = shard_batch(mesh, batch, batch_axis)
-        state, metrics = step_fn(state, tables, batch)
-        # The device works on this step while the host waits for the last one.
+  with contextlib.ExitStack() as stack:
+    watch = goodput.Stopwatch()
+    stack.callback(watch.close)
+    checkpoints = stack.enter_context(
+      Checkpoints(
+        folder / 'checkpoints',
+        about,
+        best_metric,
+        writes=processes.is_main(),
+      )
+    )
+    run = _Run(
+      task, batches, schedule, optimizer_config, replicas, mesh, folder, writer,
+      label, evaluate, best_metric, watch, checkpoints,
+    )  # fmt: skip
+    with StopSignal() as stop:
+      for rewinds in range(_MOST_REWINDS + 1):
+        try:
+          run.go_on(stop)
+          break
+        except NotFiniteError as error:
+          if rewinds == _MOST_REWINDS:
+            raise
+          run.rewind(error)
+    return run.chosen_params()
+
+
+class _Run:
+  """The state of a call of `train`."""
+
+  def __init__(
+    self, task, batches, schedule, optimizer_config, replicas, mesh, folder,
+    writer, label, evaluate, best_metric, watch, checkpoints,
+  ):  # fmt: skip
+    self._batches = batches
+    self._schedule = schedule
+    self._mesh = mesh
+    self._folder = folder
+    self._writer = writer
+    self._label = label
+    self._evaluate = evaluate
+    self._best_metric = best_metric
+    self._watch = watch
+    self._checkpoints = checkpoints
+    self._any_process = processes.AnyProcess(mesh)
+
+    num_steps = schedule.num_steps
+    self._rate = learning_rate(optimizer_config, num_steps)
+    optimizer = make_optimizer(optimizer_config, num_steps)
+    self._init = lambda: init_state(task, optimizer, replicas)
+    self._like = jax.eval_shape(self._init)
+    self._shardings = state_shardings(
+      mesh, self._like, num_leading=int(len(replicas) > 1)
+    )
+    self._steps_fn = make_steps(task, optimizer, replicas, self._shardings)
+    self._tables = replicate(mesh, task.tables)
+    self._compiled: set[str] = set()
+    self._state: Any = None
+    self._step = 0
+    # Batches left out so far, by rewinding.
+    self._skipped: int | None = None
+
+  def go_on(self, stop: StopSignal) -> None:
+    """Trains from the newest checkpoint, or from the beginning, to the end."""
+    start = self._restore()
+    with contextlib.ExitStack() as stack:
+      ledger = Ledger(
+        self._folder / 'ledger' if processes.is_main() else None, start
+      )
+      stack.callback(ledger.close)
+      stack.callback(self._tell_goodput, start)
+      self._writer.rewind(self._label, start)
+      bar = stack.enter_context(
+        progress_line(self._label, self._schedule.num_steps, start)
+      )
+      self._train(stop, start, ledger, bar)
+
+  def rewind(self, error: NotFiniteError) -> None:
+    """Prepares to go on from before an error, on other batches."""
+    policy = self._schedule.rewind
+    if policy is None:
+      raise type(error)(
+        f'{error}; lower the learning rate in the config, and training starts '
+        'again, or let it go back and skip batches (train.on_non_finite)',
+        error.step,
+      ) from error
+    steps = self._checkpoints.steps()
+    step = max((x for x in steps if x <= error.step - policy.back), default=0)
+    self._checkpoints.drop(step, aside=False)
+    self._skipped = (self._skipped or 0) + policy.skip
+    print(
+      f'{self._label:>12}: {error}: back to step {step}, and '
+      f'{self._skipped} batches left out',
+      flush=True,
+    )
+
+  def chosen_params(self) -> Params:
+    """Returns the parameters that the metric picks, or the last."""
+    ranked = self._checkpoints.by_metric() if self._best_metric else []
+    best = processes.from_main(ranked[0] if ranked else -1, self._mesh)
+    if best in (-1, self._step):
+      return self._state.params
+    found = self._read(self._checkpoints.by_metric())
+    return put(found[1], self._shardings).params
+
+  def _restore(self) -> int:
+    """Reads the newest checkpoint, or makes the first state."""
+    found = self._read(self._checkpoints.steps()[::-1])
+    if found is None:
+      # Compiled for the mesh, so that no device need hold all of it.
+      init = jax.jit(self._init, out_shardings=self._shardings)
+      self._state = init()
+      self._skipped = self._skipped or 0
+      self._step = 0
+      return 0
+    step, state, meta = found
+    self._checkpoints.drop(step, aside=True)
+    self._state = put(state, self._shardings)
+    if self._skipped is None:
+      self._skipped = meta['skipped']
+    self._step = step
+    return step
+
+  def _read(self, steps: list[int]) -> tuple[int, Any, dict[str, Any]] | None:
+    """Reads the first of some checkpoints that is whole, the same everywhere.
+
+    The main process chooses, for it alone writes.
+    """
+    found = None
+    if processes.is_main():
+      found = self._checkpoints.restore_first(steps, self._like)
+    step = processes.from_main(found[0] if found else -1, self._mesh)
+    if step >= 0 and not found:
+      found = (step, *self._checkpoints.restore(step, self._like))
+    return found
+
+  def _train(
+    self, stop: StopSignal, start: int, ledger: Ledger, bar: tqdm
+  ) -> None:
+    schedule, watch = self._schedule, self._watch
+    log = StepLog(self._writer, self._label, tensor_names(self._like), watch)
+    last = schedule.num_steps
+    stream = iter(self._batches(start + self._skipped, last + self._skipped))
+    step = start
+    while step < last:
+      before = step
+      with watch.phase('data'):
+        batch = next(stream)
+        digests = ledger.add(batch)
+        placed = shard_batch(self._mesh, batch, axis=1)
+      shapes = str(jax.tree.structure(placed)) + str(
+        [x.shape for x in jax.tree.leaves(placed)]
+      )
+      is_new = shapes not in self._compiled
+      with watch.phase('compile' if is_new else 'step'):
+        self._state, taken = self._steps_fn(self._state, self._tables, placed)
+      if is_new:
+        self._compiled.add(shapes)
+        bar.unpause()  # Compilation says nothing about the time to come.
+      with watch.phase('step'):
+        # The device works on this call while the host waits for the last one.
         log.wait()
-        step = log.add(before, metrics)
-        if (shapes := str(jax.tree.map(np.shape, batch))) not in compiled:
-          compiled.add(shapes)
-          bar.unpause()  # Compilation says nothing about the time to come.
-        bar.update(step - before)
-        last = step == schedule.num_steps
-        # Read once: a signal that comes later must find its step saved.
-        stopping = stop.received
-        if _passed(before, step, schedule.log_every) or last or stopping:
-          bar.set_postfix(log.flush(), refresh=False)
-        if _passed(before, step, schedule.save_every) or last:
-          log.flush()
-          values = evaluate(state.params) if evaluate else None
-          if values:
-            writer.write(label, step, values)
-            if best_metric:
-              found = f'{best_metric} {values[best_metric]:.4f}'
-              bar.write(f'{label:>12}: step {step}: validation {found}')
-          checkpoints.save(step, state, {'step': step} | (about or {}), values)
-          stopping = stop.received
-        elif stopping:
-          checkpoints.save(step, state, {'step': step} | (about or {}))
-        if stopping:
-          raise Preempted(
-            f'{label}: asked to stop, saved at step {step}; run the same '
-            'command to go on'
+      num_examples = int(np.prod(jax.tree.leaves(batch)[0].shape[:2]))
+      self._step = step = log.add(before, taken, digests, num_examples)
+      bar.update(step - before)
+      # Asked once: a signal that comes later must find its step saved.
+      stopping = self._any_process(stop.received)
+      saving = _passed(before, step, schedule.save_every) or step == last
+      if saving or stopping or _passed(before, step, schedule.log_every):
+        with watch.phase('step'):
+          log.wait()
+        self._show(bar, log.flush({'learning_rate': float(self._rate(step))}))
+      if saving or stopping:
+        ledger.flush()
+        values = self._measure(step, bar) if saving else None
+        with watch.phase('save'):
+          self._checkpoints.save(
+            step, self._state, {'skipped': self._skipped}, values
           )
-        before = step
-    best = checkpoints.best_step() if best_metric else None
-    if best is not None and best != int(state.step):
-      state, _ = checkpoints.restore(best, mesh, state)
-  return state.params
+      if stopping:
+        with watch.phase('save'):
+          self._checkpoints.wait()
+        raise Preempted(
+          f'{self._label}: asked to stop, saved at step {step}; run the same '
+          'command to go on'
+        )
+    with watch.phase('save'):
+      self._checkpoints.wait()
+
+  def _measure(self, step: int, bar: tqdm) -> dict[str, float] | None:
+    if not self._evaluate:
+      return None
+    with self._watch.phase('evaluate'):
+      values = self._evaluate(self._state.params)
+    self._writer.write(self._label, step, values)
+    if self._best_metric:
+      found = f'{self._best_metric} {values[self._best_metric]:.4f}'
+      bar.write(f'{self._label:>12}: step {step}: validation {found}')
+    return values
+
+  def _show(self, bar: tqdm, means: dict[str, float]) -> None:
+    bar.set_postfix(
+      {
+        'loss': f'{means["loss"]:.4f}',
+        'rate': f'{means["learning_rate"]:.1e}',
+        'gradient': f'{means["gradient_norm"]:.2f}',
+        'examples/s': f'{means["examples_per_second"]:.0f}',
+      },
+      refresh=False,
+    )
+
+  def _tell_goodput(self, start: int) -> None:
+    if not processes.is_main():
+      return
+    seconds = self._watch.seconds()
+    print(f'{self._label:>12}: {goodput.summary(seconds)}', flush=True)
+    line = {'from': start, 'to': self._step, 'seconds': seconds}
+    with (self._folder / 'goodput.jsonl').open('a') as file:
+      file.write(json.dumps(line) + '\n')
 
 
 def _passed(before: int, step: int, every: int) -> bool:
   """Whether a multiple of `every` is after `before` and not after `step`."""
   return step // every > before // every
-
-
-class _Log:
-  """Metrics on their way out, read long after the device was told to go on."""
-
-  def __init__(self, writer: MetricsWriter, label: str):
-    self._writer = writer
-    self._label = label
-    self._pending: list[tuple[int, dict[str, Array]]] = []
-    self._shown: Metrics = {}
-
-  def add(self, before: int, metrics: dict[str, Array]) -> int:
-    """Takes the metrics of the steps after `before`; returns the last's."""
-    step = before + metrics['loss'].size
-    self._pending.append((step, metrics))
-    return step
-
-  def wait(self) -> None:
-    """Blocks until the last step added is done."""
-    if self._pending:
-      jax.block_until_ready(self._pending[-1])
-
-  def flush(self) -> Metrics:
-    """Writes the means since the last call; raises where one is not finite."""
-    if self._pending:
-      steps, metrics = zip(*self._pending, strict=True)
-      self._pending = []
-      columns = {
-        name: np.hstack(jax.device_get([m[name] for m in metrics]))
-        for name in metrics[0]
-      }
-      for name, column in columns.items():
-        if not np.isfinite(column).all():
-          first = int(np.argmin(np.isfinite(column)))
-          step = steps[-1] - len(column) + 1 + first
-          raise NumbersError(
-            f'{self._label}: {name} is {column[first]} at step {step}; '
-            'lower the learning rate in the config, and training starts again'
-          )
-      means = {name: float(c.mean()) for name, c in columns.items()}
-      self._writer.write(self._label, steps[-1], means)
-      self._shown = {'loss': round(means['loss'], 4)}
-    return self._shown

@@ -6,6 +6,24 @@ import optax
 from tiger_jax.config import OptimizerConfig
 
 
+def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+  """Returns the learning rate by the number of steps done.
+
+  Args:
+    config: See `make_optimizer`.
+    num_steps: Steps of the whole run.
+  """
+  rate, warmup = config.learning_rate, config.warmup_steps
+  if config.recipe == 'adamw':
+    return optax.warmup_cosine_decay_schedule(
+      0.0 if warmup else rate, rate, warmup, max(num_steps, warmup + 1)
+    )
+  if config.recipe == 'adafactor':
+    flat = max(warmup, 1)
+    return lambda step: rate * jnp.sqrt(flat / jnp.maximum(step, flat))
+  return optax.constant_schedule(rate)
+
+
 def make_optimizer(
   config: OptimizerConfig, num_steps: int
 ) -> optax.GradientTransformation:
@@ -20,17 +38,11 @@ def make_optimizer(
     config: Which recipe, and its numbers.
     num_steps: Steps of the whole run, where `adamw` has decayed to zero.
   """
-  rate, warmup = config.learning_rate, config.warmup_steps
+  rate = learning_rate(config, num_steps)
   if config.recipe == 'adamw':
-    schedule = optax.warmup_cosine_decay_schedule(
-      0.0 if warmup else rate, rate, warmup, max(num_steps, warmup + 1)
-    )
-    update = optax.adamw(schedule, weight_decay=config.weight_decay)
+    update = optax.adamw(rate, weight_decay=config.weight_decay)
   elif config.recipe == 'adafactor':
-    flat = max(warmup, 1)
-    update = optax.adafactor(
-      lambda step: rate * jnp.sqrt(flat / jnp.maximum(step, flat))
-    )
+    update = optax.adafactor(rate)
   else:
     update = optax.adagrad(rate)
   return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

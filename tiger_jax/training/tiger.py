@@ -1,48 +1,76 @@
 """What TIGER learns: the codes of the next item."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+import numpy as np
 
-from tiger_jax.models.tiger import Tiger, cross_entropy
+from tiger_jax.data.splits import Excerpts, gather
+from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
 from tiger_jax.shapes import Batch, Codes
+
+
+class Tables(NamedTuple):
+  """What batches are looked up in.
+
+  Attributes:
+    codes: The Semantic ID of every item.
+    events: The item rows of all histories, where batches come as `Excerpts`.
+  """
+
+  codes: Codes
+  events: Int[Array, ' n'] | None
 
 
 class TigerTask:
   """Next-item prediction by teacher forcing (section 3.2).
 
+  With a causal encoder every item of a history is a target, and not only the
+  one that follows it.
+
   Attributes:
     model: The network.
-    tables: The Semantic ID of every item.
+    tables: See `Tables`.
   """
 
-  def __init__(self, model: Tiger, codes: Codes):
-    """Takes the network and the IDs it reads and writes."""
+  def __init__(
+    self, model: Tiger, codes: Any, events: Int[np.ndarray, ' n'] | None = None
+  ):
+    """Takes the network, the IDs it reads and writes, and the histories."""
     self.model = model
-    self.tables = codes
+    self.tables = Tables(codes, events)
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
     history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
     row = jnp.zeros((1,), jnp.int32)
+    codes = jnp.zeros((1, len(self.model.level_sizes)), jnp.int32)
     init = jax.jit(self.model.init)
-    return init(rng, self.tables, Batch(history, row, row))['params']
+    return init(rng, codes, Batch(history, row, row))['params']
 
   def loss(
-    self, params: Any, tables: Codes, batch: Batch, rng: Array
+    self, params: Any, tables: Tables, batch: Batch | Excerpts, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the cross-entropy per code, and that of every level."""
+    codes = tables.codes
+    if isinstance(batch, Excerpts):
+      batch = gather(tables.events, batch.examples, batch.width)
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})
-    logits = bound(tables, batch, deterministic=False)
-    weight = jnp.asarray(batch.target >= 0, jnp.float32)
-    levels = cross_entropy(logits, tables[batch.target], weight)
+    if self.model.config.causal_encoder:
+      logits = bound.every_target(codes, batch, deterministic=False)
+      target = next_items(batch)
+    else:
+      logits = bound(codes, batch, deterministic=False)
+      target = batch.target
+    weight = jnp.asarray(target >= 0, jnp.float32)
+    levels = cross_entropy(logits, codes[target], weight)
     named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
     return levels.mean(), named, ()
 
   def after_update(
-    self, params: Any, tables: Codes, seen: Any, step: Array, rng: Array
+    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
   ) -> Any:
     """Returns the parameters as they are."""
     del tables, seen, step, rng

@@ -1,0 +1,304 @@
+"""How the recommender learns: from what, on which devices, and judged how."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+import numpy as np
+
+from tiger_jax.config import Config
+from tiger_jax.data import batches
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.splits import Examples, sequences, split
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.evaluation.evaluator import evaluate
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.shapes import Batch
+from tiger_jax.training import loop, sharding
+from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.tiger import TigerTask
+from tiger_jax.training.writers import MetricsWriter, progress_line
+
+_BEST = 'ndcg@10'
+# Picking a checkpoint does not depend on how it will be evaluated.
+_VALIDATION_BEAMS = 20
+
+
+def make_mesh(config: Config) -> Mesh:
+  """Returns the mesh of all devices, as the config divides them.
+
+  Raises:
+    UsageError: They cannot be divided so.
+  """
+  c = config.parallel
+  try:
+    return sharding.make_mesh(fsdp=c.fsdp, tensor=c.tensor)
+  except ValueError as error:
+    raise UsageError(f'config.parallel: {error}') from error
+
+
+def make_retriever(
+  config: Config, ids: SemanticIds, num_beams: int
+) -> TigerRetriever:
+  """Returns TIGER over a catalogue; parameters come separately.
+
+  Args:
+    config: As trained.
+    ids: The Semantic IDs of the catalogue.
+    num_beams: Beams of the search.
+  """
+  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
+  codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
+  codes[: len(ids.codes)] = ids.codes
+  mesh = make_mesh(config)
+  return TigerRetriever(
+    Tiger(config.model, ids.level_sizes),
+    sharding.replicate(mesh, codes),
+    sharding.replicate(mesh, catalog),
+    num_beams,
+  )
+
+
+def replicas(config: Config) -> list[Replica]:
+  """Returns the runs that are trained at once, usually one."""
+  c = config.train
+  if c.learning_rates:
+    base = c.optimizer.learning_rate
+    return [Replica(config.seed, rate / base) for rate in c.learning_rates]
+  # More bits than these, and jax.random.key would drop them.
+  return [Replica((config.seed + i) % 2**32) for i in range(c.replicas)]
+
+
+def one_replica(params: Any, num_replicas: int, index: int) -> Any:
+  """Returns the parameters of one of the runs that were trained at once."""
+  if num_replicas == 1:
+    return params
+  return jax.tree.map(lambda x: x[index], params)
+
+
+def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
+  """Returns what the recommender is trained on.
+
+  Raises:
+    UsageError: The devices cannot share a batch.
+  """
+  c = config.train
+  num_shards = sharding.num_batch_shards(make_mesh(config))
+  if c.batch_size % num_shards:
+    near = max(1, c.batch_size // num_shards) * num_shards
+    raise UsageError(
+      f'config.train.batch_size is {c.batch_size}, which {num_shards} devices '
+      f'cannot share evenly: try {near}'
+    )
+  if config.model.causal_encoder:
+    examples = sequences(dataset, config.model.max_history)
+  else:
+    examples = split(dataset, 'train')
+  return batches.TrainBatches(
+    dataset,
+    examples,
+    c.batch_size,
+    c.length_buckets,
+    config.seed,
+    c.steps_per_call,
+  )
+
+
+def train(
+  config: Config,
+  dataset: Dataset,
+  ids: SemanticIds,
+  folder: Path,
+  writer: MetricsWriter,
+) -> None:
+  """Trains the recommender; validation NDCG@10 picks the checkpoint.
+
+  Args:
+    config: The run.
+    dataset: Items and histories.
+    ids: The Semantic ID of every item.
+    folder: Gets the checkpoints.
+    writer: Gets the metrics.
+  """
+  c = config.train
+  source = make_batches(config, dataset)
+  retriever = make_retriever(config, ids, _VALIDATION_BEAMS)
+  examples = split(dataset, 'validation')
+  chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
+  examples = examples.at(np.sort(chosen[: c.evaluate_users]))
+  runs = replicas(config)
+
+  def validate(params: Any) -> dict[str, float]:
+    found = [
+      measure(
+        config,
+        dataset,
+        ids,
+        retriever,
+        one_replica(params, len(runs), i),
+        examples,
+      )
+      for i in range(len(runs))
+    ]
+    if len(runs) == 1:
+      return found[0]
+    # Of seeds the mean counts, of rates the best is what one is after.
+    pick: Callable[[list[float]], Any] = max if c.learning_rates else np.mean
+    values = {name: float(pick([x[name] for x in found])) for name in found[0]}
+    each = {
+      f'{name}/replica_{i}': x[name] for i, x in enumerate(found) for name in x
+    }
+    return values | each
+
+  loop.train(
+    TigerTask(retriever.model, ids.codes.astype(np.int32), source.events),
+    functools.partial(batches.prefetch, source),
+    loop.Schedule(
+      c.steps,
+      c.log_every,
+      c.evaluate_every,
+      loop.Rewind(*c.rewind) if c.rewind else None,
+    ),
+    c.optimizer,
+    replicas=runs,
+    mesh=make_mesh(config),
+    folder=folder,
+    writer=writer,
+    label='train',
+    about=_about(config, ids),
+    evaluate=validate,
+    best_metric=_BEST,
+  )
+
+
+def restore_params(
+  config: Config, ids: SemanticIds, folder: Path
+) -> tuple[Any, int]:
+  """Returns the parameters that validation picked, of all replicas.
+
+  Args:
+    config: As trained.
+    ids: As trained.
+    folder: The train stage's.
+
+  Returns:
+    The parameters, and which replica validation found best.
+
+  Raises:
+    CheckpointError: They cannot be read, or do not fit the config.
+  """
+  task = TigerTask(Tiger(config.model, ids.level_sizes), ids.codes)
+  optimizer = make_optimizer(config.train.optimizer, config.train.steps)
+  runs = replicas(config)
+  like = jax.eval_shape(lambda: init_state(task, optimizer, runs))
+  about = _about(config, ids)
+  with Checkpoints(
+    folder / 'checkpoints', about, _BEST, writes=False
+  ) as saved:
+    found = saved.restore_first(saved.by_metric(), like)
+    if found is None:
+      raise CheckpointError(
+        f'{saved.folder} holds no checkpoint: run --mode=train'
+      )
+  _, state, meta = found
+  best = max(
+    range(len(runs)),
+    key=lambda i: meta['metrics'].get(f'{_BEST}/replica_{i}', 0.0),
+  )
+  mesh = make_mesh(config)
+  shardings = sharding.state_shardings(
+    mesh, state.params, num_leading=int(len(runs) > 1)
+  )
+  return sharding.put(state.params, shardings), best
+
+
+def measure(
+  config: Config,
+  dataset: Dataset,
+  ids: SemanticIds,
+  retriever: TigerRetriever,
+  params: Any,
+  examples: Examples,
+  label: str = '',
+) -> dict[str, float]:
+  """Evaluates TIGER.
+
+  Args:
+    config: The run.
+    dataset: Items and histories.
+    ids: As trained with.
+    retriever: From `make_retriever`.
+    params: The network's parameters.
+    examples: Whom to recommend for.
+    label: Names the progress line; none is drawn without.
+
+  Returns:
+    See `evaluation.evaluator.evaluate`.
+  """
+  mesh = make_mesh(config)
+
+  def on_mesh(
+    answer: Callable[[Any, Batch, int], Any],
+  ) -> Callable[[Batch, int], Any]:
+    def ask(batch: Batch, k: int) -> Any:
+      placed = sharding.shard_batch(mesh, batch)
+      return sharding.fetch(answer(params, placed, k))
+
+    return ask
+
+  found: Iterable[Batch] = evaluation_batches(config, dataset, examples)
+  if label:
+    found = _counted(found, label, len(examples.user))
+  return evaluate(
+    on_mesh(retriever.recommend),
+    found,
+    ids.codes[:, : ids.num_meaning_levels],
+    on_mesh(retriever.generated_validity),
+  )
+
+
+def evaluation_batches(
+  config: Config, dataset: Dataset, examples: Examples
+) -> Iterator[Batch]:
+  """Returns batches of users, each of whom comes once."""
+  return batches.evaluation_batches(
+    dataset,
+    examples,
+    config.evaluation.batch_size,
+    config.train.length_buckets,
+  )
+
+
+def _counted(
+  found: Iterable[Batch], label: str, total: int
+) -> Iterator[Batch]:
+  """Draws a progress line while batches pass."""
+  with progress_line(label, total, unit='user') as bar:
+    for batch in found:
+      yield batch
+      bar.update(int((batch.target >= 0).sum()))
+
+
+def _about(config: Config, ids: SemanticIds) -> dict[str, Any]:
+  """Returns what a checkpoint must be of, to be gone on from."""
+  codes = np.ascontiguousarray(ids.codes, np.int32)
+  return {
+    'model': dataclasses.asdict(config.model),
+    'train': dataclasses.asdict(config.train),
+    'seed': config.seed,
+    'catalog': {
+      'level_sizes': list(ids.level_sizes),
+      'items': len(codes),
+      'sha256': hashlib.sha256(codes.tobytes()).hexdigest(),
+    },
+  }

@@ -1,0 +1,74 @@
+"""Where the time of a run goes."""
+
+from collections.abc import Iterator
+import contextlib
+import time
+
+import jax
+
+# What JAX calls the making of a program, or its reading from the cache.
+_COMPILATION = '/jax/core/compile/backend_compile_duration'
+
+
+class Stopwatch:
+  """Divides the time since it was made among phases, so that nothing is lost.
+
+  The run is in one phase at a time, `other` where it names none. Compilation
+  counts as `compile`, whatever phase it happens in.
+  """
+
+  def __init__(self):
+    """Starts in the phase `other`."""
+    self._phase = 'other'
+    self._since = self._start = time.perf_counter()
+    self._seconds = {'other': 0.0}
+    self._is_open = True
+    jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+  def close(self) -> None:
+    """Stops the watch."""
+    self._turn_to(self._phase)
+    self._is_open = False
+    jax.monitoring.unregister_event_duration_listener(self._listen)
+
+  @contextlib.contextmanager
+  def phase(self, name: str) -> Iterator[None]:
+    """Counts the time inside as `name`."""
+    before = self._phase
+    self._turn_to(name)
+    try:
+      yield
+    finally:
+      self._turn_to(before)
+
+  def seconds(self) -> dict[str, float]:
+    """Returns the seconds of every phase until now; `wall` is their sum."""
+    self._turn_to(self._phase)
+    return self._seconds | {'wall': self._since - self._start}
+
+  def _turn_to(self, phase: str) -> None:
+    if not self._is_open:
+      return
+    now = time.perf_counter()
+    self._add(self._phase, now - self._since)
+    self._since = now
+    self._phase = phase
+
+  def _add(self, phase: str, seconds: float) -> None:
+    self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+
+  def _listen(self, event: str, duration: float, **unused: object) -> None:
+    if event == _COMPILATION and self._phase != 'compile':
+      self._add('compile', duration)
+      self._add(self._phase, -duration)
+
+
+def summary(seconds: dict[str, float]) -> str:
+  """Returns a line that says what the time went to, most first."""
+  wall = max(seconds['wall'], 1e-9)
+  parts = sorted(
+    ((value, name) for name, value in seconds.items() if name != 'wall'),
+    reverse=True,
+  )
+  shares = ', '.join(f'{name} {value / wall:.1%}' for value, name in parts)
+  return f'{wall:.1f} s: {shares}'

@@ -1,0 +1,76 @@
+"""The ledger: which batch every step of a run was trained on."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jax
+import numpy as np
+
+from tiger_jax.errors import CheckpointError
+
+_DIGITS = 16
+_LINE = _DIGITS + 1
+
+
+class Ledger:
+  """A line per step, the beginning of the sha256 of its batch.
+
+  Two runs whose ledgers are equal saw the same batches in the same order,
+  whatever interrupted them.
+  """
+
+  def __init__(self, path: Path | None, step: int):
+    """Opens the ledger of a run that goes on after `step`.
+
+    Args:
+      path: Where; lines past `step` are dropped, for they are written again.
+        None only tells the digests.
+      step: Steps done.
+
+    Raises:
+      CheckpointError: Lines before it are missing.
+    """
+    self._file: BinaryIO | None = None
+    if path is None:
+      return
+    size = step * _LINE
+    held = path.stat().st_size if path.exists() else 0
+    if held < size:
+      raise CheckpointError(
+        f'{path} ends at step {held // _LINE}, before step {step} of the '
+        f'checkpoint: remove {path.parent} to begin anew'
+      )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self._file = path.open('ab')
+    self._file.truncate(size)
+
+  def add(self, stack: Any) -> list[str]:
+    """Writes the lines of a stack of batches.
+
+    Args:
+      stack: Host arrays, whose first axis counts the batches.
+
+    Returns:
+      Their digests.
+    """
+    arrays = [np.ascontiguousarray(x) for x in jax.tree.leaves(stack)]
+    digests = []
+    for i in range(len(arrays[0])):
+      digest = hashlib.sha256()
+      for array in arrays:
+        digest.update(array[i].tobytes())
+      digests.append(digest.hexdigest()[:_DIGITS])
+    if self._file:
+      self._file.write(''.join(f'{x}\n' for x in digests).encode())
+    return digests
+
+  def flush(self) -> None:
+    """Hands everything to the operating system, which a kill spares."""
+    if self._file:
+      self._file.flush()
+
+  def close(self) -> None:
+    """Flushes and closes."""
+    if self._file:
+      self._file.close()

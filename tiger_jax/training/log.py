@@ -1,0 +1,136 @@
+"""What is told of the steps: means, speed, and the first that went wrong."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from tiger_jax.errors import NumbersError
+from tiger_jax.training.goodput import Stopwatch
+from tiger_jax.training.step import Taken
+from tiger_jax.training.writers import MetricsWriter
+
+
+class NotFiniteError(NumbersError):
+  """A step computed something that is not finite.
+
+  Attributes:
+    step: Which, counted from 1.
+  """
+
+  def __init__(self, message: str, step: int):
+    """Takes what to say, and the step it is about."""
+    super().__init__(message)
+    self.step = step
+
+
+class StepLog:
+  """Metrics on their way out, read long after the device was told to go on."""
+
+  def __init__(
+    self,
+    writer: MetricsWriter,
+    label: str,
+    tensor_names: list[str],
+    watch: Stopwatch,
+  ):
+    """Remembers where to write.
+
+    Args:
+      writer: Gets the means.
+      label: Names the stage.
+      tensor_names: What `Taken.finite` tells of.
+      watch: Measures the phases `step` and `data`.
+    """
+    self._writer = writer
+    self._label = label
+    self._tensor_names = tensor_names
+    self._watch = watch
+    self._seconds = self._busy()
+    self._pending: list[tuple[int, Taken, list[str]]] = []
+    self._num_examples = 0
+
+  def add(
+    self, before: int, taken: Taken, digests: list[str], num_examples: int
+  ) -> int:
+    """Takes what is known of a call.
+
+    Args:
+      before: Steps done before it.
+      taken: What the call gave.
+      digests: Of its batches.
+      num_examples: In all of them.
+
+    Returns:
+      Steps done after it.
+    """
+    step = before + len(digests)
+    self._pending.append((step, taken, digests))
+    self._num_examples += num_examples
+    return step
+
+  def wait(self) -> None:
+    """Blocks until the last call added is done."""
+    if self._pending:
+      jax.block_until_ready(self._pending[-1][1])
+
+  def flush(self, more: dict[str, float]) -> dict[str, float]:
+    """Writes the means since the last time, and returns them.
+
+    Args:
+      more: Written beside them.
+
+    Raises:
+      NotFiniteError: Something was not finite.
+    """
+    if not self._pending:
+      return {}
+    steps, calls, digests = zip(*self._pending, strict=True)
+    self._pending = []
+    calls = jax.device_get(calls)
+    metrics = {
+      name: np.concatenate([call.metrics[name] for call in calls])
+      for name in calls[0].metrics
+    }
+    finite = np.concatenate([call.finite for call in calls])
+    self._check(metrics, finite, sum(digests, []), steps[-1])
+    means = {name: float(values.mean()) for name, values in metrics.items()}
+    seconds = self._busy()
+    # A call is waited for while the next is made: of a first one little is
+    # known, and its speed would be a fancy.
+    elapsed, self._seconds = seconds - self._seconds, seconds
+    speed = self._num_examples / max(elapsed, 1e-9)
+    self._num_examples = 0
+    means |= more | {'examples_per_second': speed}
+    self._writer.write(self._label, steps[-1], means)
+    return means
+
+  def _check(
+    self,
+    metrics: dict[str, np.ndarray],
+    finite: np.ndarray,
+    digests: list[str],
+    last: int,
+  ) -> None:
+    bad_metrics = ~np.stack([np.isfinite(x) for x in metrics.values()], -1)
+    # One row per step, whatever the replicas.
+    bad_metrics = bad_metrics.reshape(len(digests), -1, len(metrics)).any(1)
+    bad_tensors = ~finite.reshape(len(digests), -1, finite.shape[-1]).all(1)
+    bad = bad_metrics.any(1) | bad_tensors.any(1)
+    if not bad.any():
+      return
+    row = int(np.argmax(bad))
+    step = last - len(digests) + 1 + row
+    if bad_tensors[row].any():
+      what = self._tensor_names[int(np.argmax(bad_tensors[row]))]
+    else:
+      what = list(metrics)[int(np.argmax(bad_metrics[row]))]
+    raise NotFiniteError(
+      f'{self._label}: {what} is not finite at step {step}, batch '
+      f'{digests[row]}',
+      step,
+    )
+
+  def _busy(self) -> float:
+    seconds: dict[str, Any] = self._watch.seconds()
+    return seconds.get('step', 0.0) + seconds.get('data', 0.0)

@@ -1,0 +1,98 @@
+"""Several processes, usually on several hosts, that make one run."""
+
+import os
+
+import jax
+from jax.experimental import multihost_utils
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from tiger_jax.errors import PeerError, UsageError
+
+# A process that is silent for so long is given up, by all others.
+_HEARTBEAT_SECONDS = 30
+_ARRIVAL_SECONDS = 60
+
+
+def join() -> None:
+  """Makes this process one of those that were started for the same run.
+
+  Cloud TPU, Slurm and Open MPI tell JAX who the others are; elsewhere
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID do.
+
+  Raises:
+    UsageError: It is not known who the others are.
+    PeerError: They do not answer.
+  """
+  numbers = {}
+  for argument in ('num_processes', 'process_id'):
+    name = f'JAX_{argument.upper()}'
+    text = os.environ.get(name, '')
+    if text and not text.isdecimal():
+      raise UsageError(f'{name} is {text!r}: set it to a number')
+    numbers[argument] = int(text) if text else None
+  try:
+    jax.distributed.initialize(
+      **numbers,
+      initialization_timeout=_ARRIVAL_SECONDS,
+      heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+      shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
+    )
+  except jax.errors.JaxRuntimeError as error:
+    raise PeerError(
+      f'the other processes did not answer within {_ARRIVAL_SECONDS} s '
+      f'({str(error).splitlines()[0]}): start as many as you name, with the '
+      'same address'
+    ) from error
+  except (ValueError, RuntimeError) as error:
+    raise UsageError(
+      f'--distributed, but the other processes are not known ({error}): set '
+      'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
+    ) from error
+
+
+def is_main() -> bool:
+  """Returns whether this is the process that writes files and speaks."""
+  return jax.process_index() == 0
+
+
+def spans_processes(mesh: Mesh) -> bool:
+  """Returns whether a mesh has devices of several processes."""
+  return len({device.process_index for device in mesh.devices.flat}) > 1
+
+
+def from_main(value: int, mesh: Mesh) -> int:
+  """Returns what the main process gives, on all of a mesh's processes."""
+  if not spans_processes(mesh):
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+class AnyProcess:
+  """Tells all processes when one of them has something to say."""
+
+  def __init__(self, mesh: Mesh):
+    """Remembers whose devices take part."""
+    self._is_shared = spans_processes(mesh)
+    self._mesh = mesh
+    self._pending: jax.Array | None = None
+
+  def __call__(self, mine: bool) -> bool:
+    """Returns whether any process said yes, at the same call in all of them.
+
+    With several processes the answer is that to the call before, so that
+    nobody waits for it.
+    """
+    if not self._is_shared:
+      return mine
+    before, self._pending = self._pending, self._ask(mine)
+    return before is not None and bool(before.addressable_data(0))
+
+  def _ask(self, mine: bool) -> jax.Array:
+    spread = NamedSharding(self._mesh, PartitionSpec(self._mesh.axis_names))
+    votes = jax.make_array_from_callback(
+      (self._mesh.size,), spread, lambda part: np.full(1, mine)
+    )
+    whole = NamedSharding(self._mesh, PartitionSpec())
+    return jax.jit(jnp.any, out_shardings=whole)(votes)

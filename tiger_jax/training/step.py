@@ -1,0 +1,214 @@
+"""One training step, of every model, and many of them in one call."""
+
+from collections.abc import Callable, Sequence
+import functools
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+import optax
+
+Params = Any
+
+
+@runtime_checkable
+class Task(Protocol):
+  """What is to be learnt.
+
+  Attributes:
+    tables: A pytree of arrays that every step reads and none changes. They
+      enter the compiled step as an argument and lie whole on every device.
+  """
+
+  tables: Any
+
+  def init(self, rng: Array) -> Params:
+    """Returns the parameters to begin with."""
+    ...
+
+  def loss(
+    self, params: Params, tables: Any, batch: Any, rng: Array
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
+    """Returns the loss of a batch, scalars to log, and arrays to hand on."""
+    ...
+
+  def after_update(
+    self, params: Params, tables: Any, seen: Any, step: Array, rng: Array
+  ) -> Params:
+    """Returns the parameters as changed by other means than a gradient.
+
+    `seen` is what `loss` handed on, `step` the number of steps before.
+    """
+    ...
+
+
+class TrainState(NamedTuple):
+  """What a step takes and returns, and a checkpoint holds.
+
+  Attributes:
+    step: Steps done.
+    params: The model's parameters.
+    opt_state: The optimizer's.
+  """
+
+  step: Int[Array, '']
+  params: Params
+  opt_state: Any
+
+
+class Replica(NamedTuple):
+  """What tells one of several runs in one program from the others.
+
+  Attributes:
+    seed: Of its parameters, and all that is drawn in its steps.
+    rate: Its learning rate, as a multiple of the recipe's.
+  """
+
+  seed: int
+  rate: float = 1.0
+
+
+class Taken(NamedTuple):
+  """What is known of the steps of a call; n of them, and r replicas if any.
+
+  Attributes:
+    metrics: `loss`, `gradient_norm` and the task's, `[n]` or `[n, r]`.
+    finite: Whether each tensor that `tensor_names` lists was finite, `[n, x]`
+      or `[n, r, x]`.
+  """
+
+  metrics: dict[str, Float[Array, 'n *r']]
+  finite: Bool[Array, 'n *r x']
+
+
+StepsFn = Callable[[TrainState, Any, Any], tuple[TrainState, Taken]]
+
+
+def init_state(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  replicas: Sequence[Replica],
+) -> TrainState:
+  """Returns the state before the first step.
+
+  Args:
+    task: What to learn.
+    optimizer: The recipe.
+    replicas: Where there are several, every array but `step` has an axis for
+      them, the first.
+  """
+
+  def init(seed: Any) -> tuple[Params, Any]:
+    params = task.init(jax.random.key(seed))
+    return params, optimizer.init(params)
+
+  if len(replicas) == 1:
+    params, opt_state = init(replicas[0].seed)
+  else:
+    params, opt_state = jax.vmap(init)(_seeds(replicas))
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+
+
+def make_steps(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  replicas: Sequence[Replica],
+  shardings: TrainState | None = None,
+) -> StepsFn:
+  """Returns what takes the steps of a stack of batches in one call.
+
+  The device need not wait for the host between them, which is most of the time
+  where the model is small. The state is donated. All randomness is a function
+  of the seed and the step, so a resumed run takes the very steps that an
+  uninterrupted one takes.
+
+  Args:
+    task: What to learn.
+    optimizer: The recipe.
+    replicas: The runs; several share the batches and the program, and each
+      learns what it would learn alone.
+    shardings: Where the state is to stay, if it matters.
+
+  Returns:
+    The compiled `(state, tables, stack) -> (state, taken)`; the first axis of
+    all arrays of the stack counts the batches.
+  """
+  if len(replicas) == 1:
+    one = replicas[0]
+    step = functools.partial(_step, task, optimizer, one.seed, one.rate)
+  else:
+    seeds = _seeds(replicas)
+    rates = np.array([replica.rate for replica in replicas], np.float32)
+    axes = TrainState(None, 0, 0)  # pyrefly: ignore[bad-argument-type]
+    together = jax.vmap(
+      functools.partial(_step, task, optimizer),
+      in_axes=(0, 0, axes, None, None),
+      out_axes=(axes, 0),
+    )
+    step = functools.partial(together, seeds, rates)
+
+  def steps(
+    state: TrainState, tables: Any, stack: Any
+  ) -> tuple[TrainState, Taken]:
+    return lax.scan(
+      lambda state, batch: step(state, tables, batch), state, stack
+    )
+
+  return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def tensor_names(state: TrainState) -> list[str]:
+  """Returns what `Taken.finite` tells of, in the order of their making."""
+  paths = [
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, _ in jax.tree.leaves_with_path(state.params)
+  ]
+  return [
+    *(f'parameter {path}' for path in paths),
+    'loss',
+    *(f'gradient of {path}' for path in paths),
+  ]
+
+
+def _seeds(replicas: Sequence[Replica]) -> np.ndarray:
+  return np.array([replica.seed for replica in replicas], np.uint32)
+
+
+def _step(
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  seed: Any,
+  rate: Any,
+  state: TrainState,
+  tables: Any,
+  batch: Any,
+) -> tuple[TrainState, Taken]:
+  rng = jax.random.fold_in(jax.random.key(seed), state.step)
+  rng_loss, rng_update = jax.random.split(rng)
+
+  def objective(params: Params) -> tuple[Float[Array, ''], Any]:
+    loss, *rest = task.loss(params, tables, batch, rng_loss)
+    return loss, rest
+
+  (loss, (metrics, seen)), gradients = jax.value_and_grad(
+    objective, has_aux=True
+  )(state.params)
+  updates, opt_state = optimizer.update(
+    gradients, state.opt_state, state.params
+  )
+  # The rate is the last factor of every recipe's update, weight decay included.
+  updates = jax.tree.map(lambda x: x * rate, updates)
+  params = optax.apply_updates(state.params, updates)
+  params = task.after_update(params, tables, seen, state.step, rng_update)
+  tensors = [
+    *jax.tree.leaves(state.params),
+    loss,
+    *jax.tree.leaves(gradients),
+  ]
+  finite = jnp.stack([jnp.isfinite(x).all() for x in tensors])
+  norm = optax.tree.norm(gradients)
+  metrics = {'loss': loss, 'gradient_norm': norm, **metrics}
+  return TrainState(state.step + 1, params, opt_state), Taken(metrics, finite)
