@@ -101,10 +101,12 @@ def test_every_level_has_its_own_embeddings(plain, codes):
   @jax.jit
   def by_hand(params):
     encoder, decoder = Encoder(*sizes), Decoder(*sizes)
-    encoded = encoder.apply({'params': params['encoder']}, history, mask, True)
+    encoded = encoder.apply(
+      {'params': params['encoder']}, history, mask[:, None], True
+    )
     bound = decoder.bind({'params': params['decoder']})
     cross = bound.cross_keys_values(encoded)
-    return bound(teacher, bound.empty_cache(3), cross, mask, True)[0]
+    return bound(teacher, bound.empty_cache(3), cross, mask[:, None], True)[0]
 
   x = by_hand(params)
   expected = [x[:, i] @ params[f'heads_{i}']['kernel'] for i in range(3)]

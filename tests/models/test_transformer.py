@@ -159,8 +159,8 @@ def tokens():
 def test_encoder_equals_slow_numpy(tokens):
   encoder = Encoder(*SIZES)
   x, mask = jnp.asarray(tokens, jnp.float32), jnp.asarray(MASK)
-  params = _random_params(encoder, x, mask, deterministic=True)
-  encode = jax.jit(lambda p, x: encoder.apply({'params': p}, x, mask, True))
+  params = _random_params(encoder, x, mask[:, None], deterministic=True)
+  encode = jax.jit(lambda p, x: encoder.apply({'params': p}, x, mask[:, None], True))
   found = encode(params, x)
   for row in range(len(MASK)):
     expected = _slow_encode(params, tokens[row], MASK[row])
@@ -174,7 +174,7 @@ def _whole_decoder(decoder, x, encoded, mask):
     x,
     decoder.empty_cache(x.shape[0]),
     decoder.cross_keys_values(encoded),
-    mask,
+    mask[:, None],
     True,
   )
 

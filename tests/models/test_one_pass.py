@@ -1,0 +1,112 @@
+"""One pass over a history trains every prefix of it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.models.tiger import Tiger, next_items
+from tiger_jax.shapes import Batch
+from tiger_jax.training.tiger import TigerTask
+
+LEVEL_SIZES = (5, 4, 3)
+NUM_ITEMS = 40
+CONFIG = ModelConfig(
+  max_history=7,
+  d_model=16,
+  num_heads=2,
+  head_dim=8,
+  mlp_dim=32,
+  num_encoder_layers=2,
+  num_decoder_layers=2,
+  causal_encoder=True,
+)
+
+
+@pytest.fixture(name='codes', scope='module')
+def _codes():
+  rng = np.random.default_rng(0)
+  ids = rng.permutation(np.prod(LEVEL_SIZES))[:NUM_ITEMS]
+  return jnp.asarray(np.stack(np.unravel_index(ids, LEVEL_SIZES), 1), jnp.int32)
+
+
+def make_batch(num_rows=5, width=7):
+  rng = np.random.default_rng(1)
+  history = rng.integers(0, NUM_ITEMS, (num_rows, width)).astype(np.int32)
+  lengths = np.concatenate([[1, width], rng.integers(1, width, num_rows - 2)])
+  history[np.arange(width)[None] >= lengths[:, None]] = -1
+  target = rng.integers(0, NUM_ITEMS, num_rows).astype(np.int32)
+  return Batch(history, np.arange(num_rows, dtype=np.int32), target), lengths
+
+
+@pytest.mark.parametrize('num_user_tokens', [0, 3])
+def test_targets_are_scored_as_by_a_pass_over_the_prefix(
+  codes, num_user_tokens
+):
+  config = dataclasses.replace(CONFIG, num_user_tokens=num_user_tokens)
+  model = Tiger(config, LEVEL_SIZES)
+  batch, lengths = make_batch()
+  params = TigerTask(model, codes).init(jax.random.key(0))
+  bound = model.bind({'params': params})
+  everything = bound.every_target(codes, batch)
+  following = np.asarray(next_items(batch))
+  for t in range(7):
+    rows = np.flatnonzero(lengths > t)
+    alone = Batch(
+      batch.history[rows, : t + 1], batch.user[rows], following[rows, t]
+    )
+    for level, logits in enumerate(bound(codes, alone)):
+      np.testing.assert_allclose(
+        everything[level][rows, t], logits, rtol=1e-4, atol=1e-5
+      )
+
+
+def test_a_bidirectional_encoder_sees_more(codes):
+  """The test above could not tell if nothing depended on later items."""
+  model = Tiger(
+    dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES
+  )
+  batch, _ = make_batch()
+  params = TigerTask(model, codes).init(jax.random.key(0))
+  bound = model.bind({'params': params})
+  everything = bound.every_target(codes, batch)
+  alone = Batch(batch.history[1:2, :1], batch.user[1:2], batch.history[1:2, 1])
+  difference = everything[0][1, 0] - bound(codes, alone)[0][0]
+  assert np.abs(difference).max() > 1e-2
+
+
+def test_next_items():
+  history = np.array([[3, 1, 2], [4, -1, -1], [5, 6, -1], [-1, -1, -1]])
+  batch = Batch(history, np.zeros(4, np.int32), np.array([9, 8, -1, -1]))
+  assert next_items(batch).tolist() == [
+    [1, 2, 9],
+    [8, -1, -1],
+    [6, -1, -1],
+    [-1, -1, -1],
+  ]
+
+
+def test_the_loss_is_the_mean_over_all_prefixes(codes):
+  model = Tiger(dataclasses.replace(CONFIG, dropout=0.0), LEVEL_SIZES)
+  batch, lengths = make_batch()
+  task = TigerTask(model, codes)
+  params = task.init(jax.random.key(0))
+  rng = jax.random.key(1)
+  loss, _, _ = task.loss(params, task.tables, batch, rng)
+  bound = model.bind({'params': params})
+  following = np.asarray(next_items(batch))
+  losses = []
+  for row, length in enumerate(lengths):
+    for t in range(length):
+      alone = Batch(
+        batch.history[row : row + 1, : t + 1],
+        batch.user[row : row + 1],
+        following[row : row + 1, t],
+      )
+      target = np.asarray(codes)[following[row, t]]
+      for level, logits in enumerate(bound(codes, alone)):
+        losses.append(-jax.nn.log_softmax(logits)[0, target[level]])
+  np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
