@@ -3,6 +3,7 @@
 python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
 """
 
+import contextlib
 import os
 from pathlib import Path
 import sys
@@ -11,8 +12,15 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
+from tiger_jax import throughput
 from tiger_jax.config_dict import parse
-from tiger_jax.errors import DataError, TigerError, UsageError
+from tiger_jax.errors import (
+  DataError,
+  PeerError,
+  Preempted,
+  TigerError,
+  UsageError,
+)
 from tiger_jax.pipeline import STAGES, Pipeline
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
@@ -21,9 +29,10 @@ from tiger_jax.serving.terminal import (
   show_results,
   show_shoppers,
 )
+from tiger_jax.training import processes
 from tiger_jax.workdir import locked
 
-MODES = ('all', *STAGES, 'recommend')
+MODES = ('all', *STAGES, 'bench', 'recommend')
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file of configs/; --config.section.field=x overrides.'
@@ -57,6 +66,12 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of what --temperature draws.')
 _EXACT = flags.DEFINE_bool(
   'exact', False, 'Widen the search, to prove the k best, for recommend.'
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed', False, 'This is one of the processes of a run; see launch/.'
+)
+_PROFILE = flags.DEFINE_string(
+  'profile', None, 'Folder for a profile of a few steps, for --mode=bench.'
+)
 app.define_help_flags()
 
 
@@ -70,6 +85,10 @@ def run(argv: list[str]) -> None:
     TigerError: Anything a user can mend.
   """
   _parse_flags(argv)
+  if _DISTRIBUTED.value:
+    processes.join()
+    if not processes.is_main():
+      sys.stdout = open(os.devnull, 'w')
   workdir = _workdir()
   keep_programs(workdir)
   if _MODE.value == 'recommend':
@@ -98,15 +117,23 @@ def run(argv: list[str]) -> None:
     raise UsageError(
       f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
     ) from error
-  with locked(workdir):
+  last = {'all': 'evaluate', 'bench': 'semantic_ids'}.get(_MODE.value)
+  # The main process keeps others out for all of them.
+  with locked(workdir) if processes.is_main() else contextlib.nullcontext():
     pipeline = Pipeline(config, workdir)
     try:
-      pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
+      pipeline.run(last or _MODE.value)
+      if _MODE.value == 'bench':
+        profile = Path(_PROFILE.value) if _PROFILE.value else None
+        speed = throughput.measure(
+          config, pipeline.dataset, pipeline.ids, profile
+        )
+        print('\n' + throughput.format_table(speed))
     finally:
       pipeline.writer.close()
   if _MODE.value in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
-  if _MODE.value == 'all':
+  if _MODE.value == 'all' and not _DISTRIBUTED.value:
     recommender = Recommender.from_workdir(workdir)
     print(show_shoppers(recommender, config.seed))
   print(f'\nEverything is in {workdir}')
@@ -116,16 +143,28 @@ def main() -> None:
   """Runs and exits; an expected error becomes one line and its exit code."""
   try:
     run(sys.argv)
+    return
   except TigerError as error:
-    message = ' '.join(str(error).split())
-    print(f'error: {message}', file=sys.stderr)
-    sys.exit(error.exit_code)
+    message, code = f'error: {error}', error.exit_code
   except OSError as error:
-    print(f'error: {error}; free or mend that and run again', file=sys.stderr)
-    sys.exit(DataError.exit_code)
+    message = f'error: {error}; free or mend that and run again'
+    code = DataError.exit_code
   except KeyboardInterrupt:
-    print('stopped; run the same command to go on', file=sys.stderr)
-    sys.exit(130)
+    message, code = 'stopped; run the same command to go on', 130
+  except jax.errors.JaxRuntimeError as error:
+    if not _DISTRIBUTED.value:
+      raise
+    first = str(error).splitlines()[0]
+    message = (
+      f'error: another process is gone, or the devices failed ({first}); '
+      'start all processes again to go on'
+    )
+    code = PeerError.exit_code
+  print(' '.join(message.split()), file=sys.stderr, flush=True)
+  if _DISTRIBUTED.value and code != Preempted.exit_code:
+    # A proper exit would wait for the others, who may wait for this one.
+    os._exit(code)
+  sys.exit(code)
 
 
 def keep_programs(workdir: Path) -> None:

@@ -23,11 +23,14 @@ from tiger_jax.errors import DataError
 from tiger_jax.evaluation.evaluator import CUTOFFS, INVALID_CUTOFFS
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.training import processes
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import (
   Artefact,
+  await_stage,
   file_digests,
   fingerprint,
+  partial_folder,
   run_stage,
   write_json,
 )
@@ -61,7 +64,8 @@ class Pipeline:
     self.config = config
     self.workdir = workdir
     self.writer = MetricsWriter(workdir)
-    write_json(workdir / 'config.json', dataclasses.asdict(config))
+    if processes.is_main():
+      write_json(workdir / 'config.json', dataclasses.asdict(config))
 
   def run(self, last: str) -> None:
     """Makes every stage up to `last`, one of `STAGES`."""
@@ -169,6 +173,7 @@ class Pipeline:
         c, self.dataset, self.ids, folder, self.writer
       ),
       resumable=True,
+      together=True,
       inputs={
         'data': self.data.fingerprint,
         'semantic_ids': self.semantic_ids.fingerprint,
@@ -191,6 +196,7 @@ class Pipeline:
       lambda folder: stages.evaluate(
         c, self.dataset, self.ids, self.train.folder, folder
       ),
+      together=True,
     )
 
   @functools.cached_property
@@ -220,7 +226,8 @@ class Pipeline:
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
       'environment': environment() | {'seed': self.config.seed},
     }
-    write_json(self.workdir / 'results.json', results)
+    if processes.is_main():
+      write_json(self.workdir / 'results.json', results)
     return results
 
   def _stage(
@@ -230,15 +237,34 @@ class Pipeline:
     build: Callable[[Path], None],
     resumable: bool = False,
     inputs: dict[str, str] | None = None,
+    together: bool = False,
   ) -> Artefact:
+    """Makes a stage, unless it is there already.
+
+    Of several processes the main one does, and the others wait for it; where
+    it is to be made `together`, they take part.
+    """
+    wanted = fingerprint(name, *made_from)
+    mesh = learning.make_mesh(self.config)
+    if not processes.is_main():
+      if together and processes.from_main(0, mesh):
+        build(partial_folder(self.workdir, name, wanted))
+      return await_stage(self.workdir, name, wanted)
+
+    def announce_and_build(folder: Path) -> None:
+      processes.from_main(1, mesh)
+      build(folder)
+
     artefact, new = run_stage(
       self.workdir,
       name,
-      fingerprint(name, *made_from),
-      build,
+      wanted,
+      announce_and_build if together else build,
       about={'config': dataclasses.asdict(self.config)} | (inputs or {}),
       resumable=resumable,
     )
+    if together and not new:
+      processes.from_main(0, mesh)
     if new:  # What was measured of the stage before does not hold any more.
       (self.workdir / 'results.json').unlink(missing_ok=True)
     how = f'made in {artefact.seconds:.0f} s' if new else 'made before, kept'

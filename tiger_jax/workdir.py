@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from tiger_jax.errors import DataError, UsageError
 
 _RECORD = 'stage.json'
+# Seconds between two looks at what another process is making.
+_PATIENCE = 0.2
 
 
 class Artefact(NamedTuple):
@@ -102,7 +104,7 @@ def run_stage(
     earlier.rename(final)
     return _read(final), False
 
-  partial = workdir / f'{name}.partial-{wanted[:8]}'
+  partial = partial_folder(workdir, name, wanted)
   if not resumable:
     shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir(parents=True, exist_ok=True)
@@ -120,6 +122,22 @@ def run_stage(
   # Last, or a kill before the rename would lose the time spent so far.
   (final / clock.name).unlink()
   return _read(final), True
+
+
+def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
+  """Returns where a stage is made, before it has its name."""
+  return workdir / f'{name}.partial-{wanted[:8]}'
+
+
+def await_stage(workdir: Path, name: str, wanted: str) -> Artefact:
+  """Returns what another process makes, when it is there."""
+  while True:
+    # Between two looks a folder may be moved away.
+    with contextlib.suppress(OSError, DataError):
+      found = read_artefact(workdir, name)
+      if found and found.fingerprint == wanted:
+        return found
+    time.sleep(_PATIENCE)
 
 
 def read_artefact(workdir: Path, name: str) -> Artefact | None:

@@ -84,6 +84,11 @@ class TrainBatches:
     resident = dataset.history.nbytes <= _RESIDENT_BYTES
     self.events = dataset.history if resident else None
 
+  def width(self, call: int) -> int:
+    """Returns how many items the histories of a call are padded to."""
+    epoch, call = divmod(call, self._calls_per_epoch)
+    return int(self._plan(epoch).widths[call])
+
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
     """Returns the batches of the steps from `start` up to `stop`.
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tiger_jax.training import processes
+
 try:
   from tensorboardX import SummaryWriter
 except ImportError:
@@ -20,9 +22,12 @@ class MetricsWriter:
   def __init__(self, workdir: Path):
     """Opens the files, appending to what is there.
 
+    Of several processes only the main one writes.
+
     Args:
       workdir: Gets `metrics.jsonl` and `tensorboard/`.
     """
+    self._writes = processes.is_main()
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / 'metrics.jsonl'
     self._board_folder = workdir / 'tensorboard'
@@ -30,6 +35,8 @@ class MetricsWriter:
 
   def write(self, stage: str, step: int, values: dict[str, float]) -> None:
     """Writes one line: all values of one step of a stage."""
+    if not self._writes:
+      return
     line = {'stage': stage, 'step': step, 'time': round(time.time(), 3)}
     with self._path.open('a') as file:
       file.write(json.dumps(line | values) + '\n')
@@ -43,7 +50,7 @@ class MetricsWriter:
 
   def rewind(self, stage: str, step: int) -> None:
     """Drops lines of `stage` past `step`, which a resumed run writes again."""
-    if not self._path.exists():
+    if not self._writes or not self._path.exists():
       return
     kept = []
     for line in self._path.read_bytes().splitlines():
@@ -81,6 +88,7 @@ def progress_line(
     desc=f'{label:>12}',
     unit=unit,
     dynamic_ncols=True,
+    disable=not processes.is_main(),
     # A log file gets a line now and then, a terminal one that moves.
     mininterval=0.2 if sys.stderr.isatty() else 20,
   )
