@@ -21,4 +21,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.dataset.drop_short_users = True
   config.dataset.allow_missing_metadata = True
   config.embedding.dim = 64
+  # As many shoppers as there are in a small shop.
+  config.train.batch_size = 32
   return config

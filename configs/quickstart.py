@@ -40,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
   train = config.train
   train.batch_size = 256
   train.steps = 2000
+  train.steps_per_call = 10
   train.length_buckets = (4, 7, 10)
   train.log_every = 50
   train.evaluate_every = 500

@@ -7,6 +7,7 @@ import contextlib
 import os
 from pathlib import Path
 import sys
+import traceback
 
 from absl import app, flags, logging
 import jax
@@ -145,7 +146,7 @@ def main() -> None:
     run(sys.argv)
     return
   except TigerError as error:
-    message, code = f'error: {error}', error.exit_code
+    message, code = ' '.join(f'error: {error}'.split()), error.exit_code
   except OSError as error:
     message = f'error: {error}; free or mend that and run again'
     code = DataError.exit_code
@@ -160,7 +161,11 @@ def main() -> None:
       'start all processes again to go on'
     )
     code = PeerError.exit_code
-  print(' '.join(message.split()), file=sys.stderr, flush=True)
+  except Exception:
+    if not _DISTRIBUTED.value:
+      raise
+    message, code = traceback.format_exc(), 1
+  print(message, file=sys.stderr, flush=True)
   if _DISTRIBUTED.value and code != Preempted.exit_code:
     # A proper exit would wait for the others, who may wait for this one.
     os._exit(code)

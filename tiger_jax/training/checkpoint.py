@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from tiger_jax.errors import CheckpointError, NumbersError
+from tiger_jax.errors import CheckpointError
 from tiger_jax.training import manifest
+from tiger_jax.training.log import NotFiniteError
 from tiger_jax.training.sharding import fetch
 
 # The latest are kept, one to go on from and two in case that it is damaged.
@@ -130,7 +131,7 @@ class Checkpoints:
       metrics: What the best is picked by.
 
     Raises:
-      NumbersError: An array is not finite; nothing is written.
+      NotFiniteError: An array is not finite; nothing is written.
       CheckpointError: An earlier one could not be saved.
     """
     if step in self.steps():
@@ -138,10 +139,7 @@ class Checkpoints:
     finite = np.asarray(_finite(jax.tree.leaves(state)))
     if not finite.all():
       name = list(_describe(state))[int(np.argmin(finite))]
-      raise NumbersError(
-        f'{name} is not finite after step {step}: '
-        'lower the learning rate in the config, and training starts again'
-      )
+      raise NotFiniteError(f'{name} is not finite after step {step}', step)
     state = fetch(state)
     if self._writes:
       contents = {

@@ -20,6 +20,7 @@ from tiger_jax.training.log import NotFiniteError, StepLog
 from tiger_jax.training.optimizer import learning_rate, make_optimizer
 from tiger_jax.training.preemption import StopSignal
 from tiger_jax.training.sharding import (
+  fetch,
   put,
   replicate,
   shard_batch,
@@ -161,8 +162,9 @@ class _Run:
     num_steps = schedule.num_steps
     self._rate = learning_rate(optimizer_config, num_steps)
     optimizer = make_optimizer(optimizer_config, num_steps)
-    self._init = lambda: init_state(task, optimizer, replicas)
-    self._like = jax.eval_shape(self._init)
+    # Not traced: a task may fit its first parameters on the host.
+    self._first = init_state(task, optimizer, replicas)
+    self._like = jax.eval_shape(lambda: self._first)
     self._shardings = state_shardings(
       mesh, self._like, num_leading=int(len(replicas) > 1)
     )
@@ -221,9 +223,8 @@ class _Run:
     """Reads the newest checkpoint, or makes the first state."""
     found = self._read(self._checkpoints.steps()[::-1])
     if found is None:
-      # Compiled for the mesh, so that no device need hold all of it.
-      init = jax.jit(self._init, out_shardings=self._shardings)
-      self._state = init()
+      # Copies: what is put where it lies already would be donated.
+      self._state = put(fetch(self._first), self._shardings)
       self._skipped = self._skipped or 0
       self._step = 0
       return 0
@@ -294,12 +295,20 @@ class _Run:
       if stopping:
         with watch.phase('save'):
           self._checkpoints.wait()
-        raise Preempted(
-          f'{self._label}: asked to stop, saved at step {step}; run the same '
-          'command to go on'
-        )
+        raise self._preempted()
     with watch.phase('save'):
       self._checkpoints.wait()
+    # Of a signal since the last step nobody else would hear. Asked twice, for
+    # the answer may be that to the time before.
+    self._any_process(stop.received)
+    if self._any_process(stop.received):
+      raise self._preempted()
+
+  def _preempted(self) -> Preempted:
+    return Preempted(
+      f'{self._label}: asked to stop, saved at step {self._step}; run the same '
+      'command to go on'
+    )
 
   def _measure(self, step: int, bar: tqdm) -> dict[str, float] | None:
     if not self._evaluate:

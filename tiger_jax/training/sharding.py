@@ -124,7 +124,8 @@ def state_shardings(mesh: Mesh, state: Any, num_leading: int = 0) -> Any:
   Args:
     mesh: The devices.
     state: A pytree of arrays, or of their shapes.
-    num_leading: Axes in front of those that the rules speak of.
+    num_leading: Axes in front of those that the rules speak of, where an array
+      has them.
   """
 
   def spread(path: Any, x: Any) -> NamedSharding:
@@ -138,6 +139,8 @@ def state_shardings(mesh: Mesh, state: Any, num_leading: int = 0) -> Any:
       axis if axis and size % mesh.shape[axis] == 0 else None
       for axis, size in zip(axes, shape[: len(axes)], strict=True)
     )
-    return NamedSharding(mesh, PartitionSpec(*[None] * num_leading, *kept))
+    # The count of steps is one for all, and has no axis in front.
+    leading = [None] * min(num_leading, x.ndim)
+    return NamedSharding(mesh, PartitionSpec(*leading, *kept))
 
   return jax.tree.map_with_path(spread, state)

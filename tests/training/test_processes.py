@@ -1,0 +1,126 @@
+"""Several real processes on this machine make the run that one would make."""
+
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tiger_jax.errors import UsageError
+from tiger_jax.training import processes, sharding
+
+PROGRAM = Path(__file__).with_name('distributed_run.py')
+DEVICES = 4
+
+
+def start(folder, num_processes, **environment):
+  folder.mkdir(exist_ok=True)
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  environment |= {
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_NUM_CPU_DEVICES': str(DEVICES // num_processes),
+    # pyrefly: ignore[missing-attribute]
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+  }
+  return [
+    subprocess.Popen(
+      [sys.executable, PROGRAM, folder, str(num_processes), str(i), str(port)],
+      env=os.environ | environment,
+      stderr=subprocess.PIPE,
+      stdout=subprocess.DEVNULL,
+      text=True,
+    )
+    for i in range(num_processes)
+  ]
+
+
+def finish(started, seconds=240):
+  errors = [process.communicate(timeout=seconds)[1] for process in started]
+  return [process.returncode for process in started], errors
+
+
+def losses(folder):
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  return {x['step']: x['loss'] for x in map(json.loads, lines)}
+
+
+def assert_same_run(folder, expected):
+  assert (folder / 'ledger').read_bytes() == (expected / 'ledger').read_bytes()
+  assert losses(folder).keys() == losses(expected).keys()
+  for step, loss in losses(folder).items():
+    assert loss == pytest.approx(losses(expected)[step], rel=1e-5)
+  ours, theirs = (np.load(x / 'params.npz') for x in (folder, expected))
+  for name in theirs:
+    np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+  found = [(x / 'items.json').read_text() for x in (folder, expected)]
+  assert found[0] == found[1]
+
+
+@pytest.fixture(name='alone', scope='module')
+def _alone(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('alone')
+  codes, errors = finish(start(folder, 1))
+  assert codes == [0], errors
+  return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('num_processes', [2, 4])
+def test_several_processes_are_as_one(alone, tmp_path, num_processes):
+  codes, errors = finish(start(tmp_path, num_processes))
+  assert codes == [0] * num_processes, errors
+  assert_same_run(tmp_path, alone)
+
+
+def test_a_dead_peer_ends_the_others_and_all_can_go_on(alone, tmp_path):
+  started = start(tmp_path, 2, DIE_AT='8')
+  started[1].wait(timeout=240)
+  died = time.monotonic()
+  codes, errors = finish(started)
+  assert time.monotonic() - died < 60
+  assert codes[0] != 0
+  assert errors[0].strip()
+  codes, errors = finish(start(tmp_path, 2))
+  assert codes == [0, 0], errors
+  assert_same_run(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_all_stop_when_one_is_asked_to(alone, tmp_path):
+  codes, errors = finish(start(tmp_path, 2, STOP_AT='4'))
+  assert codes == [42, 42], errors
+  # The others hear of it a call later.
+  assert len((tmp_path / 'ledger').read_text().split()) == 8
+  codes, errors = finish(start(tmp_path, 2))
+  assert codes == [0, 0], errors
+  assert_same_run(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_where_two_stopped(alone, tmp_path):
+  finish(start(tmp_path, 2, DIE_AT='8'))
+  codes, errors = finish(start(tmp_path, 1))
+  assert codes == [0], errors
+  assert_same_run(tmp_path, alone)
+
+
+def test_a_number_that_is_none_is_one_line(monkeypatch):
+  monkeypatch.setenv('JAX_NUM_PROCESSES', 'two')
+  with pytest.raises(UsageError, match='JAX_NUM_PROCESSES'):
+    processes.join()
+
+
+def test_alone_everybody_is_main():
+  mesh = sharding.make_mesh()
+  assert processes.is_main()
+  assert processes.from_main(7, mesh) == 7
+  ask = processes.AnyProcess(mesh)
+  assert [ask(x) for x in (False, True, False)] == [False, True, False]
