@@ -1,6 +1,6 @@
 """How the recommender learns: from what, on which devices, and judged how."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import functools
 import hashlib
@@ -202,9 +202,7 @@ def restore_params(
   runs = replicas(config)
   like = jax.eval_shape(lambda: init_state(task, optimizer, runs))
   about = _about(config, ids)
-  with Checkpoints(
-    folder / 'checkpoints', about, _BEST, writes=False
-  ) as saved:
+  with Checkpoints(folder / 'checkpoints', about, _BEST, writes=False) as saved:
     found = saved.restore_first(saved.by_metric(), like)
     if found is None:
       raise CheckpointError(
@@ -279,9 +277,7 @@ def evaluation_batches(
   )
 
 
-def _counted(
-  found: Iterable[Batch], label: str, total: int
-) -> Iterator[Batch]:
+def _counted(found: Iterable[Batch], label: str, total: int) -> Iterator[Batch]:
   """Draws a progress line while batches pass."""
   with progress_line(label, total, unit='user') as bar:
     for batch in found:

@@ -79,6 +79,7 @@ def measure(
   calls = source.steps_per_epoch // source.steps_per_call
   start = time.perf_counter()
   widths = {source.width(call): call for call in range(calls)}
+  taken = None
   for call in widths.values():
     state, taken, _ = take(state, call)
   jax.block_until_ready(taken)

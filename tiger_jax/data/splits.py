@@ -14,7 +14,6 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
 from tiger_jax.shapes import Batch
 
-
 Rows = Int[np.ndarray, '*n'] | Int[Array, '*n']
 
 
@@ -68,7 +67,7 @@ def split(dataset: Dataset, name: str) -> Examples:
 
 def history_lengths(examples: Examples) -> Int64[np.ndarray, ' n']:
   """Returns how many items come before each target, however many."""
-  return examples.end - examples.start
+  return np.asarray(examples.end - examples.start)
 
 
 def sequences(dataset: Dataset, max_history: int) -> Examples:

@@ -190,9 +190,7 @@ class Encoder(nn.Module):
         name=f'attention_{layer}',
       )
       y = _norm(self.dtype, f'attention_norm_{layer}')(x)
-      y = attention(
-        y, attention.keys_values(y), mask, bias, deterministic
-      )
+      y = attention(y, attention.keys_values(y), mask, bias, deterministic)
       x = x + drop(y, deterministic)
       y = _norm(self.dtype, f'mlp_norm_{layer}')(x)
       y = Mlp(self.mlp_dim, self.dropout, self.dtype, name=f'mlp_{layer}')(

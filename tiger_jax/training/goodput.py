@@ -57,10 +57,10 @@ class Stopwatch:
   def _add(self, phase: str, seconds: float) -> None:
     self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
 
-  def _listen(self, event: str, duration: float, **unused: object) -> None:
+  def _listen(self, event: str, duration_secs: float, **unused: object) -> None:
     if event == _COMPILATION and self._phase != 'compile':
-      self._add('compile', duration)
-      self._add(self._phase, -duration)
+      self._add('compile', duration_secs)
+      self._add(self._phase, -duration_secs)
 
 
 def summary(seconds: dict[str, float]) -> str:

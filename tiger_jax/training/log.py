@@ -112,19 +112,16 @@ class StepLog:
     digests: list[str],
     last: int,
   ) -> None:
-    bad_metrics = ~np.stack([np.isfinite(x) for x in metrics.values()], -1)
-    # One row per step, whatever the replicas.
-    bad_metrics = bad_metrics.reshape(len(digests), -1, len(metrics)).any(1)
-    bad_tensors = ~finite.reshape(len(digests), -1, finite.shape[-1]).all(1)
-    bad = bad_metrics.any(1) | bad_tensors.any(1)
-    if not bad.any():
+    # Tensors first, then metrics; one row per step, whatever the replicas.
+    good = np.concatenate(
+      [finite, np.stack([np.isfinite(x) for x in metrics.values()], -1)], -1
+    )
+    good = np.all(good.reshape(len(digests), -1, good.shape[-1]), axis=1)
+    if good.all():
       return
-    row = int(np.argmax(bad))
+    row = int(np.argmin(good.all(axis=1)))
     step = last - len(digests) + 1 + row
-    if bad_tensors[row].any():
-      what = self._tensor_names[int(np.argmax(bad_tensors[row]))]
-    else:
-      what = list(metrics)[int(np.argmax(bad_metrics[row]))]
+    what = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
     raise NotFiniteError(
       f'{self._label}: {what} is not finite at step {step}, batch '
       f'{digests[row]}',

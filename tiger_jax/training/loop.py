@@ -173,8 +173,9 @@ class _Run:
     self._compiled: set[str] = set()
     self._state: Any = None
     self._step = 0
-    # Batches left out so far, by rewinding.
-    self._skipped: int | None = None
+    # Batches left out so far, by rewinding, before this call or in it.
+    self._skipped = 0
+    self._rewound = False
 
   def go_on(self, stop: StopSignal) -> None:
     """Trains from the newest checkpoint, or from the beginning, to the end."""
@@ -203,7 +204,8 @@ class _Run:
     steps = self._checkpoints.steps()
     step = max((x for x in steps if x <= error.step - policy.back), default=0)
     self._checkpoints.drop(step, aside=False)
-    self._skipped = (self._skipped or 0) + policy.skip
+    self._skipped += policy.skip
+    self._rewound = True
     print(
       f'{self._label:>12}: {error}: back to step {step}, and '
       f'{self._skipped} batches left out',
@@ -216,7 +218,8 @@ class _Run:
     best = processes.from_main(ranked[0] if ranked else -1, self._mesh)
     if best in (-1, self._step):
       return self._state.params
-    found = self._read(self._checkpoints.by_metric())
+    found = self._read(ranked)
+    assert found, 'a step with a metric has a checkpoint'
     return put(found[1], self._shardings).params
 
   def _restore(self) -> int:
@@ -225,13 +228,12 @@ class _Run:
     if found is None:
       # Copies: what is put where it lies already would be donated.
       self._state = put(fetch(self._first), self._shardings)
-      self._skipped = self._skipped or 0
       self._step = 0
       return 0
     step, state, meta = found
     self._checkpoints.drop(step, aside=True)
     self._state = put(state, self._shardings)
-    if self._skipped is None:
+    if not self._rewound:
       self._skipped = meta['skipped']
     self._step = step
     return step
@@ -284,7 +286,9 @@ class _Run:
       if saving or stopping or _passed(before, step, schedule.log_every):
         with watch.phase('step'):
           log.wait()
-        self._show(bar, log.flush({'learning_rate': float(self._rate(step))}))
+        self._show(
+          bar, log.flush({'learning_rate': float(np.asarray(self._rate(step)))})
+        )
       if saving or stopping:
         ledger.flush()
         values = self._measure(step, bar) if saving else None

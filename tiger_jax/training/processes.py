@@ -1,6 +1,9 @@
 """Several processes, usually on several hosts, that make one run."""
 
 import os
+import sys
+import threading
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -21,35 +24,46 @@ def join() -> None:
   Cloud TPU, Slurm and Open MPI tell JAX who the others are; elsewhere
   JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID do.
 
+  Ends the process, with the exit code of PeerError, where they do not answer.
+
   Raises:
     UsageError: It is not known who the others are.
-    PeerError: They do not answer.
   """
-  numbers = {}
+  numbers: dict[str, Any] = {}
   for argument in ('num_processes', 'process_id'):
     name = f'JAX_{argument.upper()}'
     text = os.environ.get(name, '')
     if text and not text.isdecimal():
       raise UsageError(f'{name} is {text!r}: set it to a number')
     numbers[argument] = int(text) if text else None
+  # JAX would end the process itself, with a stack trace, a little later.
+  watchdog = threading.Timer(_ARRIVAL_SECONDS, _give_up)
+  watchdog.daemon = True
+  watchdog.start()
   try:
     jax.distributed.initialize(
       **numbers,
-      initialization_timeout=_ARRIVAL_SECONDS,
+      initialization_timeout=2 * _ARRIVAL_SECONDS,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
       shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
     )
-  except jax.errors.JaxRuntimeError as error:
-    raise PeerError(
-      f'the other processes did not answer within {_ARRIVAL_SECONDS} s '
-      f'({str(error).splitlines()[0]}): start as many as you name, with the '
-      'same address'
-    ) from error
   except (ValueError, RuntimeError) as error:
     raise UsageError(
       f'--distributed, but the other processes are not known ({error}): set '
       'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
     ) from error
+  finally:
+    watchdog.cancel()
+
+
+def _give_up() -> None:
+  print(
+    f'error: the other processes did not answer within {_ARRIVAL_SECONDS} s: '
+    'start as many as JAX_NUM_PROCESSES says, with the same address',
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(PeerError.exit_code)
 
 
 def is_main() -> bool:

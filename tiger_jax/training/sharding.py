@@ -82,6 +82,7 @@ def fetch(tree: Any) -> Any:
 
   def get(x: Any) -> np.ndarray:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
+      assert isinstance(x.sharding, NamedSharding)
       whole = NamedSharding(x.sharding.mesh, PartitionSpec())
       x = jax.jit(lambda x: x, out_shardings=whole)(x).addressable_data(0)
     return np.array(x)

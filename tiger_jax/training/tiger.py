@@ -21,7 +21,7 @@ class Tables(NamedTuple):
   """
 
   codes: Codes
-  events: Int[Array, ' n'] | None
+  events: Int[Array, ' n'] | Int[np.ndarray, ' n'] | None
 
 
 class TigerTask:
