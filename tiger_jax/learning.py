@@ -25,6 +25,7 @@ from tiger_jax.shapes import Batch
 from tiger_jax.training import loop, sharding
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.schedule import Rewind, Schedule
 from tiger_jax.training.step import Replica, init_state
 from tiger_jax.training.tiger import TigerTask
 from tiger_jax.training.writers import MetricsWriter, progress_line
@@ -163,11 +164,11 @@ def train(
   loop.train(
     TigerTask(retriever.model, ids.codes.astype(np.int32), source.events),
     functools.partial(batches.prefetch, source),
-    loop.Schedule(
+    Schedule(
       c.steps,
       c.log_every,
       c.evaluate_every,
-      loop.Rewind(*c.rewind) if c.rewind else None,
+      Rewind(*c.rewind) if c.rewind else None,
     ),
     c.optimizer,
     replicas=runs,

@@ -34,6 +34,7 @@ from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.semantic_ids.vq_vae import VqVae
 from tiger_jax.training import loop, sharding
+from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.step import Replica
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import read_artefact, write_json
@@ -213,7 +214,7 @@ def _fit(
   params = loop.train(
     AutoencoderTask(_LEARNT[c.quantizer], c, source),
     functools.partial(batches.prefetch, source),
-    loop.Schedule(
+    Schedule(
       num_steps,
       log_every=max(1, num_steps // 50),
       save_every=max(1, num_steps // 20),

@@ -1,6 +1,6 @@
 """A short training of TIGER that one process, or several together, can make.
 
-  python tests/training/distributed_run.py FOLDER [NUM_PROCESSES PROCESS PORT]
+  python tests/training/distributed_run.py FOLDER NUM_PROCESSES
 
 Writes the losses, the parameters and recommendations, as the main process has
 them. DIE_AT names a step at which the last process kills itself, STOP_AT one at
@@ -42,15 +42,11 @@ MODEL = ModelConfig(
 )
 
 
-def main(folder, num_processes=1, process=0, port=0):
+def main(folder, num_processes):
   """Trains and writes."""
   if num_processes > 1:
-    os.environ |= {
-      'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
-      'JAX_NUM_PROCESSES': str(num_processes),
-      'JAX_PROCESS_ID': str(process),
-    }
     processes.join()
+  process = jax.process_index()
   dataset = synthetic.make(60, seed=0)
   rng = np.random.default_rng(0)
   rows = rng.permutation(np.prod(LEVEL_SIZES))[: dataset.num_items]
@@ -104,6 +100,6 @@ def main(folder, num_processes=1, process=0, port=0):
 
 if __name__ == '__main__':
   try:
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
   except Preempted as error:
     sys.exit(error.exit_code)

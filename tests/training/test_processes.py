@@ -19,7 +19,24 @@ PROGRAM = Path(__file__).with_name('distributed_run.py')
 DEVICES = 4
 
 
-def start(folder, num_processes, **environment):
+PIPELINE = (
+  '-m',
+  'tiger_jax.main',
+  '--config=configs/quickstart.py',
+  '--mode=evaluate',
+  '--config.dataset.synthetic_users=300',
+  '--config.semantic_ids.quantizer=rq_vae',
+  '--config.semantic_ids.epochs=3',
+  '--config.model.d_model=16',
+  '--config.model.head_dim=4',
+  '--config.model.mlp_dim=16',
+  '--config.train.steps=40',
+  '--config.train.evaluate_every=20',
+  '--config.train.evaluate_users=100',
+)
+
+
+def start(folder, num_processes, command=None, **environment):
   folder.mkdir(exist_ok=True)
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
@@ -30,10 +47,15 @@ def start(folder, num_processes, **environment):
     # pyrefly: ignore[missing-attribute]
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
   }
+  environment |= {
+    'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+    'JAX_NUM_PROCESSES': str(num_processes),
+  }
+  command = command or (PROGRAM, folder, str(num_processes))
   return [
     subprocess.Popen(
-      [sys.executable, PROGRAM, folder, str(num_processes), str(i), str(port)],
-      env=os.environ | environment,
+      [sys.executable, *command],
+      env=os.environ | environment | {'JAX_PROCESS_ID': str(i)},
       stderr=subprocess.PIPE,
       stdout=subprocess.DEVNULL,
       text=True,
@@ -94,6 +116,28 @@ def test_a_dead_peer_ends_the_others_and_all_can_go_on(alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_make_the_whole_run_of_one(tmp_path):
+  runs = []
+  for num_processes in (1, 2):
+    workdir = tmp_path / str(num_processes)
+    command = (*PIPELINE, f'--workdir={workdir}')
+    if num_processes > 1:
+      command += ('--distributed',)
+    codes, errors = finish(start(workdir, num_processes, command), 600)
+    assert codes == [0] * num_processes, errors
+    ids = (workdir / 'semantic_ids' / 'semantic_ids.npz').read_bytes()
+    results = json.loads((workdir / 'results.json').read_text())
+    runs.append((ids, results['metrics'], workdir / 'train'))
+  (ids, metrics, folder), (others, their_metrics, their_folder) = runs
+  assert ids == others
+  for split, values in metrics.items():
+    assert values == pytest.approx(their_metrics[split], abs=1e-6)
+  assert (folder / 'ledger').read_bytes() == (
+    their_folder / 'ledger'
+  ).read_bytes()
+
+
+@pytest.mark.slow
 def test_all_stop_when_one_is_asked_to(alone, tmp_path):
   codes, errors = finish(start(tmp_path, 2, STOP_AT='4'))
   assert codes == [42, 42], errors
@@ -110,6 +154,33 @@ def test_one_process_goes_on_where_two_stopped(alone, tmp_path):
   codes, errors = finish(start(tmp_path, 1))
   assert codes == [0], errors
   assert_same_run(tmp_path, alone)
+
+
+def test_a_peer_that_does_not_come_is_one_line(tmp_path):
+  program = (
+    'from tiger_jax.training import processes\n'
+    'processes._ARRIVAL_SECONDS = 3\n'
+    'processes.join()'
+  )
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{free.getsockname()[1]}'
+  environment = {
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COORDINATOR_ADDRESS': address,
+    'JAX_NUM_PROCESSES': '2',
+    'JAX_PROCESS_ID': '0',
+  }
+  ended = subprocess.run(
+    [sys.executable, '-c', program],
+    env=os.environ | environment,
+    capture_output=True,
+    text=True,
+    timeout=100,
+  )
+  assert ended.returncode == 6
+  assert ended.stderr.startswith('error: the other processes did not answer')
+  assert ended.stderr.count('\n') == 1
 
 
 def test_a_number_that_is_none_is_one_line(monkeypatch):

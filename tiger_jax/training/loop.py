@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 import contextlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -19,6 +19,7 @@ from tiger_jax.training.ledger import Ledger
 from tiger_jax.training.log import NotFiniteError, StepLog
 from tiger_jax.training.optimizer import learning_rate, make_optimizer
 from tiger_jax.training.preemption import StopSignal
+from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.sharding import (
   fetch,
   put,
@@ -38,36 +39,6 @@ from tiger_jax.training.writers import MetricsWriter, progress_line
 
 # Whoever needs it more often has another problem.
 _MOST_REWINDS = 10
-
-
-class Rewind(NamedTuple):
-  """What to do about numbers that are not finite, instead of giving up.
-
-  Attributes:
-    back: Go back to the newest checkpoint that is so many steps older.
-    skip: Leave out so many batches from there on.
-  """
-
-  back: int
-  skip: int
-
-
-class Schedule(NamedTuple):
-  """How long to train and how often to look.
-
-  Logs, checkpoints and signals wait for the end of a call of the device.
-
-  Attributes:
-    num_steps: Optimizer steps.
-    log_every: Steps between two lines of metrics.
-    save_every: Steps between two checkpoints, and two evaluations.
-    rewind: What to do about numbers that are not finite; None gives up.
-  """
-
-  num_steps: int
-  log_every: int
-  save_every: int
-  rewind: Rewind | None = None
 
 
 def train(
