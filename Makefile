@@ -8,7 +8,7 @@ VERSION := $(shell $(PYTHON) -c \
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-long lint format
+.PHONY: help install quickstart test test-long reliability lint format
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,10 @@ test: install  ## Run the tests, but for the slow ones.
 
 test-long: install  ## Run the slow tests.
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
+
+reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
+	TIGER_JAX_RELIABILITY=full .venv/bin/python -m pytest tests/reliability -x \
+	  -q -n 2 --dist loadfile -o tmp_path_retention_policy=failed
 
 lint: install  ## Check style, format and types, changing nothing.
 	.venv/bin/ruff check .

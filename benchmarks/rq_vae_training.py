@@ -12,8 +12,9 @@ from tiger_jax.config import SemanticIdsConfig
 from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask, Params
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.rq_vae import RqVae
-from tiger_jax.training import loop, sharding
+from tiger_jax.training import sharding
 from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.step import Replica, init_state, make_steps
 
 _CALLS_PER_ROUND = 4
 _CHECKED_STEPS = 10
@@ -46,8 +47,9 @@ class Ours:
     self.num_steps = config.epochs * self.source.steps_per_epoch
     optimizer = make_optimizer(config.optimizer, self.num_steps)
     self.steps_per_round = _CALLS_PER_ROUND * self.source.steps_per_call
-    self.state = loop.init_state(self.task, optimizer, seed=0)
-    self._steps_fn = loop.make_steps(self.task, optimizer, seed=0)
+    replicas = [Replica(seed=0)]
+    self.state = init_state(self.task, optimizer, replicas)
+    self._steps_fn = make_steps(self.task, optimizer, replicas)
     self._mesh = sharding.make_mesh(jax.devices()[:1])
     self._next = 0
 
@@ -56,10 +58,10 @@ class Ours:
     # In the product other threads have read this ahead.
     stack = self.source.stack(self._next, self._next + num_steps)
     self._next += num_steps
-    self.state, metrics = self._steps_fn(
+    self.state, taken = self._steps_fn(
       self.state, self.task.tables, sharding.shard_batch(self._mesh, stack, 1)
     )
-    return np.asarray(jax.block_until_ready(metrics['loss']))
+    return np.asarray(jax.block_until_ready(taken.metrics['loss']))
 
   def round(self, i: int) -> None:
     """Takes the steps of a round."""

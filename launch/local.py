@@ -7,6 +7,7 @@ What follows `--` goes to `tiger_jax.main`, to all of them.
 
 import argparse
 from collections.abc import Sequence
+import contextlib
 import os
 import signal
 import socket
@@ -27,8 +28,9 @@ def launch(
 ) -> int:
   """Runs a command in several processes that find each other.
 
-  SIGTERM and Ctrl-C go to all of them. When one has failed, the others are
-  ended by force after a while.
+  SIGTERM, Ctrl-C and the end of the terminal go to all of them. When one has
+  failed, the others are ended by force after a while. Nothing they started is
+  left running.
 
   Args:
     command: What each of them runs.
@@ -43,61 +45,68 @@ def launch(
     'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{_free_port()}',
     'JAX_NUM_PROCESSES': str(num_processes),
   }
-  if devices:
+  if devices is not None:
     environment |= {
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': str(devices),
     }
-  running = [
-    subprocess.Popen(
-      command,
-      env=environment | {'JAX_PROCESS_ID': str(i)},
-      stdout=subprocess.PIPE if i else None,
-      stderr=subprocess.STDOUT if i else None,
-      text=True,
-      # Ctrl-C reaches them from here, once.
-      start_new_session=True,
-    )
-    for i in range(num_processes)
-  ]
-  readers = [
-    threading.Thread(target=_tell, args=(process, i))
-    for i, process in enumerate(running)
-    if i
-  ]
-  for reader in readers:
-    reader.start()
-
-  def hand_on(number: int, unused_frame: object) -> None:
-    for process in running:
-      process.send_signal(number)
-
+  # Only noted here: one may come before all have started.
+  signals: list[int] = []
+  numbers = [signal.SIGTERM, signal.SIGINT]
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As nohup has it.
+    numbers.append(signal.SIGHUP)
   before = {
-    number: signal.signal(number, hand_on)
-    for number in (signal.SIGTERM, signal.SIGINT)
+    number: signal.signal(number, lambda number, _: signals.append(number))
+    for number in numbers
   }
+  running: list[subprocess.Popen] = []
+  readers: list[threading.Thread] = []
   try:
-    return _await(running, grace_seconds)
+    for index in range(num_processes):
+      process = subprocess.Popen(
+        command,
+        env=environment | {'JAX_PROCESS_ID': str(index)},
+        stdout=subprocess.PIPE if index else None,
+        stderr=subprocess.STDOUT if index else None,
+        text=True,
+        errors='replace',
+        # Ctrl-C reaches them from here, once.
+        start_new_session=True,
+      )
+      running.append(process)
+      if index:
+        reader = threading.Thread(target=_tell, args=(process, index))
+        reader.start()
+        readers.append(reader)
+    return _await(running, signals, grace_seconds)
   finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+    for process in running:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
     for reader in readers:
       reader.join()
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
-def _await(running: list[subprocess.Popen], grace_seconds: float) -> int:
+def _await(
+  running: list[subprocess.Popen], signals: list[int], grace_seconds: float
+) -> int:
+  """Hands signals on until all have ended, or one failed a while ago."""
   failed, deadline = 0, float('inf')
-  while any(process.poll() is None for process in running):
-    time.sleep(0.05)
+  while True:
     codes = [process.poll() for process in running]
     if not failed and (failed := next(filter(None, codes), 0)):
       deadline = time.monotonic() + grace_seconds
-    if time.monotonic() > deadline:
+    if None not in codes or time.monotonic() > deadline:
+      # Of a process that a signal ended, what a shell would say.
+      return failed if failed >= 0 else 128 - failed
+    while signals:
+      number = signals.pop(0)
       for process in running:
-        process.kill()
-  failed = failed or next(filter(None, (p.returncode for p in running)), 0)
-  # Of a process that a signal ended, what a shell would say.
-  return failed if failed >= 0 else 128 - failed
+        process.send_signal(number)
+    time.sleep(0.05)
 
 
 def _tell(process: subprocess.Popen, index: int) -> None:
@@ -119,15 +128,21 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--processes', type=int, default=2)
+  parser.add_argument('--processes', type=_count, default=2)
   parser.add_argument(
-    '--devices', type=int, help='virtual CPU devices of each process'
+    '--devices', type=_count, help='virtual CPU devices of each process'
   )
   parser.add_argument('flags', nargs='*', help='flags of tiger_jax.main')
   given = parser.parse_args()
   command = [sys.executable, '-m', 'tiger_jax.main', *given.flags]
   command.append('--distributed')
   sys.exit(launch(command, given.processes, given.devices))
+
+
+def _count(text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number from 1 up')
+  return int(text)
 
 
 if __name__ == '__main__':

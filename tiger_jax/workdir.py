@@ -113,9 +113,13 @@ def run_stage(
   start = time.monotonic()
   try:
     build(partial)
-  finally:
-    seconds = before + time.monotonic() - start
-    _write_text(clock, str(seconds))
+  except BaseException:
+    # Of what stopped the stage the user must hear, not of a disk that is full.
+    with contextlib.suppress(OSError):
+      _write_text(clock, str(before + time.monotonic() - start))
+    raise
+  seconds = before + time.monotonic() - start
+  _write_text(clock, str(seconds))
   record = {'fingerprint': wanted, 'seconds': seconds, 'about': about}
   _write_text(partial / _RECORD, json.dumps(record, indent=2))
   partial.rename(final)

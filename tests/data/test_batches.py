@@ -3,15 +3,19 @@ import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import jax
 import numpy as np
 import pytest
 
 from tiger_jax.data import batches, splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.data.splits import Excerpts
 from tiger_jax.errors import DataError
+from tiger_jax.shapes import Batch
 
 BUCKETS = (2, 5, 8)
+LENGTHS = (3, 4, 12, 7, 20, 5, 9)
 
 
 def make_dataset(lengths):
@@ -26,10 +30,41 @@ def make_dataset(lengths):
   )
 
 
-def make_source(lengths=(3, 4, 12, 7, 20, 5, 9), batch_size=4, seed=0):
+def make_source(lengths=LENGTHS, batch_size=4, seed=0, steps_per_call=1):
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
-  return TrainBatches(dataset, examples, batch_size, BUCKETS, seed)
+  return TrainBatches(
+    dataset, examples, batch_size, BUCKETS, seed, steps_per_call
+  )
+
+
+@jax.jit
+def _look_up(events, stack):
+  """As a step of training does, batch by batch."""
+  return jax.lax.map(
+    lambda batch: splits.gather(events, batch.examples, batch.width), stack
+  )
+
+
+def looked_up(source, stack):
+  """Returns the batches that a stack stands for."""
+  if isinstance(stack, Excerpts):
+    assert all(x.dtype == np.int32 for x in stack.examples)
+    stack = _look_up(source.events, stack)
+  assert isinstance(stack, Batch)
+  return [Batch(*row) for row in zip(*map(np.asarray, stack), strict=True)]
+
+
+def batches_of(source, num_steps):
+  """Returns the batches of the first steps."""
+  size = source.steps_per_call
+  return [
+    batch
+    for start in range(0, num_steps, size)
+    for batch in looked_up(
+      source, source.stack(start, min(start + size, num_steps))
+    )
+  ]
 
 
 def smallest_bucket(length):
@@ -37,76 +72,171 @@ def smallest_bucket(length):
 
 
 def equal(left, right):
-  return all(
-    np.array_equal(x, y) and x.dtype == y.dtype
-    for x, y in zip(left, right, strict=True)
+  leaves = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+  return jax.tree.structure(left) == jax.tree.structure(right) and all(
+    np.array_equal(x, y) and x.dtype == y.dtype for x, y in leaves
   )
+
+
+@pytest.fixture(name='on_the_host')
+def _on_the_host(monkeypatch):
+  """No history is so short that it would lie on the device."""
+  monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
   lengths=st.lists(st.integers(3, 25), min_size=1, max_size=30),
   batch_size=st.integers(1, 9),
+  steps_per_call=st.integers(1, 6),
   seed=st.integers(0, 2**31),
   epoch=st.integers(0, 3),
 )
-def test_an_epoch_is_a_permutation(lengths, batch_size, seed, epoch):
+def test_an_epoch_is_a_permutation(
+  lengths, batch_size, steps_per_call, seed, epoch
+):
+  """But for what does not fill a last stack."""
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
   total = len(examples.user)
   if total < batch_size:
     with pytest.raises(DataError, match='fewer than one batch'):
-      TrainBatches(dataset, examples, batch_size, BUCKETS, seed)
+      TrainBatches(dataset, examples, batch_size, BUCKETS, seed, steps_per_call)
     return
-  source = TrainBatches(dataset, examples, batch_size, BUCKETS, seed)
-  assert source.steps_per_epoch == total // batch_size
+  source = TrainBatches(
+    dataset, examples, batch_size, BUCKETS, seed, steps_per_call
+  )
+  size = source.steps_per_call
+  assert size == min(steps_per_call, total // batch_size)
+  stack_examples = size * batch_size
+  assert source.steps_per_epoch == total // stack_examples * size
   first = epoch * source.steps_per_epoch
   targets = []
   promoted = 0
-  for step in range(first, first + source.steps_per_epoch):
-    batch = source[step]
-    width = batch.history.shape[1]
-    assert batch.history.shape == (batch_size, width)
-    assert width in BUCKETS
-    for history, user, target in zip(*batch, strict=True):
-      length = target - dataset.offsets[user]
-      assert (history >= 0).sum() == min(length, width)
-      assert width >= smallest_bucket(length)
-      promoted += width > smallest_bucket(length)
-    targets += batch.target.tolist()
-  # Every event is an item of its own: the target names the example.
+  for start in range(first, first + source.steps_per_epoch, size):
+    stack = source.stack(start, start + size)
+    assert stack.width in BUCKETS
+    assert source.width(start // size) == stack.width
+    assert all(x.shape == (size, batch_size) for x in stack.examples)
+    for user, begin, end in zip(*map(np.ravel, stack.examples), strict=True):
+      assert begin == dataset.offsets[user]
+      assert stack.width >= smallest_bucket(end - begin)
+      promoted += stack.width > smallest_bucket(end - begin)
+      targets.append(int(end))
+  # A target names the example.
   assert len(set(targets)) == len(targets)
   assert set(targets) <= set(examples.end.tolist())
-  assert promoted <= (len(BUCKETS) - 1) * (batch_size - 1)
+  assert promoted <= (len(BUCKETS) - 1) * (stack_examples - 1)
 
 
-def test_a_batch_is_a_function_of_seed_and_step():
-  source = make_source()
-  steps = list(range(3 * source.steps_per_epoch))
-  forward = [source[step] for step in steps]
-  again = make_source()
-  backward = [again[step] for step in reversed(steps)][::-1]
-  assert all(map(equal, forward, backward))
-  other = make_source(seed=1)
-  assert not all(equal(batch, other[i]) for i, batch in enumerate(forward))
+@pytest.mark.parametrize('steps_per_call', [1, 2, 3, 100])
+@pytest.mark.parametrize('causal', [False, True])
+def test_what_the_device_looks_up_is_what_the_host_does(
+  monkeypatch, steps_per_call, causal
+):
+  dataset = make_dataset(LENGTHS * 3)
+  # An item that occurs again must not be taken for another.
+  dataset.history[:] = np.random.default_rng(0).integers(
+    0, 9, len(dataset.history)
+  )
+  examples = splits.split(dataset, 'train')
+  if causal:
+    examples = splits.sequences(dataset, BUCKETS[-1])
+
+  def read():
+    source = TrainBatches(dataset, examples, 4, BUCKETS, 0, steps_per_call)
+    # The last stack of a run may be a part of one.
+    num_steps = 2 * source.steps_per_epoch + 1
+    return source, batches_of(source, num_steps)
+
+  source, on_device = read()
+  assert source.events is dataset.history
+  assert isinstance(source.stack(0, 1), Excerpts)
+  monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
+  source, on_host = read()
+  assert source.events is None
+  assert isinstance(source.stack(0, 1), Batch)
+  assert len(on_device) == 2 * source.steps_per_epoch + 1
+  widths = {batch.history.shape[1] for batch in on_host}
+  assert len(widths) > 1 or source.steps_per_call == source.steps_per_epoch
+  assert equal(on_device, on_host)
+
+
+@pytest.mark.usefixtures('on_the_host')
+@pytest.mark.parametrize('steps_per_call', [1, 2, 3])
+def test_every_batch_holds_whole_histories(steps_per_call):
+  """Of items that are numbered through, so that a gap would be seen."""
+  dataset = make_dataset(LENGTHS)
+  source = make_source(steps_per_call=steps_per_call)
+  for batch in batches_of(source, source.steps_per_epoch):
+    assert all(x.dtype == np.int32 for x in batch)
+    width = batch.history.shape[1]
+    for history, user, target in zip(*batch, strict=True):
+      first = max(dataset.offsets[user], target - width)
+      expected = np.full(width, -1)
+      expected[: target - first] = np.arange(first, target)
+      assert history.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('steps_per_call', [1, 2])
+def test_a_batch_is_a_function_of_seed_and_step(steps_per_call):
+  source = make_source(steps_per_call=steps_per_call)
   per_epoch = source.steps_per_epoch
-  assert not all(map(equal, forward[:per_epoch], forward[per_epoch:]))
+  starts = range(0, 3 * per_epoch, steps_per_call)
+
+  def read(source, starts):
+    return [source.stack(start, start + steps_per_call) for start in starts]
+
+  forward = read(source, starts)
+  again = make_source(steps_per_call=steps_per_call)
+  assert equal(read(again, starts[::-1])[::-1], forward)
+  other = make_source(steps_per_call=steps_per_call, seed=1)
+  assert not equal(read(other, starts), forward)
+  calls = per_epoch // steps_per_call
+  assert not equal(forward[:calls], forward[calls : 2 * calls])
+
+
+def test_a_part_of_a_stack_is_its_beginning():
+  source = make_source(steps_per_call=3)
+  whole = source.stack(3, 6)
+  assert len(whole.examples.user) == 3
+  part = source.stack(3, 5)
+  assert part.width == whole.width
+  assert equal(part.examples, whole.examples.at(slice(2)))
 
 
 def test_lengths_are_mixed_within_an_epoch():
-  source = make_source(lengths=[30] * 20 + [5] * 60)
-  widths = [source[i].history.shape[1] for i in range(source.steps_per_epoch)]
+  source = make_source(lengths=[30] * 20 + [5] * 60, steps_per_call=2)
+  widths = [source.width(i) for i in range(source.steps_per_epoch // 2)]
+  assert len(set(widths)) > 1
   assert widths != sorted(widths)
 
 
+def test_more_steps_per_call_than_there_are_batches():
+  """A call is then an epoch, and none is left out."""
+  source = make_source(steps_per_call=1000)
+  num_examples = sum(length - 3 for length in LENGTHS)
+  assert source.steps_per_call == source.steps_per_epoch == num_examples // 4
+  stack = source.stack(0, source.steps_per_call)
+  assert stack.width == BUCKETS[-1]
+  targets = stack.examples.end.ravel()
+  assert len(set(targets.tolist())) == num_examples // 4 * 4
+  second = source.stack(source.steps_per_call, 2 * source.steps_per_call)
+  assert not equal(stack, second)
+
+
 def test_threads_see_the_same_batches():
-  source = make_source()
-  steps = list(range(4 * source.steps_per_epoch))
-  expected = [source[step] for step in steps]
-  shared = make_source()
+  def stack(source, start):
+    return source.stack(start, start + 2)
+
+  source = make_source(steps_per_call=2)
+  starts = range(0, 4 * source.steps_per_epoch, 2)
+  expected = [stack(source, start) for start in starts]
+  shared = make_source(steps_per_call=2)
   with futures.ThreadPoolExecutor(8) as pool:
-    found = list(pool.map(shared.__getitem__, steps[::-1]))[::-1]
-  assert all(map(equal, expected, found))
+    found = pool.map(lambda start: stack(shared, start), starts[::-1])
+    found = list(found)[::-1]
+  assert equal(expected, found)
 
 
 def test_too_few_examples_is_one_line():
@@ -116,25 +246,41 @@ def test_too_few_examples_is_one_line():
   assert 'config.train.batch_size' in str(error.value)
 
 
-@pytest.mark.parametrize(('start', 'stop'), [(0, 40), (17, 23), (5, 5)])
-def test_prefetch_keeps_the_order(start, stop):
-  found = list(batches.prefetch(make_source(), start, stop))
-  source = make_source()
-  expected = [source[step] for step in range(start, stop)]
-  assert len(found) == len(expected)
-  assert all(map(equal, found, expected))
-  assert all(type(batch).__name__ == 'Batch' for batch in found)
+@pytest.mark.parametrize(
+  ('size', 'start', 'stop'),
+  [(1, 0, 40), (1, 17, 23), (1, 5, 5), (2, 0, 40), (2, 4, 9), (3, 6, 6)],
+)
+def test_prefetch_keeps_the_order(size, start, stop):
+  found = list(batches.prefetch(make_source(steps_per_call=size), start, stop))
+  source = make_source(steps_per_call=size)
+  expected = [
+    source.stack(first, min(first + size, stop))
+    for first in range(start, stop, size)
+  ]
+  assert equal(found, expected)
+  assert all(isinstance(stack, Excerpts) for stack in found)
+
+
+@pytest.mark.usefixtures('on_the_host')
+def test_prefetch_hands_batches_on_as_they_are():
+  found = list(batches.prefetch(make_source(steps_per_call=2), 0, 6))
+  source = make_source(steps_per_call=2)
+  assert equal(found, [source.stack(start, start + 2) for start in (0, 2, 4)])
+  assert all(isinstance(stack, Batch) for stack in found)
 
 
 def test_prefetch_may_be_left_early():
   stream = batches.prefetch(make_source(), 0, 10**9)
   source = make_source()
   for step, batch in enumerate(itertools.islice(stream, 7)):
-    assert equal(batch, source[step])
+    assert equal(batch, source.stack(step, step + 1))
 
 
 class Steps:
   """Batches that hold their step."""
+
+  def __init__(self, steps_per_call):
+    self.steps_per_call = steps_per_call
 
   def stack(self, start, stop):
     steps = np.arange(start, stop, dtype=np.float32)
@@ -144,7 +290,7 @@ class Steps:
 @pytest.mark.parametrize('size', [1, 3, 50])
 @pytest.mark.parametrize(('start', 'stop'), [(0, 7), (4, 10), (5, 5)])
 def test_prefetched_stacks_hold_the_batches_in_order(size, start, stop):
-  found = list(batches.prefetch_stacks(Steps(), size, start, stop))
+  found = list(batches.prefetch(Steps(size), start, stop))
   assert [len(stack) for stack in found[:-1]] == [size] * (len(found) - 1)
   steps = [int(batch[0, 0]) for stack in found for batch in stack]
   assert steps == list(range(start, stop))

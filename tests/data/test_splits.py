@@ -1,3 +1,5 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -70,13 +72,59 @@ def test_unknown_split():
 def test_gather_equals_slicing(name, width):
   dataset = make_dataset([3, 4, 9, 30])
   examples = splits.split(dataset, name)
-  rows = np.random.default_rng(1).permutation(len(examples.user))
-  batch = splits.gather(dataset, examples, rows, width)
-  assert batch.history.shape == (len(rows), width)
+  examples = examples.at(
+    np.random.default_rng(1).permutation(len(examples.user))
+  )
+  batch = splits.gather(dataset.history, examples, width)
+  assert batch.history.shape == (len(examples.user), width)
   assert all(array.dtype == np.int32 for array in batch)
-  for row, history, user, target in zip(rows, *batch, strict=True):
-    start, end = examples.start[row], examples.end[row]
+  for example, history, user, target in zip(
+    zip(*examples, strict=True), *batch, strict=True
+  ):
+    expected_user, start, end = example
     latest = dataset.history[start:end].tolist()[-width:]
     assert history.tolist() == latest + [-1] * (width - len(latest))
-    assert user == examples.user[row]
+    assert user == expected_user
     assert target == dataset.history[end]
+
+
+def test_worked_sequences():
+  """Of ten events the targets 1 to 7 count, three to a window of three."""
+  dataset = make_dataset([10, 3, 4])
+  found = splits.sequences(dataset, 3)
+  assert list(zip(*(x.tolist() for x in found), strict=True)) == [
+    (0, 4, 7),
+    (0, 1, 4),
+    (0, 0, 1),
+    (2, 13, 14),
+  ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+  lengths=st.lists(st.integers(3, 40), min_size=1, max_size=12),
+  max_history=st.integers(1, 45),
+)
+def test_prefixes_of_sequences_are_the_training_examples(lengths, max_history):
+  dataset = make_dataset(lengths)
+  windows = splits.sequences(dataset, max_history)
+  assert windows.user.dtype == np.int32
+  prefixes = [
+    (user, end)
+    for user, start, stop in zip(*windows, strict=True)
+    for end in range(start + 1, stop + 1)
+  ]
+  examples = splits.split(dataset, 'train')
+  # Sorted, not a set: each is there once.
+  assert sorted(prefixes) == list(zip(examples.user, examples.end, strict=True))
+  sizes = splits.history_lengths(windows)
+  assert sizes.max(initial=1) <= max_history
+  assert sizes.min(initial=1) >= 1
+  first = dataset.offsets[windows.user]
+  num_targets = np.asarray(lengths)[windows.user] - 3
+  assert (windows.start >= first).all()
+  short = num_targets <= max_history
+  np.testing.assert_array_equal(windows.start[short], first[short])
+  # Of a long history all windows are full, but for the earliest.
+  later = windows.start > first
+  np.testing.assert_array_equal(sizes[later], max_history)

@@ -57,46 +57,88 @@ def test_the_first_failure_is_told():
   assert local.launch(python(program), 3) == 5
 
 
-def test_who_hangs_after_a_failure_is_ended():
+def is_alive(pid):
+  # One that nobody has waited for yet, a zombie, is none that runs.
+  stat = Path(f'/proc/{pid}/stat')
+  try:
+    return stat.read_text().rpartition(')')[2].split()[0] != 'Z'
+  except (FileNotFoundError, ProcessLookupError):
+    return False
+
+
+def test_who_hangs_after_a_failure_is_ended(tmp_path):
+  # With what it started itself, which holds its output open.
   program = (
-    'import os, time, signal\n'
-    'if os.environ["JAX_PROCESS_ID"] == "1": os.kill(os.getpid(), 9)\n'
-    'time.sleep(100)'
+    'import os, pathlib, signal, subprocess, sys, time\n'
+    'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+    'mine = pathlib.Path(sys.argv[1])\n'
+    'if os.environ["JAX_PROCESS_ID"] == "1":\n'
+    '  child = subprocess.Popen(["sleep", "40"])\n'
+    '  (mine / "new").write_text(f"{os.getpid()} {child.pid}")\n'
+    '  (mine / "new").rename(mine / "pids")\n'
+    '  time.sleep(40)\n'
+    'while not (mine / "pids").exists(): time.sleep(0.02)\n'
+    'os.kill(os.getpid(), 9)\n'
   )
   start = time.monotonic()
-  assert local.launch(python(program), 2, grace_seconds=0.5) == 128 + 9
+  code = local.launch(python(program, tmp_path), 2, grace_seconds=0.5)
+  assert code == 128 + 9
   assert time.monotonic() - start < 20
+  for pid in (tmp_path / 'pids').read_text().split():
+    deadline = time.monotonic() + 5
+    while is_alive(pid):
+      assert time.monotonic() < deadline
+      time.sleep(0.02)
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_the_others_have_time_to_end_after_a_failure(tmp_path):
+  program = (
+    'import os, pathlib, sys, time\n'
+    'if os.environ["JAX_PROCESS_ID"] == "0": sys.exit(6)\n'
+    'time.sleep(0.5); pathlib.Path(sys.argv[1], "ended").touch()\n'
+  )
+  assert local.launch(python(program, tmp_path), 2, grace_seconds=30) == 6
+  assert (tmp_path / 'ended').exists()
+
+
+def test_a_command_that_is_not_there_leaves_nothing_behind():
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(FileNotFoundError):
+    local.launch(['/nowhere/python'], 2)
+  assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+  'number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+)
 def test_signals_reach_all(tmp_path, number):
   child = (
     'import os, pathlib, signal, sys, time\n'
-    'def stop(*unused):\n'
-    '  (pathlib.Path(sys.argv[1]) / f"stopped{os.getpid()}").touch()\n'
+    'def stop(number, _):\n'
+    '  pathlib.Path(sys.argv[1], f"{number}-{os.getpid()}").touch()\n'
     '  sys.exit(42)\n'
     'signal.signal(signal.SIGTERM, stop)\n'
     'signal.signal(signal.SIGINT, stop)\n'
-    '(pathlib.Path(sys.argv[1]) / f"ready{os.getpid()}").touch()\n'
+    'signal.signal(signal.SIGHUP, stop)\n'
+    'pathlib.Path(sys.argv[1], f"ready-{os.getpid()}").touch()\n'
     'time.sleep(60)\n'
   )
   parent = (
-    'import importlib.util, sys\n'
-    f'spec = importlib.util.spec_from_file_location("l", {str(SCRIPT)!r})\n'
-    'l = importlib.util.module_from_spec(spec); spec.loader.exec_module(l)\n'
-    f'sys.exit(l.launch({python(child, tmp_path)!r}, 2))'
+    'import signal, sys\n'
+    # Whoever runs the tests may have it ignored.
+    'signal.signal(signal.SIGHUP, signal.SIG_DFL)\n'
+    f'sys.path.insert(0, {str(SCRIPT.parent)!r})\n'
+    'import local\n'
+    f'sys.exit(local.launch({python(child, tmp_path)!r}, 2))'
   )
-  # A job in the background may be told to ignore Ctrl-C.
-  started = subprocess.Popen(
-    python(parent),
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-  )
-  deadline = time.monotonic() + 30
-  while len(list(tmp_path.glob('ready*'))) < 2 and time.monotonic() < deadline:
-    time.sleep(0.05)
+  started = subprocess.Popen(python(parent))
+  deadline = time.monotonic() + 20
+  while len(list(tmp_path.glob('ready-*'))) < 2:
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
   os.kill(started.pid, number)
-  assert started.wait(30) == 42
-  assert len(list(tmp_path.glob('stopped*'))) == 2
+  assert started.wait(20) == 42
+  assert len(list(tmp_path.glob(f'{number}-*'))) == 2
 
 
 def test_the_flags_go_to_main(monkeypatch):
@@ -117,3 +159,30 @@ def test_the_flags_go_to_main(monkeypatch):
   assert ended.value.code == 7
   command = ['-m', 'tiger_jax.main', '--config=c.py', '--distributed']
   assert seen == [(command, 4, 2)]
+
+
+def test_nohup_is_respected(tmp_path):
+  child = 'import os, signal; os.kill(os.getppid(), signal.SIGHUP)'
+  parent = (
+    'import signal, sys\n'
+    'signal.signal(signal.SIGHUP, signal.SIG_IGN)\n'
+    f'sys.path.insert(0, {str(SCRIPT.parent)!r})\n'
+    'import local\n'
+    f'sys.exit(local.launch({python(child)!r}, 2))'
+  )
+  assert subprocess.run(python(parent), timeout=20).returncode == 0
+
+
+def test_what_is_no_text_is_told_too(capfd):
+  program = 'import sys; sys.stdout.buffer.write(b"\\xff\\nmore\\n")'
+  assert local.launch(python(program), 2) == 0
+  assert '[1] more' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('option', ['--processes=0', '--devices=none'])
+def test_counts_are_from_one_up(monkeypatch, capsys, option):
+  monkeypatch.setattr(sys, 'argv', ['local.py', option])
+  with pytest.raises(SystemExit) as ended:
+    local.main()
+  assert ended.value.code == 2
+  assert 'is not a number from 1 up' in capsys.readouterr().err

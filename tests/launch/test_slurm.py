@@ -19,7 +19,7 @@ def _start(tmp_path):
   def start(srun, **environment):
     for name, text in {
       'srun': srun,
-      'scontrol': f'echo "$@" > {tmp_path}/scontrol',
+      'scontrol': 'echo "$@" >>"$OUT/scontrol"',
     }.items():
       (commands / name).write_text(f'#!/usr/bin/env bash\n{text}\n')
       (commands / name).chmod(0o755)
@@ -29,6 +29,8 @@ def _start(tmp_path):
       | {
         'PATH': f'{commands}:{os.environ["PATH"]}',
         'SLURM_JOB_ID': '77',
+        'SLURM_NTASKS_PER_NODE': '4',
+        'SLURM_GPUS_ON_NODE': '4',
         'OUT': str(tmp_path),
       }
       | environment,
@@ -37,40 +39,95 @@ def _start(tmp_path):
   return start
 
 
+def wait_for(path):
+  deadline = time.monotonic() + 20
+  while not path.exists():
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
 def test_the_command(start, tmp_path):
   run = start(
-    'printf "%s\\n" "$@" > "$OUT/srun"',
-    WORKDIR='a b',
-    PYTHON='python',
-    FLAGS='--config.seed=1 --mode=train',
+    'printf "%s\\n" "$@" >"$OUT/srun"',
+    WORKDIR='it\'s "a b"',
+    PYTHON='my python',
+    FLAGS="--mode=train --config.semantic_ids.codebook_sizes='(8, 8, 8)'",
+    SLURM_CPUS_PER_TASK='12',
   )
   assert run.wait(20) == 0
   assert (tmp_path / 'srun').read_text().splitlines() == [
-    'python', '-m', 'tiger_jax.main', '--config=configs/beauty.py',
-    '--workdir=a b', '--distributed', '--config.seed=1', '--mode=train',
+    '--cpus-per-task=12', '--kill-on-bad-exit=0', '--wait=60',
+    'my python', '-m', 'tiger_jax.main', '--config=configs/beauty.py',
+    '--workdir=it\'s "a b"', '--distributed', '--mode=train',
+    '--config.semantic_ids.codebook_sizes=(8, 8, 8)',
   ]  # fmt: skip
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_what_was_preempted_is_queued_again(start, tmp_path):
-  assert start('exit 42').wait(20) == 42
-  assert (tmp_path / 'scontrol').read_text() == 'requeue 77\n'
+def test_what_is_not_set_has_a_default(start, tmp_path):
+  assert start('printf "%s\\n" "$@" >"$OUT/srun"').wait(20) == 0
+  assert (tmp_path / 'srun').read_text().splitlines() == [
+    '--kill-on-bad-exit=0', '--wait=60',
+    '.venv/bin/python', '-m', 'tiger_jax.main', '--config=configs/beauty.py',
+    '--workdir=runs/slurm', '--distributed',
+  ]  # fmt: skip
 
 
-def test_an_error_is_not_repeated(start, tmp_path):
-  assert start('exit 5').wait(20) == 5
+@pytest.mark.parametrize('code', [1, 5, 6, 137, 143])
+def test_an_error_is_not_repeated(start, tmp_path, code):
+  assert start(f'exit {code}').wait(20) == code
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_sigterm_reaches_the_tasks_and_is_waited_for(start, tmp_path):
+def test_a_job_that_goes_on_keeps_its_output():
+  lines = SCRIPT.read_text().splitlines()
+  assert '#SBATCH --requeue' in lines
+  assert '#SBATCH --open-mode=append' in lines
+
+
+def test_tasks_are_told_in_time_and_what_they_saved_is_queued_again(
+  start, tmp_path
+):
+  (told,) = [
+    line.partition('=')[2]
+    for line in SCRIPT.read_text().splitlines()
+    if line.startswith('#SBATCH --signal=')
+  ]
+  name, seconds = told.split('@')
+  assert name == 'TERM'  # With B: before it, Slurm would tell the script.
+  assert int(seconds) >= 120
+  # As Slurm does it, with the tasks, which here are srun itself.
   run = start(
-    'trap "sleep 1; touch $OUT/saved; exit 42" TERM; touch $OUT/ready\n'
-    'while :; do sleep 0.1; done'
+    'trap "sleep 0.2; touch $OUT/saved; exit 42" TERM\n'
+    'echo $$ >"$OUT/pid.new"; mv "$OUT/pid.new" "$OUT/pid"\n'
+    'while :; do sleep 0.05; done'
   )
-  deadline = time.monotonic() + 20
-  while not (tmp_path / 'ready').exists() and time.monotonic() < deadline:
-    time.sleep(0.05)
-  run.send_signal(signal.SIGTERM)
+  wait_for(tmp_path / 'pid')
+  os.kill(int((tmp_path / 'pid').read_text()), signal.SIGTERM)
   assert run.wait(20) == 42
   assert (tmp_path / 'saved').exists()
   assert (tmp_path / 'scontrol').read_text() == 'requeue 77\n'
+
+
+def test_what_is_cancelled_is_not_queued_again(start, tmp_path):
+  # scancel has SIGTERM sent to all there is, this script included.
+  run = start(
+    'trap "sleep 0.2; touch $OUT/saved; exit 42" TERM\n'
+    'echo $$ >"$OUT/pid.new"; mv "$OUT/pid.new" "$OUT/pid"\n'
+    'while :; do sleep 0.05; done'
+  )
+  wait_for(tmp_path / 'pid')
+  run.send_signal(signal.SIGTERM)
+  os.kill(int((tmp_path / 'pid').read_text()), signal.SIGTERM)
+  assert run.wait(20) == -signal.SIGTERM
+  wait_for(tmp_path / 'saved')
+  assert not (tmp_path / 'scontrol').exists()
+
+
+def test_every_gpu_has_its_task(start, tmp_path, capfd):
+  run = start('touch "$OUT/srun"', SLURM_NTASKS_PER_NODE='8')
+  assert run.wait(20) == 2
+  error = capfd.readouterr().err
+  assert error.startswith('error: 8 tasks on a node with 4 GPUs')
+  assert error.count('\n') == 1
+  assert not (tmp_path / 'srun').exists()

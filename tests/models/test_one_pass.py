@@ -66,9 +66,7 @@ def test_targets_are_scored_as_by_a_pass_over_the_prefix(
 
 def test_a_bidirectional_encoder_sees_more(codes):
   """The test above could not tell if nothing depended on later items."""
-  model = Tiger(
-    dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES
-  )
+  model = Tiger(dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES)
   batch, _ = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
   bound = model.bind({'params': params})

@@ -160,7 +160,9 @@ def test_encoder_equals_slow_numpy(tokens):
   encoder = Encoder(*SIZES)
   x, mask = jnp.asarray(tokens, jnp.float32), jnp.asarray(MASK)
   params = _random_params(encoder, x, mask[:, None], deterministic=True)
-  encode = jax.jit(lambda p, x: encoder.apply({'params': p}, x, mask[:, None], True))
+  encode = jax.jit(
+    lambda p, x: encoder.apply({'params': p}, x, mask[:, None], True)
+  )
   found = encode(params, x)
   for row in range(len(MASK)):
     expected = _slow_encode(params, tokens[row], MASK[row])

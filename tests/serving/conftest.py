@@ -88,5 +88,5 @@ def _params(ids):
 def _recommender(ids, params):
   one = sharding.make_mesh(jax.devices()[:1])
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', lambda: one)
+    patch.setattr(sharding, 'make_mesh', lambda *unused, **more: one)
     yield Recommender(CONFIG, make_dataset(), ids, params)

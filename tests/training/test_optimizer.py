@@ -5,10 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.optimizer import learning_rate, make_optimizer
 
 RATE = 0.3
 NO_CLIP = 1e9
@@ -129,3 +130,30 @@ def test_the_norm_is_that_of_all_arrays_together(recipe):
   expected, _ = optimizer.update(unit, state, params)
   for name in params:
     np.testing.assert_allclose(clipped[name], expected[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize('warmup_steps', [0, 3, 30])
+@pytest.mark.parametrize(
+  ('recipe', 'plain'),
+  [
+    ('adamw', optax.adamw(1.0, weight_decay=0.1)),
+    ('adafactor', optax.adafactor(1.0)),
+    ('adagrad', optax.adagrad(1.0)),
+  ],
+)
+def test_the_learning_rate_is_what_optax_applies(recipe, plain, warmup_steps):
+  """It is by how much an update differs from that of a rate of 1."""
+  config = OptimizerConfig(recipe, RATE, warmup_steps, 0.1, clip_norm=1.0)
+  num_steps = 20
+  gradients = np.random.default_rng(0).normal(size=(num_steps + 2, 6))
+  params = jnp.linspace(1.0, 3.0, 6)
+  found = updates_of(config, num_steps, gradients, params)
+  plain = optax.chain(optax.clip_by_global_norm(1.0), plain)
+  state = plain.init(params)
+  update = jax.jit(plain.update)
+  rate = learning_rate(config, num_steps)
+  for step, gradient in enumerate(gradients):
+    by_one, state = update(jnp.asarray(gradient, jnp.float32), state, params)
+    np.testing.assert_allclose(
+      found[step], float(rate(step)) * by_one, rtol=1e-4, atol=1e-7
+    )

@@ -1,147 +1,228 @@
+"""Where arrays are put on a mesh."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.config import ModelConfig, OptimizerConfig
-from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Batch
-from tiger_jax.training.loop import init_state, make_step
+from tests.training.networks import make_batch, make_task
+from tiger_jax.config import OptimizerConfig
+from tiger_jax.training import sharding
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.sharding import make_mesh, replicate, shard_batch
-from tiger_jax.training.tiger import TigerTask
-
-LEVEL_SIZES = (5, 5, 2)
-MODEL = ModelConfig(
-  max_history=4,
-  d_model=8,
-  num_heads=2,
-  head_dim=4,
-  mlp_dim=16,
-  num_encoder_layers=1,
-  num_decoder_layers=1,
-  dropout=0.3,
-  num_user_tokens=3,
+from tiger_jax.training.sharding import (
+  make_mesh,
+  num_batch_shards,
+  put,
+  replicate,
+  shard_batch,
+  state_shardings,
 )
-# Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
-OPTIMIZER = OptimizerConfig('adagrad', 0.1)
+from tiger_jax.training.step import Replica, init_state
+
+# Every width is divided by 8. Adafactor factors what is 128 or wider.
+SIZES = {
+  'd_model': 128,
+  'num_heads': 8,
+  'head_dim': 2,
+  'mlp_dim': 256,
+  'num_user_tokens': 16,
+}
+LEVEL_SIZES = (16, 8, 8)
+# Of the arrays of TIGER on a mesh of data 1, fsdp 2, tensor 4: the shape, and
+# what one device holds.
+PLACES = {
+  'code_embedding/embedding': ((32, 128), (8, 64)),
+  'user_embedding/embedding': ((16, 128), (4, 64)),
+  'encoder/attention_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
+  'encoder/attention_0/key/kernel': ((128, 8, 2), (64, 2, 2)),
+  'encoder/attention_0/out/kernel': ((8, 2, 128), (2, 2, 64)),
+  'encoder/mlp_0/up/kernel': ((128, 256), (64, 64)),
+  'encoder/mlp_0/down/kernel': ((256, 128), (64, 64)),
+  'decoder/self_attentions_0/value/kernel': ((128, 8, 2), (64, 2, 2)),
+  'decoder/cross_attentions_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
+  'decoder/mlps_0/up/kernel': ((128, 256), (64, 64)),
+  'heads_0/kernel': ((128, 16), (64, 4)),
+  'heads_2/kernel': ((128, 8), (64, 2)),
+  'start': ((128,), (128,)),
+  'encoder/final_norm/scale': ((128,), (128,)),
+}
 
 
-def make_task():
-  codes = np.stack(np.unravel_index(np.arange(30), (5, 3, 2)), axis=1)
-  return TigerTask(Tiger(MODEL, LEVEL_SIZES), jnp.asarray(codes, jnp.int32))
+def make_state(recipe='adamw', replicas=1, **changes):
+  """Returns the shapes of a state of TIGER."""
+  task = make_task(level_sizes=LEVEL_SIZES, **SIZES | changes)
+  optimizer = make_optimizer(OptimizerConfig(recipe), 5)
+  runs = [Replica(seed) for seed in range(replicas)]
+  return jax.eval_shape(lambda: init_state(task, optimizer, runs))
 
 
-class NoisyTable:
-  """Compiles faster: a vector per item, half of it dropped at random."""
-
-  tables = np.float32(0.5)
-
-  def init(self, rng):
-    return {'table': jax.random.normal(rng, (30, 4))}
-
-  def loss(self, params, tables, batch, rng):
-    x = params['table'][batch.history] * (batch.history >= 0)[..., None]
-    x = jnp.where(jax.random.bernoulli(rng, tables, x.shape), x, 0).sum(axis=1)
-    return jnp.square(x - params['table'][batch.target]).mean(), {}, ()
-
-  def after_update(self, params, tables, seen, step, rng):
-    return params
+def by_path(tree):
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): x
+    for path, x in jax.tree.leaves_with_path(tree)
+  }
 
 
-def make_batch(step, size):
-  rng = np.random.default_rng(step)
-  history = rng.integers(0, 30, (size, 4)).astype(np.int32)
-  lengths = rng.integers(1, 5, size)
-  history[np.arange(4)[None] >= lengths[:, None]] = -1
-  target = rng.integers(0, 30, size).astype(np.int32)
-  target[-1] = -1  # A row that only fills the batch.
-  user = rng.integers(-1, 9, size).astype(np.int32)
-  return Batch(history, user, target)
+def parts(mesh, state, num_leading=0):
+  """Returns shape, and shape on each device, of every array."""
+  shapes, places = by_path(state), state_shardings(mesh, state, num_leading)
+  return {
+    path: (shapes[path].shape, place.shard_shape(shapes[path].shape))
+    for path, place in by_path(places).items()
+  }
 
 
-def train(task, mesh, batch_size, num_steps=5):
-  optimizer = make_optimizer(OPTIMIZER, num_steps)
-  step = make_step(task, optimizer, seed=3)
-  state = replicate(mesh, init_state(task, optimizer, 3))
-  tables = replicate(mesh, task.tables)
-  losses = []
-  for i in range(num_steps):
-    batch = shard_batch(mesh, make_batch(i, batch_size))
-    state, metrics = step(state, tables, batch)
-    losses.append(float(metrics['loss']))
-  return state, losses
+def test_the_rules_hold_for_the_parameters():
+  mesh = make_mesh(fsdp=2, tensor=4)
+  found = parts(mesh, make_state().params)
+  assert {path: found[path] for path in PLACES} == PLACES
+  # Nothing large lies whole on every device.
+  whole = {path for path, (shape, part) in found.items() if shape == part}
+  assert all(
+    path.endswith(('start', 'scale', 'position_bias/embedding'))
+    or 'position_bias' in path
+    for path in whole
+  ), whole
 
 
-@pytest.fixture(name='one', scope='module')
-def _one():
-  return make_mesh(jax.devices()[:1])
+def test_moments_of_adam_lie_where_their_parameters_do():
+  mesh = make_mesh(fsdp=2, tensor=4)
+  state = make_state('adamw')
+  expected = parts(mesh, state.params)
+  found = parts(mesh, state)
+  for moment in ('mu', 'nu'):
+    of_moment = {
+      path.split(f'/{moment}/')[1]: x
+      for path, x in found.items()
+      if f'/{moment}/' in path
+    }
+    assert of_moment == expected
+  assert found['step'] == ((), ())
+
+
+def test_factors_of_adafactor_lie_whole():
+  """They have the path of their matrix, but not its axes, and are small."""
+  mesh = make_mesh(fsdp=2, tensor=4)
+  state = make_state('adafactor')
+  found = parts(mesh, state)
+  params = parts(mesh, state.params)
+  kinds = {'v_row': 0, 'v_col': 0, 'v': 0}
+  for path, (shape, part) in found.items():
+    kind = next((x for x in kinds if f'/{x}/' in path), None)
+    if kind is None:
+      continue
+    of_param = params[path.split(f'/{kind}/')[1]]
+    if shape == of_param[0]:  # Too small to be factored.
+      assert (shape, part) == of_param
+    else:
+      assert shape == part
+      kinds[kind] += shape != (1,)
+  assert kinds['v_row'] == kinds['v_col'] > 0
+  large = [shape for shape, part in found.values() if shape == part]
+  assert max(map(np.prod, large)) <= 256
+
+
+@pytest.mark.parametrize('recipe', ['adamw', 'adafactor', 'adagrad'])
+def test_replicas_have_an_axis_in_front(recipe):
+  mesh = make_mesh(fsdp=2, tensor=4)
+  one = parts(mesh, make_state(recipe))
+  three = parts(mesh, make_state(recipe, 3), num_leading=1)
+  assert three.pop('step') == one.pop('step') == ((), ())
+  assert three == {
+    path: ((3, *shape), (3, *part)) for path, (shape, part) in one.items()
+  }
 
 
 @pytest.mark.parametrize(
-  ('make', 'batch_size'), [(make_task, 16), (NoisyTable, 16), (NoisyTable, 11)]
+  ('changes', 'path', 'part'),
+  [
+    # Three heads are not divided by four devices, the width is by two.
+    ({'num_heads': 3}, 'encoder/attention_0/query/kernel', (64, 3, 2)),
+    ({'num_heads': 3}, 'encoder/attention_0/out/kernel', (3, 2, 64)),
+    ({'d_model': 5}, 'encoder/attention_0/query/kernel', (5, 2, 2)),
+    ({'d_model': 5, 'mlp_dim': 6}, 'encoder/mlp_0/up/kernel', (5, 6)),
+    ({'num_user_tokens': 7}, 'user_embedding/embedding', (7, 64)),
+  ],
 )
-def test_eight_devices_train_as_one_does(one, make, batch_size):
-  eight = make_mesh()
-  assert eight.size == 8
-  state, losses = train(make(), eight, batch_size)
-  expected, expected_losses = train(make(), one, batch_size)
-  assert losses[0] != losses[-1]
-  np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-    jax.device_get(state),
-    jax.device_get(expected),
-  )
-  for leaf in jax.tree.leaves(state):
-    assert leaf.sharding.is_fully_replicated
-    assert len(leaf.sharding.device_set) == 8
+def test_an_axis_that_devices_do_not_divide_lies_whole(changes, path, part):
+  mesh = make_mesh(fsdp=2, tensor=4)
+  assert parts(mesh, make_state(**changes).params)[path][1] == part
 
 
-def test_a_batch_is_spread_over_the_devices():
-  mesh = make_mesh()
-  batch = shard_batch(mesh, make_batch(0, 16))
-  shapes = {shard.data.shape for shard in batch.history.addressable_shards}
-  assert shapes == {(2, 4)}
+@pytest.mark.parametrize(
+  ('fsdp', 'tensor', 'shape'),
+  [(1, 1, (8, 1, 1)), (2, 2, (2, 2, 2)), (8, 1, (1, 8, 1)), (4, 1, (2, 4, 1))],
+)
+def test_the_axes_of_a_mesh(fsdp, tensor, shape):
+  mesh = make_mesh(fsdp=fsdp, tensor=tensor)
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
+  assert mesh.devices.shape == shape
+  assert num_batch_shards(mesh) == shape[0] * shape[1]
+
+
+def test_a_mesh_of_chosen_devices():
+  assert make_mesh(jax.devices()[:1]).size == 1
+  assert make_mesh(jax.devices()[2:4], tensor=2).shape['tensor'] == 2
+
+
+def test_devices_that_cannot_be_divided():
+  with pytest.raises(ValueError, match='8 devices .* fsdp 3 x tensor 1'):
+    make_mesh(fsdp=3)
+  with pytest.raises(ValueError, match='2 devices .* fsdp 2 x tensor 2'):
+    make_mesh(jax.devices()[:2], fsdp=2, tensor=2)
+
+
+def shard_shapes(x):
+  return {shard.data.shape for shard in x.addressable_shards}
+
+
+@pytest.mark.parametrize(
+  ('mesh', 'rows'), [((1, 1), 2), ((2, 2), 4), ((8, 1), 2), ((1, 8), 16)]
+)
+def test_a_batch_is_spread_over_data_and_fsdp(mesh, rows):
+  batch = shard_batch(make_mesh(None, *mesh), make_batch(0, 16))
+  assert shard_shapes(batch.history) == {(rows, 4)}
+  assert shard_shapes(batch.target) == {(rows,)}
   np.testing.assert_array_equal(batch.history, make_batch(0, 16).history)
 
 
 def test_a_batch_that_devices_do_not_divide_is_whole_on_each():
-  mesh = make_mesh()
-  batch = shard_batch(mesh, make_batch(0, 11))
-  shapes = {shard.data.shape for shard in batch.history.addressable_shards}
-  assert shapes == {(11, 4)}
+  batch = shard_batch(make_mesh(), make_batch(0, 11))
+  assert shard_shapes(batch.history) == {(11, 4)}
   np.testing.assert_array_equal(batch.history, make_batch(0, 11).history)
 
 
 def test_a_stack_is_spread_along_its_second_axis():
   stack = np.arange(3 * 16).reshape(3, 16)
   placed = shard_batch(make_mesh(), stack, axis=1)
-  shapes = {shard.data.shape for shard in placed.addressable_shards}
-  assert shapes == {(3, 2)}
+  assert shard_shapes(placed) == {(3, 2)}
   np.testing.assert_array_equal(placed, stack)
 
 
-def test_a_mesh_of_chosen_devices(one):
-  assert one.size == 1
-  assert make_mesh().axis_names == ('data',)
-
-
-def test_replicate(one):
+def test_replicate():
   tree = replicate(make_mesh(), {'a': np.arange(3), 'b': jnp.ones((2, 2))})
   for leaf in jax.tree.leaves(tree):
     assert leaf.sharding.is_fully_replicated
     assert len(leaf.sharding.device_set) == 8
 
 
-def test_the_step_lowers_for_every_platform():
-  task = make_task()
-  optimizer = make_optimizer(OPTIMIZER, 5)
-  step = make_step(task, optimizer, seed=0)
-  state = jax.eval_shape(lambda: init_state(task, optimizer, 0))
-  platforms = ('cpu', 'cuda', 'tpu')
-  exported = jax.export.export(step, platforms=platforms)(
-    state, task.tables, make_batch(0, 8)
-  )
-  assert exported.platforms == platforms
-  assert exported.out_avals[0].shape == ()
+def test_what_is_put_is_fetched():
+  mesh = make_mesh(fsdp=2, tensor=2)
+  tree = {
+    'up': {'kernel': np.arange(32.0, dtype=np.float32).reshape(4, 8)},
+    'rest': np.arange(3, dtype=np.int8),
+  }
+  placed = put(tree, state_shardings(mesh, tree))
+  assert shard_shapes(placed['up']['kernel']) == {(2, 4)}
+  found = sharding.fetch(placed)
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+    assert isinstance(a, np.ndarray)
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_fetched_outlives_what_the_device_had():
+  x = jnp.arange(5.0)
+  found = sharding.fetch({'x': x})
+  jax.jit(lambda x: x + 1, donate_argnums=0)(x).block_until_ready()
+  assert found['x'].tolist() == [0, 1, 2, 3, 4]

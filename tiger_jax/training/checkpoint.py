@@ -180,9 +180,9 @@ class Checkpoints:
       )
     with self._explained(f'step {step} cannot be restored', DamagedError):
       with _orbax() as orbax:
+        empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
         state = orbax.restore(
-          folder / 'state',
-          jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like),
+          folder / 'state', args=ocp.args.StandardRestore(empty)
         )
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
@@ -230,7 +230,7 @@ class Checkpoints:
   def _write(self, step: int, state: Any, contents: dict[str, Any]) -> None:
     partial = self.folder / f'{step}.partial'
     with _orbax() as orbax:
-      orbax.save(partial / 'state', state)
+      orbax.save(partial / 'state', args=ocp.args.StandardSave(state))
     (partial / 'meta.json').write_text(json.dumps(contents, indent=1))
     manifest.write(partial, {'step': step})
     partial.rename(self.folder / str(step))
@@ -282,15 +282,21 @@ def _finite(leaves: list[jax.Array]) -> jax.Array:
   return jnp.stack([jnp.isfinite(x).all() for x in leaves])
 
 
-def _orbax() -> ocp.StandardCheckpointer:
-  """Returns what reads and writes arrays, for this process alone."""
+def _orbax() -> ocp.Checkpointer:
+  """Returns what reads and writes arrays, for this process alone.
+
+  Not the asynchronous one: when that cannot write, its threads wait minutes for
+  what will not come, and the program with them.
+  """
   this = jax.process_index()
-  return ocp.StandardCheckpointer(
-    multiprocessing_options=ocp.options.MultiprocessingOptions(
-      primary_host=this,
-      active_processes={this},
-      barrier_sync_key_prefix=f'process_{this}',
-    )
+  options = ocp.options.MultiprocessingOptions(
+    primary_host=this,
+    active_processes={this},
+    barrier_sync_key_prefix=f'process_{this}',
+  )
+  return ocp.Checkpointer(
+    ocp.StandardCheckpointHandler(multiprocessing_options=options),
+    multiprocessing_options=options,
   )
 
 

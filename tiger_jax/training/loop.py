@@ -147,6 +147,8 @@ class _Run:
     # Batches left out so far, by rewinding, before this call or in it.
     self._skipped = 0
     self._rewound = False
+    # What earlier lines of `goodput.jsonl` tell.
+    self._told: dict[str, float] = {}
 
   def go_on(self, stop: StopSignal) -> None:
     """Trains from the newest checkpoint, or from the beginning, to the end."""
@@ -177,9 +179,10 @@ class _Run:
     self._checkpoints.drop(step, aside=False)
     self._skipped += policy.skip
     self._rewound = True
+    what = str(error).removeprefix(f'{self._label}: ')
     print(
-      f'{self._label:>12}: {error}: back to step {step}, and '
-      f'{self._skipped} batches left out',
+      f'{self._label:>12}: {what}: back to step {step}, and {self._skipped} '
+      'batches left out',
       flush=True,
     )
 
@@ -264,9 +267,14 @@ class _Run:
         ledger.flush()
         values = self._measure(step, bar) if saving else None
         with watch.phase('save'):
-          self._checkpoints.save(
-            step, self._state, {'skipped': self._skipped}, values
-          )
+          try:
+            self._checkpoints.save(
+              step, self._state, {'skipped': self._skipped}, values
+            )
+          except NotFiniteError as error:
+            raise NotFiniteError(
+              f'{self._label}: {error}, batch {digests[-1]}', step
+            ) from error
       if stopping:
         with watch.phase('save'):
           self._checkpoints.wait()
@@ -310,11 +318,15 @@ class _Run:
   def _tell_goodput(self, start: int) -> None:
     if not processes.is_main():
       return
-    seconds = self._watch.seconds()
+    until_now, before = self._watch.seconds(), self._told
+    self._told = until_now
+    seconds = {k: v - before.get(k, 0.0) for k, v in until_now.items()}
     print(f'{self._label:>12}: {goodput.summary(seconds)}', flush=True)
     line = {'from': start, 'to': self._step, 'seconds': seconds}
-    with (self._folder / 'goodput.jsonl').open('a') as file:
-      file.write(json.dumps(line) + '\n')
+    # On the way out of an error, which the user must hear of.
+    with contextlib.suppress(OSError):
+      with (self._folder / 'goodput.jsonl').open('a') as file:
+        file.write(json.dumps(line) + '\n')
 
 
 def _passed(before: int, step: int, every: int) -> bool:

@@ -1,5 +1,6 @@
 """Where a person reads how it goes: metrics files and the progress line."""
 
+import contextlib
 import json
 from pathlib import Path
 import sys
@@ -68,7 +69,9 @@ class MetricsWriter:
   def close(self) -> None:
     """Flushes and closes."""
     if self._board:
-      self._board.close()
+      # What is told there `metrics.jsonl` tells too.
+      with contextlib.suppress(OSError):
+        self._board.close()
 
 
 def progress_line(

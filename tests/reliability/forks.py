@@ -1,0 +1,203 @@
+"""Runs in processes that have imported everything already.
+
+  python -m tests.reliability.forks
+
+To start Python and import JAX takes longer than a small run. This does so once,
+and forks for every run, before JAX has devices or threads: from there on it is
+the program, `tiger_jax.main`, with its faults.
+"""
+
+from collections.abc import Sequence
+import gc
+import json
+import os
+from pathlib import Path
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+from tests.reliability import faults
+
+ROOT = Path(__file__).parents[2]
+# A run takes seconds; what hangs is to be seen.
+_PATIENCE = 300
+
+
+class Outcome(NamedTuple):
+  """How a run ended.
+
+  Attributes:
+    code: The exit code, negative for a signal.
+    out: What it printed.
+    err: What it printed to stderr.
+    trace: The lines that `faults` tells of.
+    seconds: How long it took.
+  """
+
+  code: int
+  out: str
+  err: str
+  trace: list[str]
+  seconds: float
+
+  @property
+  def in_save(self) -> bool:
+    """Whether it ended while a checkpoint was written or removed."""
+    begun, ended = (
+      sum(line.startswith(f'save.{x} ') for line in self.trace)
+      for x in ('begin', 'end')
+    )
+    return begun > ended
+
+  @property
+  def stage(self) -> str:
+    """The stage it ended in, nothing where it was between two."""
+    stage = ''
+    for line in self.trace:
+      if found := re.fullmatch(r'stage\.(begin|end) (\w+)', line):
+        stage = found[2] if found[1] == 'begin' else ''
+    return stage
+
+  @property
+  def message(self) -> str:
+    """The last line of stderr."""
+    return (self.err.splitlines() or [''])[-1]
+
+
+class Forks:
+  """Runs the program, one process after the other."""
+
+  def __init__(self, cache: Path):
+    """Starts what forks.
+
+    Args:
+      cache: Where compiled programs are kept.
+    """
+    self._process = subprocess.Popen(
+      [sys.executable, '-m', 'tests.reliability.forks'],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      cwd=ROOT,
+      env=environment(cache),
+      text=True,
+    )
+
+  def run(
+    self,
+    workdir: Path,
+    flags: Sequence[str],
+    triggers: Sequence[faults.Trigger] = (),
+    patches: Sequence[Sequence[Any]] = (),
+    num_devices: int = 1,
+    cache: Path | None = None,
+  ) -> Outcome:
+    """Runs the program.
+
+    Args:
+      workdir: The run's folder.
+      flags: More of the command line.
+      triggers: What goes wrong when.
+      patches: Names of functions of `faults`, each with its arguments.
+      num_devices: Virtual devices.
+      cache: Another place for compiled programs.
+
+    Returns:
+      How it ended.
+    """
+    request = {
+      'workdir': str(workdir),
+      'flags': list(flags),
+      'triggers': list(triggers),
+      'patches': list(patches),
+      'num_devices': num_devices,
+      'cache': str(cache) if cache else None,
+    }
+    self._process.stdin.write(json.dumps(request) + '\n')
+    self._process.stdin.flush()
+    return Outcome(**json.loads(self._process.stdout.readline()))
+
+  def close(self) -> None:
+    """Ends what forks."""
+    self._process.communicate()
+
+
+def environment(cache: Path) -> dict[str, str]:
+  """Returns what a process of the program gets to see."""
+  return os.environ | {
+    'PYTHONPATH': str(ROOT),
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(cache),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+
+
+def _serve() -> None:
+  from tiger_jax import main  # noqa: F401
+
+  # So that the collector of a fork does not touch, and copy, what is shared.
+  gc.freeze()
+  for line in sys.stdin:
+    request = json.loads(line)
+    start = time.monotonic()
+    pipes = {name: os.pipe() for name in ('out', 'err', 'trace')}
+    pid = os.fork()
+    if not pid:
+      _become(request, {name: ends[1] for name, ends in pipes.items()})
+    for _, written in pipes.values():
+      os.close(written)
+    texts = _collect({name: ends[0] for name, ends in pipes.items()}, pid)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    outcome = Outcome(
+      code,
+      texts['out'],
+      texts['err'],
+      texts['trace'].splitlines(),
+      time.monotonic() - start,
+    )
+    print(json.dumps(outcome._asdict()), flush=True)
+
+
+def _become(request: dict[str, Any], ends: dict[str, int]) -> None:
+  """Turns this process into the program, and ends as it does."""
+  import jax
+
+  from tiger_jax import main
+
+  os.dup2(ends['out'], 1)
+  os.dup2(ends['err'], 2)
+  jax.config.update('jax_num_cpu_devices', request['num_devices'])
+  if request['cache']:
+    jax.config.update('jax_compilation_cache_dir', request['cache'])
+  sys.argv = ['main.py', f'--workdir={request["workdir"]}', *request['flags']]
+  faults.install(request, ends['trace'])
+  main.main()
+  sys.exit()
+
+
+def _collect(ends: dict[str, int], pid: int) -> dict[str, str]:
+  """Reads until all is said, from pipes, for a full disk spares them."""
+  texts = dict.fromkeys(ends, b'')
+  deadline = time.monotonic() + _PATIENCE
+  with selectors.DefaultSelector() as selector:
+    for name, end in ends.items():
+      selector.register(end, selectors.EVENT_READ, name)
+    while selector.get_map():
+      if time.monotonic() > deadline:
+        os.kill(pid, signal.SIGKILL)
+        texts['err'] += b'\nhung'
+        deadline = float('inf')
+      for key, _ in selector.select(1.0):
+        if data := os.read(key.fd, 1 << 16):
+          texts[key.data] += data
+        else:
+          selector.unregister(key.fd)
+          os.close(key.fd)
+  return {name: text.decode(errors='replace') for name, text in texts.items()}
+
+
+if __name__ == '__main__':
+  _serve()

@@ -1,0 +1,258 @@
+"""Damage to checkpoints: all of it is found, and none of it is trained on."""
+
+from collections import Counter
+from collections.abc import Callable
+import json
+from pathlib import Path
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from tests.reliability import shop
+from tests.reliability.faults import Trigger
+from tests.reliability.forks import Forks
+from tiger_jax.config_dict import from_json
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.training.checkpoint import Checkpoints, DamagedError
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.tiger import TigerTask
+
+
+class Saved(NamedTuple):
+  """Three checkpoints of the reference.
+
+  Attributes:
+    folder: Where they are. Do not change it.
+    about: What they are of.
+    like: Shapes and types of their arrays.
+    states: What each of them holds, by step.
+  """
+
+  folder: Path
+  about: dict[str, Any]
+  like: Any
+  states: dict[int, Any]
+
+  def open(self, folder: Path) -> Checkpoints:
+    """Opens a copy of them."""
+    return Checkpoints(folder, self.about, 'ndcg@10', writes=False)
+
+
+@pytest.fixture(scope='module')
+def saved(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+  folder = tmp_path_factory.mktemp('saved') / 'checkpoints'
+  source = shop.checkpoints(reference, 'train')
+  for step in shop.steps(source)[-3:]:
+    shutil.copytree(source / str(step), folder / str(step))
+  config = from_json(json.loads((reference / 'config.json').read_text()))
+  ids = SemanticIds.load(reference / 'semantic_ids')
+  task = TigerTask(Tiger(config.model, ids.level_sizes), ids.codes)
+  optimizer = make_optimizer(config.train.optimizer, config.train.steps)
+  like = jax.eval_shape(lambda: init_state(task, optimizer, [Replica(0)]))
+  about = json.loads((folder / f'{step}' / 'meta.json').read_text())['about']
+  states: dict[int, Any] = {}
+  found = Saved(folder, about, like, states)
+  with found.open(folder) as checkpoints:
+    for step in shop.steps(folder):
+      states[step] = checkpoints.restore(step, like)[0]
+  return found
+
+
+Damage = Callable[[np.random.Generator, Path, list[Path]], set[int]]
+
+
+def flip(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
+  """One bit of a file."""
+  data = bytearray(path.read_bytes())
+  data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+  path.write_bytes(data)
+  return {step_of(path)}
+
+
+def truncate(
+  rng: np.random.Generator, path: Path, others: list[Path]
+) -> set[int]:
+  """A file to a part of its length, perhaps to nothing."""
+  data = path.read_bytes()
+  path.write_bytes(data[: rng.integers(len(data))])
+  return {step_of(path)}
+
+
+def zero(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
+  """A block of a file, or what it has of one."""
+  data = bytearray(path.read_bytes())
+  size = int(rng.integers(1, 4097))
+  start = int(rng.choice(np.flatnonzero(np.frombuffer(data, np.uint8))))
+  stop = min(len(data), start + size)
+  data[start:stop] = bytes(stop - start)
+  path.write_bytes(data)
+  return {step_of(path)}
+
+
+def delete(
+  rng: np.random.Generator, path: Path, others: list[Path]
+) -> set[int]:
+  """A file."""
+  path.unlink()
+  return {step_of(path)}
+
+
+def swap(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
+  """The contents of two files, of one checkpoint or of two."""
+  data = path.read_bytes()
+  other = rng.choice([x for x in others if x.read_bytes() != data])
+  path.write_bytes(other.read_bytes())
+  other.write_bytes(data)
+  return {step_of(path), step_of(other)}
+
+
+def step_of(path: Path) -> int:
+  return int(path.parts[path.parts.index('checkpoints') + 1])
+
+
+# How often each is done: in all, and where a few must do.
+KINDS = {
+  flip: (80, 5),
+  truncate: (40, 4),
+  zero: (40, 4),
+  delete: (20, 3),
+  swap: (20, 4),
+}
+# In turn, so that every file is a target.
+CASES = [
+  (kind, number)
+  for kind, counts in KINDS.items()
+  for number in range(counts[not shop.IS_FULL])
+]
+
+
+def files(folder: Path) -> list[Path]:
+  return sorted(path for path in folder.rglob('*') if path.is_file())
+
+
+@pytest.mark.parametrize(
+  ('kind', 'number'), CASES, ids=lambda x: getattr(x, '__name__', x)
+)
+def test_damage_is_found(
+  kind: Damage,
+  number: int,
+  saved: Saved,
+  tmp_path: Path,
+  capfd: pytest.CaptureFixture[str],
+  tally: Counter[str],
+):
+  rng = np.random.default_rng([number, list(KINDS).index(kind)])
+  newest = max(saved.states)
+  folder = shutil.copytree(saved.folder, tmp_path / 'checkpoints')
+  # What is empty can only go, or take another's contents.
+  targets = [
+    path.relative_to(folder)
+    for path in files(folder / str(newest))
+    if path.stat().st_size or kind in (delete, swap)
+  ]
+  target = targets[number % len(targets)]
+  before = {path: path.read_bytes() for path in files(folder)}
+  damaged = kind(rng, folder / target, files(folder))
+  after = {path: path.read_bytes() for path in files(folder)}
+  assert after != before
+
+  good = max(saved.states.keys() - damaged)
+  with saved.open(folder) as checkpoints:
+    with pytest.raises(DamagedError) as error:
+      checkpoints.restore(newest, saved.like)
+    message = str(error.value)
+    assert '\n' not in message
+    assert f'{folder}: step {newest} is damaged' in message
+    found = checkpoints.restore_first(checkpoints.steps()[::-1], saved.like)
+  assert found is not None
+  step, state, _ = found
+  assert step == good
+  jax.tree.map(np.testing.assert_array_equal, state, saved.states[good])
+  warnings = capfd.readouterr().err
+  assert f'WARNING: {message}' in warnings
+  assert f'WARNING: step {newest} is left out' in warnings
+  tally['corruptions of a checkpoint'] += 1
+  tally['corruptions found, and an earlier one taken'] += 1
+
+
+def test_every_file_is_a_target(saved: Saved):
+  """Of the newest checkpoint, its manifest too, and by most kinds of damage."""
+  names = [path.name for path in files(saved.folder / str(max(saved.states)))]
+  assert {'manifest.json', 'meta.json', '_METADATA'} <= set(names)
+  if shop.IS_FULL:
+    assert len(names) <= min(counts[0] for counts in KINDS.values())
+
+
+def test_another_name_or_a_file_more(saved: Saved, tmp_path: Path):
+  folder = shutil.copytree(saved.folder, tmp_path / 'checkpoints')
+  oldest, middle, newest = sorted(saved.states)
+  shutil.rmtree(folder / str(newest))
+  shutil.copytree(folder / str(oldest), folder / str(newest))
+  (folder / str(middle) / 'state' / 'd' / 'more').touch()
+  with saved.open(folder) as checkpoints:
+    found = checkpoints.restore_first(checkpoints.steps()[::-1], saved.like)
+  assert found is not None
+  assert found[0] == oldest
+
+
+def test_copies_of_a_folder_are_as_good(saved: Saved, tmp_path: Path):
+  archive = shutil.make_archive(str(tmp_path / 'saved'), 'tar', saved.folder)
+  folder = tmp_path / 'elsewhere'
+  shutil.unpack_archive(archive, folder)
+  with saved.open(folder) as checkpoints:
+    for step, expected in saved.states.items():
+      state, _ = checkpoints.restore(step, saved.like)
+      jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+@pytest.mark.parametrize(
+  'kind', list(KINDS) if shop.IS_FULL else [flip], ids=lambda x: x.__name__
+)
+def test_a_run_goes_on_from_before_the_damage(
+  kind: Damage,
+  tmp_path: Path,
+  forks: Forks,
+  reference: Path,
+  tally: Counter[str],
+):
+  workdir = shop.without('train', reference, tmp_path / 'run')
+  killed = forks.run(
+    workdir, shop.FLAGS, [Trigger('save.end /train', nth=5, events=20)]
+  )
+  assert killed.code == -9
+  folder = shop.checkpoints(workdir, 'train')
+  newest = max(shop.steps(folder))
+  rng = np.random.default_rng(0)
+  others = [
+    path for step in shop.steps(folder) for path in files(folder / str(step))
+  ]
+  target = rng.choice(
+    [x for x in others if step_of(x) == newest and x.stat().st_size]
+  )
+  kind(rng, target, others)
+  again = forks.run(workdir, shop.FLAGS)
+  assert again.code == 0, again.err
+  assert f'step {newest} is damaged' in again.err
+  assert f'WARNING: step {newest} is left out' in again.err
+  assert shop.final(workdir) == shop.final(reference)
+  assert shop.logged(workdir) == shop.logged(reference)
+  tally['damaged runs that went on, equal to the reference'] += 1
+
+
+def test_nothing_whole_is_left(tmp_path: Path, forks: Forks, reference: Path):
+  """It is said, and nothing is removed or begun anew."""
+  workdir = shop.without('evaluation', reference, tmp_path / 'run')
+  folder = shop.checkpoints(workdir, 'train')
+  for step in shop.steps(folder):
+    (folder / str(step) / 'manifest.json').unlink()
+  before = files(folder)
+  ended = forks.run(workdir, shop.FLAGS)
+  assert ended.code == 4, ended.err
+  assert ended.message.startswith(f'error: {folder}: step ')
+  assert 'manifest.json is missing' in ended.message
+  assert files(folder) == before

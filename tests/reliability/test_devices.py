@@ -1,0 +1,58 @@
+"""A run goes on with another number of devices than it was saved with."""
+
+from collections import Counter
+from pathlib import Path
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from tests.reliability import shop
+from tests.reliability.faults import Trigger
+from tests.reliability.forks import Forks
+
+SAVED = 200
+COUNTS = (1, 2, 4, 8) if shop.IS_FULL else (2,)
+
+
+def losses(workdir: Path) -> np.ndarray:
+  """Returns the losses logged in the hundred steps after the save."""
+  return np.array(
+    [
+      line['loss']
+      for line in shop.logged(workdir)
+      if line['stage'] == 'train'
+      and 'loss' in line
+      and SAVED < line['step'] <= SAVED + 100
+    ]
+  )
+
+
+@pytest.mark.parametrize('before', COUNTS if shop.IS_FULL else (1,))
+def test_more_devices_or_fewer(
+  before: int,
+  tmp_path: Path,
+  forks: Forks,
+  reference: Path,
+  tally: Counter[str],
+):
+  saved = shop.without('train', reference, tmp_path / 'saved')
+  kill = Trigger(rf'save\.end /train.*/{SAVED}$')
+  killed = forks.run(saved, shop.FLAGS, [kill], num_devices=before)
+  assert killed.code == -signal.SIGKILL, killed.err
+  states = shop.states(killed.trace)['train', SAVED]
+  found = {}
+  for after in COUNTS:
+    workdir = shutil.copytree(saved, tmp_path / str(after))
+    done = forks.run(workdir, shop.FLAGS, num_devices=after)
+    assert done.code == 0, done.err
+    states |= shop.states(done.trace)['train', SAVED]
+    found[after] = losses(workdir)
+    tally['restarts on another number of devices'] += before != after
+  # Not a bit of the parameters or of the optimizer's state is another.
+  assert len(states) == 1
+  expected = losses(reference) if before == 1 else found[before]
+  assert len(expected) >= 10
+  for after in COUNTS:
+    np.testing.assert_allclose(found[after], expected, rtol=1e-5)

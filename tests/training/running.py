@@ -1,0 +1,237 @@
+"""Tasks that compile at once, and runs of the train loop on them.
+
+Run as a program, this file trains and kills itself on the way.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiger_jax.config import OptimizerConfig
+from tiger_jax.data import batches, synthetic
+from tiger_jax.data.splits import Excerpts, gather, split
+from tiger_jax.training import loop
+from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.training.schedule import Schedule
+from tiger_jax.training.sharding import make_mesh
+from tiger_jax.training.step import Replica
+from tiger_jax.training.writers import MetricsWriter
+
+STEPS = 10
+
+
+class Noisy:
+  """A vector per item, learnt from a random half of every history."""
+
+  def __init__(self, events=None, keep=0.5, dim=4):
+    self.tables = {'keep': np.float32(keep), 'events': events}
+    self.dim = dim
+
+  def init(self, rng):
+    return {'table': jax.random.normal(rng, (600, self.dim))}
+
+  def loss(self, params, tables, batch, rng):
+    if isinstance(batch, Excerpts):
+      batch = gather(tables['events'], batch.examples, batch.width)
+    x = params['table'][batch.history] * (batch.history >= 0)[..., None]
+    kept = jax.random.bernoulli(rng, tables['keep'], x.shape)
+    x = jnp.where(kept, x, 0).sum(axis=1)
+    loss = jnp.square(x - params['table'][batch.target]).mean()
+    return loss, {'double': 2 * loss}, ()
+
+  def after_update(self, params, tables, seen, step, rng):
+    noise = jax.random.normal(rng, params['table'].shape)
+    return {'table': params['table'] + 1e-3 * noise}
+
+
+class Counter:
+  """Its parameter, and its loss, is the number of steps done.
+
+  Attributes:
+    bad: What is not finite: `loss`, `gradient`, `metric`, or `parameter`, which
+      is what the step leaves.
+    at: In which step, counted from 1.
+    of: Or with which batches, by the number that they hold.
+  """
+
+  tables = ()
+
+  def __init__(self, bad='loss', at=0, of=()):
+    self.bad = bad
+    self.at = at
+    self.of = of
+
+  def init(self, rng):
+    return {'count': jnp.zeros(())}
+
+  def loss(self, params, tables, batch, rng):
+    steps = jax.lax.stop_gradient(params['count']) + 1
+    is_bad = steps == self.at
+    if len(self.of):
+      is_bad = is_bad | (batch[0] == np.asarray(self.of)).any()
+    nan = {
+      name: jnp.where(is_bad & (self.bad == name), jnp.nan, 0)
+      for name in ('loss', 'metric')
+    }
+    # The root of zero is finite, but not its derivative.
+    root = jnp.sqrt(
+      jnp.where(is_bad & (self.bad == 'gradient'), 0 * params['count'], 1.0)
+    )
+    loss = steps + nan['loss'] + root - jax.lax.stop_gradient(root)
+    metrics = {
+      'seen': jnp.mean(batch) + nan['metric'],
+      'draw': jax.random.uniform(rng),
+    }
+    return loss, metrics, is_bad
+
+  def after_update(self, params, tables, seen, step, rng):
+    is_bad = seen & (self.bad == 'parameter')
+    return {'count': jnp.where(is_bad, jnp.inf, step + 1.0)}
+
+
+class Run:
+  """One workdir; every call is what a process would do.
+
+  Attributes:
+    numbers: Of the batches of `counting` that were asked for.
+  """
+
+  def __init__(self, workdir, steps_per_call=1, **settings):
+    self.workdir = Path(workdir)
+    self.steps_per_call = steps_per_call
+    self.settings = settings
+    self.numbers = []
+
+  def __call__(self, task, source=None, num_steps=STEPS, **changes):
+    settings = {'log_every': 1, 'save_every': 5, 'seed': 1, 'about': {}}
+    settings |= self.settings | changes
+    schedule = Schedule(
+      num_steps,
+      settings.pop('log_every'),
+      settings.pop('save_every'),
+      settings.pop('rewind', None),
+    )
+    seed = settings.pop('seed')
+    return loop.train(
+      task,
+      source or self.counting,
+      schedule,
+      OptimizerConfig(learning_rate=0.1, warmup_steps=2),
+      **{'replicas': [Replica(seed)]} | settings,
+      mesh=make_mesh(jax.devices()[:1]),
+      folder=self.workdir,
+      writer=MetricsWriter(self.workdir),
+      label='train',
+    )
+
+  def counting(self, start, stop):
+    """Yields stacks of batches that hold their number."""
+    for first in range(start, stop, self.steps_per_call):
+      numbers = range(first, min(first + self.steps_per_call, stop))
+      self.numbers += numbers
+      yield np.stack([numbered(number) for number in numbers])
+
+  def stopping(self, at, source=None, error=None):
+    """Returns a source that is interrupted when step `at` is asked for.
+
+    SIGTERM comes, or `error` is raised.
+    """
+
+    def read(start, stop):
+      step = start
+      for stack in (source or self.counting)(start, stop):
+        step += len(jax.tree.leaves(stack)[0])
+        if step >= at > step - len(jax.tree.leaves(stack)[0]):
+          if error:
+            raise error
+          os.kill(os.getpid(), signal.SIGTERM)
+        yield stack
+
+    return read
+
+  def lines(self):
+    text = (self.workdir / 'metrics.jsonl').read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+  def steps(self, name='loss'):
+    return [line['step'] for line in self.lines() if name in line]
+
+  def ledger(self):
+    return (self.workdir / 'ledger').read_text().splitlines()
+
+  def goodput(self):
+    text = (self.workdir / 'goodput.jsonl').read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+  def saved(self):
+    with Checkpoints(self.workdir / 'checkpoints', {}) as checkpoints:
+      return checkpoints.steps()
+
+
+def numbered(number):
+  return np.full(2, number, np.float32)
+
+
+def digests(numbers):
+  """Returns the ledger of batches that hold these numbers."""
+  return [
+    hashlib.sha256(numbered(number).tobytes()).hexdigest()[:16]
+    for number in numbers
+  ]
+
+
+def real_task(steps_per_call=1, widths=(10, 20)):
+  """Returns a task, and batches of the synthetic shop for it."""
+  dataset = synthetic.make(30, 0)
+  source = batches.TrainBatches(
+    dataset, split(dataset, 'train'), 16, widths, 1, steps_per_call
+  )
+  return Noisy(source.events), lambda *steps: batches.prefetch(source, *steps)
+
+
+def assert_same_bits(tree, expected):
+  for a, b in zip(
+    jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True
+  ):
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def measured(lines):
+  """Returns metrics without what is never the same twice."""
+  return [
+    {
+      name: value
+      for name, value in line.items()
+      if name not in ('time', 'examples_per_second')
+    }
+    for line in lines
+  ]
+
+
+def main(folder, die_after):
+  task, read = real_task()
+
+  def dying(start, stop):
+    for step, stack in enumerate(read(start, stop), start):
+      if step == die_after:
+        while not (folder / 'checkpoints' / '5').exists():
+          time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+      yield stack
+
+  Run(folder)(task, dying)
+
+
+if __name__ == '__main__':
+  jax.config.update('jax_platforms', 'cpu')
+  # As in tests/conftest.py: sums are split over threads by their number.
+  jax.config.update('jax_num_cpu_devices', 8)
+  main(Path(sys.argv[1]), int(sys.argv[2]))

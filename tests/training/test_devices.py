@@ -1,0 +1,206 @@
+"""However the devices share the work, the same is learnt."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.training.networks import make_stack, make_task
+from tiger_jax.config import OptimizerConfig
+from tiger_jax.training import sharding
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.step import Replica, init_state, make_steps
+
+STEPS = 4
+# Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
+ADAGRAD = OptimizerConfig('adagrad', 0.1)
+# Data, fsdp, tensor.
+MESHES = [
+  (2, 1, 1), (4, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8), (2, 4, 1),
+]  # fmt: skip
+ONE = (1, 1, 1)
+ALONE = (Replica(3),)
+
+
+def make_mesh(shape):
+  data, fsdp, tensor = shape
+  devices = jax.devices()[: data * fsdp * tensor]
+  return sharding.make_mesh(devices, fsdp, tensor)
+
+
+class Mlp:
+  """A network whose arrays the rules speak of, and half of it is dropped."""
+
+  tables = np.float32(0.5)
+
+  def __init__(self, num_heads=8):
+    self.num_heads = num_heads
+
+  def init(self, rng):
+    shapes = {
+      'query': (32, self.num_heads, 2),
+      'out': (self.num_heads, 2, 32),
+      'up': (32, 64),
+      'down': (64, 32),
+      'heads_0': (32, 16),
+    }
+    params = {
+      name: {'kernel': jax.random.normal(jax.random.fold_in(rng, i), shape)}
+      for i, (name, shape) in enumerate(shapes.items())
+    }
+    params['code_embedding'] = {'embedding': jax.random.normal(rng, (64, 32))}
+    return params | {'start': jnp.ones(32)}
+
+  def loss(self, params, tables, batch, rng):
+    x = params['code_embedding']['embedding'][batch.history].mean(axis=1)
+    x = (x + params['start'][None]) / 4
+    x = jnp.einsum('bd,dhk->bhk', x, params['query']['kernel']) / 4
+    x = jnp.einsum('bhk,hkd->bd', jnp.tanh(x), params['out']['kernel']) / 4
+    x = jnp.tanh(x @ params['up']['kernel'] / 4)
+    x = jnp.where(jax.random.bernoulli(rng, tables, x.shape), x, 0)
+    x = x @ params['down']['kernel'] @ params['heads_0']['kernel'] / 16
+    error = jax.nn.logsumexp(x, axis=1) - x[:, 3]
+    return error.mean(), {}, ()
+
+  def after_update(self, params, tables, seen, step, rng):
+    return params
+
+
+def train(task, mesh, config=ADAGRAD, replicas=ALONE, size=16):
+  """Returns the state after some steps, the losses, and where it should be."""
+  optimizer = make_optimizer(config, STEPS)
+  state = init_state(task, optimizer, replicas)
+  shardings = sharding.state_shardings(mesh, state, int(len(replicas) > 1))
+  steps = make_steps(task, optimizer, replicas, shardings)
+  # Copies, for what lies right already would be given away.
+  state = sharding.put(sharding.fetch(state), shardings)
+  tables = sharding.replicate(mesh, task.tables)
+  losses = []
+  for start in range(0, STEPS, 2):
+    stack = make_stack(start, start + 2, size)
+    stack = sharding.shard_batch(mesh, stack, axis=1)
+    state, taken = steps(state, tables, stack)
+    losses.append(taken.metrics['loss'])
+  return state, np.concatenate(losses), shardings
+
+
+def assert_stays_spread(state, shardings):
+  """Every device holds its part, as the rules have it, and no more."""
+  for x, place in zip(
+    jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True
+  ):
+    assert x.sharding.is_equivalent_to(place, x.ndim)
+    part = place.shard_shape(x.shape)
+    shapes = [shard.data.shape for shard in x.addressable_shards]
+    assert shapes == [part] * len(place.device_set)
+
+
+def assert_close(found, expected, rtol=1e-5, atol=1e-5):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol),
+    jax.device_get(found),
+    jax.device_get(expected),
+  )
+
+
+@functools.cache
+def on_one_device(name):
+  return train(KINDS[name](), make_mesh(ONE))[:2]
+
+
+SIZES = {'d_model': 16, 'num_heads': 8, 'head_dim': 2, 'mlp_dim': 16}
+KINDS = {
+  'mlp': Mlp,
+  # Dropout and users are of one of them, for both take long to compile.
+  'bidirectional': functools.partial(
+    make_task, level_sizes=(8, 8, 8), num_user_tokens=8, **SIZES
+  ),
+  'causal': functools.partial(
+    make_task,
+    level_sizes=(8, 8, 8),
+    causal_encoder=True,
+    dropout=0.0,
+    num_user_tokens=0,
+    **SIZES,
+  ),
+}
+# Of the product with `MESHES`, what is run without being asked.
+FAST = {
+  'mlp': MESHES,
+  'bidirectional': [(8, 1, 1), (2, 2, 2)],
+  'causal': [(1, 8, 1), (1, 1, 8)],
+}
+
+
+@pytest.mark.parametrize(
+  ('name', 'shape'),
+  [
+    pytest.param(
+      name,
+      shape,
+      marks=[] if shape in FAST[name] else pytest.mark.slow,
+      id=f'{name}-{"x".join(map(str, shape))}',
+    )
+    for name in KINDS
+    for shape in MESHES
+  ],
+)
+def test_devices_train_as_one_does(name, shape):
+  state, losses, shardings = train(KINDS[name](), make_mesh(shape))
+  expected, expected_losses = on_one_device(name)
+  assert losses[0] != losses[-1]
+  np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+  assert_close(state, expected)
+  assert_stays_spread(state, shardings)
+  # As one knows it without the rules.
+  _, fsdp, tensor = shape
+  heads = 'query' if name == 'mlp' else 'decoder/self_attentions_0/query'
+  kernel = state.params
+  for key in heads.split('/'):
+    kernel = kernel[key]
+  width, num_heads, head_dim = kernel['kernel'].shape
+  shard = kernel['kernel'].addressable_shards[0].data
+  assert shard.shape == (width // fsdp, num_heads // tensor, head_dim)
+
+
+@pytest.mark.parametrize('recipe', ['adamw', 'adafactor'])
+def test_every_recipe(recipe):
+  config = OptimizerConfig(recipe, 0.01)
+  state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), config)
+  expected, expected_losses, _ = train(Mlp(), make_mesh(ONE), config)
+  np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+  assert_close(state.params, expected.params, 1e-4, 1e-4)
+  assert_stays_spread(state, shardings)
+
+
+def test_replicas():
+  replicas = [Replica(1), *ALONE]
+  mesh = make_mesh((2, 2, 2))
+  state, losses, shardings = train(Mlp(), mesh, ADAGRAD, replicas)
+  assert losses.shape == (STEPS, 2)
+  assert_stays_spread(state, shardings)
+  alone, expected = on_one_device('mlp')
+  np.testing.assert_allclose(losses[:, 1], expected, rtol=1e-5)
+  assert_close(jax.tree.map(lambda x: x[1], state.params), alone.params)
+
+
+def test_a_batch_that_devices_do_not_divide():
+  state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), size=11)
+  expected, expected_losses, _ = train(Mlp(), make_mesh(ONE), size=11)
+  np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+  assert_close(state, expected)
+  assert_stays_spread(state, shardings)
+
+
+def test_heads_that_devices_do_not_divide():
+  """They lie whole on every device, and the same is learnt."""
+  state, losses, shardings = train(Mlp(num_heads=3), make_mesh((1, 1, 8)))
+  expected, expected_losses, _ = train(Mlp(num_heads=3), make_mesh(ONE))
+  np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+  assert_close(state, expected)
+  assert_stays_spread(state, shardings)
+  assert state.params['query']['kernel'].sharding.is_fully_replicated
+  up = state.params['up']['kernel']
+  assert up.addressable_shards[0].data.shape == (32, 8)

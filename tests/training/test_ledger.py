@@ -1,0 +1,95 @@
+"""The ledger: a line per step that tells its batch."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tiger_jax.errors import CheckpointError
+from tiger_jax.shapes import Batch
+from tiger_jax.training.ledger import Ledger
+
+
+def make_stack(seed, num_steps):
+  rng = np.random.default_rng(seed)
+
+  def draw(*shape):
+    return rng.integers(0, 99, (num_steps, *shape)).astype(np.int32)
+
+  return Batch(draw(4, 3), draw(4), draw(4))
+
+
+def expected(stack):
+  return [
+    hashlib.sha256(b''.join(x[i].tobytes() for x in stack)).hexdigest()[:16]
+    for i in range(len(stack.user))
+  ]
+
+
+def test_a_line_is_the_digest_of_the_arrays(tmp_path):
+  path = tmp_path / 'new' / 'ledger'
+  ledger = Ledger(path, 0)
+  one, two = make_stack(0, 3), make_stack(1, 1)
+  found = ledger.add(one) + ledger.add(two)
+  ledger.close()
+  assert found == expected(one) + expected(two)
+  assert len(set(found)) == 4
+  assert path.read_text() == ''.join(f'{x}\n' for x in found)
+
+
+def test_every_number_matters():
+  stack = make_stack(0, 1)
+  (digest,) = Ledger(None, 0).add(stack)
+  for array in stack:
+    for i in range(array.size):
+      array.flat[i] ^= 1
+      assert Ledger(None, 0).add(stack) != [digest]
+      array.flat[i] ^= 1
+  assert Ledger(None, 0).add(stack) == [digest]
+
+
+def test_how_an_array_lies_in_memory_does_not_matter():
+  stack = make_stack(0, 2)
+  turned = Batch(*(np.asfortranarray(x) for x in stack))
+  assert Ledger(None, 0).add(turned) == Ledger(None, 0).add(stack)
+
+
+@pytest.mark.parametrize('torn', ['', 'abc', '0123456789abcdef\n'])
+def test_lines_past_the_checkpoint_are_written_again(tmp_path, torn):
+  path = tmp_path / 'ledger'
+  whole = expected(make_stack(0, 5))
+  path.write_text(''.join(f'{x}\n' for x in whole) + torn)
+  ledger = Ledger(path, 3)
+  stack = make_stack(1, 1)
+  ledger.add(stack)
+  ledger.close()
+  assert path.read_text().splitlines() == whole[:3] + expected(stack)
+
+
+def test_flushed_lines_are_there_for_others(tmp_path):
+  """What is saved after a flush never lacks its lines, even after a kill."""
+  ledger = Ledger(tmp_path / 'ledger', 0)
+  ledger.add(make_stack(0, 2))
+  ledger.flush()
+  assert len((tmp_path / 'ledger').read_text().splitlines()) == 2
+  ledger.close()
+
+
+@pytest.mark.parametrize(('size', 'held'), [(0, 0), (16, 0), (17, 1), (50, 2)])
+def test_missing_lines_are_an_error(tmp_path, size, held):
+  path = tmp_path / 'ledger'
+  path.write_bytes(b'x' * size)
+  with pytest.raises(CheckpointError) as error:
+    Ledger(path, 3)
+  message = str(error.value)
+  assert f'ends at step {held}, before step 3' in message
+  assert f'remove {tmp_path}' in message
+  assert path.stat().st_size == size
+
+
+def test_without_a_file_it_only_tells():
+  ledger = Ledger(None, 9)
+  stack = make_stack(0, 2)
+  assert ledger.add(stack) == expected(stack)
+  ledger.flush()
+  ledger.close()

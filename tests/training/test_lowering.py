@@ -1,0 +1,103 @@
+"""Every program of training lowers for every platform."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training.networks import (
+  make_events,
+  make_excerpts,
+  make_stack,
+  make_task,
+)
+from tiger_jax.config import OptimizerConfig, SemanticIdsConfig
+from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.training import sharding
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.step import Replica, init_state, make_steps
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+
+
+def lowered(task, stack, replicas, recipe='adamw', mesh=None):
+  """Returns the program that takes the steps of a stack."""
+  optimizer = make_optimizer(OptimizerConfig(recipe), 5)
+  state = jax.eval_shape(lambda: init_state(task, optimizer, replicas))
+  shardings = None
+  if mesh:
+    shardings = sharding.state_shardings(mesh, state, int(len(replicas) > 1))
+    state = jax.tree.map(
+      lambda x, y: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=y),
+      state,
+      shardings,
+    )
+    stack = sharding.shard_batch(mesh, stack, axis=1)
+  steps = make_steps(task, optimizer, replicas, shardings)
+  found = jax.export.export(steps, platforms=PLATFORMS)(
+    state, task.tables, stack
+  )
+  assert found.platforms == PLATFORMS
+  shapes = jax.tree.map(lambda x: x.shape, jax.tree.leaves(state))
+  assert [x.shape for x in found.out_avals[: len(shapes)]] == shapes
+  return found
+
+
+@pytest.mark.parametrize('replicas', [1, 3])
+@pytest.mark.parametrize('causal', [False, True])
+@pytest.mark.parametrize('resident', [False, True])
+def test_tiger(replicas, causal, resident):
+  task = make_task(make_events() if resident else None, causal_encoder=causal)
+  stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
+  lowered(task, stack, [Replica(seed) for seed in range(replicas)])
+
+
+@pytest.mark.parametrize('recipe', ['adafactor', 'adagrad'])
+def test_every_recipe(recipe):
+  replicas = [Replica(0, 0.5), Replica(0, 2.0)]
+  lowered(make_task(), make_stack(0, 2), replicas, recipe)
+
+
+def test_in_bfloat16():
+  lowered(make_task(dtype='bfloat16'), make_stack(0, 2), [Replica(0)])
+
+
+@pytest.mark.parametrize('replicas', [1, 2])
+def test_spread_over_devices(replicas):
+  found = lowered(
+    make_task(),
+    make_stack(0, 2),
+    [Replica(seed) for seed in range(replicas)],
+    mesh=sharding.make_mesh(fsdp=2, tensor=2),
+  )
+  assert found.nr_devices == 8
+
+
+@pytest.mark.parametrize('kind', [RqVae, VqVae])
+@pytest.mark.parametrize('resident', [False, True])
+def test_quantizers(monkeypatch, kind, resident):
+  if not resident:
+    monkeypatch.setattr(
+      'tiger_jax.semantic_ids.item_batches._RESIDENT_BYTES', 0
+    )
+  config = SemanticIdsConfig(
+    codebook_sizes=(8, 8),
+    latent_dim=4,
+    hidden_dims=(16,),
+    batch_size=32,
+    restart_epochs=2,
+  )
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(96, 10)).astype(np.float32)
+  source = ItemBatches(x, 32, seed=0)
+  assert source.resident == resident
+  task = AutoencoderTask(kind, config, source)
+  optimizer = make_optimizer(config.optimizer, 5)
+  # Fitted to the items on the host, which cannot be traced.
+  state = init_state(task, optimizer, [Replica(0)])
+  found = jax.export.export(
+    make_steps(task, optimizer, [Replica(0)]), platforms=PLATFORMS
+  )(state, task.tables, source.stack(0, 3))
+  assert found.platforms == PLATFORMS
