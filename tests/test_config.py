@@ -268,3 +268,30 @@ def test_every_field_is_read_somewhere():
         yield from unread(field.type)
 
   assert not list(unread(Config))
+
+
+@pytest.mark.parametrize(
+  ('policy', 'steps_per_call', 'expected'),
+  [
+    ('abort', 1, None),
+    ('rewind:100,skip:200', 1, (100, 200)),
+    # Whole calls are left out.
+    ('rewind:100,skip:200', 16, (100, 208)),
+  ],
+)
+def test_rewind(policy, steps_per_call, expected):
+  train = {'on_non_finite': policy, 'steps_per_call': steps_per_call}
+  assert from_json({'train': train}).train.rewind == expected
+
+
+@pytest.mark.parametrize('policy', ['', 'rewind', 'rewind:1', 'skip:1', 'stop'])
+def test_other_policies_are_refused(policy):
+  message = refusal(train__on_non_finite=policy)
+  assert message.startswith('config.train.on_non_finite is ')
+  assert 'rewind:100,skip:200' in message
+
+
+def test_rates_and_seeds_are_not_mixed():
+  with pytest.raises(UsageError, match='choose one of them'):
+    from_json({'train': {'replicas': 2, 'learning_rates': [1e-3]}})
+  assert 'positive' in refusal(train__learning_rates=(0.1, 0.0))

@@ -215,6 +215,48 @@ def test_results(shop):
   }  # fmt: skip
 
 
+def test_replicas(shop, tmp_path):
+  """Two seeds at once; the first learns what it learns alone."""
+  workdir = clone(shop, tmp_path / 'run')
+  arguments = (*SHOP, '--mode=evaluate', '--config.train.replicas=2')
+  assert program(workdir, *arguments) == 0
+  results = read(workdir / 'results.json')
+  found = results['replicas']
+  assert found['seed'] == [0, 1]
+  assert found['best_on_validation'] in (0, 1)
+  for name in ('validation', 'test'):
+    first, second = found[name]
+    for metric, mean in results['metrics'][name].items():
+      values = np.array([first[metric], second[metric]])
+      assert mean == pytest.approx(values.mean())
+      error = results['standard_error'][name][metric]
+      assert error == pytest.approx(values.std(ddof=1) / 2**0.5)
+  lines = [x for x in logged(workdir) if x['stage'] == 'train']
+  validations = [x for x in lines if 'ndcg@10' in x]
+  assert [x['step'] for x in validations] == [10, 20]
+  for line in validations:
+    each = [line[f'ndcg@10/replica_{i}'] for i in range(2)]
+    assert line['ndcg@10'] == pytest.approx(np.mean(each))
+  alone = [x for x in logged(shop) if 'ndcg@10' in x]
+  for line, expected in zip(validations, alone, strict=True):
+    assert line['ndcg@10/replica_0'] == pytest.approx(expected['ndcg@10'])
+  # Recommends by the better of the two.
+  assert program(workdir, '--mode=recommend', '--history=P0001') == 0
+
+
+def test_learning_rates(shop, tmp_path):
+  workdir = clone(shop, tmp_path / 'run')
+  rates = '--config.train.learning_rates=(1e-3,3e-3)'
+  assert program(workdir, *SHOP, '--mode=evaluate', rates) == 0
+  results = read(workdir / 'results.json')
+  found = results['replicas']
+  assert found['learning_rate'] == pytest.approx([1e-3, 3e-3])
+  assert found['seed'] == [0, 0]
+  best = found['best_on_validation']
+  assert results['metrics']['test'] == found['test'][best]
+  assert 'standard_error' not in results
+
+
 def test_metrics_files(shop):
   lines = logged(shop)
   steps = [x['step'] for x in lines if x['stage'] == 'train' and 'loss' in x]

@@ -11,7 +11,13 @@ from tiger_jax import tokenization
 from tiger_jax.config import Config, SemanticIdsConfig
 from tiger_jax.config_dict import from_json
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
-from tiger_jax.errors import DataError, NumbersError, UsageError
+from tiger_jax.errors import (
+  CheckpointError,
+  DataError,
+  NumbersError,
+  UsageError,
+)
+from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import QUANTIZERS, Tokenizer
 from tiger_jax.training.writers import MetricsWriter
@@ -52,9 +58,11 @@ def _shop(name, embeddings):
   return tokenization.Shop(name, name, embeddings)
 
 
-def _make(folder, config, embeddings, others=(), name='shop'):
-  folder.mkdir()
-  writer = MetricsWriter(folder)
+def _make(
+  folder, config, embeddings, others=(), name='shop', writer_class=MetricsWriter
+):
+  folder.mkdir(exist_ok=True)
+  writer = writer_class(folder)
   tokenization.make_semantic_ids(
     config,
     _items(len(embeddings)),
@@ -91,6 +99,44 @@ def test_every_quantizer_leaves_ids_a_tokenizer_and_a_report(
     assert measured[name] is None or len(measured[name]) == 2, name
   pictures = {path.name for path in folder.glob('*.png')}
   assert pictures == {'categories.png', 'codes.png'}
+
+
+class _Stopping(MetricsWriter):
+  """Lets the training be stopped when its sixth step is done."""
+
+  def write(self, stage, step, values):
+    if step >= 6:
+      raise KeyboardInterrupt
+    super().write(stage, step, values)
+
+
+def test_training_that_was_stopped_ends_as_if_it_were_not(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(item_batches, '_CALL_STEPS', 3)
+  config, embeddings = _config(quantizer='rq_vae'), _embeddings(60)
+  whole = _make(tmp_path / 'whole', config, embeddings)
+  folder = tmp_path / 'stopped'
+  with pytest.raises(KeyboardInterrupt):
+    _make(folder, config, embeddings, writer_class=_Stopping)
+  saved = {x.name for x in (folder / 'semantic_ids' / 'checkpoints').iterdir()}
+  assert saved == {'3'}
+  _make(folder, config, embeddings)
+  for name in ('ledger', 'tokenizer.npz'):
+    found = (folder / 'semantic_ids' / name).read_bytes()
+    assert found == (whole / name).read_bytes(), name
+  assert len((whole / 'ledger').read_text().splitlines()) == 9
+  np.testing.assert_array_equal(
+    SemanticIds.load(folder / 'semantic_ids').codes,
+    SemanticIds.load(whole).codes,
+  )
+
+
+def test_what_was_trained_otherwise_is_not_gone_on_from(tmp_path):
+  config, embeddings = _config(quantizer='rq_vae'), _embeddings(60)
+  _make(tmp_path / 'run', config, embeddings)
+  with pytest.raises(CheckpointError, match='semantic_ids.beta is 0.25, exp'):
+    _make(tmp_path / 'run', _config(quantizer='rq_vae', beta=0.5), embeddings)
 
 
 def test_nearest_free_needs_no_extra_code(tmp_path):

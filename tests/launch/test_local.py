@@ -161,8 +161,11 @@ def test_the_flags_go_to_main(monkeypatch):
   assert seen == [(command, 4, 2)]
 
 
-def test_nohup_is_respected(tmp_path):
-  child = 'import os, signal; os.kill(os.getppid(), signal.SIGHUP)'
+def test_nohup_is_respected():
+  child = (
+    'import os, signal, time; os.kill(os.getppid(), signal.SIGHUP);'
+    'time.sleep(0.5)'
+  )
   parent = (
     'import signal, sys\n'
     'signal.signal(signal.SIGHUP, signal.SIG_IGN)\n'

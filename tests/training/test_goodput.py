@@ -205,3 +205,11 @@ def test_a_run_that_was_rewound(tmp_path):
     add_up(line['seconds'])
   wall = sum(line['seconds']['wall'] for line in lines)
   assert 0.8 * elapsed < wall <= elapsed
+
+
+def test_a_line_that_cannot_be_written_costs_nothing(tmp_path):
+  (tmp_path / 'goodput.jsonl').mkdir()
+  run = Run(tmp_path)
+  with pytest.raises(NumbersError, match='loss is not finite at step 7'):
+    run(Counter(at=7))
+  assert run(Counter())['count'] == STEPS

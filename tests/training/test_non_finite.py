@@ -73,7 +73,10 @@ def test_a_parameter_is_found_in_the_next_step(tmp_path):
 def test_a_parameter_is_found_before_it_is_saved(tmp_path, at):
   """The loss of that step is fine, and there may be no next one."""
   run = Run(tmp_path)
-  message = f'params/count is not finite after step {at};'
+  (digest,) = digests([at - 1])
+  message = (
+    f'train: params/count is not finite after step {at}, batch {digest};'
+  )
   with pytest.raises(NumbersError, match=message):
     run(Counter('parameter', at=at))
   assert run.saved() == ([] if at == 5 else [5])
