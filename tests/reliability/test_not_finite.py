@@ -51,19 +51,20 @@ def test_abort(
   ended = forks.run(workdir, shop.FLAGS, patches=[patch])
   assert ended.code == 5, ended.err
   assert 'Traceback' not in ended.err
+  # Seen by a step, or when the checkpoint after it was to be saved.
   found = re.fullmatch(
-    r'error: train: (.+) is not finite (?:at|after) step (\d+), batch (\w+); '
-    'lower the learning rate .*',
+    r'error: train: (?:after batch (?P<last>\w+), )?(?P<tensor>.+) is not '
+    r'finite (?:at|after) step (?P<step>\d+)(?:, batch (?P<batch>\w+))?; lower .*',
     ended.message,
   )
   assert found, ended.message
   ledger = (reference / 'train' / 'ledger').read_text().splitlines()
-  step = int(found[2])
-  assert found[3] == ledger[step - 1]
+  step = int(found['step'])
+  assert (found['batch'] or found['last']) == ledger[step - 1]
   if patch[0] == 'nan_of_a_batch':
-    assert (found[1], step) == ('loss', at)
-  else:  # Seen by the next step, or before it would be saved.
-    assert found[1].endswith(KERNEL)
+    assert (found['tensor'], step) == ('loss', at)
+  else:
+    assert found['tensor'].endswith(KERNEL)
     assert step == (at if at % shop.SAVE_EVERY == 0 else at + 1)
   folder = shop.checkpoints(workdir, 'train')
   assert max(shop.steps(folder), default=0) < at

@@ -273,7 +273,7 @@ class _Run:
             )
           except NotFiniteError as error:
             raise NotFiniteError(
-              f'{self._label}: {error}, batch {digests[-1]}', step
+              f'{self._label}: after batch {digests[-1]}, {error}', step
             ) from error
       if stopping:
         with watch.phase('save'):
