@@ -50,7 +50,7 @@ from tiger_jax.training.writers import MetricsWriter
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)
-_INPUT_STEPS_PER_ROUND = 100
+_INPUT_STEPS_PER_ROUND = 160
 _PEERS = ('torch', 'transformers')
 
 
@@ -81,13 +81,13 @@ class Ours:
     state: After the steps so far.
   """
 
-  def __init__(self, setup: Setup, config: Config, at_once: int = 1):
+  def __init__(self, setup: Setup, config: Config, at_once: int | None = None):
     """Makes the first state.
 
     Args:
       setup: What to train on.
       config: How.
-      at_once: Steps in one call of the device.
+      at_once: Steps in one call of the device; as configured where None.
     """
     self._source = source = learning.make_batches(config, setup.dataset)
     self.steps = source.steps_per_call
@@ -99,7 +99,7 @@ class Ours:
     if config.model.causal_encoder:
       found = [next_items(self.batch(call)) >= 0 for call in calls]
       self.targets = float(np.mean([x.sum() for x in found]))
-    self._at_once = at_once
+    self._at_once = at_once or self.steps
     self.task = setup.task(config)
     optimizer = make_optimizer(config.train.optimizer, config.train.steps)
     runs = learning.replicas(config)
@@ -131,13 +131,13 @@ def time_steps(
   """Times the steps of several sides in turns.
 
   Args:
-    sides: By name; each has steps of several kinds, of which `take` takes one,
-      and `shares`, how often each kind comes.
+    sides: By name; `take` takes `steps` steps of one of several kinds, which
+      come as often as `shares` says.
     num_rounds: Rounds.
 
   Returns:
-    By name, the seconds of a `take` in every round, in the mean over the kinds,
-    and those of all first ones, which compile.
+    By name, the seconds of a step in every round, in the mean over the kinds,
+    and those of the first `take` of all kinds, which compiles.
   """
   calls, first = {}, dict.fromkeys(sides, 0.0)
   for name, side in sides.items():
@@ -148,7 +148,8 @@ def time_steps(
       calls[name, kind] = lambda i, side=side, kind=kind: side.take(kind)
   found = measuring.in_turns(calls, num_rounds)
   seconds = {
-    name: sum(share * found[name, kind] for kind, share in side.shares.items())
+    name: sum(share * found[name, x] for x, share in side.shares.items())
+    / side.steps
     for name, side in sides.items()
   }
   return seconds, first
@@ -244,17 +245,15 @@ def wait_for_input(setup: Setup) -> str:
 
 
 # What is compared: configs, and steps in one call of the device.
-_SIDES: dict[str, Callable[[Config], dict[str, tuple[Config, int]]]] = {
-  'replicas': lambda config: {
-    f'{n} at once': (change(config, 'train', replicas=n), 1) for n in (4, 1)
+_SIDES: dict[str, Callable[[Config], dict[str, tuple[Config, int | None]]]] = {
+  'replicas': lambda c: {
+    f'{n} at once': (change(c, 'train', replicas=n), None) for n in (4, 1)
   },
-  'precision': lambda config: {
-    dtype: (change(config, 'model', dtype=dtype), 1)
-    for dtype in ('bfloat16', 'float32')
+  'precision': lambda c: {
+    x: (change(c, 'model', dtype=x), None) for x in ('bfloat16', 'float32')
   },
-  'scan': lambda config: {
-    f'{n} a call': (change(config, 'train', steps_per_call=8), n)
-    for n in (8, 1)
+  'scan': lambda c: {
+    f'{n} a call': (change(c, 'train', steps_per_call=8), n) for n in (8, 1)
   },
 }
 
@@ -266,7 +265,7 @@ def ratios(section: str, setup: Setup) -> str:
     sides = {x: Ours(setup, *y) for x, y in _SIDES[section](config).items()}
     names = list(sides)
     found, _ = time_steps(sides, setup.num_rounds)
-    first, second = (1000 * found[x] / sides[x].steps for x in names)
+    first, second = (1000 * found[x] for x in names)
     rows.append([
       row, measuring.spread(first / second, 3), measuring.spread(first, 1),
       measuring.spread(second, 1),
@@ -328,9 +327,10 @@ def main(arguments: Sequence[str]) -> None:
     ids = SemanticIds.load(folder / 'semantic_ids')
   else:
     dataset, ids = made_up()
-  small, base = (
-    config_dict.parse(beauty.get_config(variant)) for variant in ('cpu', '')
-  )
+  small = config_dict.parse(beauty.get_config('cpu'))
+  base = config_dict.parse(beauty.get_config())
+  base = change(base, 'model', dtype='float32')
+  base = change(base, 'train', batch_size=256, steps_per_call=1)
   wide = change(base, 'model', d_model=384)
   configs = {'small': small, 'd128': base, 'd384': wide}
   if options.quick:

@@ -30,6 +30,7 @@ class HfTrainer(HfTiger):
   Attributes:
     shares: How often each batch comes, by its number.
     targets: Items that a batch predicts.
+    steps: Steps that `take` takes.
     not_compiled: Why the network is not compiled; empty where it is.
   """
 
@@ -64,7 +65,7 @@ class HfTrainer(HfTiger):
       elif isinstance(module, T5Attention):
         module.dropout = model.config.dropout
     self.network.train()
-    self.targets = len(batches[0].target)
+    self.targets, self.steps = len(batches[0].target), 1
     self.shares = {i: 1 / len(batches) for i in range(len(batches))}
     self._batches = [
       [
@@ -165,6 +166,7 @@ def measure(
   for name, config in configs.items():
     mixed = _change(
       config, 'train', length_buckets=(config.model.max_history,),
+      steps_per_call=1,
       # Theirs is constant.
       optimizer=dataclasses.replace(config.train.optimizer, warmup_steps=0),
     )  # fmt: skip

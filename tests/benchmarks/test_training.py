@@ -118,6 +118,7 @@ def test_without_torch_it_is_said(setup, monkeypatch):
 def test_every_kind_of_step_counts_as_often_as_it_comes(monkeypatch):
   class Side:
     shares = {'short': 0.75, 'long': 0.25}
+    steps = 2
 
     def __init__(self):
       self.taken = []
@@ -135,7 +136,7 @@ def test_every_kind_of_step_counts_as_often_as_it_comes(monkeypatch):
   side = Side()
   seconds, first = training.time_steps({'a': side}, 2)
   assert side.taken == 2 * ['short', 'long']
-  np.testing.assert_allclose(seconds['a'], [3.25, 6.25])
+  np.testing.assert_allclose(seconds['a'], [1.625, 3.125])
   assert first['a'] >= 0
 
 

@@ -43,12 +43,6 @@ def tally() -> Counter[str]:
 
 
 @pytest.fixture(scope='session')
-def is_full() -> bool:
-  """Whether to try everything, and not a few of each kind."""
-  return shop.IS_FULL
-
-
-@pytest.fixture(scope='session')
 def cache(pytestconfig: pytest.Config) -> Path:
   """Where compiled programs are kept, from one session to the next."""
   return pytestconfig.cache.mkdir('reliability')

@@ -7,7 +7,7 @@ and a few events of the run itself. A line of the trace tells of each:
     stage.begin train                  stage.end train
     save.begin /train.partial-…/30     save.end /train.partial-…/30
     saving 30 <sha256 of the state>    restored 30 <sha256 of the state>
-    ledger.add                         a batch was consumed
+    ledger.add                         a call's batches are consumed
     signal.noted                       the loop knows of a signal
     os.rename /a -> /b                 and so on, for every change of a file
 """

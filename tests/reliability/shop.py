@@ -50,6 +50,8 @@ FLAGS = (
   '--config.evaluation.num_beams=10',
   '--config.evaluation.batch_size=64',
 )
+# What a clock has a part in.
+_TIMED = ('time', 'examples_per_second')
 # Which checkpoints are left depends on when a run was stopped.
 _PASSING = re.compile(r'/checkpoints/|^tensorboard/|^filler$')
 
@@ -106,9 +108,6 @@ def logged(workdir: Path) -> list[dict[str, Any]]:
     {k: v for k, v in json.loads(line).items() if k not in _TIMED}
     for line in text.splitlines()
   ]
-
-
-_TIMED = ('time', 'examples_per_second')
 
 
 def assert_good_so_far(workdir: Path, reference: Path) -> None:

@@ -52,7 +52,7 @@ def chain(seed: int) -> list[Trigger]:
     in_save(rng, 'semantic_ids', ('manifest', 'name', 'removal')[seed % 3])
     if seed % 4
     else Trigger('open /semantic_ids.*goodput', events=int(rng.integers(16))),
-    Trigger('ledger.add', nth=int(rng.integers(1, 100)))
+    Trigger('ledger.add', nth=int(rng.integers(1, 20)))
     if seed % 2
     else Trigger('stage.begin train', delay=float(rng.uniform(0, 1.5))),
     in_save(rng, 'train', 'arrays'),
