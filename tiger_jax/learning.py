@@ -22,7 +22,7 @@ from tiger_jax.evaluation.evaluator import evaluate
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.shapes import Batch
-from tiger_jax.training import loop, sharding
+from tiger_jax.training import loop, processes, sharding
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.schedule import Rewind, Schedule
@@ -133,6 +133,11 @@ def train(
   """
   c = config.train
   source = make_batches(config, dataset)
+  rewind = None
+  if c.rewind:
+    # Whole calls, of which a small shop has shorter ones.
+    calls = -(-c.rewind[1] // source.steps_per_call)
+    rewind = Rewind(c.rewind[0], calls * source.steps_per_call)
   retriever = make_retriever(config, ids, _VALIDATION_BEAMS)
   examples = split(dataset, 'validation')
   chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
@@ -168,7 +173,7 @@ def train(
       c.steps,
       c.log_every,
       c.evaluate_every,
-      Rewind(*c.rewind) if c.rewind else None,
+      rewind,
     ),
     c.optimizer,
     replicas=runs,
@@ -204,7 +209,13 @@ def restore_params(
   like = jax.eval_shape(lambda: init_state(task, optimizer, runs))
   about = _about(config, ids)
   with Checkpoints(folder / 'checkpoints', about, _BEST, writes=False) as saved:
-    found = saved.restore_first(saved.by_metric(), like)
+    found = None
+    if processes.is_main():
+      found = saved.restore_first(saved.by_metric(), like)
+    mesh = make_mesh(config)
+    step = processes.from_main(found[0] if found else -1, mesh)
+    if step >= 0 and not found:
+      found = (step, *saved.restore(step, like))
     if found is None:
       raise CheckpointError(
         f'{saved.folder} holds no checkpoint: run --mode=train'
@@ -214,7 +225,6 @@ def restore_params(
     range(len(runs)),
     key=lambda i: meta['metrics'].get(f'{_BEST}/replica_{i}', 0.0),
   )
-  mesh = make_mesh(config)
   shardings = sharding.state_shardings(
     mesh, state.params, num_leading=int(len(runs) > 1)
   )

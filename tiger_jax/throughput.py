@@ -27,9 +27,12 @@ _SECONDS = 10.0
 # the beginning of what JAX calls it.
 _PEAKS = (
   ('NVIDIA H100 PCIe', 756e12),
+  ('NVIDIA H100 NVL', 835e12),
   ('NVIDIA H100', 989e12),
   ('NVIDIA H200', 989e12),
   ('NVIDIA A100', 312e12),
+  ('NVIDIA L40S', 362e12),
+  ('NVIDIA L40', 181e12),
   ('NVIDIA L4', 121e12),
   ('TPU v6', 918e12),
   ('TPU v5 lite', 197e12),

@@ -1,6 +1,7 @@
 """The sections of the configuration that training reads."""
 
 import dataclasses
+import math
 import re
 
 from tiger_jax.config_checks import (
@@ -82,7 +83,7 @@ class TrainConfig:
       self, 'batch_size', 'steps', 'steps_per_call', 'replicas', 'log_every',
       'evaluate_every', 'evaluate_users',
     )  # fmt: skip
-    if min(self.learning_rates, default=1) <= 0:
+    if not all(0 < rate < math.inf for rate in self.learning_rates):
       raise UsageError(
         f'learning_rates is {self.learning_rates}: rates must be positive'
       )

@@ -125,7 +125,9 @@ class TrainBatches:
   def _make_plan(self, epoch: int) -> _Plan:
     seeds = np.random.SeedSequence([self._seed, epoch])
     rng = np.random.Generator(np.random.Philox(seeds))
-    order = rng.permutation(len(self._bucket))
+    # What does not fill a stack is left out at random, whatever its length.
+    used = self.steps_per_epoch * self._batch_size
+    order = rng.permutation(len(self._bucket))[:used]
     order_bucket = self._bucket[order]
     rows: list[np.ndarray] = []
     widths: list[np.ndarray] = []

@@ -24,7 +24,7 @@ from tiger_jax.training import manifest
 from tiger_jax.training.log import NotFiniteError
 from tiger_jax.training.sharding import fetch
 
-# The latest are kept, one to go on from and two in case that it is damaged.
+# The latest are kept: two in case that one is damaged.
 _KEPT = 3
 
 
@@ -66,6 +66,9 @@ class Checkpoints:
     self._writes = writes
     self._writer = futures.ThreadPoolExecutor(1, 'checkpoint')
     self._pending: futures.Future[None] | None = None
+    # Of every step known to be whole, its metric if it has one.
+    self._metrics: dict[int, float | None] = {}
+    self._damaged: set[int] = set()
     self._step = 0
     with self._explained('it cannot be used'):
       if writes:
@@ -113,7 +116,8 @@ class Checkpoints:
   def by_metric(self) -> list[int]:
     """Returns the steps that have a metric, the best first."""
     self.wait()
-    return self._ranked()
+    # Where all are damaged, `restore` is to say so.
+    return self._ranked() or sorted(self._damaged)
 
   def save(
     self,
@@ -236,8 +240,10 @@ class Checkpoints:
     partial.rename(self.folder / str(step))
     manifest.sync(self.folder)
     saved = [int(path.name) for path in self._folders()]
-    kept = sorted(saved)[-_KEPT:] + self._ranked()[:1]
-    for step in set(saved) - set(kept):
+    best = self._ranked()[:1]
+    # One that is damaged may have been the best: a person is to look at it.
+    kept = {*sorted(set(saved) - self._damaged)[-_KEPT:], *best}
+    for step in set(saved) - kept - self._damaged:
       self._remove(step)
 
   def _remove(self, step: int) -> None:
@@ -250,14 +256,34 @@ class Checkpoints:
     return [path for path in self.folder.glob('*') if path.name.isdecimal()]
 
   def _ranked(self) -> list[int]:
-    values = {}
     for path in self._folders():
-      # Of one that is damaged nothing is known; `restore` will say so.
-      with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        metrics = json.loads((path / 'meta.json').read_bytes())['metrics']
-        values[int(path.name)] = metrics[self._best_metric]
+      step = int(path.name)
+      if step not in self._metrics and step not in self._damaged:
+        self._look_at(step)
+    there = {int(path.name) for path in self._folders()}
+    values = {
+      step: value
+      for step, value in self._metrics.items()
+      if value is not None and step in there
+    }
     # Of equals the first, for the next may be worse.
     return sorted(values, key=lambda step: (-values[step], step))
+
+  def _look_at(self, step: int) -> None:
+    """Notes the metric of a step, or that it is damaged."""
+    folder = self.folder / str(step)
+    try:
+      manifest.check(folder, {'step': step})
+      metrics = json.loads((folder / 'meta.json').read_bytes())['metrics']
+      self._metrics[step] = (metrics or {}).get(self._best_metric)
+    except (OSError, ValueError) as error:
+      self._damaged.add(step)
+      print(
+        f'WARNING: {self.folder}: step {step} is damaged ({error}); it is left '
+        'out, and kept',
+        file=sys.stderr,
+        flush=True,
+      )
 
   @contextlib.contextmanager
   def _explained(
@@ -270,7 +296,7 @@ class Checkpoints:
     except Exception as error:
       reason = str(error).split('\n')[0]
       remedy = (
-        'remove that folder to go on from an earlier one'
+        'remove that folder to go on from an earlier one, if there is one'
         if kind is DamagedError
         else 'make room if the disk is full, and run the same command again'
       )

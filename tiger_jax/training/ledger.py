@@ -1,6 +1,7 @@
 """The ledger: which batch every step of a run was trained on."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,9 +67,10 @@ class Ledger:
     return digests
 
   def flush(self) -> None:
-    """Hands everything to the operating system, which a kill spares."""
+    """Waits until everything is on disk, as a checkpoint soon will be."""
     if self._file:
       self._file.flush()
+      os.fsync(self._file.fileno())
 
   def close(self) -> None:
     """Flushes and closes."""

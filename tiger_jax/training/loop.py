@@ -131,7 +131,9 @@ class _Run:
     self._any_process = processes.AnyProcess(mesh)
 
     num_steps = schedule.num_steps
-    self._rate = learning_rate(optimizer_config, num_steps)
+    # Of the first replica.
+    rate = learning_rate(optimizer_config, num_steps)
+    self._rate = lambda step: rate(step) * replicas[0].rate
     optimizer = make_optimizer(optimizer_config, num_steps)
     # Not traced: a task may fit its first parameters on the host.
     self._first = init_state(task, optimizer, replicas)
@@ -175,7 +177,9 @@ class _Run:
         error.step,
       ) from error
     steps = self._checkpoints.steps()
-    step = max((x for x in steps if x <= error.step - policy.back), default=0)
+    # The oldest there is where none is old enough.
+    older = [x for x in steps if x <= error.step - policy.back]
+    step = max(older) if older else min(steps, default=0)
     self._checkpoints.drop(step, aside=False)
     self._skipped += policy.skip
     self._rewound = True

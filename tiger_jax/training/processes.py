@@ -1,6 +1,7 @@
 """Several processes, usually on several hosts, that make one run."""
 
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -54,6 +55,8 @@ def join() -> None:
     ) from error
   finally:
     watchdog.cancel()
+  # JAX has put a handler there that only takes note.
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _give_up() -> None:
