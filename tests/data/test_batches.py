@@ -212,6 +212,26 @@ def test_lengths_are_mixed_within_an_epoch():
   assert widths != sorted(widths)
 
 
+def test_what_is_left_out_is_not_always_the_same():
+  """Nor is it of one length: in the long run all examples count alike."""
+  lengths = [5] * 12 + [9] * 6 + [25] * 2
+  dataset = make_dataset(lengths)
+  examples = splits.split(dataset, 'train')
+  source = TrainBatches(dataset, examples, 7, BUCKETS, 0, 5)
+  num_examples = len(examples.user)
+  assert source.steps_per_epoch * 7 < 0.9 * num_examples
+  num_epochs = 200
+  uses = dict.fromkeys(examples.end.tolist(), 0)
+  for start in range(0, num_epochs * source.steps_per_epoch, 5):
+    for end in source.stack(start, start + 5).examples.end.ravel().tolist():
+      uses[end] += 1
+  share = source.steps_per_epoch * 7 / num_examples
+  found = np.array(list(uses.values())) / num_epochs
+  # Five standard deviations.
+  margin = 5 * np.sqrt(share * (1 - share) / num_epochs)
+  assert np.abs(found - share).max() < margin
+
+
 def test_more_steps_per_call_than_there_are_batches():
   """A call is then an epoch, and none is left out."""
   source = make_source(steps_per_call=1000)

@@ -360,6 +360,19 @@ def test_later_steps_are_dropped(tmp_path, aside):
   assert names == ({'1', '2.damaged', '3.damaged'} if aside else {'1'})
 
 
+@pytest.mark.parametrize('aside', [False, True])
+def test_a_step_made_anew_has_its_new_metric(tmp_path, aside):
+  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
+    checkpoints.save(1, make_state(), {}, {'score': 0.9})
+    assert checkpoints.by_metric() == [1]
+    checkpoints.drop(0, aside=aside)
+    assert checkpoints.by_metric() == []
+    checkpoints.save(1, make_state(), {}, {'score': 0.1})
+    for step in (2, 3, 4, 5):
+      checkpoints.save(step, make_state(), {}, {'score': 0.5 - step / 100})
+    assert checkpoints.by_metric() == [2, 3, 4, 5]
+
+
 def test_a_process_that_does_not_write(tmp_path):
   with Checkpoints(tmp_path / 'a', ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})

@@ -73,12 +73,12 @@ def test_a_parameter_is_found_in_the_next_step(tmp_path):
 def test_a_parameter_is_found_before_it_is_saved(tmp_path, at):
   """The loss of that step is fine, and there may be no next one."""
   run = Run(tmp_path)
-  (digest,) = digests([at - 1])
-  message = (
-    f'train: params/count is not finite after step {at}, batch {digest};'
-  )
-  with pytest.raises(NumbersError, match=message):
+  message = f'params/count is not finite after step {at}'
+  with pytest.raises(NotFiniteError, match=message) as error:
     run(Counter('parameter', at=at))
+  assert str(error.value).startswith('train: ')
+  assert f'batch {digests([at - 1])[0]}' in str(error.value)
+  assert error.value.step == at
   assert run.saved() == ([] if at == 5 else [5])
 
 
@@ -141,12 +141,23 @@ def test_rewinding_from_a_step_that_is_to_be_saved(tmp_path):
   assert run.ledger() == digests([*range(4), *range(6, 12)])
 
 
-@pytest.mark.parametrize(('back', 'to'), [(1, 6), (3, 4), (6, 0), (100, 0)])
+@pytest.mark.parametrize(
+  ('back', 'to'), [(1, 6), (3, 4), (5, 2), (6, 2), (100, 2)]
+)
 def test_it_goes_back_so_far(tmp_path, back, to):
-  """Checkpoints are older than the bad step, 7, by what was asked or more."""
+  """To one that is older than the bad step, 7, by what was asked or more.
+
+  Or to the oldest there is.
+  """
   run = Run(tmp_path, save_every=2, rewind=Rewind(back, skip=8))
   assert rewound(run, [6])['count'] == STEPS
   assert run.ledger() == digests([*range(to), *range(to + 8, STEPS + 8)])
+
+
+def test_without_a_checkpoint_it_begins_anew(tmp_path):
+  run = Run(tmp_path, rewind=Rewind(back=1, skip=3))
+  assert rewound(run, [1])['count'] == STEPS
+  assert run.ledger() == digests(range(3, STEPS + 3))
 
 
 def test_rewinding_twice(tmp_path, capsys):
@@ -165,7 +176,7 @@ def test_what_is_not_saved_as_good_is_not_the_best(tmp_path):
     step = int(params['count'])
     seen.append(step)
     # The second time, step 6 is of other batches.
-    return {'score': 0.0 if seen.count(6) == 2 else scores[step]}
+    return {'score': 0.0 if seen.count(step) == 2 else scores[step]}
 
   run = Run(
     tmp_path,
@@ -174,7 +185,7 @@ def test_what_is_not_saved_as_good_is_not_the_best(tmp_path):
     evaluate=evaluate,
     best_metric='score',
   )
-  rewound(run, [6])
+  assert rewound(run, [6])['count'] == STEPS
   assert seen == [2, 4, 6, 6, 8, 10]
   assert run.steps('score') == [2, 4, 6, 8, 10]
   assert [x['score'] for x in run.lines() if 'score' in x][2] == 0.0

@@ -224,6 +224,9 @@ class Checkpoints:
     """
     for step in self.steps():
       if step > after and self._writes:
+        # When it is made anew, its metric is another.
+        self._metrics.pop(step, None)
+        self._damaged.discard(step)
         if aside:
           kept = self.folder / f'{step}.damaged'
           shutil.rmtree(kept, ignore_errors=True)
