@@ -64,9 +64,8 @@ class Setup(NamedTuple):
 
   def task(self, config: Config) -> TigerTask:
     """Returns what is learnt."""
-    events = learning.make_batches(config, self.dataset).events
     model = Tiger(config.model, self.ids.level_sizes)
-    return TigerTask(model, self.ids.codes.astype(np.int32), events)
+    return TigerTask(model, self.ids.codes, self.dataset.history)
 
 
 class Ours:
@@ -215,7 +214,7 @@ def _save(state: Any) -> list[float]:
 
 
 def wait_for_input(setup: Setup) -> str:
-  """Tells how long the train loop waits for batches."""
+  """Tells which share of its steps the train loop waits for batches."""
   rows = []
   num_steps = setup.num_rounds * _INPUT_STEPS_PER_ROUND
   for name, config in setup.configs.items():
@@ -239,8 +238,15 @@ def wait_for_input(setup: Setup) -> str:
       *(f'{1000 * x / num_steps:.2f}' for x in (data, step)),
       *(f'{found[x]:.1f}' for x in ('compile', 'save', 'wall')),
     ])  # fmt: skip
-  header = ['', 'data / (data + step)', 'data, ms', 'step, ms', 'compile, s',
-            'save, s', 'all, s']  # fmt: skip
+  header = (
+    '',
+    'waits',
+    'data, ms',
+    'step, ms',
+    'compile, s',
+    'save, s',
+    'all, s',
+  )
   return measuring.table(header, rows)
 
 
@@ -334,7 +340,9 @@ def main(arguments: Sequence[str]) -> None:
   wide = change(base, 'model', d_model=384)
   configs = {'small': small, 'd128': base, 'd384': wide}
   if options.quick:
-    configs = {x: change(configs[x], 'train', batch_size=64) for x in configs}
+    for name, config in configs.items():
+      few = config.train.length_buckets[::-2][::-1]
+      configs[name] = change(config, 'train', batch_size=64, length_buckets=few)
   print(measuring.environment(*filter(importlib.util.find_spec, _PEERS)))
   for section in options.section:
     measure, *names = SECTIONS[section]
