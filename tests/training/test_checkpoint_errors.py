@@ -167,6 +167,21 @@ def test_of_what_is_damaged_no_metric_counts(folder, text):
     assert checkpoints.steps() == [2, 4, 6]
 
 
+def test_what_is_damaged_is_kept_and_does_not_count(folder, capsys):
+  """It may have been the best: a person is to look at it."""
+  (folder / '6' / 'manifest.json').unlink()
+  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+    for step in (8, 10, 12):
+      checkpoints.save(step, make_arrays(step), {}, {'score': step / 100})
+    assert checkpoints.steps() == [4, 6, 8, 10, 12]
+    assert checkpoints.by_metric() == [4, 12, 10, 8]
+  assert (
+    'step 6 is damaged (manifest.json is missing)' in capsys.readouterr().err
+  )
+  for step in (4, 8, 10, 12):
+    restore(folder, step)
+
+
 def test_what_a_kill_left_is_removed(folder):
   for name in ('8.partial', '2.old', '6.partial'):
     shutil.copytree(folder / '4', folder / name)

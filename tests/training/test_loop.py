@@ -166,6 +166,12 @@ def test_replicas_end_where_each_ends_alone(tmp_path):
   found = [line['loss'] for line in run.lines()]
   np.testing.assert_allclose(found, np.mean(losses, 0), rtol=1e-5)
   assert run.ledger() == Run(tmp_path / '1').ledger()
+  rates = [
+    [x['learning_rate'] for x in Run(tmp_path / name).lines()]
+    for name in ('1', '2', 'all')
+  ]
+  assert rates[2] == rates[0]
+  np.testing.assert_allclose(rates[1], 0.5 * np.array(rates[0]), rtol=1e-6)
 
 
 def test_a_checkpoint_of_another_model(tmp_path):

@@ -264,11 +264,8 @@ class Checkpoints:
       if step not in self._metrics and step not in self._damaged:
         self._look_at(step)
     there = {int(path.name) for path in self._folders()}
-    values = {
-      step: value
-      for step, value in self._metrics.items()
-      if value is not None and step in there
-    }
+    known = {x: y for x, y in self._metrics.items() if x in there}
+    values = {x: y for x, y in known.items() if y is not None}
     # Of equals the first, for the next may be worse.
     return sorted(values, key=lambda step: (-values[step], step))
 
@@ -281,12 +278,10 @@ class Checkpoints:
       self._metrics[step] = (metrics or {}).get(self._best_metric)
     except (OSError, ValueError) as error:
       self._damaged.add(step)
-      print(
-        f'WARNING: {self.folder}: step {step} is damaged ({error}); it is left '
-        'out, and kept',
-        file=sys.stderr,
-        flush=True,
+      text = (
+        f'WARNING: {self.folder}: step {step} is damaged ({error}): left out'
       )
+      print(text, file=sys.stderr, flush=True)
 
   @contextlib.contextmanager
   def _explained(
@@ -314,8 +309,7 @@ def _finite(leaves: list[jax.Array]) -> jax.Array:
 def _orbax() -> ocp.Checkpointer:
   """Returns what reads and writes arrays, for this process alone.
 
-  Not the asynchronous one: when that cannot write, its threads wait minutes for
-  what will not come, and the program with them.
+  Not asynchronously: where that cannot write, its threads wait for minutes.
   """
   this = jax.process_index()
   options = ocp.options.MultiprocessingOptions(
