@@ -148,8 +148,9 @@ attempt() {
 # Whether another try may end better than one that ended with this code.
 is_passing() {
   case $1 in
-    6 | 42) ;; # main: a process was lost; asked to stop, and saved.
-    143 | 255) ;; # SIGTERM outside of training; ssh: a host is not reached.
+    # main: a process was lost, which may end JAX by 134; asked to stop.
+    6 | 134 | 42) ;;
+    143 | 255) ;; # SIGTERM before main listens; ssh: a host is not reached.
     *) [[ $(state) != READY ]] ;;
   esac
 }

@@ -22,7 +22,7 @@ from tiger_jax.evaluation.evaluator import evaluate
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.shapes import Batch
-from tiger_jax.training import loop, processes, sharding
+from tiger_jax.training import loop, sharding
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.schedule import Rewind, Schedule
@@ -85,6 +85,13 @@ def one_replica(params: Any, num_replicas: int, index: int) -> Any:
   if num_replicas == 1:
     return params
   return jax.tree.map(lambda x: x[index], params)
+
+
+def over_replicas(
+  fn: Callable[[list[float]], Any], found: list[dict[str, float]]
+) -> dict[str, float]:
+  """Returns what a function makes of every metric's values."""
+  return {name: float(fn([x[name] for x in found])) for name in found[0]}
 
 
 def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
@@ -159,8 +166,7 @@ def train(
     if len(runs) == 1:
       return found[0]
     # Of seeds the mean counts, of rates the best is what one is after.
-    pick: Callable[[list[float]], Any] = max if c.learning_rates else np.mean
-    values = {name: float(pick([x[name] for x in found])) for name in found[0]}
+    values = over_replicas(max if c.learning_rates else np.mean, found)
     each = {
       f'{name}/replica_{i}': x[name] for i, x in enumerate(found) for name in x
     }
@@ -169,12 +175,7 @@ def train(
   loop.train(
     TigerTask(retriever.model, ids.codes.astype(np.int32), source.events),
     functools.partial(batches.prefetch, source),
-    Schedule(
-      c.steps,
-      c.log_every,
-      c.evaluate_every,
-      rewind,
-    ),
+    Schedule(c.steps, c.log_every, c.evaluate_every, rewind),
     c.optimizer,
     replicas=runs,
     mesh=make_mesh(config),
@@ -209,13 +210,8 @@ def restore_params(
   like = jax.eval_shape(lambda: init_state(task, optimizer, runs))
   about = _about(config, ids)
   with Checkpoints(folder / 'checkpoints', about, _BEST, writes=False) as saved:
-    found = None
-    if processes.is_main():
-      found = saved.restore_first(saved.by_metric(), like)
     mesh = make_mesh(config)
-    step = processes.from_main(found[0] if found else -1, mesh)
-    if step >= 0 and not found:
-      found = (step, *saved.restore(step, like))
+    found = saved.restore_first(saved.by_metric(), like, mesh)
     if found is None:
       raise CheckpointError(
         f'{saved.folder} holds no checkpoint: run --mode=train'

@@ -30,7 +30,7 @@ from tiger_jax.serving.terminal import (
   show_results,
   show_shoppers,
 )
-from tiger_jax.training import processes
+from tiger_jax.training import preemption, processes
 from tiger_jax.workdir import locked
 
 MODES = ('all', *STAGES, 'bench', 'recommend')
@@ -90,7 +90,11 @@ def run(argv: list[str]) -> None:
     processes.join()
     if not processes.is_main():
       sys.stdout = open(os.devnull, 'w')
-  workdir = _workdir()
+  with preemption.leaving_at_sigterm():
+    _run_here(_workdir())
+
+
+def _run_here(workdir: Path) -> None:
   keep_programs(workdir)
   if _MODE.value == 'recommend':
     recommender = Recommender.from_workdir(workdir)

@@ -95,10 +95,13 @@ def evaluate(
       **each,
     }
     if not config.train.learning_rates:
-      measured['metrics'] = {name: _mean(each[name]) for name in each}
-      measured['standard_error'] = {
-        name: _standard_error(each[name]) for name in each
-      }
+      for key, fn in (
+        ('metrics', np.mean),
+        ('standard_error', _standard_error),
+      ):
+        measured[key] = {
+          name: learning.over_replicas(fn, each[name]) for name in each
+        }
   if config.dataset.name == 'synthetic':
     recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
     measured['best_possible'] = {'recall@10': recall}
@@ -106,16 +109,8 @@ def evaluate(
     write_json(folder / 'metrics.json', measured)
 
 
-def _mean(found: list[dict[str, float]]) -> dict[str, float]:
-  return {name: float(np.mean([x[name] for x in found])) for name in found[0]}
-
-
-def _standard_error(found: list[dict[str, float]]) -> dict[str, float]:
-  """Returns the standard error of the mean over replicas."""
-  return {
-    name: float(np.std([x[name] for x in found], ddof=1) / len(found) ** 0.5)
-    for name in found[0]
-  }
+def _standard_error(values: list[float]) -> float:
+  return np.std(values, ddof=1) / len(values) ** 0.5
 
 
 def _training_positions(dataset: Dataset) -> np.ndarray:

@@ -16,7 +16,7 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.models.flops import training_flops
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.training import sharding
+from tiger_jax.training import goodput, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 from tiger_jax.training.tiger import TigerTask
@@ -80,13 +80,14 @@ def measure(
     return *steps_fn(state, tables, placed), stack
 
   calls = source.steps_per_epoch // source.steps_per_call
-  start = time.perf_counter()
+  watch = goodput.Stopwatch()
   widths = {source.width(call): call for call in range(calls)}
   taken = None
   for call in widths.values():
     state, taken, _ = take(state, call)
   jax.block_until_ready(taken)
-  compile_seconds = time.perf_counter() - start
+  watch.close()
+  compile_seconds = watch.seconds().get('compile', 0.0)
 
   if profile:
     with jax.profiler.trace(str(profile)):
@@ -159,7 +160,7 @@ def _report(config, ids, stacks, elapsed, compile_seconds, num_replicas):
     'device': f'{num_devices} x {jax.devices()[0].device_kind}',
     'batch': f'{config.train.batch_size}, {config.model.dtype}',
     'replicas': num_replicas,
-    'first calls, seconds': compile_seconds,
+    'compilation, seconds': compile_seconds,
     'steps/s': num_steps / elapsed,
     'sequences/s': len(lengths) * speed,
     'targets/s': targets.sum() * speed,

@@ -212,6 +212,12 @@ def test_lengths_are_mixed_within_an_epoch():
   assert widths != sorted(widths)
 
 
+def test_a_stack_begins_where_the_one_before_ends():
+  source = make_source(steps_per_call=2)
+  with pytest.raises(AssertionError, match='step 3'):
+    source.stack(3, 5)
+
+
 def test_what_is_left_out_is_not_always_the_same():
   """Nor is it of one length: in the long run all examples count alike."""
   lengths = [5] * 12 + [9] * 6 + [25] * 2

@@ -267,7 +267,7 @@ def test_resume_waits_for_what_is_on_its_way(tpu):
   assert kinds == [*['describe'] * 3, 'delete', 'create', 'install', 'main']
 
 
-@pytest.mark.parametrize('code', [6, 42, 143, 255])
+@pytest.mark.parametrize('code', [6, 42, 134, 143, 255])
 def test_resume_goes_on_after_what_passes(tpu, code):
   answers = {'describe': 'READY', 'main': f'{code} {code} 0'}
   done, kinds, _ = tpu('resume', answers=answers)

@@ -19,6 +19,7 @@ from tiger_jax.models.tiger import Tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.checkpoint import Checkpoints, DamagedError
 from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.sharding import make_mesh
 from tiger_jax.training.step import Replica, init_state
 from tiger_jax.training.tiger import TigerTask
 
@@ -168,7 +169,9 @@ def test_damage_is_found(
     message = str(error.value)
     assert '\n' not in message
     assert f'{folder}: step {newest} is damaged' in message
-    found = checkpoints.restore_first(checkpoints.steps()[::-1], saved.like)
+    found = checkpoints.restore_first(
+      checkpoints.steps()[::-1], saved.like, make_mesh()
+    )
   assert found is not None
   step, state, _ = found
   assert step == good
@@ -195,7 +198,9 @@ def test_another_name_or_a_file_more(saved: Saved, tmp_path: Path):
   shutil.copytree(folder / str(oldest), folder / str(newest))
   (folder / str(middle) / 'state' / 'd' / 'more').touch()
   with saved.open(folder) as checkpoints:
-    found = checkpoints.restore_first(checkpoints.steps()[::-1], saved.like)
+    found = checkpoints.restore_first(
+      checkpoints.steps()[::-1], saved.like, make_mesh()
+    )
   assert found is not None
   assert found[0] == oldest
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tiger_jax.errors import CheckpointError, NumbersError
-from tiger_jax.training import checkpoint, manifest
+from tiger_jax.training import checkpoint_folder, manifest
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.sharding import make_mesh, put, state_shardings
 
@@ -67,7 +67,7 @@ def _saved_once(tmp_path_factory):
 def test_round_trip(saved_once):
   with Checkpoints(saved_once, ABOUT, 'score') as checkpoints:
     assert checkpoints.steps() == [7]
-    assert checkpoints.latest_step() == 7
+    assert checkpoints.steps()[-1] == 7
     assert checkpoints.by_metric() == [7]
     state, meta = checkpoints.restore(7, make_state())
   assert_equal(state, make_state())
@@ -110,9 +110,9 @@ def test_devices_may_be_others(tmp_path, saved_on, restored_on):
 def test_an_empty_folder(tmp_path):
   with Checkpoints(tmp_path / 'new', ABOUT, 'score') as checkpoints:
     assert checkpoints.steps() == []
-    assert checkpoints.latest_step() is None
+    assert checkpoints.steps() == []
     assert checkpoints.by_metric() == []
-    assert checkpoints.restore_first([], make_state()) is None
+    assert checkpoints.restore_first([], make_state(), make_mesh()) is None
   refusal(tmp_path / 'new', 3, make_state())
 
 
@@ -199,7 +199,7 @@ def test_the_latest_three_are_kept(tmp_path):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     for step in (2, 4, 6, 8, 10):
       checkpoints.save(step, make_state(step), {'step': step})
-    assert checkpoints.latest_step() == 10
+    assert checkpoints.steps()[-1] == 10
   assert sorted(path.name for path in tmp_path.iterdir()) == ['10', '6', '8']
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     for step in (6, 8, 10):
@@ -230,7 +230,7 @@ def test_without_metrics_it_is_never_the_best(tmp_path):
     checkpoints.save(1, make_state(), {}, {'score': 0.3})
     for step in (2, 3, 4, 5):
       checkpoints.save(step, make_state(), {})
-    assert checkpoints.latest_step() == 5
+    assert checkpoints.steps()[-1] == 5
     assert checkpoints.by_metric() == [1]
   assert steps_of(tmp_path) == [1, 3, 4, 5]
 
@@ -269,13 +269,13 @@ def test_what_is_not_finite_is_not_saved(tmp_path, value):
 def _gate(monkeypatch):
   """Nothing is written before the test lets it."""
   gate = threading.Event()
-  orbax = checkpoint._orbax
+  orbax = checkpoint_folder._orbax
 
   def wait():
     assert gate.wait(60)
     return orbax()
 
-  monkeypatch.setattr(checkpoint, '_orbax', wait)
+  monkeypatch.setattr(checkpoint_folder, '_orbax', wait)
   yield gate
   gate.set()
 
@@ -319,7 +319,7 @@ def test_a_name_is_given_when_all_is_on_disk(tmp_path, monkeypatch):
     seen.append(sorted(path.name for path in tmp_path.iterdir()))
     manifest.check(tmp_path / '4.partial', {'step': 4})
 
-  monkeypatch.setattr(checkpoint.manifest, 'write', look)
+  monkeypatch.setattr(checkpoint_folder.manifest, 'write', look)
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(4, make_state(), {})
   assert seen == [['4.partial']]

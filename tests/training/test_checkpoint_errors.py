@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import checkpoint, manifest
+from tiger_jax.training import checkpoint_folder, manifest
 from tiger_jax.training.checkpoint import Checkpoints, DamagedError
+from tiger_jax.training.sharding import make_mesh
 
 ABOUT = {'seed': 7}
+MESH = make_mesh()
 
 
 def make_arrays(scale=1.0):
@@ -119,7 +121,7 @@ def test_a_folder_that_has_the_name_of_another_is_found(folder):
 def test_the_first_that_is_whole_is_read(folder, capsys):
   (folder / '6' / 'meta.json').write_text('{}')
   with Checkpoints(folder, ABOUT) as checkpoints:
-    step, state, _ = checkpoints.restore_first([6, 4, 2], make_arrays())
+    step, state, _ = checkpoints.restore_first([6, 4, 2], make_arrays(), MESH)
   assert step == 4
   expected = make_arrays(4)
   np.testing.assert_array_equal(
@@ -134,7 +136,7 @@ def test_the_first_that_is_whole_is_read(folder, capsys):
 
 def test_the_order_asked_for_holds(folder):
   with Checkpoints(folder, ABOUT) as checkpoints:
-    assert checkpoints.restore_first([2, 6, 4], make_arrays())[0] == 2
+    assert checkpoints.restore_first([2, 6, 4], make_arrays(), MESH)[0] == 2
 
 
 def test_all_are_damaged(folder, capsys):
@@ -142,7 +144,7 @@ def test_all_are_damaged(folder, capsys):
     (folder / str(step) / 'manifest.json').unlink()
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(DamagedError, match='step 2 is damaged'):
-      checkpoints.restore_first([6, 4, 2], make_arrays())
+      checkpoints.restore_first([6, 4, 2], make_arrays(), MESH)
   warned = capsys.readouterr().err
   assert 'step 6 is left out' in warned
   assert 'step 4 is left out' in warned
@@ -153,7 +155,7 @@ def test_what_does_not_fit_is_not_passed_over(folder):
   state = make_arrays() | {'more': jnp.ones(2)}
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(CheckpointError, match='6 is of another run') as error:
-      checkpoints.restore_first([6, 4, 2], state)
+      checkpoints.restore_first([6, 4, 2], state, MESH)
   assert not isinstance(error.value, DamagedError)
 
 
@@ -200,7 +202,7 @@ class Disk:
     self.is_full = True
     for owner, name in (
       (manifest, 'write'),
-      (checkpoint, '_orbax'),
+      (checkpoint_folder, '_orbax'),
       (Checkpoints, '_remove'),
     ):
       if name == part:
@@ -283,10 +285,26 @@ def test_a_save_under_way_is_waited_for(tmp_path, monkeypatch, error):
     time.sleep(0.3)
     write(folder, about)
 
-  monkeypatch.setattr(checkpoint.manifest, 'write', slow)
+  monkeypatch.setattr(checkpoint_folder.manifest, 'write', slow)
   with pytest.raises(error):
     with Checkpoints(tmp_path, ABOUT) as checkpoints:
       checkpoints.save(1, make_arrays(), {})
       raise error
   assert [path.name for path in tmp_path.iterdir()] == ['1']
   restore(tmp_path, 1)
+
+
+def test_what_is_of_another_run_is_refused_without_its_arrays(folder):
+  with Checkpoints(folder, ABOUT) as checkpoints:
+    checkpoints.refuse_others()
+  with Checkpoints(folder, {'seed': 8}) as checkpoints:
+    with pytest.raises(CheckpointError, match='of.seed is 7, expected 8'):
+      checkpoints.refuse_others()
+  # Of what is damaged nothing is known: the next tells.
+  (folder / '6' / 'meta.json').write_text('{"about": {"seed": 9}}')
+  with Checkpoints(folder, ABOUT) as checkpoints:
+    checkpoints.refuse_others()
+  for step in (2, 4):
+    (folder / str(step) / 'meta.json').unlink()
+  with Checkpoints(folder, {'seed': 8}) as checkpoints:
+    checkpoints.refuse_others()

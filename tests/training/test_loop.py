@@ -19,6 +19,7 @@ from tests.training.running import (
 from tiger_jax.errors import CheckpointError
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.step import Replica
+from tiger_jax.training.writers import MetricsWriter
 
 
 def test_exactly_so_many_steps(tmp_path):
@@ -183,6 +184,29 @@ def test_a_checkpoint_of_another_model(tmp_path):
   assert '\n' not in str(error.value)
   with pytest.raises(CheckpointError, match=r'of\.seed is absent, expected 7'):
     run(task, read, about={'seed': 7})
+
+
+def test_another_model_is_refused_before_its_first_parameters(tmp_path):
+  class Late(Counter):
+    def init(self, rng):
+      raise AssertionError('parameters were made')
+
+  Run(tmp_path)(Counter(), about={'width': 1})
+  with pytest.raises(CheckpointError, match='of.width is 1, expected 2'):
+    Run(tmp_path)(Late(), about={'width': 2})
+
+
+def test_a_disk_without_room_for_metrics_is_one_line(tmp_path, monkeypatch):
+  def write(*unused):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(MetricsWriter, 'write', write)
+  with pytest.raises(CheckpointError) as error:
+    Run(tmp_path)(Counter())
+  message = str(error.value)
+  assert 'No space left on device' in message
+  assert str(tmp_path) in message
+  assert '\n' not in message
 
 
 def test_tables_reach_the_task(tmp_path):

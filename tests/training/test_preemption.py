@@ -1,10 +1,12 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from tiger_jax.training.preemption import StopSignal
+from tiger_jax.training.preemption import StopSignal, leaving_at_sigterm
 
 
 def test_notes_the_signal_and_puts_the_handler_back():
@@ -55,3 +57,31 @@ def test_other_threads_go_without():
   thread.start()
   thread.join()
   assert found == [False]
+
+
+def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
+  program = (
+    'import os, signal\n'
+    'from tiger_jax.training.preemption import leaving_at_sigterm\n'
+    'with leaving_at_sigterm():\n'
+    '  try:\n'
+    '    os.kill(os.getpid(), signal.SIGTERM)\n'
+    '  finally:\n'
+    '    print("went on")\n'
+  )
+  ended = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True
+  )
+  assert ended.returncode == 42
+  assert ended.stderr == (
+    'error: asked to stop; run the same command to go on\n'
+  )
+  assert ended.stdout == ''
+
+
+def test_training_saves_all_the_same():
+  before = signal.getsignal(signal.SIGTERM)
+  with leaving_at_sigterm(), StopSignal() as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.received
+  assert signal.getsignal(signal.SIGTERM) is before

@@ -99,7 +99,9 @@ class TrainBatches:
     Returns:
       Arrays of one axis more than a batch has, the first.
     """
-    epoch, call = divmod(start // self.steps_per_call, self._calls_per_epoch)
+    number, rest = divmod(start, self.steps_per_call)
+    assert not rest, f'no stack begins at step {start}'
+    epoch, call = divmod(number, self._calls_per_epoch)
     plan = self._plan(epoch)
     width = int(plan.widths[call])
     rows = plan.rows[call, : stop - start]

@@ -1,9 +1,4 @@
-"""Checkpoints: arrays and JSON, written by Orbax. Data, never code.
-
-A checkpoint is a folder named by its step: `state/` as Orbax writes it,
-`meta.json`, and the manifest of both. It is written aside and gets its name
-when all of it is on disk, so that a folder with a name is whole.
-"""
+"""The checkpoints of a run: which there are, and which are kept."""
 
 from collections.abc import Iterator
 from concurrent import futures
@@ -16,11 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 import numpy as np
-import orbax.checkpoint as ocp
 
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import manifest
+from tiger_jax.training import checkpoint_folder, processes
 from tiger_jax.training.log import NotFiniteError
 from tiger_jax.training.sharding import fetch
 
@@ -109,9 +104,16 @@ class Checkpoints:
     self.wait()
     return sorted(int(path.name) for path in self._folders())
 
-  def latest_step(self) -> int | None:
-    """Returns the last step saved, None before the first."""
-    return max(self.steps(), default=None)
+  def refuse_others(self) -> None:
+    """Refuses what is there if it is of something else.
+
+    Raises:
+      CheckpointError: It is; the message tells what differs.
+    """
+    for step in self.steps()[::-1]:
+      with contextlib.suppress(DamagedError):
+        self._compare(step, self._read(step), {})
+        return
 
   def by_metric(self) -> list[int]:
     """Returns the steps that have a metric, the best first."""
@@ -142,13 +144,13 @@ class Checkpoints:
       return
     finite = np.asarray(_finite(jax.tree.leaves(state)))
     if not finite.all():
-      name = list(_describe(state))[int(np.argmin(finite))]
+      name = list(checkpoint_folder.describe(state))[int(np.argmin(finite))]
       raise NotFiniteError(f'{name} is not finite after step {step}', step)
     state = fetch(state)
     if self._writes:
       contents = {
         'about': self._about,
-        'arrays': _describe(state),
+        'arrays': checkpoint_folder.describe(state),
         'metrics': metrics,
         'meta': meta,
       }
@@ -169,35 +171,24 @@ class Checkpoints:
       DamagedError: It is not what was written.
       CheckpointError: It is of something else.
     """
-    folder = self.folder / str(step)
-    with self._explained(f'step {step} is damaged', DamagedError):
-      manifest.check(folder, {'step': step})
-      contents = json.loads((folder / 'meta.json').read_bytes())
-    differing = _differences(
-      {'of': contents['about'], 'arrays': contents['arrays']},
-      {'of': self._about, 'arrays': _describe(like)},
-    )
-    if differing:
-      raise CheckpointError(
-        f'{folder} is of another run: {"; ".join(differing[:10])}; choose '
-        'another --workdir, or the config that this was made with'
-      )
+    contents = self._read(step)
+    self._compare(step, contents, {'arrays': checkpoint_folder.describe(like)})
     with self._explained(f'step {step} cannot be restored', DamagedError):
-      with _orbax() as orbax:
-        empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-        state = orbax.restore(
-          folder / 'state', args=ocp.args.StandardRestore(empty)
-        )
+      state = checkpoint_folder.read_state(self.folder / str(step), like)
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
   def restore_first(
-    self, steps: list[int], like: Any
+    self, steps: list[int], like: Any, mesh: Mesh
   ) -> tuple[int, Any, dict[str, Any]] | None:
     """Reads the first checkpoint that is not damaged, and warns of others.
+
+    All processes whose devices are in the mesh call it; the main one chooses,
+    for it alone writes.
 
     Args:
       steps: Which to try, in this order.
       like: As `restore` takes it.
+      mesh: The devices.
 
     Returns:
       The step, the state and the meta; None if there are no steps.
@@ -205,14 +196,22 @@ class Checkpoints:
     Raises:
       CheckpointError: All are damaged, or the one found is of something else.
     """
+    found = self._first_good(steps, like) if processes.is_main() else None
+    step = processes.from_main(found[0] if found else -1, mesh)
+    if step >= 0 and not found:
+      found = (step, *self.restore(step, like))
+    return found
+
+  def _first_good(
+    self, steps: list[int], like: Any
+  ) -> tuple[int, Any, dict[str, Any]] | None:
     for step in steps:
       try:
         return step, *self.restore(step, like)
       except DamagedError as error:
         if step == steps[-1]:
           raise
-        print(f'WARNING: {error}', file=sys.stderr, flush=True)
-        print(f'WARNING: step {step} is left out', file=sys.stderr, flush=True)
+        _warn(step, error)
     return None
 
   def drop(self, after: int, *, aside: bool) -> None:
@@ -235,13 +234,8 @@ class Checkpoints:
           self._remove(step)
 
   def _write(self, step: int, state: Any, contents: dict[str, Any]) -> None:
-    partial = self.folder / f'{step}.partial'
-    with _orbax() as orbax:
-      orbax.save(partial / 'state', args=ocp.args.StandardSave(state))
-    (partial / 'meta.json').write_text(json.dumps(contents, indent=1))
-    manifest.write(partial, {'step': step})
-    partial.rename(self.folder / str(step))
-    manifest.sync(self.folder)
+    checkpoint_folder.write(self.folder / str(step), step, state, contents)
+    self._metrics[step] = (contents['metrics'] or {}).get(self._best_metric)
     saved = [int(path.name) for path in self._folders()]
     best = self._ranked()[:1]
     # One that is damaged may have been the best: a person is to look at it.
@@ -271,17 +265,32 @@ class Checkpoints:
 
   def _look_at(self, step: int) -> None:
     """Notes the metric of a step, or that it is damaged."""
-    folder = self.folder / str(step)
     try:
-      manifest.check(folder, {'step': step})
-      metrics = json.loads((folder / 'meta.json').read_bytes())['metrics']
-      self._metrics[step] = (metrics or {}).get(self._best_metric)
-    except (OSError, ValueError) as error:
+      metrics = self._read(step)['metrics'] or {}
+      self._metrics[step] = metrics.get(self._best_metric)
+    except DamagedError as error:
       self._damaged.add(step)
-      text = (
-        f'WARNING: {self.folder}: step {step} is damaged ({error}): left out'
+      _warn(step, error)
+
+  def _read(self, step: int) -> dict[str, Any]:
+    """Checks every byte of a checkpoint, and returns its JSON."""
+    with self._explained(f'step {step} is damaged', DamagedError):
+      return checkpoint_folder.read_contents(self.folder / str(step), step)
+
+  def _compare(
+    self, step: int, contents: dict[str, Any], more: dict[str, Any]
+  ) -> None:
+    """Raises where a checkpoint is not of what is trained here."""
+    differing = checkpoint_folder.differences(
+      {'of': contents['about'], **{x: contents[x] for x in more}},
+      {'of': self._about, **more},
+    )
+    if differing:
+      raise CheckpointError(
+        f'{self.folder / str(step)} is of another run: '
+        f'{"; ".join(differing[:10])}; choose another --workdir, or the config '
+        'that this was made with'
       )
-      print(text, file=sys.stderr, flush=True)
 
   @contextlib.contextmanager
   def _explained(
@@ -301,50 +310,11 @@ class Checkpoints:
       raise kind(f'{self.folder}: {problem} ({reason}); {remedy}') from error
 
 
+def _warn(step: int, error: DamagedError) -> None:
+  print(f'WARNING: {error}', file=sys.stderr, flush=True)
+  print(f'WARNING: step {step} is left out', file=sys.stderr, flush=True)
+
+
 @jax.jit
 def _finite(leaves: list[jax.Array]) -> jax.Array:
   return jnp.stack([jnp.isfinite(x).all() for x in leaves])
-
-
-def _orbax() -> ocp.Checkpointer:
-  """Returns what reads and writes arrays, for this process alone.
-
-  Not asynchronously: where that cannot write, its threads wait for minutes.
-  """
-  this = jax.process_index()
-  options = ocp.options.MultiprocessingOptions(
-    primary_host=this,
-    active_processes={this},
-    barrier_sync_key_prefix=f'process_{this}',
-  )
-  return ocp.Checkpointer(
-    ocp.StandardCheckpointHandler(multiprocessing_options=options),
-    multiprocessing_options=options,
-  )
-
-
-def _describe(state: Any) -> dict[str, str]:
-  """Returns type and shape of every array, by its path."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): (
-      f'{x.dtype}{list(x.shape)}'
-    )
-    for path, x in jax.tree.leaves_with_path(state)
-  }
-
-
-def _differences(found: Any, expected: Any, path: str = '') -> list[str]:
-  """Returns where two JSON values differ, and how."""
-  if isinstance(found, dict) and isinstance(expected, dict):
-    return [
-      line
-      for key in sorted(found.keys() | expected.keys())
-      for line in _differences(
-        found.get(key, 'absent'),
-        expected.get(key, 'absent'),
-        f'{path}.{key}'.removeprefix('.'),
-      )
-    ]
-  if found == expected:
-    return []
-  return [f'{path} is {found}, expected {expected}']

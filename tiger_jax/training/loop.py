@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.errors import Preempted
+from tiger_jax.errors import CheckpointError, Preempted
 from tiger_jax.training import goodput, processes
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.ledger import Ledger
@@ -95,10 +96,20 @@ def train(
         writes=processes.is_main(),
       )
     )
+    checkpoints.refuse_others()
     run = _Run(
-      task, batches, schedule, optimizer_config, replicas, mesh, folder, writer,
-      label, evaluate, best_metric, watch, checkpoints,
-    )  # fmt: skip
+      batches=batches,
+      schedule=schedule,
+      mesh=mesh,
+      folder=folder,
+      writer=writer,
+      label=label,
+      evaluate=evaluate,
+      best_metric=best_metric,
+      watch=watch,
+      checkpoints=checkpoints,
+    )
+    run.prepare(task, optimizer_config, replicas)
     with StopSignal() as stop:
       for rewinds in range(_MOST_REWINDS + 1):
         try:
@@ -108,29 +119,37 @@ def train(
           if rewinds == _MOST_REWINDS:
             raise
           run.rewind(error)
+        except OSError as error:
+          raise CheckpointError(
+            f'{folder}: {label} cannot be written ({error}); make room if the '
+            'disk is full, and run the same command again'
+          ) from error
     return run.chosen_params()
 
 
+@dataclasses.dataclass(kw_only=True)
 class _Run:
-  """The state of a call of `train`."""
+  """The state of a call of `train`, which says what it is given."""
 
-  def __init__(
-    self, task, batches, schedule, optimizer_config, replicas, mesh, folder,
-    writer, label, evaluate, best_metric, watch, checkpoints,
-  ):  # fmt: skip
-    self._batches = batches
-    self._schedule = schedule
-    self._mesh = mesh
-    self._folder = folder
-    self._writer = writer
-    self._label = label
-    self._evaluate = evaluate
-    self._best_metric = best_metric
-    self._watch = watch
-    self._checkpoints = checkpoints
-    self._any_process = processes.AnyProcess(mesh)
+  batches: Callable[[int, int], Iterable[Any]]
+  schedule: Schedule
+  mesh: Mesh
+  folder: Path
+  writer: MetricsWriter
+  label: str
+  evaluate: Callable[[Params], dict[str, float]] | None
+  best_metric: str | None
+  watch: goodput.Stopwatch
+  checkpoints: Checkpoints
 
-    num_steps = schedule.num_steps
+  def prepare(
+    self,
+    task: Task,
+    optimizer_config: OptimizerConfig,
+    replicas: Sequence[Replica],
+  ) -> None:
+    """Makes the first state, and what takes it further."""
+    num_steps = self.schedule.num_steps
     # Of the first replica.
     rate = learning_rate(optimizer_config, num_steps)
     self._rate = lambda step: rate(step) * replicas[0].rate
@@ -139,10 +158,11 @@ class _Run:
     self._first = init_state(task, optimizer, replicas)
     self._like = jax.eval_shape(lambda: self._first)
     self._shardings = state_shardings(
-      mesh, self._like, num_leading=int(len(replicas) > 1)
+      self.mesh, self._like, num_leading=int(len(replicas) > 1)
     )
     self._steps_fn = make_steps(task, optimizer, replicas, self._shardings)
-    self._tables = replicate(mesh, task.tables)
+    self._tables = replicate(self.mesh, task.tables)
+    self._any_process = processes.AnyProcess(self.mesh)
     self._compiled: set[str] = set()
     self._state: Any = None
     self._step = 0
@@ -157,92 +177,80 @@ class _Run:
     start = self._restore()
     with contextlib.ExitStack() as stack:
       ledger = Ledger(
-        self._folder / 'ledger' if processes.is_main() else None, start
+        self.folder / 'ledger' if processes.is_main() else None, start
       )
       stack.callback(ledger.close)
       stack.callback(self._tell_goodput, start)
-      self._writer.rewind(self._label, start)
+      self.writer.rewind(self.label, start)
       bar = stack.enter_context(
-        progress_line(self._label, self._schedule.num_steps, start)
+        progress_line(self.label, self.schedule.num_steps, start)
       )
       self._train(stop, start, ledger, bar)
 
   def rewind(self, error: NotFiniteError) -> None:
     """Prepares to go on from before an error, on other batches."""
-    policy = self._schedule.rewind
+    policy = self.schedule.rewind
     if policy is None:
       raise type(error)(
         f'{error}; lower the learning rate in the config, and training starts '
         'again, or let it go back and skip batches (train.on_non_finite)',
         error.step,
       ) from error
-    steps = self._checkpoints.steps()
+    steps = self.checkpoints.steps()
     # The oldest there is where none is old enough.
     older = [x for x in steps if x <= error.step - policy.back]
     step = max(older) if older else min(steps, default=0)
-    self._checkpoints.drop(step, aside=False)
+    self.checkpoints.drop(step, aside=False)
     self._skipped += policy.skip
     self._rewound = True
-    what = str(error).removeprefix(f'{self._label}: ')
+    what = str(error).removeprefix(f'{self.label}: ')
     print(
-      f'{self._label:>12}: {what}: back to step {step}, and {self._skipped} '
+      f'{self.label:>12}: {what}: back to step {step}, and {self._skipped} '
       'batches left out',
       flush=True,
     )
 
   def chosen_params(self) -> Params:
     """Returns the parameters that the metric picks, or the last."""
-    ranked = self._checkpoints.by_metric() if self._best_metric else []
-    best = processes.from_main(ranked[0] if ranked else -1, self._mesh)
+    ranked = self.checkpoints.by_metric() if self.best_metric else []
+    best = processes.from_main(ranked[0] if ranked else -1, self.mesh)
     if best in (-1, self._step):
       return self._state.params
-    found = self._read(ranked)
+    found = self.checkpoints.restore_first(ranked, self._like, self.mesh)
     assert found, 'a step with a metric has a checkpoint'
     return put(found[1], self._shardings).params
 
   def _restore(self) -> int:
     """Reads the newest checkpoint, or makes the first state."""
-    found = self._read(self._checkpoints.steps()[::-1])
+    steps = self.checkpoints.steps()[::-1]
+    found = self.checkpoints.restore_first(steps, self._like, self.mesh)
     if found is None:
       # Copies: what is put where it lies already would be donated.
       self._state = put(fetch(self._first), self._shardings)
       self._step = 0
       return 0
     step, state, meta = found
-    self._checkpoints.drop(step, aside=True)
+    self.checkpoints.drop(step, aside=True)
     self._state = put(state, self._shardings)
     if not self._rewound:
       self._skipped = meta['skipped']
     self._step = step
     return step
 
-  def _read(self, steps: list[int]) -> tuple[int, Any, dict[str, Any]] | None:
-    """Reads the first of some checkpoints that is whole, the same everywhere.
-
-    The main process chooses, for it alone writes.
-    """
-    found = None
-    if processes.is_main():
-      found = self._checkpoints.restore_first(steps, self._like)
-    step = processes.from_main(found[0] if found else -1, self._mesh)
-    if step >= 0 and not found:
-      found = (step, *self._checkpoints.restore(step, self._like))
-    return found
-
   def _train(
     self, stop: StopSignal, start: int, ledger: Ledger, bar: tqdm
   ) -> None:
-    schedule, watch = self._schedule, self._watch
-    log = StepLog(self._writer, self._label, tensor_names(self._like), watch)
+    schedule, watch = self.schedule, self.watch
+    log = StepLog(self.writer, self.label, tensor_names(self._like), watch)
     last = schedule.num_steps
-    stream = iter(self._batches(start + self._skipped, last + self._skipped))
+    stream = iter(self.batches(start + self._skipped, last + self._skipped))
     step = start
     while step < last:
       before = step
       with watch.phase('data'):
         batch = next(stream)
         digests = ledger.add(batch)
-        placed = shard_batch(self._mesh, batch, axis=1)
+        placed = shard_batch(self.mesh, batch, axis=1)
       shapes = str(jax.tree.structure(placed)) + str(
         [x.shape for x in jax.tree.leaves(placed)]
       )
@@ -272,19 +280,19 @@ class _Run:
         values = self._measure(step, bar) if saving else None
         with watch.phase('save'):
           try:
-            self._checkpoints.save(
+            self.checkpoints.save(
               step, self._state, {'skipped': self._skipped}, values
             )
           except NotFiniteError as error:
             raise NotFiniteError(
-              f'{self._label}: after batch {digests[-1]}, {error}', step
+              f'{self.label}: after batch {digests[-1]}, {error}', step
             ) from error
       if stopping:
         with watch.phase('save'):
-          self._checkpoints.wait()
+          self.checkpoints.wait()
         raise self._preempted()
     with watch.phase('save'):
-      self._checkpoints.wait()
+      self.checkpoints.wait()
     # Of a signal since the last step nobody else would hear. Asked twice, for
     # the answer may be that to the time before.
     self._any_process(stop.received)
@@ -293,19 +301,19 @@ class _Run:
 
   def _preempted(self) -> Preempted:
     return Preempted(
-      f'{self._label}: asked to stop, saved at step {self._step}; run the same '
+      f'{self.label}: asked to stop, saved at step {self._step}; run the same '
       'command to go on'
     )
 
   def _measure(self, step: int, bar: tqdm) -> dict[str, float] | None:
-    if not self._evaluate:
+    if not self.evaluate:
       return None
-    with self._watch.phase('evaluate'):
-      values = self._evaluate(self._state.params)
-    self._writer.write(self._label, step, values)
-    if self._best_metric:
-      found = f'{self._best_metric} {values[self._best_metric]:.4f}'
-      bar.write(f'{self._label:>12}: step {step}: validation {found}')
+    with self.watch.phase('evaluate'):
+      values = self.evaluate(self._state.params)
+    self.writer.write(self.label, step, values)
+    if self.best_metric:
+      found = f'{self.best_metric} {values[self.best_metric]:.4f}'
+      bar.write(f'{self.label:>12}: step {step}: validation {found}')
     return values
 
   def _show(self, bar: tqdm, means: dict[str, float]) -> None:
@@ -322,14 +330,14 @@ class _Run:
   def _tell_goodput(self, start: int) -> None:
     if not processes.is_main():
       return
-    until_now, before = self._watch.seconds(), self._told
+    until_now, before = self.watch.seconds(), self._told
     self._told = until_now
     seconds = {k: v - before.get(k, 0.0) for k, v in until_now.items()}
-    print(f'{self._label:>12}: {goodput.summary(seconds)}', flush=True)
+    print(f'{self.label:>12}: {goodput.summary(seconds)}', flush=True)
     line = {'from': start, 'to': self._step, 'seconds': seconds}
     # On the way out of an error, which the user must hear of.
     with contextlib.suppress(OSError):
-      with (self._folder / 'goodput.jsonl').open('a') as file:
+      with (self.folder / 'goodput.jsonl').open('a') as file:
         file.write(json.dumps(line) + '\n')
 
 
