@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from benchmarks import measuring
-from tiger_jax import learning
+from tiger_jax import learning, recommenders
 from tiger_jax.config_dict import from_json
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
@@ -42,8 +42,9 @@ def measure(
     raise SystemExit(f'{workdir} has no finished training: run --mode=train')
   config = from_json(trained.about['config'])
   ids = SemanticIds.load(workdir / 'semantic_ids')
-  params, _ = learning.restore_params(config, ids, trained.folder)
   dataset = Dataset.load(workdir / 'data')
+  material = recommenders.Material(dataset, ids)
+  params, _ = learning.restore_params(config, material, trained.folder)
   users = np.random.default_rng(0).permutation(dataset.num_users)[:_NUM_USERS]
   examples = Examples(*(x[np.sort(users)] for x in split(dataset, 'test')))
   asked = list(
@@ -53,7 +54,9 @@ def measure(
   )
   rows, exact = [], {}
   for num_beams in [*beams, None]:
-    retriever = learning.make_retriever(config, ids, num_beams or beams[1])
+    retriever = recommenders.make_tiger(
+      config, ids, learning.make_mesh(config), num_beams or beams[1]
+    )
     search = retriever.search_exact if num_beams is None else retriever.search
 
     def run(batch, search=search):

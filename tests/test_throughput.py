@@ -10,6 +10,7 @@ from tiger_jax import learning, throughput
 from tiger_jax.config import Config, ModelConfig, TrainConfig
 from tiger_jax.data import batches, synthetic
 from tiger_jax.errors import UsageError
+from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 CONFIG = Config(
@@ -33,7 +34,7 @@ def _shop():
   dataset = synthetic.make(60, seed=0)
   rows = np.arange(dataset.num_items)
   codes = np.stack(np.unravel_index(rows, (30, 30)), 1).astype(np.int32)
-  return dataset, SemanticIds(codes, (30, 30), 2, {})
+  return Material(dataset, SemanticIds(codes, (30, 30), 2, {}))
 
 
 @pytest.mark.parametrize('resident', [True, False])
@@ -44,7 +45,7 @@ def test_figures_fit_together(shop, causal_encoder, resident, monkeypatch):
     monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
   model = dataclasses.replace(CONFIG.model, causal_encoder=causal_encoder)
   config = dataclasses.replace(CONFIG, model=model)
-  found = throughput.measure(config, *shop)
+  found = throughput.measure(config, shop)
   assert found['sequences/s'] == pytest.approx(16 * found['steps/s'])
   # Targets have two codes each, and so does every item that is read.
   items = found['tokens/s, no padding counted'] / 2 - found['targets/s']
@@ -60,17 +61,32 @@ def test_figures_fit_together(shop, causal_encoder, resident, monkeypatch):
   assert all(name in table for name in found)
 
 
+def test_a_baseline_has_no_tokens(shop, monkeypatch):
+  monkeypatch.setattr(throughput, '_SECONDS', 0.0)
+  model = dataclasses.replace(CONFIG.model, name='sasrec')
+  found = throughput.measure(dataclasses.replace(CONFIG, model=model), shop)
+  assert found['targets/s'] > found['sequences/s'] > 0
+  assert 'MFU' not in found
+
+
+def test_what_learns_nothing_has_no_speed(shop):
+  model = dataclasses.replace(CONFIG.model, name='popularity')
+  with pytest.raises(UsageError, match="'popularity', which learns nothing"):
+    throughput.measure(dataclasses.replace(CONFIG, model=model), shop)
+
+
 def test_profile_is_written(shop, tmp_path, monkeypatch):
   monkeypatch.setattr(throughput, '_SECONDS', 0.0)
-  throughput.measure(CONFIG, *shop, profile=tmp_path)
+  throughput.measure(CONFIG, shop, profile=tmp_path)
   assert list(tmp_path.rglob('*.xplane.pb'))
 
 
 def test_a_batch_that_devices_cannot_share_is_one_line(shop):
   assert len(jax.devices()) == 8
   train = dataclasses.replace(CONFIG.train, batch_size=20)
+  config = dataclasses.replace(CONFIG, train=train)
   with pytest.raises(UsageError) as error:
-    learning.make_batches(dataclasses.replace(CONFIG, train=train), shop[0])
+    learning.make_batches(config, shop.dataset)
   assert 'batch_size is 20' in str(error.value)
   assert 'try 16' in str(error.value)
   assert '\n' not in str(error.value)

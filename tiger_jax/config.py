@@ -8,6 +8,7 @@ from tiger_jax.config_checks import (
   require_positive,
 )
 from tiger_jax.errors import UsageError
+from tiger_jax.model_config import ModelConfig
 from tiger_jax.train_config import OptimizerConfig, ParallelConfig, TrainConfig
 
 
@@ -152,50 +153,6 @@ class SemanticIdsConfig:
         f'codebook_sizes is {sizes}: vq_vae has one codebook for all levels, '
         'so give them one size'
       )
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-  """The encoder-decoder Transformer (section 4.1 of the paper).
-
-  Attributes:
-    max_history: The encoder reads so many of the latest items.
-    d_model: Width of the residual stream.
-    num_heads: Attention heads.
-    head_dim: Width of one head; `num_heads * head_dim` need not be `d_model`.
-    mlp_dim: Hidden width of the feed-forward layers.
-    num_encoder_layers: Encoder blocks.
-    num_decoder_layers: Decoder blocks.
-    dropout: Rate of every dropout.
-    num_user_tokens: Hash buckets of the user token; 0 leaves it out.
-    causal_encoder: Whether an item sees only itself and earlier ones in the
-      encoder. One pass over a history then trains every prefix of it.
-    dtype: What is computed in, `float32` or `bfloat16`; parameters, softmax
-      and losses stay in float32.
-  """
-
-  max_history: int = 20
-  d_model: int = 128
-  num_heads: int = 6
-  head_dim: int = 64
-  mlp_dim: int = 1024
-  num_encoder_layers: int = 4
-  num_decoder_layers: int = 4
-  dropout: float = 0.1
-  num_user_tokens: int = 0
-  causal_encoder: bool = False
-  dtype: str = 'float32'
-
-  def __post_init__(self):
-    """Checks the values."""
-    require_positive(
-      self, 'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
-      'num_encoder_layers', 'num_decoder_layers',
-    )  # fmt: skip
-    require_not_negative(self, 'num_user_tokens')
-    require_one_of(self, 'dtype', ('float32', 'bfloat16'))
-    if not 0 <= self.dropout < 1:
-      raise UsageError(f'dropout is {self.dropout}: choose from [0, 1)')
 
 
 @dataclasses.dataclass(frozen=True)

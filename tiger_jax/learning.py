@@ -1,9 +1,7 @@
 """How the recommender learns: from what, on which devices, and judged how."""
 
 from collections.abc import Callable, Iterable, Iterator
-import dataclasses
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +9,22 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
+from tiger_jax import recommenders
 from tiger_jax.config import Config
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import Examples, sequences, split
-from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.data.splits import Examples, split
+from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.evaluation.evaluator import evaluate
-from tiger_jax.models.tiger import Tiger
-from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.shapes import Batch
+from tiger_jax.evaluation.evaluator import RANKING_METRICS, evaluate
+from tiger_jax.recommenders import Material
+from tiger_jax.shapes import Batch, Recommendations, Retriever
 from tiger_jax.training import loop, sharding
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.schedule import Rewind, Schedule
 from tiger_jax.training.step import Replica, init_state
-from tiger_jax.training.tiger import TigerTask
 from tiger_jax.training.writers import MetricsWriter, progress_line
 
 _BEST = 'ndcg@10'
@@ -48,28 +45,6 @@ def make_mesh(config: Config) -> Mesh:
     raise UsageError(f'config.parallel: {error}') from error
 
 
-def make_retriever(
-  config: Config, ids: SemanticIds, num_beams: int
-) -> TigerRetriever:
-  """Returns TIGER over a catalogue; parameters come separately.
-
-  Args:
-    config: As trained.
-    ids: The Semantic IDs of the catalogue.
-    num_beams: Beams of the search.
-  """
-  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
-  codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
-  codes[: len(ids.codes)] = ids.codes
-  mesh = make_mesh(config)
-  return TigerRetriever(
-    Tiger(config.model, ids.level_sizes),
-    sharding.replicate(mesh, codes),
-    sharding.replicate(mesh, catalog),
-    num_beams,
-  )
-
-
 def replicas(config: Config) -> list[Replica]:
   """Returns the runs that are trained at once, usually one."""
   c = config.train
@@ -85,6 +60,11 @@ def one_replica(params: Any, num_replicas: int, index: int) -> Any:
   if num_replicas == 1:
     return params
   return jax.tree.map(lambda x: x[index], params)
+
+
+def every_replica(params: Any, num_replicas: int) -> Iterator[Any]:
+  """Yields the parameters of each of the runs that were trained at once."""
+  return (one_replica(params, num_replicas, i) for i in range(num_replicas))
 
 
 def over_replicas(
@@ -108,13 +88,9 @@ def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
       f'config.train.batch_size is {c.batch_size}, which {num_shards} devices '
       f'cannot share evenly: try {near}'
     )
-  if config.model.causal_encoder:
-    examples = sequences(dataset, config.model.max_history)
-  else:
-    examples = split(dataset, 'train')
   return batches.TrainBatches(
     dataset,
-    examples,
+    recommenders.make_examples(config, dataset),
     c.batch_size,
     c.length_buckets,
     config.seed,
@@ -123,29 +99,30 @@ def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
 
 
 def train(
-  config: Config,
-  dataset: Dataset,
-  ids: SemanticIds,
-  folder: Path,
-  writer: MetricsWriter,
+  config: Config, material: Material, folder: Path, writer: MetricsWriter
 ) -> None:
   """Trains the recommender; validation NDCG@10 picks the checkpoint.
 
   Args:
     config: The run.
-    dataset: Items and histories.
-    ids: The Semantic ID of every item.
+    material: What the model is made from.
     folder: Gets the checkpoints.
     writer: Gets the metrics.
   """
+  if not config.model.is_trained:
+    return
   c = config.train
+  dataset = material.dataset
+  mesh = make_mesh(config)
   source = make_batches(config, dataset)
   rewind = None
   if c.rewind:
     # Whole calls, of which a small shop has shorter ones.
     calls = -(-c.rewind[1] // source.steps_per_call)
     rewind = Rewind(c.rewind[0], calls * source.steps_per_call)
-  retriever = make_retriever(config, ids, _VALIDATION_BEAMS)
+  retriever = recommenders.make_retriever(
+    config, material, mesh, _VALIDATION_BEAMS
+  )
   examples = split(dataset, 'validation')
   chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
   examples = examples.at(np.sort(chosen[: c.evaluate_users]))
@@ -153,15 +130,8 @@ def train(
 
   def validate(params: Any) -> dict[str, float]:
     found = [
-      measure(
-        config,
-        dataset,
-        ids,
-        retriever,
-        one_replica(params, len(runs), i),
-        examples,
-      )
-      for i in range(len(runs))
+      measure(config, material, retriever, x, examples)
+      for x in every_replica(params, len(runs))
     ]
     if len(runs) == 1:
       return found[0]
@@ -173,29 +143,29 @@ def train(
     return values | each
 
   loop.train(
-    TigerTask(retriever.model, ids.codes.astype(np.int32), source.events),
+    recommenders.make_task(config, material, source.events),
     functools.partial(batches.prefetch, source),
     Schedule(c.steps, c.log_every, c.evaluate_every, rewind),
     c.optimizer,
     replicas=runs,
-    mesh=make_mesh(config),
+    mesh=mesh,
     folder=folder,
     writer=writer,
     label='train',
-    about=_about(config, ids),
+    about=recommenders.about(config, material),
     evaluate=validate,
     best_metric=_BEST,
   )
 
 
 def restore_params(
-  config: Config, ids: SemanticIds, folder: Path
+  config: Config, material: Material, folder: Path
 ) -> tuple[Any, int]:
   """Returns the parameters that validation picked, of all replicas.
 
   Args:
     config: As trained.
-    ids: As trained.
+    material: As trained.
     folder: The train stage's.
 
   Returns:
@@ -204,11 +174,13 @@ def restore_params(
   Raises:
     CheckpointError: They cannot be read, or do not fit the config.
   """
-  task = TigerTask(Tiger(config.model, ids.level_sizes), ids.codes)
+  if not config.model.is_trained:
+    return {}, 0
+  task = recommenders.make_task(config, material)
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
   runs = replicas(config)
   like = jax.eval_shape(lambda: init_state(task, optimizer, runs))
-  about = _about(config, ids)
+  about = recommenders.about(config, material)
   with Checkpoints(folder / 'checkpoints', about, _BEST, writes=False) as saved:
     mesh = make_mesh(config)
     found = saved.restore_first(saved.by_metric(), like, mesh)
@@ -229,47 +201,89 @@ def restore_params(
 
 def measure(
   config: Config,
-  dataset: Dataset,
-  ids: SemanticIds,
-  retriever: TigerRetriever,
+  material: Material,
+  retriever: Retriever,
   params: Any,
   examples: Examples,
   label: str = '',
 ) -> dict[str, float]:
-  """Evaluates TIGER.
+  """Evaluates a model.
 
   Args:
     config: The run.
-    dataset: Items and histories.
-    ids: As trained with.
-    retriever: From `make_retriever`.
-    params: The network's parameters.
+    material: What the model is made from.
+    retriever: From `recommenders.make_retriever`.
+    params: The model's parameters.
     examples: Whom to recommend for.
     label: Names the progress line; none is drawn without.
 
   Returns:
     See `evaluation.evaluator.evaluate`.
   """
-  mesh = make_mesh(config)
-
-  def on_mesh(
-    answer: Callable[[Any, Batch, int], Any],
-  ) -> Callable[[Batch, int], Any]:
-    def ask(batch: Batch, k: int) -> Any:
-      placed = sharding.shard_batch(mesh, batch)
-      return sharding.fetch(answer(params, placed, k))
-
-    return ask
-
-  found: Iterable[Batch] = evaluation_batches(config, dataset, examples)
+  generated = None
+  if isinstance(retriever, TigerRetriever):
+    generated = _on_mesh(config, retriever.generated_validity, params)
+  found: Iterable[Batch] = evaluation_batches(
+    config, material.dataset, examples
+  )
   if label:
     found = _counted(found, label, len(examples.user))
   return evaluate(
-    on_mesh(retriever.recommend),
+    _on_mesh(config, retriever.recommend, params),
     found,
-    ids.codes[:, : ids.num_meaning_levels],
-    on_mesh(retriever.generated_validity),
+    material.prefixes,
+    generated,
   )
+
+
+def measure_unseen(
+  config: Config,
+  material: Material,
+  retriever: Retriever,
+  params: Any,
+  examples: Examples,
+) -> dict[str, float]:
+  """Evaluates a model that leaves out what a user has already.
+
+  Args:
+    config: The run.
+    material: What the model is made from.
+    retriever: From `recommenders.make_retriever`.
+    params: The model's parameters.
+    examples: Whom to recommend for, by user; each user once.
+
+  Returns:
+    `recall@k` and `ndcg@k`.
+  """
+  answer = _on_mesh(config, retriever.recommend, params)
+  history = material.dataset.history
+
+  def recommend(batch: Batch, k: int) -> Recommendations:
+    rows = np.searchsorted(examples.user, batch.user)
+    rows = rows[: int((batch.user >= 0).sum())]
+    seen = [
+      history[start:end].tolist()
+      for _, start, end in zip(*examples.at(rows), strict=True)
+    ]
+    seen += [[]] * (len(batch.user) - len(seen))
+    return answer(batch, k, ItemLists.of(seen))
+
+  found = evaluate(
+    recommend, evaluation_batches(config, material.dataset, examples)
+  )
+  return {name: found[name] for name in found if name in RANKING_METRICS}
+
+
+def _on_mesh(
+  config: Config, answer: Callable[..., Any], params: Any
+) -> Callable[..., Any]:
+  mesh = make_mesh(config)
+
+  def ask(batch: Batch, k: int, *lists: Any) -> Any:
+    placed = sharding.shard_batch(mesh, (batch, *lists))
+    return sharding.fetch(answer(params, placed[0], k, *placed[1:]))
+
+  return ask
 
 
 def evaluation_batches(
@@ -290,18 +304,3 @@ def _counted(found: Iterable[Batch], label: str, total: int) -> Iterator[Batch]:
     for batch in found:
       yield batch
       bar.update(int((batch.target >= 0).sum()))
-
-
-def _about(config: Config, ids: SemanticIds) -> dict[str, Any]:
-  """Returns what a checkpoint must be of, to be gone on from."""
-  codes = np.ascontiguousarray(ids.codes, np.int32)
-  return {
-    'model': dataclasses.asdict(config.model),
-    'train': dataclasses.asdict(config.train),
-    'seed': config.seed,
-    'catalog': {
-      'level_sizes': list(ids.level_sizes),
-      'items': len(codes),
-      'sha256': hashlib.sha256(codes.tobytes()).hexdigest(),
-    },
-  }

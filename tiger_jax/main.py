@@ -122,23 +122,22 @@ def _run_here(workdir: Path) -> None:
     raise UsageError(
       f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
     ) from error
-  last = {'all': 'evaluate', 'bench': 'semantic_ids'}.get(_MODE.value)
   # The main process keeps others out for all of them.
   with locked(workdir) if processes.is_main() else contextlib.nullcontext():
     pipeline = Pipeline(config, workdir)
     try:
-      pipeline.run(last or _MODE.value)
       if _MODE.value == 'bench':
         profile = Path(_PROFILE.value) if _PROFILE.value else None
-        speed = throughput.measure(
-          config, pipeline.dataset, pipeline.ids, profile
-        )
+        speed = throughput.measure(config, pipeline.material, profile)
         print('\n' + throughput.format_table(speed))
+      else:
+        pipeline.run('evaluate' if _MODE.value == 'all' else _MODE.value)
     finally:
       pipeline.writer.close()
   if _MODE.value in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
-  if _MODE.value == 'all' and not _DISTRIBUTED.value:
+  shows = config.model.is_generative and not _DISTRIBUTED.value
+  if _MODE.value == 'all' and shows:
     recommender = Recommender.from_workdir(workdir)
     print(show_shoppers(recommender, config.seed))
   print(f'\nEverything is in {workdir}')

@@ -21,6 +21,7 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError
 from tiger_jax.evaluation.evaluator import CUTOFFS, INVALID_CUTOFFS
+from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training import processes
@@ -69,8 +70,11 @@ class Pipeline:
 
   def run(self, last: str) -> None:
     """Makes every stage up to `last`, one of `STAGES`."""
+    needs = self.config.model.needs
+    unused = {'embed': not needs, 'semantic_ids': 'semantic_ids' not in needs}
     for stage, name in STAGES.items():
-      getattr(self, name)
+      if stage == last or not unused.get(stage):
+        getattr(self, name)
       if stage == last:
         break
 
@@ -158,26 +162,32 @@ class Pipeline:
     return _read_json(self.semantic_ids.folder / 'quality.json')
 
   @functools.cached_property
+  def material(self) -> Material:
+    """What the recommender is made from."""
+    needs = self.config.model.needs
+    return Material(
+      self.dataset,
+      self.ids if 'semantic_ids' in needs else None,
+      self.embeddings if 'embeddings' in needs else None,
+    )
+
+  @functools.cached_property
   def train(self) -> Artefact:
     """The stage that trains the recommender."""
     c = self.config
+    inputs = {'data': self.data.fingerprint}
+    if 'semantic_ids' in c.model.needs:
+      inputs['semantic_ids'] = self.semantic_ids.fingerprint
+    if 'embeddings' in c.model.needs:
+      inputs['embedding'] = self.embedding.fingerprint
+    model, train = dataclasses.asdict(c.model), dataclasses.asdict(c.train)
     return self._stage(
       'train',
-      [
-        dataclasses.asdict(c.model),
-        dataclasses.asdict(c.train),
-        c.seed,
-        self.semantic_ids.fingerprint,
-      ],
-      lambda folder: learning.train(
-        c, self.dataset, self.ids, folder, self.writer
-      ),
+      [model, train, c.seed, inputs],
+      lambda folder: learning.train(c, self.material, folder, self.writer),
       resumable=True,
       together=True,
-      inputs={
-        'data': self.data.fingerprint,
-        'semantic_ids': self.semantic_ids.fingerprint,
-      },
+      inputs=inputs,
     )
 
   @functools.cached_property
@@ -192,9 +202,10 @@ class Pipeline:
         # What is measured: results of fewer metrics are made anew.
         CUTOFFS,
         INVALID_CUTOFFS,
+        'test_unseen',
       ],
       lambda folder: stages.evaluate(
-        c, self.dataset, self.ids, self.train.folder, folder
+        c, self.material, self.train.folder, folder
       ),
       together=True,
     )
@@ -203,25 +214,27 @@ class Pipeline:
   def results(self) -> dict[str, Any]:
     """Everything measured, which `results.json` holds too."""
     measured = _read_json(self.evaluation.folder / 'metrics.json')
-    made = {
-      'data': self.data,
-      'embedding': self.embedding,
-      'semantic_ids': self.semantic_ids,
-      'train': self.train,
-      'evaluation': self.evaluation,
-    }
-    results = {
+    made = {'data': self.data}
+    results: dict[str, Any] = {
+      'model': self.config.model.name,
       'dataset': {
         'name': self.dataset.name,
         'users': self.dataset.num_users,
         'items': self.dataset.num_items,
         'interactions': self.dataset.num_interactions,
       },
-      'embedding': {
+    }
+    if self.config.model.needs:
+      made['embedding'] = self.embedding
+      results['embedding'] = {
         'encoder': tokenization.encoder_name(self.config.embedding),
         'dim': self.embeddings.shape[1],
-      },
-      'semantic_ids': self.id_quality,
+      }
+    if self.material.ids is not None:
+      made['semantic_ids'] = self.semantic_ids
+      results['semantic_ids'] = self.id_quality
+    made |= {'train': self.train, 'evaluation': self.evaluation}
+    results |= {
       **measured,
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
       'environment': environment() | {'seed': self.config.seed},

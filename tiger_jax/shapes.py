@@ -18,7 +18,7 @@ Dimensions, as they appear in every signature and einsum string:
 Items are always named by their row in the catalogue; -1 stands for no item.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
@@ -55,3 +55,22 @@ class Recommendations(NamedTuple):
   items: Int[Array, 'b k']
   scores: Float[Array, 'b k']
   valid: Bool[Array, 'b k']
+
+
+@runtime_checkable
+class Retriever(Protocol):
+  """What every model offers, TIGER or baseline, to all that asks it."""
+
+  def recommend(
+    self, params: Any, batch: Batch, k: int, lists: Any = None
+  ) -> Recommendations:
+    """Returns the k best items of each history.
+
+    Args:
+      params: The model's parameters.
+      batch: Histories; targets are not looked at.
+      k: How many. Where fewer may be had, the rest is marked invalid.
+      lists: `decoding.filters.ItemLists`: items that each request may or may
+        not get. None for all of the catalogue.
+    """
+    ...

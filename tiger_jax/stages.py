@@ -1,21 +1,19 @@
 """What each stage does: it reads artefacts and writes one into a folder."""
 
-import functools
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tiger_jax import learning
+from tiger_jax import learning, recommenders
 from tiger_jax.config import Config, DatasetConfig, EmbeddingConfig
 from tiger_jax.data import synthetic
-from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.data.dataset import Items
 from tiger_jax.data.loading import load_dataset
 from tiger_jax.data.splits import split
 from tiger_jax.embedding.encoders import embed_items
-from tiger_jax.evaluation.evaluator import evaluate as measure
-from tiger_jax.evaluation.popularity import PopularityRetriever
-from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.recommenders import Material
 from tiger_jax.training import processes
 from tiger_jax.workdir import write_json
 
@@ -43,49 +41,43 @@ def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
 
 
 def evaluate(
-  config: Config,
-  dataset: Dataset,
-  ids: SemanticIds,
-  train_folder: Path,
-  folder: Path,
+  config: Config, material: Material, train_folder: Path, folder: Path
 ) -> None:
-  """Measures TIGER and its baselines on both held-out splits.
+  """Measures the model and what everybody buys, on both held-out splits.
 
   Args:
     config: The run.
-    dataset: Items and histories.
-    ids: As trained with.
+    material: What the model was made from.
     train_folder: The train stage's.
     folder: Gets `metrics.json`.
   """
-  params, best = learning.restore_params(config, ids, train_folder)
-  retriever = learning.make_retriever(config, ids, config.evaluation.num_beams)
+  dataset = material.dataset
+  params, best = learning.restore_params(config, material, train_folder)
+  mesh = learning.make_mesh(config)
+  beams = config.evaluation.num_beams
+  retriever = recommenders.make_retriever(config, material, mesh, beams)
   runs = learning.replicas(config)
-  popularity = PopularityRetriever(
-    dataset.num_items, dataset.history[_training_positions(dataset)]
+  popular = dataclasses.replace(
+    config, model=dataclasses.replace(config.model, name='popularity')
   )
+  popularity = recommenders.make_retriever(popular, material, mesh, beams)
   measured: dict[str, Any] = {'metrics': {}, 'baselines': {'popularity': {}}}
   each: dict[str, list[dict[str, float]]] = {}
   for name in ('validation', 'test'):
     examples = split(dataset, name)
     each[name] = [
-      learning.measure(
-        config,
-        dataset,
-        ids,
-        retriever,
-        learning.one_replica(params, len(runs), i),
-        examples,
-        label=name,
-      )
-      for i in range(len(runs))
+      learning.measure(config, material, retriever, x, examples, label=name)
+      for x in learning.every_replica(params, len(runs))
     ]
-    measured['metrics'][name] = each[name][best]
-    measured['baselines']['popularity'][name] = measure(
-      functools.partial(popularity.recommend, None),
-      learning.evaluation_batches(config, dataset, examples),
-      ids.codes[:, : ids.num_meaning_levels],
+    if name == 'test':
+      each['test_unseen'] = [
+        learning.measure_unseen(config, material, retriever, x, examples)
+        for x in learning.every_replica(params, len(runs))
+      ]
+    measured['baselines']['popularity'][name] = learning.measure(
+      popular, material, popularity, {}, examples
     )
+  measured['metrics'] = {name: each[name][best] for name in each}
   if len(runs) > 1:
     rate = config.train.optimizer.learning_rate
     measured['replicas'] = {
@@ -111,11 +103,3 @@ def evaluate(
 
 def _standard_error(values: list[float]) -> float:
   return np.std(values, ddof=1) / len(values) ** 0.5
-
-
-def _training_positions(dataset: Dataset) -> np.ndarray:
-  """Returns which events are neither validation nor test."""
-  kept = np.ones(dataset.num_interactions, bool)
-  kept[dataset.offsets[1:] - 1] = False
-  kept[dataset.offsets[1:] - 2] = False
-  return kept

@@ -9,17 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiger_jax import learning
+from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
 from tiger_jax.data import splits
-from tiger_jax.data.dataset import Dataset
+from tiger_jax.errors import UsageError
 from tiger_jax.models.flops import training_flops
-from tiger_jax.models.tiger import Tiger
-from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.recommenders import Material
 from tiger_jax.training import goodput, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
-from tiger_jax.training.tiger import TigerTask
 
 _SECONDS = 10.0
 
@@ -43,26 +41,26 @@ _PEAKS = (
 
 
 def measure(
-  config: Config,
-  dataset: Dataset,
-  ids: SemanticIds,
-  profile: Path | None = None,
+  config: Config, material: Material, profile: Path | None = None
 ) -> dict[str, Any]:
   """Trains for some seconds and tells how fast; nothing is saved.
 
   Args:
     config: The run.
-    dataset: Items and histories.
-    ids: The Semantic ID of every item.
+    material: What the model is made from.
     profile: Gets a profile of some steps, for TensorBoard or Perfetto.
 
   Returns:
     What `format_table` shows.
   """
   mesh = learning.make_mesh(config)
-  source = learning.make_batches(config, dataset)
-  model = Tiger(config.model, ids.level_sizes)
-  task = TigerTask(model, ids.codes.astype(np.int32), source.events)
+  if not config.model.is_trained:
+    raise UsageError(
+      f'config.model.name is {config.model.name!r}, which learns nothing: '
+      'choose another to measure the steps of'
+    )
+  source = learning.make_batches(config, material.dataset)
+  task = recommenders.make_task(config, material, source.events)
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
   runs = learning.replicas(config)
   init = functools.partial(init_state, task, optimizer, runs)
@@ -104,7 +102,7 @@ def measure(
     jax.block_until_ready(before)
   jax.block_until_ready(taken)
   elapsed = time.perf_counter() - start
-  return _report(config, ids, stacks, elapsed, compile_seconds, len(runs))
+  return _report(config, material, stacks, elapsed, compile_seconds, len(runs))
 
 
 def format_table(found: dict[str, Any]) -> str:
@@ -136,7 +134,7 @@ def peak_flops() -> tuple[float, str]:
   return 2 * size**3 / min(seconds), 'of a large float32 product, measured'
 
 
-def _report(config, ids, stacks, elapsed, compile_seconds, num_replicas):
+def _report(config, material, stacks, elapsed, compile_seconds, num_replicas):
   lengths, slots = [], 0
   for stack in stacks:
     if isinstance(stack, splits.Excerpts):
@@ -148,15 +146,12 @@ def _report(config, ids, stacks, elapsed, compile_seconds, num_replicas):
     lengths.append(np.minimum(found, width))
     slots += found.size * width
   lengths = np.concatenate(lengths)
-  levels = len(ids.level_sizes)
-  targets = lengths if config.model.causal_encoder else np.ones_like(lengths)
-  tokens = levels * (lengths.sum() + targets.sum())
-  flops = training_flops(config.model, ids.level_sizes, lengths)
-  peak, whose = peak_flops()
+  every_prefix = config.model.trains_every_prefix
+  targets = lengths if every_prefix else np.ones_like(lengths)
   num_devices = len(jax.devices())
   num_steps = len(lengths) / config.train.batch_size
   speed = num_replicas / elapsed
-  return {
+  found = {
     'device': f'{num_devices} x {jax.devices()[0].device_kind}',
     'batch': f'{config.train.batch_size}, {config.model.dtype}',
     'replicas': num_replicas,
@@ -164,8 +159,16 @@ def _report(config, ids, stacks, elapsed, compile_seconds, num_replicas):
     'steps/s': num_steps / elapsed,
     'sequences/s': len(lengths) * speed,
     'targets/s': targets.sum() * speed,
-    'tokens/s, no padding counted': tokens * speed,
     'share of padding': 1 - lengths.sum() / slots,
+  }
+  if config.model.name != 'tiger':
+    return found
+  sizes = material.semantic_ids.level_sizes
+  tokens = len(sizes) * (lengths.sum() + targets.sum())
+  flops = training_flops(config.model, sizes, lengths)
+  peak, whose = peak_flops()
+  return found | {
+    'tokens/s, no padding counted': tokens * speed,
     'useful flop/s': flops * speed,
     'MFU': flops * speed / (peak * num_devices),
     'peak of a device': f'{peak:.3g} flop/s ({whose})',

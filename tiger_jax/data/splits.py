@@ -7,7 +7,7 @@ three integers each; `gather` makes arrays of item rows only for a batch.
 from typing import Any, NamedTuple
 
 from flax import struct
-from jaxtyping import Array, Int, Int64
+from jaxtyping import Array, Bool, Int, Int64
 import numpy as np
 
 from tiger_jax.data.dataset import Dataset
@@ -91,6 +91,14 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
   end = stops[user] - 3 - cut * max_history
   start = np.maximum(starts[user], end - max_history)
   return Examples(user=user, start=start, end=end)
+
+
+def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
+  """Returns which events are neither validation nor test."""
+  kept = np.ones(dataset.num_interactions, bool)
+  kept[dataset.offsets[1:] - 1] = False
+  kept[dataset.offsets[1:] - 2] = False
+  return kept
 
 
 @struct.dataclass

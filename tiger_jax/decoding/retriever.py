@@ -84,7 +84,9 @@ class TigerRetriever:
     catalog = self.catalog.remove(rows)
     return TigerRetriever(self.model, self.codes, catalog, self.num_beams)
 
-  def recommend(self, params: Any, batch: Batch, k: int) -> Recommendations:
+  def recommend(
+    self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
+  ) -> Recommendations:
     """Returns the k most probable items of each history.
 
     Args:
@@ -92,8 +94,9 @@ class TigerRetriever:
       batch: Histories; targets are not looked at.
       k: How many; the search has no fewer beams. Where fewer items can be
         reached, the rest is marked invalid.
+      lists: Items each request may or may not get.
     """
-    beams = self.search(params, batch, k)
+    beams = self.search(params, batch, k, lists=lists)
     return Recommendations(
       beams.items[:, :k], beams.scores[:, :k], beams.valid[:, :k]
     )

@@ -9,7 +9,7 @@ import zlib
 import jax
 import numpy as np
 
-from tiger_jax import learning
+from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
 from tiger_jax.config_dict import from_json
 from tiger_jax.data.batches import request_batch
@@ -18,7 +18,9 @@ from tiger_jax.decoding.beam_search import Beams
 from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.tokenization import read_embeddings
 from tiger_jax.training import sharding
 from tiger_jax.workdir import Artefact, read_artefact
 
@@ -102,8 +104,8 @@ class Recommender:
     self._ids = ids
     self._params = params
     self._mesh = learning.make_mesh(config)
-    self._retriever = learning.make_retriever(
-      config, ids, config.evaluation.num_beams
+    self._retriever = recommenders.make_tiger(
+      config, ids, self._mesh, config.evaluation.num_beams
     )
 
   @classmethod
@@ -115,22 +117,33 @@ class Recommender:
 
     Raises:
       CheckpointError: A stage is missing, or does not belong to the others.
+      UsageError: The run is of a model that generates no Semantic IDs.
     """
     workdir = Path(workdir)
     trained = _finished(workdir, 'train')
+    config = from_json(trained.about.get('config', {}))
+    if not config.model.is_generative:
+      raise UsageError(
+        f'{workdir} holds {config.model.name}, which is a baseline to measure: '
+        'name a run of tiger or dsi'
+      )
     for name in ('data', 'semantic_ids'):
       if _finished(workdir, name).fingerprint != trained.about.get(name):
         raise CheckpointError(
           f'{workdir / name} is not what the model in {trained.folder} was '
           'trained with: run --mode=all'
         )
-    config = from_json(trained.about.get('config', {}))
+    dataset = Dataset.load(workdir / 'data')
     ids = SemanticIds.load(workdir / 'semantic_ids')
-    params, best = learning.restore_params(config, ids, trained.folder)
+    embeddings = None
+    if 'embeddings' in config.model.needs:
+      embeddings = read_embeddings(workdir / 'embedding')
+    material = Material(dataset, ids, embeddings)
+    params, best = learning.restore_params(config, material, trained.folder)
     num_replicas = len(learning.replicas(config))
     return cls(
       config,
-      Dataset.load(workdir / 'data'),
+      dataset,
       ids,
       learning.one_replica(params, num_replicas, best),
     )

@@ -1,0 +1,34 @@
+"""SASRec (Kang and McAuley, 2018): a causal Transformer over items."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tiger_jax.models.item_model import ItemModel, embedding
+from tiger_jax.models.sequence_encoder import SequenceEncoder
+from tiger_jax.shapes import Batch
+
+
+class SasRec(ItemModel):
+  """Self-attention over the items so far; an item has one vector for all."""
+
+  def setup(self):
+    """Makes the vectors of the items and the blocks."""
+    c = self.config
+    self.items = embedding(self.num_items, c.d_model)
+    self.encoder = SequenceEncoder(c, c.max_history, causal=True)
+
+  def item_vectors(self, features: Any) -> Float[Array, 'items d']:
+    """Returns the vector of every item."""
+    del features
+    return self.items.embedding
+
+  def queries(
+    self, features: Any, batch: Batch, deterministic: bool
+  ) -> Float[Array, 'b t d']:
+    """Returns, for each item of a history, a vector for what follows it."""
+    del features
+    history = jnp.asarray(batch.history)
+    x = self.items(jnp.maximum(history, 0))
+    return self.encoder(x, history >= 0, deterministic)

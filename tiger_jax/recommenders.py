@@ -1,0 +1,187 @@
+"""What each `config.model.name` is: its parts, and what they are made from."""
+
+import dataclasses
+import hashlib
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+import numpy as np
+
+from tiger_jax.config import Config
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.splits import Examples, sequences, split, training_positions
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.item_retriever import ItemRetriever
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.models.bert4rec import Bert4Rec
+from tiger_jax.models.dsi import Dsi
+from tiger_jax.models.gru4rec import Gru4Rec
+from tiger_jax.models.item_knn import ItemKnn
+from tiger_jax.models.item_model import ItemModel
+from tiger_jax.models.matrix_factorization import MatrixFactorization
+from tiger_jax.models.popularity import Popularity
+from tiger_jax.models.sasrec import SasRec
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.models.two_tower import TwoTower
+from tiger_jax.models.vq_rec import VqRec
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.shapes import Retriever
+from tiger_jax.training import sharding
+from tiger_jax.training.dsi import DsiTask
+from tiger_jax.training.item_task import ItemTask
+from tiger_jax.training.step import Task
+from tiger_jax.training.tiger import TigerTask
+
+_ITEM_MODELS: dict[str, type[ItemModel]] = {
+  'sasrec': SasRec,
+  'bert4rec': Bert4Rec,
+  'gru4rec': Gru4Rec,
+  'matrix_factorization': MatrixFactorization,
+  'two_tower': TwoTower,
+  'vq_rec': VqRec,
+  'item_knn': ItemKnn,
+  'popularity': Popularity,
+}
+
+
+class Material(NamedTuple):
+  """What a recommender is made from.
+
+  Attributes:
+    dataset: Items and histories.
+    ids: The Semantic ID of every item, for models that need them.
+    embeddings: The vector of every item, for models that need them.
+  """
+
+  dataset: Dataset
+  ids: SemanticIds | None = None
+  embeddings: Float[np.ndarray, 'items dim'] | None = None
+
+  @property
+  def semantic_ids(self) -> SemanticIds:
+    """The Semantic IDs, of which there must be some."""
+    assert self.ids is not None
+    return self.ids
+
+  @property
+  def prefixes(self) -> Int[np.ndarray, 'items l'] | None:
+    """The levels of each item's Semantic ID that carry meaning."""
+    if self.ids is None:
+      return None
+    return self.ids.codes[:, : self.ids.num_meaning_levels]
+
+
+def make_examples(config: Config, dataset: Dataset) -> Examples:
+  """Returns what the model is trained on."""
+  if config.model.trains_every_prefix:
+    return sequences(dataset, config.model.max_history)
+  return split(dataset, 'train')
+
+
+def make_task(
+  config: Config,
+  material: Material,
+  events: Int[np.ndarray, ' n'] | None = None,
+) -> Task:
+  """Returns what the model learns.
+
+  Args:
+    config: The run.
+    material: What the model is made from.
+    events: The histories, where batches come as `Excerpts`.
+  """
+  if not config.model.is_generative:
+    model, features = _item_model(config, material)
+    return ItemTask(model, features, events)
+  model = _generative(config, material.semantic_ids)
+  codes = material.semantic_ids.codes.astype(np.int32)
+  if isinstance(model, Dsi):
+    vectors = standardised(material)
+    return DsiTask(model, codes, vectors, config.train.batch_size, events)
+  return TigerTask(model, codes, events)
+
+
+def make_retriever(
+  config: Config, material: Material, mesh: Mesh, num_beams: int
+) -> Retriever:
+  """Returns the model over a catalogue; parameters come separately.
+
+  Args:
+    config: As trained.
+    material: What the model is made from.
+    mesh: Where the catalogue is to lie.
+    num_beams: Beams of the search, where there is one.
+  """
+  if config.model.is_generative:
+    return make_tiger(config, material.semantic_ids, mesh, num_beams)
+  model, features = _item_model(config, material)
+  return ItemRetriever(model, sharding.replicate(mesh, features))
+
+
+def make_tiger(
+  config: Config, ids: SemanticIds, mesh: Mesh, num_beams: int
+) -> TigerRetriever:
+  """Returns a model that generates IDs, see `make_retriever`."""
+  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
+  codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
+  codes[: len(ids.codes)] = ids.codes
+  return TigerRetriever(
+    _generative(config, ids),
+    sharding.replicate(mesh, codes),
+    sharding.replicate(mesh, catalog),
+    num_beams,
+  )
+
+
+def about(config: Config, material: Material) -> dict[str, Any]:
+  """Returns what a checkpoint must be of, to be gone on from."""
+  catalog: dict[str, Any] = {'items': material.dataset.num_items}
+  if material.ids is not None:
+    codes = np.ascontiguousarray(material.ids.codes, np.int32)
+    catalog['level_sizes'] = list(material.ids.level_sizes)
+    catalog['sha256'] = hashlib.sha256(codes.tobytes()).hexdigest()
+  if material.embeddings is not None:
+    catalog['embeddings'] = list(material.embeddings.shape)
+  return {
+    'model': dataclasses.asdict(config.model),
+    'train': dataclasses.asdict(config.train),
+    'seed': config.seed,
+    'catalog': catalog,
+  }
+
+
+def standardised(material: Material) -> Float[np.ndarray, 'items dim']:
+  """Returns the vectors, every dimension with mean 0 and variance 1."""
+  assert material.embeddings is not None
+  vectors = np.asarray(material.embeddings, np.float32)
+  deviation = vectors.std(0, dtype=np.float64).astype(np.float32)
+  centred = vectors - vectors.mean(0, keepdims=True)
+  return centred / np.maximum(deviation, 1e-6)[None]
+
+
+def _generative(config: Config, ids: SemanticIds) -> Tiger:
+  kind = Dsi if config.model.name == 'dsi' else Tiger
+  return kind(config.model, ids.level_sizes)
+
+
+def _item_model(config: Config, material: Material) -> tuple[ItemModel, Any]:
+  """Returns a model that scores items, and its `features`."""
+  name = config.model.name
+  dataset = material.dataset
+  sizes = (config.model, dataset.num_items, dataset.num_users)
+  if name == 'vq_rec':
+    ids = material.semantic_ids
+    num_levels = ids.num_meaning_levels
+    codes = ids.codes[:, :num_levels].astype(np.int32)
+    return VqRec(*sizes, level_sizes=ids.level_sizes[:num_levels]), codes
+  features = None
+  if name == 'item_knn':
+    features = np.asarray(material.embeddings, np.float32)
+  elif name == 'two_tower':
+    features = standardised(material)
+  elif name == 'popularity':
+    bought = dataset.history[training_positions(dataset)]
+    counts = np.bincount(bought, minlength=dataset.num_items)
+    features = counts.astype(np.float32)
+  return _ITEM_MODELS[name](*sizes), features

@@ -1,0 +1,131 @@
+"""What models learn that score items: the next one."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+import optax
+
+from tiger_jax.data.splits import Excerpts, gather
+from tiger_jax.models.item_model import ItemModel, whole_sequence
+from tiger_jax.shapes import Batch
+
+# Drawn for a user, and shared by all of the user's targets.
+_NUM_NEGATIVES = 256
+
+
+class Tables(NamedTuple):
+  """What batches are looked up in.
+
+  Attributes:
+    features: What the model knows of the items.
+    events: The item rows of all histories, where batches come as `Excerpts`.
+  """
+
+  features: Any
+  events: Int[Array, ' n'] | Int[np.ndarray, ' n'] | None
+
+
+class ItemTask:
+  """Next-item prediction by one of three losses, see `ModelConfig.loss`.
+
+  Attributes:
+    model: The network.
+    tables: See `Tables`.
+  """
+
+  def __init__(
+    self,
+    model: ItemModel,
+    features: Any,
+    events: Int[np.ndarray, ' n'] | None = None,
+  ):
+    """Takes the network, what it knows of items, and the histories."""
+    self.model = model
+    self.tables = Tables(features, events)
+
+  def init(self, rng: Array) -> Any:
+    """Returns fresh parameters."""
+    history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
+    row = jnp.zeros((1,), jnp.int32)
+
+    @jax.jit
+    def init(rng: Array, features: Any) -> Any:
+      def both(model: ItemModel) -> Any:
+        found = model.teach(features, Batch(history, row, row))
+        return found, model.item_vectors(features)
+
+      rngs = {'params': rng, 'dropout': rng}
+      return self.model.init(rngs, method=both)['params']
+
+    return init(rng, self.tables.features)
+
+  def loss(
+    self, params: Any, tables: Tables, batch: Batch | Excerpts, rng: Array
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
+    """Returns the mean loss of a target, nothing more to log."""
+    if isinstance(batch, Excerpts):
+      batch = gather(tables.events, batch.examples, batch.width)
+    rng_dropout, rng_negatives = jax.random.split(rng)
+    bound = self.model.bind({'params': params}, rngs={'dropout': rng_dropout})
+    queries, targets = bound.teach(tables.features, batch)
+    items = jnp.asarray(bound.item_vectors(tables.features), jnp.float32)
+    queries = jnp.asarray(queries, jnp.float32)
+    real = jnp.asarray(targets >= 0, jnp.float32)
+    targets = jnp.maximum(targets, 0)
+    kind = self.model.config.loss
+    if kind == 'cross_entropy':
+      logits = jnp.einsum('bnd,id->bni', queries, items)
+      each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    elif kind == 'sampled_softmax':
+      each = _sampled_softmax(rng_negatives, queries, targets, items)
+    else:
+      sequence = whole_sequence(batch)
+      each = _binary(rng_negatives, queries, targets, items, sequence)
+    return (each * real).sum() / jnp.maximum(real.sum(), 1), {}, ()
+
+  def after_update(
+    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
+  ) -> Any:
+    """Returns the parameters as they are."""
+    del tables, seen, step, rng
+    return params
+
+
+def _sampled_softmax(
+  rng: Array,
+  queries: Float[Array, 'b n d'],
+  targets: Int[Array, 'b n'],
+  items: Float[Array, 'items d'],
+) -> Float[Array, 'b n']:
+  """Returns the cross-entropy among the target and items drawn evenly."""
+  drawn = jax.random.randint(
+    rng, (len(targets), _NUM_NEGATIVES), 0, len(items), targets.dtype
+  )
+  right = jnp.einsum('bnd,bnd->bn', queries, items[targets])
+  wrong = jnp.einsum('bnd,bcd->bnc', queries, items[drawn])
+  is_target = drawn[:, None] == targets[:, :, None]
+  wrong = jnp.where(is_target, -jnp.inf, wrong)
+  logits = jnp.concatenate([right[:, :, None], wrong], 2)
+  return jax.nn.logsumexp(logits, axis=2) - right
+
+
+def _binary(
+  rng: Array,
+  queries: Float[Array, 'b n d'],
+  targets: Int[Array, 'b n'],
+  items: Float[Array, 'items d'],
+  sequence: Int[Array, 'b s'],
+) -> Float[Array, 'b n']:
+  """Returns the binary cross-entropy of the target and an item drawn for it.
+
+  An item that the user has does not count as wrong.
+  """
+  drawn = jax.random.randint(rng, targets.shape, 0, len(items), targets.dtype)
+  right = jnp.einsum('bnd,bnd->bn', queries, items[targets])
+  wrong = jnp.einsum('bnd,bnd->bn', queries, items[drawn])
+  owned = (drawn[:, :, None] == sequence[:, None]).any(2)
+  missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))
+  return jax.nn.softplus(-right) + missed
