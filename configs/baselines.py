@@ -1,0 +1,78 @@
+"""The baselines, on Amazon Beauty unless told otherwise.
+
+  python -m tiger_jax.main --config=configs/baselines.py:sasrec
+
+After the colon any of `popularity`, `item_knn`, `matrix_factorization`,
+`two_tower`, `gru4rec`, `bert4rec`, `sasrec`, `vq_rec` and `dsi`; of `sasrec`
+and the others that score items, `--config.model.loss` chooses `cross_entropy`,
+`sampled_softmax` or `bce`. Two CPU cores train SASRec in about half an hour.
+Another shop: --config.dataset.name=amazon2014/Toys_and_Games.
+"""
+
+import ml_collections
+
+from configs import beauty
+from tiger_jax import config_dict
+from tiger_jax.errors import UsageError
+
+_NAMES = (
+  'popularity', 'item_knn', 'matrix_factorization', 'two_tower', 'gru4rec',
+  'bert4rec', 'sasrec', 'vq_rec', 'dsi',
+)  # fmt: skip
+
+
+def get_config(name: str = '') -> ml_collections.ConfigDict:
+  """Returns the config of a baseline."""
+  if name == 'dsi':
+    config = beauty.get_config()
+  else:
+    config = config_dict.defaults()
+    config.dataset.name = 'amazon2014/Beauty'
+  use(config, name)
+  return config
+
+
+def use(config: ml_collections.ConfigDict, name: str) -> None:
+  """Turns any config into that of a baseline.
+
+  Args:
+    config: Its dataset, vectors and evaluation are kept.
+    name: The baseline.
+  """
+  if name not in _NAMES:
+    raise UsageError(f'no baseline {name!r}: choose from {", ".join(_NAMES)}')
+  model, train = config.model, config.train
+  model.name = name
+  if name == 'dsi':
+    config.semantic_ids.quantizer = 'hierarchical_kmeans'
+    return
+
+  model.max_history = 50
+  model.d_model = 64
+  model.num_heads = 1
+  model.head_dim = 64
+  model.mlp_dim = 256
+  model.num_encoder_layers = 2
+  model.dropout = 0.5
+  model.causal_encoder = False
+  model.dtype = 'float32'
+  train.batch_size = 256
+  train.steps = 4000
+  train.steps_per_call = 8
+  train.length_buckets = (5, 10, 20, 50)
+  train.evaluate_every = 400
+  train.optimizer.recipe = 'adamw'
+  train.optimizer.learning_rate = 1e-3
+  train.optimizer.warmup_steps = 100
+  train.optimizer.weight_decay = 0.01
+  if name == 'item_knn':
+    model.max_history = 5
+    train.length_buckets = (5,)
+  elif name == 'gru4rec':
+    model.num_encoder_layers = 1
+  elif name == 'two_tower':
+    model.dropout = 0.2
+  elif name == 'vq_rec':
+    model.loss = 'sampled_softmax'
+    config.semantic_ids.quantizer = 'opq'
+    config.semantic_ids.codebook_sizes = (256,) * 32
