@@ -1,11 +1,12 @@
 """The baselines, on Amazon Beauty unless told otherwise.
 
-  python -m tiger_jax.main --config=configs/baselines.py:sasrec
+  python -m tiger_jax.main --config=configs/baselines.py
 
-After the colon any of `popularity`, `item_knn`, `matrix_factorization`,
-`two_tower`, `gru4rec`, `bert4rec`, `sasrec`, `vq_rec` and `dsi`; of `sasrec`
-and the others that score items, `--config.model.loss` chooses `cross_entropy`,
-`sampled_softmax` or `bce`. Two CPU cores train SASRec in about half an hour.
+is SASRec, which two CPU cores train in about half an hour. Others follow after
+a colon, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
+`matrix_factorization`, `two_tower`, `gru4rec`, `bert4rec`, `vq_rec` and `dsi`.
+Of those that score items, `--config.model.loss` chooses `cross_entropy`,
+`sampled_softmax` or `bce`.
 Another shop: --config.dataset.name=amazon2014/Toys_and_Games.
 """
 
@@ -21,7 +22,7 @@ _NAMES = (
 )  # fmt: skip
 
 
-def get_config(name: str = '') -> ml_collections.ConfigDict:
+def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   """Returns the config of a baseline."""
   if name == 'dsi':
     config = beauty.get_config()

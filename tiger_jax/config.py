@@ -24,6 +24,9 @@ class DatasetConfig:
       be split into train, validation and test, instead of refusing them.
     allow_missing_metadata: Keep items without a metadata record, with their
       id as their text, instead of refusing them.
+    unseen_share: Share of the items of the test that nobody is to have bought
+      before (section 4.4 of the paper): they are taken out of all that comes
+      before the test, and quantizers are not fitted to them.
   """
 
   name: str = 'synthetic'
@@ -31,10 +34,15 @@ class DatasetConfig:
   synthetic_users: int = 3000
   drop_short_users: bool = False
   allow_missing_metadata: bool = False
+  unseen_share: float = 0.0
 
   def __post_init__(self):
     """Checks the values."""
     require_positive(self, 'synthetic_users')
+    if not 0 <= self.unseen_share < 1:
+      raise UsageError(
+        f'unseen_share is {self.unseen_share}: choose from [0, 1)'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,13 +170,16 @@ class EvaluationConfig:
   Attributes:
     num_beams: Beams of the search, at least the largest cutoff.
     batch_size: Users searched for at once.
+    num_users: So many users, drawn evenly, are measured; 0 for all.
   """
 
   num_beams: int = 30
   batch_size: int = 256
+  num_users: int = 0
 
   def __post_init__(self):
     """Checks the values."""
+    require_not_negative(self, 'num_users')
     require_positive(self, 'batch_size')
     if self.num_beams < 10:
       raise UsageError(

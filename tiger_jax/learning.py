@@ -123,9 +123,7 @@ def train(
   retriever = recommenders.make_retriever(
     config, material, mesh, _VALIDATION_BEAMS
   )
-  examples = split(dataset, 'validation')
-  chosen = np.random.default_rng(config.seed).permutation(dataset.num_users)
-  examples = examples.at(np.sort(chosen[: c.evaluate_users]))
+  examples = some(split(dataset, 'validation'), c.evaluate_users, config.seed)
   runs = replicas(config)
 
   def validate(params: Any) -> dict[str, float]:
@@ -222,14 +220,14 @@ def measure(
   """
   generated = None
   if isinstance(retriever, TigerRetriever):
-    generated = _on_mesh(config, retriever.generated_validity, params)
+    generated = on_mesh(config, retriever.generated_validity, params)
   found: Iterable[Batch] = evaluation_batches(
     config, material.dataset, examples
   )
   if label:
     found = _counted(found, label, len(examples.user))
   return evaluate(
-    _on_mesh(config, retriever.recommend, params),
+    on_mesh(config, retriever.recommend, params),
     found,
     material.prefixes,
     generated,
@@ -255,7 +253,7 @@ def measure_unseen(
   Returns:
     `recall@k` and `ndcg@k`.
   """
-  answer = _on_mesh(config, retriever.recommend, params)
+  answer = on_mesh(config, retriever.recommend, params)
   history = material.dataset.history
 
   def recommend(batch: Batch, k: int) -> Recommendations:
@@ -274,9 +272,16 @@ def measure_unseen(
   return {name: found[name] for name in found if name in RANKING_METRICS}
 
 
-def _on_mesh(
+def on_mesh(
   config: Config, answer: Callable[..., Any], params: Any
 ) -> Callable[..., Any]:
+  """Returns what asks with batches of the host and answers there.
+
+  Args:
+    config: The run.
+    answer: `(params, batch, k, *lists)`, on the devices.
+    params: The model's parameters.
+  """
   mesh = make_mesh(config)
 
   def ask(batch: Batch, k: int, *lists: Any) -> Any:
@@ -284,6 +289,20 @@ def _on_mesh(
     return sharding.fetch(answer(params, placed[0], k, *placed[1:]))
 
   return ask
+
+
+def some(examples: Examples, num: int, seed: int) -> Examples:
+  """Returns examples drawn at random, in their order.
+
+  Args:
+    examples: What to draw from.
+    num: How many; 0 for all.
+    seed: Of the draw.
+  """
+  if not num:
+    return examples
+  chosen = np.random.default_rng(seed).permutation(len(examples.user))
+  return examples.at(np.sort(chosen[:num]))
 
 
 def evaluation_batches(

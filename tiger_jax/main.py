@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import sys
 import traceback
+from typing import Any
 
 from absl import app, flags, logging
 import jax
@@ -22,6 +23,7 @@ from tiger_jax.errors import (
   TigerError,
   UsageError,
 )
+from tiger_jax.experiments import runs as experiments
 from tiger_jax.pipeline import STAGES, Pipeline
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
@@ -115,15 +117,26 @@ def _run_here(workdir: Path) -> None:
     return
   if _CONFIG.value is None:
     raise UsageError('no --config given: try --config=configs/quickstart.py')
-  config = parse(_CONFIG.value)
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
+  work = _run_experiment if 'experiment' in _CONFIG.value else _run_pipeline
+  work(workdir)
+  print(f'\nEverything is in {workdir}')
+
+
+def _run_experiment(workdir: Path) -> None:
+  experiment = experiments.parse(_CONFIG.value, _command())
+  if _MODE.value != 'all':
     raise UsageError(
-      f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
-    ) from error
-  # The main process keeps others out for all of them.
-  with locked(workdir) if processes.is_main() else contextlib.nullcontext():
+      f'--mode={_MODE.value} is of one run, and {experiment.name} has many: '
+      'leave it out'
+    )
+  with _kept_for_us(workdir):
+    table = experiments.run(experiment, workdir)
+  print(f'\n{table}\nCopy {workdir}/results to keep them in the project.')
+
+
+def _run_pipeline(workdir: Path) -> None:
+  config = parse(_CONFIG.value)
+  with _kept_for_us(workdir):
     pipeline = Pipeline(config, workdir)
     try:
       if _MODE.value == 'bench':
@@ -140,7 +153,18 @@ def _run_here(workdir: Path) -> None:
   if _MODE.value == 'all' and shows:
     recommender = Recommender.from_workdir(workdir)
     print(show_shoppers(recommender, config.seed))
-  print(f'\nEverything is in {workdir}')
+
+
+def _kept_for_us(workdir: Path) -> contextlib.AbstractContextManager[Any]:
+  """Makes the folder of a run, and keeps other processes out of it."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(
+      f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
+    ) from error
+  # The main process keeps others out for all of them.
+  return locked(workdir) if processes.is_main() else contextlib.nullcontext()
 
 
 def main() -> None:
@@ -212,6 +236,18 @@ def _explain(error: Exception, argv: list[str]) -> str:
   given = next((x for x in argv if x.startswith('--config=')), '')
   last = (text.splitlines() or [''])[-1]
   return f'{given.removeprefix("--config=")}: {type(error).__name__}: {last}'
+
+
+def _command() -> str:
+  """Returns what repeats this: overrides too, but for where files lie."""
+  places = ('dir=', 'path=')
+  name = config_flags.get_config_filename(flags.FLAGS['config'])
+  changes = [
+    x
+    for x in sys.argv[1:]
+    if x.startswith('--config.') and not any(place in x for place in places)
+  ]
+  return ' '.join(['python -m tiger_jax.main', f'--config={name}', *changes])
 
 
 def _workdir() -> Path:

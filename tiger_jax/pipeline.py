@@ -1,6 +1,6 @@
 """The stages in order, and what each is made from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from importlib import metadata
@@ -55,14 +55,19 @@ class Pipeline:
   what it reads has changed.
   """
 
-  def __init__(self, config: Config, workdir: Path):
+  def __init__(
+    self, config: Config, workdir: Path, elsewhere: Sequence[Path] = ()
+  ):
     """Opens the run's folder.
 
     Args:
       config: The run.
       workdir: Is made where it is missing.
+      elsewhere: Folders of other runs, whose stages are taken where they are
+        what this run would make.
     """
     self.config = config
+    self._elsewhere = elsewhere
     self.workdir = workdir
     self.writer = MetricsWriter(workdir)
     if processes.is_main():
@@ -82,11 +87,14 @@ class Pipeline:
   def data(self) -> Artefact:
     """The stage that reads the raw files."""
     c = self.config.dataset
+    made_from: list[Any]
     if c.name == 'synthetic':
       made_from = [c.name, c.synthetic_users, self.config.seed]
     else:
       flags = [c.drop_short_users, c.allow_missing_metadata]
       made_from = [c.name, *flags, file_digests(*source_files(c))]
+    if c.unseen_share:
+      made_from += [c.unseen_share, self.config.seed]
     return self._stage(
       'data',
       made_from,
@@ -140,7 +148,7 @@ class Pipeline:
       [made_from, self.config.seed, own],
       lambda folder: tokenization.make_semantic_ids(
         self.config,
-        self.dataset.items,
+        self.dataset,
         tokenization.Shop(self.dataset.name, own, self.embeddings),
         others,
         folder,
@@ -275,6 +283,7 @@ class Pipeline:
       announce_and_build if together else build,
       about={'config': dataclasses.asdict(self.config)} | (inputs or {}),
       resumable=resumable,
+      elsewhere=self._elsewhere,
     )
     if together and not new:
       processes.from_main(0, mesh)

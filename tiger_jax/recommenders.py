@@ -119,6 +119,22 @@ def make_retriever(
   return ItemRetriever(model, sharding.replicate(mesh, features))
 
 
+def make_baseline(
+  name: str, config: Config, material: Material, mesh: Mesh
+) -> Retriever:
+  """Returns a baseline that learns nothing, beside any model.
+
+  Args:
+    name: `popularity` or `item_knn`.
+    config: Of the model beside it.
+    material: What the baseline is made from.
+    mesh: Where the catalogue is to lie.
+  """
+  model = dataclasses.replace(config.model, name=name)
+  baseline = dataclasses.replace(config, model=model)
+  return make_retriever(baseline, material, mesh, 0)
+
+
 def make_tiger(
   config: Config, ids: SemanticIds, mesh: Mesh, num_beams: int
 ) -> TigerRetriever:

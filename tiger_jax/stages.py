@@ -1,6 +1,5 @@
 """What each stage does: it reads artefacts and writes one into a folder."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,13 @@ def evaluate(
   beams = config.evaluation.num_beams
   retriever = recommenders.make_retriever(config, material, mesh, beams)
   runs = learning.replicas(config)
-  popular = dataclasses.replace(
-    config, model=dataclasses.replace(config.model, name='popularity')
-  )
-  popularity = recommenders.make_retriever(popular, material, mesh, beams)
+  popularity = recommenders.make_baseline('popularity', config, material, mesh)
   measured: dict[str, Any] = {'metrics': {}, 'baselines': {'popularity': {}}}
   each: dict[str, list[dict[str, float]]] = {}
   for name in ('validation', 'test'):
-    examples = split(dataset, name)
+    examples = learning.some(
+      split(dataset, name), config.evaluation.num_users, config.seed
+    )
     each[name] = [
       learning.measure(config, material, retriever, x, examples, label=name)
       for x in learning.every_replica(params, len(runs))
@@ -75,7 +73,7 @@ def evaluate(
         for x in learning.every_replica(params, len(runs))
       ]
     measured['baselines']['popularity'][name] = learning.measure(
-      popular, material, popularity, {}, examples
+      config, material, popularity, {}, examples
     )
   measured['metrics'] = {name: each[name][best] for name in each}
   if len(runs) > 1:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tiger_jax.config import Config, EmbeddingConfig, SemanticIdsConfig
 from tiger_jax.data import batches
-from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.semantic_ids import (
   hierarchical_kmeans,
@@ -66,7 +66,7 @@ class Shop(NamedTuple):
 
 def make_semantic_ids(
   config: Config,
-  items: Items,
+  dataset: Dataset,
   own: Shop,
   others: Sequence[Shop],
   folder: Path,
@@ -76,7 +76,7 @@ def make_semantic_ids(
 
   Args:
     config: The run.
-    items: The catalogue.
+    dataset: The catalogue. Items that are `unseen` get IDs as new ones do.
     own: Its embeddings.
     others: Catalogues to share the ID space with.
     folder: Gets the IDs, the tokenizer, `quality.json`, pictures, and the
@@ -89,6 +89,11 @@ def make_semantic_ids(
   # Whoever asks, the order is the same, and so are the codebooks.
   shops = sorted((own, *others), key=lambda shop: shop.fingerprint)
   embeddings = own.embeddings
+  if others and len(dataset.unseen):
+    raise UsageError(
+      'config.dataset.unseen_share and config.semantic_ids.shared_with are '
+      'both set: choose one of them'
+    )
   for shop in others:
     if shop.embeddings.shape[1] != embeddings.shape[1]:
       raise DataError(
@@ -97,6 +102,10 @@ def make_semantic_ids(
       )
   if others:
     embeddings = np.concatenate([shop.embeddings for shop in shops])
+  known = np.setdiff1d(np.arange(len(embeddings)), dataset.unseen)
+  new = embeddings[dataset.unseen]
+  if len(new):
+    embeddings = embeddings[known]
   item_batches.statistics(embeddings)  # Refuses what is not finite.
   c = config.semantic_ids
   _check_sizes(c, len(embeddings))
@@ -111,6 +120,10 @@ def make_semantic_ids(
       'fitted_to': ', '.join(shop.name for shop in shops),
     },
   )
+  if len(new):
+    ids = tokenizer.assign(new, ids)
+    rows = np.argsort(np.concatenate([known, dataset.unseen]), kind='stable')
+    ids = dataclasses.replace(ids, codes=ids.codes[rows])
   before = (s for s in shops if s.fingerprint < own.fingerprint)
   start = sum(len(shop.embeddings) for shop in before)
   rows = slice(start, start + len(own.embeddings))
@@ -118,7 +131,7 @@ def make_semantic_ids(
   ids.save(folder)
   tokenizer.save(folder)
 
-  categories = coarse_categories(items)
+  categories = coarse_categories(dataset.items)
   measured = quality.measure(
     ids, own.embeddings, tokenizer.quantizer, categories
   )

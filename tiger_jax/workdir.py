@@ -1,10 +1,11 @@
 """The folder of a run: what each stage made, and whether it still holds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import fcntl
 import hashlib
 import json
+import os
 from pathlib import Path
 import shutil
 import time
@@ -64,6 +65,7 @@ def run_stage(
   *,
   about: dict[str, Any],
   resumable: bool = False,
+  elsewhere: Sequence[Path] = (),
 ) -> tuple[Artefact, bool]:
   """Makes a stage's artefact, unless it is there already.
 
@@ -79,6 +81,8 @@ def run_stage(
     about: Recorded beside the fingerprint.
     resumable: Whether `build` goes on with what an interrupted call left;
       otherwise that is removed.
+    elsewhere: Other runs' folders. What is wanted and one of them has is not
+      made again, but linked to.
 
   Returns:
     The artefact, and whether it was made just now.
@@ -92,7 +96,7 @@ def run_stage(
     return found, False
   if found:
     aside = _aside(workdir, name, found.fingerprint)
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
     final.rename(aside)
   elif final.exists():
     raise DataError(
@@ -103,6 +107,11 @@ def run_stage(
   if earlier.exists():
     earlier.rename(final)
     return _read(final), False
+  for other in elsewhere:
+    found = read_artefact(other, name)
+    if found and found.fingerprint == wanted:
+      final.symlink_to(os.path.relpath(found.folder.resolve(), workdir))
+      return _read(final), False
 
   partial = partial_folder(workdir, name, wanted)
   if not resumable:
@@ -193,6 +202,13 @@ def _read(folder: Path) -> Artefact:
     raise DataError(
       f'{folder / _RECORD} is damaged ({error}): remove {folder} and run again'
     ) from error
+
+
+def _remove(folder: Path) -> None:
+  if folder.is_symlink():
+    folder.unlink()
+  else:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _aside(workdir: Path, name: str, print_: str) -> Path:

@@ -68,6 +68,8 @@ class Dataset:
     offsets: User `u` owns `history[offsets[u]:offsets[u + 1]]`.
     timestamps: When each event was, in the source's unit (seconds since 1970
       for Amazon); None if the source does not say.
+    unseen: Rows of items that are in no event but a user's last, see
+      `DatasetConfig.unseen_share`.
   """
 
   name: str
@@ -76,6 +78,9 @@ class Dataset:
   history: Int32[np.ndarray, ' interactions']
   offsets: Int64[np.ndarray, ' offsets']
   timestamps: Int64[np.ndarray, ' interactions'] | None = None
+  unseen: Int32[np.ndarray, ' unseen'] = dataclasses.field(
+    default_factory=lambda: np.zeros(0, np.int32)
+  )
 
   @property
   def num_users(self) -> int:
@@ -110,7 +115,11 @@ class Dataset:
       'user_ids': self.user_ids,
     }
     (folder / 'dataset.json').write_text(json.dumps(text), encoding='utf-8')
-    arrays = {'history': self.history, 'offsets': self.offsets}
+    arrays = {
+      'history': self.history,
+      'offsets': self.offsets,
+      'unseen': self.unseen,
+    }
     if self.timestamps is not None:
       arrays['timestamps'] = self.timestamps
     np.savez(folder / 'histories.npz', **arrays)
@@ -145,6 +154,7 @@ class Dataset:
         history=arrays['history'],
         offsets=arrays['offsets'],
         timestamps=arrays.get('timestamps'),
+        unseen=arrays['unseen'],
       )
       dataset._check()
     except (

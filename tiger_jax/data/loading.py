@@ -6,6 +6,7 @@ from pathlib import Path
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import amazon2014, own_files, synthetic
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.hold_out import without_purchases
 from tiger_jax.errors import UsageError
 
 
@@ -24,6 +25,13 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     UsageError: `config.name` names no dataset.
     DataError: The source is missing, damaged, or not what it should hold.
   """
+  dataset = _load(config, seed, folder)
+  if config.unseen_share:
+    return without_purchases(dataset, config.unseen_share, seed)
+  return dataset
+
+
+def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
   if config.name == 'synthetic':
     return synthetic.make(config.synthetic_users, seed)
   if config.name == 'files':

@@ -1,0 +1,20 @@
+"""Numbers and sizes of codebooks, on Beauty (not in the paper).
+
+  python -m tiger_jax.main --config=configs/paper/codebooks.py
+
+`configs/paper/codebooks.py:cpu` is a reduced size.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  sizes = [(256,) * n for n in (2, 3, 4, 5)]
+  sizes += [(size,) * 3 for size in (64, 128, 512)]
+  runs = {
+    f'{len(x)} x {x[0]}': {'semantic_ids': {'codebook_sizes': x}} for x in sizes
+  }
+  return common.experiment('codebooks', variant, runs)

@@ -1,0 +1,118 @@
+"""What the experiments of the paper have in common."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from configs import baselines, beauty
+from tiger_jax.errors import UsageError
+
+COLD_START = ('recall@5', 'recall@10', 'recall@20')
+DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10')
+
+_NAMES = {
+  'beauty': 'amazon2014/Beauty',
+  'sports': 'amazon2014/Sports_and_Outdoors',
+  'toys': 'amazon2014/Toys_and_Games',
+}
+
+
+def experiment(
+  name: str,
+  variant: str,
+  runs: Mapping[str, Any],
+  *,
+  datasets: tuple[str, ...] = ('beauty',),
+  others: tuple[str, ...] = (),
+  columns: tuple[str, ...] = (),
+) -> ml_collections.ConfigDict:
+  """Returns the spec of an experiment, see `tiger_jax/experiments.py`.
+
+  Args:
+    name: Of the experiment.
+    variant: Nothing for the full size, or `cpu`.
+    runs: What each run changes, by its name.
+    datasets: The shops; `cpu` takes the first only.
+    others: Shops whose items alone are needed.
+    columns: Metrics of the test to show, the paper's four if empty.
+  """
+  if variant not in ('', 'cpu'):
+    raise UsageError(f'no variant {variant!r}: choose cpu, or leave it out')
+  base = tuned()
+  if variant == 'cpu':
+    datasets = datasets[:1]
+    reduce(base)
+  shops = {
+    shop: {
+      'dataset': {'name': _NAMES[shop], 'source_dir': ''},
+      'embedding': {'path': '', 'ids_path': ''},
+    }
+    for shop in (*datasets, *others)
+  }
+  spec = ml_collections.ConfigDict(
+    {
+      'experiment': name,
+      'columns': columns,
+      'base': base,
+      'datasets': shops,
+      'measured': datasets,
+      'runs': dict(runs),
+    }
+  )
+  return spec.lock()
+
+
+def tuned() -> ml_collections.ConfigDict:
+  """Returns the recipe of TIGER that careful reproductions found strongest."""
+  return beauty.get_config()
+
+
+def papers() -> dict[str, Any]:
+  """Returns what a run changes to have the paper's optimization."""
+  config = beauty.get_config('paper')
+  sections = ('semantic_ids', 'model', 'train')
+  return {section: config[section].to_dict() for section in sections}
+
+
+def reduce(config: ml_collections.ConfigDict) -> None:
+  """Makes a config so small that two cores run it in about two minutes."""
+  small = beauty.get_config('cpu')
+  config.embedding = small.embedding
+  config.model = small.model
+  config.train = small.train
+  config.evaluation = small.evaluation
+  config.semantic_ids.quantizer = 'rq_kmeans'
+  config.semantic_ids.epochs = 20
+  config.semantic_ids.restart_epochs = 15
+  config.train.steps = 1200
+  config.train.evaluate_every = 600
+  config.train.evaluate_users = 1024
+  config.train.length_buckets = (4, 10)
+  config.evaluation.num_users = 4096
+
+
+def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
+  """Returns what a run changes to be that of a baseline.
+
+  Args:
+    name: See configs/baselines.py.
+    variant: Nothing for the full size, or `cpu`.
+    **model: More fields of the section `model`.
+  """
+  config = baselines.get_config(name)
+  sections = ['model', 'train']
+  if name in ('dsi', 'vq_rec'):
+    sections.append('semantic_ids')
+  if variant == 'cpu':
+    config.train.steps = 400
+    config.train.evaluate_every = 200
+    config.train.evaluate_users = 1024
+    if name == 'dsi':
+      small = tuned()
+      reduce(small)
+      config.train, config.model = small.train, small.model
+      config.model.name = 'dsi'
+      config.model.causal_encoder = True
+  config.model.update(model)
+  return {section: config[section].to_dict() for section in sections}

@@ -1,0 +1,17 @@
+"""Table 4: how varied recommendations are, by temperature, on Beauty.
+
+  python -m tiger_jax.main --config=configs/paper/diversity.py
+
+`configs/paper/diversity.py:cpu` is a reduced size.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  return common.experiment(
+    'diversity', variant, {'TIGER': {}}, columns=common.DIVERSITY
+  )

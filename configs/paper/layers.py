@@ -1,0 +1,22 @@
+"""Table 6: layers of the encoder and of the decoder, on Beauty.
+
+  python -m tiger_jax.main --config=configs/paper/layers.py
+
+`configs/paper/layers.py:cpu` has 1, 2 and 3 layers, at a reduced size.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  counts = (1, 2, 3) if variant == 'cpu' else (3, 4, 5)
+  runs = {
+    f'{n} layers' if n > 1 else '1 layer': {
+      'model': {'num_encoder_layers': n, 'num_decoder_layers': n}
+    }
+    for n in counts
+  }
+  return common.experiment('layers', variant, runs)

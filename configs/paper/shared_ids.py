@@ -1,0 +1,24 @@
+"""Table 10: IDs of one space for three shops, on Beauty.
+
+  python -m tiger_jax.main --config=configs/paper/shared_ids.py
+
+`configs/paper/shared_ids.py:cpu` is a reduced size; its vectors are as those of
+the full size, for TF-IDF makes a space for each shop.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  runs = {
+    'IDs of Beauty': {},
+    'IDs of three shops': {'semantic_ids': {'shared_with': ('sports', 'toys')}},
+  }
+  spec = common.experiment(
+    'shared_ids', variant, runs, others=('sports', 'toys')
+  )
+  spec.base.embedding.encoder = 'sentence-transformers'
+  return spec

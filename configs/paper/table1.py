@@ -1,0 +1,42 @@
+"""Table 1: TIGER and the baselines, on three shops.
+
+  python -m tiger_jax.main --config=configs/paper/table1.py
+
+`configs/paper/table1.py:cpu` is Beauty alone, at a reduced size.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  small = variant == 'cpu'
+
+  def baseline(name, **model):
+    return common.baseline(name, variant, **model)
+
+  runs = {
+    'popularity': baseline('popularity'),
+    'Semantic-KNN': baseline('item_knn'),
+    'MF': baseline('matrix_factorization'),
+    'two towers': baseline('two_tower', loss='sampled_softmax'),
+    'two towers, approximate': baseline(
+      'two_tower', loss='sampled_softmax', search='approximate'
+    ),
+    'GRU4Rec': baseline('gru4rec'),
+    'BERT4Rec': baseline('bert4rec'),
+    'SASRec, BCE': baseline('sasrec', loss='bce'),
+    'SASRec, sampled softmax': baseline('sasrec', loss='sampled_softmax'),
+    'SASRec, cross-entropy': baseline('sasrec'),
+    'VQ-Rec': baseline('vq_rec'),
+    'DSI': baseline('dsi'),
+    'TIGER, tuned': {},
+  }
+  if not small:
+    runs['TIGER, width 384'] = {'model': {'d_model': 384}}
+    runs['TIGER, paper'] = common.papers()
+  return common.experiment(
+    'table1', variant, runs, datasets=('beauty', 'sports', 'toys')
+  )

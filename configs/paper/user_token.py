@@ -1,0 +1,19 @@
+"""Table 8: with and without a token for the user, on Beauty.
+
+  python -m tiger_jax.main --config=configs/paper/user_token.py
+
+`configs/paper/user_token.py:cpu` is a reduced size.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  runs = {
+    'no user token': {'model': {'num_user_tokens': 0}},
+    '2000 user tokens': {'model': {'num_user_tokens': 2000}},
+  }
+  return common.experiment('user_token', variant, runs)

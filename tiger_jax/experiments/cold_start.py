@@ -1,0 +1,154 @@
+"""Items that nobody has bought before (section 4.4 and Figure 5)."""
+
+from jaxtyping import Bool, Int
+import numpy as np
+
+from tiger_jax import learning, recommenders
+from tiger_jax.data.splits import split
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.errors import UsageError
+from tiger_jax.experiments.ranking import Trained, rank
+
+CUTOFFS = (5, 10, 20)
+# The largest share of unseen items among those recommended.
+EPSILONS = (0.1, 0.2, 0.3)
+# Deep enough for unseen items to come up.
+_DEPTH = 128
+
+
+def measure(trained: Trained) -> dict[str, dict[str, float]]:
+  """Returns recall of users whose next item is unseen, by three rules.
+
+  `prefix` is the paper's: the model generates IDs of seen items, and each is
+  followed by the unseen items that share its codes of meaning. `exact` scores
+  unseen items by their own IDs, as it does the others. `Semantic-KNN` is the
+  paper's baseline, the items that are nearest to the history's.
+
+  Args:
+    trained: TIGER, on a dataset with unseen items.
+
+  Returns:
+    By rule and epsilon, `recall@k` for k of 5, 10 and 20.
+
+  Raises:
+    UsageError: There are no unseen items, or the model is not generative.
+  """
+  dataset = trained.material.dataset
+  if not len(dataset.unseen):
+    raise UsageError(
+      'config.dataset.unseen_share is 0: set it, so that there are items that '
+      'nobody bought before'
+    )
+  is_unseen = np.zeros(dataset.num_items, bool)
+  is_unseen[dataset.unseen] = True
+  examples = split(dataset, 'test')
+  examples = examples.at(is_unseen[dataset.history[examples.end]])
+  rankings = {
+    'prefix rule': rank(_only_seen(trained), examples, _DEPTH),
+    'exact scores': rank(trained, examples, _DEPTH),
+    'Semantic-KNN': rank(_nearest(trained), examples, dataset.num_items),
+  }
+  target = rankings['exact scores'].target
+  found = {}
+  for rule, ranking in rankings.items():
+    items = ranking.items
+    if rule == 'prefix rule':
+      items = with_unseen(items, dataset.unseen, _prefixes(trained))
+    for epsilon in EPSILONS:
+      found[f'{rule}, epsilon {epsilon}'] = {
+        f'recall@{k}': float(
+          (capped(items, is_unseen, k, epsilon) == target[:, None])
+          .any(1)
+          .mean()
+        )
+        for k in CUTOFFS
+      }
+  return found
+
+
+def with_unseen(
+  items: Int[np.ndarray, 'n k'],
+  unseen: Int[np.ndarray, ' u'],
+  prefixes: Int[np.ndarray, 'items l'],
+) -> Int[np.ndarray, 'n m']:
+  """Puts, after the first item of each prefix, the unseen items that have it.
+
+  Args:
+    items: Seen items, best first; -1 for none.
+    unseen: Rows of the unseen items.
+    prefixes: The codes of meaning of every item.
+
+  Returns:
+    Longer lists, filled up with -1.
+  """
+  sharing: dict[tuple[int, ...], list[int]] = {}
+  for row in unseen.tolist():
+    sharing.setdefault(tuple(prefixes[row].tolist()), []).append(row)
+  lists = []
+  for row in items.tolist():
+    longer: list[int] = []
+    done = set()
+    for item in row:
+      longer.append(item)
+      prefix = tuple(prefixes[item].tolist())
+      if item >= 0 and prefix not in done:
+        longer += sharing.get(prefix, [])
+        done.add(prefix)
+    lists.append(longer)
+  width = max(map(len, lists), default=0)
+  table = np.full((len(lists), width), -1, np.int32)
+  for row, longer in zip(table, lists, strict=True):
+    row[: len(longer)] = longer
+  return table
+
+
+def capped(
+  items: Int[np.ndarray, 'n m'],
+  is_unseen: Bool[np.ndarray, ' items'],
+  k: int,
+  epsilon: float,
+) -> Int[np.ndarray, 'n k']:
+  """Returns the first k items, of which at most a share is unseen.
+
+  Args:
+    items: Best first; -1 for none.
+    is_unseen: Which items are.
+    k: How many.
+    epsilon: The share; what is not a whole item does not count.
+  """
+  # Nothing is added to 0.3 * 10 by the way a computer counts.
+  most = int(epsilon * k + 1e-9)
+  unseen = is_unseen[items] & (items >= 0)
+  kept = (items >= 0) & (~unseen | (unseen.cumsum(1) <= most))
+  # A stable sort brings what is kept to the front, in its order.
+  order = np.argsort(~kept, axis=1, kind='stable')[:, :k]
+  best = np.take_along_axis(np.where(kept, items, -1), order, 1)
+  short = ((0, 0), (0, max(0, k - best.shape[1])))
+  return np.pad(best, short, constant_values=-1)
+
+
+def _only_seen(trained: Trained) -> Trained:
+  retriever = trained.retriever
+  if not isinstance(retriever, TigerRetriever):
+    raise UsageError(
+      f'config.model.name is {trained.config.model.name!r}: unseen items are '
+      'for models that generate Semantic IDs'
+    )
+  unseen = trained.material.dataset.unseen
+  return trained._replace(retriever=retriever.remove(unseen))
+
+
+def _nearest(trained: Trained) -> Trained:
+  retriever = recommenders.make_baseline(
+    'item_knn',
+    trained.config,
+    trained.material,
+    learning.make_mesh(trained.config),
+  )
+  return trained._replace(retriever=retriever, params={})
+
+
+def _prefixes(trained: Trained) -> Int[np.ndarray, 'items l']:
+  prefixes = trained.material.prefixes
+  assert prefixes is not None
+  return prefixes

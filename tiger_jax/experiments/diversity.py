@@ -1,0 +1,100 @@
+"""How varied recommendations are, by temperature (section 4.3, Table 4)."""
+
+from collections.abc import Sequence
+import functools
+from typing import Any
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from tiger_jax import learning
+from tiger_jax.data.splits import split
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.decoding.sampling import Sampler
+from tiger_jax.errors import UsageError
+from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.semantic_ids.categories import coarse_categories
+from tiger_jax.shapes import Batch, Recommendations
+
+CUTOFFS = (10, 20, 50)
+TEMPERATURES = (1.0, 1.5, 2.0)
+
+
+def measure(trained: Trained) -> dict[str, dict[str, float]]:
+  """Returns Entropy@k of the test users, for the best items and for drawn ones.
+
+  The paper does not say how sampling and search combine: here k different
+  items are drawn, by their probabilities at the temperature. Nor does it name
+  the base of the logarithm: here entropy is in nats.
+
+  Args:
+    trained: TIGER.
+
+  Returns:
+    By temperature, `entropy@k` for k of 10, 20 and 50; and `recall@10`, which
+    varied items cost.
+
+  Raises:
+    UsageError: The model is not generative.
+  """
+  retriever = trained.retriever
+  if not isinstance(retriever, TigerRetriever):
+    raise UsageError(
+      f'config.model.name is {trained.config.model.name!r}: only models that '
+      'generate Semantic IDs can draw items'
+    )
+  dataset = trained.material.dataset
+  examples = split(dataset, 'test')
+  c = trained.config
+  examples = learning.some(examples, c.evaluation.num_users, c.seed)
+  categories = coarse_categories(dataset.items)
+
+  def draw(
+    temperature: float, params: Any, batch: Batch, k: int
+  ) -> Recommendations:
+    sampler = Sampler(
+      np.asarray(batch.user).astype(np.uint32),
+      np.float32(temperature),
+      np.int32(retriever.codes.shape[1]),
+    )
+    beams = retriever.search(params, batch, k, sampler=sampler)
+    return Recommendations(
+      beams.items[:, :k], beams.scores[:, :k], beams.valid[:, :k]
+    )
+
+  found = {'the best': rank(trained, examples, max(CUTOFFS))}
+  for temperature in TEMPERATURES:
+    found[f'T={temperature}'] = rank(
+      trained, examples, max(CUTOFFS), functools.partial(draw, temperature)
+    )
+  return {
+    name: {
+      f'entropy@{k}': float(entropy(ranking.items[:, :k], categories).mean())
+      for k in CUTOFFS
+    }
+    | {
+      'recall@10': float(
+        (ranking.items[:, :10] == ranking.target[:, None]).any(1).mean()
+      )
+    }
+    for name, ranking in found.items()
+  }
+
+
+def entropy(
+  items: Int[np.ndarray, 'n k'], categories: Sequence[str]
+) -> Float[np.ndarray, ' n']:
+  """Returns the entropy of the categories of each list, in nats.
+
+  Args:
+    items: Item rows; -1 for none, which do not count.
+    categories: Of every item.
+  """
+  _, codes = np.unique(np.asarray(categories), return_inverse=True)
+  found = np.where(items >= 0, codes[items], -1)
+  values = np.zeros(len(items))
+  for row, listed in enumerate(found):
+    _, counts = np.unique(listed[listed >= 0], return_counts=True)
+    shares = counts / max(1, counts.sum())
+    values[row] = -(shares * np.log(shares)).sum()
+  return values

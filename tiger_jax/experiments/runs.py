@@ -1,0 +1,268 @@
+"""The paper's experiments: many runs, one table.
+
+A file of `configs/paper` makes a spec: a config that all runs have, what each
+shop changes in it, and what each run does. Every run has a folder of its own
+and is as any other; stages that two of them would make alike are made once.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from tiger_jax import config_dict, learning, recommenders
+from tiger_jax.config import Config
+from tiger_jax.data.loading import source_files
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.experiments import cold_start, diversity
+from tiger_jax.experiments.ranking import Trained
+from tiger_jax.pipeline import Pipeline
+from tiger_jax.report import records, tables
+from tiger_jax.workdir import fingerprint, write_json
+
+# Experiments whose rows are not runs, but what is measured of the trained model
+# of a run: metrics of the test, by row.
+_MEASURES: dict[str, Callable[[Trained], dict[str, dict[str, float]]]] = {
+  'cold_start': cold_start.measure,
+  'diversity': diversity.measure,
+}
+
+
+class Run(NamedTuple):
+  """One run of an experiment.
+
+  Attributes:
+    dataset: What the experiment calls the shop.
+    name: What it calls the run.
+    config: The whole config.
+  """
+
+  dataset: str
+  name: str
+  config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What is run, and what is shown.
+
+  Attributes:
+    name: Of the file in `configs/paper`.
+    command: What repeats it.
+    columns: Metrics of the test to show; `()` for the paper's four.
+    runs: In the order of the table.
+    shops: The config of each shop, to share its items.
+  """
+
+  name: str
+  command: str
+  columns: tuple[str, ...]
+  runs: tuple[Run, ...]
+  shops: dict[str, Config]
+
+
+def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
+  """Checks a spec, and every config that it makes.
+
+  Args:
+    spec: As a file of `configs/paper` returns it, overrides applied.
+    command: What repeats it.
+
+  Raises:
+    UsageError: A field is unknown, or its value is wrong.
+  """
+  values = spec.to_dict()
+  shops, runs = {}, []
+  for shop, changes in values['datasets'].items():
+    of_shop = _merge(values['base'], changes)
+    shops[shop] = _config(f'base, {shop}', of_shop)
+    if shop in values['measured']:
+      for name, changes in values['runs'].items():
+        config = _config(f'{shop}, {name}', _merge(of_shop, changes))
+        runs.append(Run(shop, name, config))
+  return Experiment(
+    values['experiment'],
+    command,
+    tuple(values['columns']),
+    tuple(runs),
+    shops,
+  )
+
+
+def run(experiment: Experiment, workdir: Path) -> str:
+  """Makes every run that is not done, and returns the tables.
+
+  Args:
+    experiment: From `parse`.
+    workdir: Gets a folder for each run, and `results`, whose files may be
+      copied to the project's own.
+
+  Raises:
+    TigerError: Data is missing, or anything that ends a run.
+  """
+  for one in experiment.runs:
+    _refuse_missing(one)
+  found: dict[str, list[dict[str, Any]]] = {}
+  elsewhere: list[Path] = []
+  for order, one in enumerate(experiment.runs):
+    print(f'\n{experiment.name}: {one.dataset}, {one.name}', flush=True)
+    folder = workdir / one.dataset / _file_name(one.name)
+    one = _with_shops(experiment, one, workdir, elsewhere)
+    made = _run_one(experiment, one, 100 * order, folder, elsewhere, workdir)
+    elsewhere.append(folder)
+    found.setdefault(one.dataset, []).extend(made)
+  return '\n'.join(
+    f'{dataset}\n\n{tables.make_table(experiment.name, dataset, of_dataset)}'
+    for dataset, of_dataset in found.items()
+  )
+
+
+def _run_one(
+  experiment: Experiment,
+  one: Run,
+  order: int,
+  folder: Path,
+  elsewhere: list[Path],
+  workdir: Path,
+) -> list[dict[str, Any]]:
+  """Makes a run and its records, or finds them made."""
+  results_folder = workdir / 'results' / experiment.name / one.dataset
+  pipeline = Pipeline(one.config, folder, elsewhere)
+  try:
+    pipeline.run('evaluate')
+    print_ = fingerprint(
+      pipeline.evaluation.fingerprint, experiment.name, records.SCHEMA
+    )
+    known = _known(results_folder, order, print_)
+    if known:
+      return known
+    results = pipeline.results
+    rows = {one.name: results['metrics']['test']}
+    if experiment.name in _MEASURES:
+      rows = _MEASURES[experiment.name](_trained(pipeline))
+  finally:
+    pipeline.writer.close()
+  ids = results.get('semantic_ids')
+  made = []
+  for place, (name, test) in enumerate(rows.items()):
+    record = {
+      'schema': records.SCHEMA,
+      'experiment': experiment.name,
+      'dataset': one.dataset,
+      'run': name,
+      'order': order + place,
+      'columns': list(experiment.columns) or None,
+      'command': experiment.command,
+      'model': results['model'],
+      'device': f'{len(jax.devices())} x {jax.devices()[0].device_kind}',
+      'seeds': [x.seed for x in learning.replicas(one.config)],
+      'embedding': results.get('embedding', {}).get('encoder', ''),
+      'metrics': results['metrics'] | {'test': test},
+      'standard_error': results.get('standard_error'),
+      'collision_rate': ids['collision_rate'][-1] if ids else None,
+      'seconds': results['seconds'],
+      'environment': results['environment'],
+      'config': dataclasses.asdict(one.config),
+      'fingerprint': print_,
+    }
+    results_folder.mkdir(parents=True, exist_ok=True)
+    write_json(results_folder / f'{_file_name(name)}.json', record)
+    made.append(record)
+  return made
+
+
+def _known(folder: Path, order: int, print_: str) -> list[dict[str, Any]]:
+  """Returns the records of a run that were made before, in order."""
+  found = [records.read(path) for path in folder.glob('*.json')]
+  found = [record for record in found if record['fingerprint'] == print_]
+  found.sort(key=lambda record: record['order'])
+  return [x | {'order': order + i} for i, x in enumerate(found)]
+
+
+def _trained(pipeline: Pipeline) -> Trained:
+  config, material = pipeline.config, pipeline.material
+  params, best = learning.restore_params(
+    config, material, pipeline.train.folder
+  )
+  params = learning.one_replica(params, len(learning.replicas(config)), best)
+  retriever = recommenders.make_retriever(
+    config, material, learning.make_mesh(config), config.evaluation.num_beams
+  )
+  # What is measured may need them, though the model does not.
+  if config.model.needs:
+    material = material._replace(embeddings=pipeline.embeddings)
+  return Trained(config, material, retriever, params)
+
+
+def _with_shops(
+  experiment: Experiment, one: Run, workdir: Path, elsewhere: list[Path]
+) -> Run:
+  """Returns the run with the folders of the shops that it shares IDs with.
+
+  A spec names shops where a config names workdirs; their items are embedded.
+  """
+  folders = []
+  for shop in one.config.semantic_ids.shared_with:
+    if shop not in experiment.shops:
+      raise UsageError(
+        f'{one.name}: semantic_ids.shared_with names {shop!r}: choose from '
+        f'{", ".join(experiment.shops)}'
+      )
+    folder = workdir / shop / 'items'
+    pipeline = Pipeline(experiment.shops[shop], folder, elsewhere)
+    try:
+      pipeline.run('embed')
+    finally:
+      pipeline.writer.close()
+    folders.append(str(folder))
+  ids = dataclasses.replace(one.config.semantic_ids, shared_with=tuple(folders))
+  return one._replace(config=dataclasses.replace(one.config, semantic_ids=ids))
+
+
+def _refuse_missing(one: Run) -> None:
+  """Raises DataError where files are named that are not there."""
+  c = one.config
+  flag = f'--config.datasets.{one.dataset}'
+  raw = source_files(c.dataset)
+  if raw and not any(path.exists() for path in raw):
+    raise DataError(
+      f'{one.dataset}: {raw[0]} is missing: leave '
+      f'{flag}.dataset.source_dir out to download the official files, or name '
+      'the folder that holds them'
+    )
+  if c.embedding.encoder != 'precomputed' or not c.model.needs:
+    return
+  for name in ('path', 'ids_path'):
+    path = getattr(c.embedding, name)
+    if not path or not Path(path).is_file():
+      raise DataError(
+        f'{one.dataset}: {flag}.embedding.{name} is {path!r}, which is no '
+        'file: name it, or set '
+        '--config.base.embedding.encoder=sentence-transformers to embed the '
+        "items, which needs `pip install -e '.[text]'`"
+      )
+
+
+def _config(where: str, values: dict[str, Any]) -> Config:
+  try:
+    return config_dict.from_json(values)
+  except UsageError as error:
+    raise UsageError(f'{where}: {error}') from error
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+  """Returns `values` with what `changes` has, section by section."""
+  merged = dict(values)
+  for name, value in changes.items():
+    both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+    merged[name] = _merge(merged[name], value) if both else value
+  return merged
+
+
+def _file_name(run: str) -> str:
+  """Returns what to call the folder and the file of a run."""
+  kept = (c if c.isalnum() or c in '.-' else '_' for c in run.lower())
+  return ''.join(kept)

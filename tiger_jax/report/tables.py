@@ -1,0 +1,147 @@
+"""RESULTS.md, made from the records of experiments.
+
+python -m tiger_jax.report.tables results RESULTS.md
+"""
+
+from collections.abc import Sequence
+import itertools
+from pathlib import Path
+import sys
+from typing import Any
+
+from tiger_jax.errors import TigerError
+from tiger_jax.report import records
+from tiger_jax.report.paper import PAPER, RANKING
+
+_SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
+
+_INTRODUCTION = """# Results
+
+Made by `make results` from the files below `results/`; not written by hand.
+
+Hits are items, of the whole catalogue; every user's last item is the test, the
+one before it validation, which alone picks the checkpoint. Ties of the time
+stamp keep the order of the file, but for runs that are called shuffled. Items
+that a user has already may be recommended, and are misses; the last columns
+leave them out. "collide" is the share of items whose codes of meaning another
+item has too. After ± stands the standard error over seeds. Rows in italics are
+the paper's own numbers.
+"""
+
+
+def make_results(folder: Path) -> str:
+  """Returns RESULTS.md.
+
+  Args:
+    folder: `results`.
+
+  Raises:
+    DataError: See `records.read_all`.
+  """
+  found = records.read_all(folder)
+  parts = [_INTRODUCTION]
+  for experiment, group in itertools.groupby(
+    found, key=lambda record: record['experiment']
+  ):
+    parts.append(f'## {experiment}\n')
+    for dataset, of_dataset in itertools.groupby(
+      group, key=lambda record: record['dataset']
+    ):
+      parts.append(f'### {dataset}\n')
+      parts.append(make_table(experiment, dataset, list(of_dataset)))
+  return '\n'.join(parts)
+
+
+def make_table(
+  experiment: str, dataset: str, found: Sequence[dict[str, Any]]
+) -> str:
+  """Returns a table in Markdown, and below it where each row comes from.
+
+  Args:
+    experiment: Its name.
+    dataset: Its name.
+    found: Records of one experiment on one dataset.
+  """
+  columns = found[0].get('columns') or list(RANKING)
+  extra = experiment_extras(found)
+  header = ['', *columns, *extra]
+  rows = [
+    [
+      f'*{name}*',
+      *(f'*{value:.4f}*'.replace('0.', '.') for value in values),
+      *[''] * (len(header) - 1 - len(values)),
+    ]
+    for name, values in PAPER.get(experiment, {}).get(dataset, {}).items()
+  ]
+  for record in sorted(found, key=lambda x: x.get('order', 0)):
+    rows.append([
+      record['run'],
+      *(_cell(record, name) for name in columns),
+      *(_extra_cell(record, name) for name in extra),
+    ])  # fmt: skip
+  lines = [
+    '| ' + ' | '.join(header) + ' |',
+    '|---|' + '---:|' * (len(header) - 1),
+    *('| ' + ' | '.join(row) + ' |' for row in rows),
+    '',
+  ]
+  lines += [_origin(record) for record in found]
+  return '\n'.join([*lines, ''])
+
+
+def experiment_extras(found: Sequence[dict[str, Any]]) -> list[str]:
+  """Returns the columns after the metrics that any of the rows has."""
+  extra = []
+  if any('sid_recall@10' in x['metrics']['test'] for x in found):
+    extra += ['sid_recall@10', 'collide']
+  if all(x.get('columns') is None for x in found):
+    extra += ['unseen recall@10', 'unseen ndcg@10']
+  return [*extra, 'seconds']
+
+
+def _cell(record: dict[str, Any], name: str) -> str:
+  value = record['metrics']['test'].get(name)
+  if value is None:
+    return ''
+  if not name.startswith(_SCALES):
+    return f'{value:.3f}'
+  text = f'{value:.4f}'.removeprefix('0')
+  error = (record['standard_error'] or {}).get('test', {}).get(name)
+  return text if error is None else f'{text} ± {error:.4f}'.replace('± 0', '± ')
+
+
+def _extra_cell(record: dict[str, Any], name: str) -> str:
+  if name == 'collide':
+    rate = record['collision_rate']
+    return '' if rate is None else f'{rate:.1%}'
+  if name == 'seconds':
+    return f'{record["seconds"]["train"]:,.0f}'
+  if name.startswith('unseen '):
+    value = record['metrics'].get('test_unseen', {}).get(name.split()[1])
+    return '' if value is None else f'{value:.4f}'.removeprefix('0')
+  return _cell(record, name)
+
+
+def _origin(record: dict[str, Any]) -> str:
+  vectors = f', vectors {record["embedding"]}' if record['embedding'] else ''
+  seeds = ', '.join(map(str, record['seeds']))
+  return (
+    f'- {record["run"]}: {record["device"]}, seeds {seeds}{vectors}; '
+    f'`{record["command"]}`'
+  )
+
+
+def main() -> None:
+  """Writes RESULTS.md; an expected error becomes one line."""
+  if len(sys.argv) != 3:
+    sys.exit('usage: python -m tiger_jax.report.tables results RESULTS.md')
+  folder, path = map(Path, sys.argv[1:])
+  try:
+    path.write_text(make_results(folder), encoding='utf-8')
+  except TigerError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+if __name__ == '__main__':
+  main()
