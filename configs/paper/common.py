@@ -9,6 +9,7 @@ from configs import baselines, beauty
 from tiger_jax.errors import UsageError
 
 COLD_START = ('recall@5', 'recall@10', 'recall@20')
+BREAKDOWN = ('share', 'recall@10', 'ndcg@10')
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10')
 
 _NAMES = {

@@ -17,17 +17,22 @@ from tiger_jax import config_dict, learning, recommenders
 from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.experiments import cold_start, diversity
+from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.ranking import Trained
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.report import records, tables
 from tiger_jax.workdir import fingerprint, write_json
 
+_Rows = dict[str, dict[str, float]]
 # Experiments whose rows are not runs, but what is measured of the trained model
-# of a run: metrics of the test, by row.
-_MEASURES: dict[str, Callable[[Trained], dict[str, dict[str, float]]]] = {
+# of a run, or of those of all runs of a shop: metrics of the test, by row.
+_OF_A_RUN: dict[str, Callable[[Trained], _Rows]] = {
+  'breakdown': breakdown.measure,
   'cold_start': cold_start.measure,
   'diversity': diversity.measure,
+}
+_OF_ALL_RUNS: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
+  'ensemble': ensemble.measure,
 }
 
 
@@ -107,79 +112,109 @@ def run(experiment: Experiment, workdir: Path) -> str:
     _refuse_missing(one)
   found: dict[str, list[dict[str, Any]]] = {}
   elsewhere: list[Path] = []
-  for order, one in enumerate(experiment.runs):
-    print(f'\n{experiment.name}: {one.dataset}, {one.name}', flush=True)
-    folder = workdir / one.dataset / _file_name(one.name)
-    one = _with_shops(experiment, one, workdir, elsewhere)
-    made = _run_one(experiment, one, 100 * order, folder, elsewhere, workdir)
-    elsewhere.append(folder)
-    found.setdefault(one.dataset, []).extend(made)
+  for shop in dict.fromkeys(one.dataset for one in experiment.runs):
+    pipelines: dict[str, Pipeline] = {}
+    for one in experiment.runs:
+      if one.dataset == shop:
+        print(f'\n{experiment.name}: {shop}, {one.name}', flush=True)
+        one = _with_shops(experiment, one, workdir, elsewhere)
+        folder = workdir / shop / _file_name(one.name)
+        pipelines[one.name] = _finished(one.config, folder, elsewhere)
+        elsewhere.append(folder)
+    folder = workdir / 'results' / experiment.name / shop
+    found[shop] = _records(experiment, shop, pipelines, folder)
   return '\n'.join(
-    f'{dataset}\n\n{tables.make_table(experiment.name, dataset, of_dataset)}'
-    for dataset, of_dataset in found.items()
+    f'{shop}\n\n{tables.make_table(experiment.name, shop, of_shop)}'
+    for shop, of_shop in found.items()
   )
 
 
-def _run_one(
-  experiment: Experiment,
-  one: Run,
-  order: int,
-  folder: Path,
-  elsewhere: list[Path],
-  workdir: Path,
-) -> list[dict[str, Any]]:
-  """Makes a run and its records, or finds them made."""
-  results_folder = workdir / 'results' / experiment.name / one.dataset
-  pipeline = Pipeline(one.config, folder, elsewhere)
+def _finished(config: Config, folder: Path, elsewhere: list[Path]) -> Pipeline:
+  pipeline = Pipeline(config, folder, elsewhere)
   try:
     pipeline.run('evaluate')
-    print_ = fingerprint(
-      pipeline.evaluation.fingerprint, experiment.name, records.SCHEMA
-    )
-    known = _known(results_folder, order, print_)
-    if known:
-      return known
-    results = pipeline.results
-    rows = {one.name: results['metrics']['test']}
-    if experiment.name in _MEASURES:
-      rows = _MEASURES[experiment.name](_trained(pipeline))
   finally:
     pipeline.writer.close()
-  ids = results.get('semantic_ids')
+  return pipeline
+
+
+def _records(
+  experiment: Experiment,
+  shop: str,
+  pipelines: dict[str, Pipeline],
+  folder: Path,
+) -> list[dict[str, Any]]:
+  """Makes the rows of a table, or finds them made."""
+  groups = [(x,) for x in pipelines]
+  if experiment.name in _OF_ALL_RUNS:
+    groups = [tuple(pipelines)]
   made = []
-  for place, (name, test) in enumerate(rows.items()):
-    record = {
-      'schema': records.SCHEMA,
-      'experiment': experiment.name,
-      'dataset': one.dataset,
-      'run': name,
-      'order': order + place,
-      'columns': list(experiment.columns) or None,
-      'command': experiment.command,
-      'model': results['model'],
-      'device': f'{len(jax.devices())} x {jax.devices()[0].device_kind}',
-      'seeds': [x.seed for x in learning.replicas(one.config)],
-      'embedding': results.get('embedding', {}).get('encoder', ''),
-      'metrics': results['metrics'] | {'test': test},
-      'standard_error': results.get('standard_error'),
-      'collision_rate': ids['collision_rate'][-1] if ids else None,
-      'seconds': results['seconds'],
-      'environment': results['environment'],
-      'config': dataclasses.asdict(one.config),
-      'fingerprint': print_,
-    }
-    results_folder.mkdir(parents=True, exist_ok=True)
-    write_json(results_folder / f'{_file_name(name)}.json', record)
-    made.append(record)
+  for names in groups:
+    of_group = {name: pipelines[name] for name in names}
+    prints = [x.evaluation.fingerprint for x in of_group.values()]
+    print_ = fingerprint(experiment.name, records.SCHEMA, prints)
+    known = [records.read(path) for path in folder.glob('*.json')]
+    known = [record for record in known if record['fingerprint'] == print_]
+    if known:
+      made += sorted(known, key=lambda record: record['order'])
+      continue
+    for row, test in _rows(experiment.name, of_group, len(groups)).items():
+      last = list(of_group.values())[-1]
+      record = _record(experiment, last, shop, row, test)
+      record |= {'order': len(made), 'fingerprint': print_}
+      folder.mkdir(parents=True, exist_ok=True)
+      write_json(folder / f'{_file_name(row)}.json', record)
+      made.append(record)
   return made
 
 
-def _known(folder: Path, order: int, print_: str) -> list[dict[str, Any]]:
-  """Returns the records of a run that were made before, in order."""
-  found = [records.read(path) for path in folder.glob('*.json')]
-  found = [record for record in found if record['fingerprint'] == print_]
-  found.sort(key=lambda record: record['order'])
-  return [x | {'order': order + i} for i, x in enumerate(found)]
+def _rows(
+  experiment: str, pipelines: dict[str, Pipeline], num_groups: int
+) -> _Rows:
+  if experiment in _OF_ALL_RUNS:
+    trained = {name: _trained(x) for name, x in pipelines.items()}
+    return _OF_ALL_RUNS[experiment](trained)
+  ((name, pipeline),) = pipelines.items()
+  if experiment in _OF_A_RUN:
+    rows = _OF_A_RUN[experiment](_trained(pipeline))
+    if num_groups > 1:
+      return {f'{name}, {row}': values for row, values in rows.items()}
+    return rows
+  return {name: pipeline.results['metrics']['test']}
+
+
+def _record(
+  experiment: Experiment,
+  pipeline: Pipeline,
+  shop: str,
+  row: str,
+  test: dict[str, float],
+) -> dict[str, Any]:
+  """Returns what is known of a row, but for its place and fingerprint."""
+  results, config = pipeline.results, pipeline.config
+  ids = results.get('semantic_ids')
+  metrics = {'test': test}
+  # Of rows that are no runs, nothing else was measured.
+  if test == results['metrics']['test']:
+    metrics = results['metrics']
+  return {
+    'schema': records.SCHEMA,
+    'experiment': experiment.name,
+    'dataset': shop,
+    'run': row,
+    'columns': list(experiment.columns) or None,
+    'command': experiment.command,
+    'model': results['model'],
+    'device': f'{len(jax.devices())} x {jax.devices()[0].device_kind}',
+    'seeds': [x.seed for x in learning.replicas(config)],
+    'embedding': results.get('embedding', {}).get('encoder', ''),
+    'metrics': metrics,
+    'standard_error': results.get('standard_error'),
+    'collision_rate': ids['collision_rate'][-1] if ids else None,
+    'seconds': results['seconds'],
+    'environment': results['environment'],
+    'config': dataclasses.asdict(config),
+  }
 
 
 def _trained(pipeline: Pipeline) -> Trained:

@@ -68,7 +68,10 @@ def make_table(
   rows = [
     [
       f'*{name}*',
-      *(f'*{value:.4f}*'.replace('0.', '.') for value in values),
+      *(
+        f'*{_number(column, value)}*'
+        for column, value in zip(columns, values, strict=False)
+      ),
       *[''] * (len(header) - 1 - len(values)),
     ]
     for name, values in PAPER.get(experiment, {}).get(dataset, {}).items()
@@ -85,7 +88,13 @@ def make_table(
     *('| ' + ' | '.join(row) + ' |' for row in rows),
     '',
   ]
-  lines += [_origin(record) for record in found]
+  origins: dict[str, list[str]] = {}
+  for record in found:
+    origins.setdefault(_origin(record), []).append(record['run'])
+  for origin, names in origins.items():
+    # Where all rows are of one origin, it need not name them.
+    whose = '' if len(origins) == 1 else f'{"; ".join(names)}: '
+    lines.append(f'- {whose}{origin}')
   return '\n'.join([*lines, ''])
 
 
@@ -103,11 +112,15 @@ def _cell(record: dict[str, Any], name: str) -> str:
   value = record['metrics']['test'].get(name)
   if value is None:
     return ''
-  if not name.startswith(_SCALES):
-    return f'{value:.3f}'
-  text = f'{value:.4f}'.removeprefix('0')
+  text = _number(name, value)
   error = (record['standard_error'] or {}).get('test', {}).get(name)
   return text if error is None else f'{text} ± {error:.4f}'.replace('± 0', '± ')
+
+
+def _number(name: str, value: float) -> str:
+  if not name.startswith(_SCALES):
+    return f'{value:.3f}'
+  return f'{value:.4f}'.removeprefix('0')
 
 
 def _extra_cell(record: dict[str, Any], name: str) -> str:
@@ -125,10 +138,7 @@ def _extra_cell(record: dict[str, Any], name: str) -> str:
 def _origin(record: dict[str, Any]) -> str:
   vectors = f', vectors {record["embedding"]}' if record['embedding'] else ''
   seeds = ', '.join(map(str, record['seeds']))
-  return (
-    f'- {record["run"]}: {record["device"]}, seeds {seeds}{vectors}; '
-    f'`{record["command"]}`'
-  )
+  return f'{record["device"]}, seeds {seeds}{vectors}; `{record["command"]}`'
 
 
 def main() -> None:

@@ -1,0 +1,24 @@
+"""Whose next item SASRec and TIGER find, on three shops (not in the paper).
+
+  python -m tiger_jax.main --config=configs/paper/breakdown.py
+
+`configs/paper/breakdown.py:cpu` is Beauty alone, at a reduced size. Users are
+told apart by their history, by how often their next item was bought, and by
+whether anybody bought it right after the same item before.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  runs = {'SASRec': common.baseline('sasrec', variant), 'TIGER': {}}
+  return common.experiment(
+    'breakdown',
+    variant,
+    runs,
+    datasets=('beauty', 'sports', 'toys'),
+    columns=common.BREAKDOWN,
+  )

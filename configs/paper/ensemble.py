@@ -1,0 +1,18 @@
+"""SASRec and TIGER together, on three shops (not in the paper).
+
+  python -m tiger_jax.main --config=configs/paper/ensemble.py
+
+`configs/paper/ensemble.py:cpu` is Beauty alone, at a reduced size.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec, at full size or for `cpu`."""
+  runs = {'SASRec': common.baseline('sasrec', variant), 'TIGER': {}}
+  return common.experiment(
+    'ensemble', variant, runs, datasets=('beauty', 'sports', 'toys')
+  )

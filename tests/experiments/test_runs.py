@@ -1,0 +1,253 @@
+"""Experiments end to end, on a shop and networks as small as can be."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tiger_jax import stages
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.experiments import runs
+from tiger_jax.report import records, tables
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(
+  path.stem
+  for path in (ROOT / 'configs' / 'paper').glob('*.py')
+  if path.stem != 'common'
+)
+COMMAND = 'python -m tiger_jax.main --config=configs/paper/x.py:cpu'
+
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:.*Sharding info not provided:UserWarning'
+)
+
+
+def spec_of(name, variant='cpu'):
+  module = importlib.import_module(f'configs.paper.{name}')
+  return module.get_config(variant)
+
+
+def tiny(name, *kept):
+  """Returns an experiment's spec on 64 users, with a few of its runs."""
+  spec = spec_of(name)
+  for section in (spec.datasets[shop].dataset for shop in spec.datasets):
+    section.name = 'synthetic'
+  base = spec.base
+  base.embedding.encoder = 'tfidf-svd'
+  base.embedding.dim = 8
+  base.dataset.synthetic_users = 64
+  base.semantic_ids.codebook_sizes = (8, 8)
+  base.semantic_ids.epochs = 1
+  base.semantic_ids.restart_epochs = 0
+  base.semantic_ids.hidden_dims = (8,)
+  base.model.update({
+    'max_history': 4, 'd_model': 8, 'num_heads': 1, 'head_dim': 8, 'mlp_dim': 8,
+    'num_encoder_layers': 1, 'num_decoder_layers': 1,
+  })  # fmt: skip
+  base.train.update({
+    'steps': 6, 'evaluate_every': 3, 'batch_size': 8, 'length_buckets': (4,),
+    'steps_per_call': 1, 'evaluate_users': 16,
+  })  # fmt: skip
+  base.evaluation.update({'num_beams': 10, 'batch_size': 32, 'num_users': 24})
+  with spec.unlocked():
+    for run in list(spec.runs):
+      if kept and run not in kept:
+        del spec.runs[run]
+      elif 'train' in spec.runs[run]:
+        train = spec.runs[run].train
+        train.steps = 6
+        for field, value in (('evaluate_every', 3), ('batch_size', 8)):
+          if field in train:
+            train[field] = value
+  return spec
+
+
+def run(spec, workdir):
+  return runs.run(runs.parse(spec, COMMAND), workdir)
+
+
+@pytest.mark.parametrize('variant', ['', 'cpu'])
+@pytest.mark.parametrize('name', NAMES)
+def test_every_spec_is_sound(name, variant):
+  experiment = runs.parse(spec_of(name, variant), COMMAND)
+  assert experiment.name == name
+  shops = {one.dataset for one in experiment.runs}
+  assert shops <= set(experiment.shops)
+  assert 'beauty' in shops
+  names = [(one.dataset, one.name) for one in experiment.runs]
+  assert len(names) == len(set(names))
+  # No two runs are the same but for what is linked.
+  configs = [(one.dataset, one.config) for one in experiment.runs]
+  assert len(configs) == len(set(configs)) or name == 'diversity'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_docstring_gives_the_command(name):
+  module = importlib.import_module(f'configs.paper.{name}')
+  command = f'python -m tiger_jax.main --config=configs/paper/{name}.py'
+  assert command in module.__doc__
+  assert f'{name}.py:cpu' in module.__doc__
+
+
+def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
+  spec = tiny('table2', 'random', 'LSH')
+  table = run(spec, tmp_path)
+  assert '| random |' in table and '| *LSH* | *.0379* |' in table
+  for stage in ('data', 'embedding'):
+    assert (tmp_path / 'beauty' / 'lsh' / stage).is_symlink()
+  assert not (tmp_path / 'beauty' / 'lsh' / 'semantic_ids').is_symlink()
+  found = records.read_all(tmp_path / 'results')
+  assert {x['run'] for x in found} == {'random', 'LSH'}
+  for record in found:
+    assert record['model'] == 'tiger' and record['seeds'] == [0]
+    assert record['embedding'] == 'tfidf-svd' and record['device'] == '8 x cpu'
+    assert {'test', 'test_unseen', 'validation'} <= set(record['metrics'])
+    assert record['config']['evaluation']['num_users'] == 24
+    for name in ('recall@5', 'ndcg@5', 'recall@10', 'ndcg@10'):
+      assert 0 <= record['metrics']['test'][name] <= 1
+      assert 0 <= record['metrics']['test_unseen'][name] <= 1
+  assert '## table2' in tables.make_results(tmp_path / 'results')
+
+  def fail(*unused):
+    raise AssertionError('made again')
+
+  monkeypatch.setattr(stages, 'evaluate', fail)
+  before = sorted((tmp_path / 'results').rglob('*.json'))
+  times = [path.stat().st_mtime_ns for path in before]
+  assert run(spec, tmp_path) == table
+  assert [path.stat().st_mtime_ns for path in before] == times
+
+
+def test_an_interrupted_experiment_keeps_what_is_done(tmp_path, monkeypatch):
+  spec = tiny('layers', '1 layer', '2 layers')
+  evaluate, calls = stages.evaluate, []
+
+  def second_fails(config, *rest):
+    calls.append(config.model.num_encoder_layers)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    return evaluate(config, *rest)
+
+  monkeypatch.setattr(stages, 'evaluate', second_fails)
+  with pytest.raises(KeyboardInterrupt):
+    run(spec, tmp_path)
+  table = run(spec, tmp_path)
+  assert calls == [1, 2, 2]
+  assert '| 1 layer |' in table and '| 2 layers |' in table
+
+
+def test_every_baseline_runs(tmp_path):
+  names = (
+    'popularity', 'Semantic-KNN', 'MF', 'two towers', 'GRU4Rec', 'BERT4Rec',
+    'SASRec, BCE', 'SASRec, sampled softmax', 'VQ-Rec', 'DSI',
+  )  # fmt: skip
+  spec = tiny('table1', *names)
+  spec.runs['VQ-Rec'].semantic_ids.codebook_sizes = (4,) * 4
+  table = run(spec, tmp_path)
+  assert all(f'| {name} |' in table for name in names)
+  found = records.read_all(tmp_path / 'results')
+  with_ids = {x['run'] for x in found if x['collision_rate'] is not None}
+  assert with_ids == {'VQ-Rec', 'DSI'}
+  assert not (tmp_path / 'beauty' / 'gru4rec' / 'embedding').exists()
+
+
+def test_items_nobody_bought(tmp_path):
+  spec = tiny('cold_start')
+  spec.runs.TIGER.dataset.unseen_share = 0.2
+  table = run(spec, tmp_path)
+  for rule in ('prefix rule', 'exact scores', 'Semantic-KNN'):
+    assert f'| {rule}, epsilon 0.1 |' in table
+  found = records.read_all(tmp_path / 'results')
+  assert len(found) == 9
+  by_rule = {x['run']: x['metrics']['test']['recall@20'] for x in found}
+  for rule in ('prefix rule', 'exact scores', 'Semantic-KNN'):
+    shares = [by_rule[f'{rule}, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
+    assert shares == sorted(shares)
+
+
+def test_rows_of_a_trained_model(tmp_path):
+  table = run(tiny('diversity'), tmp_path / 'diversity')
+  assert [x for x in ('the best', 'T=1.0', 'T=2.0') if f'| {x} |' in table] == [
+    'the best', 'T=1.0', 'T=2.0',
+  ]  # fmt: skip
+  table = run(tiny('breakdown'), tmp_path / 'breakdown')
+  assert '| SASRec, memorisation |' in table and '| TIGER, all |' in table
+  table = run(tiny('ensemble'), tmp_path / 'ensemble')
+  rows = [line for line in table.splitlines() if line.startswith('| ')]
+  assert any('of SASRec' in row for row in rows)
+  assert '| adaptive |' in table
+
+
+def test_ids_of_three_shops(tmp_path):
+  spec = tiny('shared_ids')
+  # Of one catalogue, but for its size, there would be nothing to share.
+  for shop, users in (('sports', 70), ('toys', 80)):
+    with spec.unlocked():
+      spec.datasets[shop].dataset.synthetic_users = users
+      spec.datasets[shop].embedding = {
+        'encoder': 'precomputed',
+        **vectors(tmp_path, shop),
+      }
+  with spec.unlocked():
+    spec.datasets.beauty.embedding = {
+      'encoder': 'precomputed',
+      **vectors(tmp_path, 'beauty'),
+    }
+  table = run(spec, tmp_path / 'run')
+  assert '| IDs of three shops |' in table and '| IDs of Beauty |' in table
+  found = records.read_all(tmp_path / 'run' / 'results')
+  shared = [x['config']['semantic_ids']['shared_with'] for x in found]
+  assert sorted(map(len, shared)) == [0, 2]
+
+
+def vectors(folder, shop):
+  """Returns where vectors of the synthetic catalogue are, others per shop."""
+  import numpy as np
+
+  from tiger_jax.data import synthetic
+
+  items = synthetic.make(64, seed=0).items
+  rng = np.random.default_rng(sum(map(ord, shop)))
+  np.save(folder / f'{shop}.npy', rng.normal(size=(len(items), 8)))
+  ids = folder / f'{shop}.json'
+  ids.write_text(json.dumps(items.ids))
+  return {'path': str(folder / f'{shop}.npy'), 'ids_path': str(ids)}
+
+
+def test_missing_files_say_what_makes_them(tmp_path):
+  spec = spec_of('layers')
+  spec.datasets.beauty.dataset.source_dir = str(tmp_path)
+  with pytest.raises(DataError) as error:
+    run(spec, tmp_path / 'run')
+  assert 'datasets.beauty.dataset.source_dir' in str(error.value)
+  spec = spec_of('layers')
+  spec.base.embedding.encoder = 'precomputed'
+  with pytest.raises(DataError) as error:
+    run(spec, tmp_path / 'run')
+  assert '--config.datasets.beauty.embedding.path' in str(error.value)
+  assert 'sentence-transformers' in str(error.value)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_wrong_field_names_the_run():
+  spec = spec_of('layers')
+  spec.runs['1 layer'].model.num_encoder_layers = 0
+  with pytest.raises(UsageError, match='beauty, 1 layer.*num_encoder_layers'):
+    runs.parse(spec, COMMAND)
+
+
+def test_an_unknown_variant():
+  with pytest.raises(UsageError, match="'gpu'.*cpu"):
+    spec_of('layers', 'gpu')
+
+
+def test_a_record_of_another_schema_ends_it(tmp_path):
+  spec = tiny('layers', '1 layer')
+  run(spec, tmp_path)
+  (path,) = (tmp_path / 'results').rglob('*.json')
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'schema': 0}))
+  with pytest.raises(DataError, match='schema 0'):
+    run(spec, tmp_path)

@@ -1,0 +1,143 @@
+"""RESULTS.md from records, and records that are refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tiger_jax.errors import DataError
+from tiger_jax.report import records, tables
+
+
+def record(**changes):
+  values = {'recall@5': 0.04, 'ndcg@5': 0.03, 'recall@10': 0.06,
+            'ndcg@10': 0.035, 'sid_recall@10': 0.07}  # fmt: skip
+  unseen = {'recall@10': 0.065, 'ndcg@10': 0.036}
+  return {
+    'schema': records.SCHEMA,
+    'experiment': 'table2',
+    'dataset': 'beauty',
+    'run': 'RQ-VAE',
+    'order': 1,
+    'columns': None,
+    'command': 'python -m tiger_jax.main --config=configs/paper/table2.py',
+    'model': 'tiger',
+    'device': '1 x cpu',
+    'seeds': [0, 1],
+    'embedding': 'some-encoder',
+    'metrics': {'test': values, 'test_unseen': unseen},
+    'standard_error': {'test': {'ndcg@10': 0.0005}},
+    'collision_rate': 0.125,
+    'seconds': {'train': 1234.5},
+    'environment': {},
+    'config': {},
+    'fingerprint': 'x',
+  } | changes
+
+
+def write(folder, *found):
+  for one in found:
+    name = one['run'].replace(' ', '_').lower()
+    path = folder / one['experiment'] / one['dataset'] / f'{name}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(one))
+
+
+def test_a_table_has_ours_and_the_papers(tmp_path):
+  write(tmp_path, record(), record(run='LSH', order=0, standard_error=None))
+  lines = tables.make_results(tmp_path).splitlines()
+  rows = {
+    cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+    for cells in (line.split('|') for line in lines if line.startswith('|'))
+  }
+  assert rows[''] == [
+    'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'sid_recall@10', 'collide',
+    'unseen recall@10', 'unseen ndcg@10', 'seconds',
+  ]  # fmt: skip
+  assert rows['*RQ-VAE*'][:4] == ['*.0454*', '*.0321*', '*.0648*', '*.0384*']
+  assert rows['RQ-VAE'] == [
+    '.0400', '.0300', '.0600', '.0350 ± .0005', '.0700', '12.5%', '.0650',
+    '.0360', '1,234',
+  ]  # fmt: skip
+  assert rows['LSH'][3] == '.0350'
+  names = [line for line in lines if line.startswith(('| LSH', '| RQ'))]
+  assert names[0].startswith('| LSH')
+  text = '\n'.join(lines)
+  assert '## table2' in text and '### beauty' in text
+  assert text.count('`python -m') == 1
+  assert 'seeds 0, 1, vectors some-encoder' in text
+
+
+def test_a_model_without_ids_leaves_cells_empty(tmp_path):
+  plain = record(
+    run='SASRec',
+    experiment='table1',
+    collision_rate=None,
+    metrics={'test': {'recall@10': 0.5}},
+    embedding='',
+  )
+  write(tmp_path, plain)
+  text = tables.make_results(tmp_path)
+  assert '| SASRec |  |  | .5000 |  |' in text
+  assert 'vectors' not in text
+
+
+def test_other_columns_than_ranking(tmp_path):
+  one = record(
+    experiment='diversity',
+    run='T=1.5',
+    columns=['entropy@10', 'recall@10'],
+    metrics={'test': {'entropy@10': 1.23456, 'recall@10': 0.05}},
+    collision_rate=0.0,
+  )
+  write(tmp_path, one)
+  assert '| T=1.5 | 1.235 | .0500 | 1,234 |' in tables.make_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('change', 'what'),
+  [
+    ({'schema': 99}, 'schema 99'),
+    ({'seeds': None}, ''),
+  ],
+)
+def test_another_schema_is_refused(tmp_path, change, what):
+  one = record(**change)
+  if change == {'seeds': None}:
+    del one['seeds']
+    what = 'lacks seeds'
+  write(tmp_path, one)
+  with pytest.raises(DataError, match=what) as error:
+    tables.make_results(tmp_path)
+  assert 'rq-vae.json' in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{}', '"x"'])
+def test_damage_is_one_line(tmp_path, text):
+  write(tmp_path, record())
+  (path,) = tmp_path.glob('*/*/*.json')
+  path.write_text(text)
+  with pytest.raises(DataError, match='no record of a run') as error:
+    records.read_all(tmp_path)
+  assert '\n' not in str(error.value)
+
+
+def test_the_command(tmp_path):
+  write(tmp_path / 'results', record())
+
+  def call(*arguments):
+    return subprocess.run(
+      [sys.executable, '-m', 'tiger_jax.report.tables', *arguments],
+      capture_output=True,
+      text=True,
+      cwd=tmp_path,
+    )
+
+  done = call('results', 'RESULTS.md')
+  assert done.returncode == 0, done.stderr
+  assert '## table2' in (tmp_path / 'RESULTS.md').read_text()
+  none = call('nothing', 'OTHER.md')
+  assert none.returncode == 3
+  assert none.stderr.startswith('error: nothing holds no results')
+  assert call('results').returncode == 1
