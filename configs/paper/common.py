@@ -59,6 +59,8 @@ def experiment(
       'datasets': shops,
       'measured': datasets,
       'runs': dict(runs),
+      # A ConfigDict sorts its fields.
+      'order': tuple(runs),
     }
   )
   return spec.lock()

@@ -80,14 +80,19 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
     UsageError: A field is unknown, or its value is wrong.
   """
   values = spec.to_dict()
-  shops, runs = {}, []
-  for shop, changes in values['datasets'].items():
-    of_shop = _merge(values['base'], changes)
-    shops[shop] = _config(f'base, {shop}', of_shop)
-    if shop in values['measured']:
-      for name, changes in values['runs'].items():
-        config = _config(f'{shop}, {name}', _merge(of_shop, changes))
-        runs.append(Run(shop, name, config))
+  runs = []
+  sections = {
+    shop: _merge(values['base'], changes)
+    for shop, changes in values['datasets'].items()
+  }
+  shops = {
+    shop: _config(f'base, {shop}', section)
+    for shop, section in sections.items()
+  }
+  for shop in values['measured']:
+    for name in values['order']:
+      merged = _merge(sections[shop], values['runs'][name])
+      runs.append(Run(shop, name, _config(f'{shop}, {name}', merged)))
   return Experiment(
     values['experiment'],
     command,
