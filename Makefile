@@ -8,7 +8,7 @@ VERSION := $(shell $(PYTHON) -c \
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-long reliability lint format
+.PHONY: help install quickstart test test-long reliability results lint format
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +42,9 @@ test-long: install  ## Run the slow tests.
 reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
 	TIGER_JAX_RELIABILITY=full .venv/bin/python -m pytest tests/reliability -x \
 	  -q -n 2 --dist loadfile -o tmp_path_retention_policy=failed
+
+results: install  ## Make RESULTS.md from the files of results/.
+	.venv/bin/python -m tiger_jax.report.tables results RESULTS.md
 
 lint: install  ## Check style, format and types, changing nothing.
 	.venv/bin/ruff check .
