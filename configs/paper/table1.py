@@ -32,7 +32,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'SASRec, cross-entropy': baseline('sasrec'),
     'VQ-Rec': baseline('vq_rec'),
     'DSI': baseline('dsi'),
-    'TIGER, tuned': {},
+    'TIGER': {},
   }
   if not small:
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}

@@ -108,7 +108,8 @@ def run(experiment: Experiment, workdir: Path) -> str:
   Args:
     experiment: From `parse`.
     workdir: Gets a folder for each run, and `results`, whose files may be
-      copied to the project's own.
+      copied to the project's own. Experiments that share it share what their
+      runs have alike.
 
   Raises:
     TigerError: Data is missing, or anything that ends a run.
@@ -116,16 +117,14 @@ def run(experiment: Experiment, workdir: Path) -> str:
   for one in experiment.runs:
     _refuse_missing(one)
   found: dict[str, list[dict[str, Any]]] = {}
-  elsewhere: list[Path] = []
   for shop in dict.fromkeys(one.dataset for one in experiment.runs):
     pipelines: dict[str, Pipeline] = {}
     for one in experiment.runs:
       if one.dataset == shop:
         print(f'\n{experiment.name}: {shop}, {one.name}', flush=True)
-        one = _with_shops(experiment, one, workdir, elsewhere)
+        one = _with_shops(experiment, one, workdir)
         folder = workdir / shop / _file_name(one.name)
-        pipelines[one.name] = _finished(one.config, folder, elsewhere)
-        elsewhere.append(folder)
+        pipelines[one.name] = _finished(one.config, folder)
     folder = workdir / 'results' / experiment.name / shop
     found[shop] = _records(experiment, shop, pipelines, folder)
   return '\n'.join(
@@ -134,10 +133,12 @@ def run(experiment: Experiment, workdir: Path) -> str:
   )
 
 
-def _finished(config: Config, folder: Path, elsewhere: list[Path]) -> Pipeline:
-  pipeline = Pipeline(config, folder, elsewhere)
+def _finished(config: Config, folder: Path, last: str = 'evaluate') -> Pipeline:
+  """Makes the stages of a run, but for what a run beside it has made."""
+  beside = sorted(x for x in folder.parent.glob('*/') if x != folder)
+  pipeline = Pipeline(config, folder, beside)
   try:
-    pipeline.run('evaluate')
+    pipeline.run(last)
   finally:
     pipeline.writer.close()
   return pipeline
@@ -237,9 +238,7 @@ def _trained(pipeline: Pipeline) -> Trained:
   return Trained(config, material, retriever, params)
 
 
-def _with_shops(
-  experiment: Experiment, one: Run, workdir: Path, elsewhere: list[Path]
-) -> Run:
+def _with_shops(experiment: Experiment, one: Run, workdir: Path) -> Run:
   """Returns the run with the folders of the shops that it shares IDs with.
 
   A spec names shops where a config names workdirs; their items are embedded.
@@ -252,11 +251,7 @@ def _with_shops(
         f'{", ".join(experiment.shops)}'
       )
     folder = workdir / shop / 'items'
-    pipeline = Pipeline(experiment.shops[shop], folder, elsewhere)
-    try:
-      pipeline.run('embed')
-    finally:
-      pipeline.writer.close()
+    _finished(experiment.shops[shop], folder, 'embed')
     folders.append(str(folder))
   ids = dataclasses.replace(one.config.semantic_ids, shared_with=tuple(folders))
   return one._replace(config=dataclasses.replace(one.config, semantic_ids=ids))
