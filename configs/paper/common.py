@@ -53,7 +53,7 @@ def experiment(
   }
   spec = ml_collections.ConfigDict(
     {
-      'experiment': name,
+      'experiment': f'{name}_cpu' if variant else name,
       'columns': columns,
       'base': base,
       'datasets': shops,

@@ -73,7 +73,8 @@ def run(spec, workdir):
 @pytest.mark.parametrize('name', NAMES)
 def test_every_spec_is_sound(name, variant):
   experiment = runs.parse(spec_of(name, variant), COMMAND)
-  assert experiment.name == name
+  assert experiment.kind == name
+  assert experiment.name == (f'{name}_cpu' if variant else name)
   shops = {one.dataset for one in experiment.runs}
   assert shops <= set(experiment.shops)
   assert 'beauty' in shops
@@ -109,7 +110,7 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
     for name in ('recall@5', 'ndcg@5', 'recall@10', 'ndcg@10'):
       assert 0 <= record['metrics']['test'][name] <= 1
       assert 0 <= record['metrics']['test_unseen'][name] <= 1
-  assert '## table2' in tables.make_results(tmp_path / 'results')
+  assert '## table2_cpu' in tables.make_results(tmp_path / 'results')
 
   def fail(*unused):
     raise AssertionError('made again')

@@ -21,6 +21,7 @@ from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.ranking import Trained
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.report import records, tables
+from tiger_jax.report.paper import REDUCED
 from tiger_jax.workdir import fingerprint, write_json
 
 _Rows = dict[str, dict[str, float]]
@@ -55,7 +56,7 @@ class Experiment:
   """What is run, and what is shown.
 
   Attributes:
-    name: Of the file in `configs/paper`.
+    name: Of the file in `configs/paper`, and `_cpu` at its reduced size.
     command: What repeats it.
     columns: Metrics of the test to show; `()` for the paper's four.
     runs: In the order of the table.
@@ -67,6 +68,11 @@ class Experiment:
   columns: tuple[str, ...]
   runs: tuple[Run, ...]
   shops: dict[str, Config]
+
+  @property
+  def kind(self) -> str:
+    """The name, whatever the size."""
+    return self.name.removesuffix(REDUCED)
 
 
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
@@ -152,7 +158,7 @@ def _records(
 ) -> list[dict[str, Any]]:
   """Makes the rows of a table, or finds them made."""
   groups = [(x,) for x in pipelines]
-  if experiment.name in _OF_ALL_RUNS:
+  if experiment.kind in _OF_ALL_RUNS:
     groups = [tuple(pipelines)]
   made = []
   for names in groups:
@@ -164,7 +170,7 @@ def _records(
     if known:
       made += sorted(known, key=lambda record: record['order'])
       continue
-    for row, test in _rows(experiment.name, of_group, len(groups)).items():
+    for row, test in _rows(experiment.kind, of_group, len(groups)).items():
       last = list(of_group.values())[-1]
       record = _record(experiment, last, shop, row, test)
       record |= {'order': len(made), 'fingerprint': print_}

@@ -31,6 +31,9 @@ _TABLE_1: dict[str, dict[str, tuple[float, ...]]] = {
   },
 }
 
+# What `:cpu` adds to the name of an experiment, whose results stay apart.
+REDUCED = '_cpu'
+
 PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
   'table1': _TABLE_1,
   'table2': {

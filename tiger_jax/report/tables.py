@@ -11,7 +11,7 @@ from typing import Any
 
 from tiger_jax.errors import TigerError
 from tiger_jax.report import records
-from tiger_jax.report.paper import PAPER, RANKING
+from tiger_jax.report.paper import PAPER, RANKING, REDUCED
 
 _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
 
@@ -25,7 +25,8 @@ stamp keep the order of the file, but for runs that are called shuffled. Items
 that a user has already may be recommended, and are misses; the last columns
 leave them out. "collide" is the share of items whose codes of meaning another
 item has too. After ± stands the standard error over seeds. Rows in italics are
-the paper's own numbers.
+the paper's own numbers. Experiments whose name ends in _cpu are of a reduced
+size, to see them work: the paper's numbers are not to be expected of them.
 """
 
 
@@ -74,7 +75,9 @@ def make_table(
       ),
       *[''] * (len(header) - 1 - len(values)),
     ]
-    for name, values in PAPER.get(experiment, {}).get(dataset, {}).items()
+    for name, values in PAPER.get(experiment.removesuffix(REDUCED), {})
+    .get(dataset, {})
+    .items()
   ]
   for record in sorted(found, key=lambda x: x.get('order', 0)):
     rows.append([
