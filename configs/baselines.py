@@ -58,7 +58,7 @@ def use(config: ml_collections.ConfigDict, name: str) -> None:
   model.causal_encoder = False
   model.dtype = 'float32'
   train.batch_size = 256
-  train.steps = 4000
+  train.steps = 3200
   train.steps_per_call = 8
   train.length_buckets = (5, 10, 20, 50)
   train.evaluate_every = 400

@@ -4,7 +4,8 @@
 
 The sizes of the paper (section 4.1) with the optimization of the strongest
 published reproduction (AdamW, 10,000 steps of warm-up to 3e-4, weight decay
-.035, dropout .2). Meant for one GPU or TPU; not measured yet. The paper reports recall@10 0.0648, ndcg@10 0.0384 (Table 1).
+.035, dropout .2). Meant for one GPU or TPU; not measured yet. The paper reports
+recall@10 0.0648, ndcg@10 0.0384 (Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model for two CPU cores: the whole
 flow within an hour, see README.md for what it reaches. It embeds the text with
