@@ -54,7 +54,7 @@ def use(config: ml_collections.ConfigDict, name: str) -> None:
   model.head_dim = 64
   model.mlp_dim = 256
   model.num_encoder_layers = 2
-  model.dropout = 0.5
+  model.dropout = 0.2
   model.causal_encoder = False
   model.dtype = 'float32'
   train.batch_size = 256
@@ -71,8 +71,6 @@ def use(config: ml_collections.ConfigDict, name: str) -> None:
     train.length_buckets = (5,)
   elif name == 'gru4rec':
     model.num_encoder_layers = 1
-  elif name == 'two_tower':
-    model.dropout = 0.2
   elif name == 'vq_rec':
     model.loss = 'sampled_softmax'
     config.semantic_ids.quantizer = 'opq'

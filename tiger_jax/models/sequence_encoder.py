@@ -52,15 +52,26 @@ class SequenceEncoder(nn.Module):
       seen = seen & jnp.asarray(np.tri(num, dtype=bool))[None]
     x = drop((x + positions[None, :num]).astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
+      # At first the blocks add nothing: what follows an item is like the item,
+      # which is a better start than a random map of it.
       attention = Attention(
-        c.num_heads, c.head_dim, c.dropout, dtype, name=f'attention_{layer}'
+        c.num_heads,
+        c.head_dim,
+        c.dropout,
+        dtype,
+        out_init=nn.initializers.zeros,
+        name=f'attention_{layer}',
       )
       y = nn.LayerNorm(dtype=dtype, name=f'attention_norm_{layer}')(x)
       y = attention(y, attention.keys_values(y), seen, None, deterministic)
       x = x + drop(y, deterministic)
       y = nn.LayerNorm(dtype=dtype, name=f'mlp_norm_{layer}')(x)
-      y = Mlp(c.mlp_dim, c.dropout, dtype, name=f'mlp_{layer}')(
-        y, deterministic
-      )
+      y = Mlp(
+        c.mlp_dim,
+        c.dropout,
+        dtype,
+        out_init=nn.initializers.zeros,
+        name=f'mlp_{layer}',
+      )(y, deterministic)
       x = x + drop(y, deterministic)
     return nn.LayerNorm(name='final_norm')(x)

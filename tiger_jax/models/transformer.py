@@ -44,12 +44,14 @@ class Attention(nn.Module):
     head_dim: Width of one head.
     dropout: Rate of the dropout of attention weights.
     dtype: What is computed in; the softmax is in float32.
+    out_init: Of the map from all heads to the result.
   """
 
   num_heads: int
   head_dim: int
   dropout: float
   dtype: jnp.dtype
+  out_init: nn.initializers.Initializer = _fan_in
 
   def setup(self):
     """Makes the projections."""
@@ -103,7 +105,7 @@ class Attention(nn.Module):
       x.shape[-1],
       axis=(-2, -1),
       use_bias=False,
-      kernel_init=_fan_in,
+      kernel_init=self.out_init,
       dtype=self.dtype,
       name='out',
     )(mixed)
@@ -116,11 +118,13 @@ class Mlp(nn.Module):
     hidden_dim: Width between the two.
     dropout: Rate of the dropout of the hidden activations.
     dtype: What is computed in.
+    out_init: Of the second map.
   """
 
   hidden_dim: int
   dropout: float
   dtype: jnp.dtype
+  out_init: nn.initializers.Initializer = _fan_in
 
   @nn.compact
   def __call__(
@@ -128,18 +132,20 @@ class Mlp(nn.Module):
   ) -> Float[Array, 'rows q d']:
     """Returns the transformed tokens."""
 
-    def dense(width: int, name: str) -> nn.Dense:
+    def dense(
+      width: int, name: str, init: nn.initializers.Initializer
+    ) -> nn.Dense:
       return nn.Dense(
         width,
         use_bias=False,
-        kernel_init=_fan_in,
+        kernel_init=init,
         dtype=self.dtype,
         name=name,
       )
 
-    hidden = nn.relu(dense(self.hidden_dim, 'up')(x))
+    hidden = nn.relu(dense(self.hidden_dim, 'up', _fan_in)(x))
     hidden = Dropout(self.dropout)(hidden, deterministic)
-    return dense(x.shape[-1], 'down')(hidden)
+    return dense(x.shape[-1], 'down', self.out_init)(hidden)
 
 
 class Encoder(nn.Module):
