@@ -93,8 +93,8 @@ class Pipeline:
     else:
       flags = [c.drop_short_users, c.allow_missing_metadata]
       made_from = [c.name, *flags, file_digests(*source_files(c))]
-    if c.unseen_share:
-      made_from += [c.unseen_share, self.config.seed]
+    if c.unseen_share or c.shuffle_ties:
+      made_from += [c.unseen_share, c.shuffle_ties, self.config.seed]
     return self._stage(
       'data',
       made_from,

@@ -33,6 +33,9 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'VQ-Rec': baseline('vq_rec'),
     'DSI': baseline('dsi'),
     'TIGER': {},
+    'SASRec, cross-entropy, ties shuffled': baseline('sasrec')
+    | {'dataset': {'shuffle_ties': True}},
+    'TIGER, ties shuffled': {'dataset': {'shuffle_ties': True}},
   }
   if not small:
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}

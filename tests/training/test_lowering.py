@@ -10,12 +10,20 @@ from tests.training.networks import (
   make_stack,
   make_task,
 )
-from tiger_jax.config import OptimizerConfig, SemanticIdsConfig
+from tiger_jax.config import ModelConfig, OptimizerConfig, SemanticIdsConfig
+from tiger_jax.decoding import item_retriever
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.models.bert4rec import Bert4Rec
+from tiger_jax.models.dsi import Dsi
+from tiger_jax.models.gru4rec import Gru4Rec
+from tiger_jax.models.sasrec import SasRec
 from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.vq_vae import VqVae
 from tiger_jax.training import sharding
+from tiger_jax.training.dsi import DsiTask
+from tiger_jax.training.item_task import ItemTask
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import Replica, init_state, make_steps
 
@@ -101,3 +109,34 @@ def test_quantizers(monkeypatch, kind, resident):
     make_steps(task, optimizer, [Replica(0)]), platforms=PLATFORMS
   )(state, task.tables, source.stack(0, 3))
   assert found.platforms == PLATFORMS
+
+
+@pytest.mark.parametrize('loss', ['cross_entropy', 'sampled_softmax', 'bce'])
+@pytest.mark.parametrize('kind', [SasRec, Bert4Rec, Gru4Rec])
+def test_models_that_score_items(kind, loss):
+  model = kind(small(loss=loss), 30, 9)
+  lowered(ItemTask(model, None), make_stack(0, 2), [Replica(0), Replica(1)])
+
+
+def test_dsi():
+  codes, vectors = np.zeros((30, 3), np.int32), np.zeros((30, 4), np.float32)
+  task = DsiTask(Dsi(small(), (5, 5, 2)), codes, vectors, 8)
+  lowered(task, make_stack(0, 2), [Replica(0)])
+
+
+@pytest.mark.parametrize('search', ['exact', 'approximate'])
+def test_retrieval_of_items(search):
+  model = SasRec(small(search=search), 30, 9)
+  params = ItemTask(model, None).init(jax.random.key(0))
+  batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))
+  found = jax.export.export(item_retriever._recommend, platforms=PLATFORMS)(
+    model, 10, params, None, batch, ItemLists.of([[1]] * len(batch.user))
+  )
+  assert found.platforms == PLATFORMS
+
+
+def small(**changes):
+  return ModelConfig(
+    max_history=4, d_model=8, num_heads=1, head_dim=8, mlp_dim=8,
+    num_encoder_layers=1, num_decoder_layers=1, **changes,
+  )  # fmt: skip

@@ -7,6 +7,7 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import amazon2014, own_files, synthetic
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
+from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import UsageError
 
 
@@ -26,6 +27,8 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     DataError: The source is missing, damaged, or not what it should hold.
   """
   dataset = _load(config, seed, folder)
+  if config.shuffle_ties:
+    dataset = shuffle_ties(dataset, seed)
   if config.unseen_share:
     return without_purchases(dataset, config.unseen_share, seed)
   return dataset
