@@ -191,16 +191,21 @@ def test_results(shop):
   assert all(0 < usage <= 1 for usage in ids['usage'])
   assert all(1 <= perplexity <= 8 for perplexity in ids['perplexity'])
   assert all(0 < rate <= 1 for rate in ids['collision_rate'])
-  for measured in (results['metrics'], results['baselines']['popularity']):
+  unseen = results['metrics'].pop('test_unseen')
+  assert unseen.keys() == {'recall@5', 'recall@10', 'ndcg@5', 'ndcg@10'}
+  assert unseen['recall@10'] >= results['metrics']['test']['recall@10']
+  generated = {'invalid@10', 'invalid@20'}
+  popularity = results['baselines']['popularity']
+  for measured, names in (
+    (results['metrics'], METRICS), (popularity, METRICS - generated)
+  ):  # fmt: skip
     assert measured.keys() == {'validation', 'test'}
     for values in measured.values():
-      assert values.keys() == METRICS
+      assert values.keys() == names
       assert all(0 <= value <= 1 for value in values.values())
       assert values['recall@5'] <= values['recall@10']
       assert values['recall@10'] <= values['sid_recall@10']
       assert values['ndcg@10'] <= values['recall@10']
-  for values in results['baselines']['popularity'].values():
-    assert values['invalid@10'] == values['invalid@20'] == 0
   assert results['best_possible'].keys() == {'recall@10'}
   assert 0.3 < results['best_possible']['recall@10'] < 1
   assert results['seconds'].keys() == set(FOLDERS)
@@ -210,7 +215,7 @@ def test_results(shop):
   assert len(environment['devices']) == 8
   assert environment['seed'] == 0
   assert results.keys() == {
-    'dataset', 'embedding', 'semantic_ids', 'metrics', 'baselines',
+    'model', 'dataset', 'embedding', 'semantic_ids', 'metrics', 'baselines',
     'best_possible', 'seconds', 'environment',
   }  # fmt: skip
 

@@ -35,6 +35,13 @@ def _items(num_items, name='shop'):
   return Items(tuple(f'{name}-{i}' for i in range(num_items)), fields)
 
 
+def _dataset(num_items, unseen=()):
+  return Dataset(
+    'shop', _items(num_items), (), np.zeros(0, np.int32), np.zeros(1, np.int64),
+    unseen=np.array(unseen, np.int32),
+  )  # fmt: skip
+
+
 def _embeddings(num_items, seed=0, dim=6):
   rng = np.random.default_rng(seed)
   centers = np.random.default_rng(99).normal(size=(8, dim))
@@ -59,13 +66,19 @@ def _shop(name, embeddings):
 
 
 def _make(
-  folder, config, embeddings, others=(), name='shop', writer_class=MetricsWriter
+  folder,
+  config,
+  embeddings,
+  others=(),
+  name='shop',
+  writer_class=MetricsWriter,
+  unseen=(),
 ):
   folder.mkdir(exist_ok=True)
   writer = writer_class(folder)
   tokenization.make_semantic_ids(
     config,
-    _items(len(embeddings)),
+    _dataset(len(embeddings), unseen),
     _shop(name, embeddings),
     others,
     folder / 'semantic_ids',
@@ -73,6 +86,32 @@ def _make(
   )
   writer.close()
   return folder / 'semantic_ids'
+
+
+@pytest.mark.parametrize('quantizer', ['rq_kmeans', 'lsh'])
+def test_unseen_items_get_ids_as_new_ones_do(tmp_path, quantizer):
+  """Nothing of them is in the codebooks, nor in the IDs of the others."""
+  embeddings = _embeddings(60)
+  unseen = [3, 17, 59]
+  config = _config(quantizer=quantizer)
+  folder = _make(tmp_path / 'run', config, embeddings, unseen=unseen)
+  ids = SemanticIds.load(folder)
+  seen = np.setdiff1d(np.arange(60), unseen)
+  alone = SemanticIds.load(_make(tmp_path / 'alone', config, embeddings[seen]))
+  width = alone.codes.shape[1]
+  np.testing.assert_array_equal(ids.codes[seen, :width], alone.codes)
+  assert len(np.unique(ids.codes, axis=0)) == 60
+  tokenizer = Tokenizer.load(folder)
+  new = tokenizer.assign(embeddings[unseen], alone)
+  np.testing.assert_array_equal(ids.codes[unseen], new.codes[len(seen) :])
+
+
+def test_unseen_items_of_shared_shops_are_refused(tmp_path):
+  other = _shop('other', _embeddings(20, seed=1))
+  with pytest.raises(UsageError, match='unseen_share.*shared_with'):
+    _make(
+      tmp_path / 'run', _config(), _embeddings(30), others=[other], unseen=[1]
+    )
 
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)

@@ -1,0 +1,66 @@
+"""How models are judged, against plain loops over users."""
+
+import numpy as np
+import pytest
+
+from tiger_jax import learning, recommenders
+from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
+from tiger_jax.data import synthetic
+from tiger_jax.data.splits import split, training_positions
+from tiger_jax.recommenders import Material
+from tiger_jax.training.writers import MetricsWriter
+
+# Histories are longer than what the model reads, but not than what is left out.
+CONFIG = Config(
+  model=ModelConfig(name='popularity', max_history=3),
+  train=TrainConfig(length_buckets=(2, 3)),
+  evaluation=EvaluationConfig(batch_size=16),
+)
+
+
+@pytest.fixture(name='material', scope='module')
+def _material():
+  return Material(synthetic.make(120, seed=0))
+
+
+def by_hand(dataset, examples, unseen):
+  counts = np.bincount(
+    dataset.history[training_positions(dataset)], minlength=dataset.num_items
+  )
+  order = np.argsort(-counts, kind='stable')
+  ranks = []
+  for start, end in zip(examples.start, examples.end, strict=True):
+    has = set(dataset.history[start:end].tolist()) if unseen else set()
+    ranked = [item for item in order.tolist() if item not in has]
+    target = int(dataset.history[end])
+    ranks.append(ranked.index(target) if target in ranked else 10**6)
+  ranks = np.array(ranks)
+  return {
+    f'recall@{k}': (ranks < k).mean() for k in (5, 10)
+  } | {
+    f'ndcg@{k}': np.where(ranks < k, 1 / np.log2(ranks + 2.0), 0).mean()
+    for k in (5, 10)
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize('some', [0, 50])
+@pytest.mark.parametrize('unseen', [False, True])
+def test_popularity_user_by_user(material, unseen, some):
+  examples = learning.some(split(material.dataset, 'test'), some, seed=1)
+  retriever = recommenders.make_retriever(
+    CONFIG, material, learning.make_mesh(CONFIG), 0
+  )
+  measure = learning.measure_unseen if unseen else learning.measure
+  found = measure(CONFIG, material, retriever, {}, examples)
+  assert found == pytest.approx(by_hand(material.dataset, examples, unseen))
+  assert len(examples.user) == (some or 120)
+
+
+def test_what_learns_nothing_needs_no_checkpoint(material, tmp_path):
+  writer = MetricsWriter(tmp_path / 'run')
+  folder = tmp_path / 'train'
+  folder.mkdir()
+  learning.train(CONFIG, material, folder, writer)
+  writer.close()
+  assert not list(folder.iterdir())
+  assert learning.restore_params(CONFIG, material, folder) == ({}, 0)
