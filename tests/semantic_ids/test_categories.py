@@ -36,6 +36,11 @@ def test_what_nearly_all_share_is_left_out():
   assert found[220:] == [UNKNOWN, 'Toys', UNKNOWN, 'Cars']
 
 
+def test_two_names_of_a_path():
+  items = _items('A > B > C', 'A > D', 'E', '')
+  assert coarse_categories(items, 2) == ['A > B', 'A > D', 'E', UNKNOWN]
+
+
 def test_the_first_of_several_places_counts():
   items = _items('A > B; C > D', 'C; A', 'E')
   assert coarse_categories(items) == ['A', 'C', 'E']

@@ -18,6 +18,8 @@ from tiger_jax.shapes import Batch, Recommendations
 
 CUTOFFS = (10, 20, 50)
 TEMPERATURES = (1.0, 1.5, 2.0)
+# The paper names categories as Skin Face and Tools Nail.
+_DEPTH = 2
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
@@ -47,7 +49,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   examples = split(dataset, 'test')
   c = trained.config
   examples = learning.some(examples, c.evaluation.num_users, c.seed)
-  categories = coarse_categories(dataset.items)
+  categories = coarse_categories(dataset.items, _DEPTH)
 
   def draw(
     temperature: float, params: Any, batch: Batch, k: int

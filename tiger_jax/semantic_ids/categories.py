@@ -10,7 +10,7 @@ UNKNOWN = 'Unknown'
 _NEARLY_ALL = 0.9
 
 
-def coarse_categories(items: Items) -> list[str]:
+def coarse_categories(items: Items, depth: int = 1) -> list[str]:
   """Returns the coarsest category of each item that tells items apart.
 
   That is the department of a general shop, and what comes below `Beauty` in a
@@ -19,6 +19,8 @@ def coarse_categories(items: Items) -> list[str]:
 
   Args:
     items: The catalogue; the `categories` of an item may be empty.
+    depth: So many names of the path make a category, `Hair Care > Shampoos` at
+      2; an item whose path is shorter has fewer.
 
   Returns:
     A name for each item; `UNKNOWN` where an item has no category, or none
@@ -32,7 +34,7 @@ def coarse_categories(items: Items) -> list[str]:
       if path[:1] != [name]:
         break
       path = path[1:]
-    names.append(path[0] if path else UNKNOWN)
+    names.append(' > '.join(path[:depth]) or UNKNOWN)
   return names
 
 
