@@ -6,6 +6,7 @@ python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
 import contextlib
 import os
 from pathlib import Path
+import shlex
 import sys
 import traceback
 from typing import Any
@@ -247,7 +248,8 @@ def _command() -> str:
     for x in sys.argv[1:]
     if x.startswith('--config.') and not any(place in x for place in places)
   ]
-  return ' '.join(['python -m tiger_jax.main', f'--config={name}', *changes])
+  given = shlex.join([f'--config={name}', *changes])
+  return f'python -m tiger_jax.main {given}'
 
 
 def _workdir() -> Path:

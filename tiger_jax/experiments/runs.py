@@ -205,10 +205,7 @@ def _record(
   """Returns what is known of a row, but for its place and fingerprint."""
   results, config = pipeline.results, pipeline.config
   ids = results.get('semantic_ids')
-  metrics = {'test': test}
-  # Of rows that are no runs, nothing else was measured.
-  if test == results['metrics']['test']:
-    metrics = results['metrics']
+  is_run = test == results['metrics']['test']
   return {
     'schema': records.SCHEMA,
     'experiment': experiment.name,
@@ -220,10 +217,11 @@ def _record(
     'device': f'{len(jax.devices())} x {jax.devices()[0].device_kind}',
     'seeds': [x.seed for x in learning.replicas(config)],
     'embedding': results.get('embedding', {}).get('encoder', ''),
-    'metrics': metrics,
-    'standard_error': results.get('standard_error'),
+    'metrics': results['metrics'] if is_run else {'test': test},
+    'standard_error': results.get('standard_error') if is_run else None,
     'collision_rate': ids['collision_rate'][-1] if ids else None,
-    'seconds': results['seconds'],
+    # Of a row that is no run, nobody knows how long it alone took.
+    'seconds': results['seconds'] if is_run else {},
     'environment': results['environment'],
     'config': dataclasses.asdict(config),
   }

@@ -63,7 +63,8 @@ def make_table(
     dataset: Its name.
     found: Records of one experiment on one dataset.
   """
-  columns = found[0].get('columns') or list(RANKING)
+  found = sorted(found, key=lambda record: record['order'])
+  columns = found[0]['columns'] or list(RANKING)
   extra = experiment_extras(found)
   header = ['', *columns, *extra]
   rows = [
@@ -79,7 +80,7 @@ def make_table(
     .get(dataset, {})
     .items()
   ]
-  for record in sorted(found, key=lambda x: x.get('order', 0)):
+  for record in found:
     rows.append([
       record['run'],
       *(_cell(record, name) for name in columns),
@@ -106,9 +107,11 @@ def experiment_extras(found: Sequence[dict[str, Any]]) -> list[str]:
   extra = []
   if any('sid_recall@10' in x['metrics']['test'] for x in found):
     extra += ['sid_recall@10', 'collide']
-  if all(x.get('columns') is None for x in found):
+  if any('test_unseen' in x['metrics'] for x in found):
     extra += ['unseen recall@10', 'unseen ndcg@10']
-  return [*extra, 'seconds']
+  if any(x['seconds'] for x in found):
+    extra.append('seconds')
+  return extra
 
 
 def _cell(record: dict[str, Any], name: str) -> str:
@@ -131,7 +134,8 @@ def _extra_cell(record: dict[str, Any], name: str) -> str:
     rate = record['collision_rate']
     return '' if rate is None else f'{rate:.1%}'
   if name == 'seconds':
-    return f'{record["seconds"]["train"]:,.0f}'
+    seconds = record['seconds'].get('train')
+    return '' if seconds is None else f'{seconds:,.0f}'
   if name.startswith('unseen '):
     value = record['metrics'].get('test_unseen', {}).get(name.split()[1])
     return '' if value is None else f'{value:.4f}'.removeprefix('0')
