@@ -191,7 +191,7 @@ def test_results(shop):
   assert all(0 < usage <= 1 for usage in ids['usage'])
   assert all(1 <= perplexity <= 8 for perplexity in ids['perplexity'])
   assert all(0 < rate <= 1 for rate in ids['collision_rate'])
-  unseen = results['metrics'].pop('test_unseen')
+  unseen = results['metrics'].pop('test_masked')
   assert unseen.keys() == {'recall@5', 'recall@10', 'ndcg@5', 'ndcg@10'}
   assert unseen['recall@10'] >= results['metrics']['test']['recall@10']
   generated = {'invalid@10', 'invalid@20'}

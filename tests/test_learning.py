@@ -50,7 +50,7 @@ def test_popularity_user_by_user(material, unseen, some):
   retriever = recommenders.make_retriever(
     CONFIG, material, learning.make_mesh(CONFIG), 0
   )
-  measure = learning.measure_unseen if unseen else learning.measure
+  measure = learning.measure_masked if unseen else learning.measure
   found = measure(CONFIG, material, retriever, {}, examples)
   assert found == pytest.approx(by_hand(material.dataset, examples, unseen))
   assert len(examples.user) == (some or 120)

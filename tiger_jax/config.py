@@ -27,7 +27,7 @@ class DatasetConfig:
     shuffle_ties: Put a user's events of one time in random order, instead of
       the order of the file.
     unseen_share: Share of the items of the test that nobody is to have bought
-      before (section 4.4 of the paper): they are taken out of all that comes
+      before (the paper's Figure 5): they are taken out of all that comes
       before the test, and quantizers are not fitted to them.
   """
 

@@ -234,7 +234,7 @@ def measure(
   )
 
 
-def measure_unseen(
+def measure_masked(
   config: Config,
   material: Material,
   retriever: Retriever,
@@ -254,22 +254,36 @@ def measure_unseen(
     `recall@k` and `ndcg@k`.
   """
   answer = on_mesh(config, retriever.recommend, params)
-  history = material.dataset.history
 
   def recommend(batch: Batch, k: int) -> Recommendations:
-    rows = np.searchsorted(examples.user, batch.user)
-    rows = rows[: int((batch.user >= 0).sum())]
-    seen = [
-      history[start:end].tolist()
-      for _, start, end in zip(*examples.at(rows), strict=True)
-    ]
-    seen += [[]] * (len(batch.user) - len(seen))
-    return answer(batch, k, ItemLists.of(seen))
+    return answer(batch, k, *owned(material, examples, batch))
 
   found = evaluate(
     recommend, evaluation_batches(config, material.dataset, examples)
   )
   return {name: found[name] for name in found if name in RANKING_METRICS}
+
+
+def owned(
+  material: Material, examples: Examples, batch: Batch, new: bool = True
+) -> list[ItemLists]:
+  """Returns what the users of a batch have, to be left out.
+
+  Args:
+    material: What the model is made from.
+    examples: What the batch is of, by user; each user once.
+    batch: Whom to recommend for.
+    new: Nothing is to be left out otherwise.
+  """
+  if not new:
+    return []
+  user = np.asarray(batch.user)
+  rows = np.searchsorted(examples.user, user[user >= 0])
+  lists = [
+    material.dataset.history[start:end].tolist()
+    for _, start, end in zip(*examples.at(rows), strict=True)
+  ]
+  return [ItemLists.of([*lists, *[[]] * (len(user) - len(lists))])]
 
 
 def on_mesh(

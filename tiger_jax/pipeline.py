@@ -210,7 +210,7 @@ class Pipeline:
         # What is measured: results of fewer metrics are made anew.
         CUTOFFS,
         INVALID_CUTOFFS,
-        'test_unseen',
+        'test_masked',
       ],
       lambda folder: stages.evaluate(
         c, self.material, self.train.folder, folder
@@ -245,7 +245,9 @@ class Pipeline:
     results |= {
       **measured,
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
-      'environment': environment() | {'seed': self.config.seed},
+      # Of the training, wherever its results are looked at.
+      'environment': self.train.about.get('environment', environment())
+      | {'seed': self.config.seed},
     }
     if processes.is_main():
       write_json(self.workdir / 'results.json', results)
@@ -281,7 +283,11 @@ class Pipeline:
       name,
       wanted,
       announce_and_build if together else build,
-      about={'config': dataclasses.asdict(self.config)} | (inputs or {}),
+      about={
+        'config': dataclasses.asdict(self.config),
+        'environment': environment(),
+      }
+      | (inputs or {}),
       resumable=resumable,
       elsewhere=self._elsewhere,
     )

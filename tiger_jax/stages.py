@@ -68,8 +68,8 @@ def evaluate(
       for x in learning.every_replica(params, len(runs))
     ]
     if name == 'test':
-      each['test_unseen'] = [
-        learning.measure_unseen(config, material, retriever, x, examples)
+      each['test_masked'] = [
+        learning.measure_masked(config, material, retriever, x, examples)
         for x in learning.every_replica(params, len(runs))
       ]
     measured['baselines']['popularity'][name] = learning.measure(

@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 from pathlib import Path
 import shutil
 import time
@@ -82,7 +81,7 @@ def run_stage(
     resumable: Whether `build` goes on with what an interrupted call left;
       otherwise that is removed.
     elsewhere: Other runs' folders. What is wanted and one of them has is not
-      made again, but linked to.
+      made again, but is read there.
 
   Returns:
     The artefact, and whether it was made just now.
@@ -91,12 +90,14 @@ def run_stage(
     DataError: Something that no run made stands where the artefact goes.
   """
   final = workdir / name
-  found = read_artefact(workdir, name)
-  if found and found.fingerprint == wanted:
-    return found, False
+  found = None
+  for folder in (*elsewhere, workdir):
+    found = read_artefact(folder, name)
+    if found and found.fingerprint == wanted:
+      return found, False
   if found:
     aside = _aside(workdir, name, found.fingerprint)
-    _remove(aside)
+    shutil.rmtree(aside, ignore_errors=True)
     final.rename(aside)
   elif final.exists():
     raise DataError(
@@ -107,11 +108,6 @@ def run_stage(
   if earlier.exists():
     earlier.rename(final)
     return _read(final), False
-  for other in elsewhere:
-    found = read_artefact(other, name)
-    if found and found.fingerprint == wanted:
-      final.symlink_to(os.path.relpath(found.folder.resolve(), workdir))
-      return _read(final), False
 
   partial = partial_folder(workdir, name, wanted)
   if not resumable:
@@ -202,13 +198,6 @@ def _read(folder: Path) -> Artefact:
     raise DataError(
       f'{folder / _RECORD} is damaged ({error}): remove {folder} and run again'
     ) from error
-
-
-def _remove(folder: Path) -> None:
-  if folder.is_symlink():
-    folder.unlink()
-  else:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _aside(workdir: Path, name: str, print_: str) -> Path:

@@ -8,8 +8,9 @@ import ml_collections
 from configs import baselines, beauty
 from tiger_jax.errors import UsageError
 
-COLD_START = ('recall@5', 'recall@10', 'recall@20')
+COLD_START = ('recall@10', 'recall@20', 'recall@50')
 BREAKDOWN = ('share', 'recall@10', 'ndcg@10')
+ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10')
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10')
 
 _NAMES = {
@@ -28,7 +29,7 @@ def experiment(
   others: tuple[str, ...] = (),
   columns: tuple[str, ...] = (),
 ) -> ml_collections.ConfigDict:
-  """Returns the spec of an experiment, see `tiger_jax/experiments.py`.
+  """Returns the spec of an experiment, see `tiger_jax/experiments/runs.py`.
 
   Args:
     name: Of the experiment.

@@ -1,4 +1,4 @@
-"""Table 4: how varied recommendations are, by temperature, on Beauty.
+"""The paper's Entropy@k: how varied items are, by temperature, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/diversity.py
 

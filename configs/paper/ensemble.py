@@ -14,5 +14,9 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec, at full size or for `cpu`."""
   runs = {'SASRec': common.baseline('sasrec', variant), 'TIGER': {}}
   return common.experiment(
-    'ensemble', variant, runs, datasets=('beauty', 'sports', 'toys')
+    'ensemble',
+    variant,
+    runs,
+    datasets=('beauty', 'sports', 'toys'),
+    columns=common.ENSEMBLE,
   )

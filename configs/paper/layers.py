@@ -1,4 +1,4 @@
-"""Table 6: layers of the encoder and of the decoder, on Beauty.
+"""The paper's ablation of layers, of the encoder and of the decoder, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/layers.py
 

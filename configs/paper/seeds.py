@@ -1,4 +1,4 @@
-"""Table 9: three seeds at once, mean and standard error, on three shops.
+"""Three seeds at once, mean and standard error, on three shops.
 
   python -m tiger_jax.main --config=configs/paper/seeds.py
 

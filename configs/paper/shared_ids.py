@@ -1,9 +1,9 @@
-"""Table 10: IDs of one space for three shops, on Beauty.
+"""The paper's study of scale: IDs of one space for three shops, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/shared_ids.py
 
-`configs/paper/shared_ids.py:cpu` is a reduced size; its vectors are as those of
-the full size, for TF-IDF makes a space for each shop.
+`configs/paper/shared_ids.py:cpu` is a reduced size; its vectors must be named,
+for TF-IDF makes a space for each shop.
 """
 
 import ml_collections
@@ -20,5 +20,6 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   spec = common.experiment(
     'shared_ids', variant, runs, others=('sports', 'toys')
   )
-  spec.base.embedding.encoder = 'sentence-transformers'
+  if variant == 'cpu':
+    spec.base.embedding.encoder = 'precomputed'
   return spec

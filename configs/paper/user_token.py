@@ -1,4 +1,4 @@
-"""Table 8: with and without a token for the user, on Beauty.
+"""The paper's ablation: with and without a token for the user, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/user_token.py
 

@@ -26,13 +26,14 @@ def record(**changes):
     'device': '1 x cpu',
     'seeds': [0, 1],
     'embedding': 'some-encoder',
-    'metrics': {'test': values, 'test_unseen': unseen},
+    'metrics': {'test': values, 'test_masked': unseen},
     'standard_error': {'test': {'ndcg@10': 0.0005}},
     'collision_rate': 0.125,
     'seconds': {'train': 1234.5},
     'environment': {},
     'config': {},
     'fingerprint': 'x',
+    'of_a_group': ['RQ-VAE'],
   } | changes
 
 
@@ -53,7 +54,7 @@ def test_a_table_has_ours_and_the_papers(tmp_path):
   }
   assert rows[''] == [
     'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'sid_recall@10', 'collide',
-    'unseen recall@10', 'unseen ndcg@10', 'seconds',
+    'masked recall@10', 'masked ndcg@10', 'seconds',
   ]  # fmt: skip
   assert rows['*RQ-VAE*'][:4] == ['*.0454*', '*.0321*', '*.0648*', '*.0384*']
   assert rows['RQ-VAE'] == [

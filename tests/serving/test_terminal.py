@@ -58,7 +58,7 @@ def test_the_table_of_results():
     'metrics': {
       'validation': metrics(0.5),
       'test': metrics(0.375),
-      'test_unseen': {'recall@10': 0.25},
+      'test_masked': {'recall@10': 0.25},
     },
     'baselines': {
       'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)}
@@ -68,7 +68,7 @@ def test_the_table_of_results():
   lines = show_results(results).splitlines()
   assert max(map(len, lines)) < 80
   rows = {line[:19].strip(): line[19:].split() for line in lines[:7]}
-  assert rows['TIGER test unseen'] == ['0.2500']
+  assert rows['TIGER test masked'] == ['0.2500']
   assert rows[''] == ['recall@10', 'invalid@10']
   assert rows['TIGER test'] == ['0.3750', '0.2500']
   assert rows['popularity test'] == ['0.0625', '0.2500']
@@ -85,7 +85,7 @@ def test_a_baseline_has_no_semantic_ids():
   values = {'recall@10': 0.5}
   results = {
     'model': 'sasrec',
-    'metrics': {'validation': values, 'test': values, 'test_unseen': values},
+    'metrics': {'validation': values, 'test': values, 'test_masked': values},
     'baselines': {'popularity': {'validation': values, 'test': values}},
   }
   text = show_results(results)

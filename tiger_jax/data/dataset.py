@@ -154,7 +154,7 @@ class Dataset:
         history=arrays['history'],
         offsets=arrays['offsets'],
         timestamps=arrays.get('timestamps'),
-        unseen=arrays['unseen'],
+        unseen=arrays.get('unseen', np.zeros(0, np.int32)),
       )
       dataset._check()
     except (
@@ -185,5 +185,6 @@ class Dataset:
       self.timestamps.shape != self.history.shape
     ):
       raise ValueError('not one timestamp for each event')
-    if not ((self.history >= 0) & (self.history < self.num_items)).all():
-      raise ValueError('an event is of no item')
+    for rows in (self.history, self.unseen):
+      if not ((rows >= 0) & (rows < self.num_items)).all():
+        raise ValueError('an event is of no item')

@@ -9,7 +9,7 @@ from tiger_jax.errors import DataError
 
 
 def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
-  """Returns a dataset in which some items come only as the test (section 4.4).
+  """Returns a dataset in which some items come only as the test.
 
   Of the items that are some user's last, a share is drawn, and taken out of
   all events but the users' last. The catalogue stays as it is. Users who are

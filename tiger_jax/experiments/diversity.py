@@ -1,4 +1,4 @@
-"""How varied recommendations are, by temperature (section 4.3, Table 4)."""
+"""How varied recommendations are, by temperature (section 4.3)."""
 
 from collections.abc import Sequence
 import functools

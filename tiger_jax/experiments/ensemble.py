@@ -7,6 +7,7 @@ import numpy as np
 
 from tiger_jax import learning
 from tiger_jax.data.splits import split
+from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ndcg, recall
 from tiger_jax.experiments.ranking import Ranking, Trained, rank
 
@@ -28,10 +29,21 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
     models: Two, by name.
 
   Returns:
-    `recall@k` and `ndcg@k` for k of 5 and 10, on the test.
+    `recall@k` and `ndcg@k` for k of 5 and 10, on the test, and the (mean)
+    `weight` of the first model.
+
+  Raises:
+    UsageError: The two were not asked for the same users.
   """
   first, second = models
   one, other = models.values()
+  if one.config.evaluation.num_users != other.config.evaluation.num_users or (
+    one.config.seed != other.config.seed
+  ):
+    raise UsageError(
+      f'{first} and {second} differ in evaluation.num_users or seed: models '
+      'are combined for the same users'
+    )
   validation, test = (
     (_ranked(one, name), _ranked(other, name))
     for name in ('validation', 'test')
@@ -46,11 +58,14 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   answers = {
     first: combined(test, 1.0),
     second: combined(test, 0.0),
-    f'fixed, {best:.2f} of {first}': combined(test, best),
-    'adaptive': combined(test, share[:, None]),
+    'fixed weight': combined(test, best),
+    'adaptive weight': combined(test, share[:, None]),
   }
+  weights = {first: 1.0, second: 0.0, 'fixed weight': best}
+  weights['adaptive weight'] = float(share.mean())
   return {
-    name: _metrics(items, test[0].target) for name, items in answers.items()
+    name: _metrics(items, test[0].target) | {'weight': weights[name]}
+    for name, items in answers.items()
   }
 
 

@@ -10,7 +10,7 @@ from tiger_jax import learning
 from tiger_jax.config import Config
 from tiger_jax.data.splits import Examples
 from tiger_jax.recommenders import Material
-from tiger_jax.shapes import Batch, Recommendations, Retriever
+from tiger_jax.shapes import Recommendations, Retriever
 
 
 class Trained(NamedTuple):
@@ -49,7 +49,8 @@ def rank(
   trained: Trained,
   examples: Examples,
   k: int,
-  recommend: Callable[[Any, Batch, int], Recommendations] | None = None,
+  recommend: Callable[..., Recommendations] | None = None,
+  new: bool = False,
 ) -> Ranking:
   """Asks for the k best items of every example.
 
@@ -58,6 +59,7 @@ def rank(
     examples: Whom to ask for.
     k: How many.
     recommend: `(params, batch, k)` to answers; the retriever's by default.
+    new: Leave out what a user has already.
 
   Returns:
     The answers, in the order of `examples`.
@@ -70,7 +72,9 @@ def rank(
     trained.config, trained.material.dataset, examples
   ):
     real = np.asarray(batch.target) >= 0
-    found = ask(batch, k)
+    found = ask(
+      batch, k, *learning.owned(trained.material, examples, batch, new)
+    )
     items = np.where(found.valid, found.items, -1)
     columns = (batch.user, batch.target, items, found.scores)
     parts.append([np.asarray(x)[real] for x in columns])

@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 
 from tiger_jax import config_dict, learning, recommenders
@@ -22,9 +21,14 @@ from tiger_jax.experiments.ranking import Trained
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.report import records, tables
 from tiger_jax.report.paper import REDUCED
+from tiger_jax.training import processes
 from tiger_jax.workdir import fingerprint, write_json
 
 _Rows = dict[str, dict[str, float]]
+# Of what is measured below: raised when a measure changes, so that its rows are
+# made anew.
+_VERSION = 1
+
 # Experiments whose rows are not runs, but what is measured of the trained model
 # of a run, or of those of all runs of a shop: metrics of the test, by row.
 _OF_A_RUN: dict[str, Callable[[Trained], _Rows]] = {
@@ -121,7 +125,10 @@ def run(experiment: Experiment, workdir: Path) -> str:
     TigerError: Data is missing, or anything that ends a run.
   """
   for one in experiment.runs:
-    _refuse_missing(one)
+    _refuse_missing(one.dataset, one.config)
+  if any(one.config.semantic_ids.shared_with for one in experiment.runs):
+    for shop, config in experiment.shops.items():
+      _refuse_missing(shop, config)
   found: dict[str, list[dict[str, Any]]] = {}
   for shop in dict.fromkeys(one.dataset for one in experiment.runs):
     pipelines: dict[str, Pipeline] = {}
@@ -164,20 +171,29 @@ def _records(
   for names in groups:
     of_group = {name: pipelines[name] for name in names}
     prints = [x.evaluation.fingerprint for x in of_group.values()]
-    print_ = fingerprint(experiment.name, records.SCHEMA, prints)
-    known = [records.read(path) for path in folder.glob('*.json')]
-    known = [record for record in known if record['fingerprint'] == print_]
-    if known:
-      made += sorted(known, key=lambda record: record['order'])
-      continue
-    for row, test in _rows(experiment.kind, of_group, len(groups)).items():
-      last = list(of_group.values())[-1]
-      record = _record(experiment, last, shop, row, test)
-      record |= {'order': len(made), 'fingerprint': print_}
-      folder.mkdir(parents=True, exist_ok=True)
-      write_json(folder / f'{_file_name(row)}.json', record)
+    print_ = fingerprint(experiment.name, records.SCHEMA, _VERSION, prints)
+    rows = _known_rows(folder, print_)
+    if not rows:
+      rows = _rows(experiment.kind, of_group, len(groups))
+    for row, test in rows.items():
+      record = _record(experiment, of_group, shop, row, test)
+      record |= {
+        'order': len(made), 'fingerprint': print_, 'of_a_group': list(rows),
+      }  # fmt: skip
+      if processes.is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f'{_file_name(row)}.json', record)
       made.append(record)
   return made
+
+
+def _known_rows(folder: Path, print_: str) -> _Rows:
+  """Returns the rows of a group of runs, if all of them have been written."""
+  known = [records.read(path) for path in folder.glob('*.json')]
+  known = [record for record in known if record['fingerprint'] == print_]
+  rows = {record['run']: record['metrics']['test'] for record in known}
+  whole = known[0]['of_a_group'] if known else []
+  return {row: rows[row] for row in whole} if set(rows) == set(whole) else {}
 
 
 def _rows(
@@ -197,15 +213,24 @@ def _rows(
 
 def _record(
   experiment: Experiment,
-  pipeline: Pipeline,
+  pipelines: dict[str, Pipeline],
   shop: str,
   row: str,
   test: dict[str, float],
 ) -> dict[str, Any]:
   """Returns what is known of a row, but for its place and fingerprint."""
-  results, config = pipeline.results, pipeline.config
-  ids = results.get('semantic_ids')
-  is_run = test == results['metrics']['test']
+  found = [pipeline.results for pipeline in pipelines.values()]
+  configs = [pipeline.config for pipeline in pipelines.values()]
+  results = found[-1]
+  # A row that is no run has nothing of its own but what was measured for it,
+  # and that of the best of all replicas.
+  is_run = row in pipelines and test == results['metrics']['test']
+  ids = results.get('semantic_ids') if len(found) == 1 else None
+  devices = results['environment']['devices']
+  encoders = {x['embedding']['encoder'] for x in found if 'embedding' in x}
+  seeds = [x.seed for x in learning.replicas(configs[-1])]
+  if not is_run:
+    seeds = [seeds[results.get('replicas', {}).get('best_on_validation', 0)]]
   return {
     'schema': records.SCHEMA,
     'experiment': experiment.name,
@@ -213,17 +238,20 @@ def _record(
     'run': row,
     'columns': list(experiment.columns) or None,
     'command': experiment.command,
-    'model': results['model'],
-    'device': f'{len(jax.devices())} x {jax.devices()[0].device_kind}',
-    'seeds': [x.seed for x in learning.replicas(config)],
-    'embedding': results.get('embedding', {}).get('encoder', ''),
+    'model': ' + '.join(x['model'] for x in found),
+    'device': f'{len(devices)} x {devices[0]}',
+    'seeds': seeds,
+    'embedding': ', '.join(sorted(encoders)),
     'metrics': results['metrics'] if is_run else {'test': test},
     'standard_error': results.get('standard_error') if is_run else None,
     'collision_rate': ids['collision_rate'][-1] if ids else None,
-    # Of a row that is no run, nobody knows how long it alone took.
     'seconds': results['seconds'] if is_run else {},
     'environment': results['environment'],
-    'config': dataclasses.asdict(config),
+    'config': (
+      dataclasses.asdict(configs[0])
+      if len(configs) == 1
+      else dict(zip(pipelines, map(dataclasses.asdict, configs), strict=True))
+    ),
   }
 
 
@@ -261,14 +289,13 @@ def _with_shops(experiment: Experiment, one: Run, workdir: Path) -> Run:
   return one._replace(config=dataclasses.replace(one.config, semantic_ids=ids))
 
 
-def _refuse_missing(one: Run) -> None:
+def _refuse_missing(shop: str, c: Config) -> None:
   """Raises DataError where files are named that are not there."""
-  c = one.config
-  flag = f'--config.datasets.{one.dataset}'
+  flag = f'--config.datasets.{shop}'
   raw = source_files(c.dataset)
   if raw and not any(path.exists() for path in raw):
     raise DataError(
-      f'{one.dataset}: {raw[0]} is missing: leave '
+      f'{shop}: {raw[0]} is missing: leave '
       f'{flag}.dataset.source_dir out to download the official files, or name '
       'the folder that holds them'
     )
@@ -278,7 +305,7 @@ def _refuse_missing(one: Run) -> None:
     path = getattr(c.embedding, name)
     if not path or not Path(path).is_file():
       raise DataError(
-        f'{one.dataset}: {flag}.embedding.{name} is {path!r}, which is no '
+        f'{shop}: {flag}.embedding.{name} is {path!r}, which is no '
         'file: name it, or set '
         '--config.base.embedding.encoder=sentence-transformers to embed the '
         "items, which needs `pip install -e '.[text]'`"

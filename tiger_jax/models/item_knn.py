@@ -1,4 +1,4 @@
-"""The nearest items by their text, the paper's Semantic-KNN (section 4.4)."""
+"""The nearest items by their text, the paper's Semantic-KNN."""
 
 from typing import Any
 

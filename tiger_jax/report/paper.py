@@ -53,7 +53,7 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
       'RQ-VAE': (0.0521, 0.0371, 0.0712, 0.0432),
     },
   },
-  # Table 9: means of three seeds; standard errors are in the text of seeds.py.
+  # Standard errors are in the text of configs/paper/seeds.py.
   'seeds': {
     'beauty': {'TIGER, mean of 3': (0.0441, 0.0309, 0.0642, 0.0374)},
     'sports': {'TIGER, mean of 3': (0.0278, 0.0189, 0.0419, 0.0234)},

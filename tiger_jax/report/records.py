@@ -8,9 +8,10 @@ from tiger_jax.errors import DataError
 
 SCHEMA = 1
 _FIELDS = (
-  'schema', 'experiment', 'dataset', 'run', 'order', 'columns', 'command',
-  'model', 'device', 'seeds', 'embedding', 'metrics', 'standard_error',
-  'collision_rate', 'seconds', 'environment', 'config', 'fingerprint',
+  'schema', 'experiment', 'dataset', 'run', 'order', 'of_a_group', 'columns',
+  'command', 'model', 'device', 'seeds', 'embedding', 'metrics',
+  'standard_error', 'collision_rate', 'seconds', 'environment', 'config',
+  'fingerprint',
 )  # fmt: skip
 
 

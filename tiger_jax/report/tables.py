@@ -107,8 +107,8 @@ def experiment_extras(found: Sequence[dict[str, Any]]) -> list[str]:
   extra = []
   if any('sid_recall@10' in x['metrics']['test'] for x in found):
     extra += ['sid_recall@10', 'collide']
-  if any('test_unseen' in x['metrics'] for x in found):
-    extra += ['unseen recall@10', 'unseen ndcg@10']
+  if any('test_masked' in x['metrics'] for x in found):
+    extra += ['masked recall@10', 'masked ndcg@10']
   if any(x['seconds'] for x in found):
     extra.append('seconds')
   return extra
@@ -136,8 +136,8 @@ def _extra_cell(record: dict[str, Any], name: str) -> str:
   if name == 'seconds':
     seconds = record['seconds'].get('train')
     return '' if seconds is None else f'{seconds:,.0f}'
-  if name.startswith('unseen '):
-    value = record['metrics'].get('test_unseen', {}).get(name.split()[1])
+  if name.startswith('masked '):
+    value = record['metrics'].get('test_masked', {}).get(name.split()[1])
     return '' if value is None else f'{value:.4f}'.removeprefix('0')
   return _cell(record, name)
 

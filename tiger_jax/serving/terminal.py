@@ -10,7 +10,7 @@ from tiger_jax.data.splits import split
 from tiger_jax.serving.recommender import Recommendation, Recommender
 
 _NUM_SHOPPERS = 5
-_SHORT = {'validation': 'val.', 'test': 'test', 'test_unseen': 'test unseen'}
+_SHORT = {'validation': 'val.', 'test': 'test', 'test_masked': 'test masked'}
 _NAMES = {
   'tiger': 'TIGER', 'dsi': 'DSI', 'sasrec': 'SASRec', 'bert4rec': 'BERT4Rec',
   'gru4rec': 'GRU4Rec', 'matrix_factorization': 'MF', 'two_tower': 'two towers',
@@ -121,7 +121,7 @@ def show_results(results: dict[str, Any]) -> str:
     )
   note = (
     'Hits are items, of the whole catalogue; items that a user has already are '
-    'left out in the line "unseen", and only there.'
+    'left out in the line "masked", and only there.'
   )
   if 'semantic_ids' in results:
     collisions = results['semantic_ids']['collision_rate'][-1]
