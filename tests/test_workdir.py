@@ -92,6 +92,22 @@ def test_another_fingerprint_sets_the_old_one_aside(tmp_path):
   assert there == second
 
 
+def test_what_another_run_has_is_read_there(tmp_path):
+  here, there = tmp_path / 'here', tmp_path / 'there'
+  made, _ = stage(there, ONE, Builder())
+  found, new = stage(here, ONE, refuse, elsewhere=[tmp_path / 'none', there])
+  assert not new and found == made and found.folder == there / 'stage'
+  assert not here.exists()
+  # When the other run has made something else of it, it is made here.
+  stage(there, TWO, Builder('other'))
+  found, new = stage(here, ONE, Builder(), elsewhere=[there])
+  assert new and found.folder == here / 'stage'
+  # What is here already stays, though the other has what is wanted now.
+  found, new = stage(here, TWO, refuse, elsewhere=[there])
+  assert not new and (found.folder / 'result').read_text() == 'other'
+  assert (here / 'stage' / 'result').read_text() == 'made'
+
+
 @pytest.mark.parametrize('resumable', [False, True])
 @pytest.mark.parametrize('error', [DataError, Preempted, KeyboardInterrupt])
 def test_a_build_that_raises_leaves_nothing_to_read(tmp_path, resumable, error):

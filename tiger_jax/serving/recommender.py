@@ -127,7 +127,9 @@ class Recommender:
         f'{workdir} holds {config.model.name}, which is a baseline to measure: '
         'name a run of tiger or dsi'
       )
-    for name in ('data', 'semantic_ids'):
+    for name in ('data', 'semantic_ids', 'embedding'):
+      if name == 'embedding' and 'embeddings' not in config.model.needs:
+        continue
       if _finished(workdir, name).fingerprint != trained.about.get(name):
         raise CheckpointError(
           f'{workdir / name} is not what the model in {trained.folder} was '
