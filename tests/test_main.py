@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 from pathlib import Path
+import shlex
 import signal
 import sys
 
@@ -371,3 +372,13 @@ def test_programs_are_kept_in_the_workdir_if_nowhere_else(tmp_path):
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'compiled')
   finally:
     jax.config.update('jax_compilation_cache_dir', elsewhere)
+
+
+@pytest.mark.parametrize(
+  'argument',
+  ["--config.order=('a b', 'c')", '--a=b', '--x="q"', '--y=$HOME `ls`', 'a!b'],
+)
+def test_a_command_is_quoted_for_a_shell(argument):
+  assert shlex.split(main._quoted(argument)) == [argument]
+  if "('a b'" in argument:
+    assert main._quoted(argument) == f'"{argument}"'

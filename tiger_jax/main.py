@@ -248,8 +248,15 @@ def _command() -> str:
     for x in sys.argv[1:]
     if x.startswith('--config.') and not any(place in x for place in places)
   ]
-  given = shlex.join([f'--config={name}', *changes])
+  given = ' '.join(map(_quoted, [f'--config={name}', *changes]))
   return f'python -m tiger_jax.main {given}'
+
+
+def _quoted(argument: str) -> str:
+  """Quotes for a shell, so that a person can still read a tuple of names."""
+  if shlex.quote(argument) == argument or set('"$`\\!') & set(argument):
+    return shlex.quote(argument)
+  return f'"{argument}"'
 
 
 def _workdir() -> Path:
