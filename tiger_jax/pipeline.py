@@ -20,7 +20,8 @@ from tiger_jax.config import Config
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError
-from tiger_jax.evaluation.evaluator import CUTOFFS, INVALID_CUTOFFS
+from tiger_jax.evaluation.evaluator import INVALID_CUTOFFS
+from tiger_jax.evaluation.metrics import CUTOFFS
 from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from tiger_jax.evaluation.metrics import ndcg, recall
+from tiger_jax.evaluation.metrics import ndcg, ranking_metrics, recall
 
 # The target ranks first, second, third, seventh, nowhere.
 HITS = np.zeros((5, 8), bool)
@@ -47,3 +47,14 @@ def test_ndcg_equals_scikit_learn(k):
   hits = np.argsort(-scores, axis=1) == target[:, None]
   expected = ndcg_score(relevant, scores, k=k)
   np.testing.assert_allclose(ndcg(hits, k).mean(), expected, rtol=1e-12)
+
+
+def test_all_of_them_at_once():
+  hits = np.zeros((3, 10), bool)
+  hits[0, 0] = hits[1, 6] = True
+  found = ranking_metrics(hits)
+  assert found == pytest.approx({
+    'recall@5': 1 / 3, 'recall@10': 2 / 3, 'ndcg@5': 1 / 3,
+    'ndcg@10': (1 + 1 / 3) / 3,
+  })  # fmt: skip
+  assert set(ranking_metrics(hits[:0]).values()) == {0.0}

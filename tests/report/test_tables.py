@@ -1,6 +1,7 @@
 """RESULTS.md from records, and records that are refused."""
 
 import json
+from pathlib import Path
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from tiger_jax.errors import DataError
 from tiger_jax.report import records, tables
+from tiger_jax.report.paper import RANKING
 
 
 def record(**changes):
@@ -143,3 +145,16 @@ def test_the_command(tmp_path):
   assert none.returncode == 3
   assert none.stderr.startswith('error: nothing holds no results')
   assert call('results').returncode == 1
+
+
+def test_results_md_is_made_of_the_results():
+  root = Path(__file__).parents[2]
+  made = tables.make_results(root / 'results')
+  assert (root / 'RESULTS.md').read_text(encoding='utf-8') == made
+
+
+def test_every_record_has_what_was_promised():
+  root = Path(__file__).parents[2]
+  for record in records.read_all(root / 'results'):
+    assert set(RANKING) <= set(record['metrics']['test']), record['run']
+    assert record['device'] and record['seeds'] and record['model']

@@ -6,10 +6,9 @@ import jax
 from jaxtyping import Bool, Int
 import numpy as np
 
-from tiger_jax.evaluation.metrics import ndcg, recall
+from tiger_jax.evaluation.metrics import CUTOFFS, ndcg, recall
 from tiger_jax.shapes import Batch, Recommendations
 
-CUTOFFS = (5, 10)
 # Of the share of generated IDs that are no item's, as the paper's Figure 6.
 INVALID_CUTOFFS = (10, 20)
 RANKING_METRICS = tuple(f'{m}@{c}' for m in ('recall', 'ndcg') for c in CUTOFFS)

@@ -3,6 +3,8 @@
 from jaxtyping import Bool, Float
 import numpy as np
 
+CUTOFFS = (5, 10)
+
 
 def recall(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:
   """Returns 1 where the target is among the first k, else 0.
@@ -25,3 +27,17 @@ def ndcg(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:
   """
   rank = hits[:, :k].argmax(1) + 1
   return recall(hits, k) / np.log2(1 + rank)
+
+
+def ranking_metrics(hits: Bool[np.ndarray, 'b k']) -> dict[str, float]:
+  """Returns the means of recall and NDCG at every cutoff, 0 of nobody.
+
+  Args:
+    hits: Whether each ranked entry is the target, best first.
+  """
+  num = max(1, len(hits))
+  return {
+    f'{name}@{k}': float(metric(hits, k).sum()) / num
+    for name, metric in (('recall', recall), ('ndcg', ndcg))
+    for k in CUTOFFS
+  }

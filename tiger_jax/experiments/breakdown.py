@@ -11,10 +11,8 @@ from tiger_jax.data.splits import (
   split,
   training_positions,
 )
-from tiger_jax.evaluation.metrics import ndcg, recall
+from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.experiments.ranking import Trained, rank
-
-_K = 10
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
@@ -24,23 +22,19 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     trained: Any model.
 
   Returns:
-    `share`, `recall@10` and `ndcg@10`, by group; see `groups`.
+    `share`, `recall@k` and `ndcg@k`, by group; see `groups`.
   """
   dataset = trained.material.dataset
   c = trained.config
   examples = learning.some(
     split(dataset, 'test'), c.evaluation.num_users, c.seed
   )
-  ranking = rank(trained, examples, _K)
+  ranking = rank(trained, examples, max(CUTOFFS))
   hits = ranking.items == ranking.target[:, None]
-  found = {}
-  for name, members in groups(dataset, examples).items():
-    share = float(members.mean())
-    found[name] = {'share': share}
-    if share:
-      found[name]['recall@10'] = float(recall(hits[members], _K).mean())
-      found[name]['ndcg@10'] = float(ndcg(hits[members], _K).mean())
-  return found
+  return {
+    name: {'share': float(members.mean())} | ranking_metrics(hits[members])
+    for name, members in groups(dataset, examples).items()
+  }
 
 
 def groups(

@@ -7,6 +7,7 @@ from tiger_jax import learning, recommenders
 from tiger_jax.data.splits import split
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
+from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.experiments.ranking import Trained, rank
 
 CUTOFFS = (10, 20, 50)
@@ -29,7 +30,8 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     trained: TIGER, on a dataset with unseen items.
 
   Returns:
-    By rule and epsilon, `recall@k` for k of 10, 20 and 50.
+    By rule and epsilon, `recall@k` for k of 10, 20 and 50, and what else every
+    ranking is judged by, of ten items.
 
   Raises:
     UsageError: There are no unseen items, or the model is not generative.
@@ -58,13 +60,12 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     if rule == 'prefix rule':
       items = with_unseen(items, dataset.unseen, _prefixes(trained))
     for epsilon in EPSILONS:
-      found[f'{rule}, epsilon {epsilon}'] = {
-        f'recall@{k}': float(
-          (capped(items, is_unseen, k, epsilon) == target[:, None])
-          .any(1)
-          .mean()
-        )
+      hits = {
+        k: capped(items, is_unseen, k, epsilon) == target[:, None]
         for k in CUTOFFS
+      }
+      found[f'{rule}, epsilon {epsilon}'] = ranking_metrics(hits[10]) | {
+        f'recall@{k}': float(hits[k].any(1).mean()) for k in CUTOFFS
       }
   return found
 

@@ -12,6 +12,7 @@ from tiger_jax.data.splits import split
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import UsageError
+from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.experiments.ranking import Trained, rank
 from tiger_jax.semantic_ids.categories import coarse_categories
 from tiger_jax.shapes import Batch, Recommendations
@@ -33,8 +34,8 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     trained: TIGER.
 
   Returns:
-    By temperature, `entropy@k` for k of 10, 20 and 50; and `recall@10`, which
-    varied items cost.
+    By temperature, `entropy@k` for k of 10, 20 and 50; and `recall@k` and
+    `ndcg@k`, which varied items cost.
 
   Raises:
     UsageError: The model is not generative.
@@ -74,11 +75,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
       f'entropy@{k}': float(entropy(ranking.items[:, :k], categories).mean())
       for k in CUTOFFS
     }
-    | {
-      'recall@10': float(
-        (ranking.items[:, :10] == ranking.target[:, None]).any(1).mean()
-      )
-    }
+    | ranking_metrics(ranking.items == ranking.target[:, None])
     for name, ranking in found.items()
   }
 

@@ -8,13 +8,12 @@ import numpy as np
 from tiger_jax import learning
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
-from tiger_jax.evaluation.metrics import ndcg, recall
+from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.experiments.ranking import Ranking, Trained, rank
 
 # Of each model so many items are looked at.
 _DEPTH = 100
 _WEIGHTS = np.linspace(0.0, 1.0, 21)
-_CUTOFFS = (5, 10)
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
@@ -49,7 +48,7 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
     for name in ('validation', 'test')
   )
   scores = [
-    _metrics(combined(validation, weight), validation[0].target)['ndcg@10']
+    _metrics(combined(validation, weight), validation[0])['ndcg@10']
     for weight in _WEIGHTS
   ]
   best = float(_WEIGHTS[int(np.argmax(scores))])
@@ -64,7 +63,7 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   weights = {first: 1.0, second: 0.0, 'fixed weight': best}
   weights['adaptive weight'] = float(share.mean())
   return {
-    name: _metrics(items, test[0].target) | {'weight': weights[name]}
+    name: _metrics(items, test[0]) | {'weight': weights[name]}
     for name, items in answers.items()
   }
 
@@ -99,7 +98,7 @@ def combined(
   shares[:, :-1] += np.where(again, shares[:, 1:], 0)
   shares[:, 1:][again] = 0
   shares[items < 0] = 0
-  best = np.argsort(-shares, axis=1, kind='stable')[:, : max(_CUTOFFS)]
+  best = np.argsort(-shares, axis=1, kind='stable')[:, : max(CUTOFFS)]
   found = np.take_along_axis(items, best, 1)
   return np.where(np.take_along_axis(shares, best, 1) > 0, found, -1)
 
@@ -121,12 +120,5 @@ def _ranked(trained: Trained, name: str) -> Ranking:
   return rank(trained, examples, _DEPTH)
 
 
-def _metrics(
-  items: Int[np.ndarray, 'n k'], target: Int[np.ndarray, ' n']
-) -> dict[str, float]:
-  hits = items == target[:, None]
-  return {
-    f'{name}@{k}': float(metric(hits, k).mean())
-    for name, metric in (('recall', recall), ('ndcg', ndcg))
-    for k in _CUTOFFS
-  }
+def _metrics(items: Int[np.ndarray, 'n k'], asked: Ranking) -> dict[str, float]:
+  return ranking_metrics(items == asked.target[:, None])
