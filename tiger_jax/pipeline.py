@@ -309,7 +309,7 @@ def environment() -> dict[str, Any]:
     **{name: metadata.version(name) for name in ('jax', 'flax', 'optax')},
     'devices': [device.device_kind for device in jax.devices()],
     'cpu_cores': os.cpu_count(),
-    'platform': platform.platform(),
+    'platform': f'{platform.system()} {platform.machine()}',
   }
 
 

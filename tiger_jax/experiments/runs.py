@@ -187,6 +187,18 @@ def _records(
   return made
 
 
+def _portable(config: Config) -> dict[str, Any]:
+  """Returns a config whose paths do not tell whose machine it ran on."""
+  values = dataclasses.asdict(config)
+  for section, name in (
+    ('dataset', 'source_dir'), ('embedding', 'path'), ('embedding', 'ids_path'),
+  ):  # fmt: skip
+    values[section][name] = Path(values[section][name]).name
+  shops = config.semantic_ids.shared_with
+  values['semantic_ids']['shared_with'] = [Path(x).parent.name for x in shops]
+  return values
+
+
 def _known_rows(folder: Path, print_: str) -> _Rows:
   """Returns the rows of a group of runs, if all of them have been written."""
   known = [records.read(path) for path in folder.glob('*.json')]
@@ -248,9 +260,9 @@ def _record(
     'seconds': results['seconds'] if is_run else {},
     'environment': results['environment'],
     'config': (
-      dataclasses.asdict(configs[0])
+      _portable(configs[0])
       if len(configs) == 1
-      else dict(zip(pipelines, map(dataclasses.asdict, configs), strict=True))
+      else dict(zip(pipelines, map(_portable, configs), strict=True))
     ),
   }
 
