@@ -25,9 +25,9 @@ stamp keep the order of the file, but for runs that are called shuffled. Items
 that a user has already may be recommended, and are misses; the last columns
 leave them out. "collide" is the share of items whose codes of meaning another
 item has too. Seconds are of training, beside whatever else the machine did.
-After ± stands the standard error over seeds. Rows in italics are the paper's own
-numbers. Experiments whose name ends in _cpu are of a reduced size, to see them
-work: the paper's numbers are not to be expected of them.
+After ± stands the standard error over seeds. Rows in italics are the paper's
+own numbers. Experiments whose name ends in _cpu are of a reduced size, to see
+them work: the paper's numbers are not to be expected of them.
 """
 
 
