@@ -10,6 +10,7 @@ import pytest
 
 from tiger_jax.errors import DataError, Preempted, UsageError
 from tiger_jax.workdir import (
+  await_stage,
   file_digests,
   fingerprint,
   locked,
@@ -102,6 +103,16 @@ def test_what_another_run_has_is_read_there(tmp_path):
   stage(there, TWO, Builder('other'))
   found, new = stage(here, ONE, Builder(), elsewhere=[there])
   assert new and found.folder == here / 'stage'
+  # What is here comes first; what is damaged elsewhere is passed over.
+  stage(there, ONE, Builder())
+  (tmp_path / 'bad' / 'stage').mkdir(parents=True)
+  (tmp_path / 'bad' / 'stage' / 'stage.json').write_text('{')
+  found, _ = stage(here, ONE, refuse, elsewhere=[tmp_path / 'bad', there])
+  assert found.folder == here / 'stage'
+  stage(there, TWO, refuse)
+  assert await_stage(here, 'stage', TWO, [tmp_path / 'bad', there]).folder == (
+    there / 'stage'
+  )
   # What is here already stays, though the other has what is wanted now.
   found, new = stage(here, TWO, refuse, elsewhere=[there])
   assert not new and (found.folder / 'result').read_text() == 'other'

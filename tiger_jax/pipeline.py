@@ -273,7 +273,7 @@ class Pipeline:
     if not processes.is_main():
       if together and processes.from_main(0, mesh):
         build(partial_folder(self.workdir, name, wanted))
-      return await_stage(self.workdir, name, wanted)
+      return await_stage(self.workdir, name, wanted, self._elsewhere)
 
     def announce_and_build(folder: Path) -> None:
       processes.from_main(1, mesh)

@@ -90,11 +90,11 @@ def run_stage(
     DataError: Something that no run made stands where the artefact goes.
   """
   final = workdir / name
-  found = None
-  for folder in (*elsewhere, workdir):
-    found = read_artefact(folder, name)
-    if found and found.fingerprint == wanted:
-      return found, False
+  found = read_artefact(workdir, name)
+  if found and found.fingerprint == wanted:
+    return found, False
+  if other := _find(elsewhere, name, wanted):
+    return other, False
   if found:
     aside = _aside(workdir, name, found.fingerprint)
     shutil.rmtree(aside, ignore_errors=True)
@@ -138,15 +138,27 @@ def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
   return workdir / f'{name}.partial-{wanted[:8]}'
 
 
-def await_stage(workdir: Path, name: str, wanted: str) -> Artefact:
-  """Returns what another process makes, when it is there."""
+def await_stage(
+  workdir: Path, name: str, wanted: str, elsewhere: Sequence[Path] = ()
+) -> Artefact:
+  """Returns what another process makes or finds, when it is there."""
   while True:
-    # Between two looks a folder may be moved away.
+    if found := _find((workdir, *elsewhere), name, wanted):
+      return found
+    time.sleep(_PATIENCE)
+
+
+def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:
+  """Returns what is wanted from the first folder that has it.
+
+  What is damaged is passed over, and so is what is moved away meanwhile.
+  """
+  for workdir in workdirs:
     with contextlib.suppress(OSError, DataError):
       found = read_artefact(workdir, name)
       if found and found.fingerprint == wanted:
         return found
-    time.sleep(_PATIENCE)
+  return None
 
 
 def read_artefact(workdir: Path, name: str) -> Artefact | None:
