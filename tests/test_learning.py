@@ -48,7 +48,7 @@ def by_hand(dataset, examples, unseen):
 def test_popularity_user_by_user(material, unseen, some):
   examples = learning.some(split(material.dataset, 'test'), some, seed=1)
   retriever = recommenders.make_retriever(
-    CONFIG, material, learning.make_mesh(CONFIG), 0
+    CONFIG, material, learning.make_mesh(CONFIG), CONFIG.evaluation
   )
   measure = learning.measure_masked if unseen else learning.measure
   found = measure(CONFIG, material, retriever, {}, examples)

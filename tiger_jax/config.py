@@ -174,15 +174,19 @@ class EvaluationConfig:
     num_beams: Beams of the search, at least the largest cutoff.
     batch_size: Users searched for at once.
     num_users: So many users, drawn evenly, are measured; 0 for all.
+    search: Of baselines that score items: `exact`, or `approximate` on
+      accelerators that have a faster way to nearly all of the best.
   """
 
   num_beams: int = 30
   batch_size: int = 256
   num_users: int = 0
+  search: str = 'exact'
 
   def __post_init__(self):
     """Checks the values."""
     require_not_negative(self, 'num_users')
+    require_one_of(self, 'search', ('exact', 'approximate'))
     require_positive(self, 'batch_size')
     if self.num_beams < 10:
       raise UsageError(

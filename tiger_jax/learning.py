@@ -10,14 +10,14 @@ from jax.sharding import Mesh
 import numpy as np
 
 from tiger_jax import recommenders
-from tiger_jax.config import Config
+from tiger_jax.config import Config, EvaluationConfig
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, split
 from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.evaluation.evaluator import RANKING_METRICS, evaluate
+from tiger_jax.evaluation.evaluator import evaluate
 from tiger_jax.recommenders import Material
 from tiger_jax.shapes import Batch, Recommendations, Retriever
 from tiger_jax.training import loop, sharding
@@ -29,7 +29,7 @@ from tiger_jax.training.writers import MetricsWriter, progress_line
 
 _BEST = 'ndcg@10'
 # Picking a checkpoint does not depend on how it will be evaluated.
-_VALIDATION_BEAMS = 20
+_VALIDATION = EvaluationConfig(num_beams=20)
 
 
 def make_mesh(config: Config) -> Mesh:
@@ -120,9 +120,7 @@ def train(
     # Whole calls, of which a small shop has shorter ones.
     calls = -(-c.rewind[1] // source.steps_per_call)
     rewind = Rewind(c.rewind[0], calls * source.steps_per_call)
-  retriever = recommenders.make_retriever(
-    config, material, mesh, _VALIDATION_BEAMS
-  )
+  retriever = recommenders.make_retriever(config, material, mesh, _VALIDATION)
   examples = some(split(dataset, 'validation'), c.evaluate_users, config.seed)
   runs = replicas(config)
 
@@ -256,34 +254,28 @@ def measure_masked(
   answer = on_mesh(config, retriever.recommend, params)
 
   def recommend(batch: Batch, k: int) -> Recommendations:
-    return answer(batch, k, *owned(material, examples, batch))
+    return answer(batch, k, owned(material, examples, batch))
 
-  found = evaluate(
+  return evaluate(
     recommend, evaluation_batches(config, material.dataset, examples)
   )
-  return {name: found[name] for name in found if name in RANKING_METRICS}
 
 
-def owned(
-  material: Material, examples: Examples, batch: Batch, new: bool = True
-) -> list[ItemLists]:
+def owned(material: Material, examples: Examples, batch: Batch) -> ItemLists:
   """Returns what the users of a batch have, to be left out.
 
   Args:
     material: What the model is made from.
     examples: What the batch is of, by user; each user once.
     batch: Whom to recommend for.
-    new: Nothing is to be left out otherwise.
   """
-  if not new:
-    return []
   user = np.asarray(batch.user)
   rows = np.searchsorted(examples.user, user[user >= 0])
   lists = [
     material.dataset.history[start:end].tolist()
     for _, start, end in zip(*examples.at(rows), strict=True)
   ]
-  return [ItemLists.of([*lists, *[[]] * (len(user) - len(lists))])]
+  return ItemLists.of([*lists, *[[]] * (len(user) - len(lists))])
 
 
 def on_mesh(

@@ -50,8 +50,6 @@ class ModelConfig:
     loss: Of baselines that score items: `cross_entropy` over all of them,
       `sampled_softmax` over the target and 256 drawn for a user, or `bce`, a
       binary cross-entropy with one that is drawn for the target.
-    search: Of the same: `exact`, or `approximate` on accelerators that have a
-      faster way to nearly all of the best.
     dtype: What is computed in, `float32` or `bfloat16`; parameters, softmax
       and losses stay in float32.
   """
@@ -68,7 +66,6 @@ class ModelConfig:
   num_user_tokens: int = 0
   causal_encoder: bool = False
   loss: str = 'cross_entropy'
-  search: str = 'exact'
   dtype: str = 'float32'
 
   @property
@@ -102,6 +99,5 @@ class ModelConfig:
     require_one_of(self, 'dtype', ('float32', 'bfloat16'))
     losses = ('cross_entropy', 'sampled_softmax', 'bce')
     require_one_of(self, 'loss', losses)
-    require_one_of(self, 'search', ('exact', 'approximate'))
     if not 0 <= self.dropout < 1:
       raise UsageError(f'dropout is {self.dropout}: choose from [0, 1)')

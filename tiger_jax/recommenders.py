@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 import numpy as np
 
-from tiger_jax.config import Config
+from tiger_jax.config import Config, EvaluationConfig
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, sequences, split, training_positions
 from tiger_jax.decoding.catalog import Catalog
@@ -103,7 +103,7 @@ def make_task(
 
 
 def make_retriever(
-  config: Config, material: Material, mesh: Mesh, num_beams: int
+  config: Config, material: Material, mesh: Mesh, evaluation: EvaluationConfig
 ) -> Retriever:
   """Returns the model over a catalogue; parameters come separately.
 
@@ -111,12 +111,14 @@ def make_retriever(
     config: As trained.
     material: What the model is made from.
     mesh: Where the catalogue is to lie.
-    num_beams: Beams of the search, where there is one.
+    evaluation: How to search it.
   """
   if config.model.is_generative:
-    return make_tiger(config, material.semantic_ids, mesh, num_beams)
+    ids = material.semantic_ids
+    return make_tiger(config, ids, mesh, evaluation.num_beams)
   model, features = _item_model(config, material)
-  return ItemRetriever(model, sharding.replicate(mesh, features))
+  approximate = evaluation.search == 'approximate'
+  return ItemRetriever(model, sharding.replicate(mesh, features), approximate)
 
 
 def make_baseline(
@@ -132,13 +134,20 @@ def make_baseline(
   """
   model = dataclasses.replace(config.model, name=name)
   baseline = dataclasses.replace(config, model=model)
-  return make_retriever(baseline, material, mesh, 0)
+  return make_retriever(baseline, material, mesh, EvaluationConfig())
 
 
 def make_tiger(
   config: Config, ids: SemanticIds, mesh: Mesh, num_beams: int
 ) -> TigerRetriever:
-  """Returns a model that generates IDs, see `make_retriever`."""
+  """Returns a model that generates IDs, see `make_retriever`.
+
+  Args:
+    config: As trained.
+    ids: The Semantic ID of every item.
+    mesh: Where the catalogue is to lie.
+    num_beams: Beams of the search.
+  """
   catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
   codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
   codes[: len(ids.codes)] = ids.codes

@@ -53,8 +53,9 @@ def evaluate(
   dataset = material.dataset
   params, best = learning.restore_params(config, material, train_folder)
   mesh = learning.make_mesh(config)
-  beams = config.evaluation.num_beams
-  retriever = recommenders.make_retriever(config, material, mesh, beams)
+  retriever = recommenders.make_retriever(
+    config, material, mesh, config.evaluation
+  )
   runs = learning.replicas(config)
   popularity = recommenders.make_baseline('popularity', config, material, mesh)
   measured: dict[str, Any] = {'metrics': {}, 'baselines': {'popularity': {}}}

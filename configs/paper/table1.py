@@ -22,9 +22,8 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'Semantic-KNN': baseline('item_knn'),
     'MF': baseline('matrix_factorization'),
     'two towers': baseline('two_tower', loss='sampled_softmax'),
-    'two towers, approximate': baseline(
-      'two_tower', loss='sampled_softmax', search='approximate'
-    ),
+    'two towers, approximate': baseline('two_tower', loss='sampled_softmax')
+    | {'evaluation': {'search': 'approximate'}},
     'GRU4Rec': baseline('gru4rec'),
     'BERT4Rec': baseline('bert4rec'),
     'SASRec, BCE': baseline('sasrec', loss='bce'),

@@ -124,13 +124,19 @@ def test_dsi():
   lowered(task, make_stack(0, 2), [Replica(0)])
 
 
-@pytest.mark.parametrize('search', ['exact', 'approximate'])
-def test_retrieval_of_items(search):
-  model = SasRec(small(search=search), 30, 9)
+@pytest.mark.parametrize('approximate', [False, True])
+def test_retrieval_of_items(approximate):
+  model = SasRec(small(), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))
   found = jax.export.export(item_retriever._recommend, platforms=PLATFORMS)(
-    model, 10, params, None, batch, ItemLists.of([[1]] * len(batch.user))
+    model,
+    10,
+    approximate,
+    params,
+    None,
+    batch,
+    ItemLists.of([[1]] * len(batch.user)),
   )
   assert found.platforms == PLATFORMS
 

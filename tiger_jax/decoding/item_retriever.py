@@ -19,12 +19,17 @@ class ItemRetriever:
   Attributes:
     model: The network.
     features: What it knows of the items, on device.
+    approximate: Whether one in twenty of the best may be missed, where that is
+      faster.
   """
 
-  def __init__(self, model: ItemModel, features: Any):
+  def __init__(
+    self, model: ItemModel, features: Any, approximate: bool = False
+  ):
     """Takes the parts; nothing is compiled before the first request."""
     self.model = model
     self.features = features
+    self.approximate = approximate
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
@@ -37,13 +42,16 @@ class ItemRetriever:
       k: How many. Where fewer may be had, the rest is marked invalid.
       lists: Items each request may or may not get.
     """
-    return _recommend(self.model, k, params, self.features, batch, lists)
+    return _recommend(
+      self.model, k, self.approximate, params, self.features, batch, lists
+    )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _recommend(
   model: ItemModel,
   k: int,
+  approximate: bool,
   params: Any,
   features: Any,
   batch: Batch,
@@ -53,7 +61,6 @@ def _recommend(
   query = jnp.asarray(bound.query(features, batch), jnp.float32)
   items = jnp.asarray(bound.item_vectors(features), jnp.float32)
   scores = jnp.einsum('bd,id->bi', query, items)
-  approximate = model.config.search == 'approximate'
   return top_items(scores, k, lists, approximate)
 
 

@@ -72,9 +72,8 @@ def rank(
     trained.config, trained.material.dataset, examples
   ):
     real = np.asarray(batch.target) >= 0
-    found = ask(
-      batch, k, *learning.owned(trained.material, examples, batch, new)
-    )
+    lists = [learning.owned(trained.material, examples, batch)] if new else []
+    found = ask(batch, k, *lists)
     items = np.where(found.valid, found.items, -1)
     columns = (batch.user, batch.target, items, found.scores)
     parts.append([np.asarray(x)[real] for x in columns])

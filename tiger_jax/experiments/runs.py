@@ -274,7 +274,7 @@ def _trained(pipeline: Pipeline) -> Trained:
   )
   params = learning.one_replica(params, len(learning.replicas(config)), best)
   retriever = recommenders.make_retriever(
-    config, material, learning.make_mesh(config), config.evaluation.num_beams
+    config, material, learning.make_mesh(config), config.evaluation
   )
   # What is measured may need them, though the model does not.
   if config.model.needs:
