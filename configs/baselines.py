@@ -24,29 +24,15 @@ _NAMES = (
 
 def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   """Returns the config of a baseline."""
-  if name == 'dsi':
-    config = beauty.get_config()
-  else:
-    config = config_dict.defaults()
-    config.dataset.name = 'amazon2014/Beauty'
-  use(config, name)
-  return config
-
-
-def use(config: ml_collections.ConfigDict, name: str) -> None:
-  """Turns any config into that of a baseline.
-
-  Args:
-    config: Its dataset, vectors and evaluation are kept.
-    name: The baseline.
-  """
   if name not in _NAMES:
     raise UsageError(f'no baseline {name!r}: choose from {", ".join(_NAMES)}')
+  config = beauty.get_config() if name == 'dsi' else config_dict.defaults()
+  config.dataset.name = 'amazon2014/Beauty'
   model, train = config.model, config.train
   model.name = name
   if name == 'dsi':
     config.semantic_ids.quantizer = 'hierarchical_kmeans'
-    return
+    return config
 
   model.max_history = 50
   model.d_model = 64
@@ -55,14 +41,11 @@ def use(config: ml_collections.ConfigDict, name: str) -> None:
   model.mlp_dim = 256
   model.num_encoder_layers = 2
   model.dropout = 0.2
-  model.causal_encoder = False
-  model.dtype = 'float32'
   train.batch_size = 256
   train.steps = 3200
   train.steps_per_call = 8
   train.length_buckets = (5, 10, 20, 50)
   train.evaluate_every = 400
-  train.optimizer.recipe = 'adamw'
   train.optimizer.learning_rate = 1e-3
   train.optimizer.warmup_steps = 100
   train.optimizer.weight_decay = 0.01
@@ -75,3 +58,4 @@ def use(config: ml_collections.ConfigDict, name: str) -> None:
     model.loss = 'sampled_softmax'
     config.semantic_ids.quantizer = 'opq'
     config.semantic_ids.codebook_sizes = (256,) * 32
+  return config

@@ -7,7 +7,7 @@
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -17,4 +17,4 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   runs = {
     f'{len(x)} x {x[0]}': {'semantic_ids': {'codebook_sizes': x}} for x in sizes
   }
-  return common.experiment('codebooks', variant, runs)
+  return specs.experiment('codebooks', variant, runs)

@@ -8,15 +8,15 @@ test is taken out of training; recall is of the users whose next item is one.
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec, at full size or for `cpu`."""
   unseen = {'dataset': {'unseen_share': 0.05}}
-  return common.experiment(
+  return specs.experiment(
     'cold_start',
     variant,
     {'TIGER': unseen},
-    columns=common.COLD_START,
+    columns=specs.COLD_START,
   )

@@ -7,11 +7,11 @@
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec, at full size or for `cpu`."""
-  return common.experiment(
-    'diversity', variant, {'TIGER': {}}, columns=common.DIVERSITY
+  return specs.experiment(
+    'diversity', variant, {'TIGER': {}}, columns=specs.DIVERSITY
   )

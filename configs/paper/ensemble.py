@@ -7,16 +7,15 @@
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec, at full size or for `cpu`."""
-  runs = {'SASRec': common.baseline('sasrec', variant), 'TIGER': {}}
-  return common.experiment(
+  return specs.experiment(
     'ensemble',
     variant,
-    runs,
+    specs.sasrec_and_tiger(variant),
     datasets=('beauty', 'sports', 'toys'),
-    columns=common.ENSEMBLE,
+    columns=specs.ENSEMBLE,
   )

@@ -8,12 +8,12 @@ plots 0.1% to 1.6% of the first ten, 0.3% to 6% of the first twenty.
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec, at full size or for `cpu`."""
-  return common.experiment(
+  return specs.experiment(
     'invalid_ids',
     variant,
     {'TIGER': {}},

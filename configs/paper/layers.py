@@ -7,7 +7,7 @@
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -19,4 +19,4 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     }
     for n in counts
   }
-  return common.experiment('layers', variant, runs)
+  return specs.experiment('layers', variant, runs)

@@ -9,13 +9,13 @@ errors of the paper's recall@10 and ndcg@10: Beauty .00092 and .00061, Sports
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the spec, at full size or for `cpu`."""
   steps = {'steps': 500, 'evaluate_every': 250} if variant == 'cpu' else {}
-  return common.experiment(
+  return specs.experiment(
     'seeds',
     variant,
     {'TIGER, 3 seeds': {'train': {'replicas': 3} | steps}},

@@ -8,7 +8,7 @@ for TF-IDF makes a space for each shop.
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -17,7 +17,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'IDs of Beauty': {},
     'IDs of three shops': {'semantic_ids': {'shared_with': ('sports', 'toys')}},
   }
-  spec = common.experiment(
+  spec = specs.experiment(
     'shared_ids', variant, runs, others=('sports', 'toys')
   )
   if variant == 'cpu':

@@ -7,7 +7,7 @@
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -15,7 +15,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   small = variant == 'cpu'
 
   def baseline(name, **model):
-    return common.baseline(name, variant, **model)
+    return specs.baseline(name, variant, **model)
 
   runs = {
     'popularity': baseline('popularity'),
@@ -38,7 +38,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   }
   if not small:
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}
-    runs['TIGER, paper'] = common.papers()
-  return common.experiment(
+    runs['TIGER, paper'] = specs.papers()
+  return specs.experiment(
     'table1', variant, runs, datasets=('beauty', 'sports', 'toys')
   )

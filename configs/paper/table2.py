@@ -8,7 +8,7 @@ VQ-VAE, hierarchical k-means and OPQ are not in the paper.
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -26,6 +26,6 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     name: {'semantic_ids': {'quantizer': quantizer}}
     for name, quantizer in names.items()
   }
-  return common.experiment(
+  return specs.experiment(
     'table2', variant, runs, datasets=('beauty', 'sports', 'toys')
   )

@@ -7,7 +7,7 @@
 
 import ml_collections
 
-from configs.paper import common
+from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
@@ -16,4 +16,4 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'no user token': {'model': {'num_user_tokens': 0}},
     '2000 user tokens': {'model': {'num_user_tokens': 2000}},
   }
-  return common.experiment('user_token', variant, runs)
+  return specs.experiment('user_token', variant, runs)

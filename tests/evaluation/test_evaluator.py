@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.evaluation.evaluator import RANKING_METRICS, evaluate
+from tiger_jax.evaluation.evaluator import evaluate
+from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.shapes import Batch, Recommendations
 
 # Twelve items; each shares its prefix with one other: 0 and 1, 2 and 3, ...
@@ -72,7 +73,7 @@ def test_without_ids_there_is_nothing_of_ids():
   found = evaluate(_recommend, _batches(range(6)))
   expected = {x: EXPECTED[x] for x in EXPECTED if 'sid' not in x}
   assert found == pytest.approx(expected, abs=1e-12)
-  assert set(found) == set(RANKING_METRICS)
+  assert set(found) == set(RANKING)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = sorted(
   path.stem
   for path in (ROOT / 'configs' / 'paper').glob('*.py')
-  if path.stem != 'common'
+  if path.stem != 'specs'
 )
 COMMAND = 'python -m tiger_jax.main --config=configs/paper/x.py:cpu'
 

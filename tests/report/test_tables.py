@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tiger_jax.errors import DataError
+from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records, tables
-from tiger_jax.report.paper import RANKING
 
 
 def record(**changes):

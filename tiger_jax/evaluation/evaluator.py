@@ -11,7 +11,6 @@ from tiger_jax.shapes import Batch, Recommendations
 
 # Of the share of generated IDs that are no item's, as the paper's Figure 6.
 INVALID_CUTOFFS = (10, 20)
-RANKING_METRICS = tuple(f'{m}@{c}' for m in ('recall', 'ndcg') for c in CUTOFFS)
 
 
 def evaluate(

@@ -4,6 +4,8 @@ from jaxtyping import Bool, Float
 import numpy as np
 
 CUTOFFS = (5, 10)
+# In the order of the paper's tables.
+RANKING = tuple(f'{name}@{k}' for k in CUTOFFS for name in ('recall', 'ndcg'))
 
 
 def recall(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:

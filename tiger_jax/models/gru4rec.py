@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tiger_jax.models.dropout import Dropout
-from tiger_jax.models.item_model import ItemModel, embedding
+from tiger_jax.models.item_model import ItemModel
 from tiger_jax.shapes import Batch
 
 
@@ -16,18 +16,13 @@ class Gru4Rec(ItemModel):
 
   def setup(self):
     """Makes the vectors of the items and the layers."""
+    super().setup()
     c = self.config
-    self.items = embedding(self.num_items, c.d_model)
     self.layers = [
       nn.RNN(nn.GRUCell(c.d_model)) for _ in range(c.num_encoder_layers)
     ]
     self.out = nn.Dense(c.d_model)
     self.drop = Dropout(c.dropout)
-
-  def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
-    del features
-    return self.items.embedding
 
   def queries(
     self, features: Any, batch: Batch, deterministic: bool

@@ -15,8 +15,8 @@ class ItemModel(nn.Module):
   """A vector for what follows a history, and one for every item.
 
   An item's score is their product. `features` is what a model knows of the
-  items from elsewhere, by row: vectors of their text, codes, or None. Every
-  subclass has `item_vectors`, and `queries` or both of the others.
+  items from elsewhere, by row: vectors of their text, codes, or None. A
+  subclass has `queries`, or both of what is made of them.
 
   Attributes:
     config: Sizes.
@@ -28,9 +28,14 @@ class ItemModel(nn.Module):
   num_items: int
   num_users: int
 
+  def setup(self):
+    """Makes a vector for every item."""
+    self.items = embedding(self.num_items, self.config.d_model)
+
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
-    raise NotImplementedError
+    """Returns the vector of every item; by default it is learnt."""
+    del features
+    return self.items.embedding
 
   def queries(
     self, features: Any, batch: Batch, deterministic: bool

@@ -15,15 +15,10 @@ class MatrixFactorization(ItemModel):
 
   def setup(self):
     """Makes the vectors of the users and the items."""
+    super().setup()
     c = self.config
     self.users = embedding(self.num_users, c.d_model)
-    self.items = embedding(self.num_items, c.d_model)
     self.drop = Dropout(c.dropout)
-
-  def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
-    del features
-    return self.items.embedding
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
     """Returns the vector of each user."""

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tiger_jax.models.item_model import ItemModel, embedding
+from tiger_jax.models.item_model import ItemModel
 from tiger_jax.models.sequence_encoder import SequenceEncoder
 from tiger_jax.shapes import Batch
 
@@ -15,14 +15,9 @@ class SasRec(ItemModel):
 
   def setup(self):
     """Makes the vectors of the items and the blocks."""
+    super().setup()
     c = self.config
-    self.items = embedding(self.num_items, c.d_model)
     self.encoder = SequenceEncoder(c, c.max_history, causal=True)
-
-  def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
-    del features
-    return self.items.embedding
 
   def queries(
     self, features: Any, batch: Batch, deterministic: bool

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tiger_jax.models.dropout import Dropout
-from tiger_jax.models.item_model import ItemModel, embedding
+from tiger_jax.models.item_model import ItemModel
 from tiger_jax.shapes import Batch
 
 
@@ -19,8 +19,8 @@ class TwoTower(ItemModel):
 
   def setup(self):
     """Makes both towers."""
+    super().setup()
     c = self.config
-    self.items = embedding(self.num_items, c.d_model)
     self.text = nn.Dense(c.d_model, use_bias=False)
     self.user_hidden = nn.Dense(c.mlp_dim)
     self.user_out = nn.Dense(c.d_model)

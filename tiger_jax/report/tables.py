@@ -10,8 +10,9 @@ import sys
 from typing import Any
 
 from tiger_jax.errors import TigerError
+from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
-from tiger_jax.report.paper import PAPER, RANKING, REDUCED
+from tiger_jax.report.paper import PAPER, REDUCED
 
 _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
 
@@ -66,7 +67,7 @@ def make_table(
   """
   found = sorted(found, key=lambda record: record['order'])
   columns = found[0]['columns'] or list(RANKING)
-  extra = experiment_extras(found)
+  extra = _extras(found)
   header = ['', *columns, *extra]
   rows = [
     [
@@ -103,7 +104,7 @@ def make_table(
   return '\n'.join([*lines, ''])
 
 
-def experiment_extras(found: Sequence[dict[str, Any]]) -> list[str]:
+def _extras(found: Sequence[dict[str, Any]]) -> list[str]:
   """Returns the columns after the metrics that any of the rows has."""
   extra = []
   if any('sid_recall@10' in x['metrics']['test'] for x in found):

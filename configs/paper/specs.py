@@ -1,4 +1,4 @@
-"""What the experiments of the paper have in common."""
+"""Makes the specs of the experiments, and the recipes of their runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +67,15 @@ def experiment(
   return spec.lock()
 
 
+def sasrec_and_tiger(variant: str) -> dict[str, Any]:
+  """Returns two runs, by their names: the best baseline, and TIGER.
+
+  Args:
+    variant: Nothing for the full size, or `cpu`.
+  """
+  return {'SASRec': baseline('sasrec', variant), 'TIGER': {}}
+
+
 def tuned() -> ml_collections.ConfigDict:
   """Returns the recipe of TIGER that careful reproductions found strongest."""
   return beauty.get_config()
@@ -115,7 +124,6 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.model.name = 'dsi'
   elif variant == 'cpu':
     config.model.max_history = min(config.model.max_history, 20)
-    config.model.dropout = 0.2
     # All items are scored for SASRec alone, where the loss is what is compared.
     if name != 'sasrec':
       config.model.loss = 'sampled_softmax'
