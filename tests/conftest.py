@@ -1,7 +1,9 @@
 """What every test runs under."""
 
+from collections.abc import Iterator
 import os
 import pathlib
+import signal
 
 from absl import flags
 import jax
@@ -13,6 +15,9 @@ import pytest
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Shells start background jobs deaf to Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Grain and TFDS read absl flags, which only `app.run` would have parsed.
 flags.FLAGS.mark_as_parsed()
@@ -35,3 +40,17 @@ def data_root() -> pathlib.Path:
   if not root.is_dir():
     pytest.fail(f'TIGER_JAX_TEST_DATA is {value}, which is not a folder')
   return root
+
+
+@pytest.fixture(scope='module')
+def compile_fast() -> Iterator[None]:
+  """For modules whose compiled programs run for moments.
+
+  What was compiled under other settings is forgotten on the way in and out:
+  its roundings are others, and a module would have programs of both kinds.
+  """
+  jax.clear_caches()
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.clear_caches()
+  jax.config.update('jax_disable_most_optimizations', False)

@@ -112,11 +112,8 @@ def _one_device():
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _compile_fast():
-  """What is compiled here runs for moments."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
+def _compile_fast(compile_fast):
+  pass
 
 
 @pytest.fixture(name='shop', scope='module')

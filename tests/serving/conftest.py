@@ -55,11 +55,8 @@ def make_dataset():
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _compile_fast():
-  """What is compiled here runs for moments."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
+def _compile_fast(compile_fast):
+  pass
 
 
 @pytest.fixture(name='config', scope='module')
