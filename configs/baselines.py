@@ -54,6 +54,9 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
     train.length_buckets = (5,)
   elif name == 'gru4rec':
     model.num_encoder_layers = 1
+  elif name == 'sasrec':
+    model.dropout = 0.5
+    train.optimizer.learning_rate = 2e-3
   elif name == 'vq_rec':
     model.loss = 'sampled_softmax'
     config.semantic_ids.quantizer = 'opq'

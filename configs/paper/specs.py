@@ -132,5 +132,6 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.train.evaluate_every = 160
     config.train.evaluate_users = 1024
     config.train.optimizer.learning_rate = 3e-3
+    config.model.dropout = 0.2
   config.model.update(model)
   return {section: config[section].to_dict() for section in sections}

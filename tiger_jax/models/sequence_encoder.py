@@ -50,7 +50,9 @@ class SequenceEncoder(nn.Module):
     seen = real[:, None]
     if self.causal:
       seen = seen & jnp.asarray(np.tri(num, dtype=bool))[None]
-    x = drop((x + positions[None, :num]).astype(dtype), deterministic)
+    # As long as what the blocks add; without it SASRec learns half as fast.
+    x = x * c.d_model**0.5 + positions[None, :num]
+    x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
       # At first the blocks add nothing: what follows an item is like the item,
       # which is a better start than a random map of it.

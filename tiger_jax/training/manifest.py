@@ -1,5 +1,6 @@
 """What a folder holds, written down so that damage to it is found."""
 
+from concurrent.futures import ThreadPoolExecutor
 import hashlib
 import json
 import os
@@ -16,9 +17,15 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     folder: Nobody writes there any more.
     about: JSON to tell this folder from others like it.
   """
-  files = {name: _describe(folder / name) for name in _names(folder)}
+  names = _names(folder)
+  # Digests are work and the disk is a wait: threads do both at once.
+  with ThreadPoolExecutor() as pool:
+    digests = pool.map(_describe, [folder / name for name in names])
+    synced = pool.map(sync, folder.rglob('*'))
+    files = dict(zip(names, digests, strict=True))
+    list(synced)
   (folder / NAME).write_bytes(_encode({'about': about, 'files': files}))
-  for path in (*folder.rglob('*'), folder):
+  for path in (folder / NAME, folder):
     sync(path)
 
 
