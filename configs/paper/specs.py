@@ -127,7 +127,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     # All items are scored for SASRec alone, where the loss is what is compared.
     if name != 'sasrec':
       config.model.loss = 'sampled_softmax'
-    config.train.length_buckets = config.train.length_buckets[:3]
+    config.train.length_buckets = (config.model.max_history,)
     config.train.steps = 320
     config.train.evaluate_every = 160
     config.train.evaluate_users = 1024

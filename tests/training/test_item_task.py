@@ -46,6 +46,29 @@ def test_cross_entropy_is_the_mean_over_targets():
   assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize('size', [1, 5, 100])
+def test_cross_entropy_in_chunks(monkeypatch, size):
+  monkeypatch.setattr(item_task, '_CHUNK', size)
+  queries, targets, items = ARRAYS
+  # Enough padding for whole chunks of it, between what is real.
+  real = jnp.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], jnp.float32)
+
+  def at_once(queries, items):
+    log_probs = jax.nn.log_softmax(jnp.einsum('bnd,id->bni', queries, items))
+    found = jnp.take_along_axis(log_probs, targets[:, :, None], 2)[:, :, 0]
+    return -(found * real).sum()
+
+  def in_chunks(queries, items):
+    return item_task._cross_entropy(queries, targets, items, real)
+
+  both = [
+    jax.value_and_grad(x, (0, 1))(queries, items) for x in (at_once, in_chunks)
+  ]
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), *both
+  )
+
+
 def test_sampled_softmax_leaves_the_target_out_of_the_drawn(monkeypatch):
   monkeypatch.setattr(item_task, '_NUM_NEGATIVES', 7)
   found = item_task._sampled_softmax(KEY, *ARRAYS)

@@ -15,6 +15,9 @@ from tiger_jax.shapes import Batch
 # Drawn for a user, and shared by all of the user's targets.
 _NUM_NEGATIVES = 256
 
+# Targets whose logits over all items are in memory at once.
+_CHUNK = 512
+
 
 class Tables(NamedTuple):
   """What batches are looked up in.
@@ -76,15 +79,15 @@ class ItemTask:
     real = jnp.asarray(targets >= 0, jnp.float32)
     targets = jnp.maximum(targets, 0)
     kind = self.model.config.loss
+    count = jnp.maximum(real.sum(), 1)
     if kind == 'cross_entropy':
-      logits = jnp.einsum('bnd,id->bni', queries, items)
-      each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    elif kind == 'sampled_softmax':
+      return _cross_entropy(queries, targets, items, real) / count, {}, ()
+    if kind == 'sampled_softmax':
       each = _sampled_softmax(rng_negatives, queries, targets, items)
     else:
       sequence = whole_sequence(batch)
       each = _binary(rng_negatives, queries, targets, items, sequence)
-    return (each * real).sum() / jnp.maximum(real.sum(), 1), {}, ()
+    return (each * real).sum() / count, {}, ()
 
   def after_update(
     self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
@@ -92,6 +95,42 @@ class ItemTask:
     """Returns the parameters as they are."""
     del tables, seen, step, rng
     return params
+
+
+def _cross_entropy(
+  queries: Float[Array, 'b n d'],
+  targets: Int[Array, 'b n'],
+  items: Float[Array, 'items d'],
+  real: Float[Array, 'b n'],
+) -> Float[Array, '']:
+  """Returns the sum of the cross-entropies among all items.
+
+  Chunks that are all padding are passed over, so histories of all lengths can
+  be in a batch; no more than a chunk's logits are ever in memory.
+  """
+  # Those that are real come first.
+  order = jnp.argsort(real.ravel() == 0)
+  size = min(_CHUNK, len(order))
+  order = jnp.pad(order, (0, -len(order) % size), constant_values=-1)
+  weights = jnp.where(order < 0, 0.0, real.ravel()[order])
+  flat = queries.reshape(-1, queries.shape[-1])
+
+  @jax.checkpoint
+  def add(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
+    rows, weights = chunk
+
+    def loss() -> Array:
+      logits = jnp.einsum('nd,id->ni', flat[rows], items)
+      each = optax.softmax_cross_entropy_with_integer_labels(
+        logits, targets.ravel()[rows]
+      )
+      return (each * weights).sum()
+
+    zero = jnp.zeros((), jnp.float32)
+    return total + jax.lax.cond(weights.any(), loss, lambda: zero), None
+
+  chunks = (order.reshape(-1, size), weights.reshape(-1, size))
+  return jax.lax.scan(add, jnp.zeros((), jnp.float32), chunks)[0]
 
 
 def _sampled_softmax(
