@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/baselines.py
 
-is SASRec, which two CPU cores train in ten minutes. Others follow after a
+is SASRec, which two CPU cores train in nine minutes. Others follow after a
 colon, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
 `matrix_factorization`, `two_tower`, `gru4rec`, `bert4rec`, `vq_rec` and `dsi`.
 Of those that score items, `--config.model.loss` chooses `cross_entropy`,
@@ -44,8 +44,7 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   train.batch_size = 256
   train.steps = 1600
   train.steps_per_call = 8
-  # In batches of one length each, SASRec learns less: see
-  # benchmarks/RESULTS.md.
+  # In batches of like lengths SASRec learns less: see benchmarks/RESULTS.md.
   train.length_buckets = (model.max_history,)
   train.evaluate_every = 200
   train.optimizer.learning_rate = 1e-3

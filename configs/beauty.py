@@ -40,7 +40,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   train.steps = 100_000
   # A call of this many steps of some milliseconds; signals wait for its end.
   train.steps_per_call = 20
-  # A seventh of the positions is padding; three buckets had more than a fourth.
+  # A seventh of Beauty's positions is padding; three widths had over a fourth.
   train.length_buckets = (2, 4, 7, 12, 20)
   train.optimizer.learning_rate = 3e-4
   train.optimizer.warmup_steps = 10_000

@@ -132,6 +132,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.train.evaluate_every = 160
     config.train.evaluate_users = 1024
     config.train.optimizer.learning_rate = 3e-3
+    # Steps are too few to overfit.
     config.model.dropout = 0.2
   config.model.update(model)
   return {section: config[section].to_dict() for section in sections}

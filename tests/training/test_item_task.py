@@ -1,5 +1,7 @@
 """The losses of models that score items, against plain NumPy."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from tiger_jax.config import ModelConfig
 from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.models.sasrec import SasRec
 from tiger_jax.shapes import Batch
-from tiger_jax.training import item_task
+from tiger_jax.training import item_task, sharding
 from tiger_jax.training.item_task import ItemTask
 
 RNG = np.random.default_rng(0)
@@ -67,6 +69,24 @@ def test_cross_entropy_in_chunks(monkeypatch, size):
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), *both
   )
+
+
+def test_every_device_scores_its_own_targets():
+  mesh = sharding.make_mesh()
+  queries = RNG.normal(size=(16, 6, 5)).astype(np.float32)
+  targets = RNG.integers(0, 9, (16, 6)).astype(np.int32)
+  real = (RNG.random((16, 6)) < 0.5).astype(np.float32)
+  args = [sharding.shard_batch(mesh, x) for x in (queries, targets, real)]
+  args.insert(2, sharding.replicate(mesh, ITEMS))
+  compiled = jax.jit(item_task._cross_entropy).lower(*args).compile()
+  log_probs = np.asarray(jax.nn.log_softmax(queries @ ITEMS.T))
+  found = np.take_along_axis(log_probs, targets[:, :, None], 2)[:, :, 0]
+  assert float(compiled(*args)) == pytest.approx(-(found * real).sum(), 1e-5)
+  program = compiled.as_text()
+  assert 'all-gather' not in program
+  # Two of the sixteen rows are a device's: 12 targets, and 9 items.
+  assert re.search(r'f32\[(1,)?12,9\]', program)
+  assert not re.search(r'f32\[(8,12|96),9\]', program)
 
 
 def test_sampled_softmax_leaves_the_target_out_of_the_drawn(monkeypatch):

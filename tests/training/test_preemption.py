@@ -74,7 +74,7 @@ def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
   )
   assert ended.returncode == 42
   assert ended.stderr == (
-    'error: asked to stop; run the same command to go on\n'
+    '\nerror: asked to stop; run the same command to go on\n'
   )
   assert ended.stdout == ''
 

@@ -50,7 +50,7 @@ class SequenceEncoder(nn.Module):
     seen = real[:, None]
     if self.causal:
       seen = seen & jnp.asarray(np.tri(num, dtype=bool))[None]
-    # As long as what the blocks add; without it SASRec learns half as fast.
+    # As in SASRec, which learns half as fast without (benchmarks/RESULTS.md).
     x = x * c.d_model**0.5 + positions[None, :num]
     x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):

@@ -1,5 +1,7 @@
 """What models learn that score items: the next one."""
 
+import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -106,31 +108,40 @@ def _cross_entropy(
   """Returns the sum of the cross-entropies among all items.
 
   Chunks that are all padding are passed over, so histories of all lengths can
-  be in a batch; no more than a chunk's logits are ever in memory.
+  be in a batch, and no more than a chunk's logits are in memory. (Replicas of a
+  model that draws its targets pass over none.)
   """
-  # Those that are real come first.
-  order = jnp.argsort(real.ravel() == 0)
-  size = min(_CHUNK, len(order))
-  order = jnp.pad(order, (0, -len(order) % size), constant_values=-1)
-  weights = jnp.where(order < 0, 0.0, real.ravel()[order])
-  flat = queries.reshape(-1, queries.shape[-1])
+  # As many groups as devices, so that each works on the rows that it has.
+  groups = math.gcd(len(queries), jax.device_count())
+  real, targets = (x.reshape(groups, -1) for x in (real, targets))
+  # In each, those that are real come first.
+  order = jnp.argsort(real == 0, axis=1)
+  size = min(max(_CHUNK // groups, 1), order.shape[1])
 
-  @jax.checkpoint
-  def add(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
-    rows, weights = chunk
+  def chunks(x: Array) -> Array:
+    index = order.reshape(order.shape + (1,) * (x.ndim - 2))
+    x = jnp.take_along_axis(x, index, axis=1)
+    padding = [(0, 0), (0, -x.shape[1] % size), *[(0, 0)] * (x.ndim - 2)]
+    x = jnp.pad(x, padding).reshape(groups, -1, size, *x.shape[2:])
+    return jnp.swapaxes(x, 0, 1)
+
+  @functools.partial(jax.checkpoint, prevent_cse=False)
+  def add(
+    total: Array, chunk: tuple[Array, Array, Array]
+  ) -> tuple[Array, None]:
+    queries, targets, real = chunk
 
     def loss() -> Array:
-      logits = jnp.einsum('nd,id->ni', flat[rows], items)
-      each = optax.softmax_cross_entropy_with_integer_labels(
-        logits, targets.ravel()[rows]
-      )
-      return (each * weights).sum()
+      logits = jnp.einsum('gnd,id->gni', queries, items)
+      each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+      return (each * real).sum()
 
     zero = jnp.zeros((), jnp.float32)
-    return total + jax.lax.cond(weights.any(), loss, lambda: zero), None
+    return total + jax.lax.cond(real.any(), loss, lambda: zero), None
 
-  chunks = (order.reshape(-1, size), weights.reshape(-1, size))
-  return jax.lax.scan(add, jnp.zeros((), jnp.float32), chunks)[0]
+  queries = queries.reshape(groups, -1, queries.shape[-1])
+  inputs = (chunks(queries), chunks(targets), chunks(real))
+  return jax.lax.scan(add, jnp.zeros((), jnp.float32), inputs)[0]
 
 
 def _sampled_softmax(

@@ -20,8 +20,8 @@ def write(folder: Path, about: dict[str, Any]) -> None:
   names = _names(folder)
   # Digests are work and the disk is a wait: threads do both at once.
   with ThreadPoolExecutor() as pool:
-    digests = pool.map(_describe, [folder / name for name in names])
     synced = pool.map(sync, folder.rglob('*'))
+    digests = pool.map(_describe, [folder / name for name in names])
     files = dict(zip(names, digests, strict=True))
     list(synced)
   (folder / NAME).write_bytes(_encode({'about': about, 'files': files}))

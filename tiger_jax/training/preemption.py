@@ -9,7 +9,8 @@ from typing import Any
 
 from tiger_jax.errors import Preempted
 
-_LEAVING = b'error: asked to stop; run the same command to go on\n'
+# A progress bar may stand in the line.
+_LEAVING = b'\nerror: asked to stop; run the same command to go on\n'
 
 
 @contextlib.contextmanager
