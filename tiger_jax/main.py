@@ -93,8 +93,8 @@ def run(argv: list[str]) -> None:
     processes.join()
     if not processes.is_main():
       sys.stdout = open(os.devnull, 'w')
-  with preemption.leaving_at_sigterm():
-    _run_here(_workdir())
+  preemption.leave_at_sigterm()
+  _run_here(_workdir())
 
 
 def _run_here(workdir: Path) -> None:

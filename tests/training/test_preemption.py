@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tiger_jax.training.preemption import StopSignal, leaving_at_sigterm
+from tiger_jax.training.preemption import StopSignal, leave_at_sigterm
 
 
 def test_notes_the_signal_and_puts_the_handler_back():
@@ -62,12 +62,12 @@ def test_other_threads_go_without():
 def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
   program = (
     'import os, signal\n'
-    'from tiger_jax.training.preemption import leaving_at_sigterm\n'
-    'with leaving_at_sigterm():\n'
-    '  try:\n'
-    '    os.kill(os.getpid(), signal.SIGTERM)\n'
-    '  finally:\n'
-    '    print("went on")\n'
+    'from tiger_jax.training.preemption import leave_at_sigterm\n'
+    'leave_at_sigterm()\n'
+    'try:\n'
+    '  os.kill(os.getpid(), signal.SIGTERM)\n'
+    'finally:\n'
+    '  print("went on")\n'
   )
   ended = subprocess.run(
     [sys.executable, '-c', program], capture_output=True, text=True
@@ -81,7 +81,13 @@ def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
 
 def test_training_saves_all_the_same():
   before = signal.getsignal(signal.SIGTERM)
-  with leaving_at_sigterm(), StopSignal() as stop:
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.received
-  assert signal.getsignal(signal.SIGTERM) is before
+  try:
+    leave_at_sigterm()
+    leaving = signal.getsignal(signal.SIGTERM)
+    assert leaving is not before
+    with StopSignal() as stop:
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert stop.received
+    assert signal.getsignal(signal.SIGTERM) is leaving
+  finally:
+    signal.signal(signal.SIGTERM, before)

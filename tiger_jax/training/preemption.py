@@ -1,7 +1,6 @@
 """A polite request to stop."""
 
 from collections.abc import Iterator
-import contextlib
 import os
 import signal
 import threading
@@ -13,11 +12,11 @@ from tiger_jax.errors import Preempted
 _LEAVING = b'\nerror: asked to stop; run the same command to go on\n'
 
 
-@contextlib.contextmanager
-def leaving_at_sigterm() -> Iterator[None]:
+def leave_at_sigterm() -> None:
   """Lets SIGTERM end the process as a `Preempted` would, and at once.
 
-  For where there is nothing to save: what is half made is made again.
+  For where there is nothing to save: what is half made is made again. So it is
+  until the process ends, but for what a `StopSignal` hears.
   """
 
   def leave(unused_number: int, unused_frame: Any) -> None:
@@ -25,15 +24,8 @@ def leaving_at_sigterm() -> Iterator[None]:
     os.write(2, _LEAVING)
     os._exit(Preempted.exit_code)
 
-  before: Any = None
-  is_main = threading.current_thread() is threading.main_thread()
-  if is_main:
-    before = signal.signal(signal.SIGTERM, leave)
-  try:
-    yield
-  finally:
-    if is_main:
-      signal.signal(signal.SIGTERM, before)
+  if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGTERM, leave)
 
 
 class StopSignal:
