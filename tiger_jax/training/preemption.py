@@ -1,6 +1,5 @@
 """A polite request to stop."""
 
-from collections.abc import Iterator
 import os
 import signal
 import threading
