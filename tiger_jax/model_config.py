@@ -47,6 +47,8 @@ class ModelConfig:
     num_user_tokens: Hash buckets of the user token; 0 leaves it out.
     causal_encoder: Whether an item sees only itself and earlier ones in the
       encoder. One pass over a history then trains every prefix of it.
+    tied_heads: Whether codes are scored by their embeddings, instead of by
+      heads that are learnt beside them.
     loss: Of baselines that score items: `cross_entropy` over all of them,
       `sampled_softmax` over the target and 256 drawn for a user, or `bce`, a
       binary cross-entropy with one that is drawn for the target.
@@ -65,6 +67,7 @@ class ModelConfig:
   dropout: float = 0.1
   num_user_tokens: int = 0
   causal_encoder: bool = False
+  tied_heads: bool = False
   loss: str = 'cross_entropy'
   dtype: str = 'float32'
 

@@ -10,7 +10,13 @@ import numpy as np
 
 from tiger_jax.config import Config, EvaluationConfig
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import Examples, sequences, split, training_positions
+from tiger_jax.data.splits import (
+  Examples,
+  history_lengths,
+  sequences,
+  split,
+  training_positions,
+)
 from tiger_jax.decoding.catalog import Catalog
 from tiger_jax.decoding.item_retriever import ItemRetriever
 from tiger_jax.decoding.retriever import TigerRetriever
@@ -96,10 +102,15 @@ def make_task(
     return ItemTask(model, features, events)
   model = _generative(config, material.semantic_ids)
   codes = material.semantic_ids.codes.astype(np.int32)
+  mean_targets = None
+  if config.model.trains_every_prefix:
+    lengths = history_lengths(make_examples(config, material.dataset))
+    mean_targets = float(lengths.mean())
   if isinstance(model, Dsi):
     vectors = standardised(material)
-    return DsiTask(model, codes, vectors, config.train.batch_size, events)
-  return TigerTask(model, codes, events)
+    size = config.train.batch_size
+    return DsiTask(model, codes, vectors, size, events, mean_targets)
+  return TigerTask(model, codes, events, mean_targets)
 
 
 def make_retriever(

@@ -62,6 +62,7 @@ def experiment(
       'runs': dict(runs),
       # A ConfigDict sorts its fields.
       'order': tuple(runs),
+      'table': tuple(runs),
     }
   )
   return spec.lock()
@@ -86,6 +87,13 @@ def papers() -> dict[str, Any]:
   config = beauty.get_config('paper')
   sections = ('semantic_ids', 'model', 'train')
   return {section: config[section].to_dict() for section in sections}
+
+
+def one_pass() -> dict[str, Any]:
+  """Returns what a run changes to be trained on two cores in some hours."""
+  config = beauty.get_config('cpu_long')
+  changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
+  return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
 
 
 def reduce(config: ml_collections.ConfigDict) -> None:

@@ -37,6 +37,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'TIGER, ties shuffled': {'dataset': {'shuffle_ties': True}},
   }
   if not small:
+    runs['TIGER, one pass'] = specs.one_pass()
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}
     runs['TIGER, paper'] = specs.papers()
   return specs.experiment(

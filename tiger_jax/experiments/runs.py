@@ -63,13 +63,15 @@ class Experiment:
     name: Of the file in `configs/paper`, and `_cpu` at its reduced size.
     command: What repeats it.
     columns: Metrics of the test to show; `()` for the paper's four.
-    runs: In the order of the table.
+    table: Names of all runs there are, in the order of the table.
+    runs: Those to make.
     shops: The config of each shop, to share its items.
   """
 
   name: str
   command: str
   columns: tuple[str, ...]
+  table: tuple[str, ...]
   runs: tuple[Run, ...]
   shops: dict[str, Config]
 
@@ -107,6 +109,7 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
     values['experiment'],
     command,
     tuple(values['columns']),
+    tuple(values['table']),
     tuple(runs),
     shops,
   )
@@ -177,8 +180,10 @@ def _records(
       rows = _rows(experiment.kind, of_group, len(groups))
     for row, test in rows.items():
       record = _record(experiment, of_group, shop, row, test)
+      known = row in experiment.table
+      order = experiment.table.index(row) if known else len(made)
       record |= {
-        'order': len(made), 'fingerprint': print_, 'of_a_group': list(rows),
+        'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
       }  # fmt: skip
       if processes.is_main():
         folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,8 @@ class Tiger(nn.Module):
   """The sequence-to-sequence model over Semantic IDs.
 
   The codes of all levels share one embedding table, in the encoder and the
-  decoder; every level has an output head over its own codes only.
+  decoder; every level has an output head over its own codes only, which may be
+  the codes' embeddings themselves.
 
   Attributes:
     config: Sizes.
@@ -48,23 +49,26 @@ class Tiger(nn.Module):
     """Makes the embeddings, the two stacks and the heads."""
     c = self.config
     dtype = jnp.dtype(c.dtype)
-    unit_normal = nn.initializers.normal(1.0)
+    # Tied, they make logits and tokens of unit variance (Vaswani et al., 2017,
+    # section 3.4).
+    self.gain = c.d_model**0.5 if c.tied_heads else 1.0
+    init = nn.initializers.normal(1 / self.gain)
 
     def embed(num: int) -> nn.Embed:
-      return nn.Embed(num, c.d_model, embedding_init=unit_normal, dtype=dtype)
+      return nn.Embed(num, c.d_model, embedding_init=init, dtype=dtype)
 
     self.code_embedding = embed(sum(self.level_sizes))
-    self.start = self.param('start', unit_normal, (c.d_model,))
+    self.start = self.param('start', init, (c.d_model,))
     if c.num_user_tokens:
       self.user_embedding = embed(c.num_user_tokens)
     sizes = (c.num_heads, c.head_dim, c.mlp_dim, c.dropout, dtype)
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
-    # Rounded to bfloat16, many codes would have the same score.
-    self.heads = [
-      nn.Dense(size, use_bias=False, dtype=jnp.float32)
-      for size in self.level_sizes
-    ]
+    if not c.tied_heads:
+      self.heads = [
+        nn.Dense(size, use_bias=False, dtype=jnp.float32)
+        for size in self.level_sizes
+      ]
 
   def __call__(
     self, codes: Codes, batch: Batch, deterministic: bool = True
@@ -135,6 +139,7 @@ class Tiger(nn.Module):
       user = self.user_embedding(
         hash_users(batch.user, self.config.num_user_tokens)
       )
+      user = user * self.gain
       x = jnp.concatenate([user[:, None], x], 1)
       mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)
     seen = mask[:, None]
@@ -175,10 +180,11 @@ class Tiger(nn.Module):
       )
     else:
       x = self.code_embedding(previous + self._offsets()[level - 1])
+    x = x * self.gain
     x, cache = self.decoder(
       x, cache, encoded.cross, encoded.mask[:, None], True
     )
-    return self.heads[level](x), cache
+    return self._score(x, level), cache
 
   def _teach(
     self,
@@ -192,7 +198,7 @@ class Tiger(nn.Module):
     tokens = self._embed_codes(targets)[:, :, :-1]
     shape = (num_rows, num_targets, 1, tokens.shape[-1])
     start = jnp.broadcast_to(self.start.astype(tokens.dtype), shape)
-    x = jnp.concatenate([start, tokens], 2)
+    x = jnp.concatenate([start * self.gain, tokens], 2)
     x, _ = self.decoder(
       x.reshape(num_rows, num_targets * levels, x.shape[-1]),
       self.decoder.empty_cache(num_rows * num_targets),
@@ -201,7 +207,17 @@ class Tiger(nn.Module):
       deterministic,
     )
     x = x.reshape(num_rows, num_targets, levels, x.shape[-1])
-    return [head(x[:, :, level]) for level, head in enumerate(self.heads)]
+    return [self._score(x[:, :, level], level) for level in range(levels)]
+
+  def _score(
+    self, x: Float[Array, 'b q d'], level: int
+  ) -> Float[Array, 'b q v']:
+    """Scores a level's codes, in float32: rounded to bfloat16, many tie."""
+    if not self.config.tied_heads:
+      return self.heads[level](x)
+    start = self._offsets()[level]
+    codes = self.code_embedding.embedding[start:][: self.level_sizes[level]]
+    return x.astype(jnp.float32) @ codes.T
 
   def _item_of_token(self, num_items: int) -> np.ndarray:
     """Returns where in the history each of the encoder's tokens belongs."""
@@ -216,7 +232,7 @@ class Tiger(nn.Module):
   def _embed_codes(self, codes: Int[Array, '*b l']) -> Float[Array, '*b l d']:
     offsets = jnp.asarray(self._offsets(), codes.dtype)
     offsets = offsets.reshape((1,) * (codes.ndim - 1) + (-1,))
-    return self.code_embedding(codes + offsets)
+    return self.code_embedding(codes + offsets) * self.gain
 
 
 def hash_users(
@@ -245,6 +261,7 @@ def cross_entropy(
   logits: Sequence[Float[Array, '*b _v']],
   target_codes: Int[Array, '*b l'],
   weight: Float[Array, '*b'],
+  total: float | None = None,
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
@@ -252,10 +269,11 @@ def cross_entropy(
     logits: Over each level's codes.
     target_codes: What should be generated.
     weight: 1 for examples that count, 0 for rows that fill the batch.
+    total: What to divide by; None for those that count.
   """
   per_level = [
     optax.softmax_cross_entropy_with_integer_labels(x, target_codes[..., level])
     for level, x in enumerate(logits)
   ]
-  total = jnp.maximum(weight.sum(), 1)
-  return jnp.stack([(x * weight).sum() / total for x in per_level])
+  divisor = jnp.maximum(weight.sum(), 1) if total is None else total
+  return jnp.stack([(x * weight).sum() / divisor for x in per_level])

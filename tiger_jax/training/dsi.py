@@ -42,10 +42,11 @@ class DsiTask:
     vectors: Float[np.ndarray, 'items dim'],
     num_indexed: int,
     events: Int[np.ndarray, ' n'] | None = None,
+    mean_targets: float | None = None,
   ):
     """Takes the network, the docids, the text and the histories."""
     self.model = model
-    self._retrieval = TigerTask(model, codes, events)
+    self._retrieval = TigerTask(model, codes, events, mean_targets)
     self.tables = DsiTables(self._retrieval.tables, vectors)
     self.num_indexed = num_indexed
 

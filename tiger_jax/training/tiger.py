@@ -33,14 +33,22 @@ class TigerTask:
   Attributes:
     model: The network.
     tables: See `Tables`.
+    mean_targets: Targets of an example, on average, where examples differ in
+      theirs. In a batch of short histories, which has few, each then counts as
+      much as in one of long histories.
   """
 
   def __init__(
-    self, model: Tiger, codes: Any, events: Int[np.ndarray, ' n'] | None = None
+    self,
+    model: Tiger,
+    codes: Any,
+    events: Int[np.ndarray, ' n'] | None = None,
+    mean_targets: float | None = None,
   ):
     """Takes the network, the IDs it reads and writes, and the histories."""
     self.model = model
     self.tables = Tables(codes, events)
+    self.mean_targets = mean_targets
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
@@ -65,7 +73,10 @@ class TigerTask:
       logits = bound(codes, batch, deterministic=False)
       target = batch.target
     weight = jnp.asarray(target >= 0, jnp.float32)
-    levels = cross_entropy(logits, codes[target], weight)
+    total = None
+    if self.mean_targets is not None:
+      total = len(batch.user) * self.mean_targets
+    levels = cross_entropy(logits, codes[target], weight, total)
     named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
     return levels.mean(), named, ()
 
