@@ -261,7 +261,6 @@ def cross_entropy(
   logits: Sequence[Float[Array, '*b _v']],
   target_codes: Int[Array, '*b l'],
   weight: Float[Array, '*b'],
-  total: float | None = None,
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
@@ -269,11 +268,10 @@ def cross_entropy(
     logits: Over each level's codes.
     target_codes: What should be generated.
     weight: 1 for examples that count, 0 for rows that fill the batch.
-    total: What to divide by; None for those that count.
   """
   per_level = [
     optax.softmax_cross_entropy_with_integer_labels(x, target_codes[..., level])
     for level, x in enumerate(logits)
   ]
-  divisor = jnp.maximum(weight.sum(), 1) if total is None else total
-  return jnp.stack([(x * weight).sum() / divisor for x in per_level])
+  total = jnp.maximum(weight.sum(), 1)
+  return jnp.stack([(x * weight).sum() / total for x in per_level])

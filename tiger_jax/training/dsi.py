@@ -79,7 +79,8 @@ class DsiTask:
     logits = bound.index(codes, items, tables.vectors[items], False)
     weight = jnp.ones(len(items))
     indexing = cross_entropy(logits, codes[items], weight).mean()
-    return loss + indexing, named | {'loss_indexing': indexing}, seen
+    logged = {'loss': named['loss'] + indexing, 'loss_indexing': indexing}
+    return loss + indexing, named | logged, seen
 
   def after_update(
     self, params: Any, tables: Any, seen: Any, step: Array, rng: Array

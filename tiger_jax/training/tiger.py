@@ -61,7 +61,11 @@ class TigerTask:
   def loss(
     self, params: Any, tables: Tables, batch: Batch | Excerpts, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
-    """Returns the cross-entropy per code, and that of every level."""
+    """Returns the cross-entropy per code, and that of every level.
+
+    Where the batch has more or fewer targets than others, what is returned
+    first is as much more or less, and what is logged is still per code.
+    """
     codes = tables.codes
     if isinstance(batch, Excerpts):
       batch = gather(tables.events, batch.examples, batch.width)
@@ -73,12 +77,13 @@ class TigerTask:
       logits = bound(codes, batch, deterministic=False)
       target = batch.target
     weight = jnp.asarray(target >= 0, jnp.float32)
-    total = None
-    if self.mean_targets is not None:
-      total = len(batch.user) * self.mean_targets
-    levels = cross_entropy(logits, codes[target], weight, total)
+    levels = cross_entropy(logits, codes[target], weight)
+    loss = levels.mean()
     named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
-    return levels.mean(), named, ()
+    named['loss'] = loss
+    if self.mean_targets is not None:
+      loss *= weight.sum() / (len(batch.user) * self.mean_targets)
+    return loss, named, ()
 
   def after_update(
     self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
