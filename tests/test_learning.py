@@ -1,5 +1,7 @@
 """How models are judged, against plain loops over users."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
 from tiger_jax.data import synthetic
 from tiger_jax.data.splits import split, training_positions
 from tiger_jax.recommenders import Material
+from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.writers import MetricsWriter
 
 # Histories are longer than what the model reads, but not than what is left out.
@@ -64,3 +67,18 @@ def test_what_learns_nothing_needs_no_checkpoint(material, tmp_path):
   writer.close()
   assert not list(folder.iterdir())
   assert learning.restore_params(CONFIG, material, folder) == ({}, 0)
+
+
+@pytest.mark.parametrize('max_history', [3, 50])
+def test_every_training_target_counts_the_same(material, max_history):
+  dataset = material.dataset
+  rows = np.arange(dataset.num_items)
+  codes = np.stack(np.unravel_index(rows, (40, 40)), 1).astype(np.int32)
+  ids = SemanticIds(codes, (40, 40), 2, {})
+  model = ModelConfig(max_history=max_history, causal_encoder=True)
+  train = TrainConfig(length_buckets=(max_history,))
+  config = dataclasses.replace(CONFIG, model=model, train=train)
+  task = recommenders.make_task(config, material._replace(ids=ids))
+  num_examples = len(recommenders.make_examples(config, dataset).user)
+  num_targets = len(split(dataset, 'train').user)
+  assert task.mean_targets * num_examples == pytest.approx(num_targets)

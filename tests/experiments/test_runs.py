@@ -93,14 +93,15 @@ def test_docstring_gives_the_command(name):
 
 
 def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
-  spec = tiny('table2', 'random', 'LSH')
+  spec = tiny('table2', 'random', 'RQ-KMeans')
   table = run(spec, tmp_path)
   assert '| random |' in table and '| *LSH* | *.0379* |' in table
   for stage in ('data', 'embedding'):
-    assert not (tmp_path / 'beauty' / 'lsh' / stage).exists()
-  assert (tmp_path / 'beauty' / 'lsh' / 'semantic_ids').is_dir()
+    assert not (tmp_path / 'beauty' / 'rq-kmeans' / stage).exists()
+  assert (tmp_path / 'beauty' / 'rq-kmeans' / 'semantic_ids').is_dir()
   found = records.read_all(tmp_path / 'results')
-  assert {x['run'] for x in found} == {'random', 'LSH'}
+  # The place in the whole table, whichever runs are made.
+  assert {x['run']: x['order'] for x in found} == {'random': 0, 'RQ-KMeans': 3}
   for record in found:
     assert record['model'] == 'tiger' and record['seeds'] == [0]
     assert record['embedding'] == 'tfidf-svd' and record['device'] == '8 x cpu'

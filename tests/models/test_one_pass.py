@@ -108,3 +108,10 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes):
       for level, logits in enumerate(bound(codes, alone)):
         losses.append(-jax.nn.log_softmax(logits)[0, target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
+
+  # Of a batch that has fewer targets than others, every one counts as much.
+  task = TigerTask(model, codes, mean_targets=6.5)
+  loss, logged, _ = task.loss(params, task.tables, batch, rng)
+  per_code = np.sum(losses) / len(LEVEL_SIZES)
+  np.testing.assert_allclose(loss, per_code / (5 * 6.5), rtol=1e-5)
+  np.testing.assert_allclose(logged['loss'], np.mean(losses), rtol=1e-5)

@@ -57,6 +57,14 @@ def with_users(codes):
   return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
 
 
+@pytest.fixture(scope='module')
+def tied(codes):
+  """The same with heads that are the embeddings."""
+  config = dataclasses.replace(WITH_USERS, tied_heads=True)
+  model, params = _init(config, codes)
+  return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
+
+
 def _assert_close(found, expected, atol=1e-5):
   for x, y in zip(found, expected, strict=True):
     np.testing.assert_allclose(x, y, atol=atol)
@@ -195,12 +203,30 @@ def _step(model):
   return jax.jit(step, static_argnums=1)
 
 
-@pytest.mark.parametrize('users', [False, True])
-def test_decoding_code_by_code_equals_the_whole_pass(
-  users, plain, with_users, codes
-):
+def test_tied_heads_are_the_embeddings(tied, with_users, codes):
+  """Equals a model whose heads are copies of its smaller embeddings."""
+  _, params, forward = tied
+  assert not [name for name in params if name.startswith('heads')]
+  table = params['code_embedding']['embedding']
+  gain = CONFIG.d_model**0.5
+  assert abs(float(table.std()) * gain - 1) < 0.2
+  copies = {
+    f'heads_{i}': {'kernel': x.T}
+    for i, x in enumerate(jnp.split(table, np.cumsum(LEVEL_SIZES)[:-1]))
+  }
+  larger = jax.tree.map(
+    lambda x: x * gain,
+    {x: params[x] for x in ('code_embedding', 'user_embedding', 'start')},
+  )
+  batch = _batch(user=(4, 2, -1))
+  expected = with_users[2](dict(params) | larger | copies, codes, batch)
+  _assert_close(forward(params, codes, batch), expected)
+
+
+@pytest.mark.parametrize('kind', ['plain', 'with_users', 'tied'])
+def test_decoding_code_by_code_equals_the_whole_pass(kind, codes, request):
   """Each of two requests follows three beams to three items."""
-  model, params, forward = with_users if users else plain
+  model, params, forward = request.getfixturevalue(kind)
   items = np.array([[8, 1, 5], [0, 9, 4]])
   requests = Batch(
     jnp.asarray(HISTORY[:2]), jnp.array([4, -1]), jnp.array([-1, -1])

@@ -167,9 +167,8 @@ def _records(
   folder: Path,
 ) -> list[dict[str, Any]]:
   """Makes the rows of a table, or finds them made."""
-  groups = [(x,) for x in pipelines]
-  if experiment.kind in _OF_ALL_RUNS:
-    groups = [tuple(pipelines)]
+  of_all = experiment.kind in _OF_ALL_RUNS
+  groups = [tuple(pipelines)] if of_all else [(x,) for x in pipelines]
   made = []
   for names in groups:
     of_group = {name: pipelines[name] for name in names}
@@ -180,11 +179,9 @@ def _records(
       rows = _rows(experiment.kind, of_group, len(groups))
     for row, test in rows.items():
       record = _record(experiment, of_group, shop, row, test)
-      known = row in experiment.table
-      order = experiment.table.index(row) if known else len(made)
-      record |= {
-        'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
-      }  # fmt: skip
+      is_run = row in experiment.table
+      record['order'] = experiment.table.index(row) if is_run else len(made)
+      record |= {'fingerprint': print_, 'of_a_group': list(rows)}
       if processes.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f'{_file_name(row)}.json', record)
