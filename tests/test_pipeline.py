@@ -74,6 +74,18 @@ def test_a_change_runs_from_the_stage_that_reads_it(changed, one, two, first):
   assert changed(one, two) == list(expected)
 
 
+@pytest.mark.parametrize(
+  ('changes', 'kept'),
+  [
+    ({'shuffle_ties': True}, ['embedding', 'semantic_ids']),
+    ({'unseen_share': 0.1}, ['embedding']),
+  ],
+)
+def test_the_items_stay_when_purchases_change(changed, changes, kept):
+  again = changed({}, with_dataset(**changes))
+  assert again == [name for name in STAGES if name not in kept]
+
+
 def test_files_count_by_what_is_in_them(prints, tmp_path):
   raw = tmp_path / 'raw'
   raw.mkdir()

@@ -85,20 +85,24 @@ class Pipeline:
         break
 
   @functools.cached_property
+  def _source(self) -> list[Any]:
+    """What the items are made from, and who bought them at first."""
+    c = self.config.dataset
+    if c.name == 'synthetic':
+      return [c.name, c.synthetic_users, self.config.seed]
+    flags = [c.drop_short_users, c.allow_missing_metadata]
+    return [c.name, *flags, file_digests(*source_files(c))]
+
+  @functools.cached_property
   def data(self) -> Artefact:
     """The stage that reads the raw files."""
     c = self.config.dataset
-    made_from: list[Any]
-    if c.name == 'synthetic':
-      made_from = [c.name, c.synthetic_users, self.config.seed]
-    else:
-      flags = [c.drop_short_users, c.allow_missing_metadata]
-      made_from = [c.name, *flags, file_digests(*source_files(c))]
+    changes: list[Any] = []
     if c.unseen_share or c.shuffle_ties:
-      made_from += [c.unseen_share, c.shuffle_ties, self.config.seed]
+      changes = [c.unseen_share, c.shuffle_ties, self.config.seed]
     return self._stage(
       'data',
-      made_from,
+      self._source + changes,
       lambda folder: stages.make_dataset(c, self.config.seed, folder),
     )
 
@@ -125,7 +129,8 @@ class Pipeline:
     }[c.encoder]()
     return self._stage(
       'embedding',
-      [c.encoder, made_from, self.data.fingerprint],
+      # The items are the same, whatever is done to who bought them.
+      [c.encoder, made_from, fingerprint('data', *self._source)],
       lambda folder: stages.embed(c, self.dataset.items, folder),
     )
 
@@ -144,9 +149,12 @@ class Pipeline:
     own = self.embedding.fingerprint
     others = tokenization.read_shared(self.config, own)
     made_from = tokenization.made_from(self.config.semantic_ids, others)
+    # The IDs are not fitted to items that nobody bought.
+    unseen = self.config.dataset.unseen_share
+    bought = [self.data.fingerprint] if unseen else []
     return self._stage(
       'semantic_ids',
-      [made_from, self.config.seed, own],
+      [made_from, self.config.seed, own, *bought],
       lambda folder: tokenization.make_semantic_ids(
         self.config,
         self.dataset,

@@ -106,8 +106,9 @@ def reduce(config: ml_collections.ConfigDict) -> None:
   config.semantic_ids.quantizer = 'rq_kmeans'
   config.semantic_ids.epochs = 20
   config.semantic_ids.restart_epochs = 15
-  config.train.steps = 1200
-  config.train.evaluate_every = 600
+  config.train.steps = 800
+  config.train.optimizer.warmup_steps = 100
+  config.train.evaluate_every = 400
   config.train.evaluate_users = 1024
   config.train.length_buckets = (4, 10)
   config.evaluation.num_users = 4096

@@ -38,6 +38,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   }
   if not small:
     runs['TIGER, one pass'] = specs.one_pass()
+    runs['TIGER, tied heads'] = {'model': {'tied_heads': True}}
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}
     runs['TIGER, paper'] = specs.papers()
   return specs.experiment(
