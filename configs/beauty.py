@@ -10,7 +10,7 @@ recall@10 0.0648, ndcg@10 0.0384 (Table 1).
 `--config=configs/beauty.py:cpu` is a small model for two CPU cores: the whole
 flow within an hour, see README.md for what it reaches. It embeds the text with
 TF-IDF, which downloads no model. `--config=configs/beauty.py:cpu_long` is a
-model three times as large, for as many hours.
+model three times as large, for an hour and a quarter.
 
 `--config=configs/beauty.py:paper` is the paper to the letter where it is known:
 Adagrad for the RQ-VAE, the constant-then-inverse-square-root schedule, hashed
@@ -109,7 +109,7 @@ def _take_longer(config: ml_collections.ConfigDict) -> None:
 
   train = config.train
   train.batch_size = 128
-  train.steps = 16_000
+  train.steps = 10_000
   train.length_buckets = (2, 4, 7, 12, 20)
   train.evaluate_users = 4096
   train.optimizer.learning_rate = 3e-3
