@@ -32,18 +32,18 @@ import numpy as np
 
 from benchmarks import measuring, requests
 from configs import beauty
-from tiger_jax import config_dict, learning
+from tiger_jax import config_dict, learning, recommenders
 from tiger_jax.config import Config
 from tiger_jax.data import batches, splits
 from tiger_jax.data.dataset import Dataset, Items
-from tiger_jax.models.tiger import Tiger, next_items
+from tiger_jax.models.tiger import next_items
+from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.shapes import Batch
 from tiger_jax.training import loop, manifest, sharding
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
-from tiger_jax.training.tiger import TigerTask
 from tiger_jax.training.writers import MetricsWriter
 
 # Beauty's users, and which share of them has fewer events than that.
@@ -62,10 +62,10 @@ class Setup(NamedTuple):
   configs: Mapping[str, Config]
   num_rounds: int
 
-  def task(self, config: Config) -> TigerTask:
+  def task(self, config: Config) -> Any:
     """Returns what is learnt."""
-    model = Tiger(config.model, self.ids.level_sizes)
-    return TigerTask(model, self.ids.codes, self.dataset.history)
+    material = Material(self.dataset, self.ids)
+    return recommenders.make_task(config, material, self.dataset.history)
 
 
 class Ours:

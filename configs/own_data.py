@@ -23,4 +23,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.embedding.dim = 64
   # As many shoppers as there are in a small shop.
   config.train.batch_size = 32
+  config.train.optimizer.learning_rate = 2e-3
   return config

@@ -48,7 +48,8 @@ class ModelConfig:
     causal_encoder: Whether an item sees only itself and earlier ones in the
       encoder. One pass over a history then trains every prefix of it.
     tied_heads: Whether codes are scored by their embeddings, instead of by
-      heads that are learnt beside them.
+      heads that are learnt beside them. All embeddings then begin smaller, and
+      are scaled up by the root of `d_model` where they are read.
     loss: Of baselines that score items: `cross_entropy` over all of them,
       `sampled_softmax` over the target and 256 drawn for a user, or `bce`, a
       binary cross-entropy with one that is drawn for the target.

@@ -89,8 +89,8 @@ def papers() -> dict[str, Any]:
   return {section: config[section].to_dict() for section in sections}
 
 
-def one_pass() -> dict[str, Any]:
-  """Returns what a run changes to be trained on two cores in some hours."""
+def two_cores() -> dict[str, Any]:
+  """Returns what a run changes to be `configs/beauty.py:cpu_long`."""
   config = beauty.get_config('cpu_long')
   changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
   return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}

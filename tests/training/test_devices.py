@@ -125,12 +125,22 @@ KINDS = {
     num_user_tokens=0,
     **SIZES,
   ),
+  # A level's part of the table lies on both of two devices.
+  'tied': functools.partial(
+    make_task,
+    level_sizes=(8, 8, 8),
+    tied_heads=True,
+    dropout=0.0,
+    num_user_tokens=0,
+    **SIZES,
+  ),
 }
 # Of the product with `MESHES`, what is run without being asked.
 FAST = {
   'mlp': MESHES,
   'bidirectional': [(8, 1, 1), (2, 2, 2)],
   'causal': [(1, 8, 1), (1, 1, 8)],
+  'tied': [(2, 2, 2)],
 }
 
 

@@ -177,11 +177,12 @@ def _records(
     rows = _known_rows(folder, print_)
     if not rows:
       rows = _rows(experiment.kind, of_group, len(groups))
-    for row, test in rows.items():
+    before = experiment.table.index(names[0]) * len(rows)
+    for order, (row, test) in enumerate(rows.items(), before):
       record = _record(experiment, of_group, shop, row, test)
-      is_run = row in experiment.table
-      record['order'] = experiment.table.index(row) if is_run else len(made)
-      record |= {'fingerprint': print_, 'of_a_group': list(rows)}
+      record |= {
+        'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
+      }  # fmt: skip
       if processes.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f'{_file_name(row)}.json', record)

@@ -49,8 +49,8 @@ class Tiger(nn.Module):
     """Makes the embeddings, the two stacks and the heads."""
     c = self.config
     dtype = jnp.dtype(c.dtype)
-    # Tied, they make logits and tokens of unit variance (Vaswani et al., 2017,
-    # section 3.4).
+    # Tied and scaled as by Vaswani et al. (2017, section 3.4): logits and
+    # tokens then begin with unit variance.
     self.gain = c.d_model**0.5 if c.tied_heads else 1.0
     init = nn.initializers.normal(1 / self.gain)
 

@@ -10,7 +10,7 @@ _TIGER = {
   'toys': (0.0521, 0.0371, 0.0712, 0.0432),
 }
 
-# Table 1. Baselines are of the S3-Rec study there.
+# Table 1. Baselines are of the S3-Rec study there, but for P5.
 _TABLE_1: dict[str, dict[str, tuple[float, ...]]] = {
   'beauty': {
     'P5': (0.0163, 0.0107, 0.0254, 0.0136),

@@ -27,7 +27,7 @@ class DsiTables(NamedTuple):
 
 
 class DsiTask:
-  """Both tasks of section 3 of DSI in every step, with equal weight.
+  """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
   Attributes:
     model: The network.

@@ -32,7 +32,10 @@ class Task(Protocol):
   def loss(
     self, params: Params, tables: Any, batch: Any, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
-    """Returns the loss of a batch, scalars to log, and arrays to hand on."""
+    """Returns the loss of a batch, scalars to log, and arrays to hand on.
+
+    A scalar called `loss` is logged instead of what is minimised.
+    """
     ...
 
   def after_update(
