@@ -7,10 +7,10 @@ published reproduction (AdamW, 10,000 steps of warm-up to 3e-4, weight decay
 .035, dropout .2). Meant for one GPU or TPU; not measured yet. The paper reports
 recall@10 0.0648, ndcg@10 0.0384 (Table 1).
 
-`--config=configs/beauty.py:cpu` is a small model for two CPU cores: the whole
-flow within an hour, see README.md for what it reaches. It embeds the text with
-TF-IDF, which downloads no model. `--config=configs/beauty.py:cpu_long` is a
-model three times as large, for an hour and a quarter.
+`--config=configs/beauty.py:cpu` is a small model for two CPU cores, which train
+it within half an hour; it embeds the text with TF-IDF and downloads no model.
+`--config=configs/beauty.py:cpu_long` is 3.6 times as large and takes an hour.
+README.md tells what that reaches.
 
 `--config=configs/beauty.py:paper` is the paper to the letter where it is known:
 Adagrad for the RQ-VAE, the constant-then-inverse-square-root schedule, hashed
