@@ -28,7 +28,8 @@ leave them out. "collide" is the share of items whose codes of meaning another
 item has too. Seconds are of training, beside whatever else the machine did.
 After ± stands the standard error over seeds. Rows in italics are the paper's
 own numbers. Experiments whose name ends in _cpu are of a reduced size, to see
-them work: the paper's numbers are not to be expected of them.
+them work: the paper's numbers are not to be expected of them. The file of a row
+has the config that it was made with; not all were made on one day.
 """
 
 
