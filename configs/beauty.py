@@ -109,7 +109,7 @@ def _take_longer(config: ml_collections.ConfigDict) -> None:
 
   train = config.train
   train.batch_size = 128
-  train.steps = 10_000
+  train.steps = 18_000
   train.length_buckets = (2, 4, 7, 12, 20)
   train.evaluate_users = 4096
   train.optimizer.learning_rate = 3e-3

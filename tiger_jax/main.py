@@ -24,7 +24,7 @@ from tiger_jax.errors import (
   TigerError,
   UsageError,
 )
-from tiger_jax.experiments import runs as experiments
+from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import STAGES, Pipeline
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
@@ -124,14 +124,14 @@ def _run_here(workdir: Path) -> None:
 
 
 def _run_experiment(workdir: Path) -> None:
-  experiment = experiments.parse(_CONFIG.value, _command())
+  experiment = spec.parse(_CONFIG.value, _command())
   if _MODE.value != 'all':
     raise UsageError(
       f'--mode={_MODE.value} is of one run, and {experiment.name} has many: '
       'leave it out'
     )
   with _kept_for_us(workdir):
-    table = experiments.run(experiment, workdir)
+    table = runs.run(experiment, workdir)
   print(f'\n{table}\nCopy {workdir}/results to keep them in the project.')
 
 

@@ -7,8 +7,9 @@ import ml_collections
 
 from configs import baselines, beauty
 from tiger_jax.errors import UsageError
+from tiger_jax.report.paper import REDUCED
 
-COLD_START = ('recall@10', 'recall@20', 'recall@50')
+COLD_START = ('recall@10', 'recall@20', 'recall@50', 'reachable')
 BREAKDOWN = ('share', 'recall@10', 'ndcg@10')
 ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10')
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10')
@@ -27,9 +28,10 @@ def experiment(
   *,
   datasets: tuple[str, ...] = ('beauty',),
   others: tuple[str, ...] = (),
+  of_shops: Mapping[str, Mapping[str, Any]] | None = None,
   columns: tuple[str, ...] = (),
 ) -> ml_collections.ConfigDict:
-  """Returns the spec of an experiment, see `tiger_jax/experiments/runs.py`.
+  """Returns the spec of an experiment, see `tiger_jax/experiments/spec.py`.
 
   Args:
     name: Of the experiment.
@@ -37,6 +39,7 @@ def experiment(
     runs: What each run changes, by its name.
     datasets: The shops; `cpu` takes the first only.
     others: Shops whose items alone are needed.
+    of_shops: What a shop changes in a run, by the names of both.
     columns: Metrics of the test to show, the paper's four if empty.
   """
   if variant not in ('', 'cpu'):
@@ -49,12 +52,13 @@ def experiment(
     shop: {
       'dataset': {'name': _NAMES[shop], 'source_dir': ''},
       'embedding': {'path': '', 'ids_path': ''},
+      'runs': dict((of_shops or {}).get(shop, {})),
     }
     for shop in (*datasets, *others)
   }
   spec = ml_collections.ConfigDict(
     {
-      'experiment': f'{name}_cpu' if variant else name,
+      'experiment': f'{name}{REDUCED}' if variant else name,
       'columns': columns,
       'base': base,
       'datasets': shops,

@@ -8,6 +8,7 @@
 
 import ml_collections
 
+from configs import toys
 from configs.paper import specs
 
 
@@ -42,6 +43,11 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     runs['TIGER, tied heads'] = {'model': {'tied_heads': True}}
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}
     runs['TIGER, paper'] = specs.papers()
+  steps = toys.get_config('paper').train.steps
   return specs.experiment(
-    'table1', variant, runs, datasets=('beauty', 'sports', 'toys')
+    'table1',
+    variant,
+    runs,
+    datasets=('beauty', 'sports', 'toys'),
+    of_shops={'toys': {'TIGER, paper': {'train': {'steps': steps}}}},
   )

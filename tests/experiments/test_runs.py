@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiger_jax import stages
+from tiger_jax import config_dict, stages
 from tiger_jax.data import synthetic
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.experiments import runs
+from tiger_jax.experiments import cold_start, runs
+from tiger_jax.experiments.spec import parse
 from tiger_jax.report import records, tables
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +67,13 @@ def tiny(name, *kept):
 
 
 def run(spec, workdir):
-  return runs.run(runs.parse(spec, COMMAND), workdir)
+  return runs.run(parse(spec, COMMAND), workdir)
 
 
 @pytest.mark.parametrize('variant', ['', 'cpu'])
 @pytest.mark.parametrize('name', NAMES)
 def test_every_spec_is_sound(name, variant):
-  experiment = runs.parse(spec_of(name, variant), COMMAND)
+  experiment = parse(spec_of(name, variant), COMMAND)
   assert experiment.kind == name
   assert experiment.name == (f'{name}_cpu' if variant else name)
   shops = {one.dataset for one in experiment.runs}
@@ -244,7 +245,36 @@ def test_a_wrong_field_names_the_run():
   spec = spec_of('layers')
   spec.runs['1 layer'].model.num_encoder_layers = 0
   with pytest.raises(UsageError, match='beauty, 1 layer.*num_encoder_layers'):
-    runs.parse(spec, COMMAND)
+    parse(spec, COMMAND)
+
+
+@pytest.mark.parametrize(
+  ('field', 'known'),
+  [('order', "'1 layer', '2 layers'"), ('measured', 'beauty')],
+)
+def test_a_name_that_is_not_there(field, known):
+  spec = spec_of('layers')
+  spec[field] = ('nothing',)
+  with pytest.raises(UsageError) as error:
+    parse(spec, COMMAND)
+  assert f"config.{field} names 'nothing': choose from" in str(error.value)
+  assert known in str(error.value)
+
+
+def test_the_papers_recipe_is_that_of_each_shop():
+  spec = spec_of('table1', '')
+  spec.order = ('TIGER, paper',)
+  of_shop = {one.dataset: one.config for one in parse(spec, COMMAND).runs}
+  for shop, config in of_shop.items():
+    module = importlib.import_module(f'configs.{shop}')
+    own = config_dict.from_json(module.get_config('paper').to_dict())
+    for section in ('semantic_ids', 'model', 'train'):
+      assert getattr(config, section) == getattr(own, section), (shop, section)
+
+
+def test_semantic_knn_is_the_same_everywhere():
+  own = spec_of('table1').runs['Semantic-KNN']
+  assert own.model.max_history == cold_start.NUM_NEAREST_TO
 
 
 def test_an_unknown_variant():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import functools
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
@@ -56,7 +57,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     temperature: float, params: Any, batch: Batch, k: int
   ) -> Recommendations:
     sampler = Sampler(
-      np.asarray(batch.user).astype(np.uint32),
+      jnp.asarray(batch.user).astype(jnp.uint32),
       np.float32(temperature),
       np.int32(retriever.codes.shape[1]),
     )

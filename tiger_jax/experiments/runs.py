@@ -1,33 +1,30 @@
 """The paper's experiments: many runs, one table.
 
-A file of `configs/paper` makes a spec: a config that all runs have, what each
-shop changes in it, and what each run does. Every run has a folder of its own
-and is as any other; stages that two of them would make alike are made once.
+Every run has a folder of its own and is as any other; stages that two of them
+would make alike are made once.
 """
 
 from collections.abc import Callable
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import ml_collections
-
-from tiger_jax import config_dict, learning, recommenders
+from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.ranking import Trained
+from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.report import records, tables
-from tiger_jax.report.paper import REDUCED
 from tiger_jax.training import processes
 from tiger_jax.workdir import fingerprint, write_json
 
 _Rows = dict[str, dict[str, float]]
 # Of what is measured below: raised when a measure changes, so that its rows are
 # made anew.
-_VERSION = 2
+_VERSION = 3
 
 # Experiments whose rows are not runs, but what is measured of the trained model
 # of a run, or of those of all runs of a shop: metrics of the test, by row.
@@ -39,80 +36,6 @@ _OF_A_RUN: dict[str, Callable[[Trained], _Rows]] = {
 _OF_ALL_RUNS: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
   'ensemble': ensemble.measure,
 }
-
-
-class Run(NamedTuple):
-  """One run of an experiment.
-
-  Attributes:
-    dataset: What the experiment calls the shop.
-    name: What it calls the run.
-    config: The whole config.
-  """
-
-  dataset: str
-  name: str
-  config: Config
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-  """What is run, and what is shown.
-
-  Attributes:
-    name: Of the file in `configs/paper`, and `_cpu` at its reduced size.
-    command: What repeats it.
-    columns: Metrics of the test to show; `()` for the paper's four.
-    table: Names of all runs there are, in the order of the table.
-    runs: Those to make.
-    shops: The config of each shop, to share its items.
-  """
-
-  name: str
-  command: str
-  columns: tuple[str, ...]
-  table: tuple[str, ...]
-  runs: tuple[Run, ...]
-  shops: dict[str, Config]
-
-  @property
-  def kind(self) -> str:
-    """The name, whatever the size."""
-    return self.name.removesuffix(REDUCED)
-
-
-def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
-  """Checks a spec, and every config that it makes.
-
-  Args:
-    spec: As a file of `configs/paper` returns it, overrides applied.
-    command: What repeats it.
-
-  Raises:
-    UsageError: A field is unknown, or its value is wrong.
-  """
-  values = spec.to_dict()
-  runs = []
-  sections = {
-    shop: _merge(values['base'], changes)
-    for shop, changes in values['datasets'].items()
-  }
-  shops = {
-    shop: _config(f'base, {shop}', section)
-    for shop, section in sections.items()
-  }
-  for shop in values['measured']:
-    for name in values['order']:
-      merged = _merge(sections[shop], values['runs'][name])
-      runs.append(Run(shop, name, _config(f'{shop}, {name}', merged)))
-  return Experiment(
-    values['experiment'],
-    command,
-    tuple(values['columns']),
-    tuple(values['table']),
-    tuple(runs),
-    shops,
-  )
 
 
 def run(experiment: Experiment, workdir: Path) -> str:
@@ -325,22 +248,6 @@ def _refuse_missing(shop: str, c: Config) -> None:
         '--config.base.embedding.encoder=sentence-transformers to embed the '
         "items, which needs `pip install -e '.[text]'`"
       )
-
-
-def _config(where: str, values: dict[str, Any]) -> Config:
-  try:
-    return config_dict.from_json(values)
-  except UsageError as error:
-    raise UsageError(f'{where}: {error}') from error
-
-
-def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-  """Returns `values` with what `changes` has, section by section."""
-  merged = dict(values)
-  for name, value in changes.items():
-    both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-    merged[name] = _merge(merged[name], value) if both else value
-  return merged
 
 
 def _file_name(run: str) -> str:

@@ -1,0 +1,116 @@
+"""What an experiment consists of, as a file of `configs/paper` writes it.
+
+It makes a spec: a config that all runs have, what each shop changes in it, what
+each run does, and what a shop changes in a run.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from tiger_jax import config_dict
+from tiger_jax.config import Config
+from tiger_jax.errors import UsageError
+from tiger_jax.report.paper import REDUCED
+
+
+class Run(NamedTuple):
+  """One run of an experiment.
+
+  Attributes:
+    dataset: What the experiment calls the shop.
+    name: What it calls the run.
+    config: The whole config.
+  """
+
+  dataset: str
+  name: str
+  config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What is run, and what is shown.
+
+  Attributes:
+    name: Of the file in `configs/paper`, and `_cpu` at its reduced size.
+    command: What repeats it.
+    columns: Metrics of the test to show; `()` for the paper's four.
+    table: Names of all runs there are, in the order of the table.
+    runs: Those to make.
+    shops: The config of each shop, to share its items.
+  """
+
+  name: str
+  command: str
+  columns: tuple[str, ...]
+  table: tuple[str, ...]
+  runs: tuple[Run, ...]
+  shops: dict[str, Config]
+
+  @property
+  def kind(self) -> str:
+    """The name, whatever the size."""
+    return self.name.removesuffix(REDUCED)
+
+
+def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
+  """Checks a spec, and every config that it makes.
+
+  Args:
+    spec: As a file of `configs/paper` returns it, overrides applied.
+    command: What repeats it.
+
+  Raises:
+    UsageError: A run, a shop or a field is unknown, or a value is wrong.
+  """
+  values = spec.to_dict()
+  for field, known in (('measured', 'datasets'), ('order', 'runs')):
+    for name in values[field]:
+      if name not in values[known]:
+        raise UsageError(
+          f'config.{field} names {name!r}: choose from '
+          f'{", ".join(map(repr, values[known]))}'
+        )
+  runs = []
+  of_shops = {
+    shop: changes.pop('runs') for shop, changes in values['datasets'].items()
+  }
+  sections = {
+    shop: _merge(values['base'], changes)
+    for shop, changes in values['datasets'].items()
+  }
+  shops = {
+    shop: _config(f'base, {shop}', section)
+    for shop, section in sections.items()
+  }
+  for shop in values['measured']:
+    for name in values['order']:
+      merged = _merge(sections[shop], values['runs'][name])
+      merged = _merge(merged, of_shops[shop].get(name, {}))
+      runs.append(Run(shop, name, _config(f'{shop}, {name}', merged)))
+  return Experiment(
+    values['experiment'],
+    command,
+    tuple(values['columns']),
+    tuple(values['table']),
+    tuple(runs),
+    shops,
+  )
+
+
+def _config(where: str, values: dict[str, Any]) -> Config:
+  try:
+    return config_dict.from_json(values)
+  except UsageError as error:
+    raise UsageError(f'{where}: {error}') from error
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+  """Returns `values` with what `changes` has, section by section."""
+  merged = dict(values)
+  for name, value in changes.items():
+    both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+    merged[name] = _merge(merged[name], value) if both else value
+  return merged
