@@ -7,7 +7,6 @@ import ml_collections
 
 from configs import baselines, beauty
 from tiger_jax.errors import UsageError
-from tiger_jax.report.paper import REDUCED
 
 COLD_START = ('recall@10', 'recall@20', 'recall@50', 'reachable')
 BREAKDOWN = ('share', 'recall@10', 'ndcg@10')
@@ -30,23 +29,29 @@ def experiment(
   others: tuple[str, ...] = (),
   of_shops: Mapping[str, Mapping[str, Any]] | None = None,
   columns: tuple[str, ...] = (),
+  more_variants: tuple[str, ...] = (),
 ) -> ml_collections.ConfigDict:
   """Returns the spec of an experiment, see `tiger_jax/experiments/spec.py`.
 
   Args:
     name: Of the experiment.
-    variant: Nothing for the full size, or `cpu`.
+    variant: Nothing for the full size, `cpu`, or one of `more_variants`.
     runs: What each run changes, by its name.
-    datasets: The shops; `cpu` takes the first only.
+    datasets: The shops; of a variant the first only.
     others: Shops whose items alone are needed.
     of_shops: What a shop changes in a run, by the names of both.
     columns: Metrics of the test to show, the paper's four if empty.
+    more_variants: Besides `cpu`.
   """
-  if variant not in ('', 'cpu'):
-    raise UsageError(f'no variant {variant!r}: choose cpu, or leave it out')
+  if variant not in ('', 'cpu', *more_variants):
+    choices = ', '.join(('cpu', *more_variants))
+    raise UsageError(
+      f'no variant {variant!r}: choose from {choices}, or leave it out'
+    )
   base = tuned()
-  if variant == 'cpu':
+  if variant:
     datasets = datasets[:1]
+  if variant == 'cpu':
     reduce(base)
   shops = {
     shop: {
@@ -58,7 +63,7 @@ def experiment(
   }
   spec = ml_collections.ConfigDict(
     {
-      'experiment': f'{name}{REDUCED}' if variant else name,
+      'experiment': f'{name}_{variant}' if variant else name,
       'columns': columns,
       'base': base,
       'datasets': shops,
@@ -76,9 +81,11 @@ def sasrec_and_tiger(variant: str) -> dict[str, Any]:
   """Returns two runs, by their names: the best baseline, and TIGER.
 
   Args:
-    variant: Nothing for the full size, or `cpu`.
+    variant: Nothing for the full size, `cpu`, or `cpu_long` for a TIGER that
+      two cores train beside a SASRec of full size.
   """
-  return {'SASRec': baseline('sasrec', variant), 'TIGER': {}}
+  tiger = two_cores() if variant == 'cpu_long' else {}
+  return {'SASRec': baseline('sasrec', variant), 'TIGER': tiger}
 
 
 def tuned() -> ml_collections.ConfigDict:

@@ -70,12 +70,18 @@ def run(spec, workdir):
   return runs.run(parse(spec, COMMAND), workdir)
 
 
-@pytest.mark.parametrize('variant', ['', 'cpu'])
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+  ('name', 'variant'),
+  [
+    *((name, variant) for name in NAMES for variant in ('', 'cpu')),
+    ('breakdown', 'cpu_long'),
+    ('ensemble', 'cpu_long'),
+  ],
+)
 def test_every_spec_is_sound(name, variant):
   experiment = parse(spec_of(name, variant), COMMAND)
   assert experiment.kind == name
-  assert experiment.name == (f'{name}_cpu' if variant else name)
+  assert experiment.name == (f'{name}_{variant}' if variant else name)
   shops = {one.dataset for one in experiment.runs}
   assert shops <= set(experiment.shops)
   assert 'beauty' in shops

@@ -29,7 +29,10 @@ def record(**changes):
     'seeds': [0, 1],
     'embedding': 'some-encoder',
     'metrics': {'test': values, 'test_masked': unseen},
-    'standard_error': {'test': {'ndcg@10': 0.0005}},
+    'standard_error': {
+      'test': {'ndcg@10': 0.0005},
+      'test_masked': {'recall@10': 0.0007},
+    },
     'collision_rate': 0.125,
     'seconds': {'train': 1234.5},
     'environment': {},
@@ -60,7 +63,8 @@ def test_a_table_has_ours_and_the_papers(tmp_path):
   ]  # fmt: skip
   assert rows['*RQ-VAE*'][:4] == ['*.0454*', '*.0321*', '*.0648*', '*.0384*']
   assert rows['RQ-VAE'] == [
-    '.0400', '.0300', '.0600', '.0350 ± .0005', '.0700', '12.5%', '.0650',
+    '.0400', '.0300', '.0600', '.0350 ± .0005', '.0700', '12.5%',
+    '.0650 ± .0007',
     '.0360', '1,234',
   ]  # fmt: skip
   assert rows['LSH'][3] == '.0350'

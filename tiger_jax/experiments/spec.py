@@ -12,7 +12,7 @@ import ml_collections
 from tiger_jax import config_dict
 from tiger_jax.config import Config
 from tiger_jax.errors import UsageError
-from tiger_jax.report.paper import REDUCED
+from tiger_jax.report.paper import kind
 
 
 class Run(NamedTuple):
@@ -34,7 +34,7 @@ class Experiment:
   """What is run, and what is shown.
 
   Attributes:
-    name: Of the file in `configs/paper`, and `_cpu` at its reduced size.
+    name: Of the file in `configs/paper`, and of the variant.
     command: What repeats it.
     columns: Metrics of the test to show; `()` for the paper's four.
     table: Names of all runs there are, in the order of the table.
@@ -51,8 +51,8 @@ class Experiment:
 
   @property
   def kind(self) -> str:
-    """The name, whatever the size."""
-    return self.name.removesuffix(REDUCED)
+    """The name, whatever the variant."""
+    return kind(self.name)
 
 
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:

@@ -1,4 +1,4 @@
-"""The baseline that every table carries: what everybody buys."""
+"""The baseline beside every model: what everybody buys."""
 
 from typing import Any
 

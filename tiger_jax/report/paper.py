@@ -47,8 +47,9 @@ _TABLE_1: dict[str, dict[str, tuple[float, ...]]] = {
   },
 }
 
-# What `:cpu` adds to the name of an experiment, whose results stay apart.
-REDUCED = '_cpu'
+# What the name of every variant of an experiment begins with: `_cpu`,
+# `_cpu_long`. Their results stay apart.
+_REDUCED = '_cpu'
 
 PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
   'table1': _TABLE_1,
@@ -103,3 +104,8 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
     },
   },
 }
+
+
+def kind(experiment: str) -> str:
+  """Returns the name of an experiment without its variant."""
+  return experiment.partition(_REDUCED)[0]

@@ -14,7 +14,7 @@ from tiger_jax.errors import TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
 from tiger_jax.report.notes import NOTES
-from tiger_jax.report.paper import PAPER, REDUCED
+from tiger_jax.report.paper import PAPER, kind
 
 _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
 
@@ -36,13 +36,14 @@ S3-Rec study, which leaves out what a user has: compare them with our masked
 columns. Whether TIGER's do, the paper does not say.
 
 Experiments whose name ends in _cpu are of a reduced size, to see them work: the
-paper's numbers are not to be expected of them. They ask 4,096 users, one seed:
-the standard error of a recall of .03 is .003, and of one of .01 it is .002.
+paper's numbers are not to be expected of them. They ask 4,096 users, mostly of
+one seed: the standard error of a recall of .03 is .003, and of one of .01 it is
+.002. Those that end in _cpu_long have SASRec at full size, and TIGER as two
+cores train it in two hours ("TIGER, two cores" of table1).
 
 The file of a row has the config that it was made with; not all were made on one
 day, nor by one version of the code. A command names the run; where files are
-already on disk, add the flags that tell where (README.md, The paper's
-experiments).
+already on disk, add the flags that tell where (see README.md).
 """
 
 
@@ -61,7 +62,7 @@ def make_results(folder: Path) -> str:
     found, key=lambda record: record['experiment']
   ):
     parts.append(f'## {experiment}\n')
-    note = NOTES.get(experiment.removesuffix(REDUCED))
+    note = NOTES.get(kind(experiment))
     if note:
       parts.append(textwrap.fill(' '.join(note.split()), 80) + '\n')
     for dataset, of_dataset in itertools.groupby(
@@ -95,9 +96,7 @@ def make_table(
       ),
       *[''] * (len(header) - 1 - len(values)),
     ]
-    for name, values in PAPER.get(experiment.removesuffix(REDUCED), {})
-    .get(dataset, {})
-    .items()
+    for name, values in PAPER.get(kind(experiment), {}).get(dataset, {}).items()
   ]
   for record in found:
     rows.append([
@@ -133,12 +132,12 @@ def _extras(found: Sequence[dict[str, Any]]) -> list[str]:
   return extra
 
 
-def _cell(record: dict[str, Any], name: str) -> str:
-  value = record['metrics']['test'].get(name)
+def _cell(record: dict[str, Any], name: str, split: str = 'test') -> str:
+  value = record['metrics'].get(split, {}).get(name)
   if value is None:
     return ''
   text = _number(name, value)
-  error = (record['standard_error'] or {}).get('test', {}).get(name)
+  error = (record['standard_error'] or {}).get(split, {}).get(name)
   return text if error is None else f'{text} ± {error:.4f}'.replace('± 0', '± ')
 
 
@@ -156,8 +155,7 @@ def _extra_cell(record: dict[str, Any], name: str) -> str:
     seconds = record['seconds'].get('train')
     return '' if seconds is None else f'{seconds:,.0f}'
   if name.startswith('masked '):
-    value = record['metrics'].get('test_masked', {}).get(name.split()[1])
-    return '' if value is None else f'{value:.4f}'.removeprefix('0')
+    return _cell(record, name.split()[1], 'test_masked')
   return _cell(record, name)
 
 
