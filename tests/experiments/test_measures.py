@@ -106,7 +106,7 @@ def _rankings(num_users=30, k=8, num_items=12):
 @pytest.mark.parametrize('weight', [0.0, 0.3, 1.0])
 def test_a_sum_of_rankings_item_by_item(weight):
   pair = _rankings()
-  found = ensemble.combined(pair, weight)
+  found = ensemble.combined(ensemble.merge(*pair), weight)
   for user in range(30):
     total = {}
     for ranking, share in zip(pair, (weight, 1 - weight), strict=True):
@@ -125,6 +125,6 @@ def test_a_list_of_nothing_has_no_say():
   one, other = _rankings()
   nothing = one._replace(items=np.full_like(one.items, -1))
   assert (ensemble.probabilities(nothing) == 0).all()
-  found = ensemble.combined((nothing, other), 0.5)
-  expected = ensemble.combined((one, other), 0.0)
+  found = ensemble.combined(ensemble.merge(nothing, other), 0.5)
+  expected = ensemble.combined(ensemble.merge(one, other), 0.0)
   np.testing.assert_array_equal(found, expected)

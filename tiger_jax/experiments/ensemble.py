@@ -1,6 +1,8 @@
 """Two models together, where they fail on different users (2603.19809)."""
 
 from collections.abc import Mapping
+import itertools
+from typing import NamedTuple
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -14,6 +16,26 @@ from tiger_jax.experiments.ranking import Ranking, Trained, rank
 # Of each model so many items are looked at.
 _DEPTH = 100
 _WEIGHTS = np.linspace(0.0, 1.0, 21)
+_SLOPES = (1.0, 2.0, 5.0, 10.0, 20.0)
+_THRESHOLDS = np.linspace(-0.4, 0.6, 11)
+
+
+class Merged(NamedTuple):
+  """What two models answer to the same users, every item once.
+
+  Attributes:
+    items: Item rows `[n, k]`, those of both lists; -1 for none.
+    first: The probability that the first model gives each `[n, k]`.
+    second: That of the second.
+    sure: The probability of what the first puts first `[n, 1]`.
+    target: The item `[n]` that was to be found.
+  """
+
+  items: Int[np.ndarray, 'n k']
+  first: Float[np.ndarray, 'n k']
+  second: Float[np.ndarray, 'n k']
+  sure: Float[np.ndarray, 'n 1']
+  target: Int[np.ndarray, ' n']
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
@@ -21,8 +43,9 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
 
   What is added up are the probabilities that each gives its best 100 items,
   normalised over them. The fixed weight is the best on validation. The
-  adaptive one counts each model, for a user, by the probability of what it
-  puts first: who is surer has more say.
+  adaptive one is, for each user, a sigmoid of the probability of what the first
+  model puts first, whose slope and threshold are the best on validation: where
+  the first is sure, it is listened to.
 
   Args:
     models: Two, by name.
@@ -44,62 +67,68 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
       'are combined for the same users'
     )
   validation, test = (
-    (_ranked(one, name), _ranked(other, name))
+    merge(_ranked(one, name), _ranked(other, name))
     for name in ('validation', 'test')
   )
-  scores = [
-    _metrics(combined(validation, weight), validation[0])['ndcg@10']
-    for weight in _WEIGHTS
-  ]
-  best = float(_WEIGHTS[int(np.argmax(scores))])
-  sure = [probabilities(ranking)[:, 0] for ranking in test]
-  share = sure[0] / np.maximum(sure[0] + sure[1], 1e-9)
-  answers = {
-    first: combined(test, 1.0),
-    second: combined(test, 0.0),
-    'fixed weight': combined(test, best),
-    'adaptive weight': combined(test, share[:, None]),
+  fixed = max(_WEIGHTS, key=lambda x: _metrics(validation, x)['ndcg@10'])
+  curve = max(
+    itertools.product(_SLOPES, _THRESHOLDS),
+    key=lambda x: _metrics(validation, adaptive(validation, *x))['ndcg@10'],
+  )
+  weights = {
+    first: 1.0,
+    second: 0.0,
+    'fixed weight': float(fixed),
+    'adaptive weight': adaptive(test, *curve),
   }
-  weights = {first: 1.0, second: 0.0, 'fixed weight': best}
-  weights['adaptive weight'] = float(share.mean())
   return {
-    name: _metrics(items, test[0]) | {'weight': weights[name]}
-    for name, items in answers.items()
+    name: _metrics(test, weight) | {'weight': float(np.mean(weight))}
+    for name, weight in weights.items()
   }
+
+
+def merge(first: Ranking, second: Ranking) -> Merged:
+  """Puts two rankings of the same users side by side, item by item."""
+  shares = probabilities(first), probabilities(second)
+  items = np.concatenate([first.items, second.items], 1)
+  order = np.argsort(items, axis=1, kind='stable')
+  items = np.take_along_axis(items, order, 1)
+  # An item is there once or twice, then side by side: the second of two goes.
+  again = np.pad(items[:, 1:] == items[:, :-1], ((0, 0), (1, 0)))
+  columns = []
+  for side, share in enumerate(shares):
+    padded = np.zeros(items.shape)
+    padded[:, side * first.items.shape[1] :][:, : share.shape[1]] = share
+    padded = np.take_along_axis(padded, order, 1)
+    padded[:, :-1] += np.where(again[:, 1:], padded[:, 1:], 0)
+    columns.append(padded)
+  items = np.where(again, -1, items)
+  return Merged(items, *columns, sure=shares[0][:, :1], target=first.target)
+
+
+def adaptive(
+  merged: Merged, slope: float, threshold: float
+) -> Float[np.ndarray, 'n 1']:
+  """Returns the weight of the first model for each user."""
+  return 1 / (1 + np.exp(-slope * (merged.sure - threshold)))
 
 
 def combined(
-  pair: tuple[Ranking, Ranking],
-  weight: float | Float[np.ndarray, 'n 1'],
+  merged: Merged, weight: float | Float[np.ndarray, 'n 1']
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the best items of two rankings added up.
+  """Returns the best ten items of two rankings added up.
 
   Args:
-    pair: Of the same users.
+    merged: What both answer.
     weight: Of the first; the second has the rest.
 
   Returns:
     The best of all items that either has, -1 for none.
   """
-  first, second = pair
-  items = np.concatenate([first.items, second.items], 1)
-  shares = np.concatenate(
-    [
-      probabilities(first) * weight,
-      probabilities(second) * (1 - weight),
-    ],
-    1,
-  )
-  order = np.argsort(items, axis=1, kind='stable')
-  items = np.take_along_axis(items, order, 1)
-  shares = np.take_along_axis(shares, order, 1)
-  # An item is there once or twice, then side by side.
-  again = items[:, 1:] == items[:, :-1]
-  shares[:, :-1] += np.where(again, shares[:, 1:], 0)
-  shares[:, 1:][again] = 0
-  shares[items < 0] = 0
+  shares = merged.first * weight + merged.second * (1 - weight)
+  shares = np.where(merged.items >= 0, shares, 0)
   best = np.argsort(-shares, axis=1, kind='stable')[:, : max(CUTOFFS)]
-  found = np.take_along_axis(items, best, 1)
+  found = np.take_along_axis(merged.items, best, 1)
   return np.where(np.take_along_axis(shares, best, 1) > 0, found, -1)
 
 
@@ -120,5 +149,8 @@ def _ranked(trained: Trained, name: str) -> Ranking:
   return rank(trained, examples, _DEPTH)
 
 
-def _metrics(items: Int[np.ndarray, 'n k'], asked: Ranking) -> dict[str, float]:
-  return ranking_metrics(items == asked.target[:, None])
+def _metrics(
+  merged: Merged, weight: float | Float[np.ndarray, 'n 1']
+) -> dict[str, float]:
+  hits = combined(merged, weight) == merged.target[:, None]
+  return ranking_metrics(hits)
