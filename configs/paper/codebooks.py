@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/paper/codebooks.py
 
-`configs/paper/codebooks.py:cpu` is a reduced size.
+`configs/paper/codebooks.py:cpu` is a reduced size, 13 minutes on two CPU cores.
 """
 
 import ml_collections

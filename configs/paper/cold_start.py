@@ -2,8 +2,9 @@
 
   python -m tiger_jax.main --config=configs/paper/cold_start.py
 
-`configs/paper/cold_start.py:cpu` is a reduced size. One in twenty items of the
-test is taken out of training; recall is of the users whose next item is one.
+`configs/paper/cold_start.py:cpu` is a reduced size, 3 minutes on two CPU cores.
+One in twenty items of the test is taken out of training; recall is of the users
+whose next item is one.
 """
 
 import ml_collections

@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/paper/diversity.py
 
-`configs/paper/diversity.py:cpu` is a reduced size.
+`configs/paper/diversity.py:cpu` is a reduced size, 4 minutes on two CPU cores.
 """
 
 import ml_collections

@@ -2,7 +2,8 @@
 
   python -m tiger_jax.main --config=configs/paper/layers.py
 
-`configs/paper/layers.py:cpu` has 1, 2 and 3 layers, at a reduced size.
+`configs/paper/layers.py:cpu` has 1, 2 and 3 layers, at a reduced size, 6
+minutes on two CPU cores.
 """
 
 import ml_collections

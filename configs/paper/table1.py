@@ -2,8 +2,9 @@
 
   python -m tiger_jax.main --config=configs/paper/table1.py
 
-`configs/paper/table1.py:cpu` is Beauty alone, at a reduced size. At full size
-"TIGER, two cores" is `configs/beauty.py:cpu_long`, with steps of its own.
+`configs/paper/table1.py:cpu` is Beauty alone, at a reduced size, 15 minutes on
+two CPU cores. At full size "TIGER, two cores" is `configs/beauty.py:cpu_long`,
+with steps of its own.
 """
 
 import ml_collections

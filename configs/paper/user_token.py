@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/paper/user_token.py
 
-`configs/paper/user_token.py:cpu` is a reduced size.
+`configs/paper/user_token.py:cpu` is a reduced size, 5 minutes on two CPU cores.
 """
 
 import ml_collections
