@@ -2,9 +2,9 @@
 
   python -m tiger_jax.main --config=configs/paper/ensemble.py
 
-`configs/paper/ensemble.py:cpu` is Beauty alone, at a reduced size, 4 minutes on two
-CPU cores, and `:cpu_long` with what those train in two hours: SASRec of full
-size and TIGER of `configs/beauty.py:cpu_long`.
+`configs/paper/ensemble.py:cpu` is Beauty alone, at a reduced size, 4 minutes
+on two CPU cores, and `:cpu_long` with what those train in two hours: SASRec of
+full size and TIGER of `configs/beauty.py:cpu_long`.
 """
 
 import ml_collections
