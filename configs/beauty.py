@@ -2,10 +2,11 @@
 
   python -m tiger_jax.main --config=configs/beauty.py
 
-The sizes of the paper (section 4.1) with the optimization of the strongest
-published reproduction (AdamW, 10,000 steps of warm-up to 3e-4, weight decay
-.035, dropout .2). Meant for one GPU or TPU; not measured yet. The paper reports
-recall@10 0.0648, ndcg@10 0.0384 (Table 1).
+The sizes of the paper (section 4.1) with the optimization of
+facebookresearch/preference_discerning (AdamW, 10,000 steps of warm-up to 3e-4,
+weight decay .035, dropout .2), the best of Cornac's replications. Meant for one
+GPU or TPU; not measured yet. The paper reports recall@10 0.0648, ndcg@10 0.0384
+(Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model for two CPU cores, which train
 it within half an hour; it embeds the text with TF-IDF and downloads no model.
@@ -67,7 +68,7 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   config.embedding.encoder = 'tfidf-svd'
   config.embedding.dim = 256
   # Departs from the paper: of one short run each, a fifth better on the test
-  # than RQ-VAE (RESULTS.md, table2_cpu).
+  # than RQ-VAE, which had 20 epochs there (RESULTS.md, table2_cpu).
   config.semantic_ids.quantizer = 'rq_kmeans'
 
   model = config.model

@@ -96,7 +96,7 @@ install() {
  { test -d tiger_jax || $clone; } && cd tiger_jax\
  && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv\
  && python3 -m uv venv --quiet --clear --seed --python=3.12 .venv\
- && .venv/bin/pip install --quiet -e '.[tpu]' && touch .venv/installed; }" \
+ && .venv/bin/pip install --quiet -e '.[tpu,text]' && touch .venv/installed; }" \
     || return # In resume, `set -e` does not hold.
   [[ -z $SETUP ]] || on_all_hosts "$SETUP"
 }

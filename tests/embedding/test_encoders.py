@@ -75,5 +75,5 @@ def test_a_missing_package_names_the_way_out(items, monkeypatch):
     embed_items(EmbeddingConfig(), items)
   message = str(caught.value)
   assert '\n' not in message
-  for word in ("pip install 'tiger_jax[text]'", 'tfidf-svd', 'precomputed'):
+  for word in ("pip install -e '.[text]'", 'tfidf-svd', 'precomputed'):
     assert word in message

@@ -24,7 +24,7 @@ WORDS = '[PAD] [UNK] [CLS] [SEP] [MASK] title price brand : ; . rose soap 9'
 def library():
   return pytest.importorskip(
     'sentence_transformers',
-    reason="needs sentence-transformers: pip install 'tiger_jax[text]'",
+    reason="needs sentence-transformers: pip install -e '.[text]'",
   )
 
 

@@ -195,7 +195,7 @@ def test_a_host_is_installed_once(tpu, host):
   code, words = host(command)  # The clone is there, the rest is done again.
   assert code == 0
   assert 'clone' not in words
-  assert words[-4:] == ['install', '--quiet', '-e', '.[tpu]']
+  assert words[-4:] == ['install', '--quiet', '-e', '.[tpu,text]']
   assert host(command) == (0, [])
 
 

@@ -62,7 +62,7 @@ def _sentence_transformers(
   except ImportError as error:
     raise UsageError(
       "config.embedding.encoder 'sentence-transformers' cannot be imported "
-      f"({_first_line(error)}): pip install 'tiger_jax[text]', {others}"
+      f"({_first_line(error)}): pip install -e '.[text]', {others}"
     ) from error
   try:
     model = SentenceTransformer(

@@ -1,26 +1,42 @@
 """How to read the table of an experiment, where its columns do not tell."""
 
 NOTES = {
+  'breakdown': """
+    "Memorisation" are the users whose next item somebody bought right after the
+    same item in training (arXiv 2603.19809), "generalisation" the others. The
+    history is what comes before that item; "bought" is how often it was bought
+    in training.""",
   'cold_start': """
     Users whose next item nobody had bought before. Nothing that a user has
-    already is recommended. "reachable" is the share of these users for whom the
-    rule can find it at all: by the prefix rule an unseen item comes by way of a
+    already is recommended. Epsilon is the largest share of unseen items that a
+    list may have; "reachable" is the share of these users for whom the rule can
+    find the item at all: by the prefix rule an unseen item comes by way of a
     seen one with the same codes of meaning. "exact scores" generates the unseen
     items' own IDs, whose last codes never followed the others in training.""",
   'diversity': """
-    At a temperature k different items are drawn, so that lists are more varied
-    than the best k even at 1. The paper does not say how it combines sampling
-    and search. A search for 50 items has no fewer beams, so the best 10 may be
-    others than in another table.""",
+    Entropy@k is that of the categories of the first k items, two names deep, in
+    nats; the paper does not name its base, nor does it say how sampling and
+    search combine. At a temperature k different items are drawn, so that lists
+    are more varied than the best k even at 1. A search for 50 items has no
+    fewer beams, so the best 10 may be others than in another table.""",
   'ensemble': """
-    Each model is asked for 100 items, for which a search has no fewer beams, so
-    TIGER's row may differ from that of another table.""",
+    The weight is SASRec's, TIGER has the rest; the probabilities that each
+    gives its best 100 items are added up. The fixed weight is the best on
+    validation. The adaptive one follows the probability of what SASRec puts
+    first, by a curve chosen on validation, and the table has its mean. A search
+    for 100 items has no fewer beams, so TIGER's row may differ from that of
+    another table.""",
   'seeds': """
     Seeds differ in initialisation and dropout. They share Semantic IDs, the
     order of batches and the step of the checkpoint, where the mean of all is
     best: the error is of what they differ in. What the paper's seeds share it
-    does not say.""",
+    does not say. At _cpu they have 500 steps, where other experiments have
+    800.""",
   'table1': """
-    On a CPU the approximate search is exact. "TIGER, two cores" is
-    configs/beauty.py:cpu_long, far smaller than the paper's model.""",
+    On a CPU the approximate search is exact. "TIGER, two cores", where it is
+    listed, is configs/beauty.py:cpu_long, far smaller than the paper's
+    model.""",
+  'table2': """
+    At _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120: the IDs of all
+    epochs are in benchmarks/RESULTS.md.""",
 }
