@@ -9,9 +9,9 @@ GPU or TPU; not measured yet. The paper reports recall@10 0.0648, ndcg@10 0.0384
 (Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model for two CPU cores, which train
-it within half an hour; it embeds the text with TF-IDF and downloads no model.
-`--config=configs/beauty.py:cpu_long` is 3.6 times as large and takes an hour.
-README.md tells what that reaches.
+it in a quarter of an hour; it embeds the text with TF-IDF and downloads no
+model. `--config=configs/beauty.py:cpu_long` is 3.6 times as large and takes an
+hour and a half; README.md tells what it reaches.
 
 `--config=configs/beauty.py:paper` is the paper to the letter where it is known:
 Adagrad for the RQ-VAE, the constant-then-inverse-square-root schedule, hashed
