@@ -111,20 +111,39 @@ def test_a_sum_of_rankings_item_by_item(weight):
     total = {}
     for ranking, share in zip(pair, (weight, 1 - weight), strict=True):
       listed = ranking.items[user] >= 0
-      chances = np.exp(ranking.scores[user][listed])
-      chances /= chances.sum()
-      for item, chance in zip(
-        ranking.items[user][listed].tolist(), chances, strict=True
+      scores = ranking.scores[user][listed]
+      scores = (scores - scores.min()) / (scores.max() - scores.min())
+      for item, score in zip(
+        ranking.items[user][listed].tolist(), scores, strict=True
       ):
-        total[item] = total.get(item, 0) + share * chance
-    order = sorted((x for x in total if total[x] > 0), key=lambda x: -total[x])
+        total[item] = total.get(item, 0) + share * score
+    # Of what is worth the same, the smaller row comes first.
+    order = sorted(total, key=lambda x: (-round(total[x], 12), x))
     assert [x for x in found[user].tolist() if x >= 0] == order[:10]
 
 
 def test_a_list_of_nothing_has_no_say():
   one, other = _rankings()
   nothing = one._replace(items=np.full_like(one.items, -1))
-  assert (ensemble.probabilities(nothing) == 0).all()
+  assert (ensemble.scaled(nothing) == 0).all()
+  assert (ensemble.surest(nothing) == 0).all()
   found = ensemble.combined(ensemble.merge(nothing, other), 0.5)
-  expected = ensemble.combined(ensemble.merge(one, other), 0.0)
-  np.testing.assert_array_equal(found, expected)
+  assert found.shape == (30, 10)
+  for row, expected in zip(found.tolist(), other.items.tolist(), strict=True):
+    kept = [x for x in expected if x >= 0]
+    assert row == kept + [-1] * (10 - len(kept))
+
+
+def test_how_sure_a_model_is():
+  items = np.array([[3, 1, 2], [4, 0, -1], [5, -1, -1]])
+  scores = np.log([[0.5, 0.3, 0.2], [0.6, 0.2, 9.0], [0.1, 1.0, 1.0]])
+  user = np.arange(3)
+  found = ensemble.surest(Ranking(user, user, items, scores))
+  np.testing.assert_allclose(found[:, 0], [0.5, 0.75, 1])
+
+
+def test_a_single_item_counts_in_full():
+  one = Ranking(
+    np.arange(1), np.arange(1), np.array([[7, -1]]), np.zeros((1, 2))
+  )
+  assert ensemble.scaled(one).tolist() == [[1, 0]]

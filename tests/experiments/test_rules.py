@@ -188,7 +188,7 @@ def test_the_fixed_weight_is_of_validation():
   assert found['adaptive weight']['weight'] >= 0.5
   for row in ('fixed weight', 'adaptive weight'):
     assert found[row]['ndcg@10'] < 1
-  assert {k for k, _ in first.asked + second.asked} == {100}
+  assert {k for k, _ in first.asked + second.asked} == {50}
 
 
 def test_the_adaptive_weight_listens_to_who_is_sure():

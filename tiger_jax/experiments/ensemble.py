@@ -14,7 +14,7 @@ from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.experiments.ranking import Ranking, Trained, rank
 
 # Of each model so many items are looked at.
-_DEPTH = 100
+_DEPTH = 50
 _WEIGHTS = np.linspace(0.0, 1.0, 21)
 _SLOPES = (1.0, 2.0, 5.0, 10.0, 20.0)
 _THRESHOLDS = np.linspace(-0.4, 0.6, 11)
@@ -25,9 +25,10 @@ class Merged(NamedTuple):
 
   Attributes:
     items: Item rows `[n, k]`, those of both lists; -1 for none.
-    first: The probability that the first model gives each `[n, k]`.
-    second: That of the second.
-    sure: The probability of what the first puts first `[n, 1]`.
+    first: What the first model makes of each, from 0 to 1 `[n, k]`.
+    second: What the second does.
+    sure: How probable the first finds what it puts first, of all that it
+      lists `[n, 1]`.
     target: The item `[n]` that was to be found.
   """
 
@@ -41,11 +42,12 @@ class Merged(NamedTuple):
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   """Returns the metrics of two models, together by a fixed or a free weight.
 
-  What is added up are the probabilities that each gives its best 100 items,
-  normalised over them. The fixed weight is the best on validation. The
-  adaptive one is, for each user, a sigmoid of the probability of what the first
-  model puts first, whose slope and threshold are the best on validation: where
-  the first is sure, it is listened to.
+  What is added up are the scores that each gives its best 50 items, from 0 for
+  the last of them to 1 for the first. The fixed weight is the best on
+  validation. The adaptive one is, for each user, a sigmoid of the probability
+  of what the first model puts first, whose slope and threshold are the best on
+  validation: where the first is sure, it is listened to. So the authors' code
+  has it, but for the probability, which there is of the whole catalogue.
 
   Args:
     models: Two, by name.
@@ -89,7 +91,7 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
 
 def merge(first: Ranking, second: Ranking) -> Merged:
   """Puts two rankings of the same users side by side, item by item."""
-  shares = probabilities(first), probabilities(second)
+  shares = scaled(first), scaled(second)
   items = np.concatenate([first.items, second.items], 1)
   order = np.argsort(items, axis=1, kind='stable')
   items = np.take_along_axis(items, order, 1)
@@ -103,7 +105,7 @@ def merge(first: Ranking, second: Ranking) -> Merged:
     padded[:, :-1] += np.where(again[:, 1:], padded[:, 1:], 0)
     columns.append(padded)
   items = np.where(again, -1, items)
-  return Merged(items, *columns, sure=shares[0][:, :1], target=first.target)
+  return Merged(items, *columns, sure=surest(first), target=first.target)
 
 
 def adaptive(
@@ -126,20 +128,31 @@ def combined(
     The best of all items that either has, -1 for none.
   """
   shares = merged.first * weight + merged.second * (1 - weight)
-  shares = np.where(merged.items >= 0, shares, 0)
+  shares = np.where(merged.items >= 0, shares, -1)
   best = np.argsort(-shares, axis=1, kind='stable')[:, : max(CUTOFFS)]
-  found = np.take_along_axis(merged.items, best, 1)
-  return np.where(np.take_along_axis(shares, best, 1) > 0, found, -1)
+  return np.take_along_axis(merged.items, best, 1)
 
 
-def probabilities(ranking: Ranking) -> Float[np.ndarray, 'n k']:
-  """Returns the softmax of the scores of each list, 0 for no item."""
-  scores = np.where(ranking.items >= 0, ranking.scores, -np.inf)
-  scores = scores.astype(np.float64)
-  # A list of no items has no best score either.
-  top = np.maximum(scores.max(1, keepdims=True), -1e30)
-  shares = np.exp(scores - top)
-  return shares / np.maximum(shares.sum(1, keepdims=True), 1e-30)
+def scaled(ranking: Ranking) -> Float[np.ndarray, 'n k']:
+  """Returns the scores of each list from 0 to 1, 0 for no item."""
+  fall, last = _falls(ranking)
+  return np.where(ranking.items >= 0, 1 - fall / np.maximum(last, 1e-9), 0)
+
+
+def surest(ranking: Ranking) -> Float[np.ndarray, 'n 1']:
+  """Returns the softmax of the first score over each list, 0 for no item."""
+  fall, _ = _falls(ranking)
+  total = np.where(ranking.items >= 0, np.exp(-fall), 0).sum(1, keepdims=True)
+  return np.where(ranking.items[:, :1] >= 0, 1 / np.maximum(total, 1), 0)
+
+
+def _falls(
+  ranking: Ranking,
+) -> tuple[Float[np.ndarray, 'n k'], Float[np.ndarray, 'n 1']]:
+  """Returns how far each score is below the first, and that of the last."""
+  scores = ranking.scores.astype(np.float64)
+  fall = np.where(ranking.items >= 0, scores[:, :1] - scores, 0)
+  return fall, fall.max(1, keepdims=True)
 
 
 def _ranked(trained: Trained, name: str) -> Ranking:
