@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/baselines.py
 
-is SASRec, which two CPU cores train in nine minutes. Others follow after a
+is SASRec, which two CPU cores train in eight minutes. Others follow after a
 colon, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
 `matrix_factorization`, `two_tower`, `gru4rec`, `bert4rec`, `vq_rec` and `dsi`.
 Of those that score items, `--config.model.loss` chooses `cross_entropy`,

@@ -4,9 +4,9 @@
 
 The sizes of the paper (section 4.1) with the optimization of
 facebookresearch/preference_discerning (AdamW, 10,000 steps of warm-up to 3e-4,
-weight decay .035, dropout .2), the best of Cornac's replications. Meant for one
-GPU or TPU; not measured yet. The paper reports recall@10 0.0648, ndcg@10 0.0384
-(Table 1).
+weight decay .035, dropout .2), the best of the replications that Cornac
+(PreferredAI/cornac) compares. Meant for one GPU or TPU; not measured yet. The
+paper reports recall@10 0.0648, ndcg@10 0.0384 (Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model for two CPU cores, which train
 it in a quarter of an hour; it embeds the text with TF-IDF and downloads no

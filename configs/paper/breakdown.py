@@ -4,9 +4,9 @@
 
 `configs/paper/breakdown.py:cpu` is Beauty alone, at a reduced size, 4 minutes
 on two CPU cores, and `:cpu_long` with what those train in two hours: SASRec of
-full size and TIGER of `configs/beauty.py:cpu_long`. Users
-are told apart by their history, by how often their next item was bought, and by
-whether anybody bought it right after the same item before.
+full size and TIGER of `configs/beauty.py:cpu_long`. Users are told apart by
+their history, by how often their next item was bought, and by whether anybody
+bought it right after the same item before.
 """
 
 import ml_collections

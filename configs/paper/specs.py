@@ -51,6 +51,7 @@ def experiment(
   base = tuned()
   if variant:
     datasets = datasets[:1]
+    base.embedding = beauty.get_config('cpu').embedding
   if variant == 'cpu':
     reduce(base)
   shops = {
@@ -101,7 +102,7 @@ def papers() -> dict[str, Any]:
 
 
 def two_cores() -> dict[str, Any]:
-  """Returns what a run changes to be `configs/beauty.py:cpu_long`."""
+  """Returns what a run changes to be `beauty.py:cpu_long`, but for vectors."""
   config = beauty.get_config('cpu_long')
   changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
   return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
@@ -110,7 +111,6 @@ def two_cores() -> dict[str, Any]:
 def reduce(config: ml_collections.ConfigDict) -> None:
   """Makes a config so small that two cores run it in about two minutes."""
   small = beauty.get_config('cpu')
-  config.embedding = small.embedding
   config.model = small.model
   config.train = small.train
   config.evaluation = small.evaluation

@@ -22,9 +22,8 @@ WALKS = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 5])
 CODES = np.array(
   [[0, 0, 0], [1, 1, 0], [2, 0, 0], [3, 0, 0], [1, 1, 1], [2, 2, 0]], np.int32
 )
-# The nearest to anything of users 0 and 1 is item 4, of users 2 and 3 item 5.
 VECTORS = np.array(
-  [[0, 1], [1, 0], [1, 0], [0.5, 0.5], [1, 0.2], [0.2, 1]], np.float32
+  [[0, 1], [1, 0], [1, 0], [0.5, 0.5], [1, 0.2], [0.1, 1]], np.float32
 )
 
 
@@ -90,13 +89,15 @@ def test_rules_for_unseen_items():
   exact = [found[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in exact] == [0.5, 1.0, 1.0]
   assert {x['reachable'] for x in exact} == {1.0}
-  # Item 4 comes with item 1, which three of the four have already.
+  # Item 4 comes with item 1, which both that want it have already.
   prefix = [found[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in prefix] == [0.0, 0.0, 0.0]
-  assert {x['reachable'] for x in prefix} == {0.5}
+  assert {x['reachable'] for x in prefix} == {0.0}
   nearest = [found[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
-  # What a user has already is left out, under every rule.
+  # Item 4 is the nearest to all, but for item 3, which users 2 and 3 have
+  # already: it is left out, and they find item 5 second.
+  assert nearest[1]['ndcg@10'] == pytest.approx((2 + 2 / np.log2(3)) / 4)
   assert retriever.asked and all(masked for _, masked in retriever.asked)
 
 

@@ -6,7 +6,8 @@ from jaxtyping import Bool, Int
 import numpy as np
 
 from tiger_jax import learning, recommenders
-from tiger_jax.data.splits import split
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.splits import Examples, split
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
@@ -66,8 +67,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     reachable = 1.0
     if rule == 'prefix rule':
       items = with_unseen(items, dataset.unseen, prefixes)
-      seen = set(map(tuple, prefixes[~is_unseen].tolist()))
-      reachable = np.mean([tuple(x) in seen for x in prefixes[target].tolist()])
+      reachable = _reachable(dataset, examples, prefixes)
     for epsilon in EPSILONS:
       hits = {
         k: capped(items, is_unseen, k, epsilon) == target[:, None]
@@ -75,7 +75,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
       }
       recall = {f'recall@{k}': float(hits[k].any(1).mean()) for k in CUTOFFS}
       found[f'{rule}, epsilon {epsilon}'] = {
-        **ranking_metrics(hits[10]), **recall, 'reachable': float(reachable),
+        **ranking_metrics(hits[10]), **recall, 'reachable': reachable,
       }  # fmt: skip
   return found
 
@@ -139,6 +139,22 @@ def capped(
   best = np.take_along_axis(np.where(kept, items, -1), order, 1)
   short = ((0, 0), (0, max(0, k - best.shape[1])))
   return np.pad(best, short, constant_values=-1)
+
+
+def _reachable(
+  dataset: Dataset, examples: Examples, prefixes: Int[np.ndarray, 'items l']
+) -> float:
+  """Returns whose next item shares its prefix with one that they may get."""
+  like: dict[tuple[int, ...], set[int]] = {}
+  for row in sorted(set(range(dataset.num_items)) - {*dataset.unseen.tolist()}):
+    like.setdefault(tuple(prefixes[row].tolist()), set()).add(row)
+  history = dataset.history
+  ways = [
+    like.get(tuple(prefixes[history[end]].tolist()), set())
+    - {*history[start:end].tolist()}
+    for _, start, end in zip(*examples, strict=True)
+  ]
+  return sum(map(bool, ways)) / max(1, len(ways))
 
 
 def _only_seen(trained: Trained) -> Trained:

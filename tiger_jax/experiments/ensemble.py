@@ -46,8 +46,8 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   the last of them to 1 for the first. The fixed weight is the best on
   validation. The adaptive one is, for each user, a sigmoid of the probability
   of what the first model puts first, whose slope and threshold are the best on
-  validation: where the first is sure, it is listened to. So the authors' code
-  has it, but for the probability, which there is of the whole catalogue.
+  validation: where the first is sure, it is listened to. The authors' code does
+  the same, but for the probability, which is over the whole catalogue there.
 
   Args:
     models: Two, by name.

@@ -24,7 +24,7 @@ from tiger_jax.workdir import fingerprint, write_json
 _Rows = dict[str, dict[str, float]]
 # Of what is measured below: raised when a measure changes, so that its rows are
 # made anew.
-_VERSION = 4
+_VERSION = 5
 
 # Experiments whose rows are not runs, but what is measured of the trained model
 # of a run, or of those of all runs of a shop: metrics of the test, by row.

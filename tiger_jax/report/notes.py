@@ -22,10 +22,10 @@ NOTES = {
   'ensemble': """
     The weight is SASRec's, TIGER has the rest; what is added up are the scores
     of the best 50 items of each, from 0 for the last to 1 for the first. The
-    fixed weight is the best on validation. The adaptive one follows the
-    probability of what SASRec puts first, by a curve chosen on validation, and
-    the table has its mean. A search for 50 items has no fewer beams, so TIGER's
-    row may differ from that of another table.""",
+    fixed weight is the best on validation. The adaptive one follows how
+    probable, among its 50, SASRec finds what it puts first, by a curve chosen
+    on validation, and the table has its mean. A search for 50 items has no
+    fewer beams, so TIGER's row may differ from that of another table.""",
   'seeds': """
     Seeds differ in initialisation and dropout. They share Semantic IDs, the
     order of batches and the step of the checkpoint, where the mean of all is

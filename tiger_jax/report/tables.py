@@ -36,10 +36,11 @@ S3-Rec study, which leaves out what a user has: compare them with our masked
 columns. Whether TIGER's do, the paper does not say.
 
 Experiments whose name ends in _cpu are of a reduced size, to see them work: the
-paper's numbers are not to be expected of them. They ask 4,096 users, mostly of
-one seed: the standard error of a recall of .03 is .003, and of one of .01 it is
-.002. Those that end in _cpu_long have SASRec at full size, and TIGER as two
-cores train it in two hours ("TIGER, two cores" of table1).
+paper's numbers are not to be expected of them. They ask 4,096 users (but
+cold_start: all whose next item is unseen), mostly of one seed: of so many, the
+standard error of a recall of .03 is .003, and of one of .01 it is .002. Those
+that end in _cpu_long have SASRec at full size, and TIGER as two cores train it
+in an hour and a half ("TIGER, two cores" of table1).
 
 The file of a row has the config that it was made with; not all were made on one
 day, nor by one version of the code. A command names the run; where files are
