@@ -3,7 +3,7 @@
   python -m tiger_jax.main --config=configs/paper/table2.py
 
 `configs/paper/table2.py:cpu` is Beauty alone, at a reduced size, where RQ-VAE
-and VQ-VAE have 20 epochs instead of 120, 17 minutes on two CPU cores.
+and VQ-VAE have 20 epochs instead of 120, 12 minutes on two CPU cores.
 RQ-KMeans, VQ-VAE, hierarchical k-means and OPQ are not in the paper.
 """
 
