@@ -95,9 +95,7 @@ def with_unseen(
   Returns:
     Longer lists, filled up with -1.
   """
-  sharing: dict[tuple[int, ...], list[int]] = {}
-  for row in unseen.tolist():
-    sharing.setdefault(tuple(prefixes[row].tolist()), []).append(row)
+  sharing = _by_prefix(unseen, prefixes)
   lists = []
   for row in items.tolist():
     longer: list[int] = []
@@ -145,16 +143,25 @@ def _reachable(
   dataset: Dataset, examples: Examples, prefixes: Int[np.ndarray, 'items l']
 ) -> float:
   """Returns whose next item shares its prefix with one that they may get."""
-  like: dict[tuple[int, ...], set[int]] = {}
-  for row in sorted(set(range(dataset.num_items)) - {*dataset.unseen.tolist()}):
-    like.setdefault(tuple(prefixes[row].tolist()), set()).add(row)
+  seen = np.setdiff1d(np.arange(dataset.num_items), dataset.unseen)
+  sharing = _by_prefix(seen, prefixes)
   history = dataset.history
-  ways = [
-    like.get(tuple(prefixes[history[end]].tolist()), set())
-    - {*history[start:end].tolist()}
+  found = [
+    not {*sharing.get(tuple(prefixes[history[end]].tolist()), [])}
+    <= {*history[start:end].tolist()}
     for _, start, end in zip(*examples, strict=True)
   ]
-  return sum(map(bool, ways)) / max(1, len(ways))
+  return float(np.mean(found))
+
+
+def _by_prefix(
+  rows: Int[np.ndarray, ' n'], prefixes: Int[np.ndarray, 'items l']
+) -> dict[tuple[int, ...], list[int]]:
+  """Returns which of some items have each prefix, in their order."""
+  sharing: dict[tuple[int, ...], list[int]] = {}
+  for row in rows.tolist():
+    sharing.setdefault(tuple(prefixes[row].tolist()), []).append(row)
+  return sharing
 
 
 def _only_seen(trained: Trained) -> Trained:
