@@ -24,6 +24,8 @@ class DatasetConfig:
       be split into train, validation and test, instead of refusing them.
     allow_missing_metadata: Keep items without a metadata record, with their
       id as their text, instead of refusing them.
+    keep_repeats: Keep rows that are equal in user, item and time, instead of
+      the first of them only.
     shuffle_ties: Put a user's events of one time in random order, instead of
       the order of the file.
     unseen_share: Share of the items of the test that nobody is to have bought
@@ -36,6 +38,7 @@ class DatasetConfig:
   synthetic_users: int = 3000
   drop_short_users: bool = False
   allow_missing_metadata: bool = False
+  keep_repeats: bool = False
   shuffle_ties: bool = False
   unseen_share: float = 0.0
 

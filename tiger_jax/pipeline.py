@@ -91,6 +91,8 @@ class Pipeline:
     if c.name == 'synthetic':
       return [c.name, c.synthetic_users, self.config.seed]
     flags = [c.drop_short_users, c.allow_missing_metadata]
+    if c.keep_repeats:
+      flags.append(c.keep_repeats)
     return [c.name, *flags, file_digests(*source_files(c))]
 
   @functools.cached_property
@@ -266,7 +268,7 @@ class Pipeline:
     self,
     name: str,
     made_from: list[Any],
-    build: Callable[[Path], None],
+    build: Callable[[Path], dict[str, Any] | None],
     resumable: bool = False,
     inputs: dict[str, str] | None = None,
     together: bool = False,
@@ -283,9 +285,9 @@ class Pipeline:
         build(partial_folder(self.workdir, name, wanted))
       return await_stage(self.workdir, name, wanted, self._elsewhere)
 
-    def announce_and_build(folder: Path) -> None:
+    def announce_and_build(folder: Path) -> dict[str, Any] | None:
       processes.from_main(1, mesh)
-      build(folder)
+      return build(folder)
 
     artefact, new = run_stage(
       self.workdir,

@@ -60,7 +60,7 @@ def run_stage(
   workdir: Path,
   name: str,
   wanted: str,
-  build: Callable[[Path], None],
+  build: Callable[[Path], dict[str, Any] | None],
   *,
   about: dict[str, Any],
   resumable: bool = False,
@@ -76,7 +76,8 @@ def run_stage(
     workdir: The run's folder.
     name: The stage.
     wanted: Fingerprint of everything the stage reads.
-    build: Writes the artefact into the folder it is given.
+    build: Writes the artefact into the folder it is given, and returns what to
+      record in `about` beside the rest, or None.
     about: Recorded beside the fingerprint.
     resumable: Whether `build` goes on with what an interrupted call left;
       otherwise that is removed.
@@ -117,7 +118,7 @@ def run_stage(
   before = float(clock.read_text()) if clock.exists() else 0.0
   start = time.monotonic()
   try:
-    build(partial)
+    about = about | (build(partial) or {})
   except BaseException:
     # Of what stopped the stage the user must hear, not of a disk that is full.
     with contextlib.suppress(OSError):
@@ -146,6 +147,25 @@ def await_stage(
     if found := _find((workdir, *elsewhere), name, wanted):
       return found
     time.sleep(_PATIENCE)
+
+
+def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
+  """Returns a finished artefact, in its place or set aside, None without.
+
+  Args:
+    workdir: The run's folder.
+    name: The stage.
+    wanted: The fingerprint.
+
+  Raises:
+    DataError: Its record is damaged.
+  """
+  for folder in (workdir / name, _aside(workdir, name, wanted)):
+    if (folder / _RECORD).exists():
+      artefact = _read(folder)
+      if artefact.fingerprint == wanted:
+        return artefact
+  return None
 
 
 def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:

@@ -1,0 +1,1 @@
+"""Safe reads and writes of the files of a run."""

@@ -1,0 +1,96 @@
+"""Reads and writes of small files that may come from somebody else's machine.
+
+A write replaces the whole file in one step, reaches the disk before it returns,
+and never follows a link. A read is bounded and takes regular files only.
+"""
+
+import errno
+import json
+import os
+from pathlib import Path
+import stat
+from typing import Any
+
+# What a folder's fsync fails with on file systems that have none, such as SMB.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
+# Large enough for every record except those that list items.
+SMALL = 64 * 2**20
+
+
+def write(path: Path, data: bytes) -> None:
+  """Replaces a file, so that a reader sees either the old or the new content.
+
+  Args:
+    path: The file. A link of this name is replaced, not followed.
+    data: The new content.
+
+  Raises:
+    OSError: The folder is missing, not writable, or full; the old file stays.
+  """
+  partial = path.with_name(f'{path.name}.partial')
+  # Removes a link itself, so that nothing outside the folder is written to.
+  partial.unlink(missing_ok=True)
+  flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+  with open(os.open(partial, flags, 0o666), 'wb') as file:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+  partial.replace(path)
+  sync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Replaces a file by one that holds `value` as indented JSON, see `write`."""
+  write(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def read(path: Path, max_bytes: int = SMALL) -> bytes:
+  """Returns the content of a regular file.
+
+  Args:
+    path: The file.
+    max_bytes: The largest size that is read.
+
+  Raises:
+    OSError: The file is missing or cannot be read.
+    ValueError: The file is larger, or it is a device or a pipe.
+  """
+  # A pipe that nobody writes to would block the open itself.
+  with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+      raise ValueError(f'{path.name} is not a regular file')
+    data = file.read(max_bytes + 1)
+  if len(data) > max_bytes:
+    raise ValueError(f'{path.name} is larger than {max_bytes} bytes')
+  return data
+
+
+def read_json(path: Path, max_bytes: int = SMALL) -> Any:
+  """Returns the value of a JSON file, see `read`.
+
+  Raises:
+    OSError: The file is missing or cannot be read.
+    ValueError: The file is too large, or it is not JSON.
+  """
+  try:
+    return json.loads(read(path, max_bytes))
+  except RecursionError as error:
+    raise ValueError(f'{path.name} is nested too deeply') from error
+
+
+def sync(path: Path) -> None:
+  """Waits until a file, or the names in a folder, are on disk.
+
+  Some file systems refuse this for folders; there it does nothing.
+
+  Raises:
+    OSError: The disk failed.
+  """
+  number = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(number)
+  except OSError as error:
+    if not path.is_dir() or error.errno not in _NO_SYNC:
+      raise
+  finally:
+    os.close(number)
