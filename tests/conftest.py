@@ -9,6 +9,8 @@ from absl import flags
 import jax
 import pytest
 
+from tests import small, typed
+
 # Only the first use of a device starts the backend, so this is early enough.
 # tiger_jax itself must not be imported here: the hook that checks its shapes
 # has to be in place first.
@@ -54,3 +56,18 @@ def compile_fast() -> Iterator[None]:
   yield
   jax.clear_caches()
   jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """The workdir of a small run that is finished. Copy it to change it."""
+  folder = tmp_path_factory.mktemp('trained')
+  shop = small.make(folder / 'shop')
+  done = typed.run(
+    *small.FLAGS,
+    f'--config.dataset.source_dir={shop}',
+    f'--workdir={folder / "run"}',
+    cwd=folder,
+  )
+  assert done.code == 0, done.err
+  return folder / 'run'

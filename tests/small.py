@@ -1,0 +1,97 @@
+"""A made-up shop of files, and settings small enough to train in seconds."""
+
+import csv
+import io
+import json
+from pathlib import Path
+import random
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+_KINDS = ('Bowl', 'Ladder', 'Torch', 'Blanket', 'Hammock', 'Teapot', 'Clock')
+_MAKERS = ('Arden', 'Brook', 'Corvid', 'Dunlin')
+# Of a shop of files; --config.dataset.source_dir is still to be given.
+FLAGS = (
+  f'--config={ROOT}/configs/own_data.py',
+  '--config.embedding.dim=8',
+  '--config.semantic_ids.codebook_sizes=(8,8,8)',
+  '--config.model.max_history=4',
+  '--config.model.d_model=8',
+  '--config.model.num_heads=2',
+  '--config.model.head_dim=4',
+  '--config.model.mlp_dim=8',
+  '--config.model.num_encoder_layers=1',
+  '--config.model.num_decoder_layers=1',
+  '--config.train.batch_size=8',
+  '--config.train.steps=20',
+  '--config.train.steps_per_call=5',
+  '--config.train.length_buckets=(4,)',
+  '--config.train.log_every=5',
+  '--config.train.evaluate_every=10',
+  '--config.train.evaluate_users=32',
+  '--config.train.optimizer.warmup_steps=5',
+  '--config.evaluation.num_beams=10',
+  '--config.evaluation.batch_size=32',
+)
+Row = dict[str, Any]
+
+
+def items(num: int = 40, form: str = 'A{:03d}') -> list[Row]:
+  """Returns rows of a catalogue, their ids in the given form."""
+  return [
+    {
+      'item': form.format(i),
+      'title': f'{_MAKERS[i % 4]} {_KINDS[i % 7]} {i}',
+      'price': f'{5 + i}.50',
+      'brand': _MAKERS[i % 4],
+      'categories': f'Home > {_KINDS[i % 7]}',
+      'description': f'A {_KINDS[i % 7].lower()}, well made.',
+    }
+    for i in range(num)
+  ]
+
+
+def events(
+  catalogue: list[Row], num_users: int = 50, shortest: int = 5, longest: int = 9
+) -> list[Row]:
+  """Returns rows of a log in which most follow one of two steps."""
+  rng = random.Random(7)
+  rows = []
+  for user in range(num_users):
+    at, time = rng.randrange(len(catalogue)), 1_500_000_000 + 1000 * user
+    for _ in range(rng.randint(shortest, longest)):
+      item = catalogue[at]['item']
+      rows.append({'user': f'u{user}', 'item': item, 'timestamp': time})
+      at = (at + rng.choice((1, 7))) % len(catalogue)
+      time += rng.randrange(60, 90_000)
+  return rows
+
+
+def as_csv(
+  rows: list[Row], columns: list[str] | None = None, **how: Any
+) -> str:
+  """Returns rows as CSV; `how` is what `csv.DictWriter` takes."""
+  text = io.StringIO(newline='')
+  columns = columns or list(rows[0])
+  how = {'lineterminator': '\n', 'extrasaction': 'ignore'} | how
+  writer = csv.DictWriter(text, columns, **how)
+  writer.writeheader()
+  writer.writerows(rows)
+  return text.getvalue()
+
+
+def as_jsonl(rows: list[Row]) -> str:
+  """Returns rows as lines of JSON."""
+  return ''.join(json.dumps(row) + '\n' for row in rows)
+
+
+def make(
+  folder: Path, log: list[Row] | None = None, catalogue: list[Row] | None = None
+) -> Path:
+  """Writes a shop as two CSV files; what is not given is made up."""
+  folder.mkdir(parents=True, exist_ok=True)
+  catalogue = items() if catalogue is None else catalogue
+  log = events(catalogue) if log is None else log
+  (folder / 'interactions.csv').write_text(as_csv(log), encoding='utf-8')
+  (folder / 'items.csv').write_text(as_csv(catalogue), encoding='utf-8')
+  return folder
