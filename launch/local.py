@@ -6,8 +6,9 @@ What follows `--` goes to `tiger_jax.main`, to all of them.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ import time
 
 # JAX has the others end by themselves, with a message, within this time.
 _GRACE_SECONDS = 60
+# Of Linux, see prctl(2).
+_PR_SET_PDEATHSIG = 1
 
 
 def launch(
@@ -30,7 +33,7 @@ def launch(
 
   SIGTERM, Ctrl-C and the end of the terminal go to all of them. When one has
   failed, the others are ended by force after a while. Nothing they started is
-  left running.
+  left running. Where this process is killed, they get SIGTERM (on Linux).
 
   Args:
     command: What each of them runs.
@@ -41,8 +44,11 @@ def launch(
   Returns:
     The exit code of the process that failed first, 0 where none did.
   """
+  address = f'127.0.0.1:{_free_port()}'
   environment = os.environ | {
-    'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{_free_port()}',
+    'JAX_COORDINATOR_ADDRESS': address,
+    # By default it would answer the whole network, and asks for no password.
+    'JAX_COORDINATOR_BIND_ADDRESS': address,
     'JAX_NUM_PROCESSES': str(num_processes),
   }
   if devices is not None:
@@ -72,6 +78,7 @@ def launch(
         errors='replace',
         # Ctrl-C reaches them from here, once.
         start_new_session=True,
+        preexec_fn=_end_with_parent(os.getpid()),
       )
       running.append(process)
       if index:
@@ -88,6 +95,21 @@ def launch(
       reader.join()
     for number, handler in before.items():
       signal.signal(number, handler)
+
+
+def _end_with_parent(parent: int) -> Callable[[], None] | None:
+  """Returns what a child runs to get SIGTERM when this process is killed."""
+  if not sys.platform.startswith('linux'):
+    return None
+  # Looked up here: between fork and exec only little may be called.
+  prctl = ctypes.CDLL(None).prctl
+
+  def request() -> None:
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # It was killed before the request.
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  return request
 
 
 def _await(

@@ -14,18 +14,26 @@
 #
 # Runs tiger_jax on GPU hosts: sbatch [options] launch/slurm.sh
 # Options of sbatch overrule those above. From the environment: CONFIG, WORKDIR
-# (a folder that all hosts share), PYTHON, and FLAGS, further flags of main as a
-# shell would read them.
+# (a folder that all hosts share), PYTHON, RETRIES (restarts after a lost
+# process), and FLAGS, further flags of main, separated by blanks. Quotes work as
+# in a shell; nothing is expanded or run.
 set -euo pipefail
 
 CONFIG=${CONFIG:-configs/beauty.py}
 WORKDIR=${WORKDIR:-runs/slurm}
 PYTHON=${PYTHON:-.venv/bin/python}
+FLAGS=${FLAGS:-}
+RETRIES=${RETRIES:-20}
 flags=()
-eval "flags+=(${FLAGS:-})"
-
-# What main ends with when it was asked to stop, and saved.
-PREEMPTED=42
+if [[ -n $FLAGS ]]; then
+  xargs true <<<"$FLAGS" 2>/dev/null || {
+    echo "error: FLAGS is $FLAGS: close its quotes" >&2
+    exit 2
+  }
+  while IFS= read -r -d '' flag; do
+    flags+=("$flag")
+  done < <(xargs printf '%s\0' <<<"$FLAGS")
+fi
 
 tasks=${SLURM_NTASKS_PER_NODE:-1} gpus=${SLURM_GPUS_ON_NODE:-0}
 if [[ $tasks != "$gpus" ]]; then
@@ -43,7 +51,17 @@ srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
   --distributed ${flags[@]+"${flags[@]}"} || code=$?
 
 # scancel ends this script too, so that what was cancelled stays so.
-if [[ $code == "$PREEMPTED" ]]; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
+case $code in
+  # main was asked to stop, and saved.
+  42) scontrol requeue "$SLURM_JOB_ID" ;;
+  # A process was lost, which may end JAX by SIGABRT, or main was not listening
+  # to SIGTERM yet. The same fault may come back, so this is bounded.
+  6 | 134 | 143)
+    if [[ ${SLURM_RESTART_COUNT:-0} -lt $RETRIES ]]; then
+      scontrol requeue "$SLURM_JOB_ID"
+    else
+      echo "error: ended with $code after $RETRIES restarts; raise RETRIES" >&2
+    fi
+    ;;
+esac
 exit "$code"

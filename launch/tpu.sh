@@ -16,6 +16,11 @@ FLAGS=${FLAGS:-}
 RETRIES=${RETRIES:-20}
 WAIT=${WAIT:-30}
 
+# Hides the password or token of an address, which a terminal or a log may keep.
+masked() {
+  sed -E 's,(https?://)[^/@]*@,\1***@,g' <<<"$1"
+}
+
 usage() {
   cat <<END
 usage: launch/tpu.sh create|run|resume|delete [--dry-run]
@@ -35,14 +40,15 @@ From the environment, with what they are now:
   ACCELERATOR=$ACCELERATOR
   RUNTIME_VERSION=$RUNTIME_VERSION (that of the accelerator's generation)
   SPOT=$SPOT (1: cheaper, and may be taken away; or 0)
-  REPOSITORY=$REPOSITORY (what to git clone, with a #branch if you like; create
+  REPOSITORY=$(masked "$REPOSITORY") (what to git clone, with a #branch if you like; create
     and resume need it)
   SETUP=$SETUP (a shell command for every host before it runs, again and again,
     as: mountpoint -q /mnt/runs || sudo mount ...)
   CONFIG=$CONFIG
   WORKDIR=$WORKDIR (several hosts need one that they share, and resume one that
     outlives them: a file server or bucket that SETUP mounts)
-  FLAGS=$FLAGS (further flags of tiger_jax.main, as a shell would read them)
+  FLAGS=$FLAGS (further flags of tiger_jax.main, separated by blanks; quotes
+    work as in a shell, nothing is expanded or run)
   RETRIES=$RETRIES (how often resume starts again)
   WAIT=$WAIT (seconds before it does)
 END
@@ -58,7 +64,7 @@ go() {
   if [[ $dry_run == 1 ]]; then
     local line
     printf -v line '%q ' "$@"
-    echo "${line% }"
+    masked "${line% }"
   else
     "$@"
   fi
@@ -106,11 +112,17 @@ create() {
 }
 
 run() {
-  local flags
-  printf -v flags '%q ' --config="$CONFIG" --workdir="$WORKDIR" --distributed
+  local flags flag more=()
+  if [[ -n $FLAGS ]]; then
+    while IFS= read -r -d '' flag; do
+      more+=("$flag")
+    done < <(xargs printf '%s\0' <<<"$FLAGS")
+  fi
+  printf -v flags '%q ' --config="$CONFIG" --workdir="$WORKDIR" --distributed \
+    ${more[@]+"${more[@]}"}
   # A shell that stayed would end before main has saved, and with its own code.
   on_all_hosts \
-    "cd tiger_jax && exec .venv/bin/python -m tiger_jax.main $flags$FLAGS"
+    "cd tiger_jax && exec .venv/bin/python -m tiger_jax.main $flags"
 }
 
 # Prints the state of the VM, MISSING where there is none.
@@ -204,6 +216,8 @@ done
 [[ $ACCELERATOR =~ -([1-9][0-9]*)$ ]] \
   || die "ACCELERATOR is $ACCELERATOR: set it to one like v5litepod-8"
 size=${BASH_REMATCH[1]}
+[[ -z $FLAGS ]] || xargs true <<<"$FLAGS" 2>/dev/null \
+  || die "FLAGS is $FLAGS: close its quotes"
 if [[ $command == create || $command == resume ]]; then
   [[ -n $REPOSITORY ]] || die 'REPOSITORY is not set: name what to git clone'
 fi

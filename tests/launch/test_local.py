@@ -189,3 +189,44 @@ def test_counts_are_from_one_up(monkeypatch, capsys, option):
     local.main()
   assert ended.value.code == 2
   assert 'is not a number from 1 up' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+  not sys.platform.startswith('linux'), reason='needs prctl of Linux'
+)
+def test_processes_end_when_the_launcher_is_killed(tmp_path):
+  child = (
+    'import os, pathlib, signal, sys, time\n'
+    'def stop(*unused):\n'
+    '  pathlib.Path(sys.argv[1], f"saved-{os.getpid()}").touch()\n'
+    '  sys.exit(42)\n'
+    'signal.signal(signal.SIGTERM, stop)\n'
+    'pathlib.Path(sys.argv[1], f"ready-{os.getpid()}").touch()\n'
+    'time.sleep(60)\n'
+  )
+  parent = (
+    f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import local\n'
+    f'local.launch({python(child, tmp_path)!r}, 2)'
+  )
+  started = subprocess.Popen(python(parent))
+  deadline = time.monotonic() + 20
+  while len(ready := list(tmp_path.glob('ready-*'))) < 2:
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  started.kill()
+  started.wait(20)
+  while len(list(tmp_path.glob('saved-*'))) < 2:
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+  for path in ready:
+    while is_alive(path.name.removeprefix('ready-')):
+      assert time.monotonic() < deadline
+      time.sleep(0.02)
+
+
+def test_the_coordinator_listens_on_this_machine_only(tmp_path):
+  assert local.launch(python(NOTE, tmp_path), 1) == 0
+  found = json.loads((tmp_path / '0').read_text())
+  address = found['JAX_COORDINATOR_BIND_ADDRESS']
+  assert address == found['JAX_COORDINATOR_ADDRESS']
+  assert address.startswith('127.0.0.1:')

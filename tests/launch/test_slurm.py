@@ -73,10 +73,40 @@ def test_what_is_not_set_has_a_default(start, tmp_path):
   ]  # fmt: skip
 
 
-@pytest.mark.parametrize('code', [1, 5, 6, 137, 143])
+@pytest.mark.parametrize('code', [1, 2, 5, 137])
 def test_an_error_is_not_repeated(start, tmp_path, code):
   assert start(f'exit {code}').wait(20) == code
   assert not (tmp_path / 'scontrol').exists()
+
+
+@pytest.mark.parametrize('code', [6, 134, 143])
+def test_a_lost_process_is_restarted_a_bounded_number_of_times(
+  start, tmp_path, capfd, code
+):
+  srun = f'exit {code}'
+  assert start(srun, RETRIES='3', SLURM_RESTART_COUNT='3').wait(20) == code
+  assert not (tmp_path / 'scontrol').exists()
+  assert capfd.readouterr().err.startswith(f'error: ended with {code} after 3')
+  assert start(srun, RETRIES='3', SLURM_RESTART_COUNT='2').wait(20) == code
+  assert (tmp_path / 'scontrol').read_text() == 'requeue 77\n'
+
+
+@pytest.mark.parametrize(
+  'text', ['$(touch ran)', 'a); touch ran; b=(', '`touch ran`', '[3]=x']
+)
+def test_nothing_in_flags_is_run(start, tmp_path, monkeypatch, text):
+  monkeypatch.chdir(tmp_path)
+  assert start('printf "%s\\n" "$@" >"$OUT/srun"', FLAGS=text).wait(20) == 0
+  assert not (tmp_path / 'ran').exists()
+  given = (tmp_path / 'srun').read_text().splitlines()
+  assert given[given.index('--distributed') + 1 :] == text.split()
+
+
+def test_a_quote_that_is_not_closed(start, tmp_path, capfd):
+  assert start('touch "$OUT/srun"', FLAGS="--a='b").wait(20) == 2
+  error = capfd.readouterr().err
+  assert error == "error: FLAGS is --a='b: close its quotes\n"
+  assert not (tmp_path / 'srun').exists()
 
 
 def test_a_job_that_goes_on_keeps_its_output():

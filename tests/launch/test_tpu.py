@@ -390,3 +390,32 @@ def test_help_tells_every_setting(tpu):
   assert len(settings) > 10
   for name in settings:
     assert f'  {name}=' in done.stdout
+
+
+@pytest.mark.parametrize('arguments', [['--help'], ['create', '--dry-run']])
+def test_a_token_is_not_printed(tpu, arguments):
+  secret = 'https://oauth2:s3cret@example.com/team/tiger.git'
+  done, _, _ = tpu(*arguments, REPOSITORY=secret)
+  assert done.returncode == 0
+  assert 's3cret' not in done.stdout + done.stderr
+  assert 'https://***@example.com/team/tiger.git' in done.stdout
+  # The host that clones gets it.
+  assert 's3cret' in ' '.join(tpu('create', REPOSITORY=secret)[2][1])
+
+
+def test_nothing_in_flags_is_run_on_a_host(tpu, host, tmp_path):
+  text = f'$(touch {tmp_path}/ran) `touch {tmp_path}/ran` ;touch'
+  _, _, calls = tpu('create')
+  assert host(remote(calls[1]))[0] == 0
+  _, _, (call,) = tpu('run', FLAGS=text)
+  code, given = host(remote(call))
+  assert code == 0
+  assert given[given.index('--distributed') + 1 :] == text.split()
+  assert not (tmp_path / 'ran').exists()
+
+
+def test_flags_with_an_open_quote_are_refused(tpu):
+  done, kinds, _ = tpu('run', FLAGS="--a='b")
+  assert done.returncode == 2
+  assert done.stderr == "error: FLAGS is --a='b: close its quotes\n"
+  assert not kinds
