@@ -107,21 +107,44 @@ def test_other_columns_than_ranking(tmp_path):
   ('change', 'what'),
   [
     ({'schema': 99}, 'schema 99'),
-    ({'seeds': None}, ''),
+    ({'seeds': None}, 'no valid seeds'),
+    ({'run': 7, 'order': '1'}, 'no valid run, order'),
+    ({'metrics': {}}, 'no valid metrics.test'),
+    ({'metrics': {'test': {'recall@5': '.04'}}}, 'no valid metrics.test'),
+    ({'metrics': {'test': {'recall@5': float('nan')}}}, 'valid metrics.test'),
+    ({'standard_error': {'test': []}}, 'no valid standard_error.test'),
   ],
 )
-def test_another_schema_is_refused(tmp_path, change, what):
-  one = record(**change)
-  if change == {'seeds': None}:
-    del one['seeds']
-    what = 'lacks seeds'
-  write(tmp_path, one)
+def test_a_record_that_is_not_valid_is_refused(tmp_path, change, what):
+  write(tmp_path, record())
+  (path,) = tmp_path.glob('*/*/*.json')
+  path.write_text(json.dumps(record() | change))
   with pytest.raises(DataError, match=what) as error:
     tables.make_results(tmp_path)
   assert 'rq-vae.json' in str(error.value) and '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{}', '"x"'])
+def test_a_record_without_a_field_is_refused(tmp_path):
+  one = record()
+  del one['seeds']
+  write(tmp_path, one)
+  with pytest.raises(DataError, match='no valid seeds'):
+    tables.make_results(tmp_path)
+
+
+def test_a_record_in_the_folder_of_another_is_refused(tmp_path):
+  write(tmp_path, record())
+  (tmp_path / 'table2').rename(tmp_path / 'table1')
+  with pytest.raises(DataError, match='is a record of table2/beauty'):
+    tables.make_results(tmp_path)
+
+
+def test_the_name_of_a_run_stays_in_its_cell(tmp_path):
+  write(tmp_path, record(run='a|b'))
+  assert r'| a\|b | .0400 |' in tables.make_results(tmp_path)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{}', '"x"', '[' * 100_000])
 def test_damage_is_one_line(tmp_path, text):
   write(tmp_path, record())
   (path,) = tmp_path.glob('*/*/*.json')
@@ -149,6 +172,10 @@ def test_the_command(tmp_path):
   assert none.returncode == 3
   assert none.stderr.startswith('error: nothing holds no results')
   assert call('results').returncode == 1
+  folder = call('results', '.')
+  assert folder.returncode == 3
+  assert folder.stderr.startswith('error: . cannot be written')
+  assert folder.stderr.count('\n') == 1
 
 
 def test_results_md_is_made_of_the_results():

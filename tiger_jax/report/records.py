@@ -1,18 +1,35 @@
 """What one run of an experiment came to, as a small file of JSON."""
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
 from tiger_jax.errors import DataError
+from tiger_jax.storage import files
 
 SCHEMA = 1
-_FIELDS = (
-  'schema', 'experiment', 'dataset', 'run', 'order', 'of_a_group', 'columns',
-  'command', 'model', 'device', 'seeds', 'embedding', 'metrics',
-  'standard_error', 'collision_rate', 'seconds', 'environment', 'config',
-  'fingerprint',
-)  # fmt: skip
+_NOTHING = type(None)
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+  'schema': int,
+  'experiment': str,
+  'dataset': str,
+  'run': str,
+  'order': int,
+  'of_a_group': list,
+  'columns': (list, _NOTHING),
+  'command': str,
+  'model': str,
+  'device': str,
+  'seeds': list,
+  'embedding': str,
+  'metrics': dict,
+  'standard_error': (dict, _NOTHING),
+  'collision_rate': (float, int, _NOTHING),
+  'seconds': dict,
+  'environment': dict,
+  'config': dict,
+  'fingerprint': str,
+}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -22,10 +39,10 @@ def read(path: Path) -> dict[str, Any]:
     path: `results/<experiment>/<dataset>/<run>.json`.
 
   Raises:
-    DataError: It is damaged, or of another schema.
+    DataError: It is damaged, of another schema, or of another folder.
   """
   try:
-    record = json.loads(path.read_text(encoding='utf-8'))
+    record = files.read_json(path)
     schema = record['schema']
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise DataError(
@@ -37,13 +54,40 @@ def read(path: Path) -> dict[str, Any]:
       f'{path} has schema {schema!r}, and {SCHEMA} is read here: remove it and '
       'run the experiment again'
     )
-  missing = [name for name in _FIELDS if name not in record]
-  if missing:
+  wrong = _wrong_fields(record)
+  if wrong:
     raise DataError(
-      f'{path} lacks {", ".join(missing)}: remove it and run the experiment '
-      'again'
+      f'{path} has no valid {", ".join(wrong)}: remove it and run the '
+      'experiment again'
+    )
+  folder = f'{record["experiment"]}/{record["dataset"]}'
+  if path.parts[-3:-1] != (record['experiment'], record['dataset']):
+    raise DataError(
+      f'{path} is a record of {folder}: move it to the folder of that name'
     )
   return record
+
+
+def _wrong_fields(record: dict[str, Any]) -> list[str]:
+  """Returns the names of fields that are missing or of another type."""
+  wrong = [
+    name
+    for name, kind in _FIELDS.items()
+    if name not in record or not isinstance(record[name], kind)
+  ]
+  if 'metrics' not in wrong and 'test' not in record['metrics']:
+    wrong.append('metrics.test')
+  for name in {'metrics', 'standard_error'} - set(wrong):
+    for split, values in (record[name] or {}).items():
+      if not isinstance(values, dict) or not all(
+        map(_is_number, values.values())
+      ):
+        wrong.append(f'{name}.{split}')
+  return wrong
+
+
+def _is_number(value: Any) -> bool:
+  return type(value) in (int, float) and math.isfinite(value)
 
 
 def read_all(folder: Path) -> list[dict[str, Any]]:

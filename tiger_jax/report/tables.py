@@ -10,7 +10,7 @@ import sys
 import textwrap
 from typing import Any
 
-from tiger_jax.errors import TigerError
+from tiger_jax.errors import DataError, TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
 from tiger_jax.report.notes import NOTES
@@ -101,7 +101,8 @@ def make_table(
   ]
   for record in found:
     rows.append([
-      record['run'],
+      # A bar would begin another cell.
+      record['run'].replace('|', r'\|'),
       *(_cell(record, name) for name in columns),
       *(_extra_cell(record, name) for name in extra),
     ])  # fmt: skip
@@ -176,6 +177,12 @@ def main() -> None:
   except TigerError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(error.exit_code)
+  except OSError as error:
+    print(
+      f'error: {path} cannot be written ({error.strerror}): name a file',
+      file=sys.stderr,
+    )
+    sys.exit(DataError.exit_code)
 
 
 if __name__ == '__main__':
