@@ -9,14 +9,13 @@ import time
 import pytest
 
 from tiger_jax.errors import DataError, Preempted, UsageError
+from tiger_jax.storage.files import write_json
+from tiger_jax.storage.fingerprints import file_digests, fingerprint
 from tiger_jax.workdir import (
   await_stage,
-  file_digests,
-  fingerprint,
   locked,
   read_artefact,
   run_stage,
-  write_json,
 )
 
 ONE, TWO = fingerprint('one'), fingerprint('two')
