@@ -20,8 +20,8 @@ from tiger_jax.errors import (
 from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import QUANTIZERS, Tokenizer
-from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.storage.fingerprints import fingerprint
+from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import run_stage
 
 _PER_LEVEL = {

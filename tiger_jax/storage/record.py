@@ -88,6 +88,8 @@ def read(folder: Path, *, thorough: bool = False) -> Artefact:
   path = folder / NAME
   try:
     record = files.read_json(path)
+    if not isinstance(record, dict):
+      raise TypeError('it is not an object')
     _refuse_newer(path, record)
     artefact, described = _parse(folder, record)
   except (
@@ -119,18 +121,21 @@ def _parse(
   folder: Path, record: dict[str, Any]
 ) -> tuple[Artefact, dict[str, tuple[int, str]]]:
   fingerprint, about = record['fingerprint'], record['about']
+  if not isinstance(about, dict):
+    raise TypeError('about is not an object')
   # Folders are named after it.
   if not _is_sha256(fingerprint):
     raise ValueError('the fingerprint is not a sha256')
   seconds = record['seconds']
   if type(seconds) not in (int, float) or not 0 <= float(seconds) < math.inf:
     raise ValueError('the seconds are not a number')
-  sections = (about, about.get('config', {}), about.get('environment', {}))
-  if not all(isinstance(x, dict) for x in sections):
-    raise TypeError('about is not an object')
+  for section in ('config', 'environment'):
+    if not isinstance(about.get(section, {}), dict):
+      raise TypeError(f'the {section} is not an object')
   described = {}
   for name, (size, digest) in record.get('files', {}).items():
-    if Path(name).name != name or type(size) is not int:
+    is_plain = Path(name).name == name and Path(name).suffix in _SUFFIXES
+    if not is_plain or type(size) is not int:
       raise ValueError('a file is not described as it should be')
     if not _is_sha256(digest):
       raise ValueError('a digest is not a sha256')

@@ -24,7 +24,7 @@ from tiger_jax.storage import files
 _HEARTBEAT_SECONDS = 30
 _ARRIVAL_SECONDS = 60
 # A network file system shows new files to other hosts within so many seconds.
-_SHOWN_SECONDS = 60
+_SHOWN_SECONDS = 30
 
 
 def join() -> None:
@@ -141,14 +141,16 @@ def require_shared(folder: Path) -> None:
   number = secrets.randbits(31)
   if is_main():
     files.write(path, str(number).encode())
-  number = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-  found = _await_content(path, str(number).encode())
-  require_same(
-    {f'folder {folder}': found},
-    'name a --workdir on a file system that all hosts share',
-  )
-  if is_main():
-    path.unlink(missing_ok=True)
+  try:
+    number = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    found = _await_content(path, str(number).encode())
+    require_same(
+      {f'folder {folder}': found},
+      'name a --workdir on a file system that all hosts share',
+    )
+  finally:
+    if is_main():
+      path.unlink(missing_ok=True)
 
 
 def _await_content(path: Path, expected: bytes) -> str:
