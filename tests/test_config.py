@@ -342,6 +342,8 @@ def test_a_value_of_any_size_makes_a_short_line():
   for value in ('x' * 10**6, list(range(10**6)), {'a': ['y'] * 10**6}):
     assert len(refusal(train__steps=value)) < 1000
     assert len(refusal(train=['x' * 10**6])) < 1000
+  message = refusal(model__name='x' * 10**6)
+  assert message == 'config.model.name is longer than 4096 characters'
   message = refusal(train__optimizer__learning_rate=10**400)
   assert message == 'config.train.optimizer.learning_rate is too large'
 

@@ -19,6 +19,8 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
 from tiger_jax.storage.record import Artefact
 
+# Longer than any path.
+_LONGEST = 4096
 # Values are shown in errors, and may come from a file.
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 200
@@ -166,4 +168,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     raise UsageError(
       f'{where} is {_SHOWN.repr(value)}: it must be of type {name}'
     )
+  # Errors of a wrong choice repeat it.
+  if kind is str and len(value) > _LONGEST:
+    raise UsageError(f'{where} is longer than {_LONGEST} characters')
   return value

@@ -69,14 +69,13 @@ def run_stage(
   try:
     for folder in (final, partial, _aside(workdir, name, wanted)):
       refuse_link(folder)
-    current = _read(final)
-    if current and current.fingerprint == wanted:
-      return current, False
-    if other := _find(elsewhere, name, wanted, thorough=True):
+    if made := _read_if(final, wanted):
+      return made, False
+    if other := _find(elsewhere, name, wanted):
       return other, False
+    current = record.read(final) if record.exists(final) else None
     _refuse_what_is_in_the_way(workdir, name, current)
-    earlier = _read(_aside(workdir, name, wanted))
-    if earlier and earlier.fingerprint == wanted:
+    if earlier := _read_if(_aside(workdir, name, wanted), wanted):
       return _put_in_place(earlier.folder, final, current), False
     is_new = not _is_whole(partial, wanted)
     if is_new:
@@ -121,10 +120,8 @@ def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
     DataError: It is damaged, or a newer version wrote it.
   """
   for folder in (workdir / name, _aside(workdir, name, wanted)):
-    if record.exists(folder):
-      artefact = record.read(folder)
-      if artefact.fingerprint == wanted:
-        return artefact
+    if artefact := _read_if(folder, wanted):
+      return artefact
   return None
 
 
@@ -135,7 +132,7 @@ def read_artefact(workdir: Path, name: str) -> Artefact | None:
     DataError: It is damaged, or a newer version wrote it.
   """
   folder = workdir / name
-  return record.read(folder) if record.exists(folder) else None
+  return record.read(folder, thorough=True) if record.exists(folder) else None
 
 
 def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
@@ -261,30 +258,30 @@ def _remove_partials(workdir: Path, name: str) -> None:
       shutil.rmtree(path)
 
 
-def _find(
-  workdirs: Sequence[Path], name: str, wanted: str, *, thorough: bool = False
-) -> Artefact | None:
+def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:
   """Returns what is wanted from the first folder that has it.
 
   What is damaged is passed over, and so is what is moved away meanwhile.
   """
   for workdir in workdirs:
     with contextlib.suppress(OSError, DataError):
-      found = read_artefact(workdir, name)
-      if found and found.fingerprint == wanted:
-        return record.read(found.folder, thorough=thorough)
+      if found := _read_if(workdir / name, wanted):
+        return found
   return None
 
 
 def _is_whole(partial: Path, wanted: str) -> bool:
   """Returns whether only the name of a stage was left to give."""
   with contextlib.suppress(OSError, DataError):
-    return record.read(partial, thorough=True).fingerprint == wanted
+    return _read_if(partial, wanted) is not None
   return False
 
 
-def _read(folder: Path) -> Artefact | None:
-  return record.read(folder, thorough=True) if record.exists(folder) else None
+def _read_if(folder: Path, wanted: str) -> Artefact | None:
+  """Returns a stage if it has the fingerprint, every byte of it checked."""
+  if record.exists(folder) and record.read(folder).fingerprint == wanted:
+    return record.read(folder, thorough=True)
+  return None
 
 
 def _aside(workdir: Path, name: str, fingerprint: str) -> Path:

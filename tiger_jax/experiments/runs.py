@@ -62,16 +62,16 @@ def run(experiment: Experiment, workdir: Path) -> str:
   found: dict[str, list[dict[str, Any]]] = {}
   for shop in dict.fromkeys(one.dataset for one in experiment.runs):
     pipelines: dict[str, Pipeline] = {}
+    folder = workdir / 'results' / experiment.name / shop
+    if processes.is_main():
+      make_folder(workdir, 'results', experiment.name, shop)
     with contextlib.ExitStack() as locks:
       for one in experiment.runs:
         if one.dataset == shop:
           print(f'\n{experiment.name}: {shop}, {one.name}', flush=True)
           one = _with_shops(experiment, one, workdir)
-          folder = _run_folder(workdir, shop, _file_name(one.name), locks)
-          pipelines[one.name] = _finished(one.config, folder)
-      folder = workdir / 'results' / experiment.name / shop
-      if processes.is_main():
-        make_folder(workdir, 'results', experiment.name, shop)
+          place = _run_folder(workdir, shop, _file_name(one.name), locks)
+          pipelines[one.name] = _finished(one.config, place)
       found[shop] = _records(experiment, shop, pipelines, folder)
   return '\n'.join(
     f'{shop}\n\n{tables.make_table(experiment.name, shop, of_shop)}'
