@@ -12,6 +12,7 @@ import pytest
 
 from tiger_jax import workdir as workdir_module
 from tiger_jax.errors import DataError, Preempted, UsageError
+from tiger_jax.storage import files
 from tiger_jax.storage.fingerprints import file_digests, fingerprint
 from tiger_jax.workdir import (
   await_stage,
@@ -590,6 +591,31 @@ def test_a_full_disk_at_the_record_names_the_file(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'fsync', fail)
   with pytest.raises(DataError, match=r'stage stage: .*stage\.json: No space'):
     stage(tmp_path, ONE, Builder())
+
+
+def test_a_stage_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  events = []
+  sync, rename = files.sync, Path.rename
+
+  def note_sync(path):
+    events.append(f'sync {path.name}')
+    sync(path)
+
+  def note_rename(self, target):
+    events.append(f'rename {self.name}')
+    return rename(self, target)
+
+  def build(folder):
+    (folder / 'value.json').write_text('{}')
+
+  monkeypatch.setattr(files, 'sync', note_sync)
+  monkeypatch.setattr(Path, 'rename', note_rename)
+  stage(tmp_path, ONE, build)
+  partial = f'stage.partial-{ONE[:8]}'
+  assert events == [
+    'sync value.json', f'sync {partial}', f'rename {partial}',
+    f'sync {tmp_path.name}',
+  ]  # fmt: skip
 
 
 def test_a_closed_pipe_is_not_blamed_on_the_stage(tmp_path):
