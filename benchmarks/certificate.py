@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import measuring
 from tiger_jax import learning, recommenders
-from tiger_jax.config_dict import from_json
+from tiger_jax.config_dict import config_of
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, split
@@ -40,7 +40,7 @@ def measure(
   trained = read_artefact(workdir, 'train')
   if trained is None:
     raise SystemExit(f'{workdir} has no finished training: run --mode=train')
-  config = from_json(trained.about['config'])
+  config = config_of(trained)
   ids = SemanticIds.load(workdir / 'semantic_ids')
   dataset = Dataset.load(workdir / 'data')
   material = recommenders.Material(dataset, ids)

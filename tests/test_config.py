@@ -11,12 +11,21 @@ import tiger_jax
 from tiger_jax import config as tiger_config
 from tiger_jax.config import (
   Config,
+  DatasetConfig,
   EmbeddingConfig,
   OptimizerConfig,
   SemanticIdsConfig,
 )
-from tiger_jax.config_dict import defaults, from_json, parse
-from tiger_jax.errors import UsageError
+from tiger_jax.config_checks import BEFORE
+from tiger_jax.config_dict import (
+  config_of,
+  defaults,
+  from_json,
+  parse,
+  to_json,
+)
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.storage.record import Artefact
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
@@ -295,3 +304,112 @@ def test_rates_and_seeds_are_not_mixed():
   with pytest.raises(UsageError, match='choose one of them'):
     from_json({'train': {'replicas': 2, 'learning_rates': [1e-3]}})
   assert 'positive' in refusal(train__learning_rates=(0.1, 0.0))
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'train__replicas', 'train__batch_size', 'train__steps',
+    'train__steps_per_call', 'train__log_every', 'train__evaluate_every',
+    'train__evaluate_users', 'train__optimizer__warmup_steps',
+    *(f'model__{name}' for name in (
+      'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
+      'num_encoder_layers', 'num_decoder_layers', 'num_user_tokens',
+    )),
+    *(f'semantic_ids__{name}' for name in (
+      'latent_dim', 'batch_size', 'epochs', 'restart_epochs',
+    )),
+    'embedding__dim', 'dataset__synthetic_users', 'evaluation__batch_size',
+    'evaluation__num_beams', 'evaluation__num_users', 'parallel__fsdp',
+    'parallel__tensor',
+  ],
+)  # fmt: skip
+@pytest.mark.parametrize('value', [2**31, 10**400])
+def test_absurd_sizes_are_refused(name, value):
+  message = refusal(**{name: value})
+  assert message.startswith(f'config.{name.replace("__", ".")} is too large')
+  assert len(message) < 200
+
+
+@pytest.mark.parametrize('name', ['codebook_sizes', 'hidden_dims'])
+def test_absurd_sizes_in_a_list_are_refused(name):
+  message = refusal(**{f'semantic_ids__{name}': (8, 10**9)})
+  assert message.startswith(f'config.semantic_ids.{name} is too large')
+  assert 'learning_rates' in refusal(train__learning_rates=(1e-3,) * 1025)
+
+
+def test_a_value_of_any_size_makes_a_short_line():
+  for value in ('x' * 10**6, list(range(10**6)), {'a': ['y'] * 10**6}):
+    assert len(refusal(train__steps=value)) < 1000
+    assert len(refusal(train=['x' * 10**6])) < 1000
+  message = refusal(model__name='x' * 10**6)
+  assert message == 'config.model.name is longer than 4096 characters'
+  message = refusal(train__optimizer__learning_rate=10**400)
+  assert message == 'config.train.optimizer.learning_rate is too large'
+
+
+def test_a_field_at_its_former_value_is_not_recorded():
+  values = to_json(Config())
+  assert 'keep_repeats' not in values['dataset']
+  assert values['train']['steps'] == Config().train.steps
+  changed = from_json({'dataset': {'keep_repeats': True}})
+  assert to_json(changed)['dataset']['keep_repeats'] is True
+
+
+def artefact(config, **environment):
+  about = {'config': config, 'environment': environment}
+  return Artefact(Path('runs/a/train'), '0' * 64, 0.0, about)
+
+
+@pytest.mark.parametrize('keep_repeats', [False, True])
+def test_a_recorded_config_comes_back(keep_repeats):
+  config = from_json({
+    'seed': 3,
+    'dataset': {'keep_repeats': keep_repeats},
+    'train': {'steps': 7},
+  })  # fmt: skip
+  recorded = json.loads(json.dumps(to_json(config)))
+  assert config_of(artefact(recorded)) == config
+
+
+def test_fields_that_a_record_lacks_are_as_they_were_before(monkeypatch):
+  """And not as their default is now."""
+  (field,) = (
+    x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
+  )
+  monkeypatch.setattr(field, 'metadata', {BEFORE: True})
+  assert config_of(artefact({})).dataset.keep_repeats
+  assert config_of(artefact({'dataset': {}})).dataset.keep_repeats
+  assert not from_json({}).dataset.keep_repeats
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    {'model': {'use_bias': True}},
+    {'train': {'optimizer': {'momentum': 0.9}}},
+    {'audio': {}},
+    {'\x1b[2J' + 'x' * 10**6: 1},
+  ],
+)
+def test_an_unknown_field_of_a_record_names_both_versions(config):
+  with pytest.raises(DataError) as error:
+    config_of(artefact(config, tiger_jax='0.0.7'))
+  message = str(error.value)
+  assert 'version 0.0.7' in message and tiger_jax.__version__ in message
+  assert 'runs/a ' in message and 'did you mean' not in message
+  assert len(message) < 600 and message.isprintable()
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    {'train': {'replicas': 10**9}},
+    {'train': 3},
+    {'model': {'name': 'gpt'}},
+    {'train': {'steps': 'many'}},
+  ],
+)
+def test_a_value_of_a_record_names_the_file(config):
+  with pytest.raises(DataError, match=r'runs/a/train/stage\.json'):
+    config_of(artefact(config, tiger_jax='0.0.7'))

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiger_jax import pipeline
+from tiger_jax import pipeline, stages
 from tiger_jax.config_dict import from_json
+from tiger_jax.data import counts, synthetic
 from tiger_jax.errors import DataError
 from tiger_jax.workdir import Artefact
 
@@ -136,6 +137,105 @@ def test_damaged_metrics_are_one_line(prints, tmp_path):
   (folder / 'metrics.json').write_text(json.dumps({'metrics': {}})[:-2])
   with pytest.raises(DataError, match=r'metrics\.json is damaged'):
     _ = run.results
+
+
+# What versions before the format number made of these configs. Their workdirs
+# must not be trained again.
+_BEFORE = [
+  (
+    {},
+    '9209583012d1ed546cf5bde133f2852305b065b8f390ecb68e2fa60b5b592e98',
+    '20fb3dd3458c83be3e032dc2e84ae30be8c9c207cb7521a4442236aa1dd90c62',
+    '6fa50622523e1087ed54af249f3033823439b48862165510ed85b9c18f5b4caf',
+    '10b1cd75201815a39d2b3d0d3e06f5973439f956cad9ef2342c9f68d3ac6d167',
+    '58683972a4b3b74ccced0e1414954095ec13941f471575e144e00ff1cb8b7d2c',
+  ),
+  (
+    {
+      'dataset': {
+        'name': 'amazon2014/Beauty', 'drop_short_users': True,
+        'unseen_share': 0.1, 'shuffle_ties': True,
+      },
+      'embedding': {'encoder': 'tfidf-svd'},
+      'semantic_ids': {'quantizer': 'lsh'},
+      'model': {'name': 'dsi'},
+    },
+    '699d66ac805ba6737fc0a7aeb06a5810f3297e538b72808ad3b3d44881b0ba9f',
+    'cfdb1d2b3115543fc70290f12dd41556807632f0bb6e41a5ab7614bee5eaa56e',
+    '55c1192ebb52c1bd610ee3293ed238d2a55fbae189799fd62604254bbc17bf15',
+    '58985b0de66b97235a96bc3ba9fe09f3134e4174fec3b8ed39dd95063ce7c20c',
+    '089c540267a93bed3f62857204df16827b7bed61746d8ac35560958aa013af56',
+  ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('recorded', _BEFORE)
+def test_workdirs_of_older_versions_stay_valid(prints, recorded):
+  config, *expected = recorded
+  assert list(prints(config).values()) == expected
+
+
+def test_a_field_that_was_added_later_changes_what_it_is_set_in(changed):
+  files = with_dataset(name='files')
+  assert changed(files, with_dataset(name='files', keep_repeats=True)) == list(
+    STAGES
+  )
+
+
+def test_nothing_is_written_before_a_stage_is_asked_for(prints, tmp_path):
+  """A measurement of the speed leaves `config.json` as it is."""
+  del prints
+  run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
+  assert not list((tmp_path / 'run').iterdir())
+  _ = run.data
+  assert not list((tmp_path / 'run').iterdir())
+
+
+def test_a_run_tells_its_config_and_what_may_be_removed(tmp_path, capsys):
+  config = from_json(with_dataset(synthetic_users=5))
+  (tmp_path / 'train.01234567').mkdir(parents=True)
+  pipeline.Pipeline(config, tmp_path).run('data')
+  written = json.loads((tmp_path / 'config.json').read_text())
+  assert from_json(written) == config
+  out = capsys.readouterr().out
+  assert 'kept: train.01234567 of other configs; they may be removed' in out
+
+
+def test_counts_of_the_data_are_said_and_kept(tmp_path, monkeypatch, capsys):
+  def load_dataset(config, seed, folder):
+    (folder / 'counts.json').write_text('{"events dropped": 7}')
+    return synthetic.make(5, seed)
+
+  monkeypatch.setattr(stages, 'load_dataset', load_dataset)
+  config = from_json(with_dataset(synthetic_users=5))
+  for _ in range(2):  # Made, and made before.
+    run = pipeline.Pipeline(config, tmp_path)
+    run.run('data')
+    assert run.data.about['counts'] == {'events dropped': 7}
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, x in enumerate(lines) if 'interactions' in x)
+    assert [x.strip(' :') for x in lines[at + 1 :]] == counts.lines(
+      {'events dropped': 7}
+    )
+
+
+@pytest.mark.parametrize('content', ['[1]', 'null', '[' * 100_000])
+def test_metrics_that_are_no_object_are_one_line(prints, tmp_path, content):
+  del prints
+  run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
+  Path(run.evaluation.folder).mkdir()
+  (run.evaluation.folder / 'metrics.json').write_text(content)
+  with pytest.raises(DataError, match=r'metrics\.json is damaged'):
+    _ = run.results
+
+
+def test_vectors_that_are_no_table_are_one_line(prints, tmp_path):
+  del prints
+  run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
+  Path(run.embedding.folder).mkdir()
+  np.save(run.embedding.folder / 'embeddings.npy', np.ones(3, np.float32))
+  with pytest.raises(DataError, match=r'embeddings\.npy is damaged.*\(3,\)'):
+    _ = run.embeddings
 
 
 def test_the_readme_is_finished():

@@ -20,6 +20,7 @@ from tiger_jax.errors import (
 from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import QUANTIZERS, Tokenizer
+from tiger_jax.storage.fingerprints import fingerprint
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import run_stage
 
@@ -264,13 +265,13 @@ def _workdir(path, name, embedding, num_items=20, dim=6):
     name, items, ('u',), np.zeros(3, np.int32), np.array([0, 3], np.int64)
   )
   path.mkdir()
-  run_stage(path, 'data', 'x', dataset.save, about={})
+  run_stage(path, 'data', fingerprint('x'), dataset.save, about={})
 
   def embed(folder):
     np.save(folder / 'embeddings.npy', _embeddings(num_items, dim=dim))
 
   about = {'config': {'embedding': embedding}}
-  run_stage(path, 'embedding', f'print-{name}', embed, about=about)
+  run_stage(path, 'embedding', fingerprint(name), embed, about=about)
   return str(path)
 
 
@@ -293,7 +294,9 @@ def test_other_shops_are_read_from_their_workdirs(tmp_path):
   shops = tokenization.read_shared(_sharing(workdirs), 'own')
   names = [f'{path.name} of {path}' for path in map(Path, workdirs)]
   assert [shop.name for shop in shops] == names
-  assert [shop.fingerprint for shop in shops] == ['print-toys', 'print-sports']
+  assert [shop.fingerprint for shop in shops] == [
+    fingerprint('toys'), fingerprint('sports'),
+  ]  # fmt: skip
   np.testing.assert_array_equal(shops[0].embeddings, _embeddings(20))
   assert not tokenization.read_shared(_sharing([]), 'own')
 
@@ -324,7 +327,7 @@ def test_spaces_that_differ_by_nature_are_one_line():
 def test_a_shop_named_twice_is_one_line(tmp_path):
   toys = _workdir(tmp_path / 'toys', 'toys', _SAME)
   with pytest.raises(UsageError, match='/toys, whose items are those of this'):
-    tokenization.read_shared(_sharing([toys]), 'print-toys')
+    tokenization.read_shared(_sharing([toys]), fingerprint('toys'))
   with pytest.raises(UsageError, match='/toys, whose items are those of this'):
     tokenization.read_shared(_sharing([toys, toys]), 'own')
 

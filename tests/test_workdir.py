@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -8,15 +10,17 @@ import time
 
 import pytest
 
+from tiger_jax import workdir as workdir_module
 from tiger_jax.errors import DataError, Preempted, UsageError
+from tiger_jax.storage import files
+from tiger_jax.storage.fingerprints import file_digests, fingerprint
 from tiger_jax.workdir import (
   await_stage,
-  file_digests,
-  fingerprint,
+  find_artefact,
   locked,
   read_artefact,
   run_stage,
-  write_json,
+  superseded,
 )
 
 ONE, TWO = fingerprint('one'), fingerprint('two')
@@ -153,8 +157,8 @@ def test_a_failed_change_keeps_what_was_there(tmp_path):
 
   with pytest.raises(DataError):
     stage(tmp_path, TWO, fail)
-  # Nothing answers to the stage's name that was made from something else.
-  assert read_artefact(tmp_path, 'stage') is None
+  # A model is served until the next one is done.
+  assert read_artefact(tmp_path, 'stage') == first
   assert stage(tmp_path, ONE, refuse) == (first, False)
 
 
@@ -246,6 +250,58 @@ def test_a_second_process_is_kept_out(tmp_path):
     pass
 
 
+def test_the_lock_is_neither_cut_nor_followed(tmp_path):
+  victim = tmp_path / 'victim'
+  victim.write_text('precious')
+  run = tmp_path / 'run'
+  with locked(run):
+    pass
+  (run / '.lock').unlink()
+  (run / 'config.json').write_text('{}')
+  (run / '.lock').symlink_to(victim)
+  stage(run, ONE, Builder())  # A mark, without the lock.
+  with pytest.raises(UsageError, match=r'\.lock is a link'):
+    with locked(run):
+      pass
+  (run / '.lock').unlink()
+  (run / '.lock').write_text('mine')
+  with locked(run):
+    pass
+  assert (run / '.lock').read_text() == 'mine'
+  assert victim.read_text() == 'precious'
+
+
+def test_a_lock_that_is_a_pipe_is_refused(tmp_path):
+  stage(tmp_path, ONE, Builder())
+  os.mkfifo(tmp_path / '.lock')
+  with pytest.raises(UsageError, match='not a regular file'):
+    with locked(tmp_path):
+      pass
+
+
+def test_a_folder_of_something_else_is_not_written_to(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('mine')
+  with pytest.raises(UsageError, match='is not empty'):
+    with locked(tmp_path):
+      pass
+  assert folders(tmp_path) == ['thesis.tex']
+
+
+@pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_warned_of(
+  tmp_path, monkeypatch, capsys, number
+):
+  def fail(*unused):
+    raise OSError(number, os.strerror(number))
+
+  monkeypatch.setattr(fcntl, 'flock', fail)
+  with locked(tmp_path):
+    stage(tmp_path, ONE, Builder())
+  err = capsys.readouterr().err
+  assert str(tmp_path) in err and 'without locks' in err
+  assert err.count('\n') == 1
+
+
 KILLED = """
 import os, pathlib, signal, sys, time
 from tiger_jax import workdir
@@ -285,9 +341,10 @@ def test_kill_9(tmp_path, point):
   assert partial.read_text() == ('half' if point == 'building' else 'whole')
   build = Builder('again')
   made, new = stage(tmp_path / 'run', ONE, build, resumable=True)
-  assert new
-  assert build.calls == 1
-  assert (made.folder / 'result').read_text() == 'again'
+  # When only the name was left to give, nothing is built again.
+  assert new == (point != 'renaming')
+  assert build.calls == new
+  assert (made.folder / 'result').read_text() == ('again' if new else 'whole')
   assert sorted(path.name for path in made.folder.iterdir()) == [
     'result',
     'stage.json',
@@ -311,23 +368,8 @@ def test_a_kill_between_recording_and_renaming_loses_no_seconds(
     patch.setattr(Path, 'rename', die)
     with pytest.raises(KeyboardInterrupt):
       stage(tmp_path, ONE, build, resumable=True)
-  made, _ = stage(tmp_path, ONE, lambda folder: None, resumable=True)
+  made, _ = stage(tmp_path, ONE, refuse, resumable=True)
   assert made.seconds == 50
-
-
-def test_written_json_is_never_half(tmp_path, monkeypatch):
-  path = tmp_path / 'value.json'
-  write_json(path, {'a': 1})
-  real = Path.write_text
-
-  def full_disk(self, text):
-    real(self, text[: len(text) // 2])
-    raise OSError('no space left')
-
-  monkeypatch.setattr(Path, 'write_text', full_disk)
-  with pytest.raises(OSError, match='no space'):
-    write_json(path, {'a': 2, 'b': 3})
-  assert json.loads(path.read_text()) == {'a': 1}
 
 
 def test_file_digests_follow_contents(tmp_path):
@@ -346,3 +388,261 @@ def test_file_digests_follow_contents(tmp_path):
   (folder / 'below').mkdir()
   (folder / 'below' / 'b').write_text('more')
   assert [name for name, _ in file_digests(folder)] == ['a', 'b']
+
+
+def test_a_fingerprint_from_a_file_names_no_folder(tmp_path):
+  """`/../..` would name the folder above the workdir."""
+  run = tmp_path / 'received'
+  (run / 'stage').mkdir(parents=True)
+  (run / 'stage.').mkdir()
+  (tmp_path / 'final.tex').write_text('precious')
+  for wrong in ('/../..', '../../..' + 'a' * 56, 'x' * 64):
+    record = {'fingerprint': wrong, 'seconds': 1, 'about': {}}
+    (run / 'stage' / 'stage.json').write_text(json.dumps(record))
+    for call in (
+      lambda: stage(run, ONE, refuse),
+      lambda: read_artefact(run, 'stage'),
+      lambda: find_artefact(run, 'stage', ONE),
+    ):
+      with pytest.raises(DataError, match='not a sha256'):
+        call()
+  assert (tmp_path / 'final.tex').read_text() == 'precious'
+  assert folders(run) == ['stage', 'stage.']
+
+
+@pytest.mark.parametrize(
+  'name', ['stage', f'stage.partial-{ONE[:8]}', f'stage.{ONE[:8]}']
+)
+@pytest.mark.parametrize('resumable', [False, True])
+def test_a_stage_is_not_made_through_a_link(tmp_path, name, resumable):
+  outside = tmp_path / 'outside'
+  outside.mkdir()
+  (outside / 'final.tex').write_text('precious')
+  run = tmp_path / 'run'
+  run.mkdir()
+  for target in (outside, tmp_path / 'nothing'):
+    (run / name).symlink_to(target)
+    with pytest.raises(UsageError, match=f'{name} is a link') as error:
+      stage(run, ONE, refuse, resumable=resumable)
+    assert '\n' not in str(error.value)
+    (run / name).unlink()
+  assert folders(outside) == ['final.tex']
+  assert not (tmp_path / 'nothing').exists()
+
+
+def test_a_link_within_what_was_interrupted_is_not_followed(tmp_path):
+  victim = tmp_path / 'victim'
+  victim.write_text('precious')
+  partial = tmp_path / 'run' / f'stage.partial-{ONE[:8]}' / 'checkpoints'
+  partial.mkdir(parents=True)
+  (partial / 'result').symlink_to(victim)
+  with pytest.raises(UsageError, match='result is a link'):
+    stage(tmp_path / 'run', ONE, refuse, resumable=True)
+  assert victim.read_text() == 'precious'
+
+
+@pytest.mark.parametrize(
+  'content', ['', 'x', '1.5.2', 'nan', 'inf', '-3', '1e999', '9' * 5000, '\x00']
+)
+def test_seconds_that_are_no_number_count_as_none(tmp_path, content):
+  partial = tmp_path / f'stage.partial-{ONE[:8]}'
+  partial.mkdir()
+  (partial / 'seconds').write_text(content)
+  made, new = stage(tmp_path, ONE, Builder(), resumable=True)
+  assert new
+  assert made.seconds < 60
+
+
+def test_the_old_stage_stays_until_the_new_one_is_whole(tmp_path):
+  first, _ = stage(tmp_path, ONE, Builder('first'))
+  results = tmp_path / 'results.json'
+  results.write_text('{}')
+
+  def look(folder):
+    assert read_artefact(tmp_path, 'stage') == first
+    assert results.exists()
+
+  stage(tmp_path, TWO, look, resumable=True)
+  # They told of the first.
+  assert not results.exists()
+  assert find_artefact(tmp_path, 'stage', ONE).fingerprint == ONE
+
+
+def test_results_go_when_another_stage_comes_back(tmp_path):
+  for wanted in (ONE, TWO):
+    stage(tmp_path, wanted, Builder())
+  (tmp_path / 'results.json').write_text('{}')
+  stage(tmp_path, TWO, refuse)
+  assert (tmp_path / 'results.json').exists()
+  stage(tmp_path, ONE, refuse)
+  assert not (tmp_path / 'results.json').exists()
+
+
+@pytest.mark.parametrize('resumable', [False, True])
+@pytest.mark.parametrize('wanted', [ONE, TWO])
+def test_a_kill_between_the_two_renames_heals(
+  tmp_path, monkeypatch, resumable, wanted
+):
+  first, _ = stage(tmp_path, ONE, Builder('first'))
+  real = Path.rename
+
+  def die(self, target):
+    if 'partial' in self.name:
+      raise KeyboardInterrupt
+    return real(self, target)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Path, 'rename', die)
+    with pytest.raises(KeyboardInterrupt):
+      stage(tmp_path, TWO, Builder('second'), resumable=resumable)
+  assert read_artefact(tmp_path, 'stage') is None
+  made, _ = stage(tmp_path, wanted, refuse, resumable=resumable)
+  expected = 'first' if wanted == ONE else 'second'
+  assert (made.folder / 'result').read_text() == expected
+  # The other one is not lost either.
+  made, _ = stage(
+    tmp_path, TWO if wanted == ONE else ONE, refuse, resumable=resumable
+  )
+  assert made.folder == tmp_path / 'stage'
+
+
+def test_what_is_in_the_way_is_said_before_anything_is_built(tmp_path):
+  stage(tmp_path, ONE, Builder())
+  aside = tmp_path / f'stage.{ONE[:8]}'
+  aside.mkdir()
+  with pytest.raises(DataError, match=f'{aside.name} is in the way'):
+    stage(tmp_path, TWO, refuse)
+  assert read_artefact(tmp_path, 'stage').fingerprint == ONE
+
+
+def test_leftovers_of_a_stage_that_cannot_resume_are_removed(tmp_path):
+  kept = ('stage.partial-mine', f'stage.{TWO[:8]}', 'other.partial-01234567')
+  for name in (*kept, 'stage.partial-01234567', f'stage.partial-{ONE[:8]}'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'outside').mkdir()
+  (tmp_path / 'stage.partial-89abcdef').symlink_to(tmp_path / 'outside')
+  stage(tmp_path, ONE, Builder())
+  assert folders(tmp_path) == sorted(
+    [*kept, 'outside', 'stage', 'stage.partial-89abcdef']
+  )
+
+
+def test_a_stage_that_can_resume_keeps_what_others_began(tmp_path):
+  (tmp_path / 'stage.partial-01234567').mkdir()
+  stage(tmp_path, ONE, Builder(), resumable=True)
+  assert superseded(tmp_path, ['stage']) == ['stage.partial-01234567']
+  stage(tmp_path, TWO, Builder(), resumable=True)
+  assert superseded(tmp_path, ['stage', 'other']) == [
+    f'stage.{ONE[:8]}', 'stage.partial-01234567',
+  ]  # fmt: skip
+  assert superseded(tmp_path, ['other']) == []
+
+
+def test_a_flipped_bit_in_what_was_made_before_is_one_line(tmp_path):
+  def build(folder):
+    (folder / 'value.json').write_text('{"a": 1}')
+
+  made, _ = stage(tmp_path, ONE, build)
+  (made.folder / 'value.json').write_text('{"a": 3}')
+  with pytest.raises(DataError, match=r'value\.json is damaged') as error:
+    stage(tmp_path, ONE, refuse)
+  assert f'remove {made.folder} and run again' in str(error.value)
+  # Elsewhere it is passed over, and made here.
+  found, new = stage(tmp_path / 'here', ONE, build, elsewhere=[tmp_path])
+  assert new and found.folder == tmp_path / 'here' / 'stage'
+  # Set aside, it is not brought back.
+  (made.folder / 'value.json').write_text('{"a": 1}')
+  stage(tmp_path, TWO, Builder())
+  aside = tmp_path / f'stage.{ONE[:8]}'
+  (aside / 'value.json').write_text('{"a": 3}')
+  with pytest.raises(DataError, match=f'{aside.name}/value.json is damaged'):
+    stage(tmp_path, ONE, refuse)
+
+
+@pytest.mark.parametrize(
+  ('number', 'advice'),
+  [
+    (errno.ENOSPC, 'make room'),
+    (errno.EDQUOT, 'make room'),
+    (errno.EACCES, 'permissions'),
+    (errno.EROFS, 'permissions'),
+    (errno.EIO, 'run the same command again'),
+  ],
+)
+def test_an_error_of_the_file_system_names_stage_and_place(
+  tmp_path, number, advice
+):
+  def fail(folder):
+    raise OSError(number, os.strerror(number))
+
+  with pytest.raises(DataError) as error:
+    stage(tmp_path, ONE, fail)
+  message = str(error.value)
+  assert message.startswith(f'stage stage: {tmp_path}')
+  assert os.strerror(number) in message
+  assert advice in message
+  assert ('make room' in message) == (advice == 'make room')
+
+
+def test_a_full_disk_at_the_record_names_the_file(tmp_path, monkeypatch):
+  def fail(number):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', fail)
+  with pytest.raises(DataError, match=r'stage stage: .*stage\.json: No space'):
+    stage(tmp_path, ONE, Builder())
+
+
+def test_a_stage_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  events = []
+  sync, rename = files.sync, Path.rename
+
+  def note_sync(path):
+    events.append(f'sync {path.name}')
+    sync(path)
+
+  def note_rename(self, target):
+    events.append(f'rename {self.name}')
+    return rename(self, target)
+
+  def build(folder):
+    (folder / 'value.json').write_text('{}')
+
+  monkeypatch.setattr(files, 'sync', note_sync)
+  monkeypatch.setattr(Path, 'rename', note_rename)
+  stage(tmp_path, ONE, build)
+  partial = f'stage.partial-{ONE[:8]}'
+  assert events == [
+    'sync value.json', f'sync {partial}', f'rename {partial}',
+    f'sync {tmp_path.name}',
+  ]  # fmt: skip
+
+
+def test_a_closed_pipe_is_not_blamed_on_the_stage(tmp_path):
+  def fail(folder):
+    raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
+
+  with pytest.raises(BrokenPipeError):
+    stage(tmp_path, ONE, fail)
+
+
+def test_who_waits_says_for_what_once(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(workdir_module, '_QUIET_SECONDS', 0.05)
+  monkeypatch.setattr(workdir_module, '_POLL_SECONDS', 0.05)
+  asked = []
+
+  def sleep(seconds):
+    asked.append(seconds)
+    real(seconds)
+    if len(asked) == 5:
+      stage(tmp_path, ONE, Builder())
+
+  real = time.sleep
+  monkeypatch.setattr(time, 'sleep', sleep)
+  assert await_stage(tmp_path, 'stage', ONE).fingerprint == ONE
+  err = capsys.readouterr().err
+  assert err.count('\n') == 1
+  assert str(tmp_path / 'stage') in err
+  # What is there is not waited for, and nothing is said.
+  await_stage(tmp_path, 'stage', ONE)
+  assert capsys.readouterr().err == ''

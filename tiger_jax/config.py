@@ -3,6 +3,8 @@
 import dataclasses
 
 from tiger_jax.config_checks import (
+  added_later,
+  require_at_most,
   require_not_negative,
   require_one_of,
   require_positive,
@@ -38,13 +40,14 @@ class DatasetConfig:
   synthetic_users: int = 3000
   drop_short_users: bool = False
   allow_missing_metadata: bool = False
-  keep_repeats: bool = False
+  keep_repeats: bool = added_later(False, before=False)
   shuffle_ties: bool = False
   unseen_share: float = 0.0
 
   def __post_init__(self):
     """Checks the values."""
     require_positive(self, 'synthetic_users')
+    require_at_most(self, 10**8, 'synthetic_users')
     if not 0 <= self.unseen_share < 1:
       raise UsageError(
         f'unseen_share is {self.unseen_share}: choose from [0, 1)'
@@ -74,6 +77,7 @@ class EmbeddingConfig:
     encoders = ('sentence-transformers', 'tfidf-svd', 'precomputed')
     require_one_of(self, 'encoder', encoders)
     require_positive(self, 'dim')
+    require_at_most(self, 2**16, 'dim')
 
 
 # The codes of each level where a config names none, as the paper has them.
@@ -142,6 +146,9 @@ class SemanticIdsConfig:
     require_one_of(self, 'kmeans_init', ('all_items', 'first_batch'))
     require_positive(self, 'latent_dim', 'batch_size', 'epochs')
     require_not_negative(self, 'beta', 'restart_epochs')
+    require_at_most(self, 2**16, 'latent_dim', 'hidden_dims')
+    require_at_most(self, 2**24, 'batch_size', 'codebook_sizes')
+    require_at_most(self, 2**31 - 1, 'epochs', 'restart_epochs')
     if min(self.hidden_dims, default=1) < 1:
       raise UsageError(
         f'hidden_dims is {self.hidden_dims}: widths must be positive'
@@ -191,6 +198,8 @@ class EvaluationConfig:
     require_not_negative(self, 'num_users')
     require_one_of(self, 'search', ('exact', 'approximate'))
     require_positive(self, 'batch_size')
+    require_at_most(self, 2**20, 'batch_size', 'num_beams')
+    require_at_most(self, 2**31 - 1, 'num_users')
     if self.num_beams < 10:
       raise UsageError(
         f'num_beams is {self.num_beams}: recall@10 needs at least 10'

@@ -1,9 +1,24 @@
 """What the fields of a section may be."""
 
+import dataclasses
 import math
 from typing import Any
 
 from tiger_jax.errors import UsageError
+
+# Metadata of a field that was added later: the value that versions without it
+# behaved as. Where a field has this value, records and fingerprints omit it.
+BEFORE = 'before'
+
+
+def added_later(default: Any, before: Any) -> Any:
+  """Declares a field that runs of older versions do not have.
+
+  Args:
+    default: Of the field.
+    before: The value that versions without the field behaved as.
+  """
+  return dataclasses.field(default=default, metadata={BEFORE: before})
 
 
 def require_positive(section: Any, *names: str) -> None:
@@ -20,6 +35,16 @@ def require_not_negative(section: Any, *names: str) -> None:
     value = getattr(section, name)
     if not 0 <= value < math.inf:
       raise UsageError(f'{name} is {value}: it must not be negative')
+
+
+def require_at_most(section: Any, largest: int, *names: str) -> None:
+  """Raises UsageError where a field, or one of its values, is larger."""
+  for name in names:
+    value = getattr(section, name)
+    if (
+      max(value if isinstance(value, tuple) else (value,), default=0) > largest
+    ):
+      raise UsageError(f'{name} is too large: choose at most {largest:,}')
 
 
 def require_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:

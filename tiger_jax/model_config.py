@@ -3,6 +3,7 @@
 import dataclasses
 
 from tiger_jax.config_checks import (
+  require_at_most,
   require_not_negative,
   require_one_of,
   require_positive,
@@ -100,6 +101,11 @@ class ModelConfig:
       'num_encoder_layers', 'num_decoder_layers',
     )  # fmt: skip
     require_not_negative(self, 'num_user_tokens')
+    require_at_most(
+      self, 2**16, 'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim'
+    )
+    require_at_most(self, 256, 'num_encoder_layers', 'num_decoder_layers')
+    require_at_most(self, 2**24, 'num_user_tokens')
     require_one_of(self, 'dtype', ('float32', 'bfloat16'))
     losses = ('cross_entropy', 'sampled_softmax', 'bce')
     require_one_of(self, 'loss', losses)

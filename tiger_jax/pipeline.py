@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from importlib import metadata
-import json
 import os
 from pathlib import Path
 import platform
@@ -17,6 +16,8 @@ import numpy as np
 import tiger_jax
 from tiger_jax import learning, stages, tokenization
 from tiger_jax.config import Config
+from tiger_jax.config_dict import to_json
+from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError
@@ -25,16 +26,17 @@ from tiger_jax.evaluation.metrics import CUTOFFS
 from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.storage import files
+from tiger_jax.storage.fingerprints import file_digests, fingerprint
 from tiger_jax.training import processes
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import (
+  RESULTS,
   Artefact,
   await_stage,
-  file_digests,
-  fingerprint,
   partial_folder,
   run_stage,
-  write_json,
+  superseded,
 )
 
 # What each mode asks a Pipeline for.
@@ -45,6 +47,10 @@ STAGES = {
   'train': 'train',
   'evaluate': 'results',
 }
+
+
+# The folders of their artefacts.
+_FOLDERS = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
 
 
 class Pipeline:
@@ -66,16 +72,28 @@ class Pipeline:
       workdir: Is made where it is missing.
       elsewhere: Folders of other runs, whose stages are taken where they are
         what this run would make.
+
+    Raises:
+      UsageError: Other processes of the run have another config, another
+        version of the code, or another folder.
     """
+    processes.require_same(
+      {'config': to_json(config), 'version': tiger_jax.__version__},
+      'start all processes with the same code and the same command',
+    )
+    processes.require_shared(workdir)
     self.config = config
     self._elsewhere = elsewhere
     self.workdir = workdir
     self.writer = MetricsWriter(workdir)
-    if processes.is_main():
-      write_json(workdir / 'config.json', dataclasses.asdict(config))
 
   def run(self, last: str) -> None:
     """Makes every stage up to `last`, one of `STAGES`."""
+    if processes.is_main():
+      # Not before: a measurement of the speed must leave a run as it is.
+      files.write_json(
+        self.workdir / 'config.json', dataclasses.asdict(self.config)
+      )
     needs = self.config.model.needs
     unused = {'embed': not needs, 'semantic_ids': 'semantic_ids' not in needs}
     for stage, name in STAGES.items():
@@ -83,6 +101,9 @@ class Pipeline:
         getattr(self, name)
       if stage == last:
         break
+    if left := superseded(self.workdir, _FOLDERS):
+      names = ', '.join(left[:5]) + (', ...' if len(left) > 5 else '')
+      _say('kept', f'{names} of other configs; they may be removed')
 
   @functools.cached_property
   def _source(self) -> list[Any]:
@@ -117,7 +138,14 @@ class Pipeline:
       f'{d.name}: {d.num_users:,} users, {d.num_items:,} items, '
       f'{d.num_interactions:,} interactions',
     )
+    for line in counts.lines(self._counts):
+      _say('', line)
     return d
+
+  @functools.cached_property
+  def _counts(self) -> dict[str, Any]:
+    """What of the raw data was used; empty where an older version read it."""
+    return counts.read(self.data.folder)
 
   @functools.cached_property
   def embedding(self) -> Artefact:
@@ -199,7 +227,7 @@ class Pipeline:
       inputs['semantic_ids'] = self.semantic_ids.fingerprint
     if 'embeddings' in c.model.needs:
       inputs['embedding'] = self.embedding.fingerprint
-    model, train = dataclasses.asdict(c.model), dataclasses.asdict(c.train)
+    model, train = to_json(c.model), to_json(c.train)
     return self._stage(
       'train',
       [model, train, c.seed, inputs],
@@ -216,7 +244,7 @@ class Pipeline:
     return self._stage(
       'evaluation',
       [
-        dataclasses.asdict(c.evaluation),
+        to_json(c.evaluation),
         self.train.fingerprint,
         # What is measured: results of fewer metrics are made anew.
         CUTOFFS,
@@ -234,6 +262,7 @@ class Pipeline:
     """Everything measured, which `results.json` holds too."""
     measured = _read_json(self.evaluation.folder / 'metrics.json')
     made = {'data': self.data}
+    counted = {'counts': self._counts} if self._counts else {}
     results: dict[str, Any] = {
       'model': self.config.model.name,
       'dataset': {
@@ -241,7 +270,8 @@ class Pipeline:
         'users': self.dataset.num_users,
         'items': self.dataset.num_items,
         'interactions': self.dataset.num_interactions,
-      },
+      }
+      | counted,
     }
     if self.config.model.needs:
       made['embedding'] = self.embedding
@@ -261,7 +291,7 @@ class Pipeline:
       | {'seed': self.config.seed},
     }
     if processes.is_main():
-      write_json(self.workdir / 'results.json', results)
+      files.write_json(self.workdir / RESULTS, results)
     return results
 
   def _stage(
@@ -279,6 +309,10 @@ class Pipeline:
     it is to be made `together`, they take part.
     """
     wanted = fingerprint(name, *made_from)
+    processes.require_same(
+      {f'input of stage {name}': wanted},
+      'give all hosts the same raw files, and remove what only one of them has',
+    )
     mesh = learning.make_mesh(self.config)
     if not processes.is_main():
       if together and processes.from_main(0, mesh):
@@ -295,7 +329,7 @@ class Pipeline:
       wanted,
       announce_and_build if together else build,
       about={
-        'config': dataclasses.asdict(self.config),
+        'config': to_json(self.config),
         'environment': environment(),
       }
       | (inputs or {}),
@@ -304,8 +338,6 @@ class Pipeline:
     )
     if together and not new:
       processes.from_main(0, mesh)
-    if new:  # What was measured of the stage before does not hold any more.
-      (self.workdir / 'results.json').unlink(missing_ok=True)
     how = f'made in {artefact.seconds:.0f} s' if new else 'made before, kept'
     _say(name, f'{how} ({artefact.folder})')
     return artefact
@@ -323,9 +355,12 @@ def environment() -> dict[str, Any]:
   }
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> dict[str, Any]:
   try:
-    return json.loads(path.read_text())
+    value = files.read_json(path)
+    if not isinstance(value, dict):
+      raise ValueError('it is not an object')
+    return value
   except (OSError, ValueError) as error:
     raise DataError(
       f'{path} is damaged ({error}): remove {path.parent} and run again'

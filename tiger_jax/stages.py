@@ -7,25 +7,32 @@ import numpy as np
 
 from tiger_jax import learning, recommenders
 from tiger_jax.config import Config, DatasetConfig, EmbeddingConfig
-from tiger_jax.data import synthetic
+from tiger_jax.data import counts, synthetic
 from tiger_jax.data.dataset import Items
 from tiger_jax.data.loading import load_dataset
 from tiger_jax.data.splits import split
 from tiger_jax.embedding.encoders import embed_items
 from tiger_jax.recommenders import Material
+from tiger_jax.storage.files import write_json
 from tiger_jax.training import processes
-from tiger_jax.workdir import write_json
 
 
-def make_dataset(config: DatasetConfig, seed: int, folder: Path) -> None:
+def make_dataset(
+  config: DatasetConfig, seed: int, folder: Path
+) -> dict[str, Any]:
   """Reads the raw files, or draws the synthetic shop.
 
   Args:
     config: The dataset section.
     seed: Of the synthetic shop.
     folder: Gets the dataset.
+
+  Returns:
+    What to record about it: `counts` of what was read, used and dropped.
   """
   load_dataset(config, seed, folder).save(folder)
+  counted = counts.read(folder)
+  return {'counts': counted} if counted else {}
 
 
 def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import Config, EmbeddingConfig, SemanticIdsConfig
+from tiger_jax.config_dict import config_of
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, UsageError
@@ -33,11 +34,12 @@ from tiger_jax.semantic_ids.quantizer import Quantizer
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.storage.files import write_json
 from tiger_jax.training import loop, sharding
 from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.step import Replica
 from tiger_jax.training.writers import MetricsWriter
-from tiger_jax.workdir import read_artefact, write_json
+from tiger_jax.workdir import read_artefact
 
 # The quantizers that learn by gradients, and those that need none.
 _LEARNT = {'rq_vae': RqVae, 'vq_vae': VqVae}
@@ -191,7 +193,9 @@ def made_from(
 def encoder_name(config: EmbeddingConfig) -> str:
   """Returns what to call the embeddings in reports."""
   if config.encoder == 'sentence-transformers':
-    return config.model
+    # Of a local folder, the path would tell whose machine it was.
+    is_local = Path(config.model).is_dir()
+    return Path(config.model).name if is_local else config.model
   if config.encoder == 'precomputed':
     return f'precomputed ({Path(config.path).name})'
   return config.encoder
@@ -205,7 +209,10 @@ def read_embeddings(folder: Path) -> Float[np.ndarray, 'items dim']:
   """
   path = folder / 'embeddings.npy'
   try:
-    return np.load(path, mmap_mode='r')
+    vectors = np.load(path, mmap_mode='r')
+    if vectors.ndim != 2:
+      raise ValueError(f'its shape is {vectors.shape}')
+    return vectors
   except (OSError, ValueError, EOFError) as error:
     raise DataError(
       f'{path} is damaged ({error}): remove {folder} and run again'
@@ -280,8 +287,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
       f'{workdir} has no embeddings to share an ID space with: run '
       '--mode=embed there first'
     )
-  about: dict[str, Any] = made.about['config']['embedding']
-  names = [_encoder(x) for x in (about, dataclasses.asdict(config))]
+  names = [_encoder(x) for x in (config_of(made).embedding, config)]
   if names[0] != names[1]:
     raise DataError(
       f'{workdir} was embedded with {names[0]}, this run with {names[1]}: '
@@ -291,7 +297,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
   return Shop(name, made.fingerprint, read_embeddings(made.folder))
 
 
-def _encoder(about: dict[str, Any]) -> str:
+def _encoder(config: EmbeddingConfig) -> str:
   """Names an encoder; of precomputed vectors nobody knows which it was."""
-  hub = about['encoder'] == 'sentence-transformers'
-  return about['model'] if hub else about['encoder']
+  hub = config.encoder == 'sentence-transformers'
+  return config.model if hub else config.encoder

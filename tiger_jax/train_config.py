@@ -5,6 +5,7 @@ import math
 import re
 
 from tiger_jax.config_checks import (
+  require_at_most,
   require_not_negative,
   require_one_of,
   require_positive,
@@ -37,6 +38,7 @@ class OptimizerConfig:
     require_one_of(self, 'recipe', recipes)
     require_positive(self, 'learning_rate', 'clip_norm')
     require_not_negative(self, 'warmup_steps', 'weight_decay')
+    require_at_most(self, 2**31 - 1, 'warmup_steps')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,14 @@ class TrainConfig:
       self, 'batch_size', 'steps', 'steps_per_call', 'replicas', 'log_every',
       'evaluate_every', 'evaluate_users',
     )  # fmt: skip
+    # A step is an int32 on the device.
+    require_at_most(
+      self, 2**31 - 1, 'steps', 'log_every', 'evaluate_every', 'evaluate_users'
+    )
+    require_at_most(self, 2**20, 'batch_size', 'steps_per_call')
+    require_at_most(self, 1024, 'replicas')
+    if len(self.learning_rates) > 1024:
+      raise UsageError('learning_rates has more than 1,024 rates')
     if not all(0 < rate < math.inf for rate in self.learning_rates):
       raise UsageError(
         f'learning_rates is {self.learning_rates}: rates must be positive'
@@ -132,3 +142,4 @@ class ParallelConfig:
   def __post_init__(self):
     """Checks the values."""
     require_positive(self, 'fsdp', 'tensor')
+    require_at_most(self, 2**20, 'fsdp', 'tensor')

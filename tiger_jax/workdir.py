@@ -2,58 +2,30 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import errno
 import fcntl
-import hashlib
-import json
+import math
+import os
 from pathlib import Path
+import re
 import shutil
+import stat
+import sys
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from tiger_jax.errors import DataError, UsageError
+from tiger_jax.storage import files, record
+from tiger_jax.storage.claim import LOCK, claim, refuse_link
+from tiger_jax.storage.record import Artefact
 
-_RECORD = 'stage.json'
-# Seconds between two looks at what another process is making.
-_PATIENCE = 0.2
-
-
-class Artefact(NamedTuple):
-  """What a finished stage left.
-
-  Attributes:
-    folder: Where.
-    fingerprint: Of everything it was made from.
-    seconds: How long it took, earlier calls that were interrupted included,
-      the time between them not.
-    about: What the stage recorded about its making.
-  """
-
-  folder: Path
-  fingerprint: str
-  seconds: float
-  about: dict[str, Any]
-
-
-def fingerprint(*parts: Any) -> str:
-  """Returns the sha256 of JSON values."""
-  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def file_digests(*paths: str | Path) -> list[list[str]]:
-  """Returns the name and the sha256 of files, or of all files in folders.
-
-  Part of the fingerprint of a stage that reads them, so that it runs again
-  when they change. A missing file has no digest; the stage will complain.
-  """
-  digests = []
-  for path in map(Path, filter(None, paths)):
-    files = sorted(path.rglob('*')) if path.is_dir() else [path]
-    for file in files:
-      if file.is_file():
-        with file.open('rb') as opened:
-          digest = hashlib.file_digest(opened, 'sha256').hexdigest()
-        digests.append([file.name, digest])
-  return digests
+RESULTS = 'results.json'
+# Seconds between two looks at what another process is making, and until a
+# person is told what is waited for.
+_POLL_SECONDS = 0.2
+_QUIET_SECONDS = 5.0
+# What flock fails with on file systems without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def run_stage(
@@ -68,9 +40,10 @@ def run_stage(
 ) -> tuple[Artefact, bool]:
   """Makes a stage's artefact, unless it is there already.
 
-  The stage works in a folder of its own, which takes the stage's name when all
-  is written. What another configuration made is set aside under the beginning
-  of its fingerprint and comes back when that configuration does.
+  The stage is built in a folder of its own, which takes the stage's name when
+  all of it is on disk. Only then is what another configuration made set aside,
+  under the beginning of its fingerprint; it comes back when that configuration
+  does. The caller holds the lock of the folder.
 
   Args:
     workdir: The run's folder.
@@ -79,7 +52,7 @@ def run_stage(
     build: Writes the artefact into the folder it is given, and returns what to
       record in `about` beside the rest, or None.
     about: Recorded beside the fingerprint.
-    resumable: Whether `build` goes on with what an interrupted call left;
+    resumable: Whether `build` resumes from what an interrupted call left;
       otherwise that is removed.
     elsewhere: Other runs' folders. What is wanted and one of them has is not
       made again, but is read there.
@@ -88,50 +61,32 @@ def run_stage(
     The artefact, and whether it was made just now.
 
   Raises:
-    DataError: Something that no run made stands where the artefact goes.
+    UsageError: The stage's folder is a link.
+    DataError: An artefact is damaged or of a newer version, something that no
+      run made stands in its place, or the file system failed.
   """
-  final = workdir / name
-  found = read_artefact(workdir, name)
-  if found and found.fingerprint == wanted:
-    return found, False
-  if other := _find(elsewhere, name, wanted):
-    return other, False
-  if found:
-    aside = _aside(workdir, name, found.fingerprint)
-    shutil.rmtree(aside, ignore_errors=True)
-    final.rename(aside)
-  elif final.exists():
-    raise DataError(
-      f'{final} is in the way, and no run of this program made it: choose '
-      'another --workdir'
-    )
-  earlier = _aside(workdir, name, wanted)
-  if earlier.exists():
-    earlier.rename(final)
-    return _read(final), False
-
-  partial = partial_folder(workdir, name, wanted)
-  if not resumable:
-    shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True, exist_ok=True)
-  clock = partial / 'seconds'
-  before = float(clock.read_text()) if clock.exists() else 0.0
-  start = time.monotonic()
+  final, partial = workdir / name, partial_folder(workdir, name, wanted)
   try:
-    about = about | (build(partial) or {})
-  except BaseException:
-    # Of what stopped the stage the user must hear, not of a disk that is full.
-    with contextlib.suppress(OSError):
-      _write_text(clock, str(before + time.monotonic() - start))
-    raise
-  seconds = before + time.monotonic() - start
-  _write_text(clock, str(seconds))
-  record = {'fingerprint': wanted, 'seconds': seconds, 'about': about}
-  _write_text(partial / _RECORD, json.dumps(record, indent=2))
-  partial.rename(final)
-  # Last, or a kill before the rename would lose the time spent so far.
-  (final / clock.name).unlink()
-  return _read(final), True
+    for folder in (final, partial, _aside(workdir, name, wanted)):
+      refuse_link(folder)
+    if made := _read_if(final, wanted):
+      return made, False
+    if other := _find(elsewhere, name, wanted):
+      return other, False
+    current = record.read(final) if record.exists(final) else None
+    _refuse_what_is_in_the_way(workdir, name, current)
+    if earlier := _read_if(_aside(workdir, name, wanted), wanted):
+      return _put_in_place(earlier.folder, final, current), False
+    is_new = not _is_whole(partial, wanted)
+    if is_new:
+      if not resumable:
+        _remove_partials(workdir, name)
+      _build(partial, wanted, build, about)
+    return _put_in_place(partial, final, current), is_new
+  except BrokenPipeError:
+    raise  # Of the terminal, not of the stage.
+  except OSError as error:
+    raise DataError(f'stage {name}: {files.explain(error, workdir)}') from error
 
 
 def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
@@ -143,10 +98,14 @@ def await_stage(
   workdir: Path, name: str, wanted: str, elsewhere: Sequence[Path] = ()
 ) -> Artefact:
   """Returns what another process makes or finds, when it is there."""
+  start, told = time.monotonic(), False
   while True:
     if found := _find((workdir, *elsewhere), name, wanted):
       return found
-    time.sleep(_PATIENCE)
+    if not told and time.monotonic() - start > _QUIET_SECONDS:
+      told = True
+      _tell(f'waiting for the main process to finish {workdir / name}')
+    time.sleep(_POLL_SECONDS)
 
 
 def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
@@ -158,14 +117,145 @@ def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
     wanted: The fingerprint.
 
   Raises:
-    DataError: Its record is damaged.
+    DataError: It is damaged, or a newer version wrote it.
   """
   for folder in (workdir / name, _aside(workdir, name, wanted)):
-    if (folder / _RECORD).exists():
-      artefact = _read(folder)
-      if artefact.fingerprint == wanted:
-        return artefact
+    if artefact := _read_if(folder, wanted):
+      return artefact
   return None
+
+
+def read_artefact(workdir: Path, name: str) -> Artefact | None:
+  """Returns what a stage left, None if it did not finish.
+
+  Raises:
+    DataError: It is damaged, or a newer version wrote it.
+  """
+  folder = workdir / name
+  return record.read(folder, thorough=True) if record.exists(folder) else None
+
+
+def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
+  """Returns the folders of stages that other configurations left, by name."""
+  pattern = re.compile(
+    rf'({"|".join(map(re.escape, names))})\.(partial-)?[0-9a-f]{{8}}'
+  )
+  found = (path.name for path in workdir.iterdir() if path.is_dir())
+  return sorted(filter(pattern.fullmatch, found))
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+  """Makes a run's folder, and keeps a second process out of it.
+
+  Where the file system has no locks, a warning says so.
+
+  Raises:
+    UsageError: Another process is at work there, the folder holds something
+      that is not a run, or it is not writable.
+  """
+  claim(workdir)
+  with _open_lock(workdir / LOCK) as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UsageError(
+        f'another run is at work in {workdir}: wait for it, or choose another '
+        '--workdir'
+      ) from error
+    except OSError as error:
+      if error.errno not in _NO_LOCKS:
+        raise
+      _tell(
+        f'{workdir} is on a file system without locks: make sure that no other '
+        'run uses it at the same time'
+      )
+    yield
+
+
+def _open_lock(path: Path) -> Any:
+  # Neither follows a link nor changes what is there.
+  flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+  refuse_link(path)
+  try:
+    file = open(os.open(path, flags, 0o666), 'rb')
+  except OSError as error:
+    raise UsageError(files.explain(error, path)) from error
+  if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    file.close()
+    raise UsageError(f'{path} is not a regular file: choose another --workdir')
+  return file
+
+
+def _build(
+  partial: Path,
+  wanted: str,
+  build: Callable[[Path], dict[str, Any] | None],
+  about: dict[str, Any],
+) -> None:
+  """Builds a stage in its partial folder, up to its record."""
+  partial.mkdir(parents=True, exist_ok=True)
+  for path in partial.rglob('*'):
+    refuse_link(path)
+  clock = partial / 'seconds'
+  before = _read_seconds(clock)
+  start = time.monotonic()
+  try:
+    about = about | (build(partial) or {})
+  except BaseException:
+    # The user must hear what stopped the stage, not of a full disk.
+    with contextlib.suppress(OSError):
+      files.write(clock, str(before + time.monotonic() - start).encode())
+    raise
+  seconds = before + time.monotonic() - start
+  record.write(partial, wanted, seconds, about)
+
+
+def _read_seconds(clock: Path) -> float:
+  """Returns what earlier calls took; 0 where a power cut left no number."""
+  try:
+    seconds = float(files.read(clock, 100))
+  except (OSError, ValueError):
+    return 0.0
+  return seconds if 0 <= seconds < math.inf else 0.0
+
+
+def _put_in_place(
+  made: Path, final: Path, current: Artefact | None
+) -> Artefact:
+  """Gives a finished stage its name, and sets aside what had it."""
+  # They do not describe what the folder holds from here on.
+  (final.parent / RESULTS).unlink(missing_ok=True)
+  (made / 'seconds').unlink(missing_ok=True)
+  if current:
+    final.rename(_aside(final.parent, final.name, current.fingerprint))
+  # A kill here leaves a whole partial folder, which the next call finds.
+  made.rename(final)
+  files.sync(final.parent)
+  return record.read(final)
+
+
+def _refuse_what_is_in_the_way(
+  workdir: Path, name: str, current: Artefact | None
+) -> None:
+  """Raises DataError where a stage could not be put in its place later."""
+  place = workdir / name
+  if current:
+    place = _aside(workdir, name, current.fingerprint)
+  if place.is_symlink() or place.exists():
+    raise DataError(
+      f'{place} is in the way: remove or rename it, or choose another --workdir'
+    )
+
+
+def _remove_partials(workdir: Path, name: str) -> None:
+  """Removes what interrupted calls of a stage left, whatever their config."""
+  for path in workdir.glob(f'{name}.partial-*'):
+    is_ours = re.fullmatch(
+      rf'{re.escape(name)}\.partial-[0-9a-f]{{8}}', path.name
+    )
+    if is_ours and path.is_dir() and not path.is_symlink():
+      shutil.rmtree(path)
 
 
 def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:
@@ -175,68 +265,30 @@ def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:
   """
   for workdir in workdirs:
     with contextlib.suppress(OSError, DataError):
-      found = read_artefact(workdir, name)
-      if found and found.fingerprint == wanted:
+      if found := _read_if(workdir / name, wanted):
         return found
   return None
 
 
-def read_artefact(workdir: Path, name: str) -> Artefact | None:
-  """Returns what a stage left, None if it did not finish.
-
-  Raises:
-    DataError: Its record is damaged.
-  """
-  folder = workdir / name
-  return _read(folder) if (folder / _RECORD).exists() else None
+def _is_whole(partial: Path, wanted: str) -> bool:
+  """Returns whether only the name of a stage was left to give."""
+  with contextlib.suppress(OSError, DataError):
+    return _read_if(partial, wanted) is not None
+  return False
 
 
-def write_json(path: Path, value: Any) -> None:
-  """Writes JSON so that it is never read half written."""
-  _write_text(path, json.dumps(value, indent=2) + '\n')
+def _read_if(folder: Path, wanted: str) -> Artefact | None:
+  """Returns a stage if it has the fingerprint, every byte of it checked."""
+  if record.exists(folder) and record.read(folder).fingerprint == wanted:
+    return record.read(folder, thorough=True)
+  return None
 
 
-@contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
-  """Keeps a second process out of a run's folder.
-
-  Raises:
-    UsageError: Another process is at work there.
-  """
-  with (workdir / '.lock').open('w') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise UsageError(
-        f'another run is at work in {workdir}: wait for it, or choose another '
-        '--workdir'
-      ) from error
-    yield
+def _aside(workdir: Path, name: str, fingerprint: str) -> Path:
+  return workdir / f'{name}.{fingerprint[:8]}'
 
 
-def _read(folder: Path) -> Artefact:
-  try:
-    record = json.loads((folder / _RECORD).read_text())
-    found = Artefact(
-      folder,
-      record['fingerprint'],
-      float(record['seconds']),
-      dict(record['about']),
-    )
-    if not isinstance(found.fingerprint, str):
-      raise TypeError('the fingerprint is not text')
-    return found
-  except (ValueError, KeyError, TypeError) as error:
-    raise DataError(
-      f'{folder / _RECORD} is damaged ({error}): remove {folder} and run again'
-    ) from error
-
-
-def _aside(workdir: Path, name: str, print_: str) -> Path:
-  return workdir / f'{name}.{print_[:8]}'
-
-
-def _write_text(path: Path, text: str) -> None:
-  aside = path.with_name(path.name + '.partial')
-  aside.write_text(text)
-  aside.replace(path)
+def _tell(text: str) -> None:
+  # A closed stderr must not end a run.
+  with contextlib.suppress(OSError, ValueError, AttributeError):
+    print(text, file=sys.stderr, flush=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiger_jax import config_dict, stages
+from tiger_jax import config_dict, stages, tokenization
 from tiger_jax.data import synthetic
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import records, tables
+from tiger_jax.workdir import locked
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(
@@ -132,6 +133,59 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
   before[0].write_text(json.dumps(record | {'schema': 0}))
   with pytest.raises(DataError, match='schema 0'):
     run(spec, tmp_path)
+
+
+def test_a_run_of_an_experiment_is_locked_as_any_other(tmp_path):
+  spec = tiny('table2', 'random')
+  with locked(tmp_path / 'beauty' / 'random'):
+    with pytest.raises(UsageError, match='another run is at work in .*/random'):
+      run(spec, tmp_path)
+  assert not (tmp_path / 'beauty' / 'random' / 'config.json').exists()
+
+
+def test_a_run_keeps_others_out_until_its_row_is_written(tmp_path, monkeypatch):
+  folder = tmp_path / 'beauty' / 'random'
+
+  def look(*unused):
+    with pytest.raises(UsageError, match='another run is at work'):
+      with locked(folder):
+        pass
+    return []
+
+  monkeypatch.setattr(runs, '_records', look)
+  monkeypatch.setattr(runs, '_finished', lambda *unused: None)
+  monkeypatch.setattr(tables, 'make_table', lambda *unused: '')
+  run(tiny('table2', 'random'), tmp_path)
+  with locked(folder):
+    pass
+
+
+@pytest.mark.parametrize('name', ['results', 'results/table2_cpu', 'beauty'])
+def test_an_experiment_is_not_written_through_a_link(tmp_path, name):
+  outside = tmp_path / 'outside'
+  outside.mkdir()
+  link = tmp_path / 'run' / name
+  link.parent.mkdir(parents=True)
+  link.symlink_to(outside)
+  with pytest.raises(UsageError, match=f'{name} is a link'):
+    run(tiny('table2', 'random'), tmp_path / 'run')
+  assert not list(outside.iterdir())
+
+
+def test_what_is_kept_of_a_config_tells_no_path_of_a_machine(tmp_path):
+  (tmp_path / 'encoder').mkdir()
+  config = config_dict.from_json({
+    'dataset': {'name': 'files', 'source_dir': f'{tmp_path}/shop/'},
+    'embedding': {
+      'model': f'{tmp_path}/encoder', 'path': f'{tmp_path}/a.npy',
+      'ids_path': f'{tmp_path}/a.json',
+    },
+    'semantic_ids': {'shared_with': [f'{tmp_path}/toys/items']},
+  })  # fmt: skip
+  assert str(tmp_path) not in json.dumps(runs._portable(config))
+  assert tokenization.encoder_name(config.embedding) == 'encoder'
+  hub = config_dict.from_json({'embedding': {'model': 'someone/model'}})
+  assert runs._portable(hub)['embedding']['model'] == 'someone/model'
 
 
 @pytest.mark.slow

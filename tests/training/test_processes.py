@@ -195,3 +195,34 @@ def test_alone_everybody_is_main():
   assert processes.from_main(7, mesh) == 7
   ask = processes.AnyProcess(mesh)
   assert [ask(x) for x in (False, True, False)] == [False, True, False]
+
+
+def test_processes_that_do_not_agree_end(tmp_path):
+  program = Path(__file__).with_name('disagreement.py')
+  started = start(
+    tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])
+  )
+  (code, other), errors = finish(started, 120)
+  # The main process failed, and the other one did not wait for ever.
+  assert code == 3, errors
+  assert other != 0
+  one, two = ((tmp_path / x / 'told').read_text() for x in '01')
+  agreed, version, shared, folder, config, same, raw = one.splitlines()
+  assert agreed == shared == same == 'agreed', errors
+  assert version == (
+    'UsageError: process 1 has another version than process 0: mend it'
+  )
+  assert f'process 1 has another folder {tmp_path / "0"}' in folder
+  assert 'on a file system that all hosts share' in folder
+  assert 'process 1 has another config than process 0' in config
+  assert 'process 1 has another input of stage data than process 0' in raw
+  assert 'same raw files' in raw
+  # All of them say the same, but for where they are.
+  assert two == one.replace(str(tmp_path / '0'), str(tmp_path / '1'))
+  assert not list(tmp_path.rglob('.shared'))
+
+
+def test_alone_there_is_nobody_to_agree_with(tmp_path):
+  processes.require_same({'config': object()}, 'mend it')
+  processes.require_shared(tmp_path)
+  assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ would make alike are made once.
 """
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from tiger_jax.experiments.ranking import Trained
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.report import records, tables
+from tiger_jax.storage.claim import make_folder
+from tiger_jax.storage.files import write_json
+from tiger_jax.storage.fingerprints import fingerprint
 from tiger_jax.training import processes
-from tiger_jax.workdir import fingerprint, write_json
+from tiger_jax.workdir import locked
 
 _Rows = dict[str, dict[str, float]]
 # Of what is measured below: raised when a measure changes, so that its rows are
@@ -58,18 +62,32 @@ def run(experiment: Experiment, workdir: Path) -> str:
   found: dict[str, list[dict[str, Any]]] = {}
   for shop in dict.fromkeys(one.dataset for one in experiment.runs):
     pipelines: dict[str, Pipeline] = {}
-    for one in experiment.runs:
-      if one.dataset == shop:
-        print(f'\n{experiment.name}: {shop}, {one.name}', flush=True)
-        one = _with_shops(experiment, one, workdir)
-        folder = workdir / shop / _file_name(one.name)
-        pipelines[one.name] = _finished(one.config, folder)
     folder = workdir / 'results' / experiment.name / shop
-    found[shop] = _records(experiment, shop, pipelines, folder)
+    if processes.is_main():
+      make_folder(workdir, 'results', experiment.name, shop)
+    with contextlib.ExitStack() as locks:
+      for one in experiment.runs:
+        if one.dataset == shop:
+          print(f'\n{experiment.name}: {shop}, {one.name}', flush=True)
+          one = _with_shops(experiment, one, workdir)
+          place = _run_folder(workdir, shop, _file_name(one.name), locks)
+          pipelines[one.name] = _finished(one.config, place)
+      found[shop] = _records(experiment, shop, pipelines, folder)
   return '\n'.join(
     f'{shop}\n\n{tables.make_table(experiment.name, shop, of_shop)}'
     for shop, of_shop in found.items()
   )
+
+
+def _run_folder(
+  workdir: Path, shop: str, name: str, locks: contextlib.ExitStack
+) -> Path:
+  """Returns the folder of a run, and keeps others out until `locks` closes."""
+  folder = workdir / shop / name
+  if processes.is_main():
+    make_folder(workdir, shop, name)
+    locks.enter_context(locked(folder))
+  return folder
 
 
 def _finished(config: Config, folder: Path, last: str = 'evaluate') -> Pipeline:
@@ -107,7 +125,6 @@ def _records(
         'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
       }  # fmt: skip
       if processes.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f'{_file_name(row)}.json', record)
       made.append(record)
   return made
@@ -120,6 +137,9 @@ def _portable(config: Config) -> dict[str, Any]:
     ('dataset', 'source_dir'), ('embedding', 'path'), ('embedding', 'ids_path'),
   ):  # fmt: skip
     values[section][name] = Path(values[section][name]).name
+  # The name of a hub has a slash too, and is kept.
+  if Path(config.embedding.model).is_dir():
+    values['embedding']['model'] = Path(config.embedding.model).name
   shops = config.semantic_ids.shared_with
   values['semantic_ids']['shared_with'] = [Path(x).parent.name for x in shops]
   return values
@@ -220,8 +240,9 @@ def _with_shops(experiment: Experiment, one: Run, workdir: Path) -> Run:
         f'{one.name}: semantic_ids.shared_with names {shop!r}: choose from '
         f'{", ".join(experiment.shops)}'
       )
-    folder = workdir / shop / 'items'
-    _finished(experiment.shops[shop], folder, 'embed')
+    with contextlib.ExitStack() as locks:
+      folder = _run_folder(workdir, shop, 'items', locks)
+      _finished(experiment.shops[shop], folder, 'embed')
     folders.append(str(folder))
   ids = dataclasses.replace(one.config.semantic_ids, shared_with=tuple(folders))
   return one._replace(config=dataclasses.replace(one.config, semantic_ids=ids))

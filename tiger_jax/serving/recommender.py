@@ -11,7 +11,7 @@ import numpy as np
 
 from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
-from tiger_jax.config_dict import from_json
+from tiger_jax.config_dict import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.decoding.beam_search import Beams
@@ -121,7 +121,7 @@ class Recommender:
     """
     workdir = Path(workdir)
     trained = _finished(workdir, 'train')
-    config = from_json(trained.about.get('config', {}))
+    config = config_of(trained)
     if not config.model.is_generative:
       raise UsageError(
         f'{workdir} holds {config.model.name}, which is a baseline to measure: '

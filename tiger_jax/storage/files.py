@@ -11,6 +11,9 @@ from pathlib import Path
 import stat
 from typing import Any
 
+# No space left, or none left for this user.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What a folder's fsync fails with on file systems that have none, such as SMB.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Large enough for every record except those that list items.
@@ -31,12 +34,17 @@ def write(path: Path, data: bytes) -> None:
   # Removes a link itself, so that nothing outside the folder is written to.
   partial.unlink(missing_ok=True)
   flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-  with open(os.open(partial, flags, 0o666), 'wb') as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
-  sync(path.parent)
+  try:
+    with open(os.open(partial, flags, 0o666), 'wb') as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    partial.replace(path)
+    sync(path.parent)
+  except OSError as error:
+    # The system tells no name where the disk is full.
+    error.filename, error.filename2 = str(path), None
+    raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -76,6 +84,24 @@ def read_json(path: Path, max_bytes: int = SMALL) -> Any:
     return json.loads(read(path, max_bytes))
   except RecursionError as error:
     raise ValueError(f'{path.name} is nested too deeply') from error
+
+
+def explain(error: OSError, path: Path) -> str:
+  """Returns what failed, where, and what to do about it.
+
+  Args:
+    error: What the system raised.
+    path: Where, if the error does not tell.
+  """
+  if error.errno in _FULL:
+    remedy = 'make room there and run the same command again'
+  elif error.errno in _FORBIDDEN:
+    remedy = 'change its permissions, or choose another folder'
+  elif error.errno in (errno.EMFILE, errno.ENFILE):
+    remedy = 'allow more open files, see `ulimit -n`'
+  else:
+    remedy = 'correct that and run the same command again'
+  return f'{error.filename or path}: {error.strerror or error}; {remedy}'
 
 
 def sync(path: Path) -> None:

@@ -1,9 +1,14 @@
 """Several processes, usually on several hosts, that make one run."""
 
+import hashlib
+import json
 import os
+from pathlib import Path
+import secrets
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 import jax
@@ -13,10 +18,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from tiger_jax.errors import PeerError, UsageError
+from tiger_jax.storage import files
 
 # A process that is silent for so long is given up, by all others.
 _HEARTBEAT_SECONDS = 30
 _ARRIVAL_SECONDS = 60
+# A network file system shows new files to other hosts within so many seconds.
+_SHOWN_SECONDS = 30
 
 
 def join() -> None:
@@ -84,6 +92,78 @@ def from_main(value: int, mesh: Mesh) -> int:
   if not spans_processes(mesh):
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def require_same(values: dict[str, Any], remedy: str) -> None:
+  """Ends all processes of a run, with an error, where their values differ.
+
+  All processes call it, with the same names.
+
+  Args:
+    values: JSON values by what they are, as in "process 1 has another ...".
+    remedy: What to do where they differ.
+
+  Raises:
+    UsageError: In all processes, where one differs from the main one.
+  """
+  if jax.process_count() == 1:
+    return
+  digests = [
+    hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    for value in values.values()
+  ]
+  mine = np.frombuffer(b''.join(digests), np.uint32).reshape(len(values), -1)
+  found = np.asarray(multihost_utils.process_allgather(mine))
+  for process, of_process in enumerate((found != found[0]).any(-1)):
+    differing = [x for x, y in zip(values, of_process, strict=True) if y]
+    if differing:
+      raise UsageError(
+        f'process {process} has another {" and ".join(differing)} than '
+        f'process 0: {remedy}'
+      )
+
+
+def require_shared(folder: Path) -> None:
+  """Ends all processes of a run, with an error, where a folder is not shared.
+
+  All processes call it.
+
+  Args:
+    folder: The main process writes a number there, which the others look for.
+
+  Raises:
+    UsageError: In all processes, where one does not see what the main one
+      writes there.
+  """
+  if jax.process_count() == 1:
+    return
+  path = folder / '.shared'
+  number = secrets.randbits(31)
+  if is_main():
+    files.write(path, str(number).encode())
+  try:
+    number = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    found = _await_content(path, str(number).encode())
+    require_same(
+      {f'folder {folder}': found},
+      'name a --workdir on a file system that all hosts share',
+    )
+  finally:
+    if is_main():
+      path.unlink(missing_ok=True)
+
+
+def _await_content(path: Path, expected: bytes) -> str:
+  """Returns what a file holds, after waiting for what it should hold."""
+  end = time.monotonic() + _SHOWN_SECONDS
+  while True:
+    try:
+      found = files.read(path, 100)
+    except (OSError, ValueError):
+      found = b''
+    if found == expected or time.monotonic() > end:
+      return found.decode(errors='replace')
+    time.sleep(0.1)
 
 
 class AnyProcess:

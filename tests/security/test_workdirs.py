@@ -1,0 +1,164 @@
+"""A workdir from somebody else is data: it is read, checked, or refused."""
+
+import json
+import shutil
+
+import pytest
+
+from tests import small, typed
+import tiger_jax
+from tiger_jax.errors import TigerError
+from tiger_jax.serving.recommender import Recommender
+
+QUICKSTART = (
+  f'--config={small.ROOT}/configs/quickstart.py',
+  '--mode=data',
+  '--config.dataset.synthetic_users=5',
+)
+
+
+@pytest.fixture(name='copy')
+def _copy(trained, tmp_path):
+  """A finished run that may be changed."""
+  return shutil.copytree(trained, tmp_path / 'received')
+
+
+def change(workdir, stage, function):
+  path = workdir / stage / 'stage.json'
+  record = json.loads(path.read_text())
+  function(record)
+  path.write_text(json.dumps(record))
+
+
+def refusal(workdir):
+  """Returns the line that refuses to serve a workdir."""
+  with pytest.raises(TigerError) as error:
+    Recommender.from_workdir(workdir)
+  message = str(error.value)
+  assert '\n' not in message
+  assert len(message) < 1000
+  assert error.value.exit_code in (3, 4)
+  return message
+
+
+def test_a_crafted_record_removes_nothing(tmp_path):
+  home = tmp_path / 'home'
+  run = home / 'received'
+  (run / 'data').mkdir(parents=True)
+  # With it, `data.` + `/../..` would be the home folder.
+  (run / 'data.').mkdir()
+  (home / 'final.tex').write_text('precious')
+  record = {'fingerprint': '/../..', 'seconds': 1, 'about': {}}
+  (run / 'data' / 'stage.json').write_text(json.dumps(record))
+  done = typed.run(*QUICKSTART, f'--workdir={run}', cwd=tmp_path)
+  assert done.code == 3
+  assert f'{run}/data/stage.json is damaged' in done.refusal
+  assert (home / 'final.tex').read_text() == 'precious'
+
+
+def test_a_folder_of_something_else_is_not_a_workdir(tmp_path):
+  other = tmp_path / 'other'
+  other.mkdir()
+  (other / 'config.json').write_text('{"my": 1}')
+  (other / 'results.json').write_text('{"mine": 1}')
+  (other / 'metrics.jsonl').write_text('mine\n')
+  done = typed.run(*QUICKSTART, f'--workdir={other}', cwd=tmp_path)
+  assert done.code == 2
+  assert f'{other} is not empty' in done.refusal
+  assert (other / 'config.json').read_text() == '{"my": 1}'
+  assert (other / 'results.json').read_text() == '{"mine": 1}'
+  assert (other / 'metrics.jsonl').read_text() == 'mine\n'
+  assert len(list(other.iterdir())) == 3
+
+
+def test_a_workdir_without_format_numbers_is_kept(copy, trained):
+  def as_before(record):
+    del record['format'], record['files']
+
+  for stage in ('data', 'embedding', 'semantic_ids', 'train', 'evaluation'):
+    change(copy, stage, as_before)
+  # As `cp -r run/* copy` leaves it.
+  (copy / '.lock').unlink()
+  shop = trained.parent / 'shop'
+  done = typed.run(
+    *small.FLAGS,
+    '--mode=evaluate',
+    f'--config.dataset.source_dir={shop}',
+    f'--workdir={copy}',
+    cwd=copy.parent,
+  )
+  assert done.code == 0, done.err
+  assert done.out.count('made before, kept') == 5
+  assert 'made in' not in done.out
+
+
+def test_a_field_of_another_version_names_that_version(copy):
+  def newer(record):
+    record['about']['config']['model']['use_bias'] = True
+    record['about']['environment']['tiger_jax'] = '9.8.7'
+
+  change(copy, 'train', newer)
+  message = refusal(copy)
+  assert 'use_bias' in message and str(copy) in message
+  assert '9.8.7' in message and tiger_jax.__version__ in message
+
+
+def test_a_newer_format_is_one_line(copy):
+  change(copy, 'data', lambda record: record.update(format=99))
+  assert 'format 99' in refusal(copy)
+
+
+def test_a_field_that_was_added_since_is_filled_in(copy):
+  change(
+    copy,
+    'train',
+    lambda record: record['about']['config']['dataset'].pop('shuffle_ties'),
+  )
+  assert Recommender.from_workdir(copy).dataset.num_items == 40
+
+
+@pytest.mark.parametrize(
+  ('section', 'field', 'value'),
+  [
+    ('train', 'replicas', 10**9),
+    ('model', 'd_model', 10**9),
+    ('model', 'num_encoder_layers', 10**6),
+    ('train', 'learning_rates', [1e-3] * 10**5),
+    ('model', 'mlp_dim', 10**400),
+    ('model', 'name', 'x' * 10**6),
+    ('dataset', 'source_dir', 'x' * 10**6),
+  ],
+)
+def test_absurd_settings_take_no_memory(copy, section, field, value):
+  def absurd(record):
+    record['about']['config'][section][field] = value
+
+  change(copy, 'train', absurd)
+  assert field in refusal(copy)
+
+
+@pytest.mark.parametrize(
+  'about', [[], None, {'config': []}, {'config': {'model': 3}}]
+)
+def test_a_record_of_another_shape_is_one_line(copy, about):
+  change(copy, 'train', lambda record: record.update(about=about))
+  assert 'stage.json' in refusal(copy)
+
+
+@pytest.mark.parametrize(
+  'name', ['train/stage.json', 'data/stage.json', 'data/dataset.json',
+           'semantic_ids/semantic_ids.json', 'semantic_ids/semantic_ids.npz']
+)  # fmt: skip
+@pytest.mark.parametrize('content', ['', '[' * 100_000, '\0' * 99])
+def test_a_damaged_file_is_one_line(copy, name, content):
+  (copy / name).write_text(content)
+  assert str(copy / name.split('/')[0]) in refusal(copy)
+
+
+def test_a_flipped_bit_in_the_data_is_not_served(copy):
+  path = copy / 'data' / 'dataset.json'
+  # Still JSON, of the same size: only another name of an item.
+  changed = path.read_bytes().replace(b'A003', b'A903')
+  assert changed != path.read_bytes()
+  path.write_bytes(changed)
+  assert f'{path} is damaged' in refusal(copy)

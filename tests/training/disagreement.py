@@ -1,0 +1,68 @@
+"""What two processes of a run find when they do not agree.
+
+  python tests/training/disagreement.py FOLDER
+
+Each process writes what it was told, a line each, to FOLDER/<its number>/told.
+In the end the main process fails while the other one waits for it.
+"""
+
+import os
+from pathlib import Path
+import sys
+
+import jax
+
+from tests import small
+from tiger_jax import pipeline
+from tiger_jax.config_dict import from_json
+from tiger_jax.errors import TigerError
+from tiger_jax.training import processes
+
+
+def told(call, *arguments):
+  """Returns the error of a call, or that there was none."""
+  try:
+    call(*arguments)
+  except TigerError as error:
+    return f'{type(error).__name__}: {error}'
+  return 'agreed'
+
+
+def pipeline_of(values, workdir):
+  """Opens a run."""
+  return pipeline.Pipeline(from_json(values), workdir)
+
+
+def main(folder):
+  """Disagrees in several ways, one after the other."""
+  processes.join()
+  processes._SHOWN_SECONDS = 2
+  process = jax.process_index()
+  shared, own = folder / 'shared', folder / str(process)
+  own.mkdir()
+  shared.mkdir(exist_ok=True)
+  os.chdir(own)
+  # A relative path is the same in both, but not what is there.
+  small.make(Path('shop'), catalogue=small.items(40 + process))
+  shop = {'dataset': {'name': 'files', 'source_dir': 'shop'}}
+  lines = [
+    told(processes.require_same, {'config': 1, 'version': 2}, 'mend it'),
+    told(processes.require_same, {'config': 1, 'version': process}, 'mend it'),
+    told(processes.require_shared, shared),
+    told(processes.require_shared, own),
+    told(pipeline_of, {'seed': process}, shared),
+    told(pipeline_of, {'seed': 3}, shared),
+    told(lambda: pipeline_of(shop, shared).data),
+  ]
+  (own / 'told').write_text('\n'.join(lines))
+  run = pipeline_of({'dataset': {'synthetic_users': 5}}, shared)
+
+  def fail(*unused):
+    os._exit(3)
+
+  pipeline.stages.make_dataset = fail
+  _ = run.data
+
+
+if __name__ == '__main__':
+  main(Path(sys.argv[1]))

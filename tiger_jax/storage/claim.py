@@ -1,0 +1,107 @@
+"""Which folders a run may write to: new ones, and those of earlier runs.
+
+Within such a folder no link is followed for writing.
+"""
+
+from collections.abc import Iterator
+import fnmatch
+import itertools
+from pathlib import Path
+import stat
+from typing import Any
+
+from tiger_jax.errors import UsageError
+from tiger_jax.storage import files, record
+
+# An empty regular file of this name is in the folder of every run.
+LOCK = '.lock'
+# Most sections of a configuration; older versions had fewer.
+_SECTIONS = {'seed', 'dataset', 'embedding', 'semantic_ids', 'model', 'train'}
+# What file systems, desktops and shells put into folders.
+_HARMLESS = (
+  'lost+found', '.snapshot*', '.nfs*', '.Trash*', '.DS_Store', '._*',
+  '.directory', 'Thumbs.db', 'desktop.ini', '*.log', '*.out', '*.err',
+)  # fmt: skip
+# What is written in place, so that a link of this name would be followed.
+_APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
+
+
+def claim(workdir: Path) -> None:
+  """Makes the folder of a run where there is none.
+
+  Args:
+    workdir: The folder. It may be empty, or hold an earlier run.
+
+  Raises:
+    UsageError: It cannot be made, or it holds something else.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    holds_others = any(_others(workdir)) and not is_run(workdir)
+  except OSError as error:
+    raise UsageError(
+      f'{workdir} cannot be used ({error.strerror}): choose another --workdir'
+    ) from error
+  if holds_others:
+    raise UsageError(
+      f'{workdir} is not empty, and no run of this program made it: choose '
+      f'another --workdir, or if it is a copy of a run, `touch '
+      f'{workdir / LOCK}`'
+    )
+  for name in _APPENDED:
+    refuse_link(workdir / name)
+
+
+def is_run(folder: Path) -> bool:
+  """Returns whether a folder has a mark of a run, or of an experiment."""
+  lock = folder / LOCK
+  if not lock.is_symlink() and lock.is_file() and lock.stat().st_size == 0:
+    return True
+  # A copy may lack hidden files.
+  if _has_keys(folder / 'config.json', _SECTIONS):
+    return True
+  stages = folder.glob(f'*/{record.NAME}')
+  if any(_has_keys(x, {'fingerprint', 'seconds', 'about'}) for x in stages):
+    return True
+  rows = itertools.islice(folder.glob('results/*/*/*.json'), 3)
+  return any(_has_keys(x, {'schema', 'experiment', 'run'}) for x in rows)
+
+
+def refuse_link(path: Path) -> None:
+  """Raises UsageError where a path is a link."""
+  if path.is_symlink():
+    raise UsageError(
+      f'{path} is a link, which a run does not write through: remove it, or '
+      'choose another --workdir'
+    )
+
+
+def make_folder(root: Path, *names: str) -> Path:
+  """Makes a folder below another, and returns it; links are refused.
+
+  Raises:
+    UsageError: One of the names is a link.
+  """
+  for name in names:
+    root = root / name
+    refuse_link(root)
+    root.mkdir(parents=True, exist_ok=True)
+  return root
+
+
+def _others(folder: Path) -> Iterator[str]:
+  """Yields the entries of a folder that somebody put there on purpose."""
+  for path in folder.iterdir():
+    if not any(fnmatch.fnmatchcase(path.name, x) for x in _HARMLESS):
+      yield path.name
+
+
+def _has_keys(path: Path, keys: set[str]) -> bool:
+  """Returns whether a file is a JSON object with these keys."""
+  try:
+    if not stat.S_ISREG(path.lstat().st_mode):
+      return False
+    value: Any = files.read_json(path)
+  except (OSError, ValueError):
+    return False
+  return isinstance(value, dict) and keys <= value.keys()

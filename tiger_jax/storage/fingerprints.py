@@ -1,0 +1,28 @@
+"""Digests of what a stage is made from."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(*parts: Any) -> str:
+  """Returns the sha256 of JSON values."""
+  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def file_digests(*paths: str | Path) -> list[list[str]]:
+  """Returns the name and the sha256 of files, or of all files in folders.
+
+  Part of the fingerprint of a stage that reads them, so that it runs again
+  when they change. A missing file has no digest; the stage will complain.
+  """
+  digests = []
+  for path in map(Path, filter(None, paths)):
+    files = sorted(path.rglob('*')) if path.is_dir() else [path]
+    for file in files:
+      if file.is_file():
+        with file.open('rb') as opened:
+          digest = hashlib.file_digest(opened, 'sha256').hexdigest()
+        digests.append([file.name, digest])
+  return digests

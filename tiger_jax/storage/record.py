@@ -1,0 +1,181 @@
+"""`stage.json`, the record that makes a folder a finished stage.
+
+It may come from somebody else's machine or from another version, so nothing in
+it is used before it is checked.
+"""
+
+import hashlib
+import math
+import os
+from pathlib import Path
+import re
+import stat
+from typing import Any, NamedTuple
+
+import tiger_jax
+from tiger_jax.errors import DataError
+from tiger_jax.storage import files
+
+NAME = 'stage.json'
+# Format 0, which has no number, lacks `files`.
+FORMAT = 1
+
+_FINGERPRINT = re.compile('[0-9a-f]{64}')
+# Later stages read these. Pictures and logs are not recorded: a stage must not
+# be made again because one is missing. Checkpoints have their own manifest.
+_SUFFIXES = ('.json', '.npy', '.npz')
+
+
+class Artefact(NamedTuple):
+  """A finished stage.
+
+  Attributes:
+    folder: Where it is.
+    fingerprint: The sha256 of everything it was made from.
+    seconds: How long it took, interrupted calls included.
+    about: What the stage recorded about its making.
+  """
+
+  folder: Path
+  fingerprint: str
+  seconds: float
+  about: dict[str, Any]
+
+
+def exists(folder: Path) -> bool:
+  """Returns whether a folder holds a finished stage, damaged or not."""
+  return (folder / NAME).exists()
+
+
+def write(
+  folder: Path, fingerprint: str, seconds: float, about: dict[str, Any]
+) -> None:
+  """Records a finished stage, after its files have reached the disk.
+
+  Args:
+    folder: The stage's folder; nobody writes there anymore.
+    fingerprint: The sha256 of everything it was made from.
+    seconds: How long it took.
+    about: JSON.
+  """
+  described = {}
+  for path in sorted(folder.iterdir()):
+    if path.suffix in _SUFFIXES and path.name != NAME and path.is_file():
+      files.sync(path)
+      described[path.name] = [path.stat().st_size, _sha256(path)]
+  record = {
+    'format': FORMAT,
+    'fingerprint': fingerprint,
+    'seconds': seconds,
+    'files': described,
+    'about': about,
+  }
+  files.write_json(folder / NAME, record)
+
+
+def read(folder: Path, *, thorough: bool = False) -> Artefact:
+  """Reads the record of a finished stage, and checks the files it lists.
+
+  Args:
+    folder: The stage's folder.
+    thorough: Whether to compare the sha256 of every file too, not only the
+      size.
+
+  Raises:
+    OSError: The record is missing or cannot be read.
+    DataError: The record or a file is damaged, or a newer version wrote it.
+  """
+  path = folder / NAME
+  try:
+    record = files.read_json(path)
+    if not isinstance(record, dict):
+      raise TypeError('it is not an object')
+    _refuse_newer(path, record)
+    artefact, described = _parse(folder, record)
+  except (
+    AttributeError, LookupError, OverflowError, TypeError, ValueError,
+  ) as error:  # fmt: skip
+    raise _damaged(path, error) from error
+  for name, (size, digest) in described.items():
+    try:
+      _check(folder / name, size, digest if thorough else None)
+    except (OSError, ValueError) as error:
+      raise _damaged(folder / name, error) from error
+  return artefact
+
+
+def _refuse_newer(path: Path, record: dict[str, Any]) -> None:
+  number = record.get('format', 0)
+  if type(number) is not int or number < 0:
+    raise ValueError('the format is not a number')
+  if number > FORMAT:
+    raise DataError(
+      f'{path} has format {number}, written by '
+      f'{writer(record.get("about"))}; this is version '
+      f'{tiger_jax.__version__}, which reads up to format {FORMAT}: update '
+      'tiger_jax, or choose another --workdir'
+    )
+
+
+def _parse(
+  folder: Path, record: dict[str, Any]
+) -> tuple[Artefact, dict[str, tuple[int, str]]]:
+  fingerprint, about = record['fingerprint'], record['about']
+  if not isinstance(about, dict):
+    raise TypeError('about is not an object')
+  # Folders are named after it.
+  if not _is_sha256(fingerprint):
+    raise ValueError('the fingerprint is not a sha256')
+  seconds = record['seconds']
+  if type(seconds) not in (int, float) or not 0 <= float(seconds) < math.inf:
+    raise ValueError('the seconds are not a number')
+  for section in ('config', 'environment'):
+    if not isinstance(about.get(section, {}), dict):
+      raise TypeError(f'the {section} is not an object')
+  described = {}
+  for name, (size, digest) in record.get('files', {}).items():
+    is_plain = Path(name).name == name and Path(name).suffix in _SUFFIXES
+    if not is_plain or type(size) is not int:
+      raise ValueError('a file is not described as it should be')
+    if not _is_sha256(digest):
+      raise ValueError('a digest is not a sha256')
+    described[name] = (size, digest)
+  return Artefact(folder, fingerprint, float(seconds), about), described
+
+
+def writer(about: Any) -> str:
+  """Returns which version wrote a record, as its `about` tells."""
+  try:
+    version = about['environment']['tiger_jax']
+    if re.fullmatch(r'[\w.+-]{1,40}', version):
+      return f'version {version}'
+  except (LookupError, TypeError):
+    pass
+  return 'an unknown version'
+
+
+def _check(path: Path, size: int, digest: str | None) -> None:
+  """Raises where a file is not as it was written."""
+  found = path.stat()
+  if not stat.S_ISREG(found.st_mode):
+    raise ValueError('it is not a regular file')
+  if found.st_size != size:
+    raise ValueError(f'it has {found.st_size} bytes instead of {size}')
+  if digest and _sha256(path) != digest:
+    raise ValueError('its content is not what was written')
+
+
+def _sha256(path: Path) -> str:
+  with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _is_sha256(value: Any) -> bool:
+  return isinstance(value, str) and bool(_FINGERPRINT.fullmatch(value))
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+  reason = error.strerror if isinstance(error, OSError) else error
+  return DataError(
+    f'{path} is damaged ({reason}): remove {path.parent} and run again'
+  )
