@@ -262,7 +262,7 @@ def _read_reviews(path: Path) -> assembly.Events:
     np.asarray(users, np.int32),
     tuple(item_codes),
     np.asarray(items, np.int32),
-    np.asarray(seconds, np.int64),
+    np.asarray(seconds).astype(np.int64),
   )
 
 

@@ -6,7 +6,8 @@ The record is plain JSON, and stands in `counts.json` of the data stage:
   items: {'read', 'used', 'never_bought', 'repeated'}
   missing: bought items that the catalogue lacks, {'items', 'of_items',
     'events', 'of_events', 'first': up to three ids, 'hint'}
-  fields: {name: {'empty', 'joined', 'no_number', 'unusable', 'first'}}
+  fields: {name: {'empty', 'joined', 'no_number', 'unusable': number of items,
+    'first': where the first unusable one is, 'such_as': the first no number}}
   notes: what else a person should be told
 """
 
@@ -52,7 +53,9 @@ class FieldCounts:
       counted[kind] = counted.get(kind, 0) + 1
     if kind == item_text.UNUSABLE:
       what = type_name or type(value).__name__
-      counted.setdefault('first', f'{where}: {name} is {what}')
+      counted.setdefault('first', f'{where}: {what}')
+    if kind == item_text.NO_NUMBER:
+      counted.setdefault('such_as', item_text.shown(value))
     return text
 
 
@@ -158,12 +161,7 @@ def lines(counts: dict[str, Any]) -> list[str]:
     found.append(f'items: {_items_line(items)}')
   if missing := counts.get('missing'):
     found.append(_missing_line(missing))
-  texts = [
-    text
-    for name, counted in counts.get('fields', {}).items()
-    for text in _field_texts(name, counted)
-  ]
-  if texts:
+  if texts := _field_texts(counts.get('fields', {})):
     found.append(f'text: {"; ".join(texts)}')
   if notes := counts.get('notes'):
     found.append('; '.join(notes))
@@ -188,21 +186,27 @@ def _items_line(items: dict[str, int]) -> str:
 def _missing_line(missing: dict[str, Any]) -> str:
   share = missing['events'] / missing['of_events']
   text = (
-    f'no text: {missing["items"]:,} of {missing["of_items"]:,} bought items '
-    f'({share:.1%} of events) are not in the catalogue, such as '
+    f'without text: {missing["items"]:,} of {missing["of_items"]:,} bought '
+    f'items ({share:.1%} of events) are not in the catalogue, such as '
     f'{first_ids(missing["first"])}'
   )
   return text + (f'; {missing["hint"]}' if missing['hint'] else '')
 
 
-def _field_texts(name: str, counted: dict[str, Any]) -> list[str]:
+def _field_texts(fields: dict[str, dict[str, Any]]) -> list[str]:
   found = []
-  if number := counted.get('empty'):
-    found.append(f'{name} is empty in {number:,}')
-  if number := counted.get('joined'):
-    found.append(f'{name} is joined from lists in {number:,}')
-  if number := counted.get('no_number'):
-    found.append(f'{name} is not a number in {number:,}')
-  if number := counted.get('unusable'):
-    found.append(f'{name} is unusable in {number:,} ({counted["first"]})')
+  for kind, words, example in (
+    (item_text.EMPTY, 'empty', ''),
+    (item_text.JOINED, 'joined from lists', ''),
+    (item_text.NO_NUMBER, 'not a number', 'such_as'),
+    (item_text.UNUSABLE, 'unusable', 'first'),
+  ):
+    names = [
+      f'{name} {counted[kind]:,}'
+      + (f' ({counted[example]})' if example else '')
+      for name, counted in fields.items()
+      if counted.get(kind)
+    ]
+    if names:
+      found.append(f'{words}: {", ".join(names)}')
   return found

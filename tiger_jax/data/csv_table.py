@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 import pyarrow.compute as pc
 
-from tiger_jax.data import column_names
+from tiger_jax.data import column_names, raw_lines
 from tiger_jax.data.raw_lines import MAX_LINE_BYTES
 from tiger_jax.errors import DataError
 
@@ -126,17 +126,20 @@ def _parse(path: Path, file: io.RawIOBase, **options: Any) -> pa.Table:
     if 'straddling' in str(error):
       raise _too_long(path) from error
     if 'UTF8' in str(error) or 'UTF-8' in str(error):
-      raise _not_utf8(path, f'line {_bad_line(path)}') from error
+      where = f'{path}, line {_bad_line(path)} is'
+      raise raw_lines.not_utf8(path, where) from error
     raise
 
 
 def _encoding(path: Path, sample: bytes) -> str:
   if sample.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-    raise _not_utf8(path, 'its first line', 'UTF-32')
+    raise raw_lines.not_utf8(path, f'{path} is', 'UTF-32')
   if sample[:2] in _UTF16:
     return _UTF16[sample[:2]]
-  if b'\0' in sample[:1000]:
-    raise _not_utf8(path, 'its first line', 'UTF-16LE')
+  # UTF-16 without a mark: every other byte of plain letters is zero.
+  for first, encoding in ((1, 'UTF-16LE'), (0, 'UTF-16BE')):
+    if sample[first:16:2] and not any(sample[first:16:2]):
+      raise raw_lines.not_utf8(path, f'{path} is', encoding)
   return 'utf-8'
 
 
@@ -165,7 +168,7 @@ def _header(
   if not names:
     raise DataError(f'{path} is empty: add a first line that names the columns')
   if any('\ufffd' in name for name in names):
-    raise _not_utf8(path, 'its first line')
+    raise raw_lines.not_utf8(path, f'{path}, line 1 is')
   return names, num_lines, separator
 
 
@@ -198,11 +201,3 @@ def _bad_line(path: Path) -> int:
         break
       number += line.endswith(b'\n')
   return number
-
-
-def _not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
-  other = path.with_name(f'{path.stem}.utf8{path.suffix}').name
-  return DataError(
-    f'{path} is not UTF-8 ({where}): convert it, for example with: iconv -f '
-    f'{encoding} -t UTF-8 {path.name} > {other}'
-  )

@@ -1,6 +1,8 @@
 """The times of events, from whatever form a file has them in."""
 
 import datetime
+import decimal
+import math
 import re
 from typing import Any
 
@@ -46,6 +48,8 @@ def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
   if column.null_count:
     row = int(np.argmax(column.is_null().to_numpy()))
     raise table.refusal(name, row, _WANTED)
+  if pa.types.is_duration(kind) or pa.types.is_time(kind):
+    raise table.refusal(name, 0, _WANTED)
   if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
     return _from_dates(table, name, column), []
   if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -134,8 +138,9 @@ def _time(value: Any) -> tuple[str, int | None]:
   """Returns the kind of a timestamp, and its number if it is one."""
   if type(value) is int:
     return 'integer', value
-  if isinstance(value, float) and value.is_integer():
-    return 'integer', int(value)
+  if isinstance(value, (float, decimal.Decimal)):
+    whole = math.isfinite(value) and value == int(value)
+    return 'integer', int(value) if whole else None
   if isinstance(value, str):
     value = value.strip()
     if _INTEGER.fullmatch(value):

@@ -5,6 +5,7 @@ is neither ends the run with one line that names the place.
 """
 
 import ast
+import codecs
 from collections.abc import Iterator
 import gzip
 import io
@@ -127,6 +128,21 @@ def required_seconds(record: Record, key: str) -> int:
   return value
 
 
+def not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
+  """Returns an error that names the command which converts a file.
+
+  Args:
+    path: The file.
+    where: Begins the message, up to "is".
+    encoding: What the file probably is.
+  """
+  other = f'{path.stem}.utf8{path.suffix}'
+  return DataError(
+    f'{where} not UTF-8: convert the file, for example with: iconv -f '
+    f'{encoding} -t UTF-8 {path.name} > {other}'
+  )
+
+
 def _wrong(record: Record, key: str) -> str:
   if key not in record.values:
     return f'field {key!r} is missing: every record needs one'
@@ -175,9 +191,9 @@ def _parse_lines(path: Path, lines: io.BufferedIOBase) -> Iterator[Record]:
       # Windows editors begin a file with a byte order mark.
       text = line.decode('utf-8').lstrip('\ufeff').strip()
     except UnicodeDecodeError as error:
-      raise DataError(
-        f'{where} is not UTF-8: convert the file to UTF-8'
-      ) from error
+      utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+      encoding = 'UTF-16' if utf16 else 'LATIN1'
+      raise not_utf8(path, f'{where} is', encoding) from error
     if text:
       yield Record(_parse(text, where), where)
 

@@ -114,6 +114,8 @@ def encode(table: Table, name: str) -> Codes:
   column = table.columns[name]
   if isinstance(column, list):
     return _encode_list(table, name, column)
+  if _is_odd(column.type):
+    raise table.refusal(name, 0, 'it must be text or an integer')
   try:
     if not pa.types.is_dictionary(column.type):
       column = pc.dictionary_encode(column)
@@ -121,7 +123,7 @@ def encode(table: Table, name: str) -> Codes:
     values = chunks[0].dictionary.to_pylist() if chunks else []
   except pa.ArrowNotImplementedError as error:
     raise _wrong_type(table, name, column.type) from error
-  except (OverflowError, ValueError) as error:  # Dates; text not in UTF-8.
+  except ValueError as error:  # Text that is not UTF-8.
     raise DataError(
       f'{table.path}: {name} has a value that cannot be read '
       f'({item_text.plain(str(error))[:100]}): correct or remove it'
@@ -252,11 +254,16 @@ def _read_parquet(
   repeating: Collection[str],
 ) -> dict[str, Column]:
   with parquet.ParquetFile(path) as file:
-    names = file.schema_arrow.names
+    schema = file.schema_arrow
+  names = schema.names
   wanted = (*required, *optional)
   found = column_names.resolve(path, names, wanted)
   column_names.require(path, names, found, required)
-  repeated = [names[i] for name, i in found.items() if name in repeating]
+  repeated = [
+    names[i]
+    for name, i in found.items()
+    if name in repeating and _is_text(schema.field(i).type)
+  ]
   with parquet.ParquetFile(path, read_dictionary=repeated) as file:
     table = file.read(columns=[names[i] for i in found.values()])
   columns = {name: table.column(names[i]) for name, i in found.items()}
@@ -269,6 +276,12 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
   if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):
     return column.cast(pa.dictionary(kind.index_type, pa.string()))
   return column.cast(pa.string()) if _is_bytes(kind) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+  return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (
+    _is_bytes(kind)
+  )  # fmt: skip
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
