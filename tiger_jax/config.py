@@ -25,7 +25,7 @@ class DatasetConfig:
     allow_missing_metadata: Keep items without a metadata record, with their
       id as their text, instead of refusing them.
     keep_repeats: Keep rows that are equal in user, item and time, instead of
-      the first of them only.
+      only the first of them.
     shuffle_ties: Put a user's events of one time in random order, instead of
       the order of the file.
     unseen_share: Share of the items of the test that nobody is to have bought
@@ -57,10 +57,11 @@ class EmbeddingConfig:
 
   Attributes:
     encoder: `sentence-transformers`, `tfidf-svd` or `precomputed`.
-    model: Hub name or local folder, for `sentence-transformers`.
+    model: Hub name or local folder, for `sentence-transformers`; a commit or
+      tag of the hub may follow as `name@revision`.
     dim: Width of the vectors that `tfidf-svd` makes.
     path: A `.npy` of `[items, dim]`, for `precomputed`.
-    ids_path: A JSON list naming the item of each row of `path`.
+    ids_path: A JSON list of the item id of each row of `path`.
   """
 
   encoder: str = 'sentence-transformers'

@@ -8,11 +8,9 @@ import numpy as np
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts, item_text
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.data.dataset import FIELDS, MIN_EVENTS, Dataset, Items
 from tiger_jax.errors import DataError
 
-# One event to train on, one to validate and one to test.
-MIN_EVENTS = 3
 _SHORT = f'with fewer than {MIN_EVENTS} events'
 
 

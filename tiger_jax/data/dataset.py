@@ -15,6 +15,8 @@ from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
+# One event to train on, one to validate and one to test.
+MIN_EVENTS = 3
 # The text of a hundred million items.
 _MAX_TEXT_BYTES = 2**35
 
@@ -154,10 +156,10 @@ class Dataset:
       dataset = cls(
         name=text['name'],
         items=Items(
-          ids=tuple(text['item_ids']),
-          fields={name: tuple(text['fields'][name]) for name in FIELDS},
+          ids=_texts(text['item_ids']),
+          fields={name: _texts(text['fields'][name]) for name in FIELDS},
         ),
-        user_ids=tuple(text['user_ids']),
+        user_ids=_texts(text['user_ids']),
         history=arrays['history'],
         offsets=arrays['offsets'],
         timestamps=arrays.get('timestamps'),
@@ -176,12 +178,11 @@ class Dataset:
 
   def _check(self) -> None:
     """Raises ValueError where the parts do not belong together."""
-    ids = (self.items.ids, self.user_ids)
-    text = (*ids, *self.items.fields.values(), (self.name,))
-    if not all(isinstance(x, str) for column in text for x in column):
-      raise ValueError('an id or a text is not text')
-    if any(len(set(column)) < len(column) for column in ids):
-      raise ValueError('an id comes twice')
+    if not isinstance(self.name, str):
+      raise ValueError('the name is not text')
+    for ids in (self.items.ids, self.user_ids):
+      if len(set(ids)) < len(ids):
+        raise ValueError('an id comes twice')
     kinds = [(self.history, np.int32), (self.offsets, np.int64)]
     kinds.append((self.unseen, np.int32))
     if self.timestamps is not None:
@@ -193,7 +194,7 @@ class Dataset:
     if len(self.offsets) != self.num_users + 1 or (
       self.offsets[0] != 0
       or self.offsets[-1] != len(self.history)
-      or (np.diff(self.offsets) < 0).any()
+      or (np.diff(self.offsets) < MIN_EVENTS).any()
     ):
       raise ValueError('the offsets do not fit the histories')
     if self.timestamps is not None and (
@@ -203,3 +204,11 @@ class Dataset:
     for rows in (self.history, self.unseen):
       if not ((rows >= 0) & (rows < self.num_items)).all():
         raise ValueError('an event is of no item')
+
+
+def _texts(column: Any) -> tuple[str, ...]:
+  if not isinstance(column, list) or not all(
+    isinstance(text, str) for text in column
+  ):
+    raise ValueError('an id or a text is not text')
+  return tuple(column)

@@ -84,7 +84,8 @@ def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
     raise table.refusal(
       name, row, 'integers and ISO 8601 dates are mixed: use one of them'
     )
-  return numbers[rows], _remarks(table, numbers) if 'date' not in kinds else []
+  times = numbers[rows]
+  return times, [] if 'date' in kinds else _remarks(table, times)
 
 
 def _from_dates(
@@ -121,17 +122,22 @@ def _check(
 
 
 def _remarks(table: tables.Table, numbers: _Times) -> list[str]:
-  """Returns a warning where two units seem to be mixed."""
+  """Returns warnings where times that are integers look wrong."""
   seconds, milliseconds = (
     int(((numbers >= low) & (numbers < high)).sum())
     for low, high in (_SECONDS, _MILLISECONDS)
   )
-  if not seconds or not milliseconds:
-    return []
-  return [
-    f'{table.path.name}: some times look like seconds, others like '
-    'milliseconds, so their order may be wrong'
-  ]
+  found = []
+  if seconds and milliseconds:
+    found.append(
+      f'{table.path.name}: some times look like seconds, others like '
+      'milliseconds, so their order may be wrong'
+    )
+  if number := int((numbers <= 0).sum()):
+    found.append(
+      f'{table.path.name}: {number:,} times are zero or negative, and come first'
+    )
+  return found
 
 
 def _time(value: Any) -> tuple[str, int | None]:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tiger_jax.data import counts
-from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.dataset import MIN_EVENTS, Dataset
 from tiger_jax.errors import DataError
 
 
@@ -38,7 +38,8 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   kept = ~np.isin(dataset.history, unseen)
   kept[last] = True
   user = np.repeat(np.arange(dataset.num_users), np.diff(dataset.offsets))
-  stays = np.bincount(user[kept], minlength=dataset.num_users) >= 3
+  stays = np.bincount(user[kept], minlength=dataset.num_users)
+  stays = stays >= MIN_EVENTS
   kept &= stays[user]
   lengths = np.bincount(user[kept], minlength=dataset.num_users)[stays]
   history = dataset.history[kept]

@@ -19,6 +19,8 @@ from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.errors import DataError, UsageError
 
+_NO_VALUE = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
+
 
 def load(config: DatasetConfig) -> Dataset:
   """Reads the two files in `config.source_dir`.
@@ -53,6 +55,8 @@ def load(config: DatasetConfig) -> Dataset:
   items, item_ids = _ids(log, 'item')
   times, remarks = event_times.read(log, 'timestamp')
   notes = [*log.notes, *remarks]
+  for name, rows, ids in (('user', users, user_ids), ('item', items, item_ids)):
+    notes += _nobodies(log, name, rows, ids)
   del log
   events = assembly.Events.from_log(user_ids, users, item_ids, items, times)
   goods = tables.read(items_file, ('item', 'title'), FIELDS[1:])
@@ -146,6 +150,25 @@ def _ids(
     np.int32,
   )
   return renumbered[rows], list(codes)
+
+
+def _nobodies(
+  table: tables.Table,
+  name: str,
+  rows: Int32[np.ndarray, ' rows'],
+  ids: list[str],
+) -> list[str]:
+  """Returns warnings of ids that are words for a missing value.
+
+  Programs write these for events of visitors that they do not know, who are
+  then taken for one person.
+  """
+  return [
+    f'{table.path.name}: {int((rows == code).sum()):,} rows have the {name} '
+    f'{value!r}'
+    for code, value in enumerate(ids)
+    if value.casefold() in _NO_VALUE
+  ]
 
 
 def _is_id(value: Any) -> bool:
