@@ -138,7 +138,9 @@ def read(folder: Path) -> dict[str, Any]:
     lines(counts)
   except FileNotFoundError:
     return {}
-  except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+  except (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError
+  ) as error:  # fmt: skip
     raise DataError(
       f'{folder / _FILE} is damaged ({item_text.plain(str(error))[:100]}): '
       f'delete {folder} and prepare it again'
