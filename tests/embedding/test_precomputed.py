@@ -171,6 +171,16 @@ def test_an_array_that_is_larger_than_its_file(write, items, shape):
   assert 'cannot be read' in refusal(DataError, config, items)
 
 
+@pytest.mark.parametrize('header', [b'(' * 9000, b'{' * 9000, b' ' * 20_000])
+def test_a_header_that_is_none(write, items, header):
+  config = write()
+  size = len(header).to_bytes(4, 'little')
+  path = pathlib.Path(config.path)
+  path.write_bytes(b'\x93NUMPY\x02\x00' + size + header)
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
 @pytest.mark.parametrize('field', ['path', 'ids_path'])
 def test_a_pipe_in_place_of_a_file(write, items, field):
   path = pathlib.Path(getattr(config := write(), field))

@@ -285,12 +285,13 @@ def _read_metadata(
 def _text_fields(
   record: raw_lines.Record, counted: FieldCounts
 ) -> dict[str, str]:
+  where = Path(record.where).name
+  texts = {
+    name: counted.read(name, record.values.get(name), where) for name in FIELDS
+  }
   # The release has the entities of the web pages it was taken from.
   return {
-    name: item_text.plain(
-      html.unescape(counted.read(name, record.values.get(name), record.where))
-    )
-    for name in FIELDS
+    name: item_text.plain(html.unescape(text)) for name, text in texts.items()
   }
 
 

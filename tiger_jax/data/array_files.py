@@ -1,6 +1,9 @@
 """Reads arrays that may come from somebody else's machine."""
 
+from collections.abc import Iterator
+import contextlib
 from pathlib import Path
+import tokenize
 from typing import Any
 import zipfile
 
@@ -22,11 +25,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     OSError: The file cannot be read.
     ValueError: It is damaged, is no such file, or holds Python objects.
   """
-  if not path.is_file() and path.exists():
-    raise ValueError(f'{path.name} is not a regular file')
-  size = path.stat().st_size
   arrays = {}
-  try:
+  with _only_value_errors(path):
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
       members = archive.infolist()
       if sum(member.file_size for member in members) > size:
@@ -42,12 +43,37 @@ def read(path: Path) -> dict[str, np.ndarray]:
               file, allow_pickle=False, max_header_size=_LARGEST_HEADER
             )
           )
+  return arrays
+
+
+def mapped(path: Path) -> np.ndarray:
+  """Returns the array of a `.npy`, of which only what is used is read.
+
+  Args:
+    path: The file.
+
+  Raises:
+    OSError: The file cannot be read.
+    ValueError: It is damaged, is no such file, or holds Python objects.
+  """
+  with _only_value_errors(path):
+    return np.lib.format.open_memmap(
+      path, mode='r', max_header_size=_LARGEST_HEADER
+    )
+
+
+@contextlib.contextmanager
+def _only_value_errors(path: Path) -> Iterator[None]:
+  """Turns what NumPy raises for a bad header or archive into ValueErrors."""
+  if path.exists() and not path.is_file():
+    raise ValueError(f'{path.name} is not a regular file')
+  try:
+    yield
   except (
-    zipfile.BadZipFile, EOFError, OverflowError, RecursionError, MemoryError,
-    NotImplementedError, RuntimeError, SyntaxError, TypeError,
+    zipfile.BadZipFile, tokenize.TokenError, ArithmeticError, EOFError,
+    MemoryError, RuntimeError, SyntaxError, TypeError,
   ) as error:  # fmt: skip
     raise ValueError(f'{path.name} is damaged: {error}') from error
-  return arrays
 
 
 def _check_header(file: Any, member: zipfile.ZipInfo) -> None:

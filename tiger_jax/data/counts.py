@@ -36,23 +36,20 @@ class FieldCounts:
     """Starts at nothing."""
     self.fields: dict[str, dict[str, Any]] = {}
 
-  def read(
-    self, name: str, value: Any, where: str, type_name: str = ''
-  ) -> str:
+  def read(self, name: str, value: Any, where: str) -> str:
     """Returns the text of a field, and counts what it was.
 
     Args:
       name: One of `dataset.FIELDS`.
       value: As the source has it.
       where: File and row, to name the first that cannot be used.
-      type_name: What to call the type of the value.
     """
     text, kind = item_text.field(name, value)
     counted = self.fields.setdefault(name, {})
     if kind != item_text.TEXT:
       counted[kind] = counted.get(kind, 0) + 1
     if kind == item_text.UNUSABLE:
-      what = type_name or type(value).__name__
+      what = item_text.type_name(value)
       counted.setdefault('first', f'{where}: {what}')
     if kind == item_text.NO_NUMBER:
       counted.setdefault('such_as', item_text.shown(value))

@@ -4,7 +4,7 @@ import decimal
 import math
 import re
 import reprlib
-from typing import Any
+from typing import Any, NamedTuple
 import unicodedata
 
 # What reverses or embeds text of another direction, and can hide other text.
@@ -25,6 +25,28 @@ TEXT, EMPTY, JOINED = 'text', 'empty', 'joined'
 UNUSABLE, NO_NUMBER = 'unusable', 'no_number'
 
 
+class Unreadable(NamedTuple):
+  """Stands for a value that Python has no type for.
+
+  Attributes:
+    type_name: What the file calls the type.
+  """
+
+  type_name: str
+
+  def __repr__(self) -> str:
+    """Returns words for a message."""
+    return f'a {self.type_name}'
+
+
+def type_name(value: Any) -> str:
+  """Returns what to call the type of a value in a message."""
+  names = {dict: 'a record', list: 'a list of lists or records', bool: 'a bool'}
+  if isinstance(value, Unreadable):
+    return repr(value)
+  return names.get(type(value), f'a {type(value).__name__}')
+
+
 def shown(value: Any) -> str:
   """Returns the `repr` of a value for an error message, cut to 40 characters.
 
@@ -34,7 +56,8 @@ def shown(value: Any) -> str:
   try:
     # Only the beginning of long text is looked at.
     whole = repr(value[:_LONGEST]) if _is_text(value) else _REPR.repr(value)
-  except ValueError:  # An integer of thousands of digits.
+  # An integer of thousands of digits; a value nested without end.
+  except (ValueError, RecursionError):
     whole = type(value).__name__
   whole = ''.join(
     ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in whole

@@ -86,12 +86,7 @@ def _catalogue(
   for name in names:
     values = tables.values(goods, name)
     texts[name] = [
-      counted.read(
-        name,
-        value,
-        f'{goods.path.name}, row {row}',
-        tables.type_name(value),
-      )
+      counted.read(name, value, f'{goods.path.name}, row {row}')
       for row, value in enumerate(values, start=1)
     ]
   return {

@@ -116,67 +116,44 @@ def encode(table: Table, name: str) -> Codes:
     return _encode_list(table, name, column)
   if _is_odd(column.type):
     raise table.refusal(name, 0, 'it must be text or an integer')
-  try:
-    if not pa.types.is_dictionary(column.type):
-      column = pc.dictionary_encode(column)
-    chunks = column.unify_dictionaries().chunks
-    values = chunks[0].dictionary.to_pylist() if chunks else []
-  except pa.ArrowNotImplementedError as error:
-    raise _wrong_type(table, name, column.type) from error
-  except ValueError as error:  # Text that is not UTF-8.
-    raise DataError(
-      f'{table.path}: {name} has a value that cannot be read '
-      f'({item_text.plain(str(error))[:100]}): correct or remove it'
-    ) from error
-  rows = np.concatenate(
-    [x.indices.fill_null(-1).to_numpy(zero_copy_only=False) for x in chunks]
-  ).astype(np.int32)
-  # A dictionary may hold None, or values that do not occur.
-  for code in [i for i, value in enumerate(values) if value is None]:
-    rows[rows == code] = -1
-  used, first = np.unique(rows[rows >= 0], return_index=True)
-  used = used[np.argsort(first)]
-  numbers = np.full(len(values) + 1, -1, np.int32)
-  numbers[used] = np.arange(len(used))
-  return Codes(numbers[rows], [values[code] for code in used])
+  numbers: dict[Any, int] = {}
+  parts = [np.zeros(0, np.int32)]
+  for chunk in column.chunks:
+    try:
+      if not pa.types.is_dictionary(chunk.type):
+        chunk = pc.dictionary_encode(chunk)
+      values = chunk.dictionary.to_pylist()
+    except pa.ArrowNotImplementedError as error:
+      raise _wrong_type(table, name, column.type) from error
+    except ValueError as error:
+      raise _not_text(table.path, name) from error
+    rows = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    # A dictionary may hold values that do not occur, and None.
+    used, first = np.unique(rows[rows >= 0], return_index=True)
+    renumbered = np.full(len(values) + 1, -1, np.int32)
+    for code in used[np.argsort(first)].tolist():
+      if values[code] is not None:
+        number = numbers.setdefault(values[code], len(numbers))
+        renumbered[code] = number
+    parts.append(renumbered[rows])
+  return Codes(np.concatenate(parts), list(numbers))
 
 
 def values(table: Table, name: str) -> list[Any]:
   """Returns a column as Python objects; text in what form it is.
 
-  Values that Python has no type for are `Unreadable`.
+  Values that Python has no type for are `item_text.Unreadable`.
   """
   column = table.columns[name]
   if isinstance(column, list):
     return column
   if _is_odd(column.type):
-    return [Unreadable(str(column.type)) if x else None
+    return [item_text.Unreadable(str(column.type)) if x else None
             for x in column.is_valid().to_pylist()]  # fmt: skip
   try:
     return column.to_pylist()
   except (OverflowError, ValueError):  # Dates in lists; text not in UTF-8.
     return [_value(column, row) for row in range(len(column))]
-
-
-class Unreadable(NamedTuple):
-  """Stands for a value that Python has no type for.
-
-  Attributes:
-    type_name: What the file calls the type.
-  """
-
-  type_name: str
-
-  def __repr__(self) -> str:
-    return f'a {self.type_name}'
-
-
-def type_name(value: Any) -> str:
-  """Returns what to call the type of a value in a message."""
-  if isinstance(value, Unreadable):
-    return value.type_name
-  names = {dict: 'a record', list: 'a list of lists or records', bool: 'a bool'}
-  return names.get(type(value), type(value).__name__)
 
 
 def _value(column: Column, row: int) -> Any:
@@ -185,7 +162,7 @@ def _value(column: Column, row: int) -> Any:
   try:
     return column[row].as_py()
   except (OverflowError, ValueError):
-    return Unreadable(str(column.type))
+    return item_text.Unreadable(str(column.type))
 
 
 def _is_odd(kind: pa.DataType) -> bool:
@@ -267,15 +244,26 @@ def _read_parquet(
   with parquet.ParquetFile(path, read_dictionary=repeated) as file:
     table = file.read(columns=[names[i] for i in found.values()])
   columns = {name: table.column(names[i]) for name, i in found.items()}
-  return {name: _as_text(x) for name, x in columns.items()}
+  return {name: _as_text(path, name, x) for name, x in columns.items()}
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _as_text(
+  path: Path, name: str, column: pa.ChunkedArray
+) -> pa.ChunkedArray:
   """Returns text that was written without saying that it is text as text."""
   kind = column.type
-  if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):
-    return column.cast(pa.dictionary(kind.index_type, pa.string()))
-  return column.cast(pa.string()) if _is_bytes(kind) else column
+  try:
+    if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):
+      return column.cast(pa.dictionary(kind.index_type, pa.string()))
+    return column.cast(pa.string()) if _is_bytes(kind) else column
+  except pa.ArrowInvalid as error:
+    raise _not_text(path, name) from error
+
+
+def _not_text(path: Path, name: str) -> DataError:
+  return DataError(
+    f'{path}: {name} has a value that is not UTF-8: write it as text'
+  )
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -6,7 +6,7 @@ from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import EmbeddingConfig
-from tiger_jax.data import counts, item_text
+from tiger_jax.data import array_files, counts, item_text
 from tiger_jax.data.dataset import Items
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import files
@@ -84,17 +84,14 @@ def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
 
 def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
   try:
-    if Path(path).exists() and not Path(path).is_file():
-      raise ValueError('not a regular file')
-    # Mapped, so that only the rows of this catalogue come into memory.
-    vectors = np.lib.format.open_memmap(path, mode='r')
+    # Only the rows of this catalogue come into memory.
+    vectors = array_files.mapped(Path(path))
   except FileNotFoundError as error:
     raise DataError(
       f'{path} does not exist: let config.embedding.path name a .npy of '
       '[items, dim]'
     ) from error
-  except (OSError, ValueError, OverflowError, SyntaxError, RecursionError,
-          MemoryError, TypeError) as error:  # fmt: skip
+  except (OSError, ValueError) as error:
     raise DataError(
       f'{path} cannot be read as .npy: write one array of numbers to it with '
       'numpy.save'
