@@ -140,7 +140,9 @@ def test_users_whose_events_are_repeats(tmp_path):
   rows = [{'user': 'v', 'item': '0108001', 'timestamp': 1}] * 5
   with pytest.raises(DataError) as caught:
     load(small.make(tmp_path / 'shop', LOG + rows, ITEMS))
-  assert "1 users with fewer than 3 events (4 exact repeats" in str(caught.value)
+  assert '1 users with fewer than 3 events (4 exact repeats' in str(
+    caught.value
+  )
   dataset = load(tmp_path / 'shop', drop_short_users=True)
   assert lines(dataset)[:2] == [
     f'events: {len(LOG) + 5} read, {len(LOG)} used; dropped: 4 exact repeats, '

@@ -319,7 +319,9 @@ def test_arrays_that_promise_more_than_there_is(saved, content):
 
 
 def test_a_compressed_archive_is_no_dataset(saved):
-  np.savez_compressed(saved / 'histories.npz', history=np.zeros(10**6, np.int32))
+  np.savez_compressed(
+    saved / 'histories.npz', history=np.zeros(10**6, np.int32)
+  )
   assert 'promises more than it holds' in damage(saved)
   np.savez_compressed(saved / 'histories.npz', history=np.zeros(0, np.int32))
   damage(saved)

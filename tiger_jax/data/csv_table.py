@@ -1,7 +1,7 @@
 """Tables of text with a separator, as spreadsheets and shops write them."""
 
-from collections.abc import Iterable, Sequence
 import codecs
+from collections.abc import Iterable, Sequence
 import csv
 import io
 from pathlib import Path
@@ -15,6 +15,8 @@ from tiger_jax.data import column_names, raw_lines
 from tiger_jax.data.raw_lines import MAX_LINE_BYTES
 from tiger_jax.errors import DataError
 
+# Its functions are made at import, which type checkers do not see.
+_compute: Any = pc
 _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
 # Longer than any line of column names.
 _SAMPLE_BYTES = 2**20
@@ -177,7 +179,9 @@ def _check_lengths(path: Path, columns: dict[str, pa.ChunkedArray]) -> None:
     for chunk in column.chunks:
       if pa.types.is_dictionary(chunk.type):
         chunk = chunk.dictionary
-      if (pc.max(pc.binary_length(chunk)).as_py() or 0) > MAX_LINE_BYTES:
+      if (
+        _compute.max(_compute.binary_length(chunk)).as_py() or 0
+      ) > MAX_LINE_BYTES:
         raise _too_long(path)
 
 

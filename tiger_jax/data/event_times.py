@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from tiger_jax.data import tables
 
+# Its functions are made at import, which type checkers do not see.
+_compute: Any = pc
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _DAY = 86_400
@@ -53,9 +55,9 @@ def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
   if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
     return _from_dates(table, name, column), []
   if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-    column = pc.ascii_trim_whitespace(column)
-    digits = pc.match_substring_regex(column, '^-?[0-9]{1,18}$')
-    if pc.all(digits).as_py():
+    column = _compute.ascii_trim_whitespace(column)
+    digits = _compute.match_substring_regex(column, '^-?[0-9]{1,18}$')
+    if _compute.all(digits).as_py():
       numbers = column.cast(pa.int64()).to_numpy()
       return numbers, _remarks(table, numbers)
   elif pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
@@ -135,7 +137,8 @@ def _remarks(table: tables.Table, numbers: _Times) -> list[str]:
     )
   if number := int((numbers <= 0).sum()):
     found.append(
-      f'{table.path.name}: {number:,} times are zero or negative, and come first'
+      f'{table.path.name}: {number:,} times are zero or negative, and '
+      'come first'
     )
   return found
 

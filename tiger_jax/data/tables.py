@@ -10,7 +10,6 @@ from jaxtyping import Int32
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
-import pyarrow.compute as pc
 
 from tiger_jax.data import column_names, csv_table, item_text, raw_lines
 from tiger_jax.errors import DataError
@@ -44,9 +43,7 @@ class Table(NamedTuple):
       what: What is wrong, and what to do.
     """
     shown = item_text.shown(_value(self.columns[name], row))
-    return DataError(
-      f'{self.path}, row {row + 1}: {name} is {shown}: {what}'
-    )
+    return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
 
 
 class Codes(NamedTuple):
@@ -121,7 +118,7 @@ def encode(table: Table, name: str) -> Codes:
   for chunk in column.chunks:
     try:
       if not pa.types.is_dictionary(chunk.type):
-        chunk = pc.dictionary_encode(chunk)
+        chunk = chunk.dictionary_encode()
       values = chunk.dictionary.to_pylist()
     except pa.ArrowNotImplementedError as error:
       raise _wrong_type(table, name, column.type) from error
@@ -188,9 +185,7 @@ def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
     try:
       rows[row] = numbers.setdefault((type(value), value), len(numbers))
     except TypeError:  # A list or a record.
-      raise table.refusal(
-        name, row, 'it must be text or an integer'
-      ) from None
+      raise table.refusal(name, row, 'it must be text or an integer') from None
   return Codes(rows, [value for _, value in numbers])
 
 
@@ -247,9 +242,7 @@ def _read_parquet(
   return {name: _as_text(path, name, x) for name, x in columns.items()}
 
 
-def _as_text(
-  path: Path, name: str, column: pa.ChunkedArray
-) -> pa.ChunkedArray:
+def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
   """Returns text that was written without saying that it is text as text."""
   kind = column.type
   try:
