@@ -1,6 +1,7 @@
 """The configuration: one frozen dataclass per section, checked once."""
 
 import dataclasses
+import os
 
 from tiger_jax.config_checks import (
   require_not_negative,
@@ -10,6 +11,13 @@ from tiger_jax.config_checks import (
 from tiger_jax.errors import UsageError
 from tiger_jax.model_config import ModelConfig
 from tiger_jax.train_config import OptimizerConfig, ParallelConfig, TrainConfig
+
+
+def _expand_home(section: object, *names: str) -> None:
+  """Replaces a leading `~`, which shells leave alone after `--flag=`."""
+  for name in names:
+    path = os.path.expanduser(getattr(section, name))
+    object.__setattr__(section, name, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +52,7 @@ class DatasetConfig:
 
   def __post_init__(self):
     """Checks the values."""
+    _expand_home(self, 'source_dir')
     require_positive(self, 'synthetic_users')
     if not 0 <= self.unseen_share < 1:
       raise UsageError(
@@ -72,6 +81,7 @@ class EmbeddingConfig:
 
   def __post_init__(self):
     """Checks the values."""
+    _expand_home(self, 'model', 'path', 'ids_path')
     encoders = ('sentence-transformers', 'tfidf-svd', 'precomputed')
     require_one_of(self, 'encoder', encoders)
     require_positive(self, 'dim')

@@ -76,6 +76,11 @@ def test_separators_are_found_and_named(tmp_path, plain, separator, name):
   assert f'items.csv: separated by {name}' in lines[-1]
 
 
+def test_the_line_for_excel(tmp_path, plain):
+  log = 'sep=;\r\n' + small.as_csv(LOG, delimiter=';', lineterminator='\r\n')
+  assert content(load(write(tmp_path / 'shop', log))) == plain
+
+
 def test_blanks_after_commas(tmp_path, plain):
   shop = load(write(tmp_path / 'shop', small.as_csv(LOG).replace(',', ' , ')))
   assert content(shop) == plain

@@ -56,11 +56,10 @@ def resolve(
   positions = {}
   for column in wanted:
     candidates = [i for i, raw in enumerate(names) if column_of(raw) == column]
-    for is_own in (
-      lambda raw, own=column: raw == own,
-      lambda raw, own=column: raw.strip().casefold() == own,
-    ):
-      candidates = [i for i in candidates if is_own(names[i])] or candidates
+    # The name itself wins over others, and as it is over other capitals.
+    for plain in (lambda raw: raw.strip().casefold(), lambda raw: raw):
+      own = [i for i in candidates if plain(names[i]) == column]
+      candidates = own or candidates
     if len(candidates) > 1:
       both = ' and '.join(item_text.shown(names[i]) for i in candidates[:2])
       raise DataError(

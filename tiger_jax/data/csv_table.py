@@ -159,7 +159,8 @@ def _header(
       io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True
     )
     try:
-      names = next((row for row in rows if row), [])
+      # Excel is told the separator by a line before the names.
+      names = next((x for x in rows if x and not x[0].startswith('sep=')), [])
     except csv.Error:
       continue
     score = len({column_names.column_of(name) for name in names} & set(wanted))
@@ -168,7 +169,10 @@ def _header(
       header = names, rows.line_num, separator
   names, num_lines, separator = header
   if not names:
-    raise DataError(f'{path} is empty: add a first line that names the columns')
+    what = (
+      'does not begin with names of columns' if text.strip() else 'is empty'
+    )
+    raise DataError(f'{path} {what}: add a first line that names the columns')
   if any('\ufffd' in name for name in names):
     raise raw_lines.not_utf8(path, f'{path}, line 1 is')
   return names, num_lines, separator

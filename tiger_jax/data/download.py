@@ -1,6 +1,7 @@
 """Downloads that end: with the whole file, or with one line."""
 
 import http.client
+import os
 from pathlib import Path
 import time
 import urllib.error
@@ -36,7 +37,8 @@ def get(url: str, folder: Path) -> Path:
   path = folder / url.rpartition('/')[2]
   if path.exists():
     return path
-  partial = path.with_name(f'{path.name}.partial')
+  # Two runs may download the same file at once.
+  partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
   for wait in (*_WAITS, None):
     try:
       _copy(url, partial)
@@ -75,7 +77,7 @@ def _copy(url: str, partial: Path) -> None:
   with (
     response,
     partial.open('wb') as file,
-    tqdm(total=expected or None, desc=partial.stem, unit='B', unit_scale=True,
+    tqdm(total=expected or None, desc=url.rpartition('/')[2], unit='B', unit_scale=True,
          delay=3, leave=False) as bar,
   ):  # fmt: skip
     while chunk := _next(response):
