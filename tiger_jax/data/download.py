@@ -77,8 +77,8 @@ def _copy(url: str, partial: Path) -> None:
   with (
     response,
     partial.open('wb') as file,
-    tqdm(total=expected or None, desc=url.rpartition('/')[2], unit='B', unit_scale=True,
-         delay=3, leave=False) as bar,
+    tqdm(total=expected or None, desc=url.rpartition('/')[2], unit='B',
+         unit_scale=True, delay=3, leave=False) as bar,
   ):  # fmt: skip
     while chunk := _next(response):
       file.write(chunk)
