@@ -1,6 +1,7 @@
 """The configuration: one frozen dataclass per section, checked once."""
 
 import dataclasses
+import os
 
 from tiger_jax.config_checks import (
   added_later,
@@ -12,6 +13,13 @@ from tiger_jax.config_checks import (
 from tiger_jax.errors import UsageError
 from tiger_jax.model_config import ModelConfig
 from tiger_jax.train_config import OptimizerConfig, ParallelConfig, TrainConfig
+
+
+def _expand_home(section: object, *names: str) -> None:
+  """Replaces a leading `~`, which shells leave alone after `--flag=`."""
+  for name in names:
+    path = os.path.expanduser(getattr(section, name))
+    object.__setattr__(section, name, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +35,7 @@ class DatasetConfig:
     allow_missing_metadata: Keep items without a metadata record, with their
       id as their text, instead of refusing them.
     keep_repeats: Keep rows that are equal in user, item and time, instead of
-      the first of them only.
+      only the first of them.
     shuffle_ties: Put a user's events of one time in random order, instead of
       the order of the file.
     unseen_share: Share of the items of the test that nobody is to have bought
@@ -46,6 +54,7 @@ class DatasetConfig:
 
   def __post_init__(self):
     """Checks the values."""
+    _expand_home(self, 'source_dir')
     require_positive(self, 'synthetic_users')
     require_at_most(self, 10**8, 'synthetic_users')
     if not 0 <= self.unseen_share < 1:
@@ -60,10 +69,11 @@ class EmbeddingConfig:
 
   Attributes:
     encoder: `sentence-transformers`, `tfidf-svd` or `precomputed`.
-    model: Hub name or local folder, for `sentence-transformers`.
+    model: Hub name or local folder, for `sentence-transformers`; a commit or
+      tag of the hub may follow as `name@revision`.
     dim: Width of the vectors that `tfidf-svd` makes.
     path: A `.npy` of `[items, dim]`, for `precomputed`.
-    ids_path: A JSON list naming the item of each row of `path`.
+    ids_path: A JSON list of the item id of each row of `path`.
   """
 
   encoder: str = 'sentence-transformers'
@@ -74,6 +84,7 @@ class EmbeddingConfig:
 
   def __post_init__(self):
     """Checks the values."""
+    _expand_home(self, 'model', 'path', 'ids_path')
     encoders = ('sentence-transformers', 'tfidf-svd', 'precomputed')
     require_one_of(self, 'encoder', encoders)
     require_positive(self, 'dim')

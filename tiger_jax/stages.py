@@ -11,6 +11,7 @@ from tiger_jax.data import counts, synthetic
 from tiger_jax.data.dataset import Items
 from tiger_jax.data.loading import load_dataset
 from tiger_jax.data.splits import split
+from tiger_jax.embedding import precomputed
 from tiger_jax.embedding.encoders import embed_items
 from tiger_jax.recommenders import Material
 from tiger_jax.storage.files import write_json
@@ -35,15 +36,23 @@ def make_dataset(
   return {'counts': counted} if counted else {}
 
 
-def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
+def embed(
+  config: EmbeddingConfig, items: Items, folder: Path
+) -> dict[str, Any]:
   """Turns the text of every item into a vector.
 
   Args:
     config: The embedding section.
     items: The catalogue.
     folder: Gets `embeddings.npy`, float32 `[items, dim]`.
+
+  Returns:
+    What to record: how many vectors of a file are used.
   """
   np.save(folder / 'embeddings.npy', embed_items(config, items))
+  if config.encoder != 'precomputed':
+    return {}
+  return {'vectors': precomputed.count_rows(config, items)}
 
 
 def evaluate(

@@ -1,3 +1,4 @@
+import errno
 import functools
 import gzip
 import http.server
@@ -5,6 +6,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+import tempfile
 import threading
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import amazon2014
+from tiger_jax.data import amazon2014, counts
 from tiger_jax.errors import DataError
 
 # Grouped by item, as in the official files; u2 is the first user to appear.
@@ -186,23 +188,101 @@ def test_download(site, raw, tmp_path):
   np.testing.assert_array_equal(again.history, dataset.history)
 
 
-@pytest.mark.parametrize('kind', ['missing', 'page'])
-def test_download_that_fails(site, raw, tmp_path, kind):
-  path = raw / 'meta_Beauty.json.gz'
+@pytest.mark.parametrize('name', ['meta_Beauty', 'reviews_Beauty_5'])
+@pytest.mark.parametrize('kind', ['missing', 'page', 'cut'])
+def test_a_download_that_fails_once(site, raw, tmp_path, kind, name):
+  path = raw / f'{name}.json.gz'
+  content = path.read_bytes()
   if kind == 'missing':
     path.unlink()
   else:
-    path.write_bytes(b'<!DOCTYPE html> Moved')
+    path.write_bytes(
+      content[:-9] if kind == 'cut' else b'<!DOCTYPE html> Moved'
+    )
   config = DatasetConfig(name='amazon2014/Beauty')
   with pytest.raises(DataError) as error:
     amazon2014.load('Beauty', config, tmp_path / 'scratch')
   text = str(error.value)
   assert '\n' not in text
   expected = {
-    'missing': f'cannot download {site}/meta_Beauty.json.gz',
-    'page': 'is a web page, not gzip: delete it and download it again',
+    'missing': f'cannot download {site}/{name}.json.gz (HTTP 404',
+    'page': 'is a web page, not gzip',
+    'cut': 'is damaged',
   }
   assert expected[kind] in text
+  assert ('that download was removed' in text) == (kind != 'missing')
+  # The damaged file is not what the same command finds the next time.
+  path.write_bytes(content)
+  assert amazon2014.load('Beauty', config, tmp_path / 'scratch').num_users == 3
+
+
+def test_files_of_the_user_are_never_removed(raw, tmp_path):
+  path = raw / 'meta_Beauty.json.gz'
+  path.write_bytes(path.read_bytes()[:-9])
+  assert 'removed' not in message(raw, tmp_path / 'scratch')
+  assert path.exists()
+
+
+def test_nothing_is_left_beside_the_dataset(raw, tmp_path, monkeypatch):
+  temporary = tmp_path / 'temporary'
+  temporary.mkdir()
+  monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
+  scratch = tmp_path / 'scratch'
+  scratch.mkdir()
+  load(raw, scratch)
+  assert list(scratch.iterdir()) == []
+  assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    RuntimeError('Failed to finalize writing of split "users": disk: '
+                 'No space left on device'),
+    OSError(errno.ENOSPC, 'No space left on device'),
+  ],
+)  # fmt: skip
+def test_a_full_disk_names_the_folder(raw, tmp_path, monkeypatch, error):
+  def full(*args, **kwargs):
+    raise error
+
+  builder = amazon2014.Amazon2014
+  monkeypatch.setattr(builder, 'download_and_prepare', full)
+  with pytest.raises(OSError) as caught:
+    load(raw, tmp_path / 'scratch')
+  assert caught.value.errno == errno.ENOSPC
+  assert caught.value.filename.startswith(str(tmp_path / 'scratch'))
+  monkeypatch.undo()
+
+  def wrong(*args, **kwargs):
+    raise RuntimeError('something else')
+
+  monkeypatch.setattr(builder, 'download_and_prepare', wrong)
+  with pytest.raises(RuntimeError, match='something else'):
+    load(raw, tmp_path / 'scratch')
+
+
+def test_counts(raw, tmp_path):
+  write_reviews(raw, [*REVIEWS, *REVIEWS[:2], ('u4', 'C', 1)])
+  lines = [
+    *METADATA,
+    "{'asin': 'B', 'title': 'The same again', 'description': ['One.', 'Two.'],"
+    " 'price': 'from 3.00', 'brand': {'x': 1}}",
+  ]
+  write_metadata(raw, lines)
+  dataset = load(raw, tmp_path / 'scratch', drop_short_users=True)
+  assert dataset.items.title(dataset.items.row('B')) == 'The same again'
+  assert counts.lines(dataset.counts) == [
+    'events: 12 read, 9 used; dropped: 2 exact repeats, 1 of users with fewer '
+    'than 3 events',
+    'users: 4 read, 3 used; dropped: 1 with fewer than 3 events',
+    'items: 6 read, 4 used; 1 came again, the last is kept',
+    'text: empty: title 1, price 2, brand 3, categories 3, description 3; '
+    "joined from lists: description 1; not a number: price 1 ('from 3.00'); "
+    'unusable: brand 1 (meta_Beauty.json.gz, line 6: a record)',
+  ]
+  kept = load(raw, tmp_path / 's2', drop_short_users=True, keep_repeats=True)
+  assert kept.num_interactions == 11
 
 
 def test_tensorflow_is_never_imported(raw, tmp_path):
@@ -226,7 +306,7 @@ def test_tensorflow_is_never_imported(raw, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('folder', 'category', 'counts'),
+  ('folder', 'category', 'sizes'),
   [
     ('amazon2014_beauty', 'Beauty', (22_363, 12_101, 198_502)),
     pytest.param(
@@ -237,17 +317,18 @@ def test_tensorflow_is_never_imported(raw, tmp_path):
     ),
   ],
 )
-def test_published_sequences(data_root, tmp_path, folder, category, counts):
+def test_published_sequences(data_root, tmp_path, folder, category, sizes):
   """The histories are those of S3-Rec, which the paper's table counts."""
   source = data_root / folder
   config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))
   dataset = amazon2014.load(category, config, tmp_path)
-  assert counts == (
+  assert sizes == (
     dataset.num_users,
     dataset.num_items,
     dataset.num_interactions,
   )
+  assert dataset.counts['events']['dropped'] == {}
   lines = (source / 'sequences_s3rec.txt').read_text().splitlines()
   expected = [[int(x) - 1 for x in line.split()[1:]] for line in lines]
-  found = [dataset.history_of(user).tolist() for user in range(counts[0])]
+  found = [dataset.history_of(user).tolist() for user in range(sizes[0])]
   assert found == expected

@@ -41,10 +41,11 @@ def test_price(value, text):
     ([['A', 'B', ' C '], ['A', 'D']], 'A > B > C; A > D'),
     (['A', 'B'], 'A > B'),
     ('A > B; C', 'A > B; C'),
-    ([['A', None, ''], [], 'stray'], 'A'),
+    ([['A', None, ''], [], 'stray'], 'A; stray'),
     ([], ''),
     (None, ''),
-    (3, ''),
+    (3, '3'),
+    ({'a': 1}, ''),
   ],
 )
 def test_categories(value, text):

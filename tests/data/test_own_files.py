@@ -249,3 +249,15 @@ def test_damaged_file(tmp_path, suffix, content):
   path = tmp_path / f'interactions.{suffix}'
   path.write_bytes(content)
   assert str(path) in message(tmp_path)
+
+
+@pytest.mark.parametrize('value', [True, 1.0])
+def test_equal_values_of_other_types_are_no_ids(tmp_path, value):
+  events = {'user': [1, 1, value], 'item': list('aba'), 'timestamp': [1, 2, 3]}
+  shop(tmp_path, events)
+  assert f'row 3: user is {value!r}' in message(tmp_path)
+
+
+def test_text_and_integers_may_name_the_same(tmp_path):
+  events = {'user': [1, '1', ' 1'], 'item': list('aba'), 'timestamp': [1, 2, 3]}
+  assert load(shop(tmp_path, events)).user_ids == ('1',)

@@ -1,10 +1,12 @@
 import sys
+import types
 
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tiger_jax.config import EmbeddingConfig
+from tiger_jax.embedding import encoders
 from tiger_jax.embedding.encoders import embed_items
 from tiger_jax.embedding.text import item_sentences
 from tiger_jax.errors import UsageError
@@ -66,6 +68,48 @@ def test_tfidf_of_items_without_a_word(make_items):
 
   with pytest.raises(UsageError, match='no item has a word'):
     embed_items(config, items)
+
+
+class Library(types.ModuleType):
+  """Stands for the real one: it remembers what is asked for."""
+
+  def __init__(self):
+    super().__init__('sentence_transformers')
+    self.asked = []
+
+  def SentenceTransformer(self, name, **options):  # noqa: N802
+    self.asked.append((name, options))
+    raise OSError('that is all\x1b[2J' + 'x' * 10_000)
+
+
+@pytest.mark.parametrize(
+  ('model', 'name', 'revision'),
+  [
+    ('a/b', 'a/b', None),
+    ('a/b@1234abc', 'a/b', '1234abc'),
+    ('a/b@v1@x', 'a/b@v1', 'x'),
+    ('@x', '@x', None),
+  ],
+)
+def test_a_model_of_the_hub_may_have_a_revision(
+  items, monkeypatch, model, name, revision
+):
+  library = Library()
+  monkeypatch.setitem(sys.modules, 'sentence_transformers', library)
+  monkeypatch.setattr(encoders, '_hub_answers', lambda *_: True)
+  with pytest.raises(UsageError) as caught:
+    embed_items(EmbeddingConfig(model=model), items)
+  ((asked, options),) = library.asked
+  assert (asked, options['revision']) == (name, revision)
+  assert options['trust_remote_code'] is False
+  assert str(caught.value).isprintable()
+  assert len(str(caught.value)) < 600
+
+
+def test_a_folder_has_no_revision(items, monkeypatch, tmp_path):
+  folder = tmp_path / 'model@1'
+  folder.mkdir()
+  assert encoders.model_and_revision(str(folder)) == (str(folder), None)
 
 
 def test_a_missing_package_names_the_way_out(items, monkeypatch):

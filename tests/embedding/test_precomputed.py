@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import EmbeddingConfig
+from tiger_jax.embedding import precomputed
 from tiger_jax.embedding.encoders import embed_items
 from tiger_jax.errors import DataError, NumbersError, UsageError
 
@@ -125,10 +127,74 @@ def test_an_array_of_something_else(write, items, vectors, said):
   assert said in refusal(DataError, write(vectors), items)
 
 
-@pytest.mark.parametrize('ids', [{'B01': 0}, 'B01', ['B01', 2, 'B03']])
-def test_ids_that_are_no_list_of_strings(write, items, ids):
+@pytest.mark.parametrize(
+  'ids', [{'B01': 0}, 'B01', ['B01', 2.0, 'B03'], ['B01', True, 'B03'],
+          ['B01', None, 'B03'], ['B01', ['B02'], 'B03']]
+)  # fmt: skip
+def test_ids_that_are_no_list_of_ids(write, items, ids):
   message = refusal(DataError, write(ids=ids), items)
-  assert 'is not a list of strings' in message
+  assert 'is not a list' in message
+  assert 'entry 2 is' in message or not isinstance(ids, list)
+
+
+def test_integer_ids_where_the_shop_had_integers(write, make_items):
+  items = make_items(**{'7': {}, '12': {}})
+
+  vectors = embed_items(write(ids=[12, ' 7', 'x']), items)
+  np.testing.assert_array_equal(vectors, [[3, 4], [1, 2]])
+
+
+def test_what_is_used_of_a_file_is_counted(write, items):
+  assert precomputed.count_rows(write(), items) == {
+    'vectors': 3,
+    'used': 2,
+    'of_other_items': 1,
+  }
+
+
+def test_ids_without_their_zeros(write, make_items):
+  items = make_items(**{'007': {}, 'B01': {}})
+
+  message = refusal(DataError, write(ids=['7', 'B01', 'B03']), items)
+  assert "lacks 1 of 2 items, such as '007'" in message
+  assert '1 of 1 match when leading zeros are ignored' in message
+
+
+@pytest.mark.parametrize('shape', [(10**13, 2), (2**62, 2**62), (-3, 2)])
+def test_an_array_that_is_larger_than_its_file(write, items, shape):
+  config = write()
+  with open(config.path, 'wb') as file:
+    header = {'descr': '<f4', 'fortran_order': False, 'shape': shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(b'1234')
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
+@pytest.mark.parametrize('header', [b'(' * 9000, b'{' * 9000, b' ' * 20_000])
+def test_a_header_that_is_none(write, items, header):
+  config = write()
+  size = len(header).to_bytes(4, 'little')
+  path = pathlib.Path(config.path)
+  path.write_bytes(b'\x93NUMPY\x02\x00' + size + header)
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
+@pytest.mark.parametrize('field', ['path', 'ids_path'])
+def test_a_pipe_in_place_of_a_file(write, items, field):
+  path = pathlib.Path(getattr(config := write(), field))
+  path.unlink()
+  os.mkfifo(path)
+
+  assert 'cannot be read' in refusal(DataError, config, items)
+
+
+def test_ids_nested_without_end(write, items):
+  config = write()
+  pathlib.Path(config.ids_path).write_text('[' * 100_000)
+
+  assert 'cannot be read as JSON' in refusal(DataError, config, items)
 
 
 def test_one_id_per_row(write, items):
@@ -145,7 +211,7 @@ def test_items_without_a_vector(write, make_items):
   items = make_items(B01={}, B08={}, B09={})
 
   message = refusal(DataError, write(), items)
-  assert 'lacks 2 of 3 items, B08 the first' in message
+  assert "lacks 2 of 3 items, such as 'B08', 'B09'" in message
 
 
 @pytest.mark.parametrize('number', [np.nan, np.inf])
@@ -154,7 +220,7 @@ def test_a_number_that_is_not_finite(write, items, number):
   vectors[0, 1] = number
 
   message = refusal(NumbersError, write(vectors), items)
-  assert 'gave 1 of 2 items' in message and 'B02 the first' in message
+  assert 'gave 1 of 2 items' in message and "such as 'B02'" in message
 
 
 def test_a_broken_vector_of_no_item_does_no_harm(write, items):

@@ -4,18 +4,24 @@ McAuley et al., Amazon product data, May 1996 to July 2014. TFDS downloads the
 raw files and keeps them prepared; TensorFlow is not needed.
 """
 
+import array
 from collections.abc import Iterator
 import contextlib
+import dataclasses
+import errno
 import html
 import io
+import os
 from pathlib import Path
+import shutil
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import assembly, item_text, raw_lines
+from tiger_jax.data import assembly, download, item_text, raw_lines
+from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.errors import DataError
 
@@ -56,7 +62,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
   preparation serves every setting of `DatasetConfig`.
   """
 
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('1.1.0')
   BUILDER_CONFIGS = [
     tfds.core.BuilderConfig(
       name=category, description=f'Category {category}, 5-core.'
@@ -99,34 +105,60 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
       'items': tfds.features.Tensor(shape=(None,), dtype=np.int32),
       'timestamps': tfds.features.Tensor(shape=(None,), dtype=np.int64),
     }
-    return self.dataset_info_from_configs(
+    return _Info(
+      builder=self,
       description=__doc__,
       features=tfds.features.FeaturesDict(features),
       homepage='https://jmcauley.ucsd.edu/data/amazon/',
+      # What the metadata held, which the records do not tell.
+      metadata=tfds.core.MetadataDict(),
     )
 
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, Any]:
-    reviews, metadata = (
-      [Path(path) for path in self.raw_files]
-      if self._source_dir
-      else _download(dl_manager, self.raw_files)
-    )
+    if self._source_dir:
+      reviews, metadata = map(Path, self.raw_files)
+    else:
+      cache = Path(dl_manager.download_dir) / 'tiger_jax_amazon2014'
+      reviews, metadata = (download.get(url, cache) for url in self.raw_files)
     # Both files are read to their ends before anything is written: damage
     # may show only there.
-    events = _read_reviews(reviews)
-    catalogue = _read_metadata(metadata, set(events.item_ids))
+    with self._unless_damaged(reviews):
+      events = _read_reviews(reviews)
+    with self._unless_damaged(metadata):
+      catalogue, about = _read_metadata(metadata, set(events.item_ids))
+    self.info.metadata.update(about)
     return {
       'users': self._generate_examples(_user_records(events)),
       'items': self._generate_examples(_item_records(events, catalogue)),
     }
+
+  @contextlib.contextmanager
+  def _unless_damaged(self, path: Path) -> Iterator[None]:
+    """Removes a download that turns out to be damaged."""
+    try:
+      yield
+    except DataError as error:
+      if self._source_dir:
+        raise
+      path.unlink(missing_ok=True)
+      raise DataError(
+        f'{error}; that download was removed, so run again to get it again'
+      ) from error
 
   def _generate_examples(
     self, records: Iterator[dict[str, Any]]
   ) -> Iterator[tuple[int, dict[str, Any]]]:
     for record in records:
       yield record['row'], record
+
+
+class _Info(tfds.core.DatasetInfo):
+  """Looks for nothing in Google's storage, where this dataset is not."""
+
+  def initialize_from_bucket(self) -> None:
+    """Does nothing; TFDS would leave an empty temporary folder each time."""
 
 
 def raw_names(category: str) -> tuple[str, str]:
@@ -148,17 +180,28 @@ def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
 
   Raises:
     DataError: A raw file is missing, damaged, or not what it should hold.
+    OSError: The disk is full.
   """
+  scratch = folder / 'tfds'
+  try:
+    return _load(category, config, scratch)
+  finally:
+    # A second copy of the data, which nobody reads again.
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _load(category: str, config: DatasetConfig, scratch: Path) -> Dataset:
   builder = Amazon2014(
     config=category,
     source_dir=config.source_dir,
-    data_dir=str(folder / 'tfds') if config.source_dir else None,
+    data_dir=str(scratch) if config.source_dir else None,
   )
   with contextlib.ExitStack() as stack:
     if config.source_dir:
       # Only a download takes long enough to be told about.
       tfds.disable_progress_bar()
       stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    stack.enter_context(_full_disk_named(builder.data_dir))
     builder.download_and_prepare()
   users = _sorted_records(builder, 'users')
   items = _sorted_records(builder, 'items')
@@ -175,7 +218,23 @@ def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
     for item in items
     if item['has_metadata']
   }
-  return assembly.assemble(config, events, catalogue, *builder.raw_files)
+  dataset = assembly.assemble(config, events, catalogue, *builder.raw_files)
+  about = builder.info.metadata
+  counted = dataset.counts | {'fields': about['fields']}
+  counted['items'] = counted['items'] | about['items']
+  return dataclasses.replace(dataset, counts=counted)
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: str) -> Iterator[None]:
+  """Turns the errors of TFDS for a full disk into one that names the folder."""
+  try:
+    yield
+  except (OSError, RuntimeError) as error:
+    full = os.strerror(errno.ENOSPC)
+    if getattr(error, 'errno', 0) != errno.ENOSPC and full not in str(error):
+      raise
+    raise OSError(errno.ENOSPC, full, folder) from error
 
 
 def _sorted_records(
@@ -185,52 +244,54 @@ def _sorted_records(
   return sorted(records, key=lambda record: record['row'])
 
 
-def _download(
-  dl_manager: tfds.download.DownloadManager, urls: tuple[str, str]
-) -> list[Path]:
-  paths = []
-  for url in urls:
-    try:
-      path: Any = dl_manager.download(url)
-    # requests' own errors are OSErrors.
-    except (OSError, tfds.download.DownloadError) as error:
-      reason = ' '.join(str(error).split())
-      raise DataError(
-        f'cannot download {url} ({reason}): try again, or download it by '
-        'other means and name its folder in config.dataset.source_dir'
-      ) from error
-    paths.append(Path(path))
-  return paths
-
-
 def _read_reviews(path: Path) -> assembly.Events:
-  users, items, seconds = [], [], []
+  # Numbered as they come, for the text of each id takes more than its events.
+  user_codes: dict[str, int] = {}
+  item_codes: dict[str, int] = {}
+  users, items, seconds = array.array('i'), array.array('i'), array.array('q')
   for record in raw_lines.read(path):
-    users.append(raw_lines.required_text(record, 'reviewerID'))
-    items.append(raw_lines.required_text(record, 'asin'))
+    user = raw_lines.required_text(record, 'reviewerID')
+    users.append(user_codes.setdefault(user, len(user_codes)))
+    item = raw_lines.required_text(record, 'asin')
+    items.append(item_codes.setdefault(item, len(item_codes)))
     seconds.append(raw_lines.required_seconds(record, 'unixReviewTime'))
   if not users:
     raise DataError(f'{path} holds no reviews: download or copy it again')
-  return assembly.Events.from_log(users, items, np.asarray(seconds, np.int64))
+  return assembly.Events.from_log(
+    tuple(user_codes),
+    np.asarray(users, np.int32),
+    tuple(item_codes),
+    np.asarray(items, np.int32),
+    np.asarray(seconds).astype(np.int64),
+  )
 
 
-def _read_metadata(path: Path, wanted: set[str]) -> dict[str, dict[str, str]]:
-  """Returns the text fields of the items that anybody reviewed."""
+def _read_metadata(
+  path: Path, wanted: set[str]
+) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
+  """Returns the text of the items that anybody reviewed, and counts."""
   catalogue: dict[str, dict[str, str]] = {}
+  counted = FieldCounts()
+  items = {'read': 0, 'repeated': 0}
   for record in raw_lines.read(path):
     item_id = raw_lines.required_text(record, 'asin')
+    items['read'] += 1
     if item_id in wanted:
-      catalogue[item_id] = _text_fields(record.values)
-  return catalogue
+      items['repeated'] += item_id in catalogue
+      catalogue[item_id] = _text_fields(record, counted)
+  return catalogue, {'items': items, 'fields': counted.fields}
 
 
-def _text_fields(values: dict[Any, Any]) -> dict[str, str]:
-  fields = {name: item_text.plain(values.get(name)) for name in FIELDS}
-  fields['price'] = item_text.price(values.get('price'))
-  fields['categories'] = item_text.categories(values.get('categories'))
+def _text_fields(
+  record: raw_lines.Record, counted: FieldCounts
+) -> dict[str, str]:
+  where = Path(record.where).name
+  texts = {
+    name: counted.read(name, record.values.get(name), where) for name in FIELDS
+  }
   # The release has the entities of the web pages it was taken from.
   return {
-    name: item_text.plain(html.unescape(text)) for name, text in fields.items()
+    name: item_text.plain(html.unescape(text)) for name, text in texts.items()
   }
 
 

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jaxtyping import Int, Int64
+from jaxtyping import Bool, Int, Int32, Int64
 import numpy as np
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.data import counts, item_text
+from tiger_jax.data.dataset import FIELDS, MIN_EVENTS, Dataset, Items
 from tiger_jax.errors import DataError
 
-# One event to train on, one to validate and one to test.
-MIN_EVENTS = 3
+_SHORT = f'with fewer than {MIN_EVENTS} events'
 
 
 class Events(NamedTuple):
@@ -34,34 +34,46 @@ class Events(NamedTuple):
   @classmethod
   def from_log(
     cls,
-    users: Sequence[str],
-    items: Sequence[str],
+    user_ids: Sequence[str],
+    users: Int32[np.ndarray, ' interactions'],
+    item_ids: Sequence[str],
+    items: Int32[np.ndarray, ' interactions'],
     timestamps: Int64[np.ndarray, ' interactions'],
   ) -> 'Events':
-    """Sorts a log by user, in order of first appearance, and time.
+    """Sorts a log by user and time.
 
     Args:
-      users: The user of each event.
-      items: The item of each event.
+      user_ids: In order of first appearance.
+      users: The user of each event, as an index into `user_ids`.
+      item_ids: In order of first appearance.
+      items: The item of each event, as an index into `item_ids`.
       timestamps: The time of each event; events of the same user and time
         stay in the order of the log.
 
     Returns:
       The same events.
     """
-    # A dict numbers its keys in order of first appearance.
-    user_codes = {x: code for code, x in enumerate(dict.fromkeys(users))}
-    item_codes = {x: code for code, x in enumerate(dict.fromkeys(items))}
-    user = np.fromiter((user_codes[x] for x in users), np.int32, len(users))
-    item = np.fromiter((item_codes[x] for x in items), np.int32, len(items))
-    order = np.lexsort((timestamps, user))
-    lengths = np.bincount(user, minlength=len(user_codes))
+    order = np.lexsort((timestamps, users))
+    lengths = np.bincount(users, minlength=len(user_ids))
     return cls(
-      user_ids=tuple(user_codes),
-      item_ids=tuple(item_codes),
-      history=item[order],
+      user_ids=user_ids,
+      item_ids=item_ids,
+      history=items[order],
       offsets=_offsets(lengths),
       timestamps=timestamps[order],
+    )
+
+  def users(self) -> Int64[np.ndarray, ' interactions']:
+    """Returns the user of each event, as an index into `user_ids`."""
+    return np.repeat(np.arange(len(self.user_ids)), np.diff(self.offsets))
+
+  def only(self, kept: Bool[np.ndarray, ' interactions']) -> 'Events':
+    """Returns some of the events; users may be left without any."""
+    lengths = np.bincount(self.users()[kept], minlength=len(self.user_ids))
+    return self._replace(
+      history=self.history[kept],
+      offsets=_offsets(lengths),
+      timestamps=self.timestamps[kept],
     )
 
 
@@ -78,30 +90,60 @@ def assemble(
   after the other, then those that nobody bought in the catalogue's order.
 
   Args:
-    config: Whether short users and items without metadata are let pass.
+    config: Whether repeats are kept, and whether short users and items without
+      metadata are accepted.
     events: What happened.
     catalogue: Text fields by item id; absent fields count as ''.
     events_file: Where the events are from, for error messages.
     items_file: Where the catalogue is from, for error messages.
 
   Returns:
-    The dataset, every user with at least three events.
+    The dataset, every user with at least three events, and its counts.
 
   Raises:
     DataError: A user is too short or an item unknown and the config does not
-      allow it, or no user is left.
+      allow it, all items are unknown, or no user is left.
   """
-  events = _without_short_users(config, events, events_file)
-  _, first = np.unique(events.history, return_index=True)
-  seen = [events.item_ids[code] for code in events.history[np.sort(first)]]
+  num_read, num_users = len(events.history), len(events.user_ids)
+  if not config.keep_repeats:
+    events = events.only(_first_of_equals(events))
+  repeats = num_read - len(events.history)
+  events = _without_short_users(config, events, events_file, repeats)
+  used = len(events.history)
+  short_events = num_read - repeats - used
+  counted = {
+    'events': counts.flow(
+      num_read,
+      used,
+      {'exact repeats': repeats, f'of users {_SHORT}': short_events},
+    ),
+    'users': counts.flow(
+      num_users,
+      len(events.user_ids),
+      {_SHORT: num_users - len(events.user_ids)},
+    ),
+  }
+  bought, first = np.unique(events.history, return_index=True)
+  seen = [events.item_ids[code] for code in bought[np.argsort(first)]]
   unknown = [item_id for item_id in seen if item_id not in catalogue]
-  if unknown and not config.allow_missing_metadata:
-    raise DataError(
-      f'{events_file} names {len(unknown)} items that {items_file} does not '
-      f'hold, the first {unknown[0]!r}: add them or set '
-      'config.dataset.allow_missing_metadata=True'
-    )
   ids = tuple(dict.fromkeys([*seen, *catalogue]))
+  counted['items'] = {
+    'read': len(catalogue),
+    'used': len(ids),
+    'never_bought': len(ids) - len(seen),
+  }
+  if unknown:
+    hint = counts.hint(unknown, catalogue)
+    _check_join(config, unknown, len(seen), hint, events_file, items_file)
+    lacking = np.asarray([x not in catalogue for x in events.item_ids])
+    counted['missing'] = {
+      'items': len(unknown),
+      'of_items': len(seen),
+      'events': int(lacking[events.history].sum()),
+      'of_events': used,
+      'first': unknown[:3],
+      'hint': hint,
+    }
   rows = {item_id: row for row, item_id in enumerate(ids)}
   codes = np.asarray([rows.get(x, -1) for x in events.item_ids], np.int32)
   texts = [catalogue.get(item_id, {}) for item_id in ids]
@@ -115,26 +157,68 @@ def assemble(
     history=codes[events.history],
     offsets=events.offsets,
     timestamps=events.timestamps,
+    counts=counted,
   )
 
 
+def _first_of_equals(events: Events) -> Bool[np.ndarray, ' interactions']:
+  """Returns the events that are not equal to an earlier one in everything."""
+  user, item, time = events.users(), events.history, events.timestamps
+  # The order is stable: of equals the first comes first.
+  order = np.lexsort((item, time, user))
+  same = np.ones(max(len(order) - 1, 0), bool)
+  for column in (user, item, time):
+    sorted_column = column[order]
+    same &= sorted_column[1:] == sorted_column[:-1]
+  kept = np.ones(len(order), bool)
+  kept[order[1:][same]] = False
+  return kept
+
+
+def _check_join(
+  config: DatasetConfig,
+  unknown: list[str],
+  num_bought: int,
+  hint: str,
+  events_file: str,
+  items_file: str,
+) -> None:
+  """Raises DataError where too many bought items are not in the catalogue."""
+  because = f' ({hint})' if hint else ''
+  first = counts.first_ids(unknown)
+  if len(unknown) == num_bought:
+    raise DataError(
+      f'none of the {num_bought} items that {events_file} names is in '
+      f'{items_file}, such as {first}{because}: write the ids alike in both '
+      'files'
+    )
+  if not config.allow_missing_metadata:
+    raise DataError(
+      f'{events_file} names {len(unknown)} items that {items_file} does not '
+      f'hold, the first {first}{because}: add them or set '
+      'config.dataset.allow_missing_metadata=True'
+    )
+
+
 def _without_short_users(
-  config: DatasetConfig, events: Events, events_file: str
+  config: DatasetConfig, events: Events, events_file: str, repeats: int
 ) -> Events:
   lengths = np.diff(events.offsets)
   keep = lengths >= MIN_EVENTS
   users = np.flatnonzero(keep).tolist()
   short = np.flatnonzero(~keep)
+  dropped = f' ({repeats} exact repeats do not count)' if repeats else ''
+  if not users:
+    raise DataError(
+      f'{events_file} has no user with at least {MIN_EVENTS} events{dropped}, '
+      'one each to train on, to validate and to test: add some'
+    )
   if len(short) and not config.drop_short_users:
     first = short[0]
     raise DataError(
-      f'{events_file} has {len(short)} users with fewer than {MIN_EVENTS} '
-      f'events, the first {events.user_ids[first]!r} with {lengths[first]}: '
-      'add events or set config.dataset.drop_short_users=True'
-    )
-  if not users:
-    raise DataError(
-      f'{events_file} has no user with at least {MIN_EVENTS} events: add some'
+      f'{events_file} has {len(short)} users {_SHORT}{dropped}, the first '
+      f'{item_text.shown(events.user_ids[first])} with {lengths[first]}: add '
+      'events or set config.dataset.drop_short_users=True'
     )
   kept = np.repeat(keep, lengths)
   return events._replace(

@@ -1,32 +1,211 @@
-"""How much of the raw data was read, used and dropped."""
+"""How much of a source was read and used, and why the rest was not.
 
+The record is plain JSON, and stands in `counts.json` of the data stage:
+
+  events, users: {'read', 'used', 'dropped': {reason: number}}
+  items: {'read', 'used', 'never_bought', 'repeated'}
+  missing: bought items that the catalogue lacks, {'items', 'of_items',
+    'events', 'of_events', 'first': up to three ids, 'hint'}
+  fields: {name: {'empty', 'joined', 'no_number', 'unusable': number of items,
+    'first': where the first unusable one is, 'such_as': the first no number}}
+  notes: what else a person should be told
+"""
+
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
+_FILE = 'counts.json'
+_HINTS: tuple[tuple[str, Callable[[str], str]], ...] = (
+  ('leading zeros are ignored', lambda x: x.lstrip('0') or '0'),
+  ('case is ignored', str.casefold),
+  ('a final .0 is ignored', lambda x: x.removesuffix('.0')),
+  ('blanks are ignored', lambda x: ''.join(x.split())),
+  ('quotation marks are ignored', lambda x: x.strip('"\'')),
+)
+
+
+class FieldCounts:
+  """Counts what the text fields of a catalogue were."""
+
+  def __init__(self) -> None:
+    """Starts at nothing."""
+    self.fields: dict[str, dict[str, Any]] = {}
+
+  def read(self, name: str, value: Any, where: str) -> str:
+    """Returns the text of a field, and counts what it was.
+
+    Args:
+      name: One of `dataset.FIELDS`.
+      value: As the source has it.
+      where: File and row, to name the first that cannot be used.
+    """
+    text, kind = item_text.field(name, value)
+    counted = self.fields.setdefault(name, {})
+    if kind != item_text.TEXT:
+      counted[kind] = counted.get(kind, 0) + 1
+    if kind == item_text.UNUSABLE:
+      what = item_text.type_name(value)
+      counted.setdefault('first', f'{where}: {what}')
+    if kind == item_text.NO_NUMBER:
+      counted.setdefault('such_as', item_text.shown(value))
+    return text
+
+
+def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
+  """Returns a record of events or users."""
+  return {
+    'read': read,
+    'used': used,
+    'dropped': {reason: number for reason, number in dropped.items() if number},
+  }
+
+
+def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
+  """Returns the counts of a source of which everything is used."""
+  return {
+    'events': flow(events, events, {}),
+    'users': flow(users, users, {}),
+    'items': {'read': items, 'used': items},
+  }
+
+
+def after_drop(
+  counts: dict[str, Any], reason: str, users: int, events: int
+) -> dict[str, Any]:
+  """Returns counts in which fewer users and events are used.
+
+  Args:
+    counts: Before; not changed.
+    reason: Why the rest is not used any more.
+    users: How many are used now.
+    events: How many are used now.
+  """
+  changed = dict(counts)
+  for name, used in (('users', users), ('events', events)):
+    if before := counts.get(name):
+      dropped = before['dropped'] | {reason: before['used'] - used}
+      changed[name] = flow(before['read'], used, dropped)
+  return changed
+
+
+def hint(missing: Collection[str], known: Iterable[str]) -> str:
+  """Returns what would make ids match others, '' where nothing simple would.
+
+  Args:
+    missing: Ids that are not among `known`.
+    known: Ids.
+  """
+  known = tuple(known)
+  best, most = '', 0
+  for name, normalize in _HINTS:
+    normalized = {normalize(x) for x in known}
+    number = sum(normalize(x) in normalized for x in missing)
+    if number > most:
+      best, most = f'{number:,} of {len(missing):,} match when {name}', number
+  return best
+
+
+def first_ids(ids: Iterable[str], number: int = 3) -> str:
+  """Returns the first few ids for a message."""
+  shown = [x for x, _ in zip(ids, range(number), strict=False)]
+  return ', '.join(map(item_text.shown, shown))
+
+
+def write(counts: dict[str, Any], folder: Path) -> None:
+  """Writes `counts.json` into the folder of a dataset."""
+  files.write_json(folder / _FILE, counts)
+
 
 def read(folder: Path) -> dict[str, Any]:
-  """Returns the counts saved with a dataset; empty where there are none.
+  """Returns the counts of a dataset, nothing where it has none.
+
+  Args:
+    folder: Of the data stage.
 
   Raises:
     DataError: The file is damaged.
   """
-  path = folder / 'counts.json'
   try:
-    counts = files.read_json(path)
-    if not isinstance(counts, dict):
-      raise ValueError('it is not an object')
+    counts = files.read_json(folder / _FILE)
+    lines(counts)
   except FileNotFoundError:
     return {}
-  except (OSError, ValueError) as error:
+  except (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError
+  ) as error:  # fmt: skip
     raise DataError(
-      f'{path} is damaged ({error}): remove {folder} and run again'
+      f'{folder / _FILE} is damaged ({item_text.plain(str(error))[:100]}): '
+      f'delete {folder} and prepare it again'
     ) from error
   return counts
 
 
 def lines(counts: dict[str, Any]) -> list[str]:
-  """Returns the counts as lines for a person."""
-  return [f'{name}: {value}' for name, value in counts.items()]
+  """Returns the counts as lines for a person, two to six where there are any.
+
+  Args:
+    counts: As `read` returns them.
+  """
+  found = [
+    f'{name}: {_flow_line(counts[name])}'
+    for name in ('events', 'users')
+    if counts.get(name)
+  ]
+  if items := counts.get('items'):
+    found.append(f'items: {_items_line(items)}')
+  if missing := counts.get('missing'):
+    found.append(_missing_line(missing))
+  if texts := _field_texts(counts.get('fields', {})):
+    found.append(f'text: {"; ".join(texts)}')
+  if notes := counts.get('notes'):
+    found.append('; '.join(notes))
+  return [item_text.plain(line) for line in found]
+
+
+def _flow_line(flow: dict[str, Any]) -> str:
+  text = f'{flow["read"]:,} read, {flow["used"]:,} used'
+  dropped = [f'{number:,} {why}' for why, number in flow['dropped'].items()]
+  return text + (f'; dropped: {", ".join(dropped)}' if dropped else '')
+
+
+def _items_line(items: dict[str, int]) -> str:
+  text = f'{items["read"]:,} read, {items["used"]:,} used'
+  if number := items.get('never_bought'):
+    text += f', {number:,} of them never bought'
+  if number := items.get('repeated'):
+    text += f'; {number:,} came again, the last is kept'
+  return text
+
+
+def _missing_line(missing: dict[str, Any]) -> str:
+  share = missing['events'] / missing['of_events']
+  text = (
+    f'without text: {missing["items"]:,} of {missing["of_items"]:,} bought '
+    f'items ({share:.1%} of events) are not in the catalogue, such as '
+    f'{first_ids(missing["first"])}'
+  )
+  return text + (f'; {missing["hint"]}' if missing['hint'] else '')
+
+
+def _field_texts(fields: dict[str, dict[str, Any]]) -> list[str]:
+  found = []
+  for kind, words, example in (
+    (item_text.EMPTY, 'empty', ''),
+    (item_text.JOINED, 'joined from lists', ''),
+    (item_text.NO_NUMBER, 'not a number', 'such_as'),
+    (item_text.UNUSABLE, 'unusable', 'first'),
+  ):
+    names = [
+      f'{name} {counted[kind]:,}'
+      + (f' ({counted[example]})' if example else '')
+      for name, counted in fields.items()
+      if counted.get(kind)
+    ]
+    if names:
+      found.append(f'{words}: {", ".join(names)}')
+  return found

@@ -2,16 +2,23 @@
 
 import dataclasses
 import functools
+import io
 import json
 from pathlib import Path
-import zipfile
+from typing import Any
 
 from jaxtyping import Int32, Int64
 import numpy as np
 
+from tiger_jax.data import array_files, counts, item_text
 from tiger_jax.errors import DataError
+from tiger_jax.storage import files
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
+# One event to train on, one to validate and one to test.
+MIN_EVENTS = 3
+# The text of a hundred million items.
+_MAX_TEXT_BYTES = 2**35
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +77,8 @@ class Dataset:
       for Amazon); None if the source does not say.
     unseen: Rows of items that are in no event but a user's last, see
       `DatasetConfig.unseen_share`.
+    counts: How much of the source was read and used, see `data.counts`; not
+      read back by `load`.
   """
 
   name: str
@@ -81,6 +90,7 @@ class Dataset:
   unseen: Int32[np.ndarray, ' unseen'] = dataclasses.field(
     default_factory=lambda: np.zeros(0, np.int32)
   )
+  counts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def num_users(self) -> int:
@@ -102,7 +112,7 @@ class Dataset:
     return self.history[self.offsets[user] : self.offsets[user + 1]]
 
   def save(self, folder: Path) -> None:
-    """Writes the dataset as JSON and arrays.
+    """Writes the dataset as JSON and arrays, and its counts.
 
     Args:
       folder: Made if it does not exist.
@@ -114,7 +124,7 @@ class Dataset:
       'fields': self.items.fields,
       'user_ids': self.user_ids,
     }
-    (folder / 'dataset.json').write_text(json.dumps(text), encoding='utf-8')
+    files.write(folder / 'dataset.json', json.dumps(text).encode())
     arrays = {
       'history': self.history,
       'offsets': self.offsets,
@@ -122,7 +132,10 @@ class Dataset:
     }
     if self.timestamps is not None:
       arrays['timestamps'] = self.timestamps
-    np.savez(folder / 'histories.npz', **arrays)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    files.write(folder / 'histories.npz', content.getvalue())
+    counts.write(self.counts, folder)
 
   @classmethod
   def load(cls, folder: Path) -> 'Dataset':
@@ -138,19 +151,15 @@ class Dataset:
       DataError: A file is missing or damaged.
     """
     try:
-      text = json.loads((folder / 'dataset.json').read_text(encoding='utf-8'))
-      with (
-        (folder / 'histories.npz').open('rb') as raw,
-        np.load(raw, allow_pickle=False) as file,
-      ):
-        arrays = {name: file[name] for name in file.files}
+      text = files.read_json(folder / 'dataset.json', _MAX_TEXT_BYTES)
+      arrays = array_files.read(folder / 'histories.npz')
       dataset = cls(
         name=text['name'],
         items=Items(
-          ids=tuple(text['item_ids']),
-          fields={name: tuple(text['fields'][name]) for name in FIELDS},
+          ids=_texts(text['item_ids']),
+          fields={name: _texts(text['fields'][name]) for name in FIELDS},
         ),
-        user_ids=tuple(text['user_ids']),
+        user_ids=_texts(text['user_ids']),
         history=arrays['history'],
         offsets=arrays['offsets'],
         timestamps=arrays.get('timestamps'),
@@ -158,10 +167,9 @@ class Dataset:
       )
       dataset._check()
     except (
-      OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-      zipfile.BadZipFile,
+      OSError, ValueError, LookupError, TypeError, AttributeError
     ) as error:  # fmt: skip
-      reason = ' '.join(str(error).split()) or type(error).__name__
+      reason = item_text.plain(str(error))[:200] or type(error).__name__
       raise DataError(
         f'the dataset in {folder} is missing or damaged ({reason}): delete '
         'the folder and prepare it again'
@@ -170,15 +178,23 @@ class Dataset:
 
   def _check(self) -> None:
     """Raises ValueError where the parts do not belong together."""
-    arrays = (self.history, self.offsets)
-    if [array.dtype for array in arrays] != [np.int32, np.int64]:
+    if not isinstance(self.name, str):
+      raise ValueError('the name is not text')
+    for ids in (self.items.ids, self.user_ids):
+      if len(set(ids)) < len(ids):
+        raise ValueError('an id comes twice')
+    kinds = [(self.history, np.int32), (self.offsets, np.int64)]
+    kinds.append((self.unseen, np.int32))
+    if self.timestamps is not None:
+      kinds.append((self.timestamps, np.int64))
+    if any(array.dtype != kind or array.ndim != 1 for array, kind in kinds):
       raise ValueError('wrong array types')
     if any(len(x) != self.num_items for x in self.items.fields.values()):
       raise ValueError('a text column does not have one entry for each item')
     if len(self.offsets) != self.num_users + 1 or (
       self.offsets[0] != 0
       or self.offsets[-1] != len(self.history)
-      or (np.diff(self.offsets) < 0).any()
+      or (np.diff(self.offsets) < MIN_EVENTS).any()
     ):
       raise ValueError('the offsets do not fit the histories')
     if self.timestamps is not None and (
@@ -188,3 +204,11 @@ class Dataset:
     for rows in (self.history, self.unseen):
       if not ((rows >= 0) & (rows < self.num_items)).all():
         raise ValueError('an event is of no item')
+
+
+def _texts(column: Any) -> tuple[str, ...]:
+  if not isinstance(column, list) or not all(
+    isinstance(text, str) for text in column
+  ):
+    raise ValueError('an id or a text is not text')
+  return tuple(column)

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from tiger_jax.data.dataset import Dataset
+from tiger_jax.data import counts
+from tiger_jax.data.dataset import MIN_EVENTS, Dataset
 from tiger_jax.errors import DataError
 
 
@@ -37,9 +38,10 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   kept = ~np.isin(dataset.history, unseen)
   kept[last] = True
   user = np.repeat(np.arange(dataset.num_users), np.diff(dataset.offsets))
-  stays = np.bincount(user[kept], minlength=dataset.num_users) >= 3
+  stays = np.bincount(user[kept], minlength=dataset.num_users)
+  stays = stays >= MIN_EVENTS
   kept &= stays[user]
-  counts = np.bincount(user[kept], minlength=dataset.num_users)[stays]
+  lengths = np.bincount(user[kept], minlength=dataset.num_users)[stays]
   history = dataset.history[kept]
   # Those that nobody's test asks for any more are of no use.
   unseen = np.intersect1d(unseen, history)
@@ -53,7 +55,10 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
     dataset,
     user_ids=tuple(np.asarray(dataset.user_ids, object)[stays].tolist()),
     history=history,
-    offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+    offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
     timestamps=None if times is None else times[kept],
     unseen=unseen.astype(np.int32),
+    counts=counts.after_drop(
+      dataset.counts, 'by unseen_share', int(stays.sum()), len(history)
+    ),
   )

@@ -1,7 +1,74 @@
 """The text fields of an item, from whatever form a source has them in."""
 
+import decimal
 import math
-from typing import Any
+import re
+import reprlib
+from typing import Any, NamedTuple
+import unicodedata
+
+# What reverses or embeds text of another direction, and can hide other text.
+_BIDI = '\u202a-\u202e\u2066-\u2069'
+_CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_BIDI}]')
+_LINE_BREAKS = re.compile('[\u2028\u2029]')
+# A number with the separators of either side of the Atlantic.
+_POINT = re.compile(r'[+-]?(\d+|\d{1,3}(,\d{3})+)?(\.\d*)?(e[+-]?\d{1,3})?',
+                    re.ASCII | re.IGNORECASE)  # fmt: skip
+_COMMA = re.compile(r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d{1,2}', re.ASCII)
+_CURRENCY = re.compile(r'[A-Z]{3}(?=[\s\d])|(?<=[\s\d])[A-Z]{3}')
+_REPR = reprlib.Repr()
+_REPR.maxother = _REPR.maxlong = _REPR.maxstring = 40
+_LONGEST = 40
+
+# What a field of one item was: `field` returns one of these.
+TEXT, EMPTY, JOINED = 'text', 'empty', 'joined'
+UNUSABLE, NO_NUMBER = 'unusable', 'no_number'
+
+
+class Unreadable(NamedTuple):
+  """Stands for a value that Python has no type for.
+
+  Attributes:
+    type_name: What the file calls the type.
+  """
+
+  type_name: str
+
+  def __repr__(self) -> str:
+    """Returns words for a message."""
+    return f'a {self.type_name}'
+
+
+def type_name(value: Any) -> str:
+  """Returns what to call the type of a value in a message."""
+  names = {dict: 'a record', list: 'a list of lists or records', bool: 'a bool'}
+  if isinstance(value, Unreadable):
+    return repr(value)
+  return names.get(type(value), f'a {type(value).__name__}')
+
+
+def shown(value: Any) -> str:
+  """Returns the `repr` of a value for an error message, cut to 40 characters.
+
+  Control characters and what is not Unicode are escaped, so that the result is
+  one line and does nothing to a terminal.
+  """
+  try:
+    # Only the beginning of long text is looked at.
+    whole = repr(value[:_LONGEST]) if _is_text(value) else _REPR.repr(value)
+  # An integer of thousands of digits; a value nested without end.
+  except (ValueError, RecursionError):
+    whole = type(value).__name__
+  whole = ''.join(
+    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in whole
+  )
+  if len(whole) > _LONGEST or (_is_text(value) and len(value) > _LONGEST):
+    return whole[:_LONGEST] + '...'
+  return whole
+
+
+def _is_text(value: Any) -> bool:
+  return isinstance(value, (str, bytes))
 
 
 def is_unicode(text: str) -> bool:
@@ -13,23 +80,84 @@ def is_unicode(text: str) -> bool:
   return True
 
 
+def has_controls(text: str) -> bool:
+  """Tells whether text has control, bidi or line-breaking characters."""
+  return bool(_CONTROLS.search(text) or _LINE_BREAKS.search(text))
+
+
 def plain(value: Any) -> str:
-  """Returns text on one line; '' for what is not text."""
+  """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
     return ''
   # Escapes in JSON can write one character as two halves, or only one half;
   # UTF-16 joins the pairs and replaces the rest.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
-  return ' '.join(whole.split())
+  # Line breaks and tabs are control characters too, and part words.
+  return _CONTROLS.sub('', ' '.join(whole.split()))
+
+
+def field(name: str, value: Any) -> tuple[str, str]:
+  """Returns the text of a field, and what the value was.
+
+  Args:
+    name: One of `dataset.FIELDS`.
+    value: From JSON, a table, or a Python literal.
+
+  Returns:
+    The text, and `TEXT`; `EMPTY` for None, NaN and text without a word;
+    `JOINED` for a list of text; `NO_NUMBER` for a price in words, which is
+    kept; `UNUSABLE` for a value of another type, of which nothing or only a
+    part is kept.
+  """
+  if name == 'price':
+    text = price(value)
+    usable = value is None or isinstance(value, (str, *_NUMBERS))
+    kind = TEXT if number(text) is not None else NO_NUMBER
+  elif name == 'categories':
+    text, usable, kind = categories(value), _usable(value, depth=2), TEXT
+  else:
+    parts = value if isinstance(value, list) else [value]
+    text = ' '.join(filter(None, map(_words, parts)))
+    usable = _usable(value, depth=1)
+    kind = JOINED if isinstance(value, list) else TEXT
+  if not usable:
+    return text, UNUSABLE
+  return text, kind if text else EMPTY
 
 
 def price(value: Any) -> str:
-  """Returns a number as `12.00`, other text as it is, '' for neither."""
-  try:
-    number = float(value)
-  except (TypeError, ValueError, OverflowError):
-    return plain(value)
-  return f'{number:.2f}' if math.isfinite(number) else ''
+  """Returns a number as `12.00`, other text as it is, '' for neither.
+
+  `$1,299.99`, `1.299,99 EUR` and `12,50` are numbers.
+  """
+  amount = number(value)
+  if amount is not None:
+    return f'{amount:.2f}' if math.isfinite(amount) else ''
+  text = plain(value)
+  # A dash stands for a price that is not known.
+  return text if any(x.isalnum() for x in text) else ''
+
+
+def number(value: Any) -> float | None:
+  """Returns the number that a price is, None where it is none."""
+  if isinstance(value, bool):
+    return None
+  if isinstance(value, _NUMBERS):
+    try:
+      return float(value)
+    except OverflowError:
+      return math.inf
+  if not isinstance(value, str) or len(value) > _LONGEST:
+    return None
+  text = ''.join(x for x in value if unicodedata.category(x) != 'Sc')
+  text = _CURRENCY.sub('', text, count=1).strip()
+  if text.lower() in ('nan', 'inf', '-inf', 'infinity'):
+    return math.nan
+  if _COMMA.fullmatch(text):
+    return float(text.replace('.', '').replace(',', '.'))
+  if _POINT.fullmatch(text) and any(x.isdigit() for x in text):
+    return float(text.replace(',', ''))
+  return None
 
 
 def categories(value: Any) -> str:
@@ -42,12 +170,33 @@ def categories(value: Any) -> str:
     The text; '' for anything else.
   """
   if not isinstance(value, list):
-    return plain(value)
+    return _words(value)
   if not any(isinstance(path, list) for path in value):
     value = [value]
   paths = [
-    ' > '.join(name for name in map(plain, path) if name)
-    for path in value
+    ' > '.join(filter(None, map(_words, path)))
     if isinstance(path, list)
+    else _words(path)
+    for path in value
   ]
   return '; '.join(path for path in paths if path)
+
+
+_NUMBERS = (int, float, decimal.Decimal)
+
+
+def _words(value: Any) -> str:
+  """Returns text, or a number as text: shops have brands that are numbers."""
+  if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+    return plain(value)
+  if not math.isfinite(value):
+    return ''
+  return str(int(value) if value == int(value) else value)
+
+
+def _usable(value: Any, depth: int) -> bool:
+  if isinstance(value, list):
+    return depth > 0 and all(_usable(x, depth - 1) for x in value)
+  if isinstance(value, bool):
+    return False
+  return value is None or isinstance(value, (str, *_NUMBERS))

@@ -1,10 +1,11 @@
 """Finds the dataset that a config names."""
 
+import dataclasses
 import difflib
 from pathlib import Path
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import amazon2014, own_files, synthetic
+from tiger_jax.data import amazon2014, counts, own_files, synthetic
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
 from tiger_jax.data.ties import shuffle_ties
@@ -36,7 +37,11 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
 
 def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
   if config.name == 'synthetic':
-    return synthetic.make(config.synthetic_users, seed)
+    shop = synthetic.make(config.synthetic_users, seed)
+    counted = counts.without_drops(
+      shop.num_users, shop.num_items, shop.num_interactions
+    )
+    return dataclasses.replace(shop, counts=counted)
   if config.name == 'files':
     return own_files.load(config)
   family, _, category = config.name.partition('/')

@@ -5,6 +5,7 @@ is neither ends the run with one line that names the place.
 """
 
 import ast
+import codecs
 from collections.abc import Iterator
 import gzip
 import io
@@ -20,6 +21,8 @@ from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
+# Python takes 480 bytes of memory for each character of a literal.
+MAX_LITERAL_BYTES = 2**19
 _GZIP_MAGIC = b'\x1f\x8b'
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
@@ -87,11 +90,19 @@ def required_text(record: Record, key: str) -> str:
     Its text.
 
   Raises:
-    DataError: It is missing, empty, or not text.
+    DataError: It is missing, empty, not text, or has control characters.
   """
   value = record.values.get(key)
-  if not isinstance(value, str) or not value or not item_text.is_unicode(value):
-    raise DataError(f'{record.where}: {_wrong(record, key)} of text')
+  if (
+    not isinstance(value, str)
+    or not value
+    or not item_text.is_unicode(value)
+    or item_text.has_controls(value)
+  ):
+    raise DataError(
+      f'{record.where}: {_wrong(record, key)} of text without control '
+      'characters'
+    )
   return value
 
 
@@ -117,12 +128,25 @@ def required_seconds(record: Record, key: str) -> int:
   return value
 
 
+def not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
+  """Returns an error that names the command which converts a file.
+
+  Args:
+    path: The file.
+    where: Begins the message, up to "is".
+    encoding: What the file probably is.
+  """
+  other = f'{path.stem}.utf8{path.suffix}'
+  return DataError(
+    f'{where} not UTF-8: convert the file, for example with: iconv -f '
+    f'{encoding} -t UTF-8 {path.name} > {other}'
+  )
+
+
 def _wrong(record: Record, key: str) -> str:
   if key not in record.values:
     return f'field {key!r} is missing: every record needs one'
-  value = repr(record.values[key])
-  if len(value) > 40:
-    value = value[:40] + '...'
+  value = item_text.shown(record.values[key])
   return f'field {key!r} is {value}: correct or remove the line; it must be one'
 
 
@@ -167,9 +191,9 @@ def _parse_lines(path: Path, lines: io.BufferedIOBase) -> Iterator[Record]:
       # Windows editors begin a file with a byte order mark.
       text = line.decode('utf-8').lstrip('\ufeff').strip()
     except UnicodeDecodeError as error:
-      raise DataError(
-        f'{where} is not UTF-8: convert the file to UTF-8'
-      ) from error
+      utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+      encoding = 'UTF-16' if utf16 else 'LATIN1'
+      raise not_utf8(path, f'{where} is', encoding) from error
     if text:
       yield Record(_parse(text, where), where)
 
@@ -178,6 +202,12 @@ def _parse(text: str, where: str) -> dict[Any, Any]:
   try:
     value = json.loads(text)
   except (ValueError, RecursionError):
+    if len(text) > MAX_LITERAL_BYTES:
+      raise DataError(
+        f'{where} is not a record: it is not JSON, and longer than the '
+        f'{MAX_LITERAL_BYTES} characters that a Python literal may have; '
+        'correct it or write it as JSON'
+      ) from None
     value = _parse_literal(text)
   if not isinstance(value, dict):
     raise DataError(

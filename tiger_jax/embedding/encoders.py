@@ -5,12 +5,13 @@ All three answer the same call, so what follows cannot tell them apart.
 
 import os
 
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tiger_jax.config import EmbeddingConfig
+from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import Items
 from tiger_jax.embedding.precomputed import load_vectors
 from tiger_jax.embedding.text import item_sentences
@@ -46,7 +47,7 @@ def embed_items(
   if broken.size:
     raise NumbersError(
       f'the encoder {config.encoder} gave {len(broken)} of {len(items)} items '
-      f'a vector that is not finite, {items.ids[broken[0]]} the first; look '
+      f'a vector that is not finite, such as {_ids(items, broken)}; look '
       'at its text and at the model or file the vector is from'
     )
   return vectors
@@ -64,11 +65,13 @@ def _sentence_transformers(
       "config.embedding.encoder 'sentence-transformers' cannot be imported "
       f"({_first_line(error)}): pip install -e '.[text]', {others}"
     ) from error
+  name, revision = model_and_revision(config.model)
   try:
     model = SentenceTransformer(
-      config.model,
+      name,
+      revision=revision,
       trust_remote_code=False,
-      local_files_only=not _hub_answers(config.model),
+      local_files_only=not _hub_answers(name, revision),
     )
   except Exception as error:  # Hub, network, parsing: they share no base.
     raise UsageError(
@@ -81,7 +84,18 @@ def _sentence_transformers(
   )
 
 
-def _hub_answers(model: str) -> bool:
+def model_and_revision(model: str) -> tuple[str, str | None]:
+  """Splits `config.embedding.model` at its last `@`.
+
+  Returns:
+    The folder or the name at the hub, and the commit, branch or tag that is
+    asked for; None for a folder, and where none is named.
+  """
+  name, _, revision = model.rpartition('@')
+  return (model, None) if os.path.isdir(model) or not name else (name, revision)
+
+
+def _hub_answers(model: str, revision: str | None) -> bool:
   """Whether a model is one to ask the hub for, and the hub can be asked.
 
   Without this one question the library would repeat its own for a minute
@@ -92,7 +106,7 @@ def _hub_answers(model: str) -> bool:
   if os.path.isdir(model):
     return False
   try:
-    huggingface_hub.model_info(model, timeout=10)
+    huggingface_hub.model_info(model, revision=revision, timeout=10)
   except huggingface_hub.errors.HfHubHTTPError:
     pass  # An answer, if not a good one: the library words it better.
   except Exception:  # Whatever the network does; its errors share no base.
@@ -127,5 +141,10 @@ def _tfidf_svd(
   return TruncatedSVD(config.dim, random_state=0).fit_transform(counts)
 
 
+def _ids(items: Items, rows: Int[np.ndarray, ' n']) -> str:
+  return counts.first_ids(items.ids[row] for row in rows.tolist())
+
+
 def _first_line(error: Exception) -> str:
-  return next(iter(str(error).splitlines()), type(error).__name__)
+  line = next(iter(str(error).splitlines()), type(error).__name__)
+  return item_text.plain(line)[:300]

@@ -1,13 +1,18 @@
 """Item vectors that were made elsewhere."""
 
-import json
+from pathlib import Path
 
 from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import EmbeddingConfig
+from tiger_jax.data import array_files, counts, item_text
 from tiger_jax.data.dataset import Items
 from tiger_jax.errors import DataError, UsageError
+from tiger_jax.storage import files
+
+# A hundred million ids.
+_MAX_IDS_BYTES = 2**32
 
 
 def load_vectors(
@@ -40,25 +45,47 @@ def load_vectors(
       f'{config.path} has {len(vectors)} rows but {config.ids_path} names '
       f'{len(ids)} items: make both from the same catalogue'
     )
-  row_of = {item_id: row for row, item_id in enumerate(ids)}
-  if len(row_of) != len(ids):
+  row_of: dict[str, int] = {}
+  again = [x for row, x in enumerate(ids) if row_of.setdefault(x, row) != row]
+  if again:
     raise DataError(
-      f'{config.ids_path} names {len(ids) - len(row_of)} items again: keep '
-      'one row of each, here and in the vectors'
+      f'{config.ids_path} names {len(again)} items again, such as '
+      f'{counts.first_ids(again)}: keep one row of each, here and in the '
+      'vectors'
     )
   missing = [item_id for item_id in items.ids if item_id not in row_of]
   if missing:
+    hint = counts.hint(missing, row_of)
     raise DataError(
-      f'{config.ids_path} lacks {len(missing)} of {len(items)} items, '
-      f'{missing[0]} the first: add them, here and in the vectors'
+      f'{config.ids_path} lacks {len(missing)} of {len(items)} items, such as '
+      f'{counts.first_ids(missing)}{f" ({hint})" if hint else ""}: add them, '
+      'here and in the vectors'
     )
   return np.asarray(vectors[[row_of[item_id] for item_id in items.ids]])
 
 
+def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
+  """Returns how many of the vectors are used.
+
+  Args:
+    config: As `load_vectors` has read it.
+    items: The catalogue.
+
+  Raises:
+    DataError: The file of ids is missing or damaged.
+  """
+  num_rows = len(_read_ids(config.ids_path))
+  return {
+    'vectors': num_rows,
+    'used': len(items),
+    'of_other_items': num_rows - len(items),
+  }
+
+
 def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
   try:
-    # Mapped, so that only the rows of this catalogue come into memory.
-    vectors = np.lib.format.open_memmap(path, mode='r')
+    # Only the rows of this catalogue come into memory.
+    vectors = array_files.mapped(Path(path))
   except FileNotFoundError as error:
     raise DataError(
       f'{path} does not exist: let config.embedding.path name a .npy of '
@@ -80,8 +107,7 @@ def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
 
 def _read_ids(path: str) -> list[str]:
   try:
-    with open(path, encoding='utf-8') as file:
-      ids = json.load(file)
+    ids = files.read_json(Path(path), _MAX_IDS_BYTES)
   except FileNotFoundError as error:
     raise DataError(
       f'{path} does not exist: let config.embedding.ids_path name a JSON list '
@@ -91,8 +117,15 @@ def _read_ids(path: str) -> list[str]:
     raise DataError(
       f'{path} cannot be read as JSON: write the item ids as one JSON list'
     ) from error
-  if not isinstance(ids, list) or not all(isinstance(x, str) for x in ids):
+  if not isinstance(ids, list):
     raise DataError(
-      f'{path} is not a list of strings: write the item ids as one JSON list'
+      f'{path} is not a list: write the item ids as one JSON list'
     )
-  return ids
+  for position, item_id in enumerate(ids):
+    if type(item_id) not in (str, int):
+      raise DataError(
+        f'{path} is not a list of item ids: entry {position + 1} is '
+        f'{item_text.shown(item_id)}; it must be text or an integer'
+      )
+  # As ids are read from the files of a shop.
+  return [str(item_id).strip() for item_id in ids]

@@ -65,9 +65,11 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
   """
   # A pipe that nobody writes to would block the open itself.
   with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    about = os.fstat(file.fileno())
+    if not stat.S_ISREG(about.st_mode):
       raise ValueError(f'{path.name} is not a regular file')
-    data = file.read(max_bytes + 1)
+    # The buffer of a read is as large as what is asked for.
+    data = file.read(min(max_bytes, about.st_size) + 1)
   if len(data) > max_bytes:
     raise ValueError(f'{path.name} is larger than {max_bytes} bytes')
   return data

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+
+from tiger_jax.data import counts
+from tiger_jax.errors import DataError
+
+
+@pytest.mark.parametrize(
+  ('missing', 'known', 'text'),
+  [
+    (['7', '8'], ['007', '08', '9'], '2 of 2 match when leading zeros'),
+    (['7', 'x'], ['007', 'X'], '1 of 2 match when leading zeros'),
+    (['0'], ['000'], '1 of 1 match when leading zeros'),
+    (['x', 'y', '7'], ['07', 'X', 'Y'], '2 of 3 match when case'),
+    (['a'], ['b'], ''),
+    ([], ['b'], ''),
+  ],
+)
+def test_hint(missing, known, text):
+  hint = counts.hint(missing, known)
+  assert hint.startswith(text)
+  assert bool(hint) == bool(text)
+
+
+def test_after_drop():
+  before = counts.without_drops(users=10, items=4, events=100)
+  after = counts.after_drop(before, 'by me', users=8, events=90)
+  after = counts.after_drop(after, 'by you', users=8, events=85)
+  assert after['events'] == {
+    'read': 100, 'used': 85, 'dropped': {'by me': 10, 'by you': 5}
+  }  # fmt: skip
+  assert after['users'] == {'read': 10, 'used': 8, 'dropped': {'by me': 2}}
+  assert before['events']['dropped'] == {}
+  assert counts.after_drop({}, 'by me', 1, 1) == {}
+
+
+def test_lines_are_lines_whatever_stands_in_the_file():
+  hostile = '\x1b[2J\n\u202ex'
+  found = counts.lines(
+    {
+      'events': counts.flow(5, 4, {hostile: 1}),
+      'missing': {
+        'items': 1, 'of_items': 2, 'events': 1, 'of_events': 2,
+        'first': [hostile], 'hint': '',
+      },
+      'notes': [hostile],
+    }
+  )  # fmt: skip
+  assert found == [
+    'events: 5 read, 4 used; dropped: 1 [2J x',
+    'without text: 1 of 2 bought items (50.0% of events) are not in the '
+    "catalogue, such as '\\x1b[2J\\n\\u202ex'",
+    '[2J x',
+  ]
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '[1]', '"x"', '{', '[' * 100_000, '{"events": 3}', '{"notes": [3]}',
+    '{"events": {"read": "x", "used": 1, "dropped": {}}}',
+    '{"items": {"read": 1}}', '{"missing": {"items": 1}}',
+    '{"fields": {"title": {"empty": "x"}}}', '{"fields": 1}',
+    '{"missing": {"items": 1, "of_items": 1, "events": 1, "of_events": 0,'
+    ' "first": [], "hint": ""}}',
+  ],
+)  # fmt: skip
+def test_a_damaged_record_is_one_line(tmp_path, text):
+  (tmp_path / 'counts.json').write_text(text)
+  with pytest.raises(DataError) as caught:
+    counts.read(tmp_path)
+  assert '\n' not in str(caught.value)
+  assert str(tmp_path / 'counts.json') in str(caught.value)
+
+
+def test_the_record_is_plain_json(tmp_path):
+  counted = counts.without_drops(3, 2, 9)
+  counts.write(counted, tmp_path)
+  assert json.loads((tmp_path / 'counts.json').read_text()) == counted

@@ -1,0 +1,95 @@
+"""Reads arrays that may come from somebody else's machine."""
+
+from collections.abc import Iterator
+import contextlib
+from pathlib import Path
+import tokenize
+from typing import Any
+import zipfile
+
+import numpy as np
+
+_LARGEST_HEADER = 10_000
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+  """Returns the arrays of a `.npz` that `numpy.savez` wrote.
+
+  No more memory is taken than the file has bytes: what a header promises is
+  compared with the file first.
+
+  Args:
+    path: The file.
+
+  Raises:
+    OSError: The file cannot be read.
+    ValueError: It is damaged, is no such file, or holds Python objects.
+  """
+  arrays = {}
+  with _only_value_errors(path):
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+      members = archive.infolist()
+      if sum(member.file_size for member in members) > size:
+        raise ValueError(f'{path.name} promises more than it holds')
+      for member in members:
+        if member.compress_type != zipfile.ZIP_STORED:
+          raise ValueError(f'{member.filename} of {path.name} is compressed')
+        with archive.open(member) as file:
+          _check_header(file, member)
+        with archive.open(member) as file:
+          arrays[member.filename.removesuffix('.npy')] = (
+            np.lib.format.read_array(
+              file, allow_pickle=False, max_header_size=_LARGEST_HEADER
+            )
+          )
+  return arrays
+
+
+def mapped(path: Path) -> np.ndarray:
+  """Returns the array of a `.npy`, of which only what is used is read.
+
+  Args:
+    path: The file.
+
+  Raises:
+    OSError: The file cannot be read.
+    ValueError: It is damaged, is no such file, or holds Python objects.
+  """
+  with _only_value_errors(path):
+    return np.lib.format.open_memmap(
+      path, mode='r', max_header_size=_LARGEST_HEADER
+    )
+
+
+@contextlib.contextmanager
+def _only_value_errors(path: Path) -> Iterator[None]:
+  """Turns what NumPy raises for a bad header or archive into ValueErrors."""
+  if path.exists() and not path.is_file():
+    raise ValueError(f'{path.name} is not a regular file')
+  try:
+    yield
+  except (
+    zipfile.BadZipFile, tokenize.TokenError, ArithmeticError, EOFError,
+    MemoryError, RuntimeError, SyntaxError, TypeError,
+  ) as error:  # fmt: skip
+    raise ValueError(f'{path.name} is damaged: {error}') from error
+
+
+def _check_header(file: Any, member: zipfile.ZipInfo) -> None:
+  """Raises ValueError where an array is larger than its place in the file."""
+  version = np.lib.format.read_magic(file)
+  if version not in ((1, 0), (2, 0)):
+    raise ValueError(f'{member.filename} has an unknown format')
+  read_header = (
+    np.lib.format.read_array_header_1_0
+    if version == (1, 0)
+    else np.lib.format.read_array_header_2_0
+  )
+  shape, _, dtype = read_header(file, max_header_size=_LARGEST_HEADER)
+  # Python's integers do not overflow.
+  num_bytes = dtype.itemsize
+  for dim in shape:
+    num_bytes *= dim
+  if dtype.hasobject or num_bytes != member.file_size - file.tell():
+    raise ValueError(f'{member.filename} is not as large as its header says')
