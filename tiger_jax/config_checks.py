@@ -1,9 +1,17 @@
 """What the fields of a section may be."""
 
+from collections.abc import Sequence
+import difflib
 import math
 from typing import Any
 
 from tiger_jax.errors import UsageError
+
+
+def did_you_mean(name: str, choices: Sequence[str]) -> str:
+  """Returns a question that names the nearest choice."""
+  near = difflib.get_close_matches(name, choices, n=1, cutoff=0)
+  return f'did you mean {near[0]}?'
 
 
 def require_positive(section: Any, *names: str) -> None:
@@ -26,4 +34,7 @@ def require_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
   """Raises UsageError where a field is none of the choices."""
   value = getattr(section, name)
   if value not in choices:
-    raise UsageError(f'{name} is {value!r}: choose from {", ".join(choices)}')
+    raise UsageError(
+      f'{name} is {value!r}: {did_you_mean(value, choices)} Choose from '
+      f'{", ".join(choices)}'
+    )

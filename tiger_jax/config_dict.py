@@ -6,13 +6,22 @@ ConfigDict.
 """
 
 import dataclasses
-import difflib
+import os
 from typing import Any, get_args, get_origin
 
 import ml_collections
 
 from tiger_jax.config import Config
+from tiger_jax.config_checks import did_you_mean
+from tiger_jax.contradictions import contradictions
 from tiger_jax.errors import UsageError
+
+# The fields that are paths.
+_PATHS = (
+  'config.dataset.source_dir', 'config.embedding.path',
+  'config.embedding.ids_path', 'config.embedding.model',
+  'config.semantic_ids.shared_with',
+)  # fmt: skip
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -31,10 +40,12 @@ def parse(config: ml_collections.ConfigDict) -> Config:
     The same values as dataclasses.
 
   Raises:
-    UsageError: A field is unknown, or its value is of the wrong type or out
-      of range.
+    UsageError: A field is unknown, its value is of the wrong type or out of
+      range, or settings contradict each other. All of them are named.
   """
-  return from_json(config.to_dict())
+  parsed = from_json(config.to_dict())
+  refuse_contradictions(parsed)
+  return parsed
 
 
 def from_json(values: dict[str, Any]) -> Config:
@@ -42,30 +53,76 @@ def from_json(values: dict[str, Any]) -> Config:
 
   Raises:
     UsageError: A field is unknown, or its value is of the wrong type or out
-      of range.
+      of range. All of them are named.
   """
-  return _build(Config, values, 'config')
+  problems: list[str] = []
+  config = _build(Config, values, 'config', problems)
+  if problems:
+    raise UsageError('; '.join(problems))
+  return config
 
 
-def _build(cls: Any, values: dict[str, Any], path: str) -> Any:
+def refuse_contradictions(config: Config, where: str = '') -> None:
+  """Raises UsageError for settings that cannot both be meant.
+
+  A config that was recorded is not checked: what was trained can be used.
+
+  Args:
+    config: The settings of a run that is to be made.
+    where: Begins the message.
+  """
+  if problems := contradictions(config):
+    raise UsageError(where + '; '.join(problems))
+
+
+def expand(path: str, where: str) -> str:
+  """Returns a path with `~` replaced by the home folder.
+
+  Args:
+    path: As a person typed it; shells leave `~` in `--flag=~/x` as it is.
+    where: The setting, for the message.
+
+  Raises:
+    UsageError: The home folder is not known.
+  """
+  expanded = os.path.expanduser(path)
+  if expanded.startswith('~'):
+    raise UsageError(
+      f'{where} is {path!r}, and there is no such home folder: name the whole '
+      f'path, or ./{path} for a folder of that name'
+    )
+  return expanded
+
+
+def _build(
+  cls: Any, values: dict[str, Any], path: str, problems: list[str]
+) -> Any:
+  """Returns a section, or appends what is wrong with it to `problems`."""
   fields = {field.name: field for field in dataclasses.fields(cls)}
   kwargs: dict[str, Any] = {}
+  num_before = len(problems)
   for name, value in values.items():
     where = f'{path}.{name}'
-    if name not in fields:
-      near = difflib.get_close_matches(name, fields, n=1, cutoff=0)
-      raise UsageError(f'{where} is not a field; did you mean {near[0]}?')
-    kind = fields[name].type
-    if dataclasses.is_dataclass(kind):
-      if not isinstance(value, dict):
+    try:
+      if name not in fields:
+        hint = did_you_mean(name, tuple(fields))
+        raise UsageError(f'{where} is not a field; {hint}')
+      kind = fields[name].type
+      if not dataclasses.is_dataclass(kind):
+        kwargs[name] = _convert(kind, value, where)
+      elif isinstance(value, dict):
+        kwargs[name] = _build(kind, value, where, problems)
+      else:
         raise UsageError(f'{where} is {value!r}: it must be a section')
-      kwargs[name] = _build(kind, value, where)
-    else:
-      kwargs[name] = _convert(kind, value, where)
+    except UsageError as error:
+      problems.append(str(error))
+  if cls is Config and len(problems) > num_before:
+    return None  # Sections that are wrong cannot be compared.
   try:
-    return cls(**kwargs)
+    return cls(**{k: v for k, v in kwargs.items() if v is not None})
   except UsageError as error:
-    raise UsageError(f'{path}.{error}') from error
+    problems.append(f'{path}.{error}')
+  return None
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
@@ -77,4 +134,4 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
   if type(value) is not kind:
     name = getattr(kind, '__name__', str(kind))
     raise UsageError(f'{where} is {value!r}: it must be of type {name}')
-  return value
+  return expand(value, where) if where in _PATHS else value
