@@ -144,17 +144,18 @@ def _refuse_missing_platform() -> None:
   """Raises UsageError where JAX_PLATFORMS names what this machine lacks."""
   try:
     jax.devices()
-  except RuntimeError as error:
+  except (RuntimeError, AssertionError) as error:
     # pyrefly: ignore[missing-attribute]
     wanted = jax.config.jax_platforms
     if not wanted:
       raise
+    reason = str(error).partition(' (set JAX_PLATFORMS')[0]
     jax.config.update('jax_platforms', '')
     there = sorted({'cpu', jax.devices()[0].platform})
     raise UsageError(
-      f'JAX_PLATFORMS is {wanted!r}, but the platforms that JAX finds on this '
-      f'machine are {", ".join(there)} ({_first_line(error)}): set it to one '
-      'of them, or unset it'
+      f'JAX_PLATFORMS is {wanted!r}, but JAX finds only {", ".join(there)} on '
+      f'this machine{f" ({reason})" if reason else ""}: set it to one of these, '
+      'or unset it'
     ) from error
 
 

@@ -17,8 +17,9 @@ import ml_collections
 from tiger_jax import config_file
 from tiger_jax.config import Config
 from tiger_jax.config_checks import did_you_mean
-from tiger_jax.config_dict import expand, refuse_contradictions
+from tiger_jax.config_dict import expand
 from tiger_jax.config_dict import parse as parse_config
+from tiger_jax.contradictions import contradictions
 from tiger_jax.errors import UsageError
 from tiger_jax.experiments.spec import Experiment
 from tiger_jax.experiments.spec import parse as parse_experiment
@@ -154,7 +155,8 @@ def _parse_experiment(
       'out'
     )
   for one in experiment.runs:
-    refuse_contradictions(one.config, f'{one.dataset}, {one.name}: ')
+    if problems := contradictions(one.config):
+      raise UsageError(f'{one.dataset}, {one.name}: {"; ".join(problems)}')
   return experiment
 
 

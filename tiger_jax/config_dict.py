@@ -13,7 +13,7 @@ import ml_collections
 
 from tiger_jax.config import Config
 from tiger_jax.config_checks import did_you_mean
-from tiger_jax.contradictions import contradictions
+from tiger_jax.contradictions import contradictions, missing_paths
 from tiger_jax.errors import UsageError
 
 # The fields that are paths.
@@ -41,10 +41,12 @@ def parse(config: ml_collections.ConfigDict) -> Config:
 
   Raises:
     UsageError: A field is unknown, its value is of the wrong type or out of
-      range, or settings contradict each other. All of them are named.
+      range, settings contradict each other, or a path is missing. All of
+      them are named.
   """
   parsed = from_json(config.to_dict())
-  refuse_contradictions(parsed)
+  if problems := contradictions(parsed) + missing_paths(parsed):
+    raise UsageError('; '.join(problems))
   return parsed
 
 
@@ -60,19 +62,6 @@ def from_json(values: dict[str, Any]) -> Config:
   if problems:
     raise UsageError('; '.join(problems))
   return config
-
-
-def refuse_contradictions(config: Config, where: str = '') -> None:
-  """Raises UsageError for settings that cannot both be meant.
-
-  A config that was recorded is not checked: what was trained can be used.
-
-  Args:
-    config: The settings of a run that is to be made.
-    where: Begins the message.
-  """
-  if problems := contradictions(config):
-    raise UsageError(where + '; '.join(problems))
 
 
 def expand(path: str, where: str) -> str:

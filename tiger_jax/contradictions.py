@@ -42,16 +42,6 @@ def contradictions(config: Config) -> list[str]:
         f'than the {train.steps} steps (config.train.steps), and skip at least '
         'one batch'
       )
-  if not model.needs:
-    return found
-  if config.embedding.encoder == 'precomputed':
-    for name in ('path', 'ids_path'):
-      if not getattr(config.embedding, name):
-        found.append(
-          f'config.embedding.{name} is empty, and config.embedding.encoder is '
-          "'precomputed': name the file, a .npy of [items, dim] for path and "
-          'a JSON list of the item of each row for ids_path'
-        )
   if 'semantic_ids' not in model.needs:
     return found
   if ids.shared_with and config.dataset.unseen_share:
@@ -76,6 +66,25 @@ def contradictions(config: Config) -> list[str]:
       "'first_batch': raise config.semantic_ids.batch_size, "
       f'{ids.batch_size}, to {largest}'
     )
+  return found
+
+
+def missing_paths(config: Config) -> list[str]:
+  """Returns a sentence for each path that is needed and empty."""
+  found = []
+  if config.dataset.name == 'files' and not config.dataset.source_dir:
+    found.append(
+      'config.dataset.source_dir is empty: name the folder that holds your '
+      'interactions and items'
+    )
+  c = config.embedding
+  if config.model.needs and c.encoder == 'precomputed':
+    if not c.path or not c.ids_path:
+      found.append(
+        'config.embedding.path and config.embedding.ids_path must both be set '
+        'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
+        'naming the item of each row'
+      )
   return found
 
 
