@@ -4,13 +4,11 @@ import gzip
 import json
 import logging
 from pathlib import Path
-import shlex
 import signal
 import sys
 
 from absl import flags
 from absl.testing import flagsaver
-import jax
 import pytest
 
 from tiger_jax import main, pipeline
@@ -25,11 +23,6 @@ from tiger_jax.errors import (
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
-
-# ml_collections loads config files with it.
-pytestmark = pytest.mark.filterwarnings(
-  r'ignore:the load_module\(\) method:DeprecationWarning'
-)
 
 
 @pytest.fixture(name='command')
@@ -48,9 +41,6 @@ def _command(monkeypatch, capfd, tmp_path):
         main.main()
       except SystemExit as error:
         code = error.code
-    # A config file is executed in the module of the last one.
-    for name in [x for x in sys.modules if x.endswith('config_config')]:
-      del sys.modules[name]
     captured = capfd.readouterr()
     return code, captured.out, captured.err
 
@@ -129,7 +119,7 @@ def test_exit_codes_are_the_documented_ones():
 @pytest.mark.parametrize(
   ('arguments', 'named'),
   [
-    (['--cofnig=x.py'], 'cofnig'),
+    (['--cofnig=x.py'], 'did you mean config?'),
     ([QUICKSTART, '--config.train.stepz=1'], 'stepz'),
     ([QUICKSTART, '--config.trian.steps=1'], 'trian'),
     ([QUICKSTART, '--config.train.steps=many'], 'many'),
@@ -141,7 +131,7 @@ def test_exit_codes_are_the_documented_ones():
     ([QUICKSTART, '--config.dataset.name=synthetik'], "'synthetic'"),
     ([QUICKSTART, '--config.embedding.dim=0'], 'config.embedding.dim is 0'),
     (['--config=missing.py'], 'missing.py'),
-    ([f'{QUICKSTART}:nonsense'], 'takes 0 positional arguments'),
+    ([f'{QUICKSTART}:nonsense'], 'it has no variants'),
     (['--config=broken.py'], 'broken.py'),
     (['--config=empty.py'], 'get_config'),
     ([], '--config'),
@@ -304,7 +294,7 @@ def test_control_c(command, monkeypatch):
   monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
   code, _, err = command(QUICKSTART, '--workdir=run', '--mode=data')
   assert code == 130
-  assert 'run the same command to go on' in err
+  assert 'run the same command to continue' in err
   assert len(err.splitlines()) == 1
 
 
@@ -318,8 +308,8 @@ def test_the_workdir_is_named_after_the_config(command, tmp_path):
 
 
 def test_help(command):
-  code, out, err = command('--helpfull')
-  assert code in (0, 1)  # absl's own habit is 1.
+  code, out, err = command('--help')
+  assert code == 0
   assert '--mode' in out
   assert 'recommend' in out
   assert err == ''
@@ -358,27 +348,5 @@ def test_a_misspelt_flag_does_not_blame_the_config(refusal):
 
 def test_a_misspelt_field_reads_well(refusal):
   line = refusal(2, QUICKSTART, '--config.train.stepz=5')
-  assert 'Did you mean "steps"' in line
+  assert 'did you mean steps?' in line
   assert '\\n' not in line
-
-
-def test_programs_are_kept_in_the_workdir_if_nowhere_else(tmp_path):
-  elsewhere = jax.config.jax_compilation_cache_dir
-  try:
-    main.keep_programs(tmp_path)
-    assert jax.config.jax_compilation_cache_dir == elsewhere is not None
-    jax.config.update('jax_compilation_cache_dir', None)
-    main.keep_programs(tmp_path)
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'compiled')
-  finally:
-    jax.config.update('jax_compilation_cache_dir', elsewhere)
-
-
-@pytest.mark.parametrize(
-  'argument',
-  ["--config.order=('a b', 'c')", '--a=b', '--x="q"', '--y=$HOME `ls`', 'a!b'],
-)
-def test_a_command_is_quoted_for_a_shell(argument):
-  assert shlex.split(main._quoted(argument)) == [argument]
-  if "('a b'" in argument:
-    assert main._quoted(argument) == f'"{argument}"'

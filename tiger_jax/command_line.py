@@ -14,12 +14,10 @@ from typing import Any
 from absl import flags, logging
 import ml_collections
 
-from tiger_jax import config_file
+from tiger_jax import config_dict, config_file
 from tiger_jax.config import Config
 from tiger_jax.config_checks import did_you_mean
-from tiger_jax.config_dict import expand
-from tiger_jax.config_dict import parse as parse_config
-from tiger_jax.contradictions import contradictions
+from tiger_jax.contradictions import contradictions, missing_paths
 from tiger_jax.errors import UsageError
 from tiger_jax.experiments.spec import Experiment
 from tiger_jax.experiments.spec import parse as parse_experiment
@@ -74,7 +72,7 @@ class Command:
   @property
   def folder(self) -> Path:
     """The run's folder."""
-    return Path(expand(self.workdir, '--workdir'))
+    return Path(config_dict.expand(self.workdir, '--workdir'))
 
 
 def parse(argv: list[str]) -> Command | None:
@@ -123,7 +121,9 @@ def parse(argv: list[str]) -> Command | None:
       text = _repeat(values.config, overrides)
       experiment = _parse_experiment(settings, text)
     else:
-      config = parse_config(settings)
+      config = config_dict.parse(settings)
+      if problems := contradictions(config) + missing_paths(config):
+        raise UsageError('; '.join(problems))
   elif overrides or values.mode != 'recommend':
     raise UsageError('no --config given: try --config=configs/quickstart.py')
   return Command(

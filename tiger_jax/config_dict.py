@@ -13,7 +13,6 @@ import ml_collections
 
 from tiger_jax.config import Config
 from tiger_jax.config_checks import did_you_mean
-from tiger_jax.contradictions import contradictions, missing_paths
 from tiger_jax.errors import UsageError
 
 # The fields that are paths.
@@ -40,14 +39,10 @@ def parse(config: ml_collections.ConfigDict) -> Config:
     The same values as dataclasses.
 
   Raises:
-    UsageError: A field is unknown, its value is of the wrong type or out of
-      range, settings contradict each other, or a path is missing. All of
-      them are named.
+    UsageError: A field is unknown, or its value is of the wrong type or out
+      of range. All of them are named.
   """
-  parsed = from_json(config.to_dict())
-  if problems := contradictions(parsed) + missing_paths(parsed):
-    raise UsageError('; '.join(problems))
-  return parsed
+  return from_json(config.to_dict())
 
 
 def from_json(values: dict[str, Any]) -> Config:

@@ -96,7 +96,7 @@ def _bind_address(address: str, is_main: bool) -> str | None:
     except OSError as error:
       raise UsageError(
         f'JAX_COORDINATOR_ADDRESS is {address!r}, where process 0 cannot '
-        f"listen ({os.strerror(error.errno or 0)}): choose another port"
+        f'listen ({os.strerror(error.errno or 0)}): choose another port'
       ) from error
   return f'127.0.0.1:{port}' if is_local else None
 
