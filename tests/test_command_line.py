@@ -6,8 +6,9 @@ from absl.testing import flagsaver
 import pytest
 
 from tests.small import ROOT
-from tiger_jax import command_line, main  # noqa: F401: main defines the flags.
+from tiger_jax import command_line
 from tiger_jax.errors import UsageError
+import tiger_jax.main  # noqa: F401  # Defines the flags.
 
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 

@@ -154,8 +154,8 @@ def _refuse_missing_platform() -> None:
     there = sorted({'cpu', jax.devices()[0].platform})
     raise UsageError(
       f'JAX_PLATFORMS is {wanted!r}, but JAX finds only {", ".join(there)} on '
-      f'this machine{f" ({reason})" if reason else ""}: set it to one of these, '
-      'or unset it'
+      f'this machine{f" ({reason})" if reason else ""}: unset it, or set it to '
+      'one of these'
     ) from error
 
 
