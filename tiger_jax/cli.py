@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 
-from tiger_jax import compile_cache, learning, throughput
+from tiger_jax import compile_cache, learning, throughput, tokenization
 from tiger_jax.command_line import Command
 from tiger_jax.config import Config
 from tiger_jax.config_dict import expand
 from tiger_jax.contradictions import unread
+from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import PeerError, UsageError
 from tiger_jax.experiments import runs
 from tiger_jax.experiments.spec import Experiment
@@ -103,6 +104,8 @@ def _run_pipeline(command: Command, config: Config) -> None:
   with _kept_for_us(workdir):
     pipeline = Pipeline(config, workdir)
     try:
+      if mode not in ('data', 'embed'):
+        _refuse_too_few(config, pipeline.dataset, mode in _TRAINING)
       if mode == 'bench':
         profile = command.profile
         folder = Path(expand(profile, '--profile')) if profile else None
@@ -118,6 +121,16 @@ def _run_pipeline(command: Command, config: Config) -> None:
   if mode == 'all' and shows:
     recommender = Recommender.from_workdir(workdir)
     print(show_shoppers(recommender, config.seed))
+
+
+def _refuse_too_few(config: Config, dataset: Dataset, trains: bool) -> None:
+  """Raises TigerError for too little data, before items are embedded."""
+  needs_ids = 'semantic_ids' in config.model.needs or not trains
+  if needs_ids and not config.semantic_ids.shared_with:
+    num_items = dataset.num_items - len(dataset.unseen)
+    tokenization.refuse_sizes(config.semantic_ids, num_items)
+  if trains and config.model.is_trained:
+    learning.make_batches(config, dataset)
 
 
 def _kept_for_us(workdir: Path) -> contextlib.AbstractContextManager[Any]:
@@ -160,12 +173,13 @@ def _refuse_missing_platform() -> None:
 
 
 def _out_of_memory(command: Command, error: Exception) -> UsageError:
-  what = f'out of memory ({_first_line(error)}): lower'
+  reason = f'out of memory ({_first_line(error)})'
   if command.mode == 'recommend':
-    return UsageError(f'{what} --k, or use a machine with more memory')
+    return UsageError(f'{reason}: lower --k, or use a machine with more memory')
   return UsageError(
-    f'{what} config.train.batch_size in training, or '
-    'config.evaluation.batch_size or config.evaluation.num_beams in evaluation'
+    f'{reason}: in training lower config.train.batch_size, in evaluation '
+    'config.evaluation.batch_size or config.evaluation.num_beams; before these '
+    'stages, use a machine with more memory'
   )
 
 
