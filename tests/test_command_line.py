@@ -107,6 +107,9 @@ def test_home_is_expanded(monkeypatch):
       '--distributed is not for --mode=recommend',
     ),
     (['--workdir=x', '--config.train.steps=3'], 'no --config given'),
+    ([QUICKSTART, '--workdir='], '--workdir is empty'),
+    ([QUICKSTART, '--mode=bench', '--profile='], '--profile is empty'),
+    (['--config='], '--config is empty'),
     (['--mode=recommend', '--workdir=x'], 'the history is empty'),
     (['--mode=recommend', '--workdir=x', '--history='], 'history is empty'),
     (

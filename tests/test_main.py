@@ -183,6 +183,7 @@ def test_a_good_data_stage_is_quiet(command, raw):
   )
   assert (code, err) == (0, '')
   assert '3 users, 4 items, 12 interactions' in out
+  assert out.startswith('     devices: 8 x cpu\n')
   assert 'Everything is in run' in out
 
 

@@ -65,13 +65,16 @@ def _run(command: Command) -> None:
   preemption.leave_at_sigterm()
   _refuse_missing_platform()
   compile_cache.use()
+  if command.mode == 'recommend':
+    _recommend(command)
+    return
+  # A GPU that JAX does not find is a training that takes days.
+  devices = jax.devices()
+  print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
   if command.experiment:
     _run_experiment(command, command.experiment)
   elif command.config:
     _run_pipeline(command, command.config)
-  else:
-    _recommend(command)
-    return
   print(f'\nEverything is in {command.workdir}')
 
 

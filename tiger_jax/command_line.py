@@ -5,13 +5,15 @@ This is all done before JAX is imported, which takes seconds.
 
 from collections.abc import Iterable
 import dataclasses
+import logging
 import os
 from pathlib import Path
 import re
 import shlex
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
 import ml_collections
 
 from tiger_jax import config_dict, config_file
@@ -35,6 +37,7 @@ _ONLY = {
   'bench': ('profile',),
 }  # fmt: skip
 _EVERYWHERE = ('config', 'workdir', 'mode', 'distributed', 'help')
+_PLACES = ('config', 'workdir', 'profile')
 _OVERRIDE = re.compile(
   r'--?(?P<no>no)?config\.(?P<path>[^=]*)(=(?P<text>.*))?', re.S
 )
@@ -89,7 +92,7 @@ def parse(argv: list[str]) -> Command | None:
   """
   values = flags.FLAGS
   # What libraries warn of is not for users; --verbosity=0 brings it back.
-  values.set_default('verbosity', logging.ERROR)
+  values.set_default('verbosity', absl_logging.ERROR)
   try:
     argv = values.read_flags_from_files(argv, force_gnu=True)
     argv, overrides = _take_overrides(argv)
@@ -103,6 +106,8 @@ def parse(argv: list[str]) -> Command | None:
     )
   if values.help:
     return None
+  level = absl_logging.converter.absl_to_standard(values.verbosity)
+  logging.getLogger().setLevel(level)
   given = [name for name in values if values[name].present]
   for name in given:
     if name not in (*_flag_names(), 'verbosity', 'flagfile'):
@@ -225,7 +230,9 @@ def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
   """Raises UsageError for what the mode would ignore, and for empty lists."""
   values = flags.FLAGS
   mode = values.mode
-  unused = [
+  # As of a shell's variable that is not set.
+  unused = [f'--{x} is empty' for x in _PLACES if values[x].value == '']
+  unused += [
     f'--{name} is for --mode={only}, not for --mode={mode}'
     for only, names in _ONLY.items()
     for name in names
@@ -252,9 +259,11 @@ def _empty_lists() -> list[str]:
   if values.allow == []:
     wrong.append('--allow is empty: name the items, or leave it out')
   for name in ('history', 'allow', 'deny'):
-    if '' in (values[name].value or ()):
-      ids = ','.join(values[name].value)
-      wrong.append(f"--{name} is {ids!r}, in which an id is empty ('')")
+    ids = values[name].value or []
+    if '' in ids:
+      wrong.append(
+        f"--{name} is {','.join(ids)!r}, in which an id is empty ('')"
+      )
   return wrong
 
 
