@@ -110,7 +110,7 @@ def parse(argv: list[str]) -> Command | None:
   logging.getLogger().setLevel(level)
   given = [name for name in values if values[name].present]
   for name in given:
-    if name not in (*_flag_names(), 'verbosity', 'flagfile'):
+    if name not in (*_flag_names(), 'verbosity', 'v', 'flagfile'):
       raise UsageError(f'no flag --{name}: {did_you_mean(name, _flag_names())}')
   if values.mode not in MODES:
     raise UsageError(
@@ -208,8 +208,6 @@ def _take_overrides(
       raise UsageError(f'{argument}: leave out the no, or the value')
     elif value is None:  # A value after a blank, or a boolean without one.
       value = left.pop() if left and left[-1][:1] != '-' else True
-    # Moved to the end, as if only this one had been given.
-    overrides.pop(found['path'], None)
     overrides[found['path']] = value
   return rest, overrides
 

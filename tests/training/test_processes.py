@@ -31,6 +31,7 @@ PIPELINE = (
   '--config.model.head_dim=4',
   '--config.model.mlp_dim=16',
   '--config.train.steps=40',
+  '--config.train.optimizer.warmup_steps=10',
   '--config.train.evaluate_every=20',
   '--config.train.evaluate_users=100',
 )
