@@ -10,10 +10,10 @@ import numpy as np
 
 from benchmarks import measuring
 from tiger_jax import learning, recommenders
-from tiger_jax.config_dict import config_of
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, split
+from tiger_jax.recorded_config import config_of
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.workdir import read_artefact
 

@@ -14,6 +14,7 @@ import ml_collections
 
 from configs import beauty
 from tiger_jax import config_dict
+from tiger_jax.config_checks import did_you_mean
 from tiger_jax.errors import UsageError
 
 _NAMES = (
@@ -25,7 +26,10 @@ _NAMES = (
 def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   """Returns the config of a baseline."""
   if name not in _NAMES:
-    raise UsageError(f'no baseline {name!r}: choose from {", ".join(_NAMES)}')
+    raise UsageError(
+      f'no baseline {name!r}: {did_you_mean(name, _NAMES)} Choose from '
+      f'{", ".join(_NAMES)}'
+    )
   config = beauty.get_config() if name == 'dsi' else config_dict.defaults()
   config.dataset.name = 'amazon2014/Beauty'
   model, train = config.model, config.train

@@ -24,6 +24,7 @@ Files already on disk: --config.dataset.source_dir=FOLDER, which holds
 import ml_collections
 
 from tiger_jax import config_dict
+from tiger_jax.config_checks import did_you_mean
 from tiger_jax.errors import UsageError
 
 
@@ -58,8 +59,10 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   elif variant == 'paper':
     _use_the_papers_optimization(config)
   elif variant:
+    variants = ('cpu', 'cpu_long', 'paper')
     raise UsageError(
-      f'no variant {variant!r}: choose from cpu, cpu_long, paper'
+      f'no variant {variant!r}: {did_you_mean(variant, variants)} Choose from '
+      f'{", ".join(variants)}'
     )
   return config
 

@@ -156,6 +156,7 @@ def test_your_own_files(tmp_path, capfd):
     f'--config.dataset.source_dir={folder}',
     *SETTINGS,
     '--config.train.steps=4',
+    '--config.train.optimizer.warmup_steps=1',
   )
   workdir = tmp_path / 'run'
   with pytest.MonkeyPatch.context() as patch:

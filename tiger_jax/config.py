@@ -1,7 +1,6 @@
 """The configuration: one frozen dataclass per section, checked once."""
 
 import dataclasses
-import os
 
 from tiger_jax.config_checks import (
   added_later,
@@ -13,13 +12,6 @@ from tiger_jax.config_checks import (
 from tiger_jax.errors import UsageError
 from tiger_jax.model_config import ModelConfig
 from tiger_jax.train_config import OptimizerConfig, ParallelConfig, TrainConfig
-
-
-def _expand_home(section: object, *names: str) -> None:
-  """Replaces a leading `~`, which shells leave alone after `--flag=`."""
-  for name in names:
-    path = os.path.expanduser(getattr(section, name))
-    object.__setattr__(section, name, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +40,12 @@ class DatasetConfig:
   synthetic_users: int = 3000
   drop_short_users: bool = False
   allow_missing_metadata: bool = False
-  keep_repeats: bool = added_later(False, before=False)
+  keep_repeats: bool = added_later(False, before=True)
   shuffle_ties: bool = False
   unseen_share: float = 0.0
 
   def __post_init__(self):
     """Checks the values."""
-    _expand_home(self, 'source_dir')
     require_positive(self, 'synthetic_users')
     require_at_most(self, 10**8, 'synthetic_users')
     if not 0 <= self.unseen_share < 1:
@@ -84,7 +75,6 @@ class EmbeddingConfig:
 
   def __post_init__(self):
     """Checks the values."""
-    _expand_home(self, 'model', 'path', 'ids_path')
     encoders = ('sentence-transformers', 'tfidf-svd', 'precomputed')
     require_one_of(self, 'encoder', encoders)
     require_positive(self, 'dim')

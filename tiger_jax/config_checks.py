@@ -1,6 +1,8 @@
 """What the fields of a section may be."""
 
+from collections.abc import Sequence
 import dataclasses
+import difflib
 import math
 from typing import Any
 
@@ -19,6 +21,12 @@ def added_later(default: Any, before: Any) -> Any:
     before: The value that versions without the field behaved as.
   """
   return dataclasses.field(default=default, metadata={BEFORE: before})
+
+
+def did_you_mean(name: str, choices: Sequence[str]) -> str:
+  """Returns a question that names the nearest choice."""
+  near = difflib.get_close_matches(name, choices, n=1, cutoff=0)
+  return f'did you mean {near[0]}?'
 
 
 def require_positive(section: Any, *names: str) -> None:
@@ -51,4 +59,7 @@ def require_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
   """Raises UsageError where a field is none of the choices."""
   value = getattr(section, name)
   if value not in choices:
-    raise UsageError(f'{name} is {value!r}: choose from {", ".join(choices)}')
+    raise UsageError(
+      f'{name} is {value!r}: {did_you_mean(value, choices)} Choose from '
+      f'{", ".join(choices)}'
+    )

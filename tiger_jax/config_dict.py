@@ -6,25 +6,28 @@ ConfigDict.
 """
 
 import dataclasses
-import difflib
+import os
 import reprlib
 from typing import Any, get_args, get_origin
 
 import ml_collections
 
-import tiger_jax
 from tiger_jax.config import Config
-from tiger_jax.config_checks import BEFORE
-from tiger_jax.errors import DataError, UsageError
-from tiger_jax.storage import record
-from tiger_jax.storage.record import Artefact
+from tiger_jax.config_checks import did_you_mean
+from tiger_jax.errors import UsageError
 
 # Longer than any path.
 _LONGEST = 4096
 # Values are shown in errors, and may come from a file.
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = 200
-_SHOWN.maxtuple = _SHOWN.maxlist = _SHOWN.maxdict = 20
+SHOWN = reprlib.Repr()
+SHOWN.maxstring = SHOWN.maxother = 200
+SHOWN.maxtuple = SHOWN.maxlist = SHOWN.maxdict = 20
+# The fields that are paths.
+_PATHS = (
+  'config.dataset.source_dir', 'config.embedding.path',
+  'config.embedding.ids_path', 'config.embedding.model',
+  'config.semantic_ids.shared_with',
+)  # fmt: skip
 
 
 def defaults() -> ml_collections.ConfigDict:
@@ -44,7 +47,7 @@ def parse(config: ml_collections.ConfigDict) -> Config:
 
   Raises:
     UsageError: A field is unknown, or its value is of the wrong type or out
-      of range.
+      of range. All of them are named.
   """
   return from_json(config.to_dict())
 
@@ -54,104 +57,65 @@ def from_json(values: dict[str, Any]) -> Config:
 
   Raises:
     UsageError: A field is unknown, or its value is of the wrong type or out
-      of range.
+      of range. All of them are named.
   """
-  return _build(Config, values, 'config')
+  problems: list[str] = []
+  config = _build(Config, values, 'config', problems)
+  if problems:
+    raise UsageError('; '.join(problems))
+  return config
 
 
-def to_json(section: Any) -> dict[str, Any]:
-  """Returns a config, or a section, as records and fingerprints have it.
-
-  A field that was added later is omitted where it has the value that older
-  versions behaved as, so that their runs stay valid.
-  """
-  values = {}
-  for field in dataclasses.fields(section):
-    value = getattr(section, field.name)
-    if dataclasses.is_dataclass(value):
-      value = to_json(value)
-    elif BEFORE in field.metadata and value == field.metadata[BEFORE]:
-      continue
-    values[field.name] = value
-  return values
-
-
-def config_of(artefact: Artefact) -> Config:
-  """Returns the config that a stage was made with.
-
-  Fields that were added since have the value that older versions behaved as.
+def expand(path: str, where: str) -> str:
+  """Returns a path with `~` replaced by the home folder.
 
   Args:
-    artefact: The stage; an older or newer version may have made it.
+    path: As a person typed it; shells leave `~` in `--flag=~/x` as it is.
+    where: The setting, for the message.
 
   Raises:
-    DataError: It has fields or values that this version does not know.
+    UsageError: The home folder is not known.
   """
-  path = artefact.folder / record.NAME
-  values = artefact.about.get('config', {})
-  if unknown := _unknown(Config(), values, 'config'):
-    raise DataError(
-      f'the run in {artefact.folder.parent} was made by '
-      f'{record.writer(artefact.about)} of tiger_jax, and '
-      f'{_SHOWN.repr(unknown[0])} of {path} is not a field of this version, '
-      f'{tiger_jax.__version__}: use that version, or another --workdir'
+  expanded = os.path.expanduser(path)
+  if expanded.startswith('~'):
+    raise UsageError(
+      f'{where} is {path!r}, and there is no such home folder: name the whole '
+      f'path, or ./{path} for a folder of that name'
     )
-  try:
-    return from_json(_with_missing(Config(), values))
-  except UsageError as error:
-    raise DataError(
-      f'{path}, made by {record.writer(artefact.about)}: {error}; choose '
-      'another --workdir'
-    ) from error
+  return expanded
 
 
-def _unknown(default: Any, values: dict[str, Any], path: str) -> list[str]:
-  """Returns the fields in a record that a config does not have."""
-  found = []
-  for name, value in values.items():
-    known = getattr(default, name, None)
-    if name not in {field.name for field in dataclasses.fields(default)}:
-      found.append(f'{path}.{name}')
-    elif dataclasses.is_dataclass(known) and isinstance(value, dict):
-      found += _unknown(known, value, f'{path}.{name}')
-  return found
-
-
-def _with_missing(default: Any, values: dict[str, Any]) -> dict[str, Any]:
-  """Returns a record with the fields that its version did not have."""
-  filled = dict(values)
-  for field in dataclasses.fields(default):
-    value = getattr(default, field.name)
-    if dataclasses.is_dataclass(value):
-      section = values.get(field.name, {})
-      if isinstance(section, dict):
-        filled[field.name] = _with_missing(value, section)
-    elif field.name not in values:
-      filled[field.name] = field.metadata.get(BEFORE, value)
-  return filled
-
-
-def _build(cls: Any, values: dict[str, Any], path: str) -> Any:
+def _build(
+  cls: Any, values: dict[str, Any], path: str, problems: list[str]
+) -> Any:
+  """Returns a section, or appends what is wrong with it to `problems`."""
   fields = {field.name: field for field in dataclasses.fields(cls)}
   kwargs: dict[str, Any] = {}
+  num_before = len(problems)
   for name, value in values.items():
     where = f'{path}.{name}'
-    if name not in fields:
-      near = difflib.get_close_matches(name, fields, n=1, cutoff=0)
-      raise UsageError(f'{where} is not a field; did you mean {near[0]}?')
-    kind = fields[name].type
-    if dataclasses.is_dataclass(kind):
-      if not isinstance(value, dict):
+    try:
+      if name not in fields:
+        hint = did_you_mean(name, tuple(fields))
+        raise UsageError(f'{where} is not a field; {hint}')
+      kind = fields[name].type
+      if not dataclasses.is_dataclass(kind):
+        kwargs[name] = _convert(kind, value, where)
+      elif isinstance(value, dict):
+        kwargs[name] = _build(kind, value, where, problems)
+      else:
         raise UsageError(
-          f'{where} is {_SHOWN.repr(value)}: it must be a section'
+          f'{where} is {SHOWN.repr(value)}: it must be a section'
         )
-      kwargs[name] = _build(kind, value, where)
-    else:
-      kwargs[name] = _convert(kind, value, where)
+    except UsageError as error:
+      problems.append(str(error))
+  if cls is Config and len(problems) > num_before:
+    return None  # Sections that are wrong cannot be compared.
   try:
-    return cls(**kwargs)
+    return cls(**{k: v for k, v in kwargs.items() if v is not None})
   except UsageError as error:
-    raise UsageError(f'{path}.{error}') from error
+    problems.append(f'{path}.{error}')
+  return None
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
@@ -166,9 +130,9 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
   if type(value) is not kind:
     name = getattr(kind, '__name__', str(kind))
     raise UsageError(
-      f'{where} is {_SHOWN.repr(value)}: it must be of type {name}'
+      f'{where} is {SHOWN.repr(value)}: it must be of type {name}'
     )
   # Errors of a wrong choice repeat it.
   if kind is str and len(value) > _LONGEST:
     raise UsageError(f'{where} is longer than {_LONGEST} characters')
-  return value
+  return expand(value, where) if where in _PATHS else value

@@ -74,12 +74,8 @@ def over_replicas(
   return {name: float(fn([x[name] for x in found])) for name in found[0]}
 
 
-def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
-  """Returns what the recommender is trained on.
-
-  Raises:
-    UsageError: The devices cannot share a batch.
-  """
+def refuse_uneven_batches(config: Config) -> None:
+  """Raises UsageError where the devices cannot share a batch evenly."""
   c = config.train
   num_shards = sharding.num_batch_shards(make_mesh(config))
   if c.batch_size % num_shards:
@@ -88,6 +84,16 @@ def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
       f'config.train.batch_size is {c.batch_size}, which {num_shards} devices '
       f'cannot share evenly: try {near}'
     )
+
+
+def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
+  """Returns what the recommender is trained on.
+
+  Raises:
+    UsageError: The devices cannot share a batch.
+  """
+  c = config.train
+  refuse_uneven_batches(config)
   return batches.TrainBatches(
     dataset,
     recommenders.make_examples(config, dataset),

@@ -16,7 +16,6 @@ import numpy as np
 import tiger_jax
 from tiger_jax import learning, stages, tokenization
 from tiger_jax.config import Config
-from tiger_jax.config_dict import to_json
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
@@ -24,6 +23,7 @@ from tiger_jax.errors import DataError
 from tiger_jax.evaluation.evaluator import INVALID_CUTOFFS
 from tiger_jax.evaluation.metrics import CUTOFFS
 from tiger_jax.recommenders import Material
+from tiger_jax.recorded_config import to_json
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.storage import files
@@ -112,7 +112,8 @@ class Pipeline:
     if c.name == 'synthetic':
       return [c.name, c.synthetic_users, self.config.seed]
     flags = [c.drop_short_users, c.allow_missing_metadata]
-    if c.keep_repeats:
+    # Older versions kept repeats; the files of Amazon have none.
+    if c.keep_repeats != (c.name == 'files'):
       flags.append(c.keep_repeats)
     return [c.name, *flags, file_digests(*source_files(c))]
 

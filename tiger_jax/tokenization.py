@@ -13,10 +13,10 @@ from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import Config, EmbeddingConfig, SemanticIdsConfig
-from tiger_jax.config_dict import config_of
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, UsageError
+from tiger_jax.recorded_config import config_of
 from tiger_jax.semantic_ids import (
   hierarchical_kmeans,
   item_batches,
@@ -110,7 +110,7 @@ def make_semantic_ids(
     embeddings = embeddings[known]
   item_batches.statistics(embeddings)  # Refuses what is not finite.
   c = config.semantic_ids
-  _check_sizes(c, len(embeddings))
+  refuse_sizes(c, len(embeddings))
   tokenizer = Tokenizer(
     _fit(config, embeddings, folder, writer), c.collisions, embeddings.shape[1]
   )
@@ -255,8 +255,13 @@ def _fit(
   return jax.tree.map(jnp.asarray, jax.device_get(params.model))
 
 
-def _check_sizes(config: SemanticIdsConfig, num_items: int) -> None:
-  """Refuses sizes that cannot work, before anything is fitted."""
+def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
+  """Raises UsageError for codebook sizes that cannot work.
+
+  Args:
+    config: The section.
+    num_items: Items that the quantizer is fitted to.
+  """
   sizes = config.level_sizes
   where = f'config.semantic_ids.codebook_sizes {sizes}'
   num_ids = math.prod(sizes)

@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from configs import baselines, beauty
+from tiger_jax.config_checks import did_you_mean
 from tiger_jax.errors import UsageError
 
 COLD_START = ('recall@10', 'recall@20', 'recall@50', 'reachable')
@@ -43,10 +44,11 @@ def experiment(
     columns: Metrics of the test to show, the paper's four if empty.
     more_variants: Besides `cpu`.
   """
-  if variant not in ('', 'cpu', *more_variants):
-    choices = ', '.join(('cpu', *more_variants))
+  variants = ('cpu', *more_variants)
+  if variant and variant not in variants:
     raise UsageError(
-      f'no variant {variant!r}: choose from {choices}, or leave it out'
+      f'no variant {variant!r}: {did_you_mean(variant, variants)} Choose from '
+      f'{", ".join(variants)}, or leave it out'
     )
   base = tuned()
   if variant:

@@ -100,7 +100,8 @@ def test_an_epoch_is_a_permutation(
   examples = splits.split(dataset, 'train')
   total = len(examples.user)
   if total < batch_size:
-    with pytest.raises(DataError, match='fewer than one batch'):
+    reason = 'fewer than one batch' if total else 'has four events or more'
+    with pytest.raises(DataError, match=reason):
       TrainBatches(dataset, examples, batch_size, BUCKETS, seed, steps_per_call)
     return
   source = TrainBatches(

@@ -31,6 +31,7 @@ PIPELINE = (
   '--config.model.head_dim=4',
   '--config.model.mlp_dim=16',
   '--config.train.steps=40',
+  '--config.train.optimizer.warmup_steps=10',
   '--config.train.evaluate_every=20',
   '--config.train.evaluate_users=100',
 )
@@ -187,6 +188,33 @@ def test_a_number_that_is_none_is_one_line(monkeypatch):
   monkeypatch.setenv('JAX_NUM_PROCESSES', 'two')
   with pytest.raises(UsageError, match='JAX_NUM_PROCESSES'):
     processes.join()
+
+
+@pytest.mark.parametrize(
+  'address', ['foo', ':1234', 'host:', 'host:port', 'host:0', 'host:65536']
+)
+def test_a_coordinator_that_is_no_address(monkeypatch, address):
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
+  with pytest.raises(UsageError, match='host of process 0 and a free port'):
+    processes.join()
+
+
+def test_a_port_that_is_taken_names_it(monkeypatch):
+  with socket.create_server(('127.0.0.1', 0)) as taken:
+    address = f'127.0.0.1:{taken.getsockname()[1]}'
+    monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
+    monkeypatch.setenv('JAX_PROCESS_ID', '0')
+    with pytest.raises(UsageError, match='cannot listen .*in use'):
+      processes.join()
+
+
+def test_a_coordinator_on_this_machine_listens_there_only(monkeypatch):
+  monkeypatch.delenv('JAX_COORDINATOR_BIND_ADDRESS', raising=False)
+  assert processes._bind_address('127.0.0.1:1234', False) == '127.0.0.1:1234'
+  assert processes._bind_address('localhost:1234', False) == '127.0.0.1:1234'
+  assert processes._bind_address('10.0.0.1:1234', False) is None
+  monkeypatch.setenv('JAX_COORDINATOR_BIND_ADDRESS', '0.0.0.0:1234')
+  assert processes._bind_address('127.0.0.1:1234', False) is None
 
 
 def test_alone_everybody_is_main():

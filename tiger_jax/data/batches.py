@@ -72,11 +72,18 @@ class TrainBatches:
     self._lock = threading.Lock()
     self._plans: dict[int, _Plan] = {}
     num_batches = len(examples.user) // batch_size
+    if not len(examples.user):
+      raise DataError(
+        f'dataset {dataset.name} has nothing to train on: none of its '
+        f'{dataset.num_users} users has four events or more, of which the last '
+        'two are held out; add events'
+      )
     if not num_batches:
       raise DataError(
         f'dataset {dataset.name} has {len(examples.user)} training examples, '
         f'fewer than one batch of {batch_size}: set config.train.batch_size '
-        'lower, or add users with four events or more'
+        f'to {len(examples.user)} or less, or add users with four events or '
+        'more'
       )
     self.steps_per_call = min(steps_per_call, num_batches)
     self._calls_per_epoch = num_batches // self.steps_per_call

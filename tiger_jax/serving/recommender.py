@@ -11,7 +11,6 @@ import numpy as np
 
 from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
-from tiger_jax.config_dict import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.decoding.beam_search import Beams
@@ -19,6 +18,7 @@ from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.recommenders import Material
+from tiger_jax.recorded_config import config_of
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.tokenization import read_embeddings
 from tiger_jax.training import sharding

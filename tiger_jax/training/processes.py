@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import secrets
 import signal
+import socket
 import sys
 import threading
 import time
@@ -38,20 +39,21 @@ def join() -> None:
   Raises:
     UsageError: It is not known who the others are.
   """
-  numbers: dict[str, Any] = {}
-  for argument in ('num_processes', 'process_id'):
-    name = f'JAX_{argument.upper()}'
-    text = os.environ.get(name, '')
-    if text and not text.isdecimal():
-      raise UsageError(f'{name} is {text!r}: set it to a number')
-    numbers[argument] = int(text) if text else None
+  arguments: dict[str, Any] = {
+    'num_processes': _number('JAX_NUM_PROCESSES'),
+    'process_id': _number('JAX_PROCESS_ID'),
+  }
+  if address := os.environ.get('JAX_COORDINATOR_ADDRESS', ''):
+    arguments['coordinator_bind_address'] = _bind_address(
+      address, arguments['process_id'] == 0
+    )
   # JAX would end the process itself, with a stack trace, a little later.
   watchdog = threading.Timer(_ARRIVAL_SECONDS, _give_up)
   watchdog.daemon = True
   watchdog.start()
   try:
     jax.distributed.initialize(
-      **numbers,
+      **arguments,
       initialization_timeout=2 * _ARRIVAL_SECONDS,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
       shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
@@ -65,6 +67,46 @@ def join() -> None:
     watchdog.cancel()
   # JAX has put a handler there that only takes note.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _number(name: str) -> int | None:
+  text = os.environ.get(name, '')
+  if text and not text.isdecimal():
+    raise UsageError(f'{name} is {text!r}: set it to a number')
+  return int(text) if text else None
+
+
+def _bind_address(address: str, is_main: bool) -> str | None:
+  """Checks the coordinator's address, and returns where it listens.
+
+  JAX would end in a segmentation fault, and by default listens on all networks
+  without authentication, even where the address is of this machine alone.
+
+  Args:
+    address: JAX_COORDINATOR_ADDRESS.
+    is_main: Whether the coordinator is this process.
+
+  Returns:
+    None for JAX's default.
+  """
+  host, _, port = address.rpartition(':')
+  if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    raise UsageError(
+      f'JAX_COORDINATOR_ADDRESS is {address!r}: set it to the host of process '
+      '0 and a free port, as in 10.0.0.1:1234'
+    )
+  if 'JAX_COORDINATOR_BIND_ADDRESS' in os.environ:
+    return None
+  is_local = host in ('127.0.0.1', 'localhost')
+  if is_main:
+    try:
+      socket.create_server(('127.0.0.1' if is_local else '', int(port))).close()
+    except OSError as error:
+      raise UsageError(
+        f'JAX_COORDINATOR_ADDRESS is {address!r}, where process 0 cannot '
+        f'listen ({os.strerror(error.errno or 0)}): choose another port'
+      ) from error
+  return f'127.0.0.1:{port}' if is_local else None
 
 
 def _give_up() -> None:

@@ -1,0 +1,166 @@
+"""Printing never stops the program, whatever takes what it prints."""
+
+import os
+import pty
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests import small, typed
+
+BEGIN = 'from tiger_jax import console; console.begin(); '
+
+
+@pytest.fixture(name='flags')
+def _flags(trained, tmp_path):
+  """Trains in a copy of a run; what comes before training is there."""
+  shutil.copytree(trained, tmp_path / 'run')
+  return ' '.join(
+    f'"{x}"'
+    for x in (
+      *small.FLAGS, f'--config.dataset.source_dir={trained.parent / "shop"}',
+      '--config.train.steps=15', '--mode=train', '--workdir=run',
+    )
+  )  # fmt: skip
+
+
+def assert_trained(folder):
+  metrics = (folder / 'run/metrics.jsonl').read_text()
+  assert '"step": 15' in metrics
+  assert not list(folder.glob('run/train.partial-*'))
+
+
+def test_training_goes_on_when_nobody_reads(flags, tmp_path):
+  script = f'$python -m tiger_jax.main {flags} 2>&- | head -n 1'
+  done = typed.shell(script, cwd=tmp_path)
+  assert done.code == 0, done.err
+  assert len(done.out.splitlines()) == 1
+  assert_trained(tmp_path)
+
+
+def test_training_goes_on_without_its_terminal(flags, tmp_path):
+  main, terminal = pty.openpty()
+  process = subprocess.Popen(
+    [
+      'bash',
+      '-c',
+      f'trap "" HUP; exec {sys.executable} -m tiger_jax.main {flags}',
+    ],
+    cwd=tmp_path,
+    env=typed.environment(tmp_path),
+    stdin=terminal,
+    stdout=terminal,
+    stderr=terminal,
+    start_new_session=True,
+  )
+  os.close(terminal)
+  os.read(main, 1)
+  os.close(main)
+  assert process.wait(timeout=100) == 0
+  assert_trained(tmp_path)
+
+
+def test_an_answer_that_nobody_reads_ends_quietly(trained, tmp_path):
+  """Also where there is no home to write to, of which libraries warn."""
+  done = typed.shell(
+    'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main '
+    f'--mode=recommend --workdir={trained} --history=A003 | true',
+    cwd=tmp_path,
+    env={'HOME': '/dev/null'},
+  )
+  assert done == (0, '', '')
+
+
+def test_output_that_is_lost_to_a_full_disk_is_an_error(tmp_path):
+  program = BEGIN + "print('x'); console.end()"
+  done = typed.shell(f'$python -c "{program}" > /dev/full', cwd=tmp_path)
+  assert done.code == 3
+  assert 'the output is incomplete' in done.refusal
+
+
+@pytest.mark.parametrize(
+  'redirection', ['>&-', '2>&-', '>&- 2>&-', '>&- 2>&- <&-', '| true']
+)
+def test_streams_that_are_closed(tmp_path, redirection):
+  program = BEGIN + (
+    'import sys, time; time.sleep(0.2); '
+    "print('x' * 99999); print('y' * 99999, file=sys.stderr, flush=True); "
+    'sys.stdout.flush(); assert not sys.stdout.isatty(); console.end()'
+  )
+  done = typed.shell(f'$python -c "{program}" {redirection}', cwd=tmp_path)
+  assert done.code == 0, done.err
+  assert 'Error' not in done.err
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+  program = BEGIN + (
+    "import os; file = open('data', 'w'); assert file.fileno() > 2; "
+    "os.write(1, b'noise'); os.write(2, b'noise')"
+  )
+  done = typed.shell(f'$python -c "{program}" <&- >&- 2>&-', cwd=tmp_path)
+  assert done.code == 0
+  assert (tmp_path / 'data').read_text() == ''
+
+
+def test_a_pipe_that_is_slow_gets_everything(tmp_path):
+  """A pipe that does not block must not lose what it cannot take yet."""
+  program = BEGIN + (
+    "os = console.os; os.set_blocking(1, False); print('x' * 1_000_000); "
+    'console.end()'
+  )
+  done = typed.shell(
+    f'$python -c "{program}" | (sleep 0.5; wc -c)', cwd=tmp_path
+  )
+  assert (done.code, done.out.strip()) == (0, '1000001')
+
+
+@pytest.mark.parametrize(
+  'env',
+  [
+    {'PYTHONIOENCODING': 'ascii'},
+    {'PYTHONIOENCODING': 'latin-1'},
+    {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'},
+    {'PYTHONIOENCODING': 'utf-8'},
+  ],
+  ids=str,
+)
+def test_what_an_encoding_lacks_is_replaced(tmp_path, env):
+  program = BEGIN + (
+    "import sys; text = 'a \\u2603 \\udce9 \\U0001f600 z'; print(text); "
+    'print(text, file=sys.stderr); console.end()'
+  )
+  done = typed.python('-c', program, cwd=tmp_path, env=env)
+  assert done.code == 0, done.err
+  middle = '\u2603 ? \U0001f600' if 'utf-8' in env.values() else '? ? ?'
+  assert done.out == done.err == f'a {middle} z\n'
+
+
+@pytest.mark.parametrize('module', ['absl.flags', 'jax', 'tiger_jax.pipeline'])
+def test_ctrl_c_while_modules_are_imported(tmp_path, module):
+  """The signal comes in the middle of the import of a module."""
+  (tmp_path / 'sitecustomize.py').write_text(
+    'import os, signal, sys\n'
+    'class Finder:\n'
+    '  def find_spec(self, name, *unused):\n'
+    f'    if name == {module!r}:\n'
+    '      os.kill(os.getpid(), signal.SIGINT)\n'
+    'sys.meta_path.insert(0, Finder())\n'
+    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+  )
+  done = typed.run(
+    '--mode=recommend', '--workdir=run', '--history=A',
+    cwd=tmp_path,
+    env={'PYTHONPATH': f'{tmp_path}:{small.ROOT}'},
+  )  # fmt: skip
+  assert done == (130, '', 'stopped\n')
+
+
+def test_ctrl_c_is_ignored_where_the_shell_says_so(tmp_path):
+  program = BEGIN + (
+    'import signal; signal.raise_signal(signal.SIGINT); '
+    'console.raise_interrupts(); signal.raise_signal(signal.SIGINT)'
+  )
+  script = f"trap '' INT; $python -c '{program}'"
+  assert typed.shell(script, cwd=tmp_path) == (0, '', '')

@@ -1,0 +1,190 @@
+"""What each mode does, and what it prints."""
+
+import contextlib
+import os
+from pathlib import Path
+import sys
+from typing import Any
+
+import jax
+
+from tiger_jax import compile_cache, learning, throughput, tokenization
+from tiger_jax.command_line import Command
+from tiger_jax.config import Config
+from tiger_jax.config_dict import expand
+from tiger_jax.contradictions import unread
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.errors import PeerError, UsageError
+from tiger_jax.experiments import runs
+from tiger_jax.experiments.spec import Experiment
+from tiger_jax.pipeline import Pipeline
+from tiger_jax.serving.recommender import Options, Recommender
+from tiger_jax.serving.terminal import (
+  show_proof,
+  show_recommendations,
+  show_results,
+  show_shoppers,
+)
+from tiger_jax.training import preemption, processes
+from tiger_jax.workdir import locked
+
+# Modes that train, and read every section that the model needs.
+_TRAINING = ('all', 'train', 'evaluate', 'bench')
+
+
+def run(command: Command) -> None:
+  """Does what the command line asks for.
+
+  Args:
+    command: From `command_line.parse`.
+
+  Raises:
+    TigerError: Anything a user can mend.
+  """
+  try:
+    _run(command)
+  except MemoryError as error:
+    raise _out_of_memory(command, error) from error
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' in str(error):
+      raise _out_of_memory(command, error) from error
+    if not command.distributed:
+      raise
+    raise PeerError(
+      'another process is gone, or the devices failed '
+      f'({_first_line(error)}); start all processes again to resume'
+    ) from error
+
+
+def _run(command: Command) -> None:
+  _refuse_files_in_the_way(command.folder)
+  if command.distributed:
+    processes.join()
+    if not processes.is_main():
+      sys.stdout = open(os.devnull, 'w')
+  preemption.leave_at_sigterm()
+  _refuse_missing_platform()
+  compile_cache.use()
+  if command.mode == 'recommend':
+    _recommend(command)
+    return
+  # A GPU that JAX does not find is a training that takes days.
+  devices = jax.devices()
+  print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
+  if command.experiment:
+    _run_experiment(command, command.experiment)
+  elif command.config:
+    _run_pipeline(command, command.config)
+  print(f'\nEverything is in {command.workdir}')
+
+
+def _recommend(command: Command) -> None:
+  options = Options(**command.options)
+  recommender = Recommender.from_workdir(command.folder)
+  found = recommender.recommend(command.history, command.k, options)
+  print(show_recommendations(found))
+  drawn = options.temperature is not None
+  if found and (options.exact or drawn):
+    print(f'\n{show_proof(found, drawn)}')
+
+
+def _run_experiment(command: Command, experiment: Experiment) -> None:
+  with _kept_for_us(command.folder):
+    table = runs.run(experiment, command.folder)
+  print(
+    f'\n{table}\nCopy {command.workdir}/results to keep them in the project.'
+  )
+
+
+def _run_pipeline(command: Command, config: Config) -> None:
+  mode, workdir = command.mode, command.folder
+  if mode in _TRAINING:
+    for warning in unread(config, command.overridden):
+      print(f'warning: {warning}', file=sys.stderr)
+  learning.make_mesh(config)  # Refuses devices that cannot be divided so.
+  if mode in _TRAINING and config.model.is_trained:
+    learning.refuse_uneven_batches(config)
+  with _kept_for_us(workdir):
+    pipeline = Pipeline(config, workdir)
+    try:
+      if mode not in ('data', 'embed'):
+        _refuse_too_few(config, pipeline.dataset, mode in _TRAINING)
+      if mode == 'bench':
+        profile = command.profile
+        folder = Path(expand(profile, '--profile')) if profile else None
+        speed = throughput.measure(config, pipeline.material, folder)
+        print('\n' + throughput.format_table(speed))
+      else:
+        pipeline.run('evaluate' if mode == 'all' else mode)
+    finally:
+      pipeline.writer.close()
+  if mode in ('all', 'evaluate'):
+    print('\n' + show_results(pipeline.results))
+  shows = config.model.is_generative and not command.distributed
+  if mode == 'all' and shows:
+    recommender = Recommender.from_workdir(workdir)
+    print(show_shoppers(recommender, config.seed))
+
+
+def _refuse_too_few(config: Config, dataset: Dataset, trains: bool) -> None:
+  """Raises TigerError for too little data, before items are embedded."""
+  needs_ids = 'semantic_ids' in config.model.needs or not trains
+  if needs_ids and not config.semantic_ids.shared_with:
+    num_items = dataset.num_items - len(dataset.unseen)
+    tokenization.refuse_sizes(config.semantic_ids, num_items)
+  if trains and config.model.is_trained:
+    learning.make_batches(config, dataset)
+
+
+def _kept_for_us(workdir: Path) -> contextlib.AbstractContextManager[Any]:
+  """Makes the folder of a run, and keeps other processes out of it."""
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(
+      f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
+    ) from error
+  # The main process keeps others out for all of them.
+  return locked(workdir) if processes.is_main() else contextlib.nullcontext()
+
+
+def _refuse_files_in_the_way(workdir: Path) -> None:
+  existing = next(
+    x for x in (workdir, *workdir.absolute().parents) if x.exists()
+  )
+  if not existing.is_dir():
+    raise UsageError(f'{existing} is not a folder: choose another --workdir')
+
+
+def _refuse_missing_platform() -> None:
+  """Raises UsageError where JAX_PLATFORMS names what this machine lacks."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    # pyrefly: ignore[missing-attribute]
+    wanted = jax.config.jax_platforms
+    if not wanted:
+      raise
+    reason = str(error).partition(' (set JAX_PLATFORMS')[0]
+    jax.config.update('jax_platforms', '')
+    there = sorted({'cpu', jax.devices()[0].platform})
+    raise UsageError(
+      f'JAX_PLATFORMS is {wanted!r}, but JAX finds only {", ".join(there)} on '
+      f'this machine{f" ({reason})" if reason else ""}: unset it, or set it to '
+      'one of these'
+    ) from error
+
+
+def _out_of_memory(command: Command, error: Exception) -> UsageError:
+  reason = f'out of memory ({_first_line(error)})'
+  if command.mode == 'recommend':
+    return UsageError(f'{reason}: lower --k, or use a machine with more memory')
+  return UsageError(
+    f'{reason}: in training lower config.train.batch_size, in evaluation '
+    'config.evaluation.batch_size or config.evaluation.num_beams; before these '
+    'stages, use a machine with more memory'
+  )
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]

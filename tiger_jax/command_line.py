@@ -1,0 +1,290 @@
+"""The command line: what it asks for, and what is wrong with it.
+
+This is all done before JAX is imported, which takes seconds.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+import logging
+import os
+from pathlib import Path
+import re
+import shlex
+from typing import Any
+
+from absl import flags
+from absl import logging as absl_logging
+import ml_collections
+
+from tiger_jax import config_dict, config_file
+from tiger_jax.config import Config
+from tiger_jax.config_checks import did_you_mean
+from tiger_jax.contradictions import contradictions, missing_paths
+from tiger_jax.errors import UsageError
+from tiger_jax.experiments.spec import Experiment
+from tiger_jax.experiments.spec import parse as parse_experiment
+
+MODES = (
+  'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
+  'recommend',
+)  # fmt: skip
+# The flags that only one mode uses.
+_ONLY = {
+  'recommend': (
+    'history', 'k', 'exclude_seen', 'allow', 'deny', 'temperature',
+    'drawn_levels', 'seed', 'exact',
+  ),
+  'bench': ('profile',),
+}  # fmt: skip
+_EVERYWHERE = ('config', 'workdir', 'mode', 'distributed', 'help')
+_PLACES = ('config', 'workdir', 'profile')
+_OVERRIDE = re.compile(
+  r'--?(?P<no>no)?config\.(?P<path>[^=]*)(=(?P<text>.*))?', re.S
+)
+_KINDS = {'int': 'an integer', 'float': 'a number', 'bool': 'true or false'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """What the command line asks for.
+
+  Attributes:
+    mode: One of `MODES`.
+    workdir: The run's folder, as it was given.
+    config: The settings of one run, None without.
+    experiment: The settings of many runs, None without.
+    overridden: The fields that were overridden, as in `train.steps`.
+    distributed: Whether this is one of several processes.
+    profile: A folder for a profile, for `bench`.
+    history: Item ids, for `recommend`.
+    k: How many items, for `recommend`.
+    options: The fields of `Options`, for `recommend`.
+  """
+
+  mode: str
+  workdir: str
+  config: Config | None
+  experiment: Experiment | None
+  overridden: tuple[str, ...]
+  distributed: bool
+  profile: str | None
+  history: tuple[str, ...]
+  k: int
+  options: dict[str, Any]
+
+  @property
+  def folder(self) -> Path:
+    """The run's folder."""
+    return Path(config_dict.expand(self.workdir, '--workdir'))
+
+
+def parse(argv: list[str]) -> Command | None:
+  """Reads the command line and the config file.
+
+  Args:
+    argv: As `sys.argv`. The flags must have been defined.
+
+  Returns:
+    What it asks for, None for help.
+
+  Raises:
+    UsageError: Anything that is wrong with it.
+  """
+  values = flags.FLAGS
+  # What libraries warn of is not for users; --verbosity=0 brings it back.
+  values.set_default('verbosity', absl_logging.ERROR)
+  try:
+    argv = values.read_flags_from_files(argv, force_gnu=True)
+    argv, overrides = _take_overrides(argv)
+    rest = values(argv)
+  except (flags.Error, ValueError) as error:
+    raise UsageError(_explain(error)) from error
+  if len(rest) > 1:
+    raise UsageError(
+      f'{rest[1]!r} is not a flag: flags begin with --, and a list of items '
+      'has no blanks'
+    )
+  if values.help:
+    return None
+  level = absl_logging.converter.absl_to_standard(values.verbosity)
+  logging.getLogger().setLevel(level)
+  given = [name for name in values if values[name].present]
+  for name in given:
+    if name not in (*_flag_names(), 'verbosity', 'v', 'flagfile'):
+      raise UsageError(f'no flag --{name}: {did_you_mean(name, _flag_names())}')
+  if values.mode not in MODES:
+    raise UsageError(
+      f'--mode is {values.mode!r}: {did_you_mean(values.mode, MODES)} Choose '
+      f'from {", ".join(MODES)}'
+    )
+  _refuse_unused(given, overrides)
+  config = experiment = None
+  if values.config is not None:
+    settings = config_file.load(values.config)
+    config_file.override(settings, overrides)
+    if 'experiment' in settings:
+      text = _repeat(values.config, overrides)
+      experiment = _parse_experiment(settings, text)
+    else:
+      config = config_dict.parse(settings)
+      if problems := contradictions(config) + missing_paths(config):
+        raise UsageError('; '.join(problems))
+  elif overrides or values.mode != 'recommend':
+    raise UsageError('no --config given: try --config=configs/quickstart.py')
+  return Command(
+    mode=values.mode,
+    workdir=values.workdir or _default_workdir(values.config),
+    config=config,
+    experiment=experiment,
+    overridden=tuple(overrides),
+    distributed=values.distributed,
+    profile=values.profile,
+    history=tuple(values.history or ()),
+    k=values.k,
+    options={
+      name: values[name].value
+      for name in _ONLY['recommend']
+      if name not in ('history', 'k')
+    },
+  )
+
+
+def _parse_experiment(
+  settings: ml_collections.ConfigDict, text: str
+) -> Experiment:
+  experiment = parse_experiment(settings, text)
+  mode = flags.FLAGS.mode
+  if mode != 'all':
+    raise UsageError(
+      f'--mode={mode} is of one run, and {experiment.name} has many: leave it '
+      'out'
+    )
+  for one in experiment.runs:
+    if problems := contradictions(one.config):
+      raise UsageError(f'{one.dataset}, {one.name}: {"; ".join(problems)}')
+  return experiment
+
+
+def help_text() -> str:
+  """Returns the flags, by the modes that use them."""
+  lines = [
+    'python -m tiger_jax.main --config=FILE [--config.SECTION.FIELD=VALUE ...]',
+    '  [--workdir=FOLDER] [--mode=MODE]',
+    'python -m tiger_jax.main --mode=recommend --workdir=FOLDER --history=IDS',
+  ]
+  groups = {'Flags': _EVERYWHERE} | {
+    f'With --mode={mode} only': names for mode, names in _ONLY.items()
+  }
+  for title, names in groups.items():
+    lines += ['', f'{title}:']
+    for name in names:
+      flag = flags.FLAGS[name]
+      default = f' (default: {flag.default})' if flag.default else ''
+      lines.append(f'  --{name:<14}{flag.help}{default}')
+  return '\n'.join(lines)
+
+
+def _flag_names() -> tuple[str, ...]:
+  return (*_EVERYWHERE, *(name for names in _ONLY.values() for name in names))
+
+
+def _take_overrides(
+  argv: list[str],
+) -> tuple[list[str], dict[str, str | bool]]:
+  """Splits `--config.section.field=value` off; the last of a field counts."""
+  rest: list[str] = []
+  overrides: dict[str, str | bool] = {}
+  left = argv[::-1]
+  while left:
+    argument = left.pop()
+    found = _OVERRIDE.fullmatch(argument)
+    if not found or '--' in rest:
+      rest.append(argument)
+      continue
+    value: str | bool = found['text']
+    if found['no'] and value is None:
+      value = False
+    elif found['no']:
+      raise UsageError(f'{argument}: leave out the no, or the value')
+    elif value is None:  # A value after a blank, or a boolean without one.
+      value = left.pop() if left and left[-1][:1] != '-' else True
+    overrides[found['path']] = value
+  return rest, overrides
+
+
+def _explain(error: Exception) -> str:
+  """Says what absl found wrong, in a line."""
+  if isinstance(error, flags.UnrecognizedFlagError):
+    name = error.flagname
+    return f'no flag --{name}: {did_you_mean(name, _flag_names())}'
+  text = ' '.join(str(error).removeprefix('ERROR:: ').split())
+  if found := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
+    kind = _KINDS.get(flags.FLAGS[found[1]].flag_type(), 'a list of ids')
+    return f'--{found[1]} is {found[2]!r}: it must be {kind}'
+  return text
+
+
+def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
+  """Raises UsageError for what the mode would ignore, and for empty lists."""
+  values = flags.FLAGS
+  mode = values.mode
+  # As of a shell's variable that is not set.
+  unused = [f'--{x} is empty' for x in _PLACES if values[x].value == '']
+  unused += [
+    f'--{name} is for --mode={only}, not for --mode={mode}'
+    for only, names in _ONLY.items()
+    for name in names
+    if name in given and mode != only
+  ]
+  if mode == 'recommend':
+    reason = 'is not used by --mode=recommend, which reads the settings of the'
+    for name in overrides:
+      unused.append(f'--config.{name} {reason} trained run')
+    if values.distributed:
+      unused.append('--distributed is not for --mode=recommend')
+    if values.config is not None and values.workdir:
+      unused.append(f'--config {reason} run in --workdir')
+    unused += _empty_lists()
+  if unused:
+    raise UsageError('; '.join(unused))
+
+
+def _empty_lists() -> list[str]:
+  values = flags.FLAGS
+  if not values.history:
+    return ['the history is empty: give --history=ID,ID,... oldest first']
+  wrong = []
+  if values.allow == []:
+    wrong.append('--allow is empty: name the items, or leave it out')
+  for name in ('history', 'allow', 'deny'):
+    ids = values[name].value or []
+    if '' in ids:
+      wrong.append(
+        f"--{name} is {','.join(ids)!r}, in which an id is empty ('')"
+      )
+  return wrong
+
+
+def _default_workdir(config: str | None) -> str:
+  if config is None:
+    raise UsageError('no --workdir given: name the folder of a finished run')
+  path, variant = config_file.split(config)
+  name = os.path.basename(path).removesuffix('.py')
+  return os.path.join('runs', f'{name}_{variant}' if variant else name)
+
+
+def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
+  """Returns a command without the overrides that say where files lie."""
+  arguments = [f'--config={config}']
+  for path, value in overrides.items():
+    if not path.endswith(('dir', 'path')):
+      text = str(value).lower() if isinstance(value, bool) else value
+      arguments.append(f'--config.{path}={text}')
+  return f'python -m tiger_jax.main {" ".join(map(quote, arguments))}'
+
+
+def quote(argument: str) -> str:
+  """Quotes for a shell, so that a person can still read a tuple of names."""
+  if shlex.quote(argument) == argument or set('"$`\\!') & set(argument):
+    return shlex.quote(argument)
+  return f'"{argument}"'

@@ -1,0 +1,157 @@
+"""Settings that cannot both be meant, and settings that a run does not read."""
+
+from collections.abc import Iterable, Iterator
+
+from tiger_jax.config import Config
+
+# Quantizers that are trained, and what is read for them alone.
+_TRAINED_QUANTIZERS = ('rq_vae', 'vq_vae')
+_OF_THEIR_TRAINING = (
+  'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs', 'kmeans_init',
+  'restart_epochs', 'optimizer',
+)  # fmt: skip
+# What each encoder reads.
+_OF_ENCODER = {
+  'model': 'sentence-transformers',
+  'dim': 'tfidf-svd',
+  'path': 'precomputed',
+  'ids_path': 'precomputed',
+}
+_OF_FILES = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
+_OF_GENERATIVE = (
+  'num_decoder_layers', 'num_user_tokens', 'causal_encoder', 'tied_heads',
+)  # fmt: skip
+
+
+def contradictions(config: Config) -> list[str]:
+  """Returns a sentence for each contradiction in the settings of a run."""
+  ids, train, model = config.semantic_ids, config.train, config.model
+  found = []
+  warmup = train.optimizer.warmup_steps
+  warms_up = train.optimizer.recipe != 'adagrad' and model.is_trained
+  if warms_up and warmup > train.steps:
+    found.append(
+      f'config.train.optimizer.warmup_steps is {warmup}, longer than the '
+      f'training of {train.steps} steps (config.train.steps): lower it'
+    )
+  if train.rewind:
+    back, skip = train.rewind
+    if back >= train.steps or not skip:
+      found.append(
+        f'config.train.on_non_finite is {train.on_non_finite!r}: go back fewer '
+        f'than the {train.steps} steps (config.train.steps), and skip at least '
+        'one batch'
+      )
+  if 'semantic_ids' not in model.needs:
+    return found
+  if ids.shared_with and config.dataset.unseen_share:
+    found.append(
+      'config.dataset.unseen_share and config.semantic_ids.shared_with are '
+      'both set: choose one of them'
+    )
+  if ids.shared_with and config.embedding.encoder == 'tfidf-svd':
+    found.append(
+      'config.semantic_ids.shared_with needs vectors of one space, but '
+      'tfidf-svd makes one for each shop: choose another '
+      'config.embedding.encoder'
+    )
+  largest = max(ids.level_sizes)
+  is_first_batch = (
+    ids.quantizer in _TRAINED_QUANTIZERS and ids.kmeans_init == 'first_batch'
+  )
+  if is_first_batch and largest > ids.batch_size:
+    found.append(
+      f'config.semantic_ids.codebook_sizes has {largest} codes, more than the '
+      'first batch has items, and config.semantic_ids.kmeans_init is '
+      "'first_batch': raise config.semantic_ids.batch_size, "
+      f'{ids.batch_size}, to {largest}'
+    )
+  return found
+
+
+def missing_paths(config: Config) -> list[str]:
+  """Returns a sentence for each path that is needed and empty."""
+  found = []
+  if config.dataset.name == 'files' and not config.dataset.source_dir:
+    found.append(
+      'config.dataset.source_dir is empty: name the folder that holds your '
+      'interactions and items'
+    )
+  c = config.embedding
+  if config.model.needs and c.encoder == 'precomputed':
+    if not c.path or not c.ids_path:
+      found.append(
+        'config.embedding.path and config.embedding.ids_path must both be set '
+        'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
+        'naming the item of each row'
+      )
+  return found
+
+
+def unread(config: Config, fields: Iterable[str]) -> list[str]:
+  """Returns a sentence for each of some fields that a run does not read.
+
+  Args:
+    config: The settings of the run.
+    fields: Those that a person set, as in `train.steps`.
+  """
+  reasons = dict(_unread(config))
+  found = []
+  for field in fields:
+    parents = [x for x in reasons if f'{field}.'.startswith(f'{x}.')]
+    if parents:
+      found.append(
+        f'config.{field} is not read, because {reasons[parents[0]]}: leave it '
+        'out'
+      )
+  return found
+
+
+def _unread(config: Config) -> Iterator[tuple[str, str]]:
+  """Yields each field or section that is not read, and why."""
+  dataset, model = config.dataset, config.model
+  name = f'config.dataset.name is {dataset.name!r}'
+  if dataset.name == 'synthetic':
+    yield 'dataset.source_dir', name
+    for field in _OF_FILES:
+      yield f'dataset.{field}', name
+  else:
+    yield 'dataset.synthetic_users', name
+  name = f'config.model.name is {model.name!r}'
+  if not model.needs:
+    yield 'embedding', name
+  if 'semantic_ids' not in model.needs:
+    yield 'semantic_ids', name
+  if not model.is_trained:
+    yield 'train.steps', name
+    yield 'train.optimizer', name
+  if config.train.learning_rates:
+    reason = 'config.train.learning_rates is given'
+    yield 'train.optimizer.learning_rate', reason
+  if model.is_generative:
+    yield 'model.loss', name
+    yield 'evaluation.search', name
+  else:
+    yield 'evaluation.num_beams', name
+    for field in _OF_GENERATIVE:
+      yield f'model.{field}', name
+  encoder = config.embedding.encoder
+  for field, reader in _OF_ENCODER.items():
+    if encoder != reader:
+      yield f'embedding.{field}', f'config.embedding.encoder is {encoder!r}'
+  quantizer = config.semantic_ids.quantizer
+  if quantizer not in _TRAINED_QUANTIZERS:
+    for field in _OF_THEIR_TRAINING:
+      yield (
+        f'semantic_ids.{field}',
+        f'config.semantic_ids.quantizer is {quantizer!r}',
+      )
+  for section, optimizer in (
+    ('train', config.train.optimizer),
+    ('semantic_ids', config.semantic_ids.optimizer),
+  ):
+    recipe = f'config.{section}.optimizer.recipe is {optimizer.recipe!r}'
+    if optimizer.recipe != 'adamw':
+      yield f'{section}.optimizer.weight_decay', recipe
+    if optimizer.recipe == 'adagrad':
+      yield f'{section}.optimizer.warmup_steps', recipe
