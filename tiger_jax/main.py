@@ -15,7 +15,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from tiger_jax import throughput
+from tiger_jax import learning, throughput
 from tiger_jax.config_dict import parse
 from tiger_jax.errors import (
   DataError,
@@ -141,6 +141,7 @@ def _run_pipeline(workdir: Path) -> None:
     pipeline = Pipeline(config, workdir)
     try:
       if _MODE.value == 'bench':
+        learning.check_devices(config)
         profile = Path(_PROFILE.value) if _PROFILE.value else None
         speed = throughput.measure(config, pipeline.material, profile)
         print('\n' + throughput.format_table(speed))

@@ -75,7 +75,15 @@ class Pipeline:
       write_json(workdir / 'config.json', dataclasses.asdict(config))
 
   def run(self, last: str) -> None:
-    """Makes every stage up to `last`, one of `STAGES`."""
+    """Makes every stage up to `last`, one of `STAGES`.
+
+    Raises:
+      UsageError: The devices cannot share the training that is needed.
+    """
+    if last in ('train', 'evaluate') and not stages.is_trained(
+      self.config, (self.workdir, *self._elsewhere)
+    ):
+      learning.check_devices(self.config)
     needs = self.config.model.needs
     unused = {'embed': not needs, 'semantic_ids': 'semantic_ids' not in needs}
     for stage, name in STAGES.items():

@@ -1,5 +1,7 @@
 """What each stage does: it reads artefacts and writes one into a folder."""
 
+from collections.abc import Iterable
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,16 @@ import numpy as np
 
 from tiger_jax import learning, recommenders
 from tiger_jax.config import Config, DatasetConfig, EmbeddingConfig
+from tiger_jax.config_dict import from_json
 from tiger_jax.data import synthetic
 from tiger_jax.data.dataset import Items
 from tiger_jax.data.loading import load_dataset
 from tiger_jax.data.splits import split
 from tiger_jax.embedding.encoders import embed_items
+from tiger_jax.errors import TigerError
 from tiger_jax.recommenders import Material
 from tiger_jax.training import processes
-from tiger_jax.workdir import write_json
+from tiger_jax.workdir import read_artefact, write_json
 
 
 def make_dataset(config: DatasetConfig, seed: int, folder: Path) -> None:
@@ -37,6 +41,30 @@ def embed(config: EmbeddingConfig, items: Items, folder: Path) -> None:
     folder: Gets `embeddings.npy`, float32 `[items, dim]`.
   """
   np.save(folder / 'embeddings.npy', embed_items(config, items))
+
+
+def is_trained(config: Config, workdirs: Iterable[Path]) -> bool:
+  """Returns whether a finished training has the settings of this run.
+
+  Its data may still differ, which only the stages before it can tell.
+
+  Args:
+    config: The run.
+    workdirs: Folders of runs.
+  """
+  if not config.model.is_trained:
+    return True
+  wanted = (config.model, config.train, config.seed)
+  damage = (TigerError, OSError, LookupError, TypeError, AttributeError)
+  for workdir in workdirs:
+    for record in workdir.glob('train*/stage.json'):
+      # A damaged record is reported by the stage that reads it.
+      with contextlib.suppress(*damage):
+        if made := read_artefact(workdir, record.parent.name):
+          of = from_json(made.about['config'])
+          if (of.model, of.train, of.seed) == wanted:
+            return True
+  return False
 
 
 def evaluate(

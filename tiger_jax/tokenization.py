@@ -21,7 +21,6 @@ from tiger_jax.semantic_ids import (
   item_batches,
   lsh,
   opq,
-  pictures,
   quality,
   random_ids,
   rq_kmeans,
@@ -130,6 +129,9 @@ def make_semantic_ids(
   ids = dataclasses.replace(ids, codes=ids.codes[rows])
   ids.save(folder)
   tokenizer.save(folder)
+
+  # Here, because serving imports this module and draws nothing.
+  from tiger_jax.semantic_ids import pictures
 
   categories = coarse_categories(dataset.items)
   measured = quality.measure(

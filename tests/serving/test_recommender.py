@@ -208,7 +208,9 @@ def test_bad_requests(recommender, history, k, named):
 
 def test_an_unknown_item_is_shown_what_ids_look_like(recommender):
   with pytest.raises(UsageError, match="ids look like 'i100'"):
-    recommender.recommend(['100'])
+    recommender.recommend(['B00ZZZZ'])
+  with pytest.raises(UsageError, match="did you mean 'i100'"):
+    recommender.recommend(['i10O'])
 
 
 def test_a_folder_without_a_run(tmp_path):

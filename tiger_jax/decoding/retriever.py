@@ -15,9 +15,10 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.shapes import Batch, Codes, Recommendations
 
-# The widest search that is tried to prove a result, and the most beams of all
-# requests at once in such searches.
+# The widest search that is tried to prove a result.
 _MOST_BEAMS = 4096
+# The most beams of one request, and of all requests of a search whose number is
+# chosen here or by `most_requests`.
 _MOST_ROWS = 2**14
 
 
@@ -112,6 +113,17 @@ class TigerRetriever:
       k: How many; the search has no fewer beams.
     """
     return self.search(params, batch, k, constrained=False).valid[:, :k]
+
+  def most_requests(self, k: int) -> int:
+    """Returns how many requests one search can take, for bounded memory.
+
+    Args:
+      k: How many items each asks for.
+
+    Raises:
+      UsageError: k is too large for one search of one request.
+    """
+    return max(1, _MOST_ROWS // self._enough_beams(k))
 
   def search(
     self,
@@ -218,8 +230,12 @@ class TigerRetriever:
 
   def _enough_beams(self, k: int) -> int:
     num_beams = self.num_beams
+    if k > max(num_beams, _MOST_ROWS):
+      raise UsageError(
+        f'k is {k}: ask for {max(num_beams, _MOST_ROWS)} items at most'
+      )
     while num_beams < k:
-      num_beams *= 2
+      num_beams = min(2 * num_beams, max(num_beams, _MOST_ROWS))
     return num_beams
 
   def _search(
