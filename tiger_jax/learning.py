@@ -61,8 +61,7 @@ def check_devices(config: Config) -> None:
       f'config.parallel.fsdp {c.fsdp} x tensor {c.tensor} does not divide the '
       f'number of devices, {mesh.size}: lower them, or train on more devices'
     )
-  batch_size = config.train.batch_size
-  num_shards = sharding.num_batch_shards(mesh)
+  batch_size, num_shards = config.train.batch_size, mesh.size // c.tensor
   if batch_size % num_shards:
     near = max(1, batch_size // num_shards) * num_shards
     raise UsageError(

@@ -11,21 +11,31 @@ import os
 import pathlib
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 
 from tiger_jax.errors import DataError
+from tiger_jax.storage import files
 
 _REMEDY = 'run the semantic_ids stage'
 
 # What reading a damaged file, or making something of it, may raise.
 DAMAGE = (
   OSError,
+  EOFError,
   ValueError,
-  KeyError,
+  LookupError,
   TypeError,
+  AttributeError,
+  ArithmeticError,
+  MemoryError,
+  RuntimeError,
   zipfile.BadZipFile,
+  zlib.error,
 )
+# The largest files that are read.
+_MOST_BYTES = 2**33
 
 
 def save(
@@ -73,12 +83,13 @@ def load(
   """
   folder = pathlib.Path(folder)
   try:
-    about = json.loads((folder / f'{name}.json').read_bytes())
-    data = (folder / f'{name}.npz').read_bytes()
+    about = files.read_json(folder / f'{name}.json')
+    data = files.read(folder / f'{name}.npz', _MOST_BYTES)
   except FileNotFoundError as e:
     raise DataError(f'{e.filename} is missing: {remedy}') from e
   if hashlib.sha256(data).hexdigest() != about['sha256']:
     raise ValueError(f'{name}.npz is not the file that was saved')
+  _check_members(data)
   with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
     return dict(arrays), about
 
@@ -90,10 +101,25 @@ def damaged(
   remedy: str = _REMEDY,
 ) -> DataError:
   """Returns what to tell the user about one of `DAMAGE`."""
+  reason = ' '.join(str(error).split())[:200] or type(error).__name__
   return DataError(
-    f'the {what} in {folder} is damaged ({error}): delete the folder, then '
+    f'the {what} in {folder} is damaged ({reason}): delete the folder, then '
     f'{remedy}'
   )
+
+
+def _check_members(data: bytes) -> None:
+  """Raises where the arrays would take more memory than the file.
+
+  `save` compresses nothing. A compressed member may be a thousand times larger
+  than the file, and members may share the same bytes.
+  """
+  with zipfile.ZipFile(io.BytesIO(data)) as members:
+    found = members.infolist()
+  if any(x.compress_type != zipfile.ZIP_STORED for x in found) or (
+    sum(x.file_size for x in found) > len(data)
+  ):
+    raise ValueError('its arrays are larger than the file')
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:

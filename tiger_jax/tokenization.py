@@ -203,12 +203,17 @@ def read_embeddings(folder: Path) -> Float[np.ndarray, 'items dim']:
   """Opens the vectors of an embedding stage, without reading all of them.
 
   Raises:
-    DataError: The file is damaged.
+    DataError: The file is damaged, or does not hold a vector per item.
   """
   path = folder / 'embeddings.npy'
   try:
-    return np.load(path, mmap_mode='r')
-  except (OSError, ValueError, EOFError) as error:
+    if not path.is_file():  # A pipe would never end.
+      raise OSError('it is not a regular file')
+    vectors = np.load(path, mmap_mode='r', allow_pickle=False)
+    if vectors.ndim != 2 or vectors.dtype.kind != 'f':
+      raise ValueError(f'it holds {vectors.dtype}{list(vectors.shape)}')
+    return vectors
+  except (OSError, ValueError, EOFError, AttributeError) as error:
     raise DataError(
       f'{path} is damaged ({error}): remove {folder} and run again'
     ) from error

@@ -151,6 +151,7 @@ class TigerRetriever:
     """
     if lists and not constrained:
       raise UsageError('lists of items need a search along valid IDs')
+    self._check(batch, lists)
     num_beams = self._enough_beams(k)
     return self._search(params, batch, num_beams, constrained, lists, sampler)
 
@@ -228,8 +229,28 @@ class TigerRetriever:
     placed = put_like(table, self.codes)
     return TigerRetriever(self.model, placed, catalog, self.num_beams)
 
+  def _check(self, batch: Batch, lists: ItemLists | None) -> None:
+    """Refuses what JAX would take for something else, without a word."""
+    num_requests, num_rows = len(batch.history), len(self.codes)
+    if lists and len(lists.rows) != num_requests:
+      raise UsageError(
+        f'there are lists of items for {len(lists.rows)} requests, and '
+        f'{num_requests} requests: make one list for each'
+      )
+    rows = batch.history
+    # A look at what is on a device would wait for it.
+    if isinstance(rows, np.ndarray) and rows.size:
+      wrong = rows[(rows < -1) | (rows >= num_rows)]
+      if wrong.size:
+        raise UsageError(
+          f'a history names row {wrong[0]}: rows are from 0 to {num_rows - 1}, '
+          'and -1 fills up'
+        )
+
   def _enough_beams(self, k: int) -> int:
     num_beams = self.num_beams
+    if isinstance(k, float) or k < 1:
+      raise UsageError(f'k is {k}: pass an integer of at least 1')
     if k > max(num_beams, _MOST_ROWS):
       raise UsageError(
         f'k is {k}: ask for {max(num_beams, _MOST_ROWS)} items at most'

@@ -4,6 +4,7 @@ import bisect
 from collections.abc import Iterable
 import difflib
 import functools
+from typing import Any
 
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
@@ -26,7 +27,7 @@ class KnownIds:
     self._items = dataset.items
 
   def rows(
-    self, ids: Iterable[str | int], where: str, ordered: bool = True
+    self, ids: Iterable[Any], where: str, ordered: bool = True
   ) -> list[int]:
     """Returns the rows of items.
 
