@@ -209,11 +209,11 @@ def read_embeddings(folder: Path) -> Float[np.ndarray, 'items dim']:
   try:
     if not path.is_file():  # A pipe would never end.
       raise OSError('it is not a regular file')
-    vectors = np.load(path, mmap_mode='r', allow_pickle=False)
+    vectors = np.lib.format.open_memmap(path, mode='r')
     if vectors.ndim != 2 or vectors.dtype.kind != 'f':
       raise ValueError(f'it holds {vectors.dtype}{list(vectors.shape)}')
     return vectors
-  except (OSError, ValueError, EOFError, AttributeError) as error:
+  except (OSError, ValueError, EOFError) as error:
     raise DataError(
       f'{path} is damaged ({error}): remove {folder} and run again'
     ) from error

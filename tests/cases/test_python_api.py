@@ -38,21 +38,55 @@ REFUSED = {
   "Options(deny='A001')": "deny is the text 'A001'",
   'Options(deny=None)': 'deny is None',
   'Options(allow=[1.0])': 'allow[0] is 1.0',
+  'catalog.add([[0.5, 1.0]])': 'type float64: give integers',
+  'catalog.grown([[0.5, 1.0]])': 'type float64: give integers',
+  # Three codes where items have two are not two items.
+  'catalog.grown([[0, 1, 1], [1, 0, 0]])': 'does not hold 2 codes',
+  'catalog.grown([0, 1])': 'does not hold 2 codes',
+  'catalog.add([[True, False]])': 'type bool',
+  'catalog.add([[0, -1]])': 'outside the level sizes',
+  'catalog.contains([[0.5, 0.5]])': 'type float64: give integers',
+  'catalog.remove([True, False])': 'np.flatnonzero makes them of a mask',
+  'catalog.remove([0.5])': 'type float64',
+  'catalog.remove([-1])': 'no item of row -1',
+  'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',
+  'searches.recommend(0, batch, 2.0)': 'k is 2.0: pass an integer',
+  'searches.recommend(0, batch, 2, lists)': 'lists of items for 3 requests',
+  'searches.recommend(0, far, 2)': 'a history names row 10000',
+  'tokenizer.assign([1.0] * 8, ids)': 'give a row of 8 numbers',
+  "tokenizer.assign([['1'] * 8], ids)": 'give real numbers',
+  'tokenizer.assign([[1.0] * 7], ids)': 'fitted to 8',
 }
 SCRIPT = """
 import json, os, signal, sys
 import numpy as np
-from tiger_jax.errors import UsageError
+from tiger_jax.errors import TigerError, UsageError
 from tiger_jax.serving.recommender import Options, Recommender
 
 imported = sorted({name.split('.')[0] for name in sys.modules})
 model = Recommender.from_workdir(sys.argv[1])
 expected = model.recommend(['A001', 'A008'], 3)
+
+from pathlib import Path
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.tokenizer import Tokenizer
+from tiger_jax.shapes import Batch
+
+catalog = Catalog.from_codes([[0, 0], [1, 1]], [2, 2])
+folder = Path(sys.argv[1]) / 'semantic_ids'
+tokenizer, ids = Tokenizer.load(folder), SemanticIds.load(folder)
+searches = model._retriever
+batch = Batch(*np.full((3, 1, 1), -1, np.int32))
+far = batch._replace(history=np.array([[10_000]]))
+lists = ItemLists.of([[1], [2], [3]])
+
 refused = {}
 for call in json.loads(sys.argv[2]):
   try:
     refused[call] = f'accepted: {eval(call)}'
-  except UsageError as error:
+  except TigerError as error:
     refused[call] = str(error)
   except Exception as error:
     refused[call] = f'raised {error!r}'
@@ -80,6 +114,8 @@ options = Options(exclude_seen=np.True_, temperature=np.float32(1),
 accepted = [
   len(model.recommend(iter(['A001']), np.int64(4), options)),
   model.recommend(map(str, ['A001', 'A008']), 3) == expected,
+  catalog.add([[0, 1]]).remove([0]).contains([[0, 1], [0, 0]]).tolist(),
+  len(tokenizer.assign([[1.0] * 8], ids).codes),
 ]
 print(json.dumps([imported, refused, forked, accepted]))
 """
@@ -107,7 +143,7 @@ def test_a_fork_of_a_process_that_loaded_a_model_is_told_so(outcome):
 
 
 def test_numpy_scalars_and_iterators(outcome):
-  assert outcome[3] == [4, True]
+  assert outcome[3] == [4, True, [True, False], 41]
 
 
 def test_serving_imports_nothing_that_draws_or_reads_raw_data(outcome):
