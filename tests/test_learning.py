@@ -111,7 +111,9 @@ def test_any_number_of_devices_has_a_mesh(
   monkeypatch.setattr(jax, 'devices', lambda: devices)
   parallel = ParallelConfig(*asked)
   config = dataclasses.replace(
-    CONFIG, parallel=parallel, train=TrainConfig(batch_size=120)
+    CONFIG,
+    parallel=parallel,
+    train=TrainConfig(batch_size=120, length_buckets=(3,)),
   )
   mesh = learning.make_mesh(config)
   assert tuple(mesh.shape.values()) == shape
@@ -123,7 +125,7 @@ def test_any_number_of_devices_has_a_mesh(
 
 
 def test_a_finished_training_is_known_by_its_settings(tmp_path):
-  config = dataclasses.replace(CONFIG, model=ModelConfig())
+  config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
   about = {'config': dataclasses.asdict(config)}
   assert not stages.is_trained(config, [tmp_path])
   run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)

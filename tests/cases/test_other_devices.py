@@ -57,6 +57,7 @@ def test_recommends_the_same_on_any_number_of_devices(folder):
     assert [x for _, x in found] == pytest.approx([x for _, x in expected])
 
 
+@pytest.mark.slow
 def test_is_evaluated_on_another_number_of_devices(folder):
   done = run(folder, 3, '--mode=evaluate')
   assert done.code == 0, done.err
