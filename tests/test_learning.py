@@ -2,16 +2,25 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
-from tiger_jax import learning, recommenders
-from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
+from tiger_jax import learning, recommenders, stages
+from tiger_jax.config import (
+  Config,
+  EvaluationConfig,
+  ModelConfig,
+  ParallelConfig,
+  TrainConfig,
+)
 from tiger_jax.data import synthetic
 from tiger_jax.data.splits import split, training_positions
+from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.workdir import run_stage
 
 # Histories are longer than what the model reads, but not than what is left out.
 CONFIG = Config(
@@ -82,3 +91,49 @@ def test_every_training_target_counts_the_same(material, max_history):
   num_examples = len(recommenders.make_examples(config, dataset).user)
   num_targets = len(split(dataset, 'train').user)
   assert task.mean_targets * num_examples == pytest.approx(num_targets)
+
+
+@pytest.mark.parametrize(
+  ('num_devices', 'asked', 'shape'),
+  [
+    (8, (2, 2), (2, 2, 2)),
+    (8, (8, 1), (1, 8, 1)),
+    (1, (2, 4), (1, 1, 1)),
+    (3, (2, 2), (3, 1, 1)),
+    (6, (2, 4), (3, 1, 2)),
+    (6, (4, 3), (1, 2, 3)),
+  ],
+)
+def test_any_number_of_devices_has_a_mesh(
+  monkeypatch, num_devices, asked, shape
+):
+  devices = jax.devices()[:num_devices]
+  monkeypatch.setattr(jax, 'devices', lambda: devices)
+  parallel = ParallelConfig(*asked)
+  config = dataclasses.replace(
+    CONFIG,
+    parallel=parallel,
+    train=TrainConfig(batch_size=120, length_buckets=(3,)),
+  )
+  mesh = learning.make_mesh(config)
+  assert tuple(mesh.shape.values()) == shape
+  if shape[1:] == asked:
+    learning.check_devices(config)
+  else:
+    with pytest.raises(UsageError, match='does not divide the number of dev'):
+      learning.check_devices(config)
+
+
+def test_a_finished_training_is_known_by_its_settings(tmp_path):
+  config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
+  about = {'config': dataclasses.asdict(config)}
+  assert not stages.is_trained(config, [tmp_path])
+  run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)
+  # Set aside, it is found as well.
+  run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, about={})
+  assert stages.is_trained(config, [tmp_path / 'other', tmp_path])
+  spread = dataclasses.replace(config, parallel=ParallelConfig(2, 2))
+  assert stages.is_trained(spread, [tmp_path])
+  changed = dataclasses.replace(config, seed=1)
+  assert not stages.is_trained(changed, [tmp_path])
+  assert stages.is_trained(CONFIG, [])  # Popularity is not trained.

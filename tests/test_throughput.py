@@ -95,8 +95,8 @@ def test_a_batch_that_devices_cannot_share_is_one_line(shop):
 def test_devices_that_cannot_be_divided_are_one_line():
   parallel = dataclasses.replace(CONFIG.parallel, tensor=3)
   config = dataclasses.replace(CONFIG, parallel=parallel)
-  with pytest.raises(UsageError, match='8 devices'):
-    learning.make_mesh(config)
+  with pytest.raises(UsageError, match='number of devices, 8'):
+    learning.check_devices(config)
 
 
 def test_a_known_device_has_a_stated_peak(monkeypatch):

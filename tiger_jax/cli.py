@@ -8,7 +8,13 @@ from typing import Any
 
 import jax
 
-from tiger_jax import compile_cache, learning, throughput, tokenization
+from tiger_jax import (
+  compile_cache,
+  learning,
+  stages,
+  throughput,
+  tokenization,
+)
 from tiger_jax.command_line import Command
 from tiger_jax.config import Config
 from tiger_jax.config_dict import expand
@@ -101,14 +107,17 @@ def _run_pipeline(command: Command, config: Config) -> None:
   if mode in _TRAINING:
     for warning in unread(config, command.overridden):
       print(f'warning: {warning}', file=sys.stderr)
-  learning.make_mesh(config)  # Refuses devices that cannot be divided so.
-  if mode in _TRAINING and config.model.is_trained:
-    learning.refuse_uneven_batches(config)
+  trains = config.model.is_trained and (
+    mode == 'bench'
+    or (mode in _TRAINING and not stages.is_trained(config, [workdir]))
+  )
+  if trains:
+    learning.check_devices(config)
   with _kept_for_us(workdir):
     pipeline = Pipeline(config, workdir)
     try:
       if mode not in ('data', 'embed'):
-        _refuse_too_few(config, pipeline.dataset, mode in _TRAINING)
+        _refuse_too_few(config, mode, pipeline.dataset, trains)
       if mode == 'bench':
         profile = command.profile
         folder = Path(expand(profile, '--profile')) if profile else None
@@ -126,25 +135,20 @@ def _run_pipeline(command: Command, config: Config) -> None:
     print(show_shoppers(recommender, config.seed))
 
 
-def _refuse_too_few(config: Config, dataset: Dataset, trains: bool) -> None:
+def _refuse_too_few(
+  config: Config, mode: str, dataset: Dataset, trains: bool
+) -> None:
   """Raises TigerError for too little data, before items are embedded."""
-  needs_ids = 'semantic_ids' in config.model.needs or not trains
-  if needs_ids and not config.semantic_ids.shared_with:
+  makes_ids = 'semantic_ids' in config.model.needs or mode == 'semantic_ids'
+  if makes_ids and not config.semantic_ids.shared_with:
     num_items = dataset.num_items - len(dataset.unseen)
     tokenization.refuse_sizes(config.semantic_ids, num_items)
-  if trains and config.model.is_trained:
+  if trains:
     learning.make_batches(config, dataset)
 
 
 def _kept_for_us(workdir: Path) -> contextlib.AbstractContextManager[Any]:
-  """Makes the folder of a run, and keeps other processes out of it."""
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UsageError(
-      f'{workdir} cannot be made ({error.strerror}): choose another --workdir'
-    ) from error
-  # The main process keeps others out for all of them.
+  """Keeps other runs out of the folder, for all processes of this one."""
   return locked(workdir) if processes.is_main() else contextlib.nullcontext()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,40 @@ _VALIDATION = EvaluationConfig(num_beams=20)
 
 
 def make_mesh(config: Config) -> Mesh:
-  """Returns the mesh of all devices, as the config divides them.
+  """Returns the mesh of all devices, however many there are.
 
-  Raises:
-    UsageError: They cannot be divided so.
+  `config.parallel.tensor` is lowered to its greatest common divisor with the
+  number of devices, `fsdp` likewise to what is left, and the axis `data` gets
+  the rest: a model is evaluated and served on any number of devices. Training
+  calls `check_devices` first, which accepts no lower numbers.
   """
   c = config.parallel
-  try:
-    return sharding.make_mesh(fsdp=c.fsdp, tensor=c.tensor)
-  except ValueError as error:
-    raise UsageError(f'config.parallel: {error}') from error
+  num_devices = len(jax.devices())
+  tensor = math.gcd(c.tensor, num_devices)
+  fsdp = math.gcd(c.fsdp, num_devices // tensor)
+  return sharding.make_mesh(fsdp=fsdp, tensor=tensor)
+
+
+def check_devices(config: Config) -> None:
+  """Refuses a training that the devices cannot divide among them.
+
+  Raises:
+    UsageError: The devices cannot be divided as the config says, or cannot
+      share a batch evenly.
+  """
+  c, mesh = config.parallel, make_mesh(config)
+  if (mesh.shape['fsdp'], mesh.shape['tensor']) != (c.fsdp, c.tensor):
+    raise UsageError(
+      f'config.parallel.fsdp {c.fsdp} x tensor {c.tensor} does not divide the '
+      f'number of devices, {mesh.size}: lower them, or train on more devices'
+    )
+  batch_size, num_shards = config.train.batch_size, mesh.size // c.tensor
+  if batch_size % num_shards:
+    near = max(1, batch_size // num_shards) * num_shards
+    raise UsageError(
+      f'config.train.batch_size is {batch_size}, which {num_shards} devices '
+      f'cannot share evenly: try {near}'
+    )
 
 
 def replicas(config: Config) -> list[Replica]:
@@ -74,26 +99,14 @@ def over_replicas(
   return {name: float(fn([x[name] for x in found])) for name in found[0]}
 
 
-def refuse_uneven_batches(config: Config) -> None:
-  """Raises UsageError where the devices cannot share a batch evenly."""
-  c = config.train
-  num_shards = sharding.num_batch_shards(make_mesh(config))
-  if c.batch_size % num_shards:
-    near = max(1, c.batch_size // num_shards) * num_shards
-    raise UsageError(
-      f'config.train.batch_size is {c.batch_size}, which {num_shards} devices '
-      f'cannot share evenly: try {near}'
-    )
-
-
 def make_batches(config: Config, dataset: Dataset) -> batches.TrainBatches:
   """Returns what the recommender is trained on.
 
   Raises:
-    UsageError: The devices cannot share a batch.
+    UsageError: See `check_devices`.
   """
+  check_devices(config)
   c = config.train
-  refuse_uneven_batches(config)
   return batches.TrainBatches(
     dataset,
     recommenders.make_examples(config, dataset),

@@ -1,5 +1,7 @@
 """What each stage does: it reads artefacts and writes one into a folder."""
 
+from collections.abc import Iterable
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from tiger_jax.data.loading import load_dataset
 from tiger_jax.data.splits import split
 from tiger_jax.embedding import precomputed
 from tiger_jax.embedding.encoders import embed_items
+from tiger_jax.errors import TigerError
 from tiger_jax.recommenders import Material
+from tiger_jax.recorded_config import config_of
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import processes
+from tiger_jax.workdir import read_artefact
 
 
 def make_dataset(
@@ -53,6 +58,30 @@ def embed(
   if config.encoder != 'precomputed':
     return {}
   return {'vectors': precomputed.count_rows(config, items)}
+
+
+def is_trained(config: Config, workdirs: Iterable[Path]) -> bool:
+  """Returns whether a finished training has the settings of this run.
+
+  Its data may still differ, which only the stages before it can tell.
+
+  Args:
+    config: The run.
+    workdirs: Folders of runs.
+  """
+  if not config.model.is_trained:
+    return True
+  wanted = (config.model, config.train, config.seed)
+  damage = (TigerError, OSError, LookupError, TypeError, AttributeError)
+  for workdir in workdirs:
+    for record in workdir.glob('train*/stage.json'):
+      # A damaged record is reported by the stage that reads it.
+      with contextlib.suppress(*damage):
+        if made := read_artefact(workdir, record.parent.name):
+          of = config_of(made)
+          if (of.model, of.train, of.seed) == wanted:
+            return True
+  return False
 
 
 def evaluate(

@@ -22,7 +22,6 @@ from tiger_jax.semantic_ids import (
   item_batches,
   lsh,
   opq,
-  pictures,
   quality,
   random_ids,
   rq_kmeans,
@@ -34,6 +33,7 @@ from tiger_jax.semantic_ids.quantizer import Quantizer
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.storage.arrays import mapped
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import loop, sharding
 from tiger_jax.training.schedule import Schedule
@@ -133,6 +133,9 @@ def make_semantic_ids(
   ids.save(folder)
   tokenizer.save(folder)
 
+  # Here, because serving imports this module and draws nothing.
+  from tiger_jax.semantic_ids import pictures
+
   categories = coarse_categories(dataset.items)
   measured = quality.measure(
     ids, own.embeddings, tokenizer.quantizer, categories
@@ -205,13 +208,13 @@ def read_embeddings(folder: Path) -> Float[np.ndarray, 'items dim']:
   """Opens the vectors of an embedding stage, without reading all of them.
 
   Raises:
-    DataError: The file is damaged.
+    DataError: The file is damaged, or does not hold a vector per item.
   """
   path = folder / 'embeddings.npy'
   try:
-    vectors = np.load(path, mmap_mode='r')
-    if vectors.ndim != 2:
-      raise ValueError(f'its shape is {vectors.shape}')
+    vectors = mapped(path)
+    if vectors.ndim != 2 or vectors.dtype.kind != 'f':
+      raise ValueError(f'it holds {vectors.dtype}{list(vectors.shape)}')
     return vectors
   except (OSError, ValueError, EOFError) as error:
     raise DataError(

@@ -97,6 +97,11 @@ class TrainConfig:
       raise UsageError(
         f'learning_rates is {self.learning_rates}: rates must be positive'
       )
+    num_replicas = max(self.replicas, len(self.learning_rates))
+    if num_replicas > 1024:
+      raise UsageError(
+        f'replicas is {num_replicas}: train 1024 at most at once'
+      )
     if self.learning_rates and self.replicas > 1:
       raise UsageError(
         f'replicas is {self.replicas}, and learning_rates is given: choose one '

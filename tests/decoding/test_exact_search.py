@@ -27,8 +27,8 @@ class _Stub(TigerRetriever):
   """Remembers what it was asked."""
 
   def __init__(self, proven, num_valid=(99,) * NUM_REQUESTS):
-    codes = np.array([[0, 1]], np.int32)
-    catalog = Catalog.from_codes(codes, LEVEL_SIZES)
+    catalog = Catalog.from_codes(np.array([[0, 1]], np.int32), LEVEL_SIZES)
+    codes = np.zeros((24, 2), np.int32)  # A row for each in `BATCH`.
     model = Tiger(ModelConfig(), LEVEL_SIZES)
     super().__init__(model, jnp.asarray(codes), catalog, 4)
     self.proven = proven

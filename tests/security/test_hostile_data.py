@@ -13,9 +13,10 @@ import pytest
 
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import array_files, counts, own_files, tables
+from tiger_jax.data import counts, own_files, tables
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError
+from tiger_jax.storage.arrays import read_arrays
 
 ITEMS = [{'item': x, 'title': f'Title {x}'} for x in 'abc']
 LOG = {'user': ['u'] * 3, 'item': list('abc'), 'timestamp': [1, 2, 3]}
@@ -335,7 +336,7 @@ def test_what_numpy_writes_is_read(tmp_path):
     'd': np.asarray(3.5),
   }
   np.savez(tmp_path / 'x.npz', **arrays)
-  found = array_files.read(tmp_path / 'x.npz')
+  found = read_arrays(tmp_path / 'x.npz')
   assert found.keys() == arrays.keys()
   for name, array in arrays.items():
     np.testing.assert_array_equal(found[name], array)

@@ -1,19 +1,22 @@
 """The Python API, over a random network: what it answers has to be coherent."""
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.decoding import retriever
+from tiger_jax.decoding import filters, retriever
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import show_proof
 from tiger_jax.shapes import Batch
 from tiger_jax.training.tiger import TigerTask
+from tiger_jax.workdir import run_stage
 
 NUM_ITEMS = 14
 
@@ -208,7 +211,9 @@ def test_bad_requests(recommender, history, k, named):
 
 def test_an_unknown_item_is_shown_what_ids_look_like(recommender):
   with pytest.raises(UsageError, match="ids look like 'i100'"):
-    recommender.recommend(['100'])
+    recommender.recommend(['B00ZZZZ'])
+  with pytest.raises(UsageError, match="did you mean 'i1"):
+    recommender.recommend(['i10O'])
 
 
 def test_a_folder_without_a_run(tmp_path):
@@ -248,3 +253,75 @@ def test_no_mix_of_requests_compiles_what_is_compiled(recommender):
     ask_all(num_histories, length, k, 0.5 + k)
     ask(num_histories, length, k, allow=['i100', 'i103'])
   assert retriever._search._cache_size() == compiled
+
+
+def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
+  histories = [[i % NUM_ITEMS, 3] for i in range(20)]
+  options = Options(deny=['i100'])
+  expected = recommender.recommend_rows(histories, 12, options=options)
+  asked = []
+  search = retriever._search
+
+  def watched(model, num_beams, constrained, params, codes, catalog, *rest):
+    asked.append((len(rest[0].user), num_beams, rest[1].rows.size))
+    return search(model, num_beams, constrained, params, codes, catalog, *rest)
+
+  monkeypatch.setattr(retriever, '_search', watched)
+  for module, name, most, number in (
+    (retriever, '_MOST_ROWS', 160, 8),
+    (filters, '_MOST_LISTED', 8 * 32, 8),
+    (retriever, '_MOST_ROWS', 20, 1),
+  ):
+    asked.clear()
+    with monkeypatch.context() as patch:
+      patch.setattr(module, name, most)
+      found = recommender.recommend_rows(histories, 12, options=options)
+    assert {rows for rows, _, _ in asked} == {number}
+    assert {num_beams for _, num_beams, _ in asked} == {20}
+    for one, other in zip(found, expected, strict=True):
+      assert [x.item_id for x in one] == [x.item_id for x in other]
+      scores = [x.score for x in other]
+      assert [x.score for x in one] == pytest.approx(scores, abs=1e-5)
+
+
+def test_more_items_than_one_search_can_hold_are_refused(
+  recommender, monkeypatch
+):
+  monkeypatch.setattr(retriever, '_MOST_ROWS', 12)
+  assert len(recommender.recommend(['i100'], 12)) == 12
+  with pytest.raises(UsageError, match='k is 13: ask for 12 items at most'):
+    recommender.recommend(['i100'], 13)
+
+
+def test_ids_of_another_catalogue_are_refused(config, dataset, ids, params):
+  fewer = dataclasses.replace(ids, codes=ids.codes[1:])
+  with pytest.raises(UsageError, match='13 Semantic IDs .* 14 items'):
+    Recommender(config, dataset, fewer, params)
+
+
+def test_a_model_is_served_while_its_stages_are_made_for_another(
+  trained, tmp_path
+):
+  """What another config made stands in the places of data and IDs."""
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  expected = Recommender.from_workdir(workdir).recommend(['A001'], 3)
+  for name in ('data', 'semantic_ids', 'embedding'):
+    run_stage(workdir, name, 64 * 'f', lambda folder: None, about={})
+  assert not list((workdir / 'data').glob('*.npz'))
+  assert Recommender.from_workdir(workdir).recommend(['A001'], 3) == expected
+  (aside,) = workdir.glob('semantic_ids.*')
+  shutil.rmtree(aside)
+  with pytest.raises(
+    CheckpointError, match='semantic_ids is missing or is not'
+  ):
+    Recommender.from_workdir(workdir)
+
+
+def test_a_record_is_no_path_out_of_the_workdir(trained, tmp_path):
+  workdir = shutil.copytree(trained, tmp_path / 'run')
+  record = json.loads((workdir / 'train/stage.json').read_text())
+  for wanted in ('/../../x', 5, None, 64 * 'F'):
+    record['about']['data'] = wanted
+    (workdir / 'train/stage.json').write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match='data is missing or is not'):
+      Recommender.from_workdir(workdir)

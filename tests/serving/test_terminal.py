@@ -1,5 +1,7 @@
 """What a person is shown."""
 
+import dataclasses
+
 from tiger_jax.serving.terminal import (
   shorten,
   show_recommendations,
@@ -91,3 +93,26 @@ def test_a_baseline_has_no_semantic_ids():
   text = show_results(results)
   assert 'SASRec test' in text
   assert 'sid_recall' not in text and 'invalid' not in text
+
+
+def test_nothing_from_a_shop_controls_the_terminal(recommender):
+  (entry,) = recommender.recommend(['i102'], 1)
+  hostile = entry._replace(
+    title='\x1b]52;c;cm0=\x07\x1b[2JNice\nmug \ud800\x9b31m',
+    item_id='i\u202e3\x1b[1A',
+  )
+  text = show_recommendations([hostile])
+  assert text.endswith(' i3[1A        ]52;c;cm0=[2JNice mug 31m')
+  text.encode()
+  # Joiners are part of emoji and of some scripts.
+  family = '\N{MAN}\N{ZERO WIDTH JOINER}\N{GIRL} Übergröße'
+  assert shorten(family) == family
+
+
+def test_shoppers_do_not_control_the_terminal(recommender, monkeypatch):
+  ids = ('a\x1bn\nn', 'bob', 'cem')
+  dataset = dataclasses.replace(recommender.dataset, user_ids=ids)
+  monkeypatch.setattr(recommender, 'dataset', dataset)
+  text = show_shoppers(recommender, 0)
+  assert 'Shopper an n bought\n' in text
+  assert '\x1b' not in text

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 import threading
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import grain
 from jaxtyping import Int
 import numpy as np
 
@@ -242,6 +241,8 @@ def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
   stacks = _Stacks(source, start, stop)
   if not len(stacks):
     return iter(())
+  import grain  # Here, because serving imports this module and reads nothing.
+
   dataset = grain.MapDataset.source(stacks)
   ahead = max(2, 16 // source.steps_per_call)
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)

@@ -10,9 +10,10 @@ from typing import Any
 from jaxtyping import Int32, Int64
 import numpy as np
 
-from tiger_jax.data import array_files, counts, item_text
+from tiger_jax.data import counts, item_text
 from tiger_jax.errors import DataError
 from tiger_jax.storage import files
+from tiger_jax.storage.arrays import read_arrays
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
 # One event to train on, one to validate and one to test.
@@ -152,7 +153,7 @@ class Dataset:
     """
     try:
       text = files.read_json(folder / 'dataset.json', _MAX_TEXT_BYTES)
-      arrays = array_files.read(folder / 'histories.npz')
+      arrays = read_arrays(folder / 'histories.npz')
       dataset = cls(
         name=text['name'],
         items=Items(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import unicodedata
 
 # What reverses or embeds text of another direction, and can hide other text.
-_BIDI = '\u202a-\u202e\u2066-\u2069'
+_BIDI = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
 _CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_BIDI}]')
 _LINE_BREAKS = re.compile('[\u2028\u2029]')
 # A number with the separators of either side of the Atlantic.

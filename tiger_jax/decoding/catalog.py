@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Integer
 import numpy as np
 
 from tiger_jax import saved_arrays
-from tiger_jax.decoding import index
+from tiger_jax.decoding import index, sorted_ids
 from tiger_jax.decoding.layout import Arrays
 from tiger_jax.decoding.trie import Trie
 from tiger_jax.errors import DataError
@@ -69,7 +69,7 @@ class Catalog(Trie):
         range, or the capacity is too small.
     """
     codes = np.asarray(codes)
-    rows = np.arange(len(codes)) if rows is None else np.asarray(rows)
+    rows = np.arange(len(codes)) if rows is None else as_rows(rows)
     if capacity is None:
       capacity = len(codes) + max(1024, len(codes) // 16)
     layout, arrays = index.build(codes, level_sizes, rows, capacity)
@@ -91,8 +91,8 @@ class Catalog(Trie):
     Raises:
       DataError: A row is not there or named twice, or no item would be left.
     """
-    rows = np.asarray(rows, np.int64).reshape(-1)
-    return self._changed(index.delete(self.layout, self._on_host(), rows))
+    deleted = index.delete(self.layout, self._on_host(), as_rows(rows))
+    return self._changed(deleted)
 
   def grown(
     self, codes: Integer[np.ndarray, 'n l'], capacity: int | None = None
@@ -109,11 +109,15 @@ class Catalog(Trie):
       DataError: See `from_codes`.
     """
     before, rows = self.items()
-    codes = np.asarray(codes, before.dtype).reshape(-1, before.shape[1])
+    codes = np.asarray(codes)
+    if not codes.size:
+      codes = before[:0]
+    # Its type is not changed before this: 1.5 would become 1.
+    sorted_ids.check_codes(codes, self.level_sizes)
     start = int(self.arrays.num_rows)
     new_rows = np.arange(start, start + len(codes))
     grown = Catalog.from_codes(
-      np.concatenate([before, codes]),
+      np.concatenate([before, codes.astype(before.dtype)]),
       self.level_sizes,
       np.concatenate([rows, new_rows]),
       capacity,
@@ -134,6 +138,8 @@ class Catalog(Trie):
         f'semantic IDs of shape {codes.shape} were asked for where items have '
         f'{len(self.level_sizes)} codes each'
       )
+    if codes.dtype.kind not in 'iu':
+      raise DataError(f'semantic IDs are of type {codes.dtype}: give integers')
     sizes = np.asarray(self.level_sizes)[None]
     in_range = ((codes >= 0) & (codes < sizes)).all(-1)
     codes = np.clip(codes, 0, sizes - 1)
@@ -167,6 +173,9 @@ class Catalog(Trie):
   def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
     """Reads what `save` wrote.
 
+    A file can ask for little more memory than its items take: where the spare
+    capacity is very large, it is lowered.
+
     Args:
       folder: Where the catalogue is.
 
@@ -175,13 +184,13 @@ class Catalog(Trie):
     """
     try:
       arrays, about = saved_arrays.load(folder, 'catalog', 'save it again')
-      found = cls.from_codes(
-        arrays['codes'],
-        about['level_sizes'],
-        arrays['rows'],
-        about['capacity'],
-      )
-      return found._counting(about['num_rows'])
+      codes, rows = arrays['codes'], arrays['rows']
+      capacity = min(about['capacity'], 2**20 + 64 * len(codes))
+      found = cls.from_codes(codes, about['level_sizes'], rows, capacity)
+      num_rows = about['num_rows']
+      if not rows.max() < num_rows < 2**31:
+        raise ValueError(f'num_rows is {num_rows}')
+      return found._counting(num_rows)
     except saved_arrays.DAMAGE as e:
       raise saved_arrays.damaged(folder, 'catalogue', e, 'save it again') from e
 
@@ -216,6 +225,23 @@ class Catalog(Trie):
 
   def _changed(self, arrays: Arrays) -> 'Catalog':
     return Catalog(self.layout, jax.tree.map(put_like, arrays, self.arrays))
+
+
+def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
+  """Returns row numbers as an array, where they are numbers of rows.
+
+  Raises:
+    DataError: They are a mask, fractions, or not in one dimension.
+  """
+  rows = np.asarray(rows)
+  if not rows.size:
+    return np.zeros(0, np.int64)
+  if rows.ndim > 1 or rows.dtype.kind not in 'iu':
+    raise DataError(
+      f'rows are an array of shape {list(rows.shape)} and type {rows.dtype}: '
+      'give one list of integers; np.flatnonzero makes them of a mask'
+    )
+  return rows.astype(np.int64).reshape(-1)
 
 
 def put_like(changed: Any, old: Array) -> Array:

@@ -20,6 +20,8 @@ from tiger_jax.shapes import Codes
 
 # Lists are filled up to one of these, so that programs are few.
 _LENGTHS = tuple(32 * 8**i for i in range(9))
+# Entries of all requests' lists in one search; each takes some 80 bytes.
+_MOST_LISTED = 2**21
 
 
 class ItemLists(NamedTuple):
@@ -52,11 +54,19 @@ class ItemLists(NamedTuple):
       denied = set(denied)
       rows.append(denied if allowed is None else set(allowed) - denied)
     longest = max(map(len, rows), default=0)
-    width = next(w for w in _LENGTHS if w >= longest)
-    table = np.full((len(rows), width), -1, np.int32)
+    table = np.full((len(rows), _width(longest)), -1, np.int32)
     for row, listed in zip(table, rows, strict=True):
       row[: len(listed)] = sorted(listed)
     return cls(table, np.array([x is not None for x in allow]))
+
+  @staticmethod
+  def most_requests(longest: int) -> int:
+    """Returns how many requests one search can take, for bounded memory.
+
+    Args:
+      longest: Items in the longest list.
+    """
+    return max(1, _MOST_LISTED // _width(longest))
 
   def with_codes(self, codes: Codes) -> 'ItemFilter':
     """Adds what the search goes by.
@@ -66,6 +76,10 @@ class ItemLists(NamedTuple):
     """
     rows = jnp.asarray(self.rows)
     return ItemFilter(rows, codes[rows], jnp.asarray(self.allow))
+
+
+def _width(longest: int) -> int:
+  return next(w for w in _LENGTHS if w >= longest)
 
 
 class ItemFilter(NamedTuple):

@@ -15,9 +15,10 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.shapes import Batch, Codes, Recommendations
 
-# The widest search that is tried to prove a result, and the most beams of all
-# requests at once in such searches.
+# The widest search that is tried to prove a result.
 _MOST_BEAMS = 4096
+# The most beams of one request, and of all requests of a search whose number is
+# chosen here or by `most_requests`.
 _MOST_ROWS = 2**14
 
 
@@ -113,6 +114,17 @@ class TigerRetriever:
     """
     return self.search(params, batch, k, constrained=False).valid[:, :k]
 
+  def most_requests(self, k: int) -> int:
+    """Returns how many requests one search can take, for bounded memory.
+
+    Args:
+      k: How many items each asks for.
+
+    Raises:
+      UsageError: k is too large for one search of one request.
+    """
+    return max(1, _MOST_ROWS // self._enough_beams(k))
+
   def search(
     self,
     params: Any,
@@ -139,6 +151,7 @@ class TigerRetriever:
     """
     if lists and not constrained:
       raise UsageError('lists of items need a search along valid IDs')
+    self._check(batch, lists)
     num_beams = self._enough_beams(k)
     return self._search(params, batch, num_beams, constrained, lists, sampler)
 
@@ -216,10 +229,34 @@ class TigerRetriever:
     placed = put_like(table, self.codes)
     return TigerRetriever(self.model, placed, catalog, self.num_beams)
 
+  def _check(self, batch: Batch, lists: ItemLists | None) -> None:
+    """Refuses what JAX would take for something else, without a word."""
+    num_requests, num_rows = len(batch.history), len(self.codes)
+    if lists and len(lists.rows) != num_requests:
+      raise UsageError(
+        f'there are lists of items for {len(lists.rows)} requests, and '
+        f'{num_requests} requests: make one list for each'
+      )
+    rows = batch.history
+    # A look at what is on a device would wait for it.
+    if isinstance(rows, np.ndarray) and rows.size:
+      wrong = rows[(rows < -1) | (rows >= num_rows)]
+      if wrong.size:
+        raise UsageError(
+          f'a history names row {wrong[0]}: rows are from 0 to {num_rows - 1}, '
+          'and -1 fills up'
+        )
+
   def _enough_beams(self, k: int) -> int:
     num_beams = self.num_beams
+    if isinstance(k, float) or k < 1:
+      raise UsageError(f'k is {k}: pass an integer of at least 1')
+    if k > max(num_beams, _MOST_ROWS):
+      raise UsageError(
+        f'k is {k}: ask for {max(num_beams, _MOST_ROWS)} items at most'
+      )
     while num_beams < k:
-      num_beams *= 2
+      num_beams = min(2 * num_beams, max(num_beams, _MOST_ROWS))
     return num_beams
 
   def _search(

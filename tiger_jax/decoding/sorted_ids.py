@@ -45,6 +45,11 @@ def check_codes(
     raise DataError(
       f'semantic IDs: codes are of type {codes.dtype}: give integers'
     )
+  if not all(0 < size < 2**31 for size in level_sizes):
+    raise DataError(
+      f'semantic IDs: level sizes are {tuple(level_sizes)}: give each level '
+      'from 1 to 2**31 - 1 codes'
+    )
   for level, size in enumerate(level_sizes):
     column = codes[:, level]
     wrong = np.flatnonzero((column < 0) | (column >= size))
@@ -58,9 +63,11 @@ def check_codes(
 
 def check_rows(rows: Integer[np.ndarray, ' items'], num_items: int) -> None:
   """Raises a DataError where rows are not one for each item."""
-  if rows.min() < 0:
+  if rows.min(initial=0) < 0:
     raise DataError(f'row {rows.min()} is negative: count rows from 0')
-  taken = np.zeros(rows.max() + 1, bool)
+  if rows.max(initial=0) >= 2**31 - 1:
+    raise DataError(f'row {rows.max()} is too large: number rows below 2**31')
+  taken = np.zeros(rows.max(initial=0) + 1, bool)
   taken[rows] = True
   different = int(taken.sum())
   if len(rows) != num_items or different < len(rows):

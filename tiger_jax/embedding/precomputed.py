@@ -6,10 +6,11 @@ from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import EmbeddingConfig
-from tiger_jax.data import array_files, counts, item_text
+from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import Items
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import files
+from tiger_jax.storage.arrays import mapped
 
 # A hundred million ids.
 _MAX_IDS_BYTES = 2**32
@@ -85,7 +86,7 @@ def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
 def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
   try:
     # Only the rows of this catalogue come into memory.
-    vectors = array_files.mapped(Path(path))
+    vectors = mapped(Path(path))
   except FileNotFoundError as error:
     raise DataError(
       f'{path} does not exist: let config.embedding.path name a .npy of '

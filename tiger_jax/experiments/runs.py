@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tiger_jax import learning, recommenders
+from tiger_jax import learning, recommenders, stages
 from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
@@ -93,6 +93,8 @@ def _run_folder(
 def _finished(config: Config, folder: Path, last: str = 'evaluate') -> Pipeline:
   """Makes the stages of a run, but for what a run beside it has made."""
   beside = sorted(x for x in folder.parent.glob('*/') if x != folder)
+  if last == 'evaluate' and not stages.is_trained(config, [folder, *beside]):
+    learning.check_devices(config)
   pipeline = Pipeline(config, folder, beside)
   try:
     pipeline.run(last)

@@ -32,8 +32,19 @@ class SemanticIds:
   def __post_init__(self):
     """Checks that the codes are what the rest of the system relies on."""
     codes, sizes = self.codes, self.level_sizes
+    if codes.ndim != 2 or codes.dtype.kind not in 'iu':
+      raise DataError(
+        f'Semantic IDs are an array of shape {list(codes.shape)} and type '
+        f'{codes.dtype}: give a row of integers for each item'
+      )
     if not len(codes):
       raise DataError('there are no items to give Semantic IDs to')
+    counts = (*sizes, self.num_meaning_levels)
+    if not all(type(x) is int and 0 < x < 2**31 for x in counts):
+      raise DataError(
+        f'Semantic IDs have level sizes {sizes} and {self.num_meaning_levels} '
+        'levels of meaning: give integers from 1 to 2**31 - 1'
+      )
     num_extra_levels = len(sizes) - self.num_meaning_levels
     if codes.shape[1] != len(sizes) or num_extra_levels not in (0, 1):
       raise DataError(
@@ -82,7 +93,7 @@ class SemanticIds:
         codes=arrays['codes'],
         level_sizes=tuple(about['level_sizes']),
         num_meaning_levels=about['num_meaning_levels'],
-        provenance=about['provenance'],
+        provenance=dict(about['provenance']),
       )
     except saved_arrays.DAMAGE as e:
       raise saved_arrays.damaged(folder, 'table of Semantic IDs', e) from e

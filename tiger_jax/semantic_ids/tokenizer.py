@@ -93,6 +93,8 @@ class Tokenizer:
         tokenizer.
       NumbersError: A value is not finite.
     """
+    if not isinstance(embeddings, np.ndarray):
+      embeddings = np.asarray(embeddings)
     meaning = ids.level_sizes[: ids.num_meaning_levels]
     has_extra_code = len(meaning) < len(ids.level_sizes)
     if meaning != self.quantizer.level_sizes or (
@@ -103,7 +105,7 @@ class Tokenizer:
         f'tokenizer of {self.quantizer.level_sizes} and collisions '
         f'{self.collisions}: load both from one folder'
       )
-    if not len(embeddings):
+    if not embeddings.size:
       return ids
     return self._resolve(embeddings, ids.provenance, ids)
 
@@ -144,7 +146,15 @@ class Tokenizer:
       quantizer = _rebuild(QUANTIZERS[about['quantizer']], _nest(arrays))
       if about['collisions'] not in ('extra_code', 'nearest_free'):
         raise ValueError(f'collisions {about["collisions"]}')
-      return cls(quantizer, about['collisions'], int(about['dim']))
+      dim = int(about['dim'])
+      # Without a computation, this finds arrays that do not fit each other.
+      one = jax.ShapeDtypeStruct((1, dim), np.float32)
+      codes = jax.eval_shape(
+        lambda quantizer, x: quantizer.codes(x), quantizer, one
+      )
+      if codes.shape != (1, len(quantizer.level_sizes)):
+        raise ValueError(f'it gives codes of shape {codes.shape}')
+      return cls(quantizer, about['collisions'], dim)
     except saved_arrays.DAMAGE as e:
       raise saved_arrays.damaged(folder, 'tokenizer', e) from e
 
@@ -172,6 +182,12 @@ class Tokenizer:
       raise DataError(
         f'the embeddings have shape {list(embeddings.shape)}: give a row of '
         f'{self.dim} numbers for each item'
+      )
+    if embeddings.dtype.kind not in 'fiu' and not jnp.issubdtype(
+      embeddings.dtype, jnp.floating
+    ):
+      raise DataError(
+        f'the embeddings are of type {embeddings.dtype}: give real numbers'
       )
     dim = embeddings.shape[1]
     if dim != self.dim:

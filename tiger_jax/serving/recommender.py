@@ -1,8 +1,8 @@
 """The Python API: raw item ids in, titles out."""
 
-from collections.abc import Sequence
-import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 import zlib
 
@@ -20,12 +20,16 @@ from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.recommenders import Material
 from tiger_jax.recorded_config import config_of
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.serving import arguments, one_process
+from tiger_jax.serving.known_ids import KnownIds
+from tiger_jax.serving.options import Options
 from tiger_jax.tokenization import read_embeddings
 from tiger_jax.training import sharding
-from tiger_jax.workdir import Artefact, read_artefact
+from tiger_jax.workdir import Artefact, find_artefact, read_artefact
 
-# Requests are searched for so many at once, filled up to one of these.
+# Histories in one search, which is filled up to the next of these.
 _BATCHES = (1, 8, 32, 128)
+_DEFAULTS = Options()
 
 
 class Recommendation(NamedTuple):
@@ -47,61 +51,28 @@ class Recommendation(NamedTuple):
   proven: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """What is asked of a recommendation besides the history.
-
-  Attributes:
-    exclude_seen: Leave out the items of the history, all of it.
-    deny: Ids of items to leave out.
-    allow: Ids of the only items to recommend; None for all.
-    temperature: Draw the items at random, the more varied the higher this is;
-      None recommends the most probable ones. Where items are drawn, they come
-      in the order of the draw.
-    drawn_levels: Draw only so many first codes of the Semantic IDs; None for
-      all.
-    seed: Of the draw: the same items for the same history, k and seed.
-    exact: Widen the search, to 4,096 beams at most, until it is proven that no
-      other item ranks above those returned.
-  """
-
-  exclude_seen: bool = False
-  deny: Sequence[str] = ()
-  allow: Sequence[str] | None = None
-  temperature: float | None = None
-  drawn_levels: int | None = None
-  seed: int = 0
-  exact: bool = False
-
-  def __post_init__(self):
-    """Checks the values."""
-    if self.temperature is None:
-      if self.drawn_levels is not None or self.seed:
-        raise UsageError(
-          'drawn_levels and seed are of a draw: set a temperature too'
-        )
-    elif not 1e-3 <= self.temperature <= 1e3:
-      raise UsageError(
-        f'temperature is {self.temperature}: choose from 0.001 to 1000'
-      )
-    if self.drawn_levels is not None and self.drawn_levels < 1:
-      raise UsageError(
-        f'drawn_levels is {self.drawn_levels}: draw at least the first'
-      )
-    if not 0 <= self.seed < 2**32:
-      raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')
-
-
 class Recommender:
   """A trained model and its catalogue."""
 
   def __init__(
     self, config: Config, dataset: Dataset, ids: SemanticIds, params: Any
   ):
-    """Takes the parts; `from_workdir` reads them from a run."""
+    """Takes the parts; `from_workdir` reads them from a run.
+
+    Raises:
+      UsageError: The IDs are of another catalogue; or the process was forked
+        from one that had loaded a Recommender.
+    """
+    one_process.claim()
+    if len(ids.codes) != dataset.num_items:
+      raise UsageError(
+        f'{len(ids.codes)} Semantic IDs do not belong to a dataset of '
+        f'{dataset.num_items} items: load both from one run'
+      )
     self.dataset = dataset
     self._config = config
     self._ids = ids
+    self._known = KnownIds(dataset)
     self._params = params
     self._mesh = learning.make_mesh(config)
     self._retriever = recommenders.make_tiger(
@@ -113,33 +84,31 @@ class Recommender:
     """Reads what a run left.
 
     Args:
-      workdir: Of a run that finished training.
+      workdir: Of a run that finished training, with any number of devices.
+        Stages that were made for another config since are passed over.
 
     Raises:
       CheckpointError: A stage is missing, or does not belong to the others.
       UsageError: The run is of a model that generates no Semantic IDs.
     """
-    workdir = Path(workdir)
-    trained = _finished(workdir, 'train')
+    one_process.check()
+    workdir = Path(workdir).expanduser()
+    trained = read_artefact(workdir, 'train')
+    if trained is None:
+      raise CheckpointError(
+        f"{workdir} has no finished stage 'train': run --mode=train there first"
+      )
     config = config_of(trained)
     if not config.model.is_generative:
       raise UsageError(
         f'{workdir} holds {config.model.name}, which is a baseline to measure: '
         'name a run of tiger or dsi'
       )
-    for name in ('data', 'semantic_ids', 'embedding'):
-      if name == 'embedding' and 'embeddings' not in config.model.needs:
-        continue
-      if _finished(workdir, name).fingerprint != trained.about.get(name):
-        raise CheckpointError(
-          f'{workdir / name} is not what the model in {trained.folder} was '
-          'trained with: run --mode=all'
-        )
-    dataset = Dataset.load(workdir / 'data')
-    ids = SemanticIds.load(workdir / 'semantic_ids')
+    dataset = Dataset.load(_made_from(trained, 'data'))
+    ids = SemanticIds.load(_made_from(trained, 'semantic_ids'))
     embeddings = None
     if 'embeddings' in config.model.needs:
-      embeddings = read_embeddings(workdir / 'embedding')
+      embeddings = read_embeddings(_made_from(trained, 'embedding'))
     material = Material(dataset, ids, embeddings)
     params, best = learning.restore_params(config, material, trained.folder)
     num_replicas = len(learning.replicas(config))
@@ -152,67 +121,124 @@ class Recommender:
 
   def recommend(
     self,
-    history: Sequence[str],
+    history: Iterable[Any],
     k: int = 10,
-    options: Options = Options(),
+    options: Options = _DEFAULTS,
   ) -> list[Recommendation]:
     """Returns the k items most likely to be bought next, best first.
 
     Args:
-      history: Item ids, oldest first. The latest `model.max_history` count.
+      history: Item ids, oldest first, in a list, a column of an array or
+        table, or any other iterable that has an order. Integers are ids where
+        the shop has integers. The latest `model.max_history` count.
       k: How many; fewer come back only where there are no more that may be
         recommended.
       options: What else is asked for.
 
     Raises:
       UsageError: The history is empty, the catalogue does not have an item
-        that is named, or k is not positive.
+        that is named, or an argument is of another type or out of range.
     """
-    if not history:
+    rows = self._known.rows(history, 'history')
+    if not rows:
       raise UsageError('the history is empty: name at least one item id')
-    if k < 1:
-      raise UsageError(f'k is {k}: ask for at least 1')
-    rows = self._rows(history, 'the history')
-    return self.recommend_rows([rows], k, options=options)[0]
+    return self._answers([rows], k, [-1], options)[0]
 
   def recommend_rows(
     self,
-    histories: Sequence[Sequence[int]],
+    histories: Iterable[Any],
     k: int = 10,
-    users: Sequence[int] | None = None,
-    options: Options = Options(),
+    users: Iterable[Any] | None = None,
+    options: Options = _DEFAULTS,
   ) -> list[list[Recommendation]]:
     """Like `recommend`, for several histories of item rows at once.
 
     Args:
       histories: Item rows, oldest first.
       k: How many; at most the whole catalogue.
-      users: User rows, for models with a user token; None where not known.
+      users: User rows, for models with a user token, -1 where one is not
+        known; None where none is.
       options: What else is asked for, the same for all.
+
+    Raises:
+      UsageError: A history is empty, a row is out of range, or an argument is
+        of another type.
     """
-    k = min(k, self.dataset.num_items)
-    users = [-1] * len(histories) if users is None else users
-    found: list[list[Recommendation]] = []
-    for start in range(0, len(histories), _BATCHES[-1]):
-      part = slice(start, start + _BATCHES[-1])
-      beams = self._search(histories[part], users[part], k, options)
+    num_items, num_users = self.dataset.num_items, self.dataset.num_users
+    rows = [
+      arguments.item_rows(history, f'histories[{place}]', num_items)
+      for place, history in enumerate(
+        arguments.listed(histories, 'histories', 'histories')
+      )
+    ]
+    tokens = [-1] * len(rows)
+    if users is not None:
+      tokens = [
+        arguments.whole_number(user, f'users[{place}]', -1, num_users - 1)
+        for place, user in enumerate(
+          arguments.listed(users, 'users', 'user rows')
+        )
+      ]
+    if len(tokens) != len(rows):
+      raise UsageError(
+        f'users has {len(tokens)} entries for {len(rows)} histories: pass one '
+        'for each, -1 where the user is not known'
+      )
+    return self._answers(rows, k, tokens, options)
+
+  def _answers(
+    self,
+    histories: list[list[int]],
+    k: Any,
+    users: list[int],
+    options: Any,
+  ) -> list[list[Recommendation]]:
+    """Answers checked histories, as many in a search as memory allows."""
+    one_process.check()
+    k = min(arguments.whole_number(k, 'k', 1), self.dataset.num_items)
+    if not isinstance(options, Options):
+      raise UsageError(
+        f'options is {arguments.shown(options)}: pass an Options(...)'
+      )
+    denied = self._known.rows(options.deny, 'deny')
+    allowed, num_listed = None, len(denied)
+    if options.allow is not None:
+      allowed = self._known.rows(options.allow, 'allow')
+      num_listed = len(allowed)
+    elif options.exclude_seen:
+      num_listed += max(map(len, histories), default=0)
+    most = min(
+      self._retriever.most_requests(k), ItemLists.most_requests(num_listed)
+    )
+    size = max(x for x in _BATCHES if x <= most)
+    answers: list[list[Recommendation]] = []
+    for start in range(0, len(histories), size):
+      part = slice(start, start + size)
+      beams = self._search(
+        histories[part], users[part], k, options, denied, allowed
+      )
+      num = len(histories[part])
       # As Python's own numbers.
-      columns = (x[: len(histories[part])].tolist() for x in beams)
-      for *request, exact_k in zip(*columns, strict=True):
-        entries = list(zip(*request, strict=True))[:k]
-        found.append([
+      columns = (x[:num, :k].tolist() for x in beams[:-1])
+      for *request, exact_k in zip(
+        *columns, beams.exact_k[:num].tolist(), strict=True
+      ):
+        entries = zip(*request, strict=True)
+        answers.append([
           self._describe(row, codes, score, place < exact_k)
           for place, (row, codes, score, valid) in enumerate(entries)
           if valid
         ])  # fmt: skip
-    return found
+    return answers
 
   def _search(
     self,
-    histories: Sequence[Sequence[int]],
-    users: Sequence[int],
+    histories: list[list[int]],
+    users: list[int],
     k: int,
     options: Options,
+    denied: list[int],
+    allowed: list[int] | None,
   ) -> Beams:
     batch = request_batch(
       histories, self._config.train.length_buckets, _BATCHES
@@ -220,14 +246,12 @@ class Recommender:
     batch.user[: len(users)] = users
     size = len(batch.user)
     lists = None
-    if options.exclude_seen or options.deny or options.allow is not None:
-      denied = self._rows(options.deny, 'deny')
+    if options.exclude_seen or denied or allowed is not None:
       seen = histories if options.exclude_seen else [[]] * len(histories)
       unused = [[]] * (size - len(histories))
-      allowed = None
-      if options.allow is not None:
-        allowed = [self._rows(options.allow, 'allow')] * size
-      lists = ItemLists.of([[*x, *denied] for x in (*seen, *unused)], allowed)
+      lists = ItemLists.of(
+        [[*x, *denied] for x in (*seen, *unused)], [allowed] * size
+      )
     sampler = None
     if options.temperature is not None:
       levels = options.drawn_levels or self._ids.codes.shape[1]
@@ -249,17 +273,6 @@ class Recommender:
       search(self._params, batch, k, lists=lists, sampler=sampler)
     )
 
-  def _rows(self, ids: Sequence[str], where: str) -> list[int]:
-    rows = self.dataset.items.rows
-    unknown = [item for item in ids if item not in rows]
-    if unknown:
-      raise UsageError(
-        f'no item {unknown[0]!r} in {self.dataset.name} ({len(unknown)} of '
-        f'{len(ids)} in {where} are unknown): ids look like '
-        f'{self.dataset.items.ids[0]!r}'
-      )
-    return [rows[item] for item in ids]
-
   def _describe(
     self, row: int, codes: list[int], score: float, proven: bool
   ) -> Recommendation:
@@ -269,10 +282,20 @@ class Recommender:
     )
 
 
-def _finished(workdir: Path, name: str) -> Artefact:
-  artefact = read_artefact(workdir, name)
-  if artefact is None:
+def _made_from(trained: Artefact, name: str) -> Path:
+  """Returns the folder of a stage that a model was trained with.
+
+  Args:
+    trained: The train stage.
+    name: The other stage, which may have been set aside since.
+  """
+  workdir, wanted = trained.folder.parent, str(trained.about.get(name))
+  made = None
+  if re.fullmatch('[0-9a-f]{64}', wanted):  # It becomes part of a path.
+    made = find_artefact(workdir, name, wanted)
+  if made is None:
     raise CheckpointError(
-      f'{workdir} has no finished stage {name!r}: run --mode=train there first'
+      f'{workdir / name} is missing or is not what the model in '
+      f'{trained.folder} was trained with: run --mode=all'
     )
-  return artefact
+  return made.folder

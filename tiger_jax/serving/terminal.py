@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tiger_jax.data.item_text import plain
 from tiger_jax.data.splits import split
 from tiger_jax.serving.recommender import Recommendation, Recommender
 
@@ -29,7 +30,7 @@ def show_recommendations(found: list[Recommendation], bought: int = -1) -> str:
     return '  No item may be recommended.'
   return '\n'.join(
     f'  {"*" if place == bought else " "}{place + 1:>3}  {entry.score:7.2f}  '
-    f'{entry.item_id:<12} {shorten(entry.title)}'
+    f'{plain(entry.item_id):<12} {shorten(entry.title)}'
     for place, entry in enumerate(found)
   )
 
@@ -80,7 +81,7 @@ def show_shoppers(recommender: Recommender, seed: int) -> str:
     target_id = dataset.items.ids[target]
     place = ids.index(target_id) if target_id in ids else -1
     blocks.append(
-      f'\nShopper {dataset.user_ids[user]} bought\n'
+      f'\nShopper {plain(dataset.user_ids[user])} bought\n'
       + '\n'.join(titles)
       + '\n    and may like (score, item, title; * was bought next)\n'
       + show_recommendations(found, place)
@@ -141,8 +142,8 @@ def show_results(results: dict[str, Any]) -> str:
 
 
 def shorten(title: str) -> str:
-  """Returns a title that fits a line of the terminal."""
-  title = ' '.join(title.split())
+  """Returns a title that fits a line of the terminal, see `item_text.plain`."""
+  title = plain(title)
   width = max(20, shutil.get_terminal_size((100, 24)).columns - 32)
   if len(title) <= width:
     return title

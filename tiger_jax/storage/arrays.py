@@ -2,39 +2,43 @@
 
 from collections.abc import Iterator
 import contextlib
+import io
 from pathlib import Path
+import struct
 import tokenize
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 
 _LARGEST_HEADER = 10_000
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
   """Returns the arrays of a `.npz` that `numpy.savez` wrote.
 
   No more memory is taken than the file has bytes: what a header promises is
   compared with the file first.
 
   Args:
-    path: The file.
+    source: The file, or its content.
 
   Raises:
     OSError: The file cannot be read.
     ValueError: It is damaged, is no such file, or holds Python objects.
   """
   arrays = {}
-  with _only_value_errors(path):
-    size = path.stat().st_size
-    with zipfile.ZipFile(path) as archive:
+  with _only_value_errors(source):
+    is_path = isinstance(source, Path)
+    size = source.stat().st_size if is_path else len(source)
+    with zipfile.ZipFile(source if is_path else io.BytesIO(source)) as archive:
       members = archive.infolist()
       if sum(member.file_size for member in members) > size:
-        raise ValueError(f'{path.name} promises more than it holds')
+        raise ValueError('its arrays are larger than the file')
       for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
-          raise ValueError(f'{member.filename} of {path.name} is compressed')
+          raise ValueError(f'{member.filename} is compressed')
         with archive.open(member) as file:
           _check_header(file, member)
         with archive.open(member) as file:
@@ -63,17 +67,17 @@ def mapped(path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _only_value_errors(path: Path) -> Iterator[None]:
+def _only_value_errors(source: Path | bytes) -> Iterator[None]:
   """Turns what NumPy raises for a bad header or archive into ValueErrors."""
-  if path.exists() and not path.is_file():
-    raise ValueError(f'{path.name} is not a regular file')
+  if isinstance(source, Path) and source.exists() and not source.is_file():
+    raise ValueError(f'{source.name} is not a regular file')
   try:
     yield
   except (
     zipfile.BadZipFile, tokenize.TokenError, ArithmeticError, EOFError,
-    MemoryError, RuntimeError, SyntaxError, TypeError,
+    MemoryError, RuntimeError, SyntaxError, TypeError, struct.error, zlib.error,
   ) as error:  # fmt: skip
-    raise ValueError(f'{path.name} is damaged: {error}') from error
+    raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _check_header(file: Any, member: zipfile.ZipInfo) -> None:

@@ -1,0 +1,71 @@
+"""A model is used on other numbers of devices than it was trained on."""
+
+import json
+
+import pytest
+
+from tests import small, typed
+
+FLAGS = (
+  *small.FLAGS,
+  '--config.parallel.fsdp=2',
+  '--config.parallel.tensor=2',
+  '--config.train.replicas=2',
+)
+ASK = """
+import json
+from tiger_jax.serving.recommender import Recommender
+found = Recommender.from_workdir('run').recommend(['A001', 'A008'], 10)
+print(json.dumps([[entry.item_id, entry.score] for entry in found]))
+"""
+
+
+@pytest.fixture(name='folder', scope='module')
+def _folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('devices')
+  small.make(folder / 'shop')
+  done = run(folder, 4, '--mode=train')
+  assert done.code == 0, done.err
+  return folder
+
+
+def run(folder, num_devices, *flags):
+  return typed.run(
+    *FLAGS,
+    '--config.dataset.source_dir=shop',
+    '--workdir=run',
+    *flags,
+    cwd=folder,
+    env={'JAX_NUM_CPU_DEVICES': str(num_devices)},
+  )
+
+
+def ask(folder, num_devices):
+  done = typed.python(
+    '-c', ASK, cwd=folder, env={'JAX_NUM_CPU_DEVICES': str(num_devices)}
+  )
+  assert done.code == 0, done.err
+  return json.loads(done.out.splitlines()[-1])
+
+
+def test_recommends_the_same_on_any_number_of_devices(folder):
+  expected = ask(folder, 4)
+  assert len(expected) == 10
+  for num_devices in (1, 3):
+    found = ask(folder, num_devices)
+    assert [item for item, _ in found] == [item for item, _ in expected]
+    assert [x for _, x in found] == pytest.approx([x for _, x in expected])
+
+
+@pytest.mark.slow
+def test_is_evaluated_on_another_number_of_devices(folder):
+  done = run(folder, 3, '--mode=evaluate')
+  assert done.code == 0, done.err
+  assert (folder / 'run' / 'results.json').exists()
+
+
+def test_training_is_refused_before_anything_is_made(tmp_path):
+  small.make(tmp_path / 'shop')
+  refusal = run(tmp_path, 3, '--mode=train').refusal
+  assert 'fsdp 2 x tensor 2 does not divide the number of devices, 3' in refusal
+  assert not list((tmp_path / 'run').glob('data*'))

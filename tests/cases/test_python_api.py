@@ -1,0 +1,151 @@
+"""The Python API in a process of its own, where no test checks types."""
+
+import json
+
+import pytest
+
+from tests import typed
+
+# Calls that are refused, and a part of what is said.
+REFUSED = {
+  "model.recommend('A001')": "history is the text 'A001': put it in a list",
+  "model.recommend({'A001'})": 'history is a set, which has no order',
+  "model.recommend(['A001', None])": 'history[1] is None',
+  "model.recommend(['A001'], 2.0)": 'k is 2.0: pass an integer',
+  "model.recommend(['A001'], True)": 'k is True',
+  "model.recommend(['A001'], 0)": 'k is 0: choose at least 1',
+  "model.recommend(['A001'], options={})": 'options is {}: pass an Options',
+  "model.recommend(['A0O1'])": "did you mean 'A0",
+  'model.recommend(iter([]))': 'the history is empty',
+  'model.recommend_rows([[]])': 'histories[0] is empty',
+  'model.recommend_rows([[0], [40]])': 'histories[1][0] is 40: choose 0 to 39',
+  'model.recommend_rows([[0, -1]])': 'histories[0][1] is -1: choose 0 to 39',
+  'model.recommend_rows([[0.0]])': 'histories[0][0] is 0.0',
+  'model.recommend_rows([1, 2])': 'histories[0] is 1: pass a list of item rows',
+  'model.recommend_rows(np.array([1, 2]))': 'histories[0] is 1',
+  'model.recommend_rows(np.array([[0.5]]))': 'histories[0][0] is 0.5',
+  "model.recommend_rows('12')": "histories is the text '12'",
+  'model.recommend_rows([[1]], users=[0, 1])': 'users has 2 entries for 1',
+  'model.recommend_rows([[1]], users=[50])': 'users[0] is 50: choose -1 to 49',
+  'model.recommend_rows([[1]], users=[0.0])': 'users[0] is 0.0',
+  'model.recommend_rows([[1]], users=3)': 'users is 3: pass a list',
+  "Options(exclude_seen='no')": "exclude_seen is 'no': pass True or False",
+  'Options(exact=1)': 'exact is 1: pass True or False',
+  "Options(temperature='hot')": "temperature is 'hot': pass a number",
+  "Options(temperature=float('nan'))": 'temperature is nan',
+  'Options(temperature=1, seed=1.0)': 'seed is 1.0: pass an integer',
+  'Options(temperature=1, drawn_levels=1.5)': 'drawn_levels is 1.5',
+  "Options(deny='A001')": "deny is the text 'A001'",
+  'Options(deny=None)': 'deny is None',
+  'Options(allow=[1.0])': 'allow[0] is 1.0',
+  'catalog.add([[0.5, 1.0]])': 'type float64: give integers',
+  'catalog.grown([[0.5, 1.0]])': 'type float64: give integers',
+  # Three codes where items have two are not two items.
+  'catalog.grown([[0, 1, 1], [1, 0, 0]])': 'does not hold 2 codes',
+  'catalog.grown([0, 1])': 'does not hold 2 codes',
+  'catalog.add([[True, False]])': 'type bool',
+  'catalog.add([[0, -1]])': 'outside the level sizes',
+  'catalog.contains([[0.5, 0.5]])': 'type float64: give integers',
+  'catalog.remove([True, False])': 'np.flatnonzero makes them of a mask',
+  'catalog.remove([0.5])': 'type float64',
+  'catalog.remove([-1])': 'no item of row -1',
+  'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',
+  'searches.recommend(0, batch, 2.0)': 'k is 2.0: pass an integer',
+  'searches.recommend(0, batch, 2, lists)': 'lists of items for 3 requests',
+  'searches.recommend(0, far, 2)': 'a history names row 10000',
+  'tokenizer.assign([1.0] * 8, ids)': 'give a row of 8 numbers',
+  "tokenizer.assign([['1'] * 8], ids)": 'give real numbers',
+  'tokenizer.assign([[1.0] * 7], ids)': 'fitted to 8',
+}
+SCRIPT = """
+import json, os, signal, sys
+import numpy as np
+from tiger_jax.errors import TigerError, UsageError
+from tiger_jax.serving.recommender import Options, Recommender
+
+imported = sorted({name.split('.')[0] for name in sys.modules})
+model = Recommender.from_workdir(sys.argv[1])
+expected = model.recommend(['A001', 'A008'], 3)
+
+from pathlib import Path
+from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.tokenizer import Tokenizer
+from tiger_jax.shapes import Batch
+
+catalog = Catalog.from_codes([[0, 0], [1, 1]], [2, 2])
+folder = Path(sys.argv[1]) / 'semantic_ids'
+tokenizer, ids = Tokenizer.load(folder), SemanticIds.load(folder)
+searches = model._retriever
+batch = Batch(*np.full((3, 1, 1), -1, np.int32))
+far = batch._replace(history=np.array([[10_000]]))
+lists = ItemLists.of([[1], [2], [3]])
+
+refused = {}
+for call in json.loads(sys.argv[2]):
+  try:
+    refused[call] = f'accepted: {eval(call)}'
+  except TigerError as error:
+    refused[call] = str(error)
+  except Exception as error:
+    refused[call] = f'raised {error!r}'
+
+forked = {}
+for name, ask in {
+  'asked': lambda: model.recommend(['A001']),
+  'loaded': lambda: Recommender.from_workdir(sys.argv[1]),
+}.items():
+  output, child_output = os.pipe()
+  if not os.fork():
+    signal.alarm(30)
+    try:
+      said = repr(ask())
+    except UsageError as error:
+      said = str(error)
+    os.write(child_output, said.encode())
+    os._exit(0)
+  os.close(child_output)
+  os.wait()
+  with open(output) as file:
+    forked[name] = file.read()
+options = Options(exclude_seen=np.True_, temperature=np.float32(1),
+                  seed=np.int64(3))
+accepted = [
+  len(model.recommend(iter(['A001']), np.int64(4), options)),
+  model.recommend(map(str, ['A001', 'A008']), 3) == expected,
+  catalog.add([[0, 1]]).remove([0]).contains([[0, 1], [0, 0]]).tolist(),
+  len(tokenizer.assign([[1.0] * 8], ids).codes),
+]
+print(json.dumps([imported, refused, forked, accepted]))
+"""
+
+
+@pytest.fixture(name='outcome', scope='module')
+def _outcome(trained):
+  done = typed.python(
+    '-W', 'ignore', '-c', SCRIPT, trained, json.dumps(list(REFUSED)),
+    cwd=trained.parent, timeout=120,
+  )  # fmt: skip
+  assert done.code == 0, done.err
+  return json.loads(done.out.splitlines()[-1])
+
+
+def test_misuse_is_one_clear_error(outcome):
+  for call, said in outcome[1].items():
+    assert REFUSED[call] in said, (call, said)
+    assert '\n' not in said
+
+
+def test_a_fork_of_a_process_that_loaded_a_model_is_told_so(outcome):
+  for said in outcome[2].values():
+    assert 'load the Recommender after the fork' in said
+
+
+def test_numpy_scalars_and_iterators(outcome):
+  assert outcome[3] == [4, True, [True, False], 41]
+
+
+def test_serving_imports_nothing_that_draws_or_reads_raw_data(outcome):
+  unused = {'matplotlib', 'tensorflow_datasets', 'sklearn', 'pyarrow', 'grain'}
+  assert not unused & set(outcome[0])

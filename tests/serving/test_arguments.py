@@ -1,0 +1,188 @@
+"""What the Python API takes; each argument is walked through once."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tiger_jax.errors import UsageError
+from tiger_jax.serving import arguments
+from tiger_jax.serving.options import Options
+
+IDS = ['i102', 'i103', 'i105']
+ROWS = [2, 3, 5]
+
+
+class Column:
+  """What a pandas Series or Index offers."""
+
+  def __init__(self, values):
+    self._values = values
+
+  def __iter__(self):
+    return iter(self._values)
+
+  def tolist(self):
+    return list(self._values)
+
+
+FORMS = {
+  'list': list,
+  'tuple': tuple,
+  'iterator': iter,
+  'generator': lambda x: (entry for entry in x),
+  'map': lambda x: map(lambda entry: entry, x),
+  'dict_keys': lambda x: dict.fromkeys(x).keys(),
+  'dict_values': lambda x: dict(enumerate(x)).values(),
+  'numpy': np.array,
+  'numpy_objects': lambda x: np.array(x, object),
+  'pandas': Column,
+  'arrow': pa.array,
+  'arrow_chunks': lambda x: pa.chunked_array([x[:1], x[1:]]),
+  'arrow_scalars': lambda x: list(pa.array(x)),
+}
+
+
+@pytest.fixture(name='form', params=FORMS)
+def _form(request):
+  return FORMS[request.param]
+
+
+def test_ids_of_every_form(form):
+  assert arguments.item_ids(form(IDS), 'history') == IDS
+  assert Options(deny=form(IDS)).deny == tuple(IDS)
+  assert Options(allow=form(IDS)).allow == tuple(IDS)
+
+
+def test_rows_of_every_form(form):
+  assert arguments.item_rows(form(ROWS), 'history', 14) == ROWS
+
+
+def test_iterators_are_walked_through_once(recommender):
+  histories = [ROWS, ROWS[::-1]]
+  expected = recommender.recommend_rows(histories, 5, [0, 2])
+  outside = (iter(history) for history in histories)
+  assert recommender.recommend_rows(outside, 5, iter([0, 2])) == expected
+  assert recommender.recommend(iter(IDS), 5) == expected[0]
+
+
+def test_rows_in_one_array(recommender):
+  histories = np.array([ROWS, ROWS[::-1]])
+  expected = recommender.recommend_rows(histories.tolist(), 5)
+  assert recommender.recommend_rows(histories, 5) == expected
+  assert recommender.recommend_rows([], 5) == []
+  assert recommender.recommend_rows(np.zeros((0, 3), int), 5) == []
+
+
+def test_iterators_of_ids_are_kept_for_every_batch(recommender):
+  every = [entry.item_id for entry in recommender.recommend(IDS, 14)]
+  histories = [[i % 14] for i in range(130)]
+  for options in (
+    Options(deny=iter(every[:4])),
+    Options(allow=iter(every[4:])),
+  ):
+    for _ in range(2):
+      answers = recommender.recommend_rows(histories, 14, options=options)
+      for answer in answers:
+        assert {entry.item_id for entry in answer} == set(every[4:])
+
+
+def test_the_order_of_a_set_does_not_count_in_lists():
+  assert set(Options(deny={'a', 'b'}).deny) == {'a', 'b'}
+  assert Options(allow=frozenset('a')).allow == ('a',)
+  with pytest.raises(UsageError, match='history is a set, which has no order'):
+    arguments.item_ids({'a', 'b'}, 'history')
+
+
+@pytest.mark.parametrize(
+  'ids', [[7, 12], np.array([7, 12]), pa.array([7, 12]), [np.int8(7), '12']]
+)
+def test_integers_are_ids_in_decimal(ids):
+  assert arguments.item_ids(ids, 'history') == ['7', '12']
+
+
+@pytest.mark.parametrize(
+  ('values', 'message'),
+  [
+    ('i102', "history is the text 'i102': put it in a list, ['i102']"),
+    (np.array('i102'), "history is the text 'i102'"),
+    (b'i102', "history is the text b'i102'"),
+    (None, 'history is None: pass a list of item ids'),
+    (5, 'history is 5: pass a list'),
+    ({'a': 1}, 'history is a mapping'),
+    (pa.table({'item': ['a']}), 'history is a table: pass one of its columns'),
+    (['a', 503.0], 'history[1] is 503.0: ids are text, or integers'),
+    (np.array([503.0]), 'pandas turns integers with missing values into'),
+    (['a', None], 'history[1] is None'),
+    (pa.array(['a', None]), 'history[1] is None'),
+    ([True], 'history[0] is True'),
+    ([np.True_], 'history[0] is True'),
+    ([b'a'], "history[0] is b'a'"),
+    ([['a']], "history[0] is ['a']"),
+    (np.array([['a']]), "history[0] is ['a']"),
+  ],
+)
+def test_what_are_no_ids(values, message):
+  with pytest.raises(UsageError) as error:
+    arguments.item_ids(values, 'history')
+  assert message in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('value', [3, np.int64(3), np.uint8(3), np.array(3)])
+def test_integers(value):
+  number = arguments.whole_number(value, 'k', 1, 5)
+  assert type(number) is int and number == 3
+
+
+@pytest.mark.parametrize(
+  ('value', 'message'),
+  [
+    (2.0, 'k is 2.0: pass an integer'),
+    (np.float32(2), 'k is 2.0: pass an integer'),
+    (True, 'k is True'),
+    ('3', "k is '3'"),
+    (None, 'k is None'),
+    ([3], 'k is [3]'),
+    (np.array([3]), 'k is array([3])'),
+    (0, 'k is 0: choose 1 to 5'),
+    (-1, 'k is -1: choose 1 to 5'),
+    (6, 'k is 6: choose 1 to 5'),
+  ],
+)
+def test_what_are_no_integers(value, message):
+  with pytest.raises(UsageError) as error:
+    arguments.whole_number(value, 'k', 1, 5)
+  assert message in str(error.value)
+
+
+@pytest.mark.parametrize('value', ['hot', None, True, [1.0], 1j, float('nan')])
+def test_what_are_no_numbers(value):
+  with pytest.raises(UsageError, match='temperature is '):
+    arguments.real_number(value, 'temperature', 1e-3, 1e3)
+  assert arguments.real_number(np.float32(0.5), 'temperature', 0, 1) == 0.5
+
+
+@pytest.mark.parametrize('value', ['no', 0, None])
+def test_what_is_not_true_or_false(value):
+  with pytest.raises(UsageError, match='exact is .*: pass True or False'):
+    arguments.switch(value, 'exact')
+  assert arguments.switch(np.True_, 'exact') is True
+
+
+def test_values_are_shown_short_and_without_control_characters():
+  shown = arguments.shown('\x1b[2J' + 'x' * 10**6)
+  assert len(shown) < 80 and '\x1b' not in shown
+  assert '\n' not in arguments.shown(np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize(
+  ('item', 'nearest'),
+  [(' i103', 'i103'), ('I103', 'i103'), ('i1O3', 'i1'), ('x' * 10**6, '')],
+)
+def test_unknown_ids_are_shown_those_that_resemble_them(
+  recommender, item, nearest
+):
+  with pytest.raises(UsageError) as error:
+    recommender.recommend([item])
+  assert f"did you mean '{nearest}" in str(error.value) or not nearest
+  assert len(str(error.value)) < 250

@@ -1,0 +1,78 @@
+"""The item ids of a catalogue, and those that resemble an unknown one."""
+
+import bisect
+from collections.abc import Iterable
+import difflib
+import functools
+from typing import Any
+
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.item_text import plain
+from tiger_jax.errors import UsageError
+from tiger_jax.serving.arguments import item_ids, shown
+
+_NUM_NEAREST = 3
+# Ids compared with an unknown one, on each side of its place in sorted order.
+_NUM_NEIGHBORS = 100
+# Longer ids are not compared.
+_LONGEST = 100
+
+
+class KnownIds:
+  """Finds the rows of item ids."""
+
+  def __init__(self, dataset: Dataset):
+    """Takes the catalogue."""
+    self._name = plain(dataset.name)
+    self._items = dataset.items
+
+  def rows(
+    self, ids: Iterable[Any], where: str, ordered: bool = True
+  ) -> list[int]:
+    """Returns the rows of items.
+
+    Args:
+      ids: Their ids, see `arguments.item_ids`.
+      where: What to call the argument in an error.
+      ordered: Whether the order counts.
+
+    Raises:
+      UsageError: See `arguments.item_ids`; or the catalogue does not have one,
+        and the error names up to three that resemble it.
+    """
+    rows, ids = self._items.rows, item_ids(ids, where, ordered)
+    unknown = [item for item in ids if item not in rows]
+    if not unknown:
+      return [rows[item] for item in ids]
+    nearest = self.nearest(unknown[0])
+    hint = f'ids look like {shown(self._items.ids[0])}'
+    if nearest:
+      hint = f'did you mean {" or ".join(map(shown, nearest))}?'
+    raise UsageError(
+      f'no item {shown(unknown[0])} in {self._name} ({len(unknown)} of '
+      f'{len(ids)} in {where} are unknown): {hint}'
+    )
+
+  def nearest(self, item_id: str) -> list[str]:
+    """Returns up to three ids that resemble one, the most similar first.
+
+    Only ids that differ in blanks, case or leading zeros, and the neighbors in
+    sorted order, are compared: a catalogue may have millions.
+    """
+    if len(item_id) > _LONGEST:
+      return []
+    bare = item_id.strip()
+    width = len(self._items.ids[0])
+    forms = (bare, bare.lower(), bare.upper(), bare.lstrip('0'),
+             bare.zfill(width))  # fmt: skip
+    found = [form for form in forms if form in self._items.rows]
+    place = bisect.bisect(self._sorted, bare)
+    start = max(0, place - _NUM_NEIGHBORS)
+    beside = self._sorted[start : place + _NUM_NEIGHBORS]
+    short = [item for item in beside if len(item) <= _LONGEST]
+    found += difflib.get_close_matches(bare, short, _NUM_NEAREST)
+    return list(dict.fromkeys(found))[:_NUM_NEAREST]
+
+  @functools.cached_property
+  def _sorted(self) -> list[str]:
+    return sorted(self._items.ids)

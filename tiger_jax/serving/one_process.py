@@ -1,0 +1,31 @@
+"""The process that JAX works in, which is no child of one it worked in."""
+
+import os
+
+from tiger_jax.errors import UsageError
+
+# The process that loaded the first model; inherited when it is forked.
+_loaded_in: int | None = None
+
+
+def claim() -> None:
+  """Records that this process has loaded a model, see `check`."""
+  global _loaded_in
+  check()
+  _loaded_in = os.getpid()
+
+
+def check() -> None:
+  """Refuses to work in a fork of a process that has loaded a model.
+
+  The threads of JAX do not exist there, so that a search would never end.
+
+  Raises:
+    UsageError: This process is such a fork.
+  """
+  if _loaded_in not in (None, os.getpid()):
+    raise UsageError(
+      f'process {os.getpid()} was forked from process {_loaded_in}, which had '
+      'loaded a Recommender, and JAX does not work in both: load the '
+      "Recommender after the fork only, or start processes by 'spawn'"
+    )

@@ -1,0 +1,64 @@
+"""What is asked of a recommendation besides the history."""
+
+from collections.abc import Iterable
+import dataclasses
+from typing import Any
+
+from tiger_jax.errors import UsageError
+from tiger_jax.serving import arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is asked of a recommendation besides the history.
+
+  Ids are text, or integers where the shop has integers, in a list, a set, a
+  column of an array or table, or any other iterable.
+
+  Attributes:
+    exclude_seen: Exclude the items of the history, all of it.
+    deny: Ids of items to exclude.
+    allow: Ids of the only items to recommend; None for all.
+    temperature: Draw the items at random, the more varied the higher this is;
+      None recommends the most probable ones. Where items are drawn, they come
+      in the order of the draw.
+    drawn_levels: Draw only this many first codes of the Semantic IDs; None for
+      all.
+    seed: Of the draw: the same items for the same history, k and seed.
+    exact: Widen the search, to 4,096 beams at most, until it is proven that no
+      other item ranks above those returned.
+  """
+
+  exclude_seen: bool = False
+  deny: Iterable[Any] = ()
+  allow: Iterable[Any] | None = None
+  temperature: float | None = None
+  drawn_levels: int | None = None
+  seed: int = 0
+  exact: bool = False
+
+  def __post_init__(self):
+    """Checks the values, and keeps each in one form."""
+    kept: dict[str, Any] = {
+      'exclude_seen': arguments.switch(self.exclude_seen, 'exclude_seen'),
+      'deny': tuple(arguments.item_ids(self.deny, 'deny', ordered=False)),
+      'seed': arguments.whole_number(self.seed, 'seed', 0, 2**32 - 1),
+      'exact': arguments.switch(self.exact, 'exact'),
+    }
+    if self.allow is not None:
+      ids = arguments.item_ids(self.allow, 'allow', ordered=False)
+      kept['allow'] = tuple(ids)
+    if self.drawn_levels is not None:
+      kept['drawn_levels'] = arguments.whole_number(
+        self.drawn_levels, 'drawn_levels', 1
+      )
+    if self.temperature is not None:
+      kept['temperature'] = arguments.real_number(
+        self.temperature, 'temperature', 1e-3, 1e3
+      )
+    elif self.drawn_levels is not None or kept['seed']:
+      raise UsageError(
+        'drawn_levels and seed are of a draw: set a temperature too'
+      )
+    for name, value in kept.items():
+      object.__setattr__(self, name, value)
