@@ -440,10 +440,18 @@ def test_batches_that_devices_cannot_share_are_refused_first(refusal, tmp_path):
 
 def test_devices_that_cannot_be_divided_are_refused_first(refusal, tmp_path):
   line = refusal(
-    2, QUICKSTART, '--workdir=run', '--config.parallel.fsdp=3', '--mode=data'
+    2, QUICKSTART, '--workdir=run', '--config.parallel.fsdp=3', '--mode=train'
   )
   assert 'config.parallel' in line
   assert not (tmp_path / 'run').exists()
+
+
+def test_stages_that_do_not_train_take_any_devices(command):
+  code, _, err = command(
+    QUICKSTART, '--workdir=run', '--config.parallel.fsdp=3', '--mode=data',
+    '--config.dataset.synthetic_users=5',
+  )  # fmt: skip
+  assert code == 0, err
 
 
 def test_a_platform_that_jax_does_not_know(refusal, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_baseline_has_no_semantic_ids():
 def test_nothing_from_a_shop_controls_the_terminal(recommender):
   (entry,) = recommender.recommend(['i102'], 1)
   hostile = entry._replace(
-    title='\x1b]52;c;cm0=\x07\x1b[2JNice\nmug \ud800\x9b31m',
+    title='\x1b]52;c;cm0=\x07\x1b[2JNice\nmug \x9b31m',
     item_id='i\u202e3\x1b[1A',
   )
   text = show_recommendations([hostile])
