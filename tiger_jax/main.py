@@ -93,7 +93,7 @@ def run(argv: list[str]) -> None:
     processes.join()
     if not processes.is_main():
       sys.stdout = open(os.devnull, 'w')
-  preemption.leave_at_sigterm()
+  preemption.exit_on_signals()
   _run_here(_workdir())
 
 

@@ -305,7 +305,7 @@ def test_a_state_may_be_given_away_while_it_is_saved(tmp_path, gate):
 def test_saving_does_not_wait_for_the_disk(tmp_path, gate):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
-    assert not list(tmp_path.iterdir())
+    assert [x.name for x in tmp_path.iterdir()] in ([], ['1.partial'])
     gate.set()
     assert checkpoints.steps() == [1]
 

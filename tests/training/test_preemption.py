@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tiger_jax.training.preemption import StopSignal, leave_at_sigterm
+from tiger_jax.training.preemption import StopSignal, exit_on_signals
 
 
 def test_notes_the_signal_and_puts_the_handler_back():
@@ -62,8 +62,8 @@ def test_other_threads_go_without():
 def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
   program = (
     'import os, signal\n'
-    'from tiger_jax.training.preemption import leave_at_sigterm\n'
-    'leave_at_sigterm()\n'
+    'from tiger_jax.training.preemption import exit_on_signals\n'
+    'exit_on_signals()\n'
     'try:\n'
     '  os.kill(os.getpid(), signal.SIGTERM)\n'
     'finally:\n'
@@ -82,7 +82,7 @@ def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
 def test_training_saves_all_the_same():
   before = signal.getsignal(signal.SIGTERM)
   try:
-    leave_at_sigterm()
+    exit_on_signals()
     leaving = signal.getsignal(signal.SIGTERM)
     assert leaving is not before
     with StopSignal() as stop:

@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 import stat
-from typing import Any
+from typing import Any, BinaryIO
 
 # What a folder's fsync fails with on file systems that have none, such as SMB.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
@@ -42,6 +42,26 @@ def write(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
   """Replaces a file by one that holds `value` as indented JSON, see `write`."""
   write(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def open_to_append(path: Path) -> BinaryIO:
+  """Opens a file to write at its end, and makes it if it is missing.
+
+  Raises:
+    OSError: The path is a link, a device or a pipe, or it cannot be written.
+  """
+  flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+  try:
+    number = os.open(path, flags, 0o666)
+  except OSError as error:
+    if path.is_symlink():
+      raise OSError(errno.ELOOP, 'It is a link', str(path)) from error
+    raise
+  file = open(number, 'ab')
+  if not stat.S_ISREG(os.fstat(number).st_mode):
+    file.close()
+    raise OSError(errno.EINVAL, 'Not a regular file', str(path))
+  return file
 
 
 def read(path: Path, max_bytes: int = SMALL) -> bytes:
