@@ -4,6 +4,7 @@ from concurrent import futures
 import contextlib
 import errno
 import json
+import math
 from pathlib import Path
 import re
 import shutil
@@ -184,7 +185,7 @@ class Checkpoints:
     """
     contents = self._read(step)
     self._compare(step, contents, {'arrays': checkpoint_folder.describe(like)})
-    with self._explained(f'step {step} cannot be restored', DamagedError):
+    with self._explained(f'step {step} cannot be restored', step):
       state = checkpoint_folder.read_state(self.folder / str(step), like)
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
@@ -293,8 +294,10 @@ class Checkpoints:
     there = {int(path.name) for path in self._folders()}
     known = {x: y for x, y in self._metrics.items() if x in there}
     values = {x: y for x, y in known.items() if y is not None}
-    # Of equals the first, for the next may be worse.
-    return sorted(values, key=lambda step: (-values[step], step))
+    # Of equals the first, for the next may be worse. NaN has no order.
+    return sorted(
+      values, key=lambda step: (math.isnan(values[step]), -values[step], step)
+    )
 
   def _look_at(self, step: int) -> None:
     """Notes the metric of a step, or that it is damaged."""
@@ -307,7 +310,7 @@ class Checkpoints:
 
   def _read(self, step: int) -> dict[str, Any]:
     """Checks every byte of a checkpoint, and returns its JSON."""
-    with self._explained(f'step {step} is damaged', DamagedError):
+    with self._explained(f'step {step} is damaged', step):
       return checkpoint_folder.read_contents(self.folder / str(step), step)
 
   def _compare(
@@ -330,9 +333,10 @@ class Checkpoints:
       )
 
   def _explained(
-    self, problem: str, kind: type[CheckpointError] = CheckpointError
+    self, problem: str, damaged: int | None = None
   ) -> contextlib.AbstractContextManager[None]:
-    return explained(self.folder, problem, kind)
+    path = None if damaged is None else self.folder / str(damaged)
+    return explained(self.folder, problem, path)
 
 
 def _warn(step: int, error: DamagedError) -> None:

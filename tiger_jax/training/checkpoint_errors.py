@@ -14,14 +14,15 @@ class DamagedError(CheckpointError):
 
 @contextlib.contextmanager
 def explained(
-  folder: Path, problem: str, kind: type[CheckpointError] = CheckpointError
+  folder: Path, problem: str, damaged: Path | None = None
 ) -> Iterator[None]:
   """Turns any error into one that names the folder, the reason and a remedy.
 
   Args:
     folder: Holds the checkpoints.
     problem: What did not work.
-    kind: The error that is raised.
+    damaged: The checkpoint that a `DamagedError` is raised about; None raises
+      a `CheckpointError`.
   """
   try:
     yield
@@ -30,6 +31,8 @@ def explained(
   # Orbax raises whatever the file system or the format library did.
   except Exception as error:
     reason, remedy = os_errors.explain(error)
-    if kind is DamagedError:
-      remedy = 'remove that folder to resume from an earlier one'
-    raise kind(f'{folder}: {problem} ({reason}); {remedy}') from error
+    message = f'{folder}: {problem} ({reason}); '
+    if damaged:
+      message += f'remove {damaged} to use an earlier checkpoint'
+      raise DamagedError(message) from error
+    raise CheckpointError(message + remedy) from error

@@ -28,6 +28,8 @@ from tiger_jax.training import manifest
 FORMAT = 1
 # Orbax takes other paths for patterns or addresses, and then writes nothing.
 _PLAIN = re.compile(r'[\w./ -]*', re.ASCII)
+# Stored values that are read at once.
+_READS = 32
 
 
 def write(
@@ -87,6 +89,8 @@ def read_contents(folder: Path, step: int) -> dict[str, Any]:
   ):  # fmt: skip
     if not isinstance(contents.get(name), kind):
       raise ValueError(f'{name} of meta.json is {contents.get(name)!r:.40}')
+  if not isinstance(contents['meta'].get('skipped', 0), int):
+    raise ValueError('skipped of meta.json is not an integer')
   for name, value in (contents['metrics'] or {}).items():
     if not isinstance(value, int | float):
       raise ValueError(f'metric {name} of meta.json is {value!r:.40}')
@@ -148,13 +152,17 @@ def _check_stored(folder: Path, state: Any) -> None:
   with plain(folder) as path:
     base = {'driver': 'file', 'path': f'{path}/state/'}
     store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
-    for key in store.list().result():
-      name, _, chunk = key.decode().rpartition('/')
-      value = store.read(key).result().value
-      if chunk == '.zarray':
-        headers[name] = json.loads(value)
-      else:
-        num_chunks[name] += 1
+    keys = store.list().result()
+    for start in range(0, len(keys), _READS):
+      # Together, as each waits for a thread, but not all: they take memory.
+      reads = [(key, store.read(key)) for key in keys[start : start + _READS]]
+      for key, read in reads:
+        name, _, chunk = key.decode().rpartition('/')
+        value = read.result().value
+        if chunk == '.zarray':
+          headers[name] = json.loads(value)
+        else:
+          num_chunks[name] += 1
   for path, x in jax.tree.leaves_with_path(state):
     name = jax.tree_util.keystr(path, simple=True, separator='.')
     if name not in headers:

@@ -233,7 +233,7 @@ class _Run:
     self.checkpoints.drop(step, aside=True)
     self._state = put(state, self._shardings)
     if not self._rewound:
-      self._skipped = meta['skipped']
+      self._skipped = meta.get('skipped', 0)
     self._step = step
     return step
 
