@@ -77,7 +77,9 @@ def read_contents(folder: Path, step: int) -> dict[str, Any]:
   if not isinstance(contents, dict):
     raise ValueError('meta.json is not an object')
   number = contents.get('format', 0)
-  if isinstance(number, int) and number > FORMAT:
+  if type(number) is not int or number < 0:
+    raise ValueError(f'format of meta.json is {number!r:.40}')
+  if number > FORMAT:
     raise CheckpointError(
       f'{folder} has format {number}, written by tiger_jax '
       f'{contents.get("version")}: tiger_jax {__version__} reads formats up to '
@@ -147,6 +149,8 @@ def _check_stored(folder: Path, state: Any) -> None:
   All stored values are read, but not decoded: `read_state` takes ten times as
   long.
   """
+  # Orbax looks here for the names of the arrays.
+  files.read_json(folder / 'state' / '_METADATA')
   headers: dict[str, Any] = {}
   num_chunks: Counter[str] = Counter()
   with plain(folder) as path:
@@ -159,6 +163,9 @@ def _check_stored(folder: Path, state: Any) -> None:
       for key, read in reads:
         name, _, chunk = key.decode().rpartition('/')
         value = read.result().value
+        # What TensorStore returns for a value whose file is gone.
+        if not value:
+          raise ValueError(f'a part of {name} is gone')
         if chunk == '.zarray':
           headers[name] = json.loads(value)
         else:

@@ -117,6 +117,8 @@ class MetricsWriter:
 
 def _read_lines(path: Path) -> list[bytes]:
   """Returns the lines of a file, without a last one that was cut off."""
+  if path.is_symlink():
+    raise OSError(errno.ELOOP, 'It is a link', str(path))
   try:
     lines = files.read(path, _MAX_BYTES).splitlines(keepends=True)
   except FileNotFoundError:
