@@ -6,6 +6,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore as ts
 
 from tests.training.running import Counter, Run
 from tiger_jax.errors import CheckpointError
@@ -48,6 +49,14 @@ def unmerged(state):
 def half_metadata(state):
   path = state / '_METADATA'
   path.write_bytes(path.read_bytes()[:100])
+
+
+def without_a_chunk(state):
+  """TensorStore takes what is not stored for zeros."""
+  base = {'driver': 'file', 'path': f'{state}/'}
+  store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
+  chunks = ts.KvStore.KeyRange(b'kernel/0', b'kernel/1')
+  store.delete_range(chunks).result()
 
 
 def everything(state):
@@ -103,7 +112,16 @@ def refusal(folder, **how):
 
 
 @pytest.mark.parametrize(
-  'spoil', [truncate, empty, remove, unmerged, half_metadata, everything]
+  'spoil',
+  [
+    truncate,
+    empty,
+    remove,
+    unmerged,
+    half_metadata,
+    without_a_chunk,
+    everything,
+  ],
 )
 def test_a_spoilt_write_is_no_checkpoint(tmp_path, monkeypatch, spoil):
   sabotage(monkeypatch, spoil)
