@@ -45,12 +45,17 @@ STREAMS = {
 
 @pytest.fixture(name='broken', params=list(STREAMS))
 def _broken(request, monkeypatch):
-  monkeypatch.setattr(sys, 'stdout', STREAMS[request.param])
-  monkeypatch.setattr(sys, 'stderr', STREAMS[request.param])
+  """Breaks both streams when it is called: pytest sets them before a test."""
+
+  def break_streams():
+    monkeypatch.setattr(sys, 'stdout', STREAMS[request.param])
+    monkeypatch.setattr(sys, 'stderr', STREAMS[request.param])
+
+  return break_streams
 
 
-@pytest.mark.usefixtures('broken')
-def test_training_does_not_need_its_terminal(tmp_path):
+def test_training_does_not_need_its_terminal(tmp_path, broken):
+  broken()
   run = Run(
     tmp_path,
     evaluate=lambda params: {'score': float(params['count'])},
@@ -61,8 +66,8 @@ def test_training_does_not_need_its_terminal(tmp_path):
   assert run.steps('score') == [5, 10]
 
 
-@pytest.mark.usefixtures('broken')
-def test_nor_do_warnings(tmp_path):
+def test_nor_do_warnings(tmp_path, broken):
+  broken()
   run = Run(tmp_path)
   run(Counter())
   (tmp_path / 'checkpoints' / '10' / 'meta.json').unlink()
@@ -70,8 +75,8 @@ def test_nor_do_warnings(tmp_path):
   assert run.saved() == [5, 10]
 
 
-@pytest.mark.usefixtures('broken')
-def test_nor_does_the_progress_line():
+def test_nor_does_the_progress_line(broken):
+  broken()
   with progress_line('train', 10) as bar:
     bar.set_postfix({'loss': 1.0})
     bar.update(5)
