@@ -168,7 +168,7 @@ def progress_line(
     desc=f'{label:>12}',
     unit=unit,
     dynamic_ncols=True,
-    disable=sys.stderr is None or not processes.is_main(),
+    disable=not processes.is_main(),
     # A log file gets a line now and then, a terminal one that moves.
     mininterval=0.2 if stream.isatty() else 20,
   )
