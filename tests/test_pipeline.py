@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiger_jax import pipeline, stages
+from tiger_jax import pipeline
 from tiger_jax.config_dict import from_json
-from tiger_jax.data import counts, synthetic
+from tiger_jax.data import counts
 from tiger_jax.errors import DataError
 from tiger_jax.workdir import Artefact
 

@@ -68,7 +68,7 @@ def _run(command: Command) -> None:
     processes.join()
     if not processes.is_main():
       sys.stdout = open(os.devnull, 'w')
-  preemption.leave_at_sigterm()
+  preemption.exit_on_signals()
   _refuse_missing_platform()
   compile_cache.use()
   if command.mode == 'recommend':

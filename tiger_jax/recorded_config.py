@@ -58,6 +58,11 @@ def config_of(artefact: Artefact) -> Config:
     ) from error
 
 
+def former_values() -> dict[str, Any]:
+  """Returns every field: what versions without it behaved as, or its default."""
+  return _with_missing(Config(), {})
+
+
 def _unknown(default: Any, values: dict[str, Any], path: str) -> list[str]:
   """Returns the fields in a record that a config does not have."""
   found = []

@@ -17,6 +17,7 @@ from typing import Any
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import files, record
 from tiger_jax.storage.claim import LOCK, claim, refuse_link
+from tiger_jax.storage.os_errors import describe
 from tiger_jax.storage.record import Artefact
 
 RESULTS = 'results.json'
@@ -86,7 +87,7 @@ def run_stage(
   except BrokenPipeError:
     raise  # Of the terminal, not of the stage.
   except OSError as error:
-    raise DataError(f'stage {name}: {files.explain(error, workdir)}') from error
+    raise DataError(f'stage {name}: {describe(error, workdir)}') from error
 
 
 def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
@@ -180,7 +181,7 @@ def _open_lock(path: Path) -> Any:
   try:
     file = open(os.open(path, flags, 0o666), 'rb')
   except OSError as error:
-    raise UsageError(files.explain(error, path)) from error
+    raise UsageError(describe(error, path)) from error
   if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
     file.close()
     raise UsageError(f'{path} is not a regular file: choose another --workdir')

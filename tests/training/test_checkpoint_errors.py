@@ -66,7 +66,7 @@ def refusal(folder, step):
   message = str(error.value)
   assert '\n' not in message
   assert f'{folder}: step {step} is damaged' in message
-  assert 'remove that folder' in message
+  assert f'remove {folder / str(step)} ' in message
   assert error.value.exit_code == 4
   return message
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tiger_jax.training.preemption import StopSignal, leave_at_sigterm
+from tiger_jax.training.preemption import StopSignal, exit_on_signals
 
 
 def test_notes_the_signal_and_puts_the_handler_back():
@@ -59,13 +59,55 @@ def test_other_threads_go_without():
   assert found == [False]
 
 
-def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
+def test_a_closed_terminal_is_a_request_to_stop():
+  before = signal.getsignal(signal.SIGHUP)
+  with StopSignal() as stop:
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert stop.received
+    os.kill(os.getpid(), signal.SIGHUP)
+  assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_nohup_still_holds():
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    exit_on_signals()
+    with StopSignal() as stop:
+      os.kill(os.getpid(), signal.SIGHUP)
+      assert not stop.received
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_handler_of_a_library_in_c_ends_as_the_default(monkeypatch):
+  """Python cannot put it back."""
+  set_handler = signal.signal
+  monkeypatch.setattr(
+    signal, 'signal', lambda *args: set_handler(*args) and None
+  )
+  before = signal.getsignal(signal.SIGTERM)
+  try:
+    with StopSignal() as stop:
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert stop.received
+  finally:
+    set_handler(signal.SIGTERM, before)
+    set_handler(signal.SIGINT, signal.default_int_handler)
+    set_handler(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
+@pytest.mark.parametrize('has_stderr', [True, False])
+def test_where_nothing_is_to_be_saved_the_process_ends(name, has_stderr):
   program = (
     'import os, signal\n'
-    'from tiger_jax.training.preemption import leave_at_sigterm\n'
-    'leave_at_sigterm()\n'
+    'from tiger_jax.training.preemption import exit_on_signals\n'
+    f'{"" if has_stderr else "os.close(2)"}\n'
+    'exit_on_signals()\n'
     'try:\n'
-    '  os.kill(os.getpid(), signal.SIGTERM)\n'
+    f'  os.kill(os.getpid(), signal.{name})\n'
     'finally:\n'
     '  print("went on")\n'
   )
@@ -73,16 +115,17 @@ def test_where_nothing_is_to_be_saved_sigterm_ends_the_process():
     [sys.executable, '-c', program], capture_output=True, text=True
   )
   assert ended.returncode == 42
-  assert ended.stderr == (
-    '\nerror: asked to stop; run the same command to go on\n'
-  )
+  if has_stderr:
+    assert ended.stderr == (
+      '\nerror: asked to stop; run the same command to go on\n'
+    )
   assert ended.stdout == ''
 
 
 def test_training_saves_all_the_same():
   before = signal.getsignal(signal.SIGTERM)
   try:
-    leave_at_sigterm()
+    exit_on_signals()
     leaving = signal.getsignal(signal.SIGTERM)
     assert leaving is not before
     with StopSignal() as stop:
@@ -91,3 +134,4 @@ def test_training_saves_all_the_same():
     assert signal.getsignal(signal.SIGTERM) is leaving
   finally:
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

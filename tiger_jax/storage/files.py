@@ -9,11 +9,8 @@ import json
 import os
 from pathlib import Path
 import stat
-from typing import Any
+from typing import Any, BinaryIO
 
-# No space left, or none left for this user.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What a folder's fsync fails with on file systems that have none, such as SMB.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Large enough for every record except those that list items.
@@ -52,6 +49,26 @@ def write_json(path: Path, value: Any) -> None:
   write(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
+def open_to_append(path: Path) -> BinaryIO:
+  """Opens a file to write at its end, and makes it if it is missing.
+
+  Raises:
+    OSError: The path is a link, a device or a pipe, or it cannot be written.
+  """
+  flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+  try:
+    number = os.open(path, flags, 0o666)
+  except OSError as error:
+    if path.is_symlink():
+      raise OSError(errno.ELOOP, 'It is a link', str(path)) from error
+    raise
+  file = open(number, 'ab')
+  if not stat.S_ISREG(os.fstat(number).st_mode):
+    file.close()
+    raise OSError(errno.EINVAL, 'Not a regular file', str(path))
+  return file
+
+
 def read(path: Path, max_bytes: int = SMALL) -> bytes:
   """Returns the content of a regular file.
 
@@ -86,24 +103,6 @@ def read_json(path: Path, max_bytes: int = SMALL) -> Any:
     return json.loads(read(path, max_bytes))
   except RecursionError as error:
     raise ValueError(f'{path.name} is nested too deeply') from error
-
-
-def explain(error: OSError, path: Path) -> str:
-  """Returns what failed, where, and what to do about it.
-
-  Args:
-    error: What the system raised.
-    path: Where, if the error does not tell.
-  """
-  if error.errno in _FULL:
-    remedy = 'make room there and run the same command again'
-  elif error.errno in _FORBIDDEN:
-    remedy = 'change its permissions, or choose another folder'
-  elif error.errno in (errno.EMFILE, errno.ENFILE):
-    remedy = 'allow more open files, see `ulimit -n`'
-  else:
-    remedy = 'correct that and run the same command again'
-  return f'{error.filename or path}: {error.strerror or error}; {remedy}'
 
 
 def sync(path: Path) -> None:

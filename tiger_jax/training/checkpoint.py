@@ -1,12 +1,13 @@
 """The checkpoints of a run: which there are, and which are kept."""
 
-from collections.abc import Iterator
 from concurrent import futures
 import contextlib
+import errno
 import json
+import math
 from pathlib import Path
+import re
 import shutil
-import sys
 from typing import Any
 
 import jax
@@ -15,16 +16,14 @@ from jax.sharding import Mesh
 import numpy as np
 
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import checkpoint_folder, processes
+from tiger_jax.training import checkpoint_folder, compatibility, processes
+from tiger_jax.training.checkpoint_errors import DamagedError, explained
 from tiger_jax.training.log import NotFiniteError
+from tiger_jax.training.printing import warn
 from tiger_jax.training.sharding import fetch
 
 # The latest are kept: two in case that one is damaged.
 _KEPT = 3
-
-
-class DamagedError(CheckpointError):
-  """A checkpoint is not what was written."""
 
 
 class Checkpoints:
@@ -66,11 +65,17 @@ class Checkpoints:
     self._damaged: set[int] = set()
     self._step = 0
     with self._explained('it cannot be used'):
+      if self.folder.is_symlink():
+        raise OSError(errno.ELOOP, 'It is a link')
+      # Refuses a name that nothing can be saved under, before training.
+      with checkpoint_folder.plain(self.folder):
+        pass
       if writes:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for ending in ('partial', 'old'):
-          for left in self.folder.glob(f'*.{ending}'):
-            shutil.rmtree(left)
+        for path in self.folder.iterdir():
+          if re.fullmatch(r'[0-9]+\.(partial|old)', path.name):
+            # Refuses a link, instead of removing what it points to.
+            shutil.rmtree(path)
 
   def __enter__(self) -> 'Checkpoints':
     """Returns itself."""
@@ -84,7 +89,7 @@ class Checkpoints:
       if kind is None:
         raise
       # What stopped the run is what the user must hear of.
-      print(f'warning: {error}', file=sys.stderr)
+      warn(f'warning: {error}')
     finally:
       self._writer.shutdown()
 
@@ -127,14 +132,19 @@ class Checkpoints:
     state: Any,
     meta: dict[str, Any],
     metrics: dict[str, float] | None = None,
+    *,
+    last: bool = False,
   ) -> None:
     """Saves in the background; a step already saved is left alone.
+
+    It is read back before it counts as saved.
 
     Args:
       step: Steps done.
       state: A pytree of arrays, which may be changed after this returns.
       meta: JSON beside it.
       metrics: What the best is picked by.
+      last: Whether it is the last of a run: it is restored too, and compared.
 
     Raises:
       NotFiniteError: An array is not finite; nothing is written.
@@ -155,7 +165,9 @@ class Checkpoints:
         'meta': meta,
       }
       self._step = step
-      self._pending = self._writer.submit(self._write, step, state, contents)
+      self._pending = self._writer.submit(
+        self._write, step, state, contents, last
+      )
 
   def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
     """Reads a checkpoint back.
@@ -173,7 +185,7 @@ class Checkpoints:
     """
     contents = self._read(step)
     self._compare(step, contents, {'arrays': checkpoint_folder.describe(like)})
-    with self._explained(f'step {step} cannot be restored', DamagedError):
+    with self._explained(f'step {step} cannot be restored', step):
       state = checkpoint_folder.read_state(self.folder / str(step), like)
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
@@ -226,15 +238,18 @@ class Checkpoints:
         # When it is made anew, its metric is another.
         self._metrics.pop(step, None)
         self._damaged.discard(step)
-        if aside:
-          kept = self.folder / f'{step}.damaged'
-          shutil.rmtree(kept, ignore_errors=True)
-          (self.folder / str(step)).rename(kept)
-        else:
-          self._remove(step)
+        with self._explained(f'step {step} cannot be set aside'):
+          if aside:
+            self._set_aside(step)
+          else:
+            self._remove(step)
 
-  def _write(self, step: int, state: Any, contents: dict[str, Any]) -> None:
-    checkpoint_folder.write(self.folder / str(step), step, state, contents)
+  def _write(
+    self, step: int, state: Any, contents: dict[str, Any], last: bool
+  ) -> None:
+    checkpoint_folder.write(
+      self.folder / str(step), step, state, contents, last=last
+    )
     self._metrics[step] = (contents['metrics'] or {}).get(self._best_metric)
     saved = [int(path.name) for path in self._folders()]
     best = self._ranked()[:1]
@@ -249,8 +264,27 @@ class Checkpoints:
     (self.folder / str(step)).rename(old)
     shutil.rmtree(old)
 
+  def _set_aside(self, step: int) -> None:
+    kept = self.folder / f'{step}.damaged'
+    if kept.exists():
+      shutil.rmtree(kept)
+    (self.folder / str(step)).rename(kept)
+
   def _folders(self) -> list[Path]:
-    return [path for path in self.folder.glob('*') if path.name.isdecimal()]
+    """Returns the folders that have a step for their name.
+
+    Raises:
+      CheckpointError: One is a link, which would be followed for writing.
+    """
+    with self._explained('it cannot be read'):
+      paths = list(self.folder.iterdir()) if self.folder.exists() else []
+    named = [x for x in paths if re.fullmatch(r'0|[1-9][0-9]*', x.name)]
+    for path in named:
+      if path.is_symlink():
+        raise CheckpointError(
+          f'{path} is a link: replace it by the folder that it points to'
+        )
+    return named
 
   def _ranked(self) -> list[int]:
     for path in self._folders():
@@ -260,8 +294,10 @@ class Checkpoints:
     there = {int(path.name) for path in self._folders()}
     known = {x: y for x, y in self._metrics.items() if x in there}
     values = {x: y for x, y in known.items() if y is not None}
-    # Of equals the first, for the next may be worse.
-    return sorted(values, key=lambda step: (-values[step], step))
+    # Of equals the first, for the next may be worse. NaN has no order.
+    return sorted(
+      values, key=lambda step: (math.isnan(values[step]), -values[step], step)
+    )
 
   def _look_at(self, step: int) -> None:
     """Notes the metric of a step, or that it is damaged."""
@@ -274,17 +310,21 @@ class Checkpoints:
 
   def _read(self, step: int) -> dict[str, Any]:
     """Checks every byte of a checkpoint, and returns its JSON."""
-    with self._explained(f'step {step} is damaged', DamagedError):
+    with self._explained(f'step {step} is damaged', step):
       return checkpoint_folder.read_contents(self.folder / str(step), step)
 
   def _compare(
     self, step: int, contents: dict[str, Any], more: dict[str, Any]
   ) -> None:
     """Raises where a checkpoint is not of what is trained here."""
-    differing = checkpoint_folder.differences(
-      {'of': contents['about'], **{x: contents[x] for x in more}},
-      {'of': self._about, **more},
+    writer = 'an earlier version'
+    if 'version' in contents:
+      writer = f'tiger_jax {contents["version"]}'
+    differing = compatibility.config_differences(
+      contents['about'], self._about, writer
     )
+    for name, value in more.items():
+      differing += compatibility.differences(contents[name], value, name)
     if differing:
       raise CheckpointError(
         f'{self.folder / str(step)} is of another run: '
@@ -292,27 +332,16 @@ class Checkpoints:
         'that this was made with'
       )
 
-  @contextlib.contextmanager
   def _explained(
-    self, problem: str, kind: type[CheckpointError] = CheckpointError
-  ) -> Iterator[None]:
-    """Turns any error into one that says what to do."""
-    try:
-      yield
-    # Orbax raises whatever the file system or the format library did.
-    except Exception as error:
-      reason = str(error).split('\n')[0]
-      remedy = (
-        'remove that folder to go on from an earlier one, if there is one'
-        if kind is DamagedError
-        else 'make room if the disk is full, and run the same command again'
-      )
-      raise kind(f'{self.folder}: {problem} ({reason}); {remedy}') from error
+    self, problem: str, damaged: int | None = None
+  ) -> contextlib.AbstractContextManager[None]:
+    path = None if damaged is None else self.folder / str(damaged)
+    return explained(self.folder, problem, path)
 
 
 def _warn(step: int, error: DamagedError) -> None:
-  print(f'WARNING: {error}', file=sys.stderr, flush=True)
-  print(f'WARNING: step {step} is left out', file=sys.stderr, flush=True)
+  warn(f'WARNING: {error}')
+  warn(f'WARNING: step {step} is left out')
 
 
 @jax.jit

@@ -1,46 +1,102 @@
 """One checkpoint: a folder of arrays, as Orbax writes them, and JSON.
 
-It is written aside and gets its name when all of it is on disk, so that a
-folder with a name is whole. Data, never code.
+It is written aside and gets its name when all of it is on disk and was read
+back, so that a folder with a name is whole. Data, never code.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+import contextlib
 import json
+import math
 from pathlib import Path
+import re
+import tempfile
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore as ts
 
+from tiger_jax import __version__
+from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.storage import files
 from tiger_jax.training import manifest
 
+# Of `meta.json`. Checkpoints from before there was a number are of format 0.
+FORMAT = 1
+# Orbax takes other paths for patterns or addresses, and then writes nothing.
+_PLAIN = re.compile(r'[\w./ -]*', re.ASCII)
+# Stored values that are read at once.
+_READS = 32
 
-def write(folder: Path, step: int, state: Any, contents: Any) -> None:
-  """Writes a checkpoint.
+
+def write(
+  folder: Path, step: int, state: Any, contents: dict[str, Any], *, last: bool
+) -> None:
+  """Writes a checkpoint and reads it back.
 
   Args:
     folder: What it will be called.
     step: Steps done.
     state: A pytree of host arrays.
-    contents: JSON.
+    contents: JSON, as `read_contents` returns it.
+    last: Whether it is the last of a run, which is restored as well.
+
+  Raises:
+    ValueError: What lies on the disk is not what was to be written.
+    OSError: It cannot be written.
   """
   partial = folder.with_name(f'{folder.name}.partial')
-  with _orbax() as orbax:
-    orbax.save(partial / 'state', args=ocp.args.StandardSave(state))
-  (partial / 'meta.json').write_text(json.dumps(contents, indent=1))
+  # Fails where a link has that name, which Orbax would follow.
+  partial.mkdir()
+  with plain(partial) as path, _orbax() as orbax:
+    orbax.save(path / 'state', args=ocp.args.StandardSave(state))
+  header = {'format': FORMAT, 'version': __version__}
+  text = json.dumps(header | contents, indent=1)
+  (partial / 'meta.json').write_text(text)
   manifest.write(partial, {'step': step})
+  manifest.check(partial, {'step': step})
+  _check_stored(partial, state)
+  if last:
+    _check_restored(partial, state)
   partial.rename(folder)
-  manifest.sync(folder.parent)
+  files.sync(folder.parent)
 
 
-def read_contents(folder: Path, step: int) -> Any:
+def read_contents(folder: Path, step: int) -> dict[str, Any]:
   """Checks every byte of a checkpoint, and returns its JSON.
 
   Raises:
     ValueError: It is not what was written.
+    CheckpointError: A newer version wrote it.
   """
   manifest.check(folder, {'step': step})
-  return json.loads((folder / 'meta.json').read_bytes())
+  contents = files.read_json(folder / 'meta.json')
+  if not isinstance(contents, dict):
+    raise ValueError('meta.json is not an object')
+  number = contents.get('format', 0)
+  if type(number) is not int or number < 0:
+    raise ValueError(f'format of meta.json is {number!r:.40}')
+  if number > FORMAT:
+    raise CheckpointError(
+      f'{folder} has format {number}, written by tiger_jax '
+      f'{contents.get("version")}: tiger_jax {__version__} reads formats up to '
+      f'{FORMAT}, install the newer version'
+    )
+  for name, kind in (
+    ('about', dict), ('arrays', dict), ('meta', dict),
+    ('metrics', dict | None),
+  ):  # fmt: skip
+    if not isinstance(contents.get(name), kind):
+      raise ValueError(f'{name} of meta.json is {contents.get(name)!r:.40}')
+  if not isinstance(contents['meta'].get('skipped', 0), int):
+    raise ValueError('skipped of meta.json is not an integer')
+  for name, value in (contents['metrics'] or {}).items():
+    if not isinstance(value, int | float):
+      raise ValueError(f'metric {name} of meta.json is {value!r:.40}')
+  return contents
 
 
 def read_state(folder: Path, like: Any) -> Any:
@@ -51,8 +107,8 @@ def read_state(folder: Path, like: Any) -> Any:
     like: A pytree of arrays, or of their shapes and types, as was written.
   """
   empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  with _orbax() as orbax:
-    return orbax.restore(folder / 'state', args=ocp.args.StandardRestore(empty))
+  with plain(folder) as path, _orbax() as orbax:
+    return orbax.restore(path / 'state', args=ocp.args.StandardRestore(empty))
 
 
 def describe(state: Any) -> dict[str, str]:
@@ -65,21 +121,79 @@ def describe(state: Any) -> dict[str, str]:
   }
 
 
-def differences(found: Any, expected: Any, path: str = '') -> list[str]:
-  """Returns where two JSON values differ, and how, a line each."""
-  if isinstance(found, dict) and isinstance(expected, dict):
-    return [
-      line
-      for key in sorted(found.keys() | expected.keys())
-      for line in differences(
-        found.get(key, 'absent'),
-        expected.get(key, 'absent'),
-        f'{path}.{key}'.removeprefix('.'),
+@contextlib.contextmanager
+def plain(folder: Path) -> Iterator[Path]:
+  """Yields a path to a folder that Orbax can use, whatever its name is.
+
+  Raises:
+    UsageError: The folder for temporary files has such a name as well.
+  """
+  if _PLAIN.fullmatch(str(folder)):
+    yield folder
+    return
+  with tempfile.TemporaryDirectory(prefix='tiger_jax_') as parent:
+    if not _PLAIN.fullmatch(parent):
+      raise UsageError(
+        f'{folder} has the character {_PLAIN.sub("", str(folder))[0]!r}, and '
+        f'so has the folder of temporary files, {parent}: choose another '
+        '--workdir, or set TMPDIR to a path of letters and digits'
       )
+    link = Path(parent, 'checkpoint')
+    link.symlink_to(folder, target_is_directory=True)
+    yield link
+
+
+def _check_stored(folder: Path, state: Any) -> None:
+  """Checks that every array of a state can be read from a folder.
+
+  All stored values are read, but not decoded: `read_state` takes ten times as
+  long.
+  """
+  # Orbax looks here for the names of the arrays.
+  files.read_json(folder / 'state' / '_METADATA')
+  headers: dict[str, Any] = {}
+  num_chunks: Counter[str] = Counter()
+  with plain(folder) as path:
+    base = {'driver': 'file', 'path': f'{path}/state/'}
+    store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
+    keys = store.list().result()
+    for start in range(0, len(keys), _READS):
+      # Together, as each waits for a thread, but not all: they take memory.
+      reads = [(key, store.read(key)) for key in keys[start : start + _READS]]
+      for key, read in reads:
+        name, _, chunk = key.decode().rpartition('/')
+        value = read.result().value
+        # What TensorStore returns for a value whose file is gone.
+        if not value:
+          raise ValueError(f'a part of {name} is gone')
+        if chunk == '.zarray':
+          headers[name] = json.loads(value)
+        else:
+          num_chunks[name] += 1
+  for path, x in jax.tree.leaves_with_path(state):
+    name = jax.tree_util.keystr(path, simple=True, separator='.')
+    if name not in headers:
+      raise ValueError(f'{name} was not written')
+    shape, chunks = headers[name]['shape'], headers[name]['chunks']
+    found = f'{np.dtype(headers[name]["dtype"])}{shape}'
+    if found != f'{x.dtype}{list(x.shape)}':
+      raise ValueError(f'{name} was written as {found}')
+    grid = [
+      -(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)
     ]
-  if found == expected:
-    return []
-  return [f'{path} is {found}, expected {expected}']
+    if num_chunks[name] != math.prod(grid):
+      raise ValueError(f'a part of {name} was not written')
+
+
+def _check_restored(folder: Path, state: Any) -> None:
+  """Restores a checkpoint as evaluation does, and compares every bit."""
+  restored = read_state(folder, state)
+  for (path, x), y in zip(
+    jax.tree.leaves_with_path(state), jax.tree.leaves(restored), strict=True
+  ):
+    if x.dtype != y.dtype or x.tobytes() != y.tobytes():
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      raise ValueError(f'{name} is read back with other values')
 
 
 def _orbax() -> ocp.Checkpointer:

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 import contextlib
+import json
+from pathlib import Path
 import time
 
 import jax
+
+from tiger_jax.storage import files
 
 # What JAX calls the making of a program, or its reading from the cache.
 _COMPILATION = '/jax/core/compile/backend_compile_duration'
@@ -72,3 +76,19 @@ def summary(seconds: dict[str, float]) -> str:
   )
   shares = ', '.join(f'{name} {value / wall:.1%}' for value, name in parts)
   return f'{wall:.1f} s: {shares}'
+
+
+def record(
+  path: Path, start: int, stop: int, seconds: dict[str, float]
+) -> None:
+  """Appends a line to a file, unless that fails: it may follow an error.
+
+  Args:
+    path: Where.
+    start: Steps done before these seconds.
+    stop: Steps done after them.
+    seconds: By phase.
+  """
+  line = {'from': start, 'to': stop, 'seconds': seconds}
+  with contextlib.suppress(OSError), files.open_to_append(path) as file:
+    file.write((json.dumps(line) + '\n').encode())

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from tiger_jax.errors import CheckpointError
+from tiger_jax.storage import files
 
 _DIGITS = 16
 _LINE = _DIGITS + 1
@@ -43,7 +44,7 @@ class Ledger:
         f'checkpoint: remove {path.parent} to begin anew'
       )
     path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = path.open('ab')
+    self._file = files.open_to_append(path)
     self._file.truncate(size)
 
   def add(self, stack: Any) -> list[str]:

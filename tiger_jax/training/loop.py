@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,14 @@ from tqdm import tqdm
 
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.errors import CheckpointError, Preempted
+from tiger_jax.storage import os_errors
 from tiger_jax.training import goodput, processes
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.ledger import Ledger
 from tiger_jax.training.log import NotFiniteError, StepLog
 from tiger_jax.training.optimizer import learning_rate, make_optimizer
 from tiger_jax.training.preemption import StopSignal
+from tiger_jax.training.printing import say
 from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.sharding import (
   fetch,
@@ -36,7 +37,7 @@ from tiger_jax.training.step import (
   make_steps,
   tensor_names,
 )
-from tiger_jax.training.writers import MetricsWriter, progress_line
+from tiger_jax.training.writers import MetricsWriter, progress_line, say_above
 
 # Whoever needs it more often has another problem.
 _MOST_REWINDS = 10
@@ -83,7 +84,7 @@ def train(
   Raises:
     NumbersError: Something is not finite. What was saved before stays.
     CheckpointError: A checkpoint cannot be saved, or does not fit.
-    Preempted: SIGTERM or Ctrl-C came; the state is saved.
+    Preempted: SIGTERM, SIGHUP or Ctrl-C came; the state is saved.
   """
   with contextlib.ExitStack() as stack:
     watch = goodput.Stopwatch()
@@ -120,9 +121,9 @@ def train(
             raise
           run.rewind(error)
         except OSError as error:
+          reason, remedy = os_errors.explain(error)
           raise CheckpointError(
-            f'{folder}: {label} cannot be written ({error}); make room if the '
-            'disk is full, and run the same command again'
+            f'{folder}: {label} stopped ({reason}); {remedy}'
           ) from error
     return run.chosen_params()
 
@@ -181,7 +182,7 @@ class _Run:
       )
       stack.callback(ledger.close)
       stack.callback(self._tell_goodput, start)
-      self.writer.rewind(self.label, start)
+      self.writer.rewind(self.label, start, self.folder)
       bar = stack.enter_context(
         progress_line(self.label, self.schedule.num_steps, start)
       )
@@ -204,10 +205,9 @@ class _Run:
     self._skipped += policy.skip
     self._rewound = True
     what = str(error).removeprefix(f'{self.label}: ')
-    print(
+    say(
       f'{self.label:>12}: {what}: back to step {step}, and {self._skipped} '
-      'batches left out',
-      flush=True,
+      'batches left out'
     )
 
   def chosen_params(self) -> Params:
@@ -233,7 +233,7 @@ class _Run:
     self.checkpoints.drop(step, aside=True)
     self._state = put(state, self._shardings)
     if not self._rewound:
-      self._skipped = meta['skipped']
+      self._skipped = meta.get('skipped', 0)
     self._step = step
     return step
 
@@ -277,16 +277,25 @@ class _Run:
         )
       if saving or stopping:
         ledger.flush()
-        values = self._measure(step, bar) if saving else None
+        values = self._measure(step) if saving else None
         with watch.phase('save'):
           try:
             self.checkpoints.save(
-              step, self._state, {'skipped': self._skipped}, values
+              step,
+              self._state,
+              {'skipped': self._skipped},
+              values,
+              last=step == last,
             )
           except NotFiniteError as error:
             raise NotFiniteError(
               f'{self.label}: after batch {digests[-1]}, {error}', step
             ) from error
+        # After the save, which nothing that is printed can prevent.
+        if values and self.best_metric:
+          shown = f'{self.best_metric} {values[self.best_metric]:.4f}'
+          line = f'{self.label:>12}: step {step}: validation {shown}'
+          say_above(bar, line)
       if stopping:
         with watch.phase('save'):
           self.checkpoints.wait()
@@ -305,15 +314,12 @@ class _Run:
       'command to go on'
     )
 
-  def _measure(self, step: int, bar: tqdm) -> dict[str, float] | None:
+  def _measure(self, step: int) -> dict[str, float] | None:
     if not self.evaluate:
       return None
     with self.watch.phase('evaluate'):
       values = self.evaluate(self._state.params)
     self.writer.write(self.label, step, values)
-    if self.best_metric:
-      found = f'{self.best_metric} {values[self.best_metric]:.4f}'
-      bar.write(f'{self.label:>12}: step {step}: validation {found}')
     return values
 
   def _show(self, bar: tqdm, means: dict[str, float]) -> None:
@@ -333,12 +339,8 @@ class _Run:
     until_now, before = self.watch.seconds(), self._told
     self._told = until_now
     seconds = {k: v - before.get(k, 0.0) for k, v in until_now.items()}
-    print(f'{self.label:>12}: {goodput.summary(seconds)}', flush=True)
-    line = {'from': start, 'to': self._step, 'seconds': seconds}
-    # On the way out of an error, which the user must hear of.
-    with contextlib.suppress(OSError):
-      with (self.folder / 'goodput.jsonl').open('a') as file:
-        file.write(json.dumps(line) + '\n')
+    say(f'{self.label:>12}: {goodput.summary(seconds)}')
+    goodput.record(self.folder / 'goodput.jsonl', start, self._step, seconds)
 
 
 def _passed(before: int, step: int, every: int) -> bool:

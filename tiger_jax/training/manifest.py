@@ -1,5 +1,10 @@
-"""What a folder holds, written down so that damage to it is found."""
+"""What a folder holds, written down so that damage to it is found.
 
+The folder may come from another machine: a name in its manifest is never
+opened, only compared with the names of the files that lie in the folder.
+"""
+
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 import hashlib
 import json
@@ -7,7 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tiger_jax.storage import files
+from tiger_jax.storage.files import sync
+
 NAME = 'manifest.json'
+# A checkpoint has a dozen files, and an entry takes 150 bytes.
+_MAX_BYTES = 2**22
+_MAX_ENTRIES = 2**15
 
 
 def write(folder: Path, about: dict[str, Any]) -> None:
@@ -17,14 +28,15 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     folder: Nobody writes there any more.
     about: JSON to tell this folder from others like it.
   """
-  names = _names(folder)
+  names = sorted(_sizes(folder))
+  folders = [path for path in folder.rglob('*') if path.is_dir()]
   # Digests are work and the disk is a wait: threads do both at once.
   with ThreadPoolExecutor() as pool:
-    synced = pool.map(sync, folder.rglob('*'))
+    synced = pool.map(sync, [folder / name for name in names] + folders)
     digests = pool.map(_describe, [folder / name for name in names])
-    files = dict(zip(names, digests, strict=True))
+    described = dict(zip(names, digests, strict=True))
     list(synced)
-  (folder / NAME).write_bytes(_encode({'about': about, 'files': files}))
+  (folder / NAME).write_bytes(_encode({'about': about, 'files': described}))
   for path in (folder / NAME, folder):
     sync(path)
 
@@ -38,41 +50,76 @@ def check(folder: Path, about: dict[str, Any]) -> None:
 
   Raises:
     ValueError: Something is missing, was changed, or is of another folder.
+    OSError: A file cannot be read.
   """
+  found = _read(folder)
+  if found['about'] != about:
+    raise ValueError(f'{NAME} is of {found["about"]}, not of {about}')
+  described = found['files']
+  sizes = _sizes(folder)
+  if missing := sorted(described.keys() - sizes.keys()):
+    raise ValueError(f'{missing[0]} is missing')
+  if extra := sorted(sizes.keys() - described.keys()):
+    raise ValueError(f'{extra[0]} was not there when it was written')
+  # All sizes first: they cost nothing, a digest reads the whole file.
+  for name, description in described.items():
+    if not isinstance(description, list) or description[:1] != [sizes[name]]:
+      raise ValueError(f'{name} is not as it was written')
+  for name, description in described.items():
+    if _describe(folder / name) != description:
+      raise ValueError(f'{name} is not as it was written')
+
+
+def _read(folder: Path) -> dict[str, Any]:
   try:
-    written = (folder / NAME).read_bytes()
+    written = files.read(folder / NAME, _MAX_BYTES)
     found = json.loads(written)
-    files = found['files']
     # Any other way to write the same was not written here.
-    if _encode(found) != written:
+    if _encode(found) != written or not isinstance(found['files'], dict):
       raise ValueError
   except FileNotFoundError as error:
     raise ValueError(f'{NAME} is missing') from error
-  except (ValueError, TypeError, KeyError) as error:
+  except (
+    ValueError, TypeError, KeyError, AttributeError, RecursionError
+  ) as error:  # fmt: skip
     raise ValueError(f'{NAME} is damaged') from error
-  if found['about'] != about:
-    raise ValueError(f'{NAME} is of {found["about"]}, not of {about}')
-  for name, description in files.items():
-    try:
-      now = _describe(folder / name)
-    except OSError as error:
-      raise ValueError(f'{name} cannot be read ({error.strerror})') from error
-    if now != description:
-      raise ValueError(f'{name} is not as it was written')
-  if strange := sorted(set(_names(folder)) - set(files)):
-    raise ValueError(f'{strange[0]} was not there when it was written')
+  return found
 
 
-def _names(folder: Path) -> list[str]:
-  return sorted(
-    path.relative_to(folder).as_posix()
-    for path in folder.rglob('*')
-    if path.is_file() and path != folder / NAME
-  )
+def _sizes(folder: Path) -> dict[str, int]:
+  """Returns the size of every file in a folder but the manifest, by name.
+
+  Raises:
+    ValueError: Something is neither a file nor a folder, or there is too much.
+  """
+  return {
+    name: entry.stat(follow_symlinks=False).st_size
+    for name, entry in _entries(folder)
+    if name != NAME and not entry.is_dir(follow_symlinks=False)
+  }
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+  pending = ['']
+  num_entries = 0
+  while pending:
+    parent = pending.pop()
+    with os.scandir(folder / parent) as entries:
+      for entry in entries:
+        num_entries += 1
+        if num_entries > _MAX_ENTRIES:
+          raise ValueError(f'it holds more than {_MAX_ENTRIES} files')
+        name = f'{parent}{entry.name}'
+        if entry.is_dir(follow_symlinks=False):
+          pending.append(f'{name}/')
+        elif not entry.is_file(follow_symlinks=False):
+          raise ValueError(f'{name} is not a regular file')
+        yield name, entry
 
 
 def _describe(path: Path) -> list[int | str]:
-  with path.open('rb') as file:
+  number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+  with open(number, 'rb') as file:
     digest = hashlib.file_digest(file, 'sha256').hexdigest()
     return [file.tell(), digest]
 
@@ -83,12 +130,3 @@ def _encode(value: Any) -> bytes:
   body = json.dumps(value, sort_keys=True)
   digest = hashlib.sha256(body.encode()).hexdigest()
   return json.dumps(value | {'sha256': digest}, indent=1).encode()
-
-
-def sync(path: Path) -> None:
-  """Waits until a file, or the names in a folder, are on disk."""
-  number = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(number)
-  finally:
-    os.close(number)

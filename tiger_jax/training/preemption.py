@@ -1,5 +1,6 @@
-"""A polite request to stop."""
+"""Requests to stop: SIGTERM, Ctrl-C, and SIGHUP of a closed terminal."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -11,24 +12,26 @@ from tiger_jax.errors import Preempted
 _LEAVING = b'\nerror: asked to stop; run the same command to go on\n'
 
 
-def leave_at_sigterm() -> None:
-  """Lets SIGTERM end the process as a `Preempted` would, and at once.
+def exit_on_signals() -> None:
+  """Makes SIGTERM and SIGHUP end the process at once, as `Preempted` would.
 
-  For where there is nothing to save: what is half made is made again. So it is
-  until the process ends, but for what a `StopSignal` hears.
+  This is for the stages that have nothing to save: what is half made is made
+  again. A `StopSignal` replaces it while it is open.
   """
 
   def leave(unused_number: int, unused_frame: Any) -> None:
-    # Not `print`, which may be what was interrupted.
-    os.write(2, _LEAVING)
+    # Not `print`, which may be what was interrupted. The terminal may be gone.
+    with contextlib.suppress(OSError):
+      os.write(2, _LEAVING)
     os._exit(Preempted.exit_code)
 
   if threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGTERM, leave)
+    for number in _stop_signals():
+      signal.signal(number, leave)
 
 
 class StopSignal:
-  """Notes SIGTERM and Ctrl-C, so that a loop can save and leave.
+  """Notes SIGTERM, SIGHUP and Ctrl-C, so that a loop can save and leave.
 
   A second Ctrl-C acts as if nobody were listening; a second SIGTERM, which
   some schedulers send, changes nothing.
@@ -45,8 +48,10 @@ class StopSignal:
   def __enter__(self) -> 'StopSignal':
     """Installs the handlers; only the main thread may, others go without."""
     if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._before[number] = signal.signal(number, self._note)
+      for number in (*_stop_signals(), signal.SIGINT):
+        before = signal.signal(number, self._note)
+        # None stands for a handler of C, which Python cannot put back.
+        self._before[number] = signal.SIG_DFL if before is None else before
     return self
 
   def __exit__(self, *unused: Any) -> None:
@@ -59,3 +64,12 @@ class StopSignal:
     self.received = True
     if number == signal.SIGINT:
       signal.signal(number, self._before[number])
+
+
+def _stop_signals() -> list[int]:
+  # `nohup` has SIGHUP ignored, so that a run outlives its terminal.
+  hang_up = signal.getsignal(signal.SIGHUP)
+  return [
+    signal.SIGTERM,
+    *([] if hang_up == signal.SIG_IGN else [signal.SIGHUP]),
+  ]

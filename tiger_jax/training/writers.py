@@ -1,7 +1,9 @@
 """Where a person reads how it goes: metrics files and the progress line."""
 
 import contextlib
+import errno
 import json
+import math
 from pathlib import Path
 import sys
 import time
@@ -9,69 +11,142 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tiger_jax.storage import files, os_errors
 from tiger_jax.training import processes
+from tiger_jax.training.printing import SafeStream, say, warn
 
 try:
   from tensorboardX import SummaryWriter
 except ImportError:
   SummaryWriter = None
 
+_NAME = 'metrics.jsonl'
+# Longer than any run makes it: a line has 300 bytes.
+_MAX_BYTES = 2**30
+
 
 class MetricsWriter:
-  """Writes scalars to `metrics.jsonl` and, where installed, TensorBoard."""
+  """Writes scalars to `metrics.jsonl` and, where installed, TensorBoard.
+
+  A stage that trains keeps its own lines in a second `metrics.jsonl`, in its
+  folder. They stay there when a later run with another config sets that folder
+  aside and writes its own lines into the file of the workdir.
+  """
 
   def __init__(self, workdir: Path):
-    """Opens the files, appending to what is there.
+    """Makes the folder; files are made with the first line.
 
-    Of several processes only the main one writes.
+    In a run of several processes only the main one writes.
 
     Args:
-      workdir: Gets `metrics.jsonl` and `tensorboard/`.
+      workdir: The folder of `metrics.jsonl` and `tensorboard/`.
     """
     self._writes = processes.is_main()
     workdir.mkdir(parents=True, exist_ok=True)
-    self._path = workdir / 'metrics.jsonl'
+    self._path = workdir / _NAME
+    # The second file of every stage that has one.
+    self._own_paths: dict[str, Path] = {}
     self._board_folder = workdir / 'tensorboard'
     self._board: Any = None
+    self._has_board = SummaryWriter is not None
 
   def write(self, stage: str, step: int, values: dict[str, float]) -> None:
     """Writes one line: all values of one step of a stage."""
     if not self._writes:
       return
-    line = {'stage': stage, 'step': step, 'time': round(time.time(), 3)}
-    with self._path.open('a') as file:
-      file.write(json.dumps(line | values) + '\n')
-    # Only now: a run that measures nothing leaves no file and no thread.
-    if self._board is None and SummaryWriter:
-      self._board = SummaryWriter(str(self._board_folder))
-    if self._board:
-      for name, value in values.items():
-        self._board.add_scalar(f'{stage}/{name}', value, step)
-      self._board.flush()
-
-  def rewind(self, stage: str, step: int) -> None:
-    """Drops lines of `stage` past `step`, which a resumed run writes again."""
-    if not self._writes or not self._path.exists():
-      return
-    kept = []
-    for line in self._path.read_bytes().splitlines():
+    record = {'stage': stage, 'step': step, 'time': round(time.time(), 3)}
+    line = (json.dumps(record | values) + '\n').encode()
+    for path in {self._path, self._own_paths.get(stage, self._path)}:
+      with files.open_to_append(path) as file:
+        file.write(line)
+    if self._has_board:
       try:
-        record = json.loads(line)
-        again = record['stage'] == stage and record['step'] > step
-      except (ValueError, TypeError, KeyError):
-        continue  # The line that a killed process was writing.
-      if not again:
-        kept.append(line + b'\n')
-    aside = self._path.with_suffix('.partial')
-    aside.write_bytes(b''.join(kept))
-    aside.replace(self._path)
+        self._write_to_board(stage, step, values)
+      except OSError as error:
+        # `metrics.jsonl` has the same numbers.
+        self._has_board = False
+        warn(
+          f'WARNING: {self._board_folder} is not written any more '
+          f'({os_errors.explain(error)[0]})'
+        )
+
+  def rewind(self, stage: str, step: int, folder: Path) -> None:
+    """Prepares for a stage that starts after `step`.
+
+    Drops the lines of the stage that are of later steps, or of another run.
+    Lines that nobody here wrote stay, except for a last one without an end.
+
+    Args:
+      stage: The stage.
+      step: Steps done.
+      folder: The folder of the stage, which gets a `metrics.jsonl` too.
+    """
+    if not self._writes:
+      return
+    own_path = folder / _NAME
+    self._own_paths[stage] = own_path
+    lines = _read_lines(self._path)
+    # A stage that an earlier version began has no file of its own.
+    own_lines = _read_lines(own_path) if own_path.exists() else lines
+    others = [line for line in lines if not _is_of(line, stage)]
+    kept = [line for line in own_lines if _is_of(line, stage, step)]
+    if lines or kept:
+      files.write(self._path, b''.join(others + kept))
+    if own_path != self._path and (kept or own_path.exists()):
+      files.write(own_path, b''.join(kept))
 
   def close(self) -> None:
     """Flushes and closes."""
     if self._board:
-      # What is told there `metrics.jsonl` tells too.
       with contextlib.suppress(OSError):
         self._board.close()
+
+  def _write_to_board(
+    self, stage: str, step: int, values: dict[str, float]
+  ) -> None:
+    # Only now: a run that measures nothing leaves no file and no thread.
+    if self._board is None:
+      if self._board_folder.is_symlink():
+        raise OSError(errno.ELOOP, 'It is a link')
+      assert SummaryWriter
+      self._board = SummaryWriter(str(self._board_folder))
+    for name, value in values.items():
+      self._board.add_scalar(f'{stage}/{name}', value, step)
+    self._board.flush()
+
+
+def _read_lines(path: Path) -> list[bytes]:
+  """Returns the lines of a file, without a last one that was cut off."""
+  if path.is_symlink():
+    raise OSError(errno.ELOOP, 'It is a link', str(path))
+  try:
+    lines = files.read(path, _MAX_BYTES).splitlines(keepends=True)
+  except FileNotFoundError:
+    return []
+  except ValueError as error:
+    raise OSError(errno.EINVAL, str(error), str(path)) from error
+  if lines and not lines[-1].endswith(b'\n'):
+    last = lines.pop()
+    if _parse(last):
+      lines.append(last + b'\n')
+  return lines
+
+
+def _is_of(line: bytes, stage: str, step: float = math.inf) -> bool:
+  """Returns whether a line is of a stage, and not after a step."""
+  record = _parse(line)
+  return record is not None and record[0] == stage and record[1] <= step
+
+
+def _parse(line: bytes) -> tuple[str, float] | None:
+  """Returns the stage and the step of a line, None if it has none."""
+  try:
+    record = json.loads(line)
+    stage, step = record['stage'], record['step']
+  except (ValueError, TypeError, KeyError, RecursionError):
+    return None
+  is_ours = isinstance(stage, str) and isinstance(step, int | float)
+  return (stage, step) if is_ours else None
 
 
 def progress_line(
@@ -85,7 +160,9 @@ def progress_line(
     initial: How many are done already.
     unit: What is counted.
   """
+  stream = SafeStream(sys.stderr)
   return tqdm(
+    file=stream,
     total=total,
     initial=initial,
     desc=f'{label:>12}',
@@ -93,5 +170,12 @@ def progress_line(
     dynamic_ncols=True,
     disable=not processes.is_main(),
     # A log file gets a line now and then, a terminal one that moves.
-    mininterval=0.2 if sys.stderr.isatty() else 20,
+    mininterval=0.2 if stream.isatty() else 20,
   )
+
+
+def say_above(bar: tqdm, text: str) -> None:
+  """Prints a line above a progress line."""
+  bar.clear()
+  say(text)
+  bar.refresh()

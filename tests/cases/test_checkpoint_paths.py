@@ -1,0 +1,73 @@
+"""Checkpoints work wherever a folder can be made."""
+
+import shutil
+import string
+
+import numpy as np
+import pytest
+
+from tests import small, typed
+from tiger_jax.errors import UsageError
+from tiger_jax.training.checkpoint import Checkpoints
+
+STATE = {'a': np.arange(6, dtype=np.float32), 'b': {'c': np.ones((3, 4))}}
+LIKE = {'a': np.zeros(6, np.float32), 'b': {'c': np.zeros((3, 4))}}
+PRINTABLE = ''.join(map(chr, range(32, 127))).replace('/', '')
+NAMES = [
+  *(f'a{char}b' for char in string.punctuation if char not in '/._-'),
+  '[1]', 'a[1-3]b', '*', '**', '?', '\\', '~', '%20', '#', "'q'", '"q"',
+  ' blanks ', 'a\nb', 'a\tb', 'é ü 中', 'gs:', 'b\udce9c', '-x',
+  PRINTABLE, PRINTABLE[::-1],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_what_is_saved_is_read_back(tmp_path, name):
+  folder = tmp_path / name / 'checkpoints'
+  with Checkpoints(folder, {}) as checkpoints:
+    checkpoints.save(1, STATE, {}, last=True)
+    assert checkpoints.steps() == [1]
+  # As another process reads it, and after a move to a plain path.
+  (tmp_path / name).rename(tmp_path / 'plain')
+  shutil.copytree(tmp_path / 'plain', tmp_path / name)
+  for path in (folder, tmp_path / 'plain' / 'checkpoints'):
+    with Checkpoints(path, {}, writes=False) as checkpoints:
+      state, _ = checkpoints.restore(1, LIKE)
+    np.testing.assert_array_equal(state['a'], STATE['a'])
+    np.testing.assert_array_equal(state['b']['c'], STATE['b']['c'])
+
+
+def test_a_path_that_nothing_is_saved_under_is_refused_at_once(
+  tmp_path, monkeypatch
+):
+  odd = tmp_path / 'temporary [2]'
+  odd.mkdir()
+  monkeypatch.setattr('tempfile.tempdir', str(odd))
+  with pytest.raises(UsageError, match=r"'\['.*TMPDIR") as error:
+    Checkpoints(tmp_path / 'run [1]' / 'checkpoints', {})
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'run [1]').exists()
+  Checkpoints(tmp_path / 'run' / 'checkpoints', {})
+
+
+def test_a_run_whose_name_has_signs(trained, tmp_path):
+  """As a person types it; the stages before the training are there."""
+  workdir = tmp_path / 'runs' / "my shop [1] ü #2 100% 'q'"
+  keep = shutil.ignore_patterns('train', 'evaluation', 'results.json')
+  shutil.copytree(trained, workdir, ignore=keep)
+  flags = ' '.join(f'"{flag}"' for flag in small.FLAGS)
+  shop = trained.parent / 'shop'
+  done = typed.shell(
+    f"""
+    workdir="runs/my shop [1] ü #2 100% 'q'"
+    "$python" -m tiger_jax.main {flags} --workdir="$workdir" --mode=train \\
+      --config.dataset.source_dir={shop} &&
+    "$python" -m tiger_jax.main --workdir="$workdir" --mode=recommend \\
+      --history=A001,A002 --k=3
+    """,
+    cwd=tmp_path,
+  )
+  assert done.code == 0, done.err
+  assert len(done.out.splitlines()[-3:]) == 3
+  saved = {x.name for x in (workdir / 'train' / 'checkpoints').iterdir()}
+  assert saved == {'10', '20'}

@@ -1,0 +1,140 @@
+"""Checkpoints of other versions are read, or the reason names the version."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tiger_jax import __version__
+from tiger_jax.config import Config
+from tiger_jax.errors import CheckpointError
+from tiger_jax.training import checkpoint_folder, manifest
+from tiger_jax.training.checkpoint import Checkpoints, DamagedError
+from tiger_jax.training.compatibility import config_differences
+
+STATE = {'a': np.arange(6, dtype=np.float32)}
+
+
+def about():
+  """Returns what the recommender's and the quantizer's checkpoints are of."""
+  config = json.loads(json.dumps(dataclasses.asdict(Config())))
+  sections = ('model', 'train', 'semantic_ids')
+  return {name: config[name] for name in sections} | {'seed': 0}
+
+
+@pytest.fixture(name='folder')
+def _folder(tmp_path):
+  with Checkpoints(tmp_path, about()) as checkpoints:
+    checkpoints.save(1, STATE, {})
+  return tmp_path
+
+
+def rewrite(folder, change):
+  """Makes a checkpoint one of another version."""
+  path = folder / '1' / 'meta.json'
+  contents = json.loads(path.read_text())
+  change(contents)
+  path.write_text(json.dumps(contents))
+  manifest.write(folder / '1', {'step': 1})
+
+
+def restore(folder, expected):
+  with Checkpoints(folder, expected) as checkpoints:
+    checkpoints.refuse_others()
+    return checkpoints.restore(1, STATE)
+
+
+def refusal(folder, expected):
+  with pytest.raises(CheckpointError) as error:
+    restore(folder, expected)
+  assert not isinstance(error.value, DamagedError)
+  message = str(error.value)
+  assert '\n' not in message
+  return message
+
+
+FIELDS = [
+  ('model', 'tied_heads'),
+  ('train', 'learning_rates'),
+  ('semantic_ids', 'restart_epochs'),
+]
+
+
+@pytest.mark.parametrize(('section', 'field'), FIELDS)
+def test_a_field_that_was_added_since_is_at_its_default(folder, section, field):
+  rewrite(folder, lambda x: x['about'][section].pop(field))
+  restore(folder, about())
+
+
+def test_a_field_of_a_recipe_that_was_added_since(folder):
+  """The default of the section counts, not that of the class."""
+  name = 'learning_rate'
+  defaults = [about()[x]['optimizer'][name] for x in ('train', 'semantic_ids')]
+  assert defaults[0] != defaults[1]
+  rewrite(
+    folder,
+    lambda x: [
+      x['about'][y]['optimizer'].pop(name) for y in ('train', 'semantic_ids')
+    ],
+  )
+  restore(folder, about())
+
+
+@pytest.mark.parametrize(('section', 'field'), FIELDS)
+def test_another_value_of_a_new_field_is_another_run(folder, section, field):
+  rewrite(folder, lambda x: x['about'][section].pop(field))
+  expected = about()
+  default = expected[section][field]
+  expected[section][field] = 'other'
+  message = refusal(folder, expected)
+  assert f'of.{section}.{field} is {default}, expected other' in message
+
+
+def test_a_field_that_is_gone_names_the_version_that_had_it(folder):
+  def change(contents):
+    contents['about']['model']['use_bias'] = True
+    contents['version'] = '0.0.7'
+
+  rewrite(folder, change)
+  message = refusal(folder, about())
+  assert (
+    f'of.model.use_bias is True, a field that tiger_jax {__version__} does not '
+    'have (written by tiger_jax 0.0.7)'
+  ) in message
+  rewrite(folder, lambda x: [x.pop('version'), x.pop('format')])
+  assert '(written by an earlier version)' in refusal(folder, about())
+
+
+def test_a_newer_format(folder):
+  """It is not taken for damage, and passed over."""
+
+  def change(contents):
+    contents.clear()
+    contents |= {'format': checkpoint_folder.FORMAT + 1, 'version': '9.1'}
+
+  rewrite(folder, change)
+  message = refusal(folder, about())
+  assert 'has format 2, written by tiger_jax 9.1' in message
+  assert f'tiger_jax {__version__} reads formats up to 1' in message
+
+
+@pytest.mark.parametrize('number', ['1', None, [1], 1.5, True, -1])
+def test_a_format_that_is_no_number(folder, number):
+  rewrite(folder, lambda x: x.update(format=number))
+  with pytest.raises(DamagedError, match='format'):
+    restore(folder, about())
+
+
+def test_only_sections_of_the_config_have_defaults():
+  sections = about()
+  catalog = {'items': 3}
+  found = config_differences(
+    sections | {'catalog': {}}, sections | {'catalog': catalog}, 'x'
+  )
+  assert found == ['of.catalog.items is absent, expected 3']
+  found = config_differences({}, {'seed': 0, 'model': {}}, 'x')
+  assert found == [
+    'of.model is absent, expected {}',
+    'of.seed is absent, expected 0',
+  ]

@@ -1,0 +1,245 @@
+"""Checkpoints from somebody else: refused in one line, and nothing is lost."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.training.running import Counter, Run
+from tiger_jax.errors import CheckpointError
+from tiger_jax.training import manifest
+from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.training.ledger import Ledger
+
+STATE = {'a': np.arange(6, dtype=np.float32)}
+
+
+@pytest.fixture(name='saved', scope='module')
+def _saved(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('saved') / 'checkpoints'
+  with Checkpoints(folder, {}) as checkpoints:
+    checkpoints.save(1, STATE, {'skipped': 0})
+  return folder
+
+
+@pytest.fixture(name='folder')
+def _folder(saved, tmp_path):
+  return shutil.copytree(saved, tmp_path / 'checkpoints')
+
+
+def refusal(folder):
+  with pytest.raises(CheckpointError) as error:
+    with Checkpoints(folder, {}, writes=False) as checkpoints:
+      checkpoints.restore(1, STATE)
+  message = str(error.value)
+  assert '\n' not in message
+  assert len(message) < 1000
+  assert str(folder) in message
+  return message
+
+
+def forge(folder, listed):
+  """Adds files to a manifest, whose own digest is made to fit."""
+  path = folder / '1' / 'manifest.json'
+  contents = json.loads(path.read_text())
+  contents['files'] |= listed
+  path.write_bytes(manifest._encode(contents))
+
+
+def digest(data=b''):
+  return [len(data), hashlib.sha256(data).hexdigest()]
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    '/dev/zero', '/etc/hostname', '../1/meta.json', '../../outside',
+    'state/../meta.json', './meta.json', 'state//_METADATA', '', '.', '..',
+    'state',
+  ],
+)  # fmt: skip
+def test_a_manifest_names_files_of_its_folder_only(folder, name, monkeypatch):
+  (folder.parent / 'outside').write_bytes(b'x')
+  forge(folder, {name: digest(b'x')})
+  opened = []
+  describe = manifest._describe
+  monkeypatch.setattr(
+    manifest, '_describe', lambda path: opened.append(path) or describe(path)
+  )
+  assert f'{name} is missing' in refusal(folder)
+  assert not opened
+
+
+@pytest.mark.parametrize('kind', ['zero', 'file', 'folder', 'pipe'])
+def test_links_and_pipes_are_no_files_of_a_checkpoint(folder, kind):
+  path = folder / '1' / 'state' / 'more'
+  if kind == 'pipe':
+    os.mkfifo(path)
+  else:
+    target = {
+      'zero': '/dev/zero', 'file': '../meta.json', 'folder': '..',
+    }[kind]  # fmt: skip
+    path.symlink_to(target)
+  forge(folder, {'state/more': digest()})
+  assert 'state/more is not a regular file' in refusal(folder)
+
+
+def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
+  """A sparse file of a terabyte takes no room, and hours to read."""
+  with (folder / '1' / 'state' / 'more').open('wb') as file:
+    file.truncate(2**40)
+  forge(folder, {'state/more': digest(b'x')})
+  monkeypatch.setattr(manifest, '_describe', lambda path: 1 / 0)
+  assert 'state/more is not as it was written' in refusal(folder)
+
+
+@pytest.mark.parametrize(
+  'description', [None, 7, [], [1], {'size': 1}, ['1', 'x'], [[1], 2]]
+)
+def test_a_description_of_another_kind(folder, description):
+  (folder / '1' / 'state' / 'more').write_bytes(b'x')
+  forge(folder, {'state/more': description})
+  assert 'state/more is not as it was written' in refusal(folder)
+
+
+def test_a_manifest_of_very_many_files(folder):
+  forge(folder, {f'state/{i}': digest() for i in range(50_000)})
+  assert 'manifest.json is damaged' in refusal(folder)
+
+
+def test_a_folder_of_very_many_folders(folder, monkeypatch):
+  monkeypatch.setattr(manifest, '_MAX_ENTRIES', 100)
+  for i in range(101):
+    (folder / '1' / 'state' / f'{i}').mkdir()
+  assert 'holds more than 100 files' in refusal(folder)
+
+
+DEEP = [
+  '[' * 100_000,
+  '{"a":' * 100_000,
+  '[' * 900 + ']' * 900,
+  '{"files": ' + '[' * 900 + ']' * 900 + '}',
+]
+
+
+@pytest.mark.parametrize('text', [*DEEP, '[]', '7', '{"files": 7}'])
+def test_a_manifest_of_anything(folder, text):
+  (folder / '1' / 'manifest.json').write_text(text)
+  assert 'manifest.json is damaged' in refusal(folder)
+
+
+@pytest.mark.parametrize(
+  'contents',
+  [
+    *DEEP, '[]', '{}', 'null', '{"about": {}, "arrays": {}, "meta": {}}',
+    '{"about": 1, "arrays": {}, "meta": {}, "metrics": null}',
+    '{"about": {}, "arrays": {}, "meta": {}, "metrics": {"ndcg": "high"}}',
+    '{"about": {}, "arrays": {}, "meta": {"skipped": "x"}, "metrics": null}',
+    '{"about": {}, "arrays": [], "meta": {}, "metrics": null}',
+    '{"about": {}, "arrays": {}, "meta": [], "metrics": null}',
+  ],
+)  # fmt: skip
+def test_a_meta_of_anything(folder, contents):
+  """Its manifest fits, as whoever makes one can see to."""
+  (folder / '1' / 'meta.json').write_text(contents)
+  manifest.write(folder / '1', {'step': 1})
+  refusal(folder)
+  with Checkpoints(folder, {}, 'ndcg', writes=False) as checkpoints:
+    assert checkpoints.by_metric() in ([1], [])
+
+
+def precious(tmp_path):
+  other = tmp_path / 'thesis'
+  other.mkdir()
+  (other / 'final.tex').write_text('precious')
+  return other
+
+
+@pytest.mark.parametrize('name', ['8.partial', '3.old'])
+@pytest.mark.parametrize('kind', ['link', 'file'])
+def test_only_real_folders_are_cleaned_away(folder, tmp_path, name, kind):
+  other = precious(tmp_path)
+  if kind == 'link':
+    (folder / name).symlink_to(other)
+  else:
+    (folder / name).write_text('mine')
+  with pytest.raises(CheckpointError, match='cannot be used') as error:
+    Checkpoints(folder, {})
+  assert '\n' not in str(error.value)
+  assert (other / 'final.tex').read_text() == 'precious'
+  assert (folder / name).exists()
+
+
+@pytest.mark.parametrize('name', ['my.old', 'notes.partial', '1.older', '.old'])
+def test_other_folders_are_left_alone(folder, name):
+  (folder / name).mkdir()
+  (folder / name / 'file').touch()
+  with Checkpoints(folder, {}) as checkpoints:
+    assert checkpoints.steps() == [1]
+  assert (folder / name / 'file').exists()
+
+
+def test_a_link_where_the_checkpoints_go(folder, tmp_path):
+  folder.rename(tmp_path / 'moved')
+  folder.symlink_to(tmp_path / 'moved')
+  for writes in (False, True):
+    with pytest.raises(CheckpointError, match='is a link') as error:
+      Checkpoints(folder, {}, writes=writes)
+    assert '\n' not in str(error.value)
+
+
+def test_a_link_that_has_a_step_for_its_name(folder, tmp_path):
+  (folder / '1').rename(tmp_path / 'moved')
+  (folder / '1').symlink_to(tmp_path / 'moved')
+  with Checkpoints(folder, {}) as checkpoints:
+    with pytest.raises(CheckpointError, match=r'checkpoints/1 is a link'):
+      checkpoints.steps()
+
+
+def test_a_link_that_comes_while_a_run_saves(folder, tmp_path):
+  other = precious(tmp_path)
+  with pytest.raises(CheckpointError, match='cannot be saved .*exists'):
+    with Checkpoints(folder, {}) as checkpoints:
+      (folder / '8.partial').symlink_to(other)
+      checkpoints.save(8, STATE, {})
+  assert [x.name for x in other.iterdir()] == ['final.tex']
+
+
+@pytest.mark.parametrize('name', ['01', '٣', '²', '1.0', '-1', '+2', '1_0'])
+def test_names_that_are_no_steps(folder, name):
+  (folder / name).mkdir()
+  with Checkpoints(folder, {}) as checkpoints:
+    assert checkpoints.steps() == [1]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path):
+  (tmp_path / 'checkpoints').write_text('')
+  with Checkpoints(tmp_path / 'checkpoints', {}, writes=False) as checkpoints:
+    with pytest.raises(CheckpointError, match='it cannot be read .*directory'):
+      checkpoints.steps()
+
+
+@pytest.mark.parametrize('name', ['ledger', 'goodput.jsonl', 'metrics.jsonl'])
+def test_a_run_writes_through_no_link(tmp_path, name):
+  victim = tmp_path / 'victim'
+  victim.write_text('precious' * 100)
+  run = Run(tmp_path / 'run')
+  run.workdir.mkdir()
+  (run.workdir / name).symlink_to(victim)
+  if name != 'goodput.jsonl':
+    with pytest.raises(CheckpointError, match='link') as error:
+      run(Counter())
+    assert '\n' not in str(error.value)
+    assert 'make room' not in str(error.value)
+  else:
+    run(Counter())
+  assert victim.read_text() == 'precious' * 100
+
+
+def test_a_ledger_that_is_a_pipe(tmp_path):
+  os.mkfifo(tmp_path / 'ledger')
+  with pytest.raises(OSError, match='No such device|regular'):
+    Ledger(tmp_path / 'ledger', 0)

@@ -1,0 +1,57 @@
+"""An error of the system is told with its own cause."""
+
+import errno
+import os
+
+import pytest
+
+from tiger_jax.storage.os_errors import explain
+
+AGAIN = 'run the same command again'
+
+
+def make(number, path=None):
+  return OSError(number, os.strerror(number), path)
+
+
+@pytest.mark.parametrize(
+  ('number', 'remedy'),
+  [
+    (errno.ENOSPC, 'make room on the disk'),
+    (errno.EDQUOT, 'make room within your quota'),
+    (errno.EACCES, 'allow this user to read and write there'),
+    (errno.EROFS, 'the file system is read-only, make it writable'),
+    (errno.ELOOP, 'replace the link by what it points to'),
+  ],
+)
+def test_the_remedy_is_of_the_cause(number, remedy):
+  reason = f'{os.strerror(number)}: /a/b'
+  assert explain(make(number, '/a/b')) == (reason, f'{remedy}, and {AGAIN}')
+  # As TensorStore has it.
+  error = ValueError(f'UNKNOWN: Error writing [OS error {number}: EX '
+                     f'{os.strerror(number)}]\nmore')  # fmt: skip
+  reason, found = explain(error)
+  assert '\n' not in reason
+  assert found == f'{remedy}, and {AGAIN}'
+
+
+def test_the_cause_of_an_error_counts():
+  error = ValueError('cannot write')
+  error.__cause__ = make(errno.ENOSPC)
+  assert explain(error) == (
+    'cannot write',
+    f'make room on the disk, and {AGAIN}',
+  )
+
+
+@pytest.mark.parametrize(
+  'error', [make(errno.EIO), ValueError('x'), KeyError()]
+)
+def test_no_remedy_is_made_up(error):
+  reason, remedy = explain(error)
+  assert reason
+  assert remedy == AGAIN
+
+
+def test_a_reason_is_short():
+  assert len(explain(ValueError('x' * 10_000))[0]) < 400

@@ -1,0 +1,63 @@
+"""What an error of the operating system means, and what to do about it."""
+
+import errno
+import os
+from pathlib import Path
+
+_REMEDIES = {
+  errno.ENOSPC: 'make room on the disk',
+  errno.EDQUOT: 'make room within your quota',
+  errno.EACCES: 'allow this user to read and write there',
+  errno.EPERM: 'allow this user to read and write there',
+  errno.EROFS: 'the file system is read-only, make it writable',
+  errno.ELOOP: 'replace the link by what it points to',
+  errno.EEXIST: 'remove what has that name',
+  errno.ENOTDIR: 'remove the file that has the name of a folder',
+  errno.EFBIG: 'raise the limit on the size of files (ulimit -f)',
+  errno.EMFILE: 'raise the limit on open files (ulimit -n)',
+}
+_LONGEST = 300
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+  """Returns the reason of an error in one line, and what to do about it.
+
+  Libraries in C++ raise errors without a number; there the text is searched
+  for the system's words.
+
+  Args:
+    error: Any error.
+  """
+  if isinstance(error, OSError) and error.strerror:
+    text = error.strerror
+    if error.filename is not None:
+      text = f'{text}: {error.filename}'
+  else:
+    text = str(error).partition('\n')[0] or type(error).__name__
+  if len(text) > _LONGEST:
+    text = f'{text[:_LONGEST]}...'
+  again = 'run the same command again'
+  remedy = _REMEDIES.get(_number(error))
+  return text, f'{remedy}, and {again}' if remedy else again
+
+
+def describe(error: OSError, path: Path) -> str:
+  """Returns one line: where an error occurred, its reason, and what to do.
+
+  Args:
+    error: From the system.
+    path: Where, if the error does not name a file.
+  """
+  reason = error.strerror or str(error)
+  return f'{error.filename or path}: {reason}; {explain(error)[1]}'
+
+
+def _number(error: BaseException) -> int:
+  """Returns the number of an error or of its causes, 0 where there is none."""
+  cause: BaseException | None = error
+  for _ in range(10):
+    if isinstance(cause, OSError) and cause.errno:
+      return cause.errno
+    cause = cause and cause.__cause__
+  known = (x for x in _REMEDIES if os.strerror(x) in str(error))
+  return next(known, 0)
