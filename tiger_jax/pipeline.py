@@ -3,13 +3,9 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
-from importlib import metadata
-import os
 from pathlib import Path
-import platform
 from typing import Any
 
-import jax
 from jaxtyping import Float
 import numpy as np
 
@@ -19,14 +15,15 @@ from tiger_jax.config import Config
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import source_files
-from tiger_jax.errors import DataError
+from tiger_jax.embedding.encoders import made_from
+from tiger_jax.environment import environment
 from tiger_jax.evaluation.evaluator import INVALID_CUTOFFS
 from tiger_jax.evaluation.metrics import CUTOFFS
 from tiger_jax.recommenders import Material
 from tiger_jax.recorded_config import to_json
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.storage import files
+from tiger_jax.storage import files, record
 from tiger_jax.storage.fingerprints import file_digests, fingerprint
 from tiger_jax.training import processes
 from tiger_jax.training.writers import MetricsWriter
@@ -152,16 +149,10 @@ class Pipeline:
   def embedding(self) -> Artefact:
     """The stage that embeds the items."""
     c = self.config.embedding
-    made_from = {
-      'tfidf-svd': lambda: [c.dim],
-      # Of a local folder the files count, of a hub name the name.
-      'sentence-transformers': lambda: file_digests(c.model) or [c.model],
-      'precomputed': lambda: file_digests(c.path, c.ids_path),
-    }[c.encoder]()
     return self._stage(
       'embedding',
       # The items are the same, whatever is done to who bought them.
-      [c.encoder, made_from, fingerprint('data', *self._source)],
+      [c.encoder, made_from(c), fingerprint('data', *self._source)],
       lambda folder: stages.embed(c, self.dataset.items, folder),
     )
 
@@ -172,6 +163,8 @@ class Pipeline:
     num_items, dim = vectors.shape
     name = tokenization.encoder_name(self.config.embedding)
     _say('embedding', f'{num_items:,} items x {dim}, {name}')
+    if rows := self.embedding.about.get('vectors'):
+      _say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
     return vectors
 
   @functools.cached_property
@@ -179,13 +172,13 @@ class Pipeline:
     """The stage that makes the Semantic IDs."""
     own = self.embedding.fingerprint
     others = tokenization.read_shared(self.config, own)
-    made_from = tokenization.made_from(self.config.semantic_ids, others)
+    ids = tokenization.made_from(self.config.semantic_ids, others)
     # The IDs are not fitted to items that nobody bought.
     unseen = self.config.dataset.unseen_share
     bought = [self.data.fingerprint] if unseen else []
     return self._stage(
       'semantic_ids',
-      [made_from, self.config.seed, own, *bought],
+      [ids, self.config.seed, own, *bought],
       lambda folder: tokenization.make_semantic_ids(
         self.config,
         self.dataset,
@@ -207,7 +200,7 @@ class Pipeline:
   @functools.cached_property
   def id_quality(self) -> dict[str, Any]:
     """How good the Semantic IDs are."""
-    return _read_json(self.semantic_ids.folder / 'quality.json')
+    return record.read_object(self.semantic_ids.folder / 'quality.json')
 
   @functools.cached_property
   def material(self) -> Material:
@@ -261,7 +254,7 @@ class Pipeline:
   @functools.cached_property
   def results(self) -> dict[str, Any]:
     """Everything measured, which `results.json` holds too."""
-    measured = _read_json(self.evaluation.folder / 'metrics.json')
+    measured = record.read_object(self.evaluation.folder / 'metrics.json')
     made = {'data': self.data}
     counted = {'counts': self._counts} if self._counts else {}
     results: dict[str, Any] = {
@@ -280,6 +273,8 @@ class Pipeline:
         'encoder': tokenization.encoder_name(self.config.embedding),
         'dim': self.embeddings.shape[1],
       }
+      if rows := self.embedding.about.get('vectors'):
+        results['embedding']['counts'] = rows
     if self.material.ids is not None:
       made['semantic_ids'] = self.semantic_ids
       results['semantic_ids'] = self.id_quality
@@ -342,30 +337,6 @@ class Pipeline:
     how = f'made in {artefact.seconds:.0f} s' if new else 'made before, kept'
     _say(name, f'{how} ({artefact.folder})')
     return artefact
-
-
-def environment() -> dict[str, Any]:
-  """Returns the versions and devices that a figure depends on."""
-  return {
-    'tiger_jax': tiger_jax.__version__,
-    'python': platform.python_version(),
-    **{name: metadata.version(name) for name in ('jax', 'flax', 'optax')},
-    'devices': [device.device_kind for device in jax.devices()],
-    'cpu_cores': os.cpu_count(),
-    'platform': f'{platform.system()} {platform.machine()}',
-  }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-  try:
-    value = files.read_json(path)
-    if not isinstance(value, dict):
-      raise ValueError('it is not an object')
-    return value
-  except (OSError, ValueError) as error:
-    raise DataError(
-      f'{path} is damaged ({error}): remove {path.parent} and run again'
-    ) from error
 
 
 def _say(stage: str, text: str) -> None:

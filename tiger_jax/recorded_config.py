@@ -59,7 +59,7 @@ def config_of(artefact: Artefact) -> Config:
 
 
 def former_values() -> dict[str, Any]:
-  """Returns every field: what versions without it behaved as, or its default."""
+  """Returns the value of every field that versions without it behaved as."""
   return _with_missing(Config(), {})
 
 

@@ -4,6 +4,7 @@ All three answer the same call, so what follows cannot tell them apart.
 """
 
 import os
+from typing import Any
 
 from jaxtyping import Float, Float32, Int
 import numpy as np
@@ -16,6 +17,7 @@ from tiger_jax.data.dataset import Items
 from tiger_jax.embedding.precomputed import load_vectors
 from tiger_jax.embedding.text import item_sentences
 from tiger_jax.errors import NumbersError, UsageError
+from tiger_jax.storage.fingerprints import file_digests
 
 
 def embed_items(
@@ -51,6 +53,18 @@ def embed_items(
       'at its text and at the model or file the vector is from'
     )
   return vectors
+
+
+def made_from(config: EmbeddingConfig) -> list[Any]:
+  """Returns what the vectors depend on besides the items, for a fingerprint.
+
+  Of a local folder that is its files, of a model of the hub its name.
+  """
+  if config.encoder == 'tfidf-svd':
+    return [config.dim]
+  if config.encoder == 'precomputed':
+    return file_digests(config.path, config.ids_path)
+  return file_digests(config.model) or [config.model]
 
 
 def _sentence_transformers(

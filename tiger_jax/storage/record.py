@@ -179,3 +179,20 @@ def _damaged(path: Path, error: Exception) -> DataError:
   return DataError(
     f'{path} is damaged ({reason}): remove {path.parent} and run again'
   )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+  """Returns the JSON object that a stage left in its folder.
+
+  Raises:
+    DataError: The file is missing or damaged.
+  """
+  try:
+    value = files.read_json(path)
+    if not isinstance(value, dict):
+      raise ValueError('it is not an object')
+    return value
+  except (OSError, ValueError) as error:
+    raise DataError(
+      f'{path} is damaged ({error}): remove {path.parent} and run again'
+    ) from error
