@@ -6,6 +6,7 @@ import pathlib
 import signal
 
 from absl import flags
+import grain  # noqa: F401  # Its flags must exist before a test restores flags.
 import jax
 import pytest
 
@@ -18,8 +19,10 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# Shells start background jobs deaf to Ctrl-C, which some tests send.
+# Shells start background jobs that ignore Ctrl-C, and nohup those that ignore
+# SIGHUP. Some tests send these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Grain and TFDS read absl flags, which only `app.run` would have parsed.
 flags.FLAGS.mark_as_parsed()

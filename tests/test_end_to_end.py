@@ -163,9 +163,15 @@ def test_your_own_files(tmp_path, capfd):
     patch.syspath_prepend(str(ROOT))
     assert program(workdir, *own) == 0
   results = read(workdir / 'results.json')
+  counts = results['dataset'].pop('counts')
   assert results['dataset'] == {
     'name': 'files', 'users': 30, 'items': 40, 'interactions': 180,
   }  # fmt: skip
+  assert counts['events'] == {
+    'read': 181, 'used': 180,
+    'dropped': {'of users with fewer than 3 events': 1},
+  }  # fmt: skip
+  assert read(workdir / 'data' / 'stage.json')['about']['counts'] == counts
   assert 'best_possible' not in results
   capfd.readouterr()
   assert program(workdir, '--mode=recommend', '--history=00003,00007') == 0
@@ -337,7 +343,7 @@ def test_a_changed_section_runs_again_from_there(shop, tmp_path):
   assert artefacts(workdir) == before
 
 
-def test_a_changed_section_in_the_middle(shop, tmp_path):
+def test_a_changed_section_in_the_middle(shop, tmp_path, capfd):
   workdir = clone(shop, tmp_path / 'run')
   before = artefacts(workdir)
   changed = ('--config.semantic_ids.beta=0.5', '--mode=semantic_ids')
@@ -348,8 +354,14 @@ def test_a_changed_section_in_the_middle(shop, tmp_path):
       key: state for key, state in before.items() if key.split('/')[0] == name
     }
     assert (same.items() <= after.items()) == (name != 'semantic_ids')
-  # The trained model belongs to other IDs now, and is not served with these.
-  assert program(workdir, '--mode=recommend', '--history=P0001') == 4
+  # The trained model belongs to the IDs that were set aside, and is served with
+  # those.
+  ask = ('--mode=recommend', '--history=P0001')
+  capfd.readouterr()
+  assert program(shop, *ask) == 0
+  expected = capfd.readouterr().out
+  assert program(workdir, *ask) == 0
+  assert capfd.readouterr().out == expected
 
 
 @pytest.mark.parametrize('k', [10, 3])

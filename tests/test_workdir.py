@@ -564,8 +564,8 @@ def test_a_flipped_bit_in_what_was_made_before_is_one_line(tmp_path):
   [
     (errno.ENOSPC, 'make room'),
     (errno.EDQUOT, 'make room'),
-    (errno.EACCES, 'permissions'),
-    (errno.EROFS, 'permissions'),
+    (errno.EACCES, 'allow this user to read and write there'),
+    (errno.EROFS, 'make it writable'),
     (errno.EIO, 'run the same command again'),
   ],
 )

@@ -74,7 +74,7 @@ def test_every_quantizer_of_the_config_is_known():
     SemanticIdsConfig(quantizer=name)
   with pytest.raises(UsageError) as e:
     SemanticIdsConfig(quantizer='none')
-  assert set(str(e.value).split('choose from ')[1].split(', ')) == set(
+  assert set(str(e.value).split('Choose from ')[1].split(', ')) == set(
     tokenizer.QUANTIZERS
   )
 
