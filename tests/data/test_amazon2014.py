@@ -210,7 +210,7 @@ def test_a_download_that_fails_once(site, raw, tmp_path, kind, name):
     'cut': 'is damaged',
   }
   assert expected[kind] in text
-  assert ('that download was removed' in text) == (kind != 'missing')
+  assert ('the damaged download is removed' in text) == (kind != 'missing')
   # The damaged file is not what the same command finds the next time.
   path.write_bytes(content)
   assert amazon2014.load('Beauty', config, tmp_path / 'scratch').num_users == 3
@@ -276,7 +276,7 @@ def test_counts(raw, tmp_path):
     'events: 12 read, 9 used; dropped: 2 exact repeats, 1 of users with fewer '
     'than 3 events',
     'users: 4 read, 3 used; dropped: 1 with fewer than 3 events',
-    'items: 6 read, 4 used; 1 came again, the last is kept',
+    'items: 6 read, 4 used; 1 were repeated, the last one is kept',
     'text: empty: title 1, price 2, brand 3, categories 3, description 3; '
     "joined from lists: description 1; not a number: price 1 ('from 3.00'); "
     'unusable: brand 1 (meta_Beauty.json.gz, line 6: a record)',
