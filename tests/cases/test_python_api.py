@@ -52,7 +52,7 @@ REFUSED = {
   'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',
   'searches.recommend(0, batch, 2.0)': 'k is 2.0: pass an integer',
   'searches.recommend(0, batch, 2, lists)': 'lists of items for 3 requests',
-  'searches.recommend(0, far, 2)': 'a history names row 10000',
+  'searches.recommend(0, far, 2)': 'a history has row 10000',
   'tokenizer.assign([1.0] * 8, ids)': 'give a row of 8 numbers',
   "tokenizer.assign([['1'] * 8], ids)": 'give real numbers',
   'tokenizer.assign([[1.0] * 7], ids)': 'fitted to 8',
