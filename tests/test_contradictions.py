@@ -132,13 +132,13 @@ def test_paths_that_are_missing_are_named_together():
     ),
   ],
 )
-def test_what_a_run_does_not_read_is_told(values, field, reason):
+def test_fields_that_a_run_does_not_read_are_reported(values, field, reason):
   (found,) = unread(from_json(values), ['seed', field])
   assert found.startswith(f'config.{field} is not read')
   assert reason in found
 
 
-def test_what_a_run_reads_is_not_told():
+def test_fields_that_a_run_reads_are_not_reported():
   fields = [
     'dataset.synthetic_users', 'embedding.model', 'semantic_ids.epochs',
     'semantic_ids.optimizer.weight_decay', 'model.num_user_tokens',

@@ -124,7 +124,7 @@ def test_any_number_of_devices_has_a_mesh(
       learning.check_devices(config)
 
 
-def test_a_finished_training_is_known_by_its_settings(tmp_path):
+def test_a_finished_training_is_found_by_its_settings(tmp_path):
   config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
   about = {'config': dataclasses.asdict(config)}
   assert not stages.is_trained(config, [tmp_path])

@@ -62,12 +62,12 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_a_field_that_was_added_since_is_at_its_default(folder, section, field):
+def test_a_missing_field_gets_its_former_value(folder, section, field):
   rewrite(folder, lambda x: x['about'][section].pop(field))
   restore(folder, about())
 
 
-def test_a_field_of_a_recipe_that_was_added_since(folder):
+def test_a_missing_optimizer_field_gets_its_former_value(folder):
   """The default of the section counts, not that of the class."""
   name = 'learning_rate'
   defaults = [about()[x]['optimizer'][name] for x in ('train', 'semantic_ids')]
@@ -82,7 +82,7 @@ def test_a_field_of_a_recipe_that_was_added_since(folder):
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_another_value_of_a_new_field_is_another_run(folder, section, field):
+def test_a_new_field_with_another_value_is_refused(folder, section, field):
   rewrite(folder, lambda x: x['about'][section].pop(field))
   expected = about()
   default = expected[section][field]
@@ -91,7 +91,7 @@ def test_another_value_of_a_new_field_is_another_run(folder, section, field):
   assert f'of.{section}.{field} is {default}, expected other' in message
 
 
-def test_a_field_that_is_gone_names_the_version_that_had_it(folder):
+def test_an_unknown_field_names_the_version_that_wrote_it(folder):
   def change(contents):
     contents['about']['model']['use_bias'] = True
     contents['version'] = '0.0.7'
@@ -106,7 +106,7 @@ def test_a_field_that_is_gone_names_the_version_that_had_it(folder):
   assert '(written by an earlier version)' in refusal(folder, about())
 
 
-def test_a_newer_format(folder):
+def test_a_newer_format_is_refused(folder):
   """It is not taken for damage, and passed over."""
 
   def change(contents):
@@ -120,7 +120,7 @@ def test_a_newer_format(folder):
 
 
 @pytest.mark.parametrize('number', ['1', None, [1], 1.5, True, -1])
-def test_a_format_that_is_no_number(folder, number):
+def test_a_format_that_is_not_a_number(folder, number):
   rewrite(folder, lambda x: x.update(format=number))
   with pytest.raises(DamagedError, match='format'):
     restore(folder, about())

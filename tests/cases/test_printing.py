@@ -66,7 +66,7 @@ def test_training_does_not_need_its_terminal(tmp_path, broken):
   assert run.steps('score') == [5, 10]
 
 
-def test_nor_do_warnings(tmp_path, broken):
+def test_warnings_do_not_need_their_terminal(tmp_path, broken):
   broken()
   run = Run(tmp_path)
   run(Counter())
@@ -75,7 +75,7 @@ def test_nor_do_warnings(tmp_path, broken):
   assert run.saved() == [5, 10]
 
 
-def test_nor_does_the_progress_line(broken):
+def test_the_progress_line_does_not_need_its_terminal(broken):
   broken()
   with progress_line('train', 10) as bar:
     bar.set_postfix({'loss': 1.0})
@@ -86,7 +86,7 @@ def test_nor_does_the_progress_line(broken):
   warn('é')
 
 
-def test_what_can_be_printed_is(capsys):
+def test_a_working_stream_is_printed_to(capsys):
   with progress_line('train', 10) as bar:
     bar.update(5)
     say_above(bar, 'é')
@@ -133,7 +133,7 @@ os._exit(0)
 """
 
 
-def test_a_shell_that_closes_everything(tmp_path):
+def test_training_survives_closed_streams_of_a_shell(tmp_path):
   """A pipe whose reader is gone, no stderr, then a terminal that is closed."""
   (tmp_path / 'program.py').write_text(PROGRAM)
   done = typed.shell(

@@ -131,13 +131,13 @@ def _outcome(trained):
   return json.loads(done.out.splitlines()[-1])
 
 
-def test_misuse_is_one_clear_error(outcome):
+def test_misuse_raises_one_clear_error(outcome):
   for call, said in outcome[1].items():
     assert REFUSED[call] in said, (call, said)
     assert '\n' not in said
 
 
-def test_a_fork_of_a_process_that_loaded_a_model_is_told_so(outcome):
+def test_a_fork_of_a_process_with_a_model_raises_an_error(outcome):
   for said in outcome[2].values():
     assert 'load the Recommender after the fork' in said
 
@@ -146,6 +146,6 @@ def test_numpy_scalars_and_iterators(outcome):
   assert outcome[3] == [4, True, [True, False], 41]
 
 
-def test_serving_imports_nothing_that_draws_or_reads_raw_data(outcome):
+def test_serving_does_not_import_plotting_or_raw_data_modules(outcome):
   unused = {'matplotlib', 'tensorflow_datasets', 'sklearn', 'pyarrow', 'grain'}
   assert not unused & set(outcome[0])

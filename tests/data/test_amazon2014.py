@@ -190,7 +190,9 @@ def test_download(site, raw, tmp_path):
 
 @pytest.mark.parametrize('name', ['meta_Beauty', 'reviews_Beauty_5'])
 @pytest.mark.parametrize('kind', ['missing', 'page', 'cut'])
-def test_a_download_that_fails_once(site, raw, tmp_path, kind, name):
+def test_a_damaged_download_is_replaced_by_the_next_run(
+  site, raw, tmp_path, kind, name
+):
   path = raw / f'{name}.json.gz'
   content = path.read_bytes()
   if kind == 'missing':
@@ -223,7 +225,9 @@ def test_files_of_the_user_are_never_removed(raw, tmp_path):
   assert path.exists()
 
 
-def test_nothing_is_left_beside_the_dataset(raw, tmp_path, monkeypatch):
+def test_no_other_files_remain_in_the_dataset_folder(
+  raw, tmp_path, monkeypatch
+):
   temporary = tmp_path / 'temporary'
   temporary.mkdir()
   monkeypatch.setattr(tempfile, 'tempdir', str(temporary))

@@ -45,7 +45,7 @@ def _build(folder, kind):
   return path
 
 
-def test_the_sdist_holds_the_tracked_files_only(checkout):
+def test_the_sdist_contains_only_tracked_files(checkout):
   folder, names = checkout
   with tarfile.open(_build(folder, 'sdist')) as archive:
     members = [x.partition('/')[2] for x in archive.getnames()]
@@ -53,7 +53,7 @@ def test_the_sdist_holds_the_tracked_files_only(checkout):
   assert set(members) == expected | {'PKG-INFO'}
 
 
-def test_the_wheel_holds_the_package_only(checkout):
+def test_the_wheel_contains_only_the_package(checkout):
   folder, names = checkout
   with zipfile.ZipFile(_build(folder, 'wheel')) as archive:
     members = [x for x in archive.namelist() if '.dist-info/' not in x]

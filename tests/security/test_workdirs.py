@@ -56,7 +56,7 @@ def test_a_crafted_record_removes_nothing(tmp_path):
   assert (home / 'final.tex').read_text() == 'precious'
 
 
-def test_a_folder_of_something_else_is_not_a_workdir(tmp_path):
+def test_an_unrelated_folder_is_not_a_workdir(tmp_path):
   other = tmp_path / 'other'
   other.mkdir()
   (other / 'config.json').write_text('{"my": 1}')
@@ -108,7 +108,7 @@ def test_a_newer_format_is_one_line(copy):
   assert 'format 99' in refusal(copy)
 
 
-def test_a_field_that_was_added_since_is_filled_in(copy):
+def test_a_field_that_was_added_later_is_completed(copy):
   change(
     copy,
     'train',
@@ -129,7 +129,7 @@ def test_a_field_that_was_added_since_is_filled_in(copy):
     ('dataset', 'source_dir', 'x' * 10**6),
   ],
 )
-def test_absurd_settings_take_no_memory(copy, section, field, value):
+def test_absurd_settings_allocate_no_memory(copy, section, field, value):
   def absurd(record):
     record['about']['config'][section][field] = value
 

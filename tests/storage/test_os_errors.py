@@ -24,7 +24,7 @@ def make(number, path=None):
     (errno.ELOOP, 'replace the link by what it points to'),
   ],
 )
-def test_the_remedy_is_of_the_cause(number, remedy):
+def test_the_remedy_matches_the_cause(number, remedy):
   reason = f'{os.strerror(number)}: /a/b'
   assert explain(make(number, '/a/b')) == (reason, f'{remedy}, and {AGAIN}')
   # As TensorStore has it.
@@ -47,7 +47,7 @@ def test_the_cause_of_an_error_counts():
 @pytest.mark.parametrize(
   'error', [make(errno.EIO), ValueError('x'), KeyError()]
 )
-def test_no_remedy_is_made_up(error):
+def test_an_unknown_cause_has_no_special_remedy(error):
   reason, remedy = explain(error)
   assert reason
   assert remedy == AGAIN
