@@ -1,4 +1,4 @@
-"""What the command line asks for, without running it."""
+"""Parsing of the command line, without running anything."""
 
 import shlex
 

@@ -370,7 +370,7 @@ def test_a_recorded_config_comes_back(keep_repeats):
 
 
 def test_missing_fields_get_their_former_values(monkeypatch):
-  """And not as their default is now."""
+  """Not their current default."""
   (field,) = (
     x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
   )

@@ -1,11 +1,11 @@
-"""Settings that cannot both be meant, and those that a run does not read."""
+"""Contradictory settings, and settings that a run does not read."""
 
 import pytest
 
 from tiger_jax.config_dict import from_json
 from tiger_jax.contradictions import contradictions, missing_paths, unread
 
-# Lists of sections with their changes, and what the one sentence names.
+# Sections with their changes, and the names in the one sentence.
 CONTRADICTIONS = [
   (
     {'train': {'steps': 100, 'optimizer': {'warmup_steps': 101}}},

@@ -366,7 +366,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture(name='failing')
 def _failing(monkeypatch):
-  """Lets the data stage fail, on one host or on one of several."""
+  """Makes the data stage fail, in one process or in one of several."""
 
   def leave(code):
     raise SystemExit(code)

@@ -183,7 +183,7 @@ def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):
 
 
 def test_nothing_is_written_before_a_stage_is_asked_for(prints, tmp_path):
-  """A measurement of the speed leaves `config.json` as it is."""
+  """The mode `bench` does not change `config.json`."""
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   assert not list((tmp_path / 'run').iterdir())

@@ -13,7 +13,7 @@ ARRAYS = {'codes': np.arange(12, dtype=np.int32).reshape(4, 3)}
 
 
 def put(folder, data, about=None):
-  """Writes a file of arrays that nothing but its content gives away."""
+  """Writes a file of arrays with a correct digest."""
   about = {'sha256': hashlib.sha256(data).hexdigest()} | (about or {})
   (folder / 'a.npz').write_bytes(data)
   (folder / 'a.json').write_text(json.dumps(about))

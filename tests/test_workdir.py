@@ -157,7 +157,7 @@ def test_a_failed_change_keeps_what_was_there(tmp_path):
 
   with pytest.raises(DataError):
     stage(tmp_path, TWO, fail)
-  # A model is served until the next one is done.
+  # The old model can be served until the new one is complete.
   assert read_artefact(tmp_path, 'stage') == first
   assert stage(tmp_path, ONE, refuse) == (first, False)
 
@@ -341,7 +341,7 @@ def test_kill_9(tmp_path, point):
   assert partial.read_text() == ('half' if point == 'building' else 'whole')
   build = Builder('again')
   made, new = stage(tmp_path / 'run', ONE, build, resumable=True)
-  # When only the name was left to give, nothing is built again.
+  # If only the rename was missing, the stage is not built again.
   assert new == (point != 'renaming')
   assert build.calls == new
   assert (made.folder / 'result').read_text() == ('again' if new else 'whole')
@@ -463,7 +463,7 @@ def test_the_old_stage_stays_until_the_new_one_is_complete(tmp_path):
     assert results.exists()
 
   stage(tmp_path, TWO, look, resumable=True)
-  # They told of the first.
+  # The results described the first artefact.
   assert not results.exists()
   assert find_artefact(tmp_path, 'stage', ONE).fingerprint == ONE
 
@@ -499,7 +499,7 @@ def test_a_kill_between_the_two_renames_is_recovered(
   made, _ = stage(tmp_path, wanted, refuse, resumable=resumable)
   expected = 'first' if wanted == ONE else 'second'
   assert (made.folder / 'result').read_text() == expected
-  # The other one is not lost either.
+  # The other artefact is not lost either.
   made, _ = stage(
     tmp_path, TWO if wanted == ONE else ONE, refuse, resumable=resumable
   )
@@ -547,10 +547,10 @@ def test_a_flipped_bit_in_a_finished_stage_is_refused(tmp_path):
   with pytest.raises(DataError, match=r'value\.json is damaged') as error:
     stage(tmp_path, ONE, refuse)
   assert f'remove {made.folder} and run again' in str(error.value)
-  # Elsewhere it is passed over, and made here.
+  # A damaged artefact of another workdir is ignored.
   found, new = stage(tmp_path / 'here', ONE, build, elsewhere=[tmp_path])
   assert new and found.folder == tmp_path / 'here' / 'stage'
-  # Set aside, it is not brought back.
+  # A damaged artefact that was set aside is not restored.
   (made.folder / 'value.json').write_text('{"a": 1}')
   stage(tmp_path, TWO, Builder())
   aside = tmp_path / f'stage.{ONE[:8]}'
@@ -643,6 +643,6 @@ def test_a_waiting_process_prints_one_message(tmp_path, monkeypatch, capsys):
   err = capsys.readouterr().err
   assert err.count('\n') == 1
   assert str(tmp_path / 'stage') in err
-  # What is there is not waited for, and nothing is said.
+  # If the artefact exists, nothing is printed.
   await_stage(tmp_path, 'stage', ONE)
   assert capsys.readouterr().err == ''

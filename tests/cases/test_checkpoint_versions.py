@@ -1,4 +1,4 @@
-"""Checkpoints of other versions are read, or the reason names the version."""
+"""Checkpoints of other versions are read, or the error names the version."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ STATE = {'a': np.arange(6, dtype=np.float32)}
 
 
 def about():
-  """Returns what the recommender's and the quantizer's checkpoints are of."""
+  """Returns the sections that checkpoints of both models record."""
   config = json.loads(json.dumps(dataclasses.asdict(Config())))
   sections = ('model', 'train', 'semantic_ids')
   return {name: config[name] for name in sections} | {'seed': 0}
@@ -31,7 +31,7 @@ def _folder(tmp_path):
 
 
 def rewrite(folder, change):
-  """Makes a checkpoint one of another version."""
+  """Changes `meta.json` as if another version had written it."""
   path = folder / '1' / 'meta.json'
   contents = json.loads(path.read_text())
   change(contents)
@@ -68,7 +68,7 @@ def test_a_missing_field_gets_its_former_value(folder, section, field):
 
 
 def test_a_missing_optimizer_field_gets_its_former_value(folder):
-  """The default of the section counts, not that of the class."""
+  """The default is that of the section, not that of the class."""
   name = 'learning_rate'
   defaults = [about()[x]['optimizer'][name] for x in ('train', 'semantic_ids')]
   assert defaults[0] != defaults[1]
@@ -107,7 +107,7 @@ def test_an_unknown_field_names_the_version_that_wrote_it(folder):
 
 
 def test_a_newer_format_is_refused(folder):
-  """It is not taken for damage, and passed over."""
+  """It must not count as damage, which would skip the checkpoint."""
 
   def change(contents):
     contents.clear()

@@ -1,4 +1,4 @@
-"""A checkpoint gets its name when it was read back, and not before."""
+"""A checkpoint gets its final name only after it was read back."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def remove(state):
 
 
 def unmerged(state):
-  """As Orbax leaves it where it does not find what it has written."""
+  """Leaves the files that Orbax leaves if it cannot find its own data."""
   (state / 'manifest.ocdbt').unlink()
   shutil.rmtree(state / 'd')
 
@@ -52,7 +52,7 @@ def half_metadata(state):
 
 
 def without_a_chunk(state):
-  """TensorStore takes what is not stored for zeros."""
+  """TensorStore reads missing chunks as zeros."""
   base = {'driver': 'file', 'path': f'{state}/'}
   store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
   chunks = ts.KvStore.KeyRange(b'kernel/0', b'kernel/1')
@@ -65,7 +65,7 @@ def everything(state):
 
 
 class Sabotaged:
-  """Orbax, and what happens after it has written."""
+  """A checkpointer whose files are spoiled after each write."""
 
   def __init__(self, orbax, spoil, writes):
     self._orbax = orbax
@@ -103,7 +103,7 @@ def refusal(folder, **how):
   assert '\n' not in message
   assert str(folder) in message
   assert 'make room' not in message
-  # A folder with a step for its name is whole; this one has none.
+  # A folder whose name is a step is complete, so this one has another name.
   assert [x.name for x in folder.iterdir()] in ([], ['1.partial'])
   with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.steps() == []
@@ -178,7 +178,7 @@ def test_a_file_that_changes_after_its_digest_is_noticed(tmp_path, monkeypatch):
 
 
 def other_values(state):
-  """One bit of one array is another, and all files are well-formed."""
+  """Changes one bit of one array; all files are well-formed."""
   changed = dict(STATE, kernel=STATE['kernel'].copy())
   changed['kernel'][3, 4] *= -1
   shutil.rmtree(state)

@@ -1,4 +1,4 @@
-"""Mistakes on the command line: one line, exit code 2, the nearest name."""
+"""Mistakes on the command line give one line, exit code 2 and a suggestion."""
 
 import time
 
@@ -46,7 +46,7 @@ def test_a_mistake_gives_one_line_quickly(tmp_path, flags, named):
   assert done.code == 2
   assert named in done.refusal
   assert done.out == ''
-  # To import JAX alone takes longer where nothing else runs.
+  # The import of JAX alone takes longer, even on an idle machine.
   assert seconds < 10
   assert not (tmp_path / 'runs').exists()
 
@@ -112,7 +112,7 @@ def test_too_few_users_with_four_events_is_reported(tmp_path):
   assert line.startswith('error: ')
   assert 'none of its 20 users has four events or more' in line
   assert 'batch_size' not in line
-  # What the model does not read is told, not passed over.
+  # A field that the model does not read causes a warning.
   assert 'config.evaluation.num_beams is not read' in done.err
 
 

@@ -1,4 +1,4 @@
-"""What does not match, comes twice or cannot be used is counted and said."""
+"""Missing, repeated and unusable values are counted and printed."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_counts_of_a_plain_shop_are_three_lines(tmp_path):
   [
     (lambda x: x.lstrip('0'), 'leading zeros are ignored'),
     (lambda x: f'{x}.0', 'a final .0 is ignored'),
-    (lambda x: f'{x[:3]} {x[3:]}', 'blanks are ignored'),
+    (lambda x: f'{x[:3]} {x[3:]}', 'spaces are ignored'),
     (lambda x: f"'{x}'", 'quotation marks are ignored'),
   ],
 )
@@ -131,7 +131,7 @@ def test_events_that_differ_in_one_column_are_not_repeats(tmp_path):
     [dataset.items.ids[row][-1] for row in dataset.history_of(user)]
     for user in range(2)
   ]
-  # Events of one time stay in the order of the file.
+  # Events with the same time stay in the order of the file.
   assert names == [['1', '2', '1'], ['3', '1', '4']]
   assert dataset.counts['events']['dropped'] == {'exact repeats': 3}
 

@@ -1,4 +1,4 @@
-"""A model is used on other numbers of devices than it was trained on."""
+"""A model can be used on another number of devices than in training."""
 
 import json
 

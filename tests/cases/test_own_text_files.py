@@ -1,4 +1,4 @@
-"""Text files as spreadsheets, shops and research write them."""
+"""Text files in the forms that spreadsheets, shops and research use."""
 
 import json
 
@@ -41,7 +41,7 @@ def content(dataset):
 
 
 def write(folder, log=None, catalogue=None, encoding='utf-8'):
-  """Writes the two files; what is not given is the plain shop."""
+  """Writes the two files; by default those of the plain shop."""
   folder.mkdir(exist_ok=True)
   for name, text, rows in (
     ('interactions', log, LOG),
@@ -150,7 +150,7 @@ def test_two_columns_that_match_the_same_name(tmp_path, suffix):
   save()
   message = refusal(folder)
   assert f"{path} has columns 'asin' and 'parent_asin'" in message
-  # A name of its own decides.
+  # The exact name of a column wins over other names.
   rows = [{**x, 'item': x['parent_asin']} for x in rows]
   save()
   assert load(folder).items.ids[0] in {x['item'] for x in ITEMS}
@@ -229,7 +229,7 @@ def test_other_encodings_name_the_conversion_command(
   message = refusal(folder)
   assert command in message
   if encoding == 'latin-1':
-    # The third item, below the line of names.
+    # The third item is in line 4, after the header.
     assert 'items.csv, line 4 is' in message
 
 
@@ -272,18 +272,18 @@ def test_a_row_that_is_too_long_names_the_limit(tmp_path):
 
 
 def test_a_quotation_that_is_not_closed(tmp_path):
-  """It would take all that follows for one cell, without a word."""
+  """Otherwise the rest of the file would silently become one cell."""
   folder = write(tmp_path / 'shop')
   rows = small.as_csv(LOG).splitlines()
   rows[5] = rows[5].replace(',15', ',"15')
   (folder / 'interactions.csv').write_text('\n'.join(rows))
   assert 'ends within a quotation' in refusal(folder)
-  # In a column that is not read as well.
+  # The same holds in a column that is not read.
   rows = small.as_csv([dict(x, stars='5') for x in LOG]).splitlines()
   rows[5] = rows[5].replace(',5', ',"5')
   (folder / 'interactions.csv').write_text('\n'.join(rows) + '\n')
   assert 'ends within a quotation' in refusal(folder)
-  # A mark for inches within a cell is none.
+  # An inch mark within a cell does not begin a quotation.
   catalogue = small.as_csv(ITEMS).replace('Torch 2', '5" Torch 2')
   assert load(write(folder, None, catalogue)).num_items == 12
 
@@ -307,7 +307,7 @@ def test_a_literal_is_not_read_beyond_its_bound(tmp_path, monkeypatch):
 
 
 def test_as_typed(tmp_path):
-  """One line about the encoding, and the command works."""
+  """The error is one line about the encoding, and its command works."""
   folder = write(tmp_path / 'shop')
   catalogue = small.as_csv(ITEMS).replace('Torch', 'Café')
   (folder / 'items.csv').write_bytes(catalogue.encode('latin-1'))

@@ -1,4 +1,4 @@
-"""The Python API in a process of its own, where no test checks types."""
+"""The Python API in a separate process, in which types are not checked."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests import typed
 
-# Calls that are refused, and a part of what is said.
+# Calls that are refused, and a part of the error message.
 REFUSED = {
   "model.recommend('A001')": "history is the text 'A001': put it in a list",
   "model.recommend({'A001'})": 'history is a set, which has no order',
@@ -40,7 +40,7 @@ REFUSED = {
   'Options(allow=[1.0])': 'allow[0] is 1.0',
   'catalog.add([[0.5, 1.0]])': 'type float64: give integers',
   'catalog.grown([[0.5, 1.0]])': 'type float64: give integers',
-  # Three codes where items have two are not two items.
+  # Items have two codes; rows of three codes are not two items.
   'catalog.grown([[0, 1, 1], [1, 0, 0]])': 'does not hold 2 codes',
   'catalog.grown([0, 1])': 'does not hold 2 codes',
   'catalog.add([[True, False]])': 'type bool',

@@ -213,7 +213,7 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
   }
   assert expected[kind] in text
   assert ('the damaged download is removed' in text) == (kind != 'missing')
-  # The damaged file is not what the same command finds the next time.
+  # The next run does not read the damaged file again.
   path.write_bytes(content)
   assert amazon2014.load('Beauty', config, tmp_path / 'scratch').num_users == 3
 

@@ -12,7 +12,7 @@ CONTENT = b'0123456789' * 1000
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Answers each request by the next of its functions, the last for ever."""
+  """Answers each request with its next function; the last one repeats."""
 
   def __init__(self, answers: list[Callable]):
     super().__init__(('127.0.0.1', 0), Handler)

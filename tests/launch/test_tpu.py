@@ -399,7 +399,7 @@ def test_a_token_is_not_printed(tpu, arguments):
   assert done.returncode == 0
   assert 's3cret' not in done.stdout + done.stderr
   assert 'https://***@example.com/team/tiger.git' in done.stdout
-  # The host that clones gets it.
+  # The host that clones the repository gets the token.
   assert 's3cret' in ' '.join(tpu('create', REPOSITORY=secret)[2][1])
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints from somebody else: refused in one line, and nothing is lost."""
+"""Crafted checkpoints are refused in one line, and no files are lost."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def refusal(folder):
 
 
 def forge(folder, listed):
-  """Adds files to a manifest, whose own digest is made to fit."""
+  """Adds files to a manifest, and updates its digest."""
   path = folder / '1' / 'manifest.json'
   contents = json.loads(path.read_text())
   contents['files'] |= listed
@@ -90,7 +90,7 @@ def test_links_and_pipes_in_a_checkpoint_are_refused(folder, kind):
 
 
 def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
-  """A sparse file of a terabyte takes no room, and hours to read."""
+  """A sparse file of a terabyte takes no space, but hours to read."""
   with (folder / '1' / 'state' / 'more').open('wb') as file:
     file.truncate(2**40)
   forge(folder, {'state/more': digest(b'x')})
@@ -145,7 +145,7 @@ def test_an_invalid_manifest_is_refused(folder, text):
   ],
 )  # fmt: skip
 def test_an_invalid_meta_json_is_refused(folder, contents):
-  """Its manifest fits, as whoever makes one can see to."""
+  """The manifest matches the files, as an attacker can ensure."""
   (folder / '1' / 'meta.json').write_text(contents)
   manifest.write(folder / '1', {'step': 1})
   refusal(folder)

@@ -15,7 +15,7 @@ from tiger_jax import compile_cache
 
 @pytest.fixture(name='home', autouse=True)
 def _home(tmp_path, monkeypatch):
-  """A home folder, and JAX as if nobody had told it of a cache."""
+  """A home folder, and JAX without a configured cache."""
   home = tmp_path / 'home'
   home.mkdir()
   monkeypatch.setenv('HOME', str(home))
@@ -29,7 +29,7 @@ def _home(tmp_path, monkeypatch):
 
 
 def used():
-  """Returns the folder that is used, None without."""
+  """Returns the cache folder that JAX uses, or None."""
   jax.config.update('jax_compilation_cache_dir', None)
   compile_cache.use()
   found = jax.config.jax_compilation_cache_dir

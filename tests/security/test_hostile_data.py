@@ -1,4 +1,4 @@
-"""Files of a shop, and saved datasets, that somebody made to do harm."""
+"""Files of a shop, and saved datasets, that are crafted to do harm."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def load(folder):
 
 
 def shop(folder, items=None, **columns):
-  """Writes a shop as Parquet with other columns than the plain ones."""
+  """Writes a shop as Parquet, with some columns replaced."""
   folder.mkdir(exist_ok=True)
   parquet.write_table(
     pa.table({**LOG, **columns}), folder / 'interactions.parquet'
@@ -129,7 +129,7 @@ def test_fields_of_types_that_are_not_text(tmp_path, name, values):
   items = {'item': list('abc'), 'title': list('xyz'), name: values}
   dataset = load(shop(tmp_path / 'shop', items))
   counted = dataset.counts['fields'][name]
-  # A list of records of two texts is the nearest to a map that Python has.
+  # Arrow returns a map as a list of pairs of texts.
   assert counted.get('unusable', 0) + counted.get('joined', 0) >= 2
   assert all(line.isprintable() for line in counts.lines(dataset.counts))
 
@@ -201,7 +201,7 @@ except DataError: print(peak() - before)
 """
   done = typed.python('-c', program, cwd=tmp_path)
   assert done.code == 0, done.err
-  # Of 24 bytes an event, some three times over while they are sorted.
+  # An event has 24 bytes. Sorting makes about three copies.
   assert int(done.out) < 300
 
 
@@ -343,7 +343,7 @@ def test_arrays_that_numpy_writes_are_read(tmp_path):
 
 
 def test_a_dataset_with_short_users_is_refused(saved):
-  """Their last items would be taken from the user before."""
+  """Otherwise their last items would be those of the previous user."""
   content = {
     'history': np.array([0, 1, 2, 1], np.int32),
     'offsets': np.array([0, 3, 4], np.int64),

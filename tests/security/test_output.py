@@ -1,4 +1,4 @@
-"""Printing never stops the program, whatever takes what it prints."""
+"""Printing never stops the program, whatever the stream is."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ BEGIN = 'from tiger_jax import console; console.begin(); '
 
 @pytest.fixture(name='flags')
 def _flags(trained, tmp_path):
-  """Trains in a copy of a run; what comes before training is there."""
+  """Trains in a copy of a run that has the stages before training."""
   shutil.copytree(trained, tmp_path / 'run')
   return ' '.join(
     f'"{x}"'
@@ -63,7 +63,7 @@ def test_training_continues_without_its_terminal(flags, tmp_path):
 
 
 def test_recommend_without_a_reader_ends_silently(trained, tmp_path):
-  """Also where there is no home to write to, of which libraries warn."""
+  """It also ends silently without a home, about which libraries warn."""
   done = typed.shell(
     'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main '
     f'--mode=recommend --workdir={trained} --history=A003 | true',
@@ -105,7 +105,7 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
 
 
 def test_a_slow_pipe_gets_all_output(tmp_path):
-  """A pipe that does not block must not lose what it cannot take yet."""
+  """A non-blocking pipe must not lose output while it is full."""
   program = BEGIN + (
     "os = console.os; os.set_blocking(1, False); print('x' * 1_000_000); "
     'console.end()'
@@ -139,7 +139,7 @@ def test_characters_that_an_encoding_lacks_are_replaced(tmp_path, env):
 
 @pytest.mark.parametrize('module', ['absl.flags', 'jax', 'tiger_jax.pipeline'])
 def test_ctrl_c_while_modules_are_imported(tmp_path, module):
-  """The signal comes in the middle of the import of a module."""
+  """The signal arrives during the import of a module."""
   (tmp_path / 'sitecustomize.py').write_text(
     'import os, signal, sys\n'
     'class Finder:\n'

@@ -1,4 +1,4 @@
-"""What a release contains: the project, and nothing else of the checkout."""
+"""A release contains only the files of the project."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ _STRAY = (
 
 @pytest.fixture(name='checkout', scope='module')
 def _checkout(tmp_path_factory):
-  """The tracked files, their names, and files that are not tracked."""
+  """A checkout with untracked files, and the names of the tracked ones."""
   listed = subprocess.run(
     ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True
   )

@@ -1,4 +1,4 @@
-"""What the Python API takes; each argument is walked through once."""
+"""The arguments of the Python API, each of which is read once."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ ROWS = [2, 3, 5]
 
 
 class Column:
-  """What a pandas Series or Index offers."""
+  """Has the methods of a pandas Series or Index."""
 
   def __init__(self, values):
     self._values = values

@@ -1,4 +1,4 @@
-"""An error of the system is told with its own cause."""
+"""Errors of the system are reported with their cause and a remedy."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def make(number, path=None):
 def test_the_remedy_matches_the_cause(number, remedy):
   reason = f'{os.strerror(number)}: /a/b'
   assert explain(make(number, '/a/b')) == (reason, f'{remedy}, and {AGAIN}')
-  # As TensorStore has it.
+  # The form of an error of TensorStore.
   error = ValueError(f'UNKNOWN: Error writing [OS error {number}: EX '
                      f'{os.strerror(number)}]\nmore')  # fmt: skip
   reason, found = explain(error)

@@ -45,7 +45,7 @@ def test_reads_what_was_written(folder):
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())
-  # Pictures are for people, and checkpoints have a manifest of their own.
+  # No stage reads pictures, and checkpoints have their own manifest.
   assert sorted(written['files']) == ['embeddings.npy', 'quality.json']
   assert written['format'] == record.FORMAT
 

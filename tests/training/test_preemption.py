@@ -82,7 +82,7 @@ def test_nohup_keeps_its_effect():
 
 
 def test_a_handler_of_a_library_in_c_ends_as_the_default(monkeypatch):
-  """Python cannot put it back."""
+  """Python cannot restore such a handler."""
   set_handler = signal.signal
   monkeypatch.setattr(
     signal, 'signal', lambda *args: set_handler(*args) and None

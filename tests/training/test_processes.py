@@ -231,7 +231,7 @@ def test_processes_that_disagree_end(tmp_path):
     tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])
   )
   (code, other), errors = finish(started, 120)
-  # The main process failed, and the other one did not wait for ever.
+  # The main process failed, and the other one did not wait forever.
   assert code == 3, errors
   assert other != 0
   one, two = ((tmp_path / x / 'told').read_text() for x in '01')
@@ -245,7 +245,7 @@ def test_processes_that_disagree_end(tmp_path):
   assert 'process 1 has another config than process 0' in config
   assert 'process 1 has another input of stage data than process 0' in raw
   assert 'same raw files' in raw
-  # All of them say the same, but for where they are.
+  # The messages are equal, except for the folders.
   assert two == one.replace(str(tmp_path / '0'), str(tmp_path / '1'))
   assert not list(tmp_path.rglob('.shared'))
 

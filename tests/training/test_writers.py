@@ -113,7 +113,7 @@ def test_a_stage_keeps_its_own_lines(writer, tmp_path):
   for step in (1, 2, 3):
     writer.write('train', step, {'loss': 0.7})
   assert (mine / 'metrics.jsonl').read_bytes() == curve
-  # No line of the other run is taken for one of this.
+  # Lines of the other run do not count as lines of this one.
   writer.rewind('train', 2, mine)
   assert path.read_bytes().endswith(b'\n' + curve)
   assert steps(tmp_path) == [('semantic_ids', 1), ('train', 1), ('train', 2)]

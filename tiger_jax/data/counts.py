@@ -25,7 +25,7 @@ _HINTS: tuple[tuple[str, Callable[[str], str]], ...] = (
   ('leading zeros are ignored', lambda x: x.lstrip('0') or '0'),
   ('case is ignored', str.casefold),
   ('a final .0 is ignored', lambda x: x.removesuffix('.0')),
-  ('blanks are ignored', lambda x: ''.join(x.split())),
+  ('spaces are ignored', lambda x: ''.join(x.split())),
   ('quotation marks are ignored', lambda x: x.strip('"\'')),
 )
 
