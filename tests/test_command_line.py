@@ -156,7 +156,7 @@ def test_contradictions_in_a_run_of_an_experiment_are_refused():
     '--config.base.train.steps=9',
   )
   assert message.startswith('beauty, random: config.train.optimizer.warmup')
-  assert 'has many' in refusal(
+  assert 'is for a single run' in refusal(
     f'--config={ROOT}/configs/paper/table2.py:cpu', '--mode=train'
   )
 

@@ -40,7 +40,7 @@ REFUSED = {
   'Options(allow=[1.0])': 'allow[0] is 1.0',
   'catalog.add([[0.5, 1.0]])': 'type float64: give integers',
   'catalog.grown([[0.5, 1.0]])': 'type float64: give integers',
-  # Items have two codes; rows of three codes are not two items.
+  # Items have two codes: these must not be read as three items.
   'catalog.grown([[0, 1, 1], [1, 0, 0]])': 'does not hold 2 codes',
   'catalog.grown([0, 1])': 'does not hold 2 codes',
   'catalog.add([[True, False]])': 'type bool',
