@@ -19,7 +19,7 @@ import time
 
 # JAX has the others end by themselves, with a message, within this time.
 _GRACE_SECONDS = 60
-# Of Linux, see prctl(2).
+# A constant of Linux, see prctl(2).
 _PR_SET_PDEATHSIG = 1
 
 
@@ -33,7 +33,7 @@ def launch(
 
   SIGTERM, Ctrl-C and the end of the terminal go to all of them. When one has
   failed, the others are ended by force after a while. Nothing they started is
-  left running. Where this process is killed, they get SIGTERM (on Linux).
+  left running. If this process is killed, they get SIGTERM (on Linux only).
 
   Args:
     command: What each of them runs.
@@ -47,7 +47,7 @@ def launch(
   address = f'127.0.0.1:{_free_port()}'
   environment = os.environ | {
     'JAX_COORDINATOR_ADDRESS': address,
-    # By default it would answer the whole network, and asks for no password.
+    # By default, JAX listens on all networks, without authentication.
     'JAX_COORDINATOR_BIND_ADDRESS': address,
     'JAX_NUM_PROCESSES': str(num_processes),
   }
@@ -101,12 +101,12 @@ def _end_with_parent(parent: int) -> Callable[[], None] | None:
   """Returns what a child runs to get SIGTERM when this process is killed."""
   if not sys.platform.startswith('linux'):
     return None
-  # Looked up here: between fork and exec only little may be called.
+  # Looked up here, because few calls are safe between fork and exec.
   prctl = ctypes.CDLL(None).prctl
 
   def request() -> None:
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # It was killed before the request.
+    if os.getppid() != parent:  # The parent was killed before the request.
       os.kill(os.getpid(), signal.SIGTERM)
 
   return request

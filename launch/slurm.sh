@@ -52,10 +52,10 @@ srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
 
 # scancel ends this script too, so that what was cancelled stays so.
 case $code in
-  # main was asked to stop, and saved.
+  # main has saved because it was asked to stop.
   42) scontrol requeue "$SLURM_JOB_ID" ;;
-  # A process was lost, which may end JAX by SIGABRT, or main was not listening
-  # to SIGTERM yet. The same fault may come back, so this is bounded.
+  # A process was lost, which may end JAX by SIGABRT; or SIGTERM came before main
+  # handled it. The same fault may occur again, so restarts are bounded.
   6 | 134 | 143)
     if [[ ${SLURM_RESTART_COUNT:-0} -lt $RETRIES ]]; then
       scontrol requeue "$SLURM_JOB_ID"

@@ -16,7 +16,7 @@ FLAGS=${FLAGS:-}
 RETRIES=${RETRIES:-20}
 WAIT=${WAIT:-30}
 
-# Hides the password or token of an address, which a terminal or a log may keep.
+# Hides the password or token of an address, which a log might keep.
 masked() {
   sed -E 's,(https?://)[^/@]*@,\1***@,g' <<<"$1"
 }

@@ -1,4 +1,4 @@
-"""What the command line asks for, without running it."""
+"""Parsing of the command line, without running anything."""
 
 import shlex
 
@@ -42,7 +42,7 @@ def test_the_last_override_counts():
   assert command.config.dataset.drop_short_users
 
 
-def test_the_last_of_the_flags_of_a_request_counts():
+def test_the_last_of_repeated_flags_counts():
   command = parse(
     '--mode=recommend', '--workdir=a', '--workdir=b', '--k=3', '--k=4',
     '--history=A', '--history=B,C', '--exact', '--noexact',
@@ -52,7 +52,7 @@ def test_the_last_of_the_flags_of_a_request_counts():
   assert not command.options['exact']
 
 
-def test_a_value_may_follow_a_blank():
+def test_a_value_may_follow_a_space():
   command = parse(QUICKSTART, '--config.train.steps', '500', '--mode', 'data')
   assert command.config.train.steps == 500
   assert command.mode == 'data'
@@ -126,16 +126,16 @@ def test_home_is_expanded(monkeypatch):
     ),
   ],
 )
-def test_what_a_mode_does_not_use_is_refused(arguments, named):
+def test_flags_that_a_mode_does_not_use_are_refused(arguments, named):
   assert named in refusal(*arguments)
 
 
-def test_all_that_a_mode_does_not_use_is_named():
+def test_all_unused_flags_are_named_together():
   message = refusal(QUICKSTART, '--history=A', '--profile=x', '--mode=train')
   assert '--history' in message and '--profile' in message
 
 
-def test_a_flag_of_a_library_is_not_ours():
+def test_flags_of_libraries_are_refused():
   assert 'no flag --log_dir' in refusal(QUICKSTART, '--log_dir=x')
 
 
@@ -156,12 +156,12 @@ def test_contradictions_in_a_run_of_an_experiment_are_refused():
     '--config.base.train.steps=9',
   )
   assert message.startswith('beauty, random: config.train.optimizer.warmup')
-  assert 'has many' in refusal(
+  assert 'is for a single run' in refusal(
     f'--config={ROOT}/configs/paper/table2.py:cpu', '--mode=train'
   )
 
 
-def test_what_repeats_an_experiment_says_no_places():
+def test_the_command_of_an_experiment_contains_no_paths():
   command = parse(
     f'--config={ROOT}/configs/paper/table2.py:cpu',
     '--config.base.seed=3',

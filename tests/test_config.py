@@ -335,7 +335,7 @@ def test_absurd_sizes_in_a_list_are_refused(name):
   assert 'learning_rates' in refusal(train__learning_rates=(1e-3,) * 1025)
 
 
-def test_a_value_of_any_size_makes_a_short_line():
+def test_an_error_is_short_for_a_value_of_any_size():
   for value in ('x' * 10**6, list(range(10**6)), {'a': ['y'] * 10**6}):
     assert len(refusal(train__steps=value)) < 1000
     assert len(refusal(train=['x' * 10**6])) < 1000
@@ -369,8 +369,8 @@ def test_a_recorded_config_comes_back(keep_repeats):
   assert config_of(artefact(recorded)) == config
 
 
-def test_fields_that_a_record_lacks_are_as_they_were_before(monkeypatch):
-  """And not as their default is now."""
+def test_missing_fields_get_their_former_values(monkeypatch):
+  """Not their current default."""
   (field,) = (
     x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
   )
@@ -412,7 +412,7 @@ def test_a_value_of_a_record_names_the_file(config):
     config_of(artefact(config, tiger_jax='0.0.7'))
 
 
-def test_all_that_is_wrong_is_named_at_once():
+def test_all_errors_of_a_config_are_named_together():
   message = refusal(train__steps=0, model__d_model=-1, semantic_ids__beta='x')
   for name in ('train.steps', 'model.d_model', 'semantic_ids.beta'):
     assert f'config.{name} is ' in message
@@ -440,11 +440,11 @@ def test_home_is_expanded_in_paths(monkeypatch, section, field):
   assert found == (('/home/me/x',) if many else '/home/me/x')
 
 
-def test_a_home_that_is_not_known_is_refused():
+def test_an_unknown_home_is_refused():
   message = refusal(dataset__source_dir='~nobody_has_this_name/x')
   assert message.startswith('config.dataset.source_dir is ')
   assert 'no such home folder' in message
 
 
-def test_other_text_is_left_as_it_is():
+def test_other_text_is_not_expanded():
   assert from_json({'dataset': {'name': '~/x'}}).dataset.name == '~/x'

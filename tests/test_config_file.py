@@ -40,7 +40,7 @@ def override_one(path, value, config=None):
     ('semantic_ids.shared_with', "('a','b')", ('a', 'b')),
   ],
 )
-def test_text_becomes_what_the_field_is(path, text, expected):
+def test_text_is_converted_to_the_type_of_the_field(path, text, expected):
   found = override_one(path, text)
   assert found == expected
   assert type(found) is type(expected)
@@ -63,12 +63,12 @@ def test_text_becomes_what_the_field_is(path, text, expected):
     ('train.optimizer.learning_rate', 'fast', "'fast': it must be a number"),
   ],
 )
-def test_overrides_that_cannot_be(path, text, message):
+def test_invalid_overrides_are_refused(path, text, message):
   with pytest.raises(UsageError, match=message):
     override_one(path, text)
 
 
-def test_all_overrides_that_cannot_be_are_named():
+def test_all_invalid_overrides_are_named():
   values = {'train.stepz': '1', 'seed': '2', 'model.d_model': 'wide'}
   with pytest.raises(UsageError) as error:
     override(config_dict.defaults(), values)
@@ -103,7 +103,7 @@ def test_split(name, expected):
     ('import no_such_module', "No module named 'no_such_module'"),
   ],
 )
-def test_files_that_are_no_config(tmp_path, body, message):
+def test_invalid_config_files_are_refused(tmp_path, body, message):
   path = tmp_path / 'mine.py'
   path.write_text(body)
   with pytest.raises(UsageError, match=message) as error:
@@ -111,7 +111,7 @@ def test_files_that_are_no_config(tmp_path, body, message):
   assert str(error.value).startswith(str(path))
 
 
-def test_a_variant_where_there_is_none(tmp_path):
+def test_a_variant_of_a_config_without_variants(tmp_path):
   path = tmp_path / 'mine.py'
   path.write_text('def get_config(): pass')
   with pytest.raises(UsageError, match='has no variants: leave out :cpu'):

@@ -1,11 +1,11 @@
-"""Settings that cannot both be meant, and those that a run does not read."""
+"""Contradictory settings, and settings that a run does not read."""
 
 import pytest
 
 from tiger_jax.config_dict import from_json
 from tiger_jax.contradictions import contradictions, missing_paths, unread
 
-# Lists of sections with their changes, and what the one sentence names.
+# Sections with their changes, and the names in the one sentence.
 CONTRADICTIONS = [
   (
     {'train': {'steps': 100, 'optimizer': {'warmup_steps': 101}}},
@@ -132,13 +132,13 @@ def test_paths_that_are_missing_are_named_together():
     ),
   ],
 )
-def test_what_a_run_does_not_read_is_told(values, field, reason):
+def test_fields_that_a_run_does_not_read_are_reported(values, field, reason):
   (found,) = unread(from_json(values), ['seed', field])
   assert found.startswith(f'config.{field} is not read')
   assert reason in found
 
 
-def test_what_a_run_reads_is_not_told():
+def test_fields_that_a_run_reads_are_not_reported():
   fields = [
     'dataset.synthetic_users', 'embedding.model', 'semantic_ids.epochs',
     'semantic_ids.optimizer.weight_decay', 'model.num_user_tokens',

@@ -124,12 +124,12 @@ def test_any_number_of_devices_has_a_mesh(
       learning.check_devices(config)
 
 
-def test_a_finished_training_is_known_by_its_settings(tmp_path):
+def test_a_finished_training_is_found_by_its_settings(tmp_path):
   config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
   about = {'config': dataclasses.asdict(config)}
   assert not stages.is_trained(config, [tmp_path])
   run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)
-  # Set aside, it is found as well.
+  # A training that was set aside is found as well.
   run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, about={})
   assert stages.is_trained(config, [tmp_path / 'other', tmp_path])
   spread = dataclasses.replace(config, parallel=ParallelConfig(2, 2))

@@ -366,7 +366,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture(name='failing')
 def _failing(monkeypatch):
-  """Lets the data stage fail, on one host or on one of several."""
+  """Makes the data stage fail, in one process or in one of several."""
 
   def leave(code):
     raise SystemExit(code)
@@ -409,7 +409,7 @@ def test_a_request_that_is_out_of_memory_says_what_to_lower(
   assert 'lower --k' in line
 
 
-def test_devices_that_fail_among_several_processes_are_a_peers(
+def test_failing_devices_of_several_processes_are_a_peer_error(
   refusal, failing
 ):
   error = jax.errors.JaxRuntimeError('UNAVAILABLE: gone\nmore')
@@ -418,7 +418,7 @@ def test_devices_that_fail_among_several_processes_are_a_peers(
 
 
 @pytest.mark.parametrize('distributed', [False, True])
-def test_devices_that_fail_alone_keep_their_traceback(
+def test_failing_devices_of_one_process_keep_their_traceback(
   command, failing, distributed
 ):
   error = jax.errors.JaxRuntimeError('INTERNAL: a bug')
@@ -473,7 +473,7 @@ def test_a_platform_that_jax_does_not_know(refusal, monkeypatch):
   )
 
 
-def test_what_a_run_does_not_read_is_told(command):
+def test_fields_that_a_run_does_not_read_are_reported(command):
   code, _, err = command(
     QUICKSTART, '--workdir=run', '--config.semantic_ids.epochs=3',
     '--config.dataset.synthetic_users=5', '--config.train.batch_size=8000',

@@ -175,7 +175,7 @@ def test_workdirs_of_older_versions_stay_valid(prints, recorded):
   assert list(prints(config).values()) == expected
 
 
-def test_a_field_that_was_added_later_changes_what_it_is_set_in(changed):
+def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):
   files = with_dataset(name='files')
   assert changed(files, with_dataset(name='files', keep_repeats=True)) == list(
     STAGES
@@ -183,7 +183,7 @@ def test_a_field_that_was_added_later_changes_what_it_is_set_in(changed):
 
 
 def test_nothing_is_written_before_a_stage_is_asked_for(prints, tmp_path):
-  """A measurement of the speed leaves `config.json` as it is."""
+  """The mode `bench` does not change `config.json`."""
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   assert not list((tmp_path / 'run').iterdir())
@@ -191,7 +191,7 @@ def test_nothing_is_written_before_a_stage_is_asked_for(prints, tmp_path):
   assert not list((tmp_path / 'run').iterdir())
 
 
-def test_a_run_tells_its_config_and_what_may_be_removed(tmp_path, capsys):
+def test_a_run_saves_its_config_and_lists_superseded_stages(tmp_path, capsys):
   config = from_json(with_dataset(synthetic_users=5))
   (tmp_path / 'train.01234567').mkdir(parents=True)
   pipeline.Pipeline(config, tmp_path).run('data')
@@ -201,7 +201,7 @@ def test_a_run_tells_its_config_and_what_may_be_removed(tmp_path, capsys):
   assert 'kept: train.01234567 of other configs; they may be removed' in out
 
 
-def test_counts_of_the_data_are_said_and_kept(tmp_path, capsys):
+def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
   config = from_json(with_dataset(synthetic_users=5))
   for _ in range(2):  # Made, and made before.
     run = pipeline.Pipeline(config, tmp_path)
@@ -216,7 +216,7 @@ def test_counts_of_the_data_are_said_and_kept(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('content', ['[1]', 'null', '[' * 100_000])
-def test_metrics_that_are_no_object_are_one_line(prints, tmp_path, content):
+def test_metrics_that_are_not_an_object_are_refused(prints, tmp_path, content):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   Path(run.evaluation.folder).mkdir()
@@ -225,7 +225,7 @@ def test_metrics_that_are_no_object_are_one_line(prints, tmp_path, content):
     _ = run.results
 
 
-def test_vectors_that_are_no_table_are_one_line(prints, tmp_path):
+def test_vectors_that_are_not_a_matrix_are_refused(prints, tmp_path):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   Path(run.embedding.folder).mkdir()

@@ -13,7 +13,7 @@ ARRAYS = {'codes': np.arange(12, dtype=np.int32).reshape(4, 3)}
 
 
 def put(folder, data, about=None):
-  """Writes a file of arrays that nothing but its content gives away."""
+  """Writes a file of arrays with a correct digest."""
   about = {'sha256': hashlib.sha256(data).hexdigest()} | (about or {})
   (folder / 'a.npz').write_bytes(data)
   (folder / 'a.json').write_text(json.dumps(about))
@@ -48,19 +48,19 @@ def test_reads_what_was_saved(tmp_path):
     b'',
   ],
 )
-def test_what_a_header_claims_takes_no_memory(tmp_path, data):
+def test_a_false_header_allocates_no_memory(tmp_path, data):
   put(tmp_path, data)
   with pytest.raises(saved_arrays.DAMAGE):
     saved_arrays.load(tmp_path, 'a')
 
 
-def test_a_header_that_is_true_is_read():
+def test_a_correct_header_is_read():
   found = saved_arrays.read_arrays(crafted((4, 4)))
   assert found['codes'].shape == (4, 4)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[]', 'null', '{}', ''])
-def test_what_is_no_description_is_damage(tmp_path, text):
+def test_an_invalid_description_is_damage(tmp_path, text):
   saved_arrays.save(tmp_path, 'a', ARRAYS, {})
   (tmp_path / 'a.json').write_text(text)
   with pytest.raises(saved_arrays.DAMAGE):

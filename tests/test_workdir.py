@@ -157,7 +157,7 @@ def test_a_failed_change_keeps_what_was_there(tmp_path):
 
   with pytest.raises(DataError):
     stage(tmp_path, TWO, fail)
-  # A model is served until the next one is done.
+  # The old model can be served until the new one is complete.
   assert read_artefact(tmp_path, 'stage') == first
   assert stage(tmp_path, ONE, refuse) == (first, False)
 
@@ -250,7 +250,7 @@ def test_a_second_process_is_kept_out(tmp_path):
     pass
 
 
-def test_the_lock_is_neither_cut_nor_followed(tmp_path):
+def test_the_lock_is_not_truncated_or_followed(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('precious')
   run = tmp_path / 'run'
@@ -279,7 +279,7 @@ def test_a_lock_that_is_a_pipe_is_refused(tmp_path):
       pass
 
 
-def test_a_folder_of_something_else_is_not_written_to(tmp_path):
+def test_an_unrelated_folder_is_not_written_to(tmp_path):
   (tmp_path / 'thesis.tex').write_text('mine')
   with pytest.raises(UsageError, match='is not empty'):
     with locked(tmp_path):
@@ -288,7 +288,7 @@ def test_a_folder_of_something_else_is_not_written_to(tmp_path):
 
 
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOTSUP])
-def test_a_file_system_without_locks_is_warned_of(
+def test_a_file_system_without_locks_causes_a_warning(
   tmp_path, monkeypatch, capsys, number
 ):
   def fail(*unused):
@@ -341,7 +341,7 @@ def test_kill_9(tmp_path, point):
   assert partial.read_text() == ('half' if point == 'building' else 'whole')
   build = Builder('again')
   made, new = stage(tmp_path / 'run', ONE, build, resumable=True)
-  # When only the name was left to give, nothing is built again.
+  # If only the rename was missing, the stage is not built again.
   assert new == (point != 'renaming')
   assert build.calls == new
   assert (made.folder / 'result').read_text() == ('again' if new else 'whole')
@@ -390,7 +390,7 @@ def test_file_digests_follow_contents(tmp_path):
   assert [name for name, _ in file_digests(folder)] == ['a', 'b']
 
 
-def test_a_fingerprint_from_a_file_names_no_folder(tmp_path):
+def test_an_invalid_fingerprint_is_not_used_in_a_path(tmp_path):
   """`/../..` would name the folder above the workdir."""
   run = tmp_path / 'received'
   (run / 'stage').mkdir(parents=True)
@@ -430,7 +430,7 @@ def test_a_stage_is_not_made_through_a_link(tmp_path, name, resumable):
   assert not (tmp_path / 'nothing').exists()
 
 
-def test_a_link_within_what_was_interrupted_is_not_followed(tmp_path):
+def test_a_link_in_a_partial_folder_is_not_followed(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('precious')
   partial = tmp_path / 'run' / f'stage.partial-{ONE[:8]}' / 'checkpoints'
@@ -444,7 +444,7 @@ def test_a_link_within_what_was_interrupted_is_not_followed(tmp_path):
 @pytest.mark.parametrize(
   'content', ['', 'x', '1.5.2', 'nan', 'inf', '-3', '1e999', '9' * 5000, '\x00']
 )
-def test_seconds_that_are_no_number_count_as_none(tmp_path, content):
+def test_invalid_seconds_count_as_zero(tmp_path, content):
   partial = tmp_path / f'stage.partial-{ONE[:8]}'
   partial.mkdir()
   (partial / 'seconds').write_text(content)
@@ -453,7 +453,7 @@ def test_seconds_that_are_no_number_count_as_none(tmp_path, content):
   assert made.seconds < 60
 
 
-def test_the_old_stage_stays_until_the_new_one_is_whole(tmp_path):
+def test_the_old_stage_stays_until_the_new_one_is_complete(tmp_path):
   first, _ = stage(tmp_path, ONE, Builder('first'))
   results = tmp_path / 'results.json'
   results.write_text('{}')
@@ -463,12 +463,12 @@ def test_the_old_stage_stays_until_the_new_one_is_whole(tmp_path):
     assert results.exists()
 
   stage(tmp_path, TWO, look, resumable=True)
-  # They told of the first.
+  # The results described the first artefact.
   assert not results.exists()
   assert find_artefact(tmp_path, 'stage', ONE).fingerprint == ONE
 
 
-def test_results_go_when_another_stage_comes_back(tmp_path):
+def test_results_are_removed_when_another_stage_is_restored(tmp_path):
   for wanted in (ONE, TWO):
     stage(tmp_path, wanted, Builder())
   (tmp_path / 'results.json').write_text('{}')
@@ -480,7 +480,7 @@ def test_results_go_when_another_stage_comes_back(tmp_path):
 
 @pytest.mark.parametrize('resumable', [False, True])
 @pytest.mark.parametrize('wanted', [ONE, TWO])
-def test_a_kill_between_the_two_renames_heals(
+def test_a_kill_between_the_two_renames_is_recovered(
   tmp_path, monkeypatch, resumable, wanted
 ):
   first, _ = stage(tmp_path, ONE, Builder('first'))
@@ -499,14 +499,14 @@ def test_a_kill_between_the_two_renames_heals(
   made, _ = stage(tmp_path, wanted, refuse, resumable=resumable)
   expected = 'first' if wanted == ONE else 'second'
   assert (made.folder / 'result').read_text() == expected
-  # The other one is not lost either.
+  # The other artefact is not lost either.
   made, _ = stage(
     tmp_path, TWO if wanted == ONE else ONE, refuse, resumable=resumable
   )
   assert made.folder == tmp_path / 'stage'
 
 
-def test_what_is_in_the_way_is_said_before_anything_is_built(tmp_path):
+def test_a_taken_name_is_refused_before_a_stage_is_built(tmp_path):
   stage(tmp_path, ONE, Builder())
   aside = tmp_path / f'stage.{ONE[:8]}'
   aside.mkdir()
@@ -527,7 +527,7 @@ def test_leftovers_of_a_stage_that_cannot_resume_are_removed(tmp_path):
   )
 
 
-def test_a_stage_that_can_resume_keeps_what_others_began(tmp_path):
+def test_a_resumable_stage_keeps_other_partial_folders(tmp_path):
   (tmp_path / 'stage.partial-01234567').mkdir()
   stage(tmp_path, ONE, Builder(), resumable=True)
   assert superseded(tmp_path, ['stage']) == ['stage.partial-01234567']
@@ -538,7 +538,7 @@ def test_a_stage_that_can_resume_keeps_what_others_began(tmp_path):
   assert superseded(tmp_path, ['other']) == []
 
 
-def test_a_flipped_bit_in_what_was_made_before_is_one_line(tmp_path):
+def test_a_flipped_bit_in_a_finished_stage_is_refused(tmp_path):
   def build(folder):
     (folder / 'value.json').write_text('{"a": 1}')
 
@@ -547,10 +547,10 @@ def test_a_flipped_bit_in_what_was_made_before_is_one_line(tmp_path):
   with pytest.raises(DataError, match=r'value\.json is damaged') as error:
     stage(tmp_path, ONE, refuse)
   assert f'remove {made.folder} and run again' in str(error.value)
-  # Elsewhere it is passed over, and made here.
+  # A damaged artefact of another workdir is ignored.
   found, new = stage(tmp_path / 'here', ONE, build, elsewhere=[tmp_path])
   assert new and found.folder == tmp_path / 'here' / 'stage'
-  # Set aside, it is not brought back.
+  # A damaged artefact that was set aside is not restored.
   (made.folder / 'value.json').write_text('{"a": 1}')
   stage(tmp_path, TWO, Builder())
   aside = tmp_path / f'stage.{ONE[:8]}'
@@ -618,7 +618,7 @@ def test_a_stage_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
   ]  # fmt: skip
 
 
-def test_a_closed_pipe_is_not_blamed_on_the_stage(tmp_path):
+def test_a_closed_pipe_is_not_an_error_of_the_stage(tmp_path):
   def fail(folder):
     raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
 
@@ -626,7 +626,7 @@ def test_a_closed_pipe_is_not_blamed_on_the_stage(tmp_path):
     stage(tmp_path, ONE, fail)
 
 
-def test_who_waits_says_for_what_once(tmp_path, monkeypatch, capsys):
+def test_a_waiting_process_prints_one_message(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(workdir_module, '_QUIET_SECONDS', 0.05)
   monkeypatch.setattr(workdir_module, '_POLL_SECONDS', 0.05)
   asked = []
@@ -643,6 +643,6 @@ def test_who_waits_says_for_what_once(tmp_path, monkeypatch, capsys):
   err = capsys.readouterr().err
   assert err.count('\n') == 1
   assert str(tmp_path / 'stage') in err
-  # What is there is not waited for, and nothing is said.
+  # If the artefact exists, nothing is printed.
   await_stage(tmp_path, 'stage', ONE)
   assert capsys.readouterr().err == ''

@@ -1,4 +1,4 @@
-"""What each mode does, and what it prints."""
+"""Runs each mode and prints its results."""
 
 import contextlib
 import os
@@ -34,18 +34,18 @@ from tiger_jax.serving.terminal import (
 from tiger_jax.training import preemption, processes
 from tiger_jax.workdir import locked
 
-# Modes that train, and read every section that the model needs.
+# Modes that can train. They read every section that the model needs.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
 
 
 def run(command: Command) -> None:
-  """Does what the command line asks for.
+  """Runs a parsed command line.
 
   Args:
     command: From `command_line.parse`.
 
   Raises:
-    TigerError: Anything a user can mend.
+    TigerError: Any error that the user can fix.
   """
   try:
     _run(command)
@@ -74,7 +74,7 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
-  # A GPU that JAX does not find is a training that takes days.
+  # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()
   print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
   if command.experiment:
@@ -87,15 +87,15 @@ def _run(command: Command) -> None:
 def _recommend(command: Command) -> None:
   options = Options(**command.options)
   recommender = Recommender.from_workdir(command.folder)
-  found = recommender.recommend(command.history, command.k, options)
-  print(show_recommendations(found))
+  recommendations = recommender.recommend(command.history, command.k, options)
+  print(show_recommendations(recommendations))
   drawn = options.temperature is not None
-  if found and (options.exact or drawn):
-    print(f'\n{show_proof(found, drawn)}')
+  if recommendations and (options.exact or drawn):
+    print(f'\n{show_proof(recommendations, drawn)}')
 
 
 def _run_experiment(command: Command, experiment: Experiment) -> None:
-  with _kept_for_us(command.folder):
+  with _lock_in_main(command.folder):
     table = runs.run(experiment, command.folder)
   print(
     f'\n{table}\nCopy {command.workdir}/results to keep them in the project.'
@@ -113,7 +113,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
   )
   if trains:
     learning.check_devices(config)
-  with _kept_for_us(workdir):
+  with _lock_in_main(workdir):
     pipeline = Pipeline(config, workdir)
     try:
       if mode not in ('data', 'embed'):
@@ -138,7 +138,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
 def _refuse_too_few(
   config: Config, mode: str, dataset: Dataset, trains: bool
 ) -> None:
-  """Raises TigerError for too little data, before items are embedded."""
+  """Raises TigerError if the data are too few, before items are embedded."""
   makes_ids = 'semantic_ids' in config.model.needs or mode == 'semantic_ids'
   if makes_ids and not config.semantic_ids.shared_with:
     num_items = dataset.num_items - len(dataset.unseen)
@@ -147,8 +147,8 @@ def _refuse_too_few(
     learning.make_batches(config, dataset)
 
 
-def _kept_for_us(workdir: Path) -> contextlib.AbstractContextManager[Any]:
-  """Keeps other runs out of the folder, for all processes of this one."""
+def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:
+  """Locks the folder in the main process, on behalf of all processes."""
   return locked(workdir) if processes.is_main() else contextlib.nullcontext()
 
 
@@ -161,21 +161,21 @@ def _refuse_files_in_the_way(workdir: Path) -> None:
 
 
 def _refuse_missing_platform() -> None:
-  """Raises UsageError where JAX_PLATFORMS names what this machine lacks."""
+  """Raises UsageError if this machine lacks the platform in JAX_PLATFORMS."""
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
     # pyrefly: ignore[missing-attribute]
-    wanted = jax.config.jax_platforms
-    if not wanted:
+    requested = jax.config.jax_platforms
+    if not requested:
       raise
     reason = str(error).partition(' (set JAX_PLATFORMS')[0]
     jax.config.update('jax_platforms', '')
-    there = sorted({'cpu', jax.devices()[0].platform})
+    available = sorted({'cpu', jax.devices()[0].platform})
     raise UsageError(
-      f'JAX_PLATFORMS is {wanted!r}, but JAX finds only {", ".join(there)} on '
-      f'this machine{f" ({reason})" if reason else ""}: unset it, or set it to '
-      'one of these'
+      f'JAX_PLATFORMS is {requested!r}, but JAX finds only '
+      f'{", ".join(available)} on this machine'
+      f'{f" ({reason})" if reason else ""}: unset it, or set it to one of these'
     ) from error
 
 

@@ -1,6 +1,6 @@
-"""The command line: what it asks for, and what is wrong with it.
+"""Parses and checks the command line.
 
-This is all done before JAX is imported, which takes seconds.
+This module does not import JAX, because that import takes seconds.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
   'recommend',
 )  # fmt: skip
-# The flags that only one mode uses.
+# The flags that only one mode uses, by mode.
 _ONLY = {
   'recommend': (
     'history', 'k', 'exclude_seen', 'allow', 'deny', 'temperature',
@@ -46,18 +46,18 @@ _KINDS = {'int': 'an integer', 'float': 'a number', 'bool': 'true or false'}
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-  """What the command line asks for.
+  """A parsed command line.
 
   Attributes:
     mode: One of `MODES`.
-    workdir: The run's folder, as it was given.
-    config: The settings of one run, None without.
-    experiment: The settings of many runs, None without.
-    overridden: The fields that were overridden, as in `train.steps`.
+    workdir: The run's folder, as the user wrote it.
+    config: The settings of a single run; None for an experiment or no config.
+    experiment: The settings of several runs; None for a single run.
+    overridden: The paths of the overridden fields, such as `train.steps`.
     distributed: Whether this is one of several processes.
-    profile: A folder for a profile, for `bench`.
+    profile: The folder to write a profile to, for `bench`.
     history: Item ids, for `recommend`.
-    k: How many items, for `recommend`.
+    k: The number of items, for `recommend`.
     options: The fields of `Options`, for `recommend`.
   """
 
@@ -74,7 +74,7 @@ class Command:
 
   @property
   def folder(self) -> Path:
-    """The run's folder."""
+    """The run's folder, with `~` expanded."""
     return Path(config_dict.expand(self.workdir, '--workdir'))
 
 
@@ -85,13 +85,13 @@ def parse(argv: list[str]) -> Command | None:
     argv: As `sys.argv`. The flags must have been defined.
 
   Returns:
-    What it asks for, None for help.
+    The command; None if the user asked for help.
 
   Raises:
-    UsageError: Anything that is wrong with it.
+    UsageError: The command line or the config file is not valid.
   """
   values = flags.FLAGS
-  # What libraries warn of is not for users; --verbosity=0 brings it back.
+  # Hides the warnings of libraries; --verbosity=0 shows them again.
   values.set_default('verbosity', absl_logging.ERROR)
   try:
     argv = values.read_flags_from_files(argv, force_gnu=True)
@@ -101,8 +101,8 @@ def parse(argv: list[str]) -> Command | None:
     raise UsageError(_explain(error)) from error
   if len(rest) > 1:
     raise UsageError(
-      f'{rest[1]!r} is not a flag: flags begin with --, and a list of items '
-      'has no blanks'
+      f'{rest[1]!r} is not a flag: flags begin with --, and a list of ids has '
+      'no spaces'
     )
   if values.help:
     return None
@@ -156,17 +156,17 @@ def _parse_experiment(
   mode = flags.FLAGS.mode
   if mode != 'all':
     raise UsageError(
-      f'--mode={mode} is of one run, and {experiment.name} has many: leave it '
-      'out'
+      f'--mode={mode} is for a single run, and {experiment.name} is an '
+      'experiment of several runs: remove the flag'
     )
-  for one in experiment.runs:
-    if problems := contradictions(one.config):
-      raise UsageError(f'{one.dataset}, {one.name}: {"; ".join(problems)}')
+  for run in experiment.runs:
+    if problems := contradictions(run.config):
+      raise UsageError(f'{run.dataset}, {run.name}: {"; ".join(problems)}')
   return experiment
 
 
 def help_text() -> str:
-  """Returns the flags, by the modes that use them."""
+  """Returns the help: all flags, grouped by the mode that uses them."""
   lines = [
     'python -m tiger_jax.main --config=FILE [--config.SECTION.FIELD=VALUE ...]',
     '  [--workdir=FOLDER] [--mode=MODE]',
@@ -191,44 +191,49 @@ def _flag_names() -> tuple[str, ...]:
 def _take_overrides(
   argv: list[str],
 ) -> tuple[list[str], dict[str, str | bool]]:
-  """Splits `--config.section.field=value` off; the last of a field counts."""
+  """Separates overrides, `--config.section.field=value`, from other flags.
+
+  The last override of a field counts.
+  """
   rest: list[str] = []
   overrides: dict[str, str | bool] = {}
-  left = argv[::-1]
-  while left:
-    argument = left.pop()
-    found = _OVERRIDE.fullmatch(argument)
-    if not found or '--' in rest:
+  remaining = argv[::-1]
+  while remaining:
+    argument = remaining.pop()
+    match = _OVERRIDE.fullmatch(argument)
+    if not match or '--' in rest:
       rest.append(argument)
       continue
-    value: str | bool = found['text']
-    if found['no'] and value is None:
+    value: str | bool = match['text']
+    if match['no'] and value is None:
       value = False
-    elif found['no']:
-      raise UsageError(f'{argument}: leave out the no, or the value')
-    elif value is None:  # A value after a blank, or a boolean without one.
-      value = left.pop() if left and left[-1][:1] != '-' else True
-    overrides[found['path']] = value
+    elif match['no']:
+      raise UsageError(f'{argument}: remove either the "no" or the value')
+    elif value is None:  # The value is the next argument, or implied (a bool).
+      has_value = remaining and remaining[-1][:1] != '-'
+      value = remaining.pop() if has_value else True
+    overrides[match['path']] = value
   return rest, overrides
 
 
 def _explain(error: Exception) -> str:
-  """Says what absl found wrong, in a line."""
+  """Returns one line that explains an error of absl."""
   if isinstance(error, flags.UnrecognizedFlagError):
     name = error.flagname
     return f'no flag --{name}: {did_you_mean(name, _flag_names())}'
   text = ' '.join(str(error).removeprefix('ERROR:: ').split())
-  if found := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
-    kind = _KINDS.get(flags.FLAGS[found[1]].flag_type(), 'a list of ids')
-    return f'--{found[1]} is {found[2]!r}: it must be {kind}'
+  if match := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
+    name, value = match[1], match[2]
+    kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'a list of ids')
+    return f'--{name} is {value!r}: it must be {kind}'
   return text
 
 
 def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
-  """Raises UsageError for what the mode would ignore, and for empty lists."""
+  """Raises UsageError for flags that the mode ignores, and for empty ones."""
   values = flags.FLAGS
   mode = values.mode
-  # As of a shell's variable that is not set.
+  # A shell variable that is not set makes a flag empty.
   unused = [f'--{x} is empty' for x in _PLACES if values[x].value == '']
   unused += [
     f'--{name} is for --mode={only}, not for --mode={mode}'
@@ -274,7 +279,7 @@ def _default_workdir(config: str | None) -> str:
 
 
 def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
-  """Returns a command without the overrides that say where files lie."""
+  """Returns the command to repeat a run, without overrides of paths."""
   arguments = [f'--config={config}']
   for path, value in overrides.items():
     if not path.endswith(('dir', 'path')):
@@ -284,7 +289,7 @@ def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
 
 
 def quote(argument: str) -> str:
-  """Quotes for a shell, so that a person can still read a tuple of names."""
+  """Quotes an argument for a shell, readably where it is a tuple of names."""
   if shlex.quote(argument) == argument or set('"$`\\!') & set(argument):
     return shlex.quote(argument)
   return f'"{argument}"'

@@ -1,7 +1,8 @@
-"""Compiled programs that later runs of the same user load.
+"""Sets up JAX's cache of compiled programs, which later runs load.
 
-They are machine code that is executed, so they live in a folder that only the
-user can write to, and never in a workdir, which may come from somebody else.
+The cache holds machine code, which is executed. It is therefore in a folder
+that only the user can write to. A workdir, which may come from somebody else,
+never holds it.
 """
 
 import contextlib
@@ -24,9 +25,10 @@ _WARNING = re.compile(
 
 
 def use() -> None:
-  """Lets JAX keep compiled programs, and load those that it kept before.
+  """Enables JAX's cache of compiled programs.
 
-  A place that JAX was told of (`JAX_COMPILATION_CACHE_DIR`) is kept.
+  A folder that `JAX_COMPILATION_CACHE_DIR` names is used instead of the
+  default one.
   """
   # pyrefly: ignore[missing-attribute]
   folder = jax.config.jax_compilation_cache_dir
@@ -41,18 +43,19 @@ def use() -> None:
 
 
 def _user_folder() -> Path | None:
-  """Returns where the platform keeps a user's caches, None if nowhere."""
-  place = os.environ.get('XDG_CACHE_HOME', '')
-  if not os.path.isabs(place):
+  """Returns the default folder for the cache; None if there is no home."""
+  caches = os.environ.get('XDG_CACHE_HOME', '')
+  if not os.path.isabs(caches):
     in_home = '~/Library/Caches' if sys.platform == 'darwin' else '~/.cache'
-    place = os.path.expanduser(in_home)
-  return Path(place, 'tiger_jax') if os.path.isabs(place) else None
+    caches = os.path.expanduser(in_home)
+  return Path(caches, 'tiger_jax') if os.path.isabs(caches) else None
 
 
 def _is_private(folder: Path) -> bool:
   """Makes the folder, and returns whether only this user can write to it.
 
-  Says so where somebody else could, but not where there is no place for it.
+  Prints a warning if another user could write to it, but none if the folder
+  cannot be made.
   """
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _prune(folder: Path, max_bytes: int) -> None:
-  """Removes the entries that were used longest ago, down to a total size."""
+  """Removes the least recently used entries, down to a total size."""
   entries = []
   with contextlib.suppress(OSError):
     for path in folder.glob('*-cache'):
@@ -95,17 +98,17 @@ def _prune(folder: Path, max_bytes: int) -> None:
 def _repair_entries(folder: Path) -> None:
   """Removes entries that cannot be read, so that JAX writes them again.
 
-  A run that was killed, or whose disk was full, leaves a part of an entry. JAX
-  warns, compiles, and keeps the file that is there.
+  A run that is killed, or whose disk is full, may leave an incomplete entry.
+  JAX then warns and recompiles, but does not replace the entry.
   """
   show = warnings.showwarning
 
   def repair(message: Any, *args: Any, **kwargs: Any) -> None:
-    found = _WARNING.match(str(message))
-    if not found:
+    match = _WARNING.match(str(message))
+    if not match:
       show(message, *args, **kwargs)
-    elif found[1] == 'reading':
-      for path in folder.glob(f'{glob.escape(found[2])}-*-cache'):
+    elif match[1] == 'reading':
+      for path in folder.glob(f'{glob.escape(match[2])}-*-cache'):
         with contextlib.suppress(OSError):
           path.unlink()
 

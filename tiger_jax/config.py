@@ -60,8 +60,8 @@ class EmbeddingConfig:
 
   Attributes:
     encoder: `sentence-transformers`, `tfidf-svd` or `precomputed`.
-    model: Hub name or local folder, for `sentence-transformers`; a commit or
-      tag of the hub may follow as `name@revision`.
+    model: Hub name or local folder, for `sentence-transformers`. A commit or
+      tag of the hub may follow the name, as in `name@revision`.
     dim: Width of the vectors that `tfidf-svd` makes.
     path: A `.npy` of `[items, dim]`, for `precomputed`.
     ids_path: A JSON list of the item id of each row of `path`.

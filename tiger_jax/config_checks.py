@@ -8,17 +8,18 @@ from typing import Any
 
 from tiger_jax.errors import UsageError
 
-# Metadata of a field that was added later: the value that versions without it
-# behaved as. Where a field has this value, records and fingerprints omit it.
+# The metadata key for the former value of a field that was added later: with
+# this value, the code behaves as versions without the field. Records and
+# fingerprints omit a field that has its former value.
 BEFORE = 'before'
 
 
 def added_later(default: Any, before: Any) -> Any:
-  """Declares a field that runs of older versions do not have.
+  """Declares a field that records of older versions do not have.
 
   Args:
-    default: Of the field.
-    before: The value that versions without the field behaved as.
+    default: The default of the field.
+    before: Its former value, see `BEFORE`.
   """
   return dataclasses.field(default=default, metadata={BEFORE: before})
 

@@ -18,7 +18,7 @@ from tiger_jax.errors import UsageError
 
 # Longer than any path.
 _LONGEST = 4096
-# Values are shown in errors, and may come from a file.
+# Shortens values in error messages, because they may come from a file.
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 200
 SHOWN.maxtuple = SHOWN.maxlist = SHOWN.maxdict = 20
@@ -70,8 +70,8 @@ def expand(path: str, where: str) -> str:
   """Returns a path with `~` replaced by the home folder.
 
   Args:
-    path: As a person typed it; shells leave `~` in `--flag=~/x` as it is.
-    where: The setting, for the message.
+    path: The path as typed; shells do not expand the `~` in `--flag=~/x`.
+    where: The name of the setting, for error messages.
 
   Raises:
     UsageError: The home folder is not known.
@@ -110,7 +110,7 @@ def _build(
     except UsageError as error:
       problems.append(str(error))
   if cls is Config and len(problems) > num_before:
-    return None  # Sections that are wrong cannot be compared.
+    return None  # Checks across sections need valid sections.
   try:
     return cls(**{k: v for k, v in kwargs.items() if v is not None})
   except UsageError as error:
@@ -132,7 +132,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     raise UsageError(
       f'{where} is {SHOWN.repr(value)}: it must be of type {name}'
     )
-  # Errors of a wrong choice repeat it.
+  # The error of a wrong choice shows the value.
   if kind is str and len(value) > _LONGEST:
     raise UsageError(f'{where} is longer than {_LONGEST} characters')
   return expand(value, where) if where in _PATHS else value

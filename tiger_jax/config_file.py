@@ -22,15 +22,15 @@ _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
 
 def split(name: str) -> tuple[str, str]:
   """Splits `configs/beauty.py:cpu` into the path and the variant."""
-  path, found, variant = name.partition(f'{_SUFFIX}:')
-  return path + _SUFFIX if found else path, variant
+  path, separator, variant = name.partition(f'{_SUFFIX}:')
+  return path + _SUFFIX if separator else path, variant
 
 
 def load(name: str) -> ml_collections.ConfigDict:
   """Calls the `get_config` of a config file.
 
   Args:
-    name: The path of the file, and where it has variants, `:` and one of them.
+    name: The path of the file, followed by `:` and a variant if it has any.
 
   Raises:
     UsageError: There is no such file or variant, or the file raises an error.
@@ -64,16 +64,16 @@ def load(name: str) -> ml_collections.ConfigDict:
 def override(
   config: ml_collections.ConfigDict, values: Mapping[str, str | bool]
 ) -> None:
-  """Sets fields to what a person typed.
+  """Applies the overrides of the command line to a config.
 
   Args:
-    config: Is changed.
-    values: By the field, as in `train.steps`, the text after `=`; True and
-      False are `--config.x` and `--noconfig.x`, which have none.
+    config: The config to change.
+    values: Maps a field, such as `train.steps`, to the text after `=`.
+      `--config.x` and `--noconfig.x`, which have no text, are True and False.
 
   Raises:
-    UsageError: A field does not exist, or a value is not of its type. All of
-      them are named.
+    UsageError: Fields do not exist, or values are of another type. The error
+      names all of them.
   """
   problems = []
   for path, value in values.items():
@@ -106,7 +106,7 @@ def _set(
 
 
 def _convert(before: Any, value: str | bool, where: str) -> Any:
-  """Returns what was typed as the type of the value before."""
+  """Converts the text of an override to the type of the current value."""
   if isinstance(value, bool):
     if not isinstance(before, bool):
       raise UsageError(f'{where} needs a value, as in --{where}={before}')
@@ -125,7 +125,7 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
   try:
     literal = ast.literal_eval(value)
   except (ValueError, SyntaxError):
-    literal = value  # A tuple of one text, as of one path.
+    literal = value  # Text, such as a path, is a tuple of one element.
   if isinstance(before, tuple | list):
     many = isinstance(literal, tuple | list)
     return type(before)(literal if many else (literal,))
@@ -134,8 +134,8 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
 
 def _nearest_file(path: str) -> str:
   folder = Path(path).parent
-  found = sorted(str(x) for x in folder.glob(f'*{_SUFFIX}'))
-  return f': {did_you_mean(path, found)}' if found else ''
+  paths = sorted(str(x) for x in folder.glob(f'*{_SUFFIX}'))
+  return f': {did_you_mean(path, paths)}' if paths else ''
 
 
 def _check_variant(get_config: Any, variant: str) -> None:
@@ -150,7 +150,7 @@ def _check_variant(get_config: Any, variant: str) -> None:
 
 
 def _explain(path: str, error: Exception) -> str:
-  """Says where a config file raised what."""
+  """Returns one line that names the error of a config file and its place."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == path]
   if isinstance(error, SyntaxError) and error.filename == path:

@@ -13,17 +13,17 @@ from typing import Any
 from tiger_jax.errors import DataError, Preempted, TigerError
 
 _INTERRUPTED = 130
-# Errors of a file that cannot take more, unlike a reader that has left.
+# Errors of a full disk or file, as opposed to a pipe without a reader.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Descriptor(io.RawIOBase):
-  """A file descriptor that can always be written to.
+  """A file descriptor whose writes never raise.
 
-  What cannot be written is dropped: printing must never stop a training.
+  Data that cannot be written are dropped: printing must never stop a training.
 
   Attributes:
-    error: The last error of a write, None without.
+    error: The error of the last write that failed; None if none has.
   """
 
   def __init__(self, number: int):
@@ -52,7 +52,7 @@ class _Descriptor(io.RawIOBase):
 
 
 class _Stream(io.TextIOWrapper):
-  """Text for a descriptor; what its encoding lacks becomes a `?`."""
+  """A text stream; characters that its encoding lacks become a `?`."""
 
   def __init__(self, number: int, before: Any):
     self.descriptor = _Descriptor(number)
@@ -66,13 +66,13 @@ class _Stream(io.TextIOWrapper):
 
 
 def begin() -> None:
-  """Prepares the process: for a program that starts, not for a library.
+  """Prepares the process of a program; a library must not call this.
 
-  Replaces `sys.stdout` and `sys.stderr` by streams that never raise, and lets
-  Ctrl-C end the process without a traceback until `raise_interrupts`.
+  Replaces `sys.stdout` and `sys.stderr` by streams that never raise. Until
+  `raise_interrupts` is called, Ctrl-C ends the process without a traceback.
   """
-  # A file that is opened later must not take the place of a closed stream, or
-  # libraries would print into it.
+  # If a standard stream is closed, the next file to be opened would get its
+  # number, and libraries would print into that file.
   while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
     pass
   os.close(number)
@@ -88,25 +88,25 @@ def raise_interrupts() -> None:
 
 
 def end() -> None:
-  """Ends a program that succeeded, unless its output is incomplete."""
+  """Flushes the output at the end of a run, and exits if it is incomplete."""
   stream = sys.stdout
   if isinstance(stream, _Stream):
     stream.flush()
-    _end_at_interrupt()  # Python's shutdown takes a moment.
-    lost = stream.descriptor.error
-    if lost and lost.errno in _FULL:
-      print(f'error: the output is incomplete: {lost}', file=sys.stderr)
+    _end_at_interrupt()  # Ctrl-C may come during Python's shutdown.
+    error = stream.descriptor.error
+    if error and error.errno in _FULL:
+      print(f'error: the output is incomplete: {error}', file=sys.stderr)
       sys.exit(DataError.exit_code)
 
 
 def fail(error: BaseException, at_once: bool) -> None:
-  """Ends a program that failed in an expected way, and returns otherwise.
+  """Exits with one line and an exit code if the error is an expected one.
 
   Args:
-    error: An expected one becomes one line and its exit code; of any other one
-      the traceback is needed.
-    at_once: End without Python's shutdown, in which one of several processes
-      would wait for the others, who may wait for this one.
+    error: Any error. For an unexpected one this function returns, so that
+      Python prints the traceback; with `at_once` it prints the traceback.
+    at_once: Exit without Python's shutdown. In a run of several processes, the
+      shutdown would wait for the other processes, which may wait for this one.
   """
   if isinstance(error, TigerError):
     message, code = ' '.join(f'error: {error}'.split()), error.exit_code
@@ -129,7 +129,7 @@ def fail(error: BaseException, at_once: bool) -> None:
 
 
 def _end_at_interrupt() -> None:
-  # A background job of a shell ignores Ctrl-C, and must continue to.
+  # A background job of a shell ignores Ctrl-C, and must keep ignoring it.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
 

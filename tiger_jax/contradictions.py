@@ -1,16 +1,16 @@
-"""Settings that cannot both be meant, and settings that a run does not read."""
+"""Finds contradictory settings, and settings that a run does not read."""
 
 from collections.abc import Iterable, Iterator
 
 from tiger_jax.config import Config
 
-# Quantizers that are trained, and what is read for them alone.
+# Quantizers that are trained, and the fields that only they read.
 _TRAINED_QUANTIZERS = ('rq_vae', 'vq_vae')
 _OF_THEIR_TRAINING = (
   'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs', 'kmeans_init',
   'restart_epochs', 'optimizer',
 )  # fmt: skip
-# What each encoder reads.
+# Fields of the embedding section, and the encoder that reads each.
 _OF_ENCODER = {
   'model': 'sentence-transformers',
   'dim': 'tfidf-svd',
@@ -26,31 +26,31 @@ _OF_GENERATIVE = (
 def contradictions(config: Config) -> list[str]:
   """Returns a sentence for each contradiction in the settings of a run."""
   ids, train, model = config.semantic_ids, config.train, config.model
-  found = []
+  sentences = []
   warmup = train.optimizer.warmup_steps
   warms_up = train.optimizer.recipe != 'adagrad' and model.is_trained
   if warms_up and warmup > train.steps:
-    found.append(
+    sentences.append(
       f'config.train.optimizer.warmup_steps is {warmup}, longer than the '
       f'training of {train.steps} steps (config.train.steps): lower it'
     )
   if train.rewind:
     back, skip = train.rewind
     if back >= train.steps or not skip:
-      found.append(
+      sentences.append(
         f'config.train.on_non_finite is {train.on_non_finite!r}: go back fewer '
         f'than the {train.steps} steps (config.train.steps), and skip at least '
         'one batch'
       )
   if 'semantic_ids' not in model.needs:
-    return found
+    return sentences
   if ids.shared_with and config.dataset.unseen_share:
-    found.append(
+    sentences.append(
       'config.dataset.unseen_share and config.semantic_ids.shared_with are '
       'both set: choose one of them'
     )
   if ids.shared_with and config.embedding.encoder == 'tfidf-svd':
-    found.append(
+    sentences.append(
       'config.semantic_ids.shared_with needs vectors of one space, but '
       'tfidf-svd makes one for each shop: choose another '
       'config.embedding.encoder'
@@ -60,55 +60,55 @@ def contradictions(config: Config) -> list[str]:
     ids.quantizer in _TRAINED_QUANTIZERS and ids.kmeans_init == 'first_batch'
   )
   if is_first_batch and largest > ids.batch_size:
-    found.append(
+    sentences.append(
       f'config.semantic_ids.codebook_sizes has {largest} codes, more than the '
       'first batch has items, and config.semantic_ids.kmeans_init is '
       "'first_batch': raise config.semantic_ids.batch_size, "
       f'{ids.batch_size}, to {largest}'
     )
-  return found
+  return sentences
 
 
 def missing_paths(config: Config) -> list[str]:
-  """Returns a sentence for each path that is needed and empty."""
-  found = []
+  """Returns a sentence for each required path that is empty."""
+  sentences = []
   if config.dataset.name == 'files' and not config.dataset.source_dir:
-    found.append(
+    sentences.append(
       'config.dataset.source_dir is empty: name the folder that holds your '
       'interactions and items'
     )
   c = config.embedding
   if config.model.needs and c.encoder == 'precomputed':
     if not c.path or not c.ids_path:
-      found.append(
+      sentences.append(
         'config.embedding.path and config.embedding.ids_path must both be set '
         'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
         'naming the item of each row'
       )
-  return found
+  return sentences
 
 
 def unread(config: Config, fields: Iterable[str]) -> list[str]:
-  """Returns a sentence for each of some fields that a run does not read.
+  """Returns a sentence for each given field that a run does not read.
 
   Args:
     config: The settings of the run.
-    fields: Those that a person set, as in `train.steps`.
+    fields: The paths of the fields that the user set, such as `train.steps`.
   """
   reasons = dict(_unread(config))
-  found = []
+  sentences = []
   for field in fields:
     parents = [x for x in reasons if f'{field}.'.startswith(f'{x}.')]
     if parents:
-      found.append(
+      sentences.append(
         f'config.{field} is not read, because {reasons[parents[0]]}: leave it '
         'out'
       )
-  return found
+  return sentences
 
 
 def _unread(config: Config) -> Iterator[tuple[str, str]]:
-  """Yields each field or section that is not read, and why."""
+  """Yields each field or section that is not read, and the reason."""
   dataset, model = config.dataset, config.model
   name = f'config.dataset.name is {dataset.name!r}'
   if dataset.name == 'synthetic':

@@ -1,4 +1,4 @@
-"""What a figure depends on besides the settings of its run."""
+"""Describes the software and hardware that results depend on."""
 
 from importlib import metadata
 import os
@@ -11,7 +11,7 @@ import tiger_jax
 
 
 def environment() -> dict[str, Any]:
-  """Returns the versions and devices that a figure depends on."""
+  """Returns the versions and devices that results depend on."""
   return {
     'tiger_jax': tiger_jax.__version__,
     'python': platform.python_version(),

@@ -37,9 +37,10 @@ def make_mesh(config: Config) -> Mesh:
   """Returns the mesh of all devices, however many there are.
 
   `config.parallel.tensor` is lowered to its greatest common divisor with the
-  number of devices, `fsdp` likewise to what is left, and the axis `data` gets
-  the rest: a model is evaluated and served on any number of devices. Training
-  calls `check_devices` first, which accepts no lower numbers.
+  number of devices, `fsdp` likewise with the number of remaining devices, and
+  the axis `data` gets the rest. A model can therefore be evaluated and served
+  on any number of devices. Training calls `check_devices` first, which raises
+  an error instead of lowering them.
   """
   c = config.parallel
   num_devices = len(jax.devices())
@@ -49,7 +50,7 @@ def make_mesh(config: Config) -> Mesh:
 
 
 def check_devices(config: Config) -> None:
-  """Refuses a training that the devices cannot divide among them.
+  """Refuses to train on devices that do not fit the config.
 
   Raises:
     UsageError: The devices cannot be divided as the config says, or cannot

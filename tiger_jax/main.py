@@ -8,7 +8,7 @@ import sys
 from tiger_jax import console
 
 if __name__ == '__main__':
-  # Before the other imports: Ctrl-C may come, or a warning be printed, there.
+  # Before the other imports, which take time and may print warnings.
   console.begin()
 
 from absl import flags  # noqa: E402
@@ -34,13 +34,15 @@ flags.DEFINE_bool('exclude_seen', False, 'Exclude the items of the history.')
 flags.DEFINE_list('allow', None, 'Ids of the only items to recommend.')
 flags.DEFINE_list('deny', [], 'Ids of items not to recommend.')
 flags.DEFINE_float(
-  'temperature', None, 'Draw varied items; 1 as probable as they are.'
+  'temperature', None, 'Draw items at random; 1 keeps their probabilities.'
 )
 flags.DEFINE_integer(
   'drawn_levels', None, 'Draw only the first n codes of the Semantic IDs.'
 )
-flags.DEFINE_integer('seed', 0, 'The seed of what --temperature draws.')
-flags.DEFINE_bool('exact', False, 'Widen the search until the k are proven.')
+flags.DEFINE_integer('seed', 0, 'Random seed for --temperature.')
+flags.DEFINE_bool(
+  'exact', False, 'Widen the search until the k best are proven.'
+)
 flags.DEFINE_string('profile', None, 'Folder for a profile of a few steps.')
 
 

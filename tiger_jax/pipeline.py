@@ -71,7 +71,7 @@ class Pipeline:
         what this run would make.
 
     Raises:
-      UsageError: Other processes of the run have another config, another
+      UsageError: Another process of the run has another config, another
         version of the code, or another folder.
     """
     processes.require_same(
@@ -98,8 +98,8 @@ class Pipeline:
         getattr(self, name)
       if stage == last:
         break
-    if left := superseded(self.workdir, _FOLDERS):
-      names = ', '.join(left[:5]) + (', ...' if len(left) > 5 else '')
+    if folders := superseded(self.workdir, _FOLDERS):
+      names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
       _say('kept', f'{names} of other configs; they may be removed')
 
   @functools.cached_property
@@ -109,7 +109,7 @@ class Pipeline:
     if c.name == 'synthetic':
       return [c.name, c.synthetic_users, self.config.seed]
     flags = [c.drop_short_users, c.allow_missing_metadata]
-    # Older versions kept repeats; the files of Amazon have none.
+    # Omitted at its former value: repeats were kept, and Amazon has none.
     if c.keep_repeats != (c.name == 'files'):
       flags.append(c.keep_repeats)
     return [c.name, *flags, file_digests(*source_files(c))]
@@ -142,7 +142,7 @@ class Pipeline:
 
   @functools.cached_property
   def _counts(self) -> dict[str, Any]:
-    """What of the raw data was used; empty where an older version read it."""
+    """The counts of the raw data; empty if an older version has read it."""
     return counts.read(self.data.folder)
 
   @functools.cached_property

@@ -1,4 +1,4 @@
-"""Configs as runs record them, possibly by another version of the code."""
+"""Writes and reads the configs in records, across versions of the code."""
 
 import dataclasses
 from typing import Any
@@ -13,10 +13,10 @@ from tiger_jax.storage.record import Artefact
 
 
 def to_json(section: Any) -> dict[str, Any]:
-  """Returns a config, or a section, as records and fingerprints have it.
+  """Returns a config, or a section, in the form of records and fingerprints.
 
-  A field that was added later is omitted where it has the value that older
-  versions behaved as, so that their runs stay valid.
+  A field that was added later is omitted if it has its former value, see
+  `former_values`. The runs of older versions therefore stay valid.
   """
   values = {}
   for field in dataclasses.fields(section):
@@ -32,13 +32,13 @@ def to_json(section: Any) -> dict[str, Any]:
 def config_of(artefact: Artefact) -> Config:
   """Returns the config that a stage was made with.
 
-  Fields that were added since have the value that older versions behaved as.
+  A field that the record lacks gets its former value, see `former_values`.
 
   Args:
     artefact: The stage; an older or newer version may have made it.
 
   Raises:
-    DataError: It has fields or values that this version does not know.
+    DataError: The record has fields or values that this version does not know.
   """
   path = artefact.folder / record.NAME
   values = artefact.about.get('config', {})
@@ -59,31 +59,34 @@ def config_of(artefact: Artefact) -> Config:
 
 
 def former_values() -> dict[str, Any]:
-  """Returns the value of every field that versions without it behaved as."""
+  """Returns the former value of every field.
+
+  With this value, the current version behaves as versions without the field.
+  """
   return _with_missing(Config(), {})
 
 
 def _unknown(default: Any, values: dict[str, Any], path: str) -> list[str]:
   """Returns the fields in a record that a config does not have."""
-  found = []
+  unknown = []
   for name, value in values.items():
     known = getattr(default, name, None)
     if name not in {field.name for field in dataclasses.fields(default)}:
-      found.append(f'{path}.{name}')
+      unknown.append(f'{path}.{name}')
     elif dataclasses.is_dataclass(known) and isinstance(value, dict):
-      found += _unknown(known, value, f'{path}.{name}')
-  return found
+      unknown += _unknown(known, value, f'{path}.{name}')
+  return unknown
 
 
 def _with_missing(default: Any, values: dict[str, Any]) -> dict[str, Any]:
-  """Returns a record with the fields that its version did not have."""
-  filled = dict(values)
+  """Adds the fields that the version of a record did not have."""
+  completed = dict(values)
   for field in dataclasses.fields(default):
     value = getattr(default, field.name)
     if dataclasses.is_dataclass(value):
       section = values.get(field.name, {})
       if isinstance(section, dict):
-        filled[field.name] = _with_missing(value, section)
+        completed[field.name] = _with_missing(value, section)
     elif field.name not in values:
-      filled[field.name] = field.metadata.get(BEFORE, value)
-  return filled
+      completed[field.name] = field.metadata.get(BEFORE, value)
+  return completed

@@ -34,7 +34,7 @@ def make_dataset(
     folder: Gets the dataset.
 
   Returns:
-    What to record about it: `counts` of what was read, used and dropped.
+    JSON to record: the `counts` of what was read, used and dropped.
   """
   load_dataset(config, seed, folder).save(folder)
   counted = counts.read(folder)
@@ -52,7 +52,7 @@ def embed(
     folder: Gets `embeddings.npy`, float32 `[items, dim]`.
 
   Returns:
-    What to record: how many vectors of a file are used.
+    JSON to record: for precomputed vectors, how many of them are used.
   """
   np.save(folder / 'embeddings.npy', embed_items(config, items))
   if config.encoder != 'precomputed':
@@ -63,7 +63,7 @@ def embed(
 def is_trained(config: Config, workdirs: Iterable[Path]) -> bool:
   """Returns whether a finished training has the settings of this run.
 
-  Its data may still differ, which only the stages before it can tell.
+  The data may still differ, which this function does not check.
 
   Args:
     config: The run.
@@ -77,9 +77,9 @@ def is_trained(config: Config, workdirs: Iterable[Path]) -> bool:
     for record in workdir.glob('train*/stage.json'):
       # A damaged record is reported by the stage that reads it.
       with contextlib.suppress(*damage):
-        if made := read_artefact(workdir, record.parent.name):
-          of = config_of(made)
-          if (of.model, of.train, of.seed) == wanted:
+        if trained := read_artefact(workdir, record.parent.name):
+          former = config_of(trained)
+          if (former.model, former.train, former.seed) == wanted:
             return True
   return False
 

@@ -133,7 +133,7 @@ def make_semantic_ids(
   ids.save(folder)
   tokenizer.save(folder)
 
-  # Here, because serving imports this module and draws nothing.
+  # Imported here, because serving does not need it.
   from tiger_jax.semantic_ids import pictures
 
   categories = coarse_categories(dataset.items)
@@ -196,7 +196,7 @@ def made_from(
 def encoder_name(config: EmbeddingConfig) -> str:
   """Returns what to call the embeddings in reports."""
   if config.encoder == 'sentence-transformers':
-    # Of a local folder, the path would tell whose machine it was.
+    # The path of a local folder would reveal details of the machine.
     is_local = Path(config.model).is_dir()
     return Path(config.model).name if is_local else config.model
   if config.encoder == 'precomputed':

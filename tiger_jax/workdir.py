@@ -1,4 +1,4 @@
-"""The folder of a run: what each stage made, and whether it still holds."""
+"""Manages the folder of a run: makes, finds and replaces its stages."""
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
@@ -21,11 +21,11 @@ from tiger_jax.storage.os_errors import describe
 from tiger_jax.storage.record import Artefact
 
 RESULTS = 'results.json'
-# Seconds between two looks at what another process is making, and until a
-# person is told what is waited for.
+# The number of seconds between two checks for the stage of another process, and
+# until a message about the wait is printed.
 _POLL_SECONDS = 0.2
 _QUIET_SECONDS = 5.0
-# What flock fails with on file systems without locks.
+# The errors of flock on file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -39,32 +39,32 @@ def run_stage(
   resumable: bool = False,
   elsewhere: Sequence[Path] = (),
 ) -> tuple[Artefact, bool]:
-  """Makes a stage's artefact, unless it is there already.
+  """Makes a stage's artefact, unless it exists already.
 
-  The stage is built in a folder of its own, which takes the stage's name when
-  all of it is on disk. Only then is what another configuration made set aside,
-  under the beginning of its fingerprint; it comes back when that configuration
-  does. The caller holds the lock of the folder.
+  The stage is built in a partial folder, which gets the stage's name when all
+  of it is on disk. Only then is the artefact of another configuration set
+  aside, under the beginning of its fingerprint. It is used again when that
+  configuration is. The caller holds the lock of the folder.
 
   Args:
     workdir: The run's folder.
     name: The stage.
-    wanted: Fingerprint of everything the stage reads.
-    build: Writes the artefact into the folder it is given, and returns what to
-      record in `about` beside the rest, or None.
-    about: Recorded beside the fingerprint.
-    resumable: Whether `build` resumes from what an interrupted call left;
-      otherwise that is removed.
-    elsewhere: Other runs' folders. What is wanted and one of them has is not
-      made again, but is read there.
+    wanted: The fingerprint of everything that the stage reads.
+    build: Writes the artefact into the given folder. Returns further JSON to
+      record in `about`, or None.
+    about: JSON to record with the fingerprint.
+    resumable: Whether `build` resumes from the files of an interrupted call;
+      otherwise these are removed.
+    elsewhere: Folders of other runs. An artefact with the wanted fingerprint is
+      read from there instead of being made again.
 
   Returns:
-    The artefact, and whether it was made just now.
+    The artefact, and whether this call has made it.
 
   Raises:
     UsageError: The stage's folder is a link.
-    DataError: An artefact is damaged or of a newer version, something that no
-      run made stands in its place, or the file system failed.
+    DataError: An artefact is damaged or of a newer version, its name is taken
+      by something else, or the file system failed.
   """
   final, partial = workdir / name, partial_folder(workdir, name, wanted)
   try:
@@ -85,32 +85,32 @@ def run_stage(
       _build(partial, wanted, build, about)
     return _put_in_place(partial, final, current), is_new
   except BrokenPipeError:
-    raise  # Of the terminal, not of the stage.
+    raise  # The terminal is closed; the stage has not failed.
   except OSError as error:
     raise DataError(f'stage {name}: {describe(error, workdir)}') from error
 
 
 def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
-  """Returns where a stage is made, before it has its name."""
+  """Returns the folder in which a stage is built."""
   return workdir / f'{name}.partial-{wanted[:8]}'
 
 
 def await_stage(
   workdir: Path, name: str, wanted: str, elsewhere: Sequence[Path] = ()
 ) -> Artefact:
-  """Returns what another process makes or finds, when it is there."""
-  start, told = time.monotonic(), False
+  """Waits for the artefact of another process, and returns it."""
+  start, is_announced = time.monotonic(), False
   while True:
-    if found := _find((workdir, *elsewhere), name, wanted):
-      return found
-    if not told and time.monotonic() - start > _QUIET_SECONDS:
-      told = True
+    if artefact := _find((workdir, *elsewhere), name, wanted):
+      return artefact
+    if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
+      is_announced = True
       _tell(f'waiting for the main process to finish {workdir / name}')
     time.sleep(_POLL_SECONDS)
 
 
 def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
-  """Returns a finished artefact, in its place or set aside, None without.
+  """Returns a finished artefact, current or set aside; None if missing.
 
   Args:
     workdir: The run's folder.
@@ -127,7 +127,7 @@ def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
 
 
 def read_artefact(workdir: Path, name: str) -> Artefact | None:
-  """Returns what a stage left, None if it did not finish.
+  """Returns the artefact of a stage; None if the stage is not finished.
 
   Raises:
     DataError: It is damaged, or a newer version wrote it.
@@ -137,23 +137,23 @@ def read_artefact(workdir: Path, name: str) -> Artefact | None:
 
 
 def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
-  """Returns the folders of stages that other configurations left, by name."""
+  """Returns the names of the stage folders of other configurations."""
   pattern = re.compile(
     rf'({"|".join(map(re.escape, names))})\.(partial-)?[0-9a-f]{{8}}'
   )
-  found = (path.name for path in workdir.iterdir() if path.is_dir())
-  return sorted(filter(pattern.fullmatch, found))
+  folders = (path.name for path in workdir.iterdir() if path.is_dir())
+  return sorted(filter(pattern.fullmatch, folders))
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-  """Makes a run's folder, and keeps a second process out of it.
+  """Makes a run's folder and locks it against other processes.
 
-  Where the file system has no locks, a warning says so.
+  Prints a warning if the file system has no locks.
 
   Raises:
-    UsageError: Another process is at work there, the folder holds something
-      that is not a run, or it is not writable.
+    UsageError: Another process uses the folder, it holds something that is not
+      a run, or it is not writable.
   """
   claim(workdir)
   with _open_lock(workdir / LOCK) as file:
@@ -175,7 +175,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def _open_lock(path: Path) -> Any:
-  # Neither follows a link nor changes what is there.
+  # These flags neither follow a link nor change an existing file.
   flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
   refuse_link(path)
   try:
@@ -204,7 +204,7 @@ def _build(
   try:
     about = about | (build(partial) or {})
   except BaseException:
-    # The user must hear what stopped the stage, not of a full disk.
+    # A failed write of the timer must not hide the original error.
     with contextlib.suppress(OSError):
       files.write(clock, str(before + time.monotonic() - start).encode())
     raise
@@ -213,7 +213,7 @@ def _build(
 
 
 def _read_seconds(clock: Path) -> float:
-  """Returns what earlier calls took; 0 where a power cut left no number."""
+  """Returns the seconds of earlier calls; 0 if the file has no number."""
   try:
     seconds = float(files.read(clock, 100))
   except (OSError, ValueError):
@@ -224,13 +224,13 @@ def _read_seconds(clock: Path) -> float:
 def _put_in_place(
   made: Path, final: Path, current: Artefact | None
 ) -> Artefact:
-  """Gives a finished stage its name, and sets aside what had it."""
-  # They do not describe what the folder holds from here on.
+  """Gives a finished stage its name, and sets the current artefact aside."""
+  # The old results do not describe the new artefact.
   (final.parent / RESULTS).unlink(missing_ok=True)
   (made / 'seconds').unlink(missing_ok=True)
   if current:
     final.rename(_aside(final.parent, final.name, current.fingerprint))
-  # A kill here leaves a whole partial folder, which the next call finds.
+  # If the process is killed here, the next call uses the partial folder.
   made.rename(final)
   files.sync(final.parent)
   return record.read(final)
@@ -239,7 +239,7 @@ def _put_in_place(
 def _refuse_what_is_in_the_way(
   workdir: Path, name: str, current: Artefact | None
 ) -> None:
-  """Raises DataError where a stage could not be put in its place later."""
+  """Raises DataError if the final name of a stage is taken."""
   place = workdir / name
   if current:
     place = _aside(workdir, name, current.fingerprint)
@@ -250,7 +250,7 @@ def _refuse_what_is_in_the_way(
 
 
 def _remove_partials(workdir: Path, name: str) -> None:
-  """Removes what interrupted calls of a stage left, whatever their config."""
+  """Removes the partial folders of a stage, of any configuration."""
   for path in workdir.glob(f'{name}.partial-*'):
     is_ours = re.fullmatch(
       rf'{re.escape(name)}\.partial-[0-9a-f]{{8}}', path.name
@@ -260,26 +260,26 @@ def _remove_partials(workdir: Path, name: str) -> None:
 
 
 def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:
-  """Returns what is wanted from the first folder that has it.
+  """Returns the wanted artefact from the first workdir that has it.
 
-  What is damaged is passed over, and so is what is moved away meanwhile.
+  Artefacts that are damaged, or moved away meanwhile, are ignored.
   """
   for workdir in workdirs:
     with contextlib.suppress(OSError, DataError):
-      if found := _read_if(workdir / name, wanted):
-        return found
+      if artefact := _read_if(workdir / name, wanted):
+        return artefact
   return None
 
 
 def _is_whole(partial: Path, wanted: str) -> bool:
-  """Returns whether only the name of a stage was left to give."""
+  """Returns whether a partial folder is complete and needs only its name."""
   with contextlib.suppress(OSError, DataError):
     return _read_if(partial, wanted) is not None
   return False
 
 
 def _read_if(folder: Path, wanted: str) -> Artefact | None:
-  """Returns a stage if it has the fingerprint, every byte of it checked."""
+  """Returns a stage if it has the fingerprint, after a thorough check."""
   if record.exists(folder) and record.read(folder).fingerprint == wanted:
     return record.read(folder, thorough=True)
   return None

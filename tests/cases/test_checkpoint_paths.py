@@ -1,4 +1,4 @@
-"""Checkpoints work wherever a folder can be made."""
+"""Checkpoints can be saved under any path that the system allows."""
 
 import shutil
 import string
@@ -22,12 +22,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_what_is_saved_is_read_back(tmp_path, name):
+def test_a_saved_checkpoint_is_restored_from_any_path(tmp_path, name):
   folder = tmp_path / name / 'checkpoints'
   with Checkpoints(folder, {}) as checkpoints:
     checkpoints.save(1, STATE, {}, last=True)
     assert checkpoints.steps() == [1]
-  # As another process reads it, and after a move to a plain path.
+  # Read by another `Checkpoints`, and after a move to a plain path.
   (tmp_path / name).rename(tmp_path / 'plain')
   shutil.copytree(tmp_path / 'plain', tmp_path / name)
   for path in (folder, tmp_path / 'plain' / 'checkpoints'):
@@ -37,9 +37,7 @@ def test_what_is_saved_is_read_back(tmp_path, name):
     np.testing.assert_array_equal(state['b']['c'], STATE['b']['c'])
 
 
-def test_a_path_that_nothing_is_saved_under_is_refused_at_once(
-  tmp_path, monkeypatch
-):
+def test_an_unusable_path_is_refused_before_training(tmp_path, monkeypatch):
   odd = tmp_path / 'temporary [2]'
   odd.mkdir()
   monkeypatch.setattr('tempfile.tempdir', str(odd))
@@ -50,8 +48,8 @@ def test_a_path_that_nothing_is_saved_under_is_refused_at_once(
   Checkpoints(tmp_path / 'run' / 'checkpoints', {})
 
 
-def test_a_run_whose_name_has_signs(trained, tmp_path):
-  """As a person types it; the stages before the training are there."""
+def test_a_workdir_name_with_special_characters(trained, tmp_path):
+  """Runs the command in a shell; the stages before training exist."""
   workdir = tmp_path / 'runs' / "my shop [1] ü #2 100% 'q'"
   keep = shutil.ignore_patterns('train', 'evaluation', 'results.json')
   shutil.copytree(trained, workdir, ignore=keep)

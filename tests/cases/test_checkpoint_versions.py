@@ -1,4 +1,4 @@
-"""Checkpoints of other versions are read, or the reason names the version."""
+"""Checkpoints of other versions are read, or the error names the version."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ STATE = {'a': np.arange(6, dtype=np.float32)}
 
 
 def about():
-  """Returns what the recommender's and the quantizer's checkpoints are of."""
+  """Returns the sections that checkpoints of both models record."""
   config = json.loads(json.dumps(dataclasses.asdict(Config())))
   sections = ('model', 'train', 'semantic_ids')
   return {name: config[name] for name in sections} | {'seed': 0}
@@ -31,7 +31,7 @@ def _folder(tmp_path):
 
 
 def rewrite(folder, change):
-  """Makes a checkpoint one of another version."""
+  """Changes `meta.json` as if another version had written it."""
   path = folder / '1' / 'meta.json'
   contents = json.loads(path.read_text())
   change(contents)
@@ -62,13 +62,13 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_a_field_that_was_added_since_is_at_its_default(folder, section, field):
+def test_a_missing_field_gets_its_former_value(folder, section, field):
   rewrite(folder, lambda x: x['about'][section].pop(field))
   restore(folder, about())
 
 
-def test_a_field_of_a_recipe_that_was_added_since(folder):
-  """The default of the section counts, not that of the class."""
+def test_a_missing_optimizer_field_gets_its_former_value(folder):
+  """The default is that of the section, not that of the class."""
   name = 'learning_rate'
   defaults = [about()[x]['optimizer'][name] for x in ('train', 'semantic_ids')]
   assert defaults[0] != defaults[1]
@@ -82,7 +82,7 @@ def test_a_field_of_a_recipe_that_was_added_since(folder):
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_another_value_of_a_new_field_is_another_run(folder, section, field):
+def test_a_new_field_with_another_value_is_refused(folder, section, field):
   rewrite(folder, lambda x: x['about'][section].pop(field))
   expected = about()
   default = expected[section][field]
@@ -91,7 +91,7 @@ def test_another_value_of_a_new_field_is_another_run(folder, section, field):
   assert f'of.{section}.{field} is {default}, expected other' in message
 
 
-def test_a_field_that_is_gone_names_the_version_that_had_it(folder):
+def test_an_unknown_field_names_the_version_that_wrote_it(folder):
   def change(contents):
     contents['about']['model']['use_bias'] = True
     contents['version'] = '0.0.7'
@@ -106,8 +106,8 @@ def test_a_field_that_is_gone_names_the_version_that_had_it(folder):
   assert '(written by an earlier version)' in refusal(folder, about())
 
 
-def test_a_newer_format(folder):
-  """It is not taken for damage, and passed over."""
+def test_a_newer_format_is_refused(folder):
+  """It must not count as damage, which would skip the checkpoint."""
 
   def change(contents):
     contents.clear()
@@ -120,7 +120,7 @@ def test_a_newer_format(folder):
 
 
 @pytest.mark.parametrize('number', ['1', None, [1], 1.5, True, -1])
-def test_a_format_that_is_no_number(folder, number):
+def test_a_format_that_is_not_a_number(folder, number):
   rewrite(folder, lambda x: x.update(format=number))
   with pytest.raises(DamagedError, match='format'):
     restore(folder, about())

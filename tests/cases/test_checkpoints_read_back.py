@@ -1,4 +1,4 @@
-"""A checkpoint gets its name when it was read back, and not before."""
+"""A checkpoint gets its final name only after it was read back."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def remove(state):
 
 
 def unmerged(state):
-  """As Orbax leaves it where it does not find what it has written."""
+  """Leaves the files that Orbax leaves if it cannot find its own data."""
   (state / 'manifest.ocdbt').unlink()
   shutil.rmtree(state / 'd')
 
@@ -52,7 +52,7 @@ def half_metadata(state):
 
 
 def without_a_chunk(state):
-  """TensorStore takes what is not stored for zeros."""
+  """TensorStore reads missing chunks as zeros."""
   base = {'driver': 'file', 'path': f'{state}/'}
   store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
   chunks = ts.KvStore.KeyRange(b'kernel/0', b'kernel/1')
@@ -65,7 +65,7 @@ def everything(state):
 
 
 class Sabotaged:
-  """Orbax, and what happens after it has written."""
+  """A checkpointer whose files are spoiled after each write."""
 
   def __init__(self, orbax, spoil, writes):
     self._orbax = orbax
@@ -103,7 +103,7 @@ def refusal(folder, **how):
   assert '\n' not in message
   assert str(folder) in message
   assert 'make room' not in message
-  # A folder with a step for its name is whole; this one has none.
+  # A folder whose name is a step is complete, so this one has another name.
   assert [x.name for x in folder.iterdir()] in ([], ['1.partial'])
   with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.steps() == []
@@ -123,12 +123,12 @@ def refusal(folder, **how):
     everything,
   ],
 )
-def test_a_spoilt_write_is_no_checkpoint(tmp_path, monkeypatch, spoil):
+def test_a_spoiled_write_leaves_no_checkpoint(tmp_path, monkeypatch, spoil):
   sabotage(monkeypatch, spoil)
   refusal(tmp_path)
 
 
-def test_an_orbax_that_writes_nothing(tmp_path, monkeypatch):
+def test_a_write_that_writes_nothing_is_noticed(tmp_path, monkeypatch):
   sabotage(monkeypatch, None, writes=False)
   refusal(tmp_path)
 
@@ -147,7 +147,7 @@ def test_an_orbax_that_writes_nothing(tmp_path, monkeypatch):
     ),
   ],
 )
-def test_another_structure_is_no_checkpoint(
+def test_a_write_of_another_structure_is_noticed(
   tmp_path, monkeypatch, change, named
 ):
   save = checkpoint_folder.ocp.args.StandardSave
@@ -166,7 +166,7 @@ def test_another_structure_is_no_checkpoint(
   assert not (tmp_path / '1').exists()
 
 
-def test_a_file_that_changes_after_its_digest_was_taken(tmp_path, monkeypatch):
+def test_a_file_that_changes_after_its_digest_is_noticed(tmp_path, monkeypatch):
   write = manifest.write
 
   def write_and_spoil(folder, about):
@@ -178,7 +178,7 @@ def test_a_file_that_changes_after_its_digest_was_taken(tmp_path, monkeypatch):
 
 
 def other_values(state):
-  """One bit of one array is another, and all files are well-formed."""
+  """Changes one bit of one array; all files are well-formed."""
   changed = dict(STATE, kernel=STATE['kernel'].copy())
   changed['kernel'][3, 4] *= -1
   shutil.rmtree(state)
@@ -189,14 +189,12 @@ def other_values(state):
 ORBAX = checkpoint_folder._orbax
 
 
-def test_the_last_of_a_run_is_compared_bit_for_bit(tmp_path, monkeypatch):
+def test_the_last_checkpoint_is_compared_bit_for_bit(tmp_path, monkeypatch):
   sabotage(monkeypatch, other_values)
   assert 'kernel is read back with other values' in refusal(tmp_path, last=True)
 
 
-def test_the_last_checkpoint_of_a_run_is_the_one_that_is_restored(
-  tmp_path, monkeypatch
-):
+def test_only_the_last_checkpoint_of_a_run_is_restored(tmp_path, monkeypatch):
   restored = []
   check = checkpoint_folder._check_restored
 
@@ -224,7 +222,7 @@ def test_a_run_whose_last_checkpoint_cannot_be_read_fails(
   assert run.saved() == [5]
 
 
-def test_checkpoints_from_before_there_was_a_format_are_read(tmp_path):
+def test_checkpoints_without_a_format_are_read(tmp_path):
   """Their JSON has neither a format nor a version."""
   with Checkpoints(tmp_path, {}) as checkpoints:
     checkpoints.save(1, STATE, {'skipped': 0})

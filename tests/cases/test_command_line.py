@@ -1,4 +1,4 @@
-"""Mistakes on the command line: one line, exit code 2, the nearest name."""
+"""Mistakes on the command line give one line, exit code 2 and a suggestion."""
 
 import time
 
@@ -37,7 +37,7 @@ REQUEST = ('--mode=recommend', '--workdir=run', '--history=A')
   ],
   ids=lambda x: x if isinstance(x, str) else '',
 )
-def test_a_mistake_is_one_line_at_once(tmp_path, flags, named):
+def test_a_mistake_gives_one_line_quickly(tmp_path, flags, named):
   (tmp_path / 'raises.py').write_text('def get_config():\n  1 / 0\n')
   (tmp_path / 'empty.py').write_text('')
   start = time.monotonic()
@@ -46,7 +46,7 @@ def test_a_mistake_is_one_line_at_once(tmp_path, flags, named):
   assert done.code == 2
   assert named in done.refusal
   assert done.out == ''
-  # To import JAX alone takes longer where nothing else runs.
+  # The import of JAX alone takes longer, even on an idle machine.
   assert seconds < 10
   assert not (tmp_path / 'runs').exists()
 
@@ -62,7 +62,7 @@ def test_jax_is_not_imported_for_a_mistake(tmp_path):
   assert not imported & {'jax', 'numpy', 'matplotlib', 'grain', 'flax'}
 
 
-def test_help_shows_our_flags_first(tmp_path):
+def test_help_shows_the_flags_of_the_program_first(tmp_path):
   done = typed.run('--help', cwd=tmp_path)
   assert (done.code, done.err) == (0, '')
   lines = done.out.splitlines()
@@ -85,7 +85,7 @@ def test_a_warmup_that_is_longer_than_training_is_refused(tmp_path):
   assert not (tmp_path / 'runs').exists()
 
 
-def test_a_platform_that_is_not_there_names_those_that_are(tmp_path):
+def test_a_missing_platform_names_the_available_ones(tmp_path):
   done = typed.run(
     QUICKSTART, '--mode=data', cwd=tmp_path, env={'JAX_PLATFORMS': 'cuda'}
   )
@@ -95,7 +95,7 @@ def test_a_platform_that_is_not_there_names_those_that_are(tmp_path):
   assert not (tmp_path / 'runs').exists()
 
 
-def test_nobody_with_four_events_is_the_reason(tmp_path):
+def test_too_few_users_with_four_events_is_reported(tmp_path):
   log = [
     {'user': f'u{user}', 'item': f'A00{i}', 'timestamp': i}
     for user in range(20)
@@ -112,11 +112,11 @@ def test_nobody_with_four_events_is_the_reason(tmp_path):
   assert line.startswith('error: ')
   assert 'none of its 20 users has four events or more' in line
   assert 'batch_size' not in line
-  # What the model does not read is told, not passed over.
+  # A field that the model does not read causes a warning.
   assert 'config.evaluation.num_beams is not read' in done.err
 
 
-def test_home_is_expanded_and_told_in_any_encoding(tmp_path):
+def test_home_is_expanded_and_printed_in_any_encoding(tmp_path):
   done = typed.run(
     QUICKSTART,
     '--mode=data',

@@ -1,4 +1,4 @@
-"""What does not match, comes twice or cannot be used is counted and said."""
+"""Missing, repeated and unusable values are counted and printed."""
 
 import json
 
@@ -32,7 +32,7 @@ def lines(dataset):
   return counts.lines(dataset.counts)
 
 
-def test_a_plain_shop_in_three_lines(tmp_path):
+def test_counts_of_a_plain_shop_are_three_lines(tmp_path):
   dataset = load(small.make(tmp_path / 'shop', LOG, ITEMS))
   assert lines(dataset) == [
     f'events: {len(LOG)} read, {len(LOG)} used',
@@ -48,11 +48,11 @@ def test_a_plain_shop_in_three_lines(tmp_path):
   [
     (lambda x: x.lstrip('0'), 'leading zeros are ignored'),
     (lambda x: f'{x}.0', 'a final .0 is ignored'),
-    (lambda x: f'{x[:3]} {x[3:]}', 'blanks are ignored'),
+    (lambda x: f'{x[:3]} {x[3:]}', 'spaces are ignored'),
     (lambda x: f"'{x}'", 'quotation marks are ignored'),
   ],
 )
-def test_all_ids_changed_in_one_file(tmp_path, change, hint):
+def test_a_catalogue_without_any_bought_item_is_refused(tmp_path, change, hint):
   folder = small.make(tmp_path / 'shop', renamed(change), ITEMS)
   with pytest.raises(DataError) as caught:
     load(folder, allow_missing_metadata=True)
@@ -69,7 +69,7 @@ def test_ids_of_another_case(tmp_path):
     load(small.make(tmp_path / 'shop', log, catalogue))
 
 
-def test_half_of_the_ids_changed(tmp_path):
+def test_a_catalogue_with_half_of_the_bought_items(tmp_path):
   odd = {x for x in BOUGHT if int(x) % 2}
   log = renamed(lambda x: x.lstrip('0'), lambda x: x in odd)
   folder = small.make(tmp_path / 'shop', log, ITEMS)
@@ -103,7 +103,7 @@ def test_no_hint_where_nothing_simple_matches(tmp_path):
   assert 'match' not in ' '.join(lines(dataset))
 
 
-def test_an_export_appended_twice(tmp_path):
+def test_repeated_events_are_dropped(tmp_path):
   once = load(small.make(tmp_path / 'once', LOG, ITEMS))
   folder = small.make(tmp_path / 'twice', LOG + LOG, ITEMS)
   twice = load(folder)
@@ -119,7 +119,7 @@ def test_an_export_appended_twice(tmp_path):
   assert 'dropped' not in lines(kept)[0]
 
 
-def test_only_what_is_equal_in_everything_is_a_repeat(tmp_path):
+def test_events_that_differ_in_one_column_are_not_repeats(tmp_path):
   log = [
     ('u', '0108001', 5), ('u', '0108002', 5), ('v', '0108001', 5),
     ('u', '0108001', 6), ('u', '0108001', 5), ('v', '0108003', 1),
@@ -131,12 +131,12 @@ def test_only_what_is_equal_in_everything_is_a_repeat(tmp_path):
     [dataset.items.ids[row][-1] for row in dataset.history_of(user)]
     for user in range(2)
   ]
-  # Events of one time stay in the order of the file.
+  # Events with the same time stay in the order of the file.
   assert names == [['1', '2', '1'], ['3', '1', '4']]
   assert dataset.counts['events']['dropped'] == {'exact repeats': 3}
 
 
-def test_users_whose_events_are_repeats(tmp_path):
+def test_users_that_are_short_without_repeats(tmp_path):
   rows = [{'user': 'v', 'item': '0108001', 'timestamp': 1}] * 5
   with pytest.raises(DataError) as caught:
     load(small.make(tmp_path / 'shop', LOG + rows, ITEMS))
@@ -226,14 +226,14 @@ def test_fields_of_other_types_are_named(tmp_path):
   )
 
 
-def test_words_for_missing_values_in_place_of_ids(tmp_path):
+def test_ids_that_are_words_for_missing_values(tmp_path):
   log = [{**x, 'user': 'NULL'} if x['user'] == 'u3' else x for x in LOG]
   dataset = load(small.make(tmp_path / 'shop', log, ITEMS))
   number = sum(x['user'] == 'u3' for x in LOG)
   assert f"{number} rows have the user 'NULL'" in lines(dataset)[-1]
 
 
-def test_times_that_cannot_all_be_right(tmp_path):
+def test_suspicious_times_are_reported(tmp_path):
   log = [dict(x) for x in LOG]
   for row in log[:7]:
     row['timestamp'] *= 1000

@@ -1,4 +1,4 @@
-"""A model is used on other numbers of devices than it was trained on."""
+"""A model can be used on another number of devices than in training."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_is_evaluated_on_another_number_of_devices(folder):
   assert (folder / 'run' / 'results.json').exists()
 
 
-def test_training_is_refused_before_anything_is_made(tmp_path):
+def test_training_on_unsuitable_devices_is_refused_first(tmp_path):
   small.make(tmp_path / 'shop')
   refusal = run(tmp_path, 3, '--mode=train').refusal
   assert 'fsdp 2 x tensor 2 does not divide the number of devices, 3' in refusal

@@ -1,4 +1,4 @@
-"""Text files as spreadsheets, shops and research write them."""
+"""Text files in the forms that spreadsheets, shops and research use."""
 
 import json
 
@@ -41,7 +41,7 @@ def content(dataset):
 
 
 def write(folder, log=None, catalogue=None, encoding='utf-8'):
-  """Writes the two files; what is not given is the plain shop."""
+  """Writes the two files; by default those of the plain shop."""
   folder.mkdir(exist_ok=True)
   for name, text, rows in (
     ('interactions', log, LOG),
@@ -60,7 +60,7 @@ def plain(tmp_path):
 @pytest.mark.parametrize(
   ('separator', 'name'), [(';', '";"'), ('\t', 'a tab'), ('|', '"|"')]
 )
-def test_separators_are_found_and_named(tmp_path, plain, separator, name):
+def test_separators_are_detected_and_printed(tmp_path, plain, separator, name):
   catalogue = [dict(x, description=f'{x["description"]} a, b') for x in ITEMS]
   shop = load(
     write(
@@ -76,17 +76,17 @@ def test_separators_are_found_and_named(tmp_path, plain, separator, name):
   assert f'items.csv: separated by {name}' in lines[-1]
 
 
-def test_the_line_for_excel(tmp_path, plain):
+def test_a_sep_line_for_excel(tmp_path, plain):
   log = 'sep=;\r\n' + small.as_csv(LOG, delimiter=';', lineterminator='\r\n')
   assert content(load(write(tmp_path / 'shop', log))) == plain
 
 
-def test_blanks_after_commas(tmp_path, plain):
+def test_spaces_after_commas(tmp_path, plain):
   shop = load(write(tmp_path / 'shop', small.as_csv(LOG).replace(',', ' , ')))
   assert content(shop) == plain
 
 
-def test_capitals_quotes_and_blanks_in_names(tmp_path, plain):
+def test_case_quotes_and_spaces_in_column_names(tmp_path, plain):
   log = small.as_csv(LOG).replace(
     'user,item,timestamp', ' "User ID";ITEM-Id ; Timestamp'.replace(';', ',')
   )
@@ -104,14 +104,14 @@ def test_capitals_quotes_and_blanks_in_names(tmp_path, plain):
     'session_id,product_id,date',
   ],
 )  # fmt: skip
-def test_names_that_others_use(tmp_path, plain, names):
+def test_common_column_names(tmp_path, plain, names):
   log = small.as_csv(LOG).replace('user,item,timestamp', names)
   catalogue = small.as_csv(ITEMS).replace('item,title', 'item_id,Name')
   assert content(load(write(tmp_path / 'shop', log, catalogue))) == plain
 
 
 @pytest.mark.parametrize('suffix', ['jsonl', 'parquet'])
-def test_names_that_others_use_in_other_formats(tmp_path, plain, suffix):
+def test_common_column_names_in_other_formats(tmp_path, plain, suffix):
   log = [
     {'Rating': 5, 'user_id': x['user'], 'parent_asin': x['item'],
      'Time': x['timestamp']} for x in LOG
@@ -130,7 +130,7 @@ def test_names_that_others_use_in_other_formats(tmp_path, plain, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_two_columns_that_could_both_be_it(tmp_path, suffix):
+def test_two_columns_that_match_the_same_name(tmp_path, suffix):
   folder = write(tmp_path / 'shop')
   path = folder / f'interactions.{suffix}'
   (folder / 'interactions.csv').unlink()
@@ -150,14 +150,14 @@ def test_two_columns_that_could_both_be_it(tmp_path, suffix):
   save()
   message = refusal(folder)
   assert f"{path} has columns 'asin' and 'parent_asin'" in message
-  # A name of its own decides.
+  # The exact name of a column wins over other names.
   rows = [{**x, 'item': x['parent_asin']} for x in rows]
   save()
   assert load(folder).items.ids[0] in {x['item'] for x in ITEMS}
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_a_missing_column_lists_those_that_are_there(tmp_path, suffix):
+def test_a_missing_column_lists_the_existing_ones(tmp_path, suffix):
   folder = write(tmp_path / 'shop')
   (folder / 'interactions.csv').unlink()
   path = folder / f'interactions.{suffix}'
@@ -173,7 +173,7 @@ def test_a_missing_column_lists_those_that_are_there(tmp_path, suffix):
   assert "'buyer', 'thing\\x1b'" in message
 
 
-def test_a_file_without_names_shows_its_first_row(tmp_path):
+def test_a_file_without_column_names_shows_its_first_row(tmp_path):
   text = small.as_csv(LOG).partition('\n')[2]
   message = refusal(write(tmp_path / 'shop', text))
   assert "its columns are 'u0', " in message
@@ -220,18 +220,20 @@ def test_utf16(tmp_path, encoding):
     ('latin-1', '', 'iconv -f LATIN1 -t UTF-8 items.csv > items.utf8.csv'),
   ],
 )
-def test_other_encodings_name_the_command(tmp_path, encoding, mark, command):
+def test_other_encodings_name_the_conversion_command(
+  tmp_path, encoding, mark, command
+):
   folder = write(tmp_path / 'shop')
   catalogue = small.as_csv(ITEMS).replace('Torch', 'Fackel für Café')
   (folder / 'items.csv').write_bytes((mark + catalogue).encode(encoding))
   message = refusal(folder)
   assert command in message
   if encoding == 'latin-1':
-    # The third item, below the line of names.
+    # The third item is in line 4, after the header.
     assert 'items.csv, line 4 is' in message
 
 
-def test_utf16_that_is_cut(tmp_path):
+def test_truncated_utf16(tmp_path):
   folder = write(tmp_path / 'shop', encoding='utf-16')
   path = folder / 'items.csv'
   path.write_bytes(path.read_bytes()[:-1])
@@ -269,24 +271,24 @@ def test_a_row_that_is_too_long_names_the_limit(tmp_path):
     assert str(folder / 'items.csv') in message
 
 
-def test_a_quotation_that_never_ends(tmp_path):
-  """It would take all that follows for one cell, without a word."""
+def test_a_quotation_that_is_not_closed(tmp_path):
+  """Otherwise the rest of the file would silently become one cell."""
   folder = write(tmp_path / 'shop')
   rows = small.as_csv(LOG).splitlines()
   rows[5] = rows[5].replace(',15', ',"15')
   (folder / 'interactions.csv').write_text('\n'.join(rows))
   assert 'ends within a quotation' in refusal(folder)
-  # In a column that is not read as well.
+  # The same holds in a column that is not read.
   rows = small.as_csv([dict(x, stars='5') for x in LOG]).splitlines()
   rows[5] = rows[5].replace(',5', ',"5')
   (folder / 'interactions.csv').write_text('\n'.join(rows) + '\n')
   assert 'ends within a quotation' in refusal(folder)
-  # A mark for inches within a cell is none.
+  # An inch mark within a cell does not begin a quotation.
   catalogue = small.as_csv(ITEMS).replace('Torch 2', '5" Torch 2')
   assert load(write(folder, None, catalogue)).num_items == 12
 
 
-def test_only_a_line_of_names(tmp_path):
+def test_a_file_with_only_column_names(tmp_path):
   assert 'is empty' in refusal(write(tmp_path / 'shop', 'user,item,timestamp'))
   assert 'is empty' in refusal(write(tmp_path / 'shop', '\n\n'))
 
@@ -305,7 +307,7 @@ def test_a_literal_is_not_read_beyond_its_bound(tmp_path, monkeypatch):
 
 
 def test_as_typed(tmp_path):
-  """One line about the encoding, and the command works."""
+  """The error is one line about the encoding, and its command works."""
   folder = write(tmp_path / 'shop')
   catalogue = small.as_csv(ITEMS).replace('Torch', 'Café')
   (folder / 'items.csv').write_bytes(catalogue.encode('latin-1'))

@@ -1,4 +1,4 @@
-"""Training does not depend on anybody who reads what it prints."""
+"""Training does not depend on the streams that it prints to."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from tiger_jax.training.writers import progress_line, say_above
 
 
 class Broken:
-  """A stream that raises whatever is done with it."""
+  """A stream whose methods all raise an error."""
 
   encoding = 'utf-8'
 
@@ -45,7 +45,7 @@ STREAMS = {
 
 @pytest.fixture(name='broken', params=list(STREAMS))
 def _broken(request, monkeypatch):
-  """Breaks both streams when it is called: pytest sets them before a test."""
+  """Returns a function that breaks both streams, which pytest has set."""
 
   def break_streams():
     monkeypatch.setattr(sys, 'stdout', STREAMS[request.param])
@@ -66,7 +66,7 @@ def test_training_does_not_need_its_terminal(tmp_path, broken):
   assert run.steps('score') == [5, 10]
 
 
-def test_nor_do_warnings(tmp_path, broken):
+def test_warnings_do_not_need_their_terminal(tmp_path, broken):
   broken()
   run = Run(tmp_path)
   run(Counter())
@@ -75,7 +75,7 @@ def test_nor_do_warnings(tmp_path, broken):
   assert run.saved() == [5, 10]
 
 
-def test_nor_does_the_progress_line(broken):
+def test_the_progress_line_does_not_need_its_terminal(broken):
   broken()
   with progress_line('train', 10) as bar:
     bar.set_postfix({'loss': 1.0})
@@ -86,7 +86,7 @@ def test_nor_does_the_progress_line(broken):
   warn('é')
 
 
-def test_what_can_be_printed_is(capsys):
+def test_a_working_stream_is_printed_to(capsys):
   with progress_line('train', 10) as bar:
     bar.update(5)
     say_above(bar, 'é')
@@ -119,7 +119,7 @@ from tests.training.running import Counter, Run
 from tiger_jax.errors import Preempted
 run = Run(pathlib.Path(sys.argv[1]), evaluate=lambda params: {'score': 0.5},
           best_metric='score')
-# The terminal is closed when the batch of step 7 is asked for.
+# The terminal is closed when the batch of step 7 is requested.
 def close(start, stop):
   for number in run.counting(start, stop):
     if int(number[0][0]) == 6 and len(sys.argv) > 2:
@@ -133,8 +133,8 @@ os._exit(0)
 """
 
 
-def test_a_shell_that_closes_everything(tmp_path):
-  """A pipe whose reader is gone, no stderr, then a terminal that is closed."""
+def test_training_survives_closed_streams_of_a_shell(tmp_path):
+  """A pipe without a reader, no stderr, then a closed terminal."""
   (tmp_path / 'program.py').write_text(PROGRAM)
   done = typed.shell(
     """

@@ -1,4 +1,4 @@
-"""The Python API in a process of its own, where no test checks types."""
+"""The Python API in a separate process, in which types are not checked."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests import typed
 
-# Calls that are refused, and a part of what is said.
+# Calls that are refused, and a part of the error message.
 REFUSED = {
   "model.recommend('A001')": "history is the text 'A001': put it in a list",
   "model.recommend({'A001'})": 'history is a set, which has no order',
@@ -40,7 +40,7 @@ REFUSED = {
   'Options(allow=[1.0])': 'allow[0] is 1.0',
   'catalog.add([[0.5, 1.0]])': 'type float64: give integers',
   'catalog.grown([[0.5, 1.0]])': 'type float64: give integers',
-  # Three codes where items have two are not two items.
+  # Items have two codes: these must not be read as three items.
   'catalog.grown([[0, 1, 1], [1, 0, 0]])': 'does not hold 2 codes',
   'catalog.grown([0, 1])': 'does not hold 2 codes',
   'catalog.add([[True, False]])': 'type bool',
@@ -52,7 +52,7 @@ REFUSED = {
   'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',
   'searches.recommend(0, batch, 2.0)': 'k is 2.0: pass an integer',
   'searches.recommend(0, batch, 2, lists)': 'lists of items for 3 requests',
-  'searches.recommend(0, far, 2)': 'a history names row 10000',
+  'searches.recommend(0, far, 2)': 'a history has row 10000',
   'tokenizer.assign([1.0] * 8, ids)': 'give a row of 8 numbers',
   "tokenizer.assign([['1'] * 8], ids)": 'give real numbers',
   'tokenizer.assign([[1.0] * 7], ids)': 'fitted to 8',
@@ -131,13 +131,13 @@ def _outcome(trained):
   return json.loads(done.out.splitlines()[-1])
 
 
-def test_misuse_is_one_clear_error(outcome):
+def test_misuse_raises_one_clear_error(outcome):
   for call, said in outcome[1].items():
     assert REFUSED[call] in said, (call, said)
     assert '\n' not in said
 
 
-def test_a_fork_of_a_process_that_loaded_a_model_is_told_so(outcome):
+def test_a_fork_of_a_process_with_a_model_raises_an_error(outcome):
   for said in outcome[2].values():
     assert 'load the Recommender after the fork' in said
 
@@ -146,6 +146,6 @@ def test_numpy_scalars_and_iterators(outcome):
   assert outcome[3] == [4, True, [True, False], 41]
 
 
-def test_serving_imports_nothing_that_draws_or_reads_raw_data(outcome):
+def test_serving_does_not_import_plotting_or_raw_data_modules(outcome):
   unused = {'matplotlib', 'tensorflow_datasets', 'sklearn', 'pyarrow', 'grain'}
   assert not unused & set(outcome[0])

@@ -190,7 +190,9 @@ def test_download(site, raw, tmp_path):
 
 @pytest.mark.parametrize('name', ['meta_Beauty', 'reviews_Beauty_5'])
 @pytest.mark.parametrize('kind', ['missing', 'page', 'cut'])
-def test_a_download_that_fails_once(site, raw, tmp_path, kind, name):
+def test_a_damaged_download_is_replaced_by_the_next_run(
+  site, raw, tmp_path, kind, name
+):
   path = raw / f'{name}.json.gz'
   content = path.read_bytes()
   if kind == 'missing':
@@ -210,8 +212,8 @@ def test_a_download_that_fails_once(site, raw, tmp_path, kind, name):
     'cut': 'is damaged',
   }
   assert expected[kind] in text
-  assert ('that download was removed' in text) == (kind != 'missing')
-  # The damaged file is not what the same command finds the next time.
+  assert ('the damaged download is removed' in text) == (kind != 'missing')
+  # The next run does not read the damaged file again.
   path.write_bytes(content)
   assert amazon2014.load('Beauty', config, tmp_path / 'scratch').num_users == 3
 
@@ -223,7 +225,9 @@ def test_files_of_the_user_are_never_removed(raw, tmp_path):
   assert path.exists()
 
 
-def test_nothing_is_left_beside_the_dataset(raw, tmp_path, monkeypatch):
+def test_no_other_files_remain_in_the_dataset_folder(
+  raw, tmp_path, monkeypatch
+):
   temporary = tmp_path / 'temporary'
   temporary.mkdir()
   monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
@@ -276,7 +280,7 @@ def test_counts(raw, tmp_path):
     'events: 12 read, 9 used; dropped: 2 exact repeats, 1 of users with fewer '
     'than 3 events',
     'users: 4 read, 3 used; dropped: 1 with fewer than 3 events',
-    'items: 6 read, 4 used; 1 came again, the last is kept',
+    'items: 6 read, 4 used; 1 were repeated, the last one is kept',
     'text: empty: title 1, price 2, brand 3, categories 3, description 3; '
     "joined from lists: description 1; not a number: price 1 ('from 3.00'); "
     'unusable: brand 1 (meta_Beauty.json.gz, line 6: a record)',

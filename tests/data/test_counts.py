@@ -35,7 +35,7 @@ def test_after_drop():
   assert counts.after_drop({}, 'by me', 1, 1) == {}
 
 
-def test_lines_are_lines_whatever_stands_in_the_file():
+def test_lines_are_single_lines_for_any_content():
   hostile = '\x1b[2J\n\u202ex'
   found = counts.lines(
     {

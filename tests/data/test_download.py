@@ -12,7 +12,7 @@ CONTENT = b'0123456789' * 1000
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Answers each request by the next of its functions, the last for ever."""
+  """Answers each request with its next function; the last one repeats."""
 
   def __init__(self, answers: list[Callable]):
     super().__init__(('127.0.0.1', 0), Handler)
@@ -98,7 +98,7 @@ def refusal(url, folder):
   return message
 
 
-def test_a_file_is_asked_for_once(serve, tmp_path):
+def test_a_file_is_downloaded_once(serve, tmp_path):
   server, url = serve(whole)
   path = download.get(url, tmp_path / 'new')
   assert path == tmp_path / 'new' / 'data.gz'
@@ -109,7 +109,7 @@ def test_a_file_is_asked_for_once(serve, tmp_path):
 
 
 @pytest.mark.parametrize('passing', [half, stalled, silent, status(503), page])
-def test_what_may_pass_is_tried_again(serve, tmp_path, passing):
+def test_temporary_failures_are_retried(serve, tmp_path, passing):
   server, url = serve(passing, passing, whole)
   assert download.get(url, tmp_path).read_bytes() == CONTENT
   assert server.requests == 3
@@ -130,11 +130,11 @@ def test_it_gives_up_in_one_line(serve, tmp_path, answer, reason):
   assert server.requests == 3
 
 
-def test_what_is_not_there_is_asked_for_once(serve, tmp_path):
+def test_a_missing_file_is_not_retried(serve, tmp_path):
   server, url = serve(status(404))
   assert 'HTTP 404' in refusal(url, tmp_path)
   assert server.requests == 1
 
 
-def test_nobody_at_that_address(tmp_path, serve):
+def test_an_unreachable_server_is_one_line(tmp_path, serve):
   assert 'refused' in refusal('http://127.0.0.1:9/data.gz', tmp_path)

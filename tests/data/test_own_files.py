@@ -252,12 +252,12 @@ def test_damaged_file(tmp_path, suffix, content):
 
 
 @pytest.mark.parametrize('value', [True, 1.0])
-def test_equal_values_of_other_types_are_no_ids(tmp_path, value):
+def test_equal_values_of_other_types_are_not_ids(tmp_path, value):
   events = {'user': [1, 1, value], 'item': list('aba'), 'timestamp': [1, 2, 3]}
   shop(tmp_path, events)
   assert f'row 3: user is {value!r}' in message(tmp_path)
 
 
-def test_text_and_integers_may_name_the_same(tmp_path):
+def test_text_and_integers_can_be_the_same_id(tmp_path):
   events = {'user': [1, '1', ' 1'], 'item': list('aba'), 'timestamp': [1, 2, 3]}
   assert load(shop(tmp_path, events)).user_ids == ('1',)

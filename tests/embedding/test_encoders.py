@@ -71,7 +71,7 @@ def test_tfidf_of_items_without_a_word(make_items):
 
 
 class Library(types.ModuleType):
-  """Stands for the real one: it remembers what is asked for."""
+  """Replaces the real model, and records its arguments."""
 
   def __init__(self):
     super().__init__('sentence_transformers')

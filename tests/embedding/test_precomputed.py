@@ -131,20 +131,20 @@ def test_an_array_of_something_else(write, items, vectors, said):
   'ids', [{'B01': 0}, 'B01', ['B01', 2.0, 'B03'], ['B01', True, 'B03'],
           ['B01', None, 'B03'], ['B01', ['B02'], 'B03']]
 )  # fmt: skip
-def test_ids_that_are_no_list_of_ids(write, items, ids):
+def test_a_file_that_is_not_a_list_of_ids(write, items, ids):
   message = refusal(DataError, write(ids=ids), items)
   assert 'is not a list' in message
   assert 'entry 2 is' in message or not isinstance(ids, list)
 
 
-def test_integer_ids_where_the_shop_had_integers(write, make_items):
+def test_integer_ids_match_integer_ids_of_the_shop(write, make_items):
   items = make_items(**{'7': {}, '12': {}})
 
   vectors = embed_items(write(ids=[12, ' 7', 'x']), items)
   np.testing.assert_array_equal(vectors, [[3, 4], [1, 2]])
 
 
-def test_what_is_used_of_a_file_is_counted(write, items):
+def test_used_vectors_are_counted(write, items):
   assert precomputed.count_rows(write(), items) == {
     'vectors': 3,
     'used': 2,
@@ -152,7 +152,7 @@ def test_what_is_used_of_a_file_is_counted(write, items):
   }
 
 
-def test_ids_without_their_zeros(write, make_items):
+def test_a_hint_for_ids_without_leading_zeros(write, make_items):
   items = make_items(**{'007': {}, 'B01': {}})
 
   message = refusal(DataError, write(ids=['7', 'B01', 'B03']), items)
@@ -172,7 +172,7 @@ def test_an_array_that_is_larger_than_its_file(write, items, shape):
 
 
 @pytest.mark.parametrize('header', [b'(' * 9000, b'{' * 9000, b' ' * 20_000])
-def test_a_header_that_is_none(write, items, header):
+def test_an_invalid_header_is_refused(write, items, header):
   config = write()
   size = len(header).to_bytes(4, 'little')
   path = pathlib.Path(config.path)

@@ -135,7 +135,7 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
     run(spec, tmp_path)
 
 
-def test_a_run_of_an_experiment_is_locked_as_any_other(tmp_path):
+def test_a_run_of_an_experiment_is_locked(tmp_path):
   spec = tiny('table2', 'random')
   with locked(tmp_path / 'beauty' / 'random'):
     with pytest.raises(UsageError, match='another run is at work in .*/random'):
@@ -143,7 +143,7 @@ def test_a_run_of_an_experiment_is_locked_as_any_other(tmp_path):
   assert not (tmp_path / 'beauty' / 'random' / 'config.json').exists()
 
 
-def test_a_run_keeps_others_out_until_its_row_is_written(tmp_path, monkeypatch):
+def test_a_run_is_locked_until_its_row_is_written(tmp_path, monkeypatch):
   folder = tmp_path / 'beauty' / 'random'
 
   def look(*unused):
@@ -172,7 +172,7 @@ def test_an_experiment_is_not_written_through_a_link(tmp_path, name):
   assert not list(outside.iterdir())
 
 
-def test_what_is_kept_of_a_config_tells_no_path_of_a_machine(tmp_path):
+def test_a_saved_config_contains_no_local_paths(tmp_path):
   (tmp_path / 'encoder').mkdir()
   config = config_dict.from_json({
     'dataset': {'name': 'files', 'source_dir': f'{tmp_path}/shop/'},

@@ -94,7 +94,7 @@ def test_a_lost_process_is_restarted_a_bounded_number_of_times(
 @pytest.mark.parametrize(
   'text', ['$(touch ran)', 'a); touch ran; b=(', '`touch ran`', '[3]=x']
 )
-def test_nothing_in_flags_is_run(start, tmp_path, monkeypatch, text):
+def test_flags_are_not_executed(start, tmp_path, monkeypatch, text):
   monkeypatch.chdir(tmp_path)
   assert start('printf "%s\\n" "$@" >"$OUT/srun"', FLAGS=text).wait(20) == 0
   assert not (tmp_path / 'ran').exists()

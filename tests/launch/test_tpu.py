@@ -399,11 +399,11 @@ def test_a_token_is_not_printed(tpu, arguments):
   assert done.returncode == 0
   assert 's3cret' not in done.stdout + done.stderr
   assert 'https://***@example.com/team/tiger.git' in done.stdout
-  # The host that clones gets it.
+  # The host that clones the repository gets the token.
   assert 's3cret' in ' '.join(tpu('create', REPOSITORY=secret)[2][1])
 
 
-def test_nothing_in_flags_is_run_on_a_host(tpu, host, tmp_path):
+def test_flags_are_not_executed_on_a_host(tpu, host, tmp_path):
   text = f'$(touch {tmp_path}/ran) `touch {tmp_path}/ran` ;touch'
   _, _, calls = tpu('create')
   assert host(remote(calls[1]))[0] == 0

@@ -1,4 +1,4 @@
-"""Checkpoints from somebody else: refused in one line, and nothing is lost."""
+"""Crafted checkpoints are refused in one line, and no files are lost."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def refusal(folder):
 
 
 def forge(folder, listed):
-  """Adds files to a manifest, whose own digest is made to fit."""
+  """Adds files to a manifest, and updates its digest."""
   path = folder / '1' / 'manifest.json'
   contents = json.loads(path.read_text())
   contents['files'] |= listed
@@ -61,7 +61,9 @@ def digest(data=b''):
     'state',
   ],
 )  # fmt: skip
-def test_a_manifest_names_files_of_its_folder_only(folder, name, monkeypatch):
+def test_a_manifest_cannot_name_files_outside_its_folder(
+  folder, name, monkeypatch
+):
   (folder.parent / 'outside').write_bytes(b'x')
   forge(folder, {name: digest(b'x')})
   opened = []
@@ -74,7 +76,7 @@ def test_a_manifest_names_files_of_its_folder_only(folder, name, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', ['zero', 'file', 'folder', 'pipe'])
-def test_links_and_pipes_are_no_files_of_a_checkpoint(folder, kind):
+def test_links_and_pipes_in_a_checkpoint_are_refused(folder, kind):
   path = folder / '1' / 'state' / 'more'
   if kind == 'pipe':
     os.mkfifo(path)
@@ -88,7 +90,7 @@ def test_links_and_pipes_are_no_files_of_a_checkpoint(folder, kind):
 
 
 def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
-  """A sparse file of a terabyte takes no room, and hours to read."""
+  """A sparse file of a terabyte takes no space, but hours to read."""
   with (folder / '1' / 'state' / 'more').open('wb') as file:
     file.truncate(2**40)
   forge(folder, {'state/more': digest(b'x')})
@@ -99,7 +101,7 @@ def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
 @pytest.mark.parametrize(
   'description', [None, 7, [], [1], {'size': 1}, ['1', 'x'], [[1], 2]]
 )
-def test_a_description_of_another_kind(folder, description):
+def test_an_invalid_description_of_a_file(folder, description):
   (folder / '1' / 'state' / 'more').write_bytes(b'x')
   forge(folder, {'state/more': description})
   assert 'state/more is not as it was written' in refusal(folder)
@@ -126,7 +128,7 @@ DEEP = [
 
 
 @pytest.mark.parametrize('text', [*DEEP, '[]', '7', '{"files": 7}'])
-def test_a_manifest_of_anything(folder, text):
+def test_an_invalid_manifest_is_refused(folder, text):
   (folder / '1' / 'manifest.json').write_text(text)
   assert 'manifest.json is damaged' in refusal(folder)
 
@@ -142,8 +144,8 @@ def test_a_manifest_of_anything(folder, text):
     '{"about": {}, "arrays": {}, "meta": [], "metrics": null}',
   ],
 )  # fmt: skip
-def test_a_meta_of_anything(folder, contents):
-  """Its manifest fits, as whoever makes one can see to."""
+def test_an_invalid_meta_json_is_refused(folder, contents):
+  """The manifest matches the files, as an attacker can ensure."""
   (folder / '1' / 'meta.json').write_text(contents)
   manifest.write(folder / '1', {'step': 1})
   refusal(folder)
@@ -160,7 +162,7 @@ def precious(tmp_path):
 
 @pytest.mark.parametrize('name', ['8.partial', '3.old'])
 @pytest.mark.parametrize('kind', ['link', 'file'])
-def test_only_real_folders_are_cleaned_away(folder, tmp_path, name, kind):
+def test_only_real_folders_are_removed(folder, tmp_path, name, kind):
   other = precious(tmp_path)
   if kind == 'link':
     (folder / name).symlink_to(other)
@@ -174,7 +176,7 @@ def test_only_real_folders_are_cleaned_away(folder, tmp_path, name, kind):
 
 
 @pytest.mark.parametrize('name', ['my.old', 'notes.partial', '1.older', '.old'])
-def test_other_folders_are_left_alone(folder, name):
+def test_other_folders_are_kept(folder, name):
   (folder / name).mkdir()
   (folder / name / 'file').touch()
   with Checkpoints(folder, {}) as checkpoints:
@@ -182,7 +184,7 @@ def test_other_folders_are_left_alone(folder, name):
   assert (folder / name / 'file').exists()
 
 
-def test_a_link_where_the_checkpoints_go(folder, tmp_path):
+def test_a_link_in_place_of_the_checkpoints_folder(folder, tmp_path):
   folder.rename(tmp_path / 'moved')
   folder.symlink_to(tmp_path / 'moved')
   for writes in (False, True):
@@ -191,7 +193,7 @@ def test_a_link_where_the_checkpoints_go(folder, tmp_path):
     assert '\n' not in str(error.value)
 
 
-def test_a_link_that_has_a_step_for_its_name(folder, tmp_path):
+def test_a_link_whose_name_is_a_step(folder, tmp_path):
   (folder / '1').rename(tmp_path / 'moved')
   (folder / '1').symlink_to(tmp_path / 'moved')
   with Checkpoints(folder, {}) as checkpoints:
@@ -199,7 +201,7 @@ def test_a_link_that_has_a_step_for_its_name(folder, tmp_path):
       checkpoints.steps()
 
 
-def test_a_link_that_comes_while_a_run_saves(folder, tmp_path):
+def test_a_link_that_appears_during_a_save(folder, tmp_path):
   other = precious(tmp_path)
   with pytest.raises(CheckpointError, match='cannot be saved .*exists'):
     with Checkpoints(folder, {}) as checkpoints:
@@ -209,13 +211,13 @@ def test_a_link_that_comes_while_a_run_saves(folder, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['01', '٣', '²', '1.0', '-1', '+2', '1_0'])
-def test_names_that_are_no_steps(folder, name):
+def test_names_that_are_not_steps(folder, name):
   (folder / name).mkdir()
   with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.steps() == [1]
 
 
-def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path):
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
   (tmp_path / 'checkpoints').write_text('')
   with Checkpoints(tmp_path / 'checkpoints', {}, writes=False) as checkpoints:
     with pytest.raises(CheckpointError, match='it cannot be read .*directory'):
@@ -223,7 +225,7 @@ def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['ledger', 'goodput.jsonl', 'metrics.jsonl'])
-def test_a_run_writes_through_no_link(tmp_path, name):
+def test_a_run_does_not_write_through_a_link(tmp_path, name):
   victim = tmp_path / 'victim'
   victim.write_text('precious' * 100)
   run = Run(tmp_path / 'run')

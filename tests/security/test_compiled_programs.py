@@ -15,7 +15,7 @@ from tiger_jax import compile_cache
 
 @pytest.fixture(name='home', autouse=True)
 def _home(tmp_path, monkeypatch):
-  """A home folder, and JAX as if nobody had told it of a cache."""
+  """A home folder, and JAX without a configured cache."""
   home = tmp_path / 'home'
   home.mkdir()
   monkeypatch.setenv('HOME', str(home))
@@ -29,7 +29,7 @@ def _home(tmp_path, monkeypatch):
 
 
 def used():
-  """Returns the folder that is used, None without."""
+  """Returns the cache folder that JAX uses, or None."""
   jax.config.update('jax_compilation_cache_dir', None)
   compile_cache.use()
   found = jax.config.jax_compilation_cache_dir
@@ -50,7 +50,7 @@ def test_programs_are_kept_in_a_private_folder_of_the_user(home):
     ('linux', {'XDG_CACHE_HOME': 'elsewhere'}, 'elsewhere/tiger_jax'),
   ],
 )
-def test_the_folder_is_where_the_platform_has_it(
+def test_the_folder_follows_the_conventions_of_the_platform(
   tmp_path, monkeypatch, platform, variables, expected
 ):
   monkeypatch.setattr(sys, 'platform', platform)
@@ -59,14 +59,14 @@ def test_the_folder_is_where_the_platform_has_it(
   assert used() == tmp_path / expected
 
 
-def test_a_relative_place_is_not_used(monkeypatch, home, tmp_path):
+def test_a_relative_cache_folder_is_not_used(monkeypatch, home, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('XDG_CACHE_HOME', 'here')
   assert used() == home / '.cache/tiger_jax'
   assert not (tmp_path / 'here').exists()
 
 
-def test_a_place_that_jax_was_told_of_is_kept(tmp_path):
+def test_a_cache_folder_set_by_the_user_is_kept(tmp_path):
   jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'told'))
   compile_cache.use()
   assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'told')
@@ -101,7 +101,7 @@ def test_a_folder_of_another_user_is_not_used(home, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize('home', ['/proc/nowhere', '/dev/null', 'relative'])
-def test_no_home_to_write_to_is_no_matter(home, monkeypatch, capsys, tmp_path):
+def test_a_missing_home_is_not_an_error(home, monkeypatch, capsys, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('HOME', home)
   assert used() is None
@@ -109,7 +109,7 @@ def test_no_home_to_write_to_is_no_matter(home, monkeypatch, capsys, tmp_path):
   assert not (tmp_path / 'relative').exists()
 
 
-def test_what_was_used_longest_ago_is_removed(tmp_path):
+def test_least_recently_used_entries_are_removed(tmp_path):
   for i in range(4):
     path = tmp_path / f'{i}-cache'
     path.write_bytes(bytes(100))
@@ -120,7 +120,7 @@ def test_what_was_used_longest_ago_is_removed(tmp_path):
   ]  # fmt: skip
 
 
-def test_an_entry_that_is_cut_is_written_again_without_a_word(home, tmp_path):
+def test_a_truncated_entry_is_replaced_silently(home, tmp_path):
   program = (
     'from tiger_jax import compile_cache; compile_cache.use(); import jax; '
     'print(jax.jit(lambda x: x * 2 + 1)(1.0))'

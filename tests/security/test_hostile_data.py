@@ -1,4 +1,4 @@
-"""Files of a shop, and saved datasets, that somebody made to do harm."""
+"""Files of a shop, and saved datasets, that are crafted to do harm."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def load(folder):
 
 
 def shop(folder, items=None, **columns):
-  """Writes a shop as Parquet with other columns than the plain ones."""
+  """Writes a shop as Parquet, with some columns replaced."""
   folder.mkdir(exist_ok=True)
   parquet.write_table(
     pa.table({**LOG, **columns}), folder / 'interactions.parquet'
@@ -100,13 +100,13 @@ def test_times_of_other_types(tmp_path, times):
     pa.array(['a', '\x00', 'c']),
   ],
 )
-def test_ids_that_are_none(tmp_path, ids):
+def test_invalid_ids_are_refused(tmp_path, ids):
   assert 'user' in refusal(shop(tmp_path / 'shop', user=ids))
   message = refusal(shop(tmp_path / 'shop', {'item': ids, 'title': ids}))
   assert 'items.parquet' in message and 'item' in message
 
 
-def test_text_that_was_written_as_bytes(tmp_path):
+def test_text_stored_as_bytes_is_read(tmp_path):
   ids = pa.array([b'a', b'b', b'c'])
   items = {'item': ids, 'title': pa.array([b'x', 'é'.encode(), b'z'])}
   dataset = load(shop(tmp_path / 'shop', items, item=ids))
@@ -125,23 +125,23 @@ def test_text_that_was_written_as_bytes(tmp_path):
   ],
 )
 @pytest.mark.parametrize('name', ['price', 'brand', 'categories'])
-def test_text_of_types_that_are_none(tmp_path, name, values):
+def test_fields_of_types_that_are_not_text(tmp_path, name, values):
   items = {'item': list('abc'), 'title': list('xyz'), name: values}
   dataset = load(shop(tmp_path / 'shop', items))
   counted = dataset.counts['fields'][name]
-  # A list of records of two texts is the nearest to a map that Python has.
+  # Arrow returns a map as a list of pairs of texts.
   assert counted.get('unusable', 0) + counted.get('joined', 0) >= 2
   assert all(line.isprintable() for line in counts.lines(dataset.counts))
 
 
-def test_controls_do_not_reach_the_terminal(tmp_path):
+def test_control_characters_are_not_printed(tmp_path):
   title = 'A\x1b]52;c;eA==\x07\x1b[2J\u202eB\u2066\u2028C\x9b\tD'
   items = {'item': list('abc'), 'title': [title, 'y', 'z']}
   dataset = load(shop(tmp_path / 'shop', items))
   assert dataset.items.title(0) == 'A]52;c;eA==[2JB C D'
 
 
-def test_an_error_is_short_whatever_a_cell_holds(tmp_path):
+def test_an_error_is_short_for_any_cell(tmp_path):
   for column in ('user', 'item', 'timestamp'):
     values = ['x' * 2_000_000 + '\x1b' + '1' * 9, 'a', 'b']
     message = refusal(shop(tmp_path / 'shop', **{column: pa.array(values)}))
@@ -158,7 +158,7 @@ def test_an_error_is_short_whatever_a_cell_holds(tmp_path):
 
 
 @pytest.mark.parametrize('value', ['1_000', '１２', '0x1f', '1e3', '٣', '+-3'])
-def test_what_is_no_integer(tmp_path, value):
+def test_times_that_are_not_integers(tmp_path, value):
   times = pa.array(['1', value, '3'])
   assert 'row 2' in refusal(shop(tmp_path / 'shop', timestamp=times))
 
@@ -201,7 +201,7 @@ except DataError: print(peak() - before)
 """
   done = typed.python('-c', program, cwd=tmp_path)
   assert done.code == 0, done.err
-  # Of 24 bytes an event, some three times over while they are sorted.
+  # An event has 24 bytes. Sorting makes about three copies.
   assert int(done.out) < 300
 
 
@@ -309,7 +309,7 @@ def _header(shape, descr='<i4'):
     b'nonsense',
   ],
 )
-def test_arrays_that_promise_more_than_there_is(saved, content):
+def test_headers_that_promise_more_data_than_the_file_has(saved, content):
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   with zipfile.ZipFile(saved / 'histories.npz', 'w') as archive:
     archive.writestr('history.npy', content)
@@ -319,7 +319,7 @@ def test_arrays_that_promise_more_than_there_is(saved, content):
   assert after - before < 200 * 1024
 
 
-def test_a_compressed_archive_is_no_dataset(saved):
+def test_a_compressed_archive_is_refused(saved):
   np.savez_compressed(
     saved / 'histories.npz', history=np.zeros(10**6, np.int32)
   )
@@ -328,7 +328,7 @@ def test_a_compressed_archive_is_no_dataset(saved):
   damage(saved)
 
 
-def test_what_numpy_writes_is_read(tmp_path):
+def test_arrays_that_numpy_writes_are_read(tmp_path):
   arrays = {
     'a': np.arange(5, dtype=np.int32),
     'b': np.zeros((0, 3)),
@@ -342,8 +342,8 @@ def test_what_numpy_writes_is_read(tmp_path):
     np.testing.assert_array_equal(found[name], array)
 
 
-def test_users_with_too_few_events_are_no_dataset(saved):
-  """Their last items would be taken from the user before."""
+def test_a_dataset_with_short_users_is_refused(saved):
+  """Otherwise their last items would be those of the previous user."""
   content = {
     'history': np.array([0, 1, 2, 1], np.int32),
     'offsets': np.array([0, 3, 4], np.int64),
@@ -355,7 +355,7 @@ def test_users_with_too_few_events_are_no_dataset(saved):
   assert 'the offsets do not fit' in damage(saved)
 
 
-def test_saving_follows_no_link(tmp_path):
+def test_saving_does_not_follow_links(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('mine')
   folder = tmp_path / 'data'
@@ -368,7 +368,7 @@ def test_saving_follows_no_link(tmp_path):
   assert Dataset.load(folder).user_ids == ('u',)
 
 
-def test_codes_of_a_dictionary_with_holes(tmp_path):
+def test_dictionaries_with_unused_values(tmp_path):
   """Writers leave unused, repeated and missing values in dictionaries."""
   rows = pa.array([3, 1, 2, None, 3], pa.int32())
   column = pa.DictionaryArray.from_arrays(rows, pa.array(['z', 'b', None, 'a']))

@@ -1,4 +1,4 @@
-"""Printing never stops the program, whatever takes what it prints."""
+"""Printing never stops the program, whatever the stream is."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ BEGIN = 'from tiger_jax import console; console.begin(); '
 
 @pytest.fixture(name='flags')
 def _flags(trained, tmp_path):
-  """Trains in a copy of a run; what comes before training is there."""
+  """Trains in a copy of a run that has the stages before training."""
   shutil.copytree(trained, tmp_path / 'run')
   return ' '.join(
     f'"{x}"'
@@ -32,7 +32,7 @@ def assert_trained(folder):
   assert not list(folder.glob('run/train.partial-*'))
 
 
-def test_training_goes_on_when_nobody_reads(flags, tmp_path):
+def test_training_continues_without_a_reader(flags, tmp_path):
   script = f'$python -m tiger_jax.main {flags} 2>&- | head -n 1'
   done = typed.shell(script, cwd=tmp_path)
   assert done.code == 0, done.err
@@ -40,7 +40,7 @@ def test_training_goes_on_when_nobody_reads(flags, tmp_path):
   assert_trained(tmp_path)
 
 
-def test_training_goes_on_without_its_terminal(flags, tmp_path):
+def test_training_continues_without_its_terminal(flags, tmp_path):
   main, terminal = pty.openpty()
   process = subprocess.Popen(
     [
@@ -62,8 +62,8 @@ def test_training_goes_on_without_its_terminal(flags, tmp_path):
   assert_trained(tmp_path)
 
 
-def test_an_answer_that_nobody_reads_ends_quietly(trained, tmp_path):
-  """Also where there is no home to write to, of which libraries warn."""
+def test_recommend_without_a_reader_ends_silently(trained, tmp_path):
+  """It also ends silently without a home, about which libraries warn."""
   done = typed.shell(
     'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main '
     f'--mode=recommend --workdir={trained} --history=A003 | true',
@@ -73,7 +73,7 @@ def test_an_answer_that_nobody_reads_ends_quietly(trained, tmp_path):
   assert done == (0, '', '')
 
 
-def test_output_that_is_lost_to_a_full_disk_is_an_error(tmp_path):
+def test_output_lost_on_a_full_disk_is_an_error(tmp_path):
   program = BEGIN + "print('x'); console.end()"
   done = typed.shell(f'$python -c "{program}" > /dev/full', cwd=tmp_path)
   assert done.code == 3
@@ -104,8 +104,8 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
   assert (tmp_path / 'data').read_text() == ''
 
 
-def test_a_pipe_that_is_slow_gets_everything(tmp_path):
-  """A pipe that does not block must not lose what it cannot take yet."""
+def test_a_slow_pipe_gets_all_output(tmp_path):
+  """A non-blocking pipe must not lose output while it is full."""
   program = BEGIN + (
     "os = console.os; os.set_blocking(1, False); print('x' * 1_000_000); "
     'console.end()'
@@ -126,7 +126,7 @@ def test_a_pipe_that_is_slow_gets_everything(tmp_path):
   ],
   ids=str,
 )
-def test_what_an_encoding_lacks_is_replaced(tmp_path, env):
+def test_characters_that_an_encoding_lacks_are_replaced(tmp_path, env):
   program = BEGIN + (
     "import sys; text = 'a \\u2603 \\udce9 \\U0001f600 z'; print(text); "
     'print(text, file=sys.stderr); console.end()'
@@ -139,7 +139,7 @@ def test_what_an_encoding_lacks_is_replaced(tmp_path, env):
 
 @pytest.mark.parametrize('module', ['absl.flags', 'jax', 'tiger_jax.pipeline'])
 def test_ctrl_c_while_modules_are_imported(tmp_path, module):
-  """The signal comes in the middle of the import of a module."""
+  """The signal arrives during the import of a module."""
   (tmp_path / 'sitecustomize.py').write_text(
     'import os, signal, sys\n'
     'class Finder:\n'
@@ -157,7 +157,7 @@ def test_ctrl_c_while_modules_are_imported(tmp_path, module):
   assert done == (130, '', 'stopped\n')
 
 
-def test_ctrl_c_is_ignored_where_the_shell_says_so(tmp_path):
+def test_ctrl_c_stays_ignored_in_a_background_job(tmp_path):
   program = BEGIN + (
     'import signal; signal.raise_signal(signal.SIGINT); '
     'console.raise_interrupts(); signal.raise_signal(signal.SIGINT)'

@@ -1,4 +1,4 @@
-"""What a release contains: the project, and nothing else of the checkout."""
+"""A release contains only the files of the project."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ _STRAY = (
 
 @pytest.fixture(name='checkout', scope='module')
 def _checkout(tmp_path_factory):
-  """The tracked files, their names, and files that are not tracked."""
+  """A checkout with untracked files, and the names of the tracked ones."""
   listed = subprocess.run(
     ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True
   )
@@ -45,7 +45,7 @@ def _build(folder, kind):
   return path
 
 
-def test_the_sdist_holds_the_tracked_files_only(checkout):
+def test_the_sdist_contains_only_tracked_files(checkout):
   folder, names = checkout
   with tarfile.open(_build(folder, 'sdist')) as archive:
     members = [x.partition('/')[2] for x in archive.getnames()]
@@ -53,7 +53,7 @@ def test_the_sdist_holds_the_tracked_files_only(checkout):
   assert set(members) == expected | {'PKG-INFO'}
 
 
-def test_the_wheel_holds_the_package_only(checkout):
+def test_the_wheel_contains_only_the_package(checkout):
   folder, names = checkout
   with zipfile.ZipFile(_build(folder, 'wheel')) as archive:
     members = [x for x in archive.namelist() if '.dist-info/' not in x]

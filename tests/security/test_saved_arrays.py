@@ -87,14 +87,14 @@ def assert_damaged(load, folder):
     b'PK',
   ],
 )
-def test_arrays_of_ids(tmp_path, data):
+def test_invalid_arrays_of_ids_are_refused(tmp_path, data):
   write(tmp_path, 'semantic_ids', data, IDS)
   assert_damaged(SemanticIds.load, tmp_path)
   write(tmp_path, 'catalog', data, CATALOG)
   assert_damaged(Catalog.load, tmp_path)
 
 
-def test_members_that_share_their_bytes(tmp_path):
+def test_archive_members_that_share_bytes_are_refused(tmp_path):
   data = archive(codes=CODES)
   entry = data[data.index(b'PK\x01\x02') : data.index(b'PK\x05\x06')]
   end = bytearray(data[-22:])
@@ -125,7 +125,7 @@ def test_members_that_share_their_bytes(tmp_path):
     IDS | {'provenance': 7},
   ],
 )
-def test_records_of_ids(tmp_path, about):
+def test_invalid_records_of_ids_are_refused(tmp_path, about):
   write(tmp_path, 'semantic_ids', archive(codes=CODES), about)
   assert_damaged(SemanticIds.load, tmp_path)
 
@@ -210,7 +210,7 @@ def test_tokenizers(tmp_path, change):
   assert_damaged(Tokenizer.load, tmp_path)
 
 
-def test_what_is_no_file_is_not_read(tmp_path):
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
   write(tmp_path, 'semantic_ids', archive(codes=CODES), IDS)
   (tmp_path / 'semantic_ids.npz').unlink()
   (tmp_path / 'semantic_ids.npz').symlink_to('/dev/zero')

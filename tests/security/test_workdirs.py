@@ -1,4 +1,4 @@
-"""A workdir from somebody else is data: it is read, checked, or refused."""
+"""A workdir from somebody else is only read, after checks, or refused."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ QUICKSTART = (
 
 @pytest.fixture(name='copy')
 def _copy(trained, tmp_path):
-  """A finished run that may be changed."""
+  """A copy of a finished run, which a test may change."""
   return shutil.copytree(trained, tmp_path / 'received')
 
 
@@ -45,7 +45,7 @@ def test_a_crafted_record_removes_nothing(tmp_path):
   home = tmp_path / 'home'
   run = home / 'received'
   (run / 'data').mkdir(parents=True)
-  # With it, `data.` + `/../..` would be the home folder.
+  # With this folder, the path `data./../..` is the home folder.
   (run / 'data.').mkdir()
   (home / 'final.tex').write_text('precious')
   record = {'fingerprint': '/../..', 'seconds': 1, 'about': {}}
@@ -56,7 +56,7 @@ def test_a_crafted_record_removes_nothing(tmp_path):
   assert (home / 'final.tex').read_text() == 'precious'
 
 
-def test_a_folder_of_something_else_is_not_a_workdir(tmp_path):
+def test_an_unrelated_folder_is_not_a_workdir(tmp_path):
   other = tmp_path / 'other'
   other.mkdir()
   (other / 'config.json').write_text('{"my": 1}')
@@ -77,7 +77,7 @@ def test_a_workdir_without_format_numbers_is_kept(copy, trained):
 
   for stage in ('data', 'embedding', 'semantic_ids', 'train', 'evaluation'):
     change(copy, stage, as_before)
-  # As `cp -r run/* copy` leaves it.
+  # `cp -r run/* copy` does not copy hidden files.
   (copy / '.lock').unlink()
   shop = trained.parent / 'shop'
   done = typed.run(
@@ -108,7 +108,7 @@ def test_a_newer_format_is_one_line(copy):
   assert 'format 99' in refusal(copy)
 
 
-def test_a_field_that_was_added_since_is_filled_in(copy):
+def test_a_field_that_was_added_later_is_completed(copy):
   change(
     copy,
     'train',
@@ -129,7 +129,7 @@ def test_a_field_that_was_added_since_is_filled_in(copy):
     ('dataset', 'source_dir', 'x' * 10**6),
   ],
 )
-def test_absurd_settings_take_no_memory(copy, section, field, value):
+def test_absurd_settings_allocate_no_memory(copy, section, field, value):
   def absurd(record):
     record['about']['config'][section][field] = value
 
@@ -157,7 +157,7 @@ def test_a_damaged_file_is_one_line(copy, name, content):
 
 def test_a_flipped_bit_in_the_data_is_not_served(copy):
   path = copy / 'data' / 'dataset.json'
-  # Still JSON, of the same size: only another name of an item.
+  # The file is still JSON of the same size; only the id of an item differs.
   changed = path.read_bytes().replace(b'A003', b'A903')
   assert changed != path.read_bytes()
   path.write_bytes(changed)

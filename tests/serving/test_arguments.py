@@ -1,4 +1,4 @@
-"""What the Python API takes; each argument is walked through once."""
+"""The arguments of the Python API, each of which is read once."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ ROWS = [2, 3, 5]
 
 
 class Column:
-  """What a pandas Series or Index offers."""
+  """Has the methods of a pandas Series or Index."""
 
   def __init__(self, values):
     self._values = values
@@ -57,7 +57,7 @@ def test_rows_of_every_form(form):
   assert arguments.item_rows(form(ROWS), 'history', 14) == ROWS
 
 
-def test_iterators_are_walked_through_once(recommender):
+def test_iterators_are_read_once(recommender):
   histories = [ROWS, ROWS[::-1]]
   expected = recommender.recommend_rows(histories, 5, [0, 2])
   outside = (iter(history) for history in histories)
@@ -87,7 +87,7 @@ def test_iterators_of_ids_are_kept_for_every_batch(recommender):
         assert {entry.item_id for entry in answer} == set(every[4:])
 
 
-def test_the_order_of_a_set_does_not_count_in_lists():
+def test_sets_are_accepted_where_order_does_not_matter():
   assert set(Options(deny={'a', 'b'}).deny) == {'a', 'b'}
   assert Options(allow=frozenset('a')).allow == ('a',)
   with pytest.raises(UsageError, match='history is a set, which has no order'):
@@ -122,7 +122,7 @@ def test_integers_are_ids_in_decimal(ids):
     (np.array([['a']]), "history[0] is ['a']"),
   ],
 )
-def test_what_are_no_ids(values, message):
+def test_invalid_item_ids_are_refused(values, message):
   with pytest.raises(UsageError) as error:
     arguments.item_ids(values, 'history')
   assert message in str(error.value)
@@ -150,21 +150,21 @@ def test_integers(value):
     (6, 'k is 6: choose 1 to 5'),
   ],
 )
-def test_what_are_no_integers(value, message):
+def test_invalid_integers_are_refused(value, message):
   with pytest.raises(UsageError) as error:
     arguments.whole_number(value, 'k', 1, 5)
   assert message in str(error.value)
 
 
 @pytest.mark.parametrize('value', ['hot', None, True, [1.0], 1j, float('nan')])
-def test_what_are_no_numbers(value):
+def test_invalid_numbers_are_refused(value):
   with pytest.raises(UsageError, match='temperature is '):
     arguments.real_number(value, 'temperature', 1e-3, 1e3)
   assert arguments.real_number(np.float32(0.5), 'temperature', 0, 1) == 0.5
 
 
 @pytest.mark.parametrize('value', ['no', 0, None])
-def test_what_is_not_true_or_false(value):
+def test_invalid_bools_are_refused(value):
   with pytest.raises(UsageError, match='exact is .*: pass True or False'):
     arguments.switch(value, 'exact')
   assert arguments.switch(np.True_, 'exact') is True
@@ -180,9 +180,7 @@ def test_values_are_shown_short_and_without_control_characters():
   ('item', 'nearest'),
   [(' i103', 'i103'), ('I103', 'i103'), ('i1O3', 'i1'), ('x' * 10**6, '')],
 )
-def test_unknown_ids_are_shown_those_that_resemble_them(
-  recommender, item, nearest
-):
+def test_unknown_ids_get_suggestions(recommender, item, nearest):
   with pytest.raises(UsageError) as error:
     recommender.recommend([item])
   assert f"did you mean '{nearest}" in str(error.value) or not nearest

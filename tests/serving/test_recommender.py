@@ -302,7 +302,7 @@ def test_ids_of_another_catalogue_are_refused(config, dataset, ids, params):
 def test_a_model_is_served_while_its_stages_are_made_for_another(
   trained, tmp_path
 ):
-  """What another config made stands in the places of data and IDs."""
+  """The data and IDs in the workdir are those of another config."""
   workdir = shutil.copytree(trained, tmp_path / 'run')
   expected = Recommender.from_workdir(workdir).recommend(['A001'], 3)
   for name in ('data', 'semantic_ids', 'embedding'):
@@ -317,7 +317,7 @@ def test_a_model_is_served_while_its_stages_are_made_for_another(
     Recommender.from_workdir(workdir)
 
 
-def test_a_record_is_no_path_out_of_the_workdir(trained, tmp_path):
+def test_a_record_cannot_name_a_path_outside_the_workdir(trained, tmp_path):
   workdir = shutil.copytree(trained, tmp_path / 'run')
   record = json.loads((workdir / 'train/stage.json').read_text())
   for wanted in ('/../../x', 5, None, 64 * 'F'):

@@ -95,7 +95,7 @@ def test_a_baseline_has_no_semantic_ids():
   assert 'sid_recall' not in text and 'invalid' not in text
 
 
-def test_nothing_from_a_shop_controls_the_terminal(recommender):
+def test_titles_and_ids_do_not_control_the_terminal(recommender):
   (entry,) = recommender.recommend(['i102'], 1)
   hostile = entry._replace(
     title='\x1b]52;c;cm0=\x07\x1b[2JNice\nmug \x9b31m',

@@ -19,7 +19,7 @@ def test_a_folder_is_made(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['lost+found', '.DS_Store', 'train.log'])
-def test_what_a_system_leaves_is_no_content(tmp_path, name):
+def test_files_of_the_system_do_not_count_as_content(tmp_path, name):
   (tmp_path / name).touch()
   claim(tmp_path)
 
@@ -38,7 +38,7 @@ def test_what_a_system_leaves_is_no_content(tmp_path, name):
     ('runs/quickstart/config.json', json.dumps(CONFIG)),
   ],
 )
-def test_a_folder_of_something_else_is_refused(tmp_path, name, content):
+def test_an_unrelated_folder_is_refused(tmp_path, name, content):
   path = tmp_path / name
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(content)
@@ -68,7 +68,7 @@ def _results(folder):
 
 
 @pytest.mark.parametrize('mark', [_lock, _config, _stage, _results])
-def test_every_mark_of_a_run_is_enough(tmp_path, mark):
+def test_each_mark_of_a_run_is_enough(tmp_path, mark):
   (tmp_path / 'notes.txt').write_text('mine')
   assert not is_run(tmp_path)
   mark(tmp_path)
@@ -76,7 +76,7 @@ def test_every_mark_of_a_run_is_enough(tmp_path, mark):
   claim(tmp_path)
 
 
-def test_a_link_is_no_mark(tmp_path):
+def test_a_link_is_not_a_mark_of_a_run(tmp_path):
   (tmp_path / 'empty').touch()
   folder = tmp_path / 'folder'
   folder.mkdir()
@@ -97,7 +97,7 @@ def test_a_link_that_would_be_written_through_is_refused(tmp_path, name):
   assert victim.read_text() == 'precious'
 
 
-def test_a_folder_that_is_reached_through_a_link_is_fine(tmp_path):
+def test_a_folder_behind_a_link_is_accepted(tmp_path):
   (tmp_path / 'disk').mkdir()
   (tmp_path / 'link').symlink_to(tmp_path / 'disk')
   claim(tmp_path / 'link')
@@ -113,7 +113,7 @@ def test_a_folder_below_is_not_made_through_a_link(tmp_path):
   assert not any((tmp_path / 'outside').iterdir())
 
 
-def test_a_file_in_place_of_the_folder_is_one_line(tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
   (tmp_path / 'run').write_text('mine')
   with pytest.raises(UsageError, match='choose another --workdir') as error:
     claim(tmp_path / 'run')

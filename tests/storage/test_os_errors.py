@@ -1,4 +1,4 @@
-"""An error of the system is told with its own cause."""
+"""Errors of the system are reported with their cause and a remedy."""
 
 import errno
 import os
@@ -24,10 +24,10 @@ def make(number, path=None):
     (errno.ELOOP, 'replace the link by what it points to'),
   ],
 )
-def test_the_remedy_is_of_the_cause(number, remedy):
+def test_the_remedy_matches_the_cause(number, remedy):
   reason = f'{os.strerror(number)}: /a/b'
   assert explain(make(number, '/a/b')) == (reason, f'{remedy}, and {AGAIN}')
-  # As TensorStore has it.
+  # The form of an error of TensorStore.
   error = ValueError(f'UNKNOWN: Error writing [OS error {number}: EX '
                      f'{os.strerror(number)}]\nmore')  # fmt: skip
   reason, found = explain(error)
@@ -47,7 +47,7 @@ def test_the_cause_of_an_error_counts():
 @pytest.mark.parametrize(
   'error', [make(errno.EIO), ValueError('x'), KeyError()]
 )
-def test_no_remedy_is_made_up(error):
+def test_an_unknown_cause_has_no_special_remedy(error):
   reason, remedy = explain(error)
   assert reason
   assert remedy == AGAIN

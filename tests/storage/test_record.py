@@ -45,7 +45,7 @@ def test_reads_what_was_written(folder):
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())
-  # Pictures are for people, and checkpoints have a manifest of their own.
+  # No stage reads pictures, and checkpoints have their own manifest.
   assert sorted(written['files']) == ['embeddings.npy', 'quality.json']
   assert written['format'] == record.FORMAT
 
@@ -90,7 +90,7 @@ def test_a_newer_format_names_both_versions(folder):
     )),
   ],
 )  # fmt: skip
-def test_what_is_not_as_written_is_refused(folder, values):
+def test_records_with_invalid_values_are_refused(folder, values):
   change(folder, **values)
   message = refusal(folder)
   assert f'{folder / record.NAME} is damaged' in message
@@ -100,7 +100,7 @@ def test_what_is_not_as_written_is_refused(folder, values):
 @pytest.mark.parametrize(
   'text', ['[' * 100_000, '{"seconds": 1e999', '1' * 5000, '', 'null', '[1]']
 )
-def test_what_is_not_a_record_is_refused(folder, text):
+def test_text_that_is_not_a_record_is_refused(folder, text):
   (folder / record.NAME).write_text(text)
   assert 'is damaged' in refusal(folder)
 
@@ -111,14 +111,14 @@ def test_seconds_that_overflow_are_refused(folder):
   assert 'is damaged' in refusal(folder)
 
 
-def test_a_pipe_is_not_waited_for(folder):
+def test_a_pipe_does_not_block(folder):
   (folder / record.NAME).unlink()
   os.mkfifo(folder / record.NAME)
   assert 'not a regular file' in refusal(folder)
 
 
 @pytest.mark.parametrize('thorough', [False, True])
-def test_a_lost_or_cut_file_is_found(folder, thorough):
+def test_a_lost_or_truncated_file_is_detected(folder, thorough):
   path = folder / 'embeddings.npy'
   data = path.read_bytes()
   path.write_bytes(data[:-1])
@@ -129,7 +129,7 @@ def test_a_lost_or_cut_file_is_found(folder, thorough):
   assert f'{path} is damaged' in refusal(folder, thorough=thorough)
 
 
-def test_a_flipped_bit_is_found(folder):
+def test_a_flipped_bit_is_detected(folder):
   path = folder / 'embeddings.npy'
   data = bytearray(path.read_bytes())
   data[-3] ^= 1

@@ -1,9 +1,9 @@
-"""What two processes of a run find when they do not agree.
+"""Runs two processes that disagree, and writes the errors that each gets.
 
   python tests/training/disagreement.py FOLDER
 
-Each process writes what it was told, a line each, to FOLDER/<its number>/told.
-In the end the main process fails while the other one waits for it.
+Each process writes its results, a line each, to FOLDER/<its number>/told. At
+the end the main process fails while the other one waits for it.
 """
 
 import os
@@ -20,7 +20,7 @@ from tiger_jax.training import processes
 
 
 def told(call, *arguments):
-  """Returns the error of a call, or that there was none."""
+  """Returns the error of a call, or `agreed` if there was none."""
   try:
     call(*arguments)
   except TigerError as error:
@@ -34,7 +34,7 @@ def pipeline_of(values, workdir):
 
 
 def main(folder):
-  """Disagrees in several ways, one after the other."""
+  """Makes the processes disagree in several ways."""
   processes.join()
   processes._SHOWN_SECONDS = 2
   process = jax.process_index()
@@ -42,7 +42,7 @@ def main(folder):
   own.mkdir()
   shared.mkdir(exist_ok=True)
   os.chdir(own)
-  # A relative path is the same in both, but not what is there.
+  # Both have the same relative path, which leads to different files.
   small.make(Path('shop'), catalogue=small.items(40 + process))
   shop = {'dataset': {'name': 'files', 'source_dir': 'shop'}}
   lines = [

@@ -68,7 +68,7 @@ def test_a_closed_terminal_is_a_request_to_stop():
   assert signal.getsignal(signal.SIGHUP) is before
 
 
-def test_nohup_still_holds():
+def test_nohup_keeps_its_effect():
   before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
   try:
     exit_on_signals()
@@ -82,7 +82,7 @@ def test_nohup_still_holds():
 
 
 def test_a_handler_of_a_library_in_c_ends_as_the_default(monkeypatch):
-  """Python cannot put it back."""
+  """Python cannot restore such a handler."""
   set_handler = signal.signal
   monkeypatch.setattr(
     signal, 'signal', lambda *args: set_handler(*args) and None
@@ -100,7 +100,7 @@ def test_a_handler_of_a_library_in_c_ends_as_the_default(monkeypatch):
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
 @pytest.mark.parametrize('has_stderr', [True, False])
-def test_where_nothing_is_to_be_saved_the_process_ends(name, has_stderr):
+def test_a_signal_ends_a_stage_that_saves_nothing(name, has_stderr):
   program = (
     'import os, signal\n'
     'from tiger_jax.training.preemption import exit_on_signals\n'

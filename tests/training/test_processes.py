@@ -193,13 +193,13 @@ def test_a_number_that_is_none_is_one_line(monkeypatch):
 @pytest.mark.parametrize(
   'address', ['foo', ':1234', 'host:', 'host:port', 'host:0', 'host:65536']
 )
-def test_a_coordinator_that_is_no_address(monkeypatch, address):
+def test_an_invalid_coordinator_address_is_refused(monkeypatch, address):
   monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
   with pytest.raises(UsageError, match='host of process 0 and a free port'):
     processes.join()
 
 
-def test_a_port_that_is_taken_names_it(monkeypatch):
+def test_a_port_in_use_is_named(monkeypatch):
   with socket.create_server(('127.0.0.1', 0)) as taken:
     address = f'127.0.0.1:{taken.getsockname()[1]}'
     monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
@@ -225,13 +225,13 @@ def test_alone_everybody_is_main():
   assert [ask(x) for x in (False, True, False)] == [False, True, False]
 
 
-def test_processes_that_do_not_agree_end(tmp_path):
+def test_processes_that_disagree_end(tmp_path):
   program = Path(__file__).with_name('disagreement.py')
   started = start(
     tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])
   )
   (code, other), errors = finish(started, 120)
-  # The main process failed, and the other one did not wait for ever.
+  # The main process failed, and the other one did not wait forever.
   assert code == 3, errors
   assert other != 0
   one, two = ((tmp_path / x / 'told').read_text() for x in '01')
@@ -245,12 +245,12 @@ def test_processes_that_do_not_agree_end(tmp_path):
   assert 'process 1 has another config than process 0' in config
   assert 'process 1 has another input of stage data than process 0' in raw
   assert 'same raw files' in raw
-  # All of them say the same, but for where they are.
+  # The messages are equal, except for the folders.
   assert two == one.replace(str(tmp_path / '0'), str(tmp_path / '1'))
   assert not list(tmp_path.rglob('.shared'))
 
 
-def test_alone_there_is_nobody_to_agree_with(tmp_path):
+def test_a_single_process_agrees_with_itself(tmp_path):
   processes.require_same({'config': object()}, 'mend it')
   processes.require_shared(tmp_path)
   assert not list(tmp_path.iterdir())

@@ -89,7 +89,7 @@ FOREIGN = (
 )
 
 
-def test_rewind_keeps_lines_that_it_does_not_understand(writer, tmp_path):
+def test_rewind_keeps_lines_that_it_cannot_parse(writer, tmp_path):
   path = tmp_path / 'run' / 'metrics.jsonl'
   path.write_bytes(b''.join(FOREIGN))
   writer.write('train', 1, {'loss': 0.5})
@@ -113,7 +113,7 @@ def test_a_stage_keeps_its_own_lines(writer, tmp_path):
   for step in (1, 2, 3):
     writer.write('train', step, {'loss': 0.7})
   assert (mine / 'metrics.jsonl').read_bytes() == curve
-  # No line of the other run is taken for one of this.
+  # Lines of the other run do not count as lines of this one.
   writer.rewind('train', 2, mine)
   assert path.read_bytes().endswith(b'\n' + curve)
   assert steps(tmp_path) == [('semantic_ids', 1), ('train', 1), ('train', 2)]
@@ -130,7 +130,7 @@ def test_a_run_of_an_earlier_version_resumes(writer, tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['link', 'dangling', 'pipe'])
-def test_only_a_regular_file_is_written(writer, tmp_path, kind):
+def test_only_regular_files_are_written_to(writer, tmp_path, kind):
   victim, path = tmp_path / 'victim', tmp_path / 'run' / 'metrics.jsonl'
   if kind == 'pipe':
     os.mkfifo(path)
@@ -146,7 +146,7 @@ def test_only_a_regular_file_is_written(writer, tmp_path, kind):
   assert not victim.exists() or victim.read_text() == 'precious'
 
 
-def test_tensorboard_that_cannot_be_written_is_left_out(tmp_path, capsys):
+def test_tensorboard_stops_when_it_cannot_be_written(tmp_path, capsys):
   pytest.importorskip('tensorboardX')
   (tmp_path / 'elsewhere').mkdir()
   writer = MetricsWriter(tmp_path / 'run')

@@ -110,7 +110,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
       description=__doc__,
       features=tfds.features.FeaturesDict(features),
       homepage='https://jmcauley.ucsd.edu/data/amazon/',
-      # What the metadata held, which the records do not tell.
+      # The counts of the metadata, which the records do not contain.
       metadata=tfds.core.MetadataDict(),
     )
 
@@ -136,7 +136,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
 
   @contextlib.contextmanager
   def _unless_damaged(self, path: Path) -> Iterator[None]:
-    """Removes a download that turns out to be damaged."""
+    """Removes a downloaded file if reading it shows that it is damaged."""
     try:
       yield
     except DataError as error:
@@ -144,7 +144,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
         raise
       path.unlink(missing_ok=True)
       raise DataError(
-        f'{error}; that download was removed, so run again to get it again'
+        f'{error}; the damaged download is removed: run the same command again'
       ) from error
 
   def _generate_examples(
@@ -155,7 +155,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
 
 
 class _Info(tfds.core.DatasetInfo):
-  """Looks for nothing in Google's storage, where this dataset is not."""
+  """Skips the look-up in Google's storage, which lacks this dataset."""
 
   def initialize_from_bucket(self) -> None:
     """Does nothing; TFDS would leave an empty temporary folder each time."""
@@ -186,7 +186,7 @@ def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
   try:
     return _load(category, config, scratch)
   finally:
-    # A second copy of the data, which nobody reads again.
+    # This is a second copy of the data, which is not read again.
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -227,7 +227,7 @@ def _load(category: str, config: DatasetConfig, scratch: Path) -> Dataset:
 
 @contextlib.contextmanager
 def _full_disk_named(folder: str) -> Iterator[None]:
-  """Turns the errors of TFDS for a full disk into one that names the folder."""
+  """Turns an error of TFDS for a full disk into one that names the folder."""
   try:
     yield
   except (OSError, RuntimeError) as error:
@@ -245,7 +245,7 @@ def _sorted_records(
 
 
 def _read_reviews(path: Path) -> assembly.Events:
-  # Numbered as they come, for the text of each id takes more than its events.
+  # Stores codes, not text: the ids of all events would take more memory.
   user_codes: dict[str, int] = {}
   item_codes: dict[str, int] = {}
   users, items, seconds = array.array('i'), array.array('i'), array.array('q')
@@ -269,7 +269,7 @@ def _read_reviews(path: Path) -> assembly.Events:
 def _read_metadata(
   path: Path, wanted: set[str]
 ) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-  """Returns the text of the items that anybody reviewed, and counts."""
+  """Returns the text fields of all reviewed items, and counts."""
   catalogue: dict[str, dict[str, str]] = {}
   counted = FieldCounts()
   items = {'read': 0, 'repeated': 0}

@@ -1,4 +1,4 @@
-"""From events and a catalogue, as a source has them, to a `Dataset`."""
+"""Builds a `Dataset` from the events and the catalogue of a source."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -68,7 +68,7 @@ class Events(NamedTuple):
     return np.repeat(np.arange(len(self.user_ids)), np.diff(self.offsets))
 
   def only(self, kept: Bool[np.ndarray, ' interactions']) -> 'Events':
-    """Returns some of the events; users may be left without any."""
+    """Returns the selected events; some users may have none."""
     lengths = np.bincount(self.users()[kept], minlength=len(self.user_ids))
     return self._replace(
       history=self.history[kept],
@@ -90,15 +90,15 @@ def assemble(
   after the other, then those that nobody bought in the catalogue's order.
 
   Args:
-    config: Whether repeats are kept, and whether short users and items without
-      metadata are accepted.
-    events: What happened.
+    config: Says whether repeats are kept, and whether short users and items
+      without metadata are accepted.
+    events: The events of the source.
     catalogue: Text fields by item id; absent fields count as ''.
     events_file: Where the events are from, for error messages.
     items_file: Where the catalogue is from, for error messages.
 
   Returns:
-    The dataset, every user with at least three events, and its counts.
+    The dataset, with its counts. Every user has at least three events.
 
   Raises:
     DataError: A user is too short or an item unknown and the config does not
@@ -162,9 +162,9 @@ def assemble(
 
 
 def _first_of_equals(events: Events) -> Bool[np.ndarray, ' interactions']:
-  """Returns the events that are not equal to an earlier one in everything."""
+  """Selects the events that do not repeat an earlier one exactly."""
   user, item, time = events.users(), events.history, events.timestamps
-  # The order is stable: of equals the first comes first.
+  # The sort is stable: among equal events, the earliest is first.
   order = np.lexsort((item, time, user))
   same = np.ones(max(len(order) - 1, 0), bool)
   for column in (user, item, time):
@@ -183,7 +183,7 @@ def _check_join(
   events_file: str,
   items_file: str,
 ) -> None:
-  """Raises DataError where too many bought items are not in the catalogue."""
+  """Raises DataError if too many bought items are not in the catalogue."""
   because = f' ({hint})' if hint else ''
   first = counts.first_ids(unknown)
   if len(unknown) == num_bought:

@@ -241,7 +241,7 @@ def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
   stacks = _Stacks(source, start, stop)
   if not len(stacks):
     return iter(())
-  import grain  # Here, because serving imports this module and reads nothing.
+  import grain  # Imported here, because serving does not need it.
 
   dataset = grain.MapDataset.source(stacks)
   ahead = max(2, 16 // source.steps_per_call)

@@ -1,4 +1,4 @@
-"""Which column of a file is which, whatever its owner calls it."""
+"""Maps the column names of a file to the names that the program uses."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
-# Lower case, without blanks, hyphens and underscores; the name itself is one.
+# Other names of each column, in lower case, without spaces, hyphens and
+# underscores.
 _ALIASES = {
   'user': (
     'userid', 'uid', 'reviewerid', 'customerid', 'visitorid', 'sessionid',
@@ -31,8 +32,8 @@ _MOST_SHOWN = 12
 def column_of(raw: str) -> str:
   """Returns the column that a name in a file stands for.
 
-  Case, blanks, hyphens and underscores do not count, nor does a type after a
-  colon, as RecBole writes it (`user_id:token`).
+  Case, spaces, hyphens and underscores are ignored, and so is a type after a
+  colon, as in RecBole's `user_id:token`.
   """
   name = raw.strip().strip('"\ufeff').partition(':')[0].casefold()
   for mark in ' -_':
@@ -43,20 +44,21 @@ def column_of(raw: str) -> str:
 def resolve(
   path: Path, names: Sequence[str], wanted: Iterable[str]
 ) -> dict[str, int]:
-  """Returns the position of each wanted column that there is.
+  """Returns the position of each wanted column that the file has.
 
   Args:
     path: The file, for error messages.
-    names: As the file has them.
-    wanted: The columns that are looked for.
+    names: The names in the file, in order.
+    wanted: The columns to find.
 
   Raises:
-    DataError: Two names stand for the same column, and neither is its own.
+    DataError: Two names stand for the same column, and neither is the exact
+      name of that column.
   """
   positions = {}
   for column in wanted:
     candidates = [i for i, raw in enumerate(names) if column_of(raw) == column]
-    # The name itself wins over others, and as it is over other capitals.
+    # The name of the column wins over an alias, and its exact case over others.
     for plain in (lambda raw: raw.strip().casefold(), lambda raw: raw):
       own = [i for i in candidates if plain(names[i]) == column]
       candidates = own or candidates
@@ -81,12 +83,12 @@ def require(
 
   Args:
     path: The file.
-    names: All columns of it, as it has them.
-    found: Those that `resolve` found.
-    required: Those that it must have.
+    names: All names in the file.
+    found: The columns that `resolve` has found.
+    required: The columns that the file must have.
 
   Raises:
-    DataError: One is missing.
+    DataError: A required column is missing.
   """
   missing = [name for name in required if name not in found]
   if missing:

@@ -1,14 +1,15 @@
-"""How much of a source was read and used, and why the rest was not.
+"""Counts what was read from a source, what was used, and why the rest was not.
 
-The record is plain JSON, and stands in `counts.json` of the data stage:
+The counts are plain JSON. The data stage saves them as `counts.json`:
 
   events, users: {'read', 'used', 'dropped': {reason: number}}
   items: {'read', 'used', 'never_bought', 'repeated'}
   missing: bought items that the catalogue lacks, {'items', 'of_items',
     'events', 'of_events', 'first': up to three ids, 'hint'}
   fields: {name: {'empty', 'joined', 'no_number', 'unusable': number of items,
-    'first': where the first unusable one is, 'such_as': the first no number}}
-  notes: what else a person should be told
+    'first': the place of the first unusable value,
+    'such_as': the first price that is not a number}}
+  notes: further sentences for the user
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -24,40 +25,40 @@ _HINTS: tuple[tuple[str, Callable[[str], str]], ...] = (
   ('leading zeros are ignored', lambda x: x.lstrip('0') or '0'),
   ('case is ignored', str.casefold),
   ('a final .0 is ignored', lambda x: x.removesuffix('.0')),
-  ('blanks are ignored', lambda x: ''.join(x.split())),
+  ('spaces are ignored', lambda x: ''.join(x.split())),
   ('quotation marks are ignored', lambda x: x.strip('"\'')),
 )
 
 
 class FieldCounts:
-  """Counts what the text fields of a catalogue were."""
+  """Counts the kinds of values in the text fields of a catalogue."""
 
   def __init__(self) -> None:
-    """Starts at nothing."""
+    """Starts with no counts."""
     self.fields: dict[str, dict[str, Any]] = {}
 
   def read(self, name: str, value: Any, where: str) -> str:
-    """Returns the text of a field, and counts what it was.
+    """Returns the text of a field, and counts the kind of its value.
 
     Args:
       name: One of `dataset.FIELDS`.
-      value: As the source has it.
-      where: File and row, to name the first that cannot be used.
+      value: The value in the source.
+      where: File and row, to report the place of the first unusable value.
     """
     text, kind = item_text.field(name, value)
     counted = self.fields.setdefault(name, {})
     if kind != item_text.TEXT:
       counted[kind] = counted.get(kind, 0) + 1
     if kind == item_text.UNUSABLE:
-      what = item_text.type_name(value)
-      counted.setdefault('first', f'{where}: {what}')
+      type_name = item_text.type_name(value)
+      counted.setdefault('first', f'{where}: {type_name}')
     if kind == item_text.NO_NUMBER:
       counted.setdefault('such_as', item_text.shown(value))
     return text
 
 
 def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
-  """Returns a record of events or users."""
+  """Returns the counts of events or users."""
   return {
     'read': read,
     'used': used,
@@ -66,7 +67,7 @@ def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
 
 
 def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
-  """Returns the counts of a source of which everything is used."""
+  """Returns the counts of a source whose content is all used."""
   return {
     'events': flow(events, events, {}),
     'users': flow(users, users, {}),
@@ -80,10 +81,10 @@ def after_drop(
   """Returns counts in which fewer users and events are used.
 
   Args:
-    counts: Before; not changed.
+    counts: The counts before; they are not modified.
     reason: Why the rest is not used any more.
-    users: How many are used now.
-    events: How many are used now.
+    users: The number of users that are used now.
+    events: The number of events that are used now.
   """
   changed = dict(counts)
   for name, used in (('users', users), ('events', events)):
@@ -94,24 +95,25 @@ def after_drop(
 
 
 def hint(missing: Collection[str], known: Iterable[str]) -> str:
-  """Returns what would make ids match others, '' where nothing simple would.
+  """Returns a simple change that would make missing ids match, or ''.
 
   Args:
-    missing: Ids that are not among `known`.
-    known: Ids.
+    missing: Ids that are not in `known`.
+    known: The ids of the other file.
   """
   known = tuple(known)
-  best, most = '', 0
+  best, most_matches = '', 0
   for name, normalize in _HINTS:
     normalized = {normalize(x) for x in known}
-    number = sum(normalize(x) in normalized for x in missing)
-    if number > most:
-      best, most = f'{number:,} of {len(missing):,} match when {name}', number
+    matches = sum(normalize(x) in normalized for x in missing)
+    if matches > most_matches:
+      best = f'{matches:,} of {len(missing):,} match when {name}'
+      most_matches = matches
   return best
 
 
 def first_ids(ids: Iterable[str], number: int = 3) -> str:
-  """Returns the first few ids for a message."""
+  """Returns the first few ids, separated by commas, for a message."""
   shown = [x for x, _ in zip(ids, range(number), strict=False)]
   return ', '.join(map(item_text.shown, shown))
 
@@ -122,10 +124,10 @@ def write(counts: dict[str, Any], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-  """Returns the counts of a dataset, nothing where it has none.
+  """Returns the counts of a dataset, or an empty dict if it has none.
 
   Args:
-    folder: Of the data stage.
+    folder: The folder of the data stage.
 
   Raises:
     DataError: The file is damaged.
@@ -146,25 +148,25 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def lines(counts: dict[str, Any]) -> list[str]:
-  """Returns the counts as lines for a person, two to six where there are any.
+  """Returns the counts as lines to print.
 
   Args:
     counts: As `read` returns them.
   """
-  found = [
+  shown = [
     f'{name}: {_flow_line(counts[name])}'
     for name in ('events', 'users')
     if counts.get(name)
   ]
   if items := counts.get('items'):
-    found.append(f'items: {_items_line(items)}')
+    shown.append(f'items: {_items_line(items)}')
   if missing := counts.get('missing'):
-    found.append(_missing_line(missing))
+    shown.append(_missing_line(missing))
   if texts := _field_texts(counts.get('fields', {})):
-    found.append(f'text: {"; ".join(texts)}')
+    shown.append(f'text: {"; ".join(texts)}')
   if notes := counts.get('notes'):
-    found.append('; '.join(notes))
-  return [item_text.plain(line) for line in found]
+    shown.append('; '.join(notes))
+  return [item_text.plain(line) for line in shown]
 
 
 def _flow_line(flow: dict[str, Any]) -> str:
@@ -178,7 +180,7 @@ def _items_line(items: dict[str, int]) -> str:
   if number := items.get('never_bought'):
     text += f', {number:,} of them never bought'
   if number := items.get('repeated'):
-    text += f'; {number:,} came again, the last is kept'
+    text += f'; {number:,} were repeated, the last one is kept'
   return text
 
 
@@ -193,7 +195,7 @@ def _missing_line(missing: dict[str, Any]) -> str:
 
 
 def _field_texts(fields: dict[str, dict[str, Any]]) -> list[str]:
-  found = []
+  texts = []
   for kind, words, example in (
     (item_text.EMPTY, 'empty', ''),
     (item_text.JOINED, 'joined from lists', ''),
@@ -207,5 +209,5 @@ def _field_texts(fields: dict[str, dict[str, Any]]) -> list[str]:
       if counted.get(kind)
     ]
     if names:
-      found.append(f'{words}: {", ".join(names)}')
-  return found
+      texts.append(f'{words}: {", ".join(names)}')
+  return texts

@@ -1,4 +1,4 @@
-"""Tables of text with a separator, as spreadsheets and shops write them."""
+"""Reads CSV files, with any usual separator and encoding."""
 
 import codecs
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,10 @@ from tiger_jax.data import column_names, raw_lines
 from tiger_jax.data.raw_lines import MAX_LINE_BYTES
 from tiger_jax.errors import DataError
 
-# Its functions are made at import, which type checkers do not see.
+# pyarrow.compute creates its functions at import; type checkers miss them.
 _compute: Any = pc
 _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
-# Longer than any line of column names.
+# Enough for any line of column names.
 _SAMPLE_BYTES = 2**20
 _UTF16 = {codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be'}
 
@@ -33,12 +33,12 @@ def read(
 
   Args:
     path: UTF-8, or UTF-16 with a byte order mark.
-    required: Columns that must be there.
-    optional: Columns that are read where they are there.
-    repeating: Columns whose values repeat; these come dictionary-encoded.
+    required: Columns that the file must have.
+    optional: Columns that are read if the file has them.
+    repeating: Columns whose values repeat; they are dictionary-encoded.
 
   Returns:
-    The columns by name, and what a person should be told about the file.
+    The columns by name, and notes about the file for the user.
 
   Raises:
     DataError: The file is not such a table, or lacks a column.
@@ -57,16 +57,16 @@ def read(
       if name in found:
         types[str(found[name])] = pa.dictionary(pa.int32(), pa.string())
     file.seek(0)
-    # The reader takes a quotation that never ends for a cell that reaches to
-    # the end of the file. An empty row at the end tells the two apart.
+    # The reader accepts a quotation that is not closed: its cell extends to the
+    # end of the file. An empty row that is appended then becomes part of it.
     end = f'\n{separator * (len(names) - 1)}\n'.encode(encoding)
     table = _parse(
       path,
-      _Followed(file, end),
+      _Appended(file, end),
       read_options=arrow_csv.ReadOptions(
         column_names=list(types),
         skip_rows=num_lines,
-        # A longer row would not fit.
+        # The reader refuses a row that is longer than a block.
         block_size=MAX_LINE_BYTES,
         encoding='utf8' if encoding == 'utf-8' else 'utf-16',
       ),
@@ -74,7 +74,7 @@ def read(
         delimiter=separator, newlines_in_values=True
       ),
       convert_options=arrow_csv.ConvertOptions(
-        # Left to guess, the reader would take the zeros off 00123.
+        # Without types, the reader would infer integers: 00123 becomes 123.
         column_types=types,
         null_values=[''],
         strings_can_be_null=True,
@@ -99,8 +99,8 @@ def read(
   return columns, tuple(notes)
 
 
-class _Followed(io.RawIOBase):
-  """A file with some more bytes after its end."""
+class _Appended(io.RawIOBase):
+  """A file with bytes appended to it."""
 
   def __init__(self, file: Any, end: bytes):
     self._parts = [file, io.BytesIO(end)]
@@ -121,8 +121,8 @@ def _parse(path: Path, file: io.RawIOBase, **options: Any) -> pa.Table:
     return arrow_csv.read_csv(io.BufferedReader(file), **options)
   except UnicodeError as error:
     raise DataError(
-      f'{path} is damaged: it is not the UTF-16 that it begins as; write it '
-      'again'
+      f'{path} is damaged: it begins as UTF-16, but it is not valid UTF-16; '
+      'write it again'
     ) from error
   except pa.ArrowInvalid as error:
     if 'straddling' in str(error):
@@ -138,7 +138,7 @@ def _encoding(path: Path, sample: bytes) -> str:
     raise raw_lines.not_utf8(path, f'{path} is', 'UTF-32')
   if sample[:2] in _UTF16:
     return _UTF16[sample[:2]]
-  # UTF-16 without a mark: every other byte of plain letters is zero.
+  # In UTF-16 without a byte order mark, every other byte of ASCII is zero.
   for first, encoding in ((1, 'UTF-16LE'), (0, 'UTF-16BE')):
     if sample[first:16:2] and not any(sample[first:16:2]):
       raise raw_lines.not_utf8(path, f'{path} is', encoding)
@@ -148,8 +148,8 @@ def _encoding(path: Path, sample: bytes) -> str:
 def _header(
   path: Path, sample: bytes, encoding: str, wanted: Sequence[str]
 ) -> tuple[list[str], int, str]:
-  """Returns the names of the columns, the lines they take, the separator."""
-  # The last character may be cut.
+  """Returns the column names, the number of header lines, and the separator."""
+  # The sample may end within a character.
   text = codecs.getincrementaldecoder(encoding)('replace').decode(sample)
   text = text.lstrip('\ufeff')
   best: tuple[int, int] = (-1, -1)
@@ -159,7 +159,7 @@ def _header(
       io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True
     )
     try:
-      # Excel is told the separator by a line before the names.
+      # A first line such as sep=; gives Excel the separator.
       names = next((x for x in rows if x and not x[0].startswith('sep=')), [])
     except csv.Error:
       continue
@@ -193,7 +193,7 @@ def _too_long(path: Path) -> DataError:
   return DataError(
     f'{path} has a row of more than {MAX_LINE_BYTES} bytes ('
     f'{MAX_LINE_BYTES // 2**20} MB), the most that is read: shorten its text; '
-    'if no text is as long, a quotation mark is not closed'
+    'if no text is that long, a quotation mark is not closed'
   )
 
 

@@ -1,4 +1,4 @@
-"""What a shop is to every later stage: its items and who bought them when."""
+"""The dataset that all later stages read: items, users and their events."""
 
 import dataclasses
 import functools
@@ -78,8 +78,8 @@ class Dataset:
       for Amazon); None if the source does not say.
     unseen: Rows of items that are in no event but a user's last, see
       `DatasetConfig.unseen_share`.
-    counts: How much of the source was read and used, see `data.counts`; not
-      read back by `load`.
+    counts: What was read from the source and used, see `data.counts`. `load`
+      does not read it.
   """
 
   name: str
@@ -178,7 +178,7 @@ class Dataset:
     return dataset
 
   def _check(self) -> None:
-    """Raises ValueError where the parts do not belong together."""
+    """Raises ValueError if the parts are not valid, or do not fit together."""
     if not isinstance(self.name, str):
       raise ValueError('the name is not text')
     for ids in (self.items.ids, self.user_ids):

@@ -1,4 +1,4 @@
-"""Downloads that end: with the whole file, or with one line."""
+"""Downloads files, with timeouts and retries."""
 
 import http.client
 import os
@@ -12,9 +12,9 @@ from tqdm import tqdm
 from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
-# Seconds without a single byte, after which a server is taken for stalled.
+# The number of seconds without any data after which a download has stalled.
 _PATIENCE = 60.0
-# Seconds before each further try.
+# The number of seconds before each retry.
 _WAITS = (1.0, 5.0)
 _CHUNK_BYTES = 2**20
 
@@ -23,15 +23,15 @@ def get(url: str, folder: Path) -> Path:
   """Downloads a file, unless it is there already.
 
   Args:
-    url: Its last part is the name of the file.
-    folder: Is made if it does not exist.
+    url: The address; its last part is the name of the file.
+    folder: The folder to write to, which is made if it does not exist.
 
   Returns:
-    The file in the folder, which is as long as the server said.
+    The path of the file. It has the length that the server stated, if any.
 
   Raises:
-    DataError: It cannot be downloaded.
-    OSError: It cannot be written.
+    DataError: The file cannot be downloaded.
+    OSError: The file cannot be written.
   """
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / url.rpartition('/')[2]
@@ -58,7 +58,7 @@ def get(url: str, folder: Path) -> Path:
 
 
 class _Failed(Exception):
-  """What the network or the server answered; lasting if it will again."""
+  """A failed download; `lasting` if a retry would fail as well."""
 
   lasting = False
 

@@ -1,4 +1,4 @@
-"""The times of events, from whatever form a file has them in."""
+"""Reads the times of events: integers, ISO 8601 text, or date types."""
 
 import datetime
 import decimal
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tiger_jax.data import tables
 
-# Its functions are made at import, which type checkers do not see.
+# pyarrow.compute creates its functions at import; type checkers miss them.
 _compute: Any = pc
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
@@ -23,25 +23,25 @@ _FIRST, _END = -62_135_596_800_000_000, 253_402_300_800_000_000
 _PER_SECOND = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 _INTEGER = re.compile(r'[+-]?\d{1,19}(\.0*)?', re.ASCII)
 _WANTED = 'it must be an integer or an ISO 8601 date'
-# In seconds, times between 1973 and 5138; in milliseconds, of 1970.
+# The years 1973 to 5138, in seconds and in milliseconds since 1970.
 _SECONDS, _MILLISECONDS = (10**8, 10**11), (10**11, 10**14)
 
 _Times = Int64[np.ndarray, ' rows']
 
 
 def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
-  """Returns a column of times as integers, and what to tell about them.
+  """Returns a column of times as integers, and warnings about them.
 
   Args:
     table: From `tables.read`.
     name: The column.
 
   Returns:
-    The integers as they are, or microseconds since 1970 for dates.
+    The times: integers unchanged, dates as microseconds since 1970.
 
   Raises:
     DataError: A value is missing, or is neither an integer nor a date between
-      the years 1 and 9999; or there are both.
+      the years 1 and 9999; or integers and dates are mixed.
   """
   column = table.columns[name]
   if isinstance(column, list):
@@ -67,7 +67,7 @@ def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
 
 
 def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
-  """Reads each different value once."""
+  """Parses each distinct value once."""
   rows, values = tables.encode(table, name)
   numbers = np.zeros(len(values), np.int64)
   kinds: dict[str, int] = {}
@@ -105,7 +105,7 @@ def _from_dates(
   if per_second > 10**6:
     microseconds = stored // (per_second // 10**6)
   else:
-    # Compared before it is scaled, which could overflow.
+    # Checked before scaling, because scaling could overflow.
     _check(table, name, (stored < _FIRST // scale) | (stored > _END // scale))
     microseconds = stored * scale
   _check(table, name, (microseconds < _FIRST) | (microseconds >= _END))
@@ -124,27 +124,26 @@ def _check(
 
 
 def _remarks(table: tables.Table, numbers: _Times) -> list[str]:
-  """Returns warnings where times that are integers look wrong."""
+  """Returns warnings about integer times that look wrong."""
   seconds, milliseconds = (
     int(((numbers >= low) & (numbers < high)).sum())
     for low, high in (_SECONDS, _MILLISECONDS)
   )
-  found = []
+  remarks = []
   if seconds and milliseconds:
-    found.append(
+    remarks.append(
       f'{table.path.name}: some times look like seconds, others like '
       'milliseconds, so their order may be wrong'
     )
-  if number := int((numbers <= 0).sum()):
-    found.append(
-      f'{table.path.name}: {number:,} times are zero or negative, and '
-      'come first'
+  if count := int((numbers <= 0).sum()):
+    remarks.append(
+      f'{table.path.name}: {count:,} times are zero or negative, and come first'
     )
-  return found
+  return remarks
 
 
 def _time(value: Any) -> tuple[str, int | None]:
-  """Returns the kind of a timestamp, and its number if it is one."""
+  """Returns the kind of a timestamp, and its integer if it is valid."""
   if type(value) is int:
     return 'integer', value
   if isinstance(value, (float, decimal.Decimal)):

@@ -1,4 +1,4 @@
-"""The text fields of an item, from whatever form a source has them in."""
+"""Converts the fields of an item to text, from any form in a source."""
 
 import decimal
 import math
@@ -7,11 +7,11 @@ import reprlib
 from typing import Any, NamedTuple
 import unicodedata
 
-# What reverses or embeds text of another direction, and can hide other text.
+# Characters that change the direction of text, and can hide other text.
 _BIDI = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
 _CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_BIDI}]')
 _LINE_BREAKS = re.compile('[\u2028\u2029]')
-# A number with the separators of either side of the Atlantic.
+# A number with a decimal point (1,299.99) or a decimal comma (1.299,99).
 _POINT = re.compile(r'[+-]?(\d+|\d{1,3}(,\d{3})+)?(\.\d*)?(e[+-]?\d{1,3})?',
                     re.ASCII | re.IGNORECASE)  # fmt: skip
 _COMMA = re.compile(r'[+-]?(\d+|\d{1,3}(\.\d{3})+),\d{1,2}', re.ASCII)
@@ -20,27 +20,27 @@ _REPR = reprlib.Repr()
 _REPR.maxother = _REPR.maxlong = _REPR.maxstring = 40
 _LONGEST = 40
 
-# What a field of one item was: `field` returns one of these.
+# The kinds of values of a field, see `field`.
 TEXT, EMPTY, JOINED = 'text', 'empty', 'joined'
 UNUSABLE, NO_NUMBER = 'unusable', 'no_number'
 
 
 class Unreadable(NamedTuple):
-  """Stands for a value that Python has no type for.
+  """Replaces a value for which Python has no type.
 
   Attributes:
-    type_name: What the file calls the type.
+    type_name: The name of the type in the file.
   """
 
   type_name: str
 
   def __repr__(self) -> str:
-    """Returns words for a message."""
+    """Returns the text for a message."""
     return f'a {self.type_name}'
 
 
 def type_name(value: Any) -> str:
-  """Returns what to call the type of a value in a message."""
+  """Returns the name of the type of a value, for a message."""
   names = {dict: 'a record', list: 'a list of lists or records', bool: 'a bool'}
   if isinstance(value, Unreadable):
     return repr(value)
@@ -50,13 +50,13 @@ def type_name(value: Any) -> str:
 def shown(value: Any) -> str:
   """Returns the `repr` of a value for an error message, cut to 40 characters.
 
-  Control characters and what is not Unicode are escaped, so that the result is
-  one line and does nothing to a terminal.
+  Control characters and invalid Unicode are escaped, so that the result is one
+  line and cannot control a terminal.
   """
   try:
-    # Only the beginning of long text is looked at.
+    # Only the beginning of long text is converted.
     whole = repr(value[:_LONGEST]) if _is_text(value) else _REPR.repr(value)
-  # An integer of thousands of digits; a value nested without end.
+  # An integer of thousands of digits, or a value that contains itself.
   except (ValueError, RecursionError):
     whole = type(value).__name__
   whole = ''.join(
@@ -72,7 +72,7 @@ def _is_text(value: Any) -> bool:
 
 
 def is_unicode(text: str) -> bool:
-  """Tells whether text has no half characters, which JSON can write."""
+  """Returns whether text has no surrogates, which JSON escapes can write."""
   try:
     text.encode('utf-8')
   except UnicodeEncodeError:
@@ -81,7 +81,7 @@ def is_unicode(text: str) -> bool:
 
 
 def has_controls(text: str) -> bool:
-  """Tells whether text has control, bidi or line-breaking characters."""
+  """Returns whether text has control, bidi or line-breaking characters."""
   return bool(_CONTROLS.search(text) or _LINE_BREAKS.search(text))
 
 
@@ -89,25 +89,25 @@ def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
     return ''
-  # Escapes in JSON can write one character as two halves, or only one half;
-  # UTF-16 joins the pairs and replaces the rest.
+  # JSON escapes can write a character as two surrogates, or only one of them.
+  # UTF-16 joins the pairs and replaces single ones.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
-  # Line breaks and tabs are control characters too, and part words.
+  # Line breaks and tabs are control characters too, but they separate words.
   return _CONTROLS.sub('', ' '.join(whole.split()))
 
 
 def field(name: str, value: Any) -> tuple[str, str]:
-  """Returns the text of a field, and what the value was.
+  """Returns the text of a field, and the kind of its value.
 
   Args:
     name: One of `dataset.FIELDS`.
-    value: From JSON, a table, or a Python literal.
+    value: The value from JSON, a table, or a Python literal.
 
   Returns:
-    The text, and `TEXT`; `EMPTY` for None, NaN and text without a word;
-    `JOINED` for a list of text; `NO_NUMBER` for a price in words, which is
-    kept; `UNUSABLE` for a value of another type, of which nothing or only a
-    part is kept.
+    The text and its kind. The kind is `EMPTY` for None, NaN and text without a
+    word; `JOINED` for a list of texts; `NO_NUMBER` for a price in words, which
+    is kept; `UNUSABLE` for a value of another type, which is not kept, or only
+    in part; and `TEXT` otherwise.
   """
   if name == 'price':
     text = price(value)
@@ -126,7 +126,7 @@ def field(name: str, value: Any) -> tuple[str, str]:
 
 
 def price(value: Any) -> str:
-  """Returns a number as `12.00`, other text as it is, '' for neither.
+  """Returns a price as `12.00`, other text unchanged, and '' otherwise.
 
   `$1,299.99`, `1.299,99 EUR` and `12,50` are numbers.
   """
@@ -134,12 +134,12 @@ def price(value: Any) -> str:
   if amount is not None:
     return f'{amount:.2f}' if math.isfinite(amount) else ''
   text = plain(value)
-  # A dash stands for a price that is not known.
+  # Text such as a dash means that the price is not known.
   return text if any(x.isalnum() for x in text) else ''
 
 
 def number(value: Any) -> float | None:
-  """Returns the number that a price is, None where it is none."""
+  """Returns a price as a number; None if it is not a number."""
   if isinstance(value, bool):
     return None
   if isinstance(value, _NUMBERS):
@@ -186,7 +186,7 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 
 def _words(value: Any) -> str:
-  """Returns text, or a number as text: shops have brands that are numbers."""
+  """Returns text, or a number as text: some brands are numbers."""
   if isinstance(value, bool) or not isinstance(value, _NUMBERS):
     return plain(value)
   if not math.isfinite(value):

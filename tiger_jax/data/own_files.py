@@ -1,8 +1,8 @@
-"""Your own shop: a file of interactions and a file of items.
+"""Reads your own shop: a file of interactions and a file of items.
 
-`interactions` has the columns user, item and timestamp; `items` has item,
-title and, if you like, price, brand, categories and description. Each is a
-`.csv`, `.jsonl` or `.parquet` file. Columns may have other usual names, see
+`interactions` has the columns user, item and timestamp. `items` has item and
+title, and optionally price, brand, categories and description. Each is a
+`.csv`, `.jsonl` or `.parquet` file. Columns may have other common names, see
 `column_names`.
 """
 
@@ -25,9 +25,9 @@ _NO_VALUE = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
 def load(config: DatasetConfig) -> Dataset:
   """Reads the two files in `config.source_dir`.
 
-  Ids may be text or integers; blanks around them do not count. Times are
-  integers of any one unit, or ISO 8601, which becomes microseconds since 1970,
-  UTC where no zone is given.
+  Ids may be text or integers; spaces around them are removed. Times are
+  integers of any one unit, or ISO 8601 dates, which become microseconds since
+  1970. A date without a time zone is in UTC.
 
   Args:
     config: The dataset section.
@@ -37,8 +37,8 @@ def load(config: DatasetConfig) -> Dataset:
 
   Raises:
     UsageError: `source_dir` is empty.
-    DataError: A file is missing, damaged, lacks a column or a value, or the
-      two do not fit each other.
+    DataError: A file is missing or damaged, or lacks a column or a value; or
+      the two files do not fit each other.
   """
   if not config.source_dir:
     raise UsageError(
@@ -56,37 +56,38 @@ def load(config: DatasetConfig) -> Dataset:
   times, remarks = event_times.read(log, 'timestamp')
   notes = [*log.notes, *remarks]
   for name, rows, ids in (('user', users, user_ids), ('item', items, item_ids)):
-    notes += _nobodies(log, name, rows, ids)
+    notes += _placeholders(log, name, rows, ids)
   del log
   events = assembly.Events.from_log(user_ids, users, item_ids, items, times)
-  goods = tables.read(items_file, ('item', 'title'), FIELDS[1:])
+  items_table = tables.read(items_file, ('item', 'title'), FIELDS[1:])
   fields = FieldCounts()
-  catalogue = _catalogue(goods, fields)
+  catalogue = _catalogue(items_table, fields)
   dataset = assembly.assemble(
     config, events, catalogue, str(events_file), str(items_file)
   )
   more: dict[str, Any] = {'fields': fields.fields}
-  more['notes'] = [*notes, *goods.notes]
+  more['notes'] = [*notes, *items_table.notes]
   return dataclasses.replace(dataset, counts=dataset.counts | more)
 
 
 def _catalogue(
-  goods: tables.Table, counted: FieldCounts
+  table: tables.Table, counted: FieldCounts
 ) -> dict[str, dict[str, str]]:
-  rows, ids = _ids(goods, 'item')
-  if len(ids) < goods.num_rows:
+  rows, ids = _ids(table, 'item')
+  if len(ids) < table.num_rows:
     first = np.unique(rows, return_index=True)[1]
-    again = int(np.setdiff1d(np.arange(len(rows)), first)[0])
+    repeat = int(np.setdiff1d(np.arange(len(rows)), first)[0])
+    item = item_text.shown(ids[rows[repeat]])
     raise DataError(
-      f'{goods.path} lists item {item_text.shown(ids[rows[again]])} twice, the '
-      f'second time in row {again + 1}: keep one of the two'
+      f'{table.path} lists item {item} twice, the second time in row '
+      f'{repeat + 1}: keep one of the two'
     )
-  names = [name for name in FIELDS if name in goods.columns]
+  names = [name for name in FIELDS if name in table.columns]
   texts: dict[str, list[str]] = {}
   for name in names:
-    values = tables.values(goods, name)
+    values = tables.values(table, name)
     texts[name] = [
-      counted.read(name, value, f'{goods.path.name}, row {row}')
+      counted.read(name, value, f'{table.path.name}, row {row}')
       for row, value in enumerate(values, start=1)
     ]
   return {
@@ -96,7 +97,7 @@ def _catalogue(
 
 
 def candidates(folder: Path) -> list[Path]:
-  """Returns every file that could be one of the two, there or not."""
+  """Returns the possible paths of the two files, existing or not."""
   return _candidates(folder, 'interactions') + _candidates(folder, 'items')
 
 
@@ -138,7 +139,7 @@ def _ids(
       int(np.argmax(wrong)),
       'it must be text or an integer, without control characters',
     )
-  # 7 and '7' are the same id, and so is ' 7'.
+  # 7, '7' and ' 7' are the same id.
   codes: dict[str, int] = {}
   renumbered = np.asarray(
     [codes.setdefault(str(value).strip(), len(codes)) for value in values],
@@ -147,16 +148,16 @@ def _ids(
   return renumbered[rows], list(codes)
 
 
-def _nobodies(
+def _placeholders(
   table: tables.Table,
   name: str,
   rows: Int32[np.ndarray, ' rows'],
   ids: list[str],
 ) -> list[str]:
-  """Returns warnings of ids that are words for a missing value.
+  """Returns warnings about ids that are words for a missing value.
 
-  Programs write these for events of visitors that they do not know, who are
-  then taken for one person.
+  Programs write such an id for every unknown visitor, so that the events of all
+  of them seem to be those of one user.
   """
   return [
     f'{table.path.name}: {int((rows == code).sum()):,} rows have the {name} '

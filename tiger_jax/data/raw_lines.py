@@ -21,7 +21,7 @@ from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
-# Python takes 480 bytes of memory for each character of a literal.
+# Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
 _GZIP_MAGIC = b'\x1f\x8b'
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.

@@ -1,4 +1,4 @@
-"""The columns of a file of any of the formats, and what they hold."""
+"""Reads columns of `.csv`, `.jsonl` and `.parquet` files."""
 
 from collections.abc import Collection, Sequence
 import os
@@ -15,7 +15,7 @@ from tiger_jax.data import column_names, csv_table, item_text, raw_lines
 from tiger_jax.errors import DataError
 
 SUFFIXES = ('.csv', '.jsonl', '.parquet')
-# Python objects where values of one column may be of several types.
+# A list of Python objects if the values may be of several types.
 Column = list[Any] | pa.ChunkedArray
 
 
@@ -24,9 +24,9 @@ class Table(NamedTuple):
 
   Attributes:
     path: The file.
-    columns: By the names that the program has for them.
-    num_rows: At least one.
-    notes: What a person should be told about the file.
+    columns: The columns, by the names that the program uses.
+    num_rows: The number of rows, at least one.
+    notes: Notes about the file for the user.
   """
 
   path: Path
@@ -39,8 +39,8 @@ class Table(NamedTuple):
 
     Args:
       name: The column.
-      row: Counted from 0.
-      what: What is wrong, and what to do.
+      row: The row, counted from 0.
+      what: What is wrong, and the remedy.
     """
     shown = item_text.shown(_value(self.columns[name], row))
     return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
@@ -51,7 +51,7 @@ class Codes(NamedTuple):
 
   Attributes:
     rows: The index in `values` of each row's value, -1 for None.
-    values: In order of first appearance.
+    values: The distinct values, in order of first appearance.
   """
 
   rows: Int32[np.ndarray, ' rows']
@@ -68,9 +68,9 @@ def read(
 
   Args:
     path: The file. Its columns may have any name that `column_names` knows.
-    required: Columns that must be there.
-    optional: Columns that are read where they are there.
-    repeating: Columns whose values repeat, which saves memory.
+    required: Columns that the file must have.
+    optional: Columns that are read if the file has them.
+    repeating: Columns whose values repeat. Naming them saves memory.
 
   Raises:
     DataError: The file is missing or damaged, lacks a column, or is empty.
@@ -101,12 +101,9 @@ def read(
 def encode(table: Table, name: str) -> Codes:
   """Returns a column as codes.
 
-  Args:
-    table: From `read`.
-    name: A column of it.
-
   Raises:
-    DataError: Its values are lists or records.
+    DataError: Values of the column are neither text nor integers, such as
+      lists, or text that is not UTF-8.
   """
   column = table.columns[name]
   if isinstance(column, list):
@@ -137,9 +134,9 @@ def encode(table: Table, name: str) -> Codes:
 
 
 def values(table: Table, name: str) -> list[Any]:
-  """Returns a column as Python objects; text in what form it is.
+  """Returns a column as Python objects.
 
-  Values that Python has no type for are `item_text.Unreadable`.
+  A value for which Python has no type becomes an `item_text.Unreadable`.
   """
   column = table.columns[name]
   if isinstance(column, list):
@@ -163,7 +160,7 @@ def _value(column: Column, row: int) -> Any:
 
 
 def _is_odd(kind: pa.DataType) -> bool:
-  """Tells whether values may be out of the range of Python's own type."""
+  """Returns whether values may be out of range for the type in Python."""
   return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
 
 
@@ -192,7 +189,7 @@ def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
 def _read_jsonl(
   path: Path, required: Sequence[str], optional: Sequence[str]
 ) -> dict[str, Column]:
-  """Returns the columns; of all others only the names are kept."""
+  """Returns the wanted columns. Of other columns only the names are kept."""
   wanted = {*required, *optional}
   kept: dict[str, list[Any]] = {}
   others: dict[str, None] = {}
@@ -204,7 +201,7 @@ def _read_jsonl(
       elif key not in others and isinstance(key, str):
         if column_names.column_of(key) in wanted:
           kept[key] = [*[None] * num_rows, value]
-        # Enough for a message.
+        # An error message shows some of these.
         elif len(others) < 100:
           others[key] = None
     num_rows += 1
@@ -243,7 +240,7 @@ def _read_parquet(
 
 
 def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-  """Returns text that was written without saying that it is text as text."""
+  """Casts bytes to text: some programs do not mark text columns as text."""
   kind = column.type
   try:
     if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):

@@ -112,7 +112,7 @@ class Catalog(Trie):
     codes = np.asarray(codes)
     if not codes.size:
       codes = before[:0]
-    # Its type is not changed before this: 1.5 would become 1.
+    # Checked before the type is changed, which would turn 1.5 into 1.
     sorted_ids.check_codes(codes, self.level_sizes)
     start = int(self.arrays.num_rows)
     new_rows = np.arange(start, start + len(codes))
@@ -173,8 +173,8 @@ class Catalog(Trie):
   def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
     """Reads what `save` wrote.
 
-    A file can ask for little more memory than its items take: where the spare
-    capacity is very large, it is lowered.
+    A very large spare capacity is lowered, so that a file cannot make this
+    allocate much more memory than its items need.
 
     Args:
       folder: Where the catalogue is.
@@ -228,7 +228,7 @@ class Catalog(Trie):
 
 
 def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
-  """Returns row numbers as an array, where they are numbers of rows.
+  """Returns row numbers as an array of integers.
 
   Raises:
     DataError: They are a mask, fractions, or not in one dimension.

@@ -20,7 +20,8 @@ from tiger_jax.shapes import Codes
 
 # Lists are filled up to one of these, so that programs are few.
 _LENGTHS = tuple(32 * 8**i for i in range(9))
-# Entries of all requests' lists in one search; each takes some 80 bytes.
+# The most entries in the lists of all requests of one search. Each takes about
+# 80 bytes.
 _MOST_LISTED = 2**21
 
 
@@ -61,10 +62,10 @@ class ItemLists(NamedTuple):
 
   @staticmethod
   def most_requests(longest: int) -> int:
-    """Returns how many requests one search can take, for bounded memory.
+    """Returns the most requests of one search, so that memory is bounded.
 
     Args:
-      longest: Items in the longest list.
+      longest: The number of items in the longest list.
     """
     return max(1, _MOST_LISTED // _width(longest))
 

@@ -17,8 +17,8 @@ from tiger_jax.shapes import Batch, Codes, Recommendations
 
 # The widest search that is tried to prove a result.
 _MOST_BEAMS = 4096
-# The most beams of one request, and of all requests of a search whose number is
-# chosen here or by `most_requests`.
+# The most beams of one request. It also bounds the beams of all requests of a
+# search, if this module or `most_requests` chooses the number of requests.
 _MOST_ROWS = 2**14
 
 
@@ -115,10 +115,10 @@ class TigerRetriever:
     return self.search(params, batch, k, constrained=False).valid[:, :k]
 
   def most_requests(self, k: int) -> int:
-    """Returns how many requests one search can take, for bounded memory.
+    """Returns the most requests of one search, so that memory is bounded.
 
     Args:
-      k: How many items each asks for.
+      k: The number of items per request.
 
     Raises:
       UsageError: k is too large for one search of one request.
@@ -230,21 +230,21 @@ class TigerRetriever:
     return TigerRetriever(self.model, placed, catalog, self.num_beams)
 
   def _check(self, batch: Batch, lists: ItemLists | None) -> None:
-    """Refuses what JAX would take for something else, without a word."""
+    """Refuses values that JAX would accept silently, with wrong results."""
     num_requests, num_rows = len(batch.history), len(self.codes)
     if lists and len(lists.rows) != num_requests:
       raise UsageError(
-        f'there are lists of items for {len(lists.rows)} requests, and '
-        f'{num_requests} requests: make one list for each'
+        f'there are lists of items for {len(lists.rows)} requests, but '
+        f'{num_requests} requests: make one list for each request'
       )
     rows = batch.history
-    # A look at what is on a device would wait for it.
+    # Arrays on a device are not checked, because that would wait for it.
     if isinstance(rows, np.ndarray) and rows.size:
       wrong = rows[(rows < -1) | (rows >= num_rows)]
       if wrong.size:
         raise UsageError(
-          f'a history names row {wrong[0]}: rows are from 0 to {num_rows - 1}, '
-          'and -1 fills up'
+          f'a history has row {wrong[0]}: rows are from 0 to {num_rows - 1}, '
+          'and -1 is padding'
         )
 
   def _enough_beams(self, k: int) -> int:

@@ -56,9 +56,9 @@ def embed_items(
 
 
 def made_from(config: EmbeddingConfig) -> list[Any]:
-  """Returns what the vectors depend on besides the items, for a fingerprint.
+  """Returns the inputs of the vectors except the items, for a fingerprint.
 
-  Of a local folder that is its files, of a model of the hub its name.
+  For a local folder these are its files, for a model of the hub its name.
   """
   if config.encoder == 'tfidf-svd':
     return [config.dim]
@@ -102,8 +102,8 @@ def model_and_revision(model: str) -> tuple[str, str | None]:
   """Splits `config.embedding.model` at its last `@`.
 
   Returns:
-    The folder or the name at the hub, and the commit, branch or tag that is
-    asked for; None for a folder, and where none is named.
+    The folder, or the name at the hub; and the commit, branch or tag, which is
+    None for a folder or if none is given.
   """
   name, _, revision = model.rpartition('@')
   return (model, None) if os.path.isdir(model) or not name else (name, revision)

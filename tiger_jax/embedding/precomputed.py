@@ -66,10 +66,10 @@ def load_vectors(
 
 
 def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
-  """Returns how many of the vectors are used.
+  """Returns how many of the vectors in the file are used.
 
   Args:
-    config: As `load_vectors` has read it.
+    config: The section, with which `load_vectors` has succeeded.
     items: The catalogue.
 
   Raises:
@@ -85,7 +85,7 @@ def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
 
 def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
   try:
-    # Only the rows of this catalogue come into memory.
+    # Mapped, so that only the rows of this catalogue are read into memory.
     vectors = mapped(Path(path))
   except FileNotFoundError as error:
     raise DataError(
@@ -128,5 +128,5 @@ def _read_ids(path: str) -> list[str]:
         f'{path} is not a list of item ids: entry {position + 1} is '
         f'{item_text.shown(item_id)}; it must be text or an integer'
       )
-  # As ids are read from the files of a shop.
+  # Ids are converted as those in the files of a shop are.
   return [str(item_id).strip() for item_id in ids]

@@ -82,7 +82,7 @@ def run(experiment: Experiment, workdir: Path) -> str:
 def _run_folder(
   workdir: Path, shop: str, name: str, locks: contextlib.ExitStack
 ) -> Path:
-  """Returns the folder of a run, and keeps others out until `locks` closes."""
+  """Returns the folder of a run, which is locked until `locks` closes."""
   folder = workdir / shop / name
   if processes.is_main():
     make_folder(workdir, shop, name)
@@ -139,7 +139,7 @@ def _portable(config: Config) -> dict[str, Any]:
     ('dataset', 'source_dir'), ('embedding', 'path'), ('embedding', 'ids_path'),
   ):  # fmt: skip
     values[section][name] = Path(values[section][name]).name
-  # The name of a hub has a slash too, and is kept.
+  # A model name of the hub may have a slash too, and is kept.
   if Path(config.embedding.model).is_dir():
     values['embedding']['model'] = Path(config.embedding.model).name
   shops = config.semantic_ids.shared_with

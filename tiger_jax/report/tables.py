@@ -101,7 +101,7 @@ def make_table(
   ]
   for record in found:
     rows.append([
-      # A bar would begin another cell.
+      # A bar would start another cell of the table.
       record['run'].replace('|', r'\|'),
       *(_cell(record, name) for name in columns),
       *(_extra_cell(record, name) for name in extra),

@@ -147,7 +147,7 @@ class Tokenizer:
       if about['collisions'] not in ('extra_code', 'nearest_free'):
         raise ValueError(f'collisions {about["collisions"]}')
       dim = int(about['dim'])
-      # Without a computation, this finds arrays that do not fit each other.
+      # Finds arrays that do not fit each other, without computing anything.
       one = jax.ShapeDtypeStruct((1, dim), np.float32)
       codes = jax.eval_shape(
         lambda quantizer, x: quantizer.codes(x), quantizer, one

@@ -1,8 +1,8 @@
-"""What callers of the Python API pass, checked and read exactly once.
+"""Checks and converts the arguments of the Python API.
 
-Iterators and generators are used up by the first walk through them. Every
-argument is therefore turned into a list, a tuple or a number here, and nothing
-else in `serving` walks through what a caller passed.
+Iterators and generators can be read only once. This module therefore turns
+every argument into a list, a tuple or a number, and no other module of
+`serving` iterates over an argument of a caller.
 """
 
 from collections.abc import Iterable, Mapping, MappingView, Set
@@ -13,23 +13,22 @@ from typing import Any
 
 from tiger_jax.errors import UsageError
 
-# How an error message shows a value.
+# Shortens values for error messages.
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
 def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
-  """Returns the elements of an argument, walking through it once.
+  """Returns the elements of an argument, reading it once.
 
   Args:
     values: An iterable, or a column of NumPy, pandas, Arrow or JAX.
-    where: What to call the argument in an error.
-    of: What its elements are, for an error.
-    ordered: Whether the order counts.
+    where: The name of the argument, for error messages.
+    of: The name of its elements, for error messages.
+    ordered: Whether the order matters, so that sets are refused.
 
   Raises:
-    UsageError: It is text, a mapping, a table, a set whose order would count,
-      or nothing that has elements.
+    UsageError: It is text, a mapping, a table, a refused set, or not iterable.
   """
   if isinstance(values, Mapping):
     raise UsageError(
@@ -59,12 +58,12 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
 
 
 def item_ids(values: Any, where: str, ordered: bool = True) -> list[str]:
-  """Returns item ids as the catalogue has them, which is as text.
+  """Returns item ids as text, as in the catalogue.
 
   Args:
     values: Ids as text or as integers, see `listed`.
-    where: What to call the argument in an error.
-    ordered: Whether the order counts.
+    where: The name of the argument, for error messages.
+    ordered: Whether the order matters, so that sets are refused.
 
   Raises:
     UsageError: See `listed`; or an id is neither text nor an integer.
@@ -80,11 +79,12 @@ def item_rows(values: Any, where: str, num_items: int) -> list[int]:
 
   Args:
     values: Rows, see `listed`.
-    where: What to call the argument in an error.
-    num_items: Items of the catalogue.
+    where: The name of the argument, for error messages.
+    num_items: The number of items in the catalogue.
 
   Raises:
-    UsageError: See `listed`; there are none, or one is not a row.
+    UsageError: See `listed`; or the history is empty, or one element is not a
+      row of the catalogue.
   """
   rows = listed(values, where, 'item rows')
   if not rows:
@@ -99,16 +99,17 @@ def item_rows(values: Any, where: str, num_items: int) -> list[int]:
 def whole_number(
   value: Any, where: str, least: int, most: float = math.inf
 ) -> int:
-  """Returns an integer of Python or NumPy as Python's.
+  """Converts an integer of Python, NumPy or Arrow to a Python int.
 
   Args:
     value: The integer.
-    where: What to call the argument in an error.
-    least: The smallest that is accepted.
-    most: The largest.
+    where: The name of the argument, for error messages.
+    least: The smallest accepted value.
+    most: The largest accepted value.
 
   Raises:
-    UsageError: It is no integer, such as a float or a bool, or out of range.
+    UsageError: It is not an integer (a float or a bool is not), or it is out of
+      range.
   """
   number = _as_integer(value)
   if number is None:
@@ -120,19 +121,19 @@ def whole_number(
 
 
 def real_number(value: Any, where: str, least: float, most: float) -> float:
-  """Returns a number of Python or NumPy as Python's float.
+  """Converts a number of Python or NumPy to a Python float.
 
   Args:
     value: The number.
-    where: What to call the argument in an error.
-    least: The smallest that is accepted.
-    most: The largest.
+    where: The name of the argument, for error messages.
+    least: The smallest accepted value.
+    most: The largest accepted value.
 
   Raises:
-    UsageError: It is no number, or out of range.
+    UsageError: It is not a number, or it is out of range.
   """
   try:
-    # Text and True would be accepted too.
+    # `float` would convert text and bools as well.
     number = None if isinstance(value, str | bytes | bool) else float(value)
   except (TypeError, ValueError, OverflowError):
     number = None
@@ -146,10 +147,10 @@ def real_number(value: Any, where: str, least: float, most: float) -> float:
 
 
 def switch(value: Any, where: str) -> bool:
-  """Returns a bool of Python or NumPy as Python's.
+  """Converts a bool of Python or NumPy to a Python bool.
 
   Raises:
-    UsageError: It is something else, such as the text 'no', which is true.
+    UsageError: It is not a bool, such as the text 'no', which would be true.
   """
   if type(value).__name__ not in ('bool', 'bool_'):
     raise UsageError(f'{where} is {shown(value)}: pass True or False')
@@ -157,7 +158,7 @@ def switch(value: Any, where: str) -> bool:
 
 
 def shown(value: Any) -> str:
-  """Returns a value as an error shows it: short, without control characters."""
+  """Returns a short text for a value, without control characters."""
   text = _repr.repr(_plain(value))
   return ' '.join(text.split()) if '\n' in text else text
 
@@ -177,7 +178,7 @@ def _item_id(value: Any, where: str) -> str:
 
 def _as_integer(value: Any) -> int | None:
   value = _plain(value)
-  # operator.index takes True, and arrays of one element.
+  # operator.index would accept True, and arrays of one element.
   if isinstance(value, bool) or getattr(value, 'ndim', 0):
     return None
   try:
@@ -187,7 +188,7 @@ def _as_integer(value: Any) -> int | None:
 
 
 def _plain(value: Any) -> Any:
-  """Returns a scalar of Arrow or NumPy as Python's."""
+  """Converts a scalar of Arrow or NumPy to a Python value."""
   for method in ('as_py', 'item'):
     if hasattr(value, method) and not getattr(value, 'ndim', 0):
       return getattr(value, method)()

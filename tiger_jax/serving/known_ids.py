@@ -1,4 +1,4 @@
-"""The item ids of a catalogue, and those that resemble an unknown one."""
+"""Looks up item ids, and suggests similar ones for an unknown id."""
 
 import bisect
 from collections.abc import Iterable
@@ -19,10 +19,10 @@ _LONGEST = 100
 
 
 class KnownIds:
-  """Finds the rows of item ids."""
+  """Maps the item ids of a catalogue to rows."""
 
   def __init__(self, dataset: Dataset):
-    """Takes the catalogue."""
+    """Reads the catalogue of the dataset."""
     self._name = plain(dataset.name)
     self._items = dataset.items
 
@@ -32,13 +32,13 @@ class KnownIds:
     """Returns the rows of items.
 
     Args:
-      ids: Their ids, see `arguments.item_ids`.
-      where: What to call the argument in an error.
-      ordered: Whether the order counts.
+      ids: Item ids, see `arguments.item_ids`.
+      where: The name of the argument, for error messages.
+      ordered: Whether the order matters, so that sets are refused.
 
     Raises:
-      UsageError: See `arguments.item_ids`; or the catalogue does not have one,
-        and the error names up to three that resemble it.
+      UsageError: See `arguments.item_ids`; or the catalogue lacks an id. The
+        error then names up to three similar ids.
     """
     rows, ids = self._items.rows, item_ids(ids, where, ordered)
     unknown = [item for item in ids if item not in rows]
@@ -54,10 +54,10 @@ class KnownIds:
     )
 
   def nearest(self, item_id: str) -> list[str]:
-    """Returns up to three ids that resemble one, the most similar first.
+    """Returns up to three similar ids, the most similar first.
 
-    Only ids that differ in blanks, case or leading zeros, and the neighbors in
-    sorted order, are compared: a catalogue may have millions.
+    A catalogue may have millions of ids. Only its neighbors in sorted order,
+    and variants with other spaces, case or leading zeros, are compared.
     """
     if len(item_id) > _LONGEST:
       return []
@@ -65,13 +65,13 @@ class KnownIds:
     width = len(self._items.ids[0])
     forms = (bare, bare.lower(), bare.upper(), bare.lstrip('0'),
              bare.zfill(width))  # fmt: skip
-    found = [form for form in forms if form in self._items.rows]
+    similar = [form for form in forms if form in self._items.rows]
     place = bisect.bisect(self._sorted, bare)
     start = max(0, place - _NUM_NEIGHBORS)
-    beside = self._sorted[start : place + _NUM_NEIGHBORS]
-    short = [item for item in beside if len(item) <= _LONGEST]
-    found += difflib.get_close_matches(bare, short, _NUM_NEAREST)
-    return list(dict.fromkeys(found))[:_NUM_NEAREST]
+    neighbors = self._sorted[start : place + _NUM_NEIGHBORS]
+    short = [item for item in neighbors if len(item) <= _LONGEST]
+    similar += difflib.get_close_matches(bare, short, _NUM_NEAREST)
+    return list(dict.fromkeys(similar))[:_NUM_NEAREST]
 
   @functools.cached_property
   def _sorted(self) -> list[str]:

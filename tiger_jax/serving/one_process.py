@@ -1,10 +1,10 @@
-"""The process that JAX works in, which is no child of one it worked in."""
+"""Refuses to use JAX in a fork of a process that has used it."""
 
 import os
 
 from tiger_jax.errors import UsageError
 
-# The process that loaded the first model; inherited when it is forked.
+# The id of the process that loaded the first model. A fork inherits it.
 _loaded_in: int | None = None
 
 
@@ -16,9 +16,9 @@ def claim() -> None:
 
 
 def check() -> None:
-  """Refuses to work in a fork of a process that has loaded a model.
+  """Raises an error in a fork of a process that has loaded a model.
 
-  The threads of JAX do not exist there, so that a search would never end.
+  A fork does not have the threads of JAX, so a search would never end.
 
   Raises:
     UsageError: This process is such a fork.

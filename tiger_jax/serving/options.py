@@ -1,4 +1,4 @@
-"""What is asked of a recommendation besides the history."""
+"""The options of a recommendation."""
 
 from collections.abc import Iterable
 import dataclasses
@@ -10,21 +10,22 @@ from tiger_jax.serving import arguments
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What is asked of a recommendation besides the history.
+  """The options of a recommendation.
 
-  Ids are text, or integers where the shop has integers, in a list, a set, a
-  column of an array or table, or any other iterable.
+  Ids are text, or integers if the ids of the shop are integers. A list, a set,
+  a column of an array or table, or any other iterable may hold them.
 
   Attributes:
-    exclude_seen: Exclude the items of the history, all of it.
+    exclude_seen: Exclude all items of the history.
     deny: Ids of items to exclude.
     allow: Ids of the only items to recommend; None for all.
-    temperature: Draw the items at random, the more varied the higher this is;
-      None recommends the most probable ones. Where items are drawn, they come
-      in the order of the draw.
-    drawn_levels: Draw only this many first codes of the Semantic IDs; None for
-      all.
-    seed: Of the draw: the same items for the same history, k and seed.
+    temperature: Draw the items at random, with more variety at a higher
+      temperature, and return them in the order of the draw; None returns the
+      most probable items.
+    drawn_levels: Draw only the first n codes of the Semantic IDs; None draws
+      all codes.
+    seed: The random seed of the draw. Results are reproducible for the same
+      history, temperature, k and seed.
     exact: Widen the search, to 4,096 beams at most, until it is proven that no
       other item ranks above those returned.
   """
@@ -38,7 +39,7 @@ class Options:
   exact: bool = False
 
   def __post_init__(self):
-    """Checks the values, and keeps each in one form."""
+    """Checks the values, and converts each to one type."""
     kept: dict[str, Any] = {
       'exclude_seen': arguments.switch(self.exclude_seen, 'exclude_seen'),
       'deny': tuple(arguments.item_ids(self.deny, 'deny', ordered=False)),

@@ -27,7 +27,7 @@ from tiger_jax.tokenization import read_embeddings
 from tiger_jax.training import sharding
 from tiger_jax.workdir import Artefact, find_artefact, read_artefact
 
-# Histories in one search, which is filled up to the next of these.
+# The number of histories in a search is padded to one of these.
 _BATCHES = (1, 8, 32, 128)
 _DEFAULTS = Options()
 
@@ -60,8 +60,8 @@ class Recommender:
     """Takes the parts; `from_workdir` reads them from a run.
 
     Raises:
-      UsageError: The IDs are of another catalogue; or the process was forked
-        from one that had loaded a Recommender.
+      UsageError: The IDs belong to another catalogue; or this process is a
+        fork of one that had loaded a Recommender.
     """
     one_process.claim()
     if len(ids.codes) != dataset.num_items:
@@ -84,8 +84,9 @@ class Recommender:
     """Reads what a run left.
 
     Args:
-      workdir: Of a run that finished training, with any number of devices.
-        Stages that were made for another config since are passed over.
+      workdir: The folder of a run that finished training, with any number of
+        devices. The stages that the model was trained with are read, even if
+        the folder now has other ones.
 
     Raises:
       CheckpointError: A stage is missing, or does not belong to the others.
@@ -129,15 +130,15 @@ class Recommender:
 
     Args:
       history: Item ids, oldest first, in a list, a column of an array or
-        table, or any other iterable that has an order. Integers are ids where
-        the shop has integers. The latest `model.max_history` count.
-      k: How many; fewer come back only where there are no more that may be
-        recommended.
-      options: What else is asked for.
+        table, or any other ordered iterable. Integers are accepted if the ids
+        of the shop are integers. The model reads the latest
+        `model.max_history` items.
+      k: The number of items. Fewer are returned only if fewer are allowed.
+      options: Filters, sampling and search options.
 
     Raises:
-      UsageError: The history is empty, the catalogue does not have an item
-        that is named, or an argument is of another type or out of range.
+      UsageError: The history is empty, the catalogue lacks an item, or an
+        argument is of another type or out of range.
     """
     rows = self._known.rows(history, 'history')
     if not rows:
@@ -156,9 +157,9 @@ class Recommender:
     Args:
       histories: Item rows, oldest first.
       k: How many; at most the whole catalogue.
-      users: User rows, for models with a user token, -1 where one is not
-        known; None where none is.
-      options: What else is asked for, the same for all.
+      users: User rows, for models with a user token; -1 for an unknown user,
+        None if all are unknown.
+      options: Filters, sampling and search options, the same for all.
 
     Raises:
       UsageError: A history is empty, a row is out of range, or an argument is
@@ -193,7 +194,7 @@ class Recommender:
     users: list[int],
     options: Any,
   ) -> list[list[Recommendation]]:
-    """Answers checked histories, as many in a search as memory allows."""
+    """Recommends for checked histories, in batches that fit the memory."""
     one_process.check()
     k = min(arguments.whole_number(k, 'k', 1), self.dataset.num_items)
     if not isinstance(options, Options):
@@ -218,7 +219,7 @@ class Recommender:
         histories[part], users[part], k, options, denied, allowed
       )
       num = len(histories[part])
-      # As Python's own numbers.
+      # `tolist` converts them to Python numbers.
       columns = (x[:num, :k].tolist() for x in beams[:-1])
       for *request, exact_k in zip(
         *columns, beams.exact_k[:num].tolist(), strict=True
@@ -287,15 +288,15 @@ def _made_from(trained: Artefact, name: str) -> Path:
 
   Args:
     trained: The train stage.
-    name: The other stage, which may have been set aside since.
+    name: The other stage. Its folder may have been set aside since.
   """
-  workdir, wanted = trained.folder.parent, str(trained.about.get(name))
-  made = None
-  if re.fullmatch('[0-9a-f]{64}', wanted):  # It becomes part of a path.
-    made = find_artefact(workdir, name, wanted)
-  if made is None:
+  workdir, fingerprint = trained.folder.parent, str(trained.about.get(name))
+  stage = None
+  if re.fullmatch('[0-9a-f]{64}', fingerprint):  # It becomes part of a path.
+    stage = find_artefact(workdir, name, fingerprint)
+  if stage is None:
     raise CheckpointError(
       f'{workdir / name} is missing or is not what the model in '
       f'{trained.folder} was trained with: run --mode=all'
     )
-  return made.folder
+  return stage.folder

@@ -1,4 +1,4 @@
-"""Reads arrays that may come from somebody else's machine."""
+"""Reads array files that may come from another machine."""
 
 from collections.abc import Iterator
 import contextlib
@@ -18,15 +18,15 @@ _LARGEST_HEADER = 10_000
 def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
   """Returns the arrays of a `.npz` that `numpy.savez` wrote.
 
-  No more memory is taken than the file has bytes: what a header promises is
-  compared with the file first.
+  The arrays take no more memory than the size of the file: the size that a
+  header states is compared with the size of the file first.
 
   Args:
     source: The file, or its content.
 
   Raises:
     OSError: The file cannot be read.
-    ValueError: It is damaged, is no such file, or holds Python objects.
+    ValueError: The file is damaged, is not a `.npz`, or holds Python objects.
   """
   arrays = {}
   with _only_value_errors(source):
@@ -51,14 +51,14 @@ def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
 
 
 def mapped(path: Path) -> np.ndarray:
-  """Returns the array of a `.npy`, of which only what is used is read.
+  """Returns the array of a `.npy`, memory-mapped: only used parts are read.
 
   Args:
     path: The file.
 
   Raises:
     OSError: The file cannot be read.
-    ValueError: It is damaged, is no such file, or holds Python objects.
+    ValueError: The file is damaged, is not a `.npy`, or holds Python objects.
   """
   with _only_value_errors(path):
     return np.lib.format.open_memmap(
@@ -68,7 +68,7 @@ def mapped(path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def _only_value_errors(source: Path | bytes) -> Iterator[None]:
-  """Turns what NumPy raises for a bad header or archive into ValueErrors."""
+  """Turns the errors of NumPy for a bad header or archive into ValueErrors."""
   if isinstance(source, Path) and source.exists() and not source.is_file():
     raise ValueError(f'{source.name} is not a regular file')
   try:
@@ -81,7 +81,7 @@ def _only_value_errors(source: Path | bytes) -> Iterator[None]:
 
 
 def _check_header(file: Any, member: zipfile.ZipInfo) -> None:
-  """Raises ValueError where an array is larger than its place in the file."""
+  """Raises ValueError if the size in a header is not the size of the data."""
   version = np.lib.format.read_magic(file)
   if version not in ((1, 0), (2, 0)):
     raise ValueError(f'{member.filename} has an unknown format')

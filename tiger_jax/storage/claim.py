@@ -1,6 +1,6 @@
-"""Which folders a run may write to: new ones, and those of earlier runs.
+"""Checks that a run may write to a folder: a new one, or one of a run.
 
-Within such a folder no link is followed for writing.
+A run never writes through a link inside its folder.
 """
 
 from collections.abc import Iterator
@@ -13,36 +13,36 @@ from typing import Any
 from tiger_jax.errors import UsageError
 from tiger_jax.storage import files, record
 
-# An empty regular file of this name is in the folder of every run.
+# Every run has an empty regular file of this name in its folder.
 LOCK = '.lock'
 # Most sections of a configuration; older versions had fewer.
 _SECTIONS = {'seed', 'dataset', 'embedding', 'semantic_ids', 'model', 'train'}
-# What file systems, desktops and shells put into folders.
+# Files and folders that file systems, desktops and shells create.
 _HARMLESS = (
   'lost+found', '.snapshot*', '.nfs*', '.Trash*', '.DS_Store', '._*',
   '.directory', 'Thumbs.db', 'desktop.ini', '*.log', '*.out', '*.err',
 )  # fmt: skip
-# What is written in place, so that a link of this name would be followed.
+# Files that are written in place, so that a link would be followed.
 _APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
 
 
 def claim(workdir: Path) -> None:
-  """Makes the folder of a run where there is none.
+  """Makes the folder of a run if it does not exist, and checks it.
 
   Args:
     workdir: The folder. It may be empty, or hold an earlier run.
 
   Raises:
-    UsageError: It cannot be made, or it holds something else.
+    UsageError: It cannot be made, or it holds something that is not a run.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    holds_others = any(_others(workdir)) and not is_run(workdir)
+    is_foreign = any(_entries(workdir)) and not is_run(workdir)
   except OSError as error:
     raise UsageError(
       f'{workdir} cannot be used ({error.strerror}): choose another --workdir'
     ) from error
-  if holds_others:
+  if is_foreign:
     raise UsageError(
       f'{workdir} is not empty, and no run of this program made it: choose '
       f'another --workdir, or if it is a copy of a run, `touch '
@@ -53,7 +53,7 @@ def claim(workdir: Path) -> None:
 
 
 def is_run(folder: Path) -> bool:
-  """Returns whether a folder has a mark of a run, or of an experiment."""
+  """Returns whether a folder is that of a run, or of an experiment."""
   lock = folder / LOCK
   if not lock.is_symlink() and lock.is_file() and lock.stat().st_size == 0:
     return True
@@ -89,8 +89,8 @@ def make_folder(root: Path, *names: str) -> Path:
   return root
 
 
-def _others(folder: Path) -> Iterator[str]:
-  """Yields the entries of a folder that somebody put there on purpose."""
+def _entries(folder: Path) -> Iterator[str]:
+  """Yields the entries of a folder, except harmless ones."""
   for path in folder.iterdir():
     if not any(fnmatch.fnmatchcase(path.name, x) for x in _HARMLESS):
       yield path.name

@@ -1,4 +1,4 @@
-"""Reads and writes of small files that may come from somebody else's machine.
+"""Reads and writes small files, which may come from another machine.
 
 A write replaces the whole file in one step, reaches the disk before it returns,
 and never follows a link. A read is bounded and takes regular files only.
@@ -11,7 +11,7 @@ from pathlib import Path
 import stat
 from typing import Any, BinaryIO
 
-# What a folder's fsync fails with on file systems that have none, such as SMB.
+# Errors of fsync for a folder where a file system lacks it, such as SMB.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Large enough for every record except those that list items.
 SMALL = 64 * 2**20
@@ -39,7 +39,7 @@ def write(path: Path, data: bytes) -> None:
     partial.replace(path)
     sync(path.parent)
   except OSError as error:
-    # The system tells no name where the disk is full.
+    # The error of a full disk names no file.
     error.filename, error.filename2 = str(path), None
     raise
 
@@ -82,11 +82,11 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
   """
   # A pipe that nobody writes to would block the open itself.
   with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
-    about = os.fstat(file.fileno())
-    if not stat.S_ISREG(about.st_mode):
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
       raise ValueError(f'{path.name} is not a regular file')
-    # The buffer of a read is as large as what is asked for.
-    data = file.read(min(max_bytes, about.st_size) + 1)
+    # `read` allocates a buffer of the size that is passed to it.
+    data = file.read(min(max_bytes, status.st_size) + 1)
   if len(data) > max_bytes:
     raise ValueError(f'{path.name} is larger than {max_bytes} bytes')
   return data

@@ -1,4 +1,4 @@
-"""Digests of what a stage is made from."""
+"""Digests of the inputs of a stage."""
 
 import hashlib
 import json
@@ -14,8 +14,9 @@ def fingerprint(*parts: Any) -> str:
 def file_digests(*paths: str | Path) -> list[list[str]]:
   """Returns the name and the sha256 of files, or of all files in folders.
 
-  Part of the fingerprint of a stage that reads them, so that it runs again
-  when they change. A missing file has no digest; the stage will complain.
+  A stage has the digests of the files that it reads in its fingerprint, so that
+  it runs again when they change. A missing file has no digest: the stage that
+  reads it raises the error.
   """
   digests = []
   for path in map(Path, filter(None, paths)):

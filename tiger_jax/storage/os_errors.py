@@ -1,4 +1,4 @@
-"""What an error of the operating system means, and what to do about it."""
+"""Explains errors of the operating system, and names a remedy."""
 
 import errno
 import os
@@ -20,13 +20,10 @@ _LONGEST = 300
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-  """Returns the reason of an error in one line, and what to do about it.
+  """Returns the reason for an error in one line, and a remedy.
 
-  Libraries in C++ raise errors without a number; there the text is searched
-  for the system's words.
-
-  Args:
-    error: Any error.
+  Libraries in C++ raise errors without an errno. For these, the message is
+  searched for the system's own error texts.
   """
   if isinstance(error, OSError) and error.strerror:
     text = error.strerror
@@ -45,15 +42,15 @@ def describe(error: OSError, path: Path) -> str:
   """Returns one line: where an error occurred, its reason, and what to do.
 
   Args:
-    error: From the system.
-    path: Where, if the error does not name a file.
+    error: An error of the system.
+    path: The place to name if the error does not name a file.
   """
   reason = error.strerror or str(error)
   return f'{error.filename or path}: {reason}; {explain(error)[1]}'
 
 
 def _number(error: BaseException) -> int:
-  """Returns the number of an error or of its causes, 0 where there is none."""
+  """Returns the errno of an error or of its causes; 0 if there is none."""
   cause: BaseException | None = error
   for _ in range(10):
     if isinstance(cause, OSError) and cause.errno:

@@ -1,7 +1,7 @@
-"""`stage.json`, the record that makes a folder a finished stage.
+"""Writes and reads `stage.json`, the record that marks a finished stage.
 
-It may come from somebody else's machine or from another version, so nothing in
-it is used before it is checked.
+The file may come from another machine or another version, so every value is
+checked before it is used.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
 NAME = 'stage.json'
-# Format 0, which has no number, lacks `files`.
+# Records without a format number have format 0, which lacks `files`.
 FORMAT = 1
 
 _FINGERPRINT = re.compile('[0-9a-f]{64}')
-# Later stages read these. Pictures and logs are not recorded: a stage must not
-# be made again because one is missing. Checkpoints have their own manifest.
+# The files that later stages read. Pictures and logs are not recorded: a stage
+# must not run again because one is missing. Checkpoints have a manifest.
 _SUFFIXES = ('.json', '.npy', '.npz')
 
 
@@ -30,10 +30,10 @@ class Artefact(NamedTuple):
   """A finished stage.
 
   Attributes:
-    folder: Where it is.
-    fingerprint: The sha256 of everything it was made from.
+    folder: The folder of the stage.
+    fingerprint: The sha256 of all inputs of the stage.
     seconds: How long it took, interrupted calls included.
-    about: What the stage recorded about its making.
+    about: JSON that the stage recorded, such as its config.
   """
 
   folder: Path
@@ -53,10 +53,10 @@ def write(
   """Records a finished stage, after its files have reached the disk.
 
   Args:
-    folder: The stage's folder; nobody writes there anymore.
-    fingerprint: The sha256 of everything it was made from.
+    folder: The stage's folder, in which all files are complete.
+    fingerprint: The sha256 of all inputs of the stage.
     seconds: How long it took.
-    about: JSON.
+    about: Further JSON to record, such as the config.
   """
   described = {}
   for path in sorted(folder.iterdir()):
@@ -78,7 +78,7 @@ def read(folder: Path, *, thorough: bool = False) -> Artefact:
 
   Args:
     folder: The stage's folder.
-    thorough: Whether to compare the sha256 of every file too, not only the
+    thorough: Whether to compare the sha256 of every file, in addition to its
       size.
 
   Raises:
@@ -123,7 +123,7 @@ def _parse(
   fingerprint, about = record['fingerprint'], record['about']
   if not isinstance(about, dict):
     raise TypeError('about is not an object')
-  # Folders are named after it.
+  # It becomes part of the names of folders.
   if not _is_sha256(fingerprint):
     raise ValueError('the fingerprint is not a sha256')
   seconds = record['seconds']
@@ -144,7 +144,7 @@ def _parse(
 
 
 def writer(about: Any) -> str:
-  """Returns which version wrote a record, as its `about` tells."""
+  """Returns the name of the version that wrote a record, from its `about`."""
   try:
     version = about['environment']['tiger_jax']
     if re.fullmatch(r'[\w.+-]{1,40}', version):
@@ -155,12 +155,12 @@ def writer(about: Any) -> str:
 
 
 def _check(path: Path, size: int, digest: str | None) -> None:
-  """Raises where a file is not as it was written."""
-  found = path.stat()
-  if not stat.S_ISREG(found.st_mode):
+  """Raises an error if a file is not as it was written."""
+  status = path.stat()
+  if not stat.S_ISREG(status.st_mode):
     raise ValueError('it is not a regular file')
-  if found.st_size != size:
-    raise ValueError(f'it has {found.st_size} bytes instead of {size}')
+  if status.st_size != size:
+    raise ValueError(f'it has {status.st_size} bytes instead of {size}')
   if digest and _sha256(path) != digest:
     raise ValueError('its content is not what was written')
 
@@ -182,7 +182,7 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-  """Returns the JSON object that a stage left in its folder.
+  """Returns the JSON object in a file of a stage.
 
   Raises:
     DataError: The file is missing or damaged.

@@ -67,14 +67,14 @@ class Checkpoints:
     with self._explained('it cannot be used'):
       if self.folder.is_symlink():
         raise OSError(errno.ELOOP, 'It is a link')
-      # Refuses a name that nothing can be saved under, before training.
+      # Refuses, before training, a path that Orbax cannot use.
       with checkpoint_folder.plain(self.folder):
         pass
       if writes:
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
           if re.fullmatch(r'[0-9]+\.(partial|old)', path.name):
-            # Refuses a link, instead of removing what it points to.
+            # `rmtree` raises an error for a link.
             shutil.rmtree(path)
 
   def __enter__(self) -> 'Checkpoints':
@@ -137,14 +137,15 @@ class Checkpoints:
   ) -> None:
     """Saves in the background; a step already saved is left alone.
 
-    It is read back before it counts as saved.
+    The checkpoint is read back before it counts as saved.
 
     Args:
       step: Steps done.
       state: A pytree of arrays, which may be changed after this returns.
       meta: JSON beside it.
       metrics: What the best is picked by.
-      last: Whether it is the last of a run: it is restored too, and compared.
+      last: Whether it is the last checkpoint of a run, which is also restored
+        and compared with `state`.
 
     Raises:
       NotFiniteError: An array is not finite; nothing is written.
@@ -271,10 +272,10 @@ class Checkpoints:
     (self.folder / str(step)).rename(kept)
 
   def _folders(self) -> list[Path]:
-    """Returns the folders that have a step for their name.
+    """Returns the folders whose name is a step.
 
     Raises:
-      CheckpointError: One is a link, which would be followed for writing.
+      CheckpointError: A folder is a link, through which it would write.
     """
     with self._explained('it cannot be read'):
       paths = list(self.folder.iterdir()) if self.folder.exists() else []
@@ -294,7 +295,7 @@ class Checkpoints:
     there = {int(path.name) for path in self._folders()}
     known = {x: y for x, y in self._metrics.items() if x in there}
     values = {x: y for x, y in known.items() if y is not None}
-    # Of equals the first, for the next may be worse. NaN has no order.
+    # The earlier of two equal steps comes first, and NaN comes last.
     return sorted(
       values, key=lambda step: (math.isnan(values[step]), -values[step], step)
     )

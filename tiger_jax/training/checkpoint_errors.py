@@ -1,4 +1,4 @@
-"""Errors of checkpoints, each one line that says what to do."""
+"""Turns errors of checkpoints into one line with a remedy."""
 
 from collections.abc import Iterator
 import contextlib
@@ -9,7 +9,7 @@ from tiger_jax.storage import os_errors
 
 
 class DamagedError(CheckpointError):
-  """A checkpoint is not what was written."""
+  """A checkpoint differs from what was written."""
 
 
 @contextlib.contextmanager
@@ -19,16 +19,16 @@ def explained(
   """Turns any error into one that names the folder, the reason and a remedy.
 
   Args:
-    folder: Holds the checkpoints.
-    problem: What did not work.
-    damaged: The checkpoint that a `DamagedError` is raised about; None raises
-      a `CheckpointError`.
+    folder: The folder of the checkpoints.
+    problem: What has failed.
+    damaged: The checkpoint that is damaged if the block raises; a
+      `DamagedError` is raised. With None, a `CheckpointError` is raised.
   """
   try:
     yield
   except (CheckpointError, UsageError):
     raise
-  # Orbax raises whatever the file system or the format library did.
+  # Orbax passes on any error of the file system or of the format library.
   except Exception as error:
     reason, remedy = os_errors.explain(error)
     message = f'{folder}: {problem} ({reason}); '

@@ -1,7 +1,8 @@
-"""One checkpoint: a folder of arrays, as Orbax writes them, and JSON.
+"""Writes and reads one checkpoint: a folder of Orbax arrays and JSON.
 
-It is written aside and gets its name when all of it is on disk and was read
-back, so that a folder with a name is whole. Data, never code.
+A checkpoint is written to a folder with a temporary name. It gets its final
+name when all of it is on disk and was read back, so a folder with a final name
+is complete. A checkpoint holds data, never code.
 """
 
 from collections import Counter
@@ -24,11 +25,11 @@ from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.storage import files
 from tiger_jax.training import manifest
 
-# Of `meta.json`. Checkpoints from before there was a number are of format 0.
+# The format of `meta.json`. Checkpoints without a format number have format 0.
 FORMAT = 1
-# Orbax takes other paths for patterns or addresses, and then writes nothing.
+# Orbax reads other paths as patterns or URLs, and then writes nothing.
 _PLAIN = re.compile(r'[\w./ -]*', re.ASCII)
-# Stored values that are read at once.
+# The number of stored values that are read concurrently.
 _READS = 32
 
 
@@ -38,18 +39,18 @@ def write(
   """Writes a checkpoint and reads it back.
 
   Args:
-    folder: What it will be called.
+    folder: Its final name.
     step: Steps done.
     state: A pytree of host arrays.
     contents: JSON, as `read_contents` returns it.
-    last: Whether it is the last of a run, which is restored as well.
+    last: Whether it is the last checkpoint of a run, which is also restored.
 
   Raises:
-    ValueError: What lies on the disk is not what was to be written.
+    ValueError: The data on disk differ from the data to write.
     OSError: It cannot be written.
   """
   partial = folder.with_name(f'{folder.name}.partial')
-  # Fails where a link has that name, which Orbax would follow.
+  # Fails if the name is taken by a link, which Orbax would follow.
   partial.mkdir()
   with plain(partial) as path, _orbax() as orbax:
     orbax.save(path / 'state', args=ocp.args.StandardSave(state))
@@ -103,8 +104,8 @@ def read_state(folder: Path, like: Any) -> Any:
   """Returns the arrays of a checkpoint that has been checked.
 
   Args:
-    folder: Where.
-    like: A pytree of arrays, or of their shapes and types, as was written.
+    folder: The folder of the checkpoint.
+    like: A pytree of arrays, or of their shapes and types, as it was written.
   """
   empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
   with plain(folder) as path, _orbax() as orbax:
@@ -112,7 +113,7 @@ def read_state(folder: Path, like: Any) -> Any:
 
 
 def describe(state: Any) -> dict[str, str]:
-  """Returns type and shape of every array, by its path."""
+  """Returns the type and shape of every array, by its path in the pytree."""
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): (
       f'{x.dtype}{list(x.shape)}'
@@ -123,10 +124,10 @@ def describe(state: Any) -> dict[str, str]:
 
 @contextlib.contextmanager
 def plain(folder: Path) -> Iterator[Path]:
-  """Yields a path to a folder that Orbax can use, whatever its name is.
+  """Yields a path to a folder that Orbax can read, if need be through a link.
 
   Raises:
-    UsageError: The folder for temporary files has such a name as well.
+    UsageError: Orbax cannot read the path of the temporary folder either.
   """
   if _PLAIN.fullmatch(str(folder)):
     yield folder
@@ -146,10 +147,10 @@ def plain(folder: Path) -> Iterator[Path]:
 def _check_stored(folder: Path, state: Any) -> None:
   """Checks that every array of a state can be read from a folder.
 
-  All stored values are read, but not decoded: `read_state` takes ten times as
-  long.
+  All stored values are read but not decoded, because decoding (`read_state`)
+  takes ten times as long.
   """
-  # Orbax looks here for the names of the arrays.
+  # Orbax reads the names of the arrays from this file.
   files.read_json(folder / 'state' / '_METADATA')
   headers: dict[str, Any] = {}
   num_chunks: Counter[str] = Counter()
@@ -158,12 +159,12 @@ def _check_stored(folder: Path, state: Any) -> None:
     store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
     keys = store.list().result()
     for start in range(0, len(keys), _READS):
-      # Together, as each waits for a thread, but not all: they take memory.
+      # Concurrent reads are faster, and their number bounds the memory.
       reads = [(key, store.read(key)) for key in keys[start : start + _READS]]
       for key, read in reads:
         name, _, chunk = key.decode().rpartition('/')
         value = read.result().value
-        # What TensorStore returns for a value whose file is gone.
+        # TensorStore returns no value if the file is missing.
         if not value:
           raise ValueError(f'a part of {name} is gone')
         if chunk == '.zarray':
@@ -175,9 +176,9 @@ def _check_stored(folder: Path, state: Any) -> None:
     if name not in headers:
       raise ValueError(f'{name} was not written')
     shape, chunks = headers[name]['shape'], headers[name]['chunks']
-    found = f'{np.dtype(headers[name]["dtype"])}{shape}'
-    if found != f'{x.dtype}{list(x.shape)}':
-      raise ValueError(f'{name} was written as {found}')
+    written = f'{np.dtype(headers[name]["dtype"])}{shape}'
+    if written != f'{x.dtype}{list(x.shape)}':
+      raise ValueError(f'{name} was written as {written}')
     grid = [
       -(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)
     ]
@@ -186,7 +187,7 @@ def _check_stored(folder: Path, state: Any) -> None:
 
 
 def _check_restored(folder: Path, state: Any) -> None:
-  """Restores a checkpoint as evaluation does, and compares every bit."""
+  """Restores a checkpoint, as evaluation does, and compares all arrays."""
   restored = read_state(folder, state)
   for (path, x), y in zip(
     jax.tree.leaves_with_path(state), jax.tree.leaves(restored), strict=True
@@ -197,9 +198,10 @@ def _check_restored(folder: Path, state: Any) -> None:
 
 
 def _orbax() -> ocp.Checkpointer:
-  """Returns what reads and writes arrays, for this process alone.
+  """Returns a checkpointer for this process alone.
 
-  Not asynchronously: where that cannot write, its threads wait for minutes.
+  It is synchronous: if an asynchronous one cannot write, its threads wait for
+  minutes.
   """
   this = jax.process_index()
   options = ocp.options.MultiprocessingOptions(

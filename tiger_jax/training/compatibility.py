@@ -1,4 +1,4 @@
-"""Whether a checkpoint is of what is trained, also across versions."""
+"""Compares a checkpoint with the run that reads it, across versions."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ _ABSENT = 'absent'
 
 
 def differences(found: Any, expected: Any, path: str) -> list[str]:
-  """Returns where two JSON values differ, and how, a line each."""
+  """Returns one line for each difference between two JSON values."""
   if isinstance(found, dict) and isinstance(expected, dict):
     return [
       line
@@ -27,16 +27,17 @@ def differences(found: Any, expected: Any, path: str) -> list[str]:
 def config_differences(
   found: dict[str, Any], expected: dict[str, Any], writer: str
 ) -> list[str]:
-  """Returns where what two checkpoints are of differs, a line each.
+  """Returns one line for each difference between a checkpoint and a run.
 
-  A field of the config that a checkpoint lacks counts as the value that older
-  versions behaved as, so that a new field does not make it useless.
+  A config field that a checkpoint lacks counts as its former value, see
+  `recorded_config.former_values`. Old checkpoints therefore stay usable when a
+  field is added.
 
   Args:
-    found: What a checkpoint is of: sections of the config by their name, and
+    found: What the checkpoint trains: sections of the config by name, and
       other JSON.
-    expected: The same of this run.
-    writer: What wrote the checkpoint, such as `tiger_jax 0.1.0`.
+    expected: The same for this run.
+    writer: The version that wrote the checkpoint, such as `tiger_jax 0.1.0`.
   """
   defaults = json.loads(json.dumps(former_values()))
   return [

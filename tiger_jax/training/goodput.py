@@ -81,13 +81,15 @@ def summary(seconds: dict[str, float]) -> str:
 def record(
   path: Path, start: int, stop: int, seconds: dict[str, float]
 ) -> None:
-  """Appends a line to a file, unless that fails: it may follow an error.
+  """Appends the seconds of some steps to a file.
+
+  A failed write is ignored, so that it does not hide an earlier error.
 
   Args:
-    path: Where.
-    start: Steps done before these seconds.
-    stop: Steps done after them.
-    seconds: By phase.
+    path: The file, one JSON object a line.
+    start: Steps done before.
+    stop: Steps done after.
+    seconds: The seconds by phase.
   """
   line = {'from': start, 'to': stop, 'seconds': seconds}
   with contextlib.suppress(OSError), files.open_to_append(path) as file:

@@ -291,7 +291,7 @@ class _Run:
             raise NotFiniteError(
               f'{self.label}: after batch {digests[-1]}, {error}', step
             ) from error
-        # After the save, which nothing that is printed can prevent.
+        # Printed after the save, so that printing cannot prevent it.
         if values and self.best_metric:
           shown = f'{self.best_metric} {values[self.best_metric]:.4f}'
           line = f'{self.label:>12}: step {step}: validation {shown}'

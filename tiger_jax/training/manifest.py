@@ -1,7 +1,7 @@
-"""What a folder holds, written down so that damage to it is found.
+"""Writes and checks the manifest of a folder, which reveals damage.
 
-The folder may come from another machine: a name in its manifest is never
-opened, only compared with the names of the files that lie in the folder.
+The folder may come from another machine. Names in a manifest are therefore
+never opened, only compared with the names of the files in the folder.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def write(folder: Path, about: dict[str, Any]) -> None:
   """Writes the size and sha256 of every file, and waits until all are on disk.
 
   Args:
-    folder: Nobody writes there any more.
+    folder: The folder, in which all files are complete.
     about: JSON to tell this folder from others like it.
   """
   names = sorted(_sizes(folder))
@@ -74,7 +74,7 @@ def _read(folder: Path) -> dict[str, Any]:
   try:
     written = files.read(folder / NAME, _MAX_BYTES)
     found = json.loads(written)
-    # Any other way to write the same was not written here.
+    # `_encode` is deterministic, so any other form of the JSON is damage.
     if _encode(found) != written or not isinstance(found['files'], dict):
       raise ValueError
   except FileNotFoundError as error:
@@ -90,7 +90,7 @@ def _sizes(folder: Path) -> dict[str, int]:
   """Returns the size of every file in a folder but the manifest, by name.
 
   Raises:
-    ValueError: Something is neither a file nor a folder, or there is too much.
+    ValueError: An entry is neither a file nor a folder, or there are too many.
   """
   return {
     name: entry.stat(follow_symlinks=False).st_size
@@ -125,7 +125,7 @@ def _describe(path: Path) -> list[int | str]:
 
 
 def _encode(value: Any) -> bytes:
-  """Returns the one way to write `value`; its digest is part of it."""
+  """Encodes `value` and its digest as JSON, always in the same form."""
   value = {k: v for k, v in value.items() if k != 'sha256'}
   body = json.dumps(value, sort_keys=True)
   digest = hashlib.sha256(body.encode()).hexdigest()

@@ -8,19 +8,19 @@ from typing import Any
 
 from tiger_jax.errors import Preempted
 
-# A progress bar may stand in the line.
+# The line break ends the line of a progress bar.
 _LEAVING = b'\nerror: asked to stop; run the same command to go on\n'
 
 
 def exit_on_signals() -> None:
   """Makes SIGTERM and SIGHUP end the process at once, as `Preempted` would.
 
-  This is for the stages that have nothing to save: what is half made is made
-  again. A `StopSignal` replaces it while it is open.
+  This is for stages that have nothing to save: an incomplete stage runs again.
+  A `StopSignal` replaces these handlers while it is open.
   """
 
   def leave(unused_number: int, unused_frame: Any) -> None:
-    # Not `print`, which may be what was interrupted. The terminal may be gone.
+    # The signal may have interrupted `print`, and the terminal may be gone.
     with contextlib.suppress(OSError):
       os.write(2, _LEAVING)
     os._exit(Preempted.exit_code)
@@ -33,8 +33,8 @@ def exit_on_signals() -> None:
 class StopSignal:
   """Notes SIGTERM, SIGHUP and Ctrl-C, so that a loop can save and leave.
 
-  A second Ctrl-C acts as if nobody were listening; a second SIGTERM, which
-  some schedulers send, changes nothing.
+  A second Ctrl-C has its usual effect. A second SIGTERM, which some schedulers
+  send, changes nothing.
 
   Attributes:
     received: Whether a signal came.
@@ -67,7 +67,7 @@ class StopSignal:
 
 
 def _stop_signals() -> list[int]:
-  # `nohup` has SIGHUP ignored, so that a run outlives its terminal.
+  # Under `nohup`, SIGHUP is ignored, and must stay so.
   hang_up = signal.getsignal(signal.SIGHUP)
   return [
     signal.SIGTERM,

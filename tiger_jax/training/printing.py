@@ -1,4 +1,4 @@
-"""Prints that never stop training, whatever became of the terminal.
+"""Prints lines without ever raising, so that training continues.
 
 A pipe may be closed, a terminal may be gone, and a stream may be None.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class SafeStream:
-  """Passes text on to a stream, and drops it where that fails."""
+  """Writes text to a stream, and drops the text if that fails."""
 
   def __init__(self, stream: Any):
-    """Takes a text stream, or None."""
+    """Wraps a text stream, or None."""
     self._stream = stream
 
   def write(self, text: str) -> None:

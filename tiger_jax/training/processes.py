@@ -24,7 +24,7 @@ from tiger_jax.storage import files
 # A process that is silent for so long is given up, by all others.
 _HEARTBEAT_SECONDS = 30
 _ARRIVAL_SECONDS = 60
-# A network file system shows new files to other hosts within so many seconds.
+# A network file system shows new files to other hosts within this time.
 _SHOWN_SECONDS = 30
 
 
@@ -77,17 +77,17 @@ def _number(name: str) -> int | None:
 
 
 def _bind_address(address: str, is_main: bool) -> str | None:
-  """Checks the coordinator's address, and returns where it listens.
+  """Checks the coordinator's address, and returns the address to listen on.
 
-  JAX would end in a segmentation fault, and by default listens on all networks
-  without authentication, even where the address is of this machine alone.
+  For an invalid address, JAX ends with a segmentation fault. By default, JAX
+  listens on all networks without authentication, even if the address is local.
 
   Args:
     address: JAX_COORDINATOR_ADDRESS.
-    is_main: Whether the coordinator is this process.
+    is_main: Whether this process is the coordinator.
 
   Returns:
-    None for JAX's default.
+    The address; None for JAX's default.
   """
   host, _, port = address.rpartition(':')
   if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -137,16 +137,16 @@ def from_main(value: int, mesh: Mesh) -> int:
 
 
 def require_same(values: dict[str, Any], remedy: str) -> None:
-  """Ends all processes of a run, with an error, where their values differ.
+  """Raises an error in all processes if their values differ.
 
-  All processes call it, with the same names.
+  All processes must call this, with the same names.
 
   Args:
-    values: JSON values by what they are, as in "process 1 has another ...".
-    remedy: What to do where they differ.
+    values: JSON values by name, as in "process 1 has another <name>".
+    remedy: What to do if they differ.
 
   Raises:
-    UsageError: In all processes, where one differs from the main one.
+    UsageError: The values of one process differ from those of the main one.
   """
   if jax.process_count() == 1:
     return
@@ -155,9 +155,10 @@ def require_same(values: dict[str, Any], remedy: str) -> None:
     for value in values.values()
   ]
   mine = np.frombuffer(b''.join(digests), np.uint32).reshape(len(values), -1)
-  found = np.asarray(multihost_utils.process_allgather(mine))
-  for process, of_process in enumerate((found != found[0]).any(-1)):
-    differing = [x for x, y in zip(values, of_process, strict=True) if y]
+  digests_of_all = np.asarray(multihost_utils.process_allgather(mine))
+  differs = (digests_of_all != digests_of_all[0]).any(-1)
+  for process, flags in enumerate(differs):
+    differing = [x for x, y in zip(values, flags, strict=True) if y]
     if differing:
       raise UsageError(
         f'process {process} has another {" and ".join(differing)} than '
@@ -166,16 +167,13 @@ def require_same(values: dict[str, Any], remedy: str) -> None:
 
 
 def require_shared(folder: Path) -> None:
-  """Ends all processes of a run, with an error, where a folder is not shared.
+  """Raises an error in all processes if they do not share a folder.
 
-  All processes call it.
-
-  Args:
-    folder: The main process writes a number there, which the others look for.
+  The main process writes a number into the folder, and the others read it. All
+  processes must call this.
 
   Raises:
-    UsageError: In all processes, where one does not see what the main one
-      writes there.
+    UsageError: One process does not find the number of the main one.
   """
   if jax.process_count() == 1:
     return
@@ -185,9 +183,9 @@ def require_shared(folder: Path) -> None:
     files.write(path, str(number).encode())
   try:
     number = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-    found = _await_content(path, str(number).encode())
+    content = _await_content(path, str(number).encode())
     require_same(
-      {f'folder {folder}': found},
+      {f'folder {folder}': content},
       'name a --workdir on a file system that all hosts share',
     )
   finally:
@@ -196,15 +194,15 @@ def require_shared(folder: Path) -> None:
 
 
 def _await_content(path: Path, expected: bytes) -> str:
-  """Returns what a file holds, after waiting for what it should hold."""
+  """Returns the content of a file, after waiting for the expected content."""
   end = time.monotonic() + _SHOWN_SECONDS
   while True:
     try:
-      found = files.read(path, 100)
+      content = files.read(path, 100)
     except (OSError, ValueError):
-      found = b''
-    if found == expected or time.monotonic() > end:
-      return found.decode(errors='replace')
+      content = b''
+    if content == expected or time.monotonic() > end:
+      return content.decode(errors='replace')
     time.sleep(0.1)
 
 

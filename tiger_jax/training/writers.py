@@ -1,4 +1,4 @@
-"""Where a person reads how it goes: metrics files and the progress line."""
+"""Reports progress: metrics files and the progress line."""
 
 import contextlib
 import errno
@@ -21,22 +21,22 @@ except ImportError:
   SummaryWriter = None
 
 _NAME = 'metrics.jsonl'
-# Longer than any run makes it: a line has 300 bytes.
+# Larger than the file of any run: a line has 300 bytes.
 _MAX_BYTES = 2**30
 
 
 class MetricsWriter:
   """Writes scalars to `metrics.jsonl` and, where installed, TensorBoard.
 
-  A stage that trains keeps its own lines in a second `metrics.jsonl`, in its
-  folder. They stay there when a later run with another config sets that folder
-  aside and writes its own lines into the file of the workdir.
+  A stage that trains also writes its lines to a second `metrics.jsonl`, in its
+  own folder. A later run with another config sets that folder aside, and the
+  lines stay in it, while the file of the workdir gets the lines of the new run.
   """
 
   def __init__(self, workdir: Path):
-    """Makes the folder; files are made with the first line.
+    """Makes the folder. The files are made when the first line is written.
 
-    In a run of several processes only the main one writes.
+    In a run of several processes, only the main one writes.
 
     Args:
       workdir: The folder of `metrics.jsonl` and `tensorboard/`.
@@ -44,7 +44,7 @@ class MetricsWriter:
     self._writes = processes.is_main()
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / _NAME
-    # The second file of every stage that has one.
+    # The second file of each stage that has one, by stage.
     self._own_paths: dict[str, Path] = {}
     self._board_folder = workdir / 'tensorboard'
     self._board: Any = None
@@ -71,27 +71,27 @@ class MetricsWriter:
         )
 
   def rewind(self, stage: str, step: int, folder: Path) -> None:
-    """Prepares for a stage that starts after `step`.
+    """Prepares the files for a stage that continues after `step`.
 
-    Drops the lines of the stage that are of later steps, or of another run.
-    Lines that nobody here wrote stay, except for a last one without an end.
+    Drops the lines of the stage that belong to later steps or to another run.
+    Other lines stay, except an incomplete last line.
 
     Args:
       stage: The stage.
       step: Steps done.
-      folder: The folder of the stage, which gets a `metrics.jsonl` too.
+      folder: The folder of the stage, for its second `metrics.jsonl`.
     """
     if not self._writes:
       return
     own_path = folder / _NAME
     self._own_paths[stage] = own_path
     lines = _read_lines(self._path)
-    # A stage that an earlier version began has no file of its own.
+    # If an earlier version began the stage, it has no second file.
     own_lines = _read_lines(own_path) if own_path.exists() else lines
-    others = [line for line in lines if not _is_of(line, stage)]
+    other_lines = [line for line in lines if not _is_of(line, stage)]
     kept = [line for line in own_lines if _is_of(line, stage, step)]
     if lines or kept:
-      files.write(self._path, b''.join(others + kept))
+      files.write(self._path, b''.join(other_lines + kept))
     if own_path != self._path and (kept or own_path.exists()):
       files.write(own_path, b''.join(kept))
 
@@ -104,7 +104,7 @@ class MetricsWriter:
   def _write_to_board(
     self, stage: str, step: int, values: dict[str, float]
   ) -> None:
-    # Only now: a run that measures nothing leaves no file and no thread.
+    # Opened late, so that a run without metrics has no file and no thread.
     if self._board is None:
       if self._board_folder.is_symlink():
         raise OSError(errno.ELOOP, 'It is a link')
@@ -116,7 +116,7 @@ class MetricsWriter:
 
 
 def _read_lines(path: Path) -> list[bytes]:
-  """Returns the lines of a file, without a last one that was cut off."""
+  """Returns the lines of a file, without an incomplete last line."""
   if path.is_symlink():
     raise OSError(errno.ELOOP, 'It is a link', str(path))
   try:
@@ -133,13 +133,13 @@ def _read_lines(path: Path) -> list[bytes]:
 
 
 def _is_of(line: bytes, stage: str, step: float = math.inf) -> bool:
-  """Returns whether a line is of a stage, and not after a step."""
+  """Returns whether a line belongs to a stage, at `step` or earlier."""
   record = _parse(line)
   return record is not None and record[0] == stage and record[1] <= step
 
 
 def _parse(line: bytes) -> tuple[str, float] | None:
-  """Returns the stage and the step of a line, None if it has none."""
+  """Returns the stage and the step of a line; None if it is not valid."""
   try:
     record = json.loads(line)
     stage, step = record['stage'], record['step']
