@@ -6,10 +6,10 @@ What follows `--` goes to `tiger_jax.main`, to all of them.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,8 +19,15 @@ import time
 
 # JAX has the others end by themselves, with a message, within this time.
 _GRACE_SECONDS = 60
-# A constant of Linux, see prctl(2).
-_PR_SET_PDEATHSIG = 1
+# Asks for SIGTERM at the parent's death (PR_SET_PDEATHSIG of prctl(2)), which
+# may have come before, and becomes the command.
+_REQUEST = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+  os.kill(os.getpid(), signal.SIGTERM)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def launch(
@@ -70,7 +77,7 @@ def launch(
   try:
     for index in range(num_processes):
       process = subprocess.Popen(
-        command,
+        _ending_with_this(command),
         env=environment | {'JAX_PROCESS_ID': str(index)},
         stdout=subprocess.PIPE if index else None,
         stderr=subprocess.STDOUT if index else None,
@@ -78,7 +85,6 @@ def launch(
         errors='replace',
         # Ctrl-C reaches them from here, once.
         start_new_session=True,
-        preexec_fn=_end_with_parent(os.getpid()),
       )
       running.append(process)
       if index:
@@ -97,19 +103,17 @@ def launch(
       signal.signal(number, handler)
 
 
-def _end_with_parent(parent: int) -> Callable[[], None] | None:
-  """Returns what a child runs to get SIGTERM when this process is killed."""
+def _ending_with_this(command: Sequence[str]) -> list[str]:
+  """Returns a command that gets SIGTERM when this process is killed.
+
+  Only Linux offers that; elsewhere the command is returned as it is.
+  """
   if not sys.platform.startswith('linux'):
-    return None
-  # Looked up here, because few calls are safe between fork and exec.
-  prctl = ctypes.CDLL(None).prctl
-
-  def request() -> None:
-    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # The parent was killed before the request.
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  return request
+    return list(command)
+  if shutil.which(command[0]) is None:
+    raise FileNotFoundError(f'there is no command {command[0]}')
+  # Not by `preexec_fn`, which is unsafe where this process has threads.
+  return [sys.executable, '-ISc', _REQUEST, str(os.getpid()), *command]
 
 
 def _await(
