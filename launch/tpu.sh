@@ -16,9 +16,9 @@ FLAGS=${FLAGS:-}
 RETRIES=${RETRIES:-20}
 WAIT=${WAIT:-30}
 
-# Hides the password or token of an address, which a log might keep.
+# Hides the user, password and query of an address, which a log might keep.
 masked() {
-  sed -E 's,(https?://)[^/@]*@,\1***@,g' <<<"$1"
+  sed -E -e 's,://.*@,://***@,' -e 's,\?[^#]*,?***,' <<<"$1"
 }
 
 usage() {
@@ -64,7 +64,7 @@ go() {
   if [[ $dry_run == 1 ]]; then
     local line
     printf -v line '%q ' "$@"
-    masked "${line% }"
+    echo "${line% }"
   else
     "$@"
   fi
@@ -209,6 +209,9 @@ for argument in "$@"; do
     *) die "what is $argument? launch/tpu.sh --help tells" ;;
   esac
 done
+
+# A dry run clones nothing.
+[[ $dry_run == 0 ]] || REPOSITORY=$(masked "$REPOSITORY")
 
 [[ -n $command ]] || die 'choose create, run, resume or delete; see --help'
 [[ $SPOT == [01] ]] || die "SPOT is $SPOT: set it to 1 or 0"

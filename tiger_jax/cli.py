@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+import re
 import sys
 from typing import Any
 
@@ -31,11 +32,15 @@ from tiger_jax.serving.terminal import (
   show_results,
   show_shoppers,
 )
-from tiger_jax.training import preemption, processes
+from tiger_jax.training import checkpoint_folder, preemption, processes
 from tiger_jax.workdir import locked
 
 # Modes that can train. They read every section that the model needs.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
+
+
+# XLA, CUDA and TPU runtimes use one or the other.
+_OUT_OF_MEMORY = re.compile('RESOURCE_EXHAUSTED|out of memory', re.IGNORECASE)
 
 
 def run(command: Command) -> None:
@@ -52,7 +57,7 @@ def run(command: Command) -> None:
   except MemoryError as error:
     raise _out_of_memory(command, error) from error
   except jax.errors.JaxRuntimeError as error:
-    if 'RESOURCE_EXHAUSTED' in str(error):
+    if _OUT_OF_MEMORY.search(str(error)):
       raise _out_of_memory(command, error) from error
     if not command.distributed:
       raise
@@ -74,6 +79,8 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
+  # Before hours of work that could not be saved.
+  checkpoint_folder.check_path(command.folder.absolute())
   # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()
   print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
@@ -161,19 +168,22 @@ def _refuse_files_in_the_way(workdir: Path) -> None:
 
 
 def _refuse_missing_platform() -> None:
-  """Raises UsageError if this machine lacks the platform in JAX_PLATFORMS."""
+  """Raises UsageError if this machine lacks the platform that JAX is to use."""
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
     # pyrefly: ignore[missing-attribute]
-    requested = jax.config.jax_platforms
-    if not requested:
+    platforms, name = jax.config.jax_platforms, jax.config.jax_platform_name
+    if not platforms and not name:
       raise
+    variable = 'JAX_PLATFORMS' if platforms else 'JAX_PLATFORM_NAME'
+    requested = platforms or name
     reason = str(error).partition(' (set JAX_PLATFORMS')[0]
     jax.config.update('jax_platforms', '')
+    jax.config.update('jax_platform_name', '')
     available = sorted({'cpu', jax.devices()[0].platform})
     raise UsageError(
-      f'JAX_PLATFORMS is {requested!r}, but JAX finds only '
+      f'{variable} is {requested!r}, but JAX finds only '
       f'{", ".join(available)} on this machine'
       f'{f" ({reason})" if reason else ""}: unset it, or set it to one of these'
     ) from error

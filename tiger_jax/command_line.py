@@ -18,7 +18,7 @@ import ml_collections
 
 from tiger_jax import config_dict, config_file
 from tiger_jax.config import Config
-from tiger_jax.config_checks import did_you_mean
+from tiger_jax.config_checks import did_you_mean, nearest_and_all
 from tiger_jax.contradictions import contradictions, missing_paths
 from tiger_jax.errors import UsageError
 from tiger_jax.experiments.spec import Experiment
@@ -114,8 +114,7 @@ def parse(argv: list[str]) -> Command | None:
       raise UsageError(f'no flag --{name}: {did_you_mean(name, _flag_names())}')
   if values.mode not in MODES:
     raise UsageError(
-      f'--mode is {values.mode!r}: {did_you_mean(values.mode, MODES)} Choose '
-      f'from {", ".join(MODES)}'
+      f'--mode is {values.mode!r}: {nearest_and_all(values.mode, MODES)}'
     )
   _refuse_unused(given, overrides)
   config = experiment = None

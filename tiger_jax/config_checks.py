@@ -25,9 +25,19 @@ def added_later(default: Any, before: Any) -> Any:
 
 
 def did_you_mean(name: str, choices: Sequence[str]) -> str:
-  """Returns a question that names the nearest choice."""
-  near = difflib.get_close_matches(name, choices, n=1, cutoff=0)
-  return f'did you mean {near[0]}?'
+  """Returns a question that names the nearest choice, or lists all choices."""
+  near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
+  if near:
+    return f'did you mean {near[0]}?'
+  return f'choose from {", ".join(choices)}'
+
+
+def nearest_and_all(name: str, choices: Sequence[str]) -> str:
+  """Returns a question that names the nearest choice, and all choices."""
+  hint = did_you_mean(name, choices)
+  if not hint.endswith('?'):
+    return hint
+  return f'{hint} Choose from {", ".join(choices)}'
 
 
 def require_positive(section: Any, *names: str) -> None:
@@ -60,7 +70,4 @@ def require_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
   """Raises UsageError where a field is none of the choices."""
   value = getattr(section, name)
   if value not in choices:
-    raise UsageError(
-      f'{name} is {value!r}: {did_you_mean(value, choices)} Choose from '
-      f'{", ".join(choices)}'
-    )
+    raise UsageError(f'{name} is {value!r}: {nearest_and_all(value, choices)}')

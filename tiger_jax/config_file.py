@@ -125,6 +125,14 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
   try:
     literal = ast.literal_eval(value)
   except (ValueError, SyntaxError):
+    if (
+      isinstance(before, tuple | list)
+      and before
+      and (type(before[0]) in _NAMES or value[:1] in '([')
+    ):
+      raise UsageError(
+        f'{where} is {value!r}: it must be a tuple, such as {before}'
+      ) from None
     literal = value  # Text, such as a path, is a tuple of one element.
   if isinstance(before, tuple | list):
     many = isinstance(literal, tuple | list)

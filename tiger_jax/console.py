@@ -11,6 +11,8 @@ import traceback
 from typing import Any
 
 from tiger_jax.errors import DataError, Preempted, TigerError
+from tiger_jax.plain_text import one_line
+from tiger_jax.storage import os_errors
 
 _INTERRUPTED = 130
 # Errors of a full disk or file, as opposed to a pipe without a reader.
@@ -109,9 +111,10 @@ def fail(error: BaseException, at_once: bool) -> None:
       shutdown would wait for the other processes, which may wait for this one.
   """
   if isinstance(error, TigerError):
-    message, code = ' '.join(f'error: {error}'.split()), error.exit_code
+    message, code = one_line(f'error: {error}'), error.exit_code
   elif isinstance(error, OSError):
-    message = f'error: {error}: repair that, and run the same command again'
+    reason, remedy = os_errors.explain(error)
+    message = one_line(f'error: {reason}; {remedy}')
     code = DataError.exit_code
   elif isinstance(error, KeyboardInterrupt):
     message, code = 'stopped; run the same command to continue', _INTERRUPTED

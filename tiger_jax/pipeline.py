@@ -86,6 +86,7 @@ class Pipeline:
 
   def run(self, last: str) -> None:
     """Makes every stage up to `last`, one of `STAGES`."""
+    _ = self.data  # Refuses a folder that holds something else.
     if processes.is_main():
       # Not before: a measurement of the speed must leave a run as it is.
       files.write_json(

@@ -41,7 +41,12 @@ def config_of(artefact: Artefact) -> Config:
     DataError: The record has fields or values that this version does not know.
   """
   path = artefact.folder / record.NAME
-  values = artefact.about.get('config', {})
+  values = artefact.about.get('config')
+  if values is None:
+    raise DataError(
+      f'{path} is damaged (it has no config): remove {artefact.folder} and run '
+      'again'
+    )
   if unknown := _unknown(Config(), values, 'config'):
     raise DataError(
       f'the run in {artefact.folder.parent} was made by '

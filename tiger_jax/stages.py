@@ -18,6 +18,7 @@ from tiger_jax.embedding.encoders import embed_items
 from tiger_jax.errors import TigerError
 from tiger_jax.recommenders import Material
 from tiger_jax.recorded_config import config_of
+from tiger_jax.storage.arrays import write_array
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import processes
 from tiger_jax.workdir import read_artefact
@@ -54,7 +55,7 @@ def embed(
   Returns:
     JSON to record: for precomputed vectors, how many of them are used.
   """
-  np.save(folder / 'embeddings.npy', embed_items(config, items))
+  write_array(folder / 'embeddings.npy', embed_items(config, items))
   if config.encoder != 'precomputed':
     return {}
   return {'vectors': precomputed.count_rows(config, items)}

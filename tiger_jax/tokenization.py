@@ -265,6 +265,8 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
     config: The section.
     num_items: Items that the quantizer is fitted to.
   """
+  if config.quantizer in _LEARNT:
+    _refuse_warmup(config, num_items)
   sizes = config.level_sizes
   where = f'config.semantic_ids.codebook_sizes {sizes}'
   num_ids = math.prod(sizes)
@@ -285,6 +287,20 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
     raise UsageError(
       f'{where} ask for more codes than the first batch has items: make none '
       f'larger than config.semantic_ids.batch_size, {config.batch_size}'
+    )
+
+
+def _refuse_warmup(config: SemanticIdsConfig, num_items: int) -> None:
+  """Raises UsageError where the warm-up outlasts the quantizer's training."""
+  c = config.optimizer
+  batches_per_epoch = num_items // min(config.batch_size, num_items)
+  num_steps = config.epochs * batches_per_epoch
+  if c.recipe != 'adagrad' and c.warmup_steps > num_steps:
+    raise UsageError(
+      f'config.semantic_ids.optimizer.warmup_steps is {c.warmup_steps}, longer '
+      f'than the training of {num_steps} steps ({config.epochs} epochs of '
+      f'{batches_per_epoch} batches): lower it, or raise '
+      'config.semantic_ids.epochs'
     )
 
 

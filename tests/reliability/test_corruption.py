@@ -178,7 +178,7 @@ def test_damage_is_found(
   jax.tree.map(np.testing.assert_array_equal, state, saved.states[good])
   warnings = capfd.readouterr().err
   assert f'WARNING: {message}' in warnings
-  assert f'WARNING: step {newest} is left out' in warnings
+  assert f'WARNING: step {newest} is skipped' in warnings
   tally['corruptions of a checkpoint'] += 1
   tally['corruptions found, and an earlier one taken'] += 1
 
@@ -243,7 +243,7 @@ def test_a_run_goes_on_from_before_the_damage(
   again = forks.run(workdir, shop.FLAGS)
   assert again.code == 0, again.err
   assert f'step {newest} is damaged' in again.err
-  assert f'WARNING: step {newest} is left out' in again.err
+  assert f'WARNING: step {newest} is skipped' in again.err
   assert shop.final(workdir) == shop.final(reference)
   assert shop.logged(workdir) == shop.logged(reference)
   tally['damaged runs that went on, equal to the reference'] += 1

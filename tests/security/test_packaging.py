@@ -13,7 +13,8 @@ from tests.small import ROOT
 _STRAY = (
   'secrets.env', 'tiger_jax/secrets.env', 'configs/notes.txt', '.install.log',
   'my_shop/items.csv', 'amazon2014_beauty/meta.json.gz',
-  'results/table1/.env', 'docs/draft.md',
+  'results/table1/.env', 'docs/draft.md', 'NOTES.md', 'configs/my_shop.py',
+  'tiger_jax/a [1] #b!.py', 'results/mine/run/r.json', 'tests/private.py',
 )  # fmt: skip
 
 
@@ -30,6 +31,8 @@ def _checkout(tmp_path_factory):
   for name in names:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / name, folder / name)
+  for command in (['init', '--quiet'], ['add', '--all', '--force']):
+    subprocess.run(['git', *command], cwd=folder, check=True)
   for name in _STRAY:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text('not for others')

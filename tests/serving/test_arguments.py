@@ -1,6 +1,7 @@
 """The arguments of the Python API, each of which is read once."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -10,19 +11,6 @@ from tiger_jax.serving.options import Options
 
 IDS = ['i102', 'i103', 'i105']
 ROWS = [2, 3, 5]
-
-
-class Column:
-  """Has the methods of a pandas Series or Index."""
-
-  def __init__(self, values):
-    self._values = values
-
-  def __iter__(self):
-    return iter(self._values)
-
-  def tolist(self):
-    return list(self._values)
 
 
 FORMS = {
@@ -35,7 +23,9 @@ FORMS = {
   'dict_values': lambda x: dict(enumerate(x)).values(),
   'numpy': np.array,
   'numpy_objects': lambda x: np.array(x, object),
-  'pandas': Column,
+  'pandas_series': pd.Series,
+  'pandas_index': pd.Index,
+  'pandas_categories': lambda x: pd.Series(x, dtype='category'),
   'arrow': pa.array,
   'arrow_chunks': lambda x: pa.chunked_array([x[:1], x[1:]]),
   'arrow_scalars': lambda x: list(pa.array(x)),
@@ -106,7 +96,9 @@ def test_integers_are_ids_in_decimal(ids):
   [
     ('i102', "history is the text 'i102': put it in a list, ['i102']"),
     (np.array('i102'), "history is the text 'i102'"),
-    (b'i102', "history is the text b'i102'"),
+    (b'i102', "history is the text b'i102': pass a list of item ids"),
+    ([10**5000], 'history[0] is too large'),
+    (pd.Series([503, None]), 'pandas turns integers with missing values'),
     (None, 'history is None: pass a list of item ids'),
     (5, 'history is 5: pass a list'),
     ({'a': 1}, 'history is a mapping'),

@@ -130,7 +130,7 @@ def test_the_first_that_is_whole_is_read(folder, capsys):
   warned = capsys.readouterr().err
   assert 'WARNING' in warned
   assert 'step 6 is damaged (meta.json is not as it was written)' in warned
-  assert 'step 6 is left out' in warned
+  assert 'step 6 is skipped' in warned
   assert 'step 4' not in warned
 
 
@@ -146,8 +146,8 @@ def test_all_are_damaged(folder, capsys):
     with pytest.raises(DamagedError, match='step 2 is damaged'):
       checkpoints.restore_first([6, 4, 2], make_arrays(), MESH)
   warned = capsys.readouterr().err
-  assert 'step 6 is left out' in warned
-  assert 'step 4 is left out' in warned
+  assert 'step 6 is skipped' in warned
+  assert 'step 4 is skipped' in warned
 
 
 def test_what_does_not_fit_is_not_passed_over(folder):

@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_left_out(tmp_path, whole, capsys):
     run(task, run.stopping(7, read))
   (tmp_path / 'checkpoints' / '7' / 'meta.json').write_text('{}')
   params = run(task, read)
-  assert 'WARNING: step 7 is left out' in capsys.readouterr().err
+  assert 'WARNING: step 7 is skipped' in capsys.readouterr().err
   # Kept for a person to look at, and no longer in the way.
   assert (tmp_path / 'checkpoints' / '7.damaged').is_dir()
   assert_ends_as(run, params, whole)

@@ -7,9 +7,8 @@ import reprlib
 from typing import Any, NamedTuple
 import unicodedata
 
-# Characters that change the direction of text, and can hide other text.
-_BIDI = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
-_CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_BIDI}]')
+from tiger_jax.plain_text import CONTROLS
+
 _LINE_BREAKS = re.compile('[\u2028\u2029]')
 # A number with a decimal point (1,299.99) or a decimal comma (1.299,99).
 _POINT = re.compile(r'[+-]?(\d+|\d{1,3}(,\d{3})+)?(\.\d*)?(e[+-]?\d{1,3})?',
@@ -82,7 +81,7 @@ def is_unicode(text: str) -> bool:
 
 def has_controls(text: str) -> bool:
   """Returns whether text has control, bidi or line-breaking characters."""
-  return bool(_CONTROLS.search(text) or _LINE_BREAKS.search(text))
+  return bool(CONTROLS.search(text) or _LINE_BREAKS.search(text))
 
 
 def plain(value: Any) -> str:
@@ -93,7 +92,7 @@ def plain(value: Any) -> str:
   # UTF-16 joins the pairs and replaces single ones.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
   # Line breaks and tabs are control characters too, but they separate words.
-  return _CONTROLS.sub('', ' '.join(whole.split()))
+  return CONTROLS.sub('', ' '.join(whole.split()))
 
 
 def field(name: str, value: Any) -> tuple[str, str]:

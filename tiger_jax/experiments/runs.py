@@ -140,8 +140,9 @@ def _portable(config: Config) -> dict[str, Any]:
   ):  # fmt: skip
     values[section][name] = Path(values[section][name]).name
   # A model name of the hub may have a slash too, and is kept.
-  if Path(config.embedding.model).is_dir():
-    values['embedding']['model'] = Path(config.embedding.model).name
+  model = Path(config.embedding.model)
+  if model.is_dir() or model.is_absolute() or model.parts[:1] == ('..',):
+    values['embedding']['model'] = model.name
   shops = config.semantic_ids.shared_with
   values['semantic_ids']['shared_with'] = [Path(x).parent.name for x in shops]
   return values

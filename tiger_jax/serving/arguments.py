@@ -48,10 +48,10 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
       values = getattr(values, method)()
       break
   if isinstance(values, str | bytes | bytearray):
-    raise UsageError(
-      f'{where} is the text {shown(values)}: put it in a list, '
-      f'[{shown(values)}]'
-    )
+    remedy = f'pass a list of {of}'
+    if isinstance(values, str) and of == 'item ids':
+      remedy = f'put it in a list, [{shown(values)}]'
+    raise UsageError(f'{where} is the text {shown(values)}: {remedy}')
   if not isinstance(values, Iterable):
     raise UsageError(f'{where} is {shown(values)}: pass a list of {of}')
   return list(values)
@@ -173,7 +173,10 @@ def _item_id(value: Any, where: str) -> str:
       f'{where} is {shown(value)}: ids are text, or integers where the shop '
       f'has integers{_hint(value)}'
     )
-  return str(number)
+  try:
+    return str(number)
+  except ValueError as error:  # Python converts up to 4,300 digits.
+    raise UsageError(f'{where} is too large for an id') from error
 
 
 def _as_integer(value: Any) -> int | None:

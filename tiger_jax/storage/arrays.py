@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 import struct
 import tokenize
-from typing import Any
+from typing import Any, BinaryIO
 import zipfile
 import zlib
 
@@ -48,6 +48,27 @@ def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
             )
           )
   return arrays
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+  """Writes a `.npy`.
+
+  Raises:
+    OSError: The file cannot be written, with the number of the cause, which
+      `numpy.save` drops.
+  """
+  try:
+    with path.open('wb') as file:
+      np.lib.format.write_array(_Sink(file), array, allow_pickle=False)
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+class _Sink:
+  """A file that NumPy does not recognize, so that Python writes to it."""
+
+  def __init__(self, file: BinaryIO):
+    self.write = file.write
 
 
 def mapped(path: Path) -> np.ndarray:

@@ -17,6 +17,11 @@ from tiger_jax.storage import files, record
 LOCK = '.lock'
 # Most sections of a configuration; older versions had fewer.
 _SECTIONS = {'seed', 'dataset', 'embedding', 'semantic_ids', 'model', 'train'}
+# What a run replaces, and the keys that tell its own files from others.
+_OVERWRITTEN = {
+  'config.json': _SECTIONS,
+  'results.json': {'model', 'dataset', 'metrics'},
+}
 # Files and folders that file systems, desktops and shells create.
 _HARMLESS = (
   'lost+found', '.snapshot*', '.nfs*', '.Trash*', '.DS_Store', '._*',
@@ -54,6 +59,9 @@ def claim(workdir: Path) -> None:
 
 def is_run(folder: Path) -> bool:
   """Returns whether a folder is that of a run, or of an experiment."""
+  for name, keys in _OVERWRITTEN.items():
+    if (folder / name).exists() and not _has_keys(folder / name, keys):
+      return False  # Other programs have files of these names, and of `.lock`.
   lock = folder / LOCK
   if not lock.is_symlink() and lock.is_file() and lock.stat().st_size == 0:
     return True

@@ -40,8 +40,7 @@ def write(path: Path, data: bytes) -> None:
     sync(path.parent)
   except OSError as error:
     # The error of a full disk names no file.
-    error.filename, error.filename2 = str(path), None
-    raise
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -63,13 +63,13 @@ class Checkpoints:
     # Of every step known to be whole, its metric if it has one.
     self._metrics: dict[int, float | None] = {}
     self._damaged: set[int] = set()
+    self._warned: set[int] = set()
     self._step = 0
     with self._explained('it cannot be used'):
       if self.folder.is_symlink():
         raise OSError(errno.ELOOP, 'It is a link')
       # Refuses, before training, a path that Orbax cannot use.
-      with checkpoint_folder.plain(self.folder):
-        pass
+      checkpoint_folder.check_path(self.folder)
       if writes:
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
@@ -224,7 +224,7 @@ class Checkpoints:
       except DamagedError as error:
         if step == steps[-1]:
           raise
-        _warn(step, error)
+        self._warn(step, error)
     return None
 
   def drop(self, after: int, *, aside: bool) -> None:
@@ -307,7 +307,7 @@ class Checkpoints:
       self._metrics[step] = metrics.get(self._best_metric)
     except DamagedError as error:
       self._damaged.add(step)
-      _warn(step, error)
+      self._warn(step, error)
 
   def _read(self, step: int) -> dict[str, Any]:
     """Checks every byte of a checkpoint, and returns its JSON."""
@@ -320,7 +320,7 @@ class Checkpoints:
     """Raises where a checkpoint is not of what is trained here."""
     writer = 'an earlier version'
     if 'version' in contents:
-      writer = f'tiger_jax {contents["version"]}'
+      writer = f'tiger_jax {str(contents["version"]):.40}'
     differing = compatibility.config_differences(
       contents['about'], self._about, writer
     )
@@ -339,10 +339,10 @@ class Checkpoints:
     path = None if damaged is None else self.folder / str(damaged)
     return explained(self.folder, problem, path)
 
-
-def _warn(step: int, error: DamagedError) -> None:
-  warn(f'WARNING: {error}')
-  warn(f'WARNING: step {step} is left out')
+  def _warn(self, step: int, error: DamagedError) -> None:
+    if step not in self._warned:
+      self._warned.add(step)
+      warn(f'WARNING: step {step} is skipped: {error}')
 
 
 @jax.jit

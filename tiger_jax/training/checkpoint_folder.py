@@ -27,8 +27,9 @@ from tiger_jax.training import manifest
 
 # The format of `meta.json`. Checkpoints without a format number have format 0.
 FORMAT = 1
-# Orbax reads other paths as patterns or URLs, and then writes nothing.
-_PLAIN = re.compile(r'[\w./ -]*', re.ASCII)
+# Orbax reads paths with these signs as patterns or URLs, and those with bytes
+# that are not UTF-8 not at all; then it writes nothing.
+_SIGNS = re.compile(r'[][\\*?:\n\udc80-\udcff]')
 # The number of stored values that are read concurrently.
 _READS = 32
 
@@ -83,8 +84,8 @@ def read_contents(folder: Path, step: int) -> dict[str, Any]:
   if number > FORMAT:
     raise CheckpointError(
       f'{folder} has format {number}, written by tiger_jax '
-      f'{contents.get("version")}: tiger_jax {__version__} reads formats up to '
-      f'{FORMAT}, install the newer version'
+      f'{str(contents.get("version")):.40}: tiger_jax {__version__} reads '
+      f'formats up to {FORMAT}, install the newer version'
     )
   for name, kind in (
     ('about', dict), ('arrays', dict), ('meta', dict),
@@ -127,21 +128,32 @@ def plain(folder: Path) -> Iterator[Path]:
   """Yields a path to a folder that Orbax can read, if need be through a link.
 
   Raises:
-    UsageError: Orbax cannot read the path of the temporary folder either.
+    UsageError: The link cannot be made, or Orbax cannot read its path either.
   """
-  if _PLAIN.fullmatch(str(folder)):
+  sign = _SIGNS.search(str(folder))
+  if not sign:
     yield folder
     return
-  with tempfile.TemporaryDirectory(prefix='tiger_jax_') as parent:
-    if not _PLAIN.fullmatch(parent):
-      raise UsageError(
-        f'{folder} has the character {_PLAIN.sub("", str(folder))[0]!r}, and '
-        f'so has the folder of temporary files, {parent}: choose another '
-        '--workdir, or set TMPDIR to a path of letters and digits'
-      )
+  remedy = (
+    f'{folder} has the character {sign[0]!r}: choose another --workdir, or set '
+    'TMPDIR to a writable folder whose path consists of letters and digits'
+  )
+  try:
+    temporary = tempfile.TemporaryDirectory(prefix='tiger_jax_')
+  except OSError as error:
+    raise UsageError(remedy) from error
+  with temporary as parent:
+    if _SIGNS.search(parent):
+      raise UsageError(remedy)
     link = Path(parent, 'checkpoint')
     link.symlink_to(folder, target_is_directory=True)
     yield link
+
+
+def check_path(folder: Path) -> None:
+  """Refuses a path at which no checkpoint could be saved, see `plain`."""
+  with plain(folder):
+    pass
 
 
 def _check_stored(folder: Path, state: Any) -> None:

@@ -21,7 +21,11 @@ def differences(found: Any, expected: Any, path: str) -> list[str]:
     ]
   if found == expected:
     return []
-  return [f'{path} is {found}, expected {expected}']
+  return [f'{path} is {_shown(found)}, expected {_shown(expected)}']
+
+
+def _shown(value: Any) -> str:
+  return value if value == _ABSENT else f'{value!r:.60}'
 
 
 def config_differences(
@@ -62,8 +66,8 @@ def _field_differences(
   for key in sorted(found.keys() | expected.keys()):
     if key in found and key not in expected and key not in defaults:
       lines.append(
-        f'{path}.{key} is {found[key]}, a field that tiger_jax {__version__} '
-        f'does not have (written by {writer})'
+        f'{path}.{key} is {_shown(found[key])}, a field that tiger_jax '
+        f'{__version__} does not have (written by {writer})'
       )
       continue
     default = defaults.get(key, _ABSENT)

@@ -7,6 +7,8 @@ import contextlib
 import sys
 from typing import Any
 
+from tiger_jax.plain_text import one_line
+
 
 class SafeStream:
   """Writes text to a stream, and drops the text if that fails."""
@@ -45,4 +47,4 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
   """Prints a line to stderr."""
-  print(text, file=SafeStream(sys.stderr), flush=True)
+  print(one_line(text), file=SafeStream(sys.stderr), flush=True)

@@ -1,0 +1,35 @@
+"""Keeps files that git does not track out of releases."""
+
+import os
+import subprocess
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class TrackedFilesOnly(BuildHookInterface):
+  """Excludes untracked files from an sdist or wheel."""
+
+  def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    """Adds the untracked files of a git checkout to what is excluded.
+
+    An unpacked sdist has no git, and all of its files were tracked.
+    """
+    if not os.path.exists(os.path.join(self.root, '.git')):
+      return
+    listed = subprocess.run(
+      ['git', 'ls-files', '--others', '-z'],
+      cwd=self.root,
+      stdout=subprocess.PIPE,
+      text=True,
+      check=True,
+    )
+    names = listed.stdout.split('\0')
+    self.build_config.target_config.setdefault('exclude', []).extend(
+      f'/{_escaped(name)}' for name in names if name
+    )
+
+
+def _escaped(name: str) -> str:
+  """Returns a pattern, as in .gitignore, that matches only this name."""
+  return ''.join(f'\\{x}' if x in '\\*?[]!# ' else x for x in name)
