@@ -18,7 +18,7 @@ WAIT=${WAIT:-30}
 
 # Hides the user, password and query of an address, which a log might keep.
 masked() {
-  sed -E -e 's,://.*@,://***@,' -e 's,\?[^#]*,?***,' <<<"$1"
+  sed -E -e 's,://.*@,://HIDDEN@,' -e 's,\?[^#]*,?HIDDEN,' <<<"$1"
 }
 
 usage() {

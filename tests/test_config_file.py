@@ -51,6 +51,9 @@ def test_text_is_converted_to_the_type_of_the_field(path, text, expected):
   [
     ('stepz', '1', 'config.stepz is not a field; did you mean'),
     ('train.stepz', '1', 'config.train.stepz .* did you mean steps?'),
+    ('semantic_ids.hidden_dims', '(8,', 'it must be a tuple, such as'),
+    ('semantic_ids.hidden_dims', 'many', 'it must be a tuple, such as'),
+    ('semantic_ids.codebook_sizes', '(8,', 'a tuple, such as .8, 8, 8.'),
     ('trian.steps', '1', 'config.trian is not a field; did you mean train?'),
     ('train', '3', 'config.train is a section.* steps_per_call'),
     ('train.steps.x', '3', 'config.train.steps is not a section'),

@@ -409,6 +409,13 @@ def test_a_request_that_is_out_of_memory_says_what_to_lower(
   assert 'lower --k' in line
 
 
+@pytest.mark.parametrize('distributed', [False, True])
+def test_other_words_for_out_of_memory(refusal, failing, distributed):
+  text = 'INTERNAL: Out of memory while trying to allocate 8 bytes'
+  error = jax.errors.JaxRuntimeError(text)
+  assert 'out of memory' in refusal(2, *failing(error, distributed))
+
+
 def test_failing_devices_of_several_processes_are_a_peer_error(
   refusal, failing
 ):

@@ -337,3 +337,27 @@ def test_damaged_vectors_are_one_line(tmp_path, content):
   (tmp_path / 'embeddings.npy').write_bytes(content)
   with pytest.raises(DataError, match=r'embeddings\.npy is damaged'):
     tokenization.read_embeddings(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('steps', 'is_refused'), [(12, False), (13, True), (10**9, True)]
+)
+def test_a_warmup_longer_than_the_training_of_a_quantizer(steps, is_refused):
+  def refuse(**changes):
+    ids = {
+      'quantizer': 'rq_vae', 'codebook_sizes': [4], 'epochs': 3,
+      'batch_size': 8, 'optimizer': {'warmup_steps': steps},
+    }  # fmt: skip
+    config = from_json({'semantic_ids': ids | changes})
+    tokenization.refuse_sizes(config.semantic_ids, 39)
+
+  refuse(quantizer='rq_kmeans')
+  refuse(optimizer={'warmup_steps': steps, 'recipe': 'adagrad'})
+  if not is_refused:
+    refuse()
+    return
+  with pytest.raises(UsageError) as error:
+    refuse()
+  message = str(error.value)
+  assert 'config.semantic_ids.optimizer.warmup_steps' in message
+  assert '12 steps' in message and 'config.semantic_ids.epochs' in message

@@ -257,7 +257,6 @@ def test_the_lock_is_not_truncated_or_followed(tmp_path):
   with locked(run):
     pass
   (run / '.lock').unlink()
-  (run / 'config.json').write_text('{}')
   (run / '.lock').symlink_to(victim)
   stage(run, ONE, Builder())  # A mark, without the lock.
   with pytest.raises(UsageError, match=r'\.lock is a link'):

@@ -173,7 +173,8 @@ def _refuse_missing_platform() -> None:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
     # pyrefly: ignore[missing-attribute]
-    platforms, name = jax.config.jax_platforms, jax.config.jax_platform_name
+    platforms = jax.config.jax_platforms
+    name = os.environ.get('JAX_PLATFORM_NAME')
     if not platforms and not name:
       raise
     variable = 'JAX_PLATFORMS' if platforms else 'JAX_PLATFORM_NAME'

@@ -125,13 +125,11 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
   try:
     literal = ast.literal_eval(value)
   except (ValueError, SyntaxError):
-    if (
-      isinstance(before, tuple | list)
-      and before
-      and (type(before[0]) in _NAMES or value[:1] in '([')
-    ):
+    is_of_numbers = bool(before) and type(before[0]) in _NAMES
+    if is_of_numbers or value[:1] in ('(', '['):
       raise UsageError(
-        f'{where} is {value!r}: it must be a tuple, such as {before}'
+        f'{where} is {value!r}: it must be a tuple, such as '
+        f'{before or (8, 8, 8)}'
       ) from None
     literal = value  # Text, such as a path, is a tuple of one element.
   if isinstance(before, tuple | list):

@@ -48,6 +48,33 @@ def test_an_unusable_path_is_refused_before_training(tmp_path, monkeypatch):
   Checkpoints(tmp_path / 'run' / 'checkpoints', {})
 
 
+def test_a_letter_needs_no_temporary_folder(tmp_path, monkeypatch):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'missing'))
+  name = "jürgen's = + @ , # % ~ ! $ & ( ) ; ^ ` { } |"
+  with Checkpoints(tmp_path / name / 'checkpoints', {}) as checkpoints:
+    checkpoints.save(1, STATE, {})
+    checkpoints.wait()
+    checkpoints.restore(1, STATE)
+
+
+def test_a_temporary_folder_that_is_missing_is_named(tmp_path, monkeypatch):
+  monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'missing'))
+  with pytest.raises(UsageError, match='TMPDIR'):
+    Checkpoints(tmp_path / 'run [1]' / 'checkpoints', {})
+
+
+def test_a_path_is_refused_before_any_stage(tmp_path):
+  odd = tmp_path / 'p[1]'
+  (odd / 'tmp[2]').mkdir(parents=True)
+  done = typed.run(
+    f'--config={small.ROOT}/configs/quickstart.py', '--mode=train',
+    '--workdir=run', cwd=odd, env={'TMPDIR': str(odd / 'tmp[2]')},
+  )  # fmt: skip
+  assert done.code == 2
+  assert 'TMPDIR' in done.refusal
+  assert not (odd / 'run').exists()
+
+
 def test_a_workdir_name_with_special_characters(trained, tmp_path):
   """Runs the command in a shell; the stages before training exist."""
   workdir = tmp_path / 'runs' / "my shop [1] ü #2 100% 'q'"

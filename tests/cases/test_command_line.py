@@ -85,12 +85,12 @@ def test_a_warmup_that_is_longer_than_training_is_refused(tmp_path):
   assert not (tmp_path / 'runs').exists()
 
 
-def test_a_missing_platform_names_the_available_ones(tmp_path):
-  done = typed.run(
-    QUICKSTART, '--mode=data', cwd=tmp_path, env={'JAX_PLATFORMS': 'cuda'}
-  )
+@pytest.mark.parametrize('variable', ['JAX_PLATFORMS', 'JAX_PLATFORM_NAME'])
+def test_a_missing_platform_names_the_available_ones(tmp_path, variable):
+  env = {'JAX_PLATFORMS': '', variable: 'cuda'}
+  done = typed.run(QUICKSTART, '--mode=data', cwd=tmp_path, env=env)
   assert done.code == 2
-  assert "JAX_PLATFORMS is 'cuda'" in done.refusal
+  assert f"{variable} is 'cuda'" in done.refusal
   assert 'finds only cpu' in done.refusal
   assert not (tmp_path / 'runs').exists()
 

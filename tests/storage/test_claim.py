@@ -76,6 +76,16 @@ def test_each_mark_of_a_run_is_enough(tmp_path, mark):
   claim(tmp_path)
 
 
+@pytest.mark.parametrize('name', ['config.json', 'results.json'])
+def test_a_foreign_file_that_a_run_would_replace_is_kept(tmp_path, name):
+  """An empty `.lock` is a common file, and not enough then."""
+  _lock(tmp_path)
+  (tmp_path / name).write_text('{"mine": 1}')
+  with pytest.raises(UsageError, match='no run of this program made it'):
+    claim(tmp_path)
+  assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
 def test_a_link_is_not_a_mark_of_a_run(tmp_path):
   (tmp_path / 'empty').touch()
   folder = tmp_path / 'folder'
