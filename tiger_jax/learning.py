@@ -39,8 +39,7 @@ def make_mesh(config: Config) -> Mesh:
   `config.parallel.tensor` is lowered to its greatest common divisor with the
   number of devices, `fsdp` likewise with the number of remaining devices, and
   the axis `data` gets the rest. A model can therefore be evaluated and served
-  on any number of devices. Training calls `check_devices` first, which raises
-  an error instead of lowering them.
+  on any number of devices. Training calls `check_devices` first.
   """
   c = config.parallel
   num_devices = len(jax.devices())
@@ -327,8 +326,8 @@ def some(examples: Examples, num: int, seed: int) -> Examples:
   """
   if not num:
     return examples
-  chosen = np.random.default_rng(seed).permutation(len(examples.user))
-  return examples.at(np.sort(chosen[:num]))
+  order = np.random.default_rng(seed).permutation(len(examples.user))
+  return examples.at(np.sort(order[:num]))
 
 
 def evaluation_batches(
