@@ -341,4 +341,5 @@ class Pipeline:
 
 
 def _say(stage: str, text: str) -> None:
-  print(f'{stage:>12}: {text}', flush=True)
+  """Prints a line about a stage; '' continues the line before."""
+  print(f'{stage:>12}{":" if stage else " "} {text}', flush=True)
