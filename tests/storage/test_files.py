@@ -36,6 +36,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'fsync', fail)
   with pytest.raises(OSError, match='No space'):
     files.write_json(path, 2)
+  assert os.listdir(tmp_path) == ['a.json']
   assert files.read_json(path) == 1
 
 

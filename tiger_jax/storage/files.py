@@ -4,6 +4,7 @@ A write replaces the whole file in one step, reaches the disk before it returns,
 and never follows a link. A read is bounded and takes regular files only.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -39,6 +40,8 @@ def write(path: Path, data: bytes) -> None:
     partial.replace(path)
     sync(path.parent)
   except OSError as error:
+    with contextlib.suppress(OSError):
+      partial.unlink(missing_ok=True)
     # The error of a full disk names no file.
     raise OSError(error.errno, error.strerror, str(path)) from error
 
