@@ -138,7 +138,8 @@ def read(folder: Path) -> dict[str, Any]:
   except FileNotFoundError:
     return {}
   except (
-    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError
+    OSError, ValueError, TypeError, LookupError, AttributeError,
+    ArithmeticError, RecursionError,
   ) as error:  # fmt: skip
     raise DataError(
       f'{folder / _FILE} is damaged ({item_text.plain(str(error))[:100]}): '
