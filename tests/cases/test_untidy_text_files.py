@@ -83,6 +83,10 @@ def test_empty_cells_are_missing_however_rows_are_read(tmp_path):
   for text in (small.as_csv(catalogue), quoted(catalogue)):
     found = load(write(tmp_path / 'shop', None, text)).counts['fields']
     assert found['brand'] == found['price'] == {'empty': 12}
+  log = [dict(x, user='') if i == 5 else x for i, x in enumerate(LOG)]
+  for text in (small.as_csv(log), quoted(log)):
+    message = refusal(write(tmp_path / 'shop', text))
+    assert 'row 6: user is None' in message
 
 
 @pytest.mark.parametrize('at', [0, 1, 2, 20, len(LOG) + 1])
@@ -143,6 +147,12 @@ def test_long_rows_and_other_encodings_in_files_read_by_rows(tmp_path):
   text = quoted(ITEMS).replace('Torch', 'Café').encode('latin-1')
   (folder / 'items.csv').write_bytes(text)
   assert 'items.csv, line 4 is not UTF-8' in refusal(folder)
+
+
+def test_the_limit_is_of_each_row(tmp_path, monkeypatch, plain):
+  monkeypatch.setattr(csv_rows, 'MAX_ROW_BYTES', 200)
+  folder = write(tmp_path / 'shop', quoted(LOG), quoted(ITEMS))
+  assert content(load(folder)) == plain
 
 
 def test_a_long_line_of_column_names(tmp_path):
@@ -237,7 +247,7 @@ def test_records_that_spell_a_column_differently(tmp_path, plain):
   assert content(load(records(tmp_path / 'shop', log, catalogue))) == plain
 
 
-@pytest.mark.parametrize('values', [('u0', 'other'), (1, '1'), ('1', 1)])
+@pytest.mark.parametrize('values', [('u0', 'other'), (1, '1'), (True, 1)])
 def test_a_record_with_two_values_for_a_column(tmp_path, values):
   log = [renamed(x, user='user_id') if i % 2 else x for i, x in enumerate(LOG)]
   log[6] = {**log[6], 'user': values[0], 'user_id': values[1]}
