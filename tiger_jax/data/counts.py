@@ -138,8 +138,7 @@ def read(folder: Path) -> dict[str, Any]:
   except FileNotFoundError:
     return {}
   except (
-    OSError, ValueError, TypeError, LookupError, AttributeError,
-    ArithmeticError, RecursionError,
+    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError
   ) as error:  # fmt: skip
     raise DataError(
       f'{folder / _FILE} is damaged ({item_text.plain(str(error))[:100]}): '
