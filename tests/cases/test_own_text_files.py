@@ -240,11 +240,21 @@ def test_truncated_utf16(tmp_path):
   assert f'{path} is damaged' in refusal(folder)
 
 
-def test_lines_of_json_in_another_encoding(tmp_path):
+@pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-16-be'])
+def test_lines_of_json_in_utf16(tmp_path, encoding):
   folder = write(tmp_path / 'shop')
   (folder / 'items.csv').unlink()
-  (folder / 'items.jsonl').write_text(small.as_jsonl(ITEMS), encoding='utf-16')
-  assert 'iconv -f UTF-16 -t UTF-8 items.jsonl' in refusal(folder)
+  path = folder / 'items.jsonl'
+  text = small.as_jsonl(SNOWMAN).replace('\\u2603', '☃\u2028')
+  path.write_text('\ufeff' + text, encoding=encoding)
+  shop = load(folder)
+  assert shop.items.fields['title'][0].endswith('☃')
+  assert 'items.jsonl: read as UTF-16' in counts.lines(shop.counts)[-1]
+  path.write_bytes(path.read_bytes()[:-1])
+  assert f'{path} is damaged: it begins as UTF-16' in refusal(folder)
+  path.write_text(text, encoding=encoding)
+  name = {'utf-16-le': 'UTF-16LE', 'utf-16-be': 'UTF-16BE'}[encoding]
+  assert f'iconv -f {name} -t UTF-8 items.jsonl' in refusal(folder)
 
 
 def test_a_row_of_three_megabytes(tmp_path):

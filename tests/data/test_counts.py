@@ -78,3 +78,50 @@ def test_the_record_is_plain_json(tmp_path):
   counted = counts.without_drops(3, 2, 9)
   counts.write(counted, tmp_path)
   assert json.loads((tmp_path / 'counts.json').read_text()) == counted
+
+
+def test_a_record_nested_deeply_is_one_line(tmp_path):
+  for depth in (100, 300, 900, 950, 980, 990, 995, 2000):
+    deep = '[' * depth + ']' * depth
+    for text in (
+      f'{{"fields": {{"title": {{"unusable": 1, "first": {deep}}}}}}}',
+      f'{{"missing": {{"items": 1, "of_items": 1, "events": 1, "of_events": 1,'
+      f' "first": [{deep}], "hint": {deep}}}}}',
+    ):
+      (tmp_path / 'counts.json').write_text(text)
+      try:
+        assert all(x.isprintable() for x in counts.lines(counts.read(tmp_path)))
+      except DataError as error:
+        assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+  'value',
+  [None, True, -1, 0, 0.5, float('inf'), '', 'x', [], [1], {}, {'a': 1}, [[]],
+   10**4000, '\ud800'],
+)  # fmt: skip
+@pytest.mark.parametrize('part', ['', 'read', 'dropped', 'first', 'empty'])
+def test_values_of_wrong_types_are_one_line(tmp_path, value, part):
+  flow = {'read': 5, 'used': 4, 'dropped': {'x': 1}}
+  parts = {
+    'events': flow,
+    'items': {'read': 3, 'used': 2},
+    'missing': {
+      'items': 1, 'of_items': 2, 'events': 1, 'of_events': 2, 'first': ['a'],
+      'hint': '',
+    },
+    'fields': {'title': {'empty': 1, 'unusable': 1, 'first': 'x'}},
+    'notes': ['n'],
+  }  # fmt: skip
+  for name, good in parts.items():
+    wrong = value
+    if part and name == 'fields':
+      wrong = {'title': {**good['title'], part: value}}
+    elif part and name != 'notes':
+      wrong = {**good, part: value}
+    (tmp_path / 'counts.json').write_text(json.dumps({**parts, name: wrong}))
+    try:
+      lines = counts.lines(counts.read(tmp_path))
+      assert all(line.isprintable() for line in lines)
+    except DataError as error:
+      assert str(error).isprintable()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tiger_jax.config import DatasetConfig, EmbeddingConfig
+from tiger_jax.config import DatasetConfig
 from tiger_jax.data import loading
 from tiger_jax.errors import DataError, UsageError
 
@@ -40,15 +40,3 @@ def test_sources_are_looked_for_in_source_dir(tmp_path, name):
   config = DatasetConfig(name=name, source_dir=str(source))
   with pytest.raises(DataError, match=str(source)):
     loading.load_dataset(config, 0, tmp_path / 'scratch')
-
-
-@pytest.mark.parametrize('name', ['files', 'amazon2014/Toys_and_Games'])
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch, name):
-  monkeypatch.setenv('HOME', str(tmp_path))
-  config = DatasetConfig(name=name, source_dir='~/shop')
-  assert config.source_dir == f'{tmp_path}/shop'
-  with pytest.raises(DataError, match=f'{tmp_path}/shop'):
-    loading.load_dataset(config, 0, tmp_path / 'scratch')
-  embedding = EmbeddingConfig(path='~/x.npy', ids_path='~x', model='a/~b')
-  assert embedding.path == f'{tmp_path}/x.npy'
-  assert embedding.model == 'a/~b'

@@ -1,6 +1,6 @@
 """Maps the column names of a file to the names that the program uses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tiger_jax.data import item_text
@@ -58,10 +58,7 @@ def resolve(
   positions = {}
   for column in wanted:
     candidates = [i for i, raw in enumerate(names) if column_of(raw) == column]
-    # The name of the column wins over an alias, and its exact case over others.
-    for plain in (lambda raw: raw.strip().casefold(), lambda raw: raw):
-      own = [i for i in candidates if plain(names[i]) == column]
-      candidates = own or candidates
+    candidates = _exact(names, candidates, column) or candidates
     if len(candidates) > 1:
       both = ' and '.join(item_text.shown(names[i]) for i in candidates[:2])
       raise DataError(
@@ -71,6 +68,43 @@ def resolve(
     if candidates:
       positions[column] = candidates[0]
   return positions
+
+
+def exact(names: Sequence[str], column: str) -> int | None:
+  """Returns the position of the one name that is that of the column, or None.
+
+  Args:
+    names: Names in a file.
+    column: The column.
+  """
+  found = _exact(names, range(len(names)), column)
+  return found[0] if len(found) == 1 else None
+
+
+def _exact(
+  names: Sequence[str], positions: Iterable[int], column: str
+) -> list[int]:
+  """Returns the positions with the name of the column, ideally in its case."""
+  alike = [i for i in positions if names[i].strip().casefold() == column]
+  return [i for i in alike if names[i] == column] or alike
+
+
+def unused(
+  path: Path, names: Sequence[str], found: Mapping[str, int]
+) -> list[str]:
+  """Returns notes about columns that are not read because of their names.
+
+  Args:
+    path: The file.
+    names: All names in the file, in order.
+    found: What `resolve` has returned.
+  """
+  return [
+    f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
+    f'a column {item_text.shown(names[found[column]])}'
+    for i, raw in enumerate(names)
+    if (column := column_of(raw)) in found and i != found[column]
+  ]
 
 
 def require(

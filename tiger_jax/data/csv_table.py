@@ -1,8 +1,7 @@
 """Reads CSV files, with any usual separator and encoding."""
 
 import codecs
-from collections.abc import Iterable, Sequence
-import csv
+from collections.abc import Iterable, Mapping, Sequence
 import io
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 import pyarrow.compute as pc
 
-from tiger_jax.data import column_names, raw_lines
-from tiger_jax.data.raw_lines import MAX_LINE_BYTES
+from tiger_jax.data import column_names, csv_rows, file_kinds
+from tiger_jax.data.csv_rows import MAX_ROW_BYTES
 from tiger_jax.errors import DataError
 
 # pyarrow.compute creates its functions at import; type checkers miss them.
@@ -20,7 +19,7 @@ _compute: Any = pc
 _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
 # Enough for any line of column names.
 _SAMPLE_BYTES = 2**20
-_UTF16 = {codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be'}
+_BLANK_QUOTE = '^ +"'
 
 
 def read(
@@ -43,60 +42,95 @@ def read(
   Raises:
     DataError: The file is not such a table, or lacks a column.
     OSError: The file cannot be read.
-    pa.ArrowException: A row has more or fewer cells than the first.
   """
   with path.open('rb') as file:
     sample = file.read(_SAMPLE_BYTES)
-    encoding = _encoding(path, sample)
-    wanted = (*required, *optional)
+  encoding = file_kinds.encoding(path, sample)
+  wanted = (*required, *optional)
+  with csv_rows.long_cells():
     names, num_lines, separator = _header(path, sample, encoding, wanted)
-    found = column_names.resolve(path, names, wanted)
-    column_names.require(path, names, found, required)
-    types = {name: pa.string() for name in map(str, range(len(names)))}
-    for name in repeating:
-      if name in found:
-        types[str(found[name])] = pa.dictionary(pa.int32(), pa.string())
-    file.seek(0)
-    # The reader accepts a quotation that is not closed: its cell extends to the
-    # end of the file. An empty row that is appended then becomes part of it.
-    end = f'\n{separator * (len(names) - 1)}\n'.encode(encoding)
-    table = _parse(
-      path,
-      _Appended(file, end),
-      read_options=arrow_csv.ReadOptions(
-        column_names=list(types),
-        skip_rows=num_lines,
-        # The reader refuses a row that is longer than a block.
-        block_size=MAX_LINE_BYTES,
-        encoding='utf8' if encoding == 'utf-8' else 'utf-16',
-      ),
-      parse_options=arrow_csv.ParseOptions(
-        delimiter=separator, newlines_in_values=True
-      ),
-      convert_options=arrow_csv.ConvertOptions(
-        # Without types, the reader would infer integers: 00123 becomes 123.
-        column_types=types,
-        null_values=[''],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-        include_columns=[str(position) for position in found.values()],
-      ),
-    )
-  columns = {name: table.column(str(found[name])) for name in found}
-  rows = table.num_rows - 1
-  if rows < 0 or any(column[rows].is_valid for column in columns.values()):
-    raise DataError(
-      f'{path} ends within a quotation: a " at the beginning of a cell is not '
-      'closed; close it, or write it twice within quotation marks'
-    )
-  columns = {name: column.slice(0, rows) for name, column in columns.items()}
+  found = column_names.resolve(path, names, wanted)
+  column_names.require(path, names, found, required)
+  repeated = pa.dictionary(pa.int32(), pa.string())
+  types = {
+    position: repeated if name in repeating else pa.string()
+    for name, position in found.items()
+  }
+  layout = (path, encoding, separator, num_lines, len(names), types)
+  # Arrow is much faster, but it reads `a, "b"` as a, and "b" with its marks.
+  read = _read_by_arrow(*layout)
+  if read is None:
+    read = csv_rows.read(*layout)
+  columns = dict(zip(found, read, strict=True))
   _check_lengths(path, columns)
-  notes = []
+  notes = column_names.unused(path, names, found)
   if separator != ',':
     notes.append(f'{path.name}: separated by {_SEPARATORS[separator]}')
-  if encoding != 'utf-8':
-    notes.append(f'{path.name}: read as UTF-16')
   return columns, tuple(notes)
+
+
+def _read_by_arrow(
+  path: Path,
+  encoding: str,
+  separator: str,
+  num_header_lines: int,
+  num_cells: int,
+  types: Mapping[int, pa.DataType],
+) -> list[pa.ChunkedArray] | None:
+  """Reads some columns as `csv_rows.read` does.
+
+  Returns:
+    The columns, or None if the file is not as Arrow demands.
+  """
+  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  # The reader accepts a quotation that is not closed: its cell extends to the
+  # end of the file. An empty row that is appended then becomes part of it.
+  end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
+  try:
+    with path.open('rb') as file:
+      table = arrow_csv.read_csv(
+        io.BufferedReader(_Appended(file, end)),
+        read_options=arrow_csv.ReadOptions(
+          column_names=list(every),
+          skip_rows=num_header_lines,
+          # The reader refuses a row that is longer than a block.
+          block_size=MAX_ROW_BYTES,
+          encoding='utf8' if encoding == 'utf-8' else 'utf-16',
+        ),
+        parse_options=arrow_csv.ParseOptions(
+          delimiter=separator, newlines_in_values=True
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+          # Without types, the reader would infer integers: 00123 becomes 123.
+          column_types=every,
+          null_values=[''],
+          strings_can_be_null=True,
+          quoted_strings_can_be_null=True,
+          include_columns=[str(position) for position in types],
+        ),
+      )
+  except (UnicodeError, pa.ArrowInvalid):
+    return None
+  columns = [table.column(str(position)) for position in types]
+  rows = table.num_rows - 1
+  if rows < 0 or any(column[rows].is_valid for column in columns):
+    return None
+  columns = [column.slice(0, rows) for column in columns]
+  return None if any(map(_has_blank_quote, columns)) else columns
+
+
+def _has_blank_quote(column: pa.ChunkedArray) -> bool:
+  """Returns whether a cell begins with blanks and a quotation mark."""
+  return any(
+    _compute.any(
+      _compute.match_substring_regex(_values(chunk), _BLANK_QUOTE)
+    ).as_py()
+    for chunk in column.chunks
+  )
+
+
+def _values(chunk: pa.Array) -> pa.Array:
+  return chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
 
 
 class _Appended(io.RawIOBase):
@@ -116,35 +150,6 @@ class _Appended(io.RawIOBase):
     return 0
 
 
-def _parse(path: Path, file: io.RawIOBase, **options: Any) -> pa.Table:
-  try:
-    return arrow_csv.read_csv(io.BufferedReader(file), **options)
-  except UnicodeError as error:
-    raise DataError(
-      f'{path} is damaged: it begins as UTF-16, but it is not valid UTF-16; '
-      'write it again'
-    ) from error
-  except pa.ArrowInvalid as error:
-    if 'straddling' in str(error):
-      raise _too_long(path) from error
-    if 'UTF8' in str(error) or 'UTF-8' in str(error):
-      where = f'{path}, line {_bad_line(path)} is'
-      raise raw_lines.not_utf8(path, where) from error
-    raise
-
-
-def _encoding(path: Path, sample: bytes) -> str:
-  if sample.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-    raise raw_lines.not_utf8(path, f'{path} is', 'UTF-32')
-  if sample[:2] in _UTF16:
-    return _UTF16[sample[:2]]
-  # In UTF-16 without a byte order mark, every other byte of ASCII is zero.
-  for first, encoding in ((1, 'UTF-16LE'), (0, 'UTF-16BE')):
-    if sample[first:16:2] and not any(sample[first:16:2]):
-      raise raw_lines.not_utf8(path, f'{path} is', encoding)
-  return 'utf-8'
-
-
 def _header(
   path: Path, sample: bytes, encoding: str, wanted: Sequence[str]
 ) -> tuple[list[str], int, str]:
@@ -154,58 +159,41 @@ def _header(
   text = text.lstrip('\ufeff')
   best: tuple[int, int] = (-1, -1)
   header: tuple[list[str], int, str] = ([], 0, ',')
+  is_cut = False
   for separator in _SEPARATORS:
-    rows = csv.reader(
-      io.StringIO(text, newline=''), delimiter=separator, skipinitialspace=True
-    )
-    try:
-      # A first line such as sep=; gives Excel the separator.
-      names = next((x for x in rows if x and not x[0].startswith('sep=')), [])
-    except csv.Error:
-      continue
+    lines = io.StringIO(text, newline='')
+    rows = csv_rows.reader(lines, separator)
+    names = next((x for x in rows if not _is_skipped(x)), [])
     score = len({column_names.column_of(name) for name in names} & set(wanted))
     if (score, len(names)) > best:
       best = score, len(names)
       header = names, rows.line_num, separator
+      is_cut = lines.tell() == len(text) and len(sample) == _SAMPLE_BYTES
   names, num_lines, separator = header
   if not names:
     what = (
       'does not begin with names of columns' if text.strip() else 'is empty'
     )
     raise DataError(f'{path} {what}: add a first line that names the columns')
+  if is_cut:
+    raise DataError(
+      f'{path}: the names of its columns have more than {_SAMPLE_BYTES} bytes, '
+      'the most that is read: shorten them; if they are not that long, a '
+      'quotation mark is not closed'
+    )
   if any('\ufffd' in name for name in names):
-    raise raw_lines.not_utf8(path, f'{path}, line 1 is')
+    raise file_kinds.not_utf8(path, f'{path}, line 1 is')
   return names, num_lines, separator
+
+
+def _is_skipped(row: list[str]) -> bool:
+  # A first line such as sep=; gives Excel the separator.
+  return csv_rows.is_blank(row) or row[0].startswith('sep=')
 
 
 def _check_lengths(path: Path, columns: dict[str, pa.ChunkedArray]) -> None:
   for column in columns.values():
     for chunk in column.chunks:
-      if pa.types.is_dictionary(chunk.type):
-        chunk = chunk.dictionary
-      if (
-        _compute.max(_compute.binary_length(chunk)).as_py() or 0
-      ) > MAX_LINE_BYTES:
-        raise _too_long(path)
-
-
-def _too_long(path: Path) -> DataError:
-  return DataError(
-    f'{path} has a row of more than {MAX_LINE_BYTES} bytes ('
-    f'{MAX_LINE_BYTES // 2**20} MB), the most that is read: shorten its text; '
-    'if no text is that long, a quotation mark is not closed'
-  )
-
-
-def _bad_line(path: Path) -> int:
-  """Returns the number of the first line that is not UTF-8."""
-  number = 1
-  decoder = codecs.getincrementaldecoder('utf-8')()
-  with path.open('rb') as file:
-    while line := file.readline(_SAMPLE_BYTES):
-      try:
-        decoder.decode(line)
-      except UnicodeDecodeError:
-        break
-      number += line.endswith(b'\n')
-  return number
+      lengths = _compute.binary_length(_values(chunk))
+      if (_compute.max(lengths).as_py() or 0) > MAX_ROW_BYTES:
+        raise csv_rows.too_long(path)

@@ -134,11 +134,13 @@ def _ids(
     bad = [code for code, value in enumerate(values) if not _is_id(value)]
     wrong = np.isin(rows, bad)
   if wrong.any():
-    raise table.refusal(
-      name,
-      int(np.argmax(wrong)),
-      'it must be text or an integer, without control characters',
-    )
+    what = 'it must be text or an integer, without control characters'
+    if any(isinstance(value, float) for value in values):
+      what += (
+        '; pandas turns integers into floats in a column with missing values: '
+        f"remove those rows, use astype('int64') on {name}, and save it again"
+      )
+    raise table.refusal(name, int(np.argmax(wrong)), what)
   # 7, '7' and ' 7' are the same id.
   codes: dict[str, int] = {}
   renumbered = np.asarray(

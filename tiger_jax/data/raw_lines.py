@@ -5,7 +5,6 @@ is neither ends the run with one line that names the place.
 """
 
 import ast
-import codecs
 from collections.abc import Iterator
 import gzip
 import io
@@ -17,7 +16,7 @@ import zlib
 
 from tqdm import tqdm
 
-from tiger_jax.data import item_text
+from tiger_jax.data import file_kinds, item_text
 from tiger_jax.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -46,7 +45,8 @@ def read(path: Path) -> Iterator[Record]:
   was yielded: publish nothing until the iterator is exhausted.
 
   Args:
-    path: Lines of JSON or Python literals; compressed if it ends in `.gz`.
+    path: Lines of JSON or Python literals, in UTF-8, or in UTF-16 with a byte
+      order mark; compressed if it ends in `.gz`.
 
   Yields:
     The records in file order; blank lines are skipped.
@@ -63,7 +63,8 @@ def read(path: Path) -> Iterator[Record]:
           with gzip.GzipFile(fileobj=counted) as lines:
             yield from _parse_lines(path, lines)
       else:
-        yield from _parse_lines(path, raw)
+        with _recoded(path, raw) as lines:
+          yield from _parse_lines(path, lines)
   except FileNotFoundError as error:
     raise DataError(
       f'{path} does not exist: put the file there or name another folder'
@@ -128,21 +129,6 @@ def required_seconds(record: Record, key: str) -> int:
   return value
 
 
-def not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
-  """Returns an error that names the command which converts a file.
-
-  Args:
-    path: The file.
-    where: Begins the message, up to "is".
-    encoding: What the file probably is.
-  """
-  other = f'{path.stem}.utf8{path.suffix}'
-  return DataError(
-    f'{where} not UTF-8: convert the file, for example with: iconv -f '
-    f'{encoding} -t UTF-8 {path.name} > {other}'
-  )
-
-
 def _wrong(record: Record, key: str) -> str:
   if key not in record.values:
     return f'field {key!r} is missing: every record needs one'
@@ -177,9 +163,17 @@ def _check_gzip(path: Path, raw: io.BufferedIOBase) -> None:
   raise DataError(f'{path} is {kind}: delete it and download it again')
 
 
-def _parse_lines(path: Path, lines: io.BufferedIOBase) -> Iterator[Record]:
+def _recoded(path: Path, raw: io.BufferedReader) -> Any:
+  """Returns the lines of a file: text if it is in UTF-16, bytes otherwise."""
+  encoding = file_kinds.encoding(path, raw.peek(16)[:16])
+  if encoding == 'utf-8':
+    return raw
+  return io.TextIOWrapper(raw, encoding, newline='\n')
+
+
+def _parse_lines(path: Path, lines: Any) -> Iterator[Record]:
   number = 0
-  while line := lines.readline(MAX_LINE_BYTES + 1):
+  while line := _next_line(path, lines):
     number += 1
     where = f'{path}, line {number}'
     if len(line) > MAX_LINE_BYTES:
@@ -188,14 +182,20 @@ def _parse_lines(path: Path, lines: io.BufferedIOBase) -> Iterator[Record]:
         'record'
       )
     try:
-      # Windows editors begin a file with a byte order mark.
-      text = line.decode('utf-8').lstrip('\ufeff').strip()
+      text = line if isinstance(line, str) else line.decode('utf-8')
     except UnicodeDecodeError as error:
-      utf16 = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-      encoding = 'UTF-16' if utf16 else 'LATIN1'
-      raise not_utf8(path, f'{where} is', encoding) from error
+      raise file_kinds.not_utf8(path, f'{where} is') from error
+    # Windows editors begin a file with a byte order mark.
+    text = text.lstrip('\ufeff').strip()
     if text:
       yield Record(_parse(text, where), where)
+
+
+def _next_line(path: Path, lines: Any) -> str | bytes:
+  try:
+    return lines.readline(MAX_LINE_BYTES + 1)
+  except UnicodeDecodeError as error:
+    raise file_kinds.not_utf16(path) from error
 
 
 def _parse(text: str, where: str) -> dict[Any, Any]:

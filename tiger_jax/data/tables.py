@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from tiger_jax.data import column_names, csv_table, item_text, raw_lines
+from tiger_jax.data import (
+  column_names,
+  csv_table,
+  file_kinds,
+  item_text,
+  raw_lines,
+  spellings,
+)
 from tiger_jax.errors import DataError
 
 SUFFIXES = ('.csv', '.jsonl', '.parquet')
@@ -75,17 +82,23 @@ def read(
   Raises:
     DataError: The file is missing or damaged, lacks a column, or is empty.
   """
-  notes: tuple[str, ...] = ()
   columns: dict[str, Any]
   try:
     if not stat.S_ISREG(os.stat(path).st_mode):
       raise DataError(f'{path} is not a regular file: put a file there')
+    with path.open('rb') as file:
+      start = file.read(512)
+    file_kinds.check(path, start)
     if path.suffix == '.jsonl':
-      columns = _read_jsonl(path, required, optional)
+      columns, notes = _read_jsonl(path, required, optional)
     elif path.suffix == '.csv':
       columns, notes = csv_table.read(path, required, optional, repeating)
     else:
-      columns = _read_parquet(path, required, optional, repeating)
+      columns, notes = _read_parquet(path, required, optional, repeating)
+    if (
+      path.suffix != '.parquet' and file_kinds.encoding(path, start) != 'utf-8'
+    ):
+      notes += (f'{path.name}: read as UTF-16',)
   except (pa.ArrowException, OSError, KeyError, ValueError) as error:
     reason = item_text.plain(str(error))[:200]
     raise DataError(
@@ -188,7 +201,7 @@ def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
 
 def _read_jsonl(
   path: Path, required: Sequence[str], optional: Sequence[str]
-) -> dict[str, Column]:
+) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
   """Returns the wanted columns. Of other columns only the names are kept."""
   wanted = {*required, *optional}
   kept: dict[str, list[Any]] = {}
@@ -210,10 +223,9 @@ def _read_jsonl(
         column.append(None)
   if not num_rows:
     raise DataError(f'{path} is empty: add at least one row')
-  found = column_names.resolve(path, list(kept), wanted)
-  column_names.require(path, [*kept, *others], found, required)
-  names = list(kept)
-  return {name: kept[names[i]] for name, i in found.items()}
+  columns, notes = spellings.merge(path, kept)
+  column_names.require(path, [*kept, *others], columns, required)
+  return columns, tuple(notes)
 
 
 def _read_parquet(
@@ -221,7 +233,7 @@ def _read_parquet(
   required: Sequence[str],
   optional: Sequence[str],
   repeating: Collection[str],
-) -> dict[str, Column]:
+) -> tuple[dict[str, Column], tuple[str, ...]]:
   with parquet.ParquetFile(path) as file:
     schema = file.schema_arrow
   names = schema.names
@@ -236,7 +248,11 @@ def _read_parquet(
   with parquet.ParquetFile(path, read_dictionary=repeated) as file:
     table = file.read(columns=[names[i] for i in found.values()])
   columns = {name: table.column(names[i]) for name, i in found.items()}
-  return {name: _as_text(path, name, x) for name, x in columns.items()}
+  notes = column_names.unused(path, names, found)
+  return (
+    {name: _as_text(path, name, x) for name, x in columns.items()},
+    tuple(notes),
+  )
 
 
 def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

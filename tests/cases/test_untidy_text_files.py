@@ -1,0 +1,293 @@
+"""Text files with blanks, uneven rows and fields of several names."""
+
+import gzip
+import io
+import json
+import zipfile
+
+import pyarrow as pa
+from pyarrow import parquet
+import pytest
+
+from tests import small
+from tests.cases.test_own_text_files import (
+  ITEMS,
+  LOG,
+  content,
+  load,
+  refusal,
+  write,
+)
+from tiger_jax.data import counts, csv_rows, csv_table
+
+LOG_CSV, ITEMS_CSV = small.as_csv(LOG), small.as_csv(ITEMS)
+
+
+@pytest.fixture
+def plain(tmp_path):
+  return content(load(write(tmp_path / 'plain')))
+
+
+def quoted(rows, separator=', ', before=''):
+  lines = [list(rows[0]), *([*map(str, x.values())] for x in rows)]
+  return ''.join(
+    before + separator.join(f'"{x}"' for x in line) + '\n' for line in lines
+  )
+
+
+@pytest.mark.parametrize('separator', [', ', ' ,   ', '; ', '\t ', '| '])
+@pytest.mark.parametrize('before', ['', ' '])
+def test_blanks_before_quotations(tmp_path, plain, separator, before):
+  texts = (quoted(x, separator, before) for x in (LOG, ITEMS))
+  assert content(load(write(tmp_path / 'shop', *texts))) == plain
+
+
+def test_a_separator_within_a_quotation_after_a_blank(tmp_path):
+  catalogue = [dict(x, title=f'{x["title"]}, "new"\nkind') for x in ITEMS]
+  text = quoted([{k: v.replace('"', '""') for k, v in x.items()}
+                 for x in catalogue])  # fmt: skip
+  titles = load(write(tmp_path / 'shop', None, text)).items.fields['title']
+  assert all(title.endswith(', "new" kind') for title in titles)
+
+
+@pytest.mark.parametrize('at', [0, 1, len(LOG) - 1])
+def test_rows_with_and_without_quotations_have_the_same_ids(
+  tmp_path, plain, at
+):
+  rows = LOG_CSV.splitlines()
+  user, item, time = rows[at + 1].split(',')
+  rows[at + 1] = f'{user}, "{item}", {time}'
+  folder = write(tmp_path / 'shop', '\n'.join(rows))
+  assert content(load(folder)) == plain
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('line_end', ['\n', '\r\n'])
+def test_rows_are_read_in_every_encoding(tmp_path, encoding, line_end):
+  rows = [dict(x, title=f'{x["title"]} ☃') for x in ITEMS]
+  texts = (quoted(x).replace('\n', line_end) for x in (LOG, rows))
+  shop = load(write(tmp_path / 'shop', *texts, encoding=encoding))
+  assert all(x.endswith(' ☃') for x in shop.items.fields['title'])
+
+
+def test_rows_are_read_in_chunks(tmp_path, monkeypatch, plain):
+  monkeypatch.setattr(csv_rows, '_CHUNK_ROWS', 5)
+  folder = write(tmp_path / 'shop', quoted(LOG), quoted(ITEMS))
+  assert content(load(folder)) == plain
+  monkeypatch.setattr(csv_rows, '_CHUNK_CHARACTERS', 10)
+  assert content(load(folder)) == plain
+
+
+def test_empty_cells_are_missing_however_rows_are_read(tmp_path):
+  catalogue = [dict(x, brand='', price='') for x in ITEMS]
+  for text in (small.as_csv(catalogue), quoted(catalogue)):
+    found = load(write(tmp_path / 'shop', None, text)).counts['fields']
+    assert found['brand'] == found['price'] == {'empty': 12}
+  log = [dict(x, user='') if i == 5 else x for i, x in enumerate(LOG)]
+  for text in (small.as_csv(log), quoted(log)):
+    message = refusal(write(tmp_path / 'shop', text))
+    assert 'row 6: user is None' in message
+
+
+@pytest.mark.parametrize('at', [0, 1, 2, 20, len(LOG) + 1])
+@pytest.mark.parametrize('blanks', ['   ', '\t', ''])
+@pytest.mark.parametrize('mark', ['', '\ufeff'])
+def test_lines_of_blanks_are_ignored(tmp_path, plain, at, blanks, mark):
+  rows = LOG_CSV.splitlines()
+  rows[at:at] = [blanks, blanks]
+  text = mark + '\n'.join(rows)
+  assert content(load(write(tmp_path / 'shop', text))) == plain
+
+
+@pytest.mark.parametrize('text', [LOG_CSV, quoted(LOG)])
+@pytest.mark.parametrize(
+  ('change', 'cells'), [(lambda x: x + ',7', 4), (lambda x: x[:2], 1)]
+)
+def test_a_row_with_a_wrong_number_of_cells(tmp_path, text, change, cells):
+  rows = text.splitlines()
+  rows[9] = change(rows[9]).replace('"', '')
+  rows.insert(3, ' ')
+  message = refusal(write(tmp_path / 'shop', '\n'.join(rows)))
+  path = tmp_path / 'shop' / 'interactions.csv'
+  assert f'{path}, row 9 (line 11 of the file) has {cells} cells' in message
+  assert 'names 3 columns' in message
+
+
+def test_a_quotation_that_is_not_closed_names_its_row(tmp_path):
+  for row in (9, len(LOG)):
+    rows = LOG_CSV.splitlines()
+    rows[row] = rows[row].replace(',15', ', "15')
+    for end in ('', '\n'):
+      message = refusal(write(tmp_path / 'shop', '\n'.join(rows) + end))
+      assert f'row {row} (line {row + 1} of the file) ends within' in message
+      assert ',,' not in message
+  message = refusal(write(tmp_path / 'shop', LOG_CSV + '"\n'))
+  assert f'row {len(LOG) + 1} ' in message
+
+
+def test_quotations_in_rows_that_arrow_refuses(tmp_path):
+  """The message does not quote the row that the reader appends."""
+  rows = LOG_CSV.splitlines()
+  rows[9] = rows[9].replace(',15', ',7,"15')
+  message = refusal(write(tmp_path / 'shop', '\n'.join(rows)))
+  assert 'row 9 (line 10 of the file) ends within a quotation' in message
+
+
+def test_long_rows_and_other_encodings_in_files_read_by_rows(tmp_path):
+  catalogue = [dict(x) for x in ITEMS]
+  catalogue[5]['description'] = 'x' * 17 * 2**20
+  folder = write(tmp_path / 'shop', None, quoted(catalogue))
+  assert 'a row of more than 16777216 bytes' in refusal(folder)
+  # The limit is that of a row, on however many lines it is.
+  catalogue[5]['description'] = 'x\n' * 9 * 2**20
+  write(folder, None, quoted(catalogue))
+  assert 'a row of more than 16777216 bytes' in refusal(folder)
+  catalogue[5]['description'] = 'x' * 3 * 2**20
+  assert load(write(folder, None, quoted(catalogue))).num_items == 12
+  text = quoted(ITEMS).replace('Torch', 'Café').encode('latin-1')
+  (folder / 'items.csv').write_bytes(text)
+  assert 'items.csv, line 4 is not UTF-8' in refusal(folder)
+
+
+def test_the_limit_is_of_each_row(tmp_path, monkeypatch, plain):
+  monkeypatch.setattr(csv_rows, 'MAX_ROW_BYTES', 200)
+  folder = write(tmp_path / 'shop', quoted(LOG), quoted(ITEMS))
+  assert content(load(folder)) == plain
+
+
+def test_a_long_line_of_column_names(tmp_path):
+  names = 'user,item,timestamp,' + 'x' * 200_000
+  text = '\n'.join([names, *(f'{x},1' for x in LOG_CSV.splitlines()[1:])])
+  shop = load(write(tmp_path / 'shop', text))
+  assert shop.num_interactions == len(LOG)
+  text = text.replace('xx', 'x' * csv_table._SAMPLE_BYTES, 1)
+  message = refusal(write(tmp_path / 'shop', text))
+  assert 'names of its columns have more than 1048576 bytes' in message
+
+
+def archive():
+  data = io.BytesIO()
+  with zipfile.ZipFile(data, 'w') as file:
+    file.writestr('xl/workbook.xml', '<x/>')
+  return data.getvalue()
+
+
+def as_parquet():
+  data = io.BytesIO()
+  parquet.write_table(pa.Table.from_pylist(LOG), data)
+  return data.getvalue()
+
+
+@pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
+@pytest.mark.parametrize(
+  ('data', 'kind'),
+  [
+    (gzip.compress(LOG_CSV.encode()), 'compressed with gzip'),
+    (archive(), 'a zip archive or an Excel workbook'),
+    (b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1' + bytes(500), 'an Excel workbook'),
+    (as_parquet(), 'a Parquet file'),
+    (LOG_CSV.encode(), 'text'),
+    (LOG_CSV.encode('utf-16'), 'text'),
+    (small.as_jsonl(LOG).encode(), 'text'),
+  ],
+)
+def test_files_of_another_kind_than_their_name(tmp_path, suffix, data, kind):
+  folder = write(tmp_path / 'shop')
+  (folder / 'interactions.csv').unlink()
+  path = folder / f'interactions.{suffix}'
+  path.write_bytes(data)
+  is_right = (kind == 'text') == (suffix != 'parquet')
+  if kind == 'a Parquet file' and suffix == 'parquet':
+    load(folder)
+  elif kind != 'text' or not is_right:
+    assert f'{path} is {kind}, not {suffix}: ' in refusal(folder)
+
+
+def test_text_in_parquet_names_its_suffix(tmp_path):
+  folder = write(tmp_path / 'shop')
+  (folder / 'interactions.csv').unlink()
+  path = folder / 'interactions.parquet'
+  path.write_text(small.as_jsonl(LOG))
+  assert 'rename it to interactions.jsonl' in refusal(folder)
+  path.write_text(LOG_CSV)
+  assert 'rename it to interactions.csv' in refusal(folder)
+
+
+def test_a_csv_file_that_begins_with_a_magic_word(tmp_path):
+  for word in ('BZh', 'ORC', 'PAR1', 'ARROW1'):
+    text = '\n'.join(
+      f'{word if i == 0 else i},{x}' for i, x in enumerate(LOG_CSV.splitlines())
+    )
+    assert load(write(tmp_path / 'shop', text)).num_interactions == len(LOG)
+
+
+def records(folder, log=LOG, catalogue=ITEMS):
+  folder.mkdir(exist_ok=True)
+  for name, rows in (('interactions', log), ('items', catalogue)):
+    lines = [json.dumps(row) + '\n' for row in rows]
+    (folder / f'{name}.jsonl').write_text(''.join(lines))
+  return folder
+
+
+def renamed(row, **names):
+  return {names.get(key, key): value for key, value in row.items()}
+
+
+def test_records_that_spell_a_column_differently(tmp_path, plain):
+  log = [
+    renamed(x, user='user_id', item='asin') if i % 2 else x
+    for i, x in enumerate(LOG)
+  ]
+  catalogue = [
+    renamed(x, categories='category') if i % 3 else x
+    for i, x in enumerate(ITEMS)
+  ]
+  # The same value twice is no conflict, and None is no value.
+  log[0] = {**log[0], 'userId': log[0]['user'], 'asin': None}
+  assert content(load(records(tmp_path / 'shop', log, catalogue))) == plain
+
+
+@pytest.mark.parametrize('values', [('u0', 'other'), (1, '1'), (True, 1)])
+def test_a_record_with_two_values_for_a_column(tmp_path, values):
+  log = [renamed(x, user='user_id') if i % 2 else x for i, x in enumerate(LOG)]
+  log[6] = {**log[6], 'user': values[0], 'user_id': values[1]}
+  message = refusal(records(tmp_path / 'shop', log))
+  assert "columns 'user' and 'user_id', either could be user" in message
+  assert 'row 7 has a different value in each' in message
+
+
+@pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
+def test_a_column_that_is_not_read_is_named(tmp_path, suffix):
+  folder = write(tmp_path / 'shop')
+  (folder / 'items.csv').unlink()
+  path = folder / f'items.{suffix}'
+  rows = [dict(x, category='Other') for x in ITEMS]
+  if suffix == 'csv':
+    path.write_text(small.as_csv(rows))
+  elif suffix == 'jsonl':
+    path.write_text(small.as_jsonl(rows))
+  else:
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+  shop = load(folder)
+  assert 'Other' not in shop.items.fields['categories']
+  assert (
+    f"items.{suffix}: column 'category' is not read, because there is a column "
+    "'categories'"
+  ) in counts.lines(shop.counts)[-1]
+
+
+@pytest.mark.parametrize('suffix', ['jsonl', 'parquet'])
+@pytest.mark.parametrize('first', [0.0, None])
+def test_ids_that_pandas_made_floats(tmp_path, suffix, first):
+  users = {f'u{i}': float(i) for i in range(6)}
+  log = [dict(x, user=users[x['user']]) for x in LOG]
+  log[0]['user'] = first
+  folder = records(tmp_path / 'shop', log)
+  if suffix == 'parquet':
+    (folder / 'interactions.jsonl').unlink()
+    path = folder / 'interactions.parquet'
+    parquet.write_table(pa.Table.from_pylist(log), path)
+  message = refusal(folder)
+  assert f'row 1: user is {first}' in message
+  assert 'pandas turns integers into floats' in message
+  assert "astype('int64') on user" in message
