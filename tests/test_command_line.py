@@ -42,7 +42,9 @@ def test_the_last_override_counts():
   assert command.config.dataset.drop_short_users
 
 
-def test_the_last_of_repeated_flags_counts():
+def test_the_last_of_repeated_flags_counts(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'b').mkdir()
   command = parse(
     '--mode=recommend', '--workdir=a', '--workdir=b', '--k=3', '--k=4',
     '--history=A', '--history=B,C', '--exact', '--noexact',

@@ -34,7 +34,7 @@ def override_one(path, value, config=None):
     ('semantic_ids.codebook_sizes', '(8, 4)', (8, 4)),
     ('semantic_ids.codebook_sizes', '[8,4]', (8, 4)),
     ('semantic_ids.codebook_sizes', '8,4', (8, 4)),
-    ('semantic_ids.codebook_sizes', '8', (8,)),
+    ('semantic_ids.codebook_sizes', '8,', (8,)),
     ('semantic_ids.codebook_sizes', '()', ()),
     ('semantic_ids.shared_with', 'runs/a-b', ('runs/a-b',)),
     ('semantic_ids.shared_with', "('a','b')", ('a', 'b')),
@@ -51,6 +51,7 @@ def test_text_is_converted_to_the_type_of_the_field(path, text, expected):
   [
     ('stepz', '1', 'config.stepz is not a field; did you mean'),
     ('train.stepz', '1', 'config.train.stepz .* did you mean steps?'),
+    ('semantic_ids.codebook_sizes', '8', 'it must be a tuple, such as'),
     ('semantic_ids.hidden_dims', '(8,', 'it must be a tuple, such as'),
     ('semantic_ids.hidden_dims', 'many', 'it must be a tuple, such as'),
     ('semantic_ids.codebook_sizes', '(8,', 'a tuple, such as .8, 8, 8.'),

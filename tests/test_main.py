@@ -122,7 +122,7 @@ def test_exit_codes_are_the_documented_ones():
 @pytest.mark.parametrize(
   ('arguments', 'named'),
   [
-    (['--cofnig=x.py'], 'did you mean config?'),
+    (['--cofnig=x.py'], 'did you mean --config?'),
     ([QUICKSTART, '--config.train.stepz=1'], 'stepz'),
     ([QUICKSTART, '--config.trian.steps=1'], 'trian'),
     ([QUICKSTART, '--config.train.steps=many'], 'many'),
@@ -168,9 +168,18 @@ def test_the_nearest_field_is_named(refusal):
 
 
 def test_recommend_before_training(refusal, tmp_path):
+  (tmp_path / 'run').mkdir()
   line = refusal(4, '--mode=recommend', '--workdir=run', '--history=A')
   assert 'run --mode=train' in line
-  assert not (tmp_path / 'run').exists()
+  assert not any((tmp_path / 'run').iterdir())
+
+
+def test_recommend_from_a_folder_that_is_not_there(refusal, tmp_path):
+  (tmp_path / 'runs' / 'quickstart').mkdir(parents=True)
+  ask = ('--mode=recommend', '--history=A')
+  line = refusal(2, *ask, '--workdir=runs/quickstrt')
+  assert 'there is no folder runs/quickstrt: did you mean runs/quick' in line
+  assert 'name that of a finished run' in refusal(2, *ask, '--workdir=other')
 
 
 def test_a_good_data_stage_is_quiet(command, raw):
@@ -501,5 +510,6 @@ def test_more_codes_than_items_are_refused_before_items_are_embedded(
     '--config.dataset.synthetic_users=5',
     '--config.semantic_ids.codebook_sizes=(601,8)',
   )  # fmt: skip
-  assert 'make none larger than 600' in line
+  assert 'than there are items, 600: try ' in line
+  assert "codebook_sizes='(128, 128, 128)'" in line
   assert not list((tmp_path / 'run').glob('embedding*'))

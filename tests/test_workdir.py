@@ -174,6 +174,16 @@ def test_interrupted_builds_of_two_configs_do_not_mix(tmp_path):
 
 
 @pytest.mark.parametrize('resumable', [False, True])
+def test_a_stage_that_refuses_its_input_leaves_nothing(tmp_path, resumable):
+  def build(folder):
+    raise DataError('no such file')
+
+  with pytest.raises(DataError):
+    stage(tmp_path, ONE, build, resumable=resumable)
+  assert not list(tmp_path.glob('*.partial-*'))
+
+
+@pytest.mark.parametrize('resumable', [False, True])
 def test_seconds_add_up(tmp_path, monkeypatch, resumable):
   now = [100.0]
   monkeypatch.setattr(time, 'monotonic', lambda: now[0])

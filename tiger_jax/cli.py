@@ -68,7 +68,6 @@ def run(command: Command) -> None:
 
 
 def _run(command: Command) -> None:
-  _refuse_files_in_the_way(command.folder)
   if command.distributed:
     processes.join()
     if not processes.is_main():
@@ -157,14 +156,6 @@ def _refuse_too_few(
 def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:
   """Locks the folder in the main process, on behalf of all processes."""
   return locked(workdir) if processes.is_main() else contextlib.nullcontext()
-
-
-def _refuse_files_in_the_way(workdir: Path) -> None:
-  existing = next(
-    x for x in (workdir, *workdir.absolute().parents) if x.exists()
-  )
-  if not existing.is_dir():
-    raise UsageError(f'{existing} is not a folder: choose another --workdir')
 
 
 def _refuse_missing_platform() -> None:

@@ -3,8 +3,9 @@
 This module does not import JAX, because that import takes seconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 import dataclasses
+import difflib
 import logging
 import os
 from pathlib import Path
@@ -111,7 +112,7 @@ def parse(argv: list[str]) -> Command | None:
   given = [name for name in values if values[name].present]
   for name in given:
     if name not in (*_flag_names(), 'verbosity', 'v', 'flagfile'):
-      raise UsageError(f'no flag --{name}: {did_you_mean(name, _flag_names())}')
+      raise UsageError(_unknown_flag(name))
   if values.mode not in MODES:
     raise UsageError(
       f'--mode is {values.mode!r}: {nearest_and_all(values.mode, MODES)}'
@@ -130,7 +131,7 @@ def parse(argv: list[str]) -> Command | None:
         raise UsageError('; '.join(problems))
   elif overrides or values.mode != 'recommend':
     raise UsageError('no --config given: try --config=configs/quickstart.py')
-  return Command(
+  command = Command(
     mode=values.mode,
     workdir=values.workdir or _default_workdir(values.config),
     config=config,
@@ -146,6 +147,21 @@ def parse(argv: list[str]) -> Command | None:
       if name not in ('history', 'k')
     },
   )
+  _check_folder(command)
+  return command
+
+
+def _check_folder(command: Command) -> None:
+  """Refuses a file as the workdir, and a workdir without a run to serve."""
+  folder = command.folder
+  existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
+  if not existing.is_dir():
+    raise UsageError(f'{existing} is not a folder: choose another --workdir')
+  if command.mode == 'recommend' and not folder.exists():
+    names = [str(x) for x in folder.parent.glob('*/')]
+    near = difflib.get_close_matches(str(folder), names, n=1)
+    hint = f'did you mean {near[0]}?' if near else 'name that of a finished run'
+    raise UsageError(f'there is no folder {folder}: {hint}')
 
 
 def _parse_experiment(
@@ -178,7 +194,8 @@ def help_text() -> str:
     lines += ['', f'{title}:']
     for name in names:
       flag = flags.FLAGS[name]
-      default = f' (default: {flag.default})' if flag.default else ''
+      is_shown = flag.default not in (None, False, [])
+      default = f' (default: {flag.default})' if is_shown else ''
       lines.append(f'  --{name:<14}{flag.help}{default}')
   return '\n'.join(lines)
 
@@ -218,14 +235,31 @@ def _take_overrides(
 def _explain(error: Exception) -> str:
   """Returns one line that explains an error of absl."""
   if isinstance(error, flags.UnrecognizedFlagError):
-    name = error.flagname
-    return f'no flag --{name}: {did_you_mean(name, _flag_names())}'
+    return _unknown_flag(error.flagname)
   text = ' '.join(str(error).removeprefix('ERROR:: ').split())
   if match := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
     name, value = match[1], match[2]
     kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'a list of ids')
     return f'--{name} is {value!r}: it must be {kind}'
   return text
+
+
+def _unknown_flag(name: str) -> str:
+  """Says which flag, or field of the config, could have been meant."""
+  for path in _fields(Config(), '--config'):
+    if path.endswith(f'.{name}'):
+      return f'no flag --{name}: did you mean {path}?'
+  flags_ = [f'--{x}' for x in _flag_names()]
+  return f'no flag --{name}: {did_you_mean(f"--{name}", flags_)}'
+
+
+def _fields(section: Any, path: str) -> Iterator[str]:
+  for field in dataclasses.fields(section):
+    value = getattr(section, field.name)
+    if dataclasses.is_dataclass(value):
+      yield from _fields(value, f'{path}.{field.name}')
+    else:
+      yield f'{path}.{field.name}'
 
 
 def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:

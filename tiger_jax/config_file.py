@@ -125,17 +125,20 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
   try:
     literal = ast.literal_eval(value)
   except (ValueError, SyntaxError):
-    is_of_numbers = bool(before) and type(before[0]) in _NAMES
-    if is_of_numbers or value[:1] in ('(', '['):
-      raise UsageError(
-        f'{where} is {value!r}: it must be a tuple, such as '
-        f'{before or (8, 8, 8)}'
-      ) from None
     literal = value  # Text, such as a path, is a tuple of one element.
-  if isinstance(before, tuple | list):
-    many = isinstance(literal, tuple | list)
-    return type(before)(literal if many else (literal,))
-  return literal
+  if not isinstance(before, tuple | list):
+    return literal
+  if isinstance(literal, tuple | list):
+    return type(before)(literal)
+  if (
+    value[:1] in ('(', '[')
+    or not isinstance(literal, str)
+    or (before and type(before[0]) in _NAMES)
+  ):
+    raise UsageError(
+      f'{where} is {value!r}: it must be a tuple, such as {before or (8, 8, 8)}'
+    )
+  return type(before)((literal,))
 
 
 def _nearest_file(path: str) -> str:
@@ -163,5 +166,6 @@ def _explain(path: str, error: Exception) -> str:
     lines.append(error.lineno)
   where = f'{path}, line {lines[-1]}' if lines else path
   # ml_collections wraps the text of a KeyError, which is a repr.
-  text = str(error).replace('\\n', ' ').replace("\\'", "'").strip()
+  message = error.msg if isinstance(error, SyntaxError) else str(error)
+  text = message.replace('\\n', ' ').replace("\\'", "'").strip()
   return f'{where}: {type(error).__name__}: {text}'

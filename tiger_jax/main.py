@@ -39,7 +39,9 @@ flags.DEFINE_float(
 flags.DEFINE_integer(
   'drawn_levels', None, 'Draw only the first n codes of the Semantic IDs.'
 )
-flags.DEFINE_integer('seed', 0, 'Random seed for --temperature.')
+flags.DEFINE_integer(
+  'seed', 0, 'Seed of --temperature: the same one draws the same items.'
+)
 flags.DEFINE_bool(
   'exact', False, 'Widen the search until the k best are proven.'
 )

@@ -279,8 +279,8 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
     return  # They need no item for a code.
   if max(sizes) > num_items:
     raise UsageError(
-      f'{where} ask for more codes than there are items: make none larger '
-      f'than {num_items}'
+      f'{where} ask for more codes than there are items, {num_items}: try '
+      f"--config.semantic_ids.codebook_sizes='{(_fitting(num_items),) * 3}'"
     )
   first_batch = config.kmeans_init == 'first_batch'
   if first_batch and max(sizes) > config.batch_size:
@@ -288,6 +288,11 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
       f'{where} ask for more codes than the first batch has items: make none '
       f'larger than config.semantic_ids.batch_size, {config.batch_size}'
     )
+
+
+def _fitting(num_items: int) -> int:
+  """Returns a size that leaves four items or more for a code, if it can."""
+  return 1 << max(1, (num_items // 4).bit_length() - 1)
 
 
 def _refuse_warmup(config: SemanticIdsConfig, num_items: int) -> None:

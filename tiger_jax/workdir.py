@@ -203,10 +203,15 @@ def _build(
   start = time.monotonic()
   try:
     about = about | (build(partial) or {})
-  except BaseException:
-    # A failed write of the timer must not hide the original error.
+  except BaseException as error:
+    # A failure here must not hide the original error.
     with contextlib.suppress(OSError):
-      files.write(clock, str(before + time.monotonic() - start).encode())
+      if isinstance(error, UsageError | DataError) and not any(
+        partial.iterdir()
+      ):
+        partial.rmdir()  # The inputs were refused, and nothing was made.
+      else:
+        files.write(clock, str(before + time.monotonic() - start).encode())
     raise
   seconds = before + time.monotonic() - start
   record.write(partial, wanted, seconds, about)

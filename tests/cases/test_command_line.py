@@ -15,7 +15,8 @@ REQUEST = ('--mode=recommend', '--workdir=run', '--history=A')
   ('flags', 'named'),
   [
     (['--foo'], 'no flag --foo: did you mean'),
-    ([QUICKSTART, '--wrokdir=x'], 'did you mean workdir?'),
+    ([QUICKSTART, '--steps=9'], 'did you mean --config.train.steps?'),
+    ([QUICKSTART, '--wrokdir=x'], 'did you mean --workdir?'),
     ([QUICKSTART, '--mode=trian'], 'did you mean train?'),
     ([*REQUEST, '--k=abc'], "--k is 'abc': it must be an integer"),
     ([*REQUEST, '--exact=maybe'], '--exact is '),

@@ -129,7 +129,7 @@ def test_what_is_proven_is_said(recommender):
   found = recommender.recommend(['i102'], NUM_ITEMS, Options(exact=True))
   assert all(entry.proven for entry in found)
   assert show_proof(found) == (
-    'Proven: no other item ranks above one of these 14.'
+    'Proven: no other item ranks above any of these 14.'
   )
   assert 'a draw' in show_proof(found, drawn=True)
   unproven = [e._replace(proven=i < 2) for i, e in enumerate(found)]
@@ -166,8 +166,8 @@ def test_draws(recommender):
 @pytest.mark.parametrize(
   ('options', 'named'),
   [
-    ({'deny': ['i100', 'gone']}, "'gone' in files .1 of 2 in deny"),
-    ({'allow': ['gone']}, "'gone' in files .1 of 1 in allow"),
+    ({'deny': ['i100', 'gone']}, "'gone' in the catalogue .1 of 2 in deny"),
+    ({'allow': ['gone']}, "'gone' in the catalogue .1 of 1 in allow"),
     ({'temperature': 0.0}, 'temperature is 0.0'),
     ({'temperature': float('nan')}, 'temperature is nan'),
     ({'temperature': 1.0, 'drawn_levels': 0}, 'drawn_levels is 0'),
@@ -196,8 +196,8 @@ def test_many_histories_are_answered_in_parts(recommender):
   ('history', 'k', 'named'),
   [
     ([], 10, 'history is empty'),
-    (['i100', 'nowhere'], 10, "'nowhere' in files .1 of 2"),
-    (['x', 'y'], 10, "'x' in files .2 of 2"),
+    (['i100', 'nowhere'], 10, "'nowhere' in the catalogue .1 of 2"),
+    (['x', 'y'], 10, "'x' in the catalogue .2 of 2"),
     ([''], 10, "''"),
     (['i100'], 0, 'k is 0'),
     (['i100'], -1, 'k is -1'),

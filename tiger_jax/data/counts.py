@@ -176,7 +176,11 @@ def _flow_line(flow: dict[str, Any]) -> str:
 
 
 def _items_line(items: dict[str, int]) -> str:
-  text = f'{items["read"]:,} read, {items["used"]:,} used'
+  read, used = items['read'], items['used']
+  text = f'{read:,} read, '
+  if used > read:
+    text += f'{used - read:,} more known from purchases only, '
+  text += f'{used:,} used'
   if number := items.get('never_bought'):
     text += f', {number:,} of them never bought'
   if number := items.get('repeated'):

@@ -106,6 +106,11 @@ def _candidates(folder: Path, name: str) -> list[Path]:
 
 
 def _find(folder: Path, name: str) -> Path:
+  if not folder.is_dir():
+    raise DataError(
+      f'there is no folder {folder}: name that of your files in '
+      'config.dataset.source_dir'
+    )
   paths = _candidates(folder, name)
   found = [path for path in paths if path.exists()]
   if not found:

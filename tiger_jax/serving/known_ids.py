@@ -7,7 +7,6 @@ import functools
 from typing import Any
 
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.item_text import plain
 from tiger_jax.errors import UsageError
 from tiger_jax.serving.arguments import item_ids, shown
 
@@ -23,7 +22,6 @@ class KnownIds:
 
   def __init__(self, dataset: Dataset):
     """Reads the catalogue of the dataset."""
-    self._name = plain(dataset.name)
     self._items = dataset.items
 
   def rows(
@@ -49,7 +47,7 @@ class KnownIds:
     if nearest:
       hint = f'did you mean {" or ".join(map(shown, nearest))}?'
     raise UsageError(
-      f'no item {shown(unknown[0])} in {self._name} ({len(unknown)} of '
+      f'no item {shown(unknown[0])} in the catalogue ({len(unknown)} of '
       f'{len(ids)} in {where} are unknown): {hint}'
     )
 

@@ -255,7 +255,12 @@ class Recommender:
       )
     sampler = None
     if options.temperature is not None:
-      levels = options.drawn_levels or self._ids.codes.shape[1]
+      num_levels = self._ids.codes.shape[1]
+      levels = options.drawn_levels or num_levels
+      if levels > num_levels:
+        raise UsageError(
+          f'drawn_levels is {levels}: the Semantic IDs have {num_levels} codes'
+        )
       # Another draw for every history, and the same one whenever it comes.
       seeds = [
         zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)

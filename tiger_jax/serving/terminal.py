@@ -45,7 +45,7 @@ def show_proof(found: list[Recommendation], drawn: bool = False) -> str:
   noise = ', in a draw by temperature' if drawn else ''
   proven = sum(entry.proven for entry in found)
   if proven == len(found):
-    return f'Proven: no other item ranks above one of these {proven}{noise}.'
+    return f'Proven: no other item ranks above any of these {proven}{noise}.'
   return (
     f'Proven for the first {proven} of {len(found)}: others may rank above the '
     f'rest{noise}; --exact looks further.'
