@@ -175,6 +175,7 @@ def test_draws(recommender):
     ({'drawn_levels': 1}, 'set a temperature too'),
     ({'seed': 5}, 'set a temperature too'),
     ({'temperature': 1e-38}, 'temperature is 1e-38'),
+    ({'temperature': 1.0, 'drawn_levels': 9}, 'Semantic IDs have [23] codes'),
   ],
 )
 def test_bad_options(recommender, options, named):
