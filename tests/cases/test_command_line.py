@@ -14,7 +14,7 @@ REQUEST = ('--mode=recommend', '--workdir=run', '--history=A')
 @pytest.mark.parametrize(
   ('flags', 'named'),
   [
-    (['--foo'], 'no flag --foo: did you mean'),
+    (['--foo'], 'no flag --foo: did you mean --'),
     ([QUICKSTART, '--steps=9'], 'did you mean --config.train.steps?'),
     ([QUICKSTART, '--wrokdir=x'], 'did you mean --workdir?'),
     ([QUICKSTART, '--mode=trian'], 'did you mean train?'),

@@ -25,7 +25,7 @@ def differences(found: Any, expected: Any, path: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-  return value if value == _ABSENT else f'{value!r:.60}'
+  return f'{value!s:.60}'
 
 
 def config_differences(
