@@ -149,6 +149,7 @@ def test_ctrl_c_while_modules_are_imported(tmp_path, module):
     'sys.meta_path.insert(0, Finder())\n'
     'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
   )
+  (tmp_path / 'run').mkdir()
   done = typed.run(
     '--mode=recommend', '--workdir=run', '--history=A',
     cwd=tmp_path,
