@@ -1,0 +1,22 @@
+"""The form of a mutant: one deliberate fault and the tests that must find it."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+  """One change of the code that at least one test must notice.
+
+  Attributes:
+    what: The fault, in a few words.
+    file: The file that is changed, from the root of the repository.
+    old: Text that occurs exactly once in the file.
+    new: The text that replaces it.
+    tests: The tests to run, as arguments of pytest, separated by spaces. They
+      pass without the change, and are as few and as fast as possible.
+  """
+
+  what: str
+  file: str
+  old: str
+  new: str
+  tests: str
