@@ -10,6 +10,7 @@ from tiger_jax import pipeline
 from tiger_jax.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError
+from tiger_jax.storage import record
 from tiger_jax.workdir import Artefact
 
 STAGES = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
@@ -152,19 +153,16 @@ _BEFORE = [
   ),
   (
     {
-      'dataset': {
-        'name': 'amazon2014/Beauty', 'drop_short_users': True,
-        'unseen_share': 0.1, 'shuffle_ties': True,
-      },
+      'dataset': {'unseen_share': 0.1, 'shuffle_ties': True},
       'embedding': {'encoder': 'tfidf-svd'},
       'semantic_ids': {'quantizer': 'lsh'},
       'model': {'name': 'dsi'},
     },
-    '699d66ac805ba6737fc0a7aeb06a5810f3297e538b72808ad3b3d44881b0ba9f',
-    'cfdb1d2b3115543fc70290f12dd41556807632f0bb6e41a5ab7614bee5eaa56e',
-    '55c1192ebb52c1bd610ee3293ed238d2a55fbae189799fd62604254bbc17bf15',
-    '58985b0de66b97235a96bc3ba9fe09f3134e4174fec3b8ed39dd95063ce7c20c',
-    '089c540267a93bed3f62857204df16827b7bed61746d8ac35560958aa013af56',
+    'acca680c748a196646c64b43167aaf9c11e8df51fb439d7dda6089c904541c3b',
+    '02a2532588f7f98b81fa1e6dd63f520630dd01d3bf8e2deacfe4fa42e5b25cd8',
+    '84172a6ad6df51cc0e1d14592686d2cd745bcd14b4c24d03f31fb3682be1821b',
+    'a4a33ad50608913ba637d15f61270705c911d744eb03acaaee7e3949b724b3e1',
+    'fc140496f05f5cf1c7f5331308d22cd48a4886e9d368b467940c07ac569464a6',
   ),
 ]  # fmt: skip
 
@@ -173,6 +171,30 @@ _BEFORE = [
 def test_workdirs_of_older_versions_stay_valid(prints, recorded):
   config, *expected = recorded
   assert list(prints(config).values()) == expected
+
+
+@pytest.mark.parametrize('version', ['former', 'current'])
+def test_rows_in_the_order_of_the_events_are_made_again(
+  prints, tmp_path, capsys, version
+):
+  config = with_dataset(
+    name='amazon2014/Beauty',
+    drop_short_users=True,
+    unseen_share=0.1,
+    shuffle_ties=True,
+  )
+  # What versions that numbered items in the order of the events made of it.
+  former = '699d66ac805ba6737fc0a7aeb06a5810f3297e538b72808ad3b3d44881b0ba9f'
+  current = prints(config)['data']
+  assert current != former
+  folder = tmp_path / 'run' / 'data'
+  folder.mkdir(parents=True)
+  made = former if version == 'former' else current
+  record.write(folder, made, 1.0, {'config': {}})
+  capsys.readouterr()
+  prints(config)
+  said = 'data: items get new row numbers, so all stages are made again'
+  assert (said in capsys.readouterr().out) == (version == 'former')
 
 
 def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):

@@ -13,8 +13,9 @@ import tiger_jax
 from tiger_jax import learning, stages, tokenization
 from tiger_jax.config import Config
 from tiger_jax.data import counts
+from tiger_jax.data.assembly import ITEM_ORDER
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.loading import source_files
+from tiger_jax.data.loading import made_from as made_from_source
 from tiger_jax.embedding.encoders import made_from
 from tiger_jax.environment import environment
 from tiger_jax.evaluation.evaluator import INVALID_CUTOFFS
@@ -24,7 +25,7 @@ from tiger_jax.recorded_config import to_json
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.storage import files, record
-from tiger_jax.storage.fingerprints import file_digests, fingerprint
+from tiger_jax.storage.fingerprints import fingerprint
 from tiger_jax.training import processes
 from tiger_jax.training.writers import MetricsWriter
 from tiger_jax.workdir import (
@@ -44,7 +45,6 @@ STAGES = {
   'train': 'train',
   'evaluate': 'results',
 }
-
 
 # The folders of their artefacts.
 _FOLDERS = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
@@ -105,15 +105,7 @@ class Pipeline:
 
   @functools.cached_property
   def _source(self) -> list[Any]:
-    """What the items are made from, and who bought them at first."""
-    c = self.config.dataset
-    if c.name == 'synthetic':
-      return [c.name, c.synthetic_users, self.config.seed]
-    flags = [c.drop_short_users, c.allow_missing_metadata]
-    # Omitted at its former value: repeats were kept, and Amazon has none.
-    if c.keep_repeats != (c.name == 'files'):
-      flags.append(c.keep_repeats)
-    return [c.name, *flags, file_digests(*source_files(c))]
+    return made_from_source(self.config.dataset, self.config.seed)
 
   @functools.cached_property
   def data(self) -> Artefact:
@@ -122,9 +114,13 @@ class Pipeline:
     changes: list[Any] = []
     if c.unseen_share or c.shuffle_ties:
       changes = [c.unseen_share, c.shuffle_ties, self.config.seed]
+    made_from = self._source + changes
+    former = [x for x in made_from if x != ITEM_ORDER]
+    if former != made_from and self._holds('data', former):
+      _say('data', 'items get new row numbers, so all stages are made again')
     return self._stage(
       'data',
-      self._source + changes,
+      made_from,
       lambda folder: stages.make_dataset(c, self.config.seed, folder),
     )
 
@@ -290,6 +286,12 @@ class Pipeline:
     if processes.is_main():
       files.write_json(self.workdir / RESULTS, results)
     return results
+
+  def _holds(self, name: str, made_from: list[Any]) -> bool:
+    """Returns whether a stage was made from the given values."""
+    folder = self.workdir / name
+    wanted = fingerprint(name, *made_from)
+    return record.exists(folder) and record.read(folder).fingerprint == wanted
 
   def _stage(
     self,

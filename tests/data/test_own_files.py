@@ -42,6 +42,14 @@ def load(folder, **flags):
   )
 
 
+def histories(dataset):
+  """Returns the item ids of every user's history."""
+  return [
+    [dataset.items.ids[row] for row in dataset.history_of(user)]
+    for user in range(dataset.num_users)
+  ]
+
+
 def message(folder, error_type=DataError, **flags):
   with pytest.raises(error_type) as error:
     load(folder, **flags)
@@ -60,16 +68,16 @@ def shop(folder, events=EVENTS, items=ITEMS, suffix='jsonl'):
 def test_formats(tmp_path, suffix):
   dataset = load(shop(tmp_path, suffix=suffix))
   assert dataset.user_ids == ('u', 'v')
-  assert dataset.items.ids == ('b', 'a', '007', 'new')
-  assert dataset.history_of(0).tolist() == [0, 1, 2]
-  assert dataset.history_of(1).tolist() == [0, 2, 1, 1]
+  # Their digests begin with 1150, 3e23, 629f and ca97.
+  assert dataset.items.ids == ('new', 'b', '007', 'a')
+  assert histories(dataset) == [['b', 'a', '007'], ['b', '007', 'a', 'a']]
   assert dataset.timestamps.tolist() == [10, 10, 30, 1, 1, 2, 9]
-  titles = ('Line break', 'Tent, "green"', '', 'Not bought yet')
+  titles = ('Not bought yet', 'Line break', '', 'Tent, "green"')
   assert dataset.items.fields == {
     'title': titles,
-    'price': ('', '20.00', '3.00', '1.50'),
+    'price': ('1.50', '', '3.00', '20.00'),
     'brand': ('', '', '', ''),
-    'categories': ('Camp; Home > Beds', '', '', 'Camp > Tents'),
+    'categories': ('Camp > Tents', 'Camp; Home > Beds', '', ''),
     'description': ('', '', '', ''),
   }
   assert dataset.items.title(2) == '007'
@@ -81,8 +89,9 @@ def test_numeric_ids(tmp_path, suffix):
   items = {'item': [1, 2], 'title': [501, 88]}
   dataset = load(shop(tmp_path, events, items, suffix))
   assert dataset.user_ids == ('5',)
-  assert dataset.items.ids == ('2', '1')
-  assert dataset.items.fields['title'] == ('88', '501')
+  assert dataset.items.ids == ('1', '2')
+  assert histories(dataset) == [['2', '1', '2']]
+  assert dataset.items.fields['title'] == ('501', '88')
 
 
 @pytest.mark.parametrize('suffix', ['jsonl', 'parquet'])
@@ -91,7 +100,7 @@ def test_categories_as_lists(tmp_path, suffix):
   dataset = load(
     shop(tmp_path, items=ITEMS | {'categories': paths}, suffix=suffix)
   )
-  assert dataset.items.fields['categories'] == ('A', '', '', 'A > B; C')
+  assert dataset.items.fields['categories'] == ('A > B; C', 'A', '', '')
 
 
 DATES = ['2024-03-01T12:00:00.5Z', '2024-03-01T13:00:00.25+01:00', '2024-03-02']
@@ -109,7 +118,7 @@ def test_dates(tmp_path):
     folder.mkdir()
     dataset = load(shop(folder, events, suffix=suffix))
     assert dataset.timestamps.tolist() == expected
-    assert dataset.items.ids == ('a', 'b', '007', 'new')
+    assert histories(dataset) == [['a', 'b', '007']]
 
 
 @pytest.mark.parametrize('zone', [None, datetime.UTC])
@@ -117,7 +126,7 @@ def test_parquet_times(tmp_path, zone):
   times = [datetime.datetime(2024, 3, day, tzinfo=zone) for day in (3, 1, 2)]
   events = {'user': ['u'] * 3, 'item': ['b', 'a', '007'], 'timestamp': times}
   dataset = load(shop(tmp_path, events, suffix='parquet'))
-  assert dataset.items.ids == ('a', '007', 'b', 'new')
+  assert histories(dataset) == [['a', '007', 'b']]
   assert dataset.timestamps[0] == 1_709_251_200_000_000
 
 
@@ -261,3 +270,17 @@ def test_equal_values_of_other_types_are_not_ids(tmp_path, value):
 def test_text_and_integers_can_be_the_same_id(tmp_path):
   events = {'user': [1, '1', ' 1'], 'item': list('aba'), 'timestamp': [1, 2, 3]}
   assert load(shop(tmp_path, events)).user_ids == ('1',)
+
+
+def test_rows_do_not_depend_on_the_events(tmp_path):
+  """Ties are broken by row, which must not tell who bought what, or when."""
+  rows = []
+  for name, order in (('a', 1), ('b', -1)):
+    folder = tmp_path / name
+    folder.mkdir()
+    events = {column: values[::order] for column, values in EVENTS.items()}
+    events['timestamp'] = EVENTS['timestamp']
+    items = {column: values[::order] for column, values in ITEMS.items()}
+    rows.append(load(shop(folder, events, items)).items)
+  assert rows[0].ids == rows[1].ids
+  assert rows[0].fields == rows[1].fields

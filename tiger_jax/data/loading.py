@@ -3,13 +3,16 @@
 import dataclasses
 import difflib
 from pathlib import Path
+from typing import Any
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import amazon2014, counts, own_files, synthetic
+from tiger_jax.data.assembly import ITEM_ORDER
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import UsageError
+from tiger_jax.storage.fingerprints import file_digests
 
 
 def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
@@ -54,6 +57,25 @@ def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
   raise UsageError(
     f'config.dataset.name is {config.name!r}: did you mean {near[0]!r}?'
   )
+
+
+def made_from(config: DatasetConfig, seed: int) -> list[Any]:
+  """Returns what determines the items and the events, for a fingerprint.
+
+  Unseen items and shuffled ties are not included: they leave the items as they
+  are.
+
+  Args:
+    config: The dataset section.
+    seed: Of the synthetic shop.
+  """
+  if config.name == 'synthetic':
+    return [config.name, config.synthetic_users, seed]
+  flags = [config.drop_short_users, config.allow_missing_metadata]
+  # Omitted at its former value: repeats were kept, and Amazon has none.
+  if config.keep_repeats != (config.name == 'files'):
+    flags.append(config.keep_repeats)
+  return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]
 
 
 def source_files(config: DatasetConfig) -> list[Path]:
