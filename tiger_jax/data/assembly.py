@@ -89,9 +89,9 @@ def assemble(
 ) -> Dataset:
   """Checks a source's content and numbers the items.
 
-  Items are numbered in the order of a hash of their ids. Ties are broken by row
-  in many places (collision codes, equal scores, the first codebooks), and the
-  order of the events would tell about the held-out ones (the paper, appendix D).
+  Items are numbered in the order of a hash of their ids. Collision codes and
+  equal scores follow these row numbers, so numbers in the order of the events
+  would leak the held-out events (the paper, appendix D).
 
   Args:
     config: Says whether repeats are kept, and whether short users and items

@@ -30,8 +30,9 @@ def extra_code(
   """Appends the code that tells items with the same codes apart.
 
   Section 3.1 of the paper: items that share all codes are numbered 0, 1, 2,
-  ... in the order of their rows; an item that shares them with no other
-  gets 0. Where all codes differ there is nothing to append.
+  ... in the order of their rows, which does not depend on the events (see
+  `data.assembly`). An item that shares them with no other gets 0. Nothing is
+  appended if all codes differ.
 
   Args:
     codes: What a quantizer gave every item.
