@@ -17,7 +17,7 @@ from tiger_jax.config import (
   TrainConfig,
 )
 from tiger_jax.data import synthetic
-from tiger_jax.data.splits import split, training_positions
+from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds

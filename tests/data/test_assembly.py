@@ -42,7 +42,9 @@ def named(found):
       (found.items.ids[item], time)
       for item, time in zip(
         found.history_of(user).tolist(),
-        found.timestamps[found.offsets[user] : found.offsets[user + 1]].tolist(),
+        found.timestamps[
+          found.offsets[user] : found.offsets[user + 1]
+        ].tolist(),
         strict=True,
       )
     ]

@@ -1,4 +1,4 @@
-"""The form of a mutant: one deliberate fault and the tests that must find it."""
+"""The form of a mutant: a deliberate fault and the tests that find it."""
 
 from typing import NamedTuple
 

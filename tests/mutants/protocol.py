@@ -143,8 +143,8 @@ MUTANTS = (
   Mutant(
     'all learning rates are the first',
     _LEARNING,
-    'Replica(config.seed, rate / base) for rate in c.learning_rates',
-    'Replica(config.seed, c.learning_rates[0] / base) for _ in c.learning_rates',
+    'Replica(config.seed, rate / base)',
+    'Replica(config.seed, c.learning_rates[0] / base)',
     _RATES,
   ),
   Mutant(

@@ -56,7 +56,7 @@ class Result(NamedTuple):
     job: The job.
     outcome: `killed`, `survived`, or `broken` where the tests tell nothing.
     seconds: How long they took.
-    reason: The last line of pytest that names a failure, or why it ended.
+    reason: The line of pytest that names the failure, or why there is none.
   """
 
   job: Job
@@ -148,7 +148,9 @@ def _run(jobs: list[Job]) -> int:
   with tempfile.TemporaryDirectory(prefix='mutants-') as folder:
     root = Path(folder).resolve()
     copies = [_copy(root / str(i)) for i in range(_WORKERS)]
-    print(f'{len(jobs)} mutants; first, their tests on the code as it is')
+    print(
+      f'{len(jobs)} mutants; first, their tests without a change', flush=True
+    )
     _run_all(copies, _unchanged(jobs), _refuse_failure)
     _run_all(copies, jobs, lambda x: (results.append(x), _show(x)))
   results.sort(key=lambda x: x.job.number)
@@ -176,7 +178,7 @@ def _unchanged(jobs: Sequence[Job]) -> list[Job]:
 
 def _refuse_failure(result: Result) -> None:
   if result.outcome != 'survived':
-    raise _Refused(f'a test fails on the code as it is: {result.reason}')
+    raise _Refused(f'a test fails without a change: {result.reason}')
 
 
 def _show(result: Result) -> None:
@@ -298,13 +300,15 @@ class _Tests:
       path.write_bytes(content)
       os.utime(path, ns=(changed, changed))
     output = self.copy.with_suffix('.output').read_text(errors='replace')
-    failures = _SUMMARY.findall(output) or output.strip().splitlines() or ['']
-    reason = failures[-1]
+    failures = _SUMMARY.findall(output)
+    reason = failures[0] if failures else f'pytest ended with code {code}'
+    outcome = 'broken'
     if code is None:
-      return Result(self._job, 'broken', seconds, f'not ended in {seconds:.0f} s')
-    outcome = {0: 'survived', 1: 'killed'}.get(code, 'broken')
-    if outcome == 'killed' and _CANNOT_RUN.search(reason):
-      outcome = 'broken'
+      reason = f'the tests did not end in {_TIMEOUT:.0f} s'
+    elif code == 0:
+      outcome, reason = 'survived', 'its tests pass'
+    elif code == 1 and failures and not _CANNOT_RUN.search(reason):
+      outcome = 'killed'
     return Result(self._job, outcome, seconds, reason)
 
   def kill(self) -> None:
