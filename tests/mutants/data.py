@@ -144,7 +144,7 @@ MUTANTS = (
     _BATCHES,
     'first = self._start + index * size',
     'first = index * size',
-    f'{_BATCH} tests/training/test_interruption.py',
+    _BATCH,
   ),
   Mutant(
     'the batches of a resumed run are one late',

@@ -125,4 +125,25 @@ MUTANTS = (
     'jnp.where(rows >= 0, rows, num_items - 1)',
     _TIES,
   ),
+  Mutant(
+    'item 0 fills a list that is too short',
+    _EVALUATOR,
+    'np.where(found.valid, found.items, -1)[real]',
+    'np.where(found.valid, found.items, 0)[real]',
+    _BY_HAND,
+  ),
+  Mutant(
+    'users whose target is item 0 are left out',
+    _EVALUATOR,
+    'np.asarray(batch.target) >= 0',
+    'np.asarray(batch.target) > 0',
+    _BY_HAND,
+  ),
+  Mutant(
+    'a single user counts as two',
+    _METRICS,
+    'num = max(1, len(hits))',
+    'num = max(2, len(hits))',
+    _RANKS,
+  ),
 )

@@ -145,6 +145,11 @@ def _chosen(only: str) -> list[Job]:
 def _run(jobs: list[Job]) -> int:
   """Runs the tests without a change, then with each; returns the exit code."""
   results: list[Result] = []
+
+  def report(result: Result) -> None:
+    results.append(result)
+    _show(result)
+
   with tempfile.TemporaryDirectory(prefix='mutants-') as folder:
     root = Path(folder).resolve()
     copies = [_copy(root / str(i)) for i in range(_WORKERS)]
@@ -152,7 +157,7 @@ def _run(jobs: list[Job]) -> int:
       f'{len(jobs)} mutants; first, their tests without a change', flush=True
     )
     _run_all(copies, _unchanged(jobs), _refuse_failure)
-    _run_all(copies, jobs, lambda x: (results.append(x), _show(x)))
+    _run_all(copies, jobs, report)
   results.sort(key=lambda x: x.job.number)
   for result in results:
     if result.outcome != 'killed':
@@ -200,12 +205,17 @@ def _diff(job: Job) -> str:
 
 def _copy(copy: Path) -> Path:
   """Copies the files of the checkout that git does not ignore."""
-  listed = subprocess.run(
-    ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
-    cwd=ROOT,
-    check=True,
-    capture_output=True,
-  ).stdout.decode()
+  try:
+    listed = subprocess.run(
+      ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+      cwd=ROOT,
+      check=True,
+      capture_output=True,
+    ).stdout.decode()
+  except (OSError, subprocess.CalledProcessError) as error:
+    raise _Refused(
+      f'git cannot list the files of {ROOT}: install git and use a clone'
+    ) from error
   for name in listed.split('\0'):
     if (ROOT / name).is_file():  # Git also lists files that were deleted.
       (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +275,7 @@ class _Tests:
     self._start = time.monotonic()
     if job.mutant:
       path = copy / job.mutant.file
-      self._whole = path.read_bytes(), path.stat().st_mtime_ns
+      self._original = path.read_bytes(), path.stat().st_mtime_ns
       path.write_text(job.text, encoding='utf-8')
       # Python compiles a file again if its time or size has changed. The
       # number makes every mutant's time different.
@@ -291,12 +301,13 @@ class _Tests:
     """Returns how the tests ended and restores the copy, None until then."""
     code = self._process.poll()
     seconds = time.monotonic() - self._start
-    if code is None and seconds < _TIMEOUT:
+    # Without a change, the tests of all mutants run one after the other.
+    if code is None and (seconds < _TIMEOUT or not self._job.mutant):
       return None
     self.kill()
     if mutant := self._job.mutant:
       path = self.copy / mutant.file
-      content, changed = self._whole
+      content, changed = self._original
       path.write_bytes(content)
       os.utime(path, ns=(changed, changed))
     output = self.copy.with_suffix('.output').read_text(errors='replace')

@@ -1,6 +1,7 @@
 """Every mutant fits the code and names tests that exist."""
 
 import ast
+import functools
 
 import pytest
 
@@ -9,22 +10,28 @@ from tests.mutants.run import ROOT, all_mutants, changed_text
 MUTANTS = all_mutants()
 
 
+@functools.cache
+def parsed(file):
+  return ast.parse((ROOT / file).read_text(encoding='utf-8'))
+
+
+@functools.cache
+def functions(file):
+  nodes = ast.walk(parsed(file))
+  return {x.name for x in nodes if isinstance(x, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize('mutant', MUTANTS, ids=lambda x: x.what)
 def test_a_mutant_fits(mutant):
-  changed = changed_text(mutant, ROOT)
-  whole = (ROOT / mutant.file).read_text(encoding='utf-8')
-  # Not only another comment or layout.
-  assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(whole))
-  assert mutant.tests.split()
+  changed = ast.parse(changed_text(mutant, ROOT))
+  # It is not only another comment or layout.
+  assert ast.dump(changed) != ast.dump(parsed(mutant.file))
+  assert mutant.tests
   for test in mutant.tests.split():
-    path, *names = test.split('::')
-    assert (ROOT / path).exists(), path
+    file, *names = test.split('::')
+    assert (ROOT / file).exists(), test
     if names:
-      tree = ast.parse((ROOT / path).read_text(encoding='utf-8'))
-      functions = {
-        x.name for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)
-      }
-      assert names[-1].partition('[')[0] in functions, test
+      assert names[-1].partition('[')[0] in functions(file), test
 
 
 def test_no_two_mutants_are_the_same():
