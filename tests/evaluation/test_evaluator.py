@@ -21,7 +21,7 @@ ANSWERS = [
   # The target is seventh; an item of its prefix is third.
   (4, [0, 1, 5, 3, 6, 7, 4, 8, 9, 10], ALL),
   # Only an item of the target's prefix is there.
-  (5, [0, 4, 1, 2, 3, 6, 7, 8, 9, 10], ALL),
+  (1, [4, 0, 2, 3, 5, 6, 7, 8, 9, 10], ALL),
   # The target is there, but marked invalid; its prefix has no other.
   (8, [8, 1, 2, 3, 4, 5, 6, 7, 0, 10], [False] + ALL[1:]),
   # Nothing was found; -1 must not be read as the last item.
