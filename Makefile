@@ -8,7 +8,8 @@ VERSION := $(shell $(PYTHON) -c \
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-long reliability results lint format
+.PHONY: help install quickstart test test-long mutants reliability results \
+  lint format
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +39,9 @@ test: install  ## Run the tests, but for the slow ones.
 
 test-long: install  ## Run the slow tests.
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
+
+mutants: install  ## Break a copy of the code; a test must fail. ONLY=3,7: some.
+	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
 	TIGER_JAX_RELIABILITY=full .venv/bin/python -m pytest tests/reliability -x \

@@ -1,11 +1,13 @@
 """How models are judged, against plain loops over users."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
 import pytest
 
+from tests import by_hand
 from tiger_jax import learning, recommenders, stages
 from tiger_jax.config import (
   Config,
@@ -15,7 +17,7 @@ from tiger_jax.config import (
   TrainConfig,
 )
 from tiger_jax.data import synthetic
-from tiger_jax.data.splits import split, training_positions
+from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -26,33 +28,23 @@ from tiger_jax.workdir import run_stage
 CONFIG = Config(
   model=ModelConfig(name='popularity', max_history=3),
   train=TrainConfig(length_buckets=(2, 3)),
-  evaluation=EvaluationConfig(batch_size=16),
+  evaluation=EvaluationConfig(batch_size=64),
 )
 
 
 @pytest.fixture(name='material', scope='module')
 def _material():
-  return Material(synthetic.make(120, seed=0))
-
-
-def by_hand(dataset, examples, unseen):
-  counts = np.bincount(
-    dataset.history[training_positions(dataset)], minlength=dataset.num_items
-  )
-  order = np.argsort(-counts, kind='stable')
-  ranks = []
-  for start, end in zip(examples.start, examples.end, strict=True):
-    has = set(dataset.history[start:end].tolist()) if unseen else set()
-    ranked = [item for item in order.tolist() if item not in has]
-    target = int(dataset.history[end])
-    ranks.append(ranked.index(target) if target in ranked else 10**6)
-  ranks = np.array(ranks)
-  return {
-    f'recall@{k}': (ranks < k).mean() for k in (5, 10)
-  } | {
-    f'ndcg@{k}': np.where(ranks < k, 1 / np.log2(ranks + 2.0), 0).mean()
-    for k in (5, 10)
-  }  # fmt: skip
+  """A shop in which no two of the measurements of popularity are the same."""
+  dataset = synthetic.make(400, seed=0)
+  validation, test, masked = (
+    by_hand.popularity(dataset, split(dataset, name), masked)
+    for name, masked in (
+      ('validation', False), ('test', False), ('test', True)
+    )
+  )  # fmt: skip
+  for name, value in test.items():
+    assert len({value, validation[name], masked[name]}) == 3
+  return Material(dataset)
 
 
 @pytest.mark.parametrize('some', [0, 50])
@@ -64,8 +56,9 @@ def test_popularity_user_by_user(material, unseen, some):
   )
   measure = learning.measure_masked if unseen else learning.measure
   found = measure(CONFIG, material, retriever, {}, examples)
-  assert found == pytest.approx(by_hand(material.dataset, examples, unseen))
-  assert len(examples.user) == (some or 120)
+  expected = by_hand.popularity(material.dataset, examples, unseen)
+  assert found == pytest.approx(expected)
+  assert len(examples.user) == (some or 400)
 
 
 def test_what_learns_nothing_needs_no_checkpoint(material, tmp_path):
@@ -137,3 +130,37 @@ def test_a_finished_training_is_found_by_its_settings(tmp_path):
   changed = dataclasses.replace(config, seed=1)
   assert not stages.is_trained(changed, [tmp_path])
   assert stages.is_trained(CONFIG, [])  # Popularity is not trained.
+
+
+@pytest.mark.parametrize('every_prefix', [False, True])
+def test_training_targets_are_all_events_but_the_held_out(
+  material, every_prefix
+):
+  model = ModelConfig(max_history=3, causal_encoder=every_prefix)
+  assert model.trains_every_prefix == every_prefix
+  config = dataclasses.replace(CONFIG, model=model)
+  examples = recommenders.make_examples(config, material.dataset)
+  found = [
+    target
+    for start, end in zip(examples.start, examples.end, strict=True)
+    for target in range(start + 1 if every_prefix else end, end + 1)
+  ]
+  offsets = material.dataset.offsets.tolist()
+  # Nothing comes before a user's first event, and the last two are held out.
+  assert sorted(found) == [
+    target
+    for first, stop in itertools.pairwise(offsets)
+    for target in range(first + 1, stop - 2)
+  ]
+
+
+def test_some_examples_are_drawn_at_random(material):
+  examples = split(material.dataset, 'validation')
+  one, again, other = (
+    learning.some(examples, 50, seed).user.tolist() for seed in (1, 1, 2)
+  )
+  assert one == again != other
+  assert one == sorted(set(one)) and len(one) == 50
+  # Of all users, not of the first ones.
+  assert one[0] < 100 and one[-1] > 300
+  assert learning.some(examples, 0, 1) is examples

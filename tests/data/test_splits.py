@@ -49,6 +49,11 @@ def test_worked_example(name, pairs):
   assert lengths.tolist() == [len(history) for _, history, _ in pairs]
 
 
+def test_the_events_of_training_are_all_but_the_last_two():
+  found = splits.training_positions(make_dataset([5, 3, 4]))
+  assert np.flatnonzero(found).tolist() == [0, 1, 2, 5, 8, 9]
+
+
 def test_no_target_is_in_two_splits():
   dataset = make_dataset([3, 4, 9, 30])
   ends = [

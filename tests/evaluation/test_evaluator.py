@@ -21,22 +21,24 @@ ANSWERS = [
   # The target is seventh; an item of its prefix is third.
   (4, [0, 1, 5, 3, 6, 7, 4, 8, 9, 10], ALL),
   # Only an item of the target's prefix is there.
-  (5, [0, 4, 1, 2, 3, 6, 7, 8, 9, 10], ALL),
+  (1, [4, 0, 2, 3, 5, 6, 7, 8, 9, 10], ALL),
   # The target is there, but marked invalid; its prefix has no other.
   (8, [8, 1, 2, 3, 4, 5, 6, 7, 0, 10], [False] + ALL[1:]),
   # Nothing was found; -1 must not be read as the last item.
   (11, [-1] * 10, [False] * 10),
   # Only fills the batch up: nothing of it counts.
   (-1, [-1] + list(range(9)), ALL),
+  # The first item is a target too, and is not what fills an empty list.
+  (0, [-1] * 10, [False] * 10),
 ]
 # How many of the first generated IDs are items, and no other.
-NUM_GENERATED = [20, 5, 0, 9, 10, 0]
+NUM_GENERATED = [20, 5, 0, 9, 10, 0, 0]
 EXPECTED = {
-  'recall@5': 1 / 5,
-  'recall@10': 2 / 5,
-  'ndcg@5': 1 / 5,
-  'ndcg@10': (1 + 1 / math.log2(8)) / 5,
-  'sid_recall@10': 3 / 5,
+  'recall@5': 1 / 6,
+  'recall@10': 2 / 6,
+  'ndcg@5': 1 / 6,
+  'ndcg@10': (1 + 1 / math.log2(8)) / 6,
+  'sid_recall@10': 3 / 6,
 }
 
 
@@ -65,12 +67,12 @@ def _batches(*groups):
 
 
 def test_by_hand():
-  found = evaluate(_recommend, _batches(range(6)), PREFIXES)
+  found = evaluate(_recommend, _batches(range(7)), PREFIXES)
   assert found == pytest.approx(EXPECTED, abs=1e-12)
 
 
 def test_without_ids_there_is_nothing_of_ids():
-  found = evaluate(_recommend, _batches(range(6)))
+  found = evaluate(_recommend, _batches(range(7)))
   expected = {x: EXPECTED[x] for x in EXPECTED if 'sid' not in x}
   assert found == pytest.approx(expected, abs=1e-12)
   assert set(found) == set(RANKING)
@@ -79,18 +81,18 @@ def test_without_ids_there_is_nothing_of_ids():
 @pytest.mark.parametrize(
   'groups',
   [
-    ([0], [1], [2], [3], [4], [5]),
-    ([5, 4, 3], [2, 1, 0]),
-    ([0, 1, 2, 3], [4, 5, 5, 5]),
-    ([5, 5], [0, 1, 2, 3, 4]),
+    ([0], [1], [2], [3], [4], [5], [6]),
+    ([6, 5, 4, 3], [2, 1, 0]),
+    ([0, 1, 2, 3], [4, 6, 5, 5]),
+    ([5, 5], [0, 1, 2, 3, 4, 6]),
   ],
 )
 def test_how_users_are_batched_changes_nothing(groups):
   found = evaluate(_recommend, _batches(*groups), PREFIXES, _generated_validity)
-  # Shares of invalid IDs: 0, 0.5, 1, 0.1 and 0 of ten, and of twenty.
+  # Shares of invalid IDs: 0, 0.5, 1, 0.1, 0 and 1 of ten, and of twenty.
   expected = EXPECTED | {
-    'invalid@10': 1.6 / 5,
-    'invalid@20': (0 + 0.75 + 1 + 0.55 + 0.5) / 5,
+    'invalid@10': 2.6 / 6,
+    'invalid@20': (0 + 0.75 + 1 + 0.55 + 0.5 + 1) / 6,
   }
   assert found == pytest.approx(expected, abs=1e-12)
 

@@ -58,3 +58,4 @@ def test_all_of_them_at_once():
     'ndcg@10': (1 + 1 / 3) / 3,
   })  # fmt: skip
   assert set(ranking_metrics(hits[:0]).values()) == {0.0}
+  assert set(ranking_metrics(hits[:1]).values()) == {1.0}

@@ -1,0 +1,228 @@
+"""Faults of the data: splits, windows, order, resume and the hold-out."""
+
+from tests.mutants.mutant import Mutant
+
+_SPLITS = 'tiger_jax/data/splits.py'
+_BATCHES = 'tiger_jax/data/batches.py'
+_ASSEMBLY = 'tiger_jax/data/assembly.py'
+_HOLD_OUT = 'tiger_jax/data/hold_out.py'
+_TIES = 'tiger_jax/data/ties.py'
+_LEDGER = 'tiger_jax/training/ledger.py'
+_SPLIT = 'tests/data/test_splits.py'
+_BATCH = 'tests/data/test_batches.py'
+_LOG = 'tests/data/test_assembly.py'
+
+MUTANTS = (
+  Mutant(
+    'the test is the last event but one',
+    _SPLITS,
+    'first, last = stops - 1, stops\n',
+    'first, last = stops - 2, stops - 1\n',
+    f'{_SPLIT}::test_worked_example',
+  ),
+  Mutant(
+    'the targets of training include that of validation',
+    _SPLITS,
+    'first, last = starts + 1, stops - 2',
+    'first, last = starts + 1, stops - 1',
+    f'{_SPLIT}::test_worked_example',
+  ),
+  Mutant(
+    'the first event of a user is a target without a history',
+    _SPLITS,
+    'first, last = starts + 1, stops - 2',
+    'first, last = starts, stops - 2',
+    f'{_SPLIT}::test_worked_example',
+  ),
+  Mutant(
+    'the events of training include that of validation',
+    _SPLITS,
+    'kept[dataset.offsets[1:] - 2] = False',
+    'kept[dataset.offsets[1:] - 2] = True',
+    'tests/test_learning.py::test_popularity_user_by_user',
+  ),
+  Mutant(
+    'windows include the target of validation',
+    _SPLITS,
+    'end = stops[user] - 3 - cut * max_history',
+    'end = stops[user] - 2 - cut * max_history',
+    f'{_SPLIT}::test_worked_sequences',
+  ),
+  Mutant(
+    'a target is lost between two windows',
+    _SPLITS,
+    'np.maximum(starts[user], end - max_history)',
+    'np.maximum(starts[user], end - max_history + 1)',
+    f'{_SPLIT}::test_worked_sequences',
+  ),
+  Mutant(
+    'the oldest items of a long history are read',
+    _SPLITS,
+    'xp.minimum(end[:, None] - lengths + columns, end[:, None])',
+    'xp.minimum(start[:, None] + columns, end[:, None])',
+    f'{_SPLIT}::test_gather_equals_slicing',
+  ),
+  Mutant(
+    'a history contains its target',
+    _SPLITS,
+    'xp.minimum(end[:, None] - lengths + columns, end[:, None])',
+    'xp.minimum(end[:, None] - lengths + columns + 1, end[:, None])',
+    f'{_SPLIT}::test_gather_equals_slicing',
+  ),
+  Mutant(
+    'exact repeats are kept',
+    _ASSEMBLY,
+    'kept[order[1:][same]] = False',
+    'kept[order[1:][same]] = True',
+    _LOG,
+  ),
+  Mutant(
+    'items that are bought again are exact repeats',
+    _ASSEMBLY,
+    'for column in (user, item, time):',
+    'for column in (user, item):',
+    _LOG,
+  ),
+  Mutant(
+    'the latest of equal events is kept, not the earliest',
+    _ASSEMBLY,
+    'kept[order[1:][same]] = False',
+    'kept[order[:-1][same]] = False',
+    _LOG,
+  ),
+  Mutant(
+    'events are in the order of the log, not of time',
+    _ASSEMBLY,
+    'order = np.lexsort((timestamps, users))',
+    "order = np.argsort(users, kind='stable')",
+    _LOG,
+  ),
+  Mutant(
+    'events of one time are in reverse order',
+    _ASSEMBLY,
+    'order = np.lexsort((timestamps, users))',
+    'order = np.lexsort((-np.arange(len(users)), timestamps, users))',
+    _LOG,
+  ),
+  Mutant(
+    'every epoch has the same order',
+    _BATCHES,
+    'np.random.SeedSequence([self._seed, epoch])',
+    'np.random.SeedSequence([self._seed])',
+    _BATCH,
+  ),
+  Mutant(
+    'every seed has the same order',
+    _BATCHES,
+    'np.random.SeedSequence([self._seed, epoch])',
+    'np.random.SeedSequence([epoch])',
+    _BATCH,
+  ),
+  Mutant(
+    'short histories come first in every epoch',
+    _BATCHES,
+    'shuffled = rng.permutation(self._calls_per_epoch)',
+    'shuffled = np.arange(self._calls_per_epoch)',
+    _BATCH,
+  ),
+  Mutant(
+    'the examples that an epoch leaves out are always the same',
+    _BATCHES,
+    'order = rng.permutation(len(self._bucket))[:used]',
+    'order = rng.permutation(used)',
+    _BATCH,
+  ),
+  Mutant(
+    'what a bucket leaves over is dropped',
+    _BATCHES,
+    'np.concatenate([rest, order[order_bucket == bucket]])',
+    'np.concatenate([rest[:0], order[order_bucket == bucket]])',
+    _BATCH,
+  ),
+  Mutant(
+    'a resumed run begins with the first batches again',
+    _BATCHES,
+    'first = self._start + index * size',
+    'first = index * size',
+    _BATCH,
+  ),
+  Mutant(
+    'the batches of a resumed run are one late',
+    _BATCHES,
+    'number, rest = divmod(start, self.steps_per_call)',
+    'number, rest = divmod(start, self.steps_per_call)\n'
+    '    number += bool(number)',
+    _BATCH,
+  ),
+  Mutant(
+    'rows that fill a batch up have item 0 for their target',
+    _BATCHES,
+    'target=np.pad(batch.target, (0, missing), constant_values=-1)',
+    'target=np.pad(batch.target, (0, missing), constant_values=0)',
+    f'{_BATCH}::test_evaluation_sees_every_example_once',
+  ),
+  Mutant(
+    'a history as long as a bucket goes to the next',
+    _BATCHES,
+    'return np.searchsorted(widths, lengths)',
+    "return np.searchsorted(widths[:-1], lengths, side='right')",
+    _BATCH,
+  ),
+  Mutant(
+    'a request is answered by the oldest items of its history',
+    _BATCHES,
+    'latest = history[-width:]',
+    'latest = history[:width]',
+    f'{_BATCH}::test_request_batch',
+  ),
+  Mutant(
+    'random numbers are the same in every step',
+    'tiger_jax/training/step.py',
+    'jax.random.fold_in(jax.random.key(seed), state.step)',
+    'jax.random.fold_in(jax.random.key(seed), 0 * state.step)',
+    'tests/training/test_loop.py'
+    '::test_the_seed_and_the_step_are_all_the_randomness',
+  ),
+  Mutant(
+    'all lines of a call in the ledger are of its first batch',
+    _LEDGER,
+    'digest.update(array[i].tobytes())',
+    'digest.update(array[0].tobytes())',
+    'tests/training/test_ledger.py',
+  ),
+  Mutant(
+    'lines past the checkpoint stay in the ledger',
+    _LEDGER,
+    'self._file.truncate(size)',
+    'self._file.truncate(held)',
+    'tests/training/test_ledger.py',
+  ),
+  Mutant(
+    'events of one time keep their order when shuffled',
+    _TIES,
+    'np.lexsort((rank, dataset.timestamps, user))',
+    'np.lexsort((dataset.timestamps, user))',
+    'tests/data/test_ties.py',
+  ),
+  Mutant(
+    'events of all times are shuffled',
+    _TIES,
+    'np.lexsort((rank, dataset.timestamps, user))',
+    'np.lexsort((rank, user))',
+    'tests/data/test_ties.py',
+  ),
+  Mutant(
+    'a purchase of an unseen item stays in a history',
+    _HOLD_OUT,
+    '~np.isin(dataset.history, unseen)',
+    '~np.isin(dataset.history, unseen[1:])',
+    'tests/data/test_hold_out.py',
+  ),
+  Mutant(
+    'unseen items are no longer in the test either',
+    _HOLD_OUT,
+    'kept[last] = True\n',
+    'kept[last[:1]] = True\n',
+    'tests/data/test_hold_out.py',
+  ),
+)

@@ -1,0 +1,39 @@
+"""Every mutant fits the code and names tests that exist."""
+
+import ast
+import functools
+
+import pytest
+
+from tests.mutants.run import ROOT, all_mutants, changed_text
+
+MUTANTS = all_mutants()
+
+
+@functools.cache
+def parsed(file):
+  return ast.parse((ROOT / file).read_text(encoding='utf-8'))
+
+
+@functools.cache
+def functions(file):
+  nodes = ast.walk(parsed(file))
+  return {x.name for x in nodes if isinstance(x, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize('mutant', MUTANTS, ids=lambda x: x.what)
+def test_a_mutant_fits(mutant):
+  changed = ast.parse(changed_text(mutant, ROOT))
+  # It is not only another comment or layout.
+  assert ast.dump(changed) != ast.dump(parsed(mutant.file))
+  assert mutant.tests
+  for test in mutant.tests.split():
+    file, *names = test.split('::')
+    assert (ROOT / file).exists(), test
+    if names:
+      assert names[-1].partition('[')[0] in functions(file), test
+
+
+def test_no_two_mutants_are_the_same():
+  assert len({x.what for x in MUTANTS}) == len(MUTANTS)
+  assert len({(x.file, x.old, x.new) for x in MUTANTS}) == len(MUTANTS)

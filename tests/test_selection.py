@@ -1,0 +1,198 @@
+"""Validation picks the checkpoint and the replica, and nothing else does."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax import learning, recommenders, stages
+from tiger_jax.config import (
+  Config,
+  DatasetConfig,
+  EvaluationConfig,
+  ModelConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.data.splits import split
+from tiger_jax.recommenders import Material
+from tiger_jax.shapes import Recommendations
+from tiger_jax.training.writers import MetricsWriter
+
+NUM_USERS = 16
+# The best checkpoint of validation is the first. The best of the test, the best
+# by recall, the worst and the last are others.
+STEPS = (2, 4, 6)
+CONFIG = Config(
+  dataset=DatasetConfig(name='files'),
+  model=ModelConfig(name='sasrec', max_history=4),
+  train=TrainConfig(
+    batch_size=8,
+    steps=STEPS[-1],
+    evaluate_every=2,
+    evaluate_users=NUM_USERS,
+    length_buckets=(4,),
+    optimizer=OptimizerConfig(learning_rate=0.1),
+  ),
+  evaluation=EvaluationConfig(batch_size=8),
+)
+
+
+class Task:
+  """Counts its steps, and learns a number as fast as its rate allows."""
+
+  tables = ()
+
+  def __init__(self, same_for_all):
+    self.same_for_all = same_for_all
+
+  def init(self, rng):
+    share = 0.5 if self.same_for_all else jax.random.uniform(rng)
+    return {'count': jnp.zeros(()), 'share': jnp.asarray(share)}
+
+  def loss(self, params, tables, batch, rng):
+    return -params['share'], {}, ()
+
+  def after_update(self, params, tables, seen, step, rng):
+    return params | {'count': step + 1.0}
+
+
+class Scripted:
+  """Answers by the numbers of `Task` alone.
+
+  After two steps a share of the users gets the target of validation first and
+  that of the test second. After four the target of validation is the tenth.
+  After six the target of the test is the first.
+  """
+
+  def __init__(self, dataset):
+    self.targets = dataset.history.reshape(NUM_USERS, -1)[:, -2:]
+
+  def recommend(self, params, batch, k, lists=None):
+    user = np.asarray(batch.user)
+    count, share = (float(params[name]) for name in ('count', 'share'))
+    validation, test = self.targets[user].T
+    items = np.full((len(user), 10), -1, np.int32)
+    if count == 2:
+      items[:, 0], items[:, 1] = validation, test
+      items[user >= share * NUM_USERS] = -1
+    elif count == 4:
+      items[:, 9] = validation
+    elif count == 6:
+      items[:, 0] = test
+    scores = np.zeros(items.shape, np.float32)
+    return Recommendations(*map(jnp.asarray, (items, scores, items >= 0)))
+
+
+@pytest.fixture(name='material', scope='module')
+def _material():
+  num = NUM_USERS * 6
+  ids = tuple(map(str, range(num)))
+  return Material(
+    Dataset(
+      'shop',
+      Items(ids, dict.fromkeys(FIELDS, ids)),
+      tuple(map(str, range(NUM_USERS))),
+      np.random.default_rng(0).permutation(num).astype(np.int32),
+      np.arange(0, num + 1, 6),
+    )
+  )
+
+
+@pytest.fixture(name='run')
+def _run(material, tmp_path, monkeypatch):
+  """Trains, and returns what is restored and what was logged."""
+  make_retriever = recommenders.make_retriever
+
+  def retriever(config, *arguments):
+    if config.model.name == 'popularity':
+      return make_retriever(config, *arguments)
+    return Scripted(material.dataset)
+
+  def train(config, same_for_all=True):
+    task = Task(same_for_all)
+    monkeypatch.setattr(recommenders, 'make_task', lambda *unused: task)
+    writer = MetricsWriter(tmp_path)
+    learning.train(config, material, tmp_path, writer)
+    writer.close()
+    text = (tmp_path / 'metrics.jsonl').read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    logged = [line for line in lines if 'ndcg@10' in line]
+    assert tuple(line['step'] for line in logged) == STEPS
+    return *learning.restore_params(config, material, tmp_path), logged
+
+  monkeypatch.setattr(recommenders, 'make_retriever', retriever)
+  return train
+
+
+def evaluated(config, material, folder):
+  stages.evaluate(config, material, folder, folder)
+  return json.loads((folder / 'metrics.json').read_text())
+
+
+def test_the_checkpoint_is_picked_by_ndcg_of_validation(
+  run, material, tmp_path
+):
+  params, _, logged = run(CONFIG)
+  share = shares(params)
+  assert 0.5 < share < 1
+  tenth = 1 / np.log2(11)
+  assert [x['ndcg@10'] for x in logged] == pytest.approx([share, tenth, 0])
+  assert [x['recall@10'] for x in logged] == pytest.approx([share, 1, 0])
+  assert params['count'] == 2
+  # By the test, it would be the last.
+  last = {'count': np.float32(6), 'share': params['share']}
+  retriever = Scripted(material.dataset)
+  test = split(material.dataset, 'test')
+  found = learning.measure(CONFIG, material, retriever, last, test)
+  assert found['ndcg@10'] == 1
+  results = evaluated(CONFIG, material, tmp_path)['metrics']
+  assert results['validation']['ndcg@10'] == pytest.approx(share)
+  assert results['test']['ndcg@10'] == pytest.approx(share / np.log2(3))
+
+
+def shares(params):
+  """Returns the share of users that each replica answers after two steps."""
+  return np.ceil(np.asarray(params['share']) * NUM_USERS) / NUM_USERS
+
+
+def test_the_second_of_two_seeds_is_better(run, material, tmp_path):
+  train = dataclasses.replace(CONFIG.train, replicas=2)
+  config = dataclasses.replace(CONFIG, train=train, seed=1)
+  params, best, logged = run(config, same_for_all=False)
+  first, second = shares(params)
+  assert 0 < first < second < 1
+  assert best == 1
+  assert logged[0]['ndcg@10/replica_0'] == pytest.approx(first)
+  assert logged[0]['ndcg@10/replica_1'] == pytest.approx(second)
+  mean, error = (first + second) / 2, (second - first) / 2
+  assert logged[0]['ndcg@10'] == pytest.approx(mean)
+  results = evaluated(config, material, tmp_path)
+  assert results['replicas']['best_on_validation'] == 1
+  assert results['replicas']['seed'] == [1, 2]
+  for i, share in enumerate((first, second)):
+    assert results['replicas']['validation'][i]['ndcg@10'] == share
+  for name in ('validation', 'test', 'test_masked'):
+    assert results['metrics'][name]['recall@10'] == pytest.approx(mean)
+    # Of two values a and b, it is half of their difference.
+    found = results['standard_error'][name]['recall@10']
+    assert found == pytest.approx(error)
+
+
+def test_the_second_of_two_rates_is_better(run, material, tmp_path):
+  train = dataclasses.replace(CONFIG.train, learning_rates=(0.01, 0.1))
+  config = dataclasses.replace(CONFIG, train=train)
+  params, best, logged = run(config)
+  first, second = shares(params)
+  assert 0.5 < first < second < 1
+  assert best == 1
+  assert logged[0]['ndcg@10'] == pytest.approx(second)
+  results = evaluated(config, material, tmp_path)
+  assert results['replicas']['learning_rate'] == pytest.approx([0.01, 0.1])
+  for i, share in enumerate((first, second)):
+    assert results['replicas']['test'][i]['recall@10'] == share
+  assert results['metrics']['test']['recall@10'] == pytest.approx(second)
