@@ -1,4 +1,10 @@
-"""Makes the specs of the experiments, and the recipes of their runs."""
+"""Makes the specs of the experiments, and the recipes of their runs.
+
+`breakdown`, `cold_start`, `diversity` and `ensemble` state properties of the
+model: their lists are searched until they are proven, and the table has the
+share that is. All other experiments state what the search that serves returns,
+with `evaluation.num_beams` beams.
+"""
 
 from collections.abc import Mapping
 from typing import Any
