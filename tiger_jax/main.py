@@ -34,7 +34,9 @@ flags.DEFINE_bool('exclude_seen', False, 'Exclude the items of the history.')
 flags.DEFINE_list('allow', None, 'Ids of the only items to recommend.')
 flags.DEFINE_list('deny', [], 'Ids of items not to recommend.')
 flags.DEFINE_float(
-  'temperature', None, 'Draw items at random; 1 keeps their probabilities.'
+  'temperature',
+  None,
+  'Draw items at random; 1 keeps their probabilities. Includes --exact.',
 )
 flags.DEFINE_integer(
   'drawn_levels', None, 'Draw only the first n codes of the Semantic IDs.'

@@ -1,4 +1,10 @@
-"""Makes the specs of the experiments, and the recipes of their runs."""
+"""Makes the specs of the experiments, and the recipes of their runs.
+
+`breakdown`, `cold_start`, `diversity` and `ensemble` state properties of the
+model: their lists are searched until they are proven, and the table has the
+share that is. All other experiments state what the search that serves returns,
+with `evaluation.num_beams` beams.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +15,13 @@ from configs import baselines, beauty
 from tiger_jax.config_checks import did_you_mean
 from tiger_jax.errors import UsageError
 
-COLD_START = ('recall@10', 'recall@20', 'recall@50', 'reachable')
-BREAKDOWN = ('share', 'recall@10', 'ndcg@10')
-ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10')
-DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10')
+COLD_START = (
+  'recall@10', 'recall@20', 'recall@50', 'reachable', 'reachable_items',
+  'proven',
+)  # fmt: skip
+BREAKDOWN = ('share', 'recall@10', 'ndcg@10', 'proven')
+ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'proven')
+DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10', 'proven')
 
 _NAMES = {
   'beauty': 'amazon2014/Beauty',

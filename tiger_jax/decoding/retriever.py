@@ -14,6 +14,7 @@ from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.shapes import Batch, Codes, Recommendations
+from tiger_jax.training import sharding
 
 # The widest search that is tried to prove a result.
 _MOST_BEAMS = 4096
@@ -180,10 +181,9 @@ class TigerRetriever:
       At least k beams, as NumPy arrays.
     """
     num_beams = self._enough_beams(k)
-    inputs = jax.device_get((batch, lists, sampler))
-    # Copies: what a device hands out may not be written to.
-    found = jax.tree.map(
-      np.array, self.search(params, batch, k, lists=lists, sampler=sampler)
+    inputs = sharding.fetch((batch, lists, sampler))
+    found: Beams = sharding.fetch(
+      self.search(params, batch, k, lists=lists, sampler=sampler)
     )
     filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
     while 2 * num_beams <= _MOST_BEAMS:
@@ -197,7 +197,7 @@ class TigerRetriever:
         part = unproven[start : start + most]
         # As many rows as a power of two, lest every number compile anew.
         rows = np.resize(part, 1 << (len(part) - 1).bit_length())
-        again = jax.device_get(
+        again = sharding.fetch(
           self._search(
             params,
             jax.tree.map(lambda x, r=rows: x[r], inputs[0]),

@@ -18,11 +18,13 @@ from tiger_jax.experiments.ranking import Trained, rank
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
   """Returns recall and NDCG of groups of the test users, and their shares.
 
+  They are properties of the model: its lists are proven, see `ranking`.
+
   Args:
     trained: Any model.
 
   Returns:
-    `share`, `recall@k` and `ndcg@k`, by group; see `groups`.
+    `share`, `recall@k`, `ndcg@k` and `proven`, by group; see `groups`.
   """
   dataset = trained.material.dataset
   c = trained.config
@@ -32,7 +34,11 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   ranking = rank(trained, examples, max(CUTOFFS))
   hits = ranking.items == ranking.target[:, None]
   return {
-    name: {'share': float(members.mean())} | ranking_metrics(hits[members])
+    name: {
+      'share': float(members.mean()),
+      **ranking_metrics(hits[members]),
+      'proven': ranking.of(members).proven,
+    }
     for name, members in groups(dataset, examples).items()
   }
 

@@ -1,13 +1,13 @@
 """Items that nobody has bought before (Figure 5)."""
 
+from collections.abc import Sequence
 import dataclasses
 
 from jaxtyping import Bool, Int
 import numpy as np
 
 from tiger_jax import learning, recommenders
-from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import Examples, split
+from tiger_jax.data.splits import split
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
@@ -16,7 +16,7 @@ from tiger_jax.experiments.ranking import Trained, rank
 CUTOFFS = (10, 20, 50)
 # The largest share of unseen items among those recommended.
 EPSILONS = (0.1, 0.2, 0.3)
-# Deep enough for unseen items to come up.
+# Deep enough for unseen items to come up by their own IDs.
 _DEPTH = 128
 # Semantic-KNN is the mean of so many, as configs/baselines.py:item_knn is.
 NUM_NEAREST_TO = 5
@@ -29,15 +29,19 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   followed by the unseen items that share its codes of meaning. `exact` scores
   unseen items by their own IDs, as it does the others. `Semantic-KNN` is the
   paper's baseline, the items that are nearest to the history's. Nothing that a
-  user has already is recommended: the nearest to a history would be itself.
+  user has already is recommended: the nearest to a history would be itself. By
+  the prefix rule, such items still put the unseen items of their prefix into
+  the list, and are left out of it afterwards. Recall is a property of the
+  model: the lists are proven, see `ranking`.
 
   Args:
     trained: TIGER, on a dataset with unseen items.
 
   Returns:
     By rule and epsilon, `recall@k` for k of 10, 20 and 50, what else every
-    ranking is judged by, of ten items, and `reachable`, the share of the users
-    whose next item the rule can find.
+    ranking is judged by, of ten items; `reachable`, the share of the users
+    whose next item the rule can find; `reachable_items`, the share of the
+    unseen items that it can; and `proven`.
 
   Raises:
     UsageError: There are no unseen items, or the model is not generative.
@@ -48,26 +52,35 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
       'config.dataset.unseen_share is 0: set it, so that there are items that '
       'nobody bought before'
     )
+  only_seen = _only_seen(trained)
   is_unseen = np.zeros(dataset.num_items, bool)
   is_unseen[dataset.unseen] = True
   examples = split(dataset, 'test')
   examples = examples.at(is_unseen[dataset.history[examples.end]])
+  prefixes = _prefixes(trained)
+  shared = shared_prefixes(is_unseen, prefixes)
+  owned = [
+    np.unique(dataset.history[start:end])
+    for _, start, end in zip(*examples, strict=True)
+  ]
+  # Items that a user has stay in the search if an unseen item shares their
+  # prefix. The list is longer by the most of these that any user has.
+  carriers = np.flatnonzero(shared & ~is_unseen)
+  depth = max(CUTOFFS) + max(int(np.isin(x, carriers).sum()) for x in owned)
   rankings = {
-    'prefix rule': rank(_only_seen(trained), examples, _DEPTH, new=True),
+    'prefix rule': rank(only_seen, examples, depth, new=True, but=carriers),
     'exact scores': rank(trained, examples, _DEPTH, new=True),
     'Semantic-KNN': rank(
       _nearest(trained), examples, dataset.num_items, new=True
     ),
   }
   target = rankings['exact scores'].target
-  prefixes = _prefixes(trained)
   found = {}
   for rule, ranking in rankings.items():
-    items = ranking.items
-    reachable = 1.0
+    items, reachable = ranking.items, np.ones(dataset.num_items)
     if rule == 'prefix rule':
-      items = with_unseen(items, dataset.unseen, prefixes)
-      reachable = _reachable(dataset, examples, prefixes)
+      items = without(with_unseen(items, dataset.unseen, prefixes), owned)
+      reachable = shared
     for epsilon in EPSILONS:
       hits = {
         k: capped(items, is_unseen, k, epsilon) == target[:, None]
@@ -75,7 +88,10 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
       }
       recall = {f'recall@{k}': float(hits[k].any(1).mean()) for k in CUTOFFS}
       found[f'{rule}, epsilon {epsilon}'] = {
-        **ranking_metrics(hits[10]), **recall, 'reachable': reachable,
+        **ranking_metrics(hits[10]), **recall,
+        'reachable': float(reachable[target].mean()),
+        'reachable_items': float(reachable[is_unseen].mean()),
+        'proven': ranking.proven,
       }  # fmt: skip
   return found
 
@@ -139,19 +155,37 @@ def capped(
   return np.pad(best, short, constant_values=-1)
 
 
-def _reachable(
-  dataset: Dataset, examples: Examples, prefixes: Int[np.ndarray, 'items l']
-) -> float:
-  """Returns whose next item shares its prefix with one that they may get."""
-  seen = np.setdiff1d(np.arange(dataset.num_items), dataset.unseen)
-  sharing = _by_prefix(seen, prefixes)
-  history = dataset.history
-  found = [
-    not {*sharing.get(tuple(prefixes[history[end]].tolist()), [])}
-    <= {*history[start:end].tolist()}
-    for _, start, end in zip(*examples, strict=True)
-  ]
-  return float(np.mean(found))
+def shared_prefixes(
+  is_unseen: Bool[np.ndarray, ' items'], prefixes: Int[np.ndarray, 'items l']
+) -> Bool[np.ndarray, ' items']:
+  """Returns which items have a prefix that both seen and unseen items have.
+
+  Args:
+    is_unseen: Which items are.
+    prefixes: The codes of meaning of every item.
+  """
+  _, place = np.unique(prefixes, axis=0, return_inverse=True)
+  # NumPy 2.0 returns it with a second axis.
+  place = place.reshape(-1)
+  both = np.intersect1d(place[is_unseen], place[~is_unseen])
+  return np.isin(place, both)
+
+
+def without(
+  items: Int[np.ndarray, 'n m'], owned: Sequence[Int[np.ndarray, ' _']]
+) -> Int[np.ndarray, 'n m']:
+  """Returns the lists with -1 in the place of what each user has.
+
+  Args:
+    items: Best first; -1 for none.
+    owned: The rows that each user has.
+  """
+  return np.stack(
+    [
+      np.where(np.isin(row, rows), -1, row)
+      for row, rows in zip(items, owned, strict=True)
+    ]
+  )
 
 
 def _by_prefix(

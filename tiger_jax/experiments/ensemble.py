@@ -30,6 +30,8 @@ class Merged(NamedTuple):
     sure: How probable the first finds what it puts first, of all that it
       lists `[n, 1]`.
     target: The item `[n]` that was to be found.
+    proven: The share of the listed items that are proven, of the model that has
+      the smaller one.
   """
 
   items: Int[np.ndarray, 'n k']
@@ -37,6 +39,7 @@ class Merged(NamedTuple):
   second: Float[np.ndarray, 'n k']
   sure: Float[np.ndarray, 'n 1']
   target: Int[np.ndarray, ' n']
+  proven: float
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
@@ -48,13 +51,15 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   of what the first model puts first, whose slope and threshold are the best on
   validation: where the first is sure, it is listened to. The authors' code does
   the same, but for the probability, which is over the whole catalogue there.
+  The metrics are properties of the models: their lists are proven, see
+  `ranking`.
 
   Args:
     models: Two, by name.
 
   Returns:
-    `recall@k` and `ndcg@k` for k of 5 and 10, on the test, and the (mean)
-    `weight` of the first model.
+    `recall@k` and `ndcg@k` for k of 5 and 10, on the test, the (mean) `weight`
+    of the first model, and `proven`, see `Merged`.
 
   Raises:
     UsageError: The two were not asked for the same users.
@@ -84,7 +89,8 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
     'adaptive weight': adaptive(test, *curve),
   }
   return {
-    name: _metrics(test, weight) | {'weight': float(np.mean(weight))}
+    name: _metrics(test, weight)
+    | {'weight': float(np.mean(weight)), 'proven': test.proven}
     for name, weight in weights.items()
   }
 
@@ -105,7 +111,13 @@ def merge(first: Ranking, second: Ranking) -> Merged:
     padded[:, :-1] += np.where(again[:, 1:], padded[:, 1:], 0)
     columns.append(padded)
   items = np.where(again, -1, items)
-  return Merged(items, *columns, sure=surest(first), target=first.target)
+  return Merged(
+    items,
+    *columns,
+    sure=surest(first),
+    target=first.target,
+    proven=min(first.proven, second.proven),
+  )
 
 
 def adaptive(

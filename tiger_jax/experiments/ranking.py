@@ -1,16 +1,32 @@
-"""What a trained model answers to many users, for experiments to look into."""
+"""What a trained model answers to many users, for experiments to look into.
 
-from collections.abc import Callable
+Experiments state properties of the model, not of the search that serves it.
+Lists are therefore searched until they are proven to be the best, as far as the
+widest search goes, and a ranking says how much of it is proven.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
 from typing import Any, NamedTuple
 
-from jaxtyping import Float, Int
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from tiger_jax import learning
 from tiger_jax.config import Config
 from tiger_jax.data.splits import Examples
+from tiger_jax.decoding.filters import ItemLists
+from tiger_jax.decoding.item_retriever import ItemRetriever
+from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.recommenders import Material
-from tiger_jax.shapes import Recommendations, Retriever
+from tiger_jax.shapes import Batch, Recommendations, Retriever
+
+# Beams and requests of a search. So many beams prove most lists of 50 items;
+# compiling programs for narrower searches takes longer than they save.
+_NUM_BEAMS = 512
+_BATCH_SIZE = 32
 
 
 class Trained(NamedTuple):
@@ -19,7 +35,7 @@ class Trained(NamedTuple):
   Attributes:
     config: As trained.
     material: What it was made from; with embeddings, whatever it needs itself.
-    retriever: From `recommenders.make_retriever`.
+    retriever: From `recommenders.make_retriever`, see `for_ranking`.
     params: Of the best replica.
   """
 
@@ -37,46 +53,113 @@ class Ranking(NamedTuple):
     target: The item `[n]` that was to be found.
     items: Item rows `[n, k]`, -1 for none.
     scores: Of the model `[n, k]`.
+    num_proven: How many of the first items of a list `[n]` are proven to be the
+      best, in their order.
   """
 
   user: Int[np.ndarray, ' n']
   target: Int[np.ndarray, ' n']
   items: Int[np.ndarray, 'n k']
   scores: Float[np.ndarray, 'n k']
+  num_proven: Int[np.ndarray, ' n']
+
+  def of(self, members: Bool[np.ndarray, ' n']) -> 'Ranking':
+    """Returns the answers to some of the users."""
+    return Ranking(*(column[members] for column in self))
+
+  @property
+  def proven(self) -> float:
+    """The share of the listed items that are proven."""
+    num_listed = (self.items >= 0).sum(1)
+    proven = np.minimum(self.num_proven, num_listed).sum()
+    return float(proven) / max(1, int(num_listed.sum()))
+
+
+def for_ranking(config: Config) -> Config:
+  """Returns a config whose searches prove most lists at once."""
+  c = config.evaluation
+  return dataclasses.replace(
+    config,
+    evaluation=dataclasses.replace(
+      c,
+      num_beams=max(c.num_beams, _NUM_BEAMS),
+      batch_size=min(c.batch_size, _BATCH_SIZE),
+    ),
+  )
 
 
 def rank(
   trained: Trained,
   examples: Examples,
   k: int,
-  recommend: Callable[..., Recommendations] | None = None,
+  *,
+  temperature: float | None = None,
   new: bool = False,
+  but: Sequence[int] | Int[np.ndarray, ' n'] = (),
 ) -> Ranking:
-  """Asks for the k best items of every example.
+  """Asks for the k best items of every example, and proves them.
 
   Args:
     trained: The model.
     examples: Whom to ask for.
     k: How many.
-    recommend: `(params, batch, k)` to answers; the retriever's by default.
+    temperature: Draws k items instead, of TIGER; a user's draw depends on the
+      row of the user alone.
     new: Leave out what a user has already.
+    but: Rows that are not left out, though a user has them.
 
   Returns:
     The answers, in the order of `examples`.
   """
-  ask = learning.on_mesh(
-    trained.config, recommend or trained.retriever.recommend, trained.params
-  )
+  answer = _answer(trained.retriever, temperature)
+  ask = learning.on_mesh(trained.config, answer, trained.params)
   parts = []
   for batch in learning.evaluation_batches(
     trained.config, trained.material.dataset, examples
   ):
     real = np.asarray(batch.target) >= 0
-    lists = [learning.owned(trained.material, examples, batch)] if new else []
-    found = ask(batch, k, *lists)
+    lists = []
+    if new:
+      owned = learning.owned(trained.material, examples, batch)
+      kept = np.isin(owned.rows, np.asarray(but, np.int32))
+      lists = [owned._replace(rows=np.where(kept, -1, owned.rows))]
+    found, num_proven = ask(batch, k, *lists)
     items = np.where(found.valid, found.items, -1)
-    columns = (batch.user, batch.target, items, found.scores)
+    columns = (batch.user, batch.target, items, found.scores, num_proven)
     parts.append([np.asarray(x)[real] for x in columns])
   columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
   order = np.argsort(columns[0], kind='stable')
   return Ranking(*(x[order] for x in columns))
+
+
+def _answer(
+  retriever: Retriever, temperature: float | None
+) -> Callable[..., tuple[Recommendations, Any]]:
+  """Returns what answers `(params, batch, k)`, and how many are proven."""
+
+  def search(
+    params: Any, batch: Batch, k: int, lists: ItemLists | None = None
+  ) -> tuple[Recommendations, Any]:
+    assert isinstance(retriever, TigerRetriever)
+    sampler = None
+    if temperature is not None:
+      sampler = Sampler(
+        jnp.asarray(batch.user).astype(jnp.uint32),
+        np.float32(temperature),
+        np.int32(retriever.codes.shape[1]),
+      )
+    beams = retriever.search_exact(
+      params, batch, k, lists=lists, sampler=sampler
+    )
+    columns = beams.items, beams.scores, beams.valid
+    return Recommendations(*(x[:, :k] for x in columns)), beams.exact_k
+
+  def score(
+    params: Any, batch: Batch, k: int, *lists: ItemLists
+  ) -> tuple[Recommendations, Any]:
+    found = retriever.recommend(params, batch, k, *lists)
+    approximate = isinstance(retriever, ItemRetriever) and retriever.approximate
+    # All items are scored, so that nothing is missed.
+    return found, jnp.where(approximate, 0, found.valid.sum(1))
+
+  return search if isinstance(retriever, TigerRetriever) else score

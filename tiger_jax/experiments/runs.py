@@ -15,7 +15,7 @@ from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
-from tiger_jax.experiments.ranking import Trained
+from tiger_jax.experiments.ranking import Trained, for_ranking
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.report import records, tables
@@ -28,10 +28,13 @@ from tiger_jax.workdir import locked
 _Rows = dict[str, dict[str, float]]
 # Of what is measured below: raised when a measure changes, so that its rows are
 # made anew.
-_VERSION = 5
+_VERSION = 6
 
 # Experiments whose rows are not runs, but what is measured of the trained model
-# of a run, or of those of all runs of a shop: metrics of the test, by row.
+# of a run, or of those of all runs of a shop: metrics of the test, by row. They
+# state properties of the model, and have the metric `proven`. The rows of all
+# other experiments are runs, measured with the search that serves them, of
+# `evaluation.num_beams` beams.
 _OF_A_RUN: dict[str, Callable[[Trained], _Rows]] = {
   'breakdown': breakdown.measure,
   'cold_start': cold_start.measure,
@@ -222,6 +225,7 @@ def _trained(pipeline: Pipeline) -> Trained:
     config, material, pipeline.train.folder
   )
   params = learning.one_replica(params, len(learning.replicas(config)), best)
+  config = for_ranking(config)
   retriever = recommenders.make_retriever(
     config, material, learning.make_mesh(config), config.evaluation
   )

@@ -5,6 +5,7 @@ python -m tiger_jax.report.tables results RESULTS.md
 
 from collections.abc import Sequence
 import itertools
+import math
 from pathlib import Path
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from typing import Any
 from tiger_jax.errors import DataError, TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
-from tiger_jax.report.notes import NOTES
+from tiger_jax.report.notes import NOTES, PROVEN
 from tiger_jax.report.paper import PAPER, kind
 
 _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
@@ -26,10 +27,11 @@ Hits are items, of the whole catalogue; every user's last item is the test, the
 one before it validation, which alone picks the checkpoint. Ties of the time
 stamp keep the order of the file, but for runs that are called shuffled. Items
 that a user has already may be recommended, and are misses, where nothing else
-is said; the columns called masked leave them out. "collide" is the share of
-items whose codes of meaning another item has too. Seconds are of training,
-beside whatever else the machine did. After ± stands the standard error over
-seeds.
+is said; the columns called masked leave them out. Where a table has no column
+"proven", it is of the search that serves, with `evaluation.num_beams` beams.
+"collide" is the share of items whose codes of meaning another item has too.
+Seconds are of training, beside whatever else the machine did. After ± stands
+the standard error over seeds.
 
 Rows in italics are the paper's own numbers. Its baselines but P5 are of the
 S3-Rec study, which leaves out what a user has: compare them with our masked
@@ -63,11 +65,14 @@ def make_results(folder: Path) -> str:
     found, key=lambda record: record['experiment']
   ):
     parts.append(f'## {experiment}\n')
-    note = NOTES.get(kind(experiment))
+    of_group = list(group)
+    note = NOTES.get(kind(experiment), '')
+    if any('proven' in record['metrics']['test'] for record in of_group):
+      note += PROVEN
     if note:
       parts.append(textwrap.fill(' '.join(note.split()), 80) + '\n')
     for dataset, of_dataset in itertools.groupby(
-      group, key=lambda record: record['dataset']
+      of_group, key=lambda record: record['dataset']
     ):
       parts.append(f'### {dataset}\n')
       parts.append(make_table(experiment, dataset, list(of_dataset)))
@@ -85,7 +90,10 @@ def make_table(
     found: Records of one experiment on one dataset.
   """
   found = sorted(found, key=lambda record: record['order'])
-  columns = found[0]['columns'] or list(RANKING)
+  # Older records may lack a column.
+  columns = list(
+    dict.fromkeys(name for x in found for name in x['columns'] or RANKING)
+  )
   extra = _extras(found)
   header = ['', *columns, *extra]
   rows = [
@@ -144,6 +152,8 @@ def _cell(record: dict[str, Any], name: str, split: str = 'test') -> str:
 
 
 def _number(name: str, value: float) -> str:
+  if name == 'proven':  # 1.000 means all of them.
+    value = math.floor(1000 * value + 1e-9) / 1000
   if not name.startswith(_SCALES):
     return f'{value:.3f}'
   return f'{value:.4f}'.removeprefix('0')

@@ -21,13 +21,14 @@ class Options:
     allow: Ids of the only items to recommend; None for all.
     temperature: Draw the items at random, with more variety at a higher
       temperature, and return them in the order of the draw; None returns the
-      most probable items.
+      most probable items. The search widens as for `exact`.
     drawn_levels: Draw only the first n codes of the Semantic IDs; None draws
       all codes.
     seed: The random seed of the draw. Results are reproducible for the same
       history, temperature, k and seed.
     exact: Widen the search, to 4,096 beams at most, until it is proven that no
-      other item ranks above those returned.
+      other item ranks above those returned. `Recommendation.proven` says so of
+      each.
   """
 
   exclude_seen: bool = False

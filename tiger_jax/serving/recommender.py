@@ -41,7 +41,8 @@ class Recommendation(NamedTuple):
     score: Log-probability of the item as the next one.
     semantic_id: Its codes.
     proven: Whether this and those before it are what a search of any width
-      would return: no other item ranks as high.
+      would return: no other item ranks as high, with the noise of the draw
+      where items are drawn.
   """
 
   item_id: str
@@ -272,7 +273,8 @@ class Recommender:
         np.int32(levels),
       )
     search = self._retriever.search
-    if options.exact:
+    # A narrow search misses most of the items that are to be drawn.
+    if options.exact or sampler:
       search = self._retriever.search_exact
     batch = sharding.shard_batch(self._mesh, batch)
     return jax.device_get(
