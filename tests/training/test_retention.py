@@ -26,9 +26,7 @@ def test_three_are_kept(steps):
   assert kept(steps, 0) == steps
 
 
-@given(
-  st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 60)
-)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 60))
 def test_a_run_finds_one_that_is_old_enough(gaps, reach):
   """Or all are there, and what is older is the beginning."""
   step, saved, there = 0, [], []
