@@ -134,11 +134,8 @@ def train(
   dataset = material.dataset
   mesh = make_mesh(config)
   source = make_batches(config, dataset)
-  rewind = None
-  if c.rewind:
-    # Whole calls, of which a small shop has shorter ones.
-    calls = -(-c.rewind[1] // source.steps_per_call)
-    rewind = Rewind(c.rewind[0], calls * source.steps_per_call)
+  # A small shop has shorter calls than the config asks for.
+  rewind = Rewind(*c.rewind, source.steps_per_call) if c.rewind else None
   retriever = recommenders.make_retriever(config, material, mesh, _VALIDATION)
   examples = some(split(dataset, 'validation'), c.evaluate_users, config.seed)
   runs = replicas(config)

@@ -56,8 +56,10 @@ class TrainConfig:
     learning_rates: Instead of them, runs that differ in these rates; the best
       picks the checkpoint, and is recommended from.
     on_non_finite: What to do about a loss, gradient or parameter that is not
-      finite: `abort`, or `rewind:k,skip:m` to go back to a checkpoint that is
-      at least k steps older and leave m batches out.
+      finite: `abort`, or `rewind:k,skip:m` to go back to the newest checkpoint
+      that is at least k steps older, repeat the steps up to k before the bad
+      one, and skip m batches from there. The bad batch is always skipped. The
+      skipped batches are rounded outward to whole calls.
     length_buckets: A history is padded to the smallest of these that holds
       it; the last must be `model.max_history`.
     log_every: Steps between two lines of `metrics.jsonl`.
@@ -110,7 +112,8 @@ class TrainConfig:
     if self.on_non_finite != 'abort' and not self.rewind:
       raise UsageError(
         f'on_non_finite is {self.on_non_finite!r}: choose abort, or '
-        'rewind:k,skip:m with two numbers, as in rewind:100,skip:200'
+        'rewind:k,skip:m with two numbers of at most nine digits, as in '
+        'rewind:100,skip:200'
       )
     buckets = self.length_buckets
     if list(buckets) != sorted(set(buckets)) or min(buckets, default=1) < 1:
@@ -120,12 +123,10 @@ class TrainConfig:
 
   @property
   def rewind(self) -> tuple[int, int] | None:
-    """The k and m of `rewind:k,skip:m`, whole calls being left out."""
-    found = re.fullmatch(r'rewind:(\d+),skip:(\d+)', self.on_non_finite)
-    if not found:
-      return None
-    back, skip = map(int, found.groups())
-    return back, -(-skip // self.steps_per_call) * self.steps_per_call
+    """The k and m of `rewind:k,skip:m`."""
+    pattern = r'rewind:(\d{1,9}),skip:(\d{1,9})'
+    found = re.fullmatch(pattern, self.on_non_finite)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -228,7 +228,7 @@ def test_checkpoints_without_a_format_are_read(tmp_path):
     checkpoints.save(1, STATE, {'skipped': 0})
   path = tmp_path / '1' / 'meta.json'
   contents = json.loads(path.read_text())
-  assert contents.pop('format') == 1
+  assert contents.pop('format') == checkpoint_folder.FORMAT
   assert contents.pop('version')
   path.write_text(json.dumps(contents))
   manifest.write(tmp_path / '1', {'step': 1})

@@ -31,6 +31,12 @@ def assert_all_finite(folder: Path) -> None:
       assert np.isfinite(array).all()
 
 
+def lines_of_ledger(workdir: Path) -> list[tuple[str, int]]:
+  """Returns the digest and the number of the batch of every step."""
+  lines = (workdir / 'train' / 'ledger').read_text().splitlines()
+  return [(digest, int(number)) for digest, number in map(str.split, lines)]
+
+
 @pytest.mark.parametrize(
   ('patch', 'at'),
   [(('nan_in_a_parameter', step, KERNEL), step) for step in STEPS]
@@ -57,7 +63,7 @@ def test_abort(
     ended.message,
   )
   assert found, ended.message
-  ledger = (reference / 'train' / 'ledger').read_text().splitlines()
+  ledger = [digest for digest, _ in lines_of_ledger(reference)]
   step = int(found['step'])
   assert (found['batch'] or found['last']) == ledger[step - 1]
   if patch[0] == 'nan_of_a_batch':
@@ -77,8 +83,9 @@ def test_abort(
 
 @pytest.mark.parametrize(
   ('where', 'batch'),
-  # The second is found only when it would be saved, at step 175.
-  [('loss', 160), ('parameters', 174)] if shop.IS_FULL else [('loss', 160)],
+  # In the middle of a call. The second is found only when it would be saved, at
+  # step 175.
+  [('loss', 163), ('parameters', 174)] if shop.IS_FULL else [('loss', 163)],
 )
 def test_rewind(
   where: str,
@@ -88,20 +95,24 @@ def test_rewind(
   reference: Path,
   tally: Counter[str],
 ):
-  """The run goes back, leaves batches out, and kills change nothing of that."""
+  """The run skips the batches around the bad one, and kills change nothing."""
   flags = (*shop.FLAGS, REWIND)
   patch = ('nan_of_a_batch', batch, where)
   whole = shop.without('train', reference, tmp_path / 'whole')
   done = forks.run(whole, flags, patches=[patch])
   assert done.code == 0, done.err
-  # At least 30 steps back, to a checkpoint.
-  back = (batch + 1 - 30) // shop.SAVE_EVERY * shop.SAVE_EVERY
-  assert f'back to step {back}, and 60 batches left out' in done.out
+  # From 30 steps before it to 30 after it, in whole calls of 5 steps.
+  start = (batch - 30) // 5 * 5
+  stop = -(-(batch + 30) // 5) * 5
+  back = start // shop.SAVE_EVERY * shop.SAVE_EVERY
+  skipped = f'back to step {back}; skipped batches: {start} to {stop - 1}\n'
+  assert skipped in done.out
+  assert done.out.count('back to step') == 1
   assert_all_finite(shop.checkpoints(whole, 'train'))
-  before = (reference / 'train' / 'ledger').read_text().splitlines()
-  after = (whole / 'train' / 'ledger').read_text().splitlines()
-  assert after[:back] == before[:back]
-  assert after[back : shop.STEPS - 60] == before[back + 60 :]
+  before, after = lines_of_ledger(reference), lines_of_ledger(whole)
+  assert after[:start] == before[:start]
+  assert after[start : shop.STEPS - (stop - start)] == before[stop:]
+  assert after[-1][1] == shop.STEPS + stop - start - 1
 
   kills = [
     # While what was saved later is removed, and when the first is saved anew.

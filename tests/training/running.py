@@ -165,7 +165,14 @@ class Run:
     return [line['step'] for line in self.lines() if name in line]
 
   def ledger(self):
-    return (self.workdir / 'ledger').read_text().splitlines()
+    """Returns the digests of the batches, of which `digests` gives those."""
+    lines = (self.workdir / 'ledger').read_text().splitlines()
+    return [line.split()[0] for line in lines]
+
+  def trained_on(self):
+    """Returns the numbers of the batches, as the ledger has them."""
+    lines = (self.workdir / 'ledger').read_text().splitlines()
+    return [int(line.split()[1]) for line in lines]
 
   def goodput(self):
     text = (self.workdir / 'goodput.jsonl').read_text()

@@ -158,8 +158,8 @@ def test_a_ledger_that_lacks_lines(tmp_path, lines):
   run = Run(tmp_path)
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(7))
-  kept = run.ledger()[:lines]
-  (tmp_path / 'ledger').write_text(''.join(f'{line}\n' for line in kept))
+  kept = (tmp_path / 'ledger').read_text().splitlines(keepends=True)[:lines]
+  (tmp_path / 'ledger').write_text(''.join(kept))
   message = f'ends at step {lines}, before step 7 of the checkpoint'
   with pytest.raises(CheckpointError, match=message):
     run(Counter())

@@ -10,24 +10,23 @@ import re
 import shutil
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
-import numpy as np
 
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import checkpoint_folder, compatibility, processes
+from tiger_jax.training import (
+  checkpoint_folder,
+  compatibility,
+  processes,
+  retention,
+)
 from tiger_jax.training.checkpoint_errors import DamagedError, explained
-from tiger_jax.training.log import NotFiniteError
+from tiger_jax.training.log import require_finite
 from tiger_jax.training.printing import warn
 from tiger_jax.training.sharding import fetch
 
-# The latest are kept: two in case that one is damaged.
-_KEPT = 3
-
 
 class Checkpoints:
-  """The checkpoints of one run: the latest ones, and the best by a metric.
+  """The checkpoints of one run: the latest, see `retention`, and the best.
 
   They are written in the background while training goes on. Use as a context
   manager, so that the last one is waited for.
@@ -39,6 +38,7 @@ class Checkpoints:
     about: dict[str, Any],
     best_metric: str | None = None,
     *,
+    reach: int = 0,
     writes: bool = True,
   ):
     """Opens the folder, which need not exist.
@@ -49,6 +49,7 @@ class Checkpoints:
         is refused.
       best_metric: Which of the metrics given to `save` picks the best; None
         keeps the latest only.
+      reach: How many steps before the latest checkpoint a rewind may go.
       writes: Whether this process writes; in a run of several, one does.
 
     Raises:
@@ -57,6 +58,7 @@ class Checkpoints:
     self.folder = folder.absolute()
     self._about = json.loads(json.dumps(about))
     self._best_metric = best_metric
+    self._reach = reach
     self._writes = writes
     self._writer = futures.ThreadPoolExecutor(1, 'checkpoint')
     self._pending: futures.Future[None] | None = None
@@ -153,10 +155,7 @@ class Checkpoints:
     """
     if step in self.steps():
       return
-    finite = np.asarray(_finite(jax.tree.leaves(state)))
-    if not finite.all():
-      name = list(checkpoint_folder.describe(state))[int(np.argmin(finite))]
-      raise NotFiniteError(f'{name} is not finite after step {step}', step)
+    require_finite(state, step)
     state = fetch(state)
     if self._writes:
       contents = {
@@ -255,8 +254,8 @@ class Checkpoints:
     saved = [int(path.name) for path in self._folders()]
     best = self._ranked()[:1]
     # One that is damaged may have been the best: a person is to look at it.
-    kept = {*sorted(set(saved) - self._damaged)[-_KEPT:], *best}
-    for step in set(saved) - kept - self._damaged:
+    latest = retention.kept(sorted(set(saved) - self._damaged), self._reach)
+    for step in set(saved) - {*latest, *best} - self._damaged:
       self._remove(step)
 
   def _remove(self, step: int) -> None:
@@ -343,8 +342,3 @@ class Checkpoints:
     if step not in self._warned:
       self._warned.add(step)
       warn(f'WARNING: step {step} is skipped: {error}')
-
-
-@jax.jit
-def _finite(leaves: list[jax.Array]) -> jax.Array:
-  return jnp.stack([jnp.isfinite(x).all() for x in leaves])

@@ -23,10 +23,11 @@ import tensorstore as ts
 from tiger_jax import __version__
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.storage import files
-from tiger_jax.training import manifest
+from tiger_jax.training import manifest, skipped
 
 # The format of `meta.json`. Checkpoints without a format number have format 0.
-FORMAT = 1
+# Since format 2, `skipped` in its meta is a list of ranges, not a number.
+FORMAT = 2
 # Orbax reads paths with these signs as patterns or URLs, and those with bytes
 # that are not UTF-8 not at all; then it writes nothing.
 _SIGNS = re.compile(r'[][\\*?:\n\udc80-\udcff]')
@@ -93,8 +94,7 @@ def read_contents(folder: Path, step: int) -> dict[str, Any]:
   ):  # fmt: skip
     if not isinstance(contents.get(name), kind):
       raise ValueError(f'{name} of meta.json is {contents.get(name)!r:.40}')
-  if not isinstance(contents['meta'].get('skipped', 0), int):
-    raise ValueError('skipped of meta.json is not an integer')
+  skipped.from_json(contents['meta'].get('skipped', []))
   for name, value in (contents['metrics'] or {}).items():
     if not isinstance(value, int | float):
       raise ValueError(f'metric {name} of meta.json is {value!r:.40}')

@@ -12,14 +12,18 @@ from tiger_jax.errors import CheckpointError
 from tiger_jax.storage import files
 
 _DIGITS = 16
-_LINE = _DIGITS + 1
+_NUMBER_DIGITS = 12
+# Lines have one size, so that a step is found without reading the file.
+_LINE = _DIGITS + 1 + _NUMBER_DIGITS + 1
+_LINE_WITHOUT_NUMBER = _DIGITS + 1
 
 
 class Ledger:
-  """A line per step, the beginning of the sha256 of its batch.
+  """A line per step: the beginning of the sha256 of its batch, and its number.
 
   Two runs whose ledgers are equal saw the same batches in the same order,
-  whatever interrupted them.
+  whatever interrupted them. The numbers leave out what was skipped. Earlier
+  versions wrote no numbers; a ledger that begins without them stays so.
   """
 
   def __init__(self, path: Path | None, step: int):
@@ -36,22 +40,24 @@ class Ledger:
     self._file: BinaryIO | None = None
     if path is None:
       return
-    size = step * _LINE
     held = path.stat().st_size if path.exists() else 0
-    if held < size:
+    line = _line_size(path) if step and held else _LINE
+    if held < step * line:
       raise CheckpointError(
-        f'{path} ends at step {held // _LINE}, before step {step} of the '
+        f'{path} ends at step {held // line}, before step {step} of the '
         f'checkpoint: remove {path.parent} to begin anew'
       )
     path.parent.mkdir(parents=True, exist_ok=True)
     self._file = files.open_to_append(path)
-    self._file.truncate(size)
+    self._file.truncate(step * line)
+    self._has_numbers = line == _LINE
 
-  def add(self, stack: Any) -> list[str]:
+  def add(self, stack: Any, number: int) -> list[str]:
     """Writes the lines of a stack of batches.
 
     Args:
       stack: Host arrays, whose first axis counts the batches.
+      number: The number of the first batch; the others follow it.
 
     Returns:
       Their digests.
@@ -64,7 +70,13 @@ class Ledger:
         digest.update(array[i].tobytes())
       digests.append(digest.hexdigest()[:_DIGITS])
     if self._file:
-      self._file.write(''.join(f'{x}\n' for x in digests).encode())
+      lines = digests
+      if self._has_numbers:
+        lines = [
+          f'{digest} {i:{_NUMBER_DIGITS}}'
+          for i, digest in enumerate(digests, number)
+        ]
+      self._file.write(''.join(f'{line}\n' for line in lines).encode())
     return digests
 
   def flush(self) -> None:
@@ -77,3 +89,10 @@ class Ledger:
     """Flushes and closes."""
     if self._file:
       self._file.close()
+
+
+def _line_size(path: Path) -> int:
+  """Returns the size of the lines that a ledger begins with."""
+  with path.open('rb') as file:
+    start = file.read(_LINE_WITHOUT_NUMBER)
+  return _LINE_WITHOUT_NUMBER if start.endswith(b'\n') else _LINE

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tiger_jax.errors import NumbersError
@@ -15,7 +16,8 @@ class NotFiniteError(NumbersError):
   """A step computed something that is not finite.
 
   Attributes:
-    step: Which, counted from 1.
+    step: The step whose batch caused it, counted from 1. A parameter that is
+      bad at the start of a step was made so by the step before.
   """
 
   def __init__(self, message: str, step: int):
@@ -122,12 +124,34 @@ class StepLog:
     row = int(np.argmin(good.all(axis=1)))
     step = last - len(digests) + 1 + row
     what = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
+    # The first parameters are of no step.
+    cause = max(1, step - what.startswith('parameter '))
     raise NotFiniteError(
       f'{self._label}: {what} is not finite at step {step}, batch '
       f'{digests[row]}',
-      step,
+      cause,
     )
 
   def _busy(self) -> float:
     seconds: dict[str, Any] = self._watch.seconds()
     return seconds.get('step', 0.0) + seconds.get('data', 0.0)
+
+
+def require_finite(state: Any, step: int) -> None:
+  """Raises NotFiniteError if an array of a state is not finite.
+
+  Args:
+    state: A pytree of arrays.
+    step: Steps done.
+  """
+  finite = np.asarray(_finite(jax.tree.leaves(state)))
+  if finite.all():
+    return
+  path, _ = jax.tree.leaves_with_path(state)[int(np.argmin(finite))]
+  name = jax.tree_util.keystr(path, simple=True, separator='/')
+  raise NotFiniteError(f'{name} is not finite after step {step}', step)
+
+
+@jax.jit
+def _finite(leaves: list[jax.Array]) -> jax.Array:
+  return jnp.stack([jnp.isfinite(x).all() for x in leaves])

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.errors import CheckpointError, Preempted
 from tiger_jax.storage import os_errors
-from tiger_jax.training import goodput, processes
+from tiger_jax.training import goodput, processes, skipped
 from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.ledger import Ledger
 from tiger_jax.training.log import NotFiniteError, StepLog
@@ -64,7 +64,7 @@ def train(
 
   Args:
     task: What to learn.
-    batches: `(start, stop)` -> the batches of those steps, in stacks.
+    batches: `(start, stop)` -> the batches of these numbers, in stacks.
     schedule: How long.
     optimizer_config: The recipe.
     replicas: The runs to train at once, usually one; see `init_state` for the
@@ -94,6 +94,7 @@ def train(
         folder / 'checkpoints',
         about,
         best_metric,
+        reach=schedule.reach,
         writes=processes.is_main(),
       )
     )
@@ -167,9 +168,7 @@ class _Run:
     self._compiled: set[str] = set()
     self._state: Any = None
     self._step = 0
-    # Batches left out so far, by rewinding, before this call or in it.
-    self._skipped = 0
-    self._rewound = False
+    self._skipped: skipped.Ranges = ()
     # What earlier lines of `goodput.jsonl` tell.
     self._told: dict[str, float] = {}
 
@@ -189,7 +188,7 @@ class _Run:
       self._train(stop, start, ledger, bar)
 
   def rewind(self, error: NotFiniteError) -> None:
-    """Prepares to go on from before an error, on other batches."""
+    """Prepares to resume before an error, and to skip batches around it."""
     policy = self.schedule.rewind
     if policy is None:
       raise type(error)(
@@ -197,17 +196,17 @@ class _Run:
         'again, or let it go back and skip batches (train.on_non_finite)',
         error.step,
       ) from error
-    steps = self.checkpoints.steps()
-    # The oldest there is where none is old enough.
-    older = [x for x in steps if x <= error.step - policy.back]
-    step = max(older) if older else min(steps, default=0)
+    # Steps that were repeated after an earlier rewind are good.
+    earliest = skipped.last_start(self._skipped, error.step - 1)
+    start, stop = policy.window(error.step, earliest)
+    # Without an older checkpoint, training begins anew.
+    step = max(x for x in (0, *self.checkpoints.steps()) if x <= start)
     self.checkpoints.drop(step, aside=False)
-    self._skipped += policy.skip
-    self._rewound = True
+    self._skipped = skipped.skip(self._skipped, start, stop)
     what = str(error).removeprefix(f'{self.label}: ')
     say(
-      f'{self.label:>12}: {what}: back to step {step}, and {self._skipped} '
-      'batches left out'
+      f'{self.label:>12}: {what}: back to step {step}; skipped batches: '
+      f'{skipped.shown(self._skipped)}'
     )
 
   def chosen_params(self) -> Params:
@@ -232,8 +231,8 @@ class _Run:
     step, state, meta = found
     self.checkpoints.drop(step, aside=True)
     self._state = put(state, self._shardings)
-    if not self._rewound:
-      self._skipped = meta.get('skipped', 0)
+    # After a rewind, the checkpoint may lack the newest range.
+    self._skipped = self._skipped or skipped.from_json(meta.get('skipped', []))
     self._step = step
     return step
 
@@ -243,13 +242,13 @@ class _Run:
     schedule, watch = self.schedule, self.watch
     log = StepLog(self.writer, self.label, tensor_names(self._like), watch)
     last = schedule.num_steps
-    stream = iter(self.batches(start + self._skipped, last + self._skipped))
+    stream = skipped.read(self.batches, self._skipped, start, last)
     step = start
     while step < last:
       before = step
       with watch.phase('data'):
-        batch = next(stream)
-        digests = ledger.add(batch)
+        number, batch = next(stream)
+        digests = ledger.add(batch, number)
         placed = shard_batch(self.mesh, batch, axis=1)
       shapes = str(jax.tree.structure(placed)) + str(
         [x.shape for x in jax.tree.leaves(placed)]

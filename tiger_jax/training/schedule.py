@@ -6,13 +6,36 @@ from typing import NamedTuple
 class Rewind(NamedTuple):
   """What to do about numbers that are not finite, instead of giving up.
 
+  The run goes back to a checkpoint, repeats its steps up to `back` steps before
+  the bad one, and skips `skip` batches from there.
+
   Attributes:
-    back: Go back to the newest checkpoint that is so many steps older.
-    skip: Leave out so many batches from there on.
+    back: Batches to skip before the bad one.
+    skip: Batches to skip in total. The bad one is always one of them, so that
+      at least `back + 1` are skipped.
+    steps_per_call: Steps of a call; only whole calls are skipped.
   """
 
   back: int
   skip: int
+  steps_per_call: int = 1
+
+  def window(self, step: int, earliest: int = 0) -> tuple[int, int]:
+    """Returns the steps whose batches are skipped because one step is bad.
+
+    The start is rounded down and the stop is rounded up to whole calls.
+
+    Args:
+      step: The bad step, counted from 1.
+      earliest: The smallest start, a whole number of calls.
+
+    Returns:
+      `(start, stop)`: the steps before the window, and up to its end.
+    """
+    start = max(earliest, step - 1 - self.back)
+    stop = max(start + self.skip, step)
+    size = self.steps_per_call
+    return start // size * size, -(-stop // size) * size
 
 
 class Schedule(NamedTuple):
@@ -31,3 +54,14 @@ class Schedule(NamedTuple):
   log_every: int
   save_every: int
   rewind: Rewind | None = None
+
+  @property
+  def reach(self) -> int:
+    """How far before a checkpoint a rewind may start to skip, in steps.
+
+    All steps before a checkpoint are good, so the first bad step is later.
+    """
+    if not self.rewind:
+      return 0
+    size = self.rewind.steps_per_call
+    return -(-self.rewind.back // size) * size

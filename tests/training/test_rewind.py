@@ -1,0 +1,345 @@
+"""Rewinds: a run that skips the batches around one that is not finite."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import tempfile
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.training.running import STEPS, Counter, Run, digests
+from tiger_jax.errors import Preempted
+from tiger_jax.training import manifest
+from tiger_jax.training.log import NotFiniteError
+from tiger_jax.training.schedule import Rewind, Schedule
+
+
+class Chain:
+  """Its parameter is a hash of all steps and of their batches, in order.
+
+  A batch that is bad makes the loss or the parameter NaN.
+  """
+
+  PRIME = 65521
+
+  def __init__(self, bad, where='loss'):
+    # Arguments of the compiled program, which examples of one shape share.
+    first, second = bad if len(bad) == 2 else (*bad, -1)
+    self.tables = {
+      'bad': np.array([first, second], np.float32),
+      'in_loss': np.bool_(where == 'loss'),
+    }
+
+  def init(self, rng):
+    return {'hash': jnp.zeros(())}
+
+  def loss(self, params, tables, batch, rng):
+    is_bad = (batch[0] == tables['bad']).any()
+    loss = jnp.where(is_bad & tables['in_loss'], jnp.nan, 1.0)
+    return loss + 0 * params['hash'], {}, (batch[0], is_bad)
+
+  def after_update(self, params, tables, seen, step, rng):
+    number, is_bad = seen
+    mixed = params['hash'].astype(jnp.int32) * 31 + number.astype(jnp.int32)
+    found = ((mixed + step) % self.PRIME).astype(jnp.float32)
+    return {'hash': jnp.where(is_bad & ~tables['in_loss'], jnp.nan, found)}
+
+  @classmethod
+  def expected(cls, numbers):
+    found = 0
+    for step, number in enumerate(numbers):
+      found = (found * 31 + number + step) % cls.PRIME
+    return found
+
+
+def expected_run(num_steps, steps_per_call, back, skip, bad):
+  """Returns what a run trains on, and the first step of each window.
+
+  A list of batch numbers, from which each bad batch removes its neighbors.
+  """
+  numbers = list(range(num_steps + 10_000))
+  starts = []
+  while not (rest := set(bad) & set(numbers[:num_steps])) == set():
+    at = min(numbers.index(number) for number in rest)
+    # What came before the last window is good.
+    start = max(at - back, starts[-1] if starts else 0)
+    stop = max(start + skip, at + 1)
+    while start % steps_per_call:
+      start -= 1
+    while stop % steps_per_call:
+      stop += 1
+    del numbers[start:stop]
+    starts.append(start)
+  return numbers[:num_steps], starts
+
+
+def interrupted(run, at, how):
+  """Returns a source that is interrupted once, at the `at`-th stack."""
+  count = 0
+
+  def read(start, stop):
+    nonlocal count
+    for stack in run.counting(start, stop):
+      count += 1
+      if count == at and how == 'kill':
+        raise KeyboardInterrupt
+      if count == at:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield stack
+
+  return read
+
+
+# As shipped: 20 steps per call, 2,000 between checkpoints, 100 between logs.
+SHIPPED = {
+  'num_steps': 2600,
+  'steps_per_call': 20,
+  'save_every': 2000,
+  'log_every': 100,
+  'back': 100,
+  'skip': 200,
+  'where': 'loss',
+  'interruption': None,
+}
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+  num_steps=st.integers(20, 60),
+  steps_per_call=st.sampled_from([1, 2, 3, 7]),
+  save_every=st.integers(6, 40),
+  log_every=st.integers(1, 50),
+  back=st.integers(0, 25),
+  skip=st.integers(0, 30),
+  bad=st.lists(st.integers(0, 70), min_size=1, max_size=2),
+  where=st.sampled_from(['loss', 'parameter']),
+  interruption=st.none()
+  | st.tuples(st.integers(1, 40), st.sampled_from(['kill', 'stop'])),
+)
+@example(**SHIPPED, bad=[2390])
+@example(**SHIPPED | {'where': 'parameter'}, bad=[2005, 2450])
+@example(**SHIPPED | {'interruption': (120, 'kill')}, bad=[2190])
+def test_one_rewind_for_one_bad_batch(
+  num_steps, steps_per_call, save_every, log_every, back, skip, bad, where,
+  interruption,
+):  # fmt: skip
+  """Whatever the periods, and whatever interrupts the run."""
+  numbers, starts = expected_run(num_steps, steps_per_call, back, skip, bad)
+  printed = io.StringIO()
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    contextlib.redirect_stdout(printed),
+    contextlib.redirect_stderr(io.StringIO()),
+  ):
+    run = Run(
+      folder,
+      steps_per_call,
+      save_every=save_every,
+      log_every=log_every,
+      rewind=Rewind(back, skip, steps_per_call),
+    )
+    source = run.counting
+    if interruption:
+      source = interrupted(run, *interruption)
+    with contextlib.suppress(KeyboardInterrupt, Preempted):
+      run(Chain(bad, where), source, num_steps)
+    params = run(Chain(bad, where), num_steps=num_steps)
+    assert run.trained_on() == numbers
+    assert run.ledger() == digests(numbers)
+  assert params['hash'] == Chain.expected(numbers)
+  if interruption:
+    return
+  went_to = [
+    int(x) for x in re.findall('back to step (.*);', printed.getvalue())
+  ]
+  assert len(went_to) == len(starts)
+  # The newest checkpoint that is old enough, or the beginning.
+  for step, start in zip(went_to, starts, strict=True):
+    assert max(0, start - save_every - steps_per_call) <= step <= start
+
+
+@pytest.mark.parametrize(
+  ('back', 'skip', 'steps_per_call', 'step', 'expected'),
+  [
+    # Batches 390 to 409 around batch 400, which step 401 trains on.
+    (10, 20, 1, 401, (390, 410)),
+    (0, 1, 1, 401, (400, 401)),
+    # The bad batch is always skipped.
+    (10, 5, 1, 401, (390, 401)),
+    (0, 0, 1, 401, (400, 401)),
+    # Training begins at step 0.
+    (10, 20, 1, 4, (0, 20)),
+    # Whole calls, outward.
+    (100, 200, 20, 2391, (2280, 2500)),
+    (0, 1, 20, 401, (400, 420)),
+    (0, 1, 20, 400, (380, 400)),
+    (3, 5, 4, 10, (4, 12)),
+  ],
+)  # fmt: skip
+def test_the_window_around_a_bad_step(
+  back, skip, steps_per_call, step, expected
+):
+  assert Rewind(back, skip, steps_per_call).window(step) == expected
+
+
+def test_the_window_starts_after_an_earlier_one():
+  assert Rewind(10, 20).window(401, earliest=397) == (397, 417)
+  assert Rewind(2, 20).window(401, earliest=397) == (398, 418)
+
+
+@pytest.mark.parametrize(
+  ('rewind', 'expected'),
+  [(None, 0), (Rewind(100, 200), 100), (Rewind(100, 200, 8), 104)],
+)
+def test_how_far_before_a_checkpoint_a_window_starts(rewind, expected):
+  assert Schedule(1, 1, 1, rewind).reach == expected
+  if rewind:
+    # A step after checkpoint 800 is bad at the earliest.
+    assert 800 - rewind.window(801)[0] == expected
+
+
+def rewound(run, bad_batches, bad='loss'):
+  return run(Counter(bad, of=bad_batches))
+
+
+@pytest.mark.parametrize('bad', ['loss', 'gradient', 'parameter'])
+def test_rewinding_skips_batches(tmp_path, bad, capsys):
+  """That a parameter is not finite is found where the next step begins."""
+  run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
+  assert rewound(run, [6], bad)['count'] == STEPS
+  found = capsys.readouterr().out
+  assert 'back to step 4; skipped batches: 4 to 6\n' in found
+  numbers = [*range(4), *range(7, STEPS + 3)]
+  assert run.trained_on() == numbers
+  assert run.ledger() == digests(numbers)
+  assert [line['step'] for line in run.lines()] == list(range(1, STEPS + 1))
+  assert [int(line['seen']) for line in run.lines()] == numbers
+  assert all(np.isfinite(line['loss']) for line in run.lines())
+  assert run.saved() == [6, 8, 10]
+
+
+def test_rewinding_from_a_step_that_is_to_be_saved(tmp_path):
+  """Its parameters are bad, which only the saving finds."""
+  run = Run(tmp_path, save_every=2, rewind=Rewind(back=1, skip=2))
+  assert rewound(run, [5], 'parameter')['count'] == STEPS
+  assert run.trained_on() == [*range(4), *range(6, 12)]
+
+
+@pytest.mark.parametrize(
+  ('back', 'to'), [(0, 6), (1, 4), (2, 4), (4, 2), (5, 0), (100, 0)]
+)
+def test_it_goes_back_so_far(tmp_path, back, to, capsys):
+  """To one that is older than the bad step, 7, or to the beginning."""
+  run = Run(tmp_path, save_every=2, rewind=Rewind(back, skip=8))
+  assert rewound(run, [6])['count'] == STEPS
+  assert f'back to step {to};' in capsys.readouterr().out
+  first = max(0, 6 - back)
+  skipped = range(first, max(first + 8, 7))
+  numbers = [x for x in range(100) if x not in skipped]
+  assert run.trained_on() == numbers[:STEPS]
+
+
+def test_checkpoints_are_kept_for_a_rewind(tmp_path, capsys):
+  """Three would not be enough."""
+  run = Run(tmp_path, save_every=1, rewind=Rewind(back=6, skip=7))
+  assert rewound(run, [8])['count'] == STEPS
+  assert 'back to step 2;' in capsys.readouterr().out
+  assert run.trained_on() == [0, 1, *range(9, 17)]
+
+
+def test_what_is_not_saved_as_good_is_not_the_best(tmp_path):
+  """A checkpoint that was rewound past does not come back."""
+  scores = {2: 0.1, 4: 0.2, 6: 0.9, 8: 0.3, 10: 0.4}
+  seen = []
+
+  def evaluate(params):
+    step = int(params['count'])
+    seen.append(step)
+    # The second time, step 6 is of other batches.
+    return {'score': 0.0 if seen.count(step) == 2 else scores[step]}
+
+  run = Run(
+    tmp_path,
+    save_every=2,
+    rewind=Rewind(back=2, skip=3),
+    evaluate=evaluate,
+    best_metric='score',
+  )
+  assert rewound(run, [6])['count'] == STEPS
+  assert seen == [2, 4, 6, 6, 8, 10]
+  assert run.steps('score') == [2, 4, 6, 8, 10]
+  assert [x['score'] for x in run.lines() if 'score' in x][2] == 0.0
+
+
+def test_it_gives_up_after_ten(tmp_path, capsys):
+  run = Run(tmp_path, save_every=2, rewind=Rewind(back=1, skip=3))
+  with pytest.raises(NotFiniteError) as error:
+    rewound(run, range(4, 200))
+  assert error.value.exit_code == 5
+  # The second window starts where the first did, and so do all others.
+  told = [
+    line for line in capsys.readouterr().out.splitlines() if 'back to' in line
+  ]
+  assert len(told) == 10
+  assert 'back to step 2; skipped batches: 3 to 32' in told[-1]
+  assert f'step 4, batch {digests([33])[0]}' in str(error.value)
+  assert run.saved() == [2]
+
+
+def test_the_ranges_of_a_checkpoint_are_used(tmp_path):
+  """Those in its meta, after a stop; a later rewind keeps them."""
+  whole = Run(tmp_path / 'whole', save_every=3, rewind=Rewind(2, 3))
+  rewound(whole, [3, 11])
+  numbers = [0, 4, 5, 6, 7, 8, 12, 13, 14, 15]
+  assert whole.trained_on() == numbers
+  run = Run(tmp_path / 'run', save_every=3, rewind=Rewind(2, 3))
+  with pytest.raises(Preempted, match='saved at step 2;'):
+    # The third stack is asked for again after the rewind.
+    run(Counter(of=[3, 11]), interrupted(run, 6, 'stop'))
+  path = tmp_path / 'run' / 'checkpoints' / '2' / 'meta.json'
+  assert json.loads(path.read_text())['meta'] == {'skipped': [[1, 4]]}
+  asked = len(run.numbers)
+  rewound(run, [3, 11])
+  assert run.numbers[asked] == 5
+  assert run.trained_on() == numbers
+  assert run.saved() == whole.saved()
+
+
+def test_one_number_in_a_checkpoint_is_a_range(tmp_path):
+  """As earlier versions wrote it: all later batches are so much further on."""
+  run = Run(tmp_path, save_every=4, rewind=Rewind(back=1, skip=2))
+  with pytest.raises(Preempted):
+    run(Counter(), run.stopping(6))
+  folder = tmp_path / 'checkpoints' / '6'
+  contents = json.loads((folder / 'meta.json').read_text())
+  contents['meta'], contents['format'] = {'skipped': 3}, 1
+  (folder / 'meta.json').write_text(json.dumps(contents))
+  manifest.write(folder, {'step': 6})
+  assert run(Counter())['count'] == STEPS
+  assert run.trained_on()[6:] == [9, 10, 11, 12]
+  contents = json.loads(
+    (tmp_path / 'checkpoints' / '8' / 'meta.json').read_text()
+  )
+  assert contents['meta'] == {'skipped': [[0, 3]]}
+
+
+def test_rewound_parameters_are_those_of_the_checkpoint(tmp_path):
+  """They were changed, and given away, after it was saved."""
+
+  class Walk(Counter):
+    def after_update(self, params, tables, seen, step, rng):
+      return {'count': params['count'] + jax.random.uniform(rng)}
+
+  run = Run(tmp_path / 'a', save_every=2, rewind=Rewind(back=2, skip=3))
+  found = run(Walk(of=[6]))
+  # What is drawn depends on the step alone, so this is all of the steps.
+  expected = Run(tmp_path / 'b')(Walk())
+  np.testing.assert_array_equal(found['count'], expected['count'])
