@@ -54,8 +54,8 @@ class ModelConfig:
     loss: Of baselines that score items: `cross_entropy` over all of them,
       `sampled_softmax` over the target and 256 drawn for a user, or `bce`, a
       binary cross-entropy with one that is drawn for the target.
-    dtype: What is computed in, `float32` or `bfloat16`; parameters, softmax
-      and losses stay in float32.
+    dtype: What training computes in, `float32` or `bfloat16`; parameters,
+      softmax and losses stay in float32. The search is always in float32.
   """
 
   name: str = 'tiger'

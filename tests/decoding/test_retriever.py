@@ -1,5 +1,6 @@
 """TIGER's search with the real network."""
 
+import dataclasses
 import math
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.decoding.lowered import assert_full_products
 from tiger_jax.config import ModelConfig
 from tiger_jax.decoding import retriever as retriever_module
 from tiger_jax.decoding.catalog import Catalog
@@ -310,14 +312,18 @@ def test_updates_lists_and_seeds_compile_nothing(params, batch):
 @pytest.mark.parametrize('lists', [None, _lists()])
 @pytest.mark.parametrize('sampler', [None, _sampler()])
 def test_lowers_for_every_platform(params, batch, lists, sampler):
+  """In full float32 products, whatever the model and the user ask for."""
   one = _retriever(4)
+  model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 
   @jax.jit
   def search(params, codes, catalog, batch, lists, sampler):
-    return TigerRetriever(MODEL, codes, catalog, 4).search(
+    return TigerRetriever(model, codes, catalog, 4).search(
       params, batch, 4, lists=lists, sampler=sampler
     )
 
   lower = export.export(search, platforms=('cpu', 'cuda', 'tpu'))
-  exported = lower(params, one.codes, one.catalog, batch, lists, sampler)
+  with jax.default_matmul_precision('bfloat16'):
+    exported = lower(params, one.codes, one.catalog, batch, lists, sampler)
   assert exported.platforms == ('cpu', 'cuda', 'tpu')
+  assert_full_products(exported.mlir_module())

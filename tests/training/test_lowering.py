@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.decoding.lowered import assert_full_products
 from tests.training.networks import (
   make_events,
   make_excerpts,
@@ -126,19 +127,23 @@ def test_dsi():
 
 @pytest.mark.parametrize('approximate', [False, True])
 def test_retrieval_of_items(approximate):
-  model = SasRec(small(), 30, 9)
+  """In full float32 products, whatever the model and the user ask for."""
+  model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))
-  found = jax.export.export(item_retriever._recommend, platforms=PLATFORMS)(
-    model,
-    10,
-    approximate,
-    params,
-    None,
-    batch,
-    ItemLists.of([[1]] * len(batch.user)),
-  )
+  lower = jax.export.export(item_retriever._recommend, platforms=PLATFORMS)
+  with jax.default_matmul_precision('bfloat16'):
+    found = lower(
+      item_retriever.ItemRetriever(model, None).model,
+      10,
+      approximate,
+      params,
+      None,
+      batch,
+      ItemLists.of([[1]] * len(batch.user)),
+    )
   assert found.platforms == PLATFORMS
+  assert_full_products(found.mlir_module())
 
 
 def small(**changes):

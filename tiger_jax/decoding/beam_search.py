@@ -26,7 +26,12 @@ class Beams(NamedTuple):
     scores: Log-probability `[b, m]`; -inf where the search ran out of items.
     valid: Whether the beam `[b, m]` is an item of the catalogue.
     exact_k: How many of the first entries `[b]` are proven to be what a search
-      of any width would return, as no other item ranks as high.
+      of any width would return, as no other item ranks as high. This is proven
+      of scores as they are computed. If e bounds their rounding error, an item
+      that is not among these entries is better by less than 2e, and only
+      entries whose scores differ by less than 2e can exchange ranks in a
+      program of another shape. There is no margin for e, because no useful
+      bound can be derived for a whole network; RELIABILITY.md has measurements.
   """
 
   items: Int[Array, 'b m']

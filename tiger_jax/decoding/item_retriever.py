@@ -1,5 +1,6 @@
 """Retrieval by maximum inner product, of models that score items."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -16,8 +17,11 @@ from tiger_jax.shapes import Batch, Recommendations
 class ItemRetriever:
   """Answers histories by the items whose vectors fit best.
 
+  Scores are computed in float32 with full float32 products, as in
+  `TigerRetriever`.
+
   Attributes:
-    model: The network.
+    model: The network, which computes in float32.
     features: What it knows of the items, on device.
     approximate: Whether one in twenty of the best may be missed, where that is
       faster.
@@ -27,7 +31,8 @@ class ItemRetriever:
     self, model: ItemModel, features: Any, approximate: bool = False
   ):
     """Takes the parts; nothing is compiled before the first request."""
-    self.model = model
+    config = dataclasses.replace(model.config, dtype='float32')
+    self.model = model.clone(config=config)
     self.features = features
     self.approximate = approximate
 
@@ -57,10 +62,12 @@ def _recommend(
   batch: Batch,
   lists: ItemLists | None,
 ) -> Recommendations:
-  bound = model.bind({'params': params})
-  query = jnp.asarray(bound.query(features, batch), jnp.float32)
-  items = jnp.asarray(bound.item_vectors(features), jnp.float32)
-  scores = jnp.einsum('bd,id->bi', query, items)
+  # Otherwise a GPU may use TF32 for float32 products, and a TPU bfloat16.
+  with jax.default_matmul_precision('highest'):
+    bound = model.bind({'params': params})
+    query = jnp.asarray(bound.query(features, batch), jnp.float32)
+    items = jnp.asarray(bound.item_vectors(features), jnp.float32)
+    scores = jnp.einsum('bd,id->bi', query, items)
   return top_items(scores, k, lists, approximate)
 
 

@@ -1,5 +1,6 @@
 """TIGER as a retriever: histories in, items out."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -26,12 +27,17 @@ _MOST_ROWS = 2**14
 class TigerRetriever:
   """Answers histories by a beam search through the catalogue.
 
+  The search computes in float32 with full float32 products, whatever dtype the
+  model was trained in and whatever `jax.default_matmul_precision` is. In
+  bfloat16, a search of another width or batch size rounds scores differently,
+  and ranks would change.
+
   Programs are compiled for the shapes of a batch, of the lists of items, and
   of the number of beams, of which there are few; what is in the catalogue and
   in a request changes none.
 
   Attributes:
-    model: The network.
+    model: The network, which computes in float32.
     codes: The Semantic ID of every item, on device, with room for new ones.
     catalog: The index of those IDs.
     num_beams: Beams of the search.
@@ -41,7 +47,8 @@ class TigerRetriever:
     self, model: Tiger, codes: Codes, catalog: Catalog, num_beams: int
   ):
     """Takes the parts; nothing is compiled before the first request."""
-    self.model = model
+    config = dataclasses.replace(model.config, dtype='float32')
+    self.model = model.clone(config=config)
     self.codes = codes
     self.catalog = catalog
     self.num_beams = num_beams
@@ -286,18 +293,20 @@ def _search(
   lists: ItemLists | None,
   sampler: Sampler | None,
 ) -> Beams:
-  bound = model.bind({'params': params})
-  batch_size = batch.history.shape[0]
-  encoded = bound.encode(codes, batch)
-  return beam_search(
-    lambda level, previous, cache: bound.decode_step(
-      level, previous, cache, encoded
-    ),
-    bound.empty_cache(batch_size),
-    catalog,
-    batch_size,
-    num_beams,
-    constrained=constrained,
-    item_filter=lists.with_codes(codes) if lists else None,
-    sampler=sampler,
-  ).filled(num_beams)
+  # Otherwise a GPU may use TF32 for float32 products, and a TPU bfloat16.
+  with jax.default_matmul_precision('highest'):
+    bound = model.bind({'params': params})
+    batch_size = batch.history.shape[0]
+    encoded = bound.encode(codes, batch)
+    return beam_search(
+      lambda level, previous, cache: bound.decode_step(
+        level, previous, cache, encoded
+      ),
+      bound.empty_cache(batch_size),
+      catalog,
+      batch_size,
+      num_beams,
+      constrained=constrained,
+      item_filter=lists.with_codes(codes) if lists else None,
+      sampler=sampler,
+    ).filled(num_beams)

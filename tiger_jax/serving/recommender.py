@@ -41,8 +41,8 @@ class Recommendation(NamedTuple):
     score: Log-probability of the item as the next one.
     semantic_id: Its codes.
     proven: Whether this and those before it are what a search of any width
-      would return: no other item ranks as high, with the noise of the draw
-      where items are drawn.
+      would return, up to float32 rounding: no other item ranks as high, with
+      the noise of the draw where items are drawn. See `Beams.exact_k`.
   """
 
   item_id: str

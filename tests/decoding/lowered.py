@@ -1,0 +1,20 @@
+"""What lowered programs say of their arithmetic."""
+
+import re
+
+_PRODUCT = re.compile(r'stablehlo\.dot_general .*')
+
+
+def assert_full_products(text):
+  """Every product of a program takes float32 and asks for full precision.
+
+  Args:
+    text: StableHLO.
+  """
+  products = _PRODUCT.findall(text)
+  assert products
+  for line in products:
+    assert 'precision = [HIGHEST, HIGHEST]' in line, line
+    operands = line[line.rindex(' : ') :]
+    assert operands.count('xf32>') == 3, line
+  assert 'bf16' not in text and 'convolution' not in text
