@@ -6,9 +6,13 @@ from pathlib import Path
 import subprocess
 import sys
 
+import numpy as np
+
 from benchmarks import measuring
 
 NAME = 'amazon2014_beauty'
+# Of the 20,000 of the paper's recipe, where it is run with several norms.
+_CLIPPING_EPOCHS = 100
 
 # Rows of the table of quality: the quantizer, and the variant of the config.
 QUANTIZERS = {
@@ -37,35 +41,90 @@ def measure(
   Returns:
     A table.
   """
-  workdir.mkdir(exist_ok=True)
   rows = []
   for name in names:
     quantizer, variant = QUANTIZERS[name]
-    command = [
-      sys.executable, '-m', 'tiger_jax.main', '--mode=semantic_ids',
-      f'--config=configs/beauty.py{variant}',
-      f'--workdir={workdir}',
-      f'--config.dataset.source_dir={data / NAME}',
-      '--config.embedding.encoder=precomputed',
-      f'--config.embedding.path={embeddings_file(data)}',
-      f'--config.embedding.ids_path={data / "embeddings" / NAME}.asins.json',
-      f'--config.semantic_ids.quantizer={quantizer}',
-    ]  # fmt: skip
+    changes = [f'quantizer={quantizer}']
     if variant:
-      command.append(f'--config.semantic_ids.epochs={paper_epochs}')
-    with (workdir / f'{name}.log').open('w') as log:
-      # What is done already is kept by the program itself.
-      ended = subprocess.run(command, stdout=log, stderr=log, check=False)
-    if ended.returncode:
-      reason = (workdir / f'{name}.log').read_text().splitlines()[-1]
-      raise RuntimeError(f'{" ".join(command)}\n{reason}')
-    rows.append([name, *row(workdir / 'semantic_ids')])
+      changes.append(f'epochs={paper_epochs}')
+    folder = _make_ids(data, workdir, name, variant, changes)
+    rows.append([name, *row(folder)])
   header = [
     '', 'seconds', 'usage by level', 'distinct prefixes', 'items colliding',
     'worst collision', 'error left', 'category purity at 1 code (chance)',
     'neighbour agreement by level', 'chance',
   ]  # fmt: skip
   return measuring.table(header, rows)
+
+
+def clipping(data: Path, workdir: Path) -> str:
+  """Runs the paper's recipe of the RQ-VAE with three clipping norms.
+
+  Args:
+    data: The folder of data.
+    workdir: Parent of the workdirs, one for each norm.
+
+  Returns:
+    A table.
+  """
+  rows = []
+  for clip_norm in ('1', '100', '1e9'):
+    changes = [
+      f'epochs={_CLIPPING_EPOCHS}',
+      f'optimizer.clip_norm={clip_norm}',
+    ]
+    run = workdir / f'clip_norm_{clip_norm}'
+    folder = _make_ids(data, run, 'rq_vae_paper', ':paper', changes)
+    lines = (run / 'metrics.jsonl').read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    norm = np.median([x['gradient_norm'] for x in logged if 'loss' in x])
+    found = json.loads((folder / 'quality.json').read_text())
+    rows.append(
+      [
+        clip_norm,
+        f'{norm:.1f}' if norm < 1e3 else f'{norm:.1e}',
+        f'{logged[-1]["reconstruction"]:.1f}',
+        _percent(*found['usage']),
+        _percent(found['unique_prefix_rate'][-1]),
+      ]
+    )
+  header = [
+    'clip_norm', 'median gradient norm', 'reconstruction', 'usage by level',
+    'distinct prefixes',
+  ]  # fmt: skip
+  return measuring.table(header, rows)
+
+
+def _make_ids(
+  data: Path, workdir: Path, name: str, variant: str, changes: Sequence[str]
+) -> Path:
+  """Runs the stage of the Semantic IDs, and returns its folder.
+
+  Args:
+    data: The folder of data.
+    workdir: Of the run.
+    name: Of the log.
+    variant: Of `configs/beauty.py`.
+    changes: Fields of `config.semantic_ids`.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  command = [
+    sys.executable, '-m', 'tiger_jax.main', '--mode=semantic_ids',
+    f'--config=configs/beauty.py{variant}',
+    f'--workdir={workdir}',
+    f'--config.dataset.source_dir={data / NAME}',
+    '--config.embedding.encoder=precomputed',
+    f'--config.embedding.path={embeddings_file(data)}',
+    f'--config.embedding.ids_path={data / "embeddings" / NAME}.asins.json',
+    *(f'--config.semantic_ids.{change}' for change in changes),
+  ]  # fmt: skip
+  with (workdir / f'{name}.log').open('w') as log:
+    # What is done already is kept by the program itself.
+    ended = subprocess.run(command, stdout=log, stderr=log, check=False)
+  if ended.returncode:
+    reason = (workdir / f'{name}.log').read_text().splitlines()[-1]
+    raise RuntimeError(f'{" ".join(command)}\n{reason}')
+  return workdir / 'semantic_ids'
 
 
 def row(folder: Path) -> list[str]:

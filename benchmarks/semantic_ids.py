@@ -22,6 +22,7 @@ from benchmarks import measuring, quality, rq_kmeans, rq_vae_training, scale
 # The peers of each section, whose versions are printed.
 _SECTIONS = {
   'quality': [],
+  'clipping': [],
   'kmeans': ['faiss-cpu'],
   'training': ['torch'],
   'scale': [],
@@ -73,6 +74,8 @@ def _measure(section: str, data: Path, scratch: Path) -> str:
     return quality.measure(
       data, scratch / 'beauty', _QUANTIZER.value, _PAPER_EPOCHS.value
     )
+  if section == 'clipping':
+    return quality.clipping(data, scratch)
   if section == 'scale':
     return scale.measure(scratch, _ITEMS.value, _ROUNDS.value)
   # As the stage before keeps them.

@@ -47,7 +47,9 @@ class ModelConfig:
     dropout: Rate of every dropout.
     num_user_tokens: Hash buckets of the user token; 0 leaves it out.
     causal_encoder: Whether an item sees only itself and earlier ones in the
-      encoder. One pass over a history then trains every prefix of it.
+      encoder. One pass over a history then trains every prefix of it. Longer
+      histories than `max_history` are cut into windows for it, see
+      `data.splits.sequences`.
     tied_heads: Whether codes are scored by their embeddings, instead of by
       heads that are learnt beside them. All embeddings then begin smaller, and
       are scaled up by the root of `d_model` where they are read.

@@ -31,6 +31,7 @@ from tiger_jax.models.sasrec import SasRec
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.models.two_tower import TwoTower
 from tiger_jax.models.vq_rec import VqRec
+from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.shapes import Retriever
 from tiger_jax.training import sharding
@@ -71,6 +72,12 @@ class Material(NamedTuple):
     return self.ids
 
   @property
+  def vectors(self) -> Float[np.ndarray, 'items dim']:
+    """The item vectors, which the model needs."""
+    assert self.embeddings is not None
+    return self.embeddings
+
+  @property
   def prefixes(self) -> Int[np.ndarray, 'items l'] | None:
     """The levels of each item's Semantic ID that carry meaning."""
     if self.ids is None:
@@ -107,7 +114,7 @@ def make_task(
     lengths = history_lengths(make_examples(config, material.dataset))
     mean_targets = float(lengths.mean())
   if isinstance(model, Dsi):
-    vectors = standardised(material)
+    vectors = item_batches.standardize(material.vectors)
     size = config.train.batch_size
     return DsiTask(model, codes, vectors, size, events, mean_targets)
   return TigerTask(model, codes, events, mean_targets)
@@ -187,15 +194,6 @@ def about(config: Config, material: Material) -> dict[str, Any]:
   }
 
 
-def standardised(material: Material) -> Float[np.ndarray, 'items dim']:
-  """Returns the vectors, every dimension with mean 0 and variance 1."""
-  assert material.embeddings is not None
-  vectors = np.asarray(material.embeddings, np.float32)
-  deviation = vectors.std(0, dtype=np.float64).astype(np.float32)
-  centred = vectors - vectors.mean(0, keepdims=True)
-  return centred / np.maximum(deviation, 1e-6)[None]
-
-
 def _generative(config: Config, ids: SemanticIds) -> Tiger:
   kind = Dsi if config.model.name == 'dsi' else Tiger
   return kind(config.model, ids.level_sizes)
@@ -213,9 +211,9 @@ def _item_model(config: Config, material: Material) -> tuple[ItemModel, Any]:
     return VqRec(*sizes, level_sizes=ids.level_sizes[:num_levels]), codes
   features = None
   if name == 'item_knn':
-    features = np.asarray(material.embeddings, np.float32)
+    features = np.asarray(material.vectors, np.float32)
   elif name == 'two_tower':
-    features = standardised(material)
+    features = item_batches.standardize(material.vectors)
   elif name == 'popularity':
     bought = dataset.history[training_positions(dataset)]
     counts = np.bincount(bought, minlength=dataset.num_items)

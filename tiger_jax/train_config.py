@@ -22,7 +22,8 @@ class OptimizerConfig:
       `adafactor` (constant, then inverse square root decay) and `adagrad`.
     learning_rate: The peak rate.
     warmup_steps: Steps of warm-up (`adamw`) or at the peak (`adafactor`).
-    weight_decay: Decoupled decay (`adamw`).
+    weight_decay: Decoupled decay (`adamw`) of kernels, embeddings and
+      codebooks; norm scales, biases and position biases do not decay.
     clip_norm: Gradients are scaled down to this global norm.
   """
 

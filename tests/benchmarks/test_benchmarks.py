@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import catalogues, masks, measuring, quality
+from benchmarks import catalogues, masks, measuring, quality, windows
+from tiger_jax.data import splits, synthetic
 
 
 def test_sides_take_turns_and_are_timed():
@@ -107,3 +108,21 @@ def test_a_row_of_quality(tmp_path):
     '1.2', '100.0% / 75.0%', '25.0%', '25.0%', '7', '-', '50.0% (12.5%)',
     '50.0% / 25.0%', '10.0% / 0.0%',
   ]  # fmt: skip
+
+
+@pytest.mark.parametrize('max_history', [1, 4, 10])
+def test_shortened_histories_are_counted_one_by_one(max_history):
+  dataset = synthetic.make(60, seed=0)
+  given = {}
+  _, starts, ends = splits.sequences(dataset, max_history)
+  for start, end in zip(starts, ends, strict=True):
+    given |= {target: target - start for target in range(start + 1, end + 1)}
+  _, starts, ends = splits.split(dataset, 'train')
+  assert sorted(given) == sorted(ends.tolist())
+  short = [
+    min(end - start, max_history) > given[end]
+    for start, end in zip(starts, ends, strict=True)
+  ]
+  expected = sum(short) / len(short)
+  assert windows.shortened(dataset, max_history) == pytest.approx(expected)
+  assert (expected > 0.1) == (max_history > 1)

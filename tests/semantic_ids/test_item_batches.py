@@ -62,6 +62,19 @@ def test_statistics_with_constant_dimensions(monkeypatch):
   np.testing.assert_array_equal(std[[1, 2]], 1)
 
 
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+def test_standardized_embeddings(dtype):
+  """A float32 sum of 5.3 makes a constant column of -5222 instead of 0."""
+  x = np.random.default_rng(0).normal(3, 2, (100_000, 2)).astype(dtype)
+  x[:, 0] = 5.3
+  found = item_batches.standardize(x)
+  assert found.dtype == np.float32
+  np.testing.assert_array_equal(found[:, 0], 0)
+  column = x[:, 1].astype(np.float64)
+  expected = (column - column.mean()) / column.std()
+  np.testing.assert_allclose(found[:, 1], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_values_that_are_not_finite_are_named(value):
   x = np.zeros((6, 3), np.float16)

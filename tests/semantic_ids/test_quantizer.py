@@ -139,3 +139,16 @@ def test_it_lowers_for_every_platform(quantizer):
   exported = jax.export.export(_codes, platforms=platforms)(quantizer, x)
   assert exported.platforms == platforms
   assert exported.out_avals[0].shape == (16, 3)
+
+
+@pytest.mark.parametrize(
+  'name', ['rq_kmeans', 'hierarchical_kmeans', 'lsh', 'opq']
+)
+def test_the_mean_is_that_of_float64(name):
+  """A float32 sum of 80 rows of 5.3 is not exact."""
+  x = _embeddings()
+  x[:, 3] = 5.3
+  assert x.mean(axis=0)[3] != x[0, 3]
+  mean = _FITS[name](jax.random.key(0), x, _SIZES).mean
+  np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-5)
+  assert mean[3] == x[0, 3]

@@ -8,8 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from tiger_jax.config import OptimizerConfig
+from tiger_jax.config import ModelConfig, OptimizerConfig
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.semantic_ids import autoencoder
+from tiger_jax.semantic_ids.autoencoder_task import Params
+from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.training.optimizer import learning_rate, make_optimizer
+from tiger_jax.training.tiger import TigerTask
 
 RATE = 0.3
 NO_CLIP = 1e9
@@ -74,9 +79,81 @@ def test_adamw_with_a_warmup_longer_than_the_run():
 
 def test_adamw_decays_weights_by_the_rate():
   config = OptimizerConfig('adamw', RATE, weight_decay=0.1, clip_norm=NO_CLIP)
-  params = jnp.asarray([5.0, -3.0])
-  update = updates_of(config, 10, [[0.0, 0.0]], params)
+  params = jnp.asarray([[5.0, -3.0]])
+  update = updates_of(config, 10, [[[0.0, 0.0]]], params)
   np.testing.assert_allclose(update, [-RATE * 0.1 * params], rtol=1e-6)
+
+
+def _shrunk(params):
+  """Returns the parameters that decay, by what is left of ones."""
+  config = OptimizerConfig('adamw', RATE, weight_decay=0.1, clip_norm=NO_CLIP)
+  optimizer = make_optimizer(config, 10)
+
+  @jax.jit
+  def update(params):
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    return optimizer.update(nothing, optimizer.init(params), params)[0]
+
+  updates = update(jax.tree.map(lambda x: np.ones(x.shape, x.dtype), params))
+  shrunk = set()
+  for path, update in jax.tree.leaves_with_path(updates):
+    expected = -RATE * 0.1 if np.any(update) else 0
+    np.testing.assert_allclose(update, np.full(update.shape, expected))
+    if expected:
+      shrunk.add(jax.tree_util.keystr(path, simple=True, separator='/'))
+  return shrunk
+
+
+def test_what_decays_in_tiger():
+  model = Tiger(
+    ModelConfig(
+      max_history=3, d_model=8, num_heads=2, head_dim=4, mlp_dim=8,
+      num_encoder_layers=1, num_decoder_layers=1, num_user_tokens=5,
+    ),
+    (3, 4),
+  )  # fmt: skip
+  task = TigerTask(model, np.zeros((6, 2), np.int32))
+  params = jax.eval_shape(task.init, jax.random.key(0))
+  attention = [f'{x}/kernel' for x in ('query', 'key', 'value', 'out')]
+  mlp = ['up/kernel', 'down/kernel']
+  # Not the norms, the start token and the two tables of position biases.
+  assert _shrunk(params) == {
+    'code_embedding/embedding',
+    'user_embedding/embedding',
+    'heads_0/kernel',
+    'heads_1/kernel',
+    *(f'encoder/attention_0/{x}' for x in attention),
+    *(f'decoder/self_attentions_0/{x}' for x in attention),
+    *(f'decoder/cross_attentions_0/{x}' for x in attention),
+    *(f'encoder/mlp_0/{x}' for x in mlp),
+    *(f'decoder/mlps_0/{x}' for x in mlp),
+  }
+
+
+def test_what_decays_in_an_rq_vae():
+  def init(rng):
+    network = autoencoder.init(rng, (5,), 4, np.zeros(6), np.ones(6))
+    return Params(RqVae(network, (jnp.ones((2, 4)), jnp.ones((3, 4)))), ())
+
+  params = jax.eval_shape(init, jax.random.key(0))
+  # Not the biases, and not the statistics of the embeddings.
+  assert _shrunk(params) == {
+    *(f'model/autoencoder/encoder/Dense_{i}/kernel' for i in range(2)),
+    *(f'model/autoencoder/decoder/Dense_{i}/kernel' for i in range(2)),
+    *(f'model/codebooks/{i}' for i in range(2)),
+  }
+
+
+def test_the_state_of_adamw_is_that_of_optax():
+  """Checkpoints that were saved with `optax.adamw` can be restored."""
+  config = OptimizerConfig('adamw', RATE, 3, weight_decay=0.1)
+  params = {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)}
+  plain = optax.chain(
+    optax.clip_by_global_norm(1.0),
+    optax.adamw(learning_rate(config, 10), weight_decay=0.1),
+  )
+  found = make_optimizer(config, 10).init(params)
+  assert jax.tree.structure(found) == jax.tree.structure(plain.init(params))
 
 
 def test_adafactor_is_flat_then_an_inverse_square_root():
@@ -145,8 +222,8 @@ def test_the_learning_rate_is_what_optax_applies(recipe, plain, warmup_steps):
   """It is by how much an update differs from that of a rate of 1."""
   config = OptimizerConfig(recipe, RATE, warmup_steps, 0.1, clip_norm=1.0)
   num_steps = 20
-  gradients = np.random.default_rng(0).normal(size=(num_steps + 2, 6))
-  params = jnp.linspace(1.0, 3.0, 6)
+  gradients = np.random.default_rng(0).normal(size=(num_steps + 2, 2, 3))
+  params = jnp.linspace(1.0, 3.0, 6).reshape(2, 3)
   found = updates_of(config, num_steps, gradients, params)
   plain = optax.chain(optax.clip_by_global_norm(1.0), plain)
   state = plain.init(params)

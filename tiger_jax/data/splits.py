@@ -76,7 +76,9 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
   A prefix of such an example, and the item after it, are an example of the
   split `train`, each of which is found once. A user has one, but for histories
   that are longer than `max_history`: these are cut, from the end on, and the
-  targets after a cut have a shorter history than they might.
+  targets after a cut have a shorter history than they might. On Beauty these
+  are 30.3% of all targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
+  (`benchmarks/windows.py`). Examples of `split` have no such cuts.
 
   Args:
     dataset: Every user has at least three events.

@@ -208,9 +208,7 @@ class Catalog(Trie):
     def place(x: Any) -> Array:
       if not x.ndim or len(x) < 128:
         return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
-      # What is repeated lies beyond what is in use.
-      short = ((0, -len(x) % mesh.shape[axis]),) + ((0, 0),) * (x.ndim - 1)
-      padded = np.pad(x, short, mode='edge')
+      padded = _lengthened(x, -len(x) % mesh.shape[axis])
       return jax.device_put(padded, NamedSharding(mesh, PartitionSpec(axis)))
 
     return Catalog(self.layout, jax.tree.map(place, self._on_host()))
@@ -224,7 +222,13 @@ class Catalog(Trie):
     return jax.device_get(self.arrays)
 
   def _changed(self, arrays: Arrays) -> 'Catalog':
-    return Catalog(self.layout, jax.tree.map(put_like, arrays, self.arrays))
+    def place(x: Any, old: Array) -> Array:
+      # The lists of large prefixes are made without the padding of `spread`.
+      if old.ndim:
+        x = _lengthened(x, len(old) - len(x))
+      return put_like(x, old)
+
+    return Catalog(self.layout, jax.tree.map(place, arrays, self.arrays))
 
 
 def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
@@ -247,3 +251,10 @@ def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
 def put_like(changed: Any, old: Array) -> Array:
   """Puts a changed array where the old one is, or leaves it as free to move."""
   return jax.device_put(changed, old.sharding if old.committed else None)
+
+
+def _lengthened(x: np.ndarray, by: int) -> np.ndarray:
+  """Repeats the last row, where nothing is in use."""
+  if not by:
+    return x
+  return np.pad(x, ((0, by),) + ((0, 0),) * (x.ndim - 1), mode='edge')

@@ -109,7 +109,7 @@ def fit(
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   # Products of centred vectors lose the least to rounding.
-  mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+  mean, _ = item_batches.statistics(x)
   # Each item of the sample stands for so many.
   weight = len(embeddings) / len(x)
   tree = HierarchicalKmeans(jnp.asarray(mean), (), ())

@@ -197,3 +197,22 @@ def statistics(
   # What float32 cannot tell from its mean would be noise, scaled up.
   std[std <= 1e-6 * np.abs(mean)] = 1
   return mean.astype(np.float32), std.astype(np.float32)
+
+
+def standardize(
+  embeddings: Float[np.ndarray, 'items dim'],
+) -> Float[np.ndarray, 'items dim']:
+  """Returns embeddings with mean 0 and variance 1 in every dimension.
+
+  Args:
+    embeddings: One row per item, in any float type.
+
+  Returns:
+    Float32 rows. A dimension that is constant is 0.
+
+  Raises:
+    DataError: There are no items.
+    NumbersError: A value is not finite.
+  """
+  mean, std = statistics(embeddings)
+  return (embeddings.astype(np.float32) - mean[None]) / std[None]

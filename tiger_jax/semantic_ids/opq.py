@@ -86,7 +86,7 @@ def fit(
       'levels'
     )
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
-  mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+  mean, _ = item_batches.statistics(x)
   x = jnp.asarray(x - mean)
   rotation = _principal_rotation(x, len(sizes))
   cut = product.parts(_rotate(x, rotation), len(sizes))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt, UInt64
 import numpy as np
 
+from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 from tiger_jax.semantic_ids.quantizer import Quantizer
 
@@ -284,7 +285,7 @@ def _reconstruction_error(
   rows = _some_rows(np.random.default_rng(0), len(codes), _MAX_RECONSTRUCTED)
   codes = codes[rows]
   x = embeddings[rows].astype(np.float32)
-  mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+  mean, _ = item_batches.statistics(x)
   size = min(_RECONSTRUCT_BATCH, len(rows))
   total = np.zeros(codes.shape[1] + 1)
   for start in range(0, len(rows), size):

@@ -63,6 +63,6 @@ def fit(
     UsageError: There are fewer items than codes.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
-  mean = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+  mean, _ = item_batches.statistics(x)
   codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)
   return RqKmeans(jnp.asarray(mean), codebooks)

@@ -1,5 +1,9 @@
 """The recipes: an optimizer with its schedule."""
 
+import functools
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -40,9 +44,30 @@ def make_optimizer(
   """
   rate = learning_rate(config, num_steps)
   if config.recipe == 'adamw':
-    update = optax.adamw(rate, weight_decay=config.weight_decay)
+    # As `optax.adamw`, whose `mask` would change the tree of the state, so
+    # that checkpoints saved without one could not be restored.
+    update = optax.chain(
+      optax.scale_by_adam(),
+      optax.stateless(functools.partial(_add_decay, config.weight_decay)),
+      optax.scale_by_learning_rate(rate),
+    )
   elif config.recipe == 'adafactor':
     update = optax.adafactor(rate)
   else:
     update = optax.adagrad(rate)
   return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+
+
+def _add_decay(weight_decay: float, updates: Any, params: Any) -> Any:
+  """Adds the decay of kernels, embeddings and codebooks to their updates.
+
+  Norm scales, biases, position biases and single vectors do not decay.
+  """
+
+  def add(path: Any, update: jax.Array, x: jax.Array) -> jax.Array:
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if x.ndim < 2 or name.endswith('position_bias/table'):
+      return update
+    return update + weight_decay * x
+
+  return jax.tree.map_with_path(add, updates, params)

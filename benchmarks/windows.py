@@ -1,0 +1,53 @@
+"""The share of training targets whose history is shortened by windows.
+
+  python -m benchmarks.windows runs/beauty runs/sports runs/toys
+
+Each argument names a workdir whose data stage is done.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+import sys
+
+import numpy as np
+
+from benchmarks import measuring
+from tiger_jax.data import splits
+from tiger_jax.data.dataset import Dataset
+
+_MAX_HISTORIES = (10, 20, 50)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Prints a row for each workdir."""
+  if not argv:
+    sys.exit(__doc__)
+  rows = []
+  for workdir in argv:
+    dataset = Dataset.load(Path(workdir) / 'data')
+    shares = (shortened(dataset, most) for most in _MAX_HISTORIES)
+    rows.append([dataset.name, *(f'{share:.1%}' for share in shares)])
+  header = [f'max_history {most}' for most in _MAX_HISTORIES]
+  print(measuring.table(['', *header], rows))
+
+
+def shortened(dataset: Dataset, max_history: int) -> float:
+  """Returns the share of targets that windows give a shorter history.
+
+  Args:
+    dataset: Histories.
+    max_history: The most items that a model reads.
+  """
+  windows = splits.sequences(dataset, max_history)
+  lengths = splits.history_lengths(windows)
+  # A window has one target for each of its prefixes of 1, 2, ... items.
+  prefixes = np.arange(lengths.sum()) - np.repeat(
+    np.cumsum(lengths) - lengths, lengths
+  )
+  given = prefixes + 1
+  before = np.repeat(windows.start - dataset.offsets[windows.user], lengths)
+  return float(np.mean(np.minimum(before + given, max_history) > given))
+
+
+if __name__ == '__main__':
+  main(sys.argv[1:])
