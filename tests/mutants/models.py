@@ -8,6 +8,7 @@ _SCALES = 'tests/models/test_dropout_and_scale.py::test_every_parameter_begins_'
 _SCALES += 'at_its_scale'
 _INPUTS = 'tests/models/test_dropout_and_scale.py::test_the_first_layers_are_'
 _INPUTS += 'given_the_scale'
+_TIGER = 'tests/training/test_tiger_task.py::'
 
 _LOSSES = [
   Mutant(
@@ -15,7 +16,7 @@ _LOSSES = [
     'tiger_jax/training/tiger.py',
     'weight = jnp.asarray(target >= 0, jnp.float32)',
     'weight = jnp.ones(target.shape, jnp.float32)',
-    'tests/models/test_one_pass.py::test_the_loss_is_the_mean_over_all_prefixes',
+    f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
   ),
   Mutant(
     'the cross-entropy of rows that do not count',
@@ -29,7 +30,7 @@ _LOSSES = [
     'tiger_jax/training/tiger.py',
     'loss = levels.mean()',
     'loss = levels[0]',
-    'tests/models/test_one_pass.py::test_the_loss_is_the_mean_over_all_prefixes',
+    f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
   ),
   Mutant(
     'DSI learns no index',
@@ -233,8 +234,14 @@ _ATTENTION = [
     'tiger_jax/models/tiger.py',
     'jnp.asarray(item[None, :] <= item[:, None])[None]',
     'jnp.asarray(item[None, :] <= item[:, None] + 1)[None]',
-    'tests/models/test_one_pass.py::'
-    'test_targets_are_scored_as_by_a_pass_over_the_prefix[0]',
+    f'{_TIGER}test_no_target_sees_later_items',
+  ),
+  Mutant(
+    'targets see the item after the last of their history',
+    'tiger_jax/models/tiger.py',
+    'seen = jnp.asarray(item[None, :] <= last[:, None])',
+    'seen = jnp.asarray(item[None, :] <= last[:, None] + 1)',
+    f'{_TIGER}test_no_target_sees_later_items',
   ),
   Mutant(
     'keys after a query are in the buckets of those before',

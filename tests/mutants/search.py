@@ -177,7 +177,7 @@ _DRAWS = [
     'tiger_jax/decoding/beam_search.py',
     'draws = draws.followed(parent, code)._replace(rank=rank)',
     'draws = draws.followed(parent, code)',
-    f'{_SAMPLING}test_draws_from_what_a_list_leaves',
+    f'{_SAMPLING}test_what_is_proven_equals_a_search_with_every_beam',
   ),
 ]
 
