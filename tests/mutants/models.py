@@ -151,6 +151,13 @@ _DROPOUT = [
     f'{_PLACES}[vq_rec]',
   ),
   Mutant(
+    'TIGER with a causal encoder is trained without dropout',
+    'tiger_jax/training/tiger.py',
+    'bound.every_target(codes, batch, deterministic=False)',
+    'bound.every_target(codes, batch, deterministic=True)',
+    f'{_PLACES}[causal]',
+  ),
+  Mutant(
     'what dropout keeps is not scaled up',
     'tiger_jax/models/dropout.py',
     'jnp.where(keep, x / (1 - self.rate), 0)',
