@@ -209,6 +209,23 @@ def test_knn_is_the_mean_cosine():
   np.testing.assert_array_equal(scores[2], 0)
 
 
+def test_a_two_tower_query_by_hand():
+  """The mean of what the user has, and a map of it."""
+  model, features = bound('two_tower')
+  batch = make_batch([6, 2])
+  params = jax.tree.map(np.asarray, model.variables['params'])
+  text = np.asarray(TEXT) @ params['text']['kernel']
+  items = params['items']['embedding'] + text
+  np.testing.assert_allclose(model.item_vectors(features), items, atol=1e-5)
+  for row, length in enumerate([6, 2]):
+    mean = items[batch.history[row, :length]].mean(0)
+    hidden, out = params['user_hidden'], params['user_out']
+    x = np.maximum(mean @ hidden['kernel'] + hidden['bias'], 0)
+    expected = mean + x @ out['kernel'] + out['bias']
+    found = model.query(features, batch)[row]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_vq_rec_pools_codes():
   model, _ = bound('vq_rec')
   table = np.asarray(model.variables['params']['codes']['embedding'])

@@ -1,63 +1,30 @@
 """The RQ-VAE and the VQ-VAE: loss, gradients, restarts, training."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from tiger_jax.config import SemanticIdsConfig
+from tests.semantic_ids.autoencoders import (
+  CONFIG,
+  after_update_of,
+  embeddings,
+  make_task,
+)
 from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids import autoencoder_task, residual
-from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.item_batches import ItemBatches
-from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.vq_vae import VqVae
-
-_CONFIG = SemanticIdsConfig(
-  codebook_sizes=(8, 8, 8),
-  latent_dim=4,
-  hidden_dims=(16, 12),
-  batch_size=32,
-  epochs=60,
-  restart_epochs=40,
-)
-
-
-def _embeddings(num_items=96, dim=10):
-  rng = np.random.default_rng(0)
-  centers = rng.normal(size=(8, dim))
-  x = centers[rng.integers(8, size=num_items)]
-  return (x + 0.3 * rng.normal(size=(num_items, dim)) + 5).astype(np.float32)
-
-
-def _make_task(kind=RqVae, embeddings=None, **changes):
-  config = dataclasses.replace(_CONFIG, **changes)
-  embeddings = _embeddings() if embeddings is None else embeddings
-  items = ItemBatches(embeddings, config.batch_size, seed=0)
-  return AutoencoderTask(kind, config, items)
 
 
 def _codes(model, x):
   return np.asarray(jax.jit(lambda model, x: model.codes(x))(model, x))
 
 
-def _after_update(task):
-  """Returns what follows an update, given the batch instead of its codes."""
-
-  @jax.jit
-  def after_update(params, tables, batch, step, rng):
-    seen = task.loss(params, tables, batch, rng)[2]
-    return task.after_update(params, tables, seen, step, rng)
-
-  return after_update
-
-
 @pytest.fixture(name='task', scope='module')
 def _task():
-  return _make_task()
+  return make_task()
 
 
 @pytest.fixture(name='params', scope='module')
@@ -67,8 +34,8 @@ def _params(task):
 
 @pytest.fixture(name='train', scope='module')
 def _train(task):
-  batches = ItemBatches(_embeddings(), _CONFIG.batch_size, seed=0)
-  num_steps = _CONFIG.epochs * batches.steps_per_epoch
+  batches = ItemBatches(embeddings(), CONFIG.batch_size, seed=0)
+  num_steps = CONFIG.epochs * batches.steps_per_epoch
   schedule = optax.cosine_decay_schedule(3e-3, num_steps)
   optimizer = optax.adamw(schedule, weight_decay=0.01)
 
@@ -107,7 +74,7 @@ def _gradients(params):
   terms = jax.jit(
     jax.jacrev(
       lambda params: autoencoder_task.losses(
-        params.model, jnp.asarray(_embeddings()[:20])
+        params.model, jnp.asarray(embeddings()[:20])
       )[0]
     )
   )
@@ -135,12 +102,12 @@ def test_encoder_and_decoder_mirror_each_other(params):
 
 
 def test_loss_equals_numpy(task, params):
-  x = _embeddings()[:20]
+  x = embeddings()[:20]
   loss, metrics, _ = jax.jit(task.loss)(
     params, task.tables, x, jax.random.key(0)
   )
   network = params.model.autoencoder
-  standardised = (x - _embeddings().mean(axis=0)) / _embeddings().std(axis=0)
+  standardised = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
   z = _numpy_mlp(network.encoder, standardised)
   left, error, used = z, 0.0, []
   for codebook in map(np.asarray, params.model.codebooks):
@@ -176,8 +143,37 @@ def test_each_term_moves_only_its_own(gradients, term, moved):
   }
 
 
+def test_beta_weighs_the_commitment(task, params, gradients):
+  """It is as large as the codebook term, so only gradients tell them apart."""
+
+  gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
+  args = (task.tables, embeddings()[:20], jax.random.key(0))
+  found = gradient(params, *args).model
+  # Every code is pulled to the vectors that it was given, with weight 1.
+  z = params.model.autoencoder.encode(jnp.asarray(embeddings()[:20]))
+  quantized = params.model.quantize(z)
+  for level, codebook in enumerate(params.model.codebooks):
+    pull = np.zeros(codebook.shape, np.float32)
+    for code, vector in zip(
+      quantized.codes[:, level], quantized.residuals[:, level], strict=True
+    ):
+      pull[code] += 2 * (codebook[code] - vector) / 20
+    np.testing.assert_allclose(
+      found.codebooks[level], pull, rtol=1e-3, atol=1e-5
+    )
+  # The encoder follows the reconstruction, and the codes with weight 0.25.
+  jax.tree.map(
+    lambda a, b, c: np.testing.assert_allclose(
+      a, b + 0.25 * c, rtol=1e-3, atol=1e-4
+    ),
+    found.autoencoder.encoder,
+    gradients['reconstruction'].model.autoencoder.encoder,
+    gradients['commitment'].model.autoencoder.encoder,
+  )
+
+
 def test_reconstruction_passes_straight_through(params, gradients):
-  x = jnp.asarray(_embeddings()[:20])
+  x = jnp.asarray(embeddings()[:20])
   network = params.model.autoencoder
 
   def encode(encoder):
@@ -201,15 +197,15 @@ def test_reconstruction_passes_straight_through(params, gradients):
 
 
 def test_init_uses_every_code(params):
-  codes = _codes(params.model, _embeddings())
+  codes = _codes(params.model, embeddings())
   assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
 
 
 def test_init_on_the_first_batch(task):
-  first = _make_task(kmeans_init='first_batch')
+  first = make_task(kmeans_init='first_batch')
   one, all_ = (x.init(jax.random.key(0)).model for x in (first, task))
   jax.tree.map(np.testing.assert_array_equal, one.autoencoder, all_.autoencoder)
-  batch = ItemBatches(_embeddings(), 32, seed=0)[0]
+  batch = ItemBatches(embeddings(), 32, seed=0)[0]
   z = one.autoencoder.encode(jnp.asarray(batch))
   _, rng = jax.random.split(jax.random.key(0))
   expected = residual.fit_codebooks(rng, z, (8, 8, 8))
@@ -217,47 +213,11 @@ def test_init_on_the_first_batch(task):
     np.testing.assert_allclose(found, codebook, rtol=1e-3, atol=1e-4)
 
 
-def test_restart_revives_dead_codes(task, params):
-  batch = jnp.asarray(_embeddings()[:32])
-  far = params.model.codebooks[1].at[3:].set(1e3)
-  dead = _with_codebook(params, 1, far)
-  rng = jax.random.key(0)
-  after_update = _after_update(task)
-  for step in range(3):
-    alive = after_update(dead, task.tables, batch, step, rng)
-    if step < 2:  # The epoch of three steps is not over.
-      np.testing.assert_array_equal(alive.model.codebooks[1], far)
-      dead = alive
-  np.testing.assert_array_equal(alive.idle[1][3:], 0)
-  # Each revived code is an item's residual at its level, no two the same.
-  z = dead.model.autoencoder.encode(batch)
-  residuals = dead.model.quantize(z).residuals[:, 1]
-  revived = alive.model.codebooks[1][3:]
-  gaps = np.abs(np.asarray(revived[:, None] - residuals[None]))
-  rows = gaps.sum(axis=-1).argmin(axis=1)
-  np.testing.assert_allclose(gaps[np.arange(5), rows], 0, atol=1e-6)
-  assert len(set(rows.tolist())) == 5
-  # Those in use stay as they are.
-  for level in range(3):
-    used = np.asarray((dead.idle[level] + 1 < 3) | (alive.idle[level] > 0))
-    np.testing.assert_array_equal(
-      alive.model.codebooks[level][used], dead.model.codebooks[level][used]
-    )
-
-
-def test_no_restart_after_its_epochs(task, params):
-  batch = jnp.asarray(_embeddings()[:32])
-  dead = params._replace(idle=tuple(idle + 100 for idle in params.idle))
-  after_update = _after_update(task)
-  after = after_update(dead, task.tables, batch, 40 * 3 + 2, jax.random.key(0))
-  jax.tree.map(np.testing.assert_array_equal, after, dead)
-
-
 def test_weight_decay_leaves_statistics_and_counts(task, params):
-  batch = jnp.asarray(_embeddings()[:32])
+  batch = jnp.asarray(embeddings()[:32])
   decayed = jax.tree.map(lambda leaf: leaf * 0.999, params)
   rng = jax.random.key(0)
-  after_update = _after_update(task)
+  after_update = after_update_of(task)
   once = after_update(decayed, task.tables, batch, 0, rng)
   network = once.model.autoencoder
   np.testing.assert_array_equal(network.mean, params.model.autoencoder.mean)
@@ -272,7 +232,7 @@ def test_weight_decay_leaves_statistics_and_counts(task, params):
 def test_training_uses_every_code_and_lowers_the_loss(train):
   params, history = train()
   assert np.mean(history[-10:]) < 0.6 * np.mean(history[:10])
-  codes = _codes(params.model, _embeddings())
+  codes = _codes(params.model, embeddings())
   assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
 
 
@@ -281,18 +241,18 @@ def test_training_is_deterministic(train):
   jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_rows_are_learnt_from_as_their_embeddings(task, params):
+def test_rows_are_learnt_from_as_theirembeddings(task, params):
   rows = jnp.arange(5, 25)
   loss = jax.jit(task.loss)
   one = loss(params, task.tables, rows, jax.random.key(0))
-  two = loss(params, task.tables, _embeddings()[5:25], jax.random.key(0))
+  two = loss(params, task.tables, embeddings()[5:25], jax.random.key(0))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, two
   )
 
 
 def test_half_precision_embeddings_are_read():
-  task = _make_task(embeddings=_embeddings().astype(np.float16))
+  task = make_task(x=embeddings().astype(np.float16))
   assert all(
     leaf.dtype == jnp.float32
     for leaf in jax.tree.leaves(task.init(jax.random.key(0)))
@@ -300,30 +260,30 @@ def test_half_precision_embeddings_are_read():
 
 
 def test_fewer_items_than_codes_is_one_line():
-  task = _make_task(embeddings=_embeddings(num_items=7))
+  task = make_task(x=embeddings(num_items=7))
   with pytest.raises(UsageError, match='8 codes of 7 items'):
     task.init(jax.random.key(0))
 
 
 def test_a_codebook_of_every_size():
-  params = _make_task(codebook_sizes=(2, 4, 8)).init(jax.random.key(0))
+  params = make_task(codebook_sizes=(2, 4, 8)).init(jax.random.key(0))
   assert params.model.level_sizes == (2, 4, 8)
   assert [len(idle) for idle in params.idle] == [2, 4, 8]
-  codes = _codes(params.model, _embeddings())
+  codes = _codes(params.model, embeddings())
   assert [len(np.unique(level)) for level in codes.T] == [2, 4, 8]
 
 
 def test_vq_vae_loss_equals_numpy():
-  task = _make_task(VqVae)
+  task = make_task(VqVae)
   params = task.init(jax.random.key(0))
-  x = _embeddings()[:20]
+  x = embeddings()[:20]
   loss, metrics, _ = jax.jit(task.loss)(
     params, task.tables, x, jax.random.key(0)
   )
   network = params.model.autoencoder
   (codebook,) = map(np.asarray, params.model.codebooks)
   assert codebook.shape == (8, 4)
-  standardised = (x - _embeddings().mean(axis=0)) / _embeddings().std(axis=0)
+  standardised = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
   parts = _numpy_mlp(network.encoder, standardised).reshape(20, 3, 4)
   distances = ((parts[:, :, None] - codebook[None, None]) ** 2).sum(axis=-1)
   codes = distances.argmin(axis=-1)
@@ -333,26 +293,3 @@ def test_vq_vae_loss_equals_numpy():
   np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
   used = len(np.unique(codes)) / 8
   np.testing.assert_allclose(metrics['batch_usage'], used, rtol=1e-6)
-
-
-def test_vq_vae_restarts_its_one_codebook():
-  task = _make_task(VqVae)
-  params = task.init(jax.random.key(0))
-  dead = _with_codebook(params, 0, params.model.codebooks[0].at[3:].set(1e3))
-  batch = jnp.asarray(_embeddings()[:32])
-  alive = dead
-  after_update = _after_update(task)
-  for step in range(3):
-    alive = after_update(alive, task.tables, batch, step, jax.random.key(0))
-  parts = dead.model.autoencoder.encode(batch).reshape(-1, 4)
-  revived = alive.model.codebooks[0][3:]
-  gaps = jnp.abs(revived[:, None] - parts[None]).sum(axis=-1)
-  np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-5)
-
-
-def _with_codebook(params, level, codebook):
-  codebooks = list(params.model.codebooks)
-  codebooks[level] = codebook
-  return params._replace(
-    model=params.model._replace(codebooks=tuple(codebooks))
-  )

@@ -24,6 +24,13 @@ def test_nearest_equals_numpy():
   np.testing.assert_allclose(distances, expected.min(axis=1), atol=1e-5)
 
 
+def test_of_equally_near_centroids_the_first_is_taken():
+  centroids = jnp.asarray([[3.0, 0], [1, 1], [1, -1], [1, 1], [3, 0]])
+  x = jnp.asarray([[0.0, 0], [1, 2], [1, -3], [4, 0], [9, 0]])
+  rows, _ = kmeans.nearest(x, centroids)
+  np.testing.assert_array_equal(rows, [1, 1, 2, 0, 0])
+
+
 def test_squared_distances_equal_numpy():
   rng = np.random.default_rng(4)
   x = rng.normal(size=(20, 5)).astype(np.float32)
@@ -77,6 +84,30 @@ def test_recovers_planted_clusters():
   gaps = np.linalg.norm(means[:, None] - np.asarray(centroids)[None], axis=-1)
   np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-4)
   np.testing.assert_array_equal(np.sort(gaps.argmin(axis=1)), np.arange(12))
+
+
+def test_seeds_are_better_than_plain_ones():
+  """Seeds drawn one by one, of no candidates, miss more planted clusters."""
+  rng = np.random.default_rng(8)
+  centers = rng.normal(size=(40, 8)) * 5
+  x = np.repeat(centers, 12, 0) + rng.normal(size=(480, 8))
+
+  def num_seeded(seeds):
+    gaps = ((np.asarray(seeds)[:, None] - centers[None]) ** 2).sum(-1)
+    return len(np.unique(gaps.argmin(1)))
+
+  def plain():
+    seeds, distances = [], np.ones(len(x))
+    for _ in range(40):
+      seeds.append(x[rng.choice(len(x), p=distances / distances.sum())])
+      gaps = ((x - seeds[-1][None]) ** 2).sum(1)
+      distances = np.minimum(distances, gaps) if seeds[1:] else gaps
+    return num_seeded(seeds)
+
+  keys = jax.random.split(jax.random.key(0), 10)
+  seeds = [kmeans.fit(key, jnp.asarray(x, jnp.float32), 40, 0) for key in keys]
+  found = np.mean([num_seeded(x) for x in seeds])
+  assert found > 2 + np.mean([plain() for _ in range(10)])
 
 
 def test_is_as_good_as_scikit_learn():

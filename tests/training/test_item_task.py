@@ -9,6 +9,7 @@ import pytest
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.data.splits import Examples, Excerpts
+from tiger_jax.models.item_model import whole_sequence
 from tiger_jax.models.sasrec import SasRec
 from tiger_jax.shapes import Batch
 from tiger_jax.training import item_task, sharding
@@ -22,29 +23,67 @@ ARRAYS = tuple(map(jnp.asarray, (QUERIES, TARGETS, ITEMS)))
 KEY = jax.random.key(2)
 
 
-def make(loss):
+def make(loss, num_items=9):
   config = ModelConfig(
     name='sasrec', max_history=4, d_model=8, num_heads=1, head_dim=8,
     mlp_dim=8, num_encoder_layers=1, loss=loss, dropout=0.0,
   )  # fmt: skip
-  return ItemTask(SasRec(config, 9, 3), None)
+  return ItemTask(SasRec(config, num_items, 3), None)
+
+
+# Three histories, the last of which fills the batch, and what follows items.
+PADDED = Batch(
+  np.array([[1, 2, 3, -1], [4, -1, -1, -1], [-1, -1, -1, -1]], np.int32),
+  np.array([0, 1, -1], np.int32),
+  np.array([5, 6, -1], np.int32),
+)
+FOLLOWING = np.array([[2, 3, 5, -1], [6, -1, -1, -1], [-1] * 4], np.int32)
 
 
 def test_cross_entropy_is_the_mean_over_targets():
   task = make('cross_entropy')
   params = task.init(jax.random.key(0))
-  batch = Batch(
-    np.array([[1, 2, 3, -1], [4, -1, -1, -1], [-1, -1, -1, -1]], np.int32),
-    np.array([0, 1, -1], np.int32),
-    np.array([5, 6, -1], np.int32),
-  )
-  found, _, _ = task.loss(params, task.tables, batch, KEY)
+  found, _, _ = task.loss(params, task.tables, PADDED, KEY)
   bound = task.model.bind({'params': params})
-  queries = np.asarray(bound.queries(None, batch, True))
+  queries = np.asarray(bound.queries(None, PADDED, True))
   scores = queries @ np.asarray(bound.item_vectors(None)).T
   log_probs = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
   right = [(0, 0, 2), (0, 1, 3), (0, 2, 5), (1, 0, 6)]
   expected = -np.mean([log_probs[x] for x in right])
+  assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('loss', ['sampled_softmax', 'bce'])
+def test_losses_with_drawn_items_are_the_mean_over_targets(loss):
+  task = make(loss)
+  params = task.init(jax.random.key(0))
+  found, _, _ = task.loss(params, task.tables, PADDED, KEY)
+  bound = task.model.bind({'params': params})
+  _, rng = jax.random.split(KEY)
+  queries = bound.queries(None, PADDED, True)
+  args = [rng, queries, jnp.maximum(FOLLOWING, 0), bound.item_vectors(None)]
+  if loss == 'bce':
+    each = item_task._binary(*args, whole_sequence(PADDED))
+  else:
+    each = item_task._sampled_softmax(*args)
+  real = np.asarray(each)[FOLLOWING >= 0]
+  assert float(found) == pytest.approx(real.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('loss', 'expected'),
+  [
+    ('cross_entropy', np.log(50_000)),
+    ('sampled_softmax', np.log(1 + 256)),
+    ('bce', 2 * np.log(2)),
+  ],
+)
+def test_the_loss_of_equal_scores(loss, expected):
+  """All items are as good as the target, and none that is drawn is it."""
+  task = make(loss, 50_000)
+  shapes = jax.eval_shape(task.init, jax.random.key(0))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  found = jax.jit(task.loss)(zeros, task.tables, PADDED, KEY)[0]
   assert float(found) == pytest.approx(expected, rel=1e-5)
 
 

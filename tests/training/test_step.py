@@ -146,6 +146,37 @@ def test_the_seed_decides_on_all_that_is_random():
   assert not np.allclose(one[1]['size'], other[1]['size'], rtol=1e-3)
 
 
+class Recorder:
+  """Logs what it draws, and keeps what follows an update."""
+
+  tables = ()
+
+  def init(self, rng):
+    return {'w': jnp.zeros(2), 'after': jnp.zeros(2)}
+
+  def loss(self, params, tables, batch, rng):
+    loss = (params['w'] * jnp.array([300.0, 400.0])).sum()
+    before, drawn = params['after'], jax.random.uniform(rng)
+    return loss, {'drawn': drawn, 'step': before[0], 'drew': before[1]}, ()
+
+  def after_update(self, params, tables, seen, step, rng):
+    return params | {'after': jnp.stack([step, jax.random.uniform(rng)])}
+
+
+@pytest.mark.parametrize('num_replicas', [1, 3])
+def test_every_step_draws_anew(num_replicas):
+  replicas = [Replica(seed) for seed in range(num_replicas)]
+  stack = np.zeros((5, 1), np.float32)
+  _, metrics = take(Recorder(), ADAMW, replicas, [stack])
+  # The loss of all five steps draws, and what follows the first four.
+  drawn = np.concatenate([metrics['drawn'], metrics['drew'][1:]])
+  assert len(np.unique(drawn)) == drawn.size == 9 * num_replicas
+  steps = metrics['step'].reshape(5, -1)
+  np.testing.assert_array_equal(steps[1:, 0], np.arange(4))
+  # The norm before it is clipped to 1.
+  np.testing.assert_allclose(metrics['gradient_norm'], 500, rtol=1e-6)
+
+
 class Two:
   """A number for each part of a step that may go wrong."""
 

@@ -1,0 +1,227 @@
+"""Where every model drops, and the scale of what it begins with."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.models.bert4rec import Bert4Rec
+from tiger_jax.models.dropout import Dropout
+from tiger_jax.models.dsi import Dsi
+from tiger_jax.models.gru4rec import Gru4Rec
+from tiger_jax.models.matrix_factorization import MatrixFactorization
+from tiger_jax.models.sasrec import SasRec
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.models.two_tower import TwoTower
+from tiger_jax.models.vq_rec import VqRec
+from tiger_jax.shapes import Batch
+from tiger_jax.training.dsi import DsiTask
+from tiger_jax.training.item_task import ItemTask
+from tiger_jax.training.tiger import TigerTask
+
+# All widths differ, so that a shape or a deviation tells which one it is.
+B, T, D, H, K, MLP, LAYERS, RATE = 6, 5, 32, 2, 8, 64, 1, 0.3
+NUM_ITEMS, NUM_USERS, TEXT_DIM, NUM_INDEXED = 36, 40, 12, 7
+LEVEL_SIZES = (9, 8, 7)
+RNG = np.random.default_rng(0)
+TEXT = RNG.normal(size=(NUM_ITEMS, TEXT_DIM)).astype(np.float32)
+CODES = np.stack([RNG.integers(0, n, NUM_ITEMS) for n in LEVEL_SIZES], 1)
+CODES = CODES.astype(np.int32)
+HISTORY = RNG.permutation(NUM_ITEMS)[: B * T].reshape(B, T).astype(np.int32)
+BATCH = Batch(HISTORY, np.arange(B, dtype=np.int32), HISTORY[:, 0])
+
+
+def _config(**changes):
+  return ModelConfig(
+    max_history=T, d_model=D, num_heads=H, head_dim=K, mlp_dim=MLP,
+    num_encoder_layers=LAYERS, num_decoder_layers=LAYERS, dropout=RATE,
+    num_user_tokens=11, **changes,
+  )  # fmt: skip
+
+
+def _item_task(kind, features=None, **kwargs):
+  return ItemTask(kind(_config(), NUM_ITEMS, NUM_USERS, **kwargs), features)
+
+
+def _tiger_task(**changes):
+  return TigerTask(Tiger(_config(**changes), LEVEL_SIZES), CODES)
+
+
+TASKS = {
+  'tiger': _tiger_task(),
+  'causal': _tiger_task(causal_encoder=True),
+  'tied': _tiger_task(tied_heads=True),
+  'dsi': DsiTask(Dsi(_config(), LEVEL_SIZES), CODES, TEXT, NUM_INDEXED),
+  'sasrec': _item_task(SasRec),
+  'bert4rec': _item_task(Bert4Rec),
+  'gru4rec': _item_task(Gru4Rec),
+  'matrix_factorization': _item_task(MatrixFactorization),
+  'two_tower': _item_task(TwoTower, TEXT),
+  'vq_rec': _item_task(VqRec, CODES, level_sizes=LEVEL_SIZES),
+}
+
+
+def _loss_and_dropouts(task, params, rng):
+  """Returns a loss, and module, input and arguments of every dropout."""
+  calls = []
+
+  def record(call, args, kwargs, context):
+    if isinstance(context.module, Dropout) and context.method_name != 'setup':
+      calls.append((context.module, *args))
+    return call(*args, **kwargs)
+
+  tables = jax.tree.map(jnp.asarray, task.tables)
+  with nn.intercept_methods(record):
+    loss, _, _ = task.loss(params, tables, BATCH, rng)
+  return loss, calls
+
+
+def _tiger_places(b, s, t=1):
+  """Shapes of what T5 drops: inputs, weights, hidden units, sums and ends."""
+  q = t * _NUM_LEVELS
+  x, y = (b, s, D), (b, q, D)
+  encoder = [(b, H, s, s), x, (b, s, MLP), x]
+  weights = (b * t, H, _NUM_LEVELS, _NUM_LEVELS), (b, H, q, s)
+  decoder = [weights[0], y, weights[1], y, (b, q, MLP), y]
+  return [x, *encoder * LAYERS, x, y, *decoder * LAYERS, y]
+
+
+def _encoder_places(n):
+  """The same of SASRec, which has no dropout at its end."""
+  x = (B, n, D)
+  return [x, *[(B, H, n, n), x, (B, n, MLP), x] * LAYERS]
+
+
+_NUM_LEVELS = len(LEVEL_SIZES)
+_NUM_TOKENS = T * _NUM_LEVELS + 1
+_RETRIEVAL = _tiger_places(B, _NUM_TOKENS)
+PLACES = {
+  'tiger': _RETRIEVAL,
+  'causal': _tiger_places(B, _NUM_TOKENS, T),
+  'tied': _RETRIEVAL,
+  'dsi': _RETRIEVAL + _tiger_places(NUM_INDEXED, 1),
+  'sasrec': _encoder_places(T),
+  'bert4rec': _encoder_places(T + 1),
+  'gru4rec': [(B, T, D)] * (LAYERS + 1),
+  'matrix_factorization': [(B, D)],
+  'two_tower': [(B, T, D), (B, T, MLP)],
+  'vq_rec': _encoder_places(T),
+}
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_training_drops_at_every_place(name):
+  task, seen = TASKS[name], []
+
+  def loss(rng):
+    loss, calls = _loss_and_dropouts(task, task.init(rng), rng)
+    seen.extend(calls)
+    return loss
+
+  jax.eval_shape(loss, jax.random.key(0))
+  assert [x.shape for _, x, _ in seen] == PLACES[name]
+  assert {module.rate for module, *_ in seen} == {RATE}
+  assert not any(deterministic for *_, deterministic in seen)
+
+
+def _fan_in(width):
+  return width**-0.5
+
+
+# Standard deviations at first, by the ends of parameters' names. A number that
+# is not a deviation is a constant.
+_CONSTANTS = {'scale': 1, 'bias': 0}
+_TIGER = {
+  'query/kernel': _fan_in(D * K),  # T5: 1/sqrt(K) of the logits is in it.
+  'key/kernel': _fan_in(D),
+  'value/kernel': _fan_in(D),
+  'out/kernel': _fan_in(H * K),
+  'up/kernel': _fan_in(D),
+  'down/kernel': _fan_in(MLP),
+  'position_bias/table': _fan_in(32),
+}
+_UNTIED = _TIGER | {
+  'code_embedding/embedding': 1,
+  'user_embedding/embedding': 1,
+  'start': 1,
+  **{f'heads_{i}/kernel': _fan_in(D) for i in range(_NUM_LEVELS)},
+}
+_ITEMS = {'items/embedding': 0.02}
+_SEQUENCE = _TIGER | _ITEMS | {'positions': 0.02, 'out/kernel': 0}
+_SEQUENCE |= {'down/kernel': 0}
+DEVIATIONS = {
+  'tiger': _UNTIED,
+  'tied': _TIGER
+  | {
+    'code_embedding/embedding': _fan_in(D),
+    'user_embedding/embedding': _fan_in(D),
+    'start': _fan_in(D),
+  },
+  'dsi': _UNTIED | {'text/kernel': _fan_in(TEXT_DIM)},
+  'sasrec': _SEQUENCE,
+  'bert4rec': _SEQUENCE,
+  'gru4rec': _ITEMS | {'kernel': _fan_in(D)},
+  'matrix_factorization': _ITEMS | {'users/embedding': 0.02},
+  'two_tower': _ITEMS
+  | {
+    'text/kernel': _fan_in(TEXT_DIM),
+    'user_hidden/kernel': _fan_in(D),
+    'user_out/kernel': _fan_in(MLP),
+  },
+  'vq_rec': _SEQUENCE | {'codes/embedding': 0.02},
+}
+
+
+@pytest.fixture(name='inits', scope='module')
+def _inits():
+  """The first parameters of all models."""
+
+  @jax.jit
+  def init(rng):
+    return {name: TASKS[name].init(rng) for name in DEVIATIONS}
+
+  # A generator whose programs compile fast.
+  return jax.device_get(init(jax.random.key(0, impl='unsafe_rbg')))
+
+
+@pytest.mark.parametrize('name', DEVIATIONS)
+def test_every_parameter_begins_at_its_scale(name, inits):
+  for path, x in jax.tree.leaves_with_path(inits[name]):
+    path = jax.tree_util.keystr(path, simple=True, separator='/')
+    constant = _CONSTANTS.get(path.split('/')[-1])
+    if constant is not None:
+      assert (x == constant).all(), path
+      continue
+    (expected,) = [
+      std for end, std in DEVIATIONS[name].items() if path.endswith(end)
+    ]
+    # The error of a deviation of a sample, five times.
+    error = 5 * expected / (2 * x.size) ** 0.5
+    assert abs(np.sqrt(np.mean(x**2)) - expected) <= error, path
+
+
+# Of what the first layers are given, the deviation.
+INPUTS = {
+  'tiger': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
+  'tied': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
+  # Items times the root of D, and positions.
+  'sasrec': {(B, T, D): 0.02 * (D + 1) ** 0.5},
+  'bert4rec': {(B, T + 1, D): 0.02 * (D + 1) ** 0.5},
+  'vq_rec': {(B, T, D): 0.02 * (D / _NUM_LEVELS + 1) ** 0.5},
+}
+
+
+@pytest.mark.parametrize('name', INPUTS)
+def test_the_first_layers_are_given_the_scale(name, inits):
+  @jax.jit
+  def first_inputs(params, rng):
+    inputs = {}
+    for _, x, _ in _loss_and_dropouts(TASKS[name], params, rng)[1]:
+      inputs.setdefault(x.shape, x)
+    return [inputs[shape] for shape in INPUTS[name]]
+
+  found = first_inputs(inits[name], jax.random.key(1))
+  for x, expected in zip(found, INPUTS[name].values(), strict=True):
+    assert np.std(x) == pytest.approx(expected, rel=0.15)

@@ -1,0 +1,339 @@
+"""Faults of the networks, their losses, the optimizer and the step."""
+
+from tests.mutants.mutant import Mutant
+
+_PLACES = 'tests/models/test_dropout_and_scale.py::test_training_drops_at_'
+_PLACES += 'every_place'
+_SCALES = 'tests/models/test_dropout_and_scale.py::test_every_parameter_begins_'
+_SCALES += 'at_its_scale'
+_INPUTS = 'tests/models/test_dropout_and_scale.py::test_the_first_layers_are_'
+_INPUTS += 'given_the_scale'
+_TIGER = 'tests/training/test_tiger_task.py::'
+
+_LOSSES = [
+  Mutant(
+    'padding is a target of TIGER',
+    'tiger_jax/training/tiger.py',
+    'weight = jnp.asarray(target >= 0, jnp.float32)',
+    'weight = jnp.ones(target.shape, jnp.float32)',
+    f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
+  ),
+  Mutant(
+    'the cross-entropy of rows that do not count',
+    'tiger_jax/models/tiger.py',
+    '(x * weight).sum() / total for x in per_level',
+    'x.sum() / total for x in per_level',
+    'tests/models/test_tiger_model.py::test_cross_entropy_equals_slow_numpy',
+  ),
+  Mutant(
+    'the loss of the first level alone',
+    'tiger_jax/training/tiger.py',
+    'loss = levels.mean()',
+    'loss = levels[0]',
+    f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
+  ),
+  Mutant(
+    'DSI learns no index',
+    'tiger_jax/training/dsi.py',
+    'return loss + indexing, named | logged, seen',
+    'return loss, named | logged, seen',
+    'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
+  ),
+  Mutant(
+    'DSI indexes items by the text of others',
+    'tiger_jax/training/dsi.py',
+    'bound.index(codes, items, tables.vectors[items], False)',
+    'bound.index(codes, items, tables.vectors[items[::-1]], False)',
+    'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
+  ),
+  Mutant(
+    '25 negatives instead of 256',
+    'tiger_jax/training/item_task.py',
+    '_NUM_NEGATIVES = 256',
+    '_NUM_NEGATIVES = 25',
+    'tests/training/test_item_task.py::test_the_loss_of_equal_scores',
+  ),
+  Mutant(
+    'the target is among the negatives',
+    'tiger_jax/training/item_task.py',
+    'is_target = drawn[:, None] == targets[:, :, None]',
+    'is_target = drawn[:, None] < 0 * targets[:, :, None]',
+    'tests/training/test_item_task.py::'
+    'test_sampled_softmax_leaves_the_target_out_of_the_drawn',
+  ),
+  Mutant(
+    'what a user has counts as wrong',
+    'tiger_jax/training/item_task.py',
+    'missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))',
+    'missed = jax.nn.softplus(wrong)',
+    'tests/training/test_item_task.py::'
+    'test_binary_does_not_punish_what_a_user_has',
+  ),
+  Mutant(
+    'padding is a target of models that score items',
+    'tiger_jax/training/item_task.py',
+    'return (each * real).sum() / count, {}, ()',
+    'return each.mean(), {}, ()',
+    'tests/training/test_item_task.py::'
+    'test_losses_with_drawn_items_are_the_mean_over_targets',
+  ),
+]
+
+_DROPOUT = [
+  Mutant(
+    'no dropout of attention weights',
+    'tiger_jax/models/transformer.py',
+    '    weights = self.weights_dropout(weights, deterministic)\n',
+    '',
+    f'{_PLACES}[tiger]',
+  ),
+  Mutant(
+    "no dropout of the MLP's hidden units",
+    'tiger_jax/models/transformer.py',
+    '    hidden = Dropout(self.dropout)(hidden, deterministic)\n',
+    '',
+    f'{_PLACES}[sasrec]',
+  ),
+  Mutant(
+    "no dropout on the decoder's residuals and ends",
+    'tiger_jax/models/transformer.py',
+    'self.drop = Dropout(self.dropout)',
+    'self.drop = Dropout(0.0)',
+    f'{_PLACES}[tiger]',
+  ),
+  Mutant(
+    "no dropout on the encoder's residuals and ends",
+    'tiger_jax/models/transformer.py',
+    '    drop = Dropout(self.dropout)\n',
+    '    drop = Dropout(0.0)\n',
+    f'{_PLACES}[tiger]',
+  ),
+  Mutant(
+    'no dropout of what the encoder returns',
+    'tiger_jax/models/transformer.py',
+    "return drop(_norm(self.dtype, 'final_norm')(x), deterministic)",
+    "return _norm(self.dtype, 'final_norm')(x)",
+    f'{_PLACES}[dsi]',
+  ),
+  Mutant(
+    'no dropout of what the decoder reads',
+    'tiger_jax/models/transformer.py',
+    '    x = self.drop(x, deterministic)\n',
+    '',
+    f'{_PLACES}[tied]',
+  ),
+  Mutant(
+    'no dropout on the residuals of SASRec',
+    'tiger_jax/models/sequence_encoder.py',
+    'drop = Dropout(c.dropout)',
+    'drop = Dropout(0.0)',
+    f'{_PLACES}[bert4rec]',
+  ),
+  Mutant(
+    'no dropout between the layers of GRU4Rec',
+    'tiger_jax/models/gru4rec.py',
+    'layer(self.drop(x, deterministic))',
+    'layer(x)',
+    f'{_PLACES}[gru4rec]',
+  ),
+  Mutant(
+    'no dropout of the two towers',
+    'tiger_jax/models/two_tower.py',
+    'self.user_out(self.drop(hidden, deterministic))',
+    'self.user_out(hidden)',
+    f'{_PLACES}[two_tower]',
+  ),
+  Mutant(
+    'models that score items are trained without dropout',
+    'tiger_jax/models/item_model.py',
+    'return self.queries(features, batch, False), next_items(batch)',
+    'return self.queries(features, batch, True), next_items(batch)',
+    f'{_PLACES}[vq_rec]',
+  ),
+  Mutant(
+    'TIGER with a causal encoder is trained without dropout',
+    'tiger_jax/training/tiger.py',
+    'bound.every_target(codes, batch, deterministic=False)',
+    'bound.every_target(codes, batch, deterministic=True)',
+    f'{_PLACES}[causal]',
+  ),
+  Mutant(
+    'what dropout keeps is not scaled up',
+    'tiger_jax/models/dropout.py',
+    'jnp.where(keep, x / (1 - self.rate), 0)',
+    'jnp.where(keep, x, 0)',
+    'tests/models/test_dropout.py::'
+    'test_zeroes_the_rate_and_keeps_the_expectation[0.5]',
+  ),
+]
+
+_SCALE = [
+  Mutant(
+    'SASRec without the root of d',
+    'tiger_jax/models/sequence_encoder.py',
+    'x = x * c.d_model**0.5 + positions[None, :num]',
+    'x = x + positions[None, :num]',
+    f'{_INPUTS}[sasrec]',
+  ),
+  Mutant(
+    'tied embeddings are read without their gain',
+    'tiger_jax/models/tiger.py',
+    'return self.code_embedding(codes + offsets) * self.gain',
+    'return self.code_embedding(codes + offsets)',
+    f'{_INPUTS}[tied]',
+  ),
+  Mutant(
+    'two towers without the mean beside the MLP',
+    'tiger_jax/models/two_tower.py',
+    'return self.user_out(self.drop(hidden, deterministic)) + mean',
+    'return self.user_out(self.drop(hidden, deterministic))',
+    'tests/models/test_item_models.py::test_a_two_tower_query_by_hand',
+  ),
+  Mutant(
+    'queries begin without 1/head_dim',
+    'tiger_jax/models/transformer.py',
+    'self.query = project(1.0 / self.head_dim)',
+    'self.query = project(1.0)',
+    f'{_SCALES}[dsi]',
+  ),
+  Mutant(
+    'tied embeddings begin as large as others',
+    'tiger_jax/models/tiger.py',
+    'init = nn.initializers.normal(1 / self.gain)',
+    'init = nn.initializers.normal(1.0)',
+    f'{_SCALES}[tied]',
+  ),
+  Mutant(
+    'the blocks of SASRec begin at random',
+    'tiger_jax/models/sequence_encoder.py',
+    '        dtype,\n        out_init=nn.initializers.zeros,\n'
+    "        name=f'mlp_{layer}',",
+    "        dtype,\n        name=f'mlp_{layer}',",
+    f'{_SCALES}[sasrec]',
+  ),
+  Mutant(
+    'vectors of items begin at 1',
+    'tiger_jax/models/item_model.py',
+    'embedding_init=nn.initializers.normal(0.02)',
+    'embedding_init=nn.initializers.normal(1.0)',
+    f'{_SCALES}[gru4rec]',
+  ),
+]
+
+_ATTENTION = [
+  Mutant(
+    'attention sees padding',
+    'tiger_jax/models/sequence_encoder.py',
+    'seen = real[:, None]',
+    'seen = jnp.ones_like(real)[:, None]',
+    'tests/models/test_item_models.py::test_padding_changes_nothing[bert4rec]',
+  ),
+  Mutant(
+    'SASRec sees later items',
+    'tiger_jax/models/sequence_encoder.py',
+    'np.tri(num, dtype=bool)',
+    'np.ones((num, num), bool)',
+    'tests/models/test_item_models.py::'
+    'test_one_pass_is_a_pass_for_every_prefix[sasrec]',
+  ),
+  Mutant(
+    "TIGER's causal encoder sees later items",
+    'tiger_jax/models/tiger.py',
+    'jnp.asarray(item[None, :] <= item[:, None])[None]',
+    'jnp.asarray(item[None, :] <= item[:, None] + 1)[None]',
+    f'{_TIGER}test_no_target_sees_later_items',
+  ),
+  Mutant(
+    'targets see the item after the last of their history',
+    'tiger_jax/models/tiger.py',
+    'seen = jnp.asarray(item[None, :] <= last[:, None])',
+    'seen = jnp.asarray(item[None, :] <= last[:, None] + 1)',
+    f'{_TIGER}test_no_target_sees_later_items',
+  ),
+  Mutant(
+    'keys after a query are in the buckets of those before',
+    'tiger_jax/models/relative_position.py',
+    'first = np.where(distance > 0, num_buckets, 0)',
+    'first = np.where(distance < 0, num_buckets, 0)',
+    'tests/models/test_transformer.py::test_buckets_equal_the_scalar_rule',
+  ),
+  Mutant(
+    'the cross-attention has no mask',
+    'tiger_jax/models/transformer.py',
+    '        cross[layer],\n        mask,\n',
+    '        cross[layer],\n        jnp.ones_like(mask),\n',
+    'tests/models/test_transformer.py::test_decoder_equals_slow_numpy',
+  ),
+  Mutant(
+    'an unknown user has a token',
+    'tiger_jax/models/tiger.py',
+    'mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)',
+    'mask = jnp.concatenate([batch.user[:, None] >= -1, mask], 1)',
+    'tests/models/test_tiger_model.py::test_an_unknown_user_has_no_token',
+  ),
+  Mutant(
+    'all levels share the embeddings of their codes',
+    'tiger_jax/models/tiger.py',
+    'return np.cumsum((0, *self.level_sizes[:-1]))',
+    'return np.zeros(len(self.level_sizes), np.int64)',
+    'tests/models/test_tiger_model.py::test_every_level_has_its_own_embeddings',
+  ),
+]
+
+_TRAINING = [
+  Mutant(
+    'every step draws the same',
+    'tiger_jax/training/step.py',
+    'rng = jax.random.fold_in(jax.random.key(seed), state.step)',
+    'rng = jax.random.key(seed)',
+    'tests/training/test_step.py::test_every_step_draws_anew[1]',
+  ),
+  Mutant(
+    'the loss and what follows the update draw the same',
+    'tiger_jax/training/step.py',
+    'rng_loss, rng_update = jax.random.split(rng)',
+    'rng_loss = rng_update = jax.random.split(rng)[0]',
+    'tests/training/test_step.py::test_every_step_draws_anew[1]',
+  ),
+  Mutant(
+    'replicas have one learning rate',
+    'tiger_jax/training/step.py',
+    'updates = jax.tree.map(lambda x: x * rate, updates)',
+    'updates = jax.tree.map(lambda x: x * 1.0, updates)',
+    'tests/training/test_step.py::'
+    'test_replicas_with_rates_learn_as_by_configs_with_them[adagrad]',
+  ),
+  Mutant(
+    'the norm that is logged is that of the update',
+    'tiger_jax/training/step.py',
+    'norm = optax.tree.norm(gradients)',
+    'norm = optax.tree.norm(updates)',
+    'tests/training/test_step.py::test_every_step_draws_anew[1]',
+  ),
+  Mutant(
+    'gradients are clipped array by array',
+    'tiger_jax/training/optimizer.py',
+    'optax.clip_by_global_norm(config.clip_norm)',
+    'optax.clip_by_block_rms(config.clip_norm)',
+    'tests/training/test_optimizer.py::'
+    'test_the_norm_is_that_of_all_arrays_together[adagrad]',
+  ),
+  Mutant(
+    'Adafactor decays from the first step',
+    'tiger_jax/training/optimizer.py',
+    'rate * jnp.sqrt(flat / jnp.maximum(step, flat))',
+    'rate * jnp.sqrt(flat / (step + flat))',
+    'tests/training/test_optimizer.py::'
+    'test_adafactor_is_flat_then_an_inverse_square_root',
+  ),
+  Mutant(
+    'AdamW begins at its peak',
+    'tiger_jax/training/optimizer.py',
+    '0.0 if warmup else rate, rate, warmup,',
+    'rate, rate, warmup,',
+    'tests/training/test_optimizer.py::'
+    'test_adamw_warms_up_and_decays_as_a_cosine',
+  ),
+]
+
+MUTANTS = [*_LOSSES, *_DROPOUT, *_SCALE, *_ATTENTION, *_TRAINING]
