@@ -37,15 +37,19 @@ quickstart: install  ## Train on the built-in shop and see recommendations.
 test: install  ## Run the tests, but for the slow ones.
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
 
+# Programs are then compiled as a user's are; tests/conftest.py does it faster.
+AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
+
 test-long: install  ## Run the slow tests.
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
+	$(AS_USERS) .venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
 
 mutants: install  ## Break a copy of the code; a test must fail. ONLY=3,7: some.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
-	TIGER_JAX_RELIABILITY=full .venv/bin/python -m pytest tests/reliability -x \
-	  -q -n 2 --dist loadfile -o tmp_path_retention_policy=failed
+	$(AS_USERS) TIGER_JAX_RELIABILITY=full .venv/bin/python -m pytest \
+	  tests/reliability -x -q -n 2 --dist loadfile \
+	  -o tmp_path_retention_policy=failed
 
 results: install  ## Make RESULTS.md from the files of results/.
 	.venv/bin/python -m tiger_jax.report.tables results RESULTS.md

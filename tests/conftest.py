@@ -1,6 +1,5 @@
 """What every test runs under."""
 
-from collections.abc import Iterator
 import os
 import pathlib
 import signal
@@ -19,6 +18,20 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
+# Compilation is most of what the tests take, and the programs run for moments.
+# Processes that a test starts inherit both variables.
+_FAST_COMPILATION = {
+  'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+  'XLA_FLAGS': '--xla_cpu_parallel_codegen_split_count=1 '
+  '--xla_cpu_use_fusion_emitters=false',
+}
+for _name, _value in _FAST_COMPILATION.items():
+  os.environ.setdefault(_name, _value)
+jax.config.update(
+  'jax_disable_most_optimizations',
+  os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1',
+)
+
 # Shells start background jobs that ignore Ctrl-C, and nohup those that ignore
 # SIGHUP. Some tests send these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
   """Keeps compiled programs from one run, and one worker, for the next."""
   folder = config.cache.mkdir('jax')
   jax.config.update('jax_compilation_cache_dir', str(folder))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.02)
 
 
 @pytest.fixture(scope='session')
@@ -45,20 +58,6 @@ def data_root() -> pathlib.Path:
   if not root.is_dir():
     pytest.fail(f'TIGER_JAX_TEST_DATA is {value}, which is not a folder')
   return root
-
-
-@pytest.fixture(scope='module')
-def compile_fast() -> Iterator[None]:
-  """For modules whose compiled programs run for moments.
-
-  What was compiled under other settings is forgotten on the way in and out:
-  its roundings are others, and a module would have programs of both kinds.
-  """
-  jax.clear_caches()
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.clear_caches()
-  jax.config.update('jax_disable_most_optimizations', False)
 
 
 @pytest.fixture(scope='session')

@@ -111,11 +111,6 @@ def _one_device():
     yield
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _compile_fast(compile_fast):
-  pass
-
-
 @pytest.fixture(name='shop', scope='module')
 def _shop(tmp_path_factory, one_device):
   """A finished run. Do not change it: `clone` it."""
@@ -490,7 +485,6 @@ def test_kill_9_and_the_same_command_again(shop, tmp_path):
       'JAX_PLATFORMS': 'cpu',
       # As many as the reference: more add up in another order.
       'JAX_NUM_CPU_DEVICES': '1',
-      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     },
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,

@@ -54,11 +54,6 @@ def make_dataset():
   )
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _compile_fast(compile_fast):
-  pass
-
-
 @pytest.fixture(name='config', scope='module')
 def _config():
   return CONFIG

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import amazon2014, counts, own_files, synthetic
+from tiger_jax.data import counts, own_files, synthetic
 from tiger_jax.data.assembly import ITEM_ORDER
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
@@ -47,6 +47,8 @@ def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     return dataclasses.replace(shop, counts=counted)
   if config.name == 'files':
     return own_files.load(config)
+  from tiger_jax.data import amazon2014  # Imports TFDS, which takes a second.
+
   family, _, category = config.name.partition('/')
   if family == 'amazon2014' and category in amazon2014.CATEGORIES:
     return amazon2014.load(category, config, folder)
@@ -87,6 +89,8 @@ def source_files(config: DatasetConfig) -> list[Path]:
   if config.name == 'files':
     return own_files.candidates(folder)
   if config.source_dir and config.name.startswith('amazon2014/'):
+    from tiger_jax.data import amazon2014
+
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]
   return []

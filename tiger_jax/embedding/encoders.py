@@ -8,8 +8,6 @@ from typing import Any
 
 from jaxtyping import Float, Float32, Int
 import numpy as np
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data import counts, item_text
@@ -132,6 +130,10 @@ def _tfidf_svd(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
   """Weighted word and word-pair counts, reduced to their main directions."""
+  # The import takes over a second.
+  from sklearn.decomposition import TruncatedSVD
+  from sklearn.feature_extraction.text import TfidfVectorizer
+
   vectorizer = TfidfVectorizer(
     ngram_range=(1, 2),
     # Words of one letter count too: a size, a vitamin.
