@@ -193,7 +193,7 @@ MUTANTS = (
   Mutant(
     'lines past the checkpoint stay in the ledger',
     _LEDGER,
-    'self._file.truncate(size)',
+    'self._file.truncate(step * line)',
     'self._file.truncate(held)',
     'tests/training/test_ledger.py',
   ),

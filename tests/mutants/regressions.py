@@ -1,0 +1,55 @@
+"""Faults that the code once had."""
+
+from tests.mutants.mutant import Mutant
+
+MUTANTS = (
+  Mutant(
+    'items are numbered in the order of the events',
+    'tiger_jax/data/assembly.py',
+    'tuple(sorted({*seen, *catalogue}, key=_hashed))',
+    'tuple(dict.fromkeys([*seen, *catalogue]))',
+    'tests/data/test_own_files.py::test_rows_do_not_depend_on_the_events',
+  ),
+  Mutant(
+    'two-tower vectors are not standardized',
+    'tiger_jax/recommenders.py',
+    'features = item_batches.standardize(material.vectors)',
+    'features = np.asarray(material.vectors, np.float32)',
+    'tests/test_recommenders.py',
+  ),
+  Mutant(
+    'DSI vectors are not standardized',
+    'tiger_jax/recommenders.py',
+    'vectors = item_batches.standardize(material.vectors)',
+    'vectors = np.asarray(material.vectors, np.float32)',
+    'tests/test_recommenders.py',
+  ),
+  Mutant(
+    'the mean of embeddings is summed in float32',
+    'tiger_jax/semantic_ids/item_batches.py',
+    'total += chunk.sum(axis=0, dtype=np.float64)',
+    'total += chunk.sum(axis=0)',
+    'tests/semantic_ids/test_item_batches.py::test_standardized_embeddings',
+  ),
+  Mutant(
+    'a changed catalogue loses the padding of spread',
+    'tiger_jax/decoding/catalog.py',
+    'x = _lengthened(x, len(old) - len(x))',
+    'x = _lengthened(x, 0)',
+    'tests/decoding/test_spread.py::test_changes_where_many_prefixes_are_large',
+  ),
+  Mutant(
+    'position biases decay',
+    'tiger_jax/training/optimizer.py',
+    "if x.ndim < 2 or name.endswith('position_bias/table'):",
+    'if x.ndim < 2:',
+    'tests/training/test_optimizer.py::test_what_decays_in_tiger',
+  ),
+  Mutant(
+    'norm scales and biases decay',
+    'tiger_jax/training/optimizer.py',
+    "if x.ndim < 2 or name.endswith('position_bias/table'):",
+    "if name.endswith('position_bias/table'):",
+    'tests/training/test_optimizer.py::test_what_decays_in_an_rq_vae',
+  ),
+)
