@@ -98,7 +98,7 @@ def _rankings(num_users=30, k=8, num_items=12):
     items[:, -1] = np.where(RNG.random(num_users) < 0.3, -1, items[:, -1])
     scores = -np.sort(-RNG.normal(size=(num_users, k)), axis=1)
     user = np.arange(num_users)
-    return Ranking(user, user % num_items, items, scores)
+    return Ranking(user, user % num_items, items, scores, user)
 
   return one(), one()
 
@@ -138,12 +138,36 @@ def test_how_sure_a_model_is():
   items = np.array([[3, 1, 2], [4, 0, -1], [5, -1, -1]])
   scores = np.log([[0.5, 0.3, 0.2], [0.6, 0.2, 9.0], [0.1, 1.0, 1.0]])
   user = np.arange(3)
-  found = ensemble.surest(Ranking(user, user, items, scores))
+  found = ensemble.surest(Ranking(user, user, items, scores, user))
   np.testing.assert_allclose(found[:, 0], [0.5, 0.75, 1])
 
 
 def test_a_single_item_counts_in_full():
-  one = Ranking(
-    np.arange(1), np.arange(1), np.array([[7, -1]]), np.zeros((1, 2))
-  )
+  user = np.arange(1)
+  one = Ranking(user, user, np.array([[7, -1]]), np.zeros((1, 2)), user)
   assert ensemble.scaled(one).tolist() == [[1, 0]]
+
+
+def test_the_share_of_listed_items_that_is_proven():
+  # Of a list of one item no more than one is proven.
+  items = np.array([[1, 2, 3], [4, -1, -1], [-1, -1, -1]])
+  user = np.arange(3)
+  ranking = Ranking(user, user, items, 0.0 * items, np.array([2, 3, 0]))
+  assert ranking.proven == 3 / 4
+  assert ranking.of(user == 1).proven == 1
+  assert ranking.of(user == 0).items.tolist() == [[1, 2, 3]]
+
+
+def test_what_can_be_reached_by_hand():
+  # Item 3 shares its prefix with item 0; item 4 with unseen item 5 alone.
+  prefixes = np.array([[1, 1], [1, 2], [2, 1], [1, 1], [3, 1], [3, 1]])
+  found = cold_start.shared_prefixes(np.arange(6) >= 3, prefixes)
+  assert found.tolist() == [True, False, False, True, False, False]
+
+
+def test_what_a_user_has_is_left_out_of_a_list():
+  items = np.array([[3, 1, 4, 0, -1], [2, 5, -1, -1, -1]])
+  owned = [np.array([0, 1]), np.array([], int)]
+  assert cold_start.without(items, owned).tolist() == [
+    [3, -1, 4, -1, -1], [2, 5, -1, -1, -1],
+  ]  # fmt: skip

@@ -1,20 +1,17 @@
 """What experiments ask of models, whose answers are fixed."""
 
-from typing import NamedTuple
-
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tiger_jax.config_dict import from_json
 from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.decoding.beam_search import Beams
 from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.ranking import Ranking, Trained
 from tiger_jax.recommenders import Material
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.shapes import Recommendations
 
 # Users, oldest item first: the last is the test, the one before validation.
 WALKS = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 5])
@@ -30,33 +27,48 @@ VECTORS = np.array(
 class Answers(TigerRetriever):
   """Answers the same items to all, in one order, and notes what was asked."""
 
-  def __init__(self, order, scores=None, unseen_left_out=()):
-    self.order = [x for x in order if x not in unseen_left_out]
+  codes = CODES
+
+  def __init__(self, order, scores=None, num_proven=50):
+    self.order = order
     self.given = scores
+    self.num_proven = num_proven
     self.removed = []
     self.asked = []
 
   def remove(self, rows):
     self.removed.append(np.asarray(rows).tolist())
-    return Answers(self.order, self.given, np.asarray(rows).tolist())
+    order = [x for x in self.order if x not in self.removed[-1]]
+    left = Answers(order, self.given, self.num_proven)
+    left.asked = self.asked
+    return left
 
-  def recommend(self, params, batch, k, lists=None):
+  def recommend(self, *unused):
+    raise AssertionError('a search that proves nothing')
+
+  def search_exact(self, params, batch, k, *, lists=None, sampler=None):
     rows = []
     for row in range(len(batch.user)):
       denied = set() if lists is None else set(lists.rows[row].tolist())
       rows.append([x for x in self.order if x not in denied])
     self.asked.append((k, lists is not None))
-    items = np.full((len(rows), k), -1, np.int32)
+    items = np.full((len(rows), k + 2), -1, np.int32)
     for row, found in zip(items, rows, strict=True):
-      row[: len(found[:k])] = found[:k]
-    scores = np.broadcast_to(-np.arange(k, dtype=np.float32), items.shape)
+      row[: len(found[: k + 2])] = found[: k + 2]
+    return self._beams(items)
+
+  def _beams(self, items):
+    """Returns more entries than were asked for, as a search does."""
+    scores = np.broadcast_to(-np.arange(items.shape[1]), items.shape)
     if self.given is not None:
-      scores = np.broadcast_to(self.given[:k], items.shape)
-    return Recommendations(*map(jnp.asarray, (items, scores, items >= 0)))
+      scores = np.broadcast_to(self.given[: items.shape[1]], items.shape)
+    num_proven = np.full(len(items), self.num_proven)
+    codes = np.zeros((*items.shape, 3), np.int32)
+    return Beams(items, codes, scores, items >= 0, num_proven)
 
 
-def trained(retriever, walks=WALKS, categories=None, unseen=()):
-  num = len(CODES)
+def trained(retriever, walks=WALKS, categories=None, unseen=(), codes=CODES):
+  num = len(codes)
   fields = {
     name: ('',) * num for name in ('title', 'price', 'brand', 'description')
   }
@@ -77,8 +89,9 @@ def trained(retriever, walks=WALKS, categories=None, unseen=()):
       'evaluation': {'batch_size': 8, 'num_users': 0},
     }
   )
-  ids = SemanticIds(CODES, (4, 3, 2), 2, {})
-  return Trained(config, Material(dataset, ids, VECTORS), retriever, {})
+  ids = SemanticIds(codes, tuple((codes.max(0) + 1).tolist()), 2, {})
+  vectors = np.resize(VECTORS, (num, 2))
+  return Trained(config, Material(dataset, ids, vectors), retriever, {})
 
 
 def test_rules_for_unseen_items():
@@ -89,10 +102,15 @@ def test_rules_for_unseen_items():
   exact = [found[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in exact] == [0.5, 1.0, 1.0]
   assert {x['reachable'] for x in exact} == {1.0}
-  # Item 4 comes with item 1, which both that want it have already.
+  # Item 4 comes with item 1, which both that want it have already. User 0 has
+  # items 0 and 2 too, and gets items 4 and 3. User 1 gets items 0 and 4.
   prefix = [found[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
-  assert [x['recall@10'] for x in prefix] == [0.0, 0.0, 0.0]
-  assert {x['reachable'] for x in prefix} == {0.0}
+  assert [x['recall@10'] for x in prefix] == [0.5, 0.5, 0.5]
+  assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
+  assert {x['reachable'] for x in prefix} == {0.5}
+  assert {x['reachable_items'] for x in prefix} == {0.5}
+  # Item 1 takes one place of a list.
+  assert {k for k, _ in retriever.asked} == {51, 128}
   nearest = [found[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
   # Item 4 is the nearest to all, but for item 3, which users 2 and 3 have
@@ -107,7 +125,10 @@ def test_an_unseen_item_comes_by_way_of_its_like():
   found = cold_start.measure(trained(retriever, walks, unseen=(4, 5)))
   prefix = found['prefix rule, epsilon 0.1']
   assert prefix['recall@10'] == pytest.approx(2 / 3)
+  # Of three users two want item 4; item 5 cannot come.
   assert prefix['reachable'] == pytest.approx(2 / 3)
+  assert prefix['reachable_items'] == 0.5
+  assert found['exact scores, epsilon 0.1']['reachable_items'] == 1
   # Right behind item 1, which is the first of the seen.
   assert prefix['ndcg@10'] == pytest.approx(2 / 3 / np.log2(3))
 
@@ -117,23 +138,63 @@ def test_cold_start_needs_unseen_items():
     cold_start.measure(trained(Answers([0, 1])))
 
 
-class _Beams(NamedTuple):
-  items: np.ndarray
-  scores: np.ndarray
-  valid: np.ndarray
+def test_cold_start_needs_a_generative_model():
+  with pytest.raises(UsageError, match='generate Semantic IDs'):
+    cold_start.measure(trained(None, unseen=(4,)))
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_the_prefix_rule_user_by_user(seed):
+  """The whole order, then the unseen items, then what the user has goes."""
+  rng = np.random.default_rng(seed)
+  unseen = np.arange(30, 40)
+  prefixes = rng.integers(0, (4, 5), (40, 2))
+  codes = np.concatenate([prefixes, np.arange(40)[:, None]], 1).astype(np.int32)
+  walks = [
+    [*rng.permutation(30)[: rng.integers(3, 20)].tolist(), rng.choice(unseen)]
+    for _ in range(30)
+  ]
+  order = rng.permutation(30).tolist()
+  lists = []
+  for *history, _ in walks:
+    found = []
+    for item in order:
+      same = (prefixes == prefixes[item]).all(1)
+      found.append(item)
+      if not same[found[:-1]].any():
+        found += [x for x in unseen.tolist() if same[x]]
+    found = [x for x in found if x not in history]
+    lists.append(found)
+  ranks = []
+  for found, (*_, target) in zip(lists, walks, strict=True):
+    # Of ten items three may be unseen: the first.
+    some = [x for x in found if x >= 30][:3]
+    kept = [x for x in found if x < 30 or x in some][:10]
+    ranks.append(kept.index(target) + 1 if target in kept else np.inf)
+  expected = 1 / np.log2(1 + np.array(ranks))
+  found = cold_start.measure(
+    trained(Answers(order), walks, unseen=unseen, codes=codes)
+  )['prefix rule, epsilon 0.3']
+  assert expected.sum() > 0
+  assert found['ndcg@10'] == pytest.approx(expected.mean())
+  # No rule finds more than it can reach.
+  assert found['recall@50'] <= found['reachable']
 
 
 class Draws(Answers):
   """Draws of one category at temperature 1, of more at higher ones."""
 
-  codes = CODES
-
-  def search(self, params, batch, k, *, sampler):
+  def search_exact(self, params, batch, k, *, lists=None, sampler=None):
+    if sampler is None:
+      return super().search_exact(params, batch, k, lists=lists)
     orders = {1.0: [0, 1, 2], 1.5: [0, 1, 3], 2.0: [0, 2, 4]}
     temperature = float(sampler.temperature)
     self.asked.append((temperature, int(sampler.num_levels)))
-    found = Answers(orders[temperature]).recommend(params, batch, k)
-    return _Beams(found.items, found.scores, found.valid)
+    # Of three items two are proven at temperature 2.
+    drawn = Answers(
+      orders[temperature], num_proven=2 if temperature == 2 else 9
+    )
+    return drawn.search_exact(params, batch, k)
 
 
 def test_entropy_is_of_what_is_drawn_at_a_temperature():
@@ -154,16 +215,18 @@ def test_entropy_is_of_what_is_drawn_at_a_temperature():
     for k in (10, 20, 50):
       assert found[row][f'entropy@{k}'] == pytest.approx(expected, abs=1e-12)
     assert found[row]['recall@10'] == recall
+    proven = 2 / 3 if row == 'T=2.0' else 1
+    assert found[row]['proven'] == pytest.approx(proven)
 
 
 class OneSplit(Answers):
   """Knows the next item of one split, and else something wrong."""
 
-  def __init__(self, targets, scores):
-    super().__init__([], scores)
+  def __init__(self, targets, scores, num_proven):
+    super().__init__([], np.resize(scores, 60), num_proven)
     self.targets = targets
 
-  def recommend(self, params, batch, k, lists=None):
+  def search_exact(self, params, batch, k, *, lists=None, sampler=None):
     users = np.asarray(batch.user)
     lengths = (np.asarray(batch.history) >= 0).sum(1)
     items = np.full((len(users), k), -1, np.int32)
@@ -171,8 +234,7 @@ class OneSplit(Answers):
       items[row, 0] = self.targets.get((int(user), int(length)), 0)
       items[row, 1] = (items[row, 0] + 1) % len(CODES)
     self.asked.append((k, lists is not None))
-    scores = np.broadcast_to(np.resize(self.given, k), items.shape)
-    return Recommendations(*map(jnp.asarray, (items, scores, items >= 0)))
+    return self._beams(items)
 
 
 def test_the_fixed_weight_is_of_validation():
@@ -180,8 +242,8 @@ def test_the_fixed_weight_is_of_validation():
   validation = {(user, 2): walk[2] for user, walk in enumerate(WALKS)}
   test = {(user, 3): walk[3] for user, walk in enumerate(WALKS)}
   # The second is right where it does not count.
-  first = OneSplit(validation, np.array([-1.0, -1.1], np.float32))
-  second = OneSplit(test, np.array([-1.0, -9.0], np.float32))
+  first = OneSplit(validation, np.array([-1.0, -1.1], np.float32), 2)
+  second = OneSplit(test, np.array([-1.0, -9.0], np.float32), 1)
   found = ensemble.measure({'one': trained(first), 'other': trained(second)})
   assert set(found) == {'one', 'other', 'fixed weight', 'adaptive weight'}
   assert found['one']['ndcg@10'] < found['other']['ndcg@10'] == 1
@@ -189,6 +251,8 @@ def test_the_fixed_weight_is_of_validation():
   assert found['adaptive weight']['weight'] >= 0.5
   for row in ('fixed weight', 'adaptive weight'):
     assert found[row]['ndcg@10'] < 1
+    # One of two items of the second model.
+    assert found[row]['proven'] == 0.5
   assert {k for k, _ in first.asked + second.asked} == {50}
 
 
@@ -200,8 +264,8 @@ def test_the_adaptive_weight_listens_to_who_is_sure():
   second = np.array([[3, 2, 1, 0]] * 2 + [[5, 2, 1, 0]] * 2)
   falls = np.array([[5.0], [5.0], [0.1], [0.1]])
   merged = ensemble.merge(
-    Ranking(user, targets, first, -falls * np.arange(4)),
-    Ranking(user, targets, second, np.tile(-np.arange(4.0), (4, 1))),
+    Ranking(user, targets, first, -falls * np.arange(4), user),
+    Ranking(user, targets, second, np.tile(-np.arange(4.0), (4, 1)), user),
   )
   weight = ensemble.adaptive(merged, 20.0, 0.5)
   assert (weight[:2] > 0.99).all() and (weight[2:] < 0.02).all()
@@ -217,11 +281,12 @@ def test_an_ensemble_is_of_the_same_users():
 
 def test_groups_have_their_own_metrics():
   walks = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 2])
-  found = breakdown.measure(trained(Answers([4, 2]), walks))
+  found = breakdown.measure(trained(Answers([4, 2], num_proven=1), walks))
   assert found['all']['recall@10'] == 0.75
   assert found['all']['share'] == 1
   # 1 -> 2 was bought in a row by the second user, in training.
   assert found['memorisation']['share'] == 0.25
   assert found['memorisation']['recall@10'] == 1
+  assert found['memorisation']['proven'] == found['all']['proven'] == 0.5
   assert found['memorisation']['ndcg@10'] == pytest.approx(1 / np.log2(3))
   assert found['generalisation']['recall@10'] == pytest.approx(2 / 3)

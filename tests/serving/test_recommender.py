@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.decoding import filters, retriever
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import show_proof
 from tiger_jax.shapes import Batch
@@ -161,6 +163,45 @@ def test_draws(recommender):
   scores = {entry.item_id: entry.score for entry in plain}
   for entry in (*drawn, *first):
     assert entry.score == pytest.approx(scores[entry.item_id], abs=1e-5)
+
+
+@pytest.fixture(name='sparse', scope='module')
+def _sparse(config):
+  """A shop whose items are few of the IDs that there are."""
+  num, sizes = 60, (32, 32)
+  codes = np.random.default_rng(0).permutation(32 * 32)[:num]
+  codes = np.stack(np.unravel_index(codes, sizes), 1).astype(np.int32)
+  dataset = Dataset(
+    'files',
+    Items(tuple(map(str, range(num))), dict.fromkeys(FIELDS, ('',) * num)),
+    ('ann',),
+    np.arange(3, dtype=np.int32),
+    np.array([0, 3]),
+  )
+  ids = SemanticIds(codes, sizes, 1, {})
+  task = TigerTask(Tiger(config.model, sizes), jnp.asarray(codes))
+  return Recommender(config, dataset, ids, task.init(jax.random.key(0)))
+
+
+def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
+  options = Options(temperature=2.0, seed=3)
+  # With 64 beams nothing is dropped.
+  every = sparse.recommend(['5', '1'], 64, options)
+  assert len(every) == 60 and all(entry.proven for entry in every)
+  drawn = sparse.recommend(['5', '1'], 5, options)
+  assert drawn == every[:5]
+  # Its first search, of 10 beams, misses some of these, and knows which.
+  monkeypatch.setattr(retriever, '_MOST_BEAMS', 10)
+  narrow = sparse.recommend(['5', '1'], 5, options)
+  proven = [entry.proven for entry in narrow]
+  assert narrow != every[:5] and not all(proven)
+  num_proven = sum(proven)
+  assert proven == [place < num_proven for place in range(5)]
+  assert narrow[:num_proven] == every[:num_proven]
+  said = show_proof(narrow, drawn=True)
+  assert said.startswith(f'Proven for the first {num_proven} of 5: others may')
+  assert said.endswith('a draw by temperature. No search has more than 4,096 '
+                       'beams.')  # fmt: skip
 
 
 @pytest.mark.parametrize(
