@@ -52,4 +52,33 @@ MUTANTS = (
     "if name.endswith('position_bias/table'):",
     'tests/training/test_optimizer.py::test_what_decays_in_an_rq_vae',
   ),
+  Mutant(
+    'the search computes in the dtype of training',
+    'tiger_jax/decoding/retriever.py',
+    'self.model = model.clone(config=config)',
+    'self.model = model',
+    'tests/decoding/test_dtype.py::'
+    'test_the_search_is_that_of_a_float32_model',
+  ),
+  Mutant(
+    'the search has the default products of the device',
+    'tiger_jax/decoding/retriever.py',
+    "default_matmul_precision('highest')",
+    "default_matmul_precision('default')",
+    'tests/decoding/test_retriever.py::test_lowers_for_every_platform',
+  ),
+  Mutant(
+    'baselines retrieve in the dtype of training',
+    'tiger_jax/decoding/item_retriever.py',
+    'self.model = model.clone(config=config)',
+    'self.model = model',
+    'tests/decoding/test_dtype.py::test_every_model_is_computed_in_float32',
+  ),
+  Mutant(
+    'baselines retrieve with the default products',
+    'tiger_jax/decoding/item_retriever.py',
+    "default_matmul_precision('highest')",
+    "default_matmul_precision('default')",
+    'tests/training/test_lowering.py::test_retrieval_of_items',
+  ),
 )
