@@ -132,7 +132,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-  """How devices share the work; the results do not depend on it.
+  """How devices share the work; results depend on it by rounding only.
 
   All devices that these numbers leave over have the whole parameters and
   batches of their own.
