@@ -143,7 +143,7 @@ def test_all_stop_when_one_is_asked_to(alone, tmp_path):
   codes, errors = finish(start(tmp_path, 2, STOP_AT='4'))
   assert codes == [42, 42], errors
   # The others hear of it a call later.
-  assert len((tmp_path / 'ledger').read_text().split()) == 8
+  assert len((tmp_path / 'ledger').read_text().splitlines()) == 8
   codes, errors = finish(start(tmp_path, 2))
   assert codes == [0, 0], errors
   assert_same_run(tmp_path, alone)
