@@ -130,3 +130,14 @@ def test_home_is_expanded_and_printed_in_any_encoding(tmp_path):
   assert (tmp_path / 'home/caf\u00e9/data').is_dir()
   assert not (tmp_path / '~').exists()
   assert done.out.endswith('Everything is in ~/caf?\n')
+
+
+def test_a_draw_is_widened_until_it_is_proven(trained):
+  done = typed.run(
+    '--mode=recommend', f'--workdir={trained}', '--history=A001,A008',
+    '--temperature=2', '--k=8', cwd=trained.parent,
+  )  # fmt: skip
+  assert done.code == 0, done.err
+  *listed, blank, said = done.out.splitlines()
+  assert len(listed) == 8 and not blank
+  assert said.startswith('Proven: no other item ranks above any of these 8, in')

@@ -103,6 +103,26 @@ def test_other_columns_than_ranking(tmp_path):
   assert '| T=1.5 | 1.235 | .0500 |\n' in tables.make_results(tmp_path)
 
 
+def test_a_record_without_a_newer_column(tmp_path):
+  common = {'experiment': 'diversity', 'seconds': {}, 'collision_rate': None}
+  old = record(
+    run='old', order=0, columns=['entropy@10'],
+    metrics={'test': {'entropy@10': 1.5}}, **common,
+  )  # fmt: skip
+  write(tmp_path, old)
+  before = tables.make_results(tmp_path)
+  assert '| old | 1.500 |\n' in before and 'The search widens' not in before
+  new = record(
+    run='new', order=1, columns=['entropy@10', 'proven'],
+    metrics={'test': {'entropy@10': 1.6, 'proven': 0.9999}}, **common,
+  )  # fmt: skip
+  write(tmp_path, new)
+  text = tables.make_results(tmp_path)
+  assert '| old | 1.500 |  |\n' in text and 'The search widens' in text
+  # What is not all is not shown as all.
+  assert '| new | 1.600 | 0.999 |\n' in text
+
+
 @pytest.mark.parametrize(
   ('change', 'what'),
   [

@@ -189,7 +189,7 @@ class TigerRetriever:
     """
     num_beams = self._enough_beams(k)
     inputs = sharding.fetch((batch, lists, sampler))
-    found: Beams = sharding.fetch(
+    found = sharding.fetch(
       self.search(params, batch, k, lists=lists, sampler=sampler)
     )
     filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
