@@ -57,8 +57,7 @@ MUTANTS = (
     'tiger_jax/decoding/retriever.py',
     'self.model = model.clone(config=config)',
     'self.model = model',
-    'tests/decoding/test_dtype.py::'
-    'test_the_search_is_that_of_a_float32_model',
+    'tests/decoding/test_dtype.py::test_the_search_is_that_of_a_float32_model',
   ),
   Mutant(
     'the search has the default products of the device',
@@ -86,34 +85,35 @@ MUTANTS = (
     'tiger_jax/serving/recommender.py',
     'if options.exact or sampler:',
     'if options.exact:',
-    'tests/serving/test_recommender.py -k as_wide',
+    'tests/serving/test_recommender.py::test_a_draw_is_as_wide_as_its_proof',
   ),
   Mutant(
     'experiments trust a narrow search',
     'tiger_jax/experiments/ranking.py',
     'retriever.search_exact(',
     'retriever.search(',
-    'tests/experiments/test_ranking.py -k drops_nothing',
+    'tests/experiments/test_ranking.py::'
+    'test_draws_are_those_of_a_search_that_drops_nothing',
   ),
   Mutant(
     'items of the history do not carry unseen ones',
     'tiger_jax/experiments/cold_start.py',
     'new=True, but=carriers)',
     'new=True)',
-    'tests/experiments/test_rules.py -k rules_for_unseen',
+    'tests/experiments/test_rules.py::test_rules_for_unseen_items',
   ),
   Mutant(
     'items of the history stay in the list',
     'tiger_jax/experiments/cold_start.py',
     'items = without(with_unseen(items, dataset.unseen, prefixes), owned)',
     'items = with_unseen(items, dataset.unseen, prefixes)',
-    'tests/experiments/test_rules.py -k rules_for_unseen',
+    'tests/experiments/test_rules.py::test_rules_for_unseen_items',
   ),
   Mutant(
     'a proven share is rounded up',
     'tiger_jax/report/tables.py',
     'math.floor(1000 * value + 1e-9) / 1000',
     'value',
-    'tests/report/test_tables.py -k newer_column',
+    'tests/report/test_tables.py::test_a_record_without_a_newer_column',
   ),
 )
