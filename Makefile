@@ -37,13 +37,13 @@ quickstart: install  ## Train on the built-in shop and see recommendations.
 test: install  ## Run the tests, but for the slow ones.
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
 
-# Programs are then compiled as a user's are; tests/conftest.py does it faster.
+# Compiles with the optimizations of XLA, which tests/conftest.py turns off.
 AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
 
 test-long: install  ## Run the slow tests.
 	$(AS_USERS) .venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
 
-mutants: install  ## Break a copy of the code; a test must fail. ONLY=3,7: some.
+mutants: install  ## Change a copy of the code; tests must fail. ONLY=3,7: two.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks import measuring
 
 NAME = 'amazon2014_beauty'
-# Of the 20,000 of the paper's recipe, where it is run with several norms.
+# Epochs of a run with another clipping norm; the paper's recipe has 20,000.
 _CLIPPING_EPOCHS = 100
 
 # Rows of the table of quality: the quantizer, and the variant of the config.
@@ -78,14 +78,14 @@ def clipping(data: Path, workdir: Path) -> str:
     lines = (run / 'metrics.jsonl').read_text().splitlines()
     logged = [json.loads(line) for line in lines]
     norm = np.median([x['gradient_norm'] for x in logged if 'loss' in x])
-    found = json.loads((folder / 'quality.json').read_text())
+    quality = json.loads((folder / 'quality.json').read_text())
     rows.append(
       [
         clip_norm,
         f'{norm:.1f}' if norm < 1e3 else f'{norm:.1e}',
         f'{logged[-1]["reconstruction"]:.1f}',
-        _percent(*found['usage']),
-        _percent(found['unique_prefix_rate'][-1]),
+        _percent(*quality['usage']),
+        _percent(quality['unique_prefix_rate'][-1]),
       ]
     )
   header = [
@@ -102,10 +102,10 @@ def _make_ids(
 
   Args:
     data: The folder of data.
-    workdir: Of the run.
-    name: Of the log.
-    variant: Of `configs/beauty.py`.
-    changes: Fields of `config.semantic_ids`.
+    workdir: The workdir of the run.
+    name: The name of the log file.
+    variant: The variant of `configs/beauty.py`, such as `:paper`.
+    changes: Values of fields of `config.semantic_ids`, as in `epochs=3`.
   """
   workdir.mkdir(parents=True, exist_ok=True)
   command = [
@@ -119,7 +119,7 @@ def _make_ids(
     *(f'--config.semantic_ids.{change}' for change in changes),
   ]  # fmt: skip
   with (workdir / f'{name}.log').open('w') as log:
-    # What is done already is kept by the program itself.
+    # The program does not repeat finished stages.
     ended = subprocess.run(command, stdout=log, stderr=log, check=False)
   if ended.returncode:
     reason = (workdir / f'{name}.log').read_text().splitlines()[-1]

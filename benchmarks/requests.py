@@ -194,8 +194,9 @@ def measure_sid_gr(
   """Times whole requests at the sizes that NVIDIA publishes.
 
   Layers of width 1,024, eight of the encoder and eight of the decoder; four
-  levels of 256 codes, 200 beams, a million items. Theirs has eight layers in
-  all, no catalogue, and computes in bfloat16; our search computes in float32.
+  levels of 256 codes, 200 beams, a million items. NVIDIA's model has eight
+  layers in all and no catalogue, and computes in bfloat16; our search computes
+  in float32.
 
   Args:
     num_rounds: Rounds.

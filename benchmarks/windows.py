@@ -1,4 +1,4 @@
-"""The share of training targets whose history is shortened by windows.
+"""Prints the share of training targets whose history a window shortens.
 
   python -m benchmarks.windows runs/beauty runs/sports runs/toys
 
@@ -25,17 +25,17 @@ def main(argv: Sequence[str]) -> None:
   rows = []
   for workdir in argv:
     dataset = Dataset.load(Path(workdir) / 'data')
-    shares = (shortened(dataset, most) for most in _MAX_HISTORIES)
+    shares = (shortened(dataset, size) for size in _MAX_HISTORIES)
     rows.append([dataset.name, *(f'{share:.1%}' for share in shares)])
-  header = [f'max_history {most}' for most in _MAX_HISTORIES]
+  header = [f'max_history {size}' for size in _MAX_HISTORIES]
   print(measuring.table(['', *header], rows))
 
 
 def shortened(dataset: Dataset, max_history: int) -> float:
-  """Returns the share of targets that windows give a shorter history.
+  """Returns the share of targets whose history a window shortens.
 
   Args:
-    dataset: Histories.
+    dataset: The histories.
     max_history: The most items that a model reads.
   """
   windows = splits.sequences(dataset, max_history)

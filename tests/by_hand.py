@@ -9,12 +9,12 @@ from tiger_jax.data.splits import Examples
 def popularity(
   dataset: Dataset, examples: Examples, masked: bool
 ) -> dict[str, float]:
-  """Returns recall and NDCG of the most frequent items of training.
+  """Returns recall and NDCG of a ranking by training frequency.
 
   Args:
     dataset: Items and histories.
     examples: The users to recommend for.
-    masked: Whether items of a user's history are not recommended.
+    masked: Whether items of a user's history are removed from the ranking.
   """
   counts = np.zeros(dataset.num_items)
   for user in range(dataset.num_users):

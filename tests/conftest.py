@@ -18,7 +18,7 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# Compilation is most of what the tests take, and the programs run for moments.
+# Tests spend most of their time in compilation; their programs run briefly.
 # Processes that a test starts inherit both variables.
 _FAST_COMPILATION = {
   'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',

@@ -34,7 +34,7 @@ CONFIG = Config(
 
 @pytest.fixture(name='material', scope='module')
 def _material():
-  """A shop in which no two of the measurements of popularity are the same."""
+  """A shop on which all metrics of popularity differ between splits."""
   dataset = synthetic.make(400, seed=0)
   validation, test, masked = (
     by_hand.popularity(dataset, split(dataset, name), masked)
@@ -161,6 +161,6 @@ def test_some_examples_are_drawn_at_random(material):
   )
   assert one == again != other
   assert one == sorted(set(one)) and len(one) == 50
-  # Of all users, not of the first ones.
+  # They are drawn from all users, not from the first ones.
   assert one[0] < 100 and one[-1] > 300
   assert learning.some(examples, 0, 1) is examples

@@ -183,7 +183,7 @@ def test_rows_in_the_order_of_the_events_are_made_again(
     unseen_share=0.1,
     shuffle_ties=True,
   )
-  # What versions that numbered items in the order of the events made of it.
+  # The fingerprint of versions that numbered items in the order of the events.
   former = '699d66ac805ba6737fc0a7aeb06a5810f3297e538b72808ad3b3d44881b0ba9f'
   current = prints(config)['data']
   assert current != former
@@ -193,7 +193,7 @@ def test_rows_in_the_order_of_the_events_are_made_again(
   record.write(folder, made, 1.0, {'config': {}})
   capsys.readouterr()
   prints(config)
-  said = 'data: items get new row numbers, so all stages are made again'
+  said = 'data: items have new row numbers, so all stages run again'
   assert (said in capsys.readouterr().out) == (version == 'former')
 
 

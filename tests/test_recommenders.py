@@ -1,4 +1,4 @@
-"""What recommenders are made from."""
+"""The item vectors that recommenders get."""
 
 import jax
 import numpy as np
@@ -47,7 +47,7 @@ def test_item_vectors_are_standardized(material, name):
   np.testing.assert_array_equal(found[:, 2], 0)
 
 
-def test_they_are_the_same_when_recommending(material):
+def test_the_retriever_has_the_same_vectors(material):
   retriever = recommenders.make_retriever(
     _config('two_tower'), material, make_mesh(jax.devices()[:1]),
     EvaluationConfig(),

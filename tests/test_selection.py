@@ -1,4 +1,4 @@
-"""Validation picks the checkpoint and the replica, and nothing else does."""
+"""Only validation selects the checkpoint and the replica."""
 
 import dataclasses
 import json
@@ -24,8 +24,8 @@ from tiger_jax.shapes import Recommendations
 from tiger_jax.training.writers import MetricsWriter
 
 NUM_USERS = 16
-# The best checkpoint of validation is the first. The best of the test, the best
-# by recall, the worst and the last are others.
+# The first checkpoint has the best validation NDCG. Another one is the best on
+# test, the best by recall, the worst or the last.
 STEPS = (2, 4, 6)
 CONFIG = Config(
   dataset=DatasetConfig(name='files'),
@@ -43,7 +43,7 @@ CONFIG = Config(
 
 
 class Task:
-  """Counts its steps, and learns a number as fast as its rate allows."""
+  """Counts steps, and learns a number that grows with the learning rate."""
 
   tables = ()
 
@@ -62,7 +62,7 @@ class Task:
 
 
 class Scripted:
-  """Answers by the numbers of `Task` alone.
+  """Recommends by the parameters of `Task` alone.
 
   After two steps a share of the users gets the target of validation first and
   that of the test second. After four the target of validation is the tenth.
@@ -105,7 +105,7 @@ def _material():
 
 @pytest.fixture(name='run')
 def _run(material, tmp_path, monkeypatch):
-  """Trains, and returns what is restored and what was logged."""
+  """Returns a function that trains, restores, and reads the log."""
   make_retriever = recommenders.make_retriever
 
   def retriever(config, *arguments):
@@ -144,7 +144,7 @@ def test_the_checkpoint_is_picked_by_ndcg_of_validation(
   assert [x['ndcg@10'] for x in logged] == pytest.approx([share, tenth, 0])
   assert [x['recall@10'] for x in logged] == pytest.approx([share, 1, 0])
   assert params['count'] == 2
-  # By the test, it would be the last.
+  # Selection on test would choose the last checkpoint.
   last = {'count': np.float32(6), 'share': params['share']}
   retriever = Scripted(material.dataset)
   test = split(material.dataset, 'test')
@@ -156,7 +156,7 @@ def test_the_checkpoint_is_picked_by_ndcg_of_validation(
 
 
 def shares(params):
-  """Returns the share of users that each replica answers after two steps."""
+  """Returns the share of users with a list after two steps, by replica."""
   return np.ceil(np.asarray(params['share']) * NUM_USERS) / NUM_USERS
 
 
@@ -178,7 +178,7 @@ def test_the_second_of_two_seeds_is_better(run, material, tmp_path):
     assert results['replicas']['validation'][i]['ndcg@10'] == share
   for name in ('validation', 'test', 'test_masked'):
     assert results['metrics'][name]['recall@10'] == pytest.approx(mean)
-    # Of two values a and b, it is half of their difference.
+    # The standard error of two values is half of their difference.
     found = results['standard_error'][name]['recall@10']
     assert found == pytest.approx(error)
 

@@ -1,4 +1,4 @@
-"""What the last stage writes, against measurements by hand."""
+"""The output of the evaluation stage, against metrics by hand."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_popularity_on_every_split(tmp_path, num_users):
     'test': by_hand.popularity(dataset, test, masked=False),
     'test_masked': by_hand.popularity(dataset, test, masked=True),
   }
-  # What is mistaken for something else must show.
+  # All differ, so that a mix-up of two splits fails.
   assert len({values['ndcg@10'] for values in expected.values()}) == 3
   for name, values in expected.items():
     assert results['metrics'][name] == pytest.approx(values)

@@ -94,7 +94,7 @@ def environment(home: Path) -> dict[str, str]:
   """Returns the environment of a command: one CPU device, a home of its own."""
   kept: Sequence[str] = (
     'PATH', 'LANG', 'LC_ALL', 'OPENBLAS_CORETYPE',
-    # As tests/conftest.py sets them.
+    # Set by tests/conftest.py.
     'JAX_DISABLE_MOST_OPTIMIZATIONS', 'XLA_FLAGS',
   )  # fmt: skip
   return {name: os.environ[name] for name in kept if name in os.environ} | {

@@ -134,7 +134,7 @@ def train(
   dataset = material.dataset
   mesh = make_mesh(config)
   source = make_batches(config, dataset)
-  # A small shop has shorter calls than the config asks for.
+  # With few examples, calls are shorter than `train.steps_per_call`.
   rewind = Rewind(*c.rewind, source.steps_per_call) if c.rewind else None
   retriever = recommenders.make_retriever(config, material, mesh, _VALIDATION)
   examples = some(split(dataset, 'validation'), c.evaluate_users, config.seed)

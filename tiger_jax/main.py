@@ -36,7 +36,7 @@ flags.DEFINE_list('deny', [], 'Ids of items not to recommend.')
 flags.DEFINE_float(
   'temperature',
   None,
-  'Draw items at random; 1 keeps their probabilities. Includes --exact.',
+  'Draw items at random; 1 keeps their probabilities. Implies --exact.',
 )
 flags.DEFINE_integer(
   'drawn_levels', None, 'Draw only the first n codes of the Semantic IDs.'

@@ -47,8 +47,8 @@ class ModelConfig:
     dropout: Rate of every dropout.
     num_user_tokens: Hash buckets of the user token; 0 leaves it out.
     causal_encoder: Whether an item sees only itself and earlier ones in the
-      encoder. One pass over a history then trains every prefix of it. Longer
-      histories than `max_history` are cut into windows for it, see
+      encoder. One pass over a history then trains every prefix of it, and
+      histories longer than `max_history` are cut into windows, see
       `data.splits.sequences`.
     tied_heads: Whether codes are scored by their embeddings, instead of by
       heads that are learnt beside them. All embeddings then begin smaller, and
@@ -56,7 +56,7 @@ class ModelConfig:
     loss: Of baselines that score items: `cross_entropy` over all of them,
       `sampled_softmax` over the target and 256 drawn for a user, or `bce`, a
       binary cross-entropy with one that is drawn for the target.
-    dtype: What training computes in, `float32` or `bfloat16`; parameters,
+    dtype: The dtype of training, `float32` or `bfloat16`; parameters,
       softmax and losses stay in float32. The search is always in float32.
   """
 

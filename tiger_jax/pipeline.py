@@ -117,7 +117,7 @@ class Pipeline:
     made_from = self._source + changes
     former = [x for x in made_from if x != ITEM_ORDER]
     if former != made_from and self._holds('data', former):
-      _say('data', 'items get new row numbers, so all stages are made again')
+      _say('data', 'items have new row numbers, so all stages run again')
     return self._stage(
       'data',
       made_from,

@@ -73,7 +73,7 @@ class Material(NamedTuple):
 
   @property
   def vectors(self) -> Float[np.ndarray, 'items dim']:
-    """The item vectors, which the model needs."""
+    """The item vectors, of a model that requires them."""
     assert self.embeddings is not None
     return self.embeddings
 

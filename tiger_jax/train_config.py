@@ -58,9 +58,9 @@ class TrainConfig:
       picks the checkpoint, and is recommended from.
     on_non_finite: What to do about a loss, gradient or parameter that is not
       finite: `abort`, or `rewind:k,skip:m` to go back to the newest checkpoint
-      that is at least k steps older, repeat the steps up to k before the bad
-      one, and skip m batches from there. The bad batch is always skipped. The
-      skipped batches are rounded outward to whole calls.
+      that is at least k steps older, repeat the steps up to k steps before
+      the bad one, and skip m batches from there. The bad batch is always
+      skipped. The skipped batches are rounded outward to whole calls.
     length_buckets: A history is padded to the smallest of these that holds
       it; the last must be `model.max_history`.
     log_every: Steps between two lines of `metrics.jsonl`.
@@ -132,7 +132,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-  """How devices share the work; results depend on it by rounding only.
+  """How devices share the work; results are equal up to rounding.
 
   All devices that these numbers leave over have the whole parameters and
   batches of their own.

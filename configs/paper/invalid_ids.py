@@ -4,8 +4,8 @@
 
 `configs/paper/invalid_ids.py:cpu` is Beauty alone, at a reduced size, 3 minutes
 on two CPU cores. The paper plots 0.1% to 1.6% of the first ten, 0.3% to 6% of
-the first twenty. The IDs are those of a search of `evaluation.num_beams` beams
-that is free to leave the catalogue; a wider one may return others.
+the first twenty. The IDs come from an unconstrained search with
+`evaluation.num_beams` beams; a wider search may return other IDs.
 """
 
 import ml_collections

@@ -1,9 +1,9 @@
 """Makes the specs of the experiments, and the recipes of their runs.
 
-`breakdown`, `cold_start`, `diversity` and `ensemble` state properties of the
-model: their lists are searched until they are proven, and the table has the
-share that is. All other experiments state what the search that serves returns,
-with `evaluation.num_beams` beams.
+`breakdown`, `cold_start`, `diversity` and `ensemble` measure the model itself:
+they widen the search until their lists are proven, and report the share of
+proven items. All other experiments measure the serving search, with
+`evaluation.num_beams` beams.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Events of a log, in order and each of them once."""
+"""The order of events, and exact repeats of events."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data.assembly import Events, assemble
 
-# User, item, time. The times of ties are those of days.
+# User, item, time.
 LOG = [
   ('u', 'c', 30),
   ('v', 'a', 20),

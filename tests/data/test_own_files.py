@@ -273,7 +273,7 @@ def test_text_and_integers_can_be_the_same_id(tmp_path):
 
 
 def test_rows_do_not_depend_on_the_events(tmp_path):
-  """Ties are broken by row, which must not tell who bought what, or when."""
+  """Rows break ties, so they must not depend on users, events or times."""
   rows = []
   for name, order in (('a', 1), ('b', -1)):
     folder = tmp_path / name

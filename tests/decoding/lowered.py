@@ -1,4 +1,4 @@
-"""What lowered programs say of their arithmetic."""
+"""Checks of the precision of lowered programs."""
 
 import re
 
@@ -6,7 +6,7 @@ _PRODUCT = re.compile(r'stablehlo\.dot_general .*')
 
 
 def assert_full_products(text):
-  """Every product of a program takes float32 and asks for full precision.
+  """Asserts that every product takes float32 and requests full precision.
 
   Args:
     text: StableHLO.

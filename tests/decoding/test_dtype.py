@@ -55,7 +55,7 @@ SAMPLER = Sampler(
 
 @pytest.fixture(name='params', scope='module')
 def _params(compile_fast):
-  """As if trained: large enough that scores differ by more than rounding."""
+  """Random parameters whose scores differ by more than rounding."""
   shapes = jax.eval_shape(
     MODEL.init, jax.random.key(0), jnp.asarray(CODES), BATCH
   )

@@ -312,7 +312,7 @@ def test_updates_lists_and_seeds_compile_nothing(params, batch):
 @pytest.mark.parametrize('lists', [None, _lists()])
 @pytest.mark.parametrize('sampler', [None, _sampler()])
 def test_lowers_for_every_platform(params, batch, lists, sampler):
-  """In full float32 products, whatever the model and the user ask for."""
+  """Products are full float32 ones for every model dtype and JAX default."""
   one = _retriever(4)
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 

@@ -12,14 +12,14 @@ from tiger_jax.training.sharding import make_mesh, replicate
 
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
-# 200 prefixes of two codes have more items than are looked at one by one. An
-# array of their list has 257 rows, and 257 is a prime number.
+# 200 prefixes of two codes have too many items for a linear scan. An array of
+# their list has 257 rows, and 257 is a prime number.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 
 @jax.jit
 def walk(catalog, codes):
-  """Returns what may follow the prefixes of IDs, level by level."""
+  """Returns the valid continuations of the prefixes of IDs, by level."""
   prefixes, found = catalog.root(len(codes)), []
   for level in range(len(LARGE_SIZES)):
     found.append(catalog.children(level, prefixes))
@@ -105,7 +105,7 @@ def test_changes_where_many_prefixes_are_large(large, num_devices):
   assert np.count_nonzero(valid) == expected.size == 2000 - 100 + 30
   np.testing.assert_array_equal(changed.contains(asked), valid)
 
-  # Some of these prefixes are left with fewer items, or with none.
+  # Some of these prefixes now have fewer items, or none.
   asked = asked[np.r_[0:60, -60:0]]
   for found, right in zip(
     walk(changed, asked), walk(expected, asked), strict=True

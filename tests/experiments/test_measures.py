@@ -149,7 +149,7 @@ def test_a_single_item_counts_in_full():
 
 
 def test_the_share_of_listed_items_that_is_proven():
-  # Of a list of one item no more than one is proven.
+  # In a list of one item, at most one is proven.
   items = np.array([[1, 2, 3], [4, -1, -1], [-1, -1, -1]])
   user = np.arange(3)
   ranking = Ranking(user, user, items, 0.0 * items, np.array([2, 3, 0]))
@@ -158,14 +158,14 @@ def test_the_share_of_listed_items_that_is_proven():
   assert ranking.of(user == 0).items.tolist() == [[1, 2, 3]]
 
 
-def test_what_can_be_reached_by_hand():
-  # Item 3 shares its prefix with item 0; item 4 with unseen item 5 alone.
+def test_which_items_share_a_prefix():
+  # Item 3 shares its prefix with item 0; item 4 only with item 5, also unseen.
   prefixes = np.array([[1, 1], [1, 2], [2, 1], [1, 1], [3, 1], [3, 1]])
   found = cold_start.shared_prefixes(np.arange(6) >= 3, prefixes)
   assert found.tolist() == [True, False, False, True, False, False]
 
 
-def test_what_a_user_has_is_left_out_of_a_list():
+def test_items_of_a_user_are_removed_from_a_list():
   items = np.array([[3, 1, 4, 0, -1], [2, 5, -1, -1, -1]])
   owned = [np.array([0, 1]), np.array([], int)]
   assert cold_start.without(items, owned).tolist() == [

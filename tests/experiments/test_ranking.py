@@ -1,4 +1,4 @@
-"""Lists of a real network, which a narrow search gets wrong."""
+"""Lists of a network for which a narrow search returns wrong lists."""
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def _examples(trained):
 
 @pytest.fixture(name='every_draw', scope='module')
 def _every_draw(trained, examples):
-  """What a search that drops nothing draws at temperature 2."""
+  """The draws at temperature 2 of a search that drops nothing."""
   dataset = trained.material.dataset
   history = np.stack([dataset.history[i : i + 2] for i in examples.end - 2])
   user = np.arange(NUM_USERS, dtype=np.int32)
@@ -97,20 +97,18 @@ def test_draws_are_those_of_a_search_that_drops_nothing(
   np.testing.assert_array_equal(found.target, dataset.history[examples.end])
 
 
-def test_what_no_search_proves_is_counted(
-  trained, examples, every_draw, monkeypatch
-):
+def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
   monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
   found = rank(trained, examples, K, temperature=2.0)
   right = found.items == every_draw[:, :K]
-  # The narrow search is wrong about a third of the draw, and knows it.
+  # The narrow search gets a third of the draw wrong, and proves none of it.
   assert right.mean() < 0.7
   assert 0.1 < found.proven < 0.7
   for row, num in zip(right, found.num_proven, strict=True):
     assert row[:num].all()
 
 
-def test_some_of_what_a_user_has_may_stay(trained, examples):
+def test_excepted_items_of_a_user_stay(trained, examples):
   dataset = trained.material.dataset
   every = [*range(NUM_ITEMS)]
   whole = rank(trained, examples, NUM_ITEMS, new=True, but=every)

@@ -44,7 +44,7 @@ class Answers(TigerRetriever):
     return left
 
   def recommend(self, *unused):
-    raise AssertionError('a search that proves nothing')
+    raise AssertionError('not a proven search')
 
   def search_exact(self, params, batch, k, *, lists=None, sampler=None):
     rows = []
@@ -102,14 +102,15 @@ def test_rules_for_unseen_items():
   exact = [found[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in exact] == [0.5, 1.0, 1.0]
   assert {x['reachable'] for x in exact} == {1.0}
-  # Item 4 comes with item 1, which both that want it have already. User 0 has
-  # items 0 and 2 too, and gets items 4 and 3. User 1 gets items 0 and 4.
+  # Item 1 adds item 4 to the list. The two users whose target is item 4 have
+  # item 1 already. User 0 also has items 0 and 2, and gets items 4 and 3. User
+  # 1 gets items 0 and 4.
   prefix = [found[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in prefix] == [0.5, 0.5, 0.5]
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
   assert {x['reachable'] for x in prefix} == {0.5}
   assert {x['reachable_items'] for x in prefix} == {0.5}
-  # Item 1 takes one place of a list.
+  # Lists are longer by one, for item 1.
   assert {k for k, _ in retriever.asked} == {51, 128}
   nearest = [found[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
@@ -125,7 +126,7 @@ def test_an_unseen_item_comes_by_way_of_its_like():
   found = cold_start.measure(trained(retriever, walks, unseen=(4, 5)))
   prefix = found['prefix rule, epsilon 0.1']
   assert prefix['recall@10'] == pytest.approx(2 / 3)
-  # Of three users two want item 4; item 5 cannot come.
+  # The target of two of three users is item 4; item 5 cannot be reached.
   assert prefix['reachable'] == pytest.approx(2 / 3)
   assert prefix['reachable_items'] == 0.5
   assert found['exact scores, epsilon 0.1']['reachable_items'] == 1
@@ -145,7 +146,7 @@ def test_cold_start_needs_a_generative_model():
 
 @pytest.mark.parametrize('seed', [0, 1])
 def test_the_prefix_rule_user_by_user(seed):
-  """The whole order, then the unseen items, then what the user has goes."""
+  """Unseen items join the whole order, then the items of a user are removed."""
   rng = np.random.default_rng(seed)
   unseen = np.arange(30, 40)
   prefixes = rng.integers(0, (4, 5), (40, 2))
@@ -167,7 +168,7 @@ def test_the_prefix_rule_user_by_user(seed):
     lists.append(found)
   ranks = []
   for found, (*_, target) in zip(lists, walks, strict=True):
-    # Of ten items three may be unseen: the first.
+    # The first three unseen items are kept, of ten items.
     some = [x for x in found if x >= 30][:3]
     kept = [x for x in found if x < 30 or x in some][:10]
     ranks.append(kept.index(target) + 1 if target in kept else np.inf)
@@ -177,7 +178,7 @@ def test_the_prefix_rule_user_by_user(seed):
   )['prefix rule, epsilon 0.3']
   assert expected.sum() > 0
   assert found['ndcg@10'] == pytest.approx(expected.mean())
-  # No rule finds more than it can reach.
+  # Recall is at most the share of reachable targets.
   assert found['recall@50'] <= found['reachable']
 
 
@@ -190,7 +191,7 @@ class Draws(Answers):
     orders = {1.0: [0, 1, 2], 1.5: [0, 1, 3], 2.0: [0, 2, 4]}
     temperature = float(sampler.temperature)
     self.asked.append((temperature, int(sampler.num_levels)))
-    # Of three items two are proven at temperature 2.
+    # At temperature 2, two of three items are proven.
     drawn = Answers(
       orders[temperature], num_proven=2 if temperature == 2 else 9
     )
@@ -251,7 +252,7 @@ def test_the_fixed_weight_is_of_validation():
   assert found['adaptive weight']['weight'] >= 0.5
   for row in ('fixed weight', 'adaptive weight'):
     assert found[row]['ndcg@10'] < 1
-    # One of two items of the second model.
+    # The second model has one proven item of two.
     assert found[row]['proven'] == 0.5
   assert {k for k, _ in first.asked + second.asked} == {50}
 

@@ -1,4 +1,4 @@
-"""Where every model drops, and the scale of what it begins with."""
+"""Places of dropout, and the scale of initial parameters, of every model."""
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,7 @@ from tiger_jax.training.dsi import DsiTask
 from tiger_jax.training.item_task import ItemTask
 from tiger_jax.training.tiger import TigerTask
 
-# All widths differ, so that a shape or a deviation tells which one it is.
+# All widths differ, so that a shape or a deviation identifies its width.
 B, T, D, H, K, MLP, LAYERS, RATE = 6, 5, 32, 2, 8, 64, 1, 0.3
 NUM_ITEMS, NUM_USERS, TEXT_DIM, NUM_INDEXED = 36, 40, 12, 7
 LEVEL_SIZES = (9, 8, 7)
@@ -64,7 +64,7 @@ TASKS = {
 
 
 def _loss_and_dropouts(task, params, rng):
-  """Returns a loss, and module, input and arguments of every dropout."""
+  """Returns a loss, and the module and arguments of every dropout call."""
   calls = []
 
   def record(call, args, kwargs, context):
@@ -79,7 +79,7 @@ def _loss_and_dropouts(task, params, rng):
 
 
 def _tiger_places(b, s, t=1):
-  """Shapes of what T5 drops: inputs, weights, hidden units, sums and ends."""
+  """Returns the shapes of all dropout inputs of T5, in order."""
   q = t * _NUM_LEVELS
   x, y = (b, s, D), (b, q, D)
   encoder = [(b, H, s, s), x, (b, s, MLP), x]
@@ -89,7 +89,7 @@ def _tiger_places(b, s, t=1):
 
 
 def _encoder_places(n):
-  """The same of SASRec, which has no dropout at its end."""
+  """Returns those of SASRec, which has no dropout after its last layer."""
   x = (B, n, D)
   return [x, *[(B, H, n, n), x, (B, n, MLP), x] * LAYERS]
 
@@ -130,11 +130,11 @@ def _fan_in(width):
   return width**-0.5
 
 
-# Standard deviations at first, by the ends of parameters' names. A number that
-# is not a deviation is a constant.
+# Initial standard deviations, by the end of the parameter name; parameters of
+# `_CONSTANTS` are constant.
 _CONSTANTS = {'scale': 1, 'bias': 0}
 _TIGER = {
-  'query/kernel': _fan_in(D * K),  # T5: 1/sqrt(K) of the logits is in it.
+  'query/kernel': _fan_in(D * K),  # T5 includes the 1/sqrt(K) of logits.
   'key/kernel': _fan_in(D),
   'value/kernel': _fan_in(D),
   'out/kernel': _fan_in(H * K),
@@ -176,7 +176,7 @@ DEVIATIONS = {
 
 @pytest.fixture(name='inits', scope='module')
 def _inits():
-  """The first parameters of all models."""
+  """The initial parameters of all models."""
 
   @jax.jit
   def init(rng):
@@ -197,16 +197,16 @@ def test_every_parameter_begins_at_its_scale(name, inits):
     (expected,) = [
       std for end, std in DEVIATIONS[name].items() if path.endswith(end)
     ]
-    # The error of a deviation of a sample, five times.
+    # Five times the standard error of a sample deviation.
     error = 5 * expected / (2 * x.size) ** 0.5
     assert abs(np.sqrt(np.mean(x**2)) - expected) <= error, path
 
 
-# Of what the first layers are given, the deviation.
+# The standard deviations of the inputs of the first layers, by shape.
 INPUTS = {
   'tiger': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
   'tied': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
-  # Items times the root of D, and positions.
+  # Item vectors times sqrt(D), plus positions.
   'sasrec': {(B, T, D): 0.02 * (D + 1) ** 0.5},
   'bert4rec': {(B, T + 1, D): 0.02 * (D + 1) ** 0.5},
   'vq_rec': {(B, T, D): 0.02 * (D / _NUM_LEVELS + 1) ** 0.5},

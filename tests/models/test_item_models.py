@@ -210,7 +210,7 @@ def test_knn_is_the_mean_cosine():
 
 
 def test_a_two_tower_query_by_hand():
-  """The mean of what the user has, and a map of it."""
+  """The mean of the vectors of a history, plus an MLP of it."""
   model, features = bound('two_tower')
   batch = make_batch([6, 2])
   params = jax.tree.map(np.asarray, model.variables['params'])

@@ -14,14 +14,14 @@ _LOG = 'tests/data/test_assembly.py'
 
 MUTANTS = (
   Mutant(
-    'the test is the last event but one',
+    'the test target is the second to last event',
     _SPLITS,
     'first, last = stops - 1, stops\n',
     'first, last = stops - 2, stops - 1\n',
     f'{_SPLIT}::test_worked_example',
   ),
   Mutant(
-    'the targets of training include that of validation',
+    'training targets include the validation target',
     _SPLITS,
     'first, last = starts + 1, stops - 2',
     'first, last = starts + 1, stops - 1',
@@ -35,14 +35,14 @@ MUTANTS = (
     f'{_SPLIT}::test_worked_example',
   ),
   Mutant(
-    'the events of training include that of validation',
+    'training events include the validation target',
     _SPLITS,
     'kept[dataset.offsets[1:] - 2] = False',
     'kept[dataset.offsets[1:] - 2] = True',
     'tests/test_learning.py::test_popularity_user_by_user',
   ),
   Mutant(
-    'windows include the target of validation',
+    'windows include the validation target',
     _SPLITS,
     'end = stops[user] - 3 - cut * max_history',
     'end = stops[user] - 2 - cut * max_history',
@@ -77,7 +77,7 @@ MUTANTS = (
     _LOG,
   ),
   Mutant(
-    'items that are bought again are exact repeats',
+    'purchases at other times are dropped as exact repeats',
     _ASSEMBLY,
     'for column in (user, item, time):',
     'for column in (user, item):',
@@ -98,7 +98,7 @@ MUTANTS = (
     _LOG,
   ),
   Mutant(
-    'events of one time are in reverse order',
+    'events with equal times are in reverse order',
     _ASSEMBLY,
     'order = np.lexsort((timestamps, users))',
     'order = np.lexsort((-np.arange(len(users)), timestamps, users))',
@@ -133,7 +133,7 @@ MUTANTS = (
     _BATCH,
   ),
   Mutant(
-    'what a bucket leaves over is dropped',
+    'the remainder of a bucket is dropped',
     _BATCHES,
     'np.concatenate([rest, order[order_bucket == bucket]])',
     'np.concatenate([rest[:0], order[order_bucket == bucket]])',
@@ -147,7 +147,7 @@ MUTANTS = (
     _BATCH,
   ),
   Mutant(
-    'the batches of a resumed run are one late',
+    'a resumed run starts one batch late',
     _BATCHES,
     'number, rest = divmod(start, self.steps_per_call)',
     'number, rest = divmod(start, self.steps_per_call)\n'
@@ -155,7 +155,7 @@ MUTANTS = (
     _BATCH,
   ),
   Mutant(
-    'rows that fill a batch up have item 0 for their target',
+    'padding rows have item 0 as their target',
     _BATCHES,
     'target=np.pad(batch.target, (0, missing), constant_values=-1)',
     'target=np.pad(batch.target, (0, missing), constant_values=0)',
@@ -198,14 +198,14 @@ MUTANTS = (
     'tests/training/test_ledger.py',
   ),
   Mutant(
-    'events of one time keep their order when shuffled',
+    'events with equal times are not shuffled',
     _TIES,
     'np.lexsort((rank, dataset.timestamps, user))',
     'np.lexsort((dataset.timestamps, user))',
     'tests/data/test_ties.py',
   ),
   Mutant(
-    'events of all times are shuffled',
+    'events with different times are shuffled',
     _TIES,
     'np.lexsort((rank, dataset.timestamps, user))',
     'np.lexsort((rank, user))',

@@ -39,7 +39,7 @@ MUTANTS = (
     _RANKS,
   ),
   Mutant(
-    'the means of all cutoffs are of the largest',
+    'means at every cutoff are those at the largest',
     _METRICS,
     'float(metric(hits, k).sum()) / num',
     'float(metric(hits, max(CUTOFFS)).sum()) / num',
@@ -55,14 +55,14 @@ MUTANTS = (
     _BY_HAND,
   ),
   Mutant(
-    'rows that fill a batch up count as users',
+    'padding rows count as users',
     _EVALUATOR,
     'num_users += len(target)',
     'num_users += len(batch.target)',
     _BY_HAND,
   ),
   Mutant(
-    'targets of rows that fill a batch up are looked for',
+    'targets of padding rows are searched for',
     _EVALUATOR,
     'np.asarray(batch.target) >= 0',
     'np.asarray(batch.target) >= -1',
@@ -112,7 +112,7 @@ MUTANTS = (
     _TIES,
   ),
   Mutant(
-    'items that are denied are the only ones permitted',
+    'denied items are the only ones allowed',
     _RETRIEVER,
     'return listed == jnp.asarray(lists.allow)[:, None]',
     'return listed != jnp.asarray(lists.allow)[:, None]',

@@ -19,14 +19,14 @@ _LOSSES = [
     f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
   ),
   Mutant(
-    'the cross-entropy of rows that do not count',
+    'the cross-entropy includes rows without weight',
     'tiger_jax/models/tiger.py',
     '(x * weight).sum() / total for x in per_level',
     'x.sum() / total for x in per_level',
     'tests/models/test_tiger_model.py::test_cross_entropy_equals_slow_numpy',
   ),
   Mutant(
-    'the loss of the first level alone',
+    'the loss covers only the first level',
     'tiger_jax/training/tiger.py',
     'loss = levels.mean()',
     'loss = levels[0]',
@@ -62,7 +62,7 @@ _LOSSES = [
     'test_sampled_softmax_leaves_the_target_out_of_the_drawn',
   ),
   Mutant(
-    'what a user has counts as wrong',
+    'items that a user has are negatives',
     'tiger_jax/training/item_task.py',
     'missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))',
     'missed = jax.nn.softplus(wrong)',
@@ -158,7 +158,7 @@ _DROPOUT = [
     f'{_PLACES}[causal]',
   ),
   Mutant(
-    'what dropout keeps is not scaled up',
+    'dropout does not scale up the remaining values',
     'tiger_jax/models/dropout.py',
     'jnp.where(keep, x / (1 - self.rate), 0)',
     'jnp.where(keep, x, 0)',
@@ -169,14 +169,14 @@ _DROPOUT = [
 
 _SCALE = [
   Mutant(
-    'SASRec without the root of d',
+    'SASRec does not multiply embeddings by sqrt(d_model)',
     'tiger_jax/models/sequence_encoder.py',
     'x = x * c.d_model**0.5 + positions[None, :num]',
     'x = x + positions[None, :num]',
     f'{_INPUTS}[sasrec]',
   ),
   Mutant(
-    'tied embeddings are read without their gain',
+    'tied embeddings are not multiplied by their gain',
     'tiger_jax/models/tiger.py',
     'return self.code_embedding(codes + offsets) * self.gain',
     'return self.code_embedding(codes + offsets)',
@@ -282,14 +282,14 @@ _ATTENTION = [
 
 _TRAINING = [
   Mutant(
-    'every step draws the same',
+    'every step uses the same random key',
     'tiger_jax/training/step.py',
     'rng = jax.random.fold_in(jax.random.key(seed), state.step)',
     'rng = jax.random.key(seed)',
     'tests/training/test_step.py::test_every_step_draws_anew[1]',
   ),
   Mutant(
-    'the loss and what follows the update draw the same',
+    'the loss and after_update use the same random key',
     'tiger_jax/training/step.py',
     'rng_loss, rng_update = jax.random.split(rng)',
     'rng_loss = rng_update = jax.random.split(rng)[0]',

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-  """One change of the code that at least one test must notice.
+  """One change of the code that at least one test must detect.
 
   Attributes:
     what: The fault, in a few words.

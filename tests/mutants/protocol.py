@@ -1,4 +1,4 @@
-"""Faults of the protocol: what is trained on, selected by and measured."""
+"""Faults of the protocol: training targets, model selection and metrics."""
 
 from tests.mutants.mutant import Mutant
 
@@ -28,14 +28,14 @@ MUTANTS = (
     _POPULARITY,
   ),
   Mutant(
-    'the best possible recall is of validation',
+    'the best possible recall is that of validation',
     _STAGES,
     "best_possible_recall(dataset, split(dataset, 'test'), 10)",
     "best_possible_recall(dataset, split(dataset, 'validation'), 10)",
     _POPULARITY,
   ),
   Mutant(
-    'training on every prefix includes the targets of validation',
+    'training on every prefix includes validation targets',
     _RECOMMENDERS,
     'return sequences(dataset, config.model.max_history)',
     'examples = sequences(dataset, config.model.max_history)\n'
@@ -43,7 +43,7 @@ MUTANTS = (
     f'{_LEARNED}::test_training_targets_are_all_events_but_the_held_out',
   ),
   Mutant(
-    'training on single targets is on those of validation',
+    'training on single targets uses validation targets',
     _RECOMMENDERS,
     "return split(dataset, 'train')",
     "return split(dataset, 'validation')",
@@ -64,7 +64,7 @@ MUTANTS = (
     f'{_LEARNED}::test_popularity_user_by_user',
   ),
   Mutant(
-    'the masked row is of validation',
+    'the masked row is measured on validation',
     _STAGES,
     "if name == 'test':\n      each['test_masked']",
     "if name == 'validation':\n      each['test_masked']",
@@ -141,7 +141,7 @@ MUTANTS = (
     _SEEDS,
   ),
   Mutant(
-    'all learning rates are the first',
+    'all replicas have the first learning rate',
     _LEARNING,
     'Replica(config.seed, rate / base)',
     'Replica(config.seed, c.learning_rates[0] / base)',

@@ -131,7 +131,7 @@ _CODEBOOKS = [
     f'{_KMEANS}test_one_iteration_equals_numpy',
   ),
   Mutant(
-    'a code is dead after an epoch less one batch',
+    'a code is dead one batch before an epoch is over',
     'tiger_jax/semantic_ids/autoencoder_task.py',
     'dead = (idle >= steps_per_epoch) & epoch_ends',
     'dead = (idle >= steps_per_epoch - 1) & epoch_ends',
@@ -139,7 +139,7 @@ _CODEBOOKS = [
     'test_a_code_of_one_batch_of_an_epoch_stays',
   ),
   Mutant(
-    'a code that was chosen is still idle',
+    'a chosen code stays idle',
     'tiger_jax/semantic_ids/autoencoder_task.py',
     '      idle = jnp.where(_chosen(codes, len(idle)), 0, idle)\n',
     '',
@@ -147,7 +147,7 @@ _CODEBOOKS = [
     'test_a_code_of_one_batch_of_an_epoch_stays',
   ),
   Mutant(
-    'all dead codes become the same item',
+    'all dead codes are restarted at the same item',
     'tiger_jax/semantic_ids/autoencoder_task.py',
     'fresh = vectors[rows[jnp.arange(len(dead)) % len(rows)]]',
     'fresh = vectors[rows[jnp.arange(len(dead)) % 1]]',

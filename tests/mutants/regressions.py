@@ -1,4 +1,4 @@
-"""Faults that the code once had."""
+"""Faults that earlier versions of the code had."""
 
 from tests.mutants.mutant import Mutant
 
@@ -60,7 +60,7 @@ MUTANTS = (
     'tests/decoding/test_dtype.py::test_the_search_is_that_of_a_float32_model',
   ),
   Mutant(
-    'the search has the default products of the device',
+    'the search uses the default precision of the device',
     'tiger_jax/decoding/retriever.py',
     "default_matmul_precision('highest')",
     "default_matmul_precision('default')",
@@ -74,21 +74,21 @@ MUTANTS = (
     'tests/decoding/test_dtype.py::test_every_model_is_computed_in_float32',
   ),
   Mutant(
-    'baselines retrieve with the default products',
+    'baselines retrieve with the default precision',
     'tiger_jax/decoding/item_retriever.py',
     "default_matmul_precision('highest')",
     "default_matmul_precision('default')",
     'tests/training/test_lowering.py::test_retrieval_of_items',
   ),
   Mutant(
-    'a draw is not widened',
+    'the search for a draw is not widened',
     'tiger_jax/serving/recommender.py',
     'if options.exact or sampler:',
     'if options.exact:',
     'tests/serving/test_recommender.py::test_a_draw_is_as_wide_as_its_proof',
   ),
   Mutant(
-    'experiments trust a narrow search',
+    'experiments use a search that is not widened',
     'tiger_jax/experiments/ranking.py',
     'retriever.search_exact(',
     'retriever.search(',
@@ -96,7 +96,7 @@ MUTANTS = (
     'test_draws_are_those_of_a_search_that_drops_nothing',
   ),
   Mutant(
-    'items of the history do not carry unseen ones',
+    'items of the history do not add unseen items',
     'tiger_jax/experiments/cold_start.py',
     'new=True, but=carriers)',
     'new=True)',
@@ -105,12 +105,12 @@ MUTANTS = (
   Mutant(
     'items of the history stay in the list',
     'tiger_jax/experiments/cold_start.py',
-    'items = without(with_unseen(items, dataset.unseen, prefixes), owned)',
-    'items = with_unseen(items, dataset.unseen, prefixes)',
+    'without(with_unseen(items, dataset.unseen, prefixes), user_items)',
+    'with_unseen(items, dataset.unseen, prefixes)',
     'tests/experiments/test_rules.py::test_rules_for_unseen_items',
   ),
   Mutant(
-    'a proven share is rounded up',
+    'the share of proven items is rounded up',
     'tiger_jax/report/tables.py',
     'math.floor(1000 * value + 1e-9) / 1000',
     'value',
@@ -131,14 +131,14 @@ MUTANTS = (
     'tests/training/test_rewind.py::test_the_window_around_a_bad_step',
   ),
   Mutant(
-    'a checkpoint forgets what was skipped',
+    'a checkpoint does not store the skipped ranges',
     'tiger_jax/training/loop.py',
     "{'skipped': self._skipped},",
     "{'skipped': ()},",
     'tests/training/test_rewind.py::test_the_ranges_of_a_checkpoint_are_used',
   ),
   Mutant(
-    'a bad parameter is blamed on the next batch',
+    'a bad parameter is attributed to the next batch',
     'tiger_jax/training/log.py',
     "max(1, step - what.startswith('parameter '))",
     'step',

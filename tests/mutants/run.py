@@ -27,7 +27,7 @@ _WORKERS = 2
 # Seconds. The tests of a mutant take less than a minute.
 _TIMEOUT = 600.0
 _SUMMARY = re.compile(r'^(?:FAILED|ERROR) .*', re.MULTILINE)
-# The code cannot run, which any test finds: such a fault says nothing.
+# The changed code cannot run. Any test fails then, which proves nothing.
 _CANNOT_RUN = re.compile(
   r' - (SyntaxError|IndentationError|NameError|ImportError|ModuleNotFoundError)'
 )
@@ -54,7 +54,7 @@ class Result(NamedTuple):
 
   Attributes:
     job: The job.
-    outcome: `killed`, `survived`, or `broken` where the tests tell nothing.
+    outcome: `killed`, `survived`, or `broken` if the tests did not run.
     seconds: How long they took.
     reason: The line of pytest that names the failure, or why there is none.
   """
@@ -70,7 +70,7 @@ class _Refused(Exception):
 
 
 class _Stopped(BaseException):
-  """Ctrl-C, SIGHUP or SIGTERM came."""
+  """SIGINT, SIGHUP or SIGTERM was received."""
 
 
 def all_mutants() -> list[Mutant]:
@@ -284,8 +284,8 @@ class _Tests:
       self._process = subprocess.Popen(
         [
           sys.executable, '-m', 'pytest', '-x', '-q', '-rfE',
-          # Shared by all, so that a program is compiled once. Its name there is
-          # the hash of the program, which a mutant changes.
+          # All runs share the cache of compiled programs, whose keys are hashes
+          # of the programs, so a mutant never runs the original program.
           '-o', f'cache_dir={ROOT / ".pytest_cache" / "mutants"}',
           *job.tests,
         ],
@@ -294,11 +294,11 @@ class _Tests:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # To kill it with all that it starts.
+        start_new_session=True,  # To kill it with its child processes.
       )  # fmt: skip
 
   def result(self) -> Result | None:
-    """Returns how the tests ended and restores the copy, None until then."""
+    """Restores the copy and returns the result; None while the tests run."""
     code = self._process.poll()
     seconds = time.monotonic() - self._start
     # Without a change, the tests of all mutants run one after the other.
@@ -323,7 +323,7 @@ class _Tests:
     return Result(self._job, outcome, seconds, reason)
 
   def kill(self) -> None:
-    """Ends the tests and all that they started."""
+    """Kills the tests and their child processes."""
     try:
       os.killpg(self._process.pid, signal.SIGKILL)
     except ProcessLookupError:

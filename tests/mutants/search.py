@@ -1,4 +1,4 @@
-"""Faults of the search: what it proves, filters, draws, and wider searches."""
+"""Faults of the search: proofs, filters, draws and wider searches."""
 
 from tests.mutants.mutant import Mutant
 
@@ -9,14 +9,14 @@ _EXACT = 'tests/decoding/test_exact_search.py::'
 
 _SEARCH = [
   Mutant(
-    'only what the last level drops counts',
+    'the bound covers only the prefixes that the last level drops',
     'tiger_jax/decoding/beam_search.py',
     'dropped = jnp.maximum(dropped, best_dropped)',
     'dropped = best_dropped',
     f'{_BEAMS}test_a_pruned_prefix_may_hide_better_items',
   ),
   Mutant(
-    'an item that ranks as high as what was dropped is proven',
+    'an item whose rank equals the bound is proven',
     'tiger_jax/decoding/beam_search.py',
     'exact_k = (valid & (rank > dropped[:, None])).sum(1)',
     'exact_k = (valid & (rank >= dropped[:, None])).sum(1)',
@@ -44,7 +44,7 @@ _SEARCH = [
     f'{_FILTERS}test_nothing_is_left',
   ),
   Mutant(
-    'probabilities are of the valid codes alone',
+    'probabilities are normalized over valid codes only',
     'tiger_jax/decoding/beam_search.py',
     '    log_probs = _log_probs(logits, listed)\n',
     '    if children and listed is None:\n'
@@ -60,7 +60,7 @@ _SEARCH = [
     f'{_BEAMS}test_an_unconstrained_search_knows_which_ids_are_items',
   ),
   Mutant(
-    'beams that are filled up are item 0',
+    'padding beams are item 0',
     'tiger_jax/decoding/beam_search.py',
     'jnp.pad(self.items, ((0, 0), short), constant_values=-1)',
     'jnp.pad(self.items, ((0, 0), short))',
@@ -77,7 +77,7 @@ _SEARCH = [
 
 _LISTS = [
   Mutant(
-    'what is denied is only masked at the last level',
+    'denied items are masked only at the last level',
     'tiger_jax/decoding/filters.py',
     'refused = self.gone[:, :, level] & ~self.allow[:, None]',
     'refused = self.gone[:, :, level] & ~self.allow[:, None] & '
@@ -100,7 +100,7 @@ _LISTS = [
     f'{_FILTERS}test_nothing_is_left',
   ),
   Mutant(
-    'a row that is named twice counts twice',
+    'a row that is listed twice counts twice',
     'tiger_jax/decoding/filters.py',
     'new = slots[:, 1:] != slots[:, :-1]',
     'new = jnp.ones_like(slots[:, 1:], bool)',
@@ -114,7 +114,7 @@ _LISTS = [
     f'{_FILTERS}test_rows_that_the_catalogue_no_longer_has_are_passed_over',
   ),
   Mutant(
-    'what is denied may be allowed',
+    'an item on both lists is allowed',
     'tiger_jax/decoding/filters.py',
     'rows.append(denied if allowed is None else set(allowed) - denied)',
     'rows.append(denied if allowed is None else set(allowed))',
@@ -128,7 +128,7 @@ _LISTS = [
     'tests/decoding/test_item_retriever.py::test_lists_are_kept_to',
   ),
   Mutant(
-    'items that may not be had are valid',
+    'items that the lists exclude are valid',
     'tiger_jax/decoding/item_retriever.py',
     'valid = best > -jnp.inf',
     'valid = items >= 0',
@@ -138,21 +138,21 @@ _LISTS = [
 
 _DRAWS = [
   Mutant(
-    'the temperature multiplies',
+    'logits are multiplied by the temperature',
     'tiger_jax/decoding/sampling.py',
     'logits / self.temperature',
     'logits * self.temperature',
     f'{_SAMPLING}test_no_rank_is_above_that_of_its_beam[0-1.0]',
   ),
   Mutant(
-    'a level too many is drawn',
+    'one level too many is drawn',
     'tiger_jax/decoding/sampling.py',
     'drawn = level < self.num_levels',
     'drawn = level <= self.num_levels',
     f'{_SAMPLING}test_no_level_drawn_is_no_draw',
   ),
   Mutant(
-    'noise is not held below that of the beam',
+    'the noise of a child may exceed that of its beam',
     'tiger_jax/decoding/sampling.py',
     'rank = jnp.where(drawn, conditioned, rank + log_probs)',
     'rank = jnp.where(drawn, noisy, rank + log_probs)',
@@ -173,7 +173,7 @@ _DRAWS = [
     f'{_SAMPLING}test_a_seed_gives_the_same_items_in_every_batch',
   ),
   Mutant(
-    'draws come to life again in the place of what was dropped',
+    'dropped draws keep a rank',
     'tiger_jax/decoding/beam_search.py',
     'draws = draws.followed(parent, code)._replace(rank=rank)',
     'draws = draws.followed(parent, code)',
@@ -183,28 +183,28 @@ _DRAWS = [
 
 _WIDER = [
   Mutant(
-    'what has few items is searched again for more',
+    'requests with fewer than k items are searched again',
     'tiger_jax/decoding/retriever.py',
     'asked = np.minimum(k, found.valid.sum(1))',
     'asked = np.full(len(found.valid), k)',
     f'{_EXACT}test_those_who_get_fewer_items_are_not_searched_again_for_more',
   ),
   Mutant(
-    'wider searches stop when one more result is proven',
+    'wider searches stop one result too early',
     'tiger_jax/decoding/retriever.py',
     'unproven = np.flatnonzero((found.exact_k < asked) & ~filler)',
     'unproven = np.flatnonzero((found.exact_k < asked - 1) & ~filler)',
     f'{_EXACT}test_only_what_is_not_proven_is_searched_again',
   ),
   Mutant(
-    'rows that fill a batch are searched again',
+    'padding rows are searched again',
     'tiger_jax/decoding/retriever.py',
     'filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)',
     'filler = np.zeros(len(inputs[0].user), bool)',
     f'{_EXACT}test_rows_that_fill_a_batch_are_not_searched_again',
   ),
   Mutant(
-    'more is proven than is returned',
+    'exact_k exceeds the number of returned items',
     'tiger_jax/decoding/retriever.py',
     '    np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)\n',
     '',

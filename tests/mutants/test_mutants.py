@@ -1,4 +1,4 @@
-"""Every mutant fits the code and names tests that exist."""
+"""Every mutant can be applied to the code and names tests that exist."""
 
 import ast
 import functools
@@ -24,7 +24,7 @@ def functions(file):
 @pytest.mark.parametrize('mutant', MUTANTS, ids=lambda x: x.what)
 def test_a_mutant_fits(mutant):
   changed = ast.parse(changed_text(mutant, ROOT))
-  # It is not only another comment or layout.
+  # The change affects more than comments and layout.
   assert ast.dump(changed) != ast.dump(parsed(mutant.file))
   assert mutant.tests
   for test in mutant.tests.split():

@@ -58,7 +58,7 @@ def environment(repository, folder):
   return typed.environment(folder) | {
     'PYTHONPATH': str(repository),
     'TMPDIR': str(folder),
-    # The plugins of pytest take longer to import than these tests to run.
+    # The import of the plugins would take longer than these tests.
     'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1',
   }
 
@@ -85,7 +85,7 @@ def test_killed_survived_and_broken(repository, tmp_path):
     1: 'killed', 2: 'survived', 3: 'broken', 4: 'broken', 5: 'killed',
   }  # fmt: skip
   assert lines[-1] == 'killed 2 of 5'
-  # The change of each that was not killed, and no other.
+  # The diffs of the mutants that were not killed, and no others.
   assert [x for x in lines if x.startswith('+  ')] == [
     '+  return b + a', '+  return a + c', '+  return os._exit(1)',
   ]  # fmt: skip
@@ -132,7 +132,7 @@ def test_ctrl_c_leaves_nothing_behind(repository, tmp_path):
   _, err = process.communicate(timeout=60)
   assert (process.returncode, err) == (130, b'')
   assert not list(folder.iterdir())
-  # No process has the copy for its working directory.
+  # No process runs in the copy.
   assert not _running_in(folder)
   assert (repository / 'tiger_jax' / '__init__.py').read_text() == CODE
 

@@ -83,8 +83,8 @@ def test_abort(
 
 @pytest.mark.parametrize(
   ('where', 'batch'),
-  # In the middle of a call. The second is found only when it would be saved, at
-  # step 175.
+  # In the middle of a call. The second is detected only before the save at step
+  # 175.
   [('loss', 163), ('parameters', 174)] if shop.IS_FULL else [('loss', 163)],
 )
 def test_rewind(

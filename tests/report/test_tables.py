@@ -119,7 +119,7 @@ def test_a_record_without_a_newer_column(tmp_path):
   write(tmp_path, new)
   text = tables.make_results(tmp_path)
   assert '| old | 1.500 |  |\n' in text and 'The search widens' in text
-  # What is not all is not shown as all.
+  # Only a share of exactly 1 is shown as 1.000.
   assert '| new | 1.600 | 0.999 |\n' in text
 
 

@@ -36,7 +36,7 @@ def make_task(kind=RqVae, x=None, **changes):
 
 
 def after_update_of(task):
-  """Returns what follows an update, given the batch instead of its codes."""
+  """Returns a compiled `after_update` that takes the batch, not its codes."""
 
   @jax.jit
   def after_update(params, tables, batch, step, rng):

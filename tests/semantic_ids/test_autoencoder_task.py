@@ -144,12 +144,12 @@ def test_each_term_moves_only_its_own(gradients, term, moved):
 
 
 def test_beta_weighs_the_commitment(task, params, gradients):
-  """It is as large as the codebook term, so only gradients tell them apart."""
+  """Both terms have equal values, so only gradients distinguish them."""
 
   gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
   args = (task.tables, embeddings()[:20], jax.random.key(0))
   found = gradient(params, *args).model
-  # Every code is pulled to the vectors that it was given, with weight 1.
+  # Each code moves toward the vectors assigned to it, with weight 1.
   z = params.model.autoencoder.encode(jnp.asarray(embeddings()[:20]))
   quantized = params.model.quantize(z)
   for level, codebook in enumerate(params.model.codebooks):
@@ -161,7 +161,7 @@ def test_beta_weighs_the_commitment(task, params, gradients):
     np.testing.assert_allclose(
       found.codebooks[level], pull, rtol=1e-3, atol=1e-5
     )
-  # The encoder follows the reconstruction, and the codes with weight 0.25.
+  # The encoder has the reconstruction term, and commitment with weight 0.25.
   jax.tree.map(
     lambda a, b, c: np.testing.assert_allclose(
       a, b + 0.25 * c, rtol=1e-3, atol=1e-4
@@ -241,7 +241,7 @@ def test_training_is_deterministic(train):
   jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_rows_are_learnt_from_as_theirembeddings(task, params):
+def test_rows_train_as_their_embeddings(task, params):
   rows = jnp.arange(5, 25)
   loss = jax.jit(task.loss)
   one = loss(params, task.tables, rows, jax.random.key(0))

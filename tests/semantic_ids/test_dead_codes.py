@@ -44,7 +44,7 @@ def test_restart_revives_dead_codes(task, params):
   rows = gaps.sum(axis=-1).argmin(axis=1)
   np.testing.assert_allclose(gaps[np.arange(5), rows], 0, atol=1e-6)
   assert len(set(rows.tolist())) == 5
-  # Those in use stay as they are.
+  # Codes in use do not change.
   for level in range(3):
     used = np.asarray((dead.idle[level] + 1 < 3) | (alive.idle[level] > 0))
     np.testing.assert_array_equal(
@@ -53,8 +53,8 @@ def test_restart_revives_dead_codes(task, params):
 
 
 def test_a_code_of_one_batch_of_an_epoch_stays(task, params):
-  """The first, the second or the third of three; for one epoch after."""
-  # Code 0 comes in every batch, codes 1, 2 and 3 each in one.
+  """A code chosen in one of three batches is kept for one more epoch."""
+  # Code 0 is chosen in every batch, codes 1, 2 and 3 in one batch each.
   batches = [[0, 1, 1, 0], [0, 2, 0, 0], [3, 3, 0, 0], *[[0] * 4] * 3]
   after_update = jax.jit(task.after_update)
   for step, codes in enumerate(batches):

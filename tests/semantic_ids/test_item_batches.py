@@ -55,7 +55,7 @@ def test_statistics_with_constant_dimensions(monkeypatch, dtype):
   monkeypatch.setattr(item_batches, '_CHUNK', 7)
   rng = np.random.default_rng(0)
   x = rng.normal(3, 2, size=(50, 4))
-  # What float32 cannot tell from a constant counts as one.
+  # A dimension that float32 cannot distinguish from a constant counts as one.
   x[:, 1] = 5 + 1e-8 * rng.normal(size=50)
   x = x.astype(dtype)
   x[:, 2] = 0

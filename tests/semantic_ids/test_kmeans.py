@@ -87,7 +87,7 @@ def test_recovers_planted_clusters():
 
 
 def test_seeds_are_better_than_plain_ones():
-  """Seeds drawn one by one, of no candidates, miss more planted clusters."""
+  """Seeds drawn without candidates miss more planted clusters."""
   rng = np.random.default_rng(8)
   centers = rng.normal(size=(40, 8)) * 5
   x = np.repeat(centers, 12, 0) + rng.normal(size=(480, 8))

@@ -167,7 +167,7 @@ def test_draws(recommender):
 
 @pytest.fixture(name='sparse', scope='module')
 def _sparse(config):
-  """A shop whose items are few of the IDs that there are."""
+  """A shop whose items use few of the possible IDs."""
   num, sizes = 60, (32, 32)
   codes = np.random.default_rng(0).permutation(32 * 32)[:num]
   codes = np.stack(np.unravel_index(codes, sizes), 1).astype(np.int32)
@@ -190,7 +190,7 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
   assert len(every) == 60 and all(entry.proven for entry in every)
   drawn = sparse.recommend(['5', '1'], 5, options)
   assert drawn == every[:5]
-  # Its first search, of 10 beams, misses some of these, and knows which.
+  # A search with 10 beams misses some of these, and does not prove them.
   monkeypatch.setattr(retriever, '_MOST_BEAMS', 10)
   narrow = sparse.recommend(['5', '1'], 5, options)
   proven = [entry.proven for entry in narrow]
@@ -200,8 +200,7 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
   assert narrow[:num_proven] == every[:num_proven]
   said = show_proof(narrow, drawn=True)
   assert said.startswith(f'Proven for the first {num_proven} of 5: others may')
-  assert said.endswith('a draw by temperature. No search has more than 4,096 '
-                       'beams.')  # fmt: skip
+  assert said.endswith('by temperature. The search is limited to 4,096 beams.')
 
 
 @pytest.mark.parametrize(

@@ -165,12 +165,12 @@ class Run:
     return [line['step'] for line in self.lines() if name in line]
 
   def ledger(self):
-    """Returns the digests of the batches, of which `digests` gives those."""
+    """Returns the digests of the batches in the ledger, see `digests`."""
     lines = (self.workdir / 'ledger').read_text().splitlines()
     return [line.split()[0] for line in lines]
 
   def trained_on(self):
-    """Returns the numbers of the batches, as the ledger has them."""
+    """Returns the numbers of the batches in the ledger."""
     lines = (self.workdir / 'ledger').read_text().splitlines()
     return [int(line.split()[1]) for line in lines]
 

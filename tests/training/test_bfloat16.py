@@ -1,4 +1,4 @@
-"""What holds, bit for bit or to rounding, for training in bfloat16."""
+"""Training in bfloat16: equalities bit for bit, or up to rounding."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path):
 
 
 def test_the_forward_pass_to_rounding():
-  """Padding, the rest of the batch, and one pass for all prefixes."""
+  """Padding, other rows, and one pass for all prefixes change no logits."""
   task = make_task(dtype='bfloat16', causal_encoder=True, num_user_tokens=0)
   codes = task.tables.codes
   batch = make_batch(0, 8)

@@ -31,7 +31,7 @@ def make(loss, num_items=9):
   return ItemTask(SasRec(config, num_items, 3), None)
 
 
-# Three histories, the last of which fills the batch, and what follows items.
+# Three histories, the last of which is padding, and the next items.
 PADDED = Batch(
   np.array([[1, 2, 3, -1], [4, -1, -1, -1], [-1, -1, -1, -1]], np.int32),
   np.array([0, 1, -1], np.int32),
@@ -79,7 +79,7 @@ def test_losses_with_drawn_items_are_the_mean_over_targets(loss):
   ],
 )
 def test_the_loss_of_equal_scores(loss, expected):
-  """All items are as good as the target, and none that is drawn is it."""
+  """All items have equal scores, and no negative is the target."""
   task = make(loss, 50_000)
   shapes = jax.eval_shape(task.init, jax.random.key(0))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

@@ -28,7 +28,7 @@ def expected(stack):
 
 
 def lines_of(stack, number):
-  """Returns the lines of the batches, from this number on."""
+  """Returns the lines of the batches, numbered from `number`."""
   return [f'{x} {i:>12}' for i, x in enumerate(expected(stack), number)]
 
 
@@ -81,7 +81,7 @@ def test_lines_past_the_checkpoint_are_written_again(tmp_path, torn):
 
 @pytest.mark.parametrize('torn', ['', 'abc'])
 def test_a_ledger_without_numbers_stays_so(tmp_path, torn):
-  """Earlier versions wrote the digests alone."""
+  """Earlier versions wrote only digests."""
   path = tmp_path / 'ledger'
   whole = expected(make_stack(0, 5))
   path.write_text(''.join(f'{x}\n' for x in whole) + torn)
@@ -115,7 +115,7 @@ def test_flushed_lines_are_there_for_others(tmp_path):
   ],
 )  # fmt: skip
 def test_missing_lines_are_an_error(tmp_path, line, size, held):
-  """Whether they have numbers or not."""
+  """This holds for ledgers with and without numbers."""
   path = tmp_path / 'ledger'
   path.write_bytes(((b'x' * (line - 1) + b'\n') * 3)[:size])
   with pytest.raises(CheckpointError) as error:

@@ -127,7 +127,7 @@ def test_dsi():
 
 @pytest.mark.parametrize('approximate', [False, True])
 def test_retrieval_of_items(approximate):
-  """In full float32 products, whatever the model and the user ask for."""
+  """Products are full float32 ones for every model dtype and JAX default."""
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))

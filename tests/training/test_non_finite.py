@@ -1,4 +1,4 @@
-"""Numbers that are not finite: what is said about them."""
+"""Error messages about values that are not finite."""
 
 import jax.numpy as jnp
 import numpy as np

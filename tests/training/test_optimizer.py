@@ -85,7 +85,7 @@ def test_adamw_decays_weights_by_the_rate():
 
 
 def _shrunk(params):
-  """Returns the parameters that decay, by what is left of ones."""
+  """Returns the names of parameters of ones that become smaller."""
   config = OptimizerConfig('adamw', RATE, weight_decay=0.1, clip_norm=NO_CLIP)
   optimizer = make_optimizer(config, 10)
 
@@ -116,7 +116,7 @@ def test_what_decays_in_tiger():
   params = jax.eval_shape(task.init, jax.random.key(0))
   attention = [f'{x}/kernel' for x in ('query', 'key', 'value', 'out')]
   mlp = ['up/kernel', 'down/kernel']
-  # Not the norms, the start token and the two tables of position biases.
+  # Norms, the start token and the two position bias tables do not decay.
   assert _shrunk(params) == {
     'code_embedding/embedding',
     'user_embedding/embedding',
@@ -136,7 +136,7 @@ def test_what_decays_in_an_rq_vae():
     return Params(RqVae(network, (jnp.ones((2, 4)), jnp.ones((3, 4)))), ())
 
   params = jax.eval_shape(init, jax.random.key(0))
-  # Not the biases, and not the statistics of the embeddings.
+  # Biases and the statistics of the embeddings do not decay.
   assert _shrunk(params) == {
     *(f'model/autoencoder/encoder/Dense_{i}/kernel' for i in range(2)),
     *(f'model/autoencoder/decoder/Dense_{i}/kernel' for i in range(2)),

@@ -17,7 +17,7 @@ from tiger_jax.training.retention import kept
     (41, [10, 20, 30, 40, 50]),
   ],
 )
-def test_some_are_old_enough(reach, expected):
+def test_which_checkpoints_are_kept(reach, expected):
   assert kept([10, 20, 30, 40, 50], reach) == expected
 
 
@@ -28,7 +28,7 @@ def test_three_are_kept(steps):
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 60))
 def test_a_run_finds_one_that_is_old_enough(gaps, reach):
-  """Or all are there, and what is older is the beginning."""
+  """Otherwise all checkpoints are kept, and the run restarts from step 0."""
   step, saved, there = 0, [], []
   for gap in gaps:
     step += gap
@@ -39,5 +39,5 @@ def test_a_run_finds_one_that_is_old_enough(gaps, reach):
       assert max(x for x in there if x <= step - reach) == max(old)
     else:
       assert there == saved
-    # No more than are needed.
+    # No unneeded checkpoint is kept.
     assert len(there) <= max(3, 1 + sum(x > step - reach for x in saved))

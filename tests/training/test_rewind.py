@@ -1,4 +1,4 @@
-"""Rewinds: a run that skips the batches around one that is not finite."""
+"""Rewinds: a run skips the batches around a bad one."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ from tiger_jax.training.schedule import Rewind, Schedule
 
 
 class Chain:
-  """Its parameter is a hash of all steps and of their batches, in order.
+  """A task whose parameter is a hash of all steps and batches, in order.
 
   A batch that is bad makes the loss or the parameter NaN.
   """
@@ -31,7 +31,7 @@ class Chain:
   PRIME = 65521
 
   def __init__(self, bad, where='loss'):
-    # Arguments of the compiled program, which examples of one shape share.
+    # Arguments of the compiled program, so that all examples share it.
     first, second = bad if len(bad) == 2 else (*bad, -1)
     self.tables = {
       'bad': np.array([first, second], np.float32),
@@ -61,15 +61,15 @@ class Chain:
 
 
 def expected_run(num_steps, steps_per_call, back, skip, bad):
-  """Returns what a run trains on, and the first step of each window.
+  """Returns the batches that a run trains on, and the start of each window.
 
-  A list of batch numbers, from which each bad batch removes its neighbors.
+  Each bad batch removes itself and its neighbors from a list of numbers.
   """
   numbers = list(range(num_steps + 10_000))
   starts = []
   while not (rest := set(bad) & set(numbers[:num_steps])) == set():
     at = min(numbers.index(number) for number in rest)
-    # What came before the last window is good.
+    # All steps before the last window are finite.
     start = max(at - back, starts[-1] if starts else 0)
     stop = max(start + skip, at + 1)
     while start % steps_per_call:
@@ -98,7 +98,7 @@ def interrupted(run, at, how):
   return read
 
 
-# As shipped: 20 steps per call, 2,000 between checkpoints, 100 between logs.
+# The default steps per call, and periods of checkpoints and logs.
 SHIPPED = {
   'num_steps': 2600,
   'steps_per_call': 20,
@@ -131,7 +131,7 @@ def test_one_rewind_for_one_bad_batch(
   num_steps, steps_per_call, save_every, log_every, back, skip, bad, where,
   interruption,
 ):  # fmt: skip
-  """Whatever the periods, and whatever interrupts the run."""
+  """This holds for all periods, with and without an interruption."""
   numbers, starts = expected_run(num_steps, steps_per_call, back, skip, bad)
   printed = io.StringIO()
   with (
@@ -177,7 +177,7 @@ def test_one_rewind_for_one_bad_batch(
     (0, 0, 1, 401, (400, 401)),
     # Training begins at step 0.
     (10, 20, 1, 4, (0, 20)),
-    # Whole calls, outward.
+    # Windows are rounded outward to whole calls.
     (100, 200, 20, 2391, (2280, 2500)),
     (0, 1, 20, 401, (400, 420)),
     (0, 1, 20, 400, (380, 400)),
@@ -202,7 +202,7 @@ def test_the_window_starts_after_an_earlier_one():
 def test_how_far_before_a_checkpoint_a_window_starts(rewind, expected):
   assert Schedule(1, 1, 1, rewind).reach == expected
   if rewind:
-    # A step after checkpoint 800 is bad at the earliest.
+    # The earliest bad step is the first after checkpoint 800.
     assert 800 - rewind.window(801)[0] == expected
 
 
@@ -212,7 +212,7 @@ def rewound(run, bad_batches, bad='loss'):
 
 @pytest.mark.parametrize('bad', ['loss', 'gradient', 'parameter'])
 def test_rewinding_skips_batches(tmp_path, bad, capsys):
-  """That a parameter is not finite is found where the next step begins."""
+  """A parameter that is not finite is detected at the start of a step."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
   assert rewound(run, [6], bad)['count'] == STEPS
   found = capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_rewinding_skips_batches(tmp_path, bad, capsys):
 
 
 def test_rewinding_from_a_step_that_is_to_be_saved(tmp_path):
-  """Its parameters are bad, which only the saving finds."""
+  """The bad parameters are detected only by the save."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=1, skip=2))
   assert rewound(run, [5], 'parameter')['count'] == STEPS
   assert run.trained_on() == [*range(4), *range(6, 12)]
@@ -236,8 +236,8 @@ def test_rewinding_from_a_step_that_is_to_be_saved(tmp_path):
 @pytest.mark.parametrize(
   ('back', 'to'), [(0, 6), (1, 4), (2, 4), (4, 2), (5, 0), (100, 0)]
 )
-def test_it_goes_back_so_far(tmp_path, back, to, capsys):
-  """To one that is older than the bad step, 7, or to the beginning."""
+def test_which_checkpoint_a_rewind_restores(tmp_path, back, to, capsys):
+  """It is `back` steps older than the bad step, 7, or step 0."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back, skip=8))
   assert rewound(run, [6])['count'] == STEPS
   assert f'back to step {to};' in capsys.readouterr().out
@@ -248,22 +248,22 @@ def test_it_goes_back_so_far(tmp_path, back, to, capsys):
 
 
 def test_checkpoints_are_kept_for_a_rewind(tmp_path, capsys):
-  """Three would not be enough."""
+  """The three latest checkpoints would not be enough."""
   run = Run(tmp_path, save_every=1, rewind=Rewind(back=6, skip=7))
   assert rewound(run, [8])['count'] == STEPS
   assert 'back to step 2;' in capsys.readouterr().out
   assert run.trained_on() == [0, 1, *range(9, 17)]
 
 
-def test_what_is_not_saved_as_good_is_not_the_best(tmp_path):
-  """A checkpoint that was rewound past does not come back."""
+def test_a_checkpoint_after_the_rewind_is_not_the_best(tmp_path):
+  """Checkpoints after the step that a rewind restores are not used again."""
   scores = {2: 0.1, 4: 0.2, 6: 0.9, 8: 0.3, 10: 0.4}
   seen = []
 
   def evaluate(params):
     step = int(params['count'])
     seen.append(step)
-    # The second time, step 6 is of other batches.
+    # The second time, step 6 follows other batches.
     return {'score': 0.0 if seen.count(step) == 2 else scores[step]}
 
   run = Run(
@@ -279,12 +279,12 @@ def test_what_is_not_saved_as_good_is_not_the_best(tmp_path):
   assert [x['score'] for x in run.lines() if 'score' in x][2] == 0.0
 
 
-def test_it_gives_up_after_ten(tmp_path, capsys):
+def test_a_run_ends_after_ten_rewinds(tmp_path, capsys):
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=1, skip=3))
   with pytest.raises(NotFiniteError) as error:
     rewound(run, range(4, 200))
   assert error.value.exit_code == 5
-  # The second window starts where the first did, and so do all others.
+  # All windows start at the same step.
   told = [
     line for line in capsys.readouterr().out.splitlines() if 'back to' in line
   ]
@@ -295,14 +295,14 @@ def test_it_gives_up_after_ten(tmp_path, capsys):
 
 
 def test_the_ranges_of_a_checkpoint_are_used(tmp_path):
-  """Those in its meta, after a stop; a later rewind keeps them."""
+  """A restart reads them from `meta`, and a later rewind keeps them."""
   whole = Run(tmp_path / 'whole', save_every=3, rewind=Rewind(2, 3))
   rewound(whole, [3, 11])
   numbers = [0, 4, 5, 6, 7, 8, 12, 13, 14, 15]
   assert whole.trained_on() == numbers
   run = Run(tmp_path / 'run', save_every=3, rewind=Rewind(2, 3))
   with pytest.raises(Preempted, match='saved at step 2;'):
-    # The third stack is asked for again after the rewind.
+    # The third stack is read again after the rewind.
     run(Counter(of=[3, 11]), interrupted(run, 6, 'stop'))
   path = tmp_path / 'run' / 'checkpoints' / '2' / 'meta.json'
   assert json.loads(path.read_text())['meta'] == {'skipped': [[1, 4]]}
@@ -314,7 +314,7 @@ def test_the_ranges_of_a_checkpoint_are_used(tmp_path):
 
 
 def test_one_number_in_a_checkpoint_is_a_range(tmp_path):
-  """As earlier versions wrote it: all later batches are so much further on."""
+  """Earlier versions wrote a number that shifts all later batches."""
   run = Run(tmp_path, save_every=4, rewind=Rewind(back=1, skip=2))
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))
@@ -332,7 +332,7 @@ def test_one_number_in_a_checkpoint_is_a_range(tmp_path):
 
 
 def test_rewound_parameters_are_those_of_the_checkpoint(tmp_path):
-  """They were changed, and given away, after it was saved."""
+  """They were changed, and their buffers donated, after the save."""
 
   class Walk(Counter):
     def after_update(self, params, tables, seen, step, rng):
@@ -340,6 +340,6 @@ def test_rewound_parameters_are_those_of_the_checkpoint(tmp_path):
 
   run = Run(tmp_path / 'a', save_every=2, rewind=Rewind(back=2, skip=3))
   found = run(Walk(of=[6]))
-  # What is drawn depends on the step alone, so this is all of the steps.
+  # Random draws depend only on the step, so all steps are repeated.
   expected = Run(tmp_path / 'b')(Walk())
   np.testing.assert_array_equal(found['count'], expected['count'])

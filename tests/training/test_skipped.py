@@ -1,4 +1,4 @@
-"""The ranges of batches that a run skips, against sets of numbers."""
+"""The ranges of skipped batches, against lists of batch numbers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ import pytest
 
 from tiger_jax.training import skipped
 
-# Windows of steps that lose their batches, one after the other.
+# Windows of steps whose batches are skipped, applied in order.
 WINDOWS = st.lists(
   st.tuples(st.integers(0, 30), st.integers(1, 15)).map(
     lambda x: (x[0], x[0] + x[1])
@@ -33,7 +33,7 @@ def ranges_of(windows):
 
 
 @given(WINDOWS, st.integers(0, 60), st.integers(0, 60))
-def test_they_are_the_numbers_that_are_left(windows, start, size):
+def test_batch_numbers_equal_those_of_a_list(windows, start, size):
   ranges, numbers = ranges_of(windows), brute_force(windows)
   assert skipped.batch_number(ranges, start) == numbers[start]
   found = list(skipped.segments(ranges, start, start + size))
@@ -82,7 +82,7 @@ def test_stacks_have_the_number_of_their_first_batch():
 
 @pytest.mark.parametrize('number', [0, 1, 60])
 def test_one_number_of_an_earlier_version(number):
-  """All later steps have batches whose numbers are larger by it."""
+  """It is added to the batch numbers of all later steps."""
   ranges = skipped.from_json(number)
   assert len(ranges) == (number > 0)
   for num_steps in (0, 5, 400):
@@ -97,7 +97,7 @@ def test_one_number_of_an_earlier_version(number):
     [[4, 6], [1, 2]], [[1, 3], [3, 5]], [[1, 2.5]], [[0, True]], ['ab'],
   ],
 )  # fmt: skip
-def test_anything_else_is_refused(value):
+def test_other_values_are_refused(value):
   with pytest.raises(ValueError, match='skipped of meta.json is'):
     skipped.from_json(value)
 

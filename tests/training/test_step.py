@@ -147,7 +147,7 @@ def test_the_seed_decides_on_all_that_is_random():
 
 
 class Recorder:
-  """Logs what it draws, and keeps what follows an update."""
+  """Logs the draws of the loss, and keeps those of `after_update`."""
 
   tables = ()
 
@@ -168,7 +168,7 @@ def test_every_step_draws_anew(num_replicas):
   replicas = [Replica(seed) for seed in range(num_replicas)]
   stack = np.zeros((5, 1), np.float32)
   _, metrics = take(Recorder(), ADAMW, replicas, [stack])
-  # The loss of all five steps draws, and what follows the first four.
+  # The losses of five steps draw, and `after_update` of the first four.
   drawn = np.concatenate([metrics['drawn'], metrics['drew'][1:]])
   assert len(np.unique(drawn)) == drawn.size == 9 * num_replicas
   steps = metrics['step'].reshape(5, -1)

@@ -1,4 +1,4 @@
-"""What TIGER learns, against plain NumPy."""
+"""The loss of TIGER, against plain NumPy."""
 
 import functools
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures('compile_fast')
 
 @functools.cache
 def _networks(causal_encoder):
-  """Returns a task, parameters, and what scores every target of a batch."""
+  """Returns a task, parameters, and a function that scores all targets."""
   task = make_task(causal_encoder=causal_encoder, dropout=0.0)
   params = task.init(jax.random.key(0))
 
@@ -32,7 +32,7 @@ def _networks(causal_encoder):
 @pytest.mark.parametrize('causal_encoder', [False, True])
 def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
   task, params, score = _networks(causal_encoder)
-  # Histories of several lengths, and a row that only fills the batch.
+  # Histories of several lengths, and a padding row.
   batch = jax.tree.map(jnp.asarray, make_batch(0))
   targets = next_items(batch) if causal_encoder else batch.target[:, None]
   targets, levels = np.asarray(targets), []
@@ -65,8 +65,8 @@ def test_no_target_sees_later_items():
     changes = [
       np.abs(x - y).max((0, 2)) for x, y in zip(after, before, strict=True)
     ]
-    # Items up to i - 1 are all that the first code of item i is scored by.
-    # Its further codes are scored by those before, which changed.
+    # The first code of item i is scored from items up to i - 1 only. Its other
+    # codes are scored from the codes before them, which changed.
     assert changes[0][:i].max() < 1e-6
     assert np.max([x[: i - 1] for x in changes], initial=0) < 1e-6
     assert np.min([x[i:] for x in changes]) > 1e-4

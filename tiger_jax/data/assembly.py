@@ -12,7 +12,7 @@ from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import FIELDS, MIN_EVENTS, Dataset, Items
 from tiger_jax.errors import DataError
 
-# Recorded in the fingerprint of a dataset, whose rows depend on it.
+# Part of the fingerprint of a dataset, because it determines the item rows.
 ITEM_ORDER = 'sha256 of the id'
 _SHORT = f'with fewer than {MIN_EVENTS} events'
 
@@ -89,9 +89,9 @@ def assemble(
 ) -> Dataset:
   """Checks a source's content and numbers the items.
 
-  Items are numbered in the order of a hash of their ids. Collision codes and
-  equal scores follow these row numbers, so numbers in the order of the events
-  would leak the held-out events (the paper, appendix D).
+  Items are numbered in the order of a hash of their ids. Row numbers determine
+  collision codes and the order of equal scores, so numbers in the order of the
+  events would leak held-out events (appendix D of the paper).
 
   Args:
     config: Says whether repeats are kept, and whether short users and items

@@ -64,17 +64,17 @@ def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
 def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   """Returns what determines the items and the events, for a fingerprint.
 
-  Unseen items and shuffled ties are not included: they leave the items as they
-  are.
+  Unseen items and shuffled ties are not included, because they do not change
+  the items.
 
   Args:
     config: The dataset section.
-    seed: Of the synthetic shop.
+    seed: The seed of the synthetic shop.
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
   flags = [config.drop_short_users, config.allow_missing_metadata]
-  # Omitted at its former value: repeats were kept, and Amazon has none.
+  # Omitted where it equals the behavior of earlier versions.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]

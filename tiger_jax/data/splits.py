@@ -78,7 +78,7 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
   that are longer than `max_history`: these are cut, from the end on, and the
   targets after a cut have a shorter history than they might. On Beauty these
   are 30.3% of all targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
-  (`benchmarks/windows.py`). Examples of `split` have no such cuts.
+  (`benchmarks/windows.py`). `split` does not cut histories.
 
   Args:
     dataset: Every user has at least three events.

@@ -26,12 +26,12 @@ class Beams(NamedTuple):
     scores: Log-probability `[b, m]`; -inf where the search ran out of items.
     valid: Whether the beam `[b, m]` is an item of the catalogue.
     exact_k: How many of the first entries `[b]` are proven to be what a search
-      of any width would return, as no other item ranks as high. This is proven
-      of scores as they are computed. If e bounds their rounding error, an item
-      that is not among these entries is better by less than 2e, and only
-      entries whose scores differ by less than 2e can exchange ranks in a
-      program of another shape. There is no margin for e, because no useful
-      bound can be derived for a whole network; RELIABILITY.md has measurements.
+      of any width would return, as no other item ranks as high. The proof holds
+      for the computed scores. If e bounds their rounding error, the score of an
+      item outside these entries is higher by less than 2e, and only entries
+      whose scores differ by less than 2e can exchange ranks in a program with
+      other shapes. There is no margin for e, because no useful bound is known
+      for a whole network; RELIABILITY.md has measurements.
   """
 
   items: Int[Array, 'b m']

@@ -223,7 +223,7 @@ class Catalog(Trie):
 
   def _changed(self, arrays: Arrays) -> 'Catalog':
     def place(x: Any, old: Array) -> Array:
-      # The lists of large prefixes are made without the padding of `spread`.
+      # Rebuilt lists of large prefixes lack the padding that `spread` adds.
       if old.ndim:
         x = _lengthened(x, len(old) - len(x))
       return put_like(x, old)
@@ -254,7 +254,7 @@ def put_like(changed: Any, old: Array) -> Array:
 
 
 def _lengthened(x: np.ndarray, by: int) -> np.ndarray:
-  """Repeats the last row, where nothing is in use."""
+  """Pads an array with copies of its last row, which no item uses."""
   if not by:
     return x
   return np.pad(x, ((0, by),) + ((0, 0),) * (x.ndim - 1), mode='edge')

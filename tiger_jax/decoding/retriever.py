@@ -27,10 +27,10 @@ _MOST_ROWS = 2**14
 class TigerRetriever:
   """Answers histories by a beam search through the catalogue.
 
-  The search computes in float32 with full float32 products, whatever dtype the
-  model was trained in and whatever `jax.default_matmul_precision` is. In
-  bfloat16, a search of another width or batch size rounds scores differently,
-  and ranks would change.
+  The search computes in float32 with full float32 products. Neither the dtype
+  of training nor `jax.default_matmul_precision` changes this. In bfloat16,
+  scores would be rounded differently in a search of another width or batch
+  size, and ranks would change.
 
   Programs are compiled for the shapes of a batch, of the lists of items, and
   of the number of beams, of which there are few; what is in the catalogue and
@@ -293,7 +293,7 @@ def _search(
   lists: ItemLists | None,
   sampler: Sampler | None,
 ) -> Beams:
-  # Otherwise a GPU may use TF32 for float32 products, and a TPU bfloat16.
+  # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
     batch_size = batch.history.shape[0]

@@ -18,7 +18,8 @@ from tiger_jax.experiments.ranking import Trained, rank
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
   """Returns recall and NDCG of groups of the test users, and their shares.
 
-  They are properties of the model: its lists are proven, see `ranking`.
+  The lists are proven (see `ranking`), so that the metrics describe the model
+  and not the number of beams.
 
   Args:
     trained: Any model.

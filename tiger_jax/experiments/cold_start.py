@@ -16,7 +16,7 @@ from tiger_jax.experiments.ranking import Trained, rank
 CUTOFFS = (10, 20, 50)
 # The largest share of unseen items among those recommended.
 EPSILONS = (0.1, 0.2, 0.3)
-# Deep enough for unseen items to come up by their own IDs.
+# Long enough that lists by exact scores contain unseen items.
 _DEPTH = 128
 # Semantic-KNN is the mean of so many, as configs/baselines.py:item_knn is.
 NUM_NEAREST_TO = 5
@@ -29,10 +29,11 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   followed by the unseen items that share its codes of meaning. `exact` scores
   unseen items by their own IDs, as it does the others. `Semantic-KNN` is the
   paper's baseline, the items that are nearest to the history's. Nothing that a
-  user has already is recommended: the nearest to a history would be itself. By
-  the prefix rule, such items still put the unseen items of their prefix into
-  the list, and are left out of it afterwards. Recall is a property of the
-  model: the lists are proven, see `ranking`.
+  user has already is recommended: the nearest to a history would be itself.
+  Under the prefix rule, an item that the user has still adds the unseen items
+  of its prefix to the list, and is removed from the list afterwards. The lists
+  are proven (see `ranking`), so that recall describes the model and not the
+  number of beams.
 
   Args:
     trained: TIGER, on a dataset with unseen items.
@@ -41,7 +42,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     By rule and epsilon, `recall@k` for k of 10, 20 and 50, what else every
     ranking is judged by, of ten items; `reachable`, the share of the users
     whose next item the rule can find; `reachable_items`, the share of the
-    unseen items that it can; and `proven`.
+    unseen items that the rule can find; and `proven`, see `Ranking`.
 
   Raises:
     UsageError: There are no unseen items, or the model is not generative.
@@ -59,14 +60,16 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   examples = examples.at(is_unseen[dataset.history[examples.end]])
   prefixes = _prefixes(trained)
   shared = shared_prefixes(is_unseen, prefixes)
-  owned = [
+  user_items = [
     np.unique(dataset.history[start:end])
     for _, start, end in zip(*examples, strict=True)
   ]
-  # Items that a user has stay in the search if an unseen item shares their
-  # prefix. The list is longer by the most of these that any user has.
+  # The search keeps items that a user has if an unseen item shares their
+  # prefix. The list is longer by the largest number of such items of any user.
   carriers = np.flatnonzero(shared & ~is_unseen)
-  depth = max(CUTOFFS) + max(int(np.isin(x, carriers).sum()) for x in owned)
+  depth = max(CUTOFFS) + max(
+    int(np.isin(x, carriers).sum()) for x in user_items
+  )
   rankings = {
     'prefix rule': rank(only_seen, examples, depth, new=True, but=carriers),
     'exact scores': rank(trained, examples, _DEPTH, new=True),
@@ -79,7 +82,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   for rule, ranking in rankings.items():
     items, reachable = ranking.items, np.ones(dataset.num_items)
     if rule == 'prefix rule':
-      items = without(with_unseen(items, dataset.unseen, prefixes), owned)
+      items = without(with_unseen(items, dataset.unseen, prefixes), user_items)
       reachable = shared
     for epsilon in EPSILONS:
       hits = {
@@ -158,32 +161,32 @@ def capped(
 def shared_prefixes(
   is_unseen: Bool[np.ndarray, ' items'], prefixes: Int[np.ndarray, 'items l']
 ) -> Bool[np.ndarray, ' items']:
-  """Returns which items have a prefix that both seen and unseen items have.
+  """Returns which items have a prefix that seen and unseen items share.
 
   Args:
-    is_unseen: Which items are.
-    prefixes: The codes of meaning of every item.
+    is_unseen: Whether each item is unseen.
+    prefixes: The codes of each item, without the collision code.
   """
   _, place = np.unique(prefixes, axis=0, return_inverse=True)
-  # NumPy 2.0 returns it with a second axis.
+  # NumPy 2.0 returns `place` with a second axis.
   place = place.reshape(-1)
   both = np.intersect1d(place[is_unseen], place[~is_unseen])
   return np.isin(place, both)
 
 
 def without(
-  items: Int[np.ndarray, 'n m'], owned: Sequence[Int[np.ndarray, ' _']]
+  items: Int[np.ndarray, 'n m'], user_items: Sequence[Int[np.ndarray, ' _']]
 ) -> Int[np.ndarray, 'n m']:
-  """Returns the lists with -1 in the place of what each user has.
+  """Returns the lists with -1 in place of the items that each user has.
 
   Args:
-    items: Best first; -1 for none.
-    owned: The rows that each user has.
+    items: The lists of item rows, best first; -1 for none.
+    user_items: The item rows that each user has.
   """
   return np.stack(
     [
       np.where(np.isin(row, rows), -1, row)
-      for row, rows in zip(items, owned, strict=True)
+      for row, rows in zip(items, user_items, strict=True)
     ]
   )
 

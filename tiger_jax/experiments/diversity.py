@@ -24,16 +24,16 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
 
   The paper does not say how sampling and search combine: here k different
   items are drawn, by their probabilities at the temperature. Nor does it name
-  the base of the logarithm: here entropy is in nats. Entropy is a property of
-  the model: the lists are proven, see `ranking`. A narrow search misses most of
-  the items that are drawn at a high temperature.
+  the base of the logarithm: here entropy is in nats. The lists are proven (see
+  `ranking`), because a narrow search misses most of the items that are drawn at
+  a high temperature.
 
   Args:
     trained: TIGER.
 
   Returns:
     By temperature, `entropy@k` for k of 10, 20 and 50; `recall@k` and `ndcg@k`,
-    which varied items cost; and `proven`, the share of the 50 items.
+    which varied items cost; and `proven`, the proven share of the 50 items.
 
   Raises:
     UsageError: The model is not generative.

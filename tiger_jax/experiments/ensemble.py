@@ -30,8 +30,8 @@ class Merged(NamedTuple):
     sure: How probable the first finds what it puts first, of all that it
       lists `[n, 1]`.
     target: The item `[n]` that was to be found.
-    proven: The share of the listed items that are proven, of the model that has
-      the smaller one.
+    proven: The smaller of the shares of listed items that are proven for each
+      model.
   """
 
   items: Int[np.ndarray, 'n k']
@@ -51,15 +51,15 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   of what the first model puts first, whose slope and threshold are the best on
   validation: where the first is sure, it is listened to. The authors' code does
   the same, but for the probability, which is over the whole catalogue there.
-  The metrics are properties of the models: their lists are proven, see
-  `ranking`.
+  The lists are proven (see `ranking`), so that the metrics describe the models
+  and not the number of beams.
 
   Args:
     models: Two, by name.
 
   Returns:
-    `recall@k` and `ndcg@k` for k of 5 and 10, on the test, the (mean) `weight`
-    of the first model, and `proven`, see `Merged`.
+    `recall@k` and `ndcg@k` for k of 5 and 10, on the test; the (mean) `weight`
+    of the first model; and `proven`, see `Merged`.
 
   Raises:
     UsageError: The two were not asked for the same users.

@@ -1,8 +1,8 @@
-"""What a trained model answers to many users, for experiments to look into.
+"""The ranked lists of a trained model for many users, for experiments.
 
-Experiments state properties of the model, not of the search that serves it.
-Lists are therefore searched until they are proven to be the best, as far as the
-widest search goes, and a ranking says how much of it is proven.
+These experiments measure the model, not the serving search. The search is
+therefore widened until the lists are proven to be the best, or until it has the
+maximum number of beams. `Ranking.proven` is the share that is proven.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.recommenders import Material
 from tiger_jax.shapes import Batch, Recommendations, Retriever
 
-# Beams and requests of a search. So many beams prove most lists of 50 items;
-# compiling programs for narrower searches takes longer than they save.
+# Beams and requests of the first search. 512 beams prove most lists of 50
+# items. Compiling programs for narrower searches takes longer than they save.
 _NUM_BEAMS = 512
 _BATCH_SIZE = 32
 
@@ -53,8 +53,8 @@ class Ranking(NamedTuple):
     target: The item `[n]` that was to be found.
     items: Item rows `[n, k]`, -1 for none.
     scores: Of the model `[n, k]`.
-    num_proven: How many of the first items of a list `[n]` are proven to be the
-      best, in their order.
+    num_proven: How many leading items of each list `[n]` are proven to be the
+      best, in this order.
   """
 
   user: Int[np.ndarray, ' n']
@@ -64,7 +64,7 @@ class Ranking(NamedTuple):
   num_proven: Int[np.ndarray, ' n']
 
   def of(self, members: Bool[np.ndarray, ' n']) -> 'Ranking':
-    """Returns the answers to some of the users."""
+    """Returns the lists of the selected users."""
     return Ranking(*(column[members] for column in self))
 
   @property
@@ -76,7 +76,7 @@ class Ranking(NamedTuple):
 
 
 def for_ranking(config: Config) -> Config:
-  """Returns a config whose searches prove most lists at once."""
+  """Returns a config whose first search proves most lists."""
   c = config.evaluation
   return dataclasses.replace(
     config,
@@ -97,16 +97,16 @@ def rank(
   new: bool = False,
   but: Sequence[int] | Int[np.ndarray, ' n'] = (),
 ) -> Ranking:
-  """Asks for the k best items of every example, and proves them.
+  """Returns the k best items for every example, proven where possible.
 
   Args:
     trained: The model.
     examples: Whom to ask for.
     k: How many.
-    temperature: Draws k items instead, of TIGER; a user's draw depends on the
-      row of the user alone.
+    temperature: Draws k items at this temperature instead (TIGER only). The
+      seed of a draw is the row of the user.
     new: Leave out what a user has already.
-    but: Rows that are not left out, though a user has them.
+    but: Item rows that `new` does not leave out.
 
   Returns:
     The answers, in the order of `examples`.
@@ -120,9 +120,10 @@ def rank(
     real = np.asarray(batch.target) >= 0
     lists = []
     if new:
-      owned = learning.owned(trained.material, examples, batch)
-      kept = np.isin(owned.rows, np.asarray(but, np.int32))
-      lists = [owned._replace(rows=np.where(kept, -1, owned.rows))]
+      user_items = learning.owned(trained.material, examples, batch)
+      kept = np.isin(user_items.rows, np.asarray(but, np.int32))
+      rows = np.where(kept, -1, user_items.rows)
+      lists = [user_items._replace(rows=rows)]
     found, num_proven = ask(batch, k, *lists)
     items = np.where(found.valid, found.items, -1)
     columns = (batch.user, batch.target, items, found.scores, num_proven)
@@ -135,7 +136,7 @@ def rank(
 def _answer(
   retriever: Retriever, temperature: float | None
 ) -> Callable[..., tuple[Recommendations, Any]]:
-  """Returns what answers `(params, batch, k)`, and how many are proven."""
+  """Returns a function that returns lists and how many items are proven."""
 
   def search(
     params: Any, batch: Batch, k: int, lists: ItemLists | None = None
@@ -159,7 +160,7 @@ def _answer(
   ) -> tuple[Recommendations, Any]:
     found = retriever.recommend(params, batch, k, *lists)
     approximate = isinstance(retriever, ItemRetriever) and retriever.approximate
-    # All items are scored, so that nothing is missed.
+    # An exact retriever scores all items, so its lists are proven.
     return found, jnp.where(approximate, 0, found.valid.sum(1))
 
   return search if isinstance(retriever, TigerRetriever) else score

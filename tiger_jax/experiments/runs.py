@@ -32,8 +32,8 @@ _VERSION = 6
 
 # Experiments whose rows are not runs, but what is measured of the trained model
 # of a run, or of those of all runs of a shop: metrics of the test, by row. They
-# state properties of the model, and have the metric `proven`. The rows of all
-# other experiments are runs, measured with the search that serves them, of
+# use proven lists and report the metric `proven`. The rows of all other
+# experiments are runs, measured with the serving search, which has
 # `evaluation.num_beams` beams.
 _OF_A_RUN: dict[str, Callable[[Trained], _Rows]] = {
   'breakdown': breakdown.measure,

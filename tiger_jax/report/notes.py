@@ -4,7 +4,7 @@
 PROVEN = """
   The search widens, to 4,096 beams at most, until it is proven that no other
   item ranks above those listed; "proven" is the share of the listed items for
-  which it is."""
+  which this is proven."""
 
 NOTES = {
   'breakdown': """
@@ -16,23 +16,23 @@ NOTES = {
     Users whose next item nobody had bought before. Nothing that a user has
     already is recommended. Epsilon is the largest share of unseen items that a
     list may have; "reachable" is the share of these users for whom the rule can
-    find the item at all, and "reachable_items" the share of the unseen items
-    that it can find: by the prefix rule an unseen item comes by way of a seen
+    find the item at all, and "reachable_items" is the share of the unseen items
+    that it can find. The prefix rule finds an unseen item only through a seen
     one with the same codes of meaning. "exact scores" generates the unseen
     items' own IDs, whose last codes never followed the others in training.""",
   'diversity': """
     Entropy@k is that of the categories of the first k items, two names deep, in
     nats; the paper does not name its base, nor does it say how sampling and
     search combine. At a temperature k different items are drawn, so that lists
-    are more varied than the best k even at 1. The search is wider than that of
-    another table, so the best 10 may be others.""",
+    are more varied than the best k even at 1. The search is wider than in
+    other tables, so the best 10 items may differ.""",
   'ensemble': """
     The weight is SASRec's, TIGER has the rest; what is added up are the scores
     of the best 50 items of each, from 0 for the last to 1 for the first. The
     fixed weight is the best on validation. The adaptive one follows how
     probable, among its 50, SASRec finds what it puts first, by a curve chosen
-    on validation, and the table has its mean. The search is wider than that of
-    another table, so TIGER's row may differ.""",
+    on validation, and the table has its mean. The search is wider than in
+    other tables, so TIGER's row may differ from theirs.""",
   'seeds': """
     Seeds differ in initialisation and dropout. They share Semantic IDs, the
     order of batches and the step of the checkpoint, where the mean of all is

@@ -27,8 +27,8 @@ Hits are items, of the whole catalogue; every user's last item is the test, the
 one before it validation, which alone picks the checkpoint. Ties of the time
 stamp keep the order of the file, but for runs that are called shuffled. Items
 that a user has already may be recommended, and are misses, where nothing else
-is said; the columns called masked leave them out. Where a table has no column
-"proven", it is of the search that serves, with `evaluation.num_beams` beams.
+is said; the columns called masked leave them out. Tables without a column
+"proven" use the serving search, with `evaluation.num_beams` beams.
 "collide" is the share of items whose codes of meaning another item has too.
 Seconds are of training, beside whatever else the machine did. After ± stands
 the standard error over seeds.
@@ -152,7 +152,7 @@ def _cell(record: dict[str, Any], name: str, split: str = 'test') -> str:
 
 
 def _number(name: str, value: float) -> str:
-  if name == 'proven':  # 1.000 means all of them.
+  if name == 'proven':  # Rounded down: 1.000 means that all are proven.
     value = math.floor(1000 * value + 1e-9) / 1000
   if not name.startswith(_SCALES):
     return f'{value:.3f}'

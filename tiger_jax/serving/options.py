@@ -27,8 +27,8 @@ class Options:
     seed: The random seed of the draw. Results are reproducible for the same
       history, temperature, k and seed.
     exact: Widen the search, to 4,096 beams at most, until it is proven that no
-      other item ranks above those returned. `Recommendation.proven` says so of
-      each.
+      other item ranks above those returned. `Recommendation.proven` says
+      whether this holds for an item.
   """
 
   exclude_seen: bool = False

@@ -40,9 +40,9 @@ class Recommendation(NamedTuple):
     title: What a person calls it.
     score: Log-probability of the item as the next one.
     semantic_id: Its codes.
-    proven: Whether this and those before it are what a search of any width
-      would return, up to float32 rounding: no other item ranks as high, with
-      the noise of the draw where items are drawn. See `Beams.exact_k`.
+    proven: Whether a search of any width would return this item and those
+      before it, up to float32 rounding: no other item ranks as high. Ranks of
+      drawn items include the noise of the draw. See `Beams.exact_k`.
   """
 
   item_id: str
@@ -273,7 +273,7 @@ class Recommender:
         np.int32(levels),
       )
     search = self._retriever.search
-    # A narrow search misses most of the items that are to be drawn.
+    # A narrow search misses most of a draw at a high temperature.
     if options.exact or sampler:
       search = self._retriever.search_exact
     batch = sharding.shard_batch(self._mesh, batch)

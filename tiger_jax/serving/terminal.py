@@ -39,7 +39,7 @@ def show_proof(found: list[Recommendation], drawn: bool = False) -> str:
   """Returns a line that says how many of the items are proven to be best.
 
   Args:
-    found: In the order they came, of a search that widens.
+    found: The recommendations of a search that widens, in their order.
     drawn: Whether they were drawn, with noise on their ranks.
   """
   noise = ', in a draw by temperature' if drawn else ''
@@ -48,7 +48,7 @@ def show_proof(found: list[Recommendation], drawn: bool = False) -> str:
     return f'Proven: no other item ranks above any of these {proven}{noise}.'
   return (
     f'Proven for the first {proven} of {len(found)}: others may rank above the '
-    f'rest{noise}. No search has more than 4,096 beams.'
+    f'rest{noise}. The search is limited to 4,096 beams.'
   )
 
 

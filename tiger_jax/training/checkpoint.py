@@ -26,7 +26,7 @@ from tiger_jax.training.sharding import fetch
 
 
 class Checkpoints:
-  """The checkpoints of one run: the latest, see `retention`, and the best.
+  """The latest checkpoints of one run (see `retention`) and the best one.
 
   They are written in the background while training goes on. Use as a context
   manager, so that the last one is waited for.
@@ -49,7 +49,7 @@ class Checkpoints:
         is refused.
       best_metric: Which of the metrics given to `save` picks the best; None
         keeps the latest only.
-      reach: How many steps before the latest checkpoint a rewind may go.
+      reach: How many steps a rewind may go back from the latest checkpoint.
       writes: Whether this process writes; in a run of several, one does.
 
     Raises:

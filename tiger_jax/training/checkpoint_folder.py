@@ -26,7 +26,7 @@ from tiger_jax.storage import files
 from tiger_jax.training import manifest, skipped
 
 # The format of `meta.json`. Checkpoints without a format number have format 0.
-# Since format 2, `skipped` in its meta is a list of ranges, not a number.
+# Since format 2, `skipped` in `meta` is a list of ranges instead of a number.
 FORMAT = 2
 # Orbax reads paths with these signs as patterns or URLs, and those with bytes
 # that are not UTF-8 not at all; then it writes nothing.

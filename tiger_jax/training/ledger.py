@@ -13,17 +13,17 @@ from tiger_jax.storage import files
 
 _DIGITS = 16
 _NUMBER_DIGITS = 12
-# Lines have one size, so that a step is found without reading the file.
+# Lines have a fixed size, so that a step is found by its offset.
 _LINE = _DIGITS + 1 + _NUMBER_DIGITS + 1
 _LINE_WITHOUT_NUMBER = _DIGITS + 1
 
 
 class Ledger:
-  """A line per step: the beginning of the sha256 of its batch, and its number.
+  """One line per step: the first digits of the batch's sha256, and its number.
 
   Two runs whose ledgers are equal saw the same batches in the same order,
-  whatever interrupted them. The numbers leave out what was skipped. Earlier
-  versions wrote no numbers; a ledger that begins without them stays so.
+  whatever interrupted them. Skipped batches have no line. Earlier versions
+  wrote no batch numbers; a ledger that begins without them continues so.
   """
 
   def __init__(self, path: Path | None, step: int):
@@ -92,7 +92,7 @@ class Ledger:
 
 
 def _line_size(path: Path) -> int:
-  """Returns the size of the lines that a ledger begins with."""
+  """Returns the size of the first line of a ledger, in bytes."""
   with path.open('rb') as file:
     start = file.read(_LINE_WITHOUT_NUMBER)
   return _LINE_WITHOUT_NUMBER if start.endswith(b'\n') else _LINE

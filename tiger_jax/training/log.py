@@ -16,8 +16,8 @@ class NotFiniteError(NumbersError):
   """A step computed something that is not finite.
 
   Attributes:
-    step: The step whose batch caused it, counted from 1. A parameter that is
-      bad at the start of a step was made so by the step before.
+    step: The step whose batch caused it, counted from 1. If a parameter is not
+      finite at the start of a step, the step before it is the cause.
   """
 
   def __init__(self, message: str, step: int):
@@ -124,7 +124,7 @@ class StepLog:
     row = int(np.argmin(good.all(axis=1)))
     step = last - len(digests) + 1 + row
     what = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
-    # The first parameters are of no step.
+    # No step comes before the initial parameters.
     cause = max(1, step - what.startswith('parameter '))
     raise NotFiniteError(
       f'{self._label}: {what} is not finite at step {step}, batch '
@@ -142,7 +142,7 @@ def require_finite(state: Any, step: int) -> None:
 
   Args:
     state: A pytree of arrays.
-    step: Steps done.
+    step: The number of steps done.
   """
   finite = np.asarray(_finite(jax.tree.leaves(state)))
   if finite.all():

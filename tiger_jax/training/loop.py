@@ -188,7 +188,7 @@ class _Run:
       self._train(stop, start, ledger, bar)
 
   def rewind(self, error: NotFiniteError) -> None:
-    """Prepares to resume before an error, and to skip batches around it."""
+    """Goes back to before an error, and skips the batches around it."""
     policy = self.schedule.rewind
     if policy is None:
       raise type(error)(
@@ -196,10 +196,10 @@ class _Run:
         'again, or let it go back and skip batches (train.on_non_finite)',
         error.step,
       ) from error
-    # Steps that were repeated after an earlier rewind are good.
+    # All steps before the range of an earlier rewind are finite.
     earliest = skipped.last_start(self._skipped, error.step - 1)
     start, stop = policy.window(error.step, earliest)
-    # Without an older checkpoint, training begins anew.
+    # Without an older checkpoint, training starts again from step 0.
     step = max(x for x in (0, *self.checkpoints.steps()) if x <= start)
     self.checkpoints.drop(step, aside=False)
     self._skipped = skipped.skip(self._skipped, start, stop)
@@ -231,7 +231,7 @@ class _Run:
     step, state, meta = found
     self.checkpoints.drop(step, aside=True)
     self._state = put(state, self._shardings)
-    # After a rewind, the checkpoint may lack the newest range.
+    # After a rewind, the checkpoint may not have the newest range.
     self._skipped = self._skipped or skipped.from_json(meta.get('skipped', []))
     self._step = step
     return step

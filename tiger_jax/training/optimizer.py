@@ -44,8 +44,8 @@ def make_optimizer(
   """
   rate = learning_rate(config, num_steps)
   if config.recipe == 'adamw':
-    # As `optax.adamw`, whose `mask` would change the tree of the state, so
-    # that checkpoints saved without one could not be restored.
+    # `optax.adamw` with selective decay. Its `mask` argument would change the
+    # state tree, and older checkpoints could not be restored.
     update = optax.chain(
       optax.scale_by_adam(),
       optax.stateless(functools.partial(_add_decay, config.weight_decay)),
@@ -59,7 +59,7 @@ def make_optimizer(
 
 
 def _add_decay(weight_decay: float, updates: Any, params: Any) -> Any:
-  """Adds the decay of kernels, embeddings and codebooks to their updates.
+  """Adds weight decay to the updates of kernels, embeddings and codebooks.
 
   Norm scales, biases, position biases and single vectors do not decay.
   """

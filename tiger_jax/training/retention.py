@@ -2,15 +2,15 @@
 
 import bisect
 
-# The latest are kept: two in case that one is damaged.
+# How many of the latest are kept at least: the others replace a damaged one.
 _KEPT = 3
 
 
 def kept(steps: list[int], reach: int) -> list[int]:
   """Returns the steps of the checkpoints to keep, besides the best.
 
-  These are the latest ones, and all from the newest that is at least `reach`
-  steps older than the latest.
+  These are the latest ones, and every checkpoint since the newest one that is
+  at least `reach` steps older than the latest.
 
   Args:
     steps: The steps of all checkpoints that are not damaged, in order.

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 
 class Rewind(NamedTuple):
-  """What to do about numbers that are not finite, instead of giving up.
+  """How a run continues after a value that is not finite.
 
-  The run goes back to a checkpoint, repeats its steps up to `back` steps before
-  the bad one, and skips `skip` batches from there.
+  The run restores a checkpoint, repeats its steps up to `back` steps before the
+  bad one, and skips `skip` batches from there.
 
   Attributes:
     back: Batches to skip before the bad one.
@@ -27,10 +27,11 @@ class Rewind(NamedTuple):
 
     Args:
       step: The bad step, counted from 1.
-      earliest: The smallest start, a whole number of calls.
+      earliest: The smallest start, a multiple of `steps_per_call`.
 
     Returns:
-      `(start, stop)`: the steps before the window, and up to its end.
+      `(start, stop)`: the number of steps before the window, and its last
+      step.
     """
     start = max(earliest, step - 1 - self.back)
     stop = max(start + self.skip, step)
@@ -57,9 +58,9 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """How far before a checkpoint a rewind may start to skip, in steps.
+    """How many steps before the latest checkpoint a window may start.
 
-    All steps before a checkpoint are good, so the first bad step is later.
+    All steps before a checkpoint are finite, so a bad step comes after it.
     """
     if not self.rewind:
       return 0

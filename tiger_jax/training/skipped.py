@@ -16,12 +16,12 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def from_json(value: Any) -> Ranges:
-  """Returns the ranges that a checkpoint has in its meta.
+  """Returns the ranges in the `meta` of a checkpoint.
 
   Args:
-    value: A list of pairs. Earlier versions wrote one number n instead: the
-      batches of all later steps had numbers that were larger by n. This is the
-      range of the first n batches.
+    value: A list of pairs. Earlier versions wrote one number n instead, which
+      added n to the batch numbers of all later steps. It becomes the range of
+      the first n batches.
 
   Raises:
     ValueError: It is neither.
@@ -48,30 +48,30 @@ def batch_number(ranges: Ranges, num_steps: int) -> int:
 
 
 def last_start(ranges: Ranges, num_steps: int) -> int:
-  """Returns the number of steps before the last range that is reached.
+  """Returns how many steps come before the last range that a run has reached.
 
   Args:
-    ranges: What is skipped.
-    num_steps: Steps done. Ranges after the batch that follows them are ignored.
+    ranges: The skipped ranges.
+    num_steps: The number of steps done. Later ranges are ignored.
 
   Returns:
-    The number; 0 without a range.
+    The number of steps; 0 without such a range.
   """
-  found = size = 0
+  steps_before = num_skipped = 0
   for start, stop in ranges:
-    if start - size <= num_steps:
-      found = start - size
-    size += stop - start
-  return found
+    if start - num_skipped <= num_steps:
+      steps_before = start - num_skipped
+    num_skipped += stop - start
+  return steps_before
 
 
 def skip(ranges: Ranges, start: int, stop: int) -> Ranges:
   """Returns the ranges with the batches of steps `start + 1` to `stop` added.
 
   Args:
-    ranges: What is skipped already.
-    start: Steps before the first of them.
-    stop: Steps up to the last of them, more than `start`.
+    ranges: The ranges that are skipped already.
+    start: The number of steps before the first one.
+    stop: The last step, more than `start`.
   """
   first = batch_number(ranges, start)
   end = batch_number(ranges, stop - 1) + 1
@@ -84,12 +84,12 @@ def skip(ranges: Ranges, start: int, stop: int) -> Ranges:
 def segments(
   ranges: Ranges, start: int, stop: int
 ) -> Iterator[tuple[int, int]]:
-  """Yields the batch numbers of some steps, as ranges that are trained on.
+  """Yields the batch numbers of consecutive steps, as ranges.
 
   Args:
-    ranges: What is skipped.
-    start: Steps before the first of them.
-    stop: Steps up to the last of them.
+    ranges: The skipped ranges.
+    start: The number of steps before the first one.
+    stop: The last step.
   """
   number, left = batch_number(ranges, start), stop - start
   for first, end in ranges:
@@ -107,13 +107,13 @@ def read(
   start: int,
   stop: int,
 ) -> Iterator[tuple[int, Any]]:
-  """Yields the stacks of some steps, each with the number of its first batch.
+  """Yields the stacks of consecutive steps, each with its first batch number.
 
   Args:
     batches: `(first, end)` -> the batches of these numbers, in stacks.
-    ranges: What is skipped, in whole stacks.
-    start: Steps before the first of them.
-    stop: Steps up to the last of them.
+    ranges: The skipped ranges, in whole stacks.
+    start: The number of steps before the first one.
+    stop: The last step.
   """
   for number, end in segments(ranges, start, stop):
     for stack in batches(number, end):
