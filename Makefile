@@ -34,21 +34,22 @@ quickstart: install  ## Train on the built-in shop and see recommendations.
 	$(FASTER) .venv/bin/python -m tiger_jax.main \
 	  --config=configs/quickstart.py --workdir=runs/quickstart
 
-test: install  ## Run the tests, but for the slow ones.
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m 'not slow'
-
 # Compiles with the optimizations of XLA, which tests/conftest.py turns off.
 AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
+PYTEST := .venv/bin/python -m pytest -q -n 2 --dist loadfile
+
+test: install  ## Run the tests, but for the slow ones.
+	$(PYTEST) -m 'not slow and not as_users'
+	$(AS_USERS) $(PYTEST) -m 'as_users and not slow'
 
 test-long: install  ## Run the slow tests.
-	$(AS_USERS) .venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow
+	$(AS_USERS) $(PYTEST) -m slow
 
 mutants: install  ## Change a copy of the code; tests must fail. ONLY=3,7: two.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
-	$(AS_USERS) TIGER_JAX_RELIABILITY=full .venv/bin/python -m pytest \
-	  tests/reliability -x -q -n 2 --dist loadfile \
+	$(AS_USERS) TIGER_JAX_RELIABILITY=full $(PYTEST) tests/reliability -x \
 	  -o tmp_path_retention_policy=failed
 
 results: install  ## Make RESULTS.md from the files of results/.

@@ -22,6 +22,9 @@ from tiger_jax.models.sasrec import SasRec
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.shapes import Batch
 
+# The claims are about programs as users compile them.
+pytestmark = pytest.mark.as_users
+
 LEVEL_SIZES = (32, 32)
 NUM_ITEMS = 400
 NUM_REQUESTS = 32
@@ -54,7 +57,7 @@ SAMPLER = Sampler(
 
 
 @pytest.fixture(name='params', scope='module')
-def _params(compile_fast):
+def _params():
   """Random parameters whose scores differ by more than rounding."""
   shapes = jax.eval_shape(
     MODEL.init, jax.random.key(0), jnp.asarray(CODES), BATCH

@@ -10,6 +10,9 @@ from tiger_jax.decoding.catalog import Catalog
 from tiger_jax.decoding.filters import ItemLists
 from tiger_jax.training.sharding import make_mesh, replicate
 
+# The claims are about programs as users compile them.
+pytestmark = pytest.mark.as_users
+
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
 # 200 prefixes of two codes have too many items for a linear scan. An array of

@@ -34,11 +34,6 @@ CONFIG = from_json(
 )  # fmt: skip
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _compile_fast(compile_fast):
-  pass
-
-
 @pytest.fixture(name='trained', scope='module')
 def _trained():
   rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from tests.training.networks import make_batch, make_stack, make_task
 from tests.training.running import Run, assert_same_bits
 from tiger_jax.shapes import Batch
 
-pytestmark = pytest.mark.usefixtures('compile_fast')
+pytestmark = pytest.mark.as_users
 
 
 def read(start, stop):

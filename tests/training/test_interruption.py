@@ -21,6 +21,9 @@ from tests.training.running import (
 from tiger_jax.errors import CheckpointError, Preempted
 from tiger_jax.training.checkpoint import DamagedError
 
+# The claims are about programs as users compile them.
+pytestmark = pytest.mark.as_users
+
 
 @pytest.fixture(name='whole', scope='module')
 def _whole(tmp_path_factory):

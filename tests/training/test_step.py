@@ -23,6 +23,9 @@ from tiger_jax.training.step import (
   tensor_names,
 )
 
+# The claims are about programs as users compile them.
+pytestmark = pytest.mark.as_users
+
 ADAMW = OptimizerConfig('adamw', 0.01, warmup_steps=2, weight_decay=0.1)
 RECIPES = {
   'adamw': ADAMW,

@@ -10,8 +10,6 @@ import pytest
 from tests.training.networks import NUM_ITEMS, make_batch, make_task
 from tiger_jax.models.tiger import next_items
 
-pytestmark = pytest.mark.usefixtures('compile_fast')
-
 
 @functools.cache
 def _networks(causal_encoder):
