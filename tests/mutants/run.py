@@ -126,6 +126,8 @@ def _stop(*unused: object) -> None:
 def _chosen(only: str) -> list[Job]:
   mutants = dict(enumerate(all_mutants(), 1))
   numbers = [x.strip() for x in only.split(',')] if only else [*mutants]
+  if not mutants:
+    raise _Refused(f'no module in {FOLDER} has mutants')
   jobs = {}
   for number in map(str, numbers):
     if not number.isdecimal() or int(number) not in mutants:
@@ -190,7 +192,7 @@ def _show(result: Result) -> None:
   job = result.job
   assert job.mutant
   line = f'{job.number:3} {result.outcome:8} {result.seconds:4.0f} s'
-  print(f'{line}  {job.mutant.what}', flush=True)
+  print(f'{line}  {job.mutant.what}: {result.reason:.160}', flush=True)
 
 
 def _diff(job: Job) -> str:

@@ -176,7 +176,7 @@ def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
       goes where TFDS keeps its datasets, for the next run to find.
 
   Returns:
-    The dataset, items numbered in order of first appearance.
+    The dataset, see `assembly.assemble`.
 
   Raises:
     DataError: A raw file is missing, damaged, or not what it should hold.

@@ -201,6 +201,7 @@ class _Run:
     start, stop = policy.window(error.step, earliest)
     # Without an older checkpoint, training starts again from step 0.
     step = max(x for x in (0, *self.checkpoints.steps()) if x <= start)
+    step = processes.from_main(step, self.mesh)
     self.checkpoints.drop(step, aside=False)
     self._skipped = skipped.skip(self._skipped, start, stop)
     what = str(error).removeprefix(f'{self.label}: ')
