@@ -19,8 +19,8 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Tests spend most of their time in compilation; their programs run briefly.
-# Processes that a test starts inherit both variables. `make test` unsets them for
-# tests with the mark `as_users`.
+# Processes that a test starts inherit both variables. `make test` unsets them
+# for tests with the mark `as_users`.
 _FAST_COMPILATION = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
 if jax.__version_info__[:2] == (0, 10):  # XLA ends a process at unknown flags.
   _FAST_COMPILATION['XLA_FLAGS'] = (
