@@ -28,7 +28,8 @@ one before it validation, which alone picks the checkpoint. Ties of the time
 stamp keep the order of the file, but for runs that are called shuffled. Items
 that a user has already may be recommended, and are misses, where nothing else
 is said; the columns called masked leave them out. Tables without a column
-"proven" use the serving search, with `evaluation.num_beams` beams.
+"proven" use the serving search: it has `evaluation.num_beams` beams, or as many
+as the items asked for where these are more, and is not widened.
 "collide" is the share of items whose codes of meaning another item has too.
 Seconds are of training, beside whatever else the machine did. After ± stands
 the standard error over seeds.
@@ -45,7 +46,9 @@ that end in _cpu_long have SASRec at full size, and TIGER as two cores train it
 in an hour and a half ("TIGER, two cores" of table1).
 
 The file of a row has the config that it was made with; not all were made on one
-day, nor by one version of the code. A command names the run; where files are
+day, nor by one version of the code. Where a TIGER table has no column "proven",
+the collision codes follow the order of the events; in newer runs, that of a
+hash of the ids. A command names the run; where files are
 already on disk, add the flags that tell where (see README.md).
 """
 
