@@ -1,6 +1,7 @@
 """One pass over a history trains every prefix of it."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,17 @@ def make_batch(num_rows=5, width=7):
   return Batch(history, np.arange(num_rows, dtype=np.int32), target), lengths
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def apply(model, method, params, codes, batch):
+  return model.apply({'params': params}, codes, batch, method=method)
+
+
+def prefix(batch, t):
+  """Returns the first t + 1 events of every row; the next one is the target."""
+  target = np.asarray(next_items(batch))[:, t]
+  return Batch(batch.history[:, : t + 1], batch.user, target)
+
+
 @pytest.mark.parametrize('num_user_tokens', [0, 3])
 def test_targets_are_scored_as_by_a_pass_over_the_prefix(
   codes, num_user_tokens
@@ -50,17 +62,13 @@ def test_targets_are_scored_as_by_a_pass_over_the_prefix(
   model = Tiger(config, LEVEL_SIZES)
   batch, lengths = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
-  bound = model.bind({'params': params})
-  everything = bound.every_target(codes, batch)
-  following = np.asarray(next_items(batch))
+  everything = apply(model, 'every_target', params, codes, batch)
   for t in range(7):
     rows = np.flatnonzero(lengths > t)
-    alone = Batch(
-      batch.history[rows, : t + 1], batch.user[rows], following[rows, t]
-    )
-    for level, logits in enumerate(bound(codes, alone)):
+    alone = apply(model, '__call__', params, codes, prefix(batch, t))
+    for level, logits in enumerate(alone):
       np.testing.assert_allclose(
-        everything[level][rows, t], logits, rtol=1e-4, atol=1e-5
+        everything[level][rows, t], logits[rows], rtol=1e-4, atol=1e-5
       )
 
 
@@ -94,19 +102,14 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes):
   params = task.init(jax.random.key(0))
   rng = jax.random.key(1)
   loss, _, _ = task.loss(params, task.tables, batch, rng)
-  bound = model.bind({'params': params})
   following = np.asarray(next_items(batch))
   losses = []
-  for row, length in enumerate(lengths):
-    for t in range(length):
-      alone = Batch(
-        batch.history[row : row + 1, : t + 1],
-        batch.user[row : row + 1],
-        following[row : row + 1, t],
-      )
+  for t in range(7):
+    alone = apply(model, '__call__', params, codes, prefix(batch, t))
+    for row in np.flatnonzero(lengths > t):
       target = np.asarray(codes)[following[row, t]]
-      for level, logits in enumerate(bound(codes, alone)):
-        losses.append(-jax.nn.log_softmax(logits)[0, target[level]])
+      for level, logits in enumerate(alone):
+        losses.append(-jax.nn.log_softmax(logits[row])[target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
 
   # Of a batch that has fewer targets than others, every one counts as much.
