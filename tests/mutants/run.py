@@ -156,7 +156,7 @@ def _run(jobs: list[Job]) -> int:
     root = Path(folder).resolve()
     copies = [_copy(root / str(i)) for i in range(_WORKERS)]
     print(
-      f'{len(jobs)} mutants; first, their tests without a change', flush=True
+      f'mutants: {len(jobs)}; first, their tests without a change', flush=True
     )
     _run_all(copies, _unchanged(jobs), _refuse_failure)
     _run_all(copies, jobs, report)

@@ -105,7 +105,9 @@ def test_rewind(
   start = (batch - 30) // 5 * 5
   stop = -(-(batch + 30) // 5) * 5
   back = start // shop.SAVE_EVERY * shop.SAVE_EVERY
-  skipped = f'back to step {back}; skipped batches: {start} to {stop - 1}\n'
+  skipped = (
+    f'back to step {back}; skips so far: batches {start} to {stop - 1}\n'
+  )
   assert skipped in done.out
   assert done.out.count('back to step') == 1
   assert_all_finite(shop.checkpoints(whole, 'train'))

@@ -133,7 +133,7 @@ def test_what_is_proven_is_said(recommender):
   assert show_proof(found) == (
     'Proven: no other item ranks above any of these 14.'
   )
-  assert 'a draw' in show_proof(found, drawn=True)
+  assert 'width draws these 14' in show_proof(found, drawn=True)
   unproven = [e._replace(proven=i < 2) for i, e in enumerate(found)]
   assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
 

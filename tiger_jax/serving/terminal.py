@@ -42,13 +42,20 @@ def show_proof(found: list[Recommendation], drawn: bool = False) -> str:
     found: The recommendations of a search that widens, in their order.
     drawn: Whether they were drawn, with noise on their ranks.
   """
-  noise = ', in a draw by temperature' if drawn else ''
   proven = sum(entry.proven for entry in found)
+  limit = 'The search is limited to 4,096 beams.'
+  if drawn:
+    if proven == len(found):
+      return f'Proven: a search of any width draws these {proven} items.'
+    return (
+      f'Proven for the first {proven} of {len(found)}: a wider search may draw '
+      f'other items after them. {limit}'
+    )
   if proven == len(found):
-    return f'Proven: no other item ranks above any of these {proven}{noise}.'
+    return f'Proven: no other item ranks above any of these {proven}.'
   return (
     f'Proven for the first {proven} of {len(found)}: others may rank above the '
-    f'rest{noise}. The search is limited to 4,096 beams.'
+    f'rest. {limit}'
   )
 
 

@@ -118,9 +118,7 @@ def train(
           run.go_on(stop)
           break
         except NotFiniteError as error:
-          if rewinds == _MOST_REWINDS:
-            raise
-          run.rewind(error)
+          run.rewind(error, rewinds)
         except OSError as error:
           reason, remedy = os_errors.explain(error)
           raise CheckpointError(
@@ -187,13 +185,16 @@ class _Run:
       )
       self._train(stop, start, ledger, bar)
 
-  def rewind(self, error: NotFiniteError) -> None:
+  def rewind(self, error: NotFiniteError, rewinds: int) -> None:
     """Goes back to before an error, and skips the batches around it."""
     policy = self.schedule.rewind
-    if policy is None:
+    if policy is None or rewinds == _MOST_REWINDS:
+      others = 'let it go back and skip batches (train.on_non_finite)'
+      if policy:
+        others = f'look at the data ({rewinds} rewinds did not help)'
       raise type(error)(
         f'{error}; lower the learning rate in the config, and training starts '
-        'again, or let it go back and skip batches (train.on_non_finite)',
+        f'again, or {others}',
         error.step,
       ) from error
     # All steps before the range of an earlier rewind are finite.
@@ -206,7 +207,7 @@ class _Run:
     self._skipped = skipped.skip(self._skipped, start, stop)
     what = str(error).removeprefix(f'{self.label}: ')
     say(
-      f'{self.label:>12}: {what}: back to step {step}; skipped batches: '
+      f'{self.label:>12}: {what}: back to step {step}; skips so far: batches '
       f'{skipped.shown(self._skipped)}'
     )
 
