@@ -1,5 +1,6 @@
 """What every test runs under."""
 
+from collections.abc import Iterator
 import os
 import pathlib
 import signal
@@ -48,6 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
   folder = config.cache.mkdir('jax')
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.02)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _clear_programs() -> Iterator[None]:
+  """Bounds the memory of a worker, which would keep all compiled programs."""
+  yield
+  jax.clear_caches()
 
 
 @pytest.fixture(scope='session')
