@@ -199,8 +199,8 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
   assert proven == [place < num_proven for place in range(5)]
   assert narrow[:num_proven] == every[:num_proven]
   said = show_proof(narrow, drawn=True)
-  assert said.startswith(f'Proven for the first {num_proven} of 5: others may')
-  assert said.endswith('by temperature. The search is limited to 4,096 beams.')
+  assert said.startswith(f'Proven for the first {num_proven} of 5: a wider')
+  assert said.endswith('after them. The search is limited to 4,096 beams.')
 
 
 @pytest.mark.parametrize(
