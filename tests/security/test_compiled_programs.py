@@ -100,10 +100,10 @@ def test_a_folder_of_another_user_is_not_used(home, capsys, monkeypatch):
   assert 'belongs to another user' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('home', ['/proc/nowhere', '/dev/null', 'relative'])
-def test_a_missing_home_is_not_an_error(home, monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize('place', ['/proc/nowhere', '/dev/null', 'relative'])
+def test_a_missing_home_is_not_an_error(place, monkeypatch, capsys, tmp_path):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setenv('HOME', home)
+  monkeypatch.setenv('HOME', place)
   assert used() is None
   assert capsys.readouterr().err == ''
   assert not (tmp_path / 'relative').exists()
