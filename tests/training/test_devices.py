@@ -13,9 +13,6 @@ from tiger_jax.training import sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import Replica, init_state, make_steps
 
-# The claims are about programs as users compile them.
-pytestmark = pytest.mark.as_users
-
 STEPS = 4
 # Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
 ADAGRAD = OptimizerConfig('adagrad', 0.1)
