@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/paper/cold_start.py
 
-`configs/paper/cold_start.py:cpu` is a reduced size, 3 minutes on two CPU cores.
+`configs/paper/cold_start.py:cpu` is a reduced size, 6 minutes of CPU time.
 One in twenty items of the test is taken out of training; recall is of the users
 whose next item is one.
 """

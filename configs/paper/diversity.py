@@ -2,7 +2,7 @@
 
   python -m tiger_jax.main --config=configs/paper/diversity.py
 
-`configs/paper/diversity.py:cpu` is a reduced size, 4 minutes on two CPU cores.
+`configs/paper/diversity.py:cpu` is a reduced size, 16 minutes of CPU time.
 """
 
 import ml_collections
