@@ -79,7 +79,7 @@ def test_killed_survived_and_broken(repository, tmp_path):
   assert found.code == 1
   assert found.err == ''
   lines = found.out.splitlines()
-  assert lines[0].startswith('5 mutants')
+  assert lines[0].startswith('mutants: 5;')
   outcomes = {int(x.split()[0]): x.split()[1] for x in lines[1:6]}
   assert outcomes == {
     1: 'killed', 2: 'survived', 3: 'broken', 4: 'broken', 5: 'killed',
