@@ -93,7 +93,8 @@ def random_ids(num_items: int, level_sizes: tuple[int, ...]) -> SemanticIds:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(model: Tiger, params: Any, codes: jax.Array, batch: Batch):
-  return model.bind({'params': params}).encode(codes, batch)
+  with jax.default_matmul_precision('highest'):  # As the retriever does.
+    return model.bind({'params': params}).encode(codes, batch)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -107,16 +108,17 @@ def _decode(
 ) -> Beams:
   bound = model.bind({'params': params})
   batch_size = len(encoded.mask)
-  return beam_search(
-    lambda level, previous, cache: bound.decode_step(
-      level, previous, cache, encoded
-    ),
-    bound.empty_cache(batch_size),
-    catalog,
-    batch_size,
-    num_beams,
-    constrained=constrained,
-  )
+  with jax.default_matmul_precision('highest'):
+    return beam_search(
+      lambda level, previous, cache: bound.decode_step(
+        level, previous, cache, encoded
+      ),
+      bound.empty_cache(batch_size),
+      catalog,
+      batch_size,
+      num_beams,
+      constrained=constrained,
+    )
 
 
 def measure_flax(

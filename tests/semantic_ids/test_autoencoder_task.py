@@ -22,16 +22,6 @@ def _codes(model, x):
   return np.asarray(jax.jit(lambda model, x: model.codes(x))(model, x))
 
 
-@pytest.fixture(name='task', scope='module')
-def _task():
-  return make_task()
-
-
-@pytest.fixture(name='params', scope='module')
-def _params(task):
-  return task.init(jax.random.key(0))
-
-
 @pytest.fixture(name='train', scope='module')
 def _train(task):
   batches = ItemBatches(embeddings(), CONFIG.batch_size, seed=0)

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from tests.semantic_ids.autoencoders import (
   after_update_of,
@@ -12,16 +11,6 @@ from tests.semantic_ids.autoencoders import (
 )
 from tiger_jax.semantic_ids.autoencoder_task import Seen
 from tiger_jax.semantic_ids.vq_vae import VqVae
-
-
-@pytest.fixture(name='task', scope='module')
-def _task():
-  return make_task()
-
-
-@pytest.fixture(name='params', scope='module')
-def _params(task):
-  return task.init(jax.random.key(0))
 
 
 def test_restart_revives_dead_codes(task, params):
