@@ -16,5 +16,7 @@ def kept(steps: list[int], reach: int) -> list[int]:
     steps: The steps of all checkpoints that are not damaged, in order.
     reach: How many steps before the latest checkpoint a run may go back to.
   """
+  if not steps:
+    return []
   first = bisect.bisect_right(steps, steps[-1] - reach) - 1
   return steps[max(0, min(first, len(steps) - _KEPT)) :]
