@@ -17,7 +17,7 @@ import pytest
 
 from tests.training.running import STEPS, Counter, Run, digests
 from tiger_jax.errors import Preempted
-from tiger_jax.training import manifest, retention
+from tiger_jax.training import manifest
 from tiger_jax.training.log import NotFiniteError
 from tiger_jax.training.schedule import Rewind, Schedule
 
@@ -245,20 +245,6 @@ def test_which_checkpoint_a_rewind_restores(tmp_path, back, to, capsys):
   skipped = range(first, max(first + 8, 7))
   numbers = [x for x in range(100) if x not in skipped]
   assert run.trained_on() == numbers[:STEPS]
-
-
-@pytest.mark.parametrize(
-  ('steps', 'reach', 'expected'),
-  [
-    ([], 5, []),
-    ([2, 4, 6, 8], 0, [4, 6, 8]),
-    ([2, 4, 6, 8], 6, [2, 4, 6, 8]),
-    ([2, 4, 6, 8, 10], 5, [4, 6, 8, 10]),
-    ([2, 4], 5, [2, 4]),
-  ],
-)
-def test_which_checkpoints_are_kept(steps, reach, expected):
-  assert retention.kept(steps, reach) == expected
 
 
 def test_checkpoints_are_kept_for_a_rewind(tmp_path, capsys):
