@@ -9,22 +9,18 @@ from typing import Any
 
 import jax
 
-from tiger_jax import (
-  compile_cache,
-  learning,
-  stages,
-  throughput,
-  tokenization,
-)
-from tiger_jax.command_line import Command
+from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
-from tiger_jax.config_dict import expand
-from tiger_jax.contradictions import unread
+from tiger_jax.config.command_line import Command
+from tiger_jax.config.config_dict import expand
+from tiger_jax.config.contradictions import unread
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import PeerError, UsageError
 from tiger_jax.experiments import runs
 from tiger_jax.experiments.spec import Experiment
 from tiger_jax.pipeline import Pipeline
+from tiger_jax.recommenders import throughput
+from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
@@ -32,8 +28,8 @@ from tiger_jax.serving.terminal import (
   show_results,
   show_shoppers,
 )
-from tiger_jax.training import checkpoint_folder, preemption, processes
-from tiger_jax.workdir import locked
+from tiger_jax.stages import learning, semantic_ids, stages
+from tiger_jax.storage.artefacts import locked
 
 # Modes that can train. They read every section that the model needs.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
@@ -148,7 +144,7 @@ def _refuse_too_few(
   makes_ids = 'semantic_ids' in config.model.needs or mode == 'semantic_ids'
   if makes_ids and not config.semantic_ids.shared_with:
     num_items = dataset.num_items - len(dataset.unseen)
-    tokenization.refuse_sizes(config.semantic_ids, num_items)
+    semantic_ids.refuse_sizes(config.semantic_ids, num_items)
   if trains:
     learning.make_batches(config, dataset)
 

@@ -10,25 +10,24 @@ from jaxtyping import Float
 import numpy as np
 
 import tiger_jax
-from tiger_jax import learning, stages, tokenization
 from tiger_jax.config import Config
+from tiger_jax.config.recorded import to_json
 from tiger_jax.data import counts
-from tiger_jax.data.assembly import ITEM_ORDER
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import made_from as made_from_source
+from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.embedding.encoders import made_from
-from tiger_jax.environment import environment
 from tiger_jax.evaluation.evaluator import INVALID_CUTOFFS
 from tiger_jax.evaluation.metrics import CUTOFFS
-from tiger_jax.recommenders import Material
-from tiger_jax.recorded_config import to_json
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.runtime import processes
+from tiger_jax.runtime.environment import environment
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.stages import learning, semantic_ids, stages
 from tiger_jax.storage import files, record
-from tiger_jax.storage.fingerprints import fingerprint
-from tiger_jax.training import processes
-from tiger_jax.training.writers import MetricsWriter
-from tiger_jax.workdir import (
+from tiger_jax.storage.artefacts import (
   RESULTS,
   Artefact,
   await_stage,
@@ -36,6 +35,7 @@ from tiger_jax.workdir import (
   run_stage,
   superseded,
 )
+from tiger_jax.storage.fingerprints import fingerprint
 
 # What each mode asks a Pipeline for.
 STAGES = {
@@ -156,9 +156,9 @@ class Pipeline:
   @functools.cached_property
   def embeddings(self) -> Float[np.ndarray, 'items dim']:
     """A vector per item."""
-    vectors = tokenization.read_embeddings(self.embedding.folder)
+    vectors = semantic_ids.read_embeddings(self.embedding.folder)
     num_items, dim = vectors.shape
-    name = tokenization.encoder_name(self.config.embedding)
+    name = semantic_ids.encoder_name(self.config.embedding)
     _say('embedding', f'{num_items:,} items x {dim}, {name}')
     if rows := self.embedding.about.get('vectors'):
       _say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
@@ -168,18 +168,18 @@ class Pipeline:
   def semantic_ids(self) -> Artefact:
     """The stage that makes the Semantic IDs."""
     own = self.embedding.fingerprint
-    others = tokenization.read_shared(self.config, own)
-    ids = tokenization.made_from(self.config.semantic_ids, others)
+    others = semantic_ids.read_shared(self.config, own)
+    ids = semantic_ids.made_from(self.config.semantic_ids, others)
     # The IDs are not fitted to items that nobody bought.
     unseen = self.config.dataset.unseen_share
     bought = [self.data.fingerprint] if unseen else []
     return self._stage(
       'semantic_ids',
       [ids, self.config.seed, own, *bought],
-      lambda folder: tokenization.make_semantic_ids(
+      lambda folder: semantic_ids.make_semantic_ids(
         self.config,
         self.dataset,
-        tokenization.Shop(self.dataset.name, own, self.embeddings),
+        semantic_ids.Shop(self.dataset.name, own, self.embeddings),
         others,
         folder,
         self.writer,
@@ -267,7 +267,7 @@ class Pipeline:
     if self.config.model.needs:
       made['embedding'] = self.embedding
       results['embedding'] = {
-        'encoder': tokenization.encoder_name(self.config.embedding),
+        'encoder': semantic_ids.encoder_name(self.config.embedding),
         'dim': self.embeddings.shape[1],
       }
       if rows := self.embedding.about.get('vectors'):

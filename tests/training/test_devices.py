@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.networks import make_stack, make_task
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.training import sharding
+from tiger_jax.runtime import sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import Replica, init_state, make_steps
 

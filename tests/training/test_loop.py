@@ -16,10 +16,10 @@ from tests.training.running import (
   digests,
   real_task,
 )
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training.step import Replica
-from tiger_jax.training.writers import MetricsWriter
 
 
 def test_exactly_so_many_steps(tmp_path):

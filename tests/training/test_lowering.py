@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-
 from tests.decoding.lowered import assert_full_products
+
 from tests.training.networks import (
   make_events,
   make_excerpts,
@@ -12,19 +12,19 @@ from tests.training.networks import (
   make_task,
 )
 from tiger_jax.config import ModelConfig, OptimizerConfig, SemanticIdsConfig
-from tiger_jax.decoding import item_retriever
-from tiger_jax.decoding.filters import ItemLists
-from tiger_jax.models.bert4rec import Bert4Rec
+from tiger_jax.models.baselines.bert4rec import Bert4Rec
+from tiger_jax.models.baselines.gru4rec import Gru4Rec
+from tiger_jax.models.baselines.sasrec import SasRec
 from tiger_jax.models.dsi import Dsi
-from tiger_jax.models.gru4rec import Gru4Rec
-from tiger_jax.models.sasrec import SasRec
-from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
+from tiger_jax.recommenders.dsi_task import DsiTask
+from tiger_jax.recommenders.item_task import ItemTask
+from tiger_jax.retrieval import items
+from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.item_batches import ItemBatches
-from tiger_jax.semantic_ids.rq_vae import RqVae
-from tiger_jax.semantic_ids.vq_vae import VqVae
-from tiger_jax.training import sharding
-from tiger_jax.training.dsi import DsiTask
-from tiger_jax.training.item_task import ItemTask
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import Replica, init_state, make_steps
 
@@ -131,10 +131,10 @@ def test_retrieval_of_items(approximate):
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))
-  lower = jax.export.export(item_retriever._recommend, platforms=PLATFORMS)
+  lower = jax.export.export(items._recommend, platforms=PLATFORMS)
   with jax.default_matmul_precision('bfloat16'):
     found = lower(
-      item_retriever.ItemRetriever(model, None).model,
+      items.ItemRetriever(model, None).model,
       10,
       approximate,
       params,

@@ -14,7 +14,7 @@ from tests.training.networks import (
 from tests.training.running import assert_same_bits
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.data.splits import gather
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import (
   Replica,

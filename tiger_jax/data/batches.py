@@ -11,7 +11,7 @@ from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 
 # A history of so many bytes lies on the device, which then looks the batches
 # up itself.

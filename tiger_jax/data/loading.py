@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts, own_files, synthetic
-from tiger_jax.data.assembly import ITEM_ORDER
+from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
+from tiger_jax.data.sources import own_files, synthetic
+from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import UsageError
 from tiger_jax.storage.fingerprints import file_digests
@@ -47,7 +48,9 @@ def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     return dataclasses.replace(shop, counts=counted)
   if config.name == 'files':
     return own_files.load(config)
-  from tiger_jax.data import amazon2014  # Imports TFDS, which takes a second.
+  from tiger_jax.data.sources import (
+    amazon2014,  # Imports TFDS, which takes a second.
+  )
 
   family, _, category = config.name.partition('/')
   if family == 'amazon2014' and category in amazon2014.CATEGORIES:
@@ -89,7 +92,7 @@ def source_files(config: DatasetConfig) -> list[Path]:
   if config.name == 'files':
     return own_files.candidates(folder)
   if config.source_dir and config.name.startswith('amazon2014/'):
-    from tiger_jax.data import amazon2014
+    from tiger_jax.data.sources import amazon2014
 
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]

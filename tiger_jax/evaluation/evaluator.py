@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 import numpy as np
 
 from tiger_jax.evaluation.metrics import CUTOFFS, ndcg, recall
-from tiger_jax.shapes import Batch, Recommendations
+from tiger_jax.interfaces import Batch, Recommendations
 
 # Of the share of generated IDs that are no item's, as the paper's Figure 6.
 INVALID_CUTOFFS = (10, 20)

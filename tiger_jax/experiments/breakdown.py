@@ -3,7 +3,6 @@
 from jaxtyping import Bool
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import (
   Examples,
@@ -13,6 +12,7 @@ from tiger_jax.data.splits import (
 )
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.stages import learning
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:

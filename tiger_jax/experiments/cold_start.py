@@ -6,12 +6,13 @@ import dataclasses
 from jaxtyping import Bool, Int
 import numpy as np
 
-from tiger_jax import learning, recommenders
 from tiger_jax.data.splits import split
-from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.recommenders import registry
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.stages import learning
 
 CUTOFFS = (10, 20, 50)
 # The largest share of unseen items among those recommended.
@@ -220,7 +221,7 @@ def _nearest(trained: Trained) -> Trained:
     model=dataclasses.replace(c.model, max_history=last),
     train=dataclasses.replace(c.train, length_buckets=(last,)),
   )
-  retriever = recommenders.make_baseline(
+  retriever = registry.make_baseline(
     'item_knn', config, trained.material, learning.make_mesh(config)
   )
   return trained._replace(config=config, retriever=retriever, params={})

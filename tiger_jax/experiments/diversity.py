@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from jaxtyping import Float, Int
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.data.splits import split
-from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.categories import coarse_categories
+from tiger_jax.stages import learning
 
 CUTOFFS = (10, 20, 50)
 TEMPERATURES = (1.0, 1.5, 2.0)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.experiments.ranking import Ranking, Trained, rank
+from tiger_jax.stages import learning
 
 # Of each model so many items are looked at.
 _DEPTH = 50

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.config import Config
 from tiger_jax.data.splits import Examples
-from tiger_jax.decoding.filters import ItemLists
-from tiger_jax.decoding.item_retriever import ItemRetriever
-from tiger_jax.decoding.retriever import TigerRetriever
-from tiger_jax.decoding.sampling import Sampler
-from tiger_jax.recommenders import Material
-from tiger_jax.shapes import Batch, Recommendations, Retriever
+from tiger_jax.interfaces import Batch, Recommendations, Retriever
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.stages import learning
 
 # Beams and requests of the first search. 512 beams prove most lists of 50
 # items. Compiling programs for narrower searches takes longer than they save.

@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tiger_jax import learning, recommenders, stages
 from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
@@ -18,12 +17,14 @@ from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.ranking import Trained, for_ranking
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
+from tiger_jax.recommenders import registry
 from tiger_jax.report import records, tables
+from tiger_jax.runtime import processes
+from tiger_jax.stages import learning, stages
+from tiger_jax.storage.artefacts import locked
 from tiger_jax.storage.claim import make_folder
 from tiger_jax.storage.files import write_json
 from tiger_jax.storage.fingerprints import fingerprint
-from tiger_jax.training import processes
-from tiger_jax.workdir import locked
 
 _Rows = dict[str, dict[str, float]]
 # Of what is measured below: raised when a measure changes, so that its rows are
@@ -226,7 +227,7 @@ def _trained(pipeline: Pipeline) -> Trained:
   )
   params = learning.one_replica(params, len(learning.replicas(config)), best)
   config = for_ranking(config)
-  retriever = recommenders.make_retriever(
+  retriever = registry.make_retriever(
     config, material, learning.make_mesh(config), config.evaluation
   )
   # What is measured may need them, though the model does not.

@@ -11,18 +11,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from tiger_jax import saved_arrays
 from tiger_jax.errors import DataError, NumbersError
 from tiger_jax.semantic_ids import collisions, item_batches
-from tiger_jax.semantic_ids.hierarchical_kmeans import HierarchicalKmeans
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.semantic_ids.lsh import Lsh
-from tiger_jax.semantic_ids.opq import Opq
 from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.random_ids import RandomIds
-from tiger_jax.semantic_ids.rq_kmeans import RqKmeans
-from tiger_jax.semantic_ids.rq_vae import RqVae
-from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.semantic_ids.quantizers.hierarchical_kmeans import (
+  HierarchicalKmeans,
+)
+from tiger_jax.semantic_ids.quantizers.lsh import Lsh
+from tiger_jax.semantic_ids.quantizers.opq import Opq
+from tiger_jax.semantic_ids.quantizers.random_ids import RandomIds
+from tiger_jax.semantic_ids.quantizers.rq_kmeans import RqKmeans
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
+from tiger_jax.storage import saved_arrays
 
 _NAME = 'tokenizer'
 

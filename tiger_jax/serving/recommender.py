@@ -9,23 +9,24 @@ import zlib
 import jax
 import numpy as np
 
-from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
+from tiger_jax.config.recorded import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.decoding.beam_search import Beams
-from tiger_jax.decoding.filters import ItemLists
-from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.recommenders import Material
-from tiger_jax.recorded_config import config_of
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.retrieval.beam_search import Beams
+from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving import arguments, one_process
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
-from tiger_jax.tokenization import read_embeddings
-from tiger_jax.training import sharding
-from tiger_jax.workdir import Artefact, find_artefact, read_artefact
+from tiger_jax.stages import learning
+from tiger_jax.stages.semantic_ids import read_embeddings
+from tiger_jax.storage.artefacts import Artefact, find_artefact, read_artefact
 
 # The number of histories in a search is padded to one of these.
 _BATCHES = (1, 8, 32, 128)
@@ -76,7 +77,7 @@ class Recommender:
     self._known = KnownIds(dataset)
     self._params = params
     self._mesh = learning.make_mesh(config)
-    self._retriever = recommenders.make_tiger(
+    self._retriever = registry.make_tiger(
       config, ids, self._mesh, config.evaluation.num_beams
     )
 

@@ -11,24 +11,26 @@ from jax.sharding import Mesh
 import numpy as np
 from tqdm import tqdm
 
+from tiger_jax.checkpoints import skipped
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.checkpoints.ledger import Ledger
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.errors import CheckpointError, Preempted
-from tiger_jax.storage import os_errors
-from tiger_jax.training import goodput, processes, skipped
-from tiger_jax.training.checkpoint import Checkpoints
-from tiger_jax.training.ledger import Ledger
-from tiger_jax.training.log import NotFiniteError, StepLog
-from tiger_jax.training.optimizer import learning_rate, make_optimizer
-from tiger_jax.training.preemption import StopSignal
-from tiger_jax.training.printing import say
-from tiger_jax.training.schedule import Schedule
-from tiger_jax.training.sharding import (
+from tiger_jax.runtime import goodput, processes
+from tiger_jax.runtime.preemption import StopSignal
+from tiger_jax.runtime.printing import say
+from tiger_jax.runtime.sharding import (
   fetch,
   put,
   replicate,
   shard_batch,
   state_shardings,
 )
+from tiger_jax.runtime.writers import MetricsWriter, progress_line, say_above
+from tiger_jax.storage import os_errors
+from tiger_jax.training.log import NotFiniteError, StepLog
+from tiger_jax.training.optimizer import learning_rate, make_optimizer
+from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.step import (
   Params,
   Replica,
@@ -37,7 +39,6 @@ from tiger_jax.training.step import (
   make_steps,
   tensor_names,
 )
-from tiger_jax.training.writers import MetricsWriter, progress_line, say_above
 
 # Whoever needs it more often has another problem.
 _MOST_REWINDS = 10
