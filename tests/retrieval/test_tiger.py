@@ -8,8 +8,8 @@ from jax import export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.decoding.lowered import assert_full_products
 
+from tests.retrieval.lowered import assert_full_products
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
 from tiger_jax.errors import DataError

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from tests.decoding.lowered import assert_full_products
 
+from tests.retrieval.lowered import assert_full_products
 from tests.training.networks import (
   make_events,
   make_excerpts,
