@@ -19,10 +19,7 @@ import ml_collections
 
 from tiger_jax.config import Config, config_dict, config_file
 from tiger_jax.config.checks import did_you_mean, nearest_and_all
-from tiger_jax.config.contradictions import contradictions, missing_paths
 from tiger_jax.errors import UsageError
-from tiger_jax.experiments.spec import Experiment
-from tiger_jax.experiments.spec import parse as parse_experiment
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
@@ -64,7 +61,8 @@ class Command:
   mode: str
   workdir: str
   config: Config | None
-  experiment: Experiment | None
+  experiment: ml_collections.ConfigDict | None
+  repeat: str
   overridden: tuple[str, ...]
   distributed: bool
   profile: str | None
@@ -122,12 +120,9 @@ def parse(argv: list[str]) -> Command | None:
     settings = config_file.load(values.config)
     config_file.override(settings, overrides)
     if 'experiment' in settings:
-      text = _repeat(values.config, overrides)
-      experiment = _parse_experiment(settings, text)
+      experiment = settings
     else:
       config = config_dict.parse(settings)
-      if problems := contradictions(config) + missing_paths(config):
-        raise UsageError('; '.join(problems))
   elif overrides or values.mode != 'recommend':
     raise UsageError('no --config given: try --config=configs/quickstart.py')
   command = Command(
@@ -135,6 +130,7 @@ def parse(argv: list[str]) -> Command | None:
     workdir=values.workdir or _default_workdir(values.config),
     config=config,
     experiment=experiment,
+    repeat=_repeat(values.config, overrides),
     overridden=tuple(overrides),
     distributed=values.distributed,
     profile=values.profile,
@@ -161,22 +157,6 @@ def _check_folder(command: Command) -> None:
     near = difflib.get_close_matches(str(folder), names, n=1)
     hint = f'did you mean {near[0]}?' if near else 'name that of a finished run'
     raise UsageError(f'there is no folder {folder}: {hint}')
-
-
-def _parse_experiment(
-  settings: ml_collections.ConfigDict, text: str
-) -> Experiment:
-  experiment = parse_experiment(settings, text)
-  mode = flags.FLAGS.mode
-  if mode != 'all':
-    raise UsageError(
-      f'--mode={mode} is for a single run, and {experiment.name} is an '
-      'experiment of several runs: remove the flag'
-    )
-  for run in experiment.runs:
-    if problems := contradictions(run.config):
-      raise UsageError(f'{run.dataset}, {run.name}: {"; ".join(problems)}')
-  return experiment
 
 
 def help_text() -> str:
