@@ -142,9 +142,7 @@ def test_excerpts_in_a_stack_are_batches_one_by_one_bit_for_bit():
 
 def test_the_seed_decides_on_all_that_is_random():
   task, stacks = Linear(), [make_stack(0, 2)]
-  one, two, other = (
-    take(task, ADAMW, [seed], stacks) for seed in (5, 5, 6)
-  )
+  one, two, other = (take(task, ADAMW, [seed], stacks) for seed in (5, 5, 6))
   assert_same_bits(one, two)
   assert not np.allclose(one[1]['size'], other[1]['size'], rtol=1e-3)
 
