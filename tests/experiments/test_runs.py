@@ -13,7 +13,7 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import records, tables
-from tiger_jax.stages import semantic_ids, stages
+from tiger_jax.stages import embedding, evaluation
 from tiger_jax.storage.artefacts import locked
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
   def fail(*unused):
     raise AssertionError('made again')
 
-  monkeypatch.setattr(stages, 'evaluate', fail)
+  monkeypatch.setattr(evaluation, 'build', fail)
   before = sorted((tmp_path / 'results').rglob('*.json'))
   texts = [path.read_text() for path in before]
   assert run(spec, tmp_path) == table
@@ -184,7 +184,7 @@ def test_a_saved_config_contains_no_local_paths(tmp_path):
     'semantic_ids': {'shared_with': [f'{tmp_path}/toys/items']},
   })  # fmt: skip
   assert str(tmp_path) not in json.dumps(runs._portable(config))
-  assert semantic_ids.encoder_name(config.embedding) == 'encoder'
+  assert embedding.encoder_name(config.embedding) == 'encoder'
   hub = config_dict.from_json({'embedding': {'model': 'someone/model'}})
   assert runs._portable(hub)['embedding']['model'] == 'someone/model'
 
@@ -192,15 +192,15 @@ def test_a_saved_config_contains_no_local_paths(tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_experiment_keeps_what_is_done(tmp_path, monkeypatch):
   spec = tiny('layers', '1 layer', '2 layers')
-  evaluate, calls = stages.evaluate, []
+  build, calls = evaluation.build, []
 
-  def second_fails(config, *rest):
-    calls.append(config.model.num_encoder_layers)
+  def second_fails(session, *rest):
+    calls.append(session.config.model.num_encoder_layers)
     if len(calls) == 2:
       raise KeyboardInterrupt
-    return evaluate(config, *rest)
+    return build(session, *rest)
 
-  monkeypatch.setattr(stages, 'evaluate', second_fails)
+  monkeypatch.setattr(evaluation, 'build', second_fails)
   with pytest.raises(KeyboardInterrupt):
     run(spec, tmp_path)
   table = run(spec, tmp_path)
