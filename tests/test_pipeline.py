@@ -27,7 +27,7 @@ def _prints(monkeypatch, tmp_path):
 
   def prints(config):
     found = pipeline.Pipeline(from_json(config), tmp_path / 'run')
-    return {name: getattr(found, name).fingerprint for name in STAGES}
+    return {name: getattr(found, f'{name}_stage').fingerprint for name in STAGES}
 
   return prints
 
@@ -120,7 +120,7 @@ def test_a_local_encoder_counts_by_its_files(prints, tmp_path):
 def test_damaged_vectors_are_one_line(prints, tmp_path, content):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
-  folder = Path(run.embedding.folder)
+  folder = Path(run.embedding_stage.folder)
   folder.mkdir()
   (folder / 'embeddings.npy').write_bytes(content)
   with pytest.raises(DataError, match='is damaged') as error:
@@ -133,7 +133,7 @@ def test_damaged_vectors_are_one_line(prints, tmp_path, content):
 def test_damaged_metrics_are_one_line(prints, tmp_path):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
-  folder = Path(run.evaluation.folder)
+  folder = Path(run.evaluation_stage.folder)
   folder.mkdir()
   (folder / 'metrics.json').write_text(json.dumps({'metrics': {}})[:-2])
   with pytest.raises(DataError, match=r'metrics\.json is damaged'):
@@ -209,7 +209,7 @@ def test_nothing_is_written_before_a_stage_is_asked_for(prints, tmp_path):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   assert not list((tmp_path / 'run').iterdir())
-  _ = run.data
+  _ = run.data_stage
   assert not list((tmp_path / 'run').iterdir())
 
 
@@ -228,8 +228,8 @@ def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
   for _ in range(2):  # Made, and made before.
     run = pipeline.Pipeline(config, tmp_path)
     run.run('data')
-    counted = counts.read(run.data.folder)
-    assert run.data.about['counts'] == counted
+    counted = counts.read(run.data_stage.folder)
+    assert run.data_stage.about['counts'] == counted
     lines = capsys.readouterr().out.splitlines()
     at = next(i for i, x in enumerate(lines) if 'interactions' in x)
     expected = counts.lines(counted)
@@ -241,8 +241,8 @@ def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
 def test_metrics_that_are_not_an_object_are_refused(prints, tmp_path, content):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
-  Path(run.evaluation.folder).mkdir()
-  (run.evaluation.folder / 'metrics.json').write_text(content)
+  Path(run.evaluation_stage.folder).mkdir()
+  (run.evaluation_stage.folder / 'metrics.json').write_text(content)
   with pytest.raises(DataError, match=r'metrics\.json is damaged'):
     _ = run.results
 
@@ -250,8 +250,8 @@ def test_metrics_that_are_not_an_object_are_refused(prints, tmp_path, content):
 def test_vectors_that_are_not_a_matrix_are_refused(prints, tmp_path):
   del prints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
-  Path(run.embedding.folder).mkdir()
-  np.save(run.embedding.folder / 'embeddings.npy', np.ones(3, np.float32))
+  Path(run.embedding_stage.folder).mkdir()
+  np.save(run.embedding_stage.folder / 'embeddings.npy', np.ones(3, np.float32))
   with pytest.raises(DataError, match=r'embeddings\.npy is damaged.*\[3\]'):
     _ = run.embeddings
 

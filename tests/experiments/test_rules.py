@@ -71,7 +71,14 @@ class Answers(TigerRetriever):
     return Beams(items, codes, scores, items >= 0, num_proven)
 
 
-def trained(retriever, walks=WALKS, categories=None, unseen=(), codes=CODES):
+def trained(
+  retriever,
+  walks=WALKS,
+  categories=None,
+  unseen=(),
+  codes=CODES,
+  model='tiger',
+):
   num = len(codes)
   fields = dict.fromkeys(FIELDS, ('',) * num)
   fields['categories'] = categories or ('',) * num
@@ -86,7 +93,7 @@ def trained(retriever, walks=WALKS, categories=None, unseen=(), codes=CODES):
   )
   config = from_json(
     {
-      'model': {'max_history': 4},
+      'model': {'name': model, 'max_history': 4},
       'train': {'length_buckets': (4,)},
       'evaluation': {'batch_size': 8, 'num_users': 0},
     }
@@ -94,7 +101,9 @@ def trained(retriever, walks=WALKS, categories=None, unseen=(), codes=CODES):
   ids = SemanticIds(codes, tuple((codes.max(0) + 1).tolist()), 2, {})
   vectors = np.resize(VECTORS, (num, 2))
   session = Session.open(config, Inputs(dataset, ids, vectors))
-  return Trained(session.with_retriever(retriever), {})
+  if retriever:
+    session = session.with_retriever(retriever)
+  return Trained(session, {})
 
 
 def test_rules_for_unseen_items():
@@ -143,8 +152,13 @@ def test_cold_start_needs_unseen_items():
 
 
 def test_cold_start_needs_a_generative_model():
-  with pytest.raises(UsageError, match='generate Semantic IDs'):
-    cold_start.measure(trained(None, unseen=(4,)))
+  with pytest.raises(UsageError, match="'sasrec'.*generate Semantic IDs"):
+    cold_start.measure(trained(None, unseen=(4,), model='sasrec'))
+
+
+def test_draws_need_a_generative_model():
+  with pytest.raises(UsageError, match="'sasrec'.*can draw items"):
+    diversity.measure(trained(None, model='sasrec'))
 
 
 @pytest.mark.parametrize('seed', [0, 1])

@@ -55,6 +55,7 @@ def tiny(name, *kept):
     'steps': 6, 'evaluate_every': 3, 'batch_size': 8, 'length_buckets': (4,),
     'steps_per_call': 1, 'evaluate_users': 16,
   })  # fmt: skip
+  base.train.optimizer.warmup_steps = 2
   base.evaluation.update({'num_beams': 10, 'batch_size': 32, 'num_users': 24})
   with spec.unlocked():
     spec.order = tuple(x for x in spec.order if not kept or x in kept)
@@ -65,6 +66,8 @@ def tiny(name, *kept):
         for field, value in (('evaluate_every', 3), ('batch_size', 8)):
           if field in train:
             train[field] = value
+        if 'warmup_steps' in train.get('optimizer', {}):
+          train.optimizer.warmup_steps = 2
   return spec
 
 
