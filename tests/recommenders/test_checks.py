@@ -1,13 +1,13 @@
 """Contradictory settings, and settings that a run does not read."""
 
 import pytest
-
-from tiger_jax.config.config_dict import from_json
 from tiger_jax.config.contradictions import (
   contradictions,
   missing_paths,
   unread,
 )
+
+from tiger_jax.config.config_dict import from_json
 
 # Sections with their changes, and the names in the one sentence.
 CONTRADICTIONS = [

@@ -15,6 +15,7 @@ from tiger_jax.models.baselines.sasrec import SasRec
 from tiger_jax.recommenders import item_task
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.runtime import sharding
+from tiger_jax.training.look_up import LookUp
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.normal(size=(3, 4, 5)).astype(np.float32)
@@ -184,8 +185,9 @@ def test_batches_that_the_device_looks_up_are_the_same(loss):
   examples = Examples(rows, rows, np.array([3, 1], np.int32))
   batch = Batch(np.array([[1, 2, 3], [1, -1, -1]], np.int32), rows,
                 np.array([4, 2], np.int32))  # fmt: skip
-  tables = task.tables._replace(events=jnp.asarray(events))
+  looked_up = LookUp(task, events)
   found = [
-    task.loss(params, tables, x, KEY)[0] for x in (batch, Excerpts(examples, 3))
+    task.loss(params, task.tables, batch, KEY)[0],
+    looked_up.loss(params, looked_up.tables, Excerpts(examples, 3), KEY)[0],
   ]
   assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-6)

@@ -21,7 +21,7 @@ from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.step import init_state
 
 
 class Saved(NamedTuple):

@@ -28,7 +28,7 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import processes, sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training import loop
-from tiger_jax.training.step import Replica
+from tiger_jax.training.look_up import LookUp
 
 STEPS = 12
 LEVEL_SIZES = (8, 8, 16)
@@ -70,12 +70,12 @@ def main(folder, num_processes):
       yield stack
 
   params = loop.train(
-    TigerTask(model, codes, source.events),
+    LookUp(TigerTask(model, codes), source.events),
     fetch,
     loop.Schedule(STEPS, log_every=2, save_every=4),
     # Unlike Adam, it does not blow up the rounding of a gradient of nearly 0.
     OptimizerConfig('adagrad', 0.1),
-    replicas=[3],
+    seeds=[3],
     mesh=mesh,
     folder=folder,
     writer=MetricsWriter(folder),
