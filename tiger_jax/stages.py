@@ -37,7 +37,7 @@ def make_dataset(
   Returns:
     JSON to record: the `counts` of what was read, used and dropped.
   """
-  load_dataset(config, seed, folder).save(folder)
+  load_dataset(config, seed).save(folder)
   counted = counts.read(folder)
   return {'counts': counted} if counted else {}
 

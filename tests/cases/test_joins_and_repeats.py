@@ -18,7 +18,7 @@ BOUGHT = {x['item'] for x in LOG}
 
 def load(folder, **flags):
   config = DatasetConfig(name='files', source_dir=str(folder), **flags)
-  return loading.load_dataset(config, 0, folder)
+  return loading.load_dataset(config, 0)
 
 
 def renamed(change, which=lambda item: True):
@@ -167,8 +167,8 @@ def test_the_counts_are_kept_with_the_dataset(tmp_path):
   assert counts.lines({}) == []
 
 
-def test_the_synthetic_shop_is_counted(tmp_path):
-  dataset = loading.load_dataset(DatasetConfig(synthetic_users=10), 0, tmp_path)
+def test_the_synthetic_shop_is_counted():
+  dataset = loading.load_dataset(DatasetConfig(synthetic_users=10), 0)
   events = f'events: {dataset.num_interactions} read'
   assert lines(dataset)[0].startswith(events)
 
