@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
@@ -131,7 +130,10 @@ def test_missing_metadata(raw):
   assert 'meta_Beauty.json.gz' in text
   assert 'allow_missing_metadata' in text
   dataset = load(raw, allow_missing_metadata=True)
-  assert [dataset.items.title(dataset.items.row(x)) for x in 'DC'] == ['D', 'C']
+  assert [dataset.items.title(dataset.items.rows[x]) for x in 'DC'] == [
+    'D',
+    'C',
+  ]
 
 
 @pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
@@ -239,7 +241,7 @@ def test_counts(raw):
   ]
   write_metadata(raw, lines)
   dataset = load(raw, drop_short_users=True)
-  assert dataset.items.title(dataset.items.row('B')) == 'The same again'
+  assert dataset.items.title(dataset.items.rows['B']) == 'The same again'
   assert counts.lines(dataset.counts) == [
     'events: 12 read, 9 used; dropped: 2 exact repeats, 1 of users with fewer '
     'than 3 events',

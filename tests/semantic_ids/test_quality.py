@@ -241,9 +241,7 @@ def test_reconstruction_error_is_the_residual_left():
 def test_batches_change_nothing():
   ids, x, quantizer, _ = _residual_case()
   whole = quality.measure(ids, x, quantizer, ['a'] * 200)
-  found = quality.measure(
-    ids, x, quantizer, ['a'] * 200, reconstruct_batch=64
-  )
+  found = quality.measure(ids, x, quantizer, ['a'] * 200, reconstruct_batch=64)
   assert found.pop('reconstruction_error') == pytest.approx(
     whole.pop('reconstruction_error'), rel=1e-5
   )

@@ -18,6 +18,7 @@ from tiger_jax.shapes import Batch
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import (
   Replica,
+  Task,
   init_state,
   make_steps,
   tensor_names,
@@ -180,7 +181,7 @@ def test_every_step_draws_anew(num_replicas):
   np.testing.assert_allclose(metrics['gradient_norm'], 500, rtol=1e-6)
 
 
-class Two:
+class Two(Task):
   """A number for each part of a step that may go wrong."""
 
   tables = ()
@@ -193,9 +194,6 @@ class Two:
     # A root's derivative at zero is infinite, and its value is not.
     loss = jnp.sqrt(c * batch['root']).sum() + a.sum() + batch['more']
     return loss, {}, ()
-
-  def after_update(self, params, tables, seen, step, rng):
-    return params
 
 
 def test_what_is_not_finite_is_named():

@@ -15,6 +15,7 @@ from tiger_jax.semantic_ids import autoencoder, item_batches, kmeans
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.rq_vae import RqVae
 from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.training.step import Task
 
 # For each codebook, codes that it gave and the vectors that were given them.
 Uses = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
@@ -59,7 +60,7 @@ class Losses(NamedTuple):
   commitment: Float[Array, '']
 
 
-class AutoencoderTask:
+class AutoencoderTask(Task):
   """Trains an RQ-VAE or a VQ-VAE on the items of one catalogue.
 
   A batch is what `ItemBatches` stacks: rows of items, or their embeddings.
@@ -150,7 +151,6 @@ class AutoencoderTask:
       chose, in the codebook where it is smallest); and what `after_update`
       needs to know of the batch.
     """
-    del rng
     if jnp.issubdtype(batch.dtype, jnp.integer):
       batch = tables['items'][batch]
     terms, uses = losses(params.model, batch)

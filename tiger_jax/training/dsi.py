@@ -11,6 +11,7 @@ from tiger_jax.data.splits import Excerpts
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
 from tiger_jax.shapes import Batch
+from tiger_jax.training.step import Task
 from tiger_jax.training.tiger import Tables, TigerTask
 
 
@@ -26,7 +27,7 @@ class DsiTables(NamedTuple):
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
-class DsiTask:
+class DsiTask(Task):
   """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
   Attributes:
@@ -81,10 +82,3 @@ class DsiTask:
     indexing = cross_entropy(logits, codes[items], weight).mean()
     logged = {'loss': named['loss'] + indexing, 'loss_indexing': indexing}
     return loss + indexing, named | logged, seen
-
-  def after_update(
-    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Any:
-    """Returns the parameters as they are."""
-    del tables, seen, step, rng
-    return params

@@ -13,12 +13,7 @@ import optax
 from tiger_jax.data.splits import Excerpts, gather
 from tiger_jax.models.item_model import ItemModel, whole_sequence
 from tiger_jax.shapes import Batch
-
-# Drawn for a user, and shared by all of the user's targets.
-_NUM_NEGATIVES = 256
-
-# Targets whose logits over all items are in memory at once.
-_CHUNK = 512
+from tiger_jax.training.step import Task
 
 
 class Tables(NamedTuple):
@@ -33,7 +28,7 @@ class Tables(NamedTuple):
   events: Int[Array, ' n'] | Int[np.ndarray, ' n'] | None
 
 
-class ItemTask:
+class ItemTask(Task):
   """Next-item prediction by one of three losses, see `ModelConfig.loss`.
 
   Attributes:
@@ -91,19 +86,13 @@ class ItemTask:
       each = _binary(rng_negatives, queries, targets, items, sequence)
     return (each * real).sum() / count, {}, ()
 
-  def after_update(
-    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Any:
-    """Returns the parameters as they are."""
-    del tables, seen, step, rng
-    return params
-
 
 def _cross_entropy(
   queries: Float[Array, 'b n d'],
   targets: Int[Array, 'b n'],
   items: Float[Array, 'items d'],
   real: Float[Array, 'b n'],
+  chunk_size: int = 512,
 ) -> Float[Array, '']:
   """Returns the sum of the cross-entropies among all items.
 
@@ -116,7 +105,7 @@ def _cross_entropy(
   real, targets = (x.reshape(groups, -1) for x in (real, targets))
   # In each, those that are real come first.
   order = jnp.argsort(real == 0, axis=1)
-  size = min(max(_CHUNK // groups, 1), order.shape[1])
+  size = min(max(chunk_size // groups, 1), order.shape[1])
 
   def chunks(x: Array) -> Array:
     index = order.reshape(order.shape + (1,) * (x.ndim - 2))
@@ -149,10 +138,14 @@ def _sampled_softmax(
   queries: Float[Array, 'b n d'],
   targets: Int[Array, 'b n'],
   items: Float[Array, 'items d'],
+  num_negatives: int = 256,
 ) -> Float[Array, 'b n']:
-  """Returns the cross-entropy among the target and items drawn evenly."""
+  """Returns the cross-entropy among the target and items drawn evenly.
+
+  The items are drawn for a user, and shared by all of the user's targets.
+  """
   drawn = jax.random.randint(
-    rng, (len(targets), _NUM_NEGATIVES), 0, len(items), targets.dtype
+    rng, (len(targets), num_negatives), 0, len(items), targets.dtype
   )
   right = jnp.einsum('bnd,bnd->bn', queries, items[targets])
   wrong = jnp.einsum('bnd,bcd->bnc', queries, items[drawn])

@@ -43,9 +43,10 @@ class Task(Protocol):
   ) -> Params:
     """Returns the parameters as changed by other means than a gradient.
 
-    `seen` is what `loss` handed on, `step` the number of steps before.
+    `seen` is what `loss` handed on, `step` the number of steps before. A task
+    that inherits this changes nothing.
     """
-    ...
+    return params
 
 
 class TrainState(NamedTuple):

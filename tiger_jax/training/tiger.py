@@ -10,6 +10,7 @@ import numpy as np
 from tiger_jax.data.splits import Excerpts, gather
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
 from tiger_jax.shapes import Batch, Codes
+from tiger_jax.training.step import Task
 
 
 class Tables(NamedTuple):
@@ -24,7 +25,7 @@ class Tables(NamedTuple):
   events: Int[Array, ' n'] | Int[np.ndarray, ' n'] | None
 
 
-class TigerTask:
+class TigerTask(Task):
   """Next-item prediction by teacher forcing (section 3.2).
 
   With a causal encoder every item of a history is a target, and not only the
@@ -84,10 +85,3 @@ class TigerTask:
     if self.mean_targets is not None:
       loss *= weight.sum() / (len(batch.user) * self.mean_targets)
     return loss, named, ()
-
-  def after_update(
-    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Any:
-    """Returns the parameters as they are."""
-    del tables, seen, step, rng
-    return params
