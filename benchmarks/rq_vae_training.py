@@ -9,10 +9,13 @@ import numpy as np
 
 from benchmarks import measuring
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask, Params
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.item_batches import ItemBatches
-from tiger_jax.semantic_ids.rq_vae import RqVae
-from tiger_jax.training import sharding
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import (
+  AutoencoderTask,
+  Params,
+)
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import Replica, init_state, make_steps
 

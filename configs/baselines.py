@@ -13,8 +13,8 @@ Another shop: --config.dataset.name=amazon2014/Toys_and_Games.
 import ml_collections
 
 from configs import beauty
-from tiger_jax import config_dict
-from tiger_jax.config_checks import did_you_mean
+from tiger_jax.config import config_dict
+from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
 
 _NAMES = (

@@ -5,7 +5,7 @@ python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
 
 import sys
 
-from tiger_jax import console
+from tiger_jax.runtime import console
 
 if __name__ == '__main__':
   # Before the other imports, which take time and may print warnings.
@@ -13,7 +13,7 @@ if __name__ == '__main__':
 
 from absl import flags  # noqa: E402
 
-from tiger_jax import command_line  # noqa: E402
+from tiger_jax.config import command_line  # noqa: E402
 
 flags.DEFINE_string(
   'config', None, 'A file of configs/; --config.section.field=x overrides.'

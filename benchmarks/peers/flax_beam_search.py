@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
+from tiger_jax.interfaces import Batch, Codes, Tokens
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.models.transformer import Encoder, KeysValues
-from tiger_jax.shapes import Batch, Codes, Tokens
 
 # What their search starts from; the codes follow, level by level.
 _START = 0

@@ -8,7 +8,8 @@ import pytest
 
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts, own_files, raw_lines
+from tiger_jax.data import counts
+from tiger_jax.data.sources import own_files, raw_lines
 from tiger_jax.errors import DataError
 
 ITEMS = small.items(12)

@@ -18,7 +18,8 @@ from tests.cases.test_own_text_files import (
   refusal,
   write,
 )
-from tiger_jax.data import counts, csv_rows, csv_table
+from tiger_jax.data import counts
+from tiger_jax.data.sources import csv_rows, csv_table
 
 LOG_CSV, ITEMS_CSV = small.as_csv(LOG), small.as_csv(ITEMS)
 

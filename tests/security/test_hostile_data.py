@@ -13,8 +13,9 @@ import pytest
 
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts, own_files, tables
+from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.sources import own_files, tables
 from tiger_jax.errors import DataError
 from tiger_jax.storage.arrays import read_arrays
 

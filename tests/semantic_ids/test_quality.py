@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from tiger_jax.semantic_ids import quality, residual
+from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.quantizers import residual
 
 
 class _Sums(NamedTuple):

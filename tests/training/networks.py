@@ -5,9 +5,9 @@ import numpy as np
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.data.splits import Examples, Excerpts
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Batch
-from tiger_jax.training.tiger import TigerTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 
 NUM_ITEMS = 30
 NUM_EVENTS = 200

@@ -9,9 +9,9 @@ import pytest
 
 from tests.training.networks import make_stack, make_task
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.training import sharding
+from tiger_jax.runtime import sharding
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, Task, init_state, make_steps
+from tiger_jax.training.step import Task, init_state, make_steps
 
 STEPS = 4
 # Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
@@ -21,7 +21,7 @@ MESHES = [
   (2, 1, 1), (4, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8), (2, 4, 1),
 ]  # fmt: skip
 ONE = (1, 1, 1)
-ALONE = (Replica(3),)
+ALONE = (3,)
 
 
 def make_mesh(shape):
@@ -183,7 +183,7 @@ def test_every_recipe(recipe):
 
 
 def test_replicas():
-  replicas = [Replica(1), *ALONE]
+  replicas = [1, *ALONE]
   mesh = make_mesh((2, 2, 2))
   state, losses, shardings = train(Mlp(), mesh, ADAGRAD, replicas)
   assert losses.shape == (STEPS, 2)

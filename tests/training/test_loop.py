@@ -16,10 +16,10 @@ from tests.training.running import (
   digests,
   real_task,
 )
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training.step import Replica
-from tiger_jax.training.writers import MetricsWriter
 
 
 def test_exactly_so_many_steps(tmp_path):
@@ -151,7 +151,7 @@ def test_replicas_end_where_each_ends_alone(tmp_path):
     run = Run(tmp_path / str(replica.seed), replicas=[replica])
     return run(*real_task(widths=(20,)))
 
-  replicas = [Replica(1), Replica(2, 0.5)]
+  replicas = [1, Replica(2, 0.5)]
   run = Run(tmp_path / 'all', replicas=replicas)
   params = run(*real_task(widths=(20,)))
   assert params['table'].shape == (2, 600, 4)

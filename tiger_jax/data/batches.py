@@ -12,7 +12,7 @@ from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 
 # A history of so many bytes lies on the device, which then looks the batches
 # up itself.
@@ -95,6 +95,13 @@ class TrainBatches:
     """Returns how many items the histories of a call are padded to."""
     epoch, call = divmod(call, self._calls_per_epoch)
     return int(self._plan(epoch).widths[call])
+
+  def lengths(self, call: int) -> Int[np.ndarray, ' n']:
+    """Returns the lengths of the histories of a call, without padding."""
+    epoch, call = divmod(call, self._calls_per_epoch)
+    plan = self._plan(epoch)
+    examples = self._examples.at(plan.rows[call].ravel())
+    return np.minimum(splits.history_lengths(examples), plan.widths[call])
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
     """Returns the batches of the steps from `start` up to `stop`.

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import amazon2014, counts, own_files, synthetic
-from tiger_jax.data.assembly import ITEM_ORDER
+from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
+from tiger_jax.data.sources import amazon2014, own_files, synthetic
+from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import UsageError
 from tiger_jax.storage.fingerprints import file_digests
