@@ -11,7 +11,7 @@ from tests.training.networks import make_stack, make_task
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.runtime import sharding
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import init_state, make_steps
+from tiger_jax.training.step import Task, init_state, make_steps
 
 STEPS = 4
 # Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
@@ -30,7 +30,7 @@ def make_mesh(shape):
   return sharding.make_mesh(devices, fsdp, tensor)
 
 
-class Mlp:
+class Mlp(Task):
   """A network whose arrays the rules speak of, and half of it is dropped."""
 
   tables = np.float32(0.5)
@@ -63,9 +63,6 @@ class Mlp:
     x = x @ params['down']['kernel'] @ params['heads_0']['kernel'] / 16
     error = jax.nn.logsumexp(x, axis=1) - x[:, 3]
     return error.mean(), {}, ()
-
-  def after_update(self, params, tables, seen, step, rng):
-    return params
 
 
 def train(task, mesh, config=ADAGRAD, seeds=ALONE, size=16):

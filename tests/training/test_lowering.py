@@ -86,11 +86,7 @@ def test_spread_over_devices(replicas):
 
 @pytest.mark.parametrize('kind', [RqVae, VqVae])
 @pytest.mark.parametrize('resident', [False, True])
-def test_quantizers(monkeypatch, kind, resident):
-  if not resident:
-    monkeypatch.setattr(
-      'tiger_jax.semantic_ids.item_batches._RESIDENT_BYTES', 0
-    )
+def test_quantizers(kind, resident):
   config = SemanticIdsConfig(
     codebook_sizes=(8, 8),
     latent_dim=4,
@@ -100,7 +96,7 @@ def test_quantizers(monkeypatch, kind, resident):
   )
   rng = np.random.default_rng(0)
   x = rng.normal(size=(96, 10)).astype(np.float32)
-  source = ItemBatches(x, 32, seed=0)
+  source = ItemBatches(x, 32, seed=0, resident_bytes=2**28 if resident else 0)
   assert source.resident == resident
   task = AutoencoderTask(kind, config, source)
   optimizer = make_optimizer(config.optimizer, 5)

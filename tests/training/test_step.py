@@ -17,6 +17,7 @@ from tiger_jax.data.splits import gather
 from tiger_jax.interfaces import Batch
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import (
+  Task,
   init_state,
   make_steps,
   tensor_names,
@@ -166,7 +167,7 @@ def test_every_step_draws_anew(num_replicas):
   np.testing.assert_allclose(metrics['gradient_norm'], 500, rtol=1e-6)
 
 
-class Two:
+class Two(Task):
   """A number for each part of a step that may go wrong."""
 
   tables = ()
@@ -179,9 +180,6 @@ class Two:
     # A root's derivative at zero is infinite, and its value is not.
     loss = jnp.sqrt(c * batch['root']).sum() + a.sum() + batch['more']
     return loss, {}, ()
-
-  def after_update(self, params, tables, seen, step, rng):
-    return params
 
 
 def test_what_is_not_finite_is_named():
