@@ -8,10 +8,10 @@ import pytest
 
 from tiger_jax import __version__
 from tiger_jax.checkpoints import checkpoint_folder, manifest
-from tiger_jax.checkpoints.checkpoints import Checkpoints, DamagedError
-from tiger_jax.checkpoints.compatibility import config_differences
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.checkpoints.compatibility import differing
 from tiger_jax.config import Config
-from tiger_jax.errors import CheckpointError
+from tiger_jax.errors import CheckpointError, DamagedError
 
 STATE = {'a': np.arange(6, dtype=np.float32)}
 
@@ -130,11 +130,15 @@ def test_a_format_that_is_not_a_number(folder, number):
 def test_only_sections_of_the_config_have_defaults():
   sections = about()
   catalog = {'items': 3}
-  found = config_differences(
-    sections | {'catalog': {}}, sections | {'catalog': catalog}, 'x'
+
+  def differences(about, expected):
+    return differing({'about': about, 'arrays': {}}, expected, {})
+
+  found = differences(
+    sections | {'catalog': {}}, sections | {'catalog': catalog}
   )
   assert found == ['of.catalog.items is absent, expected 3']
-  found = config_differences({}, {'seed': 0, 'model': {}}, 'x')
+  found = differences({}, {'seed': 0, 'model': {}})
   assert found == [
     'of.model is absent, expected {}',
     'of.seed is absent, expected 0',

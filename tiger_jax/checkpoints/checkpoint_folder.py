@@ -2,7 +2,14 @@
 
 A checkpoint is written to a folder with a temporary name. It gets its final
 name when all of it is on disk and was read back, so a folder with a final name
-is complete. A checkpoint holds data, never code.
+is complete. A checkpoint holds data, never code. It consists of
+
+    meta.json       what is trained, the metrics, types and shapes of arrays
+    params/         the parameters
+    state/          the rest of the state: step and optimizer
+    manifest.json   size and sha256 of all other files
+
+Evaluation and serving read `meta.json` and `params/` alone.
 """
 
 from collections import Counter
@@ -16,18 +23,29 @@ import tempfile
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from tiger_jax import __version__
 from tiger_jax.checkpoints import manifest, skipped
-from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.storage import files
+from tiger_jax.errors import (
+  CheckpointError,
+  DamagedError,
+  NotFiniteError,
+  UsageError,
+)
+from tiger_jax.storage import files, os_errors
 
-# The format of `meta.json`. Checkpoints without a format number have format 0.
+# The format of a checkpoint. Those without a format number have format 0.
 # Since format 2, `skipped` in `meta` is a list of ranges instead of a number.
-FORMAT = 2
+# Since format 3, `params` is in a folder of its own instead of in `state/`.
+FORMAT = 3
+# What a read checks and uses: the files whose names begin so.
+ALL = ('',)
+META = ('meta.json',)
+PARAMS = ('meta.json', 'params/')
 # Orbax reads paths with these signs as patterns or URLs, and those with bytes
 # that are not UTF-8 not at all; then it writes nothing.
 _SIGNS = re.compile(r'[][\\*?:\n\udc80-\udcff]')
@@ -36,14 +54,19 @@ _READS = 32
 
 
 def write(
-  folder: Path, step: int, state: Any, contents: dict[str, Any], *, last: bool
+  folder: Path,
+  step: int,
+  state: dict[str, Any],
+  contents: dict[str, Any],
+  *,
+  last: bool,
 ) -> None:
   """Writes a checkpoint and reads it back.
 
   Args:
     folder: Its final name.
     step: Steps done.
-    state: A pytree of host arrays.
+    state: Pytrees of host arrays by name. `params` gets its own folder.
     contents: JSON, as `read_contents` returns it.
     last: Whether it is the last checkpoint of a run, which is also restored.
 
@@ -55,27 +78,38 @@ def write(
   # Fails if the name is taken by a link, which Orbax would follow.
   partial.mkdir()
   with plain(partial) as path, _orbax() as orbax:
-    orbax.save(path / 'state', args=ocp.args.StandardSave(state))
+    for name, part in _parts(state).items():
+      orbax.save(path / name, args=ocp.args.PyTreeSave(part))
   header = {'format': FORMAT, 'version': __version__}
   text = json.dumps(header | contents, indent=1)
   (partial / 'meta.json').write_text(text)
   manifest.write(partial, {'step': step})
   manifest.check(partial, {'step': step})
-  _check_stored(partial, state)
+  for name, part in _parts(state).items():
+    _check_stored(partial / name, part)
   if last:
     _check_restored(partial, state)
   partial.rename(folder)
   files.sync(folder.parent)
 
 
-def read_contents(folder: Path, step: int) -> dict[str, Any]:
-  """Checks every byte of a checkpoint, and returns its JSON.
+def read_contents(
+  folder: Path, step: int, part: tuple[str, ...] = ALL
+) -> dict[str, Any]:
+  """Checks a part of a checkpoint, and returns its JSON.
+
+  Args:
+    folder: The folder of the checkpoint.
+    step: Its step.
+    part: `ALL`, `META` or `PARAMS`. Other files may be damaged or missing, and
+      `arrays` of the JSON is limited to this part. Before format 3, `PARAMS`
+      checks all files.
 
   Raises:
     ValueError: It is not what was written.
     CheckpointError: A newer version wrote it.
   """
-  manifest.check(folder, {'step': step})
+  manifest.check(folder, {'step': step}, part)
   contents = files.read_json(folder / 'meta.json')
   if not isinstance(contents, dict):
     raise ValueError('meta.json is not an object')
@@ -88,12 +122,19 @@ def read_contents(folder: Path, step: int) -> dict[str, Any]:
       f'{str(contents.get("version")):.40}: tiger_jax {__version__} reads '
       f'formats up to {FORMAT}, install the newer version'
     )
+  if number < 3 and part == PARAMS:
+    manifest.check(folder, {'step': step})
   for name, kind in (
     ('about', dict), ('arrays', dict), ('meta', dict),
     ('metrics', dict | None),
   ):  # fmt: skip
     if not isinstance(contents.get(name), kind):
       raise ValueError(f'{name} of meta.json is {contents.get(name)!r:.40}')
+  contents['arrays'] = {
+    name: x
+    for name, x in contents['arrays'].items()
+    if f'{name}/'.startswith(part)
+  }
   skipped.from_json(contents['meta'].get('skipped', []))
   for name, value in (contents['metrics'] or {}).items():
     if not isinstance(value, int | float):
@@ -101,16 +142,30 @@ def read_contents(folder: Path, step: int) -> dict[str, Any]:
   return contents
 
 
-def read_state(folder: Path, like: Any) -> Any:
-  """Returns the arrays of a checkpoint that has been checked.
+def read_state(
+  folder: Path, like: dict[str, Any], number: int = FORMAT
+) -> dict[str, Any]:
+  """Returns arrays of a checkpoint that has been checked.
 
   Args:
     folder: The folder of the checkpoint.
-    like: A pytree of arrays, or of their shapes and types, as it was written.
+    like: Pytrees of arrays, or of their shapes and types, by name. Names that
+      it lacks are not read.
+    number: The format of the checkpoint.
   """
   empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+  state: dict[str, Any] = {}
   with plain(folder) as path, _orbax() as orbax:
-    return orbax.restore(path / 'state', args=ocp.args.StandardRestore(empty))
+    for name, part in _parts(empty, number).items():
+      state |= orbax.restore(
+        path / name,
+        args=ocp.args.PyTreeRestore(
+          part,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(part),
+          partial_restore=True,
+        ),
+      )
+  return state
 
 
 def describe(state: Any) -> dict[str, str]:
@@ -121,6 +176,20 @@ def describe(state: Any) -> dict[str, str]:
     )
     for path, x in jax.tree.leaves_with_path(state)
   }
+
+
+def require_finite(state: Any, step: int) -> None:
+  """Raises NotFiniteError if an array of a state is not finite."""
+  finite = np.asarray(_finite(jax.tree.leaves(state)))
+  if not finite.all():
+    path, _ = jax.tree.leaves_with_path(state)[int(np.argmin(finite))]
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    raise NotFiniteError(f'{name} is not finite after step {step}', step)
+
+
+@jax.jit
+def _finite(leaves: list[jax.Array]) -> jax.Array:
+  return jnp.stack([jnp.isfinite(x).all() for x in leaves])
 
 
 @contextlib.contextmanager
@@ -150,24 +219,61 @@ def plain(folder: Path) -> Iterator[Path]:
     yield link
 
 
+@contextlib.contextmanager
+def explained(
+  folder: Path, problem: str, damaged: Path | None = None
+) -> Iterator[None]:
+  """Turns any error into one that names the folder, the reason and a remedy.
+
+  Args:
+    folder: The folder of the checkpoints.
+    problem: What has failed.
+    damaged: The checkpoint that is damaged if the block raises, which becomes
+      a `DamagedError`. Without it, the block raises a `CheckpointError`.
+  """
+  try:
+    yield
+  except (CheckpointError, UsageError):
+    raise
+  # Orbax passes on any error of the file system or of the format library.
+  except Exception as error:
+    reason, remedy = os_errors.explain(error)
+    message = f'{folder}: {problem} ({reason}); '
+    if damaged is None:
+      raise CheckpointError(message + remedy) from error
+    message += f'remove {damaged} to use an earlier checkpoint'
+    raise DamagedError(message) from error
+
+
 def check_path(folder: Path) -> None:
   """Refuses a path at which no checkpoint could be saved, see `plain`."""
   with plain(folder):
     pass
 
 
+def _parts(
+  state: dict[str, Any], number: int = FORMAT
+) -> dict[str, dict[str, Any]]:
+  """Splits a state by the folders that hold it."""
+  params = {name: x for name, x in state.items() if name == 'params'}
+  if number < 3 or not params:
+    return {'state': state}
+  rest = {name: x for name, x in state.items() if name != 'params'}
+  return {'params': params} | ({'state': rest} if rest else {})
+
+
 def _check_stored(folder: Path, state: Any) -> None:
-  """Checks that every array of a state can be read from a folder.
+  """Checks that every array can be read from a folder of Orbax.
 
   All stored values are read but not decoded, because decoding (`read_state`)
   takes ten times as long.
   """
   # Orbax reads the names of the arrays from this file.
-  files.read_json(folder / 'state' / '_METADATA')
+  files.read_json(folder / '_METADATA')
   headers: dict[str, Any] = {}
   num_chunks: Counter[str] = Counter()
   with plain(folder) as path:
-    base = {'driver': 'file', 'path': f'{path}/state/'}
+    base = {'driver': 'file', 'path': f'{path}/'}
     store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
     keys = store.list().result()
     for start in range(0, len(keys), _READS):
@@ -222,6 +328,6 @@ def _orbax() -> ocp.Checkpointer:
     barrier_sync_key_prefix=f'process_{this}',
   )
   return ocp.Checkpointer(
-    ocp.StandardCheckpointHandler(multiprocessing_options=options),
+    ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
     multiprocessing_options=options,
   )

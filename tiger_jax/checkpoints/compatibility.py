@@ -9,73 +9,72 @@ from tiger_jax.config.recorded import former_values
 _ABSENT = 'absent'
 
 
-def differences(found: Any, expected: Any, path: str) -> list[str]:
-  """Returns one line for each difference between two JSON values."""
-  if isinstance(found, dict) and isinstance(expected, dict):
-    return [
-      line
-      for key in sorted(found.keys() | expected.keys())
-      for line in differences(
-        found.get(key, _ABSENT), expected.get(key, _ABSENT), f'{path}.{key}'
-      )
-    ]
-  if found == expected:
-    return []
-  return [f'{path} is {_shown(found)}, expected {_shown(expected)}']
-
-
-def _shown(value: Any) -> str:
-  return f'{value!s:.60}'
-
-
-def config_differences(
-  found: dict[str, Any], expected: dict[str, Any], writer: str
+def differing(
+  contents: dict[str, Any], about: dict[str, Any], arrays: dict[str, str]
 ) -> list[str]:
   """Returns one line for each difference between a checkpoint and a run.
 
   A config field that a checkpoint lacks counts as its former value, see
-  `recorded_config.former_values`. Old checkpoints therefore stay usable when a
+  `config.recorded.former_values`. Old checkpoints therefore stay usable when a
   field is added.
 
   Args:
-    found: What the checkpoint trains: sections of the config by name, and
-      other JSON.
-    expected: The same for this run.
-    writer: The version that wrote the checkpoint, such as `tiger_jax 0.1.0`.
+    contents: The `meta.json` of the checkpoint. Its `about` tells what it
+      trains: sections of the config by name, and other JSON.
+    about: The same for this run.
+    arrays: Types and shapes of the arrays of this run, by path.
   """
-  defaults = json.loads(json.dumps(former_values()))
-  return [
-    line
-    for key in sorted(found.keys() | expected.keys())
-    for line in _field_differences(
-      found.get(key, _ABSENT),
-      expected.get(key, _ABSENT),
-      defaults.get(key),
+  writer = 'an earlier version'
+  if 'version' in contents:
+    writer = f'tiger_jax {str(contents["version"]):.40}'
+  former = json.loads(json.dumps(former_values()))
+  found = contents['about']
+  lines = []
+  for key in sorted(found.keys() | about.keys()):
+    lines += _differences(
       f'of.{key}',
+      found.get(key, _ABSENT),
+      about.get(key, _ABSENT),
+      former.get(key),
       writer,
     )
-  ]
+  return lines + _differences(
+    'arrays', contents['arrays'], arrays, None, writer
+  )
 
 
-def _field_differences(
-  found: Any, expected: Any, defaults: Any, path: str, writer: str
+def _differences(
+  path: str, found: Any, expected: Any, former: Any, writer: str
 ) -> list[str]:
-  if not all(isinstance(x, dict) for x in (found, expected, defaults)):
-    return differences(found, expected, path)
+  """Compares two JSON values.
+
+  Args:
+    path: Names them in the lines.
+    found: Of the checkpoint.
+    expected: Of this run.
+    former: If this is a section of the config, the former values of its fields.
+    writer: The version that wrote the checkpoint.
+  """
+  if not (isinstance(found, dict) and isinstance(expected, dict)):
+    if found == expected:
+      return []
+    return [f'{path} is {found!s:.60}, expected {expected!s:.60}']
   lines = []
   for key in sorted(found.keys() | expected.keys()):
-    if key in found and key not in expected and key not in defaults:
-      lines.append(
-        f'{path}.{key} is {_shown(found[key])}, a field that tiger_jax '
-        f'{__version__} does not have (written by {writer})'
-      )
-      continue
-    default = defaults.get(key, _ABSENT)
-    lines += _field_differences(
+    place, default = f'{path}.{key}', _ABSENT
+    if isinstance(former, dict):
+      if key not in expected and key not in former:
+        lines.append(
+          f'{place} is {found[key]!s:.60}, a field that tiger_jax '
+          f'{__version__} does not have (written by {writer})'
+        )
+        continue
+      default = former.get(key, _ABSENT)
+    lines += _differences(
+      place,
       found.get(key, default),
       expected.get(key, default),
       default,
-      f'{path}.{key}',
       writer,
     )
   return lines

@@ -25,9 +25,8 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter, progress_line
 from tiger_jax.training import loop
-from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.schedule import Rewind, Schedule
-from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.step import Replica, init_params
 
 _BEST = 'ndcg@10'
 # Picking a checkpoint does not depend on how it will be evaluated.
@@ -190,26 +189,25 @@ def restore_params(
   if not config.model.is_trained:
     return {}, 0
   task = registry.make_task(config, material)
-  optimizer = make_optimizer(config.train.optimizer, config.train.steps)
   runs = replicas(config)
-  like = jax.eval_shape(lambda: init_state(task, optimizer, runs))
+  like = jax.eval_shape(lambda: init_params(task, runs))
   about = registry.about(config, material)
   with Checkpoints(folder / 'checkpoints', about, _BEST, writes=False) as saved:
     mesh = make_mesh(config)
-    found = saved.restore_first(saved.by_metric(), like, mesh)
+    found = saved.restore_params(saved.by_metric(), like, mesh)
     if found is None:
       raise CheckpointError(
         f'{saved.folder} holds no checkpoint: run --mode=train'
       )
-  _, state, meta = found
+  _, params, meta = found
   best = max(
     range(len(runs)),
     key=lambda i: meta['metrics'].get(f'{_BEST}/replica_{i}', 0.0),
   )
   shardings = sharding.state_shardings(
-    mesh, state.params, num_leading=int(len(runs) > 1)
+    mesh, params, num_leading=int(len(runs) > 1)
   )
-  return sharding.put(state.params, shardings), best
+  return sharding.put(params, shardings), best
 
 
 def measure(

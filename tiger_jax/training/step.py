@@ -90,6 +90,17 @@ class Taken(NamedTuple):
 StepsFn = Callable[[TrainState, Any, Any], tuple[TrainState, Taken]]
 
 
+def init_params(task: Task, replicas: Sequence[Replica]) -> Params:
+  """Returns the parameters before the first step, see `init_state`."""
+
+  def init(seed: Any) -> Params:
+    return task.init(jax.random.key(seed))
+
+  if len(replicas) == 1:
+    return init(replicas[0].seed)
+  return jax.vmap(init)(_seeds(replicas))
+
+
 def init_state(
   task: Task,
   optimizer: optax.GradientTransformation,
@@ -103,16 +114,9 @@ def init_state(
     replicas: Where there are several, every array but `step` has an axis for
       them, the first.
   """
-
-  def init(seed: Any) -> tuple[Params, Any]:
-    params = task.init(jax.random.key(seed))
-    return params, optimizer.init(params)
-
-  if len(replicas) == 1:
-    params, opt_state = init(replicas[0].seed)
-  else:
-    params, opt_state = jax.vmap(init)(_seeds(replicas))
-  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+  params = init_params(task, replicas)
+  init = optimizer.init if len(replicas) == 1 else jax.vmap(optimizer.init)
+  return TrainState(jnp.zeros((), jnp.int32), params, init(params))
 
 
 def make_steps(
