@@ -150,14 +150,14 @@ def test_a_write_that_writes_nothing_is_noticed(tmp_path, monkeypatch):
 def test_a_write_of_another_structure_is_noticed(
   tmp_path, monkeypatch, change, named
 ):
-  save = checkpoint_folder.ocp.args.PyTreeSave
+  save = checkpoint_folder.ocp.args.StandardSave
 
   def change_and_save(state):
     state = dict(state)
     change(state)
     return save(state)
 
-  monkeypatch.setattr(checkpoint_folder.ocp.args, 'PyTreeSave', change_and_save)
+  monkeypatch.setattr(checkpoint_folder.ocp.args, 'StandardSave', change_and_save)
   with pytest.raises(CheckpointError, match=named):
     with Checkpoints(tmp_path, {}) as checkpoints:
       checkpoints.save(1, STATE, {})
@@ -181,7 +181,7 @@ def other_values(state):
   changed['kernel'][3, 4] *= -1
   shutil.rmtree(state)
   with ORBAX() as orbax:
-    orbax.save(state, args=checkpoint_folder.ocp.args.PyTreeSave(changed))
+    orbax.save(state, args=checkpoint_folder.ocp.args.StandardSave(changed))
 
 
 ORBAX = checkpoint_folder._orbax

@@ -79,7 +79,7 @@ def write(
   partial.mkdir()
   with plain(partial) as path, _orbax() as orbax:
     for name, part in _parts(state).items():
-      orbax.save(path / name, args=ocp.args.PyTreeSave(part))
+      orbax.save(path / name, args=ocp.args.StandardSave(part))
   header = {'format': FORMAT, 'version': __version__}
   text = json.dumps(header | contents, indent=1)
   (partial / 'meta.json').write_text(text)
@@ -154,26 +154,31 @@ def read_state(
     number: The format of the checkpoint.
   """
   empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  state: dict[str, Any] = {}
   with plain(folder) as path, _orbax() as orbax:
-    for name, part in _parts(empty, number).items():
-      state |= orbax.restore(
-        path / name,
-        args=ocp.args.PyTreeRestore(
-          part,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(part),
-          partial_restore=True,
-        ),
-      )
+
+    def restore(name: str, part: dict[str, Any] | None) -> dict[str, Any]:
+      return orbax.restore(path / name, args=ocp.args.StandardRestore(part))
+
+    if number >= 3:
+      state = {}
+      for name, part in _parts(empty).items():
+        state |= restore(name, part)
+    elif like.keys() != {'params'}:
+      state = restore('state', empty)
+    else:
+      # Orbax reads a part of a folder without a word about missing arrays.
+      whole = jax.tree.leaves_with_path(restore('state', None))
+      arrays = {_name(x): np.asarray(array) for x, array in whole}
+      state = jax.tree.map_with_path(lambda x, _: arrays[_name(x)], like)
+  if describe(state) != describe(like):
+    raise ValueError('its arrays are not those that meta.json lists')
   return state
 
 
 def describe(state: Any) -> dict[str, str]:
   """Returns the type and shape of every array, by its path in the pytree."""
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): (
-      f'{x.dtype}{list(x.shape)}'
-    )
+    _name(path): f'{x.dtype}{list(x.shape)}'
     for path, x in jax.tree.leaves_with_path(state)
   }
 
@@ -183,8 +188,7 @@ def require_finite(state: Any, step: int) -> None:
   finite = np.asarray(_finite(jax.tree.leaves(state)))
   if not finite.all():
     path, _ = jax.tree.leaves_with_path(state)[int(np.argmin(finite))]
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    raise NotFiniteError(f'{name} is not finite after step {step}', step)
+    raise NotFiniteError(f'{_name(path)} is not finite after step {step}', step)
 
 
 @jax.jit
@@ -251,15 +255,18 @@ def check_path(folder: Path) -> None:
     pass
 
 
-def _parts(
-  state: dict[str, Any], number: int = FORMAT
-) -> dict[str, dict[str, Any]]:
+def _parts(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
   """Splits a state by the folders that hold it."""
-  params = {name: x for name, x in state.items() if name == 'params'}
-  if number < 3 or not params:
-    return {'state': state}
-  rest = {name: x for name, x in state.items() if name != 'params'}
-  return {'params': params} | ({'state': rest} if rest else {})
+  parts: dict[str, dict[str, Any]] = {}
+  for name, tree in state.items():
+    folder = 'params' if name == 'params' else 'state'
+    parts.setdefault(folder, {})[name] = tree
+  return parts
+
+
+def _name(path: Any, separator: str = '/') -> str:
+  """Returns the name of an array by its path in a pytree."""
+  return jax.tree_util.keystr(path, simple=True, separator=separator)
 
 
 def _check_stored(folder: Path, state: Any) -> None:
@@ -290,7 +297,7 @@ def _check_stored(folder: Path, state: Any) -> None:
         else:
           num_chunks[name] += 1
   for path, x in jax.tree.leaves_with_path(state):
-    name = jax.tree_util.keystr(path, simple=True, separator='.')
+    name = _name(path, '.')
     if name not in headers:
       raise ValueError(f'{name} was not written')
     shape, chunks = headers[name]['shape'], headers[name]['chunks']
@@ -311,8 +318,7 @@ def _check_restored(folder: Path, state: Any) -> None:
     jax.tree.leaves_with_path(state), jax.tree.leaves(restored), strict=True
   ):
     if x.dtype != y.dtype or x.tobytes() != y.tobytes():
-      name = jax.tree_util.keystr(path, simple=True, separator='/')
-      raise ValueError(f'{name} is read back with other values')
+      raise ValueError(f'{_name(path)} is read back with other values')
 
 
 def _orbax() -> ocp.Checkpointer:
@@ -328,6 +334,6 @@ def _orbax() -> ocp.Checkpointer:
     barrier_sync_key_prefix=f'process_{this}',
   )
   return ocp.Checkpointer(
-    ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
+    ocp.StandardCheckpointHandler(multiprocessing_options=options),
     multiprocessing_options=options,
   )

@@ -110,7 +110,8 @@ class Checkpoints:
     """
     for step in self.steps()[::-1]:
       with contextlib.suppress(DamagedError):
-        self._refuse_other(step, self._read(step, META), {})
+        contents = self._read(step, META)
+        compatibility.refuse_other(self._path(step), contents, self._about, {})
         return
 
   def by_metric(self) -> list[int]:
@@ -182,11 +183,11 @@ class Checkpoints:
       CheckpointError: It is of something else.
     """
     contents = self._read(step, part)
-    self._refuse_other(step, contents, like)
-    with self._explained(f'step {step} is damaged', step):
-      state = checkpoint_folder.read_state(
-        self.folder / str(step), like, contents.get('format', 0)
-      )
+    arrays = checkpoint_folder.describe(like)
+    compatibility.refuse_other(self._path(step), contents, self._about, arrays)
+    with self._explained(f'step {step} cannot be restored', step):
+      number = contents.get('format', 0)
+      state = checkpoint_folder.read_state(self._path(step), like, number)
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
   def restore_first(
@@ -256,17 +257,14 @@ class Checkpoints:
         self._metrics.pop(step, None)
         self._damaged.discard(step)
         with self._explained(f'step {step} cannot be set aside'):
-          if aside:
-            self._set_aside(step)
-          else:
-            self._remove(step)
+          self._remove(step, aside=aside)
 
   def _write(
     self, step: int, state: Any, contents: dict[str, Any], last: bool
   ) -> None:
     with self._explained(f'step {step} cannot be saved'):
       checkpoint_folder.write(
-        self.folder / str(step), step, state, contents, last=last
+        self._path(step), step, state, contents, last=last
       )
       self._metrics[step] = (contents['metrics'] or {}).get(self._best_metric)
       best = self._ranked()[:1]
@@ -275,17 +273,17 @@ class Checkpoints:
       for old in {*whole} - {*retention.kept(whole, self._reach), *best}:
         self._remove(old)
 
-  def _remove(self, step: int) -> None:
+  def _remove(self, step: int, *, aside: bool = False) -> None:
     # Under another name first: what has a step for its name is whole.
-    old = self.folder / f'{step}.old'
-    (self.folder / str(step)).rename(old)
-    shutil.rmtree(old)
+    moved = self.folder / f'{step}.{"damaged" if aside else "old"}'
+    if moved.exists():
+      shutil.rmtree(moved)
+    self._path(step).rename(moved)
+    if not aside:
+      shutil.rmtree(moved)
 
-  def _set_aside(self, step: int) -> None:
-    aside = self.folder / f'{step}.damaged'
-    if aside.exists():
-      shutil.rmtree(aside)
-    (self.folder / str(step)).rename(aside)
+  def _path(self, step: int) -> Path:
+    return self.folder / str(step)
 
   def _saved(self) -> list[int]:
     """Returns the steps that folders are named after, in order.
@@ -325,28 +323,12 @@ class Checkpoints:
   def _read(self, step: int, part: tuple[str, ...]) -> dict[str, Any]:
     """Checks a part of a checkpoint, and returns its JSON."""
     with self._explained(f'step {step} is damaged', step):
-      return checkpoint_folder.read_contents(
-        self.folder / str(step), step, part
-      )
-
-  def _refuse_other(
-    self, step: int, contents: dict[str, Any], like: dict[str, Any]
-  ) -> None:
-    """Raises where a checkpoint is not of what is trained here."""
-    differing = compatibility.differing(
-      contents, self._about, checkpoint_folder.describe(like)
-    )
-    if differing:
-      raise CheckpointError(
-        f'{self.folder / str(step)} is of another run: '
-        f'{"; ".join(differing[:10])}; choose another --workdir, or the config '
-        'that this was made with'
-      )
+      return checkpoint_folder.read_contents(self._path(step), step, part)
 
   def _explained(
     self, problem: str, damaged: int | None = None
   ) -> contextlib.AbstractContextManager[None]:
-    path = None if damaged is None else self.folder / str(damaged)
+    path = None if damaged is None else self._path(damaged)
     return checkpoint_folder.explained(self.folder, problem, path)
 
   def _note_damage(self, step: int, error: DamagedError) -> None:

@@ -1,24 +1,30 @@
 """Compares a checkpoint with the run that reads it, across versions."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tiger_jax import __version__
 from tiger_jax.config.recorded import former_values
+from tiger_jax.errors import CheckpointError
 
 _ABSENT = 'absent'
 
 
-def differing(
-  contents: dict[str, Any], about: dict[str, Any], arrays: dict[str, str]
-) -> list[str]:
-  """Returns one line for each difference between a checkpoint and a run.
+def refuse_other(
+  folder: Path,
+  contents: dict[str, Any],
+  about: dict[str, Any],
+  arrays: dict[str, str],
+) -> None:
+  """Raises CheckpointError if a checkpoint is not of what is trained here.
 
   A config field that a checkpoint lacks counts as its former value, see
   `config.recorded.former_values`. Old checkpoints therefore stay usable when a
   field is added.
 
   Args:
+    folder: The folder of the checkpoint, for the message.
     contents: The `meta.json` of the checkpoint. Its `about` tells what it
       trains: sections of the config by name, and other JSON.
     about: The same for this run.
@@ -29,18 +35,16 @@ def differing(
     writer = f'tiger_jax {str(contents["version"]):.40}'
   former = json.loads(json.dumps(former_values()))
   found = contents['about']
-  lines = []
+  differing = []
   for key in sorted(found.keys() | about.keys()):
-    lines += _differences(
-      f'of.{key}',
-      found.get(key, _ABSENT),
-      about.get(key, _ABSENT),
-      former.get(key),
-      writer,
+    values = found.get(key, _ABSENT), about.get(key, _ABSENT)
+    differing += _differences(f'of.{key}', *values, former.get(key), writer)
+  differing += _differences('arrays', contents['arrays'], arrays, None, writer)
+  if differing:
+    raise CheckpointError(
+      f'{folder} is of another run: {"; ".join(differing[:10])}; choose '
+      'another --workdir, or the config that this was made with'
     )
-  return lines + _differences(
-    'arrays', contents['arrays'], arrays, None, writer
-  )
 
 
 def _differences(
