@@ -157,7 +157,9 @@ def test_a_write_of_another_structure_is_noticed(
     change(state)
     return save(state)
 
-  monkeypatch.setattr(checkpoint_folder.ocp.args, 'StandardSave', change_and_save)
+  monkeypatch.setattr(
+    checkpoint_folder.ocp.args, 'StandardSave', change_and_save
+  )
   with pytest.raises(CheckpointError, match=named):
     with Checkpoints(tmp_path, {}) as checkpoints:
       checkpoints.save(1, STATE, {})
