@@ -204,7 +204,7 @@ def _save(state: Any) -> list[float]:
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
-      lambda: checkpoints.save(1, state, {}),
+      lambda: checkpoints.save(1, state._asdict(), {}),
       checkpoints.wait,
       lambda: shutil.copytree(checkpoints.folder / '1', copy),
       lambda: manifest.write(copy, {}),
