@@ -7,25 +7,35 @@ import re
 import sys
 from typing import Any
 
-import jax
+from tiger_jax.errors import PeerError, UsageError
+
+try:
+  import jax
+except ValueError as error:
+  raise UsageError(
+    f'JAX cannot be imported ({error}): unset the environment variable, or '
+    'correct it'
+  ) from error
 
 from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
 from tiger_jax.config.command_line import Command
 from tiger_jax.config.config_dict import expand
-from tiger_jax.config.contradictions import unread
+from tiger_jax.config.contradictions import (
+  contradictions,
+  missing_paths,
+  unread,
+)
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.errors import PeerError, UsageError
-from tiger_jax.experiments import runs
-from tiger_jax.experiments.spec import Experiment
+from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.recommenders import throughput
+from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
   show_recommendations,
-  show_results,
   show_shoppers,
 )
 from tiger_jax.stages import learning, semantic_ids, stages
@@ -64,6 +74,11 @@ def run(command: Command) -> None:
 
 
 def _run(command: Command) -> None:
+  experiment = _experiment(command)
+  if command.config:
+    problems = contradictions(command.config) + missing_paths(command.config)
+    if problems:
+      raise UsageError('; '.join(problems))
   if command.distributed:
     processes.join()
     if not processes.is_main():
@@ -79,24 +94,40 @@ def _run(command: Command) -> None:
   # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()
   print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
-  if command.experiment:
-    _run_experiment(command, command.experiment)
+  if experiment:
+    _run_experiment(command, experiment)
   elif command.config:
     _run_pipeline(command, command.config)
   print(f'\nEverything is in {command.workdir}')
 
 
+def _experiment(command: Command) -> spec.Experiment | None:
+  """Parses the experiment of a command, and checks each of its runs."""
+  if command.experiment is None:
+    return None
+  experiment = spec.parse(command.experiment, command.repeat)
+  for run in experiment.runs:
+    if problems := contradictions(run.config):
+      raise UsageError(f'{run.dataset}, {run.name}: {"; ".join(problems)}')
+  return experiment
+
+
 def _recommend(command: Command) -> None:
   options = Options(**command.options)
   recommender = Recommender.from_workdir(command.folder)
-  recommendations = recommender.recommend(command.history, command.k, options)
+  if command.user is None:
+    recommendations = recommender.recommend(command.history, command.k, options)
+  else:
+    recommendations = recommender.recommend_for_user(
+      command.user, command.k, options
+    )
   print(show_recommendations(recommendations))
   drawn = options.temperature is not None
   if recommendations and (options.exact or drawn):
     print(f'\n{show_proof(recommendations, drawn)}')
 
 
-def _run_experiment(command: Command, experiment: Experiment) -> None:
+def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
   with _lock_in_main(command.folder):
     table = runs.run(experiment, command.folder)
   print(
