@@ -54,7 +54,7 @@ def saved(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Saved:
   ids = SemanticIds.load(reference / 'semantic_ids')
   task = TigerTask(Tiger(config.model, ids.level_sizes), ids.codes)
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
-  like = jax.eval_shape(lambda: init_state(task, optimizer, [Replica(0)]))
+  like = jax.eval_shape(lambda: init_state(task, optimizer, [0]))
   about = json.loads((folder / f'{step}' / 'meta.json').read_text())['about']
   states: dict[int, Any] = {}
   found = Saved(folder, about, like, states)

@@ -52,7 +52,7 @@ def make_state(recipe='adamw', replicas=1, **changes):
   """Returns the shapes of a state of TIGER."""
   task = make_task(level_sizes=LEVEL_SIZES, **SIZES | changes)
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
-  runs = [Replica(seed) for seed in range(replicas)]
+  runs = [seed for seed in range(replicas)]
   return jax.eval_shape(lambda: init_state(task, optimizer, runs))
 
 

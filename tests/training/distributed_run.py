@@ -75,7 +75,7 @@ def main(folder, num_processes):
     loop.Schedule(STEPS, log_every=2, save_every=4),
     # Unlike Adam, it does not blow up the rounding of a gradient of nearly 0.
     OptimizerConfig('adagrad', 0.1),
-    replicas=[Replica(3)],
+    replicas=[3],
     mesh=mesh,
     folder=folder,
     writer=MetricsWriter(folder),

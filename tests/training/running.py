@@ -126,7 +126,7 @@ class Run:
       source or self.counting,
       schedule,
       OptimizerConfig(learning_rate=0.1, warmup_steps=2),
-      **{'replicas': [Replica(seed)]} | settings,
+      **{'replicas': [seed]} | settings,
       mesh=make_mesh(jax.devices()[:1]),
       folder=self.workdir,
       writer=MetricsWriter(self.workdir),

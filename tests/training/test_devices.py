@@ -21,7 +21,7 @@ MESHES = [
   (2, 1, 1), (4, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8), (2, 4, 1),
 ]  # fmt: skip
 ONE = (1, 1, 1)
-ALONE = (Replica(3),)
+ALONE = (3,)
 
 
 def make_mesh(shape):
@@ -186,7 +186,7 @@ def test_every_recipe(recipe):
 
 
 def test_replicas():
-  replicas = [Replica(1), *ALONE]
+  replicas = [1, *ALONE]
   mesh = make_mesh((2, 2, 2))
   state, losses, shardings = train(Mlp(), mesh, ADAGRAD, replicas)
   assert losses.shape == (STEPS, 2)

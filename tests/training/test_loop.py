@@ -151,7 +151,7 @@ def test_replicas_end_where_each_ends_alone(tmp_path):
     run = Run(tmp_path / str(replica.seed), replicas=[replica])
     return run(*real_task(widths=(20,)))
 
-  replicas = [Replica(1), Replica(2, 0.5)]
+  replicas = [1, Replica(2, 0.5)]
   run = Run(tmp_path / 'all', replicas=replicas)
   params = run(*real_task(widths=(20,)))
   assert params['table'].shape == (2, 600, 4)

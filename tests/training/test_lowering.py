@@ -60,7 +60,7 @@ def lowered(task, stack, replicas, recipe='adamw', mesh=None):
 def test_tiger(replicas, causal, resident):
   task = make_task(make_events() if resident else None, causal_encoder=causal)
   stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
-  lowered(task, stack, [Replica(seed) for seed in range(replicas)])
+  lowered(task, stack, [seed for seed in range(replicas)])
 
 
 @pytest.mark.parametrize('recipe', ['adafactor', 'adagrad'])
@@ -70,7 +70,7 @@ def test_every_recipe(recipe):
 
 
 def test_in_bfloat16():
-  lowered(make_task(dtype='bfloat16'), make_stack(0, 2), [Replica(0)])
+  lowered(make_task(dtype='bfloat16'), make_stack(0, 2), [0])
 
 
 @pytest.mark.parametrize('replicas', [1, 2])
@@ -78,7 +78,7 @@ def test_spread_over_devices(replicas):
   found = lowered(
     make_task(),
     make_stack(0, 2),
-    [Replica(seed) for seed in range(replicas)],
+    [seed for seed in range(replicas)],
     mesh=sharding.make_mesh(fsdp=2, tensor=2),
   )
   assert found.nr_devices == 8
@@ -105,9 +105,9 @@ def test_quantizers(monkeypatch, kind, resident):
   task = AutoencoderTask(kind, config, source)
   optimizer = make_optimizer(config.optimizer, 5)
   # Fitted to the items on the host, which cannot be traced.
-  state = init_state(task, optimizer, [Replica(0)])
+  state = init_state(task, optimizer, [0])
   found = jax.export.export(
-    make_steps(task, optimizer, [Replica(0)]), platforms=PLATFORMS
+    make_steps(task, optimizer, [0]), platforms=PLATFORMS
   )(state, task.tables, source.stack(0, 3))
   assert found.platforms == PLATFORMS
 
@@ -116,13 +116,13 @@ def test_quantizers(monkeypatch, kind, resident):
 @pytest.mark.parametrize('kind', [SasRec, Bert4Rec, Gru4Rec])
 def test_models_that_score_items(kind, loss):
   model = kind(small(loss=loss), 30, 9)
-  lowered(ItemTask(model, None), make_stack(0, 2), [Replica(0), Replica(1)])
+  lowered(ItemTask(model, None), make_stack(0, 2), [0, 1])
 
 
 def test_dsi():
   codes, vectors = np.zeros((30, 3), np.int32), np.zeros((30, 4), np.float32)
   task = DsiTask(Dsi(small(), (5, 5, 2)), codes, vectors, 8)
-  lowered(task, make_stack(0, 2), [Replica(0)])
+  lowered(task, make_stack(0, 2), [0])
 
 
 @pytest.mark.parametrize('approximate', [False, True])

@@ -90,10 +90,10 @@ def assert_learns_as(found, expected, i, rtol):
 def test_replicas_of_tiger_learn_what_they_learn_alone():
   task = make_task(causal_encoder=True, dropout=0.0, num_user_tokens=0)
   stacks = [make_stack(0, 3), make_stack(3, 6)]
-  found = take(task, ADAMW, [Replica(3), Replica(4)], stacks)
+  found = take(task, ADAMW, [3, 4], stacks)
   assert found[1]['loss'].shape == (6, 2)
   assert np.ptp(found[1]['loss'], axis=1).min() > 1e-3
-  assert_learns_as(found, take(task, ADAMW, [Replica(4)], stacks), 1, 1e-4)
+  assert_learns_as(found, take(task, ADAMW, [4], stacks), 1, 1e-4)
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
@@ -110,7 +110,7 @@ def test_replicas_with_rates_learn_as_by_configs_with_them(recipe):
       base.warmup_steps,
       base.weight_decay,
     )
-    expected = take(task, config, [Replica(replica.seed)], stacks)
+    expected = take(task, config, [replica.seed], stacks)
     assert_learns_as(found, expected, i, 1e-5)
   # And so does one alone.
   _, alone = take(task, base, [replica], stacks)
@@ -119,32 +119,30 @@ def test_replicas_with_rates_learn_as_by_configs_with_them(recipe):
 
 
 def test_a_stack_is_its_single_steps_bit_for_bit():
-  stack = take(Linear(), ADAMW, [Replica(1)], [make_stack(0, 4)])
+  stack = take(Linear(), ADAMW, [1], [make_stack(0, 4)])
   for sizes in ((1, 1, 1, 1), (3, 1)):
     ends = np.cumsum(sizes)
     parts = [
       make_stack(end - size, end) for end, size in zip(ends, sizes, strict=True)
     ]
-    assert_same_bits(take(Linear(), ADAMW, [Replica(1)], parts), stack)
+    assert_same_bits(take(Linear(), ADAMW, [1], parts), stack)
 
 
 def test_excerpts_in_a_stack_are_batches_one_by_one_bit_for_bit():
   events = make_events()
   task = make_task(events)
   excerpts = make_excerpts(0, 4)
-  stack = take(task, ADAMW, [Replica(1)], [excerpts])
+  stack = take(task, ADAMW, [1], [excerpts])
   batches = [
     gather(events, excerpts.examples.at(i), excerpts.width) for i in range(4)
   ]
   single = [Batch(*(x[None] for x in batch)) for batch in batches]
-  assert_same_bits(take(task, ADAMW, [Replica(1)], single), stack)
+  assert_same_bits(take(task, ADAMW, [1], single), stack)
 
 
 def test_the_seed_decides_on_all_that_is_random():
   task, stacks = Linear(), [make_stack(0, 2)]
-  one, two, other = (
-    take(task, ADAMW, [Replica(seed)], stacks) for seed in (5, 5, 6)
-  )
+  one, two, other = (take(task, ADAMW, [seed], stacks) for seed in (5, 5, 6))
   assert_same_bits(one, two)
   assert not np.allclose(one[1]['size'], other[1]['size'], rtol=1e-3)
 
@@ -168,7 +166,7 @@ class Recorder:
 
 @pytest.mark.parametrize('num_replicas', [1, 3])
 def test_every_step_draws_anew(num_replicas):
-  replicas = [Replica(seed) for seed in range(num_replicas)]
+  replicas = [seed for seed in range(num_replicas)]
   stack = np.zeros((5, 1), np.float32)
   _, metrics = take(Recorder(), ADAMW, replicas, [stack])
   # The losses of five steps draw, and `after_update` of the first four.
@@ -201,8 +199,8 @@ class Two:
 def test_what_is_not_finite_is_named():
   task = Two()
   optimizer = make_optimizer(ADAMW, 6)
-  steps = make_steps(task, optimizer, [Replica(0)])
-  make = jax.jit(lambda: init_state(task, optimizer, [Replica(0)]))
+  steps = make_steps(task, optimizer, [0])
+  make = jax.jit(lambda: init_state(task, optimizer, [0]))
   names = tensor_names(make())
   assert names == [
     'parameter a',
@@ -238,7 +236,7 @@ def test_what_is_not_finite_is_named():
 def test_each_replica_tells_what_is_finite():
   task = Two()
   optimizer = make_optimizer(ADAMW, 6)
-  replicas = [Replica(0), Replica(1)]
+  replicas = [0, 1]
   state = init_state(task, optimizer, replicas)
   state.params['a'] = state.params['a'].at[1, 0].set(jnp.inf)
   ones = np.ones(1, np.float32)
@@ -253,8 +251,8 @@ def test_each_replica_tells_what_is_finite():
 
 def test_the_state_is_given_away():
   task, optimizer = Linear(), make_optimizer(ADAMW, 6)
-  state = jax.jit(lambda: init_state(task, optimizer, [Replica(0)]))()
-  steps = make_steps(task, optimizer, [Replica(0)])
+  state = jax.jit(lambda: init_state(task, optimizer, [0]))()
+  steps = make_steps(task, optimizer, [0])
   new, _ = steps(state, task.tables, make_stack(0, 1))
   assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
   assert new.step == 1

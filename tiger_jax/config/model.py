@@ -1,4 +1,4 @@
-"""The section of the configuration that tells which model, and how large."""
+"""The section of the model."""
 
 import dataclasses
 
@@ -10,32 +10,14 @@ from tiger_jax.config.checks import (
 )
 from tiger_jax.errors import UsageError
 
-# What each model is made from, besides the histories.
-NEEDS = {
-  'tiger': ('semantic_ids',),
-  'dsi': ('embeddings', 'semantic_ids'),
-  'sasrec': (),
-  'bert4rec': (),
-  'gru4rec': (),
-  'matrix_factorization': (),
-  'two_tower': ('embeddings',),
-  'vq_rec': ('semantic_ids',),
-  'item_knn': ('embeddings',),
-  'popularity': (),
-}
-# These generate Semantic IDs; all others score items.
-GENERATIVE = ('tiger', 'dsi')
-# These learn nothing.
-_UNTRAINED = ('item_knn', 'popularity')
-
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """The recommender: TIGER (section 4.1 of the paper), or a baseline.
 
   Attributes:
-    name: One of `NEEDS`; all fields below are of TIGER, and of a baseline what
-      it has of them.
+    name: A key of `recommenders.registry.MODELS`. A baseline reads those of
+      the fields below that it has.
     max_history: The encoder reads so many of the latest items.
     d_model: Width of the residual stream; of a baseline that scores items, of
       their vectors too.
@@ -75,29 +57,8 @@ class ModelConfig:
   loss: str = 'cross_entropy'
   dtype: str = 'float32'
 
-  @property
-  def needs(self) -> tuple[str, ...]:
-    """What the model is made from: `embeddings`, `semantic_ids`."""
-    return NEEDS[self.name]
-
-  @property
-  def is_generative(self) -> bool:
-    """Whether the model generates Semantic IDs."""
-    return self.name in GENERATIVE
-
-  @property
-  def is_trained(self) -> bool:
-    """Whether there is anything to learn."""
-    return self.name not in _UNTRAINED
-
-  @property
-  def trains_every_prefix(self) -> bool:
-    """Whether one pass over a history trains every prefix of it."""
-    return self.causal_encoder or not self.is_generative
-
   def __post_init__(self):
     """Checks the values."""
-    require_one_of(self, 'name', tuple(NEEDS))
     require_positive(
       self, 'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
       'num_encoder_layers', 'num_decoder_layers',

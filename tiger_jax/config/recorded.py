@@ -1,4 +1,4 @@
-"""Writes and reads the configs in records, across versions of the code."""
+"""Reads the configs in records, and makes their part of fingerprints."""
 
 import dataclasses
 from typing import Any
@@ -11,21 +11,34 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
 from tiger_jax.storage.record import Artefact
 
+# Fields that older versions had, at the value with which they did nothing.
+_RETIRED = {'train': {'learning_rates': []}}
 
-def to_json(section: Any) -> dict[str, Any]:
-  """Returns a config, or a section, in the form of records and fingerprints.
 
-  A field that was added later is omitted if it has its former value, see
-  `former_values`. The runs of older versions therefore stay valid.
+def identity(section: Any, default: Any = None) -> dict[str, Any]:
+  """Returns the fields of a section that differ from their defaults.
+
+  Fingerprints are made from it. A new field therefore changes no fingerprint
+  while it has its default, and finished stages stay valid. A field whose
+  default is not its former value has the former value in its metadata, see
+  `checks.added_later`; it is then omitted at the former value. Do not change
+  a default in any other way: stages that were made with the old one would
+  count as made with the new one.
+
+  Args:
+    section: A config, or a section of it.
+    default: What the values are compared with; None for the defaults of the
+      class.
   """
+  default = type(section)() if default is None else default
   values = {}
   for field in dataclasses.fields(section):
-    value = getattr(section, field.name)
+    value, base = getattr(section, field.name), getattr(default, field.name)
     if dataclasses.is_dataclass(value):
-      value = to_json(value)
-    elif BEFORE in field.metadata and value == field.metadata[BEFORE]:
-      continue
-    values[field.name] = value
+      if changes := identity(value, base):
+        values[field.name] = changes
+    elif value != field.metadata.get(BEFORE, base):
+      values[field.name] = value
   return values
 
 
@@ -47,7 +60,7 @@ def config_of(artefact: Artefact) -> Config:
       f'{path} is damaged (it has no config): remove {artefact.folder} and run '
       'again'
     )
-  if unknown := _unknown(Config(), values, 'config'):
+  if unknown := _unknown(Config(), _without_retired(values), 'config'):
     raise DataError(
       f'the run in {artefact.folder.parent} was made by '
       f'{record.writer(artefact.about)} of tiger_jax, and '
@@ -55,7 +68,7 @@ def config_of(artefact: Artefact) -> Config:
       f'{tiger_jax.__version__}: use that version, or another --workdir'
     )
   try:
-    return from_json(_with_missing(Config(), values))
+    return from_json(_with_missing(Config(), _without_retired(values)))
   except UsageError as error:
     raise DataError(
       f'{path}, made by {record.writer(artefact.about)}: {error}; choose '
@@ -67,8 +80,25 @@ def former_values() -> dict[str, Any]:
   """Returns the former value of every field.
 
   With this value, the current version behaves as versions without the field.
+  Retired fields are included: versions that had them did nothing at this value.
   """
-  return _with_missing(Config(), {})
+  values = _with_missing(Config(), {})
+  for section, fields in _RETIRED.items():
+    values[section] |= fields
+  return values
+
+
+def _without_retired(values: dict[str, Any]) -> dict[str, Any]:
+  """Removes retired fields from the config of a record, if they did nothing."""
+  kept = dict(values)
+  for section, fields in _RETIRED.items():
+    if isinstance(kept.get(section), dict):
+      kept[section] = {
+        name: value
+        for name, value in kept[section].items()
+        if name not in fields or value != fields[name]
+      }
+  return kept
 
 
 def _unknown(default: Any, values: dict[str, Any], path: str) -> list[str]:

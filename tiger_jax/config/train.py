@@ -1,7 +1,6 @@
 """The sections of the configuration that training reads."""
 
 import dataclasses
-import math
 import re
 
 from tiger_jax.config.checks import (
@@ -54,8 +53,6 @@ class TrainConfig:
       checkpoints wait for their end.
     replicas: Runs to train at once that differ in their seeds, from
       `config.seed` on. They share the batches, and the results are of all.
-    learning_rates: Instead of them, runs that differ in these rates; the best
-      picks the checkpoint, and is recommended from.
     on_non_finite: What to do about a loss, gradient or parameter that is not
       finite: `abort`, or `rewind:k,skip:m` to go back to the newest checkpoint
       that is at least k steps older, repeat the steps up to k steps before
@@ -74,7 +71,6 @@ class TrainConfig:
   steps: int = 200_000
   steps_per_call: int = 1
   replicas: int = 1
-  learning_rates: tuple[float, ...] = ()
   on_non_finite: str = 'abort'
   length_buckets: tuple[int, ...] = (5, 10, 20)
   log_every: int = 100
@@ -94,22 +90,6 @@ class TrainConfig:
     )
     require_at_most(self, 2**20, 'batch_size', 'steps_per_call')
     require_at_most(self, 1024, 'replicas')
-    if len(self.learning_rates) > 1024:
-      raise UsageError('learning_rates has more than 1,024 rates')
-    if not all(0 < rate < math.inf for rate in self.learning_rates):
-      raise UsageError(
-        f'learning_rates is {self.learning_rates}: rates must be positive'
-      )
-    num_replicas = max(self.replicas, len(self.learning_rates))
-    if num_replicas > 1024:
-      raise UsageError(
-        f'replicas is {num_replicas}: train 1024 at most at once'
-      )
-    if self.learning_rates and self.replicas > 1:
-      raise UsageError(
-        f'replicas is {self.replicas}, and learning_rates is given: choose one '
-        'of them'
-      )
     if self.on_non_finite != 'abort' and not self.rewind:
       raise UsageError(
         f'on_non_finite is {self.on_non_finite!r}: choose abort, or '

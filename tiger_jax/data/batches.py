@@ -95,6 +95,13 @@ class TrainBatches:
     epoch, call = divmod(call, self._calls_per_epoch)
     return int(self._plan(epoch).widths[call])
 
+  def lengths(self, call: int) -> Int[np.ndarray, ' n']:
+    """Returns the lengths of the histories of a call, without padding."""
+    epoch, call = divmod(call, self._calls_per_epoch)
+    plan = self._plan(epoch)
+    examples = self._examples.at(plan.rows[call].ravel())
+    return np.minimum(splits.history_lengths(examples), plan.widths[call])
+
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
     """Returns the batches of the steps from `start` up to `stop`.
 

@@ -4,25 +4,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 import numpy as np
 
-from tiger_jax.data.splits import Excerpts
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
-from tiger_jax.recommenders.tiger_task import Tables, TigerTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 
 
 class DsiTables(NamedTuple):
   """What batches are looked up in.
 
   Attributes:
-    retrieval: As TIGER's.
-    vectors: The text of every item.
+    codes: The Semantic ID of every item.
+    vectors: The vector of every item's text.
   """
 
-  retrieval: Tables
+  codes: Codes
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
@@ -37,17 +36,14 @@ class DsiTask:
 
   def __init__(
     self,
-    model: Dsi,
-    codes: Any,
+    retrieval: TigerTask,
     vectors: Float[np.ndarray, 'items dim'],
     num_indexed: int,
-    events: Int[np.ndarray, ' n'] | None = None,
-    mean_targets: float | None = None,
   ):
-    """Takes the network, the docids, the text and the histories."""
-    self.model = model
-    self._retrieval = TigerTask(model, codes, events, mean_targets)
-    self.tables = DsiTables(self._retrieval.tables, vectors)
+    """Takes the task of retrieval, and what the task of indexing needs."""
+    self.model = retrieval.model
+    self._retrieval = retrieval
+    self.tables = DsiTables(retrieval.tables, vectors)
     self.num_indexed = num_indexed
 
   def init(self, rng: Array) -> Any:
@@ -64,14 +60,12 @@ class DsiTask:
     return jax.jit(lambda rng: self.model.init(rng, method=both))(rng)['params']
 
   def loss(
-    self, params: Any, tables: DsiTables, batch: Batch | Excerpts, rng: Array
+    self, params: Any, tables: DsiTables, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the sum of both losses, and what each is made of."""
     rng, rng_items, rng_dropout = jax.random.split(rng, 3)
-    loss, named, seen = self._retrieval.loss(
-      params, tables.retrieval, batch, rng
-    )
-    codes = tables.retrieval.codes
+    loss, named, seen = self._retrieval.loss(params, tables.codes, batch, rng)
+    codes = tables.codes
     items = jax.random.randint(
       rng_items, (self.num_indexed,), 0, len(tables.vectors), jnp.int32
     )
@@ -81,10 +75,3 @@ class DsiTask:
     indexing = cross_entropy(logits, codes[items], weight).mean()
     logged = {'loss': named['loss'] + indexing, 'loss_indexing': indexing}
     return loss + indexing, named | logged, seen
-
-  def after_update(
-    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Any:
-    """Returns the parameters as they are."""
-    del tables, seen, step, rng
-    return params

@@ -2,15 +2,13 @@
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 import optax
 
-from tiger_jax.data.splits import Excerpts, gather
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines.item_model import ItemModel, whole_sequence
 
@@ -21,35 +19,18 @@ _NUM_NEGATIVES = 256
 _CHUNK = 512
 
 
-class Tables(NamedTuple):
-  """What batches are looked up in.
-
-  Attributes:
-    features: What the model knows of the items.
-    events: The item rows of all histories, where batches come as `Excerpts`.
-  """
-
-  features: Any
-  events: Int[Array, ' n'] | Int[np.ndarray, ' n'] | None
-
-
 class ItemTask:
   """Next-item prediction by one of three losses, see `ModelConfig.loss`.
 
   Attributes:
     model: The network.
-    tables: See `Tables`.
+    tables: What the model knows of the items.
   """
 
-  def __init__(
-    self,
-    model: ItemModel,
-    features: Any,
-    events: Int[np.ndarray, ' n'] | None = None,
-  ):
-    """Takes the network, what it knows of items, and the histories."""
+  def __init__(self, model: ItemModel, features: Any):
+    """Takes the network and what it knows of the items."""
     self.model = model
-    self.tables = Tables(features, events)
+    self.tables = features
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
@@ -65,18 +46,16 @@ class ItemTask:
       rngs = {'params': rng, 'dropout': rng}
       return self.model.init(rngs, method=both)['params']
 
-    return init(rng, self.tables.features)
+    return init(rng, self.tables)
 
   def loss(
-    self, params: Any, tables: Tables, batch: Batch | Excerpts, rng: Array
+    self, params: Any, tables: Any, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the mean loss of a target, nothing more to log."""
-    if isinstance(batch, Excerpts):
-      batch = gather(tables.events, batch.examples, batch.width)
     rng_dropout, rng_negatives = jax.random.split(rng)
     bound = self.model.bind({'params': params}, rngs={'dropout': rng_dropout})
-    queries, targets = bound.teach(tables.features, batch)
-    items = jnp.asarray(bound.item_vectors(tables.features), jnp.float32)
+    queries, targets = bound.teach(tables, batch)
+    items = jnp.asarray(bound.item_vectors(tables), jnp.float32)
     queries = jnp.asarray(queries, jnp.float32)
     real = jnp.asarray(targets >= 0, jnp.float32)
     targets = jnp.maximum(targets, 0)
@@ -90,13 +69,6 @@ class ItemTask:
       sequence = whole_sequence(batch)
       each = _binary(rng_negatives, queries, targets, items, sequence)
     return (each * real).sum() / count, {}, ()
-
-  def after_update(
-    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Any:
-    """Returns the parameters as they are."""
-    del tables, seen, step, rng
-    return params
 
 
 def _cross_entropy(

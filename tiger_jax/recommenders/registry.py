@@ -1,24 +1,16 @@
-"""What each `config.model.name` is: its parts, and what they are made from."""
+"""The table of models.
 
+A model is a network and one entry of this table. To add a baseline, write the
+network as a subclass of `ItemModel` and add its entry here.
+"""
+
+from collections.abc import Callable, Mapping
 import dataclasses
-import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
-from jax.sharding import Mesh
-from jaxtyping import Float, Int
-import numpy as np
-
-from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.config import Config, EvaluationConfig
-from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import (
-  Examples,
-  history_lengths,
-  sequences,
-  split,
-  training_positions,
-)
-from tiger_jax.interfaces import Retriever
+from tiger_jax.config import ModelConfig
+from tiger_jax.config.checks import nearest_and_all
+from tiger_jax.errors import UsageError
 from tiger_jax.models.baselines.bert4rec import Bert4Rec
 from tiger_jax.models.baselines.gru4rec import Gru4Rec
 from tiger_jax.models.baselines.item_knn import ItemKnn
@@ -30,192 +22,130 @@ from tiger_jax.models.baselines.two_tower import TwoTower
 from tiger_jax.models.baselines.vq_rec import VqRec
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders import inputs
 from tiger_jax.recommenders.dsi_task import DsiTask
+from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.recommenders.tiger_task import TigerTask
-from tiger_jax.retrieval.items import ItemRetriever
-from tiger_jax.retrieval.tiger import TigerRetriever
-from tiger_jax.runtime import sharding
-from tiger_jax.semantic_ids import item_batches
-from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.step import Task
 
-_ITEM_MODELS: dict[str, type[ItemModel]] = {
-  'sasrec': SasRec,
-  'bert4rec': Bert4Rec,
-  'gru4rec': Gru4Rec,
-  'matrix_factorization': MatrixFactorization,
-  'two_tower': TwoTower,
-  'vq_rec': VqRec,
-  'item_knn': ItemKnn,
-  'popularity': Popularity,
+
+def _item_task(session: Any) -> Task:
+  return ItemTask(session.network, session.features)
+
+
+def _tiger_task(session: Any) -> TigerTask:
+  return TigerTask(session.network, session.codes, session.mean_targets)
+
+
+def _dsi_task(session: Any) -> Task:
+  batch_size = session.config.train.batch_size
+  return DsiTask(_tiger_task(session), session.features, batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A model that `config.model.name` can name.
+
+  Attributes:
+    title: The display name.
+    network: The class of the network.
+    needs: The inputs besides the histories: `embeddings`, `semantic_ids`.
+    features: Returns what the network reads of the items, a pytree of arrays.
+    task: Makes the training task of a `Session`.
+    is_trained: Whether the network has parameters to train.
+    settings: The settings of `configs/baselines.py` for this model that differ
+      from those of other baselines, by field.
+  """
+
+  title: str
+  network: type[ItemModel] | type[Tiger]
+  needs: tuple[str, ...] = ()
+  features: Callable[[Inputs], Any] = lambda inputs: None
+  task: Callable[[Any], Task] = _item_task
+  is_trained: bool = True
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @property
+  def is_generative(self) -> bool:
+    """Whether the model generates Semantic IDs; all others score items."""
+    return issubclass(self.network, Tiger)
+
+  @property
+  def is_baseline(self) -> bool:
+    """Whether `configs/baselines.py` offers the model."""
+    return self.network is not Tiger
+
+  def trains_every_prefix(self, config: ModelConfig) -> bool:
+    """Returns whether one pass over a history trains every prefix of it."""
+    return config.causal_encoder or not self.is_generative
+
+
+MODELS: dict[str, Entry] = {
+  'tiger': Entry('TIGER', Tiger, ('semantic_ids',), task=_tiger_task),
+  'dsi': Entry(
+    'DSI',
+    Dsi,
+    ('embeddings', 'semantic_ids'),
+    inputs.standardized_vectors,
+    _dsi_task,
+    settings={'semantic_ids.quantizer': 'hierarchical_kmeans'},
+  ),
+  'sasrec': Entry(
+    'SASRec',
+    SasRec,
+    settings={'model.dropout': 0.4, 'train.optimizer.learning_rate': 2e-3},
+  ),
+  'bert4rec': Entry('BERT4Rec', Bert4Rec),
+  'gru4rec': Entry(
+    'GRU4Rec', Gru4Rec, settings={'model.num_encoder_layers': 1}
+  ),
+  'matrix_factorization': Entry('MF', MatrixFactorization),
+  'two_tower': Entry(
+    'two towers', TwoTower, ('embeddings',), inputs.standardized_vectors
+  ),
+  'vq_rec': Entry(
+    'VQ-Rec',
+    VqRec,
+    ('semantic_ids',),
+    inputs.semantic_prefixes,
+    settings={
+      'model.loss': 'sampled_softmax',
+      'semantic_ids.quantizer': 'opq',
+      'semantic_ids.codebook_sizes': (256,) * 32,
+    },
+  ),
+  'item_knn': Entry(
+    'Semantic-KNN',
+    ItemKnn,
+    ('embeddings',),
+    inputs.vectors,
+    is_trained=False,
+    settings={'model.max_history': 5, 'train.length_buckets': (5,)},
+  ),
+  'popularity': Entry(
+    'popularity',
+    Popularity,
+    features=inputs.training_counts,
+    is_trained=False,
+  ),
 }
 
 
-class Material(NamedTuple):
-  """What a recommender is made from.
+def entry(config: ModelConfig) -> Entry:
+  """Returns the entry of the model that a config names.
 
-  Attributes:
-    dataset: Items and histories.
-    ids: The Semantic ID of every item, for models that need them.
-    embeddings: The vector of every item, for models that need them.
+  Raises:
+    UsageError: There is no such model.
   """
-
-  dataset: Dataset
-  ids: SemanticIds | None = None
-  embeddings: Float[np.ndarray, 'items dim'] | None = None
-
-  @property
-  def semantic_ids(self) -> SemanticIds:
-    """The Semantic IDs, of which there must be some."""
-    assert self.ids is not None
-    return self.ids
-
-  @property
-  def vectors(self) -> Float[np.ndarray, 'items dim']:
-    """The item vectors, of a model that requires them."""
-    assert self.embeddings is not None
-    return self.embeddings
-
-  @property
-  def prefixes(self) -> Int[np.ndarray, 'items l'] | None:
-    """The levels of each item's Semantic ID that carry meaning."""
-    if self.ids is None:
-      return None
-    return self.ids.codes[:, : self.ids.num_meaning_levels]
+  if config.name not in MODELS:
+    raise UsageError(
+      f'config.model.name is {config.name!r}: '
+      f'{nearest_and_all(config.name, tuple(MODELS))}'
+    )
+  return MODELS[config.name]
 
 
-def make_examples(config: Config, dataset: Dataset) -> Examples:
-  """Returns what the model is trained on."""
-  if config.model.trains_every_prefix:
-    return sequences(dataset, config.model.max_history)
-  return split(dataset, 'train')
-
-
-def make_task(
-  config: Config,
-  material: Material,
-  events: Int[np.ndarray, ' n'] | None = None,
-) -> Task:
-  """Returns what the model learns.
-
-  Args:
-    config: The run.
-    material: What the model is made from.
-    events: The histories, where batches come as `Excerpts`.
-  """
-  if not config.model.is_generative:
-    model, features = _item_model(config, material)
-    return ItemTask(model, features, events)
-  model = _generative(config, material.semantic_ids)
-  codes = material.semantic_ids.codes.astype(np.int32)
-  mean_targets = None
-  if config.model.trains_every_prefix:
-    lengths = history_lengths(make_examples(config, material.dataset))
-    mean_targets = float(lengths.mean())
-  if isinstance(model, Dsi):
-    vectors = item_batches.standardize(material.vectors)
-    size = config.train.batch_size
-    return DsiTask(model, codes, vectors, size, events, mean_targets)
-  return TigerTask(model, codes, events, mean_targets)
-
-
-def make_retriever(
-  config: Config, material: Material, mesh: Mesh, evaluation: EvaluationConfig
-) -> Retriever:
-  """Returns the model over a catalogue; parameters come separately.
-
-  Args:
-    config: As trained.
-    material: What the model is made from.
-    mesh: Where the catalogue is to lie.
-    evaluation: How to search it.
-  """
-  if config.model.is_generative:
-    ids = material.semantic_ids
-    return make_tiger(config, ids, mesh, evaluation.num_beams)
-  model, features = _item_model(config, material)
-  approximate = evaluation.search == 'approximate'
-  return ItemRetriever(model, sharding.replicate(mesh, features), approximate)
-
-
-def make_baseline(
-  name: str, config: Config, material: Material, mesh: Mesh
-) -> Retriever:
-  """Returns a baseline that learns nothing, beside any model.
-
-  Args:
-    name: `popularity` or `item_knn`.
-    config: Of the model beside it.
-    material: What the baseline is made from.
-    mesh: Where the catalogue is to lie.
-  """
-  model = dataclasses.replace(config.model, name=name)
-  baseline = dataclasses.replace(config, model=model)
-  return make_retriever(baseline, material, mesh, EvaluationConfig())
-
-
-def make_tiger(
-  config: Config, ids: SemanticIds, mesh: Mesh, num_beams: int
-) -> TigerRetriever:
-  """Returns a model that generates IDs, see `make_retriever`.
-
-  Args:
-    config: As trained.
-    ids: The Semantic ID of every item.
-    mesh: Where the catalogue is to lie.
-    num_beams: Beams of the search.
-  """
-  catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
-  codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
-  codes[: len(ids.codes)] = ids.codes
-  return TigerRetriever(
-    _generative(config, ids),
-    sharding.replicate(mesh, codes),
-    sharding.replicate(mesh, catalog),
-    num_beams,
-  )
-
-
-def about(config: Config, material: Material) -> dict[str, Any]:
-  """Returns what a checkpoint must be of, to be gone on from."""
-  catalog: dict[str, Any] = {'items': material.dataset.num_items}
-  if material.ids is not None:
-    codes = np.ascontiguousarray(material.ids.codes, np.int32)
-    catalog['level_sizes'] = list(material.ids.level_sizes)
-    catalog['sha256'] = hashlib.sha256(codes.tobytes()).hexdigest()
-  if material.embeddings is not None:
-    catalog['embeddings'] = list(material.embeddings.shape)
-  return {
-    'model': dataclasses.asdict(config.model),
-    'train': dataclasses.asdict(config.train),
-    'seed': config.seed,
-    'catalog': catalog,
-  }
-
-
-def _generative(config: Config, ids: SemanticIds) -> Tiger:
-  kind = Dsi if config.model.name == 'dsi' else Tiger
-  return kind(config.model, ids.level_sizes)
-
-
-def _item_model(config: Config, material: Material) -> tuple[ItemModel, Any]:
-  """Returns a model that scores items, and its `features`."""
-  name = config.model.name
-  dataset = material.dataset
-  sizes = (config.model, dataset.num_items, dataset.num_users)
-  if name == 'vq_rec':
-    ids = material.semantic_ids
-    num_levels = ids.num_meaning_levels
-    codes = ids.codes[:, :num_levels].astype(np.int32)
-    return VqRec(*sizes, level_sizes=ids.level_sizes[:num_levels]), codes
-  features = None
-  if name == 'item_knn':
-    features = np.asarray(material.vectors, np.float32)
-  elif name == 'two_tower':
-    features = item_batches.standardize(material.vectors)
-  elif name == 'popularity':
-    bought = dataset.history[training_positions(dataset)]
-    counts = np.bincount(bought, minlength=dataset.num_items)
-    features = counts.astype(np.float32)
-  return _ITEM_MODELS[name](*sizes), features
+def title(name: str) -> str:
+  """Returns the display name of a model, of any version of this table."""
+  return MODELS[name].title if name in MODELS else name

@@ -9,14 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiger_jax.config import Config
-from tiger_jax.data import splits
 from tiger_jax.errors import UsageError
 from tiger_jax.models.flops import training_flops
-from tiger_jax.recommenders import registry
-from tiger_jax.recommenders.registry import Material
+from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import goodput, sharding
-from tiger_jax.stages import learning
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
@@ -41,49 +37,44 @@ _PEAKS = (
 )
 
 
-def measure(
-  config: Config, material: Material, profile: Path | None = None
-) -> dict[str, Any]:
+def measure(session: Session, profile: Path | None = None) -> dict[str, Any]:
   """Trains for some seconds and tells how fast; nothing is saved.
 
   Args:
-    config: The run.
-    material: What the model is made from.
+    session: The run.
     profile: Gets a profile of some steps, for TensorBoard or Perfetto.
 
   Returns:
     What `format_table` shows.
   """
-  mesh = learning.make_mesh(config)
-  if not config.model.is_trained:
+  config, mesh, seeds = session.config, session.mesh, session.seeds
+  if not session.entry.is_trained:
     raise UsageError(
       f'config.model.name is {config.model.name!r}, which learns nothing: '
       'choose another to measure the steps of'
     )
-  source = learning.make_batches(config, material.dataset)
-  task = registry.make_task(config, material, source.events)
+  source, task = session.batches, session.training_task
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
-  runs = learning.replicas(config)
-  init = functools.partial(init_state, task, optimizer, runs)
+  init = functools.partial(init_state, task, optimizer, seeds)
   shardings = sharding.state_shardings(
-    mesh, jax.eval_shape(init), num_leading=int(len(runs) > 1)
+    mesh, jax.eval_shape(init), num_leading=int(len(seeds) > 1)
   )
-  steps_fn = make_steps(task, optimizer, runs, shardings)
+  steps_fn = make_steps(task, optimizer, seeds, shardings)
   state = jax.jit(init, out_shardings=shardings)()
   tables = sharding.replicate(mesh, task.tables)
 
-  def take(state: Any, call: int) -> tuple[Any, Any, Any]:
+  def take(state: Any, call: int) -> tuple[Any, Any]:
     first = call * source.steps_per_call
     stack = source.stack(first, first + source.steps_per_call)
     placed = sharding.shard_batch(mesh, stack, axis=1)
-    return *steps_fn(state, tables, placed), stack
+    return steps_fn(state, tables, placed)
 
   calls = source.steps_per_epoch // source.steps_per_call
   watch = goodput.Stopwatch()
   widths = {source.width(call): call for call in range(calls)}
   taken = None
   for call in widths.values():
-    state, taken, _ = take(state, call)
+    state, taken = take(state, call)
   jax.block_until_ready(taken)
   watch.close()
   compile_seconds = watch.seconds().get('compile', 0.0)
@@ -91,19 +82,20 @@ def measure(
   if profile:
     with jax.profiler.trace(str(profile)):
       for call in range(min(calls, 5)):
-        state, taken, _ = take(state, call)
+        state, taken = take(state, call)
       jax.block_until_ready(taken)
 
-  stacks = []
+  num_calls = 0
   start = time.perf_counter()
-  while (elapsed := time.perf_counter() - start) < _SECONDS or not stacks:
+  while (elapsed := time.perf_counter() - start) < _SECONDS or not num_calls:
     before = taken
-    state, taken, stack = take(state, len(stacks) % calls)
-    stacks.append(stack)
+    state, taken = take(state, num_calls % calls)
+    num_calls += 1
     jax.block_until_ready(before)
   jax.block_until_ready(taken)
   elapsed = time.perf_counter() - start
-  return _report(config, material, stacks, elapsed, compile_seconds, len(runs))
+  timed = [call % calls for call in range(num_calls)]
+  return _report(session, timed, elapsed, compile_seconds)
 
 
 def format_table(found: dict[str, Any]) -> str:
@@ -135,22 +127,20 @@ def peak_flops() -> tuple[float, str]:
   return 2 * size**3 / min(seconds), 'of a large float32 product, measured'
 
 
-def _report(config, material, stacks, elapsed, compile_seconds, num_replicas):
-  lengths, slots = [], 0
-  for stack in stacks:
-    if isinstance(stack, splits.Excerpts):
-      found = (stack.examples.end - stack.examples.start).ravel()
-      width = stack.width
-    else:
-      found = (stack.history >= 0).sum(-1).ravel()
-      width = stack.history.shape[-1]
-    lengths.append(np.minimum(found, width))
-    slots += found.size * width
-  lengths = np.concatenate(lengths)
-  every_prefix = config.model.trains_every_prefix
+def _report(
+  session: Session, calls: list[int], elapsed: float, compile_seconds: float
+) -> dict[str, Any]:
+  config, source = session.config, session.batches
+  num_replicas = config.train.replicas
+  lengths = np.concatenate([source.lengths(call) for call in calls])
+  batch_size = config.train.batch_size
+  slots = sum(
+    source.width(call) * source.steps_per_call * batch_size for call in calls
+  )
+  every_prefix = session.entry.trains_every_prefix(config.model)
   targets = lengths if every_prefix else np.ones_like(lengths)
   num_devices = len(jax.devices())
-  num_steps = len(lengths) / config.train.batch_size
+  num_steps = len(lengths) / batch_size
   speed = num_replicas / elapsed
   found = {
     'device': f'{num_devices} x {jax.devices()[0].device_kind}',
@@ -164,7 +154,7 @@ def _report(config, material, stacks, elapsed, compile_seconds, num_replicas):
   }
   if config.model.name != 'tiger':
     return found
-  sizes = material.semantic_ids.level_sizes
+  sizes = session.inputs.semantic_ids.level_sizes
   tokens = len(sizes) * (lengths.sum() + targets.sum())
   flops = training_flops(config.model, sizes, lengths)
   peak, whose = peak_flops()

@@ -1,27 +1,13 @@
 """What TIGER learns: the codes of the next item."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
-import numpy as np
+from jaxtyping import Array, Float
 
-from tiger_jax.data.splits import Excerpts, gather
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
-
-
-class Tables(NamedTuple):
-  """What batches are looked up in.
-
-  Attributes:
-    codes: The Semantic ID of every item.
-    events: The item rows of all histories, where batches come as `Excerpts`.
-  """
-
-  codes: Codes
-  events: Int[Array, ' n'] | Int[np.ndarray, ' n'] | None
 
 
 class TigerTask:
@@ -32,7 +18,7 @@ class TigerTask:
 
   Attributes:
     model: The network.
-    tables: See `Tables`.
+    tables: The Semantic ID of every item.
     mean_targets: Targets of an example, on average, where examples differ in
       theirs. In a batch of short histories, which has few, each then counts as
       much as in one of long histories.
@@ -42,12 +28,11 @@ class TigerTask:
     self,
     model: Tiger,
     codes: Any,
-    events: Int[np.ndarray, ' n'] | None = None,
     mean_targets: float | None = None,
   ):
-    """Takes the network, the IDs it reads and writes, and the histories."""
+    """Takes the network and the Semantic IDs that it reads and generates."""
     self.model = model
-    self.tables = Tables(codes, events)
+    self.tables = codes
     self.mean_targets = mean_targets
 
   def init(self, rng: Array) -> Any:
@@ -59,16 +44,14 @@ class TigerTask:
     return init(rng, codes, Batch(history, row, row))['params']
 
   def loss(
-    self, params: Any, tables: Tables, batch: Batch | Excerpts, rng: Array
+    self, params: Any, tables: Codes, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the cross-entropy per code, and that of every level.
 
     Where the batch has more or fewer targets than others, what is returned
     first is as much more or less, and what is logged is still per code.
     """
-    codes = tables.codes
-    if isinstance(batch, Excerpts):
-      batch = gather(tables.events, batch.examples, batch.width)
+    codes = tables
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})
     if self.model.config.causal_encoder:
       logits = bound.every_target(codes, batch, deterministic=False)
@@ -84,10 +67,3 @@ class TigerTask:
     if self.mean_targets is not None:
       loss *= weight.sum() / (len(batch.user) * self.mean_targets)
     return loss, named, ()
-
-  def after_update(
-    self, params: Any, tables: Any, seen: Any, step: Array, rng: Array
-  ) -> Any:
-    """Returns the parameters as they are."""
-    del tables, seen, step, rng
-    return params

@@ -3,43 +3,42 @@
 import textwrap
 from typing import Any
 
+from tiger_jax.recommenders import registry
+
 _SHORT = {'validation': 'val.', 'test': 'test', 'test_masked': 'test masked'}
-_NAMES = {
-  'tiger': 'TIGER', 'dsi': 'DSI', 'sasrec': 'SASRec', 'bert4rec': 'BERT4Rec',
-  'gru4rec': 'GRU4Rec', 'matrix_factorization': 'MF', 'two_tower': 'two towers',
-  'vq_rec': 'VQ-Rec', 'item_knn': 'Semantic-KNN',
-}  # fmt: skip
 
 
 def show_results(results: dict[str, Any]) -> str:
-  """Returns the table of metrics, the baseline's and the bound's beside it."""
+  """Returns a table of the metrics of a run, and notes on how to read it.
+
+  Args:
+    results: The content of `results.json`.
+  """
   test = results['metrics']['test']
-  model = results['model']
-  names = [n for n in test if n != 'invalid@20']
+  model = registry.title(results['model'])
   rows = [
-    (f'{model} {_SHORT[name]}', values)
-    for model, splits in (
-      (_NAMES.get(model, model), results['metrics']),
+    (f'{name} {_SHORT[part]}', values)
+    for name, parts in (
+      (model, results['metrics']),
       ('popularity', results['baselines']['popularity']),
     )
-    for name, values in splits.items()
+    for part, values in parts.items()
   ]
   best = results.get('best_possible')
   if best:
     rows.append(('best possible test', best))
-  widths = [len(name) + 1 for name in names]
-  labels = max(18, *(len(label) + 1 for label, _ in rows))
-  cells = [f'{name:>{w}}' for name, w in zip(names, widths, strict=True)]
-  lines = [' ' * labels + ''.join(cells)]
+  names = [name for name in test if name != 'invalid@20']
+  width = max(18, *(len(label) + 1 for label, _ in rows))
+  lines = [' ' * width + ''.join(f' {name}' for name in names)]
   for label, values in rows:
     cells = (f'{values[n]:.4f}' if n in values else '' for n in names)
-    padded = (f'{c:>{w}}' for c, w in zip(cells, widths, strict=True))
-    lines.append(f'{label:<{labels}}' + ''.join(padded).rstrip())
+    padded = (f' {c:>{len(n)}}' for c, n in zip(cells, names, strict=True))
+    lines.append(f'{label:<{width}}{"".join(padded).rstrip()}')
   notes = []
   if best:
     share = test['recall@10'] / best['recall@10']
     notes.append(
-      f'{_NAMES.get(model, model)} reaches {share:.0%} of the best recall@10 '
+      f'{model} reaches {share:.0%} of the best recall@10 '
       'that the law behind the synthetic shop allows.'
     )
   note = (

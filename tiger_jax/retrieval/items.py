@@ -23,18 +23,13 @@ class ItemRetriever:
   Attributes:
     model: The network, which computes in float32.
     features: What it knows of the items, on device.
-    approximate: Whether one in twenty of the best may be missed, where that is
-      faster.
   """
 
-  def __init__(
-    self, model: ItemModel, features: Any, approximate: bool = False
-  ):
+  def __init__(self, model: ItemModel, features: Any):
     """Takes the parts; nothing is compiled before the first request."""
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.features = features
-    self.approximate = approximate
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
@@ -47,9 +42,13 @@ class ItemRetriever:
       k: How many. Where fewer may be had, the rest is marked invalid.
       lists: Items each request may or may not get.
     """
-    return _recommend(
-      self.model, k, self.approximate, params, self.features, batch, lists
-    )
+    return _recommend(self.model, k, False, params, self.features, batch, lists)
+
+  def recommend_approximately(
+    self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
+  ) -> Recommendations:
+    """Like `recommend`, but may miss one in twenty items where it is faster."""
+    return _recommend(self.model, k, True, params, self.features, batch, lists)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

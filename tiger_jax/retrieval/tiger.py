@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Integer
+from jaxtyping import Integer
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog, put_like
@@ -110,18 +110,6 @@ class TigerRetriever:
       beams.items[:, :k], beams.scores[:, :k], beams.valid[:, :k]
     )
 
-  def generated_validity(
-    self, params: Any, batch: Batch, k: int
-  ) -> Bool[Array, 'b k']:
-    """Returns which of the k best IDs of an unconstrained search are items.
-
-    Args:
-      params: The network's parameters.
-      batch: Histories.
-      k: How many; the search has no fewer beams.
-    """
-    return self.search(params, batch, k, constrained=False).valid[:, :k]
-
   def most_requests(self, k: int) -> int:
     """Returns the most requests of one search, so that memory is bounded.
 
@@ -139,6 +127,7 @@ class TigerRetriever:
     batch: Batch,
     k: int,
     *,
+    num_beams: int | None = None,
     constrained: bool = True,
     lists: ItemLists | None = None,
     sampler: Sampler | None = None,
@@ -148,8 +137,9 @@ class TigerRetriever:
     Args:
       params: The network's parameters.
       batch: Histories.
-      k: The least number of beams; there are `num_beams` of them, doubled
-        until they are enough.
+      k: The least number of beams.
+      num_beams: The number of beams, doubled until it is at least k; None for
+        `self.num_beams`.
       constrained: Only along valid IDs.
       lists: Items each request may or may not get, of a constrained search.
       sampler: Draws items instead of taking the most probable.
@@ -160,7 +150,7 @@ class TigerRetriever:
     if lists and not constrained:
       raise UsageError('lists of items need a search along valid IDs')
     self._check(batch, lists)
-    num_beams = self._enough_beams(k)
+    num_beams = self._enough_beams(k, num_beams)
     return self._search(params, batch, num_beams, constrained, lists, sampler)
 
   def search_exact(
@@ -169,6 +159,7 @@ class TigerRetriever:
     batch: Batch,
     k: int,
     *,
+    num_beams: int | None = None,
     lists: ItemLists | None = None,
     sampler: Sampler | None = None,
   ) -> Beams:
@@ -181,16 +172,19 @@ class TigerRetriever:
       params: The network's parameters.
       batch: Histories.
       k: How many results.
+      num_beams: The number of beams of the first search, see `search`.
       lists: Items each request may or may not get.
       sampler: Draws items instead of taking the most probable.
 
     Returns:
       At least k beams, as NumPy arrays.
     """
-    num_beams = self._enough_beams(k)
+    num_beams = self._enough_beams(k, num_beams)
     inputs = sharding.fetch((batch, lists, sampler))
     found = sharding.fetch(
-      self.search(params, batch, k, lists=lists, sampler=sampler)
+      self.search(
+        params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
+      )
     )
     filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
     while 2 * num_beams <= _MOST_BEAMS:
@@ -254,8 +248,8 @@ class TigerRetriever:
           'and -1 is padding'
         )
 
-  def _enough_beams(self, k: int) -> int:
-    num_beams = self.num_beams
+  def _enough_beams(self, k: int, num_beams: int | None = None) -> int:
+    num_beams = num_beams or self.num_beams
     if isinstance(k, float) or k < 1:
       raise UsageError(f'k is {k}: pass an integer of at least 1')
     if k > max(num_beams, _MOST_ROWS):

@@ -130,8 +130,13 @@ def spans_processes(mesh: Mesh) -> bool:
 
 
 def from_main(value: int, mesh: Mesh) -> int:
-  """Returns what the main process gives, on all of a mesh's processes."""
-  if not spans_processes(mesh):
+  """Returns the value of the main process, on all processes of a mesh."""
+  return broadcast_from_main(value) if spans_processes(mesh) else value
+
+
+def broadcast_from_main(value: int) -> int:
+  """Returns the value of the main process, on all processes of the run."""
+  if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 

@@ -1,4 +1,4 @@
-"""The stage that makes the Semantic IDs, of one shop or shared by several."""
+"""The stage of the Semantic IDs, of one shop or shared by several."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -13,7 +13,7 @@ from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.config import Config, EmbeddingConfig, SemanticIdsConfig
-from tiger_jax.config.recorded import config_of
+from tiger_jax.config.recorded import config_of, identity
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, UsageError
@@ -21,35 +21,18 @@ from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import item_batches, quality
 from tiger_jax.semantic_ids.categories import coarse_categories
+from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.quantizers import (
-  hierarchical_kmeans,
-  lsh,
-  opq,
-  random_ids,
-  rq_kmeans,
-)
+from tiger_jax.semantic_ids.quantizers import registry
 from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
-from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
-from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.storage.arrays import mapped
+from tiger_jax.stages import embedding
+from tiger_jax.storage import record
 from tiger_jax.storage.artefacts import read_artefact
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import loop
 from tiger_jax.training.schedule import Schedule
-from tiger_jax.training.step import Replica
-
-# The quantizers that learn by gradients, and those that need none.
-_LEARNT = {'rq_vae': RqVae, 'vq_vae': VqVae}
-_FITTED = {
-  'rq_kmeans': rq_kmeans.fit,
-  'hierarchical_kmeans': hierarchical_kmeans.fit,
-  'opq': opq.fit,
-  'lsh': lsh.fit,
-  'random': random_ids.fit,
-}
 
 
 class Shop(NamedTuple):
@@ -66,7 +49,7 @@ class Shop(NamedTuple):
   embeddings: Float[np.ndarray, 'items dim']
 
 
-def make_semantic_ids(
+def build(
   config: Config,
   dataset: Dataset,
   own: Shop,
@@ -90,35 +73,37 @@ def make_semantic_ids(
   """
   # Whoever asks, the order is the same, and so are the codebooks.
   shops = sorted((own, *others), key=lambda shop: shop.fingerprint)
-  embeddings = own.embeddings
+  vectors = own.embeddings
   if others and len(dataset.unseen):
     raise UsageError(
       'config.dataset.unseen_share and config.semantic_ids.shared_with are '
       'both set: choose one of them'
     )
   for shop in others:
-    if shop.embeddings.shape[1] != embeddings.shape[1]:
+    if shop.embeddings.shape[1] != vectors.shape[1]:
       raise DataError(
-        f'the vectors of {own.name} are {embeddings.shape[1]} wide, those of '
+        f'the vectors of {own.name} are {vectors.shape[1]} wide, those of '
         f'{shop.name} {shop.embeddings.shape[1]}: embed both with one encoder'
       )
   if others:
-    embeddings = np.concatenate([shop.embeddings for shop in shops])
-  known = np.setdiff1d(np.arange(len(embeddings)), dataset.unseen)
-  new = embeddings[dataset.unseen]
+    vectors = np.concatenate([shop.embeddings for shop in shops])
+  known = np.setdiff1d(np.arange(len(vectors)), dataset.unseen)
+  new = vectors[dataset.unseen]
   if len(new):
-    embeddings = embeddings[known]
-  item_batches.statistics(embeddings)  # Refuses what is not finite.
-  c = config.semantic_ids
-  refuse_sizes(c, len(embeddings))
+    vectors = vectors[known]
+  item_batches.statistics(vectors)  # Refuses what is not finite.
+  c = registry.with_sizes(config.semantic_ids)
+  refuse_sizes(c, len(vectors))
   tokenizer = Tokenizer(
-    _fit(config, embeddings, folder, writer), c.collisions, embeddings.shape[1]
+    _fit(c, config.seed, vectors, folder, writer),
+    c.collisions,
+    vectors.shape[1],
   )
   ids = tokenizer.make_ids(
-    embeddings,
+    vectors,
     {
       'quantizer': c.quantizer,
-      'embedding': encoder_name(config.embedding),
+      'embedding': embedding.encoder_name(config.embedding),
       'fitted_to': ', '.join(shop.name for shop in shops),
     },
   )
@@ -178,64 +163,37 @@ def read_shared(config: Config, own: str) -> list[Shop]:
 def made_from(
   config: SemanticIdsConfig, others: Sequence[Shop]
 ) -> dict[str, Any]:
-  """Returns what of a config, and of other shops, the IDs depend on."""
-  names = {'quantizer', 'collisions'}
-  if config.quantizer in _LEARNT:
-    names |= {
-      'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs',
-      'kmeans_init', 'restart_epochs', 'optimizer',
-    }  # fmt: skip
-  values = dataclasses.asdict(config)
-  return {name: values[name] for name in names} | {
-    'level_sizes': config.level_sizes,
-    # Of other shops their vectors count, not where they are.
+  """Returns the settings and the shops that determine the IDs.
+
+  Args:
+    config: The section.
+    others: The shops that share the ID space.
+  """
+  values = identity(config)
+  if not registry.entry(config).is_trained:
+    read = ('quantizer', 'collisions')
+    values = {name: values[name] for name in read if name in values}
+  return values | {
+    'codebook_sizes': registry.with_sizes(config).codebook_sizes,
+    # The vectors of the other shops matter, and not their folders.
     'shared_with': sorted(shop.fingerprint for shop in others),
   }
 
 
-def encoder_name(config: EmbeddingConfig) -> str:
-  """Returns what to call the embeddings in reports."""
-  if config.encoder == 'sentence-transformers':
-    # The path of a local folder would reveal details of the machine.
-    is_local = Path(config.model).is_dir()
-    return Path(config.model).name if is_local else config.model
-  if config.encoder == 'precomputed':
-    return f'precomputed ({Path(config.path).name})'
-  return config.encoder
-
-
-def read_embeddings(folder: Path) -> Float[np.ndarray, 'items dim']:
-  """Opens the vectors of an embedding stage, without reading all of them.
-
-  Raises:
-    DataError: The file is damaged, or does not hold a vector per item.
-  """
-  path = folder / 'embeddings.npy'
-  try:
-    vectors = mapped(path)
-    if vectors.ndim != 2 or vectors.dtype.kind != 'f':
-      raise ValueError(f'it holds {vectors.dtype}{list(vectors.shape)}')
-    return vectors
-  except (OSError, ValueError, EOFError) as error:
-    raise DataError(
-      f'{path} is damaged ({error}): remove {folder} and run again'
-    ) from error
-
-
 def _fit(
-  config: Config,
+  c: SemanticIdsConfig,
+  seed: int,
   embeddings: Float[np.ndarray, 'items dim'],
   folder: Path,
   writer: MetricsWriter,
 ) -> Quantizer:
-  c = config.semantic_ids
-  if c.quantizer in _FITTED:
-    rng = jax.random.key(config.seed)
-    return _FITTED[c.quantizer](rng, embeddings, c.level_sizes)
-  source = ItemBatches(embeddings, c.batch_size, config.seed)
+  entry = registry.entry(c)
+  if entry.fit:
+    return entry.fit(jax.random.key(seed), embeddings, c.codebook_sizes)
+  source = ItemBatches(embeddings, c.batch_size, seed)
   num_steps = c.epochs * source.steps_per_epoch
   params = loop.train(
-    AutoencoderTask(_LEARNT[c.quantizer], c, source),
+    AutoencoderTask(entry.quantizer, c, source),
     functools.partial(batches.prefetch, source),
     Schedule(
       num_steps,
@@ -243,14 +201,14 @@ def _fit(
       save_every=max(1, num_steps // 20),
     ),
     c.optimizer,
-    replicas=[Replica(config.seed)],
+    seeds=[seed],
     mesh=sharding.make_mesh(jax.local_devices()),
     folder=folder,
     writer=writer,
     label='semantic_ids',
     about={
       'semantic_ids': dataclasses.asdict(c),
-      'seed': config.seed,
+      'seed': seed,
       'embeddings': list(embeddings.shape),
     },
   )
@@ -265,9 +223,10 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
     config: The section.
     num_items: Items that the quantizer is fitted to.
   """
-  if config.quantizer in _LEARNT:
+  entry = registry.entry(config)
+  if entry.is_trained:
     _refuse_warmup(config, num_items)
-  sizes = config.level_sizes
+  sizes = registry.with_sizes(config).codebook_sizes
   where = f'config.semantic_ids.codebook_sizes {sizes}'
   num_ids = math.prod(sizes)
   if config.collisions == 'nearest_free' and num_ids < num_items:
@@ -275,8 +234,8 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
       f'{where} allow {num_ids} IDs, fewer than the {num_items} items: make '
       'them larger, or set config.semantic_ids.collisions to extra_code'
     )
-  if config.quantizer in ('hierarchical_kmeans', 'lsh', 'random'):
-    return  # They need no item for a code.
+  if not entry.codes_are_items:
+    return
   if max(sizes) > num_items:
     raise UsageError(
       f'{where} ask for more codes than there are items, {num_items}: try '
@@ -323,10 +282,20 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
       'choose one for both'
     )
   name = f'{Dataset.load(data.folder).name} of {workdir}'
-  return Shop(name, made.fingerprint, read_embeddings(made.folder))
+  return Shop(name, made.fingerprint, embedding.load(made.folder))
 
 
 def _encoder(config: EmbeddingConfig) -> str:
   """Names an encoder; of precomputed vectors nobody knows which it was."""
   hub = config.encoder == 'sentence-transformers'
   return config.model if hub else config.encoder
+
+
+def load(folder: Path) -> SemanticIds:
+  """Reads the Semantic IDs."""
+  return SemanticIds.load(folder)
+
+
+def load_quality(folder: Path) -> dict[str, Any]:
+  """Reads the measured quality of the Semantic IDs."""
+  return record.read_object(folder / 'quality.json')

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -72,14 +72,14 @@ class AutoencoderTask:
 
   def __init__(
     self,
-    kind: type[RqVae] | type[VqVae],
+    kind: Any,
     config: SemanticIdsConfig,
     items: ItemBatches,
   ):
     """Measures the embeddings.
 
     Args:
-      kind: Which of the two.
+      kind: The class of the quantizer.
       config: The quantizer and its training.
       items: What is learnt from.
 
@@ -108,7 +108,7 @@ class AutoencoderTask:
       UsageError: There are fewer items than codes.
     """
     config = self._config
-    sizes = config.level_sizes
+    sizes = config.codebook_sizes
     rng_network, rng_codebooks = jax.random.split(rng)
     network = autoencoder.init(
       rng_network,

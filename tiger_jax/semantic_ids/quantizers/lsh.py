@@ -102,3 +102,10 @@ def fit(
     length = jnp.linalg.norm(normals, axis=1, keepdims=True)
     hyperplanes.append(normals / length)
   return Lsh(jnp.asarray(mean), tuple(hyperplanes))
+
+
+def refused_sizes(sizes: tuple[int, ...]) -> str | None:
+  """Returns what is wrong with codebook sizes; None if nothing is."""
+  if any(size & (size - 1) for size in sizes):
+    return 'lsh needs powers of two, because each hyperplane doubles a codebook'
+  return None

@@ -78,3 +78,10 @@ class VqVae(NamedTuple):
   def _per_level(self) -> tuple[Array, ...]:
     codebook = self.codebooks[0]
     return (codebook,) * (self.autoencoder.latent_dim // codebook.shape[1])
+
+
+def refused_sizes(sizes: tuple[int, ...]) -> str | None:
+  """Returns what is wrong with codebook sizes; None if nothing is."""
+  if len(set(sizes)) > 1:
+    return 'vq_vae has one codebook for all levels, so give them one size'
+  return None

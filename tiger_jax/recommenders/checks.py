@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 from tiger_jax.config import Config
+from tiger_jax.errors import UsageError
+from tiger_jax.recommenders import registry
+from tiger_jax.semantic_ids.quantizers import registry as quantizers
 
-# Quantizers that are trained, and the fields that only they read.
-_TRAINED_QUANTIZERS = ('rq_vae', 'vq_vae')
-_OF_THEIR_TRAINING = (
+# The fields that only trained quantizers read.
+_QUANTIZER_TRAINING = (
   'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs', 'kmeans_init',
   'restart_epochs', 'optimizer',
 )  # fmt: skip
@@ -23,9 +25,26 @@ _OF_GENERATIVE = (
 )  # fmt: skip
 
 
+def check(config: Config) -> None:
+  """Raises UsageError if a run cannot have these settings."""
+  problems: list[str] = []
+  for check_section in (
+    lambda: registry.entry(config.model),
+    lambda: quantizers.check(config.semantic_ids),
+  ):
+    try:
+      check_section()
+    except UsageError as error:
+      problems.append(str(error))
+  problems = problems or contradictions(config)
+  if problems:
+    raise UsageError('; '.join(problems))
+
+
 def contradictions(config: Config) -> list[str]:
   """Returns a sentence for each contradiction in the settings of a run."""
-  ids, train, model = config.semantic_ids, config.train, config.model
+  ids, train = quantizers.with_sizes(config.semantic_ids), config.train
+  model = registry.entry(config.model)
   sentences = []
   warmup = train.optimizer.warmup_steps
   warms_up = train.optimizer.recipe != 'adagrad' and model.is_trained
@@ -55,10 +74,9 @@ def contradictions(config: Config) -> list[str]:
       'tfidf-svd makes one for each shop: choose another '
       'config.embedding.encoder'
     )
-  largest = max(ids.level_sizes)
-  is_first_batch = (
-    ids.quantizer in _TRAINED_QUANTIZERS and ids.kmeans_init == 'first_batch'
-  )
+  largest = max(ids.codebook_sizes)
+  is_trained = quantizers.entry(ids).is_trained
+  is_first_batch = is_trained and ids.kmeans_init == 'first_batch'
   if is_first_batch and largest > ids.batch_size:
     sentences.append(
       f'config.semantic_ids.codebook_sizes has {largest} codes, more than the '
@@ -78,7 +96,7 @@ def missing_paths(config: Config) -> list[str]:
       'interactions and items'
     )
   c = config.embedding
-  if config.model.needs and c.encoder == 'precomputed':
+  if registry.entry(config.model).needs and c.encoder == 'precomputed':
     if not c.path or not c.ids_path:
       sentences.append(
         'config.embedding.path and config.embedding.ids_path must both be set '
@@ -109,7 +127,7 @@ def unread(config: Config, fields: Iterable[str]) -> list[str]:
 
 def _unread(config: Config) -> Iterator[tuple[str, str]]:
   """Yields each field or section that is not read, and the reason."""
-  dataset, model = config.dataset, config.model
+  dataset, model = config.dataset, registry.entry(config.model)
   name = f'config.dataset.name is {dataset.name!r}'
   if dataset.name == 'synthetic':
     yield 'dataset.source_dir', name
@@ -117,7 +135,7 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
       yield f'dataset.{field}', name
   else:
     yield 'dataset.synthetic_users', name
-  name = f'config.model.name is {model.name!r}'
+  name = f'config.model.name is {config.model.name!r}'
   if not model.needs:
     yield 'embedding', name
   if 'semantic_ids' not in model.needs:
@@ -125,9 +143,6 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
   if not model.is_trained:
     yield 'train.steps', name
     yield 'train.optimizer', name
-  if config.train.learning_rates:
-    reason = 'config.train.learning_rates is given'
-    yield 'train.optimizer.learning_rate', reason
   if model.is_generative:
     yield 'model.loss', name
     yield 'evaluation.search', name
@@ -139,9 +154,9 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
   for field, reader in _OF_ENCODER.items():
     if encoder != reader:
       yield f'embedding.{field}', f'config.embedding.encoder is {encoder!r}'
-  quantizer = config.semantic_ids.quantizer
-  if quantizer not in _TRAINED_QUANTIZERS:
-    for field in _OF_THEIR_TRAINING:
+  if not quantizers.entry(config.semantic_ids).is_trained:
+    quantizer = config.semantic_ids.quantizer
+    for field in _QUANTIZER_TRAINING:
       yield (
         f'semantic_ids.{field}',
         f'config.semantic_ids.quantizer is {quantizer!r}',
