@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from tiger_jax.config.checks import did_you_mean
-from tiger_jax.config.config_dict import expand
+from tiger_jax.config.config_dict import SHOWN, expand
 from tiger_jax.errors import UsageError
 
 _SUFFIX = '.py'
@@ -37,6 +37,8 @@ def load(name: str) -> ml_collections.ConfigDict:
   """
   path, variant = split(expand(name, '--config'))
   if not os.path.isfile(path):
+    if os.path.lexists(path):
+      raise UsageError(f'--config is {path!r}, which is not a file: name one')
     raise UsageError(f'there is no config file {path!r}{_nearest_file(path)}')
   try:
     loader = machinery.SourceFileLoader('config_file', path)
@@ -45,13 +47,15 @@ def load(name: str) -> ml_collections.ConfigDict:
     module = util.module_from_spec(spec)
     loader.exec_module(module)
     get_config = getattr(module, 'get_config', None)
-    if get_config is None:
+    if not callable(get_config):
       raise UsageError('it has no function get_config()')
     _check_variant(get_config, variant)
     config = get_config(variant) if variant else get_config()
   except UsageError as error:
     raise UsageError(f'{path}: {error}') from error
-  except Exception as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:  # A config file may call sys.exit.
     raise UsageError(_explain(path, error)) from error
   if not isinstance(config, ml_collections.ConfigDict):
     raise UsageError(
@@ -120,11 +124,11 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
       return type(before)(value)
   except (ValueError, KeyError) as error:
     raise UsageError(
-      f'{where} is {value!r}: it must be {_NAMES[type(before)]}'
+      f'{where} is {SHOWN.repr(value)}: it must be {_NAMES[type(before)]}'
     ) from error
   try:
     literal = ast.literal_eval(value)
-  except (ValueError, SyntaxError):
+  except (ValueError, SyntaxError, RecursionError, MemoryError):
     literal = value  # Text, such as a path, is a tuple of one element.
   if not isinstance(before, tuple | list):
     return literal
@@ -136,7 +140,8 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
     or (before and type(before[0]) in _NAMES)
   ):
     raise UsageError(
-      f'{where} is {value!r}: it must be a tuple, such as {before or (8, 8, 8)}'
+      f'{where} is {SHOWN.repr(value)}: it must be a tuple, such as '
+      f'{before or (8, 8, 8)}'
     )
   return type(before)((literal,))
 
@@ -158,7 +163,7 @@ def _check_variant(get_config: Any, variant: str) -> None:
     ) from error
 
 
-def _explain(path: str, error: Exception) -> str:
+def _explain(path: str, error: BaseException) -> str:
   """Returns one line that names the error of a config file and its place."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == path]
@@ -168,4 +173,4 @@ def _explain(path: str, error: Exception) -> str:
   # ml_collections wraps the text of a KeyError, which is a repr.
   message = error.msg if isinstance(error, SyntaxError) else str(error)
   text = message.replace('\\n', ' ').replace("\\'", "'").strip()
-  return f'{where}: {type(error).__name__}: {text}'
+  return f'{where}: {type(error).__name__}{text and f": {text}"}'
