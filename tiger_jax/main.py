@@ -1,59 +1,24 @@
-"""Entry point: flags and dispatch.
-
-python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
-"""
+"""Entry point: `tiger-jax --config=configs/beauty.py --workdir=runs/beauty`."""
 
 import sys
 
 from tiger_jax import console
 
-if __name__ == '__main__':
+
+def run() -> None:
+  """Runs `main` as a program of its own: the command `tiger-jax`."""
   # Before the other imports, which take time and may print warnings.
   console.begin()
-
-from absl import flags  # noqa: E402
-
-from tiger_jax import command_line  # noqa: E402
-
-flags.DEFINE_string(
-  'config', None, 'A file of configs/; --config.section.field=x overrides.'
-)
-flags.DEFINE_string(
-  'workdir', None, "The run's folder, by default runs/<name of the config>."
-)
-flags.DEFINE_string(
-  'mode', 'all', f'How far to run: {", ".join(command_line.MODES)}.'
-)
-flags.DEFINE_bool(
-  'distributed', False, 'This is one of the processes of a run; see launch/.'
-)
-flags.DEFINE_bool('help', False, 'Print this.', short_name='h')
-flags.DEFINE_list('history', [], 'Item ids, oldest first.')
-flags.DEFINE_integer('k', 10, 'How many items to recommend.')
-flags.DEFINE_bool('exclude_seen', False, 'Exclude the items of the history.')
-flags.DEFINE_list('allow', None, 'Ids of the only items to recommend.')
-flags.DEFINE_list('deny', [], 'Ids of items not to recommend.')
-flags.DEFINE_float(
-  'temperature',
-  None,
-  'Draw items at random; 1 keeps their probabilities. Implies --exact.',
-)
-flags.DEFINE_integer(
-  'drawn_levels', None, 'Draw only the first n codes of the Semantic IDs.'
-)
-flags.DEFINE_integer(
-  'seed', 0, 'Seed of --temperature: the same one draws the same items.'
-)
-flags.DEFINE_bool(
-  'exact', False, 'Widen the search until the k best are proven.'
-)
-flags.DEFINE_string('profile', None, 'Folder for a profile of a few steps.')
+  main()
 
 
 def main() -> None:
   """Runs and exits; an expected error becomes one line and its exit code."""
   distributed = False
   try:
+    from tiger_jax import command_line
+
+    define_flags()
     command = command_line.parse(sys.argv)
     if command is None:
       print(command_line.help_text())
@@ -69,5 +34,35 @@ def main() -> None:
   console.end()
 
 
+def define_flags() -> None:
+  """Defines the flags, where they are not defined yet."""
+  from absl import flags
+
+  from tiger_jax.command_line import MODES
+
+  if 'config' in flags.FLAGS:
+    return
+  text, number = flags.DEFINE_string, flags.DEFINE_integer
+  switch, ids = flags.DEFINE_bool, flags.DEFINE_list
+  text('config', None, 'A config file; --config.section.field=x overrides.')
+  text('workdir', None, "The run's folder, by default runs/<name of config>.")
+  text('mode', 'all', f'How far to run: {", ".join(MODES)}.')
+  switch('distributed', False, 'One of the processes of a run; see launch/.')
+  switch('help', False, 'Print this.', short_name='h')
+  ids('history', [], 'Item ids, oldest first.')
+  number('k', 10, 'How many items to recommend.')
+  switch('exclude_seen', False, 'Exclude the items of the history.')
+  ids('allow', None, 'Ids of the only items to recommend.')
+  ids('deny', [], 'Ids of items not to recommend.')
+  flags.DEFINE_float(
+    'temperature', None,
+    'Draw items at random; 1 keeps their probabilities. Implies --exact.',
+  )  # fmt: skip
+  number('drawn_levels', None, 'Draw only the first n codes of Semantic IDs.')
+  number('seed', 0, 'Seed of --temperature: the same one draws the same items.')
+  switch('exact', False, 'Widen the search until the k best are proven.')
+  text('profile', None, 'Folder for a profile of a few steps.')
+
+
 if __name__ == '__main__':
-  main()
+  run()
