@@ -2,19 +2,24 @@
 
 import os
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 import pytest
 
 from tests import typed
 from tests.small import ROOT
 
+PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
 _STRAY = (
   'secrets.env', 'tiger_jax/secrets.env', 'configs/notes.txt', '.install.log',
   'my_shop/items.csv', 'amazon2014_beauty/meta.json.gz',
@@ -153,3 +158,54 @@ def test_ctrl_c_while_the_command_imports(installed, tmp_path, module):
     'tiger-jax --config=configs/quickstart.py', tmp_path, pythonpath=tmp_path
   )
   assert done == (130, '', 'stopped\n')
+
+
+def _versions():
+  """Returns the Pythons that are supported, such as `3.11`."""
+  lines = PROJECT['classifiers']
+  return [x.rpartition(' ')[2] for x in lines if ' Python :: 3.' in x]
+
+
+def test_every_supported_python_has_constraints():
+  names = {x.name for x in (ROOT / 'constraints').iterdir()}
+  assert names == {f'py{x.replace(".", "")}.txt' for x in _versions()}
+
+
+@pytest.mark.parametrize('version', _versions())
+def test_the_constraints_are_versions_that_the_project_allows(version):
+  path = ROOT / 'constraints' / f'py{version.replace(".", "")}.txt'
+  pinned = {}
+  for line in path.read_text().splitlines():
+    assert re.fullmatch(r'[\w.-]+==[0-9a-z.]+', line)
+    name, _, number = line.partition('==')
+    pinned[canonicalize_name(name)] = number
+  assert 'tiger-jax' not in pinned
+  extras = PROJECT['optional-dependencies']
+  lines = PROJECT['dependencies'] + extras['dev'] + extras['tensorboard']
+  for line in lines:
+    if line.startswith('tiger_jax'):
+      continue
+    requirement = Requirement(line)
+    assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+@pytest.mark.parametrize(
+  ('version', 'expected'),
+  [
+    ('3.13', '-c constraints/py313.txt --editable'),
+    ('3.99', "echo 'there is no constraints/py399.txt:'"),
+  ],
+)
+def test_make_install_takes_the_constraints_of_the_python(
+  tmp_path, version, expected
+):
+  python = tmp_path / 'python'
+  python.write_text(f'#!/bin/sh\necho {version}\n')
+  python.chmod(0o755)
+  done = typed.shell(
+    f'make -n -B -C {ROOT} install PYTHON={python}', cwd=tmp_path
+  )
+  assert done.code == 0, done.err
+  commands = ' '.join(done.out.replace('\\\n', '').split())
+  assert expected in commands
+  assert ('-c constraints' in commands) == (version == '3.13')
