@@ -9,13 +9,14 @@ import jax
 import numpy as np
 
 from benchmarks import measuring
-from tiger_jax import learning, recommenders
+from tiger_jax.config.recorded import config_of
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, split
-from tiger_jax.recorded_config import config_of
+from tiger_jax.recommenders import registry
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.workdir import read_artefact
+from tiger_jax.stages import learning
+from tiger_jax.storage.artefacts import read_artefact
 
 _K = 10
 _NUM_USERS = 1024
@@ -43,7 +44,7 @@ def measure(
   config = config_of(trained)
   ids = SemanticIds.load(workdir / 'semantic_ids')
   dataset = Dataset.load(workdir / 'data')
-  material = recommenders.Material(dataset, ids)
+  material = registry.Material(dataset, ids)
   params, _ = learning.restore_params(config, material, trained.folder)
   users = np.random.default_rng(0).permutation(dataset.num_users)[:_NUM_USERS]
   examples = Examples(*(x[np.sort(users)] for x in split(dataset, 'test')))
@@ -54,7 +55,7 @@ def measure(
   )
   rows, exact = [], {}
   for num_beams in [*beams, None]:
-    retriever = recommenders.make_tiger(
+    retriever = registry.make_tiger(
       config, ids, learning.make_mesh(config), num_beams or beams[1]
     )
     search = retriever.search_exact if num_beams is None else retriever.search

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import catalogues, masks, measuring
-from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.catalog.catalog import Catalog
 
 _NUM_ITEMS = 10**6
 _NUM_CHANGES = 1000

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks import catalogues, measuring
 from benchmarks.peers import static_decoding
-from tiger_jax.decoding.beam_search import Beams, beam_search
-from tiger_jax.decoding.catalog import Catalog
-from tiger_jax.decoding.trie import Trie
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.catalog.trie import Trie
+from tiger_jax.retrieval.beam_search import Beams, beam_search
 
 # STATIC's own setting, which keeps fewer codes of a beam than there are beams.
 _STATIC_TOKENS = 30

@@ -12,13 +12,13 @@ from jaxtyping import Int
 import numpy as np
 
 from benchmarks import measuring
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
-from tiger_jax.decoding.beam_search import Beams, beam_search
-from tiger_jax.decoding.catalog import Catalog
-from tiger_jax.decoding.retriever import TigerRetriever
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Encoded, Tiger
+from tiger_jax.retrieval.beam_search import Beams, beam_search
+from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.shapes import Batch
 
 # Requests, tokens of a history, and milliseconds that NVIDIA publishes for its
 # recsys-examples on an H100: eight layers of width 1,024, 200 beams.

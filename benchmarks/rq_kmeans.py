@@ -8,7 +8,8 @@ from jaxtyping import Float
 import numpy as np
 
 from benchmarks import measuring
-from tiger_jax.semantic_ids import item_batches, rq_kmeans
+from tiger_jax.semantic_ids import item_batches
+from tiger_jax.semantic_ids.quantizers import rq_kmeans
 
 _LEVELS = 3
 _BITS = 8

@@ -12,8 +12,8 @@ from benchmarks import measuring, requests
 from tiger_jax.config import ModelConfig
 from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.decoding.retriever import TigerRetriever
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
+from tiger_jax.retrieval.tiger import TigerRetriever
 
 # As the default configuration has them.
 _WIDTHS = (5, 10, 20)

@@ -32,19 +32,22 @@ import numpy as np
 
 from benchmarks import measuring, requests
 from configs import beauty
-from tiger_jax import config_dict, learning, recommenders
-from tiger_jax.config import Config
+from tiger_jax.checkpoints import manifest
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.config import Config, config_dict
 from tiger_jax.data import batches, splits
 from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import next_items
-from tiger_jax.recommenders import Material
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.runtime import sharding
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.shapes import Batch
-from tiger_jax.training import loop, manifest, sharding
-from tiger_jax.training.checkpoint import Checkpoints
+from tiger_jax.stages import learning
+from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
-from tiger_jax.training.writers import MetricsWriter
 
 # Beauty's users, and which share of them has fewer events than that.
 _NUM_USERS = 22_363
@@ -65,7 +68,7 @@ class Setup(NamedTuple):
   def task(self, config: Config) -> Any:
     """Returns what is learnt."""
     material = Material(self.dataset, self.ids)
-    return recommenders.make_task(config, material, self.dataset.history)
+    return registry.make_task(config, material, self.dataset.history)
 
 
 class Ours:

@@ -25,8 +25,8 @@ Files already on disk: --config.dataset.source_dir=FOLDER, which holds
 
 import ml_collections
 
-from tiger_jax import config_dict
-from tiger_jax.config_checks import did_you_mean
+from tiger_jax.config import config_dict
+from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
 
 

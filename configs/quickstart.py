@@ -9,7 +9,7 @@ with the former, 76% with the latter (--config.semantic_ids.quantizer=rq_vae).
 
 import ml_collections
 
-from tiger_jax import config_dict
+from tiger_jax.config import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from tiger_jax import main, stages
+from tiger_jax import main
 from tiger_jax.pipeline import STAGES
+from tiger_jax.runtime import sharding
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.serving.recommender import Recommender
-from tiger_jax.training import sharding
-from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.stages import stages
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = (
@@ -458,7 +459,7 @@ def test_sigterm_and_the_same_command_again(shop, tmp_path, capfd):
 KILLED = """
 import os, pathlib, signal, sys, time
 from tiger_jax import main
-from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.runtime.writers import MetricsWriter
 
 write = MetricsWriter.write
 

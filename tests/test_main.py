@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 import jax
 import pytest
 
-from tiger_jax import console, main, pipeline
+from tiger_jax import main, pipeline
 from tiger_jax.errors import (
   CheckpointError,
   DataError,
@@ -21,8 +21,8 @@ from tiger_jax.errors import (
   TigerError,
   UsageError,
 )
+from tiger_jax.runtime import console, processes
 from tiger_jax.serving.recommender import Recommender
-from tiger_jax.training import processes
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'

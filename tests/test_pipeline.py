@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tiger_jax import pipeline
-from tiger_jax.config_dict import from_json
+from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError
 from tiger_jax.storage import record
-from tiger_jax.workdir import Artefact
+from tiger_jax.storage.artefacts import Artefact
 
 STAGES = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
 

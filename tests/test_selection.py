@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax import learning, recommenders, stages
 from tiger_jax.config import (
   Config,
   DatasetConfig,
@@ -19,9 +18,11 @@ from tiger_jax.config import (
 )
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.splits import split
-from tiger_jax.recommenders import Material
-from tiger_jax.shapes import Recommendations
-from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.interfaces import Recommendations
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.runtime.writers import MetricsWriter
+from tiger_jax.stages import learning, stages
 
 NUM_USERS = 16
 # The first checkpoint has the best validation NDCG. Another one is the best on
@@ -106,7 +107,7 @@ def _material():
 @pytest.fixture(name='run')
 def _run(material, tmp_path, monkeypatch):
   """Returns a function that trains, restores, and reads the log."""
-  make_retriever = recommenders.make_retriever
+  make_retriever = registry.make_retriever
 
   def retriever(config, *arguments):
     if config.model.name == 'popularity':
@@ -115,7 +116,7 @@ def _run(material, tmp_path, monkeypatch):
 
   def train(config, same_for_all=True):
     task = Task(same_for_all)
-    monkeypatch.setattr(recommenders, 'make_task', lambda *unused: task)
+    monkeypatch.setattr(registry, 'make_task', lambda *unused: task)
     writer = MetricsWriter(tmp_path)
     learning.train(config, material, tmp_path, writer)
     writer.close()
@@ -125,7 +126,7 @@ def _run(material, tmp_path, monkeypatch):
     assert tuple(line['step'] for line in logged) == STEPS
     return *learning.restore_params(config, material, tmp_path), logged
 
-  monkeypatch.setattr(recommenders, 'make_retriever', retriever)
+  monkeypatch.setattr(registry, 'make_retriever', retriever)
   return train
 
 

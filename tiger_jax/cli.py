@@ -9,22 +9,19 @@ from typing import Any
 
 import jax
 
-from tiger_jax import (
-  compile_cache,
-  learning,
-  stages,
-  throughput,
-  tokenization,
-)
-from tiger_jax.command_line import Command
+from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
-from tiger_jax.config_dict import expand
-from tiger_jax.contradictions import unread
-from tiger_jax.data.dataset import Dataset
+from tiger_jax.config.command_line import Command
+from tiger_jax.config.config_dict import expand
 from tiger_jax.errors import PeerError, UsageError
 from tiger_jax.experiments import runs
 from tiger_jax.experiments.spec import Experiment
+from tiger_jax.experiments.spec import parse as parse_experiment
 from tiger_jax.pipeline import Pipeline
+from tiger_jax.recommenders import checks, registry, throughput
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
@@ -32,8 +29,8 @@ from tiger_jax.serving.terminal import (
   show_results,
   show_shoppers,
 )
-from tiger_jax.training import checkpoint_folder, preemption, processes
-from tiger_jax.workdir import locked
+from tiger_jax.stages import semantic_ids, training
+from tiger_jax.storage.artefacts import locked
 
 # Modes that can train. They read every section that the model needs.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
@@ -68,6 +65,11 @@ def run(command: Command) -> None:
 
 
 def _run(command: Command) -> None:
+  experiment = _experiment(command)
+  if command.config:
+    checks.check(command.config)
+    if problems := checks.missing_paths(command.config):
+      raise UsageError('; '.join(problems))
   if command.distributed:
     processes.join()
     if not processes.is_main():
@@ -83,11 +85,29 @@ def _run(command: Command) -> None:
   # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()
   print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
-  if command.experiment:
-    _run_experiment(command, command.experiment)
+  if experiment:
+    _run_experiment(command, experiment)
   elif command.config:
     _run_pipeline(command, command.config)
   print(f'\nEverything is in {command.workdir}')
+
+
+def _experiment(command: Command) -> Experiment | None:
+  """Parses the experiment of a command, and checks each of its runs."""
+  if command.experiment is None:
+    return None
+  experiment = parse_experiment(command.experiment, command.repeat)
+  if command.mode != 'all':
+    raise UsageError(
+      f'--mode={command.mode} is for a single run, and {experiment.name} is an '
+      'experiment of several runs: remove the flag'
+    )
+  for run in experiment.runs:
+    try:
+      checks.check(run.config)
+    except UsageError as error:
+      raise UsageError(f'{run.dataset}, {run.name}: {error}') from error
+  return experiment
 
 
 def _recommend(command: Command) -> None:
@@ -111,23 +131,24 @@ def _run_experiment(command: Command, experiment: Experiment) -> None:
 def _run_pipeline(command: Command, config: Config) -> None:
   mode, workdir = command.mode, command.folder
   if mode in _TRAINING:
-    for warning in unread(config, command.overridden):
+    for warning in checks.unread(config, command.overridden):
       print(f'warning: {warning}', file=sys.stderr)
-  trains = config.model.is_trained and (
+  model = registry.entry(config.model)
+  trains = model.is_trained and (
     mode == 'bench'
-    or (mode in _TRAINING and not stages.is_trained(config, [workdir]))
+    or (mode in _TRAINING and not training.is_finished(config, [workdir]))
   )
   if trains:
-    learning.check_devices(config)
+    training.check_devices(config)
   with _lock_in_main(workdir):
     pipeline = Pipeline(config, workdir)
     try:
       if mode not in ('data', 'embed'):
-        _refuse_too_few(config, mode, pipeline.dataset, trains)
+        _refuse_too_few(config, mode, pipeline, trains)
       if mode == 'bench':
         profile = command.profile
         folder = Path(expand(profile, '--profile')) if profile else None
-        speed = throughput.measure(config, pipeline.material, folder)
+        speed = throughput.measure(pipeline.session, folder)
         print('\n' + throughput.format_table(speed))
       else:
         pipeline.run('evaluate' if mode == 'all' else mode)
@@ -135,22 +156,23 @@ def _run_pipeline(command: Command, config: Config) -> None:
       pipeline.writer.close()
   if mode in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
-  shows = config.model.is_generative and not command.distributed
+  shows = model.is_generative and not command.distributed
   if mode == 'all' and shows:
     recommender = Recommender.from_workdir(workdir)
     print(show_shoppers(recommender, config.seed))
 
 
 def _refuse_too_few(
-  config: Config, mode: str, dataset: Dataset, trains: bool
+  config: Config, mode: str, pipeline: Pipeline, trains: bool
 ) -> None:
   """Raises TigerError if the data are too few, before items are embedded."""
-  makes_ids = 'semantic_ids' in config.model.needs or mode == 'semantic_ids'
+  dataset, model = pipeline.dataset, registry.entry(config.model)
+  makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'
   if makes_ids and not config.semantic_ids.shared_with:
     num_items = dataset.num_items - len(dataset.unseen)
-    tokenization.refuse_sizes(config.semantic_ids, num_items)
+    semantic_ids.refuse_sizes(config.semantic_ids, num_items)
   if trains:
-    learning.make_batches(config, dataset)
+    Session.open(config, Inputs(dataset)).batches  # noqa: B018 (it checks)
 
 
 def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:

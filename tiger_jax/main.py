@@ -2,7 +2,7 @@
 
 import sys
 
-from tiger_jax import console
+from tiger_jax.runtime import console
 
 
 def run() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
   """Runs and exits; an expected error becomes one line and its exit code."""
   distributed = False
   try:
-    from tiger_jax import command_line
+    from tiger_jax.config import command_line
 
     define_flags()
     command = command_line.parse(sys.argv)
@@ -38,7 +38,7 @@ def define_flags() -> None:
   """Defines the flags, where they are not defined yet."""
   from absl import flags
 
-  from tiger_jax.command_line import MODES
+  from tiger_jax.config.command_line import MODES
 
   if 'config' in flags.FLAGS:
     return

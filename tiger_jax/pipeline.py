@@ -1,4 +1,4 @@
-"""The stages in order, and what each is made from."""
+"""The stages in order: a run from raw files to results."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -10,25 +10,21 @@ from jaxtyping import Float
 import numpy as np
 
 import tiger_jax
-from tiger_jax import learning, stages, tokenization
 from tiger_jax.config import Config
 from tiger_jax.data import counts
-from tiger_jax.data.assembly import ITEM_ORDER
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.loading import made_from as made_from_source
-from tiger_jax.embedding.encoders import made_from
-from tiger_jax.environment import environment
-from tiger_jax.evaluation.evaluator import INVALID_CUTOFFS
-from tiger_jax.evaluation.metrics import CUTOFFS
-from tiger_jax.recommenders import Material
-from tiger_jax.recorded_config import to_json
+from tiger_jax.data.loading import ITEM_ORDER
+from tiger_jax.recommenders import checks, registry
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import processes
+from tiger_jax.runtime.environment import environment
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
 from tiger_jax.storage import files, record
-from tiger_jax.storage.fingerprints import fingerprint
-from tiger_jax.training import processes
-from tiger_jax.training.writers import MetricsWriter
-from tiger_jax.workdir import (
+from tiger_jax.storage.artefacts import (
   RESULTS,
   Artefact,
   await_stage,
@@ -36,98 +32,98 @@ from tiger_jax.workdir import (
   run_stage,
   superseded,
 )
+from tiger_jax.storage.fingerprints import fingerprint
 
-# What each mode asks a Pipeline for.
+# The stages by mode, and the folders of their artefacts.
 STAGES = {
-  'data': 'dataset',
-  'embed': 'embeddings',
-  'semantic_ids': 'ids',
+  'data': 'data',
+  'embed': 'embedding',
+  'semantic_ids': 'semantic_ids',
   'train': 'train',
-  'evaluate': 'results',
+  'evaluate': 'evaluation',
 }
-
-# The folders of their artefacts.
-_FOLDERS = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
 
 
 class Pipeline:
-  """One run: from raw files to results.
+  """One run.
 
-  Every stage is a property that tells where its artefact is, and beside it is
-  one that holds what was read from there; asking for either makes all that it
-  needs. A stage is made again when its section of the config, the seed, or
-  what it reads has changed.
+  Each stage has two properties. One makes the stage, after the stages that it
+  reads, and returns where its artefact is; the other reads the artefact. A
+  stage runs again if its section of the config, the seed, or a stage that it
+  reads has changed.
   """
 
   def __init__(
     self, config: Config, workdir: Path, elsewhere: Sequence[Path] = ()
   ):
-    """Opens the run's folder.
+    """Opens the folder of the run.
 
     Args:
       config: The run.
-      workdir: Is made where it is missing.
-      elsewhere: Folders of other runs, whose stages are taken where they are
+      workdir: The folder, which is made if it is missing.
+      elsewhere: Folders of other runs. Their stages are used where they are
         what this run would make.
 
     Raises:
-      UsageError: Another process of the run has another config, another
-        version of the code, or another folder.
+      UsageError: Settings contradict each other; or another process of the run
+        has another config, another version of the code, or another folder.
     """
+    checks.check(config)
     processes.require_same(
-      {'config': to_json(config), 'version': tiger_jax.__version__},
+      {'config': dataclasses.asdict(config), 'version': tiger_jax.__version__},
       'start all processes with the same code and the same command',
     )
     processes.require_shared(workdir)
     self.config = config
     self._elsewhere = elsewhere
+    self._needs = registry.entry(config.model).needs
     self.workdir = workdir
     self.writer = MetricsWriter(workdir)
 
   def run(self, last: str) -> None:
-    """Makes every stage up to `last`, one of `STAGES`."""
-    _ = self.data  # Refuses a folder that holds something else.
+    """Makes every stage up to `last`, a key of `STAGES`."""
+    _ = self.data_stage  # Refuses a folder that holds something else.
     if processes.is_main():
       # Not before: a measurement of the speed must leave a run as it is.
       files.write_json(
         self.workdir / 'config.json', dataclasses.asdict(self.config)
       )
-    needs = self.config.model.needs
-    unused = {'embed': not needs, 'semantic_ids': 'semantic_ids' not in needs}
-    for stage, name in STAGES.items():
-      if stage == last or not unused.get(stage):
-        getattr(self, name)
-      if stage == last:
+    steps = {
+      'data': lambda: self.dataset,
+      'embed': lambda: self.embeddings,
+      'semantic_ids': lambda: self.ids,
+      'train': lambda: self.train_stage,
+      'evaluate': lambda: self.results,
+    }
+    unused = set()
+    if not self._needs:
+      unused.add('embed')
+    if 'semantic_ids' not in self._needs:
+      unused.add('semantic_ids')
+    for mode, step in steps.items():
+      if mode == last or mode not in unused:
+        step()
+      if mode == last:
         break
-    if folders := superseded(self.workdir, _FOLDERS):
+    if folders := superseded(self.workdir, tuple(STAGES.values())):
       names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
       _say('kept', f'{names} of other configs; they may be removed')
 
   @functools.cached_property
-  def _source(self) -> list[Any]:
-    return made_from_source(self.config.dataset, self.config.seed)
-
-  @functools.cached_property
-  def data(self) -> Artefact:
+  def data_stage(self) -> Artefact:
     """The stage that reads the raw files."""
-    c = self.config.dataset
-    changes: list[Any] = []
-    if c.unseen_share or c.shuffle_ties:
-      changes = [c.unseen_share, c.shuffle_ties, self.config.seed]
-    made_from = self._source + changes
+    made_from = data.made_from(self.config)
     former = [x for x in made_from if x != ITEM_ORDER]
     if former != made_from and self._holds('data', former):
       _say('data', 'items have new row numbers, so all stages run again')
     return self._stage(
-      'data',
-      made_from,
-      lambda folder: stages.make_dataset(c, self.config.seed, folder),
+      'data', made_from, lambda folder: data.build(self.config, folder)
     )
 
   @functools.cached_property
   def dataset(self) -> Dataset:
-    """The items and who bought them."""
-    d = Dataset.load(self.data.folder)
+    """The items and the histories."""
+    d = data.load(self.data_stage.folder)
     _say(
       'data',
       f'{d.name}: {d.num_users:,} users, {d.num_items:,} items, '
@@ -140,46 +136,45 @@ class Pipeline:
   @functools.cached_property
   def _counts(self) -> dict[str, Any]:
     """The counts of the raw data; empty if an older version has read it."""
-    return counts.read(self.data.folder)
+    return counts.read(self.data_stage.folder)
 
   @functools.cached_property
-  def embedding(self) -> Artefact:
+  def embedding_stage(self) -> Artefact:
     """The stage that embeds the items."""
-    c = self.config.embedding
+    items = fingerprint('data', *data.items_made_from(self.config))
     return self._stage(
       'embedding',
-      # The items are the same, whatever is done to who bought them.
-      [c.encoder, made_from(c), fingerprint('data', *self._source)],
-      lambda folder: stages.embed(c, self.dataset.items, folder),
+      embedding.made_from(self.config, items),
+      lambda folder: embedding.build(
+        self.config.embedding, self.dataset.items, folder
+      ),
     )
 
   @functools.cached_property
   def embeddings(self) -> Float[np.ndarray, 'items dim']:
-    """A vector per item."""
-    vectors = tokenization.read_embeddings(self.embedding.folder)
+    """The vector of every item."""
+    vectors = embedding.load(self.embedding_stage.folder)
     num_items, dim = vectors.shape
-    name = tokenization.encoder_name(self.config.embedding)
+    name = embedding.encoder_name(self.config.embedding)
     _say('embedding', f'{num_items:,} items x {dim}, {name}')
-    if rows := self.embedding.about.get('vectors'):
+    if rows := self.embedding_stage.about.get('vectors'):
       _say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
     return vectors
 
   @functools.cached_property
-  def semantic_ids(self) -> Artefact:
+  def semantic_ids_stage(self) -> Artefact:
     """The stage that makes the Semantic IDs."""
-    own = self.embedding.fingerprint
-    others = tokenization.read_shared(self.config, own)
-    ids = tokenization.made_from(self.config.semantic_ids, others)
-    # The IDs are not fitted to items that nobody bought.
-    unseen = self.config.dataset.unseen_share
-    bought = [self.data.fingerprint] if unseen else []
+    c, own = self.config, self.embedding_stage.fingerprint
+    others = semantic_ids.read_shared(c, own)
+    # The quantizer is not fitted to unseen items.
+    histories = [self.data_stage.fingerprint] if c.dataset.unseen_share else []
     return self._stage(
       'semantic_ids',
-      [ids, self.config.seed, own, *bought],
-      lambda folder: tokenization.make_semantic_ids(
-        self.config,
+      [semantic_ids.made_from(c.semantic_ids, others), c.seed, own, *histories],
+      lambda folder: semantic_ids.build(
+        c,
         self.dataset,
-        tokenization.Shop(self.dataset.name, own, self.embeddings),
+        semantic_ids.Shop(self.dataset.name, own, self.embeddings),
         others,
         folder,
         self.writer,
@@ -189,98 +184,85 @@ class Pipeline:
 
   @functools.cached_property
   def ids(self) -> SemanticIds:
-    """A Semantic ID per item."""
-    ids = SemanticIds.load(self.semantic_ids.folder)
-    print(quality.format_table(self.id_quality), flush=True)
+    """The Semantic ID of every item."""
+    ids = semantic_ids.load(self.semantic_ids_stage.folder)
+    print(quality.format_table(self._quality), flush=True)
     return ids
 
   @functools.cached_property
-  def id_quality(self) -> dict[str, Any]:
-    """How good the Semantic IDs are."""
-    return record.read_object(self.semantic_ids.folder / 'quality.json')
+  def _quality(self) -> dict[str, Any]:
+    return semantic_ids.load_quality(self.semantic_ids_stage.folder)
 
   @functools.cached_property
-  def material(self) -> Material:
-    """What the recommender is made from."""
-    needs = self.config.model.needs
-    return Material(
+  def session(self) -> Session:
+    """The run of the recommender."""
+    inputs = Inputs(
       self.dataset,
-      self.ids if 'semantic_ids' in needs else None,
-      self.embeddings if 'embeddings' in needs else None,
+      self.ids if 'semantic_ids' in self._needs else None,
+      self.embeddings if 'embeddings' in self._needs else None,
     )
+    return Session.open(self.config, inputs)
 
   @functools.cached_property
-  def train(self) -> Artefact:
+  def train_stage(self) -> Artefact:
     """The stage that trains the recommender."""
-    c = self.config
-    inputs = {'data': self.data.fingerprint}
-    if 'semantic_ids' in c.model.needs:
-      inputs['semantic_ids'] = self.semantic_ids.fingerprint
-    if 'embeddings' in c.model.needs:
-      inputs['embedding'] = self.embedding.fingerprint
-    model, train = to_json(c.model), to_json(c.train)
+    inputs = {'data': self.data_stage.fingerprint}
+    if 'semantic_ids' in self._needs:
+      inputs['semantic_ids'] = self.semantic_ids_stage.fingerprint
+    if 'embeddings' in self._needs:
+      inputs['embedding'] = self.embedding_stage.fingerprint
     return self._stage(
       'train',
-      [model, train, c.seed, inputs],
-      lambda folder: learning.train(c, self.material, folder, self.writer),
+      training.made_from(self.config, inputs),
+      lambda folder: training.build(self.session, folder, self.writer),
       resumable=True,
-      together=True,
-      inputs=inputs,
+      collective=True,
+      about=inputs,
     )
 
   @functools.cached_property
-  def evaluation(self) -> Artefact:
+  def evaluation_stage(self) -> Artefact:
     """The stage that measures the recommender and its baselines."""
-    c = self.config
+    train = self.train_stage
     return self._stage(
       'evaluation',
-      [
-        to_json(c.evaluation),
-        self.train.fingerprint,
-        # What is measured: results of fewer metrics are made anew.
-        CUTOFFS,
-        INVALID_CUTOFFS,
-        'test_masked',
-      ],
-      lambda folder: stages.evaluate(
-        c, self.material, self.train.folder, folder
-      ),
-      together=True,
+      evaluation.made_from(self.config, train.fingerprint),
+      lambda folder: evaluation.build(self.session, train.folder, folder),
+      collective=True,
     )
 
   @functools.cached_property
   def results(self) -> dict[str, Any]:
-    """Everything measured, which `results.json` holds too."""
-    measured = record.read_object(self.evaluation.folder / 'metrics.json')
-    made = {'data': self.data}
+    """All measurements, which are also written to `results.json`."""
+    d, made = self.dataset, {'data': self.data_stage}
     counted = {'counts': self._counts} if self._counts else {}
     results: dict[str, Any] = {
       'model': self.config.model.name,
       'dataset': {
-        'name': self.dataset.name,
-        'users': self.dataset.num_users,
-        'items': self.dataset.num_items,
-        'interactions': self.dataset.num_interactions,
+        'name': d.name,
+        'users': d.num_users,
+        'items': d.num_items,
+        'interactions': d.num_interactions,
       }
       | counted,
     }
-    if self.config.model.needs:
-      made['embedding'] = self.embedding
+    if self._needs:
+      made['embedding'] = self.embedding_stage
       results['embedding'] = {
-        'encoder': tokenization.encoder_name(self.config.embedding),
+        'encoder': embedding.encoder_name(self.config.embedding),
         'dim': self.embeddings.shape[1],
       }
-      if rows := self.embedding.about.get('vectors'):
+      if rows := self.embedding_stage.about.get('vectors'):
         results['embedding']['counts'] = rows
-    if self.material.ids is not None:
-      made['semantic_ids'] = self.semantic_ids
-      results['semantic_ids'] = self.id_quality
-    made |= {'train': self.train, 'evaluation': self.evaluation}
+    if 'semantic_ids' in self._needs:
+      made['semantic_ids'] = self.semantic_ids_stage
+      results['semantic_ids'] = self._quality
+    made |= {'train': self.train_stage, 'evaluation': self.evaluation_stage}
     results |= {
-      **measured,
+      **evaluation.load(self.evaluation_stage.folder),
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
-      # Of the training, wherever its results are looked at.
-      'environment': self.train.about.get('environment', environment())
+      # The environment of the training, wherever its results are read.
+      'environment': self.train_stage.about.get('environment', environment())
       | {'seed': self.config.seed},
     }
     if processes.is_main():
@@ -299,45 +281,44 @@ class Pipeline:
     made_from: list[Any],
     build: Callable[[Path], dict[str, Any] | None],
     resumable: bool = False,
-    inputs: dict[str, str] | None = None,
-    together: bool = False,
+    collective: bool = False,
+    about: dict[str, str] | None = None,
   ) -> Artefact:
-    """Makes a stage, unless it is there already.
+    """Makes a stage, unless it exists already.
 
-    Of several processes the main one does, and the others wait for it; where
-    it is to be made `together`, they take part.
+    The main process builds it while the others wait. With `collective`, all
+    processes build it.
     """
     wanted = fingerprint(name, *made_from)
     processes.require_same(
       {f'input of stage {name}': wanted},
       'give all hosts the same raw files, and remove what only one of them has',
     )
-    mesh = learning.make_mesh(self.config)
     if not processes.is_main():
-      if together and processes.from_main(0, mesh):
+      if collective and processes.broadcast_from_main(0):
         build(partial_folder(self.workdir, name, wanted))
       return await_stage(self.workdir, name, wanted, self._elsewhere)
 
     def announce_and_build(folder: Path) -> dict[str, Any] | None:
-      processes.from_main(1, mesh)
+      processes.broadcast_from_main(1)
       return build(folder)
 
-    artefact, new = run_stage(
+    artefact, is_new = run_stage(
       self.workdir,
       name,
       wanted,
-      announce_and_build if together else build,
+      announce_and_build if collective else build,
       about={
-        'config': to_json(self.config),
+        'config': dataclasses.asdict(self.config),
         'environment': environment(),
       }
-      | (inputs or {}),
+      | (about or {}),
       resumable=resumable,
       elsewhere=self._elsewhere,
     )
-    if together and not new:
-      processes.from_main(0, mesh)
-    how = f'made in {artefact.seconds:.0f} s' if new else 'made before, kept'
+    if collective and not is_new:
+      processes.broadcast_from_main(0)
+    how = f'made in {artefact.seconds:.0f} s' if is_new else 'made before, kept'
     _say(name, f'{how} ({artefact.folder})')
     return artefact
 

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
+from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.relative_position import MAX_DISTANCE, NUM_BUCKETS
 from tiger_jax.models.tiger import Tiger, hash_users
-from tiger_jax.shapes import Batch, Codes
 
 # The vocabulary: these two, the codes level by level, the user tokens.
 _PAD, _START, _FIRST_CODE = 0, 1, 2

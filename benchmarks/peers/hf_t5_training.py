@@ -18,8 +18,8 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from benchmarks import measuring
 from benchmarks.peers.hf_t5 import HfTiger
 from tiger_jax.config import Config, OptimizerConfig
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Batch
 
 _LossFn = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 

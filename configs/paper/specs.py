@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from configs import baselines, beauty
-from tiger_jax.config_checks import did_you_mean
+from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
 
 COLD_START = (

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import catalogues, masks, measuring, quality, windows
-from tiger_jax.data import splits, synthetic
+from tiger_jax.data import splits
+from tiger_jax.data.sources import synthetic
 
 
 def test_sides_take_turns_and_are_timed():

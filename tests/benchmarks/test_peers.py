@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Batch
 
 LEVEL_SIZES = (5, 3, 4)
 NUM_IDS = math.prod(LEVEL_SIZES)

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks import measuring, training
 from tiger_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
-from tiger_jax.data import splits, synthetic
+from tiger_jax.data import splits
+from tiger_jax.data.sources import synthetic
 from tiger_jax.models.tiger import next_items
 from tiger_jax.semantic_ids.ids import SemanticIds
 

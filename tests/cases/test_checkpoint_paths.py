@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests import small, typed
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import UsageError
-from tiger_jax.training.checkpoint import Checkpoints
 
 STATE = {'a': np.arange(6, dtype=np.float32), 'b': {'c': np.ones((3, 4))}}
 LIKE = {'a': np.zeros(6, np.float32), 'b': {'c': np.zeros((3, 4))}}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tiger_jax import __version__
+from tiger_jax.checkpoints import checkpoint_folder, manifest
+from tiger_jax.checkpoints.checkpoints import Checkpoints, DamagedError
+from tiger_jax.checkpoints.compatibility import config_differences
 from tiger_jax.config import Config
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import checkpoint_folder, manifest
-from tiger_jax.training.checkpoint import Checkpoints, DamagedError
-from tiger_jax.training.compatibility import config_differences
 
 STATE = {'a': np.arange(6, dtype=np.float32)}
 

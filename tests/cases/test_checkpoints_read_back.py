@@ -9,9 +9,9 @@ import pytest
 import tensorstore as ts
 
 from tests.training.running import Counter, Run
+from tiger_jax.checkpoints import checkpoint_folder, manifest
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import checkpoint_folder, manifest
-from tiger_jax.training.checkpoint import Checkpoints
 
 RNG = np.random.default_rng(0)
 STATE = {

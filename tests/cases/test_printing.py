@@ -8,10 +8,10 @@ import pytest
 
 from tests import typed
 from tests.training.running import STEPS, Counter, Run
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.runtime.printing import SafeStream, say, warn
+from tiger_jax.runtime.writers import progress_line, say_above
 from tiger_jax.training import loop
-from tiger_jax.training.checkpoint import Checkpoints
-from tiger_jax.training.printing import SafeStream, say, warn
-from tiger_jax.training.writers import progress_line, say_above
 
 
 class Broken:

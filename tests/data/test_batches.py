@@ -12,7 +12,7 @@ from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.splits import Excerpts
 from tiger_jax.errors import DataError
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 
 BUCKETS = (2, 5, 8)
 LENGTHS = (3, 4, 12, 7, 20, 5, 9)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tiger_jax.data import synthetic
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.data.hold_out import without_purchases
+from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError
 
 

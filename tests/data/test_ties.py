@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tiger_jax.data import synthetic
+from tiger_jax.data.sources import synthetic
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import DataError
 

@@ -8,7 +8,7 @@ import pytest
 
 from tiger_jax.evaluation.evaluator import evaluate
 from tiger_jax.evaluation.metrics import RANKING
-from tiger_jax.shapes import Batch, Recommendations
+from tiger_jax.interfaces import Batch, Recommendations
 
 # Twelve items; each shares its prefix with one other: 0 and 1, 2 and 3, ...
 PREFIXES = np.stack([np.arange(12) // 4, np.arange(12) // 2 % 2], 1)

@@ -5,19 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax.config_dict import from_json
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.data.splits import split
-from tiger_jax.decoding import retriever as retriever_module
-from tiger_jax.decoding.catalog import Catalog
-from tiger_jax.decoding.item_retriever import ItemRetriever
-from tiger_jax.decoding.retriever import TigerRetriever
-from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.experiments import ranking
 from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.interfaces import Batch, Recommendations
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.recommenders import Material
-from tiger_jax.shapes import Batch, Recommendations
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.retrieval import tiger as retriever_module
+from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.retrieval.tiger import TigerRetriever
 
 NUM_ITEMS, NUM_USERS, K = 60, 8, 5
 SIZES = (32, 32)

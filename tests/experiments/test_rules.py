@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tiger_jax.config_dict import from_json
+from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.dataset import Dataset, Items
-from tiger_jax.decoding.beam_search import Beams
-from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.ranking import Ranking, Trained
-from tiger_jax.recommenders import Material
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.retrieval.beam_search import Beams
+from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 # Users, oldest item first: the last is the test, the one before validation.

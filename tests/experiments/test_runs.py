@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiger_jax import config_dict, stages, tokenization
-from tiger_jax.data import synthetic
+from tiger_jax.config import config_dict
+from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import records, tables
-from tiger_jax.workdir import locked
+from tiger_jax.stages import semantic_ids, stages
+from tiger_jax.storage.artefacts import locked
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(
@@ -183,7 +184,7 @@ def test_a_saved_config_contains_no_local_paths(tmp_path):
     'semantic_ids': {'shared_with': [f'{tmp_path}/toys/items']},
   })  # fmt: skip
   assert str(tmp_path) not in json.dumps(runs._portable(config))
-  assert tokenization.encoder_name(config.embedding) == 'encoder'
+  assert semantic_ids.encoder_name(config.embedding) == 'encoder'
   hub = config_dict.from_json({'embedding': {'model': 'someone/model'}})
   assert runs._portable(hub)['embedding']['model'] == 'someone/model'
 

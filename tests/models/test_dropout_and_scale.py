@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
-from tiger_jax.models.bert4rec import Bert4Rec
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.baselines.bert4rec import Bert4Rec
+from tiger_jax.models.baselines.gru4rec import Gru4Rec
+from tiger_jax.models.baselines.matrix_factorization import MatrixFactorization
+from tiger_jax.models.baselines.sasrec import SasRec
+from tiger_jax.models.baselines.two_tower import TwoTower
+from tiger_jax.models.baselines.vq_rec import VqRec
 from tiger_jax.models.dropout import Dropout
 from tiger_jax.models.dsi import Dsi
-from tiger_jax.models.gru4rec import Gru4Rec
-from tiger_jax.models.matrix_factorization import MatrixFactorization
-from tiger_jax.models.sasrec import SasRec
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.models.two_tower import TwoTower
-from tiger_jax.models.vq_rec import VqRec
-from tiger_jax.shapes import Batch
-from tiger_jax.training.dsi import DsiTask
-from tiger_jax.training.item_task import ItemTask
-from tiger_jax.training.tiger import TigerTask
+from tiger_jax.recommenders.dsi_task import DsiTask
+from tiger_jax.recommenders.item_task import ItemTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 
 # All widths differ, so that a shape or a deviation identifies its width.
 B, T, D, H, K, MLP, LAYERS, RATE = 6, 5, 32, 2, 8, 64, 1, 0.3

@@ -7,11 +7,11 @@ import optax
 import pytest
 
 from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Batch
-from tiger_jax.training.dsi import DsiTask
-from tiger_jax.training.tiger import TigerTask
+from tiger_jax.recommenders.dsi_task import DsiTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 
 CONFIG = ModelConfig(
   name='dsi', max_history=3, d_model=16, num_heads=2, head_dim=8, mlp_dim=32,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.flops import training_flops
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Batch
-from tiger_jax.training.tiger import TigerTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 
 LEVEL_SIZES = (64, 32, 16)
 CONFIG = ModelConfig(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger, next_items
-from tiger_jax.shapes import Batch
-from tiger_jax.training.tiger import TigerTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 
 LEVEL_SIZES = (5, 4, 3)
 NUM_ITEMS = 40

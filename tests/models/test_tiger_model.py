@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger, cross_entropy, hash_users
 from tiger_jax.models.transformer import Decoder, Encoder
-from tiger_jax.shapes import Batch
 
 LEVEL_SIZES = (5, 3, 4)
 CONFIG = ModelConfig(

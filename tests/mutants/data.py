@@ -4,13 +4,13 @@ from tests.mutants.mutant import Mutant
 
 _SPLITS = 'tiger_jax/data/splits.py'
 _BATCHES = 'tiger_jax/data/batches.py'
-_ASSEMBLY = 'tiger_jax/data/assembly.py'
+_ASSEMBLY = 'tiger_jax/data/sources/assembly.py'
 _HOLD_OUT = 'tiger_jax/data/hold_out.py'
 _TIES = 'tiger_jax/data/ties.py'
-_LEDGER = 'tiger_jax/training/ledger.py'
+_LEDGER = 'tiger_jax/checkpoints/ledger.py'
 _SPLIT = 'tests/data/test_splits.py'
 _BATCH = 'tests/data/test_batches.py'
-_LOG = 'tests/data/test_assembly.py'
+_LOG = 'tests/data/sources/test_assembly.py'
 
 MUTANTS = (
   Mutant(
@@ -39,7 +39,7 @@ MUTANTS = (
     _SPLITS,
     'kept[dataset.offsets[1:] - 2] = False',
     'kept[dataset.offsets[1:] - 2] = True',
-    'tests/test_learning.py::test_popularity_user_by_user',
+    'tests/stages/test_learning.py::test_popularity_user_by_user',
   ),
   Mutant(
     'windows include the validation target',
@@ -188,14 +188,14 @@ MUTANTS = (
     _LEDGER,
     'digest.update(array[i].tobytes())',
     'digest.update(array[0].tobytes())',
-    'tests/training/test_ledger.py',
+    'tests/checkpoints/test_ledger.py',
   ),
   Mutant(
     'lines past the checkpoint stay in the ledger',
     _LEDGER,
     'self._file.truncate(step * line)',
     'self._file.truncate(held)',
-    'tests/training/test_ledger.py',
+    'tests/checkpoints/test_ledger.py',
   ),
   Mutant(
     'events with equal times are not shuffled',

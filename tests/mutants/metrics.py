@@ -4,10 +4,10 @@ from tests.mutants.mutant import Mutant
 
 _METRICS = 'tiger_jax/evaluation/metrics.py'
 _EVALUATOR = 'tiger_jax/evaluation/evaluator.py'
-_RETRIEVER = 'tiger_jax/decoding/item_retriever.py'
+_RETRIEVER = 'tiger_jax/retrieval/items.py'
 _BY_HAND = 'tests/evaluation/test_evaluator.py'
 _RANKS = 'tests/evaluation/test_metrics.py'
-_TIES = 'tests/models/test_popularity.py'
+_TIES = 'tests/models/baselines/test_popularity.py'
 
 MUTANTS = (
   Mutant(

@@ -8,12 +8,12 @@ _SCALES = 'tests/models/test_dropout_and_scale.py::test_every_parameter_begins_'
 _SCALES += 'at_its_scale'
 _INPUTS = 'tests/models/test_dropout_and_scale.py::test_the_first_layers_are_'
 _INPUTS += 'given_the_scale'
-_TIGER = 'tests/training/test_tiger_task.py::'
+_TIGER = 'tests/recommenders/test_tiger_task.py::'
 
 _LOSSES = [
   Mutant(
     'padding is a target of TIGER',
-    'tiger_jax/training/tiger.py',
+    'tiger_jax/recommenders/tiger_task.py',
     'weight = jnp.asarray(target >= 0, jnp.float32)',
     'weight = jnp.ones(target.shape, jnp.float32)',
     f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
@@ -27,54 +27,54 @@ _LOSSES = [
   ),
   Mutant(
     'the loss covers only the first level',
-    'tiger_jax/training/tiger.py',
+    'tiger_jax/recommenders/tiger_task.py',
     'loss = levels.mean()',
     'loss = levels[0]',
     f'{_TIGER}test_the_loss_is_the_mean_over_targets_and_levels',
   ),
   Mutant(
     'DSI learns no index',
-    'tiger_jax/training/dsi.py',
+    'tiger_jax/recommenders/dsi_task.py',
     'return loss + indexing, named | logged, seen',
     'return loss, named | logged, seen',
     'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
   ),
   Mutant(
     'DSI indexes items by the text of others',
-    'tiger_jax/training/dsi.py',
+    'tiger_jax/recommenders/dsi_task.py',
     'bound.index(codes, items, tables.vectors[items], False)',
     'bound.index(codes, items, tables.vectors[items[::-1]], False)',
     'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
   ),
   Mutant(
     '25 negatives instead of 256',
-    'tiger_jax/training/item_task.py',
-    '_NUM_NEGATIVES = 256',
-    '_NUM_NEGATIVES = 25',
-    'tests/training/test_item_task.py::test_the_loss_of_equal_scores',
+    'tiger_jax/recommenders/item_task.py',
+    'num_negatives: int = 256',
+    'num_negatives: int = 25',
+    'tests/recommenders/test_item_task.py::test_the_loss_of_equal_scores',
   ),
   Mutant(
     'the target is among the negatives',
-    'tiger_jax/training/item_task.py',
+    'tiger_jax/recommenders/item_task.py',
     'is_target = drawn[:, None] == targets[:, :, None]',
     'is_target = drawn[:, None] < 0 * targets[:, :, None]',
-    'tests/training/test_item_task.py::'
+    'tests/recommenders/test_item_task.py::'
     'test_sampled_softmax_leaves_the_target_out_of_the_drawn',
   ),
   Mutant(
     'items that a user has are negatives',
-    'tiger_jax/training/item_task.py',
+    'tiger_jax/recommenders/item_task.py',
     'missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))',
     'missed = jax.nn.softplus(wrong)',
-    'tests/training/test_item_task.py::'
+    'tests/recommenders/test_item_task.py::'
     'test_binary_does_not_punish_what_a_user_has',
   ),
   Mutant(
     'padding is a target of models that score items',
-    'tiger_jax/training/item_task.py',
+    'tiger_jax/recommenders/item_task.py',
     'return (each * real).sum() / count, {}, ()',
     'return each.mean(), {}, ()',
-    'tests/training/test_item_task.py::'
+    'tests/recommenders/test_item_task.py::'
     'test_losses_with_drawn_items_are_the_mean_over_targets',
   ),
 ]
@@ -124,35 +124,35 @@ _DROPOUT = [
   ),
   Mutant(
     'no dropout on the residuals of SASRec',
-    'tiger_jax/models/sequence_encoder.py',
+    'tiger_jax/models/baselines/sequence_encoder.py',
     'drop = Dropout(c.dropout)',
     'drop = Dropout(0.0)',
     f'{_PLACES}[bert4rec]',
   ),
   Mutant(
     'no dropout between the layers of GRU4Rec',
-    'tiger_jax/models/gru4rec.py',
+    'tiger_jax/models/baselines/gru4rec.py',
     'layer(self.drop(x, deterministic))',
     'layer(x)',
     f'{_PLACES}[gru4rec]',
   ),
   Mutant(
     'no dropout of the two towers',
-    'tiger_jax/models/two_tower.py',
+    'tiger_jax/models/baselines/two_tower.py',
     'self.user_out(self.drop(hidden, deterministic))',
     'self.user_out(hidden)',
     f'{_PLACES}[two_tower]',
   ),
   Mutant(
     'models that score items are trained without dropout',
-    'tiger_jax/models/item_model.py',
+    'tiger_jax/models/baselines/item_model.py',
     'return self.queries(features, batch, False), next_items(batch)',
     'return self.queries(features, batch, True), next_items(batch)',
     f'{_PLACES}[vq_rec]',
   ),
   Mutant(
     'TIGER with a causal encoder is trained without dropout',
-    'tiger_jax/training/tiger.py',
+    'tiger_jax/recommenders/tiger_task.py',
     'bound.every_target(codes, batch, deterministic=False)',
     'bound.every_target(codes, batch, deterministic=True)',
     f'{_PLACES}[causal]',
@@ -170,7 +170,7 @@ _DROPOUT = [
 _SCALE = [
   Mutant(
     'SASRec does not multiply embeddings by sqrt(d_model)',
-    'tiger_jax/models/sequence_encoder.py',
+    'tiger_jax/models/baselines/sequence_encoder.py',
     'x = x * c.d_model**0.5 + positions[None, :num]',
     'x = x + positions[None, :num]',
     f'{_INPUTS}[sasrec]',
@@ -184,10 +184,10 @@ _SCALE = [
   ),
   Mutant(
     'two towers without the mean beside the MLP',
-    'tiger_jax/models/two_tower.py',
+    'tiger_jax/models/baselines/two_tower.py',
     'return self.user_out(self.drop(hidden, deterministic)) + mean',
     'return self.user_out(self.drop(hidden, deterministic))',
-    'tests/models/test_item_models.py::test_a_two_tower_query_by_hand',
+    'tests/models/baselines/test_item_models.py::test_a_two_tower_query_by_hand',
   ),
   Mutant(
     'queries begin without 1/head_dim',
@@ -205,7 +205,7 @@ _SCALE = [
   ),
   Mutant(
     'the blocks of SASRec begin at random',
-    'tiger_jax/models/sequence_encoder.py',
+    'tiger_jax/models/baselines/sequence_encoder.py',
     '        dtype,\n        out_init=nn.initializers.zeros,\n'
     "        name=f'mlp_{layer}',",
     "        dtype,\n        name=f'mlp_{layer}',",
@@ -213,7 +213,7 @@ _SCALE = [
   ),
   Mutant(
     'vectors of items begin at 1',
-    'tiger_jax/models/item_model.py',
+    'tiger_jax/models/baselines/item_model.py',
     'embedding_init=nn.initializers.normal(0.02)',
     'embedding_init=nn.initializers.normal(1.0)',
     f'{_SCALES}[gru4rec]',
@@ -223,17 +223,17 @@ _SCALE = [
 _ATTENTION = [
   Mutant(
     'attention sees padding',
-    'tiger_jax/models/sequence_encoder.py',
+    'tiger_jax/models/baselines/sequence_encoder.py',
     'seen = real[:, None]',
     'seen = jnp.ones_like(real)[:, None]',
-    'tests/models/test_item_models.py::test_padding_changes_nothing[bert4rec]',
+    'tests/models/baselines/test_item_models.py::test_padding_changes_nothing[bert4rec]',
   ),
   Mutant(
     'SASRec sees later items',
-    'tiger_jax/models/sequence_encoder.py',
+    'tiger_jax/models/baselines/sequence_encoder.py',
     'np.tri(num, dtype=bool)',
     'np.ones((num, num), bool)',
-    'tests/models/test_item_models.py::'
+    'tests/models/baselines/test_item_models.py::'
     'test_one_pass_is_a_pass_for_every_prefix[sasrec]',
   ),
   Mutant(

@@ -2,15 +2,15 @@
 
 from tests.mutants.mutant import Mutant
 
-_LEARNING = 'tiger_jax/learning.py'
-_STAGES = 'tiger_jax/stages.py'
-_RECOMMENDERS = 'tiger_jax/recommenders.py'
+_LEARNING = 'tiger_jax/stages/learning.py'
+_STAGES = 'tiger_jax/stages/stages.py'
+_RECOMMENDERS = 'tiger_jax/recommenders/registry.py'
 _SELECTION = 'tests/test_selection.py'
 _PICKED = f'{_SELECTION}::test_the_checkpoint_is_picked_by_ndcg_of_validation'
 _SEEDS = f'{_SELECTION}::test_the_second_of_two_seeds_is_better'
 _RATES = f'{_SELECTION}::test_the_second_of_two_rates_is_better'
-_POPULARITY = 'tests/test_stages.py::test_popularity_on_every_split'
-_LEARNED = 'tests/test_learning.py'
+_POPULARITY = 'tests/stages/test_stages.py::test_popularity_on_every_split'
+_LEARNED = 'tests/stages/test_learning.py'
 
 MUTANTS = (
   Mutant(
@@ -86,17 +86,17 @@ MUTANTS = (
   ),
   Mutant(
     'the checkpoint with the smallest metric is picked',
-    'tiger_jax/training/checkpoint.py',
+    'tiger_jax/checkpoints/checkpoints.py',
     '(math.isnan(values[step]), -values[step], step)',
     '(math.isnan(values[step]), values[step], step)',
-    'tests/training/test_checkpoint.py::test_the_best_is_kept_too',
+    'tests/checkpoints/test_checkpoints.py::test_the_best_is_kept_too',
   ),
   Mutant(
     'only the latest checkpoints are kept',
-    'tiger_jax/training/checkpoint.py',
+    'tiger_jax/checkpoints/checkpoints.py',
     'best = self._ranked()[:1]',
     'best = self._ranked()[:0]',
-    'tests/training/test_checkpoint.py::test_the_best_is_kept_too',
+    'tests/checkpoints/test_checkpoints.py::test_the_best_is_kept_too',
   ),
   Mutant(
     'training returns the last parameters, not the best',
@@ -184,10 +184,10 @@ MUTANTS = (
   ),
   Mutant(
     'the quantizer is fitted to unseen items too',
-    'tiger_jax/tokenization.py',
+    'tiger_jax/stages/semantic_ids.py',
     '_fit(config, embeddings, folder, writer), c.collisions',
     '_fit(config, own.embeddings, folder, writer), c.collisions',
-    'tests/test_tokenization.py::test_unseen_items_get_ids_as_new_ones_do',
+    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_as_new_ones_do',
   ),
   Mutant(
     'the fixed weight of an ensemble is chosen on the test',

@@ -2,13 +2,13 @@
 
 from tests.mutants.mutant import Mutant
 
-_TASK = 'tests/semantic_ids/test_autoencoder_task.py::'
-_KMEANS = 'tests/semantic_ids/test_kmeans.py::'
+_TASK = 'tests/semantic_ids/quantizers/test_autoencoder_task.py::'
+_KMEANS = 'tests/semantic_ids/quantizers/test_kmeans.py::'
 
 _LOSSES = [
   Mutant(
     'beta multiplies the codebook term',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     '    commitment = self._config.beta * terms.commitment\n'
     '    loss = terms.reconstruction + terms.codebook + commitment\n',
     '    codebook = self._config.beta * terms.codebook\n'
@@ -17,35 +17,35 @@ _LOSSES = [
   ),
   Mutant(
     'residuals pass gradients to earlier codebooks',
-    'tiger_jax/semantic_ids/residual.py',
+    'tiger_jax/semantic_ids/quantizers/residual.py',
     'residual = residual - lax.stop_gradient(codebook[codes[-1]])',
     'residual = residual - codebook[codes[-1]]',
-    'tests/semantic_ids/test_residual.py::test_gradient_of_residuals_moves_no_code',
+    'tests/semantic_ids/quantizers/test_residual.py::test_gradient_of_residuals_moves_no_code',
   ),
   Mutant(
     'the codebook term moves the encoder',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'codebook=total(lax.stop_gradient, keep)',
     'codebook=total(keep, keep)',
     f'{_TASK}test_each_term_moves_only_its_own',
   ),
   Mutant(
     'the decoder passes no gradient to the encoder',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'network.decode(z + lax.stop_gradient(found.quantized - z))',
     'network.decode(lax.stop_gradient(found.quantized))',
     f'{_TASK}test_each_term_moves_only_its_own',
   ),
   Mutant(
     'the reconstruction is of embeddings that are not standardised',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'reconstruction=distance(network.standardise(x), x_hat)',
     'reconstruction=distance(x, x_hat)',
     f'{_TASK}test_loss_equals_numpy',
   ),
   Mutant(
     'embeddings are centred but not scaled',
-    'tiger_jax/semantic_ids/autoencoder.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder.py',
     'return (x - mean[None]) / std[None]',
     'return x - mean[None]',
     f'{_TASK}test_loss_equals_numpy',
@@ -55,7 +55,7 @@ _LOSSES = [
 _ASSIGNMENT = [
   Mutant(
     'of equally near codes the last is taken',
-    'tiger_jax/semantic_ids/kmeans.py',
+    'tiger_jax/semantic_ids/quantizers/kmeans.py',
     '  row = jnp.min(\n'
     '    jnp.where(scores == smallest[:, None], rows, len(centroids) - 1), '
     'axis=-1\n  )\n',
@@ -65,93 +65,93 @@ _ASSIGNMENT = [
   ),
   Mutant(
     'the nearest code is the one with the largest product',
-    'tiger_jax/semantic_ids/kmeans.py',
+    'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'return jnp.sum(centroids**2, axis=-1)[None] - 2 * products',
     'return -2 * products',
     f'{_KMEANS}test_nearest_equals_numpy',
   ),
   Mutant(
     'every level codes the vector itself',
-    'tiger_jax/semantic_ids/residual.py',
+    'tiger_jax/semantic_ids/quantizers/residual.py',
     'codes.append(kmeans.nearest(residual, codebook)[0])',
     'codes.append(kmeans.nearest(x, codebook)[0])',
-    'tests/semantic_ids/test_residual.py::test_equals_slow_numpy',
+    'tests/semantic_ids/quantizers/test_residual.py::test_equals_slow_numpy',
   ),
   Mutant(
     'all codebooks are fitted to the vectors themselves',
-    'tiger_jax/semantic_ids/residual.py',
+    'tiger_jax/semantic_ids/quantizers/residual.py',
     '    x = x - codebook[kmeans.nearest(x, codebook)[0]]\n',
     '',
-    'tests/semantic_ids/test_residual.py::test_planted_codebooks_are_recovered',
+    'tests/semantic_ids/quantizers/test_residual.py::test_planted_codebooks_are_recovered',
   ),
   Mutant(
     'distances are of the vector, not of its residual',
-    'tiger_jax/semantic_ids/residual.py',
+    'tiger_jax/semantic_ids/quantizers/residual.py',
     '    x = x - codebook[code]\n',
     '    del code\n',
-    'tests/semantic_ids/test_rq_kmeans.py::'
+    'tests/semantic_ids/quantizers/test_rq_kmeans.py::'
     'test_distances_follow_the_codes_given',
   ),
   Mutant(
     'the parts of a product share a codebook',
-    'tiger_jax/semantic_ids/product.py',
+    'tiger_jax/semantic_ids/quantizers/product.py',
     '[kmeans.nearest(cut[:, i], c)[0] for i, c in enumerate(codebooks)]',
     '[kmeans.nearest(cut[:, i], codebooks[0])[0] for i in range(cut.shape[1])]',
-    'tests/semantic_ids/test_product.py::test_quantize_equals_slow_numpy',
+    'tests/semantic_ids/quantizers/test_product.py::test_quantize_equals_slow_numpy',
   ),
   Mutant(
     'the highest bit of a hash code is the first plane',
-    'tiger_jax/semantic_ids/lsh.py',
+    'tiger_jax/semantic_ids/quantizers/lsh.py',
     '* 2 ** jnp.arange(len(normals))[None]',
     '* 2 ** jnp.arange(len(normals))[::-1][None]',
-    'tests/semantic_ids/test_lsh.py::test_codes_equal_slow_numpy',
+    'tests/semantic_ids/quantizers/test_lsh.py::test_codes_equal_slow_numpy',
   ),
 ]
 
 _CODEBOOKS = [
   Mutant(
     'k-means++ takes the first candidate, not the best',
-    'tiger_jax/semantic_ids/kmeans.py',
+    'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'best = jnp.argmin(jnp.sum(left, axis=-1))',
     'best = 0',
     f'{_KMEANS}test_seeds_are_better_than_plain_ones',
   ),
   Mutant(
     'seeds are drawn evenly',
-    'tiger_jax/semantic_ids/kmeans.py',
+    'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'weights = jnp.where(jnp.isinf(distances), 1, distances)',
     'weights = jnp.where(distances > 0, 1.0, 0.0)',
     f'{_KMEANS}test_seeds_are_better_than_plain_ones',
   ),
   Mutant(
     'an empty cluster keeps a centroid that no point is near',
-    'tiger_jax/semantic_ids/kmeans.py',
+    'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'means = jnp.where(empty[:, None], refill, means)',
     'means = jnp.where(empty[:, None], centroids, means)',
     f'{_KMEANS}test_one_iteration_equals_numpy',
   ),
   Mutant(
     'a code is dead one batch before an epoch is over',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'dead = (idle >= steps_per_epoch) & epoch_ends',
     'dead = (idle >= steps_per_epoch - 1) & epoch_ends',
-    'tests/semantic_ids/test_dead_codes.py::'
+    'tests/semantic_ids/quantizers/test_dead_codes.py::'
     'test_a_code_of_one_batch_of_an_epoch_stays',
   ),
   Mutant(
     'a chosen code stays idle',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     '      idle = jnp.where(_chosen(codes, len(idle)), 0, idle)\n',
     '',
-    'tests/semantic_ids/test_dead_codes.py::'
+    'tests/semantic_ids/quantizers/test_dead_codes.py::'
     'test_a_code_of_one_batch_of_an_epoch_stays',
   ),
   Mutant(
     'all dead codes are restarted at the same item',
-    'tiger_jax/semantic_ids/autoencoder_task.py',
+    'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'fresh = vectors[rows[jnp.arange(len(dead)) % len(rows)]]',
     'fresh = vectors[rows[jnp.arange(len(dead)) % 1]]',
-    'tests/semantic_ids/test_dead_codes.py::test_restart_revives_dead_codes',
+    'tests/semantic_ids/quantizers/test_dead_codes.py::test_restart_revives_dead_codes',
   ),
   Mutant(
     'every epoch has the same order of items',

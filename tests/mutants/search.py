@@ -2,50 +2,50 @@
 
 from tests.mutants.mutant import Mutant
 
-_BEAMS = 'tests/decoding/test_beam_search.py::'
-_FILTERS = 'tests/decoding/test_filters.py::'
-_SAMPLING = 'tests/decoding/test_sampling.py::'
-_EXACT = 'tests/decoding/test_exact_search.py::'
+_BEAMS = 'tests/retrieval/test_beam_search.py::'
+_FILTERS = 'tests/retrieval/test_filters.py::'
+_SAMPLING = 'tests/retrieval/test_sampling.py::'
+_EXACT = 'tests/retrieval/test_exact_search.py::'
 
 _SEARCH = [
   Mutant(
     'the bound covers only the prefixes that the last level drops',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'dropped = jnp.maximum(dropped, best_dropped)',
     'dropped = best_dropped',
     f'{_BEAMS}test_a_pruned_prefix_may_hide_better_items',
   ),
   Mutant(
     'an item whose rank equals the bound is proven',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'exact_k = (valid & (rank > dropped[:, None])).sum(1)',
     'exact_k = (valid & (rank >= dropped[:, None])).sum(1)',
     f'{_BEAMS}test_ties_go_to_the_lower_codes',
   ),
   Mutant(
     'the bound is a little too low',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'return best[:, :k], chosen[:, :k], best[:, k]',
     'return best[:, :k], chosen[:, :k], best[:, -1] - 1e-3',
     f'{_BEAMS}test_ties_go_to_the_lower_codes',
   ),
   Mutant(
     'beams that ran out of items are valid',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'valid = (items >= 0) & jnp.isfinite(rank)',
     'valid = items >= 0',
     f'{_FILTERS}test_nothing_is_left',
   ),
   Mutant(
     'invalid beams keep an item',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'jnp.where(valid, items, -1), codes, scores, valid, exact_k',
     'items, codes, scores, valid, exact_k',
     f'{_FILTERS}test_nothing_is_left',
   ),
   Mutant(
     'probabilities are normalized over valid codes only',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     '    log_probs = _log_probs(logits, listed)\n',
     '    if children and listed is None:\n'
     '      logits = jnp.where(children.valid, logits, -1e9)\n'
@@ -54,21 +54,21 @@ _SEARCH = [
   ),
   Mutant(
     'the cache does not follow its beams',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'cache = jax.tree.map(lambda x, p=parent: _pick_rows(x, p), cache)',
     'cache = jax.tree.map(lambda x, p=parent: _pick_rows(x, 0 * p), cache)',
     f'{_BEAMS}test_an_unconstrained_search_knows_which_ids_are_items',
   ),
   Mutant(
     'padding beams are item 0',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'jnp.pad(self.items, ((0, 0), short), constant_values=-1)',
     'jnp.pad(self.items, ((0, 0), short))',
     f'{_BEAMS}test_lists_are_filled_up[70]',
   ),
   Mutant(
     'an ID that no item has is the next item',
-    'tiger_jax/decoding/trie.py',
+    'tiger_jax/catalog/trie.py',
     'return jnp.where(in_range & (first < end), row, -1)',
     'return jnp.where(in_range, row, -1)',
     f'{_BEAMS}test_an_unconstrained_search_knows_which_ids_are_items',
@@ -78,7 +78,7 @@ _SEARCH = [
 _LISTS = [
   Mutant(
     'denied items are masked only at the last level',
-    'tiger_jax/decoding/filters.py',
+    'tiger_jax/retrieval/filters.py',
     'refused = self.gone[:, :, level] & ~self.allow[:, None]',
     'refused = self.gone[:, :, level] & ~self.allow[:, None] & '
     '(level == len(trie.level_sizes) - 1)',
@@ -86,14 +86,14 @@ _LISTS = [
   ),
   Mutant(
     'a prefix is denied with the first of its items',
-    'tiger_jax/decoding/filters.py',
+    'tiger_jax/retrieval/filters.py',
     'gone.append(upto[1] - upto[0] == end - first)',
     'gone.append(upto[1] - upto[0] > 0)',
     f'{_FILTERS}test_a_prefix_without_items_left_takes_no_beam',
   ),
   Mutant(
     'lists of allowed items allow all',
-    'tiger_jax/decoding/filters.py',
+    'tiger_jax/retrieval/filters.py',
     'candidates = jnp.where(listed | ~self.allow[:, None], candidates, '
     '-jnp.inf)',
     'candidates = jnp.where(listed | True, candidates, -jnp.inf)',
@@ -101,80 +101,80 @@ _LISTS = [
   ),
   Mutant(
     'a row that is listed twice counts twice',
-    'tiger_jax/decoding/filters.py',
+    'tiger_jax/retrieval/filters.py',
     'new = slots[:, 1:] != slots[:, :-1]',
     'new = jnp.ones_like(slots[:, 1:], bool)',
     f'{_FILTERS}test_a_row_counts_once_however_often_it_is_named',
   ),
   Mutant(
     'a row that was removed denies the item that has its ID now',
-    'tiger_jax/decoding/filters.py',
+    'tiger_jax/retrieval/filters.py',
     'there = (first < end) & (trie.arrays.rows[slot] == self.rows)',
     'there = first < end',
     f'{_FILTERS}test_rows_that_the_catalogue_no_longer_has_are_passed_over',
   ),
   Mutant(
     'an item on both lists is allowed',
-    'tiger_jax/decoding/filters.py',
+    'tiger_jax/retrieval/filters.py',
     'rows.append(denied if allowed is None else set(allowed) - denied)',
     'rows.append(denied if allowed is None else set(allowed))',
     f'{_FILTERS}test_what_is_denied_is_not_allowed',
   ),
   Mutant(
     'the -1 that fills a list is the last item',
-    'tiger_jax/decoding/item_retriever.py',
+    'tiger_jax/retrieval/items.py',
     'rows = jnp.where(rows >= 0, rows, num_items)',
     'rows = jnp.where(rows >= 0, rows, num_items - 1)',
-    'tests/decoding/test_item_retriever.py::test_lists_are_kept_to',
+    'tests/retrieval/test_items.py::test_lists_are_kept_to',
   ),
   Mutant(
     'items that the lists exclude are valid',
-    'tiger_jax/decoding/item_retriever.py',
+    'tiger_jax/retrieval/items.py',
     'valid = best > -jnp.inf',
     'valid = items >= 0',
-    'tests/decoding/test_item_retriever.py::test_lists_are_kept_to',
+    'tests/retrieval/test_items.py::test_lists_are_kept_to',
   ),
 ]
 
 _DRAWS = [
   Mutant(
     'logits are multiplied by the temperature',
-    'tiger_jax/decoding/sampling.py',
+    'tiger_jax/retrieval/sampling.py',
     'logits / self.temperature',
     'logits * self.temperature',
     f'{_SAMPLING}test_no_rank_is_above_that_of_its_beam[0-1.0]',
   ),
   Mutant(
     'one level too many is drawn',
-    'tiger_jax/decoding/sampling.py',
+    'tiger_jax/retrieval/sampling.py',
     'drawn = level < self.num_levels',
     'drawn = level <= self.num_levels',
     f'{_SAMPLING}test_no_level_drawn_is_no_draw',
   ),
   Mutant(
     'the noise of a child may exceed that of its beam',
-    'tiger_jax/decoding/sampling.py',
+    'tiger_jax/retrieval/sampling.py',
     'rank = jnp.where(drawn, conditioned, rank + log_probs)',
     'rank = jnp.where(drawn, noisy, rank + log_probs)',
     f'{_SAMPLING}test_no_rank_is_above_that_of_its_beam[0-1.0]',
   ),
   Mutant(
     'all beams of a request draw the same noise',
-    'tiger_jax/decoding/sampling.py',
+    'tiger_jax/retrieval/sampling.py',
     'fold(self.rngs[row, parent], code)',
     'fold(self.rngs[row, parent], 0 * code)',
     f'{_SAMPLING}test_draws_without_replacement[1.0]',
   ),
   Mutant(
     'all requests draw the same noise',
-    'tiger_jax/decoding/sampling.py',
+    'tiger_jax/retrieval/sampling.py',
     'jax.vmap(jax.random.key)(self.seeds)',
     'jax.vmap(jax.random.key)(0 * self.seeds)',
     f'{_SAMPLING}test_a_seed_gives_the_same_items_in_every_batch',
   ),
   Mutant(
     'dropped draws keep a rank',
-    'tiger_jax/decoding/beam_search.py',
+    'tiger_jax/retrieval/beam_search.py',
     'draws = draws.followed(parent, code)._replace(rank=rank)',
     'draws = draws.followed(parent, code)',
     f'{_SAMPLING}test_what_is_proven_equals_a_search_with_every_beam',
@@ -184,28 +184,28 @@ _DRAWS = [
 _WIDER = [
   Mutant(
     'requests with fewer than k items are searched again',
-    'tiger_jax/decoding/retriever.py',
+    'tiger_jax/retrieval/tiger.py',
     'asked = np.minimum(k, found.valid.sum(1))',
     'asked = np.full(len(found.valid), k)',
     f'{_EXACT}test_those_who_get_fewer_items_are_not_searched_again_for_more',
   ),
   Mutant(
     'wider searches stop one result too early',
-    'tiger_jax/decoding/retriever.py',
+    'tiger_jax/retrieval/tiger.py',
     'unproven = np.flatnonzero((found.exact_k < asked) & ~filler)',
     'unproven = np.flatnonzero((found.exact_k < asked - 1) & ~filler)',
     f'{_EXACT}test_only_what_is_not_proven_is_searched_again',
   ),
   Mutant(
     'padding rows are searched again',
-    'tiger_jax/decoding/retriever.py',
+    'tiger_jax/retrieval/tiger.py',
     'filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)',
     'filler = np.zeros(len(inputs[0].user), bool)',
     f'{_EXACT}test_rows_that_fill_a_batch_are_not_searched_again',
   ),
   Mutant(
     'exact_k exceeds the number of returned items',
-    'tiger_jax/decoding/retriever.py',
+    'tiger_jax/retrieval/tiger.py',
     '    np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)\n',
     '',
     f'{_EXACT}test_only_what_is_not_proven_is_searched_again',

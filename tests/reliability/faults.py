@@ -72,10 +72,11 @@ class Faults:
   def install(self) -> None:
     """Begins to watch."""
     from tiger_jax import pipeline
-    from tiger_jax.training import loop, manifest
-    from tiger_jax.training.checkpoint import Checkpoints
-    from tiger_jax.training.ledger import Ledger
-    from tiger_jax.training.preemption import StopSignal
+    from tiger_jax.checkpoints import manifest
+    from tiger_jax.checkpoints.checkpoints import Checkpoints
+    from tiger_jax.checkpoints.ledger import Ledger
+    from tiger_jax.runtime.preemption import StopSignal
+    from tiger_jax.training import loop
 
     sys.addaudithook(self._audit)
     _around(Ledger, 'add', lambda *_: self.tell('ledger.add'))
@@ -189,7 +190,7 @@ def digest(tree: Any) -> str:
   """Returns the sha256 of all arrays, wherever they are."""
   import jax
 
-  from tiger_jax.training.sharding import fetch
+  from tiger_jax.runtime.sharding import fetch
 
   found = hashlib.sha256()
   for path, array in jax.tree.leaves_with_path(fetch(tree)):
@@ -208,7 +209,7 @@ def nan_in_a_parameter(step: int, end: str) -> None:
   import jax
   import jax.numpy as jnp
 
-  from tiger_jax.training.tiger import TigerTask
+  from tiger_jax.recommenders.tiger_task import TigerTask
 
   def after_update(self, params, tables, seen, step_before, rng):
     def spoil(path, x):
@@ -231,8 +232,8 @@ def nan_of_a_batch(batch: int, where: str) -> None:
   import jax
   import jax.numpy as jnp
 
-  from tiger_jax import learning
-  from tiger_jax.training.tiger import TigerTask
+  from tiger_jax.recommenders.tiger_task import TigerTask
+  from tiger_jax.stages import learning
 
   make_batches, loss = learning.make_batches, TigerTask.loss
   ends = []

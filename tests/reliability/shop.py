@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tests.reliability.forks import ROOT
-from tiger_jax.training import manifest
+from tiger_jax.checkpoints import manifest
 
 # Whether to try everything, and not a few of each kind.
 IS_FULL = os.environ.get('TIGER_JAX_RELIABILITY') == 'full'

@@ -12,7 +12,7 @@ import numpy as np
 from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks, Outcome
-from tiger_jax.training import manifest
+from tiger_jax.checkpoints import manifest
 
 # Moments that a clock would seldom choose, in the order of the stages.
 MOMENTS = (

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.training.running import Counter, Run
+from tiger_jax.checkpoints import manifest
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.checkpoints.ledger import Ledger
 from tiger_jax.errors import CheckpointError
-from tiger_jax.training import manifest
-from tiger_jax.training.checkpoint import Checkpoints
-from tiger_jax.training.ledger import Ledger
 
 STATE = {'a': np.arange(6, dtype=np.float32)}
 

@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from tests import small, typed
-from tiger_jax import compile_cache
+from tiger_jax.runtime import compile_cache
 
 
 @pytest.fixture(name='home', autouse=True)
@@ -122,7 +122,8 @@ def test_least_recently_used_entries_are_removed(tmp_path):
 
 def test_a_truncated_entry_is_replaced_silently(home, tmp_path):
   program = (
-    'from tiger_jax import compile_cache; compile_cache.use(); import jax; '
+    'from tiger_jax.runtime import compile_cache; compile_cache.use(); '
+    'import jax; '
     'print(jax.jit(lambda x: x * 2 + 1)(1.0))'
   )
   script = f"unset JAX_COMPILATION_CACHE_DIR; $python -c '{program}'"

@@ -13,8 +13,9 @@ import pytest
 
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts, own_files, tables
+from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.sources import own_files, tables
 from tiger_jax.errors import DataError
 from tiger_jax.storage.arrays import read_arrays
 
@@ -110,7 +111,7 @@ def test_text_stored_as_bytes_is_read(tmp_path):
   ids = pa.array([b'a', b'b', b'c'])
   items = {'item': ids, 'title': pa.array([b'x', 'é'.encode(), b'z'])}
   dataset = load(shop(tmp_path / 'shop', items, item=ids))
-  rows = [dataset.items.row(x) for x in 'abc']
+  rows = [dataset.items.rows[x] for x in 'abc']
   assert [dataset.items.title(row) for row in rows] == ['x', 'é', 'z']
 
 
@@ -139,7 +140,7 @@ def test_control_characters_are_not_printed(tmp_path):
   title = 'A\x1b]52;c;eA==\x07\x1b[2J\u202eB\u2066\u2028C\x9b\tD'
   items = {'item': list('abc'), 'title': [title, 'y', 'z']}
   dataset = load(shop(tmp_path / 'shop', items))
-  title = dataset.items.title(dataset.items.row('a'))
+  title = dataset.items.title(dataset.items.rows['a'])
   assert title == 'A]52;c;eA==[2JB C D'
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests import small, typed
 
-BEGIN = 'from tiger_jax import console; console.begin(); '
+BEGIN = 'from tiger_jax.runtime import console; console.begin(); '
 
 
 @pytest.fixture(name='flags')

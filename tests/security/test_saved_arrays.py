@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from tiger_jax.decoding.catalog import Catalog
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import DataError
-from tiger_jax.semantic_ids import rq_kmeans
 from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.quantizers import rq_kmeans
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.tokenization import read_embeddings
+from tiger_jax.stages.semantic_ids import read_embeddings
 
 CODES = np.array([[0, 1], [1, 0], [2, 2]], np.int32)
 IDS = {'level_sizes': [3, 3], 'num_meaning_levels': 2, 'provenance': {}}

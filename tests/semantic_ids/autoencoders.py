@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.item_batches import ItemBatches
-from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 
 CONFIG = SemanticIdsConfig(
   codebook_sizes=(8, 8, 8),

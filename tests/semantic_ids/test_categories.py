@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tiger_jax.data import item_text, synthetic, synthetic_items
+from tiger_jax.data import item_text
 from tiger_jax.data.dataset import FIELDS, Items
+from tiger_jax.data.sources import synthetic, synthetic_items
 from tiger_jax.semantic_ids.categories import UNKNOWN, coarse_categories
 
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.semantic_ids import (
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.quantizer import Quantizer
+from tiger_jax.semantic_ids.quantizers import (
   hierarchical_kmeans,
   lsh,
   opq,
   random_ids,
   rq_kmeans,
 )
-from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
-from tiger_jax.semantic_ids.item_batches import ItemBatches
-from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 from tiger_jax.semantic_ids.tokenizer import QUANTIZERS
-from tiger_jax.semantic_ids.vq_vae import VqVae
 
 _SIZES = (4, 4, 4)
 

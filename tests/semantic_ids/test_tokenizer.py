@@ -7,16 +7,19 @@ import pytest
 
 from tiger_jax.config import SemanticIdsConfig
 from tiger_jax.errors import DataError, NumbersError, UsageError
-from tiger_jax.semantic_ids import autoencoder, tokenizer
-from tiger_jax.semantic_ids.hierarchical_kmeans import HierarchicalKmeans
+from tiger_jax.semantic_ids import tokenizer
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.semantic_ids.lsh import Lsh
-from tiger_jax.semantic_ids.opq import Opq
-from tiger_jax.semantic_ids.random_ids import RandomIds
-from tiger_jax.semantic_ids.rq_kmeans import RqKmeans
-from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers import autoencoder
+from tiger_jax.semantic_ids.quantizers.hierarchical_kmeans import (
+  HierarchicalKmeans,
+)
+from tiger_jax.semantic_ids.quantizers.lsh import Lsh
+from tiger_jax.semantic_ids.quantizers.opq import Opq
+from tiger_jax.semantic_ids.quantizers.random_ids import RandomIds
+from tiger_jax.semantic_ids.quantizers.rq_kmeans import RqKmeans
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.semantic_ids.vq_vae import VqVae
 
 _DIM = 6
 _NUM_ITEMS = 40

@@ -14,10 +14,10 @@ from tiger_jax.config import (
 )
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.collisions import extra_code
 from tiger_jax.serving.recommender import Recommender
-from tiger_jax.training import sharding
-from tiger_jax.training.tiger import TigerTask
 
 NUM_ITEMS = 14
 CONFIG = Config(

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
-from tiger_jax.decoding import filters, retriever
 from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.retrieval import filters, tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import show_proof
-from tiger_jax.shapes import Batch
-from tiger_jax.training.tiger import TigerTask
-from tiger_jax.workdir import run_stage
+from tiger_jax.storage.artefacts import run_stage
 
 NUM_ITEMS = 14
 
@@ -191,7 +191,7 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
   drawn = sparse.recommend(['5', '1'], 5, options)
   assert drawn == every[:5]
   # A search with 10 beams misses some of these, and does not prove them.
-  monkeypatch.setattr(retriever, '_MOST_BEAMS', 10)
+  monkeypatch.setattr(tiger, '_MOST_BEAMS', 10)
   narrow = sparse.recommend(['5', '1'], 5, options)
   proven = [entry.proven for entry in narrow]
   assert narrow != every[:5] and not all(proven)
@@ -276,7 +276,7 @@ def test_user_tokens_need_no_known_user(config, dataset, ids):
 def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
   """Batches, lengths, lists, temperatures, seeds and k of every kind."""
   # Draws that are not proven would need programs of another width.
-  monkeypatch.setattr(retriever, '_MOST_BEAMS', 10)
+  monkeypatch.setattr(tiger, '_MOST_BEAMS', 10)
 
   def ask(num_histories, length, k, **options):
     histories = [[i % NUM_ITEMS] * length for i in range(num_histories)]
@@ -291,11 +291,11 @@ def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
   for num_histories in (1, 8, 32):
     for length in (2, 4):
       ask_all(num_histories, length, 10, 1.0)
-  compiled = retriever._search._cache_size()
+  compiled = tiger._search._cache_size()
   for num_histories, length, k in ((7, 1, 3), (2, 3, 9), (31, 9, 1), (1, 1, 7)):
     ask_all(num_histories, length, k, 0.5 + k)
     ask(num_histories, length, k, allow=['i100', 'i103'])
-  assert retriever._search._cache_size() == compiled
+  assert tiger._search._cache_size() == compiled
 
 
 def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
@@ -303,17 +303,17 @@ def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
   options = Options(deny=['i100'])
   expected = recommender.recommend_rows(histories, 12, options=options)
   asked = []
-  search = retriever._search
+  search = tiger._search
 
   def watched(model, num_beams, constrained, params, codes, catalog, *rest):
     asked.append((len(rest[0].user), num_beams, rest[1].rows.size))
     return search(model, num_beams, constrained, params, codes, catalog, *rest)
 
-  monkeypatch.setattr(retriever, '_search', watched)
+  monkeypatch.setattr(tiger, '_search', watched)
   for module, name, most, number in (
-    (retriever, '_MOST_ROWS', 160, 8),
+    (tiger, '_MOST_ROWS', 160, 8),
     (filters, '_MOST_LISTED', 8 * 32, 8),
-    (retriever, '_MOST_ROWS', 20, 1),
+    (tiger, '_MOST_ROWS', 20, 1),
   ):
     asked.clear()
     with monkeypatch.context() as patch:
@@ -330,7 +330,7 @@ def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
 def test_more_items_than_one_search_can_hold_are_refused(
   recommender, monkeypatch
 ):
-  monkeypatch.setattr(retriever, '_MOST_ROWS', 12)
+  monkeypatch.setattr(tiger, '_MOST_ROWS', 12)
   assert len(recommender.recommend(['i100'], 12)) == 12
   with pytest.raises(UsageError, match='k is 13: ask for 12 items at most'):
     recommender.recommend(['i100'], 13)

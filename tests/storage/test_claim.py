@@ -3,9 +3,9 @@ import json
 import pytest
 
 from tiger_jax.errors import UsageError
+from tiger_jax.storage.artefacts import run_stage
 from tiger_jax.storage.claim import claim, is_run, make_folder
 from tiger_jax.storage.fingerprints import fingerprint
-from tiger_jax.workdir import run_stage
 
 CONFIG = {
   name: {}

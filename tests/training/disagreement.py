@@ -14,9 +14,9 @@ import jax
 
 from tests import small
 from tiger_jax import pipeline
-from tiger_jax.config_dict import from_json
+from tiger_jax.config.config_dict import from_json
 from tiger_jax.errors import TigerError
-from tiger_jax.training import processes
+from tiger_jax.runtime import processes
 
 
 def told(call, *arguments):

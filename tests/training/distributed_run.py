@@ -16,17 +16,19 @@ import sys
 import jax
 import numpy as np
 
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig, OptimizerConfig
-from tiger_jax.data import batches, synthetic
+from tiger_jax.data import batches
+from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.decoding.catalog import Catalog
-from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import Preempted
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.training import loop, processes, sharding
-from tiger_jax.training.step import Replica
-from tiger_jax.training.tiger import TigerTask
-from tiger_jax.training.writers import MetricsWriter
+from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.runtime import processes, sharding
+from tiger_jax.runtime.writers import MetricsWriter
+from tiger_jax.training import loop
+from tiger_jax.training.look_up import LookUp
 
 STEPS = 12
 LEVEL_SIZES = (8, 8, 16)
@@ -68,12 +70,12 @@ def main(folder, num_processes):
       yield stack
 
   params = loop.train(
-    TigerTask(model, codes, source.events),
+    LookUp(TigerTask(model, codes), source.events),
     fetch,
     loop.Schedule(STEPS, log_every=2, save_every=4),
     # Unlike Adam, it does not blow up the rounding of a gradient of nearly 0.
     OptimizerConfig('adagrad', 0.1),
-    replicas=[Replica(3)],
+    seeds=[3],
     mesh=mesh,
     folder=folder,
     writer=MetricsWriter(folder),

@@ -15,15 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.data import batches, synthetic
+from tiger_jax.data import batches
+from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import Excerpts, gather, split
+from tiger_jax.runtime.sharding import make_mesh
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training import loop
-from tiger_jax.training.checkpoint import Checkpoints
 from tiger_jax.training.schedule import Schedule
-from tiger_jax.training.sharding import make_mesh
-from tiger_jax.training.step import Replica
-from tiger_jax.training.writers import MetricsWriter
 
 STEPS = 10
 
@@ -125,7 +125,7 @@ class Run:
       source or self.counting,
       schedule,
       OptimizerConfig(learning_rate=0.1, warmup_steps=2),
-      **{'replicas': [Replica(seed)]} | settings,
+      **{'seeds': [seed]} | settings,
       mesh=make_mesh(jax.devices()[:1]),
       folder=self.workdir,
       writer=MetricsWriter(self.workdir),

@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.networks import make_batch, make_stack, make_task
 from tests.training.running import Run, assert_same_bits
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 
 pytestmark = pytest.mark.as_users
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.decoding.lowered import assert_full_products
+from tests.retrieval.lowered import assert_full_products
 from tests.training.networks import (
   make_events,
   make_excerpts,
@@ -12,39 +12,40 @@ from tests.training.networks import (
   make_task,
 )
 from tiger_jax.config import ModelConfig, OptimizerConfig, SemanticIdsConfig
-from tiger_jax.decoding import item_retriever
-from tiger_jax.decoding.filters import ItemLists
-from tiger_jax.models.bert4rec import Bert4Rec
+from tiger_jax.models.baselines.bert4rec import Bert4Rec
+from tiger_jax.models.baselines.gru4rec import Gru4Rec
+from tiger_jax.models.baselines.sasrec import SasRec
 from tiger_jax.models.dsi import Dsi
-from tiger_jax.models.gru4rec import Gru4Rec
-from tiger_jax.models.sasrec import SasRec
-from tiger_jax.semantic_ids.autoencoder_task import AutoencoderTask
+from tiger_jax.recommenders.dsi_task import DsiTask
+from tiger_jax.recommenders.item_task import ItemTask
+from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.retrieval import items
+from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.item_batches import ItemBatches
-from tiger_jax.semantic_ids.rq_vae import RqVae
-from tiger_jax.semantic_ids.vq_vae import VqVae
-from tiger_jax.training import sharding
-from tiger_jax.training.dsi import DsiTask
-from tiger_jax.training.item_task import ItemTask
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state, make_steps
+from tiger_jax.training.step import init_state, make_steps
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def lowered(task, stack, replicas, recipe='adamw', mesh=None):
+def lowered(task, stack, seeds, recipe='adamw', mesh=None):
   """Returns the program that takes the steps of a stack."""
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
-  state = jax.eval_shape(lambda: init_state(task, optimizer, replicas))
+  state = jax.eval_shape(lambda: init_state(task, optimizer, seeds))
   shardings = None
   if mesh:
-    shardings = sharding.state_shardings(mesh, state, int(len(replicas) > 1))
+    shardings = sharding.state_shardings(mesh, state, int(len(seeds) > 1))
     state = jax.tree.map(
       lambda x, y: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=y),
       state,
       shardings,
     )
     stack = sharding.shard_batch(mesh, stack, axis=1)
-  steps = make_steps(task, optimizer, replicas, shardings)
+  steps = make_steps(task, optimizer, seeds, shardings)
   found = jax.export.export(steps, platforms=PLATFORMS)(
     state, task.tables, stack
   )
@@ -60,17 +61,16 @@ def lowered(task, stack, replicas, recipe='adamw', mesh=None):
 def test_tiger(replicas, causal, resident):
   task = make_task(make_events() if resident else None, causal_encoder=causal)
   stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
-  lowered(task, stack, [Replica(seed) for seed in range(replicas)])
+  lowered(task, stack, list(range(replicas)))
 
 
 @pytest.mark.parametrize('recipe', ['adafactor', 'adagrad'])
 def test_every_recipe(recipe):
-  replicas = [Replica(0, 0.5), Replica(0, 2.0)]
-  lowered(make_task(), make_stack(0, 2), replicas, recipe)
+  lowered(make_task(), make_stack(0, 2), [0, 1], recipe)
 
 
 def test_in_bfloat16():
-  lowered(make_task(dtype='bfloat16'), make_stack(0, 2), [Replica(0)])
+  lowered(make_task(dtype='bfloat16'), make_stack(0, 2), [0])
 
 
 @pytest.mark.parametrize('replicas', [1, 2])
@@ -78,7 +78,7 @@ def test_spread_over_devices(replicas):
   found = lowered(
     make_task(),
     make_stack(0, 2),
-    [Replica(seed) for seed in range(replicas)],
+    list(range(replicas)),
     mesh=sharding.make_mesh(fsdp=2, tensor=2),
   )
   assert found.nr_devices == 8
@@ -86,11 +86,7 @@ def test_spread_over_devices(replicas):
 
 @pytest.mark.parametrize('kind', [RqVae, VqVae])
 @pytest.mark.parametrize('resident', [False, True])
-def test_quantizers(monkeypatch, kind, resident):
-  if not resident:
-    monkeypatch.setattr(
-      'tiger_jax.semantic_ids.item_batches._RESIDENT_BYTES', 0
-    )
+def test_quantizers(kind, resident):
   config = SemanticIdsConfig(
     codebook_sizes=(8, 8),
     latent_dim=4,
@@ -100,14 +96,14 @@ def test_quantizers(monkeypatch, kind, resident):
   )
   rng = np.random.default_rng(0)
   x = rng.normal(size=(96, 10)).astype(np.float32)
-  source = ItemBatches(x, 32, seed=0)
+  source = ItemBatches(x, 32, seed=0, resident_bytes=2**28 if resident else 0)
   assert source.resident == resident
   task = AutoencoderTask(kind, config, source)
   optimizer = make_optimizer(config.optimizer, 5)
   # Fitted to the items on the host, which cannot be traced.
-  state = init_state(task, optimizer, [Replica(0)])
+  state = init_state(task, optimizer, [0])
   found = jax.export.export(
-    make_steps(task, optimizer, [Replica(0)]), platforms=PLATFORMS
+    make_steps(task, optimizer, [0]), platforms=PLATFORMS
   )(state, task.tables, source.stack(0, 3))
   assert found.platforms == PLATFORMS
 
@@ -116,13 +112,13 @@ def test_quantizers(monkeypatch, kind, resident):
 @pytest.mark.parametrize('kind', [SasRec, Bert4Rec, Gru4Rec])
 def test_models_that_score_items(kind, loss):
   model = kind(small(loss=loss), 30, 9)
-  lowered(ItemTask(model, None), make_stack(0, 2), [Replica(0), Replica(1)])
+  lowered(ItemTask(model, None), make_stack(0, 2), [0, 1])
 
 
 def test_dsi():
   codes, vectors = np.zeros((30, 3), np.int32), np.zeros((30, 4), np.float32)
-  task = DsiTask(Dsi(small(), (5, 5, 2)), codes, vectors, 8)
-  lowered(task, make_stack(0, 2), [Replica(0)])
+  task = DsiTask(TigerTask(Dsi(small(), (5, 5, 2)), codes), vectors, 8)
+  lowered(task, make_stack(0, 2), [0])
 
 
 @pytest.mark.parametrize('approximate', [False, True])
@@ -131,10 +127,10 @@ def test_retrieval_of_items(approximate):
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))
-  lower = jax.export.export(item_retriever._recommend, platforms=PLATFORMS)
+  lower = jax.export.export(items._recommend, platforms=PLATFORMS)
   with jax.default_matmul_precision('bfloat16'):
     found = lower(
-      item_retriever.ItemRetriever(model, None).model,
+      items.ItemRetriever(model, None).model,
       10,
       approximate,
       params,

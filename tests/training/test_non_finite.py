@@ -6,10 +6,10 @@ import pytest
 
 from tests.training.running import STEPS, Counter, Run, digests
 from tiger_jax.errors import NumbersError
-from tiger_jax.training.goodput import Stopwatch
+from tiger_jax.runtime.goodput import Stopwatch
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training.log import NotFiniteError, StepLog
 from tiger_jax.training.step import Taken
-from tiger_jax.training.writers import MetricsWriter
 
 TENSORS = {
   'loss': 'loss',

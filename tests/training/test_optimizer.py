@@ -10,11 +10,11 @@ import pytest
 
 from tiger_jax.config import ModelConfig, OptimizerConfig
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.semantic_ids import autoencoder
-from tiger_jax.semantic_ids.autoencoder_task import Params
-from tiger_jax.semantic_ids.rq_vae import RqVae
+from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.semantic_ids.quantizers import autoencoder
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import Params
+from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.training.optimizer import learning_rate, make_optimizer
-from tiger_jax.training.tiger import TigerTask
 
 RATE = 0.3
 NO_CLIP = 1e9

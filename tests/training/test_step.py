@@ -14,10 +14,10 @@ from tests.training.networks import (
 from tests.training.running import assert_same_bits
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.data.splits import gather
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import (
-  Replica,
+  Task,
   init_state,
   make_steps,
   tensor_names,
@@ -54,12 +54,12 @@ class Linear:
     return params | {'bias': params['bias'] + 1e-3 * noise}
 
 
-def take(task, config, replicas, stacks):
+def take(task, config, seeds, stacks):
   """Returns the last state and the metrics of all steps."""
   optimizer = make_optimizer(config, 6)
-  steps = make_steps(task, optimizer, replicas)
+  steps = make_steps(task, optimizer, seeds)
   # The state is given away.
-  state = jax.tree.map(jnp.copy, init_state(task, optimizer, replicas))
+  state = jax.tree.map(jnp.copy, init_state(task, optimizer, seeds))
   metrics = []
   for stack in stacks:
     state, taken = steps(state, task.tables, stack)
@@ -90,61 +90,48 @@ def assert_learns_as(found, expected, i, rtol):
 def test_replicas_of_tiger_learn_what_they_learn_alone():
   task = make_task(causal_encoder=True, dropout=0.0, num_user_tokens=0)
   stacks = [make_stack(0, 3), make_stack(3, 6)]
-  found = take(task, ADAMW, [Replica(3), Replica(4)], stacks)
+  found = take(task, ADAMW, [3, 4], stacks)
   assert found[1]['loss'].shape == (6, 2)
   assert np.ptp(found[1]['loss'], axis=1).min() > 1e-3
-  assert_learns_as(found, take(task, ADAMW, [Replica(4)], stacks), 1, 1e-4)
+  assert_learns_as(found, take(task, ADAMW, [4], stacks), 1, 1e-4)
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
-def test_replicas_with_rates_learn_as_by_configs_with_them(recipe):
+def test_replicas_learn_what_they_learn_alone(recipe):
   task, stacks = Linear(), [make_stack(0, 6)]
-  base = RECIPES[recipe]
+  config = RECIPES[recipe]
   # The greatest seeds do not fit a signed integer.
-  replicas = [Replica(3, 0.5), Replica(2**32 - 5, 3.0)]
-  found = take(task, base, replicas, stacks)
-  for i, replica in enumerate(replicas):
-    config = OptimizerConfig(
-      recipe,
-      base.learning_rate * replica.rate,
-      base.warmup_steps,
-      base.weight_decay,
-    )
-    expected = take(task, config, [Replica(replica.seed)], stacks)
-    assert_learns_as(found, expected, i, 1e-5)
-  # And so does one alone.
-  _, alone = take(task, base, [replica], stacks)
-  np.testing.assert_allclose(alone['loss'], expected[1]['loss'], rtol=1e-6)
+  seeds = [3, 2**32 - 5]
+  found = take(task, config, seeds, stacks)
+  for i, seed in enumerate(seeds):
+    assert_learns_as(found, take(task, config, [seed], stacks), i, 1e-5)
   assert np.ptp(found[1]['loss'][-1]) > 1e-3
 
 
 def test_a_stack_is_its_single_steps_bit_for_bit():
-  stack = take(Linear(), ADAMW, [Replica(1)], [make_stack(0, 4)])
+  stack = take(Linear(), ADAMW, [1], [make_stack(0, 4)])
   for sizes in ((1, 1, 1, 1), (3, 1)):
     ends = np.cumsum(sizes)
     parts = [
       make_stack(end - size, end) for end, size in zip(ends, sizes, strict=True)
     ]
-    assert_same_bits(take(Linear(), ADAMW, [Replica(1)], parts), stack)
+    assert_same_bits(take(Linear(), ADAMW, [1], parts), stack)
 
 
 def test_excerpts_in_a_stack_are_batches_one_by_one_bit_for_bit():
   events = make_events()
-  task = make_task(events)
   excerpts = make_excerpts(0, 4)
-  stack = take(task, ADAMW, [Replica(1)], [excerpts])
+  stack = take(make_task(events), ADAMW, [1], [excerpts])
   batches = [
     gather(events, excerpts.examples.at(i), excerpts.width) for i in range(4)
   ]
   single = [Batch(*(x[None] for x in batch)) for batch in batches]
-  assert_same_bits(take(task, ADAMW, [Replica(1)], single), stack)
+  assert_same_bits(take(make_task(), ADAMW, [1], single), stack)
 
 
 def test_the_seed_decides_on_all_that_is_random():
   task, stacks = Linear(), [make_stack(0, 2)]
-  one, two, other = (
-    take(task, ADAMW, [Replica(seed)], stacks) for seed in (5, 5, 6)
-  )
+  one, two, other = (take(task, ADAMW, [seed], stacks) for seed in (5, 5, 6))
   assert_same_bits(one, two)
   assert not np.allclose(one[1]['size'], other[1]['size'], rtol=1e-3)
 
@@ -168,9 +155,9 @@ class Recorder:
 
 @pytest.mark.parametrize('num_replicas', [1, 3])
 def test_every_step_draws_anew(num_replicas):
-  replicas = [Replica(seed) for seed in range(num_replicas)]
+  seeds = list(range(num_replicas))
   stack = np.zeros((5, 1), np.float32)
-  _, metrics = take(Recorder(), ADAMW, replicas, [stack])
+  _, metrics = take(Recorder(), ADAMW, seeds, [stack])
   # The losses of five steps draw, and `after_update` of the first four.
   drawn = np.concatenate([metrics['drawn'], metrics['drew'][1:]])
   assert len(np.unique(drawn)) == drawn.size == 9 * num_replicas
@@ -180,7 +167,7 @@ def test_every_step_draws_anew(num_replicas):
   np.testing.assert_allclose(metrics['gradient_norm'], 500, rtol=1e-6)
 
 
-class Two:
+class Two(Task):
   """A number for each part of a step that may go wrong."""
 
   tables = ()
@@ -194,15 +181,12 @@ class Two:
     loss = jnp.sqrt(c * batch['root']).sum() + a.sum() + batch['more']
     return loss, {}, ()
 
-  def after_update(self, params, tables, seen, step, rng):
-    return params
-
 
 def test_what_is_not_finite_is_named():
   task = Two()
   optimizer = make_optimizer(ADAMW, 6)
-  steps = make_steps(task, optimizer, [Replica(0)])
-  make = jax.jit(lambda: init_state(task, optimizer, [Replica(0)]))
+  steps = make_steps(task, optimizer, [0])
+  make = jax.jit(lambda: init_state(task, optimizer, [0]))
   names = tensor_names(make())
   assert names == [
     'parameter a',
@@ -238,11 +222,11 @@ def test_what_is_not_finite_is_named():
 def test_each_replica_tells_what_is_finite():
   task = Two()
   optimizer = make_optimizer(ADAMW, 6)
-  replicas = [Replica(0), Replica(1)]
-  state = init_state(task, optimizer, replicas)
+  seeds = [0, 1]
+  state = init_state(task, optimizer, seeds)
   state.params['a'] = state.params['a'].at[1, 0].set(jnp.inf)
   ones = np.ones(1, np.float32)
-  _, taken = make_steps(task, optimizer, replicas)(
+  _, taken = make_steps(task, optimizer, seeds)(
     state, (), {'root': ones, 'more': ones}
   )
   finite = np.asarray(taken.finite)
@@ -253,8 +237,8 @@ def test_each_replica_tells_what_is_finite():
 
 def test_the_state_is_given_away():
   task, optimizer = Linear(), make_optimizer(ADAMW, 6)
-  state = jax.jit(lambda: init_state(task, optimizer, [Replica(0)]))()
-  steps = make_steps(task, optimizer, [Replica(0)])
+  state = jax.jit(lambda: init_state(task, optimizer, [0]))()
+  steps = make_steps(task, optimizer, [0])
   new, _ = steps(state, task.tables, make_stack(0, 1))
   assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
   assert new.step == 1

@@ -1,6 +1,7 @@
 """Batches of few shapes, in an order that is a function of seed and step."""
 
 from collections.abc import Iterator, Sequence
+import math
 import threading
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 
 # A history of so many bytes lies on the device, which then looks the batches
 # up itself.
@@ -94,6 +95,13 @@ class TrainBatches:
     """Returns how many items the histories of a call are padded to."""
     epoch, call = divmod(call, self._calls_per_epoch)
     return int(self._plan(epoch).widths[call])
+
+  def lengths(self, call: int) -> Int[np.ndarray, ' n']:
+    """Returns the lengths of the histories of a call, without padding."""
+    epoch, call = divmod(call, self._calls_per_epoch)
+    plan = self._plan(epoch)
+    examples = self._examples.at(plan.rows[call].ravel())
+    return np.minimum(splits.history_lengths(examples), plan.widths[call])
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
     """Returns the batches of the steps from `start` up to `stop`.
@@ -259,7 +267,7 @@ class _Stacks:
 
   def __len__(self) -> int:
     steps = max(0, self._stop - self._start)
-    return -(-steps // self._source.steps_per_call)
+    return math.ceil(steps / self._source.steps_per_call)
 
   def __getitem__(self, index: int) -> Any:
     size = self._source.steps_per_call

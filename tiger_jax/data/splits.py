@@ -12,7 +12,7 @@ import numpy as np
 
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
-from tiger_jax.shapes import Batch
+from tiger_jax.interfaces import Batch
 
 Rows = Int[np.ndarray, '*n'] | Int[Array, '*n']
 

@@ -1,11 +1,13 @@
 """Ranking metrics for one relevant item per user."""
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 import numpy as np
 
 CUTOFFS = (5, 10)
 # In the order of the paper's tables.
 RANKING = tuple(f'{name}@{k}' for k in CUTOFFS for name in ('recall', 'ndcg'))
+# The cutoffs of the share of generated IDs that no item has (Figure 6).
+INVALID_CUTOFFS = (10, 20)
 
 
 def recall(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:
@@ -32,7 +34,7 @@ def ndcg(hits: Bool[np.ndarray, 'b k'], k: int) -> Float[np.ndarray, ' b']:
 
 
 def ranking_metrics(hits: Bool[np.ndarray, 'b k']) -> dict[str, float]:
-  """Returns the means of recall and NDCG at every cutoff, 0 of nobody.
+  """Returns the means of recall and NDCG at every cutoff, 0 for no users.
 
   Args:
     hits: Whether each ranked entry is the target, best first.
@@ -42,4 +44,34 @@ def ranking_metrics(hits: Bool[np.ndarray, 'b k']) -> dict[str, float]:
     f'{name}@{k}': float(metric(hits, k).sum()) / num
     for name, metric in (('recall', recall), ('ndcg', ndcg))
     for k in CUTOFFS
+  }
+
+
+def prefix_hits(
+  items: Int[np.ndarray, 'b k'],
+  target: Int[np.ndarray, ' b'],
+  prefixes: Int[np.ndarray, 'items l'],
+) -> Bool[np.ndarray, 'b k']:
+  """Returns whether each entry has the semantic prefix of the target.
+
+  Args:
+    items: Item rows, best first; -1 for none.
+    target: The item row of each user.
+    prefixes: The semantic prefix of every item.
+  """
+  same = (prefixes[items] == prefixes[target][:, None]).all(-1)
+  return same & (items >= 0)
+
+
+def invalid_shares(generated: Int[np.ndarray, 'b k']) -> dict[str, float]:
+  """Returns the share of generated IDs that no item has, at every cutoff.
+
+  Section 4.5 and Figure 6 of the paper.
+
+  Args:
+    generated: The items of an unconstrained search; -1 for an ID of no item.
+  """
+  return {
+    f'invalid@{k}': float((generated[:, :k] < 0).mean(1).sum()) / len(generated)
+    for k in INVALID_CUTOFFS
   }

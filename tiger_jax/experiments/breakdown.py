@@ -3,7 +3,6 @@
 from jaxtyping import Bool
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import (
   Examples,
@@ -12,7 +11,7 @@ from tiger_jax.data.splits import (
   training_positions,
 )
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
-from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
@@ -27,17 +26,16 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   Returns:
     `share`, `recall@k`, `ndcg@k` and `proven`, by group; see `groups`.
   """
-  dataset = trained.material.dataset
-  c = trained.config
-  examples = learning.some(
+  dataset, c = trained.session.inputs.dataset, trained.session.config
+  examples = sample_users(
     split(dataset, 'test'), c.evaluation.num_users, c.seed
   )
-  ranking = rank(trained, examples, max(CUTOFFS))
-  hits = ranking.items == ranking.target[:, None]
+  search = Search(c.evaluation.num_beams, until_proven=True)
+  ranking = rank(trained, examples, max(CUTOFFS), search)
   return {
     name: {
       'share': float(members.mean()),
-      **ranking_metrics(hits[members]),
+      **ranking_metrics(ranking.hits[members]),
       'proven': ranking.of(members).proven,
     }
     for name, members in groups(dataset, examples).items()

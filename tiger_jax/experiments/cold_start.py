@@ -6,12 +6,11 @@ import dataclasses
 from jaxtyping import Bool, Int
 import numpy as np
 
-from tiger_jax import learning, recommenders
 from tiger_jax.data.splits import split
-from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
-from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.evaluation.ranking import Search, Trained, rank
+from tiger_jax.retrieval.tiger import TigerRetriever
 
 CUTOFFS = (10, 20, 50)
 # The largest share of unseen items among those recommended.
@@ -47,7 +46,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   Raises:
     UsageError: There are no unseen items, or the model is not generative.
   """
-  dataset = trained.material.dataset
+  dataset = trained.session.inputs.dataset
   if not len(dataset.unseen):
     raise UsageError(
       'config.dataset.unseen_share is 0: set it, so that there are items that '
@@ -70,11 +69,14 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   depth = max(CUTOFFS) + max(
     int(np.isin(x, carriers).sum()) for x in user_items
   )
+  num_beams = trained.session.config.evaluation.num_beams
+  search = Search(num_beams, until_proven=True, exclude_seen=True)
+  keep_carriers = dataclasses.replace(search, keep=carriers)
   rankings = {
-    'prefix rule': rank(only_seen, examples, depth, new=True, but=carriers),
-    'exact scores': rank(trained, examples, _DEPTH, new=True),
+    'prefix rule': rank(only_seen, examples, depth, keep_carriers),
+    'exact scores': rank(trained, examples, _DEPTH, search),
     'Semantic-KNN': rank(
-      _nearest(trained), examples, dataset.num_items, new=True
+      _nearest(trained), examples, dataset.num_items, search
     ),
   }
   target = rankings['exact scores'].target
@@ -202,31 +204,23 @@ def _by_prefix(
 
 
 def _only_seen(trained: Trained) -> Trained:
-  retriever = trained.retriever
-  if not isinstance(retriever, TigerRetriever):
+  session = trained.session
+  if not isinstance(session.retriever, TigerRetriever):
     raise UsageError(
-      f'config.model.name is {trained.config.model.name!r}: unseen items are '
+      f'config.model.name is {session.config.model.name!r}: unseen items are '
       'for models that generate Semantic IDs'
     )
-  unseen = trained.material.dataset.unseen
-  return trained._replace(retriever=retriever.remove(unseen))
+  retriever = session.retriever.remove(session.inputs.dataset.unseen)
+  return trained._replace(session=session.with_retriever(retriever))
 
 
 def _nearest(trained: Trained) -> Trained:
-  c = trained.config
-  last = min(NUM_NEAREST_TO, c.model.max_history)
-  config = dataclasses.replace(
-    c,
-    model=dataclasses.replace(c.model, max_history=last),
-    train=dataclasses.replace(c.train, length_buckets=(last,)),
-  )
-  retriever = recommenders.make_baseline(
-    'item_knn', config, trained.material, learning.make_mesh(config)
-  )
-  return trained._replace(config=config, retriever=retriever, params={})
+  session = trained.session
+  last = min(NUM_NEAREST_TO, session.config.model.max_history)
+  return Trained(session.baseline('item_knn', max_history=last), {})
 
 
 def _prefixes(trained: Trained) -> Int[np.ndarray, 'items l']:
-  prefixes = trained.material.prefixes
+  prefixes = trained.session.inputs.prefixes
   assert prefixes is not None
   return prefixes

@@ -1,16 +1,15 @@
 """How varied recommendations are, by temperature (section 4.3)."""
 
 from collections.abc import Sequence
+import dataclasses
 
 from jaxtyping import Float, Int
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.data.splits import split
-from tiger_jax.decoding.retriever import TigerRetriever
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
-from tiger_jax.experiments.ranking import Trained, rank
+from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 from tiger_jax.semantic_ids.categories import coarse_categories
 
 CUTOFFS = (10, 20, 50)
@@ -38,29 +37,30 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   Raises:
     UsageError: The model is not generative.
   """
-  if not isinstance(trained.retriever, TigerRetriever):
+  session, c = trained.session, trained.session.config
+  if not session.entry.is_generative:
     raise UsageError(
-      f'config.model.name is {trained.config.model.name!r}: only models that '
+      f'config.model.name is {c.model.name!r}: only models that '
       'generate Semantic IDs can draw items'
     )
-  dataset = trained.material.dataset
-  examples = split(dataset, 'test')
-  c = trained.config
-  examples = learning.some(examples, c.evaluation.num_users, c.seed)
+  dataset = session.inputs.dataset
+  examples = sample_users(
+    split(dataset, 'test'), c.evaluation.num_users, c.seed
+  )
   categories = coarse_categories(dataset.items, _DEPTH)
-  found = {'the best': rank(trained, examples, max(CUTOFFS))}
+  search = Search(c.evaluation.num_beams, until_proven=True)
+  rankings = {'the best': rank(trained, examples, max(CUTOFFS), search)}
   for temperature in TEMPERATURES:
-    found[f'T={temperature}'] = rank(
-      trained, examples, max(CUTOFFS), temperature=temperature
-    )
+    drawn = dataclasses.replace(search, temperature=temperature)
+    rankings[f'T={temperature}'] = rank(trained, examples, max(CUTOFFS), drawn)
   return {
     name: {
       f'entropy@{k}': float(entropy(ranking.items[:, :k], categories).mean())
       for k in CUTOFFS
     }
-    | ranking_metrics(ranking.items == ranking.target[:, None])
+    | ranking_metrics(ranking.hits)
     | {'proven': ranking.proven}
-    for name, ranking in found.items()
+    for name, ranking in rankings.items()
   }
 
 

@@ -7,11 +7,16 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
-from tiger_jax import learning
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
-from tiger_jax.experiments.ranking import Ranking, Trained, rank
+from tiger_jax.evaluation.ranking import (
+  Ranking,
+  Search,
+  Trained,
+  rank,
+  sample_users,
+)
 
 # Of each model so many items are looked at.
 _DEPTH = 50
@@ -66,9 +71,11 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   """
   first, second = models
   one, other = models.values()
-  if one.config.evaluation.num_users != other.config.evaluation.num_users or (
-    one.config.seed != other.config.seed
-  ):
+  users = [
+    (c.evaluation.num_users, c.seed)
+    for c in (one.session.config, other.session.config)
+  ]
+  if users[0] != users[1]:
     raise UsageError(
       f'{first} and {second} differ in evaluation.num_users or seed: models '
       'are combined for the same users'
@@ -168,10 +175,11 @@ def _falls(
 
 
 def _ranked(trained: Trained, name: str) -> Ranking:
-  c = trained.config
-  examples = split(trained.material.dataset, name)
-  examples = learning.some(examples, c.evaluation.num_users, c.seed)
-  return rank(trained, examples, _DEPTH)
+  c = trained.session.config
+  examples = split(trained.session.inputs.dataset, name)
+  examples = sample_users(examples, c.evaluation.num_users, c.seed)
+  search = Search(c.evaluation.num_beams, until_proven=True)
+  return rank(trained, examples, _DEPTH, search)
 
 
 def _metrics(

@@ -10,20 +10,22 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tiger_jax import learning, recommenders, stages
 from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
+from tiger_jax.evaluation.ranking import Trained
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
-from tiger_jax.experiments.ranking import Trained, for_ranking
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
+from tiger_jax.recommenders import registry
 from tiger_jax.report import records, tables
+from tiger_jax.runtime import processes
+from tiger_jax.stages import training
+from tiger_jax.storage.artefacts import locked
 from tiger_jax.storage.claim import make_folder
 from tiger_jax.storage.files import write_json
 from tiger_jax.storage.fingerprints import fingerprint
-from tiger_jax.training import processes
-from tiger_jax.workdir import locked
+from tiger_jax.training import replicas
 
 _Rows = dict[str, dict[str, float]]
 # Of what is measured below: raised when a measure changes, so that its rows are
@@ -96,8 +98,8 @@ def _run_folder(
 def _finished(config: Config, folder: Path, last: str = 'evaluate') -> Pipeline:
   """Makes the stages of a run, but for what a run beside it has made."""
   beside = sorted(x for x in folder.parent.glob('*/') if x != folder)
-  if last == 'evaluate' and not stages.is_trained(config, [folder, *beside]):
-    learning.check_devices(config)
+  if last == 'evaluate' and not training.is_finished(config, [folder, *beside]):
+    training.check_devices(config)
   pipeline = Pipeline(config, folder, beside)
   try:
     pipeline.run(last)
@@ -118,7 +120,7 @@ def _records(
   made = []
   for names in groups:
     of_group = {name: pipelines[name] for name in names}
-    prints = [x.evaluation.fingerprint for x in of_group.values()]
+    prints = [x.evaluation_stage.fingerprint for x in of_group.values()]
     print_ = fingerprint(experiment.name, records.SCHEMA, _VERSION, prints)
     rows = _known_rows(folder, print_)
     if not rows:
@@ -192,7 +194,7 @@ def _record(
   ids = results.get('semantic_ids') if len(found) == 1 else None
   devices = results['environment']['devices']
   encoders = {x['embedding']['encoder'] for x in found if 'embedding' in x}
-  seeds = [x.seed for x in learning.replicas(configs[-1])]
+  seeds = replicas.seeds(configs[-1].seed, configs[-1].train.replicas)
   if not is_run:
     seeds = [seeds[results.get('replicas', {}).get('best_on_validation', 0)]]
   return {
@@ -220,19 +222,13 @@ def _record(
 
 
 def _trained(pipeline: Pipeline) -> Trained:
-  config, material = pipeline.config, pipeline.material
-  params, best = learning.restore_params(
-    config, material, pipeline.train.folder
-  )
-  params = learning.one_replica(params, len(learning.replicas(config)), best)
-  config = for_ranking(config)
-  retriever = recommenders.make_retriever(
-    config, material, learning.make_mesh(config), config.evaluation
-  )
-  # What is measured may need them, though the model does not.
-  if config.model.needs:
-    material = material._replace(embeddings=pipeline.embeddings)
-  return Trained(config, material, retriever, params)
+  trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
+  # An experiment may need the vectors although the model does not.
+  if trained.session.entry.needs:
+    inputs = trained.session.inputs._replace(embeddings=pipeline.embeddings)
+    session = dataclasses.replace(trained.session, inputs=inputs)
+    trained = trained._replace(session=session)
+  return trained
 
 
 def _with_shops(experiment: Experiment, one: Run, workdir: Path) -> Run:
@@ -265,7 +261,9 @@ def _refuse_missing(shop: str, c: Config) -> None:
       f'{flag}.dataset.source_dir out to download the official files, or name '
       'the folder that holds them'
     )
-  if c.embedding.encoder != 'precomputed' or not c.model.needs:
+  if c.embedding.encoder != 'precomputed' or not (
+    registry.entry(c.model).needs
+  ):
     return
   for name in ('path', 'ids_path'):
     path = getattr(c.embedding, name)

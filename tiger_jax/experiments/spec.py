@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from tiger_jax import config_dict
-from tiger_jax.config import Config
+from tiger_jax.config import Config, config_dict
 from tiger_jax.errors import UsageError
 from tiger_jax.report.paper import kind
 

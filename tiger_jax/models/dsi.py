@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from tiger_jax.interfaces import Codes
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.shapes import Codes
 
 
 class Dsi(Tiger):

@@ -14,8 +14,8 @@ import numpy as np
 import optax
 
 from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
-from tiger_jax.shapes import Batch, Codes
 
 
 class Encoded(NamedTuple):

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 import numpy as np
 
+from tiger_jax.interfaces import Tokens
 from tiger_jax.models.dropout import Dropout
 from tiger_jax.models.relative_position import RelativePositionBias
-from tiger_jax.shapes import Tokens
 
 _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 

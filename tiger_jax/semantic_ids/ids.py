@@ -6,8 +6,8 @@ import os
 from jaxtyping import Int, Int32
 import numpy as np
 
-from tiger_jax import saved_arrays
 from tiger_jax.errors import DataError
+from tiger_jax.storage import saved_arrays
 
 _NAME = 'semantic_ids'
 

@@ -11,31 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from tiger_jax import saved_arrays
 from tiger_jax.errors import DataError, NumbersError
 from tiger_jax.semantic_ids import collisions, item_batches
-from tiger_jax.semantic_ids.hierarchical_kmeans import HierarchicalKmeans
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.semantic_ids.lsh import Lsh
-from tiger_jax.semantic_ids.opq import Opq
 from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.random_ids import RandomIds
-from tiger_jax.semantic_ids.rq_kmeans import RqKmeans
-from tiger_jax.semantic_ids.rq_vae import RqVae
-from tiger_jax.semantic_ids.vq_vae import VqVae
+from tiger_jax.semantic_ids.quantizers.registry import QUANTIZERS
+from tiger_jax.storage import saved_arrays
 
 _NAME = 'tokenizer'
-
-# By what config.semantic_ids.quantizer calls them.
-QUANTIZERS: dict[str, type[Quantizer]] = {
-  'rq_vae': RqVae,
-  'rq_kmeans': RqKmeans,
-  'vq_vae': VqVae,
-  'hierarchical_kmeans': HierarchicalKmeans,
-  'opq': Opq,
-  'lsh': Lsh,
-  'random': RandomIds,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +26,7 @@ class Tokenizer:
   """Gives items their Semantic IDs, those of training and new ones.
 
   Attributes:
-    quantizer: One of `QUANTIZERS`, fitted.
+    quantizer: A quantizer of the table, fitted.
     collisions: `extra_code` or `nearest_free`, see `semantic_ids.collisions`.
     dim: Width of the embeddings that the quantizer was fitted to.
   """
@@ -120,7 +103,7 @@ class Tokenizer:
       jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(array)
       for path, array in flat
     }
-    names = {kind: name for name, kind in QUANTIZERS.items()}
+    names = {entry.quantizer: name for name, entry in QUANTIZERS.items()}
     about = {
       'quantizer': names[type(self.quantizer)],
       'collisions': self.collisions,
@@ -143,7 +126,9 @@ class Tokenizer:
     """
     try:
       arrays, about = saved_arrays.load(folder, _NAME)
-      quantizer = _rebuild(QUANTIZERS[about['quantizer']], _nest(arrays))
+      quantizer = _rebuild(
+        QUANTIZERS[about['quantizer']].quantizer, _nest(arrays)
+      )
       if about['collisions'] not in ('extra_code', 'nearest_free'):
         raise ValueError(f'collisions {about["collisions"]}')
       dim = int(about['dim'])

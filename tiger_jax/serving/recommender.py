@@ -9,23 +9,25 @@ import zlib
 import jax
 import numpy as np
 
-from tiger_jax import learning, recommenders
 from tiger_jax.config import Config
+from tiger_jax.config.recorded import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.decoding.beam_search import Beams
-from tiger_jax.decoding.filters import ItemLists
-from tiger_jax.decoding.sampling import Sampler
 from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.recommenders import Material
-from tiger_jax.recorded_config import config_of
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.beam_search import Beams
+from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving import arguments, one_process
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
-from tiger_jax.tokenization import read_embeddings
-from tiger_jax.training import sharding
-from tiger_jax.workdir import Artefact, find_artefact, read_artefact
+from tiger_jax.stages import embedding, training
+from tiger_jax.storage.artefacts import Artefact, find_artefact, read_artefact
 
 # The number of histories in a search is padded to one of these.
 _BATCHES = (1, 8, 32, 128)
@@ -75,10 +77,10 @@ class Recommender:
     self._ids = ids
     self._known = KnownIds(dataset)
     self._params = params
-    self._mesh = learning.make_mesh(config)
-    self._retriever = recommenders.make_tiger(
-      config, ids, self._mesh, config.evaluation.num_beams
-    )
+    session = Session.open(config, Inputs(dataset, ids))
+    self._mesh = session.mesh
+    assert isinstance(session.retriever, TigerRetriever)
+    self._retriever = session.retriever
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':
@@ -101,7 +103,8 @@ class Recommender:
         f"{workdir} has no finished stage 'train': run --mode=train there first"
       )
     config = config_of(trained)
-    if not config.model.is_generative:
+    model = registry.entry(config.model)
+    if not model.is_generative:
       raise UsageError(
         f'{workdir} holds {config.model.name}, which is a baseline to measure: '
         'name a run of tiger or dsi'
@@ -109,17 +112,11 @@ class Recommender:
     dataset = Dataset.load(_made_from(trained, 'data'))
     ids = SemanticIds.load(_made_from(trained, 'semantic_ids'))
     embeddings = None
-    if 'embeddings' in config.model.needs:
-      embeddings = read_embeddings(_made_from(trained, 'embedding'))
-    material = Material(dataset, ids, embeddings)
-    params, best = learning.restore_params(config, material, trained.folder)
-    num_replicas = len(learning.replicas(config))
-    return cls(
-      config,
-      dataset,
-      ids,
-      learning.one_replica(params, num_replicas, best),
-    )
+    if 'embeddings' in model.needs:
+      embeddings = embedding.load(_made_from(trained, 'embedding'))
+    session = Session.open(config, Inputs(dataset, ids, embeddings))
+    params = training.load_best(session, trained.folder).params
+    return cls(config, dataset, ids, params)
 
   def recommend(
     self,

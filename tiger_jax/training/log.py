@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiger_jax.errors import NumbersError
-from tiger_jax.training.goodput import Stopwatch
+from tiger_jax.runtime.goodput import Stopwatch
+from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training.step import Taken
-from tiger_jax.training.writers import MetricsWriter
 
 
 class NotFiniteError(NumbersError):

@@ -11,33 +11,33 @@ from jax.sharding import Mesh
 import numpy as np
 from tqdm import tqdm
 
+from tiger_jax.checkpoints import skipped
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.checkpoints.ledger import Ledger
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.errors import CheckpointError, Preempted
-from tiger_jax.storage import os_errors
-from tiger_jax.training import goodput, processes, skipped
-from tiger_jax.training.checkpoint import Checkpoints
-from tiger_jax.training.ledger import Ledger
-from tiger_jax.training.log import NotFiniteError, StepLog
-from tiger_jax.training.optimizer import learning_rate, make_optimizer
-from tiger_jax.training.preemption import StopSignal
-from tiger_jax.training.printing import say
-from tiger_jax.training.schedule import Schedule
-from tiger_jax.training.sharding import (
+from tiger_jax.runtime import goodput, processes
+from tiger_jax.runtime.preemption import StopSignal
+from tiger_jax.runtime.printing import say
+from tiger_jax.runtime.sharding import (
   fetch,
   put,
   replicate,
   shard_batch,
   state_shardings,
 )
+from tiger_jax.runtime.writers import MetricsWriter, progress_line, say_above
+from tiger_jax.storage import os_errors
+from tiger_jax.training.log import NotFiniteError, StepLog
+from tiger_jax.training.optimizer import learning_rate, make_optimizer
+from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.step import (
   Params,
-  Replica,
   Task,
   init_state,
   make_steps,
   tensor_names,
 )
-from tiger_jax.training.writers import MetricsWriter, progress_line, say_above
 
 # Whoever needs it more often has another problem.
 _MOST_REWINDS = 10
@@ -49,7 +49,7 @@ def train(
   schedule: Schedule,
   optimizer_config: OptimizerConfig,
   *,
-  replicas: Sequence[Replica],
+  seeds: Sequence[int],
   mesh: Mesh,
   folder: Path,
   writer: MetricsWriter,
@@ -67,7 +67,7 @@ def train(
     batches: `(start, stop)` -> the batches of these numbers, in stacks.
     schedule: How long.
     optimizer_config: The recipe.
-    replicas: The runs to train at once, usually one; see `init_state` for the
+    seeds: One seed per replica, usually one; see `init_state` for the
       parameters of several.
     mesh: The devices; batches and parameters are spread over them.
     folder: Gets `checkpoints/`, `ledger` and `goodput.jsonl`.
@@ -111,7 +111,7 @@ def train(
       watch=watch,
       checkpoints=checkpoints,
     )
-    run.prepare(task, optimizer_config, replicas)
+    run.prepare(task, optimizer_config, seeds)
     with StopSignal() as stop:
       for rewinds in range(_MOST_REWINDS + 1):
         try:
@@ -146,21 +146,19 @@ class _Run:
     self,
     task: Task,
     optimizer_config: OptimizerConfig,
-    replicas: Sequence[Replica],
+    seeds: Sequence[int],
   ) -> None:
     """Makes the first state, and what takes it further."""
     num_steps = self.schedule.num_steps
-    # Of the first replica.
-    rate = learning_rate(optimizer_config, num_steps)
-    self._rate = lambda step: rate(step) * replicas[0].rate
+    self._rate = learning_rate(optimizer_config, num_steps)
     optimizer = make_optimizer(optimizer_config, num_steps)
     # Not traced: a task may fit its first parameters on the host.
-    self._first = init_state(task, optimizer, replicas)
+    self._first = init_state(task, optimizer, seeds)
     self._like = jax.eval_shape(lambda: self._first)
     self._shardings = state_shardings(
-      self.mesh, self._like, num_leading=int(len(replicas) > 1)
+      self.mesh, self._like, num_leading=int(len(seeds) > 1)
     )
-    self._steps_fn = make_steps(task, optimizer, replicas, self._shardings)
+    self._steps_fn = make_steps(task, optimizer, seeds, self._shardings)
     self._tables = replicate(self.mesh, task.tables)
     self._any_process = processes.AnyProcess(self.mesh)
     self._compiled: set[str] = set()

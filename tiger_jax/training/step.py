@@ -38,10 +38,15 @@ class Task(Protocol):
     """
     ...
 
+
+@runtime_checkable
+class UpdatingTask(Task, Protocol):
+  """A task that also changes parameters by other means than a gradient."""
+
   def after_update(
     self, params: Params, tables: Any, seen: Any, step: Array, rng: Array
   ) -> Params:
-    """Returns the parameters as changed by other means than a gradient.
+    """Returns the changed parameters.
 
     `seen` is what `loss` handed on, `step` the number of steps before.
     """
@@ -60,18 +65,6 @@ class TrainState(NamedTuple):
   step: Int[Array, '']
   params: Params
   opt_state: Any
-
-
-class Replica(NamedTuple):
-  """What tells one of several runs in one program from the others.
-
-  Attributes:
-    seed: Of its parameters, and all that is drawn in its steps.
-    rate: Its learning rate, as a multiple of the recipe's.
-  """
-
-  seed: int
-  rate: float = 1.0
 
 
 class Taken(NamedTuple):
@@ -93,32 +86,32 @@ StepsFn = Callable[[TrainState, Any, Any], tuple[TrainState, Taken]]
 def init_state(
   task: Task,
   optimizer: optax.GradientTransformation,
-  replicas: Sequence[Replica],
+  seeds: Sequence[int],
 ) -> TrainState:
   """Returns the state before the first step.
 
   Args:
     task: What to learn.
     optimizer: The recipe.
-    replicas: Where there are several, every array but `step` has an axis for
-      them, the first.
+    seeds: One seed per replica. With several replicas, every array except
+      `step` has a leading axis for them.
   """
 
   def init(seed: Any) -> tuple[Params, Any]:
     params = task.init(jax.random.key(seed))
     return params, optimizer.init(params)
 
-  if len(replicas) == 1:
-    params, opt_state = init(replicas[0].seed)
+  if len(seeds) == 1:
+    params, opt_state = init(seeds[0])
   else:
-    params, opt_state = jax.vmap(init)(_seeds(replicas))
+    params, opt_state = jax.vmap(init)(np.array(seeds, np.uint32))
   return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
 
 def make_steps(
   task: Task,
   optimizer: optax.GradientTransformation,
-  replicas: Sequence[Replica],
+  seeds: Sequence[int],
   shardings: TrainState | None = None,
 ) -> StepsFn:
   """Returns what takes the steps of a stack of batches in one call.
@@ -131,27 +124,24 @@ def make_steps(
   Args:
     task: What to learn.
     optimizer: The recipe.
-    replicas: The runs; several share the batches and the program, and each
-      learns what it would learn alone.
+    seeds: One seed per replica. Replicas share the batches and the program,
+      and each learns what it would learn alone.
     shardings: Where the state is to stay, if it matters.
 
   Returns:
     The compiled `(state, tables, stack) -> (state, taken)`; the first axis of
     all arrays of the stack counts the batches.
   """
-  if len(replicas) == 1:
-    one = replicas[0]
-    step = functools.partial(_step, task, optimizer, one.seed, one.rate)
+  if len(seeds) == 1:
+    step = functools.partial(_step, task, optimizer, seeds[0])
   else:
-    seeds = _seeds(replicas)
-    rates = np.array([replica.rate for replica in replicas], np.float32)
     axes = TrainState(None, 0, 0)  # pyrefly: ignore[bad-argument-type]
     together = jax.vmap(
       functools.partial(_step, task, optimizer),
-      in_axes=(0, 0, axes, None, None),
+      in_axes=(0, axes, None, None),
       out_axes=(axes, 0),
     )
-    step = functools.partial(together, seeds, rates)
+    step = functools.partial(together, np.array(seeds, np.uint32))
 
   def steps(
     state: TrainState, tables: Any, stack: Any
@@ -176,15 +166,10 @@ def tensor_names(state: TrainState) -> list[str]:
   ]
 
 
-def _seeds(replicas: Sequence[Replica]) -> np.ndarray:
-  return np.array([replica.seed for replica in replicas], np.uint32)
-
-
 def _step(
   task: Task,
   optimizer: optax.GradientTransformation,
   seed: Any,
-  rate: Any,
   state: TrainState,
   tables: Any,
   batch: Any,
@@ -202,10 +187,9 @@ def _step(
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
   )
-  # The rate is the last factor of every recipe's update, weight decay included.
-  updates = jax.tree.map(lambda x: x * rate, updates)
   params = optax.apply_updates(state.params, updates)
-  params = task.after_update(params, tables, seen, state.step, rng_update)
+  if isinstance(task, UpdatingTask):
+    params = task.after_update(params, tables, seen, state.step, rng_update)
   tensors = [
     *jax.tree.leaves(state.params),
     loss,

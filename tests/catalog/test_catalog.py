@@ -1,0 +1,300 @@
+"""The catalogue: made, looked up, changed, kept and refused."""
+
+import itertools
+import json
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.errors import DataError
+from tiger_jax.runtime.sharding import make_mesh
+
+lookup = jax.jit(Catalog.lookup)
+
+
+def _all_ids(level_sizes):
+  return list(itertools.product(*map(range, level_sizes)))
+
+
+def _catalog(codes, level_sizes, **kwargs):
+  return Catalog.from_codes(np.array(codes, np.int32), level_sizes, **kwargs)
+
+
+def _found(catalog):
+  """The row of every ID there can be, as a list."""
+  every = np.array(_all_ids(catalog.level_sizes), np.int32)
+  return np.asarray(lookup(catalog, every)).tolist()
+
+
+def _row(catalog, semantic_id):
+  """The row of an item, found in the list of all."""
+  codes, rows = catalog.items()
+  (there,) = np.flatnonzero((codes == semantic_id[None]).all(1))
+  return rows[there]
+
+
+@st.composite
+def _catalogues(draw):
+  """Level sizes, and some of their IDs in some order."""
+  level_sizes = draw(st.sampled_from([(6,), (3, 4), (2, 3, 4), (3, 1, 2, 5)]))
+  size = math.prod(level_sizes)
+  order = draw(st.randoms(use_true_random=False)).sample(range(size), size)
+  ids = [_all_ids(level_sizes)[i] for i in order]
+  return level_sizes, ids[: draw(st.integers(1, size))]
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(_catalogues())
+def test_lookup_finds_every_item_and_nothing_else(drawn):
+  level_sizes, ids = drawn
+  catalog = _catalog(ids, level_sizes, capacity=40)
+  assert catalog.level_sizes == level_sizes
+  rows = {semantic_id: row for row, semantic_id in enumerate(ids)}
+  every = _all_ids(level_sizes)
+  assert _found(catalog) == [rows.get(semantic_id, -1) for semantic_id in every]
+  np.testing.assert_array_equal(
+    catalog.contains(np.array(every)), [x in rows for x in every]
+  )
+  assert catalog.size == len(ids)
+  assert catalog.capacity == 40
+
+
+@pytest.mark.parametrize('wrong', [-1, 4, 100, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize('level', [0, 1, 2])
+def test_lookup_of_a_code_out_of_range_finds_nothing(level, wrong):
+  codes = np.array(_all_ids((4, 3, 4)), np.int32)
+  catalog = Catalog.from_codes(codes, (4, 3, 4))
+  asked = codes.copy()
+  asked[:, level] = wrong
+  assert (np.asarray(lookup(catalog, asked)) == -1).all()
+  assert not catalog.contains(asked).any()
+
+
+def test_every_kind_of_catalogue_finds_every_item(case):
+  catalog = case.build()
+  expected = np.full(len(case.every), -1)
+  expected[case.numbers(case.codes)] = np.arange(len(case.codes))
+  np.testing.assert_array_equal(lookup(catalog, case.every), expected)
+  np.testing.assert_array_equal(catalog.contains(case.every), expected >= 0)
+  codes, rows = catalog.items()
+  order = np.lexsort(case.codes.T[::-1])
+  np.testing.assert_array_equal(rows, order)
+  np.testing.assert_array_equal(codes, case.codes[order])
+
+
+def test_lookup_takes_arrays_of_any_rank(make_case):
+  case = make_case('narrow middle')
+  catalog = case.build()
+  expected = np.asarray(lookup(catalog, case.every))[:60]
+  assert (expected >= 0).any()
+  part = case.every[:60].reshape(3, 4, 5, -1)
+  found = lookup(catalog, part)
+  np.testing.assert_array_equal(found, expected.reshape(3, 4, 5))
+  assert lookup(catalog, case.every[7]) == expected[7]
+
+
+def test_items_keep_the_rows_they_are_given():
+  ids = [(2, 1), (0, 0), (1, 2)]
+  catalog = _catalog(ids, (3, 3), rows=np.array([40, 7, 12]))
+  assert _found(catalog) == [7, -1, -1, -1, -1, 12, -1, 40, -1]
+  added = catalog.add(np.array([[0, 1], [2, 2]]))
+  assert _found(added) == [7, 41, -1, -1, -1, 12, -1, 40, 42]
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.int32, np.int64])
+def test_codes_may_be_of_any_integer_type(dtype):
+  catalog = Catalog.from_codes(np.array([[0, 3], [2, 1]], dtype), (3, 4))
+  catalog = catalog.add(np.array([[1, 3]], dtype))
+  assert [x for x in _found(catalog) if x >= 0] == [0, 2, 1]
+  asked = np.array([[1, 3], [1, 2], [0, 3]], dtype)
+  assert catalog.contains(asked).tolist() == [True, False, True]
+
+
+def test_a_level_takes_as_many_bytes_as_its_codes_do():
+  """And there is room for 1,024 more items, or a sixteenth."""
+  every = np.array(_all_ids((257, 256)), np.int32)
+  catalog = Catalog.from_codes(every[::64], (257, 256))
+  assert catalog.capacity == catalog.size + 1024
+  (column,) = catalog.arrays.columns
+  assert column.dtype == np.uint8
+  # Offsets, the bitmap, and the row of every item, each a little longer.
+  slots = len(catalog.arrays.rows)
+  assert 0 <= slots - catalog.capacity < 256
+  assert catalog.nbytes == 4 * (384 + 9 + slots + 1) + slots
+  large = Catalog.from_codes(every[::2], (257, 256))
+  assert large.capacity == large.size + large.size // 16
+
+
+def test_no_array_is_part_of_a_program(case):
+  catalog = case.build()
+  traced = jax.make_jaxpr(Catalog.lookup)(catalog, case.every)
+  assert len(traced.in_avals) == len(jax.tree.leaves(catalog)) + 1
+  assert sum(np.size(x) for x in traced.consts) <= len(case.level_sizes)
+
+
+def test_rows_of_removed_items_are_never_used_again():
+  catalog = _catalog([(0, 0), (1, 1), (2, 2)], (3, 3))
+  catalog = catalog.remove(np.array([2]))
+  catalog = catalog.add(np.array([[2, 2]]))
+  assert _found(catalog) == [0, -1, -1, -1, 1, -1, -1, -1, 3]
+  catalog = catalog.remove(np.array([3, 0])).add(np.array([[2, 0], [0, 1]]))
+  assert _found(catalog) == [-1, 5, -1, -1, 1, -1, 4, -1, -1]
+
+
+def test_changes_leave_the_old_catalogue_alone():
+  before = _catalog([(0, 0), (1, 1), (2, 2)], (3, 3))
+  found = _found(before)
+  after = before.add(np.array([[0, 1]])).remove(np.array([0]))
+  assert _found(before) == found
+  assert before.size == 3
+  assert _found(after) == [-1, 3, -1, -1, 1, -1, -1, -1, 2]
+
+
+def test_adding_or_removing_nothing_changes_nothing(case):
+  catalog = case.build()
+  nothing = np.zeros((0, len(case.level_sizes)), np.int32)
+  for same in (catalog.add(nothing), catalog.remove(nothing[:, 0])):
+    jax.tree.map(np.testing.assert_array_equal, same, catalog)
+
+
+def test_is_saved_and_read(case, tmp_path):
+  # The last row is free, and stays so.
+  last = len(case.codes) - 1
+  catalog = case.build().remove(np.array([last, 3]))
+  catalog.save(tmp_path / 'there' / 'catalog')
+  found = Catalog.load(tmp_path / 'there' / 'catalog')
+  assert found.level_sizes == case.level_sizes
+  assert found.capacity == catalog.capacity
+  for again, expected in zip(found.items(), catalog.items(), strict=True):
+    np.testing.assert_array_equal(again, expected)
+  assert _row(found.add(case.codes[3:4]), case.codes[3]) == last + 1
+
+
+def test_a_folder_without_a_catalogue_is_refused(tmp_path):
+  with pytest.raises(DataError, match='catalog.json is missing'):
+    Catalog.load(tmp_path)
+  _catalog([(0, 0)], (2, 2)).save(tmp_path)
+  (tmp_path / 'catalog.npz').unlink()
+  with pytest.raises(DataError, match='catalog.npz is missing'):
+    Catalog.load(tmp_path)
+
+
+@pytest.mark.parametrize('place', [0, 100, -10])
+def test_damaged_arrays_are_refused(tmp_path, place):
+  _catalog([(0, 0)], (2, 2)).save(tmp_path)
+  path = tmp_path / 'catalog.npz'
+  data = bytearray(path.read_bytes())
+  data[place] ^= 1
+  path.write_bytes(data)
+  with pytest.raises(DataError, match='the catalogue in .* is damaged'):
+    Catalog.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda about: about.pop('capacity'),
+    lambda about: about.pop('num_rows'),
+    lambda about: about.pop('level_sizes'),
+    lambda about: about.pop('sha256'),
+    lambda about: about.update(level_sizes='two'),
+    lambda about: about.update(num_rows=[None]),
+  ],
+)
+def test_a_damaged_description_is_refused(tmp_path, change):
+  _catalog([(0, 0)], (2, 2)).save(tmp_path)
+  path = tmp_path / 'catalog.json'
+  about = json.loads(path.read_text())
+  change(about)
+  path.write_text(json.dumps(about))
+  with pytest.raises(DataError, match='the catalogue in .* is damaged'):
+    Catalog.load(tmp_path)
+  path.write_text('{"level_sizes": [2, ')
+  with pytest.raises(DataError, match='the catalogue in .* is damaged'):
+    Catalog.load(tmp_path)
+
+
+def test_grown_has_the_same_items_others_and_more_room(case):
+  catalog = case.build().remove(np.array([1, len(case.codes) - 1]))
+  grown = catalog.grown(case.codes[1:2], 2 * len(case.codes) + 7)
+  assert grown.capacity == 2 * len(case.codes) + 7
+  assert _row(grown, case.codes[1]) == len(case.codes)
+  for again, expected in zip(
+    grown.items(), catalog.add(case.codes[1:2]).items(), strict=True
+  ):
+    np.testing.assert_array_equal(again, expected)
+  grown = grown.add(case.codes[-1:])
+  assert _row(grown, case.codes[-1]) == len(case.codes) + 1
+  small = catalog.grown(case.codes[:0], catalog.size)
+  with pytest.raises(DataError, match='no room for'):
+    small.add(case.codes[1:2])
+  assert small.grown(case.codes[1:2]).size == catalog.size + 1
+  with pytest.raises(DataError, match='do not fit a capacity'):
+    catalog.grown(case.codes[:0], catalog.size - 1)
+  with pytest.raises(DataError, match='repeat the ID'):
+    catalog.grown(case.codes[:1])
+
+
+def test_is_spread_over_devices_and_stays_so(case):
+  mesh = make_mesh()
+  catalog = case.build()
+  spread = catalog.spread(mesh, 'data')
+  part, whole = (
+    spread.arrays.rows.addressable_shards[0].data,
+    spread.arrays.rows,
+  )
+  assert 8 * len(part) == len(whole)
+  changed = spread.remove(np.array([2])).add(case.codes[2:3])
+  jax.tree.map(lambda x, y: x.sharding == y.sharding or 1 / 0, changed, spread)
+  expected = catalog.remove(np.array([2])).add(case.codes[2:3])
+  jax.tree.map(np.testing.assert_array_equal, changed, expected)
+
+
+def test_a_changed_catalogue_is_as_free_to_move_as_before():
+  mesh = make_mesh()
+  catalog = _catalog([(0, 0), (1, 1)], (2, 2))
+  asked = catalog.spread(mesh, 'data').arrays.rows[:8, None] * 0
+  asked = jnp.concatenate([asked, asked], 1)
+  assert len(asked.sharding.device_set) == 8
+  for changed in (
+    catalog.add(np.array([[0, 1]])),
+    catalog.remove(np.array([1])),
+  ):
+    np.testing.assert_array_equal(lookup(changed, asked), np.zeros(8))
+
+
+@pytest.mark.parametrize(
+  ('rows', 'message'),
+  [
+    ([5, 5], '2 rows, 1 of them different, do not number 2 items'),
+    ([0, -1], 'row -1 is negative'),
+  ],
+)
+def test_refuses_rows_that_name_no_items(rows, message):
+  with pytest.raises(DataError, match=message):
+    Catalog.from_codes(np.array([[0], [1]]), (2,), np.array(rows))
+
+
+def test_contains_refuses_ids_of_another_length():
+  catalog = Catalog.from_codes(np.array([[0, 1]]), (2, 2))
+  with pytest.raises(DataError, match=r'shape \(1, 1\) .* have 2 codes'):
+    catalog.contains(np.array([[0]]))
+
+
+def test_refuses_more_items_than_there_is_room_for():
+  every = np.stack(np.unravel_index(np.arange(6), (2, 3)), 1)
+  with pytest.raises(DataError, match='5 items do not fit a capacity of 4'):
+    Catalog.from_codes(every[:5], (2, 3), capacity=4)
+  with pytest.raises(DataError, match='1 items do not fit a capacity of 0'):
+    Catalog.from_codes(every[:1], (2, 3), capacity=0)
+  catalog = Catalog.from_codes(every[:3], (2, 3), capacity=4)
+  message = 'no room for 5 items, only for 4: `grown`'
+  with pytest.raises(DataError, match=message):
+    catalog.add(every[3:5])
+  assert catalog.add(every[3:4]).size == 4

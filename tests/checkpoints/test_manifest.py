@@ -1,0 +1,129 @@
+"""Damage to a folder is found, whatever it is."""
+
+import json
+
+import pytest
+
+from tiger_jax.checkpoints import manifest
+
+ABOUT = {'step': 7}
+
+
+@pytest.fixture(name='folder')
+def _folder(tmp_path):
+  (tmp_path / 'state' / 'deep').mkdir(parents=True)
+  (tmp_path / 'meta.json').write_text('{"é": 1}')
+  (tmp_path / 'state' / 'array').write_bytes(bytes(range(256)))
+  (tmp_path / 'state' / 'deep' / 'other').write_bytes(b'x' * 256)
+  (tmp_path / 'state' / 'empty').touch()
+  manifest.write(tmp_path, ABOUT)
+  return tmp_path
+
+
+def found(folder, about=ABOUT):
+  with pytest.raises(ValueError, match='.') as error:
+    manifest.check(folder, about)
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_what_was_written_is_whole(folder):
+  manifest.check(folder, {'step': 7})
+  manifest.check(folder, {'step': 7})
+  listed = json.loads((folder / 'manifest.json').read_text())['files']
+  assert set(listed) == {
+    'meta.json', 'state/array', 'state/deep/other', 'state/empty',
+  }  # fmt: skip
+  assert listed['state/array'] == [
+    256,
+    # As `sha256sum` has it.
+    '40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880',
+  ]
+
+
+@pytest.mark.parametrize(
+  'name', ['meta.json', 'state/array', 'state/deep/other']
+)
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda data: b'',
+    lambda data: data[:-1],
+    lambda data: data + b'\0',
+    lambda data: bytes(len(data)),
+    lambda data: data[:3] + bytes([data[3] ^ 1]) + data[4:],
+    lambda data: data[::-1] if data[0] != data[-1] else b'y' * len(data),
+  ],
+)
+def test_a_file_that_changed(folder, name, damage):
+  path = folder / name
+  path.write_bytes(damage(path.read_bytes()))
+  assert found(folder) == f'{name} is not as it was written'
+
+
+def test_an_empty_file_that_is_not_empty_any_more(folder):
+  (folder / 'state' / 'empty').write_bytes(b'\0')
+  assert found(folder) == 'state/empty is not as it was written'
+
+
+@pytest.mark.parametrize('name', ['meta.json', 'state/array', 'state/empty'])
+def test_a_file_that_is_gone(folder, name):
+  (folder / name).unlink()
+  assert found(folder) == f'{name} is missing'
+  (folder / name).mkdir()
+  assert found(folder) == f'{name} is missing'
+
+
+def test_a_file_that_was_not_there(folder):
+  (folder / 'state' / 'more').touch()
+  message = 'state/more was not there when it was written'
+  assert found(folder) == message
+  (folder / 'state' / 'more').rename(folder / 'state' / 'manifest.json')
+  assert 'state/manifest.json was not there' in found(folder)
+
+
+def test_files_that_were_swapped(folder):
+  array, other = folder / 'state' / 'array', folder / 'state' / 'deep' / 'other'
+  one, two = array.read_bytes(), other.read_bytes()
+  assert len(one) == len(two)
+  array.write_bytes(two)
+  other.write_bytes(one)
+  assert 'state/array is not' in found(folder)
+
+
+def test_a_folder_that_took_the_place_of_another(folder):
+  message = "manifest.json is of {'step': 7}, not of {'step': 8}"
+  assert found(folder, {'step': 8}) == message
+
+
+def test_a_manifest_that_is_gone(folder):
+  (folder / 'manifest.json').unlink()
+  assert found(folder) == 'manifest.json is missing'
+
+
+def test_every_bit_of_the_manifest_matters(folder):
+  path = folder / 'manifest.json'
+  data = path.read_bytes()
+  for i in range(len(data)):
+    path.write_bytes(data[:i] + bytes([data[i] ^ (1 << i % 8)]) + data[i + 1 :])
+    assert found(folder) == 'manifest.json is damaged', i
+  for size in range(len(data)):
+    path.write_bytes(data[:size])
+    assert found(folder) == 'manifest.json is damaged', size
+
+
+@pytest.mark.parametrize(
+  'data', [b'', b'{}', b'[]', b'null', b'7', b'\xff\xfe', b'{"files": {}}']
+)
+def test_a_manifest_of_something_else(folder, data):
+  (folder / 'manifest.json').write_bytes(data)
+  assert found(folder) == 'manifest.json is damaged'
+
+
+def test_a_manifest_that_was_written_to_fit(folder):
+  """Its own digest is of what it says, so a person's change is found too."""
+  path = folder / 'manifest.json'
+  contents = json.loads(path.read_text())
+  contents['files'].pop('state/array')
+  path.write_text(json.dumps(contents, indent=1))
+  assert found(folder) == 'manifest.json is damaged'

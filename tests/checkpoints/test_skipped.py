@@ -1,0 +1,106 @@
+"""The ranges of skipped batches, against lists of batch numbers."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from tiger_jax.checkpoints import skipped
+
+# Windows of steps whose batches are skipped, applied in order.
+WINDOWS = st.lists(
+  st.tuples(st.integers(0, 30), st.integers(1, 15)).map(
+    lambda x: (x[0], x[0] + x[1])
+  ),
+  max_size=5,
+)
+END = 200
+
+
+def brute_force(windows):
+  """Returns the numbers of the batches that are trained on, in order."""
+  numbers = list(range(END))
+  for start, stop in windows:
+    del numbers[start:stop]
+  return numbers
+
+
+def ranges_of(windows):
+  ranges = ()
+  for start, stop in windows:
+    ranges = skipped.skip(ranges, start, stop)
+  return ranges
+
+
+@given(WINDOWS, st.integers(0, 60), st.integers(0, 60))
+def test_batch_numbers_equal_those_of_a_list(windows, start, size):
+  ranges, numbers = ranges_of(windows), brute_force(windows)
+  assert skipped.batch_number(ranges, start) == numbers[start]
+  found = list(skipped.segments(ranges, start, start + size))
+  flat = [number for first, end in found for number in range(first, end)]
+  assert flat == numbers[start : start + size]
+  assert all(first < end for first, end in found)
+
+
+@given(WINDOWS)
+def test_ranges_are_in_order_and_do_not_touch(windows):
+  ranges = ranges_of(windows)
+  flat = [number for pair in ranges for number in pair]
+  assert flat == sorted(set(flat))
+  left_out = {n for start, stop in ranges for n in range(start, stop)}
+  assert left_out == set(range(END)) - set(brute_force(windows))
+  pairs = [list(pair) for pair in ranges]
+  assert skipped.from_json(pairs) == ranges
+
+
+@pytest.mark.parametrize(
+  ('num_steps', 'expected'), [(0, 0), (3, 0), (4, 4), (8, 4), (9, 9), (20, 9)]
+)
+def test_the_last_range_that_is_reached(num_steps, expected):
+  """Batches 4 to 6 follow four steps, and batches 12 and 13 nine steps."""
+  assert skipped.last_start(((4, 7), (12, 14)), num_steps) == expected
+  assert skipped.last_start((), num_steps) == 0
+
+
+def test_stacks_have_the_number_of_their_first_batch():
+  asked = []
+
+  def batches(start, stop):
+    asked.append((start, stop))
+    for first in range(start, stop, 2):
+      yield {'x': np.arange(first, min(first + 2, stop))}
+
+  found = list(skipped.read(batches, ((2, 4), (8, 12)), 1, 7))
+  assert asked == [(1, 2), (4, 8), (12, 13)]
+  assert [(number, stack['x'].tolist()) for number, stack in found] == [
+    (1, [1]),
+    (4, [4, 5]),
+    (6, [6, 7]),
+    (12, [12]),
+  ]
+
+
+@pytest.mark.parametrize('number', [0, 1, 60])
+def test_one_number_of_an_earlier_version(number):
+  """It is added to the batch numbers of all later steps."""
+  ranges = skipped.from_json(number)
+  assert len(ranges) == (number > 0)
+  for num_steps in (0, 5, 400):
+    found = skipped.batch_number(ranges, num_steps)
+    assert found == num_steps + number
+
+
+@pytest.mark.parametrize(
+  'value',
+  [
+    'x', -1, True, None, {}, 1.5, [1], [[1]], [[1, 2, 3]], [[2, 2]], [[-1, 2]],
+    [[4, 6], [1, 2]], [[1, 3], [3, 5]], [[1, 2.5]], [[0, True]], ['ab'],
+  ],
+)  # fmt: skip
+def test_other_values_are_refused(value):
+  with pytest.raises(ValueError, match='skipped of meta.json is'):
+    skipped.from_json(value)
+
+
+def test_ranges_in_a_message():
+  assert skipped.shown(((4, 7), (9, 10))) == '4 to 6, 9 to 9'

@@ -1,0 +1,196 @@
+"""Parsing of the command line, without running anything."""
+
+import shlex
+
+from absl.testing import flagsaver
+import pytest
+
+from tests.small import ROOT
+from tiger_jax import main
+from tiger_jax.config import command_line
+from tiger_jax.errors import UsageError
+
+main.define_flags()
+QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
+
+
+def parse(*arguments):
+  with flagsaver.flagsaver():
+    return command_line.parse(['main.py', *arguments])
+
+
+def refusal(*arguments):
+  with pytest.raises(UsageError) as error:
+    parse(*arguments)
+  return str(error.value)
+
+
+def test_the_last_override_counts():
+  command = parse(
+    '--config.semantic_ids.codebook_sizes=(8,8,8)',
+    QUICKSTART,
+    '--config.train.steps=500',
+    '--config.semantic_ids.codebook_sizes=(4,4)',
+    '--config.train.steps=700',
+    '--mode=train',
+    '--mode=data',
+    '--noconfig.dataset.drop_short_users',
+    '--config.dataset.drop_short_users',
+  )  # fmt: skip
+  assert command.config.semantic_ids.codebook_sizes == (4, 4)
+  assert command.config.train.steps == 700
+  assert command.mode == 'data'
+  assert command.config.dataset.drop_short_users
+
+
+def test_the_last_of_repeated_flags_counts(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'b').mkdir()
+  command = parse(
+    '--mode=recommend', '--workdir=a', '--workdir=b', '--k=3', '--k=4',
+    '--history=A', '--history=B,C', '--exact', '--noexact',
+  )  # fmt: skip
+  assert (command.workdir, command.k) == ('b', 4)
+  assert command.history == ('B', 'C')
+  assert not command.options['exact']
+
+
+def test_a_value_may_follow_a_space():
+  command = parse(QUICKSTART, '--config.train.steps', '500', '--mode', 'data')
+  assert command.config.train.steps == 500
+  assert command.mode == 'data'
+
+
+def test_flags_may_be_in_a_file(tmp_path):
+  path = tmp_path / 'flags'
+  path.write_text(f'{QUICKSTART}\n--config.train.steps=500\n')
+  assert parse(f'--flagfile={path}').config.train.steps == 500
+  assert 'flagfile' in refusal(f'--flagfile={path}2')
+
+
+@pytest.mark.parametrize(
+  ('name', 'workdir'),
+  [
+    ('quickstart.py', 'runs/quickstart'),
+    ('beauty.py:cpu', 'runs/beauty_cpu'),
+    ('paper/table2.py:cpu', 'runs/table2_cpu'),
+  ],
+)
+def test_the_workdir_is_named_after_the_config(name, workdir):
+  command = parse(f'--config={ROOT}/configs/{name}')
+  assert command.workdir == workdir
+  assert str(command.folder) == workdir
+
+
+def test_home_is_expanded(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/me')
+  command = parse(QUICKSTART, '--workdir=~/x')
+  assert command.workdir == '~/x'
+  assert str(command.folder) == '/home/me/x'
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'named'),
+  [
+    ([QUICKSTART, '--mode=train', '--history=A'], '--history is for --mode='),
+    ([QUICKSTART, '--mode=train', '--k=10'], '--k is for --mode=recommend'),
+    ([QUICKSTART, '--noexact'], '--exact is for --mode=recommend'),
+    ([QUICKSTART, '--temperature=1', '--seed=1'], '--seed is for'),
+    ([QUICKSTART, '--profile=x'], '--profile is for --mode=bench, not'),
+    (
+      ['--mode=recommend', QUICKSTART, '--history=A', '--config.train.steps=9'],
+      '--config.train.steps is not used by --mode=recommend',
+    ),
+    (
+      ['--mode=recommend', QUICKSTART, '--history=A', '--workdir=x'],
+      '--config is not used by --mode=recommend',
+    ),
+    (
+      ['--mode=recommend', '--history=A', '--workdir=x', '--distributed'],
+      '--distributed is not for --mode=recommend',
+    ),
+    (['--workdir=x', '--config.train.steps=3'], 'no --config given'),
+    ([QUICKSTART, '--workdir='], '--workdir is empty'),
+    ([QUICKSTART, '--mode=bench', '--profile='], '--profile is empty'),
+    (['--config='], '--config is empty'),
+    (['--mode=recommend', '--workdir=x'], 'the history is empty'),
+    (['--mode=recommend', '--workdir=x', '--history='], 'history is empty'),
+    (
+      ['--mode=recommend', '--workdir=x', '--history=A,,B'],
+      "--history is 'A,,B', in which an id is empty",
+    ),
+    (
+      ['--mode=recommend', '--workdir=x', '--history=A', '--deny=B,'],
+      "--deny is 'B,', in which an id is empty",
+    ),
+    (
+      ['--mode=recommend', '--workdir=x', '--history=A', '--allow='],
+      '--allow is empty',
+    ),
+  ],
+)
+def test_flags_that_a_mode_does_not_use_are_refused(arguments, named):
+  assert named in refusal(*arguments)
+
+
+def test_all_unused_flags_are_named_together():
+  message = refusal(QUICKSTART, '--history=A', '--profile=x', '--mode=train')
+  assert '--history' in message and '--profile' in message
+
+
+def test_flags_of_libraries_are_refused():
+  assert 'no flag --log_dir' in refusal(QUICKSTART, '--log_dir=x')
+
+
+def test_contradictions_are_named_together():
+  message = refusal(
+    QUICKSTART,
+    '--config.train.steps=50',
+    '--config.train.on_non_finite=rewind:99,skip:1',
+    '--config.embedding.encoder=precomputed',
+  )
+  for name in ('warmup_steps', 'on_non_finite', 'embedding.path'):
+    assert name in message
+
+
+def test_contradictions_in_a_run_of_an_experiment_are_refused():
+  message = refusal(
+    f'--config={ROOT}/configs/paper/table2.py:cpu',
+    '--config.base.train.steps=9',
+  )
+  assert message.startswith('beauty, random: config.train.optimizer.warmup')
+  assert 'is for a single run' in refusal(
+    f'--config={ROOT}/configs/paper/table2.py:cpu', '--mode=train'
+  )
+
+
+def test_the_command_of_an_experiment_contains_no_paths():
+  command = parse(
+    f'--config={ROOT}/configs/paper/table2.py:cpu',
+    '--config.base.seed=3',
+    '--config.base.seed=4',
+    '--config.datasets.beauty.dataset.source_dir=/secret',
+    '--config.order=("LSH","random")',
+  )
+  text = command.experiment.command
+  assert '--config.base.seed=4' in text and 'seed=3' not in text
+  assert 'secret' not in text
+  assert shlex.split(text)[-1] == '--config.order=("LSH","random")'
+
+
+def test_help_lists_every_flag_under_its_mode():
+  assert parse('--help', '--config=nowhere.py') is None
+  text = command_line.help_text()
+  assert text.index('--workdir') < text.index('--mode=recommend only')
+  assert text.index('--mode=recommend only') < text.index('--history  ')
+  assert text.index('--mode=bench only') < text.index('--profile  ')
+
+
+@pytest.mark.parametrize(
+  'argument',
+  ["--config.order=('a b', 'c')", '--a=b', '--x="q"', '--y=$HOME `ls`', 'a!b'],
+)
+def test_a_command_is_quoted_for_a_shell(argument):
+  assert shlex.split(command_line.quote(argument)) == [argument]
+  if "('a b'" in argument:
+    assert command_line.quote(argument) == f'"{argument}"'

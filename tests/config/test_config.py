@@ -1,0 +1,452 @@
+import ast
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+import re
+
+import pytest
+
+import tiger_jax
+from tiger_jax import config as tiger_config
+from tiger_jax.config import (
+  Config,
+  DatasetConfig,
+  EmbeddingConfig,
+  OptimizerConfig,
+  SemanticIdsConfig,
+)
+from tiger_jax.config.checks import BEFORE
+from tiger_jax.config.config_dict import defaults, from_json, parse
+from tiger_jax.config.recorded import config_of, to_json
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.storage.record import Artefact
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
+
+
+def load(path):
+  spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def documented():
+  """Every `configs/x.py` or `configs/x.py:variant` that a docstring names.
+
+  A docstring that says "Beauty's variants (`:cpu`)" names its own.
+  """
+  found = set()
+  for path in CONFIGS:
+    found.add((path.name, ''))
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    found |= set(re.findall(r'configs/(\w+\.py):(\w+)', text))
+    found |= {(path.name, name) for name in re.findall(r'`:(\w+)`', text)}
+  return sorted(found)
+
+
+def refusal(**changes):
+  """Returns the message that refuses `section__field=value` changes."""
+  values = dataclasses.asdict(Config())
+  for name, value in changes.items():
+    *sections, field = name.split('__')
+    section = values
+    for part in sections:
+      section = section[part]
+    section[field] = value
+  with pytest.raises(UsageError) as error:
+    from_json(values)
+  assert error.value.exit_code == 2
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_defaults_parse():
+  assert parse(defaults()) == Config()
+
+
+def test_there_are_documented_variants():
+  assert ('beauty.py', 'cpu') in documented()
+  assert ('sports.py', 'paper') in documented()
+
+
+@pytest.mark.parametrize(('name', 'variant'), documented())
+def test_shipped_configs_parse(name, variant):
+  module = load(ROOT / 'configs' / name)
+  arguments = [variant] if variant else []
+  config = parse(module.get_config(*arguments))
+  assert config != Config()
+  if variant:
+    assert config != parse(module.get_config())
+  again = from_json(json.loads(json.dumps(dataclasses.asdict(config))))
+  assert again == config
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
+def test_docstring_gives_the_command(path):
+  text = ast.get_docstring(ast.parse(path.read_text()))
+  assert f'python -m tiger_jax.main --config=configs/{path.name}' in text
+
+
+def test_unknown_variant():
+  with pytest.raises(UsageError, match="'cpux'.*cpu"):
+    load(ROOT / 'configs' / 'beauty.py').get_config('cpux')
+
+
+def test_lists_come_back_as_tuples():
+  values = json.loads(json.dumps(dataclasses.asdict(Config())))
+  assert values['train']['length_buckets'] == [5, 10, 20]
+  assert from_json(values) == Config()
+  assert from_json(values).train.length_buckets == (5, 10, 20)
+
+
+def test_part_of_the_fields_is_enough():
+  assert from_json({'train': {'steps': 7}}).train.steps == 7
+
+
+def test_integers_are_fine_as_floats():
+  rate = from_json({'train': {'optimizer': {'learning_rate': 1}}})
+  assert type(rate.train.optimizer.learning_rate) is float
+
+
+@pytest.mark.parametrize(
+  ('name', 'near'),
+  [
+    ('train__stepz', 'steps'),
+    ('train__optimizer__lerning_rate', 'learning_rate'),
+    ('modle', 'model'),
+    ('semantic_ids__codebooksize', 'codebook_sizes'),
+  ],
+)
+def test_unknown_fields_name_the_nearest(name, near):
+  message = refusal(**{name: 1})
+  assert message.startswith(f'config.{name.replace("__", ".")} is not a field')
+  assert message.endswith(f'did you mean {near}?')
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('train__steps', 1.5),
+    ('train__steps', '10'),
+    ('train__steps', True),
+    ('train__steps', None),
+    ('train__optimizer__learning_rate', '1e-3'),
+    ('train__optimizer__learning_rate', False),
+    ('train__length_buckets', 20),
+    ('train__length_buckets', (5, 10, 20.0)),
+    ('train', 3),
+    ('dataset__name', 3),
+    ('dataset__drop_short_users', 1),
+    ('semantic_ids__hidden_dims', 'abc'),
+    ('seed', '0'),
+  ],
+)
+def test_wrong_types_are_refused(name, value):
+  message = refusal(**{name: value})
+  assert message.startswith(f'config.{name.replace("__", ".")} is ')
+  assert 'must be' in message
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    *((f'model__{name}', 0) for name in (
+      'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
+      'num_encoder_layers', 'num_decoder_layers',
+    )),
+    ('model__dtype', 'float16'),
+    ('model__dropout', 1.0),
+    ('model__dropout', -0.1),
+    ('model__num_user_tokens', -1),
+    *((f'train__{name}', 0) for name in (
+      'batch_size', 'steps', 'log_every', 'evaluate_every', 'evaluate_users',
+    )),
+    ('train__steps', -3),
+    ('train__length_buckets', ()),
+    ('train__length_buckets', (10, 5, 20)),
+    ('train__length_buckets', (5, 5, 20)),
+    ('train__length_buckets', (0, 20)),
+    ('train__length_buckets', (5, 10)),
+    ('train__length_buckets', (5, 20, 40)),
+    ('train__optimizer__recipe', 'sgd'),
+    ('train__optimizer__learning_rate', 0.0),
+    ('train__optimizer__learning_rate', float('nan')),
+    ('train__optimizer__learning_rate', float('inf')),
+    ('train__optimizer__warmup_steps', -1),
+    ('train__optimizer__weight_decay', -0.1),
+    ('train__optimizer__clip_norm', 0.0),
+    ('semantic_ids__optimizer__learning_rate', -1.0),
+    *((f'semantic_ids__{name}', 0) for name in (
+      'latent_dim', 'batch_size', 'epochs',
+    )),
+    ('semantic_ids__restart_epochs', -1),
+    ('semantic_ids__quantizer', 'kmeans'),
+    ('semantic_ids__collisions', 'sinkhorn'),
+    ('semantic_ids__kmeans_init', 'none'),
+    ('semantic_ids__codebook_sizes', (16, 0)),
+    ('semantic_ids__hidden_dims', (64, 0)),
+    ('semantic_ids__beta', -0.25),
+    ('embedding__encoder', 'word2vec'),
+    ('embedding__dim', 0),
+    ('dataset__synthetic_users', 0),
+    ('evaluation__batch_size', 0),
+    ('evaluation__num_beams', 9),
+    ('seed', -1),
+    ('seed', 2**32),
+  ],
+)  # fmt: skip
+def test_values_out_of_range_are_refused(name, value):
+  message = refusal(**{name: value})
+  where = 'config.train.length_buckets is'
+  if value not in ((5, 10), (5, 20, 40), ()):  # What two sections disagree on.
+    where = f'config.{name.replace("__", ".")} is {value!r}: '
+  assert message.startswith(where)
+
+
+def test_a_wrong_choice_names_the_choices():
+  message = refusal(embedding__encoder='word2vec')
+  assert 'sentence-transformers, tfidf-svd, precomputed' in message
+  message = refusal(train__optimizer__recipe='sgd')
+  assert 'adamw, adafactor, adagrad' in message
+
+
+@pytest.mark.parametrize(
+  ('quantizer', 'sizes', 'reason'),
+  [
+    ('lsh', (256, 255), 'powers of two'),
+    ('vq_vae', (256, 128), 'one codebook for all levels'),
+  ],
+)
+def test_codebooks_that_a_quantizer_cannot_have(quantizer, sizes, reason):
+  message = refusal(
+    semantic_ids__quantizer=quantizer, semantic_ids__codebook_sizes=sizes
+  )
+  assert message.startswith(f'config.semantic_ids.codebook_sizes is {sizes}: ')
+  assert reason in message
+
+
+def test_a_tree_without_free_codes_is_refused():
+  message = refusal(
+    semantic_ids__quantizer='hierarchical_kmeans',
+    semantic_ids__collisions='nearest_free',
+  )
+  assert message.startswith("config.semantic_ids.collisions is 'nearest_free':")
+
+
+def test_codebooks_are_the_papers_where_none_are_named():
+  assert SemanticIdsConfig().level_sizes == (256,) * 3
+  assert SemanticIdsConfig(quantizer='lsh').level_sizes == (256,) * 4
+  assert SemanticIdsConfig(quantizer='random').level_sizes == (255,) * 4
+  assert SemanticIdsConfig(codebook_sizes=(4, 16)).level_sizes == (4, 16)
+
+
+def test_limits_themselves_are_fine():
+  OptimizerConfig(warmup_steps=0, weight_decay=0.0)
+  SemanticIdsConfig(restart_epochs=0, beta=0.0, hidden_dims=())
+  EmbeddingConfig(dim=1)
+  assert Config(seed=2**32 - 1).seed == 2**32 - 1
+
+
+def test_every_field_is_read_somewhere():
+  package = Path(tiger_jax.__file__).parent
+  read = set()
+  for path in package.rglob('*.py'):
+    if path.name == 'contradictions.py':
+      continue
+    tree = ast.parse(path.read_text())
+    if path == Path(tiger_config.__file__):
+      for section in tree.body:  # To check a value is not yet to use it.
+        if isinstance(section, ast.ClassDef):
+          section.body = [
+            x for x in section.body
+            if not isinstance(x, ast.FunctionDef) or x.name != '__post_init__'
+          ]  # fmt: skip
+    read |= {x.attr for x in ast.walk(tree) if isinstance(x, ast.Attribute)}
+
+  def unread(cls):
+    for field in dataclasses.fields(cls):
+      if field.name not in read:
+        yield f'{cls.__name__}.{field.name}'
+      if dataclasses.is_dataclass(field.type):
+        yield from unread(field.type)
+
+  assert not list(unread(Config))
+
+
+@pytest.mark.parametrize(
+  ('policy', 'expected'),
+  [
+    ('abort', None),
+    ('rewind:100,skip:200', (100, 200)),
+    ('rewind:0,skip:999999999', (0, 999_999_999)),
+  ],
+)
+def test_rewind(policy, expected):
+  train = {'on_non_finite': policy, 'steps_per_call': 16}
+  assert from_json({'train': train}).train.rewind == expected
+
+
+@pytest.mark.parametrize(
+  'policy',
+  ['', 'rewind', 'rewind:1', 'skip:1', 'stop', 'rewind:1,skip:1000000000'],
+)
+def test_other_policies_are_refused(policy):
+  message = refusal(train__on_non_finite=policy)
+  assert message.startswith('config.train.on_non_finite is ')
+  assert 'rewind:100,skip:200' in message
+
+
+def test_rates_and_seeds_are_not_mixed():
+  with pytest.raises(UsageError, match='choose one of them'):
+    from_json({'train': {'replicas': 2, 'learning_rates': [1e-3]}})
+  assert 'positive' in refusal(train__learning_rates=(0.1, 0.0))
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'train__replicas', 'train__batch_size', 'train__steps',
+    'train__steps_per_call', 'train__log_every', 'train__evaluate_every',
+    'train__evaluate_users', 'train__optimizer__warmup_steps',
+    *(f'model__{name}' for name in (
+      'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
+      'num_encoder_layers', 'num_decoder_layers', 'num_user_tokens',
+    )),
+    *(f'semantic_ids__{name}' for name in (
+      'latent_dim', 'batch_size', 'epochs', 'restart_epochs',
+    )),
+    'embedding__dim', 'dataset__synthetic_users', 'evaluation__batch_size',
+    'evaluation__num_beams', 'evaluation__num_users', 'parallel__fsdp',
+    'parallel__tensor',
+  ],
+)  # fmt: skip
+@pytest.mark.parametrize('value', [2**31, 10**400])
+def test_absurd_sizes_are_refused(name, value):
+  message = refusal(**{name: value})
+  assert message.startswith(f'config.{name.replace("__", ".")} is too large')
+  assert len(message) < 200
+
+
+@pytest.mark.parametrize('name', ['codebook_sizes', 'hidden_dims'])
+def test_absurd_sizes_in_a_list_are_refused(name):
+  message = refusal(**{f'semantic_ids__{name}': (8, 10**9)})
+  assert message.startswith(f'config.semantic_ids.{name} is too large')
+  assert 'learning_rates' in refusal(train__learning_rates=(1e-3,) * 1025)
+
+
+def test_an_error_is_short_for_a_value_of_any_size():
+  for value in ('x' * 10**6, list(range(10**6)), {'a': ['y'] * 10**6}):
+    assert len(refusal(train__steps=value)) < 1000
+    assert len(refusal(train=['x' * 10**6])) < 1000
+  message = refusal(model__name='x' * 10**6)
+  assert message == 'config.model.name is longer than 4096 characters'
+  message = refusal(train__optimizer__learning_rate=10**400)
+  assert message == 'config.train.optimizer.learning_rate is too large'
+
+
+def test_a_field_at_its_former_value_is_not_recorded():
+  kept = from_json({'dataset': {'keep_repeats': True}})
+  assert 'keep_repeats' not in to_json(kept)['dataset']
+  values = to_json(Config())
+  assert values['dataset']['keep_repeats'] is False
+  assert values['train']['steps'] == Config().train.steps
+
+
+def artefact(config, **environment):
+  about = {'config': config, 'environment': environment}
+  return Artefact(Path('runs/a/train'), '0' * 64, 0.0, about)
+
+
+@pytest.mark.parametrize('keep_repeats', [False, True])
+def test_a_recorded_config_comes_back(keep_repeats):
+  config = from_json({
+    'seed': 3,
+    'dataset': {'keep_repeats': keep_repeats},
+    'train': {'steps': 7},
+  })  # fmt: skip
+  recorded = json.loads(json.dumps(to_json(config)))
+  assert config_of(artefact(recorded)) == config
+
+
+def test_missing_fields_get_their_former_values(monkeypatch):
+  """Not their current default."""
+  (field,) = (
+    x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
+  )
+  assert field.metadata[BEFORE] != field.default
+  assert config_of(artefact({})).dataset.keep_repeats
+  assert config_of(artefact({'dataset': {}})).dataset.keep_repeats
+  assert not from_json({}).dataset.keep_repeats
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    {'model': {'use_bias': True}},
+    {'train': {'optimizer': {'momentum': 0.9}}},
+    {'audio': {}},
+    {'\x1b[2J' + 'x' * 10**6: 1},
+  ],
+)
+def test_an_unknown_field_of_a_record_names_both_versions(config):
+  with pytest.raises(DataError) as error:
+    config_of(artefact(config, tiger_jax='0.0.7'))
+  message = str(error.value)
+  assert 'version 0.0.7' in message and tiger_jax.__version__ in message
+  assert 'runs/a ' in message and 'did you mean' not in message
+  assert len(message) < 600 and message.isprintable()
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    {'train': {'replicas': 10**9}},
+    {'train': 3},
+    {'model': {'name': 'gpt'}},
+    {'train': {'steps': 'many'}},
+  ],
+)
+def test_a_value_of_a_record_names_the_file(config):
+  with pytest.raises(DataError, match=r'runs/a/train/stage\.json'):
+    config_of(artefact(config, tiger_jax='0.0.7'))
+
+
+def test_all_errors_of_a_config_are_named_together():
+  message = refusal(train__steps=0, model__d_model=-1, semantic_ids__beta='x')
+  for name in ('train.steps', 'model.d_model', 'semantic_ids.beta'):
+    assert f'config.{name} is ' in message
+
+
+def test_a_wrong_choice_names_the_nearest():
+  assert 'did you mean tiger?' in refusal(model__name='tigr')
+  assert 'did you mean rq_kmeans?' in refusal(
+    semantic_ids__quantizer='rqkmeans'
+  )
+
+
+@pytest.mark.parametrize(
+  ('section', 'field'),
+  [
+    ('dataset', 'source_dir'), ('embedding', 'path'), ('embedding', 'ids_path'),
+    ('embedding', 'model'), ('semantic_ids', 'shared_with'),
+  ],
+)  # fmt: skip
+def test_home_is_expanded_in_paths(monkeypatch, section, field):
+  monkeypatch.setenv('HOME', '/home/me')
+  many = field == 'shared_with'
+  value = ('~/x',) if many else '~/x'
+  found = getattr(getattr(from_json({section: {field: value}}), section), field)
+  assert found == (('/home/me/x',) if many else '/home/me/x')
+
+
+def test_an_unknown_home_is_refused():
+  message = refusal(dataset__source_dir='~nobody_has_this_name/x')
+  assert message.startswith('config.dataset.source_dir is ')
+  assert 'no such home folder' in message
+
+
+def test_other_text_is_not_expanded():
+  assert from_json({'dataset': {'name': '~/x'}}).dataset.name == '~/x'

@@ -1,0 +1,187 @@
+"""Config files, and the overrides of their fields."""
+
+import sys
+
+import pytest
+
+from tiger_jax.config import config_dict
+from tiger_jax.config.config_file import load, override, split
+from tiger_jax.errors import UsageError
+
+
+def override_one(path, value, config=None):
+  config = config or config_dict.defaults()
+  override(config, {path: value})
+  *sections, name = path.split('.')
+  for section in sections:
+    config = config[section]
+  return config[name]
+
+
+@pytest.mark.parametrize(
+  ('path', 'text', 'expected'),
+  [
+    ('seed', '3', 3),
+    ('train.steps', '7', 7),
+    ('train.optimizer.learning_rate', '1e-2', 0.01),
+    ('train.optimizer.learning_rate', '1', 1.0),
+    ('train.on_non_finite', 'rewind:1,skip:2', 'rewind:1,skip:2'),
+    ('dataset.name', '12', '12'),
+    ('dataset.name', 'None', 'None'),
+    ('dataset.source_dir', '', ''),
+    ('dataset.drop_short_users', 'TRUE', True),
+    ('dataset.drop_short_users', '0', False),
+    ('dataset.drop_short_users', True, True),
+    ('dataset.drop_short_users', False, False),
+    ('semantic_ids.codebook_sizes', '(8, 4)', (8, 4)),
+    ('semantic_ids.codebook_sizes', '[8,4]', (8, 4)),
+    ('semantic_ids.codebook_sizes', '8,4', (8, 4)),
+    ('semantic_ids.codebook_sizes', '8,', (8,)),
+    ('semantic_ids.codebook_sizes', '()', ()),
+    ('semantic_ids.shared_with', 'runs/a-b', ('runs/a-b',)),
+    ('semantic_ids.shared_with', "('a','b')", ('a', 'b')),
+  ],
+)
+def test_text_is_converted_to_the_type_of_the_field(path, text, expected):
+  found = override_one(path, text)
+  assert found == expected
+  assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+  ('path', 'text', 'message'),
+  [
+    ('stepz', '1', 'config.stepz is not a field; did you mean'),
+    ('train.stepz', '1', 'config.train.stepz .* did you mean steps?'),
+    ('semantic_ids.codebook_sizes', '8', 'it must be a tuple, such as'),
+    ('semantic_ids.hidden_dims', '(8,', 'it must be a tuple, such as'),
+    ('semantic_ids.hidden_dims', 'many', 'it must be a tuple, such as'),
+    ('semantic_ids.codebook_sizes', '(8,', 'a tuple, such as .8, 8, 8.'),
+    ('trian.steps', '1', 'config.trian is not a field; did you mean train?'),
+    ('train', '3', 'config.train is a section.* steps_per_call'),
+    ('train.steps.x', '3', 'config.train.steps is not a section'),
+    ('', '3', 'config. is not a field'),
+    ('train.', '3', 'config.train. is not a field'),
+    ('train.steps', '1.5', "'1.5': it must be an integer"),
+    ('train.steps', '', "config.train.steps is '': it must be an integer"),
+    ('train.steps', True, 'needs a value, as in --config.train.steps=200000'),
+    ('dataset.drop_short_users', 'maybe', 'must be true or false'),
+    ('train.optimizer.learning_rate', 'fast', "'fast': it must be a number"),
+  ],
+)
+def test_invalid_overrides_are_refused(path, text, message):
+  with pytest.raises(UsageError, match=message):
+    override_one(path, text)
+
+
+def test_all_invalid_overrides_are_named():
+  values = {'train.stepz': '1', 'seed': '2', 'model.d_model': 'wide'}
+  with pytest.raises(UsageError) as error:
+    override(config_dict.defaults(), values)
+  assert 'config.train.stepz' in str(error.value)
+  assert 'config.model.d_model' in str(error.value)
+  assert 'config.seed' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('name', 'expected'),
+  [
+    ('configs/beauty.py', ('configs/beauty.py', '')),
+    ('configs/beauty.py:cpu', ('configs/beauty.py', 'cpu')),
+    ('c:/x.py:a:b', ('c:/x.py', 'a:b')),
+    ('x', ('x', '')),
+  ],
+)
+def test_split(name, expected):
+  assert split(name) == expected
+
+
+@pytest.mark.parametrize(
+  ('body', 'message'),
+  [
+    ('def get_config(:\n', 'line 1: SyntaxError'),
+    ('', 'no function get_config'),
+    ('def get_config(): return 3', 'returned int'),
+    ('def get_config(): pass', 'returned NoneType'),
+    ('\ndef get_config():\n  return 1 / 0', 'line 3: ZeroDivisionError'),
+    ('def get_config(): raise KeyError("a b")', 'KeyError: .*a b'),
+    ('def get_config(size): pass', 'name a variant'),
+    ('import no_such_module', "No module named 'no_such_module'"),
+  ],
+)
+def test_invalid_config_files_are_refused(tmp_path, body, message):
+  path = tmp_path / 'mine.py'
+  path.write_text(body)
+  with pytest.raises(UsageError, match=message) as error:
+    load(str(path))
+  assert str(error.value).startswith(str(path))
+
+
+def test_a_variant_of_a_config_without_variants(tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text('def get_config(): pass')
+  with pytest.raises(UsageError, match='has no variants: leave out :cpu'):
+    load(f'{path}:cpu')
+
+
+def test_a_file_that_does_not_exist_names_the_nearest(tmp_path):
+  (tmp_path / 'beauty.py').write_text('')
+  (tmp_path / 'toys.py').write_text('')
+  with pytest.raises(UsageError, match=r'did you mean .*/beauty\.py\?'):
+    load(str(tmp_path / 'beuty.py'))
+  with pytest.raises(UsageError, match='there is no config file'):
+    load(str(tmp_path / 'nowhere' / 'x.py'))
+
+
+def test_two_files_do_not_share_their_names(tmp_path):
+  (tmp_path / 'a.py').write_text(
+    'from tiger_jax.config import config_dict\n'
+    'SEED = 3\n'
+    'def get_config():\n'
+    '  config = config_dict.defaults()\n'
+    '  config.seed = SEED\n'
+    '  return config\n'
+  )
+  (tmp_path / 'b.py').write_text('')
+  assert load(str(tmp_path / 'a.py')).seed == 3
+  with pytest.raises(UsageError, match='get_config'):
+    load(str(tmp_path / 'b.py'))
+
+
+def test_a_config_imports_those_around_it_before_the_installed_ones(
+  tmp_path, monkeypatch
+):
+  body = (
+    'from tiger_jax import config_dict\n'
+    'def get_config():\n'
+    '  config = config_dict.defaults()\n'
+    '  config.seed = SEED\n'
+    '  return config\n'
+  )
+  for folder, seed in (('a', 3), ('b', 4)):
+    configs = tmp_path / folder / 'configs'
+    configs.mkdir(parents=True)
+    (configs / 'beauty.py').write_text(body.replace('SEED', str(seed)))
+    (configs / 'mine.py').write_text(
+      'from configs import beauty, sports\nget_config = beauty.get_config\n'
+    )
+  (tmp_path / 'a' / 'neighbor.py').write_text('SEED = 5')
+  (tmp_path / 'a' / 'other.py').write_text(
+    'from configs import beauty\nfrom neighbor import SEED\n'
+    'def get_config():\n'
+    '  config = beauty.get_config()\n'
+    '  config.seed += SEED\n'
+    '  return config\n'
+  )
+  monkeypatch.chdir(tmp_path / 'a')
+  monkeypatch.setattr(sys, 'path', [x for x in sys.path if x])
+  assert load('configs/mine.py').seed == 3
+  assert load(f'{tmp_path}/b/configs/mine.py').seed == 4
+  assert load('other.py').seed == 8
+
+
+def test_an_installed_config_is_read_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert load('./configs/quickstart.py').dataset.name == 'synthetic'
+  with pytest.raises(UsageError, match='did you mean configs/toys.py?'):
+    load('configs/toyz.py')

@@ -1,0 +1,178 @@
+import gzip
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import pytest
+
+from tiger_jax.data.sources import raw_lines
+from tiger_jax.errors import DataError
+
+GOOD = b'{"asin": "A", "n": 1}\n'
+
+
+def write(folder, content, name='records.json.gz'):
+  path = folder / name
+  path.write_bytes(gzip.compress(content) if name.endswith('.gz') else content)
+  return path
+
+
+def values(path):
+  return [record.values for record in raw_lines.read(path)]
+
+
+def message(path):
+  with pytest.raises(DataError) as error:
+    values(path)
+  text = str(error.value)
+  assert str(path) in text
+  assert '\n' not in text
+  assert len(text) < 400
+  assert error.value.exit_code == 3
+  return text
+
+
+@pytest.mark.parametrize('name', ['records.jsonl', 'records.json.gz'])
+def test_json_and_literals(tmp_path, name):
+  content = (
+    b'\xef\xbb\xbf{"asin": "A", "ok": true, "none": null}\r\n'
+    b'\n'
+    b"{'asin': 'B', 'title': 'It\\'s \\d', 'ok': True}\n"
+    + '{"title": "Crème 🧴"}'.encode()
+  )
+  assert values(write(tmp_path, content, name)) == [
+    {'asin': 'A', 'ok': True, 'none': None},
+    {'asin': 'B', 'title': "It's \\d", 'ok': True},
+    {'title': 'Crème 🧴'},
+  ]
+
+
+def test_where_counts_blank_lines(tmp_path):
+  path = write(tmp_path, b'\n\n' + GOOD, 'x.jsonl')
+  (record,) = raw_lines.read(path)
+  assert record.where == f'{path}, line 3'
+
+
+def test_members_may_be_concatenated(tmp_path):
+  path = tmp_path / 'x.json.gz'
+  path.write_bytes(gzip.compress(GOOD) + gzip.compress(GOOD))
+  assert len(values(path)) == 2
+
+
+def test_missing(tmp_path):
+  assert 'does not exist' in message(tmp_path / 'x.json.gz')
+
+
+def test_folder(tmp_path):
+  path = tmp_path / 'x.jsonl'
+  path.mkdir()
+  assert 'cannot be read' in message(path)
+
+
+@pytest.mark.parametrize(
+  ('content', 'kind'),
+  [
+    (b'<!DOCTYPE html>\n<html>Moved</html>', 'a web page'),
+    (b'\n<HTML>', 'a web page'),
+    (GOOD, 'not gzip'),
+    (b'', 'empty'),
+  ],
+)
+def test_not_gzip(tmp_path, content, kind):
+  path = tmp_path / 'x.json.gz'
+  path.write_bytes(content)
+  assert kind in message(path)
+
+
+@pytest.mark.parametrize('kind', ['cut', 'checksum', 'body', 'tail'])
+def test_damaged_gzip(tmp_path, kind):
+  path = write(tmp_path, GOOD * 2000)
+  content = bytearray(path.read_bytes())
+  if kind == 'cut':
+    content = content[:-9]
+  elif kind == 'checksum':
+    content[-6] ^= 1
+  elif kind == 'body':
+    content[len(content) // 2] ^= 0xFF
+  else:
+    content += b'junk'
+  path.write_bytes(content)
+  assert 'is damaged' in message(path) or kind == 'body'
+
+
+@pytest.mark.parametrize(
+  'line',
+  [
+    b'[1, 2]',
+    b'"text"',
+    b'12',
+    b'null',
+    b'{"asin": ',
+    b"{'asin': 'A'",
+    b"__import__('os').getcwd()",
+    b"{'asin': open('x')}",
+    b'{"a": 1} {"a": 2}',
+    b'{[]: 1}',
+    b'\x00',
+    b'[' * 100_000,
+    b'{"a": ' * 100_000,
+    b'{"a": ' + b'9' * 5000 + b'}',
+    b'<html>',
+  ],
+  ids=lambda line: repr(line[:12]),
+)
+def test_not_a_record(tmp_path, line):
+  text = message(write(tmp_path, GOOD + line + b'\n' + GOOD))
+  assert 'line 2 is not a record' in text
+
+
+def test_not_utf8(tmp_path):
+  assert 'line 2 is not UTF-8' in message(
+    write(tmp_path, GOOD + b'{"a": "\xff"}')
+  )
+
+
+def test_long_line_is_not_read_whole(tmp_path, monkeypatch):
+  monkeypatch.setattr(raw_lines, 'MAX_LINE_BYTES', 1000)
+  within = b'{"a": "' + b'x' * 991 + b'"}'
+  assert len(within) == 1000
+  assert len(values(write(tmp_path, within))) == 1
+  assert 'line 1 is longer than 1000' in message(write(tmp_path, b' ' * 10**6))
+
+
+@pytest.mark.parametrize(
+  'record',
+  [{}, {'k': None}, {'k': ''}, {'k': 5}, {'k': ['x']}, {'k': '\ud83d'}],
+)
+def test_required_text(tmp_path, record):
+  path = write(tmp_path, json.dumps(record).encode(), 'x.jsonl')
+  (record,) = raw_lines.read(path)
+  with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):
+    raw_lines.required_text(record, 'k')
+
+
+@pytest.mark.parametrize(
+  'value', ['', '1318896000', 1.5, float('nan'), True, -1, 10**18, None, [1]]
+)
+def test_required_seconds(tmp_path, value):
+  line = json.dumps({'k': value, 'long': 'x' * 10**4}).encode()
+  (record,) = raw_lines.read(write(tmp_path, line, 'x.jsonl'))
+  with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):
+    raw_lines.required_seconds(record, 'k')
+
+
+def test_required_fields_are_returned(tmp_path):
+  (record,) = raw_lines.read(write(tmp_path, GOOD))
+  assert raw_lines.required_text(record, 'asin') == 'A'
+  assert raw_lines.required_seconds(record, 'n') == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(lines=st.lists(st.binary(max_size=40), max_size=4))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, lines):
+  path = tmp_path_factory.getbasetemp() / 'any.jsonl'
+  path.write_bytes(b'\n'.join(lines))
+  try:
+    assert all(isinstance(record, dict) for record in values(path))
+  except DataError as error:
+    assert '\n' not in str(error)

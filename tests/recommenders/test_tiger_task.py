@@ -1,0 +1,70 @@
+"""The loss of TIGER, against plain NumPy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.training.networks import NUM_ITEMS, make_batch, make_task
+from tiger_jax.models.tiger import next_items
+
+
+@functools.cache
+def _networks(causal_encoder):
+  """Returns a task, parameters, and a function that scores all targets."""
+  task = make_task(causal_encoder=causal_encoder, dropout=0.0)
+  params = task.init(jax.random.key(0))
+
+  @jax.jit
+  def score(batch):
+    bound = task.model.bind({'params': params})
+    if causal_encoder:
+      return bound.every_target(task.tables, batch)
+    return [x[:, None] for x in bound(task.tables, batch)]
+
+  return task, params, score
+
+
+@pytest.mark.parametrize('causal_encoder', [False, True])
+def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
+  task, params, score = _networks(causal_encoder)
+  # Histories of several lengths, and a padding row.
+  batch = jax.tree.map(jnp.asarray, make_batch(0))
+  targets = next_items(batch) if causal_encoder else batch.target[:, None]
+  targets, levels = np.asarray(targets), []
+  assert (targets < 0).any()
+  codes = np.asarray(task.tables)[targets]
+  for level, logits in enumerate(score(batch)):
+    log_probs = np.asarray(jax.nn.log_softmax(logits))
+    each = np.take_along_axis(log_probs, codes[:, :, level, None], 2)[..., 0]
+    levels.append(-each[targets >= 0].mean())
+  loss = jax.jit(task.loss)
+  found, logged, _ = loss(params, task.tables, batch, jax.random.key(1))
+  assert np.ptp(levels) > 0.1
+  np.testing.assert_allclose(found, np.mean(levels), rtol=1e-5)
+  np.testing.assert_allclose(logged['loss'], np.mean(levels), rtol=1e-5)
+  for level, expected in enumerate(levels):
+    np.testing.assert_allclose(
+      logged[f'loss_level_{level}'], expected, rtol=1e-5
+    )
+
+
+def test_no_target_sees_later_items():
+  _, _, score = _networks(causal_encoder=True)
+  batch = make_batch(0)
+  batch = batch._replace(history=np.maximum(batch.history, 0))
+  before = score(batch)
+  for i in (1, 2, 3):
+    history = batch.history.copy()
+    history[:, i] = (history[:, i] + 7) % NUM_ITEMS
+    after = score(batch._replace(history=history))
+    changes = [
+      np.abs(x - y).max((0, 2)) for x, y in zip(after, before, strict=True)
+    ]
+    # The first code of item i is scored from items up to i - 1 only. Its other
+    # codes are scored from the codes before them, which changed.
+    assert changes[0][:i].max() < 1e-6
+    assert np.max([x[: i - 1] for x in changes], initial=0) < 1e-6
+    assert np.min([x[i:] for x in changes]) > 1e-4

@@ -1,0 +1,215 @@
+"""Where the time goes: every second is in one phase."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.training.running import STEPS, Counter, Run
+from tiger_jax.errors import NumbersError
+from tiger_jax.runtime import goodput
+from tiger_jax.runtime.goodput import Stopwatch
+from tiger_jax.training.schedule import Rewind
+
+
+class Clock:
+  """A clock that a test moves."""
+
+  def __init__(self):
+    self.now = 100.0
+
+  def perf_counter(self):
+    return self.now
+
+
+@pytest.fixture(name='clock')
+def _clock(monkeypatch):
+  clock = Clock()
+  monkeypatch.setattr(goodput, 'time', clock)
+  return clock
+
+
+@pytest.fixture(name='watch')
+def _watch(clock):
+  watch = Stopwatch()
+  yield watch
+  watch.close()
+
+
+def compiles(seconds):
+  """Tells JAX's listeners of a compilation that is done."""
+  jax.monitoring.record_event_duration_secs(
+    '/jax/core/compile/backend_compile_duration', seconds
+  )
+
+
+def test_phases_nest(watch, clock):
+  clock.now += 1
+  with watch.phase('step'):
+    clock.now += 2
+    with watch.phase('data'):
+      clock.now += 4
+      with watch.phase('step'):
+        clock.now += 8
+      clock.now += 16
+    clock.now += 32
+  clock.now += 64
+  assert watch.seconds() == {
+    'other': 65.0, 'step': 42.0, 'data': 20.0, 'wall': 127.0,
+  }  # fmt: skip
+
+
+def test_an_error_ends_its_phases(watch, clock):
+  with pytest.raises(KeyError):
+    with watch.phase('step'), watch.phase('data'):
+      clock.now += 1
+      raise KeyError
+  clock.now += 2
+  assert watch.seconds() == {
+    'other': 2.0, 'data': 1.0, 'step': 0.0, 'wall': 3.0,
+  }  # fmt: skip
+
+
+def test_asking_in_the_middle_changes_nothing(watch, clock):
+  with watch.phase('step'):
+    clock.now += 1
+    assert watch.seconds()['step'] == 1.0
+    clock.now += 1
+    assert watch.seconds() == {'other': 0.0, 'step': 2.0, 'wall': 2.0}
+
+
+def test_compilation_is_moved_to_its_own_phase(watch, clock):
+  with watch.phase('evaluate'):
+    clock.now += 10
+    compiles(3.0)
+    clock.now += 1
+  with watch.phase('compile'):
+    clock.now += 5
+    compiles(4.0)  # It counts already.
+  clock.now += 2
+  compiles(1.5)
+  assert watch.seconds() == {
+    'evaluate': 8.0, 'compile': 9.5, 'other': 0.5, 'wall': 18.0,
+  }  # fmt: skip
+
+
+def test_other_events_are_not_compilation(watch, clock):
+  clock.now += 3
+  jax.monitoring.record_event_duration_secs('/jax/core/other_duration', 2.0)
+  assert watch.seconds() == {'other': 3.0, 'wall': 3.0}
+
+
+def test_a_stopwatch_that_is_closed_has_stopped(clock):
+  watch = Stopwatch()
+  clock.now += 1
+  watch.close()
+  clock.now += 5
+  compiles(0.5)
+  with watch.phase('step'):
+    clock.now += 5
+  assert watch.seconds() == {'other': 1.0, 'wall': 1.0}
+
+
+def test_what_jax_really_compiles():
+  """The name of the event is JAX's, and might change."""
+  watch = Stopwatch()
+
+  def function(x):
+    for i in range(40):
+      x = jnp.sin(x @ x + i)
+    return x
+
+  # Not from the cache, which would tell of it too but take no time.
+  salt = np.random.default_rng().normal(size=(3, 3)).astype(np.float32)
+  with watch.phase('evaluate'):
+    start = time.perf_counter()
+    jax.jit(lambda x: function(x + salt)).lower(salt).compile()
+    elapsed = time.perf_counter() - start
+  watch.close()
+  seconds = watch.seconds()
+  assert seconds['compile'] > 0.005
+  assert seconds['evaluate'] + seconds['compile'] == pytest.approx(
+    elapsed, rel=0.05
+  )
+  assert seconds['evaluate'] > 0
+
+
+def test_the_summary_names_most_first():
+  seconds = {'other': 1.0, 'step': 7.0, 'data': 2.0, 'wall': 10.0}
+  text = goodput.summary(seconds)
+  assert text == '10.0 s: step 70.0%, data 20.0%, other 10.0%'
+  goodput.summary({'other': 0.0, 'wall': 0.0})
+
+
+def add_up(seconds):
+  phases = sum(value for name, value in seconds.items() if name != 'wall')
+  assert phases == pytest.approx(seconds['wall'], rel=1e-6)
+
+
+def test_a_run_accounts_for_all_of_its_time(tmp_path, capsys):
+  def evaluate(params):
+    time.sleep(0.4)
+    return {'score': 0.0}
+
+  def read(start, stop):
+    for stack in run.counting(start, stop):
+      time.sleep(0.1)
+      yield stack
+
+  run = Run(tmp_path, evaluate=evaluate)
+  start = time.perf_counter()
+  run(Counter(), read)
+  elapsed = time.perf_counter() - start
+  (line,) = run.goodput()
+  assert (line['from'], line['to']) == (0, STEPS)
+  seconds = line['seconds']
+  add_up(seconds)
+  # Within a hundredth, and the writer that `Run` makes.
+  assert elapsed - 0.02 - elapsed / 100 < seconds['wall'] <= elapsed
+  assert 0.8 <= seconds['evaluate'] < 1.6
+  assert 1.0 <= seconds['data'] < 2.0
+  assert {'compile', 'step', 'save', 'other'} <= seconds.keys()
+  assert min(seconds.values()) >= 0
+  # The rest is what the loop itself costs.
+  assert seconds['other'] < 0.5 * seconds['wall']
+  assert f'train: {seconds["wall"]:.1f} s: ' in capsys.readouterr().out
+
+
+def test_a_line_for_every_call(tmp_path):
+  run = Run(tmp_path)
+  with pytest.raises(KeyboardInterrupt):
+    run(Counter(), run.stopping(8, error=KeyboardInterrupt()))
+  with pytest.raises(NumbersError):
+    run(Counter(at=9))
+  run(Counter())
+  run(Counter())
+  lines = run.goodput()
+  assert [(line['from'], line['to']) for line in lines] == [
+    (0, 7), (5, 9), (5, 10), (10, 10),
+  ]  # fmt: skip
+  for line in lines:
+    add_up(line['seconds'])
+
+
+def test_a_run_that_was_rewound(tmp_path):
+  """What its lines tell is all of its time, and no second of it twice."""
+  run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
+  start = time.perf_counter()
+  run(Counter(of=[6]))
+  elapsed = time.perf_counter() - start
+  lines = run.goodput()
+  assert [(line['from'], line['to']) for line in lines] == [(0, 7), (4, STEPS)]
+  for line in lines:
+    add_up(line['seconds'])
+  wall = sum(line['seconds']['wall'] for line in lines)
+  assert 0.8 * elapsed < wall <= elapsed
+
+
+def test_a_line_that_cannot_be_written_costs_nothing(tmp_path):
+  (tmp_path / 'goodput.jsonl').mkdir()
+  run = Run(tmp_path)
+  with pytest.raises(NumbersError, match='loss is not finite at step 7'):
+    run(Counter(at=7))
+  assert run(Counter())['count'] == STEPS

@@ -1,0 +1,228 @@
+"""Where arrays are put on a mesh."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.training.networks import make_batch, make_task
+from tiger_jax.config import OptimizerConfig
+from tiger_jax.runtime import sharding
+from tiger_jax.runtime.sharding import (
+  make_mesh,
+  num_batch_shards,
+  put,
+  replicate,
+  shard_batch,
+  state_shardings,
+)
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.step import init_state
+
+# Every width is divided by 8. Adafactor factors what is 128 or wider.
+SIZES = {
+  'd_model': 128,
+  'num_heads': 8,
+  'head_dim': 2,
+  'mlp_dim': 256,
+  'num_user_tokens': 16,
+}
+LEVEL_SIZES = (16, 8, 8)
+# Of the arrays of TIGER on a mesh of data 1, fsdp 2, tensor 4: the shape, and
+# what one device holds.
+PLACES = {
+  'code_embedding/embedding': ((32, 128), (8, 64)),
+  'user_embedding/embedding': ((16, 128), (4, 64)),
+  'encoder/attention_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
+  'encoder/attention_0/key/kernel': ((128, 8, 2), (64, 2, 2)),
+  'encoder/attention_0/out/kernel': ((8, 2, 128), (2, 2, 64)),
+  'encoder/mlp_0/up/kernel': ((128, 256), (64, 64)),
+  'encoder/mlp_0/down/kernel': ((256, 128), (64, 64)),
+  'decoder/self_attentions_0/value/kernel': ((128, 8, 2), (64, 2, 2)),
+  'decoder/cross_attentions_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
+  'decoder/mlps_0/up/kernel': ((128, 256), (64, 64)),
+  'heads_0/kernel': ((128, 16), (64, 4)),
+  'heads_2/kernel': ((128, 8), (64, 2)),
+  'start': ((128,), (128,)),
+  'encoder/final_norm/scale': ((128,), (128,)),
+}
+
+
+def make_state(recipe='adamw', replicas=1, **changes):
+  """Returns the shapes of a state of TIGER."""
+  task = make_task(level_sizes=LEVEL_SIZES, **SIZES | changes)
+  optimizer = make_optimizer(OptimizerConfig(recipe), 5)
+  runs = list(range(replicas))
+  return jax.eval_shape(lambda: init_state(task, optimizer, runs))
+
+
+def by_path(tree):
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): x
+    for path, x in jax.tree.leaves_with_path(tree)
+  }
+
+
+def parts(mesh, state, num_leading=0):
+  """Returns shape, and shape on each device, of every array."""
+  shapes, places = by_path(state), state_shardings(mesh, state, num_leading)
+  return {
+    path: (shapes[path].shape, place.shard_shape(shapes[path].shape))
+    for path, place in by_path(places).items()
+  }
+
+
+def test_the_rules_hold_for_the_parameters():
+  mesh = make_mesh(fsdp=2, tensor=4)
+  found = parts(mesh, make_state().params)
+  assert {path: found[path] for path in PLACES} == PLACES
+  # Nothing large lies whole on every device.
+  whole = {path for path, (shape, part) in found.items() if shape == part}
+  assert all(
+    path.endswith(('start', 'scale', 'position_bias/embedding'))
+    or 'position_bias' in path
+    for path in whole
+  ), whole
+
+
+def test_moments_of_adam_lie_where_their_parameters_do():
+  mesh = make_mesh(fsdp=2, tensor=4)
+  state = make_state('adamw')
+  expected = parts(mesh, state.params)
+  found = parts(mesh, state)
+  for moment in ('mu', 'nu'):
+    of_moment = {
+      path.split(f'/{moment}/')[1]: x
+      for path, x in found.items()
+      if f'/{moment}/' in path
+    }
+    assert of_moment == expected
+  assert found['step'] == ((), ())
+
+
+def test_factors_of_adafactor_lie_whole():
+  """They have the path of their matrix, but not its axes, and are small."""
+  mesh = make_mesh(fsdp=2, tensor=4)
+  state = make_state('adafactor')
+  found = parts(mesh, state)
+  params = parts(mesh, state.params)
+  kinds = {'v_row': 0, 'v_col': 0, 'v': 0}
+  for path, (shape, part) in found.items():
+    kind = next((x for x in kinds if f'/{x}/' in path), None)
+    if kind is None:
+      continue
+    of_param = params[path.split(f'/{kind}/')[1]]
+    if shape == of_param[0]:  # Too small to be factored.
+      assert (shape, part) == of_param
+    else:
+      assert shape == part
+      kinds[kind] += shape != (1,)
+  assert kinds['v_row'] == kinds['v_col'] > 0
+  large = [shape for shape, part in found.values() if shape == part]
+  assert max(map(np.prod, large)) <= 256
+
+
+@pytest.mark.parametrize('recipe', ['adamw', 'adafactor', 'adagrad'])
+def test_replicas_have_an_axis_in_front(recipe):
+  mesh = make_mesh(fsdp=2, tensor=4)
+  one = parts(mesh, make_state(recipe))
+  three = parts(mesh, make_state(recipe, 3), num_leading=1)
+  assert three.pop('step') == one.pop('step') == ((), ())
+  assert three == {
+    path: ((3, *shape), (3, *part)) for path, (shape, part) in one.items()
+  }
+
+
+@pytest.mark.parametrize(
+  ('changes', 'path', 'part'),
+  [
+    # Three heads are not divided by four devices, the width is by two.
+    ({'num_heads': 3}, 'encoder/attention_0/query/kernel', (64, 3, 2)),
+    ({'num_heads': 3}, 'encoder/attention_0/out/kernel', (3, 2, 64)),
+    ({'d_model': 5}, 'encoder/attention_0/query/kernel', (5, 2, 2)),
+    ({'d_model': 5, 'mlp_dim': 6}, 'encoder/mlp_0/up/kernel', (5, 6)),
+    ({'num_user_tokens': 7}, 'user_embedding/embedding', (7, 64)),
+  ],
+)
+def test_an_axis_that_devices_do_not_divide_lies_whole(changes, path, part):
+  mesh = make_mesh(fsdp=2, tensor=4)
+  assert parts(mesh, make_state(**changes).params)[path][1] == part
+
+
+@pytest.mark.parametrize(
+  ('fsdp', 'tensor', 'shape'),
+  [(1, 1, (8, 1, 1)), (2, 2, (2, 2, 2)), (8, 1, (1, 8, 1)), (4, 1, (2, 4, 1))],
+)
+def test_the_axes_of_a_mesh(fsdp, tensor, shape):
+  mesh = make_mesh(fsdp=fsdp, tensor=tensor)
+  assert mesh.axis_names == ('data', 'fsdp', 'tensor')
+  assert mesh.devices.shape == shape
+  assert num_batch_shards(mesh) == shape[0] * shape[1]
+
+
+def test_a_mesh_of_chosen_devices():
+  assert make_mesh(jax.devices()[:1]).size == 1
+  assert make_mesh(jax.devices()[2:4], tensor=2).shape['tensor'] == 2
+
+
+def test_devices_that_cannot_be_divided():
+  with pytest.raises(ValueError, match='8 devices .* fsdp 3 x tensor 1'):
+    make_mesh(fsdp=3)
+  with pytest.raises(ValueError, match='2 devices .* fsdp 2 x tensor 2'):
+    make_mesh(jax.devices()[:2], fsdp=2, tensor=2)
+
+
+def shard_shapes(x):
+  return {shard.data.shape for shard in x.addressable_shards}
+
+
+@pytest.mark.parametrize(
+  ('mesh', 'rows'), [((1, 1), 2), ((2, 2), 4), ((8, 1), 2), ((1, 8), 16)]
+)
+def test_a_batch_is_spread_over_data_and_fsdp(mesh, rows):
+  batch = shard_batch(make_mesh(None, *mesh), make_batch(0, 16))
+  assert shard_shapes(batch.history) == {(rows, 4)}
+  assert shard_shapes(batch.target) == {(rows,)}
+  np.testing.assert_array_equal(batch.history, make_batch(0, 16).history)
+
+
+def test_a_batch_that_devices_do_not_divide_is_whole_on_each():
+  batch = shard_batch(make_mesh(), make_batch(0, 11))
+  assert shard_shapes(batch.history) == {(11, 4)}
+  np.testing.assert_array_equal(batch.history, make_batch(0, 11).history)
+
+
+def test_a_stack_is_spread_along_its_second_axis():
+  stack = np.arange(3 * 16).reshape(3, 16)
+  placed = shard_batch(make_mesh(), stack, axis=1)
+  assert shard_shapes(placed) == {(3, 2)}
+  np.testing.assert_array_equal(placed, stack)
+
+
+def test_replicate():
+  tree = replicate(make_mesh(), {'a': np.arange(3), 'b': jnp.ones((2, 2))})
+  for leaf in jax.tree.leaves(tree):
+    assert leaf.sharding.is_fully_replicated
+    assert len(leaf.sharding.device_set) == 8
+
+
+def test_what_is_put_is_fetched():
+  mesh = make_mesh(fsdp=2, tensor=2)
+  tree = {
+    'up': {'kernel': np.arange(32.0, dtype=np.float32).reshape(4, 8)},
+    'rest': np.arange(3, dtype=np.int8),
+  }
+  placed = put(tree, state_shardings(mesh, tree))
+  assert shard_shapes(placed['up']['kernel']) == {(2, 4)}
+  found = sharding.fetch(placed)
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+    assert isinstance(a, np.ndarray)
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_fetched_outlives_what_the_device_had():
+  x = jnp.arange(5.0)
+  found = sharding.fetch({'x': x})
+  jax.jit(lambda x: x + 1, donate_argnums=0)(x).block_until_ready()
+  assert found['x'].tolist() == [0, 1, 2, 3, 4]

@@ -1,0 +1,285 @@
+"""The RQ-VAE and the VQ-VAE: loss, gradients, restarts, training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.semantic_ids.autoencoders import (
+  CONFIG,
+  after_update_of,
+  embeddings,
+  make_task,
+)
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids.item_batches import ItemBatches
+from tiger_jax.semantic_ids.quantizers import autoencoder_task, residual
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
+
+
+def _codes(model, x):
+  return np.asarray(jax.jit(lambda model, x: model.codes(x))(model, x))
+
+
+@pytest.fixture(name='train', scope='module')
+def _train(task):
+  batches = ItemBatches(embeddings(), CONFIG.batch_size, seed=0)
+  num_steps = CONFIG.epochs * batches.steps_per_epoch
+  schedule = optax.cosine_decay_schedule(3e-3, num_steps)
+  optimizer = optax.adamw(schedule, weight_decay=0.01)
+
+  @jax.jit
+  def update(params, tables, state, batch, step):
+    rng = jax.random.fold_in(jax.random.key(0), step)
+
+    def objective(params):
+      loss, _, seen = task.loss(params, tables, batch, rng)
+      return loss, seen
+
+    (loss, seen), gradients = jax.value_and_grad(objective, has_aux=True)(
+      params
+    )
+    updates, state = optimizer.update(gradients, state, params)
+    params = optax.apply_updates(params, updates)
+    params = task.after_update(params, tables, seen, step, rng)
+    return params, state, loss
+
+  def train(num_steps=num_steps):
+    params = task.init(jax.random.key(0))
+    state, history = optimizer.init(params), []
+    for step in range(num_steps):
+      params, state, loss = update(
+        params, task.tables, state, batches[step], step
+      )
+      history.append(float(loss))
+    return params, history
+
+  return train
+
+
+@pytest.fixture(name='gradients', scope='module')
+def _gradients(params):
+  """The gradient of every term of the loss, on the first 20 items."""
+  terms = jax.jit(
+    jax.jacrev(
+      lambda params: autoencoder_task.losses(
+        params.model, jnp.asarray(embeddings()[:20])
+      )[0]
+    )
+  )
+  return terms(params)._asdict()
+
+
+def _numpy_mlp(variables, x):
+  for i in range(len(variables)):
+    x = np.maximum(x, 0) if i else x
+    layer = variables[f'Dense_{i}']
+    x = x @ np.asarray(layer['kernel']) + np.asarray(layer['bias'])[None]
+  return x
+
+
+def test_encoder_and_decoder_mirror_each_other(params):
+  widths = {
+    name: [layer['kernel'].shape for _, layer in sorted(layers.items())]
+    for name, layers in params.model.autoencoder._asdict().items()
+    if name in ('encoder', 'decoder')
+  }
+  assert widths == {
+    'encoder': [(10, 16), (16, 12), (12, 4)],
+    'decoder': [(4, 12), (12, 16), (16, 10)],
+  }
+
+
+def test_loss_equals_numpy(task, params):
+  x = embeddings()[:20]
+  loss, metrics, _ = jax.jit(task.loss)(
+    params, task.tables, x, jax.random.key(0)
+  )
+  network = params.model.autoencoder
+  standardised = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
+  z = _numpy_mlp(network.encoder, standardised)
+  left, error, used = z, 0.0, []
+  for codebook in map(np.asarray, params.model.codebooks):
+    distances = ((left[:, None] - codebook[None]) ** 2).sum(axis=-1)
+    left = left - codebook[distances.argmin(axis=1)]
+    error += (left**2).sum() / len(x)
+    used.append(len(np.unique(distances.argmin(axis=1))) / len(codebook))
+  x_hat = _numpy_mlp(network.decoder, z - left)
+  reconstruction = ((standardised - x_hat) ** 2).sum() / len(x)
+  np.testing.assert_allclose(
+    metrics['reconstruction'], reconstruction, rtol=1e-4
+  )
+  np.testing.assert_allclose(metrics['quantization'], error, rtol=1e-4)
+  np.testing.assert_allclose(metrics['batch_usage'], min(used), rtol=1e-6)
+  np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('term', 'moved'),
+  [
+    ('reconstruction', {'encoder', 'decoder'}),
+    ('codebook', {'codebooks'}),
+    ('commitment', {'encoder'}),
+  ],
+)
+def test_each_term_moves_only_its_own(gradients, term, moved):
+  model = gradients[term].model
+  parts = {**model.autoencoder._asdict(), 'codebooks': model.codebooks}
+  assert moved == {
+    name
+    for name, part in parts.items()
+    if any(np.asarray(leaf).any() for leaf in jax.tree.leaves(part))
+  }
+
+
+def test_beta_weighs_the_commitment(task, params, gradients):
+  """Both terms have equal values, so only gradients distinguish them."""
+
+  gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
+  args = (task.tables, embeddings()[:20], jax.random.key(0))
+  found = gradient(params, *args).model
+  # Each code moves toward the vectors assigned to it, with weight 1.
+  z = params.model.autoencoder.encode(jnp.asarray(embeddings()[:20]))
+  quantized = params.model.quantize(z)
+  for level, codebook in enumerate(params.model.codebooks):
+    pull = np.zeros(codebook.shape, np.float32)
+    for code, vector in zip(
+      quantized.codes[:, level], quantized.residuals[:, level], strict=True
+    ):
+      pull[code] += 2 * (codebook[code] - vector) / 20
+    np.testing.assert_allclose(
+      found.codebooks[level], pull, rtol=1e-3, atol=1e-5
+    )
+  # The encoder has the reconstruction term, and commitment with weight 0.25.
+  jax.tree.map(
+    lambda a, b, c: np.testing.assert_allclose(
+      a, b + 0.25 * c, rtol=1e-3, atol=1e-4
+    ),
+    found.autoencoder.encoder,
+    gradients['reconstruction'].model.autoencoder.encoder,
+    gradients['commitment'].model.autoencoder.encoder,
+  )
+
+
+def test_reconstruction_passes_straight_through(params, gradients):
+  x = jnp.asarray(embeddings()[:20])
+  network = params.model.autoencoder
+
+  def encode(encoder):
+    return network._replace(encoder=encoder).encode(x)
+
+  quantized = params.model.quantize(encode(network.encoder)).quantized
+
+  def error(z):
+    x_hat = network.decode(z)
+    return jnp.sum((network.standardise(x) - x_hat) ** 2) / len(x)
+
+  # What the decoder asks of the codes is asked of the encoder's output.
+  _, pull_back = jax.vjp(encode, network.encoder)
+  expected = pull_back(jax.grad(error)(quantized))[0]
+  found = gradients['reconstruction'].model.autoencoder.encoder
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    found,
+    expected,
+  )
+
+
+def test_init_uses_every_code(params):
+  codes = _codes(params.model, embeddings())
+  assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
+
+
+def test_init_on_the_first_batch(task):
+  first = make_task(kmeans_init='first_batch')
+  one, all_ = (x.init(jax.random.key(0)).model for x in (first, task))
+  jax.tree.map(np.testing.assert_array_equal, one.autoencoder, all_.autoencoder)
+  batch = ItemBatches(embeddings(), 32, seed=0)[0]
+  z = one.autoencoder.encode(jnp.asarray(batch))
+  _, rng = jax.random.split(jax.random.key(0))
+  expected = residual.fit_codebooks(rng, z, (8, 8, 8))
+  for found, codebook in zip(one.codebooks, expected, strict=True):
+    np.testing.assert_allclose(found, codebook, rtol=1e-3, atol=1e-4)
+
+
+def test_weight_decay_leaves_statistics_and_counts(task, params):
+  batch = jnp.asarray(embeddings()[:32])
+  decayed = jax.tree.map(lambda leaf: leaf * 0.999, params)
+  rng = jax.random.key(0)
+  after_update = after_update_of(task)
+  once = after_update(decayed, task.tables, batch, 0, rng)
+  network = once.model.autoencoder
+  np.testing.assert_array_equal(network.mean, params.model.autoencoder.mean)
+  np.testing.assert_array_equal(network.std, params.model.autoencoder.std)
+  tables = jax.tree.map(jnp.asarray, task.tables)
+  seen = task.loss(once, tables, batch, rng)[2]
+  decayed = once._replace(idle=tuple(idle * 0.5 for idle in once.idle))
+  twice = task.after_update(decayed, tables, seen, jnp.array(1), rng)
+  assert set(np.unique(np.stack(twice.idle)).tolist()) <= {0.0, 2.0}
+
+
+def test_training_uses_every_code_and_lowers_the_loss(train):
+  params, history = train()
+  assert np.mean(history[-10:]) < 0.6 * np.mean(history[:10])
+  codes = _codes(params.model, embeddings())
+  assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
+
+
+def test_training_is_deterministic(train):
+  one, two = train(num_steps=12), train(num_steps=12)
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_rows_train_as_their_embeddings(task, params):
+  rows = jnp.arange(5, 25)
+  loss = jax.jit(task.loss)
+  one = loss(params, task.tables, rows, jax.random.key(0))
+  two = loss(params, task.tables, embeddings()[5:25], jax.random.key(0))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, two
+  )
+
+
+def test_half_precision_embeddings_are_read():
+  task = make_task(x=embeddings().astype(np.float16))
+  assert all(
+    leaf.dtype == jnp.float32
+    for leaf in jax.tree.leaves(task.init(jax.random.key(0)))
+  )
+
+
+def test_fewer_items_than_codes_is_one_line():
+  task = make_task(x=embeddings(num_items=7))
+  with pytest.raises(UsageError, match='8 codes of 7 items'):
+    task.init(jax.random.key(0))
+
+
+def test_a_codebook_of_every_size():
+  params = make_task(codebook_sizes=(2, 4, 8)).init(jax.random.key(0))
+  assert params.model.level_sizes == (2, 4, 8)
+  assert [len(idle) for idle in params.idle] == [2, 4, 8]
+  codes = _codes(params.model, embeddings())
+  assert [len(np.unique(level)) for level in codes.T] == [2, 4, 8]
+
+
+def test_vq_vae_loss_equals_numpy():
+  task = make_task(VqVae)
+  params = task.init(jax.random.key(0))
+  x = embeddings()[:20]
+  loss, metrics, _ = jax.jit(task.loss)(
+    params, task.tables, x, jax.random.key(0)
+  )
+  network = params.model.autoencoder
+  (codebook,) = map(np.asarray, params.model.codebooks)
+  assert codebook.shape == (8, 4)
+  standardised = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
+  parts = _numpy_mlp(network.encoder, standardised).reshape(20, 3, 4)
+  distances = ((parts[:, :, None] - codebook[None, None]) ** 2).sum(axis=-1)
+  codes = distances.argmin(axis=-1)
+  x_hat = _numpy_mlp(network.decoder, codebook[codes].reshape(20, 12))
+  error = distances.min(axis=-1).sum() / 20
+  reconstruction = ((standardised - x_hat) ** 2).sum() / 20
+  np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
+  used = len(np.unique(codes)) / 8
+  np.testing.assert_allclose(metrics['batch_usage'], used, rtol=1e-6)

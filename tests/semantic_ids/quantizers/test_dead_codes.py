@@ -1,0 +1,93 @@
+"""Codes that no item chooses, and how they are restarted."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.semantic_ids.autoencoders import (
+  after_update_of,
+  embeddings,
+  make_task,
+)
+from tiger_jax.semantic_ids.quantizers.autoencoder_task import Seen
+from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
+
+
+def test_restart_revives_dead_codes(task, params):
+  batch = jnp.asarray(embeddings()[:32])
+  far = params.model.codebooks[1].at[3:].set(1e3)
+  dead = _with_codebook(params, 1, far)
+  rng = jax.random.key(0)
+  after_update = after_update_of(task)
+  for step in range(3):
+    alive = after_update(dead, task.tables, batch, step, rng)
+    if step < 2:  # The epoch of three steps is not over.
+      np.testing.assert_array_equal(alive.model.codebooks[1], far)
+      dead = alive
+  np.testing.assert_array_equal(alive.idle[1][3:], 0)
+  # Each revived code is an item's residual at its level, no two the same.
+  z = dead.model.autoencoder.encode(batch)
+  residuals = dead.model.quantize(z).residuals[:, 1]
+  revived = alive.model.codebooks[1][3:]
+  gaps = np.abs(np.asarray(revived[:, None] - residuals[None]))
+  rows = gaps.sum(axis=-1).argmin(axis=1)
+  np.testing.assert_allclose(gaps[np.arange(5), rows], 0, atol=1e-6)
+  assert len(set(rows.tolist())) == 5
+  # Codes in use do not change.
+  for level in range(3):
+    used = np.asarray((dead.idle[level] + 1 < 3) | (alive.idle[level] > 0))
+    np.testing.assert_array_equal(
+      alive.model.codebooks[level][used], dead.model.codebooks[level][used]
+    )
+
+
+def test_a_code_of_one_batch_of_an_epoch_stays(task, params):
+  """A code chosen in one of three batches is kept for one more epoch."""
+  # Code 0 is chosen in every batch, codes 1, 2 and 3 in one batch each.
+  batches = [[0, 1, 1, 0], [0, 2, 0, 0], [3, 3, 0, 0], *[[0] * 4] * 3]
+  after_update = jax.jit(task.after_update)
+  for step, codes in enumerate(batches):
+    vectors = jnp.full((4, 4), step + 1.0)
+    seen = Seen([(jnp.array(codes), vectors)] * 3, params.idle)
+    before = params.model.codebooks
+    params = after_update(
+      params, task.tables, seen, jnp.array(step), jax.random.key(step)
+    )
+    for level in range(3):
+      changed = (params.model.codebooks[level] != before[level]).any(1)
+      # Code 3 was last seen when the first epoch ended, an epoch ago.
+      dead = {2: [4, 5, 6, 7], 5: [*range(1, 8)]}.get(step, [])
+      assert np.flatnonzero(changed).tolist() == dead
+      expected = jnp.where(changed[:, None], vectors[:1], before[level])
+      np.testing.assert_array_equal(params.model.codebooks[level], expected)
+
+
+def test_no_restart_after_its_epochs(task, params):
+  batch = jnp.asarray(embeddings()[:32])
+  dead = params._replace(idle=tuple(idle + 100 for idle in params.idle))
+  after_update = after_update_of(task)
+  after = after_update(dead, task.tables, batch, 40 * 3 + 2, jax.random.key(0))
+  jax.tree.map(np.testing.assert_array_equal, after, dead)
+
+
+def test_vq_vae_restarts_its_one_codebook():
+  task = make_task(VqVae)
+  params = task.init(jax.random.key(0))
+  dead = _with_codebook(params, 0, params.model.codebooks[0].at[3:].set(1e3))
+  batch = jnp.asarray(embeddings()[:32])
+  alive = dead
+  after_update = after_update_of(task)
+  for step in range(3):
+    alive = after_update(alive, task.tables, batch, step, jax.random.key(0))
+  parts = dead.model.autoencoder.encode(batch).reshape(-1, 4)
+  revived = alive.model.codebooks[0][3:]
+  gaps = jnp.abs(revived[:, None] - parts[None]).sum(axis=-1)
+  np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-5)
+
+
+def _with_codebook(params, level, codebook):
+  codebooks = list(params.model.codebooks)
+  codebooks[level] = codebook
+  return params._replace(
+    model=params.model._replace(codebooks=tuple(codebooks))
+  )

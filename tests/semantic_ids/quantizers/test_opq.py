@@ -1,0 +1,133 @@
+"""OPQ against slow NumPy and faiss."""
+
+import faiss
+import jax
+from jax import export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids.quantizer import Quantizer
+from tiger_jax.semantic_ids.quantizers import kmeans, opq
+
+
+def _correlated(num_items, dim):
+  """Makes clusters whose few long axes lie askew to the dimensions."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(num_items, dim))
+  x += 2 * rng.normal(size=(30, dim))[rng.integers(30, size=num_items)]
+  askew, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
+  scales = 0.7 ** np.arange(dim)
+  return ((x * scales) @ askew + 5).astype(np.float32)
+
+
+def _error(x, quantizer):
+  made = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
+  return float(np.sum((x - np.asarray(made)) ** 2, axis=1).mean())
+
+
+def _faiss_error(x, num_levels, num_bits, rotate=True):
+  x = x - x.mean(axis=0)
+  quantizer = faiss.ProductQuantizer(x.shape[1], num_levels, num_bits)
+  if rotate:
+    rotation = faiss.OPQMatrix(x.shape[1], num_levels)
+    rotation.pq = quantizer
+    rotation.train(x)
+    x = rotation.apply(x)
+  quantizer.train(x)
+  made = quantizer.decode(quantizer.compute_codes(x))
+  return float(np.sum((x - made) ** 2, axis=1).mean())
+
+
+@pytest.mark.parametrize('dim, num_levels', [(12, 3), (10, 3), (5, 1)])
+def test_equals_slow_numpy(dim, num_levels):
+  x = _correlated(200, dim)
+  sizes = (6, 4, 3)[:num_levels]
+  quantizer = opq.fit(jax.random.key(0), x, sizes)
+  assert isinstance(quantizer, Quantizer)
+  assert quantizer.level_sizes == sizes
+  mean, rotation = np.asarray(quantizer.mean), np.asarray(quantizer.rotation)
+  np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-5)
+  np.testing.assert_allclose(rotation @ rotation.T, np.eye(dim), atol=1e-5)
+
+  x = x[:20]
+  codes = np.asarray(quantizer.codes(jnp.asarray(x)))
+  made = quantizer.reconstruct(jnp.asarray(codes))
+  rotated = (x - mean) @ rotation
+  filled = np.concatenate([c.mean(axis=0) for c in quantizer.codebooks])
+  filled = np.tile(filled, (20, 1))
+  start = 0
+  for level, codebook in enumerate(map(np.asarray, quantizer.codebooks)):
+    part = slice(start, start + codebook.shape[1])
+    expected = np.array([
+      [np.sum((vector - code) ** 2) for code in codebook]
+      for vector in rotated[:, part]
+    ])  # fmt: skip
+    found = quantizer.distances(jnp.asarray(x), jnp.asarray(codes), level)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_array_equal(codes[:, level], expected.argmin(axis=1))
+    filled[:, part] = codebook[codes[:, level]]
+    expected = filled @ rotation.T + mean
+    np.testing.assert_allclose(made[:, level], expected, atol=1e-4)
+    start = part.stop
+  assert start == rotation.shape[1]
+
+
+def test_is_as_good_as_faiss():
+  x = _correlated(1500, 16)
+  ours = _error(x, opq.fit(jax.random.key(0), x, (16,) * 4))
+  assert ours <= 1.03 * _faiss_error(x, 4, 4)
+  # The rotation is worth something, or the line above would say little.
+  assert ours < 0.8 * _faiss_error(x, 4, 4, rotate=False)
+
+
+def test_rotation_undoes_the_one_planted():
+  # Every part is one of four points; all parts together, askew, fill space.
+  rng = np.random.default_rng(1)
+  codes = rng.integers(4, size=(600, 3))
+  points = rng.normal(size=(3, 4, 4)) * np.array([3, 2, 1])[:, None, None]
+  x = np.concatenate([points[i, codes[:, i]] for i in range(3)], axis=1)
+  askew, _ = np.linalg.qr(rng.normal(size=(12, 12)))
+  x = (x @ askew).astype(np.float32)
+  quantizer = opq.fit(jax.random.key(0), x, (16, 16, 16))
+  assert _error(x, quantizer) < 0.02 * x.var(axis=0).sum()
+
+
+def test_takes_half_floats_duplicates_and_constant_dimensions():
+  x = np.repeat(_correlated(10, 6), 3, axis=0).astype(np.float16)
+  x[:, 1:5] = 7
+  quantizer = opq.fit(jax.random.key(0), x, (16, 16))
+  rotation = np.asarray(quantizer.rotation)
+  np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-5)
+  assert _error(x.astype(np.float32), quantizer) < 1e-5
+
+
+def test_takes_items_that_are_all_the_same():
+  x = np.full((9, 4), 3, np.float32)
+  quantizer = opq.fit(jax.random.key(0), x, (4, 4))
+  assert _error(x, quantizer) < 1e-9
+
+
+def test_fits_to_no_more_than_a_sample(monkeypatch):
+  x = _correlated(300, 6)
+  monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
+  quantizer = opq.fit(jax.random.key(0), x, (8, 8))
+  made = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
+  gaps = np.abs(x - np.asarray(made)).max(axis=1)
+  assert (gaps < 1e-4).sum() == 8
+
+
+def test_fewer_items_than_codes_is_one_line():
+  with pytest.raises(UsageError, match='8 codes of 5 items'):
+    opq.fit(jax.random.key(0), np.ones((5, 4), np.float16), (4, 8))
+
+
+def test_lowers_for_every_accelerator():
+  platforms = ('cpu', 'cuda', 'tpu')
+  x, part = jnp.zeros((50, 10)), jnp.zeros((4, 5))
+  for fn, args in [
+    (opq._principal_axes, (x,)),
+    (opq._alternate, (x, jnp.eye(10), (part, part))),
+  ]:
+    assert export.export(fn, platforms=platforms)(*args).platforms == platforms

@@ -1,0 +1,49 @@
+"""The output of the evaluation stage, against metrics by hand."""
+
+import json
+
+import pytest
+
+from tests import by_hand
+from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
+from tiger_jax.data.sources import synthetic
+from tiger_jax.data.splits import split
+from tiger_jax.recommenders.registry import Material
+from tiger_jax.stages import learning, stages
+
+
+@pytest.mark.parametrize('num_users', [0, 150])
+def test_popularity_on_every_split(tmp_path, num_users):
+  dataset = synthetic.make(400, seed=0)
+  config = Config(
+    model=ModelConfig(name='popularity', max_history=3),
+    train=TrainConfig(length_buckets=(3,)),
+    evaluation=EvaluationConfig(batch_size=64, num_users=num_users),
+  )
+  stages.evaluate(config, Material(dataset), tmp_path / 'train', tmp_path)
+  results = json.loads((tmp_path / 'metrics.json').read_text())
+  validation, test = (
+    learning.some(split(dataset, name), num_users, config.seed)
+    for name in ('validation', 'test')
+  )
+  expected = {
+    'validation': by_hand.popularity(dataset, validation, masked=False),
+    'test': by_hand.popularity(dataset, test, masked=False),
+    'test_masked': by_hand.popularity(dataset, test, masked=True),
+  }
+  # All differ, so that a mix-up of two splits fails.
+  assert len({values['ndcg@10'] for values in expected.values()}) == 3
+  for name, values in expected.items():
+    assert results['metrics'][name] == pytest.approx(values)
+  del expected['test_masked']
+  popularity = results['baselines']['popularity']
+  assert popularity.keys() == expected.keys()
+  for name, values in expected.items():
+    assert popularity[name] == pytest.approx(values)
+
+  best_validation, best_test = (
+    synthetic.best_possible_recall(dataset, split(dataset, name), 10)
+    for name in ('validation', 'test')
+  )
+  assert abs(best_validation - best_test) > 1e-3
+  assert results['best_possible'] == {'recall@10': pytest.approx(best_test)}

@@ -1,0 +1,84 @@
+import hashlib
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from tiger_jax.errors import DataError
+from tiger_jax.storage import saved_arrays
+
+ARRAYS = {'codes': np.arange(12, dtype=np.int32).reshape(4, 3)}
+
+
+def put(folder, data, about=None):
+  """Writes a file of arrays with a correct digest."""
+  about = {'sha256': hashlib.sha256(data).hexdigest()} | (about or {})
+  (folder / 'a.npz').write_bytes(data)
+  (folder / 'a.json').write_text(json.dumps(about))
+
+
+def crafted(shape, **how):
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    header, {'descr': '<i4', 'fortran_order': False, 'shape': shape}
+  )
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, 'w', **how) as archive:
+    archive.writestr('codes.npy', header.getvalue() + bytes(64))
+  return file.getvalue()
+
+
+def test_reads_what_was_saved(tmp_path):
+  saved_arrays.save(tmp_path, 'a', ARRAYS, {'name': 'x'})
+  arrays, about = saved_arrays.load(tmp_path, 'a')
+  np.testing.assert_array_equal(arrays['codes'], ARRAYS['codes'])
+  assert about['name'] == 'x'
+  assert sorted(x.name for x in tmp_path.iterdir()) == ['a.json', 'a.npz']
+
+
+@pytest.mark.parametrize(
+  'data',
+  [
+    crafted((10**13,)),
+    crafted((10**9, 10**9)),
+    crafted((4, 4), compression=zipfile.ZIP_DEFLATED),
+    b'PK\x03\x04' + bytes(30),
+    b'',
+  ],
+)
+def test_a_false_header_allocates_no_memory(tmp_path, data):
+  put(tmp_path, data)
+  with pytest.raises(saved_arrays.DAMAGE):
+    saved_arrays.load(tmp_path, 'a')
+
+
+def test_a_correct_header_is_read():
+  found = saved_arrays.read_arrays(crafted((4, 4)))
+  assert found['codes'].shape == (4, 4)
+
+
+@pytest.mark.parametrize('text', ['[' * 100_000, '[]', 'null', '{}', ''])
+def test_an_invalid_description_is_damage(tmp_path, text):
+  saved_arrays.save(tmp_path, 'a', ARRAYS, {})
+  (tmp_path / 'a.json').write_text(text)
+  with pytest.raises(saved_arrays.DAMAGE):
+    saved_arrays.load(tmp_path, 'a')
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+  victim = tmp_path / 'victim'
+  victim.write_text('precious')
+  folder = tmp_path / 'folder'
+  folder.mkdir()
+  for name in ('a.npz', 'a.npz.partial', 'a.json', 'a.json.partial'):
+    (folder / name).symlink_to(victim)
+  saved_arrays.save(folder, 'a', ARRAYS, {})
+  assert victim.read_text() == 'precious'
+  saved_arrays.load(folder, 'a')
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+  with pytest.raises(DataError, match='is missing'):
+    saved_arrays.load(tmp_path, 'a')

@@ -1,0 +1,1 @@
+"""The index of the valid Semantic IDs, on the device."""

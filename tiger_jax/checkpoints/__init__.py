@@ -1,0 +1,1 @@
+"""Saves, checks and restores the state of a training."""

@@ -1,0 +1,307 @@
+"""Parses and checks the command line.
+
+This module does not import JAX, because that import takes seconds.
+"""
+
+from collections.abc import Iterable, Iterator
+import dataclasses
+import difflib
+import logging
+import os
+from pathlib import Path
+import re
+import shlex
+from typing import Any
+
+from absl import flags
+from absl import logging as absl_logging
+import ml_collections
+
+from tiger_jax.config import Config, config_dict, config_file
+from tiger_jax.config.checks import did_you_mean, nearest_and_all
+from tiger_jax.errors import UsageError
+
+MODES = (
+  'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
+  'recommend',
+)  # fmt: skip
+# The flags that only one mode uses, by mode.
+_ONLY = {
+  'recommend': (
+    'history', 'k', 'exclude_seen', 'allow', 'deny', 'temperature',
+    'drawn_levels', 'seed', 'exact',
+  ),
+  'bench': ('profile',),
+}  # fmt: skip
+_EVERYWHERE = ('config', 'workdir', 'mode', 'distributed', 'help')
+_PLACES = ('config', 'workdir', 'profile')
+_OVERRIDE = re.compile(
+  r'--?(?P<no>no)?config\.(?P<path>[^=]*)(=(?P<text>.*))?', re.S
+)
+_KINDS = {'int': 'an integer', 'float': 'a number', 'bool': 'true or false'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """A parsed command line.
+
+  Attributes:
+    mode: One of `MODES`.
+    workdir: The run's folder, as the user wrote it.
+    config: The settings of a single run; None for an experiment or no config.
+    experiment: The settings of several runs; None for a single run.
+    overridden: The paths of the overridden fields, such as `train.steps`.
+    distributed: Whether this is one of several processes.
+    profile: The folder to write a profile to, for `bench`.
+    history: Item ids, for `recommend`.
+    k: The number of items, for `recommend`.
+    options: The fields of `Options`, for `recommend`.
+  """
+
+  mode: str
+  workdir: str
+  config: Config | None
+  experiment: ml_collections.ConfigDict | None
+  repeat: str
+  overridden: tuple[str, ...]
+  distributed: bool
+  profile: str | None
+  history: tuple[str, ...]
+  k: int
+  options: dict[str, Any]
+
+  @property
+  def folder(self) -> Path:
+    """The run's folder, with `~` expanded."""
+    return Path(config_dict.expand(self.workdir, '--workdir'))
+
+
+def parse(argv: list[str]) -> Command | None:
+  """Reads the command line and the config file.
+
+  Args:
+    argv: As `sys.argv`. The flags must have been defined.
+
+  Returns:
+    The command; None if the user asked for help.
+
+  Raises:
+    UsageError: The command line or the config file is not valid.
+  """
+  values = flags.FLAGS
+  # Hides the warnings of libraries; --verbosity=0 shows them again.
+  values.set_default('verbosity', absl_logging.ERROR)
+  try:
+    argv = values.read_flags_from_files(argv, force_gnu=True)
+    argv, overrides = _take_overrides(argv)
+    rest = values(argv)
+  except (flags.Error, ValueError) as error:
+    raise UsageError(_explain(error)) from error
+  if len(rest) > 1:
+    raise UsageError(
+      f'{rest[1]!r} is not a flag: flags begin with --, and a list of ids has '
+      'no spaces'
+    )
+  if values.help:
+    return None
+  level = absl_logging.converter.absl_to_standard(values.verbosity)
+  logging.getLogger().setLevel(level)
+  given = [name for name in values if values[name].present]
+  for name in given:
+    if name not in (*_flag_names(), 'verbosity', 'v', 'flagfile'):
+      raise UsageError(_unknown_flag(name))
+  if values.mode not in MODES:
+    raise UsageError(
+      f'--mode is {values.mode!r}: {nearest_and_all(values.mode, MODES)}'
+    )
+  _refuse_unused(given, overrides)
+  config = experiment = None
+  if values.config is not None:
+    settings = config_file.load(values.config)
+    config_file.override(settings, overrides)
+    if 'experiment' in settings:
+      experiment = settings
+    else:
+      config = config_dict.parse(settings)
+  elif overrides or values.mode != 'recommend':
+    raise UsageError('no --config given: try --config=configs/quickstart.py')
+  command = Command(
+    mode=values.mode,
+    workdir=values.workdir or _default_workdir(values.config),
+    config=config,
+    experiment=experiment,
+    repeat=_repeat(values.config, overrides),
+    overridden=tuple(overrides),
+    distributed=values.distributed,
+    profile=values.profile,
+    history=tuple(values.history or ()),
+    k=values.k,
+    options={
+      name: values[name].value
+      for name in _ONLY['recommend']
+      if name not in ('history', 'k')
+    },
+  )
+  _check_folder(command)
+  return command
+
+
+def _check_folder(command: Command) -> None:
+  """Refuses a file as the workdir, and a workdir without a run to serve."""
+  folder = command.folder
+  existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
+  if not existing.is_dir():
+    raise UsageError(f'{existing} is not a folder: choose another --workdir')
+  if command.mode == 'recommend' and not folder.exists():
+    names = [str(x) for x in folder.parent.glob('*/')]
+    near = difflib.get_close_matches(str(folder), names, n=1)
+    hint = f'did you mean {near[0]}?' if near else 'name that of a finished run'
+    raise UsageError(f'there is no folder {folder}: {hint}')
+
+
+def help_text() -> str:
+  """Returns the help: all flags, grouped by the mode that uses them."""
+  lines = [
+    'python -m tiger_jax.main --config=FILE [--config.SECTION.FIELD=VALUE ...]',
+    '  [--workdir=FOLDER] [--mode=MODE]',
+    'python -m tiger_jax.main --mode=recommend --workdir=FOLDER --history=IDS',
+  ]
+  groups = {'Flags': _EVERYWHERE} | {
+    f'With --mode={mode} only': names for mode, names in _ONLY.items()
+  }
+  for title, names in groups.items():
+    lines += ['', f'{title}:']
+    for name in names:
+      flag = flags.FLAGS[name]
+      is_shown = flag.default not in (None, False, [])
+      default = f' (default: {flag.default})' if is_shown else ''
+      lines.append(f'  --{name:<14}{flag.help}{default}')
+  return '\n'.join(lines)
+
+
+def _flag_names() -> tuple[str, ...]:
+  return (*_EVERYWHERE, *(name for names in _ONLY.values() for name in names))
+
+
+def _take_overrides(
+  argv: list[str],
+) -> tuple[list[str], dict[str, str | bool]]:
+  """Separates overrides, `--config.section.field=value`, from other flags.
+
+  The last override of a field counts.
+  """
+  rest: list[str] = []
+  overrides: dict[str, str | bool] = {}
+  remaining = argv[::-1]
+  while remaining:
+    argument = remaining.pop()
+    match = _OVERRIDE.fullmatch(argument)
+    if not match or '--' in rest:
+      rest.append(argument)
+      continue
+    value: str | bool = match['text']
+    if match['no'] and value is None:
+      value = False
+    elif match['no']:
+      raise UsageError(f'{argument}: remove either the "no" or the value')
+    elif value is None:  # The value is the next argument, or implied (a bool).
+      has_value = remaining and remaining[-1][:1] != '-'
+      value = remaining.pop() if has_value else True
+    overrides[match['path']] = value
+  return rest, overrides
+
+
+def _explain(error: Exception) -> str:
+  """Returns one line that explains an error of absl."""
+  if isinstance(error, flags.UnrecognizedFlagError):
+    return _unknown_flag(error.flagname)
+  text = ' '.join(str(error).removeprefix('ERROR:: ').split())
+  if match := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
+    name, value = match[1], match[2]
+    kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'a list of ids')
+    return f'--{name} is {value!r}: it must be {kind}'
+  return text
+
+
+def _unknown_flag(name: str) -> str:
+  """Says which flag, or field of the config, could have been meant."""
+  for path in _fields(Config(), '--config'):
+    if path.endswith(f'.{name}'):
+      return f'no flag --{name}: did you mean {path}?'
+  flags_ = [f'--{x}' for x in _flag_names()]
+  return f'no flag --{name}: {did_you_mean(f"--{name}", flags_)}'
+
+
+def _fields(section: Any, path: str) -> Iterator[str]:
+  for field in dataclasses.fields(section):
+    value = getattr(section, field.name)
+    if dataclasses.is_dataclass(value):
+      yield from _fields(value, f'{path}.{field.name}')
+    else:
+      yield f'{path}.{field.name}'
+
+
+def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
+  """Raises UsageError for flags that the mode ignores, and for empty ones."""
+  values = flags.FLAGS
+  mode = values.mode
+  # A shell variable that is not set makes a flag empty.
+  unused = [f'--{x} is empty' for x in _PLACES if values[x].value == '']
+  unused += [
+    f'--{name} is for --mode={only}, not for --mode={mode}'
+    for only, names in _ONLY.items()
+    for name in names
+    if name in given and mode != only
+  ]
+  if mode == 'recommend':
+    reason = 'is not used by --mode=recommend, which reads the settings of the'
+    for name in overrides:
+      unused.append(f'--config.{name} {reason} trained run')
+    if values.distributed:
+      unused.append('--distributed is not for --mode=recommend')
+    if values.config is not None and values.workdir:
+      unused.append(f'--config {reason} run in --workdir')
+    unused += _empty_lists()
+  if unused:
+    raise UsageError('; '.join(unused))
+
+
+def _empty_lists() -> list[str]:
+  values = flags.FLAGS
+  if not values.history:
+    return ['the history is empty: give --history=ID,ID,... oldest first']
+  wrong = []
+  if values.allow == []:
+    wrong.append('--allow is empty: name the items, or leave it out')
+  for name in ('history', 'allow', 'deny'):
+    ids = values[name].value or []
+    if '' in ids:
+      wrong.append(
+        f"--{name} is {','.join(ids)!r}, in which an id is empty ('')"
+      )
+  return wrong
+
+
+def _default_workdir(config: str | None) -> str:
+  if config is None:
+    raise UsageError('no --workdir given: name the folder of a finished run')
+  path, variant = config_file.split(config)
+  name = os.path.basename(path).removesuffix('.py')
+  return os.path.join('runs', f'{name}_{variant}' if variant else name)
+
+
+def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
+  """Returns the command to repeat a run, without overrides of paths."""
+  arguments = [f'--config={config}']
+  for path, value in overrides.items():
+    if not path.endswith(('dir', 'path')):
+      text = str(value).lower() if isinstance(value, bool) else value
+      arguments.append(f'--config.{path}={text}')
+  return f'python -m tiger_jax.main {" ".join(map(quote, arguments))}'
+
+
+def quote(argument: str) -> str:
+  """Quotes an argument for a shell, readably where it is a tuple of names."""
+  if shlex.quote(argument) == argument or set('"$`\\!') & set(argument):
+    return shlex.quote(argument)
+  return f'"{argument}"'

@@ -1,0 +1,41 @@
+"""The section of the evaluation."""
+
+import dataclasses
+
+from tiger_jax.config.checks import (
+  require_at_most,
+  require_not_negative,
+  require_one_of,
+  require_positive,
+)
+from tiger_jax.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  """How a trained model is measured.
+
+  Attributes:
+    num_beams: Beams of the search, at least the largest cutoff.
+    batch_size: Users searched for at once.
+    num_users: So many users, drawn evenly, are measured; 0 for all.
+    search: Of baselines that score items: `exact`, or `approximate` on
+      accelerators that have a faster way to nearly all of the best.
+  """
+
+  num_beams: int = 30
+  batch_size: int = 256
+  num_users: int = 0
+  search: str = 'exact'
+
+  def __post_init__(self):
+    """Checks the values."""
+    require_not_negative(self, 'num_users')
+    require_one_of(self, 'search', ('exact', 'approximate'))
+    require_positive(self, 'batch_size')
+    require_at_most(self, 2**20, 'batch_size', 'num_beams')
+    require_at_most(self, 2**31 - 1, 'num_users')
+    if self.num_beams < 10:
+      raise UsageError(
+        f'num_beams is {self.num_beams}: recall@10 needs at least 10'
+      )

@@ -1,0 +1,197 @@
+"""The 5-core Amazon reviews of 2014.
+
+McAuley et al., Amazon product data, May 1996 to July 2014.
+"""
+
+import array
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import html
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import item_text
+from tiger_jax.data.counts import FieldCounts
+from tiger_jax.data.dataset import FIELDS, Dataset
+from tiger_jax.data.sources import assembly, download, raw_lines
+from tiger_jax.errors import DataError
+
+CATEGORIES = (
+  'Amazon_Instant_Video',
+  'Apps_for_Android',
+  'Automotive',
+  'Baby',
+  'Beauty',
+  'Books',
+  'CDs_and_Vinyl',
+  'Cell_Phones_and_Accessories',
+  'Clothing_Shoes_and_Jewelry',
+  'Digital_Music',
+  'Electronics',
+  'Grocery_and_Gourmet_Food',
+  'Health_and_Personal_Care',
+  'Home_and_Kitchen',
+  'Kindle_Store',
+  'Movies_and_TV',
+  'Musical_Instruments',
+  'Office_Products',
+  'Patio_Lawn_and_Garden',
+  'Pet_Supplies',
+  'Sports_and_Outdoors',
+  'Tools_and_Home_Improvement',
+  'Toys_and_Games',
+  'Video_Games',
+)
+_SITE = 'https://snap.stanford.edu/data/amazon/productGraph/categoryFiles'
+
+
+class Category(NamedTuple):
+  """What the two raw files of a category hold.
+
+  Attributes:
+    events: All reviews.
+    catalogue: The text fields of each reviewed item that has metadata, by id.
+    counts: `items` and `fields` of the metadata, see `data.counts`.
+    files: Paths or addresses of the reviews and of the metadata.
+  """
+
+  events: assembly.Events
+  catalogue: dict[str, dict[str, str]]
+  counts: dict[str, Any]
+  files: tuple[str, str]
+
+
+def raw_names(category: str) -> tuple[str, str]:
+  """Returns the names of a category's official files."""
+  return f'reviews_{category}_5.json.gz', f'meta_{category}.json.gz'
+
+
+def load(category: str, config: DatasetConfig) -> Dataset:
+  """Downloads or reads one category.
+
+  Args:
+    category: One of `CATEGORIES`.
+    config: The dataset section.
+
+  Returns:
+    The dataset, see `assembly.assemble`.
+
+  Raises:
+    DataError: A raw file is missing, damaged, or not what it should hold.
+    OSError: The disk is full.
+  """
+  raw = read(category, config.source_dir)
+  dataset = assembly.assemble(config, raw.events, raw.catalogue, *raw.files)
+  items = dataset.counts['items'] | raw.counts['items']
+  counted = dataset.counts | raw.counts | {'items': items}
+  return dataclasses.replace(dataset, counts=counted)
+
+
+def read(
+  category: str,
+  source_dir: str = '',
+  *,
+  downloads: Path | None = None,
+  site: str = _SITE,
+) -> Category:
+  """Reads the raw files of one category.
+
+  Args:
+    category: One of `CATEGORIES`.
+    source_dir: The folder of the raw files; if empty, they are downloaded.
+    downloads: The folder of downloads, by default that of TFDS; files that are
+      there are not downloaded again.
+    site: The address of the folder of the official files.
+
+  Raises:
+    DataError: A raw file is missing or damaged. A damaged download is removed.
+    OSError: The disk is full.
+  """
+  reviews, metadata = (
+    os.path.join(source_dir or site, name) for name in raw_names(category)
+  )
+  if source_dir:
+    paths = Path(reviews), Path(metadata)
+    unless_damaged = contextlib.nullcontext
+  else:
+    folder = (downloads or _tfds_downloads()) / 'tiger_jax_amazon2014'
+    paths = download.get(reviews, folder), download.get(metadata, folder)
+    unless_damaged = _removed_if_damaged
+  with unless_damaged(paths[0]):
+    events = _read_reviews(paths[0])
+  with unless_damaged(paths[1]):
+    catalogue, counted = _read_metadata(paths[1], set(events.item_ids))
+  return Category(events, catalogue, counted, (reviews, metadata))
+
+
+def _tfds_downloads() -> Path:
+  import tensorflow_datasets as tfds  # Takes a second.
+
+  return Path(tfds.core.constants.DATA_DIR) / 'downloads'
+
+
+@contextlib.contextmanager
+def _removed_if_damaged(download: Path) -> Iterator[None]:
+  try:
+    yield
+  except DataError as error:
+    download.unlink(missing_ok=True)
+    raise DataError(
+      f'{error}; the damaged download is removed: run the same command again'
+    ) from error
+
+
+def _read_reviews(path: Path) -> assembly.Events:
+  # Stores codes, not text: the ids of all events would take more memory.
+  user_codes: dict[str, int] = {}
+  item_codes: dict[str, int] = {}
+  users, items, seconds = array.array('i'), array.array('i'), array.array('q')
+  for record in raw_lines.read(path):
+    user = raw_lines.required_text(record, 'reviewerID')
+    users.append(user_codes.setdefault(user, len(user_codes)))
+    item = raw_lines.required_text(record, 'asin')
+    items.append(item_codes.setdefault(item, len(item_codes)))
+    seconds.append(raw_lines.required_seconds(record, 'unixReviewTime'))
+  if not users:
+    raise DataError(f'{path} holds no reviews: download or copy it again')
+  return assembly.Events.from_log(
+    tuple(user_codes),
+    np.asarray(users, np.int32),
+    tuple(item_codes),
+    np.asarray(items, np.int32),
+    np.asarray(seconds).astype(np.int64),
+  )
+
+
+def _read_metadata(
+  path: Path, wanted: set[str]
+) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
+  """Returns the text fields of all reviewed items, and counts."""
+  catalogue: dict[str, dict[str, str]] = {}
+  counted = FieldCounts()
+  items = {'read': 0, 'repeated': 0}
+  for record in raw_lines.read(path):
+    item_id = raw_lines.required_text(record, 'asin')
+    items['read'] += 1
+    if item_id in wanted:
+      items['repeated'] += item_id in catalogue
+      catalogue[item_id] = _text_fields(record, counted)
+  return catalogue, {'items': items, 'fields': counted.fields}
+
+
+def _text_fields(
+  record: raw_lines.Record, counted: FieldCounts
+) -> dict[str, str]:
+  where = Path(record.where).name
+  texts = {
+    name: counted.read(name, record.values.get(name), where) for name in FIELDS
+  }
+  # The release has the entities of the web pages it was taken from.
+  return {
+    name: item_text.plain(html.unescape(text)) for name, text in texts.items()
+  }

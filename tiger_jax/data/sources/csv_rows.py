@@ -1,0 +1,187 @@
+"""Reads CSV files row by row, slower than Arrow, but with fewer demands.
+
+Blanks may come before a quotation, lines of blanks are ignored, and an error
+names its row.
+"""
+
+import codecs
+from collections.abc import Iterator, Mapping
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from tiger_jax.data.sources import file_kinds
+from tiger_jax.errors import DataError
+
+MAX_ROW_BYTES = 16 * 2**20
+_SAMPLE_BYTES = 2**20
+
+
+def reader(lines: Any, separator: str) -> Any:
+  """Returns a `csv.reader` that ignores blanks before a cell."""
+  return csv.reader(lines, delimiter=separator, skipinitialspace=True)
+
+
+@contextlib.contextmanager
+def long_cells() -> Iterator[None]:
+  """Lets the csv module read cells that are as long as a row may be."""
+  before = csv.field_size_limit(MAX_ROW_BYTES)
+  try:
+    yield
+  finally:
+    csv.field_size_limit(before)
+
+
+def is_blank(row: list[str]) -> bool:
+  """Returns whether a row is that of a line without any cell."""
+  return len(row) < 2 and not ''.join(row).strip()
+
+
+def read(
+  path: Path,
+  encoding: str,
+  separator: str,
+  num_header_lines: int,
+  num_cells: int,
+  types: Mapping[int, pa.DataType],
+  *,
+  chunk_rows: int = 2**16,
+  chunk_characters: int = 2**24,
+) -> list[pa.ChunkedArray]:
+  """Reads some columns of a file.
+
+  Args:
+    path: The file.
+    encoding: The encoding, as `file_kinds.encoding` returns it.
+    separator: The character between cells.
+    num_header_lines: The number of lines up to the first row.
+    num_cells: The number of cells that each row must have.
+    types: The positions of the columns to read, and the type of each: text, or
+      a dictionary of text.
+    chunk_rows: The most rows of a chunk of a column.
+    chunk_characters: The size of the rows that ends a chunk as well.
+
+  Returns:
+    The columns, in the order of `types`, None where a cell is empty.
+
+  Raises:
+    DataError: A row has another number of cells or is too long, the last one
+      ends within a quotation, or the file is not in that encoding.
+    OSError: The file cannot be read.
+  """
+  columns: list[list[pa.Array]] = [[] for _ in types]
+  cells: list[list[str | None]] = [[] for _ in types]
+
+  def end_chunk() -> None:
+    for chunks, column, kind in zip(
+      columns, cells, types.values(), strict=True
+    ):
+      chunk = pa.array(column, pa.string())
+      is_text = pa.types.is_string(kind)
+      chunks.append(chunk if is_text else chunk.dictionary_encode())
+      column.clear()
+
+  size = 0
+  for row, length in _rows(
+    path, encoding, separator, num_header_lines, num_cells
+  ):
+    for column, position in zip(cells, types, strict=True):
+      column.append(row[position] or None)
+    size += length
+    if len(cells[0]) == chunk_rows or size > chunk_characters:
+      end_chunk()
+      size = 0
+  end_chunk()
+  return [
+    pa.chunked_array(chunks, kind)
+    for chunks, kind in zip(columns, types.values(), strict=True)
+  ]
+
+
+class _Lines:
+  """The lines of a file, and then an empty one, which closes no quotation.
+
+  Attributes:
+    size: The number of characters since it was last set to zero.
+    ended: Whether the empty line at the end has been read.
+  """
+
+  def __init__(self, path: Path, file: TextIO):
+    self.size = 0
+    self.ended = False
+    self._path = path
+    self._file = file
+
+  def __iter__(self) -> Iterator[str]:
+    while line := self._file.readline(MAX_ROW_BYTES + 1):
+      self.size += len(line)
+      if self.size > MAX_ROW_BYTES:
+        raise too_long(self._path)
+      yield line
+    self.ended = True
+    yield '\n'
+
+
+def _rows(
+  path: Path,
+  encoding: str,
+  separator: str,
+  num_header_lines: int,
+  num_cells: int,
+) -> Iterator[tuple[list[str], int]]:
+  """Yields each row, and the number of its characters."""
+  number = 0
+  with path.open(encoding=encoding, newline='') as file, long_cells():
+    lines = _Lines(path, file)
+    rows = reader(lines, separator)
+    line = 1
+    try:
+      for row in rows:
+        where = f'{path}, row {number + 1} (line {line} of the file)'
+        if lines.ended and row:
+          raise DataError(
+            f'{where} ends within a quotation: a " at the beginning of a cell '
+            'is not closed; close it, or write it twice within quotation marks'
+          )
+        if rows.line_num > num_header_lines and not is_blank(row):
+          number += 1
+          if len(row) != num_cells:
+            raise DataError(
+              f'{where} has {len(row)} cells, and the first line names '
+              f'{num_cells} columns: correct the row; text that contains the '
+              'separator must be in quotation marks'
+            )
+          yield row, lines.size
+        lines.size = 0
+        line = rows.line_num + 1
+    except UnicodeError as error:
+      if encoding != 'utf-8':
+        raise file_kinds.not_utf16(path) from error
+      where = f'{path}, line {_bad_line(path)} is'
+      raise file_kinds.not_utf8(path, where) from error
+
+
+def too_long(path: Path) -> DataError:
+  """Returns an error about a row that is longer than any that is read."""
+  return DataError(
+    f'{path} has a row of more than {MAX_ROW_BYTES} bytes ('
+    f'{MAX_ROW_BYTES // 2**20} MB), the most that is read: shorten its text; '
+    'if no text is that long, a quotation mark is not closed'
+  )
+
+
+def _bad_line(path: Path) -> int:
+  """Returns the number of the first line that is not UTF-8."""
+  number = 1
+  decoder = codecs.getincrementaldecoder('utf-8')()
+  with path.open('rb') as file:
+    while line := file.readline(_SAMPLE_BYTES):
+      try:
+        decoder.decode(line)
+      except UnicodeDecodeError:
+        break
+      number += line.endswith(b'\n')
+  return number

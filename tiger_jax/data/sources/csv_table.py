@@ -1,0 +1,199 @@
+"""Reads CSV files, with any usual separator and encoding."""
+
+import codecs
+from collections.abc import Iterable, Mapping, Sequence
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+import pyarrow.compute as pc
+
+from tiger_jax.data.sources import column_names, csv_rows, file_kinds
+from tiger_jax.data.sources.csv_rows import MAX_ROW_BYTES
+from tiger_jax.errors import DataError
+
+# pyarrow.compute creates its functions at import; type checkers miss them.
+_compute: Any = pc
+_SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
+# Enough for any line of column names.
+_SAMPLE_BYTES = 2**20
+_BLANK_QUOTE = '^ +"'
+
+
+def read(
+  path: Path,
+  required: Sequence[str],
+  optional: Sequence[str],
+  repeating: Iterable[str],
+) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
+  """Reads the wanted columns as text, None where a cell is empty.
+
+  Args:
+    path: UTF-8, or UTF-16 with a byte order mark.
+    required: Columns that the file must have.
+    optional: Columns that are read if the file has them.
+    repeating: Columns whose values repeat; they are dictionary-encoded.
+
+  Returns:
+    The columns by name, and notes about the file for the user.
+
+  Raises:
+    DataError: The file is not such a table, or lacks a column.
+    OSError: The file cannot be read.
+  """
+  with path.open('rb') as file:
+    sample = file.read(_SAMPLE_BYTES)
+  encoding = file_kinds.encoding(path, sample)
+  wanted = (*required, *optional)
+  with csv_rows.long_cells():
+    names, num_lines, separator = _header(path, sample, encoding, wanted)
+  found = column_names.resolve(path, names, wanted)
+  column_names.require(path, names, found, required)
+  repeated = pa.dictionary(pa.int32(), pa.string())
+  types = {
+    position: repeated if name in repeating else pa.string()
+    for name, position in found.items()
+  }
+  layout = (path, encoding, separator, num_lines, len(names), types)
+  # Arrow is much faster, but it reads `a, "b"` as a, and "b" with its marks.
+  read = _read_by_arrow(*layout)
+  if read is None:
+    read = csv_rows.read(*layout)
+  columns = dict(zip(found, read, strict=True))
+  _check_lengths(path, columns)
+  notes = column_names.unused(path, names, found)
+  if separator != ',':
+    notes.append(f'{path.name}: separated by {_SEPARATORS[separator]}')
+  return columns, tuple(notes)
+
+
+def _read_by_arrow(
+  path: Path,
+  encoding: str,
+  separator: str,
+  num_header_lines: int,
+  num_cells: int,
+  types: Mapping[int, pa.DataType],
+) -> list[pa.ChunkedArray] | None:
+  """Reads some columns as `csv_rows.read` does.
+
+  Returns:
+    The columns, or None if the file is not as Arrow demands.
+  """
+  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  # The reader accepts a quotation that is not closed: its cell extends to the
+  # end of the file. An empty row that is appended then becomes part of it.
+  end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
+  try:
+    with path.open('rb') as file:
+      table = arrow_csv.read_csv(
+        io.BufferedReader(_Appended(file, end)),
+        read_options=arrow_csv.ReadOptions(
+          column_names=list(every),
+          skip_rows=num_header_lines,
+          # The reader refuses a row that is longer than a block.
+          block_size=MAX_ROW_BYTES,
+          encoding='utf8' if encoding == 'utf-8' else 'utf-16',
+        ),
+        parse_options=arrow_csv.ParseOptions(
+          delimiter=separator, newlines_in_values=True
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+          # Without types, the reader would infer integers: 00123 becomes 123.
+          column_types=every,
+          null_values=[''],
+          strings_can_be_null=True,
+          quoted_strings_can_be_null=True,
+          include_columns=[str(position) for position in types],
+        ),
+      )
+  except (UnicodeError, pa.ArrowInvalid):
+    return None
+  columns = [table.column(str(position)) for position in types]
+  rows = table.num_rows - 1
+  if rows < 0 or any(column[rows].is_valid for column in columns):
+    return None
+  columns = [column.slice(0, rows) for column in columns]
+  return None if any(map(_has_blank_quote, columns)) else columns
+
+
+def _has_blank_quote(column: pa.ChunkedArray) -> bool:
+  """Returns whether a cell begins with blanks and a quotation mark."""
+  return any(
+    _compute.any(
+      _compute.match_substring_regex(_values(chunk), _BLANK_QUOTE)
+    ).as_py()
+    for chunk in column.chunks
+  )
+
+
+def _values(chunk: pa.Array) -> pa.Array:
+  return chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+
+
+class _Appended(io.RawIOBase):
+  """A file with bytes appended to it."""
+
+  def __init__(self, file: Any, end: bytes):
+    self._parts = [file, io.BytesIO(end)]
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer: Any) -> int:
+    while self._parts:
+      if size := self._parts[0].readinto(buffer):
+        return size
+      del self._parts[0]
+    return 0
+
+
+def _header(
+  path: Path, sample: bytes, encoding: str, wanted: Sequence[str]
+) -> tuple[list[str], int, str]:
+  """Returns the column names, the number of header lines, and the separator."""
+  # The sample may end within a character.
+  text = codecs.getincrementaldecoder(encoding)('replace').decode(sample)
+  text = text.lstrip('\ufeff')
+  best: tuple[int, int] = (-1, -1)
+  header: tuple[list[str], int, str] = ([], 0, ',')
+  is_cut = False
+  for separator in _SEPARATORS:
+    lines = io.StringIO(text, newline='')
+    rows = csv_rows.reader(lines, separator)
+    names = next((x for x in rows if not _is_skipped(x)), [])
+    score = len({column_names.column_of(name) for name in names} & set(wanted))
+    if (score, len(names)) > best:
+      best = score, len(names)
+      header = names, rows.line_num, separator
+      is_cut = lines.tell() == len(text) and len(sample) == _SAMPLE_BYTES
+  names, num_lines, separator = header
+  if not names:
+    what = (
+      'does not begin with names of columns' if text.strip() else 'is empty'
+    )
+    raise DataError(f'{path} {what}: add a first line that names the columns')
+  if is_cut:
+    raise DataError(
+      f'{path}: the names of its columns have more than {_SAMPLE_BYTES} bytes, '
+      'the most that is read: shorten them; if they are not that long, a '
+      'quotation mark is not closed'
+    )
+  if any('\ufffd' in name for name in names):
+    raise file_kinds.not_utf8(path, f'{path}, line 1 is')
+  return names, num_lines, separator
+
+
+def _is_skipped(row: list[str]) -> bool:
+  # A first line such as sep=; gives Excel the separator.
+  return csv_rows.is_blank(row) or row[0].startswith('sep=')
+
+
+def _check_lengths(path: Path, columns: dict[str, pa.ChunkedArray]) -> None:
+  for column in columns.values():
+    for chunk in column.chunks:
+      lengths = _compute.binary_length(_values(chunk))
+      if (_compute.max(lengths).as_py() or 0) > MAX_ROW_BYTES:
+        raise csv_rows.too_long(path)

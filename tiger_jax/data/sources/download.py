@@ -1,0 +1,106 @@
+"""Downloads files, with timeouts and retries."""
+
+from collections.abc import Sequence
+import http.client
+import os
+from pathlib import Path
+import time
+import urllib.error
+import urllib.request
+
+from tqdm import tqdm
+
+from tiger_jax.data import item_text
+from tiger_jax.errors import DataError
+
+_CHUNK_BYTES = 2**20
+
+
+def get(
+  url: str,
+  folder: Path,
+  *,
+  patience: float = 60.0,
+  waits: Sequence[float] = (1.0, 5.0),
+) -> Path:
+  """Downloads a file, unless it is there already.
+
+  Args:
+    url: The address; its last part is the name of the file.
+    folder: The folder to write to, which is made if it does not exist.
+    patience: The seconds without any data after which a download has stalled.
+    waits: The seconds before each retry.
+
+  Returns:
+    The path of the file. It has the length that the server stated, if any.
+
+  Raises:
+    DataError: The file cannot be downloaded.
+    OSError: The file cannot be written.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / url.rpartition('/')[2]
+  if path.exists():
+    return path
+  # Two runs may download the same file at once.
+  partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+  for wait in (*waits, None):
+    try:
+      _copy(url, partial, patience)
+      break
+    except (_Failed, TimeoutError, http.client.HTTPException) as error:
+      lasting = isinstance(error, _Failed) and error.lasting
+      if wait is None or lasting:
+        partial.unlink(missing_ok=True)
+        reason = item_text.plain(str(error))[:200]
+        raise DataError(
+          f'cannot download {url} ({reason}): try again, or download it by '
+          'other means and name its folder in config.dataset.source_dir'
+        ) from error
+    except OSError as error:
+      partial.unlink(missing_ok=True)
+      # The error of a full disk names no file.
+      raise OSError(error.errno, error.strerror, str(path)) from error
+    time.sleep(wait)
+  partial.replace(path)
+  return path
+
+
+class _Failed(Exception):
+  """A failed download; `lasting` if a retry would fail as well."""
+
+  lasting = False
+
+
+def _copy(url: str, partial: Path, patience: float) -> None:
+  try:
+    response = urllib.request.urlopen(url, timeout=patience)
+  except urllib.error.HTTPError as error:
+    error.close()
+    failed = _Failed(f'HTTP {error.code} {error.reason}')
+    failed.lasting = error.code < 500
+    raise failed from error
+  except OSError as error:
+    raise _Failed(str(error)) from error
+  expected = int(response.headers.get('Content-Length') or 0)
+  with (
+    response,
+    partial.open('wb') as file,
+    tqdm(total=expected or None, desc=url.rpartition('/')[2], unit='B',
+         unit_scale=True, delay=3, leave=False) as bar,
+  ):  # fmt: skip
+    while chunk := _next(response, patience):
+      file.write(chunk)
+      bar.update(len(chunk))
+    size = file.tell()
+  if size < expected:
+    raise _Failed(f'it ended after {size} of {expected} bytes')
+
+
+def _next(response: http.client.HTTPResponse, patience: float) -> bytes:
+  try:
+    return response.read1(_CHUNK_BYTES)
+  except TimeoutError as error:
+    raise _Failed(f'no answer for {patience:.0f} seconds') from error
+  except OSError as error:
+    raise _Failed(str(error)) from error

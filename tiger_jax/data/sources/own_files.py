@@ -1,0 +1,184 @@
+"""Reads your own shop: a file of interactions and a file of items.
+
+`interactions` has the columns user, item and timestamp. `items` has item and
+title, and optionally price, brand, categories and description. Each is a
+`.csv`, `.jsonl` or `.parquet` file. Columns may have other common names, see
+`column_names`.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int32
+import numpy as np
+
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import item_text
+from tiger_jax.data.counts import FieldCounts
+from tiger_jax.data.dataset import FIELDS, Dataset
+from tiger_jax.data.sources import assembly, event_times, tables
+from tiger_jax.errors import DataError, UsageError
+
+_NO_VALUE = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
+
+
+def load(config: DatasetConfig) -> Dataset:
+  """Reads the two files in `config.source_dir`.
+
+  Ids may be text or integers; spaces around them are removed. Times are
+  integers of any one unit, or ISO 8601 dates, which become microseconds since
+  1970. A date without a time zone is in UTC.
+
+  Args:
+    config: The dataset section.
+
+  Returns:
+    The dataset; items that nobody bought are in its catalogue.
+
+  Raises:
+    UsageError: `source_dir` is empty.
+    DataError: A file is missing or damaged, or lacks a column or a value; or
+      the two files do not fit each other.
+  """
+  if not config.source_dir:
+    raise UsageError(
+      'config.dataset.source_dir is empty: name the folder that holds your '
+      'interactions and items'
+    )
+  folder = Path(config.source_dir)
+  events_file = _find(folder, 'interactions')
+  items_file = _find(folder, 'items')
+  log = tables.read(
+    events_file, ('user', 'item', 'timestamp'), repeating=('user', 'item')
+  )
+  users, user_ids = _ids(log, 'user')
+  items, item_ids = _ids(log, 'item')
+  times, remarks = event_times.read(log, 'timestamp')
+  notes = [*log.notes, *remarks]
+  for name, rows, ids in (('user', users, user_ids), ('item', items, item_ids)):
+    notes += _placeholders(log, name, rows, ids)
+  del log
+  events = assembly.Events.from_log(user_ids, users, item_ids, items, times)
+  items_table = tables.read(items_file, ('item', 'title'), FIELDS[1:])
+  fields = FieldCounts()
+  catalogue = _catalogue(items_table, fields)
+  dataset = assembly.assemble(
+    config, events, catalogue, str(events_file), str(items_file)
+  )
+  more: dict[str, Any] = {'fields': fields.fields}
+  more['notes'] = [*notes, *items_table.notes]
+  return dataclasses.replace(dataset, counts=dataset.counts | more)
+
+
+def _catalogue(
+  table: tables.Table, counted: FieldCounts
+) -> dict[str, dict[str, str]]:
+  rows, ids = _ids(table, 'item')
+  if len(ids) < table.num_rows:
+    first = np.unique(rows, return_index=True)[1]
+    repeat = int(np.setdiff1d(np.arange(len(rows)), first)[0])
+    item = item_text.shown(ids[rows[repeat]])
+    raise DataError(
+      f'{table.path} lists item {item} twice, the second time in row '
+      f'{repeat + 1}: keep one of the two'
+    )
+  names = [name for name in FIELDS if name in table.columns]
+  texts: dict[str, list[str]] = {}
+  for name in names:
+    values = tables.values(table, name)
+    texts[name] = [
+      counted.read(name, value, f'{table.path.name}, row {row}')
+      for row, value in enumerate(values, start=1)
+    ]
+  return {
+    item_id: {name: texts[name][row] for name in names}
+    for row, item_id in enumerate(ids)
+  }
+
+
+def candidates(folder: Path) -> list[Path]:
+  """Returns the possible paths of the two files, existing or not."""
+  return _candidates(folder, 'interactions') + _candidates(folder, 'items')
+
+
+def _candidates(folder: Path, name: str) -> list[Path]:
+  return [folder / f'{name}{suffix}' for suffix in tables.SUFFIXES]
+
+
+def _find(folder: Path, name: str) -> Path:
+  if not folder.is_dir():
+    raise DataError(
+      f'there is no folder {folder}: name that of your files in '
+      'config.dataset.source_dir'
+    )
+  paths = _candidates(folder, name)
+  found = [path for path in paths if path.exists()]
+  if not found:
+    raise DataError(
+      f'{folder} holds no {name} file: add {", ".join(p.name for p in paths)}, '
+      'any one of them'
+    )
+  if len(found) > 1:
+    raise DataError(
+      f'{folder} holds {" and ".join(p.name for p in found)}: keep one of them'
+    )
+  return found[0]
+
+
+def _ids(
+  table: tables.Table, name: str
+) -> tuple[Int32[np.ndarray, ' rows'], list[str]]:
+  """Returns a column of ids as codes, and the id of each code.
+
+  Raises:
+    DataError: A value is missing, or is not an id.
+  """
+  rows, values = tables.encode(table, name)
+  wrong = rows < 0
+  if not wrong.any():
+    bad = [code for code, value in enumerate(values) if not _is_id(value)]
+    wrong = np.isin(rows, bad)
+  if wrong.any():
+    what = 'it must be text or an integer, without control characters'
+    if any(isinstance(value, float) for value in values):
+      what += (
+        '; pandas turns integers into floats in a column with missing values: '
+        f"remove those rows, use astype('int64') on {name}, and save it again"
+      )
+    raise table.refusal(name, int(np.argmax(wrong)), what)
+  # 7, '7' and ' 7' are the same id.
+  codes: dict[str, int] = {}
+  renumbered = np.asarray(
+    [codes.setdefault(str(value).strip(), len(codes)) for value in values],
+    np.int32,
+  )
+  return renumbered[rows], list(codes)
+
+
+def _placeholders(
+  table: tables.Table,
+  name: str,
+  rows: Int32[np.ndarray, ' rows'],
+  ids: list[str],
+) -> list[str]:
+  """Returns warnings about ids that are words for a missing value.
+
+  Programs write such an id for every unknown visitor, so that the events of all
+  of them seem to be those of one user.
+  """
+  return [
+    f'{table.path.name}: {int((rows == code).sum()):,} rows have the {name} '
+    f'{value!r}'
+    for code, value in enumerate(ids)
+    if value.casefold() in _NO_VALUE
+  ]
+
+
+def _is_id(value: Any) -> bool:
+  if type(value) not in (str, int):
+    return False
+  text = str(value).strip()
+  return (
+    bool(text) and item_text.is_unicode(text)
+  ) and not item_text.has_controls(text)

@@ -1,0 +1,229 @@
+"""Files of one record a line, as they are found in the wild.
+
+A record is JSON, or a Python literal as in the Amazon metadata of 2014. What
+is neither ends the run with one line that names the place.
+"""
+
+import ast
+from collections.abc import Iterator
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+import warnings
+import zlib
+
+from tqdm import tqdm
+
+from tiger_jax.data import item_text
+from tiger_jax.data.sources import file_kinds
+from tiger_jax.errors import DataError
+
+MAX_LINE_BYTES = 16 * 2**20
+# Parsing a literal takes 480 bytes of memory for each character.
+MAX_LITERAL_BYTES = 2**19
+_GZIP_MAGIC = b'\x1f\x8b'
+_YEAR_10000 = 253_402_300_800  # Seconds since 1970.
+
+
+class Record(NamedTuple):
+  """One line of a file.
+
+  Attributes:
+    values: What it holds.
+    where: File and line, to begin an error message with.
+  """
+
+  values: dict[Any, Any]
+  where: str
+
+
+def read(path: Path) -> Iterator[Record]:
+  """Yields the records of a file, without holding the whole.
+
+  A damaged end of a compressed file shows only after all that is before it
+  was yielded: publish nothing until the iterator is exhausted.
+
+  Args:
+    path: Lines of JSON or Python literals, in UTF-8, or in UTF-16 with a byte
+      order mark; compressed if it ends in `.gz`.
+
+  Yields:
+    The records in file order; blank lines are skipped.
+
+  Raises:
+    DataError: The file is missing, damaged, or not what its name says, or a
+      line is not a record.
+  """
+  try:
+    with path.open('rb') as raw:
+      if path.suffix == '.gz':
+        _check_gzip(path, raw)
+        with _progress(path, raw) as counted:
+          with gzip.GzipFile(fileobj=counted) as lines:
+            yield from _parse_lines(path, lines)
+      else:
+        with _recoded(path, raw) as lines:
+          yield from _parse_lines(path, lines)
+  except FileNotFoundError as error:
+    raise DataError(
+      f'{path} does not exist: put the file there or name another folder'
+    ) from error
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    raise DataError(
+      f'{path} is damaged ({error}): download or copy it again'
+    ) from error
+  except OSError as error:
+    raise DataError(
+      f'{path} cannot be read ({error.strerror}): check what it is and its '
+      'permissions'
+    ) from error
+
+
+def required_text(record: Record, key: str) -> str:
+  """Returns a field that every record must have.
+
+  Args:
+    record: From `read`.
+    key: Of the field.
+
+  Returns:
+    Its text.
+
+  Raises:
+    DataError: It is missing, empty, not text, or has control characters.
+  """
+  value = record.values.get(key)
+  if (
+    not isinstance(value, str)
+    or not value
+    or not item_text.is_unicode(value)
+    or item_text.has_controls(value)
+  ):
+    raise DataError(
+      f'{record.where}: {_wrong(record, key)} of text without control '
+      'characters'
+    )
+  return value
+
+
+def required_seconds(record: Record, key: str) -> int:
+  """Returns a time that every record must have.
+
+  Args:
+    record: From `read`.
+    key: Of the field.
+
+  Returns:
+    Whole seconds since 1970.
+
+  Raises:
+    DataError: It is missing, not an integer, or outside the years 1970 to
+      9999.
+  """
+  value = record.values.get(key)
+  if type(value) is not int or not 0 <= value < _YEAR_10000:
+    raise DataError(
+      f'{record.where}: {_wrong(record, key)} of whole seconds since 1970'
+    )
+  return value
+
+
+def _wrong(record: Record, key: str) -> str:
+  if key not in record.values:
+    return f'field {key!r} is missing: every record needs one'
+  value = item_text.shown(record.values[key])
+  return f'field {key!r} is {value}: correct or remove the line; it must be one'
+
+
+def _progress(path: Path, raw: io.BufferedIOBase) -> Any:
+  """Returns `raw`, drawing a progress line if reading it takes long."""
+  return tqdm.wrapattr(
+    raw,
+    'read',
+    total=path.stat().st_size,
+    desc=path.name,
+    unit='B',
+    unit_scale=True,
+    delay=3,
+    leave=False,
+  )
+
+
+def _check_gzip(path: Path, raw: io.BufferedIOBase) -> None:
+  start = raw.read(256)
+  raw.seek(0)
+  if start.startswith(_GZIP_MAGIC):
+    return
+  kind = 'not gzip'
+  if not start:
+    kind = 'empty'
+  elif start.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
+    kind = 'a web page, not gzip'
+  raise DataError(f'{path} is {kind}: delete it and download it again')
+
+
+def _recoded(path: Path, raw: io.BufferedReader) -> Any:
+  """Returns the lines of a file: text if it is in UTF-16, bytes otherwise."""
+  encoding = file_kinds.encoding(path, raw.peek(16)[:16])
+  if encoding == 'utf-8':
+    return raw
+  return io.TextIOWrapper(raw, encoding, newline='\n')
+
+
+def _parse_lines(path: Path, lines: Any) -> Iterator[Record]:
+  number = 0
+  while line := _next_line(path, lines):
+    number += 1
+    where = f'{path}, line {number}'
+    if len(line) > MAX_LINE_BYTES:
+      raise DataError(
+        f'{where} is longer than {MAX_LINE_BYTES} bytes: it must hold one '
+        'record'
+      )
+    try:
+      text = line if isinstance(line, str) else line.decode('utf-8')
+    except UnicodeDecodeError as error:
+      raise file_kinds.not_utf8(path, f'{where} is') from error
+    # Windows editors begin a file with a byte order mark.
+    text = text.lstrip('\ufeff').strip()
+    if text:
+      yield Record(_parse(text, where), where)
+
+
+def _next_line(path: Path, lines: Any) -> str | bytes:
+  try:
+    return lines.readline(MAX_LINE_BYTES + 1)
+  except UnicodeDecodeError as error:
+    raise file_kinds.not_utf16(path) from error
+
+
+def _parse(text: str, where: str) -> dict[Any, Any]:
+  try:
+    value = json.loads(text)
+  except (ValueError, RecursionError):
+    if len(text) > MAX_LITERAL_BYTES:
+      raise DataError(
+        f'{where} is not a record: it is not JSON, and longer than the '
+        f'{MAX_LITERAL_BYTES} characters that a Python literal may have; '
+        'correct it or write it as JSON'
+      ) from None
+    value = _parse_literal(text)
+  if not isinstance(value, dict):
+    raise DataError(
+      f'{where} is not a record (a JSON object or a Python dict on one line): '
+      'correct or remove it'
+    )
+  return value
+
+
+def _parse_literal(text: str) -> Any:
+  """Returns the value of a Python literal, None where it is none."""
+  with warnings.catch_warnings():
+    # Doubtful escapes in somebody's text are no concern of the user.
+    warnings.simplefilter('ignore')
+    try:
+      return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+      return None

@@ -1,0 +1,282 @@
+"""Reads columns of `.csv`, `.jsonl` and `.parquet` files."""
+
+from collections.abc import Collection, Sequence
+import os
+from pathlib import Path
+import stat
+from typing import Any, NamedTuple
+
+from jaxtyping import Int32
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from tiger_jax.data import item_text
+from tiger_jax.data.sources import (
+  column_names,
+  csv_table,
+  file_kinds,
+  raw_lines,
+  spellings,
+)
+from tiger_jax.errors import DataError
+
+SUFFIXES = ('.csv', '.jsonl', '.parquet')
+# A list of Python objects if the values may be of several types.
+Column = list[Any] | pa.ChunkedArray
+
+
+class Table(NamedTuple):
+  """Columns of a file.
+
+  Attributes:
+    path: The file.
+    columns: The columns, by the names that the program uses.
+    num_rows: The number of rows, at least one.
+    notes: Notes about the file for the user.
+  """
+
+  path: Path
+  columns: dict[str, Column]
+  num_rows: int
+  notes: tuple[str, ...] = ()
+
+  def refusal(self, name: str, row: int, what: str) -> DataError:
+    """Returns an error about a cell.
+
+    Args:
+      name: The column.
+      row: The row, counted from 0.
+      what: What is wrong, and the remedy.
+    """
+    shown = item_text.shown(_value(self.columns[name], row))
+    return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
+
+
+class Codes(NamedTuple):
+  """A column of values that repeat.
+
+  Attributes:
+    rows: The index in `values` of each row's value, -1 for None.
+    values: The distinct values, in order of first appearance.
+  """
+
+  rows: Int32[np.ndarray, ' rows']
+  values: list[Any]
+
+
+def read(
+  path: Path,
+  required: Sequence[str],
+  optional: Sequence[str] = (),
+  repeating: Collection[str] = (),
+) -> Table:
+  """Reads some columns of a `.csv`, `.jsonl` or `.parquet` file.
+
+  Args:
+    path: The file. Its columns may have any name that `column_names` knows.
+    required: Columns that the file must have.
+    optional: Columns that are read if the file has them.
+    repeating: Columns whose values repeat. Naming them saves memory.
+
+  Raises:
+    DataError: The file is missing or damaged, lacks a column, or is empty.
+  """
+  columns: dict[str, Any]
+  try:
+    if not stat.S_ISREG(os.stat(path).st_mode):
+      raise DataError(f'{path} is not a regular file: put a file there')
+    with path.open('rb') as file:
+      start = file.read(512)
+    file_kinds.check(path, start)
+    if path.suffix == '.jsonl':
+      columns, notes = _read_jsonl(path, required, optional)
+    elif path.suffix == '.csv':
+      columns, notes = csv_table.read(path, required, optional, repeating)
+    else:
+      columns, notes = _read_parquet(path, required, optional, repeating)
+    if (
+      path.suffix != '.parquet' and file_kinds.encoding(path, start) != 'utf-8'
+    ):
+      notes += (f'{path.name}: read as UTF-16',)
+  except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    reason = item_text.plain(str(error))[:200]
+    raise DataError(
+      f'{path} cannot be read as {path.suffix[1:]} ({reason}): correct it or '
+      'write it again'
+    ) from error
+  num_rows = len(columns[required[0]])
+  if not num_rows:
+    raise DataError(f'{path} is empty: add at least one row')
+  return Table(path, columns, num_rows, notes)
+
+
+def encode(table: Table, name: str) -> Codes:
+  """Returns a column as codes.
+
+  Raises:
+    DataError: Values of the column are neither text nor integers, such as
+      lists, or text that is not UTF-8.
+  """
+  column = table.columns[name]
+  if isinstance(column, list):
+    return _encode_list(table, name, column)
+  if _is_odd(column.type):
+    raise table.refusal(name, 0, 'it must be text or an integer')
+  numbers: dict[Any, int] = {}
+  parts = [np.zeros(0, np.int32)]
+  for chunk in column.chunks:
+    try:
+      if not pa.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary_encode()
+      values = chunk.dictionary.to_pylist()
+    except pa.ArrowNotImplementedError as error:
+      raise _wrong_type(table, name, column.type) from error
+    except ValueError as error:
+      raise _not_text(table.path, name) from error
+    rows = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    # A dictionary may hold values that do not occur, and None.
+    used, first = np.unique(rows[rows >= 0], return_index=True)
+    renumbered = np.full(len(values) + 1, -1, np.int32)
+    for code in used[np.argsort(first)].tolist():
+      if values[code] is not None:
+        number = numbers.setdefault(values[code], len(numbers))
+        renumbered[code] = number
+    parts.append(renumbered[rows])
+  return Codes(np.concatenate(parts), list(numbers))
+
+
+def values(table: Table, name: str) -> list[Any]:
+  """Returns a column as Python objects.
+
+  A value for which Python has no type becomes an `item_text.Unreadable`.
+  """
+  column = table.columns[name]
+  if isinstance(column, list):
+    return column
+  if _is_odd(column.type):
+    return [item_text.Unreadable(str(column.type)) if x else None
+            for x in column.is_valid().to_pylist()]  # fmt: skip
+  try:
+    return column.to_pylist()
+  except (OverflowError, ValueError):  # Dates in lists; text not in UTF-8.
+    return [_value(column, row) for row in range(len(column))]
+
+
+def _value(column: Column, row: int) -> Any:
+  if isinstance(column, list):
+    return column[row]
+  try:
+    return column[row].as_py()
+  except (OverflowError, ValueError):
+    return item_text.Unreadable(str(column.type))
+
+
+def _is_odd(kind: pa.DataType) -> bool:
+  """Returns whether values may be out of range for the type in Python."""
+  return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
+
+
+def _wrong_type(table: Table, name: str, kind: pa.DataType) -> DataError:
+  return DataError(
+    f'{table.path}: {name} is of type {str(kind)[:40]}: it must be text or '
+    'whole numbers'
+  )
+
+
+def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
+  # 1, 1.0 and True are equal, but not the same value.
+  numbers: dict[tuple[type, Any], int] = {}
+  rows = np.empty(len(column), np.int32)
+  for row, value in enumerate(column):
+    if value is None:
+      rows[row] = -1
+      continue
+    try:
+      rows[row] = numbers.setdefault((type(value), value), len(numbers))
+    except TypeError:  # A list or a record.
+      raise table.refusal(name, row, 'it must be text or an integer') from None
+  return Codes(rows, [value for _, value in numbers])
+
+
+def _read_jsonl(
+  path: Path, required: Sequence[str], optional: Sequence[str]
+) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
+  """Returns the wanted columns. Of other columns only the names are kept."""
+  wanted = {*required, *optional}
+  kept: dict[str, list[Any]] = {}
+  others: dict[str, None] = {}
+  num_rows = 0
+  for record in raw_lines.read(path):
+    for key, value in record.values.items():
+      if key in kept:
+        kept[key].append(value)
+      elif key not in others and isinstance(key, str):
+        if column_names.column_of(key) in wanted:
+          kept[key] = [*[None] * num_rows, value]
+        # An error message shows some of these.
+        elif len(others) < 100:
+          others[key] = None
+    num_rows += 1
+    for column in kept.values():
+      if len(column) < num_rows:
+        column.append(None)
+  if not num_rows:
+    raise DataError(f'{path} is empty: add at least one row')
+  columns, notes = spellings.merge(path, kept)
+  column_names.require(path, [*kept, *others], columns, required)
+  return columns, tuple(notes)
+
+
+def _read_parquet(
+  path: Path,
+  required: Sequence[str],
+  optional: Sequence[str],
+  repeating: Collection[str],
+) -> tuple[dict[str, Column], tuple[str, ...]]:
+  with parquet.ParquetFile(path) as file:
+    schema = file.schema_arrow
+  names = schema.names
+  wanted = (*required, *optional)
+  found = column_names.resolve(path, names, wanted)
+  column_names.require(path, names, found, required)
+  repeated = [
+    names[i]
+    for name, i in found.items()
+    if name in repeating and _is_text(schema.field(i).type)
+  ]
+  with parquet.ParquetFile(path, read_dictionary=repeated) as file:
+    table = file.read(columns=[names[i] for i in found.values()])
+  columns = {name: table.column(names[i]) for name, i in found.items()}
+  notes = column_names.unused(path, names, found)
+  return (
+    {name: _as_text(path, name, x) for name, x in columns.items()},
+    tuple(notes),
+  )
+
+
+def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+  """Casts bytes to text: some programs do not mark text columns as text."""
+  kind = column.type
+  try:
+    if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):
+      return column.cast(pa.dictionary(kind.index_type, pa.string()))
+    return column.cast(pa.string()) if _is_bytes(kind) else column
+  except pa.ArrowInvalid as error:
+    raise _not_text(path, name) from error
+
+
+def _not_text(path: Path, name: str) -> DataError:
+  return DataError(
+    f'{path}: {name} has a value that is not UTF-8: write it as text'
+  )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+  return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (
+    _is_bytes(kind)
+  )  # fmt: skip
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+  return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

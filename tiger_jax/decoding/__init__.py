@@ -1,1 +1,0 @@
-"""Valid Semantic IDs as a device index, and the search through them."""

@@ -1,0 +1,28 @@
+"""SASRec (Kang and McAuley, 2018): a causal Transformer over items."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.baselines.item_model import ItemModel
+from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
+
+
+class SasRec(ItemModel):
+  """Self-attention over the items so far; an item has one vector for all."""
+
+  def setup(self):
+    """Makes the vectors of the items and the blocks."""
+    super().setup()
+    c = self.config
+    self.encoder = SequenceEncoder(c, c.max_history, causal=True)
+
+  def queries(
+    self, features: Any, batch: Batch, deterministic: bool
+  ) -> Float[Array, 'b t d']:
+    """Returns, for each item of a history, a vector for what follows it."""
+    history = jnp.asarray(batch.history)
+    x = self.items(jnp.maximum(history, 0))
+    return self.encoder(x, history >= 0, deterministic)

@@ -1,0 +1,1 @@
+"""The table of models, their inputs and their training tasks."""

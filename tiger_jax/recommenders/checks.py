@@ -1,0 +1,172 @@
+"""Finds contradictory settings, and settings that a run does not read."""
+
+from collections.abc import Iterable, Iterator
+
+from tiger_jax.config import Config
+from tiger_jax.errors import UsageError
+from tiger_jax.recommenders import registry
+from tiger_jax.semantic_ids.quantizers import registry as quantizers
+
+# The fields that only trained quantizers read.
+_QUANTIZER_TRAINING = (
+  'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs', 'kmeans_init',
+  'restart_epochs', 'optimizer',
+)  # fmt: skip
+# Fields of the embedding section, and the encoder that reads each.
+_OF_ENCODER = {
+  'model': 'sentence-transformers',
+  'dim': 'tfidf-svd',
+  'path': 'precomputed',
+  'ids_path': 'precomputed',
+}
+_OF_FILES = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
+_OF_GENERATIVE = (
+  'num_decoder_layers', 'num_user_tokens', 'causal_encoder', 'tied_heads',
+)  # fmt: skip
+
+
+def check(config: Config) -> None:
+  """Raises UsageError if a run cannot have these settings."""
+  problems: list[str] = []
+  for check_section in (
+    lambda: registry.entry(config.model),
+    lambda: quantizers.check(config.semantic_ids),
+  ):
+    try:
+      check_section()
+    except UsageError as error:
+      problems.append(str(error))
+  problems = problems or contradictions(config)
+  if problems:
+    raise UsageError('; '.join(problems))
+
+
+def contradictions(config: Config) -> list[str]:
+  """Returns a sentence for each contradiction in the settings of a run."""
+  ids, train = quantizers.with_sizes(config.semantic_ids), config.train
+  model = registry.entry(config.model)
+  sentences = []
+  warmup = train.optimizer.warmup_steps
+  warms_up = train.optimizer.recipe != 'adagrad' and model.is_trained
+  if warms_up and warmup > train.steps:
+    sentences.append(
+      f'config.train.optimizer.warmup_steps is {warmup}, longer than the '
+      f'training of {train.steps} steps (config.train.steps): lower it'
+    )
+  if train.rewind:
+    back, skip = train.rewind
+    if back >= train.steps or not skip:
+      sentences.append(
+        f'config.train.on_non_finite is {train.on_non_finite!r}: go back fewer '
+        f'than the {train.steps} steps (config.train.steps), and skip at least '
+        'one batch'
+      )
+  if 'semantic_ids' not in model.needs:
+    return sentences
+  if ids.shared_with and config.dataset.unseen_share:
+    sentences.append(
+      'config.dataset.unseen_share and config.semantic_ids.shared_with are '
+      'both set: choose one of them'
+    )
+  if ids.shared_with and config.embedding.encoder == 'tfidf-svd':
+    sentences.append(
+      'config.semantic_ids.shared_with needs vectors of one space, but '
+      'tfidf-svd makes one for each shop: choose another '
+      'config.embedding.encoder'
+    )
+  largest = max(ids.codebook_sizes)
+  is_trained = quantizers.entry(ids).is_trained
+  is_first_batch = is_trained and ids.kmeans_init == 'first_batch'
+  if is_first_batch and largest > ids.batch_size:
+    sentences.append(
+      f'config.semantic_ids.codebook_sizes has {largest} codes, more than the '
+      'first batch has items, and config.semantic_ids.kmeans_init is '
+      "'first_batch': raise config.semantic_ids.batch_size, "
+      f'{ids.batch_size}, to {largest}'
+    )
+  return sentences
+
+
+def missing_paths(config: Config) -> list[str]:
+  """Returns a sentence for each required path that is empty."""
+  sentences = []
+  if config.dataset.name == 'files' and not config.dataset.source_dir:
+    sentences.append(
+      'config.dataset.source_dir is empty: name the folder that holds your '
+      'interactions and items'
+    )
+  c = config.embedding
+  if registry.entry(config.model).needs and c.encoder == 'precomputed':
+    if not c.path or not c.ids_path:
+      sentences.append(
+        'config.embedding.path and config.embedding.ids_path must both be set '
+        'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
+        'naming the item of each row'
+      )
+  return sentences
+
+
+def unread(config: Config, fields: Iterable[str]) -> list[str]:
+  """Returns a sentence for each given field that a run does not read.
+
+  Args:
+    config: The settings of the run.
+    fields: The paths of the fields that the user set, such as `train.steps`.
+  """
+  reasons = dict(_unread(config))
+  sentences = []
+  for field in fields:
+    parents = [x for x in reasons if f'{field}.'.startswith(f'{x}.')]
+    if parents:
+      sentences.append(
+        f'config.{field} is not read, because {reasons[parents[0]]}: leave it '
+        'out'
+      )
+  return sentences
+
+
+def _unread(config: Config) -> Iterator[tuple[str, str]]:
+  """Yields each field or section that is not read, and the reason."""
+  dataset, model = config.dataset, registry.entry(config.model)
+  name = f'config.dataset.name is {dataset.name!r}'
+  if dataset.name == 'synthetic':
+    yield 'dataset.source_dir', name
+    for field in _OF_FILES:
+      yield f'dataset.{field}', name
+  else:
+    yield 'dataset.synthetic_users', name
+  name = f'config.model.name is {config.model.name!r}'
+  if not model.needs:
+    yield 'embedding', name
+  if 'semantic_ids' not in model.needs:
+    yield 'semantic_ids', name
+  if not model.is_trained:
+    yield 'train.steps', name
+    yield 'train.optimizer', name
+  if model.is_generative:
+    yield 'model.loss', name
+    yield 'evaluation.search', name
+  else:
+    yield 'evaluation.num_beams', name
+    for field in _OF_GENERATIVE:
+      yield f'model.{field}', name
+  encoder = config.embedding.encoder
+  for field, reader in _OF_ENCODER.items():
+    if encoder != reader:
+      yield f'embedding.{field}', f'config.embedding.encoder is {encoder!r}'
+  if not quantizers.entry(config.semantic_ids).is_trained:
+    quantizer = config.semantic_ids.quantizer
+    for field in _QUANTIZER_TRAINING:
+      yield (
+        f'semantic_ids.{field}',
+        f'config.semantic_ids.quantizer is {quantizer!r}',
+      )
+  for section, optimizer in (
+    ('train', config.train.optimizer),
+    ('semantic_ids', config.semantic_ids.optimizer),
+  ):
+    recipe = f'config.{section}.optimizer.recipe is {optimizer.recipe!r}'
+    if optimizer.recipe != 'adamw':
+      yield f'{section}.optimizer.weight_decay', recipe
+    if optimizer.recipe == 'adagrad':
+      yield f'{section}.optimizer.warmup_steps', recipe

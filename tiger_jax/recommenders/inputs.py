@@ -1,0 +1,69 @@
+"""The inputs that recommenders are made from."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.splits import training_positions
+from tiger_jax.semantic_ids import item_batches
+from tiger_jax.semantic_ids.ids import SemanticIds
+
+
+class Inputs(NamedTuple):
+  """The inputs of a recommender.
+
+  Attributes:
+    dataset: Items and histories.
+    ids: The Semantic ID of every item; None for a model that needs none.
+    embeddings: The vector of every item; None for a model that needs none.
+  """
+
+  dataset: Dataset
+  ids: SemanticIds | None = None
+  embeddings: Float[np.ndarray, 'items dim'] | None = None
+
+  @property
+  def semantic_ids(self) -> SemanticIds:
+    """The Semantic IDs, of a model that requires them."""
+    assert self.ids is not None
+    return self.ids
+
+  @property
+  def vectors(self) -> Float[np.ndarray, 'items dim']:
+    """The item vectors, of a model that requires them."""
+    assert self.embeddings is not None
+    return self.embeddings
+
+  @property
+  def prefixes(self) -> Int[np.ndarray, 'items l'] | None:
+    """The semantic prefix of every item: its ID without the collision code."""
+    if self.ids is None:
+      return None
+    return self.ids.codes[:, : self.ids.num_meaning_levels]
+
+
+def standardized_vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:
+  """Returns the item vectors with mean 0 and variance 1."""
+  return item_batches.standardize(inputs.vectors)
+
+
+def vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:
+  """Returns the item vectors."""
+  return np.asarray(inputs.vectors, np.float32)
+
+
+def semantic_prefixes(inputs: Inputs) -> Int[np.ndarray, 'items l']:
+  """Returns the semantic prefix of every item."""
+  return inputs.semantic_ids.codes[
+    :, : inputs.semantic_ids.num_meaning_levels
+  ].astype(np.int32)
+
+
+def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
+  """Returns how often each item occurs in the training histories."""
+  dataset = inputs.dataset
+  items = dataset.history[training_positions(dataset)]
+  counts = np.bincount(items, minlength=dataset.num_items)
+  return counts.astype(np.float32)

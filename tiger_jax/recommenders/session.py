@@ -1,0 +1,188 @@
+"""One run of a recommender, whose parts are built once."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import Int
+import numpy as np
+
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.config import Config
+from tiger_jax.data import splits
+from tiger_jax.data.batches import TrainBatches
+from tiger_jax.interfaces import Retriever
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.runtime import sharding
+from tiger_jax.training import replicas
+from tiger_jax.training.look_up import LookUp
+from tiger_jax.training.step import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """A run of a recommender: its settings, its inputs and its devices.
+
+  Every part is built when it is first used, and then kept.
+
+  Attributes:
+    config: The settings.
+    inputs: The inputs of the model.
+    mesh: The devices.
+  """
+
+  config: Config
+  inputs: Inputs
+
+  mesh: Mesh
+
+  @classmethod
+  def open(cls, config: Config, inputs: Inputs) -> 'Session':
+    """Returns a session on the mesh of all devices, however many there are.
+
+    `config.parallel.tensor` is lowered to its greatest common divisor with the
+    number of devices, `fsdp` likewise with the number of remaining devices, and
+    the axis `data` gets the rest. A model can therefore be evaluated and served
+    on any number of devices. Training calls `stages.training.check_devices`
+    first.
+    """
+    c, num_devices = config.parallel, len(jax.devices())
+    tensor = math.gcd(c.tensor, num_devices)
+    fsdp = math.gcd(c.fsdp, num_devices // tensor)
+    return cls(config, inputs, sharding.make_mesh(fsdp=fsdp, tensor=tensor))
+
+  @property
+  def seeds(self) -> list[int]:
+    """The seed of every replica."""
+    return replicas.seeds(self.config.seed, self.config.train.replicas)
+
+  @functools.cached_property
+  def entry(self) -> registry.Entry:
+    """The entry of the model in the table of models."""
+    return registry.entry(self.config.model)
+
+  @functools.cached_property
+  def network(self) -> Any:
+    """The network, without parameters."""
+    c, kind, inputs = self.config.model, self.entry.network, self.inputs
+    if issubclass(kind, Tiger):
+      return kind(c, inputs.semantic_ids.level_sizes)
+    fields: dict[str, Any] = {}
+    if 'semantic_ids' in self.entry.needs:
+      ids = inputs.semantic_ids
+      fields['level_sizes'] = ids.level_sizes[: ids.num_meaning_levels]
+    dataset = inputs.dataset
+    return kind(c, dataset.num_items, dataset.num_users, **fields)
+
+  @functools.cached_property
+  def features(self) -> Any:
+    """What the network reads of the items besides Semantic IDs, on the host."""
+    return self.entry.features(self.inputs)
+
+  @functools.cached_property
+  def examples(self) -> splits.Examples:
+    """The training examples."""
+    c, dataset = self.config.model, self.inputs.dataset
+    if self.entry.trains_every_prefix(c):
+      return splits.sequences(dataset, c.max_history)
+    return splits.split(dataset, 'train')
+
+  @functools.cached_property
+  def batches(self) -> TrainBatches:
+    """The training batches.
+
+    Raises:
+      DataError: The dataset has fewer examples than one batch.
+    """
+    c = self.config.train
+    return TrainBatches(
+      self.inputs.dataset,
+      self.examples,
+      c.batch_size,
+      c.length_buckets,
+      self.config.seed,
+      c.steps_per_call,
+    )
+
+  @functools.cached_property
+  def task(self) -> Task:
+    """The training task, for batches of item rows."""
+    return self.entry.task(self)
+
+  @property
+  def training_task(self) -> Task:
+    """The training task, for the stacks of `batches`."""
+    events = self.batches.events
+    return self.task if events is None else LookUp(self.task, events)
+
+  @property
+  def codes(self) -> Int[np.ndarray, 'items l']:
+    """The Semantic ID of every item, on the host."""
+    return self.inputs.semantic_ids.codes.astype(np.int32)
+
+  @property
+  def mean_targets(self) -> float | None:
+    """The mean number of targets of an example, if examples differ in it."""
+    if not self.entry.trains_every_prefix(self.config.model):
+      return None
+    return float(splits.history_lengths(self.examples).mean())
+
+  @functools.cached_property
+  def retriever(self) -> Retriever:
+    """The model as a retriever."""
+    if not self.entry.is_generative:
+      features = sharding.replicate(self.mesh, self.features)
+      return ItemRetriever(self.network, features)
+    ids = self.inputs.semantic_ids
+    catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
+    codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
+    codes[: len(ids.codes)] = ids.codes
+    placed = sharding.replicate(self.mesh, (codes, catalog))
+    num_beams = self.config.evaluation.num_beams
+    return TigerRetriever(self.network, *placed, num_beams=num_beams)
+
+  def with_retriever(self, retriever: Retriever) -> 'Session':
+    """Returns a session that recommends with another retriever."""
+    session = dataclasses.replace(self)
+    session.__dict__['retriever'] = retriever
+    return session
+
+  def baseline(self, name: str, **model: Any) -> 'Session':
+    """Returns a session of an untrained baseline with the same inputs.
+
+    Args:
+      name: `popularity` or `item_knn`.
+      **model: Further fields of the section `model`.
+    """
+    changed = dataclasses.replace(self.config.model, name=name, **model)
+    train = dataclasses.replace(
+      self.config.train, length_buckets=(changed.max_history,)
+    )
+    config = dataclasses.replace(self.config, model=changed, train=train)
+    return dataclasses.replace(self, config=config)
+
+  @functools.cached_property
+  def identity(self) -> dict[str, Any]:
+    """What a checkpoint must have been trained with, to be resumed from."""
+    inputs = self.inputs
+    catalog: dict[str, Any] = {'items': inputs.dataset.num_items}
+    if inputs.ids is not None:
+      codes = np.ascontiguousarray(inputs.ids.codes, np.int32)
+      catalog['level_sizes'] = list(inputs.ids.level_sizes)
+      catalog['sha256'] = hashlib.sha256(codes.tobytes()).hexdigest()
+    if inputs.embeddings is not None:
+      catalog['embeddings'] = list(inputs.embeddings.shape)
+    return {
+      'model': dataclasses.asdict(self.config.model),
+      'train': dataclasses.asdict(self.config.train),
+      'seed': self.config.seed,
+      'catalog': catalog,
+    }

@@ -1,0 +1,70 @@
+"""What TIGER learns: the codes of the next item."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
+from tiger_jax.training.step import Task
+
+
+class TigerTask(Task):
+  """Next-item prediction by teacher forcing (section 3.2).
+
+  With a causal encoder every item of a history is a target, and not only the
+  one that follows it.
+
+  Attributes:
+    model: The network.
+    tables: The Semantic ID of every item.
+    mean_targets: Targets of an example, on average, where examples differ in
+      theirs. In a batch of short histories, which has few, each then counts as
+      much as in one of long histories.
+  """
+
+  def __init__(
+    self,
+    model: Tiger,
+    codes: Any,
+    mean_targets: float | None = None,
+  ):
+    """Takes the network and the Semantic IDs that it reads and generates."""
+    self.model = model
+    self.tables = codes
+    self.mean_targets = mean_targets
+
+  def init(self, rng: Array) -> Any:
+    """Returns fresh parameters."""
+    history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
+    row = jnp.zeros((1,), jnp.int32)
+    codes = jnp.zeros((1, len(self.model.level_sizes)), jnp.int32)
+    init = jax.jit(self.model.init)
+    return init(rng, codes, Batch(history, row, row))['params']
+
+  def loss(
+    self, params: Any, tables: Codes, batch: Batch, rng: Array
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
+    """Returns the cross-entropy per code, and that of every level.
+
+    Where the batch has more or fewer targets than others, what is returned
+    first is as much more or less, and what is logged is still per code.
+    """
+    codes = tables
+    bound = self.model.bind({'params': params}, rngs={'dropout': rng})
+    if self.model.config.causal_encoder:
+      logits = bound.every_target(codes, batch, deterministic=False)
+      target = next_items(batch)
+    else:
+      logits = bound(codes, batch, deterministic=False)
+      target = batch.target
+    weight = jnp.asarray(target >= 0, jnp.float32)
+    levels = cross_entropy(logits, codes[target], weight)
+    loss = levels.mean()
+    named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
+    named['loss'] = loss
+    if self.mean_targets is not None:
+      loss *= weight.sum() / (len(batch.user) * self.mean_targets)
+    return loss, named, ()

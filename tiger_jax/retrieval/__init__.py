@@ -1,0 +1,1 @@
+"""Recommends items: the beam search, and the search over item vectors."""

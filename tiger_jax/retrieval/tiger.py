@@ -1,0 +1,306 @@
+"""TIGER as a retriever: histories in, items out."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from jaxtyping import Integer
+import numpy as np
+
+from tiger_jax.catalog.catalog import Catalog, put_like
+from tiger_jax.errors import DataError, UsageError
+from tiger_jax.interfaces import Batch, Codes, Recommendations
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.retrieval.beam_search import Beams, beam_search
+from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.runtime import sharding
+
+# The widest search that is tried to prove a result.
+_MOST_BEAMS = 4096
+# The most beams of one request. It also bounds the beams of all requests of a
+# search, if this module or `most_requests` chooses the number of requests.
+_MOST_ROWS = 2**14
+
+
+class TigerRetriever:
+  """Answers histories by a beam search through the catalogue.
+
+  The search computes in float32 with full float32 products. Neither the dtype
+  of training nor `jax.default_matmul_precision` changes this. In bfloat16,
+  scores would be rounded differently in a search of another width or batch
+  size, and ranks would change.
+
+  Programs are compiled for the shapes of a batch, of the lists of items, and
+  of the number of beams, of which there are few; what is in the catalogue and
+  in a request changes none.
+
+  Attributes:
+    model: The network, which computes in float32.
+    codes: The Semantic ID of every item, on device, with room for new ones.
+    catalog: The index of those IDs.
+    num_beams: Beams of the search.
+  """
+
+  def __init__(
+    self, model: Tiger, codes: Codes, catalog: Catalog, num_beams: int
+  ):
+    """Takes the parts; nothing is compiled before the first request."""
+    config = dataclasses.replace(model.config, dtype='float32')
+    self.model = model.clone(config=config)
+    self.codes = codes
+    self.catalog = catalog
+    self.num_beams = num_beams
+
+  def add(self, codes: Integer[np.ndarray, 'n l']) -> 'TigerRetriever':
+    """Returns a retriever that knows further items, in the next rows.
+
+    Args:
+      codes: Their Semantic IDs.
+
+    Raises:
+      DataError: See `Catalog.add`; there is no room for more rows.
+    """
+    return self._with(self.catalog.add(codes), codes, len(self.codes))
+
+  def grown(self, codes: Integer[np.ndarray, 'n l']) -> 'TigerRetriever':
+    """Returns what `add` does where there was no room; programs compile anew.
+
+    Args:
+      codes: Their Semantic IDs.
+
+    Raises:
+      DataError: See `Catalog.grown`.
+    """
+    catalog = self.catalog.grown(codes)
+    if self.codes.committed:
+      catalog = jax.device_put(catalog, self.codes.sharding)
+    spare = catalog.capacity - catalog.size
+    return self._with(catalog, codes, int(catalog.arrays.num_rows) + spare)
+
+  def remove(self, rows: Integer[np.ndarray, ' n']) -> 'TigerRetriever':
+    """Returns a retriever that no longer recommends some items.
+
+    Histories may still name them.
+
+    Args:
+      rows: Their rows.
+
+    Raises:
+      DataError: See `Catalog.remove`.
+    """
+    catalog = self.catalog.remove(rows)
+    return TigerRetriever(self.model, self.codes, catalog, self.num_beams)
+
+  def recommend(
+    self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
+  ) -> Recommendations:
+    """Returns the k most probable items of each history.
+
+    Args:
+      params: The network's parameters.
+      batch: Histories; targets are not looked at.
+      k: How many; the search has no fewer beams. Where fewer items can be
+        reached, the rest is marked invalid.
+      lists: Items each request may or may not get.
+    """
+    beams = self.search(params, batch, k, lists=lists)
+    return Recommendations(
+      beams.items[:, :k], beams.scores[:, :k], beams.valid[:, :k]
+    )
+
+  def most_requests(self, k: int) -> int:
+    """Returns the most requests of one search, so that memory is bounded.
+
+    Args:
+      k: The number of items per request.
+
+    Raises:
+      UsageError: k is too large for one search of one request.
+    """
+    return max(1, _MOST_ROWS // self._enough_beams(k))
+
+  def search(
+    self,
+    params: Any,
+    batch: Batch,
+    k: int,
+    *,
+    num_beams: int | None = None,
+    constrained: bool = True,
+    lists: ItemLists | None = None,
+    sampler: Sampler | None = None,
+  ) -> Beams:
+    """Runs the whole search of a batch as one program.
+
+    Args:
+      params: The network's parameters.
+      batch: Histories.
+      k: The least number of beams.
+      num_beams: The number of beams, doubled until it is at least k; None for
+        `self.num_beams`.
+      constrained: Only along valid IDs.
+      lists: Items each request may or may not get, of a constrained search.
+      sampler: Draws items instead of taking the most probable.
+
+    Returns:
+      As many beams; those that could not be filled are marked.
+    """
+    if lists and not constrained:
+      raise UsageError('lists of items need a search along valid IDs')
+    self._check(batch, lists)
+    num_beams = self._enough_beams(k, num_beams)
+    return self._search(params, batch, num_beams, constrained, lists, sampler)
+
+  def search_exact(
+    self,
+    params: Any,
+    batch: Batch,
+    k: int,
+    *,
+    num_beams: int | None = None,
+    lists: ItemLists | None = None,
+    sampler: Sampler | None = None,
+  ) -> Beams:
+    """Searches, and again with more beams until the k results are proven.
+
+    Only requests that are not proven are searched again. No search has more
+    than 4,096 beams; `exact_k` says how far it came.
+
+    Args:
+      params: The network's parameters.
+      batch: Histories.
+      k: How many results.
+      num_beams: The number of beams of the first search, see `search`.
+      lists: Items each request may or may not get.
+      sampler: Draws items instead of taking the most probable.
+
+    Returns:
+      At least k beams, as NumPy arrays.
+    """
+    num_beams = self._enough_beams(k, num_beams)
+    inputs = sharding.fetch((batch, lists, sampler))
+    found = sharding.fetch(
+      self.search(
+        params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
+      )
+    )
+    filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
+    while 2 * num_beams <= _MOST_BEAMS:
+      asked = np.minimum(k, found.valid.sum(1))
+      unproven = np.flatnonzero((found.exact_k < asked) & ~filler)
+      if not len(unproven):
+        break
+      num_beams *= 2
+      most = 1 << max(0, (_MOST_ROWS // num_beams).bit_length() - 1)
+      for start in range(0, len(unproven), most):
+        part = unproven[start : start + most]
+        # As many rows as a power of two, lest every number compile anew.
+        rows = np.resize(part, 1 << (len(part) - 1).bit_length())
+        again = sharding.fetch(
+          self._search(
+            params,
+            jax.tree.map(lambda x, r=rows: x[r], inputs[0]),
+            num_beams,
+            True,
+            *jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs[1:]),
+          )
+        )
+        for old, new in zip(found, again, strict=True):
+          new = new[: len(part)]
+          old[part] = new if new.ndim == 1 else new[:, : old.shape[1]]
+    np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)
+    return found
+
+  def _with(
+    self, catalog: Catalog, codes: Integer[np.ndarray, 'n l'], num_rows: int
+  ) -> 'TigerRetriever':
+    """Returns a retriever whose last rows are new, in a table of `num_rows`."""
+    stop = int(catalog.arrays.num_rows)
+    if stop > num_rows:
+      raise DataError(
+        f'the table of Semantic IDs has no room for row {stop - 1}, only for '
+        f'{num_rows}: `grown` makes one that has'
+      )
+    table = np.zeros((num_rows, self.codes.shape[1]), np.int32)
+    known = stop - len(codes)
+    table[:known] = np.asarray(self.codes)[:known]
+    table[known:stop] = codes
+    placed = put_like(table, self.codes)
+    return TigerRetriever(self.model, placed, catalog, self.num_beams)
+
+  def _check(self, batch: Batch, lists: ItemLists | None) -> None:
+    """Refuses values that JAX would accept silently, with wrong results."""
+    num_requests, num_rows = len(batch.history), len(self.codes)
+    if lists and len(lists.rows) != num_requests:
+      raise UsageError(
+        f'there are lists of items for {len(lists.rows)} requests, but '
+        f'{num_requests} requests: make one list for each request'
+      )
+    rows = batch.history
+    # Arrays on a device are not checked, because that would wait for it.
+    if isinstance(rows, np.ndarray) and rows.size:
+      wrong = rows[(rows < -1) | (rows >= num_rows)]
+      if wrong.size:
+        raise UsageError(
+          f'a history has row {wrong[0]}: rows are from 0 to {num_rows - 1}, '
+          'and -1 is padding'
+        )
+
+  def _enough_beams(self, k: int, num_beams: int | None = None) -> int:
+    num_beams = num_beams or self.num_beams
+    if isinstance(k, float) or k < 1:
+      raise UsageError(f'k is {k}: pass an integer of at least 1')
+    if k > max(num_beams, _MOST_ROWS):
+      raise UsageError(
+        f'k is {k}: ask for {max(num_beams, _MOST_ROWS)} items at most'
+      )
+    while num_beams < k:
+      num_beams = min(2 * num_beams, max(num_beams, _MOST_ROWS))
+    return num_beams
+
+  def _search(
+    self,
+    params: Any,
+    batch: Batch,
+    num_beams: int,
+    constrained: bool,
+    lists: ItemLists | None,
+    sampler: Sampler | None,
+  ) -> Beams:
+    return _search(
+      self.model, num_beams, constrained,
+      params, self.codes, self.catalog, batch, lists, sampler,
+    )  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(
+  model: Tiger,
+  num_beams: int,
+  constrained: bool,
+  params: Any,
+  codes: Codes,
+  catalog: Catalog,
+  batch: Batch,
+  lists: ItemLists | None,
+  sampler: Sampler | None,
+) -> Beams:
+  # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
+  with jax.default_matmul_precision('highest'):
+    bound = model.bind({'params': params})
+    batch_size = batch.history.shape[0]
+    encoded = bound.encode(codes, batch)
+    return beam_search(
+      lambda level, previous, cache: bound.decode_step(
+        level, previous, cache, encoded
+      ),
+      bound.empty_cache(batch_size),
+      catalog,
+      batch_size,
+      num_beams,
+      constrained=constrained,
+      item_filter=lists.with_codes(codes) if lists else None,
+      sampler=sampler,
+    ).filled(num_beams)

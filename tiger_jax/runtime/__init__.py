@@ -1,0 +1,1 @@
+"""The process: devices, other processes, signals, output and measurements."""

@@ -1,0 +1,142 @@
+"""The terminal: streams that never raise, Ctrl-C, and how the program ends."""
+
+import errno
+import io
+import locale
+import os
+import select
+import signal
+import sys
+import traceback
+from typing import Any
+
+from tiger_jax.errors import DataError, Preempted, TigerError
+from tiger_jax.runtime.plain_text import one_line
+from tiger_jax.storage import os_errors
+
+_INTERRUPTED = 130
+# Errors of a full disk or file, as opposed to a pipe without a reader.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Descriptor(io.RawIOBase):
+  """A file descriptor whose writes never raise.
+
+  Data that cannot be written are dropped: printing must never stop a training.
+
+  Attributes:
+    error: The error of the last write that failed; None if none has.
+  """
+
+  def __init__(self, number: int):
+    super().__init__()
+    self._number = number
+    self.error: OSError | None = None
+
+  def fileno(self) -> int:
+    return self._number
+
+  def isatty(self) -> bool:
+    return os.isatty(self._number)
+
+  def writable(self) -> bool:
+    return True
+
+  def write(self, data: Any) -> int:
+    while True:
+      try:
+        return os.write(self._number, data)
+      except BlockingIOError:
+        select.select([], [self._number], [])
+      except OSError as error:
+        self.error = error
+        return len(data)
+
+
+class _Stream(io.TextIOWrapper):
+  """A text stream; characters that its encoding lacks become a `?`."""
+
+  def __init__(self, number: int, before: Any):
+    self.descriptor = _Descriptor(number)
+    super().__init__(
+      io.BufferedWriter(self.descriptor),
+      encoding=before.encoding if before else locale.getencoding(),
+      errors='replace',
+      line_buffering=before.line_buffering if before else True,
+      write_through=before.write_through if before else False,
+    )
+
+
+def begin() -> None:
+  """Prepares the process of a program; a library must not call this.
+
+  Replaces `sys.stdout` and `sys.stderr` by streams that never raise. Until
+  `raise_interrupts` is called, Ctrl-C ends the process without a traceback.
+  """
+  # If a standard stream is closed, the next file to be opened would get its
+  # number, and libraries would print into that file.
+  while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+    pass
+  os.close(number)
+  sys.stdout = _Stream(1, sys.stdout)
+  sys.stderr = _Stream(2, sys.stderr)
+  _end_at_interrupt()
+
+
+def raise_interrupts() -> None:
+  """Lets Ctrl-C raise KeyboardInterrupt again."""
+  if signal.getsignal(signal.SIGINT) is _interrupt:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end() -> None:
+  """Flushes the output at the end of a run, and exits if it is incomplete."""
+  stream = sys.stdout
+  if isinstance(stream, _Stream):
+    stream.flush()
+    _end_at_interrupt()  # Ctrl-C may come during Python's shutdown.
+    error = stream.descriptor.error
+    if error and error.errno in _FULL:
+      print(f'error: the output is incomplete: {error}', file=sys.stderr)
+      sys.exit(DataError.exit_code)
+
+
+def fail(error: BaseException, at_once: bool) -> None:
+  """Exits with one line and an exit code if the error is an expected one.
+
+  Args:
+    error: Any error. For an unexpected one this function returns, so that
+      Python prints the traceback; with `at_once` it prints the traceback.
+    at_once: Exit without Python's shutdown. In a run of several processes, the
+      shutdown would wait for the other processes, which may wait for this one.
+  """
+  if isinstance(error, TigerError):
+    message, code = one_line(f'error: {error}'), error.exit_code
+  elif isinstance(error, OSError):
+    reason, remedy = os_errors.explain(error)
+    message = one_line(f'error: {reason}; {remedy}')
+    code = DataError.exit_code
+  elif isinstance(error, KeyboardInterrupt):
+    message, code = 'stopped; run the same command to continue', _INTERRUPTED
+  elif at_once and isinstance(error, Exception):
+    message, code = ''.join(traceback.format_exception(error)), 1
+  else:
+    return
+  for stream in (sys.stdout, sys.stderr):
+    if stream:
+      stream.flush()
+  print(message, file=sys.stderr, flush=True)
+  if at_once and code != Preempted.exit_code:
+    os._exit(code)
+  sys.exit(code)
+
+
+def _end_at_interrupt() -> None:
+  # A background job of a shell ignores Ctrl-C, and must keep ignoring it.
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(unused_number: int, unused_frame: Any) -> None:
+  os.write(2, b'stopped\n')
+  os._exit(_INTERRUPTED)

@@ -1,0 +1,50 @@
+"""Prints lines without ever raising, so that training continues.
+
+A pipe may be closed, a terminal may be gone, and a stream may be None.
+"""
+
+import contextlib
+import sys
+from typing import Any
+
+from tiger_jax.runtime.plain_text import one_line
+
+
+class SafeStream:
+  """Writes text to a stream, and drops the text if that fails."""
+
+  def __init__(self, stream: Any):
+    """Wraps a text stream, or None."""
+    self._stream = stream
+
+  def write(self, text: str) -> None:
+    """Writes text."""
+    # ValueError: the stream is closed, or cannot encode the text.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+      self._stream.write(text)
+
+  def flush(self) -> None:
+    """Flushes the stream."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+      self._stream.flush()
+
+  def isatty(self) -> bool:
+    """Returns whether the stream is a terminal."""
+    try:
+      return self._stream.isatty()
+    except (OSError, ValueError, AttributeError):
+      return False
+
+  def __getattr__(self, name: str) -> Any:
+    """Returns any other attribute of the stream."""
+    return getattr(self._stream, name)
+
+
+def say(text: str) -> None:
+  """Prints a line to stdout."""
+  print(text, file=SafeStream(sys.stdout), flush=True)
+
+
+def warn(text: str) -> None:
+  """Prints a line to stderr."""
+  print(one_line(text), file=SafeStream(sys.stderr), flush=True)

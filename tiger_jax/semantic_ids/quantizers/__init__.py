@@ -1,0 +1,1 @@
+"""Quantizers, which turn item vectors into codes."""

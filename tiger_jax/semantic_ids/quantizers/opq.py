@@ -1,0 +1,157 @@
+"""Optimized product quantization: a rotation, then a code for each part.
+
+Ge et al., Optimized Product Quantization, 2013. The codes are in no order of
+coarse to fine.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids import item_batches
+from tiger_jax.semantic_ids.quantizers import kmeans, product
+
+_KMEANS_ITERATIONS = 10
+_ROTATIONS = 30
+
+
+class Opq(NamedTuple):
+  """A `Quantizer`; see there for what its methods take and return.
+
+  Attributes:
+    mean: What is subtracted from every dimension of an embedding.
+    rotation: What the difference is multiplied by: orthonormal rows, as many
+      as columns or, where the levels do not divide them, a few less.
+    codebooks: One per part.
+  """
+
+  mean: Float[Array, ' dim']
+  rotation: Float[Array, 'dim _']
+  codebooks: tuple[Float[Array, '_ z'], ...]
+
+  @property
+  def level_sizes(self) -> tuple[int, ...]:
+    """How many codes each level has."""
+    return tuple(len(codebook) for codebook in self.codebooks)
+
+  def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
+    """Gives embeddings their codes."""
+    return product.quantize(self._rotate(x), self.codebooks).codes
+
+  def distances(
+    self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
+  ) -> Float[Array, 'b v']:
+    """Tells how far every code of a level is from its part, squared."""
+    return product.distances(self._rotate(x), self.codebooks, level)
+
+  def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
+    """Returns embeddings whose unknown parts are as in the mean code."""
+    rotated = product.partial_vectors(codes, self.codebooks)
+    x = jnp.einsum('blz,dz->bld', rotated, self.rotation, precision='highest')
+    return x + self.mean[None, None]
+
+  def _rotate(self, x):
+    return _rotate(x - self.mean[None], self.rotation)
+
+
+def fit(
+  rng: jax.Array,
+  embeddings: Float[np.ndarray, 'items dim'],
+  sizes: tuple[int, ...],
+) -> Opq:
+  """Finds a rotation and codebooks that reconstruct embeddings well.
+
+  Args:
+    rng: The key of the k-means seedings.
+    embeddings: One row per item, in any float type; may be memory-mapped.
+    sizes: Codes at each level.
+
+  Returns:
+    The quantizer.
+
+  Raises:
+    UsageError: There are fewer items than codes, or fewer dimensions than
+      levels.
+  """
+  if embeddings.shape[1] < len(sizes):
+    raise UsageError(
+      f'opq cannot cut vectors of width {embeddings.shape[1]} into '
+      f'{len(sizes)} parts: set config.semantic_ids.codebook_sizes to fewer '
+      'levels'
+    )
+  x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
+  mean, _ = item_batches.statistics(x)
+  x = jnp.asarray(x - mean)
+  rotation = _principal_rotation(x, len(sizes))
+  cut = product.parts(_rotate(x, rotation), len(sizes))
+  codebooks = tuple(
+    kmeans.fit(rng_level, cut[:, level], size, _KMEANS_ITERATIONS)
+    for level, (rng_level, size) in enumerate(
+      zip(jax.random.split(rng, len(sizes)), sizes, strict=True)
+    )
+  )
+  rotation, codebooks = _alternate(x, rotation, codebooks)
+  return Opq(jnp.asarray(mean), rotation, codebooks)
+
+
+def _rotate(x, rotation):
+  return jnp.einsum('bd,dz->bz', x, rotation, precision='highest')
+
+
+def _principal_rotation(x, num_levels):
+  """Deals the principal axes out, so that parts vary about equally.
+
+  Section 3.2.2 of the source: the largest variance that is left goes to the
+  part, not yet full, whose variances have the smallest product.
+  """
+  dim = x.shape[1]
+  variances, axes = map(np.asarray, _principal_axes(x))
+  part_dim = math.ceil(dim / num_levels)
+  # Products may only grow, so the least variance counts as 1; what float32
+  # cannot tell from 0 counts as the least.
+  largest = variances.max()
+  gains = np.log(np.maximum(variances / (largest or 1), 1e-6)) + np.log(1e6)
+  logs, filled = np.zeros(num_levels), np.zeros(num_levels, np.int64)
+  rotation = np.zeros((dim, num_levels * part_dim), np.float32)
+  for axis in reversed(range(dim)):
+    part = np.argmin(np.where(filled < part_dim, logs, np.inf))
+    rotation[:, part * part_dim + filled[part]] = axes[:, axis]
+    logs[part] += gains[axis]
+    filled[part] += 1
+  return jnp.asarray(rotation)
+
+
+@jax.jit
+def _principal_axes(x):
+  covariance = jnp.einsum('bd,be->de', x, x, precision='highest') / len(x)
+  return jnp.linalg.eigh(covariance)
+
+
+@functools.partial(jax.jit, donate_argnums=(1, 2))
+def _alternate(x, rotation, codebooks):
+  """Improves codebooks and rotation in turn, each for the other as it is."""
+
+  def improve(_, carry):
+    rotation, codebooks = carry
+    rotated = _rotate(x, rotation)
+    cut = product.parts(rotated, len(codebooks))
+    codebooks = tuple(
+      kmeans.lloyd(cut[:, level], codebook)
+      for level, codebook in enumerate(codebooks)
+    )
+    quantized = product.quantize(rotated, codebooks).quantized
+    # The orthogonal Procrustes problem.
+    u, _, v = jnp.linalg.svd(
+      jnp.einsum('bd,bz->dz', x, quantized, precision='highest'),
+      full_matrices=False,
+    )
+    return jnp.einsum('de,ez->dz', u, v, precision='highest'), codebooks
+
+  return lax.fori_loop(0, _ROTATIONS, improve, (rotation, codebooks))

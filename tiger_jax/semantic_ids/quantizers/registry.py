@@ -1,0 +1,112 @@
+"""The table of quantizers."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from tiger_jax.config import SemanticIdsConfig
+from tiger_jax.config.checks import nearest_and_all
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids.quantizer import Quantizer
+from tiger_jax.semantic_ids.quantizers import (
+  hierarchical_kmeans,
+  lsh,
+  opq,
+  random_ids,
+  rq_kmeans,
+  rq_vae,
+  vq_vae,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A quantizer that `config.semantic_ids.quantizer` can name.
+
+  Attributes:
+    quantizer: The class, which has the methods of `Quantizer`.
+    codebook_sizes: The default number of codes at each level.
+    fit: Makes a quantizer from `(rng, embeddings, codebook_sizes)`; None for
+      an autoencoder, which `AutoencoderTask` trains.
+    codes_are_items: Whether codes are made from items, so that no codebook may
+      be larger than the catalogue.
+    has_spare_codes: Whether an item can get a code that is not its nearest,
+      which `collisions=nearest_free` needs.
+    refused_sizes: Returns what is wrong with codebook sizes, or None.
+  """
+
+  quantizer: type[Any]
+  codebook_sizes: tuple[int, ...] = (256, 256, 256)
+  fit: Callable[[Any, Any, tuple[int, ...]], Quantizer] | None = None
+  codes_are_items: bool = True
+  has_spare_codes: bool = True
+  refused_sizes: Callable[[tuple[int, ...]], str | None] = lambda sizes: None
+
+  @property
+  def is_trained(self) -> bool:
+    """Whether the quantizer is trained by gradient descent."""
+    return self.fit is None
+
+
+QUANTIZERS: dict[str, Entry] = {
+  # Sections 3.1 and 4.1 of the paper.
+  'rq_vae': Entry(rq_vae.RqVae),
+  'rq_kmeans': Entry(rq_kmeans.RqKmeans, fit=rq_kmeans.fit),
+  'vq_vae': Entry(vq_vae.VqVae, refused_sizes=vq_vae.refused_sizes),
+  'hierarchical_kmeans': Entry(
+    hierarchical_kmeans.HierarchicalKmeans,
+    fit=hierarchical_kmeans.fit,
+    codes_are_items=False,
+    has_spare_codes=False,
+  ),
+  'opq': Entry(opq.Opq, fit=opq.fit),
+  'lsh': Entry(
+    lsh.Lsh,
+    (256, 256, 256, 256),
+    fit=lsh.fit,
+    codes_are_items=False,
+    refused_sizes=lsh.refused_sizes,
+  ),
+  'random': Entry(
+    random_ids.RandomIds,
+    (255, 255, 255, 255),
+    fit=random_ids.fit,
+    codes_are_items=False,
+  ),
+}
+
+
+def entry(config: SemanticIdsConfig) -> Entry:
+  """Returns the entry of the quantizer that a config names.
+
+  Raises:
+    UsageError: There is no such quantizer.
+  """
+  if config.quantizer not in QUANTIZERS:
+    raise UsageError(
+      f'config.semantic_ids.quantizer is {config.quantizer!r}: '
+      f'{nearest_and_all(config.quantizer, tuple(QUANTIZERS))}'
+    )
+  return QUANTIZERS[config.quantizer]
+
+
+def with_sizes(config: SemanticIdsConfig) -> SemanticIdsConfig:
+  """Returns the config with the codebook sizes filled in, if it has none."""
+  if config.codebook_sizes:
+    return config
+  sizes = entry(config).codebook_sizes
+  return dataclasses.replace(config, codebook_sizes=sizes)
+
+
+def check(config: SemanticIdsConfig) -> None:
+  """Raises UsageError if the quantizer cannot have these settings."""
+  quantizer, sizes = entry(config), config.codebook_sizes
+  if problem := quantizer.refused_sizes(sizes):
+    raise UsageError(
+      f'config.semantic_ids.codebook_sizes is {sizes}: {problem}'
+    )
+  if config.collisions == 'nearest_free' and not quantizer.has_spare_codes:
+    raise UsageError(
+      f"config.semantic_ids.collisions is 'nearest_free': {config.quantizer} "
+      'has no code to spare, choose extra_code'
+    )

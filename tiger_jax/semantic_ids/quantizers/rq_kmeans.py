@@ -1,0 +1,69 @@
+"""RQ-KMeans: residual quantization of the embeddings as they are."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from tiger_jax.semantic_ids import item_batches
+from tiger_jax.semantic_ids.quantizers import kmeans, product, residual
+
+
+class RqKmeans(NamedTuple):
+  """A `Quantizer`; see there for what its methods take and return.
+
+  Attributes:
+    mean: Of the embeddings; taken off, for products of centred vectors lose
+      the least to rounding.
+    codebooks: One per level, coarse to fine.
+  """
+
+  mean: Float[Array, ' dim']
+  codebooks: tuple[Float[Array, '_ dim'], ...]
+
+  @property
+  def level_sizes(self) -> tuple[int, ...]:
+    """How many codes each level has."""
+    return tuple(len(codebook) for codebook in self.codebooks)
+
+  def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
+    """Gives embeddings their codes."""
+    return residual.quantize(x - self.mean[None], self.codebooks).codes
+
+  def distances(
+    self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
+  ) -> Float[Array, 'b v']:
+    """Tells how far every code of a level is from the residual, squared."""
+    x = x - self.mean[None]
+    return residual.distances(x, self.codebooks, codes, level)
+
+  def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
+    """Sums the vectors of the first 1, 2, ... codes."""
+    vectors = product.vectors(codes, self.codebooks)
+    return jnp.cumsum(vectors, axis=1) + self.mean[None, None]
+
+
+def fit(
+  rng: jax.Array,
+  embeddings: Float[np.ndarray, 'items dim'],
+  sizes: tuple[int, ...],
+) -> RqKmeans:
+  """Finds codebooks by k-means, level by level on the residuals.
+
+  Args:
+    rng: The key of the seedings.
+    embeddings: One row per item, in any float type; may be memory-mapped.
+    sizes: Codes at each level.
+
+  Returns:
+    The quantizer.
+
+  Raises:
+    UsageError: There are fewer items than codes.
+  """
+  x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
+  mean, _ = item_batches.statistics(x)
+  codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)
+  return RqKmeans(jnp.asarray(mean), codebooks)

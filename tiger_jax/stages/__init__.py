@@ -1,0 +1,1 @@
+"""The five stages: what each is made from, how it is built and loaded."""

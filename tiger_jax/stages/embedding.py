@@ -1,0 +1,74 @@
+"""The embedding stage: the text of every item becomes a vector."""
+
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+import numpy as np
+
+from tiger_jax.config import Config, EmbeddingConfig
+from tiger_jax.data.dataset import Items
+from tiger_jax.embedding import encoders, precomputed
+from tiger_jax.errors import DataError
+from tiger_jax.storage.arrays import mapped, write_array
+
+_FILE = 'embeddings.npy'
+
+
+def made_from(config: Config, items: str) -> list[Any]:
+  """Returns what determines the vectors, for fingerprints.
+
+  Args:
+    config: The run.
+    items: The fingerprint of the items, which do not depend on who bought them.
+  """
+  c = config.embedding
+  return [c.encoder, encoders.made_from(c), items]
+
+
+def build(
+  config: EmbeddingConfig, items: Items, folder: Path
+) -> dict[str, Any]:
+  """Embeds the items.
+
+  Args:
+    config: The embedding section.
+    items: The catalogue.
+    folder: Where to write `embeddings.npy`, float32 `[items, dim]`.
+
+  Returns:
+    JSON to record: for precomputed vectors, how many of them are used.
+  """
+  write_array(folder / _FILE, encoders.embed_items(config, items))
+  if config.encoder != 'precomputed':
+    return {}
+  return {'vectors': precomputed.count_rows(config, items)}
+
+
+def load(folder: Path) -> Float[np.ndarray, 'items dim']:
+  """Opens the vectors without reading all of them.
+
+  Raises:
+    DataError: The file is damaged, or does not hold a vector per item.
+  """
+  path = folder / _FILE
+  try:
+    vectors = mapped(path)
+    if vectors.ndim != 2 or vectors.dtype.kind != 'f':
+      raise ValueError(f'it holds {vectors.dtype}{list(vectors.shape)}')
+    return vectors
+  except (OSError, ValueError, EOFError) as error:
+    raise DataError(
+      f'{path} is damaged ({error}): remove {folder} and run again'
+    ) from error
+
+
+def encoder_name(config: EmbeddingConfig) -> str:
+  """Returns the name of the encoder for reports."""
+  if config.encoder == 'sentence-transformers':
+    # The path of a local folder would reveal details of the machine.
+    is_local = Path(config.model).is_dir()
+    return Path(config.model).name if is_local else config.model
+  if config.encoder == 'precomputed':
+    return f'precomputed ({Path(config.path).name})'
+  return config.encoder

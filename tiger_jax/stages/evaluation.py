@@ -1,0 +1,97 @@
+"""The evaluation stage: the metrics of a trained model and its baselines."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiger_jax.config import Config
+from tiger_jax.config.recorded import identity
+from tiger_jax.data.sources import synthetic
+from tiger_jax.data.splits import split
+from tiger_jax.evaluation.measure import measure, measure_masked
+from tiger_jax.evaluation.metrics import CUTOFFS, INVALID_CUTOFFS
+from tiger_jax.evaluation.ranking import Search, Trained, sample_users
+from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import processes
+from tiger_jax.stages import training
+from tiger_jax.storage import record
+from tiger_jax.storage.files import write_json
+from tiger_jax.training import replicas
+
+_FILE = 'metrics.json'
+
+
+def made_from(config: Config, train: str) -> list[Any]:
+  """Returns what determines the metrics, for fingerprints.
+
+  Args:
+    config: The run.
+    train: The fingerprint of the training stage.
+  """
+  # A new metric must make the stage run again.
+  measured = [CUTOFFS, INVALID_CUTOFFS, 'test_masked']
+  return [identity(config.evaluation), train, *measured]
+
+
+def build(session: Session, train_folder: Path, folder: Path) -> None:
+  """Measures the model and the popularity baseline on both held-out splits.
+
+  Args:
+    session: The run.
+    train_folder: The folder of the training stage.
+    folder: Where to write the metrics.
+  """
+  config, dataset = session.config, session.inputs.dataset
+  search = Search.of(config.evaluation)
+  params, best = training.load(session, train_folder)
+  trained = [
+    Trained(session, x) for x in replicas.each(params, config.train.replicas)
+  ]
+  popularity = Trained(session.baseline('popularity'), {})
+  values: dict[str, list[dict[str, float]]] = {}
+  baseline: dict[str, dict[str, float]] = {}
+  for name in ('validation', 'test'):
+    examples = sample_users(
+      split(dataset, name), config.evaluation.num_users, config.seed
+    )
+    values[name] = [measure(x, examples, search, name) for x in trained]
+    if name == 'test':
+      values['test_masked'] = [
+        measure_masked(x, examples, search) for x in trained
+      ]
+    baseline[name] = measure(popularity, examples, Search())
+  measured: dict[str, Any] = {
+    'metrics': {name: x[0] for name, x in values.items()},
+    'baselines': {'popularity': baseline},
+  }
+  if len(trained) > 1:
+    measured |= {
+      'metrics': _over_replicas(np.mean, values),
+      'standard_error': _over_replicas(_standard_error, values),
+      'replicas': {
+        'seed': session.seeds,
+        'best_on_validation': best,
+        **values,
+      },
+    }
+  if config.dataset.name == 'synthetic':
+    recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
+    measured['best_possible'] = {'recall@10': recall}
+  if processes.is_main():
+    write_json(folder / _FILE, measured)
+
+
+def load(folder: Path) -> dict[str, Any]:
+  """Reads the metrics."""
+  return record.read_object(folder / _FILE)
+
+
+def _over_replicas(
+  fn: Any, values: dict[str, list[dict[str, float]]]
+) -> dict[str, dict[str, float]]:
+  return {name: replicas.over(fn, x) for name, x in values.items()}
+
+
+def _standard_error(values: list[float]) -> float:
+  return np.std(values, ddof=1) / len(values) ** 0.5

@@ -1,0 +1,185 @@
+"""The training stage: histories and Semantic IDs become a trained model."""
+
+from collections.abc import Iterable
+import contextlib
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.config import Config
+from tiger_jax.config.recorded import config_of, identity
+from tiger_jax.data import batches
+from tiger_jax.data.splits import split
+from tiger_jax.errors import CheckpointError, TigerError, UsageError
+from tiger_jax.evaluation.measure import measure
+from tiger_jax.evaluation.ranking import Search, Trained, sample_users
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import sharding
+from tiger_jax.runtime.writers import MetricsWriter
+from tiger_jax.storage.artefacts import read_artefact
+from tiger_jax.training import loop, replicas
+from tiger_jax.training.optimizer import make_optimizer
+from tiger_jax.training.schedule import Rewind, Schedule
+from tiger_jax.training.step import init_state
+
+_BEST = 'ndcg@10'
+# The choice of a checkpoint does not depend on the section `evaluation`.
+_VALIDATION = Search(num_beams=20)
+
+
+def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
+  """Returns what determines the model, for fingerprints.
+
+  Args:
+    config: The run.
+    inputs: The fingerprints of the stages that the model reads.
+  """
+  return [identity(config.model), identity(config.train), config.seed, inputs]
+
+
+def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
+  """Trains the recommender; validation NDCG@10 picks the checkpoint.
+
+  Args:
+    session: The run.
+    folder: Where to write the checkpoints.
+    writer: Writes the metrics.
+
+  Raises:
+    UsageError: See `check_devices`.
+  """
+  if not session.entry.is_trained:
+    return
+  check_devices(session.config)
+  c, source = session.config.train, session.batches
+  # With few examples, calls are shorter than `train.steps_per_call`.
+  rewind = Rewind(*c.rewind, source.steps_per_call) if c.rewind else None
+  examples = sample_users(
+    split(session.inputs.dataset, 'validation'),
+    c.evaluate_users,
+    session.config.seed,
+  )
+
+  def validate(params: Any) -> dict[str, float]:
+    values = [
+      measure(Trained(session, x), examples, _VALIDATION)
+      for x in replicas.each(params, c.replicas)
+    ]
+    if c.replicas == 1:
+      return values[0]
+    return replicas.over(np.mean, values) | {
+      f'{name}/replica_{i}': x[name] for i, x in enumerate(values) for name in x
+    }
+
+  loop.train(
+    session.training_task,
+    functools.partial(batches.prefetch, source),
+    Schedule(c.steps, c.log_every, c.evaluate_every, rewind),
+    c.optimizer,
+    seeds=session.seeds,
+    mesh=session.mesh,
+    folder=folder,
+    writer=writer,
+    label='train',
+    about=session.identity,
+    evaluate=validate,
+    best_metric=_BEST,
+  )
+
+
+def load(session: Session, folder: Path) -> tuple[Any, int]:
+  """Reads the parameters of the checkpoint that validation picked.
+
+  Args:
+    session: The run, as trained.
+    folder: The folder of this stage.
+
+  Returns:
+    The parameters of all replicas, and the index of the replica that
+    validation found best.
+
+  Raises:
+    CheckpointError: They cannot be read, or do not fit the config.
+  """
+  if not session.entry.is_trained:
+    return {}, 0
+  c = session.config.train
+  optimizer = make_optimizer(c.optimizer, c.steps)
+  like = jax.eval_shape(
+    lambda: init_state(session.task, optimizer, session.seeds)
+  )
+  with Checkpoints(
+    folder / 'checkpoints', session.identity, _BEST, writes=False
+  ) as saved:
+    restored = saved.restore_first(saved.by_metric(), like, session.mesh)
+    if restored is None:
+      raise CheckpointError(
+        f'{saved.folder} holds no checkpoint: run --mode=train'
+      )
+  _, state, meta = restored
+  best = max(
+    range(c.replicas),
+    key=lambda i: meta['metrics'].get(f'{_BEST}/replica_{i}', 0.0),
+  )
+  shardings = sharding.state_shardings(
+    session.mesh, state.params, num_leading=int(c.replicas > 1)
+  )
+  return sharding.put(state.params, shardings), best
+
+
+def load_best(session: Session, folder: Path) -> Trained:
+  """Reads the parameters of the best replica, see `load`."""
+  params, best = load(session, folder)
+  num_replicas = session.config.train.replicas
+  return Trained(session, replicas.select(params, num_replicas, best))
+
+
+def check_devices(config: Config) -> None:
+  """Refuses to train on devices that do not fit the config.
+
+  Raises:
+    UsageError: The devices cannot be divided as the config says, or cannot
+      share a batch evenly.
+  """
+  c, num_devices = config.parallel, len(jax.devices())
+  if num_devices % (c.fsdp * c.tensor):
+    raise UsageError(
+      f'config.parallel.fsdp {c.fsdp} x tensor {c.tensor} does not divide the '
+      f'number of devices, {num_devices}: lower them, or train on more devices'
+    )
+  batch_size, num_shards = config.train.batch_size, num_devices // c.tensor
+  if batch_size % num_shards:
+    near = max(1, batch_size // num_shards) * num_shards
+    raise UsageError(
+      f'config.train.batch_size is {batch_size}, which {num_shards} devices '
+      f'cannot share evenly: try {near}'
+    )
+
+
+def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
+  """Returns whether a finished training has the settings of this run.
+
+  The data may still differ, which this function does not check.
+
+  Args:
+    config: The run.
+    workdirs: Folders of runs.
+  """
+  if not registry.entry(config.model).is_trained:
+    return True
+  wanted = (config.model, config.train, config.seed)
+  damage = (TigerError, OSError, LookupError, TypeError, AttributeError)
+  for workdir in workdirs:
+    for record in workdir.glob('train*/stage.json'):
+      # A damaged record is reported by the stage that reads it.
+      with contextlib.suppress(*damage):
+        if trained := read_artefact(workdir, record.parent.name):
+          former = config_of(trained)
+          if (former.model, former.train, former.seed) == wanted:
+            return True
+  return False

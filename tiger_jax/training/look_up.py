@@ -1,0 +1,34 @@
+"""Looks batches up in the histories that lie on the device."""
+
+from typing import Any
+
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+from tiger_jax.data.splits import Excerpts, gather
+from tiger_jax.training.step import Params, Task
+
+
+class LookUp:
+  """A task that gets `Excerpts` and gives its task a `Batch` of item rows.
+
+  Attributes:
+    tables: Those of the task, and the item rows of all histories.
+  """
+
+  def __init__(self, task: Task, events: Int[np.ndarray, ' n']):
+    """Takes the task and the item rows of all histories."""
+    self._task = task
+    self.tables = (task.tables, events)
+
+  def init(self, rng: Array) -> Params:
+    """Returns the first parameters of the task."""
+    return self._task.init(rng)
+
+  def loss(
+    self, params: Params, tables: Any, batch: Excerpts, rng: Array
+  ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
+    """Returns the loss of the task, see `Task`."""
+    tables, events = tables
+    rows = gather(events, batch.examples, batch.width)
+    return self._task.loss(params, tables, rows, rng)
