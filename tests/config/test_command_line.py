@@ -6,10 +6,11 @@ from absl.testing import flagsaver
 import pytest
 
 from tests.small import ROOT
+from tiger_jax import main
 from tiger_jax.config import command_line
 from tiger_jax.errors import UsageError
-import tiger_jax.main  # noqa: F401  # Defines the flags.
 
+main.define_flags()
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 
 

@@ -11,8 +11,6 @@ from tiger_jax.recommenders.checks import (
   unread,
 )
 
-from tiger_jax.config.config_dict import from_json
-
 # Sections with their changes, and the names in the one sentence.
 CONTRADICTIONS = [
   (
