@@ -63,7 +63,7 @@ def measure(
       for i in range(0, num_users, batch_size)
     ]
     for num_beams in beams:
-      wide = TigerRetriever(model, codes, shop.retriever.catalog, num_beams)
+      wide = TigerRetriever(model, shop.retriever.catalog, num_beams)
 
       def answer(wide=wide, ours=ours):
         found = [wide.search(shop.params, batch, 10) for batch in ours]
