@@ -50,7 +50,7 @@ def measure(
   torch.set_num_threads(num_threads)
   config = ModelConfig()
   shop = requests.open_shop(config, requests.ids_of(workdir))
-  model, codes = shop.retriever.model, shop.retriever.codes
+  model = shop.retriever.model
   peer = HfTiger(model, shop.params, shop.codes, model.level_sizes)
   rows = []
   for batch_size, num_users in ((1, 16), (16, 64)):

@@ -111,7 +111,7 @@ class Catalog(Trie):
       DataError: A row is not there or named twice, or no item would be left.
     """
     deleted = index.delete(self.layout, self._on_host(), as_rows(rows))
-    return self._changed(deleted, self.codes)
+    return self._changed(deleted)
 
   def grown(
     self, codes: Integer[np.ndarray, 'n l'], capacity: int | None = None
@@ -249,15 +249,19 @@ class Catalog(Trie):
   def _on_host(self) -> Arrays:
     return jax.device_get(self.arrays)
 
-  def _changed(self, arrays: Arrays, codes: Any) -> 'Catalog':
+  def _changed(
+    self, arrays: Arrays, codes: np.ndarray | None = None
+  ) -> 'Catalog':
+    """Puts changed arrays where the old ones are; uncommitted ones may move."""
+
     def place(x: Any, old: Array) -> Array:
       # Rebuilt lists of large prefixes lack the padding that `spread` adds.
       if old.ndim:
         x = _lengthened(x, len(old) - len(x))
       return jax.device_put(x, old.sharding if old.committed else None)
 
-    before = (self.arrays, self.codes)
-    return Catalog(self.layout, *jax.tree.map(place, (arrays, codes), before))
+    table = self.codes if codes is None else place(codes, self.codes)
+    return Catalog(self.layout, jax.tree.map(place, arrays, self.arrays), table)
 
 
 def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
