@@ -30,10 +30,10 @@ SIZES = (32, 32)
 CONFIG = from_json(
   {
     'model': {
-      'max_history': 2, 'd_model': 8, 'num_heads': 1, 'head_dim': 8,
+      'max_history': 3, 'd_model': 8, 'num_heads': 1, 'head_dim': 8,
       'mlp_dim': 8, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
     },
-    'train': {'length_buckets': (2,)},
+    'train': {'length_buckets': (2, 3)},
     'evaluation': {'batch_size': 8},
   }
 )  # fmt: skip
@@ -50,8 +50,9 @@ def _trained():
     'shop',
     Items(names, dict.fromkeys(FIELDS, names)),
     tuple(map(str, range(NUM_USERS))),
-    rng.integers(0, NUM_ITEMS, 4 * NUM_USERS).astype(np.int32),
-    4 * np.arange(NUM_USERS + 1),
+    rng.integers(0, NUM_ITEMS, 7 * NUM_USERS // 2).astype(np.int32),
+    # Two lengths, so that batches do not have users in order.
+    np.cumsum([0, *[4, 3] * (NUM_USERS // 2)]),
   )
   inputs = Inputs(dataset, SemanticIds(codes, SIZES, 2, {}))
   session = Session(CONFIG, inputs, make_mesh(jax.devices()[:1]))
@@ -81,7 +82,10 @@ def _narrow(monkeypatch):
 @pytest.fixture(name='every_draw', scope='module')
 def _every_draw(trained, dataset, examples):
   """The draws at temperature 2 of a search that drops nothing."""
-  history = np.stack([dataset.history[i : i + 2] for i in examples.end - 2])
+  histories = [dataset.history_of(user)[:-1] for user in range(NUM_USERS)]
+  history = np.full((NUM_USERS, 3), -1, np.int32)
+  for row, items in zip(history, histories, strict=True):
+    row[: len(items)] = items
   user = np.arange(NUM_USERS, dtype=np.int32)
   beams = trained.session.retriever.search(
     trained.params,
