@@ -6,11 +6,9 @@ from absl.testing import flagsaver
 import pytest
 
 from tests.small import ROOT
-from tiger_jax import main
 from tiger_jax.config import command_line
 from tiger_jax.errors import UsageError
 
-main.define_flags()
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 
 

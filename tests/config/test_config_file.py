@@ -152,7 +152,7 @@ def test_a_config_imports_those_around_it_before_the_installed_ones(
   tmp_path, monkeypatch
 ):
   body = (
-    'from tiger_jax import config_dict\n'
+    'from tiger_jax.config import config_dict\n'
     'def get_config():\n'
     '  config = config_dict.defaults()\n'
     '  config.seed = SEED\n'
