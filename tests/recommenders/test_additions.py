@@ -97,6 +97,6 @@ def test_a_quantizer(shop, tmp_path, monkeypatch):
     '--config.semantic_ids.quantizer=signs',
     '--config.semantic_ids.codebook_sizes=()',
   )
-  assert results['semantic_ids']['num_items'] == 40
+  assert len(results['semantic_ids']['collision_rate']) == 2
   assert set(results['metrics']['test']) >= {'recall@10', 'sid_recall@10'}
   assert 'TIGER test' in show_results(results)
