@@ -7,26 +7,31 @@ import re
 import sys
 from typing import Any
 
-import jax
+from tiger_jax.errors import PeerError, UsageError
+
+try:
+  import jax
+except ValueError as error:
+  raise UsageError(
+    f'JAX cannot be imported ({error}): unset the environment variable, or '
+    'correct it'
+  ) from error
 
 from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
 from tiger_jax.config.command_line import Command
 from tiger_jax.config.config_dict import expand
-from tiger_jax.errors import PeerError, UsageError
-from tiger_jax.experiments import runs
-from tiger_jax.experiments.spec import Experiment
-from tiger_jax.experiments.spec import parse as parse_experiment
+from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.recommenders import checks, registry, throughput
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
+from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
   show_recommendations,
-  show_results,
   show_shoppers,
 )
 from tiger_jax.stages import semantic_ids, training
@@ -92,16 +97,11 @@ def _run(command: Command) -> None:
   print(f'\nEverything is in {command.workdir}')
 
 
-def _experiment(command: Command) -> Experiment | None:
+def _experiment(command: Command) -> spec.Experiment | None:
   """Parses the experiment of a command, and checks each of its runs."""
   if command.experiment is None:
     return None
-  experiment = parse_experiment(command.experiment, command.repeat)
-  if command.mode != 'all':
-    raise UsageError(
-      f'--mode={command.mode} is for a single run, and {experiment.name} is an '
-      'experiment of several runs: remove the flag'
-    )
+  experiment = spec.parse(command.experiment, command.repeat)
   for run in experiment.runs:
     try:
       checks.check(run.config)
@@ -113,14 +113,19 @@ def _experiment(command: Command) -> Experiment | None:
 def _recommend(command: Command) -> None:
   options = Options(**command.options)
   recommender = Recommender.from_workdir(command.folder)
-  recommendations = recommender.recommend(command.history, command.k, options)
+  if command.user is None:
+    recommendations = recommender.recommend(command.history, command.k, options)
+  else:
+    recommendations = recommender.recommend_for_user(
+      command.user, command.k, options
+    )
   print(show_recommendations(recommendations))
   drawn = options.temperature is not None
   if recommendations and (options.exact or drawn):
     print(f'\n{show_proof(recommendations, drawn)}')
 
 
-def _run_experiment(command: Command, experiment: Experiment) -> None:
+def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
   with _lock_in_main(command.folder):
     table = runs.run(experiment, command.folder)
   print(

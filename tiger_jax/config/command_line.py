@@ -19,22 +19,15 @@ import ml_collections
 
 from tiger_jax.config import Config, config_dict, config_file
 from tiger_jax.config.checks import did_you_mean, nearest_and_all
+from tiger_jax.config.flags import MODES, TOPICS, names
 from tiger_jax.errors import UsageError
 
-MODES = (
-  'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend',
-)  # fmt: skip
 # The flags that only one mode uses, by mode.
-_ONLY = {
-  'recommend': (
-    'history', 'k', 'exclude_seen', 'allow', 'deny', 'temperature',
-    'drawn_levels', 'seed', 'exact',
-  ),
-  'bench': ('profile',),
-}  # fmt: skip
-_EVERYWHERE = ('config', 'workdir', 'mode', 'distributed', 'help')
-_PLACES = ('config', 'workdir', 'profile')
+_ONLY = {mode: names(mode) for mode in TOPICS if mode in MODES}
+_FLAGS = tuple(name for topic in TOPICS for name in names(topic))
+_NOT_EMPTY = ('config', 'workdir', 'profile', 'user')
+# The forms that other programs of absl accept.
+_HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
 _OVERRIDE = re.compile(
   r'--?(?P<no>no)?config\.(?P<path>[^=]*)(=(?P<text>.*))?', re.S
 )
@@ -49,11 +42,14 @@ class Command:
     mode: One of `MODES`.
     workdir: The run's folder, as the user wrote it.
     config: The settings of a single run; None for an experiment or no config.
-    experiment: The settings of several runs; None for a single run.
+    experiment: The settings of an experiment, see `experiments.spec`; None for
+      a single run.
+    repeat: The command that repeats this one, without overrides of paths.
     overridden: The paths of the overridden fields, such as `train.steps`.
     distributed: Whether this is one of several processes.
     profile: The folder to write a profile to, for `bench`.
     history: Item ids, for `recommend`.
+    user: The id of a user, for `recommend`; None if a history is given.
     k: The number of items, for `recommend`.
     options: The fields of `Options`, for `recommend`.
   """
@@ -67,6 +63,7 @@ class Command:
   distributed: bool
   profile: str | None
   history: tuple[str, ...]
+  user: str | None
   k: int
   options: dict[str, Any]
 
@@ -88,6 +85,8 @@ def parse(argv: list[str]) -> Command | None:
   Raises:
     UsageError: The command line or the config file is not valid.
   """
+  if any(_HELP.fullmatch(argument) for argument in argv[1:]):
+    return None
   values = flags.FLAGS
   # Hides the warnings of libraries; --verbosity=0 shows them again.
   values.set_default('verbosity', absl_logging.ERROR)
@@ -97,18 +96,18 @@ def parse(argv: list[str]) -> Command | None:
     rest = values(argv)
   except (flags.Error, ValueError) as error:
     raise UsageError(_explain(error)) from error
+  if values.help:  # In a file of flags.
+    return None
   if len(rest) > 1:
     raise UsageError(
       f'{rest[1]!r} is not a flag: flags begin with --, and a list of ids has '
       'no spaces'
     )
-  if values.help:
-    return None
   level = absl_logging.converter.absl_to_standard(values.verbosity)
   logging.getLogger().setLevel(level)
   given = [name for name in values if values[name].present]
   for name in given:
-    if name not in (*_flag_names(), 'verbosity', 'v', 'flagfile'):
+    if name not in (*_FLAGS, 'verbosity', 'v', 'flagfile'):
       raise UsageError(_unknown_flag(name))
   if values.mode not in MODES:
     raise UsageError(
@@ -121,10 +120,18 @@ def parse(argv: list[str]) -> Command | None:
     config_file.override(settings, overrides)
     if 'experiment' in settings:
       experiment = settings
+      if values.mode != 'all':
+        raise UsageError(
+          f'--mode={values.mode} is for a single run, and '
+          f'{settings.experiment} is an experiment of several runs: remove the '
+          'flag'
+        )
     else:
       config = config_dict.parse(settings)
   elif overrides or values.mode != 'recommend':
-    raise UsageError('no --config given: try --config=configs/quickstart.py')
+    raise UsageError(
+      'no --config given: try --config=configs/quickstart.py, or --help'
+    )
   command = Command(
     mode=values.mode,
     workdir=values.workdir or _default_workdir(values.config),
@@ -135,11 +142,12 @@ def parse(argv: list[str]) -> Command | None:
     distributed=values.distributed,
     profile=values.profile,
     history=tuple(values.history or ()),
+    user=values.user,
     k=values.k,
     options={
       name: values[name].value
       for name in _ONLY['recommend']
-      if name not in ('history', 'k')
+      if name not in ('history', 'user', 'k')
     },
   )
   _check_folder(command)
@@ -149,7 +157,13 @@ def parse(argv: list[str]) -> Command | None:
 def _check_folder(command: Command) -> None:
   """Refuses a file as the workdir, and a workdir without a run to serve."""
   folder = command.folder
-  existing = next(x for x in (folder, *folder.absolute().parents) if x.exists())
+  try:
+    above = (folder, *folder.absolute().parents)
+    existing = next(x for x in above if x.exists())
+  except OSError as error:  # The path is too long, or the current folder gone.
+    raise UsageError(
+      f'{folder} cannot be used ({error.strerror}): choose another --workdir'
+    ) from error
   if not existing.is_dir():
     raise UsageError(f'{existing} is not a folder: choose another --workdir')
   if command.mode == 'recommend' and not folder.exists():
@@ -157,30 +171,6 @@ def _check_folder(command: Command) -> None:
     near = difflib.get_close_matches(str(folder), names, n=1)
     hint = f'did you mean {near[0]}?' if near else 'name that of a finished run'
     raise UsageError(f'there is no folder {folder}: {hint}')
-
-
-def help_text() -> str:
-  """Returns the help: all flags, grouped by the mode that uses them."""
-  lines = [
-    'python -m tiger_jax.main --config=FILE [--config.SECTION.FIELD=VALUE ...]',
-    '  [--workdir=FOLDER] [--mode=MODE]',
-    'python -m tiger_jax.main --mode=recommend --workdir=FOLDER --history=IDS',
-  ]
-  groups = {'Flags': _EVERYWHERE} | {
-    f'With --mode={mode} only': names for mode, names in _ONLY.items()
-  }
-  for title, names in groups.items():
-    lines += ['', f'{title}:']
-    for name in names:
-      flag = flags.FLAGS[name]
-      is_shown = flag.default not in (None, False, [])
-      default = f' (default: {flag.default})' if is_shown else ''
-      lines.append(f'  --{name:<14}{flag.help}{default}')
-  return '\n'.join(lines)
-
-
-def _flag_names() -> tuple[str, ...]:
-  return (*_EVERYWHERE, *(name for names in _ONLY.values() for name in names))
 
 
 def _take_overrides(
@@ -219,7 +209,11 @@ def _explain(error: Exception) -> str:
   if match := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
     name, value = match[1], match[2]
     kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'a list of ids')
-    return f'--{name} is {value!r}: it must be {kind}'
+    return f'--{name} is {config_dict.SHOWN.repr(value)}: it must be {kind}'
+  if match := re.fullmatch(r'Missing value for flag -+(\w+)', text):
+    return f'--{match[1]} needs a value, as in --{match[1]}=VALUE'
+  if isinstance(error, UnicodeDecodeError):
+    return f'the file of --flagfile is not text ({text})'
   return text
 
 
@@ -228,7 +222,7 @@ def _unknown_flag(name: str) -> str:
   for path in _fields(Config(), '--config'):
     if path.endswith(f'.{name}'):
       return f'no flag --{name}: did you mean {path}?'
-  flags_ = [f'--{x}' for x in _flag_names()]
+  flags_ = [f'--{x}' for x in _FLAGS]
   return f'no flag --{name}: {did_you_mean(f"--{name}", flags_)}'
 
 
@@ -246,7 +240,7 @@ def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
   values = flags.FLAGS
   mode = values.mode
   # A shell variable that is not set makes a flag empty.
-  unused = [f'--{x} is empty' for x in _PLACES if values[x].value == '']
+  unused = [f'--{x} is empty' for x in _NOT_EMPTY if values[x].value == '']
   unused += [
     f'--{name} is for --mode={only}, not for --mode={mode}'
     for only, names in _ONLY.items()
@@ -261,16 +255,22 @@ def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
       unused.append('--distributed is not for --mode=recommend')
     if values.config is not None and values.workdir:
       unused.append(f'--config {reason} run in --workdir')
-    unused += _empty_lists()
+    unused += _wrong_lists()
   if unused:
     raise UsageError('; '.join(unused))
 
 
-def _empty_lists() -> list[str]:
+def _wrong_lists() -> list[str]:
+  """Returns a sentence for each wrong list of ids of `recommend`."""
   values = flags.FLAGS
-  if not values.history:
-    return ['the history is empty: give --history=ID,ID,... oldest first']
   wrong = []
+  if values.user is None and not values.history:
+    wrong.append(
+      'the history is empty: give --history=ID,ID,... oldest first, or '
+      '--user=ID'
+    )
+  if values.user is not None and values.history:
+    wrong.append('--history and --user are both given: remove one of them')
   if values.allow == []:
     wrong.append('--allow is empty: name the items, or leave it out')
   for name in ('history', 'allow', 'deny'):

@@ -74,8 +74,10 @@ def expand(path: str, where: str) -> str:
     where: The name of the setting, for error messages.
 
   Raises:
-    UsageError: The home folder is not known.
+    UsageError: The home folder is not known, or the path has a NUL character.
   """
+  if '\0' in path:
+    raise UsageError(f'{where} is {SHOWN.repr(path)}: remove the NUL character')
   expanded = os.path.expanduser(path)
   if expanded.startswith('~'):
     raise UsageError(

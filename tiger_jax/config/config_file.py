@@ -6,13 +6,16 @@ from importlib import machinery, util
 import inspect
 import os
 from pathlib import Path
+import sys
 import traceback
+import types
 from typing import Any
 
 import ml_collections
 
+import tiger_jax
 from tiger_jax.config.checks import did_you_mean
-from tiger_jax.config.config_dict import expand
+from tiger_jax.config.config_dict import SHOWN, expand
 from tiger_jax.errors import UsageError
 
 _SUFFIX = '.py'
@@ -30,14 +33,16 @@ def load(name: str) -> ml_collections.ConfigDict:
   """Calls the `get_config` of a config file.
 
   Args:
-    name: The path of the file, followed by `:` and a variant if it has any.
+    name: The path of the file, followed by `:` and a variant if it has any. If
+      there is no file at a path of the form `configs/...`, the one that is
+      part of the installation is read.
 
   Raises:
     UsageError: There is no such file or variant, or the file raises an error.
   """
   path, variant = split(expand(name, '--config'))
-  if not os.path.isfile(path):
-    raise UsageError(f'there is no config file {path!r}{_nearest_file(path)}')
+  path = _find(path)
+  _make_configs_importable(path)
   try:
     loader = machinery.SourceFileLoader('config_file', path)
     spec = util.spec_from_loader('config_file', loader)
@@ -45,13 +50,15 @@ def load(name: str) -> ml_collections.ConfigDict:
     module = util.module_from_spec(spec)
     loader.exec_module(module)
     get_config = getattr(module, 'get_config', None)
-    if get_config is None:
+    if not callable(get_config):
       raise UsageError('it has no function get_config()')
     _check_variant(get_config, variant)
     config = get_config(variant) if variant else get_config()
   except UsageError as error:
     raise UsageError(f'{path}: {error}') from error
-  except Exception as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:  # A config file may call sys.exit.
     raise UsageError(_explain(path, error)) from error
   if not isinstance(config, ml_collections.ConfigDict):
     raise UsageError(
@@ -120,11 +127,11 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
       return type(before)(value)
   except (ValueError, KeyError) as error:
     raise UsageError(
-      f'{where} is {value!r}: it must be {_NAMES[type(before)]}'
+      f'{where} is {SHOWN.repr(value)}: it must be {_NAMES[type(before)]}'
     ) from error
   try:
     literal = ast.literal_eval(value)
-  except (ValueError, SyntaxError):
+  except (ValueError, SyntaxError, RecursionError, MemoryError):
     literal = value  # Text, such as a path, is a tuple of one element.
   if not isinstance(before, tuple | list):
     return literal
@@ -136,15 +143,53 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
     or (before and type(before[0]) in _NAMES)
   ):
     raise UsageError(
-      f'{where} is {value!r}: it must be a tuple, such as {before or (8, 8, 8)}'
+      f'{where} is {SHOWN.repr(value)}: it must be a tuple, such as '
+      f'{before or (8, 8, 8)}'
     )
   return type(before)((literal,))
 
 
-def _nearest_file(path: str) -> str:
-  folder = Path(path).parent
-  paths = sorted(str(x) for x in folder.glob(f'*{_SUFFIX}'))
-  return f': {did_you_mean(path, paths)}' if paths else ''
+def _find(path: str) -> str:
+  """Returns the path of a config file: as given, or in the installation."""
+  if os.path.isfile(path):
+    return path
+  if os.path.lexists(path):
+    raise UsageError(f'--config is {path!r}, which is not a file: name one')
+  first, *rest = Path(path).parts or ('',)
+  installed = _installed_configs()
+  if first == 'configs' and (file := installed.joinpath(*rest)).is_file():
+    return str(file)
+  names = [str(x) for x in sorted(Path(path).parent.glob(f'*{_SUFFIX}'))]
+  for file in sorted(installed.rglob(f'*{_SUFFIX}')):
+    names.append(f'configs/{file.relative_to(installed).as_posix()}')
+  hint = did_you_mean(path, list(dict.fromkeys(names)))
+  raise UsageError(f'there is no config file {path!r}: {hint}')
+
+
+def _installed_configs() -> Path:
+  """Returns the folder `configs` of a wheel, or of a clone."""
+  package = Path(tiger_jax.__file__).parent
+  in_wheel = package / 'configs'
+  return in_wheel if in_wheel.is_dir() else package.parent / 'configs'
+
+
+def _make_configs_importable(path: str) -> None:
+  """Lets a config file do `from configs import beauty`, wherever it lies.
+
+  A module is looked for in the folder `configs` that holds the file, then in
+  that of the working directory, and then in that of the installation.
+  """
+  for name in [x for x in sys.modules if x.partition('.')[0] == 'configs']:
+    del sys.modules[name]
+  package = types.ModuleType('configs')
+  around = [x for x in Path(path).absolute().parents if x.name == 'configs']
+  folders = (*around[:1], 'configs', _installed_configs())
+  package.__path__ = [str(x) for x in folders]
+  sys.modules['configs'] = package
+  # `python -m` searches the working directory for other modules; a script does
+  # not.
+  if '' not in sys.path:
+    sys.path.append('')
 
 
 def _check_variant(get_config: Any, variant: str) -> None:
@@ -158,7 +203,7 @@ def _check_variant(get_config: Any, variant: str) -> None:
     ) from error
 
 
-def _explain(path: str, error: Exception) -> str:
+def _explain(path: str, error: BaseException) -> str:
   """Returns one line that names the error of a config file and its place."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == path]
@@ -168,4 +213,4 @@ def _explain(path: str, error: Exception) -> str:
   # ml_collections wraps the text of a KeyError, which is a repr.
   message = error.msg if isinstance(error, SyntaxError) else str(error)
   text = message.replace('\\n', ' ').replace("\\'", "'").strip()
-  return f'{where}: {type(error).__name__}: {text}'
+  return f'{where}: {type(error).__name__}{text and f": {text}"}'

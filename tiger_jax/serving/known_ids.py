@@ -1,12 +1,11 @@
-"""Looks up item ids, and suggests similar ones for an unknown id."""
+"""Looks up ids of items or users, and suggests similar ones."""
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import difflib
 import functools
 from typing import Any
 
-from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
 from tiger_jax.serving.arguments import item_ids, shown
 
@@ -18,59 +17,71 @@ _LONGEST = 100
 
 
 class KnownIds:
-  """Maps the item ids of a catalogue to rows."""
+  """Maps ids of items or users to rows."""
 
-  def __init__(self, dataset: Dataset):
-    """Reads the catalogue of the dataset."""
-    self._items = dataset.items
+  def __init__(self, ids: Sequence[str], kind: str, place: str):
+    """Takes the ids, which are indexed at the first use.
+
+    Args:
+      ids: All known ids, in the order of their rows.
+      kind: The name of what they identify, for error messages.
+      place: The name of what holds them, for error messages.
+    """
+    self._ids = ids
+    self._kind = kind
+    self._place = place
 
   def rows(
     self, ids: Iterable[Any], where: str, ordered: bool = True
   ) -> list[int]:
-    """Returns the rows of items.
+    """Returns the rows of ids.
 
     Args:
-      ids: Item ids, see `arguments.item_ids`.
+      ids: Text or integers, see `arguments.item_ids`.
       where: The name of the argument, for error messages.
       ordered: Whether the order matters, so that sets are refused.
 
     Raises:
-      UsageError: See `arguments.item_ids`; or the catalogue lacks an id. The
-        error then names up to three similar ids.
+      UsageError: See `arguments.item_ids`; or an id is not known. The error
+        then names up to three similar ids.
     """
-    rows, ids = self._items.rows, item_ids(ids, where, ordered)
-    unknown = [item for item in ids if item not in rows]
+    ids = item_ids(ids, where, ordered)
+    unknown = [one for one in ids if one not in self._rows]
     if not unknown:
-      return [rows[item] for item in ids]
-    nearest = self.nearest(unknown[0])
-    hint = f'ids look like {shown(self._items.ids[0])}'
-    if nearest:
+      return [self._rows[one] for one in ids]
+    hint = f'ids look like {shown(self._ids[0])}'
+    if nearest := self.nearest(unknown[0]):
       hint = f'did you mean {" or ".join(map(shown, nearest))}?'
+    share = f' ({len(unknown)} of {len(ids)} in {where} are unknown)'
     raise UsageError(
-      f'no item {shown(unknown[0])} in the catalogue ({len(unknown)} of '
-      f'{len(ids)} in {where} are unknown): {hint}'
+      f'no {self._kind} {shown(unknown[0])} in {self._place}'
+      f'{share if len(ids) > 1 else ""}: {hint}'
     )
 
-  def nearest(self, item_id: str) -> list[str]:
+  def nearest(self, unknown: str) -> list[str]:
     """Returns up to three similar ids, the most similar first.
 
-    A catalogue may have millions of ids. Only its neighbors in sorted order,
+    There may be millions of ids. Only the neighbors in sorted order,
     and variants with other spaces, case or leading zeros, are compared.
     """
-    if len(item_id) > _LONGEST:
+    if len(unknown) > _LONGEST:
       return []
-    bare = item_id.strip()
-    width = len(self._items.ids[0])
+    bare = unknown.strip()
+    width = len(self._ids[0])
     forms = (bare, bare.lower(), bare.upper(), bare.lstrip('0'),
              bare.zfill(width))  # fmt: skip
-    similar = [form for form in forms if form in self._items.rows]
+    similar = [form for form in forms if form in self._rows]
     place = bisect.bisect(self._sorted, bare)
     start = max(0, place - _NUM_NEIGHBORS)
     neighbors = self._sorted[start : place + _NUM_NEIGHBORS]
-    short = [item for item in neighbors if len(item) <= _LONGEST]
+    short = [one for one in neighbors if len(one) <= _LONGEST]
     similar += difflib.get_close_matches(bare, short, _NUM_NEAREST)
     return list(dict.fromkeys(similar))[:_NUM_NEAREST]
 
   @functools.cached_property
+  def _rows(self) -> dict[str, int]:
+    return {one: row for row, one in enumerate(self._ids)}
+
+  @functools.cached_property
   def _sorted(self) -> list[str]:
-    return sorted(self._items.ids)
+    return sorted(self._ids)

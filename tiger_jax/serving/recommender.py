@@ -75,7 +75,8 @@ class Recommender:
     self.dataset = dataset
     self._config = config
     self._ids = ids
-    self._known = KnownIds(dataset)
+    self._known = KnownIds(dataset.items.ids, 'item', 'the catalogue')
+    self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
     self._params = params
     session = Session.open(config, Inputs(dataset, ids))
     self._mesh = session.mesh
@@ -142,6 +143,26 @@ class Recommender:
     if not rows:
       raise UsageError('the history is empty: name at least one item id')
     return self._answers([rows], k, [-1], options)[0]
+
+  def recommend_for_user(
+    self, user: Any, k: int = 10, options: Options = _DEFAULTS
+  ) -> list[Recommendation]:
+    """Like `recommend`, for a user of the data that the run was trained on.
+
+    Args:
+      user: The id of the user. The history is the whole one in the data, with
+        the items held out for validation and test. A model with a user token
+        reads the user too.
+      k: The number of items.
+      options: Filters, sampling and search options.
+
+    Raises:
+      UsageError: The data have no such user, or an argument is of another type
+        or out of range.
+    """
+    (row,) = self._users.rows([user], 'user')
+    history = self.dataset.history_of(row).tolist()
+    return self._answers([history], k, [row], options)[0]
 
   def recommend_rows(
     self,

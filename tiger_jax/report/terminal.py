@@ -1,0 +1,62 @@
+"""The table of a run's results for a terminal."""
+
+import textwrap
+from typing import Any
+
+from tiger_jax.recommenders import registry
+
+_SHORT = {'validation': 'val.', 'test': 'test', 'test_masked': 'test masked'}
+
+
+def show_results(results: dict[str, Any]) -> str:
+  """Returns a table of the metrics of a run, and notes on how to read it.
+
+  Args:
+    results: The content of `results.json`.
+  """
+  test = results['metrics']['test']
+  model = registry.title(results['model'])
+  rows = [
+    (f'{name} {_SHORT[part]}', values)
+    for name, parts in (
+      (model, results['metrics']),
+      ('popularity', results['baselines']['popularity']),
+    )
+    for part, values in parts.items()
+  ]
+  best = results.get('best_possible')
+  if best:
+    rows.append(('best possible test', best))
+  names = [name for name in test if name != 'invalid@20']
+  width = max(18, *(len(label) + 1 for label, _ in rows))
+  lines = [' ' * width + ''.join(f' {name}' for name in names)]
+  for label, values in rows:
+    cells = (f'{values[n]:.4f}' if n in values else '' for n in names)
+    padded = (f' {c:>{len(n)}}' for c, n in zip(cells, names, strict=True))
+    lines.append(f'{label:<{width}}{"".join(padded).rstrip()}')
+  notes = []
+  if best:
+    share = test['recall@10'] / best['recall@10']
+    notes.append(
+      f'{model} reaches {share:.0%} of the best recall@10 '
+      'that the law behind the synthetic shop allows.'
+    )
+  note = (
+    'Hits are items, of the whole catalogue; items that a user has already are '
+    'left out in the line "masked", and only there.'
+  )
+  if 'semantic_ids' in results:
+    collisions = results['semantic_ids']['collision_rate'][-1]
+    note += (
+      " A sid_recall hit only shares the target's meaning codes, as "
+      f'{collisions:.1%} of the items do with another.'
+    )
+  if 'invalid@20' in test:
+    note += (
+      ' An invalid ID is one that no item has, in a search that is free to '
+      f'generate it; invalid@20 is {test["invalid@20"]:.4f}.'
+    )
+  if 'embedding' in results:
+    note += f' Item vectors: {results["embedding"]["encoder"]}.'
+  notes.append(note)
+  return '\n'.join([*lines, *(textwrap.fill(note, 79) for note in notes)])
