@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.sessions import with_parts
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import UsageError
@@ -71,6 +73,15 @@ class Answers(TigerRetriever):
     return Beams(items, codes, scores, items >= 0, num_proven)
 
 
+class Fixed(Session):
+  """A session whose retriever has fixed answers."""
+
+  def with_catalog(self, catalog):
+    rows = catalog.lookup(jnp.asarray(self.inputs.ids.codes))
+    fewer = self.retriever.remove(np.flatnonzero(np.asarray(rows) < 0))
+    return with_parts(self, retriever=fewer)
+
+
 def trained(
   retriever,
   walks=WALKS,
@@ -100,9 +111,9 @@ def trained(
   )
   ids = SemanticIds(codes, tuple((codes.max(0) + 1).tolist()), 2, {})
   vectors = np.resize(VECTORS, (num, 2))
-  session = Session.open(config, Inputs(dataset, ids, vectors))
+  session = Fixed.open(config, Inputs(dataset, ids, vectors))
   if retriever:
-    session = session.with_retriever(retriever)
+    session = with_parts(session, retriever=retriever)
   return Trained(session, {})
 
 
