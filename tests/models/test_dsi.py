@@ -28,7 +28,7 @@ BATCH = Batch(
 
 
 def test_retrieval_is_tigers():
-  task = DsiTask(Dsi(CONFIG, (3, 4)), CODES, TEXT, 4)
+  task = DsiTask(TigerTask(Dsi(CONFIG, (3, 4)), CODES), TEXT, 4)
   params = task.init(jax.random.key(0))
   alone = TigerTask(Tiger(CONFIG, (3, 4)), CODES)
   task.tables, alone.tables = jax.tree.map(
@@ -44,7 +44,7 @@ def test_retrieval_is_tigers():
 
 
 def test_items_are_indexed_by_their_own_text():
-  task = DsiTask(Dsi(CONFIG, (3, 4)), CODES, TEXT, 16)
+  task = DsiTask(TigerTask(Dsi(CONFIG, (3, 4)), CODES), TEXT, 16)
   params = task.init(jax.random.key(0))
   tables = jax.tree.map(jnp.asarray, task.tables)
   optimizer = optax.adam(0.01)
