@@ -1,9 +1,15 @@
-"""The default codebook sizes of the table of quantizers."""
+"""The table of quantizers, and their default codebook sizes."""
 
 import pytest
 
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.semantic_ids.quantizers.registry import with_sizes
+from tiger_jax.errors import UsageError
+from tiger_jax.semantic_ids.quantizers.registry import (
+  QUANTIZERS,
+  check,
+  entry,
+  with_sizes,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,3 +24,20 @@ def test_codebooks_are_the_papers_where_none_are_named(quantizer, expected):
 def test_given_sizes_are_kept():
   config = SemanticIdsConfig(codebook_sizes=(4, 16))
   assert with_sizes(config) == config
+
+
+def test_every_quantizer_is_known():
+  for name in QUANTIZERS:
+    config = SemanticIdsConfig(quantizer=name)
+    check(config)
+    assert entry(config) is QUANTIZERS[name]
+  for function in (check, entry, with_sizes):
+    with pytest.raises(UsageError) as error:
+      function(SemanticIdsConfig(quantizer='none'))
+    choices = str(error.value).split('Choose from ')[1].split(', ')
+    assert choices == list(QUANTIZERS)
+
+
+def test_only_autoencoders_are_trained():
+  trained = {name for name, x in QUANTIZERS.items() if x.is_trained}
+  assert trained == {'rq_vae', 'vq_vae'}
