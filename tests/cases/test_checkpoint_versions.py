@@ -57,7 +57,7 @@ def refusal(folder, expected):
 
 FIELDS = [
   ('model', 'tied_heads'),
-  ('train', 'learning_rates'),
+  ('train', 'replicas'),
   ('semantic_ids', 'restart_epochs'),
 ]
 
@@ -90,6 +90,15 @@ def test_a_new_field_with_another_value_is_refused(folder, section, field):
   expected[section][field] = 'other'
   message = refusal(folder, expected)
   assert f'of.{section}.{field} is {default}, expected other' in message
+
+
+def test_a_retired_field_may_have_the_value_with_which_it_did_nothing(folder):
+  rewrite(folder, lambda x: x['about']['train'].update(learning_rates=[]))
+  restore(folder, about())
+  rates = [1e-3, 3e-3]
+  rewrite(folder, lambda x: x['about']['train'].update(learning_rates=rates))
+  message = refusal(folder, about())
+  assert f'of.train.learning_rates is {rates}, expected []' in message
 
 
 def test_an_unknown_field_names_the_version_that_wrote_it(folder):

@@ -16,7 +16,7 @@ from tiger_jax.errors import DataError
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.quantizers import rq_kmeans
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.stages.semantic_ids import read_embeddings
+from tiger_jax.stages import embedding
 
 CODES = np.array([[0, 1], [1, 0], [2, 2]], np.int32)
 IDS = {'level_sizes': [3, 3], 'num_meaning_levels': 2, 'provenance': {}}
@@ -216,7 +216,7 @@ def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
   (tmp_path / 'semantic_ids.npz').symlink_to('/dev/zero')
   assert_damaged(SemanticIds.load, tmp_path)
   os.mkfifo(tmp_path / 'embeddings.npy')
-  assert_damaged(read_embeddings, tmp_path)
+  assert_damaged(embedding.load, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
 )  # fmt: skip
 def test_embeddings(tmp_path, data):
   (tmp_path / 'embeddings.npy').write_bytes(data)
-  assert_damaged(read_embeddings, tmp_path)
+  assert_damaged(embedding.load, tmp_path)

@@ -126,6 +126,7 @@ def test_a_field_that_was_added_later_is_completed(copy):
     ('train', 'learning_rates', [1e-3] * 10**5),
     ('model', 'mlp_dim', 10**400),
     ('model', 'name', 'x' * 10**6),
+    ('model', 'name', 'gpt'),
     ('dataset', 'source_dir', 'x' * 10**6),
   ],
 )
@@ -134,7 +135,8 @@ def test_absurd_settings_allocate_no_memory(copy, section, field, value):
     record['about']['config'][section][field] = value
 
   change(copy, 'train', absurd)
-  assert field in refusal(copy)
+  message = refusal(copy)
+  assert field in message and f'{copy}/train/stage.json' in message
 
 
 @pytest.mark.parametrize(
