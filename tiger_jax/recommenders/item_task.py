@@ -29,8 +29,8 @@ class ItemTask(Task):
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
-    history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
-    row = jnp.zeros((1,), jnp.int32)
+    history = np.zeros((1, self.model.config.max_history), np.int32)
+    row = np.zeros((1,), np.int32)
 
     @jax.jit
     def init(rng: Array, features: Any) -> Any:
