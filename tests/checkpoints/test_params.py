@@ -17,7 +17,7 @@ from tiger_jax.config import OptimizerConfig
 from tiger_jax.errors import CheckpointError, DamagedError
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.step import init_state
 
 ABOUT = {'seed': 7}
 MESH = make_mesh()
@@ -220,7 +220,7 @@ def test_a_run_resumes_from_an_old_format(tmp_path):
   optimizer = make_optimizer(
     OptimizerConfig(learning_rate=0.1, warmup_steps=2), STEPS
   )
-  like = init_state(task, optimizer, [Replica(1)])._asdict()
+  like = init_state(task, optimizer, [1])._asdict()
   old_formats.convert(folder / '5', like, number=1)
   assert_same_bits(run(task, batches), expected)
   assert run.saved() == [5, 10]

@@ -1,9 +1,10 @@
 """The fingerprints of the shipped configs are pinned.
 
 If a fingerprint changes, finished stages of all users run again. If a default
-changes, a finished stage would count as made with the new default: declare such
-a field with `checks.added_later(new, before=old)`. To write the files again, run
-`python -m tests.config.test_fingerprints`.
+changes, a finished stage would count as made with the new default: declare the
+field with `checks.added_later(new, before=old)` instead.
+
+`python -m tests.config.test_fingerprints` writes the pinned values again.
 """
 
 import dataclasses

@@ -83,12 +83,7 @@ def main(folder, num_processes):
     about={'of': 'a test'},
   )
   catalog = Catalog.from_codes(codes, LEVEL_SIZES)
-  retriever = TigerRetriever(
-    model,
-    sharding.replicate(mesh, codes),
-    sharding.replicate(mesh, catalog),
-    10,
-  )
+  retriever = TigerRetriever(model, sharding.replicate(mesh, catalog), 10)
   examples = split(dataset, 'test').at(np.arange(16))
   batch = next(batches.evaluation_batches(dataset, examples, 16, (5,)))
   found = sharding.fetch(

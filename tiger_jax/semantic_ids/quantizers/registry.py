@@ -24,7 +24,7 @@ class Entry:
   """A quantizer that `config.semantic_ids.quantizer` can name.
 
   Attributes:
-    quantizer: The class, which has the methods of `Quantizer`.
+    quantizer: The class, a `Quantizer`.
     codebook_sizes: The default number of codes at each level.
     fit: Makes a quantizer from `(rng, embeddings, codebook_sizes)`; None for
       an autoencoder, which `AutoencoderTask` trains.
