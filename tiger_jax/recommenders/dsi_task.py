@@ -11,7 +11,6 @@ from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
 from tiger_jax.recommenders.tiger_task import TigerTask
-from tiger_jax.training.step import Task
 
 
 class DsiTables(NamedTuple):
@@ -26,7 +25,7 @@ class DsiTables(NamedTuple):
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
-class DsiTask(Task):
+class DsiTask:
   """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
   Attributes:

@@ -11,10 +11,9 @@ import optax
 
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines.item_model import ItemModel, whole_sequence
-from tiger_jax.training.step import Task
 
 
-class ItemTask(Task):
+class ItemTask:
   """Next-item prediction by one of three losses, see `ModelConfig.loss`.
 
   Attributes:

@@ -9,10 +9,9 @@ import numpy as np
 
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
-from tiger_jax.training.step import Task
 
 
-class TigerTask(Task):
+class TigerTask:
   """Next-item prediction by teacher forcing (section 3.2).
 
   With a causal encoder every item of a history is a target, and not only the
