@@ -16,6 +16,7 @@ from tiger_jax.config.config_dict import SHOWN, expand
 from tiger_jax.errors import UsageError
 
 _SUFFIX = '.py'
+_LONGEST = 600
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
 
@@ -39,7 +40,9 @@ def load(name: str) -> ml_collections.ConfigDict:
   if not os.path.isfile(path):
     if os.path.lexists(path):
       raise UsageError(f'--config is {path!r}, which is not a file: name one')
-    raise UsageError(f'there is no config file {path!r}{_nearest_file(path)}')
+    raise UsageError(
+      f'there is no config file {SHOWN.repr(path)}{_nearest_file(path)}'
+    )
   try:
     loader = machinery.SourceFileLoader('config_file', path)
     spec = util.spec_from_loader('config_file', loader)
@@ -173,4 +176,6 @@ def _explain(path: str, error: BaseException) -> str:
   # ml_collections wraps the text of a KeyError, which is a repr.
   message = error.msg if isinstance(error, SyntaxError) else str(error)
   text = message.replace('\\n', ' ').replace("\\'", "'").strip()
+  if len(text) > _LONGEST:
+    text = f'{text[:_LONGEST]}...'
   return f'{where}: {type(error).__name__}{text and f": {text}"}'
