@@ -4,12 +4,15 @@ PYTHON ?= python3
 
 VERSION := $(shell $(PYTHON) -c \
   'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-# There, and newer than pyproject.toml, when .venv is as it should be.
+# The versions to install; none for a Python that has no such file.
+CONSTRAINTS := constraints/py$(subst .,,$(VERSION)).txt
+CONSTRAINED := $(wildcard $(CONSTRAINTS))
+# There, and newer than those files, when .venv is as it should be.
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-long mutants reliability results \
-  lint format
+.PHONY: help install upgrade quickstart test test-long mutants reliability \
+  results lint format
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,15 +20,25 @@ help:  ## List the commands.
 
 install: $(INSTALLED)  ## Create .venv and install the project into it.
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(CONSTRAINED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo '$(PYTHON) is not Python 3.11 or newer: install one and' \
 	  'name it, as in `make $(or $(MAKECMDGOALS),install)' \
 	  'PYTHON=python3.12`' >&2; exit 2; }
 	@.venv/bin/python -m pip --version 2>/dev/null \
 	  | grep -q '(python $(VERSION))' || $(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	@[ -n '$(CONSTRAINED)' ] || echo 'there is no $(CONSTRAINTS):' \
+	  'the newest versions are installed'
+	.venv/bin/python -m pip install --quiet $(addprefix -c ,$(CONSTRAINED)) \
+	  --editable '.[dev]'
 	@touch $@
+
+upgrade:  ## Write the newest versions to constraints/, for PYTHON.
+	new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT \
+	  && $(PYTHON) -m venv "$$new" \
+	  && "$$new/bin/python" -m pip install --quiet '.[dev]' \
+	  && "$$new/bin/python" -m pip freeze --exclude tiger_jax >"$$new/versions" \
+	  && mkdir -p constraints && cp "$$new/versions" $(CONSTRAINTS)
 
 # On Linux, lets the allocator ask for huge pages: a CPU step is a sixth faster.
 FASTER := GLIBC_TUNABLES=glibc.malloc.hugetlb=1

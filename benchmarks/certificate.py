@@ -13,9 +13,11 @@ from tiger_jax.config.recorded import config_of
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples, split
-from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.stages import learning
+from tiger_jax.stages import training
 from tiger_jax.storage.artefacts import read_artefact
 
 _K = 10
@@ -44,8 +46,8 @@ def measure(
   config = config_of(trained)
   ids = SemanticIds.load(workdir / 'semantic_ids')
   dataset = Dataset.load(workdir / 'data')
-  material = registry.Material(dataset, ids)
-  params, _ = learning.restore_params(config, material, trained.folder)
+  session = Session.open(config, Inputs(dataset, ids))
+  params = training.load_best(session, trained.folder).params
   users = np.random.default_rng(0).permutation(dataset.num_users)[:_NUM_USERS]
   examples = Examples(*(x[np.sort(users)] for x in split(dataset, 'test')))
   asked = list(
@@ -55,13 +57,12 @@ def measure(
   )
   rows, exact = [], {}
   for num_beams in [*beams, None]:
-    retriever = registry.make_tiger(
-      config, ids, learning.make_mesh(config), num_beams or beams[1]
-    )
+    retriever = session.retriever
+    assert isinstance(retriever, TigerRetriever)
     search = retriever.search_exact if num_beams is None else retriever.search
 
-    def run(batch, search=search):
-      return jax.device_get(search(params, batch, _K))
+    def run(batch, search=search, num_beams=num_beams or beams[1]):
+      return jax.device_get(search(params, batch, _K, num_beams=num_beams))
 
     for batch in asked:
       run(batch)  # Compiles.

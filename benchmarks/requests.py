@@ -62,12 +62,13 @@ def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
   """
   model = Tiger(config, ids.level_sizes)
   catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
-  table = jnp.asarray(ids.codes)
   row = jnp.zeros((1,), jnp.int32)
   history = jnp.zeros((1, config.max_history), jnp.int32)
   init = jax.jit(model.init)
-  params = init(jax.random.key(0), table, Batch(history, row, row))['params']
-  return Shop(TigerRetriever(model, table, catalog, 10), params, ids.codes)
+  params = init(jax.random.key(0), catalog.codes, Batch(history, row, row))[
+    'params'
+  ]
+  return Shop(TigerRetriever(model, catalog, 10), params, ids.codes)
 
 
 def ids_of(workdir: Path | None) -> SemanticIds:
@@ -156,7 +157,7 @@ def measure_flax(
       return _decode(model, m, constrained, params, catalog, encoded)
 
     def request(m=num_beams, batch=batch):
-      wide = TigerRetriever(model, codes, catalog, m)
+      wide = TigerRetriever(model, catalog, m)
       return wide.search(params, batch, 1)
 
     theirs = peer.decode(history, num_beams)
@@ -216,7 +217,7 @@ def measure_sid_gr(
     shop = open_shop(config, random_ids(10**6, (256,) * 4))
     batch = shop.batch(batch_size, config.max_history)
     r = shop.retriever
-    wide = TigerRetriever(r.model, r.codes, r.catalog, 200)
+    wide = TigerRetriever(r.model, r.catalog, 200)
     seconds = measuring.in_turns(
       measuring.waiting(
         {'ours': functools.partial(wide.search, shop.params, batch, 200)}

@@ -17,7 +17,7 @@ from tiger_jax.semantic_ids.quantizers.autoencoder_task import (
 )
 from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state, make_steps
+from tiger_jax.training.step import init_state, make_steps
 
 _CALLS_PER_ROUND = 4
 _CHECKED_STEPS = 10
@@ -50,9 +50,9 @@ class Ours:
     self.num_steps = config.epochs * self.source.steps_per_epoch
     optimizer = make_optimizer(config.optimizer, self.num_steps)
     self.steps_per_round = _CALLS_PER_ROUND * self.source.steps_per_call
-    replicas = [Replica(seed=0)]
-    self.state = init_state(self.task, optimizer, replicas)
-    self._steps_fn = make_steps(self.task, optimizer, replicas)
+    seeds = [0]
+    self.state = init_state(self.task, optimizer, seeds)
+    self._steps_fn = make_steps(self.task, optimizer, seeds)
     self._mesh = sharding.make_mesh(jax.devices()[:1])
     self._next = 0
 

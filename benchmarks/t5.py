@@ -50,7 +50,7 @@ def measure(
   torch.set_num_threads(num_threads)
   config = ModelConfig()
   shop = requests.open_shop(config, requests.ids_of(workdir))
-  model, codes = shop.retriever.model, shop.retriever.codes
+  model = shop.retriever.model
   peer = HfTiger(model, shop.params, shop.codes, model.level_sizes)
   rows = []
   for batch_size, num_users in ((1, 16), (16, 64)):
@@ -63,7 +63,7 @@ def measure(
       for i in range(0, num_users, batch_size)
     ]
     for num_beams in beams:
-      wide = TigerRetriever(model, codes, shop.retriever.catalog, num_beams)
+      wide = TigerRetriever(model, shop.retriever.catalog, num_beams)
 
       def answer(wide=wide, ours=ours):
         found = [wide.search(shop.params, batch, 10) for batch in ours]

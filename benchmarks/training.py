@@ -39,12 +39,11 @@ from tiger_jax.data import batches, splits
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import next_items
-from tiger_jax.recommenders import registry
-from tiger_jax.recommenders.registry import Material
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.stages import learning
 from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
@@ -65,10 +64,9 @@ class Setup(NamedTuple):
   configs: Mapping[str, Config]
   num_rounds: int
 
-  def task(self, config: Config) -> Any:
-    """Returns what is learnt."""
-    material = Material(self.dataset, self.ids)
-    return registry.make_task(config, material, self.dataset.history)
+  def session(self, config: Config) -> Session:
+    """Returns a run of a config."""
+    return Session.open(config, Inputs(self.dataset, self.ids))
 
 
 class Ours:
@@ -91,7 +89,8 @@ class Ours:
       config: How.
       at_once: Steps in one call of the device; as configured where None.
     """
-    self._source = source = learning.make_batches(config, setup.dataset)
+    session = setup.session(config)
+    self._source = source = session.batches
     self.steps = source.steps_per_call
     calls = range(source.steps_per_epoch // self.steps)
     widths = [source.width(call) for call in calls]
@@ -102,12 +101,12 @@ class Ours:
       found = [next_items(self.batch(call)) >= 0 for call in calls]
       self.targets = float(np.mean([x.sum() for x in found]))
     self._at_once = at_once or self.steps
-    self.task = setup.task(config)
+    self.task = session.training_task
     optimizer = make_optimizer(config.train.optimizer, config.train.steps)
-    runs = learning.replicas(config)
-    self._steps_fn = make_steps(self.task, optimizer, runs)
+    seeds = session.seeds
+    self._steps_fn = make_steps(self.task, optimizer, seeds)
     self._tables = jax.device_put(self.task.tables)
-    self.state = jax.jit(lambda: init_state(self.task, optimizer, runs))()
+    self.state = jax.jit(lambda: init_state(self.task, optimizer, seeds))()
 
   def batch(self, call: int) -> Batch:
     """Returns the first batch of a call, its items looked up."""
@@ -204,7 +203,7 @@ def _save(state: Any) -> list[float]:
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
-      lambda: checkpoints.save(1, state, {}),
+      lambda: checkpoints.save(1, state._asdict(), {}),
       checkpoints.wait,
       lambda: shutil.copytree(checkpoints.folder / '1', copy),
       lambda: manifest.write(copy, {}),
@@ -221,16 +220,17 @@ def wait_for_input(setup: Setup) -> str:
   rows = []
   num_steps = setup.num_rounds * _INPUT_STEPS_PER_ROUND
   for name, config in setup.configs.items():
-    source = learning.make_batches(config, setup.dataset)
+    session = setup.session(config)
     with (
       tempfile.TemporaryDirectory() as scratch,
       # The loop prints where its time goes.
       contextlib.redirect_stdout(sys.stderr),
     ):
       loop.train(
-        setup.task(config), functools.partial(batches.prefetch, source),
+        session.training_task,
+        functools.partial(batches.prefetch, session.batches),
         loop.Schedule(num_steps, config.train.log_every, num_steps),
-        config.train.optimizer, replicas=learning.replicas(config),
+        config.train.optimizer, seeds=session.seeds,
         mesh=sharding.make_mesh(jax.devices()[:1]), folder=Path(scratch),
         writer=MetricsWriter(Path(scratch)), label='train', about={},
       )  # fmt: skip

@@ -16,11 +16,9 @@ from configs import beauty
 from tiger_jax.config import config_dict
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
+from tiger_jax.recommenders.registry import MODELS
 
-_NAMES = (
-  'popularity', 'item_knn', 'matrix_factorization', 'two_tower', 'gru4rec',
-  'bert4rec', 'sasrec', 'vq_rec', 'dsi',
-)  # fmt: skip
+_NAMES = tuple(name for name, x in MODELS.items() if x.is_baseline)
 
 
 def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
@@ -30,12 +28,14 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
       f'no baseline {name!r}: {did_you_mean(name, _NAMES)} Choose from '
       f'{", ".join(_NAMES)}'
     )
-  config = beauty.get_config() if name == 'dsi' else config_dict.defaults()
+  is_generative = MODELS[name].is_generative
+  config = beauty.get_config() if is_generative else config_dict.defaults()
   config.dataset.name = 'amazon2014/Beauty'
   model, train = config.model, config.train
   model.name = name
-  if name == 'dsi':
-    config.semantic_ids.quantizer = 'hierarchical_kmeans'
+  settings = dict(MODELS[name].settings)
+  if is_generative:
+    config.update_from_flattened_dict(settings)
     return config
 
   model.max_history = 50
@@ -54,16 +54,5 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   train.optimizer.learning_rate = 1e-3
   train.optimizer.warmup_steps = 100
   train.optimizer.weight_decay = 0.01
-  if name == 'item_knn':
-    model.max_history = 5
-    train.length_buckets = (5,)
-  elif name == 'gru4rec':
-    model.num_encoder_layers = 1
-  elif name == 'sasrec':
-    model.dropout = 0.4
-    train.optimizer.learning_rate = 2e-3
-  elif name == 'vq_rec':
-    model.loss = 'sampled_softmax'
-    config.semantic_ids.quantizer = 'opq'
-    config.semantic_ids.codebook_sizes = (256,) * 32
+  config.update_from_flattened_dict(settings)
   return config

@@ -402,7 +402,7 @@ def test_bad_requests(shop, capfd, arguments, named):
 def test_a_damaged_checkpoint(shop, tmp_path, capfd):
   workdir = tmp_path / 'run'
   subprocess.run(['cp', '-a', shop, workdir], check=True)
-  files = (workdir / 'train' / 'checkpoints').rglob('state/**/d/*')
+  files = (workdir / 'train' / 'checkpoints').rglob('params/**/d/*')
   for path in files:
     data = path.read_bytes()
     middle = len(data) // 2

@@ -105,3 +105,21 @@ def environment(home: Path) -> dict[str, str]:
     'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache/d/typed'),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }
+
+
+def interrupt_import(folder: Path, module: str) -> None:
+  """Makes Ctrl-C arrive when a process imports a module.
+
+  Args:
+    folder: The first folder of the process's PYTHONPATH.
+    module: The full name of the module.
+  """
+  (folder / 'sitecustomize.py').write_text(
+    'import os, signal, sys\n'
+    'class Finder:\n'
+    '  def find_spec(self, name, *unused):\n'
+    f'    if name == {module!r}:\n'
+    '      os.kill(os.getpid(), signal.SIGINT)\n'
+    'sys.meta_path.insert(0, Finder())\n'
+    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+  )

@@ -28,10 +28,28 @@ class CheckpointError(TigerError):
   exit_code = 4
 
 
+class DamagedError(CheckpointError):
+  """A checkpoint differs from what was written."""
+
+
 class NumbersError(TigerError):
   """A loss, a parameter or an input that is not finite."""
 
   exit_code = 5
+
+
+class NotFiniteError(NumbersError):
+  """A step computed something that is not finite.
+
+  Attributes:
+    step: The step whose batch caused it, counted from 1. If a parameter is not
+      finite at the start of a step, the step before it is the cause.
+  """
+
+  def __init__(self, message: str, step: int):
+    """Takes what to say, and the step it is about."""
+    super().__init__(message)
+    self.step = step
 
 
 class PeerError(TigerError):

@@ -25,7 +25,6 @@ import numpy as np
 
 Codes = Int[Array, 'items l']
 Tokens = Float[Array, 'b s d']
-TokenMask = Bool[Array, 'b s']
 
 
 class Batch(NamedTuple):

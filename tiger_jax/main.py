@@ -1,23 +1,23 @@
-"""Entry point: flags and dispatch.
-
-python -m tiger_jax.main --config=configs/beauty.py --workdir=runs/beauty
-"""
+"""Entry point: `tiger-jax --config=configs/beauty.py --workdir=runs/beauty`."""
 
 import sys
 
 from tiger_jax.runtime import console
 
-if __name__ == '__main__':
+
+def run() -> None:
+  """Runs `main` as a program of its own: the command `tiger-jax`."""
   # Before the other imports, which take time and may print warnings.
   console.begin()
-
-from tiger_jax.config import command_line, flags  # noqa: E402
+  main()
 
 
 def main() -> None:
   """Runs and exits; an expected error becomes one line and its exit code."""
   distributed = False
   try:
+    from tiger_jax.config import command_line, flags
+
     command = command_line.parse(sys.argv)
     if command is None:
       print(flags.help_text())
@@ -34,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  run()

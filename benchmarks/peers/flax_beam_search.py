@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from tiger_jax.interfaces import Batch, Codes, TokenMask, Tokens
+from tiger_jax.interfaces import Batch, Codes, Tokens
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.models.transformer import Encoder, KeysValues
 
@@ -40,7 +40,7 @@ class History(NamedTuple):
   """
 
   tokens: Tokens
-  mask: TokenMask
+  mask: Bool[Array, 'b s']
 
 
 class FlaxSearch:

@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tiger_jax import __version__
 from tiger_jax.checkpoints import checkpoint_folder, manifest
-from tiger_jax.checkpoints.checkpoints import Checkpoints, DamagedError
-from tiger_jax.checkpoints.compatibility import config_differences
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.checkpoints.compatibility import refuse_other
 from tiger_jax.config import Config
-from tiger_jax.errors import CheckpointError
+from tiger_jax.errors import CheckpointError, DamagedError
 
 STATE = {'a': np.arange(6, dtype=np.float32)}
 
@@ -127,15 +128,23 @@ def test_a_format_that_is_not_a_number(folder, number):
     restore(folder, about())
 
 
-def test_only_sections_of_the_config_have_defaults():
-  sections = about()
-  catalog = {'items': 3}
-  found = config_differences(
-    sections | {'catalog': {}}, sections | {'catalog': catalog}, 'x'
-  )
-  assert found == ['of.catalog.items is absent, expected 3']
-  found = config_differences({}, {'seed': 0, 'model': {}}, 'x')
-  assert found == [
-    'of.model is absent, expected {}',
-    'of.seed is absent, expected 0',
-  ]
+@pytest.mark.parametrize(
+  ('found', 'expected', 'differences'),
+  [
+    (
+      {'catalog': {}}, {'catalog': {'items': 3}},
+      ['catalog.items is absent, expected 3'],
+    ),
+    (
+      {}, {'seed': 0, 'model': {}},
+      ['model is absent, expected {}', 'seed is absent, expected 0'],
+    ),
+  ],
+)  # fmt: skip
+def test_only_sections_of_the_config_have_defaults(
+  found, expected, differences
+):
+  with pytest.raises(CheckpointError) as error:
+    refuse_other(Path('x'), {'about': found, 'arrays': {}}, expected, {})
+  named = '; '.join(f'of.{line}' for line in differences)
+  assert f'x is of another run: {named}; choose' in str(error.value)

@@ -18,7 +18,7 @@ BOUGHT = {x['item'] for x in LOG}
 
 def load(folder, **flags):
   config = DatasetConfig(name='files', source_dir=str(folder), **flags)
-  return loading.load_dataset(config, 0, folder)
+  return loading.load_dataset(config, 0)
 
 
 def renamed(change, which=lambda item: True):
@@ -167,8 +167,8 @@ def test_the_counts_are_kept_with_the_dataset(tmp_path):
   assert counts.lines({}) == []
 
 
-def test_the_synthetic_shop_is_counted(tmp_path):
-  dataset = loading.load_dataset(DatasetConfig(synthetic_users=10), 0, tmp_path)
+def test_the_synthetic_shop_is_counted():
+  dataset = loading.load_dataset(DatasetConfig(synthetic_users=10), 0)
   events = f'events: {dataset.num_interactions} read'
   assert lines(dataset)[0].startswith(events)
 
@@ -187,7 +187,7 @@ def test_lists_of_text_are_joined(tmp_path, suffix):
   else:
     parquet.write_table(pa.Table.from_pylist(rows), path)
   dataset = load(folder)
-  text = dataset.items.fields['description'][dataset.items.row('0108001')]
+  text = dataset.items.fields['description'][dataset.items.rows['0108001']]
   assert text == f'{ITEMS[1]["description"]} Keeps 1 years.'
   assert (
     lines(dataset)[3]
@@ -211,7 +211,7 @@ def test_fields_of_other_types_are_named(tmp_path):
   dataset = load(folder)
 
   def field(name, i):
-    return dataset.items.fields[name][dataset.items.row(ITEMS[i]['item'])]
+    return dataset.items.fields[name][dataset.items.rows[ITEMS[i]['item']]]
 
   assert [field('price', i) for i in range(7)] == [
     '1299.99', 'from 8.00', '', '', '12.50', '', '12.50',

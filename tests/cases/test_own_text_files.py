@@ -268,7 +268,7 @@ def test_a_row_of_three_megabytes(tmp_path):
     suffix = 'csv' if format_row is small.as_csv else 'jsonl'
     (shop / f'items.{suffix}').write_text(format_row(catalogue))
     dataset = load(shop)
-    row = dataset.items.row('A005')
+    row = dataset.items.rows['A005']
     assert len(dataset.items.fields['description'][row]) > 2_900_000
 
 

@@ -71,12 +71,15 @@ def test_rows_are_read_in_every_encoding(tmp_path, encoding, line_end):
   assert all(x.endswith(' ☃') for x in shop.items.fields['title'])
 
 
-def test_rows_are_read_in_chunks(tmp_path, monkeypatch, plain):
-  monkeypatch.setattr(csv_rows, '_CHUNK_ROWS', 5)
-  folder = write(tmp_path / 'shop', quoted(LOG), quoted(ITEMS))
-  assert content(load(folder)) == plain
-  monkeypatch.setattr(csv_rows, '_CHUNK_CHARACTERS', 10)
-  assert content(load(folder)) == plain
+@pytest.mark.parametrize('limit', [{'chunk_rows': 5}, {'chunk_characters': 10}])
+def test_rows_are_read_in_chunks(tmp_path, limit):
+  path = tmp_path / 'items.csv'
+  path.write_text(quoted(ITEMS))
+  types = {0: pa.string(), 1: pa.dictionary(pa.int32(), pa.string())}
+  found = csv_rows.read(path, 'utf-8', ',', 1, len(ITEMS[0]), types, **limit)
+  for name, column in zip(list(ITEMS[0])[:2], found, strict=True):
+    assert column.num_chunks > 1
+    assert column.to_pylist() == [str(x[name]) for x in ITEMS]
 
 
 def test_empty_cells_are_missing_however_rows_are_read(tmp_path):

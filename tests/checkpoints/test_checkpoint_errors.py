@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tiger_jax.checkpoints import checkpoint_folder, manifest
-from tiger_jax.checkpoints.checkpoints import Checkpoints, DamagedError
-from tiger_jax.errors import CheckpointError
+from tiger_jax.checkpoints.checkpoints import Checkpoints
+from tiger_jax.errors import CheckpointError, DamagedError
 from tiger_jax.runtime.sharding import make_mesh
 
 ABOUT = {'seed': 7}

@@ -14,7 +14,6 @@ from unittest import mock
 
 from tests import typed
 from tiger_jax import main
-from tiger_jax.runtime import console
 
 _CONTEXT = multiprocessing.get_context('forkserver')
 _TIMEOUT = 100
@@ -58,5 +57,4 @@ def _become(
   for number, end in enumerate(ends, 1):
     os.dup2(os.open(end, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
   sys.argv = ['main.py', *arguments]
-  console.begin()
-  main.main()
+  main.run()

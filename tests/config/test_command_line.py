@@ -8,7 +8,6 @@ import pytest
 from tests.small import ROOT
 from tiger_jax.config import command_line
 from tiger_jax.errors import UsageError
-import tiger_jax.main  # noqa: F401  # Defines the flags.
 
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 

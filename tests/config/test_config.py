@@ -1,50 +1,21 @@
+"""The fields of a config: their types, their limits, and who reads them."""
+
 import ast
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
-import re
 
 import pytest
 
 import tiger_jax
-from tiger_jax import config as tiger_config
 from tiger_jax.config import (
   Config,
-  DatasetConfig,
   EmbeddingConfig,
   OptimizerConfig,
   SemanticIdsConfig,
 )
-from tiger_jax.config.checks import BEFORE
 from tiger_jax.config.config_dict import defaults, from_json, parse
-from tiger_jax.config.recorded import config_of, to_json
-from tiger_jax.errors import DataError, UsageError
-from tiger_jax.storage.record import Artefact
-
-ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
-
-
-def load(path):
-  spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def documented():
-  """Every `configs/x.py` or `configs/x.py:variant` that a docstring names.
-
-  A docstring that says "Beauty's variants (`:cpu`)" names its own.
-  """
-  found = set()
-  for path in CONFIGS:
-    found.add((path.name, ''))
-    text = ast.get_docstring(ast.parse(path.read_text()))
-    found |= set(re.findall(r'configs/(\w+\.py):(\w+)', text))
-    found |= {(path.name, name) for name in re.findall(r'`:(\w+)`', text)}
-  return sorted(found)
+from tiger_jax.errors import UsageError
 
 
 def refusal(**changes):
@@ -65,34 +36,6 @@ def refusal(**changes):
 
 def test_defaults_parse():
   assert parse(defaults()) == Config()
-
-
-def test_there_are_documented_variants():
-  assert ('beauty.py', 'cpu') in documented()
-  assert ('sports.py', 'paper') in documented()
-
-
-@pytest.mark.parametrize(('name', 'variant'), documented())
-def test_shipped_configs_parse(name, variant):
-  module = load(ROOT / 'configs' / name)
-  arguments = [variant] if variant else []
-  config = parse(module.get_config(*arguments))
-  assert config != Config()
-  if variant:
-    assert config != parse(module.get_config())
-  again = from_json(json.loads(json.dumps(dataclasses.asdict(config))))
-  assert again == config
-
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
-def test_docstring_gives_the_command(path):
-  text = ast.get_docstring(ast.parse(path.read_text()))
-  assert f'python -m tiger_jax.main --config=configs/{path.name}' in text
-
-
-def test_unknown_variant():
-  with pytest.raises(UsageError, match="'cpux'.*cpu"):
-    load(ROOT / 'configs' / 'beauty.py').get_config('cpux')
 
 
 def test_lists_come_back_as_tuples():
@@ -183,7 +126,6 @@ def test_wrong_types_are_refused(name, value):
       'latent_dim', 'batch_size', 'epochs',
     )),
     ('semantic_ids__restart_epochs', -1),
-    ('semantic_ids__quantizer', 'kmeans'),
     ('semantic_ids__collisions', 'sinkhorn'),
     ('semantic_ids__kmeans_init', 'none'),
     ('semantic_ids__codebook_sizes', (16, 0)),
@@ -213,36 +155,6 @@ def test_a_wrong_choice_names_the_choices():
   assert 'adamw, adafactor, adagrad' in message
 
 
-@pytest.mark.parametrize(
-  ('quantizer', 'sizes', 'reason'),
-  [
-    ('lsh', (256, 255), 'powers of two'),
-    ('vq_vae', (256, 128), 'one codebook for all levels'),
-  ],
-)
-def test_codebooks_that_a_quantizer_cannot_have(quantizer, sizes, reason):
-  message = refusal(
-    semantic_ids__quantizer=quantizer, semantic_ids__codebook_sizes=sizes
-  )
-  assert message.startswith(f'config.semantic_ids.codebook_sizes is {sizes}: ')
-  assert reason in message
-
-
-def test_a_tree_without_free_codes_is_refused():
-  message = refusal(
-    semantic_ids__quantizer='hierarchical_kmeans',
-    semantic_ids__collisions='nearest_free',
-  )
-  assert message.startswith("config.semantic_ids.collisions is 'nearest_free':")
-
-
-def test_codebooks_are_the_papers_where_none_are_named():
-  assert SemanticIdsConfig().level_sizes == (256,) * 3
-  assert SemanticIdsConfig(quantizer='lsh').level_sizes == (256,) * 4
-  assert SemanticIdsConfig(quantizer='random').level_sizes == (255,) * 4
-  assert SemanticIdsConfig(codebook_sizes=(4, 16)).level_sizes == (4, 16)
-
-
 def test_limits_themselves_are_fine():
   OptimizerConfig(warmup_steps=0, weight_decay=0.0)
   SemanticIdsConfig(restart_epochs=0, beta=0.0, hidden_dims=())
@@ -250,21 +162,20 @@ def test_limits_themselves_are_fine():
   assert Config(seed=2**32 - 1).seed == 2**32 - 1
 
 
+class _WithoutChecks(ast.NodeTransformer):
+  """Removes the functions that check a value, which is not yet to use it."""
+
+  def visit_FunctionDef(self, node):
+    return None if node.name in ('__post_init__', 'check') else node
+
+
 def test_every_field_is_read_somewhere():
   package = Path(tiger_jax.__file__).parent
   read = set()
   for path in package.rglob('*.py'):
-    if path.name == 'contradictions.py':
-      continue
-    tree = ast.parse(path.read_text())
-    if path == Path(tiger_config.__file__):
-      for section in tree.body:  # To check a value is not yet to use it.
-        if isinstance(section, ast.ClassDef):
-          section.body = [
-            x for x in section.body
-            if not isinstance(x, ast.FunctionDef) or x.name != '__post_init__'
-          ]  # fmt: skip
-    read |= {x.attr for x in ast.walk(tree) if isinstance(x, ast.Attribute)}
+    if path != package / 'recommenders' / 'checks.py':
+      tree = _WithoutChecks().visit(ast.parse(path.read_text()))
+      read |= {x.attr for x in ast.walk(tree) if isinstance(x, ast.Attribute)}
 
   def unread(cls):
     for field in dataclasses.fields(cls):
@@ -299,12 +210,6 @@ def test_other_policies_are_refused(policy):
   assert 'rewind:100,skip:200' in message
 
 
-def test_rates_and_seeds_are_not_mixed():
-  with pytest.raises(UsageError, match='choose one of them'):
-    from_json({'train': {'replicas': 2, 'learning_rates': [1e-3]}})
-  assert 'positive' in refusal(train__learning_rates=(0.1, 0.0))
-
-
 @pytest.mark.parametrize(
   'name',
   [
@@ -334,7 +239,6 @@ def test_absurd_sizes_are_refused(name, value):
 def test_absurd_sizes_in_a_list_are_refused(name):
   message = refusal(**{f'semantic_ids__{name}': (8, 10**9)})
   assert message.startswith(f'config.semantic_ids.{name} is too large')
-  assert 'learning_rates' in refusal(train__learning_rates=(1e-3,) * 1025)
 
 
 def test_an_error_is_short_for_a_value_of_any_size():
@@ -347,84 +251,10 @@ def test_an_error_is_short_for_a_value_of_any_size():
   assert message == 'config.train.optimizer.learning_rate is too large'
 
 
-def test_a_field_at_its_former_value_is_not_recorded():
-  kept = from_json({'dataset': {'keep_repeats': True}})
-  assert 'keep_repeats' not in to_json(kept)['dataset']
-  values = to_json(Config())
-  assert values['dataset']['keep_repeats'] is False
-  assert values['train']['steps'] == Config().train.steps
-
-
-def artefact(config, **environment):
-  about = {'config': config, 'environment': environment}
-  return Artefact(Path('runs/a/train'), '0' * 64, 0.0, about)
-
-
-@pytest.mark.parametrize('keep_repeats', [False, True])
-def test_a_recorded_config_comes_back(keep_repeats):
-  config = from_json({
-    'seed': 3,
-    'dataset': {'keep_repeats': keep_repeats},
-    'train': {'steps': 7},
-  })  # fmt: skip
-  recorded = json.loads(json.dumps(to_json(config)))
-  assert config_of(artefact(recorded)) == config
-
-
-def test_missing_fields_get_their_former_values(monkeypatch):
-  """Not their current default."""
-  (field,) = (
-    x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
-  )
-  assert field.metadata[BEFORE] != field.default
-  assert config_of(artefact({})).dataset.keep_repeats
-  assert config_of(artefact({'dataset': {}})).dataset.keep_repeats
-  assert not from_json({}).dataset.keep_repeats
-
-
-@pytest.mark.parametrize(
-  'config',
-  [
-    {'model': {'use_bias': True}},
-    {'train': {'optimizer': {'momentum': 0.9}}},
-    {'audio': {}},
-    {'\x1b[2J' + 'x' * 10**6: 1},
-  ],
-)
-def test_an_unknown_field_of_a_record_names_both_versions(config):
-  with pytest.raises(DataError) as error:
-    config_of(artefact(config, tiger_jax='0.0.7'))
-  message = str(error.value)
-  assert 'version 0.0.7' in message and tiger_jax.__version__ in message
-  assert 'runs/a ' in message and 'did you mean' not in message
-  assert len(message) < 600 and message.isprintable()
-
-
-@pytest.mark.parametrize(
-  'config',
-  [
-    {'train': {'replicas': 10**9}},
-    {'train': 3},
-    {'model': {'name': 'gpt'}},
-    {'train': {'steps': 'many'}},
-  ],
-)
-def test_a_value_of_a_record_names_the_file(config):
-  with pytest.raises(DataError, match=r'runs/a/train/stage\.json'):
-    config_of(artefact(config, tiger_jax='0.0.7'))
-
-
 def test_all_errors_of_a_config_are_named_together():
   message = refusal(train__steps=0, model__d_model=-1, semantic_ids__beta='x')
   for name in ('train.steps', 'model.d_model', 'semantic_ids.beta'):
     assert f'config.{name} is ' in message
-
-
-def test_a_wrong_choice_names_the_nearest():
-  assert 'did you mean tiger?' in refusal(model__name='tigr')
-  assert 'did you mean rq_kmeans?' in refusal(
-    semantic_ids__quantizer='rqkmeans'
-  )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Config files, and the overrides of their fields."""
 
+import sys
+
 import pytest
 
 from tiger_jax.config import config_dict
@@ -72,3 +74,42 @@ def test_two_files_do_not_share_their_names(tmp_path):
   assert load(str(tmp_path / 'a.py')).seed == 3
   with pytest.raises(UsageError, match='get_config'):
     load(str(tmp_path / 'b.py'))
+
+
+def test_a_config_imports_those_around_it_before_the_installed_ones(
+  tmp_path, monkeypatch
+):
+  body = (
+    'from tiger_jax.config import config_dict\n'
+    'def get_config():\n'
+    '  config = config_dict.defaults()\n'
+    '  config.seed = SEED\n'
+    '  return config\n'
+  )
+  for folder, seed in (('a', 3), ('b', 4)):
+    configs = tmp_path / folder / 'configs'
+    configs.mkdir(parents=True)
+    (configs / 'beauty.py').write_text(body.replace('SEED', str(seed)))
+    (configs / 'mine.py').write_text(
+      'from configs import beauty, sports\nget_config = beauty.get_config\n'
+    )
+  (tmp_path / 'a' / 'neighbor.py').write_text('SEED = 5')
+  (tmp_path / 'a' / 'other.py').write_text(
+    'from configs import beauty\nfrom neighbor import SEED\n'
+    'def get_config():\n'
+    '  config = beauty.get_config()\n'
+    '  config.seed += SEED\n'
+    '  return config\n'
+  )
+  monkeypatch.chdir(tmp_path / 'a')
+  monkeypatch.setattr(sys, 'path', [x for x in sys.path if x])
+  assert load('configs/mine.py').seed == 3
+  assert load(f'{tmp_path}/b/configs/mine.py').seed == 4
+  assert load('other.py').seed == 8
+
+
+def test_an_installed_config_is_read_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert load('./configs/quickstart.py').dataset.name == 'synthetic'
+  with pytest.raises(UsageError, match='did you mean configs/toys.py?'):
+    load('configs/toyz.py')

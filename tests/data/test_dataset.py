@@ -24,11 +24,9 @@ def test_counts_and_lookups():
   assert dataset.num_items == 3
   assert dataset.num_interactions == 7
   assert dataset.history_of(1).tolist() == [2, 1, 0, 2]
-  assert dataset.items.row('c') == 2
+  assert dataset.items.rows == {'a': 0, 'b': 1, 'c': 2}
   assert dataset.items.title(0) == 'a'
   assert dataset.items.title(1) == 'text'
-  with pytest.raises(KeyError):
-    dataset.items.row('z')
 
 
 @pytest.mark.parametrize('timestamps', [True, False])

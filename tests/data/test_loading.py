@@ -6,13 +6,13 @@ from tiger_jax.data import loading
 from tiger_jax.errors import DataError, UsageError
 
 
-def test_synthetic_is_the_default(tmp_path):
+def test_synthetic_is_the_default():
   config = DatasetConfig(synthetic_users=20)
-  dataset = loading.load_dataset(config, 7, tmp_path)
+  dataset = loading.load_dataset(config, 7)
   assert dataset.name == 'synthetic'
   assert dataset.num_users == 20
-  again = loading.load_dataset(config, 7, tmp_path)
-  other = loading.load_dataset(config, 8, tmp_path)
+  again = loading.load_dataset(config, 7)
+  other = loading.load_dataset(config, 8)
   np.testing.assert_array_equal(dataset.history, again.history)
   assert dataset.history.tolist() != other.history.tolist()
 
@@ -28,9 +28,9 @@ def test_synthetic_is_the_default(tmp_path):
     ('amazon2018/Beauty', 'amazon2014/Beauty'),
   ],
 )
-def test_unknown_names(tmp_path, name, near):
+def test_unknown_names(name, near):
   with pytest.raises(UsageError) as error:
-    loading.load_dataset(DatasetConfig(name=name), 0, tmp_path)
+    loading.load_dataset(DatasetConfig(name=name), 0)
   assert f'did you mean {near!r}?' in str(error.value)
 
 
@@ -39,4 +39,4 @@ def test_sources_are_looked_for_in_source_dir(tmp_path, name):
   source = tmp_path / 'source'
   config = DatasetConfig(name=name, source_dir=str(source))
   with pytest.raises(DataError, match=str(source)):
-    loading.load_dataset(config, 0, tmp_path / 'scratch')
+    loading.load_dataset(config, 0)

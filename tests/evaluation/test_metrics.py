@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from tiger_jax.evaluation.metrics import ndcg, ranking_metrics, recall
+from tiger_jax.evaluation.metrics import (
+  invalid_shares,
+  ndcg,
+  prefix_hits,
+  ranking_metrics,
+  recall,
+)
 
 # The target ranks first, second, third, seventh, nowhere.
 HITS = np.zeros((5, 8), bool)
@@ -59,3 +65,23 @@ def test_all_of_them_at_once():
   })  # fmt: skip
   assert set(ranking_metrics(hits[:0]).values()) == {0.0}
   assert set(ranking_metrics(hits[:1]).values()) == {1.0}
+
+
+def test_prefix_hits_by_hand():
+  prefixes = np.array([[1, 2], [1, 3], [1, 2], [2, 2]])
+  # The last item has the prefix of the second target, and -1 means no item.
+  items = np.array([[2, 1, -1, 0], [-1, 0, 1, 2]])
+  found = prefix_hits(items, np.array([0, 3]), prefixes)
+  assert found.tolist() == [[True, False, False, True], [False] * 4]
+
+
+def test_invalid_shares_by_hand():
+  generated = np.zeros((2, 25), int)
+  generated[0, [0, 9, 10, 19, 20]] = -1
+  generated[1, :] = -1
+  found = invalid_shares(generated)
+  assert found == {
+    'invalid@10': (0.2 + 1) / 2, 'invalid@20': (0.2 + 1) / 2,
+  }  # fmt: skip
+  generated[0, 11:15] = -1
+  assert invalid_shares(generated)['invalid@20'] == (0.4 + 1) / 2

@@ -49,8 +49,8 @@ _LOSSES = [
   Mutant(
     '25 negatives instead of 256',
     'tiger_jax/recommenders/item_task.py',
-    '_NUM_NEGATIVES = 256',
-    '_NUM_NEGATIVES = 25',
+    'num_negatives: int = 256',
+    'num_negatives: int = 25',
     'tests/recommenders/test_item_task.py::test_the_loss_of_equal_scores',
   ),
   Mutant(

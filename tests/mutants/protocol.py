@@ -73,8 +73,8 @@ MUTANTS = (
   Mutant(
     'the checkpoint of the last step is evaluated',
     _LEARNING,
-    'saved.restore_first(saved.by_metric(), like, mesh)',
-    'saved.restore_first(saved.steps()[::-1], like, mesh)',
+    'saved.restore_params(saved.by_metric(), like, mesh)',
+    'saved.restore_params(saved.steps()[::-1], like, mesh)',
     _PICKED,
   ),
   Mutant(
@@ -86,7 +86,7 @@ MUTANTS = (
   ),
   Mutant(
     'the checkpoint with the smallest metric is picked',
-    'tiger_jax/checkpoints/checkpoints.py',
+    'tiger_jax/checkpoints/retention.py',
     '(math.isnan(values[step]), -values[step], step)',
     '(math.isnan(values[step]), values[step], step)',
     'tests/checkpoints/test_checkpoints.py::test_the_best_is_kept_too',

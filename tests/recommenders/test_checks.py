@@ -1,9 +1,11 @@
-"""Contradictory settings, and settings that a run does not read."""
+"""Settings that no run can have, and settings that a run does not read."""
 
 import pytest
 
 from tiger_jax.config.config_dict import from_json
-from tiger_jax.config.contradictions import (
+from tiger_jax.errors import UsageError
+from tiger_jax.recommenders.checks import (
+  check,
   contradictions,
   missing_paths,
   unread,
@@ -88,7 +90,9 @@ def test_a_contradiction_is_one_sentence(values, named):
   ],
 )
 def test_settings_at_their_limits_are_fine(values):
-  assert contradictions(from_json(values)) == []
+  config = from_json(values)
+  assert contradictions(config) == []
+  check(config)
 
 
 def test_paths_that_are_missing_are_named_together():
@@ -129,11 +133,6 @@ def test_paths_that_are_missing_are_named_together():
       'train.optimizer.warmup_steps',
       "'adagrad'",
     ),
-    (
-      {'train': {'learning_rates': [1e-3, 1e-4]}},
-      'train.optimizer.learning_rate',
-      'learning_rates',
-    ),
   ],
 )
 def test_fields_that_a_run_does_not_read_are_reported(values, field, reason):
@@ -149,3 +148,68 @@ def test_fields_that_a_run_reads_are_not_reported():
     'train.steps', 'train.optimizer.learning_rate', 'evaluation.num_beams',
   ]  # fmt: skip
   assert unread(from_json({}), fields) == []
+
+
+def refusal(**sections):
+  """Returns the message that refuses a run."""
+  config = from_json(sections)
+  with pytest.raises(UsageError) as error:
+    check(config)
+  assert error.value.exit_code == 2
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_an_unknown_model_names_the_nearest_and_all():
+  message = refusal(model={'name': 'tigr'})
+  assert message.startswith("config.model.name is 'tigr': did you mean tiger?")
+  assert 'sasrec' in message and 'popularity' in message
+
+
+def test_an_unknown_quantizer_names_the_nearest_and_all():
+  message = refusal(semantic_ids={'quantizer': 'rqkmeans'})
+  assert message.startswith("config.semantic_ids.quantizer is 'rqkmeans': ")
+  assert 'did you mean rq_kmeans?' in message and 'lsh' in message
+  assert refusal(semantic_ids={'quantizer': 'kmeans'}).startswith(
+    "config.semantic_ids.quantizer is 'kmeans': "
+  )
+
+
+@pytest.mark.parametrize(
+  ('quantizer', 'sizes', 'reason'),
+  [
+    ('lsh', (256, 255), 'lsh needs powers of two'),
+    ('vq_vae', (256, 128), 'one codebook for all levels'),
+  ],
+)
+def test_codebooks_that_a_quantizer_cannot_have(quantizer, sizes, reason):
+  ids = {'quantizer': quantizer, 'codebook_sizes': sizes}
+  message = refusal(semantic_ids=ids)
+  assert message.startswith(f'config.semantic_ids.codebook_sizes is {sizes}: ')
+  assert reason in message
+  # Another quantizer can have them.
+  check(from_json({'semantic_ids': ids | {'quantizer': 'rq_kmeans'}}))
+
+
+def test_a_tree_without_free_codes_is_refused():
+  ids = {'quantizer': 'hierarchical_kmeans', 'collisions': 'nearest_free'}
+  message = refusal(semantic_ids=ids)
+  assert message.startswith("config.semantic_ids.collisions is 'nearest_free':")
+  assert 'choose extra_code' in message
+
+
+def test_all_contradictions_are_named_together():
+  message = refusal(
+    train={'steps': 100, 'optimizer': {'warmup_steps': 101}},
+    dataset={'unseen_share': 0.1},
+    semantic_ids={'shared_with': ['runs/other']},
+  )
+  assert 'warmup_steps is 101' in message and 'shared_with are both' in message
+
+
+def test_both_tables_are_looked_in():
+  message = refusal(
+    model={'name': 'tigr'}, semantic_ids={'quantizer': 'rqkmeans'}
+  )
+  assert 'did you mean tiger?' in message
+  assert 'did you mean rq_kmeans?' in message

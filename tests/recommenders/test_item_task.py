@@ -15,6 +15,7 @@ from tiger_jax.models.baselines.sasrec import SasRec
 from tiger_jax.recommenders import item_task
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.runtime import sharding
+from tiger_jax.training.look_up import LookUp
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.normal(size=(3, 4, 5)).astype(np.float32)
@@ -89,8 +90,7 @@ def test_the_loss_of_equal_scores(loss, expected):
 
 
 @pytest.mark.parametrize('size', [1, 5, 100])
-def test_cross_entropy_in_chunks(monkeypatch, size):
-  monkeypatch.setattr(item_task, '_CHUNK', size)
+def test_cross_entropy_in_chunks(size):
   queries, targets, items = ARRAYS
   # Enough padding for whole chunks of it, between what is real.
   real = jnp.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], jnp.float32)
@@ -101,7 +101,7 @@ def test_cross_entropy_in_chunks(monkeypatch, size):
     return -(found * real).sum()
 
   def in_chunks(queries, items):
-    return item_task._cross_entropy(queries, targets, items, real)
+    return item_task._cross_entropy(queries, targets, items, real, size)
 
   both = [
     jax.value_and_grad(x, (0, 1))(queries, items) for x in (at_once, in_chunks)
@@ -129,9 +129,8 @@ def test_every_device_scores_its_own_targets():
   assert not re.search(r'f32\[(8,12|96),9\]', program)
 
 
-def test_sampled_softmax_leaves_the_target_out_of_the_drawn(monkeypatch):
-  monkeypatch.setattr(item_task, '_NUM_NEGATIVES', 7)
-  found = item_task._sampled_softmax(KEY, *ARRAYS)
+def test_sampled_softmax_leaves_the_target_out_of_the_drawn():
+  found = item_task._sampled_softmax(KEY, *ARRAYS, 7)
   drawn = np.asarray(jax.random.randint(KEY, (3, 7), 0, 9, np.int32))
   assert any(
     t in row for row, ts in zip(drawn, TARGETS, strict=True) for t in ts
@@ -148,9 +147,8 @@ def test_sampled_softmax_leaves_the_target_out_of_the_drawn(monkeypatch):
 
 def test_with_all_items_drawn_it_is_the_whole_cross_entropy(monkeypatch):
   everything = jnp.tile(jnp.arange(9, dtype=jnp.int32)[None], (3, 1))
-  monkeypatch.setattr(item_task, '_NUM_NEGATIVES', 9)
   monkeypatch.setattr(item_task.jax.random, 'randint', lambda *args: everything)
-  found = item_task._sampled_softmax(KEY, *ARRAYS)
+  found = item_task._sampled_softmax(KEY, *ARRAYS, 9)
   scores = np.einsum('bnd,id->bni', QUERIES, ITEMS)
   log_probs = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
   expected = -np.take_along_axis(log_probs, TARGETS[:, :, None], 2)[:, :, 0]
@@ -184,8 +182,9 @@ def test_batches_that_the_device_looks_up_are_the_same(loss):
   examples = Examples(rows, rows, np.array([3, 1], np.int32))
   batch = Batch(np.array([[1, 2, 3], [1, -1, -1]], np.int32), rows,
                 np.array([4, 2], np.int32))  # fmt: skip
-  tables = task.tables._replace(events=jnp.asarray(events))
+  looked_up = LookUp(task, events)
   found = [
-    task.loss(params, tables, x, KEY)[0] for x in (batch, Excerpts(examples, 3))
+    task.loss(params, task.tables, batch, KEY)[0],
+    looked_up.loss(params, looked_up.tables, Excerpts(examples, 3), KEY)[0],
   ]
   assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-6)

@@ -1,57 +1,99 @@
-"""The item vectors that recommenders get."""
+"""What networks read of the items, and what each of the models is."""
 
 import jax
 import numpy as np
 import pytest
 
-from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
+from tiger_jax.config import Config, ModelConfig, TrainConfig
 from tiger_jax.data.sources import synthetic
-from tiger_jax.recommenders import registry
-from tiger_jax.recommenders.registry import Material
+from tiger_jax.data.splits import training_positions
+from tiger_jax.models.baselines.item_model import ItemModel
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.registry import MODELS, title
+from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 
-@pytest.fixture(name='material', scope='module')
-def _material():
+@pytest.fixture(name='inputs', scope='module')
+def _inputs():
   """Item vectors with large means, and a dimension that never changes."""
   dataset = synthetic.make(20, seed=0)
   num_items = dataset.num_items
   vectors = np.random.default_rng(0).normal(7, 3, (num_items, 6))
   vectors[:, 2] = 5.3
-  codes = np.arange(num_items, dtype=np.int32)[:, None]
-  ids = SemanticIds(codes, (num_items,), 1, {})
-  return Material(dataset, ids, vectors.astype(np.float16))
+  rows = np.arange(num_items, dtype=np.int32)
+  codes = np.stack([rows // 30, rows % 30 // 2, rows % 2], 1)
+  ids = SemanticIds(codes, (20, 15, 2), 2, {})
+  return Inputs(dataset, ids, vectors.astype(np.float16))
 
 
-def _config(name):
-  return Config(
-    model=ModelConfig(name=name, max_history=3),
+def session(name, inputs):
+  config = Config(
+    model=ModelConfig(name=name, max_history=3, d_model=8),
     train=TrainConfig(batch_size=4, length_buckets=(3,)),
   )
-
-
-def _features(name, material):
-  task = registry.make_task(_config(name), material)
-  return task.tables.vectors if name == 'dsi' else task.tables.features
+  return Session(config, inputs, make_mesh(jax.devices()[:1]))
 
 
 @pytest.mark.parametrize('name', ['two_tower', 'dsi'])
-def test_item_vectors_are_standardized(material, name):
-  x = material.embeddings.astype(np.float64)
+def test_item_vectors_are_standardized(inputs, name):
+  x = inputs.embeddings.astype(np.float64)
   std = x.std(axis=0)
   std[2] = 1
   expected = (x - x.mean(axis=0)) / std
-  found = _features(name, material)
+  tables = session(name, inputs).task.tables
+  found = tables.vectors if name == 'dsi' else tables
   np.testing.assert_allclose(found, expected, atol=1e-5)
   np.testing.assert_array_equal(found[:, 2], 0)
 
 
-def test_the_retriever_has_the_same_vectors(material):
-  retriever = registry.make_retriever(
-    _config('two_tower'), material, make_mesh(jax.devices()[:1]),
-    EvaluationConfig(),
-  )  # fmt: skip
-  np.testing.assert_array_equal(
-    retriever.features, _features('two_tower', material)
+def test_the_retriever_has_the_same_vectors(inputs):
+  run = session('two_tower', inputs)
+  np.testing.assert_array_equal(run.retriever.features, run.task.tables)
+
+
+def test_vq_rec_reads_prefixes_without_the_collision_code(inputs):
+  run = session('vq_rec', inputs)
+  np.testing.assert_array_equal(run.features, inputs.ids.codes[:, :2])
+  assert run.network.level_sizes == (20, 15)
+  assert session('tiger', inputs).network.level_sizes == (20, 15, 2)
+
+
+def test_nearest_neighbors_read_the_vectors_as_they_are(inputs):
+  found = session('item_knn', inputs).features
+  assert found.dtype == np.float32
+  np.testing.assert_array_equal(found, inputs.embeddings.astype(np.float32))
+
+
+def test_popularity_counts_training_events(inputs):
+  dataset = inputs.dataset
+  counts = [0] * dataset.num_items
+  for position in np.flatnonzero(training_positions(dataset)):
+    counts[dataset.history[position]] += 1
+  found = session('popularity', inputs).features
+  assert found.tolist() == counts
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_model_is_made_from_what_it_needs_alone(inputs, name):
+  entry = MODELS[name]
+  inputs = Inputs(
+    inputs.dataset,
+    inputs.ids if 'semantic_ids' in entry.needs else None,
+    inputs.embeddings if 'embeddings' in entry.needs else None,
   )
+  run = session(name, inputs)
+  assert isinstance(run.network, entry.network)
+  assert run.retriever is not None
+  assert (run.task is not None) or not entry.is_trained
+  assert entry.is_generative == (name in ('tiger', 'dsi'))
+  assert entry.is_generative != isinstance(run.network, ItemModel)
+  assert entry.is_trained == (name not in ('popularity', 'item_knn'))
+  assert entry.is_baseline == (name != 'tiger')
+
+
+def test_titles_of_known_and_unknown_models():
+  titles = [title(name) for name in MODELS]
+  assert len(set(titles)) == len(titles)
+  assert title('sasrec') == 'SASRec' and title('of_tomorrow') == 'of_tomorrow'

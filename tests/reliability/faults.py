@@ -97,7 +97,7 @@ class Faults:
     @functools.wraps(restore)
     def restore_and_tell(run: Any) -> int:
       step = restore(run)
-      self.tell(f'restored {step} {digest(run._state)}')
+      self.tell(f'restored {step} {digest(run._state._asdict())}')
       return step
 
     loop._Run._restore = restore_and_tell

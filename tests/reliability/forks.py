@@ -137,6 +137,7 @@ def environment(cache: Path) -> dict[str, str]:
 
 def _serve() -> None:
   from tiger_jax import cli, main  # noqa: F401
+  from tiger_jax.config import command_line  # noqa: F401
 
   # So that the collector of a fork does not touch, and copy, what is shared.
   gc.freeze()

@@ -87,7 +87,7 @@ def arrays(folder: Path) -> dict[str, str]:
   """Returns the sha256 of every array of a checkpoint, by its path."""
   manifest.check(folder, {'step': int(folder.name)})
   with ocp.StandardCheckpointer() as orbax:
-    state = orbax.restore(folder / 'state')
+    state = {name: orbax.restore(folder / name) for name in ('params', 'state')}
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): hashlib.sha256(
       f'{x.dtype}{x.shape}'.encode() + np.asarray(x).tobytes()

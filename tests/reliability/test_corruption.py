@@ -14,14 +14,15 @@ import pytest
 from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks
-from tiger_jax.checkpoints.checkpoints import Checkpoints, DamagedError
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.config.config_dict import from_json
+from tiger_jax.errors import DamagedError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.step import init_state
 
 
 class Saved(NamedTuple):
@@ -54,7 +55,7 @@ def saved(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Saved:
   ids = SemanticIds.load(reference / 'semantic_ids')
   task = TigerTask(Tiger(config.model, ids.level_sizes), ids.codes)
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
-  like = jax.eval_shape(lambda: init_state(task, optimizer, [0]))
+  like = jax.eval_shape(lambda: init_state(task, optimizer, [0])._asdict())
   about = json.loads((folder / f'{step}' / 'meta.json').read_text())['about']
   states: dict[int, Any] = {}
   found = Saved(folder, about, like, states)

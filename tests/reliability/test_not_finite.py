@@ -26,7 +26,9 @@ def assert_all_finite(folder: Path) -> None:
   """Checks every array of every checkpoint."""
   for step in shop.steps(folder):
     with ocp.StandardCheckpointer() as orbax:
-      state = orbax.restore(folder / str(step) / 'state')
+      state = [
+        orbax.restore(folder / str(step) / name) for name in ('params', 'state')
+      ]
     for array in shop.leaves(state):
       assert np.isfinite(array).all()
 

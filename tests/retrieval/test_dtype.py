@@ -79,7 +79,7 @@ def _catalog():
 @pytest.fixture(name='search', scope='module')
 def _search(params, catalog):
   """Returns a function that searches with the model trained in bfloat16."""
-  retriever = TigerRetriever(MODEL, jnp.asarray(CODES), catalog, FEW)
+  retriever = TigerRetriever(MODEL, catalog, FEW)
 
   def search(batch, k, sampler=None):
     return jax.device_get(retriever.search(params, batch, k, sampler=sampler))
@@ -133,7 +133,7 @@ def test_what_is_proven_keeps_its_rank_in_a_wider_search(search):
 def test_every_model_is_computed_in_float32(catalog):
   config = dataclasses.replace(CONFIG, dtype='float32')
   dsi = Dsi(CONFIG, LEVEL_SIZES)
-  dsi = TigerRetriever(dsi, jnp.asarray(CODES), catalog, FEW).model
+  dsi = TigerRetriever(dsi, catalog, FEW).model
   assert type(dsi) is Dsi and dsi == Dsi(config, LEVEL_SIZES)
   sasrec = ItemRetriever(SasRec(CONFIG, NUM_ITEMS, 7), None).model
   assert type(sasrec) is SasRec and sasrec == SasRec(config, NUM_ITEMS, 7)

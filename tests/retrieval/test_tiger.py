@@ -44,12 +44,18 @@ def _codes(num_items, level_sizes=LEVEL_SIZES, seed=0):
 
 
 def _retriever(num_beams, num_items=NUM_ITEMS):
-  """A retriever whose table has room for 20 items."""
-  codes = _codes(num_items)
-  catalog = Catalog.from_codes(codes, LEVEL_SIZES, capacity=50)
-  table = np.zeros((20, len(LEVEL_SIZES)), np.int32)
-  table[:num_items] = codes
-  return TigerRetriever(MODEL, jnp.asarray(table), catalog, num_beams)
+  """A retriever whose catalogue has a capacity of 20 items."""
+  catalog = Catalog.from_codes(_codes(num_items), LEVEL_SIZES, capacity=20)
+  return TigerRetriever(MODEL, catalog, num_beams)
+
+
+def _changed(retriever, removed=(), added=None):
+  catalog = retriever.catalog
+  if len(removed):
+    catalog = catalog.remove(np.asarray(removed))
+  if added is not None:
+    catalog = catalog.add(added)
+  return retriever.with_catalog(catalog)
 
 
 def _sampler(seed=0):
@@ -156,9 +162,7 @@ def test_one_device_equals_eight(params, batch, whole_search):
   mesh = make_mesh()
   assert mesh.size == 8
   one = _retriever(16)
-  retriever = TigerRetriever(
-    MODEL, *replicate(mesh, (one.codes, one.catalog)), one.num_beams
-  )
+  retriever = one.with_catalog(replicate(mesh, one.catalog))
   found = retriever.search(replicate(mesh, params), shard_batch(mesh, batch), 1)
   assert len(found.items.sharding.device_set) == 8
   _assert_same(found, whole_search)
@@ -167,12 +171,7 @@ def test_one_device_equals_eight(params, batch, whole_search):
 def test_a_split_catalogue_equals_one_on_one_device(params, batch):
   mesh = make_mesh()
   one = _retriever(4)
-  split = TigerRetriever(
-    MODEL,
-    replicate(mesh, one.codes),
-    one.catalog.spread(mesh, 'data'),
-    one.num_beams,
-  )
+  split = one.with_catalog(one.catalog.spread(mesh, 'data'))
   everywhere = replicate(mesh, (params, batch))
   expected = one.search(params, batch, 4)
   found = split.search(*everywhere, 4)
@@ -180,7 +179,7 @@ def test_a_split_catalogue_equals_one_on_one_device(params, batch):
   # Updates stay where they are, and compile nothing.
   compiled = retriever_module._search._cache_size()
   gone, new = np.unique(expected.items[:, 0]), _codes(15)[NUM_ITEMS:]
-  one, split = one.remove(gone).add(new), split.remove(gone).add(new)
+  one, split = _changed(one, gone, new), _changed(split, gone, new)
   found = split.search(*everywhere, 4)
   _assert_same(found, one.search(params, batch, 4))
   assert not np.isin(found.items, gone).any()
@@ -241,7 +240,7 @@ def test_an_exact_search_equals_scoring_every_item(
 def test_a_new_item_is_recommended_and_may_stand_in_a_history(params, batch):
   codes = _codes(NUM_ITEMS + 2)
   before = _retriever(16)
-  retriever = before.add(codes[NUM_ITEMS:])
+  retriever = _changed(before, added=codes[NUM_ITEMS:])
   history = np.where(batch.history == 4, NUM_ITEMS + 1, batch.history)
   assert (history != batch.history).any()
   batch = batch._replace(history=history)
@@ -259,28 +258,28 @@ def test_a_removed_item_comes_no_more_but_may_stand_in_a_history(
 ):
   best = np.unique(np.asarray(whole_search.items)[:, 0])
   assert np.isin(batch.history, best).any()
-  retriever = _retriever(16).remove(best)
+  retriever = _changed(_retriever(16), best)
   found = jax.device_get(retriever.search(params, batch, 16))
   # The others come in the same order.
   for items, all_items in zip(found.items, whole_search.items, strict=True):
     left = [x for x in all_items.tolist() if x >= 0 and x not in best]
     assert items[items >= 0].tolist() == left
   # Back, with the same ID, it has another row.
-  back = retriever.add(_codes(NUM_ITEMS)[best])
+  back = _changed(retriever, added=_codes(NUM_ITEMS)[best])
   found = np.asarray(back.search(params, batch, 16).items)
   assert (np.sort(found, 1)[:, -1] == NUM_ITEMS + len(best) - 1).all()
   assert not np.isin(found, best).any()
 
 
 def test_a_full_table_takes_no_more_rows(params, batch):
-  retriever = _retriever(4).add(_codes(20)[NUM_ITEMS:])
+  retriever = _changed(_retriever(4), added=_codes(20)[NUM_ITEMS:])
   assert retriever.catalog.size == 20
+  with pytest.raises(DataError, match='no room for 21 items'):
+    _changed(retriever, added=_codes(21)[20:])
   with pytest.raises(
-    DataError, match='no room for row 20, only for 20: `grown`'
+    DataError, match='no room for row 20, only for 20 rows: `grown`'
   ):
-    retriever.add(_codes(21)[20:])
-  with pytest.raises(DataError, match='no room for row 21'):
-    retriever.remove(np.array([3])).add(_codes(22)[20:])
+    _changed(retriever, [3], _codes(21)[20:])
   assert retriever.search(params, batch, 4).valid.all()
 
 
@@ -302,10 +301,10 @@ def test_updates_lists_and_seeds_compile_nothing(params, batch):
       assert len(items) and (np.isin(items, rows) == allow).all()
     in_order.append((drawn.scores[:, 1:] <= drawn.scores[:, :-1]).all())
     if change % 2:
-      retriever = retriever.remove(np.array([change]))
+      retriever = _changed(retriever, [change])
     else:
       row = int(retriever.catalog.arrays.num_rows)
-      retriever = retriever.add(every[row : row + 2])
+      retriever = _changed(retriever, added=every[row : row + 2])
   assert len(set(compiled)) == 1 and not any(in_order)
 
 
@@ -317,13 +316,13 @@ def test_lowers_for_every_platform(params, batch, lists, sampler):
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 
   @jax.jit
-  def search(params, codes, catalog, batch, lists, sampler):
-    return TigerRetriever(model, codes, catalog, 4).search(
+  def search(params, catalog, batch, lists, sampler):
+    return TigerRetriever(model, catalog, 4).search(
       params, batch, 4, lists=lists, sampler=sampler
     )
 
   lower = export.export(search, platforms=('cpu', 'cuda', 'tpu'))
   with jax.default_matmul_precision('bfloat16'):
-    exported = lower(params, one.codes, one.catalog, batch, lists, sampler)
+    exported = lower(params, one.catalog, batch, lists, sampler)
   assert exported.platforms == ('cpu', 'cuda', 'tpu')
   assert_full_products(exported.mlir_module())

@@ -17,7 +17,7 @@ from tiger_jax.runtime.sharding import (
   state_shardings,
 )
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state
+from tiger_jax.training.step import init_state
 
 # Every width is divided by 8. Adafactor factors what is 128 or wider.
 SIZES = {
@@ -52,7 +52,7 @@ def make_state(recipe='adamw', replicas=1, **changes):
   """Returns the shapes of a state of TIGER."""
   task = make_task(level_sizes=LEVEL_SIZES, **SIZES | changes)
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
-  runs = [seed for seed in range(replicas)]
+  runs = list(range(replicas))
   return jax.eval_shape(lambda: init_state(task, optimizer, runs))
 
 

@@ -111,7 +111,7 @@ def test_text_stored_as_bytes_is_read(tmp_path):
   ids = pa.array([b'a', b'b', b'c'])
   items = {'item': ids, 'title': pa.array([b'x', 'é'.encode(), b'z'])}
   dataset = load(shop(tmp_path / 'shop', items, item=ids))
-  rows = [dataset.items.row(x) for x in 'abc']
+  rows = [dataset.items.rows[x] for x in 'abc']
   assert [dataset.items.title(row) for row in rows] == ['x', 'é', 'z']
 
 
@@ -140,7 +140,7 @@ def test_control_characters_are_not_printed(tmp_path):
   title = 'A\x1b]52;c;eA==\x07\x1b[2J\u202eB\u2066\u2028C\x9b\tD'
   items = {'item': list('abc'), 'title': [title, 'y', 'z']}
   dataset = load(shop(tmp_path / 'shop', items))
-  title = dataset.items.title(dataset.items.row('a'))
+  title = dataset.items.title(dataset.items.rows['a'])
   assert title == 'A]52;c;eA==[2JB C D'
 
 

@@ -140,15 +140,7 @@ def test_characters_that_an_encoding_lacks_are_replaced(tmp_path, env):
 @pytest.mark.parametrize('module', ['absl.flags', 'jax', 'tiger_jax.pipeline'])
 def test_ctrl_c_while_modules_are_imported(tmp_path, module):
   """The signal arrives during the import of a module."""
-  (tmp_path / 'sitecustomize.py').write_text(
-    'import os, signal, sys\n'
-    'class Finder:\n'
-    '  def find_spec(self, name, *unused):\n'
-    f'    if name == {module!r}:\n'
-    '      os.kill(os.getpid(), signal.SIGINT)\n'
-    'sys.meta_path.insert(0, Finder())\n'
-    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
-  )
+  typed.interrupt_import(tmp_path, module)
   (tmp_path / 'run').mkdir()
   done = typed.run(
     '--mode=recommend', '--workdir=run', '--history=A',

@@ -243,14 +243,13 @@ def test_items_that_share_no_codes_stay():
   assert ids.codes[2, 0] == 0
 
 
-def test_batches_of_distances_change_nothing(monkeypatch):
+def test_batches_of_distances_change_nothing():
   rng = np.random.default_rng(0)
   x = rng.integers(0, 2, size=(55, 4)).astype(np.float32)
   codes = x[:, :-1].astype(np.int32)
   quantizer = _toy((4, 4, 4))
   whole = nearest_free(codes, quantizer, x, {})
-  monkeypatch.setattr(collisions, '_BATCH', 4)
-  parts = nearest_free(codes, quantizer, x, {})
+  parts = nearest_free(codes, quantizer, x, {}, batch_size=4)
   np.testing.assert_array_equal(whole.codes, parts.codes)
 
 

@@ -51,15 +51,14 @@ def test_batch_is_cut_to_the_catalogue():
 
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
-def test_statistics_with_constant_dimensions(monkeypatch, dtype):
-  monkeypatch.setattr(item_batches, '_CHUNK', 7)
+def test_statistics_with_constant_dimensions(dtype):
   rng = np.random.default_rng(0)
   x = rng.normal(3, 2, size=(50, 4))
   # A dimension that float32 cannot distinguish from a constant counts as one.
   x[:, 1] = 5 + 1e-8 * rng.normal(size=50)
   x = x.astype(dtype)
   x[:, 2] = 0
-  mean, std = item_batches.statistics(x)
+  mean, std = item_batches.statistics(x, chunk_size=7)
   np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-5)
   np.testing.assert_allclose(std[[0, 3]], x.std(axis=0)[[0, 3]], rtol=1e-5)
   np.testing.assert_array_equal(std[[1, 2]], 1)
@@ -93,8 +92,7 @@ def test_no_items_is_one_line():
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize('num_items', [0, 1, 7, 8, 9, 25])
-def test_map_items_is_the_function_of_each_row(monkeypatch, dtype, num_items):
-  monkeypatch.setattr(item_batches, '_MAP_BATCH', 8)
+def test_map_items_is_the_function_of_each_row(dtype, num_items):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(num_items, 3)).astype(dtype)
   shapes = set()
@@ -104,7 +102,7 @@ def test_map_items_is_the_function_of_each_row(monkeypatch, dtype, num_items):
     assert x.dtype == np.float32
     return jnp.stack([x.sum(axis=1), x[:, 0]], axis=1)
 
-  found = item_batches.map_items(fn, x)
+  found = item_batches.map_items(fn, x, batch_size=8)
   x = x.astype(np.float32)
   assert found.shape == (num_items, 2)
   np.testing.assert_allclose(
@@ -123,15 +121,16 @@ def test_map_items_reads_a_mapped_file(tmp_path):
   np.testing.assert_array_equal(found, x.argmax(axis=1))
 
 
-def test_a_stack_is_the_batches_of_its_steps(monkeypatch):
+def test_a_stack_is_the_batches_of_its_steps():
   batches = item_batches.ItemBatches(_numbered(10), 3, seed=1)
   expected = [batches[step] for step in range(1, 6)]
   assert batches.resident
   rows = batches.stack(1, 6)
   assert rows.dtype == np.int32
   np.testing.assert_array_equal(batches.embeddings[rows], expected)
-  monkeypatch.setattr(item_batches, '_RESIDENT_BYTES', 39)
-  batches = item_batches.ItemBatches(_numbered(10), 3, seed=1)
+  batches = item_batches.ItemBatches(
+    _numbered(10), 3, seed=1, resident_bytes=39
+  )
   stack = batches.stack(1, 6)
   assert stack.dtype == np.float32
   np.testing.assert_array_equal(stack, expected)

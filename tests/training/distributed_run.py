@@ -28,7 +28,7 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import processes, sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training import loop
-from tiger_jax.training.step import Replica
+from tiger_jax.training.look_up import LookUp
 
 STEPS = 12
 LEVEL_SIZES = (8, 8, 16)
@@ -70,12 +70,12 @@ def main(folder, num_processes):
       yield stack
 
   params = loop.train(
-    TigerTask(model, codes, source.events),
+    LookUp(TigerTask(model, codes), source.events),
     fetch,
     loop.Schedule(STEPS, log_every=2, save_every=4),
     # Unlike Adam, it does not blow up the rounding of a gradient of nearly 0.
     OptimizerConfig('adagrad', 0.1),
-    replicas=[3],
+    seeds=[3],
     mesh=mesh,
     folder=folder,
     writer=MetricsWriter(folder),
@@ -83,12 +83,7 @@ def main(folder, num_processes):
     about={'of': 'a test'},
   )
   catalog = Catalog.from_codes(codes, LEVEL_SIZES)
-  retriever = TigerRetriever(
-    model,
-    sharding.replicate(mesh, codes),
-    sharding.replicate(mesh, catalog),
-    10,
-  )
+  retriever = TigerRetriever(model, sharding.replicate(mesh, catalog), 10)
   examples = split(dataset, 'test').at(np.arange(16))
   batch = next(batches.evaluation_batches(dataset, examples, 16, (5,)))
   found = sharding.fetch(

@@ -8,6 +8,7 @@ from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.training.look_up import LookUp
 
 NUM_ITEMS = 30
 NUM_EVENTS = 200
@@ -28,11 +29,11 @@ def make_task(events=None, level_sizes=(5, 5, 2), **changes):
     'num_user_tokens': 3,
   }
   codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), (5, 3, 2)), axis=1)
-  return TigerTask(
+  task = TigerTask(
     Tiger(ModelConfig(**config | changes), level_sizes),
     jnp.asarray(codes, jnp.int32),
-    events,
   )
+  return task if events is None else LookUp(task, events)
 
 
 def make_events():

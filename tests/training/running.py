@@ -24,7 +24,6 @@ from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training import loop
 from tiger_jax.training.schedule import Schedule
-from tiger_jax.training.step import Replica
 
 STEPS = 10
 
@@ -126,7 +125,7 @@ class Run:
       source or self.counting,
       schedule,
       OptimizerConfig(learning_rate=0.1, warmup_steps=2),
-      **{'replicas': [seed]} | settings,
+      **{'seeds': [seed]} | settings,
       mesh=make_mesh(jax.devices()[:1]),
       folder=self.workdir,
       writer=MetricsWriter(self.workdir),

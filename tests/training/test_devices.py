@@ -11,7 +11,7 @@ from tests.training.networks import make_stack, make_task
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.runtime import sharding
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state, make_steps
+from tiger_jax.training.step import Task, init_state, make_steps
 
 STEPS = 4
 # Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
@@ -30,7 +30,7 @@ def make_mesh(shape):
   return sharding.make_mesh(devices, fsdp, tensor)
 
 
-class Mlp:
+class Mlp(Task):
   """A network whose arrays the rules speak of, and half of it is dropped."""
 
   tables = np.float32(0.5)
@@ -64,16 +64,13 @@ class Mlp:
     error = jax.nn.logsumexp(x, axis=1) - x[:, 3]
     return error.mean(), {}, ()
 
-  def after_update(self, params, tables, seen, step, rng):
-    return params
 
-
-def train(task, mesh, config=ADAGRAD, replicas=ALONE, size=16):
+def train(task, mesh, config=ADAGRAD, seeds=ALONE, size=16):
   """Returns the state after some steps, the losses, and where it should be."""
   optimizer = make_optimizer(config, STEPS)
-  state = init_state(task, optimizer, replicas)
-  shardings = sharding.state_shardings(mesh, state, int(len(replicas) > 1))
-  steps = make_steps(task, optimizer, replicas, shardings)
+  state = init_state(task, optimizer, seeds)
+  shardings = sharding.state_shardings(mesh, state, int(len(seeds) > 1))
+  steps = make_steps(task, optimizer, seeds, shardings)
   # Copies, for what lies right already would be given away.
   state = sharding.put(sharding.fetch(state), shardings)
   tables = sharding.replicate(mesh, task.tables)
@@ -186,9 +183,9 @@ def test_every_recipe(recipe):
 
 
 def test_replicas():
-  replicas = [1, *ALONE]
+  seeds = [1, *ALONE]
   mesh = make_mesh((2, 2, 2))
-  state, losses, shardings = train(Mlp(), mesh, ADAGRAD, replicas)
+  state, losses, shardings = train(Mlp(), mesh, ADAGRAD, seeds)
   assert losses.shape == (STEPS, 2)
   assert_stays_spread(state, shardings)
   alone, expected = on_one_device('mlp')

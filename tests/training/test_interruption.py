@@ -18,8 +18,7 @@ from tests.training.running import (
   measured,
   real_task,
 )
-from tiger_jax.checkpoints.checkpoints import DamagedError
-from tiger_jax.errors import CheckpointError, Preempted
+from tiger_jax.errors import CheckpointError, DamagedError, Preempted
 
 # The claims are about programs as users compile them.
 pytestmark = pytest.mark.as_users

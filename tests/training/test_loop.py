@@ -19,7 +19,6 @@ from tests.training.running import (
 from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import CheckpointError
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.training.step import Replica
 
 
 def test_exactly_so_many_steps(tmp_path):
@@ -147,32 +146,25 @@ def test_stacks_take_the_steps_that_single_batches_take(tmp_path):
 
 
 def test_replicas_end_where_each_ends_alone(tmp_path):
-  def alone(replica):
-    run = Run(tmp_path / str(replica.seed), replicas=[replica])
+  def alone(seed):
+    run = Run(tmp_path / str(seed), seeds=[seed])
     return run(*real_task(widths=(20,)))
 
-  replicas = [1, Replica(2, 0.5)]
-  run = Run(tmp_path / 'all', replicas=replicas)
+  seeds = [1, 2]
+  run = Run(tmp_path / 'all', seeds=seeds)
   params = run(*real_task(widths=(20,)))
   assert params['table'].shape == (2, 600, 4)
-  for i, replica in enumerate(replicas):
+  for i, seed in enumerate(seeds):
     np.testing.assert_allclose(
-      params['table'][i], alone(replica)['table'], rtol=1e-5, atol=1e-6
+      params['table'][i], alone(seed)['table'], rtol=1e-5, atol=1e-6
     )
   # What is written is their mean.
   losses = [
-    [x['loss'] for x in Run(tmp_path / str(replica.seed)).lines()]
-    for replica in replicas
+    [x['loss'] for x in Run(tmp_path / str(seed)).lines()] for seed in seeds
   ]
   found = [line['loss'] for line in run.lines()]
   np.testing.assert_allclose(found, np.mean(losses, 0), rtol=1e-5)
   assert run.ledger() == Run(tmp_path / '1').ledger()
-  rates = [
-    [x['learning_rate'] for x in Run(tmp_path / name).lines()]
-    for name in ('1', '2', 'all')
-  ]
-  assert rates[2] == rates[0]
-  np.testing.assert_allclose(rates[1], 0.5 * np.array(rates[0]), rtol=1e-6)
 
 
 def test_a_checkpoint_of_another_model(tmp_path):

@@ -18,6 +18,7 @@ from tiger_jax.models.baselines.sasrec import SasRec
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.recommenders.dsi_task import DsiTask
 from tiger_jax.recommenders.item_task import ItemTask
+from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.retrieval import items
 from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.runtime import sharding
@@ -26,25 +27,25 @@ from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Replica, init_state, make_steps
+from tiger_jax.training.step import init_state, make_steps
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def lowered(task, stack, replicas, recipe='adamw', mesh=None):
+def lowered(task, stack, seeds, recipe='adamw', mesh=None):
   """Returns the program that takes the steps of a stack."""
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
-  state = jax.eval_shape(lambda: init_state(task, optimizer, replicas))
+  state = jax.eval_shape(lambda: init_state(task, optimizer, seeds))
   shardings = None
   if mesh:
-    shardings = sharding.state_shardings(mesh, state, int(len(replicas) > 1))
+    shardings = sharding.state_shardings(mesh, state, int(len(seeds) > 1))
     state = jax.tree.map(
       lambda x, y: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=y),
       state,
       shardings,
     )
     stack = sharding.shard_batch(mesh, stack, axis=1)
-  steps = make_steps(task, optimizer, replicas, shardings)
+  steps = make_steps(task, optimizer, seeds, shardings)
   found = jax.export.export(steps, platforms=PLATFORMS)(
     state, task.tables, stack
   )
@@ -60,13 +61,12 @@ def lowered(task, stack, replicas, recipe='adamw', mesh=None):
 def test_tiger(replicas, causal, resident):
   task = make_task(make_events() if resident else None, causal_encoder=causal)
   stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
-  lowered(task, stack, [seed for seed in range(replicas)])
+  lowered(task, stack, list(range(replicas)))
 
 
 @pytest.mark.parametrize('recipe', ['adafactor', 'adagrad'])
 def test_every_recipe(recipe):
-  replicas = [Replica(0, 0.5), Replica(0, 2.0)]
-  lowered(make_task(), make_stack(0, 2), replicas, recipe)
+  lowered(make_task(), make_stack(0, 2), [0, 1], recipe)
 
 
 def test_in_bfloat16():
@@ -78,7 +78,7 @@ def test_spread_over_devices(replicas):
   found = lowered(
     make_task(),
     make_stack(0, 2),
-    [seed for seed in range(replicas)],
+    list(range(replicas)),
     mesh=sharding.make_mesh(fsdp=2, tensor=2),
   )
   assert found.nr_devices == 8
@@ -86,11 +86,7 @@ def test_spread_over_devices(replicas):
 
 @pytest.mark.parametrize('kind', [RqVae, VqVae])
 @pytest.mark.parametrize('resident', [False, True])
-def test_quantizers(monkeypatch, kind, resident):
-  if not resident:
-    monkeypatch.setattr(
-      'tiger_jax.semantic_ids.item_batches._RESIDENT_BYTES', 0
-    )
+def test_quantizers(kind, resident):
   config = SemanticIdsConfig(
     codebook_sizes=(8, 8),
     latent_dim=4,
@@ -100,7 +96,7 @@ def test_quantizers(monkeypatch, kind, resident):
   )
   rng = np.random.default_rng(0)
   x = rng.normal(size=(96, 10)).astype(np.float32)
-  source = ItemBatches(x, 32, seed=0)
+  source = ItemBatches(x, 32, seed=0, resident_bytes=2**28 if resident else 0)
   assert source.resident == resident
   task = AutoencoderTask(kind, config, source)
   optimizer = make_optimizer(config.optimizer, 5)
@@ -121,7 +117,7 @@ def test_models_that_score_items(kind, loss):
 
 def test_dsi():
   codes, vectors = np.zeros((30, 3), np.int32), np.zeros((30, 4), np.float32)
-  task = DsiTask(Dsi(small(), (5, 5, 2)), codes, vectors, 8)
+  task = DsiTask(TigerTask(Dsi(small(), (5, 5, 2)), codes), vectors, 8)
   lowered(task, make_stack(0, 2), [0])
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tests.training.running import STEPS, Counter, Run, digests
-from tiger_jax.errors import NumbersError
+from tiger_jax.errors import NotFiniteError, NumbersError
 from tiger_jax.runtime.goodput import Stopwatch
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.training.log import NotFiniteError, StepLog
+from tiger_jax.training.log import StepLog
 from tiger_jax.training.step import Taken
 
 TENSORS = {

@@ -17,8 +17,7 @@ import pytest
 
 from tests.training.running import STEPS, Counter, Run, digests
 from tiger_jax.checkpoints import manifest
-from tiger_jax.errors import Preempted
-from tiger_jax.training.log import NotFiniteError
+from tiger_jax.errors import NotFiniteError, Preempted
 from tiger_jax.training.schedule import Rewind, Schedule
 
 

@@ -16,21 +16,28 @@ from tiger_jax.catalog import index, sorted_ids
 from tiger_jax.catalog.layout import Arrays
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.errors import DataError
+from tiger_jax.interfaces import Codes
 from tiger_jax.storage import saved_arrays
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
   meta_fields=['layout'],
-  data_fields=['arrays'],
+  data_fields=['arrays', 'codes'],
 )
 @dataclasses.dataclass(frozen=True)
 class Catalog(Trie):
   """The items that may be recommended, as an argument of jitted programs.
 
   A catalogue does not change: `add` and `remove` return another. Its arrays
-  have room to spare, so that those fit the programs compiled for this one.
+  have spare capacity, so that those fit the programs compiled for this one.
+
+  Attributes:
+    codes: The Semantic ID of every row. Rows of removed items keep theirs,
+      because histories may still name them.
   """
+
+  codes: Codes
 
   @property
   def size(self) -> int:
@@ -73,7 +80,10 @@ class Catalog(Trie):
     if capacity is None:
       capacity = len(codes) + max(1024, len(codes) // 16)
     layout, arrays = index.build(codes, level_sizes, rows, capacity)
-    return cls(layout, jax.tree.map(jnp.asarray, arrays))
+    spare = capacity - len(codes)
+    table = np.zeros((int(arrays.num_rows) + spare, codes.shape[1]), np.int32)
+    table[rows] = codes
+    return cls(layout, *jax.tree.map(jnp.asarray, (arrays, table)))
 
   def add(self, codes: Integer[np.ndarray, 'n l']) -> 'Catalog':
     """Returns a catalogue with further items, in the rows that come next.
@@ -83,7 +93,16 @@ class Catalog(Trie):
         no room; this catalogue stays as it is.
     """
     codes = np.asarray(codes)
-    return self._changed(index.insert(self.layout, self._on_host(), codes))
+    arrays = index.insert(self.layout, self._on_host(), codes)
+    stop = int(arrays.num_rows)
+    if stop > len(self.codes):
+      raise DataError(
+        f'the catalogue has no room for row {stop - 1}, only for '
+        f'{len(self.codes)} rows: `grown` makes one that has'
+      )
+    table = np.array(self.codes)
+    table[stop - len(codes) : stop] = codes
+    return self._changed(arrays, table)
 
   def remove(self, rows: Integer[np.ndarray, ' n']) -> 'Catalog':
     """Returns a catalogue without some items, whose rows stay unused.
@@ -121,8 +140,14 @@ class Catalog(Trie):
       self.level_sizes,
       np.concatenate([rows, new_rows]),
       capacity,
-    )
-    return grown._counting(start + len(codes))
+    )._counting(start + len(codes))
+    # Rows of removed items keep their IDs.
+    table = np.array(grown.codes)
+    table[:start] = np.asarray(self.codes)[:start]
+    grown = dataclasses.replace(grown, codes=jnp.asarray(table))
+    if self.codes.committed:
+      return jax.device_put(grown, self.codes.sharding)
+    return grown
 
   def contains(
     self, codes: Integer[np.ndarray, 'n l']
@@ -211,24 +236,32 @@ class Catalog(Trie):
       padded = _lengthened(x, -len(x) % mesh.shape[axis])
       return jax.device_put(padded, NamedSharding(mesh, PartitionSpec(axis)))
 
-    return Catalog(self.layout, jax.tree.map(place, self._on_host()))
+    parts = jax.tree.map(place, (self._on_host(), jax.device_get(self.codes)))
+    return Catalog(self.layout, *parts)
 
   def _counting(self, num_rows: int) -> 'Catalog':
     """Returns the same catalogue, whose next item gets another row."""
-    number = jnp.asarray(num_rows, jnp.int32)
-    return Catalog(self.layout, self.arrays._replace(num_rows=number))
+    arrays = self.arrays._replace(num_rows=jnp.asarray(num_rows, jnp.int32))
+    missing = num_rows + self.capacity - self.size - len(self.codes)
+    codes = jnp.pad(self.codes, ((0, max(0, missing)), (0, 0)))
+    return Catalog(self.layout, arrays, codes)
 
   def _on_host(self) -> Arrays:
     return jax.device_get(self.arrays)
 
-  def _changed(self, arrays: Arrays) -> 'Catalog':
+  def _changed(
+    self, arrays: Arrays, codes: np.ndarray | None = None
+  ) -> 'Catalog':
+    """Puts changed arrays where the old ones are; uncommitted ones may move."""
+
     def place(x: Any, old: Array) -> Array:
       # Rebuilt lists of large prefixes lack the padding that `spread` adds.
       if old.ndim:
         x = _lengthened(x, len(old) - len(x))
-      return put_like(x, old)
+      return jax.device_put(x, old.sharding if old.committed else None)
 
-    return Catalog(self.layout, jax.tree.map(place, arrays, self.arrays))
+    table = self.codes if codes is None else place(codes, self.codes)
+    return Catalog(self.layout, jax.tree.map(place, arrays, self.arrays), table)
 
 
 def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
@@ -246,11 +279,6 @@ def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
       'give one list of integers; np.flatnonzero makes them of a mask'
     )
   return rows.astype(np.int64).reshape(-1)
-
-
-def put_like(changed: Any, old: Array) -> Array:
-  """Puts a changed array where the old one is, or leaves it as free to move."""
-  return jax.device_put(changed, old.sharding if old.committed else None)
 
 
 def _lengthened(x: np.ndarray, by: int) -> np.ndarray:

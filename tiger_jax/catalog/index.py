@@ -311,7 +311,7 @@ def _bitmap(
   columns: Sequence[np.ndarray], level_sizes: tuple[int, ...]
 ) -> np.ndarray:
   level = len(columns) - 1
-  shape = math.prod(level_sizes[:level]), -(-level_sizes[level] // 32)
+  shape = math.prod(level_sizes[:level]), math.ceil(level_sizes[level] / 32)
   bitmap = np.zeros(shape, np.uint32)
   number, code = _split(columns, level_sizes)
   edges = number * level_sizes[level] + code

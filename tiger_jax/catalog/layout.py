@@ -175,7 +175,7 @@ def choose_layout(
 
 def round_up(number: int) -> int:
   """Makes a length even enough to be spread over devices."""
-  return -(-number // 128) * 128
+  return math.ceil(number / 128) * 128
 
 
 def _roomy(number: int) -> int:

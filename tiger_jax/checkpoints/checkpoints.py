@@ -4,7 +4,6 @@ from concurrent import futures
 import contextlib
 import errno
 import json
-import math
 from pathlib import Path
 import re
 import shutil
@@ -13,12 +12,11 @@ from typing import Any
 from jax.sharding import Mesh
 
 from tiger_jax.checkpoints import checkpoint_folder, compatibility, retention
-from tiger_jax.checkpoints.checkpoint_errors import DamagedError, explained
-from tiger_jax.errors import CheckpointError
+from tiger_jax.checkpoints.checkpoint_folder import ALL, META, PARAMS
+from tiger_jax.errors import CheckpointError, DamagedError
 from tiger_jax.runtime import processes
 from tiger_jax.runtime.printing import warn
 from tiger_jax.runtime.sharding import fetch
-from tiger_jax.training.log import require_finite
 
 
 class Checkpoints:
@@ -61,8 +59,6 @@ class Checkpoints:
     # Of every step known to be whole, its metric if it has one.
     self._metrics: dict[int, float | None] = {}
     self._damaged: set[int] = set()
-    self._warned: set[int] = set()
-    self._step = 0
     with self._explained('it cannot be used'):
       if self.folder.is_symlink():
         raise OSError(errno.ELOOP, 'It is a link')
@@ -99,13 +95,12 @@ class Checkpoints:
     """
     pending, self._pending = self._pending, None
     if pending:
-      with self._explained(f'step {self._step} cannot be saved'):
-        pending.result()
+      pending.result()
 
   def steps(self) -> list[int]:
     """Returns the steps saved, in order."""
     self.wait()
-    return sorted(int(path.name) for path in self._folders())
+    return self._saved()
 
   def refuse_others(self) -> None:
     """Refuses what is there if it is of something else.
@@ -115,11 +110,16 @@ class Checkpoints:
     """
     for step in self.steps()[::-1]:
       with contextlib.suppress(DamagedError):
-        self._compare(step, self._read(step), {})
+        contents = self._read(step, META)
+        compatibility.refuse_other(self._path(step), contents, self._about, {})
         return
 
   def by_metric(self) -> list[int]:
-    """Returns the steps that have a metric, the best first."""
+    """Returns the steps that have a metric, the best first.
+
+    A damaged step is left out. A process that does not write checks only the
+    files with the metrics.
+    """
     self.wait()
     # Where all are damaged, `restore` is to say so.
     return self._ranked() or sorted(self._damaged)
@@ -127,7 +127,7 @@ class Checkpoints:
   def save(
     self,
     step: int,
-    state: Any,
+    state: dict[str, Any],
     meta: dict[str, Any],
     metrics: dict[str, float] | None = None,
     *,
@@ -139,7 +139,8 @@ class Checkpoints:
 
     Args:
       step: Steps done.
-      state: A pytree of arrays, which may be changed after this returns.
+      state: Pytrees of arrays by name, which may be changed after this
+        returns. `params` can be read without the others.
       meta: JSON beside it.
       metrics: What the best is picked by.
       last: Whether it is the last checkpoint of a run, which is also restored
@@ -151,7 +152,7 @@ class Checkpoints:
     """
     if step in self.steps():
       return
-    require_finite(state, step)
+    checkpoint_folder.require_finite(state, step)
     state = fetch(state)
     if self._writes:
       contents = {
@@ -160,17 +161,19 @@ class Checkpoints:
         'metrics': metrics,
         'meta': meta,
       }
-      self._step = step
       self._pending = self._writer.submit(
         self._write, step, state, contents, last
       )
 
-  def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+  def restore(
+    self, step: int, like: dict[str, Any], part: tuple[str, ...] = ALL
+  ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads a checkpoint back.
 
     Args:
       step: Which.
-      like: A pytree of arrays, or of their shapes and types, as was saved.
+      like: Pytrees of arrays, or of their shapes and types, as was saved.
+      part: What is checked: `ALL`, or `PARAMS` if `like` holds `params` alone.
 
     Returns:
       The state, in host memory, and the meta saved with it, the metrics added.
@@ -179,15 +182,21 @@ class Checkpoints:
       DamagedError: It is not what was written.
       CheckpointError: It is of something else.
     """
-    contents = self._read(step)
-    self._compare(step, contents, {'arrays': checkpoint_folder.describe(like)})
+    contents = self._read(step, part)
+    arrays = checkpoint_folder.describe(like)
+    compatibility.refuse_other(self._path(step), contents, self._about, arrays)
     with self._explained(f'step {step} cannot be restored', step):
-      state = checkpoint_folder.read_state(self.folder / str(step), like)
+      number = contents.get('format', 0)
+      state = checkpoint_folder.read_state(self._path(step), like, number)
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
   def restore_first(
-    self, steps: list[int], like: Any, mesh: Mesh
-  ) -> tuple[int, Any, dict[str, Any]] | None:
+    self,
+    steps: list[int],
+    like: dict[str, Any],
+    mesh: Mesh,
+    part: tuple[str, ...] = ALL,
+  ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
     """Reads the first checkpoint that is not damaged, and warns of others.
 
     All processes whose devices are in the mesh call it; the main one chooses,
@@ -197,6 +206,7 @@ class Checkpoints:
       steps: Which to try, in this order.
       like: As `restore` takes it.
       mesh: The devices.
+      part: As `restore` takes it.
 
     Returns:
       The step, the state and the meta; None if there are no steps.
@@ -204,23 +214,35 @@ class Checkpoints:
     Raises:
       CheckpointError: All are damaged, or the one found is of something else.
     """
-    found = self._first_good(steps, like) if processes.is_main() else None
+    found = None
+    if processes.is_main():
+      for step in steps:
+        try:
+          found = step, *self.restore(step, like, part)
+          break
+        except DamagedError as error:
+          if step == steps[-1]:
+            raise
+          self._note_damage(step, error)
     step = processes.from_main(found[0] if found else -1, mesh)
     if step >= 0 and not found:
-      found = (step, *self.restore(step, like))
+      found = step, *self.restore(step, like, part)
     return found
 
-  def _first_good(
-    self, steps: list[int], like: Any
+  def restore_params(
+    self, steps: list[int], like: Any, mesh: Mesh
   ) -> tuple[int, Any, dict[str, Any]] | None:
-    for step in steps:
-      try:
-        return step, *self.restore(step, like)
-      except DamagedError as error:
-        if step == steps[-1]:
-          raise
-        self._warn(step, error)
-    return None
+    """Reads the parameters alone, otherwise as `restore_first` does.
+
+    The files of the rest of the state may be damaged or missing.
+
+    Args:
+      steps: Which to try, in this order.
+      like: A pytree of the parameters, or of their shapes and types.
+      mesh: The devices.
+    """
+    found = self.restore_first(steps, {'params': like}, mesh, PARAMS)
+    return found and (found[0], found[1]['params'], found[2])
 
   def drop(self, after: int, *, aside: bool) -> None:
     """Takes the checkpoints of later steps away, which are to be made anew.
@@ -235,39 +257,36 @@ class Checkpoints:
         self._metrics.pop(step, None)
         self._damaged.discard(step)
         with self._explained(f'step {step} cannot be set aside'):
-          if aside:
-            self._set_aside(step)
-          else:
-            self._remove(step)
+          self._remove(step, aside=aside)
 
   def _write(
     self, step: int, state: Any, contents: dict[str, Any], last: bool
   ) -> None:
-    checkpoint_folder.write(
-      self.folder / str(step), step, state, contents, last=last
-    )
-    self._metrics[step] = (contents['metrics'] or {}).get(self._best_metric)
-    saved = [int(path.name) for path in self._folders()]
-    best = self._ranked()[:1]
-    # One that is damaged may have been the best: a person is to look at it.
-    latest = retention.kept(sorted(set(saved) - self._damaged), self._reach)
-    for step in set(saved) - {*latest, *best} - self._damaged:
-      self._remove(step)
+    with self._explained(f'step {step} cannot be saved'):
+      checkpoint_folder.write(
+        self._path(step), step, state, contents, last=last
+      )
+      self._metrics[step] = (contents['metrics'] or {}).get(self._best_metric)
+      best = self._ranked()[:1]
+      # A damaged one may have been the best: a person is to look at it.
+      whole = [x for x in self._saved() if x not in self._damaged]
+      for old in {*whole} - {*retention.kept(whole, self._reach), *best}:
+        self._remove(old)
 
-  def _remove(self, step: int) -> None:
+  def _remove(self, step: int, *, aside: bool = False) -> None:
     # Under another name first: what has a step for its name is whole.
-    old = self.folder / f'{step}.old'
-    (self.folder / str(step)).rename(old)
-    shutil.rmtree(old)
+    moved = self.folder / f'{step}.{"damaged" if aside else "old"}'
+    if moved.exists():
+      shutil.rmtree(moved)
+    self._path(step).rename(moved)
+    if not aside:
+      shutil.rmtree(moved)
 
-  def _set_aside(self, step: int) -> None:
-    kept = self.folder / f'{step}.damaged'
-    if kept.exists():
-      shutil.rmtree(kept)
-    (self.folder / str(step)).rename(kept)
+  def _path(self, step: int) -> Path:
+    return self.folder / str(step)
 
-  def _folders(self) -> list[Path]:
-    """Returns the folders whose name is a step.
+  def _saved(self) -> list[int]:
+    """Returns the steps that folders are named after, in order.
 
     Raises:
       CheckpointError: A folder is a link, through which it would write.
@@ -280,61 +299,39 @@ class Checkpoints:
         raise CheckpointError(
           f'{path} is a link: replace it by the folder that it points to'
         )
-    return named
+    return sorted(int(path.name) for path in named)
 
   def _ranked(self) -> list[int]:
-    for path in self._folders():
-      step = int(path.name)
-      if step not in self._metrics and step not in self._damaged:
-        self._look_at(step)
-    there = {int(path.name) for path in self._folders()}
-    known = {x: y for x, y in self._metrics.items() if x in there}
-    values = {x: y for x, y in known.items() if y is not None}
-    # The earlier of two equal steps comes first, and NaN comes last.
-    return sorted(
-      values, key=lambda step: (math.isnan(values[step]), -values[step], step)
+    """Returns the steps that have a metric, the best first; notes damage."""
+    saved = self._saved()
+    # All files of what this process may remove are checked.
+    part = ALL if self._writes else META
+    for step in sorted({*saved} - self._metrics.keys() - self._damaged):
+      try:
+        metrics = self._read(step, part)['metrics'] or {}
+        self._metrics[step] = metrics.get(self._best_metric)
+      except DamagedError as error:
+        self._note_damage(step, error)
+    return retention.ranked(
+      {
+        step: value
+        for step in saved
+        if (value := self._metrics.get(step)) is not None
+      }
     )
 
-  def _look_at(self, step: int) -> None:
-    """Notes the metric of a step, or that it is damaged."""
-    try:
-      metrics = self._read(step)['metrics'] or {}
-      self._metrics[step] = metrics.get(self._best_metric)
-    except DamagedError as error:
-      self._damaged.add(step)
-      self._warn(step, error)
-
-  def _read(self, step: int) -> dict[str, Any]:
-    """Checks every byte of a checkpoint, and returns its JSON."""
+  def _read(self, step: int, part: tuple[str, ...]) -> dict[str, Any]:
+    """Checks a part of a checkpoint, and returns its JSON."""
     with self._explained(f'step {step} is damaged', step):
-      return checkpoint_folder.read_contents(self.folder / str(step), step)
-
-  def _compare(
-    self, step: int, contents: dict[str, Any], more: dict[str, Any]
-  ) -> None:
-    """Raises where a checkpoint is not of what is trained here."""
-    writer = 'an earlier version'
-    if 'version' in contents:
-      writer = f'tiger_jax {str(contents["version"]):.40}'
-    differing = compatibility.config_differences(
-      contents['about'], self._about, writer
-    )
-    for name, value in more.items():
-      differing += compatibility.differences(contents[name], value, name)
-    if differing:
-      raise CheckpointError(
-        f'{self.folder / str(step)} is of another run: '
-        f'{"; ".join(differing[:10])}; choose another --workdir, or the config '
-        'that this was made with'
-      )
+      return checkpoint_folder.read_contents(self._path(step), step, part)
 
   def _explained(
     self, problem: str, damaged: int | None = None
   ) -> contextlib.AbstractContextManager[None]:
-    path = None if damaged is None else self.folder / str(damaged)
-    return explained(self.folder, problem, path)
+    path = None if damaged is None else self._path(damaged)
+    return checkpoint_folder.explained(self.folder, problem, path)
 
-  def _warn(self, step: int, error: DamagedError) -> None:
-    if step not in self._warned:
-      self._warned.add(step)
+  def _note_damage(self, step: int, error: DamagedError) -> None:
+    if step not in self._damaged:
+      self._damaged.add(step)
       warn(f'WARNING: step {step} is skipped: {error}')

@@ -41,12 +41,15 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     sync(path)
 
 
-def check(folder: Path, about: dict[str, Any]) -> None:
+def check(
+  folder: Path, about: dict[str, Any], prefixes: tuple[str, ...] = ('',)
+) -> None:
   """Checks that every byte is as it was.
 
   Args:
     folder: What `write` was given.
     about: As then.
+    prefixes: Only files whose names begin with one of these are checked.
 
   Raises:
     ValueError: Something is missing, was changed, or is of another folder.
@@ -55,8 +58,8 @@ def check(folder: Path, about: dict[str, Any]) -> None:
   found = _read(folder)
   if found['about'] != about:
     raise ValueError(f'{NAME} is of {found["about"]}, not of {about}')
-  described = found['files']
-  sizes = _sizes(folder)
+  described = _beginning(found['files'], prefixes)
+  sizes = _beginning(_sizes(folder), prefixes)
   if missing := sorted(described.keys() - sizes.keys()):
     raise ValueError(f'{missing[0]} is missing')
   if extra := sorted(sizes.keys() - described.keys()):
@@ -68,6 +71,12 @@ def check(folder: Path, about: dict[str, Any]) -> None:
   for name, description in described.items():
     if _describe(folder / name) != description:
       raise ValueError(f'{name} is not as it was written')
+
+
+def _beginning(
+  named: dict[str, Any], prefixes: tuple[str, ...]
+) -> dict[str, Any]:
+  return {name: x for name, x in named.items() if name.startswith(prefixes)}
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 from tiger_jax.errors import UsageError
 
 # The metadata key for the former value of a field that was added later: with
-# this value, the code behaves as versions without the field. Records and
-# fingerprints omit a field that has its former value.
+# this value, the code behaves as versions without the field. Fingerprints omit
+# a field that has its former value.
 BEFORE = 'before'
 
 

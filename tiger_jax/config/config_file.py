@@ -6,11 +6,14 @@ from importlib import machinery, util
 import inspect
 import os
 from pathlib import Path
+import sys
 import traceback
+import types
 from typing import Any
 
 import ml_collections
 
+import tiger_jax
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.config.config_dict import SHOWN, expand
 from tiger_jax.errors import UsageError
@@ -31,18 +34,16 @@ def load(name: str) -> ml_collections.ConfigDict:
   """Calls the `get_config` of a config file.
 
   Args:
-    name: The path of the file, followed by `:` and a variant if it has any.
+    name: The path of the file, followed by `:` and a variant if it has any. If
+      there is no file at a path of the form `configs/...`, the one that is
+      part of the installation is read.
 
   Raises:
     UsageError: There is no such file or variant, or the file raises an error.
   """
   path, variant = split(expand(name, '--config'))
-  if not os.path.isfile(path):
-    if os.path.lexists(path):
-      raise UsageError(f'--config is {path!r}, which is not a file: name one')
-    raise UsageError(
-      f'there is no config file {SHOWN.repr(path)}{_nearest_file(path)}'
-    )
+  path = _find(path)
+  _make_configs_importable(path)
   try:
     loader = machinery.SourceFileLoader('config_file', path)
     spec = util.spec_from_loader('config_file', loader)
@@ -149,10 +150,47 @@ def _convert(before: Any, value: str | bool, where: str) -> Any:
   return type(before)((literal,))
 
 
-def _nearest_file(path: str) -> str:
-  folder = Path(path).parent
-  paths = sorted(str(x) for x in folder.glob(f'*{_SUFFIX}'))
-  return f': {did_you_mean(path, paths)}' if paths else ''
+def _find(path: str) -> str:
+  """Returns the path of a config file: as given, or in the installation."""
+  if os.path.isfile(path):
+    return path
+  if os.path.lexists(path):
+    raise UsageError(f'--config is {path!r}, which is not a file: name one')
+  first, *rest = Path(path).parts or ('',)
+  installed = _installed_configs()
+  if first == 'configs' and os.path.isfile(file := installed.joinpath(*rest)):
+    return str(file)
+  names = [str(x) for x in sorted(Path(path).parent.glob(f'*{_SUFFIX}'))]
+  for file in sorted(installed.rglob(f'*{_SUFFIX}')):
+    names.append(f'configs/{file.relative_to(installed).as_posix()}')
+  hint = did_you_mean(path, list(dict.fromkeys(names)))
+  raise UsageError(f'there is no config file {SHOWN.repr(path)}: {hint}')
+
+
+def _installed_configs() -> Path:
+  """Returns the folder `configs` of a wheel, or of a clone."""
+  package = Path(tiger_jax.__file__).parent
+  in_wheel = package / 'configs'
+  return in_wheel if in_wheel.is_dir() else package.parent / 'configs'
+
+
+def _make_configs_importable(path: str) -> None:
+  """Lets a config file do `from configs import beauty`, wherever it lies.
+
+  A module is looked for in the folder `configs` that holds the file, then in
+  that of the working directory, and then in that of the installation.
+  """
+  for name in [x for x in sys.modules if x.partition('.')[0] == 'configs']:
+    del sys.modules[name]
+  package = types.ModuleType('configs')
+  around = [x for x in Path(path).absolute().parents if x.name == 'configs']
+  folders = (*around[:1], 'configs', _installed_configs())
+  package.__path__ = [str(x) for x in folders]
+  sys.modules['configs'] = package
+  # `python -m` searches the working directory for other modules; a script does
+  # not.
+  if '' not in sys.path:
+    sys.path.append('')
 
 
 def _check_variant(get_config: Any, variant: str) -> None:

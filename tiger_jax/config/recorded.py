@@ -1,5 +1,6 @@
 """Reads the configs in records, and makes their part of fingerprints."""
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -42,13 +43,16 @@ def identity(section: Any, default: Any = None) -> dict[str, Any]:
   return values
 
 
-def config_of(artefact: Artefact) -> Config:
+def config_of(
+  artefact: Artefact, check: Callable[[Config], Any] = lambda config: None
+) -> Config:
   """Returns the config that a stage was made with.
 
   A field that the record lacks gets its former value, see `former_values`.
 
   Args:
     artefact: The stage; an older or newer version may have made it.
+    check: Raises UsageError for a config that the caller cannot use.
 
   Raises:
     DataError: The record has fields or values that this version does not know.
@@ -68,7 +72,9 @@ def config_of(artefact: Artefact) -> Config:
       f'{tiger_jax.__version__}: use that version, or another --workdir'
     )
   try:
-    return from_json(_with_missing(Config(), _without_retired(values)))
+    config = from_json(_with_missing(Config(), _without_retired(values)))
+    check(config)
+    return config
   except UsageError as error:
     raise DataError(
       f'{path}, made by {record.writer(artefact.about)}: {error}; choose '

@@ -1,6 +1,7 @@
 """Batches of few shapes, in an order that is a function of seed and step."""
 
 from collections.abc import Iterator, Sequence
+import math
 import threading
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -266,7 +267,7 @@ class _Stacks:
 
   def __len__(self) -> int:
     steps = max(0, self._stop - self._start)
-    return -(-steps // self._source.steps_per_call)
+    return math.ceil(steps / self._source.steps_per_call)
 
   def __getitem__(self, index: int) -> Any:
     size = self._source.steps_per_call

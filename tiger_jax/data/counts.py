@@ -112,9 +112,9 @@ def hint(missing: Collection[str], known: Iterable[str]) -> str:
   return best
 
 
-def first_ids(ids: Iterable[str], number: int = 3) -> str:
-  """Returns the first few ids, separated by commas, for a message."""
-  shown = [x for x, _ in zip(ids, range(number), strict=False)]
+def first_ids(ids: Iterable[str]) -> str:
+  """Returns the first three ids, separated by commas, for a message."""
+  shown = [x for x, _ in zip(ids, range(3), strict=False)]
   return ', '.join(map(item_text.shown, shown))
 
 

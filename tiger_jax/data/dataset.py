@@ -44,20 +44,6 @@ class Items:
     """The row of each item id."""
     return {item_id: row for row, item_id in enumerate(self.ids)}
 
-  def row(self, item_id: str) -> int:
-    """Returns the row of an item.
-
-    Args:
-      item_id: The source's own id.
-
-    Returns:
-      Its position in the catalogue.
-
-    Raises:
-      KeyError: There is no such item.
-    """
-    return self.rows[item_id]
-
   def title(self, row: int) -> str:
     """Returns what to call an item: its title, or its id if it has none."""
     return self.fields['title'][row] or self.ids[row]

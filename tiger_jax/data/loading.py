@@ -9,20 +9,19 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
-from tiger_jax.data.sources import own_files, synthetic
+from tiger_jax.data.sources import amazon2014, own_files, synthetic
 from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import UsageError
 from tiger_jax.storage.fingerprints import file_digests
 
 
-def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
+def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
   """Reads, downloads or draws the dataset.
 
   Args:
     config: The dataset section.
-    seed: Of the synthetic shop.
-    folder: A scratch folder, for what is prepared on the way.
+    seed: The seed of the synthetic shop.
 
   Returns:
     The dataset.
@@ -31,7 +30,7 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     UsageError: `config.name` names no dataset.
     DataError: The source is missing, damaged, or not what it should hold.
   """
-  dataset = _load(config, seed, folder)
+  dataset = _load(config, seed)
   if config.shuffle_ties:
     dataset = shuffle_ties(dataset, seed)
   if config.unseen_share:
@@ -39,7 +38,7 @@ def load_dataset(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
   return dataset
 
 
-def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
+def _load(config: DatasetConfig, seed: int) -> Dataset:
   if config.name == 'synthetic':
     shop = synthetic.make(config.synthetic_users, seed)
     counted = counts.without_drops(
@@ -48,13 +47,9 @@ def _load(config: DatasetConfig, seed: int, folder: Path) -> Dataset:
     return dataclasses.replace(shop, counts=counted)
   if config.name == 'files':
     return own_files.load(config)
-  from tiger_jax.data.sources import (
-    amazon2014,  # Imports TFDS, which takes a second.
-  )
-
   family, _, category = config.name.partition('/')
   if family == 'amazon2014' and category in amazon2014.CATEGORIES:
-    return amazon2014.load(category, config, folder)
+    return amazon2014.load(category, config)
   names = ['synthetic', 'files']
   names += [f'amazon2014/{name}' for name in amazon2014.CATEGORIES]
   near = [name for name in names if name.startswith(config.name)]
@@ -92,8 +87,6 @@ def source_files(config: DatasetConfig) -> list[Path]:
   if config.name == 'files':
     return own_files.candidates(folder)
   if config.source_dir and config.name.startswith('amazon2014/'):
-    from tiger_jax.data.sources import amazon2014
-
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]
   return []

@@ -10,7 +10,6 @@ from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.evaluation.ranking import Search, Trained, rank
-from tiger_jax.retrieval.tiger import TigerRetriever
 
 CUTOFFS = (10, 20, 50)
 # The largest share of unseen items among those recommended.
@@ -205,13 +204,13 @@ def _by_prefix(
 
 def _only_seen(trained: Trained) -> Trained:
   session = trained.session
-  if not isinstance(session.retriever, TigerRetriever):
+  if not session.entry.is_generative:
     raise UsageError(
       f'config.model.name is {session.config.model.name!r}: unseen items are '
       'for models that generate Semantic IDs'
     )
-  retriever = session.retriever.remove(session.inputs.dataset.unseen)
-  return trained._replace(session=session.with_retriever(retriever))
+  catalog = session.catalog.remove(session.inputs.dataset.unseen)
+  return trained._replace(session=session.with_catalog(catalog))
 
 
 def _nearest(trained: Trained) -> Trained:

@@ -11,6 +11,7 @@ from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
 from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.training.step import Task
 
 
 class DsiTables(NamedTuple):
@@ -25,7 +26,7 @@ class DsiTables(NamedTuple):
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
-class DsiTask:
+class DsiTask(Task):
   """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
   Attributes:

@@ -11,15 +11,10 @@ import optax
 
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines.item_model import ItemModel, whole_sequence
-
-# Drawn for a user, and shared by all of the user's targets.
-_NUM_NEGATIVES = 256
-
-# Targets whose logits over all items are in memory at once.
-_CHUNK = 512
+from tiger_jax.training.step import Task
 
 
-class ItemTask:
+class ItemTask(Task):
   """Next-item prediction by one of three losses, see `ModelConfig.loss`.
 
   Attributes:
@@ -76,6 +71,7 @@ def _cross_entropy(
   targets: Int[Array, 'b n'],
   items: Float[Array, 'items d'],
   real: Float[Array, 'b n'],
+  chunk_size: int = 512,
 ) -> Float[Array, '']:
   """Returns the sum of the cross-entropies among all items.
 
@@ -88,7 +84,7 @@ def _cross_entropy(
   real, targets = (x.reshape(groups, -1) for x in (real, targets))
   # In each, those that are real come first.
   order = jnp.argsort(real == 0, axis=1)
-  size = min(max(_CHUNK // groups, 1), order.shape[1])
+  size = min(max(chunk_size // groups, 1), order.shape[1])
 
   def chunks(x: Array) -> Array:
     index = order.reshape(order.shape + (1,) * (x.ndim - 2))
@@ -121,10 +117,14 @@ def _sampled_softmax(
   queries: Float[Array, 'b n d'],
   targets: Int[Array, 'b n'],
   items: Float[Array, 'items d'],
+  num_negatives: int = 256,
 ) -> Float[Array, 'b n']:
-  """Returns the cross-entropy among the target and items drawn evenly."""
+  """Returns the cross-entropy among the target and items drawn evenly.
+
+  The items are drawn for a user, and shared by all of the user's targets.
+  """
   drawn = jax.random.randint(
-    rng, (len(targets), _NUM_NEGATIVES), 0, len(items), targets.dtype
+    rng, (len(targets), num_negatives), 0, len(items), targets.dtype
   )
   right = jnp.einsum('bnd,bnd->bn', queries, items[targets])
   wrong = jnp.einsum('bnd,bcd->bnc', queries, items[drawn])

@@ -35,7 +35,7 @@ def _item_task(session: Any) -> Task:
 
 
 def _tiger_task(session: Any) -> TigerTask:
-  return TigerTask(session.network, session.codes, session.mean_targets)
+  return TigerTask(session.network, session.catalog.codes, session.mean_targets)
 
 
 def _dsi_task(session: Any) -> Task:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from jaxtyping import Int
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
@@ -123,10 +122,12 @@ class Session:
     events = self.batches.events
     return self.task if events is None else LookUp(self.task, events)
 
-  @property
-  def codes(self) -> Int[np.ndarray, 'items l']:
-    """The Semantic ID of every item, on the host."""
-    return self.inputs.semantic_ids.codes.astype(np.int32)
+  @functools.cached_property
+  def catalog(self) -> Catalog:
+    """The Semantic IDs and their index, on the devices."""
+    ids = self.inputs.semantic_ids
+    catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
+    return sharding.replicate(self.mesh, catalog)
 
   @property
   def mean_targets(self) -> float | None:
@@ -141,18 +142,13 @@ class Session:
     if not self.entry.is_generative:
       features = sharding.replicate(self.mesh, self.features)
       return ItemRetriever(self.network, features)
-    ids = self.inputs.semantic_ids
-    catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
-    codes = np.zeros((catalog.capacity, len(ids.level_sizes)), np.int32)
-    codes[: len(ids.codes)] = ids.codes
-    placed = sharding.replicate(self.mesh, (codes, catalog))
     num_beams = self.config.evaluation.num_beams
-    return TigerRetriever(self.network, *placed, num_beams=num_beams)
+    return TigerRetriever(self.network, self.catalog, num_beams)
 
-  def with_retriever(self, retriever: Retriever) -> 'Session':
-    """Returns a session that recommends with another retriever."""
+  def with_catalog(self, catalog: Catalog) -> 'Session':
+    """Returns a session that recommends the items of another catalogue."""
     session = dataclasses.replace(self)
-    session.__dict__['retriever'] = retriever
+    session.__dict__['catalog'] = catalog
     return session
 
   def baseline(self, name: str, **model: Any) -> 'Session':

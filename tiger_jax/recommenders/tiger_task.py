@@ -8,9 +8,10 @@ from jaxtyping import Array, Float
 
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
+from tiger_jax.training.step import Task
 
 
-class TigerTask:
+class TigerTask(Task):
   """Next-item prediction by teacher forcing (section 3.2).
 
   With a causal encoder every item of a history is a target, and not only the

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Sequence
+import math
 import os
 import pathlib
 from typing import Any
@@ -85,7 +86,7 @@ def categories_figure(ids: SemanticIds, categories: Sequence[str]) -> Figure:
   used = np.flatnonzero(table.sum(axis=1))
   if len(used) <= _MAX_PANELS and ids.num_meaning_levels > 1:
     num_columns = min(len(used), 2 if len(used) <= 4 else 4)
-    num_rows = -(-len(used) // num_columns)
+    num_rows = math.ceil(len(used) / num_columns)
     figure = Figure(
       figsize=(13 if num_columns <= 2 else 17, 3.5 + 2 * num_rows),
       layout='constrained',
@@ -121,10 +122,10 @@ def categories_figure(ids: SemanticIds, categories: Sequence[str]) -> Figure:
     'Categories of the items of each code (codes in use, by main category)',
     fontsize=14,
   )
-  num_lines = -(-len(names) // _MAX_LEGEND)
+  num_lines = math.ceil(len(names) / _MAX_LEGEND)
   legend = figure.legend(
     axes.patches, [''] * len(names),
-    loc='outside lower center', ncols=-(-len(names) // num_lines),
+    loc='outside lower center', ncols=math.ceil(len(names) / num_lines),
     frameon=False, fontsize=10,
   )  # fmt: skip
   for text, name in zip(legend.get_texts(), names, strict=True):

@@ -5,11 +5,10 @@ import functools
 from typing import Any
 
 import jax
-from jaxtyping import Integer
 import numpy as np
 
-from tiger_jax.catalog.catalog import Catalog, put_like
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch, Codes, Recommendations
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval.beam_search import Beams, beam_search
@@ -38,60 +37,29 @@ class TigerRetriever:
 
   Attributes:
     model: The network, which computes in float32.
-    codes: The Semantic ID of every item, on device, with room for new ones.
-    catalog: The index of those IDs.
+    catalog: The Semantic IDs of the items and their index, on the device.
     num_beams: Beams of the search.
   """
 
-  def __init__(
-    self, model: Tiger, codes: Codes, catalog: Catalog, num_beams: int
-  ):
+  def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):
     """Takes the parts; nothing is compiled before the first request."""
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
-    self.codes = codes
     self.catalog = catalog
     self.num_beams = num_beams
 
-  def add(self, codes: Integer[np.ndarray, 'n l']) -> 'TigerRetriever':
-    """Returns a retriever that knows further items, in the next rows.
+  @property
+  def codes(self) -> Codes:
+    """The Semantic ID of every row, on the device."""
+    return self.catalog.codes
 
-    Args:
-      codes: Their Semantic IDs.
+  def with_catalog(self, catalog: Catalog) -> 'TigerRetriever':
+    """Returns a retriever of the same model over another catalogue.
 
-    Raises:
-      DataError: See `Catalog.add`; there is no room for more rows.
+    Programs are compiled again only if the catalogue has another layout, as
+    the result of `Catalog.grown` has.
     """
-    return self._with(self.catalog.add(codes), codes, len(self.codes))
-
-  def grown(self, codes: Integer[np.ndarray, 'n l']) -> 'TigerRetriever':
-    """Returns what `add` does where there was no room; programs compile anew.
-
-    Args:
-      codes: Their Semantic IDs.
-
-    Raises:
-      DataError: See `Catalog.grown`.
-    """
-    catalog = self.catalog.grown(codes)
-    if self.codes.committed:
-      catalog = jax.device_put(catalog, self.codes.sharding)
-    spare = catalog.capacity - catalog.size
-    return self._with(catalog, codes, int(catalog.arrays.num_rows) + spare)
-
-  def remove(self, rows: Integer[np.ndarray, ' n']) -> 'TigerRetriever':
-    """Returns a retriever that no longer recommends some items.
-
-    Histories may still name them.
-
-    Args:
-      rows: Their rows.
-
-    Raises:
-      DataError: See `Catalog.remove`.
-    """
-    catalog = self.catalog.remove(rows)
-    return TigerRetriever(self.model, self.codes, catalog, self.num_beams)
+    return TigerRetriever(self.model, catalog, self.num_beams)
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
@@ -213,23 +181,6 @@ class TigerRetriever:
     np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)
     return found
 
-  def _with(
-    self, catalog: Catalog, codes: Integer[np.ndarray, 'n l'], num_rows: int
-  ) -> 'TigerRetriever':
-    """Returns a retriever whose last rows are new, in a table of `num_rows`."""
-    stop = int(catalog.arrays.num_rows)
-    if stop > num_rows:
-      raise DataError(
-        f'the table of Semantic IDs has no room for row {stop - 1}, only for '
-        f'{num_rows}: `grown` makes one that has'
-      )
-    table = np.zeros((num_rows, self.codes.shape[1]), np.int32)
-    known = stop - len(codes)
-    table[:known] = np.asarray(self.codes)[:known]
-    table[known:stop] = codes
-    placed = put_like(table, self.codes)
-    return TigerRetriever(self.model, placed, catalog, self.num_beams)
-
   def _check(self, batch: Batch, lists: ItemLists | None) -> None:
     """Refuses values that JAX would accept silently, with wrong results."""
     num_requests, num_rows = len(batch.history), len(self.codes)
@@ -271,7 +222,7 @@ class TigerRetriever:
   ) -> Beams:
     return _search(
       self.model, num_beams, constrained,
-      params, self.codes, self.catalog, batch, lists, sampler,
+      params, self.catalog, batch, lists, sampler,
     )  # fmt: skip
 
 
@@ -281,7 +232,6 @@ def _search(
   num_beams: int,
   constrained: bool,
   params: Any,
-  codes: Codes,
   catalog: Catalog,
   batch: Batch,
   lists: ItemLists | None,
@@ -290,6 +240,7 @@ def _search(
   # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
+    codes = catalog.codes
     batch_size = batch.history.shape[0]
     encoded = bound.encode(codes, batch)
     return beam_search(

@@ -64,6 +64,8 @@ def put(tree: Any, shardings: Any) -> Any:
   """
 
   def place(x: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(x, jax.Array) and x.committed and x.sharding == sharding:
+      return x
     if sharding.is_fully_addressable:
       return jax.device_put(x, sharding)
     x = np.asarray(x)

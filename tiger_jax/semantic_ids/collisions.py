@@ -17,9 +17,6 @@ from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 from tiger_jax.semantic_ids.quantizer import Quantizer
 
-# Most items whose distances are asked for at once.
-_BATCH = 4096
-
 
 def extra_code(
   codes: Int[np.ndarray, 'items l'],
@@ -76,6 +73,8 @@ def nearest_free(
   embeddings: Float[np.ndarray, 'items dim'],
   provenance: dict[str, str | int | float],
   existing: SemanticIds | None = None,
+  *,
+  batch_size: int = 4096,
 ) -> SemanticIds:
   """Moves items whose codes another item has to the nearest free codes.
 
@@ -89,6 +88,7 @@ def nearest_free(
     embeddings: One row per item, in any float type; may be memory-mapped.
     provenance: How the codes were made.
     existing: IDs to go on from: their rows come first and stay as they are.
+    batch_size: The most items whose distances are computed at once.
 
   Returns:
     Unique IDs, with the levels of the quantizer.
@@ -107,7 +107,7 @@ def nearest_free(
   taken[group] = codes  # In order, as the groups are.
   tree = _Tree(taken, sizes)
   movers = np.flatnonzero(_ranks(group, len(counts)))
-  size = min(_BATCH, 1 << max(len(movers) - 1, 0).bit_length())
+  size = min(batch_size, 1 << max(len(movers) - 1, 0).bit_length())
   for start in range(0, len(movers), size):
     rows = movers[start : start + size]
     x = embeddings[rows - num_old].astype(np.float32)

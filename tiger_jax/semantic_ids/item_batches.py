@@ -10,15 +10,10 @@ import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 
-# Embeddings of so many bytes stay on the device while it learns from them.
-_RESIDENT_BYTES = 2**28
 # A call of the device takes about so many steps, but where it must be sent the
 # embeddings, no more than so many bytes: signals wait for its end.
 _CALL_STEPS = 64
 _CALL_BYTES = 2**24
-_CHUNK = 65536
-# Most items that `map_items` gives its function at once.
-_MAP_BATCH = 4096
 
 
 class ItemBatches:
@@ -42,6 +37,8 @@ class ItemBatches:
     embeddings: Float[np.ndarray, 'items dim'],
     batch_size: int,
     seed: int,
+    *,
+    resident_bytes: int = 2**28,
   ):
     """Makes the batches of a catalogue.
 
@@ -50,6 +47,8 @@ class ItemBatches:
       batch_size: Items in a batch; cut to the number of items where it is
         larger.
       seed: The seed of the orders.
+      resident_bytes: The most float32 bytes of embeddings that stay on the
+        device during training.
 
     Raises:
       DataError: There are no items.
@@ -63,7 +62,7 @@ class ItemBatches:
     self._lock = threading.Lock()
     self.steps_per_epoch = len(embeddings) // self._batch_size
     item_bytes = embeddings.shape[1] * 4
-    self.resident = len(embeddings) * item_bytes <= _RESIDENT_BYTES
+    self.resident = len(embeddings) * item_bytes <= resident_bytes
     fitting = _CALL_BYTES // (self._batch_size * item_bytes)
     self.steps_per_call = max(1, min(_CALL_STEPS, fitting))
     if self.resident:
@@ -126,6 +125,8 @@ def sample(
 def map_items(
   fn: Callable[[Float[Array, 'b dim']], jax.Array],
   embeddings: Float[np.ndarray, 'items dim'],
+  *,
+  batch_size: int = 4096,
 ) -> np.ndarray:
   """Applies a function to all items, in batches of few different shapes.
 
@@ -133,12 +134,13 @@ def map_items(
     fn: From float32 rows to an array with as many rows; treats each row by
       itself, for some rows only fill the batch.
     embeddings: One row per item, in any float type; may be memory-mapped.
+    batch_size: The most rows of a batch.
 
   Returns:
     What `fn` makes of every row, on the host.
   """
   num_items = len(embeddings)
-  size = min(_MAP_BATCH, 1 << (num_items - 1).bit_length())
+  size = min(batch_size, 1 << (num_items - 1).bit_length())
 
   def dispatch(start):
     x = embeddings[start : start + size]
@@ -160,12 +162,13 @@ def map_items(
 
 
 def statistics(
-  embeddings: Float[np.ndarray, 'items dim'],
+  embeddings: Float[np.ndarray, 'items dim'], *, chunk_size: int = 65536
 ) -> tuple[Float[np.ndarray, ' dim'], Float[np.ndarray, ' dim']]:
   """Computes what embeddings are standardised with.
 
   Args:
     embeddings: One row per item.
+    chunk_size: Items that are converted to float64 at a time.
 
   Returns:
     The mean and the standard deviation of every dimension, in float32. The
@@ -178,10 +181,10 @@ def statistics(
   num_items = len(embeddings)
   if not num_items:
     raise DataError('there are no item embeddings: embed at least one item')
-  chunks = range(0, num_items, _CHUNK)
+  chunks = range(0, num_items, chunk_size)
   total = np.zeros(embeddings.shape[1], np.float64)
   for start in chunks:
-    chunk = embeddings[start : start + _CHUNK]
+    chunk = embeddings[start : start + chunk_size]
     finite = np.isfinite(chunk).all(axis=1)
     if not finite.all():
       raise NumbersError(
@@ -192,7 +195,8 @@ def statistics(
   mean = total / num_items
   squares = np.zeros_like(mean)
   for start in chunks:
-    squares += np.square(embeddings[start : start + _CHUNK] - mean).sum(axis=0)
+    chunk = embeddings[start : start + chunk_size]
+    squares += np.square(chunk - mean).sum(axis=0)
   std = np.sqrt(squares / num_items)
   # What float32 cannot tell from its mean would be noise, scaled up.
   std[std <= 1e-6 * np.abs(mean)] = 1

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt, UInt64
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from tiger_jax.semantic_ids import item_batches
@@ -15,13 +15,6 @@ from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 from tiger_jax.semantic_ids.quantizer import Quantizer
 
 _NEIGHBOURS = 10
-# Neighbours are those of so many items, looked for among so many.
-_MAX_QUERIES = 2000
-_MAX_SEARCHED = 2**17
-_MAX_RECONSTRUCTED = 2**16
-# Items at a time, on the host (those stay in its cache) and on the device.
-_CHUNK = 1024
-_RECONSTRUCT_BATCH = 4096
 _QUERY_BATCH = 64
 
 
@@ -30,6 +23,11 @@ def measure(
   embeddings: Float[np.ndarray, 'items dim'],
   quantizer: Quantizer,
   categories: Sequence[str],
+  *,
+  max_queries: int = 2000,
+  max_searched: int = 2**17,
+  max_reconstructed: int = 2**16,
+  reconstruct_batch: int = 4096,
 ) -> dict[str, Any]:
   """Measures the codes of meaning, level by level.
 
@@ -42,6 +40,10 @@ def measure(
       memory-mapped.
     quantizer: What made them.
     categories: One for each item.
+    max_queries: The most items whose neighbours are looked for.
+    max_searched: The most items among which they are looked for.
+    max_reconstructed: The most items that are reconstructed.
+    reconstruct_batch: Items that are reconstructed at a time.
 
   Returns:
     What JSON can hold. A list has an entry for each level of meaning, or for
@@ -91,21 +93,26 @@ def measure(
         'neighbour_agreement_by_chance': _share_of_pairs(counts),
       }
     )
-  duplicate_items, constant_dimensions = _repetitions(embeddings)
   sizes, numbers = np.unique(counts, return_counts=True)
   return {
     'items': len(codes),
     'level_sizes': list(ids.level_sizes),
     **{name: [level[name] for level in levels] for name in levels[0]},
-    'neighbour_agreement': _neighbour_agreement(codes, embeddings),
-    'reconstruction_error': _reconstruction_error(codes, embeddings, quantizer),
+    'neighbour_agreement': _neighbour_agreement(
+      codes, embeddings, max_queries, max_searched
+    ),
+    'reconstruction_error': _reconstruction_error(
+      codes, embeddings, quantizer, max_reconstructed, reconstruct_batch
+    ),
     'worst_collision': int(sizes[-1]),
     'collision_histogram': {
       str(size): int(number)
       for size, number in zip(sizes, numbers, strict=True)
     },
-    'duplicate_items': duplicate_items,
-    'constant_dimensions': constant_dimensions,
+    'duplicate_items': _duplicate_items(embeddings),
+    'constant_dimensions': int(
+      (embeddings.min(axis=0) == embeddings.max(axis=0)).sum()
+    ),
   }
 
 
@@ -192,43 +199,14 @@ def _share_of_pairs(counts: Int[np.ndarray, ' groups']) -> float:
   return pairs / max(num_items * (num_items - 1), 1)
 
 
-def _repetitions(
-  embeddings: Float[np.ndarray, 'items dim'],
-) -> tuple[int, int]:
-  """Counts the items that repeat others, and the dimensions without change."""
-  num_items, dim = embeddings.shape
-  width = embeddings.dtype.itemsize
-  # Whole numbers of 8 bytes to a row; zeros change no key.
-  padding = ((0, 0), (0, -dim % (8 // width)))
-  rng = np.random.default_rng(0)
-  weights = rng.integers(1, 2**64, -(-dim * width // 8), np.uint64) | 1
-  keys = np.empty(num_items, np.uint64)
-  first, constant = _bits(embeddings[:1]), np.arange(dim)
-  for start in range(0, num_items, _CHUNK):
-    bits = _bits(embeddings[start : start + _CHUNK])
-    constant = constant[(bits[:, constant] == first[:, constant]).all(axis=0)]
-    keys[start : start + len(bits)] = _hashes(
-      np.pad(bits, padding).view(np.uint64), weights
-    )
-  _, counts = np.unique(keys, return_counts=True)
-  return int(counts[counts > 1].sum()), len(constant)
-
-
-def _bits(x: Float[np.ndarray, 'b dim']) -> UInt[np.ndarray, 'b dim']:
-  bits = np.ascontiguousarray(x).view(f'u{x.dtype.itemsize}')
-  # Nothing but a sign is a zero too.
-  return bits * (bits << 1 != 0)
-
-
-def _hashes(
-  x: UInt64[np.ndarray, 'b _'], weights: UInt64[np.ndarray, ' _']
-) -> UInt64[np.ndarray, ' b']:
-  """Gives each row a number that, but by a rare chance, no other row has."""
-  # Spreads every bit over the number, for a product only carries upwards.
-  x = x ^ (x >> 33)
-  x *= 0xFF51AFD7ED558CCD
-  x ^= x >> 29
-  return x @ weights
+def _duplicate_items(embeddings: Float[np.ndarray, 'items dim']) -> int:
+  # `np.unique` of the rows themselves would copy and sort all of them. Adding
+  # 0 turns -0 into 0.
+  hashes = np.fromiter(
+    (hash((row + 0).tobytes()) for row in embeddings), np.int64, len(embeddings)
+  )
+  _, counts = np.unique(hashes, return_counts=True)
+  return int(counts[counts > 1].sum())
 
 
 def _some_rows(
@@ -240,13 +218,16 @@ def _some_rows(
 
 
 def _neighbour_agreement(
-  codes: Int[np.ndarray, 'items l'], embeddings: Float[np.ndarray, 'items dim']
+  codes: Int[np.ndarray, 'items l'],
+  embeddings: Float[np.ndarray, 'items dim'],
+  max_queries: int,
+  max_searched: int,
 ) -> list[float] | None:
   if len(codes) < 2:
     return None
   rng = np.random.default_rng(0)
-  rows = _some_rows(rng, len(codes), _MAX_SEARCHED)
-  queries = _some_rows(rng, len(rows), _MAX_QUERIES)
+  rows = _some_rows(rng, len(codes), max_searched)
+  queries = _some_rows(rng, len(rows), max_queries)
   neighbours = np.asarray(
     _nearest(
       embeddings[rows].astype(np.float32),
@@ -281,12 +262,14 @@ def _reconstruction_error(
   codes: Int[np.ndarray, 'items l'],
   embeddings: Float[np.ndarray, 'items dim'],
   quantizer: Quantizer,
+  max_reconstructed: int,
+  batch_size: int,
 ) -> list[float] | None:
-  rows = _some_rows(np.random.default_rng(0), len(codes), _MAX_RECONSTRUCTED)
+  rows = _some_rows(np.random.default_rng(0), len(codes), max_reconstructed)
   codes = codes[rows]
   x = embeddings[rows].astype(np.float32)
   mean, _ = item_batches.statistics(x)
-  size = min(_RECONSTRUCT_BATCH, len(rows))
+  size = min(batch_size, len(rows))
   total = np.zeros(codes.shape[1] + 1)
   for start in range(0, len(rows), size):
     batch = slice(start, start + size)

@@ -103,7 +103,7 @@ class Recommender:
       raise CheckpointError(
         f"{workdir} has no finished stage 'train': run --mode=train there first"
       )
-    config = config_of(trained)
+    config = config_of(trained, lambda config: registry.entry(config.model))
     model = registry.entry(config.model)
     if not model.is_generative:
       raise UsageError(

@@ -32,7 +32,7 @@ def build(config: Config, folder: Path) -> dict[str, Any]:
   Returns:
     JSON to record: the `counts` of what was read, used and dropped.
   """
-  loading.load_dataset(config.dataset, config.seed, folder).save(folder)
+  loading.load_dataset(config.dataset, config.seed).save(folder)
   counted = counts.read(folder)
   return {'counts': counted} if counted else {}
 

@@ -23,9 +23,8 @@ from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.storage.artefacts import read_artefact
 from tiger_jax.training import loop, replicas
-from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.schedule import Rewind, Schedule
-from tiger_jax.training.step import init_state
+from tiger_jax.training.step import init_params
 
 _BEST = 'ndcg@10'
 # The choice of a checkpoint does not depend on the section `evaluation`.
@@ -108,28 +107,25 @@ def load(session: Session, folder: Path) -> tuple[Any, int]:
   """
   if not session.entry.is_trained:
     return {}, 0
-  c = session.config.train
-  optimizer = make_optimizer(c.optimizer, c.steps)
-  like = jax.eval_shape(
-    lambda: init_state(session.task, optimizer, session.seeds)
-  )
+  num_replicas = session.config.train.replicas
+  like = jax.eval_shape(lambda: init_params(session.task, session.seeds))
   with Checkpoints(
     folder / 'checkpoints', session.identity, _BEST, writes=False
   ) as saved:
-    restored = saved.restore_first(saved.by_metric(), like, session.mesh)
+    restored = saved.restore_params(saved.by_metric(), like, session.mesh)
     if restored is None:
       raise CheckpointError(
         f'{saved.folder} holds no checkpoint: run --mode=train'
       )
-  _, state, meta = restored
+  _, params, meta = restored
   best = max(
-    range(c.replicas),
+    range(num_replicas),
     key=lambda i: meta['metrics'].get(f'{_BEST}/replica_{i}', 0.0),
   )
   shardings = sharding.state_shardings(
-    session.mesh, state.params, num_leading=int(c.replicas > 1)
+    session.mesh, params, num_leading=int(num_replicas > 1)
   )
-  return sharding.put(state.params, shardings), best
+  return sharding.put(params, shardings), best
 
 
 def load_best(session: Session, folder: Path) -> Trained:

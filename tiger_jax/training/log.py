@@ -3,27 +3,12 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from tiger_jax.errors import NumbersError
+from tiger_jax.errors import NotFiniteError
 from tiger_jax.runtime.goodput import Stopwatch
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training.step import Taken
-
-
-class NotFiniteError(NumbersError):
-  """A step computed something that is not finite.
-
-  Attributes:
-    step: The step whose batch caused it, counted from 1. If a parameter is not
-      finite at the start of a step, the step before it is the cause.
-  """
-
-  def __init__(self, message: str, step: int):
-    """Takes what to say, and the step it is about."""
-    super().__init__(message)
-    self.step = step
 
 
 class StepLog:
@@ -135,23 +120,3 @@ class StepLog:
   def _busy(self) -> float:
     seconds: dict[str, Any] = self._watch.seconds()
     return seconds.get('step', 0.0) + seconds.get('data', 0.0)
-
-
-def require_finite(state: Any, step: int) -> None:
-  """Raises NotFiniteError if an array of a state is not finite.
-
-  Args:
-    state: A pytree of arrays.
-    step: The number of steps done.
-  """
-  finite = np.asarray(_finite(jax.tree.leaves(state)))
-  if finite.all():
-    return
-  path, _ = jax.tree.leaves_with_path(state)[int(np.argmin(finite))]
-  name = jax.tree_util.keystr(path, simple=True, separator='/')
-  raise NotFiniteError(f'{name} is not finite after step {step}', step)
-
-
-@jax.jit
-def _finite(leaves: list[jax.Array]) -> jax.Array:
-  return jnp.stack([jnp.isfinite(x).all() for x in leaves])

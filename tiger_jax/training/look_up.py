@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from tiger_jax.data.splits import Excerpts, gather
-from tiger_jax.training.step import Params, Task
+from tiger_jax.training.step import Params, Task, UpdatingTask
 
 
 class LookUp:
@@ -20,6 +20,10 @@ class LookUp:
     """Takes the task and the item rows of all histories."""
     self._task = task
     self.tables = (task.tables, events)
+    if isinstance(task, UpdatingTask):
+      self.after_update = lambda params, tables, *rest: task.after_update(
+        params, tables[0], *rest
+      )
 
   def init(self, rng: Array) -> Params:
     """Returns the first parameters of the task."""

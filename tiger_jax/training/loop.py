@@ -15,7 +15,7 @@ from tiger_jax.checkpoints import skipped
 from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.checkpoints.ledger import Ledger
 from tiger_jax.config import OptimizerConfig
-from tiger_jax.errors import CheckpointError, Preempted
+from tiger_jax.errors import CheckpointError, NotFiniteError, Preempted
 from tiger_jax.runtime import goodput, processes
 from tiger_jax.runtime.preemption import StopSignal
 from tiger_jax.runtime.printing import say
@@ -28,12 +28,13 @@ from tiger_jax.runtime.sharding import (
 )
 from tiger_jax.runtime.writers import MetricsWriter, progress_line, say_above
 from tiger_jax.storage import os_errors
-from tiger_jax.training.log import NotFiniteError, StepLog
+from tiger_jax.training.log import StepLog
 from tiger_jax.training.optimizer import learning_rate, make_optimizer
 from tiger_jax.training.schedule import Schedule
 from tiger_jax.training.step import (
   Params,
   Task,
+  TrainState,
   init_state,
   make_steps,
   tensor_names,
@@ -215,14 +216,17 @@ class _Run:
     best = processes.from_main(ranked[0] if ranked else -1, self.mesh)
     if best in (-1, self._step):
       return self._state.params
-    found = self.checkpoints.restore_first(ranked, self._like, self.mesh)
+    found = self.checkpoints.restore_params(
+      ranked, self._like.params, self.mesh
+    )
     assert found, 'a step with a metric has a checkpoint'
-    return put(found[1], self._shardings).params
+    return put(found[1], self._shardings.params)
 
   def _restore(self) -> int:
     """Reads the newest checkpoint, or makes the first state."""
     steps = self.checkpoints.steps()[::-1]
-    found = self.checkpoints.restore_first(steps, self._like, self.mesh)
+    like = self._like._asdict()
+    found = self.checkpoints.restore_first(steps, like, self.mesh)
     if found is None:
       # Copies: what is put where it lies already would be donated.
       self._state = put(fetch(self._first), self._shardings)
@@ -230,7 +234,7 @@ class _Run:
       return 0
     step, state, meta = found
     self.checkpoints.drop(step, aside=True)
-    self._state = put(state, self._shardings)
+    self._state = put(TrainState(**state), self._shardings)
     # After a rewind, the checkpoint may not have the newest range.
     self._skipped = self._skipped or skipped.from_json(meta.get('skipped', []))
     self._step = step
@@ -281,7 +285,7 @@ class _Run:
           try:
             self.checkpoints.save(
               step,
-              self._state,
+              self._state._asdict(),
               {'skipped': self._skipped},
               values,
               last=step == last,

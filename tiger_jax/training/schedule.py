@@ -1,5 +1,6 @@
 """How long to train, and what to do when numbers go wrong."""
 
+import math
 from typing import NamedTuple
 
 
@@ -36,7 +37,7 @@ class Rewind(NamedTuple):
     start = max(earliest, step - 1 - self.back)
     stop = max(start + self.skip, step)
     size = self.steps_per_call
-    return start // size * size, -(-stop // size) * size
+    return start // size * size, math.ceil(stop / size) * size
 
 
 class Schedule(NamedTuple):
@@ -65,4 +66,4 @@ class Schedule(NamedTuple):
     if not self.rewind:
       return 0
     size = self.rewind.steps_per_call
-    return -(-self.rewind.back // size) * size
+    return math.ceil(self.rewind.back / size) * size

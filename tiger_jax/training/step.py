@@ -83,6 +83,17 @@ class Taken(NamedTuple):
 StepsFn = Callable[[TrainState, Any, Any], tuple[TrainState, Taken]]
 
 
+def init_params(task: Task, seeds: Sequence[int]) -> Params:
+  """Returns the parameters before the first step, see `init_state`."""
+
+  def init(seed: Any) -> Params:
+    return task.init(jax.random.key(seed))
+
+  if len(seeds) == 1:
+    return init(seeds[0])
+  return jax.vmap(init)(np.array(seeds, np.uint32))
+
+
 def init_state(
   task: Task,
   optimizer: optax.GradientTransformation,
@@ -96,16 +107,9 @@ def init_state(
     seeds: One seed per replica. With several replicas, every array except
       `step` has a leading axis for them.
   """
-
-  def init(seed: Any) -> tuple[Params, Any]:
-    params = task.init(jax.random.key(seed))
-    return params, optimizer.init(params)
-
-  if len(seeds) == 1:
-    params, opt_state = init(seeds[0])
-  else:
-    params, opt_state = jax.vmap(init)(np.array(seeds, np.uint32))
-  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+  params = init_params(task, seeds)
+  init = optimizer.init if len(seeds) == 1 else jax.vmap(optimizer.init)
+  return TrainState(jnp.zeros((), jnp.int32), params, init(params))
 
 
 def make_steps(

@@ -1,21 +1,19 @@
-import errno
 import functools
 import gzip
 import http.server
 import json
+import os
 from pathlib import Path
 import subprocess
 import sys
-import tempfile
 import threading
 
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
-from tiger_jax.data.sources import amazon2014
+from tiger_jax.data.sources import amazon2014, tfds_builder
 from tiger_jax.errors import DataError
 
 # Grouped by item, as in the official files; u2 is the first user to appear.
@@ -69,14 +67,14 @@ def write(path, lines):
   path.write_bytes(gzip.compress('\n'.join(lines).encode()))
 
 
-def load(raw, scratch, **flags):
+def load(raw, **flags):
   config = DatasetConfig(name='amazon2014/Beauty', source_dir=str(raw), **flags)
-  return amazon2014.load('Beauty', config, scratch)
+  return amazon2014.load('Beauty', config)
 
 
-def message(raw, scratch):
+def message(raw):
   with pytest.raises(DataError) as error:
-    load(raw, scratch)
+    load(raw)
   assert '\n' not in str(error.value)
   assert error.value.exit_code == 3
   return str(error.value)
@@ -90,8 +88,8 @@ def histories(dataset):
   ]
 
 
-def test_worked_example(raw, tmp_path, capfd):
-  dataset = load(raw, tmp_path / 'scratch')
+def test_worked_example(raw, capfd):
+  dataset = load(raw)
   assert dataset.name == 'amazon2014/Beauty'
   assert dataset.user_ids == ('u2', 'u1', 'u3')
   # Their digests begin with 3f39, 559a, 6b23 and df7e.
@@ -108,37 +106,40 @@ def test_worked_example(raw, tmp_path, capfd):
   assert capfd.readouterr().out == ''
 
 
-def test_short_users(raw, tmp_path):
+def test_short_users(raw):
   reviews = [('u0', 'E', 1), *REVIEWS, ('u4', 'C', 1), ('u4', 'B', 2)]
   write_reviews(raw, reviews)
   write_metadata(raw, [*METADATA, "{'asin': 'E', 'title': 'Only u0'}"])
-  text = message(raw, tmp_path / 'strict')
+  text = message(raw)
   assert "2 users with fewer than 3 events, the first 'u0' with 1" in text
   assert 'reviews_Beauty_5.json.gz' in text
   assert 'drop_short_users' in text
-  dataset = load(raw, tmp_path / 'lenient', drop_short_users=True)
+  dataset = load(raw, drop_short_users=True)
   assert dataset.user_ids == ('u2', 'u1', 'u3')
   assert sorted(dataset.items.ids) == ['A', 'B', 'C', 'D', 'E']
   assert histories(dataset)[0] == 'BDA'
   write_reviews(raw, reviews[:1])
   with pytest.raises(DataError, match='no user'):
-    load(raw, tmp_path / 'nobody', drop_short_users=True)
+    load(raw, drop_short_users=True)
 
 
-def test_missing_metadata(raw, tmp_path):
+def test_missing_metadata(raw):
   write_metadata(raw, METADATA[:3])
-  text = message(raw, tmp_path / 'strict')
+  text = message(raw)
   assert 'names 2 items that' in text
   assert "the first 'D'" in text
   assert 'meta_Beauty.json.gz' in text
   assert 'allow_missing_metadata' in text
-  dataset = load(raw, tmp_path / 'lenient', allow_missing_metadata=True)
-  assert [dataset.items.title(dataset.items.row(x)) for x in 'DC'] == ['D', 'C']
+  dataset = load(raw, allow_missing_metadata=True)
+  assert [dataset.items.title(dataset.items.rows[x]) for x in 'DC'] == [
+    'D',
+    'C',
+  ]
 
 
 @pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
 @pytest.mark.parametrize('kind', ['missing', 'page', 'cut', 'line', 'field'])
-def test_bad_files(raw, tmp_path, name, kind):
+def test_bad_files(raw, name, kind):
   path = raw / f'{name}.json.gz'
   content = path.read_bytes()
   if kind == 'missing':
@@ -151,19 +152,16 @@ def test_bad_files(raw, tmp_path, name, kind):
     path.write_bytes(content + gzip.compress(b'\nnot a record'))
   else:
     path.write_bytes(content + gzip.compress(b'\n{"reviewerID": "u1"}'))
-  assert str(path) in message(raw, tmp_path / 'scratch')
-  # Nothing half done is left for a later run to take for a dataset.
-  prepared = [p for p in (tmp_path / 'scratch').rglob('*') if p.is_file()]
-  assert not [path for path in prepared if 'array_record' in path.name]
+  assert str(path) in message(raw)
 
 
-def test_no_reviews(raw, tmp_path):
+def test_no_reviews(raw):
   write_reviews(raw, [])
-  assert 'holds no reviews' in message(raw, tmp_path / 'scratch')
+  assert 'holds no reviews' in message(raw)
 
 
 @pytest.fixture
-def site(raw, tmp_path, monkeypatch):
+def site(raw):
   class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
       pass
@@ -173,24 +171,29 @@ def site(raw, tmp_path, monkeypatch):
   )
   thread = threading.Thread(target=server.serve_forever)
   thread.start()
-  address = f'http://127.0.0.1:{server.server_port}'
-  monkeypatch.setattr(amazon2014, '_SITE', address)
-  monkeypatch.setattr(tfds.core.constants, 'DATA_DIR', str(tmp_path / 'home'))
-  yield address
+  yield f'http://127.0.0.1:{server.server_port}'
   server.shutdown()
   thread.join()
   server.server_close()
 
 
-def test_download(site, raw, tmp_path):
-  config = DatasetConfig(name='amazon2014/Beauty')
-  dataset = amazon2014.load('Beauty', config, tmp_path / 'scratch')
-  assert histories(dataset) == ['BDA', 'CAB', 'DAC']
-  assert not (tmp_path / 'scratch').exists()
-  # The next run finds what was prepared.
+def test_a_download_is_kept(site, raw, tmp_path):
+  first = amazon2014.read('Beauty', downloads=tmp_path, site=site)
+  assert first.events.user_ids == ('u2', 'u1', 'u3')
+  assert first.files[1] == f'{site}/meta_Beauty.json.gz'
   (raw / 'meta_Beauty.json.gz').unlink()
-  again = amazon2014.load('Beauty', config, tmp_path / 'scratch')
-  np.testing.assert_array_equal(again.history, dataset.history)
+  again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
+  assert again.catalogue == first.catalogue
+  assert again.catalogue['B']['title'] == "It's"
+
+
+def test_downloads_are_kept_where_tfds_keeps_them(raw, tmp_path, monkeypatch):
+  monkeypatch.setattr(tfds.core.constants, 'DATA_DIR', str(tmp_path))
+  folder = tmp_path / 'downloads' / 'tiger_jax_amazon2014'
+  folder.parent.mkdir()
+  raw.rename(folder)
+  dataset = amazon2014.load('Beauty', DatasetConfig(name='amazon2014/Beauty'))
+  assert histories(dataset) == ['BDA', 'CAB', 'DAC']
 
 
 @pytest.mark.parametrize('name', ['meta_Beauty', 'reviews_Beauty_5'])
@@ -206,9 +209,8 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
     path.write_bytes(
       content[:-9] if kind == 'cut' else b'<!DOCTYPE html> Moved'
     )
-  config = DatasetConfig(name='amazon2014/Beauty')
   with pytest.raises(DataError) as error:
-    amazon2014.load('Beauty', config, tmp_path / 'scratch')
+    amazon2014.read('Beauty', downloads=tmp_path, site=site)
   text = str(error.value)
   assert '\n' not in text
   expected = {
@@ -220,58 +222,18 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
   assert ('the damaged download is removed' in text) == (kind != 'missing')
   # The next run does not read the damaged file again.
   path.write_bytes(content)
-  assert amazon2014.load('Beauty', config, tmp_path / 'scratch').num_users == 3
+  again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
+  assert len(again.events.user_ids) == 3
 
 
-def test_files_of_the_user_are_never_removed(raw, tmp_path):
+def test_files_of_the_user_are_never_removed(raw):
   path = raw / 'meta_Beauty.json.gz'
   path.write_bytes(path.read_bytes()[:-9])
-  assert 'removed' not in message(raw, tmp_path / 'scratch')
+  assert 'removed' not in message(raw)
   assert path.exists()
 
 
-def test_no_other_files_remain_in_the_dataset_folder(
-  raw, tmp_path, monkeypatch
-):
-  temporary = tmp_path / 'temporary'
-  temporary.mkdir()
-  monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
-  scratch = tmp_path / 'scratch'
-  scratch.mkdir()
-  load(raw, scratch)
-  assert list(scratch.iterdir()) == []
-  assert list(temporary.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-  'error',
-  [
-    RuntimeError('Failed to finalize writing of split "users": disk: '
-                 'No space left on device'),
-    OSError(errno.ENOSPC, 'No space left on device'),
-  ],
-)  # fmt: skip
-def test_a_full_disk_names_the_folder(raw, tmp_path, monkeypatch, error):
-  def full(*args, **kwargs):
-    raise error
-
-  builder = amazon2014.Amazon2014
-  monkeypatch.setattr(builder, 'download_and_prepare', full)
-  with pytest.raises(OSError) as caught:
-    load(raw, tmp_path / 'scratch')
-  assert caught.value.errno == errno.ENOSPC
-  assert caught.value.filename.startswith(str(tmp_path / 'scratch'))
-  monkeypatch.undo()
-
-  def wrong(*args, **kwargs):
-    raise RuntimeError('something else')
-
-  monkeypatch.setattr(builder, 'download_and_prepare', wrong)
-  with pytest.raises(RuntimeError, match='something else'):
-    load(raw, tmp_path / 'scratch')
-
-
-def test_counts(raw, tmp_path):
+def test_counts(raw):
   write_reviews(raw, [*REVIEWS, *REVIEWS[:2], ('u4', 'C', 1)])
   lines = [
     *METADATA,
@@ -279,8 +241,8 @@ def test_counts(raw, tmp_path):
     " 'price': 'from 3.00', 'brand': {'x': 1}}",
   ]
   write_metadata(raw, lines)
-  dataset = load(raw, tmp_path / 'scratch', drop_short_users=True)
-  assert dataset.items.title(dataset.items.row('B')) == 'The same again'
+  dataset = load(raw, drop_short_users=True)
+  assert dataset.items.title(dataset.items.rows['B']) == 'The same again'
   assert counts.lines(dataset.counts) == [
     'events: 12 read, 9 used; dropped: 2 exact repeats, 1 of users with fewer '
     'than 3 events',
@@ -290,28 +252,63 @@ def test_counts(raw, tmp_path):
     "joined from lists: description 1; not a number: price 1 ('from 3.00'); "
     'unusable: brand 1 (meta_Beauty.json.gz, line 6: a record)',
   ]
-  kept = load(raw, tmp_path / 's2', drop_short_users=True, keep_repeats=True)
+  kept = load(raw, drop_short_users=True, keep_repeats=True)
   assert kept.num_interactions == 11
 
 
-def test_tensorflow_is_never_imported(raw, tmp_path):
-  code = (
-    'import pathlib, sys\n'
-    'from tiger_jax.config import DatasetConfig\n'
-    'from tiger_jax.data import loading\n'
-    f'config = DatasetConfig("amazon2014/Beauty", source_dir={str(raw)!r})\n'
-    f'folder = pathlib.Path({str(tmp_path / "scratch")!r})\n'
-    'print(loading.load_dataset(config, 0, folder).num_users)\n'
-    'assert "tensorflow" not in sys.modules\n'
-  )
+_EXPORT = """
+import sys
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import amazon2014, loading
+source, folder = sys.argv[1:]
+config = DatasetConfig(
+  'amazon2014/Beauty', source_dir=source, allow_missing_metadata=True
+)
+loading.load_dataset(config, 0)
+assert 'tensorflow_datasets' not in sys.modules
+from tiger_jax.data.tfds_builder import Amazon2014
+builder = Amazon2014(config='Beauty', source_dir=source, data_dir=folder)
+builder.download_and_prepare()
+assert 'tensorflow' not in sys.modules
+"""
+
+
+def test_the_tfds_dataset_is_what_the_files_hold(raw, tmp_path):
+  """Neither needs TensorFlow, and reading the files does not need TFDS."""
+  write_metadata(raw, METADATA[:3])
+  temporary, folder = tmp_path / 'temporary', tmp_path / 'tfds'
+  temporary.mkdir()
   done = subprocess.run(
-    [sys.executable, '-c', code],
+    [sys.executable, '-c', _EXPORT, str(raw), str(folder)],
+    env=os.environ | {'TMPDIR': str(temporary)},
     capture_output=True,
     text=True,
     cwd=Path(amazon2014.__file__).parents[2],
     check=False,
   )
-  assert (done.returncode, done.stdout) == (0, '3\n'), done.stderr
+  assert done.returncode == 0, done.stderr
+  assert list(temporary.iterdir()) == []
+  builder = tfds_builder.Amazon2014(config='Beauty', data_dir=str(folder))
+  users, items = (
+    sorted(builder.as_data_source(split=split), key=lambda x: x['row'])
+    for split in ('users', 'items')
+  )
+  ids = [item['id'].decode() for item in items]
+  assert [
+    (user['id'], [ids[row] for row in user['items']], list(user['timestamps']))
+    for user in users
+  ] == [
+    (b'u2', ['B', 'D', 'A'], [10, 20, 30]),
+    (b'u1', ['C', 'A', 'B'], [5, 10, 10]),
+    (b'u3', ['D', 'A', 'C'], [7, 7, 7]),
+  ]
+  # In the order of their first review. C and D have no metadata.
+  assert [(x['id'], x['has_metadata'], x['title']) for x in items] == [
+    (b'A', True, b'Soap & Water 2 oz'),
+    (b'B', True, b"It's"),
+    (b'C', False, b''),
+    (b'D', False, b''),
+  ]
 
 
 @pytest.mark.parametrize(
@@ -326,11 +323,11 @@ def test_tensorflow_is_never_imported(raw, tmp_path):
     ),
   ],
 )
-def test_published_sequences(data_root, tmp_path, folder, category, sizes):
+def test_published_sequences(data_root, folder, category, sizes):
   """The histories are those of S3-Rec, which the paper's table counts."""
   source = data_root / folder
   config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))
-  dataset = amazon2014.load(category, config, tmp_path)
+  dataset = amazon2014.load(category, config)
   assert sizes == (
     dataset.num_users,
     dataset.num_items,

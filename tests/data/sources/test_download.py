@@ -1,5 +1,7 @@
 from collections.abc import Callable
+import errno
 import http.server
+from pathlib import Path
 import threading
 import time
 
@@ -67,9 +69,7 @@ def page(handler):
 
 
 @pytest.fixture
-def serve(monkeypatch):
-  monkeypatch.setattr(download, '_PATIENCE', 0.3)
-  monkeypatch.setattr(download, '_WAITS', (0.01, 0.01))
+def serve():
   servers = []
 
   def start(*answers):
@@ -85,10 +85,14 @@ def serve(monkeypatch):
     server.server_close()
 
 
+def get(url, folder):
+  return download.get(url, folder, patience=0.3, waits=(0.01, 0.01))
+
+
 def refusal(url, folder):
   start = time.monotonic()
   with pytest.raises(DataError) as caught:
-    download.get(url, folder)
+    get(url, folder)
   assert time.monotonic() - start < 10
   message = str(caught.value)
   assert '\n' not in message
@@ -100,10 +104,10 @@ def refusal(url, folder):
 
 def test_a_file_is_downloaded_once(serve, tmp_path):
   server, url = serve(whole)
-  path = download.get(url, tmp_path / 'new')
+  path = get(url, tmp_path / 'new')
   assert path == tmp_path / 'new' / 'data.gz'
   assert path.read_bytes() == CONTENT
-  assert download.get(url, tmp_path / 'new') == path
+  assert get(url, tmp_path / 'new') == path
   assert server.requests == 1
   assert [x.name for x in path.parent.iterdir()] == ['data.gz']
 
@@ -111,7 +115,7 @@ def test_a_file_is_downloaded_once(serve, tmp_path):
 @pytest.mark.parametrize('passing', [half, stalled, silent, status(503), page])
 def test_temporary_failures_are_retried(serve, tmp_path, passing):
   server, url = serve(passing, passing, whole)
-  assert download.get(url, tmp_path).read_bytes() == CONTENT
+  assert get(url, tmp_path).read_bytes() == CONTENT
   assert server.requests == 3
 
 
@@ -136,5 +140,21 @@ def test_a_missing_file_is_not_retried(serve, tmp_path):
   assert server.requests == 1
 
 
-def test_an_unreachable_server_is_one_line(tmp_path, serve):
+def test_an_unreachable_server_is_one_line(tmp_path):
   assert 'refused' in refusal('http://127.0.0.1:9/data.gz', tmp_path)
+
+
+def test_a_full_disk_names_the_file(serve, tmp_path, monkeypatch):
+  _, url = serve(whole)
+  real_open = Path.open
+
+  def open_full(path, mode):
+    real_open(path, mode).close()
+    return real_open(Path('/dev/full'), mode)
+
+  monkeypatch.setattr(Path, 'open', open_full)
+  with pytest.raises(OSError) as caught:
+    get(url, tmp_path)
+  assert caught.value.errno == errno.ENOSPC
+  assert caught.value.filename == str(tmp_path / 'data.gz')
+  assert list(tmp_path.iterdir()) == []

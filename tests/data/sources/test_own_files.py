@@ -225,7 +225,7 @@ def test_unknown_item(tmp_path):
   assert 'interactions.jsonl names 1 items' in text
   assert "the first '007'" in text
   dataset = load(tmp_path, allow_missing_metadata=True)
-  assert dataset.items.title(dataset.items.row('007')) == '007'
+  assert dataset.items.title(dataset.items.rows['007']) == '007'
 
 
 def test_short_user(tmp_path):

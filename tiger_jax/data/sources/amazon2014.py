@@ -1,23 +1,18 @@
-"""The 5-core Amazon reviews of 2014, as a TFDS dataset and as a `Dataset`.
+"""The 5-core Amazon reviews of 2014.
 
-McAuley et al., Amazon product data, May 1996 to July 2014. TFDS downloads the
-raw files and keeps them prepared; TensorFlow is not needed.
+McAuley et al., Amazon product data, May 1996 to July 2014.
 """
 
 import array
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import errno
 import html
-import io
 import os
 from pathlib import Path
-import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
@@ -55,111 +50,20 @@ CATEGORIES = (
 _SITE = 'https://snap.stanford.edu/data/amazon/productGraph/categoryFiles'
 
 
-class Amazon2014(tfds.core.GeneratorBasedBuilder):
-  """TFDS builder: split `users` holds the histories, `items` the metadata.
+class Category(NamedTuple):
+  """What the two raw files of a category hold.
 
-  Records are written in an order of TFDS's own: sort by `row`. What the two
-  raw files say is kept as it is, items without metadata included, so that one
-  preparation serves every setting of `DatasetConfig`.
+  Attributes:
+    events: All reviews.
+    catalogue: The text fields of each reviewed item that has metadata, by id.
+    counts: `items` and `fields` of the metadata, see `data.counts`.
+    files: Paths or addresses of the reviews and of the metadata.
   """
 
-  VERSION = tfds.core.Version('1.1.0')
-  BUILDER_CONFIGS = [
-    tfds.core.BuilderConfig(
-      name=category, description=f'Category {category}, 5-core.'
-    )
-    for category in CATEGORIES
-  ]
-
-  def __init__(
-    self,
-    *,
-    source_dir: str = '',
-    # The default of TFDS, tfrecord, needs TensorFlow.
-    file_format: Any = 'array_record',
-    **kwargs: Any,
-  ):
-    """Sets the builder up.
-
-    Args:
-      source_dir: Folder of the raw files; empty downloads them.
-      file_format: As in TFDS.
-      **kwargs: As in TFDS.
-    """
-    self._source_dir = source_dir
-    super().__init__(file_format=file_format, **kwargs)
-
-  @property
-  def raw_files(self) -> tuple[str, str]:
-    """Paths or addresses of the reviews and of the metadata."""
-    site = self._source_dir.rstrip('/') or _SITE
-    reviews, metadata = raw_names(self.builder_config.name)
-    return f'{site}/{reviews}', f'{site}/{metadata}'
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    # One set of features must serve both splits, so each leaves some empty.
-    features = {
-      'row': np.int32,
-      'id': tfds.features.Text(),
-      'has_metadata': np.bool_,
-      **{name: tfds.features.Text() for name in FIELDS},
-      'items': tfds.features.Tensor(shape=(None,), dtype=np.int32),
-      'timestamps': tfds.features.Tensor(shape=(None,), dtype=np.int64),
-    }
-    return _Info(
-      builder=self,
-      description=__doc__,
-      features=tfds.features.FeaturesDict(features),
-      homepage='https://jmcauley.ucsd.edu/data/amazon/',
-      # The counts of the metadata, which the records do not contain.
-      metadata=tfds.core.MetadataDict(),
-    )
-
-  def _split_generators(
-    self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, Any]:
-    if self._source_dir:
-      reviews, metadata = map(Path, self.raw_files)
-    else:
-      cache = Path(dl_manager.download_dir) / 'tiger_jax_amazon2014'
-      reviews, metadata = (download.get(url, cache) for url in self.raw_files)
-    # Both files are read to their ends before anything is written: damage
-    # may show only there.
-    with self._unless_damaged(reviews):
-      events = _read_reviews(reviews)
-    with self._unless_damaged(metadata):
-      catalogue, about = _read_metadata(metadata, set(events.item_ids))
-    self.info.metadata.update(about)
-    return {
-      'users': self._generate_examples(_user_records(events)),
-      'items': self._generate_examples(_item_records(events, catalogue)),
-    }
-
-  @contextlib.contextmanager
-  def _unless_damaged(self, path: Path) -> Iterator[None]:
-    """Removes a downloaded file if reading it shows that it is damaged."""
-    try:
-      yield
-    except DataError as error:
-      if self._source_dir:
-        raise
-      path.unlink(missing_ok=True)
-      raise DataError(
-        f'{error}; the damaged download is removed: run the same command again'
-      ) from error
-
-  def _generate_examples(
-    self, records: Iterator[dict[str, Any]]
-  ) -> Iterator[tuple[int, dict[str, Any]]]:
-    for record in records:
-      yield record['row'], record
-
-
-class _Info(tfds.core.DatasetInfo):
-  """Skips the look-up in Google's storage, which lacks this dataset."""
-
-  def initialize_from_bucket(self) -> None:
-    """Does nothing; TFDS would leave an empty temporary folder each time."""
+  events: assembly.Events
+  catalogue: dict[str, dict[str, str]]
+  counts: dict[str, Any]
+  files: tuple[str, str]
 
 
 def raw_names(category: str) -> tuple[str, str]:
@@ -167,14 +71,12 @@ def raw_names(category: str) -> tuple[str, str]:
   return f'reviews_{category}_5.json.gz', f'meta_{category}.json.gz'
 
 
-def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
+def load(category: str, config: DatasetConfig) -> Dataset:
   """Downloads or reads one category.
 
   Args:
     category: One of `CATEGORIES`.
     config: The dataset section.
-    folder: Where to prepare files of `config.source_dir`; what is downloaded
-      goes where TFDS keeps its datasets, for the next run to find.
 
   Returns:
     The dataset, see `assembly.assemble`.
@@ -183,66 +85,65 @@ def load(category: str, config: DatasetConfig, folder: Path) -> Dataset:
     DataError: A raw file is missing, damaged, or not what it should hold.
     OSError: The disk is full.
   """
-  scratch = folder / 'tfds'
-  try:
-    return _load(category, config, scratch)
-  finally:
-    # This is a second copy of the data, which is not read again.
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _load(category: str, config: DatasetConfig, scratch: Path) -> Dataset:
-  builder = Amazon2014(
-    config=category,
-    source_dir=config.source_dir,
-    data_dir=str(scratch) if config.source_dir else None,
-  )
-  with contextlib.ExitStack() as stack:
-    if config.source_dir:
-      # Only a download takes long enough to be told about.
-      tfds.disable_progress_bar()
-      stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-    stack.enter_context(_full_disk_named(builder.data_dir))
-    builder.download_and_prepare()
-  users = _sorted_records(builder, 'users')
-  items = _sorted_records(builder, 'items')
-  lengths = [len(user['items']) for user in users]
-  events = assembly.Events(
-    user_ids=[user['id'].decode() for user in users],
-    item_ids=[item['id'].decode() for item in items],
-    history=np.concatenate([user['items'] for user in users]),
-    offsets=np.cumsum([0, *lengths]),
-    timestamps=np.concatenate([user['timestamps'] for user in users]),
-  )
-  catalogue = {
-    item['id'].decode(): {name: item[name].decode() for name in FIELDS}
-    for item in items
-    if item['has_metadata']
-  }
-  dataset = assembly.assemble(config, events, catalogue, *builder.raw_files)
-  about = builder.info.metadata
-  counted = dataset.counts | {'fields': about['fields']}
-  counted['items'] = counted['items'] | about['items']
+  raw = read(category, config.source_dir)
+  dataset = assembly.assemble(config, raw.events, raw.catalogue, *raw.files)
+  items = dataset.counts['items'] | raw.counts['items']
+  counted = dataset.counts | raw.counts | {'items': items}
   return dataclasses.replace(dataset, counts=counted)
 
 
+def read(
+  category: str,
+  source_dir: str = '',
+  *,
+  downloads: Path | None = None,
+  site: str = _SITE,
+) -> Category:
+  """Reads the raw files of one category.
+
+  Args:
+    category: One of `CATEGORIES`.
+    source_dir: The folder of the raw files; if empty, they are downloaded.
+    downloads: The folder of downloads, by default that of TFDS; files that are
+      there are not downloaded again.
+    site: The address of the folder of the official files.
+
+  Raises:
+    DataError: A raw file is missing or damaged. A damaged download is removed.
+    OSError: The disk is full.
+  """
+  reviews, metadata = (
+    os.path.join(source_dir or site, name) for name in raw_names(category)
+  )
+  if source_dir:
+    paths = Path(reviews), Path(metadata)
+    unless_damaged = contextlib.nullcontext
+  else:
+    folder = (downloads or _tfds_downloads()) / 'tiger_jax_amazon2014'
+    paths = download.get(reviews, folder), download.get(metadata, folder)
+    unless_damaged = _removed_if_damaged
+  with unless_damaged(paths[0]):
+    events = _read_reviews(paths[0])
+  with unless_damaged(paths[1]):
+    catalogue, counted = _read_metadata(paths[1], set(events.item_ids))
+  return Category(events, catalogue, counted, (reviews, metadata))
+
+
+def _tfds_downloads() -> Path:
+  import tensorflow_datasets as tfds  # Takes a second.
+
+  return Path(tfds.core.constants.DATA_DIR) / 'downloads'
+
+
 @contextlib.contextmanager
-def _full_disk_named(folder: str) -> Iterator[None]:
-  """Turns an error of TFDS for a full disk into one that names the folder."""
+def _removed_if_damaged(download: Path) -> Iterator[None]:
   try:
     yield
-  except (OSError, RuntimeError) as error:
-    full = os.strerror(errno.ENOSPC)
-    if getattr(error, 'errno', 0) != errno.ENOSPC and full not in str(error):
-      raise
-    raise OSError(errno.ENOSPC, full, folder) from error
-
-
-def _sorted_records(
-  builder: tfds.core.DatasetBuilder, split: str
-) -> list[dict[str, Any]]:
-  records: Any = builder.as_data_source(split=split)
-  return sorted(records, key=lambda record: record['row'])
+  except DataError as error:
+    download.unlink(missing_ok=True)
+    raise DataError(
+      f'{error}; the damaged download is removed: run the same command again'
+    ) from error
 
 
 def _read_reviews(path: Path) -> assembly.Events:
@@ -294,30 +195,3 @@ def _text_fields(
   return {
     name: item_text.plain(html.unescape(text)) for name, text in texts.items()
   }
-
-
-def _user_records(events: assembly.Events) -> Iterator[dict[str, Any]]:
-  for row, user_id in enumerate(events.user_ids):
-    own = slice(events.offsets[row], events.offsets[row + 1])
-    yield {
-      'row': row,
-      'id': user_id,
-      'has_metadata': False,
-      **dict.fromkeys(FIELDS, ''),
-      'items': events.history[own],
-      'timestamps': events.timestamps[own],
-    }
-
-
-def _item_records(
-  events: assembly.Events, catalogue: dict[str, dict[str, str]]
-) -> Iterator[dict[str, Any]]:
-  for row, item_id in enumerate(events.item_ids):
-    yield {
-      'row': row,
-      'id': item_id,
-      'has_metadata': item_id in catalogue,
-      **catalogue.get(item_id, dict.fromkeys(FIELDS, '')),
-      'items': np.zeros(0, np.int32),
-      'timestamps': np.zeros(0, np.int64),
-    }

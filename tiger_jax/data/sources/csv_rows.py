@@ -17,7 +17,6 @@ from tiger_jax.data.sources import file_kinds
 from tiger_jax.errors import DataError
 
 MAX_ROW_BYTES = 16 * 2**20
-_CHUNK_ROWS, _CHUNK_CHARACTERS = 2**16, 2**24
 _SAMPLE_BYTES = 2**20
 
 
@@ -48,6 +47,9 @@ def read(
   num_header_lines: int,
   num_cells: int,
   types: Mapping[int, pa.DataType],
+  *,
+  chunk_rows: int = 2**16,
+  chunk_characters: int = 2**24,
 ) -> list[pa.ChunkedArray]:
   """Reads some columns of a file.
 
@@ -59,6 +61,8 @@ def read(
     num_cells: The number of cells that each row must have.
     types: The positions of the columns to read, and the type of each: text, or
       a dictionary of text.
+    chunk_rows: The most rows of a chunk of a column.
+    chunk_characters: The size of the rows that ends a chunk as well.
 
   Returns:
     The columns, in the order of `types`, None where a cell is empty.
@@ -87,7 +91,7 @@ def read(
     for column, position in zip(cells, types, strict=True):
       column.append(row[position] or None)
     size += length
-    if len(cells[0]) == _CHUNK_ROWS or size > _CHUNK_CHARACTERS:
+    if len(cells[0]) == chunk_rows or size > chunk_characters:
       end_chunk()
       size = 0
   end_chunk()

@@ -1,5 +1,6 @@
 """Downloads files, with timeouts and retries."""
 
+from collections.abc import Sequence
 import http.client
 import os
 from pathlib import Path
@@ -12,19 +13,23 @@ from tqdm import tqdm
 from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
-# The number of seconds without any data after which a download has stalled.
-_PATIENCE = 60.0
-# The number of seconds before each retry.
-_WAITS = (1.0, 5.0)
 _CHUNK_BYTES = 2**20
 
 
-def get(url: str, folder: Path) -> Path:
+def get(
+  url: str,
+  folder: Path,
+  *,
+  patience: float = 60.0,
+  waits: Sequence[float] = (1.0, 5.0),
+) -> Path:
   """Downloads a file, unless it is there already.
 
   Args:
     url: The address; its last part is the name of the file.
     folder: The folder to write to, which is made if it does not exist.
+    patience: The seconds without any data after which a download has stalled.
+    waits: The seconds before each retry.
 
   Returns:
     The path of the file. It has the length that the server stated, if any.
@@ -39,9 +44,9 @@ def get(url: str, folder: Path) -> Path:
     return path
   # Two runs may download the same file at once.
   partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-  for wait in (*_WAITS, None):
+  for wait in (*waits, None):
     try:
-      _copy(url, partial)
+      _copy(url, partial, patience)
       break
     except (_Failed, TimeoutError, http.client.HTTPException) as error:
       lasting = isinstance(error, _Failed) and error.lasting
@@ -52,6 +57,10 @@ def get(url: str, folder: Path) -> Path:
           f'cannot download {url} ({reason}): try again, or download it by '
           'other means and name its folder in config.dataset.source_dir'
         ) from error
+    except OSError as error:
+      partial.unlink(missing_ok=True)
+      # The error of a full disk names no file.
+      raise OSError(error.errno, error.strerror, str(path)) from error
     time.sleep(wait)
   partial.replace(path)
   return path
@@ -63,9 +72,9 @@ class _Failed(Exception):
   lasting = False
 
 
-def _copy(url: str, partial: Path) -> None:
+def _copy(url: str, partial: Path, patience: float) -> None:
   try:
-    response = urllib.request.urlopen(url, timeout=_PATIENCE)
+    response = urllib.request.urlopen(url, timeout=patience)
   except urllib.error.HTTPError as error:
     error.close()
     failed = _Failed(f'HTTP {error.code} {error.reason}')
@@ -80,7 +89,7 @@ def _copy(url: str, partial: Path) -> None:
     tqdm(total=expected or None, desc=url.rpartition('/')[2], unit='B',
          unit_scale=True, delay=3, leave=False) as bar,
   ):  # fmt: skip
-    while chunk := _next(response):
+    while chunk := _next(response, patience):
       file.write(chunk)
       bar.update(len(chunk))
     size = file.tell()
@@ -88,10 +97,10 @@ def _copy(url: str, partial: Path) -> None:
     raise _Failed(f'it ended after {size} of {expected} bytes')
 
 
-def _next(response: http.client.HTTPResponse) -> bytes:
+def _next(response: http.client.HTTPResponse, patience: float) -> bytes:
   try:
     return response.read1(_CHUNK_BYTES)
   except TimeoutError as error:
-    raise _Failed(f'no answer for {_PATIENCE:.0f} seconds') from error
+    raise _Failed(f'no answer for {patience:.0f} seconds') from error
   except OSError as error:
     raise _Failed(str(error)) from error

@@ -29,12 +29,10 @@ class Bert4Rec(ItemModel):
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
     """Returns the vector of every item."""
-    del features
     return self.items.embedding[: self.num_items]
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
     """Returns a vector for what follows each history."""
-    del features
     history = jnp.asarray(batch.history)
     length = (history >= 0).sum(axis=1)
     row = jnp.arange(len(history))
@@ -46,7 +44,6 @@ class Bert4Rec(ItemModel):
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
     """Returns what is learnt: the masked items, and always the last one."""
-    del features
     sequence = whole_sequence(batch)
     real = sequence >= 0
     drawn = jax.random.bernoulli(

@@ -28,7 +28,6 @@ class Gru4Rec(ItemModel):
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
     """Returns, for each item of a history, a vector for what follows it."""
-    del features
     x = self.items(jnp.maximum(jnp.asarray(batch.history), 0))
     for layer in self.layers:
       x = jnp.asarray(layer(self.drop(x, deterministic)))

@@ -34,7 +34,6 @@ class ItemModel(nn.Module):
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
     """Returns the vector of every item; by default it is learnt."""
-    del features
     return self.items.embedding
 
   def queries(

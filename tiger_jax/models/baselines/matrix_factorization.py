@@ -26,7 +26,6 @@ class MatrixFactorization(ItemModel):
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
     """Returns the vector of each user."""
-    del features
     user = jnp.asarray(batch.user)
     return self.users(jnp.maximum(user, 0)) * (user >= 0)[:, None]
 

@@ -23,7 +23,6 @@ class SasRec(ItemModel):
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
     """Returns, for each item of a history, a vector for what follows it."""
-    del features
     history = jnp.asarray(batch.history)
     x = self.items(jnp.maximum(history, 0))
     return self.encoder(x, history >= 0, deterministic)

@@ -151,7 +151,6 @@ class AutoencoderTask:
       chose, in the codebook where it is smallest); and what `after_update`
       needs to know of the batch.
     """
-    del rng
     if jnp.issubdtype(batch.dtype, jnp.integer):
       batch = tables['items'][batch]
     terms, uses = losses(params.model, batch)

@@ -48,7 +48,6 @@ class Lsh(NamedTuple):
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
     """Sums the squared margins of the hyperplanes that a code is wrong on."""
-    del codes
     margins = self._margins(x, level)
     num_planes = margins.shape[1]
     bits = jnp.arange(2**num_planes)[:, None] >> jnp.arange(num_planes)[None]
@@ -61,7 +60,6 @@ class Lsh(NamedTuple):
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> None:
     """Returns nothing: a side of a plane is no place."""
-    del codes
 
   def _margins(self, x: Array, level: int) -> Float[Array, 'b _']:
     normals = self.hyperplanes[level]

@@ -5,6 +5,7 @@ coarse to fine.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -48,7 +49,6 @@ class Opq(NamedTuple):
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
     """Tells how far every code of a level is from its part, squared."""
-    del codes
     return product.distances(self._rotate(x), self.codebooks, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
@@ -113,7 +113,7 @@ def _principal_rotation(x, num_levels):
   """
   dim = x.shape[1]
   variances, axes = map(np.asarray, _principal_axes(x))
-  part_dim = -(-dim // num_levels)
+  part_dim = math.ceil(dim / num_levels)
   # Products may only grow, so the least variance counts as 1; what float32
   # cannot tell from 0 counts as the least.
   largest = variances.max()

@@ -39,14 +39,12 @@ class RandomIds(NamedTuple):
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
     """Counts how many codes on, and round, each is from the item's own."""
-    del codes
     every = self.level_codes[level]
     away = every[None] - self._own(x, level)[:, None]
     return (away % len(every)).astype(jnp.float32)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> None:
     """Returns nothing: the codes stand for nothing."""
-    del codes
 
   def _own(self, x: Array, level: int) -> Int[Array, ' b']:
     # What some devices round to zero is zero everywhere, -0.0 too.

@@ -24,7 +24,7 @@ class Entry:
   """A quantizer that `config.semantic_ids.quantizer` can name.
 
   Attributes:
-    quantizer: The class.
+    quantizer: The class, a `Quantizer`.
     codebook_sizes: The default number of codes at each level.
     fit: Makes a quantizer from `(rng, embeddings, codebook_sizes)`; None for
       an autoencoder, which `AutoencoderTask` trains.
@@ -35,7 +35,7 @@ class Entry:
     refused_sizes: Returns what is wrong with codebook sizes, or None.
   """
 
-  quantizer: type[Quantizer]
+  quantizer: type[Any]
   codebook_sizes: tuple[int, ...] = (256, 256, 256)
   fit: Callable[[Any, Any, tuple[int, ...]], Quantizer] | None = None
   codes_are_items: bool = True

@@ -49,7 +49,6 @@ class RqVae(NamedTuple):
   @staticmethod
   def latent_dim(code_dim: int, num_levels: int) -> int:
     """Returns the width of the latent space: that of a code."""
-    del num_levels
     return code_dim
 
   @staticmethod

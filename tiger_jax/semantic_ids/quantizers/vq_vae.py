@@ -39,7 +39,6 @@ class VqVae(NamedTuple):
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
     """Tells how far every code is from a part of the latent vector."""
-    del codes
     z = self.autoencoder.encode(x)
     return product.distances(z, self._per_level, level)
 

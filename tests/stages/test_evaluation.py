@@ -1,15 +1,15 @@
 """The output of the evaluation stage, against metrics by hand."""
 
-import json
-
 import pytest
 
 from tests import by_hand
 from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.recommenders.registry import Material
-from tiger_jax.stages import learning, stages
+from tiger_jax.evaluation.ranking import sample_users
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.stages import evaluation
 
 
 @pytest.mark.parametrize('num_users', [0, 150])
@@ -20,10 +20,11 @@ def test_popularity_on_every_split(tmp_path, num_users):
     train=TrainConfig(length_buckets=(3,)),
     evaluation=EvaluationConfig(batch_size=64, num_users=num_users),
   )
-  stages.evaluate(config, Material(dataset), tmp_path / 'train', tmp_path)
-  results = json.loads((tmp_path / 'metrics.json').read_text())
+  session = Session.open(config, Inputs(dataset))
+  evaluation.build(session, tmp_path / 'train', tmp_path)
+  results = evaluation.load(tmp_path)
   validation, test = (
-    learning.some(split(dataset, name), num_users, config.seed)
+    sample_users(split(dataset, name), num_users, config.seed)
     for name in ('validation', 'test')
   )
   expected = {

@@ -18,11 +18,13 @@ from tiger_jax.config import (
 )
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.splits import split
+from tiger_jax.evaluation.measure import measure
+from tiger_jax.evaluation.ranking import Search, Trained
 from tiger_jax.interfaces import Recommendations
-from tiger_jax.recommenders import registry
-from tiger_jax.recommenders.registry import Material
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.stages import learning, stages
+from tiger_jax.stages import evaluation, training
 
 NUM_USERS = 16
 # The first checkpoint has the best validation NDCG. Another one is the best on
@@ -44,7 +46,7 @@ CONFIG = Config(
 
 
 class Task:
-  """Counts steps, and learns a number that grows with the learning rate."""
+  """Counts steps, and learns a number that grows from its first value."""
 
   tables = ()
 
@@ -89,11 +91,11 @@ class Scripted:
     return Recommendations(*map(jnp.asarray, (items, scores, items >= 0)))
 
 
-@pytest.fixture(name='material', scope='module')
-def _material():
+@pytest.fixture(name='inputs', scope='module')
+def _inputs():
   num = NUM_USERS * 6
   ids = tuple(map(str, range(num)))
-  return Material(
+  return Inputs(
     Dataset(
       'shop',
       Items(ids, dict.fromkeys(FIELDS, ids)),
@@ -105,40 +107,39 @@ def _material():
 
 
 @pytest.fixture(name='run')
-def _run(material, tmp_path, monkeypatch):
+def _run(inputs, tmp_path):
   """Returns a function that trains, restores, and reads the log."""
-  make_retriever = registry.make_retriever
-
-  def retriever(config, *arguments):
-    if config.model.name == 'popularity':
-      return make_retriever(config, *arguments)
-    return Scripted(material.dataset)
 
   def train(config, same_for_all=True):
-    task = Task(same_for_all)
-    monkeypatch.setattr(registry, 'make_task', lambda *unused: task)
+    session = Session.open(config, inputs)
+    session = session.with_retriever(Scripted(inputs.dataset))
+    session.__dict__['task'] = Task(same_for_all)
     writer = MetricsWriter(tmp_path)
-    learning.train(config, material, tmp_path, writer)
+    training.build(session, tmp_path, writer)
     writer.close()
     text = (tmp_path / 'metrics.jsonl').read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     logged = [line for line in lines if 'ndcg@10' in line]
     assert tuple(line['step'] for line in logged) == STEPS
-    return *learning.restore_params(config, material, tmp_path), logged
+    return session, logged
 
-  monkeypatch.setattr(registry, 'make_retriever', retriever)
   return train
 
 
-def evaluated(config, material, folder):
-  stages.evaluate(config, material, folder, folder)
-  return json.loads((folder / 'metrics.json').read_text())
+def evaluated(session, folder):
+  evaluation.build(session, folder, folder)
+  return evaluation.load(folder)
 
 
-def test_the_checkpoint_is_picked_by_ndcg_of_validation(
-  run, material, tmp_path
-):
-  params, _, logged = run(CONFIG)
+def shares(params):
+  """Returns the share of users with a list after two steps, by replica."""
+  return np.ceil(np.asarray(params['share']) * NUM_USERS) / NUM_USERS
+
+
+def test_the_checkpoint_is_picked_by_ndcg_of_validation(run, tmp_path):
+  session, logged = run(CONFIG)
+  params, best = training.load(session, tmp_path)
+  assert best == 0
   share = shares(params)
   assert 0.5 < share < 1
   tenth = 1 / np.log2(11)
@@ -147,53 +148,35 @@ def test_the_checkpoint_is_picked_by_ndcg_of_validation(
   assert params['count'] == 2
   # Selection on test would choose the last checkpoint.
   last = {'count': np.float32(6), 'share': params['share']}
-  retriever = Scripted(material.dataset)
-  test = split(material.dataset, 'test')
-  found = learning.measure(CONFIG, material, retriever, last, test)
-  assert found['ndcg@10'] == 1
-  results = evaluated(CONFIG, material, tmp_path)['metrics']
+  test = split(session.inputs.dataset, 'test')
+  assert measure(Trained(session, last), test, Search())['ndcg@10'] == 1
+  results = evaluated(session, tmp_path)['metrics']
   assert results['validation']['ndcg@10'] == pytest.approx(share)
   assert results['test']['ndcg@10'] == pytest.approx(share / np.log2(3))
 
 
-def shares(params):
-  """Returns the share of users with a list after two steps, by replica."""
-  return np.ceil(np.asarray(params['share']) * NUM_USERS) / NUM_USERS
-
-
-def test_the_second_of_two_seeds_is_better(run, material, tmp_path):
+def test_the_second_of_two_seeds_is_better(run, tmp_path):
   train = dataclasses.replace(CONFIG.train, replicas=2)
   config = dataclasses.replace(CONFIG, train=train, seed=1)
-  params, best, logged = run(config, same_for_all=False)
+  session, logged = run(config, same_for_all=False)
+  params, best = training.load(session, tmp_path)
   first, second = shares(params)
   assert 0 < first < second < 1
   assert best == 1
+  chosen = training.load_best(session, tmp_path).params
+  assert chosen['share'] == params['share'][1]
   assert logged[0]['ndcg@10/replica_0'] == pytest.approx(first)
   assert logged[0]['ndcg@10/replica_1'] == pytest.approx(second)
   mean, error = (first + second) / 2, (second - first) / 2
   assert logged[0]['ndcg@10'] == pytest.approx(mean)
-  results = evaluated(config, material, tmp_path)
+  results = evaluated(session, tmp_path)
   assert results['replicas']['best_on_validation'] == 1
   assert results['replicas']['seed'] == [1, 2]
   for i, share in enumerate((first, second)):
     assert results['replicas']['validation'][i]['ndcg@10'] == share
+    assert results['replicas']['test'][i]['recall@10'] == share
   for name in ('validation', 'test', 'test_masked'):
     assert results['metrics'][name]['recall@10'] == pytest.approx(mean)
     # The standard error of two values is half of their difference.
     found = results['standard_error'][name]['recall@10']
     assert found == pytest.approx(error)
-
-
-def test_the_second_of_two_rates_is_better(run, material, tmp_path):
-  train = dataclasses.replace(CONFIG.train, learning_rates=(0.01, 0.1))
-  config = dataclasses.replace(CONFIG, train=train)
-  params, best, logged = run(config)
-  first, second = shares(params)
-  assert 0.5 < first < second < 1
-  assert best == 1
-  assert logged[0]['ndcg@10'] == pytest.approx(second)
-  results = evaluated(config, material, tmp_path)
-  assert results['replicas']['learning_rate'] == pytest.approx([0.01, 0.1])
-  for i, share in enumerate((first, second)):
-    assert results['replicas']['test'][i]['recall@10'] == share
-  assert results['metrics']['test']['recall@10'] == pytest.approx(second)

@@ -1,0 +1,128 @@
+"""The fingerprints of the shipped configs are pinned.
+
+If a fingerprint changes, finished stages of all users run again. If a default
+changes, a finished stage would count as made with the new default: declare the
+field with `checks.added_later(new, before=old)` instead.
+
+`python -m tests.config.test_fingerprints` writes the pinned values again.
+"""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.small import ROOT
+from tiger_jax.config import Config, TrainConfig
+from tiger_jax.config.config_dict import parse
+from tiger_jax.config.recorded import former_values, identity
+from tiger_jax.recommenders.registry import MODELS
+from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
+from tiger_jax.storage.fingerprints import fingerprint
+
+HERE = Path(__file__).parent
+FINGERPRINTS = HERE / 'fingerprints.json'
+DEFAULTS = HERE / 'defaults.json'
+VARIANTS = {
+  'beauty': ('', 'cpu', 'cpu_long', 'paper'),
+  'sports': ('', 'cpu', 'cpu_long', 'paper'),
+  'toys': ('', 'cpu', 'cpu_long', 'paper'),
+  'quickstart': ('',),
+  'own_data': ('',),
+  'baselines': tuple(name for name, x in MODELS.items() if x.is_baseline),
+}
+
+
+def load(name, variant):
+  path = ROOT / 'configs' / f'{name}.py'
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return parse(module.get_config(*[variant] if variant else []))
+
+
+def fingerprints(config):
+  """Returns the fingerprint of every stage, with names in place of inputs."""
+  made_from = {
+    'data': data.made_from(config),
+    'embedding': embedding.made_from(config, 'items'),
+    'semantic_ids': semantic_ids.made_from(config.semantic_ids, ()),
+    'train': training.made_from(config, {'data': 'data'}),
+    'evaluation': evaluation.made_from(config, 'train'),
+  }
+  return {name: fingerprint(name, x) for name, x in made_from.items()}
+
+
+def shipped():
+  return {
+    f'{name}:{variant}' if variant else name: fingerprints(load(name, variant))
+    for name, variants in VARIANTS.items()
+    for variant in variants
+  }
+
+
+def test_the_shipped_configs_keep_their_fingerprints():
+  assert shipped() == json.loads(FINGERPRINTS.read_text())
+
+
+def test_every_default_is_its_former_value_or_says_what_that_was():
+  values = json.loads(json.dumps(former_values()))
+  assert values == json.loads(DEFAULTS.read_text())
+
+
+def test_a_new_field_at_its_default_changes_nothing():
+  later = dataclasses.make_dataclass(
+    'Later', [('new', int, 3)], bases=(TrainConfig,), frozen=True
+  )
+  assert identity(later()) == identity(TrainConfig()) == {}
+  assert identity(later(steps=7)) == identity(TrainConfig(steps=7))
+  assert identity(later(new=4)) == {'new': 4}
+
+
+OTHER = {
+  'shared_with': ('elsewhere',),
+  'codebook_sizes': (4, 4),
+  'hidden_dims': (8,),
+  'length_buckets': (1, 2),
+  'on_non_finite': 'rewind:1,skip:1',
+  'collisions': 'nearest_free',
+  'kmeans_init': 'first_batch',
+}
+
+
+@pytest.mark.parametrize('section', ['dataset', 'semantic_ids', 'train'])
+def test_every_other_value_is_in_the_identity(section):
+  config = getattr(Config(), section)
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      continue
+    other = OTHER.get(field.name)
+    if other is None:
+      other = {
+        str: lambda x: f'{x}x',
+        bool: lambda x: not x,
+        int: lambda x: x + 1,
+        float: lambda x: x / 2 + 0.25,
+      }[type(value)](value)
+    changed = dataclasses.replace(config, **{field.name: other})
+    assert identity(changed) != identity(config), field.name
+
+
+def test_a_changed_field_of_a_nested_section_is_in_the_identity():
+  optimizer = dataclasses.replace(TrainConfig().optimizer, learning_rate=0.5)
+  changed = dataclasses.replace(TrainConfig(), optimizer=optimizer)
+  assert identity(changed) == {'optimizer': {'learning_rate': 0.5}}
+  # The default is the one of this section, and not that of the class.
+  ids = Config().semantic_ids
+  assert identity(ids) == {}
+  optimizer = dataclasses.replace(ids.optimizer, learning_rate=1e-3)
+  changed = dataclasses.replace(ids, optimizer=optimizer)
+  assert identity(changed) == {'optimizer': {'learning_rate': 1e-3}}
+
+
+if __name__ == '__main__':
+  FINGERPRINTS.write_text(json.dumps(shipped(), indent=1) + '\n')
+  DEFAULTS.write_text(json.dumps(former_values(), indent=1) + '\n')

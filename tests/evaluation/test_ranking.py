@@ -1,0 +1,237 @@
+"""The lists of a network for which a narrow search returns wrong lists."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import EvaluationConfig
+from tiger_jax.config.config_dict import from_json
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.data.sources import synthetic
+from tiger_jax.data.splits import split
+from tiger_jax.evaluation import ranking
+from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
+from tiger_jax.interfaces import Batch, Recommendations
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval import tiger as retriever_module
+from tiger_jax.retrieval.beam_search import Beams
+from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.runtime.sharding import make_mesh
+from tiger_jax.semantic_ids.ids import SemanticIds
+
+NUM_ITEMS, NUM_USERS, K = 60, 8, 5
+SIZES = (32, 32)
+CONFIG = from_json(
+  {
+    'model': {
+      'max_history': 3, 'd_model': 8, 'num_heads': 1, 'head_dim': 8,
+      'mlp_dim': 8, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
+    },
+    'train': {'length_buckets': (2, 3)},
+    'evaluation': {'batch_size': 8},
+  }
+)  # fmt: skip
+DRAWS = Search(16, until_proven=True, temperature=2.0)
+
+
+@pytest.fixture(name='trained', scope='module')
+def _trained():
+  rng = np.random.default_rng(0)
+  rows = rng.permutation(np.prod(SIZES))[:NUM_ITEMS]
+  codes = np.stack(np.unravel_index(rows, SIZES), 1).astype(np.int32)
+  names = tuple(map(str, range(NUM_ITEMS)))
+  dataset = Dataset(
+    'shop',
+    Items(names, dict.fromkeys(FIELDS, names)),
+    tuple(map(str, range(NUM_USERS))),
+    rng.integers(0, NUM_ITEMS, 7 * NUM_USERS // 2).astype(np.int32),
+    # Two lengths, so that batches do not have users in order.
+    np.cumsum([0, *[4, 3] * (NUM_USERS // 2)]),
+  )
+  inputs = Inputs(dataset, SemanticIds(codes, SIZES, 2, {}))
+  session = Session(CONFIG, inputs, make_mesh(jax.devices()[:1]))
+  batch = Batch(*np.full((3, 1, 1), -1, np.int32))
+  batch = Batch(batch.history, batch.user[0], batch.target[0])
+  init = jax.jit(session.network.init)
+  params = init(jax.random.key(0), jnp.asarray(codes), batch)['params']
+  return Trained(session, params)
+
+
+@pytest.fixture(name='dataset', scope='module')
+def _dataset(trained):
+  return trained.session.inputs.dataset
+
+
+@pytest.fixture(name='examples', scope='module')
+def _examples(dataset):
+  return split(dataset, 'test')
+
+
+@pytest.fixture(name='narrow', autouse=True)
+def _narrow(monkeypatch):
+  """The first search that is to be proven has 16 beams."""
+  monkeypatch.setattr(ranking, '_PROOF_BEAMS', 16)
+
+
+@pytest.fixture(name='every_draw', scope='module')
+def _every_draw(trained, dataset, examples):
+  """The draws at temperature 2 of a search that drops nothing."""
+  histories = [dataset.history_of(user)[:-1] for user in range(NUM_USERS)]
+  history = np.full((NUM_USERS, 3), -1, np.int32)
+  for row, items in zip(history, histories, strict=True):
+    row[: len(items)] = items
+  user = np.arange(NUM_USERS, dtype=np.int32)
+  beams = trained.session.retriever.search(
+    trained.params,
+    Batch(history, user, user),
+    64,
+    sampler=Sampler(user.astype(np.uint32), np.float32(2), np.int32(2)),
+  )
+  assert (np.asarray(beams.exact_k) == NUM_ITEMS).all()
+  return np.asarray(beams.items)
+
+
+def test_draws_are_those_of_a_search_that_drops_nothing(
+  trained, dataset, examples, every_draw
+):
+  found = rank(trained, examples, K, DRAWS)
+  np.testing.assert_array_equal(found.items, every_draw[:, :K])
+  assert found.proven == 1
+  assert found.user.tolist() == list(range(NUM_USERS))
+  np.testing.assert_array_equal(found.target, dataset.history[examples.end])
+  np.testing.assert_array_equal(
+    found.hits, every_draw[:, :K] == dataset.history[examples.end][:, None]
+  )
+
+
+def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
+  monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
+  found = rank(trained, examples, K, DRAWS)
+  right = found.items == every_draw[:, :K]
+  # The narrow search gets a third of the draw wrong, and proves none of it.
+  assert right.mean() < 0.7
+  assert 0.1 < found.proven < 0.7
+  for row, num in zip(right, found.num_proven, strict=True):
+    assert row[:num].all()
+  # The search of a server is not widened.
+  once = rank(
+    trained, examples, K, dataclasses.replace(DRAWS, until_proven=False)
+  )
+  np.testing.assert_array_equal(once.items, found.items)
+  np.testing.assert_array_equal(
+    np.minimum(once.num_proven, K), np.minimum(found.num_proven, K)
+  )
+
+
+def test_excepted_items_of_a_user_stay(trained, dataset, examples):
+  every = [*range(NUM_ITEMS)]
+
+  def lists(keep):
+    search = Search(until_proven=True, exclude_seen=True, keep=keep)
+    return rank(trained, examples, NUM_ITEMS, search)
+
+  whole = lists(tuple(every))
+  assert (np.sort(whole.items) == every).all()
+  for keep in (every[::2], []):
+    found = lists(np.array(keep, np.int32))
+    assert 0 < (found.items < 0).sum() < 3 * NUM_USERS + 1
+    for user, (row, expected) in enumerate(
+      zip(found.items.tolist(), whole.items.tolist(), strict=True)
+    ):
+      owned = {*dataset.history_of(user)[:-1].tolist()}
+      left = [x for x in expected if x in keep or x not in owned]
+      assert row == left + [-1] * (NUM_ITEMS - len(left))
+
+
+class Asked(TigerRetriever):
+  """Notes the beams and the requests of every search, and finds nothing."""
+
+  def __init__(self):
+    self.asked = set()
+
+  def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
+    self.asked.add((num_beams, len(batch.user)))
+    items = np.full((len(batch.user), k), -1, np.int32)
+    zeros = np.zeros(len(items), np.int32)
+    codes = np.zeros((*items.shape, 2), np.int32)
+    return Beams(items, codes, 0.0 * items, items >= 0, zeros)
+
+  def search(self, *arguments, constrained, **more):
+    assert constrained
+    return self.search_exact(*arguments, **more)
+
+
+@pytest.mark.parametrize(
+  ('num_beams', 'batch_size', 'proven', 'asked'),
+  [
+    (30, 8, True, (512, 8)),
+    (600, 256, True, (600, 32)),
+    (30, 256, False, (30, 256)),
+  ],
+)
+def test_searches_for_a_proof_are_wide_and_of_few_requests(
+  trained, examples, monkeypatch, num_beams, batch_size, proven, asked
+):
+  monkeypatch.undo()
+  evaluation = EvaluationConfig(batch_size=batch_size)
+  config = dataclasses.replace(CONFIG, evaluation=evaluation)
+  retriever = Asked()
+  session = dataclasses.replace(trained.session, config=config)
+  rank(
+    Trained(session.with_retriever(retriever), {}),
+    examples,
+    K,
+    Search(num_beams, until_proven=proven),
+  )
+  assert retriever.asked == {asked}
+
+
+class Scores(ItemRetriever):
+  """Recommends item 7, or approximately item 8, and no other."""
+
+  def __init__(self):
+    pass
+
+  def recommend(self, params, batch, k, lists=None, item=7):
+    items = jnp.full((len(batch.user), k), -1).at[:, 0].set(item)
+    return Recommendations(items, 1.0 * items, items >= 0)
+
+  def recommend_approximately(self, params, batch, k, lists=None):
+    return self.recommend(params, batch, k, lists, 8)
+
+
+@pytest.mark.parametrize(
+  ('approximate', 'item', 'proven'), [(False, 7, 1), (True, 8, 0)]
+)
+def test_a_model_that_scores_every_item_needs_no_search(
+  trained, examples, approximate, item, proven
+):
+  session = trained.session.with_retriever(Scores())
+  search = Search(approximate=approximate)
+  found = rank(Trained(session, {}), examples, 3, search)
+  assert found.items.tolist() == [[item, -1, -1]] * NUM_USERS
+  assert found.proven == proven
+
+
+def test_a_search_is_that_of_a_config():
+  config = EvaluationConfig(num_beams=40, search='approximate')
+  assert Search.of(config) == Search(40, approximate=True)
+  assert Search.of(EvaluationConfig()) == Search(30) == Search()
+
+
+def test_users_are_drawn_at_random():
+  examples = split(synthetic.make(400, seed=0), 'validation')
+  one, again, other = (
+    sample_users(examples, 50, seed).user.tolist() for seed in (1, 1, 2)
+  )
+  assert one == again != other
+  assert one == sorted(set(one)) and len(one) == 50
+  # They are drawn from all users, not from the first ones.
+  assert one[0] < 100 and one[-1] > 300
+  assert sample_users(examples, 0, 1) is examples

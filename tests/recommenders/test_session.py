@@ -1,0 +1,189 @@
+"""The parts of a run, each built once."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from tiger_jax.config import (
+  Config,
+  EvaluationConfig,
+  ModelConfig,
+  ParallelConfig,
+  TrainConfig,
+)
+from tiger_jax.data.sources import synthetic
+from tiger_jax.data.splits import split
+from tiger_jax.errors import UsageError
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.runtime.sharding import make_mesh
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.stages.training import check_devices
+from tiger_jax.training.look_up import LookUp
+
+
+@pytest.fixture(name='inputs', scope='module')
+def _inputs():
+  dataset = synthetic.make(100, seed=0)
+  rows = np.arange(dataset.num_items)
+  codes = np.stack(np.unravel_index(rows, (40, 40)), 1).astype(np.int32)
+  vectors = np.random.default_rng(0).normal(size=(dataset.num_items, 6))
+  return Inputs(dataset, SemanticIds(codes, (40, 40), 2, {}), vectors)
+
+
+def session(inputs, max_history=3, seed=0, batch_size=4, replicas=1, **model):
+  model = ModelConfig(max_history=max_history, d_model=8, **model)
+  train = TrainConfig(
+    length_buckets=(max_history,), batch_size=batch_size, replicas=replicas
+  )
+  config = Config(seed=seed, model=model, train=train)
+  return Session(config, inputs, make_mesh(jax.devices()[:1]))
+
+
+@pytest.mark.parametrize(
+  ('num_devices', 'asked', 'shape'),
+  [
+    (8, (2, 2), (2, 2, 2)),
+    (8, (8, 1), (1, 8, 1)),
+    (1, (2, 4), (1, 1, 1)),
+    (3, (2, 2), (3, 1, 1)),
+    (6, (2, 4), (3, 1, 2)),
+    (6, (4, 3), (1, 2, 3)),
+  ],
+)
+def test_any_number_of_devices_has_a_mesh(
+  inputs, monkeypatch, num_devices, asked, shape
+):
+  devices = jax.devices()[:num_devices]
+  monkeypatch.setattr(jax, 'devices', lambda: devices)
+  config = Config(
+    parallel=ParallelConfig(*asked), train=TrainConfig(batch_size=120)
+  )
+  assert tuple(Session.open(config, inputs).mesh.shape.values()) == shape
+  if shape[1:] == asked:
+    check_devices(config)
+  else:
+    with pytest.raises(UsageError, match='does not divide the number of dev'):
+      check_devices(config)
+
+
+@pytest.mark.parametrize('max_history', [3, 50])
+def test_every_training_target_counts_the_same(inputs, max_history):
+  run = session(inputs, max_history, causal_encoder=True)
+  num_targets = len(split(inputs.dataset, 'train').user)
+  num_examples = len(run.examples.user)
+  assert num_examples < num_targets
+  assert run.mean_targets * num_examples == pytest.approx(num_targets)
+  assert run.task.mean_targets == run.mean_targets
+  assert session(inputs, max_history).mean_targets is None
+
+
+@pytest.mark.parametrize(
+  ('model', 'every_prefix'),
+  [
+    ({}, False),
+    ({'causal_encoder': True}, True),
+    ({'name': 'dsi'}, False),
+    ({'name': 'sasrec'}, True),
+  ],
+)
+def test_training_targets_are_all_events_but_the_held_out(
+  inputs, model, every_prefix
+):
+  run = session(inputs, **model)
+  assert run.entry.trains_every_prefix(run.config.model) == every_prefix
+  found = [
+    target
+    for start, end in zip(run.examples.start, run.examples.end, strict=True)
+    for target in range(start + 1 if every_prefix else end, end + 1)
+  ]
+  # Nothing comes before a user's first event, and the last two are held out.
+  assert sorted(found) == [
+    target
+    for first, stop in itertools.pairwise(inputs.dataset.offsets.tolist())
+    for target in range(first + 1, stop - 2)
+  ]
+
+
+def test_replicas_have_consecutive_seeds(inputs):
+  assert session(inputs, seed=7).seeds == [7]
+  assert session(inputs, seed=7, replicas=3).seeds == [7, 8, 9]
+  # More bits than these, and jax.random.key would drop them.
+  assert session(inputs, seed=2**32 - 1, replicas=2).seeds == [2**32 - 1, 0]
+
+
+def test_every_part_is_built_once(inputs):
+  run = session(inputs)
+  for name in ('network', 'examples', 'batches', 'task', 'retriever'):
+    assert getattr(run, name) is getattr(run, name), name
+  assert run.task.model is run.network
+
+
+def test_histories_are_looked_up_where_they_lie_on_the_device(inputs):
+  run = session(inputs)
+  assert run.batches.events is not None
+  assert isinstance(run.training_task, LookUp)
+  np.testing.assert_array_equal(
+    run.training_task.tables[1], inputs.dataset.history
+  )
+  run.batches.__dict__['events'] = None
+  assert run.training_task is run.task
+
+
+def test_tiger_searches_through_all_ids(inputs):
+  config = dataclasses.replace(
+    session(inputs).config, evaluation=EvaluationConfig(num_beams=17)
+  )
+  run = dataclasses.replace(session(inputs), config=config)
+  assert isinstance(run.retriever, TigerRetriever)
+  assert run.retriever.num_beams == 17
+  num_items = inputs.dataset.num_items
+  assert run.retriever.catalog.size == num_items
+  codes = np.asarray(run.retriever.codes)
+  np.testing.assert_array_equal(codes[:num_items], inputs.ids.codes)
+  # There is room for new items.
+  assert len(codes) == run.retriever.catalog.capacity > num_items
+
+
+def test_a_baseline_has_the_same_inputs_and_devices(inputs):
+  run = session(inputs)
+  nearest = run.baseline('item_knn', max_history=5)
+  assert nearest.inputs is inputs and nearest.mesh is run.mesh
+  assert nearest.entry.title == 'Semantic-KNN'
+  assert nearest.config.model.max_history == 5
+  assert nearest.config.train.length_buckets == (5,)
+  np.testing.assert_allclose(
+    nearest.retriever.features, inputs.embeddings, rtol=1e-6
+  )
+  # The session itself stays as it is.
+  assert run.config.model == session(inputs).config.model
+  assert isinstance(run.retriever, TigerRetriever)
+
+
+def test_another_retriever_leaves_the_session_as_it_is(inputs):
+  run = session(inputs)
+  fewer = run.retriever.remove(np.array([3]))
+  other = run.with_retriever(fewer)
+  assert other.retriever is fewer
+  assert other.config is run.config and other.inputs is inputs
+  assert run.retriever.catalog.size == inputs.dataset.num_items
+
+
+def test_a_checkpoint_is_of_one_model_and_one_catalogue(inputs):
+  identity = session(inputs).identity
+  assert identity == session(inputs).identity
+  assert identity['model']['max_history'] == 3
+  codes = inputs.ids.codes[:, ::-1].copy()
+  ids = dataclasses.replace(inputs.ids, codes=codes)
+  for other in (
+    session(inputs, seed=1),
+    session(inputs, num_user_tokens=5),
+    session(inputs, batch_size=8),
+    session(inputs._replace(ids=ids)),
+    session(inputs._replace(embeddings=None)),
+  ):
+    assert other.identity != identity

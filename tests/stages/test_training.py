@@ -1,0 +1,67 @@
+"""The training stage, without a training."""
+
+import dataclasses
+
+import pytest
+
+from tiger_jax.config import Config, ModelConfig, ParallelConfig, TrainConfig
+from tiger_jax.data.sources import synthetic
+from tiger_jax.errors import UsageError
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime.writers import MetricsWriter
+from tiger_jax.stages import training
+from tiger_jax.storage.artefacts import run_stage
+
+CONFIG = Config(
+  model=ModelConfig(name='popularity', max_history=3),
+  train=TrainConfig(length_buckets=(3,)),
+)
+
+
+def test_what_learns_nothing_needs_no_checkpoint(tmp_path):
+  session = Session.open(CONFIG, Inputs(synthetic.make(20, seed=0)))
+  writer = MetricsWriter(tmp_path / 'run')
+  folder = tmp_path / 'train'
+  folder.mkdir()
+  training.build(session, folder, writer)
+  writer.close()
+  assert not list(folder.iterdir())
+  assert training.load(session, folder) == ({}, 0)
+  assert training.load_best(session, folder) == (session, {})
+
+
+def test_a_finished_training_is_found_by_its_settings(tmp_path):
+  config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
+  about = {'config': dataclasses.asdict(config)}
+  assert not training.is_finished(config, [tmp_path])
+  run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)
+  # A training that was set aside is found as well.
+  run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, about={})
+  assert training.is_finished(config, [tmp_path / 'other', tmp_path])
+  spread = dataclasses.replace(config, parallel=ParallelConfig(2, 2))
+  assert training.is_finished(spread, [tmp_path])
+  changed = dataclasses.replace(config, seed=1)
+  assert not training.is_finished(changed, [tmp_path])
+  assert training.is_finished(CONFIG, [])  # Popularity is not trained.
+
+
+@pytest.mark.parametrize(
+  ('batch_size', 'tensor', 'near'),
+  [(8, 1, None), (12, 1, 8), (3, 1, 8), (12, 2, None), (6, 2, 4)],
+)
+def test_devices_share_a_batch_evenly(batch_size, tensor, near):
+  """There are eight."""
+  config = dataclasses.replace(
+    CONFIG,
+    parallel=ParallelConfig(tensor=tensor),
+    train=TrainConfig(batch_size=batch_size, length_buckets=(3,)),
+  )
+  if near is None:
+    training.check_devices(config)
+    return
+  with pytest.raises(UsageError) as error:
+    training.check_devices(config)
+  message = str(error.value)
+  assert f'config.train.batch_size is {batch_size}, which' in message
+  assert message.endswith(f'try {near}')
