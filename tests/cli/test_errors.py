@@ -58,7 +58,7 @@ TABLE = r"""
 
 ## config files
 2 | --config=missing.py | there is no config file 'missing.py': did you mean assertion.py?
-2 | --config=nowhere/x.py | there is no config file 'nowhere/x.py'
+2 | --config=nowhere/x.py | there is no config file 'nowhere/x.py': ...
 2 | --config=configs/quickstart.pyx | there is no config file 'configs/quickstart.pyx': did you mean configs/quickstart.py?
 2 | --config=configs/beauty.py:cpuu | configs/beauty.py: no variant 'cpuu': did you mean cpu? Choose from cpu, cpu_long, paper
 2 | --config=configs/quickstart.py:cpu | configs/quickstart.py: it has no variants: leave out :cpu
@@ -117,8 +117,6 @@ TABLE = r"""
 2 | $Q --config.train.optimizer.learning_rate=nan | config.train.optimizer.learning_rate is nan: it must be positive
 2 | $Q --config.train.optimizer.learning_rate=1e400 | config.train.optimizer.learning_rate is inf: it must be positive
 2 | $Q --config.dataset.drop_short_users=maybe | config.dataset.drop_short_users is 'maybe': it must be true or false
-2 | $Q --config.dataset.name=synthetik | config.dataset.name is 'synthetik': did you mean 'synthetic'?
-2 | $Q --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'synthetic'?
 2 | $Q --config.$NOT_UTF8=3 | config.? is not a field; choose from dataset, embedding, evaluation, model, parallel, seed, semantic_ids, train
 2 | $Q --config.model.name=tigr | config.model.name is 'tigr': did you mean tiger? Choose from tiger, dsi, sasrec, bert4rec, gru4rec, matrix_factorization, two_tower, vq_rec, item_knn, popularity
 2 | $Q --config.semantic_ids.codebook_sizes=8 | config.semantic_ids.codebook_sizes is '8': it must be a tuple, such as (32, 32, 32)
@@ -235,12 +233,14 @@ TABLE = r"""
 3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that raw/item_without_metadata/meta_Beauty.json.gz does not hold, the first 'D': add them or set config.dataset.allow_missing_metadata=True
 3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, the first 'w' with 2: add events or set config.dataset.drop_short_users=True
 
-## sizes
+## stages
 3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four events or more
 2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp 3 x tensor 1 does not divide the number of devices, 1: lower them, or train on more devices
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) ask for more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) ask for more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=bench | config.semantic_ids.codebook_sizes (601, 8) ask for more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
+2 | $Q --workdir=run --mode=data --config.dataset.name=synthetik | config.dataset.name is 'synthetik': did you mean 'synthetic'?
+2 | $Q --workdir=run --mode=data --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'synthetic'?
 """
 _WORDS = {
   '$Q': '--config=configs/quickstart.py',
@@ -261,8 +261,8 @@ _CHARACTERS = {
 _VARIABLE = re.compile(r'([A-Z0-9_]+)=(\S*) ')
 # Topics whose commands print something before the mistake, and those that also
 # write the stages before it.
-_STARTED = ('fields', 'folders', 'environment', 'data', 'sizes')
-_WRITING = ('data', 'sizes')
+_STARTED = ('folders', 'environment', 'data', 'stages')
+_WRITING = ('data', 'stages')
 
 
 def _cases():
