@@ -263,14 +263,49 @@ def test_a_folder_without_a_run(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_user_tokens_need_no_known_user(config, dataset, ids):
-  """Requests come from anybody, also where training knew its users."""
+@pytest.fixture(name='with_user_tokens', scope='module')
+def _with_user_tokens(config, dataset, ids):
   model = dataclasses.replace(config.model, num_user_tokens=7)
   config = dataclasses.replace(config, model=model)
   task = TigerTask(Tiger(model, ids.level_sizes), jnp.asarray(ids.codes))
-  params = task.init(jax.random.key(0))
-  found = Recommender(config, dataset, ids, params).recommend(['i100'])
-  assert len(found) == 10
+  return Recommender(config, dataset, ids, task.init(jax.random.key(0)))
+
+
+def test_user_tokens_need_no_known_user(with_user_tokens):
+  """Requests come from anybody, also where training knew its users."""
+  assert len(with_user_tokens.recommend(['i100'])) == 10
+
+
+def test_recommendations_for_a_user_read_the_whole_history(
+  recommender, with_user_tokens
+):
+  # All of cem's five events, the last two included, which training held out.
+  history = ['i103', 'i102', 'i101', 'i100', 'i104']
+  options = Options(exclude_seen=True)
+  expected = recommender.recommend(history, 5, options)
+  assert recommender.recommend_for_user('cem', 5, options) == expected
+  assert recommender.recommend(history[:-1], 5, options) != expected
+  # A user token changes the scores.
+  found = with_user_tokens.recommend_for_user('cem', NUM_ITEMS)
+  rows = [[3, 2, 1, 0, 4]]
+  assert [found] == with_user_tokens.recommend_rows(rows, NUM_ITEMS, [2])
+  assert [found] != with_user_tokens.recommend_rows(rows, NUM_ITEMS, [1])
+  assert found != with_user_tokens.recommend(history, NUM_ITEMS)
+
+
+@pytest.mark.parametrize(
+  ('user', 'message'),
+  [
+    ('Bob', "no user 'Bob' in the data of the run: did you mean 'bob'?"),
+    ('zoe', "no user 'zoe' in the data of the run: ids look like 'ann'"),
+    (7, "no user '7'"),
+    (None, r'user\[0\] is None: ids are text'),
+    (['ann'], r"user\[0\] is \['ann'\]"),
+  ],
+)
+def test_an_unknown_user_is_refused(recommender, user, message):
+  with pytest.raises(UsageError, match=message):
+    recommender.recommend_for_user(user)
 
 
 def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
