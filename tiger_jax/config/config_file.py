@@ -184,7 +184,8 @@ def _make_configs_importable(path: str) -> None:
     del sys.modules[name]
   package = types.ModuleType('configs')
   around = [x for x in Path(path).absolute().parents if x.name == 'configs']
-  folders = (*around[:1], 'configs', _installed_configs())
+  # The import system would remember where a relative path led first.
+  folders = (*around[:1], Path('configs').absolute(), _installed_configs())
   package.__path__ = [str(x) for x in folders]
   sys.modules['configs'] = package
   # `python -m` searches the working directory for other modules; a script does
