@@ -13,6 +13,8 @@ from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.retrieval import filters, tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -180,7 +182,9 @@ def _sparse(config):
   )
   ids = SemanticIds(codes, sizes, 1, {})
   task = TigerTask(Tiger(config.model, sizes), jnp.asarray(codes))
-  return Recommender(config, dataset, ids, task.init(jax.random.key(0)))
+  return Recommender(
+    Session.open(config, Inputs(dataset, ids)), task.init(jax.random.key(0))
+  )
 
 
 def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
@@ -268,7 +272,9 @@ def _with_user_tokens(config, dataset, ids):
   model = dataclasses.replace(config.model, num_user_tokens=7)
   config = dataclasses.replace(config, model=model)
   task = TigerTask(Tiger(model, ids.level_sizes), jnp.asarray(ids.codes))
-  return Recommender(config, dataset, ids, task.init(jax.random.key(0)))
+  return Recommender(
+    Session.open(config, Inputs(dataset, ids)), task.init(jax.random.key(0))
+  )
 
 
 def test_user_tokens_need_no_known_user(with_user_tokens):
@@ -374,7 +380,7 @@ def test_more_items_than_one_search_can_hold_are_refused(
 def test_ids_of_another_catalogue_are_refused(config, dataset, ids, params):
   fewer = dataclasses.replace(ids, codes=ids.codes[1:])
   with pytest.raises(UsageError, match='13 Semantic IDs .* 14 items'):
-    Recommender(config, dataset, fewer, params)
+    Recommender(Session.open(config, Inputs(dataset, fewer)), params)
 
 
 def test_a_model_is_served_while_its_stages_are_made_for_another(

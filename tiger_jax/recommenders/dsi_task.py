@@ -48,12 +48,12 @@ class DsiTask:
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
-    history = np.zeros((1, self.model.config.max_history), np.int32)
-    row = np.zeros((1,), np.int32)
-    codes = np.zeros((1, len(self.model.level_sizes)), np.int32)
-    vector = np.zeros((1, self.tables.vectors.shape[1]))
 
     def both(model: Dsi) -> Any:
+      history = jnp.zeros((1, model.config.max_history), jnp.int32)
+      row = jnp.zeros((1,), jnp.int32)
+      codes = jnp.zeros((1, len(model.level_sizes)), jnp.int32)
+      vector = jnp.zeros((1, self.tables.vectors.shape[1]))
       found = model(codes, Batch(history, row, row))
       return found, model.index(codes, row, vector)
 

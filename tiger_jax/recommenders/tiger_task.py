@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-import numpy as np
 
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
@@ -38,11 +37,15 @@ class TigerTask:
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
-    history = np.zeros((1, self.model.config.max_history), np.int32)
-    row = np.zeros((1,), np.int32)
-    codes = np.zeros((1, len(self.model.level_sizes)), np.int32)
-    init = jax.jit(self.model.init)
-    return init(rng, codes, Batch(history, row, row))['params']
+
+    @jax.jit
+    def init(rng: Array) -> Any:
+      history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
+      row = jnp.zeros((1,), jnp.int32)
+      codes = jnp.zeros((1, len(self.model.level_sizes)), jnp.int32)
+      return self.model.init(rng, codes, Batch(history, row, row))['params']
+
+    return init(rng)
 
   def loss(
     self, params: Any, tables: Codes, batch: Batch, rng: Array
