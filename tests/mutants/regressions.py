@@ -227,4 +227,32 @@ MUTANTS = (
     'if False:',
     'tests/checkpoints/test_params.py',
   ),
+  Mutant(
+    'a user is not passed to the model',
+    'tiger_jax/serving/recommender.py',
+    'return self._answers([history], k, [row], options)[0]',
+    'return self._answers([history], k, [-1], options)[0]',
+    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+  ),
+  Mutant(
+    'the last event of a user is left out',
+    'tiger_jax/serving/recommender.py',
+    'history = self.dataset.history_of(row).tolist()',
+    'history = self.dataset.history_of(row)[:-1].tolist()',
+    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+  ),
+  Mutant(
+    'the command prepares its process too late',
+    'tiger_jax/main.py',
+    '  console.begin()\n',
+    '',
+    'tests/security/test_packaging.py::test_ctrl_c_while_the_command_imports',
+  ),
+  Mutant(
+    'a config imports those of an earlier load',
+    'tiger_jax/config/config_file.py',
+    '    del sys.modules[name]',
+    '    pass',
+    'tests/config/test_config_file.py',
+  ),
 )
