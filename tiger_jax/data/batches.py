@@ -29,16 +29,15 @@ class _Plan(NamedTuple):
 class TrainBatches:
   """Endless shuffled batches, each padded to its length bucket only.
 
-  The batch of a step depends on the arguments and the step alone, so that a
-  run that was interrupted goes on with the batches it would have seen. Batches
-  come in stacks of one width, which the device takes in one call.
+  The batch of a step depends on the arguments and the step alone, so that an
+  interrupted run resumes with the same batches. A stack holds batches of one
+  width for one call of the device.
 
   Attributes:
-    steps_per_call: Batches in a stack; fewer where all examples do not fill it.
-    steps_per_epoch: Batches in one pass over the examples, which leaves out
-      what does not fill a last stack.
-    events: What the device must hold to look the batches up, None where it
-      would be too much: they are then looked up here.
+    steps_per_call: Batches in a stack; fewer if all examples do not fill it.
+    steps_per_epoch: Batches in one pass, without an incomplete last stack.
+    events: The item rows of all histories, for the look-up on the device; None
+      if they are too large, and batches are looked up here.
   """
 
   def __init__(
@@ -50,15 +49,7 @@ class TrainBatches:
     seed: int,
     steps_per_call: int = 1,
   ):
-    """Groups the examples by length.
-
-    Args:
-      dataset: What the examples were split from.
-      examples: What to draw from.
-      batch_size: Examples in a batch.
-      length_buckets: Widths, from short to long.
-      seed: Of the order.
-      steps_per_call: Batches in a stack.
+    """Groups the examples by length; `length_buckets` are ascending widths.
 
     Raises:
       DataError: There are fewer examples than one batch holds.
@@ -104,14 +95,10 @@ class TrainBatches:
     return np.minimum(splits.history_lengths(examples), plan.widths[call])
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
-    """Returns the batches of the steps from `start` up to `stop`.
+    """Returns the batches of the steps `[start, stop)`, on a leading axis.
 
-    Args:
-      start: A multiple of `steps_per_call`.
-      stop: Not more than `steps_per_call` later.
-
-    Returns:
-      Arrays of one axis more than a batch has, the first.
+    `start` is a multiple of `steps_per_call`, and `stop` is at most
+    `steps_per_call` later.
     """
     number, rest = divmod(start, self.steps_per_call)
     assert not rest, f'no stack begins at step {start}'
@@ -170,15 +157,8 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
   """Yields every example once, the short histories first.
 
-  Args:
-    dataset: What the examples were split from.
-    examples: What to yield.
-    batch_size: Rows of every batch.
-    length_buckets: Widths, from short to long.
-
-  Yields:
-    Batches of one shape per bucket; the last of a bucket is filled up with
-    rows of -1.
+  All batches of a length bucket have `batch_size` rows; the last one is filled
+  up with rows of -1.
   """
   buckets = _buckets(examples, np.asarray(length_buckets))
   for bucket, width in enumerate(length_buckets):
@@ -202,16 +182,10 @@ def request_batch(
   length_buckets: Sequence[int],
   batch_buckets: Sequence[int],
 ) -> Batch:
-  """Makes a batch of histories that are not in a dataset.
+  """Makes a batch of item rows, oldest first, that are not in a dataset.
 
-  Args:
-    histories: Item rows, oldest first; may be empty.
-    length_buckets: Widths, from short to long.
-    batch_buckets: Numbers of rows, from few to many; the last is enough.
-
-  Returns:
-    The batch, as wide as the longest history needs, filled up with empty
-    histories; users and targets are unknown.
+  It is as wide as the longest history needs, and the last of `batch_buckets`,
+  which are numbers of rows, is enough. Users, targets and missing rows are -1.
   """
   longest = max((len(history) for history in histories), default=0)
   width = next((x for x in length_buckets if x >= longest), length_buckets[-1])
@@ -236,16 +210,7 @@ class StackSource(Protocol):
 
 
 def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
-  """Reads a range of batches ahead of time, in order, on other threads.
-
-  Args:
-    source: Batches for every step.
-    start: First step.
-    stop: Step to stop before.
-
-  Returns:
-    Stacks of `source.steps_per_call` batches; the last has what is left.
-  """
+  """Yields the stacks of the steps `[start, stop)`, read ahead on threads."""
   stacks = _Stacks(source, start, stop)
   if not len(stacks):
     return iter(())

@@ -17,14 +17,7 @@ from tiger_jax.storage.fingerprints import file_digests
 
 
 def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
-  """Reads, downloads or draws the dataset.
-
-  Args:
-    config: The dataset section.
-    seed: The seed of the synthetic shop.
-
-  Returns:
-    The dataset.
+  """Reads, downloads or draws the dataset; the seed draws the synthetic shop.
 
   Raises:
     UsageError: `config.name` names no dataset.
@@ -64,10 +57,6 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
 
   Unseen items and shuffled ties are not included, because they do not change
   the items.
-
-  Args:
-    config: The dataset section.
-    seed: The seed of the synthetic shop.
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]

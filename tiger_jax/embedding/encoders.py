@@ -1,7 +1,4 @@
-"""The encoders: a vector for every item of a catalogue.
-
-All three answer the same call, so what follows cannot tell them apart.
-"""
+"""The encoders: each makes a vector for every item of a catalogue."""
 
 import os
 from typing import Any
@@ -21,14 +18,7 @@ from tiger_jax.storage.fingerprints import file_digests
 def embed_items(
   config: EmbeddingConfig, items: Items
 ) -> Float32[np.ndarray, 'items dim']:
-  """Returns a vector per item, made as `config.encoder` says.
-
-  Args:
-    config: The encoder and what it needs.
-    items: The catalogue.
-
-  Returns:
-    The vectors in the order of the items, not normalised.
+  """Returns a vector per item, not normalized, from `config.encoder`.
 
   Raises:
     UsageError: The encoder is not installed, its model cannot be loaded, or
@@ -99,9 +89,7 @@ def _sentence_transformers(
 def model_and_revision(model: str) -> tuple[str, str | None]:
   """Splits `config.embedding.model` at its last `@`.
 
-  Returns:
-    The folder, or the name at the hub; and the commit, branch or tag, which is
-    None for a folder or if none is given.
+  The second part, a commit, branch or tag of the hub, is None for a folder.
   """
   name, _, revision = model.rpartition('@')
   return (model, None) if os.path.isdir(model) or not name else (name, revision)

@@ -19,15 +19,10 @@ _MAX_IDS_BYTES = 2**32
 def load_vectors(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
-  """Reads the vectors of a catalogue's items from two files.
+  """Reads the vectors of a catalogue's items, in the file's own precision.
 
-  Args:
-    config: `path` holds the vectors and `ids_path` names the item of each
-      row, in any order; items not in the catalogue may be among them.
-    items: The catalogue.
-
-  Returns:
-    The vectors in the order of the items, in the file's own precision.
+  `config.path` holds the vectors and `config.ids_path` names the item of each
+  row, in any order; it may name other items too.
 
   Raises:
     UsageError: A path is not set.
@@ -67,10 +62,6 @@ def load_vectors(
 
 def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
   """Returns how many of the vectors in the file are used.
-
-  Args:
-    config: The section, with which `load_vectors` has succeeded.
-    items: The catalogue.
 
   Raises:
     DataError: The file of ids is missing or damaged.

@@ -17,6 +17,8 @@ import warnings
 
 import jax
 
+from tiger_jax.runtime.printing import warn
+
 # A training leaves a few megabytes for each shape and version of jaxlib.
 _MAX_BYTES = 2**30
 _WARNING = re.compile(
@@ -73,9 +75,8 @@ def _is_private(folder: Path) -> bool:
     reason = 'can be written to by others'
   else:
     return os.access(folder, os.W_OK)
-  print(
-    f'warning: {folder} {reason}, so compiled programs are not kept: remove it',
-    file=sys.stderr,
+  warn(
+    f'warning: {folder} {reason}, so compiled programs are not kept: remove it'
   )
   return False
 

@@ -1,13 +1,26 @@
-"""Prints lines without ever raising, so that training continues.
+"""Prints lines of any text without ever raising, so that training continues.
 
 A pipe may be closed, a terminal may be gone, and a stream may be None.
 """
 
 import contextlib
+import re
 import sys
 from typing import Any
 
-from tiger_jax.runtime.plain_text import one_line
+# Characters that reverse or embed text of another direction, and can hide text.
+_DIRECTIONS = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
+CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_DIRECTIONS}]')
+_LONGEST = 1500
+# A stream that cannot encode the text, or is closed, raises a ValueError.
+_ERRORS = (OSError, ValueError, AttributeError)
+
+
+def one_line(text: str) -> str:
+  """Returns text on one line, without control characters, and cut if long."""
+  # Line breaks and tabs are control characters too, and separate words.
+  line = CONTROLS.sub('', ' '.join(text.split()))
+  return line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...'
 
 
 class SafeStream:
@@ -19,21 +32,19 @@ class SafeStream:
 
   def write(self, text: str) -> None:
     """Writes text."""
-    # ValueError: the stream is closed, or cannot encode the text.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(*_ERRORS):
       self._stream.write(text)
 
   def flush(self) -> None:
     """Flushes the stream."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(*_ERRORS):
       self._stream.flush()
 
   def isatty(self) -> bool:
     """Returns whether the stream is a terminal."""
-    try:
+    with contextlib.suppress(*_ERRORS):
       return self._stream.isatty()
-    except (OSError, ValueError, AttributeError):
-      return False
+    return False
 
   def __getattr__(self, name: str) -> Any:
     """Returns any other attribute of the stream."""

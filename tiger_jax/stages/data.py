@@ -23,14 +23,9 @@ def made_from(config: Config) -> list[Any]:
 
 
 def build(config: Config, folder: Path) -> dict[str, Any]:
-  """Reads the raw files, or generates the synthetic shop.
+  """Reads the raw files or generates the synthetic shop, and saves the dataset.
 
-  Args:
-    config: The run.
-    folder: Where to write the dataset.
-
-  Returns:
-    JSON to record: the `counts` of what was read, used and dropped.
+  Returns JSON to record: the `counts` of what was read, used and dropped.
   """
   loading.load_dataset(config.dataset, config.seed).save(folder)
   counted = counts.read(folder)

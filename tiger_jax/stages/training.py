@@ -32,22 +32,12 @@ _VALIDATION = Search(num_beams=20)
 
 
 def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
-  """Returns what determines the model, for fingerprints.
-
-  Args:
-    config: The run.
-    inputs: The fingerprints of the stages that the model reads.
-  """
+  """Returns what determines the model, for fingerprints."""
   return [identity(config.model), identity(config.train), config.seed, inputs]
 
 
 def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
   """Trains the recommender; validation NDCG@10 picks the checkpoint.
-
-  Args:
-    session: The run.
-    folder: Where to write the checkpoints.
-    writer: Writes the metrics.
 
   Raises:
     UsageError: See `check_devices`.
@@ -94,13 +84,7 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
 def load(session: Session, folder: Path) -> tuple[Any, int]:
   """Reads the parameters of the checkpoint that validation picked.
 
-  Args:
-    session: The run, as trained.
-    folder: The folder of this stage.
-
-  Returns:
-    The parameters of all replicas, and the index of the replica that
-    validation found best.
+  Returns those of all replicas, and the index of the best one on validation.
 
   Raises:
     CheckpointError: They cannot be read, or do not fit the config.
@@ -161,10 +145,6 @@ def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
   """Returns whether a finished training has the settings of this run.
 
   The data may still differ, which this function does not check.
-
-  Args:
-    config: The run.
-    workdirs: Folders of runs.
   """
   if not registry.entry(config.model).is_trained:
     return True

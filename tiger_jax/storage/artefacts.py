@@ -10,11 +10,11 @@ from pathlib import Path
 import re
 import shutil
 import stat
-import sys
 import time
 from typing import Any
 
 from tiger_jax.errors import DataError, UsageError
+from tiger_jax.runtime.printing import warn
 from tiger_jax.storage import files, record
 from tiger_jax.storage.claim import LOCK, claim, refuse_link
 from tiger_jax.storage.os_errors import describe
@@ -39,7 +39,7 @@ def run_stage(
   resumable: bool = False,
   elsewhere: Sequence[Path] = (),
 ) -> tuple[Artefact, bool]:
-  """Makes a stage's artefact, unless it exists already.
+  """Returns a stage's artefact, and whether this call has made it.
 
   The stage is built in a partial folder, which gets the stage's name when all
   of it is on disk. Only then is the artefact of another configuration set
@@ -55,11 +55,8 @@ def run_stage(
     about: JSON to record with the fingerprint.
     resumable: Whether `build` resumes from the files of an interrupted call;
       otherwise these are removed.
-    elsewhere: Folders of other runs. An artefact with the wanted fingerprint is
-      read from there instead of being made again.
-
-  Returns:
-    The artefact, and whether this call has made it.
+    elsewhere: Folders of other runs, whose artefacts are read if they have the
+      wanted fingerprint.
 
   Raises:
     UsageError: The stage's folder is a link.
@@ -105,17 +102,12 @@ def await_stage(
       return artefact
     if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
       is_announced = True
-      _tell(f'waiting for the main process to finish {workdir / name}')
+      warn(f'waiting for the main process to finish {workdir / name}')
     time.sleep(_POLL_SECONDS)
 
 
 def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
   """Returns a finished artefact, current or set aside; None if missing.
-
-  Args:
-    workdir: The run's folder.
-    name: The stage.
-    wanted: The fingerprint.
 
   Raises:
     DataError: It is damaged, or a newer version wrote it.
@@ -167,7 +159,7 @@ def locked(workdir: Path) -> Iterator[None]:
     except OSError as error:
       if error.errno not in _NO_LOCKS:
         raise
-      _tell(
+      warn(
         f'{workdir} is on a file system without locks: make sure that no other '
         'run uses it at the same time'
       )
@@ -292,9 +284,3 @@ def _read_if(folder: Path, wanted: str) -> Artefact | None:
 
 def _aside(workdir: Path, name: str, fingerprint: str) -> Path:
   return workdir / f'{name}.{fingerprint[:8]}'
-
-
-def _tell(text: str) -> None:
-  # A closed stderr must not end a run.
-  with contextlib.suppress(OSError, ValueError, AttributeError):
-    print(text, file=sys.stderr, flush=True)

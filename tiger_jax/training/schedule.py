@@ -22,17 +22,10 @@ class Rewind(NamedTuple):
   steps_per_call: int = 1
 
   def window(self, step: int, earliest: int = 0) -> tuple[int, int]:
-    """Returns the steps whose batches are skipped because one step is bad.
+    """Returns `(start, stop)`: the steps `start + 1` to `stop` are skipped.
 
-    The start is rounded down and the stop is rounded up to whole calls.
-
-    Args:
-      step: The bad step, counted from 1.
-      earliest: The smallest start, a multiple of `steps_per_call`.
-
-    Returns:
-      `(start, stop)`: the number of steps before the window, and its last
-      step.
+    Both are rounded outwards to whole calls; the bad step counts from 1.
+    `earliest` is the smallest start, a multiple of `steps_per_call`.
     """
     start = max(earliest, step - 1 - self.back)
     stop = max(start + self.skip, step)

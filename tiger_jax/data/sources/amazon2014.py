@@ -72,14 +72,7 @@ def raw_names(category: str) -> tuple[str, str]:
 
 
 def load(category: str, config: DatasetConfig) -> Dataset:
-  """Downloads or reads one category.
-
-  Args:
-    category: One of `CATEGORIES`.
-    config: The dataset section.
-
-  Returns:
-    The dataset, see `assembly.assemble`.
+  """Downloads or reads one of `CATEGORIES`, see `assembly.assemble`.
 
   Raises:
     DataError: A raw file is missing, damaged, or not what it should hold.
@@ -99,13 +92,12 @@ def read(
   downloads: Path | None = None,
   site: str = _SITE,
 ) -> Category:
-  """Reads the raw files of one category.
+  """Reads the raw files of one of `CATEGORIES`.
 
   Args:
-    category: One of `CATEGORIES`.
+    category: The category.
     source_dir: The folder of the raw files; if empty, they are downloaded.
-    downloads: The folder of downloads, by default that of TFDS; files that are
-      there are not downloaded again.
+    downloads: The folder of earlier downloads, by default that of TFDS.
     site: The address of the folder of the official files.
 
   Raises:

@@ -51,7 +51,7 @@ def read(
   chunk_rows: int = 2**16,
   chunk_characters: int = 2**24,
 ) -> list[pa.ChunkedArray]:
-  """Reads some columns of a file.
+  """Reads some columns of a file, None where a cell is empty.
 
   Args:
     path: The file.
@@ -63,9 +63,6 @@ def read(
       a dictionary of text.
     chunk_rows: The most rows of a chunk of a column.
     chunk_characters: The size of the rows that ends a chunk as well.
-
-  Returns:
-    The columns, in the order of `types`, None where a cell is empty.
 
   Raises:
     DataError: A row has another number of cells or is too long, the last one

@@ -30,14 +30,8 @@ def read(
 ) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
   """Reads the wanted columns as text, None where a cell is empty.
 
-  Args:
-    path: UTF-8, or UTF-16 with a byte order mark.
-    required: Columns that the file must have.
-    optional: Columns that are read if the file has them.
-    repeating: Columns whose values repeat; they are dictionary-encoded.
-
-  Returns:
-    The columns by name, and notes about the file for the user.
+  The file is UTF-8, or UTF-16 with a byte order mark. Columns that are
+  `repeating` are dictionary-encoded. Also returns notes for the user.
 
   Raises:
     DataError: The file is not such a table, or lacks a column.
@@ -77,11 +71,7 @@ def _read_by_arrow(
   num_cells: int,
   types: Mapping[int, pa.DataType],
 ) -> list[pa.ChunkedArray] | None:
-  """Reads some columns as `csv_rows.read` does.
-
-  Returns:
-    The columns, or None if the file is not as Arrow demands.
-  """
+  """Reads as `csv_rows.read` does; None if the file is not as Arrow demands."""
   every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
   # The reader accepts a quotation that is not closed: its cell extends to the
   # end of the file. An empty row that is appended then becomes part of it.

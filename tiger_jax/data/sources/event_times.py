@@ -32,12 +32,7 @@ _Times = Int64[np.ndarray, ' rows']
 def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
   """Returns a column of times as integers, and warnings about them.
 
-  Args:
-    table: From `tables.read`.
-    name: The column.
-
-  Returns:
-    The times: integers unchanged, dates as microseconds since 1970.
+  Integers are unchanged; dates become microseconds since 1970.
 
   Raises:
     DataError: A value is missing, or is neither an integer nor a date between

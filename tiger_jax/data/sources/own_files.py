@@ -30,12 +30,6 @@ def load(config: DatasetConfig) -> Dataset:
   integers of any one unit, or ISO 8601 dates, which become microseconds since
   1970. A date without a time zone is in UTC.
 
-  Args:
-    config: The dataset section.
-
-  Returns:
-    The dataset; items that nobody bought are in its catalogue.
-
   Raises:
     UsageError: `source_dir` is empty.
     DataError: A file is missing or damaged, or lacks a column or a value; or

@@ -30,14 +30,7 @@ _CHUNK = 512
 
 
 def make(num_users: int, seed: int) -> Dataset:
-  """Draws a shop.
-
-  Args:
-    num_users: Shoppers, each with 5 to 20 events whatever they buy.
-    seed: Of the catalogue's looks and of all that happens.
-
-  Returns:
-    The dataset.
+  """Draws a shop; each shopper has 5 to 20 events.
 
   Raises:
     UsageError: There are no shoppers.
@@ -66,15 +59,9 @@ def next_item_probabilities(
   dataset: Dataset,
   histories: Sequence[Int[np.ndarray, ' _']] | Int[np.ndarray, 'n _'],
 ) -> Float64[np.ndarray, 'n items']:
-  """Returns the exact probability of each item to be bought next.
+  """Returns the exact distribution of the next item for each history.
 
-  Args:
-    dataset: From `make`.
-    histories: Item rows of each shopper, all from the first purchase on,
-      oldest first; may be empty.
-
-  Returns:
-    One distribution per history.
+  A history has the item rows of all purchases, oldest first; it may be empty.
   """
   return _next(_transitions(dataset.items), histories)
 
@@ -82,14 +69,8 @@ def next_item_probabilities(
 def best_possible_recall(dataset: Dataset, examples: Examples, k: int) -> float:
   """Returns the expected recall@k of a ranking that knows the law.
 
-  Args:
-    dataset: From `make`.
-    examples: What would be ranked for.
-    k: Items recommended.
-
-  Returns:
-    The probability that the next item is among the `k` most likely ones, in
-    the mean over the examples.
+  This is the mean probability, over the examples, that the next item is among
+  the `k` most likely ones.
   """
   transitions = _transitions(dataset.items)
   total = 0.0

@@ -116,12 +116,7 @@ COLOURS = (
 def stock(rng: np.random.Generator) -> Items:
   """Lists one item for each aisle, brand and model line, in random order.
 
-  Args:
-    rng: Chooses the order, the colours and the cents, none of which matters
-      to the shoppers.
-
-  Returns:
-    The catalogue.
+  `rng` also draws colors and cents, which do not matter to the shoppers.
   """
   texts = [
     _text(rng, brand, line, department, category, aisle)

@@ -42,12 +42,9 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, what: str) -> DataError:
-    """Returns an error about a cell.
+    """Returns an error about a cell; rows count from 0.
 
-    Args:
-      name: The column.
-      row: The row, counted from 0.
-      what: What is wrong, and the remedy.
+    `what` says what is wrong, and the remedy.
     """
     shown = item_text.shown(_value(self.columns[name], row))
     return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
@@ -73,11 +70,8 @@ def read(
 ) -> Table:
   """Reads some columns of a `.csv`, `.jsonl` or `.parquet` file.
 
-  Args:
-    path: The file. Its columns may have any name that `column_names` knows.
-    required: Columns that the file must have.
-    optional: Columns that are read if the file has them.
-    repeating: Columns whose values repeat. Naming them saves memory.
+  The columns may have any name that `column_names` knows. Columns whose values
+  repeat take less memory if they are named as `repeating`.
 
   Raises:
     DataError: The file is missing or damaged, lacks a column, or is empty.
