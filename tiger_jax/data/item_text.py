@@ -7,7 +7,7 @@ import reprlib
 from typing import Any, NamedTuple
 import unicodedata
 
-from tiger_jax.runtime.printing import CONTROLS
+from tiger_jax.errors import CONTROLS
 
 _LINE_BREAKS = re.compile('[\u2028\u2029]')
 # A number with a decimal point (1,299.99) or a decimal comma (1.299,99).

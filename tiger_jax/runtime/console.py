@@ -10,8 +10,7 @@ import sys
 import traceback
 from typing import Any
 
-from tiger_jax.errors import DataError, Preempted, TigerError
-from tiger_jax.runtime.printing import one_line
+from tiger_jax.errors import DataError, Preempted, TigerError, one_line
 from tiger_jax.storage import os_errors
 
 _INTERRUPTED = 130

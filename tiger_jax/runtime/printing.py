@@ -1,26 +1,16 @@
-"""Prints lines of any text without ever raising, so that training continues.
+"""Prints lines without ever raising, so that training continues.
 
 A pipe may be closed, a terminal may be gone, and a stream may be None.
 """
 
 import contextlib
-import re
 import sys
 from typing import Any
 
-# Characters that reverse or embed text of another direction, and can hide text.
-_DIRECTIONS = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
-CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_DIRECTIONS}]')
-_LONGEST = 1500
+from tiger_jax.errors import one_line
+
 # A stream that cannot encode the text, or is closed, raises a ValueError.
 _ERRORS = (OSError, ValueError, AttributeError)
-
-
-def one_line(text: str) -> str:
-  """Returns text on one line, without control characters, and cut if long."""
-  # Line breaks and tabs are control characters too, and separate words.
-  line = CONTROLS.sub('', ' '.join(text.split()))
-  return line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...'
 
 
 class SafeStream:

@@ -10,11 +10,11 @@ from pathlib import Path
 import re
 import shutil
 import stat
+import sys
 import time
 from typing import Any
 
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.runtime.printing import warn
 from tiger_jax.storage import files, record
 from tiger_jax.storage.claim import LOCK, claim, refuse_link
 from tiger_jax.storage.os_errors import describe
@@ -102,7 +102,7 @@ def await_stage(
       return artefact
     if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
       is_announced = True
-      warn(f'waiting for the main process to finish {workdir / name}')
+      _tell(f'waiting for the main process to finish {workdir / name}')
     time.sleep(_POLL_SECONDS)
 
 
@@ -159,7 +159,7 @@ def locked(workdir: Path) -> Iterator[None]:
     except OSError as error:
       if error.errno not in _NO_LOCKS:
         raise
-      warn(
+      _tell(
         f'{workdir} is on a file system without locks: make sure that no other '
         'run uses it at the same time'
       )
@@ -284,3 +284,9 @@ def _read_if(folder: Path, wanted: str) -> Artefact | None:
 
 def _aside(workdir: Path, name: str, fingerprint: str) -> Path:
   return workdir / f'{name}.{fingerprint[:8]}'
+
+
+def _tell(text: str) -> None:
+  # A closed stderr must not end a run.
+  with contextlib.suppress(OSError, ValueError, AttributeError):
+    print(text, file=sys.stderr, flush=True)

@@ -13,8 +13,7 @@ from pathlib import Path
 import stat
 from typing import Any, BinaryIO
 
-from tiger_jax.errors import DataError
-from tiger_jax.runtime.printing import one_line
+from tiger_jax.errors import DataError, one_line
 
 # The errors of reading a damaged file, or of making something of its content.
 INVALID = (

@@ -1,8 +1,9 @@
 """Reads CSV files, with any usual separator and encoding."""
 
 import codecs
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ def read(
     position: repeated if name in repeating else pa.string()
     for name, position in found.items()
   }
-  layout = (path, encoding, separator, num_lines, len(names), types)
+  layout = (path, encoding, separator, num_lines, len(names))
   # Arrow is much faster, but it reads `a, "b"` as a, and "b" with its marks.
-  read = _read_by_arrow(*layout)
+  read = _read_by_arrow(*layout, types)
   if read is None:
-    read = csv_rows.read(*layout)
+    rows = _quoted(csv_rows.read(*layout))
+    # In UTF-8 and in quotation marks, a row can be four times as long.
+    read = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
   columns = dict(zip(found, read, strict=True))
   _check_lengths(path, columns)
   notes = column_names.unused(path, names, found)
@@ -71,42 +74,68 @@ def _read_by_arrow(
   num_cells: int,
   types: Mapping[int, pa.DataType],
 ) -> list[pa.ChunkedArray] | None:
-  """Reads as `csv_rows.read` does; None if the file is not as Arrow demands."""
-  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  """Reads a file directly; returns None if it is not as Arrow demands."""
   # The reader accepts a quotation that is not closed: its cell extends to the
   # end of the file. An empty row that is appended then becomes part of it.
   end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
   try:
     with path.open('rb') as file:
-      table = arrow_csv.read_csv(
-        io.BufferedReader(_Appended(file, end)),
-        read_options=arrow_csv.ReadOptions(
-          column_names=list(every),
-          skip_rows=num_header_lines,
-          # The reader refuses a row that is longer than a block.
-          block_size=MAX_ROW_BYTES,
-          encoding='utf8' if encoding == 'utf-8' else 'utf-16',
-        ),
-        parse_options=arrow_csv.ParseOptions(
-          delimiter=separator, newlines_in_values=True
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-          # Without types, the reader would infer integers: 00123 becomes 123.
-          column_types=every,
-          null_values=[''],
-          strings_can_be_null=True,
-          quoted_strings_can_be_null=True,
-          include_columns=[str(position) for position in types],
-        ),
+      columns = _parse(
+        itertools.chain(iter(lambda: file.read(_SAMPLE_BYTES), b''), [end]),
+        num_cells,
+        types,
+        separator,
+        block_size=MAX_ROW_BYTES,
+        skip_rows=num_header_lines,
+        encoding='utf8' if encoding == 'utf-8' else 'utf-16',
       )
   except (UnicodeError, pa.ArrowInvalid):
     return None
-  columns = [table.column(str(position)) for position in types]
-  rows = table.num_rows - 1
+  rows = len(columns[0]) - 1
   if rows < 0 or any(column[rows].is_valid for column in columns):
     return None
   columns = [column.slice(0, rows) for column in columns]
   return None if any(map(_has_blank_quote, columns)) else columns
+
+
+def _parse(
+  content: Iterator[bytes],
+  num_cells: int,
+  types: Mapping[int, pa.DataType],
+  separator: str = ',',
+  **options: Any,
+) -> list[pa.ChunkedArray]:
+  """Reads the columns at the positions of `types` from the bytes of a file.
+
+  The reader refuses a row that is longer than its `block_size`.
+  """
+  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  table = arrow_csv.read_csv(
+    io.BufferedReader(_Bytes(content)),
+    read_options=arrow_csv.ReadOptions(
+      column_names=list(every),
+      **options,
+    ),
+    parse_options=arrow_csv.ParseOptions(
+      delimiter=separator, newlines_in_values=True
+    ),
+    convert_options=arrow_csv.ConvertOptions(
+      # Without types, the reader would infer integers: 00123 becomes 123.
+      column_types=every,
+      null_values=[''],
+      strings_can_be_null=True,
+      quoted_strings_can_be_null=True,
+      include_columns=[str(position) for position in types],
+    ),
+  )
+  return table.columns
+
+
+def _quoted(rows: Iterable[list[str]]) -> Iterator[bytes]:
+  """Yields rows as Arrow demands them."""
+  for row in rows:
+    cells = (cell.replace('"', '""') for cell in row)
+    yield ('"' + '","'.join(cells) + '"\n').encode()
 
 
 def _has_blank_quote(column: pa.ChunkedArray) -> bool:
@@ -123,21 +152,22 @@ def _values(chunk: pa.Array) -> pa.Array:
   return chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
 
 
-class _Appended(io.RawIOBase):
-  """A file with bytes appended to it."""
+class _Bytes(io.RawIOBase):
+  """A file of parts, of which none is empty."""
 
-  def __init__(self, file: Any, end: bytes):
-    self._parts = [file, io.BytesIO(end)]
+  def __init__(self, parts: Iterator[bytes]):
+    self._parts = parts
+    self._rest = memoryview(b'')
 
   def readable(self) -> bool:
     return True
 
   def readinto(self, buffer: Any) -> int:
-    while self._parts:
-      if size := self._parts[0].readinto(buffer):
-        return size
-      del self._parts[0]
-    return 0
+    self._rest = self._rest or memoryview(next(self._parts, b''))
+    size = min(len(buffer), len(self._rest))
+    buffer[:size] = self._rest[:size]
+    self._rest = self._rest[size:]
+    return size
 
 
 def _header(
