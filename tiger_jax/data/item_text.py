@@ -80,6 +80,11 @@ def has_controls(text: str) -> bool:
   return bool(CONTROLS.search(text) or _LINE_BREAKS.search(text))
 
 
+def is_clean(text: str) -> bool:
+  """Returns whether text is not empty, and printable as one line."""
+  return bool(text) and is_unicode(text) and not has_controls(text)
+
+
 def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):

@@ -74,7 +74,7 @@ def source_files(config: DatasetConfig) -> list[Path]:
   """
   folder = Path(config.source_dir)
   if config.name == 'files':
-    return own_files.candidates(folder)
+    return own_files.candidates(folder, 'interactions', 'items')
   if config.source_dir and config.name.startswith('amazon2014/'):
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]

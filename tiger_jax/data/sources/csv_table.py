@@ -20,7 +20,6 @@ _compute: Any = pc
 _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
 # Enough for any line of column names.
 _SAMPLE_BYTES = 2**20
-_BLANK_QUOTE = '^ +"'
 
 
 def read(
@@ -41,11 +40,11 @@ def read(
   with path.open('rb') as file:
     sample = file.read(_SAMPLE_BYTES)
   encoding = file_kinds.encoding(path, sample)
-  wanted = (*required, *optional)
   with csv_rows.long_cells():
-    names, num_lines, separator = _header(path, sample, encoding, wanted)
-  found = column_names.resolve(path, names, wanted)
-  column_names.require(path, names, found, required)
+    names, num_lines, separator = _header(
+      path, sample, encoding, {*required, *optional}
+    )
+  found, notes = column_names.select(path, names, required, optional)
   repeated = pa.dictionary(pa.int32(), pa.string())
   types = {
     position: repeated if name in repeating else pa.string()
@@ -59,11 +58,13 @@ def read(
     # In UTF-8 and in quotation marks, a row can be four times as long.
     read = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
   columns = dict(zip(found, read, strict=True))
-  _check_lengths(path, columns)
-  notes = column_names.unused(path, names, found)
+  for values in itertools.chain(*map(_values, columns.values())):
+    longest = _compute.max(_compute.binary_length(values)).as_py()
+    if (longest or 0) > MAX_ROW_BYTES:
+      raise csv_rows.too_long(path)
   if separator != ',':
-    notes.append(f'{path.name}: separated by {_SEPARATORS[separator]}')
-  return columns, tuple(notes)
+    notes += (f'{path.name}: separated by {_SEPARATORS[separator]}',)
+  return columns, notes
 
 
 def _read_by_arrow(
@@ -95,7 +96,10 @@ def _read_by_arrow(
   if rows < 0 or any(column[rows].is_valid for column in columns):
     return None
   columns = [column.slice(0, rows) for column in columns]
-  return None if any(map(_has_blank_quote, columns)) else columns
+  for values in itertools.chain(*map(_values, columns)):
+    if _compute.any(_compute.match_substring_regex(values, '^ +"')).as_py():
+      return None
+  return columns
 
 
 def _parse(
@@ -138,18 +142,11 @@ def _quoted(rows: Iterable[list[str]]) -> Iterator[bytes]:
     yield ('"' + '","'.join(cells) + '"\n').encode()
 
 
-def _has_blank_quote(column: pa.ChunkedArray) -> bool:
-  """Returns whether a cell begins with blanks and a quotation mark."""
-  return any(
-    _compute.any(
-      _compute.match_substring_regex(_values(chunk), _BLANK_QUOTE)
-    ).as_py()
-    for chunk in column.chunks
-  )
-
-
-def _values(chunk: pa.Array) -> pa.Array:
-  return chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
+  """Yields the texts of a column, each of a dictionary only once."""
+  for chunk in column.chunks:
+    is_coded = pa.types.is_dictionary(chunk.type)
+    yield chunk.dictionary if is_coded else chunk
 
 
 class _Bytes(io.RawIOBase):
@@ -171,7 +168,7 @@ class _Bytes(io.RawIOBase):
 
 
 def _header(
-  path: Path, sample: bytes, encoding: str, wanted: Sequence[str]
+  path: Path, sample: bytes, encoding: str, wanted: set[str]
 ) -> tuple[list[str], int, str]:
   """Returns the column names, the number of header lines, and the separator."""
   # The sample may end within a character.
@@ -184,7 +181,7 @@ def _header(
     lines = io.StringIO(text, newline='')
     rows = csv_rows.reader(lines, separator)
     names = next((x for x in rows if not _is_skipped(x)), [])
-    score = len({column_names.column_of(name) for name in names} & set(wanted))
+    score = len({column_names.column_of(name) for name in names} & wanted)
     if (score, len(names)) > best:
       best = score, len(names)
       header = names, rows.line_num, separator
@@ -209,11 +206,3 @@ def _header(
 def _is_skipped(row: list[str]) -> bool:
   # A first line such as sep=; gives Excel the separator.
   return csv_rows.is_blank(row) or row[0].startswith('sep=')
-
-
-def _check_lengths(path: Path, columns: dict[str, pa.ChunkedArray]) -> None:
-  for column in columns.values():
-    for chunk in column.chunks:
-      lengths = _compute.binary_length(_values(chunk))
-      if (_compute.max(lengths).as_py() or 0) > MAX_ROW_BYTES:
-        raise csv_rows.too_long(path)

@@ -77,12 +77,7 @@ def required_text(record: Record, key: str) -> str:
     DataError: It is missing, empty, not text, or has control characters.
   """
   value = record.values.get(key)
-  if (
-    not isinstance(value, str)
-    or not value
-    or not item_text.is_unicode(value)
-    or item_text.has_controls(value)
-  ):
+  if not isinstance(value, str) or not item_text.is_clean(value):
     raise DataError(
       f'{record.where}: {_wrong(record, key)} of text without control '
       'characters'

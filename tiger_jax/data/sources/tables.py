@@ -17,7 +17,6 @@ from tiger_jax.data.sources import (
   csv_table,
   file_kinds,
   raw_lines,
-  spellings,
 )
 from tiger_jax.errors import DataError
 
@@ -125,7 +124,10 @@ def encode(table: Table, name: str) -> Codes:
         chunk = chunk.dictionary_encode()
       values = chunk.dictionary.to_pylist()
     except pa.ArrowNotImplementedError as error:
-      raise _wrong_type(table, name, column.type) from error
+      raise DataError(
+        f'{table.path}: {name} is of type {str(column.type)[:40]}: it must be '
+        'text or whole numbers'
+      ) from error
     except ValueError as error:
       raise _not_text(table.path, name) from error
     rows = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -134,8 +136,7 @@ def encode(table: Table, name: str) -> Codes:
     renumbered = np.full(len(values) + 1, -1, np.int32)
     for code in used[np.argsort(first)].tolist():
       if values[code] is not None:
-        number = numbers.setdefault(values[code], len(numbers))
-        renumbered[code] = number
+        renumbered[code] = numbers.setdefault(values[code], len(numbers))
     parts.append(renumbered[rows])
   return Codes(np.concatenate(parts), list(numbers))
 
@@ -169,13 +170,6 @@ def _value(column: Column, row: int) -> Any:
 def _is_odd(kind: pa.DataType) -> bool:
   """Returns whether values may be out of range for the type in Python."""
   return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
-
-
-def _wrong_type(table: Table, name: str, kind: pa.DataType) -> DataError:
-  return DataError(
-    f'{table.path}: {name} is of type {str(kind)[:40]}: it must be text or '
-    'whole numbers'
-  )
 
 
 def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
@@ -217,9 +211,7 @@ def _read_jsonl(
         column.append(None)
   if not num_rows:
     raise DataError(f'{path} is empty: add at least one row')
-  columns, notes = spellings.merge(path, kept)
-  column_names.require(path, [*kept, *others], columns, required)
-  return columns, tuple(notes)
+  return column_names.merge(path, kept, others, required)
 
 
 def _read_parquet(
@@ -231,9 +223,7 @@ def _read_parquet(
   with parquet.ParquetFile(path) as file:
     schema = file.schema_arrow
   names = schema.names
-  wanted = (*required, *optional)
-  found = column_names.resolve(path, names, wanted)
-  column_names.require(path, names, found, required)
+  found, notes = column_names.select(path, names, required, optional)
   repeated = [
     names[i]
     for name, i in found.items()
@@ -241,12 +231,11 @@ def _read_parquet(
   ]
   with parquet.ParquetFile(path, read_dictionary=repeated) as file:
     table = file.read(columns=[names[i] for i in found.values()])
-  columns = {name: table.column(names[i]) for name, i in found.items()}
-  notes = column_names.unused(path, names, found)
-  return (
-    {name: _as_text(path, name, x) for name, x in columns.items()},
-    tuple(notes),
-  )
+  columns = {
+    name: _as_text(path, name, table.column(names[i]))
+    for name, i in found.items()
+  }
+  return columns, notes
 
 
 def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -267,9 +256,8 @@ def _not_text(path: Path, name: str) -> DataError:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-  return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (
-    _is_bytes(kind)
-  )  # fmt: skip
+  is_string = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+  return is_string or _is_bytes(kind)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
