@@ -1,7 +1,6 @@
 """Batches of few shapes, in an order that is a function of seed and step."""
 
 from collections.abc import Iterator, Sequence
-import math
 import threading
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -84,28 +83,20 @@ class TrainBatches:
 
   def width(self, call: int) -> int:
     """Returns how many items the histories of a call are padded to."""
-    epoch, call = divmod(call, self._calls_per_epoch)
-    return int(self._plan(epoch).widths[call])
+    return self._call(call)[1]
 
   def lengths(self, call: int) -> Int[np.ndarray, ' n']:
     """Returns the lengths of the histories of a call, without padding."""
-    epoch, call = divmod(call, self._calls_per_epoch)
-    plan = self._plan(epoch)
-    examples = self._examples.at(plan.rows[call].ravel())
-    return np.minimum(splits.history_lengths(examples), plan.widths[call])
+    rows, width = self._call(call)
+    examples = self._examples.at(rows.ravel())
+    return np.minimum(splits.history_lengths(examples), width)
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
-    """Returns the batches of the steps `[start, stop)`, on a leading axis.
-
-    `start` is a multiple of `steps_per_call`, and `stop` is at most
-    `steps_per_call` later.
-    """
-    number, rest = divmod(start, self.steps_per_call)
+    """Returns the batches of the steps `[start, stop)` of one call, stacked."""
+    call, rest = divmod(start, self.steps_per_call)
     assert not rest, f'no stack begins at step {start}'
-    epoch, call = divmod(number, self._calls_per_epoch)
-    plan = self._plan(epoch)
-    width = int(plan.widths[call])
-    rows = plan.rows[call, : stop - start]
+    rows, width = self._call(call)
+    rows = rows[: stop - start]
     if self.events is not None:
       found = self._examples.at(rows)
       return Excerpts(Examples(*(x.astype(np.int32) for x in found)), width)
@@ -115,7 +106,9 @@ class TrainBatches:
     ]
     return Batch(*map(np.stack, zip(*batches, strict=True)))
 
-  def _plan(self, epoch: int) -> _Plan:
+  def _call(self, call: int) -> tuple[Int[np.ndarray, 'n b'], int]:
+    """Returns the examples and the width of a call."""
+    epoch, call = divmod(call, self._calls_per_epoch)
     # Threads that read ahead straddle the border of two epochs; two plans are
     # kept so that they do not rebuild each other's.
     with self._lock:
@@ -123,7 +116,8 @@ class TrainBatches:
         while len(self._plans) > 1:
           del self._plans[next(iter(self._plans))]
         self._plans[epoch] = self._make_plan(epoch)
-      return self._plans[epoch]
+      plan = self._plans[epoch]
+    return plan.rows[call], int(plan.widths[call])
 
   def _make_plan(self, epoch: int) -> _Plan:
     seeds = np.random.SeedSequence([self._seed, epoch])
@@ -160,6 +154,11 @@ def evaluation_batches(
   All batches of a length bucket have `batch_size` rows; the last one is filled
   up with rows of -1.
   """
+
+  def filled_up(x: np.ndarray) -> np.ndarray:
+    missing = [(0, batch_size - len(x)), *[(0, 0)] * (x.ndim - 1)]
+    return np.pad(x, missing, constant_values=-1)
+
   buckets = _buckets(examples, np.asarray(length_buckets))
   for bucket, width in enumerate(length_buckets):
     rows = np.flatnonzero(buckets == bucket)
@@ -167,14 +166,7 @@ def evaluation_batches(
       batch = splits.gather(
         dataset.history, examples.at(rows[first : first + batch_size]), width
       )
-      missing = batch_size - len(batch.target)
-      yield Batch(
-        history=np.pad(
-          batch.history, ((0, missing), (0, 0)), constant_values=-1
-        ),
-        user=np.pad(batch.user, (0, missing), constant_values=-1),
-        target=np.pad(batch.target, (0, missing), constant_values=-1),
-      )
+      yield Batch(*map(filled_up, batch))
 
 
 def request_batch(
@@ -211,33 +203,18 @@ class StackSource(Protocol):
 
 def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
   """Yields the stacks of the steps `[start, stop)`, read ahead on threads."""
-  stacks = _Stacks(source, start, stop)
-  if not len(stacks):
+  if stop <= start:
     return iter(())
   import grain  # Imported here, because serving does not need it.
 
-  dataset = grain.MapDataset.source(stacks)
-  ahead = max(2, 16 // source.steps_per_call)
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
-  return iter(dataset.to_iter_dataset(options))
-
-
-class _Stacks:
-  """Part of an endless source, as the finite one that Grain asks for."""
-
-  def __init__(self, source: StackSource, start: int, stop: int):
-    self._source = source
-    self._start = start
-    self._stop = stop
-
-  def __len__(self) -> int:
-    steps = max(0, self._stop - self._start)
-    return math.ceil(steps / self._source.steps_per_call)
-
-  def __getitem__(self, index: int) -> Any:
-    size = self._source.steps_per_call
-    first = self._start + index * size
-    return self._source.stack(first, min(first + size, self._stop))
+  size = source.steps_per_call
+  stacks = grain.MapDataset.range(start, stop, size).map(
+    lambda first: source.stack(first, min(first + size, stop))
+  )
+  options = grain.ReadOptions(
+    num_threads=2, prefetch_buffer_size=max(2, 16 // size)
+  )
+  return iter(stacks.to_iter_dataset(options))
 
 
 def _buckets(

@@ -68,10 +68,7 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
 
 
 def source_files(config: DatasetConfig) -> list[Path]:
-  """Returns the files on disk that `load_dataset` reads, if they are there.
-
-  None of a synthetic shop, and none of what is downloaded.
-  """
+  """Returns the files on disk that `load_dataset` reads, if they are there."""
   folder = Path(config.source_dir)
   if config.name == 'files':
     return own_files.candidates(folder, 'interactions', 'items')

@@ -96,11 +96,9 @@ def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
 
 @struct.dataclass
 class Excerpts:
-  """A batch as the device looks it up in the events that it holds.
+  """A batch that the device looks up; histories are padded to `width` items.
 
-  Attributes:
-    examples: Int32 `[b]` each, or `[n, b]` for n batches.
-    width: Items that a history is padded to.
+  The examples are int32 `[b]` each, or `[n, b]` for n batches.
   """
 
   examples: Examples

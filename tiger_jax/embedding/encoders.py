@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 import numpy as np
 
 from tiger_jax.config import EmbeddingConfig
@@ -35,9 +35,10 @@ def embed_items(
     vectors = encode(config, items).astype(np.float32)
   broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
   if broken.size:
+    ids = counts.first_ids(items.ids[row] for row in broken)
     raise NumbersError(
       f'the encoder {config.encoder} gave {len(broken)} of {len(items)} items '
-      f'a vector that is not finite, such as {_ids(items, broken)}; look '
+      f'a vector that is not finite, such as {ids}; look '
       'at its text and at the model or file the vector is from'
     )
   return vectors
@@ -143,10 +144,6 @@ def _tfidf_svd(
       f'{counts.shape[1]} different words and word pairs'
     )
   return TruncatedSVD(config.dim, random_state=0).fit_transform(counts)
-
-
-def _ids(items: Items, rows: Int[np.ndarray, ' n']) -> str:
-  return counts.first_ids(items.ids[row] for row in rows.tolist())
 
 
 def _first_line(error: Exception) -> str:

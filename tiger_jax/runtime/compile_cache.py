@@ -27,11 +27,7 @@ _WARNING = re.compile(
 
 
 def use() -> None:
-  """Enables JAX's cache of compiled programs.
-
-  A folder that `JAX_COMPILATION_CACHE_DIR` names is used instead of the
-  default one.
-  """
+  """Enables the cache; `JAX_COMPILATION_CACHE_DIR` may name its folder."""
   # pyrefly: ignore[missing-attribute]
   folder = jax.config.jax_compilation_cache_dir
   if folder is None:

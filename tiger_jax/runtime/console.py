@@ -22,9 +22,7 @@ class _Descriptor(io.RawIOBase):
   """A file descriptor whose writes never raise.
 
   Data that cannot be written are dropped: printing must never stop a training.
-
-  Attributes:
-    error: The error of the last write that failed; None if none has.
+  `error` is the error of the last write that failed.
   """
 
   def __init__(self, number: int):

@@ -7,7 +7,6 @@ from pathlib import Path
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Any
@@ -19,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from tiger_jax.errors import PeerError, UsageError
+from tiger_jax.runtime.printing import warn
 from tiger_jax.storage import files
 
 # A process that is silent for so long is given up, by all others.
@@ -103,11 +103,9 @@ def _bind_address(address: str, is_main: bool) -> str | None:
 
 
 def _give_up() -> None:
-  print(
+  warn(
     f'error: the other processes did not answer within {_ARRIVAL_SECONDS} s: '
-    'start as many as JAX_NUM_PROCESSES says, with the same address',
-    file=sys.stderr,
-    flush=True,
+    'start as many as JAX_NUM_PROCESSES says, with the same address'
   )
   os._exit(PeerError.exit_code)
 

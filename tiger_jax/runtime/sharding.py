@@ -106,12 +106,8 @@ def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
 
   def place(x: Any) -> jax.Array:
     divisible = x.shape[axis] % num_batch_shards(mesh) == 0
-    spec = (
-      PartitionSpec(*[None] * axis, BATCH_AXES)
-      if divisible
-      else PartitionSpec()
-    )
-    return put(x, NamedSharding(mesh, spec))
+    axes = [*[None] * axis, BATCH_AXES] if divisible else []
+    return put(x, NamedSharding(mesh, PartitionSpec(*axes)))
 
   return jax.tree.map(place, tree)
 

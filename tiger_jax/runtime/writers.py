@@ -34,10 +34,7 @@ class MetricsWriter:
   """
 
   def __init__(self, workdir: Path):
-    """Makes the folder. The files are made when the first line is written.
-
-    In a run of several processes, only the main one writes.
-    """
+    """Makes the folder; only the main process of a run writes files into it."""
     self._writes = processes.is_main()
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / _NAME

@@ -37,11 +37,7 @@ def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
 
 
 def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
-  """Trains the recommender; validation NDCG@10 picks the checkpoint.
-
-  Raises:
-    UsageError: See `check_devices`.
-  """
+  """Trains the recommender; validation NDCG@10 picks the checkpoint."""
   if not session.entry.is_trained:
     return
   check_devices(session.config)
@@ -121,12 +117,7 @@ def load_best(session: Session, folder: Path) -> Trained:
 
 
 def check_devices(config: Config) -> None:
-  """Refuses to train on devices that do not fit the config.
-
-  Raises:
-    UsageError: The devices cannot be divided as the config says, or cannot
-      share a batch evenly.
-  """
+  """Raises UsageError if the devices do not fit the config."""
   c, num_devices = config.parallel, len(jax.devices())
   if num_devices % (c.fsdp * c.tensor):
     raise UsageError(

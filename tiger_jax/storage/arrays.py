@@ -105,12 +105,7 @@ def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-  """Writes a `.npy`.
-
-  Raises:
-    OSError: The file cannot be written, with the number of the cause, which
-      `numpy.save` drops.
-  """
+  """Writes a `.npy`, and keeps the number of an OSError, which NumPy drops."""
   try:
     with path.open('wb') as file:
       np.lib.format.write_array(_Sink(file), array, allow_pickle=False)

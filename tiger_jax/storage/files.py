@@ -118,12 +118,7 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
 
 
 def read_json(path: Path, max_bytes: int = SMALL) -> Any:
-  """Returns the value of a JSON file, see `read`.
-
-  Raises:
-    OSError: The file is missing or cannot be read.
-    ValueError: The file is too large, or it is not JSON.
-  """
+  """Returns the value of a JSON file; raises ValueError for other content."""
   try:
     return json.loads(read(path, max_bytes))
   except RecursionError as error:
@@ -134,9 +129,6 @@ def sync(path: Path) -> None:
   """Waits until a file, or the names in a folder, are on disk.
 
   Some file systems refuse this for folders; there it does nothing.
-
-  Raises:
-    OSError: The disk failed.
   """
   number = os.open(path, os.O_RDONLY)
   try:

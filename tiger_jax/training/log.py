@@ -63,8 +63,6 @@ class StepLog:
     self._check(metrics, finite, sum(digests, []), steps[-1])
     means = {name: float(values.mean()) for name, values in metrics.items()}
     seconds = self._busy()
-    # A call is waited for while the next is made: of a first one little is
-    # known, and its speed would be a fancy.
     elapsed, self._seconds = seconds - self._seconds, seconds
     speed = self._num_examples / max(elapsed, 1e-9)
     self._num_examples = 0

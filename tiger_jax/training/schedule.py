@@ -8,13 +8,8 @@ class Rewind(NamedTuple):
   """How a run continues after a value that is not finite.
 
   The run restores a checkpoint, repeats its steps up to `back` steps before the
-  bad one, and skips `skip` batches from there.
-
-  Attributes:
-    back: Batches to skip before the bad one.
-    skip: Batches to skip in total. The bad one is always one of them, so that
-      at least `back + 1` are skipped.
-    steps_per_call: Steps of a call; only whole calls are skipped.
+  bad one, and skips `skip` batches from there, the bad one always included, in
+  whole calls of `steps_per_call` steps.
   """
 
   back: int
@@ -34,15 +29,10 @@ class Rewind(NamedTuple):
 
 
 class Schedule(NamedTuple):
-  """How long to train and how often to look.
+  """The number of steps of a training, and how often it stops to look.
 
-  Logs, checkpoints and signals wait for the end of a call of the device.
-
-  Attributes:
-    num_steps: Optimizer steps.
-    log_every: Steps between two lines of metrics.
-    save_every: Steps between two checkpoints, and two evaluations.
-    rewind: What to do about numbers that are not finite; None gives up.
+  Logs, checkpoints (with evaluations) and signals wait for the end of a call of
+  the device. Without `rewind`, a value that is not finite ends the run.
   """
 
   num_steps: int

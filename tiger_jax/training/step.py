@@ -54,13 +54,7 @@ class UpdatingTask(Task, Protocol):
 
 
 class TrainState(NamedTuple):
-  """What a step takes and returns, and a checkpoint holds.
-
-  Attributes:
-    step: Steps done.
-    params: The model's parameters.
-    opt_state: The optimizer's.
-  """
+  """The state that a step takes and returns; `step` counts the steps done."""
 
   step: Int[Array, '']
   params: Params
@@ -68,12 +62,10 @@ class TrainState(NamedTuple):
 
 
 class Taken(NamedTuple):
-  """What is known of the steps of a call; n of them, and r replicas if any.
+  """The results of n steps of a call, for r replicas if there are several.
 
-  Attributes:
-    metrics: `loss`, `gradient_norm` and the task's, `[n]` or `[n, r]`.
-    finite: Whether each tensor that `tensor_names` lists was finite, `[n, x]`
-      or `[n, r, x]`.
+  `metrics` has `loss`, `gradient_norm` and those of the task, and `finite` says
+  whether each of the tensors in `tensor_names` was finite.
   """
 
   metrics: dict[str, Float[Array, 'n *r']]

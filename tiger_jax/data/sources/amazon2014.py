@@ -76,7 +76,6 @@ def load(category: str, config: DatasetConfig) -> Dataset:
 
   Raises:
     DataError: A raw file is missing, damaged, or not what it should hold.
-    OSError: The disk is full.
   """
   raw = read(category, config.source_dir)
   dataset = assembly.assemble(config, raw.events, raw.catalogue, *raw.files)
@@ -111,7 +110,11 @@ def read(
     paths = Path(reviews), Path(metadata)
     unless_damaged = contextlib.nullcontext
   else:
-    folder = (downloads or _tfds_downloads()) / 'tiger_jax_amazon2014'
+    if downloads is None:
+      import tensorflow_datasets as tfds  # Takes a second.
+
+      downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
+    folder = downloads / 'tiger_jax_amazon2014'
     paths = download.get(reviews, folder), download.get(metadata, folder)
     unless_damaged = _removed_if_damaged
   with unless_damaged(paths[0]):
@@ -119,12 +122,6 @@ def read(
   with unless_damaged(paths[1]):
     catalogue, counted = _read_metadata(paths[1], set(events.item_ids))
   return Category(events, catalogue, counted, (reviews, metadata))
-
-
-def _tfds_downloads() -> Path:
-  import tensorflow_datasets as tfds  # Takes a second.
-
-  return Path(tfds.core.constants.DATA_DIR) / 'downloads'
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ def _merged(
         continue
       if merged[row] is None:
         merged[row], source[row] = value, raw
-      elif not _is_same(merged[row], value):
+      elif type(merged[row]) is not type(value) or merged[row] != value:
         return [], (row, source[row], raw)
   return merged, None
 
@@ -184,7 +184,3 @@ def _is_complete(
     row[exact] is not None or not any(value is not None for value in row)
     for row in zip(*(fields[raw] for raw in spelled), strict=True)
   )
-
-
-def _is_same(one: Any, other: Any) -> bool:
-  return type(one) is type(other) and one == other

@@ -41,9 +41,8 @@ def is_blank(row: list[str]) -> bool:
 class _Lines:
   """The lines of a file, and then an empty one, which closes no quotation.
 
-  Attributes:
-    size: The number of characters since it was last set to zero.
-    ended: Whether the empty line at the end has been read.
+  `size` counts characters since it was last set to zero, and `ended` says that
+  the empty line has been read.
   """
 
   def __init__(self, path: Path, file: TextIO):
@@ -74,7 +73,6 @@ def read(
   Raises:
     DataError: A row has another number of cells or is too long, the last one
       ends within a quotation, or the file is not in that encoding.
-    OSError: The file cannot be read.
   """
   number = 0
   with path.open(encoding=encoding, newline='') as file, long_cells():

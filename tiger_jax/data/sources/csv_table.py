@@ -35,7 +35,6 @@ def read(
 
   Raises:
     DataError: The file is not such a table, or lacks a column.
-    OSError: The file cannot be read.
   """
   with path.open('rb') as file:
     sample = file.read(_SAMPLE_BYTES)

@@ -25,11 +25,8 @@ def get(
 ) -> Path:
   """Downloads a file to a folder, unless it is there already.
 
-  Args:
-    url: The address; its last part is the name of the file.
-    folder: The folder, which is made if it is missing.
-    patience: The seconds without any data after which a download has stalled.
-    waits: The seconds before each retry.
+  A download without any data for `patience` seconds has stalled. Retries come
+  after `waits` seconds each.
 
   Raises:
     DataError: The file cannot be downloaded.

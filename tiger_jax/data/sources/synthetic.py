@@ -96,14 +96,8 @@ def _transitions(items: Items) -> Float64[np.ndarray, 'last items']:
   companions = _companions()
   aisle = np.unique(aisles, return_inverse=True)[1]
   brand = np.unique(items.fields['brand'], return_inverse=True)[1]
-  popularity = np.asarray(
-    [
-      _popularity(title, maker)
-      for title, maker in zip(
-        items.fields['title'], items.fields['brand'], strict=True
-      )
-    ]
-  )
+  names = items.fields['title'], items.fields['brand']
+  popularity = np.asarray(list(map(_popularity, *names)))
   companion = np.asarray(
     [aisle[aisles.index(companions[name])] for name in aisles]
   )

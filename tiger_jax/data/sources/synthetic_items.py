@@ -12,13 +12,7 @@ from tiger_jax.data.dataset import Items
 
 
 class Aisle(NamedTuple):
-  """A leaf of the category tree.
-
-  Attributes:
-    name: The leaf category.
-    product: What its items are called.
-    price: Of the middle line, in dollars.
-  """
+  """A category, the name of its products, and their middle price in dollars."""
 
   name: str
   product: str

@@ -26,14 +26,7 @@ Column = list[Any] | pa.ChunkedArray
 
 
 class Table(NamedTuple):
-  """Columns of a file.
-
-  Attributes:
-    path: The file.
-    columns: The columns, by the names that the program uses.
-    num_rows: The number of rows, at least one.
-    notes: Notes about the file for the user.
-  """
+  """Columns of a file by the program's names, and notes for the user."""
 
   path: Path
   columns: dict[str, Column]
@@ -52,9 +45,8 @@ class Table(NamedTuple):
 class Codes(NamedTuple):
   """A column of values that repeat.
 
-  Attributes:
-    rows: The index in `values` of each row's value, -1 for None.
-    values: The distinct values, in order of first appearance.
+  `rows` has the index of each row's value, -1 for None. The distinct `values`
+  are in order of first appearance.
   """
 
   rows: Int32[np.ndarray, ' rows']
@@ -108,8 +100,7 @@ def encode(table: Table, name: str) -> Codes:
   """Returns a column as codes.
 
   Raises:
-    DataError: Values of the column are neither text nor integers, such as
-      lists, or text that is not UTF-8.
+    DataError: A value is neither UTF-8 text nor an integer, such as a list.
   """
   column = table.columns[name]
   if isinstance(column, list):
