@@ -155,7 +155,7 @@ def evaluation_batches(
   up with rows of -1.
   """
 
-  def filled_up(x: np.ndarray) -> np.ndarray:
+  def filled_up(x: Any) -> np.ndarray:
     missing = [(0, batch_size - len(x)), *[(0, 0)] * (x.ndim - 1)]
     return np.pad(x, missing, constant_values=-1)
 
