@@ -13,6 +13,7 @@ import jax
 import pytest
 
 from tiger_jax import main, pipeline
+from tiger_jax.config import flags as _flags  # noqa: F401  # Defines the flags.
 from tiger_jax.errors import (
   CheckpointError,
   DataError,
@@ -33,7 +34,7 @@ def _command(monkeypatch, capfd, tmp_path):
   """Runs the program; returns its exit code, its output and its errors."""
   monkeypatch.chdir(tmp_path)
   # A mistake that is not found must not cost a whole training.
-  monkeypatch.setattr(pipeline.stages, 'embed', lambda *unused: 1 / 0)
+  monkeypatch.setattr(pipeline.embedding, 'build', lambda *unused: 1 / 0)
 
   def run(*arguments):
     monkeypatch.setattr(sys, 'argv', ['main.py', *map(str, arguments)])
@@ -166,7 +167,7 @@ def test_every_expected_error_is_one_line(refusal, monkeypatch, error):
     logging.getLogger('some.library').warning('noise')
     raise error('two\nlines   and\ttabs')
 
-  monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+  monkeypatch.setattr(pipeline.data, 'build', fail)
   line = refusal(error.exit_code, QUICKSTART, '--workdir=run', '--mode=data')
   assert line == 'error: two lines and tabs'
 
@@ -175,7 +176,7 @@ def test_an_unexpected_error_keeps_its_traceback(command, monkeypatch):
   def fail(*unused):
     raise ZeroDivisionError
 
-  monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+  monkeypatch.setattr(pipeline.data, 'build', fail)
   with pytest.raises(ZeroDivisionError):
     command(QUICKSTART, '--workdir=run', '--mode=data')
 
@@ -184,7 +185,7 @@ def test_control_c(command, monkeypatch):
   def fail(*unused):
     signal.raise_signal(signal.SIGINT)
 
-  monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+  monkeypatch.setattr(pipeline.data, 'build', fail)
   code, _, err = command(QUICKSTART, '--workdir=run', '--mode=data')
   assert code == 130
   assert 'run the same command to continue' in err
@@ -228,7 +229,7 @@ def _failing(monkeypatch):
     def fail(*unused):
       raise error
 
-    monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+    monkeypatch.setattr(pipeline.data, 'build', fail)
     monkeypatch.setattr(processes, 'join', lambda: None)
     monkeypatch.setattr(console.os, '_exit', leave)
     flags = [QUICKSTART, '--workdir=run', '--mode=data']

@@ -209,7 +209,7 @@ def _search(
         sampler=sampler,
       )
     )
-  items = np.where(beams.valid, beams.items, -1)
+  items = np.asarray(beams.items)
   return (
     items[:, :k],
     np.asarray(beams.scores)[:, :k],
@@ -232,7 +232,7 @@ def _score(
   best = sharding.fetch(recommend(params, batch, k, lists))
   # An exact retriever scores all items.
   num_proven = best.valid.sum(1) * (not search.approximate)
-  return np.where(best.valid, best.items, -1), best.scores, num_proven
+  return best.items, best.scores, num_proven
 
 
 def _excluded(
