@@ -37,10 +37,7 @@ class FieldCounts:
     self.fields: dict[str, dict[str, Any]] = {}
 
   def read(self, name: str, value: Any, where: str) -> str:
-    """Returns the text of one of `dataset.FIELDS`, and counts its kind.
-
-    `where` is the file and row, for a message about the first unusable value.
-    """
+    """Returns the text of a field at a place in a file, and counts its kind."""
     text, kind = item_text.field(name, value)
     counted = self.fields.setdefault(name, {})
     if kind != item_text.TEXT:

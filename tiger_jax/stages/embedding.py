@@ -16,10 +16,7 @@ _FILE = 'embeddings.npy'
 
 
 def made_from(config: Config, items: str) -> list[Any]:
-  """Returns what determines the vectors, for fingerprints.
-
-  `items` is the fingerprint of the items, which do not depend on purchases.
-  """
+  """Returns what determines the vectors of items with this fingerprint."""
   c = config.embedding
   return [c.encoder, encoders.made_from(c), items]
 
@@ -27,10 +24,7 @@ def made_from(config: Config, items: str) -> list[Any]:
 def build(
   config: EmbeddingConfig, items: Items, folder: Path
 ) -> dict[str, Any]:
-  """Writes `embeddings.npy`, float32 `[items, dim]`.
-
-  Returns JSON to record: for precomputed vectors, how many of them are used.
-  """
+  """Writes the vectors, and returns what to record about precomputed ones."""
   write_array(folder / _FILE, encoders.embed_items(config, items))
   if config.encoder != 'precomputed':
     return {}

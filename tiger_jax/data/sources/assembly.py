@@ -43,11 +43,7 @@ class Events(NamedTuple):
     items: Int32[np.ndarray, ' interactions'],
     timestamps: Int64[np.ndarray, ' interactions'],
   ) -> 'Events':
-    """Sorts a log by user and time; simultaneous events keep their order.
-
-    `users` and `items` are indices into the ids, which are in order of first
-    appearance.
-    """
+    """Sorts a log of indices into ids by user and time; the sort is stable."""
     order = np.lexsort((timestamps, users))
     lengths = np.bincount(users, minlength=len(user_ids))
     return cls(

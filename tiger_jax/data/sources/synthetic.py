@@ -67,11 +67,7 @@ def next_item_probabilities(
 
 
 def best_possible_recall(dataset: Dataset, examples: Examples, k: int) -> float:
-  """Returns the expected recall@k of a ranking that knows the law.
-
-  This is the mean probability, over the examples, that the next item is among
-  the `k` most likely ones.
-  """
+  """Returns the expected recall@k of a ranking that knows the law."""
   transitions = _transitions(dataset.items)
   total = 0.0
   for rows in _chunks(len(examples.user)):

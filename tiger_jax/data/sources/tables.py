@@ -34,10 +34,7 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, what: str) -> DataError:
-    """Returns an error about a cell; rows count from 0.
-
-    `what` says what is wrong, and the remedy.
-    """
+    """Returns an error about a cell: what is wrong, and the remedy."""
     shown = item_text.shown(_value(self.columns[name], row))
     return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
 
