@@ -142,23 +142,22 @@ MUTANTS = (
   Mutant(
     'a resumed run begins with the first batches again',
     _BATCHES,
-    'first = self._start + index * size',
-    'first = index * size',
+    'grain.MapDataset.range(start, stop, size)',
+    'grain.MapDataset.range(0, stop - start, size)',
     _BATCH,
   ),
   Mutant(
     'a resumed run starts one batch late',
     _BATCHES,
-    'number, rest = divmod(start, self.steps_per_call)',
-    'number, rest = divmod(start, self.steps_per_call)\n'
-    '    number += bool(number)',
+    'call, rest = divmod(start, self.steps_per_call)',
+    'call, rest = divmod(start, self.steps_per_call)\n    call += bool(call)',
     _BATCH,
   ),
   Mutant(
-    'padding rows have item 0 as their target',
+    'padding rows have item 0',
     _BATCHES,
-    'target=np.pad(batch.target, (0, missing), constant_values=-1)',
-    'target=np.pad(batch.target, (0, missing), constant_values=0)',
+    'return np.pad(x, missing, constant_values=-1)',
+    'return np.pad(x, missing, constant_values=0)',
     f'{_BATCH}::test_evaluation_sees_every_example_once',
   ),
   Mutant(

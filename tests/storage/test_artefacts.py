@@ -313,7 +313,7 @@ def test_a_file_system_without_locks_causes_a_warning(
 
 KILLED = """
 import os, pathlib, signal, sys, time
-from tiger_jax import workdir
+from tiger_jax.storage import artefacts
 
 def build(folder):
   (folder / 'result').write_text('half')
@@ -330,7 +330,7 @@ if point != 'building':
       os.kill(os.getpid(), signal.SIGKILL)
     return real(self, target)
   setattr(pathlib.Path, rename, die)
-workdir.run_stage(
+artefacts.run_stage(
   pathlib.Path(folder), 'stage', wanted, build, about={}, resumable=True
 )
 """
@@ -338,7 +338,7 @@ workdir.run_stage(
 
 @pytest.mark.parametrize('point', ['building', 'recording', 'renaming'])
 def test_kill_9(tmp_path, point):
-  root = Path(__file__).parents[1]
+  root = Path(__file__).parents[2]
   done = subprocess.run(
     [sys.executable, '-c', KILLED, tmp_path / 'run', point, ONE],
     env=os.environ | {'PYTHONPATH': str(root)},

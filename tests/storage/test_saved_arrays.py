@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tiger_jax.errors import DataError
-from tiger_jax.storage import saved_arrays
+from tiger_jax.storage.arrays import read_arrays, save_arrays, saved_arrays
 
 ARRAYS = {'codes': np.arange(12, dtype=np.int32).reshape(4, 3)}
 
@@ -17,6 +17,11 @@ def put(folder, data, about=None):
   about = {'sha256': hashlib.sha256(data).hexdigest()} | (about or {})
   (folder / 'a.npz').write_bytes(data)
   (folder / 'a.json').write_text(json.dumps(about))
+
+
+def load(folder):
+  with saved_arrays(folder, 'a', 'table'):
+    pass
 
 
 def crafted(shape, **how):
@@ -31,10 +36,10 @@ def crafted(shape, **how):
 
 
 def test_reads_what_was_saved(tmp_path):
-  saved_arrays.save(tmp_path, 'a', ARRAYS, {'name': 'x'})
-  arrays, about = saved_arrays.load(tmp_path, 'a')
-  np.testing.assert_array_equal(arrays['codes'], ARRAYS['codes'])
-  assert about['name'] == 'x'
+  save_arrays(tmp_path, 'a', ARRAYS, {'name': 'x'})
+  with saved_arrays(tmp_path, 'a', 'table') as (found, about):
+    np.testing.assert_array_equal(found['codes'], ARRAYS['codes'])
+    assert about['name'] == 'x'
   assert sorted(x.name for x in tmp_path.iterdir()) == ['a.json', 'a.npz']
 
 
@@ -50,21 +55,21 @@ def test_reads_what_was_saved(tmp_path):
 )
 def test_a_false_header_allocates_no_memory(tmp_path, data):
   put(tmp_path, data)
-  with pytest.raises(saved_arrays.DAMAGE):
-    saved_arrays.load(tmp_path, 'a')
+  with pytest.raises(DataError, match='the table in .* is damaged'):
+    load(tmp_path)
 
 
 def test_a_correct_header_is_read():
-  found = saved_arrays.read_arrays(crafted((4, 4)))
+  found = read_arrays(crafted((4, 4)))
   assert found['codes'].shape == (4, 4)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[]', 'null', '{}', ''])
 def test_an_invalid_description_is_damage(tmp_path, text):
-  saved_arrays.save(tmp_path, 'a', ARRAYS, {})
+  save_arrays(tmp_path, 'a', ARRAYS, {})
   (tmp_path / 'a.json').write_text(text)
-  with pytest.raises(saved_arrays.DAMAGE):
-    saved_arrays.load(tmp_path, 'a')
+  with pytest.raises(DataError, match='the table in .* is damaged'):
+    load(tmp_path)
 
 
 def test_nothing_is_written_through_a_link(tmp_path):
@@ -74,11 +79,11 @@ def test_nothing_is_written_through_a_link(tmp_path):
   folder.mkdir()
   for name in ('a.npz', 'a.npz.partial', 'a.json', 'a.json.partial'):
     (folder / name).symlink_to(victim)
-  saved_arrays.save(folder, 'a', ARRAYS, {})
+  save_arrays(folder, 'a', ARRAYS, {})
   assert victim.read_text() == 'precious'
-  saved_arrays.load(folder, 'a')
+  load(folder)
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-  with pytest.raises(DataError, match='is missing'):
-    saved_arrays.load(tmp_path, 'a')
+  with pytest.raises(DataError, match='is missing: run the semantic_ids stage'):
+    load(tmp_path)

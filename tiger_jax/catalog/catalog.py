@@ -17,7 +17,7 @@ from tiger_jax.catalog.layout import Arrays
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Codes
-from tiger_jax.storage import saved_arrays
+from tiger_jax.storage.arrays import save_arrays, saved_arrays
 
 
 @functools.partial(
@@ -192,7 +192,7 @@ class Catalog(Trie):
       'num_rows': int(self.arrays.num_rows),
     }
     arrays = {'codes': codes, 'rows': rows}
-    saved_arrays.save(folder, 'catalog', arrays, about)
+    save_arrays(folder, 'catalog', arrays, about)
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
@@ -207,8 +207,10 @@ class Catalog(Trie):
     Raises:
       DataError: A file is missing or damaged.
     """
-    try:
-      arrays, about = saved_arrays.load(folder, 'catalog', 'save it again')
+    with saved_arrays(folder, 'catalog', 'catalogue', 'save it again') as (
+      arrays,
+      about,
+    ):
       codes, rows = arrays['codes'], arrays['rows']
       capacity = min(about['capacity'], 2**20 + 64 * len(codes))
       found = cls.from_codes(codes, about['level_sizes'], rows, capacity)
@@ -216,8 +218,6 @@ class Catalog(Trie):
       if not rows.max() < num_rows < 2**31:
         raise ValueError(f'num_rows is {num_rows}')
       return found._counting(num_rows)
-    except saved_arrays.DAMAGE as e:
-      raise saved_arrays.damaged(folder, 'catalogue', e, 'save it again') from e
 
   def spread(self, mesh: Mesh, axis: str) -> 'Catalog':
     """Returns the same catalogue, each device holding a range of prefixes.

@@ -1,7 +1,6 @@
 """Batches of few shapes, in an order that is a function of seed and step."""
 
 from collections.abc import Iterator, Sequence
-import math
 import threading
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -29,16 +28,15 @@ class _Plan(NamedTuple):
 class TrainBatches:
   """Endless shuffled batches, each padded to its length bucket only.
 
-  The batch of a step depends on the arguments and the step alone, so that a
-  run that was interrupted goes on with the batches it would have seen. Batches
-  come in stacks of one width, which the device takes in one call.
+  The batch of a step depends on the arguments and the step alone, so that an
+  interrupted run resumes with the same batches. A stack holds batches of one
+  width for one call of the device.
 
   Attributes:
-    steps_per_call: Batches in a stack; fewer where all examples do not fill it.
-    steps_per_epoch: Batches in one pass over the examples, which leaves out
-      what does not fill a last stack.
-    events: What the device must hold to look the batches up, None where it
-      would be too much: they are then looked up here.
+    steps_per_call: Batches in a stack; fewer if all examples do not fill it.
+    steps_per_epoch: Batches in one pass, without an incomplete last stack.
+    events: The item rows of all histories, for the look-up on the device; None
+      if they are too large, and batches are looked up here.
   """
 
   def __init__(
@@ -50,15 +48,7 @@ class TrainBatches:
     seed: int,
     steps_per_call: int = 1,
   ):
-    """Groups the examples by length.
-
-    Args:
-      dataset: What the examples were split from.
-      examples: What to draw from.
-      batch_size: Examples in a batch.
-      length_buckets: Widths, from short to long.
-      seed: Of the order.
-      steps_per_call: Batches in a stack.
+    """Groups the examples by length; `length_buckets` are ascending widths.
 
     Raises:
       DataError: There are fewer examples than one batch holds.
@@ -93,32 +83,20 @@ class TrainBatches:
 
   def width(self, call: int) -> int:
     """Returns how many items the histories of a call are padded to."""
-    epoch, call = divmod(call, self._calls_per_epoch)
-    return int(self._plan(epoch).widths[call])
+    return self._call(call)[1]
 
   def lengths(self, call: int) -> Int[np.ndarray, ' n']:
     """Returns the lengths of the histories of a call, without padding."""
-    epoch, call = divmod(call, self._calls_per_epoch)
-    plan = self._plan(epoch)
-    examples = self._examples.at(plan.rows[call].ravel())
-    return np.minimum(splits.history_lengths(examples), plan.widths[call])
+    rows, width = self._call(call)
+    examples = self._examples.at(rows.ravel())
+    return np.minimum(splits.history_lengths(examples), width)
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
-    """Returns the batches of the steps from `start` up to `stop`.
-
-    Args:
-      start: A multiple of `steps_per_call`.
-      stop: Not more than `steps_per_call` later.
-
-    Returns:
-      Arrays of one axis more than a batch has, the first.
-    """
-    number, rest = divmod(start, self.steps_per_call)
+    """Returns the batches of the steps `[start, stop)` of one call, stacked."""
+    call, rest = divmod(start, self.steps_per_call)
     assert not rest, f'no stack begins at step {start}'
-    epoch, call = divmod(number, self._calls_per_epoch)
-    plan = self._plan(epoch)
-    width = int(plan.widths[call])
-    rows = plan.rows[call, : stop - start]
+    rows, width = self._call(call)
+    rows = rows[: stop - start]
     if self.events is not None:
       found = self._examples.at(rows)
       return Excerpts(Examples(*(x.astype(np.int32) for x in found)), width)
@@ -128,7 +106,9 @@ class TrainBatches:
     ]
     return Batch(*map(np.stack, zip(*batches, strict=True)))
 
-  def _plan(self, epoch: int) -> _Plan:
+  def _call(self, call: int) -> tuple[Int[np.ndarray, 'n b'], int]:
+    """Returns the examples and the width of a call."""
+    epoch, call = divmod(call, self._calls_per_epoch)
     # Threads that read ahead straddle the border of two epochs; two plans are
     # kept so that they do not rebuild each other's.
     with self._lock:
@@ -136,7 +116,8 @@ class TrainBatches:
         while len(self._plans) > 1:
           del self._plans[next(iter(self._plans))]
         self._plans[epoch] = self._make_plan(epoch)
-      return self._plans[epoch]
+      plan = self._plans[epoch]
+    return plan.rows[call], int(plan.widths[call])
 
   def _make_plan(self, epoch: int) -> _Plan:
     seeds = np.random.SeedSequence([self._seed, epoch])
@@ -170,16 +151,14 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
   """Yields every example once, the short histories first.
 
-  Args:
-    dataset: What the examples were split from.
-    examples: What to yield.
-    batch_size: Rows of every batch.
-    length_buckets: Widths, from short to long.
-
-  Yields:
-    Batches of one shape per bucket; the last of a bucket is filled up with
-    rows of -1.
+  All batches of a length bucket have `batch_size` rows; the last one is filled
+  up with rows of -1.
   """
+
+  def filled_up(x: Any) -> np.ndarray:
+    missing = [(0, batch_size - len(x)), *[(0, 0)] * (x.ndim - 1)]
+    return np.pad(x, missing, constant_values=-1)
+
   buckets = _buckets(examples, np.asarray(length_buckets))
   for bucket, width in enumerate(length_buckets):
     rows = np.flatnonzero(buckets == bucket)
@@ -187,14 +166,7 @@ def evaluation_batches(
       batch = splits.gather(
         dataset.history, examples.at(rows[first : first + batch_size]), width
       )
-      missing = batch_size - len(batch.target)
-      yield Batch(
-        history=np.pad(
-          batch.history, ((0, missing), (0, 0)), constant_values=-1
-        ),
-        user=np.pad(batch.user, (0, missing), constant_values=-1),
-        target=np.pad(batch.target, (0, missing), constant_values=-1),
-      )
+      yield Batch(*map(filled_up, batch))
 
 
 def request_batch(
@@ -202,16 +174,10 @@ def request_batch(
   length_buckets: Sequence[int],
   batch_buckets: Sequence[int],
 ) -> Batch:
-  """Makes a batch of histories that are not in a dataset.
+  """Makes a batch of item rows, oldest first, that are not in a dataset.
 
-  Args:
-    histories: Item rows, oldest first; may be empty.
-    length_buckets: Widths, from short to long.
-    batch_buckets: Numbers of rows, from few to many; the last is enough.
-
-  Returns:
-    The batch, as wide as the longest history needs, filled up with empty
-    histories; users and targets are unknown.
+  It is as wide as the longest history needs, and the last of `batch_buckets`,
+  which are numbers of rows, is enough. Users, targets and missing rows are -1.
   """
   longest = max((len(history) for history in histories), default=0)
   width = next((x for x in length_buckets if x >= longest), length_buckets[-1])
@@ -236,43 +202,19 @@ class StackSource(Protocol):
 
 
 def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
-  """Reads a range of batches ahead of time, in order, on other threads.
-
-  Args:
-    source: Batches for every step.
-    start: First step.
-    stop: Step to stop before.
-
-  Returns:
-    Stacks of `source.steps_per_call` batches; the last has what is left.
-  """
-  stacks = _Stacks(source, start, stop)
-  if not len(stacks):
+  """Yields the stacks of the steps `[start, stop)`, read ahead on threads."""
+  if stop <= start:
     return iter(())
   import grain  # Imported here, because serving does not need it.
 
-  dataset = grain.MapDataset.source(stacks)
-  ahead = max(2, 16 // source.steps_per_call)
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
-  return iter(dataset.to_iter_dataset(options))
-
-
-class _Stacks:
-  """Part of an endless source, as the finite one that Grain asks for."""
-
-  def __init__(self, source: StackSource, start: int, stop: int):
-    self._source = source
-    self._start = start
-    self._stop = stop
-
-  def __len__(self) -> int:
-    steps = max(0, self._stop - self._start)
-    return math.ceil(steps / self._source.steps_per_call)
-
-  def __getitem__(self, index: int) -> Any:
-    size = self._source.steps_per_call
-    first = self._start + index * size
-    return self._source.stack(first, min(first + size, self._stop))
+  size = source.steps_per_call
+  stacks = grain.MapDataset.range(start, stop, size).map(
+    lambda first: source.stack(first, min(first + size, stop))
+  )
+  options = grain.ReadOptions(
+    num_threads=2, prefetch_buffer_size=max(2, 16 // size)
+  )
+  return iter(stacks.to_iter_dataset(options))
 
 
 def _buckets(

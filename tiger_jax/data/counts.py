@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tiger_jax.data import item_text
-from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
 _FILE = 'counts.json'
@@ -38,13 +37,7 @@ class FieldCounts:
     self.fields: dict[str, dict[str, Any]] = {}
 
   def read(self, name: str, value: Any, where: str) -> str:
-    """Returns the text of a field, and counts the kind of its value.
-
-    Args:
-      name: One of `dataset.FIELDS`.
-      value: The value in the source.
-      where: File and row, to report the place of the first unusable value.
-    """
+    """Returns the text of a field at a place in a file, and counts its kind."""
     text, kind = item_text.field(name, value)
     counted = self.fields.setdefault(name, {})
     if kind != item_text.TEXT:
@@ -78,14 +71,7 @@ def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
 def after_drop(
   counts: dict[str, Any], reason: str, users: int, events: int
 ) -> dict[str, Any]:
-  """Returns counts in which fewer users and events are used.
-
-  Args:
-    counts: The counts before; they are not modified.
-    reason: Why the rest is not used any more.
-    users: The number of users that are used now.
-    events: The number of events that are used now.
-  """
+  """Returns counts in which fewer users and events are used, for a reason."""
   changed = dict(counts)
   for name, used in (('users', users), ('events', events)):
     if before := counts.get(name):
@@ -95,12 +81,7 @@ def after_drop(
 
 
 def hint(missing: Collection[str], known: Iterable[str]) -> str:
-  """Returns a simple change that would make missing ids match, or ''.
-
-  Args:
-    missing: Ids that are not in `known`.
-    known: The ids of the other file.
-  """
+  """Returns a simple change that would make missing ids match, or ''."""
   known = tuple(known)
   best, most_matches = '', 0
   for name, normalize in _HINTS:
@@ -126,33 +107,20 @@ def write(counts: dict[str, Any], folder: Path) -> None:
 def read(folder: Path) -> dict[str, Any]:
   """Returns the counts of a dataset, or an empty dict if it has none.
 
-  Args:
-    folder: The folder of the data stage.
-
   Raises:
     DataError: The file is damaged.
   """
-  try:
-    counts = files.read_json(folder / _FILE)
+  path = folder / _FILE
+  with files.explained(
+    f'{path} is damaged', f'delete {folder} and prepare it again'
+  ):
+    counts = files.read_json(path) if path.exists() else {}
     lines(counts)
-  except FileNotFoundError:
-    return {}
-  except (
-    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError
-  ) as error:  # fmt: skip
-    raise DataError(
-      f'{folder / _FILE} is damaged ({item_text.plain(str(error))[:100]}): '
-      f'delete {folder} and prepare it again'
-    ) from error
   return counts
 
 
 def lines(counts: dict[str, Any]) -> list[str]:
-  """Returns the counts as lines to print.
-
-  Args:
-    counts: As `read` returns them.
-  """
+  """Returns the counts as lines to print."""
   shown = [
     f'{name}: {_flow_line(counts[name])}'
     for name in ('events', 'users')

@@ -10,8 +10,7 @@ from typing import Any
 from jaxtyping import Int32, Int64
 import numpy as np
 
-from tiger_jax.data import counts, item_text
-from tiger_jax.errors import DataError
+from tiger_jax.data import counts
 from tiger_jax.storage import files
 from tiger_jax.storage.arrays import read_arrays
 
@@ -99,11 +98,7 @@ class Dataset:
     return self.history[self.offsets[user] : self.offsets[user + 1]]
 
   def save(self, folder: Path) -> None:
-    """Writes the dataset as JSON and arrays, and its counts.
-
-    Args:
-      folder: Made if it does not exist.
-    """
+    """Writes the dataset to a folder, which is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     text = {
       'name': self.name,
@@ -128,16 +123,13 @@ class Dataset:
   def load(cls, folder: Path) -> 'Dataset':
     """Reads what `save` wrote.
 
-    Args:
-      folder: Where it was saved.
-
-    Returns:
-      The same dataset.
-
     Raises:
       DataError: A file is missing or damaged.
     """
-    try:
+    with files.explained(
+      f'the dataset in {folder} is missing or damaged',
+      'delete the folder and prepare it again',
+    ):
       text = files.read_json(folder / 'dataset.json', _MAX_TEXT_BYTES)
       arrays = read_arrays(folder / 'histories.npz')
       dataset = cls(
@@ -153,14 +145,6 @@ class Dataset:
         unseen=arrays.get('unseen', np.zeros(0, np.int32)),
       )
       dataset._check()
-    except (
-      OSError, ValueError, LookupError, TypeError, AttributeError
-    ) as error:  # fmt: skip
-      reason = item_text.plain(str(error))[:200] or type(error).__name__
-      raise DataError(
-        f'the dataset in {folder} is missing or damaged ({reason}): delete '
-        'the folder and prepare it again'
-      ) from error
     return dataset
 
   def _check(self) -> None:

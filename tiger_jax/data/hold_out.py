@@ -10,19 +10,14 @@ from tiger_jax.errors import DataError
 
 
 def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
-  """Returns a dataset in which some items come only as the test.
+  """Returns a dataset in which some items occur only as test targets.
 
-  Of the items that are some user's last, a share is drawn, and taken out of
-  all events but the users' last. The catalogue stays as it is. Users who are
-  left with fewer than three events are left out.
-
-  Args:
-    dataset: Every user has at least three events.
-    share: Of the items of the test.
-    seed: Of the draw.
+  The function draws a share of the items that are some user's last, and removes
+  their other events. The catalogue stays the same. Users with fewer than three
+  remaining events are dropped.
 
   Raises:
-    DataError: That leaves no item to draw, or nobody.
+    DataError: No item is drawn, or no user remains.
   """
   last = dataset.offsets[1:] - 1
   candidates = np.unique(dataset.history[last])

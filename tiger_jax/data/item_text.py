@@ -7,7 +7,7 @@ import reprlib
 from typing import Any, NamedTuple
 import unicodedata
 
-from tiger_jax.runtime.plain_text import CONTROLS
+from tiger_jax.errors import CONTROLS
 
 _LINE_BREAKS = re.compile('[\u2028\u2029]')
 # A number with a decimal point (1,299.99) or a decimal comma (1.299,99).
@@ -25,11 +25,7 @@ UNUSABLE, NO_NUMBER = 'unusable', 'no_number'
 
 
 class Unreadable(NamedTuple):
-  """Replaces a value for which Python has no type.
-
-  Attributes:
-    type_name: The name of the type in the file.
-  """
+  """Replaces a value of a type in the file that Python lacks."""
 
   type_name: str
 
@@ -84,6 +80,11 @@ def has_controls(text: str) -> bool:
   return bool(CONTROLS.search(text) or _LINE_BREAKS.search(text))
 
 
+def is_clean(text: str) -> bool:
+  """Returns whether text is not empty, and printable as one line."""
+  return bool(text) and is_unicode(text) and not has_controls(text)
+
+
 def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
@@ -96,17 +97,11 @@ def plain(value: Any) -> str:
 
 
 def field(name: str, value: Any) -> tuple[str, str]:
-  """Returns the text of a field, and the kind of its value.
+  """Returns the text of one of `dataset.FIELDS`, and the kind of its value.
 
-  Args:
-    name: One of `dataset.FIELDS`.
-    value: The value from JSON, a table, or a Python literal.
-
-  Returns:
-    The text and its kind. The kind is `EMPTY` for None, NaN and text without a
-    word; `JOINED` for a list of texts; `NO_NUMBER` for a price in words, which
-    is kept; `UNUSABLE` for a value of another type, which is not kept, or only
-    in part; and `TEXT` otherwise.
+  The kind is `EMPTY` for None, NaN and text without a word; `JOINED` for a list
+  of texts; `NO_NUMBER` for a price in words, which is kept; `UNUSABLE` for a
+  value of another type, which is not kept, or only in part; else `TEXT`.
   """
   if name == 'price':
     text = price(value)
@@ -160,14 +155,7 @@ def number(value: Any) -> float | None:
 
 
 def categories(value: Any) -> str:
-  """Returns category paths as `A > B > C; A > D`.
-
-  Args:
-    value: Such text, one path as a list of names, or a list of paths.
-
-  Returns:
-    The text; '' for anything else.
-  """
+  """Returns text, one path, or a list of paths as `A > B > C; A > D`, or ''."""
   if not isinstance(value, list):
     return _words(value)
   if not any(isinstance(path, list) for path in value):

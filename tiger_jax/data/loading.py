@@ -17,14 +17,7 @@ from tiger_jax.storage.fingerprints import file_digests
 
 
 def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
-  """Reads, downloads or draws the dataset.
-
-  Args:
-    config: The dataset section.
-    seed: The seed of the synthetic shop.
-
-  Returns:
-    The dataset.
+  """Reads, downloads or draws the dataset; the seed draws the synthetic shop.
 
   Raises:
     UsageError: `config.name` names no dataset.
@@ -68,10 +61,6 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
 
   Unseen items and shuffled ties are not included, because they do not change
   the items.
-
-  Args:
-    config: The dataset section.
-    seed: The seed of the synthetic shop.
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
@@ -83,13 +72,10 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
 
 
 def source_files(config: DatasetConfig) -> list[Path]:
-  """Returns the files on disk that `load_dataset` reads, if they are there.
-
-  None of a synthetic shop, and none of what is downloaded.
-  """
+  """Returns the files on disk that `load_dataset` reads, if they are there."""
   folder = Path(config.source_dir)
   if config.name == 'files':
-    return own_files.candidates(folder)
+    return own_files.candidates(folder, 'interactions', 'items')
   if config.source_dir and config.name.startswith('amazon2014/'):
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]

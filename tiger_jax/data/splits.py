@@ -38,13 +38,9 @@ class Examples(NamedTuple):
 def split(dataset: Dataset, name: str) -> Examples:
   """Returns the examples of one split, user after user.
 
-  Args:
-    dataset: Every user has at least three events.
-    name: `train` (every target but the user's last two, with at least one
-      item before it), `validation` or `test`.
-
-  Returns:
-    The examples. The history of a test example ends with the validation item.
+  `train` has every target except the user's last two, with at least one item
+  before it. The history of a `test` example ends with the `validation` item.
+  Every user of the dataset has at least three events.
 
   Raises:
     UsageError: There is no split of that name.
@@ -71,18 +67,13 @@ def history_lengths(examples: Examples) -> Int64[np.ndarray, ' n']:
 
 
 def sequences(dataset: Dataset, max_history: int) -> Examples:
-  """Returns examples that, all prefixes taken, have every training target.
+  """Returns examples whose prefixes have every training target once.
 
   A prefix of such an example, and the item after it, are an example of the
-  split `train`, each of which is found once. A user has one, but for histories
-  that are longer than `max_history`: these are cut, from the end on, and the
-  targets after a cut have a shorter history than they might. On Beauty these
-  are 30.3% of all targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
-  (`benchmarks/windows.py`). `split` does not cut histories.
-
-  Args:
-    dataset: Every user has at least three events.
-    max_history: Longest history of an example.
+  split `train`. A user has one example, except that histories longer than
+  `max_history` are cut from the end, and the targets after a cut have a shorter
+  history. On Beauty these are 30.3% of all targets at a `max_history` of 10,
+  18.0% at 20 and 5.6% at 50 (`benchmarks/windows.py`).
   """
   starts, stops = dataset.offsets[:-1], dataset.offsets[1:]
   num_targets = stops - starts - 3
@@ -105,11 +96,9 @@ def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
 
 @struct.dataclass
 class Excerpts:
-  """A batch as the device looks it up in the events that it holds.
+  """A batch that the device looks up; histories are padded to `width` items.
 
-  Attributes:
-    examples: Int32 `[b]` each, or `[n, b]` for n batches.
-    width: Items that a history is padded to.
+  The examples are int32 `[b]` each, or `[n, b]` for n batches.
   """
 
   examples: Examples
@@ -117,15 +106,10 @@ class Excerpts:
 
 
 def gather(events: Any, examples: Examples, width: int) -> Batch:
-  """Looks the items of examples up, on the host or on the device.
+  """Looks up the latest `width` items of examples, on the host or the device.
 
-  Args:
-    events: `Dataset.history`, as an array of NumPy or of JAX.
-    examples: Which, arrays of the same library.
-    width: The latest `width` items of a history are kept.
-
-  Returns:
-    The batch; histories are padded to `width`.
+  `events` is `Dataset.history`; it and the examples are both arrays of NumPy or
+  both of JAX. Histories are padded with -1.
   """
   xp = events.__array_namespace__()
   start, end = examples.start, examples.end

@@ -9,18 +9,14 @@ from tiger_jax.errors import DataError
 
 
 def shuffle_ties(dataset: Dataset, seed: int) -> Dataset:
-  """Returns the dataset with a user's events of one time in random order.
+  """Returns the dataset with a user's simultaneous events in random order.
 
-  The days of Amazon's reviews have many such events, and its files list them by
-  item id, which decides what is the test: in some published results a model
-  can learn that order.
-
-  Args:
-    dataset: With timestamps.
-    seed: Of the order.
+  Amazon's reviews have only dates, and its files list the reviews of a day by
+  item id, which decides what is the test: in some published results a model can
+  learn that order.
 
   Raises:
-    DataError: There are no timestamps.
+    DataError: The dataset has no timestamps.
   """
   if dataset.timestamps is None:
     raise DataError(

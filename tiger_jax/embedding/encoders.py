@@ -1,12 +1,9 @@
-"""The encoders: a vector for every item of a catalogue.
-
-All three answer the same call, so what follows cannot tell them apart.
-"""
+"""The encoders: each makes a vector for every item of a catalogue."""
 
 import os
 from typing import Any
 
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 import numpy as np
 
 from tiger_jax.config import EmbeddingConfig
@@ -21,14 +18,7 @@ from tiger_jax.storage.fingerprints import file_digests
 def embed_items(
   config: EmbeddingConfig, items: Items
 ) -> Float32[np.ndarray, 'items dim']:
-  """Returns a vector per item, made as `config.encoder` says.
-
-  Args:
-    config: The encoder and what it needs.
-    items: The catalogue.
-
-  Returns:
-    The vectors in the order of the items, not normalised.
+  """Returns a vector per item, not normalized, from `config.encoder`.
 
   Raises:
     UsageError: The encoder is not installed, its model cannot be loaded, or
@@ -45,9 +35,10 @@ def embed_items(
     vectors = encode(config, items).astype(np.float32)
   broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
   if broken.size:
+    ids = counts.first_ids(items.ids[row] for row in broken)
     raise NumbersError(
       f'the encoder {config.encoder} gave {len(broken)} of {len(items)} items '
-      f'a vector that is not finite, such as {_ids(items, broken)}; look '
+      f'a vector that is not finite, such as {ids}; look '
       'at its text and at the model or file the vector is from'
     )
   return vectors
@@ -99,9 +90,7 @@ def _sentence_transformers(
 def model_and_revision(model: str) -> tuple[str, str | None]:
   """Splits `config.embedding.model` at its last `@`.
 
-  Returns:
-    The folder, or the name at the hub; and the commit, branch or tag, which is
-    None for a folder or if none is given.
+  The second part, a commit, branch or tag of the hub, is None for a folder.
   """
   name, _, revision = model.rpartition('@')
   return (model, None) if os.path.isdir(model) or not name else (name, revision)
@@ -155,10 +144,6 @@ def _tfidf_svd(
       f'{counts.shape[1]} different words and word pairs'
     )
   return TruncatedSVD(config.dim, random_state=0).fit_transform(counts)
-
-
-def _ids(items: Items, rows: Int[np.ndarray, ' n']) -> str:
-  return counts.first_ids(items.ids[row] for row in rows.tolist())
 
 
 def _first_line(error: Exception) -> str:

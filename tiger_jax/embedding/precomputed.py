@@ -19,15 +19,10 @@ _MAX_IDS_BYTES = 2**32
 def load_vectors(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
-  """Reads the vectors of a catalogue's items from two files.
+  """Reads the vectors of a catalogue's items, in the file's own precision.
 
-  Args:
-    config: `path` holds the vectors and `ids_path` names the item of each
-      row, in any order; items not in the catalogue may be among them.
-    items: The catalogue.
-
-  Returns:
-    The vectors in the order of the items, in the file's own precision.
+  `config.path` holds the vectors and `config.ids_path` names the item of each
+  row, in any order; it may name other items too.
 
   Raises:
     UsageError: A path is not set.
@@ -66,15 +61,7 @@ def load_vectors(
 
 
 def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
-  """Returns how many of the vectors in the file are used.
-
-  Args:
-    config: The section, with which `load_vectors` has succeeded.
-    items: The catalogue.
-
-  Raises:
-    DataError: The file of ids is missing or damaged.
-  """
+  """Returns how many of the vectors in the file are used."""
   num_rows = len(_read_ids(config.ids_path))
   return {
     'vectors': num_rows,
@@ -84,19 +71,17 @@ def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
 
 
 def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
-  try:
-    # Mapped, so that only the rows of this catalogue are read into memory.
-    vectors = mapped(Path(path))
-  except FileNotFoundError as error:
+  if not Path(path).exists():
     raise DataError(
       f'{path} does not exist: let config.embedding.path name a .npy of '
       '[items, dim]'
-    ) from error
-  except (OSError, ValueError) as error:
-    raise DataError(
-      f'{path} cannot be read as .npy: write one array of numbers to it with '
-      'numpy.save'
-    ) from error
+    )
+  with files.explained(
+    f'{path} cannot be read as .npy',
+    'write one array of numbers to it with numpy.save',
+  ):
+    # Mapped, so that only the rows of this catalogue are read into memory.
+    vectors = mapped(Path(path))
   floating = np.issubdtype(vectors.dtype, np.floating)
   if vectors.ndim != 2 or vectors.shape[1] == 0 or not floating:
     raise DataError(
@@ -107,17 +92,15 @@ def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
 
 
 def _read_ids(path: str) -> list[str]:
-  try:
-    ids = files.read_json(Path(path), _MAX_IDS_BYTES)
-  except FileNotFoundError as error:
+  if not Path(path).exists():
     raise DataError(
       f'{path} does not exist: let config.embedding.ids_path name a JSON list '
       'of item ids'
-    ) from error
-  except (OSError, ValueError) as error:
-    raise DataError(
-      f'{path} cannot be read as JSON: write the item ids as one JSON list'
-    ) from error
+    )
+  with files.explained(
+    f'{path} cannot be read as JSON', 'write the item ids as one JSON list'
+  ):
+    ids = files.read_json(Path(path), _MAX_IDS_BYTES)
   if not isinstance(ids, list):
     raise DataError(
       f'{path} is not a list: write the item ids as one JSON list'

@@ -6,16 +6,9 @@ from tiger_jax.data.dataset import FIELDS, Items
 def item_sentences(items: Items) -> list[str]:
   """Writes each item's text fields as one sentence (the paper, section 4).
 
-  The fields are labelled, and come in the paper's order with the description
-  last, so that an encoder which cuts long text loses the least telling part.
-  A field the item does not have is left out; an item that has none at all is
-  its id.
-
-  Args:
-    items: The catalogue.
-
-  Returns:
-    One sentence without line breaks per item, in the order of the items.
+  The fields are labeled, and come in the paper's order with the description
+  last, so that an encoder that cuts long text loses the least telling part.
+  Missing fields are omitted. An item without any field is its id.
   """
   columns = [items.fields[name] for name in FIELDS]
   return [

@@ -17,6 +17,8 @@ import warnings
 
 import jax
 
+from tiger_jax.runtime.printing import warn
+
 # A training leaves a few megabytes for each shape and version of jaxlib.
 _MAX_BYTES = 2**30
 _WARNING = re.compile(
@@ -25,11 +27,7 @@ _WARNING = re.compile(
 
 
 def use() -> None:
-  """Enables JAX's cache of compiled programs.
-
-  A folder that `JAX_COMPILATION_CACHE_DIR` names is used instead of the
-  default one.
-  """
+  """Enables the cache; `JAX_COMPILATION_CACHE_DIR` may name its folder."""
   # pyrefly: ignore[missing-attribute]
   folder = jax.config.jax_compilation_cache_dir
   if folder is None:
@@ -75,9 +73,8 @@ def _is_private(folder: Path) -> bool:
     reason = 'can be written to by others'
   else:
     return os.access(folder, os.W_OK)
-  print(
-    f'warning: {folder} {reason}, so compiled programs are not kept: remove it',
-    file=sys.stderr,
+  warn(
+    f'warning: {folder} {reason}, so compiled programs are not kept: remove it'
   )
   return False
 

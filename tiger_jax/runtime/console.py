@@ -10,8 +10,7 @@ import sys
 import traceback
 from typing import Any
 
-from tiger_jax.errors import DataError, Preempted, TigerError
-from tiger_jax.runtime.plain_text import one_line
+from tiger_jax.errors import DataError, Preempted, TigerError, one_line
 from tiger_jax.storage import os_errors
 
 _INTERRUPTED = 130
@@ -23,9 +22,7 @@ class _Descriptor(io.RawIOBase):
   """A file descriptor whose writes never raise.
 
   Data that cannot be written are dropped: printing must never stop a training.
-
-  Attributes:
-    error: The error of the last write that failed; None if none has.
+  `error` is the error of the last write that failed.
   """
 
   def __init__(self, number: int):
@@ -104,11 +101,9 @@ def end() -> None:
 def fail(error: BaseException, at_once: bool) -> None:
   """Exits with one line and an exit code if the error is an expected one.
 
-  Args:
-    error: Any error. For an unexpected one this function returns, so that
-      Python prints the traceback; with `at_once` it prints the traceback.
-    at_once: Exit without Python's shutdown. In a run of several processes, the
-      shutdown would wait for the other processes, which may wait for this one.
+  For another error, the function prints the traceback if `at_once`, and returns
+  otherwise. `at_once` exits without Python's shutdown, which would wait for the
+  other processes of a run, which may wait for this one.
   """
   if isinstance(error, TigerError):
     message, code = one_line(f'error: {error}'), error.exit_code

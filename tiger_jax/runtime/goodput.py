@@ -81,15 +81,9 @@ def summary(seconds: dict[str, float]) -> str:
 def record(
   path: Path, start: int, stop: int, seconds: dict[str, float]
 ) -> None:
-  """Appends the seconds of some steps to a file.
+  """Appends the seconds of the steps from `start` to `stop` to a file of JSON.
 
   A failed write is ignored, so that it does not hide an earlier error.
-
-  Args:
-    path: The file, one JSON object a line.
-    start: Steps done before.
-    stop: Steps done after.
-    seconds: The seconds by phase.
   """
   line = {'from': start, 'to': stop, 'seconds': seconds}
   with contextlib.suppress(OSError), files.open_to_append(path) as file:

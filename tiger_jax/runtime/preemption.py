@@ -31,13 +31,10 @@ def exit_on_signals() -> None:
 
 
 class StopSignal:
-  """Notes SIGTERM, SIGHUP and Ctrl-C, so that a loop can save and leave.
+  """Notes SIGTERM, SIGHUP and Ctrl-C in `received`, so that a loop can save.
 
   A second Ctrl-C has its usual effect. A second SIGTERM, which some schedulers
   send, changes nothing.
-
-  Attributes:
-    received: Whether a signal came.
   """
 
   def __init__(self):

@@ -7,7 +7,10 @@ import contextlib
 import sys
 from typing import Any
 
-from tiger_jax.runtime.plain_text import one_line
+from tiger_jax.errors import one_line
+
+# A stream that cannot encode the text, or is closed, raises a ValueError.
+_ERRORS = (OSError, ValueError, AttributeError)
 
 
 class SafeStream:
@@ -19,21 +22,19 @@ class SafeStream:
 
   def write(self, text: str) -> None:
     """Writes text."""
-    # ValueError: the stream is closed, or cannot encode the text.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(*_ERRORS):
       self._stream.write(text)
 
   def flush(self) -> None:
     """Flushes the stream."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(*_ERRORS):
       self._stream.flush()
 
   def isatty(self) -> bool:
     """Returns whether the stream is a terminal."""
-    try:
+    with contextlib.suppress(*_ERRORS):
       return self._stream.isatty()
-    except (OSError, ValueError, AttributeError):
-      return False
+    return False
 
   def __getattr__(self, name: str) -> Any:
     """Returns any other attribute of the stream."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Any
@@ -19,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from tiger_jax.errors import PeerError, UsageError
+from tiger_jax.runtime.printing import warn
 from tiger_jax.storage import files
 
 # A process that is silent for so long is given up, by all others.
@@ -32,9 +32,8 @@ def join() -> None:
   """Makes this process one of those that were started for the same run.
 
   Cloud TPU, Slurm and Open MPI tell JAX who the others are; elsewhere
-  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID do.
-
-  Ends the process, with the exit code of PeerError, where they do not answer.
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID do. If they do
+  not answer, the process ends with the exit code of PeerError.
 
   Raises:
     UsageError: It is not known who the others are.
@@ -79,15 +78,9 @@ def _number(name: str) -> int | None:
 def _bind_address(address: str, is_main: bool) -> str | None:
   """Checks the coordinator's address, and returns the address to listen on.
 
-  For an invalid address, JAX ends with a segmentation fault. By default, JAX
-  listens on all networks without authentication, even if the address is local.
-
-  Args:
-    address: JAX_COORDINATOR_ADDRESS.
-    is_main: Whether this process is the coordinator.
-
-  Returns:
-    The address; None for JAX's default.
+  For an invalid address, JAX ends with a segmentation fault. By default, which
+  None stands for, JAX listens on all networks without authentication, even if
+  the address is local.
   """
   host, _, port = address.rpartition(':')
   if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -110,11 +103,9 @@ def _bind_address(address: str, is_main: bool) -> str | None:
 
 
 def _give_up() -> None:
-  print(
+  warn(
     f'error: the other processes did not answer within {_ARRIVAL_SECONDS} s: '
-    'start as many as JAX_NUM_PROCESSES says, with the same address',
-    file=sys.stderr,
-    flush=True,
+    'start as many as JAX_NUM_PROCESSES says, with the same address'
   )
   os._exit(PeerError.exit_code)
 
@@ -142,16 +133,10 @@ def broadcast_from_main(value: int) -> int:
 
 
 def require_same(values: dict[str, Any], remedy: str) -> None:
-  """Raises an error in all processes if their values differ.
+  """Raises UsageError in all processes if their JSON values differ.
 
-  All processes must call this, with the same names.
-
-  Args:
-    values: JSON values by name, as in "process 1 has another <name>".
-    remedy: What to do if they differ.
-
-  Raises:
-    UsageError: The values of one process differ from those of the main one.
+  All processes must call this, with the same names, as in "process 1 has
+  another <name>". `remedy` says what to do.
   """
   if jax.process_count() == 1:
     return
@@ -172,13 +157,10 @@ def require_same(values: dict[str, Any], remedy: str) -> None:
 
 
 def require_shared(folder: Path) -> None:
-  """Raises an error in all processes if they do not share a folder.
+  """Raises UsageError in all processes if they do not share a folder.
 
   The main process writes a number into the folder, and the others read it. All
   processes must call this.
-
-  Raises:
-    UsageError: One process does not find the number of the main one.
   """
   if jax.process_count() == 1:
     return

@@ -98,37 +98,24 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 
 
 def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
-  """Returns `tree` with an axis of every array spread over the mesh.
+  """Returns `tree` with one axis of every array spread over the mesh.
 
   An axis that the devices do not divide is replicated: each device then does
   all of the work, with the same result.
-
-  Args:
-    mesh: The devices.
-    tree: Host arrays.
-    axis: Which one counts the examples.
   """
 
   def place(x: Any) -> jax.Array:
     divisible = x.shape[axis] % num_batch_shards(mesh) == 0
-    spec = (
-      PartitionSpec(*[None] * axis, BATCH_AXES)
-      if divisible
-      else PartitionSpec()
-    )
-    return put(x, NamedSharding(mesh, spec))
+    axes = [*[None] * axis, BATCH_AXES] if divisible else []
+    return put(x, NamedSharding(mesh, PartitionSpec(*axes)))
 
   return jax.tree.map(place, tree)
 
 
 def state_shardings(mesh: Mesh, state: Any, num_leading: int = 0) -> Any:
-  """Returns where `RULES` put every array of a state.
+  """Returns where `RULES` put every array of a state, or of their shapes.
 
-  Args:
-    mesh: The devices.
-    state: A pytree of arrays, or of their shapes.
-    num_leading: Axes in front of those that the rules speak of, where an array
-      has them.
+  The first `num_leading` axes are not those of the rules.
   """
 
   def spread(path: Any, x: Any) -> NamedSharding:

@@ -34,13 +34,7 @@ class MetricsWriter:
   """
 
   def __init__(self, workdir: Path):
-    """Makes the folder. The files are made when the first line is written.
-
-    In a run of several processes, only the main one writes.
-
-    Args:
-      workdir: The folder of `metrics.jsonl` and `tensorboard/`.
-    """
+    """Makes the folder; only the main process of a run writes files into it."""
     self._writes = processes.is_main()
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / _NAME
@@ -74,12 +68,8 @@ class MetricsWriter:
     """Prepares the files for a stage that continues after `step`.
 
     Drops the lines of the stage that belong to later steps or to another run.
-    Other lines stay, except an incomplete last line.
-
-    Args:
-      stage: The stage.
-      step: Steps done.
-      folder: The folder of the stage, for its second `metrics.jsonl`.
+    Other lines stay, except an incomplete last line. The second `metrics.jsonl`
+    is in the folder of the stage.
     """
     if not self._writes:
       return
@@ -152,14 +142,7 @@ def _parse(line: bytes) -> tuple[str, float] | None:
 def progress_line(
   label: str, total: int, initial: int = 0, unit: str = 'step'
 ) -> tqdm:
-  """Returns the one progress line of a long stage, with its ETA.
-
-  Args:
-    label: Name of the stage.
-    total: How many units it takes.
-    initial: How many are done already.
-    unit: What is counted.
-  """
+  """Returns the one progress line of a long stage, with its ETA."""
   stream = SafeStream(sys.stderr)
   return tqdm(
     file=stream,

@@ -7,7 +7,7 @@ from jaxtyping import Int, Int32
 import numpy as np
 
 from tiger_jax.errors import DataError
-from tiger_jax.storage import saved_arrays
+from tiger_jax.storage.arrays import save_arrays, saved_arrays
 
 _NAME = 'semantic_ids'
 
@@ -72,7 +72,7 @@ class SemanticIds:
       'num_meaning_levels': self.num_meaning_levels,
       'provenance': self.provenance,
     }
-    saved_arrays.save(folder, _NAME, {'codes': self.codes}, about)
+    save_arrays(folder, _NAME, {'codes': self.codes}, about)
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'SemanticIds':
@@ -87,16 +87,16 @@ class SemanticIds:
     Raises:
       DataError: A file is missing or damaged.
     """
-    try:
-      arrays, about = saved_arrays.load(folder, _NAME)
+    with saved_arrays(folder, _NAME, 'table of Semantic IDs') as (
+      arrays,
+      about,
+    ):
       return cls(
         codes=arrays['codes'],
         level_sizes=tuple(about['level_sizes']),
         num_meaning_levels=about['num_meaning_levels'],
         provenance=dict(about['provenance']),
       )
-    except saved_arrays.DAMAGE as e:
-      raise saved_arrays.damaged(folder, 'table of Semantic IDs', e) from e
 
 
 def group_rows(

@@ -16,7 +16,7 @@ from tiger_jax.semantic_ids import collisions, item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.quantizer import Quantizer
 from tiger_jax.semantic_ids.quantizers.registry import QUANTIZERS
-from tiger_jax.storage import saved_arrays
+from tiger_jax.storage.arrays import save_arrays, saved_arrays
 
 _NAME = 'tokenizer'
 
@@ -109,7 +109,7 @@ class Tokenizer:
       'collisions': self.collisions,
       'dim': self.dim,
     }
-    saved_arrays.save(folder, _NAME, arrays, about)
+    save_arrays(folder, _NAME, arrays, about)
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Tokenizer':
@@ -124,8 +124,7 @@ class Tokenizer:
     Raises:
       DataError: A file is missing or damaged.
     """
-    try:
-      arrays, about = saved_arrays.load(folder, _NAME)
+    with saved_arrays(folder, _NAME, 'tokenizer') as (arrays, about):
       quantizer = _rebuild(
         QUANTIZERS[about['quantizer']].quantizer, _nest(arrays)
       )
@@ -140,8 +139,6 @@ class Tokenizer:
       if codes.shape != (1, len(quantizer.level_sizes)):
         raise ValueError(f'it gives codes of shape {codes.shape}')
       return cls(quantizer, about['collisions'], dim)
-    except saved_arrays.DAMAGE as e:
-      raise saved_arrays.damaged(folder, 'tokenizer', e) from e
 
   def _resolve(
     self,

@@ -23,15 +23,7 @@ def made_from(config: Config) -> list[Any]:
 
 
 def build(config: Config, folder: Path) -> dict[str, Any]:
-  """Reads the raw files, or generates the synthetic shop.
-
-  Args:
-    config: The run.
-    folder: Where to write the dataset.
-
-  Returns:
-    JSON to record: the `counts` of what was read, used and dropped.
-  """
+  """Saves the dataset, and returns the counts of its source to record."""
   loading.load_dataset(config.dataset, config.seed).save(folder)
   counted = counts.read(folder)
   return {'counts': counted} if counted else {}

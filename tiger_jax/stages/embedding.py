@@ -9,19 +9,14 @@ import numpy as np
 from tiger_jax.config import Config, EmbeddingConfig
 from tiger_jax.data.dataset import Items
 from tiger_jax.embedding import encoders, precomputed
-from tiger_jax.errors import DataError
+from tiger_jax.storage import record
 from tiger_jax.storage.arrays import mapped, write_array
 
 _FILE = 'embeddings.npy'
 
 
 def made_from(config: Config, items: str) -> list[Any]:
-  """Returns what determines the vectors, for fingerprints.
-
-  Args:
-    config: The run.
-    items: The fingerprint of the items, which do not depend on who bought them.
-  """
+  """Returns what determines the vectors of items with this fingerprint."""
   c = config.embedding
   return [c.encoder, encoders.made_from(c), items]
 
@@ -29,16 +24,7 @@ def made_from(config: Config, items: str) -> list[Any]:
 def build(
   config: EmbeddingConfig, items: Items, folder: Path
 ) -> dict[str, Any]:
-  """Embeds the items.
-
-  Args:
-    config: The embedding section.
-    items: The catalogue.
-    folder: Where to write `embeddings.npy`, float32 `[items, dim]`.
-
-  Returns:
-    JSON to record: for precomputed vectors, how many of them are used.
-  """
+  """Writes the vectors, and returns what to record about precomputed ones."""
   write_array(folder / _FILE, encoders.embed_items(config, items))
   if config.encoder != 'precomputed':
     return {}
@@ -51,16 +37,11 @@ def load(folder: Path) -> Float[np.ndarray, 'items dim']:
   Raises:
     DataError: The file is damaged, or does not hold a vector per item.
   """
-  path = folder / _FILE
-  try:
-    vectors = mapped(path)
+  with record.damage(folder / _FILE):
+    vectors = mapped(folder / _FILE)
     if vectors.ndim != 2 or vectors.dtype.kind != 'f':
       raise ValueError(f'it holds {vectors.dtype}{list(vectors.shape)}')
-    return vectors
-  except (OSError, ValueError, EOFError) as error:
-    raise DataError(
-      f'{path} is damaged ({error}): remove {folder} and run again'
-    ) from error
+  return vectors
 
 
 def encoder_name(config: EmbeddingConfig) -> str:

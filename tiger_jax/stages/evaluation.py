@@ -23,25 +23,14 @@ _FILE = 'metrics.json'
 
 
 def made_from(config: Config, train: str) -> list[Any]:
-  """Returns what determines the metrics, for fingerprints.
-
-  Args:
-    config: The run.
-    train: The fingerprint of the training stage.
-  """
+  """Returns what determines the metrics, for fingerprints."""
   # A new metric must make the stage run again.
   measured = [CUTOFFS, INVALID_CUTOFFS, 'test_masked']
   return [identity(config.evaluation), train, *measured]
 
 
 def build(session: Session, train_folder: Path, folder: Path) -> None:
-  """Measures the model and the popularity baseline on both held-out splits.
-
-  Args:
-    session: The run.
-    train_folder: The folder of the training stage.
-    folder: Where to write the metrics.
-  """
+  """Measures the model and the popularity baseline on both held-out splits."""
   config, dataset = session.config, session.inputs.dataset
   search = Search.of(config.evaluation)
   params, best = training.load(session, train_folder)

@@ -132,13 +132,11 @@ def build(
 def read_shared(config: Config, own: str) -> list[Shop]:
   """Reads the shops that a config shares its ID space with.
 
-  Args:
-    config: The run.
-    own: The fingerprint of its own embeddings.
+  `own` is the fingerprint of the run's own embeddings.
 
   Raises:
     UsageError: Vectors of different shops cannot be compared.
-    DataError: A workdir has no embeddings, or no others than another's.
+    DataError: A workdir has no embeddings, or those of another encoder.
   """
   c = config.embedding
   workdirs = config.semantic_ids.shared_with
@@ -163,12 +161,7 @@ def read_shared(config: Config, own: str) -> list[Shop]:
 def made_from(
   config: SemanticIdsConfig, others: Sequence[Shop]
 ) -> dict[str, Any]:
-  """Returns the settings and the shops that determine the IDs.
-
-  Args:
-    config: The section.
-    others: The shops that share the ID space.
-  """
+  """Returns the settings and the shops that determine the IDs."""
   values = identity(config)
   if not registry.entry(config).is_trained:
     read = ('quantizer', 'collisions')
@@ -217,12 +210,7 @@ def _fit(
 
 
 def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
-  """Raises UsageError for codebook sizes that cannot work.
-
-  Args:
-    config: The section.
-    num_items: Items that the quantizer is fitted to.
-  """
+  """Raises UsageError for codebook sizes that cannot work for `num_items`."""
   entry = registry.entry(config)
   if entry.is_trained:
     _refuse_warmup(config, num_items)

@@ -32,26 +32,12 @@ _VALIDATION = Search(num_beams=20)
 
 
 def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
-  """Returns what determines the model, for fingerprints.
-
-  Args:
-    config: The run.
-    inputs: The fingerprints of the stages that the model reads.
-  """
+  """Returns what determines the model, for fingerprints."""
   return [identity(config.model), identity(config.train), config.seed, inputs]
 
 
 def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
-  """Trains the recommender; validation NDCG@10 picks the checkpoint.
-
-  Args:
-    session: The run.
-    folder: Where to write the checkpoints.
-    writer: Writes the metrics.
-
-  Raises:
-    UsageError: See `check_devices`.
-  """
+  """Trains the recommender; validation NDCG@10 picks the checkpoint."""
   if not session.entry.is_trained:
     return
   check_devices(session.config)
@@ -94,13 +80,7 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
 def load(session: Session, folder: Path) -> tuple[Any, int]:
   """Reads the parameters of the checkpoint that validation picked.
 
-  Args:
-    session: The run, as trained.
-    folder: The folder of this stage.
-
-  Returns:
-    The parameters of all replicas, and the index of the replica that
-    validation found best.
+  Returns those of all replicas, and the index of the best one on validation.
 
   Raises:
     CheckpointError: They cannot be read, or do not fit the config.
@@ -137,12 +117,7 @@ def load_best(session: Session, folder: Path) -> Trained:
 
 
 def check_devices(config: Config) -> None:
-  """Refuses to train on devices that do not fit the config.
-
-  Raises:
-    UsageError: The devices cannot be divided as the config says, or cannot
-      share a batch evenly.
-  """
+  """Raises UsageError if the devices do not fit the config."""
   c, num_devices = config.parallel, len(jax.devices())
   if num_devices % (c.fsdp * c.tensor):
     raise UsageError(
@@ -162,10 +137,6 @@ def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
   """Returns whether a finished training has the settings of this run.
 
   The data may still differ, which this function does not check.
-
-  Args:
-    config: The run.
-    workdirs: Folders of runs.
   """
   if not registry.entry(config.model).is_trained:
     return True

@@ -1,8 +1,14 @@
-"""Reads array files that may come from another machine."""
+"""Writes arrays, and reads those that may come from another machine.
+
+A file is data only: nothing in it is imported or run.
+"""
 
 from collections.abc import Iterator
 import contextlib
+import hashlib
 import io
+import math
+import os
 from pathlib import Path
 import struct
 import tokenize
@@ -12,7 +18,58 @@ import zlib
 
 import numpy as np
 
+from tiger_jax.errors import DataError
+from tiger_jax.storage import files
+
 _LARGEST_HEADER = 10_000
+_LARGEST_FILE = 2**33
+
+
+def save_arrays(
+  folder: str | os.PathLike[str],
+  name: str,
+  arrays: dict[str, np.ndarray],
+  about: dict[str, Any],
+) -> None:
+  """Writes `NAME.npz`, and `NAME.json` with JSON about it and its digest.
+
+  The folder is made if it is missing.
+  """
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  buffer = io.BytesIO()
+  np.savez(buffer, allow_pickle=False, **arrays)
+  data = buffer.getvalue()
+  about = about | {'sha256': hashlib.sha256(data).hexdigest()}
+  files.write(folder / f'{name}.npz', data)
+  files.write_json(folder / f'{name}.json', about)
+
+
+@contextlib.contextmanager
+def saved_arrays(
+  folder: str | os.PathLike[str],
+  name: str,
+  what: str,
+  remedy: str = 'run the semantic_ids stage',
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+  """Reads what `save_arrays` wrote, as a context that uses it.
+
+  Raises:
+    DataError: A file is missing or damaged, or cannot be used. `what` names
+      the content, and `remedy` says what to do.
+  """
+  folder = Path(folder)
+  with files.explained(
+    f'the {what} in {folder} is damaged', f'delete the folder, then {remedy}'
+  ):
+    try:
+      about = files.read_json(folder / f'{name}.json')
+      data = files.read(folder / f'{name}.npz', _LARGEST_FILE)
+    except FileNotFoundError as error:
+      raise DataError(f'{error.filename} is missing: {remedy}') from error
+    if hashlib.sha256(data).hexdigest() != about['sha256']:
+      raise ValueError(f'{name}.npz is not the file that was saved')
+    yield read_arrays(data), about
 
 
 def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
@@ -20,9 +77,6 @@ def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
 
   The arrays take no more memory than the size of the file: the size that a
   header states is compared with the size of the file first.
-
-  Args:
-    source: The file, or its content.
 
   Raises:
     OSError: The file cannot be read.
@@ -51,12 +105,7 @@ def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-  """Writes a `.npy`.
-
-  Raises:
-    OSError: The file cannot be written, with the number of the cause, which
-      `numpy.save` drops.
-  """
+  """Writes a `.npy`, and keeps the number of an OSError, which NumPy drops."""
   try:
     with path.open('wb') as file:
       np.lib.format.write_array(_Sink(file), array, allow_pickle=False)
@@ -73,9 +122,6 @@ class _Sink:
 
 def mapped(path: Path) -> np.ndarray:
   """Returns the array of a `.npy`, memory-mapped: only used parts are read.
-
-  Args:
-    path: The file.
 
   Raises:
     OSError: The file cannot be read.
@@ -106,15 +152,9 @@ def _check_header(file: Any, member: zipfile.ZipInfo) -> None:
   version = np.lib.format.read_magic(file)
   if version not in ((1, 0), (2, 0)):
     raise ValueError(f'{member.filename} has an unknown format')
-  read_header = (
-    np.lib.format.read_array_header_1_0
-    if version == (1, 0)
-    else np.lib.format.read_array_header_2_0
-  )
+  read_header = getattr(np.lib.format, f'read_array_header_{version[0]}_0')
   shape, _, dtype = read_header(file, max_header_size=_LARGEST_HEADER)
   # Python's integers do not overflow.
-  num_bytes = dtype.itemsize
-  for dim in shape:
-    num_bytes *= dim
+  num_bytes = math.prod(shape, start=dtype.itemsize)
   if dtype.hasobject or num_bytes != member.file_size - file.tell():
     raise ValueError(f'{member.filename} is not as large as its header says')

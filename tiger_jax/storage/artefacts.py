@@ -39,7 +39,7 @@ def run_stage(
   resumable: bool = False,
   elsewhere: Sequence[Path] = (),
 ) -> tuple[Artefact, bool]:
-  """Makes a stage's artefact, unless it exists already.
+  """Returns a stage's artefact, and whether this call has made it.
 
   The stage is built in a partial folder, which gets the stage's name when all
   of it is on disk. Only then is the artefact of another configuration set
@@ -55,11 +55,8 @@ def run_stage(
     about: JSON to record with the fingerprint.
     resumable: Whether `build` resumes from the files of an interrupted call;
       otherwise these are removed.
-    elsewhere: Folders of other runs. An artefact with the wanted fingerprint is
-      read from there instead of being made again.
-
-  Returns:
-    The artefact, and whether this call has made it.
+    elsewhere: Folders of other runs, whose artefacts are read if they have the
+      wanted fingerprint.
 
   Raises:
     UsageError: The stage's folder is a link.
@@ -72,13 +69,14 @@ def run_stage(
       refuse_link(folder)
     if made := _read_if(final, wanted):
       return made, False
-    if other := _find(elsewhere, name, wanted):
+    if other := _find([x / name for x in elsewhere], wanted):
       return other, False
     current = record.read(final) if record.exists(final) else None
     _refuse_what_is_in_the_way(workdir, name, current)
     if earlier := _read_if(_aside(workdir, name, wanted), wanted):
       return _put_in_place(earlier.folder, final, current), False
-    is_new = not _is_whole(partial, wanted)
+    # A partial folder that is complete needs only its name.
+    is_new = not _find([partial], wanted)
     if is_new:
       if not resumable:
         _remove_partials(workdir, name)
@@ -101,7 +99,7 @@ def await_stage(
   """Waits for the artefact of another process, and returns it."""
   start, is_announced = time.monotonic(), False
   while True:
-    if artefact := _find((workdir, *elsewhere), name, wanted):
+    if artefact := _find([x / name for x in (workdir, *elsewhere)], wanted):
       return artefact
     if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
       is_announced = True
@@ -111,11 +109,6 @@ def await_stage(
 
 def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
   """Returns a finished artefact, current or set aside; None if missing.
-
-  Args:
-    workdir: The run's folder.
-    name: The stage.
-    wanted: The fingerprint.
 
   Raises:
     DataError: It is damaged, or a newer version wrote it.
@@ -141,15 +134,13 @@ def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
   pattern = re.compile(
     rf'({"|".join(map(re.escape, names))})\.(partial-)?[0-9a-f]{{8}}'
   )
-  folders = (path.name for path in workdir.iterdir() if path.is_dir())
+  folders = (path.name for path in workdir.glob('*') if path.is_dir())
   return sorted(filter(pattern.fullmatch, folders))
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-  """Makes a run's folder and locks it against other processes.
-
-  Prints a warning if the file system has no locks.
+  """Makes a run's folder and locks it; warns if the file system has no locks.
 
   Raises:
     UsageError: Another process uses the folder, it holds something that is not
@@ -256,31 +247,20 @@ def _refuse_what_is_in_the_way(
 
 def _remove_partials(workdir: Path, name: str) -> None:
   """Removes the partial folders of a stage, of any configuration."""
-  for path in workdir.glob(f'{name}.partial-*'):
-    is_ours = re.fullmatch(
-      rf'{re.escape(name)}\.partial-[0-9a-f]{{8}}', path.name
-    )
-    if is_ours and path.is_dir() and not path.is_symlink():
+  for other in superseded(workdir, [name]):
+    path = workdir / other
+    if other.startswith(f'{name}.partial-') and not path.is_symlink():
       shutil.rmtree(path)
 
 
-def _find(workdirs: Sequence[Path], name: str, wanted: str) -> Artefact | None:
-  """Returns the wanted artefact from the first workdir that has it.
-
-  Artefacts that are damaged, or moved away meanwhile, are ignored.
-  """
-  for workdir in workdirs:
+def _find(folders: Sequence[Path], wanted: str) -> Artefact | None:
+  """Returns the first whole artefact with the fingerprint, None if missing."""
+  for folder in folders:
+    # It may be damaged, or be moved away meanwhile.
     with contextlib.suppress(OSError, DataError):
-      if artefact := _read_if(workdir / name, wanted):
+      if artefact := _read_if(folder, wanted):
         return artefact
   return None
-
-
-def _is_whole(partial: Path, wanted: str) -> bool:
-  """Returns whether a partial folder is complete and needs only its name."""
-  with contextlib.suppress(OSError, DataError):
-    return _read_if(partial, wanted) is not None
-  return False
 
 
 def _read_if(folder: Path, wanted: str) -> Artefact | None:

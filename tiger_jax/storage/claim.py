@@ -34,9 +34,6 @@ _APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
 def claim(workdir: Path) -> None:
   """Makes the folder of a run if it does not exist, and checks it.
 
-  Args:
-    workdir: The folder. It may be empty, or hold an earlier run.
-
   Raises:
     UsageError: It cannot be made, or it holds something that is not a run.
   """

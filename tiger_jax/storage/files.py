@@ -4,6 +4,7 @@ A write replaces the whole file in one step, reaches the disk before it returns,
 and never follows a link. A read is bounded and takes regular files only.
 """
 
+from collections.abc import Iterator
 import contextlib
 import errno
 import json
@@ -12,18 +13,44 @@ from pathlib import Path
 import stat
 from typing import Any, BinaryIO
 
+from tiger_jax.errors import DataError, one_line
+
+# The errors of reading a damaged file, or of making something of its content.
+INVALID = (
+  ArithmeticError,
+  AttributeError,
+  EOFError,
+  LookupError,
+  MemoryError,
+  RuntimeError,
+  TypeError,
+  ValueError,
+)
 # Errors of fsync for a folder where a file system lacks it, such as SMB.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # Large enough for every record except those that list items.
 SMALL = 64 * 2**20
 
 
+@contextlib.contextmanager
+def explained(
+  failure: str,
+  remedy: str,
+  kinds: tuple[type[Exception], ...] = (*INVALID, OSError),
+) -> Iterator[None]:
+  """Turns an error about a damaged file into a DataError, in one line."""
+  try:
+    yield
+  except kinds as error:
+    reason = isinstance(error, OSError) and error.strerror or str(error)
+    reason = one_line(reason)[:200] or type(error).__name__
+    raise DataError(f'{failure} ({reason}): {remedy}') from error
+
+
 def write(path: Path, data: bytes) -> None:
   """Replaces a file, so that a reader sees either the old or the new content.
 
-  Args:
-    path: The file. A link of this name is replaced, not followed.
-    data: The new content.
+  A link of this name is replaced, not followed.
 
   Raises:
     OSError: The folder is missing, not writable, or full; the old file stays.
@@ -74,13 +101,9 @@ def open_to_append(path: Path) -> BinaryIO:
 def read(path: Path, max_bytes: int = SMALL) -> bytes:
   """Returns the content of a regular file.
 
-  Args:
-    path: The file.
-    max_bytes: The largest size that is read.
-
   Raises:
     OSError: The file is missing or cannot be read.
-    ValueError: The file is larger, or it is a device or a pipe.
+    ValueError: The file is too large, or it is a device or a pipe.
   """
   # A pipe that nobody writes to would block the open itself.
   with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
@@ -95,12 +118,7 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
 
 
 def read_json(path: Path, max_bytes: int = SMALL) -> Any:
-  """Returns the value of a JSON file, see `read`.
-
-  Raises:
-    OSError: The file is missing or cannot be read.
-    ValueError: The file is too large, or it is not JSON.
-  """
+  """Returns the value of a JSON file; raises ValueError for other content."""
   try:
     return json.loads(read(path, max_bytes))
   except RecursionError as error:
@@ -111,9 +129,6 @@ def sync(path: Path) -> None:
   """Waits until a file, or the names in a folder, are on disk.
 
   Some file systems refuse this for folders; there it does nothing.
-
-  Raises:
-    OSError: The disk failed.
   """
   number = os.open(path, os.O_RDONLY)
   try:

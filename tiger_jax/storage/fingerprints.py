@@ -14,9 +14,7 @@ def fingerprint(*parts: Any) -> str:
 def file_digests(*paths: str | Path) -> list[list[str]]:
   """Returns the name and the sha256 of files, or of all files in folders.
 
-  A stage has the digests of the files that it reads in its fingerprint, so that
-  it runs again when they change. A missing file has no digest: the stage that
-  reads it raises the error.
+  A missing file has none: the stage that reads it raises the error.
   """
   digests = []
   for path in map(Path, filter(None, paths)):

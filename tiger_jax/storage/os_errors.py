@@ -41,9 +41,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 def describe(error: OSError, path: Path) -> str:
   """Returns one line: where an error occurred, its reason, and what to do.
 
-  Args:
-    error: An error of the system.
-    path: The place to name if the error does not name a file.
+  `path` is named if the error does not name a file.
   """
   reason = error.strerror or str(error)
   return f'{error.filename or path}: {reason}; {explain(error)[1]}'

@@ -4,6 +4,7 @@ The file may come from another machine or another version, so every value is
 checked before it is used.
 """
 
+from contextlib import AbstractContextManager
 import hashlib
 import math
 import os
@@ -50,14 +51,7 @@ def exists(folder: Path) -> bool:
 def write(
   folder: Path, fingerprint: str, seconds: float, about: dict[str, Any]
 ) -> None:
-  """Records a finished stage, after its files have reached the disk.
-
-  Args:
-    folder: The stage's folder, in which all files are complete.
-    fingerprint: The sha256 of all inputs of the stage.
-    seconds: How long it took.
-    about: Further JSON to record, such as the config.
-  """
+  """Records a finished stage, after its files have reached the disk."""
   described = {}
   for path in sorted(folder.iterdir()):
     if path.suffix in _SUFFIXES and path.name != NAME and path.is_file():
@@ -76,31 +70,22 @@ def write(
 def read(folder: Path, *, thorough: bool = False) -> Artefact:
   """Reads the record of a finished stage, and checks the files it lists.
 
-  Args:
-    folder: The stage's folder.
-    thorough: Whether to compare the sha256 of every file, in addition to its
-      size.
+  Their sizes are compared, and their sha256 as well if `thorough`.
 
   Raises:
     OSError: The record is missing or cannot be read.
     DataError: The record or a file is damaged, or a newer version wrote it.
   """
   path = folder / NAME
-  try:
+  with damage(path, files.INVALID):
     record = files.read_json(path)
     if not isinstance(record, dict):
       raise TypeError('it is not an object')
     _refuse_newer(path, record)
     artefact, described = _parse(folder, record)
-  except (
-    AttributeError, LookupError, OverflowError, TypeError, ValueError,
-  ) as error:  # fmt: skip
-    raise _damaged(path, error) from error
   for name, (size, digest) in described.items():
-    try:
+    with damage(folder / name):
       _check(folder / name, size, digest if thorough else None)
-    except (OSError, ValueError) as error:
-      raise _damaged(folder / name, error) from error
   return artefact
 
 
@@ -174,10 +159,10 @@ def _is_sha256(value: Any) -> bool:
   return isinstance(value, str) and bool(_FINGERPRINT.fullmatch(value))
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-  reason = error.strerror if isinstance(error, OSError) else error
-  return DataError(
-    f'{path} is damaged ({reason}): remove {path.parent} and run again'
+def damage(path: Path, *kinds: Any) -> AbstractContextManager[None]:
+  """Turns an error of reading a file of a stage into a DataError."""
+  return files.explained(
+    f'{path} is damaged', f'remove {path.parent} and run again', *kinds
   )
 
 
@@ -187,12 +172,8 @@ def read_object(path: Path) -> dict[str, Any]:
   Raises:
     DataError: The file is missing or damaged.
   """
-  try:
+  with damage(path):
     value = files.read_json(path)
     if not isinstance(value, dict):
       raise ValueError('it is not an object')
-    return value
-  except (OSError, ValueError) as error:
-    raise DataError(
-      f'{path} is damaged ({error}): remove {path.parent} and run again'
-    ) from error
+  return value

@@ -12,7 +12,7 @@ from tiger_jax.training.step import Taken
 
 
 class StepLog:
-  """Metrics on their way out, read long after the device was told to go on."""
+  """Collects the metrics of steps, and reads them long after the dispatch."""
 
   def __init__(
     self,
@@ -21,14 +21,7 @@ class StepLog:
     tensor_names: list[str],
     watch: Stopwatch,
   ):
-    """Remembers where to write.
-
-    Args:
-      writer: Gets the means.
-      label: Names the stage.
-      tensor_names: What `Taken.finite` tells of.
-      watch: Measures the phases `step` and `data`.
-    """
+    """Takes what `Taken.finite` is about, and the watch of the stage."""
     self._writer = writer
     self._label = label
     self._tensor_names = tensor_names
@@ -40,17 +33,7 @@ class StepLog:
   def add(
     self, before: int, taken: Taken, digests: list[str], num_examples: int
   ) -> int:
-    """Takes what is known of a call.
-
-    Args:
-      before: Steps done before it.
-      taken: What the call gave.
-      digests: Of its batches.
-      num_examples: In all of them.
-
-    Returns:
-      Steps done after it.
-    """
+    """Notes what is known of a call, and returns the steps done after it."""
     step = before + len(digests)
     self._pending.append((step, taken, digests))
     self._num_examples += num_examples
@@ -62,13 +45,10 @@ class StepLog:
       jax.block_until_ready(self._pending[-1][1])
 
   def flush(self, more: dict[str, float]) -> dict[str, float]:
-    """Writes the means since the last time, and returns them.
-
-    Args:
-      more: Written beside them.
+    """Writes the means since the last time with `more`, and returns them.
 
     Raises:
-      NotFiniteError: Something was not finite.
+      NotFiniteError: A value is not finite.
     """
     if not self._pending:
       return {}
@@ -83,8 +63,6 @@ class StepLog:
     self._check(metrics, finite, sum(digests, []), steps[-1])
     means = {name: float(values.mean()) for name, values in metrics.items()}
     seconds = self._busy()
-    # A call is waited for while the next is made: of a first one little is
-    # known, and its speed would be a fancy.
     elapsed, self._seconds = seconds - self._seconds, seconds
     speed = self._num_examples / max(elapsed, 1e-9)
     self._num_examples = 0

@@ -11,12 +11,7 @@ from tiger_jax.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-  """Returns the learning rate by the number of steps done.
-
-  Args:
-    config: See `make_optimizer`.
-    num_steps: Steps of the whole run.
-  """
+  """Returns the learning rate by the number of steps done."""
   rate, warmup = config.learning_rate, config.warmup_steps
   if config.recipe == 'adamw':
     return optax.warmup_cosine_decay_schedule(
@@ -33,14 +28,10 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Builds a recipe, gradient clipping included.
 
-  `adafactor` is the sequence model's in the paper (section 4.1: rate 0.01 for
-  10,000 steps, then inverse square root decay; the optimizer is not named
-  there, Adafactor is the one its framework defaults to) and `adagrad` the
-  RQ-VAE's. `adamw` is what careful reproductions converged on.
-
-  Args:
-    config: Which recipe, and its numbers.
-    num_steps: Steps of the whole run, where `adamw` has decayed to zero.
+  `adafactor` is for the sequence model (section 4.1 of the paper: rate 0.01 for
+  10,000 steps, then inverse square root decay; it does not name the optimizer,
+  but the default of its framework is Adafactor), and `adagrad` for the RQ-VAE.
+  `adamw`, which reproductions use, decays to zero after `num_steps`.
   """
   rate = learning_rate(config, num_steps)
   if config.recipe == 'adamw':

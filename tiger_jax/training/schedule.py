@@ -8,13 +8,8 @@ class Rewind(NamedTuple):
   """How a run continues after a value that is not finite.
 
   The run restores a checkpoint, repeats its steps up to `back` steps before the
-  bad one, and skips `skip` batches from there.
-
-  Attributes:
-    back: Batches to skip before the bad one.
-    skip: Batches to skip in total. The bad one is always one of them, so that
-      at least `back + 1` are skipped.
-    steps_per_call: Steps of a call; only whole calls are skipped.
+  bad one, and skips `skip` batches from there, the bad one always included, in
+  whole calls of `steps_per_call` steps.
   """
 
   back: int
@@ -22,17 +17,10 @@ class Rewind(NamedTuple):
   steps_per_call: int = 1
 
   def window(self, step: int, earliest: int = 0) -> tuple[int, int]:
-    """Returns the steps whose batches are skipped because one step is bad.
+    """Returns `(start, stop)`: the steps `start + 1` to `stop` are skipped.
 
-    The start is rounded down and the stop is rounded up to whole calls.
-
-    Args:
-      step: The bad step, counted from 1.
-      earliest: The smallest start, a multiple of `steps_per_call`.
-
-    Returns:
-      `(start, stop)`: the number of steps before the window, and its last
-      step.
+    Both are rounded outwards to whole calls; the bad step counts from 1.
+    `earliest` is the smallest start, a multiple of `steps_per_call`.
     """
     start = max(earliest, step - 1 - self.back)
     stop = max(start + self.skip, step)
@@ -41,15 +29,10 @@ class Rewind(NamedTuple):
 
 
 class Schedule(NamedTuple):
-  """How long to train and how often to look.
+  """The number of steps of a training, and how often it stops to look.
 
-  Logs, checkpoints and signals wait for the end of a call of the device.
-
-  Attributes:
-    num_steps: Optimizer steps.
-    log_every: Steps between two lines of metrics.
-    save_every: Steps between two checkpoints, and two evaluations.
-    rewind: What to do about numbers that are not finite; None gives up.
+  Logs, checkpoints (with evaluations) and signals wait for the end of a call of
+  the device. Without `rewind`, a value that is not finite ends the run.
   """
 
   num_steps: int

@@ -54,13 +54,7 @@ class UpdatingTask(Task, Protocol):
 
 
 class TrainState(NamedTuple):
-  """What a step takes and returns, and a checkpoint holds.
-
-  Attributes:
-    step: Steps done.
-    params: The model's parameters.
-    opt_state: The optimizer's.
-  """
+  """The state that a step takes and returns; `step` counts the steps done."""
 
   step: Int[Array, '']
   params: Params
@@ -68,12 +62,10 @@ class TrainState(NamedTuple):
 
 
 class Taken(NamedTuple):
-  """What is known of the steps of a call; n of them, and r replicas if any.
+  """The results of n steps of a call, for r replicas if there are several.
 
-  Attributes:
-    metrics: `loss`, `gradient_norm` and the task's, `[n]` or `[n, r]`.
-    finite: Whether each tensor that `tensor_names` lists was finite, `[n, x]`
-      or `[n, r, x]`.
+  `metrics` has `loss`, `gradient_norm` and those of the task, and `finite` says
+  whether each of the tensors in `tensor_names` was finite.
   """
 
   metrics: dict[str, Float[Array, 'n *r']]
@@ -101,11 +93,8 @@ def init_state(
 ) -> TrainState:
   """Returns the state before the first step.
 
-  Args:
-    task: What to learn.
-    optimizer: The recipe.
-    seeds: One seed per replica. With several replicas, every array except
-      `step` has a leading axis for them.
+  With several replicas, which have one seed each, every array except `step` has
+  a leading axis for them.
   """
   params = init_params(task, seeds)
   init = optimizer.init if len(seeds) == 1 else jax.vmap(optimizer.init)
@@ -120,23 +109,14 @@ def make_steps(
   seeds: Sequence[int],
   shardings: TrainState | None = None,
 ) -> StepsFn:
-  """Returns what takes the steps of a stack of batches in one call.
+  """Compiles several steps: `(state, tables, stack) -> (state, taken)`.
 
-  The device need not wait for the host between them, which is most of the time
-  where the model is small. The state is donated. All randomness is a function
-  of the seed and the step, so a resumed run takes the very steps that an
-  uninterrupted one takes.
-
-  Args:
-    task: What to learn.
-    optimizer: The recipe.
-    seeds: One seed per replica. Replicas share the batches and the program,
-      and each learns what it would learn alone.
-    shardings: Where the state is to stay, if it matters.
-
-  Returns:
-    The compiled `(state, tables, stack) -> (state, taken)`; the first axis of
-    all arrays of the stack counts the batches.
+  The first axis of all arrays of the stack counts the batches. The device does
+  not wait for the host between steps, which is most of the time of a small
+  model. The state is donated. All randomness is a function of the seed and the
+  step, so a resumed run takes the same steps as an uninterrupted one. Replicas,
+  one for each seed, share the batches, and each learns what it would alone.
+  The state stays where `shardings` put it.
   """
   if len(seeds) == 1:
     step = functools.partial(_step, task, optimizer, seeds[0])

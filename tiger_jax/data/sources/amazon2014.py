@@ -72,18 +72,10 @@ def raw_names(category: str) -> tuple[str, str]:
 
 
 def load(category: str, config: DatasetConfig) -> Dataset:
-  """Downloads or reads one category.
-
-  Args:
-    category: One of `CATEGORIES`.
-    config: The dataset section.
-
-  Returns:
-    The dataset, see `assembly.assemble`.
+  """Downloads or reads one of `CATEGORIES`, see `assembly.assemble`.
 
   Raises:
     DataError: A raw file is missing, damaged, or not what it should hold.
-    OSError: The disk is full.
   """
   raw = read(category, config.source_dir)
   dataset = assembly.assemble(config, raw.events, raw.catalogue, *raw.files)
@@ -99,13 +91,12 @@ def read(
   downloads: Path | None = None,
   site: str = _SITE,
 ) -> Category:
-  """Reads the raw files of one category.
+  """Reads the raw files of one of `CATEGORIES`.
 
   Args:
-    category: One of `CATEGORIES`.
+    category: The category.
     source_dir: The folder of the raw files; if empty, they are downloaded.
-    downloads: The folder of downloads, by default that of TFDS; files that are
-      there are not downloaded again.
+    downloads: The folder of earlier downloads, by default that of TFDS.
     site: The address of the folder of the official files.
 
   Raises:
@@ -119,7 +110,11 @@ def read(
     paths = Path(reviews), Path(metadata)
     unless_damaged = contextlib.nullcontext
   else:
-    folder = (downloads or _tfds_downloads()) / 'tiger_jax_amazon2014'
+    if downloads is None:
+      import tensorflow_datasets as tfds  # Takes a second.
+
+      downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
+    folder = downloads / 'tiger_jax_amazon2014'
     paths = download.get(reviews, folder), download.get(metadata, folder)
     unless_damaged = _removed_if_damaged
   with unless_damaged(paths[0]):
@@ -127,12 +122,6 @@ def read(
   with unless_damaged(paths[1]):
     catalogue, counted = _read_metadata(paths[1], set(events.item_ids))
   return Category(events, catalogue, counted, (reviews, metadata))
-
-
-def _tfds_downloads() -> Path:
-  import tensorflow_datasets as tfds  # Takes a second.
-
-  return Path(tfds.core.constants.DATA_DIR) / 'downloads'
 
 
 @contextlib.contextmanager

@@ -43,19 +43,7 @@ class Events(NamedTuple):
     items: Int32[np.ndarray, ' interactions'],
     timestamps: Int64[np.ndarray, ' interactions'],
   ) -> 'Events':
-    """Sorts a log by user and time.
-
-    Args:
-      user_ids: In order of first appearance.
-      users: The user of each event, as an index into `user_ids`.
-      item_ids: In order of first appearance.
-      items: The item of each event, as an index into `item_ids`.
-      timestamps: The time of each event; events of the same user and time
-        stay in the order of the log.
-
-    Returns:
-      The same events.
-    """
+    """Sorts a log of indices into ids by user and time; the sort is stable."""
     order = np.lexsort((timestamps, users))
     lengths = np.bincount(users, minlength=len(user_ids))
     return cls(
@@ -98,11 +86,8 @@ def assemble(
       without metadata are accepted.
     events: The events of the source.
     catalogue: Text fields by item id; absent fields count as ''.
-    events_file: Where the events are from, for error messages.
-    items_file: Where the catalogue is from, for error messages.
-
-  Returns:
-    The dataset, with its counts. Every user has at least three events.
+    events_file: The source of the events, for error messages.
+    items_file: The source of the catalogue, for error messages.
 
   Raises:
     DataError: A user is too short or an item unknown and the config does not

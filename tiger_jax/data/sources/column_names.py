@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
@@ -41,22 +42,20 @@ def column_of(raw: str) -> str:
   return _COLUMNS.get(name, name)
 
 
-def resolve(
-  path: Path, names: Sequence[str], wanted: Iterable[str]
-) -> dict[str, int]:
-  """Returns the position of each wanted column that the file has.
-
-  Args:
-    path: The file, for error messages.
-    names: The names in the file, in order.
-    wanted: The columns to find.
+def select(
+  path: Path,
+  names: Sequence[str],
+  required: Sequence[str],
+  optional: Sequence[str],
+) -> tuple[dict[str, int], tuple[str, ...]]:
+  """Returns the positions of the wanted columns in a file, and notes about it.
 
   Raises:
-    DataError: Two names stand for the same column, and neither is the exact
-      name of that column.
+    DataError: A required column is missing; or two names stand for the same
+      column, and neither is the exact name of that column.
   """
   positions = {}
-  for column in wanted:
+  for column in (*required, *optional):
     candidates = [i for i, raw in enumerate(names) if column_of(raw) == column]
     candidates = _exact(names, candidates, column) or candidates
     if len(candidates) > 1:
@@ -67,18 +66,56 @@ def resolve(
       )
     if candidates:
       positions[column] = candidates[0]
-  return positions
+  _require(path, names, positions, required)
+  return positions, tuple(_unused(path, names, positions))
 
 
-def exact(names: Sequence[str], column: str) -> int | None:
-  """Returns the position of the one name that is that of the column, or None.
+def merge(
+  path: Path,
+  fields: Mapping[str, list[Any]],
+  others: Iterable[str],
+  required: Sequence[str],
+) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
+  """Returns one column for all fields whose names stand for it, and notes.
+
+  Records need not have the same fields: some may say `user`, others `user_id`.
+  A field with the exact name of the column is read in place of all others if no
+  record lacks it, as in files whose rows all have the same columns.
 
   Args:
-    names: Names in a file.
-    column: The column.
+    path: The file, for messages.
+    fields: The values of each field by its name in the file, one for each
+      record, None where a record lacks the field.
+    others: The names of other fields in the file.
+    required: The columns that the file must have.
+
+  Raises:
+    DataError: A required column is missing, or a record has two different
+      values for the same column.
   """
-  found = _exact(names, range(len(names)), column)
-  return found[0] if len(found) == 1 else None
+  names: dict[str, list[str]] = {}
+  for raw in fields:
+    names.setdefault(column_of(raw), []).append(raw)
+  columns: dict[str, list[Any]] = {}
+  notes = []
+  for column, spelled in names.items():
+    values, conflict = _merged(fields, spelled)
+    exact = _exact(spelled, range(len(spelled)), column)
+    if conflict is None:
+      columns[column] = values
+    elif len(exact) == 1 and _is_complete(fields, spelled, exact[0]):
+      columns[column] = fields[spelled[exact[0]]]
+      notes += _unused(path, spelled, {column: exact[0]})
+    else:
+      row, *both = conflict
+      shown = ' and '.join(map(item_text.shown, both))
+      raise DataError(
+        f'{path} has columns {shown}, either could be {column}, and row '
+        f'{row + 1} has a different value in each: name one of them {column!r} '
+        'in every row, or remove one'
+      )
+  _require(path, [*fields, *others], columns, required)
+  return columns, tuple(notes)
 
 
 def _exact(
@@ -89,16 +126,10 @@ def _exact(
   return [i for i in alike if names[i] == column] or alike
 
 
-def unused(
+def _unused(
   path: Path, names: Sequence[str], found: Mapping[str, int]
 ) -> list[str]:
-  """Returns notes about columns that are not read because of their names.
-
-  Args:
-    path: The file.
-    names: All names in the file, in order.
-    found: What `resolve` has returned.
-  """
+  """Returns notes about columns that are not read because of their names."""
   return [
     f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
     f'a column {item_text.shown(names[found[column]])}'
@@ -107,23 +138,13 @@ def unused(
   ]
 
 
-def require(
+def _require(
   path: Path,
   names: Sequence[str],
   found: Iterable[str],
   required: Sequence[str],
 ) -> None:
-  """Checks that a file has the columns it needs.
-
-  Args:
-    path: The file.
-    names: All names in the file.
-    found: The columns that `resolve` has found.
-    required: The columns that the file must have.
-
-  Raises:
-    DataError: A required column is missing.
-  """
+  """Raises DataError if a required column was not found."""
   missing = [name for name in required if name not in found]
   if missing:
     shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
@@ -133,3 +154,33 @@ def require(
       f'its columns are {shown}{more}; rename one, or add a first line that '
       'names the columns'
     )
+
+
+def _merged(
+  fields: Mapping[str, list[Any]], spelled: list[str]
+) -> tuple[list[Any], tuple[int, str, str] | None]:
+  """Returns the merged values, or the first row with two, and their names."""
+  merged = fields[spelled[0]]
+  if len(spelled) == 1:
+    return merged, None
+  merged = list(merged)
+  source = [spelled[0]] * len(merged)
+  for raw in spelled[1:]:
+    for row, value in enumerate(fields[raw]):
+      if value is None:
+        continue
+      if merged[row] is None:
+        merged[row], source[row] = value, raw
+      elif type(merged[row]) is not type(value) or merged[row] != value:
+        return [], (row, source[row], raw)
+  return merged, None
+
+
+def _is_complete(
+  fields: Mapping[str, list[Any]], spelled: list[str], exact: int
+) -> bool:
+  """Returns whether each record that has a field has the exact one."""
+  return all(
+    row[exact] is not None or not any(value is not None for value in row)
+    for row in zip(*(fields[raw] for raw in spelled), strict=True)
+  )

@@ -5,13 +5,11 @@ names its row.
 """
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 import contextlib
 import csv
 from pathlib import Path
 from typing import Any, TextIO
-
-import pyarrow as pa
 
 from tiger_jax.data.sources import file_kinds
 from tiger_jax.errors import DataError
@@ -40,73 +38,11 @@ def is_blank(row: list[str]) -> bool:
   return len(row) < 2 and not ''.join(row).strip()
 
 
-def read(
-  path: Path,
-  encoding: str,
-  separator: str,
-  num_header_lines: int,
-  num_cells: int,
-  types: Mapping[int, pa.DataType],
-  *,
-  chunk_rows: int = 2**16,
-  chunk_characters: int = 2**24,
-) -> list[pa.ChunkedArray]:
-  """Reads some columns of a file.
-
-  Args:
-    path: The file.
-    encoding: The encoding, as `file_kinds.encoding` returns it.
-    separator: The character between cells.
-    num_header_lines: The number of lines up to the first row.
-    num_cells: The number of cells that each row must have.
-    types: The positions of the columns to read, and the type of each: text, or
-      a dictionary of text.
-    chunk_rows: The most rows of a chunk of a column.
-    chunk_characters: The size of the rows that ends a chunk as well.
-
-  Returns:
-    The columns, in the order of `types`, None where a cell is empty.
-
-  Raises:
-    DataError: A row has another number of cells or is too long, the last one
-      ends within a quotation, or the file is not in that encoding.
-    OSError: The file cannot be read.
-  """
-  columns: list[list[pa.Array]] = [[] for _ in types]
-  cells: list[list[str | None]] = [[] for _ in types]
-
-  def end_chunk() -> None:
-    for chunks, column, kind in zip(
-      columns, cells, types.values(), strict=True
-    ):
-      chunk = pa.array(column, pa.string())
-      is_text = pa.types.is_string(kind)
-      chunks.append(chunk if is_text else chunk.dictionary_encode())
-      column.clear()
-
-  size = 0
-  for row, length in _rows(
-    path, encoding, separator, num_header_lines, num_cells
-  ):
-    for column, position in zip(cells, types, strict=True):
-      column.append(row[position] or None)
-    size += length
-    if len(cells[0]) == chunk_rows or size > chunk_characters:
-      end_chunk()
-      size = 0
-  end_chunk()
-  return [
-    pa.chunked_array(chunks, kind)
-    for chunks, kind in zip(columns, types.values(), strict=True)
-  ]
-
-
 class _Lines:
   """The lines of a file, and then an empty one, which closes no quotation.
 
-  Attributes:
-    size: The number of characters since it was last set to zero.
-    ended: Whether the empty line at the end has been read.
+  `size` counts characters since it was last set to zero, and `ended` says that
+  the empty line has been read.
   """
 
   def __init__(self, path: Path, file: TextIO):
@@ -125,14 +61,19 @@ class _Lines:
     yield '\n'
 
 
-def _rows(
+def read(
   path: Path,
   encoding: str,
   separator: str,
   num_header_lines: int,
   num_cells: int,
-) -> Iterator[tuple[list[str], int]]:
-  """Yields each row, and the number of its characters."""
+) -> Iterator[list[str]]:
+  """Yields each row after the lines of the header.
+
+  Raises:
+    DataError: A row has another number of cells or is too long, the last one
+      ends within a quotation, or the file is not in that encoding.
+  """
   number = 0
   with path.open(encoding=encoding, newline='') as file, long_cells():
     lines = _Lines(path, file)
@@ -154,7 +95,7 @@ def _rows(
               f'{num_cells} columns: correct the row; text that contains the '
               'separator must be in quotation marks'
             )
-          yield row, lines.size
+          yield row
         lines.size = 0
         line = rows.line_num + 1
     except UnicodeError as error:

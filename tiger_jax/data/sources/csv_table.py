@@ -1,8 +1,9 @@
 """Reads CSV files, with any usual separator and encoding."""
 
 import codecs
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ _compute: Any = pc
 _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
 # Enough for any line of column names.
 _SAMPLE_BYTES = 2**20
-_BLANK_QUOTE = '^ +"'
 
 
 def read(
@@ -30,43 +30,40 @@ def read(
 ) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
   """Reads the wanted columns as text, None where a cell is empty.
 
-  Args:
-    path: UTF-8, or UTF-16 with a byte order mark.
-    required: Columns that the file must have.
-    optional: Columns that are read if the file has them.
-    repeating: Columns whose values repeat; they are dictionary-encoded.
-
-  Returns:
-    The columns by name, and notes about the file for the user.
+  The file is UTF-8, or UTF-16 with a byte order mark. Columns that are
+  `repeating` are dictionary-encoded. Also returns notes for the user.
 
   Raises:
     DataError: The file is not such a table, or lacks a column.
-    OSError: The file cannot be read.
   """
   with path.open('rb') as file:
     sample = file.read(_SAMPLE_BYTES)
   encoding = file_kinds.encoding(path, sample)
-  wanted = (*required, *optional)
   with csv_rows.long_cells():
-    names, num_lines, separator = _header(path, sample, encoding, wanted)
-  found = column_names.resolve(path, names, wanted)
-  column_names.require(path, names, found, required)
+    names, num_lines, separator = _header(
+      path, sample, encoding, {*required, *optional}
+    )
+  found, notes = column_names.select(path, names, required, optional)
   repeated = pa.dictionary(pa.int32(), pa.string())
   types = {
     position: repeated if name in repeating else pa.string()
     for name, position in found.items()
   }
-  layout = (path, encoding, separator, num_lines, len(names), types)
+  layout = (path, encoding, separator, num_lines, len(names))
   # Arrow is much faster, but it reads `a, "b"` as a, and "b" with its marks.
-  read = _read_by_arrow(*layout)
+  read = _read_by_arrow(*layout, types)
   if read is None:
-    read = csv_rows.read(*layout)
+    rows = _quoted(csv_rows.read(*layout))
+    # In UTF-8 and in quotation marks, a row can be four times as long.
+    read = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
   columns = dict(zip(found, read, strict=True))
-  _check_lengths(path, columns)
-  notes = column_names.unused(path, names, found)
+  for values in itertools.chain(*map(_values, columns.values())):
+    longest = _compute.max(_compute.binary_length(values)).as_py()
+    if (longest or 0) > MAX_ROW_BYTES:
+      raise csv_rows.too_long(path)
   if separator != ',':
-    notes.append(f'{path.name}: separated by {_SEPARATORS[separator]}')
-  return columns, tuple(notes)
+    notes += (f'{path.name}: separated by {_SEPARATORS[separator]}',)
+  return columns, notes
 
 
 def _read_by_arrow(
@@ -77,81 +74,100 @@ def _read_by_arrow(
   num_cells: int,
   types: Mapping[int, pa.DataType],
 ) -> list[pa.ChunkedArray] | None:
-  """Reads some columns as `csv_rows.read` does.
-
-  Returns:
-    The columns, or None if the file is not as Arrow demands.
-  """
-  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  """Reads a file directly; returns None if it is not as Arrow demands."""
   # The reader accepts a quotation that is not closed: its cell extends to the
   # end of the file. An empty row that is appended then becomes part of it.
   end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
   try:
     with path.open('rb') as file:
-      table = arrow_csv.read_csv(
-        io.BufferedReader(_Appended(file, end)),
-        read_options=arrow_csv.ReadOptions(
-          column_names=list(every),
-          skip_rows=num_header_lines,
-          # The reader refuses a row that is longer than a block.
-          block_size=MAX_ROW_BYTES,
-          encoding='utf8' if encoding == 'utf-8' else 'utf-16',
-        ),
-        parse_options=arrow_csv.ParseOptions(
-          delimiter=separator, newlines_in_values=True
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-          # Without types, the reader would infer integers: 00123 becomes 123.
-          column_types=every,
-          null_values=[''],
-          strings_can_be_null=True,
-          quoted_strings_can_be_null=True,
-          include_columns=[str(position) for position in types],
-        ),
+      columns = _parse(
+        itertools.chain(iter(lambda: file.read(_SAMPLE_BYTES), b''), [end]),
+        num_cells,
+        types,
+        separator,
+        block_size=MAX_ROW_BYTES,
+        skip_rows=num_header_lines,
+        encoding='utf8' if encoding == 'utf-8' else 'utf-16',
       )
   except (UnicodeError, pa.ArrowInvalid):
     return None
-  columns = [table.column(str(position)) for position in types]
-  rows = table.num_rows - 1
+  rows = len(columns[0]) - 1
   if rows < 0 or any(column[rows].is_valid for column in columns):
     return None
   columns = [column.slice(0, rows) for column in columns]
-  return None if any(map(_has_blank_quote, columns)) else columns
+  for values in itertools.chain(*map(_values, columns)):
+    if _compute.any(_compute.match_substring_regex(values, '^ +"')).as_py():
+      return None
+  return columns
 
 
-def _has_blank_quote(column: pa.ChunkedArray) -> bool:
-  """Returns whether a cell begins with blanks and a quotation mark."""
-  return any(
-    _compute.any(
-      _compute.match_substring_regex(_values(chunk), _BLANK_QUOTE)
-    ).as_py()
-    for chunk in column.chunks
+def _parse(
+  content: Iterator[bytes],
+  num_cells: int,
+  types: Mapping[int, pa.DataType],
+  separator: str = ',',
+  **options: Any,
+) -> list[pa.ChunkedArray]:
+  """Reads the columns at the positions of `types` from the bytes of a file.
+
+  The reader refuses a row that is longer than its `block_size`.
+  """
+  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  table = arrow_csv.read_csv(
+    io.BufferedReader(_Bytes(content)),
+    read_options=arrow_csv.ReadOptions(
+      column_names=list(every),
+      **options,
+    ),
+    parse_options=arrow_csv.ParseOptions(
+      delimiter=separator, newlines_in_values=True
+    ),
+    convert_options=arrow_csv.ConvertOptions(
+      # Without types, the reader would infer integers: 00123 becomes 123.
+      column_types=every,
+      null_values=[''],
+      strings_can_be_null=True,
+      quoted_strings_can_be_null=True,
+      include_columns=[str(position) for position in types],
+    ),
   )
+  return table.columns
 
 
-def _values(chunk: pa.Array) -> pa.Array:
-  return chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+def _quoted(rows: Iterable[list[str]]) -> Iterator[bytes]:
+  """Yields rows as Arrow demands them."""
+  for row in rows:
+    cells = (cell.replace('"', '""') for cell in row)
+    yield ('"' + '","'.join(cells) + '"\n').encode()
 
 
-class _Appended(io.RawIOBase):
-  """A file with bytes appended to it."""
+def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
+  """Yields the texts of a column, each of a dictionary only once."""
+  for chunk in column.chunks:
+    is_coded = pa.types.is_dictionary(chunk.type)
+    yield chunk.dictionary if is_coded else chunk
 
-  def __init__(self, file: Any, end: bytes):
-    self._parts = [file, io.BytesIO(end)]
+
+class _Bytes(io.RawIOBase):
+  """A file of parts, of which none is empty."""
+
+  def __init__(self, parts: Iterator[bytes]):
+    self._parts = parts
+    self._rest = memoryview(b'')
 
   def readable(self) -> bool:
     return True
 
   def readinto(self, buffer: Any) -> int:
-    while self._parts:
-      if size := self._parts[0].readinto(buffer):
-        return size
-      del self._parts[0]
-    return 0
+    self._rest = self._rest or memoryview(next(self._parts, b''))
+    size = min(len(buffer), len(self._rest))
+    buffer[:size] = self._rest[:size]
+    self._rest = self._rest[size:]
+    return size
 
 
 def _header(
-  path: Path, sample: bytes, encoding: str, wanted: Sequence[str]
+  path: Path, sample: bytes, encoding: str, wanted: set[str]
 ) -> tuple[list[str], int, str]:
   """Returns the column names, the number of header lines, and the separator."""
   # The sample may end within a character.
@@ -164,7 +180,7 @@ def _header(
     lines = io.StringIO(text, newline='')
     rows = csv_rows.reader(lines, separator)
     names = next((x for x in rows if not _is_skipped(x)), [])
-    score = len({column_names.column_of(name) for name in names} & set(wanted))
+    score = len({column_names.column_of(name) for name in names} & wanted)
     if (score, len(names)) > best:
       best = score, len(names)
       header = names, rows.line_num, separator
@@ -189,11 +205,3 @@ def _header(
 def _is_skipped(row: list[str]) -> bool:
   # A first line such as sep=; gives Excel the separator.
   return csv_rows.is_blank(row) or row[0].startswith('sep=')
-
-
-def _check_lengths(path: Path, columns: dict[str, pa.ChunkedArray]) -> None:
-  for column in columns.values():
-    for chunk in column.chunks:
-      lengths = _compute.binary_length(_values(chunk))
-      if (_compute.max(lengths).as_py() or 0) > MAX_ROW_BYTES:
-        raise csv_rows.too_long(path)

@@ -23,16 +23,10 @@ def get(
   patience: float = 60.0,
   waits: Sequence[float] = (1.0, 5.0),
 ) -> Path:
-  """Downloads a file, unless it is there already.
+  """Downloads a file to a folder, unless it is there already.
 
-  Args:
-    url: The address; its last part is the name of the file.
-    folder: The folder to write to, which is made if it does not exist.
-    patience: The seconds without any data after which a download has stalled.
-    waits: The seconds before each retry.
-
-  Returns:
-    The path of the file. It has the length that the server stated, if any.
+  A download without any data for `patience` seconds has stalled. Retries come
+  after `waits` seconds each.
 
   Raises:
     DataError: The file cannot be downloaded.

@@ -17,7 +17,6 @@ from tiger_jax.data.sources import tables
 _compute: Any = pc
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
-_DAY = 86_400
 # Microseconds since 1970 of the beginning of the years 1 and 10,000.
 _FIRST, _END = -62_135_596_800_000_000, 253_402_300_800_000_000
 _PER_SECOND = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
@@ -32,12 +31,7 @@ _Times = Int64[np.ndarray, ' rows']
 def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
   """Returns a column of times as integers, and warnings about them.
 
-  Args:
-    table: From `tables.read`.
-    name: The column.
-
-  Returns:
-    The times: integers unchanged, dates as microseconds since 1970.
+  Integers are unchanged; dates become microseconds since 1970.
 
   Raises:
     DataError: A value is missing, or is neither an integer nor a date between
@@ -93,15 +87,11 @@ def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
 def _from_dates(
   table: tables.Table, name: str, column: pa.ChunkedArray
 ) -> _Times:
-  kind = column.type
-  if pa.types.is_timestamp(kind):
-    numbers, per_second = column.cast(pa.int64()), _PER_SECOND[kind.unit]
-  elif pa.types.is_date32(kind):
-    numbers, per_second = column.cast(pa.int32()).cast(pa.int64()), 1 / _DAY
-  else:
-    numbers, per_second = column.cast(pa.int64()), _PER_SECOND['ms']
-  stored = numbers.to_numpy()
-  scale = round(10**6 / per_second)
+  if pa.types.is_date32(column.type):
+    column = column.cast(pa.date64())  # From days to milliseconds.
+  unit = column.type.unit if pa.types.is_timestamp(column.type) else 'ms'
+  stored, per_second = column.cast(pa.int64()).to_numpy(), _PER_SECOND[unit]
+  scale = 10**6 // per_second
   if per_second > 10**6:
     microseconds = stored // (per_second // 10**6)
   else:

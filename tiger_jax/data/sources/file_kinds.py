@@ -24,14 +24,10 @@ _UTF16 = {codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be'}
 
 
 def check(path: Path, start: bytes) -> None:
-  """Checks that a file is what its name says, as far as its start shows.
-
-  Args:
-    path: A file that ends in `.csv`, `.jsonl` or `.parquet`.
-    start: Its first bytes.
+  """Checks that the first bytes of a file are not those of another kind.
 
   Raises:
-    DataError: The file is of another kind.
+    DataError: The file is not what its suffix says.
   """
   suffix = path.suffix[1:]
   if _is_text(start):
@@ -55,10 +51,6 @@ def check(path: Path, start: bytes) -> None:
 def encoding(path: Path, start: bytes) -> str:
   """Returns the encoding of a text file: UTF-8, or UTF-16 with its byte order.
 
-  Args:
-    path: The file.
-    start: Its first bytes.
-
   Raises:
     DataError: It is in UTF-32, or in UTF-16 without a byte order mark.
   """
@@ -76,10 +68,7 @@ def encoding(path: Path, start: bytes) -> str:
 def not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
   """Returns an error that names the command which converts a file.
 
-  Args:
-    path: The file.
-    where: Begins the message, up to "is".
-    encoding: What the file probably is.
+  `where` begins the message, and `encoding` is what the file probably is.
   """
   other = f'{path.stem}.utf8{path.suffix}'
   return DataError(

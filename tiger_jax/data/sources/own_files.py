@@ -30,12 +30,6 @@ def load(config: DatasetConfig) -> Dataset:
   integers of any one unit, or ISO 8601 dates, which become microseconds since
   1970. A date without a time zone is in UTC.
 
-  Args:
-    config: The dataset section.
-
-  Returns:
-    The dataset; items that nobody bought are in its catalogue.
-
   Raises:
     UsageError: `source_dir` is empty.
     DataError: A file is missing or damaged, or lacks a column or a value; or
@@ -66,8 +60,7 @@ def load(config: DatasetConfig) -> Dataset:
   dataset = assembly.assemble(
     config, events, catalogue, str(events_file), str(items_file)
   )
-  more: dict[str, Any] = {'fields': fields.fields}
-  more['notes'] = [*notes, *items_table.notes]
+  more = {'fields': fields.fields, 'notes': [*notes, *items_table.notes]}
   return dataclasses.replace(dataset, counts=dataset.counts | more)
 
 
@@ -83,27 +76,23 @@ def _catalogue(
       f'{table.path} lists item {item} twice, the second time in row '
       f'{repeat + 1}: keep one of the two'
     )
-  names = [name for name in FIELDS if name in table.columns]
-  texts: dict[str, list[str]] = {}
-  for name in names:
-    values = tables.values(table, name)
-    texts[name] = [
+  texts = {
+    name: [
       counted.read(name, value, f'{table.path.name}, row {row}')
-      for row, value in enumerate(values, start=1)
+      for row, value in enumerate(tables.values(table, name), start=1)
     ]
+    for name in FIELDS
+    if name in table.columns
+  }
   return {
-    item_id: {name: texts[name][row] for name in names}
+    item_id: {name: column[row] for name, column in texts.items()}
     for row, item_id in enumerate(ids)
   }
 
 
-def candidates(folder: Path) -> list[Path]:
-  """Returns the possible paths of the two files, existing or not."""
-  return _candidates(folder, 'interactions') + _candidates(folder, 'items')
-
-
-def _candidates(folder: Path, name: str) -> list[Path]:
-  return [folder / f'{name}{suffix}' for suffix in tables.SUFFIXES]
+def candidates(folder: Path, *names: str) -> list[Path]:
+  """Returns the possible paths of files, existing or not."""
+  return [folder / f'{name}{end}' for name in names for end in tables.SUFFIXES]
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -112,7 +101,7 @@ def _find(folder: Path, name: str) -> Path:
       f'there is no folder {folder}: name that of your files in '
       'config.dataset.source_dir'
     )
-  paths = _candidates(folder, name)
+  paths = candidates(folder, name)
   found = [path for path in paths if path.exists()]
   if not found:
     raise DataError(
@@ -176,9 +165,4 @@ def _placeholders(
 
 
 def _is_id(value: Any) -> bool:
-  if type(value) not in (str, int):
-    return False
-  text = str(value).strip()
-  return (
-    bool(text) and item_text.is_unicode(text)
-  ) and not item_text.has_controls(text)
+  return type(value) in (str, int) and item_text.is_clean(str(value).strip())

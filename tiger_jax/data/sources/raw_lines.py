@@ -28,29 +28,18 @@ _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
-  """One line of a file.
-
-  Attributes:
-    values: What it holds.
-    where: File and line, to begin an error message with.
-  """
+  """One line of a file; `where` names both, and begins an error message."""
 
   values: dict[Any, Any]
   where: str
 
 
 def read(path: Path) -> Iterator[Record]:
-  """Yields the records of a file, without holding the whole.
+  """Yields the records of a file without holding the whole of it.
 
-  A damaged end of a compressed file shows only after all that is before it
-  was yielded: publish nothing until the iterator is exhausted.
-
-  Args:
-    path: Lines of JSON or Python literals, in UTF-8, or in UTF-16 with a byte
-      order mark; compressed if it ends in `.gz`.
-
-  Yields:
-    The records in file order; blank lines are skipped.
+  Lines are in UTF-8, or in UTF-16 with a byte order mark; a `.gz` file is
+  compressed. Blank lines are skipped. A damaged end of a compressed file shows
+  only after all records before it: publish nothing until then.
 
   Raises:
     DataError: The file is missing, damaged, or not what its name says, or a
@@ -82,25 +71,13 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def required_text(record: Record, key: str) -> str:
-  """Returns a field that every record must have.
-
-  Args:
-    record: From `read`.
-    key: Of the field.
-
-  Returns:
-    Its text.
+  """Returns the text of a field that every record must have.
 
   Raises:
     DataError: It is missing, empty, not text, or has control characters.
   """
   value = record.values.get(key)
-  if (
-    not isinstance(value, str)
-    or not value
-    or not item_text.is_unicode(value)
-    or item_text.has_controls(value)
-  ):
+  if not isinstance(value, str) or not item_text.is_clean(value):
     raise DataError(
       f'{record.where}: {_wrong(record, key)} of text without control '
       'characters'
@@ -109,14 +86,7 @@ def required_text(record: Record, key: str) -> str:
 
 
 def required_seconds(record: Record, key: str) -> int:
-  """Returns a time that every record must have.
-
-  Args:
-    record: From `read`.
-    key: Of the field.
-
-  Returns:
-    Whole seconds since 1970.
+  """Returns the whole seconds since 1970 that every record must have.
 
   Raises:
     DataError: It is missing, not an integer, or outside the years 1970 to

@@ -30,14 +30,7 @@ _CHUNK = 512
 
 
 def make(num_users: int, seed: int) -> Dataset:
-  """Draws a shop.
-
-  Args:
-    num_users: Shoppers, each with 5 to 20 events whatever they buy.
-    seed: Of the catalogue's looks and of all that happens.
-
-  Returns:
-    The dataset.
+  """Draws a shop; each shopper has 5 to 20 events.
 
   Raises:
     UsageError: There are no shoppers.
@@ -66,31 +59,15 @@ def next_item_probabilities(
   dataset: Dataset,
   histories: Sequence[Int[np.ndarray, ' _']] | Int[np.ndarray, 'n _'],
 ) -> Float64[np.ndarray, 'n items']:
-  """Returns the exact probability of each item to be bought next.
+  """Returns the exact distribution of the next item for each history.
 
-  Args:
-    dataset: From `make`.
-    histories: Item rows of each shopper, all from the first purchase on,
-      oldest first; may be empty.
-
-  Returns:
-    One distribution per history.
+  A history has the item rows of all purchases, oldest first; it may be empty.
   """
   return _next(_transitions(dataset.items), histories)
 
 
 def best_possible_recall(dataset: Dataset, examples: Examples, k: int) -> float:
-  """Returns the expected recall@k of a ranking that knows the law.
-
-  Args:
-    dataset: From `make`.
-    examples: What would be ranked for.
-    k: Items recommended.
-
-  Returns:
-    The probability that the next item is among the `k` most likely ones, in
-    the mean over the examples.
-  """
+  """Returns the expected recall@k of a ranking that knows the law."""
   transitions = _transitions(dataset.items)
   total = 0.0
   for rows in _chunks(len(examples.user)):
@@ -115,14 +92,8 @@ def _transitions(items: Items) -> Float64[np.ndarray, 'last items']:
   companions = _companions()
   aisle = np.unique(aisles, return_inverse=True)[1]
   brand = np.unique(items.fields['brand'], return_inverse=True)[1]
-  popularity = np.asarray(
-    [
-      _popularity(title, maker)
-      for title, maker in zip(
-        items.fields['title'], items.fields['brand'], strict=True
-      )
-    ]
-  )
+  names = items.fields['title'], items.fields['brand']
+  popularity = np.asarray(list(map(_popularity, *names)))
   companion = np.asarray(
     [aisle[aisles.index(companions[name])] for name in aisles]
   )

@@ -12,13 +12,7 @@ from tiger_jax.data.dataset import Items
 
 
 class Aisle(NamedTuple):
-  """A leaf of the category tree.
-
-  Attributes:
-    name: The leaf category.
-    product: What its items are called.
-    price: Of the middle line, in dollars.
-  """
+  """A category, the name of its products, and their middle price in dollars."""
 
   name: str
   product: str
@@ -116,12 +110,7 @@ COLOURS = (
 def stock(rng: np.random.Generator) -> Items:
   """Lists one item for each aisle, brand and model line, in random order.
 
-  Args:
-    rng: Chooses the order, the colours and the cents, none of which matters
-      to the shoppers.
-
-  Returns:
-    The catalogue.
+  `rng` also draws colors and cents, which do not matter to the shoppers.
   """
   texts = [
     _text(rng, brand, line, department, category, aisle)

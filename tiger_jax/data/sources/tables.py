@@ -17,7 +17,6 @@ from tiger_jax.data.sources import (
   csv_table,
   file_kinds,
   raw_lines,
-  spellings,
 )
 from tiger_jax.errors import DataError
 
@@ -27,14 +26,7 @@ Column = list[Any] | pa.ChunkedArray
 
 
 class Table(NamedTuple):
-  """Columns of a file.
-
-  Attributes:
-    path: The file.
-    columns: The columns, by the names that the program uses.
-    num_rows: The number of rows, at least one.
-    notes: Notes about the file for the user.
-  """
+  """Columns of a file by the program's names, and notes for the user."""
 
   path: Path
   columns: dict[str, Column]
@@ -42,13 +34,7 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, what: str) -> DataError:
-    """Returns an error about a cell.
-
-    Args:
-      name: The column.
-      row: The row, counted from 0.
-      what: What is wrong, and the remedy.
-    """
+    """Returns an error about a cell: what is wrong, and the remedy."""
     shown = item_text.shown(_value(self.columns[name], row))
     return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
 
@@ -56,9 +42,8 @@ class Table(NamedTuple):
 class Codes(NamedTuple):
   """A column of values that repeat.
 
-  Attributes:
-    rows: The index in `values` of each row's value, -1 for None.
-    values: The distinct values, in order of first appearance.
+  `rows` has the index of each row's value, -1 for None. The distinct `values`
+  are in order of first appearance.
   """
 
   rows: Int32[np.ndarray, ' rows']
@@ -73,11 +58,8 @@ def read(
 ) -> Table:
   """Reads some columns of a `.csv`, `.jsonl` or `.parquet` file.
 
-  Args:
-    path: The file. Its columns may have any name that `column_names` knows.
-    required: Columns that the file must have.
-    optional: Columns that are read if the file has them.
-    repeating: Columns whose values repeat. Naming them saves memory.
+  The columns may have any name that `column_names` knows. Columns whose values
+  repeat take less memory if they are named as `repeating`.
 
   Raises:
     DataError: The file is missing or damaged, lacks a column, or is empty.
@@ -115,8 +97,7 @@ def encode(table: Table, name: str) -> Codes:
   """Returns a column as codes.
 
   Raises:
-    DataError: Values of the column are neither text nor integers, such as
-      lists, or text that is not UTF-8.
+    DataError: A value is neither UTF-8 text nor an integer, such as a list.
   """
   column = table.columns[name]
   if isinstance(column, list):
@@ -131,7 +112,10 @@ def encode(table: Table, name: str) -> Codes:
         chunk = chunk.dictionary_encode()
       values = chunk.dictionary.to_pylist()
     except pa.ArrowNotImplementedError as error:
-      raise _wrong_type(table, name, column.type) from error
+      raise DataError(
+        f'{table.path}: {name} is of type {str(column.type)[:40]}: it must be '
+        'text or whole numbers'
+      ) from error
     except ValueError as error:
       raise _not_text(table.path, name) from error
     rows = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -140,8 +124,7 @@ def encode(table: Table, name: str) -> Codes:
     renumbered = np.full(len(values) + 1, -1, np.int32)
     for code in used[np.argsort(first)].tolist():
       if values[code] is not None:
-        number = numbers.setdefault(values[code], len(numbers))
-        renumbered[code] = number
+        renumbered[code] = numbers.setdefault(values[code], len(numbers))
     parts.append(renumbered[rows])
   return Codes(np.concatenate(parts), list(numbers))
 
@@ -175,13 +158,6 @@ def _value(column: Column, row: int) -> Any:
 def _is_odd(kind: pa.DataType) -> bool:
   """Returns whether values may be out of range for the type in Python."""
   return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
-
-
-def _wrong_type(table: Table, name: str, kind: pa.DataType) -> DataError:
-  return DataError(
-    f'{table.path}: {name} is of type {str(kind)[:40]}: it must be text or '
-    'whole numbers'
-  )
 
 
 def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
@@ -223,9 +199,7 @@ def _read_jsonl(
         column.append(None)
   if not num_rows:
     raise DataError(f'{path} is empty: add at least one row')
-  columns, notes = spellings.merge(path, kept)
-  column_names.require(path, [*kept, *others], columns, required)
-  return columns, tuple(notes)
+  return column_names.merge(path, kept, others, required)
 
 
 def _read_parquet(
@@ -237,9 +211,7 @@ def _read_parquet(
   with parquet.ParquetFile(path) as file:
     schema = file.schema_arrow
   names = schema.names
-  wanted = (*required, *optional)
-  found = column_names.resolve(path, names, wanted)
-  column_names.require(path, names, found, required)
+  found, notes = column_names.select(path, names, required, optional)
   repeated = [
     names[i]
     for name, i in found.items()
@@ -247,12 +219,11 @@ def _read_parquet(
   ]
   with parquet.ParquetFile(path, read_dictionary=repeated) as file:
     table = file.read(columns=[names[i] for i in found.values()])
-  columns = {name: table.column(names[i]) for name, i in found.items()}
-  notes = column_names.unused(path, names, found)
-  return (
-    {name: _as_text(path, name, x) for name, x in columns.items()},
-    tuple(notes),
-  )
+  columns = {
+    name: _as_text(path, name, table.column(names[i]))
+    for name, i in found.items()
+  }
+  return columns, notes
 
 
 def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -273,9 +244,8 @@ def _not_text(path: Path, name: str) -> DataError:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-  return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (
-    _is_bytes(kind)
-  )  # fmt: skip
+  is_string = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+  return is_string or _is_bytes(kind)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

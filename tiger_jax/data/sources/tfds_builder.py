@@ -43,13 +43,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
     file_format: Any = 'array_record',
     **kwargs: Any,
   ):
-    """Sets the builder up.
-
-    Args:
-      source_dir: The folder of the raw files; empty downloads them.
-      file_format: As in TFDS.
-      **kwargs: As in TFDS.
-    """
+    """Sets the builder up; an empty `source_dir` downloads the raw files."""
     self._source_dir = source_dir
     super().__init__(file_format=file_format, **kwargs)
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from tiger_jax.errors import DataError
+from tiger_jax.errors import DataError, one_line
 from tiger_jax.runtime import console, printing
-from tiger_jax.runtime.plain_text import one_line
 
 HOSTILE = 'a\x1b]0;owned\x07\x1b[2J\n\u202eb\x9b31m'
 
