@@ -216,12 +216,8 @@ def _lower_bound(
 ) -> Integer[Array, '*b']:
   """Returns the first place in each range whose entry is no less than `value`.
 
-  Args:
-    column: Entries, which rise within every range.
-    low: Where ranges begin.
-    high: Where they end.
-    value: What is looked for in each.
-    most: No range is longer.
+  Entries rise within every range from `low` to `high`, and no range is longer
+  than `most`.
   """
 
   def halve(

@@ -107,13 +107,7 @@ def with_unseen(
 ) -> Int[np.ndarray, 'n m']:
   """Puts, after the first item of each prefix, the unseen items that have it.
 
-  Args:
-    items: Seen items, best first; -1 for none.
-    unseen: Rows of the unseen items.
-    prefixes: The codes of meaning of every item.
-
-  Returns:
-    Longer lists, filled up with -1.
+  Lists are best first; -1 stands for no item, and fills the longer lists up.
   """
   sharing = _by_prefix(unseen, prefixes)
   lists = []
@@ -140,13 +134,10 @@ def capped(
   k: int,
   epsilon: float,
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the first k items, of which at most a share is unseen.
+  """Returns the first k items, of which at most the share `epsilon` is unseen.
 
-  Args:
-    items: Best first; -1 for none.
-    is_unseen: Which items are.
-    k: How many.
-    epsilon: The share; what is not a whole item does not count.
+  Lists are best first; -1 stands for no item. The share is rounded down to
+  whole items.
   """
   # Nothing is added to 0.3 * 10 by the way a computer counts.
   most = int(epsilon * k + 1e-9)
@@ -162,12 +153,7 @@ def capped(
 def shared_prefixes(
   is_unseen: Bool[np.ndarray, ' items'], prefixes: Int[np.ndarray, 'items l']
 ) -> Bool[np.ndarray, ' items']:
-  """Returns which items have a prefix that seen and unseen items share.
-
-  Args:
-    is_unseen: Whether each item is unseen.
-    prefixes: The codes of each item, without the collision code.
-  """
+  """Returns which items have a prefix that seen and unseen items share."""
   _, place = np.unique(prefixes, axis=0, return_inverse=True)
   # NumPy 2.0 returns `place` with a second axis.
   place = place.reshape(-1)
@@ -178,12 +164,7 @@ def shared_prefixes(
 def without(
   items: Int[np.ndarray, 'n m'], user_items: Sequence[Int[np.ndarray, ' _']]
 ) -> Int[np.ndarray, 'n m']:
-  """Returns the lists with -1 in place of the items that each user has.
-
-  Args:
-    items: The lists of item rows, best first; -1 for none.
-    user_items: The item rows that each user has.
-  """
+  """Returns the lists with -1 in place of the items that each user has."""
   return np.stack(
     [
       np.where(np.isin(row, rows), -1, row)

@@ -69,9 +69,7 @@ def entropy(
 ) -> Float[np.ndarray, ' n']:
   """Returns the entropy of the categories of each list, in nats.
 
-  Args:
-    items: Item rows; -1 for none, which do not count.
-    categories: Of every item.
+  Rows of -1 stand for no item and do not count.
   """
   _, codes = np.unique(np.asarray(categories), return_inverse=True)
   found = np.where(items >= 0, codes[items], -1)

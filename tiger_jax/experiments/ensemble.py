@@ -137,14 +137,9 @@ def adaptive(
 def combined(
   merged: Merged, weight: float | Float[np.ndarray, 'n 1']
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the best ten items of two rankings added up.
+  """Returns the best ten items of two rankings added up, -1 for none.
 
-  Args:
-    merged: What both answer.
-    weight: Of the first; the second has the rest.
-
-  Returns:
-    The best of all items that either has, -1 for none.
+  The first ranking has the weight, the second has the rest.
   """
   shares = merged.first * weight + merged.second * (1 - weight)
   shares = np.where(merged.items >= 0, shares, -1)

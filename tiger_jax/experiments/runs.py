@@ -50,11 +50,9 @@ _OF_ALL_RUNS: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
 def run(experiment: Experiment, workdir: Path) -> str:
   """Makes every run that is not done, and returns the tables.
 
-  Args:
-    experiment: From `parse`.
-    workdir: Gets a folder for each run, and `results`, whose files may be
-      copied to the project's own. Experiments that share it share what their
-      runs have alike.
+  `workdir` gets a folder for each run, and `results`, whose files may be copied
+  to the project's own. Experiments that share it share what their runs have
+  alike.
 
   Raises:
     TigerError: Data is missing, or anything that ends a run.

@@ -55,11 +55,7 @@ class Experiment:
 
 
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
-  """Checks a spec, and every config that it makes.
-
-  Args:
-    spec: As a file of `configs/paper` returns it, overrides applied.
-    command: What repeats it.
+  """Checks a spec, overrides applied, and every config that it makes.
 
   Raises:
     UsageError: A run, a shop or a field is unknown, or a value is wrong.

@@ -85,13 +85,8 @@ class Attention(nn.Module):
   ) -> Float[Array, 'rows q d']:
     """Lets every query attend to the keys of its row.
 
-    Args:
-      x: One vector per query.
-      keys_values: From `keys_values`.
-      mask: Which keys a query may see. Where it sees none, the result is
-        finite and means nothing.
-      bias: Added to the logits, the same for all rows.
-      deterministic: No dropout.
+    `mask` says which keys a query may see. If it sees none, the result is
+    finite and meaningless.
     """
     logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
@@ -171,15 +166,9 @@ class Encoder(nn.Module):
   def __call__(
     self, x: Tokens, mask: Bool[Array, 'b #s s'], deterministic: bool
   ) -> Tokens:
-    """Encodes tokens.
+    """Encodes embedded tokens; `mask` says which tokens each of them sees.
 
-    Args:
-      x: Embedded tokens.
-      mask: Which tokens each of them sees.
-      deterministic: No dropout.
-
-    Returns:
-      Encoded tokens, normalised; those that see none mean nothing.
+    The result is normalised. It is meaningless for tokens that see none.
     """
     drop = Dropout(self.dropout)
     positions = np.arange(x.shape[1])
@@ -275,19 +264,12 @@ class Decoder(nn.Module):
     mask: Bool[Array, 'b #q s'],
     deterministic: bool,
   ) -> tuple[Float[Array, 'b q d'], tuple[KeysValues, ...]]:
-    """Decodes further tokens.
+    """Decodes further tokens, and appends them to the cache.
 
-    Args:
-      x: Embedded tokens: the same number for each of a history's rows, row
-        after row.
-      cache: What the rows decoded before, `[r, h, p, k]` for each layer;
-        r is a multiple of b.
-      cross: From `cross_keys_values`.
-      mask: Which tokens of the history each of them sees.
-      deterministic: No dropout.
-
-    Returns:
-      The decoded tokens, normalised, and the cache with them appended.
+    `x` has the same number of tokens for each of a history's rows, row after
+    row. `cache` has what the rows decoded before, `[r, h, p, k]` for each
+    layer; r is a multiple of b. `mask` says which tokens of the history each of
+    them sees.
     """
     num_rows, _, past, _ = cache[0].keys.shape
     now = x.shape[0] * x.shape[1] // num_rows

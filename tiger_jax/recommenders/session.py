@@ -152,12 +152,7 @@ class Session:
     return session
 
   def baseline(self, name: str, **model: Any) -> 'Session':
-    """Returns a session of an untrained baseline with the same inputs.
-
-    Args:
-      name: `popularity` or `item_knn`.
-      **model: Further fields of the section `model`.
-    """
+    """Returns a session of an untrained baseline with the same inputs."""
     changed = dataclasses.replace(self.config.model, name=name, **model)
     train = dataclasses.replace(
       self.config.train, length_buckets=(changed.max_history,)

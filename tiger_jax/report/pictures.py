@@ -39,17 +39,7 @@ def draw(
   categories: Sequence[str],
   folder: str | os.PathLike[str],
 ) -> list[pathlib.Path]:
-  """Draws what the codes mean, and how good they are.
-
-  Args:
-    ids: The IDs.
-    measured: What `quality.measure` found.
-    categories: One for each item.
-    folder: Where the pictures go; is made where it is missing.
-
-  Returns:
-    The files: `categories.png` and `codes.png`.
-  """
+  """Draws what the codes mean, and how good they are, into two PNG files."""
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   figures = {
@@ -71,14 +61,8 @@ def categories_figure(ids: SemanticIds, categories: Sequence[str]) -> Figure:
 
   Figure 4 of the paper, with its axes swapped: codes stand side by side, and a
   category has the same colour everywhere. As there, each of few first codes
-  gets a picture of the codes that follow it.
-
-  Args:
-    ids: The IDs.
-    categories: One for each item; the most frequent ones get colours.
-
-  Returns:
-    The figure.
+  gets a picture of the codes that follow it. The most frequent categories get
+  colours.
   """
   names, category = _most_frequent(categories)
   first = ids.codes[:, 0]
@@ -135,15 +119,7 @@ def categories_figure(ids: SemanticIds, categories: Sequence[str]) -> Figure:
 
 
 def codes_figure(ids: SemanticIds, measured: dict[str, Any]) -> Figure:
-  """Draws what was measured of the codes.
-
-  Args:
-    ids: The IDs.
-    measured: What `quality.measure` found.
-
-  Returns:
-    The figure.
-  """
+  """Draws what was measured of the codes."""
   figure = Figure(figsize=(14, 8), layout='constrained')
   use, histogram, unique, error, neighbours, purity = figure.subplots(2, 3).flat
   _draw_use(use, ids)

@@ -117,14 +117,7 @@ def measure(
 
 
 def format_table(measured: dict[str, Any]) -> str:
-  """Lays out for the terminal what was measured.
-
-  Args:
-    measured: As `measure` returns it.
-
-  Returns:
-    Lines of less than 80 characters, the last without a line break.
-  """
+  """Returns lines of less than 80 characters with what `measure` found."""
   lines = [
     'level codes  used perplexity unique shared error     neighbours  '
     '     category'

@@ -41,10 +41,7 @@ class ItemModel(nn.Module):
   ) -> Float[Array, 'b t d']:
     """Returns, for each item of a history, a vector for what follows it.
 
-    Args:
-      features: See the class.
-      batch: Histories; no item sees a later one, nor the target.
-      deterministic: No dropout.
+    No item sees a later one, nor the target.
     """
     raise NotImplementedError
 
@@ -58,15 +55,7 @@ class ItemModel(nn.Module):
   def teach(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns what is learnt from histories and their targets.
-
-    Args:
-      features: See the class.
-      batch: Histories and what follows them.
-
-    Returns:
-      Vectors, and the item that each should find; -1 where it has none.
-    """
+    """Returns vectors, and the item that each should find, -1 for none."""
     return self.queries(features, batch, False), next_items(batch)
 
 

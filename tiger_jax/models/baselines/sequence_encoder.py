@@ -30,16 +30,7 @@ class SequenceEncoder(nn.Module):
     real: Bool[Array, 'b n'],
     deterministic: bool,
   ) -> Float[Array, 'b n d']:
-    """Encodes sequences.
-
-    Args:
-      x: Vectors of items.
-      real: Which of them are items at all.
-      deterministic: No dropout.
-
-    Returns:
-      As many vectors, normalised.
-    """
+    """Encodes vectors of items; `real` says which of them are items at all."""
     c = self.config
     dtype = jnp.dtype(c.dtype)
     drop = Dropout(c.dropout)

@@ -78,14 +78,9 @@ def init(
   mean: Float[np.ndarray, ' dim'],
   std: Float[np.ndarray, ' dim'],
 ) -> Autoencoder:
-  """Makes random networks.
+  """Returns random networks.
 
-  Args:
-    rng: The key of their weights.
-    hidden_dims: Widths of the encoder's hidden layers.
-    latent_dim: Width of the latent space.
-    mean: Of every dimension of the embeddings.
-    std: Its standard deviation.
+  `mean` and `std` are of every dimension of the embeddings.
   """
   rng_encoder, rng_decoder = jax.random.split(rng)
   dims = (len(mean), *hidden_dims, latent_dim)

@@ -78,11 +78,6 @@ class AutoencoderTask:
   ):
     """Measures the embeddings.
 
-    Args:
-      kind: The class of the quantizer.
-      config: The quantizer and its training.
-      items: What is learnt from.
-
     Raises:
       DataError: There are no items.
       NumbersError: A value is not finite.
@@ -96,13 +91,7 @@ class AutoencoderTask:
       self.tables['items'] = np.asarray(items.embeddings, np.float32)
 
   def init(self, rng: jax.Array) -> Params:
-    """Makes the first parameters.
-
-    Args:
-      rng: The key of the network's weights and of k-means.
-
-    Returns:
-      A random network, with codebooks fitted to what it makes of the items.
+    """Returns a random network, with codebooks fitted to its latent vectors.
 
     Raises:
       UsageError: There are fewer items than codes.
@@ -137,19 +126,11 @@ class AutoencoderTask:
     batch: Int[Array, ' b'] | Float[Array, 'b dim'],
     rng: jax.Array,
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Seen]:
-    """Computes the loss of a batch.
+    """Computes the loss of a batch: rows of items, or their embeddings.
 
-    Args:
-      params: The parameters.
-      tables: The items, where the batch is rows of them.
-      batch: Rows of items, or their embeddings.
-      rng: Not used: nothing is random.
-
-    Returns:
-      The loss; the metrics `reconstruction` and `quantization` (squared
-      errors an item) and `batch_usage` (the share of codes that the batch
-      chose, in the codebook where it is smallest); and what `after_update`
-      needs to know of the batch.
+    The metrics are `reconstruction` and `quantization` (squared errors per
+    item) and `batch_usage` (the share of codes that the batch chose, in the
+    codebook where it is smallest). `rng` is not used.
     """
     if jnp.issubdtype(batch.dtype, jnp.integer):
       batch = tables['items'][batch]
@@ -177,18 +158,9 @@ class AutoencoderTask:
   ) -> Params:
     """Restarts dead codes, once an epoch for the first `restart_epochs`.
 
-    A code that no item chose for an epoch becomes what the codebook was to
-    code of a random item of the batch.
-
-    Args:
-      params: The parameters after the optimizer's step.
-      tables: What `mean` and `std` are set back to.
-      seen: What was seen of the batch before that step.
-      step: Steps taken before this one.
-      rng: The key of the items drawn.
-
-    Returns:
-      The parameters to go on with.
+    A code that no item chose for an epoch becomes what the codebook was to code
+    of a random item of the batch. `mean` and `std` are set back to those in
+    `tables`.
     """
     # Departs from the paper: it has no restarts.
     if self._config.restart_epochs:
@@ -226,16 +198,7 @@ class AutoencoderTask:
 def losses(
   model: RqVae | VqVae, x: Float[Array, 'b dim']
 ) -> tuple[Losses, Uses]:
-  """Computes the terms of the loss.
-
-  Args:
-    model: The quantizer as it is.
-    x: Item embeddings, not standardised.
-
-  Returns:
-    The terms, `beta` not applied, and the codes that each codebook gave, and
-    to which vectors.
-  """
+  """Returns the terms of the loss, without `beta`, and the use of codes."""
   network = model.autoencoder
   z = network.encode(x)
   found = model.quantize(z)

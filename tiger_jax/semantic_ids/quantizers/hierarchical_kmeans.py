@@ -94,19 +94,11 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> HierarchicalKmeans:
-  """Grows a tree from the root down.
+  """Builds a tree from the root down, with at most `sizes` codes at each level.
 
-  Each node gets as many children as let its items fill the levels left, so
-  that they share few codes. On the last level every item is a child, if the
-  level's codes suffice.
-
-  Args:
-    rng: The key of the seedings.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Most codes at each level.
-
-  Returns:
-    The quantizer.
+  Each node gets as many children as let its items fill the levels left, so that
+  they share few codes. On the last level every item is a child, if the level's
+  codes suffice.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   # Products of centred vectors lose the least to rounding.

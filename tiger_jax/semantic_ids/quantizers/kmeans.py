@@ -24,17 +24,8 @@ def fit(
   """Finds the centroids of `num_clusters` clusters.
 
   A cluster that loses all its points is moved to one of the points that are
-  farthest from their centroid. Points that repeat are no error, but where
-  fewer than `num_clusters` differ, centroids repeat too.
-
-  Args:
-    rng: The key of the seeding; what follows is deterministic.
-    x: The points.
-    num_clusters: Clusters, at most as many as there are points.
-    num_iterations: Lloyd's iterations.
-
-  Returns:
-    The centroids.
+  farthest from their centroid. Points may repeat; if fewer than `num_clusters`
+  differ, centroids repeat too.
 
   Raises:
     UsageError: There are more clusters than points.
@@ -53,17 +44,7 @@ def fit_padded(
   num_clusters: int,
   num_iterations: int,
 ) -> Float[np.ndarray, 'v z']:
-  """Does as `fit`, but compiles few programs for many different shapes.
-
-  Args:
-    rng: The key of the seeding.
-    x: The points, on the host.
-    num_clusters: Clusters, at most as many as there are points.
-    num_iterations: Lloyd's iterations.
-
-  Returns:
-    The centroids, on the host.
-  """
+  """Does as `fit` on host arrays, with few programs for many shapes."""
   padding = _power_of_two(len(x)) - len(x)
   centroids = _fit(
     rng,
@@ -87,14 +68,9 @@ def squared_distances(
 def nearest(
   x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
 ) -> tuple[Int[Array, ' b'], Float[Array, ' b']]:
-  """Finds the nearest centroid of every point.
+  """Returns the row of the nearest centroid, and the squared distance to it.
 
-  Args:
-    x: The points.
-    centroids: The centroids; of equally near ones the first is taken.
-
-  Returns:
-    The row of the nearest centroid, and the squared distance to it.
+  Of equally near centroids the first is taken.
   """
   scores = _scores(x, centroids)
   smallest = jnp.min(scores, axis=-1)
@@ -119,13 +95,7 @@ def lloyd(
 ) -> Float[Array, 'v z']:
   """Moves every centroid to the mean of the points nearest to it.
 
-  Args:
-    x: The points, at least as many as centroids.
-    centroids: The centroids; one that is nearest to no point is moved to a
-      point that is far from its own.
-
-  Returns:
-    The moved centroids.
+  A centroid that is nearest to no point is moved to a point far from its own.
   """
   return _lloyd(x, centroids, len(x), len(centroids))
 

@@ -73,15 +73,7 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> Lsh:
-  """Draws the hyperplanes.
-
-  Args:
-    rng: The key of their directions.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Codes at each level, powers of two.
-
-  Returns:
-    The quantizer.
+  """Draws the hyperplanes; `sizes` are powers of two.
 
   Raises:
     DataError: There are no items.

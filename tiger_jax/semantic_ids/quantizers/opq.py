@@ -68,14 +68,6 @@ def fit(
 ) -> Opq:
   """Finds a rotation and codebooks that reconstruct embeddings well.
 
-  Args:
-    rng: The key of the k-means seedings.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Codes at each level.
-
-  Returns:
-    The quantizer.
-
   Raises:
     UsageError: There are fewer items than codes, or fewer dimensions than
       levels.

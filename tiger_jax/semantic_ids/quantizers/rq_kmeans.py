@@ -52,14 +52,6 @@ def fit(
 ) -> RqKmeans:
   """Finds codebooks by k-means, level by level on the residuals.
 
-  Args:
-    rng: The key of the seedings.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Codes at each level.
-
-  Returns:
-    The quantizer.
-
   Raises:
     UsageError: There are fewer items than codes.
   """
