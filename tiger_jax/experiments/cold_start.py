@@ -1,5 +1,6 @@
 """Items that nobody has bought before (Figure 5)."""
 
+import collections
 from collections.abc import Sequence
 import dataclasses
 
@@ -56,7 +57,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   is_unseen[dataset.unseen] = True
   examples = split(dataset, 'test')
   examples = examples.at(is_unseen[dataset.history[examples.end]])
-  prefixes = _prefixes(trained)
+  prefixes = trained.session.inputs.semantic_ids.prefixes
   shared = shared_prefixes(is_unseen, prefixes)
   user_items = [
     np.unique(dataset.history[start:end])
@@ -109,7 +110,9 @@ def with_unseen(
 
   Lists are best first; -1 stands for no item, and fills the longer lists up.
   """
-  sharing = _by_prefix(unseen, prefixes)
+  sharing = collections.defaultdict(list)
+  for item in unseen.tolist():
+    sharing[tuple(prefixes[item].tolist())].append(item)
   lists = []
   for row in items.tolist():
     longer: list[int] = []
@@ -118,7 +121,7 @@ def with_unseen(
       longer.append(item)
       prefix = tuple(prefixes[item].tolist())
       if item >= 0 and prefix not in done:
-        longer += sharing.get(prefix, [])
+        longer += sharing[prefix]
         done.add(prefix)
     lists.append(longer)
   width = max(map(len, lists), default=0)
@@ -173,16 +176,6 @@ def without(
   )
 
 
-def _by_prefix(
-  rows: Int[np.ndarray, ' n'], prefixes: Int[np.ndarray, 'items l']
-) -> dict[tuple[int, ...], list[int]]:
-  """Returns which of some items have each prefix, in their order."""
-  sharing: dict[tuple[int, ...], list[int]] = {}
-  for row in rows.tolist():
-    sharing.setdefault(tuple(prefixes[row].tolist()), []).append(row)
-  return sharing
-
-
 def _only_seen(trained: Trained) -> Trained:
   session = trained.session
   if not session.entry.is_generative:
@@ -198,9 +191,3 @@ def _nearest(trained: Trained) -> Trained:
   session = trained.session
   last = min(NUM_NEAREST_TO, session.config.model.max_history)
   return Trained(session.baseline('item_knn', max_history=last), {})
-
-
-def _prefixes(trained: Trained) -> Int[np.ndarray, 'items l']:
-  prefixes = trained.session.inputs.prefixes
-  assert prefixes is not None
-  return prefixes

@@ -35,12 +35,7 @@ def relative_buckets(
 
 
 class RelativePositionBias(nn.Module):
-  """A learned bias per head and bucket of distance.
-
-  Attributes:
-    num_heads: Attention heads.
-    bidirectional: Whether keys may lie after their query.
-  """
+  """A learned bias per head and bucket of distance."""
 
   num_heads: int
   bidirectional: bool

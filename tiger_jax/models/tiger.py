@@ -37,10 +37,6 @@ class Tiger(nn.Module):
   decoder; every level has an output head over its own codes only, which may be
   the codes' embeddings themselves. Logits are float32, one array per level.
   `codes` are the Semantic IDs of all items.
-
-  Attributes:
-    config: Sizes.
-    level_sizes: Codes at each level of the Semantic IDs.
   """
 
   config: ModelConfig

@@ -109,11 +109,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
   """Two linear maps with a ReLU between them.
 
-  Attributes:
-    hidden_dim: Width between the two.
-    dropout: Rate of the dropout of the hidden activations.
-    dtype: What is computed in.
-    out_init: Of the second map.
+  `dropout` is of the hidden activations, `out_init` of the second map.
   """
 
   hidden_dim: int
@@ -131,11 +127,7 @@ class Mlp(nn.Module):
       width: int, name: str, init: nn.initializers.Initializer
     ) -> nn.Dense:
       return nn.Dense(
-        width,
-        use_bias=False,
-        kernel_init=init,
-        dtype=self.dtype,
-        name=name,
+        width, use_bias=False, kernel_init=init, dtype=self.dtype, name=name
       )
 
     hidden = nn.relu(dense(self.hidden_dim, 'up', _fan_in)(x))
@@ -143,8 +135,8 @@ class Mlp(nn.Module):
     return dense(x.shape[-1], 'down', self.out_init)(hidden)
 
 
-class Encoder(nn.Module):
-  """Blocks of self-attention and MLP over a padded sequence.
+class _Stack(nn.Module):
+  """The sizes of an encoder or a decoder.
 
   Attributes:
     num_layers: Blocks.
@@ -152,7 +144,7 @@ class Encoder(nn.Module):
     head_dim: Width of one head.
     mlp_dim: Hidden width of the MLPs.
     dropout: Rate of every dropout.
-    dtype: What is computed in.
+    dtype: The type of the computation.
   """
 
   num_layers: int
@@ -161,6 +153,10 @@ class Encoder(nn.Module):
   mlp_dim: int
   dropout: float
   dtype: jnp.dtype
+
+
+class Encoder(_Stack):
+  """Blocks of self-attention and MLP over a padded sequence."""
 
   @nn.compact
   def __call__(
@@ -195,7 +191,7 @@ class Encoder(nn.Module):
     return drop(_norm(self.dtype, 'final_norm')(x), deterministic)
 
 
-class Decoder(nn.Module):
+class Decoder(_Stack):
   """Blocks of causal self-attention, cross-attention and MLP.
 
   One code path serves training and search. The tokens decoded so far live in
@@ -204,22 +200,7 @@ class Decoder(nn.Module):
   one token is decoded per call. Cross-attention folds the targets, or beams,
   of a history into the query axis, so that it is projected and held once,
   whatever their number.
-
-  Attributes:
-    num_layers: Blocks.
-    num_heads: Attention heads.
-    head_dim: Width of one head.
-    mlp_dim: Hidden width of the MLPs.
-    dropout: Rate of every dropout.
-    dtype: What is computed in.
   """
-
-  num_layers: int
-  num_heads: int
-  head_dim: int
-  mlp_dim: int
-  dropout: float
-  dtype: jnp.dtype
 
   def setup(self):
     """Makes the layers."""
@@ -288,11 +269,7 @@ class Decoder(nn.Module):
       y = self.self_attentions[layer](y, seen, causal, bias, deterministic)
       x = x + self.drop(y.reshape(x.shape), deterministic)
       y = self.cross_attentions[layer](
-        self.cross_norms[layer](x),
-        cross[layer],
-        mask,
-        None,
-        deterministic,
+        self.cross_norms[layer](x), cross[layer], mask, None, deterministic
       )
       x = x + self.drop(y, deterministic)
       y = self.mlps[layer](self.mlp_norms[layer](x), deterministic)

@@ -15,12 +15,7 @@ from tiger_jax.training.step import Task
 
 
 class DsiTables(NamedTuple):
-  """What batches are looked up in.
-
-  Attributes:
-    codes: The Semantic ID of every item.
-    vectors: The vector of every item's text.
-  """
+  """The Semantic ID of every item, and the vector of its text."""
 
   codes: Codes
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
@@ -29,10 +24,7 @@ class DsiTables(NamedTuple):
 class DsiTask(Task):
   """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
-  Attributes:
-    model: The network.
-    tables: See `DsiTables`.
-    num_indexed: Items that are drawn in a step, to be indexed.
+  `num_indexed` items are drawn in each step, to be indexed.
   """
 
   def __init__(

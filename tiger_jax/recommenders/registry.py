@@ -108,7 +108,7 @@ MODELS: dict[str, Entry] = {
     'VQ-Rec',
     VqRec,
     ('semantic_ids',),
-    inputs.semantic_prefixes,
+    lambda inputs: inputs.semantic_ids.prefixes,
     settings={
       'model.loss': 'sampled_softmax',
       'semantic_ids.quantizer': 'opq',
@@ -124,10 +124,7 @@ MODELS: dict[str, Entry] = {
     settings={'model.max_history': 5, 'train.length_buckets': (5,)},
   ),
   'popularity': Entry(
-    'popularity',
-    Popularity,
-    features=inputs.training_counts,
-    is_trained=False,
+    'popularity', Popularity, features=inputs.training_counts, is_trained=False
   ),
 }
 

@@ -26,10 +26,7 @@ class TigerTask(Task):
   """
 
   def __init__(
-    self,
-    model: Tiger,
-    codes: Any,
-    mean_targets: float | None = None,
+    self, model: Tiger, codes: Any, mean_targets: float | None = None
   ):
     """Takes the network and the Semantic IDs that it reads and generates."""
     self.model = model

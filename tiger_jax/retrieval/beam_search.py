@@ -12,8 +12,7 @@ from tiger_jax.retrieval import filters, sampling
 
 Cache = Any
 StepFn = Callable[
-  [int, Int[Array, 'b m'] | None, Cache],
-  tuple[Float[Array, 'b m v'], Cache],
+  [int, Int[Array, 'b m'] | None, Cache], tuple[Float[Array, 'b m v'], Cache]
 ]
 
 

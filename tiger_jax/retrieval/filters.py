@@ -78,13 +78,7 @@ def _width(longest: int) -> int:
 
 
 class ItemFilter(NamedTuple):
-  """Lists of items, with their Semantic IDs.
-
-  Attributes:
-    rows: See `ItemLists`.
-    codes: Their Semantic IDs `[b, f, l]`.
-    allow: See `ItemLists`.
-  """
+  """Lists of items, see `ItemLists`, with their Semantic IDs `[b, f, l]`."""
 
   rows: Int[Array, 'b f']
   codes: Int[Array, 'b f l']

@@ -143,12 +143,12 @@ class _Tree:
     """
     capacity = math.prod(self._sizes[len(branch) :])
     if branch not in self._num_taken:
-      self._num_taken[branch] = len(self._rows(branch))
+      self._enter(branch)
     if self._num_taken[branch] == capacity:
       return None
     found = None
     if len(branch) == len(self._sizes) - 1:
-      free = self._free_codes(branch)
+      free = self._free[branch]
       left = np.where(free, distances(branch), np.inf)
       code = int(left.argmin())
       if left[code] < np.inf:
@@ -165,24 +165,18 @@ class _Tree:
       self._num_taken[branch] = capacity
     return found
 
-  def _rows(self, branch: tuple[int, ...]) -> Int[np.ndarray, 'n l']:
-    """Returns the IDs in a branch that were taken at the start."""
+  def _enter(self, branch: tuple[int, ...]) -> None:
+    """Finds the IDs in a branch that were taken at the start."""
 
     def key(row):
       return tuple(row[: len(branch)].tolist())
 
     start = bisect.bisect_left(self._taken, branch, key=key)
-    return self._taken[
-      start : bisect.bisect_right(self._taken, branch, start, key=key)
-    ]
-
-  def _free_codes(self, branch: tuple[int, ...]) -> Bool[np.ndarray, ' v']:
-    """Returns which codes of the last level are free, to be kept up to date."""
-    if branch not in self._free:
-      free = np.ones(self._sizes[-1], bool)
-      free[self._rows(branch)[:, -1]] = False
-      self._free[branch] = free
-    return self._free[branch]
+    stop = bisect.bisect_right(self._taken, branch, start, key=key)
+    self._num_taken[branch] = stop - start
+    if len(branch) == len(self._sizes) - 1:
+      self._free[branch] = np.ones(self._sizes[-1], bool)
+      self._free[branch][self._taken[start:stop, -1]] = False
 
 
 def _nearest_first(
@@ -246,8 +240,7 @@ def _after(
   """Returns codes after those of meaning that exist already."""
   if existing is None:
     return codes.astype(np.int32)
-  old = existing.codes[:, : existing.num_meaning_levels]
-  return np.concatenate([old, codes]).astype(np.int32)
+  return np.concatenate([existing.prefixes, codes]).astype(np.int32)
 
 
 def _too_few(

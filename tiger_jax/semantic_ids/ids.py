@@ -61,6 +61,11 @@ class SemanticIds:
     if (keys[1:] == keys[:-1]).any():
       raise DataError('two items share a Semantic ID: make the IDs again')
 
+  @property
+  def prefixes(self) -> Int32[np.ndarray, 'items l']:
+    """The codes of each item without the one that resolves collisions."""
+    return self.codes[:, : self.num_meaning_levels]
+
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the IDs to a folder; a reader never sees half of them."""
     about = {

@@ -1,4 +1,4 @@
-"""What every model offers that scores items by a product of two vectors."""
+"""The base class of models that score items by a product of two vectors."""
 
 from typing import Any
 
@@ -16,12 +16,7 @@ class ItemModel(nn.Module):
 
   An item's score is their product. `features` is what a model knows of the
   items from elsewhere, by row: vectors of their text, codes, or None. A
-  subclass has `queries`, or both of what is made of them.
-
-  Attributes:
-    config: Sizes.
-    num_items: Rows of the catalogue.
-    num_users: Rows of the users.
+  subclass has `queries`, or both `query` and `teach`.
   """
 
   config: ModelConfig

@@ -13,10 +13,7 @@ from tiger_jax.models.transformer import Attention, Mlp
 class SequenceEncoder(nn.Module):
   """Blocks of self-attention and MLP, normalised before each.
 
-  Attributes:
-    config: Sizes.
-    num_positions: Longest sequence.
-    causal: Whether an item sees only itself and earlier ones.
+  If `causal`, an item sees only itself and earlier ones.
   """
 
   config: ModelConfig

@@ -1,7 +1,6 @@
 """How an RQ-VAE or a VQ-VAE learns."""
 
 import functools
-import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ from tiger_jax.semantic_ids.quantizers import autoencoder, kmeans
 from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 
-# For each codebook, codes that it gave and the vectors that were given them.
+# For each codebook, the codes that it gave, and the vectors that they code.
 Uses = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
 
 
@@ -70,12 +69,7 @@ class AutoencoderTask:
       device can hold them.
   """
 
-  def __init__(
-    self,
-    kind: Any,
-    config: SemanticIdsConfig,
-    items: ItemBatches,
-  ):
+  def __init__(self, kind: Any, config: SemanticIdsConfig, items: ItemBatches):
     """Measures the embeddings.
 
     Raises:
@@ -215,7 +209,7 @@ def losses(
       distance(stop_vectors(vectors), stop_codebooks(codebook)[codes])
       for codebook, (codes, vectors) in zip(model.codebooks, uses, strict=True)
     ]
-    return functools.reduce(operator.add, terms)
+    return sum(terms[1:], terms[0])
 
   def keep(x):
     return x

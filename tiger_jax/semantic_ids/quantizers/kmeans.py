@@ -91,13 +91,29 @@ def _scores(x, centroids):
 
 
 def lloyd(
-  x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
+  x: Float[Array, 'b z'],
+  centroids: Float[Array, 'v z'],
+  num_points: int | Int[Array, ''],
+  num_clusters: int | Int[Array, ''],
 ) -> Float[Array, 'v z']:
   """Moves every centroid to the mean of the points nearest to it.
 
   A centroid that is nearest to no point is moved to a point far from its own.
+  Only the first points and centroids count.
   """
-  return _lloyd(x, centroids, len(x), len(centroids))
+  max_clusters = len(centroids)
+  codes, distances = nearest(x, centroids)
+  counts = (jnp.arange(len(x)) < num_points).astype(x.dtype)
+  sums = jax.ops.segment_sum(x * counts[:, None], codes, max_clusters)
+  sizes = jax.ops.segment_sum(counts, codes, max_clusters)
+  means = sums / jnp.maximum(sizes, 1)[:, None]
+  used = jnp.arange(max_clusters) < num_clusters
+  empty = (sizes == 0) & used
+  # The first empty cluster gets the farthest point, the second the next, ...
+  _, farthest = lax.top_k(distances * counts, max_clusters)
+  refill = x[farthest[jnp.cumsum(empty) - 1]]
+  means = jnp.where(empty[:, None], refill, means)
+  return jnp.where(used[:, None], means, means[:1])
 
 
 def _power_of_two(n):
@@ -116,7 +132,7 @@ def _fit(rng, x, num_points, num_clusters, max_clusters, num_iterations):
   return lax.fori_loop(
     0,
     num_iterations,
-    lambda _, centroids: _lloyd(x, centroids, num_points, num_clusters),
+    lambda _, centroids: lloyd(x, centroids, num_points, num_clusters),
     jnp.where(used, seeds, seeds[:1]),
   )
 
@@ -153,19 +169,3 @@ def _plus_plus(rng, x, num_points, num_clusters):
   distances = jnp.where(jnp.arange(len(x)) < num_points, jnp.inf, 0)
   distances = distances.astype(x.dtype)
   return lax.fori_loop(0, num_clusters, draw, (seeds, distances))[0]
-
-
-def _lloyd(x, centroids, num_points, num_clusters):
-  max_clusters = len(centroids)
-  codes, distances = nearest(x, centroids)
-  counts = (jnp.arange(len(x)) < num_points).astype(x.dtype)
-  sums = jax.ops.segment_sum(x * counts[:, None], codes, max_clusters)
-  sizes = jax.ops.segment_sum(counts, codes, max_clusters)
-  means = sums / jnp.maximum(sizes, 1)[:, None]
-  used = jnp.arange(max_clusters) < num_clusters
-  empty = (sizes == 0) & used
-  # The first empty cluster gets the farthest point, the second the next, ...
-  _, farthest = lax.top_k(distances * counts, max_clusters)
-  refill = x[farthest[jnp.cumsum(empty) - 1]]
-  means = jnp.where(empty[:, None], refill, means)
-  return jnp.where(used[:, None], means, means[:1])

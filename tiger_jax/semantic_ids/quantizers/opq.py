@@ -135,7 +135,7 @@ def _alternate(x, rotation, codebooks):
     rotated = _rotate(x, rotation)
     cut = product.parts(rotated, len(codebooks))
     codebooks = tuple(
-      kmeans.lloyd(cut[:, level], codebook)
+      kmeans.lloyd(cut[:, level], codebook, len(x), len(codebook))
       for level, codebook in enumerate(codebooks)
     )
     quantized = product.quantize(rotated, codebooks).quantized

@@ -38,9 +38,7 @@ def vectors(
 
 
 def distances(
-  x: Float[Array, 'b _'],
-  codebooks: tuple[Float[Array, '_ z'], ...],
-  level: int,
+  x: Float[Array, 'b _'], codebooks: tuple[Float[Array, '_ z'], ...], level: int
 ) -> Float[Array, 'b v']:
   """Returns the squared distance of a part to every code of its level."""
   part = parts(x, len(codebooks))[:, level]
