@@ -34,9 +34,6 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   are proven (see `ranking`), so that recall describes the model and not the
   number of beams.
 
-  Args:
-    trained: TIGER, on a dataset with unseen items.
-
   Returns:
     By rule and epsilon, `recall@k` for k of 10, 20 and 50, what else every
     ranking is judged by, of ten items; `reachable`, the share of the users

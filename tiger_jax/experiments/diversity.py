@@ -27,9 +27,6 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   `ranking`), because a narrow search misses most of the items that are drawn at
   a high temperature.
 
-  Args:
-    trained: TIGER.
-
   Returns:
     By temperature, `entropy@k` for k of 10, 20 and 50; `recall@k` and `ndcg@k`,
     which varied items cost; and `proven`, the proven share of the 50 items.

@@ -59,9 +59,6 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   The lists are proven (see `ranking`), so that the metrics describe the models
   and not the number of beams.
 
-  Args:
-    models: Two, by name.
-
   Returns:
     `recall@k` and `ndcg@k` for k of 5 and 10, on the test; the (mean) `weight`
     of the first model; and `proven`, see `Merged`.

@@ -125,8 +125,7 @@ def _records(
       rows = _rows(experiment.kind, of_group, len(groups))
     before = experiment.table.index(names[0]) * len(rows)
     for order, (row, test) in enumerate(rows.items(), before):
-      record = _record(experiment, of_group, shop, row, test)
-      record |= {
+      record = _record(experiment, of_group, shop, row, test) | {
         'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
       }  # fmt: skip
       if processes.is_main():

@@ -40,7 +40,6 @@ class Session:
 
   config: Config
   inputs: Inputs
-
   mesh: Mesh
 
   @classmethod
