@@ -55,10 +55,6 @@ class Trie:
   range of slots, and the range of a longer prefix is found by bisection. What
   may follow a prefix is a row of a bitmap at the first levels, where most of
   the codes do; later the codes stand in the range itself.
-
-  Attributes:
-    layout: The sizes that programs are compiled for.
-    arrays: What is valid.
   """
 
   layout: Layout

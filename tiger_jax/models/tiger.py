@@ -19,12 +19,7 @@ from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
 
 class Encoded(NamedTuple):
-  """A batch of histories, encoded and projected for every decoder layer.
-
-  Attributes:
-    cross: Keys and values `[b, h, s, k]` of each layer.
-    mask: Which tokens `[b, s]` are real.
-  """
+  """Histories, projected for each decoder layer, and which tokens are real."""
 
   cross: tuple[KeysValues, ...]
   mask: Bool[Array, 'b s']

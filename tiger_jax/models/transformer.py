@@ -24,12 +24,8 @@ _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 class KeysValues(NamedTuple):
   """What queries attend to.
 
-  Heads come before tokens: so products read them as they lie, and what is
-  attended to in every step of a search is not transposed in every step.
-
-  Attributes:
-    keys: `[rows, h, tokens, k]`.
-    values: `[rows, h, tokens, k]`.
+  Heads come before tokens, so that products read them as they lie, and a search
+  does not transpose them in every step.
   """
 
   keys: Float[Array, 'rows h s k']
@@ -39,12 +35,8 @@ class KeysValues(NamedTuple):
 class Attention(nn.Module):
   """Multi-head attention whose keys and values are made beforehand.
 
-  Attributes:
-    num_heads: Attention heads.
-    head_dim: Width of one head.
-    dropout: Rate of the dropout of attention weights.
-    dtype: What is computed in; the softmax is in float32.
-    out_init: Of the map from all heads to the result.
+  The softmax is in float32. `dropout` is of the attention weights, and
+  `out_init` of the map from all heads to the result.
   """
 
   num_heads: int
@@ -136,16 +128,7 @@ class Mlp(nn.Module):
 
 
 class _Stack(nn.Module):
-  """The sizes of an encoder or a decoder.
-
-  Attributes:
-    num_layers: Blocks.
-    num_heads: Attention heads.
-    head_dim: Width of one head.
-    mlp_dim: Hidden width of the MLPs.
-    dropout: Rate of every dropout.
-    dtype: The type of the computation.
-  """
+  """The sizes of an encoder or a decoder."""
 
   num_layers: int
   num_heads: int

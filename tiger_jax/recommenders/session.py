@@ -31,11 +31,6 @@ class Session:
   """A run of a recommender: its settings, its inputs and its devices.
 
   Every part is built when it is first used, and then kept.
-
-  Attributes:
-    config: The settings.
-    inputs: The inputs of the model.
-    mesh: The devices.
   """
 
   config: Config

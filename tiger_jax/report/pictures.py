@@ -137,8 +137,8 @@ def codes_figure(ids: SemanticIds, measured: dict[str, Any]) -> Figure:
   _draw_use(use, ids)
   _draw_histogram(histogram, measured['collision_histogram'])
   for axes, (title, names) in zip(by_level, _BY_LEVEL.items(), strict=True):
-    _draw_levels(axes, measured, names)
     axes.set(title=title, xlabel='number of first codes')
+    _draw_levels(axes, measured, names)
   figure.suptitle(f'Semantic IDs of {measured["items"]:,} items')
   return figure
 
@@ -212,12 +212,12 @@ def _draw_use(axes: Axes, ids: SemanticIds) -> None:
   axes.set_yscale('log')
   axes.yaxis.set_major_formatter('{x:g}')
   axes.yaxis.set_minor_formatter(NullFormatter())
-  low, high = axes.get_ylim()
-  # Room for three labels.
-  axes.set_ylim(min(low, 0.08), max(high, 12))
-  axes.set_xlim(0, 1)
   axes.xaxis.set_major_formatter(PercentFormatter(1))
+  low, high = axes.get_ylim()
   axes.set(
+    xlim=(0, 1),
+    # Room for three labels.
+    ylim=(min(low, 0.08), max(high, 12)),
     title='Use of the codes',
     xlabel='codes of the level, the most frequent first',
     ylabel='items of the code, relative to even use',
@@ -231,11 +231,11 @@ def _draw_histogram(axes: Axes, histogram: dict[str, int]) -> None:
   axes.bar(sizes, list(histogram.values()), color=_COLOURS[0])
   axes.set_yscale('log')
   axes.yaxis.set_major_formatter('{x:,.0f}')
-  axes.set_ylim(0.7, 2 * max(histogram.values()))
   axes.yaxis.set_minor_formatter(NullFormatter())
-  axes.set_xlim(0.4, max(*sizes, 4) + 0.6)
   axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
   axes.set(
+    xlim=(0.4, max(*sizes, 4) + 0.6),
+    ylim=(0.7, 2 * max(histogram.values())),
     title='Collisions',
     xlabel='items that have all codes of meaning in common',
     ylabel='groups of items',

@@ -19,10 +19,6 @@ class ItemRetriever:
 
   Scores are computed in float32 with full float32 products, as in
   `TigerRetriever`.
-
-  Attributes:
-    model: The network, which computes in float32.
-    features: What it knows of the items, on device.
   """
 
   def __init__(self, model: ItemModel, features: Any):

@@ -34,11 +34,6 @@ class TigerRetriever:
   Programs are compiled for the shapes of a batch, of the lists of items, and
   of the number of beams, of which there are few; what is in the catalogue and
   in a request changes none.
-
-  Attributes:
-    model: The network, which computes in float32.
-    catalog: The Semantic IDs of the items and their index, on the device.
-    num_beams: Beams of the search.
   """
 
   def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):

@@ -39,15 +39,25 @@ class Tokenizer:
     self,
     embeddings: Float[np.ndarray, 'items dim'],
     provenance: dict[str, str | int | float],
+    existing: SemanticIds | None = None,
   ) -> SemanticIds:
-    """Gives IDs to a whole catalogue.
+    """Gives IDs to a whole catalogue, after those of `existing` items.
 
     Raises:
       UsageError: There are fewer IDs than items.
       DataError: There are no items, or embeddings of another width.
       NumbersError: A value is not finite.
     """
-    return self._resolve(embeddings, provenance, None)
+    # Once, and not again for every batch.
+    quantizer = jax.device_put(self.quantizer)
+    codes = self._codes(quantizer, embeddings)
+    if self.collisions == 'extra_code':
+      return collisions.extra_code(
+        codes, quantizer.level_sizes, provenance, existing
+      )
+    return collisions.nearest_free(
+      codes, quantizer, embeddings, provenance, existing
+    )
 
   def assign(
     self, embeddings: Float[np.ndarray, 'items dim'], ids: SemanticIds
@@ -78,7 +88,7 @@ class Tokenizer:
       )
     if not embeddings.size:
       return ids
-    return self._resolve(embeddings, ids.provenance, ids)
+    return self.make_ids(embeddings, ids.provenance, ids)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the tokenizer to a folder; a reader never sees half of it."""
@@ -120,23 +130,6 @@ class Tokenizer:
       return cls(quantizer, about['collisions'], dim)
     except saved_arrays.DAMAGE as e:
       raise saved_arrays.damaged(folder, 'tokenizer', e) from e
-
-  def _resolve(
-    self,
-    embeddings: np.ndarray,
-    provenance: dict[str, str | int | float],
-    existing: SemanticIds | None,
-  ) -> SemanticIds:
-    # Once, and not again for every batch.
-    quantizer = jax.device_put(self.quantizer)
-    codes = self._codes(quantizer, embeddings)
-    if self.collisions == 'extra_code':
-      return collisions.extra_code(
-        codes, quantizer.level_sizes, provenance, existing
-      )
-    return collisions.nearest_free(
-      codes, quantizer, embeddings, provenance, existing
-    )
 
   def _codes(
     self, quantizer: Quantizer, embeddings: Float[np.ndarray, 'items dim']

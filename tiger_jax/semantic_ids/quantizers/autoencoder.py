@@ -36,11 +36,8 @@ class Mlp(nn.Module):
 class Autoencoder(NamedTuple):
   """An encoder and a decoder between embeddings and latent vectors.
 
-  Attributes:
-    encoder: The variables of an `Mlp`.
-    decoder: Those of one whose widths are the encoder's, turned round.
-    mean: What is subtracted from every dimension of an embedding.
-    std: What the difference is divided by.
+  Both are the variables of an `Mlp`; the decoder's widths are the encoder's in
+  reverse order. `mean` and `std` standardise the embeddings.
   """
 
   encoder: Any

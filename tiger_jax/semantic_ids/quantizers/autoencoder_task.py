@@ -23,10 +23,8 @@ Uses = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
 class Params(NamedTuple):
   """What training changes.
 
-  Attributes:
-    model: The quantizer to be.
-    idle: Batches since each code was last chosen, one array per codebook,
-      counted as long as dead codes are restarted.
+  `idle` counts the batches since each code of each codebook was last chosen, as
+  long as dead codes are restarted.
   """
 
   model: RqVae | VqVae
@@ -34,12 +32,7 @@ class Params(NamedTuple):
 
 
 class Seen(NamedTuple):
-  """What `loss` hands on to `after_update`.
-
-  Attributes:
-    uses: For each codebook, the codes it gave the batch, and to which vectors.
-    idle: The counts of `Params` before the optimizer's step.
-  """
+  """The uses of a batch, and the counts before the optimizer's step."""
 
   uses: Uses
   idle: tuple[Float[Array, ' v'], ...]
@@ -63,10 +56,7 @@ class AutoencoderTask:
   """Trains an RQ-VAE or a VQ-VAE on the items of one catalogue.
 
   A batch is what `ItemBatches` stacks: rows of items, or their embeddings.
-
-  Attributes:
-    tables: The `mean` and `std` of every dimension; the `items` too where the
-      device can hold them.
+  `tables` has the items if the device can hold them.
   """
 
   def __init__(self, kind: Any, config: SemanticIdsConfig, items: ItemBatches):

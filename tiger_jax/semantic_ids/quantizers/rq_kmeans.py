@@ -12,12 +12,10 @@ from tiger_jax.semantic_ids.quantizers import kmeans, product, residual
 
 
 class RqKmeans(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
+  """A `Quantizer` with one codebook per level, coarse to fine.
 
-  Attributes:
-    mean: Of the embeddings; taken off, for products of centred vectors lose
-      the least to rounding.
-    codebooks: One per level, coarse to fine.
+  The mean is taken off, because products of centred vectors lose the least to
+  rounding.
   """
 
   mean: Float[Array, ' dim']
