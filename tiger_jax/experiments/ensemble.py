@@ -26,7 +26,7 @@ _THRESHOLDS = np.linspace(-0.4, 0.6, 11)
 
 
 class Merged(NamedTuple):
-  """What two models answer to the same users, every item once.
+  """The answers of two models to the same users, every item once.
 
   Attributes:
     items: Item rows `[n, k]`, those of both lists; -1 for none.

@@ -187,10 +187,6 @@ def standardize(
   """Returns embeddings with mean 0 and variance 1 in every dimension.
 
   A dimension that is constant is 0.
-
-  Raises:
-    DataError: There are no items.
-    NumbersError: A value is not finite.
   """
   mean, std = statistics(embeddings)
   return (embeddings.astype(np.float32) - mean[None]) / std[None]

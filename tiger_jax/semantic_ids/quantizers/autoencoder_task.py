@@ -60,12 +60,7 @@ class AutoencoderTask:
   """
 
   def __init__(self, kind: Any, config: SemanticIdsConfig, items: ItemBatches):
-    """Measures the embeddings.
-
-    Raises:
-      DataError: There are no items.
-      NumbersError: A value is not finite.
-    """
+    """Measures the embeddings."""
     self._kind = kind
     self._config = config
     self._items = items
@@ -75,11 +70,7 @@ class AutoencoderTask:
       self.tables['items'] = np.asarray(items.embeddings, np.float32)
 
   def init(self, rng: jax.Array) -> Params:
-    """Returns a random network, with codebooks fitted to its latent vectors.
-
-    Raises:
-      UsageError: There are fewer items than codes.
-    """
+    """Returns a random network, with codebooks fitted to its latent vectors."""
     config = self._config
     sizes = config.codebook_sizes
     rng_network, rng_codebooks = jax.random.split(rng)

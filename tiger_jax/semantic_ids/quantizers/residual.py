@@ -67,11 +67,7 @@ def distances(
 def fit_codebooks(
   rng: jax.Array, x: Float[Array, 'items z'], sizes: tuple[int, ...]
 ) -> tuple[Float[Array, '_ z'], ...]:
-  """Finds codebooks by k-means, level by level on the residuals.
-
-  Raises:
-    UsageError: There are fewer vectors than codes.
-  """
+  """Finds codebooks by k-means, level by level on the residuals."""
   codebooks = []
   for rng_level, size in zip(
     jax.random.split(rng, len(sizes)), sizes, strict=True

@@ -48,11 +48,7 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> RqKmeans:
-  """Finds codebooks by k-means, level by level on the residuals.
-
-  Raises:
-    UsageError: There are fewer items than codes.
-  """
+  """Finds codebooks by k-means, level by level on the residuals."""
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   mean, _ = item_batches.statistics(x)
   codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)
