@@ -13,6 +13,7 @@ import jax
 import pytest
 
 from tiger_jax import main, pipeline
+from tiger_jax.config import flags as _flags  # noqa: F401  # Defines the flags.
 from tiger_jax.errors import (
   CheckpointError,
   DataError,
@@ -33,7 +34,7 @@ def _command(monkeypatch, capfd, tmp_path):
   """Runs the program; returns its exit code, its output and its errors."""
   monkeypatch.chdir(tmp_path)
   # A mistake that is not found must not cost a whole training.
-  monkeypatch.setattr(pipeline.stages, 'embed', lambda *unused: 1 / 0)
+  monkeypatch.setattr(pipeline.embedding, 'build', lambda *unused: 1 / 0)
 
   def run(*arguments):
     monkeypatch.setattr(sys, 'argv', ['main.py', *map(str, arguments)])
@@ -104,11 +105,6 @@ def _data_refusal(refusal, raw):
   return run
 
 
-def change(path, function):
-  lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-  write(path, function(lines))
-
-
 def test_exit_codes_are_the_documented_ones():
   assert [
     error.exit_code
@@ -117,69 +113,6 @@ def test_exit_codes_are_the_documented_ones():
       Preempted,
     )
   ] == [1, 2, 3, 4, 5, 42]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-  ('arguments', 'named'),
-  [
-    (['--cofnig=x.py'], 'did you mean --config?'),
-    ([QUICKSTART, '--config.train.stepz=1'], 'stepz'),
-    ([QUICKSTART, '--config.trian.steps=1'], 'trian'),
-    ([QUICKSTART, '--config.train.steps=many'], 'many'),
-    ([QUICKSTART, '--config.train.steps=1.5'], '1.5'),
-    ([QUICKSTART, '--config.train.steps='], 'steps'),
-    ([QUICKSTART, '--config.train=3'], 'train'),
-    ([QUICKSTART, '--config.train.steps=-1'], 'config.train.steps is -1'),
-    ([QUICKSTART, '--config.seed=-1'], 'config.seed is -1'),
-    ([QUICKSTART, '--config.dataset.name=synthetik'], "'synthetic'"),
-    ([QUICKSTART, '--config.embedding.dim=0'], 'config.embedding.dim is 0'),
-    (['--config=missing.py'], 'missing.py'),
-    ([f'{QUICKSTART}:nonsense'], 'it has no variants'),
-    (['--config=broken.py'], 'broken.py'),
-    (['--config=empty.py'], 'get_config'),
-    ([], '--config'),
-    (['--workdir=run'], '--config=configs/quickstart.py'),
-    (['--workdir=run', '--mode=train'], 'no --config'),
-    ([QUICKSTART, '--mode=trian'], 'trian'),
-    ([QUICKSTART, '--mode=data', 'stray'], "'stray'"),
-    ([QUICKSTART, '--workdir=file', '--mode=data'], 'file'),
-    ([QUICKSTART, '--workdir=file/run', '--mode=data'], 'file'),
-    (['--mode=recommend', '--workdir=file', '--history=A'], 'file'),
-    ([QUICKSTART, '--k=many'], 'many'),
-    (['--mode=recommend', '--history=A'], 'no --workdir'),
-  ],
-)
-def test_usage(refusal, tmp_path, arguments, named):
-  (tmp_path / 'file').write_text('not a folder')
-  (tmp_path / 'broken.py').write_text('def get_config(:\n')
-  (tmp_path / 'empty.py').write_text('')
-  line = refusal(2, '--workdir=new', *arguments) if (
-    arguments and '--workdir' not in ''.join(arguments)
-    and '--mode=recommend' not in arguments
-  ) else refusal(2, *arguments)  # fmt: skip
-  assert named in line
-  assert (tmp_path / 'file').read_text() == 'not a folder'
-  assert not (tmp_path / 'new' / 'data').exists()
-
-
-def test_the_nearest_field_is_named(refusal):
-  line = refusal(2, QUICKSTART, '--config.train.stepz=1')
-  assert 'steps' in line
-
-
-def test_recommend_before_training(refusal, tmp_path):
-  (tmp_path / 'run').mkdir()
-  line = refusal(4, '--mode=recommend', '--workdir=run', '--history=A')
-  assert 'run --mode=train' in line
-  assert not any((tmp_path / 'run').iterdir())
-
-
-def test_recommend_from_a_folder_that_is_not_there(refusal, tmp_path):
-  (tmp_path / 'runs' / 'quickstart').mkdir(parents=True)
-  ask = ('--mode=recommend', '--history=A')
-  line = refusal(2, *ask, '--workdir=runs/quickstrt')
-  assert 'there is no folder runs/quickstrt: did you mean runs/quick' in line
-  assert 'name that of a finished run' in refusal(2, *ask, '--workdir=other')
 
 
 def test_a_good_data_stage_is_quiet(command, raw):
@@ -194,58 +127,6 @@ def test_a_good_data_stage_is_quiet(command, raw):
   assert '3 users, 4 items, 12 interactions' in out
   assert out.startswith('     devices: 8 x cpu\n')
   assert 'Everything is in run' in out
-
-
-@pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
-def test_a_missing_file(data_refusal, raw, name):
-  (raw / f'{name}.json.gz').unlink()
-  assert f'{name}.json.gz' in data_refusal()
-
-
-def test_a_missing_folder(data_refusal, raw):
-  raw.rename(raw.with_name('elsewhere'))
-  assert str(raw) in data_refusal()
-
-
-@pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
-def test_html_instead_of_gz(data_refusal, raw, name):
-  path = raw / f'{name}.json.gz'
-  path.write_text('<!DOCTYPE html><html><body>Not found</body></html>')
-  line = data_refusal()
-  assert str(path) in line
-  assert 'web page' in line
-
-
-@pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
-def test_a_truncated_gz(data_refusal, raw, name):
-  path = raw / f'{name}.json.gz'
-  path.write_bytes(path.read_bytes()[:-20])
-  assert str(path) in data_refusal()
-
-
-@pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
-@pytest.mark.parametrize('bad', ['{"asin": ', '12', 'import os', 'x' * 5000])
-def test_a_line_that_is_no_record(data_refusal, raw, name, bad):
-  path = raw / f'{name}.json.gz'
-  change(path, lambda lines: [*lines[:2], bad, *lines[2:]])
-  line = data_refusal()
-  assert str(path) in line
-  assert '3' in line.replace(str(path), '')  # The number of the line.
-  assert len(line) < 1000
-
-
-def test_an_item_without_metadata(data_refusal, raw):
-  change(raw / 'meta_Beauty.json.gz', lambda lines: lines[:-1])
-  line = data_refusal()
-  assert "'D'" in line
-  assert 'allow_missing_metadata' in line
-
-
-def test_a_user_with_too_few_events(data_refusal, raw):
-  change(raw / 'reviews_Beauty_5.json.gz', lambda lines: lines[:-2])
-  line = data_refusal()
-  assert "'w'" in line
-  assert 'drop_short_users' in line
 
 
 def test_what_failed_is_not_read_as_whole(command, data_refusal, raw, tmp_path):
@@ -286,7 +167,7 @@ def test_every_expected_error_is_one_line(refusal, monkeypatch, error):
     logging.getLogger('some.library').warning('noise')
     raise error('two\nlines   and\ttabs')
 
-  monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+  monkeypatch.setattr(pipeline.data, 'build', fail)
   line = refusal(error.exit_code, QUICKSTART, '--workdir=run', '--mode=data')
   assert line == 'error: two lines and tabs'
 
@@ -295,7 +176,7 @@ def test_an_unexpected_error_keeps_its_traceback(command, monkeypatch):
   def fail(*unused):
     raise ZeroDivisionError
 
-  monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+  monkeypatch.setattr(pipeline.data, 'build', fail)
   with pytest.raises(ZeroDivisionError):
     command(QUICKSTART, '--workdir=run', '--mode=data')
 
@@ -304,7 +185,7 @@ def test_control_c(command, monkeypatch):
   def fail(*unused):
     signal.raise_signal(signal.SIGINT)
 
-  monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+  monkeypatch.setattr(pipeline.data, 'build', fail)
   code, _, err = command(QUICKSTART, '--workdir=run', '--mode=data')
   assert code == 130
   assert 'run the same command to continue' in err
@@ -320,14 +201,6 @@ def test_the_workdir_is_named_after_the_config(command, tmp_path):
   assert 'runs/quickstart' in out
 
 
-def test_help(command):
-  code, out, err = command('--help')
-  assert code == 0
-  assert '--mode' in out
-  assert 'recommend' in out
-  assert err == ''
-
-
 def test_nothing_of_a_call_is_left_to_the_next(command, refusal):
   """The fixture must not carry flags over, or this file proves little."""
   assert command(
@@ -335,34 +208,6 @@ def test_nothing_of_a_call_is_left_to_the_next(command, refusal):
   )[0] == 0  # fmt: skip
   assert 'no --' in refusal(2)
   assert flags.FLAGS['mode'].value == 'all'
-
-
-@pytest.mark.parametrize(
-  ('body', 'expected'),
-  [
-    ('assert False', 'AssertionError'),
-    ('return undefined_name', 'undefined_name'),
-    ('raise ValueError("first\\nsecond")', 'second'),
-  ],
-)
-def test_a_config_that_raises(refusal, tmp_path, body, expected):
-  path = tmp_path / 'mine.py'
-  path.write_text(f'def get_config():\n  {body}\n')
-  line = refusal(2, f'--config={path}', '--workdir=run')
-  assert str(path) in line
-  assert expected in line
-
-
-def test_a_misspelt_flag_does_not_blame_the_config(refusal):
-  line = refusal(2, QUICKSTART, '--wrokdir=run')
-  assert 'quickstart.py' not in line
-  assert 'workdir' in line
-
-
-def test_a_misspelt_field_reads_well(refusal):
-  line = refusal(2, QUICKSTART, '--config.train.stepz=5')
-  assert 'did you mean steps?' in line
-  assert '\\n' not in line
 
 
 OUT_OF_MEMORY = (
@@ -384,7 +229,7 @@ def _failing(monkeypatch):
     def fail(*unused):
       raise error
 
-    monkeypatch.setattr(pipeline.stages, 'make_dataset', fail)
+    monkeypatch.setattr(pipeline.data, 'build', fail)
     monkeypatch.setattr(processes, 'join', lambda: None)
     monkeypatch.setattr(console.os, '_exit', leave)
     flags = [QUICKSTART, '--workdir=run', '--mode=data']
@@ -454,14 +299,6 @@ def test_batches_that_devices_cannot_share_are_refused_first(refusal, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_devices_that_cannot_be_divided_are_refused_first(refusal, tmp_path):
-  line = refusal(
-    2, QUICKSTART, '--workdir=run', '--config.parallel.fsdp=3', '--mode=train'
-  )
-  assert 'config.parallel' in line
-  assert not (tmp_path / 'run').exists()
-
-
 def test_stages_that_do_not_train_take_any_devices(command):
   code, _, err = command(
     QUICKSTART, '--workdir=run', '--config.parallel.fsdp=3', '--mode=data',
@@ -499,17 +336,3 @@ def test_fields_that_a_run_does_not_read_are_reported(command):
   assert warning.startswith('warning: config.semantic_ids.epochs is not read')
   assert "'rq_kmeans'" in warning
   assert 'fewer than one batch of 8000' in error
-
-
-@pytest.mark.parametrize('mode', ['semantic_ids', 'all', 'bench'])
-def test_more_codes_than_items_are_refused_before_items_are_embedded(
-  refusal, mode, tmp_path
-):
-  line = refusal(
-    2, QUICKSTART, '--workdir=run', f'--mode={mode}',
-    '--config.dataset.synthetic_users=5',
-    '--config.semantic_ids.codebook_sizes=(601,8)',
-  )  # fmt: skip
-  assert 'than there are items, 600: try ' in line
-  assert "codebook_sizes='(128, 128, 128)'" in line
-  assert not list((tmp_path / 'run').glob('embedding*'))

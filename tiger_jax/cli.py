@@ -138,6 +138,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
   if mode in _TRAINING:
     for warning in checks.unread(config, command.overridden):
       print(f'warning: {warning}', file=sys.stderr)
+  profile = _profile_folder(command)
   model = registry.entry(config.model)
   trains = model.is_trained and (
     mode == 'bench'
@@ -151,9 +152,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
       if mode not in ('data', 'embed'):
         _refuse_too_few(config, mode, pipeline, trains)
       if mode == 'bench':
-        profile = command.profile
-        folder = Path(expand(profile, '--profile')) if profile else None
-        speed = throughput.measure(pipeline.session, folder)
+        speed = throughput.measure(pipeline.session, profile)
         print('\n' + throughput.format_table(speed))
       else:
         pipeline.run('evaluate' if mode == 'all' else mode)
@@ -165,6 +164,21 @@ def _run_pipeline(command: Command, config: Config) -> None:
   if mode == 'all' and shows:
     recommender = Recommender.from_workdir(workdir)
     print(show_shoppers(recommender, config.seed))
+
+
+def _profile_folder(command: Command) -> Path | None:
+  """Makes the folder of the profile, before anything is measured."""
+  if command.profile is None:
+    return None
+  folder = Path(expand(command.profile, '--profile'))
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(
+      f'--profile is {command.profile!r}, which cannot be used '
+      f'({error.strerror}): name another folder'
+    ) from error
+  return folder
 
 
 def _refuse_too_few(

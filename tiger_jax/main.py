@@ -1,12 +1,16 @@
 """Entry point: `tiger-jax --config=configs/beauty.py --workdir=runs/beauty`."""
 
+import signal
 import sys
-
-from tiger_jax.runtime import console
 
 
 def run() -> None:
   """Runs `main` as a program of its own: the command `tiger-jax`."""
+  # Before any import: Ctrl-C must not print a traceback.
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+  from tiger_jax.runtime import console
+
   # Before the other imports, which take time and may print warnings.
   console.begin()
   main()
@@ -14,6 +18,8 @@ def run() -> None:
 
 def main() -> None:
   """Runs and exits; an expected error becomes one line and its exit code."""
+  from tiger_jax.runtime import console
+
   distributed = False
   try:
     from tiger_jax.config import command_line, flags

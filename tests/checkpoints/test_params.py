@@ -10,14 +10,16 @@ import pytest
 
 from tests.checkpoints import old_formats
 from tests.checkpoints.test_checkpoint_errors import damaged, files_of
-from tests.training.running import STEPS, Run, assert_same_bits, real_task
+from tests.training.running import (
+  Run,
+  assert_same_bits,
+  first_state,
+  real_task,
+)
 from tiger_jax.checkpoints import checkpoint_folder, manifest
 from tiger_jax.checkpoints.checkpoints import Checkpoints
-from tiger_jax.config import OptimizerConfig
 from tiger_jax.errors import CheckpointError, DamagedError
 from tiger_jax.runtime.sharding import make_mesh
-from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import init_state
 
 ABOUT = {'seed': 7}
 MESH = make_mesh()
@@ -217,11 +219,7 @@ def test_a_run_resumes_from_an_old_format(tmp_path):
   run(task, batches)
   folder = run.workdir / 'checkpoints'
   shutil.rmtree(folder / '10')
-  optimizer = make_optimizer(
-    OptimizerConfig(learning_rate=0.1, warmup_steps=2), STEPS
-  )
-  like = init_state(task, optimizer, [1])._asdict()
-  old_formats.convert(folder / '5', like, number=1)
+  old_formats.convert(folder / '5', first_state(task), number=1)
   assert_same_bits(run(task, batches), expected)
   assert run.saved() == [5, 10]
   assert run.ledger() == whole.ledger()

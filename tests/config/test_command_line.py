@@ -87,81 +87,6 @@ def test_home_is_expanded(monkeypatch):
   assert str(command.folder) == '/home/me/x'
 
 
-@pytest.mark.parametrize(
-  ('arguments', 'named'),
-  [
-    ([QUICKSTART, '--mode=train', '--history=A'], '--history is for --mode='),
-    ([QUICKSTART, '--mode=train', '--k=10'], '--k is for --mode=recommend'),
-    ([QUICKSTART, '--noexact'], '--exact is for --mode=recommend'),
-    ([QUICKSTART, '--temperature=1', '--seed=1'], '--seed is for'),
-    ([QUICKSTART, '--profile=x'], '--profile is for --mode=bench, not'),
-    (
-      ['--mode=recommend', QUICKSTART, '--history=A', '--config.train.steps=9'],
-      '--config.train.steps is not used by --mode=recommend',
-    ),
-    (
-      ['--mode=recommend', QUICKSTART, '--history=A', '--workdir=x'],
-      '--config is not used by --mode=recommend',
-    ),
-    (
-      ['--mode=recommend', '--history=A', '--workdir=x', '--distributed'],
-      '--distributed is not for --mode=recommend',
-    ),
-    (['--workdir=x', '--config.train.steps=3'], 'no --config given'),
-    ([QUICKSTART, '--workdir='], '--workdir is empty'),
-    ([QUICKSTART, '--mode=bench', '--profile='], '--profile is empty'),
-    (['--config='], '--config is empty'),
-    (['--mode=recommend', '--workdir=x'], 'the history is empty'),
-    (['--mode=recommend', '--workdir=x', '--history='], 'history is empty'),
-    (
-      ['--mode=recommend', '--workdir=x', '--history=A,,B'],
-      "--history is 'A,,B', in which an id is empty",
-    ),
-    (
-      ['--mode=recommend', '--workdir=x', '--history=A', '--deny=B,'],
-      "--deny is 'B,', in which an id is empty",
-    ),
-    (
-      ['--mode=recommend', '--workdir=x', '--history=A', '--allow='],
-      '--allow is empty',
-    ),
-  ],
-)
-def test_flags_that_a_mode_does_not_use_are_refused(arguments, named):
-  assert named in refusal(*arguments)
-
-
-def test_all_unused_flags_are_named_together():
-  message = refusal(QUICKSTART, '--history=A', '--profile=x', '--mode=train')
-  assert '--history' in message and '--profile' in message
-
-
-def test_flags_of_libraries_are_refused():
-  assert 'no flag --log_dir' in refusal(QUICKSTART, '--log_dir=x')
-
-
-def test_contradictions_are_named_together():
-  message = refusal(
-    QUICKSTART,
-    '--config.train.steps=50',
-    '--config.train.on_non_finite=rewind:99,skip:1',
-    '--config.embedding.encoder=precomputed',
-  )
-  for name in ('warmup_steps', 'on_non_finite', 'embedding.path'):
-    assert name in message
-
-
-def test_contradictions_in_a_run_of_an_experiment_are_refused():
-  message = refusal(
-    f'--config={ROOT}/configs/paper/table2.py:cpu',
-    '--config.base.train.steps=9',
-  )
-  assert message.startswith('beauty, random: config.train.optimizer.warmup')
-  assert 'is for a single run' in refusal(
-    f'--config={ROOT}/configs/paper/table2.py:cpu', '--mode=train'
-  )
-
-
 def test_the_command_of_an_experiment_contains_no_paths():
   command = parse(
     f'--config={ROOT}/configs/paper/table2.py:cpu',
@@ -170,18 +95,10 @@ def test_the_command_of_an_experiment_contains_no_paths():
     '--config.datasets.beauty.dataset.source_dir=/secret',
     '--config.order=("LSH","random")',
   )
-  text = command.experiment.command
+  text = command.repeat
   assert '--config.base.seed=4' in text and 'seed=3' not in text
   assert 'secret' not in text
   assert shlex.split(text)[-1] == '--config.order=("LSH","random")'
-
-
-def test_help_lists_every_flag_under_its_mode():
-  assert parse('--help', '--config=nowhere.py') is None
-  text = command_line.help_text()
-  assert text.index('--workdir') < text.index('--mode=recommend only')
-  assert text.index('--mode=recommend only') < text.index('--history  ')
-  assert text.index('--mode=bench only') < text.index('--profile  ')
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import by_hand
+from tests import by_hand, sessions
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.sources import synthetic
@@ -125,7 +125,8 @@ def session(name, retriever, batch_size=8):
   )
   inputs = Inputs(dataset, None if name == 'popularity' else semantic_ids)
   one = make_mesh(jax.devices()[:1])
-  return Session(config, inputs, one).with_retriever(retriever)
+  run = Session(config, inputs, one)
+  return sessions.with_parts(run, retriever=retriever)
 
 
 def measured(*arguments, num_beams=30):

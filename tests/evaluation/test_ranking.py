@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.sessions import with_parts
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
@@ -184,7 +185,7 @@ def test_searches_for_a_proof_are_wide_and_of_few_requests(
   retriever = Asked()
   session = dataclasses.replace(trained.session, config=config)
   rank(
-    Trained(session.with_retriever(retriever), {}),
+    Trained(with_parts(session, retriever=retriever), {}),
     examples,
     K,
     Search(num_beams, until_proven=proven),
@@ -212,7 +213,7 @@ class Scores(ItemRetriever):
 def test_a_model_that_scores_every_item_needs_no_search(
   trained, examples, approximate, item, proven
 ):
-  session = trained.session.with_retriever(Scores())
+  session = with_parts(trained.session, retriever=Scores())
   search = Search(approximate=approximate)
   found = rank(Trained(session, {}), examples, 3, search)
   assert found.items.tolist() == [[item, -1, -1]] * NUM_USERS

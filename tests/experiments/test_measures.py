@@ -5,8 +5,8 @@ import pytest
 
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.data.splits import split
+from tiger_jax.evaluation.ranking import Ranking
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
-from tiger_jax.experiments.ranking import Ranking
 
 RNG = np.random.default_rng(0)
 

@@ -1,14 +1,18 @@
 """What experiments ask of models, whose answers are fixed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tests.sessions import with_parts
 from tiger_jax.config.config_dict import from_json
-from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import UsageError
+from tiger_jax.evaluation.ranking import Ranking, Trained
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
-from tiger_jax.experiments.ranking import Ranking, Trained
-from tiger_jax.recommenders.registry import Material
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.beam_search import Beams
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -43,10 +47,11 @@ class Answers(TigerRetriever):
     left.asked = self.asked
     return left
 
-  def recommend(self, *unused):
+  def search(self, *unused, **unused_too):
     raise AssertionError('not a proven search')
 
-  def search_exact(self, params, batch, k, *, lists=None, sampler=None):
+  def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
+    assert num_beams == 512
     rows = []
     for row in range(len(batch.user)):
       denied = set() if lists is None else set(lists.rows[row].tolist())
@@ -67,11 +72,25 @@ class Answers(TigerRetriever):
     return Beams(items, codes, scores, items >= 0, num_proven)
 
 
-def trained(retriever, walks=WALKS, categories=None, unseen=(), codes=CODES):
+class Fixed(Session):
+  """A session whose retriever has fixed answers."""
+
+  def with_catalog(self, catalog):
+    left = catalog.contains(self.inputs.ids.codes)
+    fewer = self.retriever.remove(np.flatnonzero(~left))
+    return with_parts(self, retriever=fewer)
+
+
+def trained(
+  retriever,
+  walks=WALKS,
+  categories=None,
+  unseen=(),
+  codes=CODES,
+  model='tiger',
+):
   num = len(codes)
-  fields = {
-    name: ('',) * num for name in ('title', 'price', 'brand', 'description')
-  }
+  fields = dict.fromkeys(FIELDS, ('',) * num)
   fields['categories'] = categories or ('',) * num
   offsets = np.cumsum([0, *map(len, walks)])
   dataset = Dataset(
@@ -84,14 +103,17 @@ def trained(retriever, walks=WALKS, categories=None, unseen=(), codes=CODES):
   )
   config = from_json(
     {
-      'model': {'max_history': 4},
+      'model': {'name': model, 'max_history': 4},
       'train': {'length_buckets': (4,)},
       'evaluation': {'batch_size': 8, 'num_users': 0},
     }
   )
   ids = SemanticIds(codes, tuple((codes.max(0) + 1).tolist()), 2, {})
   vectors = np.resize(VECTORS, (num, 2))
-  return Trained(config, Material(dataset, ids, vectors), retriever, {})
+  session = Fixed.open(config, Inputs(dataset, ids, vectors))
+  if retriever:
+    session = with_parts(session, retriever=retriever)
+  return Trained(session, {})
 
 
 def test_rules_for_unseen_items():
@@ -140,8 +162,13 @@ def test_cold_start_needs_unseen_items():
 
 
 def test_cold_start_needs_a_generative_model():
-  with pytest.raises(UsageError, match='generate Semantic IDs'):
-    cold_start.measure(trained(None, unseen=(4,)))
+  with pytest.raises(UsageError, match="'sasrec'.*generate Semantic IDs"):
+    cold_start.measure(trained(None, unseen=(4,), model='sasrec'))
+
+
+def test_draws_need_a_generative_model():
+  with pytest.raises(UsageError, match="'sasrec'.*can draw items"):
+    diversity.measure(trained(None, model='sasrec'))
 
 
 @pytest.mark.parametrize('seed', [0, 1])
@@ -185,9 +212,9 @@ def test_the_prefix_rule_user_by_user(seed):
 class Draws(Answers):
   """Draws of one category at temperature 1, of more at higher ones."""
 
-  def search_exact(self, params, batch, k, *, lists=None, sampler=None):
+  def search_exact(self, params, batch, k, *, sampler, **search):
     if sampler is None:
-      return super().search_exact(params, batch, k, lists=lists)
+      return super().search_exact(params, batch, k, sampler=None, **search)
     orders = {1.0: [0, 1, 2], 1.5: [0, 1, 3], 2.0: [0, 2, 4]}
     temperature = float(sampler.temperature)
     self.asked.append((temperature, int(sampler.num_levels)))
@@ -195,7 +222,7 @@ class Draws(Answers):
     drawn = Answers(
       orders[temperature], num_proven=2 if temperature == 2 else 9
     )
-    return drawn.search_exact(params, batch, k)
+    return drawn.search_exact(params, batch, k, sampler=None, **search)
 
 
 def test_entropy_is_of_what_is_drawn_at_a_temperature():
@@ -227,7 +254,7 @@ class OneSplit(Answers):
     super().__init__([], np.resize(scores, 60), num_proven)
     self.targets = targets
 
-  def search_exact(self, params, batch, k, *, lists=None, sampler=None):
+  def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
     users = np.asarray(batch.user)
     lengths = (np.asarray(batch.history) >= 0).sum(1)
     items = np.full((len(users), k), -1, np.int32)
@@ -276,8 +303,9 @@ def test_the_adaptive_weight_listens_to_who_is_sure():
 def test_an_ensemble_is_of_the_same_users():
   one, other = trained(Answers([0])), trained(Answers([0]))
   fewer = from_json({'evaluation': {'num_users': 2}})
+  session = dataclasses.replace(other.session, config=fewer)
   with pytest.raises(UsageError, match='one and other differ'):
-    ensemble.measure({'one': one, 'other': other._replace(config=fewer)})
+    ensemble.measure({'one': one, 'other': Trained(session, {})})
 
 
 def test_groups_have_their_own_metrics():

@@ -13,7 +13,7 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import records, tables
-from tiger_jax.stages import semantic_ids, stages
+from tiger_jax.stages import embedding, evaluation
 from tiger_jax.storage.artefacts import locked
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +55,7 @@ def tiny(name, *kept):
     'steps': 6, 'evaluate_every': 3, 'batch_size': 8, 'length_buckets': (4,),
     'steps_per_call': 1, 'evaluate_users': 16,
   })  # fmt: skip
+  base.train.optimizer.warmup_steps = 2
   base.evaluation.update({'num_beams': 10, 'batch_size': 32, 'num_users': 24})
   with spec.unlocked():
     spec.order = tuple(x for x in spec.order if not kept or x in kept)
@@ -65,6 +66,8 @@ def tiny(name, *kept):
         for field, value in (('evaluate_every', 3), ('batch_size', 8)):
           if field in train:
             train[field] = value
+        if 'warmup_steps' in train.get('optimizer', {}):
+          train.optimizer.warmup_steps = 2
   return spec
 
 
@@ -124,7 +127,7 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
   def fail(*unused):
     raise AssertionError('made again')
 
-  monkeypatch.setattr(stages, 'evaluate', fail)
+  monkeypatch.setattr(evaluation, 'build', fail)
   before = sorted((tmp_path / 'results').rglob('*.json'))
   texts = [path.read_text() for path in before]
   assert run(spec, tmp_path) == table
@@ -184,7 +187,7 @@ def test_a_saved_config_contains_no_local_paths(tmp_path):
     'semantic_ids': {'shared_with': [f'{tmp_path}/toys/items']},
   })  # fmt: skip
   assert str(tmp_path) not in json.dumps(runs._portable(config))
-  assert semantic_ids.encoder_name(config.embedding) == 'encoder'
+  assert embedding.encoder_name(config.embedding) == 'encoder'
   hub = config_dict.from_json({'embedding': {'model': 'someone/model'}})
   assert runs._portable(hub)['embedding']['model'] == 'someone/model'
 
@@ -192,15 +195,15 @@ def test_a_saved_config_contains_no_local_paths(tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_experiment_keeps_what_is_done(tmp_path, monkeypatch):
   spec = tiny('layers', '1 layer', '2 layers')
-  evaluate, calls = stages.evaluate, []
+  build, calls = evaluation.build, []
 
-  def second_fails(config, *rest):
-    calls.append(config.model.num_encoder_layers)
+  def second_fails(session, *rest):
+    calls.append(session.config.model.num_encoder_layers)
     if len(calls) == 2:
       raise KeyboardInterrupt
-    return evaluate(config, *rest)
+    return build(session, *rest)
 
-  monkeypatch.setattr(stages, 'evaluate', second_fails)
+  monkeypatch.setattr(evaluation, 'build', second_fails)
   with pytest.raises(KeyboardInterrupt):
     run(spec, tmp_path)
   table = run(spec, tmp_path)

@@ -45,15 +45,15 @@ def _item_task(kind, features=None, **kwargs):
   return ItemTask(kind(_config(), NUM_ITEMS, NUM_USERS, **kwargs), features)
 
 
-def _tiger_task(**changes):
-  return TigerTask(Tiger(_config(**changes), LEVEL_SIZES), CODES)
+def _tiger_task(kind=Tiger, **changes):
+  return TigerTask(kind(_config(**changes), LEVEL_SIZES), CODES)
 
 
 TASKS = {
   'tiger': _tiger_task(),
   'causal': _tiger_task(causal_encoder=True),
   'tied': _tiger_task(tied_heads=True),
-  'dsi': DsiTask(Dsi(_config(), LEVEL_SIZES), CODES, TEXT, NUM_INDEXED),
+  'dsi': DsiTask(_tiger_task(Dsi), TEXT, NUM_INDEXED),
   'sasrec': _item_task(SasRec),
   'bert4rec': _item_task(Bert4Rec),
   'gru4rec': _item_task(Gru4Rec),

@@ -39,7 +39,7 @@ MUTANTS = (
     _SPLITS,
     'kept[dataset.offsets[1:] - 2] = False',
     'kept[dataset.offsets[1:] - 2] = True',
-    'tests/stages/test_learning.py::test_popularity_user_by_user',
+    'tests/evaluation/test_measure.py::test_popularity_user_by_user',
   ),
   Mutant(
     'windows include the validation target',

@@ -1,11 +1,11 @@
-"""Faults of the metrics and of the evaluator."""
+"""Faults of the metrics and of the evaluation loop."""
 
 from tests.mutants.mutant import Mutant
 
 _METRICS = 'tiger_jax/evaluation/metrics.py'
-_EVALUATOR = 'tiger_jax/evaluation/evaluator.py'
+_RANKING = 'tiger_jax/evaluation/ranking.py'
 _RETRIEVER = 'tiger_jax/retrieval/items.py'
-_BY_HAND = 'tests/evaluation/test_evaluator.py'
+_BY_HAND = 'tests/evaluation/test_measure.py::test_by_hand'
 _RANKS = 'tests/evaluation/test_metrics.py'
 _TIES = 'tests/models/baselines/test_popularity.py'
 
@@ -47,61 +47,42 @@ MUTANTS = (
   ),
   Mutant(
     'hits are counted on Semantic IDs, not on items',
-    _EVALUATOR,
-    'hits = items == target[:, None]\n',
-    'hits = items == target[:, None]\n'
-    '    if prefixes is not None:\n'
-    '      hits = (prefixes[items] == prefixes[target][:, None]).all(-1)\n',
-    _BY_HAND,
-  ),
-  Mutant(
-    'padding rows count as users',
-    _EVALUATOR,
-    'num_users += len(target)',
-    'num_users += len(batch.target)',
+    'tiger_jax/evaluation/measure.py',
+    'metrics.ranking_metrics(ranking.hits)\n  prefixes',
+    'metrics.ranking_metrics(\n'
+    '    metrics.prefix_hits(\n'
+    '      ranking.items, ranking.target, trained.session.inputs.prefixes\n'
+    '    )\n'
+    '  )\n  prefixes',
     _BY_HAND,
   ),
   Mutant(
     'targets of padding rows are searched for',
-    _EVALUATOR,
-    'np.asarray(batch.target) >= 0',
-    'np.asarray(batch.target) >= -1',
-    _BY_HAND,
-  ),
-  Mutant(
-    'entries that are marked invalid are hits',
-    _EVALUATOR,
-    'np.where(found.valid, found.items, -1)[real]',
-    'np.asarray(found.items)[real]',
+    _RANKING,
+    'real = np.asarray(batch.target) >= 0',
+    'real = np.asarray(batch.target) >= -1',
     _BY_HAND,
   ),
   Mutant(
     'no item shares the prefix of the last item',
-    _EVALUATOR,
-    'recall(same_prefix & (items >= 0), k)',
-    'recall(same_prefix, k)',
-    _BY_HAND,
-  ),
-  Mutant(
-    'each batch counts the same, however many users it has',
-    _EVALUATOR,
-    'float(value.sum())',
-    'float(value.mean()) * len(real)',
-    _BY_HAND,
+    'tiger_jax/evaluation/metrics.py',
+    'return same & (items >= 0)',
+    'return same',
+    'tests/evaluation/test_metrics.py::test_prefix_hits_by_hand',
   ),
   Mutant(
     'recall at every cutoff is that at the largest',
-    _EVALUATOR,
-    'recall(hits, c) for c in CUTOFFS',
-    'recall(hits, k) for c in CUTOFFS',
+    'tiger_jax/evaluation/metrics.py',
+    'float(metric(hits, k).sum())',
+    'float(metric(hits, max(CUTOFFS)).sum())',
     _BY_HAND,
   ),
   Mutant(
     'the share of invalid IDs ignores its cutoff',
-    _EVALUATOR,
-    '1 - generated[:, :cutoff].mean(1)',
-    '1 - generated.mean(1)',
-    _BY_HAND,
+    'tiger_jax/evaluation/metrics.py',
+    '(generated[:, :k] < 0)',
+    '(generated < 0)',
+    'tests/evaluation/test_metrics.py::test_invalid_shares_by_hand',
   ),
   Mutant(
     'items of equal scores come in the order of falling rows',
@@ -126,17 +107,10 @@ MUTANTS = (
     _TIES,
   ),
   Mutant(
-    'item 0 fills a list that is too short',
-    _EVALUATOR,
-    'np.where(found.valid, found.items, -1)[real]',
-    'np.where(found.valid, found.items, 0)[real]',
-    _BY_HAND,
-  ),
-  Mutant(
     'users whose target is item 0 are left out',
-    _EVALUATOR,
-    'np.asarray(batch.target) >= 0',
-    'np.asarray(batch.target) > 0',
+    _RANKING,
+    'real = np.asarray(batch.target) >= 0',
+    'real = np.asarray(batch.target) > 0',
     _BY_HAND,
   ),
   Mutant(
@@ -145,5 +119,12 @@ MUTANTS = (
     'num = max(1, len(hits))',
     'num = max(2, len(hits))',
     _RANKS,
+  ),
+  Mutant(
+    'the lists of a ranking are in the order of the batches',
+    _RANKING,
+    "order = np.argsort(columns[0], kind='stable')",
+    'order = np.arange(len(columns[0]))',
+    'tests/evaluation/test_ranking.py',
   ),
 )

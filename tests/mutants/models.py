@@ -296,14 +296,6 @@ _TRAINING = [
     'tests/training/test_step.py::test_every_step_draws_anew[1]',
   ),
   Mutant(
-    'replicas have one learning rate',
-    'tiger_jax/training/step.py',
-    'updates = jax.tree.map(lambda x: x * rate, updates)',
-    'updates = jax.tree.map(lambda x: x * 1.0, updates)',
-    'tests/training/test_step.py::'
-    'test_replicas_with_rates_learn_as_by_configs_with_them[adagrad]',
-  ),
-  Mutant(
     'the norm that is logged is that of the update',
     'tiger_jax/training/step.py',
     'norm = optax.tree.norm(gradients)',
@@ -333,6 +325,13 @@ _TRAINING = [
     'rate, rate, warmup,',
     'tests/training/test_optimizer.py::'
     'test_adamw_warms_up_and_decays_as_a_cosine',
+  ),
+  Mutant(
+    'the after_update of a task that looks batches up is not called',
+    'tiger_jax/training/look_up.py',
+    'if isinstance(task, UpdatingTask):',
+    'if not isinstance(task, Task):',
+    'tests/training/test_step.py',
   ),
 ]
 

@@ -80,7 +80,7 @@ _ASSIGNMENT = [
   Mutant(
     'all codebooks are fitted to the vectors themselves',
     'tiger_jax/semantic_ids/quantizers/residual.py',
-    '    x = x - codebook[kmeans.nearest(x, codebook)[0]]\n',
+    '    x = _residual(x, codebook)\n',
     '',
     'tests/semantic_ids/quantizers/test_residual.py::test_planted_codebooks_are_recovered',
   ),

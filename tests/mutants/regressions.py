@@ -13,15 +13,15 @@ MUTANTS = (
   Mutant(
     'two-tower vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    'features = item_batches.standardize(material.vectors)',
-    'features = np.asarray(material.vectors, np.float32)',
+    "'two towers', TwoTower, ('embeddings',), inputs.standardized_vectors",
+    "'two towers', TwoTower, ('embeddings',), inputs.vectors",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
     'DSI vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    'vectors = item_batches.standardize(material.vectors)',
-    'vectors = np.asarray(material.vectors, np.float32)',
+    'inputs.standardized_vectors,\n    _dsi_task',
+    'inputs.vectors,\n    _dsi_task',
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
@@ -89,17 +89,17 @@ MUTANTS = (
   ),
   Mutant(
     'experiments use a search that is not widened',
-    'tiger_jax/experiments/ranking.py',
-    'retriever.search_exact(',
-    'retriever.search(',
-    'tests/experiments/test_ranking.py::'
+    'tiger_jax/evaluation/ranking.py',
+    'beams = retriever.search_exact(',
+    'beams = retriever.search(',
+    'tests/evaluation/test_ranking.py::'
     'test_draws_are_those_of_a_search_that_drops_nothing',
   ),
   Mutant(
     'items of the history do not add unseen items',
     'tiger_jax/experiments/cold_start.py',
-    'new=True, but=carriers)',
-    'new=True)',
+    'rank(only_seen, examples, depth, keep_carriers)',
+    'rank(only_seen, examples, depth, search)',
     'tests/experiments/test_rules.py::test_rules_for_unseen_items',
   ),
   Mutant(
@@ -150,5 +150,109 @@ MUTANTS = (
     'reach=schedule.reach,',
     'reach=0,',
     'tests/training/test_rewind.py::test_checkpoints_are_kept_for_a_rewind',
+  ),
+  Mutant(
+    'a damaged download is kept',
+    'tiger_jax/data/sources/amazon2014.py',
+    '    download.unlink(missing_ok=True)\n',
+    '',
+    'tests/data/sources/test_amazon2014.py::'
+    'test_a_damaged_download_is_replaced_by_the_next_run',
+  ),
+  Mutant(
+    'the TFDS export drops the first event of a user',
+    'tiger_jax/data/sources/tfds_builder.py',
+    'events.offsets[row], events.offsets[row + 1]',
+    'events.offsets[row] + 1, events.offsets[row + 1]',
+    'tests/data/sources/test_amazon2014.py::'
+    'test_the_tfds_dataset_is_what_the_files_hold',
+  ),
+  Mutant(
+    'a full disk during a download names no file',
+    'tiger_jax/data/sources/download.py',
+    '      raise OSError(error.errno, error.strerror, str(path)) from error',
+    '      raise',
+    'tests/data/sources/test_download.py::test_a_full_disk_names_the_file',
+  ),
+  Mutant(
+    '-0 and 0 make different embeddings',
+    'tiger_jax/semantic_ids/quality.py',
+    'hash((row + 0).tobytes())',
+    'hash(row.tobytes())',
+    'tests/semantic_ids/test_quality.py::test_repetitions_equal_those_of_numpy',
+  ),
+  Mutant(
+    'a removed item loses its Semantic ID in histories',
+    'tiger_jax/catalog/catalog.py',
+    'return self._changed(deleted)',
+    'table = np.array(self.codes)\n'
+    '    table[as_rows(rows)] = 0\n'
+    '    return self._changed(deleted, table)',
+    'tests/retrieval/test_tiger.py::'
+    'test_a_removed_item_comes_no_more_but_may_stand_in_a_history',
+  ),
+  Mutant(
+    'new items have no Semantic ID in histories',
+    'tiger_jax/catalog/catalog.py',
+    'table[stop - len(codes) : stop] = codes',
+    'pass',
+    'tests/retrieval/test_tiger.py::'
+    'test_a_new_item_is_recommended_and_may_stand_in_a_history',
+  ),
+  Mutant(
+    'damage to the parameters is not looked for',
+    'tiger_jax/checkpoints/checkpoints.py',
+    'mesh, PARAMS)',
+    'mesh, META)',
+    'tests/checkpoints/test_params.py',
+  ),
+  Mutant(
+    'a run ranks checkpoints whose optimizer is damaged',
+    'tiger_jax/checkpoints/checkpoints.py',
+    'part = ALL if self._writes else META',
+    'part = META',
+    'tests/checkpoints/test_params.py',
+  ),
+  Mutant(
+    'parameters of an old format are not checked',
+    'tiger_jax/checkpoints/checkpoint_folder.py',
+    'if number < 3 and part == PARAMS:',
+    'if False:',
+    'tests/checkpoints/test_params.py',
+  ),
+  Mutant(
+    'restored arrays may have any shape',
+    'tiger_jax/checkpoints/checkpoint_folder.py',
+    'if describe(state) != describe(like):',
+    'if False:',
+    'tests/checkpoints/test_params.py',
+  ),
+  Mutant(
+    'a user is not passed to the model',
+    'tiger_jax/serving/recommender.py',
+    'return self._answers([history], k, [row], options)[0]',
+    'return self._answers([history], k, [-1], options)[0]',
+    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+  ),
+  Mutant(
+    'the last event of a user is left out',
+    'tiger_jax/serving/recommender.py',
+    'history = self.dataset.history_of(row).tolist()',
+    'history = self.dataset.history_of(row)[:-1].tolist()',
+    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+  ),
+  Mutant(
+    'the command prepares its process too late',
+    'tiger_jax/main.py',
+    '  console.begin()\n',
+    '',
+    'tests/security/test_packaging.py::test_ctrl_c_while_the_command_imports',
+  ),
+  Mutant(
+    'a config imports those of an earlier load',
+    'tiger_jax/config/config_file.py',
+    '    del sys.modules[name]',
+    '    pass',
+    'tests/config/test_config_file.py',
   ),
 )

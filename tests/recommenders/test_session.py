@@ -164,11 +164,12 @@ def test_a_baseline_has_the_same_inputs_and_devices(inputs):
   assert isinstance(run.retriever, TigerRetriever)
 
 
-def test_another_retriever_leaves_the_session_as_it_is(inputs):
+def test_another_catalog_leaves_the_session_as_it_is(inputs):
   run = session(inputs)
-  fewer = run.retriever.remove(np.array([3]))
-  other = run.with_retriever(fewer)
-  assert other.retriever is fewer
+  assert run.retriever.catalog is run.catalog
+  fewer = run.catalog.remove(np.array([3]))
+  other = run.with_catalog(fewer)
+  assert other.retriever.catalog is fewer
   assert other.config is run.config and other.inputs is inputs
   assert run.retriever.catalog.size == inputs.dataset.num_items
 

@@ -14,6 +14,8 @@ from tiger_jax.config import (
 )
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.collisions import extra_code
@@ -78,7 +80,5 @@ def _params(ids):
 
 @pytest.fixture(name='recommender', scope='module')
 def _recommender(ids, params):
-  one = sharding.make_mesh(jax.devices()[:1])
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, 'make_mesh', lambda *unused, **more: one)
-    yield Recommender(CONFIG, make_dataset(), ids, params)
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  return Recommender(Session(CONFIG, Inputs(make_dataset(), ids), mesh), params)

@@ -13,6 +13,8 @@ from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import CheckpointError, UsageError
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.retrieval import filters, tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -180,7 +182,9 @@ def _sparse(config):
   )
   ids = SemanticIds(codes, sizes, 1, {})
   task = TigerTask(Tiger(config.model, sizes), jnp.asarray(codes))
-  return Recommender(config, dataset, ids, task.init(jax.random.key(0)))
+  return Recommender(
+    Session.open(config, Inputs(dataset, ids)), task.init(jax.random.key(0))
+  )
 
 
 def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
@@ -263,14 +267,51 @@ def test_a_folder_without_a_run(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_user_tokens_need_no_known_user(config, dataset, ids):
-  """Requests come from anybody, also where training knew its users."""
+@pytest.fixture(name='with_user_tokens', scope='module')
+def _with_user_tokens(config, dataset, ids):
   model = dataclasses.replace(config.model, num_user_tokens=7)
   config = dataclasses.replace(config, model=model)
   task = TigerTask(Tiger(model, ids.level_sizes), jnp.asarray(ids.codes))
-  params = task.init(jax.random.key(0))
-  found = Recommender(config, dataset, ids, params).recommend(['i100'])
-  assert len(found) == 10
+  return Recommender(
+    Session.open(config, Inputs(dataset, ids)), task.init(jax.random.key(0))
+  )
+
+
+def test_user_tokens_need_no_known_user(with_user_tokens):
+  """Requests come from anybody, also where training knew its users."""
+  assert len(with_user_tokens.recommend(['i100'])) == 10
+
+
+def test_recommendations_for_a_user_read_the_whole_history(
+  recommender, with_user_tokens
+):
+  # All of cem's five events, the last two included, which training held out.
+  history = ['i103', 'i102', 'i101', 'i100', 'i104']
+  options = Options(exclude_seen=True)
+  expected = recommender.recommend(history, 5, options)
+  assert recommender.recommend_for_user('cem', 5, options) == expected
+  assert recommender.recommend(history[:-1], 5, options) != expected
+  # A user token changes the scores.
+  found = with_user_tokens.recommend_for_user('cem', NUM_ITEMS)
+  rows = [[3, 2, 1, 0, 4]]
+  assert [found] == with_user_tokens.recommend_rows(rows, NUM_ITEMS, [2])
+  assert [found] != with_user_tokens.recommend_rows(rows, NUM_ITEMS, [1])
+  assert found != with_user_tokens.recommend(history, NUM_ITEMS)
+
+
+@pytest.mark.parametrize(
+  ('user', 'message'),
+  [
+    ('Bob', "no user 'Bob' in the data of the run: did you mean 'bob'?"),
+    ('zoe', "no user 'zoe' in the data of the run: ids look like 'ann'"),
+    (7, "no user '7'"),
+    (None, r'user\[0\] is None: ids are text'),
+    (['ann'], r"user\[0\] is \['ann'\]"),
+  ],
+)
+def test_an_unknown_user_is_refused(recommender, user, message):
+  with pytest.raises(UsageError, match=message):
+    recommender.recommend_for_user(user)
 
 
 def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
@@ -339,7 +380,7 @@ def test_more_items_than_one_search_can_hold_are_refused(
 def test_ids_of_another_catalogue_are_refused(config, dataset, ids, params):
   fewer = dataclasses.replace(ids, codes=ids.codes[1:])
   with pytest.raises(UsageError, match='13 Semantic IDs .* 14 items'):
-    Recommender(config, dataset, fewer, params)
+    Recommender(Session.open(config, Inputs(dataset, fewer)), params)
 
 
 def test_a_model_is_served_while_its_stages_are_made_for_another(

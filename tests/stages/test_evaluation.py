@@ -6,6 +6,7 @@ from tests import by_hand
 from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
+from tiger_jax.errors import DataError
 from tiger_jax.evaluation.ranking import sample_users
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
@@ -48,3 +49,13 @@ def test_popularity_on_every_split(tmp_path, num_users):
   )
   assert abs(best_validation - best_test) > 1e-3
   assert results['best_possible'] == {'recall@10': pytest.approx(best_test)}
+
+
+@pytest.mark.parametrize(
+  'content', ['{"metrics": {', '[1]', 'null', '[' * 100_000]
+)
+def test_damaged_metrics_are_one_line(tmp_path, content):
+  (tmp_path / 'metrics.json').write_text(content)
+  with pytest.raises(DataError, match=r'metrics\.json is damaged') as error:
+    evaluation.load(tmp_path)
+  assert '\n' not in str(error.value)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.sessions import with_parts
 from tiger_jax.config import (
   Config,
   DatasetConfig,
@@ -112,8 +113,9 @@ def _run(inputs, tmp_path):
 
   def train(config, same_for_all=True):
     session = Session.open(config, inputs)
-    session = session.with_retriever(Scripted(inputs.dataset))
-    session.__dict__['task'] = Task(same_for_all)
+    session = with_parts(
+      session, retriever=Scripted(inputs.dataset), task=Task(same_for_all)
+    )
     writer = MetricsWriter(tmp_path)
     training.build(session, tmp_path, writer)
     writer.close()

@@ -23,9 +23,12 @@ from tiger_jax.data.splits import Excerpts, gather, split
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training import loop
+from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.schedule import Schedule
+from tiger_jax.training.step import init_state
 
 STEPS = 10
+RECIPE = OptimizerConfig(learning_rate=0.1, warmup_steps=2)
 
 
 class Noisy:
@@ -124,7 +127,7 @@ class Run:
       task,
       source or self.counting,
       schedule,
-      OptimizerConfig(learning_rate=0.1, warmup_steps=2),
+      RECIPE,
       **{'seeds': [seed]} | settings,
       mesh=make_mesh(jax.devices()[:1]),
       folder=self.workdir,
@@ -181,6 +184,12 @@ class Run:
   def saved(self):
     with Checkpoints(self.workdir / 'checkpoints', {}) as checkpoints:
       return checkpoints.steps()
+
+
+def first_state(task):
+  """Returns what a run saves, with the arrays of step 0."""
+  optimizer = make_optimizer(RECIPE, STEPS)
+  return init_state(task, optimizer, [1])._asdict()
 
 
 def numbered(number):

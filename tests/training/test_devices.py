@@ -11,7 +11,7 @@ from tests.training.networks import make_stack, make_task
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.runtime import sharding
 from tiger_jax.training.optimizer import make_optimizer
-from tiger_jax.training.step import Task, init_state, make_steps
+from tiger_jax.training.step import init_state, make_steps
 
 STEPS = 4
 # Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
@@ -30,7 +30,7 @@ def make_mesh(shape):
   return sharding.make_mesh(devices, fsdp, tensor)
 
 
-class Mlp(Task):
+class Mlp:
   """A network whose arrays the rules speak of, and half of it is dropped."""
 
   tables = np.float32(0.5)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.running import STEPS, Counter, Run, digests
+from tests.checkpoints import old_formats
+from tests.training.running import STEPS, Counter, Run, digests, first_state
 from tiger_jax.checkpoints import manifest
 from tiger_jax.errors import NotFiniteError, Preempted
 from tiger_jax.training.schedule import Rewind, Schedule
@@ -319,8 +320,9 @@ def test_one_number_in_a_checkpoint_is_a_range(tmp_path):
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))
   folder = tmp_path / 'checkpoints' / '6'
+  old_formats.convert(folder, first_state(Counter()), number=1)
   contents = json.loads((folder / 'meta.json').read_text())
-  contents['meta'], contents['format'] = {'skipped': 3}, 1
+  contents['meta'] = {'skipped': 3}
   (folder / 'meta.json').write_text(json.dumps(contents))
   manifest.write(folder, {'step': 6})
   assert run(Counter())['count'] == STEPS

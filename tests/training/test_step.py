@@ -17,7 +17,6 @@ from tiger_jax.data.splits import gather
 from tiger_jax.interfaces import Batch
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import (
-  Task,
   init_state,
   make_steps,
   tensor_names,
@@ -167,7 +166,7 @@ def test_every_step_draws_anew(num_replicas):
   np.testing.assert_allclose(metrics['gradient_norm'], 500, rtol=1e-6)
 
 
-class Two(Task):
+class Two:
   """A number for each part of a step that may go wrong."""
 
   tables = ()

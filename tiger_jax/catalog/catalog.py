@@ -79,7 +79,7 @@ class Catalog(Trie):
     spare = capacity - len(codes)
     table = np.zeros((int(arrays.num_rows) + spare, codes.shape[1]), np.int32)
     table[rows] = codes
-    return cls(layout, *jax.tree.map(jnp.asarray, (arrays, table)))
+    return cls(layout, *jax.device_put((arrays, table)))
 
   def add(self, codes: Integer[np.ndarray, 'n l']) -> 'Catalog':
     """Returns a catalogue with further items, in the rows that come next.

@@ -162,7 +162,8 @@ def _check_folder(command: Command) -> None:
     existing = next(x for x in above if x.exists())
   except OSError as error:  # The path is too long, or the current folder gone.
     raise UsageError(
-      f'{folder} cannot be used ({error.strerror}): choose another --workdir'
+      f'--workdir is {config_dict.SHOWN.repr(command.workdir)}, which cannot '
+      f'be used ({error.strerror}): choose another'
     ) from error
   if not existing.is_dir():
     raise UsageError(f'{existing} is not a folder: choose another --workdir')
@@ -210,8 +211,13 @@ def _explain(error: Exception) -> str:
     name, value = match[1], match[2]
     kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'a list of ids')
     return f'--{name} is {config_dict.SHOWN.repr(value)}: it must be {kind}'
-  if match := re.fullmatch(r'Missing value for flag -+(\w+)', text):
-    return f'--{match[1]} needs a value, as in --{match[1]}=VALUE'
+  if match := re.fullmatch(
+    r'Missing value for flag -+(\w+)|-+(\w+) with no argument', text
+  ):
+    name = match[1] or match[2]
+    return f'--{name} needs a value, as in --{name}=VALUE'
+  if text.endswith('does not take an argument'):
+    return f'{text}: remove the value'
   if isinstance(error, UnicodeDecodeError):
     return f'the file of --flagfile is not text ({text})'
   return text

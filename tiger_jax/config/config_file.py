@@ -19,6 +19,7 @@ from tiger_jax.config.config_dict import SHOWN, expand
 from tiger_jax.errors import UsageError
 
 _SUFFIX = '.py'
+_LONGEST = 600
 _BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 _NAMES = {int: 'an integer', float: 'a number', bool: 'true or false'}
 
@@ -157,13 +158,13 @@ def _find(path: str) -> str:
     raise UsageError(f'--config is {path!r}, which is not a file: name one')
   first, *rest = Path(path).parts or ('',)
   installed = _installed_configs()
-  if first == 'configs' and (file := installed.joinpath(*rest)).is_file():
+  if first == 'configs' and os.path.isfile(file := installed.joinpath(*rest)):
     return str(file)
   names = [str(x) for x in sorted(Path(path).parent.glob(f'*{_SUFFIX}'))]
   for file in sorted(installed.rglob(f'*{_SUFFIX}')):
     names.append(f'configs/{file.relative_to(installed).as_posix()}')
   hint = did_you_mean(path, list(dict.fromkeys(names)))
-  raise UsageError(f'there is no config file {path!r}: {hint}')
+  raise UsageError(f'there is no config file {SHOWN.repr(path)}: {hint}')
 
 
 def _installed_configs() -> Path:
@@ -183,7 +184,8 @@ def _make_configs_importable(path: str) -> None:
     del sys.modules[name]
   package = types.ModuleType('configs')
   around = [x for x in Path(path).absolute().parents if x.name == 'configs']
-  folders = (*around[:1], 'configs', _installed_configs())
+  # The import system would remember where a relative path led first.
+  folders = (*around[:1], Path('configs').absolute(), _installed_configs())
   package.__path__ = [str(x) for x in folders]
   sys.modules['configs'] = package
   # `python -m` searches the working directory for other modules; a script does
@@ -213,4 +215,6 @@ def _explain(path: str, error: BaseException) -> str:
   # ml_collections wraps the text of a KeyError, which is a repr.
   message = error.msg if isinstance(error, SyntaxError) else str(error)
   text = message.replace('\\n', ' ').replace("\\'", "'").strip()
+  if len(text) > _LONGEST:
+    text = f'{text[:_LONGEST]}...'
   return f'{where}: {type(error).__name__}{text and f": {text}"}'

@@ -47,16 +47,20 @@ def _load(config: DatasetConfig, seed: int) -> Dataset:
     return dataclasses.replace(shop, counts=counted)
   if config.name == 'files':
     return own_files.load(config)
-  family, _, category = config.name.partition('/')
-  if family == 'amazon2014' and category in amazon2014.CATEGORIES:
-    return amazon2014.load(category, config)
+  check_name(config)
+  return amazon2014.load(config.name.partition('/')[2], config)
+
+
+def check_name(config: DatasetConfig) -> None:
+  """Raises UsageError if there is no dataset of this name."""
   names = ['synthetic', 'files']
   names += [f'amazon2014/{name}' for name in amazon2014.CATEGORIES]
-  near = [name for name in names if name.startswith(config.name)]
-  near += difflib.get_close_matches(config.name, names, n=1, cutoff=0)
-  raise UsageError(
-    f'config.dataset.name is {config.name!r}: did you mean {near[0]!r}?'
-  )
+  if config.name not in names:
+    near = [name for name in names if name.startswith(config.name)]
+    near += difflib.get_close_matches(config.name, names, n=1, cutoff=0)
+    raise UsageError(
+      f'config.dataset.name is {config.name!r}: did you mean {near[0]!r}?'
+    )
 
 
 def made_from(config: DatasetConfig, seed: int) -> list[Any]:

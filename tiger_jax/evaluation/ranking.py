@@ -135,13 +135,16 @@ def rank(
   if search.until_proven:
     batch_size = min(batch_size, _PROOF_BATCH)
   retriever, dataset = session.retriever, session.inputs.dataset
+  is_generative = session.entry.is_generative
   parts: list[list[np.ndarray]] = []
   buckets = session.config.train.length_buckets
   source = batches.evaluation_batches(dataset, examples, batch_size, buckets)
   for batch in _with_progress(source, label, len(examples.user)):
     lists = None
-    if search.exclude_seen:
-      lists = _seen(dataset, examples, batch, search.keep)
+    # Without items to exclude the lists are empty, so that the searches with
+    # and without them are one program.
+    if search.exclude_seen or (is_generative and search.constrained):
+      lists = _excluded(dataset, examples, batch, search)
     placed, lists = sharding.shard_batch(session.mesh, (batch, lists))
     if isinstance(retriever, TigerRetriever):
       columns = _search(retriever, trained.params, placed, lists, k, search)
@@ -206,7 +209,7 @@ def _search(
         sampler=sampler,
       )
     )
-  items = np.where(beams.valid, beams.items, -1)
+  items = np.asarray(beams.items)
   return (
     items[:, :k],
     np.asarray(beams.scores)[:, :k],
@@ -229,24 +232,23 @@ def _score(
   best = sharding.fetch(recommend(params, batch, k, lists))
   # An exact retriever scores all items.
   num_proven = best.valid.sum(1) * (not search.approximate)
-  return np.where(best.valid, best.items, -1), best.scores, num_proven
+  return best.items, best.scores, num_proven
 
 
-def _seen(
-  dataset: Dataset,
-  examples: Examples,
-  batch: Batch,
-  keep: Int[np.ndarray, ' n'] | tuple[int, ...],
+def _excluded(
+  dataset: Dataset, examples: Examples, batch: Batch, search: Search
 ) -> ItemLists:
-  """Returns the items in the histories of a batch, as a deny list per user."""
+  """Returns the items that a search excludes, as a deny list per user."""
   user = np.asarray(batch.user)
+  if not search.exclude_seen:
+    return ItemLists.of([[]] * len(user))
   rows = np.searchsorted(examples.user, user[user >= 0])
   lists = [
     dataset.history[start:end].tolist()
     for _, start, end in zip(*examples.at(rows), strict=True)
   ]
   denied = ItemLists.of([*lists, *[[]] * (len(user) - len(lists))])
-  kept = np.isin(denied.rows, np.asarray(keep, np.int32))
+  kept = np.isin(denied.rows, np.asarray(search.keep, np.int32))
   return denied._replace(rows=np.where(kept, -1, denied.rows))
 
 

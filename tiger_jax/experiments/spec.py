@@ -11,8 +11,21 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from tiger_jax.config import Config, config_dict
+from tiger_jax.config.config_dict import SHOWN
 from tiger_jax.errors import UsageError
 from tiger_jax.report.paper import kind
+
+# The type of each field of a spec, and of the entries in it.
+_FIELDS = (
+  ('experiment', str, str, 'text'),
+  ('base', dict, object, 'a section'),
+  ('datasets', dict, dict, 'a section of sections'),
+  ('runs', dict, dict, 'a section of sections'),
+  ('measured', tuple, str, 'a tuple of names'),
+  ('order', tuple, str, 'a tuple of names'),
+  ('table', tuple, str, 'a tuple of names'),
+  ('columns', tuple, str, 'a tuple of names'),
+)
 
 
 class Run(NamedTuple):
@@ -56,16 +69,29 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
     UsageError: A run, a shop or a field is unknown, or a value is wrong.
   """
   values = spec.to_dict()
-  for field, known in (('measured', 'datasets'), ('order', 'runs')):
+  for field, type_, entry, called in _FIELDS:
+    value = values.get(field)
+    entries = value.values() if isinstance(value, dict) else value or ()
+    if not isinstance(value, type_) or not all(
+      isinstance(x, entry) for x in entries
+    ):
+      raise UsageError(
+        f'config.{field} is {SHOWN.repr(value)}: it must be {called}, as '
+        'configs/paper/specs.py makes it'
+      )
+  for field, known in (
+    ('measured', 'datasets'), ('order', 'runs'), ('order', 'table'),
+  ):  # fmt: skip
     for name in values[field]:
       if name not in values[known]:
         raise UsageError(
           f'config.{field} names {name!r}: choose from '
-          f'{", ".join(map(repr, values[known]))}'
+          f'{", ".join(map(repr, values[known])) or f"config.{known}"}'
         )
   runs, shops = [], {}
   of_shops = {
-    shop: changes.pop('runs') for shop, changes in values['datasets'].items()
+    shop: changes.pop('runs', {})
+    for shop, changes in values['datasets'].items()
   }
   for shop, changes in values['datasets'].items():
     shops[shop] = _config(f'base, {shop}', values['base'], changes)

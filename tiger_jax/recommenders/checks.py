@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from tiger_jax.config import Config
+from tiger_jax.data import loading
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import registry
 from tiger_jax.semantic_ids.quantizers import registry as quantizers
@@ -29,6 +30,7 @@ def check(config: Config) -> None:
   """Raises UsageError if a run cannot have these settings."""
   problems: list[str] = []
   for check_section in (
+    lambda: loading.check_name(config.dataset),
     lambda: registry.entry(config.model),
     lambda: quantizers.check(config.semantic_ids),
   ):

@@ -11,7 +11,6 @@ from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
 from tiger_jax.recommenders.tiger_task import TigerTask
-from tiger_jax.training.step import Task
 
 
 class DsiTables(NamedTuple):
@@ -21,7 +20,7 @@ class DsiTables(NamedTuple):
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
-class DsiTask(Task):
+class DsiTask:
   """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
   `num_indexed` items are drawn in each step, to be indexed.
@@ -41,12 +40,12 @@ class DsiTask(Task):
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
-    history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
-    row = jnp.zeros((1,), jnp.int32)
-    codes = jnp.zeros((1, len(self.model.level_sizes)), jnp.int32)
-    vector = jnp.zeros((1, self.tables.vectors.shape[1]))
 
     def both(model: Dsi) -> Any:
+      history = jnp.zeros((1, model.config.max_history), jnp.int32)
+      row = jnp.zeros((1,), jnp.int32)
+      codes = jnp.zeros((1, len(model.level_sizes)), jnp.int32)
+      vector = jnp.zeros((1, self.tables.vectors.shape[1]))
       found = model(codes, Batch(history, row, row))
       return found, model.index(codes, row, vector)
 

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 import optax
 
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines.item_model import ItemModel, whole_sequence
-from tiger_jax.training.step import Task
 
 
-class ItemTask(Task):
+class ItemTask:
   """Next-item prediction by one of three losses, see `ModelConfig.loss`."""
 
   def __init__(self, model: ItemModel, features: Any):
@@ -24,8 +24,8 @@ class ItemTask(Task):
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
-    history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
-    row = jnp.zeros((1,), jnp.int32)
+    history = np.zeros((1, self.model.config.max_history), np.int32)
+    row = np.zeros((1,), np.int32)
 
     @jax.jit
     def init(rng: Array, features: Any) -> Any:

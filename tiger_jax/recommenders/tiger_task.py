@@ -8,10 +8,9 @@ from jaxtyping import Array, Float
 
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
-from tiger_jax.training.step import Task
 
 
-class TigerTask(Task):
+class TigerTask:
   """Next-item prediction by teacher forcing (section 3.2).
 
   With a causal encoder every item of a history is a target, and not only the
@@ -30,11 +29,15 @@ class TigerTask(Task):
 
   def init(self, rng: Array) -> Any:
     """Returns fresh parameters."""
-    history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
-    row = jnp.zeros((1,), jnp.int32)
-    codes = jnp.zeros((1, len(self.model.level_sizes)), jnp.int32)
-    init = jax.jit(self.model.init)
-    return init(rng, codes, Batch(history, row, row))['params']
+
+    @jax.jit
+    def init(rng: Array) -> Any:
+      history = jnp.zeros((1, self.model.config.max_history), jnp.int32)
+      row = jnp.zeros((1,), jnp.int32)
+      codes = jnp.zeros((1, len(self.model.level_sizes)), jnp.int32)
+      return self.model.init(rng, codes, Batch(history, row, row))['params']
+
+    return init(rng)
 
   def loss(
     self, params: Any, tables: Codes, batch: Batch, rng: Array

@@ -62,6 +62,8 @@ def _is_private(folder: Path) -> bool:
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
   except FileExistsError:  # A file, or a link that leads nowhere.
+    if not os.path.lexists(folder):
+      return False
     status = folder.lstat()
   except OSError:
     return False

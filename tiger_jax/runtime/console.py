@@ -133,7 +133,9 @@ def fail(error: BaseException, at_once: bool) -> None:
 
 def _end_at_interrupt() -> None:
   # A background job of a shell ignores Ctrl-C, and must keep ignoring it.
-  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+  if signal.getsignal(signal.SIGINT) in (
+    signal.default_int_handler, signal.SIG_DFL,
+  ):  # fmt: skip
     signal.signal(signal.SIGINT, _interrupt)
 
 

@@ -9,7 +9,6 @@ import zlib
 import jax
 import numpy as np
 
-from tiger_jax.config import Config
 from tiger_jax.config.recorded import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
@@ -57,28 +56,30 @@ class Recommendation(NamedTuple):
 class Recommender:
   """A trained model and its catalogue."""
 
-  def __init__(
-    self, config: Config, dataset: Dataset, ids: SemanticIds, params: Any
-  ):
+  def __init__(self, session: Session, params: Any):
     """Takes the parts; `from_workdir` reads them from a run.
+
+    Args:
+      session: A run of a model that generates Semantic IDs.
+      params: The parameters of the model.
 
     Raises:
       UsageError: The IDs belong to another catalogue; or this process is a
         fork of one that had loaded a Recommender.
     """
     one_process.claim()
+    dataset, ids = session.inputs.dataset, session.inputs.semantic_ids
     if len(ids.codes) != dataset.num_items:
       raise UsageError(
         f'{len(ids.codes)} Semantic IDs do not belong to a dataset of '
         f'{dataset.num_items} items: load both from one run'
       )
     self.dataset = dataset
-    self._config = config
+    self._config = session.config
     self._ids = ids
     self._known = KnownIds(dataset.items.ids, 'item', 'the catalogue')
     self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
     self._params = params
-    session = Session.open(config, Inputs(dataset, ids))
     self._mesh = session.mesh
     assert isinstance(session.retriever, TigerRetriever)
     self._retriever = session.retriever
@@ -116,8 +117,7 @@ class Recommender:
     if 'embeddings' in model.needs:
       embeddings = embedding.load(_made_from(trained, 'embedding'))
     session = Session.open(config, Inputs(dataset, ids, embeddings))
-    params = training.load_best(session, trained.folder).params
-    return cls(config, dataset, ids, params)
+    return cls(*training.load_best(session, trained.folder))
 
   def recommend(
     self,

@@ -108,7 +108,8 @@ def load(session: Session, folder: Path) -> tuple[Any, int]:
   if not session.entry.is_trained:
     return {}, 0
   num_replicas = session.config.train.replicas
-  like = jax.eval_shape(lambda: init_params(session.task, session.seeds))
+  task = session.task
+  like = jax.eval_shape(lambda: init_params(task, session.seeds))
   with Checkpoints(
     folder / 'checkpoints', session.identity, _BEST, writes=False
   ) as saved:

@@ -151,7 +151,7 @@ class _Run:
   ) -> None:
     """Makes the first state, and what takes it further."""
     num_steps = self.schedule.num_steps
-    self._rate = learning_rate(optimizer_config, num_steps)
+    self._rate = jax.jit(learning_rate(optimizer_config, num_steps))
     optimizer = make_optimizer(optimizer_config, num_steps)
     # Not traced: a task may fit its first parameters on the host.
     self._first = init_state(task, optimizer, seeds)

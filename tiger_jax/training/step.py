@@ -109,7 +109,9 @@ def init_state(
   """
   params = init_params(task, seeds)
   init = optimizer.init if len(seeds) == 1 else jax.vmap(optimizer.init)
-  return TrainState(jnp.zeros((), jnp.int32), params, init(params))
+  # Compiled, because each array that it makes would compile a program.
+  opt_state = jax.jit(init)(params)
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
 
 def make_steps(

@@ -3,7 +3,6 @@ import gzip
 import http.server
 import json
 import os
-from pathlib import Path
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ import threading
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.small import ROOT
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
 from tiger_jax.data.sources import amazon2014, tfds_builder
@@ -258,15 +258,16 @@ def test_counts(raw):
 
 _EXPORT = """
 import sys
+from tests.small import ROOT
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import amazon2014, loading
+from tiger_jax.data import loading
 source, folder = sys.argv[1:]
 config = DatasetConfig(
   'amazon2014/Beauty', source_dir=source, allow_missing_metadata=True
 )
 loading.load_dataset(config, 0)
 assert 'tensorflow_datasets' not in sys.modules
-from tiger_jax.data.tfds_builder import Amazon2014
+from tiger_jax.data.sources.tfds_builder import Amazon2014
 builder = Amazon2014(config='Beauty', source_dir=source, data_dir=folder)
 builder.download_and_prepare()
 assert 'tensorflow' not in sys.modules
@@ -283,7 +284,7 @@ def test_the_tfds_dataset_is_what_the_files_hold(raw, tmp_path):
     env=os.environ | {'TMPDIR': str(temporary)},
     capture_output=True,
     text=True,
-    cwd=Path(amazon2014.__file__).parents[2],
+    cwd=ROOT,
     check=False,
   )
   assert done.returncode == 0, done.stderr

@@ -73,6 +73,13 @@ def fit_codebooks(
     jax.random.split(rng, len(sizes)), sizes, strict=True
   ):
     codebook = kmeans.fit(rng_level, x, size, _KMEANS_ITERATIONS)
-    x = x - codebook[kmeans.nearest(x, codebook)[0]]
+    x = _residual(x, codebook)
     codebooks.append(codebook)
   return tuple(codebooks)
+
+
+@jax.jit
+def _residual(
+  x: Float[Array, 'items z'], codebook: Float[Array, 'v z']
+) -> Float[Array, 'items z']:
+  return x - codebook[kmeans.nearest(x, codebook)[0]]

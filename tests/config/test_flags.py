@@ -1,0 +1,79 @@
+"""The flags of the program, and its help."""
+
+import re
+import shlex
+
+from absl import flags
+from absl.testing import flagsaver
+import pytest
+
+from tests import small, typed
+from tiger_jax.config import command_line
+from tiger_jax.config.flags import TOPICS, help_text
+
+
+def test_the_help_says_what_the_program_does_first():
+  lines = help_text().splitlines()
+  assert lines[0].startswith('Trains TIGER')
+  assert lines.index('Examples:') <= 5
+  assert max(map(len, lines)) <= 80
+
+
+def test_every_flag_is_described_in_sentences_with_its_default():
+  text = ' '.join(help_text().split())
+  titles = ('Flags:', 'Flags of --mode=recommend:', 'Flags of --mode=bench:')
+  places = [text.index(title) for title in titles]
+  assert places == sorted(places)
+  for topic, place in zip(TOPICS.values(), places, strict=True):
+    for flag in topic:
+      shown = f' --{flag.name}{flag.value and f"={flag.value}"} '
+      start = text.index(shown, place) + len(shown)
+      entry = re.split(r' --\w+[ =]\S*(?= [A-Z])| Flags of', text[start:])[0]
+      assert entry[0].isupper() and entry[-1] == '.', entry
+      assert 'default' in entry, entry
+      default = flags.FLAGS[flag.name].default
+      assert default == flag.default
+      if default:
+        assert f'The default is {default}.' in entry
+
+
+def test_all_examples_are_valid_commands(tmp_path, monkeypatch):
+  (tmp_path / 'configs').symlink_to(small.ROOT / 'configs')
+  (tmp_path / 'runs/quickstart').mkdir(parents=True)
+  monkeypatch.chdir(tmp_path)
+  text = help_text().replace('\\\n', ' ')
+  commands = re.findall(r'^ +python -m tiger_jax.main (.*)', text, re.M)
+  assert len(commands) == 5
+  parsed = []
+  for command in commands:
+    with flagsaver.flagsaver():
+      parsed.append(command_line.parse(['main.py', *shlex.split(command)]))
+  assert [command.workdir for command in parsed] == [
+    'runs/quickstart', 'runs/beauty_cpu', 'runs/my_shop', 'runs/quickstart',
+    'runs/table2_cpu',
+  ]  # fmt: skip
+  assert parsed[2].config.dataset.source_dir == 'my_shop'
+  assert parsed[3].history == ('P0012', 'P0345')
+  assert parsed[4].experiment is not None
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['-h'], ['-help'], ['--help'], ['--help=true'], ['--helpfull'],
+    ['--helpshort'], ['-?'], ['--cofnig=x', '--help'],
+    ['--config=nowhere.py', '--mode=dat', '-h'],
+  ],
+)  # fmt: skip
+def test_every_form_of_help(arguments):
+  assert command_line.parse(['main.py', *arguments]) is None
+
+
+def test_help_as_it_is_typed(tmp_path):
+  done = typed.python(
+    '-X', 'importtime', '-m', 'tiger_jax.main', '--help', cwd=tmp_path
+  )
+  assert (done.code, done.out) == (0, help_text() + '\n')
+  imported = {x.rpartition('|')[2].strip() for x in done.err.splitlines()}
+  assert 'absl' in imported
+  assert not imported & {'jax', 'numpy', 'matplotlib', 'grain', 'flax'}
