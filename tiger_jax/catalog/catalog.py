@@ -215,7 +215,8 @@ class Catalog(Trie):
       padded = _lengthened(x, -len(x) % mesh.shape[axis])
       return jax.device_put(padded, NamedSharding(mesh, PartitionSpec(axis)))
 
-    return jax.tree.map(place, jax.device_get(self))
+    parts = jax.tree.map(place, (self._on_host(), jax.device_get(self.codes)))
+    return Catalog(self.layout, *parts)
 
   def _counting(self, num_rows: int) -> 'Catalog':
     """Returns the same catalogue, whose next item gets another row."""

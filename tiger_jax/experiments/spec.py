@@ -13,7 +13,6 @@ import ml_collections
 from tiger_jax.config import Config, config_dict
 from tiger_jax.config.config_dict import SHOWN
 from tiger_jax.errors import UsageError
-from tiger_jax.report.paper import kind
 
 # The type of each field of a spec, and of the entries in it.
 _FIELDS = (
@@ -55,11 +54,6 @@ class Experiment:
   table: tuple[str, ...]
   runs: tuple[Run, ...]
   shops: dict[str, Config]
-
-  @property
-  def kind(self) -> str:
-    """The name, whatever the variant."""
-    return kind(self.name)
 
 
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
