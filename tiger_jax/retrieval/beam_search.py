@@ -74,13 +74,13 @@ def beam_search(
   ranks above that prefix is proven.
 
   `step_fn` maps `(level, previous, cache)` to `(logits, cache)` for all beams
-  of all requests; `previous` is None at level 0. Arrays in the cache are `[b,
-  ...]` at first and then `[b * m, ...]`, rows in (request, beam) order. The
-  search keeps `num_beams` beams after every level, or fewer if the first levels
-  have fewer codes. If it is not `constrained`, any code may follow any other,
-  `valid` says which beams happen to be items, and there can be no filter. A
-  sampler draws items instead of taking the most probable. They come in the
-  order of the draw, with their log-probabilities as `scores`.
+  of all requests; `previous` is None at level 0. Arrays in the cache have a row
+  for each request at first, and then for each (request, beam) in this order.
+  The search keeps `num_beams` beams after every level, or fewer if the first
+  levels have fewer codes. If it is not `constrained`, any code may follow any
+  other, `valid` says which beams happen to be items, and there can be no
+  filter. A sampler draws items instead of taking the most probable. They come
+  in the order of the draw, with their log-probabilities as `scores`.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)

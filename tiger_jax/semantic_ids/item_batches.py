@@ -40,7 +40,7 @@ class ItemBatches:
     *,
     resident_bytes: int = 2**28,
   ):
-    """Makes the batches of a catalogue, of `batch_size` items or of all.
+    """Makes the batches of a catalogue; a `batch_size` above its size is lowered.
 
     Embeddings stay on the device during training if they take at most
     `resident_bytes` in float32.

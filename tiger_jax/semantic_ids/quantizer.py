@@ -29,10 +29,9 @@ class Quantizer(Protocol):
   ) -> Float[Array, 'b v']:
     """Returns how far every code of a level is from an embedding.
 
-    Of `codes` only those before `level` count: they say which residual, part or
-    branch is left to quantize. The distance is infinite for a code that does
-    not exist there. If `codes` are `codes(x)`, the code at `level` is the
-    nearest.
+    Only `codes` before `level` count: they say which residual, part or branch
+    is left to quantize. The distance is infinite for a code that does not exist
+    there. If `codes` are `codes(x)`, the code at `level` is the nearest.
     """
     ...
 
