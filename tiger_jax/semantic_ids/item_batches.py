@@ -40,9 +40,9 @@ class ItemBatches:
     *,
     resident_bytes: int = 2**28,
   ):
-    """Makes the batches of a catalogue; a `batch_size` above its size is lowered.
+    """Makes the batches of a catalogue.
 
-    Embeddings stay on the device during training if they take at most
+    A `batch_size` above the number of items is lowered to it. Embeddings stay on the device during training if they take at most
     `resident_bytes` in float32.
 
     Raises:

@@ -32,7 +32,7 @@ class Params(NamedTuple):
 
 
 class Seen(NamedTuple):
-  """The uses of a batch by `loss`, and the counts before the optimizer's step."""
+  """What `loss` saw of a batch, and the counts before the optimizer's step."""
 
   uses: Uses
   idle: tuple[Float[Array, ' v'], ...]
