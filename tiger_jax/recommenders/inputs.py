@@ -36,7 +36,7 @@ class Inputs(NamedTuple):
   @property
   def prefixes(self) -> Int[np.ndarray, 'items l'] | None:
     """The semantic prefix of every item; None without Semantic IDs."""
-    return self.ids and self.ids.prefixes
+    return self.ids.prefixes if self.ids else None
 
 
 def standardized_vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:

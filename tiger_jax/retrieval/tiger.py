@@ -131,7 +131,7 @@ class TigerRetriever:
 
     def search(
       batch: Batch, lists: ItemLists | None, sampler: Sampler | None
-    ) -> Beams:
+    ) -> Any:
       beams = self.search(
         params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
       )

@@ -42,8 +42,8 @@ class ItemBatches:
   ):
     """Makes the batches of a catalogue.
 
-    A `batch_size` above the number of items is lowered to it. Embeddings stay on the device during training if they take at most
-    `resident_bytes` in float32.
+    A `batch_size` above the number of items is lowered to it. Embeddings stay
+    on the device if they take at most `resident_bytes` in float32.
 
     Raises:
       DataError: There are no items.
