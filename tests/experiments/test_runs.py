@@ -12,7 +12,7 @@ from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
-from tiger_jax.report import records, tables
+from tiger_jax.report import paper, records, tables
 from tiger_jax.stages import embedding, evaluation
 from tiger_jax.storage.artefacts import locked
 
@@ -85,7 +85,7 @@ def run(spec, workdir):
 )
 def test_every_spec_is_sound(name, variant):
   experiment = parse(spec_of(name, variant), COMMAND)
-  assert experiment.kind == name
+  assert paper.kind(experiment.name) == name
   assert experiment.name == (f'{name}_{variant}' if variant else name)
   shops = {one.dataset for one in experiment.runs}
   assert shops <= set(experiment.shops)

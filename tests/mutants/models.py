@@ -260,8 +260,8 @@ _ATTENTION = [
   Mutant(
     'the cross-attention has no mask',
     'tiger_jax/models/transformer.py',
-    '        cross[layer],\n        mask,\n',
-    '        cross[layer],\n        jnp.ones_like(mask),\n',
+    'cross[layer], mask, None, deterministic',
+    'cross[layer], jnp.ones_like(mask), None, deterministic',
     'tests/models/test_transformer.py::test_decoder_equals_slow_numpy',
   ),
   Mutant(

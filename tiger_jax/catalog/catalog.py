@@ -46,12 +46,12 @@ class Catalog(Trie):
 
   @property
   def capacity(self) -> int:
-    """Items that fit without compiling anew."""
+    """Items that fit without a recompilation."""
     return self.layout.capacity
 
   @property
   def nbytes(self) -> int:
-    """Bytes on the device, room to spare included."""
+    """Bytes on the device, spare capacity included."""
     return sum(x.nbytes for x in jax.tree.leaves(self))
 
   @classmethod
@@ -62,14 +62,10 @@ class Catalog(Trie):
     rows: Integer[np.ndarray, ' items'] | None = None,
     capacity: int | None = None,
   ) -> 'Catalog':
-    """Builds the index.
+    """Builds the index of items whose Semantic IDs all differ.
 
-    Args:
-      codes: A Semantic ID per item, all different.
-      level_sizes: Codes at each level.
-      rows: The row of each item; 0, 1, ... where None.
-      capacity: Items there is to be room for; a sixteenth more than there
-        are, and 1,024 at least, where None.
+    The items have the rows 0, 1, ... if `rows` is None. A `capacity` of None
+    leaves space for a sixteenth more items, and for 1,024 items at least.
 
     Raises:
       DataError: There is no item, two items share an ID, a code is out of
@@ -116,16 +112,10 @@ class Catalog(Trie):
   def grown(
     self, codes: Integer[np.ndarray, 'n l'], capacity: int | None = None
   ) -> 'Catalog':
-    """Returns what `add` does, laid out anew where there was no room for it.
+    """Returns what `add` does, in new arrays that have space for the items.
 
-    Programs compile anew for the new catalogue.
-
-    Args:
-      codes: The further items; there may be none.
-      capacity: See `from_codes`.
-
-    Raises:
-      DataError: See `from_codes`.
+    Programs are recompiled for the new catalogue. There may be no further
+    items. See `from_codes` for the capacity and the errors.
     """
     before, rows = self.items()
     codes = np.asarray(codes)
@@ -180,11 +170,7 @@ class Catalog(Trie):
     return index.codes_at(self.layout, arrays, slots), arrays.rows[slots]
 
   def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes the items to a folder, so that they are never read half written.
-
-    Args:
-      folder: Is made where it is missing.
-    """
+    """Writes the items to a folder; a reader never sees half of them."""
     codes, rows = self.items()
     about = {
       'level_sizes': self.level_sizes,
@@ -201,9 +187,6 @@ class Catalog(Trie):
     A very large spare capacity is lowered, so that a file cannot make this
     allocate much more memory than its items need.
 
-    Args:
-      folder: Where the catalogue is.
-
     Raises:
       DataError: A file is missing or damaged.
     """
@@ -213,21 +196,17 @@ class Catalog(Trie):
     ):
       codes, rows = arrays['codes'], arrays['rows']
       capacity = min(about['capacity'], 2**20 + 64 * len(codes))
-      found = cls.from_codes(codes, about['level_sizes'], rows, capacity)
+      catalog = cls.from_codes(codes, about['level_sizes'], rows, capacity)
       num_rows = about['num_rows']
       if not rows.max() < num_rows < 2**31:
         raise ValueError(f'num_rows is {num_rows}')
-      return found._counting(num_rows)
+      return catalog._counting(num_rows)
 
   def spread(self, mesh: Mesh, axis: str) -> 'Catalog':
     """Returns the same catalogue, each device holding a range of prefixes.
 
     Arrays of fewer than 128 rows are whole on every device. Changes take place
     on the host, so all devices must be this process's.
-
-    Args:
-      mesh: The devices.
-      axis: Which axis of the mesh they are along.
     """
 
     def place(x: Any) -> Array:

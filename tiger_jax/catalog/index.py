@@ -24,13 +24,7 @@ def build(
   rows: Integer[np.ndarray, ' items'],
   capacity: int,
 ) -> tuple[Layout, Arrays]:
-  """Makes the arrays from nothing.
-
-  Args:
-    codes: A Semantic ID per item, all different.
-    level_sizes: Codes at each level.
-    rows: The row of each item.
-    capacity: Items there is to be room for.
+  """Builds the layout and the arrays of items whose Semantic IDs all differ.
 
   Raises:
     DataError: There is no item, an ID or a row is repeated or out of range, or
@@ -117,11 +111,6 @@ def ranges(
 
   The range of a prefix that no item has is empty, and lies where its items
   would be.
-
-  Args:
-    layout: Of the arrays.
-    arrays: What to look through.
-    codes: IDs, or only the first codes of them.
   """
   found = []
   number = np.zeros(len(codes), np.int64)
@@ -245,12 +234,9 @@ def _check_spans(
   codes: Integer[np.ndarray, 'n l'],
   before: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-  """Raises where new items, sorted, are too many under one of their prefixes.
+  """Raises if new items, sorted, are too many under one of their prefixes.
 
-  Args:
-    layout: What there is room for.
-    codes: The new items.
-    before: The ranges of their prefixes without them.
+  `before` has the ranges of these prefixes without the new items.
   """
   new = np.zeros(len(codes), bool)
   for depth, (first, end) in enumerate(before[:-1], 1):

@@ -120,20 +120,13 @@ def choose_layout(
   level_sizes: tuple[int, ...],
   capacity: int,
 ) -> Layout:
-  """Chooses how each level is kept, by what takes less time and space.
-
-  Args:
-    columns: The codes of the sorted items.
-    level_sizes: Codes at each level.
-    capacity: Items there is to be room for.
-  """
+  """Chooses the form of each level that takes less time and space."""
   last = len(level_sizes) - 1
-  starts = [np.zeros(len(columns[0]), bool)]
-  starts[0][0] = True
-  for column in columns[:-1]:
-    changes = starts[-1].copy()
-    changes[1:] |= column[1:] != column[:-1]
-    starts.append(changes)
+  root, num_items = np.zeros(1, np.int32), len(columns[0])
+  starts = [
+    sorted_ids.node_starts(root, columns[:level], num_items)
+    for level in range(last + 1)
+  ]
   largest = [capacity]
   largest += [_roomy(sorted_ids.largest_node(x)) for x in starts[1:]]
   spans = [

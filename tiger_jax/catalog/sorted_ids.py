@@ -9,8 +9,6 @@ import numpy as np
 
 from tiger_jax.errors import DataError
 
-IntArray = Integer[np.ndarray, '...']
-
 
 class Nodes(NamedTuple):
   """Prefixes with many items, and the codes that follow each of them.
@@ -118,11 +116,7 @@ def lower_bound(
 ) -> Integer[np.ndarray, ' n']:
   """Returns the first slot of each range whose code is no less than `value`.
 
-  Args:
-    column: Codes, which rise within every range.
-    low: Where ranges begin.
-    high: Where they end.
-    value: What is looked for in each.
+  Codes rise within every range from `low` to `high`.
   """
   low, high = low.copy(), high.copy()
   while (open_ := low < high).any():
@@ -135,15 +129,13 @@ def lower_bound(
 
 def node_starts(
   offsets: Integer[np.ndarray, ' offsets'],
-  columns: Sequence[IntArray],
+  columns: Sequence[Integer[np.ndarray, '...']],
   num_items: int,
 ) -> Bool[np.ndarray, ' items']:
   """Returns which slots begin a prefix.
 
-  Args:
-    offsets: Where the items of each short prefix begin.
-    columns: The codes by which the prefixes go on.
-    num_items: Slots in use.
+  `offsets` are the first slots of short prefixes, and `columns` the codes of
+  the following levels.
   """
   starts = np.zeros(num_items + 1, bool)
   starts[offsets] = True
@@ -159,12 +151,9 @@ def large_nodes(
   column: Integer[np.ndarray, ' slots'],
   more_than: int,
 ) -> Nodes:
-  """Finds the prefixes with many items.
+  """Finds the prefixes with more than `more_than` items.
 
-  Args:
-    starts: From `node_starts`.
-    column: The code that follows the prefix, by slot.
-    more_than: Items a prefix must have to be listed.
+  `column` has the code that follows the prefix, by slot.
   """
   first = np.flatnonzero(starts)
   sizes = np.diff(np.append(first, len(starts)))

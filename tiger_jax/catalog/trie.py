@@ -55,10 +55,6 @@ class Trie:
   range of slots, and the range of a longer prefix is found by bisection. What
   may follow a prefix is a row of a bitmap at the first levels, where most of
   the codes do; later the codes stand in the range itself.
-
-  Attributes:
-    layout: The sizes that programs are compiled for.
-    arrays: What is valid.
   """
 
   layout: Layout
@@ -216,12 +212,8 @@ def _lower_bound(
 ) -> Integer[Array, '*b']:
   """Returns the first place in each range whose entry is no less than `value`.
 
-  Args:
-    column: Entries, which rise within every range.
-    low: Where ranges begin.
-    high: Where they end.
-    value: What is looked for in each.
-    most: No range is longer.
+  Entries rise within every range from `low` to `high`, and no range is longer
+  than `most`.
   """
 
   def halve(

@@ -15,16 +15,10 @@ from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns recall and NDCG of groups of the test users, and their shares.
+  """Returns the metrics of groups of the test users, and their shares.
 
   The lists are proven (see `ranking`), so that the metrics describe the model
   and not the number of beams.
-
-  Args:
-    trained: Any model.
-
-  Returns:
-    `share`, `recall@k`, `ndcg@k` and `proven`, by group; see `groups`.
   """
   dataset, c = trained.session.inputs.dataset, trained.session.config
   examples = sample_users(
@@ -49,10 +43,6 @@ def groups(
 
   A target is memorisation where some user bought it right after the same item
   in training, else generalisation (arXiv 2603.19809).
-
-  Args:
-    dataset: Items and histories.
-    examples: Of the test, with a history each.
   """
   training = training_positions(dataset)
   target = dataset.history[examples.end]

@@ -1,5 +1,6 @@
 """Items that nobody has bought before (Figure 5)."""
 
+import collections
 from collections.abc import Sequence
 import dataclasses
 
@@ -33,9 +34,6 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   are proven (see `ranking`), so that recall describes the model and not the
   number of beams.
 
-  Args:
-    trained: TIGER, on a dataset with unseen items.
-
   Returns:
     By rule and epsilon, `recall@k` for k of 10, 20 and 50, what else every
     ranking is judged by, of ten items; `reachable`, the share of the users
@@ -56,7 +54,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   is_unseen[dataset.unseen] = True
   examples = split(dataset, 'test')
   examples = examples.at(is_unseen[dataset.history[examples.end]])
-  prefixes = _prefixes(trained)
+  prefixes = trained.session.inputs.semantic_ids.prefixes
   shared = shared_prefixes(is_unseen, prefixes)
   user_items = [
     np.unique(dataset.history[start:end])
@@ -107,15 +105,11 @@ def with_unseen(
 ) -> Int[np.ndarray, 'n m']:
   """Puts, after the first item of each prefix, the unseen items that have it.
 
-  Args:
-    items: Seen items, best first; -1 for none.
-    unseen: Rows of the unseen items.
-    prefixes: The codes of meaning of every item.
-
-  Returns:
-    Longer lists, filled up with -1.
+  Lists are best first; -1 stands for no item, and fills the longer lists up.
   """
-  sharing = _by_prefix(unseen, prefixes)
+  sharing = collections.defaultdict(list)
+  for item in unseen.tolist():
+    sharing[tuple(prefixes[item].tolist())].append(item)
   lists = []
   for row in items.tolist():
     longer: list[int] = []
@@ -124,7 +118,7 @@ def with_unseen(
       longer.append(item)
       prefix = tuple(prefixes[item].tolist())
       if item >= 0 and prefix not in done:
-        longer += sharing.get(prefix, [])
+        longer += sharing[prefix]
         done.add(prefix)
     lists.append(longer)
   width = max(map(len, lists), default=0)
@@ -140,13 +134,10 @@ def capped(
   k: int,
   epsilon: float,
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the first k items, of which at most a share is unseen.
+  """Returns the first k items, of which at most the share `epsilon` is unseen.
 
-  Args:
-    items: Best first; -1 for none.
-    is_unseen: Which items are.
-    k: How many.
-    epsilon: The share; what is not a whole item does not count.
+  Lists are best first; -1 stands for no item. The share is rounded down to
+  whole items.
   """
   # Nothing is added to 0.3 * 10 by the way a computer counts.
   most = int(epsilon * k + 1e-9)
@@ -162,12 +153,7 @@ def capped(
 def shared_prefixes(
   is_unseen: Bool[np.ndarray, ' items'], prefixes: Int[np.ndarray, 'items l']
 ) -> Bool[np.ndarray, ' items']:
-  """Returns which items have a prefix that seen and unseen items share.
-
-  Args:
-    is_unseen: Whether each item is unseen.
-    prefixes: The codes of each item, without the collision code.
-  """
+  """Returns which items have a prefix that seen and unseen items share."""
   _, place = np.unique(prefixes, axis=0, return_inverse=True)
   # NumPy 2.0 returns `place` with a second axis.
   place = place.reshape(-1)
@@ -178,28 +164,13 @@ def shared_prefixes(
 def without(
   items: Int[np.ndarray, 'n m'], user_items: Sequence[Int[np.ndarray, ' _']]
 ) -> Int[np.ndarray, 'n m']:
-  """Returns the lists with -1 in place of the items that each user has.
-
-  Args:
-    items: The lists of item rows, best first; -1 for none.
-    user_items: The item rows that each user has.
-  """
+  """Returns the lists with -1 in place of the items that each user has."""
   return np.stack(
     [
       np.where(np.isin(row, rows), -1, row)
       for row, rows in zip(items, user_items, strict=True)
     ]
   )
-
-
-def _by_prefix(
-  rows: Int[np.ndarray, ' n'], prefixes: Int[np.ndarray, 'items l']
-) -> dict[tuple[int, ...], list[int]]:
-  """Returns which of some items have each prefix, in their order."""
-  sharing: dict[tuple[int, ...], list[int]] = {}
-  for row in rows.tolist():
-    sharing.setdefault(tuple(prefixes[row].tolist()), []).append(row)
-  return sharing
 
 
 def _only_seen(trained: Trained) -> Trained:
@@ -217,9 +188,3 @@ def _nearest(trained: Trained) -> Trained:
   session = trained.session
   last = min(NUM_NEAREST_TO, session.config.model.max_history)
   return Trained(session.baseline('item_knn', max_history=last), {})
-
-
-def _prefixes(trained: Trained) -> Int[np.ndarray, 'items l']:
-  prefixes = trained.session.inputs.prefixes
-  assert prefixes is not None
-  return prefixes

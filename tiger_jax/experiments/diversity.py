@@ -27,9 +27,6 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   `ranking`), because a narrow search misses most of the items that are drawn at
   a high temperature.
 
-  Args:
-    trained: TIGER.
-
   Returns:
     By temperature, `entropy@k` for k of 10, 20 and 50; `recall@k` and `ndcg@k`,
     which varied items cost; and `proven`, the proven share of the 50 items.
@@ -69,9 +66,7 @@ def entropy(
 ) -> Float[np.ndarray, ' n']:
   """Returns the entropy of the categories of each list, in nats.
 
-  Args:
-    items: Item rows; -1 for none, which do not count.
-    categories: Of every item.
+  Rows of -1 stand for no item and do not count.
   """
   _, codes = np.unique(np.asarray(categories), return_inverse=True)
   found = np.where(items >= 0, codes[items], -1)

@@ -26,7 +26,7 @@ _THRESHOLDS = np.linspace(-0.4, 0.6, 11)
 
 
 class Merged(NamedTuple):
-  """What two models answer to the same users, every item once.
+  """The answers of two models to the same users, every item once.
 
   Attributes:
     items: Item rows `[n, k]`, those of both lists; -1 for none.
@@ -58,9 +58,6 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   the same, but for the probability, which is over the whole catalogue there.
   The lists are proven (see `ranking`), so that the metrics describe the models
   and not the number of beams.
-
-  Args:
-    models: Two, by name.
 
   Returns:
     `recall@k` and `ndcg@k` for k of 5 and 10, on the test; the (mean) `weight`
@@ -137,14 +134,9 @@ def adaptive(
 def combined(
   merged: Merged, weight: float | Float[np.ndarray, 'n 1']
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the best ten items of two rankings added up.
+  """Returns the best ten items of two rankings added up, -1 for none.
 
-  Args:
-    merged: What both answer.
-    weight: Of the first; the second has the rest.
-
-  Returns:
-    The best of all items that either has, -1 for none.
+  The first ranking has the weight, the second has the rest.
   """
   shares = merged.first * weight + merged.second * (1 - weight)
   shares = np.where(merged.items >= 0, shares, -1)

@@ -18,7 +18,7 @@ from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.recommenders import registry
-from tiger_jax.report import records, tables
+from tiger_jax.report import paper, records, tables
 from tiger_jax.runtime import processes
 from tiger_jax.stages import training
 from tiger_jax.storage.artefacts import locked
@@ -50,11 +50,9 @@ _OF_ALL_RUNS: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
 def run(experiment: Experiment, workdir: Path) -> str:
   """Makes every run that is not done, and returns the tables.
 
-  Args:
-    experiment: From `parse`.
-    workdir: Gets a folder for each run, and `results`, whose files may be
-      copied to the project's own. Experiments that share it share what their
-      runs have alike.
+  `workdir` gets a folder for each run, and `results`, whose files may be copied
+  to the project's own. Experiments that share it share what their runs have
+  alike.
 
   Raises:
     TigerError: Data is missing, or anything that ends a run.
@@ -115,7 +113,8 @@ def _records(
   folder: Path,
 ) -> list[dict[str, Any]]:
   """Makes the rows of a table, or finds them made."""
-  of_all = experiment.kind in _OF_ALL_RUNS
+  kind = paper.kind(experiment.name)
+  of_all = kind in _OF_ALL_RUNS
   groups = [tuple(pipelines)] if of_all else [(x,) for x in pipelines]
   made = []
   for names in groups:
@@ -124,11 +123,10 @@ def _records(
     print_ = fingerprint(experiment.name, records.SCHEMA, _VERSION, prints)
     rows = _known_rows(folder, print_)
     if not rows:
-      rows = _rows(experiment.kind, of_group, len(groups))
+      rows = _rows(kind, of_group, len(groups))
     before = experiment.table.index(names[0]) * len(rows)
     for order, (row, test) in enumerate(rows.items(), before):
-      record = _record(experiment, of_group, shop, row, test)
-      record |= {
+      record = _record(experiment, of_group, shop, row, test) | {
         'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
       }  # fmt: skip
       if processes.is_main():

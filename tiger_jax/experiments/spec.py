@@ -5,6 +5,7 @@ each run does, and what a shop changes in a run.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -12,7 +13,6 @@ import ml_collections
 from tiger_jax.config import Config, config_dict
 from tiger_jax.config.config_dict import SHOWN
 from tiger_jax.errors import UsageError
-from tiger_jax.report.paper import kind
 
 # The type of each field of a spec, and of the entries in it.
 _FIELDS = (
@@ -28,13 +28,7 @@ _FIELDS = (
 
 
 class Run(NamedTuple):
-  """One run of an experiment.
-
-  Attributes:
-    dataset: What the experiment calls the shop.
-    name: What it calls the run.
-    config: The whole config.
-  """
+  """One run of an experiment, by the names of its shop and of its own."""
 
   dataset: str
   name: str
@@ -61,18 +55,9 @@ class Experiment:
   runs: tuple[Run, ...]
   shops: dict[str, Config]
 
-  @property
-  def kind(self) -> str:
-    """The name, whatever the variant."""
-    return kind(self.name)
-
 
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
-  """Checks a spec, and every config that it makes.
-
-  Args:
-    spec: As a file of `configs/paper` returns it, overrides applied.
-    command: What repeats it.
+  """Checks a spec, overrides applied, and every config that it makes.
 
   Raises:
     UsageError: A run, a shop or a field is unknown, or a value is wrong.
@@ -97,24 +82,19 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
           f'config.{field} names {name!r}: choose from '
           f'{", ".join(map(repr, values[known])) or f"config.{known}"}'
         )
-  runs = []
+  runs, shops = [], {}
   of_shops = {
     shop: changes.pop('runs', {})
     for shop, changes in values['datasets'].items()
   }
-  sections = {
-    shop: _merge(values['base'], changes)
-    for shop, changes in values['datasets'].items()
-  }
-  shops = {
-    shop: _config(f'base, {shop}', section)
-    for shop, section in sections.items()
-  }
+  for shop, changes in values['datasets'].items():
+    shops[shop] = _config(f'base, {shop}', values['base'], changes)
   for shop in values['measured']:
     for name in values['order']:
-      merged = _merge(sections[shop], values['runs'][name])
-      merged = _merge(merged, of_shops[shop].get(name, {}))
-      runs.append(Run(shop, name, _config(f'{shop}, {name}', merged)))
+      changes = values['datasets'][shop], values['runs'][name]
+      own = of_shops[shop].get(name, {})
+      config = _config(f'{shop}, {name}', values['base'], *changes, own)
+      runs.append(Run(shop, name, config))
   return Experiment(
     values['experiment'],
     command,
@@ -125,9 +105,9 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
   )
 
 
-def _config(where: str, values: dict[str, Any]) -> Config:
+def _config(where: str, *changes: dict[str, Any]) -> Config:
   try:
-    return config_dict.from_json(values)
+    return config_dict.from_json(functools.reduce(_merge, changes))
   except UsageError as error:
     raise UsageError(f'{where}: {error}') from error
 

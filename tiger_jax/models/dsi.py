@@ -28,16 +28,9 @@ class Dsi(Tiger):
     vectors: Float[Array, 'n dim'],
     deterministic: bool = True,
   ) -> list[Float[Array, 'n _v']]:
-    """Scores the codes of items, each given those before it.
+    """Scores the codes of items from their text, each given those before it.
 
-    Args:
-      codes: The Semantic ID of every item.
-      items: Rows of the items to index.
-      vectors: Their text.
-      deterministic: No dropout.
-
-    Returns:
-      Float32 logits over each level's codes.
+    Returns float32 logits over each level's codes.
     """
     mask = jnp.ones((len(items), 1, 1), bool)
     tokens = self.text(vectors).astype(jnp.dtype(self.config.dtype))

@@ -13,17 +13,12 @@ def training_flops(
   level_sizes: Sequence[int],
   lengths: Int[np.ndarray, ' b'],
 ) -> int:
-  """Returns the floating-point operations that a batch needs.
+  """Returns the floating-point operations that a batch of histories needs.
 
-  Counted are the matrix products on real tokens and on pairs of tokens that
-  see each other: padding, and what is recomputed, does not count as useful. The
+  Counted are the matrix products on real tokens and on pairs of tokens that see
+  each other: padding, and what is recomputed, does not count as useful. The
   backward pass needs twice the products of the forward pass (as in appendix B
   of PaLM, Chowdhery et al., 2022).
-
-  Args:
-    config: Sizes.
-    level_sizes: Codes at each level of the Semantic IDs.
-    lengths: Items of each history, at most `max_history`.
   """
   c, levels = config, len(level_sizes)
   heads_dim = c.num_heads * c.head_dim

@@ -15,13 +15,8 @@ def relative_buckets(
   """Returns the bucket of each query-key distance, `[queries, keys]`.
 
   Near distances have a bucket each; far ones share buckets whose width grows
-  with the logarithm, up to `MAX_DISTANCE` (T5, section 2.1).
-
-  Args:
-    query_positions: Positions of the queries.
-    key_positions: Positions of the keys.
-    bidirectional: Whether keys may lie after their query; half of the buckets
-      are theirs then.
+  with the logarithm, up to `MAX_DISTANCE` (T5, section 2.1). If
+  `bidirectional`, half of the buckets are for keys after their query.
   """
   distance = key_positions[None, :] - query_positions[:, None]
   num_buckets = NUM_BUCKETS
@@ -40,12 +35,7 @@ def relative_buckets(
 
 
 class RelativePositionBias(nn.Module):
-  """A learned bias per head and bucket of distance.
-
-  Attributes:
-    num_heads: Attention heads.
-    bidirectional: Whether keys may lie after their query.
-  """
+  """A learned bias per head and bucket of distance."""
 
   num_heads: int
   bidirectional: bool

@@ -19,12 +19,7 @@ from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
 
 class Encoded(NamedTuple):
-  """A batch of histories, encoded and projected for every decoder layer.
-
-  Attributes:
-    cross: Keys and values `[b, h, s, k]` of each layer.
-    mask: Which tokens `[b, s]` are real.
-  """
+  """Histories, projected for each decoder layer, and which tokens are real."""
 
   cross: tuple[KeysValues, ...]
   mask: Bool[Array, 'b s']
@@ -35,11 +30,8 @@ class Tiger(nn.Module):
 
   The codes of all levels share one embedding table, in the encoder and the
   decoder; every level has an output head over its own codes only, which may be
-  the codes' embeddings themselves.
-
-  Attributes:
-    config: Sizes.
-    level_sizes: Codes at each level of the Semantic IDs.
+  the codes' embeddings themselves. Logits are float32, one array per level.
+  `codes` are the Semantic IDs of all items.
   """
 
   config: ModelConfig
@@ -73,16 +65,7 @@ class Tiger(nn.Module):
   def __call__(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> list[Float[Array, 'b _v']]:
-    """Scores the target's codes, each given those before it.
-
-    Args:
-      codes: The Semantic ID of every item.
-      batch: Histories and the targets they are taught with.
-      deterministic: No dropout.
-
-    Returns:
-      Float32 logits over each level's codes.
-    """
+    """Scores the target's codes, each given those before it."""
     encoded = self.encode(codes, batch, deterministic)
     logits = self._teach(
       codes[batch.target][:, None],
@@ -95,18 +78,10 @@ class Tiger(nn.Module):
   def every_target(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> list[Float[Array, 'b t _v']]:
-    """Scores what follows each item of a history, all in one pass.
+    """Scores the codes of `next_items(batch)`, all in one pass.
 
-    Only a causal encoder may be asked: what follows an item is scored as if the
-    history ended there, for neither the encoder nor the decoder looks further.
-
-    Args:
-      codes: The Semantic ID of every item.
-      batch: Histories and what follows them.
-      deterministic: No dropout.
-
-    Returns:
-      Float32 logits over the codes of each level of `next_items(batch)`.
+    The encoder must be causal: what follows an item is scored as if the history
+    ended there, because neither the encoder nor the decoder looks further.
     """
     encoded = self.encode(codes, batch, deterministic)
     num_items = batch.history.shape[1]
@@ -123,13 +98,7 @@ class Tiger(nn.Module):
   def encode(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> Encoded:
-    """Encodes histories, and the user token where there is one.
-
-    Args:
-      codes: The Semantic ID of every item.
-      batch: Histories; the target is not looked at.
-      deterministic: No dropout.
-    """
+    """Encodes histories, and the user token where there is one."""
     num_rows, num_items = batch.history.shape
     real = batch.history >= 0
     x = self._embed_codes(codes[batch.history])
@@ -160,17 +129,11 @@ class Tiger(nn.Module):
     cache: tuple[KeysValues, ...],
     encoded: Encoded,
   ) -> tuple[Float[Array, 'b m v'], tuple[KeysValues, ...]]:
-    """Scores the codes of one level for every beam.
+    """Scores the codes of one level for every beam, and grows the cache.
 
-    Args:
-      level: Which level.
-      previous: The code each beam chose at the level before; None at level 0,
-        where there is one beam.
-      cache: What the beams decoded before, rows in (request, beam) order.
-      encoded: From `encode`.
-
-    Returns:
-      Float32 logits over the level's codes, and the grown cache.
+    `previous` is the code that each beam chose at the level before; None at
+    level 0, where there is one beam. Rows of the cache are in (request, beam)
+    order.
     """
     if previous is None:
       dtype = jnp.dtype(self.config.dtype)
@@ -244,11 +207,7 @@ def hash_users(
 
 
 def next_items(batch: Batch) -> Int[Array, 'b t']:
-  """Returns the item after each of a history's, -1 where there is none.
-
-  Args:
-    batch: The target follows the last item of a history.
-  """
+  """Returns the item after each of a history's, -1 where there is none."""
   following = jnp.pad(
     jnp.asarray(batch.history)[:, 1:], ((0, 0), (0, 1)), constant_values=-1
   )
@@ -264,10 +223,7 @@ def cross_entropy(
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
-  Args:
-    logits: Over each level's codes.
-    target_codes: What should be generated.
-    weight: 1 for examples that count, 0 for rows that fill the batch.
+  The weight is 1 for examples that count, and 0 for rows that fill the batch.
   """
   per_level = [
     optax.softmax_cross_entropy_with_integer_labels(x, target_codes[..., level])

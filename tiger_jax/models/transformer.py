@@ -24,12 +24,8 @@ _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 class KeysValues(NamedTuple):
   """What queries attend to.
 
-  Heads come before tokens: so products read them as they lie, and what is
-  attended to in every step of a search is not transposed in every step.
-
-  Attributes:
-    keys: `[rows, h, tokens, k]`.
-    values: `[rows, h, tokens, k]`.
+  Heads come before tokens, so that products read them as they lie, and a search
+  does not transpose them in every step.
   """
 
   keys: Float[Array, 'rows h s k']
@@ -39,12 +35,8 @@ class KeysValues(NamedTuple):
 class Attention(nn.Module):
   """Multi-head attention whose keys and values are made beforehand.
 
-  Attributes:
-    num_heads: Attention heads.
-    head_dim: Width of one head.
-    dropout: Rate of the dropout of attention weights.
-    dtype: What is computed in; the softmax is in float32.
-    out_init: Of the map from all heads to the result.
+  The softmax is in float32. `dropout` is of the attention weights, and
+  `out_init` of the map from all heads to the result.
   """
 
   num_heads: int
@@ -85,13 +77,8 @@ class Attention(nn.Module):
   ) -> Float[Array, 'rows q d']:
     """Lets every query attend to the keys of its row.
 
-    Args:
-      x: One vector per query.
-      keys_values: From `keys_values`.
-      mask: Which keys a query may see. Where it sees none, the result is
-        finite and means nothing.
-      bias: Added to the logits, the same for all rows.
-      deterministic: No dropout.
+    `mask` says which keys a query may see. If it sees none, the result is
+    finite and meaningless.
     """
     logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
@@ -114,11 +101,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
   """Two linear maps with a ReLU between them.
 
-  Attributes:
-    hidden_dim: Width between the two.
-    dropout: Rate of the dropout of the hidden activations.
-    dtype: What is computed in.
-    out_init: Of the second map.
+  `dropout` is of the hidden activations, `out_init` of the second map.
   """
 
   hidden_dim: int
@@ -136,11 +119,7 @@ class Mlp(nn.Module):
       width: int, name: str, init: nn.initializers.Initializer
     ) -> nn.Dense:
       return nn.Dense(
-        width,
-        use_bias=False,
-        kernel_init=init,
-        dtype=self.dtype,
-        name=name,
+        width, use_bias=False, kernel_init=init, dtype=self.dtype, name=name
       )
 
     hidden = nn.relu(dense(self.hidden_dim, 'up', _fan_in)(x))
@@ -148,17 +127,8 @@ class Mlp(nn.Module):
     return dense(x.shape[-1], 'down', self.out_init)(hidden)
 
 
-class Encoder(nn.Module):
-  """Blocks of self-attention and MLP over a padded sequence.
-
-  Attributes:
-    num_layers: Blocks.
-    num_heads: Attention heads.
-    head_dim: Width of one head.
-    mlp_dim: Hidden width of the MLPs.
-    dropout: Rate of every dropout.
-    dtype: What is computed in.
-  """
+class _Stack(nn.Module):
+  """The sizes of an encoder or a decoder."""
 
   num_layers: int
   num_heads: int
@@ -167,19 +137,17 @@ class Encoder(nn.Module):
   dropout: float
   dtype: jnp.dtype
 
+
+class Encoder(_Stack):
+  """Blocks of self-attention and MLP over a padded sequence."""
+
   @nn.compact
   def __call__(
     self, x: Tokens, mask: Bool[Array, 'b #s s'], deterministic: bool
   ) -> Tokens:
-    """Encodes tokens.
+    """Encodes embedded tokens; `mask` says which tokens each of them sees.
 
-    Args:
-      x: Embedded tokens.
-      mask: Which tokens each of them sees.
-      deterministic: No dropout.
-
-    Returns:
-      Encoded tokens, normalised; those that see none mean nothing.
+    The result is normalised. It is meaningless for tokens that see none.
     """
     drop = Dropout(self.dropout)
     positions = np.arange(x.shape[1])
@@ -206,7 +174,7 @@ class Encoder(nn.Module):
     return drop(_norm(self.dtype, 'final_norm')(x), deterministic)
 
 
-class Decoder(nn.Module):
+class Decoder(_Stack):
   """Blocks of causal self-attention, cross-attention and MLP.
 
   One code path serves training and search. The tokens decoded so far live in
@@ -215,22 +183,7 @@ class Decoder(nn.Module):
   one token is decoded per call. Cross-attention folds the targets, or beams,
   of a history into the query axis, so that it is projected and held once,
   whatever their number.
-
-  Attributes:
-    num_layers: Blocks.
-    num_heads: Attention heads.
-    head_dim: Width of one head.
-    mlp_dim: Hidden width of the MLPs.
-    dropout: Rate of every dropout.
-    dtype: What is computed in.
   """
-
-  num_layers: int
-  num_heads: int
-  head_dim: int
-  mlp_dim: int
-  dropout: float
-  dtype: jnp.dtype
 
   def setup(self):
     """Makes the layers."""
@@ -275,19 +228,12 @@ class Decoder(nn.Module):
     mask: Bool[Array, 'b #q s'],
     deterministic: bool,
   ) -> tuple[Float[Array, 'b q d'], tuple[KeysValues, ...]]:
-    """Decodes further tokens.
+    """Decodes further tokens, and appends them to the cache.
 
-    Args:
-      x: Embedded tokens: the same number for each of a history's rows, row
-        after row.
-      cache: What the rows decoded before, `[r, h, p, k]` for each layer;
-        r is a multiple of b.
-      cross: From `cross_keys_values`.
-      mask: Which tokens of the history each of them sees.
-      deterministic: No dropout.
-
-    Returns:
-      The decoded tokens, normalised, and the cache with them appended.
+    `x` has the same number of tokens for each of a history's rows, row after
+    row. `cache` has what the rows decoded before, `[r, h, p, k]` for each
+    layer; r is a multiple of b. `mask` says which tokens of the history each of
+    them sees.
     """
     num_rows, _, past, _ = cache[0].keys.shape
     now = x.shape[0] * x.shape[1] // num_rows
@@ -306,11 +252,7 @@ class Decoder(nn.Module):
       y = self.self_attentions[layer](y, seen, causal, bias, deterministic)
       x = x + self.drop(y.reshape(x.shape), deterministic)
       y = self.cross_attentions[layer](
-        self.cross_norms[layer](x),
-        cross[layer],
-        mask,
-        None,
-        deterministic,
+        self.cross_norms[layer](x), cross[layer], mask, None, deterministic
       )
       x = x + self.drop(y, deterministic)
       y = self.mlps[layer](self.mlp_norms[layer](x), deterministic)

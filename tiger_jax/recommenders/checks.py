@@ -109,12 +109,7 @@ def missing_paths(config: Config) -> list[str]:
 
 
 def unread(config: Config, fields: Iterable[str]) -> list[str]:
-  """Returns a sentence for each given field that a run does not read.
-
-  Args:
-    config: The settings of the run.
-    fields: The paths of the fields that the user set, such as `train.steps`.
-  """
+  """Returns a sentence for each field, like `train.steps`, that is unread."""
   reasons = dict(_unread(config))
   sentences = []
   for field in fields:

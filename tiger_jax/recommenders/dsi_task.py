@@ -14,12 +14,7 @@ from tiger_jax.recommenders.tiger_task import TigerTask
 
 
 class DsiTables(NamedTuple):
-  """What batches are looked up in.
-
-  Attributes:
-    codes: The Semantic ID of every item.
-    vectors: The vector of every item's text.
-  """
+  """The Semantic ID of every item, and the vector of its text."""
 
   codes: Codes
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
@@ -28,10 +23,7 @@ class DsiTables(NamedTuple):
 class DsiTask:
   """Both tasks of section 3 of DSI in every step, with equal weight on average.
 
-  Attributes:
-    model: The network.
-    tables: See `DsiTables`.
-    num_indexed: Items that are drawn in a step, to be indexed.
+  `num_indexed` items are drawn in each step, to be indexed.
   """
 
   def __init__(

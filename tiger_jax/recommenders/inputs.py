@@ -12,12 +12,9 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 
 
 class Inputs(NamedTuple):
-  """The inputs of a recommender.
+  """The dataset, and the Semantic IDs and vectors of its items.
 
-  Attributes:
-    dataset: Items and histories.
-    ids: The Semantic ID of every item; None for a model that needs none.
-    embeddings: The vector of every item; None for a model that needs none.
+  A model that needs no IDs or no vectors gets None.
   """
 
   dataset: Dataset
@@ -38,10 +35,8 @@ class Inputs(NamedTuple):
 
   @property
   def prefixes(self) -> Int[np.ndarray, 'items l'] | None:
-    """The semantic prefix of every item: its ID without the collision code."""
-    if self.ids is None:
-      return None
-    return self.ids.codes[:, : self.ids.num_meaning_levels]
+    """The semantic prefix of every item; None without Semantic IDs."""
+    return self.ids.prefixes if self.ids else None
 
 
 def standardized_vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:
@@ -52,13 +47,6 @@ def standardized_vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:
 def vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:
   """Returns the item vectors."""
   return np.asarray(inputs.vectors, np.float32)
-
-
-def semantic_prefixes(inputs: Inputs) -> Int[np.ndarray, 'items l']:
-  """Returns the semantic prefix of every item."""
-  return inputs.semantic_ids.codes[
-    :, : inputs.semantic_ids.num_meaning_levels
-  ].astype(np.int32)
 
 
 def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:

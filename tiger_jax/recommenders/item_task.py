@@ -1,4 +1,4 @@
-"""What models learn that score items: the next one."""
+"""Next-item prediction for models that score items."""
 
 import functools
 import math
@@ -15,12 +15,7 @@ from tiger_jax.models.baselines.item_model import ItemModel, whole_sequence
 
 
 class ItemTask:
-  """Next-item prediction by one of three losses, see `ModelConfig.loss`.
-
-  Attributes:
-    model: The network.
-    tables: What the model knows of the items.
-  """
+  """Next-item prediction by one of three losses, see `ModelConfig.loss`."""
 
   def __init__(self, model: ItemModel, features: Any):
     """Takes the network and what it knows of the items."""

@@ -30,10 +30,6 @@ from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.training.step import Task
 
 
-def _item_task(session: Any) -> Task:
-  return ItemTask(session.network, session.features)
-
-
 def _tiger_task(session: Any) -> TigerTask:
   return TigerTask(session.network, session.catalog.codes, session.mean_targets)
 
@@ -62,7 +58,9 @@ class Entry:
   network: type[ItemModel] | type[Tiger]
   needs: tuple[str, ...] = ()
   features: Callable[[Inputs], Any] = lambda inputs: None
-  task: Callable[[Any], Task] = _item_task
+  task: Callable[[Any], Task] = lambda session: ItemTask(
+    session.network, session.features
+  )
   is_trained: bool = True
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -108,7 +106,7 @@ MODELS: dict[str, Entry] = {
     'VQ-Rec',
     VqRec,
     ('semantic_ids',),
-    inputs.semantic_prefixes,
+    lambda inputs: inputs.semantic_ids.prefixes,
     settings={
       'model.loss': 'sampled_softmax',
       'semantic_ids.quantizer': 'opq',
@@ -124,10 +122,7 @@ MODELS: dict[str, Entry] = {
     settings={'model.max_history': 5, 'train.length_buckets': (5,)},
   ),
   'popularity': Entry(
-    'popularity',
-    Popularity,
-    features=inputs.training_counts,
-    is_trained=False,
+    'popularity', Popularity, features=inputs.training_counts, is_trained=False
   ),
 }
 

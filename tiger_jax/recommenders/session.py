@@ -31,16 +31,10 @@ class Session:
   """A run of a recommender: its settings, its inputs and its devices.
 
   Every part is built when it is first used, and then kept.
-
-  Attributes:
-    config: The settings.
-    inputs: The inputs of the model.
-    mesh: The devices.
   """
 
   config: Config
   inputs: Inputs
-
   mesh: Mesh
 
   @classmethod
@@ -152,12 +146,7 @@ class Session:
     return session
 
   def baseline(self, name: str, **model: Any) -> 'Session':
-    """Returns a session of an untrained baseline with the same inputs.
-
-    Args:
-      name: `popularity` or `item_knn`.
-      **model: Further fields of the section `model`.
-    """
+    """Returns a session of an untrained baseline with the same inputs."""
     changed = dataclasses.replace(self.config.model, name=name, **model)
     train = dataclasses.replace(
       self.config.train, length_buckets=(changed.max_history,)

@@ -38,14 +38,9 @@ _PEAKS = (
 
 
 def measure(session: Session, profile: Path | None = None) -> dict[str, Any]:
-  """Trains for some seconds and tells how fast; nothing is saved.
+  """Trains for some seconds and measures the speed; nothing is saved.
 
-  Args:
-    session: The run.
-    profile: Gets a profile of some steps, for TensorBoard or Perfetto.
-
-  Returns:
-    What `format_table` shows.
+  `profile` gets a profile of some steps, for TensorBoard or Perfetto.
   """
   config, mesh, seeds = session.config, session.mesh, session.seeds
   if not session.entry.is_trained:

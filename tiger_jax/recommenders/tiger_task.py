@@ -14,21 +14,13 @@ class TigerTask:
   """Next-item prediction by teacher forcing (section 3.2).
 
   With a causal encoder every item of a history is a target, and not only the
-  one that follows it.
-
-  Attributes:
-    model: The network.
-    tables: The Semantic ID of every item.
-    mean_targets: Targets of an example, on average, where examples differ in
-      theirs. In a batch of short histories, which has few, each then counts as
-      much as in one of long histories.
+  one that follows it. `mean_targets` is the mean number of targets of an
+  example, if examples differ in it. In a batch of short histories, which has
+  few, each then counts as much as in one of long histories.
   """
 
   def __init__(
-    self,
-    model: Tiger,
-    codes: Any,
-    mean_targets: float | None = None,
+    self, model: Tiger, codes: Any, mean_targets: float | None = None
   ):
     """Takes the network and the Semantic IDs that it reads and generates."""
     self.model = model

@@ -33,10 +33,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 def read(path: Path) -> dict[str, Any]:
-  """Reads a record.
-
-  Args:
-    path: `results/<experiment>/<dataset>/<run>.json`.
+  """Reads the record `results/<experiment>/<dataset>/<run>.json`.
 
   Raises:
     DataError: It is damaged, of another schema, or of another folder.

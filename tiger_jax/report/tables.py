@@ -54,14 +54,7 @@ already on disk, add the flags that tell where (see README.md).
 
 
 def make_results(folder: Path) -> str:
-  """Returns RESULTS.md.
-
-  Args:
-    folder: `results`.
-
-  Raises:
-    DataError: See `records.read_all`.
-  """
+  """Returns RESULTS.md, made from the records of a folder."""
   found = records.read_all(folder)
   parts = [_INTRODUCTION]
   for experiment, group in itertools.groupby(
@@ -85,13 +78,7 @@ def make_results(folder: Path) -> str:
 def make_table(
   experiment: str, dataset: str, found: Sequence[dict[str, Any]]
 ) -> str:
-  """Returns a table in Markdown, and below it where each row comes from.
-
-  Args:
-    experiment: Its name.
-    dataset: Its name.
-    found: Records of one experiment on one dataset.
-  """
+  """Returns a table in Markdown, and below it where each row comes from."""
   found = sorted(found, key=lambda record: record['order'])
   # Older records may lack a column.
   columns = list(

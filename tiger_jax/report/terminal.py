@@ -9,11 +9,7 @@ _SHORT = {'validation': 'val.', 'test': 'test', 'test_masked': 'test masked'}
 
 
 def show_results(results: dict[str, Any]) -> str:
-  """Returns a table of the metrics of a run, and notes on how to read it.
-
-  Args:
-    results: The content of `results.json`.
-  """
+  """Returns the table of a `results.json`, and notes on how to read it."""
   test = results['metrics']['test']
   model = registry.title(results['model'])
   rows = [

@@ -12,8 +12,7 @@ from tiger_jax.retrieval import filters, sampling
 
 Cache = Any
 StepFn = Callable[
-  [int, Int[Array, 'b m'] | None, Cache],
-  tuple[Float[Array, 'b m v'], Cache],
+  [int, Int[Array, 'b m'] | None, Cache], tuple[Float[Array, 'b m v'], Cache]
 ]
 
 
@@ -65,29 +64,23 @@ def beam_search(
 ) -> Beams:
   """Finds the most probable Semantic IDs of each request.
 
-  The levels are few and fixed, so the loop is unrolled: no end token, no
-  length penalty. The first step runs on one beam. Probabilities are normalised
-  over all codes of a level and masked afterwards, so that a constrained search
-  ranks items exactly as their full log-probabilities do.
+  The levels are few and fixed, so the loop is unrolled: no end token, no length
+  penalty. The first step runs on one beam. Probabilities are normalised over
+  all codes of a level and masked afterwards, so that a constrained search ranks
+  items exactly as their full log-probabilities do.
 
   A prefix never ranks below what it is continued to, so an item that is not
   returned ranks no higher than the best prefix that was ever dropped. What
   ranks above that prefix is proven.
 
-  Args:
-    step_fn: `(level, previous, cache) -> (logits, cache)` for all beams of all
-      requests; `previous` is None at level 0. Arrays in the cache are
-      `[b * m, ...]`, rows in (request, beam) order.
-    cache: Before the first step, `[b, ...]`.
-    trie: The valid IDs.
-    batch_size: Requests, b.
-    num_beams: Beams kept after every level, m; fewer where the first levels
-      have fewer codes.
-    constrained: Only walk along valid prefixes. Otherwise any code may follow
-      any other and `valid` says which beams happen to be items.
-    item_filter: Which items each request may get; of a constrained search.
-    sampler: Draws items instead of taking the most probable. They come in the
-      order of the draw, `scores` being their log-probabilities nevertheless.
+  `step_fn` maps `(level, previous, cache)` to `(logits, cache)` for all beams
+  of all requests; `previous` is None at level 0. Arrays in the cache have a row
+  for each request at first, and then for each (request, beam) in this order.
+  The search keeps `num_beams` beams after every level, or fewer if the first
+  levels have fewer codes. If it is not `constrained`, any code may follow any
+  other, `valid` says which beams happen to be items, and there can be no
+  filter. A sampler draws items instead of taking the most probable. They come
+  in the order of the draw, with their log-probabilities as `scores`.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)

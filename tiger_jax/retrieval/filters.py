@@ -45,9 +45,8 @@ class ItemLists(NamedTuple):
   ) -> 'ItemLists':
     """Makes lists of few different lengths.
 
-    Args:
-      deny: Rows that each request does not get.
-      allow: Rows of which each request gets what is not denied; None for all.
+    A request gets the rows of its entry in `allow` (None for all rows), except
+    those of its entry in `deny`.
     """
     rows = []
     allow = [None] * len(deny) if allow is None else allow
@@ -64,17 +63,12 @@ class ItemLists(NamedTuple):
   def most_requests(longest: int) -> int:
     """Returns the most requests of one search, so that memory is bounded.
 
-    Args:
-      longest: The number of items in the longest list.
+    The longest list has `longest` items.
     """
     return max(1, _MOST_LISTED // _width(longest))
 
   def with_codes(self, codes: Codes) -> 'ItemFilter':
-    """Adds what the search goes by.
-
-    Args:
-      codes: The Semantic ID of every row.
-    """
+    """Adds the Semantic IDs of the items, from those of all rows."""
     rows = jnp.asarray(self.rows)
     return ItemFilter(rows, codes[rows], jnp.asarray(self.allow))
 
@@ -84,13 +78,7 @@ def _width(longest: int) -> int:
 
 
 class ItemFilter(NamedTuple):
-  """Lists of items, with their Semantic IDs.
-
-  Attributes:
-    rows: See `ItemLists`.
-    codes: Their Semantic IDs `[b, f, l]`.
-    allow: See `ItemLists`.
-  """
+  """Lists of items, see `ItemLists`, with their Semantic IDs `[b, f, l]`."""
 
   rows: Int[Array, 'b f']
   codes: Int[Array, 'b f l']
@@ -148,14 +136,7 @@ class Walk(NamedTuple):
     trie: Trie,
     prefixes: Prefixes,
   ) -> tuple[Float[Array, 'b n'], 'Walk']:
-    """Returns the candidates, -inf where none of their items may be had.
-
-    Args:
-      candidates: Ranks of what the beams may be continued to.
-      level: Which level.
-      trie: The valid IDs.
-      prefixes: Of the beams.
-    """
+    """Returns the candidates, -inf where none of their items may be had."""
     num_requests, num_candidates = candidates.shape
     num_beams = jax.tree.leaves(prefixes)[0].shape[1]
     index = jnp.maximum(self.beam, 0)

@@ -19,10 +19,6 @@ class ItemRetriever:
 
   Scores are computed in float32 with full float32 products, as in
   `TigerRetriever`.
-
-  Attributes:
-    model: The network, which computes in float32.
-    features: What it knows of the items, on device.
   """
 
   def __init__(self, model: ItemModel, features: Any):
@@ -34,14 +30,7 @@ class ItemRetriever:
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Returns the k best items of each history.
-
-    Args:
-      params: The network's parameters.
-      batch: Histories; targets are not looked at.
-      k: How many. Where fewer may be had, the rest is marked invalid.
-      lists: Items each request may or may not get.
-    """
+    """Returns the k best items of each history, see `Retriever`."""
     return _recommend(self.model, k, False, params, self.features, batch, lists)
 
   def recommend_approximately(
@@ -78,11 +67,8 @@ def top_items(
 ) -> Recommendations:
   """Returns the items of the best scores, equal ones in the order of rows.
 
-  Args:
-    scores: Of every item.
-    k: How many. Where fewer may be had, the rest is marked invalid.
-    lists: Items each request may or may not get.
-    approximate: Miss one in twenty of the best, where that is faster.
+  If `approximate`, one in twenty of the best may be missing, where that is
+  faster. Places without a permitted item are marked invalid.
   """
   if lists is not None:
     scores = jnp.where(_permitted(lists, scores.shape[1]), scores, -jnp.inf)

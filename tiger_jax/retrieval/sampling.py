@@ -37,12 +37,7 @@ class Draws(NamedTuple):
   def followed(
     self, parent: Int[Array, 'b n'], code: Int[Array, 'b n']
   ) -> 'Draws':
-    """Returns the state of the beams that were kept.
-
-    Args:
-      parent: The beams they continue.
-      code: The codes they continue them with.
-    """
+    """Returns the state of beams that continue `parent` with `code`."""
     row = jnp.arange(len(parent))[:, None]
     fold = jax.vmap(jax.vmap(jax.random.fold_in))
     return Draws(
@@ -79,13 +74,7 @@ class Sampler(NamedTuple):
   def draw(
     self, level: int, logits: Float[Array, 'b m v'], draws: Draws
   ) -> Draws:
-    """Returns noisy ranks of all codes, none above that of its beam.
-
-    Args:
-      level: Which level.
-      logits: Of the codes.
-      draws: Of the beams.
-    """
+    """Returns noisy ranks of all codes, none above that of its beam."""
     num_codes = logits.shape[2]
     drawn = level < self.num_levels
     logits = jnp.where(drawn, logits / self.temperature, logits)

@@ -34,11 +34,6 @@ class TigerRetriever:
   Programs are compiled for the shapes of a batch, of the lists of items, and
   of the number of beams, of which there are few; what is in the catalogue and
   in a request changes none.
-
-  Attributes:
-    model: The network, which computes in float32.
-    catalog: The Semantic IDs of the items and their index, on the device.
-    num_beams: Beams of the search.
   """
 
   def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):
@@ -64,14 +59,9 @@ class TigerRetriever:
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Returns the k most probable items of each history.
+    """Returns the k most probable items of each history, see `Retriever`.
 
-    Args:
-      params: The network's parameters.
-      batch: Histories; targets are not looked at.
-      k: How many; the search has no fewer beams. Where fewer items can be
-        reached, the rest is marked invalid.
-      lists: Items each request may or may not get.
+    The search has k beams at least.
     """
     beams = self.search(params, batch, k, lists=lists)
     return Recommendations(
@@ -79,10 +69,7 @@ class TigerRetriever:
     )
 
   def most_requests(self, k: int) -> int:
-    """Returns the most requests of one search, so that memory is bounded.
-
-    Args:
-      k: The number of items per request.
+    """Returns the most requests, of k items each, so that memory is bounded.
 
     Raises:
       UsageError: k is too large for one search of one request.
@@ -106,20 +93,22 @@ class TigerRetriever:
       params: The network's parameters.
       batch: Histories.
       k: The least number of beams.
-      num_beams: The number of beams, doubled until it is at least k; None for
-        `self.num_beams`.
-      constrained: Only along valid IDs.
-      lists: Items each request may or may not get, of a constrained search.
+      num_beams: Doubled until it is at least k; None for `self.num_beams`.
+      constrained: Only along valid IDs, which `lists` need.
+      lists: Items each request may or may not get.
       sampler: Draws items instead of taking the most probable.
 
     Returns:
-      As many beams; those that could not be filled are marked.
+      As many beams; those that could not be filled are marked invalid.
     """
     if lists and not constrained:
       raise UsageError('lists of items need a search along valid IDs')
     self._check(batch, lists)
     num_beams = self._enough_beams(k, num_beams)
-    return self._search(params, batch, num_beams, constrained, lists, sampler)
+    return _search(
+      self.model, num_beams, constrained,
+      params, self.catalog, batch, lists, sampler,
+    )  # fmt: skip
 
   def search_exact(
     self,
@@ -134,26 +123,21 @@ class TigerRetriever:
     """Searches, and again with more beams until the k results are proven.
 
     Only requests that are not proven are searched again. No search has more
-    than 4,096 beams; `exact_k` says how far it came.
-
-    Args:
-      params: The network's parameters.
-      batch: Histories.
-      k: How many results.
-      num_beams: The number of beams of the first search, see `search`.
-      lists: Items each request may or may not get.
-      sampler: Draws items instead of taking the most probable.
-
-    Returns:
-      At least k beams, as NumPy arrays.
+    than 4,096 beams; `exact_k` says how many results are proven. Takes what
+    `search` takes, `num_beams` for the first search, and returns NumPy arrays.
     """
     num_beams = self._enough_beams(k, num_beams)
     inputs = sharding.fetch((batch, lists, sampler))
-    found = sharding.fetch(
-      self.search(
+
+    def search(
+      batch: Batch, lists: ItemLists | None, sampler: Sampler | None
+    ) -> Any:
+      beams = self.search(
         params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
       )
-    )
+      return sharding.fetch(beams)
+
+    found = search(batch, lists, sampler)
     filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
     while 2 * num_beams <= _MOST_BEAMS:
       asked = np.minimum(k, found.valid.sum(1))
@@ -164,16 +148,10 @@ class TigerRetriever:
       most = 1 << max(0, (_MOST_ROWS // num_beams).bit_length() - 1)
       for start in range(0, len(unproven), most):
         part = unproven[start : start + most]
-        # As many rows as a power of two, lest every number compile anew.
+        # A power of two rows, so that not every number compiles a program.
         rows = np.resize(part, 1 << (len(part) - 1).bit_length())
-        again = sharding.fetch(
-          self._search(
-            params,
-            jax.tree.map(lambda x, r=rows: x[r], inputs[0]),
-            num_beams,
-            True,
-            *jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs[1:]),
-          )
+        again = search(
+          *jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs)
         )
         for old, new in zip(found, again, strict=True):
           new = new[: len(part)]
@@ -210,20 +188,6 @@ class TigerRetriever:
     while num_beams < k:
       num_beams = min(2 * num_beams, max(num_beams, _MOST_ROWS))
     return num_beams
-
-  def _search(
-    self,
-    params: Any,
-    batch: Batch,
-    num_beams: int,
-    constrained: bool,
-    lists: ItemLists | None,
-    sampler: Sampler | None,
-  ) -> Beams:
-    return _search(
-      self.model, num_beams, constrained,
-      params, self.catalog, batch, lists, sampler,
-    )  # fmt: skip
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

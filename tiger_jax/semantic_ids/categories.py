@@ -14,17 +14,10 @@ def coarse_categories(items: Items, depth: int = 1) -> list[str]:
   """Returns the coarsest category of each item that tells items apart.
 
   That is the department of a general shop, and what comes below `Beauty` in a
-  shop of nothing else: the names that nearly all items begin with are left
-  out. An item in several places of the category tree counts under the first.
-
-  Args:
-    items: The catalogue; the `categories` of an item may be empty.
-    depth: So many names of the path make a category, `Hair Care > Shampoos` at
-      2; an item whose path is shorter has fewer.
-
-  Returns:
-    A name for each item; `UNKNOWN` where an item has no category, or none
-    beyond what nearly all items have.
+  shop of nothing else: names that nearly all items begin with are left out. An
+  item in several places of the category tree counts under the first. A category
+  is `depth` names of the path, `Hair Care > Shampoos` at 2, or fewer if the
+  path is shorter; `UNKNOWN` if nothing is left.
   """
   paths = [_first_path(text) for text in items.fields['categories']]
   shared = _shared_names(paths)

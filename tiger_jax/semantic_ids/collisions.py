@@ -26,20 +26,13 @@ def extra_code(
 ) -> SemanticIds:
   """Appends the code that tells items with the same codes apart.
 
-  Section 3.1 of the paper: items that share all codes are numbered 0, 1, 2,
-  ... in the order of their rows, which does not depend on the events (see
+  Section 3.1 of the paper: items that share all codes are numbered 0, 1, 2, ...
+  in the order of their rows, which does not depend on the events (see
   `data.assembly`). An item that shares them with no other gets 0. Nothing is
   appended if all codes differ.
 
-  Args:
-    codes: What a quantizer gave every item.
-    level_sizes: How many codes each of its levels has.
-    provenance: How the codes were made.
-    existing: IDs to go on from: their rows come first and stay as they are,
-      and the numbers continue after the largest.
-
-  Returns:
-    Unique IDs, with a level more if any items ever shared their codes.
+  The rows of `existing` come first and keep their codes; the numbers continue
+  after the largest.
 
   Raises:
     DataError: There are no items, or a code is outside of its level.
@@ -81,17 +74,7 @@ def nearest_free(
   Of items that share all codes the first keeps them. The others, in the order
   of their rows, take the nearest code of the last level that is free; where
   none is, they turn to the next nearest code of the level before, and so on.
-
-  Args:
-    codes: What the quantizer gave every item.
-    quantizer: Tells what is near.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    provenance: How the codes were made.
-    existing: IDs to go on from: their rows come first and stay as they are.
-    batch_size: The most items whose distances are computed at once.
-
-  Returns:
-    Unique IDs, with the levels of the quantizer.
+  The rows of `existing` come first and keep their codes.
 
   Raises:
     UsageError: There are fewer IDs than items.
@@ -153,24 +136,19 @@ class _Tree:
     distances: Callable[[tuple[int, ...]], Float[np.ndarray, ' v']],
     branch: tuple[int, ...] = (),
   ) -> tuple[int, ...] | None:
-    """Takes the nearest free codes in a branch.
+    """Takes the nearest free codes in a branch; returns None if there are none.
 
-    Args:
-      own: What the quantizer gave the item: the nearest of all.
-      distances: From a branch to how far each code of its next level is.
-      branch: Where to look.
-
-    Returns:
-      The codes; None where the branch has none that is free.
+    `own` are the codes that the quantizer gave the item, the nearest of all.
+    `distances` maps a branch to the distance of each code of its next level.
     """
     capacity = math.prod(self._sizes[len(branch) :])
     if branch not in self._num_taken:
-      self._num_taken[branch] = len(self._rows(branch))
+      self._enter(branch)
     if self._num_taken[branch] == capacity:
       return None
     found = None
     if len(branch) == len(self._sizes) - 1:
-      free = self._free_codes(branch)
+      free = self._free[branch]
       left = np.where(free, distances(branch), np.inf)
       code = int(left.argmin())
       if left[code] < np.inf:
@@ -187,24 +165,18 @@ class _Tree:
       self._num_taken[branch] = capacity
     return found
 
-  def _rows(self, branch: tuple[int, ...]) -> Int[np.ndarray, 'n l']:
-    """Returns the IDs in a branch that were taken at the start."""
+  def _enter(self, branch: tuple[int, ...]) -> None:
+    """Finds the IDs in a branch that were taken at the start."""
 
     def key(row):
       return tuple(row[: len(branch)].tolist())
 
     start = bisect.bisect_left(self._taken, branch, key=key)
-    return self._taken[
-      start : bisect.bisect_right(self._taken, branch, start, key=key)
-    ]
-
-  def _free_codes(self, branch: tuple[int, ...]) -> Bool[np.ndarray, ' v']:
-    """Returns which codes of the last level are free, to be kept up to date."""
-    if branch not in self._free:
-      free = np.ones(self._sizes[-1], bool)
-      free[self._rows(branch)[:, -1]] = False
-      self._free[branch] = free
-    return self._free[branch]
+    stop = bisect.bisect_right(self._taken, branch, start, key=key)
+    self._num_taken[branch] = stop - start
+    if len(branch) == len(self._sizes) - 1:
+      self._free[branch] = np.ones(self._sizes[-1], bool)
+      self._free[branch][self._taken[start:stop, -1]] = False
 
 
 def _nearest_first(
@@ -268,8 +240,7 @@ def _after(
   """Returns codes after those of meaning that exist already."""
   if existing is None:
     return codes.astype(np.int32)
-  old = existing.codes[:, : existing.num_meaning_levels]
-  return np.concatenate([old, codes]).astype(np.int32)
+  return np.concatenate([existing.prefixes, codes]).astype(np.int32)
 
 
 def _too_few(

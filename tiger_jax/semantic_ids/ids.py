@@ -61,12 +61,13 @@ class SemanticIds:
     if (keys[1:] == keys[:-1]).any():
       raise DataError('two items share a Semantic ID: make the IDs again')
 
-  def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes the IDs to a folder, so that they are never read half written.
+  @property
+  def prefixes(self) -> Int32[np.ndarray, 'items l']:
+    """The codes of each item without the one that resolves collisions."""
+    return self.codes[:, : self.num_meaning_levels]
 
-    Args:
-      folder: Is made where it is missing.
-    """
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    """Writes the IDs to a folder; a reader never sees half of them."""
     about = {
       'level_sizes': self.level_sizes,
       'num_meaning_levels': self.num_meaning_levels,
@@ -77,12 +78,6 @@ class SemanticIds:
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'SemanticIds':
     """Reads what `save` wrote.
-
-    Args:
-      folder: Where the IDs are.
-
-    Returns:
-      The IDs.
 
     Raises:
       DataError: A file is missing or damaged.
@@ -102,14 +97,9 @@ class SemanticIds:
 def group_rows(
   codes: Int[np.ndarray, 'items _'],
 ) -> tuple[Int[np.ndarray, ' items'], Int[np.ndarray, ' groups']]:
-  """Finds which items share all their codes.
+  """Returns the group of each row, by its codes, and the size of each group.
 
-  Args:
-    codes: One row per item, none of them negative.
-
-  Returns:
-    The group of each row, and the number of rows in each group. Groups are in
-    lexicographic order of their codes.
+  No code is negative. Groups are in lexicographic order of their codes.
   """
   _, group, counts = np.unique(
     _row_keys(codes), return_inverse=True, return_counts=True

@@ -42,13 +42,8 @@ class ItemBatches:
   ):
     """Makes the batches of a catalogue.
 
-    Args:
-      embeddings: One row per item, in any float type; may be memory-mapped.
-      batch_size: Items in a batch; cut to the number of items where it is
-        larger.
-      seed: The seed of the orders.
-      resident_bytes: The most float32 bytes of embeddings that stay on the
-        device during training.
+    A `batch_size` above the number of items is lowered to it. Embeddings stay
+    on the device if they take at most `resident_bytes` in float32.
 
     Raises:
       DataError: There are no items.
@@ -105,15 +100,9 @@ class ItemBatches:
 def sample(
   embeddings: Float[np.ndarray, 'items dim'], at_most: int
 ) -> Float[np.ndarray, 'n dim']:
-  """Returns embeddings to fit a quantizer to.
+  """Returns at most `at_most` random embeddings in float32, in their order.
 
-  Args:
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    at_most: How many.
-
-  Returns:
-    All of them, or so many random ones, in their order and in float32; the
-    same whenever it is asked.
+  The sample is the same in every call.
   """
   rows = slice(None)
   if len(embeddings) > at_most:
@@ -130,14 +119,8 @@ def map_items(
 ) -> np.ndarray:
   """Applies a function to all items, in batches of few different shapes.
 
-  Args:
-    fn: From float32 rows to an array with as many rows; treats each row by
-      itself, for some rows only fill the batch.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    batch_size: The most rows of a batch.
-
-  Returns:
-    What `fn` makes of every row, on the host.
+  `fn` maps float32 rows to as many rows, each by itself, because some rows only
+  fill the batch.
   """
   num_items = len(embeddings)
   size = min(batch_size, 1 << (num_items - 1).bit_length())
@@ -164,15 +147,10 @@ def map_items(
 def statistics(
   embeddings: Float[np.ndarray, 'items dim'], *, chunk_size: int = 65536
 ) -> tuple[Float[np.ndarray, ' dim'], Float[np.ndarray, ' dim']]:
-  """Computes what embeddings are standardised with.
+  """Returns the mean and the standard deviation of every dimension, in float32.
 
-  Args:
-    embeddings: One row per item.
-    chunk_size: Items that are converted to float64 at a time.
-
-  Returns:
-    The mean and the standard deviation of every dimension, in float32. The
-    deviation of a dimension that is constant is given as 1.
+  The deviation of a constant dimension is given as 1. `chunk_size` items at a
+  time are converted to float64.
 
   Raises:
     DataError: There are no items.
@@ -208,15 +186,7 @@ def standardize(
 ) -> Float[np.ndarray, 'items dim']:
   """Returns embeddings with mean 0 and variance 1 in every dimension.
 
-  Args:
-    embeddings: One row per item, in any float type.
-
-  Returns:
-    Float32 rows. A dimension that is constant is 0.
-
-  Raises:
-    DataError: There are no items.
-    NumbersError: A value is not finite.
+  A dimension that is constant is 0.
   """
   mean, std = statistics(embeddings)
   return (embeddings.astype(np.float32) - mean[None]) / std[None]

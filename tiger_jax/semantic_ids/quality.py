@@ -34,17 +34,6 @@ def measure(
   What concerns all items is exact. Neighbours and reconstruction are measured
   on random items, always the same ones, where there are very many items.
 
-  Args:
-    ids: The IDs.
-    embeddings: What they were made of, in any float type; may be
-      memory-mapped.
-    quantizer: What made them.
-    categories: One for each item.
-    max_queries: The most items whose neighbours are looked for.
-    max_searched: The most items among which they are looked for.
-    max_reconstructed: The most items that are reconstructed.
-    reconstruct_batch: Items that are reconstructed at a time.
-
   Returns:
     What JSON can hold. A list has an entry for each level of meaning, or for
     each number d of first codes:
@@ -77,7 +66,7 @@ def measure(
     `duplicate_items`: items whose embedding another item has exactly.
     `constant_dimensions`: dimensions in which all embeddings are the same.
   """
-  codes = ids.codes[:, : ids.num_meaning_levels]
+  codes = ids.prefixes
   category = _numbered(categories)
   shuffled = np.random.default_rng(0).permutation(category)
   levels = []
@@ -117,14 +106,7 @@ def measure(
 
 
 def format_table(measured: dict[str, Any]) -> str:
-  """Lays out for the terminal what was measured.
-
-  Args:
-    measured: As `measure` returns it.
-
-  Returns:
-    Lines of less than 80 characters, the last without a line break.
-  """
+  """Returns lines of less than 80 characters with what `measure` found."""
   lines = [
     'level codes  used perplexity unique shared error     neighbours  '
     '     category'

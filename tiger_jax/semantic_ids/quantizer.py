@@ -27,30 +27,19 @@ class Quantizer(Protocol):
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Tells how far every code of a level is from an embedding.
+    """Returns how far every code of a level is from an embedding.
 
-    Args:
-      x: Embeddings.
-      codes: Only those of the levels before `level` count: they say which
-        residual, part or branch is left to quantize.
-      level: Counted from 0.
-
-    Returns:
-      A distance per code, infinite for a code that does not exist there. Where
-      `codes` are what `codes(x)` gives, its code at `level` is the nearest.
+    Only `codes` before `level` count: they say which residual, part or branch
+    is left to quantize. The distance is infinite for a code that does not exist
+    there. If `codes` are `codes(x)`, the code at `level` is the nearest.
     """
     ...
 
   def reconstruct(
     self, codes: Int[Array, 'b l']
   ) -> Float[Array, 'b l dim'] | None:
-    """Returns what codes stand for, in the space of the embeddings.
+    """Returns the embedding that the first 1, 2, ... codes stand for.
 
-    Args:
-      codes: As `codes` gives them.
-
-    Returns:
-      The embedding that the first 1, 2, ... codes stand for; None for a
-      quantizer whose codes stand for nothing.
+    None for a quantizer whose codes stand for nothing.
     """
     ...

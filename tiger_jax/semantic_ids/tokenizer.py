@@ -39,36 +39,34 @@ class Tokenizer:
     self,
     embeddings: Float[np.ndarray, 'items dim'],
     provenance: dict[str, str | int | float],
+    existing: SemanticIds | None = None,
   ) -> SemanticIds:
-    """Gives IDs to a whole catalogue.
-
-    Args:
-      embeddings: One row per item, in any float type; may be memory-mapped.
-      provenance: How the IDs are made.
-
-    Returns:
-      Their IDs.
+    """Gives IDs to a whole catalogue, after those of `existing` items.
 
     Raises:
       UsageError: There are fewer IDs than items.
       DataError: There are no items, or embeddings of another width.
       NumbersError: A value is not finite.
     """
-    return self._resolve(embeddings, provenance, None)
+    # Once, and not again for every batch.
+    quantizer = jax.device_put(self.quantizer)
+    codes = self._codes(quantizer, embeddings)
+    if self.collisions == 'extra_code':
+      return collisions.extra_code(
+        codes, quantizer.level_sizes, provenance, existing
+      )
+    return collisions.nearest_free(
+      codes, quantizer, embeddings, provenance, existing
+    )
 
   def assign(
     self, embeddings: Float[np.ndarray, 'items dim'], ids: SemanticIds
   ) -> SemanticIds:
-    """Gives IDs to items never seen, with the quantizer as it is.
+    """Returns `ids`, and after them the IDs of new items.
 
-    Args:
-      embeddings: One row per new item.
-      ids: What this tokenizer gave the items before.
-
-    Returns:
-      `ids`, and after them those of the new items. No item gets another ID,
-      but the level of collisions may be larger than before, or new, with a 0
-      for every item that was there: see `level_sizes`.
+    The quantizer stays as it is, and no item gets another ID, but the level of
+    collisions may be larger than before, or new, with a 0 for every item that
+    was there: see `level_sizes`.
 
     Raises:
       UsageError: There are fewer IDs than items.
@@ -90,14 +88,10 @@ class Tokenizer:
       )
     if not embeddings.size:
       return ids
-    return self._resolve(embeddings, ids.provenance, ids)
+    return self.make_ids(embeddings, ids.provenance, ids)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes the tokenizer to a folder, so that it is never read half written.
-
-    Args:
-      folder: Is made where it is missing.
-    """
+    """Writes the tokenizer to a folder; a reader never sees half of it."""
     flat, _ = jax.tree_util.tree_flatten_with_path(self.quantizer)
     arrays = {
       jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(array)
@@ -113,13 +107,7 @@ class Tokenizer:
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Tokenizer':
-    """Reads what `save` wrote.
-
-    Args:
-      folder: Where the tokenizer is.
-
-    Returns:
-      The tokenizer; it gives the same codes.
+    """Reads what `save` wrote; the tokenizer gives the same codes.
 
     Raises:
       DataError: A file is missing or damaged.
@@ -139,23 +127,6 @@ class Tokenizer:
       if codes.shape != (1, len(quantizer.level_sizes)):
         raise ValueError(f'it gives codes of shape {codes.shape}')
       return cls(quantizer, about['collisions'], dim)
-
-  def _resolve(
-    self,
-    embeddings: np.ndarray,
-    provenance: dict[str, str | int | float],
-    existing: SemanticIds | None,
-  ) -> SemanticIds:
-    # Once, and not again for every batch.
-    quantizer = jax.device_put(self.quantizer)
-    codes = self._codes(quantizer, embeddings)
-    if self.collisions == 'extra_code':
-      return collisions.extra_code(
-        codes, quantizer.level_sizes, provenance, existing
-      )
-    return collisions.nearest_free(
-      codes, quantizer, embeddings, provenance, existing
-    )
 
   def _codes(
     self, quantizer: Quantizer, embeddings: Float[np.ndarray, 'items dim']

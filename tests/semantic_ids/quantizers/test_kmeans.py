@@ -53,7 +53,12 @@ def test_one_iteration_equals_numpy():
   farthest = np.argsort(-distances.min(axis=1))
   expected = [x[nearest == c].mean(axis=0) for c in range(4)]
   expected += [x[farthest[0]], x[farthest[1]]]
-  moved = kmeans.lloyd(jnp.asarray(x), jnp.asarray(centroids, jnp.float32))
+  moved = kmeans.lloyd(
+    jnp.asarray(x),
+    jnp.asarray(centroids, jnp.float32),
+    len(x),
+    len(centroids),
+  )
   np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 

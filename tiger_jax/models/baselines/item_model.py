@@ -1,4 +1,4 @@
-"""What every model offers that scores items by a product of two vectors."""
+"""The base class of models that score items by a product of two vectors."""
 
 from typing import Any
 
@@ -16,12 +16,7 @@ class ItemModel(nn.Module):
 
   An item's score is their product. `features` is what a model knows of the
   items from elsewhere, by row: vectors of their text, codes, or None. A
-  subclass has `queries`, or both of what is made of them.
-
-  Attributes:
-    config: Sizes.
-    num_items: Rows of the catalogue.
-    num_users: Rows of the users.
+  subclass has `queries`, or both `query` and `teach`.
   """
 
   config: ModelConfig
@@ -41,10 +36,7 @@ class ItemModel(nn.Module):
   ) -> Float[Array, 'b t d']:
     """Returns, for each item of a history, a vector for what follows it.
 
-    Args:
-      features: See the class.
-      batch: Histories; no item sees a later one, nor the target.
-      deterministic: No dropout.
+    No item sees a later one, nor the target.
     """
     raise NotImplementedError
 
@@ -58,15 +50,7 @@ class ItemModel(nn.Module):
   def teach(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns what is learnt from histories and their targets.
-
-    Args:
-      features: See the class.
-      batch: Histories and what follows them.
-
-    Returns:
-      Vectors, and the item that each should find; -1 where it has none.
-    """
+    """Returns vectors, and the item that each should find, -1 for none."""
     return self.queries(features, batch, False), next_items(batch)
 
 

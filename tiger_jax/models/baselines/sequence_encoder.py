@@ -13,10 +13,7 @@ from tiger_jax.models.transformer import Attention, Mlp
 class SequenceEncoder(nn.Module):
   """Blocks of self-attention and MLP, normalised before each.
 
-  Attributes:
-    config: Sizes.
-    num_positions: Longest sequence.
-    causal: Whether an item sees only itself and earlier ones.
+  If `causal`, an item sees only itself and earlier ones.
   """
 
   config: ModelConfig
@@ -30,16 +27,7 @@ class SequenceEncoder(nn.Module):
     real: Bool[Array, 'b n'],
     deterministic: bool,
   ) -> Float[Array, 'b n d']:
-    """Encodes sequences.
-
-    Args:
-      x: Vectors of items.
-      real: Which of them are items at all.
-      deterministic: No dropout.
-
-    Returns:
-      As many vectors, normalised.
-    """
+    """Encodes vectors of items; `real` says which of them are items at all."""
     c = self.config
     dtype = jnp.dtype(c.dtype)
     drop = Dropout(c.dropout)

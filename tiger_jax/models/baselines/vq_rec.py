@@ -16,9 +16,6 @@ class VqRec(ItemModel):
 
   The vector of an item is the mean of those of its codes, of a product
   quantizer in the paper. `features` are the codes `[items, l]`.
-
-  Attributes:
-    level_sizes: Codes at each level.
   """
 
   level_sizes: tuple[int, ...] = ()

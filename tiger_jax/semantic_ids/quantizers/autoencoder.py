@@ -36,11 +36,8 @@ class Mlp(nn.Module):
 class Autoencoder(NamedTuple):
   """An encoder and a decoder between embeddings and latent vectors.
 
-  Attributes:
-    encoder: The variables of an `Mlp`.
-    decoder: Those of one whose widths are the encoder's, turned round.
-    mean: What is subtracted from every dimension of an embedding.
-    std: What the difference is divided by.
+  Both are the variables of an `Mlp`; the decoder's widths are the encoder's in
+  reverse order. `mean` and `std` standardise the embeddings.
   """
 
   encoder: Any
@@ -78,14 +75,9 @@ def init(
   mean: Float[np.ndarray, ' dim'],
   std: Float[np.ndarray, ' dim'],
 ) -> Autoencoder:
-  """Makes random networks.
+  """Returns random networks.
 
-  Args:
-    rng: The key of their weights.
-    hidden_dims: Widths of the encoder's hidden layers.
-    latent_dim: Width of the latent space.
-    mean: Of every dimension of the embeddings.
-    std: Its standard deviation.
+  `mean` and `std` are of every dimension of the embeddings.
   """
   rng_encoder, rng_decoder = jax.random.split(rng)
   dims = (len(mean), *hidden_dims, latent_dim)

@@ -1,7 +1,6 @@
 """How an RQ-VAE or a VQ-VAE learns."""
 
 import functools
-import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,17 +16,15 @@ from tiger_jax.semantic_ids.quantizers import autoencoder, kmeans
 from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 
-# For each codebook, codes that it gave and the vectors that were given them.
+# For each codebook, the codes that it gave, and the vectors that they code.
 Uses = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
 
 
 class Params(NamedTuple):
   """What training changes.
 
-  Attributes:
-    model: The quantizer to be.
-    idle: Batches since each code was last chosen, one array per codebook,
-      counted as long as dead codes are restarted.
+  `idle` counts the batches since each code of each codebook was last chosen, as
+  long as dead codes are restarted.
   """
 
   model: RqVae | VqVae
@@ -35,12 +32,7 @@ class Params(NamedTuple):
 
 
 class Seen(NamedTuple):
-  """What `loss` hands on to `after_update`.
-
-  Attributes:
-    uses: For each codebook, the codes it gave the batch, and to which vectors.
-    idle: The counts of `Params` before the optimizer's step.
-  """
+  """What `loss` saw of a batch, and the counts before the optimizer's step."""
 
   uses: Uses
   idle: tuple[Float[Array, ' v'], ...]
@@ -64,29 +56,11 @@ class AutoencoderTask:
   """Trains an RQ-VAE or a VQ-VAE on the items of one catalogue.
 
   A batch is what `ItemBatches` stacks: rows of items, or their embeddings.
-
-  Attributes:
-    tables: The `mean` and `std` of every dimension; the `items` too where the
-      device can hold them.
+  `tables` has the items if the device can hold them.
   """
 
-  def __init__(
-    self,
-    kind: Any,
-    config: SemanticIdsConfig,
-    items: ItemBatches,
-  ):
-    """Measures the embeddings.
-
-    Args:
-      kind: The class of the quantizer.
-      config: The quantizer and its training.
-      items: What is learnt from.
-
-    Raises:
-      DataError: There are no items.
-      NumbersError: A value is not finite.
-    """
+  def __init__(self, kind: Any, config: SemanticIdsConfig, items: ItemBatches):
+    """Measures the embeddings."""
     self._kind = kind
     self._config = config
     self._items = items
@@ -96,17 +70,7 @@ class AutoencoderTask:
       self.tables['items'] = np.asarray(items.embeddings, np.float32)
 
   def init(self, rng: jax.Array) -> Params:
-    """Makes the first parameters.
-
-    Args:
-      rng: The key of the network's weights and of k-means.
-
-    Returns:
-      A random network, with codebooks fitted to what it makes of the items.
-
-    Raises:
-      UsageError: There are fewer items than codes.
-    """
+    """Returns a random network, with codebooks fitted to its latent vectors."""
     config = self._config
     sizes = config.codebook_sizes
     rng_network, rng_codebooks = jax.random.split(rng)
@@ -137,19 +101,11 @@ class AutoencoderTask:
     batch: Int[Array, ' b'] | Float[Array, 'b dim'],
     rng: jax.Array,
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Seen]:
-    """Computes the loss of a batch.
+    """Computes the loss of a batch: rows of items, or their embeddings.
 
-    Args:
-      params: The parameters.
-      tables: The items, where the batch is rows of them.
-      batch: Rows of items, or their embeddings.
-      rng: Not used: nothing is random.
-
-    Returns:
-      The loss; the metrics `reconstruction` and `quantization` (squared
-      errors an item) and `batch_usage` (the share of codes that the batch
-      chose, in the codebook where it is smallest); and what `after_update`
-      needs to know of the batch.
+    The metrics are `reconstruction` and `quantization` (squared errors per
+    item) and `batch_usage` (the share of codes that the batch chose, in the
+    codebook where it is smallest). `rng` is not used.
     """
     if jnp.issubdtype(batch.dtype, jnp.integer):
       batch = tables['items'][batch]
@@ -177,18 +133,9 @@ class AutoencoderTask:
   ) -> Params:
     """Restarts dead codes, once an epoch for the first `restart_epochs`.
 
-    A code that no item chose for an epoch becomes what the codebook was to
-    code of a random item of the batch.
-
-    Args:
-      params: The parameters after the optimizer's step.
-      tables: What `mean` and `std` are set back to.
-      seen: What was seen of the batch before that step.
-      step: Steps taken before this one.
-      rng: The key of the items drawn.
-
-    Returns:
-      The parameters to go on with.
+    A code that no item chose for an epoch becomes what the codebook was to code
+    of a random item of the batch. `mean` and `std` are set back to those in
+    `tables`.
     """
     # Departs from the paper: it has no restarts.
     if self._config.restart_epochs:
@@ -226,16 +173,7 @@ class AutoencoderTask:
 def losses(
   model: RqVae | VqVae, x: Float[Array, 'b dim']
 ) -> tuple[Losses, Uses]:
-  """Computes the terms of the loss.
-
-  Args:
-    model: The quantizer as it is.
-    x: Item embeddings, not standardised.
-
-  Returns:
-    The terms, `beta` not applied, and the codes that each codebook gave, and
-    to which vectors.
-  """
+  """Returns the terms of the loss, without `beta`, and the use of codes."""
   network = model.autoencoder
   z = network.encode(x)
   found = model.quantize(z)
@@ -252,7 +190,7 @@ def losses(
       distance(stop_vectors(vectors), stop_codebooks(codebook)[codes])
       for codebook, (codes, vectors) in zip(model.codebooks, uses, strict=True)
     ]
-    return functools.reduce(operator.add, terms)
+    return sum(terms[1:], terms[0])
 
   def keep(x):
     return x

@@ -5,6 +5,7 @@ Tay et al., Transformer Memory as a Differentiable Search Index, 2022, section
 means nothing without the codes before it.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -94,19 +95,11 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> HierarchicalKmeans:
-  """Grows a tree from the root down.
+  """Builds a tree from the root down, with at most `sizes` codes at each level.
 
-  Each node gets as many children as let its items fill the levels left, so
-  that they share few codes. On the last level every item is a child, if the
-  level's codes suffice.
-
-  Args:
-    rng: The key of the seedings.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Most codes at each level.
-
-  Returns:
-    The quantizer.
+  Each node gets as many children as let its items fill the levels left, so that
+  they share few codes. On the last level every item is a child, if the level's
+  codes suffice.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   # Products of centred vectors lose the least to rounding.
@@ -114,6 +107,7 @@ def fit(
   # Each item of the sample stands for so many.
   weight = len(embeddings) / len(x)
   tree = HierarchicalKmeans(jnp.asarray(mean), (), ())
+  codes_fn = jax.jit(HierarchicalKmeans.codes)
   node = np.zeros(len(x), np.int32)
   for level, size in enumerate(sizes):
     counts = np.bincount(node)
@@ -126,7 +120,8 @@ def fit(
       )
       rng_node = jax.random.fold_in(jax.random.fold_in(rng, level), i)
       grown.append(_cluster(rng_node, x[group] - mean, num_children))
-    code = _codes(_add_level(tree, grown), x)[:, level]
+    codes = functools.partial(codes_fn, _add_level(tree, grown))
+    code = item_batches.map_items(codes, x)[:, level]
     # A child that no item is nearest to is none; a duplicate's, for one.
     used = [np.unique(code[group]) for group in groups]
     tree = _add_level(
@@ -164,8 +159,3 @@ def _add_level(tree, grown):
     (*tree.centroids, jnp.asarray(np.concatenate(grown))),
     (*tree.children, jnp.asarray(children)),
   )
-
-
-def _codes(tree, x):
-  codes = jax.jit(HierarchicalKmeans.codes)
-  return item_batches.map_items(lambda batch: codes(tree, batch), x)

@@ -24,17 +24,8 @@ def fit(
   """Finds the centroids of `num_clusters` clusters.
 
   A cluster that loses all its points is moved to one of the points that are
-  farthest from their centroid. Points that repeat are no error, but where
-  fewer than `num_clusters` differ, centroids repeat too.
-
-  Args:
-    rng: The key of the seeding; what follows is deterministic.
-    x: The points.
-    num_clusters: Clusters, at most as many as there are points.
-    num_iterations: Lloyd's iterations.
-
-  Returns:
-    The centroids.
+  farthest from their centroid. Points may repeat; if fewer than `num_clusters`
+  differ, centroids repeat too.
 
   Raises:
     UsageError: There are more clusters than points.
@@ -53,17 +44,7 @@ def fit_padded(
   num_clusters: int,
   num_iterations: int,
 ) -> Float[np.ndarray, 'v z']:
-  """Does as `fit`, but compiles few programs for many different shapes.
-
-  Args:
-    rng: The key of the seeding.
-    x: The points, on the host.
-    num_clusters: Clusters, at most as many as there are points.
-    num_iterations: Lloyd's iterations.
-
-  Returns:
-    The centroids, on the host.
-  """
+  """Does as `fit` on host arrays, with few programs for many shapes."""
   padding = _power_of_two(len(x)) - len(x)
   centroids = _fit(
     rng,
@@ -87,14 +68,9 @@ def squared_distances(
 def nearest(
   x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
 ) -> tuple[Int[Array, ' b'], Float[Array, ' b']]:
-  """Finds the nearest centroid of every point.
+  """Returns the row of the nearest centroid, and the squared distance to it.
 
-  Args:
-    x: The points.
-    centroids: The centroids; of equally near ones the first is taken.
-
-  Returns:
-    The row of the nearest centroid, and the squared distance to it.
+  Of equally near centroids the first is taken.
   """
   scores = _scores(x, centroids)
   smallest = jnp.min(scores, axis=-1)
@@ -115,19 +91,29 @@ def _scores(x, centroids):
 
 
 def lloyd(
-  x: Float[Array, 'b z'], centroids: Float[Array, 'v z']
+  x: Float[Array, 'b z'],
+  centroids: Float[Array, 'v z'],
+  num_points: int | Int[Array, ''],
+  num_clusters: int | Int[Array, ''],
 ) -> Float[Array, 'v z']:
   """Moves every centroid to the mean of the points nearest to it.
 
-  Args:
-    x: The points, at least as many as centroids.
-    centroids: The centroids; one that is nearest to no point is moved to a
-      point that is far from its own.
-
-  Returns:
-    The moved centroids.
+  A centroid that is nearest to no point is moved to a point far from its own.
+  Only the first points and centroids count.
   """
-  return _lloyd(x, centroids, len(x), len(centroids))
+  max_clusters = len(centroids)
+  codes, distances = nearest(x, centroids)
+  counts = (jnp.arange(len(x)) < num_points).astype(x.dtype)
+  sums = jax.ops.segment_sum(x * counts[:, None], codes, max_clusters)
+  sizes = jax.ops.segment_sum(counts, codes, max_clusters)
+  means = sums / jnp.maximum(sizes, 1)[:, None]
+  used = jnp.arange(max_clusters) < num_clusters
+  empty = (sizes == 0) & used
+  # The first empty cluster gets the farthest point, the second the next, ...
+  _, farthest = lax.top_k(distances * counts, max_clusters)
+  refill = x[farthest[jnp.cumsum(empty) - 1]]
+  means = jnp.where(empty[:, None], refill, means)
+  return jnp.where(used[:, None], means, means[:1])
 
 
 def _power_of_two(n):
@@ -146,7 +132,7 @@ def _fit(rng, x, num_points, num_clusters, max_clusters, num_iterations):
   return lax.fori_loop(
     0,
     num_iterations,
-    lambda _, centroids: _lloyd(x, centroids, num_points, num_clusters),
+    lambda _, centroids: lloyd(x, centroids, num_points, num_clusters),
     jnp.where(used, seeds, seeds[:1]),
   )
 
@@ -183,19 +169,3 @@ def _plus_plus(rng, x, num_points, num_clusters):
   distances = jnp.where(jnp.arange(len(x)) < num_points, jnp.inf, 0)
   distances = distances.astype(x.dtype)
   return lax.fori_loop(0, num_clusters, draw, (seeds, distances))[0]
-
-
-def _lloyd(x, centroids, num_points, num_clusters):
-  max_clusters = len(centroids)
-  codes, distances = nearest(x, centroids)
-  counts = (jnp.arange(len(x)) < num_points).astype(x.dtype)
-  sums = jax.ops.segment_sum(x * counts[:, None], codes, max_clusters)
-  sizes = jax.ops.segment_sum(counts, codes, max_clusters)
-  means = sums / jnp.maximum(sizes, 1)[:, None]
-  used = jnp.arange(max_clusters) < num_clusters
-  empty = (sizes == 0) & used
-  # The first empty cluster gets the farthest point, the second the next, ...
-  _, farthest = lax.top_k(distances * counts, max_clusters)
-  refill = x[farthest[jnp.cumsum(empty) - 1]]
-  means = jnp.where(empty[:, None], refill, means)
-  return jnp.where(used[:, None], means, means[:1])

@@ -73,20 +73,7 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> Lsh:
-  """Draws the hyperplanes.
-
-  Args:
-    rng: The key of their directions.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Codes at each level, powers of two.
-
-  Returns:
-    The quantizer.
-
-  Raises:
-    DataError: There are no items.
-    NumbersError: A value is not finite.
-  """
+  """Draws the hyperplanes; `sizes` are powers of two."""
   # Departs from the paper: its planes pass through the origin, on one side of
   # which most text embeddings lie. On Beauty a level of 256 codes then has a
   # perplexity of 38 to 156, and through the mean one of 228 to 241.

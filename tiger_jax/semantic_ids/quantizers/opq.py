@@ -68,14 +68,6 @@ def fit(
 ) -> Opq:
   """Finds a rotation and codebooks that reconstruct embeddings well.
 
-  Args:
-    rng: The key of the k-means seedings.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Codes at each level.
-
-  Returns:
-    The quantizer.
-
   Raises:
     UsageError: There are fewer items than codes, or fewer dimensions than
       levels.
@@ -143,7 +135,7 @@ def _alternate(x, rotation, codebooks):
     rotated = _rotate(x, rotation)
     cut = product.parts(rotated, len(codebooks))
     codebooks = tuple(
-      kmeans.lloyd(cut[:, level], codebook)
+      kmeans.lloyd(cut[:, level], codebook, len(x), len(codebook))
       for level, codebook in enumerate(codebooks)
     )
     quantized = product.quantize(rotated, codebooks).quantized

@@ -19,15 +19,7 @@ def parts(x: Float[Array, 'b _'], num_levels: int) -> Float[Array, 'b l z']:
 def quantize(
   x: Float[Array, 'b _'], codebooks: tuple[Float[Array, '_ z'], ...]
 ) -> Quantized:
-  """Gives each part of each vector a code.
-
-  Args:
-    x: Vectors to quantize, as wide as all parts together.
-    codebooks: One per part.
-
-  Returns:
-    The codes, the vectors they stand for, and the parts.
-  """
+  """Gives each part of each vector a code; the parts are the residuals."""
   cut = parts(x, len(codebooks))
   codes = jnp.stack(
     [kmeans.nearest(cut[:, i], c)[0] for i, c in enumerate(codebooks)], axis=1
@@ -46,9 +38,7 @@ def vectors(
 
 
 def distances(
-  x: Float[Array, 'b _'],
-  codebooks: tuple[Float[Array, '_ z'], ...],
-  level: int,
+  x: Float[Array, 'b _'], codebooks: tuple[Float[Array, '_ z'], ...], level: int
 ) -> Float[Array, 'b v']:
   """Returns the squared distance of a part to every code of its level."""
   part = parts(x, len(codebooks))[:, level]
@@ -58,14 +48,9 @@ def distances(
 def partial_vectors(
   codes: Int[Array, 'b l'], codebooks: tuple[Float[Array, '_ z'], ...]
 ) -> Float[Array, 'b l _']:
-  """Returns what the first 1, 2, ... codes stand for.
+  """Returns the whole vectors that the first 1, 2, ... codes stand for.
 
-  Args:
-    codes: The codes of vectors.
-    codebooks: One per part.
-
-  Returns:
-    Whole vectors; a part that is not known yet is its codebook's mean.
+  A part that is not known yet is its codebook's mean.
   """
   num_levels = len(codebooks)
   means = jnp.stack([c.mean(axis=0) for c in codebooks])

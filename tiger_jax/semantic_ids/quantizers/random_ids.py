@@ -62,16 +62,7 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> RandomIds:
-  """Draws the hash functions.
-
-  Args:
-    rng: Their key.
-    embeddings: Only their width counts.
-    sizes: Codes at each level.
-
-  Returns:
-    The quantizer.
-  """
+  """Draws the hash functions."""
   shape = (len(sizes), embeddings.shape[1])
   return RandomIds(
     jax.random.bits(rng, shape, jnp.uint32) | jnp.uint32(1),

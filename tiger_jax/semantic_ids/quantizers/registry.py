@@ -26,8 +26,9 @@ class Entry:
   Attributes:
     quantizer: The class, a `Quantizer`.
     codebook_sizes: The default number of codes at each level.
-    fit: Makes a quantizer from `(rng, embeddings, codebook_sizes)`; None for
-      an autoencoder, which `AutoencoderTask` trains.
+    fit: Makes a quantizer from `(rng, embeddings, codebook_sizes)`; embeddings
+      are of any float type, and may be memory-mapped. None for an autoencoder,
+      which `AutoencoderTask` trains.
     codes_are_items: Whether codes are made from items, so that no codebook may
       be larger than the catalogue.
     has_spare_codes: Whether an item can get a code that is not its nearest,

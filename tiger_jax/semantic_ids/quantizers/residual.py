@@ -34,17 +34,10 @@ class Quantized(NamedTuple):
 def quantize(
   x: Float[Array, 'b z'], codebooks: tuple[Float[Array, '_ z'], ...]
 ) -> Quantized:
-  """Gives each vector one code per level.
+  """Gives each vector one code per level, coarse to fine.
 
   Gradients pass from the residuals to `x` and never to `codebooks`: a residual
   moves no code of an earlier level.
-
-  Args:
-    x: Vectors to quantize.
-    codebooks: One codebook per level, coarse to fine.
-
-  Returns:
-    The codes, the vector they stand for, and the residuals on the way.
   """
   residual = x
   codes, residuals = [], []
@@ -65,17 +58,7 @@ def distances(
   codes: Int[Array, 'b l'],
   level: int,
 ) -> Float[Array, 'b v']:
-  """Tells how far the codes of a level are from what is left to quantize.
-
-  Args:
-    x: Vectors to quantize.
-    codebooks: One codebook per level, coarse to fine.
-    codes: Those of the levels before `level` are taken off.
-    level: Counted from 0.
-
-  Returns:
-    The squared distance to every code.
-  """
+  """Returns the squared distance of the residual to every code of a level."""
   for codebook, code in zip(codebooks[:level], codes.T, strict=False):
     x = x - codebook[code]
   return kmeans.squared_distances(x, codebooks[level])
@@ -84,19 +67,7 @@ def distances(
 def fit_codebooks(
   rng: jax.Array, x: Float[Array, 'items z'], sizes: tuple[int, ...]
 ) -> tuple[Float[Array, '_ z'], ...]:
-  """Finds codebooks by k-means, level by level on the residuals.
-
-  Args:
-    rng: The key of the seedings.
-    x: Vectors to quantize well.
-    sizes: Codes in each codebook, at most as many as there are vectors.
-
-  Returns:
-    The codebooks.
-
-  Raises:
-    UsageError: There are fewer vectors than codes.
-  """
+  """Finds codebooks by k-means, level by level on the residuals."""
   codebooks = []
   for rng_level, size in zip(
     jax.random.split(rng, len(sizes)), sizes, strict=True

@@ -12,12 +12,10 @@ from tiger_jax.semantic_ids.quantizers import kmeans, product, residual
 
 
 class RqKmeans(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
+  """A `Quantizer` with one codebook per level, coarse to fine.
 
-  Attributes:
-    mean: Of the embeddings; taken off, for products of centred vectors lose
-      the least to rounding.
-    codebooks: One per level, coarse to fine.
+  The mean is taken off, because products of centred vectors lose the least to
+  rounding.
   """
 
   mean: Float[Array, ' dim']
@@ -50,19 +48,7 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> RqKmeans:
-  """Finds codebooks by k-means, level by level on the residuals.
-
-  Args:
-    rng: The key of the seedings.
-    embeddings: One row per item, in any float type; may be memory-mapped.
-    sizes: Codes at each level.
-
-  Returns:
-    The quantizer.
-
-  Raises:
-    UsageError: There are fewer items than codes.
-  """
+  """Finds codebooks by k-means, level by level on the residuals."""
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   mean, _ = item_batches.statistics(x)
   codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)

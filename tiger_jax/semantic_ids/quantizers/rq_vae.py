@@ -5,22 +5,16 @@ Section 3.1 of the paper; `AutoencoderTask` trains it.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tiger_jax.semantic_ids.quantizers import residual
+from tiger_jax.semantic_ids.quantizers import product, residual
 from tiger_jax.semantic_ids.quantizers.autoencoder import Autoencoder
 from tiger_jax.semantic_ids.quantizers.residual import Quantized
 
 
 class RqVae(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
-
-  Attributes:
-    autoencoder: The network.
-    codebooks: One per level, coarse to fine.
-  """
+  """A `Quantizer` with one codebook per level, coarse to fine."""
 
   autoencoder: Autoencoder
   codebooks: tuple[Float[Array, '_ z'], ...]
@@ -43,20 +37,15 @@ class RqVae(NamedTuple):
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
     """Decodes the sums of the first 1, 2, ... codes' vectors."""
-    chosen = [c[code] for c, code in zip(self.codebooks, codes.T, strict=True)]
-    return self.autoencoder.embed(jnp.cumsum(jnp.stack(chosen, 1), axis=1))
+    vectors = product.vectors(codes, self.codebooks)
+    return self.autoencoder.embed(jnp.cumsum(vectors, axis=1))
 
   @staticmethod
   def latent_dim(code_dim: int, num_levels: int) -> int:
     """Returns the width of the latent space: that of a code."""
     return code_dim
 
-  @staticmethod
-  def fit_codebooks(
-    rng: jax.Array, z: Float[Array, 'items z'], sizes: tuple[int, ...]
-  ) -> tuple[Float[Array, '_ z'], ...]:
-    """Finds codebooks for latent vectors by k-means."""
-    return residual.fit_codebooks(rng, z, sizes)
+  fit_codebooks = staticmethod(residual.fit_codebooks)
 
   def quantize(self, z: Float[Array, 'b z']) -> Quantized:
     """Gives latent vectors their codes."""

@@ -16,12 +16,7 @@ from tiger_jax.semantic_ids.quantizers.residual import Quantized
 
 
 class VqVae(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
-
-  Attributes:
-    autoencoder: The network.
-    codebooks: The one codebook.
-  """
+  """A `Quantizer` with one codebook for all levels."""
 
   autoencoder: Autoencoder
   codebooks: tuple[Float[Array, 'v z'], ...]
