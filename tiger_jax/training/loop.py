@@ -166,7 +166,6 @@ class _Run:
     self._state: Any = None
     self._step = 0
     self._skipped: skipped.Ranges = ()
-    # What earlier lines of `goodput.jsonl` tell.
     self._told: dict[str, float] = {}
 
   def go_on(self, stop: StopSignal) -> None:
@@ -232,13 +231,12 @@ class _Run:
       self._state = put(fetch(self._first), self._shardings)
       self._step = 0
       return 0
-    step, state, meta = found
-    self.checkpoints.drop(step, aside=True)
+    self._step, state, meta = found
+    self.checkpoints.drop(self._step, aside=True)
     self._state = put(TrainState(**state), self._shardings)
     # After a rewind, the checkpoint may not have the newest range.
     self._skipped = self._skipped or skipped.from_json(meta.get('skipped', []))
-    self._step = step
-    return step
+    return self._step
 
   def _train(
     self, stop: StopSignal, start: int, ledger: Ledger, bar: tqdm
