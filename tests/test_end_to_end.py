@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from tiger_jax import main
+from tiger_jax.config import flags as _flags  # noqa: F401  # Defines the flags.
 from tiger_jax.pipeline import STAGES
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.serving.recommender import Recommender
-from tiger_jax.stages import stages
+from tiger_jax.stages import embedding
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = (
@@ -249,19 +250,6 @@ def test_replicas(shop, tmp_path):
   assert program(workdir, '--mode=recommend', '--history=P0001') == 0
 
 
-def test_learning_rates(shop, tmp_path):
-  workdir = clone(shop, tmp_path / 'run')
-  rates = '--config.train.learning_rates=(1e-3,3e-3)'
-  assert program(workdir, *SHOP, '--mode=evaluate', rates) == 0
-  results = read(workdir / 'results.json')
-  found = results['replicas']
-  assert found['learning_rate'] == pytest.approx([1e-3, 3e-3])
-  assert found['seed'] == [0, 0]
-  best = found['best_on_validation']
-  assert results['metrics']['test'] == found['test'][best]
-  assert 'standard_error' not in results
-
-
 def test_metrics_files(shop):
   lines = logged(shop)
   steps = [x['step'] for x in lines if x['stage'] == 'train' and 'loss' in x]
@@ -417,16 +405,16 @@ def test_a_damaged_checkpoint(shop, tmp_path, capfd):
 def test_a_loss_that_is_not_finite(shop, tmp_path, capfd):
   """Ends with one line that tells where, after what progress was shown."""
   workdir = clone(shop, tmp_path / 'run')
-  embed = stages.embed
+  build = embedding.build
   with pytest.MonkeyPatch.context() as patch:
 
     def broken(config, items, folder):
-      embed(config, items, folder)
+      build(config, items, folder)
       vectors = np.load(folder / 'embeddings.npy')
       vectors[7, 3] = np.nan
       np.save(folder / 'embeddings.npy', vectors)
 
-    patch.setattr(stages, 'embed', broken)
+    patch.setattr(embedding, 'build', broken)
     assert program(workdir, *SHOP, '--config.embedding.dim=7') == 5
   err = capfd.readouterr().err
   assert err.splitlines()[-1].startswith('error: ')
