@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests import small
 from tiger_jax import main
 from tiger_jax.config import flags as _flags  # noqa: F401  # Defines the flags.
 from tiger_jax.pipeline import STAGES
@@ -21,35 +21,18 @@ from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.serving.recommender import Recommender
 from tiger_jax.stages import embedding
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = (
-  '--config.embedding.dim=8',
+  *small.FLAGS[1:],
   '--config.semantic_ids.quantizer=rq_vae',
-  '--config.semantic_ids.codebook_sizes=(8,8,8)',
   '--config.semantic_ids.latent_dim=4',
   '--config.semantic_ids.hidden_dims=(16,)',
   '--config.semantic_ids.epochs=2',
   '--config.semantic_ids.restart_epochs=1',
-  '--config.model.max_history=4',
-  '--config.model.d_model=8',
-  '--config.model.num_heads=2',
-  '--config.model.head_dim=4',
-  '--config.model.mlp_dim=8',
-  '--config.model.num_encoder_layers=1',
-  '--config.model.num_decoder_layers=1',
   '--config.train.batch_size=16',
-  '--config.train.steps=20',
   '--config.train.steps_per_call=1',
-  '--config.train.length_buckets=(4,)',
-  '--config.train.log_every=5',
-  '--config.train.evaluate_every=10',
-  '--config.train.evaluate_users=32',
-  '--config.train.optimizer.warmup_steps=5',
-  '--config.evaluation.num_beams=10',
-  '--config.evaluation.batch_size=32',
 )
 SHOP = (
-  f'--config={ROOT}/configs/quickstart.py',
+  f'--config={small.ROOT}/configs/quickstart.py',
   '--config.dataset.synthetic_users=64',
   *SETTINGS,
 )
@@ -149,7 +132,7 @@ def test_your_own_files(tmp_path, capfd):
     )
   )
   own = (
-    f'--config={ROOT}/configs/own_data.py',
+    f'--config={small.ROOT}/configs/own_data.py',
     f'--config.dataset.source_dir={folder}',
     *SETTINGS,
     '--config.train.steps=4',
@@ -157,7 +140,7 @@ def test_your_own_files(tmp_path, capfd):
   )
   workdir = tmp_path / 'run'
   with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(ROOT))
+    patch.syspath_prepend(str(small.ROOT))
     assert program(workdir, *own) == 0
   results = read(workdir / 'results.json')
   counts = results['dataset'].pop('counts')
@@ -470,7 +453,7 @@ def test_kill_9_and_the_same_command_again(shop, tmp_path):
     [sys.executable, '-c', KILLED, f'--workdir={workdir}', *SHOP],
     env=os.environ
     | {
-      'PYTHONPATH': str(ROOT),
+      'PYTHONPATH': str(small.ROOT),
       'JAX_PLATFORMS': 'cpu',
       # As many as the reference: more add up in another order.
       'JAX_NUM_CPU_DEVICES': '1',
