@@ -1,11 +1,15 @@
 """Maximum inner product, against sorting all of them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.baselines.popularity import Popularity
 from tiger_jax.retrieval.filters import ItemLists
-from tiger_jax.retrieval.items import top_items
+from tiger_jax.retrieval.items import ItemRetriever, top_items
 
 SCORES = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
 
@@ -47,3 +51,22 @@ def test_approximate_finds_nearly_all():
   exact = top_items(jnp.asarray(SCORES), 10, None)
   for a, b in zip(found.items.tolist(), exact.items.tolist(), strict=True):
     assert len(set(a) & set(b)) >= 8
+
+
+def test_only_an_approximate_search_may_miss_items():
+  """On a CPU both return the same, so the programs are compared."""
+  model = Popularity(ModelConfig(name='popularity'), 50, 4)
+  retriever = ItemRetriever(model, jnp.asarray(SCORES[0]))
+  batch = Batch(*np.zeros((3, 4, 1), np.int32))
+  batch = Batch(batch.history, batch.user[:, 0], batch.target[:, 0])
+  found = {
+    search.__name__: (
+      search({}, batch, 7),
+      'approx_top_k' in str(jax.make_jaxpr(search, 2)({}, batch, 7)),
+    )
+    for search in (retriever.recommend, retriever.recommend_approximately)
+  }
+  assert [x for _, x in found.values()] == [False, True]
+  order = np.argsort(-SCORES[0], kind='stable')[:7]
+  for recommendations, _ in found.values():
+    np.testing.assert_array_equal(recommendations.items, [order] * 4)

@@ -213,9 +213,33 @@ def test_an_unconstrained_search_says_which_ids_are_items(params, batch):
   assert np.isfinite(found.scores).all()
   for codes in found.codes.tolist():
     assert len(set(map(tuple, codes))) == 16
-  np.testing.assert_array_equal(
-    retriever.generated_validity(params, batch, 7), found.valid[:, :7]
-  )
+
+
+def test_a_search_may_have_other_beams_than_its_retriever(params, batch):
+  wide, narrow = _retriever(16), _retriever(4)
+  found = wide.search(params, batch, 1, num_beams=4)
+  assert found.items.shape == (NUM_REQUESTS, 4)
+  _assert_same(found, narrow.search(params, batch, 1))
+  # They are doubled until they are as many as the items that are asked for.
+  found = narrow.search(params, batch, 9, num_beams=4)
+  assert found.items.shape == (NUM_REQUESTS, 16)
+  _assert_same(found, wide.search(params, batch, 1))
+
+
+@pytest.mark.parametrize('num_beams', [None, 2, 16])
+def test_an_exact_search_begins_with_the_beams_that_are_asked_for(
+  params, batch, whole_search, monkeypatch, num_beams
+):
+  search, widths = retriever_module._search, []
+
+  def note(model, width, *rest):
+    widths.append(width)
+    return search(model, width, *rest)
+
+  monkeypatch.setattr(retriever_module, '_search', note)
+  found = _retriever(4).search_exact(params, batch, 2, num_beams=num_beams)
+  assert widths[0] == (num_beams or 4)
+  np.testing.assert_array_equal(found.items[:, :2], whole_search.items[:, :2])
 
 
 @pytest.mark.parametrize('k', [3, 13])
