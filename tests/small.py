@@ -10,18 +10,22 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _KINDS = ('Bowl', 'Ladder', 'Torch', 'Blanket', 'Hammock', 'Teapot', 'Clock')
 _MAKERS = ('Arden', 'Brook', 'Corvid', 'Dunlin')
+# The sizes of a network.
+MODEL = {
+  'd_model': 8,
+  'num_heads': 2,
+  'head_dim': 4,
+  'mlp_dim': 8,
+  'num_encoder_layers': 1,
+  'num_decoder_layers': 1,
+}
 # Of a shop of files; --config.dataset.source_dir is still to be given.
 FLAGS = (
   f'--config={ROOT}/configs/own_data.py',
   '--config.embedding.dim=8',
   '--config.semantic_ids.codebook_sizes=(8,8,8)',
   '--config.model.max_history=4',
-  '--config.model.d_model=8',
-  '--config.model.num_heads=2',
-  '--config.model.head_dim=4',
-  '--config.model.mlp_dim=8',
-  '--config.model.num_encoder_layers=1',
-  '--config.model.num_decoder_layers=1',
+  *(f'--config.model.{name}={size}' for name, size in MODEL.items()),
   '--config.train.batch_size=8',
   '--config.train.steps=20',
   '--config.train.steps_per_call=5',

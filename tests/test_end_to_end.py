@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 import re
 import signal
 import subprocess
@@ -13,42 +12,27 @@ import jax
 import numpy as np
 import pytest
 
+from tests import small
 from tiger_jax import main
+from tiger_jax.config import flags as _flags  # noqa: F401  # Defines the flags.
 from tiger_jax.pipeline import STAGES
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.serving.recommender import Recommender
-from tiger_jax.stages import stages
+from tiger_jax.stages import embedding
 
-ROOT = Path(__file__).parents[1]
 SETTINGS = (
-  '--config.embedding.dim=8',
+  *small.FLAGS[1:],
   '--config.semantic_ids.quantizer=rq_vae',
-  '--config.semantic_ids.codebook_sizes=(8,8,8)',
   '--config.semantic_ids.latent_dim=4',
   '--config.semantic_ids.hidden_dims=(16,)',
   '--config.semantic_ids.epochs=2',
   '--config.semantic_ids.restart_epochs=1',
-  '--config.model.max_history=4',
-  '--config.model.d_model=8',
-  '--config.model.num_heads=2',
-  '--config.model.head_dim=4',
-  '--config.model.mlp_dim=8',
-  '--config.model.num_encoder_layers=1',
-  '--config.model.num_decoder_layers=1',
   '--config.train.batch_size=16',
-  '--config.train.steps=20',
   '--config.train.steps_per_call=1',
-  '--config.train.length_buckets=(4,)',
-  '--config.train.log_every=5',
-  '--config.train.evaluate_every=10',
-  '--config.train.evaluate_users=32',
-  '--config.train.optimizer.warmup_steps=5',
-  '--config.evaluation.num_beams=10',
-  '--config.evaluation.batch_size=32',
 )
 SHOP = (
-  f'--config={ROOT}/configs/quickstart.py',
+  f'--config={small.ROOT}/configs/quickstart.py',
   '--config.dataset.synthetic_users=64',
   *SETTINGS,
 )
@@ -148,7 +132,7 @@ def test_your_own_files(tmp_path, capfd):
     )
   )
   own = (
-    f'--config={ROOT}/configs/own_data.py',
+    f'--config={small.ROOT}/configs/own_data.py',
     f'--config.dataset.source_dir={folder}',
     *SETTINGS,
     '--config.train.steps=4',
@@ -156,7 +140,7 @@ def test_your_own_files(tmp_path, capfd):
   )
   workdir = tmp_path / 'run'
   with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(ROOT))
+    patch.syspath_prepend(str(small.ROOT))
     assert program(workdir, *own) == 0
   results = read(workdir / 'results.json')
   counts = results['dataset'].pop('counts')
@@ -247,19 +231,6 @@ def test_replicas(shop, tmp_path):
     assert line['ndcg@10/replica_0'] == pytest.approx(expected['ndcg@10'])
   # Recommends by the better of the two.
   assert program(workdir, '--mode=recommend', '--history=P0001') == 0
-
-
-def test_learning_rates(shop, tmp_path):
-  workdir = clone(shop, tmp_path / 'run')
-  rates = '--config.train.learning_rates=(1e-3,3e-3)'
-  assert program(workdir, *SHOP, '--mode=evaluate', rates) == 0
-  results = read(workdir / 'results.json')
-  found = results['replicas']
-  assert found['learning_rate'] == pytest.approx([1e-3, 3e-3])
-  assert found['seed'] == [0, 0]
-  best = found['best_on_validation']
-  assert results['metrics']['test'] == found['test'][best]
-  assert 'standard_error' not in results
 
 
 def test_metrics_files(shop):
@@ -417,16 +388,16 @@ def test_a_damaged_checkpoint(shop, tmp_path, capfd):
 def test_a_loss_that_is_not_finite(shop, tmp_path, capfd):
   """Ends with one line that tells where, after what progress was shown."""
   workdir = clone(shop, tmp_path / 'run')
-  embed = stages.embed
+  build = embedding.build
   with pytest.MonkeyPatch.context() as patch:
 
     def broken(config, items, folder):
-      embed(config, items, folder)
+      build(config, items, folder)
       vectors = np.load(folder / 'embeddings.npy')
       vectors[7, 3] = np.nan
       np.save(folder / 'embeddings.npy', vectors)
 
-    patch.setattr(stages, 'embed', broken)
+    patch.setattr(embedding, 'build', broken)
     assert program(workdir, *SHOP, '--config.embedding.dim=7') == 5
   err = capfd.readouterr().err
   assert err.splitlines()[-1].startswith('error: ')
@@ -482,7 +453,7 @@ def test_kill_9_and_the_same_command_again(shop, tmp_path):
     [sys.executable, '-c', KILLED, f'--workdir={workdir}', *SHOP],
     env=os.environ
     | {
-      'PYTHONPATH': str(ROOT),
+      'PYTHONPATH': str(small.ROOT),
       'JAX_PLATFORMS': 'cpu',
       # As many as the reference: more add up in another order.
       'JAX_NUM_CPU_DEVICES': '1',

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests import by_hand, sessions
+from tests.walks import make_dataset
 from tiger_jax.config.config_dict import from_json
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation.measure import measure, measure_masked
@@ -27,23 +27,22 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 ROWS = np.arange(12)
 CODES = np.stack([ROWS // 4, ROWS // 2 % 2, ROWS % 2], 1).astype(np.int32)
 
-# User -> target, ranked items, which of them are valid.
-ALL = [True] * 10
+# User -> target, ranked items.
 ANSWERS = {
   # The target is first.
-  0: (3, [3, 2, 1, 0, 4, 5, 6, 7, 8, 9], ALL),
+  0: (3, [3, 2, 1, 0, 4, 5, 6, 7, 8, 9]),
   # The target is seventh; an item of its prefix is third.
-  1: (4, [0, 1, 5, 3, 6, 7, 4, 8, 9, 10], ALL),
+  1: (4, [0, 1, 5, 3, 6, 7, 4, 8, 9, 10]),
   # Only an item of the target's prefix is there.
-  2: (1, [4, 0, 2, 3, 5, 6, 7, 8, 9, 10], ALL),
-  # The target is there, but marked invalid; its prefix has no other.
-  3: (8, [8, 1, 2, 3, 4, 5, 6, 7, 0, 10], [False] + ALL[1:]),
+  2: (1, [4, 0, 2, 3, 5, 6, 7, 8, 9, 10]),
+  # Neither is there.
+  3: (8, [-1, 1, 2, 3, 4, 5, 6, 7, 0, 10]),
   # Nothing was found; -1 must not be read as the last item.
-  4: (11, [-1] * 10, [False] * 10),
+  4: (11, [-1] * 10),
   # The first item is a target too, and is not what fills an empty list.
-  5: (0, [-1] * 10, [False] * 10),
+  5: (0, [-1] * 10),
   # Only fills the batch up: nothing of it counts.
-  -1: (-1, [-1] + list(range(9)), ALL),
+  -1: (-1, [-1, *range(9)]),
 }
 # How many of the first generated IDs are items, and no other.
 NUM_GENERATED = {0: 20, 1: 5, 2: 0, 3: 9, 4: 10, 5: 0, -1: 0}
@@ -68,12 +67,9 @@ class Scores:
     self.length = length
 
   def recommend(self, params, batch, k, lists=None):
-    rows = [ANSWERS[user] for user in np.asarray(batch.user).tolist()]
-    return Recommendations(
-      jnp.asarray([items[: self.length] for _, items, _ in rows], jnp.int32),
-      jnp.tile(-jnp.arange(10.0)[None, : self.length], (len(rows), 1)),
-      jnp.asarray([valid[: self.length] for *_, valid in rows]),
-    )
+    rows = [ANSWERS[user][1] for user in np.asarray(batch.user).tolist()]
+    items = jnp.asarray(rows, jnp.int32)[:, : self.length]
+    return Recommendations(items, 0.0 * items, items >= 0)
 
 
 class Generates(TigerRetriever):
@@ -89,16 +85,13 @@ class Generates(TigerRetriever):
       found = Scores().recommend(params, batch, k)
       target = np.asarray(batch.target)[:, None]
       items = np.concatenate([found.items, target, target], 1)
-      valid = np.concatenate([found.valid, target >= 0, target >= 0], 1)
     else:
       count = np.array([[NUM_GENERATED[user]] for user in users])
-      valid = np.arange(22) < np.where(count == 20, 22, count)
-      valid[:, 20:] = True
-      items = np.where(valid, 7, -1)
+      place = np.arange(22)
+      items = np.where((place < count) | (place >= 20), 7, -1)
     codes = np.zeros((*items.shape, 3), np.int32)
-    scores = np.zeros(items.shape, np.float32)
     proven = np.zeros(len(items), np.int32)
-    return Beams(items, codes, scores, valid, proven)
+    return Beams(items, codes, 0.0 * items, items >= 0, proven)
 
 
 def session(name, retriever, batch_size=8):
@@ -107,14 +100,7 @@ def session(name, retriever, batch_size=8):
     [*ROWS[: 2 + 2 * (user % 2)].tolist(), ANSWERS[user][0]]
     for user in range(6)
   ]
-  ids = tuple(map(str, ROWS))
-  dataset = Dataset(
-    'shop',
-    Items(ids, dict.fromkeys(FIELDS, ids)),
-    tuple(map(str, range(6))),
-    np.concatenate(walks).astype(np.int32),
-    np.cumsum([0, *map(len, walks)]),
-  )
+  dataset = make_dataset(walks, len(ROWS))
   semantic_ids = SemanticIds(CODES, (3, 2, 2), 2, {})
   config = from_json(
     {

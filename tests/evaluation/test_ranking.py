@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import small
 from tests.sessions import with_parts
+from tests.walks import make_dataset
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.config.config_dict import from_json
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation import ranking
@@ -30,10 +31,7 @@ NUM_ITEMS, NUM_USERS, K = 60, 8, 5
 SIZES = (32, 32)
 CONFIG = from_json(
   {
-    'model': {
-      'max_history': 3, 'd_model': 8, 'num_heads': 1, 'head_dim': 8,
-      'mlp_dim': 8, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
-    },
+    'model': {'max_history': 3, **small.MODEL},
     'train': {'length_buckets': (2, 3)},
     'evaluation': {'batch_size': 8},
   }
@@ -46,15 +44,10 @@ def _trained():
   rng = np.random.default_rng(0)
   rows = rng.permutation(np.prod(SIZES))[:NUM_ITEMS]
   codes = np.stack(np.unravel_index(rows, SIZES), 1).astype(np.int32)
-  names = tuple(map(str, range(NUM_ITEMS)))
-  dataset = Dataset(
-    'shop',
-    Items(names, dict.fromkeys(FIELDS, names)),
-    tuple(map(str, range(NUM_USERS))),
-    rng.integers(0, NUM_ITEMS, 7 * NUM_USERS // 2).astype(np.int32),
-    # Two lengths, so that batches do not have users in order.
-    np.cumsum([0, *[4, 3] * (NUM_USERS // 2)]),
-  )
+  # Two lengths, so that batches do not have users in order.
+  lengths = [4, 3] * (NUM_USERS // 2)
+  walks = [rng.integers(0, NUM_ITEMS, length) for length in lengths]
+  dataset = make_dataset(walks, NUM_ITEMS)
   inputs = Inputs(dataset, SemanticIds(codes, SIZES, 2, {}))
   session = Session(CONFIG, inputs, make_mesh(jax.devices()[:1]))
   batch = Batch(*np.full((3, 1, 1), -1, np.int32))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tiger_jax.data.dataset import Dataset, Items
+from tests.walks import make_dataset
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation.ranking import Ranking
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
@@ -57,15 +57,7 @@ def test_entropy_by_hand():
 
 
 def _dataset(walks):
-  names = ('title', 'price', 'brand', 'categories', 'description')
-  num = max(map(max, walks)) + 1
-  return Dataset(
-    'shop',
-    Items(tuple(map(str, range(num))), dict.fromkeys(names, ('',) * num)),
-    tuple(map(str, range(len(walks)))),
-    np.concatenate(walks).astype(np.int32),
-    np.cumsum([0, *map(len, walks)]),
-  )
+  return make_dataset(walks, max(map(max, walks)) + 1)
 
 
 def test_groups_by_hand():

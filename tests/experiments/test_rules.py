@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.sessions import with_parts
+from tests.walks import make_dataset
 from tiger_jax.config.config_dict import from_json
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.ranking import Ranking, Trained
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
@@ -90,17 +90,8 @@ def trained(
   model='tiger',
 ):
   num = len(codes)
-  fields = dict.fromkeys(FIELDS, ('',) * num)
-  fields['categories'] = categories or ('',) * num
-  offsets = np.cumsum([0, *map(len, walks)])
-  dataset = Dataset(
-    'shop',
-    Items(tuple(map(str, range(num))), fields),
-    tuple(map(str, range(len(walks)))),
-    np.concatenate(walks).astype(np.int32),
-    offsets,
-    unseen=np.array(unseen, np.int32),
-  )
+  categories = categories or ('',) * num
+  dataset = make_dataset(walks, num, unseen, categories=categories)
   config = from_json(
     {
       'model': {'name': model, 'max_history': 4},

@@ -2,11 +2,11 @@
 
 import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import small
 from tiger_jax.config import config_dict
 from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError, UsageError
@@ -16,10 +16,9 @@ from tiger_jax.report import paper, records, tables
 from tiger_jax.stages import embedding, evaluation
 from tiger_jax.storage.artefacts import locked
 
-ROOT = Path(__file__).parents[2]
 NAMES = sorted(
   path.stem
-  for path in (ROOT / 'configs' / 'paper').glob('*.py')
+  for path in (small.ROOT / 'configs' / 'paper').glob('*.py')
   if path.stem != 'specs'
 )
 COMMAND = 'python -m tiger_jax.main --config=configs/paper/x.py:cpu'
@@ -47,10 +46,7 @@ def tiny(name, *kept):
   base.semantic_ids.epochs = 1
   base.semantic_ids.restart_epochs = 0
   base.semantic_ids.hidden_dims = (8,)
-  base.model.update({
-    'max_history': 4, 'd_model': 8, 'num_heads': 1, 'head_dim': 8, 'mlp_dim': 8,
-    'num_encoder_layers': 1, 'num_decoder_layers': 1,
-  })  # fmt: skip
+  base.model.update({'max_history': 4, **small.MODEL})
   base.train.update({
     'steps': 6, 'evaluate_every': 3, 'batch_size': 8, 'length_buckets': (4,),
     'steps_per_call': 1, 'evaluate_users': 16,

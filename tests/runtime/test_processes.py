@@ -159,7 +159,7 @@ def test_one_process_goes_on_where_two_stopped(alone, tmp_path):
 
 def test_a_peer_that_does_not_come_is_one_line(tmp_path):
   program = (
-    'from tiger_jax.training import processes\n'
+    'from tiger_jax.runtime import processes\n'
     'processes._ARRIVAL_SECONDS = 3\n'
     'processes.join()'
   )

@@ -195,7 +195,7 @@ def test_many_equal_rows_take_little_memory(tmp_path):
   program = f"""
 import pathlib, resource
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import own_files
+from tiger_jax.data.sources import own_files
 from tiger_jax.errors import DataError
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.sessions import with_parts
+from tests.walks import make_dataset
 from tiger_jax.config import (
   Config,
   DatasetConfig,
@@ -17,7 +18,6 @@ from tiger_jax.config import (
   OptimizerConfig,
   TrainConfig,
 )
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained
@@ -94,17 +94,9 @@ class Scripted:
 
 @pytest.fixture(name='inputs', scope='module')
 def _inputs():
-  num = NUM_USERS * 6
-  ids = tuple(map(str, range(num)))
-  return Inputs(
-    Dataset(
-      'shop',
-      Items(ids, dict.fromkeys(FIELDS, ids)),
-      tuple(map(str, range(NUM_USERS))),
-      np.random.default_rng(0).permutation(num).astype(np.int32),
-      np.arange(0, num + 1, 6),
-    )
-  )
+  num_items = NUM_USERS * 6
+  walks = np.random.default_rng(0).permutation(num_items).reshape(-1, 6)
+  return Inputs(make_dataset(walks, num_items))
 
 
 @pytest.fixture(name='run')
