@@ -51,8 +51,8 @@ class Catalog(Trie):
 
   @property
   def nbytes(self) -> int:
-    """Bytes on the device, spare capacity included."""
-    return sum(x.nbytes for x in jax.tree.leaves(self))
+    """Bytes of the index on the device, without `codes`."""
+    return sum(x.nbytes for x in jax.tree.leaves(self.arrays))
 
   @classmethod
   def from_codes(
