@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
@@ -27,15 +28,15 @@ class _Stub(TigerRetriever):
   """Remembers what it was asked."""
 
   def __init__(self, proven, num_valid=(99,) * NUM_REQUESTS):
+    # It has spare rows, one for each in `BATCH`.
     catalog = Catalog.from_codes(np.array([[0, 1]], np.int32), LEVEL_SIZES)
-    codes = np.zeros((24, 2), np.int32)  # A row for each in `BATCH`.
-    model = Tiger(ModelConfig(), LEVEL_SIZES)
-    super().__init__(model, jnp.asarray(codes), catalog, 4)
+    super().__init__(Tiger(ModelConfig(), LEVEL_SIZES), catalog, 4)
     self.proven = proven
     self.num_valid = np.array(num_valid)
     self.asked = []
 
-  def _search(self, params, batch, num_beams, constrained, lists, sampler):
+  def answer(self, model, num_beams, constrained, *inputs):
+    _, _, batch, lists, sampler = inputs
     self.asked.append((num_beams, batch, lists, sampler))
     shape = len(batch.user), num_beams
     # What is found says who asked, and how wide the search was.
@@ -55,8 +56,18 @@ class _Stub(TigerRetriever):
     )
 
 
-def test_only_what_is_not_proven_is_searched_again():
-  retriever = _Stub(
+@pytest.fixture(name='stub')
+def _make_stub(monkeypatch):
+  def make(*args):
+    retriever = _Stub(*args)
+    monkeypatch.setattr(retriever_module, '_search', retriever.answer)
+    return retriever
+
+  return make
+
+
+def test_only_what_is_not_proven_is_searched_again(stub):
+  retriever = stub(
     {
       4: [0, 3, 1, 4, 2, 3, 2, 2],
       8: [8, 0, 2, 0, 1, 0, 8, 3],
@@ -86,16 +97,16 @@ def test_only_what_is_not_proven_is_searched_again():
   assert found.exact_k.tolist() == [4, 3, 3, 4, 4, 3, 4, 3]
 
 
-def test_an_exact_search_ends(monkeypatch):
+def test_an_exact_search_ends(stub, monkeypatch):
   monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
-  retriever = _Stub({n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)})
+  retriever = stub({n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)})
   found = retriever.search_exact(None, BATCH, 3)
   assert [num_beams for num_beams, *_ in retriever.asked] == [4, 8, 16]
   assert (found.exact_k == 2).all()
 
 
-def test_beams_are_doubled_until_they_are_enough():
-  retriever = _Stub({n: [0] * NUM_REQUESTS for n in (4, 8, 16)})
+def test_beams_are_doubled_until_they_are_enough(stub):
+  retriever = stub({n: [0] * NUM_REQUESTS for n in (4, 8, 16)})
   for k, num_beams in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 16)):
     found = retriever.search(None, BATCH, k)
     assert found.items.shape == (NUM_REQUESTS, num_beams)
@@ -104,9 +115,9 @@ def test_beams_are_doubled_until_they_are_enough():
     assert retriever.asked.pop()[0] == retriever.asked.pop()[0] == num_beams
 
 
-def test_those_who_get_fewer_items_are_not_searched_again_for_more():
+def test_those_who_get_fewer_items_are_not_searched_again_for_more(stub):
   num_valid = [0, 1, 2, 3, 4, 2, 1, 0]
-  retriever = _Stub({4: num_valid, 8: [8] * 8}, num_valid)
+  retriever = stub({4: num_valid, 8: [8] * 8}, num_valid)
   found = retriever.search_exact(None, BATCH, 3)
   assert len(retriever.asked) == 1
   np.testing.assert_array_equal(found.exact_k, num_valid)
@@ -115,8 +126,8 @@ def test_those_who_get_fewer_items_are_not_searched_again_for_more():
   assert retriever.asked[2][1].user.tolist() == [2]
 
 
-def test_rows_that_fill_a_batch_are_not_searched_again():
-  retriever = _Stub({4: [0] * 8, 8: [8] * 8})
+def test_rows_that_fill_a_batch_are_not_searched_again(stub):
+  retriever = stub({4: [0] * 8, 8: [8] * 8})
   fillers = np.arange(8) >= 3
   batch = Batch(
     np.where(fillers[:, None], -1, BATCH.history),
@@ -129,9 +140,9 @@ def test_rows_that_fill_a_batch_are_not_searched_again():
   assert again.user.tolist() == [0, 1, 2, 0]
 
 
-def test_wide_searches_are_of_few_requests_at_once(monkeypatch):
+def test_wide_searches_are_of_few_requests_at_once(stub, monkeypatch):
   monkeypatch.setattr(retriever_module, '_MOST_ROWS', 24)
-  retriever = _Stub({4: [0] * 8, 8: [8] * 8})
+  retriever = stub({4: [0] * 8, 8: [8] * 8})
   found = retriever.search_exact(None, BATCH, 3)
   asked = [batch.user.tolist() for _, batch, *_ in retriever.asked]
   assert asked[1:] == [[0, 1], [2, 3], [4, 5], [6, 7]]

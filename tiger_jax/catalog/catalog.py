@@ -16,7 +16,6 @@ from tiger_jax.catalog import index, sorted_ids
 from tiger_jax.catalog.layout import Arrays
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.errors import DataError
-from tiger_jax.interfaces import Codes
 from tiger_jax.storage.arrays import save_arrays, saved_arrays
 
 
@@ -37,7 +36,7 @@ class Catalog(Trie):
       because histories may still name them.
   """
 
-  codes: Codes
+  codes: Any  # `Codes`; JAX also builds this class with other leaves.
 
   @property
   def size(self) -> int:
@@ -51,8 +50,8 @@ class Catalog(Trie):
 
   @property
   def nbytes(self) -> int:
-    """Bytes on the device, spare capacity included."""
-    return sum(x.nbytes for x in jax.tree.leaves(self))
+    """Bytes of the index on the device, without `codes`."""
+    return sum(x.nbytes for x in jax.tree.leaves(self.arrays))
 
   @classmethod
   def from_codes(

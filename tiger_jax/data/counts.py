@@ -105,11 +105,7 @@ def write(counts: dict[str, Any], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-  """Returns the counts of a dataset, or an empty dict if it has none.
-
-  Raises:
-    DataError: The file is damaged.
-  """
+  """Returns the counts of a dataset, or an empty dict if it has none."""
   path = folder / _FILE
   with files.explained(
     f'{path} is damaged', f'delete {folder} and prepare it again'

@@ -32,11 +32,7 @@ def build(
 
 
 def load(folder: Path) -> Float[np.ndarray, 'items dim']:
-  """Opens the vectors without reading all of them.
-
-  Raises:
-    DataError: The file is damaged, or does not hold a vector per item.
-  """
+  """Opens the vectors without reading all of them; DataError if damaged."""
   with record.damage(folder / _FILE):
     vectors = mapped(folder / _FILE)
     if vectors.ndim != 2 or vectors.dtype.kind != 'f':

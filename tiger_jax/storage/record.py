@@ -167,11 +167,7 @@ def damage(path: Path, *kinds: Any) -> AbstractContextManager[None]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-  """Returns the JSON object in a file of a stage.
-
-  Raises:
-    DataError: The file is missing or damaged.
-  """
+  """Returns the JSON object in a file of a stage, or raises DataError."""
   with damage(path):
     value = files.read_json(path)
     if not isinstance(value, dict):

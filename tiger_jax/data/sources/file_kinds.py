@@ -24,11 +24,7 @@ _UTF16 = {codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be'}
 
 
 def check(path: Path, start: bytes) -> None:
-  """Checks that the first bytes of a file are not those of another kind.
-
-  Raises:
-    DataError: The file is not what its suffix says.
-  """
+  """Raises DataError if the first bytes of a file are those of another kind."""
   suffix = path.suffix[1:]
   if _is_text(start):
     if suffix == 'parquet' and start:

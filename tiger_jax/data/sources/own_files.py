@@ -118,11 +118,7 @@ def _find(folder: Path, name: str) -> Path:
 def _ids(
   table: tables.Table, name: str
 ) -> tuple[Int32[np.ndarray, ' rows'], list[str]]:
-  """Returns a column of ids as codes, and the id of each code.
-
-  Raises:
-    DataError: A value is missing, or is not an id.
-  """
+  """Returns a column of ids as codes, and the id of each code."""
   rows, values = tables.encode(table, name)
   wrong = rows < 0
   if not wrong.any():

@@ -71,11 +71,7 @@ def read(path: Path) -> Iterator[Record]:
 
 
 def required_text(record: Record, key: str) -> str:
-  """Returns the text of a field that every record must have.
-
-  Raises:
-    DataError: It is missing, empty, not text, or has control characters.
-  """
+  """Returns a field of text; raises DataError if it is not clean or missing."""
   value = record.values.get(key)
   if not isinstance(value, str) or not item_text.is_clean(value):
     raise DataError(
@@ -86,12 +82,7 @@ def required_text(record: Record, key: str) -> str:
 
 
 def required_seconds(record: Record, key: str) -> int:
-  """Returns the whole seconds since 1970 that every record must have.
-
-  Raises:
-    DataError: It is missing, not an integer, or outside the years 1970 to
-      9999.
-  """
+  """Returns a field of seconds before the year 10,000, or raises DataError."""
   value = record.values.get(key)
   if type(value) is not int or not 0 <= value < _YEAR_10000:
     raise DataError(

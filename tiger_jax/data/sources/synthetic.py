@@ -30,11 +30,7 @@ _CHUNK = 512
 
 
 def make(num_users: int, seed: int) -> Dataset:
-  """Draws a shop; each shopper has 5 to 20 events.
-
-  Raises:
-    UsageError: There are no shoppers.
-  """
+  """Draws a shop of one or more shoppers, each with 5 to 20 events."""
   if num_users < 1:
     raise UsageError(
       f'config.dataset.synthetic_users is {num_users}: it must be positive'
