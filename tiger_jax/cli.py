@@ -145,7 +145,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
     or (mode in _TRAINING and not training.is_finished(config, [workdir]))
   )
   if trains:
-    training.check_devices(config)
+    checks.check_devices(config)
   with _lock_in_main(workdir):
     pipeline = Pipeline(config, workdir)
     try:
@@ -162,7 +162,8 @@ def _run_pipeline(command: Command, config: Config) -> None:
     print('\n' + show_results(pipeline.results))
   shows = model.is_generative and not command.distributed
   if mode == 'all' and shows:
-    recommender = Recommender.from_workdir(workdir)
+    trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
+    recommender = Recommender(trained.session, trained.params)
     print(show_shoppers(recommender, config.seed))
 
 

@@ -69,7 +69,7 @@ class Retriever(Protocol):
       params: The model's parameters.
       batch: Histories; targets are not looked at.
       k: How many. Where fewer may be had, the rest is marked invalid.
-      lists: `decoding.filters.ItemLists`: items that each request may or may
-        not get. None for all of the catalogue.
+      lists: `retrieval.filters.ItemLists`: items that each request may or
+        may not get. None for all of the catalogue.
     """
     ...

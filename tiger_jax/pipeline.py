@@ -80,6 +80,11 @@ class Pipeline:
     self.workdir = workdir
     self.writer = MetricsWriter(workdir)
 
+  def close(self) -> None:
+    """Closes the metrics, and frees the memory of the session."""
+    self.writer.close()
+    self.__dict__.pop('session', None)
+
   def run(self, last: str) -> None:
     """Makes every stage up to `last`, a key of `STAGES`."""
     _ = self.data_stage  # Refuses a folder that holds something else.

@@ -163,7 +163,7 @@ def test_every_width_has_its_share(setup):
 def test_one_pass_learns_a_target_for_every_item(setup):
   config = training.change(CONFIG, 'model', causal_encoder=True)
   ours = training.Ours(setup, config)
-  source = training.learning.make_batches(config, setup.dataset)
+  source = setup.session(config).batches
   counts = [
     int((next_items(ours.batch(call)) >= 0).sum())
     for call in range(source.steps_per_epoch)

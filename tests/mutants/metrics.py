@@ -127,4 +127,18 @@ MUTANTS = (
     'order = np.arange(len(columns[0]))',
     'tests/evaluation/test_ranking.py',
   ),
+  Mutant(
+    'entries that are marked invalid are hits',
+    _RANKING,
+    'np.where(best.valid, best.items, -1)',
+    'best.items',
+    _BY_HAND,
+  ),
+  Mutant(
+    'the lists are in the order of the batches, not of the users',
+    _RANKING,
+    'return Ranking(*(x[order] for x in columns))',
+    'return Ranking(*columns)',
+    'tests/evaluation/test_ranking.py',
+  ),
 )

@@ -17,12 +17,12 @@ from tiger_jax.config import (
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
+from tiger_jax.recommenders.checks import check_devices
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.stages.training import check_devices
 from tiger_jax.training.look_up import LookUp
 
 
@@ -35,7 +35,7 @@ def _inputs():
   return Inputs(dataset, SemanticIds(codes, (40, 40), 2, {}), vectors)
 
 
-def session(inputs, max_history=3, seed=0, batch_size=4, replicas=1, **model):
+def session(inputs, max_history=3, seed=0, batch_size=8, replicas=1, **model):
   model = ModelConfig(max_history=max_history, d_model=8, **model)
   train = TrainConfig(
     length_buckets=(max_history,), batch_size=batch_size, replicas=replicas

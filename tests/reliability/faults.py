@@ -232,21 +232,21 @@ def nan_of_a_batch(batch: int, where: str) -> None:
   import jax
   import jax.numpy as jnp
 
-  from tiger_jax.recommenders.tiger_task import TigerTask
-  from tiger_jax.stages import learning
+  from tiger_jax.recommenders.session import Session
+  from tiger_jax.training.look_up import LookUp
 
-  make_batches, loss = learning.make_batches, TigerTask.loss
+  training_task, loss = Session.training_task.fget, LookUp.loss
   ends = []
 
-  def find(*args):
-    source = make_batches(*args)
+  def watched_task(self):
+    source = self.batches
     first = batch - batch % source.steps_per_call
     ends.append(source.stack(first, batch + 1).examples.end[-1])
-    return source
+    return training_task(self)
 
-  def spoil(self, params, tables, found, rng):
-    value, metrics, _ = loss(self, params, tables, found, rng)
-    is_it = (found.examples.end == ends[0]).all()
+  def spoil(self, params, tables, excerpts, rng):
+    value, metrics, _ = loss(self, params, tables, excerpts, rng)
+    is_it = (excerpts.examples.end == ends[0]).all()
     if where == 'loss':
       value = jnp.where(is_it, jnp.nan, value)
     return value, metrics, is_it
@@ -256,9 +256,9 @@ def nan_of_a_batch(batch: int, where: str) -> None:
       return params
     return jax.tree.map(lambda x: jnp.where(is_it, jnp.nan, x), params)
 
-  learning.make_batches = find
-  TigerTask.loss = spoil
-  TigerTask.after_update = after_update
+  Session.training_task = property(watched_task)
+  LookUp.loss = spoil
+  LookUp.after_update = after_update
 
 
 def install(request: dict[str, Any], trace: int) -> None:

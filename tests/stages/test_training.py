@@ -7,6 +7,7 @@ import pytest
 from tiger_jax.config import Config, ModelConfig, ParallelConfig, TrainConfig
 from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import UsageError
+from tiger_jax.recommenders import checks
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime.writers import MetricsWriter
@@ -58,10 +59,10 @@ def test_devices_share_a_batch_evenly(batch_size, tensor, near):
     train=TrainConfig(batch_size=batch_size, length_buckets=(3,)),
   )
   if near is None:
-    training.check_devices(config)
+    checks.check_devices(config)
     return
   with pytest.raises(UsageError) as error:
-    training.check_devices(config)
+    checks.check_devices(config)
   message = str(error.value)
   assert f'config.train.batch_size is {batch_size}, which' in message
   assert message.endswith(f'try {near}')

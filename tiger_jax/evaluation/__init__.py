@@ -1,1 +1,1 @@
-"""Metrics and the one evaluator."""
+"""The one evaluation loop, and metrics."""

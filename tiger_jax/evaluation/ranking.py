@@ -15,6 +15,7 @@ from tiger_jax.config import EvaluationConfig
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples
+from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch, Retriever
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.filters import ItemLists
@@ -37,10 +38,13 @@ class Trained(NamedTuple):
   Attributes:
     session: The run.
     params: The parameters of one replica.
+    embeddings: The vector of every item, for baselines of an experiment that
+      need it although the model does not.
   """
 
   session: Session
   params: Any
+  embeddings: Float[np.ndarray, 'items dim'] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +134,8 @@ def rank(
   Returns:
     The lists, in the order of `examples`.
   """
+  if not len(examples.user):
+    raise DataError('there is no user to recommend for: add users to the data')
   session = trained.session
   batch_size = session.config.evaluation.batch_size
   if search.until_proven:
@@ -209,7 +215,7 @@ def _search(
         sampler=sampler,
       )
     )
-  items = np.asarray(beams.items)
+  items = np.where(beams.valid, beams.items, -1)
   return (
     items[:, :k],
     np.asarray(beams.scores)[:, :k],
@@ -232,7 +238,7 @@ def _score(
   best = sharding.fetch(recommend(params, batch, k, lists))
   # An exact retriever scores all items.
   num_proven = best.valid.sum(1) * (not search.approximate)
-  return best.items, best.scores, num_proven
+  return np.where(best.valid, best.items, -1), best.scores, num_proven
 
 
 def _excluded(

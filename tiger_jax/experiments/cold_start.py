@@ -64,7 +64,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   # prefix. The list is longer by the largest number of such items of any user.
   carriers = np.flatnonzero(shared & ~is_unseen)
   depth = max(CUTOFFS) + max(
-    int(np.isin(x, carriers).sum()) for x in user_items
+    (int(np.isin(x, carriers).sum()) for x in user_items), default=0
   )
   num_beams = trained.session.config.evaluation.num_beams
   search = Search(num_beams, until_proven=True, exclude_seen=True)
@@ -187,4 +187,6 @@ def _only_seen(trained: Trained) -> Trained:
 def _nearest(trained: Trained) -> Trained:
   session = trained.session
   last = min(NUM_NEAREST_TO, session.config.model.max_history)
-  return Trained(session.baseline('item_knn', max_history=last), {})
+  nearest = session.baseline('item_knn', max_history=last)
+  inputs = session.inputs._replace(embeddings=trained.embeddings)
+  return Trained(dataclasses.replace(nearest, inputs=inputs), {})

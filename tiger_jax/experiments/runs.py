@@ -17,7 +17,7 @@ from tiger_jax.evaluation.ranking import Trained
 from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
-from tiger_jax.recommenders import registry
+from tiger_jax.recommenders import checks, registry
 from tiger_jax.report import paper, records, tables
 from tiger_jax.runtime import processes
 from tiger_jax.stages import training
@@ -97,12 +97,12 @@ def _finished(config: Config, folder: Path, last: str = 'evaluate') -> Pipeline:
   """Makes the stages of a run, but for what a run beside it has made."""
   beside = sorted(x for x in folder.parent.glob('*/') if x != folder)
   if last == 'evaluate' and not training.is_finished(config, [folder, *beside]):
-    training.check_devices(config)
+    checks.check_devices(config)
   pipeline = Pipeline(config, folder, beside)
   try:
     pipeline.run(last)
   finally:
-    pipeline.writer.close()
+    pipeline.close()
   return pipeline
 
 
@@ -221,11 +221,8 @@ def _record(
 
 def _trained(pipeline: Pipeline) -> Trained:
   trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
-  # An experiment may need the vectors although the model does not.
   if trained.session.entry.needs:
-    inputs = trained.session.inputs._replace(embeddings=pipeline.embeddings)
-    session = dataclasses.replace(trained.session, inputs=inputs)
-    trained = trained._replace(session=session)
+    trained = trained._replace(embeddings=pipeline.embeddings)
   return trained
 
 

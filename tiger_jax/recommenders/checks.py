@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+import jax
+
 from tiger_jax.config import Config
 from tiger_jax.data import loading
 from tiger_jax.errors import UsageError
@@ -41,6 +43,23 @@ def check(config: Config) -> None:
   problems = problems or contradictions(config)
   if problems:
     raise UsageError('; '.join(problems))
+
+
+def check_devices(config: Config) -> None:
+  """Raises UsageError if the devices do not fit the config."""
+  c, num_devices = config.parallel, len(jax.devices())
+  if num_devices % (c.fsdp * c.tensor):
+    raise UsageError(
+      f'config.parallel.fsdp {c.fsdp} x tensor {c.tensor} does not divide the '
+      f'number of devices, {num_devices}: lower them, or train on more devices'
+    )
+  batch_size, num_shards = config.train.batch_size, num_devices // c.tensor
+  if batch_size % num_shards:
+    near = max(1, batch_size // num_shards) * num_shards
+    raise UsageError(
+      f'config.train.batch_size is {batch_size}, which {num_shards} devices '
+      f'cannot share evenly: try {near}'
+    )
 
 
 def contradictions(config: Config) -> list[str]:

@@ -16,7 +16,7 @@ from tiger_jax.data import splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.interfaces import Retriever
 from tiger_jax.models.tiger import Tiger
-from tiger_jax.recommenders import registry
+from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.retrieval.items import ItemRetriever
 from tiger_jax.retrieval.tiger import TigerRetriever
@@ -44,7 +44,7 @@ class Session:
     `config.parallel.tensor` is lowered to its greatest common divisor with the
     number of devices, `fsdp` likewise with the number of remaining devices, and
     the axis `data` gets the rest. A model can therefore be evaluated and served
-    on any number of devices. Training calls `stages.training.check_devices`
+    on any number of devices. Training calls `checks.check_devices`
     first.
     """
     c, num_devices = config.parallel, len(jax.devices())
@@ -95,6 +95,7 @@ class Session:
     Raises:
       DataError: The dataset has fewer examples than one batch.
     """
+    checks.check_devices(self.config)
     c = self.config.train
     return TrainBatches(
       self.inputs.dataset,

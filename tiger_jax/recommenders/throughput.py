@@ -16,8 +16,6 @@ from tiger_jax.runtime import goodput, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-_SECONDS = 10.0
-
 # Dense bfloat16 operations per second of a chip, as its maker states them, by
 # the beginning of what JAX calls it.
 _PEAKS = (
@@ -37,7 +35,9 @@ _PEAKS = (
 )
 
 
-def measure(session: Session, profile: Path | None = None) -> dict[str, Any]:
+def measure(
+  session: Session, profile: Path | None = None, seconds: float = 10.0
+) -> dict[str, Any]:
   """Trains for some seconds and measures the speed; nothing is saved.
 
   `profile` gets a profile of some steps, for TensorBoard or Perfetto.
@@ -82,7 +82,7 @@ def measure(session: Session, profile: Path | None = None) -> dict[str, Any]:
 
   num_calls = 0
   start = time.perf_counter()
-  while (elapsed := time.perf_counter() - start) < _SECONDS or not num_calls:
+  while (elapsed := time.perf_counter() - start) < seconds or not num_calls:
     before = taken
     state, taken = take(state, num_calls % calls)
     num_calls += 1

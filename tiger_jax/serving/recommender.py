@@ -117,7 +117,7 @@ class Recommender:
     if 'embeddings' in model.needs:
       embeddings = embedding.load(_made_from(trained, 'embedding'))
     session = Session.open(config, Inputs(dataset, ids, embeddings))
-    return cls(*training.load_best(session, trained.folder))
+    return cls(session, training.load_best(session, trained.folder).params)
 
   def recommend(
     self,

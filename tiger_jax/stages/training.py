@@ -14,7 +14,7 @@ from tiger_jax.config import Config
 from tiger_jax.config.recorded import config_of, identity
 from tiger_jax.data import batches
 from tiger_jax.data.splits import split
-from tiger_jax.errors import CheckpointError, TigerError, UsageError
+from tiger_jax.errors import CheckpointError, TigerError
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, sample_users
 from tiger_jax.recommenders import registry
@@ -40,7 +40,6 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
   """Trains the recommender; validation NDCG@10 picks the checkpoint."""
   if not session.entry.is_trained:
     return
-  check_devices(session.config)
   c, source = session.config.train, session.batches
   # With few examples, calls are shorter than `train.steps_per_call`.
   rewind = Rewind(*c.rewind, source.steps_per_call) if c.rewind else None
@@ -114,23 +113,6 @@ def load_best(session: Session, folder: Path) -> Trained:
   params, best = load(session, folder)
   num_replicas = session.config.train.replicas
   return Trained(session, replicas.select(params, num_replicas, best))
-
-
-def check_devices(config: Config) -> None:
-  """Raises UsageError if the devices do not fit the config."""
-  c, num_devices = config.parallel, len(jax.devices())
-  if num_devices % (c.fsdp * c.tensor):
-    raise UsageError(
-      f'config.parallel.fsdp {c.fsdp} x tensor {c.tensor} does not divide the '
-      f'number of devices, {num_devices}: lower them, or train on more devices'
-    )
-  batch_size, num_shards = config.train.batch_size, num_devices // c.tensor
-  if batch_size % num_shards:
-    near = max(1, batch_size // num_shards) * num_shards
-    raise UsageError(
-      f'config.train.batch_size is {batch_size}, which {num_shards} devices '
-      f'cannot share evenly: try {near}'
-    )
 
 
 def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
