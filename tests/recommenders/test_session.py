@@ -183,7 +183,7 @@ def test_a_checkpoint_is_of_one_model_and_one_catalogue(inputs):
   for other in (
     session(inputs, seed=1),
     session(inputs, num_user_tokens=5),
-    session(inputs, batch_size=8),
+    session(inputs, batch_size=16),
     session(inputs._replace(ids=ids)),
     session(inputs._replace(embeddings=None)),
   ):

@@ -29,7 +29,7 @@ def test_what_learns_nothing_needs_no_checkpoint(tmp_path):
   writer.close()
   assert not list(folder.iterdir())
   assert training.load(session, folder) == ({}, 0)
-  assert training.load_best(session, folder) == (session, {})
+  assert training.load_best(session, folder) == (session, {}, None)
 
 
 def test_a_finished_training_is_found_by_its_settings(tmp_path):
