@@ -85,7 +85,7 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
-  # Before hours of work that could not be saved.
+  # An unusable path would otherwise fail after hours of training.
   checkpoint_folder.check_path(command.folder.absolute())
   # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()

@@ -61,8 +61,8 @@ class Pipeline:
     Args:
       config: The run.
       workdir: The folder, which is made if it is missing.
-      elsewhere: Folders of other runs. Their stages are used where they are
-        what this run would make.
+      elsewhere: Folders of other runs. A stage of theirs is used if its
+      fingerprint matches.
 
     Raises:
       UsageError: Settings contradict each other; or another process of the run
@@ -89,7 +89,7 @@ class Pipeline:
     """Makes every stage up to `last`, a key of `STAGES`."""
     _ = self.data_stage  # Refuses a folder that holds something else.
     if processes.is_main():
-      # Not before: a measurement of the speed must leave a run as it is.
+      # Not in `__init__`, because --mode=bench must not modify the run.
       files.write_json(
         self.workdir / 'config.json', dataclasses.asdict(self.config)
       )
@@ -266,7 +266,7 @@ class Pipeline:
     results |= {
       **evaluation.load(self.evaluation_stage.folder),
       'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
-      # The environment of the training, wherever its results are read.
+      # The training environment, which may not be this machine.
       'environment': self.train_stage.about.get('environment', environment())
       | {'seed': self.config.seed},
     }

@@ -113,8 +113,8 @@ class Catalog(Trie):
   ) -> 'Catalog':
     """Returns what `add` does, in new arrays that have space for the items.
 
-    Programs are recompiled for the new catalogue. There may be no further
-    items. See `from_codes` for the capacity and the errors.
+    Programs are recompiled for the new catalogue. `codes` may be empty. See
+    `from_codes` for the capacity and the errors.
     """
     before, rows = self.items()
     codes = np.asarray(codes)

@@ -56,7 +56,7 @@ class Checkpoints:
     self._writes = writes
     self._writer = futures.ThreadPoolExecutor(1, 'checkpoint')
     self._pending: futures.Future[None] | None = None
-    # Of every step known to be whole, its metric if it has one.
+    # The metric of every verified step; None if it has none.
     self._metrics: dict[int, float | None] = {}
     self._damaged: set[int] = set()
     with self._explained('it cannot be used'):
@@ -82,7 +82,7 @@ class Checkpoints:
     except CheckpointError as error:
       if kind is None:
         raise
-      # What stopped the run is what the user must hear of.
+      # Only a warning, so that it does not hide the original error.
       warn(f'warning: {error}')
     finally:
       self._writer.shutdown()
@@ -121,7 +121,7 @@ class Checkpoints:
     files with the metrics.
     """
     self.wait()
-    # Where all are damaged, `restore` is to say so.
+    # If all are damaged, they are returned, so that `restore` raises the error.
     return self._ranked() or sorted(self._damaged)
 
   def save(
@@ -245,7 +245,7 @@ class Checkpoints:
     return found and (found[0], found[1]['params'], found[2])
 
   def drop(self, after: int, *, aside: bool) -> None:
-    """Takes the checkpoints of later steps away, which are to be made anew.
+    """Removes the checkpoints of later steps, which training will repeat.
 
     Args:
       after: The last step to keep.
@@ -253,7 +253,7 @@ class Checkpoints:
     """
     for step in self.steps():
       if step > after and self._writes:
-        # When it is made anew, its metric is another.
+        # The repeated step gets a new metric.
         self._metrics.pop(step, None)
         self._damaged.discard(step)
         with self._explained(f'step {step} cannot be set aside'):
@@ -274,7 +274,7 @@ class Checkpoints:
         self._remove(old)
 
   def _remove(self, step: int, *, aside: bool = False) -> None:
-    # Under another name first: what has a step for its name is whole.
+    # Renamed first, because a folder named by a step must be complete.
     moved = self.folder / f'{step}.{"damaged" if aside else "old"}'
     if moved.exists():
       shutil.rmtree(moved)

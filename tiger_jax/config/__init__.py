@@ -49,7 +49,7 @@ class Config:
 
   def __post_init__(self):
     """Checks what concerns more than one section."""
-    # More bits than these, and jax.random.key would drop them.
+    # jax.random.key ignores further bits.
     if not 0 <= self.seed < 2**32:
       raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')
     if self.train.length_buckets[-1:] != (self.model.max_history,):

@@ -1,4 +1,4 @@
-"""What the fields of a section may be."""
+"""Validators of config fields."""
 
 from collections.abc import Sequence
 import dataclasses

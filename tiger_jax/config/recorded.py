@@ -12,7 +12,7 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
 from tiger_jax.storage.record import Artefact
 
-# Fields that older versions had, at the value with which they did nothing.
+# Removed fields, at the values at which they had no effect.
 _RETIRED = {'train': {'learning_rates': []}}
 
 

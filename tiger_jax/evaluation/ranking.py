@@ -49,7 +49,7 @@ class Trained(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-  """How the lists of a ranking are searched for.
+  """The search settings of a ranking.
 
   Attributes:
     num_beams: The beams of the search; more if the lists are longer.
@@ -147,8 +147,8 @@ def rank(
   source = batches.evaluation_batches(dataset, examples, batch_size, buckets)
   for batch in _with_progress(source, label, len(examples.user)):
     lists = None
-    # Without items to exclude the lists are empty, so that the searches with
-    # and without them are one program.
+    # Empty lists if nothing is excluded, so that both cases are one
+    # program.
     if search.exclude_seen or (is_generative and search.constrained):
       lists = _excluded(dataset, examples, batch, search)
     placed, lists = sharding.shard_batch(session.mesh, (batch, lists))

@@ -1,4 +1,4 @@
-"""What DSI learns: to index items, beside retrieving them."""
+"""The training task of DSI: index items and retrieve them."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class DsiTables(NamedTuple):
 
 
 class DsiTask:
-  """Both tasks of section 3 of DSI in every step, with equal weight on average.
+  """The sum of the losses of retrieval and indexing (DSI, section 3).
 
   `num_indexed` items are drawn in each step, to be indexed.
   """

@@ -47,7 +47,7 @@ class Entry:
     title: The display name.
     network: The class of the network.
     needs: The inputs besides the histories: `embeddings`, `semantic_ids`.
-    features: Returns what the network reads of the items, a pytree of arrays.
+    features: Returns the item features of the network, a pytree of arrays.
     task: Makes the training task of a `Session`.
     is_trained: Whether the network has parameters to train.
     settings: The settings of `configs/baselines.py` for this model that differ

@@ -126,7 +126,7 @@ class Session:
 
   @property
   def mean_targets(self) -> float | None:
-    """The mean number of targets of an example, if examples differ in it."""
+    """The mean number of targets per example; None if each has one target."""
     if not self.entry.trains_every_prefix(self.config.model):
       return None
     return float(splits.history_lengths(self.examples).mean())
@@ -157,7 +157,7 @@ class Session:
 
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
-    """What a checkpoint must have been trained with, to be resumed from."""
+    """The settings that a checkpoint must match to be resumed."""
     inputs = self.inputs
     catalog: dict[str, Any] = {'items': inputs.dataset.num_items}
     if inputs.ids is not None:

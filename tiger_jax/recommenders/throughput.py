@@ -102,9 +102,9 @@ def format_table(found: dict[str, Any]) -> str:
 
 
 def peak_flops() -> tuple[float, str]:
-  """Returns the most that a device can compute a second, and says whose word.
+  """Returns the peak FLOP/s of a device, and the source of the figure.
 
-  Of a device that is not known, a large matrix product is timed.
+  For an unknown device, it times a large matrix product.
   """
   kind = jax.devices()[0].device_kind
   for name, flops in _PEAKS:

@@ -1,4 +1,4 @@
-"""What TIGER learns: the codes of the next item."""
+"""The training task of TIGER: predict the codes of the next item."""
 
 from typing import Any
 
@@ -44,8 +44,8 @@ class TigerTask:
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the cross-entropy per code, and that of every level.
 
-    Where the batch has more or fewer targets than others, what is returned
-    first is as much more or less, and what is logged is still per code.
+    With `mean_targets`, the loss is scaled by the batch's mean number of
+    targets per example, divided by `mean_targets`. Logged values are not.
     """
     codes = tables
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})

@@ -38,7 +38,7 @@ class Recommendation(NamedTuple):
 
   Attributes:
     item_id: The shop's own id.
-    title: What a person calls it.
+    title: The display title.
     score: Log-probability of the item as the next one.
     semantic_id: Its codes.
     proven: Whether a search of any width would return this item and those
@@ -280,7 +280,7 @@ class Recommender:
         raise UsageError(
           f'drawn_levels is {levels}: the Semantic IDs have {num_levels} codes'
         )
-      # Another draw for every history, and the same one whenever it comes.
+      # The seed depends on the history, so that its draw is reproducible.
       seeds = [
         zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)
         for history in histories

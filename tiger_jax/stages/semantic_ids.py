@@ -39,8 +39,8 @@ class Shop(NamedTuple):
   """One catalogue of several that share an ID space.
 
   Attributes:
-    name: Of the dataset.
-    fingerprint: Of its embeddings.
+    name: The name of the dataset.
+    fingerprint: The fingerprint of its embedding stage.
     embeddings: A vector per item.
   """
 
@@ -69,9 +69,9 @@ def build(
     writer: Gets the metrics.
 
   Raises:
-    TigerError: The embeddings are not finite, or fewer than the codes.
+    TigerError: An embedding is not finite, or there are fewer items than codes.
   """
-  # Whoever asks, the order is the same, and so are the codebooks.
+  # Sorted, so that all runs that share the ID space fit the same codebooks.
   shops = sorted((own, *others), key=lambda shop: shop.fingerprint)
   vectors = own.embeddings
   if others and len(dataset.unseen):
@@ -205,7 +205,7 @@ def _fit(
       'embeddings': list(embeddings.shape),
     },
   )
-  # Off the mesh, whose devices would all do the same.
+  # Off the mesh; otherwise every device would repeat the same computation.
   return jax.tree.map(jnp.asarray, jax.device_get(params.model))
 
 
@@ -274,7 +274,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
 
 
 def _encoder(config: EmbeddingConfig) -> str:
-  """Names an encoder; of precomputed vectors nobody knows which it was."""
+  """Returns the encoder; for precomputed vectors the model is unknown."""
   hub = config.encoder == 'sentence-transformers'
   return config.model if hub else config.encoder
 

@@ -16,7 +16,7 @@ Params = Any
 
 @runtime_checkable
 class Task(Protocol):
-  """What is to be learnt.
+  """A training objective.
 
   Attributes:
     tables: A pytree of arrays that every step reads and none changes. They
@@ -98,7 +98,7 @@ def init_state(
   """
   params = init_params(task, seeds)
   init = optimizer.init if len(seeds) == 1 else jax.vmap(optimizer.init)
-  # Compiled, because each array that it makes would compile a program.
+  # Jitted; otherwise the creation of each array compiles a program.
   opt_state = jax.jit(init)(params)
   return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
