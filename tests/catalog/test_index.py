@@ -147,7 +147,8 @@ def test_changes_are_those_of_a_dictionary(case, changes):
     if adds:
       codes = case.ids(numbers)
       after = np.sort(np.append(list(rows), numbers))
-      if not _fit(catalog.layout, case.ids(after)):
+      fits_rows = next_row + len(numbers) <= len(catalog.codes)
+      if not fits_rows or not _fit(catalog.layout, case.ids(after)):
         with pytest.raises(DataError, match='no room for'):
           catalog.add(codes)
         _assert_holds(case, catalog, rows, next_row)

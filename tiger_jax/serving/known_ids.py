@@ -55,7 +55,7 @@ class KnownIds:
     share = f' ({len(unknown)} of {len(ids)} in {where} are unknown)'
     raise UsageError(
       f'no {self._kind} {shown(unknown[0])} in {self._place}'
-      f'{share if len(ids) > 1 else ""}: {hint}'
+      f'{share if where != self._kind else ""}: {hint}'
     )
 
   def nearest(self, unknown: str) -> list[str]:
