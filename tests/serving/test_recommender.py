@@ -346,9 +346,9 @@ def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
   asked = []
   search = tiger._search
 
-  def watched(model, num_beams, constrained, params, codes, catalog, *rest):
+  def watched(model, num_beams, constrained, params, catalog, *rest):
     asked.append((len(rest[0].user), num_beams, rest[1].rows.size))
-    return search(model, num_beams, constrained, params, codes, catalog, *rest)
+    return search(model, num_beams, constrained, params, catalog, *rest)
 
   monkeypatch.setattr(tiger, '_search', watched)
   for module, name, most, number in (
