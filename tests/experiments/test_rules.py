@@ -104,7 +104,7 @@ def trained(
   session = Fixed.open(config, Inputs(dataset, ids, vectors))
   if retriever:
     session = with_parts(session, retriever=retriever)
-  return Trained(session, {})
+  return Trained(session, {}, session.inputs.embeddings)
 
 
 def test_rules_for_unseen_items():

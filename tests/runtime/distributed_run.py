@@ -1,6 +1,6 @@
 """A short training of TIGER that one process, or several together, can make.
 
-  python tests/training/distributed_run.py FOLDER NUM_PROCESSES
+  python tests/runtime/distributed_run.py FOLDER NUM_PROCESSES
 
 Writes the losses, the parameters and recommendations, as the main process has
 them. DIE_AT names a step at which the last process kills itself, STOP_AT one at

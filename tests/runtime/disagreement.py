@@ -1,6 +1,6 @@
 """Runs two processes that disagree, and writes the errors that each gets.
 
-  python tests/training/disagreement.py FOLDER
+  python tests/runtime/disagreement.py FOLDER
 
 Each process writes its results, a line each, to FOLDER/<its number>/told. At
 the end the main process fails while the other one waits for it.
