@@ -100,7 +100,7 @@ def one_by_one(search, sampler=None):
 
 def test_the_search_is_that_of_a_float32_model(params, catalog, search):
   found = search(BATCH, K)
-  inputs = params, jnp.asarray(CODES), catalog, BATCH, None, None
+  inputs = params, catalog, BATCH, None, None
   model = Tiger(dataclasses.replace(CONFIG, dtype='float32'), LEVEL_SIZES)
   exact = retriever_module._search(model, FEW, True, *inputs)
   jax.tree.map(np.testing.assert_array_equal, found, exact)

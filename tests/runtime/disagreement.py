@@ -52,7 +52,7 @@ def main(folder):
     told(processes.require_shared, own),
     told(pipeline_of, {'seed': process}, shared),
     told(pipeline_of, {'seed': 3}, shared),
-    told(lambda: pipeline_of(shop, shared).data),
+    told(lambda: pipeline_of(shop, shared).data_stage),
   ]
   (own / 'told').write_text('\n'.join(lines))
   run = pipeline_of({'dataset': {'synthetic_users': 5}}, shared)
@@ -60,8 +60,8 @@ def main(folder):
   def fail(*unused):
     os._exit(3)
 
-  pipeline.stages.make_dataset = fail
-  _ = run.data
+  pipeline.data.build = fail
+  _ = run.data_stage
 
 
 if __name__ == '__main__':

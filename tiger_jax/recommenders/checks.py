@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 import jax
 
 from tiger_jax.config import Config
-from tiger_jax.data import loading
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import registry
 from tiger_jax.semantic_ids.quantizers import registry as quantizers
@@ -30,6 +29,9 @@ _OF_GENERATIVE = (
 
 def check(config: Config) -> None:
   """Raises UsageError if a run cannot have these settings."""
+  # Imported here, because serving does not need the readers of raw data.
+  from tiger_jax.data import loading
+
   problems: list[str] = []
   for check_section in (
     lambda: loading.check_name(config.dataset),
