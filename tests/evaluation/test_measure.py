@@ -68,8 +68,11 @@ class Scores:
 
   def recommend(self, params, batch, k, lists=None):
     rows = [ANSWERS[user][1] for user in np.asarray(batch.user).tolist()]
-    items = jnp.asarray(rows, jnp.int32)[:, : self.length]
-    return Recommendations(items, 0.0 * items, items >= 0)
+    answers = jnp.asarray(rows, jnp.int32)[:, : self.length]
+    # An entry that is marked invalid holds the target, and is no hit.
+    valid = answers >= 0
+    items = jnp.where(valid, answers, jnp.asarray(batch.target)[:, None])
+    return Recommendations(items, 0.0 * items, valid)
 
 
 class Generates(TigerRetriever):
@@ -85,13 +88,15 @@ class Generates(TigerRetriever):
       found = Scores().recommend(params, batch, k)
       target = np.asarray(batch.target)[:, None]
       items = np.concatenate([found.items, target, target], 1)
+      valid = np.pad(found.valid, ((0, 0), (0, 2)), constant_values=True)
     else:
       count = np.array([[NUM_GENERATED[user]] for user in users])
       place = np.arange(22)
-      items = np.where((place < count) | (place >= 20), 7, -1)
+      valid = (place < count) | (place >= 20)
+      items = np.full(valid.shape, 7)
     codes = np.zeros((*items.shape, 3), np.int32)
     proven = np.zeros(len(items), np.int32)
-    return Beams(items, codes, 0.0 * items, items >= 0, proven)
+    return Beams(items, codes, 0.0 * items, valid, proven)
 
 
 def session(name, retriever, batch_size=8):

@@ -331,7 +331,7 @@ _TRAINING = [
     'tiger_jax/training/look_up.py',
     'if isinstance(task, UpdatingTask):',
     'if not isinstance(task, Task):',
-    'tests/training/test_step.py',
+    'tests/stages/test_selection.py',
   ),
 ]
 

@@ -246,7 +246,7 @@ MUTANTS = (
     'tiger_jax/main.py',
     '  console.begin()\n',
     '',
-    'tests/security/test_packaging.py::test_ctrl_c_while_the_command_imports',
+    'tests/security/test_output.py',
   ),
   Mutant(
     'a config imports those of an earlier load',
