@@ -206,6 +206,6 @@ MUTANTS = (
     'tiger_jax/config/recorded.py',
     'elif value != field.metadata.get(BEFORE, base):',
     'elif value != base:',
-    'tests/config/test_fingerprints.py',
+    'tests/config/test_recorded.py',
   ),
 )
