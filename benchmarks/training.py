@@ -82,13 +82,7 @@ class Ours:
   """
 
   def __init__(self, setup: Setup, config: Config, at_once: int | None = None):
-    """Makes the first state.
-
-    Args:
-      setup: What to train on.
-      config: How.
-      at_once: Steps in one call of the device; as configured where None.
-    """
+    """Makes the first state; `at_once` steps per call, None as configured."""
     session = setup.session(config)
     self._source = source = session.batches
     self.steps = source.steps_per_call

@@ -204,7 +204,7 @@ class Checkpoints:
 
     Args:
       steps: Which to try, in this order.
-      like: As `restore` takes it.
+      like: The expected state, see `restore`.
       mesh: The devices.
       part: As `restore` takes it.
 

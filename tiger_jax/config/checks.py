@@ -1,6 +1,6 @@
 """Validators of config fields."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import difflib
 import math
@@ -38,6 +38,15 @@ def nearest_and_all(name: str, choices: Sequence[str]) -> str:
   if not hint.endswith('?'):
     return hint
   return f'{hint} Choose from {", ".join(choices)}'
+
+
+def choose(table: Mapping[str, Any], name: str, where: str) -> Any:
+  """Returns the entry of a name, or raises UsageError with the nearest one."""
+  if name not in table:
+    raise UsageError(
+      f'{where} is {name!r}: {nearest_and_all(name, tuple(table))}'
+    )
+  return table[name]
 
 
 def require_positive(section: Any, *names: str) -> None:

@@ -40,7 +40,7 @@ def parse(config: ml_collections.ConfigDict) -> Config:
   """Checks a ConfigDict and freezes it.
 
   Args:
-    config: As a config file returns it, overrides applied.
+    config: The result of a config file, with overrides applied.
 
   Returns:
     The same values as dataclasses.

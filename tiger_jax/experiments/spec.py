@@ -40,7 +40,7 @@ class Experiment:
   """What is run, and what is shown.
 
   Attributes:
-    name: Of the file in `configs/paper`, and of the variant.
+    name: The name of the file in `configs/paper` and of the variant.
     command: What repeats it.
     columns: Metrics of the test to show; `()` for the paper's four.
     table: Names of all runs there are, in the order of the table.

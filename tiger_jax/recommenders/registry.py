@@ -9,8 +9,7 @@ import dataclasses
 from typing import Any
 
 from tiger_jax.config import ModelConfig
-from tiger_jax.config.checks import nearest_and_all
-from tiger_jax.errors import UsageError
+from tiger_jax.config.checks import choose
 from tiger_jax.models.baselines.bert4rec import Bert4Rec
 from tiger_jax.models.baselines.gru4rec import Gru4Rec
 from tiger_jax.models.baselines.item_knn import ItemKnn
@@ -133,12 +132,7 @@ def entry(config: ModelConfig) -> Entry:
   Raises:
     UsageError: There is no such model.
   """
-  if config.name not in MODELS:
-    raise UsageError(
-      f'config.model.name is {config.name!r}: '
-      f'{nearest_and_all(config.name, tuple(MODELS))}'
-    )
-  return MODELS[config.name]
+  return choose(MODELS, config.name, 'config.model.name')
 
 
 def title(name: str) -> str:

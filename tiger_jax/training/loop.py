@@ -64,7 +64,7 @@ def train(
   All processes whose devices are in the mesh call it alike.
 
   Args:
-    task: What to learn.
+    task: The training task.
     batches: `(start, stop)` -> the batches of these numbers, in stacks.
     schedule: How long.
     optimizer_config: The recipe.

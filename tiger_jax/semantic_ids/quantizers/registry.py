@@ -5,7 +5,7 @@ import dataclasses
 from typing import Any
 
 from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.config.checks import nearest_and_all
+from tiger_jax.config.checks import choose
 from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids.quantizer import Quantizer
 from tiger_jax.semantic_ids.quantizers import (
@@ -83,12 +83,7 @@ def entry(config: SemanticIdsConfig) -> Entry:
   Raises:
     UsageError: There is no such quantizer.
   """
-  if config.quantizer not in QUANTIZERS:
-    raise UsageError(
-      f'config.semantic_ids.quantizer is {config.quantizer!r}: '
-      f'{nearest_and_all(config.quantizer, tuple(QUANTIZERS))}'
-    )
-  return QUANTIZERS[config.quantizer]
+  return choose(QUANTIZERS, config.quantizer, 'config.semantic_ids.quantizer')
 
 
 def with_sizes(config: SemanticIdsConfig) -> SemanticIdsConfig:
