@@ -5,7 +5,7 @@
 Each argument names a workdir whose data stage is done.
 """
 
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 import sys
 
@@ -14,17 +14,23 @@ import numpy as np
 from benchmarks import measuring
 from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.errors import TigerError
 
 _MAX_HISTORIES = (10, 20, 50)
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
   """Prints a row for each workdir."""
-  if not argv:
-    sys.exit(__doc__)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('workdir', nargs='+', type=Path)
   rows = []
-  for workdir in argv:
-    dataset = Dataset.load(Path(workdir) / 'data')
+  for workdir in parser.parse_args().workdir:
+    try:
+      dataset = Dataset.load(workdir / 'data')
+    except TigerError as error:
+      sys.exit(f'error: {error}')
     shares = (shortened(dataset, size) for size in _MAX_HISTORIES)
     rows.append([dataset.name, *(f'{share:.1%}' for share in shares)])
   header = [f'max_history {size}' for size in _MAX_HISTORIES]
@@ -50,4 +56,4 @@ def shortened(dataset: Dataset, max_history: int) -> float:
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  main()

@@ -16,17 +16,15 @@ from configs import beauty
 from tiger_jax.config import config_dict
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
-from tiger_jax.recommenders.registry import MODELS
-
-_NAMES = tuple(name for name, x in MODELS.items() if x.is_baseline)
+from tiger_jax.recommenders.registry import BASELINES, MODELS
 
 
 def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   """Returns the config of a baseline."""
-  if name not in _NAMES:
+  if name not in BASELINES:
     raise UsageError(
-      f'no baseline {name!r}: {did_you_mean(name, _NAMES)} Choose from '
-      f'{", ".join(_NAMES)}'
+      f'no baseline {name!r}: {did_you_mean(name, BASELINES)} Choose from '
+      f'{", ".join(BASELINES)}'
     )
   is_generative = MODELS[name].is_generative
   config = beauty.get_config() if is_generative else config_dict.defaults()

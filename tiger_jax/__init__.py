@@ -1,3 +1,51 @@
-"""TIGER, recommender systems with generative retrieval, in JAX."""
+"""TIGER, recommender systems with generative retrieval, in JAX.
+
+The names below are imported when they are first used. `import tiger_jax` alone
+therefore does not import JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from tiger_jax.config import Config as Config
+  from tiger_jax.pipeline import run as run
+  from tiger_jax.semantic_ids.ids import SemanticIds as SemanticIds
+  from tiger_jax.semantic_ids.tokenizer import Tokenizer as Tokenizer
+  from tiger_jax.serving.options import Options as Options
+  from tiger_jax.serving.recommendation import Recommendation as Recommendation
+  from tiger_jax.serving.recommender import Recommender as Recommender
 
 __version__ = '0.1.0'
+
+# The public names, and the modules that define them.
+_MODULES = {
+  'Config': 'config',
+  'Options': 'serving.options',
+  'Recommendation': 'serving.recommendation',
+  'Recommender': 'serving.recommender',
+  'SemanticIds': 'semantic_ids.ids',
+  'Tokenizer': 'semantic_ids.tokenizer',
+  'run': 'pipeline',
+}
+__all__ = [
+  'Config',
+  'Options',
+  'Recommendation',
+  'Recommender',
+  'SemanticIds',
+  'Tokenizer',
+  'run',
+]
+
+
+def __getattr__(name: str) -> Any:
+  if name not in _MODULES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  module = importlib.import_module(f'{__name__}.{_MODULES[name]}')
+  value = globals()[name] = getattr(module, name)
+  return value
+
+
+def __dir__() -> list[str]:
+  return sorted([*globals(), *_MODULES])

@@ -21,11 +21,11 @@ from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
 from tiger_jax.config.command_line import Command
 from tiger_jax.config.config_dict import expand
+from tiger_jax.data import batches
 from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.recommenders import checks, registry, throughput
-from tiger_jax.recommenders.inputs import Inputs
-from tiger_jax.recommenders.session import Session
+from tiger_jax.recommenders.session import training_examples
 from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
@@ -192,7 +192,8 @@ def _refuse_too_few(
     num_items = dataset.num_items - len(dataset.unseen)
     semantic_ids.refuse_sizes(config.semantic_ids, num_items)
   if trains:
-    Session.open(config, Inputs(dataset)).batches  # noqa: B018 (it checks)
+    examples = training_examples(config, dataset)
+    batches.check_size(dataset, examples, config.train.batch_size)
 
 
 def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:

@@ -14,6 +14,7 @@ from tiger_jax.config import Config
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import ITEM_ORDER
+from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
@@ -23,11 +24,13 @@ from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
+from tiger_jax.stages.results import collect
 from tiger_jax.storage import files, record
 from tiger_jax.storage.artefacts import (
   RESULTS,
   Artefact,
   await_stage,
+  locked,
   partial_folder,
   run_stage,
   superseded,
@@ -239,37 +242,13 @@ class Pipeline:
   @functools.cached_property
   def results(self) -> dict[str, Any]:
     """All measurements, which are also written to `results.json`."""
-    d, made = self.dataset, {'data': self.data_stage}
-    counted = {'counts': self._counts} if self._counts else {}
-    results: dict[str, Any] = {
-      'model': self.config.model.name,
-      'dataset': {
-        'name': d.name,
-        'users': d.num_users,
-        'items': d.num_items,
-        'interactions': d.num_interactions,
-      }
-      | counted,
-    }
+    made = {'data': self.data_stage}
     if self._needs:
       made['embedding'] = self.embedding_stage
-      results['embedding'] = {
-        'encoder': embedding.encoder_name(self.config.embedding),
-        'dim': self.embeddings.shape[1],
-      }
-      if rows := self.embedding_stage.about.get('vectors'):
-        results['embedding']['counts'] = rows
     if 'semantic_ids' in self._needs:
       made['semantic_ids'] = self.semantic_ids_stage
-      results['semantic_ids'] = self._quality
     made |= {'train': self.train_stage, 'evaluation': self.evaluation_stage}
-    results |= {
-      **evaluation.load(self.evaluation_stage.folder),
-      'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
-      # The training environment, which may not be this machine.
-      'environment': self.train_stage.about.get('environment', environment())
-      | {'seed': self.config.seed},
-    }
+    results = collect(self.config, self.dataset, made)
     if processes.is_main():
       files.write_json(self.workdir / RESULTS, results)
     return results
@@ -331,3 +310,40 @@ class Pipeline:
 def _say(stage: str, text: str) -> None:
   """Prints a line about a stage; '' continues the line before."""
   print(f'{stage:>12}{":" if stage else " "} {text}', flush=True)
+
+
+def run(config: Config, workdir: str | Path) -> dict[str, Any]:
+  """Trains and evaluates a recommender.
+
+  A stage that the folder already holds is kept. An interrupted run is resumed.
+
+  Example:
+    >>> import tiger_jax
+    >>> small = {'dataset.synthetic_users': 200, 'train.steps': 20}
+    >>> config = tiger_jax.Config.from_file('configs/quickstart.py', small)
+    >>> results = tiger_jax.run(config, 'runs/small')  # doctest: +ELLIPSIS
+            data: ...
+    >>> sorted(results['metrics']['test'])[:2]
+    ['invalid@10', 'ndcg@10']
+
+  Args:
+    config: The settings of the run.
+    workdir: The folder of the run, which is made if it is missing.
+
+  Returns:
+    The content of `results.json`. `results['metrics']` holds the metrics of
+    each split, such as `results['metrics']['test']['recall@10']`.
+
+  Raises:
+    TigerError: Any error that the user can fix.
+  """
+  if problems := checks.missing_paths(config):
+    raise UsageError('; '.join(problems))
+  workdir = Path(workdir).expanduser()
+  with locked(workdir):
+    pipeline = Pipeline(config, workdir)
+    try:
+      pipeline.run('evaluate')
+      return pipeline.results
+    finally:
+      pipeline.close()

@@ -18,7 +18,7 @@ from tests.small import ROOT
 from tiger_jax.config import Config, TrainConfig
 from tiger_jax.config.config_dict import parse
 from tiger_jax.config.recorded import former_values, identity
-from tiger_jax.recommenders.registry import MODELS
+from tiger_jax.recommenders.registry import BASELINES
 from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
 from tiger_jax.storage.fingerprints import fingerprint
 
@@ -31,7 +31,7 @@ VARIANTS = {
   'toys': ('', 'cpu', 'cpu_long', 'paper'),
   'quickstart': ('',),
   'own_data': ('',),
-  'baselines': tuple(name for name, x in MODELS.items() if x.is_baseline),
+  'baselines': BASELINES,
 }
 
 

@@ -74,6 +74,24 @@ def test_help_as_it_is_typed(tmp_path):
     '-X', 'importtime', '-m', 'tiger_jax.main', '--help', cwd=tmp_path
   )
   assert (done.code, done.out) == (0, help_text() + '\n')
-  imported = {x.rpartition('|')[2].strip() for x in done.err.splitlines()}
+  imported = _imported(done)
   assert 'absl' in imported
   assert not imported & {'jax', 'numpy', 'matplotlib', 'grain', 'flax'}
+
+
+@pytest.mark.parametrize('config', ['baselines', 'paper/table1'])
+def test_a_config_file_does_not_import_jax(config, tmp_path):
+  done = typed.python(
+    *('-X', 'importtime', '-m', 'tiger_jax.main'),
+    f'--config={small.ROOT}/configs/{config}.py:nonsense',
+    cwd=tmp_path,
+  )
+  assert done.code == 2 and 'nonsense' in done.err
+  imported = _imported(done)
+  assert 'absl' in imported
+  assert not imported & {'jax', 'numpy', 'grain', 'flax'}
+
+
+def _imported(done):
+  """Returns the modules that a process has imported."""
+  return {x.rpartition('|')[2].strip() for x in done.err.splitlines()}

@@ -77,7 +77,10 @@ def run(shop, workdir, *flags):
 
 def test_a_baseline(shop, tmp_path, monkeypatch, capsys):
   entry = registry.Entry(
-    'Throw-away', NextOfLast, ('embeddings',), registry.inputs.vectors
+    'Throw-away',
+    f'{__name__}:NextOfLast',
+    ('embeddings',),
+    'tiger_jax.recommenders.inputs:vectors',
   )
   monkeypatch.setitem(registry.MODELS, 'throw_away', entry)
   results = run(shop, tmp_path / 'run', '--config.model.name=throw_away')

@@ -1,6 +1,8 @@
 """The configuration: one frozen dataclass per section."""
 
+from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 from tiger_jax.config.dataset import DatasetConfig
 from tiger_jax.config.embedding import EmbeddingConfig
@@ -26,6 +28,12 @@ __all__ = [
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Everything one run depends on.
+
+  Example:
+    >>> import tiger_jax
+    >>> config = tiger_jax.Config.from_file('configs/quickstart.py')
+    >>> config.train.batch_size
+    256
 
   Attributes:
     seed: All randomness is a function of the seed and the step.
@@ -57,3 +65,35 @@ class Config:
         f'train.length_buckets is {self.train.length_buckets}: the last must '
         f'be config.model.max_history, {self.model.max_history}'
       )
+
+  @classmethod
+  def from_file(
+    cls, path: str, overrides: Mapping[str, Any] | None = None
+  ) -> 'Config':
+    """Reads a config file.
+
+    Example:
+      >>> from tiger_jax import Config
+      >>> config = Config.from_file('configs/beauty.py:cpu', {'train.steps': 9})
+      >>> config.train.steps
+      9
+
+    Args:
+      path: The path of the file, followed by `:` and a variant if it has any.
+        `configs/...` also names the files that are part of the installation.
+      overrides: Values by field, such as `{'train.steps': 500}`.
+
+    Raises:
+      UsageError: There is no such file, variant or field, or a value is not
+        valid. The error names all of these values.
+    """
+    # `config_dict` builds this class, so it cannot be imported above.
+    from tiger_jax.config import config_dict, config_file
+
+    settings = config_file.load(path)
+    if 'experiment' in settings:
+      raise UsageError(
+        f'{path} is an experiment of several runs: name the config of one run'
+      )
+    config_file.override(settings, overrides or {})
+    return config_dict.parse(settings)

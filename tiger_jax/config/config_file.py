@@ -70,14 +70,14 @@ def load(name: str) -> ml_collections.ConfigDict:
 
 
 def override(
-  config: ml_collections.ConfigDict, values: Mapping[str, str | bool]
+  config: ml_collections.ConfigDict, values: Mapping[str, Any]
 ) -> None:
-  """Applies the overrides of the command line to a config.
+  """Applies overrides to a config.
 
   Args:
     config: The config to change.
-    values: Maps a field, such as `train.steps`, to the text after `=`.
-      `--config.x` and `--noconfig.x`, which have no text, are True and False.
+    values: Maps a field, such as `train.steps`, to its value. Text, as the
+      command line gives it, is converted to the type of the field.
 
   Raises:
     UsageError: Fields do not exist, or values are of another type. The error
@@ -93,9 +93,7 @@ def override(
     raise UsageError('; '.join(problems))
 
 
-def _set(
-  config: ml_collections.ConfigDict, path: str, value: str | bool
-) -> None:
+def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
   where, section, before, name = 'config', config, config, ''
   for name in path.split('.'):
     section = before
@@ -110,7 +108,10 @@ def _set(
     raise UsageError(
       f'{where} is a section: set one of its fields, {", ".join(before)}'
     )
-  section[name] = _convert(before, value, where)
+  if isinstance(value, str | bool):
+    value = _convert(before, value, where)
+  with section.ignore_type():  # `config_dict.parse` checks the types.
+    section[name] = value
 
 
 def _convert(before: Any, value: str | bool, where: str) -> Any:

@@ -61,20 +61,8 @@ class TrainBatches:
     self._bucket = _buckets(examples, self._widths)
     self._lock = threading.Lock()
     self._plans: dict[int, _Plan] = {}
+    check_size(dataset, examples, batch_size)
     num_batches = len(examples.user) // batch_size
-    if not len(examples.user):
-      raise DataError(
-        f'dataset {dataset.name} has nothing to train on: none of its '
-        f'{dataset.num_users} users has four events or more, of which the last '
-        'two are held out; add events'
-      )
-    if not num_batches:
-      raise DataError(
-        f'dataset {dataset.name} has {len(examples.user)} training examples, '
-        f'fewer than one batch of {batch_size}: set config.train.batch_size '
-        f'to {len(examples.user)} or less, or add users with four events or '
-        'more'
-      )
     self.steps_per_call = min(steps_per_call, num_batches)
     self._calls_per_epoch = num_batches // self.steps_per_call
     self.steps_per_epoch = self._calls_per_epoch * self.steps_per_call
@@ -140,6 +128,23 @@ class TrainBatches:
     shuffled = rng.permutation(self._calls_per_epoch)
     return _Plan(
       np.concatenate(rows)[shuffled], np.concatenate(widths)[shuffled]
+    )
+
+
+def check_size(dataset: Dataset, examples: Examples, batch_size: int) -> None:
+  """Raises DataError if there are fewer examples than one batch holds."""
+  num_examples = len(examples.user)
+  if not num_examples:
+    raise DataError(
+      f'dataset {dataset.name} has nothing to train on: none of its '
+      f'{dataset.num_users} users has four events or more, of which the last '
+      'two are held out; add events'
+    )
+  if num_examples < batch_size:
+    raise DataError(
+      f'dataset {dataset.name} has {num_examples} training examples, fewer '
+      f'than one batch of {batch_size}: set config.train.batch_size to '
+      f'{num_examples} or less, or add users with four events or more'
     )
 
 

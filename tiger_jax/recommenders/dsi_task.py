@@ -10,6 +10,8 @@ import numpy as np
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
+from tiger_jax.recommenders import tiger_task
+from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
 
 
@@ -67,3 +69,10 @@ class DsiTask:
     indexing = cross_entropy(logits, codes[items], weight).mean()
     logged = {'loss': named['loss'] + indexing, 'loss_indexing': indexing}
     return loss + indexing, named | logged, seen
+
+
+def make(session: Session) -> DsiTask:
+  """Returns the task of a session."""
+  retrieval = tiger_task.make(session)
+  num_indexed = session.config.train.batch_size
+  return DsiTask(retrieval, session.features, num_indexed)

@@ -49,6 +49,11 @@ def vectors(inputs: Inputs) -> Float[np.ndarray, 'items dim']:
   return np.asarray(inputs.vectors, np.float32)
 
 
+def prefixes(inputs: Inputs) -> Int[np.ndarray, 'items l']:
+  """Returns the semantic prefix of every item."""
+  return inputs.semantic_ids.prefixes
+
+
 def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
   """Returns how often each item occurs in the training histories."""
   dataset = inputs.dataset

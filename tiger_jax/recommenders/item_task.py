@@ -12,6 +12,7 @@ import optax
 
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines.item_model import ItemModel, whole_sequence
+from tiger_jax.recommenders.session import Session
 
 
 class ItemTask:
@@ -146,3 +147,8 @@ def _binary(
   owned = (drawn[:, :, None] == sequence[:, None]).any(2)
   missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))
   return jax.nn.softplus(-right) + missed
+
+
+def make(session: Session) -> ItemTask:
+  """Returns the task of a session."""
+  return ItemTask(session.network, session.features)

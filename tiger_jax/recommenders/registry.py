@@ -2,40 +2,22 @@
 
 A model is a network and one entry of this table. To add a baseline, write the
 network as a subclass of `ItemModel` and add its entry here.
+
+The table names classes and functions as `'module:name'`. They are imported when
+a model is used, so the command line and the configs read the table without
+importing JAX.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
+import pkgutil
 from typing import Any
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.config.checks import choose
-from tiger_jax.models.baselines.bert4rec import Bert4Rec
-from tiger_jax.models.baselines.gru4rec import Gru4Rec
-from tiger_jax.models.baselines.item_knn import ItemKnn
-from tiger_jax.models.baselines.item_model import ItemModel
-from tiger_jax.models.baselines.matrix_factorization import MatrixFactorization
-from tiger_jax.models.baselines.popularity import Popularity
-from tiger_jax.models.baselines.sasrec import SasRec
-from tiger_jax.models.baselines.two_tower import TwoTower
-from tiger_jax.models.baselines.vq_rec import VqRec
-from tiger_jax.models.dsi import Dsi
-from tiger_jax.models.tiger import Tiger
-from tiger_jax.recommenders import inputs
-from tiger_jax.recommenders.dsi_task import DsiTask
-from tiger_jax.recommenders.inputs import Inputs
-from tiger_jax.recommenders.item_task import ItemTask
-from tiger_jax.recommenders.tiger_task import TigerTask
-from tiger_jax.training.step import Task
 
-
-def _tiger_task(session: Any) -> TigerTask:
-  return TigerTask(session.network, session.catalog.codes, session.mean_targets)
-
-
-def _dsi_task(session: Any) -> Task:
-  batch_size = session.config.train.batch_size
-  return DsiTask(_tiger_task(session), session.features, batch_size)
+_BASELINES = 'tiger_jax.models.baselines'
+_HERE = 'tiger_jax.recommenders'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,34 +26,26 @@ class Entry:
 
   Attributes:
     title: The display name.
-    network: The class of the network.
+    network: The class of the network, a `Tiger` or an `ItemModel`.
     needs: The inputs besides the histories: `embeddings`, `semantic_ids`.
-    features: Returns the item features of the network, a pytree of arrays.
-    task: Makes the training task of a `Session`.
+    features: A function of `Inputs` that returns the item features of the
+      network, a pytree of arrays. None for a network without features.
+    task: A function of a `Session` that returns the training task.
+    is_generative: Whether the model generates Semantic IDs; all others score
+      items.
     is_trained: Whether the network has parameters to train.
     settings: The settings of `configs/baselines.py` for this model that differ
       from those of other baselines, by field.
   """
 
   title: str
-  network: type[ItemModel] | type[Tiger]
+  network: str
   needs: tuple[str, ...] = ()
-  features: Callable[[Inputs], Any] = lambda inputs: None
-  task: Callable[[Any], Task] = lambda session: ItemTask(
-    session.network, session.features
-  )
+  features: str | None = None
+  task: str = f'{_HERE}.item_task:make'
+  is_generative: bool = False
   is_trained: bool = True
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-  @property
-  def is_generative(self) -> bool:
-    """Whether the model generates Semantic IDs; all others score items."""
-    return issubclass(self.network, Tiger)
-
-  @property
-  def is_baseline(self) -> bool:
-    """Whether `configs/baselines.py` offers the model."""
-    return self.network is not Tiger
 
   def trains_every_prefix(self, config: ModelConfig) -> bool:
     """Returns whether one pass over a history trains every prefix of it."""
@@ -79,33 +53,47 @@ class Entry:
 
 
 MODELS: dict[str, Entry] = {
-  'tiger': Entry('TIGER', Tiger, ('semantic_ids',), task=_tiger_task),
+  'tiger': Entry(
+    'TIGER',
+    'tiger_jax.models.tiger:Tiger',
+    ('semantic_ids',),
+    task=f'{_HERE}.tiger_task:make',
+    is_generative=True,
+  ),
   'dsi': Entry(
     'DSI',
-    Dsi,
+    'tiger_jax.models.dsi:Dsi',
     ('embeddings', 'semantic_ids'),
-    inputs.standardized_vectors,
-    _dsi_task,
+    f'{_HERE}.inputs:standardized_vectors',
+    f'{_HERE}.dsi_task:make',
+    is_generative=True,
     settings={'semantic_ids.quantizer': 'hierarchical_kmeans'},
   ),
   'sasrec': Entry(
     'SASRec',
-    SasRec,
+    f'{_BASELINES}.sasrec:SasRec',
     settings={'model.dropout': 0.4, 'train.optimizer.learning_rate': 2e-3},
   ),
-  'bert4rec': Entry('BERT4Rec', Bert4Rec),
+  'bert4rec': Entry('BERT4Rec', f'{_BASELINES}.bert4rec:Bert4Rec'),
   'gru4rec': Entry(
-    'GRU4Rec', Gru4Rec, settings={'model.num_encoder_layers': 1}
+    'GRU4Rec',
+    f'{_BASELINES}.gru4rec:Gru4Rec',
+    settings={'model.num_encoder_layers': 1},
   ),
-  'matrix_factorization': Entry('MF', MatrixFactorization),
+  'matrix_factorization': Entry(
+    'MF', f'{_BASELINES}.matrix_factorization:MatrixFactorization'
+  ),
   'two_tower': Entry(
-    'two towers', TwoTower, ('embeddings',), inputs.standardized_vectors
+    'two towers',
+    f'{_BASELINES}.two_tower:TwoTower',
+    ('embeddings',),
+    f'{_HERE}.inputs:standardized_vectors',
   ),
   'vq_rec': Entry(
     'VQ-Rec',
-    VqRec,
+    f'{_BASELINES}.vq_rec:VqRec',
     ('semantic_ids',),
-    lambda inputs: inputs.semantic_ids.prefixes,
+    f'{_HERE}.inputs:prefixes',
     settings={
       'model.loss': 'sampled_softmax',
       'semantic_ids.quantizer': 'opq',
@@ -114,16 +102,27 @@ MODELS: dict[str, Entry] = {
   ),
   'item_knn': Entry(
     'Semantic-KNN',
-    ItemKnn,
+    f'{_BASELINES}.item_knn:ItemKnn',
     ('embeddings',),
-    inputs.vectors,
+    f'{_HERE}.inputs:vectors',
     is_trained=False,
     settings={'model.max_history': 5, 'train.length_buckets': (5,)},
   ),
   'popularity': Entry(
-    'popularity', Popularity, features=inputs.training_counts, is_trained=False
+    'popularity',
+    f'{_BASELINES}.popularity:Popularity',
+    features=f'{_HERE}.inputs:training_counts',
+    is_trained=False,
   ),
 }
+
+# The models that `configs/baselines.py` offers.
+BASELINES = tuple(name for name in MODELS if name != 'tiger')
+
+
+def load(name: str) -> Any:
+  """Returns the class or function that an entry names as `'module:name'`."""
+  return pkgutil.resolve_name(name)
 
 
 def entry(config: ModelConfig) -> Entry:

@@ -14,8 +14,8 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import Config
 from tiger_jax.data import splits
 from tiger_jax.data.batches import TrainBatches
+from tiger_jax.data.dataset import Dataset
 from tiger_jax.interfaces import Retriever
-from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.retrieval.items import ItemRetriever
@@ -24,6 +24,13 @@ from tiger_jax.runtime import sharding
 from tiger_jax.training import replicas
 from tiger_jax.training.look_up import LookUp
 from tiger_jax.training.step import Task
+
+
+def training_examples(config: Config, dataset: Dataset) -> splits.Examples:
+  """Returns the training examples of a model."""
+  if registry.entry(config.model).trains_every_prefix(config.model):
+    return splits.sequences(dataset, config.model.max_history)
+  return splits.split(dataset, 'train')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +72,9 @@ class Session:
   @functools.cached_property
   def network(self) -> Any:
     """The network, without parameters."""
-    c, kind, inputs = self.config.model, self.entry.network, self.inputs
-    if issubclass(kind, Tiger):
+    c, inputs = self.config.model, self.inputs
+    kind = registry.load(self.entry.network)
+    if self.entry.is_generative:
       return kind(c, inputs.semantic_ids.level_sizes)
     fields: dict[str, Any] = {}
     if 'semantic_ids' in self.entry.needs:
@@ -78,15 +86,13 @@ class Session:
   @functools.cached_property
   def features(self) -> Any:
     """What the network reads of the items besides Semantic IDs, on the host."""
-    return self.entry.features(self.inputs)
+    features = self.entry.features
+    return registry.load(features)(self.inputs) if features else None
 
   @functools.cached_property
   def examples(self) -> splits.Examples:
     """The training examples."""
-    c, dataset = self.config.model, self.inputs.dataset
-    if self.entry.trains_every_prefix(c):
-      return splits.sequences(dataset, c.max_history)
-    return splits.split(dataset, 'train')
+    return training_examples(self.config, self.inputs.dataset)
 
   @functools.cached_property
   def batches(self) -> TrainBatches:
@@ -109,7 +115,7 @@ class Session:
   @functools.cached_property
   def task(self) -> Task:
     """The training task, for batches of item rows."""
-    return self.entry.task(self)
+    return registry.load(self.entry.task)(self)
 
   @property
   def training_task(self) -> Task:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
+from tiger_jax.recommenders.session import Session
 
 
 class TigerTask:
@@ -63,3 +64,8 @@ class TigerTask:
     if self.mean_targets is not None:
       loss *= weight.sum() / (len(batch.user) * self.mean_targets)
     return loss, named, ()
+
+
+def make(session: Session) -> TigerTask:
+  """Returns the task of a session."""
+  return TigerTask(session.network, session.catalog.codes, session.mean_targets)

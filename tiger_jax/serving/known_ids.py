@@ -46,7 +46,7 @@ class KnownIds:
         then names up to three similar ids.
     """
     ids = item_ids(ids, where, ordered)
-    unknown = [one for one in ids if one not in self._rows]
+    unknown = self.unknown(ids)
     if not unknown:
       return [self._rows[one] for one in ids]
     hint = f'ids look like {shown(self._ids[0])}'
@@ -57,6 +57,10 @@ class KnownIds:
       f'no {self._kind} {shown(unknown[0])} in {self._place}'
       f'{share if where != self._kind else ""}: {hint}'
     )
+
+  def unknown(self, ids: Sequence[str]) -> list[str]:
+    """Returns the unknown ones of several ids, in their order."""
+    return [one for one in ids if one not in self._rows]
 
   def nearest(self, unknown: str) -> list[str]:
     """Returns up to three similar ids, the most similar first.

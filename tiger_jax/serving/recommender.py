@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 import re
-from typing import Any, NamedTuple
+from typing import Any
 import zlib
 
 import jax
@@ -25,6 +25,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving import arguments, one_process
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
+from tiger_jax.serving.recommendation import Recommendation, Recommendations
 from tiger_jax.stages import embedding, training
 from tiger_jax.storage.artefacts import Artefact, find_artefact, read_artefact
 
@@ -33,28 +34,20 @@ _BATCHES = (1, 8, 32, 128)
 _DEFAULTS = Options()
 
 
-class Recommendation(NamedTuple):
-  """One recommended item.
-
-  Attributes:
-    item_id: The shop's own id.
-    title: The display title.
-    score: Log-probability of the item as the next one.
-    semantic_id: Its codes.
-    proven: Whether a search of any width would return this item and those
-      before it, up to float32 rounding: no other item ranks as high. Ranks of
-      drawn items include the noise of the draw. See `Beams.exact_k`.
-  """
-
-  item_id: str
-  title: str
-  score: float
-  semantic_id: tuple[int, ...]
-  proven: bool
-
-
 class Recommender:
-  """A trained model and its catalogue."""
+  """A trained model and its catalog.
+
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> found = shop.recommend(['P0012', 'P0345'], k=3)
+    >>> len(found)
+    3
+    >>> [x.item_id for x in found] == [
+    ...   x.item_id for x in shop.recommend(['P0012', 'P0345'], k=10)[:3]
+    ... ]
+    True
+  """
 
   def __init__(self, session: Session, params: Any):
     """Takes the parts; `from_workdir` reads them from a run.
@@ -124,7 +117,8 @@ class Recommender:
     history: Iterable[Any],
     k: int = 10,
     options: Options = _DEFAULTS,
-  ) -> list[Recommendation]:
+    strict: bool = True,
+  ) -> Recommendations:
     """Returns the k items most likely to be bought next, best first.
 
     Args:
@@ -134,15 +128,28 @@ class Recommender:
         `model.max_history` items.
       k: The number of items. Fewer are returned only if fewer are allowed.
       options: Filters, sampling and search options.
+      strict: Whether an id that the catalog does not have is an error. If
+        False, such ids are ignored; the attribute `unknown` of the result lists
+        them.
 
     Raises:
-      UsageError: The history is empty, the catalogue lacks an item, or an
-        argument is of another type or out of range.
+      UsageError: The history has no id, an unknown id, or only unknown ids; or
+        an argument is of another type or out of range. The error names the
+        three known ids that are nearest to an unknown one.
     """
+    unknown: list[str] = []
+    if not arguments.switch(strict, 'strict'):
+      ids = arguments.item_ids(history, 'history')
+      unknown = self._known.unknown(ids)
+      # If no id is known, `rows` says so.
+      if len(unknown) < len(ids):
+        history = [x for x in ids if x not in set(unknown)]
     rows = self._known.rows(history, 'history')
     if not rows:
       raise UsageError('the history is empty: name at least one item id')
-    return self._answers([rows], k, [-1], options)[0]
+    answer = Recommendations(self._answers([rows], k, [-1], options)[0])
+    answer.unknown = tuple(unknown)
+    return answer
 
   def recommend_for_user(
     self, user: Any, k: int = 10, options: Options = _DEFAULTS

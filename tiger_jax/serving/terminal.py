@@ -6,7 +6,8 @@ import numpy as np
 
 from tiger_jax.data.item_text import plain
 from tiger_jax.data.splits import split
-from tiger_jax.serving.recommender import Recommendation, Recommender
+from tiger_jax.serving.recommendation import Recommendation
+from tiger_jax.serving.recommender import Recommender
 
 _NUM_SHOPPERS = 5
 

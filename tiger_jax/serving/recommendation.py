@@ -1,0 +1,34 @@
+"""The answer to a request for recommendations."""
+
+from typing import NamedTuple
+
+
+class Recommendation(NamedTuple):
+  """One recommended item.
+
+  Attributes:
+    item_id: The shop's own id.
+    title: The display title.
+    score: Log-probability of the item as the next one.
+    semantic_id: Its codes.
+    proven: Whether a search of any width would return this item and those
+      before it, up to float32 rounding: no other item ranks as high. Ranks of
+      drawn items include the noise of the draw. See `Beams.exact_k`.
+  """
+
+  item_id: str
+  title: str
+  score: float
+  semantic_id: tuple[int, ...]
+  proven: bool
+
+
+class Recommendations(list[Recommendation]):
+  """A list of recommendations, best first.
+
+  Attributes:
+    unknown: The ids of the history that the catalog does not have, which
+      `strict=False` ignores.
+  """
+
+  unknown: tuple[str, ...] = ()
