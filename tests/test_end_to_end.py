@@ -60,7 +60,7 @@ def program(workdir, *arguments):
   return 0
 
 
-def artefacts(workdir, names=FOLDERS):
+def artifacts(workdir, names=FOLDERS):
   """Returns what identifies every file of every stage."""
   found = {}
   for name in names:
@@ -253,10 +253,10 @@ def test_nothing_is_left_over(shop):
 
 def test_a_second_run_makes_nothing_again(shop, tmp_path, capfd):
   again = clone(shop, tmp_path / 'run')
-  before = artefacts(again)
+  before = artifacts(again)
   results = read(shop / 'results.json')
   assert program(again, *SHOP) == 0
-  assert artefacts(again) == before
+  assert artifacts(again) == before
   assert read(again / 'results.json') == results
   out, err = capfd.readouterr()
   for name in FOLDERS:
@@ -293,29 +293,29 @@ def test_train_and_evaluate_modes(shop, tmp_path, capfd):
 
 def test_a_changed_section_runs_again_from_there(shop, tmp_path):
   workdir = clone(shop, tmp_path / 'run')
-  before = artefacts(workdir)
+  before = artifacts(workdir)
   changed = ('--config.evaluation.batch_size=16',)
   assert program(workdir, *SHOP, *changed) == 0
   kept = FOLDERS[:4]
-  assert artefacts(workdir, kept) == {
+  assert artifacts(workdir, kept) == {
     name: state for name, state in before.items() if name.split('/')[0] in kept
   }
-  assert artefacts(workdir, FOLDERS[4:]) != artefacts(shop, FOLDERS[4:])
+  assert artifacts(workdir, FOLDERS[4:]) != artifacts(shop, FOLDERS[4:])
   # How many are searched for at once changes no result.
   metrics = read(workdir / 'results.json')['metrics']['test']
   expected = read(shop / 'results.json')['metrics']['test']
   assert metrics == pytest.approx(expected)
   # Back, and what was made first is found again.
   assert program(workdir, *SHOP) == 0
-  assert artefacts(workdir) == before
+  assert artifacts(workdir) == before
 
 
 def test_a_changed_section_in_the_middle(shop, tmp_path, capfd):
   workdir = clone(shop, tmp_path / 'run')
-  before = artefacts(workdir)
+  before = artifacts(workdir)
   changed = ('--config.semantic_ids.beta=0.5', '--mode=semantic_ids')
   assert program(workdir, *SHOP, *changed) == 0
-  after = artefacts(workdir)
+  after = artifacts(workdir)
   for name in FOLDERS:
     same = {
       key: state for key, state in before.items() if key.split('/')[0] == name
@@ -467,9 +467,9 @@ def test_kill_9_and_the_same_command_again(shop, tmp_path):
   assert (workdir / 'semantic_ids').exists()
   assert not (workdir / 'train').exists()
   assert not (workdir / 'results.json').exists()
-  before = artefacts(workdir, FOLDERS[:3])
+  before = artifacts(workdir, FOLDERS[:3])
   assert program(workdir, *SHOP) == 0
-  assert artefacts(workdir, FOLDERS[:3]) == before
+  assert artifacts(workdir, FOLDERS[:3]) == before
   (goodput,) = (workdir / 'train' / 'goodput.jsonl').read_text().splitlines()
   assert json.loads(goodput)['from'] == 10
   assert_same_model(workdir, shop)

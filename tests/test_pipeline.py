@@ -11,7 +11,7 @@ from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
-from tiger_jax.storage.artefacts import Artefact
+from tiger_jax.storage.artifacts import Artifact
 
 STAGES = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
 
@@ -21,7 +21,7 @@ def _prints(monkeypatch, tmp_path):
   """Returns the fingerprint of every stage of a config; nothing is made."""
 
   def run_stage(workdir, name, wanted, build, **unused):
-    return Artefact(workdir / name, wanted, 0.0, {}), False
+    return Artifact(workdir / name, wanted, 0.0, {}), False
 
   monkeypatch.setattr(pipeline, 'run_stage', run_stage)
 

@@ -35,7 +35,7 @@ from tiger_jax.serving.terminal import (
   show_shoppers,
 )
 from tiger_jax.stages import semantic_ids, training
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 
 # Modes that can train. They read every section that the model needs.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')

@@ -26,9 +26,9 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
 from tiger_jax.stages.results import collect
 from tiger_jax.storage import files, record
-from tiger_jax.storage.artefacts import (
+from tiger_jax.storage.artifacts import (
   RESULTS,
-  Artefact,
+  Artifact,
   await_stage,
   locked,
   partial_folder,
@@ -37,7 +37,7 @@ from tiger_jax.storage.artefacts import (
 )
 from tiger_jax.storage.fingerprints import fingerprint
 
-# The stages by mode, and the folders of their artefacts.
+# The stages by mode, and the folders of their artifacts.
 STAGES = {
   'data': 'data',
   'embed': 'embedding',
@@ -51,7 +51,7 @@ class Pipeline:
   """One run.
 
   Each stage has two properties. One makes the stage, after the stages that it
-  reads, and returns where its artefact is; the other reads the artefact. A
+  reads, and returns where its artifact is; the other reads the artifact. A
   stage runs again if its section of the config, the seed, or a stage that it
   reads has changed.
   """
@@ -118,7 +118,7 @@ class Pipeline:
       _say('kept', f'{names} of other configs; they may be removed')
 
   @functools.cached_property
-  def data_stage(self) -> Artefact:
+  def data_stage(self) -> Artifact:
     """The stage that reads the raw files."""
     made_from = data.made_from(self.config)
     former = [x for x in made_from if x != ITEM_ORDER]
@@ -147,7 +147,7 @@ class Pipeline:
     return counts.read(self.data_stage.folder)
 
   @functools.cached_property
-  def embedding_stage(self) -> Artefact:
+  def embedding_stage(self) -> Artifact:
     """The stage that embeds the items."""
     items = fingerprint('data', *data.items_made_from(self.config))
     return self._stage(
@@ -170,7 +170,7 @@ class Pipeline:
     return vectors
 
   @functools.cached_property
-  def semantic_ids_stage(self) -> Artefact:
+  def semantic_ids_stage(self) -> Artifact:
     """The stage that makes the Semantic IDs."""
     c, own = self.config, self.embedding_stage.fingerprint
     others = semantic_ids.read_shared(c, own)
@@ -212,7 +212,7 @@ class Pipeline:
     return Session.open(self.config, inputs)
 
   @functools.cached_property
-  def train_stage(self) -> Artefact:
+  def train_stage(self) -> Artifact:
     """The stage that trains the recommender."""
     inputs = {'data': self.data_stage.fingerprint}
     if 'semantic_ids' in self._needs:
@@ -229,7 +229,7 @@ class Pipeline:
     )
 
   @functools.cached_property
-  def evaluation_stage(self) -> Artefact:
+  def evaluation_stage(self) -> Artifact:
     """The stage that measures the recommender and its baselines."""
     train = self.train_stage
     return self._stage(
@@ -267,7 +267,7 @@ class Pipeline:
     resumable: bool = False,
     collective: bool = False,
     about: dict[str, str] | None = None,
-  ) -> Artefact:
+  ) -> Artifact:
     """Makes a stage, unless it exists already.
 
     The main process builds it while the others wait. With `collective`, all
@@ -287,7 +287,7 @@ class Pipeline:
       processes.broadcast_from_main(1)
       return build(folder)
 
-    artefact, is_new = run_stage(
+    artifact, is_new = run_stage(
       self.workdir,
       name,
       wanted,
@@ -302,9 +302,9 @@ class Pipeline:
     )
     if collective and not is_new:
       processes.broadcast_from_main(0)
-    how = f'made in {artefact.seconds:.0f} s' if is_new else 'made before, kept'
-    _say(name, f'{how} ({artefact.folder})')
-    return artefact
+    how = f'made in {artifact.seconds:.0f} s' if is_new else 'made before, kept'
+    _say(name, f'{how} ({artifact.folder})')
+    return artifact
 
 
 def _say(stage: str, text: str) -> None:

@@ -12,12 +12,12 @@ from tiger_jax.config.checks import BEFORE, added_later
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.config.recorded import config_of, former_values, identity
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.storage.record import Artefact
+from tiger_jax.storage.record import Artifact
 
 
-def artefact(config, **environment):
+def artifact(config, **environment):
   about = {'config': config, 'environment': environment}
-  return Artefact(Path('runs/a/train'), '0' * 64, 0.0, about)
+  return Artifact(Path('runs/a/train'), '0' * 64, 0.0, about)
 
 
 @pytest.mark.parametrize('keep_repeats', [False, True])
@@ -28,11 +28,11 @@ def test_a_recorded_config_comes_back(keep_repeats):
     'train': {'steps': 7},
   })  # fmt: skip
   recorded = json.loads(json.dumps(dataclasses.asdict(config)))
-  assert config_of(artefact(recorded)) == config
+  assert config_of(artifact(recorded)) == config
   # Older versions did not record a field at its former value.
   if keep_repeats:
     del recorded['dataset']['keep_repeats']
-    assert config_of(artefact(recorded)) == config
+    assert config_of(artifact(recorded)) == config
 
 
 def test_missing_fields_get_their_former_values():
@@ -41,8 +41,8 @@ def test_missing_fields_get_their_former_values():
     x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
   )
   assert field.metadata[BEFORE] != field.default
-  assert config_of(artefact({})).dataset.keep_repeats
-  assert config_of(artefact({'dataset': {}})).dataset.keep_repeats
+  assert config_of(artifact({})).dataset.keep_repeats
+  assert config_of(artifact({'dataset': {}})).dataset.keep_repeats
   assert not from_json({}).dataset.keep_repeats
 
 
@@ -57,7 +57,7 @@ def test_missing_fields_get_their_former_values():
 )
 def test_an_unknown_field_of_a_record_names_both_versions(config):
   with pytest.raises(DataError) as error:
-    config_of(artefact(config, tiger_jax='0.0.7'))
+    config_of(artifact(config, tiger_jax='0.0.7'))
   message = str(error.value)
   assert 'version 0.0.7' in message and tiger_jax.__version__ in message
   assert 'runs/a ' in message and 'did you mean' not in message
@@ -74,7 +74,7 @@ def test_an_unknown_field_of_a_record_names_both_versions(config):
 )
 def test_a_value_of_a_record_names_the_file(config):
   with pytest.raises(DataError, match=r'runs/a/train/stage\.json'):
-    config_of(artefact(config, tiger_jax='0.0.7'))
+    config_of(artifact(config, tiger_jax='0.0.7'))
 
 
 def test_a_config_that_the_caller_cannot_use_names_the_file():
@@ -82,7 +82,7 @@ def test_a_config_that_the_caller_cannot_use_names_the_file():
     raise UsageError(f'there is no {config.model.name}')
 
   with pytest.raises(DataError) as error:
-    config_of(artefact({'model': {'name': 'gpt'}}, tiger_jax='0.0.7'), check)
+    config_of(artifact({'model': {'name': 'gpt'}}, tiger_jax='0.0.7'), check)
   assert str(error.value).startswith(
     'runs/a/train/stage.json, made by version '
   )
@@ -90,11 +90,11 @@ def test_a_config_that_the_caller_cannot_use_names_the_file():
 
 
 def test_a_retired_field_is_read_if_it_did_nothing():
-  assert config_of(artefact({'train': {'learning_rates': []}})) == config_of(
-    artefact({})
+  assert config_of(artifact({'train': {'learning_rates': []}})) == config_of(
+    artifact({})
   )
   with pytest.raises(DataError, match=r'config\.train\.learning_rates'):
-    config_of(artefact({'train': {'learning_rates': [1e-3, 3e-3]}}))
+    config_of(artifact({'train': {'learning_rates': [1e-3, 3e-3]}}))
 
 
 def test_former_values_include_retired_fields():

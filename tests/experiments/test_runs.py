@@ -14,7 +14,7 @@ from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import paper, records, tables
 from tiger_jax.stages import embedding, evaluation
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 
 NAMES = sorted(
   path.stem

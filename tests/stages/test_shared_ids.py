@@ -18,7 +18,7 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import semantic_ids
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.fingerprints import fingerprint
 
 

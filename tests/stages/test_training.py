@@ -12,7 +12,7 @@ from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.stages import training
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 
 CONFIG = Config(
   model=ModelConfig(name='popularity', max_history=3),

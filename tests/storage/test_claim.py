@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tiger_jax.errors import UsageError
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.claim import claim, is_run, make_folder
 from tiger_jax.storage.fingerprints import fingerprint
 

@@ -41,7 +41,7 @@ def refusal(folder, **how):
 
 
 def test_reads_what_was_written(folder):
-  expected = record.Artefact(folder, ONE, 1.5, ABOUT)
+  expected = record.Artifact(folder, ONE, 1.5, ABOUT)
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())

@@ -10,7 +10,7 @@ from tiger_jax.config.checks import BEFORE
 from tiger_jax.config.config_dict import SHOWN, from_json
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
-from tiger_jax.storage.record import Artefact
+from tiger_jax.storage.record import Artifact
 
 # Removed fields, at the values at which they had no effect.
 _RETIRED = {'train': {'learning_rates': []}}
@@ -44,30 +44,30 @@ def identity(section: Any, default: Any = None) -> dict[str, Any]:
 
 
 def config_of(
-  artefact: Artefact, check: Callable[[Config], Any] = lambda config: None
+  artifact: Artifact, check: Callable[[Config], Any] = lambda config: None
 ) -> Config:
   """Returns the config that a stage was made with.
 
   A field that the record lacks gets its former value, see `former_values`.
 
   Args:
-    artefact: The stage; an older or newer version may have made it.
+    artifact: The stage; an older or newer version may have made it.
     check: Raises UsageError for a config that the caller cannot use.
 
   Raises:
     DataError: The record has fields or values that this version does not know.
   """
-  path = artefact.folder / record.NAME
-  values = artefact.about.get('config')
+  path = artifact.folder / record.NAME
+  values = artifact.about.get('config')
   if values is None:
     raise DataError(
-      f'{path} is damaged (it has no config): remove {artefact.folder} and run '
+      f'{path} is damaged (it has no config): remove {artifact.folder} and run '
       'again'
     )
   if unknown := _unknown(Config(), _without_retired(values), 'config'):
     raise DataError(
-      f'the run in {artefact.folder.parent} was made by '
-      f'{record.writer(artefact.about)} of tiger_jax, and '
+      f'the run in {artifact.folder.parent} was made by '
+      f'{record.writer(artifact.about)} of tiger_jax, and '
       f'{SHOWN.repr(unknown[0])} of {path} is not a field of this version, '
       f'{tiger_jax.__version__}: use that version, or another --workdir'
     )
@@ -77,7 +77,7 @@ def config_of(
     return config
   except UsageError as error:
     raise DataError(
-      f'{path}, made by {record.writer(artefact.about)}: {error}; choose '
+      f'{path}, made by {record.writer(artifact.about)}: {error}; choose '
       'another --workdir'
     ) from error
 

@@ -8,18 +8,18 @@ from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.runtime.environment import environment
 from tiger_jax.stages import embedding, evaluation, semantic_ids
-from tiger_jax.storage.artefacts import Artefact
+from tiger_jax.storage.artifacts import Artifact
 
 
 def collect(
-  config: Config, dataset: Dataset, made: Mapping[str, Artefact]
+  config: Config, dataset: Dataset, made: Mapping[str, Artifact]
 ) -> dict[str, Any]:
   """Returns the content of `results.json`.
 
   Args:
     config: The settings of the run.
     dataset: The items and the histories.
-    made: The artefacts of the stages that the run has, in order, by name.
+    made: The artifacts of the stages that the run has, in order, by name.
   """
   results: dict[str, Any] = {
     'model': config.model.name,

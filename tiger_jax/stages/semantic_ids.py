@@ -29,7 +29,7 @@ from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.stages import embedding
 from tiger_jax.storage import record
-from tiger_jax.storage.artefacts import read_artefact
+from tiger_jax.storage.artifacts import read_artifact
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import loop
 from tiger_jax.training.schedule import Schedule
@@ -257,7 +257,7 @@ def _refuse_warmup(config: SemanticIdsConfig, num_items: int) -> None:
 
 
 def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
-  data, made = (read_artefact(workdir, x) for x in ('data', 'embedding'))
+  data, made = (read_artifact(workdir, x) for x in ('data', 'embedding'))
   if data is None or made is None:
     raise DataError(
       f'{workdir} has no embeddings to share an ID space with: run '

@@ -21,7 +21,7 @@ from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.storage.artefacts import read_artefact
+from tiger_jax.storage.artifacts import read_artifact
 from tiger_jax.training import loop, replicas
 from tiger_jax.training.schedule import Rewind, Schedule
 from tiger_jax.training.step import init_params
@@ -128,7 +128,7 @@ def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
     for record in workdir.glob('train*/stage.json'):
       # A damaged record is reported by the stage that reads it.
       with contextlib.suppress(*damage):
-        if trained := read_artefact(workdir, record.parent.name):
+        if trained := read_artifact(workdir, record.parent.name):
           former = config_of(trained)
           if (former.model, former.train, former.seed) == wanted:
             return True

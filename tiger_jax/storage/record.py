@@ -27,7 +27,7 @@ _FINGERPRINT = re.compile('[0-9a-f]{64}')
 _SUFFIXES = ('.json', '.npy', '.npz')
 
 
-class Artefact(NamedTuple):
+class Artifact(NamedTuple):
   """A finished stage.
 
   Attributes:
@@ -67,7 +67,7 @@ def write(
   files.write_json(folder / NAME, record)
 
 
-def read(folder: Path, *, thorough: bool = False) -> Artefact:
+def read(folder: Path, *, thorough: bool = False) -> Artifact:
   """Reads the record of a finished stage, and checks the files it lists.
 
   Their sizes are compared, and their sha256 as well if `thorough`.
@@ -82,11 +82,11 @@ def read(folder: Path, *, thorough: bool = False) -> Artefact:
     if not isinstance(record, dict):
       raise TypeError('it is not an object')
     _refuse_newer(path, record)
-    artefact, described = _parse(folder, record)
+    artifact, described = _parse(folder, record)
   for name, (size, digest) in described.items():
     with damage(folder / name):
       _check(folder / name, size, digest if thorough else None)
-  return artefact
+  return artifact
 
 
 def _refuse_newer(path: Path, record: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def _refuse_newer(path: Path, record: dict[str, Any]) -> None:
 
 def _parse(
   folder: Path, record: dict[str, Any]
-) -> tuple[Artefact, dict[str, tuple[int, str]]]:
+) -> tuple[Artifact, dict[str, tuple[int, str]]]:
   fingerprint, about = record['fingerprint'], record['about']
   if not isinstance(about, dict):
     raise TypeError('about is not an object')
@@ -125,7 +125,7 @@ def _parse(
     if not _is_sha256(digest):
       raise ValueError('a digest is not a sha256')
     described[name] = (size, digest)
-  return Artefact(folder, fingerprint, float(seconds), about), described
+  return Artifact(folder, fingerprint, float(seconds), about), described
 
 
 def writer(about: Any) -> str:

@@ -11,13 +11,13 @@ import time
 import pytest
 
 from tiger_jax.errors import DataError, Preempted, UsageError
-from tiger_jax.storage import artefacts as workdir_module
+from tiger_jax.storage import artifacts as workdir_module
 from tiger_jax.storage import files
-from tiger_jax.storage.artefacts import (
+from tiger_jax.storage.artifacts import (
   await_stage,
-  find_artefact,
+  find_artifact,
   locked,
-  read_artefact,
+  read_artifact,
   run_stage,
   superseded,
 )
@@ -133,7 +133,7 @@ def test_a_build_that_raises_leaves_nothing_to_read(tmp_path, resumable, error):
   with pytest.raises(error):
     stage(tmp_path, ONE, fail, resumable=resumable)
   assert not (tmp_path / 'stage').exists()
-  assert read_artefact(tmp_path, 'stage') is None
+  assert read_artifact(tmp_path, 'stage') is None
 
   left = []
 
@@ -158,7 +158,7 @@ def test_a_failed_change_keeps_what_was_there(tmp_path):
   with pytest.raises(DataError):
     stage(tmp_path, TWO, fail)
   # The old model can be served until the new one is complete.
-  assert read_artefact(tmp_path, 'stage') == first
+  assert read_artifact(tmp_path, 'stage') == first
   assert stage(tmp_path, ONE, refuse) == (first, False)
 
 
@@ -202,7 +202,7 @@ def test_seconds_add_up(tmp_path, monkeypatch, resumable):
       stage(tmp_path, ONE, take(seconds, Preempted('x')), resumable=resumable)
     now[0] += 1000  # Nobody works on it.
   made, _ = stage(tmp_path, ONE, take(13), resumable=resumable)
-  # What was thrown away has not gone into the artefact.
+  # What was thrown away has not gone into the artifact.
   assert made.seconds == (31 if resumable else 13)
   assert stage(tmp_path, ONE, refuse)[0].seconds == made.seconds
 
@@ -223,7 +223,7 @@ def test_a_damaged_record_is_one_line(tmp_path, damage):
   made, _ = stage(tmp_path, ONE, Builder())
   (made.folder / 'stage.json').write_text(damage)
   for call in (
-    lambda: read_artefact(tmp_path, 'stage'),
+    lambda: read_artifact(tmp_path, 'stage'),
     lambda: stage(tmp_path, ONE, refuse),
   ):
     with pytest.raises(DataError) as error:
@@ -237,13 +237,13 @@ def test_a_record_that_is_not_text(tmp_path):
   made, _ = stage(tmp_path, ONE, Builder())
   (made.folder / 'stage.json').write_bytes(b'\xff\xfe\x00')
   with pytest.raises(DataError, match='damaged'):
-    read_artefact(tmp_path, 'stage')
+    read_artifact(tmp_path, 'stage')
 
 
 def test_what_no_run_made_is_left_alone(tmp_path):
   (tmp_path / 'stage').mkdir()
   (tmp_path / 'stage' / 'result').write_text('from somewhere')
-  assert read_artefact(tmp_path, 'stage') is None
+  assert read_artifact(tmp_path, 'stage') is None
   with pytest.raises(DataError, match='in the way') as error:
     stage(tmp_path, ONE, Builder())
   assert '\n' not in str(error.value)
@@ -313,7 +313,7 @@ def test_a_file_system_without_locks_causes_a_warning(
 
 KILLED = """
 import os, pathlib, signal, sys, time
-from tiger_jax.storage import artefacts
+from tiger_jax.storage import artifacts
 
 def build(folder):
   (folder / 'result').write_text('half')
@@ -330,7 +330,7 @@ if point != 'building':
       os.kill(os.getpid(), signal.SIGKILL)
     return real(self, target)
   setattr(pathlib.Path, rename, die)
-artefacts.run_stage(
+artifacts.run_stage(
   pathlib.Path(folder), 'stage', wanted, build, about={}, resumable=True
 )
 """
@@ -345,7 +345,7 @@ def test_kill_9(tmp_path, point):
     check=False,
   )
   assert done.returncode == -signal.SIGKILL
-  assert read_artefact(tmp_path / 'run', 'stage') is None
+  assert read_artifact(tmp_path / 'run', 'stage') is None
   partial = tmp_path / 'run' / f'stage.partial-{ONE[:8]}' / 'result'
   assert partial.read_text() == ('half' if point == 'building' else 'whole')
   build = Builder('again')
@@ -410,8 +410,8 @@ def test_an_invalid_fingerprint_is_not_used_in_a_path(tmp_path):
     (run / 'stage' / 'stage.json').write_text(json.dumps(record))
     for call in (
       lambda: stage(run, ONE, refuse),
-      lambda: read_artefact(run, 'stage'),
-      lambda: find_artefact(run, 'stage', ONE),
+      lambda: read_artifact(run, 'stage'),
+      lambda: find_artifact(run, 'stage', ONE),
     ):
       with pytest.raises(DataError, match='not a sha256'):
         call()
@@ -468,13 +468,13 @@ def test_the_old_stage_stays_until_the_new_one_is_complete(tmp_path):
   results.write_text('{}')
 
   def look(folder):
-    assert read_artefact(tmp_path, 'stage') == first
+    assert read_artifact(tmp_path, 'stage') == first
     assert results.exists()
 
   stage(tmp_path, TWO, look, resumable=True)
-  # The results described the first artefact.
+  # The results described the first artifact.
   assert not results.exists()
-  assert find_artefact(tmp_path, 'stage', ONE).fingerprint == ONE
+  assert find_artifact(tmp_path, 'stage', ONE).fingerprint == ONE
 
 
 def test_results_are_removed_when_another_stage_is_restored(tmp_path):
@@ -504,11 +504,11 @@ def test_a_kill_between_the_two_renames_is_recovered(
     patch.setattr(Path, 'rename', die)
     with pytest.raises(KeyboardInterrupt):
       stage(tmp_path, TWO, Builder('second'), resumable=resumable)
-  assert read_artefact(tmp_path, 'stage') is None
+  assert read_artifact(tmp_path, 'stage') is None
   made, _ = stage(tmp_path, wanted, refuse, resumable=resumable)
   expected = 'first' if wanted == ONE else 'second'
   assert (made.folder / 'result').read_text() == expected
-  # The other artefact is not lost either.
+  # The other artifact is not lost either.
   made, _ = stage(
     tmp_path, TWO if wanted == ONE else ONE, refuse, resumable=resumable
   )
@@ -521,7 +521,7 @@ def test_a_taken_name_is_refused_before_a_stage_is_built(tmp_path):
   aside.mkdir()
   with pytest.raises(DataError, match=f'{aside.name} is in the way'):
     stage(tmp_path, TWO, refuse)
-  assert read_artefact(tmp_path, 'stage').fingerprint == ONE
+  assert read_artifact(tmp_path, 'stage').fingerprint == ONE
 
 
 def test_leftovers_of_a_stage_that_cannot_resume_are_removed(tmp_path):
@@ -556,10 +556,10 @@ def test_a_flipped_bit_in_a_finished_stage_is_refused(tmp_path):
   with pytest.raises(DataError, match=r'value\.json is damaged') as error:
     stage(tmp_path, ONE, refuse)
   assert f'remove {made.folder} and run again' in str(error.value)
-  # A damaged artefact of another workdir is ignored.
+  # A damaged artifact of another workdir is ignored.
   found, new = stage(tmp_path / 'here', ONE, build, elsewhere=[tmp_path])
   assert new and found.folder == tmp_path / 'here' / 'stage'
-  # A damaged artefact that was set aside is not restored.
+  # A damaged artifact that was set aside is not restored.
   (made.folder / 'value.json').write_text('{"a": 1}')
   stage(tmp_path, TWO, Builder())
   aside = tmp_path / f'stage.{ONE[:8]}'
@@ -652,6 +652,6 @@ def test_a_waiting_process_prints_one_message(tmp_path, monkeypatch, capsys):
   err = capsys.readouterr().err
   assert err.count('\n') == 1
   assert str(tmp_path / 'stage') in err
-  # If the artefact exists, nothing is printed.
+  # If the artifact exists, nothing is printed.
   await_stage(tmp_path, 'stage', ONE)
   assert capsys.readouterr().err == ''

@@ -18,7 +18,7 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import files, record
 from tiger_jax.storage.claim import LOCK, claim, refuse_link
 from tiger_jax.storage.os_errors import describe
-from tiger_jax.storage.record import Artefact
+from tiger_jax.storage.record import Artifact
 
 RESULTS = 'results.json'
 # The number of seconds between two checks for the stage of another process, and
@@ -38,11 +38,11 @@ def run_stage(
   about: dict[str, Any],
   resumable: bool = False,
   elsewhere: Sequence[Path] = (),
-) -> tuple[Artefact, bool]:
-  """Returns a stage's artefact, and whether this call has made it.
+) -> tuple[Artifact, bool]:
+  """Returns a stage's artifact, and whether this call has made it.
 
   The stage is built in a partial folder, which gets the stage's name when all
-  of it is on disk. Only then is the artefact of another configuration set
+  of it is on disk. Only then is the artifact of another configuration set
   aside, under the beginning of its fingerprint. It is used again when that
   configuration is. The caller holds the lock of the folder.
 
@@ -50,17 +50,17 @@ def run_stage(
     workdir: The run's folder.
     name: The stage.
     wanted: The fingerprint of everything that the stage reads.
-    build: Writes the artefact into the given folder. Returns further JSON to
+    build: Writes the artifact into the given folder. Returns further JSON to
       record in `about`, or None.
     about: JSON to record with the fingerprint.
     resumable: Whether `build` resumes from the files of an interrupted call;
       otherwise these are removed.
-    elsewhere: Folders of other runs, whose artefacts are read if they have the
+    elsewhere: Folders of other runs, whose artifacts are read if they have the
       wanted fingerprint.
 
   Raises:
     UsageError: The stage's folder is a link.
-    DataError: An artefact is damaged or of a newer version, its name is taken
+    DataError: An artifact is damaged or of a newer version, its name is taken
       by something else, or the file system failed.
   """
   final, partial = workdir / name, partial_folder(workdir, name, wanted)
@@ -95,32 +95,32 @@ def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
 
 def await_stage(
   workdir: Path, name: str, wanted: str, elsewhere: Sequence[Path] = ()
-) -> Artefact:
-  """Waits for the artefact of another process, and returns it."""
+) -> Artifact:
+  """Waits for the artifact of another process, and returns it."""
   start, is_announced = time.monotonic(), False
   while True:
-    if artefact := _find([x / name for x in (workdir, *elsewhere)], wanted):
-      return artefact
+    if artifact := _find([x / name for x in (workdir, *elsewhere)], wanted):
+      return artifact
     if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
       is_announced = True
       _tell(f'waiting for the main process to finish {workdir / name}')
     time.sleep(_POLL_SECONDS)
 
 
-def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
-  """Returns a finished artefact, current or set aside; None if missing.
+def find_artifact(workdir: Path, name: str, wanted: str) -> Artifact | None:
+  """Returns a finished artifact, current or set aside; None if missing.
 
   Raises:
     DataError: It is damaged, or a newer version wrote it.
   """
   for folder in (workdir / name, _aside(workdir, name, wanted)):
-    if artefact := _read_if(folder, wanted):
-      return artefact
+    if artifact := _read_if(folder, wanted):
+      return artifact
   return None
 
 
-def read_artefact(workdir: Path, name: str) -> Artefact | None:
-  """Returns the artefact of a stage; None if the stage is not finished.
+def read_artifact(workdir: Path, name: str) -> Artifact | None:
+  """Returns the artifact of a stage; None if the stage is not finished.
 
   Raises:
     DataError: It is damaged, or a newer version wrote it.
@@ -218,10 +218,10 @@ def _read_seconds(clock: Path) -> float:
 
 
 def _put_in_place(
-  made: Path, final: Path, current: Artefact | None
-) -> Artefact:
-  """Gives a finished stage its name, and sets the current artefact aside."""
-  # The old results do not describe the new artefact.
+  made: Path, final: Path, current: Artifact | None
+) -> Artifact:
+  """Gives a finished stage its name, and sets the current artifact aside."""
+  # The old results do not describe the new artifact.
   (final.parent / RESULTS).unlink(missing_ok=True)
   (made / 'seconds').unlink(missing_ok=True)
   if current:
@@ -233,7 +233,7 @@ def _put_in_place(
 
 
 def _refuse_what_is_in_the_way(
-  workdir: Path, name: str, current: Artefact | None
+  workdir: Path, name: str, current: Artifact | None
 ) -> None:
   """Raises DataError if the final name of a stage is taken."""
   place = workdir / name
@@ -253,17 +253,17 @@ def _remove_partials(workdir: Path, name: str) -> None:
       shutil.rmtree(path)
 
 
-def _find(folders: Sequence[Path], wanted: str) -> Artefact | None:
-  """Returns the first whole artefact with the fingerprint, None if missing."""
+def _find(folders: Sequence[Path], wanted: str) -> Artifact | None:
+  """Returns the first whole artifact with the fingerprint, None if missing."""
   for folder in folders:
     # It may be damaged, or be moved away meanwhile.
     with contextlib.suppress(OSError, DataError):
-      if artefact := _read_if(folder, wanted):
-        return artefact
+      if artifact := _read_if(folder, wanted):
+        return artifact
   return None
 
 
-def _read_if(folder: Path, wanted: str) -> Artefact | None:
+def _read_if(folder: Path, wanted: str) -> Artifact | None:
   """Returns a stage if it has the fingerprint, after a thorough check."""
   if record.exists(folder) and record.read(folder).fingerprint == wanted:
     return record.read(folder, thorough=True)
