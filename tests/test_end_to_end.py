@@ -260,7 +260,7 @@ def test_a_second_run_makes_nothing_again(shop, tmp_path, capfd):
   assert read(again / 'results.json') == results
   out, err = capfd.readouterr()
   for name in FOLDERS:
-    assert f'{name}: made before, kept' in out
+    assert f'{name}: reused' in out
   assert 'made in' not in out
   assert err == ''
   # Five shoppers with ten titles each, every line with an item's own id.

@@ -220,7 +220,7 @@ def test_a_run_saves_its_config_and_lists_superseded_stages(tmp_path, capsys):
   written = json.loads((tmp_path / 'config.json').read_text())
   assert from_json(written) == config
   out = capsys.readouterr().out
-  assert 'kept: train.01234567 of other configs; they may be removed' in out
+  assert 'kept: train.01234567 of other configs; you may remove them' in out
 
 
 def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):

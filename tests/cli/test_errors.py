@@ -209,8 +209,8 @@ TABLE = r"""
 2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as configs/paper/specs.py makes it
 
 ## environment
-2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of these
-2 | JAX_PLATFORMS= JAX_PLATFORM_NAME=cuda $Q --mode=data | JAX_PLATFORM_NAME is 'cuda', but JAX finds only cpu on this machine (...): unset it, or set it to one of these
+2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of them
+2 | JAX_PLATFORMS= JAX_PLATFORM_NAME=cuda $Q --mode=data | JAX_PLATFORM_NAME is 'cuda', but JAX finds only cpu on this machine (...): unset it, or set it to one of them
 2 | JAX_ENABLE_X64=maybe --config=configs/baselines.py --workdir=x --mode=data | JAX cannot be imported (invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'): unset the environment variable, or correct it
 2 | JAX_ENABLE_X64=maybe $Q --mode=data | JAX cannot be imported (invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'): unset the environment variable, or correct it
 2 | JAX_COORDINATOR_ADDRESS=x JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=5 $Q --mode=data --distributed | JAX_COORDINATOR_ADDRESS is 'x': set it to the host of process 0 and a free port, as in 10.0.0.1:1234
