@@ -61,10 +61,10 @@ TABLE = r"""
 2 | --config=nowhere/x.py | there is no config file 'nowhere/x.py': ...
 2 | --config=configs/quickstart.pyx | there is no config file 'configs/quickstart.pyx': did you mean configs/quickstart.py?
 2 | --config=configs/beauty.py:cpuu | configs/beauty.py: no variant 'cpuu': did you mean cpu? Choose from cpu, cpu_long, paper
-2 | --config=configs/quickstart.py:cpu | configs/quickstart.py: it has no variants: leave out :cpu
-2 | --config=configs | --config is 'configs', which is not a file: name one
-2 | --config=/dev/null | --config is '/dev/null', which is not a file: name one
-2 | --config=loop | --config is 'loop', which is not a file: name one
+2 | --config=configs/quickstart.py:cpu | configs/quickstart.py: it has no variants: remove :cpu
+2 | --config=configs | --config is 'configs', which is not a file: name a file
+2 | --config=/dev/null | --config is '/dev/null', which is not a file: name a file
+2 | --config=loop | --config is 'loop', which is not a file: name a file
 2 | --config=$NOT_UTF8.py | there is no config file '\udcff.py': did you mean nul.py?
 2 | --config=$LONG | there is no config file '...': choose from assertion.py, ...
 2 | --config=~nobody_has_this_name/x.py | --config is '~nobody_has_this_name/x.py', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x.py for a folder of that name
@@ -83,8 +83,8 @@ TABLE = r"""
 2 | --config=exits.py | exits.py, line 2: SystemExit: 3
 2 | --config=returns.py | returns.py: get_config() returned int: return what config_dict.defaults() returns, with changes
 2 | --config=nothing.py | nothing.py: get_config() returned NoneType: return what config_dict.defaults() returns, with changes
-2 | --config=nothing.py:cpu | nothing.py: it has no variants: leave out :cpu
-2 | --config=variant.py | variant.py: name a variant after the path and a colon
+2 | --config=nothing.py:cpu | nothing.py: it has no variants: remove :cpu
+2 | --config=variant.py | variant.py: it needs a variant: append a colon and the name of the variant
 2 | --config=imports.py | imports.py, line 1: ModuleNotFoundError: No module named 'no_such_module'
 2 | --config=nul.py | nul.py: SyntaxError: source code string cannot contain null bytes
 2 | --config=type.py | type.py, line 4: TypeError: Could not override field 'steps' (reference). x is of original type <class 'str'> and cannot be casted to type <class 'int'>
@@ -150,9 +150,9 @@ TABLE = r"""
 2 | --mode=recommend --history=A | no --workdir given: name the folder of a finished run
 2 | --mode=recommend --workdir=folder | the history is empty: give --history=ID,ID,... oldest first, or --user=ID
 2 | --mode=recommend --workdir=folder --history= | the history is empty: give --history=ID,ID,... oldest first, or --user=ID
-2 | --mode=recommend --workdir=folder --history=A,,B | --history is 'A,,B', in which an id is empty ('')
-2 | --mode=recommend --workdir=folder --history=A --deny=B, | --deny is 'B,', in which an id is empty ('')
-2 | --mode=recommend --workdir=folder --history=A --allow= | --allow is empty: name the items, or leave it out
+2 | --mode=recommend --workdir=folder --history=A,,B | --history is 'A,,B': remove the empty id ('')
+2 | --mode=recommend --workdir=folder --history=A --deny=B, | --deny is 'B,': remove the empty id ('')
+2 | --mode=recommend --workdir=folder --history=A --allow= | --allow is empty: name items, or remove the flag
 2 | --mode=recommend --workdir=folder --history='A,"B' | --history is 'A,"B': it must be a list of ids
 2 | --mode=recommend --workdir=folder --history=A, B | 'B' is not a flag: flags begin with --, and a list of ids has no spaces
 2 | --mode=recommend --workdir=folder --user= | --user is empty
@@ -173,7 +173,7 @@ TABLE = r"""
 2 | --mode=recommend --history=A --workdir=folder --distributed | --distributed is not for --mode=recommend
 2 | --mode=recommend --history=A --workdir=file | file is not a folder: choose another --workdir
 2 | --mode=recommend --history=A --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
-2 | --mode=recommend --history=A --workdir=other | there is no folder other: name that of a finished run
+2 | --mode=recommend --history=A --workdir=other | there is no folder other: name the folder of a finished run
 4 | --mode=recommend --history=A --workdir=folder | folder has no finished stage 'train': run --mode=train there first
 4 | --mode=recommend --user=u1 --workdir=folder | folder has no finished stage 'train': run --mode=train there first
 4 | --mode=recommend $Q --user=u1 | runs/quickstart has no finished stage 'train': run --mode=train there first
