@@ -170,8 +170,8 @@ MUTANTS = (
     'the quantizer is fitted to unseen items too',
     'tiger_jax/stages/semantic_ids.py',
     '_fit(c, config.seed, vectors, folder, writer)',
-    '_fit(c, config.seed, own.embeddings, folder, writer)',
-    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_as_new_ones_do',
+    '_fit(c, config.seed, own_shop.embeddings, folder, writer)',
+    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_like_new_items',
   ),
   Mutant(
     'the fixed weight of an ensemble is chosen on the test',
