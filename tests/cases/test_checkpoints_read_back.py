@@ -102,7 +102,7 @@ def refusal(folder, **how):
   message = str(error.value)
   assert '\n' not in message
   assert str(folder) in message
-  assert 'make room' not in message
+  assert 'free space' not in message
   # A folder whose name is a step is complete, so this one has another name.
   assert [x.name for x in folder.iterdir()] in ([], ['1.partial'])
   with Checkpoints(folder, {}) as checkpoints:

@@ -144,7 +144,7 @@ TABLE = r"""
 2 | $Q --mode=bench --profile=file/x --workdir=run | --profile is 'file/x', which cannot be used (Not a directory): name another folder
 2 | $Q --mode=bench --profile=~nobody_has_this_name/x --workdir=run | --profile is '~nobody_has_this_name/x', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x for a folder of that name
 2 | $Q --workdir=folder/../loop --mode=data | folder/../loop cannot be used (File exists): choose another --workdir
-2 | $Q --workdir=. --mode=data | . is not empty, and no run of this program made it: choose another --workdir, or if it is a copy of a run, `touch .lock`
+2 | $Q --workdir=. --mode=data | . is not empty, and is not the folder of a run: choose another --workdir, or if it is a copy of a run, `touch .lock`
 
 ## requests
 2 | --mode=recommend --history=A | no --workdir given: name the folder of a finished run

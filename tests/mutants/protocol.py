@@ -7,8 +7,10 @@ _EVALUATION = 'tiger_jax/stages/evaluation.py'
 _SESSION = 'tiger_jax/recommenders/session.py'
 _REPLICAS = 'tiger_jax/training/replicas.py'
 _SELECTION = 'tests/stages/test_selection.py'
-_PICKED = f'{_SELECTION}::test_the_checkpoint_is_picked_by_ndcg_of_validation'
-_SEEDS = f'{_SELECTION}::test_the_second_of_two_seeds_is_better'
+_PICKED = f'{_SELECTION}::test_validation_ndcg_selects_the_checkpoint'
+_SEEDS = (
+  f'{_SELECTION}::test_validation_ndcg_selects_the_second_of_two_replicas'
+)
 _POPULARITY = 'tests/stages/test_evaluation.py::test_popularity_on_every_split'
 _BY_USER = 'tests/evaluation/test_measure.py::test_popularity_user_by_user'
 _TARGETS = (
