@@ -162,8 +162,8 @@ def locked(workdir: Path) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise UsageError(
-        f'another process uses {workdir}: wait until it ends, or choose another '
-        '--workdir'
+        f'another process uses {workdir}: wait until it ends, or choose '
+        'another --workdir'
       ) from error
     except OSError as error:
       if error.errno not in _NO_LOCKS:
