@@ -165,7 +165,7 @@ def test_an_error_of_the_file_system_names_stage_and_folder(
   assert message.startswith(f'stage stage: {tmp_path}')
   assert os.strerror(number) in message
   assert advice in message
-  assert ('free space' in message) == (advice == 'make room')
+  assert ('free space' in message) == (advice == 'free space')
 
 
 def test_the_error_of_a_full_disk_names_the_file(tmp_path, monkeypatch):
