@@ -1,4 +1,4 @@
-"""One table: a command, its exit code and the one line that it prints."""
+"""Tests a table of commands with their exit codes and error messages."""
 # ruff: noqa: E501
 
 import re
@@ -10,10 +10,10 @@ import pytest
 from tests import typed
 from tests.cli import files, forked
 
-# The exit code, the command and the line that it prints after `error: `, in which
-# `...` stands for any text. Most commands run in a fork. The first one of a topic
-# runs in a process of its own too, and those that set a variable of the
-# environment run only there.
+# Each line has the exit code, the command, and the message after `error: `, in
+# which `...` stands for any text. Commands run in a fork. The first command of a
+# topic also runs in a new process. Commands that set an environment variable run
+# only in a new process.
 TABLE = r"""
 ## flags
 2 |  | no --config given: try --config=configs/quickstart.py, or --help
@@ -250,7 +250,7 @@ _WORDS = {
   '$EXPERIMENT': '--config=configs/paper/table2.py:cpu',
   '$ASK': '--mode=recommend --workdir=trained',
 }
-# Replaced after the command was split into words.
+# Replaced after the command is split into words.
 _CHARACTERS = {
   '$NOT_UTF8': '\udcff',
   '$NEWLINE': '\n',
@@ -260,8 +260,8 @@ _CHARACTERS = {
   '$DIGITS': '9' * 5000,
 }
 _VARIABLE = re.compile(r'([A-Z0-9_]+)=(\S*) ')
-# Topics whose commands print something before the mistake, and those that also
-# write the stages before it.
+# Topics in which commands print something before the error, and topics in which
+# they also write earlier stages.
 _STARTED = ('folders', 'environment', 'data', 'stages')
 _WRITING = ('data', 'stages')
 
@@ -305,7 +305,7 @@ def arguments(command):
 @pytest.mark.parametrize(
   ('topic', 'command', 'code', 'expected', 'is_typed'), CASES
 )
-def test_error(
+def test_error_message(
   request, template, tmp_path, topic, command, code, expected, is_typed
 ):
   cwd = tmp_path / 'cwd'
