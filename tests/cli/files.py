@@ -74,7 +74,7 @@ def make(folder: Path) -> None:
 
 
 def _make_raw(folder: Path) -> None:
-  """Writes files in the format of the Amazon data, a folder for each mistake."""
+  """Writes a folder of Amazon data for each mistake."""
   events = [
     json.dumps({'reviewerID': user, 'asin': item, 'unixReviewTime': i})
     for i, (user, item) in enumerate((u, i) for u in 'uvw' for i in 'ABCD')

@@ -1,6 +1,6 @@
 """Runs the program in forks of a process that has imported JAX.
 
-Starting Python and importing JAX takes seconds, but a fork takes a fraction of a
+Starting Python and importing JAX takes seconds. A fork takes a fraction of a
 second. Each fork has its own arguments, working directory and streams.
 """
 
