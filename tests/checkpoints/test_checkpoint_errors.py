@@ -218,7 +218,7 @@ class Disk:
     return call
 
 
-MESSAGE = 'step 8 cannot be saved .*No space left on device.*make room'
+MESSAGE = 'step 8 cannot be saved .*No space left on device.*free space'
 
 
 @pytest.mark.parametrize('part', ['_orbax', 'write'])

@@ -14,7 +14,7 @@ from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import paper, records, tables
 from tiger_jax.stages import embedding, evaluation
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 
 NAMES = sorted(
   path.stem
@@ -138,7 +138,7 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
 def test_a_run_of_an_experiment_is_locked(tmp_path):
   spec = tiny('table2', 'random')
   with locked(tmp_path / 'beauty' / 'random'):
-    with pytest.raises(UsageError, match='another run is at work in .*/random'):
+    with pytest.raises(UsageError, match='another process uses in .*/random'):
       run(spec, tmp_path)
   assert not (tmp_path / 'beauty' / 'random' / 'config.json').exists()
 
@@ -147,7 +147,7 @@ def test_a_run_is_locked_until_its_row_is_written(tmp_path, monkeypatch):
   folder = tmp_path / 'beauty' / 'random'
 
   def look(*unused):
-    with pytest.raises(UsageError, match='another run is at work'):
+    with pytest.raises(UsageError, match='another process uses'):
       with locked(folder):
         pass
     return []

@@ -7,8 +7,10 @@ _EVALUATION = 'tiger_jax/stages/evaluation.py'
 _SESSION = 'tiger_jax/recommenders/session.py'
 _REPLICAS = 'tiger_jax/training/replicas.py'
 _SELECTION = 'tests/stages/test_selection.py'
-_PICKED = f'{_SELECTION}::test_the_checkpoint_is_picked_by_ndcg_of_validation'
-_SEEDS = f'{_SELECTION}::test_the_second_of_two_seeds_is_better'
+_PICKED = f'{_SELECTION}::test_validation_ndcg_selects_the_checkpoint'
+_SEEDS = (
+  f'{_SELECTION}::test_validation_ndcg_selects_the_second_of_two_replicas'
+)
 _POPULARITY = 'tests/stages/test_evaluation.py::test_popularity_on_every_split'
 _BY_USER = 'tests/evaluation/test_measure.py::test_popularity_user_by_user'
 _TARGETS = (
@@ -170,8 +172,8 @@ MUTANTS = (
     'the quantizer is fitted to unseen items too',
     'tiger_jax/stages/semantic_ids.py',
     '_fit(c, config.seed, vectors, folder, writer)',
-    '_fit(c, config.seed, own.embeddings, folder, writer)',
-    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_as_new_ones_do',
+    '_fit(c, config.seed, own_shop.embeddings, folder, writer)',
+    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_like_new_items',
   ),
   Mutant(
     'the fixed weight of an ensemble is chosen on the test',

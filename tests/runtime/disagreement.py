@@ -43,7 +43,7 @@ def main(folder):
   shared.mkdir(exist_ok=True)
   os.chdir(own)
   # Both have the same relative path, which leads to different files.
-  small.make(Path('shop'), catalogue=small.items(40 + process))
+  small.make(Path('shop'), catalog=small.items(40 + process))
   shop = {'dataset': {'name': 'files', 'source_dir': 'shop'}}
   lines = [
     told(processes.require_same, {'config': 1, 'version': 2}, 'mend it'),

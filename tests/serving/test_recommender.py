@@ -20,7 +20,7 @@ from tiger_jax.retrieval import filters, tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import show_proof
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 
 NUM_ITEMS = 14
 

@@ -21,7 +21,7 @@ from tiger_jax.recommenders import checks, registry
 from tiger_jax.report import paper, records, tables
 from tiger_jax.runtime import processes
 from tiger_jax.stages import training
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 from tiger_jax.storage.claim import make_folder
 from tiger_jax.storage.files import write_json
 from tiger_jax.storage.fingerprints import fingerprint

@@ -27,7 +27,7 @@ from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import Recommendation, Recommendations
 from tiger_jax.stages import embedding, training
-from tiger_jax.storage.artefacts import Artefact, find_artefact, read_artefact
+from tiger_jax.storage.artifacts import Artifact, find_artifact, read_artifact
 
 # The number of histories in a search is padded to one of these.
 _BATCHES = (1, 8, 32, 128)
@@ -90,7 +90,7 @@ class Recommender:
     """
     one_process.check()
     workdir = Path(workdir).expanduser()
-    trained = read_artefact(workdir, 'train')
+    trained = read_artifact(workdir, 'train')
     if trained is None:
       raise CheckpointError(
         f"{workdir} has no finished stage 'train': run --mode=train there first"
@@ -313,7 +313,7 @@ class Recommender:
     )
 
 
-def _made_from(trained: Artefact, name: str) -> Path:
+def _made_from(trained: Artifact, name: str) -> Path:
   """Returns the folder of a stage that a model was trained with.
 
   Args:
@@ -323,7 +323,7 @@ def _made_from(trained: Artefact, name: str) -> Path:
   workdir, fingerprint = trained.folder.parent, str(trained.about.get(name))
   stage = None
   if re.fullmatch('[0-9a-f]{64}', fingerprint):  # It becomes part of a path.
-    stage = find_artefact(workdir, name, fingerprint)
+    stage = find_artifact(workdir, name, fingerprint)
   if stage is None:
     raise CheckpointError(
       f'{workdir / name} is missing or is not what the model in '
