@@ -50,7 +50,7 @@ def test_lines_are_single_lines_for_any_content():
   assert found == [
     'events: 5 read, 4 used; dropped: 1 [2J x',
     'without text: 1 of 2 bought items (50.0% of events) are not in the '
-    "catalogue, such as '\\x1b[2J\\n\\u202ex'",
+    "catalog, such as '\\x1b[2J\\n\\u202ex'",
     '[2J x',
   ]
 

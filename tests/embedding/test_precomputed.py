@@ -46,7 +46,7 @@ def refusal(kind: type[Exception], config, items) -> str:
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
-def test_rows_follow_the_catalogue(write, items, dtype):
+def test_rows_follow_the_catalog(write, items, dtype):
   vectors = embed_items(write(VECTORS.astype(dtype)), items)
 
   assert vectors.dtype == np.float32

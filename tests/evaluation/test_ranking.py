@@ -215,8 +215,8 @@ def test_a_model_that_scores_every_item_needs_no_search(
 
 def test_a_search_is_that_of_a_config():
   config = EvaluationConfig(num_beams=40, search='approximate')
-  assert Search.of(config) == Search(40, approximate=True)
-  assert Search.of(EvaluationConfig()) == Search(30) == Search()
+  assert Search.from_config(config) == Search(40, approximate=True)
+  assert Search.from_config(EvaluationConfig()) == Search(30) == Search()
 
 
 def test_users_are_drawn_at_random():

@@ -146,8 +146,8 @@ def test_the_share_of_listed_items_that_is_proven():
   user = np.arange(3)
   ranking = Ranking(user, user, items, 0.0 * items, np.array([2, 3, 0]))
   assert ranking.proven == 3 / 4
-  assert ranking.of(user == 1).proven == 1
-  assert ranking.of(user == 0).items.tolist() == [[1, 2, 3]]
+  assert ranking.select(user == 1).proven == 1
+  assert ranking.select(user == 0).items.tolist() == [[1, 2, 3]]
 
 
 def test_which_items_share_a_prefix():

@@ -255,7 +255,7 @@ def test_rows_of_a_trained_model(tmp_path):
 @pytest.mark.slow
 def test_ids_of_three_shops(tmp_path):
   spec = tiny('shared_ids')
-  # Of one catalogue, but for its size, there would be nothing to share.
+  # Of one catalog, but for its size, there would be nothing to share.
   for shop, users in (('sports', 70), ('toys', 80)):
     with spec.unlocked():
       spec.datasets[shop].dataset.synthetic_users = users
@@ -276,7 +276,7 @@ def test_ids_of_three_shops(tmp_path):
 
 
 def vectors(folder, shop):
-  """Returns where vectors of the synthetic catalogue are, others per shop."""
+  """Returns where vectors of the synthetic catalog are, others per shop."""
   items = synthetic.make(64, seed=0).items
   rng = np.random.default_rng(sum(map(ord, shop)))
   np.save(folder / f'{shop}.npy', rng.normal(size=(len(items), 8)))

@@ -6,8 +6,8 @@ MUTANTS = (
   Mutant(
     'items are numbered in the order of the events',
     'tiger_jax/data/sources/assembly.py',
-    'tuple(sorted({*seen, *catalogue}, key=_hashed))',
-    'tuple(dict.fromkeys([*seen, *catalogue]))',
+    'tuple(sorted({*seen, *catalog}, key=_hashed))',
+    'tuple(dict.fromkeys([*seen, *catalog]))',
     'tests/data/sources/test_own_files.py::test_rows_do_not_depend_on_the_events',
   ),
   Mutant(

@@ -55,7 +55,7 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   validation. The adaptive one is, for each user, a sigmoid of the probability
   of what the first model puts first, whose slope and threshold are the best on
   validation: where the first is sure, it is listened to. The authors' code does
-  the same, but for the probability, which is over the whole catalogue there.
+  the same, but for the probability, which is over the whole catalog there.
   The lists are proven (see `ranking`), so that the metrics describe the models
   and not the number of beams.
 

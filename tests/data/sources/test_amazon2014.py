@@ -183,8 +183,8 @@ def test_a_download_is_kept(site, raw, tmp_path):
   assert first.files[1] == f'{site}/meta_Beauty.json.gz'
   (raw / 'meta_Beauty.json.gz').unlink()
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert again.catalogue == first.catalogue
-  assert again.catalogue['B']['title'] == "It's"
+  assert again.catalog == first.catalog
+  assert again.catalog['B']['title'] == "It's"
 
 
 def test_downloads_are_kept_where_tfds_keeps_them(raw, tmp_path, monkeypatch):

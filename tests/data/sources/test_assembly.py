@@ -30,9 +30,9 @@ def dataset(**changes):
     np.array(['abc'.index(x) for x in items], np.int32),
     np.array(times, np.int64),
   )
-  catalogue = {item: {} for item in 'abc'}
+  catalog = {item: {} for item in 'abc'}
   config = DatasetConfig(name='files', **changes)
-  return assemble(config, log, catalogue, 'events', 'items')
+  return assemble(config, log, catalog, 'events', 'items')
 
 
 def named(found):
