@@ -118,7 +118,7 @@ def test_a_list_of_nothing_has_no_say():
   one, other = _rankings()
   nothing = one._replace(items=np.full_like(one.items, -1))
   assert (ensemble.scaled(nothing) == 0).all()
-  assert (ensemble.surest(nothing) == 0).all()
+  assert (ensemble.confidence(nothing) == 0).all()
   found = ensemble.combined(ensemble.merge(nothing, other), 0.5)
   assert found.shape == (30, 10)
   for row, expected in zip(found.tolist(), other.items.tolist(), strict=True):
@@ -130,7 +130,7 @@ def test_how_sure_a_model_is():
   items = np.array([[3, 1, 2], [4, 0, -1], [5, -1, -1]])
   scores = np.log([[0.5, 0.3, 0.2], [0.6, 0.2, 9.0], [0.1, 1.0, 1.0]])
   user = np.arange(3)
-  found = ensemble.surest(Ranking(user, user, items, scores, user))
+  found = ensemble.confidence(Ranking(user, user, items, scores, user))
   np.testing.assert_allclose(found[:, 0], [0.5, 0.75, 1])
 
 

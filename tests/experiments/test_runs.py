@@ -153,7 +153,7 @@ def test_a_run_is_locked_until_its_row_is_written(tmp_path, monkeypatch):
     return []
 
   monkeypatch.setattr(runs, '_records', look)
-  monkeypatch.setattr(runs, '_finished', lambda *unused: None)
+  monkeypatch.setattr(runs, '_run_stages', lambda *unused: None)
   monkeypatch.setattr(tables, 'make_table', lambda *unused: '')
   run(tiny('table2', 'random'), tmp_path)
   with locked(folder):
@@ -334,7 +334,7 @@ def test_the_papers_recipe_is_that_of_each_shop():
 
 def test_semantic_knn_is_the_same_everywhere():
   own = spec_of('table1').runs['Semantic-KNN']
-  assert own.model.max_history == cold_start.NUM_NEAREST_TO
+  assert own.model.max_history == cold_start.NUM_LATEST
 
 
 def test_an_unknown_variant():

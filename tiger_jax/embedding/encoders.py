@@ -37,9 +37,9 @@ def embed_items(
   if bad_rows.size:
     ids = counts.first_ids(items.ids[row] for row in bad_rows)
     raise NumbersError(
-      f'the encoder {config.encoder} returned vectors that are not finite for '
-      f'{len(bad_rows)} of {len(items)} items, such as {ids}: check the text of '
-      'these items, and the model or file of the vectors'
+      f'the encoder {config.encoder} returned a vector that is not finite for '
+      f'{len(bad_rows)} of {len(items)} items, such as {ids}: check their text '
+      'and the model or file of the vectors'
     )
   return vectors
 

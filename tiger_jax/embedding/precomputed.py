@@ -32,8 +32,8 @@ def load_vectors(
   if not config.path or not config.ids_path:
     raise UsageError(
       'the encoder precomputed needs both config.embedding.path and '
-      'config.embedding.ids_path: set them to a .npy file of shape [items, dim] '
-      'and a JSON list of the item id of each row'
+      'config.embedding.ids_path: set them to a .npy file of shape [items, '
+      'dim] and a JSON list of the item id of each row'
     )
   vectors = _read_vectors(config.path)
   ids = _read_ids(config.ids_path)

@@ -59,8 +59,8 @@ class Search:
     until_proven: Add beams until every list is proven to be the best, up to the
       maximum number of beams. Such a ranking measures the model, and not the
       serving search.
-    constrained: Generate only Semantic IDs of items. Otherwise, invalid IDs take
-      places in the lists. Only for generative models.
+    constrained: Generate only the Semantic IDs of items. Otherwise, invalid IDs
+      take places in the lists. Only for generative models.
     temperature: The temperature at which items are drawn; None for the best
       items. The row of the user is the seed. Only for generative models.
     exclude_seen: Exclude the items of each user's history.
