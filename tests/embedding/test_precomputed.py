@@ -67,7 +67,7 @@ def test_the_vectors_outlive_their_file(write, items):
 def test_both_paths_are_needed(items, field):
   config = EmbeddingConfig(encoder='precomputed', **{field: 'file'})
 
-  assert 'must both be set' in refusal(UsageError, config, items)
+  assert 'needs both' in refusal(UsageError, config, items)
 
 
 @pytest.mark.parametrize('field', ['path', 'ids_path'])
@@ -199,12 +199,12 @@ def test_ids_nested_without_end(write, items):
 
 def test_one_id_per_row(write, items):
   message = refusal(DataError, write(ids=['B01', 'B02']), items)
-  assert 'has 3 rows' in message and 'names 2 items' in message
+  assert 'has 3 rows' in message and 'has 2 ids' in message
 
 
 def test_an_id_that_comes_twice(write, items):
   message = refusal(DataError, write(ids=['B01', 'B02', 'B02']), items)
-  assert 'names 1 items again' in message
+  assert 'repeats 1 ids' in message
 
 
 def test_items_without_a_vector(write, make_items):
@@ -220,7 +220,7 @@ def test_a_number_that_is_not_finite(write, items, number):
   vectors[0, 1] = number
 
   message = refusal(NumbersError, write(vectors), items)
-  assert 'gave 1 of 2 items' in message and "such as 'B02'" in message
+  assert 'for 1 of 2 items' in message and "such as 'B02'" in message
 
 
 def test_a_broken_vector_of_no_item_does_no_harm(write, items):

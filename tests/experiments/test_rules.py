@@ -158,7 +158,7 @@ def test_cold_start_needs_a_generative_model():
 
 
 def test_draws_need_a_generative_model():
-  with pytest.raises(UsageError, match="'sasrec'.*can draw items"):
+  with pytest.raises(UsageError, match="'sasrec'.*generates Semantic IDs"):
     diversity.measure(trained(None, model='sasrec'))
 
 

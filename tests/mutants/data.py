@@ -10,6 +10,7 @@ _TIES = 'tiger_jax/data/ties.py'
 _LEDGER = 'tiger_jax/checkpoints/ledger.py'
 _SPLIT = 'tests/data/test_splits.py'
 _BATCH = 'tests/data/test_batches.py'
+_PREFETCH = 'tests/data/test_prefetch.py'
 _LOG = 'tests/data/sources/test_assembly.py'
 
 MUTANTS = (
@@ -144,7 +145,7 @@ MUTANTS = (
     _BATCHES,
     'grain.MapDataset.range(start, stop, size)',
     'grain.MapDataset.range(0, stop - start, size)',
-    _BATCH,
+    _PREFETCH,
   ),
   Mutant(
     'a resumed run starts one batch late',

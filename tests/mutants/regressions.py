@@ -165,7 +165,7 @@ MUTANTS = (
     'events.offsets[row], events.offsets[row + 1]',
     'events.offsets[row] + 1, events.offsets[row + 1]',
     'tests/data/sources/test_amazon2014.py::'
-    'test_the_tfds_dataset_is_what_the_files_hold',
+    'test_the_tfds_dataset_has_the_content_of_the_files',
   ),
   Mutant(
     'a full disk during a download names no file',

@@ -58,7 +58,7 @@ def read(path: Path) -> Iterator[Record]:
           yield from _parse_lines(path, lines)
   except FileNotFoundError as error:
     raise DataError(
-      f'{path} does not exist: put the file there, or name another folder'
+      f'{path} does not exist: put the file there or name another folder'
     ) from error
   except (EOFError, gzip.BadGzipFile, zlib.error) as error:
     raise DataError(
