@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 _METRICS = 'tiger_jax/evaluation/metrics.py'
 _RANKING = 'tiger_jax/evaluation/ranking.py'
 _RETRIEVER = 'tiger_jax/retrieval/items.py'
-_BY_HAND = 'tests/evaluation/test_measure.py::test_by_hand'
+_BY_HAND = 'tests/evaluation/test_measure.py::test_metrics_by_hand'
 _RANKS = 'tests/evaluation/test_metrics.py'
 _TIES = 'tests/models/baselines/test_popularity.py'
 

@@ -93,7 +93,7 @@ MUTANTS = (
     'beams = retriever.search_exact(',
     'beams = retriever.search(',
     'tests/evaluation/test_ranking.py::'
-    'test_draws_are_those_of_a_search_that_drops_nothing',
+    'test_proven_draws_equal_those_of_a_search_of_all_items',
   ),
   Mutant(
     'items of the history do not add unseen items',
