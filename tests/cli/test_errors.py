@@ -131,7 +131,7 @@ TABLE = r"""
 2 | $Q --config.train.stepz=1 --config.seed=2 --config.model.d_model=wide | config.train.stepz is not a field; did you mean steps?; config.model.d_model is 'wide': it must be an integer
 2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, longer than the training of 99 steps (config.train.steps): lower it
 2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, longer than the training of 50 steps (config.train.steps): lower it; config.train.on_non_finite is 'rewind:99,skip:1': go back fewer than the 50 steps (config.train.steps), and skip at least one batch
-2 | $Q --config.embedding.encoder=precomputed | the encoder precomputed needs both config.embedding.path and config.embedding.ids_path: set them to a .npy file of shape [items, dim] and a JSON list of the item id of each row
+2 | $Q --config.embedding.encoder=precomputed | config.embedding.path and config.embedding.ids_path must both be set for the encoder precomputed: a .npy of [items, dim], and a JSON list naming the item of each row
 2 | --config=configs/own_data.py | config.dataset.source_dir is empty: name the folder that holds your interactions and items
 
 ## folders

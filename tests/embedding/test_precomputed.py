@@ -67,7 +67,7 @@ def test_vectors_do_not_depend_on_the_file_after_loading(write, items):
 def test_both_paths_are_required(items, field):
   config = EmbeddingConfig(encoder='precomputed', **{field: 'file'})
 
-  assert 'needs both' in refusal(UsageError, config, items)
+  assert 'must both be set' in refusal(UsageError, config, items)
 
 
 @pytest.mark.parametrize('field', ['path', 'ids_path'])

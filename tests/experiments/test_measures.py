@@ -66,7 +66,7 @@ def test_groups_by_hand():
     [0, 1, 2, 3],  # Training has 0 -> 1; the test is 2 -> 3.
     [2, 3, 0, 1],  # Training has 2 -> 3; the test is 0 -> 1.
     [4, 5, 6, 5],  # Training has 4 -> 5; the test is 6 -> 5.
-    [*range(12), 1],  # Training has 0 -> 1 -> ... -> 9; the test is 11 -> 1.
+    [*range(12), 1],  # Training has 0 -> 1 -> ... -> 10; the test is 11 -> 1.
   ])  # fmt: skip
   result = breakdown.groups(dataset, split(dataset, 'test'))
   assert result['memorisation'].tolist() == [True, True, False, False]

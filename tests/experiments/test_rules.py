@@ -191,13 +191,13 @@ def test_the_prefix_rule_user_by_user(seed):
     kept = [x for x in items if x < 30 or x in allowed][:10]
     ranks.append(kept.index(target) + 1 if target in kept else np.inf)
   expected = 1 / np.log2(1 + np.array(ranks))
-  rows = cold_start.measure(
+  row = cold_start.measure(
     trained(Answers(order), walks, unseen=unseen, codes=codes)
   )['prefix rule, epsilon 0.3']
   assert expected.sum() > 0
-  assert rows['ndcg@10'] == pytest.approx(expected.mean())
+  assert row['ndcg@10'] == pytest.approx(expected.mean())
   # Recall is at most the share of reachable targets.
-  assert rows['recall@50'] <= rows['reachable']
+  assert row['recall@50'] <= row['reachable']
 
 
 class Draws(Answers):

@@ -31,9 +31,9 @@ def load_vectors(
   """
   if not config.path or not config.ids_path:
     raise UsageError(
-      'the encoder precomputed needs both config.embedding.path and '
-      'config.embedding.ids_path: set them to a .npy file of shape [items, '
-      'dim] and a JSON list of the item id of each row'
+      'config.embedding.path and config.embedding.ids_path must both be set '
+      'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
+      'naming the item of each row'
     )
   vectors = _read_vectors(config.path)
   ids = _read_ids(config.ids_path)
