@@ -34,7 +34,7 @@ def spec_of(name, variant='cpu'):
 
 
 def tiny(name, *kept):
-  """Returns the spec of a small experiment with the runs `kept`, or with all."""
+  """Returns the spec of a small experiment; no `kept` keeps all runs."""
   spec = spec_of(name)
   for section in (spec.datasets[shop].dataset for shop in spec.datasets):
     section.name = 'synthetic'
