@@ -54,7 +54,7 @@ class FieldCounts:
 
 
 def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
-  """Returns the entry `events` or `users`, without reasons that never apply."""
+  """Returns the entry `events` or `users`; zero drops are omitted."""
   return {
     'read': read,
     'used': used,
@@ -87,7 +87,10 @@ def after_drop(
 
 
 def hint(missing: Collection[str], known: Iterable[str]) -> str:
-  """Returns how most of the missing ids would match known ids, or ''."""
+  """Names the change that lets the most missing ids match known ids.
+
+  Returns '' if no change lets any id match.
+  """
   known = tuple(known)
   best, most_matches = '', 0
   for name, normalize in _HINTS:

@@ -180,5 +180,5 @@ def _texts(column: Any) -> tuple[str, ...]:
   if not isinstance(column, list) or not all(
     isinstance(text, str) for text in column
   ):
-    raise ValueError('an id or a text is not text')
+    raise ValueError('an id or a field of an item is not text')
   return tuple(column)

@@ -26,8 +26,8 @@ from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import progress_line
 
 # The number of beams and the batch size of the first search of `until_proven`.
-# 512 beams prove most lists of 50 items. To compile narrower searches takes
-# longer than they save.
+# 512 beams prove most lists of 50 items. Fewer beams would save less time than
+# the compilation of another search takes.
 _PROOF_BEAMS = 512
 _PROOF_BATCH = 32
 
@@ -52,8 +52,7 @@ class Search:
   """The search settings of a ranking.
 
   Attributes:
-    num_beams: The minimum number of beams. A search for more items has as many
-      beams as items.
+    num_beams: The number of beams, or the number of items if that is larger.
     approximate: Allow the search to miss 5% of the best items where this is
       faster. Only for models that score items.
     until_proven: Add beams until every list is proven to be the best, up to the

@@ -18,19 +18,19 @@ EPSILONS = (0.1, 0.2, 0.3)
 # The length of lists by exact scores, large enough for them to have unseen
 # items.
 _DEPTH = 128
-# Semantic-KNN compares items to the mean vector of this number of latest items,
-# as configs/baselines.py:item_knn does.
+# The number of latest items whose mean vector Semantic-KNN compares to all
+# items, as in configs/baselines.py:item_knn.
 NUM_LATEST = 5
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
   """Returns the recall of three rules for test users whose target is unseen.
 
-  - The prefix rule is that of the paper. The model generates the IDs of seen
-    items. After each of them, the list has the unseen items with the same
-    semantic prefix.
-  - The exact scores rank unseen items by their own IDs, like seen items.
-  - Semantic-KNN is the baseline of the paper: the items whose vectors are
+  - `prefix rule`: the method of the paper. The model generates the IDs of seen
+    items. Each is followed by the unseen items with the same semantic prefix.
+  - `exact scores`: the model scores unseen items by their own IDs, like seen
+    items.
+  - `Semantic-KNN`: the baseline of the paper, the items whose vectors are
     nearest to those of the history.
 
   Items of the history are excluded, because otherwise Semantic-KNN would return

@@ -32,13 +32,13 @@ class Merged(NamedTuple):
 
   Attributes:
     items: The rows of the items in either list, each once; -1 for no item.
-    first: The score of each item by the first model, scaled to 0..1; 0 if it is
-      not in the model's list.
-    second: The same by the second model.
+    first: The score of each item by the first model, scaled to 0..1; 0 for
+      items that are not in the list of this model.
+    second: The same for the second model.
     confidence: The softmax probability of the first model's top item among its
       listed items.
     target: The row of the held-out item of each user.
-    proven: The share of listed items that are proven, of the model where it is
+    proven: The share of proven items in the lists of one model, whichever is
       smaller.
   """
 

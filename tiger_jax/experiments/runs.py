@@ -113,7 +113,7 @@ def _records(
   pipelines: dict[str, Pipeline],
   folder: Path,
 ) -> list[dict[str, Any]]:
-  """Returns the records of a table, and reads their metrics if saved."""
+  """Returns the records of a table; saved metrics are not computed again."""
   kind = paper.kind(experiment.name)
   groups = [(name,) for name in pipelines]
   if kind in _PER_DATASET:
@@ -142,9 +142,9 @@ def _records(
 
 
 def _portable(config: Config) -> dict[str, Any]:
-  """Returns the config as a dict, with paths shortened to their last name.
+  """Returns the config as a dict without the folders of local paths.
 
-  The result does not depend on the machine of the run.
+  The result does not reveal or depend on the machine of the run.
   """
   values = dataclasses.asdict(config)
   for section, name in (
@@ -240,11 +240,10 @@ def _trained(pipeline: Pipeline) -> Trained:
 def _with_shared_folders(
   experiment: Experiment, run: Run, workdir: Path
 ) -> Run:
-  """Embeds the items of the shops that a run shares Semantic IDs with.
+  """Returns the run with folders in place of shop names in `shared_with`.
 
-  Returns:
-    The run with the folders of these shops. A spec has the names of shops in
-    the place of folders.
+  The items of these shops are embedded first, because the run needs their
+  vectors.
   """
   folders = []
   for shop in run.config.semantic_ids.shared_with:

@@ -43,13 +43,13 @@ except P5, are from the S3-Rec study, which excludes items that a user already
 has: compare them with our masked columns. The paper does not say whether
 TIGER's numbers exclude these items.
 
-**Reduced experiments.** Experiments whose name ends in _cpu are small. They only
-show that the code works: do not compare them with the paper's numbers. Most
-have one seed and evaluate 4,096 users (cold_start: all users whose target is
-unseen). For 4,096 users, the standard error of a recall of .03 is .003, and
-that of a recall of .01 is .002. Those that end in _cpu_long have SASRec at full
-size, and the TIGER that two cores train in 1.5 hours ("TIGER, two cores" in
-table1).
+**Reduced experiments.** Experiments whose name ends in _cpu are small. They
+only show that the code works: do not compare them with the paper's numbers.
+Most have one seed and evaluate 4,096 users (cold_start: all users whose target
+is unseen). For 4,096 users, the standard error of a recall of .03 is .003, and
+that of a recall of .01 is .002. Experiments whose name ends in _cpu_long have
+SASRec at full size, and the TIGER that two cores train in 1.5 hours ("TIGER,
+two cores" in table1).
 
 **Origin.** The file of each row has its config. The rows were not all made on
 the same day or with the same version of the code. In TIGER tables without the

@@ -132,7 +132,7 @@ def _exact(
 def _unused(
   path: Path, names: Sequence[str], positions: Mapping[str, int]
 ) -> list[str]:
-  """Returns a note about each column in whose place another one is read."""
+  """Returns a note about each column that another one replaces."""
   return [
     f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
     f'a column {item_text.shown(names[positions[column]])}'
