@@ -40,10 +40,10 @@ def test_other_events_do_not_change():
 
 def test_the_choice_depends_on_the_seed():
   dataset = synthetic.make(200, seed=0)
-  one, again, other = (
+  first, again, other = (
     without_purchases(dataset, 0.1, seed).unseen.tolist() for seed in (1, 1, 2)
   )
-  assert one == again != other
+  assert first == again != other
 
 
 def test_timestamps_stay_with_their_events(tmp_path):

@@ -40,10 +40,10 @@ def test_without_ties_nothing_changes():
 
 def test_the_order_depends_on_the_seed():
   shop = _shop(lambda d: np.zeros(d.num_interactions, np.int64))
-  one, again, other = (
+  first, again, other = (
     shuffle_ties(shop, s).history.tolist() for s in (1, 1, 2)
   )
-  assert one == again != other
+  assert first == again != other
 
 
 def test_a_dataset_without_timestamps_is_refused():

@@ -221,11 +221,11 @@ def test_search_settings_of_a_config():
 
 def test_users_are_drawn_at_random():
   examples = split(synthetic.make(400, seed=0), 'validation')
-  one, again, other = (
+  first, again, other = (
     sample_users(examples, 50, seed).user.tolist() for seed in (1, 1, 2)
   )
-  assert one == again != other
-  assert one == sorted(set(one)) and len(one) == 50
+  assert first == again != other
+  assert first == sorted(set(first)) and len(first) == 50
   # They are drawn from all users, not from the first ones.
-  assert one[0] < 100 and one[-1] > 300
+  assert first[0] < 100 and first[-1] > 300
   assert sample_users(examples, 0, 1) is examples

@@ -263,9 +263,9 @@ def test_weights_are_chosen_on_validation():
   # The second model is right only on test, which must not change the weights.
   first = OneSplit(validation, np.array([-1.0, -1.1], np.float32), 2)
   second = OneSplit(test, np.array([-1.0, -9.0], np.float32), 1)
-  rows = ensemble.measure({'one': trained(first), 'other': trained(second)})
-  assert set(rows) == {'one', 'other', 'fixed weight', 'adaptive weight'}
-  assert rows['one']['ndcg@10'] < rows['other']['ndcg@10'] == 1
+  rows = ensemble.measure({'first': trained(first), 'second': trained(second)})
+  assert set(rows) == {'first', 'second', 'fixed weight', 'adaptive weight'}
+  assert rows['first']['ndcg@10'] < rows['second']['ndcg@10'] == 1
   assert rows['fixed weight']['weight'] >= 0.5
   assert rows['adaptive weight']['weight'] >= 0.5
   for row in ('fixed weight', 'adaptive weight'):

@@ -73,7 +73,7 @@ def select(
 def merge(
   path: Path,
   fields: Mapping[str, list[Any]],
-  others: Iterable[str],
+  other_names: Iterable[str],
   required: Sequence[str],
 ) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
   """Merges fields whose names stand for the same column; also returns notes.
@@ -86,7 +86,7 @@ def merge(
     path: The file, for messages.
     fields: The values of all records for each field, by the name of the field
       in the file. None stands for a missing field.
-    others: The names of further fields in the file, for messages.
+    other_names: The names of further fields in the file, for messages.
     required: The columns that the file must have.
 
   Raises:
@@ -98,23 +98,23 @@ def merge(
     names.setdefault(column_of(raw), []).append(raw)
   columns: dict[str, list[Any]] = {}
   notes = []
-  for column, spelled in names.items():
-    values, conflict = _merged(fields, spelled)
-    exact = _exact(spelled, range(len(spelled)), column)
+  for column, raw_names in names.items():
+    values, conflict = _merged(fields, raw_names)
+    exact = _exact(raw_names, range(len(raw_names)), column)
     if conflict is None:
       columns[column] = values
-    elif len(exact) == 1 and _is_complete(fields, spelled, exact[0]):
-      columns[column] = fields[spelled[exact[0]]]
-      notes += _unused(path, spelled, {column: exact[0]})
+    elif len(exact) == 1 and _is_complete(fields, raw_names, exact[0]):
+      columns[column] = fields[raw_names[exact[0]]]
+      notes += _unused(path, raw_names, {column: exact[0]})
     else:
-      row, *raw_names = conflict
-      shown = ' and '.join(map(item_text.shown, raw_names))
+      row, *sources = conflict
+      shown = ' and '.join(map(item_text.shown, sources))
       raise DataError(
         f'{path} has columns {shown}, and either could be {column}, but row '
         f'{row + 1} has a different value in each: name one of them {column!r} '
         'in every row, or remove one'
       )
-  _require(path, [*fields, *others], columns, required)
+  _require(path, [*fields, *other_names], columns, required)
   return columns, tuple(notes)
 
 
@@ -160,18 +160,18 @@ def _require(
 
 
 def _merged(
-  fields: Mapping[str, list[Any]], spelled: list[str]
+  fields: Mapping[str, list[Any]], raw_names: list[str]
 ) -> tuple[list[Any], tuple[int, str, str] | None]:
   """Returns the merged values and the first conflict, if there is any.
 
   A conflict is a row with two different values, and the names of their fields.
   """
-  merged = fields[spelled[0]]
-  if len(spelled) == 1:
+  merged = fields[raw_names[0]]
+  if len(raw_names) == 1:
     return merged, None
   merged = list(merged)
-  source = [spelled[0]] * len(merged)
-  for raw in spelled[1:]:
+  source = [raw_names[0]] * len(merged)
+  for raw in raw_names[1:]:
     for row, value in enumerate(fields[raw]):
       if value is None:
         continue
@@ -183,10 +183,10 @@ def _merged(
 
 
 def _is_complete(
-  fields: Mapping[str, list[Any]], spelled: list[str], exact: int
+  fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
 ) -> bool:
   """Returns whether every record with any of the fields has the exact one."""
   return all(
     row[exact] is not None or not any(value is not None for value in row)
-    for row in zip(*(fields[raw] for raw in spelled), strict=True)
+    for row in zip(*(fields[raw] for raw in raw_names), strict=True)
   )

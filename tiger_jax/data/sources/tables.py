@@ -185,25 +185,25 @@ def _read_jsonl(
   """Reads columns record by record."""
   wanted = {*required, *optional}
   kept: dict[str, list[Any]] = {}
-  others: dict[str, None] = {}
+  other_names: dict[str, None] = {}
   num_rows = 0
   for record in raw_lines.read(path):
     for key, value in record.values.items():
       if key in kept:
         kept[key].append(value)
-      elif key not in others and isinstance(key, str):
+      elif key not in other_names and isinstance(key, str):
         if column_names.column_of(key) in wanted:
           kept[key] = [*[None] * num_rows, value]
         # Only the names are kept, for an error message.
-        elif len(others) < 100:
-          others[key] = None
+        elif len(other_names) < 100:
+          other_names[key] = None
     num_rows += 1
     for column in kept.values():
       if len(column) < num_rows:
         column.append(None)
   if not num_rows:
     raise DataError(f'{path} is empty: add at least one row')
-  return column_names.merge(path, kept, others, required)
+  return column_names.merge(path, kept, other_names, required)
 
 
 def _read_parquet(
