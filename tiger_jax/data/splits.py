@@ -24,7 +24,7 @@ class Examples(NamedTuple):
   Attributes:
     user: The rows of the users.
     start: The positions of the first events.
-    end: The positions of the targets, which are the ends of the histories.
+    end: The positions of the targets. A history ends before its target.
   """
 
   user: Rows
@@ -32,7 +32,7 @@ class Examples(NamedTuple):
   end: Rows
 
   def at(self, rows: Any) -> 'Examples':
-    """Returns the examples at the given rows."""
+    """Returns the examples at the given indices."""
     return Examples(*(column[rows] for column in self))
 
 
@@ -97,7 +97,7 @@ def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
 
 @struct.dataclass
 class Excerpts:
-  """Examples of which the device gathers a batch, padded to `width` items.
+  """Examples from which the device gathers a batch of `width` items.
 
   The arrays of the examples are int32 `[b]`, or `[n, b]` for n batches.
   """
@@ -109,8 +109,8 @@ class Excerpts:
 def gather(events: Any, examples: Examples, width: int) -> Batch:
   """Returns the targets and the last `width` items of the histories as a batch.
 
-  `events` is `Dataset.history`. `events` and `examples` are NumPy arrays, or
-  both are JAX arrays. Histories are padded with -1.
+  `events` is `Dataset.history`. `events` and `examples` are either both NumPy
+  arrays or both JAX arrays. Histories are padded with -1.
   """
   xp = events.__array_namespace__()
   start, end = examples.start, examples.end

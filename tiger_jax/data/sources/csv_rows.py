@@ -24,7 +24,7 @@ def reader(lines: Any, separator: str) -> Any:
 
 @contextlib.contextmanager
 def long_cells() -> Iterator[None]:
-  """Raises the cell limit of the csv module to the limit of a row."""
+  """Sets the cell limit of the csv module to the limit of a row."""
   before = csv.field_size_limit(MAX_ROW_BYTES)
   try:
     yield
@@ -40,9 +40,9 @@ def is_blank(row: list[str]) -> bool:
 class _Lines:
   """Yields the lines of a file and then an empty line.
 
-  The empty line makes a row only if a quotation mark is still open at the end
-  of the file. `size` counts characters since it was last set to zero; `ended`
-  tells whether the empty line has been read.
+  The row of the empty line has cells only if a quotation mark is still open at
+  the end of the file. `size` counts characters since it was last set to zero;
+  `ended` tells whether the empty line has been read.
   """
 
   def __init__(self, path: Path, file: TextIO):
