@@ -154,7 +154,7 @@ def test_cold_start_needs_unseen_items():
 
 
 def test_cold_start_needs_a_generative_model():
-  with pytest.raises(UsageError, match="'sasrec'.*generate Semantic IDs"):
+  with pytest.raises(UsageError, match="'sasrec'.*generates Semantic IDs"):
     cold_start.measure(trained(None, unseen=(4,), model='sasrec'))
 
 

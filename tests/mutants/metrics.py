@@ -59,8 +59,8 @@ MUTANTS = (
   Mutant(
     'targets of padding rows are searched for',
     _RANKING,
-    'real = np.asarray(batch.target) >= 0',
-    'real = np.asarray(batch.target) >= -1',
+    'is_user = np.asarray(batch.target) >= 0',
+    'is_user = np.asarray(batch.target) >= -1',
     _BY_HAND,
   ),
   Mutant(
@@ -109,8 +109,8 @@ MUTANTS = (
   Mutant(
     'users whose target is item 0 are left out',
     _RANKING,
-    'real = np.asarray(batch.target) >= 0',
-    'real = np.asarray(batch.target) > 0',
+    'is_user = np.asarray(batch.target) >= 0',
+    'is_user = np.asarray(batch.target) > 0',
     _BY_HAND,
   ),
   Mutant(
