@@ -202,11 +202,11 @@ TABLE = r"""
 2 | $EXPERIMENT --config.measured=3 | config.measured is '3': it must be a tuple, such as ('beauty',)
 2 | $EXPERIMENT --config.measured='("nowhere",)' | config.measured names 'nowhere': choose from 'beauty'
 2 | $EXPERIMENT --config.order='("nothing",)' | config.order names 'nothing': choose from 'LSH', 'OPQ', 'RQ-KMeans', 'RQ-VAE', 'VQ-VAE', 'hierarchical k-means', 'random'
-2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as configs/paper/specs.py makes it
+2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as in configs/paper/specs.py
 2 | $EXPERIMENT --config.table='()' | config.order names 'random': choose from config.table
-2 | $EXPERIMENT --config.columns='(3,)' | config.columns is (3,): it must be a tuple of names, as configs/paper/specs.py makes it
-2 | --config=experiment.py | config.base is None: it must be a section, as configs/paper/specs.py makes it
-2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as configs/paper/specs.py makes it
+2 | $EXPERIMENT --config.columns='(3,)' | config.columns is (3,): it must be a tuple of names, as in configs/paper/specs.py
+2 | --config=experiment.py | config.base is None: it must be a section, as in configs/paper/specs.py
+2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as in configs/paper/specs.py
 
 ## environment
 2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of them
@@ -231,11 +231,11 @@ TABLE = r"""
 3 | $AMAZON/meta_code | raw/meta_code/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
 3 | $AMAZON/reviews_long | raw/reviews_long/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
 3 | $AMAZON/meta_long | raw/meta_long/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that raw/item_without_metadata/meta_Beauty.json.gz does not hold, the first 'D': add them or set config.dataset.allow_missing_metadata=True
-3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, the first 'w' with 2: add events or set config.dataset.drop_short_users=True
+3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that are not in raw/item_without_metadata/meta_Beauty.json.gz, such as 'D': add them or set config.dataset.allow_missing_metadata=True
+3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, such as 'w' with 2: add events or set config.dataset.drop_short_users=True
 
 ## stages
-3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four events or more
+3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four or more events
 2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp 3 x tensor 1 does not divide the number of devices, 1: lower them, or train on more devices
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'

@@ -180,14 +180,14 @@ MUTANTS = (
     'tiger_jax/experiments/ensemble.py',
     "key=lambda x: _metrics(validation, x)['ndcg@10']",
     "key=lambda x: _metrics(test, x)['ndcg@10']",
-    'tests/experiments/test_rules.py::test_the_fixed_weight_is_of_validation',
+    'tests/experiments/test_rules.py::test_weights_are_chosen_on_validation',
   ),
   Mutant(
     'the adaptive weight of an ensemble is chosen on the test',
     'tiger_jax/experiments/ensemble.py',
     'key=lambda x: _metrics(validation, adaptive(validation, *x))',
     'key=lambda x: _metrics(test, adaptive(test, *x))',
-    'tests/experiments/test_rules.py::test_the_fixed_weight_is_of_validation',
+    'tests/experiments/test_rules.py::test_weights_are_chosen_on_validation',
   ),
   Mutant(
     'a field at another value is not in the fingerprint',

@@ -6,8 +6,8 @@ MUTANTS = (
   Mutant(
     'items are numbered in the order of the events',
     'tiger_jax/data/sources/assembly.py',
-    'tuple(sorted({*seen, *catalogue}, key=_hashed))',
-    'tuple(dict.fromkeys([*seen, *catalogue]))',
+    'tuple(sorted({*seen, *catalog}, key=_hashed))',
+    'tuple(dict.fromkeys([*seen, *catalog]))',
     'tests/data/sources/test_own_files.py::test_rows_do_not_depend_on_the_events',
   ),
   Mutant(
@@ -93,7 +93,7 @@ MUTANTS = (
     'beams = retriever.search_exact(',
     'beams = retriever.search(',
     'tests/evaluation/test_ranking.py::'
-    'test_draws_are_those_of_a_search_that_drops_nothing',
+    'test_proven_draws_equal_those_of_a_search_of_all_items',
   ),
   Mutant(
     'items of the history do not add unseen items',
@@ -165,7 +165,7 @@ MUTANTS = (
     'events.offsets[row], events.offsets[row + 1]',
     'events.offsets[row] + 1, events.offsets[row + 1]',
     'tests/data/sources/test_amazon2014.py::'
-    'test_the_tfds_dataset_is_what_the_files_hold',
+    'test_the_tfds_dataset_has_the_content_of_the_files',
   ),
   Mutant(
     'a full disk during a download names no file',

@@ -35,7 +35,7 @@ def made_from(config: Config, train: str) -> list[Any]:
 def build(session: Session, train_folder: Path, folder: Path) -> None:
   """Measures the model and the popularity baseline on validation and test."""
   config, dataset = session.config, session.inputs.dataset
-  search = Search.of(config.evaluation)
+  search = Search.from_config(config.evaluation)
   params, best = training.load(session, train_folder)
   trained = [
     Trained(session, x) for x in replicas.each(params, config.train.replicas)
