@@ -285,7 +285,7 @@ def test_refuses_rows_that_name_no_items(rows, message):
 
 def test_contains_refuses_ids_of_another_length():
   catalog = Catalog.from_codes(np.array([[0, 1]]), (2, 2))
-  with pytest.raises(DataError, match=r'shape \(1, 1\) : give 2 codes'):
+  with pytest.raises(DataError, match=r'shape \(1, 1\): give 2 codes'):
     catalog.contains(np.array([[0]]))
 
 
