@@ -48,7 +48,7 @@ WRONG_CALLS = {
   'catalog.contains([[0.5, 0.5]])': 'type float64: give integers',
   'catalog.remove([True, False])': 'np.flatnonzero makes them of a mask',
   'catalog.remove([0.5])': 'type float64',
-  'catalog.remove([-1])': 'no item of row -1',
+  'catalog.remove([-1])': 'no item in row -1',
   'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',
   'searches.recommend(0, batch, 2.0)': 'k is 2.0: pass an integer',
   'searches.recommend(0, batch, 2, lists)': 'lists of items for 3 requests',

@@ -32,7 +32,7 @@ MUTANTS = (
     'tests/semantic_ids/test_item_batches.py::test_standardized_embeddings',
   ),
   Mutant(
-    'a changed catalogue loses the padding of spread',
+    'a changed catalog loses the padding of spread',
     'tiger_jax/catalog/catalog.py',
     'x = _lengthened(x, len(old) - len(x))',
     'x = _lengthened(x, 0)',
@@ -184,10 +184,10 @@ MUTANTS = (
   Mutant(
     'a removed item loses its Semantic ID in histories',
     'tiger_jax/catalog/catalog.py',
-    'return self._changed(deleted)',
+    'return self._changed(arrays)',
     'table = np.array(self.codes)\n'
     '    table[as_rows(rows)] = 0\n'
-    '    return self._changed(deleted, table)',
+    '    return self._changed(arrays, table)',
     'tests/retrieval/test_tiger.py::'
     'test_a_removed_item_comes_no_more_but_may_stand_in_a_history',
   ),
