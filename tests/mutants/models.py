@@ -171,8 +171,8 @@ _SCALE = [
   Mutant(
     'SASRec does not multiply embeddings by sqrt(d_model)',
     'tiger_jax/models/baselines/sequence_encoder.py',
-    'x = x * c.d_model**0.5 + positions[None, :num]',
-    'x = x + positions[None, :num]',
+    'x = x * c.d_model**0.5 + positions[None, :length]',
+    'x = x + positions[None, :length]',
     f'{_INPUTS}[sasrec]',
   ),
   Mutant(
@@ -224,15 +224,15 @@ _ATTENTION = [
   Mutant(
     'attention sees padding',
     'tiger_jax/models/baselines/sequence_encoder.py',
-    'seen = real[:, None]',
-    'seen = jnp.ones_like(real)[:, None]',
+    'visible = real[:, None]',
+    'visible = jnp.ones_like(real)[:, None]',
     'tests/models/baselines/test_item_models.py::test_padding_changes_nothing[bert4rec]',
   ),
   Mutant(
     'SASRec sees later items',
     'tiger_jax/models/baselines/sequence_encoder.py',
-    'np.tri(num, dtype=bool)',
-    'np.ones((num, num), bool)',
+    'np.tri(length, dtype=bool)',
+    'np.ones((length, length), bool)',
     'tests/models/baselines/test_item_models.py::'
     'test_one_pass_is_a_pass_for_every_prefix[sasrec]',
   ),
@@ -246,15 +246,15 @@ _ATTENTION = [
   Mutant(
     'targets see the item after the last of their history',
     'tiger_jax/models/tiger.py',
-    'seen = jnp.asarray(item[None, :] <= last[:, None])',
-    'seen = jnp.asarray(item[None, :] <= last[:, None] + 1)',
+    'visible = jnp.asarray(item[None, :] <= last[:, None])',
+    'visible = jnp.asarray(item[None, :] <= last[:, None] + 1)',
     f'{_TIGER}test_no_target_sees_later_items',
   ),
   Mutant(
     'keys after a query are in the buckets of those before',
     'tiger_jax/models/relative_position.py',
-    'first = np.where(distance > 0, num_buckets, 0)',
-    'first = np.where(distance < 0, num_buckets, 0)',
+    'first_bucket = np.where(distance > 0, num_buckets, 0)',
+    'first_bucket = np.where(distance < 0, num_buckets, 0)',
     'tests/models/test_transformer.py::test_buckets_equal_the_scalar_rule',
   ),
   Mutant(

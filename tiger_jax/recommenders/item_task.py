@@ -31,7 +31,7 @@ class ItemTask:
     @jax.jit
     def init(rng: Array, features: Any) -> Any:
       def both(model: ItemModel) -> Any:
-        found = model.teach(features, Batch(history, row, row))
+        found = model.queries_and_targets(features, Batch(history, row, row))
         return found, model.item_vectors(features)
 
       rngs = {'params': rng, 'dropout': rng}
@@ -45,7 +45,7 @@ class ItemTask:
     """Returns the mean loss of a target, nothing more to log."""
     rng_dropout, rng_negatives = jax.random.split(rng)
     bound = self.model.bind({'params': params}, rngs={'dropout': rng_dropout})
-    queries, targets = bound.teach(tables, batch)
+    queries, targets = bound.queries_and_targets(tables, batch)
     items = jnp.asarray(bound.item_vectors(tables), jnp.float32)
     queries = jnp.asarray(queries, jnp.float32)
     real = jnp.asarray(targets >= 0, jnp.float32)

@@ -72,7 +72,7 @@ def bound(name):
 def test_one_pass_is_a_pass_for_every_prefix(name):
   model, features = bound(name)
   batch = make_batch([6, 4, 1])
-  queries, targets = model.teach(features, batch)
+  queries, targets = model.queries_and_targets(features, batch)
   assert targets.shape == queries.shape[:2]
   for row, length in enumerate([6, 4, 1]):
     for end in range(1, length + 1):
@@ -167,7 +167,7 @@ def test_bert4rec_masks_the_last_item_and_some_others():
   bound_model = model.bind(
     {'params': params}, rngs={'dropout': jax.random.key(0)}
   )
-  _, targets = bound_model.teach(features, batch)
+  _, targets = bound_model.queries_and_targets(features, batch)
   sequence = whole_sequence(batch)
   length = (sequence >= 0).sum(1)
   assert (targets[jnp.arange(100), length - 1] == batch.target).all()
