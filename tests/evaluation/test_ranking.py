@@ -105,7 +105,7 @@ def test_draws_are_those_of_a_search_that_drops_nothing(
 
 
 def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
+  monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
   found = rank(trained, examples, K, DRAWS)
   right = found.items == every_draw[:, :K]
   # The narrow search gets a third of the draw wrong, and proves none of it.

@@ -35,8 +35,8 @@ _LOSSES = [
   Mutant(
     'DSI learns no index',
     'tiger_jax/recommenders/dsi_task.py',
-    'return loss + indexing, named | logged, seen',
-    'return loss, named | logged, seen',
+    'return loss + indexing, metrics, aux',
+    'return loss, metrics, aux',
     'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
   ),
   Mutant(
@@ -56,24 +56,24 @@ _LOSSES = [
   Mutant(
     'the target is among the negatives',
     'tiger_jax/recommenders/item_task.py',
-    'is_target = drawn[:, None] == targets[:, :, None]',
-    'is_target = drawn[:, None] < 0 * targets[:, :, None]',
+    'is_target = negatives[:, None] == targets[:, :, None]',
+    'is_target = negatives[:, None] < 0 * targets[:, :, None]',
     'tests/recommenders/test_item_task.py::'
     'test_sampled_softmax_leaves_the_target_out_of_the_drawn',
   ),
   Mutant(
     'items that a user has are negatives',
     'tiger_jax/recommenders/item_task.py',
-    'missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))',
-    'missed = jax.nn.softplus(wrong)',
+    'jnp.where(in_sequence, 0.0, jax.nn.softplus(negative_logit))',
+    'jax.nn.softplus(negative_logit)',
     'tests/recommenders/test_item_task.py::'
     'test_binary_does_not_punish_what_a_user_has',
   ),
   Mutant(
     'padding is a target of models that score items',
     'tiger_jax/recommenders/item_task.py',
-    'return (each * real).sum() / count, {}, ()',
-    'return each.mean(), {}, ()',
+    'return (losses * weight).sum() / num_targets, {}, ()',
+    'return losses.mean(), {}, ()',
     'tests/recommenders/test_item_task.py::'
     'test_losses_with_drawn_items_are_the_mean_over_targets',
   ),

@@ -55,15 +55,15 @@ _SEARCH = [
   Mutant(
     'the cache does not follow its beams',
     'tiger_jax/retrieval/beam_search.py',
-    'cache = jax.tree.map(lambda x, p=parent: _pick_rows(x, p), cache)',
-    'cache = jax.tree.map(lambda x, p=parent: _pick_rows(x, 0 * p), cache)',
+    'lambda x, p=parent: _gather_cache(x, p)',
+    'lambda x, p=parent: _gather_cache(x, 0 * p)',
     f'{_BEAMS}test_an_unconstrained_search_knows_which_ids_are_items',
   ),
   Mutant(
     'padding beams are item 0',
     'tiger_jax/retrieval/beam_search.py',
-    'jnp.pad(self.items, ((0, 0), short), constant_values=-1)',
-    'jnp.pad(self.items, ((0, 0), short))',
+    'jnp.pad(self.items, ((0, 0), padding), constant_values=-1)',
+    'jnp.pad(self.items, ((0, 0), padding))',
     f'{_BEAMS}test_lists_are_filled_up[70]',
   ),
   Mutant(
@@ -79,16 +79,16 @@ _LISTS = [
   Mutant(
     'denied items are masked only at the last level',
     'tiger_jax/retrieval/filters.py',
-    'refused = self.gone[:, :, level] & ~self.allow[:, None]',
-    'refused = self.gone[:, :, level] & ~self.allow[:, None] & '
+    'is_denied = self.all_listed[:, :, level] & ~self.allow[:, None]',
+    'is_denied = self.all_listed[:, :, level] & ~self.allow[:, None] & '
     '(level == len(trie.level_sizes) - 1)',
     f'{_FILTERS}test_a_prefix_without_items_left_takes_no_beam',
   ),
   Mutant(
     'a prefix is denied with the first of its items',
     'tiger_jax/retrieval/filters.py',
-    'gone.append(upto[1] - upto[0] == end - first)',
-    'gone.append(upto[1] - upto[0] > 0)',
+    'all_listed.append(below_end - below_first == end - first)',
+    'all_listed.append(below_end - below_first > 0)',
     f'{_FILTERS}test_a_prefix_without_items_left_takes_no_beam',
   ),
   Mutant(
@@ -102,15 +102,15 @@ _LISTS = [
   Mutant(
     'a row that is listed twice counts twice',
     'tiger_jax/retrieval/filters.py',
-    'new = slots[:, 1:] != slots[:, :-1]',
-    'new = jnp.ones_like(slots[:, 1:], bool)',
+    'is_new = slots[:, 1:] != slots[:, :-1]',
+    'is_new = jnp.ones_like(slots[:, 1:], bool)',
     f'{_FILTERS}test_a_row_counts_once_however_often_it_is_named',
   ),
   Mutant(
     'a row that was removed denies the item that has its ID now',
     'tiger_jax/retrieval/filters.py',
-    'there = (first < end) & (trie.arrays.rows[slot] == self.rows)',
-    'there = first < end',
+    'in_catalog = (first < end) & (trie.arrays.rows[slot] == self.rows)',
+    'in_catalog = first < end',
     f'{_FILTERS}test_rows_that_the_catalogue_no_longer_has_are_passed_over',
   ),
   Mutant(
@@ -147,15 +147,15 @@ _DRAWS = [
   Mutant(
     'one level too many is drawn',
     'tiger_jax/retrieval/sampling.py',
-    'drawn = level < self.num_levels',
-    'drawn = level <= self.num_levels',
+    'is_sampled = level < self.num_levels',
+    'is_sampled = level <= self.num_levels',
     f'{_SAMPLING}test_no_level_drawn_is_no_draw',
   ),
   Mutant(
     'the noise of a child may exceed that of its beam',
     'tiger_jax/retrieval/sampling.py',
-    'rank = jnp.where(drawn, conditioned, rank + log_probs)',
-    'rank = jnp.where(drawn, noisy, rank + log_probs)',
+    'rank = jnp.where(is_sampled, conditioned, rank + log_probs)',
+    'rank = jnp.where(is_sampled, noisy, rank + log_probs)',
     f'{_SAMPLING}test_no_rank_is_above_that_of_its_beam[0-1.0]',
   ),
   Mutant(
@@ -175,8 +175,8 @@ _DRAWS = [
   Mutant(
     'dropped draws keep a rank',
     'tiger_jax/retrieval/beam_search.py',
-    'draws = draws.followed(parent, code)._replace(rank=rank)',
-    'draws = draws.followed(parent, code)',
+    'sampler_state.advance(parent, code)._replace(rank=rank)',
+    'sampler_state.advance(parent, code)',
     f'{_SAMPLING}test_what_is_proven_equals_a_search_with_every_beam',
   ),
 ]
@@ -185,28 +185,28 @@ _WIDER = [
   Mutant(
     'requests with fewer than k items are searched again',
     'tiger_jax/retrieval/tiger.py',
-    'asked = np.minimum(k, found.valid.sum(1))',
-    'asked = np.full(len(found.valid), k)',
+    'num_wanted = np.minimum(k, beams.valid.sum(1))',
+    'num_wanted = np.full(len(beams.valid), k)',
     f'{_EXACT}test_those_who_get_fewer_items_are_not_searched_again_for_more',
   ),
   Mutant(
     'wider searches stop one result too early',
     'tiger_jax/retrieval/tiger.py',
-    'unproven = np.flatnonzero((found.exact_k < asked) & ~filler)',
-    'unproven = np.flatnonzero((found.exact_k < asked - 1) & ~filler)',
+    '(beams.exact_k < num_wanted) & ~is_padding',
+    '(beams.exact_k < num_wanted - 1) & ~is_padding',
     f'{_EXACT}test_only_what_is_not_proven_is_searched_again',
   ),
   Mutant(
     'padding rows are searched again',
     'tiger_jax/retrieval/tiger.py',
-    'filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)',
-    'filler = np.zeros(len(inputs[0].user), bool)',
+    'is_padding = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)',
+    'is_padding = np.zeros(len(inputs[0].user), bool)',
     f'{_EXACT}test_rows_that_fill_a_batch_are_not_searched_again',
   ),
   Mutant(
     'exact_k exceeds the number of returned items',
     'tiger_jax/retrieval/tiger.py',
-    '    np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)\n',
+    '    np.minimum(beams.exact_k, beams.items.shape[1], out=beams.exact_k)\n',
     '',
     f'{_EXACT}test_only_what_is_not_proven_is_searched_again',
   ),

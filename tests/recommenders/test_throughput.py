@@ -73,7 +73,7 @@ def test_a_baseline_has_no_tokens(inputs):
 
 def test_what_learns_nothing_has_no_speed(inputs):
   model = dataclasses.replace(CONFIG.model, name='popularity')
-  with pytest.raises(UsageError, match="'popularity', which learns nothing"):
+  with pytest.raises(UsageError, match="'popularity', which has no training"):
     throughput.measure(
       Session.open(dataclasses.replace(CONFIG, model=model), inputs), seconds=0
     )

@@ -143,7 +143,7 @@ def test_lists_are_filled_up(table_model, num_beams):
   found = model.search(catalog, num_beams)
   width = min(num_beams, 60)
   assert found.items.shape == (2, width)
-  filled = jax.device_get(found.filled(num_beams))
+  filled = jax.device_get(found.padded(num_beams))
   assert filled.codes.shape == (2, num_beams, 3)
   for long, short in zip(filled, found, strict=True):
     kept = long[:, :width] if long.ndim > 1 else long

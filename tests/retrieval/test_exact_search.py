@@ -98,7 +98,7 @@ def test_only_what_is_not_proven_is_searched_again(stub):
 
 
 def test_an_exact_search_ends(stub, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
+  monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
   retriever = stub({n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)})
   found = retriever.search_exact(None, BATCH, 3)
   assert [num_beams for num_beams, *_ in retriever.asked] == [4, 8, 16]
@@ -141,7 +141,7 @@ def test_rows_that_fill_a_batch_are_not_searched_again(stub):
 
 
 def test_wide_searches_are_of_few_requests_at_once(stub, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MOST_ROWS', 24)
+  monkeypatch.setattr(retriever_module, '_MAX_TOTAL_BEAMS', 24)
   retriever = stub({4: [0] * 8, 8: [8] * 8})
   found = retriever.search_exact(None, BATCH, 3)
   asked = [batch.user.tolist() for _, batch, *_ in retriever.asked]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tiger_jax.retrieval.filters import ItemLists
-from tiger_jax.retrieval.sampling import Draws, Sampler
+from tiger_jax.retrieval.sampling import Sampler, SamplerState
 
 NUM_SEEDS = 20_000
 # Some codes are invalid at each level, and some prefixes have more items.
@@ -196,7 +196,7 @@ def test_no_rank_is_above_that_of_its_beam(level, sharpness):
   rank = jnp.asarray([[0.0, -3.0, -1e6], [5.0, -20.0, -jnp.inf]])
   rngs = jax.random.split(jax.random.key(1), (2, 3))
   log_probs = jnp.asarray(-rng.random((2, 3)), jnp.float32)
-  before = Draws(rngs, log_probs, rank)
+  before = SamplerState(rngs, log_probs, rank)
   draws = jax.jit(Sampler.draw, static_argnums=1)(
     sampler, level, logits, before
   )

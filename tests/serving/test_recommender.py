@@ -195,7 +195,7 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
   drawn = sparse.recommend(['5', '1'], 5, options)
   assert drawn == every[:5]
   # A search with 10 beams misses some of these, and does not prove them.
-  monkeypatch.setattr(tiger, '_MOST_BEAMS', 10)
+  monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
   narrow = sparse.recommend(['5', '1'], 5, options)
   proven = [entry.proven for entry in narrow]
   assert narrow != every[:5] and not all(proven)
@@ -317,7 +317,7 @@ def test_an_unknown_user_is_refused(recommender, user, message):
 def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
   """Batches, lengths, lists, temperatures, seeds and k of every kind."""
   # Draws that are not proven would need programs of another width.
-  monkeypatch.setattr(tiger, '_MOST_BEAMS', 10)
+  monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
 
   def ask(num_histories, length, k, **options):
     histories = [[i % NUM_ITEMS] * length for i in range(num_histories)]
@@ -352,9 +352,9 @@ def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
 
   monkeypatch.setattr(tiger, '_search', watched)
   for module, name, most, number in (
-    (tiger, '_MOST_ROWS', 160, 8),
-    (filters, '_MOST_LISTED', 8 * 32, 8),
-    (tiger, '_MOST_ROWS', 20, 1),
+    (tiger, '_MAX_TOTAL_BEAMS', 160, 8),
+    (filters, '_MAX_LISTED', 8 * 32, 8),
+    (tiger, '_MAX_TOTAL_BEAMS', 20, 1),
   ):
     asked.clear()
     with monkeypatch.context() as patch:
@@ -371,7 +371,7 @@ def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
 def test_more_items_than_one_search_can_hold_are_refused(
   recommender, monkeypatch
 ):
-  monkeypatch.setattr(tiger, '_MOST_ROWS', 12)
+  monkeypatch.setattr(tiger, '_MAX_TOTAL_BEAMS', 12)
   assert len(recommender.recommend(['i100'], 12)) == 12
   with pytest.raises(UsageError, match='k is 13: ask for 12 items at most'):
     recommender.recommend(['i100'], 13)

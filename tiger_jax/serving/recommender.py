@@ -235,7 +235,7 @@ class Recommender:
     elif options.exclude_seen:
       num_listed += max(map(len, histories), default=0)
     most = min(
-      self._retriever.most_requests(k), ItemLists.most_requests(num_listed)
+      self._retriever.max_requests(k), ItemLists.max_requests(num_listed)
     )
     size = max(x for x in _BATCHES if x <= most)
     answers: list[list[Recommendation]] = []

@@ -43,8 +43,8 @@ class SequenceEncoder(nn.Module):
     x = x * c.d_model**0.5 + positions[None, :length]
     x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
-      # The output layers start at zero, so the blocks first add nothing. The
-      # query for the next item then equals the last item, which is a better
+      # The output layers start at zero, so that the blocks first add nothing.
+      # Each query then resembles the vector of its item, which is a better
       # start than a random map of it.
       attention = Attention(
         c.num_heads,
