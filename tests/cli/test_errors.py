@@ -165,7 +165,7 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=hot | --temperature is 'hot': it must be a number
 2 | --mode=recommend --workdir=folder --history=A --temperature=0 | temperature is 0.0: choose from 0.001 to 1000
 2 | --mode=recommend --workdir=folder --history=A --temperature=nan | temperature is nan: choose from 0.001 to 1000
-2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are of a draw: set a temperature too
+2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run
@@ -186,12 +186,12 @@ TABLE = r"""
 2 | $ASK --user=$NOT_UTF8 | no user '\udcff' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$LONG | no user 'aaa...aaa' in the data of the run: ids look like 'u0'
 2 | $ASK --user=u3 --k=0 | k is 0: choose at least 1
-2 | $ASK --user=u3 --deny=X | no item 'X' in the catalogue (1 of 1 in deny are unknown): ids look like 'A031'
-2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalogue (1 of 1 in history are unknown): ids look like 'A031'
-2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalogue (1 of 2 in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
+2 | $ASK --user=u3 --deny=X | no item 'X' in the catalog (1 of 1 in deny are unknown): ids look like 'A031'
+2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalog (1 of 1 in history are unknown): ids look like 'A031'
+2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalog (1 of 2 in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
 2 | $ASK --history=A001$NEWLINEA002 | --history is 'A001 A002': it must be a list of ids
-2 | $ASK --history=A001 --allow=X | no item 'X' in the catalogue (1 of 1 in allow are unknown): ids look like 'A031'
-2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9: the Semantic IDs have 4 codes
+2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog (1 of 1 in allow are unknown): ids look like 'A031'
+2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9, but the Semantic IDs have 4 codes: choose at most 4
 
 ## experiments
 2 | $EXPERIMENT --mode=train | --mode=train is for a single run, and table2_cpu is an experiment of several runs: remove the flag

@@ -41,9 +41,9 @@ MUTANTS = (
   Mutant(
     'training on every prefix includes validation targets',
     _SESSION,
-    'return splits.sequences(dataset, c.max_history)',
-    'examples = splits.sequences(dataset, c.max_history)\n'
-    '      return examples._replace(end=examples.end + 1)',
+    'return splits.sequences(dataset, config.model.max_history)',
+    'examples = splits.sequences(dataset, config.model.max_history)\n'
+    '    return examples._replace(end=examples.end + 1)',
     _TARGETS,
   ),
   Mutant(

@@ -13,15 +13,15 @@ MUTANTS = (
   Mutant(
     'two-tower vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    "'two towers', TwoTower, ('embeddings',), inputs.standardized_vectors",
-    "'two towers', TwoTower, ('embeddings',), inputs.vectors",
+    "    ('embeddings',),\n    f'{_HERE}.inputs:standardized_vectors',",
+    "    ('embeddings',),\n    f'{_HERE}.inputs:vectors',",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
     'DSI vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    'inputs.standardized_vectors,\n    _dsi_task',
-    'inputs.vectors,\n    _dsi_task',
+    "inputs:standardized_vectors',\n    f'{_HERE}.dsi_task",
+    "inputs:vectors',\n    f'{_HERE}.dsi_task",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
@@ -230,8 +230,8 @@ MUTANTS = (
   Mutant(
     'a user is not passed to the model',
     'tiger_jax/serving/recommender.py',
-    'return self._answers([history], k, [row], options)[0]',
-    'return self._answers([history], k, [-1], options)[0]',
+    'return self._recommend([history], k, [row], options)[0]',
+    'return self._recommend([history], k, [-1], options)[0]',
     'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
   ),
   Mutant(

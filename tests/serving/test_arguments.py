@@ -103,7 +103,7 @@ def test_integers_are_ids_in_decimal(ids):
     (5, 'history is 5: pass a list'),
     ({'a': 1}, 'history is a mapping'),
     (pa.table({'item': ['a']}), 'history is a table: pass one of its columns'),
-    (['a', 503.0], 'history[1] is 503.0: ids are text, or integers'),
+    (['a', 503.0], 'history[1] is 503.0: pass text, or integers'),
     (np.array([503.0]), 'pandas turns integers with missing values into'),
     (['a', None], 'history[1] is None'),
     (pa.array(['a', None]), 'history[1] is None'),

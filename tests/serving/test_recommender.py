@@ -210,8 +210,8 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
 @pytest.mark.parametrize(
   ('options', 'named'),
   [
-    ({'deny': ['i100', 'gone']}, "'gone' in the catalogue .1 of 2 in deny"),
-    ({'allow': ['gone']}, "'gone' in the catalogue .1 of 1 in allow"),
+    ({'deny': ['i100', 'gone']}, "'gone' in the catalog .1 of 2 in deny"),
+    ({'allow': ['gone']}, "'gone' in the catalog .1 of 1 in allow"),
     ({'temperature': 0.0}, 'temperature is 0.0'),
     ({'temperature': float('nan')}, 'temperature is nan'),
     ({'temperature': 1.0, 'drawn_levels': 0}, 'drawn_levels is 0'),
@@ -241,8 +241,8 @@ def test_many_histories_are_answered_in_parts(recommender):
   ('history', 'k', 'named'),
   [
     ([], 10, 'history is empty'),
-    (['i100', 'nowhere'], 10, "'nowhere' in the catalogue .1 of 2"),
-    (['x', 'y'], 10, "'x' in the catalogue .2 of 2"),
+    (['i100', 'nowhere'], 10, "'nowhere' in the catalog .1 of 2"),
+    (['x', 'y'], 10, "'x' in the catalog .2 of 2"),
     ([''], 10, "''"),
     (['i100'], 0, 'k is 0'),
     (['i100'], -1, 'k is -1'),
@@ -305,7 +305,7 @@ def test_recommendations_for_a_user_read_the_whole_history(
     ('Bob', "no user 'Bob' in the data of the run: did you mean 'bob'?"),
     ('zoe', "no user 'zoe' in the data of the run: ids look like 'ann'"),
     (7, "no user '7'"),
-    (None, r'user\[0\] is None: ids are text'),
+    (None, r'user\[0\] is None: pass text'),
     (['ann'], r"user\[0\] is \['ann'\]"),
   ],
 )
@@ -396,7 +396,7 @@ def test_a_model_is_served_while_its_stages_are_made_for_another(
   (aside,) = workdir.glob('semantic_ids.*')
   shutil.rmtree(aside)
   with pytest.raises(
-    CheckpointError, match='semantic_ids is missing or is not'
+    CheckpointError, match='semantic_ids is missing, or is not'
   ):
     Recommender.from_workdir(workdir)
 
@@ -407,5 +407,5 @@ def test_a_record_cannot_name_a_path_outside_the_workdir(trained, tmp_path):
   for wanted in ('/../../x', 5, None, 64 * 'F'):
     record['about']['data'] = wanted
     (workdir / 'train/stage.json').write_text(json.dumps(record))
-    with pytest.raises(CheckpointError, match='data is missing or is not'):
+    with pytest.raises(CheckpointError, match='data is missing, or is not'):
       Recommender.from_workdir(workdir)

@@ -154,8 +154,8 @@ def _log_probs(
   """Returns the log-probabilities of `codes`; None takes all codes."""
   max_logit = logits.max(2, keepdims=True)
   total = jnp.log(jnp.exp(logits - max_logit).sum(2, keepdims=True))
-  # Rounding may give a code of probability 1 a positive log-probability. An item
-  # would then rank above its prefix, and `dropped` would not bound it.
+  # Rounding may give a code of probability 1 a positive log-probability. An
+  # item would then rank above its prefix, and `dropped` would not bound it.
   return jnp.minimum(_take_codes(logits, codes) - max_logit - total, 0)
 
 
