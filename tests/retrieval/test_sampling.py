@@ -75,7 +75,7 @@ def test_draws_without_replacement(small, temperature):
   _assert_drawn_without_replacement(found.items, probs)
 
 
-def test_draws_from_what_a_list_leaves(small):
+def test_draws_only_permitted_items(small):
   found = _draw(small, deny=[3, 4])
   left = np.array([0, 1, 2, 5])
   assert not found.valid[:, 4:].any()
@@ -103,7 +103,7 @@ def test_only_the_first_levels_are_drawn(small, num_levels):
   assert len(first) == len(set(prefixes))
 
 
-def test_no_level_drawn_is_no_draw(small):
+def test_drawing_no_level_equals_a_plain_search(small):
   catalog, model = small
   plain = model.search(catalog, 8)
   found = _draw(small, temperature=0.3, num_levels=0)
@@ -153,7 +153,7 @@ def test_a_seed_gives_the_same_items_in_every_batch(large, table_model):
   assert len(distinct) == 7
 
 
-def test_what_is_proven_equals_a_search_with_every_beam(large, table_model):
+def test_proven_draws_equal_a_search_with_all_beams(large, table_model):
   case, catalog = large
   model = table_model(case.level_sizes, np.arange(8), sharpness=6.0)
   proven = []
@@ -188,7 +188,7 @@ def test_temperatures_and_seeds_compile_nothing(large, table_model):
 
 @pytest.mark.parametrize('sharpness', [0.0, 1.0, 100.0, 1e6])
 @pytest.mark.parametrize('level', [0, 1])
-def test_no_rank_is_above_that_of_its_beam(level, sharpness):
+def test_no_rank_exceeds_that_of_its_beam(level, sharpness):
   """And the highest is the same, where the level is drawn."""
   sampler = _sampler([5, 6], 0.5, 1)
   rng = np.random.default_rng(0)

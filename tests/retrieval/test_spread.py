@@ -48,7 +48,7 @@ def _large():
   ('name', 'filtered'),
   [('four levels, one bitmap', False), ('narrow middle', True)],
 )
-def test_a_search_sends_no_part_of_the_catalogue(
+def test_a_search_transfers_no_part_of_the_catalog(
   table_model, make_case, name, filtered
 ):
   """But what beams have found, which does not grow with the catalogue."""
@@ -85,7 +85,7 @@ def test_a_search_sends_no_part_of_the_catalogue(
 
 
 @pytest.mark.parametrize('num_devices', [1, 2, 3, 4, 8])
-def test_changes_where_many_prefixes_are_large(large, num_devices):
+def test_changes_to_many_large_prefixes(large, num_devices):
   catalog, new = large
   mesh = make_mesh(jax.devices()[:num_devices])
   removed = np.arange(5, 2000, 40)

@@ -133,7 +133,7 @@ def test_equals_scoring_every_item(whole_search, item_scores):
   assert not whole_search.valid[:, NUM_ITEMS:].any()
 
 
-def test_fewer_beams_score_as_the_oracle_does(params, batch, item_scores):
+def test_few_beams_have_the_scores_of_the_oracle(params, batch, item_scores):
   found = jax.device_get(_retriever(4).recommend(params, batch, 4))
   assert found.valid.all()
   expected = np.take_along_axis(item_scores, found.items, 1)
@@ -144,7 +144,7 @@ def test_fewer_beams_score_as_the_oracle_does(params, batch, item_scores):
   assert (found.scores <= best + 1e-5).all()
 
 
-def test_requests_do_not_see_each_other(params, batch, whole_search):
+def test_requests_are_independent(params, batch, whole_search):
   for row in range(3):
     others = np.arange(NUM_REQUESTS) != row
     history = np.where(others[:, None], batch.history[::-1], batch.history)
@@ -168,7 +168,7 @@ def test_one_device_equals_eight(params, batch, whole_search):
   _assert_same(found, whole_search)
 
 
-def test_a_split_catalogue_equals_one_on_one_device(params, batch):
+def test_a_sharded_catalog_equals_one_on_one_device(params, batch):
   mesh = make_mesh()
   one = _retriever(4)
   split = one.with_catalog(one.catalog.spread(mesh, 'data'))
@@ -202,7 +202,7 @@ def test_recommends_the_k_best(params, batch, whole_search, k):
   assert (found.scores[:, best:] == -np.inf).all()
 
 
-def test_an_unconstrained_search_says_which_ids_are_items(params, batch):
+def test_an_unconstrained_search_marks_valid_ids(params, batch):
   retriever = _retriever(16)
   found = jax.device_get(retriever.search(params, batch, 1, constrained=False))
   rows = {tuple(x): i for i, x in enumerate(_codes(NUM_ITEMS).tolist())}
@@ -215,7 +215,7 @@ def test_an_unconstrained_search_says_which_ids_are_items(params, batch):
     assert len(set(map(tuple, codes))) == 16
 
 
-def test_a_search_may_have_other_beams_than_its_retriever(params, batch):
+def test_a_search_can_override_the_number_of_beams(params, batch):
   wide, narrow = _retriever(16), _retriever(4)
   found = wide.search(params, batch, 1, num_beams=4)
   assert found.items.shape == (NUM_REQUESTS, 4)
@@ -227,7 +227,7 @@ def test_a_search_may_have_other_beams_than_its_retriever(params, batch):
 
 
 @pytest.mark.parametrize('num_beams', [None, 2, 16])
-def test_an_exact_search_begins_with_the_beams_that_are_asked_for(
+def test_an_exact_search_starts_with_the_given_number_of_beams(
   params, batch, whole_search, monkeypatch, num_beams
 ):
   search, widths = retriever_module._search, []
@@ -261,7 +261,7 @@ def test_an_exact_search_equals_scoring_every_item(
   assert not found.valid[:, NUM_ITEMS:].any()
 
 
-def test_a_new_item_is_recommended_and_may_stand_in_a_history(params, batch):
+def test_a_new_item_is_recommended_and_accepted_in_histories(params, batch):
   codes = _codes(NUM_ITEMS + 2)
   before = _retriever(16)
   retriever = _changed(before, added=codes[NUM_ITEMS:])
@@ -277,7 +277,7 @@ def test_a_new_item_is_recommended_and_may_stand_in_a_history(params, batch):
   assert not before.codes[NUM_ITEMS:].any()
 
 
-def test_a_removed_item_comes_no_more_but_may_stand_in_a_history(
+def test_a_removed_item_is_not_recommended_but_accepted_in_histories(
   params, batch, whole_search
 ):
   best = np.unique(np.asarray(whole_search.items)[:, 0])
@@ -295,7 +295,7 @@ def test_a_removed_item_comes_no_more_but_may_stand_in_a_history(
   assert not np.isin(found, best).any()
 
 
-def test_a_full_table_takes_no_more_rows(params, batch):
+def test_a_full_catalog_refuses_more_items(params, batch):
   retriever = _changed(_retriever(4), added=_codes(20)[NUM_ITEMS:])
   assert retriever.catalog.size == 20
   with pytest.raises(DataError, match='no room for 21 items'):

@@ -41,9 +41,7 @@ def log_probabilities(config, ids, params, history):
   )
 
 
-def test_all_items_in_the_order_of_their_probabilities(
-  recommender, config, ids, params
-):
+def test_all_items_are_ordered_by_probability(recommender, config, ids, params):
   found = recommender.recommend(['i105', 'i101'], NUM_ITEMS)
   expected = log_probabilities(config, ids, params, [5, 1])
   assert [entry.item_id for entry in found] == [
@@ -56,14 +54,14 @@ def test_all_items_in_the_order_of_their_probabilities(
     assert entry.title == (f'Item {row}' if row != 3 else 'i103')
 
 
-def test_types_are_plain(recommender):
+def test_results_have_python_types(recommender):
   (entry,) = recommender.recommend(['i105'], 1)
   assert type(entry.score) is float
   assert {type(code) for code in entry.semantic_id} == {int}
   assert type(entry.title) is type(entry.item_id) is str
 
 
-def test_k_items_best_first(recommender):
+def test_returns_k_items_best_first(recommender):
   found = recommender.recommend(['i102', 'i103'], 10)
   assert len({entry.item_id for entry in found}) == len(found) == 10
   scores = [entry.score for entry in found]
@@ -71,12 +69,12 @@ def test_k_items_best_first(recommender):
   assert recommender.recommend(['i102', 'i103'], 3) == found[:3]
 
 
-def test_ten_where_none_are_asked_for(recommender):
+def test_returns_ten_items_by_default(recommender):
   assert len(recommender.recommend(['i102'])) == 10
 
 
 @pytest.mark.parametrize('k', [NUM_ITEMS, 50])
-def test_more_than_the_beams_and_than_the_catalogue(recommender, k):
+def test_k_may_exceed_the_beams_and_the_catalog(recommender, k):
   found = recommender.recommend(['i102', 'i103'], k)
   assert len(found) == min(k, NUM_ITEMS)
   assert len({entry.item_id for entry in found}) == len(found)
@@ -84,7 +82,7 @@ def test_more_than_the_beams_and_than_the_catalogue(recommender, k):
   assert len(recommender.recommend(['i102', 'i103'], 10)) == 10
 
 
-def test_together_as_one_by_one(recommender):
+def test_a_batch_equals_single_requests(recommender):
   histories = [[5], [5, 1], [0, 1, 2, 3], [13, 13]]
   together = recommender.recommend_rows(histories, NUM_ITEMS)
   for history, found in zip(histories, together, strict=True):
@@ -96,14 +94,14 @@ def test_together_as_one_by_one(recommender):
       assert entry.semantic_id == by_id[entry.item_id].semantic_id
 
 
-def test_only_the_latest_items_count(recommender):
+def test_only_the_latest_items_are_read(recommender):
   latest = ['i102', 'i103', 'i104', 'i105']
   long = recommender.recommend(['i100', 'i101', 'i100', *latest], NUM_ITEMS)
   assert long == recommender.recommend(latest, NUM_ITEMS)
   assert long != recommender.recommend(['i101', *latest[1:]], NUM_ITEMS)
 
 
-def test_the_order_of_the_history_counts(recommender):
+def test_the_order_of_the_history_matters(recommender):
   there = recommender.recommend(['i101', 'i109'], 5)
   assert there != recommender.recommend(['i109', 'i101'], 5)
 
@@ -128,7 +126,7 @@ def test_seen_denied_and_allowed_items(recommender):
   assert found(exact=True) == every
 
 
-def test_what_is_proven_is_said(recommender):
+def test_the_proof_is_reported(recommender):
   # There are more beams than items: nothing was dropped.
   found = recommender.recommend(['i102'], NUM_ITEMS, Options(exact=True))
   assert all(entry.proven for entry in found)
@@ -140,7 +138,7 @@ def test_what_is_proven_is_said(recommender):
   assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
 
 
-def test_items_left_out_of_one_request_are_not_left_out_of_another(recommender):
+def test_items_excluded_from_one_request_stay_in_others(recommender):
   histories = [[5], [5, 1], [0, 1, 2, 3]]
   together = recommender.recommend_rows(
     histories, NUM_ITEMS, options=Options(exclude_seen=True)
@@ -187,7 +185,7 @@ def _sparse(config):
   )
 
 
-def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
+def test_a_draw_widens_until_it_is_proven(sparse, monkeypatch):
   options = Options(temperature=2.0, seed=3)
   # With 64 beams nothing is dropped.
   every = sparse.recommend(['5', '1'], 64, options)
@@ -222,12 +220,12 @@ def test_a_draw_is_as_wide_as_its_proof(sparse, monkeypatch):
     ({'temperature': 1.0, 'drawn_levels': 9}, 'Semantic IDs have [23] codes'),
   ],
 )
-def test_bad_options(recommender, options, named):
+def test_invalid_options_are_refused(recommender, options, named):
   with pytest.raises(UsageError, match=named):
     recommender.recommend(['i100'], 3, Options(**options))
 
 
-def test_many_histories_are_answered_in_parts(recommender):
+def test_many_histories_are_split_into_batches(recommender):
   histories = [[i % NUM_ITEMS] for i in range(131)]
   found = recommender.recommend_rows(histories, 3)
   assert len(found) == 131
@@ -248,20 +246,20 @@ def test_many_histories_are_answered_in_parts(recommender):
     (['i100'], -1, 'k is -1'),
   ],
 )
-def test_bad_requests(recommender, history, k, named):
+def test_invalid_requests_are_refused(recommender, history, k, named):
   with pytest.raises(UsageError, match=named) as error:
     recommender.recommend(history, k)
   assert '\n' not in str(error.value)
 
 
-def test_an_unknown_item_is_shown_what_ids_look_like(recommender):
+def test_an_unknown_item_gets_example_or_similar_ids(recommender):
   with pytest.raises(UsageError, match="ids look like 'i100'"):
     recommender.recommend(['B00ZZZZ'])
   with pytest.raises(UsageError, match="did you mean 'i1"):
     recommender.recommend(['i10O'])
 
 
-def test_a_folder_without_a_run(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(CheckpointError, match='run --mode=train'):
     Recommender.from_workdir(tmp_path)
   assert not list(tmp_path.iterdir())
@@ -277,12 +275,12 @@ def _with_user_tokens(config, dataset, ids):
   )
 
 
-def test_user_tokens_need_no_known_user(with_user_tokens):
+def test_models_with_user_tokens_accept_unknown_users(with_user_tokens):
   """Requests come from anybody, also where training knew its users."""
   assert len(with_user_tokens.recommend(['i100'])) == 10
 
 
-def test_recommendations_for_a_user_read_the_whole_history(
+def test_recommend_for_user_reads_the_whole_history(
   recommender, with_user_tokens
 ):
   # All of cem's five events, the last two included, which training held out.
@@ -314,7 +312,7 @@ def test_an_unknown_user_is_refused(recommender, user, message):
     recommender.recommend_for_user(user)
 
 
-def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
+def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
   """Batches, lengths, lists, temperatures, seeds and k of every kind."""
   # Draws that are not proven would need programs of another width.
   monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
@@ -339,7 +337,7 @@ def test_no_mix_of_requests_compiles_what_is_compiled(recommender, monkeypatch):
   assert tiger._search._cache_size() == compiled
 
 
-def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
+def test_searches_are_split_to_bound_memory(recommender, monkeypatch):
   histories = [[i % NUM_ITEMS, 3] for i in range(20)]
   options = Options(deny=['i100'])
   expected = recommender.recommend_rows(histories, 12, options=options)
@@ -368,7 +366,7 @@ def test_searches_are_split_to_bound_their_memory(recommender, monkeypatch):
       assert [x.score for x in one] == pytest.approx(scores, abs=1e-5)
 
 
-def test_more_items_than_one_search_can_hold_are_refused(
+def test_k_above_the_maximum_number_of_beams_is_refused(
   recommender, monkeypatch
 ):
   monkeypatch.setattr(tiger, '_MAX_TOTAL_BEAMS', 12)
@@ -377,15 +375,13 @@ def test_more_items_than_one_search_can_hold_are_refused(
     recommender.recommend(['i100'], 13)
 
 
-def test_ids_of_another_catalogue_are_refused(config, dataset, ids, params):
+def test_ids_of_another_catalog_are_refused(config, dataset, ids, params):
   fewer = dataclasses.replace(ids, codes=ids.codes[1:])
   with pytest.raises(UsageError, match='13 Semantic IDs .* 14 items'):
     Recommender(Session.open(config, Inputs(dataset, fewer)), params)
 
 
-def test_a_model_is_served_while_its_stages_are_made_for_another(
-  trained, tmp_path
-):
+def test_a_model_is_served_from_stages_that_were_replaced(trained, tmp_path):
   """The data and IDs in the workdir are those of another config."""
   workdir = shutil.copytree(trained, tmp_path / 'run')
   expected = Recommender.from_workdir(workdir).recommend(['A001'], 3)
@@ -401,7 +397,7 @@ def test_a_model_is_served_while_its_stages_are_made_for_another(
     Recommender.from_workdir(workdir)
 
 
-def test_a_record_cannot_name_a_path_outside_the_workdir(trained, tmp_path):
+def test_a_record_cannot_point_outside_the_workdir(trained, tmp_path):
   workdir = shutil.copytree(trained, tmp_path / 'run')
   record = json.loads((workdir / 'train/stage.json').read_text())
   for wanted in ('/../../x', 5, None, 64 * 'F'):

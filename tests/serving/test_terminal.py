@@ -9,7 +9,7 @@ from tiger_jax.serving.terminal import (
 )
 
 
-def test_lines_of_recommendations(recommender):
+def test_one_line_per_recommendation(recommender):
   found = recommender.recommend(['i102'], 3)
   lines = show_recommendations(found, bought=1).splitlines()
   assert [line.split()[0] for line in lines] == ['1', '*', '3']
@@ -21,7 +21,7 @@ def test_lines_of_recommendations(recommender):
   assert 'No item may be recommended' in show_recommendations([])
 
 
-def test_shoppers_are_shown_with_what_they_bought_next(recommender):
+def test_shoppers_are_shown_with_their_next_purchase(recommender):
   text = show_shoppers(recommender, 0)
   assert text.count('Shopper ') == 3  # There are no more.
   ann = text[text.index('Shopper ann') :].split('\n\n')[0]
