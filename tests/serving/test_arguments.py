@@ -1,4 +1,4 @@
-"""The arguments of the Python API, each of which is read once."""
+"""The arguments of the Python API: accepted types, and errors."""
 
 import numpy as np
 import pandas as pd
@@ -50,10 +50,10 @@ def test_rows_are_accepted_in_every_form(form):
 def test_iterators_are_read_once(recommender):
   histories = [ROWS, ROWS[::-1]]
   expected = recommender.recommend_rows(histories, 5, [0, 2])
-  outside = (iter(history) for history in histories)
-  assert recommender.recommend_rows(outside, 5, iter([0, 2])) == expected
-  alone = recommender.recommend(IDS, 5)
-  assert recommender.recommend(iter(IDS), 5) == alone
+  iterators = (iter(history) for history in histories)
+  assert recommender.recommend_rows(iterators, 5, iter([0, 2])) == expected
+  expected = recommender.recommend(IDS, 5)
+  assert recommender.recommend(iter(IDS), 5) == expected
 
 
 def test_rows_are_accepted_in_one_array(recommender):
@@ -65,16 +65,15 @@ def test_rows_are_accepted_in_one_array(recommender):
 
 
 def test_iterators_of_ids_apply_to_every_batch(recommender):
-  every = [entry.item_id for entry in recommender.recommend(IDS, 14)]
+  ranked = [entry.item_id for entry in recommender.recommend(IDS, 14)]
   histories = [[i % 14] for i in range(130)]
   for options in (
-    Options(deny=iter(every[:4])),
-    Options(allow=iter(every[4:])),
+    Options(deny=iter(ranked[:4])),
+    Options(allow=iter(ranked[4:])),
   ):
     for _ in range(2):
-      answers = recommender.recommend_rows(histories, 14, options=options)
-      for answer in answers:
-        assert {entry.item_id for entry in answer} == set(every[4:])
+      for items in recommender.recommend_rows(histories, 14, options=options):
+        assert {entry.item_id for entry in items} == set(ranked[4:])
 
 
 def test_sets_are_accepted_where_order_does_not_matter():
