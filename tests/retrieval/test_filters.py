@@ -6,7 +6,7 @@ import pytest
 from tiger_jax.retrieval.filters import ItemLists
 
 NUM_BEAMS = 20
-# One request for each layout of list in `_lists`.
+# One request for each kind of list in `_lists`.
 NUM_REQUESTS = 8
 
 
@@ -25,7 +25,7 @@ def layout(request, make_case):
 
 
 def _lists(rng, model, codes):
-  """Returns lists of every layout, some with repeated or unknown rows."""
+  """Returns lists of every kind, some with repeated or unknown rows."""
   num_rows = len(codes)
   random = [
     rng.permutation(num_rows)[:25].tolist() for _ in range(NUM_REQUESTS)

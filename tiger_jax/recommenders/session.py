@@ -118,7 +118,11 @@ class Session:
 
   @property
   def training_task(self) -> Task:
-    """The training task for the batches that `batches` stacks."""
+    """The training task for the batches in `batches`.
+
+    If these are references to events, the task looks the events up on the
+    device.
+    """
     events = self.batches.events
     return self.task if events is None else LookUp(self.task, events)
 

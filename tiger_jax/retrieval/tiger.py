@@ -18,8 +18,8 @@ from tiger_jax.runtime import sharding
 
 # The maximum number of beams in a search that proves its results.
 _MAX_PROOF_BEAMS = 4096
-# The maximum number of beams in a search, over all its requests. A caller who
-# ignores `max_requests` can exceed it.
+# The maximum number of beams in a search, over all its requests. Callers that
+# ignore `max_requests` can exceed it.
 _MAX_TOTAL_BEAMS = 2**14
 
 
