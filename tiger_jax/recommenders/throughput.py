@@ -127,7 +127,7 @@ def peak_flops() -> tuple[float, str]:
     start = time.perf_counter()
     jax.block_until_ready(multiply(x, x))
     seconds.append(time.perf_counter() - start)
-  return 2 * size**3 / min(seconds), 'of a large float32 product, measured'
+  return 2 * size**3 / min(seconds), 'measured with a large float32 product'
 
 
 def _report(
