@@ -1,7 +1,7 @@
 """TIGER: generates the Semantic ID of the next item (section 3.2).
 
-An optional causal encoder, which the paper does not have, lets one forward pass
-over a history train every prefix of it.
+The encoder can be causal, unlike that of the paper. One forward pass over a
+history then trains every prefix of it.
 """
 
 from collections.abc import Sequence

@@ -21,7 +21,7 @@ class Options:
     allow: Ids of the only items to recommend; None allows all items.
     temperature: The sampling temperature. Items are drawn at random, with more
       variety at a higher temperature, and returned in the order of the draw.
-      The search uses more beams as with `exact`. None returns the most probable
+      The search adds beams as with `exact`. None returns the most probable
       items.
     drawn_levels: The number of leading codes of a Semantic ID to draw; None
       draws all codes.

@@ -44,8 +44,8 @@ class SequenceEncoder(nn.Module):
     x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
       # The output layers start at zero, so that the blocks first add nothing.
-      # Each query then resembles the vector of its item, which is a better
-      # start than a random map of it.
+      # A query then resembles the vector of its item. This is a better start
+      # than a random projection.
       attention = Attention(
         c.num_heads,
         c.head_dim,
