@@ -21,7 +21,7 @@ _ENCODER_OF_FIELD = {
   'path': 'precomputed',
   'ids_path': 'precomputed',
 }
-# The dataset fields that only datasets read from files use.
+# The dataset fields that apply only to datasets in files.
 _FILE_FIELDS = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
 # The model fields that only generative models read.
 _GENERATIVE_FIELDS = (

@@ -49,7 +49,7 @@ def _recommend(
   batch: Batch,
   lists: ItemLists | None,
 ) -> Recommendations:
-  # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
+  # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
     query = jnp.asarray(bound.query(features, batch), jnp.float32)

@@ -218,7 +218,7 @@ def _search(
   lists: ItemLists | None,
   sampler: Sampler | None,
 ) -> Beams:
-  # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
+  # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
     codes = catalog.codes
