@@ -105,7 +105,7 @@ def test_proven_draws_equal_those_of_a_search_of_all_items(
 
 
 def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
+  monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
   result = rank(trained, examples, K, DRAWS)
   is_correct = result.items == every_draw[:, :K]
   # With 16 beams, a third of the draws is wrong. None of these is proven.

@@ -87,8 +87,8 @@ MUTANTS = (
   Mutant(
     'items of equal scores come in the order of falling rows',
     _RETRIEVER,
-    'best, items = lax.top_k(scores, most)',
-    'best, items = lax.top_k(scores[:, ::-1], most)\n'
+    'best, items = lax.top_k(scores, num_best)',
+    'best, items = lax.top_k(scores[:, ::-1], num_best)\n'
     '    items = scores.shape[1] - 1 - items',
     _TIES,
   ),

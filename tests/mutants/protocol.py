@@ -15,7 +15,7 @@ _POPULARITY = 'tests/stages/test_evaluation.py::test_popularity_on_every_split'
 _BY_USER = 'tests/evaluation/test_measure.py::test_popularity_user_by_user'
 _TARGETS = (
   'tests/recommenders/test_session.py::'
-  'test_training_targets_are_all_events_but_the_held_out'
+  'test_training_targets_are_all_events_except_held_out_ones'
 )
 
 MUTANTS = (
@@ -43,9 +43,9 @@ MUTANTS = (
   Mutant(
     'training on every prefix includes validation targets',
     _SESSION,
-    'return splits.sequences(dataset, c.max_history)',
-    'examples = splits.sequences(dataset, c.max_history)\n'
-    '      return examples._replace(end=examples.end + 1)',
+    'return splits.sequences(dataset, config.model.max_history)',
+    'examples = splits.sequences(dataset, config.model.max_history)\n'
+    '    return examples._replace(end=examples.end + 1)',
     _TARGETS,
   ),
   Mutant(
@@ -159,7 +159,7 @@ MUTANTS = (
     'return float(splits.history_lengths(self.examples).mean())',
     'return 2 * float(splits.history_lengths(self.examples).mean())',
     'tests/recommenders/test_session.py::'
-    'test_every_training_target_counts_the_same',
+    'test_mean_targets_gives_all_targets_equal_weight',
   ),
   Mutant(
     'popularity counts held-out events',

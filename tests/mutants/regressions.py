@@ -13,15 +13,15 @@ MUTANTS = (
   Mutant(
     'two-tower vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    "'two towers', TwoTower, ('embeddings',), inputs.standardized_vectors",
-    "'two towers', TwoTower, ('embeddings',), inputs.vectors",
+    "    ('embeddings',),\n    f'{_HERE}.inputs:standardized_vectors',",
+    "    ('embeddings',),\n    f'{_HERE}.inputs:vectors',",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
     'DSI vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    'inputs.standardized_vectors,\n    _dsi_task',
-    'inputs.vectors,\n    _dsi_task',
+    "inputs:standardized_vectors',\n    f'{_HERE}.dsi_task",
+    "inputs:vectors',\n    f'{_HERE}.dsi_task",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
@@ -36,7 +36,7 @@ MUTANTS = (
     'tiger_jax/catalog/catalog.py',
     'x = _lengthened(x, len(old) - len(x))',
     'x = _lengthened(x, 0)',
-    'tests/retrieval/test_spread.py::test_changes_where_many_prefixes_are_large',
+    'tests/retrieval/test_spread.py::test_changes_to_many_large_prefixes',
   ),
   Mutant(
     'position biases decay',
@@ -57,7 +57,7 @@ MUTANTS = (
     'tiger_jax/retrieval/tiger.py',
     'self.model = model.clone(config=config)',
     'self.model = model',
-    'tests/retrieval/test_dtype.py::test_the_search_is_that_of_a_float32_model',
+    'tests/retrieval/test_dtype.py::test_the_search_equals_that_of_a_float32_model',
   ),
   Mutant(
     'the search uses the default precision of the device',
@@ -71,7 +71,7 @@ MUTANTS = (
     'tiger_jax/retrieval/items.py',
     'self.model = model.clone(config=config)',
     'self.model = model',
-    'tests/retrieval/test_dtype.py::test_every_model_is_computed_in_float32',
+    'tests/retrieval/test_dtype.py::test_every_model_retrieves_in_float32',
   ),
   Mutant(
     'baselines retrieve with the default precision',
@@ -85,7 +85,7 @@ MUTANTS = (
     'tiger_jax/serving/recommender.py',
     'if options.exact or sampler:',
     'if options.exact:',
-    'tests/serving/test_recommender.py::test_a_draw_is_as_wide_as_its_proof',
+    'tests/serving/test_options.py::test_a_draw_widens_until_it_is_proven',
   ),
   Mutant(
     'experiments use a search that is not widened',
@@ -189,7 +189,7 @@ MUTANTS = (
     '    table[as_rows(rows)] = 0\n'
     '    return self._changed(arrays, table)',
     'tests/retrieval/test_tiger.py::'
-    'test_a_removed_item_comes_no_more_but_may_stand_in_a_history',
+    'test_a_removed_item_is_not_recommended_but_accepted_in_histories',
   ),
   Mutant(
     'new items have no Semantic ID in histories',
@@ -197,7 +197,7 @@ MUTANTS = (
     'table[stop - len(codes) : stop] = codes',
     'pass',
     'tests/retrieval/test_tiger.py::'
-    'test_a_new_item_is_recommended_and_may_stand_in_a_history',
+    'test_a_new_item_is_recommended_and_accepted_in_histories',
   ),
   Mutant(
     'damage to the parameters is not looked for',
@@ -230,16 +230,16 @@ MUTANTS = (
   Mutant(
     'a user is not passed to the model',
     'tiger_jax/serving/recommender.py',
-    'return self._answers([history], k, [row], options)[0]',
-    'return self._answers([history], k, [-1], options)[0]',
-    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+    'return self._recommend([history], k, [row], options)[0]',
+    'return self._recommend([history], k, [-1], options)[0]',
+    'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
   ),
   Mutant(
     'the last event of a user is left out',
     'tiger_jax/serving/recommender.py',
     'history = self.dataset.history_of(row).tolist()',
     'history = self.dataset.history_of(row)[:-1].tolist()',
-    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+    'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
   ),
   Mutant(
     'the command prepares its process too late',
