@@ -10,7 +10,7 @@ import pytest
 from tiger_jax import __version__
 from tiger_jax.checkpoints import checkpoint_folder, manifest
 from tiger_jax.checkpoints.checkpoints import Checkpoints
-from tiger_jax.checkpoints.compatibility import refuse_other
+from tiger_jax.checkpoints.compatibility import require_same_run
 from tiger_jax.config import Config
 from tiger_jax.errors import CheckpointError, DamagedError
 
@@ -42,7 +42,7 @@ def rewrite(folder, change):
 
 def restore(folder, expected):
   with Checkpoints(folder, expected) as checkpoints:
-    checkpoints.refuse_others()
+    checkpoints.require_same_run()
     return checkpoints.restore(1, STATE)
 
 
@@ -89,7 +89,7 @@ def test_a_new_field_with_another_value_is_refused(folder, section, field):
   default = expected[section][field]
   expected[section][field] = 'other'
   message = refusal(folder, expected)
-  assert f'of.{section}.{field} is {default}, expected other' in message
+  assert f'{section}.{field} is {default}, expected other' in message
 
 
 def test_a_retired_field_may_have_the_value_with_which_it_did_nothing(folder):
@@ -98,7 +98,7 @@ def test_a_retired_field_may_have_the_value_with_which_it_did_nothing(folder):
   rates = [1e-3, 3e-3]
   rewrite(folder, lambda x: x['about']['train'].update(learning_rates=rates))
   message = refusal(folder, about())
-  assert f'of.train.learning_rates is {rates}, expected []' in message
+  assert f'train.learning_rates is {rates}, expected []' in message
 
 
 def test_an_unknown_field_names_the_version_that_wrote_it(folder):
@@ -109,7 +109,7 @@ def test_an_unknown_field_names_the_version_that_wrote_it(folder):
   rewrite(folder, change)
   message = refusal(folder, about())
   assert (
-    f'of.model.use_bias is True, a field that tiger_jax {__version__} does not '
+    f'model.use_bias is True, a field that tiger_jax {__version__} does not '
     'have (written by tiger_jax 0.0.7)'
   ) in message
   rewrite(folder, lambda x: [x.pop('version'), x.pop('format')])
@@ -154,6 +154,6 @@ def test_only_sections_of_the_config_have_defaults(
   found, expected, differences
 ):
   with pytest.raises(CheckpointError) as error:
-    refuse_other(Path('x'), {'about': found, 'arrays': {}}, expected, {})
-  named = '; '.join(f'of.{line}' for line in differences)
-  assert f'x is of another run: {named}; choose' in str(error.value)
+    require_same_run(Path('x'), {'about': found, 'arrays': {}}, expected, {})
+  named = '; '.join(differences)
+  assert f'x belongs to another run: {named}; choose' in str(error.value)
