@@ -128,8 +128,8 @@ MUTANTS = (
   Mutant(
     'validation of replicas is the best, not the mean',
     _TRAINING,
-    'replicas.over(np.mean, values)',
-    'replicas.over(max, values)',
+    'replicas.aggregate(np.mean, values)',
+    'replicas.aggregate(max, values)',
     _SEEDS,
   ),
   Mutant(

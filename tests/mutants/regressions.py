@@ -140,7 +140,7 @@ MUTANTS = (
   Mutant(
     'a bad parameter is attributed to the next batch',
     'tiger_jax/training/log.py',
-    "max(1, step - what.startswith('parameter '))",
+    "max(1, step - name.startswith('parameter '))",
     'step',
     'tests/training/test_non_finite.py::test_a_parameter_is_found_in_the_next_step',
   ),
@@ -216,7 +216,7 @@ MUTANTS = (
   Mutant(
     'parameters of an old format are not checked',
     'tiger_jax/checkpoints/checkpoint_folder.py',
-    'if number < 3 and part == PARAMS:',
+    'if version < 3 and part == PARAMS:',
     'if False:',
     'tests/checkpoints/test_params.py',
   ),
