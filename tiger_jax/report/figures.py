@@ -82,7 +82,7 @@ class Figures:
       f'|---|{"---:|" * len(columns)}',
     ]
     for label, source in block['rows']:
-      cells = (rows[source].get(column, '') for column in columns.values())
+      cells = (rows[source][column] for column in columns.values())
       lines.append(_row([label, *cells]))
     return '\n'.join(lines)
 
