@@ -112,12 +112,14 @@ class Figures:
     if 'values' in figure:
       values = [self._figure(value) for value in figure['values']]
       return figure['text'].format(*values)
+    if 'published' in figure:
+      return figure['text']
     source = (self.root / figure['file']).read_text(encoding='utf-8')
     quote = ' '.join(figure['quote'].split())
     if quote not in ' '.join(source.split()):
       raise DataError(f'{figure["file"]} does not say "{quote}": correct both')
     missing = set(_NUMBER.findall(figure['text'])) - set(_NUMBER.findall(quote))
-    if missing - set(figure.get('settings', ())):
+    if missing:
       raise DataError(f'"{quote}" does not have {sorted(missing)}')
     return figure['text']
 
@@ -127,7 +129,7 @@ class Figures:
     if source.startswith(('paper/', 'published/')):
       return self._values(source)[path]
     node: Any = self._json(f'results/{source}.json')
-    if path.split('.')[0] in node.get('metrics', {}):
+    if path.split('.')[0] in node['metrics']:
       node = node['metrics']
     for key in path.split('.'):
       node = node[key]
@@ -144,11 +146,21 @@ class Figures:
       values = self.spec['published'][source.removeprefix('published/')]
       values = {name: values[name] for name in RANKING}
     else:
-      metrics = self._json(f'results/{source}.json')['metrics']
-      masked = metrics.get('test_masked', {})
-      values = {f'masked {name}': value for name, value in masked.items()}
-      values |= metrics['test']
+      return self._of_record(*source.split())
     return {name: _metric(value) for name, value in values.items()}
+
+  def _of_record(self, name: str, split: str = 'test') -> dict[str, str]:
+    """Returns the metrics of a record, as text."""
+    record = self._json(f'results/{name}.json')
+    metrics = record['metrics']
+    masked = metrics.get('test_masked', {})
+    values = {f'masked {name}': _metric(x) for name, x in masked.items()}
+    values |= {name: _metric(x) for name, x in metrics[split].items()}
+    if record['collision_rate'] is not None:
+      values['collide'] = f'{record["collision_rate"]:.1%}'
+    if 'share' in metrics[split]:
+      values['share'] = f'{metrics[split]["share"]:.1%}'
+    return values
 
   def _excerpt(self, file: str, section: str) -> dict[str, dict[str, str]]:
     """Returns the first table below a heading of a page, by its rows."""
