@@ -52,6 +52,7 @@ class Autoencoder(NamedTuple):
 
   def standardise(self, x: Float[Array, 'b dim']) -> Float[Array, 'b dim']:
     """Returns embeddings as the encoder is given them."""
+    # Departs from the paper: it does not mention a standardization.
     mean, std = lax.stop_gradient((self.mean, self.std))
     return (x - mean[None]) / std[None]
 

@@ -47,6 +47,7 @@ class RandomIds(NamedTuple):
     """Returns nothing: the codes stand for nothing."""
 
   def _own(self, x: Array, level: int) -> Int[Array, ' b']:
+    # Departs from the paper: it draws the codes.
     # What some devices round to zero is zero everywhere, -0.0 too.
     x = jnp.where(jnp.abs(x) < jnp.finfo(jnp.float32).tiny, 0, x)
     words = _mix(lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))
