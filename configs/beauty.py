@@ -47,7 +47,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   train.steps_per_call = 20
   # A seventh of Beauty's positions is padding; three widths had over a fourth.
   train.length_buckets = (2, 4, 7, 12, 20)
-  # Departs from the paper: its schedule finds half of the recall.
+  # Departs from the paper: replications with its schedule find half the recall.
   train.optimizer.learning_rate = 3e-4
   train.optimizer.warmup_steps = 10_000
   train.optimizer.weight_decay = 0.035

@@ -19,8 +19,9 @@ from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report.paper import PAPER
 from tiger_jax.report.terminal import show_results
 
-_BLOCK = re.compile(
-  r'(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)', re.DOTALL
+# A table or an output, and the markers around it.
+BLOCK = re.compile(
+  r'(<!-- figures: (?P<name>\w+) -->\n)(?P<text>.*?)(<!-- end -->)', re.DOTALL
 )
 _FENCE = re.compile(r'^```(\w*)\n.*?^```$', re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r'`[^`]+`')
@@ -59,9 +60,9 @@ class Figures:
     """Returns a page with new tables between its markers."""
 
     def replace(match: re.Match) -> str:
-      return f'{match[1]}{self.block(match["name"])}\n{match[3]}'
+      return f'{match[1]}{self.block(match["name"])}\n{match[4]}'
 
-    return _BLOCK.sub(replace, text)
+    return BLOCK.sub(replace, text)
 
   def block(self, name: str) -> str:
     """Returns the table, or the output, between two markers."""
@@ -88,7 +89,7 @@ class Figures:
 
   def problems(self, page: str, text: str) -> Iterator[str]:
     """Yields a sentence for each figure of a page that is stale or unlisted."""
-    rest = ' '.join(_FENCE.sub(_output, _BLOCK.sub('', text)).split())
+    rest = ' '.join(_FENCE.sub(_output, BLOCK.sub('', text)).split())
     rest = _COMMENT.sub('', rest)
     for figure in self.spec['figures']:
       if figure['page'] != page:
