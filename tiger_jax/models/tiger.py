@@ -56,6 +56,7 @@ class Tiger(nn.Module):
     sizes = (c.num_heads, c.head_dim, c.mlp_dim, c.dropout, dtype)
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
+    # Departs from the paper: it has one softmax over the codes of all levels.
     if not c.tied_heads:
       self.heads = [
         nn.Dense(size, use_bias=False, dtype=jnp.float32)

@@ -84,6 +84,7 @@ class TigerRetriever:
     k: int,
     *,
     num_beams: int | None = None,
+    # Departs from the paper: it searches all codes and drops invalid IDs.
     constrained: bool = True,
     lists: ItemLists | None = None,
     sampler: Sampler | None = None,

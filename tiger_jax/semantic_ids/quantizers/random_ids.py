@@ -47,6 +47,7 @@ class RandomIds(NamedTuple):
     """Returns None: the codes represent no embedding."""
 
   def _hash(self, x: Array, level: int) -> Int[Array, ' b']:
+    # Departs from the paper: it draws the codes.
     # Set subnormal numbers and -0.0 to zero, as some devices do themselves.
     x = jnp.where(jnp.abs(x) < jnp.finfo(jnp.float32).tiny, 0, x)
     words = _mix(lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))
