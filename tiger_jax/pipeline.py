@@ -319,12 +319,13 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
 
   Example:
     >>> import tiger_jax
-    >>> small = {'dataset.synthetic_users': 200, 'train.steps': 20}
+    >>> small = {'dataset.synthetic_users': 400, 'train.batch_size': 64}
+    >>> small |= {'train.steps': 100, 'train.evaluate_every': 100}
     >>> config = tiger_jax.Config.from_file('configs/quickstart.py', small)
     >>> results = tiger_jax.run(config, 'runs/small')  # doctest: +ELLIPSIS
             data: ...
-    >>> sorted(results['metrics']['test'])[:2]
-    ['invalid@10', 'ndcg@10']
+    >>> 0 <= results['metrics']['test']['recall@10'] <= 1
+    True
 
   Args:
     config: The settings of the run.

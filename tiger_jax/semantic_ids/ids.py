@@ -14,7 +14,13 @@ _NAME = 'semantic_ids'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SemanticIds:
-  """The Semantic ID of every item of a catalogue.
+  """The Semantic ID of every item of a catalog.
+
+  Example:
+    >>> import tiger_jax
+    >>> ids = tiger_jax.SemanticIds.load('runs/quickstart/semantic_ids')
+    >>> ids.codes.shape == (600, len(ids.level_sizes))
+    True
 
   Attributes:
     codes: One row per item, no two alike.

@@ -23,7 +23,17 @@ _NAME = 'tokenizer'
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """Gives items their Semantic IDs, those of training and new ones.
+  """Gives Semantic IDs to the items of training and to new items.
+
+  Example:
+    >>> import numpy as np
+    >>> import tiger_jax
+    >>> folder = 'runs/quickstart/semantic_ids'
+    >>> tokenizer = tiger_jax.Tokenizer.load(folder)
+    >>> ids = tiger_jax.SemanticIds.load(folder)
+    >>> new = np.zeros((1, tokenizer.dim), np.float32)  # The vector of an item.
+    >>> len(tokenizer.assign(new, ids).codes)
+    601
 
   Attributes:
     quantizer: A quantizer of the table, fitted.

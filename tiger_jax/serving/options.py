@@ -12,6 +12,14 @@ from tiger_jax.serving import arguments
 class Options:
   """The options of a recommendation.
 
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> options = tiger_jax.Options(exclude_seen=True, deny=['P0038'])
+    >>> items = shop.recommend(['P0012', 'P0345'], k=600, options=options)
+    >>> {'P0012', 'P0345', 'P0038'} & {item.item_id for item in items}
+    set()
+
   Ids are text, or integers if the ids of the shop are integers. A list, a set,
   a column of an array or table, or any other iterable may hold them.
 

@@ -6,6 +6,13 @@ from typing import NamedTuple
 class Recommendation(NamedTuple):
   """One recommended item.
 
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> best, second = shop.recommend(['P0012', 'P0345'], k=2)
+    >>> best.score >= second.score
+    True
+
   Attributes:
     item_id: The shop's own id.
     title: The display title.

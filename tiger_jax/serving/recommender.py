@@ -40,13 +40,11 @@ class Recommender:
   Example:
     >>> import tiger_jax
     >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
-    >>> found = shop.recommend(['P0012', 'P0345'], k=3)
-    >>> len(found)
+    >>> items = shop.recommend(['P0012', 'P0345'], k=3)
+    >>> len(items)
     3
-    >>> [x.item_id for x in found] == [
-    ...   x.item_id for x in shop.recommend(['P0012', 'P0345'], k=10)[:3]
-    ... ]
-    True
+    >>> shop.recommend(['P0012', 'lamp'], strict=False).unknown
+    ('lamp',)
   """
 
   def __init__(self, session: Session, params: Any):
