@@ -10,7 +10,10 @@ _MARK = re.compile(r'^<!-- modules: ([\w., ]+) -->$', re.MULTILINE)
 _ITEM = re.compile(r'^( *)(`[^`\n]+`: )', re.MULTILINE)
 _BLOCK = re.compile(r'^( *)(\S.*[^:\n]):\n\n(\1 +\S)', re.MULTILINE)
 _FLAX = re.compile(r'(, )?parent: flax\.linen\..*name: str \| None = None\)')
-_DEFAULT = re.compile(r'= <[^<>]*>')
+# A default that is no expression, or one of a section of the configuration.
+_DEFAULT = re.compile(
+  r'= (?:<[^<>]*>|[A-Z]\w+\((?:[^()]|\((?:[^()]|\(.*?\))*\))*\))'
+)
 # The docstring of the property that Napoleon is about to parse.
 _properties: list[str] = []
 _SECTION = """
@@ -110,7 +113,7 @@ def _signature(
   signature: str | None,
   result: str | None,
 ) -> tuple[str, str | None] | None:
-  """Hides the fields that Flax adds, and defaults that are no expression."""
+  """Hides the fields that Flax adds, and long defaults."""
   del app, what, name, member, options
   if signature is None:
     return None

@@ -41,7 +41,12 @@ def chips(
     left = x + level * (size + 4)
     svg.box(left, y, size, size, fill, line, radius=5)
     svg.text(
-      left + size / 2, y + size * 0.7, code, size * 0.58, 'middle', bold=True
+      left + size / 2,
+      y + size * 0.7,
+      code,
+      max(17, size * 0.58),
+      'middle',
+      bold=True,
     )
 
 

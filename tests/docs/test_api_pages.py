@@ -3,8 +3,8 @@
 import pytest
 
 from docs import api_pages
-import tiger_jax
 from tests.small import ROOT
+import tiger_jax
 
 PAGES = sorted((ROOT / 'docs/api').glob('*.md'))
 TEXT = {path.stem: path.read_text() for path in PAGES}

@@ -9,7 +9,7 @@ from docs import figures
 from tests.small import ROOT
 
 # Of a letter, as a share of the font size; a bold or wide font has more.
-_LETTER = 0.6
+_LETTER = 0.55
 
 
 @pytest.mark.parametrize('name', figures.FIGURES)
