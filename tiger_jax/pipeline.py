@@ -64,7 +64,7 @@ class Pipeline:
     Args:
       config: The settings of the run.
       workdir: The folder of the run, which is created if it is missing.
-      elsewhere: Folders of other runs. Stages that match are read from there.
+      elsewhere: Folders of other runs. Stages with equal inputs are used.
 
     Raises:
       UsageError: Settings contradict each other, or the processes of the run
