@@ -336,6 +336,6 @@ def test_warns_about_fields_that_a_run_does_not_read(command):
   )  # fmt: skip
   assert code == 3
   warning, error = err.splitlines()
-  assert warning.startswith('warning: config.semantic_ids.epochs is not read')
+  assert warning.startswith('warning: config.semantic_ids.epochs is ignored')
   assert "'rq_kmeans'" in warning
   assert 'fewer than one batch of 8000' in error

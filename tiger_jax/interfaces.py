@@ -1,21 +1,21 @@
-"""The names of dimensions, and the types that all models share.
+"""The dimension names, and the array types that public functions share.
 
-Signatures and einsum strings use these names:
+Dimension names in signatures and einsum strings:
 
   b      users (or requests) in a batch
   t      items in a padded history
-  s      tokens in an encoder input, `t * levels` (+1 with a user token)
+  s      tokens in an encoder input: `t * levels`, plus 1 with a user token
   l      levels: codes in one Semantic ID
   m      beams
   v      codes at one level
   d      model width
   h      attention heads
-  k      head width in attention; elsewhere, recommendations per user
+  k      head width in attention; number of results elsewhere
   items  rows of the catalog
   dim    width of an item embedding
   z      width of the RQ-VAE's latent space
 
-An item is identified by its row in the catalog; -1 means no item.
+An item is always identified by its row in the catalog; -1 means no item.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
   Attributes:
     history: Item rows `[b, t]`, oldest first, padded on the right with -1.
     user: User rows `[b]`; -1 for an unknown user.
-    target: Item rows `[b]` to predict; -1 for a row that only pads the batch.
+    target: Item rows `[b]` to predict; -1 in a padding row of the batch.
   """
 
   history: Int[Array, 'b t'] | Int[np.ndarray, 'b t']
@@ -42,12 +42,12 @@ class Batch(NamedTuple):
 
 
 class Recommendations(NamedTuple):
-  """The output of every retriever, best item first.
+  """The output of every retriever, best first.
 
   Attributes:
     items: Item rows `[b, k]`; -1 where `valid` is false.
-    scores: The model's scores `[b, k]`; log-probabilities for TIGER.
-    valid: Whether each entry `[b, k]` is an item.
+    scores: Model scores `[b, k]`; log-probabilities for TIGER.
+    valid: Whether each entry `[b, k]` holds an item.
   """
 
   items: Int[Array, 'b k']
@@ -57,7 +57,7 @@ class Recommendations(NamedTuple):
 
 @runtime_checkable
 class Retriever(Protocol):
-  """The interface of every model, TIGER or baseline."""
+  """The interface of every model that recommends, TIGER or baseline."""
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: Any = None
@@ -66,10 +66,10 @@ class Retriever(Protocol):
 
     Args:
       params: The model's parameters.
-      batch: Histories; the targets are ignored.
-      k: The number of items. If fewer are allowed, the remaining entries are
-        invalid.
-      lists: The `retrieval.filters.ItemLists` of items that each request
-        allows or denies. None allows the whole catalog.
+      batch: Histories; targets are ignored.
+      k: The number of items. If fewer are available, the remaining entries are
+        marked invalid.
+      lists: `retrieval.filters.ItemLists`: the items that each request allows
+        or excludes. None allows the whole catalog.
     """
     ...

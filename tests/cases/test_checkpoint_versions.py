@@ -10,7 +10,7 @@ import pytest
 from tiger_jax import __version__
 from tiger_jax.checkpoints import checkpoint_folder, manifest
 from tiger_jax.checkpoints.checkpoints import Checkpoints
-from tiger_jax.checkpoints.compatibility import refuse_other
+from tiger_jax.checkpoints.compatibility import require_same_run
 from tiger_jax.config import Config
 from tiger_jax.errors import CheckpointError, DamagedError
 
@@ -42,7 +42,7 @@ def rewrite(folder, change):
 
 def restore(folder, expected):
   with Checkpoints(folder, expected) as checkpoints:
-    checkpoints.refuse_others()
+    checkpoints.require_same_run()
     return checkpoints.restore(1, STATE)
 
 
@@ -92,7 +92,7 @@ def test_refuses_a_missing_field_that_has_another_value_now(
   default = expected[section][field]
   expected[section][field] = 'other'
   message = restore_error(folder, expected)
-  assert f'of.{section}.{field} is {default}, expected other' in message
+  assert f'{section}.{field} is {default}, expected other' in message
 
 
 def test_accepts_a_retired_field_only_if_it_had_no_effect(folder):
@@ -101,7 +101,7 @@ def test_accepts_a_retired_field_only_if_it_had_no_effect(folder):
   rates = [1e-3, 3e-3]
   rewrite(folder, lambda x: x['about']['train'].update(learning_rates=rates))
   message = restore_error(folder, about())
-  assert f'of.train.learning_rates is {rates}, expected []' in message
+  assert f'train.learning_rates is {rates}, expected []' in message
 
 
 def test_the_error_for_an_unknown_field_names_the_version(folder):
@@ -112,7 +112,7 @@ def test_the_error_for_an_unknown_field_names_the_version(folder):
   rewrite(folder, change)
   message = restore_error(folder, about())
   assert (
-    f'of.model.use_bias is True, a field that tiger_jax {__version__} does not '
+    f'model.use_bias is True, a field that tiger_jax {__version__} does not '
     'have (written by tiger_jax 0.0.7)'
   ) in message
   rewrite(folder, lambda x: [x.pop('version'), x.pop('format')])
@@ -157,6 +157,6 @@ def test_only_sections_of_the_config_have_defaults(
   recorded, expected, differences
 ):
   with pytest.raises(CheckpointError) as error:
-    refuse_other(Path('x'), {'about': recorded, 'arrays': {}}, expected, {})
-  listed = '; '.join(f'of.{line}' for line in differences)
-  assert f'x is of another run: {listed}; choose' in str(error.value)
+    require_same_run(Path('x'), {'about': recorded, 'arrays': {}}, expected, {})
+  named = '; '.join(differences)
+  assert f'x belongs to another run: {named}; choose' in str(error.value)

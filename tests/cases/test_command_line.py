@@ -35,10 +35,10 @@ def test_reports_too_few_users_with_four_events(tmp_path):
   assert done.code == 3
   line = done.err.splitlines()[-1]
   assert line.startswith('error: ')
-  assert 'none of its 20 users has four events or more' in line
+  assert 'none of its 20 users has four or more events' in line
   assert 'batch_size' not in line
   # A field that the model does not read causes a warning.
-  assert 'config.evaluation.num_beams is not read' in done.err
+  assert 'config.evaluation.num_beams is ignored' in done.err
 
 
 def test_home_is_expanded_and_printed_in_any_encoding(tmp_path):

@@ -161,7 +161,7 @@ def test_limits_the_length_of_the_column_names(tmp_path):
   assert shop.num_interactions == len(LOG)
   text = text.replace('xx', 'x' * csv_table._SAMPLE_BYTES, 1)
   message = load_error(write(tmp_path / 'shop', text))
-  assert 'names of its columns have more than 1048576 bytes' in message
+  assert 'line of column names has more than 1048576 bytes' in message
 
 
 def archive():
@@ -253,7 +253,7 @@ def test_refuses_a_record_with_two_values_for_a_column(tmp_path, values):
   log = [renamed(x, user='user_id') if i % 2 else x for i, x in enumerate(LOG)]
   log[6] = {**log[6], 'user': values[0], 'user_id': values[1]}
   message = load_error(write_jsonl(tmp_path / 'shop', log))
-  assert "columns 'user' and 'user_id', either could be user" in message
+  assert "columns 'user' and 'user_id', and either could be user" in message
   assert 'row 7 has a different value in each' in message
 
 

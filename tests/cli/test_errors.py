@@ -129,8 +129,8 @@ TABLE = r"""
 2 | $Q --config.train.length_buckets='(0,)' | config.train.length_buckets is (0,): list them from short to long, each once
 2 | $Q --config.dataset.source_dir=~nobody_has_this_name/x | config.dataset.source_dir is '~nobody_has_this_name/x', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x for a folder of that name
 2 | $Q --config.train.stepz=1 --config.seed=2 --config.model.d_model=wide | config.train.stepz is not a field; did you mean steps?; config.model.d_model is 'wide': it must be an integer
-2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, longer than the training of 99 steps (config.train.steps): lower it
-2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, longer than the training of 50 steps (config.train.steps): lower it; config.train.on_non_finite is 'rewind:99,skip:1': go back fewer than the 50 steps (config.train.steps), and skip at least one batch
+2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, more than the 99 training steps (config.train.steps): lower it
+2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, more than the 50 training steps (config.train.steps): lower it; config.train.on_non_finite is 'rewind:99,skip:1': rewind fewer than 50 steps (config.train.steps), and skip at least one batch
 2 | $Q --config.embedding.encoder=precomputed | config.embedding.path and config.embedding.ids_path must both be set for the encoder precomputed: a .npy of [items, dim], and a JSON list naming the item of each row
 2 | --config=configs/own_data.py | config.dataset.source_dir is empty: name the folder that holds your interactions and items
 
@@ -165,7 +165,7 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=hot | --temperature is 'hot': it must be a number
 2 | --mode=recommend --workdir=folder --history=A --temperature=0 | temperature is 0.0: choose from 0.001 to 1000
 2 | --mode=recommend --workdir=folder --history=A --temperature=nan | temperature is nan: choose from 0.001 to 1000
-2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are of a draw: set a temperature too
+2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run
@@ -186,27 +186,27 @@ TABLE = r"""
 2 | $ASK --user=$NOT_UTF8 | no user '\udcff' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$LONG | no user 'aaa...aaa' in the data of the run: ids look like 'u0'
 2 | $ASK --user=u3 --k=0 | k is 0: choose at least 1
-2 | $ASK --user=u3 --deny=X | no item 'X' in the catalogue (1 of 1 in deny are unknown): ids look like 'A031'
-2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalogue (1 of 1 in history are unknown): ids look like 'A031'
-2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalogue (1 of 2 in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
+2 | $ASK --user=u3 --deny=X | no item 'X' in the catalog (1 of 1 in deny are unknown): ids look like 'A031'
+2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalog (1 of 1 in history are unknown): ids look like 'A031'
+2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalog (1 of 2 in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
 2 | $ASK --history=A001$NEWLINEA002 | --history is 'A001 A002': it must be a list of ids
-2 | $ASK --history=A001 --allow=X | no item 'X' in the catalogue (1 of 1 in allow are unknown): ids look like 'A031'
-2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9: the Semantic IDs have 4 codes
+2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog (1 of 1 in allow are unknown): ids look like 'A031'
+2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9, but the Semantic IDs have 4 codes: choose at most 4
 
 ## experiments
 2 | $EXPERIMENT --mode=train | --mode=train is for a single run, and table2_cpu is an experiment of several runs: remove the flag
 2 | $EXPERIMENT --mode=recommend --history=A | --mode=recommend is for a single run, and table2_cpu is an experiment of several runs: remove the flag
-2 | $EXPERIMENT --config.base.train.steps=9 | beauty, random: config.train.optimizer.warmup_steps is 100, longer than the training of 9 steps (config.train.steps): lower it
+2 | $EXPERIMENT --config.base.train.steps=9 | beauty, random: config.train.optimizer.warmup_steps is 100, more than the 9 training steps (config.train.steps): lower it
 2 | $EXPERIMENT --config.base.train.stepz=1 | config.base.train.stepz is not a field; did you mean steps?
 2 | $EXPERIMENT --config.runs.random=3 | config.runs.random is a section: set one of its fields, semantic_ids
 2 | $EXPERIMENT --config.measured=3 | config.measured is '3': it must be a tuple, such as ('beauty',)
 2 | $EXPERIMENT --config.measured='("nowhere",)' | config.measured names 'nowhere': choose from 'beauty'
 2 | $EXPERIMENT --config.order='("nothing",)' | config.order names 'nothing': choose from 'LSH', 'OPQ', 'RQ-KMeans', 'RQ-VAE', 'VQ-VAE', 'hierarchical k-means', 'random'
-2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as configs/paper/specs.py makes it
+2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as in configs/paper/specs.py
 2 | $EXPERIMENT --config.table='()' | config.order names 'random': choose from config.table
-2 | $EXPERIMENT --config.columns='(3,)' | config.columns is (3,): it must be a tuple of names, as configs/paper/specs.py makes it
-2 | --config=experiment.py | config.base is None: it must be a section, as configs/paper/specs.py makes it
-2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as configs/paper/specs.py makes it
+2 | $EXPERIMENT --config.columns='(3,)' | config.columns is (3,): it must be a tuple of names, as in configs/paper/specs.py
+2 | --config=experiment.py | config.base is None: it must be a section, as in configs/paper/specs.py
+2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as in configs/paper/specs.py
 
 ## environment
 2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of them
@@ -231,11 +231,11 @@ TABLE = r"""
 3 | $AMAZON/meta_code | raw/meta_code/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
 3 | $AMAZON/reviews_long | raw/reviews_long/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
 3 | $AMAZON/meta_long | raw/meta_long/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that raw/item_without_metadata/meta_Beauty.json.gz does not hold, the first 'D': add them or set config.dataset.allow_missing_metadata=True
-3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, the first 'w' with 2: add events or set config.dataset.drop_short_users=True
+3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that are not in raw/item_without_metadata/meta_Beauty.json.gz, such as 'D': add them or set config.dataset.allow_missing_metadata=True
+3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, such as 'w' with 2: add events or set config.dataset.drop_short_users=True
 
 ## stages
-3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four events or more
+3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four or more events
 2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp 3 x tensor 1 does not divide the number of devices, 1: lower them, or train on more devices
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'

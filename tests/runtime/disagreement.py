@@ -36,7 +36,7 @@ def pipeline_of(values, workdir):
 def main(folder):
   """Makes the processes disagree in several ways."""
   processes.join()
-  processes._SHOWN_SECONDS = 2
+  processes._FILE_SECONDS = 2
   process = jax.process_index()
   shared, own = folder / 'shared', folder / str(process)
   own.mkdir()

@@ -160,7 +160,7 @@ def test_refuses_a_dataset_with_short_users(saved):
   path = saved / 'dataset.json'
   text = json.loads(path.read_text()) | {'user_ids': ['u', 'v']}
   path.write_text(json.dumps(text))
-  assert 'the offsets do not fit' in dataset_error(saved)
+  assert 'the offsets do not match' in dataset_error(saved)
 
 
 def test_saving_does_not_follow_links(tmp_path):

@@ -51,6 +51,7 @@ class SemanticIdsConfig:
   epochs: int = 120
   kmeans_init: str = 'all_items'
   restart_epochs: int = 100
+  # Departs from the paper: its Adagrad collapses in replications.
   optimizer: OptimizerConfig = OptimizerConfig(
     learning_rate=5e-3, weight_decay=0.01
   )

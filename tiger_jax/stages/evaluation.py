@@ -35,10 +35,10 @@ def made_from(config: Config, train: str) -> list[Any]:
 def build(session: Session, train_folder: Path, folder: Path) -> None:
   """Measures the model and the popularity baseline on validation and test."""
   config, dataset = session.config, session.inputs.dataset
-  search = Search.of(config.evaluation)
+  search = Search.from_config(config.evaluation)
   params, best = training.load(session, train_folder)
   trained = [
-    Trained(session, x) for x in replicas.each(params, config.train.replicas)
+    Trained(session, x) for x in replicas.split(params, config.train.replicas)
   ]
   popularity = Trained(session.baseline('popularity'), {})
   values: dict[str, list[dict[str, float]]] = {}
@@ -82,7 +82,7 @@ def load(folder: Path) -> dict[str, Any]:
 def _over_replicas(
   fn: Any, values: dict[str, list[dict[str, float]]]
 ) -> dict[str, dict[str, float]]:
-  return {name: replicas.over(fn, x) for name, x in values.items()}
+  return {name: replicas.aggregate(fn, x) for name, x in values.items()}
 
 
 def _standard_error(values: list[float]) -> float:

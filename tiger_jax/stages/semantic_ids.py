@@ -205,7 +205,7 @@ def _fit(
     folder=folder,
     writer=writer,
     label='semantic_ids',
-    about={
+    identity={
       'semantic_ids': dataclasses.asdict(c),
       'seed': seed,
       'embeddings': list(embeddings.shape),

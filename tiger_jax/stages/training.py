@@ -55,11 +55,11 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
   def validate(params: Any) -> dict[str, float]:
     values = [
       measure(Trained(session, x), examples, _VALIDATION)
-      for x in replicas.each(params, c.replicas)
+      for x in replicas.split(params, c.replicas)
     ]
     if c.replicas == 1:
       return values[0]
-    return replicas.over(np.mean, values) | {
+    return replicas.aggregate(np.mean, values) | {
       f'{name}/replica_{i}': x[name] for i, x in enumerate(values) for name in x
     }
 
@@ -73,7 +73,7 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
     folder=folder,
     writer=writer,
     label='train',
-    about=session.identity,
+    identity=session.identity,
     evaluate=validate,
     best_metric=_BEST,
   )
