@@ -68,9 +68,11 @@ def test_a_manifest_cannot_name_files_outside_its_folder(
   (folder.parent / 'outside').write_bytes(b'x')
   forge_manifest(folder, {name: digest(b'x')})
   opened = []
-  describe = manifest._describe
+  size_and_digest = manifest._size_and_digest
   monkeypatch.setattr(
-    manifest, '_describe', lambda path: opened.append(path) or describe(path)
+    manifest,
+    '_size_and_digest',
+    lambda path: opened.append(path) or size_and_digest(path),
   )
   assert f'{name} is missing' in restore_error(folder)
   assert not opened
@@ -95,7 +97,7 @@ def test_compares_sizes_before_reading(folder, monkeypatch):
   with (folder / '1' / 'state' / 'more').open('wb') as file:
     file.truncate(2**40)
   forge_manifest(folder, {'state/more': digest(b'x')})
-  monkeypatch.setattr(manifest, '_describe', lambda path: 1 / 0)
+  monkeypatch.setattr(manifest, '_size_and_digest', lambda path: 1 / 0)
   assert 'state/more is not as it was written' in restore_error(folder)
 
 
