@@ -139,7 +139,7 @@ def test_misuse_raises_one_clear_error(outcome):
 
 def test_a_fork_of_a_process_with_a_model_raises_an_error(outcome):
   for said in outcome[2].values():
-    assert 'load the Recommender after the fork' in said
+    assert 'load the Recommender only after the fork' in said
 
 
 def test_numpy_scalars_and_iterators(outcome):
