@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import catalogues, masks, measuring, quality, windows
+from benchmarks import catalogs, masks, measuring, quality, windows
 from tiger_jax.data import splits
 from tiger_jax.data.sources import synthetic
 
@@ -55,12 +55,12 @@ def test_near_ties_may_swap_and_nothing_else():
   # The last may have won a near-tie against one that was not found.
   measuring.compare('they', ours, np.array([[5, 6, 7, 9]]), scores)
   for theirs in ([6, 5, 7, 8], [4, 6, 7, 8]):
-    with pytest.raises(measuring.Different, match='they: 75.00%|they: 50.00%'):
+    with pytest.raises(measuring.Mismatch, match='they: 75.00%|they: 50.00%'):
       measuring.compare('they', ours, np.array([theirs]), scores)
 
 
 def test_waiting_sides_return_when_results_are_there():
-  sides = measuring.waiting({'a': lambda: jnp.arange(3), 'b': lambda: 7})
+  sides = measuring.blocking({'a': lambda: jnp.arange(3), 'b': lambda: 7})
   assert sides['a'](0).tolist() == [0, 1, 2]
   assert sides['b'](1) == 7
 
@@ -80,7 +80,7 @@ def test_the_search_in_numpy_is_the_search_that_is_timed(skew):
 
 
 def test_logits_are_of_the_shapes_a_search_asks_for():
-  drawn = catalogues.logits(2, 5, 7, 3, seed=0)
+  drawn = catalogs.logits(2, 5, 7, 3, seed=0)
   assert [x.shape for x in drawn] == [(2, 1, 7), (2, 5, 7), (2, 5, 7)]
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import catalogues
+from benchmarks import catalogs
 from benchmarks.peers import static_decoding
 
 
@@ -52,8 +52,8 @@ def _beam_search(codes, logits, num_beams):
 )
 def test_all_find_the_same(checkout, num_items, num_codes, num_levels, skew):
   num_beams = 6
-  codes = catalogues.draw(num_items, num_codes, num_levels, skew, seed=1)
-  logits = catalogues.logits(3, num_beams, num_codes, num_levels, seed=2)
+  codes = catalogs.draw(num_items, num_codes, num_levels, skew, seed=1)
+  logits = catalogs.logits(3, num_beams, num_codes, num_levels, seed=2)
   want, want_scores = _beam_search(codes, logits, num_beams)
   assert want.shape == (3, num_beams, num_levels)  # All beams are alive.
 
@@ -69,16 +69,16 @@ def test_all_find_the_same(checkout, num_items, num_codes, num_levels, skew):
 
 
 def test_few_tokens_per_beam_lose_ids(checkout):
-  codes = catalogues.draw(2000, 32, 4, skew=False, seed=1)
-  logits = catalogues.logits(8, 16, 32, 4, seed=2)
+  codes = catalogs.draw(2000, 32, 4, skew=False, seed=1)
+  logits = catalogs.logits(8, 16, 32, 4, seed=2)
   static = static_decoding.Static(checkout, codes, 32)
   found, _ = static.kernel(logits, 16)
   assert (static.shipped(logits, 16, tokens_per_beam=2) != found).any()
 
 
 def test_the_kernel_tells_dead_beams(checkout):
-  codes = catalogues.draw(5, 16, 4, skew=False, seed=1)
-  logits = catalogues.logits(3, 8, 16, 4, seed=2)
+  codes = catalogs.draw(5, 16, 4, skew=False, seed=1)
+  logits = catalogs.logits(3, 8, 16, 4, seed=2)
   found, scores = static_decoding.Static(checkout, codes, 16).kernel(logits, 8)
   for user_found, user_scores in zip(found, scores, strict=True):
     alive = np.isfinite(user_scores)
@@ -87,8 +87,8 @@ def test_the_kernel_tells_dead_beams(checkout):
 
 
 def test_a_hash_bitmap_is_right_where_no_code_is_zero(checkout):
-  codes = 1 + catalogues.draw(2000, 31, 4, skew=False, seed=1)
-  logits = catalogues.logits(3, 6, 32, 4, seed=2)
+  codes = 1 + catalogs.draw(2000, 31, 4, skew=False, seed=1)
+  logits = catalogs.logits(3, 6, 32, 4, seed=2)
   want, _ = _beam_search(codes, logits, 6)
   bitmap = static_decoding.hash_bitmap(checkout, codes, 32)
   assert bitmap.nbytes == 2**27
@@ -96,7 +96,7 @@ def test_a_hash_bitmap_is_right_where_no_code_is_zero(checkout):
 
 
 def test_every_search_compiles_once(checkout, caplog):
-  codes = catalogues.draw(1000, 24, 3, skew=False, seed=1)
+  codes = catalogs.draw(1000, 24, 3, skew=False, seed=1)
   static = static_decoding.Static(checkout, codes, 24)
   baselines = [
     build(checkout, codes, 24)
@@ -104,7 +104,7 @@ def test_every_search_compiles_once(checkout, caplog):
   ]
 
   def search(seed):
-    logits = catalogues.logits(2, 4, 24, 3, seed)
+    logits = catalogs.logits(2, 4, 24, 3, seed)
     static.kernel(logits, 4)
     static.shipped(logits, 4, tokens_per_beam=4)
     for baseline in baselines:
@@ -122,7 +122,7 @@ def test_every_search_compiles_once(checkout, caplog):
 
 
 def test_the_size_of_the_index(checkout):
-  codes = catalogues.draw(1000, 16, 3, skew=False, seed=1)
+  codes = catalogs.draw(1000, 16, 3, skew=False, seed=1)
   pairs = len(np.unique(codes[:, :2], axis=0))
   edges = pairs + len(codes) + 16  # They pad by one row for each code.
   states = 16 + pairs + 3
@@ -135,8 +135,8 @@ def test_the_size_of_the_index(checkout):
 
 
 def test_what_is_no_checkout_is_told(tmp_path):
-  codes = catalogues.draw(10, 16, 3, skew=False, seed=1)
-  with pytest.raises(SystemExit, match=r'decoding_jax.py is missing: clone'):
+  codes = catalogs.draw(10, 16, 3, skew=False, seed=1)
+  with pytest.raises(SystemExit, match=r'decoding_jax.py is missing: set'):
     static_decoding.Static(tmp_path, codes, 16)
   (tmp_path / 'benchmarks').mkdir()
   (tmp_path / 'benchmarks/baselines_jax.py').write_text('build_trie = 1\n')

@@ -80,7 +80,7 @@ def test_both_sides_compute_the_same(peer, setup):
   told = peer.check(*sides)
   assert told.startswith('without dropout the losses of two steps differ by')
   sides[1].take(0)
-  with pytest.raises(measuring.Different, match='T5 and ours: without'):
+  with pytest.raises(measuring.Mismatch, match='T5 and ours: without'):
     peer.check(*sides)
 
 
@@ -143,7 +143,7 @@ def test_every_kind_of_step_counts_as_often_as_it_comes(monkeypatch):
 
 def test_steps_are_those_of_the_product(setup):
   config = training.change(CONFIG, 'train', steps_per_call=3)
-  ours = training.Ours(setup, config, at_once=1)
+  ours = training.Ours(setup, config, steps_per_call=1)
   assert (ours.shares, ours.targets, ours.steps) == ({6: 1.0}, 8, 3)
   metrics = ours.take(6)
   assert metrics['loss'].shape == metrics['gradient_norm'].shape == ()
@@ -175,8 +175,8 @@ def test_one_pass_learns_a_target_for_every_item(setup):
 def test_ratios(setup, monkeypatch, section):
   sides = []
 
-  def make_side(setup, config, at_once):
-    sides.append((config, at_once))
+  def make_side(setup, config, steps_per_call):
+    sides.append((config, steps_per_call))
     return types.SimpleNamespace(shares={6: 1.0}, steps=4, take=int)
 
   seconds = {(0, 6): np.array([0.2, 0.4, 0.8]), (1, 6): np.full(3, 0.4)}
@@ -223,8 +223,8 @@ def test_input(setup, monkeypatch, capsys):
   assert not capsys.readouterr().out
 
 
-def test_made_up_histories_are_as_long_as_those_of_beauty():
-  dataset, ids = training.made_up()
+def test_synthetic_histories_are_as_long_as_those_of_beauty():
+  dataset, ids = training.synthetic()
   assert (dataset.num_users, dataset.num_items) == (22_363, 12_101)
   assert len(ids.codes) == dataset.num_items
   assert dataset.history.max() < dataset.num_items

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import catalogues
+from benchmarks import catalogs
 
 
 def _check(codes, num_codes):
@@ -20,7 +20,7 @@ def _check(codes, num_codes):
   [(5000, 256, 4), (5000, 2048, 8), (500, 256, 17), (300, 10, 4)],
 )
 def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
-  codes = catalogues.draw(num_items, num_codes, num_levels, skew, seed=0)
+  codes = catalogs.draw(num_items, num_codes, num_levels, skew, seed=0)
   assert codes.shape == (num_items, num_levels)
   _check(codes, num_codes)
 
@@ -28,7 +28,7 @@ def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
 def test_the_seed_decides():
   for skew in False, True:
     first, again, other = (
-      catalogues.draw(1000, 256, 4, skew, seed) for seed in (1, 1, 2)
+      catalogs.draw(1000, 256, 4, skew, seed) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -36,19 +36,19 @@ def test_the_seed_decides():
 
 def test_a_uniform_catalogue_is_complete_while_there_are_ids():
   for num_items in 60, 64, 100:
-    codes = catalogues.draw(num_items, 4, 3, skew=False, seed=0)
+    codes = catalogs.draw(num_items, 4, 3, skew=False, seed=0)
     assert len(codes) == min(num_items, 64)
     _check(codes, 4)
 
 
 def test_a_skewed_catalogue_may_stay_smaller():
-  codes = catalogues.draw(32**3, 32, 3, skew=True, seed=0)
+  codes = catalogs.draw(32**3, 32, 3, skew=True, seed=0)
   assert 32**3 // 2 < len(codes) < 32**3
   _check(codes, 32)
 
 
 def test_uniform_codes_are_uniform():
-  codes = catalogues.draw(100_000, 64, 5, skew=False, seed=0)
+  codes = catalogs.draw(100_000, 64, 5, skew=False, seed=0)
   for level in codes.T:
     shares = np.bincount(level, minlength=64) / len(codes)
     np.testing.assert_allclose(shares, 1 / 64, rtol=0.15)
@@ -56,7 +56,7 @@ def test_uniform_codes_are_uniform():
 
 def test_skewed_codes_follow_zipf_after_every_prefix():
   # So many IDs that hardly any came up twice, which would even them out.
-  codes = catalogues.draw(100_000, 256, 12, skew=True, seed=0)
+  codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   law = np.arange(1, 257) ** -1.2
   law /= law.sum()
   hottest = []
@@ -71,7 +71,7 @@ def test_skewed_codes_follow_zipf_after_every_prefix():
 
 
 def test_hot_codes_differ_between_prefixes():
-  codes = catalogues.draw(100_000, 256, 12, skew=True, seed=0)
+  codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   firsts = np.bincount(codes[:, 0]).argsort()[::-1][:10]
   seconds = [
     np.bincount(codes[codes[:, 0] == first, 1]).argmax() for first in firsts
@@ -80,7 +80,7 @@ def test_hot_codes_differ_between_prefixes():
 
 
 def test_logits():
-  first, *others = catalogues.logits(3, 5, 1000, 4, seed=0)
+  first, *others = catalogs.logits(3, 5, 1000, 4, seed=0)
   assert first.shape == (3, 1, 1000)
   assert [x.shape for x in others] == 3 * [(3, 5, 1000)]
   assert {x.dtype for x in (first, *others)} == {np.dtype(np.float32)}
@@ -88,5 +88,5 @@ def test_logits():
   assert abs(everything.mean()) < 0.05
   assert abs(everything.std() - 1) < 0.05
   assert (others[0] != others[1]).any()
-  again, *_ = catalogues.logits(3, 5, 1000, 4, seed=0)
+  again, *_ = catalogs.logits(3, 5, 1000, 4, seed=0)
   np.testing.assert_array_equal(first, again)
