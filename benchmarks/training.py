@@ -82,7 +82,7 @@ class Ours:
   """
 
   def __init__(self, setup: Setup, config: Config, steps_per_call: int = 0):
-    """Creates the initial state; `steps_per_call` changes the steps per call."""
+    """Creates the initial state; `steps_per_call` overrides the config."""
     session = setup.session(config)
     self._source = source = session.batches
     self.steps = source.steps_per_call
