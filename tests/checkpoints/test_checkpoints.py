@@ -74,13 +74,13 @@ def test_round_trip(saved_once):
   assert meta == {'who': 'é', 'metrics': {'score': 0.5}}
 
 
-def test_shapes_are_enough_to_restore(saved_once):
+def test_restoring_needs_only_shapes(saved_once):
   with Checkpoints(saved_once, ABOUT) as checkpoints:
     state, _ = checkpoints.restore(7, jax.eval_shape(make_state))
   assert_equal(state, make_state())
 
 
-def test_a_tuple_is_as_good_as_a_list_in_what_it_is_about(saved_once):
+def test_a_tuple_in_the_identity_equals_a_list(saved_once):
   """As JSON it is the same."""
   about = {'model': {'width': 30, 'sizes': (1, 2)}, 'seed': 7}
   with Checkpoints(saved_once, about) as checkpoints:
@@ -88,7 +88,9 @@ def test_a_tuple_is_as_good_as_a_list_in_what_it_is_about(saved_once):
 
 
 @pytest.mark.parametrize(('saved_on', 'restored_on'), [(8, 1), (1, 8)])
-def test_devices_may_be_others(tmp_path, saved_on, restored_on):
+def test_restoring_on_another_number_of_devices(
+  tmp_path, saved_on, restored_on
+):
   state = make_state()
 
   def place(tree, num_devices):
@@ -116,14 +118,14 @@ def test_an_empty_folder(tmp_path):
   refusal(tmp_path / 'new', 3, make_state())
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(CheckpointError, match='it cannot be used') as error:
     Checkpoints(tmp_path / 'file' / 'checkpoints', ABOUT)
   assert '\n' not in str(error.value)
 
 
-def test_a_step_that_is_not_there(saved_once):
+def test_a_missing_step_is_refused(saved_once):
   assert 'step 8' in refusal(saved_once, 8, make_state())
 
 
@@ -156,7 +158,7 @@ def test_a_step_that_is_not_there(saved_once):
     ),
   ],
 )
-def test_another_model_does_not_fit(saved_once, change, named):
+def test_another_model_is_refused(saved_once, change, named):
   state = make_state()
   change(state)
   message = refusal(saved_once, 7, state)
@@ -179,11 +181,11 @@ def test_another_model_does_not_fit(saved_once, change, named):
     ({**ABOUT, 'more': None}, 'more is absent, expected None'),
   ],
 )
-def test_another_run_does_not_fit(saved_once, about, named):
+def test_another_run_is_refused(saved_once, about, named):
   assert f'run: {named};' in refusal(saved_once, 7, make_state(), about)
 
 
-def test_ten_differences_are_named_and_no_more(tmp_path):
+def test_the_message_names_at_most_ten_differences(tmp_path):
   def make(width):
     return {f'array_{i:02}': np.zeros(width, np.float32) for i in range(30)}
 
@@ -208,7 +210,7 @@ def test_the_latest_three_are_kept(tmp_path):
       assert_equal(state, make_state(step))
 
 
-def test_the_best_is_kept_too(tmp_path):
+def test_the_best_checkpoint_is_kept(tmp_path):
   scores = {1: 0.1, 2: 0.7, 3: 0.3, 4: 0.6, 5: 0.5, 6: 0.2}
   with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
     for step, score in scores.items():
@@ -224,7 +226,7 @@ def test_the_best_is_kept_too(tmp_path):
   assert steps_of(tmp_path) == [5, 6, 7]
 
 
-def test_without_metrics_it_is_never_the_best(tmp_path):
+def test_a_checkpoint_without_metrics_is_never_the_best(tmp_path):
   """As a run saves that is asked to stop between two evaluations."""
   with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
     checkpoints.save(1, make_state(), {}, {'score': 0.3})
@@ -235,14 +237,14 @@ def test_without_metrics_it_is_never_the_best(tmp_path):
   assert steps_of(tmp_path) == [1, 3, 4, 5]
 
 
-def test_of_equals_the_first_is_the_best(tmp_path):
+def test_the_earlier_of_equal_checkpoints_is_better(tmp_path):
   with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
     for step in (1, 2, 3):
       checkpoints.save(step, make_state(), {}, {'score': 0.5})
     assert checkpoints.by_metric() == [1, 2, 3]
 
 
-def test_a_metric_that_is_not_a_number_is_the_worst(tmp_path):
+def test_a_nan_metric_is_the_worst(tmp_path):
   scores = {1: np.nan, 2: 0.1, 3: np.nan, 4: 0.2}
   with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
     for step, score in scores.items():
@@ -250,7 +252,7 @@ def test_a_metric_that_is_not_a_number_is_the_worst(tmp_path):
     assert checkpoints.by_metric() == [4, 2, 3]
 
 
-def test_a_saved_step_is_left_alone(tmp_path):
+def test_a_saved_step_is_not_saved_again(tmp_path):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, make_state(1), {'which': 'first'})
     checkpoints.save(1, make_state(2), {'which': 'second'})
@@ -261,7 +263,7 @@ def test_a_saved_step_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_not_saved(tmp_path, value):
+def test_values_that_are_not_finite_are_not_saved(tmp_path, value):
   state = make_state()
   kernel = state['params']['up']['kernel']
   state['params']['up']['kernel'] = kernel.at[3, 4].set(value)
@@ -288,7 +290,7 @@ def _gate(monkeypatch):
   gate.set()
 
 
-def test_a_state_may_be_given_away_while_it_is_saved(tmp_path, gate):
+def test_a_state_may_be_donated_during_a_save(tmp_path, gate):
   state = make_state()
   state['host'] = np.arange(6.0, dtype=np.float32)
   expected = jax.tree.map(np.array, state)
@@ -310,7 +312,7 @@ def test_a_state_may_be_given_away_while_it_is_saved(tmp_path, gate):
   assert_equal(found, expected)
 
 
-def test_saving_does_not_wait_for_the_disk(tmp_path, gate):
+def test_save_does_not_wait_for_the_disk(tmp_path, gate):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
     assert [x.name for x in tmp_path.iterdir()] in ([], ['1.partial'])
@@ -318,7 +320,7 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, gate):
     assert checkpoints.steps() == [1]
 
 
-def test_a_name_is_given_when_all_is_on_disk(tmp_path, monkeypatch):
+def test_a_checkpoint_is_complete_when_it_gets_its_name(tmp_path, monkeypatch):
   seen = []
   write = manifest.write
 
@@ -334,7 +336,9 @@ def test_a_name_is_given_when_all_is_on_disk(tmp_path, monkeypatch):
   assert [path.name for path in tmp_path.iterdir()] == ['4']
 
 
-def test_one_is_there_at_all_times(tmp_path, monkeypatch):
+def test_old_checkpoints_are_removed_after_the_new_one_exists(
+  tmp_path, monkeypatch
+):
   """What is removed is removed when the next has its name."""
   whole = []
   remove = Checkpoints._remove
@@ -369,7 +373,7 @@ def test_later_steps_are_dropped(tmp_path, aside):
 
 
 @pytest.mark.parametrize('aside', [False, True])
-def test_a_step_made_anew_has_its_new_metric(tmp_path, aside):
+def test_a_repeated_step_has_its_new_metric(tmp_path, aside):
   with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
     checkpoints.save(1, make_state(), {}, {'score': 0.9})
     assert checkpoints.by_metric() == [1]
@@ -381,7 +385,7 @@ def test_a_step_made_anew_has_its_new_metric(tmp_path, aside):
     assert checkpoints.by_metric() == [2, 3, 4, 5]
 
 
-def test_a_process_that_does_not_write(tmp_path):
+def test_a_process_without_write_access(tmp_path):
   with Checkpoints(tmp_path / 'a', ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
   (tmp_path / 'a' / '2.partial').mkdir()

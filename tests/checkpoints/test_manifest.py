@@ -27,7 +27,7 @@ def found(folder, about=ABOUT):
   return str(error.value)
 
 
-def test_what_was_written_is_whole(folder):
+def test_an_unchanged_folder_passes(folder):
   manifest.check(folder, {'step': 7})
   manifest.check(folder, {'step': 7})
   listed = json.loads((folder / 'manifest.json').read_text())['files']
@@ -55,26 +55,26 @@ def test_what_was_written_is_whole(folder):
     lambda data: data[::-1] if data[0] != data[-1] else b'y' * len(data),
   ],
 )
-def test_a_file_that_changed(folder, name, damage):
+def test_a_changed_file_is_detected(folder, name, damage):
   path = folder / name
   path.write_bytes(damage(path.read_bytes()))
   assert found(folder) == f'{name} is not as it was written'
 
 
-def test_an_empty_file_that_is_not_empty_any_more(folder):
+def test_a_changed_empty_file_is_detected(folder):
   (folder / 'state' / 'empty').write_bytes(b'\0')
   assert found(folder) == 'state/empty is not as it was written'
 
 
 @pytest.mark.parametrize('name', ['meta.json', 'state/array', 'state/empty'])
-def test_a_file_that_is_gone(folder, name):
+def test_a_missing_file_is_detected(folder, name):
   (folder / name).unlink()
   assert found(folder) == f'{name} is missing'
   (folder / name).mkdir()
   assert found(folder) == f'{name} is missing'
 
 
-def test_a_file_that_was_not_there(folder):
+def test_a_new_file_is_detected(folder):
   (folder / 'state' / 'more').touch()
   message = 'state/more is not in manifest.json'
   assert found(folder) == message
@@ -82,7 +82,7 @@ def test_a_file_that_was_not_there(folder):
   assert 'state/manifest.json is not in manifest.json' in found(folder)
 
 
-def test_files_that_were_swapped(folder):
+def test_swapped_files_are_detected(folder):
   array, other = folder / 'state' / 'array', folder / 'state' / 'deep' / 'other'
   one, two = array.read_bytes(), other.read_bytes()
   assert len(one) == len(two)
@@ -91,17 +91,17 @@ def test_files_that_were_swapped(folder):
   assert 'state/array is not' in found(folder)
 
 
-def test_a_folder_that_took_the_place_of_another(folder):
+def test_the_manifest_of_another_folder_is_detected(folder):
   message = "manifest.json is of {'step': 7}, not of {'step': 8}"
   assert found(folder, {'step': 8}) == message
 
 
-def test_a_manifest_that_is_gone(folder):
+def test_a_missing_manifest_is_detected(folder):
   (folder / 'manifest.json').unlink()
   assert found(folder) == 'manifest.json is missing'
 
 
-def test_every_bit_of_the_manifest_matters(folder):
+def test_every_damaged_manifest_is_detected(folder):
   path = folder / 'manifest.json'
   data = path.read_bytes()
   for i in range(len(data)):
@@ -115,12 +115,12 @@ def test_every_bit_of_the_manifest_matters(folder):
 @pytest.mark.parametrize(
   'data', [b'', b'{}', b'[]', b'null', b'7', b'\xff\xfe', b'{"files": {}}']
 )
-def test_a_manifest_of_something_else(folder, data):
+def test_other_content_is_no_manifest(folder, data):
   (folder / 'manifest.json').write_bytes(data)
   assert found(folder) == 'manifest.json is damaged'
 
 
-def test_a_manifest_that_was_written_to_fit(folder):
+def test_an_edited_manifest_is_detected(folder):
   """Its own digest is of what it says, so a person's change is found too."""
   path = folder / 'manifest.json'
   contents = json.loads(path.read_text())

@@ -73,7 +73,7 @@ def assert_reads(folder, expected):
   assert_same_bits(params, make_params(step))
 
 
-def test_the_state_consists_of_two_folders(saved):
+def test_params_and_state_are_separate_folders(saved):
   names = {path.name for path in (saved / '4').iterdir()}
   assert names == {'manifest.json', 'meta.json', 'params', 'state'}
   assert_reads(saved, 4)
@@ -81,7 +81,7 @@ def test_the_state_consists_of_two_folders(saved):
   assert_same_bits(read(saved, shapes)[1], make_params(4))
 
 
-def test_every_damage_of_the_parameters_is_found(folder, capsys):
+def test_damage_to_the_parameters_is_detected(folder, capsys):
   names = [
     name
     for name in files_of(folder / '4')
@@ -114,7 +114,7 @@ def test_all_parameters_are_damaged(folder):
   assert '\n' not in str(error.value)
 
 
-def test_damage_to_the_optimizer_is_left_to_resumption(folder, capsys):
+def test_damage_to_the_optimizer_matters_only_for_resuming(folder, capsys):
   names = [x for x in files_of(folder / '4') if x.parts[0] == 'state']
   assert len(names) > 5
   for name in names:
@@ -195,7 +195,7 @@ def test_parameters_of_an_old_format(folder, number):
 
 
 @pytest.mark.parametrize('number', [2, 3])
-def test_arrays_other_than_listed_are_refused(tmp_path, number):
+def test_arrays_that_differ_from_the_list_are_refused(tmp_path, number):
   """The manifest matches the files, as an attacker can ensure."""
   state = make_state() | {'params': {'a': jnp.zeros((4, 3))}}
   listed = {'a': jnp.zeros((3, 4))}, {'a': jnp.zeros((4, 3)), 'b': jnp.ones(2)}

@@ -33,7 +33,7 @@ def ranges_of(windows):
 
 
 @given(WINDOWS, st.integers(0, 60), st.integers(0, 60))
-def test_batch_numbers_equal_those_of_a_list(windows, start, size):
+def test_batch_numbers_equal_brute_force(windows, start, size):
   ranges, numbers = ranges_of(windows), brute_force(windows)
   assert skipped.batch_number(ranges, start) == numbers[start]
   found = list(skipped.segments(ranges, start, start + size))
@@ -43,7 +43,7 @@ def test_batch_numbers_equal_those_of_a_list(windows, start, size):
 
 
 @given(WINDOWS)
-def test_ranges_are_in_order_and_do_not_touch(windows):
+def test_ranges_are_sorted_and_separate(windows):
   ranges = ranges_of(windows)
   flat = [number for pair in ranges for number in pair]
   assert flat == sorted(set(flat))
@@ -56,13 +56,13 @@ def test_ranges_are_in_order_and_do_not_touch(windows):
 @pytest.mark.parametrize(
   ('num_steps', 'expected'), [(0, 0), (3, 0), (4, 4), (8, 4), (9, 9), (20, 9)]
 )
-def test_the_last_range_that_is_reached(num_steps, expected):
+def test_last_start(num_steps, expected):
   """Batches 4 to 6 follow four steps, and batches 12 and 13 nine steps."""
   assert skipped.last_start(((4, 7), (12, 14)), num_steps) == expected
   assert skipped.last_start((), num_steps) == 0
 
 
-def test_stacks_have_the_number_of_their_first_batch():
+def test_stacks_come_with_the_number_of_their_first_batch():
   asked = []
 
   def batches(start, stop):
@@ -81,7 +81,7 @@ def test_stacks_have_the_number_of_their_first_batch():
 
 
 @pytest.mark.parametrize('number', [0, 1, 60])
-def test_one_number_of_an_earlier_version(number):
+def test_a_number_of_an_earlier_version(number):
   """It is added to the batch numbers of all later steps."""
   ranges = skipped.from_json(number)
   assert len(ranges) == (number > 0)

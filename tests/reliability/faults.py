@@ -80,7 +80,7 @@ class Faults:
 
     sys.addaudithook(self._audit)
     _around(Ledger, 'add', lambda *_: self.tell('ledger.add'))
-    _around(StopSignal, '_note', lambda *_: self.tell('signal.noted'))
+    _around(StopSignal, '_receive', lambda *_: self.tell('signal.noted'))
     self._frame(pipeline, 'run_stage', 'stage', lambda workdir, name, *_: name)
     self._frame(
       Checkpoints, '_write', 'save', lambda c, step, *_: c.folder / str(step)

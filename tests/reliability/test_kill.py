@@ -125,7 +125,7 @@ def test_kill_9(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='starts processes anew')
-def test_kill_9_from_outside(
+def test_kill_9_at_random_times(
   tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
   """At moments that only a clock chooses, and with nothing else touched."""
@@ -159,7 +159,7 @@ def test_kill_9_from_outside(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='compiles everything anew')
-def test_programs_that_were_half_written(
+def test_truncated_cached_programs(
   tmp_path: Path, forks: Forks, reference: Path, cache: Path
 ):
   """A kill may leave so the cache of what was compiled."""

@@ -40,7 +40,7 @@ def _disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(('stage', 'action', 'nth'), CASES)
-def test_a_save_that_fails(
+def test_failed_saves(
   stage: str,
   action: str,
   nth: int,

@@ -97,7 +97,7 @@ def test_sigterm(
   tally.update(found)
 
 
-def test_a_second_sigterm_changes_nothing(
+def test_a_second_sigterm_has_no_effect(
   tmp_path: Path, forks: Forks, reference: Path
 ):
   workdir = shop.without('train', reference, tmp_path / 'run')

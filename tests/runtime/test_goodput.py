@@ -61,7 +61,7 @@ def test_phases_nest(watch, clock):
   }  # fmt: skip
 
 
-def test_an_error_ends_its_phases(watch, clock):
+def test_an_error_ends_the_current_phases(watch, clock):
   with pytest.raises(KeyError):
     with watch.phase('step'), watch.phase('data'):
       clock.now += 1
@@ -72,7 +72,7 @@ def test_an_error_ends_its_phases(watch, clock):
   }  # fmt: skip
 
 
-def test_asking_in_the_middle_changes_nothing(watch, clock):
+def test_reading_the_seconds_within_a_phase(watch, clock):
   with watch.phase('step'):
     clock.now += 1
     assert watch.seconds()['step'] == 1.0
@@ -101,7 +101,7 @@ def test_other_events_are_not_compilation(watch, clock):
   assert watch.seconds() == {'other': 3.0, 'wall': 3.0}
 
 
-def test_a_stopwatch_that_is_closed_has_stopped(clock):
+def test_a_closed_stopwatch_does_not_count(clock):
   watch = Stopwatch()
   clock.now += 1
   watch.close()
@@ -112,7 +112,7 @@ def test_a_stopwatch_that_is_closed_has_stopped(clock):
   assert watch.seconds() == {'other': 1.0, 'wall': 1.0}
 
 
-def test_what_jax_really_compiles():
+def test_a_real_compilation_is_counted():
   """The name of the event is JAX's, and might change."""
   watch = Stopwatch()
 
@@ -136,7 +136,7 @@ def test_what_jax_really_compiles():
   assert seconds['evaluate'] > 0
 
 
-def test_the_summary_names_most_first():
+def test_the_summary_has_the_largest_share_first():
   seconds = {'other': 1.0, 'step': 7.0, 'data': 2.0, 'wall': 10.0}
   text = goodput.summary(seconds)
   assert text == '10.0 s: step 70.0%, data 20.0%, other 10.0%'
@@ -148,7 +148,7 @@ def add_up(seconds):
   assert phases == pytest.approx(seconds['wall'], rel=1e-6)
 
 
-def test_a_run_accounts_for_all_of_its_time(tmp_path, capsys):
+def test_the_phases_of_a_run_add_up_to_its_time(tmp_path, capsys):
   def evaluate(params):
     time.sleep(0.4)
     return {'score': 0.0}
@@ -177,7 +177,7 @@ def test_a_run_accounts_for_all_of_its_time(tmp_path, capsys):
   assert f'train: {seconds["wall"]:.1f} s: ' in capsys.readouterr().out
 
 
-def test_a_line_for_every_call(tmp_path):
+def test_every_call_writes_a_line(tmp_path):
   run = Run(tmp_path)
   with pytest.raises(KeyboardInterrupt):
     run(Counter(), run.stopping(8, error=KeyboardInterrupt()))
@@ -193,7 +193,7 @@ def test_a_line_for_every_call(tmp_path):
     add_up(line['seconds'])
 
 
-def test_a_run_that_was_rewound(tmp_path):
+def test_every_rewind_writes_a_line(tmp_path):
   """What its lines tell is all of its time, and no second of it twice."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
   start = time.perf_counter()
@@ -207,7 +207,7 @@ def test_a_run_that_was_rewound(tmp_path):
   assert 0.8 * elapsed < wall <= elapsed
 
 
-def test_a_line_that_cannot_be_written_costs_nothing(tmp_path):
+def test_a_failed_write_is_ignored(tmp_path):
   (tmp_path / 'goodput.jsonl').mkdir()
   run = Run(tmp_path)
   with pytest.raises(NumbersError, match='loss is not finite at step 7'):

@@ -97,13 +97,13 @@ def _alone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('num_processes', [2, 4])
-def test_several_processes_are_as_one(alone, tmp_path, num_processes):
+def test_several_processes_equal_one(alone, tmp_path, num_processes):
   codes, errors = finish(start(tmp_path, num_processes))
   assert codes == [0] * num_processes, errors
   assert_same_run(tmp_path, alone)
 
 
-def test_a_dead_peer_ends_the_others_and_all_can_go_on(alone, tmp_path):
+def test_a_killed_process_ends_the_others_and_the_run_resumes(alone, tmp_path):
   started = start(tmp_path, 2, DIE_AT='8')
   started[1].wait(timeout=240)
   died = time.monotonic()
@@ -117,7 +117,7 @@ def test_a_dead_peer_ends_the_others_and_all_can_go_on(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_whole_run_of_one(tmp_path):
+def test_a_whole_run_of_two_processes_equals_that_of_one(tmp_path):
   runs = []
   for num_processes in (1, 2):
     workdir = tmp_path / str(num_processes)
@@ -139,7 +139,7 @@ def test_two_processes_make_the_whole_run_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_all_stop_when_one_is_asked_to(alone, tmp_path):
+def test_a_signal_to_one_process_stops_all(alone, tmp_path):
   codes, errors = finish(start(tmp_path, 2, STOP_AT='4'))
   assert codes == [42, 42], errors
   # The others hear of it a call later.
@@ -150,14 +150,14 @@ def test_all_stop_when_one_is_asked_to(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_where_two_stopped(alone, tmp_path):
+def test_one_process_resumes_a_run_of_two(alone, tmp_path):
   finish(start(tmp_path, 2, DIE_AT='8'))
   codes, errors = finish(start(tmp_path, 1))
   assert codes == [0], errors
   assert_same_run(tmp_path, alone)
 
 
-def test_a_peer_that_does_not_come_is_one_line(tmp_path):
+def test_a_missing_process_is_a_one_line_error(tmp_path):
   program = (
     'from tiger_jax.runtime import processes\n'
     'processes._CONNECT_SECONDS = 3\n'
@@ -184,7 +184,7 @@ def test_a_peer_that_does_not_come_is_one_line(tmp_path):
   assert ended.stderr.count('\n') == 1
 
 
-def test_a_number_that_is_none_is_one_line(monkeypatch):
+def test_an_invalid_number_of_processes_is_refused(monkeypatch):
   monkeypatch.setenv('JAX_NUM_PROCESSES', 'two')
   with pytest.raises(UsageError, match='JAX_NUM_PROCESSES'):
     processes.join()
@@ -208,7 +208,7 @@ def test_a_port_in_use_is_named(monkeypatch):
       processes.join()
 
 
-def test_a_coordinator_on_this_machine_listens_there_only(monkeypatch):
+def test_a_local_coordinator_listens_on_the_local_address(monkeypatch):
   monkeypatch.delenv('JAX_COORDINATOR_BIND_ADDRESS', raising=False)
   assert processes._bind_address('127.0.0.1:1234', False) == '127.0.0.1:1234'
   assert processes._bind_address('localhost:1234', False) == '127.0.0.1:1234'
@@ -217,7 +217,7 @@ def test_a_coordinator_on_this_machine_listens_there_only(monkeypatch):
   assert processes._bind_address('127.0.0.1:1234', False) is None
 
 
-def test_alone_everybody_is_main():
+def test_a_single_process_is_the_main_process():
   mesh = sharding.make_mesh()
   assert processes.is_main()
   assert processes.from_main(7, mesh) == 7
@@ -225,7 +225,7 @@ def test_alone_everybody_is_main():
   assert [ask(x) for x in (False, True, False)] == [False, True, False]
 
 
-def test_processes_that_disagree_end(tmp_path):
+def test_processes_with_different_settings_end(tmp_path):
   program = Path(__file__).with_name('disagreement.py')
   started = start(
     tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])

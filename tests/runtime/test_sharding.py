@@ -72,7 +72,7 @@ def parts(mesh, state, num_leading=0):
   }
 
 
-def test_the_rules_hold_for_the_parameters():
+def test_parameters_are_sharded_by_the_rules():
   mesh = make_mesh(fsdp=2, tensor=4)
   found = parts(mesh, make_state().params)
   assert {path: found[path] for path in PLACES} == PLACES
@@ -85,7 +85,7 @@ def test_the_rules_hold_for_the_parameters():
   ), whole
 
 
-def test_moments_of_adam_lie_where_their_parameters_do():
+def test_moments_of_adam_are_sharded_like_parameters():
   mesh = make_mesh(fsdp=2, tensor=4)
   state = make_state('adamw')
   expected = parts(mesh, state.params)
@@ -100,7 +100,7 @@ def test_moments_of_adam_lie_where_their_parameters_do():
   assert found['step'] == ((), ())
 
 
-def test_factors_of_adafactor_lie_whole():
+def test_factors_of_adafactor_are_replicated():
   """They have the path of their matrix, but not its axes, and are small."""
   mesh = make_mesh(fsdp=2, tensor=4)
   state = make_state('adafactor')
@@ -123,7 +123,7 @@ def test_factors_of_adafactor_lie_whole():
 
 
 @pytest.mark.parametrize('recipe', ['adamw', 'adafactor', 'adagrad'])
-def test_replicas_have_an_axis_in_front(recipe):
+def test_replicas_have_a_leading_axis(recipe):
   mesh = make_mesh(fsdp=2, tensor=4)
   one = parts(mesh, make_state(recipe))
   three = parts(mesh, make_state(recipe, 3), num_leading=1)
@@ -144,7 +144,7 @@ def test_replicas_have_an_axis_in_front(recipe):
     ({'num_user_tokens': 7}, 'user_embedding/embedding', (7, 64)),
   ],
 )
-def test_an_axis_that_devices_do_not_divide_lies_whole(changes, path, part):
+def test_an_axis_that_is_not_divisible_is_replicated(changes, path, part):
   mesh = make_mesh(fsdp=2, tensor=4)
   assert parts(mesh, make_state(**changes).params)[path][1] == part
 
@@ -160,12 +160,12 @@ def test_the_axes_of_a_mesh(fsdp, tensor, shape):
   assert num_batch_shards(mesh) == shape[0] * shape[1]
 
 
-def test_a_mesh_of_chosen_devices():
+def test_a_mesh_of_some_devices():
   assert make_mesh(jax.devices()[:1]).size == 1
   assert make_mesh(jax.devices()[2:4], tensor=2).shape['tensor'] == 2
 
 
-def test_devices_that_cannot_be_divided():
+def test_a_number_of_devices_that_is_not_divisible_is_refused():
   with pytest.raises(ValueError, match='8 devices .* fsdp 3 x tensor 1'):
     make_mesh(fsdp=3)
   with pytest.raises(ValueError, match='2 devices .* fsdp 2 x tensor 2'):
@@ -179,20 +179,20 @@ def shard_shapes(x):
 @pytest.mark.parametrize(
   ('mesh', 'rows'), [((1, 1), 2), ((2, 2), 4), ((8, 1), 2), ((1, 8), 16)]
 )
-def test_a_batch_is_spread_over_data_and_fsdp(mesh, rows):
+def test_a_batch_is_sharded_over_data_and_fsdp(mesh, rows):
   batch = shard_batch(make_mesh(None, *mesh), make_batch(0, 16))
   assert shard_shapes(batch.history) == {(rows, 4)}
   assert shard_shapes(batch.target) == {(rows,)}
   np.testing.assert_array_equal(batch.history, make_batch(0, 16).history)
 
 
-def test_a_batch_that_devices_do_not_divide_is_whole_on_each():
+def test_a_batch_that_is_not_divisible_is_replicated():
   batch = shard_batch(make_mesh(), make_batch(0, 11))
   assert shard_shapes(batch.history) == {(11, 4)}
   np.testing.assert_array_equal(batch.history, make_batch(0, 11).history)
 
 
-def test_a_stack_is_spread_along_its_second_axis():
+def test_a_stack_is_sharded_along_its_second_axis():
   stack = np.arange(3 * 16).reshape(3, 16)
   placed = shard_batch(make_mesh(), stack, axis=1)
   assert shard_shapes(placed) == {(3, 2)}
@@ -206,7 +206,7 @@ def test_replicate():
     assert len(leaf.sharding.device_set) == 8
 
 
-def test_what_is_put_is_fetched():
+def test_fetch_returns_what_was_put():
   mesh = make_mesh(fsdp=2, tensor=2)
   tree = {
     'up': {'kernel': np.arange(32.0, dtype=np.float32).reshape(4, 8)},
@@ -221,7 +221,7 @@ def test_what_is_put_is_fetched():
     np.testing.assert_array_equal(a, b)
 
 
-def test_what_is_fetched_outlives_what_the_device_had():
+def test_fetched_arrays_survive_donation():
   x = jnp.arange(5.0)
   found = sharding.fetch({'x': x})
   jax.jit(lambda x: x + 1, donate_argnums=0)(x).block_until_ready()
