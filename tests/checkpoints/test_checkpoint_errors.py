@@ -45,7 +45,7 @@ def files_of(folder):
 
 
 def damaged(data):
-  """Yields what a bad disk may make of a file."""
+  """Yields damaged versions of a file; None stands for a missing file."""
   yield None
   yield b''
   yield data[: len(data) // 2]
@@ -95,7 +95,7 @@ def test_an_additional_file_is_detected(folder):
 
 
 def test_files_swapped_between_steps_are_detected(folder):
-  """Each is whole, and of another step."""
+  """Each file is undamaged, but belongs to another step."""
   for name in files_of(folder / '6'):
     one, two = folder / '4' / name, folder / '6' / name
     if not two.exists() or not one.exists():
@@ -151,7 +151,7 @@ def test_all_checkpoints_are_damaged(folder, capsys):
 
 
 def test_a_checkpoint_of_another_run_is_not_skipped(folder):
-  """An older one would not fit either, and it is no damage."""
+  """It is not damaged, and older checkpoints belong to the same run."""
   state = make_arrays() | {'more': jnp.ones(2)}
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(
@@ -172,7 +172,7 @@ def test_damaged_checkpoints_are_not_ranked(folder, text):
 
 
 def test_damaged_checkpoints_are_kept_but_not_counted(folder, capsys):
-  """It may have been the best: a person is to look at it."""
+  """A damaged checkpoint may have been the best."""
   (folder / '6' / 'manifest.json').unlink()
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
     for step in (8, 10, 12):
@@ -198,7 +198,7 @@ def test_incomplete_folders_are_removed(folder):
 
 
 class Disk:
-  """A disk that is full, from the given part of a checkpoint on."""
+  """Simulates a full disk, from one function of a save on."""
 
   def __init__(self, monkeypatch, part):
     self.is_full = True
@@ -208,8 +208,8 @@ class Disk:
       (Checkpoints, '_remove'),
     ):
       if name == part:
-        whole = getattr(owner, name)
-        monkeypatch.setattr(owner, name, self.failing(whole))
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, self.failing(function))
 
   def failing(self, function):
     def call(*arguments):
@@ -242,7 +242,7 @@ def test_an_error_of_the_background_is_raised_by_the_next_call(
     with pytest.raises(CheckpointError, match=MESSAGE) as error:
       call(checkpoints)
     assert '\n' not in str(error.value)
-    # It is told once, and nothing that was there is lost.
+    # The error is raised once, and older checkpoints are kept.
     assert checkpoints.steps() == [2, 4, 6]
     disk.is_full = False
   restore(folder, 6)
@@ -302,7 +302,7 @@ def test_another_run_is_refused_without_reading_arrays(folder):
   with Checkpoints(folder, {'seed': 8}) as checkpoints:
     with pytest.raises(CheckpointError, match='seed is 7, expected 8'):
       checkpoints.require_same_run()
-  # Of what is damaged nothing is known: the next tells.
+  # A damaged checkpoint is skipped, and the next one is compared.
   (folder / '6' / 'meta.json').write_text('{"about": {"seed": 9}}')
   with Checkpoints(folder, ABOUT) as checkpoints:
     checkpoints.require_same_run()

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, and the right ones are kept."""
+"""Saving and restoring checkpoints."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def make_state(scale=1.0):
 
 
 def assert_equal(tree, expected):
-  """Checks bits, types and structure, and that the host has it all."""
+  """Checks for equal bits, types and structure, and for host arrays."""
   assert jax.tree.structure(tree) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True
@@ -81,7 +81,7 @@ def test_restoring_needs_only_shapes(saved_once):
 
 
 def test_a_tuple_in_the_identity_equals_a_list(saved_once):
-  """As JSON it is the same."""
+  """Both have the same JSON."""
   about = {'model': {'width': 30, 'sizes': (1, 2)}, 'seed': 7}
   with Checkpoints(saved_once, about) as checkpoints:
     checkpoints.restore(7, make_state())
@@ -100,9 +100,9 @@ def test_restoring_on_another_number_of_devices(
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, place(state, saved_on), {})
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    found, _ = checkpoints.restore(1, jax.eval_shape(make_state))
-  assert_equal(found, state)
-  placed = place(found, restored_on)
+    restored, _ = checkpoints.restore(1, jax.eval_shape(make_state))
+  assert_equal(restored, state)
+  placed = place(restored, restored_on)
   assert_equal(jax.device_get(placed), state)
   kernel = placed['params']['up']['kernel']
   shapes = [x.data.shape for x in kernel.addressable_shards]
@@ -197,61 +197,6 @@ def test_the_message_names_at_most_ten_differences(tmp_path):
   assert 'arrays.array_09 is float32[3], expected float32[4]' in message
 
 
-def test_the_latest_three_are_kept(tmp_path):
-  with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    for step in (2, 4, 6, 8, 10):
-      checkpoints.save(step, make_state(step), {'step': step})
-    assert checkpoints.steps()[-1] == 10
-  assert sorted(path.name for path in tmp_path.iterdir()) == ['10', '6', '8']
-  with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    for step in (6, 8, 10):
-      state, meta = checkpoints.restore(step, make_state())
-      assert meta == {'step': step, 'metrics': None}
-      assert_equal(state, make_state(step))
-
-
-def test_the_best_checkpoint_is_kept(tmp_path):
-  scores = {1: 0.1, 2: 0.7, 3: 0.3, 4: 0.6, 5: 0.5, 6: 0.2}
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step, score in scores.items():
-      values = {'other': -score, 'score': score}
-      checkpoints.save(step, make_state(step), {}, values)
-    assert checkpoints.by_metric() == [2, 4, 5, 6]
-  assert steps_of(tmp_path) == [2, 4, 5, 6]
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    state, _ = checkpoints.restore(2, make_state())
-    assert_equal(state, make_state(2))
-    checkpoints.save(7, make_state(7), {}, {'other': 0.0, 'score': 0.8})
-    assert checkpoints.by_metric()[0] == 7
-  assert steps_of(tmp_path) == [5, 6, 7]
-
-
-def test_a_checkpoint_without_metrics_is_never_the_best(tmp_path):
-  """As a run saves that is asked to stop between two evaluations."""
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    checkpoints.save(1, make_state(), {}, {'score': 0.3})
-    for step in (2, 3, 4, 5):
-      checkpoints.save(step, make_state(), {})
-    assert checkpoints.steps()[-1] == 5
-    assert checkpoints.by_metric() == [1]
-  assert steps_of(tmp_path) == [1, 3, 4, 5]
-
-
-def test_the_earlier_of_equal_checkpoints_is_better(tmp_path):
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step in (1, 2, 3):
-      checkpoints.save(step, make_state(), {}, {'score': 0.5})
-    assert checkpoints.by_metric() == [1, 2, 3]
-
-
-def test_a_nan_metric_is_the_worst(tmp_path):
-  scores = {1: np.nan, 2: 0.1, 3: np.nan, 4: 0.2}
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step, score in scores.items():
-      checkpoints.save(step, make_state(), {}, {'score': score})
-    assert checkpoints.by_metric() == [4, 2, 3]
-
-
 def test_a_saved_step_is_not_saved_again(tmp_path):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, make_state(1), {'which': 'first'})
@@ -277,7 +222,7 @@ def test_values_that_are_not_finite_are_not_saved(tmp_path, value):
 
 @pytest.fixture(name='gate')
 def _gate(monkeypatch):
-  """Nothing is written before the test lets it."""
+  """Blocks all writes until the test sets the event."""
   gate = threading.Event()
   orbax = checkpoint_folder._orbax
 
@@ -304,12 +249,12 @@ def test_a_state_may_be_donated_during_a_save(tmp_path, gate):
     jax.block_until_ready(donate(state))
     assert state['params']['up']['kernel'].is_deleted()
     del host, state
-    # Whoever has the memory now may write there.
+    # These arrays may reuse the memory.
     jax.block_until_ready([jnp.full((40, 32), 9.0) for _ in range(20)])
     gate.set()
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    found, _ = checkpoints.restore(1, expected)
-  assert_equal(found, expected)
+    restored, _ = checkpoints.restore(1, expected)
+  assert_equal(restored, expected)
 
 
 def test_save_does_not_wait_for_the_disk(tmp_path, gate):
@@ -336,55 +281,6 @@ def test_a_checkpoint_is_complete_when_it_gets_its_name(tmp_path, monkeypatch):
   assert [path.name for path in tmp_path.iterdir()] == ['4']
 
 
-def test_old_checkpoints_are_removed_after_the_new_one_exists(
-  tmp_path, monkeypatch
-):
-  """What is removed is removed when the next has its name."""
-  whole = []
-  remove = Checkpoints._remove
-
-  def look(self, step):
-    names = self._saved()
-    for name in names:
-      manifest.check(tmp_path / str(name), {'step': name})
-    whole.append((step, names))
-    remove(self, step)
-
-  monkeypatch.setattr(Checkpoints, '_remove', look)
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step in range(1, 6):
-      checkpoints.save(step, make_state(), {}, {'score': -float(step == 1)})
-  assert whole == [(1, [1, 2, 3, 4])]
-
-
-@pytest.mark.parametrize('aside', [False, True])
-def test_later_steps_are_dropped(tmp_path, aside):
-  with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    for step in (1, 2, 3):
-      checkpoints.save(step, make_state(), {})
-    checkpoints.drop(1, aside=aside)
-    assert checkpoints.steps() == [1]
-    checkpoints.drop(1, aside=aside)
-    checkpoints.save(2, make_state(5.0), {})
-    # It is made anew, and fails once more.
-    checkpoints.drop(1, aside=aside)
-  names = {path.name for path in tmp_path.iterdir()}
-  assert names == ({'1', '2.damaged', '3.damaged'} if aside else {'1'})
-
-
-@pytest.mark.parametrize('aside', [False, True])
-def test_a_repeated_step_has_its_new_metric(tmp_path, aside):
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    checkpoints.save(1, make_state(), {}, {'score': 0.9})
-    assert checkpoints.by_metric() == [1]
-    checkpoints.drop(0, aside=aside)
-    assert checkpoints.by_metric() == []
-    checkpoints.save(1, make_state(), {}, {'score': 0.1})
-    for step in (2, 3, 4, 5):
-      checkpoints.save(step, make_state(), {}, {'score': 0.5 - step / 100})
-    assert checkpoints.by_metric() == [2, 3, 4, 5]
-
-
 def test_a_process_without_write_access(tmp_path):
   with Checkpoints(tmp_path / 'a', ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
@@ -393,8 +289,8 @@ def test_a_process_without_write_access(tmp_path):
     checkpoints.save(2, make_state(), {})
     checkpoints.drop(0, aside=False)
     assert checkpoints.steps() == [1]
-    found, _ = checkpoints.restore(1, make_state())
-  assert_equal(found, make_state())
+    restored, _ = checkpoints.restore(1, make_state())
+  assert_equal(restored, make_state())
   assert (tmp_path / 'a' / '2.partial').exists()
   with Checkpoints(tmp_path / 'b', ABOUT, writes=False) as checkpoints:
     assert checkpoints.steps() == []

@@ -1,4 +1,4 @@
-"""The ledger: a line per step that tells its batch."""
+"""The ledger, with one line per step."""
 
 import hashlib
 
@@ -36,12 +36,12 @@ def test_a_line_has_the_digest_and_the_number_of_a_batch(tmp_path):
   path = tmp_path / 'new' / 'ledger'
   ledger = Ledger(path, 0)
   one, two = make_stack(0, 3), make_stack(1, 1)
-  found = ledger.add(one, 9) + ledger.add(two, 4_000_000_000)
+  digests = ledger.add(one, 9) + ledger.add(two, 4_000_000_000)
   ledger.close()
-  assert found == expected(one) + expected(two)
-  assert len(set(found)) == 4
+  assert digests == expected(one) + expected(two)
+  assert len(set(digests)) == 4
   lines = [x.split(' ', 1) for x in path.read_text().splitlines()]
-  assert [digest for digest, _ in lines] == found
+  assert [digest for digest, _ in lines] == digests
   assert [number for _, number in lines] == [
     '           9',
     '          10',
@@ -99,7 +99,7 @@ def test_a_ledger_without_numbers_continues_without_them(tmp_path, torn):
 
 
 def test_flushed_lines_are_on_disk(tmp_path):
-  """What is saved after a flush never lacks its lines, even after a kill."""
+  """A checkpoint is saved after a flush, so its lines survive a kill."""
   ledger = Ledger(tmp_path / 'ledger', 0)
   ledger.add(make_stack(0, 2), 0)
   ledger.flush()
@@ -115,7 +115,7 @@ def test_flushed_lines_are_on_disk(tmp_path):
   ],
 )  # fmt: skip
 def test_missing_lines_are_an_error(tmp_path, line, size, held):
-  """This holds for ledgers with and without numbers."""
+  """Lines have 30 bytes with a batch number, and 17 without."""
   path = tmp_path / 'ledger'
   path.write_bytes(((b'x' * (line - 1) + b'\n') * 3)[:size])
   with pytest.raises(CheckpointError) as error:

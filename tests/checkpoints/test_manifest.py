@@ -1,4 +1,4 @@
-"""Damage to a folder is found, whatever it is."""
+"""The manifest detects every damage to a folder."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_an_unchanged_folder_passes(folder):
   }  # fmt: skip
   assert listed['state/array'] == [
     256,
-    # As `sha256sum` has it.
+    # The output of `sha256sum`.
     '40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880',
   ]
 
@@ -121,7 +121,7 @@ def test_other_content_is_no_manifest(folder, data):
 
 
 def test_an_edited_manifest_is_detected(folder):
-  """Its own digest is of what it says, so a person's change is found too."""
+  """The manifest has a digest of its own content."""
   path = folder / 'manifest.json'
   contents = json.loads(path.read_text())
   contents['files'].pop('state/array')

@@ -1,4 +1,4 @@
-"""The ranges of skipped batches, against lists of batch numbers."""
+"""The ranges of skipped batches, compared with lists of batch numbers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,10 +36,10 @@ def ranges_of(windows):
 def test_batch_numbers_equal_brute_force(windows, start, size):
   ranges, numbers = ranges_of(windows), brute_force(windows)
   assert skipped.batch_number(ranges, start) == numbers[start]
-  found = list(skipped.segments(ranges, start, start + size))
-  flat = [number for first, end in found for number in range(first, end)]
+  segments = list(skipped.segments(ranges, start, start + size))
+  flat = [number for first, end in segments for number in range(first, end)]
   assert flat == numbers[start : start + size]
-  assert all(first < end for first, end in found)
+  assert all(first < end for first, end in segments)
 
 
 @given(WINDOWS)
@@ -47,8 +47,8 @@ def test_ranges_are_sorted_and_separate(windows):
   ranges = ranges_of(windows)
   flat = [number for pair in ranges for number in pair]
   assert flat == sorted(set(flat))
-  left_out = {n for start, stop in ranges for n in range(start, stop)}
-  assert left_out == set(range(END)) - set(brute_force(windows))
+  excluded = {n for start, stop in ranges for n in range(start, stop)}
+  assert excluded == set(range(END)) - set(brute_force(windows))
   pairs = [list(pair) for pair in ranges]
   assert skipped.from_json(pairs) == ranges
 
@@ -63,16 +63,16 @@ def test_last_start(num_steps, expected):
 
 
 def test_stacks_come_with_the_number_of_their_first_batch():
-  asked = []
+  requests = []
 
   def batches(start, stop):
-    asked.append((start, stop))
+    requests.append((start, stop))
     for first in range(start, stop, 2):
       yield {'x': np.arange(first, min(first + 2, stop))}
 
-  found = list(skipped.read(batches, ((2, 4), (8, 12)), 1, 7))
-  assert asked == [(1, 2), (4, 8), (12, 13)]
-  assert [(number, stack['x'].tolist()) for number, stack in found] == [
+  stacks = list(skipped.read(batches, ((2, 4), (8, 12)), 1, 7))
+  assert requests == [(1, 2), (4, 8), (12, 13)]
+  assert [(number, stack['x'].tolist()) for number, stack in stacks] == [
     (1, [1]),
     (4, [4, 5]),
     (6, [6, 7]),
@@ -82,12 +82,11 @@ def test_stacks_come_with_the_number_of_their_first_batch():
 
 @pytest.mark.parametrize('number', [0, 1, 60])
 def test_a_number_of_an_earlier_version(number):
-  """It is added to the batch numbers of all later steps."""
+  """The number was added to the batch numbers of all later steps."""
   ranges = skipped.from_json(number)
   assert len(ranges) == (number > 0)
   for num_steps in (0, 5, 400):
-    found = skipped.batch_number(ranges, num_steps)
-    assert found == num_steps + number
+    assert skipped.batch_number(ranges, num_steps) == num_steps + number
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""Stop signals."""
+
 import os
 import signal
 import subprocess
@@ -10,17 +12,17 @@ from tiger_jax.runtime.preemption import StopSignal, exit_on_signals
 
 
 def test_a_signal_is_recorded_and_the_handler_restored():
-  seen = []
-  before = signal.signal(signal.SIGTERM, lambda *unused: seen.append(1))
+  calls = []
+  before = signal.signal(signal.SIGTERM, lambda *unused: calls.append(1))
   try:
-    ours = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     with StopSignal() as stop:
       assert not stop.received
       os.kill(os.getpid(), signal.SIGTERM)
       assert stop.received
-      os.kill(os.getpid(), signal.SIGTERM)  # A second one does not end it.
-    assert signal.getsignal(signal.SIGTERM) is ours
-    assert not seen
+      os.kill(os.getpid(), signal.SIGTERM)  # The second has no effect.
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert not calls
     with StopSignal() as stop:
       assert not stop.received
   finally:
@@ -47,16 +49,16 @@ def test_the_handler_is_restored_after_an_error():
 
 
 def test_other_threads_install_no_handlers():
-  found = []
+  received = []
 
   def work():
     with StopSignal() as stop:
-      found.append(stop.received)
+      received.append(stop.received)
 
   thread = threading.Thread(target=work)
   thread.start()
   thread.join()
-  assert found == [False]
+  assert received == [False]
 
 
 def test_sighup_is_recorded():
@@ -126,12 +128,12 @@ def test_a_stop_signal_replaces_exit_on_signals():
   before = signal.getsignal(signal.SIGTERM)
   try:
     exit_on_signals()
-    leaving = signal.getsignal(signal.SIGTERM)
-    assert leaving is not before
+    handler = signal.getsignal(signal.SIGTERM)
+    assert handler is not before
     with StopSignal() as stop:
       os.kill(os.getpid(), signal.SIGTERM)
       assert stop.received
-    assert signal.getsignal(signal.SIGTERM) is leaving
+    assert signal.getsignal(signal.SIGTERM) is handler
   finally:
     signal.signal(signal.SIGTERM, before)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Text from elsewhere on one line of a terminal."""
+"""Printing of untrusted text: one line without control characters."""
 
 import pytest
 

@@ -1,3 +1,5 @@
+"""Metrics files and the progress bar."""
+
 import json
 import os
 
@@ -98,23 +100,23 @@ def test_rewind_keeps_lines_that_it_cannot_parse(writer, tmp_path):
 
 
 def test_a_stage_folder_keeps_its_lines(writer, tmp_path):
-  """They outlive a run with another config, and come back with the stage."""
+  """The lines survive a run with another config, and are restored later."""
   path = tmp_path / 'run' / 'metrics.jsonl'
-  mine, other = tmp_path / 'train', tmp_path / 'other'
+  first, other = tmp_path / 'train', tmp_path / 'other'
   other.mkdir()
-  writer.rewind('train', 0, mine)
+  writer.rewind('train', 0, first)
   for step in (1, 2):
     writer.write('train', step, {'loss': 0.5})
   curve = path.read_bytes()
-  assert (mine / 'metrics.jsonl').read_bytes() == curve
+  assert (first / 'metrics.jsonl').read_bytes() == curve
   writer.write('semantic_ids', 1, {'loss': 0.5})
   writer.rewind('train', 0, other)
   assert steps(tmp_path) == [('semantic_ids', 1)]
   for step in (1, 2, 3):
     writer.write('train', step, {'loss': 0.7})
-  assert (mine / 'metrics.jsonl').read_bytes() == curve
-  # Lines of the other run do not count as lines of this one.
-  writer.rewind('train', 2, mine)
+  assert (first / 'metrics.jsonl').read_bytes() == curve
+  # The lines of the other run are not mixed with those of the first.
+  writer.rewind('train', 2, first)
   assert path.read_bytes().endswith(b'\n' + curve)
   assert steps(tmp_path) == [('semantic_ids', 1), ('train', 1), ('train', 2)]
   assert len((other / 'metrics.jsonl').read_bytes().splitlines()) == 3

@@ -218,10 +218,8 @@ def test_gradients_are_clipped_by_their_global_norm(recipe):
     ('adagrad', optax.adagrad(1.0)),
   ],
 )
-def test_updates_equal_those_of_optax_with_the_learning_rate(
-  recipe, plain, warmup_steps
-):
-  """It is by how much an update differs from that of a rate of 1."""
+def test_updates_equal_those_of_optax(recipe, plain, warmup_steps):
+  """An update is the learning rate times Optax's update for a rate of 1."""
   config = OptimizerConfig(recipe, RATE, warmup_steps, 0.1, clip_norm=1.0)
   num_steps = 20
   gradients = np.random.default_rng(0).normal(size=(num_steps + 2, 2, 3))

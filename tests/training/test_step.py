@@ -177,7 +177,7 @@ class Fragile:
 
   def loss(self, params, tables, batch, rng):
     a, c = params['a'], params['b']['c']
-      # The square root of zero is finite, but its derivative is not.
+    # The square root of zero is finite, but its derivative is not.
     loss = jnp.sqrt(c * batch['root']).sum() + a.sum() + batch['more']
     return loss, {}, ()
 
