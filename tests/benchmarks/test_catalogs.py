@@ -1,4 +1,4 @@
-"""Made-up catalogues are what a search is built from, and as skewed as said."""
+"""Random catalogs have the right form and distribution."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from benchmarks import catalogs
 def _check(codes, num_codes):
   assert codes.dtype == np.min_scalar_type(num_codes - 1)
   assert codes.max() < num_codes
-  # Also says that they are in order.
+  # `np.unique` also sorts.
   np.testing.assert_array_equal(codes, np.unique(codes, axis=0))
 
 
 @pytest.mark.parametrize('skew', [False, True])
 @pytest.mark.parametrize(
   ('num_items', 'num_codes', 'num_levels'),
-  # One key of 64 bits; two; three; codes that fill no whole number of bits.
+  # One, two and three 64-bit keys; a number of codes that is no power of two.
   [(5000, 256, 4), (5000, 2048, 8), (500, 256, 17), (300, 10, 4)],
 )
 def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
@@ -25,7 +25,7 @@ def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
   _check(codes, num_codes)
 
 
-def test_the_seed_decides():
+def test_draws_depend_on_the_seed():
   for skew in False, True:
     first, again, other = (
       catalogs.draw(1000, 256, 4, skew, seed) for seed in (1, 1, 2)
@@ -34,14 +34,14 @@ def test_the_seed_decides():
     assert (first != other).any()
 
 
-def test_a_uniform_catalogue_is_complete_while_there_are_ids():
+def test_a_uniform_catalog_is_complete():
   for num_items in 60, 64, 100:
     codes = catalogs.draw(num_items, 4, 3, skew=False, seed=0)
     assert len(codes) == min(num_items, 64)
     _check(codes, 4)
 
 
-def test_a_skewed_catalogue_may_stay_smaller():
+def test_a_skewed_catalog_may_be_smaller():
   codes = catalogs.draw(32**3, 32, 3, skew=True, seed=0)
   assert 32**3 // 2 < len(codes) < 32**3
   _check(codes, 32)
@@ -55,22 +55,22 @@ def test_uniform_codes_are_uniform():
 
 
 def test_skewed_codes_follow_zipf_after_every_prefix():
-  # So many IDs that hardly any came up twice, which would even them out.
+  # With so many possible IDs, the removal of duplicates has little effect.
   codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   law = np.arange(1, 257) ** -1.2
   law /= law.sum()
-  hottest = []
+  most_frequent = []
   for _ in range(3):
     shares = np.bincount(codes[:, 0], minlength=256) / len(codes)
     error = 5 * np.sqrt(law / len(codes)) + 1 / len(codes)
     assert (np.abs(np.sort(shares)[::-1] - law) < error)[:5].all()
-    hottest.append(shares.argmax())
-    # On to the next level, after the likeliest code.
-    codes = codes[codes[:, 0] == hottest[-1], 1:]
-  assert len(set(hottest)) > 1
+    most_frequent.append(shares.argmax())
+    # The next level, after the most frequent code.
+    codes = codes[codes[:, 0] == most_frequent[-1], 1:]
+  assert len(set(most_frequent)) > 1
 
 
-def test_hot_codes_differ_between_prefixes():
+def test_frequent_codes_differ_between_prefixes():
   codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   firsts = np.bincount(codes[:, 0]).argsort()[::-1][:10]
   seconds = [
