@@ -210,13 +210,13 @@ def _stack(
     ),
   }
   for i in range(num_layers):
-    for j, (theirs, ours, norm) in enumerate(sub_layers):
+    for j, (t5_name, our_name, norm) in enumerate(sub_layers):
       layer = f'{name}.block.{i}.layer.{j}'
       scale = params[f'{norm}_{i}']['scale']
       state[f'{layer}.layer_norm.weight'] = torch.tensor(scale)
-      weights = _mlp if theirs == 'DenseReluDense' else _attention
-      for part, weight in weights(params[f'{ours}_{i}']).items():
-        state[f'{layer}.{theirs}.{part}.weight'] = weight
+      weights = _mlp if t5_name == 'DenseReluDense' else _attention
+      for part, weight in weights(params[f'{our_name}_{i}']).items():
+        state[f'{layer}.{t5_name}.{part}.weight'] = weight
   return state
 
 

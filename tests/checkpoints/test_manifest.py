@@ -20,7 +20,7 @@ def _folder(tmp_path):
   return tmp_path
 
 
-def found(folder, about=ABOUT):
+def error_of(folder, about=ABOUT):
   with pytest.raises(ValueError, match='.') as error:
     manifest.check(folder, about)
   assert '\n' not in str(error.value)
@@ -58,28 +58,28 @@ def test_an_unchanged_folder_passes(folder):
 def test_a_changed_file_is_detected(folder, name, damage):
   path = folder / name
   path.write_bytes(damage(path.read_bytes()))
-  assert found(folder) == f'{name} is not as it was written'
+  assert error_of(folder) == f'{name} is not as it was written'
 
 
 def test_a_changed_empty_file_is_detected(folder):
   (folder / 'state' / 'empty').write_bytes(b'\0')
-  assert found(folder) == 'state/empty is not as it was written'
+  assert error_of(folder) == 'state/empty is not as it was written'
 
 
 @pytest.mark.parametrize('name', ['meta.json', 'state/array', 'state/empty'])
 def test_a_missing_file_is_detected(folder, name):
   (folder / name).unlink()
-  assert found(folder) == f'{name} is missing'
+  assert error_of(folder) == f'{name} is missing'
   (folder / name).mkdir()
-  assert found(folder) == f'{name} is missing'
+  assert error_of(folder) == f'{name} is missing'
 
 
 def test_a_new_file_is_detected(folder):
   (folder / 'state' / 'more').touch()
   message = 'state/more is not in manifest.json'
-  assert found(folder) == message
+  assert error_of(folder) == message
   (folder / 'state' / 'more').rename(folder / 'state' / 'manifest.json')
-  assert 'state/manifest.json is not in manifest.json' in found(folder)
+  assert 'state/manifest.json is not in manifest.json' in error_of(folder)
 
 
 def test_swapped_files_are_detected(folder):
@@ -88,17 +88,17 @@ def test_swapped_files_are_detected(folder):
   assert len(one) == len(two)
   array.write_bytes(two)
   other.write_bytes(one)
-  assert 'state/array is not' in found(folder)
+  assert 'state/array is not' in error_of(folder)
 
 
 def test_the_manifest_of_another_folder_is_detected(folder):
   message = "manifest.json is of {'step': 7}, not of {'step': 8}"
-  assert found(folder, {'step': 8}) == message
+  assert error_of(folder, {'step': 8}) == message
 
 
 def test_a_missing_manifest_is_detected(folder):
   (folder / 'manifest.json').unlink()
-  assert found(folder) == 'manifest.json is missing'
+  assert error_of(folder) == 'manifest.json is missing'
 
 
 def test_every_damaged_manifest_is_detected(folder):
@@ -106,10 +106,10 @@ def test_every_damaged_manifest_is_detected(folder):
   data = path.read_bytes()
   for i in range(len(data)):
     path.write_bytes(data[:i] + bytes([data[i] ^ (1 << i % 8)]) + data[i + 1 :])
-    assert found(folder) == 'manifest.json is damaged', i
+    assert error_of(folder) == 'manifest.json is damaged', i
   for size in range(len(data)):
     path.write_bytes(data[:size])
-    assert found(folder) == 'manifest.json is damaged', size
+    assert error_of(folder) == 'manifest.json is damaged', size
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_every_damaged_manifest_is_detected(folder):
 )
 def test_other_content_is_no_manifest(folder, data):
   (folder / 'manifest.json').write_bytes(data)
-  assert found(folder) == 'manifest.json is damaged'
+  assert error_of(folder) == 'manifest.json is damaged'
 
 
 def test_an_edited_manifest_is_detected(folder):
@@ -126,4 +126,4 @@ def test_an_edited_manifest_is_detected(folder):
   contents = json.loads(path.read_text())
   contents['files'].pop('state/array')
   path.write_text(json.dumps(contents, indent=1))
-  assert found(folder) == 'manifest.json is damaged'
+  assert error_of(folder) == 'manifest.json is damaged'
