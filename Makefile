@@ -12,7 +12,7 @@ INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
 .PHONY: help install upgrade quickstart test test-long mutants reliability \
-  results lint format
+  results docs figures lint format clean
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,18 @@ reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
 results: install  ## Make RESULTS.md from the files of results/.
 	.venv/bin/python -m tiger_jax.report.tables results RESULTS.md
 
+SITE := docs/_build
+
+docs: install  ## Build the documentation: docs/_build/index.html.
+	rm -rf $(SITE)
+	JAX_PLATFORMS=cpu .venv/bin/python -m sphinx -W -n -q --keep-going \
+	  -b html docs $(SITE)
+	.venv/bin/python -m docs.check_html $(SITE)
+	@echo 'wrote $(SITE)/index.html'
+
+figures: install  ## Draw the figures of the documentation.
+	.venv/bin/python -m docs.figures
+
 lint: install  ## Check style, format and types, changing nothing.
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -76,3 +88,6 @@ lint: install  ## Check style, format and types, changing nothing.
 format: install  ## Format the code and fix what can be fixed.
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+clean:  ## Remove the built documentation and the caches of tests and linters.
+	rm -rf $(SITE) .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import training
-from tiger_jax.storage.artefacts import read_artefact
+from tiger_jax.storage.artifacts import read_artifact
 
 _K = 10
 _NUM_USERS = 1024
@@ -40,7 +40,7 @@ def measure(
   Returns:
     Markdown.
   """
-  trained = read_artefact(workdir, 'train')
+  trained = read_artifact(workdir, 'train')
   if trained is None:
     raise SystemExit(f'{workdir} has no finished training: run --mode=train')
   config = config_of(trained)

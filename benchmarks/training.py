@@ -226,7 +226,7 @@ def wait_for_input(setup: Setup) -> str:
         loop.Schedule(num_steps, config.train.log_every, num_steps),
         config.train.optimizer, seeds=session.seeds,
         mesh=sharding.make_mesh(jax.devices()[:1]), folder=Path(scratch),
-        writer=MetricsWriter(Path(scratch)), label='train', about={},
+        writer=MetricsWriter(Path(scratch)), label='train', identity={},
       )  # fmt: skip
       found = json.loads(Path(scratch, 'goodput.jsonl').read_text())['seconds']
     data, step = found['data'], found['step']

@@ -1,20 +1,21 @@
-"""The baselines, on Amazon Beauty unless told otherwise.
+"""The baselines, on Amazon Beauty.
 
   python -m tiger_jax.main --config=configs/baselines.py
 
-is SASRec, which two CPU cores train in eight minutes. Others follow after a
-colon, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
-`matrix_factorization`, `two_tower`, `gru4rec`, `bert4rec`, `vq_rec` and `dsi`.
-Of those that score items, `--config.model.loss` chooses `cross_entropy`,
-`sampled_softmax` or `bce`.
-Another shop: --config.dataset.name=amazon2014/Toys_and_Games.
+trains SASRec, in eight minutes on two CPU cores. A colon and a name choose
+another baseline, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
+`matrix_factorization`, `two_tower`, `gru4rec`, `bert4rec`, `vq_rec` or `dsi`.
+
+For baselines that score items, --config.model.loss chooses `cross_entropy`,
+`sampled_softmax` or `bce`. For another dataset, add
+--config.dataset.name=amazon2014/Toys_and_Games.
 """
 
 import ml_collections
 
 from configs import beauty
 from tiger_jax.config import config_dict
-from tiger_jax.config.checks import did_you_mean
+from tiger_jax.config.checks import nearest_and_all
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders.registry import BASELINES, MODELS
 
@@ -23,8 +24,7 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   """Returns the config of a baseline."""
   if name not in BASELINES:
     raise UsageError(
-      f'no baseline {name!r}: {did_you_mean(name, BASELINES)} Choose from '
-      f'{", ".join(BASELINES)}'
+      f'no baseline {name!r}: {nearest_and_all(name, BASELINES)}'
     )
   is_generative = MODELS[name].is_generative
   config = beauty.get_config() if is_generative else config_dict.defaults()
@@ -46,7 +46,8 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   train.batch_size = 256
   train.steps = 1600
   train.steps_per_call = 8
-  # In batches of like lengths SASRec learns less: see benchmarks/RESULTS.md.
+  # One length: in batches of similar lengths, SASRec learns less
+  # (benchmarks/RESULTS.md).
   train.length_buckets = (model.max_history,)
   train.evaluate_every = 200
   train.optimizer.learning_rate = 1e-3

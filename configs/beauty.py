@@ -2,31 +2,33 @@
 
   python -m tiger_jax.main --config=configs/beauty.py
 
-The sizes of the paper (section 4.1) with the optimization of
-facebookresearch/preference_discerning (AdamW, 10,000 steps of warm-up to 3e-4,
-weight decay .035, dropout .2), the best of the replications that Cornac
-(PreferredAI/cornac) compares. Meant for one GPU or TPU; not measured yet. The
-paper reports recall@10 0.0648, ndcg@10 0.0384 (Table 1).
+The model has the sizes of the paper (section 4.1). The optimization is that of
+facebookresearch/preference_discerning: AdamW, 10,000 steps of warm-up to 3e-4,
+weight decay .035 and dropout .2. It is the best of the replications that Cornac
+(PreferredAI/cornac) compares. The config is meant for one GPU or TPU, and has
+not been measured yet. The paper reports recall@10 0.0648 and ndcg@10 0.0384
+(Table 1).
 
-`--config=configs/beauty.py:cpu` is a small model for two CPU cores, which train
-it in a quarter of an hour; it embeds the text with TF-IDF and downloads no
-model. `--config=configs/beauty.py:cpu_long` is 3.6 times as large and takes an
-hour and a half; README.md tells what it reaches.
+`--config=configs/beauty.py:cpu` is a small model that two CPU cores train in a
+quarter of an hour. Its item vectors come from TF-IDF, so it downloads no
+encoder. `--config=configs/beauty.py:cpu_long` is 3.6 times as large and trains
+in an hour and a half. README.md has its results.
 
-`--config=configs/beauty.py:paper` has the optimization of the paper where it is
-known: Adagrad for the RQ-VAE, the constant-then-inverse-square-root schedule,
-hashed user tokens. One departure changes the recipe of the RQ-VAE: gradients
-are clipped to a norm of 1, and their mean norm is between 49 and 95. Without
-clipping the codebooks collapse. README.md lists the other departures.
+`--config=configs/beauty.py:paper` has the optimization of the paper, as far as
+it is known: Adagrad for the RQ-VAE, a learning rate that is constant and then
+decays with the inverse square root of the step, and hashed user tokens. One
+departure changes the training of the RQ-VAE: gradients, whose mean norm is
+between 49 and 95, are clipped to a norm of 1. Without clipping, the codebooks
+collapse. README.md lists the other departures.
 
-Files already on disk: --config.dataset.source_dir=FOLDER, which holds
-`reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`.
+To use files that are already on disk, add --config.dataset.source_dir=FOLDER.
+The folder holds `reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`.
 """
 
 import ml_collections
 
 from tiger_jax.config import config_dict
-from tiger_jax.config.checks import did_you_mean
+from tiger_jax.config.checks import nearest_and_all
 from tiger_jax.errors import UsageError
 
 
@@ -34,7 +36,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the config.
 
   Args:
-    variant: Nothing, `cpu`, `cpu_long` or `paper`.
+    variant: '' for the default, `cpu`, `cpu_long` or `paper`.
   """
   config = config_dict.defaults()
   config.dataset.name = 'amazon2014/Beauty'
@@ -43,9 +45,10 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
 
   train = config.train
   train.steps = 100_000
-  # A call of this many steps of some milliseconds; signals wait for its end.
+  # A step takes some milliseconds. Signals wait for the end of a call.
   train.steps_per_call = 20
-  # A seventh of Beauty's positions is padding; three widths had over a fourth.
+  # With these lengths, a seventh of all positions is padding. With three
+  # lengths, it is more than a quarter.
   train.length_buckets = (2, 4, 7, 12, 20)
   # Departs from the paper: replications with its schedule find half the recall.
   train.optimizer.learning_rate = 3e-4
@@ -59,14 +62,13 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     _use_two_cores(config)
   elif variant == 'cpu_long':
     _use_two_cores(config)
-    _take_longer(config)
+    _use_a_larger_model(config)
   elif variant == 'paper':
     _use_the_papers_optimization(config)
   elif variant:
     variants = ('cpu', 'cpu_long', 'paper')
     raise UsageError(
-      f'no variant {variant!r}: {did_you_mean(variant, variants)} Choose from '
-      f'{", ".join(variants)}'
+      f'no variant {variant!r}: {nearest_and_all(variant, variants)}'
     )
   return config
 
@@ -74,8 +76,8 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
 def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   config.embedding.encoder = 'tfidf-svd'
   config.embedding.dim = 256
-  # Departs from the paper: of one short run each, a fifth better on the test
-  # than RQ-VAE, which had 20 epochs there (RESULTS.md, table2_cpu).
+  # Departs from the paper: in one short run each (RESULTS.md, table2_cpu),
+  # RQ-KMeans is a fifth better on test than RQ-VAE with 20 epochs.
   config.semantic_ids.quantizer = 'rq_kmeans'
 
   model = config.model
@@ -88,10 +90,10 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   model.num_decoder_layers = 2
   model.dropout = 0.1
   model.dtype = 'float32'
-  # Departs from the paper: one pass over a history trains every prefix of it,
-  # which reaches the same validation NDCG@10 sooner (benchmarks/RESULTS.md).
+  # Departs from the paper: one pass over a history trains every prefix, and
+  # reaches the same validation NDCG@10 sooner (benchmarks/RESULTS.md).
   model.causal_encoder = True
-  # Departs from the paper: learns faster (benchmarks/RESULTS.md).
+  # Departs from the paper: tied heads learn faster (benchmarks/RESULTS.md).
   model.tied_heads = True
 
   train = config.train
@@ -108,7 +110,7 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   config.evaluation.num_beams = 20
 
 
-def _take_longer(config: ml_collections.ConfigDict) -> None:
+def _use_a_larger_model(config: ml_collections.ConfigDict) -> None:
   model = config.model
   model.max_history = 20
   model.d_model = 128
@@ -134,9 +136,9 @@ def _use_the_papers_optimization(config: ml_collections.ConfigDict) -> None:
   config.semantic_ids.kmeans_init = 'first_batch'
   config.semantic_ids.optimizer.recipe = 'adagrad'
   config.semantic_ids.optimizer.learning_rate = 0.4
-  # Departs from the paper: the mean gradient norm is between 49 and 95. With a
-  # limit of 100, or without one, the codebooks collapse (benchmarks/RESULTS.md,
-  # clipping).
+  # Departs from the paper: gradients are clipped; their mean norm is between 49
+  # and 95. With a limit of 100, or without one, the codebooks collapse
+  # (benchmarks/RESULTS.md, clipping).
   config.semantic_ids.optimizer.clip_norm = 1.0
 
   config.model.num_user_tokens = 2000

@@ -2,8 +2,9 @@
 
   python -m tiger_jax.main --config=configs/toys.py
 
-Beauty's settings and variants (`:cpu`, `:cpu_long`, `:paper`), see
-configs/beauty.py. The paper reports recall@10 0.0712, ndcg@10 0.0432 (Table 1).
+The settings and the variants (`:cpu`, `:cpu_long`, `:paper`) are those of
+configs/beauty.py. The paper reports recall@10 0.0712 and ndcg@10 0.0432
+(Table 1).
 """
 
 import ml_collections
@@ -15,7 +16,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   """Returns the config.
 
   Args:
-    variant: As of configs/beauty.py.
+    variant: A variant of configs/beauty.py.
   """
   config = beauty.get_config(variant)
   config.dataset.name = 'amazon2014/Toys_and_Games'

@@ -2,7 +2,7 @@
 
   python launch/local.py --processes=2 -- --config=configs/quickstart.py
 
-What follows `--` goes to `tiger_jax.main`, to all of them.
+Every process passes the flags after `--` to `tiger_jax.main`.
 """
 
 import argparse
@@ -17,11 +17,11 @@ import sys
 import threading
 import time
 
-# JAX has the others end by themselves, with a message, within this time.
+# After a failure, JAX ends the other processes with a message within this time.
 _GRACE_SECONDS = 60
-# Asks for SIGTERM at the parent's death (PR_SET_PDEATHSIG of prctl(2)), which
-# may have come before, and becomes the command.
-_REQUEST = """
+# Requests SIGTERM for the death of the parent (PR_SET_PDEATHSIG of prctl(2)),
+# checks that the parent has not died already, and then runs the command.
+_END_WITH_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 if os.getppid() != int(sys.argv[1]):
@@ -36,25 +36,25 @@ def launch(
   devices: int | None = None,
   grace_seconds: float = _GRACE_SECONDS,
 ) -> int:
-  """Runs a command in several processes that find each other.
+  """Runs a command in several JAX processes.
 
-  SIGTERM, Ctrl-C and the end of the terminal go to all of them. When one has
-  failed, the others are ended by force after a while. Nothing they started is
-  left running. If this process is killed, they get SIGTERM (on Linux only).
+  SIGTERM, Ctrl-C and SIGHUP are forwarded to all processes. After one process
+  fails, the others are killed when the grace period ends, together with their
+  child processes. On Linux, the processes get SIGTERM if this one is killed.
 
   Args:
-    command: What each of them runs.
-    num_processes: How many.
-    devices: Virtual CPU devices of each; None leaves the devices as they are.
-    grace_seconds: How long the others may take after one has failed.
+    command: The command of every process.
+    num_processes: Number of processes.
+    devices: Virtual CPU devices per process; None uses the real devices.
+    grace_seconds: Time that the other processes have to end after a failure.
 
   Returns:
-    The exit code of the process that failed first, 0 where none did.
+    The exit code of the first process that failed, or 0.
   """
   address = f'127.0.0.1:{_free_port()}'
   environment = os.environ | {
     'JAX_COORDINATOR_ADDRESS': address,
-    # By default, JAX listens on all networks, without authentication.
+    # By default, JAX listens on all networks without authentication.
     'JAX_COORDINATOR_BIND_ADDRESS': address,
     'JAX_NUM_PROCESSES': str(num_processes),
   }
@@ -63,12 +63,12 @@ def launch(
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': str(devices),
     }
-  # Only noted here: one may come before all have started.
+  # `_await` forwards these, because they may arrive before all processes start.
   signals: list[int] = []
   numbers = [signal.SIGTERM, signal.SIGINT]
-  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # As nohup has it.
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it.
     numbers.append(signal.SIGHUP)
-  before = {
+  old_handlers = {
     number: signal.signal(number, lambda number, _: signals.append(number))
     for number in numbers
   }
@@ -77,18 +77,18 @@ def launch(
   try:
     for index in range(num_processes):
       process = subprocess.Popen(
-        _ending_with_this(command),
+        _with_parent_signal(command),
         env=environment | {'JAX_PROCESS_ID': str(index)},
         stdout=subprocess.PIPE if index else None,
         stderr=subprocess.STDOUT if index else None,
         text=True,
         errors='replace',
-        # Ctrl-C reaches them from here, once.
+        # Ctrl-C must reach the processes only once, forwarded from here.
         start_new_session=True,
       )
       running.append(process)
       if index:
-        reader = threading.Thread(target=_tell, args=(process, index))
+        reader = threading.Thread(target=_print_lines, args=(process, index))
         reader.start()
         readers.append(reader)
     return _await(running, signals, grace_seconds)
@@ -99,34 +99,34 @@ def launch(
       process.wait()
     for reader in readers:
       reader.join()
-    for number, handler in before.items():
+    for number, handler in old_handlers.items():
       signal.signal(number, handler)
 
 
-def _ending_with_this(command: Sequence[str]) -> list[str]:
-  """Returns a command that gets SIGTERM when this process is killed.
+def _with_parent_signal(command: Sequence[str]) -> list[str]:
+  """Wraps a command so that it gets SIGTERM when this process is killed.
 
-  Only Linux offers that; elsewhere the command is returned as it is.
+  Only Linux supports this; elsewhere the command is returned unchanged.
   """
   if not sys.platform.startswith('linux'):
     return list(command)
   if shutil.which(command[0]) is None:
     raise FileNotFoundError(f'there is no command {command[0]}')
-  # Not by `preexec_fn`, which is unsafe where this process has threads.
-  return [sys.executable, '-ISc', _REQUEST, str(os.getpid()), *command]
+  # `preexec_fn` would be unsafe, because this process has threads.
+  return [sys.executable, '-ISc', _END_WITH_PARENT, str(os.getpid()), *command]
 
 
 def _await(
   running: list[subprocess.Popen], signals: list[int], grace_seconds: float
 ) -> int:
-  """Hands signals on until all have ended, or one failed a while ago."""
+  """Forwards signals until all processes end, or the grace period is over."""
   failed, deadline = 0, float('inf')
   while True:
     codes = [process.poll() for process in running]
     if not failed and (failed := next(filter(None, codes), 0)):
       deadline = time.monotonic() + grace_seconds
     if None not in codes or time.monotonic() > deadline:
-      # Of a process that a signal ended, what a shell would say.
+      # A process that a signal ended gets the exit code that shells use.
       return failed if failed >= 0 else 128 - failed
     while signals:
       number = signals.pop(0)
@@ -135,8 +135,8 @@ def _await(
     time.sleep(0.05)
 
 
-def _tell(process: subprocess.Popen, index: int) -> None:
-  """Prints what a process says, each line with its number before it."""
+def _print_lines(process: subprocess.Popen, index: int) -> None:
+  """Prints the output of a process, with its index before each line."""
   assert process.stdout is not None
   with process.stdout:
     for line in process.stdout:
@@ -144,30 +144,30 @@ def _tell(process: subprocess.Popen, index: int) -> None:
 
 
 def _free_port() -> int:
-  with socket.socket() as found:
-    found.bind(('127.0.0.1', 0))
-    return found.getsockname()[1]
+  with socket.socket() as listener:
+    listener.bind(('127.0.0.1', 0))
+    return listener.getsockname()[1]
 
 
 def main() -> None:
-  """Reads the command line and launches."""
+  """Parses the command line and launches the processes."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--processes', type=_count, default=2)
   parser.add_argument(
-    '--devices', type=_count, help='virtual CPU devices of each process'
+    '--devices', type=_count, help='virtual CPU devices per process'
   )
   parser.add_argument('flags', nargs='*', help='flags of tiger_jax.main')
-  given = parser.parse_args()
-  command = [sys.executable, '-m', 'tiger_jax.main', *given.flags]
+  args = parser.parse_args()
+  command = [sys.executable, '-m', 'tiger_jax.main', *args.flags]
   command.append('--distributed')
-  sys.exit(launch(command, given.processes, given.devices))
+  sys.exit(launch(command, args.processes, args.devices))
 
 
 def _count(text: str) -> int:
   if not text.isdecimal() or int(text) < 1:
-    raise argparse.ArgumentTypeError(f'{text!r} is not a number from 1 up')
+    raise argparse.ArgumentTypeError(f'{text!r} is not an integer from 1 up')
   return int(text)
 
 

@@ -2,21 +2,26 @@
 #SBATCH --job-name=tiger
 #SBATCH --nodes=1
 #SBATCH --gpus-per-node=8
-# JAX gives every process of a Slurm job one GPU of those its host shows it.
+# JAX gives each process of a Slurm job one of the GPUs that are visible on its
+# host.
 #SBATCH --ntasks-per-node=8
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# To the tasks, some minutes before the time is up, so that they save. Not with
-# B:, to this script: srun, were SIGTERM handed on to it, kills its tasks.
+# The tasks get SIGTERM 180 seconds before the time limit, so that they save.
+# The prefix B: would send it to this script instead, and forwarding it to srun
+# would kill the tasks.
 #SBATCH --signal=TERM@180
 #
 # Runs tiger_jax on GPU hosts: sbatch [options] launch/slurm.sh
-# Options of sbatch overrule those above. From the environment: CONFIG, WORKDIR
-# (a folder that all hosts share), PYTHON, RETRIES (restarts after a lost
-# process), and FLAGS, further flags of main, separated by blanks. Quotes work as
-# in a shell; nothing is expanded or run.
+# Options of sbatch override those above. Settings from the environment:
+#   CONFIG   the config file
+#   WORKDIR  a folder that all hosts share
+#   PYTHON   the Python interpreter
+#   RETRIES  maximum number of restarts after a lost process
+#   FLAGS    additional flags of tiger_jax.main, separated by spaces; quotes
+#            work as in a shell, but nothing is expanded or run
 set -euo pipefail
 
 CONFIG=${CONFIG:-configs/beauty.py}
@@ -42,20 +47,20 @@ if [[ $tasks != "$gpus" ]]; then
   exit 2
 fi
 
-# srun does not know of --cpus-per-task by itself. When a task has ended, well
-# or not, the others get a minute; a site may have it that they get none.
+# srun does not inherit --cpus-per-task. After one task ends, the others have 60
+# seconds, also where the default of the site is to kill them at once.
 code=0
 srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
   --kill-on-bad-exit=0 --wait=60 \
   "$PYTHON" -m tiger_jax.main --config="$CONFIG" --workdir="$WORKDIR" \
   --distributed ${flags[@]+"${flags[@]}"} || code=$?
 
-# scancel ends this script too, so that what was cancelled stays so.
+# scancel also ends this script, so a cancelled job is not requeued.
 case $code in
-  # main has saved because it was asked to stop.
+  # main was asked to stop, and has saved.
   42) scontrol requeue "$SLURM_JOB_ID" ;;
-  # A process was lost, which may end JAX by SIGABRT; or SIGTERM came before main
-  # handled it. The same fault may occur again, so restarts are bounded.
+  # A process was lost (JAX may then abort with 134), or SIGTERM arrived before
+  # main handled it. The fault may recur, so restarts are bounded.
   6 | 134 | 143)
     if [[ ${SLURM_RESTART_COUNT:-0} -lt $RETRIES ]]; then
       scontrol requeue "$SLURM_JOB_ID"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs tiger_jax on a Cloud TPU slice, on every host of it at once.
+# Runs tiger_jax on all hosts of a Cloud TPU slice.
 set -euo pipefail
 
 TPU_NAME=${TPU_NAME:-tiger}
@@ -16,7 +16,7 @@ FLAGS=${FLAGS:-}
 RETRIES=${RETRIES:-20}
 WAIT=${WAIT:-30}
 
-# Hides the user, password and query of an address, which a log might keep.
+# Hides the user, password and query of a URL, because logs may be kept.
 masked() {
   sed -E -e 's,://.*@,://HIDDEN@,' -e 's,\?[^#]*,?HIDDEN,' <<<"$1"
 }
@@ -25,32 +25,32 @@ usage() {
   cat <<END
 usage: launch/tpu.sh create|run|resume|delete [--dry-run]
 
-  create   makes the TPU VM and installs the project on its hosts
-  run      runs it on all hosts; what is done already is kept
-  resume   makes the VM again if it is gone, and runs, until the run is done
+  create   creates the TPU VM and installs the project on its hosts
+  run      runs the project on all hosts; finished stages are kept
+  resume   recreates the VM if it is gone and runs, until the run is finished
   delete   deletes the VM
 
-  --dry-run prints the commands and runs none; resume's are those for a VM that
-  was taken away.
+  --dry-run prints the commands without running them. For resume, these are the
+  commands for a preempted VM.
 
-From the environment, with what they are now:
+Settings from the environment, with their current values:
   TPU_NAME=$TPU_NAME
   ZONE=$ZONE
-  PROJECT=$PROJECT (empty: gcloud's own)
+  PROJECT=$PROJECT (empty: the default project of gcloud)
   ACCELERATOR=$ACCELERATOR
-  RUNTIME_VERSION=$RUNTIME_VERSION (that of the accelerator's generation)
-  SPOT=$SPOT (1: cheaper, and may be taken away; or 0)
-  REPOSITORY=$(masked "$REPOSITORY") (what to git clone, with a #branch if you like; create
-    and resume need it)
-  SETUP=$SETUP (a shell command for every host before it runs, again and again,
-    as: mountpoint -q /mnt/runs || sudo mount ...)
+  RUNTIME_VERSION=$RUNTIME_VERSION (must match the accelerator)
+  SPOT=$SPOT (1: a cheaper VM that can be preempted; or 0)
+  REPOSITORY=$(masked "$REPOSITORY") (URL to git clone, optionally with #branch;
+    create and resume require it)
+  SETUP=$SETUP (a shell command for every host, run by create and before every
+    attempt of resume, for example: mountpoint -q /mnt/runs || sudo mount ...)
   CONFIG=$CONFIG
-  WORKDIR=$WORKDIR (several hosts need one that they share, and resume one that
-    outlives them: a file server or bucket that SETUP mounts)
-  FLAGS=$FLAGS (further flags of tiger_jax.main, separated by blanks; quotes
-    work as in a shell, nothing is expanded or run)
-  RETRIES=$RETRIES (how often resume starts again)
-  WAIT=$WAIT (seconds before it does)
+  WORKDIR=$WORKDIR (several hosts need a shared folder, and resume needs one
+    that outlives the VM: a file server or bucket that SETUP mounts)
+  FLAGS=$FLAGS (additional flags of tiger_jax.main, separated by spaces; quotes
+    work as in a shell, but nothing is expanded or run)
+  RETRIES=$RETRIES (maximum number of restarts by resume)
+  WAIT=$WAIT (seconds before each restart)
 END
 }
 
@@ -59,8 +59,8 @@ die() {
   exit 2
 }
 
-# Runs a command, or prints it as one could type it.
-go() {
+# Runs a command, or in a dry run prints it with shell quoting.
+run_or_print() {
   if [[ $dry_run == 1 ]]; then
     local line
     printf -v line '%q ' "$@"
@@ -73,13 +73,14 @@ go() {
 tpu() {
   local verb=$1
   shift
-  local where=(--zone="$ZONE")
-  [[ -n $PROJECT ]] && where+=(--project="$PROJECT")
-  go gcloud compute tpus tpu-vm "$verb" "$TPU_NAME" "${where[@]}" "$@"
+  local location=(--zone="$ZONE")
+  [[ -n $PROJECT ]] && location+=(--project="$PROJECT")
+  run_or_print gcloud compute tpus tpu-vm "$verb" "$TPU_NAME" \
+    "${location[@]}" "$@"
 }
 
-# A host that is taken away says no goodbye: without ServerAlive, ssh would wait
-# for it for ever.
+# A preempted host does not close its connection. Without ServerAliveInterval,
+# ssh would wait for it forever.
 on_all_hosts() {
   tpu ssh --worker=all --ssh-flag=-oServerAliveInterval=30 --command="$1"
 }
@@ -91,8 +92,9 @@ make_vm() {
     ${spot[@]+"${spot[@]}"}
 }
 
-# Does nothing where it is done. The hosts' own Python may be too old; uv brings
-# another. Newer systems guard theirs from pip, hence PIP_BREAK_SYSTEM_PACKAGES.
+# Installs the project on hosts that do not have it. uv provides Python, because
+# that of the host may be too old. PIP_BREAK_SYSTEM_PACKAGES lets pip install uv
+# on systems that protect their Python.
 install() {
   local branch=() clone
   [[ $REPOSITORY == *'#'* ]] && branch=(--branch "${REPOSITORY##*#}")
@@ -103,7 +105,7 @@ install() {
  && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv\
  && python3 -m uv venv --quiet --clear --seed --python=3.12 .venv\
  && .venv/bin/pip install --quiet -e '.[tpu,text]' && touch .venv/installed; }" \
-    || return # In resume, `set -e` does not hold.
+    || return # `set -e` has no effect in resume.
   [[ -z $SETUP ]] || on_all_hosts "$SETUP"
 }
 
@@ -112,24 +114,25 @@ create() {
 }
 
 run() {
-  local flags flag more=()
+  local flags flag extra_flags=()
   if [[ -n $FLAGS ]]; then
     while IFS= read -r -d '' flag; do
-      more+=("$flag")
+      extra_flags+=("$flag")
     done < <(xargs printf '%s\0' <<<"$FLAGS")
   fi
   printf -v flags '%q ' --config="$CONFIG" --workdir="$WORKDIR" --distributed \
-    ${more[@]+"${more[@]}"}
-  # A shell that stayed would end before main has saved, and with its own code.
+    ${extra_flags[@]+"${extra_flags[@]}"}
+  # Without exec, a signal would end the shell before main has saved, and the
+  # exit code would be that of the shell.
   on_all_hosts \
     "cd tiger_jax && exec .venv/bin/python -m tiger_jax.main $flags"
 }
 
-# Prints the state of the VM, MISSING where there is none.
+# Prints the state of the VM, or MISSING if it does not exist.
 state() {
   local answer
   if answer=$(tpu describe --format='value(state)' 2>&1); then
-    grep -xE '[A-Z_]+' <<<"$answer" # gcloud may have warned of something, too.
+    grep -xE '[A-Z_]+' <<<"$answer" # gcloud may also print warnings.
   elif [[ $answer == *NOT_FOUND* ]]; then
     echo MISSING
   else
@@ -138,11 +141,11 @@ state() {
   fi
 }
 
-# One try of resume.
+# Makes one attempt of resume.
 attempt() {
-  local seen
-  seen=$(state) || return
-  case $seen in
+  local vm_state
+  vm_state=$(state) || return
+  case $vm_state in
     READY) ;;
     MISSING) make_vm || return ;;
     PREEMPTED | TERMINATED | STOPPED)
@@ -150,19 +153,20 @@ attempt() {
       make_vm || return
       ;;
     *)
-      echo "$TPU_NAME is $seen" >&2
+      echo "$TPU_NAME is $vm_state" >&2
       return 255
       ;;
   esac
   install && run
 }
 
-# Whether another try may end better than one that ended with this code.
-is_passing() {
+# Succeeds if a run that ended with this exit code may succeed when restarted.
+is_transient() {
   case $1 in
-    # main: a process was lost, which may end JAX by 134; asked to stop.
-    6 | 134 | 42) ;;
-    143 | 255) ;; # SIGTERM before main listens; ssh: a host is not reached.
+    6 | 134) ;; # A process was lost; JAX may abort with 134.
+    42) ;;      # main was asked to stop, and has saved.
+    143) ;;     # SIGTERM arrived before main handled it.
+    255) ;;     # ssh did not reach a host.
     *) [[ $(state) != READY ]] ;;
   esac
 }
@@ -175,17 +179,17 @@ resume() {
     run
     return
   fi
-  trap 'exit 130' INT # Ctrl-C ends not only this try.
-  local tries code
-  for ((tries = 0; tries <= RETRIES; tries++)); do
-    [[ $tries == 0 ]] || sleep "$WAIT"
+  trap 'exit 130' INT # Ctrl-C ends all attempts, not only this one.
+  local restarts code
+  for ((restarts = 0; restarts <= RETRIES; restarts++)); do
+    [[ $restarts == 0 ]] || sleep "$WAIT"
     code=0
     attempt || code=$?
     [[ $code == 0 ]] && return
-    is_passing "$code" || return "$code"
-    echo "try $((tries + 1)) ended with $code" >&2
+    is_transient "$code" || return "$code"
+    echo "attempt $((restarts + 1)) ended with exit code $code" >&2
   done
-  echo "error: not done after $RETRIES more tries; raise RETRIES" >&2
+  echo "error: not finished after $RETRIES restarts; raise RETRIES" >&2
   return "$code"
 }
 
@@ -206,11 +210,11 @@ for argument in "$@"; do
       [[ -z $command ]] || die "$command and $argument: choose one"
       command=$argument
       ;;
-    *) die "what is $argument? launch/tpu.sh --help tells" ;;
+    *) die "unknown argument $argument: see launch/tpu.sh --help" ;;
   esac
 done
 
-# A dry run clones nothing.
+# A dry run does not need the secret parts of the URL.
 [[ $dry_run == 0 ]] || REPOSITORY=$(masked "$REPOSITORY")
 
 [[ -n $command ]] || die 'choose create, run, resume or delete; see --help'
@@ -222,11 +226,11 @@ size=${BASH_REMATCH[1]}
 [[ -z $FLAGS ]] || xargs true <<<"$FLAGS" 2>/dev/null \
   || die "FLAGS is $FLAGS: close its quotes"
 if [[ $command == create || $command == resume ]]; then
-  [[ -n $REPOSITORY ]] || die 'REPOSITORY is not set: name what to git clone'
+  [[ -n $REPOSITORY ]] || die 'REPOSITORY is not set: set it to a URL to clone'
 fi
-# Up to 8, of any generation, are the chips or cores of one host.
+# Accelerators with a size up to 8 have one host.
 if [[ $command == resume || $command == run && $size -gt 8 ]]; then
-  [[ $WORKDIR == /* ]] || die "WORKDIR is $WORKDIR, on a host's own disk: name\
- a folder that all hosts share and that outlives them, from / on"
+  [[ $WORKDIR == /* ]] || die "WORKDIR is $WORKDIR, on a host's own disk: set\
+ it to an absolute path that all hosts share and that outlives them"
 fi
 "$command"

@@ -1,4 +1,4 @@
-"""The metrics of the popularity baseline, user by user."""
+"""The metrics of the popularity baseline, computed with a loop over users."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def popularity(
 
   Args:
     dataset: Items and histories.
-    examples: The users to recommend for.
+    examples: The evaluated users.
     masked: Whether items of a user's history are removed from the ranking.
   """
   counts = np.zeros(dataset.num_items)
@@ -21,14 +21,14 @@ def popularity(
     for item in dataset.history_of(user)[:-2]:
       counts[item] += 1
   order = np.argsort(-counts, kind='stable').tolist()
-  places = []
+  ranks = []
   for start, end in zip(examples.start, examples.end, strict=True):
-    owned = set(dataset.history[start:end].tolist()) if masked else set()
-    ranked = [item for item in order if item not in owned]
+    history = set(dataset.history[start:end].tolist()) if masked else set()
+    ranked = [item for item in order if item not in history]
     target = int(dataset.history[end])
-    places.append(ranked.index(target) + 1 if target in ranked else 10**6)
-  place = np.array(places)
-  return {f'recall@{k}': float((place <= k).mean()) for k in (5, 10)} | {
-    f'ndcg@{k}': float(np.where(place <= k, 1 / np.log2(1 + place), 0).mean())
+    ranks.append(ranked.index(target) + 1 if target in ranked else 10**6)
+  rank = np.array(ranks)
+  return {f'recall@{k}': float((rank <= k).mean()) for k in (5, 10)} | {
+    f'ndcg@{k}': float(np.where(rank <= k, 1 / np.log2(1 + rank), 0).mean())
     for k in (5, 10)
   }

@@ -1,4 +1,4 @@
-"""What every test runs under."""
+"""The settings and the fixtures of all tests."""
 
 from collections.abc import Iterator
 import os
@@ -12,18 +12,17 @@ import pytest
 
 from tests import small, typed
 
-# Only the first use of a device starts the backend, so this is early enough.
-# tiger_jax itself must not be imported here: the hook that checks its shapes
-# has to be in place first.
+# The first use of a device reads these values. Do not import tiger_jax here,
+# because the import hook that checks shapes is installed later.
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# Tests spend most of their time in compilation; their programs run briefly.
-# Processes that a test starts inherit both variables. `make test` unsets them
-# for tests with the mark `as_users`.
+# Tests spend most of their time on compilation. Processes that a test starts
+# inherit both variables. `make test` unsets them for tests with the mark
+# `as_users`.
 _FAST_COMPILATION = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
-if jax.__version_info__[:2] == (0, 10):  # XLA ends a process at unknown flags.
+if jax.__version_info__[:2] == (0, 10):  # XLA aborts at an unknown flag.
   _FAST_COMPILATION['XLA_FLAGS'] = (
     '--xla_cpu_parallel_codegen_split_count=1 '
     '--xla_cpu_use_fusion_emitters=false'
@@ -35,17 +34,17 @@ jax.config.update(
   os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1',
 )
 
-# Shells start background jobs that ignore Ctrl-C, and nohup those that ignore
-# SIGHUP. Some tests send these.
+# A background job of a shell ignores SIGINT, and a process of nohup ignores
+# SIGHUP. Some tests need both signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Grain and TFDS read absl flags, which only `app.run` would have parsed.
+# Grain and TFDS read absl flags, which fails unless they are parsed.
 flags.FLAGS.mark_as_parsed()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-  """Keeps compiled programs from one run, and one worker, for the next."""
+  """Shares compiled programs between workers and between runs of the tests."""
   folder = config.cache.mkdir('jax')
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.02)
@@ -53,14 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope='module', autouse=True)
 def _clear_programs() -> Iterator[None]:
-  """Bounds the memory of a worker, which would keep all compiled programs."""
+  """Limits the memory of a worker, which would keep all compiled programs."""
   yield
   jax.clear_caches()
 
 
 @pytest.fixture(scope='session')
 def data_root() -> pathlib.Path:
-  """The folder of real data sets that TIGER_JAX_TEST_DATA names."""
+  """The folder of real datasets, from the variable TIGER_JAX_TEST_DATA."""
   value = os.environ.get('TIGER_JAX_TEST_DATA', '')
   if not value:
     pytest.skip('needs real data: set TIGER_JAX_TEST_DATA to its folder')
@@ -72,7 +71,7 @@ def data_root() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  """The workdir of a small run that is finished. Copy it to change it."""
+  """The workdir of a small finished run. Copy it before a change."""
   folder = tmp_path_factory.mktemp('trained')
   shop = small.make(folder / 'shop')
   done = typed.run(

@@ -1,4 +1,4 @@
-"""Sessions of recommenders, changed for tests."""
+"""Sessions with replaced parts."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ from tiger_jax.recommenders.session import Session
 
 
 def with_parts(session: Session, **parts: Any) -> Session:
-  """Returns a session whose cached parts, such as `retriever`, are given."""
+  """Returns a session with other parts, such as its `retriever`."""
   session = dataclasses.replace(session)
   session.__dict__.update(parts)
   return session

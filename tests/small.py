@@ -1,4 +1,4 @@
-"""A made-up shop of files, and settings small enough to train in seconds."""
+"""A small shop as files, and settings that train on it in seconds."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ MODEL = {
   'num_encoder_layers': 1,
   'num_decoder_layers': 1,
 }
-# Of a shop of files; --config.dataset.source_dir is still to be given.
+# The flags of a run on the shop, without --config.dataset.source_dir.
 FLAGS = (
   f'--config={ROOT}/configs/own_data.py',
   '--config.embedding.dim=8',
@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 def items(num: int = 40, form: str = 'A{:03d}') -> list[Row]:
-  """Returns rows of a catalogue, their ids in the given form."""
+  """Returns the rows of a catalog. `form` is the format of the ids."""
   return [
     {
       'item': form.format(i),
@@ -56,29 +56,29 @@ def items(num: int = 40, form: str = 'A{:03d}') -> list[Row]:
 
 
 def events(
-  catalogue: list[Row], num_users: int = 50, shortest: int = 5, longest: int = 9
+  catalog: list[Row], num_users: int = 50, shortest: int = 5, longest: int = 9
 ) -> list[Row]:
-  """Returns rows of a log in which most follow one of two steps."""
+  """Returns the rows of a log. Each item has two possible successors."""
   rng = random.Random(7)
   rows = []
   for user in range(num_users):
-    at, time = rng.randrange(len(catalogue)), 1_500_000_000 + 1000 * user
+    index, time = rng.randrange(len(catalog)), 1_500_000_000 + 1000 * user
     for _ in range(rng.randint(shortest, longest)):
-      item = catalogue[at]['item']
+      item = catalog[index]['item']
       rows.append({'user': f'u{user}', 'item': item, 'timestamp': time})
-      at = (at + rng.choice((1, 7))) % len(catalogue)
+      index = (index + rng.choice((1, 7))) % len(catalog)
       time += rng.randrange(60, 90_000)
   return rows
 
 
 def as_csv(
-  rows: list[Row], columns: list[str] | None = None, **how: Any
+  rows: list[Row], columns: list[str] | None = None, **options: Any
 ) -> str:
-  """Returns rows as CSV; `how` is what `csv.DictWriter` takes."""
+  """Returns rows as CSV, with options of `csv.DictWriter`."""
   text = io.StringIO(newline='')
   columns = columns or list(rows[0])
-  how = {'lineterminator': '\n', 'extrasaction': 'ignore'} | how
-  writer = csv.DictWriter(text, columns, **how)
+  options = {'lineterminator': '\n', 'extrasaction': 'ignore'} | options
+  writer = csv.DictWriter(text, columns, **options)
   writer.writeheader()
   writer.writerows(rows)
   return text.getvalue()
@@ -90,12 +90,15 @@ def as_jsonl(rows: list[Row]) -> str:
 
 
 def make(
-  folder: Path, log: list[Row] | None = None, catalogue: list[Row] | None = None
+  folder: Path, log: list[Row] | None = None, catalog: list[Row] | None = None
 ) -> Path:
-  """Writes a shop as two CSV files; what is not given is made up."""
+  """Writes a shop as two CSV files, and returns the folder.
+
+  The default catalog and log are `items()` and `events()`.
+  """
   folder.mkdir(parents=True, exist_ok=True)
-  catalogue = items() if catalogue is None else catalogue
-  log = events(catalogue) if log is None else log
+  catalog = items() if catalog is None else catalog
+  log = events(catalog) if log is None else log
   (folder / 'interactions.csv').write_text(as_csv(log), encoding='utf-8')
-  (folder / 'items.csv').write_text(as_csv(catalogue), encoding='utf-8')
+  (folder / 'items.csv').write_text(as_csv(catalog), encoding='utf-8')
   return folder

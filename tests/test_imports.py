@@ -1,4 +1,4 @@
-"""Imports point down the floors of the package, and form no cycle."""
+"""Tests that modules import only lower layers, without cycles."""
 
 import ast
 import graphlib
@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.small import ROOT
 
 PACKAGE = ROOT / 'tiger_jax'
-# From the top to the bottom. Folders of one floor may import each other.
-FLOORS = (
+# The layers from top to bottom. Folders of a layer may import each other.
+LAYERS = (
   ('main', 'cli'),
   ('experiments',),
   ('pipeline', 'serving'),
@@ -21,9 +21,9 @@ FLOORS = (
   ('config', 'runtime', 'storage'),
   ('errors', 'interfaces'),
 )
-LEVEL = {name: i for i, floor in enumerate(FLOORS) for name in floor}
-# The only folders that may import a library.
-ONLY = {
+LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+# Maps a library to the only folder that may import it.
+LIBRARY_FOLDERS = {
   'orbax': 'checkpoints',
   'tensorstore': 'checkpoints',
   'grain': 'data',
@@ -34,30 +34,30 @@ ONLY = {
 
 
 def modules():
-  """Returns the path of every module, by its dotted name."""
-  found = {}
+  """Maps the dotted name of every module to its path."""
+  paths = {}
   for path in sorted(PACKAGE.rglob('*.py')):
     parts = path.relative_to(ROOT).with_suffix('').parts
-    found['.'.join(x for x in parts if x != '__init__')] = path
-  return found
+    paths['.'.join(x for x in parts if x != '__init__')] = path
+  return paths
 
 
 def imported(path, names):
-  """Returns the modules that a file imports, those of functions too."""
-  found = set()
+  """Returns the modules that a file imports, also inside of functions."""
+  imports = set()
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
-      found |= {x.name for x in node.names}
+      imports |= {x.name for x in node.names}
     elif isinstance(node, ast.ImportFrom):
       assert not node.level, f'{path} has a relative import'
       for x in node.names:
-        whole = f'{node.module}.{x.name}'
-        found.add(whole if whole in names else str(node.module))
-  return found
+        full_name = f'{node.module}.{x.name}'
+        imports.add(full_name if full_name in names else str(node.module))
+  return imports
 
 
 def folder(module):
-  """Returns the folder of the package, or the module of its root."""
+  """Returns the folder of a module, or its name if it is in the root."""
   return module.split('.')[1] if '.' in module else ''
 
 
@@ -74,11 +74,11 @@ def test_the_root_has_five_modules():
   assert names - {'__init__'} | folders == set(LEVEL)
 
 
-def test_imports_point_down():
+def test_modules_import_only_lower_layers():
   wrong = [
     f'{name} imports {x}'
-    for name, found in IMPORTS.items()
-    for x in found
+    for name, imports in IMPORTS.items()
+    for x in imports
     if folder(name) and x.startswith('tiger_jax.')
     if LEVEL[folder(x)] < LEVEL[folder(name)]
   ]
@@ -87,29 +87,29 @@ def test_imports_point_down():
 
 def test_imports_form_no_cycle():
   graph = {
-    name: {x for x in found if x in MODULES and x != 'tiger_jax'}
-    for name, found in IMPORTS.items()
+    name: {x for x in imports if x in MODULES and x != 'tiger_jax'}
+    for name, imports in IMPORTS.items()
   }
   assert len(list(graphlib.TopologicalSorter(graph).static_order())) > 100
 
 
 def test_folders_form_no_cycle():
   graph = {}
-  for name, found in IMPORTS.items():
+  for name, imports in IMPORTS.items():
     graph.setdefault(folder(name), set()).update(
       folder(x)
-      for x in found
+      for x in imports
       if x.startswith('tiger_jax.') and folder(x) != folder(name)
     )
   list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def test_libraries_have_one_folder():
+def test_one_folder_imports_each_library():
   wrong = [
     f'{name} imports {x}'
-    for name, found in IMPORTS.items()
-    for x in found
-    if folder(name) != ONLY.get(x.split('.')[0], folder(name))
+    for name, imports in IMPORTS.items()
+    for x in imports
+    if folder(name) != LIBRARY_FOLDERS.get(x.split('.')[0], folder(name))
   ]
   assert not wrong
 

@@ -1,4 +1,4 @@
-"""What the command line does with mistakes: one line, and an exit code."""
+"""Tests of the errors and the exit codes of the program."""
 
 import gzip
 import json
@@ -31,9 +31,9 @@ QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 
 @pytest.fixture(name='command')
 def _command(monkeypatch, capfd, tmp_path):
-  """Runs the program; returns its exit code, its output and its errors."""
+  """Returns a function that runs the program: exit code, stdout, stderr."""
   monkeypatch.chdir(tmp_path)
-  # A mistake that is not found must not cost a whole training.
+  # If a test misses an error, the run fails here instead of training a model.
   monkeypatch.setattr(pipeline.embedding, 'build', lambda *unused: 1 / 0)
 
   def run(*arguments):
@@ -53,11 +53,11 @@ def _command(monkeypatch, capfd, tmp_path):
 
 @pytest.fixture(name='refusal')
 def _refusal(command):
-  """Runs the program, which must fail in one line, and returns the line."""
+  """Returns a function that runs the program and returns its one error line."""
 
-  def run(code, *arguments):
-    found, _, err = command(*arguments)
-    assert found == code, err
+  def run(expected_code, *arguments):
+    code, _, err = command(*arguments)
+    assert code == expected_code, err
     lines = err.splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith('error: ')
@@ -72,7 +72,7 @@ def write(path, lines):
 
 @pytest.fixture(name='raw')
 def _raw(tmp_path):
-  """A folder of raw files in the official shape."""
+  """A folder with small files in the format of the Amazon data."""
   folder = tmp_path / 'raw'
   folder.mkdir()
   events = [(user, item) for user in 'uvw' for item in 'ABCD']
@@ -105,7 +105,7 @@ def _data_refusal(refusal, raw):
   return run
 
 
-def test_exit_codes_are_the_documented_ones():
+def test_exit_codes():
   assert [
     error.exit_code
     for error in (
@@ -115,7 +115,7 @@ def test_exit_codes_are_the_documented_ones():
   ] == [1, 2, 3, 4, 5, 42]  # fmt: skip
 
 
-def test_a_good_data_stage_is_quiet(command, raw):
+def test_a_valid_data_stage_prints_no_errors(command, raw):
   code, out, err = command(
     QUICKSTART,
     '--workdir=run',
@@ -129,13 +129,13 @@ def test_a_good_data_stage_is_quiet(command, raw):
   assert 'Everything is in run' in out
 
 
-def test_what_failed_is_not_read_as_whole(command, data_refusal, raw, tmp_path):
+def test_a_failed_data_stage_runs_again(command, data_refusal, raw, tmp_path):
   path = raw / 'meta_Beauty.json.gz'
-  whole = path.read_bytes()
-  path.write_bytes(whole[:-20])
+  content = path.read_bytes()
+  path.write_bytes(content[:-20])
   data_refusal()
   assert not (tmp_path / 'run' / 'data').exists()
-  path.write_bytes(whole)
+  path.write_bytes(content)
   code, out, err = command(
     QUICKSTART,
     '--workdir=run',
@@ -201,8 +201,7 @@ def test_the_workdir_is_named_after_the_config(command, tmp_path):
   assert 'runs/quickstart' in out
 
 
-def test_nothing_of_a_call_is_left_to_the_next(command, refusal):
-  """The fixture must not carry flags over, or this file proves little."""
+def test_the_fixture_resets_the_flags(command, refusal):
   assert command(
     QUICKSTART, '--mode=data', '--config.dataset.synthetic_users=5'
   )[0] == 0  # fmt: skip
@@ -220,9 +219,9 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture(name='failing')
 def _failing(monkeypatch):
-  """Makes the data stage fail, in one process or in one of several."""
+  """Returns the flags of a run in which the data stage raises an error."""
 
-  def leave(code):
+  def exit_process(code):
     raise SystemExit(code)
 
   def fail_with(error, distributed):
@@ -231,7 +230,7 @@ def _failing(monkeypatch):
 
     monkeypatch.setattr(pipeline.data, 'build', fail)
     monkeypatch.setattr(processes, 'join', lambda: None)
-    monkeypatch.setattr(console.os, '_exit', leave)
+    monkeypatch.setattr(console.os, '_exit', exit_process)
     flags = [QUICKSTART, '--workdir=run', '--mode=data']
     return [*flags, '--distributed'] if distributed else flags
 
@@ -240,7 +239,9 @@ def _failing(monkeypatch):
 
 @pytest.mark.parametrize('distributed', [False, True])
 @pytest.mark.parametrize('error', OUT_OF_MEMORY, ids=['host', 'device'])
-def test_out_of_memory_says_what_to_lower(refusal, failing, error, distributed):
+def test_out_of_memory_names_the_fields_to_lower(
+  refusal, failing, error, distributed
+):
   line = refusal(2, *failing(error, distributed))
   assert str(error).splitlines()[0] in line
   assert 'Buffers' not in line
@@ -251,7 +252,7 @@ def test_out_of_memory_says_what_to_lower(refusal, failing, error, distributed):
   assert 'process' not in line
 
 
-def test_a_request_that_is_out_of_memory_says_what_to_lower(
+def test_out_of_memory_in_recommend_names_the_flag_to_lower(
   refusal, monkeypatch, tmp_path
 ):
   def fail(*unused):
@@ -264,13 +265,15 @@ def test_a_request_that_is_out_of_memory_says_what_to_lower(
 
 
 @pytest.mark.parametrize('distributed', [False, True])
-def test_other_words_for_out_of_memory(refusal, failing, distributed):
+def test_recognizes_another_text_for_out_of_memory(
+  refusal, failing, distributed
+):
   text = 'INTERNAL: Out of memory while trying to allocate 8 bytes'
   error = jax.errors.JaxRuntimeError(text)
   assert 'out of memory' in refusal(2, *failing(error, distributed))
 
 
-def test_failing_devices_of_several_processes_are_a_peer_error(
+def test_a_device_error_in_one_of_several_processes_is_a_peer_error(
   refusal, failing
 ):
   error = jax.errors.JaxRuntimeError('UNAVAILABLE: gone\nmore')
@@ -279,9 +282,7 @@ def test_failing_devices_of_several_processes_are_a_peer_error(
 
 
 @pytest.mark.parametrize('distributed', [False, True])
-def test_failing_devices_of_one_process_keep_their_traceback(
-  command, failing, distributed
-):
+def test_other_errors_keep_their_traceback(command, failing, distributed):
   error = jax.errors.JaxRuntimeError('INTERNAL: a bug')
   if distributed:
     error = ZeroDivisionError('a bug')
@@ -293,13 +294,13 @@ def test_failing_devices_of_one_process_keep_their_traceback(
     command(*failing(error, False))
 
 
-def test_batches_that_devices_cannot_share_are_refused_first(refusal, tmp_path):
+def test_refuses_a_batch_that_devices_cannot_share_evenly(refusal, tmp_path):
   line = refusal(2, QUICKSTART, '--workdir=run', '--config.train.batch_size=12')
   assert '8 devices cannot share evenly: try 8' in line
   assert not (tmp_path / 'run').exists()
 
 
-def test_stages_that_do_not_train_take_any_devices(command):
+def test_stages_before_training_accept_any_number_of_devices(command):
   code, _, err = command(
     QUICKSTART, '--workdir=run', '--config.parallel.fsdp=3', '--mode=data',
     '--config.dataset.synthetic_users=5',
@@ -307,8 +308,8 @@ def test_stages_that_do_not_train_take_any_devices(command):
   assert code == 0, err
 
 
-def test_a_platform_that_jax_does_not_know(refusal, monkeypatch):
-  before, devices = jax.config.jax_platforms, jax.devices
+def test_refuses_a_platform_that_jax_does_not_know(refusal, monkeypatch):
+  platforms, devices = jax.config.jax_platforms, jax.devices
 
   def fail():
     if jax.config.jax_platforms:
@@ -320,19 +321,19 @@ def test_a_platform_that_jax_does_not_know(refusal, monkeypatch):
   try:
     line = refusal(2, QUICKSTART, '--workdir=run', '--mode=data')
   finally:
-    jax.config.update('jax_platforms', before)
+    jax.config.update('jax_platforms', platforms)
   assert line.startswith(
     "error: JAX_PLATFORMS is 'cdua', but JAX finds only cpu"
   )
 
 
-def test_fields_that_a_run_does_not_read_are_reported(command):
+def test_warns_about_fields_that_a_run_does_not_read(command):
   code, _, err = command(
     QUICKSTART, '--workdir=run', '--config.semantic_ids.epochs=3',
     '--config.dataset.synthetic_users=5', '--config.train.batch_size=8000',
   )  # fmt: skip
   assert code == 3
   warning, error = err.splitlines()
-  assert warning.startswith('warning: config.semantic_ids.epochs is not read')
+  assert warning.startswith('warning: config.semantic_ids.epochs is ignored')
   assert "'rq_kmeans'" in warning
   assert 'fewer than one batch of 8000' in error

@@ -1,4 +1,4 @@
-"""What makes a stage run again, and what does not."""
+"""Tests of which changes make a stage run again."""
 
 import json
 from pathlib import Path
@@ -11,35 +11,33 @@ from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
-from tiger_jax.storage.artefacts import Artefact
+from tiger_jax.storage.artifacts import Artifact
 
 STAGES = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
 
 
-@pytest.fixture(name='prints')
-def _prints(monkeypatch, tmp_path):
-  """Returns the fingerprint of every stage of a config; nothing is made."""
+@pytest.fixture(name='fingerprints')
+def _fingerprints(monkeypatch, tmp_path):
+  """Returns a function from a config to the fingerprints of its stages."""
 
   def run_stage(workdir, name, wanted, build, **unused):
-    return Artefact(workdir / name, wanted, 0.0, {}), False
+    return Artifact(workdir / name, wanted, 0.0, {}), False
 
   monkeypatch.setattr(pipeline, 'run_stage', run_stage)
 
-  def prints(config):
-    found = pipeline.Pipeline(from_json(config), tmp_path / 'run')
-    return {
-      name: getattr(found, f'{name}_stage').fingerprint for name in STAGES
-    }
+  def fingerprints(config):
+    run = pipeline.Pipeline(from_json(config), tmp_path / 'run')
+    return {name: getattr(run, f'{name}_stage').fingerprint for name in STAGES}
 
-  return prints
+  return fingerprints
 
 
 @pytest.fixture(name='changed')
-def _changed(prints):
-  """Returns which stages another config makes again."""
+def _changed(fingerprints):
+  """Returns a function from two configs to the stages that differ."""
 
   def changed(one, two):
-    before, after = prints(one), prints(two)
+    before, after = fingerprints(one), fingerprints(two)
     return [name for name in STAGES if before[name] != after[name]]
 
   return changed
@@ -73,7 +71,9 @@ def with_dataset(**values):
     ({}, {'evaluation': {'num_beams': 50}}, 'evaluation'),
   ],
 )  # fmt: skip
-def test_a_change_runs_from_the_stage_that_reads_it(changed, one, two, first):
+def test_a_change_reruns_the_stage_that_reads_it_and_later_ones(
+  changed, one, two, first
+):
   expected = STAGES[STAGES.index(first) :] if first else ()
   assert changed(one, two) == list(expected)
 
@@ -85,42 +85,46 @@ def test_a_change_runs_from_the_stage_that_reads_it(changed, one, two, first):
     ({'unseen_share': 0.1}, ['embedding']),
   ],
 )
-def test_the_items_stay_when_purchases_change(changed, changes, kept):
-  again = changed({}, with_dataset(**changes))
-  assert again == [name for name in STAGES if name not in kept]
+def test_changed_histories_do_not_rerun_the_embedding(changed, changes, kept):
+  reruns = changed({}, with_dataset(**changes))
+  assert reruns == [name for name in STAGES if name not in kept]
 
 
-def test_files_count_by_what_is_in_them(prints, tmp_path):
+def test_fingerprints_depend_on_file_contents(fingerprints, tmp_path):
   raw = tmp_path / 'raw'
   raw.mkdir()
   reviews = raw / 'reviews_Beauty_5.json.gz'
   reviews.write_bytes(b'one')
   config = with_dataset(name='amazon2014/Beauty', source_dir=str(raw))
-  before = prints(config)
-  (raw / 'notes.txt').write_text('nobody reads this')
-  assert prints(config) == before
+  before = fingerprints(config)
+  (raw / 'notes.txt').write_text('not a file of the dataset')
+  assert fingerprints(config) == before
   raw.rename(tmp_path / 'moved')
   config['dataset']['source_dir'] = str(tmp_path / 'moved')
-  assert prints(config) == before
+  assert fingerprints(config) == before
   (tmp_path / 'moved' / reviews.name).write_bytes(b'two')
-  assert prints(config)['data'] != before['data']
+  assert fingerprints(config)['data'] != before['data']
 
 
-def test_a_local_encoder_counts_by_its_files(prints, tmp_path):
+def test_fingerprints_depend_on_the_files_of_a_local_encoder(
+  fingerprints, tmp_path
+):
   weights = tmp_path / 'encoder' / '1_Pooling' / 'config.json'
   weights.parent.mkdir(parents=True)
   weights.write_text('{}')
   config = {'embedding': {'model': str(tmp_path / 'encoder')}}
-  before = prints(config)
+  before = fingerprints(config)
   weights.write_text('{"a": 1}')
-  after = prints(config)
+  after = fingerprints(config)
   assert after['data'] == before['data']
   assert after['embedding'] != before['embedding']
 
 
 @pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'not an array'])
-def test_damaged_vectors_are_one_line(prints, tmp_path, content):
-  del prints
+def test_damaged_vectors_raise_a_one_line_error(
+  fingerprints, tmp_path, content
+):
+  del fingerprints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   folder = Path(run.embedding_stage.folder)
   folder.mkdir()
@@ -132,9 +136,9 @@ def test_damaged_vectors_are_one_line(prints, tmp_path, content):
   assert run.embeddings.shape == (3, 2)
 
 
-# What versions before the format number made of the data and the embeddings of
-# these configs. Raw files must not be read again, nor items embedded again.
-_BEFORE = [
+# Configs, and the fingerprints of their data and embedding stages in versions
+# before the format number. These stages must not run again.
+_FORMER_FINGERPRINTS = [
   (
     {},
     '9209583012d1ed546cf5bde133f2852305b065b8f390ecb68e2fa60b5b592e98',
@@ -151,15 +155,17 @@ _BEFORE = [
 ]
 
 
-@pytest.mark.parametrize('recorded', _BEFORE)
-def test_items_of_older_versions_stay_valid(prints, recorded):
+@pytest.mark.parametrize('recorded', _FORMER_FINGERPRINTS)
+def test_data_and_embeddings_of_older_versions_stay_valid(
+  fingerprints, recorded
+):
   config, *expected = recorded
-  assert list(prints(config).values())[:2] == expected
+  assert list(fingerprints(config).values())[:2] == expected
 
 
 @pytest.mark.parametrize('version', ['former', 'current'])
-def test_rows_in_the_order_of_the_events_are_made_again(
-  prints, tmp_path, capsys, version
+def test_data_with_rows_in_the_order_of_events_run_again(
+  fingerprints, tmp_path, capsys, version
 ):
   config = with_dataset(
     name='amazon2014/Beauty',
@@ -169,16 +175,16 @@ def test_rows_in_the_order_of_the_events_are_made_again(
   )
   # The fingerprint of versions that numbered items in the order of the events.
   former = '699d66ac805ba6737fc0a7aeb06a5810f3297e538b72808ad3b3d44881b0ba9f'
-  current = prints(config)['data']
+  current = fingerprints(config)['data']
   assert current != former
   folder = tmp_path / 'run' / 'data'
   folder.mkdir(parents=True)
-  made = former if version == 'former' else current
-  record.write(folder, made, 1.0, {'config': {}})
+  recorded = former if version == 'former' else current
+  record.write(folder, recorded, 1.0, {'config': {}})
   capsys.readouterr()
-  prints(config)
-  said = 'data: items have new row numbers, so all stages run again'
-  assert (said in capsys.readouterr().out) == (version == 'former')
+  fingerprints(config)
+  message = 'data: items have new row numbers, so all stages run again'
+  assert (message in capsys.readouterr().out) == (version == 'former')
 
 
 def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):
@@ -189,24 +195,22 @@ def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):
 
 
 @pytest.mark.parametrize(
-  ('config', 'named'),
+  ('config', 'message'),
   [
     ({'model': {'name': 'tigr'}}, 'did you mean tiger'),
     ({'semantic_ids': {'quantizer': 'rqkmeans'}}, 'did you mean rq_kmeans'),
     ({'train': {'optimizer': {'warmup_steps': 10**6}}}, 'warmup_steps'),
   ],
 )
-def test_what_cannot_run_is_refused_before_anything_is_made(
-  tmp_path, config, named
-):
-  with pytest.raises(UsageError, match=named):
+def test_refuses_a_wrong_config_before_writing(tmp_path, config, message):
+  with pytest.raises(UsageError, match=message):
     pipeline.Pipeline(from_json(config), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
 
-def test_nothing_is_written_before_a_stage_is_asked_for(prints, tmp_path):
-  """The mode `bench` does not change `config.json`."""
-  del prints
+def test_writes_nothing_before_a_stage_runs(fingerprints, tmp_path):
+  """Needed for --mode=bench, which must not change `config.json`."""
+  del fingerprints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   assert not list((tmp_path / 'run').iterdir())
   _ = run.data_stage
@@ -220,25 +224,25 @@ def test_a_run_saves_its_config_and_lists_superseded_stages(tmp_path, capsys):
   written = json.loads((tmp_path / 'config.json').read_text())
   assert from_json(written) == config
   out = capsys.readouterr().out
-  assert 'kept: train.01234567 of other configs; they may be removed' in out
+  assert 'kept: train.01234567 of other configs; you may remove them' in out
 
 
 def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
   config = from_json(with_dataset(synthetic_users=5))
-  for _ in range(2):  # Made, and made before.
+  for _ in range(2):  # The second run reuses the stage.
     run = pipeline.Pipeline(config, tmp_path)
     run.run('data')
-    counted = counts.read(run.data_stage.folder)
-    assert run.data_stage.about['counts'] == counted
+    saved_counts = counts.read(run.data_stage.folder)
+    assert run.data_stage.about['counts'] == saved_counts
     lines = capsys.readouterr().out.splitlines()
-    at = next(i for i, x in enumerate(lines) if 'interactions' in x)
-    expected = counts.lines(counted)
+    start = next(i for i, x in enumerate(lines) if 'interactions' in x) + 1
+    expected = counts.lines(saved_counts)
     assert expected
-    assert [x.strip(' :') for x in lines[at + 1 :]] == expected
+    assert [x.strip(' :') for x in lines[start:]] == expected
 
 
-def test_vectors_that_are_not_a_matrix_are_refused(prints, tmp_path):
-  del prints
+def test_refuses_vectors_that_are_not_a_matrix(fingerprints, tmp_path):
+  del fingerprints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   Path(run.embedding_stage.folder).mkdir()
   np.save(run.embedding_stage.folder / 'embeddings.npy', np.ones(3, np.float32))
@@ -246,8 +250,7 @@ def test_vectors_that_are_not_a_matrix_are_refused(prints, tmp_path):
     _ = run.embeddings
 
 
-def test_the_readme_is_finished():
+def test_the_readme_names_the_configs():
   readme = (Path(__file__).parents[1] / 'README.md').read_text()
-  assert '@@' not in readme
   for name in ('configs/beauty.py', 'configs/own_data.py', 'configs/toys.py'):
     assert name in readme

@@ -1,4 +1,4 @@
-"""The program in a process of its own, as a person types it in a shell."""
+"""Runs commands in processes of their own, as a user types them."""
 
 from collections.abc import Sequence
 import os
@@ -11,12 +11,12 @@ from tests.small import ROOT
 
 
 class Outcome(NamedTuple):
-  """How a command ended.
+  """The result of a command.
 
   Attributes:
-    code: Its exit code, negative for a signal.
-    out: What it printed.
-    err: What it printed to stderr.
+    code: The exit code; negative for a signal.
+    out: The text on stdout.
+    err: The text on stderr.
   """
 
   code: int
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
   @property
   def refusal(self) -> str:
-    """The one line of an error; fails where there is more, or a traceback."""
+    """The line on stderr. Fails unless it is one line and an error message."""
     lines = self.err.strip().splitlines()
     assert len(lines) == 1, self.err
     assert lines[0].startswith('error: '), self.err
@@ -52,7 +52,7 @@ def python(
   stdin: str | None = None,
   timeout: float = 300,
 ) -> Outcome:
-  """Runs Python with these arguments, and the project on its path."""
+  """Runs Python with these arguments. It can import the project."""
   done = subprocess.run(
     [sys.executable, *map(str, arguments)],
     cwd=cwd,
@@ -75,7 +75,7 @@ def shell(
   env: dict[str, str] | None = None,
   timeout: float = 300,
 ) -> Outcome:
-  """Runs a script of bash, in which `$python` is this Python."""
+  """Runs a bash script. `$python` is the path of this Python."""
   done = subprocess.run(
     ['bash', '-o', 'pipefail', '-c', script],
     cwd=cwd,
@@ -91,27 +91,29 @@ def shell(
 
 
 def environment(home: Path) -> dict[str, str]:
-  """Returns the environment of a command: one CPU device, a home of its own."""
-  kept: Sequence[str] = (
+  """Returns the environment of a command, with one CPU device."""
+  inherited: Sequence[str] = (
     'PATH', 'LANG', 'LC_ALL', 'OPENBLAS_CORETYPE',
     # Set by tests/conftest.py.
     'JAX_DISABLE_MOST_OPTIMIZATIONS', 'XLA_FLAGS',
   )  # fmt: skip
-  return {name: os.environ[name] for name in kept if name in os.environ} | {
+  return {
+    name: os.environ[name] for name in inherited if name in os.environ
+  } | {
     'HOME': str(home),
     'PYTHONPATH': str(ROOT),
     'JAX_PLATFORMS': 'cpu',
-    # Compilation is most of what a small run takes.
+    # Small runs spend most of their time on compilation.
     'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache/d/typed'),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }
 
 
 def interrupt_import(folder: Path, module: str) -> None:
-  """Makes Ctrl-C arrive when a process imports a module.
+  """Makes a process receive Ctrl-C when it imports a module.
 
   Args:
-    folder: The first folder of the process's PYTHONPATH.
+    folder: The first folder on the PYTHONPATH of the process.
     module: The full name of the module.
   """
   (folder / 'sitecustomize.py').write_text(

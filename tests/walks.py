@@ -1,4 +1,4 @@
-"""Datasets of given histories."""
+"""Builds datasets from histories."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ def make_dataset(
   unseen: Sequence[int] = (),
   **fields: tuple[str, ...],
 ) -> Dataset:
-  """Returns a dataset whose texts are empty, except those given.
+  """Returns a dataset. The text of a field is empty unless it is given.
 
   Args:
     walks: The item rows of each user, oldest first.
-    num_items: How many items there are.
+    num_items: The number of items.
     unseen: The rows of the unseen items.
-    **fields: The text of every item, by field.
+    **fields: Maps a field to the texts of all items.
   """
   empty = dict.fromkeys(FIELDS, ('',) * num_items)
   return Dataset(

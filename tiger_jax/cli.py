@@ -35,13 +35,12 @@ from tiger_jax.serving.terminal import (
   show_shoppers,
 )
 from tiger_jax.stages import semantic_ids, training
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 
-# Modes that can train. They read every section that the model needs.
+# The modes that train a model if it is not trained yet.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
 
-
-# XLA, CUDA and TPU runtimes use one or the other.
+# The text depends on the runtime: XLA, CUDA or TPU.
 _OUT_OF_MEMORY = re.compile('RESOURCE_EXHAUSTED|out of memory', re.IGNORECASE)
 
 
@@ -49,7 +48,7 @@ def run(command: Command) -> None:
   """Runs a parsed command line.
 
   Args:
-    command: From `command_line.parse`.
+    command: The result of `command_line.parse`.
 
   Raises:
     TigerError: Any error that the user can fix.
@@ -85,7 +84,7 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
-  # An unusable path would otherwise fail after hours of training.
+  # A bad path would otherwise raise its error after hours of training.
   checkpoint_folder.check_path(command.folder.absolute())
   # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()
@@ -120,16 +119,17 @@ def _recommend(command: Command) -> None:
       command.user, command.k, options
     )
   print(show_recommendations(recommendations))
-  drawn = options.temperature is not None
-  if recommendations and (options.exact or drawn):
-    print(f'\n{show_proof(recommendations, drawn)}')
+  is_sampled = options.temperature is not None
+  if recommendations and (options.exact or is_sampled):
+    print(f'\n{show_proof(recommendations, is_sampled)}')
 
 
 def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
   with _lock_in_main(command.folder):
     table = runs.run(experiment, command.folder)
   print(
-    f'\n{table}\nCopy {command.workdir}/results to keep them in the project.'
+    f'\n{table}\nTo keep the results in the project, copy '
+    f'{command.workdir}/results.'
   )
 
 
@@ -150,7 +150,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
     pipeline = Pipeline(config, workdir)
     try:
       if mode not in ('data', 'embed'):
-        _refuse_too_few(config, mode, pipeline, trains)
+        _refuse_too_little_data(config, mode, pipeline, trains)
       if mode == 'bench':
         speed = throughput.measure(pipeline.session, profile)
         print('\n' + throughput.format_table(speed))
@@ -160,15 +160,15 @@ def _run_pipeline(command: Command, config: Config) -> None:
       pipeline.writer.close()
   if mode in ('all', 'evaluate'):
     print('\n' + show_results(pipeline.results))
-  shows = model.is_generative and not command.distributed
-  if mode == 'all' and shows:
+  shows_examples = model.is_generative and not command.distributed
+  if mode == 'all' and shows_examples:
     trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
     recommender = Recommender(trained.session, trained.params)
     print(show_shoppers(recommender, config.seed))
 
 
 def _profile_folder(command: Command) -> Path | None:
-  """Makes the folder of the profile, before anything is measured."""
+  """Creates the folder of the profile, and returns its path."""
   if command.profile is None:
     return None
   folder = Path(expand(command.profile, '--profile'))
@@ -182,10 +182,13 @@ def _profile_folder(command: Command) -> Path | None:
   return folder
 
 
-def _refuse_too_few(
+def _refuse_too_little_data(
   config: Config, mode: str, pipeline: Pipeline, trains: bool
 ) -> None:
-  """Raises TigerError if the data are too few, before items are embedded."""
+  """Raises TigerError if there are too few items or training examples.
+
+  The check takes no time; the embedding of the items does.
+  """
   dataset, model = pipeline.dataset, registry.entry(config.model)
   makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'
   if makes_ids and not config.semantic_ids.shared_with:
@@ -197,12 +200,12 @@ def _refuse_too_few(
 
 
 def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:
-  """Locks the folder in the main process, on behalf of all processes."""
+  """Locks the folder for all processes. Only the main process has the lock."""
   return locked(workdir) if processes.is_main() else contextlib.nullcontext()
 
 
 def _refuse_missing_platform() -> None:
-  """Raises UsageError if this machine lacks the platform that JAX is to use."""
+  """Raises UsageError if the requested JAX platform is not available."""
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:
@@ -220,7 +223,7 @@ def _refuse_missing_platform() -> None:
     raise UsageError(
       f'{variable} is {requested!r}, but JAX finds only '
       f'{", ".join(available)} on this machine'
-      f'{f" ({reason})" if reason else ""}: unset it, or set it to one of these'
+      f'{f" ({reason})" if reason else ""}: unset it, or set it to one of them'
     ) from error
 
 
@@ -229,9 +232,9 @@ def _out_of_memory(command: Command, error: Exception) -> UsageError:
   if command.mode == 'recommend':
     return UsageError(f'{reason}: lower --k, or use a machine with more memory')
   return UsageError(
-    f'{reason}: in training lower config.train.batch_size, in evaluation '
-    'config.evaluation.batch_size or config.evaluation.num_beams; before these '
-    'stages, use a machine with more memory'
+    f'{reason}: in training, lower config.train.batch_size; in evaluation, '
+    'lower config.evaluation.batch_size or config.evaluation.num_beams; in an '
+    'earlier stage, use a machine with more memory'
   )
 
 

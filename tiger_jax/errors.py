@@ -1,43 +1,43 @@
-"""Errors a user can cause, each with the exit code it ends the program with.
+"""The errors that a user can cause, and the exit code of each.
 
 Every message is one line: what is wrong, where, and what to do about it.
 """
 
 import re
 
-# Characters that reverse or embed text of another direction, and can hide text.
+# Unicode marks that change the direction of text. They can hide text.
 _DIRECTIONS = '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069'
 CONTROLS = re.compile(f'[\x00-\x1f\x7f-\x9f{_DIRECTIONS}]')
 _LONGEST = 1500
 
 
 def one_line(text: str) -> str:
-  """Returns text on one line, without control characters, and cut if long."""
-  # Line breaks and tabs are control characters too, and separate words.
+  """Returns text as one line without control characters, shortened if long."""
+  # Split first, because line breaks and tabs are control characters too.
   line = CONTROLS.sub('', ' '.join(text.split()))
   return line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...'
 
 
 class TigerError(Exception):
-  """The base of all expected errors; `main` prints it and exits."""
+  """The base class of expected errors. `main` prints the error and exits."""
 
   exit_code = 1
 
 
 class UsageError(TigerError):
-  """A wrong flag, config field, or request."""
+  """A flag, a config field or a request is wrong."""
 
   exit_code = 2
 
 
 class DataError(TigerError):
-  """A file that is missing, damaged, or not what it should hold."""
+  """A file is missing or damaged, or has the wrong content."""
 
   exit_code = 3
 
 
 class CheckpointError(TigerError):
-  """A checkpoint that is missing or does not fit this run."""
+  """A checkpoint is missing or does not fit this run."""
 
   exit_code = 4
 
@@ -47,32 +47,32 @@ class DamagedError(CheckpointError):
 
 
 class NumbersError(TigerError):
-  """A loss, a parameter or an input that is not finite."""
+  """A loss, a parameter or an input is not finite."""
 
   exit_code = 5
 
 
 class NotFiniteError(NumbersError):
-  """A step computed something that is not finite.
+  """A training step computed a value that is not finite.
 
   Attributes:
-    step: The step whose batch caused it, counted from 1. If a parameter is not
-      finite at the start of a step, the step before it is the cause.
+    step: The step whose batch caused the error, counted from 1. If a parameter
+      is not finite at the start of a step, the step before it is the cause.
   """
 
   def __init__(self, message: str, step: int):
-    """Takes what to say, and the step it is about."""
+    """Creates the error."""
     super().__init__(message)
     self.step = step
 
 
 class PeerError(TigerError):
-  """Another process of the run is gone; start all of them again to go on."""
+  """Another process of the run has ended. Restart all of them to resume."""
 
   exit_code = 6
 
 
 class Preempted(TigerError):
-  """The run was asked to stop and saved its state; start it again to go on."""
+  """The run saved its state and stopped, as requested. Restart it to resume."""
 
   exit_code = 42

@@ -1,21 +1,21 @@
-"""The glossary of dimensions, and the array types that public code speaks.
+"""The dimension names, and the array types that public functions share.
 
-Dimensions, as they appear in every signature and einsum string:
+Dimension names in signatures and einsum strings:
 
   b      users (or requests) in a batch
   t      items in a padded history
-  s      tokens in an encoder input, `t * levels` (+1 with a user token)
+  s      tokens in an encoder input: `t * levels`, plus 1 with a user token
   l      levels: codes in one Semantic ID
   m      beams
   v      codes at one level
   d      model width
   h      attention heads
-  k      head width in attention; results asked for elsewhere
-  items  rows of the catalogue
+  k      head width in attention; number of results elsewhere
+  items  rows of the catalog
   dim    width of an item embedding
   z      width of the RQ-VAE's latent space
 
-Items are always named by their row in the catalogue; -1 stands for no item.
+An item is always identified by its row in the catalog; -1 means no item.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -28,13 +28,12 @@ Tokens = Float[Array, 'b s d']
 
 
 class Batch(NamedTuple):
-  """What every model is fed.
+  """The input of every model.
 
   Attributes:
     history: Item rows `[b, t]`, oldest first, padded on the right with -1.
-    user: User rows `[b]`; -1 where the user is not known.
-    target: Item rows `[b]` to predict; -1 marks a row that only fills the
-      batch.
+    user: User rows `[b]`; -1 for an unknown user.
+    target: Item rows `[b]` to predict; -1 in a padding row of the batch.
   """
 
   history: Int[Array, 'b t'] | Int[np.ndarray, 'b t']
@@ -43,12 +42,12 @@ class Batch(NamedTuple):
 
 
 class Recommendations(NamedTuple):
-  """What every retriever answers, best first.
+  """The output of every retriever, best first.
 
   Attributes:
     items: Item rows `[b, k]`; -1 where `valid` is false.
-    scores: The model's score `[b, k]`, log-probability for TIGER.
-    valid: Whether the entry `[b, k]` is an item at all.
+    scores: Model scores `[b, k]`; log-probabilities for TIGER.
+    valid: Whether each entry `[b, k]` holds an item.
   """
 
   items: Int[Array, 'b k']
@@ -58,18 +57,19 @@ class Recommendations(NamedTuple):
 
 @runtime_checkable
 class Retriever(Protocol):
-  """What every model offers, TIGER or baseline, to all that asks it."""
+  """The interface of every model that recommends, TIGER or baseline."""
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: Any = None
   ) -> Recommendations:
-    """Returns the k best items of each history.
+    """Returns the k best items for each history.
 
     Args:
       params: The model's parameters.
-      batch: Histories; targets are not looked at.
-      k: How many. Where fewer may be had, the rest is marked invalid.
-      lists: `retrieval.filters.ItemLists`: items that each request may or
-        may not get. None for all of the catalogue.
+      batch: Histories; targets are ignored.
+      k: The number of items. If fewer are available, the remaining entries are
+        marked invalid.
+      lists: `retrieval.filters.ItemLists`: the items that each request allows
+        or excludes. None allows the whole catalog.
     """
     ...

@@ -5,19 +5,22 @@ import sys
 
 
 def run() -> None:
-  """Runs `main` as a program of its own: the command `tiger-jax`."""
+  """Runs the command `tiger-jax`."""
   # Before any import: Ctrl-C must not print a traceback.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
   from tiger_jax.runtime import console
 
-  # Before the other imports, which take time and may print warnings.
+  # Before the other imports, because they take time and may print warnings.
   console.begin()
   main()
 
 
 def main() -> None:
-  """Runs and exits; an expected error becomes one line and its exit code."""
+  """Runs the command line.
+
+  An expected error is printed as one line and ends the program with its code.
+  """
   from tiger_jax.runtime import console
 
   distributed = False

@@ -1,4 +1,4 @@
-"""The stages in order: a run from raw files to results."""
+"""Runs the stages in order, from raw files to results."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -26,9 +26,9 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
 from tiger_jax.stages.results import collect
 from tiger_jax.storage import files, record
-from tiger_jax.storage.artefacts import (
+from tiger_jax.storage.artifacts import (
   RESULTS,
-  Artefact,
+  Artifact,
   await_stage,
   locked,
   partial_folder,
@@ -37,7 +37,7 @@ from tiger_jax.storage.artefacts import (
 )
 from tiger_jax.storage.fingerprints import fingerprint
 
-# The stages by mode, and the folders of their artefacts.
+# Maps each mode to the folder of its artifact.
 STAGES = {
   'data': 'data',
   'embed': 'embedding',
@@ -48,12 +48,12 @@ STAGES = {
 
 
 class Pipeline:
-  """One run.
+  """The stages of one run.
 
-  Each stage has two properties. One makes the stage, after the stages that it
-  reads, and returns where its artefact is; the other reads the artefact. A
-  stage runs again if its section of the config, the seed, or a stage that it
-  reads has changed.
+  Each stage has two properties. The first, such as `data_stage`, runs the stage
+  after those that it reads, and returns its artifact. The second, such as
+  `dataset`, reads the artifact. A finished stage runs again if its section of
+  the config, the seed, or a stage that it reads has changed.
   """
 
   def __init__(
@@ -62,14 +62,13 @@ class Pipeline:
     """Opens the folder of the run.
 
     Args:
-      config: The run.
-      workdir: The folder, which is made if it is missing.
-      elsewhere: Folders of other runs. A stage of theirs is used if its
-      fingerprint matches.
+      config: The settings of the run.
+      workdir: The folder of the run, which is created if it is missing.
+      elsewhere: Folders of other runs. Stages that match are read from there.
 
     Raises:
-      UsageError: Settings contradict each other; or another process of the run
-        has another config, another version of the code, or another folder.
+      UsageError: Settings contradict each other, or the processes of the run
+        differ in the config, the version of the code, or the folder.
     """
     checks.check(config)
     processes.require_same(
@@ -84,15 +83,15 @@ class Pipeline:
     self.writer = MetricsWriter(workdir)
 
   def close(self) -> None:
-    """Closes the metrics, and frees the memory of the session."""
+    """Closes the metrics writer and frees the memory of the session."""
     self.writer.close()
     self.__dict__.pop('session', None)
 
   def run(self, last: str) -> None:
-    """Makes every stage up to `last`, a key of `STAGES`."""
-    _ = self.data_stage  # Refuses a folder that holds something else.
+    """Runs the stages that the model needs, up to `last`, a key of `STAGES`."""
+    _ = self.data_stage  # Raises an error if the folder cannot be used.
     if processes.is_main():
-      # Not in `__init__`, because --mode=bench must not modify the run.
+      # Not in `__init__`, because --mode=bench must not modify the folder.
       files.write_json(
         self.workdir / 'config.json', dataclasses.asdict(self.config)
       )
@@ -115,14 +114,14 @@ class Pipeline:
         break
     if folders := superseded(self.workdir, tuple(STAGES.values())):
       names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
-      _say('kept', f'{names} of other configs; they may be removed')
+      _say('kept', f'{names} of other configs; you may remove them')
 
   @functools.cached_property
-  def data_stage(self) -> Artefact:
+  def data_stage(self) -> Artifact:
     """The stage that reads the raw files."""
     made_from = data.made_from(self.config)
     former = [x for x in made_from if x != ITEM_ORDER]
-    if former != made_from and self._holds('data', former):
+    if former != made_from and self._is_made_from('data', former):
       _say('data', 'items have new row numbers, so all stages run again')
     return self._stage(
       'data', made_from, lambda folder: data.build(self.config, folder)
@@ -143,11 +142,11 @@ class Pipeline:
 
   @functools.cached_property
   def _counts(self) -> dict[str, Any]:
-    """The counts of the raw data; empty if an older version has read it."""
+    """The counts of the raw data; empty if an older version made the stage."""
     return counts.read(self.data_stage.folder)
 
   @functools.cached_property
-  def embedding_stage(self) -> Artefact:
+  def embedding_stage(self) -> Artifact:
     """The stage that embeds the items."""
     items = fingerprint('data', *data.items_made_from(self.config))
     return self._stage(
@@ -160,7 +159,7 @@ class Pipeline:
 
   @functools.cached_property
   def embeddings(self) -> Float[np.ndarray, 'items dim']:
-    """The vector of every item."""
+    """The embedding of every item."""
     vectors = embedding.load(self.embedding_stage.folder)
     num_items, dim = vectors.shape
     name = embedding.encoder_name(self.config.embedding)
@@ -170,20 +169,21 @@ class Pipeline:
     return vectors
 
   @functools.cached_property
-  def semantic_ids_stage(self) -> Artefact:
+  def semantic_ids_stage(self) -> Artifact:
     """The stage that makes the Semantic IDs."""
     c, own = self.config, self.embedding_stage.fingerprint
-    others = semantic_ids.read_shared(c, own)
-    # The quantizer is not fitted to unseen items.
+    other_shops = semantic_ids.read_shared(c, own)
+    # The histories determine the unseen items, which are not fitted to.
     histories = [self.data_stage.fingerprint] if c.dataset.unseen_share else []
+    settings = semantic_ids.made_from(c.semantic_ids, other_shops)
     return self._stage(
       'semantic_ids',
-      [semantic_ids.made_from(c.semantic_ids, others), c.seed, own, *histories],
+      [settings, c.seed, own, *histories],
       lambda folder: semantic_ids.build(
         c,
         self.dataset,
         semantic_ids.Shop(self.dataset.name, own, self.embeddings),
-        others,
+        other_shops,
         folder,
         self.writer,
       ),
@@ -203,7 +203,7 @@ class Pipeline:
 
   @functools.cached_property
   def session(self) -> Session:
-    """The run of the recommender."""
+    """The recommender with its settings, inputs and devices."""
     inputs = Inputs(
       self.dataset,
       self.ids if 'semantic_ids' in self._needs else None,
@@ -212,7 +212,7 @@ class Pipeline:
     return Session.open(self.config, inputs)
 
   @functools.cached_property
-  def train_stage(self) -> Artefact:
+  def train_stage(self) -> Artifact:
     """The stage that trains the recommender."""
     inputs = {'data': self.data_stage.fingerprint}
     if 'semantic_ids' in self._needs:
@@ -229,7 +229,7 @@ class Pipeline:
     )
 
   @functools.cached_property
-  def evaluation_stage(self) -> Artefact:
+  def evaluation_stage(self) -> Artifact:
     """The stage that measures the recommender and its baselines."""
     train = self.train_stage
     return self._stage(
@@ -242,19 +242,19 @@ class Pipeline:
   @functools.cached_property
   def results(self) -> dict[str, Any]:
     """All measurements, which are also written to `results.json`."""
-    made = {'data': self.data_stage}
+    stages = {'data': self.data_stage}
     if self._needs:
-      made['embedding'] = self.embedding_stage
+      stages['embedding'] = self.embedding_stage
     if 'semantic_ids' in self._needs:
-      made['semantic_ids'] = self.semantic_ids_stage
-    made |= {'train': self.train_stage, 'evaluation': self.evaluation_stage}
-    results = collect(self.config, self.dataset, made)
+      stages['semantic_ids'] = self.semantic_ids_stage
+    stages |= {'train': self.train_stage, 'evaluation': self.evaluation_stage}
+    results = collect(self.config, self.dataset, stages)
     if processes.is_main():
       files.write_json(self.workdir / RESULTS, results)
     return results
 
-  def _holds(self, name: str, made_from: list[Any]) -> bool:
-    """Returns whether a stage was made from the given values."""
+  def _is_made_from(self, name: str, made_from: list[Any]) -> bool:
+    """Returns whether the folder holds the stage, made from these values."""
     folder = self.workdir / name
     wanted = fingerprint(name, *made_from)
     return record.exists(folder) and record.read(folder).fingerprint == wanted
@@ -267,16 +267,17 @@ class Pipeline:
     resumable: bool = False,
     collective: bool = False,
     about: dict[str, str] | None = None,
-  ) -> Artefact:
-    """Makes a stage, unless it exists already.
+  ) -> Artifact:
+    """Runs a stage, unless it is finished.
 
-    The main process builds it while the others wait. With `collective`, all
-    processes build it.
+    The main process builds the artifact while the other processes wait. If
+    `collective`, all processes build it together.
     """
     wanted = fingerprint(name, *made_from)
     processes.require_same(
       {f'input of stage {name}': wanted},
-      'give all hosts the same raw files, and remove what only one of them has',
+      'give all hosts the same input files, and remove files that only some of '
+      'them have',
     )
     if not processes.is_main():
       if collective and processes.broadcast_from_main(0):
@@ -287,7 +288,7 @@ class Pipeline:
       processes.broadcast_from_main(1)
       return build(folder)
 
-    artefact, is_new = run_stage(
+    artifact, is_new = run_stage(
       self.workdir,
       name,
       wanted,
@@ -302,37 +303,38 @@ class Pipeline:
     )
     if collective and not is_new:
       processes.broadcast_from_main(0)
-    how = f'made in {artefact.seconds:.0f} s' if is_new else 'made before, kept'
-    _say(name, f'{how} ({artefact.folder})')
-    return artefact
+    status = f'made in {artifact.seconds:.0f} s' if is_new else 'reused'
+    _say(name, f'{status} ({artifact.folder})')
+    return artifact
 
 
 def _say(stage: str, text: str) -> None:
-  """Prints a line about a stage; '' continues the line before."""
+  """Prints a line about a stage. `stage` is '' on a continuation line."""
   print(f'{stage:>12}{":" if stage else " "} {text}', flush=True)
 
 
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
   """Trains and evaluates a recommender.
 
-  A stage that the folder already holds is kept. An interrupted run is resumed.
+  Finished stages in the folder are reused. An interrupted training resumes.
 
   Example:
     >>> import tiger_jax
-    >>> small = {'dataset.synthetic_users': 200, 'train.steps': 20}
+    >>> small = {'dataset.synthetic_users': 400, 'train.batch_size': 64}
+    >>> small |= {'train.steps': 100, 'train.evaluate_every': 100}
     >>> config = tiger_jax.Config.from_file('configs/quickstart.py', small)
     >>> results = tiger_jax.run(config, 'runs/small')  # doctest: +ELLIPSIS
             data: ...
-    >>> sorted(results['metrics']['test'])[:2]
-    ['invalid@10', 'ndcg@10']
+    >>> 0 <= results['metrics']['test']['recall@10'] <= 1
+    True
 
   Args:
     config: The settings of the run.
-    workdir: The folder of the run, which is made if it is missing.
+    workdir: The folder of the run, which is created if it is missing.
 
   Returns:
-    The content of `results.json`. `results['metrics']` holds the metrics of
-    each split, such as `results['metrics']['test']['recall@10']`.
+    The content of `results.json`. It holds the metrics of each split, such as
+    `results['metrics']['test']['recall@10']`.
 
   Raises:
     TigerError: Any error that the user can fix.

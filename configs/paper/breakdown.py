@@ -1,12 +1,14 @@
-"""Whose next item SASRec and TIGER find, on three shops (not in the paper).
+"""Metrics of SASRec and TIGER by groups of users (not in the paper).
 
   python -m tiger_jax.main --config=configs/paper/breakdown.py
 
-`configs/paper/breakdown.py:cpu` is Beauty alone, at a reduced size, 4 minutes
-on two CPU cores, and `:cpu_long` with what those train in two hours: SASRec of
-full size and TIGER of `configs/beauty.py:cpu_long`. Users are told apart by
-their history, by how often their next item was bought, and by whether anybody
-bought it right after the same item before.
+Users are grouped by the length of their history, by the popularity of their
+next item, and by whether another user bought the same two items in a row. At
+full size, the datasets are Beauty, Sports and Toys.
+
+`configs/paper/breakdown.py:cpu` has small models on Beauty, and takes 4 minutes
+on two CPU cores. `:cpu_long` has the full SASRec and the TIGER of
+`configs/beauty.py:cpu_long` on Beauty, and takes two hours.
 """
 
 import ml_collections
@@ -15,7 +17,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for a variant."""
+  """Returns the spec of the experiment, or of a variant of it."""
   return specs.experiment(
     'breakdown',
     variant,

@@ -1,8 +1,11 @@
-"""Numbers and sizes of codebooks, on Beauty (not in the paper).
+"""TIGER with different numbers and sizes of codebooks, on Beauty.
+
+This experiment is not in the paper.
 
   python -m tiger_jax.main --config=configs/paper/codebooks.py
 
-`configs/paper/codebooks.py:cpu` is a reduced size, 13 minutes on two CPU cores.
+`configs/paper/codebooks.py:cpu` has small models, and takes 13 minutes on two
+CPU cores.
 """
 
 import ml_collections
@@ -11,7 +14,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   sizes = [(256,) * n for n in (2, 3, 4, 5)]
   sizes += [(size,) * 3 for size in (64, 128, 512)]
   runs = {

@@ -1,10 +1,12 @@
-"""Figure 5: items that nobody has bought before, on Beauty.
+"""Figure 5 of the paper: items that are not in the training data, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/cold_start.py
 
-`configs/paper/cold_start.py:cpu` is a reduced size, 6 minutes of CPU time.
-One in twenty items of the test is taken out of training; recall is of the users
-whose next item is one.
+All training events of one in twenty test items are removed. The recall is
+measured for the users with one of these items as their next item.
+
+`configs/paper/cold_start.py:cpu` has a small model, and takes 6 minutes of CPU
+time.
 """
 
 import ml_collections
@@ -13,7 +15,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   unseen = {'dataset': {'unseen_share': 0.05}}
   return specs.experiment(
     'cold_start',

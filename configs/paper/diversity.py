@@ -1,8 +1,9 @@
-"""The paper's Entropy@k: how varied items are, by temperature, on Beauty.
+"""The paper's Entropy@k: diversity at different temperatures, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/diversity.py
 
-`configs/paper/diversity.py:cpu` is a reduced size, 16 minutes of CPU time.
+`configs/paper/diversity.py:cpu` has a small model, and takes 16 minutes of CPU
+time.
 """
 
 import ml_collections
@@ -11,7 +12,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   return specs.experiment(
     'diversity', variant, {'TIGER': {}}, columns=specs.DIVERSITY
   )

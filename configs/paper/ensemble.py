@@ -1,10 +1,10 @@
-"""SASRec and TIGER together, on three shops (not in the paper).
+"""An ensemble of SASRec and TIGER, on three datasets (not in the paper).
 
   python -m tiger_jax.main --config=configs/paper/ensemble.py
 
-`configs/paper/ensemble.py:cpu` is Beauty alone, at a reduced size, 4 minutes
-on two CPU cores, and `:cpu_long` with what those train in two hours: SASRec of
-full size and TIGER of `configs/beauty.py:cpu_long`.
+`configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 4 minutes
+on two CPU cores. `:cpu_long` has the full SASRec and the TIGER of
+`configs/beauty.py:cpu_long` on Beauty, and takes two hours.
 """
 
 import ml_collections
@@ -13,7 +13,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for a variant."""
+  """Returns the spec of the experiment, or of a variant of it."""
   return specs.experiment(
     'ensemble',
     variant,

@@ -1,11 +1,13 @@
-"""Figure 6: the share of generated IDs that no item has.
+"""Figure 6 of the paper: the share of generated IDs that no item has.
 
   python -m tiger_jax.main --config=configs/paper/invalid_ids.py
 
-`configs/paper/invalid_ids.py:cpu` is Beauty alone, at a reduced size, 3 minutes
-on two CPU cores. The paper plots 0.1% to 1.6% of the first ten, 0.3% to 6% of
-the first twenty. The IDs come from an unconstrained search with
-`evaluation.num_beams` beams; a wider search may return other IDs.
+The IDs come from an unconstrained search with `evaluation.num_beams` beams; a
+wider search may return other IDs. In the paper, 0.1% to 1.6% of the first ten
+IDs and 0.3% to 6% of the first twenty are invalid.
+
+`configs/paper/invalid_ids.py:cpu` has a small model on Beauty, and takes 3
+minutes on two CPU cores.
 """
 
 import ml_collections
@@ -14,7 +16,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   return specs.experiment(
     'invalid_ids',
     variant,

@@ -1,9 +1,11 @@
-"""The paper's ablation of layers, of the encoder and of the decoder, on Beauty.
+"""The paper's ablation of the number of layers, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/layers.py
 
-`configs/paper/layers.py:cpu` has 1, 2 and 3 layers, at a reduced size, 6
-minutes on two CPU cores.
+The encoder and the decoder have the same number of layers: 3, 4 or 5.
+
+`configs/paper/layers.py:cpu` has small models with 1, 2 and 3 layers, and takes
+6 minutes on two CPU cores.
 """
 
 import ml_collections
@@ -12,7 +14,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   counts = (1, 2, 3) if variant == 'cpu' else (3, 4, 5)
   runs = {
     f'{n} layers' if n > 1 else '1 layer': {

@@ -1,10 +1,12 @@
-"""Three seeds at once, mean and standard error, on three shops.
+"""TIGER with three seeds: mean and standard error, on three datasets.
 
   python -m tiger_jax.main --config=configs/paper/seeds.py
 
-`configs/paper/seeds.py:cpu` is Beauty alone, at a reduced size, 4 minutes on
-two CPU cores. The standard errors of the paper's recall@10 and ndcg@10: Beauty
-.00092 and .00061, Sports .0010 and .00048, Toys .0013 and .00047.
+In the paper, the standard errors of recall@10 and ndcg@10 are .00092 and .00061
+on Beauty, .0010 and .00048 on Sports, and .0013 and .00047 on Toys.
+
+`configs/paper/seeds.py:cpu` has small models on Beauty, and takes 4 minutes on
+two CPU cores.
 """
 
 import ml_collections
@@ -13,7 +15,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   steps = {'steps': 500, 'evaluate_every': 250} if variant == 'cpu' else {}
   return specs.experiment(
     'seeds',

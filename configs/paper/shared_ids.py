@@ -1,9 +1,13 @@
-"""The paper's study of scale: IDs of one space for three shops, on Beauty.
+"""The paper's scalability study: three datasets share one ID space.
 
   python -m tiger_jax.main --config=configs/paper/shared_ids.py
 
-`configs/paper/shared_ids.py:cpu` is a reduced size, 6 minutes on two CPU cores;
-its vectors must be named, for TF-IDF makes a space for each shop.
+The recommender is measured on Beauty, with IDs that are fitted to Beauty alone,
+and with IDs that are fitted to Beauty, Sports and Toys together.
+
+`configs/paper/shared_ids.py:cpu` has small models, and takes 6 minutes on two
+CPU cores. It needs files of precomputed vectors, because TF-IDF makes a vector
+space of its own for each dataset.
 """
 
 import ml_collections
@@ -12,13 +16,13 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   runs = {
     'IDs of Beauty': {},
     'IDs of three shops': {'semantic_ids': {'shared_with': ('sports', 'toys')}},
   }
   spec = specs.experiment(
-    'shared_ids', variant, runs, others=('sports', 'toys')
+    'shared_ids', variant, runs, embedded_datasets=('sports', 'toys')
   )
   if variant == 'cpu':
     spec.base.embedding.encoder = 'precomputed'

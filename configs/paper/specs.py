@@ -1,8 +1,8 @@
-"""Makes the specs of the experiments, and the recipes of their runs.
+"""Builds the specs of the experiments, and the settings of their runs.
 
 `breakdown`, `cold_start`, `diversity` and `ensemble` measure the model itself:
-they widen the search until their lists are proven, and report the share of
-proven items. All other experiments measure the serving search, with
+they widen the search until the recommendations are proven, and report the share
+of proven items. All other experiments use the search of the evaluation, with
 `evaluation.num_beams` beams.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from configs import baselines, beauty
-from tiger_jax.config.checks import did_you_mean
+from tiger_jax.config.checks import nearest_and_all
 from tiger_jax.errors import UsageError
 
 COLD_START = (
@@ -36,29 +36,28 @@ def experiment(
   runs: Mapping[str, Any],
   *,
   datasets: tuple[str, ...] = ('beauty',),
-  others: tuple[str, ...] = (),
-  of_shops: Mapping[str, Mapping[str, Any]] | None = None,
+  embedded_datasets: tuple[str, ...] = (),
+  dataset_changes: Mapping[str, Mapping[str, Any]] | None = None,
   columns: tuple[str, ...] = (),
   more_variants: tuple[str, ...] = (),
 ) -> ml_collections.ConfigDict:
   """Returns the spec of an experiment, see `tiger_jax/experiments/spec.py`.
 
   Args:
-    name: Of the experiment.
-    variant: Nothing for the full size, `cpu`, or one of `more_variants`.
-    runs: What each run changes, by its name.
-    datasets: The shops; of a variant the first only.
-    others: Shops whose items alone are needed.
-    of_shops: What a shop changes in a run, by the names of both.
-    columns: Metrics of the test to show, the paper's four if empty.
-    more_variants: Besides `cpu`.
+    name: The name of the experiment.
+    variant: '' for the full size, `cpu`, or one of `more_variants`.
+    runs: Maps the name of a run to the fields that it changes.
+    datasets: The datasets to measure. A variant measures only the first.
+    embedded_datasets: More datasets, of which only the items are embedded.
+    dataset_changes: Maps a dataset, and then a run, to the fields that the run
+      changes on this dataset only.
+    columns: The test metrics of the table; () for the four of the paper.
+    more_variants: The variants other than `cpu`.
   """
   variants = ('cpu', *more_variants)
   if variant and variant not in variants:
-    raise UsageError(
-      f'no variant {variant!r}: {did_you_mean(variant, variants)} Choose from '
-      f'{", ".join(variants)}, or leave it out'
-    )
+    hint = nearest_and_all(variant, variants)
+    raise UsageError(f'no variant {variant!r}: {hint}, or remove it')
   base = tuned()
   if variant:
     datasets = datasets[:1]
@@ -69,9 +68,9 @@ def experiment(
     shop: {
       'dataset': {'name': _NAMES[shop], 'source_dir': ''},
       'embedding': {'path': '', 'ids_path': ''},
-      'runs': dict((of_shops or {}).get(shop, {})),
+      'runs': dict((dataset_changes or {}).get(shop, {})),
     }
-    for shop in (*datasets, *others)
+    for shop in (*datasets, *embedded_datasets)
   }
   spec = ml_collections.ConfigDict(
     {
@@ -81,7 +80,7 @@ def experiment(
       'datasets': shops,
       'measured': datasets,
       'runs': dict(runs),
-      # A ConfigDict sorts its fields.
+      # Needed because a ConfigDict sorts its fields.
       'order': tuple(runs),
       'table': tuple(runs),
     }
@@ -90,37 +89,43 @@ def experiment(
 
 
 def sasrec_and_tiger(variant: str) -> dict[str, Any]:
-  """Returns two runs, by their names: the best baseline, and TIGER.
+  """Returns two runs: the best baseline and TIGER.
 
   Args:
-    variant: Nothing for the full size, `cpu`, or `cpu_long` for a TIGER that
-      two cores train beside a SASRec of full size.
+    variant: '' for the full size, `cpu` for small models, or `cpu_long` for
+      the full SASRec and the TIGER of `configs/beauty.py:cpu_long`.
+
+  Returns:
+    A dict from the name of a run to the fields that it changes.
   """
   tiger = two_cores() if variant == 'cpu_long' else {}
   return {'SASRec': baseline('sasrec', variant), 'TIGER': tiger}
 
 
 def tuned() -> ml_collections.ConfigDict:
-  """Returns the recipe of TIGER that careful reproductions found strongest."""
+  """Returns the config of TIGER with the best published optimization."""
   return beauty.get_config()
 
 
 def papers() -> dict[str, Any]:
-  """Returns what a run changes to have the paper's optimization."""
+  """Returns the fields that a run changes for the paper's optimization."""
   config = beauty.get_config('paper')
   sections = ('semantic_ids', 'model', 'train')
   return {section: config[section].to_dict() for section in sections}
 
 
 def two_cores() -> dict[str, Any]:
-  """Returns what a run changes to be `beauty.py:cpu_long`, but for vectors."""
+  """Returns the fields that a run changes to be `beauty.py:cpu_long`.
+
+  The section `embedding` is not changed.
+  """
   config = beauty.get_config('cpu_long')
   changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
   return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
 
 
 def reduce(config: ml_collections.ConfigDict) -> None:
-  """Makes a config so small that two cores run it in about two minutes."""
+  """Reduces a config: two CPU cores run it in about two minutes."""
   small = beauty.get_config('cpu')
   config.model = small.model
   config.train = small.train
@@ -137,11 +142,11 @@ def reduce(config: ml_collections.ConfigDict) -> None:
 
 
 def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
-  """Returns what a run changes to be that of a baseline.
+  """Returns the fields that a run changes to train a baseline.
 
   Args:
-    name: See configs/baselines.py.
-    variant: Nothing for the full size, or `cpu`.
+    name: A baseline of configs/baselines.py.
+    variant: '' for the full size, or `cpu`.
     **model: More fields of the section `model`.
   """
   config = baselines.get_config(name)
@@ -155,7 +160,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.model.name = 'dsi'
   elif variant == 'cpu':
     config.model.max_history = min(config.model.max_history, 20)
-    # All items are scored for SASRec alone, where the loss is what is compared.
+    # Only SASRec scores all items, because its losses are compared.
     if name != 'sasrec':
       config.model.loss = 'sampled_softmax'
     config.train.length_buckets = (config.model.max_history,)
@@ -163,7 +168,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.train.evaluate_every = 160
     config.train.evaluate_users = 1024
     config.train.optimizer.learning_rate = 3e-3
-    # Steps are too few to overfit.
+    # A low rate, because so few steps do not overfit.
     config.model.dropout = 0.2
   config.model.update(model)
   return {section: config[section].to_dict() for section in sections}

@@ -1,10 +1,12 @@
-"""Table 1: TIGER and the baselines, on three shops.
+"""Table 1 of the paper: TIGER and the baselines, on three datasets.
 
   python -m tiger_jax.main --config=configs/paper/table1.py
 
-`configs/paper/table1.py:cpu` is Beauty alone, at a reduced size, 15 minutes on
-two CPU cores. At full size "TIGER, two cores" is `configs/beauty.py:cpu_long`,
-with steps of its own.
+The run "TIGER, two cores" has the model and the training of
+`configs/beauty.py:cpu_long`.
+
+`configs/paper/table1.py:cpu` has small models on Beauty, and takes 15 minutes
+on two CPU cores.
 """
 
 import ml_collections
@@ -14,7 +16,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   small = variant == 'cpu'
 
   def baseline(name, **model):
@@ -50,5 +52,5 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     variant,
     runs,
     datasets=('beauty', 'sports', 'toys'),
-    of_shops={'toys': {'TIGER, paper': {'train': {'steps': steps}}}},
+    dataset_changes={'toys': {'TIGER, paper': {'train': {'steps': steps}}}},
   )

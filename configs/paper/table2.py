@@ -1,10 +1,11 @@
-"""Table 2: what the IDs are made by, on three shops.
+"""Table 2 of the paper: TIGER with different quantizers, on three datasets.
 
   python -m tiger_jax.main --config=configs/paper/table2.py
 
-`configs/paper/table2.py:cpu` is Beauty alone, at a reduced size, where RQ-VAE
-and VQ-VAE have 20 epochs instead of 120, 12 minutes on two CPU cores.
 RQ-KMeans, VQ-VAE, hierarchical k-means and OPQ are not in the paper.
+
+`configs/paper/table2.py:cpu` has small models on Beauty, and takes 12 minutes
+on two CPU cores. RQ-VAE and VQ-VAE train for 20 epochs instead of 120.
 """
 
 import ml_collections
@@ -13,7 +14,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   names = {
     'random': 'random',
     'LSH': 'lsh',

@@ -1,8 +1,9 @@
-"""The paper's ablation: with and without a token for the user, on Beauty.
+"""The paper's ablation of the user token, on Beauty.
 
   python -m tiger_jax.main --config=configs/paper/user_token.py
 
-`configs/paper/user_token.py:cpu` is a reduced size, 5 minutes on two CPU cores.
+`configs/paper/user_token.py:cpu` has small models, and takes 5 minutes on two
+CPU cores.
 """
 
 import ml_collections
@@ -11,7 +12,7 @@ from configs.paper import specs
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """Returns the spec, at full size or for `cpu`."""
+  """Returns the spec of the experiment, or of its variant `cpu`."""
   runs = {
     'no user token': {'model': {'num_user_tokens': 0}},
     '2000 user tokens': {'model': {'num_user_tokens': 2000}},

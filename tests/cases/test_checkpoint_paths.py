@@ -1,4 +1,4 @@
-"""Checkpoints can be saved under any path that the system allows."""
+"""Tests that checkpoints can be saved under any path."""
 
 import shutil
 import string
@@ -22,12 +22,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_saved_checkpoint_is_restored_from_any_path(tmp_path, name):
+def test_restores_a_checkpoint_from_any_path(tmp_path, name):
   folder = tmp_path / name / 'checkpoints'
   with Checkpoints(folder, {}) as checkpoints:
     checkpoints.save(1, STATE, {}, last=True)
     assert checkpoints.steps() == [1]
-  # Read by another `Checkpoints`, and after a move to a plain path.
+  # The checkpoint can be read in its folder, and after a move to a plain path.
   (tmp_path / name).rename(tmp_path / 'plain')
   shutil.copytree(tmp_path / 'plain', tmp_path / name)
   for path in (folder, tmp_path / 'plain' / 'checkpoints'):
@@ -37,7 +37,7 @@ def test_a_saved_checkpoint_is_restored_from_any_path(tmp_path, name):
     np.testing.assert_array_equal(state['b']['c'], STATE['b']['c'])
 
 
-def test_an_unusable_path_is_refused_before_training(tmp_path, monkeypatch):
+def test_refuses_an_unusable_path_before_training(tmp_path, monkeypatch):
   odd = tmp_path / 'temporary [2]'
   odd.mkdir()
   monkeypatch.setattr('tempfile.tempdir', str(odd))
@@ -48,7 +48,9 @@ def test_an_unusable_path_is_refused_before_training(tmp_path, monkeypatch):
   Checkpoints(tmp_path / 'run' / 'checkpoints', {})
 
 
-def test_a_letter_needs_no_temporary_folder(tmp_path, monkeypatch):
+def test_a_path_without_brackets_needs_no_temporary_folder(
+  tmp_path, monkeypatch
+):
   monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'missing'))
   name = "jürgen's = + @ , # % ~ ! $ & ( ) ; ^ ` { } |"
   with Checkpoints(tmp_path / name / 'checkpoints', {}) as checkpoints:
@@ -57,13 +59,13 @@ def test_a_letter_needs_no_temporary_folder(tmp_path, monkeypatch):
     checkpoints.restore(1, STATE)
 
 
-def test_a_temporary_folder_that_is_missing_is_named(tmp_path, monkeypatch):
+def test_the_error_names_a_missing_temporary_folder(tmp_path, monkeypatch):
   monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'missing'))
   with pytest.raises(UsageError, match='TMPDIR'):
     Checkpoints(tmp_path / 'run [1]' / 'checkpoints', {})
 
 
-def test_a_path_is_refused_before_any_stage(tmp_path):
+def test_refuses_an_unusable_path_before_any_stage(tmp_path):
   odd = tmp_path / 'p[1]'
   (odd / 'tmp[2]').mkdir(parents=True)
   done = typed.run(
@@ -76,13 +78,10 @@ def test_a_path_is_refused_before_any_stage(tmp_path):
 
 
 def test_a_workdir_name_with_special_characters(trained, tmp_path):
-  """Runs the command in a shell; the stages before training exist.
-
-  Recommending needs no state of the optimizer.
-  """
+  """Trains in a copy of a run, and recommends without the optimizer state."""
   workdir = tmp_path / 'runs' / "my shop [1] ü #2 100% 'q'"
-  keep = shutil.ignore_patterns('train', 'evaluation', 'results.json')
-  shutil.copytree(trained, workdir, ignore=keep)
+  ignored = shutil.ignore_patterns('train', 'evaluation', 'results.json')
+  shutil.copytree(trained, workdir, ignore=ignored)
   flags = ' '.join(f'"{flag}"' for flag in small.FLAGS)
   shop = trained.parent / 'shop'
   done = typed.shell(

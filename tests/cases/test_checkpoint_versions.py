@@ -1,4 +1,4 @@
-"""Checkpoints of other versions are read, or the error names the version."""
+"""Tests of checkpoints of other versions."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import pytest
 from tiger_jax import __version__
 from tiger_jax.checkpoints import checkpoint_folder, manifest
 from tiger_jax.checkpoints.checkpoints import Checkpoints
-from tiger_jax.checkpoints.compatibility import refuse_other
+from tiger_jax.checkpoints.compatibility import require_same_run
 from tiger_jax.config import Config
 from tiger_jax.errors import CheckpointError, DamagedError
 
@@ -18,7 +18,7 @@ STATE = {'a': np.arange(6, dtype=np.float32)}
 
 
 def about():
-  """Returns the sections that checkpoints of both models record."""
+  """Returns config sections in the form in which checkpoints record them."""
   config = json.loads(json.dumps(dataclasses.asdict(Config())))
   sections = ('model', 'train', 'semantic_ids')
   return {name: config[name] for name in sections} | {'seed': 0}
@@ -42,11 +42,12 @@ def rewrite(folder, change):
 
 def restore(folder, expected):
   with Checkpoints(folder, expected) as checkpoints:
-    checkpoints.refuse_others()
+    checkpoints.require_same_run()
     return checkpoints.restore(1, STATE)
 
 
-def refusal(folder, expected):
+def restore_error(folder, expected):
+  """Returns the message of the error that a restore raises."""
   with pytest.raises(CheckpointError) as error:
     restore(folder, expected)
   assert not isinstance(error.value, DamagedError)
@@ -83,62 +84,64 @@ def test_a_missing_optimizer_field_gets_its_former_value(folder):
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_a_new_field_with_another_value_is_refused(folder, section, field):
+def test_refuses_a_missing_field_that_has_another_value_now(
+  folder, section, field
+):
   rewrite(folder, lambda x: x['about'][section].pop(field))
   expected = about()
   default = expected[section][field]
   expected[section][field] = 'other'
-  message = refusal(folder, expected)
-  assert f'of.{section}.{field} is {default}, expected other' in message
+  message = restore_error(folder, expected)
+  assert f'{section}.{field} is {default}, expected other' in message
 
 
-def test_a_retired_field_may_have_the_value_with_which_it_did_nothing(folder):
+def test_accepts_a_retired_field_only_if_it_had_no_effect(folder):
   rewrite(folder, lambda x: x['about']['train'].update(learning_rates=[]))
   restore(folder, about())
   rates = [1e-3, 3e-3]
   rewrite(folder, lambda x: x['about']['train'].update(learning_rates=rates))
-  message = refusal(folder, about())
-  assert f'of.train.learning_rates is {rates}, expected []' in message
+  message = restore_error(folder, about())
+  assert f'train.learning_rates is {rates}, expected []' in message
 
 
-def test_an_unknown_field_names_the_version_that_wrote_it(folder):
+def test_the_error_for_an_unknown_field_names_the_version(folder):
   def change(contents):
     contents['about']['model']['use_bias'] = True
     contents['version'] = '0.0.7'
 
   rewrite(folder, change)
-  message = refusal(folder, about())
+  message = restore_error(folder, about())
   assert (
-    f'of.model.use_bias is True, a field that tiger_jax {__version__} does not '
+    f'model.use_bias is True, a field that tiger_jax {__version__} does not '
     'have (written by tiger_jax 0.0.7)'
   ) in message
   rewrite(folder, lambda x: [x.pop('version'), x.pop('format')])
-  assert '(written by an earlier version)' in refusal(folder, about())
+  assert '(written by an earlier version)' in restore_error(folder, about())
 
 
-def test_a_newer_format_is_refused(folder):
-  """It must not count as damage, which would skip the checkpoint."""
+def test_refuses_a_newer_format(folder):
+  """A newer format is not damage: a damaged checkpoint would be skipped."""
 
   def change(contents):
     contents.clear()
     contents |= {'format': checkpoint_folder.FORMAT + 1, 'version': '9.1'}
 
   rewrite(folder, change)
-  message = refusal(folder, about())
+  message = restore_error(folder, about())
   number = checkpoint_folder.FORMAT
   assert f'has format {number + 1}, written by tiger_jax 9.1' in message
   assert f'tiger_jax {__version__} reads formats up to {number}' in message
 
 
 @pytest.mark.parametrize('number', ['1', None, [1], 1.5, True, -1])
-def test_a_format_that_is_not_a_number(folder, number):
+def test_refuses_a_format_that_is_not_a_number(folder, number):
   rewrite(folder, lambda x: x.update(format=number))
   with pytest.raises(DamagedError, match='format'):
     restore(folder, about())
 
 
 @pytest.mark.parametrize(
-  ('found', 'expected', 'differences'),
+  ('recorded', 'expected', 'differences'),
   [
     (
       {'catalog': {}}, {'catalog': {'items': 3}},
@@ -151,9 +154,9 @@ def test_a_format_that_is_not_a_number(folder, number):
   ],
 )  # fmt: skip
 def test_only_sections_of_the_config_have_defaults(
-  found, expected, differences
+  recorded, expected, differences
 ):
   with pytest.raises(CheckpointError) as error:
-    refuse_other(Path('x'), {'about': found, 'arrays': {}}, expected, {})
-  named = '; '.join(f'of.{line}' for line in differences)
-  assert f'x is of another run: {named}; choose' in str(error.value)
+    require_same_run(Path('x'), {'about': recorded, 'arrays': {}}, expected, {})
+  named = '; '.join(differences)
+  assert f'x belongs to another run: {named}; choose' in str(error.value)

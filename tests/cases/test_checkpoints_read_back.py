@@ -1,4 +1,4 @@
-"""A checkpoint gets its final name only after it was read back."""
+"""Tests that a checkpoint is read back before it gets its final name."""
 
 import json
 import shutil
@@ -21,55 +21,55 @@ STATE = {
 }
 
 
-def stored(state):
+def array_files(state):
   """Returns the files of the arrays, the largest first."""
   paths = [x for x in state.rglob('d/*') if x.is_file()]
   return sorted(paths, key=lambda x: -x.stat().st_size)
 
 
 def truncate(state):
-  path = stored(state)[0]
+  path = array_files(state)[0]
   path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def empty(state):
-  stored(state)[0].write_bytes(b'')
+  array_files(state)[0].write_bytes(b'')
 
 
 def remove(state):
-  stored(state)[0].unlink()
+  array_files(state)[0].unlink()
 
 
-def unmerged(state):
-  """Leaves the files that Orbax leaves if it cannot find its own data."""
+def remove_merged_files(state):
+  """Leaves the files that Orbax writes before it merges them."""
   (state / 'manifest.ocdbt').unlink()
   shutil.rmtree(state / 'd')
 
 
-def half_metadata(state):
+def truncate_metadata(state):
   path = state / '_METADATA'
   path.write_bytes(path.read_bytes()[:100])
 
 
-def without_a_chunk(state):
-  """TensorStore reads missing chunks as zeros."""
+def remove_chunk(state):
+  """Removes a chunk of an array. TensorStore reads missing chunks as zeros."""
   base = {'driver': 'file', 'path': f'{state}/'}
   store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
   chunks = ts.KvStore.KeyRange(b'kernel/0', b'kernel/1')
   store.delete_range(chunks).result()
 
 
-def everything(state):
+def remove_everything(state):
   shutil.rmtree(state)
   state.mkdir()
 
 
-class Sabotaged:
-  """A checkpointer whose files are spoiled after each write."""
+class DamagingCheckpointer:
+  """An Orbax checkpointer that damages the files after each write."""
 
-  def __init__(self, orbax, spoil, writes):
+  def __init__(self, orbax, damage, writes):
     self._orbax = orbax
-    self._spoil = spoil
+    self._damage = damage
     self._writes = writes
 
   def __enter__(self):
@@ -82,28 +82,31 @@ class Sabotaged:
   def save(self, path, args):
     if self._writes:
       self._orbax.save(path, args=args)
-      self._spoil(path)
+      self._damage(path)
 
   def restore(self, path, args):
     return self._orbax.restore(path, args=args)
 
 
-def sabotage(monkeypatch, spoil, writes=True):
+def damage_writes(monkeypatch, damage, writes=True):
   orbax = checkpoint_folder._orbax
   monkeypatch.setattr(
-    checkpoint_folder, '_orbax', lambda: Sabotaged(orbax(), spoil, writes)
+    checkpoint_folder,
+    '_orbax',
+    lambda: DamagingCheckpointer(orbax(), damage, writes),
   )
 
 
-def refusal(folder, **how):
+def save_error(folder, **options):
+  """Returns the message of the error that a save raises."""
   with pytest.raises(CheckpointError, match='step 1 cannot be saved') as error:
     with Checkpoints(folder, {}) as checkpoints:
-      checkpoints.save(1, STATE, {}, **how)
+      checkpoints.save(1, STATE, {}, **options)
   message = str(error.value)
   assert '\n' not in message
   assert str(folder) in message
-  assert 'make room' not in message
-  # A folder whose name is a step is complete, so this one has another name.
+  assert 'free space' not in message
+  # An incomplete checkpoint does not have the name of a step.
   assert [x.name for x in folder.iterdir()] in ([], ['1.partial'])
   with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.steps() == []
@@ -112,29 +115,29 @@ def refusal(folder, **how):
 
 
 @pytest.mark.parametrize(
-  'spoil',
+  'damage',
   [
     truncate,
     empty,
     remove,
-    unmerged,
-    half_metadata,
-    without_a_chunk,
-    everything,
+    remove_merged_files,
+    truncate_metadata,
+    remove_chunk,
+    remove_everything,
   ],
 )
-def test_a_spoiled_write_leaves_no_checkpoint(tmp_path, monkeypatch, spoil):
-  sabotage(monkeypatch, spoil)
-  refusal(tmp_path)
+def test_a_damaged_write_leaves_no_checkpoint(tmp_path, monkeypatch, damage):
+  damage_writes(monkeypatch, damage)
+  save_error(tmp_path)
 
 
-def test_a_write_that_writes_nothing_is_noticed(tmp_path, monkeypatch):
-  sabotage(monkeypatch, None, writes=False)
-  refusal(tmp_path)
+def test_detects_a_save_that_writes_nothing(tmp_path, monkeypatch):
+  damage_writes(monkeypatch, None, writes=False)
+  save_error(tmp_path)
 
 
 @pytest.mark.parametrize(
-  ('change', 'named'),
+  ('change', 'message'),
   [
     (lambda x: x.pop('kernel'), 'kernel was not written'),
     (
@@ -147,8 +150,8 @@ def test_a_write_that_writes_nothing_is_noticed(tmp_path, monkeypatch):
     ),
   ],
 )
-def test_a_write_of_another_structure_is_noticed(
-  tmp_path, monkeypatch, change, named
+def test_detects_a_save_of_another_structure(
+  tmp_path, monkeypatch, change, message
 ):
   save = checkpoint_folder.ocp.args.StandardSave
 
@@ -160,25 +163,25 @@ def test_a_write_of_another_structure_is_noticed(
   monkeypatch.setattr(
     checkpoint_folder.ocp.args, 'StandardSave', change_and_save
   )
-  with pytest.raises(CheckpointError, match=named):
+  with pytest.raises(CheckpointError, match=message):
     with Checkpoints(tmp_path, {}) as checkpoints:
       checkpoints.save(1, STATE, {})
   assert not (tmp_path / '1').exists()
 
 
-def test_a_file_that_changes_after_its_digest_is_noticed(tmp_path, monkeypatch):
+def test_detects_a_file_that_changes_after_its_digest(tmp_path, monkeypatch):
   write = manifest.write
 
-  def write_and_spoil(folder, about):
+  def write_and_change(folder, about):
     write(folder, about)
     (folder / 'meta.json').write_text('{}')
 
-  monkeypatch.setattr(manifest, 'write', write_and_spoil)
-  assert 'meta.json is not as it was written' in refusal(tmp_path)
+  monkeypatch.setattr(manifest, 'write', write_and_change)
+  assert 'meta.json is not as it was written' in save_error(tmp_path)
 
 
-def other_values(state):
-  """Changes one bit of one array; all files are well-formed."""
+def change_value(state):
+  """Changes one bit of one array, in valid files."""
   changed = dict(STATE, kernel=STATE['kernel'].copy())
   changed['kernel'][3, 4] *= -1
   shutil.rmtree(state)
@@ -190,26 +193,27 @@ ORBAX = checkpoint_folder._orbax
 
 
 def test_the_last_checkpoint_is_compared_bit_for_bit(tmp_path, monkeypatch):
-  sabotage(monkeypatch, other_values)
-  assert 'kernel is read back with other values' in refusal(tmp_path, last=True)
+  damage_writes(monkeypatch, change_value)
+  message = save_error(tmp_path, last=True)
+  assert 'kernel is read back with other values' in message
 
 
 def test_only_the_last_checkpoint_of_a_run_is_restored(tmp_path, monkeypatch):
   restored = []
   check = checkpoint_folder._check_restored
 
-  def note(folder, state):
+  def record_and_check(folder, state):
     restored.append(folder.name)
     check(folder, state)
 
-  monkeypatch.setattr(checkpoint_folder, '_check_restored', note)
+  monkeypatch.setattr(checkpoint_folder, '_check_restored', record_and_check)
   run = Run(tmp_path, save_every=4)
   run(Counter())
   assert run.saved() == [4, 8, 10]
   assert restored == ['10.partial']
 
 
-def test_a_run_whose_last_checkpoint_cannot_be_read_fails(
+def test_a_run_fails_if_its_last_checkpoint_cannot_be_read(
   tmp_path, monkeypatch
 ):
   def fail(folder, like):
@@ -222,8 +226,7 @@ def test_a_run_whose_last_checkpoint_cannot_be_read_fails(
   assert run.saved() == [5]
 
 
-def test_checkpoints_without_a_format_are_read(tmp_path):
-  """Their JSON has neither a format nor a version."""
+def test_reads_checkpoints_without_a_format_and_a_version(tmp_path):
   with Checkpoints(tmp_path, {}) as checkpoints:
     checkpoints.save(1, STATE, {'skipped': 0})
   path = tmp_path / '1' / 'meta.json'

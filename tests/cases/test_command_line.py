@@ -1,4 +1,4 @@
-"""Commands as they are typed: what they import, print and recommend."""
+"""Tests of commands in a new process: imports, messages and recommendations."""
 
 import csv
 
@@ -9,7 +9,7 @@ BEAUTY = f'--config={small.ROOT}/configs/beauty.py'
 REQUEST = ('--mode=recommend', '--workdir=run', '--history=A')
 
 
-def test_jax_is_not_imported_for_a_mistake(tmp_path):
+def test_an_error_on_the_command_line_does_not_import_jax(tmp_path):
   done = typed.python(
     '-X', 'importtime', '-m', 'tiger_jax.main', QUICKSTART, '--k=1',
     cwd=tmp_path,
@@ -20,7 +20,7 @@ def test_jax_is_not_imported_for_a_mistake(tmp_path):
   assert not imported & {'jax', 'numpy', 'matplotlib', 'grain', 'flax'}
 
 
-def test_too_few_users_with_four_events_is_reported(tmp_path):
+def test_reports_too_few_users_with_four_events(tmp_path):
   log = [
     {'user': f'u{user}', 'item': f'A00{i}', 'timestamp': i}
     for user in range(20)
@@ -35,10 +35,10 @@ def test_too_few_users_with_four_events_is_reported(tmp_path):
   assert done.code == 3
   line = done.err.splitlines()[-1]
   assert line.startswith('error: ')
-  assert 'none of its 20 users has four events or more' in line
+  assert 'none of its 20 users has four or more events' in line
   assert 'batch_size' not in line
   # A field that the model does not read causes a warning.
-  assert 'config.evaluation.num_beams is not read' in done.err
+  assert 'config.evaluation.num_beams is ignored' in done.err
 
 
 def test_home_is_expanded_and_printed_in_any_encoding(tmp_path):
@@ -64,18 +64,18 @@ def test_a_user_gets_recommendations_for_the_whole_history(trained):
     '--exclude_seen', cwd=trained.parent,
   )  # fmt: skip
   assert done.code == 0, done.err
-  found = {line.split()[2] for line in done.out.splitlines()}
+  recommended = {line.split()[2] for line in done.out.splitlines()}
   history = {row['item'] for row in rows}
   assert len(history) >= 5
-  assert found == {x['item'] for x in small.items()} - history
+  assert recommended == {x['item'] for x in small.items()} - history
 
 
-def test_a_draw_is_widened_until_it_is_proven(trained):
+def test_a_draw_widens_the_search_until_it_is_proven(trained):
   done = typed.run(
     '--mode=recommend', f'--workdir={trained}', '--history=A001,A008',
     '--temperature=2', '--k=8', cwd=trained.parent,
   )  # fmt: skip
   assert done.code == 0, done.err
-  *listed, blank, said = done.out.splitlines()
+  *listed, blank, proof = done.out.splitlines()
   assert len(listed) == 8 and not blank
-  assert said == 'Proven: a search of any width draws these 8 items.'
+  assert proof == 'Proven: a search of any width draws these 8 items.'

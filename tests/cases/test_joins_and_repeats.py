@@ -1,4 +1,4 @@
-"""Missing, repeated and unusable values are counted and printed."""
+"""Tests of the counts of missing, repeated and unusable values."""
 
 import json
 
@@ -21,9 +21,10 @@ def load(folder, **flags):
   return loading.load_dataset(config, 0)
 
 
-def renamed(change, which=lambda item: True):
+def log_with(change, condition=lambda item: True):
+  """Returns the log with a change to the item ids that meet the condition."""
   return [
-    {**x, 'item': change(x['item']) if which(x['item']) else x['item']}
+    {**x, 'item': change(x['item']) if condition(x['item']) else x['item']}
     for x in LOG
   ]
 
@@ -32,7 +33,7 @@ def lines(dataset):
   return counts.lines(dataset.counts)
 
 
-def test_counts_of_a_plain_shop_are_three_lines(tmp_path):
+def test_counts_of_a_valid_shop_are_three_lines(tmp_path):
   dataset = load(small.make(tmp_path / 'shop', LOG, ITEMS))
   assert lines(dataset) == [
     f'events: {len(LOG)} read, {len(LOG)} used',
@@ -52,8 +53,8 @@ def test_counts_of_a_plain_shop_are_three_lines(tmp_path):
     (lambda x: f"'{x}'", 'quotation marks are ignored'),
   ],
 )
-def test_a_catalogue_without_any_bought_item_is_refused(tmp_path, change, hint):
-  folder = small.make(tmp_path / 'shop', renamed(change), ITEMS)
+def test_refuses_a_catalog_without_any_bought_item(tmp_path, change, hint):
+  folder = small.make(tmp_path / 'shop', log_with(change), ITEMS)
   with pytest.raises(DataError) as caught:
     load(folder, allow_missing_metadata=True)
   message = str(caught.value)
@@ -62,16 +63,16 @@ def test_a_catalogue_without_any_bought_item_is_refused(tmp_path, change, hint):
   assert 'interactions.csv' in message and 'items.csv' in message
 
 
-def test_ids_of_another_case(tmp_path):
-  catalogue = small.items(30)
-  log = [{**x, 'item': x['item'].lower()} for x in small.events(catalogue)]
+def test_the_hint_for_ids_of_another_case(tmp_path):
+  catalog = small.items(30)
+  log = [{**x, 'item': x['item'].lower()} for x in small.events(catalog)]
   with pytest.raises(DataError, match='match when case is ignored'):
-    load(small.make(tmp_path / 'shop', log, catalogue))
+    load(small.make(tmp_path / 'shop', log, catalog))
 
 
-def test_a_catalogue_with_half_of_the_bought_items(tmp_path):
+def test_counts_of_a_catalog_with_half_of_the_bought_items(tmp_path):
   odd = {x for x in BOUGHT if int(x) % 2}
-  log = renamed(lambda x: x.lstrip('0'), lambda x: x in odd)
+  log = log_with(lambda x: x.lstrip('0'), lambda x: x in odd)
   folder = small.make(tmp_path / 'shop', log, ITEMS)
   hint = f'{len(odd)} of {len(odd)} match when leading zeros are ignored'
   with pytest.raises(DataError) as caught:
@@ -93,9 +94,9 @@ def test_a_catalogue_with_half_of_the_bought_items(tmp_path):
   assert line.endswith(hint)
 
 
-def test_no_hint_where_nothing_simple_matches(tmp_path):
+def test_no_hint_if_no_simple_change_makes_the_ids_match(tmp_path):
   odd = {x for x in BOUGHT if int(x) % 2}
-  log = renamed(lambda x: f'new-{x}', lambda x: x in odd)
+  log = log_with(lambda x: f'new-{x}', lambda x: x in odd)
   dataset = load(
     small.make(tmp_path / 'shop', log, ITEMS), allow_missing_metadata=True
   )
@@ -136,7 +137,7 @@ def test_events_that_differ_in_one_column_are_not_repeats(tmp_path):
   assert dataset.counts['events']['dropped'] == {'exact repeats': 3}
 
 
-def test_users_that_are_short_without_repeats(tmp_path):
+def test_users_with_too_few_events_after_dropping_repeats(tmp_path):
   rows = [{'user': 'v', 'item': '0108001', 'timestamp': 1}] * 5
   with pytest.raises(DataError) as caught:
     load(small.make(tmp_path / 'shop', LOG + rows, ITEMS))
@@ -151,7 +152,7 @@ def test_users_that_are_short_without_repeats(tmp_path):
   ]
 
 
-def test_items_held_out_are_counted(tmp_path):
+def test_counts_events_that_unseen_share_removes(tmp_path):
   dataset = load(small.make(tmp_path / 'shop', LOG, ITEMS), unseen_share=0.2)
   events = dataset.counts['events']
   assert events['used'] == dataset.num_interactions < len(LOG)
@@ -159,7 +160,7 @@ def test_items_held_out_are_counted(tmp_path):
   assert 'by unseen_share' in lines(dataset)[0]
 
 
-def test_the_counts_are_kept_with_the_dataset(tmp_path):
+def test_the_counts_are_saved_with_the_dataset(tmp_path):
   dataset = load(small.make(tmp_path / 'shop', LOG + LOG[:1], ITEMS))
   dataset.save(tmp_path / 'data')
   assert counts.read(tmp_path / 'data') == dataset.counts
@@ -167,7 +168,7 @@ def test_the_counts_are_kept_with_the_dataset(tmp_path):
   assert counts.lines({}) == []
 
 
-def test_the_synthetic_shop_is_counted():
+def test_counts_of_the_synthetic_shop():
   dataset = loading.load_dataset(DatasetConfig(synthetic_users=10), 0)
   events = f'events: {dataset.num_interactions} read'
   assert lines(dataset)[0].startswith(events)
@@ -195,7 +196,7 @@ def test_lists_of_text_are_joined(tmp_path, suffix):
   )
 
 
-def test_fields_of_other_types_are_named(tmp_path):
+def test_reports_fields_of_other_types(tmp_path):
   folder = small.make(tmp_path / 'shop', LOG, ITEMS)
   (folder / 'items.csv').unlink()
   rows = [dict(x) for x in ITEMS]
@@ -226,14 +227,14 @@ def test_fields_of_other_types_are_named(tmp_path):
   )
 
 
-def test_ids_that_are_words_for_missing_values(tmp_path):
+def test_reports_ids_that_may_mean_a_missing_value(tmp_path):
   log = [{**x, 'user': 'NULL'} if x['user'] == 'u3' else x for x in LOG]
   dataset = load(small.make(tmp_path / 'shop', log, ITEMS))
   number = sum(x['user'] == 'u3' for x in LOG)
   assert f"{number} rows have the user 'NULL'" in lines(dataset)[-1]
 
 
-def test_suspicious_times_are_reported(tmp_path):
+def test_reports_suspicious_times(tmp_path):
   log = [dict(x) for x in LOG]
   for row in log[:7]:
     row['timestamp'] *= 1000
@@ -243,9 +244,9 @@ def test_suspicious_times_are_reported(tmp_path):
   assert '1 times are zero or negative' in line
 
 
-def test_as_typed(tmp_path):
+def test_the_command_prints_the_hint_and_saves_the_counts(tmp_path):
   folder = small.make(
-    tmp_path / 'shop', renamed(lambda x: x.lstrip('0')), ITEMS
+    tmp_path / 'shop', log_with(lambda x: x.lstrip('0')), ITEMS
   )
   done = typed.run(
     '--mode=data', *small.FLAGS, f'--config.dataset.source_dir={folder}',

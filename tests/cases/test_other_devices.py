@@ -1,4 +1,4 @@
-"""A model can be used on another number of devices than in training."""
+"""Tests of a model on another number of devices than in training."""
 
 import json
 
@@ -12,11 +12,11 @@ FLAGS = (
   '--config.parallel.tensor=2',
   '--config.train.replicas=2',
 )
-ASK = """
+RECOMMEND = """
 import json
 from tiger_jax.serving.recommender import Recommender
-found = Recommender.from_workdir('run').recommend(['A001', 'A008'], 10)
-print(json.dumps([[entry.item_id, entry.score] for entry in found]))
+items = Recommender.from_workdir('run').recommend(['A001', 'A008'], 10)
+print(json.dumps([[entry.item_id, entry.score] for entry in items]))
 """
 
 
@@ -40,31 +40,31 @@ def run(folder, num_devices, *flags):
   )
 
 
-def ask(folder, num_devices):
+def recommend(folder, num_devices):
   done = typed.python(
-    '-c', ASK, cwd=folder, env={'JAX_NUM_CPU_DEVICES': str(num_devices)}
+    '-c', RECOMMEND, cwd=folder, env={'JAX_NUM_CPU_DEVICES': str(num_devices)}
   )
   assert done.code == 0, done.err
   return json.loads(done.out.splitlines()[-1])
 
 
 def test_recommends_the_same_on_any_number_of_devices(folder):
-  expected = ask(folder, 4)
-  assert len(expected) == 10
+  expected_items, expected_scores = zip(*recommend(folder, 4), strict=True)
+  assert len(expected_items) == 10
   for num_devices in (1, 3):
-    found = ask(folder, num_devices)
-    assert [item for item, _ in found] == [item for item, _ in expected]
-    assert [x for _, x in found] == pytest.approx([x for _, x in expected])
+    items, scores = zip(*recommend(folder, num_devices), strict=True)
+    assert items == expected_items
+    assert scores == pytest.approx(expected_scores)
 
 
 @pytest.mark.slow
-def test_is_evaluated_on_another_number_of_devices(folder):
+def test_evaluates_on_another_number_of_devices(folder):
   done = run(folder, 3, '--mode=evaluate')
   assert done.code == 0, done.err
   assert (folder / 'run' / 'results.json').exists()
 
 
-def test_training_on_unsuitable_devices_is_refused_first(tmp_path):
+def test_refuses_to_train_on_an_unsuitable_number_of_devices(tmp_path):
   small.make(tmp_path / 'shop')
   refusal = run(tmp_path, 3, '--mode=train').refusal
   assert 'fsdp 2 x tensor 2 does not divide the number of devices, 3' in refusal

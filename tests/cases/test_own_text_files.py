@@ -1,4 +1,4 @@
-"""Text files in the forms that spreadsheets, shops and research use."""
+"""Tests of text files in the formats of spreadsheets, shops and research."""
 
 import json
 
@@ -22,7 +22,8 @@ def load(folder):
   return own_files.load(config)
 
 
-def refusal(folder):
+def load_error(folder):
+  """Returns the message of the error that loading a shop raises."""
   with pytest.raises(DataError) as caught:
     load(folder)
   message = str(caught.value)
@@ -41,12 +42,12 @@ def content(dataset):
   )
 
 
-def write(folder, log=None, catalogue=None, encoding='utf-8'):
-  """Writes the two files; by default those of the plain shop."""
+def write(folder, log=None, catalog=None, encoding='utf-8'):
+  """Writes the two files of a shop. The default texts are LOG and ITEMS."""
   folder.mkdir(exist_ok=True)
   for name, text, rows in (
     ('interactions', log, LOG),
-    ('items', catalogue, ITEMS),
+    ('items', catalog, ITEMS),
   ):
     text = small.as_csv(rows) if text is None else text
     (folder / f'{name}.csv').write_bytes(text.encode(encoding))
@@ -55,19 +56,20 @@ def write(folder, log=None, catalogue=None, encoding='utf-8'):
 
 @pytest.fixture
 def plain(tmp_path):
+  """The content of the shop in plain CSV files."""
   return content(load(write(tmp_path / 'plain')))
 
 
 @pytest.mark.parametrize(
   ('separator', 'name'), [(';', '";"'), ('\t', 'a tab'), ('|', '"|"')]
 )
-def test_separators_are_detected_and_printed(tmp_path, plain, separator, name):
-  catalogue = [dict(x, description=f'{x["description"]} a, b') for x in ITEMS]
+def test_detects_and_prints_separators(tmp_path, plain, separator, name):
+  catalog = [dict(x, description=f'{x["description"]} a, b') for x in ITEMS]
   shop = load(
     write(
       tmp_path / 'shop',
       small.as_csv(LOG, delimiter=separator),
-      small.as_csv(catalogue, delimiter=separator),
+      small.as_csv(catalog, delimiter=separator),
     )
   )
   assert shop.items.fields['description'][0].endswith(' a, b')
@@ -77,22 +79,22 @@ def test_separators_are_detected_and_printed(tmp_path, plain, separator, name):
   assert f'items.csv: separated by {name}' in lines[-1]
 
 
-def test_a_sep_line_for_excel(tmp_path, plain):
+def test_skips_the_sep_line_for_excel(tmp_path, plain):
   log = 'sep=;\r\n' + small.as_csv(LOG, delimiter=';', lineterminator='\r\n')
   assert content(load(write(tmp_path / 'shop', log))) == plain
 
 
-def test_spaces_after_commas(tmp_path, plain):
+def test_ignores_spaces_around_commas(tmp_path, plain):
   shop = load(write(tmp_path / 'shop', small.as_csv(LOG).replace(',', ' , ')))
   assert content(shop) == plain
 
 
-def test_case_quotes_and_spaces_in_column_names(tmp_path, plain):
+def test_ignores_case_quotes_and_spaces_in_column_names(tmp_path, plain):
   log = small.as_csv(LOG).replace(
     'user,item,timestamp', ' "User ID";ITEM-Id ; Timestamp'.replace(';', ',')
   )
-  catalogue = small.as_csv(ITEMS).replace('item,title', 'ITEM,Title')
-  assert content(load(write(tmp_path / 'shop', log, catalogue))) == plain
+  catalog = small.as_csv(ITEMS).replace('item,title', 'ITEM,Title')
+  assert content(load(write(tmp_path / 'shop', log, catalog))) == plain
 
 
 @pytest.mark.parametrize(
@@ -105,23 +107,25 @@ def test_case_quotes_and_spaces_in_column_names(tmp_path, plain):
     'session_id,product_id,date',
   ],
 )  # fmt: skip
-def test_common_column_names(tmp_path, plain, names):
+def test_recognizes_common_column_names(tmp_path, plain, names):
   log = small.as_csv(LOG).replace('user,item,timestamp', names)
-  catalogue = small.as_csv(ITEMS).replace('item,title', 'item_id,Name')
-  assert content(load(write(tmp_path / 'shop', log, catalogue))) == plain
+  catalog = small.as_csv(ITEMS).replace('item,title', 'item_id,Name')
+  assert content(load(write(tmp_path / 'shop', log, catalog))) == plain
 
 
 @pytest.mark.parametrize('suffix', ['jsonl', 'parquet'])
-def test_common_column_names_in_other_formats(tmp_path, plain, suffix):
+def test_recognizes_common_column_names_in_other_formats(
+  tmp_path, plain, suffix
+):
   log = [
     {'Rating': 5, 'user_id': x['user'], 'parent_asin': x['item'],
      'Time': x['timestamp']} for x in LOG
   ]  # fmt: skip
-  catalogue = [
+  catalog = [
     {('Name' if k == 'title' else k.upper()): v for k, v in x.items()}
     for x in ITEMS
   ]
-  for name, rows in (('interactions', log), ('items', catalogue)):
+  for name, rows in (('interactions', log), ('items', catalog)):
     path = tmp_path / f'{name}.{suffix}'
     if suffix == 'jsonl':
       path.write_text(small.as_jsonl(rows))
@@ -131,7 +135,7 @@ def test_common_column_names_in_other_formats(tmp_path, plain, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_two_columns_that_match_the_same_name(tmp_path, suffix):
+def test_refuses_two_columns_that_match_the_same_name(tmp_path, suffix):
   folder = write(tmp_path / 'shop')
   path = folder / f'interactions.{suffix}'
   (folder / 'interactions.csv').unlink()
@@ -149,16 +153,16 @@ def test_two_columns_that_match_the_same_name(tmp_path, suffix):
       parquet.write_table(pa.Table.from_pylist(rows), path)
 
   save()
-  message = refusal(folder)
+  message = load_error(folder)
   assert f"{path} has columns 'asin' and 'parent_asin'" in message
-  # The exact name of a column wins over other names.
+  # A column with the exact name has priority.
   rows = [{**x, 'item': x['parent_asin']} for x in rows]
   save()
   assert load(folder).items.ids[0] in {x['item'] for x in ITEMS}
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_a_missing_column_lists_the_existing_ones(tmp_path, suffix):
+def test_the_error_for_a_missing_column_lists_all_columns(tmp_path, suffix):
   folder = write(tmp_path / 'shop')
   (folder / 'interactions.csv').unlink()
   path = folder / f'interactions.{suffix}'
@@ -169,27 +173,27 @@ def test_a_missing_column_lists_the_existing_ones(tmp_path, suffix):
     path.write_text(small.as_jsonl(rows))
   else:
     parquet.write_table(pa.Table.from_pylist(rows), path)
-  message = refusal(folder)
+  message = load_error(folder)
   assert f'{path} has no column user' in message
   assert "'buyer', 'thing\\x1b'" in message
 
 
-def test_a_file_without_column_names_shows_its_first_row(tmp_path):
+def test_the_error_for_missing_column_names_shows_the_first_row(tmp_path):
   text = small.as_csv(LOG).partition('\n')[2]
-  message = refusal(write(tmp_path / 'shop', text))
+  message = load_error(write(tmp_path / 'shop', text))
   assert "its columns are 'u0', " in message
   assert 'add a first line that names the columns' in message
 
 
-def test_byte_order_mark_line_ends_and_quoted_line_breaks(tmp_path):
-  catalogue = [
+def test_reads_byte_order_mark_line_ends_and_quoted_line_breaks(tmp_path):
+  catalog = [
     dict(x, description='Warm,\r\n"really" warm;\n\nold | new') for x in ITEMS
   ]
   shop = load(
     write(
       tmp_path / 'shop',
       small.as_csv(LOG, lineterminator='\r\n'),
-      small.as_csv(catalogue, lineterminator='\r\n'),
+      small.as_csv(catalog, lineterminator='\r\n'),
       encoding='utf-8-sig',
     )
   )
@@ -198,7 +202,7 @@ def test_byte_order_mark_line_ends_and_quoted_line_breaks(tmp_path):
 
 
 @pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-be'])
-def test_utf16(tmp_path, encoding):
+def test_reads_utf16(tmp_path, encoding):
   mark = '\ufeff' if encoding == 'utf-16-be' else ''
   shop = load(
     write(
@@ -221,28 +225,28 @@ def test_utf16(tmp_path, encoding):
     ('latin-1', '', 'iconv -f LATIN1 -t UTF-8 items.csv > items.utf8.csv'),
   ],
 )
-def test_other_encodings_name_the_conversion_command(
+def test_the_error_for_another_encoding_has_the_conversion_command(
   tmp_path, encoding, mark, command
 ):
   folder = write(tmp_path / 'shop')
-  catalogue = small.as_csv(ITEMS).replace('Torch', 'Fackel für Café')
-  (folder / 'items.csv').write_bytes((mark + catalogue).encode(encoding))
-  message = refusal(folder)
+  catalog = small.as_csv(ITEMS).replace('Torch', 'Fackel für Café')
+  (folder / 'items.csv').write_bytes((mark + catalog).encode(encoding))
+  message = load_error(folder)
   assert command in message
   if encoding == 'latin-1':
-    # The third item is in line 4, after the header.
+    # Line 1 has the column names, so the third item is in line 4.
     assert 'items.csv, line 4 is' in message
 
 
-def test_truncated_utf16(tmp_path):
+def test_refuses_truncated_utf16(tmp_path):
   folder = write(tmp_path / 'shop', encoding='utf-16')
   path = folder / 'items.csv'
   path.write_bytes(path.read_bytes()[:-1])
-  assert f'{path} is damaged' in refusal(folder)
+  assert f'{path} is damaged' in load_error(folder)
 
 
 @pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-16-be'])
-def test_lines_of_json_in_utf16(tmp_path, encoding):
+def test_reads_json_lines_in_utf16(tmp_path, encoding):
   folder = write(tmp_path / 'shop')
   (folder / 'items.csv').unlink()
   path = folder / 'items.jsonl'
@@ -252,59 +256,61 @@ def test_lines_of_json_in_utf16(tmp_path, encoding):
   assert shop.items.fields['title'][0].endswith('☃')
   assert 'items.jsonl: read as UTF-16' in counts.lines(shop.counts)[-1]
   path.write_bytes(path.read_bytes()[:-1])
-  assert f'{path} is damaged: it begins as UTF-16' in refusal(folder)
+  assert f'{path} is damaged: it begins as UTF-16' in load_error(folder)
   path.write_text(text, encoding=encoding)
   name = {'utf-16-le': 'UTF-16LE', 'utf-16-be': 'UTF-16BE'}[encoding]
-  assert f'iconv -f {name} -t UTF-8 items.jsonl' in refusal(folder)
+  assert f'iconv -f {name} -t UTF-8 items.jsonl' in load_error(folder)
 
 
-def test_a_row_of_three_megabytes(tmp_path):
-  catalogue = [dict(x) for x in ITEMS]
-  catalogue[5]['description'] = 'warm wool, ' * (3_000_000 // 11)
+def test_reads_a_row_of_three_megabytes(tmp_path):
+  catalog = [dict(x) for x in ITEMS]
+  catalog[5]['description'] = 'warm wool, ' * (3_000_000 // 11)
   for format_row in (small.as_csv, small.as_jsonl):
     shop = tmp_path / format_row.__name__
     write(shop)
     (shop / 'items.csv').unlink()
     suffix = 'csv' if format_row is small.as_csv else 'jsonl'
-    (shop / f'items.{suffix}').write_text(format_row(catalogue))
+    (shop / f'items.{suffix}').write_text(format_row(catalog))
     dataset = load(shop)
     row = dataset.items.rows['A005']
     assert len(dataset.items.fields['description'][row]) > 2_900_000
 
 
-def test_a_row_that_is_too_long_names_the_limit(tmp_path):
-  catalogue = [dict(x) for x in ITEMS]
+def test_the_error_for_a_long_row_names_the_limit(tmp_path):
+  catalog = [dict(x) for x in ITEMS]
   for size in (17, 50):
-    catalogue[5]['description'] = 'x' * size * 2**20
-    folder = write(tmp_path / 'shop', None, small.as_csv(catalogue))
-    message = refusal(folder)
+    catalog[5]['description'] = 'x' * size * 2**20
+    folder = write(tmp_path / 'shop', None, small.as_csv(catalog))
+    message = load_error(folder)
     assert 'a row of more than 16777216 bytes (16 MB)' in message
     assert str(folder / 'items.csv') in message
 
 
-def test_a_quotation_that_is_not_closed(tmp_path):
-  """Otherwise the rest of the file would silently become one cell."""
+def test_refuses_a_quotation_that_is_not_closed(tmp_path):
+  """A reader would silently turn the rest of the file into one cell."""
   folder = write(tmp_path / 'shop')
   rows = small.as_csv(LOG).splitlines()
   rows[5] = rows[5].replace(',15', ',"15')
   (folder / 'interactions.csv').write_text('\n'.join(rows))
-  assert 'ends within a quotation' in refusal(folder)
-  # The same holds in a column that is not read.
+  assert 'ends within a quotation' in load_error(folder)
+  # The error is the same in a column that is not read.
   rows = small.as_csv([dict(x, stars='5') for x in LOG]).splitlines()
   rows[5] = rows[5].replace(',5', ',"5')
   (folder / 'interactions.csv').write_text('\n'.join(rows) + '\n')
-  assert 'ends within a quotation' in refusal(folder)
+  assert 'ends within a quotation' in load_error(folder)
   # An inch mark within a cell does not begin a quotation.
-  catalogue = small.as_csv(ITEMS).replace('Torch 2', '5" Torch 2')
-  assert load(write(folder, None, catalogue)).num_items == 12
+  catalog = small.as_csv(ITEMS).replace('Torch 2', '5" Torch 2')
+  assert load(write(folder, None, catalog)).num_items == 12
 
 
-def test_a_file_with_only_column_names(tmp_path):
-  assert 'is empty' in refusal(write(tmp_path / 'shop', 'user,item,timestamp'))
-  assert 'is empty' in refusal(write(tmp_path / 'shop', '\n\n'))
+def test_refuses_a_file_with_only_column_names(tmp_path):
+  assert 'is empty' in load_error(
+    write(tmp_path / 'shop', 'user,item,timestamp')
+  )
+  assert 'is empty' in load_error(write(tmp_path / 'shop', '\n\n'))
 
 
-def test_a_literal_is_not_read_beyond_its_bound(tmp_path, monkeypatch):
+def test_refuses_a_python_literal_that_is_too_long(tmp_path, monkeypatch):
   path = tmp_path / 'x.jsonl'
   literal = repr({'a': "it's", 'b': 'x' * 200})
   path.write_text(literal)
@@ -317,11 +323,10 @@ def test_a_literal_is_not_read_beyond_its_bound(tmp_path, monkeypatch):
   assert len(list(raw_lines.read(path))) == 1
 
 
-def test_as_typed(tmp_path):
-  """The error is one line about the encoding, and its command works."""
+def test_the_conversion_command_in_the_error_works(tmp_path):
   folder = write(tmp_path / 'shop')
-  catalogue = small.as_csv(ITEMS).replace('Torch', 'Café')
-  (folder / 'items.csv').write_bytes(catalogue.encode('latin-1'))
+  catalog = small.as_csv(ITEMS).replace('Torch', 'Café')
+  (folder / 'items.csv').write_bytes(catalog.encode('latin-1'))
   flags = (
     '--mode=data', *small.FLAGS, f'--config.dataset.source_dir={folder}',
     f'--workdir={tmp_path / "run"}',

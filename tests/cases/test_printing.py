@@ -1,4 +1,4 @@
-"""Training does not depend on the streams that it prints to."""
+"""Tests that training continues if its streams are broken."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ STREAMS = {
 
 @pytest.fixture(name='broken', params=list(STREAMS))
 def _broken(request, monkeypatch):
-  """Returns a function that breaks both streams, which pytest has set."""
+  """Returns a function that replaces stdout and stderr with a broken stream."""
 
   def break_streams():
     monkeypatch.setattr(sys, 'stdout', STREAMS[request.param])
@@ -54,7 +54,7 @@ def _broken(request, monkeypatch):
   return break_streams
 
 
-def test_training_does_not_need_its_terminal(tmp_path, broken):
+def test_training_continues_with_broken_streams(tmp_path, broken):
   broken()
   run = Run(
     tmp_path,
@@ -66,7 +66,7 @@ def test_training_does_not_need_its_terminal(tmp_path, broken):
   assert run.steps('score') == [5, 10]
 
 
-def test_warnings_do_not_need_their_terminal(tmp_path, broken):
+def test_warnings_do_not_fail_with_broken_streams(tmp_path, broken):
   broken()
   run = Run(tmp_path)
   run(Counter())
@@ -75,7 +75,7 @@ def test_warnings_do_not_need_their_terminal(tmp_path, broken):
   assert run.saved() == [5, 10]
 
 
-def test_the_progress_line_does_not_need_its_terminal(broken):
+def test_the_progress_line_does_not_fail_with_broken_streams(broken):
   broken()
   with progress_line('train', 10) as bar:
     bar.set_postfix({'loss': 1.0})
@@ -86,7 +86,7 @@ def test_the_progress_line_does_not_need_its_terminal(broken):
   warn('é')
 
 
-def test_a_working_stream_is_printed_to(capsys):
+def test_prints_to_a_working_stream(capsys):
   with progress_line('train', 10) as bar:
     bar.update(5)
     say_above(bar, 'é')
@@ -98,7 +98,7 @@ def test_a_working_stream_is_printed_to(capsys):
   assert SafeStream(sys.stdout).encoding == sys.stdout.encoding
 
 
-def test_the_state_is_saved_before_anything_is_printed(tmp_path, monkeypatch):
+def test_saves_the_state_before_printing(tmp_path, monkeypatch):
   def die(*unused):
     raise SystemExit
 
@@ -133,8 +133,11 @@ os._exit(0)
 """
 
 
-def test_training_survives_closed_streams_of_a_shell(tmp_path):
-  """A pipe without a reader, no stderr, then a closed terminal."""
+def test_training_continues_if_a_shell_closes_its_streams(tmp_path):
+  """Run `a` has a pipe without a reader and no stderr.
+
+  Run `b` loses its terminal.
+  """
   (tmp_path / 'program.py').write_text(PROGRAM)
   done = typed.shell(
     """

@@ -1,4 +1,4 @@
-"""The Python API in a separate process, in which types are not checked."""
+"""Tests of the Python API in a process without type checks at run time."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 
 from tests import typed
 
-# Calls that are refused, and a part of the error message.
-REFUSED = {
+# Maps a wrong call to a part of its error message.
+WRONG_CALLS = {
   "model.recommend('A001')": "history is the text 'A001': put it in a list",
   "model.recommend({'A001'})": 'history is a set, which has no order',
   "model.recommend(['A001', None])": 'history[1] is None',
@@ -40,7 +40,7 @@ REFUSED = {
   'Options(allow=[1.0])': 'allow[0] is 1.0',
   'catalog.add([[0.5, 1.0]])': 'type float64: give integers',
   'catalog.grown([[0.5, 1.0]])': 'type float64: give integers',
-  # Items have two codes: these must not be read as three items.
+  # Items have two codes. These six codes must not be read as three items.
   'catalog.grown([[0, 1, 1], [1, 0, 0]])': 'does not hold 2 codes',
   'catalog.grown([0, 1])': 'does not hold 2 codes',
   'catalog.add([[True, False]])': 'type bool',
@@ -48,11 +48,11 @@ REFUSED = {
   'catalog.contains([[0.5, 0.5]])': 'type float64: give integers',
   'catalog.remove([True, False])': 'np.flatnonzero makes them of a mask',
   'catalog.remove([0.5])': 'type float64',
-  'catalog.remove([-1])': 'no item of row -1',
+  'catalog.remove([-1])': 'no item in row -1',
   'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',
   'searches.recommend(0, batch, 2.0)': 'k is 2.0: pass an integer',
-  'searches.recommend(0, batch, 2, lists)': 'lists of items for 3 requests',
-  'searches.recommend(0, far, 2)': 'a history has row 10000',
+  'searches.recommend(0, batch, 2, lists)': 'lists has 3 entries',
+  'searches.recommend(0, far, 2)': 'a history contains row 10000',
   'tokenizer.assign([1.0] * 8, ids)': 'give a row of 8 numbers',
   "tokenizer.assign([['1'] * 8], ids)": 'give real numbers',
   'tokenizer.assign([[1.0] * 7], ids)': 'fitted to 8',
@@ -82,28 +82,28 @@ batch = Batch(*np.full((3, 1, 1), -1, np.int32))
 far = batch._replace(history=np.array([[10_000]]))
 lists = ItemLists.of([[1], [2], [3]])
 
-refused = {}
+errors = {}
 for call in json.loads(sys.argv[2]):
   try:
-    refused[call] = f'accepted: {eval(call)}'
+    errors[call] = f'accepted: {eval(call)}'
   except TigerError as error:
-    refused[call] = str(error)
+    errors[call] = str(error)
   except Exception as error:
-    refused[call] = f'raised {error!r}'
+    errors[call] = f'raised {error!r}'
 
 forked = {}
-for name, ask in {
-  'asked': lambda: model.recommend(['A001']),
-  'loaded': lambda: Recommender.from_workdir(sys.argv[1]),
+for name, call in {
+  'recommend': lambda: model.recommend(['A001']),
+  'from_workdir': lambda: Recommender.from_workdir(sys.argv[1]),
 }.items():
   output, child_output = os.pipe()
   if not os.fork():
     signal.alarm(30)
     try:
-      said = repr(ask())
+      message = repr(call())
     except UsageError as error:
-      said = str(error)
-    os.write(child_output, said.encode())
+      message = str(error)
+    os.write(child_output, message.encode())
     os._exit(0)
   os.close(child_output)
   os.wait()
@@ -117,32 +117,32 @@ accepted = [
   catalog.add([[0, 1]]).remove([0]).contains([[0, 1], [0, 0]]).tolist(),
   len(tokenizer.assign([[1.0] * 8], ids).codes),
 ]
-print(json.dumps([imported, refused, forked, accepted]))
+print(json.dumps([imported, errors, forked, accepted]))
 """
 
 
 @pytest.fixture(name='outcome', scope='module')
 def _outcome(trained):
   done = typed.python(
-    '-W', 'ignore', '-c', SCRIPT, trained, json.dumps(list(REFUSED)),
+    '-W', 'ignore', '-c', SCRIPT, trained, json.dumps(list(WRONG_CALLS)),
     cwd=trained.parent, timeout=120,
   )  # fmt: skip
   assert done.code == 0, done.err
   return json.loads(done.out.splitlines()[-1])
 
 
-def test_misuse_raises_one_clear_error(outcome):
-  for call, said in outcome[1].items():
-    assert REFUSED[call] in said, (call, said)
-    assert '\n' not in said
+def test_wrong_calls_raise_a_one_line_error(outcome):
+  for call, message in outcome[1].items():
+    assert WRONG_CALLS[call] in message, (call, message)
+    assert '\n' not in message
 
 
-def test_a_fork_of_a_process_with_a_model_raises_an_error(outcome):
-  for said in outcome[2].values():
-    assert 'load the Recommender after the fork' in said
+def test_a_recommender_in_a_forked_process_raises_an_error(outcome):
+  for message in outcome[2].values():
+    assert 'load the Recommender after the fork' in message
 
 
-def test_numpy_scalars_and_iterators(outcome):
+def test_accepts_numpy_scalars_and_iterators(outcome):
   assert outcome[3] == [4, True, [True, False], 41]
 
 

@@ -1,9 +1,9 @@
-"""The shop that the tests of this folder change one thing in."""
+"""Tests the small shop that other tests of this folder change."""
 
 from tests import typed
 
 
-def test_the_shop_as_it_is_trains_and_recommends(trained):
+def test_the_unchanged_shop_trains_and_recommends(trained):
   done = typed.run(
     '--mode=recommend', f'--workdir={trained}', '--history=A003,A010',
     '--k=3', cwd=trained.parent,

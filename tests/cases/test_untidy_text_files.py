@@ -1,4 +1,4 @@
-"""Text files with blanks, uneven rows and fields of several names."""
+"""Tests of text files with blanks, uneven rows and mixed column names."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ from tests.cases.test_own_text_files import (
   LOG,
   content,
   load,
-  refusal,
+  load_error,
   write,
 )
 from tiger_jax.data import counts
@@ -38,56 +38,56 @@ def quoted(rows, separator=', ', before=''):
 
 @pytest.mark.parametrize('separator', [', ', ' ,   ', '; ', '\t ', '| '])
 @pytest.mark.parametrize('before', ['', ' '])
-def test_blanks_before_quotations(tmp_path, plain, separator, before):
+def test_ignores_blanks_before_quotations(tmp_path, plain, separator, before):
   texts = (quoted(x, separator, before) for x in (LOG, ITEMS))
   assert content(load(write(tmp_path / 'shop', *texts))) == plain
 
 
-def test_a_separator_within_a_quotation_after_a_blank(tmp_path):
-  catalogue = [dict(x, title=f'{x["title"]}, "new"\nkind') for x in ITEMS]
+def test_reads_a_separator_within_a_quotation_after_a_blank(tmp_path):
+  catalog = [dict(x, title=f'{x["title"]}, "new"\nkind') for x in ITEMS]
   text = quoted([{k: v.replace('"', '""') for k, v in x.items()}
-                 for x in catalogue])  # fmt: skip
+                 for x in catalog])  # fmt: skip
   titles = load(write(tmp_path / 'shop', None, text)).items.fields['title']
   assert all(title.endswith(', "new" kind') for title in titles)
 
 
-@pytest.mark.parametrize('at', [0, 1, len(LOG) - 1])
+@pytest.mark.parametrize('index', [0, 1, len(LOG) - 1])
 def test_rows_with_and_without_quotations_have_the_same_ids(
-  tmp_path, plain, at
+  tmp_path, plain, index
 ):
   rows = LOG_CSV.splitlines()
-  user, item, time = rows[at + 1].split(',')
-  rows[at + 1] = f'{user}, "{item}", {time}'
+  user, item, time = rows[index + 1].split(',')
+  rows[index + 1] = f'{user}, "{item}", {time}'
   folder = write(tmp_path / 'shop', '\n'.join(rows))
   assert content(load(folder)) == plain
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
 @pytest.mark.parametrize('line_end', ['\n', '\r\n'])
-def test_rows_are_read_in_every_encoding(tmp_path, encoding, line_end):
+def test_reads_rows_in_every_encoding(tmp_path, encoding, line_end):
   rows = [dict(x, title=f'{x["title"]} ☃') for x in ITEMS]
   texts = (quoted(x).replace('\n', line_end) for x in (LOG, rows))
   shop = load(write(tmp_path / 'shop', *texts, encoding=encoding))
   assert all(x.endswith(' ☃') for x in shop.items.fields['title'])
 
 
-def test_empty_cells_are_missing_however_rows_are_read(tmp_path):
-  catalogue = [dict(x, brand='', price='') for x in ITEMS]
-  for text in (small.as_csv(catalogue), quoted(catalogue)):
-    found = load(write(tmp_path / 'shop', None, text)).counts['fields']
-    assert found['brand'] == found['price'] == {'empty': 12}
+def test_empty_cells_are_missing_values_with_both_readers(tmp_path):
+  catalog = [dict(x, brand='', price='') for x in ITEMS]
+  for text in (small.as_csv(catalog), quoted(catalog)):
+    fields = load(write(tmp_path / 'shop', None, text)).counts['fields']
+    assert fields['brand'] == fields['price'] == {'empty': 12}
   log = [dict(x, user='') if i == 5 else x for i, x in enumerate(LOG)]
   for text in (small.as_csv(log), quoted(log)):
-    message = refusal(write(tmp_path / 'shop', text))
+    message = load_error(write(tmp_path / 'shop', text))
     assert 'row 6: user is None' in message
 
 
-@pytest.mark.parametrize('at', [0, 1, 2, 20, len(LOG) + 1])
+@pytest.mark.parametrize('index', [0, 1, 2, 20, len(LOG) + 1])
 @pytest.mark.parametrize('blanks', ['   ', '\t', ''])
 @pytest.mark.parametrize('mark', ['', '\ufeff'])
-def test_lines_of_blanks_are_ignored(tmp_path, plain, at, blanks, mark):
+def test_ignores_lines_of_blanks(tmp_path, plain, index, blanks, mark):
   rows = LOG_CSV.splitlines()
-  rows[at:at] = [blanks, blanks]
+  rows[index:index] = [blanks, blanks]
   text = mark + '\n'.join(rows)
   assert content(load(write(tmp_path / 'shop', text))) == plain
 
@@ -96,70 +96,72 @@ def test_lines_of_blanks_are_ignored(tmp_path, plain, at, blanks, mark):
 @pytest.mark.parametrize(
   ('change', 'cells'), [(lambda x: x + ',7', 4), (lambda x: x[:2], 1)]
 )
-def test_a_row_with_a_wrong_number_of_cells(tmp_path, text, change, cells):
+def test_the_error_for_a_wrong_number_of_cells_names_the_row(
+  tmp_path, text, change, cells
+):
   rows = text.splitlines()
   rows[9] = change(rows[9]).replace('"', '')
   rows.insert(3, ' ')
-  message = refusal(write(tmp_path / 'shop', '\n'.join(rows)))
+  message = load_error(write(tmp_path / 'shop', '\n'.join(rows)))
   path = tmp_path / 'shop' / 'interactions.csv'
   assert f'{path}, row 9 (line 11 of the file) has {cells} cells' in message
   assert 'names 3 columns' in message
 
 
-def test_a_quotation_that_is_not_closed_names_its_row(tmp_path):
+def test_the_error_for_an_unclosed_quotation_names_the_row(tmp_path):
   for row in (9, len(LOG)):
     rows = LOG_CSV.splitlines()
     rows[row] = rows[row].replace(',15', ', "15')
     for end in ('', '\n'):
-      message = refusal(write(tmp_path / 'shop', '\n'.join(rows) + end))
+      message = load_error(write(tmp_path / 'shop', '\n'.join(rows) + end))
       assert f'row {row} (line {row + 1} of the file) ends within' in message
       assert ',,' not in message
-  message = refusal(write(tmp_path / 'shop', LOG_CSV + '"\n'))
+  message = load_error(write(tmp_path / 'shop', LOG_CSV + '"\n'))
   assert f'row {len(LOG) + 1} ' in message
 
 
-def test_quotations_in_rows_that_arrow_refuses(tmp_path):
-  """The message does not quote the row that the reader appends."""
+def test_the_error_for_an_unclosed_quotation_in_an_uneven_row(tmp_path):
+  """The reader appends a row, which the message must not quote."""
   rows = LOG_CSV.splitlines()
   rows[9] = rows[9].replace(',15', ',7,"15')
-  message = refusal(write(tmp_path / 'shop', '\n'.join(rows)))
+  message = load_error(write(tmp_path / 'shop', '\n'.join(rows)))
   assert 'row 9 (line 10 of the file) ends within a quotation' in message
 
 
-def test_long_rows_and_other_encodings_in_files_read_by_rows(tmp_path):
-  catalogue = [dict(x) for x in ITEMS]
-  catalogue[5]['description'] = 'x' * 17 * 2**20
-  folder = write(tmp_path / 'shop', None, quoted(catalogue))
-  assert 'a row of more than 16777216 bytes' in refusal(folder)
-  # The limit is that of a row, on however many lines it is.
-  catalogue[5]['description'] = 'x\n' * 9 * 2**20
-  write(folder, None, quoted(catalogue))
-  assert 'a row of more than 16777216 bytes' in refusal(folder)
-  catalogue[5]['description'] = 'x' * 3 * 2**20
-  assert load(write(folder, None, quoted(catalogue))).num_items == 12
-  # The limit of a row counts characters, and these have three bytes each.
+def test_limits_and_encodings_of_the_reader_by_rows(tmp_path):
+  catalog = [dict(x) for x in ITEMS]
+  catalog[5]['description'] = 'x' * 17 * 2**20
+  folder = write(tmp_path / 'shop', None, quoted(catalog))
+  assert 'a row of more than 16777216 bytes' in load_error(folder)
+  # The limit applies to a row, even if it has many lines.
+  catalog[5]['description'] = 'x\n' * 9 * 2**20
+  write(folder, None, quoted(catalog))
+  assert 'a row of more than 16777216 bytes' in load_error(folder)
+  catalog[5]['description'] = 'x' * 3 * 2**20
+  assert load(write(folder, None, quoted(catalog))).num_items == 12
+  # The limit counts characters; these have three bytes each.
   for name in ('title', 'brand', 'description'):
-    catalogue[5][name] = '☃' * 4 * 2**20
-  assert load(write(folder, None, quoted(catalogue))).num_items == 12
+    catalog[5][name] = '☃' * 4 * 2**20
+  assert load(write(folder, None, quoted(catalog))).num_items == 12
   text = quoted(ITEMS).replace('Torch', 'Café').encode('latin-1')
   (folder / 'items.csv').write_bytes(text)
-  assert 'items.csv, line 4 is not UTF-8' in refusal(folder)
+  assert 'items.csv, line 4 is not UTF-8' in load_error(folder)
 
 
-def test_the_limit_is_of_each_row(tmp_path, monkeypatch, plain):
+def test_the_limit_applies_to_each_row_alone(tmp_path, monkeypatch, plain):
   monkeypatch.setattr(csv_rows, 'MAX_ROW_BYTES', 200)
   folder = write(tmp_path / 'shop', quoted(LOG), quoted(ITEMS))
   assert content(load(folder)) == plain
 
 
-def test_a_long_line_of_column_names(tmp_path):
+def test_limits_the_length_of_the_column_names(tmp_path):
   names = 'user,item,timestamp,' + 'x' * 200_000
   text = '\n'.join([names, *(f'{x},1' for x in LOG_CSV.splitlines()[1:])])
   shop = load(write(tmp_path / 'shop', text))
   assert shop.num_interactions == len(LOG)
   text = text.replace('xx', 'x' * csv_table._SAMPLE_BYTES, 1)
-  message = refusal(write(tmp_path / 'shop', text))
-  assert 'names of its columns have more than 1048576 bytes' in message
+  message = load_error(write(tmp_path / 'shop', text))
+  assert 'line of column names has more than 1048576 bytes' in message
 
 
 def archive():
@@ -188,7 +190,9 @@ def as_parquet():
     (small.as_jsonl(LOG).encode(), 'text'),
   ],
 )
-def test_files_of_another_kind_than_their_name(tmp_path, suffix, data, kind):
+def test_refuses_a_file_of_another_format_than_its_suffix(
+  tmp_path, suffix, data, kind
+):
   folder = write(tmp_path / 'shop')
   (folder / 'interactions.csv').unlink()
   path = folder / f'interactions.{suffix}'
@@ -197,20 +201,20 @@ def test_files_of_another_kind_than_their_name(tmp_path, suffix, data, kind):
   if kind == 'a Parquet file' and suffix == 'parquet':
     load(folder)
   elif kind != 'text' or not is_right:
-    assert f'{path} is {kind}, not {suffix}: ' in refusal(folder)
+    assert f'{path} is {kind}, not {suffix}: ' in load_error(folder)
 
 
-def test_text_in_parquet_names_its_suffix(tmp_path):
+def test_the_error_for_text_in_parquet_names_the_right_suffix(tmp_path):
   folder = write(tmp_path / 'shop')
   (folder / 'interactions.csv').unlink()
   path = folder / 'interactions.parquet'
   path.write_text(small.as_jsonl(LOG))
-  assert 'rename it to interactions.jsonl' in refusal(folder)
+  assert 'rename it to interactions.jsonl' in load_error(folder)
   path.write_text(LOG_CSV)
-  assert 'rename it to interactions.csv' in refusal(folder)
+  assert 'rename it to interactions.csv' in load_error(folder)
 
 
-def test_a_csv_file_that_begins_with_a_magic_word(tmp_path):
+def test_reads_a_csv_file_that_begins_like_another_format(tmp_path):
   for word in ('BZh', 'ORC', 'PAR1', 'ARROW1'):
     text = '\n'.join(
       f'{word if i == 0 else i},{x}' for i, x in enumerate(LOG_CSV.splitlines())
@@ -218,9 +222,9 @@ def test_a_csv_file_that_begins_with_a_magic_word(tmp_path):
     assert load(write(tmp_path / 'shop', text)).num_interactions == len(LOG)
 
 
-def records(folder, log=LOG, catalogue=ITEMS):
+def write_jsonl(folder, log=LOG, catalog=ITEMS):
   folder.mkdir(exist_ok=True)
-  for name, rows in (('interactions', log), ('items', catalogue)):
+  for name, rows in (('interactions', log), ('items', catalog)):
     lines = [json.dumps(row) + '\n' for row in rows]
     (folder / f'{name}.jsonl').write_text(''.join(lines))
   return folder
@@ -230,31 +234,31 @@ def renamed(row, **names):
   return {names.get(key, key): value for key, value in row.items()}
 
 
-def test_records_that_spell_a_column_differently(tmp_path, plain):
+def test_reads_records_with_different_column_names(tmp_path, plain):
   log = [
     renamed(x, user='user_id', item='asin') if i % 2 else x
     for i, x in enumerate(LOG)
   ]
-  catalogue = [
+  catalog = [
     renamed(x, categories='category') if i % 3 else x
     for i, x in enumerate(ITEMS)
   ]
-  # The same value twice is no conflict, and None is no value.
+  # The same value in two columns is not a conflict, and neither is None.
   log[0] = {**log[0], 'userId': log[0]['user'], 'asin': None}
-  assert content(load(records(tmp_path / 'shop', log, catalogue))) == plain
+  assert content(load(write_jsonl(tmp_path / 'shop', log, catalog))) == plain
 
 
 @pytest.mark.parametrize('values', [('u0', 'other'), (1, '1'), (True, 1)])
-def test_a_record_with_two_values_for_a_column(tmp_path, values):
+def test_refuses_a_record_with_two_values_for_a_column(tmp_path, values):
   log = [renamed(x, user='user_id') if i % 2 else x for i, x in enumerate(LOG)]
   log[6] = {**log[6], 'user': values[0], 'user_id': values[1]}
-  message = refusal(records(tmp_path / 'shop', log))
-  assert "columns 'user' and 'user_id', either could be user" in message
+  message = load_error(write_jsonl(tmp_path / 'shop', log))
+  assert "columns 'user' and 'user_id', and either could be user" in message
   assert 'row 7 has a different value in each' in message
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_a_column_that_is_not_read_is_named(tmp_path, suffix):
+def test_reports_a_column_that_is_not_read(tmp_path, suffix):
   folder = write(tmp_path / 'shop')
   (folder / 'items.csv').unlink()
   path = folder / f'items.{suffix}'
@@ -275,16 +279,16 @@ def test_a_column_that_is_not_read_is_named(tmp_path, suffix):
 
 @pytest.mark.parametrize('suffix', ['jsonl', 'parquet'])
 @pytest.mark.parametrize('first', [0.0, None])
-def test_ids_that_pandas_made_floats(tmp_path, suffix, first):
+def test_refuses_ids_that_pandas_turned_into_floats(tmp_path, suffix, first):
   users = {f'u{i}': float(i) for i in range(6)}
   log = [dict(x, user=users[x['user']]) for x in LOG]
   log[0]['user'] = first
-  folder = records(tmp_path / 'shop', log)
+  folder = write_jsonl(tmp_path / 'shop', log)
   if suffix == 'parquet':
     (folder / 'interactions.jsonl').unlink()
     path = folder / 'interactions.parquet'
     parquet.write_table(pa.Table.from_pylist(log), path)
-  message = refusal(folder)
+  message = load_error(folder)
   assert f'row 1: user is {first}' in message
   assert 'pandas turns integers into floats' in message
   assert "astype('int64') on user" in message

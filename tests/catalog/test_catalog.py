@@ -192,7 +192,7 @@ def test_damaged_arrays_are_refused(tmp_path, place):
   data = bytearray(path.read_bytes())
   data[place] ^= 1
   path.write_bytes(data)
-  with pytest.raises(DataError, match='the catalogue in .* is damaged'):
+  with pytest.raises(DataError, match='the catalog in .* is damaged'):
     Catalog.load(tmp_path)
 
 
@@ -213,10 +213,10 @@ def test_a_damaged_description_is_refused(tmp_path, change):
   about = json.loads(path.read_text())
   change(about)
   path.write_text(json.dumps(about))
-  with pytest.raises(DataError, match='the catalogue in .* is damaged'):
+  with pytest.raises(DataError, match='the catalog in .* is damaged'):
     Catalog.load(tmp_path)
   path.write_text('{"level_sizes": [2, ')
-  with pytest.raises(DataError, match='the catalogue in .* is damaged'):
+  with pytest.raises(DataError, match='the catalog in .* is damaged'):
     Catalog.load(tmp_path)
 
 
@@ -274,7 +274,7 @@ def test_a_changed_catalogue_is_as_free_to_move_as_before():
 @pytest.mark.parametrize(
   ('rows', 'message'),
   [
-    ([5, 5], '2 rows, 1 of them different, do not number 2 items'),
+    ([5, 5], '2 rows, 1 of them distinct, for 2 items'),
     ([0, -1], 'row -1 is negative'),
   ],
 )
@@ -285,7 +285,7 @@ def test_refuses_rows_that_name_no_items(rows, message):
 
 def test_contains_refuses_ids_of_another_length():
   catalog = Catalog.from_codes(np.array([[0, 1]]), (2, 2))
-  with pytest.raises(DataError, match=r'shape \(1, 1\) .* have 2 codes'):
+  with pytest.raises(DataError, match=r'shape \(1, 1\): give 2 codes'):
     catalog.contains(np.array([[0]]))
 
 

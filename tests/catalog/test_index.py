@@ -221,8 +221,8 @@ def test_changes_compile_nothing(case):
       r'outside the level sizes \(2, 3\): 3 at level 1 of .* 0',
     ),
     ([[0, 0], [0, -1]], 'outside the level sizes .*: -1 at level 1 of item 1'),
-    ([[0], [1]], r'shape \(2, 1\) does not hold 2 codes an item'),
-    ([[0, 1, 0]], r'shape \(1, 3\) does not hold 2 codes an item'),
+    ([[0], [1]], r'shape \(2, 1\) does not hold 2 codes per item'),
+    ([[0, 1, 0]], r'shape \(1, 3\) does not hold 2 codes per item'),
   ],
 )
 def test_refuses_what_are_not_ids(codes, message):
@@ -236,7 +236,7 @@ def test_refuses_what_are_not_ids(codes, message):
 
 
 def test_refuses_a_catalogue_of_nothing():
-  with pytest.raises(DataError, match='the catalogue is empty'):
+  with pytest.raises(DataError, match='the catalog is empty'):
     Catalog.from_codes(np.zeros((0, 2), np.int32), (2, 3))
 
 
@@ -264,7 +264,7 @@ def test_refuses_an_id_that_is_there(case):
 def test_refuses_to_remove_what_is_not_there_or_named_twice(removed, row):
   codes = np.stack(np.unravel_index(np.arange(5), (2, 3)), 1)
   catalog = Catalog.from_codes(codes, (2, 3)).remove(np.array([3]))
-  with pytest.raises(DataError, match=f'no item of row {row}, or it is named'):
+  with pytest.raises(DataError, match=f'no item in row {row}, or the row'):
     catalog.remove(np.array(removed))
   assert catalog.remove(np.array([0])).size == 3
 
@@ -308,21 +308,21 @@ def _under(first, *seconds):
       _under(0, 1, 1, 1),
       _under(1, 3) + _under(2, 3) + _under(3, 3),
       _under(1, 3) + _under(2, 3) + _under(3, 3) + _under(4, 3),
-      'so many popular prefixes',
+      'more prefixes with many items',
     ),
     # For 8 codes in lists after three.
     (
       _under(0, 1, 1, 1),
       _under(1, 1, 1, 1) + _under(2, 2, 1),
       _under(1, 1, 1, 1) + _under(2, 1, 1, 1),
-      'so many popular prefixes',
+      'more prefixes with many items',
     ),
     # For 4 codes in one list after one.
     (
       _under(0, 4) + _under(1, 4) + _under(2, 4),
       _under(3, 1, 1, 1, 1),
       _under(3, 1, 1, 1, 1, 1),
-      'so many popular prefixes',
+      'more prefixes with many items',
     ),
   ],
 )
@@ -332,7 +332,7 @@ def test_refuses_more_items_under_a_prefix_than_there_is_room_for(
   # Only the first level may be a bitmap.
   monkeypatch.setattr(layout, '_BITMAP_BYTES', 10)
   monkeypatch.setattr(layout, '_BITMAP_ITEM_BYTES', 0)
-  monkeypatch.setattr(layout, '_LEAST_ROOM', 1)
+  monkeypatch.setattr(layout, '_MIN_CAPACITY', 1)
   catalog = Catalog.from_codes(np.array(ids), (40, 8, 8))
   with pytest.raises(DataError, match=f'no room for {message}.*`grown`'):
     catalog.add(np.array(many))

@@ -160,23 +160,23 @@ def test_another_model_does_not_fit(saved_once, change, named):
   state = make_state()
   change(state)
   message = refusal(saved_once, 7, state)
-  assert f'is of another run: {named};' in message
+  assert f'belongs to another run: {named};' in message
   assert '--workdir' in message
 
 
 @pytest.mark.parametrize(
   ('about', 'named'),
   [
-    ({**ABOUT, 'seed': 8}, 'of.seed is 7, expected 8'),
+    ({**ABOUT, 'seed': 8}, 'seed is 7, expected 8'),
     (
       {**ABOUT, 'model': {'width': 31, 'sizes': [1, 2]}},
-      'of.model.width is 30, expected 31',
+      'model.width is 30, expected 31',
     ),
     (
       {**ABOUT, 'model': {'width': 30, 'sizes': [2]}},
-      'of.model.sizes is [1, 2], expected [2]',
+      'model.sizes is [1, 2], expected [2]',
     ),
-    ({**ABOUT, 'more': None}, 'of.more is absent, expected None'),
+    ({**ABOUT, 'more': None}, 'more is absent, expected None'),
   ],
 )
 def test_another_run_does_not_fit(saved_once, about, named):

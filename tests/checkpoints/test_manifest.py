@@ -76,10 +76,10 @@ def test_a_file_that_is_gone(folder, name):
 
 def test_a_file_that_was_not_there(folder):
   (folder / 'state' / 'more').touch()
-  message = 'state/more was not there when it was written'
+  message = 'state/more is not in manifest.json'
   assert found(folder) == message
   (folder / 'state' / 'more').rename(folder / 'state' / 'manifest.json')
-  assert 'state/manifest.json was not there' in found(folder)
+  assert 'state/manifest.json is not in manifest.json' in found(folder)
 
 
 def test_files_that_were_swapped(folder):

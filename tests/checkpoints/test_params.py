@@ -149,9 +149,11 @@ def test_the_optimizer_may_be_missing(folder, capsys):
 
 def test_only_the_files_that_are_read_are_hashed(saved, monkeypatch):
   hashed = []
-  describe = manifest._describe
+  describe = manifest._size_and_digest
   monkeypatch.setattr(
-    manifest, '_describe', lambda path: hashed.append(path) or describe(path)
+    manifest,
+    '_size_and_digest',
+    lambda path: hashed.append(path) or describe(path),
   )
   read(saved)
   found = [path.relative_to(saved).parts[:2] for path in hashed]

@@ -14,4 +14,4 @@ from tiger_jax.checkpoints import retention
   ],
 )
 def test_which_checkpoints_are_kept(steps, reach, expected):
-  assert retention.kept(steps, reach) == expected
+  assert retention.latest(steps, reach) == expected

@@ -103,4 +103,4 @@ def test_other_values_are_refused(value):
 
 
 def test_ranges_in_a_message():
-  assert skipped.shown(((4, 7), (9, 10))) == '4 to 6, 9 to 9'
+  assert skipped.to_text(((4, 7), (9, 10))) == '4 to 6, 9 to 9'

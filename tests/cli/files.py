@@ -1,4 +1,4 @@
-"""Files with mistakes, which the commands of the table of errors name."""
+"""Writes the files with mistakes that the table of errors uses."""
 
 import gzip
 import json
@@ -74,7 +74,7 @@ def make(folder: Path) -> None:
 
 
 def _make_raw(folder: Path) -> None:
-  """Writes raw files in the official shape, one folder for each mistake."""
+  """Writes a folder of Amazon data for each mistake."""
   events = [
     json.dumps({'reviewerID': user, 'asin': item, 'unixReviewTime': i})
     for i, (user, item) in enumerate((u, i) for u in 'uvw' for i in 'ABCD')
@@ -89,13 +89,13 @@ def _make_raw(folder: Path) -> None:
     'short_user': {'reviews_Beauty_5.json.gz': _zip(events[:-2])},
   }
   for name, lines in zip(good, (events, items), strict=True):
-    word = name.partition('_')[0]
-    shops[f'no_{word}'] = {name: None}
-    shops[f'{word}_html'] = {name: b'<!DOCTYPE html><html>Not found</html>'}
-    shops[f'{word}_truncated'] = {name: good[name][:-20]}
-    for kind, line in _LINES.items():
-      bad = [*lines[:2], line, *lines[2:]]
-      shops[f'{word}_{kind}'] = {name: _zip(bad)}
+    prefix = name.partition('_')[0]
+    shops[f'no_{prefix}'] = {name: None}
+    shops[f'{prefix}_html'] = {name: b'<!DOCTYPE html><html>Not found</html>'}
+    shops[f'{prefix}_truncated'] = {name: good[name][:-20]}
+    for mistake, line in _LINES.items():
+      bad_lines = [*lines[:2], line, *lines[2:]]
+      shops[f'{prefix}_{mistake}'] = {name: _zip(bad_lines)}
   for shop, changes in shops.items():
     (folder / shop).mkdir(parents=True)
     for name, content in (good | changes).items():

@@ -1,7 +1,7 @@
-"""Runs the program in forks of a process that has imported everything.
+"""Runs the program in forks of a process that has imported JAX.
 
-To start Python and to import JAX takes seconds. A fork has its own arguments,
-folder and streams, and takes a fraction of a second.
+Starting Python and importing JAX takes seconds. A fork takes a fraction of a
+second. Each fork has its own arguments, working directory and streams.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from tiger_jax import main
 
 _CONTEXT = multiprocessing.get_context('forkserver')
 _TIMEOUT = 100
-# `tiger_jax.cli` imports sources of data only when they are used.
+# `tiger_jax.cli` imports data sources only when they are used.
 _IMPORTED = (
   'tests.cli.forked', 'tiger_jax.cli', 'tiger_jax.data.sources.amazon2014',
 )  # fmt: skip
 
 
 def start(home: Path) -> None:
-  """Starts the process that forks, with the environment of `typed`."""
+  """Starts the process that is forked, with the environment of `typed`."""
   _CONTEXT.set_forkserver_preload(list(_IMPORTED))
   with mock.patch.dict(os.environ, typed.environment(home)):
     forkserver.ensure_running()
@@ -35,26 +35,26 @@ def run(arguments: Sequence[str], cwd: Path, streams: Path) -> typed.Outcome:
 
   Args:
     arguments: The command line.
-    cwd: The current folder.
-    streams: An existing folder for what the program prints.
+    cwd: The working directory.
+    streams: An existing folder for the files of stdout and stderr.
   """
-  ends = (streams / 'out', streams / 'err')
-  process = _CONTEXT.Process(target=_become, args=(arguments, cwd, ends))
+  paths = (streams / 'out', streams / 'err')
+  process = _CONTEXT.Process(target=_run_main, args=(arguments, cwd, paths))
   process.start()
   process.join(_TIMEOUT)
   if process.exitcode is None:
     process.kill()
     process.join()
-  out, err = (end.read_text(encoding='utf-8', errors='replace') for end in ends)
+  out, err = (x.read_text(encoding='utf-8', errors='replace') for x in paths)
   return typed.Outcome(process.exitcode, out, err)
 
 
-def _become(
-  arguments: Sequence[str], cwd: Path, ends: tuple[Path, Path]
+def _run_main(
+  arguments: Sequence[str], cwd: Path, paths: tuple[Path, Path]
 ) -> None:
-  """Turns this process into the program."""
+  """Runs the program in this process, with stdout and stderr in files."""
   os.chdir(cwd)
-  for number, end in enumerate(ends, 1):
-    os.dup2(os.open(end, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+  for number, path in enumerate(paths, 1):
+    os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
   sys.argv = ['main.py', *arguments]
   main.run()

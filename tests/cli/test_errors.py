@@ -1,4 +1,4 @@
-"""One table: a command, its exit code and the one line that it prints."""
+"""Tests a table of commands with their exit codes and error messages."""
 # ruff: noqa: E501
 
 import re
@@ -10,10 +10,10 @@ import pytest
 from tests import typed
 from tests.cli import files, forked
 
-# The exit code, the command and the line that it prints after `error: `, in which
-# `...` stands for any text. Most commands run in a fork. The first one of a topic
-# runs in a process of its own too, and those that set a variable of the
-# environment run only there.
+# Each line has the exit code, the command, and the message after `error: `, in
+# which `...` stands for any text. Commands run in a fork. The first command of a
+# topic also runs in a new process. Commands that set an environment variable run
+# only in a new process.
 TABLE = r"""
 ## flags
 2 |  | no --config given: try --config=configs/quickstart.py, or --help
@@ -61,10 +61,10 @@ TABLE = r"""
 2 | --config=nowhere/x.py | there is no config file 'nowhere/x.py': ...
 2 | --config=configs/quickstart.pyx | there is no config file 'configs/quickstart.pyx': did you mean configs/quickstart.py?
 2 | --config=configs/beauty.py:cpuu | configs/beauty.py: no variant 'cpuu': did you mean cpu? Choose from cpu, cpu_long, paper
-2 | --config=configs/quickstart.py:cpu | configs/quickstart.py: it has no variants: leave out :cpu
-2 | --config=configs | --config is 'configs', which is not a file: name one
-2 | --config=/dev/null | --config is '/dev/null', which is not a file: name one
-2 | --config=loop | --config is 'loop', which is not a file: name one
+2 | --config=configs/quickstart.py:cpu | configs/quickstart.py: it has no variants: remove :cpu
+2 | --config=configs | --config is 'configs', which is not a file: name a file
+2 | --config=/dev/null | --config is '/dev/null', which is not a file: name a file
+2 | --config=loop | --config is 'loop', which is not a file: name a file
 2 | --config=$NOT_UTF8.py | there is no config file '\udcff.py': did you mean nul.py?
 2 | --config=$LONG | there is no config file '...': choose from assertion.py, ...
 2 | --config=~nobody_has_this_name/x.py | --config is '~nobody_has_this_name/x.py', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x.py for a folder of that name
@@ -83,8 +83,8 @@ TABLE = r"""
 2 | --config=exits.py | exits.py, line 2: SystemExit: 3
 2 | --config=returns.py | returns.py: get_config() returned int: return what config_dict.defaults() returns, with changes
 2 | --config=nothing.py | nothing.py: get_config() returned NoneType: return what config_dict.defaults() returns, with changes
-2 | --config=nothing.py:cpu | nothing.py: it has no variants: leave out :cpu
-2 | --config=variant.py | variant.py: name a variant after the path and a colon
+2 | --config=nothing.py:cpu | nothing.py: it has no variants: remove :cpu
+2 | --config=variant.py | variant.py: it needs a variant: append a colon and the name of the variant
 2 | --config=imports.py | imports.py, line 1: ModuleNotFoundError: No module named 'no_such_module'
 2 | --config=nul.py | nul.py: SyntaxError: source code string cannot contain null bytes
 2 | --config=type.py | type.py, line 4: TypeError: Could not override field 'steps' (reference). x is of original type <class 'str'> and cannot be casted to type <class 'int'>
@@ -129,8 +129,8 @@ TABLE = r"""
 2 | $Q --config.train.length_buckets='(0,)' | config.train.length_buckets is (0,): list them from short to long, each once
 2 | $Q --config.dataset.source_dir=~nobody_has_this_name/x | config.dataset.source_dir is '~nobody_has_this_name/x', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x for a folder of that name
 2 | $Q --config.train.stepz=1 --config.seed=2 --config.model.d_model=wide | config.train.stepz is not a field; did you mean steps?; config.model.d_model is 'wide': it must be an integer
-2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, longer than the training of 99 steps (config.train.steps): lower it
-2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, longer than the training of 50 steps (config.train.steps): lower it; config.train.on_non_finite is 'rewind:99,skip:1': go back fewer than the 50 steps (config.train.steps), and skip at least one batch
+2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, more than the 99 training steps (config.train.steps): lower it
+2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, more than the 50 training steps (config.train.steps): lower it; config.train.on_non_finite is 'rewind:99,skip:1': rewind fewer than 50 steps (config.train.steps), and skip at least one batch
 2 | $Q --config.embedding.encoder=precomputed | config.embedding.path and config.embedding.ids_path must both be set for the encoder precomputed: a .npy of [items, dim], and a JSON list naming the item of each row
 2 | --config=configs/own_data.py | config.dataset.source_dir is empty: name the folder that holds your interactions and items
 
@@ -144,15 +144,15 @@ TABLE = r"""
 2 | $Q --mode=bench --profile=file/x --workdir=run | --profile is 'file/x', which cannot be used (Not a directory): name another folder
 2 | $Q --mode=bench --profile=~nobody_has_this_name/x --workdir=run | --profile is '~nobody_has_this_name/x', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x for a folder of that name
 2 | $Q --workdir=folder/../loop --mode=data | folder/../loop cannot be used (File exists): choose another --workdir
-2 | $Q --workdir=. --mode=data | . is not empty, and no run of this program made it: choose another --workdir, or if it is a copy of a run, `touch .lock`
+2 | $Q --workdir=. --mode=data | . is not empty, and is not the folder of a run: choose another --workdir, or if it is a copy of a run, `touch .lock`
 
 ## requests
 2 | --mode=recommend --history=A | no --workdir given: name the folder of a finished run
 2 | --mode=recommend --workdir=folder | the history is empty: give --history=ID,ID,... oldest first, or --user=ID
 2 | --mode=recommend --workdir=folder --history= | the history is empty: give --history=ID,ID,... oldest first, or --user=ID
-2 | --mode=recommend --workdir=folder --history=A,,B | --history is 'A,,B', in which an id is empty ('')
-2 | --mode=recommend --workdir=folder --history=A --deny=B, | --deny is 'B,', in which an id is empty ('')
-2 | --mode=recommend --workdir=folder --history=A --allow= | --allow is empty: name the items, or leave it out
+2 | --mode=recommend --workdir=folder --history=A,,B | --history is 'A,,B': remove the empty id ('')
+2 | --mode=recommend --workdir=folder --history=A --deny=B, | --deny is 'B,': remove the empty id ('')
+2 | --mode=recommend --workdir=folder --history=A --allow= | --allow is empty: name items, or remove the flag
 2 | --mode=recommend --workdir=folder --history='A,"B' | --history is 'A,"B': it must be a list of ids
 2 | --mode=recommend --workdir=folder --history=A, B | 'B' is not a flag: flags begin with --, and a list of ids has no spaces
 2 | --mode=recommend --workdir=folder --user= | --user is empty
@@ -165,7 +165,7 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=hot | --temperature is 'hot': it must be a number
 2 | --mode=recommend --workdir=folder --history=A --temperature=0 | temperature is 0.0: choose from 0.001 to 1000
 2 | --mode=recommend --workdir=folder --history=A --temperature=nan | temperature is nan: choose from 0.001 to 1000
-2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are of a draw: set a temperature too
+2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run
@@ -173,7 +173,7 @@ TABLE = r"""
 2 | --mode=recommend --history=A --workdir=folder --distributed | --distributed is not for --mode=recommend
 2 | --mode=recommend --history=A --workdir=file | file is not a folder: choose another --workdir
 2 | --mode=recommend --history=A --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
-2 | --mode=recommend --history=A --workdir=other | there is no folder other: name that of a finished run
+2 | --mode=recommend --history=A --workdir=other | there is no folder other: name the folder of a finished run
 4 | --mode=recommend --history=A --workdir=folder | folder has no finished stage 'train': run --mode=train there first
 4 | --mode=recommend --user=u1 --workdir=folder | folder has no finished stage 'train': run --mode=train there first
 4 | --mode=recommend $Q --user=u1 | runs/quickstart has no finished stage 'train': run --mode=train there first
@@ -186,31 +186,31 @@ TABLE = r"""
 2 | $ASK --user=$NOT_UTF8 | no user '\udcff' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$LONG | no user 'aaa...aaa' in the data of the run: ids look like 'u0'
 2 | $ASK --user=u3 --k=0 | k is 0: choose at least 1
-2 | $ASK --user=u3 --deny=X | no item 'X' in the catalogue (1 of 1 in deny are unknown): ids look like 'A031'
-2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalogue (1 of 1 in history are unknown): ids look like 'A031'
-2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalogue (1 of 2 in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
+2 | $ASK --user=u3 --deny=X | no item 'X' in the catalog (1 of 1 in deny are unknown): ids look like 'A031'
+2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalog (1 of 1 in history are unknown): ids look like 'A031'
+2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalog (1 of 2 in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
 2 | $ASK --history=A001$NEWLINEA002 | --history is 'A001 A002': it must be a list of ids
-2 | $ASK --history=A001 --allow=X | no item 'X' in the catalogue (1 of 1 in allow are unknown): ids look like 'A031'
-2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9: the Semantic IDs have 4 codes
+2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog (1 of 1 in allow are unknown): ids look like 'A031'
+2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9, but the Semantic IDs have 4 codes: choose at most 4
 
 ## experiments
 2 | $EXPERIMENT --mode=train | --mode=train is for a single run, and table2_cpu is an experiment of several runs: remove the flag
 2 | $EXPERIMENT --mode=recommend --history=A | --mode=recommend is for a single run, and table2_cpu is an experiment of several runs: remove the flag
-2 | $EXPERIMENT --config.base.train.steps=9 | beauty, random: config.train.optimizer.warmup_steps is 100, longer than the training of 9 steps (config.train.steps): lower it
+2 | $EXPERIMENT --config.base.train.steps=9 | beauty, random: config.train.optimizer.warmup_steps is 100, more than the 9 training steps (config.train.steps): lower it
 2 | $EXPERIMENT --config.base.train.stepz=1 | config.base.train.stepz is not a field; did you mean steps?
 2 | $EXPERIMENT --config.runs.random=3 | config.runs.random is a section: set one of its fields, semantic_ids
 2 | $EXPERIMENT --config.measured=3 | config.measured is '3': it must be a tuple, such as ('beauty',)
 2 | $EXPERIMENT --config.measured='("nowhere",)' | config.measured names 'nowhere': choose from 'beauty'
 2 | $EXPERIMENT --config.order='("nothing",)' | config.order names 'nothing': choose from 'LSH', 'OPQ', 'RQ-KMeans', 'RQ-VAE', 'VQ-VAE', 'hierarchical k-means', 'random'
-2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as configs/paper/specs.py makes it
+2 | $EXPERIMENT --config.order='(1,)' | config.order is (1,): it must be a tuple of names, as in configs/paper/specs.py
 2 | $EXPERIMENT --config.table='()' | config.order names 'random': choose from config.table
-2 | $EXPERIMENT --config.columns='(3,)' | config.columns is (3,): it must be a tuple of names, as configs/paper/specs.py makes it
-2 | --config=experiment.py | config.base is None: it must be a section, as configs/paper/specs.py makes it
-2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as configs/paper/specs.py makes it
+2 | $EXPERIMENT --config.columns='(3,)' | config.columns is (3,): it must be a tuple of names, as in configs/paper/specs.py
+2 | --config=experiment.py | config.base is None: it must be a section, as in configs/paper/specs.py
+2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as in configs/paper/specs.py
 
 ## environment
-2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of these
-2 | JAX_PLATFORMS= JAX_PLATFORM_NAME=cuda $Q --mode=data | JAX_PLATFORM_NAME is 'cuda', but JAX finds only cpu on this machine (...): unset it, or set it to one of these
+2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of them
+2 | JAX_PLATFORMS= JAX_PLATFORM_NAME=cuda $Q --mode=data | JAX_PLATFORM_NAME is 'cuda', but JAX finds only cpu on this machine (...): unset it, or set it to one of them
 2 | JAX_ENABLE_X64=maybe --config=configs/baselines.py --workdir=x --mode=data | JAX cannot be imported (invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'): unset the environment variable, or correct it
 2 | JAX_ENABLE_X64=maybe $Q --mode=data | JAX cannot be imported (invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'): unset the environment variable, or correct it
 2 | JAX_COORDINATOR_ADDRESS=x JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=5 $Q --mode=data --distributed | JAX_COORDINATOR_ADDRESS is 'x': set it to the host of process 0 and a free port, as in 10.0.0.1:1234
@@ -231,15 +231,15 @@ TABLE = r"""
 3 | $AMAZON/meta_code | raw/meta_code/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
 3 | $AMAZON/reviews_long | raw/reviews_long/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
 3 | $AMAZON/meta_long | raw/meta_long/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that raw/item_without_metadata/meta_Beauty.json.gz does not hold, the first 'D': add them or set config.dataset.allow_missing_metadata=True
-3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, the first 'w' with 2: add events or set config.dataset.drop_short_users=True
+3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that are not in raw/item_without_metadata/meta_Beauty.json.gz, such as 'D': add them or set config.dataset.allow_missing_metadata=True
+3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, such as 'w' with 2: add events or set config.dataset.drop_short_users=True
 
 ## stages
-3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four events or more
+3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four or more events
 2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp 3 x tensor 1 does not divide the number of devices, 1: lower them, or train on more devices
-2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) ask for more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
-2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) ask for more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
-2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=bench | config.semantic_ids.codebook_sizes (601, 8) ask for more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
+2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
+2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
+2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=bench | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --mode=data --config.dataset.name=synthetik | config.dataset.name is 'synthetik': did you mean 'synthetic'?
 2 | $Q --workdir=run --mode=data --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'synthetic'?
 """
@@ -250,7 +250,7 @@ _WORDS = {
   '$EXPERIMENT': '--config=configs/paper/table2.py:cpu',
   '$ASK': '--mode=recommend --workdir=trained',
 }
-# Replaced after the command was split into words.
+# Replaced after the command is split into words.
 _CHARACTERS = {
   '$NOT_UTF8': '\udcff',
   '$NEWLINE': '\n',
@@ -260,8 +260,8 @@ _CHARACTERS = {
   '$DIGITS': '9' * 5000,
 }
 _VARIABLE = re.compile(r'([A-Z0-9_]+)=(\S*) ')
-# Topics whose commands print something before the mistake, and those that also
-# write the stages before it.
+# Topics in which commands print something before the error, and topics in which
+# they also write earlier stages.
 _STARTED = ('folders', 'environment', 'data', 'stages')
 _WRITING = ('data', 'stages')
 
@@ -305,7 +305,7 @@ def arguments(command):
 @pytest.mark.parametrize(
   ('topic', 'command', 'code', 'expected', 'is_typed'), CASES
 )
-def test_error(
+def test_error_message(
   request, template, tmp_path, topic, command, code, expected, is_typed
 ):
   cwd = tmp_path / 'cwd'

@@ -1,4 +1,4 @@
-"""Parsing of the command line, without running anything."""
+"""Tests of the parser of the command line."""
 
 import shlex
 
@@ -23,7 +23,7 @@ def refusal(*arguments):
   return str(error.value)
 
 
-def test_the_last_override_counts():
+def test_the_last_override_of_a_field_applies():
   command = parse(
     '--config.semantic_ids.codebook_sizes=(8,8,8)',
     QUICKSTART,
@@ -41,7 +41,7 @@ def test_the_last_override_counts():
   assert command.config.dataset.drop_short_users
 
 
-def test_the_last_of_repeated_flags_counts(tmp_path, monkeypatch):
+def test_the_last_of_repeated_flags_applies(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'b').mkdir()
   command = parse(
@@ -87,7 +87,7 @@ def test_home_is_expanded(monkeypatch):
   assert str(command.folder) == '/home/me/x'
 
 
-def test_the_command_of_an_experiment_contains_no_paths():
+def test_the_recorded_command_contains_no_paths():
   command = parse(
     f'--config={ROOT}/configs/paper/table2.py:cpu',
     '--config.base.seed=3',
@@ -105,7 +105,7 @@ def test_the_command_of_an_experiment_contains_no_paths():
   'argument',
   ["--config.order=('a b', 'c')", '--a=b', '--x="q"', '--y=$HOME `ls`', 'a!b'],
 )
-def test_a_command_is_quoted_for_a_shell(argument):
+def test_quotes_arguments_for_a_shell(argument):
   assert shlex.split(command_line.quote(argument)) == [argument]
   if "('a b'" in argument:
     assert command_line.quote(argument) == f'"{argument}"'

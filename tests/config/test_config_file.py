@@ -1,4 +1,4 @@
-"""Config files, and the overrides of their fields."""
+"""Tests of config files and overrides."""
 
 import sys
 
@@ -10,6 +10,7 @@ from tiger_jax.errors import UsageError
 
 
 def override_one(path, value, config=None):
+  """Overrides a field, and returns its new value."""
   config = config or config_dict.defaults()
   override(config, {path: value})
   *sections, name = path.split('.')
@@ -42,10 +43,10 @@ def override_one(path, value, config=None):
     ('semantic_ids.shared_with', "('a','b')", ('a', 'b')),
   ],
 )
-def test_text_is_converted_to_the_type_of_the_field(path, text, expected):
-  found = override_one(path, text)
-  assert found == expected
-  assert type(found) is type(expected)
+def test_override_converts_text_to_the_type_of_the_field(path, text, expected):
+  value = override_one(path, text)
+  assert value == expected
+  assert type(value) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +58,11 @@ def test_text_is_converted_to_the_type_of_the_field(path, text, expected):
     ('x', ('x', '')),
   ],
 )
-def test_split(name, expected):
+def test_splits_path_and_variant(name, expected):
   assert split(name) == expected
 
 
-def test_two_files_do_not_share_their_names(tmp_path):
+def test_a_config_file_does_not_see_the_names_of_another(tmp_path):
   (tmp_path / 'a.py').write_text(
     'from tiger_jax.config import config_dict\n'
     'SEED = 3\n'
@@ -76,7 +77,7 @@ def test_two_files_do_not_share_their_names(tmp_path):
     load(str(tmp_path / 'b.py'))
 
 
-def test_a_config_imports_those_around_it_before_the_installed_ones(
+def test_a_config_imports_its_neighbors_before_installed_configs(
   tmp_path, monkeypatch
 ):
   body = (
@@ -108,7 +109,7 @@ def test_a_config_imports_those_around_it_before_the_installed_ones(
   assert load('other.py').seed == 8
 
 
-def test_an_installed_config_is_read_from_any_folder(tmp_path, monkeypatch):
+def test_reads_an_installed_config_from_any_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert load('./configs/quickstart.py').dataset.name == 'synthetic'
   with pytest.raises(UsageError, match='did you mean configs/toys.py?'):

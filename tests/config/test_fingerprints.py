@@ -1,10 +1,10 @@
-"""The fingerprints of the shipped configs are pinned.
+"""Tests that the fingerprints of the shipped configs do not change.
 
-If a fingerprint changes, finished stages of all users run again. If a default
-changes, a finished stage would count as made with the new default: declare the
-field with `checks.added_later(new, before=old)` instead.
+If a fingerprint changes, the finished stages of all users run again. If a
+default changes, a stage made with the old default would seem to be made with
+the new one. Declare the field with `checks.added_later(new, before=old)`.
 
-`python -m tests.config.test_fingerprints` writes the pinned values again.
+`python -m tests.config.test_fingerprints` updates the expected values.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ def load(name, variant):
 
 
 def fingerprints(config):
-  """Returns the fingerprint of every stage, with names in place of inputs."""
+  """Returns the fingerprint of every stage. The inputs are placeholders."""
   made_from = {
     'data': data.made_from(config),
     'embedding': embedding.made_from(config, 'items'),
@@ -55,7 +55,7 @@ def fingerprints(config):
   return {name: fingerprint(name, x) for name, x in made_from.items()}
 
 
-def shipped():
+def shipped_fingerprints():
   return {
     f'{name}:{variant}' if variant else name: fingerprints(load(name, variant))
     for name, variants in VARIANTS.items()
@@ -63,16 +63,16 @@ def shipped():
   }
 
 
-def test_the_shipped_configs_keep_their_fingerprints():
-  assert shipped() == json.loads(FINGERPRINTS.read_text())
+def test_fingerprints_of_shipped_configs_are_unchanged():
+  assert shipped_fingerprints() == json.loads(FINGERPRINTS.read_text())
 
 
-def test_every_default_is_its_former_value_or_says_what_that_was():
+def test_former_values_are_unchanged():
   values = json.loads(json.dumps(former_values()))
   assert values == json.loads(DEFAULTS.read_text())
 
 
-def test_a_new_field_at_its_default_changes_nothing():
+def test_a_new_field_at_its_default_is_not_in_the_identity():
   later = dataclasses.make_dataclass(
     'Later', [('new', int, 3)], bases=(TrainConfig,), frozen=True
   )
@@ -81,7 +81,8 @@ def test_a_new_field_at_its_default_changes_nothing():
   assert identity(later(new=4)) == {'new': 4}
 
 
-OTHER = {
+# Values that differ from the defaults, for fields with restricted values.
+OTHER_VALUES = {
   'shared_with': ('elsewhere',),
   'codebook_sizes': (4, 4),
   'hidden_dims': (8,),
@@ -93,13 +94,13 @@ OTHER = {
 
 
 @pytest.mark.parametrize('section', ['dataset', 'semantic_ids', 'train'])
-def test_every_other_value_is_in_the_identity(section):
+def test_every_changed_field_is_in_the_identity(section):
   config = getattr(Config(), section)
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     if dataclasses.is_dataclass(value):
       continue
-    other = OTHER.get(field.name)
+    other = OTHER_VALUES.get(field.name)
     if other is None:
       other = {
         str: lambda x: f'{x}x',
@@ -115,7 +116,7 @@ def test_a_changed_field_of_a_nested_section_is_in_the_identity():
   optimizer = dataclasses.replace(TrainConfig().optimizer, learning_rate=0.5)
   changed = dataclasses.replace(TrainConfig(), optimizer=optimizer)
   assert identity(changed) == {'optimizer': {'learning_rate': 0.5}}
-  # The default is the one of this section, and not that of the class.
+  # The default is that of the section, not that of the class.
   ids = Config().semantic_ids
   assert identity(ids) == {}
   optimizer = dataclasses.replace(ids.optimizer, learning_rate=1e-3)
@@ -124,5 +125,5 @@ def test_a_changed_field_of_a_nested_section_is_in_the_identity():
 
 
 if __name__ == '__main__':
-  FINGERPRINTS.write_text(json.dumps(shipped(), indent=1) + '\n')
+  FINGERPRINTS.write_text(json.dumps(shipped_fingerprints(), indent=1) + '\n')
   DEFAULTS.write_text(json.dumps(former_values(), indent=1) + '\n')

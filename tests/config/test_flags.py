@@ -1,4 +1,4 @@
-"""The flags of the program, and its help."""
+"""Tests of the flags and the help text."""
 
 import re
 import shlex
@@ -12,22 +12,22 @@ from tiger_jax.config import command_line
 from tiger_jax.config.flags import TOPICS, help_text
 
 
-def test_the_help_says_what_the_program_does_first():
+def test_help_starts_with_the_purpose():
   lines = help_text().splitlines()
   assert lines[0].startswith('Trains TIGER')
   assert lines.index('Examples:') <= 5
   assert max(map(len, lines)) <= 80
 
 
-def test_every_flag_is_described_in_sentences_with_its_default():
+def test_help_describes_every_flag_and_its_default():
   text = ' '.join(help_text().split())
   titles = ('Flags:', 'Flags of --mode=recommend:', 'Flags of --mode=bench:')
-  places = [text.index(title) for title in titles]
-  assert places == sorted(places)
-  for topic, place in zip(TOPICS.values(), places, strict=True):
+  positions = [text.index(title) for title in titles]
+  assert positions == sorted(positions)
+  for topic, position in zip(TOPICS.values(), positions, strict=True):
     for flag in topic:
-      shown = f' --{flag.name}{flag.value and f"={flag.value}"} '
-      start = text.index(shown, place) + len(shown)
+      heading = f' --{flag.name}{flag.value and f"={flag.value}"} '
+      start = text.index(heading, position) + len(heading)
       entry = re.split(r' --\w+[ =]\S*(?= [A-Z])| Flags of', text[start:])[0]
       assert entry[0].isupper() and entry[-1] == '.', entry
       assert 'default' in entry, entry
@@ -37,7 +37,7 @@ def test_every_flag_is_described_in_sentences_with_its_default():
         assert f'The default is {default}.' in entry
 
 
-def test_all_examples_are_valid_commands(tmp_path, monkeypatch):
+def test_examples_are_valid_commands(tmp_path, monkeypatch):
   (tmp_path / 'configs').symlink_to(small.ROOT / 'configs')
   (tmp_path / 'runs/quickstart').mkdir(parents=True)
   monkeypatch.chdir(tmp_path)
@@ -65,11 +65,11 @@ def test_all_examples_are_valid_commands(tmp_path, monkeypatch):
     ['--config=nowhere.py', '--mode=dat', '-h'],
   ],
 )  # fmt: skip
-def test_every_form_of_help(arguments):
+def test_accepts_every_form_of_the_help_flag(arguments):
   assert command_line.parse(['main.py', *arguments]) is None
 
 
-def test_help_as_it_is_typed(tmp_path):
+def test_help_does_not_import_jax(tmp_path):
   done = typed.python(
     '-X', 'importtime', '-m', 'tiger_jax.main', '--help', cwd=tmp_path
   )

@@ -1,4 +1,4 @@
-"""Configs in records, of this version and others, and in fingerprints."""
+"""Tests of configs in records of this and other versions."""
 
 import dataclasses
 import json
@@ -12,37 +12,36 @@ from tiger_jax.config.checks import BEFORE, added_later
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.config.recorded import config_of, former_values, identity
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.storage.record import Artefact
+from tiger_jax.storage.record import Artifact
 
 
-def artefact(config, **environment):
+def artifact(config, **environment):
   about = {'config': config, 'environment': environment}
-  return Artefact(Path('runs/a/train'), '0' * 64, 0.0, about)
+  return Artifact(Path('runs/a/train'), '0' * 64, 0.0, about)
 
 
 @pytest.mark.parametrize('keep_repeats', [False, True])
-def test_a_recorded_config_comes_back(keep_repeats):
+def test_reads_a_recorded_config(keep_repeats):
   config = from_json({
     'seed': 3,
     'dataset': {'keep_repeats': keep_repeats},
     'train': {'steps': 7},
   })  # fmt: skip
   recorded = json.loads(json.dumps(dataclasses.asdict(config)))
-  assert config_of(artefact(recorded)) == config
+  assert config_of(artifact(recorded)) == config
   # Older versions did not record a field at its former value.
   if keep_repeats:
     del recorded['dataset']['keep_repeats']
-    assert config_of(artefact(recorded)) == config
+    assert config_of(artifact(recorded)) == config
 
 
-def test_missing_fields_get_their_former_values():
-  """Not their current default."""
+def test_missing_fields_get_their_former_values_not_their_defaults():
   (field,) = (
     x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
   )
   assert field.metadata[BEFORE] != field.default
-  assert config_of(artefact({})).dataset.keep_repeats
-  assert config_of(artefact({'dataset': {}})).dataset.keep_repeats
+  assert config_of(artifact({})).dataset.keep_repeats
+  assert config_of(artifact({'dataset': {}})).dataset.keep_repeats
   assert not from_json({}).dataset.keep_repeats
 
 
@@ -55,9 +54,9 @@ def test_missing_fields_get_their_former_values():
     {'\x1b[2J' + 'x' * 10**6: 1},
   ],
 )
-def test_an_unknown_field_of_a_record_names_both_versions(config):
+def test_the_error_for_an_unknown_field_names_both_versions(config):
   with pytest.raises(DataError) as error:
-    config_of(artefact(config, tiger_jax='0.0.7'))
+    config_of(artifact(config, tiger_jax='0.0.7'))
   message = str(error.value)
   assert 'version 0.0.7' in message and tiger_jax.__version__ in message
   assert 'runs/a ' in message and 'did you mean' not in message
@@ -72,29 +71,29 @@ def test_an_unknown_field_of_a_record_names_both_versions(config):
     {'train': {'steps': 'many'}},
   ],
 )
-def test_a_value_of_a_record_names_the_file(config):
+def test_the_error_for_an_invalid_value_names_the_file(config):
   with pytest.raises(DataError, match=r'runs/a/train/stage\.json'):
-    config_of(artefact(config, tiger_jax='0.0.7'))
+    config_of(artifact(config, tiger_jax='0.0.7'))
 
 
-def test_a_config_that_the_caller_cannot_use_names_the_file():
+def test_the_error_of_the_check_names_the_file():
   def check(config):
     raise UsageError(f'there is no {config.model.name}')
 
   with pytest.raises(DataError) as error:
-    config_of(artefact({'model': {'name': 'gpt'}}, tiger_jax='0.0.7'), check)
+    config_of(artifact({'model': {'name': 'gpt'}}, tiger_jax='0.0.7'), check)
   assert str(error.value).startswith(
     'runs/a/train/stage.json, made by version '
   )
   assert 'there is no gpt' in str(error.value)
 
 
-def test_a_retired_field_is_read_if_it_did_nothing():
-  assert config_of(artefact({'train': {'learning_rates': []}})) == config_of(
-    artefact({})
+def test_accepts_a_retired_field_only_if_it_had_no_effect():
+  assert config_of(artifact({'train': {'learning_rates': []}})) == config_of(
+    artifact({})
   )
   with pytest.raises(DataError, match=r'config\.train\.learning_rates'):
-    config_of(artefact({'train': {'learning_rates': [1e-3, 3e-3]}}))
+    config_of(artifact({'train': {'learning_rates': [1e-3, 3e-3]}}))
 
 
 def test_former_values_include_retired_fields():
@@ -106,7 +105,7 @@ def test_former_values_include_retired_fields():
   assert values == expected
 
 
-def test_the_identity_has_the_fields_that_differ_from_their_defaults():
+def test_identity_has_the_fields_that_differ_from_their_defaults():
   assert identity(Config()) == {'dataset': {'keep_repeats': False}}
   former = {'keep_repeats': True}
   assert identity(from_json({'dataset': former})) == {}
@@ -121,8 +120,8 @@ def test_the_identity_has_the_fields_that_differ_from_their_defaults():
   assert identity(from_json(changed)) == expected
 
 
-def test_the_default_of_a_nested_section_is_that_of_its_owner():
-  """Both optimizers have the same class, and other learning rates."""
+def test_identity_uses_the_defaults_of_the_outer_section():
+  """Both optimizers have the same class, but different default rates."""
   sections = Config().train, Config().semantic_ids
   for section, other in (sections, sections[::-1]):
     rate = other.optimizer.learning_rate
@@ -132,8 +131,7 @@ def test_the_default_of_a_nested_section_is_that_of_its_owner():
     assert identity(changed) == {'optimizer': {'learning_rate': rate}}
 
 
-def test_a_new_field_changes_no_identity_until_it_is_set():
-  """At its default, or at its former value if it has one."""
+def test_identity_omits_a_new_field_at_its_default_or_former_value():
   fields = [
     ('size', int, 4),
     ('plain', int, dataclasses.field(default=1)),

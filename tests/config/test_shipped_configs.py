@@ -1,4 +1,4 @@
-"""The configs that are shipped, and what their docstrings say."""
+"""Tests of the shipped configs and their docstrings."""
 
 import ast
 import dataclasses
@@ -24,20 +24,21 @@ def load(path):
 
 
 def documented():
-  """Every `configs/x.py` or `configs/x.py:variant` that a docstring names.
+  """Returns the files and the variants that the docstrings name.
 
-  A docstring that says "Beauty's variants (`:cpu`)" names its own.
+  A docstring names a variant as `configs/x.py:variant`, or as `:variant` for
+  its own file.
   """
-  found = set()
+  names = set()
   for path in CONFIGS:
-    found.add((path.name, ''))
+    names.add((path.name, ''))
     text = ast.get_docstring(ast.parse(path.read_text()))
-    found |= set(re.findall(r'configs/(\w+\.py):(\w+)', text))
-    found |= {(path.name, name) for name in re.findall(r'`:(\w+)`', text)}
-  return sorted(found)
+    names |= set(re.findall(r'configs/(\w+\.py):(\w+)', text))
+    names |= {(path.name, name) for name in re.findall(r'`:(\w+)`', text)}
+  return sorted(names)
 
 
-def test_there_are_documented_variants():
+def test_finds_documented_variants():
   assert ('beauty.py', 'cpu') in documented()
   assert ('sports.py', 'paper') in documented()
 
@@ -50,8 +51,8 @@ def test_shipped_configs_parse(name, variant):
   assert config != Config()
   if variant:
     assert config != parse(module.get_config())
-  again = from_json(json.loads(json.dumps(dataclasses.asdict(config))))
-  assert again == config
+  read = from_json(json.loads(json.dumps(dataclasses.asdict(config))))
+  assert read == config
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.name)
@@ -60,6 +61,6 @@ def test_docstring_gives_the_command(path):
   assert f'python -m tiger_jax.main --config=configs/{path.name}' in text
 
 
-def test_unknown_variant():
+def test_refuses_an_unknown_variant():
   with pytest.raises(UsageError, match="'cpux'.*cpu"):
     load(ROOT / 'configs' / 'beauty.py').get_config('cpux')

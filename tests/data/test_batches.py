@@ -1,5 +1,4 @@
 from concurrent import futures
-import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,50 +6,33 @@ import jax
 import numpy as np
 import pytest
 
+from tests.data.traceable import (
+  BUCKETS,
+  LENGTHS,
+  equal,
+  make_dataset,
+  make_source,
+)
 from tiger_jax.data import batches, splits
 from tiger_jax.data.batches import TrainBatches
-from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.data.splits import Excerpts
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
-BUCKETS = (2, 5, 8)
-LENGTHS = (3, 4, 12, 7, 20, 5, 9)
-
-
-def make_dataset(lengths):
-  """A shop where every event is of an item of its own, so it can be traced."""
-  ids = tuple(str(row) for row in range(sum(lengths)))
-  return Dataset(
-    name='traceable',
-    items=Items(ids=ids, fields={name: ids for name in FIELDS}),
-    user_ids=tuple(f'u{user}' for user in range(len(lengths))),
-    history=np.arange(sum(lengths), dtype=np.int32),
-    offsets=np.cumsum([0, *lengths]).astype(np.int64),
-  )
-
-
-def make_source(lengths=LENGTHS, batch_size=4, seed=0, steps_per_call=1):
-  dataset = make_dataset(lengths)
-  examples = splits.split(dataset, 'train')
-  return TrainBatches(
-    dataset, examples, batch_size, BUCKETS, seed, steps_per_call
-  )
-
 
 @jax.jit
-def _look_up(events, stack):
-  """As a step of training does, batch by batch."""
+def _gather(events, stack):
+  """Gathers one batch after the other, as a training step does."""
   return jax.lax.map(
     lambda batch: splits.gather(events, batch.examples, batch.width), stack
   )
 
 
-def looked_up(source, stack):
-  """Returns the batches that a stack stands for."""
+def unstack(source, stack):
+  """Returns the batches of a stack, gathered on the device or on the host."""
   if isinstance(stack, Excerpts):
     assert all(x.dtype == np.int32 for x in stack.examples)
-    stack = _look_up(source.events, stack)
+    stack = _gather(source.events, stack)
   assert isinstance(stack, Batch)
   return [Batch(*row) for row in zip(*map(np.asarray, stack), strict=True)]
 
@@ -61,7 +43,7 @@ def batches_of(source, num_steps):
   return [
     batch
     for start in range(0, num_steps, size)
-    for batch in looked_up(
+    for batch in unstack(
       source, source.stack(start, min(start + size, num_steps))
     )
   ]
@@ -69,19 +51,6 @@ def batches_of(source, num_steps):
 
 def smallest_bucket(length):
   return next(width for width in BUCKETS if width >= min(length, BUCKETS[-1]))
-
-
-def equal(left, right):
-  leaves = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-  return jax.tree.structure(left) == jax.tree.structure(right) and all(
-    np.array_equal(x, y) and x.dtype == y.dtype for x, y in leaves
-  )
-
-
-@pytest.fixture(name='on_the_host')
-def _on_the_host(monkeypatch):
-  """No history is so short that it would lie on the device."""
-  monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,12 +64,12 @@ def _on_the_host(monkeypatch):
 def test_an_epoch_is_a_permutation(
   lengths, batch_size, steps_per_call, seed, epoch
 ):
-  """But for what does not fill a last stack."""
+  """An epoch has each example at most once, and drops less than one stack."""
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
   total = len(examples.user)
   if total < batch_size:
-    reason = 'fewer than one batch' if total else 'has four events or more'
+    reason = 'fewer than one batch' if total else 'has four or more events'
     with pytest.raises(DataError, match=reason):
       TrainBatches(dataset, examples, batch_size, BUCKETS, seed, steps_per_call)
     return
@@ -124,7 +93,7 @@ def test_an_epoch_is_a_permutation(
       assert stack.width >= smallest_bucket(end - begin)
       promoted += stack.width > smallest_bucket(end - begin)
       targets.append(int(end))
-  # A target names the example.
+  # The target identifies the example.
   assert len(set(targets)) == len(targets)
   assert set(targets) <= set(examples.end.tolist())
   assert promoted <= (len(BUCKETS) - 1) * (stack_examples - 1)
@@ -132,11 +101,11 @@ def test_an_epoch_is_a_permutation(
 
 @pytest.mark.parametrize('steps_per_call', [1, 2, 3, 100])
 @pytest.mark.parametrize('causal', [False, True])
-def test_what_the_device_looks_up_is_what_the_host_does(
+def test_the_device_gathers_the_same_batches_as_the_host(
   monkeypatch, steps_per_call, causal
 ):
   dataset = make_dataset(LENGTHS * 3)
-  # An item that occurs again must not be taken for another.
+  # Repeated items, so that batches cannot be matched by item alone.
   dataset.history[:] = np.random.default_rng(0).integers(
     0, 9, len(dataset.history)
   )
@@ -146,7 +115,7 @@ def test_what_the_device_looks_up_is_what_the_host_does(
 
   def read():
     source = TrainBatches(dataset, examples, 4, BUCKETS, 0, steps_per_call)
-    # The last stack of a run may be a part of one.
+    # One more step, so that the last stack is incomplete.
     num_steps = 2 * source.steps_per_epoch + 1
     return source, batches_of(source, num_steps)
 
@@ -165,8 +134,8 @@ def test_what_the_device_looks_up_is_what_the_host_does(
 
 @pytest.mark.usefixtures('on_the_host')
 @pytest.mark.parametrize('steps_per_call', [1, 2, 3])
-def test_every_batch_holds_whole_histories(steps_per_call):
-  """Of items that are numbered through, so that a gap would be seen."""
+def test_every_batch_has_whole_histories(steps_per_call):
+  """Items are numbered consecutively, so a gap would be noticed."""
   dataset = make_dataset(LENGTHS)
   source = make_source(steps_per_call=steps_per_call)
   for batch in batches_of(source, source.steps_per_epoch):
@@ -180,7 +149,7 @@ def test_every_batch_holds_whole_histories(steps_per_call):
 
 
 @pytest.mark.parametrize('steps_per_call', [1, 2])
-def test_a_batch_is_a_function_of_seed_and_step(steps_per_call):
+def test_a_batch_depends_only_on_seed_and_step(steps_per_call):
   source = make_source(steps_per_call=steps_per_call)
   per_epoch = source.steps_per_epoch
   starts = range(0, 3 * per_epoch, steps_per_call)
@@ -197,7 +166,7 @@ def test_a_batch_is_a_function_of_seed_and_step(steps_per_call):
   assert not equal(forward[:calls], forward[calls : 2 * calls])
 
 
-def test_a_part_of_a_stack_is_its_beginning():
+def test_an_incomplete_stack_is_the_beginning_of_the_stack():
   source = make_source(steps_per_call=3)
   whole = source.stack(3, 6)
   assert len(whole.examples.user) == 3
@@ -213,14 +182,14 @@ def test_lengths_are_mixed_within_an_epoch():
   assert widths != sorted(widths)
 
 
-def test_a_stack_begins_where_the_one_before_ends():
+def test_a_stack_cannot_begin_inside_another():
   source = make_source(steps_per_call=2)
   with pytest.raises(AssertionError, match='step 3'):
     source.stack(3, 5)
 
 
-def test_what_is_left_out_is_not_always_the_same():
-  """Nor is it of one length: in the long run all examples count alike."""
+def test_all_examples_are_dropped_equally_often():
+  """The dropped examples of an epoch are random, whatever their length."""
   lengths = [5] * 12 + [9] * 6 + [25] * 2
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
@@ -233,14 +202,14 @@ def test_what_is_left_out_is_not_always_the_same():
     for end in source.stack(start, start + 5).examples.end.ravel().tolist():
       uses[end] += 1
   share = source.steps_per_epoch * 7 / num_examples
-  found = np.array(list(uses.values())) / num_epochs
+  use_rates = np.array(list(uses.values())) / num_epochs
   # Five standard deviations.
   margin = 5 * np.sqrt(share * (1 - share) / num_epochs)
-  assert np.abs(found - share).max() < margin
+  assert np.abs(use_rates - share).max() < margin
 
 
-def test_more_steps_per_call_than_there_are_batches():
-  """A call is then an epoch, and none is left out."""
+def test_a_call_has_at_most_one_epoch():
+  """No batch is dropped if `steps_per_call` exceeds the number of batches."""
   source = make_source(steps_per_call=1000)
   num_examples = sum(length - 3 for length in LENGTHS)
   assert source.steps_per_call == source.steps_per_epoch == num_examples // 4
@@ -261,86 +230,36 @@ def test_threads_see_the_same_batches():
   expected = [stack(source, start) for start in starts]
   shared = make_source(steps_per_call=2)
   with futures.ThreadPoolExecutor(8) as pool:
-    found = pool.map(lambda start: stack(shared, start), starts[::-1])
-    found = list(found)[::-1]
-  assert equal(expected, found)
+    reversed_stacks = list(
+      pool.map(lambda start: stack(shared, start), starts[::-1])
+    )
+  assert equal(expected, reversed_stacks[::-1])
 
 
-def test_too_few_examples_is_one_line():
+def test_too_few_examples_raise_one_line():
   with pytest.raises(DataError) as error:
     make_source(lengths=[4, 4], batch_size=4)
   assert '\n' not in str(error.value)
   assert 'config.train.batch_size' in str(error.value)
 
 
-@pytest.mark.parametrize(
-  ('size', 'start', 'stop'),
-  [(1, 0, 40), (1, 17, 23), (1, 5, 5), (2, 0, 40), (2, 4, 9), (3, 6, 6)],
-)
-def test_prefetch_keeps_the_order(size, start, stop):
-  found = list(batches.prefetch(make_source(steps_per_call=size), start, stop))
-  source = make_source(steps_per_call=size)
-  expected = [
-    source.stack(first, min(first + size, stop))
-    for first in range(start, stop, size)
-  ]
-  assert equal(found, expected)
-  assert all(isinstance(stack, Excerpts) for stack in found)
-
-
-@pytest.mark.usefixtures('on_the_host')
-def test_prefetch_hands_batches_on_as_they_are():
-  found = list(batches.prefetch(make_source(steps_per_call=2), 0, 6))
-  source = make_source(steps_per_call=2)
-  assert equal(found, [source.stack(start, start + 2) for start in (0, 2, 4)])
-  assert all(isinstance(stack, Batch) for stack in found)
-
-
-def test_prefetch_may_be_left_early():
-  stream = batches.prefetch(make_source(), 0, 10**9)
-  source = make_source()
-  for step, batch in enumerate(itertools.islice(stream, 7)):
-    assert equal(batch, source.stack(step, step + 1))
-
-
-class Steps:
-  """Batches that hold their step."""
-
-  def __init__(self, steps_per_call):
-    self.steps_per_call = steps_per_call
-
-  def stack(self, start, stop):
-    steps = np.arange(start, stop, dtype=np.float32)
-    return np.broadcast_to(steps[:, None, None], (len(steps), 2, 3))
-
-
-@pytest.mark.parametrize('size', [1, 3, 50])
-@pytest.mark.parametrize(('start', 'stop'), [(0, 7), (4, 10), (5, 5)])
-def test_prefetched_stacks_hold_the_batches_in_order(size, start, stop):
-  found = list(batches.prefetch(Steps(size), start, stop))
-  assert [len(stack) for stack in found[:-1]] == [size] * (len(found) - 1)
-  steps = [int(batch[0, 0]) for stack in found for batch in stack]
-  assert steps == list(range(start, stop))
-  assert all(stack.shape[1:] == (2, 3) for stack in found)
-
-
 def test_evaluation_sees_every_example_once():
   dataset = make_dataset([3, 4, 12, 7, 20, 5, 9, 3, 3, 11])
   examples = splits.split(dataset, 'test')
-  found = []
+  targets = []
   shapes = set()
   for batch in batches.evaluation_batches(dataset, examples, 4, BUCKETS):
     shapes.add(batch.history.shape)
-    real = batch.target >= 0
-    assert (batch.history[~real] == -1).all()
-    assert (batch.user[~real] == -1).all()
-    found += batch.target[real].tolist()
+    is_user = batch.target >= 0
+    assert (batch.history[~is_user] == -1).all()
+    assert (batch.user[~is_user] == -1).all()
+    targets += batch.target[is_user].tolist()
     for history, target in zip(
-      batch.history[real], batch.target[real], strict=True
+      batch.history[is_user], batch.target[is_user], strict=True
     ):
-      # Items are numbered through, so a history ends just before its target.
+      # Items are numbered consecutively, so the last one is target - 1.
       assert history[history >= 0][-1] == target - 1
-  assert sorted(found) == examples.end.tolist()
+  assert sorted(targets) == examples.end.tolist()
   assert shapes == {(4, width) for width in BUCKETS}
 
 

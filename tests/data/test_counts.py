@@ -35,9 +35,9 @@ def test_after_drop():
   assert counts.after_drop({}, 'by me', 1, 1) == {}
 
 
-def test_lines_are_single_lines_for_any_content():
+def test_lines_have_no_control_characters():
   hostile = '\x1b[2J\n\u202ex'
-  found = counts.lines(
+  lines = counts.lines(
     {
       'events': counts.flow(5, 4, {hostile: 1}),
       'missing': {
@@ -47,10 +47,10 @@ def test_lines_are_single_lines_for_any_content():
       'notes': [hostile],
     }
   )  # fmt: skip
-  assert found == [
+  assert lines == [
     'events: 5 read, 4 used; dropped: 1 [2J x',
     'without text: 1 of 2 bought items (50.0% of events) are not in the '
-    "catalogue, such as '\\x1b[2J\\n\\u202ex'",
+    "catalog, such as '\\x1b[2J\\n\\u202ex'",
     '[2J x',
   ]
 
@@ -66,7 +66,7 @@ def test_lines_are_single_lines_for_any_content():
     ' "first": [], "hint": ""}}',
   ],
 )  # fmt: skip
-def test_a_damaged_record_is_one_line(tmp_path, text):
+def test_a_damaged_file_raises_one_line(tmp_path, text):
   (tmp_path / 'counts.json').write_text(text)
   with pytest.raises(DataError) as caught:
     counts.read(tmp_path)
@@ -74,13 +74,13 @@ def test_a_damaged_record_is_one_line(tmp_path, text):
   assert str(tmp_path / 'counts.json') in str(caught.value)
 
 
-def test_the_record_is_plain_json(tmp_path):
-  counted = counts.without_drops(3, 2, 9)
-  counts.write(counted, tmp_path)
-  assert json.loads((tmp_path / 'counts.json').read_text()) == counted
+def test_the_file_is_plain_json(tmp_path):
+  dataset_counts = counts.without_drops(3, 2, 9)
+  counts.write(dataset_counts, tmp_path)
+  assert json.loads((tmp_path / 'counts.json').read_text()) == dataset_counts
 
 
-def test_a_record_nested_deeply_is_one_line(tmp_path):
+def test_deeply_nested_values_raise_one_line_or_are_shown(tmp_path):
   for depth in (100, 300, 900, 950, 980, 990, 995, 2000):
     deep = '[' * depth + ']' * depth
     for text in (
@@ -101,7 +101,7 @@ def test_a_record_nested_deeply_is_one_line(tmp_path):
    10**4000, '\ud800'],
 )  # fmt: skip
 @pytest.mark.parametrize('part', ['', 'read', 'dropped', 'first', 'empty'])
-def test_values_of_wrong_types_are_one_line(tmp_path, value, part):
+def test_wrong_types_raise_one_line_or_are_shown(tmp_path, value, part):
   flow = {'read': 5, 'used': 4, 'dropped': {'x': 1}}
   parts = {
     'events': flow,

@@ -1,4 +1,4 @@
-"""Items that nobody has bought before."""
+"""Tests of unseen items: items without purchases in training."""
 
 import numpy as np
 import pytest
@@ -9,64 +9,63 @@ from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError
 
 
-def test_they_come_only_as_the_last_item():
+def test_unseen_items_are_only_last_items():
   dataset = synthetic.make(400, seed=0)
-  found = without_purchases(dataset, 0.1, seed=3)
+  result = without_purchases(dataset, 0.1, seed=3)
   tests = np.unique(dataset.history[dataset.offsets[1:] - 1])
-  assert 0.08 * len(tests) < len(found.unseen) <= round(0.1 * len(tests))
-  last = found.offsets[1:] - 1
-  before = np.ones(found.num_interactions, bool)
+  assert 0.08 * len(tests) < len(result.unseen) <= round(0.1 * len(tests))
+  last = result.offsets[1:] - 1
+  before = np.ones(result.num_interactions, bool)
   before[last] = False
-  assert not np.isin(found.history[before], found.unseen).any()
-  assert set(found.unseen) <= set(found.history[last].tolist())
-  assert np.diff(found.offsets).min() >= 3
-  assert found.items is dataset.items
+  assert not np.isin(result.history[before], result.unseen).any()
+  assert set(result.unseen) <= set(result.history[last].tolist())
+  assert np.diff(result.offsets).min() >= 3
+  assert result.items is dataset.items
 
 
-def test_all_else_stays():
+def test_other_events_do_not_change():
   dataset = synthetic.make(400, seed=0)
-  found = without_purchases(dataset, 0.1, seed=3)
-  removed = set(dataset.history.tolist()) - set(found.history.tolist())
+  result = without_purchases(dataset, 0.1, seed=3)
+  removed = set(dataset.history.tolist()) - set(result.history.tolist())
   assert len(removed) < 0.1 * dataset.num_items
   rows = {user: row for row, user in enumerate(dataset.user_ids)}
-  for row, user in enumerate(found.user_ids[:50]):
-    whole = dataset.history_of(rows[user]).tolist()
-    *before, last = whole
-    gone = set(found.unseen) | removed
-    assert found.history_of(row).tolist() == [
-      *(item for item in before if item not in gone),
+  for row, user in enumerate(result.user_ids[:50]):
+    *before, last = dataset.history_of(rows[user]).tolist()
+    excluded = set(result.unseen) | removed
+    assert result.history_of(row).tolist() == [
+      *(item for item in before if item not in excluded),
       last,
     ]
 
 
-def test_the_seed_decides():
+def test_the_choice_depends_on_the_seed():
   dataset = synthetic.make(200, seed=0)
-  one, again, other = (
+  first, again, other = (
     without_purchases(dataset, 0.1, seed).unseen.tolist() for seed in (1, 1, 2)
   )
-  assert one == again != other
+  assert first == again != other
 
 
-def test_times_stay_with_their_events(tmp_path):
+def test_timestamps_stay_with_their_events(tmp_path):
   dataset = synthetic.make(200, seed=0)
   times = np.arange(dataset.num_interactions)
   dataset = Dataset(
     'shop', dataset.items, dataset.user_ids, dataset.history, dataset.offsets,
     times,
   )  # fmt: skip
-  found = without_purchases(dataset, 0.1, seed=3)
+  result = without_purchases(dataset, 0.1, seed=3)
   np.testing.assert_array_equal(
-    dataset.history[found.timestamps], found.history
+    dataset.history[result.timestamps], result.history
   )
-  found.save(tmp_path)
-  np.testing.assert_array_equal(Dataset.load(tmp_path).unseen, found.unseen)
+  result.save(tmp_path)
+  np.testing.assert_array_equal(Dataset.load(tmp_path).unseen, result.unseen)
 
 
 @pytest.mark.parametrize(
-  ('share', 'what'), [(0.01, 'less than one'), (0.99, 'three events')]
+  ('share', 'reason'), [(0.01, 'less than one'), (0.99, 'three events')]
 )
-def test_too_few_or_too_many_is_one_line(share, what):
-  """Three users of one taste: whatever is taken out, nobody has enough."""
+def test_a_share_out_of_range_raises_one_line(share, reason):
+  """All users have the same three items, so no user remains without one."""
   text = ('',) * 4
   names = ('title', 'price', 'brand', 'categories', 'description')
   items = Items(('a', 'b', 'c', 'd'), dict.fromkeys(names, text))
@@ -78,6 +77,6 @@ def test_too_few_or_too_many_is_one_line(share, what):
     np.array(walks, np.int32).ravel(),
     np.array([0, 3, 6, 9]),
   )
-  with pytest.raises(DataError, match=what) as error:
+  with pytest.raises(DataError, match=reason) as error:
     without_purchases(dataset, share, seed=0)
   assert '\n' not in str(error.value)

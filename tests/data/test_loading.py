@@ -6,7 +6,7 @@ from tiger_jax.data import loading
 from tiger_jax.errors import DataError, UsageError
 
 
-def test_synthetic_is_the_default():
+def test_the_default_is_the_synthetic_shop():
   config = DatasetConfig(synthetic_users=20)
   dataset = loading.load_dataset(config, 7)
   assert dataset.name == 'synthetic'
@@ -28,14 +28,14 @@ def test_synthetic_is_the_default():
     ('amazon2018/Beauty', 'amazon2014/Beauty'),
   ],
 )
-def test_unknown_names(name, near):
+def test_an_unknown_name_suggests_a_known_one(name, near):
   with pytest.raises(UsageError) as error:
     loading.load_dataset(DatasetConfig(name=name), 0)
   assert f'did you mean {near!r}?' in str(error.value)
 
 
 @pytest.mark.parametrize('name', ['files', 'amazon2014/Toys_and_Games'])
-def test_sources_are_looked_for_in_source_dir(tmp_path, name):
+def test_a_missing_source_dir_is_named(tmp_path, name):
   source = tmp_path / 'source'
   config = DatasetConfig(name=name, source_dir=str(source))
   with pytest.raises(DataError, match=str(source)):

@@ -21,7 +21,7 @@ def make_dataset(lengths, num_items=50, seed=0):
 
 
 def worked_dataset():
-  """User 0 buys 0 1 2 3 4; user 1 buys 5 6 7, too few to train on."""
+  """User 0 has items 0 to 4; user 1 has 5 to 7, too few for training."""
   dataset = make_dataset([5, 3])
   dataset.history[:] = np.arange(8)
   return dataset
@@ -40,21 +40,20 @@ def test_worked_example(name, pairs):
   examples = splits.split(dataset, name)
   assert examples.user.dtype == np.int32
   assert examples.start.dtype == examples.end.dtype == np.int64
-  found = [
+  assert [
     (int(user), dataset.history[start:end].tolist(), int(dataset.history[end]))
     for user, start, end in zip(*examples, strict=True)
-  ]
-  assert found == pairs
+  ] == pairs
   lengths = splits.history_lengths(examples)
   assert lengths.tolist() == [len(history) for _, history, _ in pairs]
 
 
-def test_the_events_of_training_are_all_but_the_last_two():
-  found = splits.training_positions(make_dataset([5, 3, 4]))
-  assert np.flatnonzero(found).tolist() == [0, 1, 2, 5, 8, 9]
+def test_training_excludes_the_last_two_events():
+  is_training = splits.training_positions(make_dataset([5, 3, 4]))
+  assert np.flatnonzero(is_training).tolist() == [0, 1, 2, 5, 8, 9]
 
 
-def test_no_target_is_in_two_splits():
+def test_each_event_except_the_first_is_a_target_once():
   dataset = make_dataset([3, 4, 9, 30])
   ends = [
     splits.split(dataset, name).end for name in ('train', 'validation', 'test')
@@ -94,10 +93,10 @@ def test_gather_equals_slicing(name, width):
 
 
 def test_worked_sequences():
-  """Of ten events the targets 1 to 7 count, three to a window of three."""
+  """A history of ten events has the targets 1 to 7, at most 3 per window."""
   dataset = make_dataset([10, 3, 4])
-  found = splits.sequences(dataset, 3)
-  assert list(zip(*(x.tolist() for x in found), strict=True)) == [
+  windows = splits.sequences(dataset, 3)
+  assert list(zip(*(x.tolist() for x in windows), strict=True)) == [
     (0, 4, 7),
     (0, 1, 4),
     (0, 0, 1),
@@ -120,7 +119,7 @@ def test_prefixes_of_sequences_are_the_training_examples(lengths, max_history):
     for end in range(start + 1, stop + 1)
   ]
   examples = splits.split(dataset, 'train')
-  # Sorted, not a set: each is there once.
+  # A sorted list and not a set, so that repeats are noticed.
   assert sorted(prefixes) == list(zip(examples.user, examples.end, strict=True))
   sizes = splits.history_lengths(windows)
   assert sizes.max(initial=1) <= max_history
@@ -130,6 +129,6 @@ def test_prefixes_of_sequences_are_the_training_examples(lengths, max_history):
   assert (windows.start >= first).all()
   short = num_targets <= max_history
   np.testing.assert_array_equal(windows.start[short], first[short])
-  # Of a long history all windows are full, but for the earliest.
+  # All windows of a long history are full, except the first.
   later = windows.start > first
   np.testing.assert_array_equal(sizes[later], max_history)

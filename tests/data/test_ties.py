@@ -1,4 +1,4 @@
-"""Events at the same time, in random order."""
+"""Tests of the random order of events with equal timestamps."""
 
 import dataclasses
 
@@ -15,18 +15,18 @@ def _shop(times):
   return dataclasses.replace(dataset, timestamps=times(dataset))
 
 
-def test_only_ties_change_places():
+def test_only_ties_are_reordered():
   shop = _shop(lambda d: np.arange(d.num_interactions) // 3)
-  found = shuffle_ties(shop, seed=1)
-  np.testing.assert_array_equal(found.timestamps, shop.timestamps)
-  np.testing.assert_array_equal(found.offsets, shop.offsets)
+  shuffled = shuffle_ties(shop, seed=1)
+  np.testing.assert_array_equal(shuffled.timestamps, shop.timestamps)
+  np.testing.assert_array_equal(shuffled.offsets, shop.offsets)
   changed = 0
   for user in range(shop.num_users):
     events = slice(*shop.offsets[user : user + 2])
     for time in np.unique(shop.timestamps[events]):
       rows = shop.timestamps[events] == time
       before = shop.history[events][rows].tolist()
-      after = found.history[events][rows].tolist()
+      after = shuffled.history[events][rows].tolist()
       assert sorted(before) == sorted(after)
       changed += before != after
   assert changed > 50
@@ -34,19 +34,19 @@ def test_only_ties_change_places():
 
 def test_without_ties_nothing_changes():
   shop = _shop(lambda d: np.arange(d.num_interactions))
-  found = shuffle_ties(shop, seed=1)
-  np.testing.assert_array_equal(found.history, shop.history)
+  shuffled = shuffle_ties(shop, seed=1)
+  np.testing.assert_array_equal(shuffled.history, shop.history)
 
 
-def test_the_seed_decides():
+def test_the_order_depends_on_the_seed():
   shop = _shop(lambda d: np.zeros(d.num_interactions, np.int64))
-  one, again, other = (
+  first, again, other = (
     shuffle_ties(shop, s).history.tolist() for s in (1, 1, 2)
   )
-  assert one == again != other
+  assert first == again != other
 
 
-def test_without_times_it_is_refused():
+def test_a_dataset_without_timestamps_is_refused():
   shop = dataclasses.replace(synthetic.make(50, seed=0), timestamps=None)
   with pytest.raises(DataError, match='no timestamps.*shuffle_ties'):
     shuffle_ties(shop, seed=1)

@@ -5,7 +5,7 @@ from tiger_jax.data.dataset import FIELDS, Items
 
 @pytest.fixture
 def make_items():
-  """Builds a catalogue from one dict of the fields present per item id."""
+  """Returns a function that makes items from dicts of fields, by item id."""
 
   def make(**records: dict[str, str]) -> Items:
     return Items(

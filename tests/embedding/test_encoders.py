@@ -26,17 +26,17 @@ def cosine(x: np.ndarray, y: np.ndarray) -> float:
   return float(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
 
 
-def test_tfidf_sets_like_beside_like(items):
+def test_tfidf_vectors_of_similar_items_are_similar(items):
   config = EmbeddingConfig(encoder='tfidf-svd', dim=3)
   soap, soap2, brush, comb = embed_items(config, items)
 
   assert soap.dtype == np.float32 and soap.shape == (3,)
-  for alike in (cosine(soap, soap2), cosine(brush, comb)):
-    for unlike in (cosine(soap, brush), cosine(soap2, comb)):
-      assert alike > unlike + 0.3
+  for similar in (cosine(soap, soap2), cosine(brush, comb)):
+    for dissimilar in (cosine(soap, brush), cosine(soap2, comb)):
+      assert similar > dissimilar + 0.3
 
 
-def test_tfidf_gives_the_same_vectors_every_time(items):
+def test_tfidf_is_deterministic(items):
   config = EmbeddingConfig(encoder='tfidf-svd', dim=3)
 
   np.testing.assert_array_equal(
@@ -44,25 +44,24 @@ def test_tfidf_gives_the_same_vectors_every_time(items):
   )
 
 
-def test_tfidf_at_full_width_keeps_every_angle(items):
-  """With as many directions as items, nothing may be lost."""
+def test_tfidf_with_as_many_dimensions_as_items_is_lossless(items):
   vectors = embed_items(EmbeddingConfig(encoder='tfidf-svd', dim=4), items)
-  counts = TfidfVectorizer(
+  weights = TfidfVectorizer(
     ngram_range=(1, 2), token_pattern=r'\b\w+\b', sublinear_tf=True
   ).fit_transform(item_sentences(items))
   np.testing.assert_allclose(
-    vectors @ vectors.T, (counts @ counts.T).toarray(), atol=1e-5
+    vectors @ vectors.T, (weights @ weights.T).toarray(), atol=1e-5
   )
 
 
-def test_tfidf_says_how_wide_it_can_be(items):
+def test_tfidf_with_too_many_dimensions_names_the_limit(items):
   config = EmbeddingConfig(encoder='tfidf-svd', dim=5)
 
   with pytest.raises(UsageError, match=r'dim is 5: .* at most 4 from 4 items'):
     embed_items(config, items)
 
 
-def test_tfidf_of_items_without_a_word(make_items):
+def test_tfidf_refuses_items_without_a_word(make_items):
   items = make_items(**{'--': {}, '+': {}})
   config = EmbeddingConfig(encoder='tfidf-svd', dim=1)
 
@@ -71,14 +70,14 @@ def test_tfidf_of_items_without_a_word(make_items):
 
 
 class Library(types.ModuleType):
-  """Replaces the real model, and records its arguments."""
+  """Replaces the real library, and records the models it should load."""
 
   def __init__(self):
     super().__init__('sentence_transformers')
-    self.asked = []
+    self.calls = []
 
   def SentenceTransformer(self, name, **options):  # noqa: N802
-    self.asked.append((name, options))
+    self.calls.append((name, options))
     raise OSError('that is all\x1b[2J' + 'x' * 10_000)
 
 
@@ -99,8 +98,8 @@ def test_a_model_of_the_hub_may_have_a_revision(
   monkeypatch.setattr(encoders, '_hub_answers', lambda *_: True)
   with pytest.raises(UsageError) as caught:
     embed_items(EmbeddingConfig(model=model), items)
-  ((asked, options),) = library.asked
-  assert (asked, options['revision']) == (name, revision)
+  ((called_name, options),) = library.calls
+  assert (called_name, options['revision']) == (name, revision)
   assert options['trust_remote_code'] is False
   assert str(caught.value).isprintable()
   assert len(str(caught.value)) < 600
@@ -112,7 +111,7 @@ def test_a_folder_has_no_revision(items, monkeypatch, tmp_path):
   assert encoders.model_and_revision(str(folder)) == (str(folder), None)
 
 
-def test_a_missing_package_names_the_way_out(items, monkeypatch):
+def test_a_missing_package_names_the_alternatives(items, monkeypatch):
   monkeypatch.setitem(sys.modules, 'sentence_transformers', None)
 
   with pytest.raises(UsageError) as caught:

@@ -22,7 +22,7 @@ def items(make_items):
 
 @pytest.fixture
 def write(tmp_path: pathlib.Path):
-  """Writes the two files and returns the configuration that reads them."""
+  """Returns a function that writes both files and returns their config."""
 
   def write(vectors: np.ndarray = VECTORS, ids: Any = IDS) -> EmbeddingConfig:
     config = EmbeddingConfig(
@@ -46,14 +46,14 @@ def refusal(kind: type[Exception], config, items) -> str:
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
-def test_rows_follow_the_catalogue(write, items, dtype):
+def test_rows_are_in_the_order_of_the_catalog(write, items, dtype):
   vectors = embed_items(write(VECTORS.astype(dtype)), items)
 
   assert vectors.dtype == np.float32
   np.testing.assert_array_equal(vectors, [[3, 4], [1, 2]])
 
 
-def test_the_vectors_outlive_their_file(write, items):
+def test_vectors_do_not_depend_on_the_file_after_loading(write, items):
   config = write()
   vectors = embed_items(config, items)
   pathlib.Path(config.path).unlink()
@@ -64,7 +64,7 @@ def test_the_vectors_outlive_their_file(write, items):
 
 
 @pytest.mark.parametrize('field', ['path', 'ids_path'])
-def test_both_paths_are_needed(items, field):
+def test_both_paths_are_required(items, field):
   config = EmbeddingConfig(encoder='precomputed', **{field: 'file'})
 
   assert 'must both be set' in refusal(UsageError, config, items)
@@ -72,24 +72,26 @@ def test_both_paths_are_needed(items, field):
 
 @pytest.mark.parametrize('field', ['path', 'ids_path'])
 @pytest.mark.parametrize(
-  ('content', 'said'),
+  ('content', 'reason'),
   [
     (None, 'does not exist'),
     (b'', 'cannot be read'),
     (b'<html>Not found</html>', 'cannot be read'),
-    (b'\x80\x04K\x01.', 'cannot be read'),  # A pickle: data, never code.
+    (b'\x80\x04K\x01.', 'cannot be read'),  # A pickle, which is not loaded.
   ],
 )
-def test_a_file_that_is_no_such_file(write, items, field, content, said):
+def test_a_file_of_another_kind_is_refused(
+  write, items, field, content, reason
+):
   config = write()
   path = pathlib.Path(getattr(config, field))
   path.unlink() if content is None else path.write_bytes(content)
 
   message = refusal(DataError, config, items)
-  assert message.startswith(f'{path} {said}')
+  assert message.startswith(f'{path} {reason}')
 
 
-def test_a_folder_in_place_of_a_file(write, items):
+def test_a_folder_is_refused(write, items):
   config = write()
   pathlib.Path(config.path).unlink()
   pathlib.Path(config.path).mkdir()
@@ -97,7 +99,7 @@ def test_a_folder_in_place_of_a_file(write, items):
   assert 'cannot be read' in refusal(DataError, config, items)
 
 
-def test_vectors_cut_short(write, items):
+def test_a_truncated_file_is_refused(write, items):
   config = write()
   path = pathlib.Path(config.path)
   path.write_bytes(path.read_bytes()[:-4])
@@ -105,7 +107,7 @@ def test_vectors_cut_short(write, items):
   assert 'cannot be read' in refusal(DataError, config, items)
 
 
-def test_an_archive_in_place_of_an_array(write, items):
+def test_an_npz_archive_is_refused(write, items):
   config = write()
   with open(config.path, 'wb') as file:
     np.savez(file, VECTORS)
@@ -114,7 +116,7 @@ def test_an_archive_in_place_of_an_array(write, items):
 
 
 @pytest.mark.parametrize(
-  ('vectors', 'said'),
+  ('vectors', 'reason'),
   [
     (np.ones(3, np.float32), 'float32 of shape [3]'),
     (np.ones((3, 2, 1), np.float16), 'float16 of shape [3, 2, 1]'),
@@ -123,21 +125,21 @@ def test_an_archive_in_place_of_an_array(write, items):
     (np.ones((3, 0), np.float32), 'float32 of shape [3, 0]'),
   ],
 )
-def test_an_array_of_something_else(write, items, vectors, said):
-  assert said in refusal(DataError, write(vectors), items)
+def test_another_shape_or_dtype_is_refused(write, items, vectors, reason):
+  assert reason in refusal(DataError, write(vectors), items)
 
 
 @pytest.mark.parametrize(
   'ids', [{'B01': 0}, 'B01', ['B01', 2.0, 'B03'], ['B01', True, 'B03'],
           ['B01', None, 'B03'], ['B01', ['B02'], 'B03']]
 )  # fmt: skip
-def test_a_file_that_is_not_a_list_of_ids(write, items, ids):
+def test_ids_must_be_a_list_of_text_or_integers(write, items, ids):
   message = refusal(DataError, write(ids=ids), items)
   assert 'is not a list' in message
   assert 'entry 2 is' in message or not isinstance(ids, list)
 
 
-def test_integer_ids_match_integer_ids_of_the_shop(write, make_items):
+def test_integer_ids_match_ids_as_text(write, make_items):
   items = make_items(**{'7': {}, '12': {}})
 
   vectors = embed_items(write(ids=[12, ' 7', 'x']), items)
@@ -152,7 +154,7 @@ def test_used_vectors_are_counted(write, items):
   }
 
 
-def test_a_hint_for_ids_without_leading_zeros(write, make_items):
+def test_ids_without_leading_zeros_get_a_hint(write, make_items):
   items = make_items(**{'007': {}, 'B01': {}})
 
   message = refusal(DataError, write(ids=['7', 'B01', 'B03']), items)
@@ -161,7 +163,7 @@ def test_a_hint_for_ids_without_leading_zeros(write, make_items):
 
 
 @pytest.mark.parametrize('shape', [(10**13, 2), (2**62, 2**62), (-3, 2)])
-def test_an_array_that_is_larger_than_its_file(write, items, shape):
+def test_an_array_larger_than_its_file_is_refused(write, items, shape):
   config = write()
   with open(config.path, 'wb') as file:
     header = {'descr': '<f4', 'fortran_order': False, 'shape': shape}
@@ -182,7 +184,7 @@ def test_an_invalid_header_is_refused(write, items, header):
 
 
 @pytest.mark.parametrize('field', ['path', 'ids_path'])
-def test_a_pipe_in_place_of_a_file(write, items, field):
+def test_a_pipe_is_refused(write, items, field):
   path = pathlib.Path(getattr(config := write(), field))
   path.unlink()
   os.mkfifo(path)
@@ -190,24 +192,24 @@ def test_a_pipe_in_place_of_a_file(write, items, field):
   assert 'cannot be read' in refusal(DataError, config, items)
 
 
-def test_ids_nested_without_end(write, items):
+def test_deeply_nested_ids_are_refused(write, items):
   config = write()
   pathlib.Path(config.ids_path).write_text('[' * 100_000)
 
   assert 'cannot be read as JSON' in refusal(DataError, config, items)
 
 
-def test_one_id_per_row(write, items):
+def test_fewer_ids_than_rows_are_refused(write, items):
   message = refusal(DataError, write(ids=['B01', 'B02']), items)
-  assert 'has 3 rows' in message and 'names 2 items' in message
+  assert 'has 3 rows' in message and 'has 2 ids' in message
 
 
-def test_an_id_that_comes_twice(write, items):
+def test_a_repeated_id_is_refused(write, items):
   message = refusal(DataError, write(ids=['B01', 'B02', 'B02']), items)
-  assert 'names 1 items again' in message
+  assert 'repeats 1 ids' in message
 
 
-def test_items_without_a_vector(write, make_items):
+def test_items_without_a_vector_are_named(write, make_items):
   items = make_items(B01={}, B08={}, B09={})
 
   message = refusal(DataError, write(), items)
@@ -215,22 +217,22 @@ def test_items_without_a_vector(write, make_items):
 
 
 @pytest.mark.parametrize('number', [np.nan, np.inf])
-def test_a_number_that_is_not_finite(write, items, number):
+def test_a_number_that_is_not_finite_is_refused(write, items, number):
   vectors = VECTORS.copy()
   vectors[0, 1] = number
 
   message = refusal(NumbersError, write(vectors), items)
-  assert 'gave 1 of 2 items' in message and "such as 'B02'" in message
+  assert 'for 1 of 2 items' in message and "such as 'B02'" in message
 
 
-def test_a_broken_vector_of_no_item_does_no_harm(write, items):
+def test_invalid_vectors_of_other_items_are_ignored(write, items):
   vectors = VECTORS.copy()
   vectors[2] = np.nan
 
   assert embed_items(write(vectors), items).shape == (2, 2)
 
 
-def test_a_number_too_large_for_single_precision(write, items):
+def test_a_number_too_large_for_float32_is_refused(write, items):
   config = write(VECTORS.astype(np.float64) * 1e39)
 
   refusal(NumbersError, config, items)

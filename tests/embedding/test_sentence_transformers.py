@@ -1,4 +1,4 @@
-"""The real library, with a real if tiny and random model."""
+"""Tests with the real library and a tiny model with random weights."""
 
 import json
 import os
@@ -63,11 +63,11 @@ def items(make_items):
   return make_items(
     B01={'title': 'Rose soap', 'price': '9.9', 'brand': 'Rose'},
     B02={'title': 'Soap'},
-    B03={'title': 'Soap soap soap rose', 'brand': 'Nobody knows'},
+    B03={'title': 'Soap soap soap rose', 'brand': 'Unknown word'},
   )
 
 
-def test_gives_what_the_library_gives(library, model_folder, items):
+def test_vectors_equal_those_of_the_library(library, model_folder, items):
   config = EmbeddingConfig(model=str(model_folder / 'whole'))
   vectors = embed_items(config, items)
 
@@ -77,8 +77,8 @@ def test_gives_what_the_library_gives(library, model_folder, items):
   np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_is_the_mean_of_the_token_vectors(model_folder, items):
-  """One sentence at a time by hand: no padding, and not made unit length."""
+def test_vectors_are_means_of_token_vectors(model_folder, items):
+  """Compares to one sentence at a time: without padding or normalization."""
   import torch
   import transformers
 
@@ -98,7 +98,9 @@ def test_is_the_mean_of_the_token_vectors(model_folder, items):
   assert not np.allclose(np.linalg.norm(expected, axis=1), 1)
 
 
-def test_shows_one_bar_with_the_time_left(model_folder, items, capfd):
+def test_one_progress_bar_with_the_time_left_is_shown(
+  model_folder, items, capfd
+):
   config = EmbeddingConfig(model=str(model_folder / 'whole'))
   embed_items(config, items)
 
@@ -107,7 +109,9 @@ def test_shows_one_bar_with_the_time_left(model_folder, items, capfd):
 
 
 @pytest.mark.parametrize('content', [None, '{}', '<html>'])
-def test_a_model_that_cannot_be_loaded(library, tmp_path, items, content):
+def test_a_model_that_cannot_be_loaded_is_refused(
+  library, tmp_path, items, content
+):
   folder = tmp_path / 'model'
   if content is not None:
     folder.mkdir()
@@ -121,8 +125,8 @@ def test_a_model_that_cannot_be_loaded(library, tmp_path, items, content):
     assert word in message
 
 
-def test_without_a_network_it_is_said_once(library, tmp_path):
-  """In a process of its own, since the library reads the address early."""
+def test_without_a_network_one_line_is_printed(library, tmp_path):
+  """Uses a new process, because the library reads the address at import."""
   program = """
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data.dataset import FIELDS, Items
@@ -147,16 +151,18 @@ except UsageError as error:
   assert 'Retry' not in done.stderr
 
 
-def test_never_runs_code_from_a_model(model_folder, items, tmp_path):
-  """A folder may name a class of its own; loading must refuse it."""
+def test_code_in_a_model_folder_is_never_executed(
+  model_folder, items, tmp_path
+):
+  """A folder can name a class in its own code; loading must refuse it."""
   folder = tmp_path / 'model'
   shutil.copytree(model_folder / 'whole', folder)
-  ran = tmp_path / 'ran'
-  (folder / 'own.py').write_text(f'open({str(ran)!r}, "w").close()')
+  marker = tmp_path / 'marker'
+  (folder / 'own.py').write_text(f'open({str(marker)!r}, "w").close()')
   modules = json.loads((folder / 'modules.json').read_text())
   modules[1]['type'] = 'own.Pooling'
   (folder / 'modules.json').write_text(json.dumps(modules))
 
   with pytest.raises(UsageError, match='cannot be loaded'):
     embed_items(EmbeddingConfig(model=str(folder)), items)
-  assert not ran.exists()
+  assert not marker.exists()

@@ -1,7 +1,7 @@
 from tiger_jax.embedding.text import item_sentences
 
 
-def test_labels_every_field_in_the_order_of_the_paper(make_items):
+def test_fields_are_labeled_and_in_the_order_of_the_paper(make_items):
   items = make_items(
     B01={
       'description': 'Smells of roses.',
@@ -18,7 +18,7 @@ def test_labels_every_field_in_the_order_of_the_paper(make_items):
   ]
 
 
-def test_leaves_out_what_is_absent_item_by_item(make_items):
+def test_missing_fields_are_omitted(make_items):
   items = make_items(
     B01={'title': 'Rose Shampoo', 'categories': 'Beauty'},
     B02={'price': '1.00', 'brand': 'Acme'},
@@ -38,7 +38,7 @@ def test_a_sentence_is_one_line(make_items):
   assert item_sentences(items) == ['Title: Rose Shampoo; Brand: A B']
 
 
-def test_keeps_other_scripts(make_items):
+def test_other_scripts_are_kept(make_items):
   items = make_items(B01={'title': 'シャンプー & Crème'})
 
   assert item_sentences(items) == ['Title: シャンプー & Crème']

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked by hand and scikit-learn."""
+"""Compares metrics to values worked by hand and to scikit-learn."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tiger_jax.evaluation.metrics import (
   recall,
 )
 
-# The target ranks first, second, third, seventh, nowhere.
+# The target ranks first, second, third and seventh; the last list lacks it.
 HITS = np.zeros((5, 8), bool)
 HITS[[0, 1, 2, 3], [0, 1, 2, 6]] = True
 
@@ -55,11 +55,11 @@ def test_ndcg_equals_scikit_learn(k):
   np.testing.assert_allclose(ndcg(hits, k).mean(), expected, rtol=1e-12)
 
 
-def test_all_of_them_at_once():
+def test_means_of_all_metrics_by_hand():
   hits = np.zeros((3, 10), bool)
   hits[0, 0] = hits[1, 6] = True
-  found = ranking_metrics(hits)
-  assert found == pytest.approx({
+  result = ranking_metrics(hits)
+  assert result == pytest.approx({
     'recall@5': 1 / 3, 'recall@10': 2 / 3, 'ndcg@5': 1 / 3,
     'ndcg@10': (1 + 1 / 3) / 3,
   })  # fmt: skip
@@ -69,18 +69,19 @@ def test_all_of_them_at_once():
 
 def test_prefix_hits_by_hand():
   prefixes = np.array([[1, 2], [1, 3], [1, 2], [2, 2]])
-  # The last item has the prefix of the second target, and -1 means no item.
+  # Only the last item has the prefix of the second target, and -1 must not
+  # count as the last item.
   items = np.array([[2, 1, -1, 0], [-1, 0, 1, 2]])
-  found = prefix_hits(items, np.array([0, 3]), prefixes)
-  assert found.tolist() == [[True, False, False, True], [False] * 4]
+  result = prefix_hits(items, np.array([0, 3]), prefixes)
+  assert result.tolist() == [[True, False, False, True], [False] * 4]
 
 
 def test_invalid_shares_by_hand():
   generated = np.zeros((2, 25), int)
   generated[0, [0, 9, 10, 19, 20]] = -1
   generated[1, :] = -1
-  found = invalid_shares(generated)
-  assert found == {
+  result = invalid_shares(generated)
+  assert result == {
     'invalid@10': (0.2 + 1) / 2, 'invalid@20': (0.2 + 1) / 2,
   }  # fmt: skip
   generated[0, 11:15] = -1

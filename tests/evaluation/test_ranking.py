@@ -1,4 +1,4 @@
-"""The lists of a network for which a narrow search returns wrong lists."""
+"""Tests of rankings, on a network for which few beams return wrong lists."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def _trained():
   rng = np.random.default_rng(0)
   rows = rng.permutation(np.prod(SIZES))[:NUM_ITEMS]
   codes = np.stack(np.unravel_index(rows, SIZES), 1).astype(np.int32)
-  # Two lengths, so that batches do not have users in order.
+  # Two lengths, so that the batches are not in the order of the users.
   lengths = [4, 3] * (NUM_USERS // 2)
   walks = [rng.integers(0, NUM_ITEMS, length) for length in lengths]
   dataset = make_dataset(walks, NUM_ITEMS)
@@ -69,13 +69,13 @@ def _examples(dataset):
 
 @pytest.fixture(name='narrow', autouse=True)
 def _narrow(monkeypatch):
-  """The first search that is to be proven has 16 beams."""
+  """Sets the beams of the first search of `until_proven` to 16."""
   monkeypatch.setattr(ranking, '_PROOF_BEAMS', 16)
 
 
 @pytest.fixture(name='every_draw', scope='module')
 def _every_draw(trained, dataset, examples):
-  """The draws at temperature 2 of a search that drops nothing."""
+  """The draws at temperature 2 of a search with enough beams for all items."""
   histories = [dataset.history_of(user)[:-1] for user in range(NUM_USERS)]
   history = np.full((NUM_USERS, 3), -1, np.int32)
   for row, items in zip(history, histories, strict=True):
@@ -91,39 +91,39 @@ def _every_draw(trained, dataset, examples):
   return np.asarray(beams.items)
 
 
-def test_draws_are_those_of_a_search_that_drops_nothing(
+def test_proven_draws_equal_those_of_a_search_of_all_items(
   trained, dataset, examples, every_draw
 ):
-  found = rank(trained, examples, K, DRAWS)
-  np.testing.assert_array_equal(found.items, every_draw[:, :K])
-  assert found.proven == 1
-  assert found.user.tolist() == list(range(NUM_USERS))
-  np.testing.assert_array_equal(found.target, dataset.history[examples.end])
+  result = rank(trained, examples, K, DRAWS)
+  np.testing.assert_array_equal(result.items, every_draw[:, :K])
+  assert result.proven == 1
+  assert result.user.tolist() == list(range(NUM_USERS))
+  np.testing.assert_array_equal(result.target, dataset.history[examples.end])
   np.testing.assert_array_equal(
-    found.hits, every_draw[:, :K] == dataset.history[examples.end][:, None]
+    result.hits, every_draw[:, :K] == dataset.history[examples.end][:, None]
   )
 
 
 def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MOST_BEAMS', 16)
-  found = rank(trained, examples, K, DRAWS)
-  right = found.items == every_draw[:, :K]
-  # The narrow search gets a third of the draw wrong, and proves none of it.
-  assert right.mean() < 0.7
-  assert 0.1 < found.proven < 0.7
-  for row, num in zip(right, found.num_proven, strict=True):
+  monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
+  result = rank(trained, examples, K, DRAWS)
+  is_correct = result.items == every_draw[:, :K]
+  # With 16 beams, a third of the draws is wrong. None of these is proven.
+  assert is_correct.mean() < 0.7
+  assert 0.1 < result.proven < 0.7
+  for row, num in zip(is_correct, result.num_proven, strict=True):
     assert row[:num].all()
-  # The search of a server is not widened.
-  once = rank(
+  # The serving search does not add beams.
+  serving = rank(
     trained, examples, K, dataclasses.replace(DRAWS, until_proven=False)
   )
-  np.testing.assert_array_equal(once.items, found.items)
+  np.testing.assert_array_equal(serving.items, result.items)
   np.testing.assert_array_equal(
-    np.minimum(once.num_proven, K), np.minimum(found.num_proven, K)
+    np.minimum(serving.num_proven, K), np.minimum(result.num_proven, K)
   )
 
 
-def test_excepted_items_of_a_user_stay(trained, dataset, examples):
+def test_kept_items_are_not_excluded(trained, dataset, examples):
   every = [*range(NUM_ITEMS)]
 
   def lists(keep):
@@ -133,24 +133,24 @@ def test_excepted_items_of_a_user_stay(trained, dataset, examples):
   whole = lists(tuple(every))
   assert (np.sort(whole.items) == every).all()
   for keep in (every[::2], []):
-    found = lists(np.array(keep, np.int32))
-    assert 0 < (found.items < 0).sum() < 3 * NUM_USERS + 1
+    result = lists(np.array(keep, np.int32))
+    assert 0 < (result.items < 0).sum() < 3 * NUM_USERS + 1
     for user, (row, expected) in enumerate(
-      zip(found.items.tolist(), whole.items.tolist(), strict=True)
+      zip(result.items.tolist(), whole.items.tolist(), strict=True)
     ):
-      owned = {*dataset.history_of(user)[:-1].tolist()}
-      left = [x for x in expected if x in keep or x not in owned]
-      assert row == left + [-1] * (NUM_ITEMS - len(left))
+      seen = {*dataset.history_of(user)[:-1].tolist()}
+      allowed = [x for x in expected if x in keep or x not in seen]
+      assert row == allowed + [-1] * (NUM_ITEMS - len(allowed))
 
 
-class Asked(TigerRetriever):
-  """Notes the beams and the requests of every search, and finds nothing."""
+class Recorder(TigerRetriever):
+  """Records the beams and the batch size of each search; returns no items."""
 
   def __init__(self):
-    self.asked = set()
+    self.calls = set()
 
   def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
-    self.asked.add((num_beams, len(batch.user)))
+    self.calls.add((num_beams, len(batch.user)))
     items = np.full((len(batch.user), k), -1, np.int32)
     zeros = np.zeros(len(items), np.int32)
     codes = np.zeros((*items.shape, 2), np.int32)
@@ -162,20 +162,20 @@ class Asked(TigerRetriever):
 
 
 @pytest.mark.parametrize(
-  ('num_beams', 'batch_size', 'proven', 'asked'),
+  ('num_beams', 'batch_size', 'proven', 'call'),
   [
     (30, 8, True, (512, 8)),
     (600, 256, True, (600, 32)),
     (30, 256, False, (30, 256)),
   ],
 )
-def test_searches_for_a_proof_are_wide_and_of_few_requests(
-  trained, examples, monkeypatch, num_beams, batch_size, proven, asked
+def test_proven_searches_have_many_beams_and_small_batches(
+  trained, examples, monkeypatch, num_beams, batch_size, proven, call
 ):
   monkeypatch.undo()
   evaluation = EvaluationConfig(batch_size=batch_size)
   config = dataclasses.replace(CONFIG, evaluation=evaluation)
-  retriever = Asked()
+  retriever = Recorder()
   session = dataclasses.replace(trained.session, config=config)
   rank(
     Trained(with_parts(session, retriever=retriever), {}),
@@ -183,11 +183,11 @@ def test_searches_for_a_proof_are_wide_and_of_few_requests(
     K,
     Search(num_beams, until_proven=proven),
   )
-  assert retriever.asked == {asked}
+  assert retriever.calls == {call}
 
 
 class Scores(ItemRetriever):
-  """Recommends item 7, or approximately item 8, and no other."""
+  """Recommends item 7, or item 8 in an approximate search, and no other."""
 
   def __init__(self):
     pass
@@ -203,29 +203,29 @@ class Scores(ItemRetriever):
 @pytest.mark.parametrize(
   ('approximate', 'item', 'proven'), [(False, 7, 1), (True, 8, 0)]
 )
-def test_a_model_that_scores_every_item_needs_no_search(
+def test_lists_of_a_model_that_scores_items(
   trained, examples, approximate, item, proven
 ):
   session = with_parts(trained.session, retriever=Scores())
   search = Search(approximate=approximate)
-  found = rank(Trained(session, {}), examples, 3, search)
-  assert found.items.tolist() == [[item, -1, -1]] * NUM_USERS
-  assert found.proven == proven
+  result = rank(Trained(session, {}), examples, 3, search)
+  assert result.items.tolist() == [[item, -1, -1]] * NUM_USERS
+  assert result.proven == proven
 
 
-def test_a_search_is_that_of_a_config():
+def test_search_settings_of_a_config():
   config = EvaluationConfig(num_beams=40, search='approximate')
-  assert Search.of(config) == Search(40, approximate=True)
-  assert Search.of(EvaluationConfig()) == Search(30) == Search()
+  assert Search.from_config(config) == Search(40, approximate=True)
+  assert Search.from_config(EvaluationConfig()) == Search(30) == Search()
 
 
 def test_users_are_drawn_at_random():
   examples = split(synthetic.make(400, seed=0), 'validation')
-  one, again, other = (
+  first, again, other = (
     sample_users(examples, 50, seed).user.tolist() for seed in (1, 1, 2)
   )
-  assert one == again != other
-  assert one == sorted(set(one)) and len(one) == 50
+  assert first == again != other
+  assert first == sorted(set(first)) and len(first) == 50
   # They are drawn from all users, not from the first ones.
-  assert one[0] < 100 and one[-1] > 300
+  assert first[0] < 100 and first[-1] > 300
   assert sample_users(examples, 0, 1) is examples

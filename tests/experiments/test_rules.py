@@ -1,4 +1,4 @@
-"""What experiments ask of models, whose answers are fixed."""
+"""Tests of experiments on models with fixed answers."""
 
 import dataclasses
 
@@ -17,9 +17,10 @@ from tiger_jax.retrieval.beam_search import Beams
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-# Users, oldest item first: the last is the test, the one before validation.
+# The history of each user. The last item is the test target, and the one before
+# it the validation target.
 WALKS = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 5])
-# Item 4 shares its meaning with item 1; item 5 with none.
+# Item 4 shares its semantic prefix with item 1; item 5 with no item.
 CODES = np.array(
   [[0, 0, 0], [1, 1, 0], [2, 0, 0], [3, 0, 0], [1, 1, 1], [2, 2, 0]], np.int32
 )
@@ -29,23 +30,23 @@ VECTORS = np.array(
 
 
 class Answers(TigerRetriever):
-  """Answers the same items to all, in one order, and notes what was asked."""
+  """Returns the same items to all users, and records the calls."""
 
   codes = CODES
 
   def __init__(self, order, scores=None, num_proven=50):
     self.order = order
-    self.given = scores
+    self.scores = scores
     self.num_proven = num_proven
     self.removed = []
-    self.asked = []
+    self.calls = []
 
   def remove(self, rows):
     self.removed.append(np.asarray(rows).tolist())
     order = [x for x in self.order if x not in self.removed[-1]]
-    left = Answers(order, self.given, self.num_proven)
-    left.asked = self.asked
-    return left
+    smaller = Answers(order, self.scores, self.num_proven)
+    smaller.calls = self.calls
+    return smaller
 
   def search(self, *unused, **unused_too):
     raise AssertionError('not a proven search')
@@ -56,17 +57,17 @@ class Answers(TigerRetriever):
     for row in range(len(batch.user)):
       denied = set() if lists is None else set(lists.rows[row].tolist())
       rows.append([x for x in self.order if x not in denied])
-    self.asked.append((k, lists is not None))
+    self.calls.append((k, lists is not None))
+    # A search can return more than k items.
     items = np.full((len(rows), k + 2), -1, np.int32)
-    for row, found in zip(items, rows, strict=True):
-      row[: len(found[: k + 2])] = found[: k + 2]
+    for row, allowed in zip(items, rows, strict=True):
+      row[: len(allowed[: k + 2])] = allowed[: k + 2]
     return self._beams(items)
 
   def _beams(self, items):
-    """Returns more entries than were asked for, as a search does."""
     scores = np.broadcast_to(-np.arange(items.shape[1]), items.shape)
-    if self.given is not None:
-      scores = np.broadcast_to(self.given[: items.shape[1]], items.shape)
+    if self.scores is not None:
+      scores = np.broadcast_to(self.scores[: items.shape[1]], items.shape)
     num_proven = np.full(len(items), self.num_proven)
     codes = np.zeros((*items.shape, 3), np.int32)
     return Beams(items, codes, scores, items >= 0, num_proven)
@@ -76,9 +77,9 @@ class Fixed(Session):
   """A session whose retriever has fixed answers."""
 
   def with_catalog(self, catalog):
-    left = catalog.contains(self.inputs.ids.codes)
-    fewer = self.retriever.remove(np.flatnonzero(~left))
-    return with_parts(self, retriever=fewer)
+    is_kept = catalog.contains(self.inputs.ids.codes)
+    retriever = self.retriever.remove(np.flatnonzero(~is_kept))
+    return with_parts(self, retriever=retriever)
 
 
 def trained(
@@ -109,41 +110,41 @@ def trained(
 
 def test_rules_for_unseen_items():
   retriever = Answers([5, 4, 0, 1, 2, 3])
-  found = cold_start.measure(trained(retriever, unseen=(4, 5)))
+  rows = cold_start.measure(trained(retriever, unseen=(4, 5)))
   assert retriever.removed == [[4, 5]]
-  # One of ten may be unseen, then two: item 5 comes before item 4.
-  exact = [found[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
+  # At epsilon 0.1, one of ten items may be unseen, and item 5 is before item 4.
+  exact = [rows[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in exact] == [0.5, 1.0, 1.0]
   assert {x['reachable'] for x in exact} == {1.0}
-  # Item 1 adds item 4 to the list. The two users whose target is item 4 have
-  # item 1 already. User 0 also has items 0 and 2, and gets items 4 and 3. User
-  # 1 gets items 0 and 4.
-  prefix = [found[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
+  # Item 1 adds item 4 to the list, and is removed for users 0 and 1, whose
+  # target is item 4. User 0 also has items 0 and 2, so the list is 4 and 3. The
+  # list of user 1 is 0 and 4.
+  prefix = [rows[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in prefix] == [0.5, 0.5, 0.5]
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
   assert {x['reachable'] for x in prefix} == {0.5}
   assert {x['reachable_items'] for x in prefix} == {0.5}
-  # Lists are longer by one, for item 1.
-  assert {k for k, _ in retriever.asked} == {51, 128}
-  nearest = [found[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
+  # The list of the prefix rule is longer by one, because item 1 is removed.
+  assert {k for k, _ in retriever.calls} == {51, 128}
+  nearest = [rows[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
-  # Item 4 is the nearest to all, but for item 3, which users 2 and 3 have
-  # already: it is left out, and they find item 5 second.
+  # Item 4 is the nearest item of all users, except item 3, which is excluded
+  # for users 2 and 3. Their target, item 5, is second.
   assert nearest[1]['ndcg@10'] == pytest.approx((2 + 2 / np.log2(3)) / 4)
-  assert retriever.asked and all(masked for _, masked in retriever.asked)
+  assert retriever.calls and all(masked for _, masked in retriever.calls)
 
 
-def test_an_unseen_item_comes_by_way_of_its_like():
+def test_the_prefix_rule_returns_only_items_that_share_a_prefix():
   walks = ([0, 2, 3, 4], [2, 3, 0, 4], [2, 3, 0, 5])
   retriever = Answers([5, 1, 0, 2, 3, 4])
-  found = cold_start.measure(trained(retriever, walks, unseen=(4, 5)))
-  prefix = found['prefix rule, epsilon 0.1']
+  rows = cold_start.measure(trained(retriever, walks, unseen=(4, 5)))
+  prefix = rows['prefix rule, epsilon 0.1']
   assert prefix['recall@10'] == pytest.approx(2 / 3)
   # The target of two of three users is item 4; item 5 cannot be reached.
   assert prefix['reachable'] == pytest.approx(2 / 3)
   assert prefix['reachable_items'] == 0.5
-  assert found['exact scores, epsilon 0.1']['reachable_items'] == 1
-  # Right behind item 1, which is the first of the seen.
+  assert rows['exact scores, epsilon 0.1']['reachable_items'] == 1
+  # Item 4 comes after item 1, the first seen item.
   assert prefix['ndcg@10'] == pytest.approx(2 / 3 / np.log2(3))
 
 
@@ -153,18 +154,18 @@ def test_cold_start_needs_unseen_items():
 
 
 def test_cold_start_needs_a_generative_model():
-  with pytest.raises(UsageError, match="'sasrec'.*generate Semantic IDs"):
+  with pytest.raises(UsageError, match="'sasrec'.*generates Semantic IDs"):
     cold_start.measure(trained(None, unseen=(4,), model='sasrec'))
 
 
-def test_draws_need_a_generative_model():
-  with pytest.raises(UsageError, match="'sasrec'.*can draw items"):
+def test_diversity_needs_a_generative_model():
+  with pytest.raises(UsageError, match="'sasrec'.*generates Semantic IDs"):
     diversity.measure(trained(None, model='sasrec'))
 
 
 @pytest.mark.parametrize('seed', [0, 1])
 def test_the_prefix_rule_user_by_user(seed):
-  """Unseen items join the whole order, then the items of a user are removed."""
+  """Adds the unseen items to the whole order, and then removes the history."""
   rng = np.random.default_rng(seed)
   unseen = np.arange(30, 40)
   prefixes = rng.integers(0, (4, 5), (40, 2))
@@ -176,39 +177,38 @@ def test_the_prefix_rule_user_by_user(seed):
   order = rng.permutation(30).tolist()
   lists = []
   for *history, _ in walks:
-    found = []
+    items = []
     for item in order:
-      same = (prefixes == prefixes[item]).all(1)
-      found.append(item)
-      if not same[found[:-1]].any():
-        found += [x for x in unseen.tolist() if same[x]]
-    found = [x for x in found if x not in history]
-    lists.append(found)
+      same_prefix = (prefixes == prefixes[item]).all(1)
+      items.append(item)
+      if not same_prefix[items[:-1]].any():
+        items += [x for x in unseen.tolist() if same_prefix[x]]
+    lists.append([x for x in items if x not in history])
   ranks = []
-  for found, (*_, target) in zip(lists, walks, strict=True):
-    # The first three unseen items are kept, of ten items.
-    some = [x for x in found if x >= 30][:3]
-    kept = [x for x in found if x < 30 or x in some][:10]
+  for items, (*_, target) in zip(lists, walks, strict=True):
+    # Epsilon 0.3 allows three unseen items among ten.
+    allowed = [x for x in items if x >= 30][:3]
+    kept = [x for x in items if x < 30 or x in allowed][:10]
     ranks.append(kept.index(target) + 1 if target in kept else np.inf)
   expected = 1 / np.log2(1 + np.array(ranks))
-  found = cold_start.measure(
+  row = cold_start.measure(
     trained(Answers(order), walks, unseen=unseen, codes=codes)
   )['prefix rule, epsilon 0.3']
   assert expected.sum() > 0
-  assert found['ndcg@10'] == pytest.approx(expected.mean())
+  assert row['ndcg@10'] == pytest.approx(expected.mean())
   # Recall is at most the share of reachable targets.
-  assert found['recall@50'] <= found['reachable']
+  assert row['recall@50'] <= row['reachable']
 
 
 class Draws(Answers):
-  """Draws of one category at temperature 1, of more at higher ones."""
+  """Draws items of one category at temperature 1, and of more at 1.5 and 2."""
 
   def search_exact(self, params, batch, k, *, sampler, **search):
     if sampler is None:
       return super().search_exact(params, batch, k, sampler=None, **search)
     orders = {1.0: [0, 1, 2], 1.5: [0, 1, 3], 2.0: [0, 2, 4]}
     temperature = float(sampler.temperature)
-    self.asked.append((temperature, int(sampler.num_levels)))
+    self.calls.append((temperature, int(sampler.num_levels)))
     # At temperature 2, two of three items are proven.
     drawn = Answers(
       orders[temperature], num_proven=2 if temperature == 2 else 9
@@ -216,11 +216,11 @@ class Draws(Answers):
     return drawn.search_exact(params, batch, k, sampler=None, **search)
 
 
-def test_entropy_is_of_what_is_drawn_at_a_temperature():
+def test_entropy_of_drawn_items_by_temperature():
   categories = ('A', 'A', 'A', 'B', 'C', 'A')
   retriever = Draws([0, 1, 2])
-  found = diversity.measure(trained(retriever, categories=categories))
-  assert [x for x in retriever.asked if x[0] in (1.0, 1.5, 2.0)] == [
+  rows = diversity.measure(trained(retriever, categories=categories))
+  assert [x for x in retriever.calls if x[0] in (1.0, 1.5, 2.0)] == [
     (1.0, 3), (1.5, 3), (2.0, 3),
   ]  # fmt: skip
   two_of_three = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
@@ -228,18 +228,18 @@ def test_entropy_is_of_what_is_drawn_at_a_temperature():
     ('the best', 0, 0),
     ('T=1.0', 0, 0),
     ('T=1.5', two_of_three, 0),
-    # Item 4 is the next of two of four users.
+    # Item 4 is the target of two of the four users.
     ('T=2.0', two_of_three, 0.5),
   ):
     for k in (10, 20, 50):
-      assert found[row][f'entropy@{k}'] == pytest.approx(expected, abs=1e-12)
-    assert found[row]['recall@10'] == recall
+      assert rows[row][f'entropy@{k}'] == pytest.approx(expected, abs=1e-12)
+    assert rows[row]['recall@10'] == recall
     proven = 2 / 3 if row == 'T=2.0' else 1
-    assert found[row]['proven'] == pytest.approx(proven)
+    assert rows[row]['proven'] == pytest.approx(proven)
 
 
 class OneSplit(Answers):
-  """Knows the next item of one split, and else something wrong."""
+  """Returns the target first in one split, and a wrong item in the other."""
 
   def __init__(self, targets, scores, num_proven):
     super().__init__([], np.resize(scores, 60), num_proven)
@@ -252,38 +252,38 @@ class OneSplit(Answers):
     for row, (user, length) in enumerate(zip(users, lengths, strict=True)):
       items[row, 0] = self.targets.get((int(user), int(length)), 0)
       items[row, 1] = (items[row, 0] + 1) % len(CODES)
-    self.asked.append((k, lists is not None))
+    self.calls.append((k, lists is not None))
     return self._beams(items)
 
 
-def test_the_fixed_weight_is_of_validation():
-  # A history of two is of validation, of three of the test.
+def test_weights_are_chosen_on_validation():
+  # Histories of two items are those of validation, and of three those of test.
   validation = {(user, 2): walk[2] for user, walk in enumerate(WALKS)}
   test = {(user, 3): walk[3] for user, walk in enumerate(WALKS)}
-  # The second is right where it does not count.
+  # The second model is right only on test, which must not change the weights.
   first = OneSplit(validation, np.array([-1.0, -1.1], np.float32), 2)
   second = OneSplit(test, np.array([-1.0, -9.0], np.float32), 1)
-  found = ensemble.measure({'one': trained(first), 'other': trained(second)})
-  assert set(found) == {'one', 'other', 'fixed weight', 'adaptive weight'}
-  assert found['one']['ndcg@10'] < found['other']['ndcg@10'] == 1
-  assert found['fixed weight']['weight'] >= 0.5
-  assert found['adaptive weight']['weight'] >= 0.5
+  rows = ensemble.measure({'first': trained(first), 'second': trained(second)})
+  assert set(rows) == {'first', 'second', 'fixed weight', 'adaptive weight'}
+  assert rows['first']['ndcg@10'] < rows['second']['ndcg@10'] == 1
+  assert rows['fixed weight']['weight'] >= 0.5
+  assert rows['adaptive weight']['weight'] >= 0.5
   for row in ('fixed weight', 'adaptive weight'):
-    assert found[row]['ndcg@10'] < 1
+    assert rows[row]['ndcg@10'] < 1
     # The second model has one proven item of two.
-    assert found[row]['proven'] == 0.5
-  assert {k for k, _ in first.asked + second.asked} == {50}
+    assert rows[row]['proven'] == 0.5
+  assert {k for k, _ in first.calls + second.calls} == {50}
 
 
-def test_the_adaptive_weight_listens_to_who_is_sure():
-  # The first is right, and sure of it, for users 0 and 1 alone; the second is
-  # right for the others.
+def test_the_adaptive_weight_follows_the_confidence():
+  # The first model is right and confident for users 0 and 1. The second model
+  # is right for the others.
   user, targets = np.arange(4), np.array([4, 4, 5, 5])
   first = np.array([[4, 1, 2, 3]] * 2 + [[0, 1, 2, 3]] * 2)
   second = np.array([[3, 2, 1, 0]] * 2 + [[5, 2, 1, 0]] * 2)
-  falls = np.array([[5.0], [5.0], [0.1], [0.1]])
+  slopes = np.array([[5.0], [5.0], [0.1], [0.1]])
   merged = ensemble.merge(
-    Ranking(user, targets, first, -falls * np.arange(4), user),
+    Ranking(user, targets, first, -slopes * np.arange(4), user),
     Ranking(user, targets, second, np.tile(-np.arange(4.0), (4, 1)), user),
   )
   weight = ensemble.adaptive(merged, 20.0, 0.5)
@@ -291,22 +291,22 @@ def test_the_adaptive_weight_listens_to_who_is_sure():
   assert ensemble.combined(merged, weight)[:, 0].tolist() == targets.tolist()
 
 
-def test_an_ensemble_is_of_the_same_users():
-  one, other = trained(Answers([0])), trained(Answers([0]))
-  fewer = from_json({'evaluation': {'num_users': 2}})
-  session = dataclasses.replace(other.session, config=fewer)
-  with pytest.raises(UsageError, match='one and other differ'):
-    ensemble.measure({'one': one, 'other': Trained(session, {})})
+def test_an_ensemble_of_different_users_is_refused():
+  first, second = trained(Answers([0])), trained(Answers([0]))
+  config = from_json({'evaluation': {'num_users': 2}})
+  session = dataclasses.replace(second.session, config=config)
+  with pytest.raises(UsageError, match='first and second differ'):
+    ensemble.measure({'first': first, 'second': Trained(session, {})})
 
 
-def test_groups_have_their_own_metrics():
+def test_metrics_of_groups_by_hand():
   walks = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 2])
-  found = breakdown.measure(trained(Answers([4, 2], num_proven=1), walks))
-  assert found['all']['recall@10'] == 0.75
-  assert found['all']['share'] == 1
-  # 1 -> 2 was bought in a row by the second user, in training.
-  assert found['memorisation']['share'] == 0.25
-  assert found['memorisation']['recall@10'] == 1
-  assert found['memorisation']['proven'] == found['all']['proven'] == 0.5
-  assert found['memorisation']['ndcg@10'] == pytest.approx(1 / np.log2(3))
-  assert found['generalisation']['recall@10'] == pytest.approx(2 / 3)
+  rows = breakdown.measure(trained(Answers([4, 2], num_proven=1), walks))
+  assert rows['all']['recall@10'] == 0.75
+  assert rows['all']['share'] == 1
+  # The second user bought 1 and then 2 in training.
+  assert rows['memorisation']['share'] == 0.25
+  assert rows['memorisation']['recall@10'] == 1
+  assert rows['memorisation']['proven'] == rows['all']['proven'] == 0.5
+  assert rows['memorisation']['ndcg@10'] == pytest.approx(1 / np.log2(3))
+  assert rows['generalisation']['recall@10'] == pytest.approx(2 / 3)

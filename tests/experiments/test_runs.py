@@ -1,4 +1,4 @@
-"""Experiments end to end, on a shop and networks as small as can be."""
+"""Runs experiments from end to end, on small datasets and networks."""
 
 import importlib
 import json
@@ -14,7 +14,7 @@ from tiger_jax.experiments import cold_start, runs
 from tiger_jax.experiments.spec import parse
 from tiger_jax.report import paper, records, tables
 from tiger_jax.stages import embedding, evaluation
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 
 NAMES = sorted(
   path.stem
@@ -34,7 +34,7 @@ def spec_of(name, variant='cpu'):
 
 
 def tiny(name, *kept):
-  """Returns an experiment's spec on 64 users, with a few of its runs."""
+  """Returns the spec of a small experiment; no `kept` keeps all runs."""
   spec = spec_of(name)
   for section in (spec.datasets[shop].dataset for shop in spec.datasets):
     section.name = 'synthetic'
@@ -79,16 +79,16 @@ def run(spec, workdir):
     ('ensemble', 'cpu_long'),
   ],
 )
-def test_every_spec_is_sound(name, variant):
+def test_every_spec_is_valid(name, variant):
   experiment = parse(spec_of(name, variant), COMMAND)
   assert paper.kind(experiment.name) == name
   assert experiment.name == (f'{name}_{variant}' if variant else name)
-  shops = {one.dataset for one in experiment.runs}
+  shops = {run.dataset for run in experiment.runs}
   assert shops <= set(experiment.shops)
   assert 'beauty' in shops
-  names = [(one.dataset, one.name) for one in experiment.runs]
+  names = [(run.dataset, run.name) for run in experiment.runs]
   assert len(names) == len(set(names))
-  configs = [(one.dataset, one.config) for one in experiment.runs]
+  configs = [(run.dataset, run.config) for run in experiment.runs]
   assert len(configs) == len(set(configs))
 
 
@@ -100,17 +100,17 @@ def test_docstring_gives_the_command(name):
   assert f'{name}.py:cpu' in module.__doc__
 
 
-def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
+def test_runs_share_stages_and_are_not_repeated(tmp_path, monkeypatch):
   spec = tiny('table2', 'random', 'RQ-KMeans')
   table = run(spec, tmp_path)
   assert '| random |' in table and '| *LSH* | *.0379* |' in table
   for stage in ('data', 'embedding'):
     assert not (tmp_path / 'beauty' / 'rq-kmeans' / stage).exists()
   assert (tmp_path / 'beauty' / 'rq-kmeans' / 'semantic_ids').is_dir()
-  found = records.read_all(tmp_path / 'results')
-  # The place in the whole table, whichever runs are made.
-  assert {x['run']: x['order'] for x in found} == {'random': 0, 'RQ-KMeans': 3}
-  for record in found:
+  saved = records.read_all(tmp_path / 'results')
+  # The order is that in the whole table, also of a part of the runs.
+  assert {x['run']: x['order'] for x in saved} == {'random': 0, 'RQ-KMeans': 3}
+  for record in saved:
     assert record['model'] == 'tiger' and record['seeds'] == [0]
     assert record['embedding'] == 'tfidf-svd' and record['device'] == '8 x cpu'
     assert {'test', 'test_masked', 'validation'} <= set(record['metrics'])
@@ -121,16 +121,16 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
   assert '## table2_cpu' in tables.make_results(tmp_path / 'results')
 
   def fail(*unused):
-    raise AssertionError('made again')
+    raise AssertionError('a run is repeated')
 
   monkeypatch.setattr(evaluation, 'build', fail)
-  before = sorted((tmp_path / 'results').rglob('*.json'))
-  texts = [path.read_text() for path in before]
+  paths = sorted((tmp_path / 'results').rglob('*.json'))
+  texts = [path.read_text() for path in paths]
   assert run(spec, tmp_path) == table
-  assert [path.read_text() for path in before] == texts
+  assert [path.read_text() for path in paths] == texts
 
-  record = json.loads(before[0].read_text())
-  before[0].write_text(json.dumps(record | {'schema': 0}))
+  record = json.loads(paths[0].read_text())
+  paths[0].write_text(json.dumps(record | {'schema': 0}))
   with pytest.raises(DataError, match='schema 0'):
     run(spec, tmp_path)
 
@@ -138,7 +138,7 @@ def test_runs_share_what_is_alike_and_are_made_once(tmp_path, monkeypatch):
 def test_a_run_of_an_experiment_is_locked(tmp_path):
   spec = tiny('table2', 'random')
   with locked(tmp_path / 'beauty' / 'random'):
-    with pytest.raises(UsageError, match='another run is at work in .*/random'):
+    with pytest.raises(UsageError, match='another process uses in .*/random'):
       run(spec, tmp_path)
   assert not (tmp_path / 'beauty' / 'random' / 'config.json').exists()
 
@@ -146,14 +146,14 @@ def test_a_run_of_an_experiment_is_locked(tmp_path):
 def test_a_run_is_locked_until_its_row_is_written(tmp_path, monkeypatch):
   folder = tmp_path / 'beauty' / 'random'
 
-  def look(*unused):
-    with pytest.raises(UsageError, match='another run is at work'):
+  def check_lock(*unused):
+    with pytest.raises(UsageError, match='another process uses'):
       with locked(folder):
         pass
     return []
 
-  monkeypatch.setattr(runs, '_records', look)
-  monkeypatch.setattr(runs, '_finished', lambda *unused: None)
+  monkeypatch.setattr(runs, '_records', check_lock)
+  monkeypatch.setattr(runs, '_run_stages', lambda *unused: None)
   monkeypatch.setattr(tables, 'make_table', lambda *unused: '')
   run(tiny('table2', 'random'), tmp_path)
   with locked(folder):
@@ -189,17 +189,17 @@ def test_a_saved_config_contains_no_local_paths(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_experiment_keeps_what_is_done(tmp_path, monkeypatch):
+def test_an_interrupted_experiment_keeps_finished_runs(tmp_path, monkeypatch):
   spec = tiny('layers', '1 layer', '2 layers')
   build, calls = evaluation.build, []
 
-  def second_fails(session, *rest):
+  def build_or_interrupt(session, *arguments):
     calls.append(session.config.model.num_encoder_layers)
     if len(calls) == 2:
       raise KeyboardInterrupt
-    return build(session, *rest)
+    return build(session, *arguments)
 
-  monkeypatch.setattr(evaluation, 'build', second_fails)
+  monkeypatch.setattr(evaluation, 'build', build_or_interrupt)
   with pytest.raises(KeyboardInterrupt):
     run(spec, tmp_path)
   table = run(spec, tmp_path)
@@ -217,29 +217,29 @@ def test_every_baseline_runs(tmp_path):
   spec.runs['VQ-Rec'].semantic_ids.codebook_sizes = (4,) * 4
   table = run(spec, tmp_path)
   assert all(f'| {name} |' in table for name in names)
-  found = records.read_all(tmp_path / 'results')
-  with_ids = {x['run'] for x in found if x['collision_rate'] is not None}
+  saved = records.read_all(tmp_path / 'results')
+  with_ids = {x['run'] for x in saved if x['collision_rate'] is not None}
   assert with_ids == {'VQ-Rec', 'DSI'}
   assert not (tmp_path / 'beauty' / 'gru4rec' / 'embedding').exists()
 
 
 @pytest.mark.slow
-def test_items_nobody_bought(tmp_path):
+def test_cold_start_rows(tmp_path):
   spec = tiny('cold_start')
   spec.runs.TIGER.dataset.unseen_share = 0.2
   table = run(spec, tmp_path)
   for rule in ('prefix rule', 'exact scores', 'Semantic-KNN'):
     assert f'| {rule}, epsilon 0.1 |' in table
-  found = records.read_all(tmp_path / 'results')
-  assert len(found) == 9
-  by_rule = {x['run']: x['metrics']['test']['recall@50'] for x in found}
+  saved = records.read_all(tmp_path / 'results')
+  assert len(saved) == 9
+  by_rule = {x['run']: x['metrics']['test']['recall@50'] for x in saved}
   for rule in ('prefix rule', 'exact scores', 'Semantic-KNN'):
     shares = [by_rule[f'{rule}, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
     assert shares == sorted(shares)
 
 
 @pytest.mark.slow
-def test_rows_of_a_trained_model(tmp_path):
+def test_rows_of_experiments_on_trained_models(tmp_path):
   table = run(tiny('diversity'), tmp_path / 'diversity')
   assert [x for x in ('the best', 'T=1.0', 'T=2.0') if f'| {x} |' in table] == [
     'the best', 'T=1.0', 'T=2.0',
@@ -253,9 +253,9 @@ def test_rows_of_a_trained_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_ids_of_three_shops(tmp_path):
+def test_ids_shared_by_three_shops(tmp_path):
   spec = tiny('shared_ids')
-  # Of one catalogue, but for its size, there would be nothing to share.
+  # Each shop has its own vectors, so that the shared IDs differ.
   for shop, users in (('sports', 70), ('toys', 80)):
     with spec.unlocked():
       spec.datasets[shop].dataset.synthetic_users = users
@@ -270,13 +270,13 @@ def test_ids_of_three_shops(tmp_path):
     }
   table = run(spec, tmp_path / 'run')
   assert '| IDs of three shops |' in table and '| IDs of Beauty |' in table
-  found = records.read_all(tmp_path / 'run' / 'results')
-  shared = [x['config']['semantic_ids']['shared_with'] for x in found]
+  saved = records.read_all(tmp_path / 'run' / 'results')
+  shared = [x['config']['semantic_ids']['shared_with'] for x in saved]
   assert sorted(map(len, shared)) == [0, 2]
 
 
 def vectors(folder, shop):
-  """Returns where vectors of the synthetic catalogue are, others per shop."""
+  """Writes random vectors for the items of a shop, and returns the paths."""
   items = synthetic.make(64, seed=0).items
   rng = np.random.default_rng(sum(map(ord, shop)))
   np.save(folder / f'{shop}.npy', rng.normal(size=(len(items), 8)))
@@ -285,7 +285,7 @@ def vectors(folder, shop):
   return {'path': str(folder / f'{shop}.npy'), 'ids_path': str(ids)}
 
 
-def test_missing_files_say_what_makes_them(tmp_path):
+def test_missing_files_name_the_flag_to_set(tmp_path):
   spec = spec_of('layers')
   spec.datasets.beauty.dataset.source_dir = str(tmp_path)
   with pytest.raises(DataError) as error:
@@ -301,7 +301,7 @@ def test_missing_files_say_what_makes_them(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_wrong_field_names_the_run():
+def test_an_invalid_field_names_the_run():
   spec = spec_of('layers')
   spec.runs['1 layer'].model.num_encoder_layers = 0
   with pytest.raises(UsageError, match='beauty, 1 layer.*num_encoder_layers'):
@@ -312,7 +312,7 @@ def test_a_wrong_field_names_the_run():
   ('field', 'known'),
   [('order', "'1 layer', '2 layers'"), ('measured', 'beauty')],
 )
-def test_a_name_that_is_not_there(field, known):
+def test_an_unknown_name_in_a_spec_is_refused(field, known):
   spec = spec_of('layers')
   spec[field] = ('nothing',)
   with pytest.raises(UsageError) as error:
@@ -321,22 +321,22 @@ def test_a_name_that_is_not_there(field, known):
   assert known in str(error.value)
 
 
-def test_the_papers_recipe_is_that_of_each_shop():
+def test_table_1_has_the_paper_config_of_each_shop():
   spec = spec_of('table1', '')
   spec.order = ('TIGER, paper',)
-  of_shop = {one.dataset: one.config for one in parse(spec, COMMAND).runs}
-  for shop, config in of_shop.items():
+  configs = {run.dataset: run.config for run in parse(spec, COMMAND).runs}
+  for shop, config in configs.items():
     module = importlib.import_module(f'configs.{shop}')
-    own = config_dict.from_json(module.get_config('paper').to_dict())
-    for section in ('semantic_ids', 'model', 'train'):
-      assert getattr(config, section) == getattr(own, section), (shop, section)
+    expected = config_dict.from_json(module.get_config('paper').to_dict())
+    for name in ('semantic_ids', 'model', 'train'):
+      assert getattr(config, name) == getattr(expected, name), (shop, name)
 
 
-def test_semantic_knn_is_the_same_everywhere():
-  own = spec_of('table1').runs['Semantic-KNN']
-  assert own.model.max_history == cold_start.NUM_NEAREST_TO
+def test_semantic_knn_is_the_same_in_table_1_and_cold_start():
+  run_changes = spec_of('table1').runs['Semantic-KNN']
+  assert run_changes.model.max_history == cold_start.NUM_LATEST
 
 
-def test_an_unknown_variant():
+def test_an_unknown_variant_is_refused():
   with pytest.raises(UsageError, match="'gpu'.*cpu"):
     spec_of('layers', 'gpu')

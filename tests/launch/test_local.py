@@ -1,4 +1,4 @@
-"""Several processes on this machine, which here are small programs."""
+"""Tests the launcher of local processes with small programs."""
 
 import importlib.util
 import json
@@ -21,35 +21,35 @@ def python(program, *arguments):
   return [sys.executable, '-c', program, *map(str, arguments)]
 
 
-NOTE = """
+WRITE_ENVIRONMENT = """
 import json, os, pathlib, sys
-mine = {k: v for k, v in os.environ.items() if k.startswith('JAX_')}
+variables = {k: v for k, v in os.environ.items() if k.startswith('JAX_')}
 path = pathlib.Path(sys.argv[1]) / os.environ['JAX_PROCESS_ID']
-path.write_text(json.dumps(mine))
+path.write_text(json.dumps(variables))
 """
 
 
 @pytest.mark.parametrize('devices', [None, 3])
-def test_each_knows_who_it_is(tmp_path, devices, monkeypatch):
+def test_environment_of_each_process(tmp_path, devices, monkeypatch):
   monkeypatch.delenv('JAX_PLATFORMS', raising=False)
-  assert local.launch(python(NOTE, tmp_path), 3, devices) == 0
-  found = [json.loads((tmp_path / str(i)).read_text()) for i in range(3)]
-  assert [x['JAX_PROCESS_ID'] for x in found] == ['0', '1', '2']
-  assert {x['JAX_NUM_PROCESSES'] for x in found} == {'3'}
-  assert len({x['JAX_COORDINATOR_ADDRESS'] for x in found}) == 1
+  assert local.launch(python(WRITE_ENVIRONMENT, tmp_path), 3, devices) == 0
+  envs = [json.loads((tmp_path / str(i)).read_text()) for i in range(3)]
+  assert [x['JAX_PROCESS_ID'] for x in envs] == ['0', '1', '2']
+  assert {x['JAX_NUM_PROCESSES'] for x in envs} == {'3'}
+  assert len({x['JAX_COORDINATOR_ADDRESS'] for x in envs}) == 1
   expected = ('cpu', '3') if devices else (None, None)
-  for x in found:
+  for x in envs:
     assert (x.get('JAX_PLATFORMS'), x.get('JAX_NUM_CPU_DEVICES')) == expected
 
 
-def test_the_others_speak_with_their_number(capfd):
+def test_output_has_the_process_index(capfd):
   program = 'import os; print("I am", os.environ["JAX_PROCESS_ID"])'
   assert local.launch(python(program), 3) == 0
   lines = capfd.readouterr().out.splitlines()
   assert sorted(lines) == ['I am 0', '[1] I am 1', '[2] I am 2']
 
 
-def test_the_first_failure_is_told():
+def test_exit_code_is_that_of_the_first_failure():
   program = (
     'import os, sys, time; i = int(os.environ["JAX_PROCESS_ID"]);'
     'time.sleep([1, 0, 2][i]); sys.exit([6, 5, 0][i])'
@@ -58,7 +58,7 @@ def test_the_first_failure_is_told():
 
 
 def is_alive(pid):
-  # One that nobody has waited for yet, a zombie, is none that runs.
+  # A zombie process is not running.
   stat = Path(f'/proc/{pid}/stat')
   try:
     return stat.read_text().rpartition(')')[2].split()[0] != 'Z'
@@ -66,18 +66,18 @@ def is_alive(pid):
     return False
 
 
-def test_who_hangs_after_a_failure_is_ended(tmp_path):
-  # With what it started itself, which holds its output open.
+def test_processes_that_hang_after_a_failure_are_killed(tmp_path):
+  # The hanging process has a child, which keeps its output open.
   program = (
     'import os, pathlib, signal, subprocess, sys, time\n'
     'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
-    'mine = pathlib.Path(sys.argv[1])\n'
+    'folder = pathlib.Path(sys.argv[1])\n'
     'if os.environ["JAX_PROCESS_ID"] == "1":\n'
     '  child = subprocess.Popen(["sleep", "40"])\n'
-    '  (mine / "new").write_text(f"{os.getpid()} {child.pid}")\n'
-    '  (mine / "new").rename(mine / "pids")\n'
+    '  (folder / "new").write_text(f"{os.getpid()} {child.pid}")\n'
+    '  (folder / "new").rename(folder / "pids")\n'
     '  time.sleep(40)\n'
-    'while not (mine / "pids").exists(): time.sleep(0.02)\n'
+    'while not (folder / "pids").exists(): time.sleep(0.02)\n'
     'os.kill(os.getpid(), 9)\n'
   )
   start = time.monotonic()
@@ -91,7 +91,7 @@ def test_who_hangs_after_a_failure_is_ended(tmp_path):
       time.sleep(0.02)
 
 
-def test_the_others_have_time_to_end_after_a_failure(tmp_path):
+def test_processes_have_the_grace_period_after_a_failure(tmp_path):
   program = (
     'import os, pathlib, sys, time\n'
     'if os.environ["JAX_PROCESS_ID"] == "0": sys.exit(6)\n'
@@ -101,7 +101,7 @@ def test_the_others_have_time_to_end_after_a_failure(tmp_path):
   assert (tmp_path / 'ended').exists()
 
 
-def test_a_command_that_is_not_there_leaves_nothing_behind():
+def test_missing_command_restores_the_signal_handlers():
   before = signal.getsignal(signal.SIGTERM)
   with pytest.raises(FileNotFoundError):
     local.launch(['/nowhere/python'], 2)
@@ -111,7 +111,7 @@ def test_a_command_that_is_not_there_leaves_nothing_behind():
 @pytest.mark.parametrize(
   'number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 )
-def test_signals_reach_all(tmp_path, number):
+def test_signals_reach_all_processes(tmp_path, number):
   child = (
     'import os, pathlib, signal, sys, time\n'
     'def stop(number, _):\n'
@@ -125,27 +125,27 @@ def test_signals_reach_all(tmp_path, number):
   )
   parent = (
     'import signal, sys\n'
-    # Whoever runs the tests may have it ignored.
+    # The test run itself may ignore SIGHUP.
     'signal.signal(signal.SIGHUP, signal.SIG_DFL)\n'
     f'sys.path.insert(0, {str(SCRIPT.parent)!r})\n'
     'import local\n'
     f'sys.exit(local.launch({python(child, tmp_path)!r}, 2))'
   )
-  started = subprocess.Popen(python(parent))
+  launcher = subprocess.Popen(python(parent))
   deadline = time.monotonic() + 20
   while len(list(tmp_path.glob('ready-*'))) < 2:
     assert time.monotonic() < deadline
     time.sleep(0.02)
-  os.kill(started.pid, number)
-  assert started.wait(20) == 42
+  os.kill(launcher.pid, number)
+  assert launcher.wait(20) == 42
   assert len(list(tmp_path.glob(f'{number}-*'))) == 2
 
 
-def test_the_flags_go_to_main(monkeypatch):
-  seen = []
+def test_flags_are_passed_to_main(monkeypatch):
+  launches = []
 
   def launch(command, num_processes, devices):
-    seen.append((command[1:], num_processes, devices))
+    launches.append((command[1:], num_processes, devices))
     return 7
 
   monkeypatch.setattr(local, 'launch', launch)
@@ -158,7 +158,7 @@ def test_the_flags_go_to_main(monkeypatch):
     local.main()
   assert ended.value.code == 7
   command = ['-m', 'tiger_jax.main', '--config=c.py', '--distributed']
-  assert seen == [(command, 4, 2)]
+  assert launches == [(command, 4, 2)]
 
 
 def test_nohup_is_respected():
@@ -176,23 +176,23 @@ def test_nohup_is_respected():
   assert subprocess.run(python(parent), timeout=20).returncode == 0
 
 
-def test_what_is_no_text_is_told_too(capfd):
+def test_output_that_is_not_utf8_is_printed(capfd):
   program = 'import sys; sys.stdout.buffer.write(b"\\xff\\nmore\\n")'
   assert local.launch(python(program), 2) == 0
   assert '[1] more' in capfd.readouterr().out
 
 
 @pytest.mark.parametrize('option', ['--processes=0', '--devices=none'])
-def test_counts_are_from_one_up(monkeypatch, capsys, option):
+def test_invalid_counts_are_refused(monkeypatch, capsys, option):
   monkeypatch.setattr(sys, 'argv', ['local.py', option])
   with pytest.raises(SystemExit) as ended:
     local.main()
   assert ended.value.code == 2
-  assert 'is not a number from 1 up' in capsys.readouterr().err
+  assert 'is not an integer from 1 up' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(
-  not sys.platform.startswith('linux'), reason='needs prctl of Linux'
+  not sys.platform.startswith('linux'), reason='requires prctl of Linux'
 )
 def test_processes_end_when_the_launcher_is_killed(tmp_path):
   child = (
@@ -208,13 +208,13 @@ def test_processes_end_when_the_launcher_is_killed(tmp_path):
     f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import local\n'
     f'local.launch({python(child, tmp_path)!r}, 2)'
   )
-  started = subprocess.Popen(python(parent))
+  launcher = subprocess.Popen(python(parent))
   deadline = time.monotonic() + 20
   while len(ready := list(tmp_path.glob('ready-*'))) < 2:
     assert time.monotonic() < deadline
     time.sleep(0.02)
-  started.kill()
-  started.wait(20)
+  launcher.kill()
+  launcher.wait(20)
   while len(list(tmp_path.glob('saved-*'))) < 2:
     assert time.monotonic() < deadline
     time.sleep(0.02)
@@ -224,9 +224,9 @@ def test_processes_end_when_the_launcher_is_killed(tmp_path):
       time.sleep(0.02)
 
 
-def test_the_coordinator_listens_on_this_machine_only(tmp_path):
-  assert local.launch(python(NOTE, tmp_path), 1) == 0
-  found = json.loads((tmp_path / '0').read_text())
-  address = found['JAX_COORDINATOR_BIND_ADDRESS']
-  assert address == found['JAX_COORDINATOR_ADDRESS']
+def test_coordinator_listens_on_this_machine_only(tmp_path):
+  assert local.launch(python(WRITE_ENVIRONMENT, tmp_path), 1) == 0
+  variables = json.loads((tmp_path / '0').read_text())
+  address = variables['JAX_COORDINATOR_BIND_ADDRESS']
+  assert address == variables['JAX_COORDINATOR_ADDRESS']
   assert address.startswith('127.0.0.1:')

@@ -1,4 +1,4 @@
-"""The Slurm script, with stand-ins for srun and scontrol."""
+"""Tests the Slurm script with fake srun and scontrol commands."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,7 @@ def wait_for(path):
     time.sleep(0.02)
 
 
-def test_the_command(start, tmp_path):
+def test_srun_command(start, tmp_path):
   run = start(
     'printf "%s\\n" "$@" >"$OUT/srun"',
     WORKDIR='it\'s "a b"',
@@ -64,7 +64,7 @@ def test_the_command(start, tmp_path):
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_what_is_not_set_has_a_default(start, tmp_path):
+def test_srun_command_with_default_settings(start, tmp_path):
   assert start('printf "%s\\n" "$@" >"$OUT/srun"').wait(20) == 0
   assert (tmp_path / 'srun').read_text().splitlines() == [
     '--kill-on-bad-exit=0', '--wait=60',
@@ -74,13 +74,13 @@ def test_what_is_not_set_has_a_default(start, tmp_path):
 
 
 @pytest.mark.parametrize('code', [1, 2, 5, 137])
-def test_an_error_is_not_repeated(start, tmp_path, code):
+def test_a_permanent_error_is_not_requeued(start, tmp_path, code):
   assert start(f'exit {code}').wait(20) == code
   assert not (tmp_path / 'scontrol').exists()
 
 
 @pytest.mark.parametrize('code', [6, 134, 143])
-def test_a_lost_process_is_restarted_a_bounded_number_of_times(
+def test_restarts_after_a_lost_process_are_bounded(
   start, tmp_path, capfd, code
 ):
   srun = f'exit {code}'
@@ -98,35 +98,33 @@ def test_flags_are_not_executed(start, tmp_path, monkeypatch, text):
   monkeypatch.chdir(tmp_path)
   assert start('printf "%s\\n" "$@" >"$OUT/srun"', FLAGS=text).wait(20) == 0
   assert not (tmp_path / 'ran').exists()
-  given = (tmp_path / 'srun').read_text().splitlines()
-  assert given[given.index('--distributed') + 1 :] == text.split()
+  words = (tmp_path / 'srun').read_text().splitlines()
+  assert words[words.index('--distributed') + 1 :] == text.split()
 
 
-def test_a_quote_that_is_not_closed(start, tmp_path, capfd):
+def test_flags_with_an_open_quote_are_refused(start, tmp_path, capfd):
   assert start('touch "$OUT/srun"', FLAGS="--a='b").wait(20) == 2
   error = capfd.readouterr().err
   assert error == "error: FLAGS is --a='b: close its quotes\n"
   assert not (tmp_path / 'srun').exists()
 
 
-def test_a_job_that_goes_on_keeps_its_output():
+def test_a_requeued_job_keeps_its_output():
   lines = SCRIPT.read_text().splitlines()
   assert '#SBATCH --requeue' in lines
   assert '#SBATCH --open-mode=append' in lines
 
 
-def test_tasks_are_told_in_time_and_what_they_saved_is_queued_again(
-  start, tmp_path
-):
-  (told,) = [
+def test_tasks_save_before_the_time_limit_and_are_requeued(start, tmp_path):
+  (signal_option,) = [
     line.partition('=')[2]
     for line in SCRIPT.read_text().splitlines()
     if line.startswith('#SBATCH --signal=')
   ]
-  name, seconds = told.split('@')
-  assert name == 'TERM'  # With B: before it, Slurm would tell the script.
+  name, seconds = signal_option.split('@')
+  assert name == 'TERM'  # With the prefix B:, the script would get the signal.
   assert int(seconds) >= 120
-  # As Slurm does it, with the tasks, which here are srun itself.
+  # Slurm signals the tasks, which the fake srun stands for.
   run = start(
     'trap "sleep 0.2; touch $OUT/saved; exit 42" TERM\n'
     'echo $$ >"$OUT/pid.new"; mv "$OUT/pid.new" "$OUT/pid"\n'
@@ -139,8 +137,8 @@ def test_tasks_are_told_in_time_and_what_they_saved_is_queued_again(
   assert (tmp_path / 'scontrol').read_text() == 'requeue 77\n'
 
 
-def test_what_is_cancelled_is_not_queued_again(start, tmp_path):
-  # scancel has SIGTERM sent to all there is, this script included.
+def test_a_cancelled_job_is_not_requeued(start, tmp_path):
+  # scancel sends SIGTERM to all processes, including this script.
   run = start(
     'trap "sleep 0.2; touch $OUT/saved; exit 42" TERM\n'
     'echo $$ >"$OUT/pid.new"; mv "$OUT/pid.new" "$OUT/pid"\n'
@@ -154,7 +152,7 @@ def test_what_is_cancelled_is_not_queued_again(start, tmp_path):
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_every_gpu_has_its_task(start, tmp_path, capfd):
+def test_refuses_other_numbers_of_tasks_than_gpus(start, tmp_path, capfd):
   run = start('touch "$OUT/srun"', SLURM_NTASKS_PER_NODE='8')
   assert run.wait(20) == 2
   error = capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Dropout: how many, which, and what is left."""
+"""Dropout: the rate, the independence of masks, and the kept values."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def _drop(x, rate, seed=0, deterministic=False):
 
 
 @pytest.mark.parametrize('rate', [0.001, 0.1, 0.5, 0.9])
-def test_zeroes_the_rate_and_keeps_the_expectation(rate):
+def test_zeroes_at_the_rate_and_keeps_the_mean(rate):
   size = 200_000
   dropped = _drop(jnp.full((size,), 3.0), rate)
   deviation = np.sqrt(rate * (1 - rate) / size)
@@ -26,37 +26,37 @@ def test_zeroes_the_rate_and_keeps_the_expectation(rate):
 
 def test_rate_zero_needs_no_key():
   x = jnp.arange(5.0)
-  found = Dropout(0.0).apply({}, x, deterministic=False)
-  np.testing.assert_array_equal(found, x)
+  kept = Dropout(0.0).apply({}, x, deterministic=False)
+  np.testing.assert_array_equal(kept, x)
 
 
-def test_every_layer_and_step_draws_anew():
-  """Masks of different seeds agree no more often than chance."""
+def test_masks_of_different_seeds_are_independent():
+  """Masks of different seeds are uncorrelated."""
   masks = np.stack([_drop(jnp.ones(20_000), 0.5, seed) for seed in range(6)])
-  together = np.corrcoef(masks) - np.eye(6)
-  assert np.abs(together).max() < 0.04
+  correlation = np.corrcoef(masks) - np.eye(6)
+  assert np.abs(correlation).max() < 0.04
 
 
 def test_rows_are_dropped_independently():
   kept = _drop(jnp.ones((8, 10_000)), 0.5) != 0
-  together = np.corrcoef(kept) - np.eye(8)
-  assert np.abs(together).max() < 0.06
+  correlation = np.corrcoef(kept) - np.eye(8)
+  assert np.abs(correlation).max() < 0.06
 
 
-def test_neighbours_are_dropped_independently():
+def test_neighbors_are_dropped_independently():
   kept = _drop(jnp.ones((10_000, 8)), 0.5) != 0
-  together = np.corrcoef(kept, rowvar=False) - np.eye(8)
-  assert np.abs(together).max() < 0.06
+  correlation = np.corrcoef(kept, rowvar=False) - np.eye(8)
+  assert np.abs(correlation).max() < 0.06
 
 
 @pytest.mark.parametrize('shape', [(), (1,), (7,), (3, 5), (2, 3, 4), (0, 3)])
-def test_any_shape(shape):
+def test_accepts_any_shape(shape):
   dropped = _drop(jnp.ones(shape), 0.5)
   assert dropped.shape == shape
   assert np.isin(dropped, [0, 2]).all()
 
 
-def test_the_key_decides():
+def test_the_key_determines_the_mask():
   x = jnp.ones(64)
   np.testing.assert_array_equal(_drop(x, 0.5, 1), _drop(x, 0.5, 1))
   assert (_drop(x, 0.5, 1) != _drop(x, 0.5, 2)).any()
@@ -67,5 +67,5 @@ def test_deterministic_is_the_identity_and_needs_no_key():
   np.testing.assert_array_equal(_drop(x, 0.5, deterministic=True), x)
 
 
-def test_the_type_stays():
+def test_keeps_the_dtype():
   assert _drop(jnp.ones(8, jnp.bfloat16), 0.5).dtype == jnp.bfloat16

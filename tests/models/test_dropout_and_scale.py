@@ -1,4 +1,4 @@
-"""Places of dropout, and the scale of initial parameters, of every model."""
+"""Dropout and the scale of initial parameters in every model."""
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,7 @@ from tiger_jax.recommenders.dsi_task import DsiTask
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.recommenders.tiger_task import TigerTask
 
-# All widths differ, so that a shape or a deviation identifies its width.
+# All widths differ, so that a shape or a standard deviation identifies them.
 B, T, D, H, K, MLP, LAYERS, RATE = 6, 5, 32, 2, 8, 64, 1, 0.3
 NUM_ITEMS, NUM_USERS, TEXT_DIM, NUM_INDEXED = 36, 40, 12, 7
 LEVEL_SIZES = (9, 8, 7)
@@ -41,12 +41,12 @@ def _config(**changes):
   )  # fmt: skip
 
 
-def _item_task(kind, features=None, **kwargs):
-  return ItemTask(kind(_config(), NUM_ITEMS, NUM_USERS, **kwargs), features)
+def _item_task(network, features=None, **kwargs):
+  return ItemTask(network(_config(), NUM_ITEMS, NUM_USERS, **kwargs), features)
 
 
-def _tiger_task(kind=Tiger, **changes):
-  return TigerTask(kind(_config(**changes), LEVEL_SIZES), CODES)
+def _tiger_task(network=Tiger, **changes):
+  return TigerTask(network(_config(**changes), LEVEL_SIZES), CODES)
 
 
 TASKS = {
@@ -64,7 +64,7 @@ TASKS = {
 
 
 def _loss_and_dropouts(task, params, rng):
-  """Returns a loss, and the module and arguments of every dropout call."""
+  """Returns the loss, and the module and arguments of every dropout call."""
   calls = []
 
   def record(call, args, kwargs, context):
@@ -79,7 +79,7 @@ def _loss_and_dropouts(task, params, rng):
 
 
 def _tiger_places(b, s, t=1):
-  """Returns the shapes of all dropout inputs of T5, in order."""
+  """Returns the shapes of all dropout inputs in TIGER, in order."""
   q = t * _NUM_LEVELS
   x, y = (b, s, D), (b, q, D)
   encoder = [(b, H, s, s), x, (b, s, MLP), x]
@@ -89,7 +89,7 @@ def _tiger_places(b, s, t=1):
 
 
 def _encoder_places(n):
-  """Returns those of SASRec, which has no dropout after its last layer."""
+  """Like `_tiger_places` for SASRec: no dropout after the last layer."""
   x = (B, n, D)
   return [x, *[(B, H, n, n), x, (B, n, MLP), x] * LAYERS]
 
@@ -112,29 +112,29 @@ PLACES = {
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_training_drops_at_every_place(name):
-  task, seen = TASKS[name], []
+def test_dropout_is_applied_at_every_place(name):
+  task, dropout_calls = TASKS[name], []
 
   def loss(rng):
     loss, calls = _loss_and_dropouts(task, task.init(rng), rng)
-    seen.extend(calls)
+    dropout_calls.extend(calls)
     return loss
 
   jax.eval_shape(loss, jax.random.key(0))
-  assert [x.shape for _, x, _ in seen] == PLACES[name]
-  assert {module.rate for module, *_ in seen} == {RATE}
-  assert not any(deterministic for *_, deterministic in seen)
+  assert [x.shape for _, x, _ in dropout_calls] == PLACES[name]
+  assert {module.rate for module, *_ in dropout_calls} == {RATE}
+  assert not any(deterministic for *_, deterministic in dropout_calls)
 
 
 def _fan_in(width):
   return width**-0.5
 
 
-# Initial standard deviations, by the end of the parameter name; parameters of
-# `_CONSTANTS` are constant.
+# Initial standard deviations by the end of the parameter name, except for the
+# constant parameters in `_CONSTANTS`.
 _CONSTANTS = {'scale': 1, 'bias': 0}
 _TIGER = {
-  'query/kernel': _fan_in(D * K),  # T5 includes the 1/sqrt(K) of logits.
+  'query/kernel': _fan_in(D * K),  # Includes the factor 1/sqrt(K) of logits.
   'key/kernel': _fan_in(D),
   'value/kernel': _fan_in(D),
   'out/kernel': _fan_in(H * K),
@@ -176,18 +176,18 @@ DEVIATIONS = {
 
 @pytest.fixture(name='inits', scope='module')
 def _inits():
-  """The initial parameters of all models."""
+  """Returns the initial parameters of all models."""
 
   @jax.jit
   def init(rng):
     return {name: TASKS[name].init(rng) for name in DEVIATIONS}
 
-  # A generator whose programs compile fast.
+  # Programs with this generator compile fast.
   return jax.device_get(init(jax.random.key(0, impl='unsafe_rbg')))
 
 
 @pytest.mark.parametrize('name', DEVIATIONS)
-def test_every_parameter_begins_at_its_scale(name, inits):
+def test_initial_parameters_have_the_expected_scale(name, inits):
   for path, x in jax.tree.leaves_with_path(inits[name]):
     path = jax.tree_util.keystr(path, simple=True, separator='/')
     constant = _CONSTANTS.get(path.split('/')[-1])
@@ -197,12 +197,12 @@ def test_every_parameter_begins_at_its_scale(name, inits):
     (expected,) = [
       std for end, std in DEVIATIONS[name].items() if path.endswith(end)
     ]
-    # Five times the standard error of a sample deviation.
+    # Five times the standard error of a sample standard deviation.
     error = 5 * expected / (2 * x.size) ** 0.5
     assert abs(np.sqrt(np.mean(x**2)) - expected) <= error, path
 
 
-# The standard deviations of the inputs of the first layers, by shape.
+# The standard deviations of the first inputs of the stacks, by shape.
 INPUTS = {
   'tiger': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
   'tied': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
@@ -214,7 +214,7 @@ INPUTS = {
 
 
 @pytest.mark.parametrize('name', INPUTS)
-def test_the_first_layers_are_given_the_scale(name, inits):
+def test_first_layer_inputs_have_the_expected_scale(name, inits):
   @jax.jit
   def first_inputs(params, rng):
     inputs = {}
@@ -222,6 +222,6 @@ def test_the_first_layers_are_given_the_scale(name, inits):
       inputs.setdefault(x.shape, x)
     return [inputs[shape] for shape in INPUTS[name]]
 
-  found = first_inputs(inits[name], jax.random.key(1))
-  for x, expected in zip(found, INPUTS[name].values(), strict=True):
+  inputs = first_inputs(inits[name], jax.random.key(1))
+  for x, expected in zip(inputs, INPUTS[name].values(), strict=True):
     assert np.std(x) == pytest.approx(expected, rel=0.15)

@@ -1,4 +1,4 @@
-"""DSI: TIGER, and an index of its items."""
+"""DSI: retrieval as in TIGER, plus indexing of items by their text."""
 
 import jax
 import jax.numpy as jnp
@@ -27,23 +27,23 @@ BATCH = Batch(
 )
 
 
-def test_retrieval_is_tigers():
+def test_retrieval_loss_equals_that_of_tiger():
   task = DsiTask(TigerTask(Dsi(CONFIG, (3, 4)), CODES), TEXT, 4)
   params = task.init(jax.random.key(0))
-  alone = TigerTask(Tiger(CONFIG, (3, 4)), CODES)
-  task.tables, alone.tables = jax.tree.map(
-    jnp.asarray, (task.tables, alone.tables)
+  tiger = TigerTask(Tiger(CONFIG, (3, 4)), CODES)
+  task.tables, tiger.tables = jax.tree.map(
+    jnp.asarray, (task.tables, tiger.tables)
   )
   rng = jax.random.key(1)
-  loss, named, _ = task.loss(params, task.tables, BATCH, rng)
-  rest = {name: params[name] for name in params if name != 'text'}
-  expected, _, _ = alone.loss(rest, alone.tables, BATCH, rng)
-  assert float(loss) - float(named['loss_indexing']) == pytest.approx(
+  loss, metrics, _ = task.loss(params, task.tables, BATCH, rng)
+  tiger_params = {name: params[name] for name in params if name != 'text'}
+  expected, _, _ = tiger.loss(tiger_params, tiger.tables, BATCH, rng)
+  assert float(loss) - float(metrics['loss_indexing']) == pytest.approx(
     float(expected), rel=1e-5
   )
 
 
-def test_items_are_indexed_by_their_own_text():
+def test_learns_to_index_items_by_their_text():
   task = DsiTask(TigerTask(Dsi(CONFIG, (3, 4)), CODES), TEXT, 16)
   params = task.init(jax.random.key(0))
   tables = jax.tree.map(jnp.asarray, task.tables)

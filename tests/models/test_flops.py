@@ -1,4 +1,4 @@
-"""What is counted as useful work, against what XLA counts."""
+"""The count of useful operations, compared with the count of XLA."""
 
 import dataclasses
 
@@ -27,7 +27,9 @@ CONFIG = ModelConfig(
 
 @pytest.mark.parametrize('num_user_tokens', [0, 5])
 @pytest.mark.parametrize('causal_encoder', [False, True])
-def test_full_histories_need_what_xla_counts(causal_encoder, num_user_tokens):
+def test_flops_of_full_histories_match_the_count_of_xla(
+  causal_encoder, num_user_tokens
+):
   config = dataclasses.replace(
     CONFIG, causal_encoder=causal_encoder, num_user_tokens=num_user_tokens
   )
@@ -42,15 +44,15 @@ def test_full_histories_need_what_xla_counts(causal_encoder, num_user_tokens):
     score = bound.every_target if causal_encoder else bound
     return score(codes, batch)
 
-  counted = jax.jit(forward).lower(params, batch).compile().cost_analysis()
+  cost = jax.jit(forward).lower(params, batch).compile().cost_analysis()
   useful = training_flops(config, LEVEL_SIZES, np.full(4, 6)) / 3
-  # XLA also counts softmax and normalisation, and pairs that are masked.
-  assert 0.93 * counted['flops'] < useful < counted['flops']
+  # XLA also counts softmax, normalization and masked pairs.
+  assert 0.93 * cost['flops'] < useful < cost['flops']
 
 
-def test_short_histories_need_less():
+def test_short_histories_need_fewer_flops():
   full = training_flops(CONFIG, LEVEL_SIZES, np.array([6, 6]))
   half = training_flops(CONFIG, LEVEL_SIZES, np.array([3, 3]))
   assert half < full
-  one = training_flops(CONFIG, LEVEL_SIZES, np.array([3]))
-  assert half == 2 * one
+  single = training_flops(CONFIG, LEVEL_SIZES, np.array([3]))
+  assert half == 2 * single

@@ -1,4 +1,4 @@
-"""One pass over a history trains every prefix of it."""
+"""One forward pass over a history trains every prefix of it."""
 
 import dataclasses
 import functools
@@ -49,38 +49,36 @@ def apply(model, method, params, codes, batch):
 
 
 def prefix(batch, t):
-  """Returns the first t + 1 events of every row; the next one is the target."""
+  """Returns the first t + 1 events of each history, and the next as target."""
   target = np.asarray(next_items(batch))[:, t]
   return Batch(batch.history[:, : t + 1], batch.user, target)
 
 
 @pytest.mark.parametrize('num_user_tokens', [0, 3])
-def test_targets_are_scored_as_by_a_pass_over_the_prefix(
-  codes, num_user_tokens
-):
+def test_one_pass_equals_one_pass_per_prefix(codes, num_user_tokens):
   config = dataclasses.replace(CONFIG, num_user_tokens=num_user_tokens)
   model = Tiger(config, LEVEL_SIZES)
   batch, lengths = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
-  everything = apply(model, 'every_target', params, codes, batch)
+  all_logits = apply(model, 'every_target', params, codes, batch)
   for t in range(7):
     rows = np.flatnonzero(lengths > t)
-    alone = apply(model, '__call__', params, codes, prefix(batch, t))
-    for level, logits in enumerate(alone):
+    prefix_logits = apply(model, '__call__', params, codes, prefix(batch, t))
+    for level, logits in enumerate(prefix_logits):
       np.testing.assert_allclose(
-        everything[level][rows, t], logits[rows], rtol=1e-4, atol=1e-5
+        all_logits[level][rows, t], logits[rows], rtol=1e-4, atol=1e-5
       )
 
 
-def test_a_bidirectional_encoder_sees_more(codes):
-  """The test above could not tell if nothing depended on later items."""
+def test_a_bidirectional_encoder_depends_on_later_items(codes):
+  """Without this dependence, the test above would prove nothing."""
   model = Tiger(dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES)
   batch, _ = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
   bound = model.bind({'params': params})
-  everything = bound.every_target(codes, batch)
-  alone = Batch(batch.history[1:2, :1], batch.user[1:2], batch.history[1:2, 1])
-  difference = everything[0][1, 0] - bound(codes, alone)[0][0]
+  all_logits = bound.every_target(codes, batch)
+  first = Batch(batch.history[1:2, :1], batch.user[1:2], batch.history[1:2, 1])
+  difference = all_logits[0][1, 0] - bound(codes, first)[0][0]
   assert np.abs(difference).max() > 1e-2
 
 
@@ -102,19 +100,19 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes):
   params = task.init(jax.random.key(0))
   rng = jax.random.key(1)
   loss, _, _ = task.loss(params, task.tables, batch, rng)
-  following = np.asarray(next_items(batch))
+  targets = np.asarray(next_items(batch))
   losses = []
   for t in range(7):
-    alone = apply(model, '__call__', params, codes, prefix(batch, t))
+    prefix_logits = apply(model, '__call__', params, codes, prefix(batch, t))
     for row in np.flatnonzero(lengths > t):
-      target = np.asarray(codes)[following[row, t]]
-      for level, logits in enumerate(alone):
+      target = np.asarray(codes)[targets[row, t]]
+      for level, logits in enumerate(prefix_logits):
         losses.append(-jax.nn.log_softmax(logits[row])[target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
 
-  # Of a batch that has fewer targets than others, every one counts as much.
+  # In a batch with fewer targets than the mean, each target has equal weight.
   task = TigerTask(model, codes, mean_targets=6.5)
-  loss, logged, _ = task.loss(params, task.tables, batch, rng)
+  loss, metrics, _ = task.loss(params, task.tables, batch, rng)
   per_code = np.sum(losses) / len(LEVEL_SIZES)
   np.testing.assert_allclose(loss, per_code / (5 * 6.5), rtol=1e-5)
-  np.testing.assert_allclose(logged['loss'], np.mean(losses), rtol=1e-5)
+  np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""TIGER's network: what it must not depend on, and what it must."""
+"""The network of TIGER: what its logits depend on."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import pytest
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.tiger import Tiger, cross_entropy, hash_users
+from tiger_jax.models.tiger import Tiger, hash_users
 from tiger_jax.models.transformer import Decoder, Encoder
 
 LEVEL_SIZES = (5, 3, 4)
@@ -52,28 +52,29 @@ def plain(codes):
 
 @pytest.fixture(scope='module')
 def with_users(codes):
-  """The same with user tokens."""
+  """The same for a model with user tokens."""
   model, params = _init(WITH_USERS, codes)
   return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
 
 
 @pytest.fixture(scope='module')
 def tied(codes):
-  """The same with heads that are the embeddings."""
+  """The same for a model with user tokens and tied heads."""
   config = dataclasses.replace(WITH_USERS, tied_heads=True)
   model, params = _init(config, codes)
   return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
 
 
-def _assert_close(found, expected, atol=1e-5):
-  for x, y in zip(found, expected, strict=True):
+def _assert_close(logits, expected, atol=1e-5):
+  for x, y in zip(logits, expected, strict=True):
     np.testing.assert_allclose(x, y, atol=atol)
 
 
-def _differ(found, expected):
+def _changed_rows(logits, previous):
+  """Returns for each level which rows of logits have changed."""
   return [
     np.abs(np.asarray(x) - np.asarray(y)).max(-1) > 1e-4
-    for x, y in zip(found, expected, strict=True)
+    for x, y in zip(logits, previous, strict=True)
   ]
 
 
@@ -87,7 +88,7 @@ def test_every_level_has_a_head_over_its_own_codes(plain, codes):
 
 
 def test_every_level_has_its_own_embeddings(plain, codes):
-  """Equals the two stacks on tokens that are looked up by hand."""
+  """The logits equal those of the stacks on tokens that are looked up here."""
   model, params, forward = plain
   table = np.asarray(params['code_embedding']['embedding'])
   assert table.shape == (5 + 3 + 4, CONFIG.d_model)
@@ -107,7 +108,7 @@ def test_every_level_has_its_own_embeddings(plain, codes):
   sizes = (2, 2, 3, 12, 0.0, jnp.dtype('float32'))
 
   @jax.jit
-  def by_hand(params):
+  def run_stacks(params):
     encoder, decoder = Encoder(*sizes), Decoder(*sizes)
     encoded = encoder.apply(
       {'params': params['encoder']}, history, mask[:, None], True
@@ -116,21 +117,21 @@ def test_every_level_has_its_own_embeddings(plain, codes):
     cross = bound.cross_keys_values(encoded)
     return bound(teacher, bound.empty_cache(3), cross, mask[:, None], True)[0]
 
-  x = by_hand(params)
+  x = run_stacks(params)
   expected = [x[:, i] @ params[f'heads_{i}']['kernel'] for i in range(3)]
   _assert_close(forward(params, codes, _batch()), expected)
 
 
-def test_a_code_sees_only_the_codes_before_it(plain, codes):
+def test_a_code_depends_only_on_earlier_codes(plain, codes):
   _, params, forward = plain
   before = forward(params, codes, _batch())
   for level in range(3):
-    # The target alone takes another code: it is in nobody's history.
+    # Change a code of one target, which is in no history.
     target = 4
     assert target not in HISTORY
     other = (codes[target, level] + 1) % LEVEL_SIZES[level]
     after = forward(params, codes.at[target, level].set(other), _batch())
-    changed = np.stack(_differ(after, before), 1)
+    changed = np.stack(_changed_rows(after, before), 1)
     expected = np.zeros((3, 3), bool)
     expected[2, level + 1 :] = True
     np.testing.assert_array_equal(changed, expected)
@@ -157,8 +158,8 @@ def test_wider_padding_changes_nothing(plain, codes):
   )
 
 
-def test_what_padding_points_at_changes_nothing(plain, codes):
-  """A row of -1 reads the last item's codes, which must not show."""
+def test_padding_does_not_read_the_last_item(plain, codes):
+  """Row -1 looks up the codes of the last item, which must have no effect."""
   _, params, forward = plain
   history = np.where(HISTORY == 9, 8, HISTORY)
   other = codes.at[9].set((codes[9] + 1) % jnp.asarray(LEVEL_SIZES))
@@ -170,7 +171,7 @@ def test_the_order_of_the_history_matters(plain, codes):
   _, params, forward = plain
   swapped = HISTORY.copy()
   swapped[0] = [0, 3, 5, 9]
-  changed = _differ(
+  changed = _changed_rows(
     forward(params, codes, _batch(swapped)), forward(params, codes, _batch())
   )
   np.testing.assert_array_equal(
@@ -178,17 +179,18 @@ def test_the_order_of_the_history_matters(plain, codes):
   )
 
 
-def test_rows_do_not_see_each_other(plain, codes):
+def test_rows_are_independent(plain, codes):
   _, params, forward = plain
-  whole = forward(params, codes, _batch())
-  alone = [
+  together = forward(params, codes, _batch())
+  one_by_one = [
     forward(params, codes, jax.tree.map(lambda x, i=i: x[i : i + 1], _batch()))
     for i in range(3)
   ]
-  _assert_close([jnp.concatenate(x) for x in zip(*alone, strict=True)], whole)
+  one_by_one = [jnp.concatenate(x) for x in zip(*one_by_one, strict=True)]
+  _assert_close(one_by_one, together)
 
 
-def test_an_empty_history_is_finite(plain, codes):
+def test_an_empty_history_has_finite_logits(plain, codes):
   _, params, forward = plain
   logits = forward(params, codes, _batch(np.full_like(HISTORY, -1)))
   assert all(np.isfinite(x).all() for x in logits)
@@ -203,8 +205,8 @@ def _step(model):
   return jax.jit(step, static_argnums=1)
 
 
-def test_tied_heads_are_the_embeddings(tied, with_users, codes):
-  """Equals a model whose heads are copies of its smaller embeddings."""
+def test_tied_heads_equal_the_embeddings(tied, with_users, codes):
+  """The logits equal those of a model whose heads copy its embeddings."""
   _, params, forward = tied
   assert not [name for name in params if name.startswith('heads')]
   table = params['code_embedding']['embedding']
@@ -223,10 +225,10 @@ def test_tied_heads_are_the_embeddings(tied, with_users, codes):
   _assert_close(forward(params, codes, batch), expected)
 
 
-@pytest.mark.parametrize('kind', ['plain', 'with_users', 'tied'])
-def test_decoding_code_by_code_equals_the_whole_pass(kind, codes, request):
-  """Each of two requests follows three beams to three items."""
-  model, params, forward = request.getfixturevalue(kind)
+@pytest.mark.parametrize('network', ['plain', 'with_users', 'tied'])
+def test_decoding_step_by_step_equals_one_pass(network, codes, request):
+  """Each of two requests decodes three items, one per beam."""
+  model, params, forward = request.getfixturevalue(network)
   items = np.array([[8, 1, 5], [0, 9, 4]])
   requests = Batch(
     jnp.asarray(HISTORY[:2]), jnp.array([4, -1]), jnp.array([-1, -1])
@@ -260,15 +262,15 @@ def test_decoding_code_by_code_equals_the_whole_pass(kind, codes, request):
 
 def test_an_unknown_user_has_no_token(plain, with_users, codes):
   _, params, forward = with_users
-  found = forward(params, codes, _batch())
+  logits = forward(params, codes, _batch())
   without = {k: v for k, v in params.items() if k != 'user_embedding'}
-  _assert_close(found, plain[2](without, codes, _batch()))
+  _assert_close(logits, plain[2](without, codes, _batch()))
   other = jax.tree.map(lambda x: x + 1, params['user_embedding'])
   changed = {**params, 'user_embedding': other}
-  _assert_close(forward(changed, codes, _batch()), found, atol=0)
+  _assert_close(forward(changed, codes, _batch()), logits, atol=0)
 
 
-def test_users_of_different_buckets_differ(with_users, codes):
+def test_users_of_different_buckets_changed_rows(with_users, codes):
   _, params, forward = with_users
   buckets = np.asarray(hash_users(jnp.arange(40), WITH_USERS.num_user_tokens))
   same = int(np.flatnonzero(buckets == buckets[0])[1])
@@ -305,22 +307,22 @@ def test_dropout_acts_only_in_training(codes):
 
   first = train(jax.random.key(1))
   _assert_close(train(jax.random.key(1)), first, atol=0)
-  assert all(x.any() for x in _differ(train(jax.random.key(2)), first))
+  assert all(x.any() for x in _changed_rows(train(jax.random.key(2)), first))
 
 
-def test_bfloat16_computes_float32_logits(plain, codes):
+def test_bfloat16_returns_float32_logits(plain, codes):
   _, params, forward = plain
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
   shapes = jax.eval_shape(model.init, jax.random.key(0), codes, _batch())
   assert {x.dtype for x in jax.tree.leaves(shapes)} == {jnp.dtype('float32')}
   run = jax.jit(lambda p: model.apply({'params': p}, codes, _batch()))
-  found, exact = run(params), forward(params, codes, _batch())
-  assert {x.dtype for x in found} == {jnp.dtype('float32')}
-  _assert_close(found, exact, atol=0.15)
-  assert any((x != y).any() for x, y in zip(found, exact, strict=True))
+  logits, exact = run(params), forward(params, codes, _batch())
+  assert {x.dtype for x in logits} == {jnp.dtype('float32')}
+  _assert_close(logits, exact, atol=0.15)
+  assert any((x != y).any() for x, y in zip(logits, exact, strict=True))
 
 
-def test_the_number_of_parameters_of_the_papers_sizes():
+def test_number_of_parameters_at_the_sizes_of_the_paper():
   level_sizes = (256, 256, 256, 3)
   model = Tiger(ModelConfig(num_user_tokens=2000), level_sizes)
   shapes = jax.eval_shape(
@@ -344,36 +346,3 @@ def test_the_number_of_parameters_of_the_papers_sizes():
   embeddings = (sum(level_sizes) + 2000 + 1) * 128
   heads = sum(level_sizes) * 128
   assert count(shapes) == encoder + decoder + embeddings + heads
-
-
-def _slow_cross_entropy(logits, target, weight):
-  result = []
-  for level, x in enumerate(logits):
-    total = 0.0
-    for row, w in enumerate(weight):
-      probabilities = np.exp(x[row]) / np.exp(x[row]).sum()
-      total -= w * math.log(probabilities[target[row, level]])
-    result.append(total / sum(weight))
-  return result
-
-
-def test_cross_entropy_equals_slow_numpy():
-  rng = np.random.default_rng(0)
-  logits = [rng.normal(size=(6, size)) for size in LEVEL_SIZES]
-  target = np.stack([rng.integers(0, size, 6) for size in LEVEL_SIZES], 1)
-  weight = np.array([1, 1, 0, 1, 0, 1])
-  found = jax.jit(cross_entropy)(
-    [jnp.asarray(x, jnp.float32) for x in logits],
-    jnp.asarray(target, jnp.int32),
-    jnp.asarray(weight, jnp.float32),
-  )
-  expected = _slow_cross_entropy(logits, target, weight)
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_cross_entropy_of_fill_up_rows_only_is_zero():
-  logits = [jnp.zeros((2, size)) for size in LEVEL_SIZES]
-  found = jax.jit(cross_entropy)(
-    logits, jnp.zeros((2, 3), jnp.int32), jnp.zeros(2)
-  )
-  np.testing.assert_array_equal(found, 0)

@@ -1,4 +1,4 @@
-"""The Transformer against a slow one, written with loops from T5's rules."""
+"""The Transformer, compared with loops in NumPy that follow T5."""
 
 import functools
 
@@ -16,22 +16,22 @@ MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
 
 
 def _slow_bucket(distance: int, bidirectional: bool) -> int:
-  """T5's rule, with the logarithm as a comparison of integers."""
+  """Returns the bucket of T5, with integer comparisons for the logarithm."""
   num_buckets, offset = 32, 0
   if bidirectional:
     num_buckets = 16
     if distance > 0:
       offset = 16
-    back = abs(distance)
+    length = abs(distance)
   else:
-    back = max(-distance, 0)
+    length = max(-distance, 0)
   exact = num_buckets // 2
-  if back < exact:
-    return offset + back
-  # exact + floor(exact * log(back / exact) / log(128 / exact)), at most the
-  # last bucket.
+  if length < exact:
+    return offset + length
+  # exact + floor(exact * log(length / exact) / log(128 / exact)), limited to
+  # the last bucket.
   bucket = exact
-  while bucket + 1 < num_buckets and back**exact >= exact**exact * (
+  while bucket + 1 < num_buckets and length**exact >= exact**exact * (
     128 // exact
   ) ** (bucket + 1 - exact):
     bucket += 1
@@ -40,18 +40,18 @@ def _slow_bucket(distance: int, bidirectional: bool) -> int:
 
 @pytest.mark.parametrize('bidirectional', [True, False])
 def test_buckets_equal_the_scalar_rule(bidirectional):
-  found = relative_buckets(
+  buckets = relative_buckets(
     np.arange(-3, 200), np.arange(-50, 400), bidirectional
   )
   expected = [
     [_slow_bucket(key - query, bidirectional) for key in range(-50, 400)]
     for query in range(-3, 200)
   ]
-  np.testing.assert_array_equal(found, expected)
+  np.testing.assert_array_equal(buckets, expected)
 
 
 @pytest.mark.parametrize(
-  ('distance', 'both_ways', 'causal'),
+  ('distance', 'bidirectional', 'causal'),
   [
     (0, 0, 0),
     (-1, 1, 1),
@@ -68,14 +68,14 @@ def test_buckets_equal_the_scalar_rule(bidirectional):
     (128, 31, 0),
   ],
 )
-def test_buckets_by_hand(distance, both_ways, causal):
+def test_buckets_by_hand(distance, bidirectional, causal):
   query, key = np.array([0]), np.array([distance])
-  assert relative_buckets(query, key, True) == both_ways
+  assert relative_buckets(query, key, True) == bidirectional
   assert relative_buckets(query, key, False) == causal
 
 
 def _random_params(module, *args, **kwargs):
-  """Parameters of which none keeps a value that hides a mistake, like 1."""
+  """Returns random parameters; initial values such as 1 could hide errors."""
   init = functools.partial(module.init, **kwargs)
   shapes = jax.eval_shape(init, jax.random.key(0), *args)['params']
   leaves, tree = jax.tree.flatten(shapes)
@@ -96,7 +96,7 @@ def _mlp(x, params):
 
 
 def _attend(x, y, params, visible, bias_table=None, bidirectional=False):
-  """One row's attention: queries from `x`, keys and values from `y`."""
+  """Returns the attention of one row, from queries in `x` to keys in `y`."""
   result = np.zeros((len(x), WIDTH))
   for head in range(HEADS):
     project = {
@@ -106,23 +106,25 @@ def _attend(x, y, params, visible, bias_table=None, bidirectional=False):
     out = np.asarray(params['out']['kernel'], np.float64)[head]
     keys, values = y @ project['key'], y @ project['value']
     for i, query in enumerate(x @ project['query']):
-      seen = [j for j in range(len(y)) if visible[i, j]]
-      logits = [query @ keys[j] for j in seen]
+      positions = [j for j in range(len(y)) if visible[i, j]]
+      logits = [query @ keys[j] for j in positions]
       if bias_table is not None:
-        buckets = [_slow_bucket(j - i, bidirectional) for j in seen]
+        buckets = [_slow_bucket(j - i, bidirectional) for j in positions]
         logits = [
           logit + float(bias_table[bucket, head])
           for logit, bucket in zip(logits, buckets, strict=True)
         ]
       weights = np.exp(np.array(logits) - max(logits))
       weights /= weights.sum()
-      mixed = sum(w * values[j] for w, j in zip(weights, seen, strict=True))
+      mixed = sum(
+        w * values[j] for w, j in zip(weights, positions, strict=True)
+      )
       result[i] += mixed @ out
   return result
 
 
 def _slow_encode(params, x, mask):
-  """One row through the encoder."""
+  """Encodes one row."""
   visible = np.tile(mask, (len(x), 1))
   table = params['position_bias']['table']
   for layer in range(LAYERS):
@@ -136,7 +138,7 @@ def _slow_encode(params, x, mask):
 
 
 def _slow_decode(params, x, encoded, mask):
-  """One row through the decoder."""
+  """Decodes one row."""
   causal = np.tril(np.ones((len(x), len(x)), bool))
   visible = np.tile(mask, (len(x), 1))
   table = params['position_bias']['table']
@@ -163,15 +165,15 @@ def test_encoder_equals_slow_numpy(tokens):
   encode = jax.jit(
     lambda p, x: encoder.apply({'params': p}, x, mask[:, None], True)
   )
-  found = encode(params, x)
+  encoded = encode(params, x)
   for row in range(len(MASK)):
     expected = _slow_encode(params, tokens[row], MASK[row])
     np.testing.assert_allclose(
-      found[row][MASK[row]], expected[MASK[row]], atol=1e-5
+      encoded[row][MASK[row]], expected[MASK[row]], atol=1e-5
     )
 
 
-def _whole_decoder(decoder, x, encoded, mask):
+def _decode_all(decoder, x, encoded, mask):
   return decoder(
     x,
     decoder.empty_cache(x.shape[0]),
@@ -185,14 +187,14 @@ def test_decoder_equals_slow_numpy(tokens):
   decoder = Decoder(*SIZES)
   x = np.random.default_rng(2).normal(size=(len(MASK), 4, WIDTH))
   args = (*map(jnp.float32, (x, tokens)), jnp.asarray(MASK))
-  params = _random_params(decoder, *args, method=_whole_decoder)
+  params = _random_params(decoder, *args, method=_decode_all)
   decode = jax.jit(
-    lambda p, *args: decoder.apply({'params': p}, *args, method=_whole_decoder)
+    lambda p, *args: decoder.apply({'params': p}, *args, method=_decode_all)
   )
-  found, cache = decode(params, *args)
+  decoded, cache = decode(params, *args)
   for row in range(len(MASK)):
     expected = _slow_decode(params, x[row], tokens[row], MASK[row])
-    np.testing.assert_allclose(found[row], expected, atol=1e-5)
+    np.testing.assert_allclose(decoded[row], expected, atol=1e-5)
   assert {leaf.shape for leaf in jax.tree.leaves(cache)} == {
     (len(MASK), HEADS, 4, HEAD_DIM)
   }

@@ -10,6 +10,7 @@ _TIES = 'tiger_jax/data/ties.py'
 _LEDGER = 'tiger_jax/checkpoints/ledger.py'
 _SPLIT = 'tests/data/test_splits.py'
 _BATCH = 'tests/data/test_batches.py'
+_PREFETCH = 'tests/data/test_prefetch.py'
 _LOG = 'tests/data/sources/test_assembly.py'
 
 MUTANTS = (
@@ -128,15 +129,15 @@ MUTANTS = (
   Mutant(
     'the examples that an epoch leaves out are always the same',
     _BATCHES,
-    'order = rng.permutation(len(self._bucket))[:used]',
-    'order = rng.permutation(used)',
+    'order = rng.permutation(len(self._bucket))[:num_used]',
+    'order = rng.permutation(num_used)',
     _BATCH,
   ),
   Mutant(
     'the remainder of a bucket is dropped',
     _BATCHES,
-    'np.concatenate([rest, order[order_bucket == bucket]])',
-    'np.concatenate([rest[:0], order[order_bucket == bucket]])',
+    'np.concatenate([leftover, order[order_bucket == bucket]])',
+    'np.concatenate([leftover[:0], order[order_bucket == bucket]])',
     _BATCH,
   ),
   Mutant(
@@ -144,20 +145,20 @@ MUTANTS = (
     _BATCHES,
     'grain.MapDataset.range(start, stop, size)',
     'grain.MapDataset.range(0, stop - start, size)',
-    _BATCH,
+    _PREFETCH,
   ),
   Mutant(
     'a resumed run starts one batch late',
     _BATCHES,
-    'call, rest = divmod(start, self.steps_per_call)',
-    'call, rest = divmod(start, self.steps_per_call)\n    call += bool(call)',
+    'call, offset = divmod(start, self.steps_per_call)',
+    'call, offset = divmod(start, self.steps_per_call)\n    call += bool(call)',
     _BATCH,
   ),
   Mutant(
     'padding rows have item 0',
     _BATCHES,
-    'return np.pad(x, missing, constant_values=-1)',
-    'return np.pad(x, missing, constant_values=0)',
+    'return np.pad(x, padding, constant_values=-1)',
+    'return np.pad(x, padding, constant_values=0)',
     f'{_BATCH}::test_evaluation_sees_every_example_once',
   ),
   Mutant(

@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 _METRICS = 'tiger_jax/evaluation/metrics.py'
 _RANKING = 'tiger_jax/evaluation/ranking.py'
 _RETRIEVER = 'tiger_jax/retrieval/items.py'
-_BY_HAND = 'tests/evaluation/test_measure.py::test_by_hand'
+_BY_HAND = 'tests/evaluation/test_measure.py::test_metrics_by_hand'
 _RANKS = 'tests/evaluation/test_metrics.py'
 _TIES = 'tests/models/baselines/test_popularity.py'
 
@@ -59,8 +59,8 @@ MUTANTS = (
   Mutant(
     'targets of padding rows are searched for',
     _RANKING,
-    'real = np.asarray(batch.target) >= 0',
-    'real = np.asarray(batch.target) >= -1',
+    'is_user = np.asarray(batch.target) >= 0',
+    'is_user = np.asarray(batch.target) >= -1',
     _BY_HAND,
   ),
   Mutant(
@@ -87,8 +87,8 @@ MUTANTS = (
   Mutant(
     'items of equal scores come in the order of falling rows',
     _RETRIEVER,
-    'best, items = lax.top_k(scores, most)',
-    'best, items = lax.top_k(scores[:, ::-1], most)\n'
+    'best, items = lax.top_k(scores, num_best)',
+    'best, items = lax.top_k(scores[:, ::-1], num_best)\n'
     '    items = scores.shape[1] - 1 - items',
     _TIES,
   ),
@@ -109,8 +109,8 @@ MUTANTS = (
   Mutant(
     'users whose target is item 0 are left out',
     _RANKING,
-    'real = np.asarray(batch.target) >= 0',
-    'real = np.asarray(batch.target) > 0',
+    'is_user = np.asarray(batch.target) >= 0',
+    'is_user = np.asarray(batch.target) > 0',
     _BY_HAND,
   ),
   Mutant(

@@ -2,12 +2,10 @@
 
 from tests.mutants.mutant import Mutant
 
-_PLACES = 'tests/models/test_dropout_and_scale.py::test_training_drops_at_'
-_PLACES += 'every_place'
-_SCALES = 'tests/models/test_dropout_and_scale.py::test_every_parameter_begins_'
-_SCALES += 'at_its_scale'
-_INPUTS = 'tests/models/test_dropout_and_scale.py::test_the_first_layers_are_'
-_INPUTS += 'given_the_scale'
+_NETWORKS = 'tests/models/test_dropout_and_scale.py::'
+_PLACES = f'{_NETWORKS}test_dropout_is_applied_at_every_place'
+_SCALES = f'{_NETWORKS}test_initial_parameters_have_the_expected_scale'
+_INPUTS = f'{_NETWORKS}test_first_layer_inputs_have_the_expected_scale'
 _TIGER = 'tests/recommenders/test_tiger_task.py::'
 
 _LOSSES = [
@@ -23,7 +21,7 @@ _LOSSES = [
     'tiger_jax/models/tiger.py',
     '(x * weight).sum() / total for x in per_level',
     'x.sum() / total for x in per_level',
-    'tests/models/test_tiger_model.py::test_cross_entropy_equals_slow_numpy',
+    'tests/models/test_cross_entropy.py::test_cross_entropy_equals_slow_numpy',
   ),
   Mutant(
     'the loss covers only the first level',
@@ -35,47 +33,47 @@ _LOSSES = [
   Mutant(
     'DSI learns no index',
     'tiger_jax/recommenders/dsi_task.py',
-    'return loss + indexing, named | logged, seen',
-    'return loss, named | logged, seen',
-    'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
+    'return loss + indexing, metrics, aux',
+    'return loss, metrics, aux',
+    'tests/models/test_dsi.py::test_learns_to_index_items_by_their_text',
   ),
   Mutant(
     'DSI indexes items by the text of others',
     'tiger_jax/recommenders/dsi_task.py',
     'bound.index(codes, items, tables.vectors[items], False)',
     'bound.index(codes, items, tables.vectors[items[::-1]], False)',
-    'tests/models/test_dsi.py::test_items_are_indexed_by_their_own_text',
+    'tests/models/test_dsi.py::test_learns_to_index_items_by_their_text',
   ),
   Mutant(
     '25 negatives instead of 256',
     'tiger_jax/recommenders/item_task.py',
     'num_negatives: int = 256',
     'num_negatives: int = 25',
-    'tests/recommenders/test_item_task.py::test_the_loss_of_equal_scores',
+    'tests/recommenders/test_item_task.py::test_loss_of_equal_scores',
   ),
   Mutant(
     'the target is among the negatives',
     'tiger_jax/recommenders/item_task.py',
-    'is_target = drawn[:, None] == targets[:, :, None]',
-    'is_target = drawn[:, None] < 0 * targets[:, :, None]',
+    'is_target = negatives[:, None] == targets[:, :, None]',
+    'is_target = negatives[:, None] < 0 * targets[:, :, None]',
     'tests/recommenders/test_item_task.py::'
-    'test_sampled_softmax_leaves_the_target_out_of_the_drawn',
+    'test_sampled_softmax_excludes_the_target_from_negatives',
   ),
   Mutant(
     'items that a user has are negatives',
     'tiger_jax/recommenders/item_task.py',
-    'missed = jnp.where(owned, 0.0, jax.nn.softplus(wrong))',
-    'missed = jax.nn.softplus(wrong)',
+    'jnp.where(in_sequence, 0.0, jax.nn.softplus(negative_logit))',
+    'jax.nn.softplus(negative_logit)',
     'tests/recommenders/test_item_task.py::'
-    'test_binary_does_not_punish_what_a_user_has',
+    'test_bce_ignores_negatives_in_the_sequence',
   ),
   Mutant(
     'padding is a target of models that score items',
     'tiger_jax/recommenders/item_task.py',
-    'return (each * real).sum() / count, {}, ()',
-    'return each.mean(), {}, ()',
+    'return (losses * weight).sum() / num_targets, {}, ()',
+    'return losses.mean(), {}, ()',
     'tests/recommenders/test_item_task.py::'
-    'test_losses_with_drawn_items_are_the_mean_over_targets',
+    'test_sampled_losses_are_the_mean_over_targets',
   ),
 ]
 
@@ -163,7 +161,7 @@ _DROPOUT = [
     'jnp.where(keep, x / (1 - self.rate), 0)',
     'jnp.where(keep, x, 0)',
     'tests/models/test_dropout.py::'
-    'test_zeroes_the_rate_and_keeps_the_expectation[0.5]',
+    'test_zeroes_at_the_rate_and_keeps_the_mean[0.5]',
   ),
 ]
 
@@ -171,8 +169,8 @@ _SCALE = [
   Mutant(
     'SASRec does not multiply embeddings by sqrt(d_model)',
     'tiger_jax/models/baselines/sequence_encoder.py',
-    'x = x * c.d_model**0.5 + positions[None, :num]',
-    'x = x + positions[None, :num]',
+    'x = x * c.d_model**0.5 + positions[None, :length]',
+    'x = x + positions[None, :length]',
     f'{_INPUTS}[sasrec]',
   ),
   Mutant(
@@ -187,7 +185,7 @@ _SCALE = [
     'tiger_jax/models/baselines/two_tower.py',
     'return self.user_out(self.drop(hidden, deterministic)) + mean',
     'return self.user_out(self.drop(hidden, deterministic))',
-    'tests/models/baselines/test_item_models.py::test_a_two_tower_query_by_hand',
+    'tests/models/baselines/test_item_models.py::test_two_tower_query_equals_numpy',
   ),
   Mutant(
     'queries begin without 1/head_dim',
@@ -224,37 +222,37 @@ _ATTENTION = [
   Mutant(
     'attention sees padding',
     'tiger_jax/models/baselines/sequence_encoder.py',
-    'seen = real[:, None]',
-    'seen = jnp.ones_like(real)[:, None]',
+    'visible = real[:, None]',
+    'visible = jnp.ones_like(real)[:, None]',
     'tests/models/baselines/test_item_models.py::test_padding_changes_nothing[bert4rec]',
   ),
   Mutant(
     'SASRec sees later items',
     'tiger_jax/models/baselines/sequence_encoder.py',
-    'np.tri(num, dtype=bool)',
-    'np.ones((num, num), bool)',
+    'np.tri(length, dtype=bool)',
+    'np.ones((length, length), bool)',
     'tests/models/baselines/test_item_models.py::'
-    'test_one_pass_is_a_pass_for_every_prefix[sasrec]',
+    'test_one_pass_equals_one_pass_per_prefix[sasrec]',
   ),
   Mutant(
     "TIGER's causal encoder sees later items",
     'tiger_jax/models/tiger.py',
     'jnp.asarray(item[None, :] <= item[:, None])[None]',
     'jnp.asarray(item[None, :] <= item[:, None] + 1)[None]',
-    f'{_TIGER}test_no_target_sees_later_items',
+    f'{_TIGER}test_no_target_depends_on_later_items',
   ),
   Mutant(
     'targets see the item after the last of their history',
     'tiger_jax/models/tiger.py',
-    'seen = jnp.asarray(item[None, :] <= last[:, None])',
-    'seen = jnp.asarray(item[None, :] <= last[:, None] + 1)',
-    f'{_TIGER}test_no_target_sees_later_items',
+    'visible = jnp.asarray(item[None, :] <= last[:, None])',
+    'visible = jnp.asarray(item[None, :] <= last[:, None] + 1)',
+    f'{_TIGER}test_no_target_depends_on_later_items',
   ),
   Mutant(
     'keys after a query are in the buckets of those before',
     'tiger_jax/models/relative_position.py',
-    'first = np.where(distance > 0, num_buckets, 0)',
-    'first = np.where(distance < 0, num_buckets, 0)',
+    'first_bucket = np.where(distance > 0, num_buckets, 0)',
+    'first_bucket = np.where(distance < 0, num_buckets, 0)',
     'tests/models/test_transformer.py::test_buckets_equal_the_scalar_rule',
   ),
   Mutant(

@@ -7,13 +7,15 @@ _EVALUATION = 'tiger_jax/stages/evaluation.py'
 _SESSION = 'tiger_jax/recommenders/session.py'
 _REPLICAS = 'tiger_jax/training/replicas.py'
 _SELECTION = 'tests/stages/test_selection.py'
-_PICKED = f'{_SELECTION}::test_the_checkpoint_is_picked_by_ndcg_of_validation'
-_SEEDS = f'{_SELECTION}::test_the_second_of_two_seeds_is_better'
+_PICKED = f'{_SELECTION}::test_validation_ndcg_selects_the_checkpoint'
+_SEEDS = (
+  f'{_SELECTION}::test_validation_ndcg_selects_the_second_of_two_replicas'
+)
 _POPULARITY = 'tests/stages/test_evaluation.py::test_popularity_on_every_split'
 _BY_USER = 'tests/evaluation/test_measure.py::test_popularity_user_by_user'
 _TARGETS = (
   'tests/recommenders/test_session.py::'
-  'test_training_targets_are_all_events_but_the_held_out'
+  'test_training_targets_are_all_events_except_held_out_ones'
 )
 
 MUTANTS = (
@@ -41,9 +43,9 @@ MUTANTS = (
   Mutant(
     'training on every prefix includes validation targets',
     _SESSION,
-    'return splits.sequences(dataset, c.max_history)',
-    'examples = splits.sequences(dataset, c.max_history)\n'
-    '      return examples._replace(end=examples.end + 1)',
+    'return splits.sequences(dataset, config.model.max_history)',
+    'examples = splits.sequences(dataset, config.model.max_history)\n'
+    '    return examples._replace(end=examples.end + 1)',
     _TARGETS,
   ),
   Mutant(
@@ -126,8 +128,8 @@ MUTANTS = (
   Mutant(
     'validation of replicas is the best, not the mean',
     _TRAINING,
-    'replicas.over(np.mean, values)',
-    'replicas.over(max, values)',
+    'replicas.aggregate(np.mean, values)',
+    'replicas.aggregate(max, values)',
     _SEEDS,
   ),
   Mutant(
@@ -157,7 +159,7 @@ MUTANTS = (
     'return float(splits.history_lengths(self.examples).mean())',
     'return 2 * float(splits.history_lengths(self.examples).mean())',
     'tests/recommenders/test_session.py::'
-    'test_every_training_target_counts_the_same',
+    'test_mean_targets_gives_all_targets_equal_weight',
   ),
   Mutant(
     'popularity counts held-out events',
@@ -170,22 +172,22 @@ MUTANTS = (
     'the quantizer is fitted to unseen items too',
     'tiger_jax/stages/semantic_ids.py',
     '_fit(c, config.seed, vectors, folder, writer)',
-    '_fit(c, config.seed, own.embeddings, folder, writer)',
-    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_as_new_ones_do',
+    '_fit(c, config.seed, own_shop.embeddings, folder, writer)',
+    'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_like_new_items',
   ),
   Mutant(
     'the fixed weight of an ensemble is chosen on the test',
     'tiger_jax/experiments/ensemble.py',
     "key=lambda x: _metrics(validation, x)['ndcg@10']",
     "key=lambda x: _metrics(test, x)['ndcg@10']",
-    'tests/experiments/test_rules.py::test_the_fixed_weight_is_of_validation',
+    'tests/experiments/test_rules.py::test_weights_are_chosen_on_validation',
   ),
   Mutant(
     'the adaptive weight of an ensemble is chosen on the test',
     'tiger_jax/experiments/ensemble.py',
     'key=lambda x: _metrics(validation, adaptive(validation, *x))',
     'key=lambda x: _metrics(test, adaptive(test, *x))',
-    'tests/experiments/test_rules.py::test_the_fixed_weight_is_of_validation',
+    'tests/experiments/test_rules.py::test_weights_are_chosen_on_validation',
   ),
   Mutant(
     'a field at another value is not in the fingerprint',

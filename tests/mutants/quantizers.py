@@ -32,19 +32,19 @@ _LOSSES = [
   Mutant(
     'the decoder passes no gradient to the encoder',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
-    'network.decode(z + lax.stop_gradient(found.quantized - z))',
-    'network.decode(lax.stop_gradient(found.quantized))',
+    'network.decode(z + lax.stop_gradient(quantized.quantized - z))',
+    'network.decode(lax.stop_gradient(quantized.quantized))',
     f'{_TASK}test_each_term_moves_only_its_own',
   ),
   Mutant(
-    'the reconstruction is of embeddings that are not standardised',
+    'the reconstruction is of embeddings that are not standardized',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
-    'reconstruction=distance(network.standardise(x), x_hat)',
+    'reconstruction=distance(network.standardize(x), x_hat)',
     'reconstruction=distance(x, x_hat)',
     f'{_TASK}test_loss_equals_numpy',
   ),
   Mutant(
-    'embeddings are centred but not scaled',
+    'embeddings are centered but not scaled',
     'tiger_jax/semantic_ids/quantizers/autoencoder.py',
     'return (x - mean[None]) / std[None]',
     'return x - mean[None]',
@@ -95,8 +95,9 @@ _ASSIGNMENT = [
   Mutant(
     'the parts of a product share a codebook',
     'tiger_jax/semantic_ids/quantizers/product.py',
-    '[kmeans.nearest(cut[:, i], c)[0] for i, c in enumerate(codebooks)]',
-    '[kmeans.nearest(cut[:, i], codebooks[0])[0] for i in range(cut.shape[1])]',
+    '[kmeans.nearest(split[:, i], c)[0] for i, c in enumerate(codebooks)]',
+    '[kmeans.nearest(split[:, i], codebooks[0])[0] for i in '
+    'range(split.shape[1])]',
     'tests/semantic_ids/quantizers/test_product.py::test_quantize_equals_slow_numpy',
   ),
   Mutant(
@@ -112,7 +113,7 @@ _CODEBOOKS = [
   Mutant(
     'k-means++ takes the first candidate, not the best',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
-    'best = jnp.argmin(jnp.sum(left, axis=-1))',
+    'best = jnp.argmin(jnp.sum(remaining, axis=-1))',
     'best = 0',
     f'{_KMEANS}test_seeds_are_better_than_plain_ones',
   ),
@@ -183,15 +184,15 @@ _COLLISIONS = [
   Mutant(
     'an item moves to the first free code, not the nearest',
     'tiger_jax/semantic_ids/collisions.py',
-    'left = np.where(free, distances(branch), np.inf)',
-    'left = np.where(free, np.minimum(distances(branch), 0), np.inf)',
+    'free_distances = np.where(free, distances(branch), np.inf)',
+    'free_distances = np.where(free, np.minimum(distances(branch), 0), np.inf)',
     'tests/semantic_ids/test_collisions.py::test_nearest_free_equals_brute_force',
   ),
   Mutant(
     'numbers of new items begin at 0 again',
     'tiger_jax/semantic_ids/collisions.py',
-    'number[num_old:] = start[new] + _ranks(new, len(counts))',
-    'number[num_old:] = _ranks(new, len(counts))',
+    'collision_code[num_old:] = start[new] + _ranks(new, len(counts))',
+    'collision_code[num_old:] = _ranks(new, len(counts))',
     'tests/semantic_ids/test_collisions.py::'
     'test_numbers_of_new_items_follow_the_largest',
   ),

@@ -6,22 +6,22 @@ MUTANTS = (
   Mutant(
     'items are numbered in the order of the events',
     'tiger_jax/data/sources/assembly.py',
-    'tuple(sorted({*seen, *catalogue}, key=_hashed))',
-    'tuple(dict.fromkeys([*seen, *catalogue]))',
+    'tuple(sorted({*seen, *catalog}, key=_hashed))',
+    'tuple(dict.fromkeys([*seen, *catalog]))',
     'tests/data/sources/test_own_files.py::test_rows_do_not_depend_on_the_events',
   ),
   Mutant(
     'two-tower vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    "'two towers', TwoTower, ('embeddings',), inputs.standardized_vectors",
-    "'two towers', TwoTower, ('embeddings',), inputs.vectors",
+    "    ('embeddings',),\n    f'{_HERE}.inputs:standardized_vectors',",
+    "    ('embeddings',),\n    f'{_HERE}.inputs:vectors',",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
     'DSI vectors are not standardized',
     'tiger_jax/recommenders/registry.py',
-    'inputs.standardized_vectors,\n    _dsi_task',
-    'inputs.vectors,\n    _dsi_task',
+    "inputs:standardized_vectors',\n    f'{_HERE}.dsi_task",
+    "inputs:vectors',\n    f'{_HERE}.dsi_task",
     'tests/recommenders/test_registry.py',
   ),
   Mutant(
@@ -32,11 +32,11 @@ MUTANTS = (
     'tests/semantic_ids/test_item_batches.py::test_standardized_embeddings',
   ),
   Mutant(
-    'a changed catalogue loses the padding of spread',
+    'a changed catalog loses the padding of spread',
     'tiger_jax/catalog/catalog.py',
     'x = _lengthened(x, len(old) - len(x))',
     'x = _lengthened(x, 0)',
-    'tests/retrieval/test_spread.py::test_changes_where_many_prefixes_are_large',
+    'tests/retrieval/test_spread.py::test_changes_to_many_large_prefixes',
   ),
   Mutant(
     'position biases decay',
@@ -57,7 +57,7 @@ MUTANTS = (
     'tiger_jax/retrieval/tiger.py',
     'self.model = model.clone(config=config)',
     'self.model = model',
-    'tests/retrieval/test_dtype.py::test_the_search_is_that_of_a_float32_model',
+    'tests/retrieval/test_dtype.py::test_the_search_equals_that_of_a_float32_model',
   ),
   Mutant(
     'the search uses the default precision of the device',
@@ -71,7 +71,7 @@ MUTANTS = (
     'tiger_jax/retrieval/items.py',
     'self.model = model.clone(config=config)',
     'self.model = model',
-    'tests/retrieval/test_dtype.py::test_every_model_is_computed_in_float32',
+    'tests/retrieval/test_dtype.py::test_every_model_retrieves_in_float32',
   ),
   Mutant(
     'baselines retrieve with the default precision',
@@ -85,7 +85,7 @@ MUTANTS = (
     'tiger_jax/serving/recommender.py',
     'if options.exact or sampler:',
     'if options.exact:',
-    'tests/serving/test_recommender.py::test_a_draw_is_as_wide_as_its_proof',
+    'tests/serving/test_options.py::test_a_draw_widens_until_it_is_proven',
   ),
   Mutant(
     'experiments use a search that is not widened',
@@ -93,7 +93,7 @@ MUTANTS = (
     'beams = retriever.search_exact(',
     'beams = retriever.search(',
     'tests/evaluation/test_ranking.py::'
-    'test_draws_are_those_of_a_search_that_drops_nothing',
+    'test_proven_draws_equal_those_of_a_search_of_all_items',
   ),
   Mutant(
     'items of the history do not add unseen items',
@@ -140,7 +140,7 @@ MUTANTS = (
   Mutant(
     'a bad parameter is attributed to the next batch',
     'tiger_jax/training/log.py',
-    "max(1, step - what.startswith('parameter '))",
+    "max(1, step - name.startswith('parameter '))",
     'step',
     'tests/training/test_non_finite.py::test_a_parameter_is_found_in_the_next_step',
   ),
@@ -165,7 +165,7 @@ MUTANTS = (
     'events.offsets[row], events.offsets[row + 1]',
     'events.offsets[row] + 1, events.offsets[row + 1]',
     'tests/data/sources/test_amazon2014.py::'
-    'test_the_tfds_dataset_is_what_the_files_hold',
+    'test_the_tfds_dataset_has_the_content_of_the_files',
   ),
   Mutant(
     'a full disk during a download names no file',
@@ -184,12 +184,12 @@ MUTANTS = (
   Mutant(
     'a removed item loses its Semantic ID in histories',
     'tiger_jax/catalog/catalog.py',
-    'return self._changed(deleted)',
+    'return self._changed(arrays)',
     'table = np.array(self.codes)\n'
     '    table[as_rows(rows)] = 0\n'
-    '    return self._changed(deleted, table)',
+    '    return self._changed(arrays, table)',
     'tests/retrieval/test_tiger.py::'
-    'test_a_removed_item_comes_no_more_but_may_stand_in_a_history',
+    'test_a_removed_item_is_not_recommended_but_accepted_in_histories',
   ),
   Mutant(
     'new items have no Semantic ID in histories',
@@ -197,7 +197,7 @@ MUTANTS = (
     'table[stop - len(codes) : stop] = codes',
     'pass',
     'tests/retrieval/test_tiger.py::'
-    'test_a_new_item_is_recommended_and_may_stand_in_a_history',
+    'test_a_new_item_is_recommended_and_accepted_in_histories',
   ),
   Mutant(
     'damage to the parameters is not looked for',
@@ -216,7 +216,7 @@ MUTANTS = (
   Mutant(
     'parameters of an old format are not checked',
     'tiger_jax/checkpoints/checkpoint_folder.py',
-    'if number < 3 and part == PARAMS:',
+    'if version < 3 and part == PARAMS:',
     'if False:',
     'tests/checkpoints/test_params.py',
   ),
@@ -230,16 +230,16 @@ MUTANTS = (
   Mutant(
     'a user is not passed to the model',
     'tiger_jax/serving/recommender.py',
-    'return self._answers([history], k, [row], options)[0]',
-    'return self._answers([history], k, [-1], options)[0]',
-    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+    'return self._recommend([history], k, [row], options)[0]',
+    'return self._recommend([history], k, [-1], options)[0]',
+    'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
   ),
   Mutant(
     'the last event of a user is left out',
     'tiger_jax/serving/recommender.py',
     'history = self.dataset.history_of(row).tolist()',
     'history = self.dataset.history_of(row)[:-1].tolist()',
-    'tests/serving/test_recommender.py::test_recommendations_for_a_user_read_the_whole_history',
+    'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
   ),
   Mutant(
     'the command prepares its process too late',

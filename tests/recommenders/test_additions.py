@@ -1,4 +1,4 @@
-"""A new model and a new quantizer are one class and one entry each."""
+"""A new model or quantizer needs only a class and a registry entry."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from tiger_jax.semantic_ids.quantizers import registry as quantizers
 
 
 class NextOfLast(ItemModel):
-  """A vector per item for what follows it, plus a projection of features."""
+  """Queries depend on the last item: a learned vector plus its features."""
 
   def setup(self):
     super().setup()
@@ -31,9 +31,9 @@ class NextOfLast(ItemModel):
 
 
 class Signs(NamedTuple):
-  """Codes that are the signs of two differences of dimensions."""
+  """A quantizer with codes from the signs of six dimensions."""
 
-  middle: np.ndarray
+  median: np.ndarray
   numbers: tuple[np.ndarray, ...]
 
   @property
@@ -41,23 +41,25 @@ class Signs(NamedTuple):
     return tuple(len(x) for x in self.numbers)
 
   def codes(self, x):
-    above = (x > self.middle[None])[:, :6].astype(jnp.int32)
+    is_above = (x > self.median[None])[:, :6].astype(jnp.int32)
     powers = jnp.array([1, 2, 4])[None]
     return jnp.stack(
-      [(above[:, :3] * powers).sum(1), (above[:, 3:] * powers).sum(1)], 1
+      [(is_above[:, :3] * powers).sum(1), (is_above[:, 3:] * powers).sum(1)], 1
     )
 
   def distances(self, x, codes, level):
-    own = self.codes(x)[:, level, None]
-    return jnp.bitwise_count(own ^ self.numbers[level][None]).astype(float)
+    item_codes = self.codes(x)[:, level, None]
+    return jnp.bitwise_count(item_codes ^ self.numbers[level][None]).astype(
+      float
+    )
 
   def reconstruct(self, codes):
     return None
 
 
 def fit_signs(rng, embeddings, sizes):
-  middle = jnp.asarray(np.median(embeddings, axis=0))
-  return Signs(middle, tuple(jnp.arange(size) for size in sizes))
+  median = jnp.asarray(np.median(embeddings, axis=0))
+  return Signs(median, tuple(jnp.arange(size) for size in sizes))
 
 
 @pytest.fixture(name='shop', scope='module')
@@ -66,7 +68,7 @@ def _shop(tmp_path_factory):
 
 
 def run(shop, workdir, *flags):
-  """Runs a command as `main` does, and returns its results."""
+  """Runs a command like `main`, and returns its results."""
   command = command_line.parse([
     'tiger-jax', *small.FLAGS, f'--config.dataset.source_dir={shop}',
     f'--workdir={workdir}', '--mode=evaluate', *flags,
@@ -75,23 +77,23 @@ def run(shop, workdir, *flags):
   return Pipeline(command.config, workdir).results
 
 
-def test_a_baseline(shop, tmp_path, monkeypatch, capsys):
+def test_a_new_baseline_runs(shop, tmp_path, monkeypatch, capsys):
   entry = registry.Entry(
-    'Throw-away',
+    'Next of last',
     f'{__name__}:NextOfLast',
     ('embeddings',),
     'tiger_jax.recommenders.inputs:vectors',
   )
-  monkeypatch.setitem(registry.MODELS, 'throw_away', entry)
-  results = run(shop, tmp_path / 'run', '--config.model.name=throw_away')
-  assert results['model'] == 'throw_away'
-  # Most events follow one of two steps, which this model can learn.
+  monkeypatch.setitem(registry.MODELS, 'next_of_last', entry)
+  results = run(shop, tmp_path / 'run', '--config.model.name=next_of_last')
+  assert results['model'] == 'next_of_last'
+  # In the small shop, the next item mostly depends on the last one.
   assert results['metrics']['test']['recall@10'] > 0
-  assert 'Throw-away test masked' in show_results(results)
-  assert 'Throw-away test masked' in capsys.readouterr().out
+  assert 'Next of last test masked' in show_results(results)
+  assert 'Next of last test masked' in capsys.readouterr().out
 
 
-def test_a_quantizer(shop, tmp_path, monkeypatch):
+def test_a_new_quantizer_runs(shop, tmp_path, monkeypatch):
   entry = quantizers.Entry(Signs, (8, 8), fit_signs, codes_are_items=False)
   monkeypatch.setitem(quantizers.QUANTIZERS, 'signs', entry)
   results = run(

@@ -1,4 +1,4 @@
-"""Settings that no run can have, and settings that a run does not read."""
+"""Contradictory settings, and settings that a run ignores."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tiger_jax.recommenders.checks import (
   unread,
 )
 
-# Sections with their changes, and the names in the one sentence.
+# Changed settings, and parts of the expected sentence.
 CONTRADICTIONS = [
   (
     {'train': {'steps': 100, 'optimizer': {'warmup_steps': 101}}},
@@ -19,7 +19,7 @@ CONTRADICTIONS = [
   ),
   (
     {'train': {'steps': 100, 'on_non_finite': 'rewind:100,skip:1'}},
-    ['on_non_finite', 'fewer than the 100 steps'],
+    ['on_non_finite', 'fewer than 100 steps'],
   ),
   (
     {'train': {'steps': 100, 'on_non_finite': 'rewind:10,skip:0'}},
@@ -47,16 +47,16 @@ CONTRADICTIONS = [
         'codebook_sizes': [33, 8],
       }
     },
-    ['33 codes', 'semantic_ids.batch_size, 32'],
+    ['33 codes', 'has 32 items', 'semantic_ids.batch_size to 33'],
   ),
 ]
 
 
-@pytest.mark.parametrize(('values', 'named'), CONTRADICTIONS)
-def test_a_contradiction_is_one_sentence(values, named):
-  (found,) = contradictions(from_json(values))
-  for part in named:
-    assert part in found
+@pytest.mark.parametrize(('values', 'parts'), CONTRADICTIONS)
+def test_contradictions_are_reported_in_one_sentence(values, parts):
+  (sentence,) = contradictions(from_json(values))
+  for part in parts:
+    assert part in sentence
 
 
 @pytest.mark.parametrize(
@@ -89,21 +89,21 @@ def test_a_contradiction_is_one_sentence(values, named):
     },
   ],
 )
-def test_settings_at_their_limits_are_fine(values):
+def test_settings_at_their_limits_are_accepted(values):
   config = from_json(values)
   assert contradictions(config) == []
   check(config)
 
 
-def test_paths_that_are_missing_are_named_together():
+def test_all_missing_paths_are_reported():
   values = {
     'dataset': {'name': 'files'},
     'embedding': {'encoder': 'precomputed', 'path': 'x.npy'},
   }
-  found = missing_paths(from_json(values))
-  assert len(found) == 2
-  assert 'config.dataset.source_dir is empty' in found[0]
-  assert 'config.embedding.ids_path' in found[1]
+  sentences = missing_paths(from_json(values))
+  assert len(sentences) == 2
+  assert 'config.dataset.source_dir is empty' in sentences[0]
+  assert 'config.embedding.ids_path' in sentences[1]
   values['model'] = {'name': 'sasrec'}
   assert len(missing_paths(from_json(values))) == 1
 
@@ -135,13 +135,13 @@ def test_paths_that_are_missing_are_named_together():
     ),
   ],
 )
-def test_fields_that_a_run_does_not_read_are_reported(values, field, reason):
-  (found,) = unread(from_json(values), ['seed', field])
-  assert found.startswith(f'config.{field} is not read')
-  assert reason in found
+def test_ignored_fields_are_reported(values, field, reason):
+  (sentence,) = unread(from_json(values), ['seed', field])
+  assert sentence.startswith(f'config.{field} is ignored')
+  assert reason in sentence
 
 
-def test_fields_that_a_run_reads_are_not_reported():
+def test_used_fields_are_not_reported():
   fields = [
     'dataset.synthetic_users', 'embedding.model', 'semantic_ids.epochs',
     'semantic_ids.optimizer.weight_decay', 'model.num_user_tokens',
@@ -151,7 +151,7 @@ def test_fields_that_a_run_reads_are_not_reported():
 
 
 def refusal(**sections):
-  """Returns the message that refuses a run."""
+  """Returns the message with which `check` refuses the settings."""
   config = from_json(sections)
   with pytest.raises(UsageError) as error:
     check(config)
@@ -160,13 +160,13 @@ def refusal(**sections):
   return str(error.value)
 
 
-def test_an_unknown_model_names_the_nearest_and_all():
+def test_an_unknown_model_suggests_known_models():
   message = refusal(model={'name': 'tigr'})
   assert message.startswith("config.model.name is 'tigr': did you mean tiger?")
   assert 'sasrec' in message and 'popularity' in message
 
 
-def test_an_unknown_quantizer_names_the_nearest_and_all():
+def test_an_unknown_quantizer_suggests_known_quantizers():
   message = refusal(semantic_ids={'quantizer': 'rqkmeans'})
   assert message.startswith("config.semantic_ids.quantizer is 'rqkmeans': ")
   assert 'did you mean rq_kmeans?' in message and 'lsh' in message
@@ -182,23 +182,23 @@ def test_an_unknown_quantizer_names_the_nearest_and_all():
     ('vq_vae', (256, 128), 'one codebook for all levels'),
   ],
 )
-def test_codebooks_that_a_quantizer_cannot_have(quantizer, sizes, reason):
+def test_unsupported_codebook_sizes_are_refused(quantizer, sizes, reason):
   ids = {'quantizer': quantizer, 'codebook_sizes': sizes}
   message = refusal(semantic_ids=ids)
   assert message.startswith(f'config.semantic_ids.codebook_sizes is {sizes}: ')
   assert reason in message
-  # Another quantizer can have them.
+  # Another quantizer supports them.
   check(from_json({'semantic_ids': ids | {'quantizer': 'rq_kmeans'}}))
 
 
-def test_a_tree_without_free_codes_is_refused():
+def test_nearest_free_is_refused_for_a_tree():
   ids = {'quantizer': 'hierarchical_kmeans', 'collisions': 'nearest_free'}
   message = refusal(semantic_ids=ids)
   assert message.startswith("config.semantic_ids.collisions is 'nearest_free':")
   assert 'choose extra_code' in message
 
 
-def test_all_contradictions_are_named_together():
+def test_all_contradictions_are_reported():
   message = refusal(
     train={'steps': 100, 'optimizer': {'warmup_steps': 101}},
     dataset={'unseen_share': 0.1},
@@ -207,7 +207,7 @@ def test_all_contradictions_are_named_together():
   assert 'warmup_steps is 101' in message and 'shared_with are both' in message
 
 
-def test_both_tables_are_looked_in():
+def test_unknown_models_and_quantizers_are_reported_together():
   message = refusal(
     model={'name': 'tigr'}, semantic_ids={'quantizer': 'rqkmeans'}
   )

@@ -1,4 +1,4 @@
-"""The losses of models that score items, against plain NumPy."""
+"""The losses of models that score items, compared with plain NumPy."""
 
 import re
 
@@ -33,43 +33,43 @@ def make(loss, num_items=9):
   return ItemTask(SasRec(config, num_items, 3), None)
 
 
-# Three histories, the last of which is padding, and the next items.
+# Two histories and a padding row, with their next items.
 PADDED = Batch(
   np.array([[1, 2, 3, -1], [4, -1, -1, -1], [-1, -1, -1, -1]], np.int32),
   np.array([0, 1, -1], np.int32),
   np.array([5, 6, -1], np.int32),
 )
-FOLLOWING = np.array([[2, 3, 5, -1], [6, -1, -1, -1], [-1] * 4], np.int32)
+NEXT_ITEMS = np.array([[2, 3, 5, -1], [6, -1, -1, -1], [-1] * 4], np.int32)
 
 
 def test_cross_entropy_is_the_mean_over_targets():
   task = make('cross_entropy')
   params = task.init(jax.random.key(0))
-  found, _, _ = task.loss(params, task.tables, PADDED, KEY)
+  loss, _, _ = task.loss(params, task.tables, PADDED, KEY)
   bound = task.model.bind({'params': params})
   queries = np.asarray(bound.queries(None, PADDED, True))
   scores = queries @ np.asarray(bound.item_vectors(None)).T
   log_probs = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
-  right = [(0, 0, 2), (0, 1, 3), (0, 2, 5), (1, 0, 6)]
-  expected = -np.mean([log_probs[x] for x in right])
-  assert float(found) == pytest.approx(expected, rel=1e-5)
+  targets = [(0, 0, 2), (0, 1, 3), (0, 2, 5), (1, 0, 6)]
+  expected = -np.mean([log_probs[x] for x in targets])
+  assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize('loss', ['sampled_softmax', 'bce'])
-def test_losses_with_drawn_items_are_the_mean_over_targets(loss):
-  task = make(loss)
+@pytest.mark.parametrize('name', ['sampled_softmax', 'bce'])
+def test_sampled_losses_are_the_mean_over_targets(name):
+  task = make(name)
   params = task.init(jax.random.key(0))
-  found, _, _ = task.loss(params, task.tables, PADDED, KEY)
+  loss, _, _ = task.loss(params, task.tables, PADDED, KEY)
   bound = task.model.bind({'params': params})
   _, rng = jax.random.split(KEY)
   queries = bound.queries(None, PADDED, True)
-  args = [rng, queries, jnp.maximum(FOLLOWING, 0), bound.item_vectors(None)]
-  if loss == 'bce':
-    each = item_task._binary(*args, whole_sequence(PADDED))
+  args = [rng, queries, jnp.maximum(NEXT_ITEMS, 0), bound.item_vectors(None)]
+  if name == 'bce':
+    losses = item_task._binary(*args, whole_sequence(PADDED))
   else:
-    each = item_task._sampled_softmax(*args)
-  real = np.asarray(each)[FOLLOWING >= 0]
-  assert float(found) == pytest.approx(real.mean(), rel=1e-5)
+    losses = item_task._sampled_softmax(*args)
+  expected = np.asarray(losses)[NEXT_ITEMS >= 0].mean()
+  assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -80,34 +80,35 @@ def test_losses_with_drawn_items_are_the_mean_over_targets(loss):
     ('bce', 2 * np.log(2)),
   ],
 )
-def test_the_loss_of_equal_scores(loss, expected):
+def test_loss_of_equal_scores(loss, expected):
   """All items have equal scores, and no negative is the target."""
   task = make(loss, 50_000)
   shapes = jax.eval_shape(task.init, jax.random.key(0))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  found = jax.jit(task.loss)(zeros, task.tables, PADDED, KEY)[0]
-  assert float(found) == pytest.approx(expected, rel=1e-5)
+  value = jax.jit(task.loss)(zeros, task.tables, PADDED, KEY)[0]
+  assert float(value) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize('size', [1, 5, 100])
-def test_cross_entropy_in_chunks(size):
+def test_chunked_cross_entropy_equals_one_chunk(size):
   queries, targets, items = ARRAYS
-  # Enough padding for whole chunks of it, between what is real.
-  real = jnp.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], jnp.float32)
+  # There is enough padding for whole chunks of it.
+  weight = jnp.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], jnp.float32)
 
   def at_once(queries, items):
     log_probs = jax.nn.log_softmax(jnp.einsum('bnd,id->bni', queries, items))
-    found = jnp.take_along_axis(log_probs, targets[:, :, None], 2)[:, :, 0]
-    return -(found * real).sum()
+    log_probs = jnp.take_along_axis(log_probs, targets[:, :, None], 2)[:, :, 0]
+    return -(log_probs * weight).sum()
 
   def in_chunks(queries, items):
-    return item_task._cross_entropy(queries, targets, items, real, size)
+    return item_task._cross_entropy(queries, targets, items, weight, size)
 
-  both = [
+  results = [
     jax.value_and_grad(x, (0, 1))(queries, items) for x in (at_once, in_chunks)
   ]
   jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), *both
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
+    *results,
   )
 
 
@@ -115,66 +116,67 @@ def test_every_device_scores_its_own_targets():
   mesh = sharding.make_mesh()
   queries = RNG.normal(size=(16, 6, 5)).astype(np.float32)
   targets = RNG.integers(0, 9, (16, 6)).astype(np.int32)
-  real = (RNG.random((16, 6)) < 0.5).astype(np.float32)
-  args = [sharding.shard_batch(mesh, x) for x in (queries, targets, real)]
+  weight = (RNG.random((16, 6)) < 0.5).astype(np.float32)
+  args = [sharding.shard_batch(mesh, x) for x in (queries, targets, weight)]
   args.insert(2, sharding.replicate(mesh, ITEMS))
   compiled = jax.jit(item_task._cross_entropy).lower(*args).compile()
   log_probs = np.asarray(jax.nn.log_softmax(queries @ ITEMS.T))
-  found = np.take_along_axis(log_probs, targets[:, :, None], 2)[:, :, 0]
-  assert float(compiled(*args)) == pytest.approx(-(found * real).sum(), 1e-5)
+  log_probs = np.take_along_axis(log_probs, targets[:, :, None], 2)[:, :, 0]
+  expected = -(log_probs * weight).sum()
+  assert float(compiled(*args)) == pytest.approx(expected, 1e-5)
   program = compiled.as_text()
   assert 'all-gather' not in program
-  # Two of the sixteen rows are a device's: 12 targets, and 9 items.
+  # Each of 8 devices has two of the 16 rows: 12 targets, scored with 9 items.
   assert re.search(r'f32\[(1,)?12,9\]', program)
   assert not re.search(r'f32\[(8,12|96),9\]', program)
 
 
-def test_sampled_softmax_leaves_the_target_out_of_the_drawn():
-  found = item_task._sampled_softmax(KEY, *ARRAYS, 7)
-  drawn = np.asarray(jax.random.randint(KEY, (3, 7), 0, 9, np.int32))
+def test_sampled_softmax_excludes_the_target_from_negatives():
+  losses = item_task._sampled_softmax(KEY, *ARRAYS, 7)
+  negatives = np.asarray(jax.random.randint(KEY, (3, 7), 0, 9, np.int32))
   assert any(
-    t in row for row, ts in zip(drawn, TARGETS, strict=True) for t in ts
+    t in row for row, ts in zip(negatives, TARGETS, strict=True) for t in ts
   )
   for row in range(3):
     for place in range(4):
       target = TARGETS[row, place]
       query = QUERIES[row, place]
-      wrong = [query @ ITEMS[i] for i in drawn[row] if i != target]
-      scores = np.array([query @ ITEMS[target], *wrong])
+      others = [query @ ITEMS[i] for i in negatives[row] if i != target]
+      scores = np.array([query @ ITEMS[target], *others])
       expected = np.log(np.exp(scores).sum()) - scores[0]
-      assert float(found[row, place]) == pytest.approx(expected, rel=1e-4)
+      assert float(losses[row, place]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_with_all_items_drawn_it_is_the_whole_cross_entropy(monkeypatch):
-  everything = jnp.tile(jnp.arange(9, dtype=jnp.int32)[None], (3, 1))
-  monkeypatch.setattr(item_task.jax.random, 'randint', lambda *args: everything)
-  found = item_task._sampled_softmax(KEY, *ARRAYS, 9)
+def test_sampled_softmax_over_all_items_equals_cross_entropy(monkeypatch):
+  all_items = jnp.tile(jnp.arange(9, dtype=jnp.int32)[None], (3, 1))
+  monkeypatch.setattr(item_task.jax.random, 'randint', lambda *args: all_items)
+  losses = item_task._sampled_softmax(KEY, *ARRAYS, 9)
   scores = np.einsum('bnd,id->bni', QUERIES, ITEMS)
   log_probs = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
   expected = -np.take_along_axis(log_probs, TARGETS[:, :, None], 2)[:, :, 0]
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_binary_does_not_punish_what_a_user_has():
+def test_bce_ignores_negatives_in_the_sequence():
   sequence = RNG.integers(0, 9, (3, 4)).astype(np.int32)
-  found = item_task._binary(KEY, *ARRAYS, jnp.asarray(sequence))
-  drawn = np.asarray(jax.random.randint(KEY, (3, 4), 0, 9, np.int32))
-  num_owned = 0
+  losses = item_task._binary(KEY, *ARRAYS, jnp.asarray(sequence))
+  negatives = np.asarray(jax.random.randint(KEY, (3, 4), 0, 9, np.int32))
+  num_ignored = 0
   for row in range(3):
     for place in range(4):
       query = QUERIES[row, place]
-      right = query @ ITEMS[TARGETS[row, place]]
-      expected = np.log1p(np.exp(-right))
-      if drawn[row, place] in sequence[row]:
-        num_owned += 1
+      expected = np.log1p(np.exp(-query @ ITEMS[TARGETS[row, place]]))
+      negative = negatives[row, place]
+      if negative in sequence[row]:
+        num_ignored += 1
       else:
-        expected += np.log1p(np.exp(query @ ITEMS[drawn[row, place]]))
-      assert float(found[row, place]) == pytest.approx(expected, rel=1e-4)
-  assert 0 < num_owned < 12
+        expected += np.log1p(np.exp(query @ ITEMS[negative]))
+      assert float(losses[row, place]) == pytest.approx(expected, rel=1e-4)
+  assert 0 < num_ignored < 12
 
 
 @pytest.mark.parametrize('loss', ['cross_entropy', 'sampled_softmax', 'bce'])
-def test_batches_that_the_device_looks_up_are_the_same(loss):
+def test_loss_is_the_same_for_batches_looked_up_on_the_device(loss):
   task = make(loss)
   params = task.init(jax.random.key(0))
   events = np.array([1, 2, 3, 4, 5, 6], np.int32)
@@ -182,9 +184,7 @@ def test_batches_that_the_device_looks_up_are_the_same(loss):
   examples = Examples(rows, rows, np.array([3, 1], np.int32))
   batch = Batch(np.array([[1, 2, 3], [1, -1, -1]], np.int32), rows,
                 np.array([4, 2], np.int32))  # fmt: skip
-  looked_up = LookUp(task, events)
-  found = [
-    task.loss(params, task.tables, batch, KEY)[0],
-    looked_up.loss(params, looked_up.tables, Excerpts(examples, 3), KEY)[0],
-  ]
-  assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-6)
+  look_up = LookUp(task, events)
+  expected = task.loss(params, task.tables, batch, KEY)[0]
+  loss = look_up.loss(params, look_up.tables, Excerpts(examples, 3), KEY)[0]
+  assert float(loss) == pytest.approx(float(expected), rel=1e-6)

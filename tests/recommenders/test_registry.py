@@ -1,4 +1,4 @@
-"""What networks read of the items, and what each of the models is."""
+"""The registered models: their inputs, features and properties."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 
 @pytest.fixture(name='inputs', scope='module')
 def _inputs():
-  """Item vectors with large means, and a dimension that never changes."""
+  """Returns item vectors with large means and one constant dimension."""
   dataset = synthetic.make(20, seed=0)
   num_items = dataset.num_items
   vectors = np.random.default_rng(0).normal(7, 3, (num_items, 6))
@@ -43,12 +43,12 @@ def test_item_vectors_are_standardized(inputs, name):
   std[2] = 1
   expected = (x - x.mean(axis=0)) / std
   tables = session(name, inputs).task.tables
-  found = tables.vectors if name == 'dsi' else tables
-  np.testing.assert_allclose(found, expected, atol=1e-5)
-  np.testing.assert_array_equal(found[:, 2], 0)
+  vectors = tables.vectors if name == 'dsi' else tables
+  np.testing.assert_allclose(vectors, expected, atol=1e-5)
+  np.testing.assert_array_equal(vectors[:, 2], 0)
 
 
-def test_the_retriever_has_the_same_vectors(inputs):
+def test_training_and_retrieval_use_the_same_vectors(inputs):
   run = session('two_tower', inputs)
   np.testing.assert_array_equal(run.retriever.features, run.task.tables)
 
@@ -60,10 +60,10 @@ def test_vq_rec_reads_prefixes_without_the_collision_code(inputs):
   assert session('tiger', inputs).network.level_sizes == (20, 15, 2)
 
 
-def test_nearest_neighbors_read_the_vectors_as_they_are(inputs):
-  found = session('item_knn', inputs).features
-  assert found.dtype == np.float32
-  np.testing.assert_array_equal(found, inputs.embeddings.astype(np.float32))
+def test_item_knn_uses_the_raw_vectors(inputs):
+  features = session('item_knn', inputs).features
+  assert features.dtype == np.float32
+  np.testing.assert_array_equal(features, inputs.embeddings.astype(np.float32))
 
 
 def test_popularity_counts_training_events(inputs):
@@ -71,12 +71,11 @@ def test_popularity_counts_training_events(inputs):
   counts = [0] * dataset.num_items
   for position in np.flatnonzero(training_positions(dataset)):
     counts[dataset.history[position]] += 1
-  found = session('popularity', inputs).features
-  assert found.tolist() == counts
+  assert session('popularity', inputs).features.tolist() == counts
 
 
 @pytest.mark.parametrize('name', MODELS)
-def test_a_model_is_made_from_what_it_needs_alone(inputs, name):
+def test_a_model_is_built_from_its_required_inputs(inputs, name):
   entry = MODELS[name]
   inputs = Inputs(
     inputs.dataset,
@@ -96,4 +95,4 @@ def test_a_model_is_made_from_what_it_needs_alone(inputs, name):
 def test_titles_of_known_and_unknown_models():
   titles = [title(name) for name in MODELS]
   assert len(set(titles)) == len(titles)
-  assert title('sasrec') == 'SASRec' and title('of_tomorrow') == 'of_tomorrow'
+  assert title('sasrec') == 'SASRec' and title('unknown') == 'unknown'

@@ -1,4 +1,4 @@
-"""The parts of a run, each built once."""
+"""The parts of a session, each built once."""
 
 import dataclasses
 import itertools
@@ -45,7 +45,7 @@ def session(inputs, max_history=3, seed=0, batch_size=8, replicas=1, **model):
 
 
 @pytest.mark.parametrize(
-  ('num_devices', 'asked', 'shape'),
+  ('num_devices', 'configured', 'shape'),
   [
     (8, (2, 2), (2, 2, 2)),
     (8, (8, 1), (1, 8, 1)),
@@ -55,16 +55,16 @@ def session(inputs, max_history=3, seed=0, batch_size=8, replicas=1, **model):
     (6, (4, 3), (1, 2, 3)),
   ],
 )
-def test_any_number_of_devices_has_a_mesh(
-  inputs, monkeypatch, num_devices, asked, shape
+def test_any_number_of_devices_forms_a_mesh(
+  inputs, monkeypatch, num_devices, configured, shape
 ):
   devices = jax.devices()[:num_devices]
   monkeypatch.setattr(jax, 'devices', lambda: devices)
   config = Config(
-    parallel=ParallelConfig(*asked), train=TrainConfig(batch_size=120)
+    parallel=ParallelConfig(*configured), train=TrainConfig(batch_size=120)
   )
   assert tuple(Session.open(config, inputs).mesh.shape.values()) == shape
-  if shape[1:] == asked:
+  if shape[1:] == configured:
     check_devices(config)
   else:
     with pytest.raises(UsageError, match='does not divide the number of dev'):
@@ -72,7 +72,7 @@ def test_any_number_of_devices_has_a_mesh(
 
 
 @pytest.mark.parametrize('max_history', [3, 50])
-def test_every_training_target_counts_the_same(inputs, max_history):
+def test_mean_targets_gives_all_targets_equal_weight(inputs, max_history):
   run = session(inputs, max_history, causal_encoder=True)
   num_targets = len(split(inputs.dataset, 'train').user)
   num_examples = len(run.examples.user)
@@ -91,18 +91,18 @@ def test_every_training_target_counts_the_same(inputs, max_history):
     ({'name': 'sasrec'}, True),
   ],
 )
-def test_training_targets_are_all_events_but_the_held_out(
+def test_training_targets_are_all_events_except_held_out_ones(
   inputs, model, every_prefix
 ):
   run = session(inputs, **model)
   assert run.entry.trains_every_prefix(run.config.model) == every_prefix
-  found = [
+  targets = [
     target
     for start, end in zip(run.examples.start, run.examples.end, strict=True)
     for target in range(start + 1 if every_prefix else end, end + 1)
   ]
-  # Nothing comes before a user's first event, and the last two are held out.
-  assert sorted(found) == [
+  # The first event of a user has no history, and the last two are held out.
+  assert sorted(targets) == [
     target
     for first, stop in itertools.pairwise(inputs.dataset.offsets.tolist())
     for target in range(first + 1, stop - 2)
@@ -112,7 +112,7 @@ def test_training_targets_are_all_events_but_the_held_out(
 def test_replicas_have_consecutive_seeds(inputs):
   assert session(inputs, seed=7).seeds == [7]
   assert session(inputs, seed=7, replicas=3).seeds == [7, 8, 9]
-  # More bits than these, and jax.random.key would drop them.
+  # Seeds wrap around, because jax.random.key drops higher bits.
   assert session(inputs, seed=2**32 - 1, replicas=2).seeds == [2**32 - 1, 0]
 
 
@@ -123,7 +123,7 @@ def test_every_part_is_built_once(inputs):
   assert run.task.model is run.network
 
 
-def test_histories_are_looked_up_where_they_lie_on_the_device(inputs):
+def test_histories_are_looked_up_on_the_device(inputs):
   run = session(inputs)
   assert run.batches.events is not None
   assert isinstance(run.training_task, LookUp)
@@ -134,7 +134,7 @@ def test_histories_are_looked_up_where_they_lie_on_the_device(inputs):
   assert run.training_task is run.task
 
 
-def test_tiger_searches_through_all_ids(inputs):
+def test_tiger_retrieves_from_the_whole_catalog(inputs):
   config = dataclasses.replace(
     session(inputs).config, evaluation=EvaluationConfig(num_beams=17)
   )
@@ -145,7 +145,7 @@ def test_tiger_searches_through_all_ids(inputs):
   assert run.retriever.catalog.size == num_items
   codes = np.asarray(run.retriever.codes)
   np.testing.assert_array_equal(codes[:num_items], inputs.ids.codes)
-  # There is room for new items.
+  # There is spare capacity for new items.
   assert len(codes) == run.retriever.catalog.capacity > num_items
 
 
@@ -159,12 +159,12 @@ def test_a_baseline_has_the_same_inputs_and_devices(inputs):
   np.testing.assert_allclose(
     nearest.retriever.features, inputs.embeddings, rtol=1e-6
   )
-  # The session itself stays as it is.
+  # The session itself does not change.
   assert run.config.model == session(inputs).config.model
   assert isinstance(run.retriever, TigerRetriever)
 
 
-def test_another_catalog_leaves_the_session_as_it_is(inputs):
+def test_with_catalog_does_not_change_the_session(inputs):
   run = session(inputs)
   assert run.retriever.catalog is run.catalog
   fewer = run.catalog.remove(np.array([3]))
@@ -174,7 +174,7 @@ def test_another_catalog_leaves_the_session_as_it_is(inputs):
   assert run.retriever.catalog.size == inputs.dataset.num_items
 
 
-def test_a_checkpoint_is_of_one_model_and_one_catalogue(inputs):
+def test_identity_depends_on_the_model_and_the_catalog(inputs):
   identity = session(inputs).identity
   assert identity == session(inputs).identity
   assert identity['model']['max_history'] == 3

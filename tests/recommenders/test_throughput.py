@@ -1,4 +1,4 @@
-"""How fast training is told to be."""
+"""The report of the training speed."""
 
 import dataclasses
 
@@ -41,39 +41,41 @@ def _shop():
 
 @pytest.mark.parametrize('resident', [True, False])
 @pytest.mark.parametrize('causal_encoder', [False, True])
-def test_figures_fit_together(inputs, causal_encoder, resident, monkeypatch):
+def test_measured_values_are_consistent(
+  inputs, causal_encoder, resident, monkeypatch
+):
   if not resident:
     monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
   model = dataclasses.replace(CONFIG.model, causal_encoder=causal_encoder)
   config = dataclasses.replace(CONFIG, model=model)
-  found = throughput.measure(Session.open(config, inputs), seconds=0.1)
-  assert found['sequences/s'] == pytest.approx(16 * found['steps/s'])
-  # Targets have two codes each, and so does every item that is read.
-  items = found['tokens/s, no padding counted'] / 2 - found['targets/s']
+  report = throughput.measure(Session.open(config, inputs), seconds=0.1)
+  assert report['sequences/s'] == pytest.approx(16 * report['steps/s'])
+  # Every target and every history item has two codes.
+  items = report['tokens/s, no padding counted'] / 2 - report['targets/s']
   if causal_encoder:
-    assert items == pytest.approx(found['targets/s'])
-    assert found['targets/s'] > found['sequences/s']
+    assert items == pytest.approx(report['targets/s'])
+    assert report['targets/s'] > report['sequences/s']
   else:
-    assert found['targets/s'] == found['sequences/s']
-    assert found['sequences/s'] < items < 6 * found['sequences/s']
-  assert 0 < found['share of padding'] < 1
-  assert 0 < found['MFU'] < 1
-  table = throughput.format_table(found)
-  assert all(name in table for name in found)
+    assert report['targets/s'] == report['sequences/s']
+    assert report['sequences/s'] < items < 6 * report['sequences/s']
+  assert 0 < report['share of padding'] < 1
+  assert 0 < report['MFU'] < 1
+  table = throughput.format_table(report)
+  assert all(name in table for name in report)
 
 
 def test_a_baseline_has_no_tokens(inputs):
   model = dataclasses.replace(CONFIG.model, name='sasrec')
-  found = throughput.measure(
+  report = throughput.measure(
     Session.open(dataclasses.replace(CONFIG, model=model), inputs), seconds=0
   )
-  assert found['targets/s'] > found['sequences/s'] > 0
-  assert 'MFU' not in found
+  assert report['targets/s'] > report['sequences/s'] > 0
+  assert 'MFU' not in report
 
 
-def test_what_learns_nothing_has_no_speed(inputs):
+def test_an_untrained_model_is_refused(inputs):
   model = dataclasses.replace(CONFIG.model, name='popularity')
-  with pytest.raises(UsageError, match="'popularity', which learns nothing"):
+  with pytest.raises(UsageError, match="'popularity', which has no training"):
     throughput.measure(
       Session.open(dataclasses.replace(CONFIG, model=model), inputs), seconds=0
     )
@@ -84,7 +86,7 @@ def test_profile_is_written(inputs, tmp_path):
   assert list(tmp_path.rglob('*.xplane.pb'))
 
 
-def test_a_batch_that_devices_cannot_share_is_one_line(inputs):
+def test_an_indivisible_batch_size_is_refused(inputs):
   assert len(jax.devices()) == 8
   train = dataclasses.replace(CONFIG.train, batch_size=20)
   config = dataclasses.replace(CONFIG, train=train)
@@ -95,7 +97,7 @@ def test_a_batch_that_devices_cannot_share_is_one_line(inputs):
   assert '\n' not in str(error.value)
 
 
-def test_devices_that_cannot_be_divided_are_one_line():
+def test_an_indivisible_number_of_devices_is_refused():
   parallel = dataclasses.replace(CONFIG.parallel, tensor=3)
   config = dataclasses.replace(CONFIG, parallel=parallel)
   with pytest.raises(UsageError, match='number of devices, 8'):

@@ -1,4 +1,4 @@
-"""The loss of TIGER, against plain NumPy."""
+"""The loss of TIGER, compared with plain NumPy."""
 
 import functools
 
@@ -30,7 +30,7 @@ def _networks(causal_encoder):
 @pytest.mark.parametrize('causal_encoder', [False, True])
 def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
   task, params, score = _networks(causal_encoder)
-  # Histories of several lengths, and a padding row.
+  # The batch has histories of several lengths and a padding row.
   batch = jax.tree.map(jnp.asarray, make_batch(0))
   targets = next_items(batch) if causal_encoder else batch.target[:, None]
   targets, levels = np.asarray(targets), []
@@ -38,20 +38,20 @@ def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
   codes = np.asarray(task.tables)[targets]
   for level, logits in enumerate(score(batch)):
     log_probs = np.asarray(jax.nn.log_softmax(logits))
-    each = np.take_along_axis(log_probs, codes[:, :, level, None], 2)[..., 0]
-    levels.append(-each[targets >= 0].mean())
+    log_probs = np.take_along_axis(log_probs, codes[:, :, level, None], 2)
+    levels.append(-log_probs[..., 0][targets >= 0].mean())
   loss = jax.jit(task.loss)
-  found, logged, _ = loss(params, task.tables, batch, jax.random.key(1))
+  value, metrics, _ = loss(params, task.tables, batch, jax.random.key(1))
   assert np.ptp(levels) > 0.1
-  np.testing.assert_allclose(found, np.mean(levels), rtol=1e-5)
-  np.testing.assert_allclose(logged['loss'], np.mean(levels), rtol=1e-5)
+  np.testing.assert_allclose(value, np.mean(levels), rtol=1e-5)
+  np.testing.assert_allclose(metrics['loss'], np.mean(levels), rtol=1e-5)
   for level, expected in enumerate(levels):
     np.testing.assert_allclose(
-      logged[f'loss_level_{level}'], expected, rtol=1e-5
+      metrics[f'loss_level_{level}'], expected, rtol=1e-5
     )
 
 
-def test_no_target_sees_later_items():
+def test_no_target_depends_on_later_items():
   _, _, score = _networks(causal_encoder=True)
   batch = make_batch(0)
   batch = batch._replace(history=np.maximum(batch.history, 0))
@@ -63,8 +63,8 @@ def test_no_target_sees_later_items():
     changes = [
       np.abs(x - y).max((0, 2)) for x, y in zip(after, before, strict=True)
     ]
-    # The first code of item i is scored from items up to i - 1 only. Its other
-    # codes are scored from the codes before them, which changed.
+    # The first code of item i depends only on items up to i - 1. Its other
+    # codes also depend on the earlier codes of item i, which changed.
     assert changes[0][:i].max() < 1e-6
     assert np.max([x[: i - 1] for x in changes], initial=0) < 1e-6
     assert np.min([x[i:] for x in changes]) > 1e-4

@@ -108,7 +108,7 @@ def test_rewind(
   stop = -(-(batch + 30) // 5) * 5
   back = start // shop.SAVE_EVERY * shop.SAVE_EVERY
   skipped = (
-    f'back to step {back}; skips so far: batches {start} to {stop - 1}\n'
+    f'back to step {back}; skipped so far: batches {start} to {stop - 1}\n'
   )
   assert skipped in done.out
   assert done.out.count('back to step') == 1

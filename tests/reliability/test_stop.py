@@ -48,7 +48,7 @@ def check(stopped: Outcome, workdir: Path, reference: Path) -> str:
   assert stopped.code == 42, stopped.err
   found = re.fullmatch(
     r'error: (\w+): asked to stop, saved at step (\d+); run the same command '
-    'to go on',
+    'to resume',
     stopped.message,
   )
   assert found, stopped.err

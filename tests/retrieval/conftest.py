@@ -1,4 +1,4 @@
-"""A network of tables, and catalogues of every kind, for brute force."""
+"""A network made of tables, and catalogs of every layout, for brute force."""
 
 import functools
 import math
@@ -16,11 +16,11 @@ NUM_HASHES = 97
 
 
 class TableModel:
-  """A network whose logits depend on the request and all codes before.
+  """A network with logits that depend on the request and all earlier codes.
 
   Attributes:
-    tables: Of each level, logits for every hash of a prefix.
-    requests: The hash that each request begins with.
+    tables: The logits of each level, for every hash of a prefix.
+    requests: The initial hash of each request.
   """
 
   def __init__(self, level_sizes, requests, seed=0, sharpness=2.0):
@@ -32,19 +32,19 @@ class TableModel:
     self.requests = np.array(requests, np.int32) % NUM_HASHES
 
   def search(self, catalog, num_beams, **options):
-    """Returns beams.
+    """Returns the beams of a search.
 
     Args:
       catalog: The valid IDs.
-      num_beams: Beams.
+      num_beams: The number of beams.
       **options: `constrained`, `sampler`, and `lists` with `codes`, the IDs of
-        the rows that they name.
+        all rows.
     """
-    found = run(self.tables, self.requests, catalog, num_beams, **options)
-    return jax.device_get(found)
+    beams = run(self.tables, self.requests, catalog, num_beams, **options)
+    return jax.device_get(beams)
 
   def compiled_text(self, catalog, num_beams, **options):
-    """Returns the program of the same search."""
+    """Returns the compiled program of the same search as text."""
     lowered = run.lower(
       self.tables, self.requests, catalog, num_beams, **options
     )
@@ -52,44 +52,44 @@ class TableModel:
 
   @staticmethod
   def compiled():
-    """Returns how many programs `search` has compiled."""
+    """Returns the number of programs that `search` has compiled."""
     return run._cache_size()
 
   def logits(self, request, prefix):
-    """Returns the logits of what follows one request's prefix."""
+    """Returns the logits of the code after a prefix of one request."""
     hashed = self.requests[request]
     for code in prefix:
       hashed = (hashed * 7 + code + 1) % NUM_HASHES
     return np.asarray(self.tables[len(prefix)][hashed], np.float64)
 
   def level_scores(self, codes, temperature=1.0):
-    """Returns the log-probability of every code of IDs, `[b, items, l]`."""
+    """Returns the log-probability of each code of each ID, `[b, items, l]`."""
     codes = np.asarray(codes)
     hashed = np.repeat(self.requests[:, None], len(codes), 1)
-    found = []
+    scores = []
     for column, table in zip(codes.T, self.tables, strict=True):
       logits = table.astype(np.float64) / temperature
-      logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-      found.append(logs[hashed, column[None]])
+      log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+      scores.append(log_probs[hashed, column[None]])
       hashed = (hashed * 7 + column[None] + 1) % NUM_HASHES
-    return np.stack(found, 2)
+    return np.stack(scores, 2)
 
   def scores(self, codes, temperature=1.0):
-    """Returns the log-probability of whole IDs, `[b, items]`."""
+    """Returns the log-probability of each ID, `[b, items]`."""
     return self.level_scores(codes, temperature).sum(2)
 
   def slow_search(self, request, ids, num_beams, constrained=True):
-    """Searches with dictionaries.
+    """Searches with dictionaries and loops.
 
     Args:
-      request: Of which request.
-      ids: The row of each valid ID, a tuple.
-      num_beams: Beams.
-      constrained: Only along valid IDs.
+      request: The index of the request.
+      ids: A mapping of valid IDs, as tuples, to rows.
+      num_beams: The number of beams.
+      constrained: Whether to follow valid IDs only.
 
     Returns:
-      Beams (score, codes, row or None), best first, and the best score that
-      was dropped.
+      The beams as tuples (score, codes, row or None), best first, and the best
+      score that the search dropped.
     """
     trie = {}
     for semantic_id, row in ids.items():
@@ -100,7 +100,7 @@ class TableModel:
     beams, dropped = [(0.0, (), trie)], -np.inf
     for level, table in enumerate(self.tables):
       last = level == len(self.tables) - 1
-      grown = []
+      candidates = []
       for score, prefix, node in beams:
         logits = self.logits(request, prefix)
         total = np.log(np.sum(np.exp(logits)))
@@ -108,15 +108,18 @@ class TableModel:
           if constrained and code not in node:
             continue
           child = node.get(code, None if last else {})
-          grown.append((score + logits[code] - total, (*prefix, code), child))
-      grown.sort(key=lambda beam: -beam[0])
-      beams = grown[:num_beams]
-      if len(grown) > num_beams:
-        dropped = max(dropped, grown[num_beams][0])
+          candidates.append(
+            (score + logits[code] - total, (*prefix, code), child)
+          )
+      candidates.sort(key=lambda beam: -beam[0])
+      beams = candidates[:num_beams]
+      if len(candidates) > num_beams:
+        dropped = max(dropped, candidates[num_beams][0])
     return beams, dropped
 
 
-# Each program runs a few times: to compile it well takes longer.
+# Each program runs only a few times, so optimization would cost more time than
+# it saves.
 @functools.partial(
   jax.jit,
   static_argnames=('num_beams', 'constrained'),
@@ -126,10 +129,10 @@ def run(
   tables, requests, catalog, num_beams, constrained=True, lists=None,
   codes=None, sampler=None,
 ):  # fmt: skip
-  """Runs a search by the tables.
+  """Runs a search with the tables.
 
-  The cache holds a hash of each beam's prefix, and the prefix itself, which
-  are right only while the search re-orders them as it re-orders its beams.
+  The cache holds the prefix of each beam and its hash. They stay correct only
+  if the search reorders the cache together with its beams.
   """
 
   def step(level, previous, cache):
@@ -157,13 +160,13 @@ def run(
 
 @pytest.fixture(scope='session')
 def table_model():
-  """The class of networks that are tables."""
+  """Returns the class `TableModel`."""
   return TableModel
 
 
-# Level sizes, items, and how many bytes bitmaps may take, altogether and for
-# each item, and the table of offsets: the less, the more a small catalogue is
-# laid out like a large one.
+# Level sizes, the number of items, and the memory limits in bytes: of all
+# bitmaps, of bitmaps per item, and of the table of offsets. Low limits give a
+# small catalog the layout of a large one.
 CASES = {
   'one level': ((300,), 100, None),
   'two levels': ((3, 300), 200, None),
@@ -178,52 +181,52 @@ CASES = {
 
 
 class Case:
-  """A catalogue to try.
+  """A catalog layout.
 
   Attributes:
-    level_sizes: Codes at each level.
-    codes: Some of the IDs, in random order; the first IDs are among them, so
+    level_sizes: The number of codes at each level.
+    codes: The IDs of the items, in random order. They include the first IDs, so
       that some prefixes have many items.
-    every: All IDs, in order.
+    every: All possible IDs, in order.
   """
 
   def __init__(self, name, seed=0):
-    self.level_sizes, num_items, self._few = CASES[name]
+    self.level_sizes, num_items, self._limits = CASES[name]
     rng = np.random.default_rng(seed)
     space = math.prod(self.level_sizes)
     self.every = self.ids(np.arange(space))
     first = np.arange(min(40, num_items // 3))
-    others = rng.permutation(np.arange(len(first), space))
-    numbers = np.append(first, others[: num_items - len(first)])
+    remaining = rng.permutation(np.arange(len(first), space))
+    numbers = np.append(first, remaining[: num_items - len(first)])
     self.codes = self.every[rng.permutation(numbers)]
 
   def ids(self, numbers):
-    """Returns IDs by their place in the order of all."""
+    """Returns the IDs at the given positions in `every`."""
     codes = np.stack(np.unravel_index(numbers, self.level_sizes), 1)
     return codes.astype(np.int32)
 
   def numbers(self, codes):
-    """Returns the place of each ID in the order of all."""
+    """Returns the position of each ID in `every`."""
     return np.ravel_multi_index(tuple(codes.T), self.level_sizes)
 
   def build(self, codes=None, **kwargs):
-    """Returns a catalogue with room for 100 more, or as `kwargs` say."""
+    """Returns a catalog, by default with capacity for 100 more items."""
     codes = self.codes if codes is None else codes
     kwargs = {'capacity': len(self.codes) + 100} | kwargs
     names = '_BITMAP_BYTES', '_BITMAP_ITEM_BYTES', '_OFFSETS_BYTES'
     with pytest.MonkeyPatch.context() as patch:
-      for name, value in zip(names, self._few or (), strict=False):
+      for name, value in zip(names, self._limits or (), strict=False):
         patch.setattr(layout, name, value)
       return Catalog.from_codes(codes, self.level_sizes, **kwargs)
 
 
 @pytest.fixture(scope='session', params=CASES)
 def case(request):
-  """Each kind of catalogue."""
+  """Returns each catalog layout in turn."""
   return Case(request.param)
 
 
 @pytest.fixture(scope='session')
 def make_case():
-  """Makes a kind of catalogue by its name."""
+  """Returns a function that returns a catalog layout by name."""
   return Case

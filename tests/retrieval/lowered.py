@@ -1,4 +1,4 @@
-"""Checks of the precision of lowered programs."""
+"""Checks the precision of lowered programs."""
 
 import re
 
@@ -9,7 +9,7 @@ def assert_full_products(text):
   """Asserts that every product takes float32 and requests full precision.
 
   Args:
-    text: StableHLO.
+    text: The program in StableHLO.
   """
   products = _PRODUCT.findall(text)
   assert products

@@ -1,6 +1,6 @@
-"""A model trained in bfloat16 is searched in float32.
+"""The search computes in float32 for a model trained in bfloat16.
 
-In bfloat16, a search of another width or batch size returns other ranks.
+In bfloat16, ranks would depend on the number of beams and the batch size.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from tiger_jax.retrieval.items import ItemRetriever
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 
-# The claims are about programs as users compile them.
+# These tests need the compiler options of users.
 pytestmark = pytest.mark.as_users
 
 LEVEL_SIZES = (32, 32)
@@ -58,7 +58,7 @@ SAMPLER = Sampler(
 
 @pytest.fixture(name='params', scope='module')
 def _params():
-  """Random parameters whose scores differ by more than rounding."""
+  """Returns random parameters with score differences above rounding."""
   shapes = jax.eval_shape(
     MODEL.init, jax.random.key(0), jnp.asarray(CODES), BATCH
   )
@@ -88,38 +88,38 @@ def _search(params, catalog):
 
 
 def one_by_one(search, sampler=None):
-  """Returns the first K items of each request in a search of its own."""
-  found = []
+  """Returns the first K items of each request, searched on its own."""
+  items = []
   for i in range(NUM_REQUESTS):
     row = slice(i, i + 1)
     part = sampler and sampler._replace(seeds=sampler.seeds[row])
-    alone = search(Batch(*(x[row] for x in BATCH)), K, part)
-    found.append(alone.items[0, :K])
-  return np.stack(found)
+    beams = search(Batch(*(x[row] for x in BATCH)), K, part)
+    items.append(beams.items[0, :K])
+  return np.stack(items)
 
 
-def test_the_search_is_that_of_a_float32_model(params, catalog, search):
-  found = search(BATCH, K)
+def test_the_search_equals_that_of_a_float32_model(params, catalog, search):
+  beams = search(BATCH, K)
   inputs = params, catalog, BATCH, None, None
   model = Tiger(dataclasses.replace(CONFIG, dtype='float32'), LEVEL_SIZES)
   exact = retriever_module._search(model, FEW, True, *inputs)
-  jax.tree.map(np.testing.assert_array_equal, found, exact)
+  jax.tree.map(np.testing.assert_array_equal, beams, exact)
   rounded = retriever_module._search(MODEL, FEW, True, *inputs)
-  assert np.abs(found.scores - rounded.scores).max() > 1e-3
+  assert np.abs(beams.scores - rounded.scores).max() > 1e-3
 
 
-def test_batching_changes_no_list(search):
+def test_batching_does_not_change_results(search):
   together = search(BATCH, K).items[:, :K]
   np.testing.assert_array_equal(one_by_one(search), together)
 
 
-def test_batching_changes_no_draw(search):
+def test_batching_does_not_change_draws(search):
   together = search(BATCH, K, SAMPLER).items[:, :K]
   np.testing.assert_array_equal(one_by_one(search, SAMPLER), together)
   assert (together != search(BATCH, K).items[:, :K]).any(1).all()
 
 
-def test_what_is_proven_keeps_its_rank_in_a_wider_search(search):
+def test_proven_items_keep_their_rank_in_a_wider_search(search):
   narrow, wide = search(BATCH, FEW), search(BATCH, MANY)
   assert (narrow.items.shape[1], wide.items.shape[1]) == (FEW, MANY)
   proven = np.arange(FEW)[None] < narrow.exact_k[:, None]
@@ -130,7 +130,7 @@ def test_what_is_proven_keeps_its_rank_in_a_wider_search(search):
   assert (narrow.items != wide.items[:, :FEW]).any()
 
 
-def test_every_model_is_computed_in_float32(catalog):
+def test_every_model_retrieves_in_float32(catalog):
   config = dataclasses.replace(CONFIG, dtype='float32')
   dsi = Dsi(CONFIG, LEVEL_SIZES)
   dsi = TigerRetriever(dsi, catalog, FEW).model

@@ -1,4 +1,4 @@
-"""Maximum inner product, against sorting all of them."""
+"""Maximum inner product search, compared with a sort of all scores."""
 
 import jax
 import jax.numpy as jnp
@@ -16,57 +16,57 @@ SCORES = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
 
 @pytest.mark.parametrize('k', [1, 7, 50])
 def test_the_best_come_first(k):
-  found = top_items(jnp.asarray(SCORES), k, None)
+  result = top_items(jnp.asarray(SCORES), k, None)
   order = np.argsort(-SCORES, axis=1, kind='stable')[:, :k]
-  np.testing.assert_array_equal(found.items, order)
+  np.testing.assert_array_equal(result.items, order)
   np.testing.assert_array_equal(
-    found.scores, np.take_along_axis(SCORES, order, 1)
+    result.scores, np.take_along_axis(SCORES, order, 1)
   )
-  assert found.valid.all()
+  assert result.valid.all()
 
 
-def test_more_than_there_are_is_marked():
-  found = top_items(jnp.asarray(SCORES), 60, None)
-  assert found.items.shape == (4, 60)
-  np.testing.assert_array_equal(found.valid, [[True] * 50 + [False] * 10] * 4)
-  assert (np.asarray(found.items)[:, 50:] == -1).all()
+def test_entries_beyond_the_catalog_are_invalid():
+  result = top_items(jnp.asarray(SCORES), 60, None)
+  assert result.items.shape == (4, 60)
+  np.testing.assert_array_equal(result.valid, [[True] * 50 + [False] * 10] * 4)
+  assert (np.asarray(result.items)[:, 50:] == -1).all()
 
 
-def test_lists_are_kept_to():
+def test_lists_are_respected():
   denied = [[3, 9, 49], [], list(range(45)), [0]]
   allowed = [None, [1, 2], None, [0, 5]]
-  found = top_items(jnp.asarray(SCORES), 6, ItemLists.of(denied, allowed))
+  result = top_items(jnp.asarray(SCORES), 6, ItemLists.of(denied, allowed))
   for row in range(4):
-    may = set(range(50) if allowed[row] is None else allowed[row])
-    may -= set(denied[row])
-    expected = sorted(may, key=lambda i: -SCORES[row, i])[:6]
-    items = [i for i in np.asarray(found.items)[row].tolist() if i >= 0]
+    permitted = set(range(50) if allowed[row] is None else allowed[row])
+    permitted -= set(denied[row])
+    expected = sorted(permitted, key=lambda i: -SCORES[row, i])[:6]
+    items = [i for i in np.asarray(result.items)[row].tolist() if i >= 0]
     assert items == expected
-    assert found.valid[row].sum() == len(expected)
+    assert result.valid[row].sum() == len(expected)
 
 
-def test_approximate_finds_nearly_all():
-  """On a CPU it is exact; of accelerators a recall of 0.95 is asked."""
-  found = top_items(jnp.asarray(SCORES), 10, None, approximate=True)
+def test_an_approximate_search_finds_most_items():
+  """The search is exact on a CPU; accelerators may miss 5 % of the items."""
+  result = top_items(jnp.asarray(SCORES), 10, None, approximate=True)
   exact = top_items(jnp.asarray(SCORES), 10, None)
-  for a, b in zip(found.items.tolist(), exact.items.tolist(), strict=True):
+  for a, b in zip(result.items.tolist(), exact.items.tolist(), strict=True):
     assert len(set(a) & set(b)) >= 8
 
 
 def test_only_an_approximate_search_may_miss_items():
-  """On a CPU both return the same, so the programs are compared."""
+  """The results on a CPU are equal, so this test compares the programs."""
   model = Popularity(ModelConfig(name='popularity'), 50, 4)
   retriever = ItemRetriever(model, jnp.asarray(SCORES[0]))
   batch = Batch(*np.zeros((3, 4, 1), np.int32))
   batch = Batch(batch.history, batch.user[:, 0], batch.target[:, 0])
-  found = {
+  result = {
     search.__name__: (
       search({}, batch, 7),
       'approx_top_k' in str(jax.make_jaxpr(search, 2)({}, batch, 7)),
     )
     for search in (retriever.recommend, retriever.recommend_approximately)
   }
-  assert [x for _, x in found.values()] == [False, True]
+  assert [x for _, x in result.values()] == [False, True]
   order = np.argsort(-SCORES[0], kind='stable')[:7]
-  for recommendations, _ in found.values():
+  for recommendations, _ in result.values():
     np.testing.assert_array_equal(recommendations.items, [order] * 4)

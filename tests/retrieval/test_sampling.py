@@ -1,4 +1,4 @@
-"""Draws of items against the law of drawing without replacement."""
+"""Draws of items, compared with the distribution without replacement."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from tiger_jax.retrieval.filters import ItemLists
-from tiger_jax.retrieval.sampling import Draws, Sampler
+from tiger_jax.retrieval.sampling import Sampler, SamplerState
 
 NUM_SEEDS = 20_000
-# Some codes are invalid at each level, and some prefixes have more items.
+# Each level has invalid codes, and some prefixes have more items than others.
 IDS = [(0, 0, 1), (0, 0, 4), (0, 2, 2), (2, 1, 0), (2, 1, 3), (3, 0, 0)]
 
 
@@ -22,14 +22,14 @@ def _sampler(seeds, temperature=1.0, num_levels=9):
 
 @pytest.fixture(scope='module')
 def small(make_case, table_model):
-  """A small catalogue, and a network that treats all requests alike."""
+  """Returns a small catalog, and a network that treats all requests alike."""
   case = make_case('three levels')
   model = table_model(case.level_sizes, np.zeros(NUM_SEEDS), 5, 0.7)
   return case.build(np.array(IDS, np.int32)), model
 
 
 def _draw(small, temperature=1.0, num_levels=9, deny=()):
-  """The items of many draws, all of them in the order they came."""
+  """Returns the beams of many draws, one per seed."""
   catalog, model = small
   return model.search(
     catalog,
@@ -40,92 +40,94 @@ def _draw(small, temperature=1.0, num_levels=9, deny=()):
   )
 
 
-def _assert_law(observed, expected):
-  """Tests whether numbers are as expected, to three in a thousand."""
+def _assert_distribution(observed, expected):
+  """Asserts equal distributions by a chi-squared test at level 0.003."""
   assert expected.min() > 5
   assert stats.chisquare(observed, expected).pvalue > 0.003
 
 
 def _assert_drawn_without_replacement(items, probs):
-  """Tests the first item, and the ordered pairs of the first two.
+  """Checks the distributions of the first item and of the first two items.
 
   Args:
-    items: Rows of every draw, in order.
-    probs: Of each row, up to a factor.
+    items: The rows of every draw, in the order of the draw.
+    probs: The probability of each row, up to a common factor.
   """
   num = len(probs)
   probs = probs / probs.sum()
   first, second = items[:, 0], items[:, 1]
-  _assert_law(np.bincount(first, minlength=num), len(items) * probs)
+  _assert_distribution(np.bincount(first, minlength=num), len(items) * probs)
   pairs = probs[:, None] * probs[None] / (1 - probs[:, None])
-  apart = ~np.eye(num, dtype=bool)
+  is_distinct = ~np.eye(num, dtype=bool)
   observed = np.bincount(first * num + second, minlength=num**2)
-  assert not observed.reshape(num, num)[~apart].any()
-  _assert_law(observed.reshape(num, num)[apart], len(items) * pairs[apart])
+  assert not observed.reshape(num, num)[~is_distinct].any()
+  _assert_distribution(
+    observed.reshape(num, num)[is_distinct], len(items) * pairs[is_distinct]
+  )
 
 
 @pytest.mark.parametrize('temperature', [0.7, 1.0, 2.0])
 def test_draws_without_replacement(small, temperature):
-  found = _draw(small, temperature)
-  assert (np.sort(found.items[:, :6], 1) == np.arange(6)[None]).all()
-  assert not found.valid[:, 6:].any()
+  beams = _draw(small, temperature)
+  assert (np.sort(beams.items[:, :6], 1) == np.arange(6)[None]).all()
+  assert not beams.valid[:, 6:].any()
   probs = np.exp(small[1].scores(IDS, temperature)[0])
-  # It would not do to draw in proportion to something else.
+  # Uniform draws would fail this test.
   assert probs.max() > 1.5 * probs.min()
-  _assert_drawn_without_replacement(found.items, probs)
+  _assert_drawn_without_replacement(beams.items, probs)
 
 
-def test_draws_from_what_a_list_leaves(small):
-  found = _draw(small, deny=[3, 4])
-  left = np.array([0, 1, 2, 5])
-  assert not found.valid[:, 4:].any()
-  # In the order in which they come when nothing is denied.
+def test_draws_only_permitted_items(small):
+  beams = _draw(small, deny=[3, 4])
+  permitted = np.array([0, 1, 2, 5])
+  assert not beams.valid[:, 4:].any()
+  # The order is the same as without denied items.
   whole = _draw(small).items[:, :6]
-  expected = whole[np.isin(whole, left)].reshape(-1, 4)
-  np.testing.assert_array_equal(found.items[:, :4], expected)
-  probs = np.exp(small[1].scores(IDS)[0, left])
-  items = np.searchsorted(left, found.items[:, :4])
+  expected = whole[np.isin(whole, permitted)].reshape(-1, 4)
+  np.testing.assert_array_equal(beams.items[:, :4], expected)
+  probs = np.exp(small[1].scores(IDS)[0, permitted])
+  items = np.searchsorted(permitted, beams.items[:, :4])
   _assert_drawn_without_replacement(items, probs)
 
 
 @pytest.mark.parametrize('num_levels', [1, 2])
 def test_only_the_first_levels_are_drawn(small, num_levels):
-  found = _draw(small, 1.5, num_levels)
-  rest = small[1].level_scores(IDS)[0, :, num_levels:].sum(1)
+  beams = _draw(small, 1.5, num_levels)
+  suffix_scores = small[1].level_scores(IDS)[0, :, num_levels:].sum(1)
   prefixes = [x[:num_levels] for x in IDS]
-  # Given the codes that were drawn, the most probable item comes first.
-  place = np.argsort(found.items[:, :6], 1)
+  # Items with equal drawn codes are ordered by the probability of the rest.
+  place = np.argsort(beams.items[:, :6], 1)
   for a, b in np.ndindex(6, 6):
-    if prefixes[a] == prefixes[b] and rest[a] > rest[b]:
+    if prefixes[a] == prefixes[b] and suffix_scores[a] > suffix_scores[b]:
       assert (place[:, a] < place[:, b]).all()
-  # And the codes vary.
-  first = {prefixes[row] for row in found.items[:, 0].tolist()}
+  # The drawn codes vary.
+  first = {prefixes[row] for row in beams.items[:, 0].tolist()}
   assert len(first) == len(set(prefixes))
 
 
-def test_no_level_drawn_is_no_draw(small):
+def test_drawing_no_level_equals_a_plain_search(small):
   catalog, model = small
   plain = model.search(catalog, 8)
-  found = _draw(small, temperature=0.3, num_levels=0)
-  np.testing.assert_array_equal(found.items, plain.items)
-  np.testing.assert_allclose(found.scores, plain.scores, atol=1e-5)
-  np.testing.assert_array_equal(found.exact_k, plain.exact_k)
+  beams = _draw(small, temperature=0.3, num_levels=0)
+  np.testing.assert_array_equal(beams.items, plain.items)
+  np.testing.assert_allclose(beams.scores, plain.scores, atol=1e-5)
+  np.testing.assert_array_equal(beams.exact_k, plain.exact_k)
 
 
 def test_a_higher_temperature_draws_more_varied_items(small):
   ranked = np.argsort(-small[1].scores(IDS)[0])
-  varied = []
+  shares = []
   for temperature in (0.05, 0.3, 1.0, 3.0):
-    found = _draw(small, temperature)
-    varied.append((found.items[:, 0] != ranked[0]).mean())
-    # The scores are the network's own all the same.
+    beams = _draw(small, temperature)
+    shares.append((beams.items[:, 0] != ranked[0]).mean())
+    # The scores do not depend on the temperature.
     scores = small[1].scores(IDS)[0]
     np.testing.assert_allclose(
-      found.scores[:, :6], scores[found.items[:, :6]], atol=1e-4
+      beams.scores[:, :6], scores[beams.items[:, :6]], atol=1e-4
     )
-    assert (found.scores[:, 6:] == -np.inf).all()
-  assert (np.diff(varied) > 0.05).all()
-  assert varied[0] < 0.05
+    assert (beams.scores[:, 6:] == -np.inf).all()
+  assert (np.diff(shares) > 0.05).all()
+  assert shares[0] < 0.05
 
 
 @pytest.fixture(scope='module')
@@ -140,20 +142,20 @@ def test_a_seed_gives_the_same_items_in_every_batch(large, table_model):
     np.array([3, 1, 4, 1, 5, 9, 2, 6]),
     np.array([7] * 6 + [8] * 2),
   )
-  found = table_model(case.level_sizes, requests).search(
+  beams = table_model(case.level_sizes, requests).search(
     catalog, 32, sampler=_sampler(seeds)
   )
   order = np.array([6, 2, 7, 0, 3, 5, 4, 1])
   again = table_model(case.level_sizes, requests[order]).search(
     catalog, 32, sampler=_sampler(seeds[order])
   )
-  np.testing.assert_array_equal(again.items, found.items[order])
-  np.testing.assert_array_equal(found.items[1], found.items[3])
-  distinct = {tuple(x) for x in found.items.tolist()}
+  np.testing.assert_array_equal(again.items, beams.items[order])
+  np.testing.assert_array_equal(beams.items[1], beams.items[3])
+  distinct = {tuple(x) for x in beams.items.tolist()}
   assert len(distinct) == 7
 
 
-def test_what_is_proven_equals_a_search_with_every_beam(large, table_model):
+def test_proven_draws_equal_a_search_with_all_beams(large, table_model):
   case, catalog = large
   model = table_model(case.level_sizes, np.arange(8), sharpness=6.0)
   proven = []
@@ -188,27 +190,27 @@ def test_temperatures_and_seeds_compile_nothing(large, table_model):
 
 @pytest.mark.parametrize('sharpness', [0.0, 1.0, 100.0, 1e6])
 @pytest.mark.parametrize('level', [0, 1])
-def test_no_rank_is_above_that_of_its_beam(level, sharpness):
-  """And the highest is the same, where the level is drawn."""
+def test_no_rank_exceeds_that_of_its_beam(level, sharpness):
+  """At a drawn level, the highest rank equals that of the beam."""
   sampler = _sampler([5, 6], 0.5, 1)
   rng = np.random.default_rng(0)
   logits = jnp.asarray(sharpness * rng.normal(size=(2, 3, 40)), jnp.float32)
   rank = jnp.asarray([[0.0, -3.0, -1e6], [5.0, -20.0, -jnp.inf]])
   rngs = jax.random.split(jax.random.key(1), (2, 3))
   log_probs = jnp.asarray(-rng.random((2, 3)), jnp.float32)
-  before = Draws(rngs, log_probs, rank)
+  before = SamplerState(rngs, log_probs, rank)
   draws = jax.jit(Sampler.draw, static_argnums=1)(
     sampler, level, logits, before
   )
   assert not jnp.isnan(draws.rank).any()
   assert (draws.rank <= rank[:, :, None]).all()
-  logs = jax.nn.log_softmax(logits / (1 if level else 0.5))
+  log_softmax = jax.nn.log_softmax(logits / (1 if level else 0.5))
   np.testing.assert_allclose(
-    draws.log_probs, log_probs[:, :, None] + logs, rtol=1e-5, atol=1e-5
+    draws.log_probs, log_probs[:, :, None] + log_softmax, rtol=1e-5, atol=1e-5
   )
   if level:
     np.testing.assert_allclose(
-      draws.rank, rank[:, :, None] + logs, rtol=1e-5, atol=1e-5
+      draws.rank, rank[:, :, None] + log_softmax, rtol=1e-5, atol=1e-5
     )
   else:
     np.testing.assert_array_equal(draws.rank.max(2), rank)

@@ -1,4 +1,4 @@
-"""A catalogue of which every device holds a part."""
+"""A catalog that is sharded over all devices."""
 
 import re
 
@@ -10,30 +10,30 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.runtime.sharding import make_mesh, replicate
 
-# The claims are about programs as users compile them.
+# These tests need the compiler options of users.
 pytestmark = pytest.mark.as_users
 
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
-# 200 prefixes of two codes have too many items for a linear scan. An array of
-# their list has 257 rows, and 257 is a prime number.
+# 200 prefixes of two codes have too many items for a linear scan. The arrays of
+# these prefixes have 257 rows, a prime number that no mesh divides.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 
 @jax.jit
-def walk(catalog, codes):
-  """Returns the valid continuations of the prefixes of IDs, by level."""
-  prefixes, found = catalog.root(len(codes)), []
+def children_of(catalog, codes):
+  """Returns the children of the prefixes of IDs, by level."""
+  prefixes, children = catalog.root(len(codes)), []
   for level in range(len(LARGE_SIZES)):
-    found.append(catalog.children(level, prefixes))
+    children.append(catalog.children(level, prefixes))
     if level + 1 < len(LARGE_SIZES):
       prefixes = catalog.descend(level, prefixes, codes[:, level, None])
-  return found
+  return children
 
 
 @pytest.fixture(name='large', scope='module')
 def _large():
-  """A catalogue of many large prefixes, and items to add to it."""
+  """Returns a catalog with many large prefixes, and new items to add."""
   prefixes = np.random.default_rng(0).permutation(4096)[:200]
   ids = [(p, p * 7 % 4096, j, j) for p in prefixes for j in range(11)]
   codes = np.array(ids, np.int32)
@@ -48,19 +48,19 @@ def _large():
   ('name', 'filtered'),
   [('four levels, one bitmap', False), ('narrow middle', True)],
 )
-def test_a_search_sends_no_part_of_the_catalogue(
+def test_a_search_transfers_no_part_of_the_catalog(
   table_model, make_case, name, filtered
 ):
-  """But what beams have found, which does not grow with the catalogue."""
+  """Devices exchange only results for beams, of a size that stays constant."""
   case = make_case(name)
-  # With hardly any room to spare, most devices get items.
+  # With little spare capacity, most devices hold items.
   catalog = case.build(capacity=len(case.codes) + 20)
   mesh = make_mesh()
-  split = catalog.spread(mesh, 'data')
-  shards = split.arrays.rows.addressable_shards
-  held = [(np.asarray(shard.data) >= 0).sum() for shard in shards]
-  assert len(held) == 8 and np.count_nonzero(held) >= 6
-  assert sum(held) == catalog.size
+  sharded = catalog.spread(mesh, 'data')
+  shards = sharded.arrays.rows.addressable_shards
+  num_items = [(np.asarray(shard.data) >= 0).sum() for shard in shards]
+  assert len(num_items) == 8 and np.count_nonzero(num_items) >= 6
+  assert sum(num_items) == catalog.size
 
   options = {}
   if filtered:
@@ -71,21 +71,23 @@ def test_a_search_sends_no_part_of_the_catalogue(
   model = table_model(case.level_sizes, np.arange(NUM_REQUESTS))
   expected = model.search(catalog, NUM_BEAMS, **options)
   options = replicate(mesh, options)
-  found = model.search(split, NUM_BEAMS, **options)
-  for one, other in zip(found, expected, strict=True):
-    np.testing.assert_allclose(one, other, atol=1e-5)
+  beams = model.search(sharded, NUM_BEAMS, **options)
+  for actual, desired in zip(beams, expected, strict=True):
+    np.testing.assert_allclose(actual, desired, atol=1e-5)
 
-  text = model.compiled_text(split, NUM_BEAMS, **options)
+  text = model.compiled_text(sharded, NUM_BEAMS, **options)
   assert not re.search(r' (all-gather|all-to-all|collective-permute)', text)
   sums = re.findall(r'= (.*) all-reduce(?:-start)?\(', text)
   shapes = re.findall(r'\[([\d,]+)\]', ' '.join(sums))
   assert shapes
-  columns = {str(len(x)) for x in (*split.arrays.columns, split.arrays.rows)}
+  columns = {
+    str(len(x)) for x in (*sharded.arrays.columns, sharded.arrays.rows)
+  }
   assert not any(columns & {*shape.split(',')} for shape in shapes)
 
 
 @pytest.mark.parametrize('num_devices', [1, 2, 3, 4, 8])
-def test_changes_where_many_prefixes_are_large(large, num_devices):
+def test_changes_to_many_large_prefixes(large, num_devices):
   catalog, new = large
   mesh = make_mesh(jax.devices()[:num_devices])
   removed = np.arange(5, 2000, 40)
@@ -95,28 +97,28 @@ def test_changes_where_many_prefixes_are_large(large, num_devices):
 
   expected, spread = change(catalog), catalog.spread(mesh, 'data')
   changed = change(spread)
-  for one, other in zip(
+  for after, before in zip(
     jax.tree.leaves(changed), jax.tree.leaves(spread), strict=True
   ):
-    assert one.sharding == other.sharding
-    assert one.shape == other.shape
-  for one, other in zip(changed.items(), expected.items(), strict=True):
-    np.testing.assert_array_equal(one, other)
-  before, _ = catalog.items()
-  asked = np.concatenate([before, new])
-  valid = expected.contains(asked)
+    assert after.sharding == before.sharding
+    assert after.shape == before.shape
+  for actual, desired in zip(changed.items(), expected.items(), strict=True):
+    np.testing.assert_array_equal(actual, desired)
+  old, _ = catalog.items()
+  codes = np.concatenate([old, new])
+  valid = expected.contains(codes)
   assert np.count_nonzero(valid) == expected.size == 2000 - 100 + 30
-  np.testing.assert_array_equal(changed.contains(asked), valid)
+  np.testing.assert_array_equal(changed.contains(codes), valid)
 
-  # Some of these prefixes now have fewer items, or none.
-  asked = asked[np.r_[0:60, -60:0]]
-  for found, right in zip(
-    walk(changed, asked), walk(expected, asked), strict=True
+  # Some prefixes of these IDs now have fewer items, or none.
+  codes = codes[np.r_[0:60, -60:0]]
+  for actual, desired in zip(
+    children_of(changed, codes), children_of(expected, codes), strict=True
   ):
-    assert np.any(right.valid)
-    np.testing.assert_array_equal(found.valid, right.valid)
-    if right.codes is not None:
+    assert np.any(desired.valid)
+    np.testing.assert_array_equal(actual.valid, desired.valid)
+    if desired.codes is not None:
       np.testing.assert_array_equal(
-        np.where(found.valid, found.codes, -1),
-        np.where(right.valid, right.codes, -1),
+        np.where(actual.valid, actual.codes, -1),
+        np.where(desired.valid, desired.codes, -1),
       )

@@ -36,14 +36,14 @@ def pipeline_of(values, workdir):
 def main(folder):
   """Makes the processes disagree in several ways."""
   processes.join()
-  processes._SHOWN_SECONDS = 2
+  processes._FILE_SECONDS = 2
   process = jax.process_index()
   shared, own = folder / 'shared', folder / str(process)
   own.mkdir()
   shared.mkdir(exist_ok=True)
   os.chdir(own)
   # Both have the same relative path, which leads to different files.
-  small.make(Path('shop'), catalogue=small.items(40 + process))
+  small.make(Path('shop'), catalog=small.items(40 + process))
   shop = {'dataset': {'name': 'files', 'source_dir': 'shop'}}
   lines = [
     told(processes.require_same, {'config': 1, 'version': 2}, 'mend it'),

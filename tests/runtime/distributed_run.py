@@ -80,7 +80,7 @@ def main(folder, num_processes):
     folder=folder,
     writer=MetricsWriter(folder),
     label='train',
-    about={'of': 'a test'},
+    identity={'of': 'a test'},
   )
   catalog = Catalog.from_codes(codes, LEVEL_SIZES)
   retriever = TigerRetriever(model, sharding.replicate(mesh, catalog), 10)

@@ -117,7 +117,7 @@ def test_a_signal_ends_a_stage_that_saves_nothing(name, has_stderr):
   assert ended.returncode == 42
   if has_stderr:
     assert ended.stderr == (
-      '\nerror: asked to stop; run the same command to go on\n'
+      '\nerror: asked to stop; run the same command to resume\n'
     )
   assert ended.stdout == ''
 

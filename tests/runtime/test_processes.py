@@ -160,7 +160,7 @@ def test_one_process_goes_on_where_two_stopped(alone, tmp_path):
 def test_a_peer_that_does_not_come_is_one_line(tmp_path):
   program = (
     'from tiger_jax.runtime import processes\n'
-    'processes._ARRIVAL_SECONDS = 3\n'
+    'processes._CONNECT_SECONDS = 3\n'
     'processes.join()'
   )
   with socket.socket() as free:
@@ -238,12 +238,14 @@ def test_processes_that_disagree_end(tmp_path):
   agreed, version, shared, folder, config, same, raw = one.splitlines()
   assert agreed == shared == same == 'agreed', errors
   assert version == (
-    'UsageError: process 1 has another version than process 0: mend it'
+    'UsageError: process 1 differs from process 0 in version: mend it'
   )
-  assert f'process 1 has another folder {tmp_path / "0"}' in folder
+  assert (
+    f'process 1 differs from process 0 in folder {tmp_path / "0"}' in folder
+  )
   assert 'on a file system that all hosts share' in folder
-  assert 'process 1 has another config than process 0' in config
-  assert 'process 1 has another input of stage data than process 0' in raw
+  assert 'process 1 differs from process 0 in config' in config
+  assert 'process 1 differs from process 0 in input of stage data' in raw
   assert 'same raw files' in raw
   # The messages are equal, except for the folders.
   assert two == one.replace(str(tmp_path / '0'), str(tmp_path / '1'))

@@ -235,7 +235,7 @@ def test_a_run_does_not_write_through_a_link(tmp_path, name):
     with pytest.raises(CheckpointError, match='link') as error:
       run(Counter())
     assert '\n' not in str(error.value)
-    assert 'make room' not in str(error.value)
+    assert 'free space' not in str(error.value)
   else:
     run(Counter())
   assert victim.read_text() == 'precious' * 100

@@ -355,7 +355,7 @@ def test_a_dataset_with_short_users_is_refused(saved):
   path = saved / 'dataset.json'
   text = json.loads(path.read_text()) | {'user_ids': ['u', 'v']}
   path.write_text(json.dumps(text))
-  assert 'the offsets do not fit' in damage(saved)
+  assert 'the offsets do not match' in damage(saved)
 
 
 def test_saving_does_not_follow_links(tmp_path):

@@ -88,7 +88,7 @@ def test_a_workdir_without_format_numbers_is_kept(copy, trained):
     cwd=copy.parent,
   )
   assert done.code == 0, done.err
-  assert done.out.count('made before, kept') == 5
+  assert done.out.count('reused') == 5
   assert 'made in' not in done.out
 
 

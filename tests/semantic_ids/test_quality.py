@@ -107,8 +107,8 @@ def test_table_of_the_worked_example():
     '2 2 100.0 1.9 66.7 50.0 4.8 20.0 (20.0) 83.3 (100.0)'.split(),
   ]
   assert lines[-2:] == [
-    '6 items, no more than 3 with the same codes of meaning',
-    '2 items have the embedding of another; 1 dimensions are constant',
+    '6 items, at most 3 with the same semantic prefix',
+    '2 items share an embedding with another; 1 dimensions are constant',
   ]
 
 

@@ -154,7 +154,7 @@ def test_no_items_is_one_line():
 def test_another_width_is_one_line():
   made = _tokenizer()
   old = made.make_ids(_embeddings(), {})
-  match = 'are 9 wide, and the tokenizer was fitted to 6: .* same encoder'
+  match = 'have width 9, and the tokenizer was fitted to 6: .* same encoder'
   with pytest.raises(DataError, match=match):
     made.assign(np.zeros((3, 9), np.float32), old)
   with pytest.raises(DataError, match=match):

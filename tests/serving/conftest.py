@@ -1,4 +1,4 @@
-"""A random network over a shop of fourteen items."""
+"""A recommender with a random network for a shop of 14 items."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The arguments of the Python API, each of which is read once."""
+"""The arguments of the Python API: accepted types, and errors."""
 
 import numpy as np
 import pandas as pd
@@ -37,26 +37,26 @@ def _form(request):
   return FORMS[request.param]
 
 
-def test_ids_of_every_form(form):
+def test_ids_are_accepted_in_every_form(form):
   assert arguments.item_ids(form(IDS), 'history') == IDS
   assert Options(deny=form(IDS)).deny == tuple(IDS)
   assert Options(allow=form(IDS)).allow == tuple(IDS)
 
 
-def test_rows_of_every_form(form):
+def test_rows_are_accepted_in_every_form(form):
   assert arguments.item_rows(form(ROWS), 'history', 14) == ROWS
 
 
 def test_iterators_are_read_once(recommender):
   histories = [ROWS, ROWS[::-1]]
   expected = recommender.recommend_rows(histories, 5, [0, 2])
-  outside = (iter(history) for history in histories)
-  assert recommender.recommend_rows(outside, 5, iter([0, 2])) == expected
-  alone = recommender.recommend(IDS, 5)
-  assert recommender.recommend(iter(IDS), 5) == alone
+  iterators = (iter(history) for history in histories)
+  assert recommender.recommend_rows(iterators, 5, iter([0, 2])) == expected
+  expected = recommender.recommend(IDS, 5)
+  assert recommender.recommend(iter(IDS), 5) == expected
 
 
-def test_rows_in_one_array(recommender):
+def test_rows_are_accepted_in_one_array(recommender):
   histories = np.array([ROWS, ROWS[::-1]])
   expected = recommender.recommend_rows(histories.tolist(), 5)
   assert recommender.recommend_rows(histories, 5) == expected
@@ -64,17 +64,16 @@ def test_rows_in_one_array(recommender):
   assert recommender.recommend_rows(np.zeros((0, 3), int), 5) == []
 
 
-def test_iterators_of_ids_are_kept_for_every_batch(recommender):
-  every = [entry.item_id for entry in recommender.recommend(IDS, 14)]
+def test_iterators_of_ids_apply_to_every_batch(recommender):
+  ranked = [entry.item_id for entry in recommender.recommend(IDS, 14)]
   histories = [[i % 14] for i in range(130)]
   for options in (
-    Options(deny=iter(every[:4])),
-    Options(allow=iter(every[4:])),
+    Options(deny=iter(ranked[:4])),
+    Options(allow=iter(ranked[4:])),
   ):
     for _ in range(2):
-      answers = recommender.recommend_rows(histories, 14, options=options)
-      for answer in answers:
-        assert {entry.item_id for entry in answer} == set(every[4:])
+      for items in recommender.recommend_rows(histories, 14, options=options):
+        assert {entry.item_id for entry in items} == set(ranked[4:])
 
 
 def test_sets_are_accepted_where_order_does_not_matter():
@@ -87,7 +86,7 @@ def test_sets_are_accepted_where_order_does_not_matter():
 @pytest.mark.parametrize(
   'ids', [[7, 12], np.array([7, 12]), pa.array([7, 12]), [np.int8(7), '12']]
 )
-def test_integers_are_ids_in_decimal(ids):
+def test_integers_are_converted_to_decimal_ids(ids):
   assert arguments.item_ids(ids, 'history') == ['7', '12']
 
 
@@ -103,7 +102,7 @@ def test_integers_are_ids_in_decimal(ids):
     (5, 'history is 5: pass a list'),
     ({'a': 1}, 'history is a mapping'),
     (pa.table({'item': ['a']}), 'history is a table: pass one of its columns'),
-    (['a', 503.0], 'history[1] is 503.0: ids are text, or integers'),
+    (['a', 503.0], 'history[1] is 503.0: pass text, or integers'),
     (np.array([503.0]), 'pandas turns integers with missing values into'),
     (['a', None], 'history[1] is None'),
     (pa.array(['a', None]), 'history[1] is None'),
@@ -122,7 +121,7 @@ def test_invalid_item_ids_are_refused(values, message):
 
 
 @pytest.mark.parametrize('value', [3, np.int64(3), np.uint8(3), np.array(3)])
-def test_integers(value):
+def test_integers_are_converted_to_int(value):
   number = arguments.whole_number(value, 'k', 1, 5)
   assert type(number) is int and number == 3
 
@@ -162,7 +161,7 @@ def test_invalid_bools_are_refused(value):
   assert arguments.switch(np.True_, 'exact') is True
 
 
-def test_values_are_shown_short_and_without_control_characters():
+def test_shown_values_are_short_and_have_no_control_characters():
   shown = arguments.shown('\x1b[2J' + 'x' * 10**6)
   assert len(shown) < 80 and '\x1b' not in shown
   assert '\n' not in arguments.shown(np.zeros((3, 3)))

@@ -1,4 +1,4 @@
-"""What a person is shown."""
+"""Recommendations as text for a terminal."""
 
 import dataclasses
 
@@ -9,23 +9,23 @@ from tiger_jax.serving.terminal import (
 )
 
 
-def test_lines_of_recommendations(recommender):
-  found = recommender.recommend(['i102'], 3)
-  lines = show_recommendations(found, bought=1).splitlines()
+def test_one_line_per_recommendation(recommender):
+  items = recommender.recommend(['i102'], 3)
+  lines = show_recommendations(items, bought=1).splitlines()
   assert [line.split()[0] for line in lines] == ['1', '*', '3']
-  for line, entry in zip(lines, found, strict=True):
+  for line, entry in zip(lines, items, strict=True):
     assert f'{entry.score:.2f}' in line
     assert entry.item_id in line
     assert line.endswith(entry.title)
-  assert '*' not in show_recommendations(found)
+  assert '*' not in show_recommendations(items)
   assert 'No item may be recommended' in show_recommendations([])
 
 
-def test_shoppers_are_shown_with_what_they_bought_next(recommender):
+def test_shoppers_are_shown_with_their_next_purchase(recommender):
   text = show_shoppers(recommender, 0)
-  assert text.count('Shopper ') == 3  # There are no more.
+  assert text.count('Shopper ') == 3  # The shop has three.
   ann = text[text.index('Shopper ann') :].split('\n\n')[0]
-  # The last item is what is to be guessed.
+  # The last item is the target.
   assert ann.splitlines()[1:3] == ['      Item 0', '      Item 1']
   bob = text[text.index('Shopper bob') :].split('\n\n')[0]
   assert bob.splitlines()[1] == '      (1 earlier)'
@@ -33,8 +33,8 @@ def test_shoppers_are_shown_with_what_they_bought_next(recommender):
   for name, target in (('ann', 'i102'), ('bob', 'i111'), ('cem', 'i104')):
     block = text[text.index(f'Shopper {name}') :].split('\n\n')[0]
     marked = [line for line in block.splitlines() if line.startswith('  *')]
-    listed = [line for line in block.splitlines() if f'  {target} ' in line]
-    assert marked == listed
+    expected = [line for line in block.splitlines() if f'  {target} ' in line]
+    assert marked == expected
     assert len(block.splitlines()) >= 10
   assert show_shoppers(recommender, 0) == text
 

@@ -1,4 +1,4 @@
-"""A made-up catalogue, and its Semantic IDs by the stage."""
+"""Helpers that run the Semantic ID stage on random items."""
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def build(
   folder,
   config,
   embeddings,
-  others=(),
+  other_shops=(),
   name='shop',
   writer_class=MetricsWriter,
   unseen=(),
@@ -59,7 +59,7 @@ def build(
     config,
     make_dataset(len(embeddings), unseen),
     make_shop(name, embeddings),
-    others,
+    other_shops,
     folder / 'semantic_ids',
     writer,
   )

@@ -1,4 +1,4 @@
-"""The embedding stage: what it writes, and what it refuses to read."""
+"""Tests of the embedding stage."""
 
 import numpy as np
 import pytest
@@ -10,17 +10,17 @@ from tiger_jax.errors import DataError
 from tiger_jax.stages import embedding
 
 
-def test_a_vector_per_item_is_written_and_read(tmp_path):
+def test_writes_and_reads_a_vector_per_item(tmp_path):
   items = synthetic.make(5, seed=0).items
   config = EmbeddingConfig(encoder='tfidf-svd', dim=4)
   assert embedding.build(config, items, tmp_path) == {}
-  found = embedding.load(tmp_path)
-  np.testing.assert_array_equal(found, embed_items(config, items))
-  assert found.shape == (len(items.ids), 4) and found.dtype == np.float32
+  vectors = embedding.load(tmp_path)
+  np.testing.assert_array_equal(vectors, embed_items(config, items))
+  assert vectors.shape == (len(items.ids), 4) and vectors.dtype == np.float32
 
 
 @pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'not an array'])
-def test_damaged_vectors_are_one_line(tmp_path, content):
+def test_damaged_vectors_raise_a_one_line_error(tmp_path, content):
   (tmp_path / 'embeddings.npy').write_bytes(content)
   with pytest.raises(DataError, match=r'embeddings\.npy is damaged') as error:
     embedding.load(tmp_path)
@@ -28,19 +28,21 @@ def test_damaged_vectors_are_one_line(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-  ('array', 'named'),
+  ('array', 'description'),
   [
     (np.ones(3, np.float32), r'float32\[3\]'),
     (np.ones((3, 2), np.int32), r'int32\[3, 2\]'),
   ],
 )
-def test_vectors_of_another_form_are_refused(tmp_path, array, named):
+def test_refuses_vectors_of_another_shape_or_dtype(
+  tmp_path, array, description
+):
   np.save(tmp_path / 'embeddings.npy', array)
-  with pytest.raises(DataError, match=f'is damaged.*{named}'):
+  with pytest.raises(DataError, match=f'is damaged.*{description}'):
     embedding.load(tmp_path)
 
 
-def test_reports_name_the_encoder_and_no_folder(tmp_path):
+def test_reports_name_the_encoder_without_its_folder(tmp_path):
   (tmp_path / 'encoder').mkdir()
   for values, expected in (
     ({'model': 'someone/model'}, 'someone/model'),

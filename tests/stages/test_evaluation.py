@@ -1,4 +1,4 @@
-"""The output of the evaluation stage, against metrics by hand."""
+"""Tests of the evaluation stage against metrics computed with loops."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_popularity_on_every_split(tmp_path, num_users):
     'test': by_hand.popularity(dataset, test, masked=False),
     'test_masked': by_hand.popularity(dataset, test, masked=True),
   }
-  # All differ, so that a mix-up of two splits fails.
+  # The values differ, so that the test fails if two splits are exchanged.
   assert len({values['ndcg@10'] for values in expected.values()}) == 3
   for name, values in expected.items():
     assert results['metrics'][name] == pytest.approx(values)
@@ -54,7 +54,7 @@ def test_popularity_on_every_split(tmp_path, num_users):
 @pytest.mark.parametrize(
   'content', ['{"metrics": {', '[1]', 'null', '[' * 100_000]
 )
-def test_damaged_metrics_are_one_line(tmp_path, content):
+def test_damaged_metrics_raise_a_one_line_error(tmp_path, content):
   (tmp_path / 'metrics.json').write_text(content)
   with pytest.raises(DataError, match=r'metrics\.json is damaged') as error:
     evaluation.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Only validation selects the checkpoint and the replica."""
+"""Tests that only validation selects the checkpoint and the replica."""
 
 import dataclasses
 import json
@@ -28,8 +28,8 @@ from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.stages import evaluation, training
 
 NUM_USERS = 16
-# The first checkpoint has the best validation NDCG. Another one is the best on
-# test, the best by recall, the worst or the last.
+# The first checkpoint has the best validation NDCG. The second has the best
+# validation recall. The third and last has the best test NDCG.
 STEPS = (2, 4, 6)
 CONFIG = Config(
   dataset=DatasetConfig(name='files'),
@@ -47,7 +47,7 @@ CONFIG = Config(
 
 
 class Task:
-  """Counts steps, and learns a number that grows from its first value."""
+  """A training task with two parameters: the step and a random share."""
 
   tables = ()
 
@@ -66,11 +66,11 @@ class Task:
 
 
 class Scripted:
-  """Recommends by the parameters of `Task` alone.
+  """A retriever with a fixed quality at every checkpoint of `Task`.
 
-  After two steps a share of the users gets the target of validation first and
-  that of the test second. After four the target of validation is the tenth.
-  After six the target of the test is the first.
+  Step 2: a share of the users gets the validation target first and the test
+  target second. Step 4: the validation target is tenth. Step 6: the test target
+  is first.
   """
 
   def __init__(self, dataset):
@@ -101,7 +101,7 @@ def _inputs():
 
 @pytest.fixture(name='run')
 def _run(inputs, tmp_path):
-  """Returns a function that trains, restores, and reads the log."""
+  """Returns a function that trains, and returns the session and the log."""
 
   def train(config, same_for_all=True):
     session = Session.open(config, inputs)
@@ -126,11 +126,11 @@ def evaluated(session, folder):
 
 
 def shares(params):
-  """Returns the share of users with a list after two steps, by replica."""
+  """Returns the share of users with recommendations at step 2, by replica."""
   return np.ceil(np.asarray(params['share']) * NUM_USERS) / NUM_USERS
 
 
-def test_the_checkpoint_is_picked_by_ndcg_of_validation(run, tmp_path):
+def test_validation_ndcg_selects_the_checkpoint(run, tmp_path):
   session, logged = run(CONFIG)
   params, best = training.load(session, tmp_path)
   assert best == 0
@@ -149,7 +149,7 @@ def test_the_checkpoint_is_picked_by_ndcg_of_validation(run, tmp_path):
   assert results['test']['ndcg@10'] == pytest.approx(share / np.log2(3))
 
 
-def test_the_second_of_two_seeds_is_better(run, tmp_path):
+def test_validation_ndcg_selects_the_second_of_two_replicas(run, tmp_path):
   train = dataclasses.replace(CONFIG.train, replicas=2)
   config = dataclasses.replace(CONFIG, train=train, seed=1)
   session, logged = run(config, same_for_all=False)
@@ -172,5 +172,5 @@ def test_the_second_of_two_seeds_is_better(run, tmp_path):
   for name in ('validation', 'test', 'test_masked'):
     assert results['metrics'][name]['recall@10'] == pytest.approx(mean)
     # The standard error of two values is half of their difference.
-    found = results['standard_error'][name]['recall@10']
-    assert found == pytest.approx(error)
+    standard_error = results['standard_error'][name]['recall@10']
+    assert standard_error == pytest.approx(error)

@@ -1,4 +1,4 @@
-"""The stage of the Semantic IDs, for every quantizer."""
+"""Tests of the Semantic ID stage with every quantizer."""
 
 import dataclasses
 import json
@@ -24,8 +24,8 @@ _PER_LEVEL = {
 
 
 @pytest.mark.parametrize('quantizer', ['rq_kmeans', 'lsh'])
-def test_unseen_items_get_ids_as_new_ones_do(tmp_path, quantizer):
-  """Nothing of them is in the codebooks, nor in the IDs of the others."""
+def test_unseen_items_get_ids_like_new_items(tmp_path, quantizer):
+  """Unseen items change neither the codebooks nor the IDs of other items."""
   embeddings = make_embeddings(60)
   unseen = [3, 17, 59]
   config = make_config(quantizer=quantizer)
@@ -42,7 +42,7 @@ def test_unseen_items_get_ids_as_new_ones_do(tmp_path, quantizer):
 
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
-def test_every_quantizer_leaves_ids_a_tokenizer_and_a_report(
+def test_every_quantizer_writes_ids_a_tokenizer_and_a_report(
   tmp_path, quantizer
 ):
   embeddings = make_embeddings(60)
@@ -54,11 +54,11 @@ def test_every_quantizer_leaves_ids_a_tokenizer_and_a_report(
   tokenizer = Tokenizer.load(folder)
   again = tokenizer.make_ids(embeddings, ids.provenance)
   np.testing.assert_array_equal(again.codes, ids.codes)
-  # A server can take up what the shop did not have.
-  grown = tokenizer.assign(make_embeddings(9, seed=1), ids)
-  assert len(grown.codes) == 69
+  # The loaded tokenizer can add items.
+  extended = tokenizer.assign(make_embeddings(9, seed=1), ids)
+  assert len(extended.codes) == 69
   np.testing.assert_array_equal(
-    grown.codes[:60, : ids.codes.shape[1]], ids.codes
+    extended.codes[:60, : ids.codes.shape[1]], ids.codes
   )
   measured = json.loads((folder / 'quality.json').read_text())
   for name in _PER_LEVEL:
@@ -68,7 +68,7 @@ def test_every_quantizer_leaves_ids_a_tokenizer_and_a_report(
 
 
 class _Stopping(MetricsWriter):
-  """Lets the training be stopped when its sixth step is done."""
+  """Interrupts the training after its sixth step."""
 
   def write(self, stage, step, values):
     if step >= 6:
@@ -76,7 +76,7 @@ class _Stopping(MetricsWriter):
     super().write(stage, step, values)
 
 
-def test_training_that_was_stopped_ends_as_if_it_were_not(
+def test_resumed_training_ends_like_uninterrupted_training(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(item_batches, '_CALL_STEPS', 3)
@@ -89,8 +89,8 @@ def test_training_that_was_stopped_ends_as_if_it_were_not(
   assert saved == {'3'}
   build(folder, config, embeddings)
   for name in ('ledger', 'tokenizer.npz'):
-    found = (folder / 'semantic_ids' / name).read_bytes()
-    assert found == (whole / name).read_bytes(), name
+    resumed = (folder / 'semantic_ids' / name).read_bytes()
+    assert resumed == (whole / name).read_bytes(), name
   assert len((whole / 'ledger').read_text().splitlines()) == 9
   np.testing.assert_array_equal(
     SemanticIds.load(folder / 'semantic_ids').codes,
@@ -98,7 +98,7 @@ def test_training_that_was_stopped_ends_as_if_it_were_not(
   )
 
 
-def test_what_was_trained_otherwise_is_not_gone_on_from(tmp_path):
+def test_resume_refuses_a_checkpoint_of_other_settings(tmp_path):
   config, embeddings = make_config(quantizer='rq_vae'), make_embeddings(60)
   build(tmp_path / 'run', config, embeddings)
   with pytest.raises(CheckpointError, match='semantic_ids.beta is 0.25, exp'):
@@ -107,7 +107,7 @@ def test_what_was_trained_otherwise_is_not_gone_on_from(tmp_path):
     )
 
 
-def test_nearest_free_needs_no_extra_code(tmp_path):
+def test_nearest_free_appends_no_code(tmp_path):
   config = make_config(
     quantizer='rq_kmeans', collisions='nearest_free', codebook_sizes=(4, 4, 4)
   )
@@ -119,7 +119,7 @@ def test_nearest_free_needs_no_extra_code(tmp_path):
 
 
 @pytest.mark.parametrize('quantizer', ['rq_vae', 'rq_kmeans', 'lsh'])
-def test_vectors_that_are_not_finite_are_one_line(tmp_path, quantizer):
+def test_refuses_vectors_that_are_not_finite(tmp_path, quantizer):
   embeddings = make_embeddings(60)
   embeddings[7, 3] = np.inf
   with pytest.raises(NumbersError, match='item row 7 is not finite'):
@@ -127,26 +127,26 @@ def test_vectors_that_are_not_finite_are_one_line(tmp_path, quantizer):
 
 
 @pytest.mark.parametrize('quantizer', ['rq_vae', 'vq_vae', 'rq_kmeans', 'opq'])
-def test_fewer_items_than_codes_is_one_line(tmp_path, quantizer):
+def test_refuses_fewer_items_than_codes(tmp_path, quantizer):
   config = make_config(quantizer=quantizer, codebook_sizes=(31, 31))
   with pytest.raises(UsageError, match='than there are items, 30: try '):
     build(tmp_path / 'run', config, make_embeddings(30))
 
 
-def test_a_first_batch_smaller_than_a_codebook_is_one_line(tmp_path):
+def test_refuses_a_first_batch_smaller_than_a_codebook(tmp_path):
   config = make_config(kmeans_init='first_batch', codebook_sizes=(20, 4))
   with pytest.raises(UsageError, match='batch_size, 16'):
     build(tmp_path / 'run', config, make_embeddings(60))
 
 
-def test_fewer_ids_than_items_is_said_before_anything_is_fitted(tmp_path):
+def test_refuses_fewer_ids_than_items_before_fitting(tmp_path):
   config = make_config(collisions='nearest_free')
-  with pytest.raises(UsageError, match='allow 16 IDs, fewer than the 60'):
+  with pytest.raises(UsageError, match='allow 16 IDs for 60 items'):
     build(tmp_path / 'run', config, make_embeddings(60))
   assert not (tmp_path / 'run' / 'semantic_ids').exists()
 
 
-def test_what_does_not_matter_is_not_part_of_the_fingerprint():
+def test_fingerprint_includes_only_the_fields_that_a_quantizer_uses():
   def made_from(**changes):
     return semantic_ids.made_from(SemanticIdsConfig(**changes), [])
 
@@ -165,8 +165,8 @@ def test_what_does_not_matter_is_not_part_of_the_fingerprint():
   for name, value in changes.items():
     assert made_from(**{name: value}) != made_from(), name
     fitted = made_from(**{'quantizer': 'rq_kmeans', name: value})
-    is_read = name in ('quantizer', 'codebook_sizes', 'collisions')
-    assert (fitted != made_from(quantizer='rq_kmeans')) == is_read, name
+    is_used = name in ('quantizer', 'codebook_sizes', 'collisions')
+    assert (fitted != made_from(quantizer='rq_kmeans')) == is_used, name
 
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
@@ -185,7 +185,7 @@ def test_duplicates_and_constant_dimensions_are_counted(tmp_path, quantizer):
 @pytest.mark.parametrize(
   ('steps', 'is_refused'), [(12, False), (13, True), (10**9, True)]
 )
-def test_a_warmup_longer_than_the_training_of_a_quantizer(steps, is_refused):
+def test_refuses_a_warmup_longer_than_the_training(steps, is_refused):
   def refuse(**changes):
     ids = {
       'quantizer': 'rq_vae', 'codebook_sizes': [4], 'epochs': 3,

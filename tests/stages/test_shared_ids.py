@@ -1,4 +1,4 @@
-"""One ID space that several shops share."""
+"""Tests of ID spaces that several shops share."""
 
 from pathlib import Path
 
@@ -18,23 +18,23 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import semantic_ids
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.fingerprints import fingerprint
 
 
-def test_unseen_items_of_shared_shops_are_refused(tmp_path):
+def test_shared_shops_refuse_unseen_items(tmp_path):
   other = make_shop('other', make_embeddings(20, seed=1))
   with pytest.raises(UsageError, match='unseen_share.*shared_with'):
     build(
       tmp_path / 'run',
       make_config(),
       make_embeddings(30),
-      others=[other],
+      other_shops=[other],
       unseen=[1],
     )
 
 
-def test_shops_that_share_have_one_tokenizer_and_no_id_in_common(tmp_path):
+def test_shops_that_share_have_the_same_tokenizer_and_distinct_ids(tmp_path):
   one, two = make_embeddings(60), make_embeddings(40, seed=1)
   config = make_config(quantizer='rq_kmeans')
   first = build(tmp_path / 'a', config, one, [make_shop('b', two)], 'a')
@@ -49,7 +49,7 @@ def test_shops_that_share_have_one_tokenizer_and_no_id_in_common(tmp_path):
   assert len(rows) == 100
 
 
-def test_other_shops_count_by_their_vectors_and_not_by_their_folders():
+def test_fingerprint_depends_on_vectors_of_other_shops_not_on_folders():
   config = SemanticIdsConfig(shared_with=('runs/a', 'runs/b'))
   moved = SemanticIdsConfig(shared_with=('elsewhere/a', 'elsewhere/b'))
   shops = [make_shop(name, make_embeddings(2)) for name in 'ab']
@@ -59,7 +59,7 @@ def test_other_shops_count_by_their_vectors_and_not_by_their_folders():
 
 
 def _workdir(path, name, embedding, num_items=20, dim=6):
-  """Makes what `--mode=embed` leaves."""
+  """Makes a workdir with the stages of `--mode=embed`, and returns its path."""
   items = make_items(num_items, name)
   dataset = Dataset(
     name, items, ('u',), np.zeros(3, np.int32), np.array([0, 3], np.int64)
@@ -89,7 +89,7 @@ def _sharing(workdirs, name='amazon2014/Beauty', **embedding):
 _SAME = {'encoder': 'sentence-transformers', 'model': 'm'}
 
 
-def test_other_shops_are_read_from_their_workdirs(tmp_path):
+def test_reads_other_shops_from_their_workdirs(tmp_path):
   workdirs = [_workdir(tmp_path / x, x, _SAME) for x in ('toys', 'sports')]
   shops = semantic_ids.read_shared(_sharing(workdirs), 'own')
   names = [f'{path.name} of {path}' for path in map(Path, workdirs)]
@@ -101,32 +101,35 @@ def test_other_shops_are_read_from_their_workdirs(tmp_path):
   assert not semantic_ids.read_shared(_sharing([]), 'own')
 
 
-def test_a_workdir_without_embeddings_is_one_line(tmp_path):
+def test_refuses_a_workdir_without_embeddings(tmp_path):
   with pytest.raises(DataError, match='run --mode=embed there first'):
     semantic_ids.read_shared(_sharing([str(tmp_path / 'nothing')]), 'own')
 
 
-def test_vectors_of_another_encoder_are_one_line(tmp_path):
+def test_refuses_vectors_of_another_encoder(tmp_path):
   other = _workdir(tmp_path / 'toys', 'toys', _SAME | {'model': 'other'})
-  with pytest.raises(DataError, match='embedded with other, this run with m:'):
+  with pytest.raises(
+    DataError, match='embedded with other, but this run with m:'
+  ):
     semantic_ids.read_shared(_sharing([other]), 'own')
 
 
-def test_vectors_of_another_width_are_one_line(tmp_path):
+def test_refuses_vectors_of_another_width(tmp_path):
   config = make_config(quantizer='rq_kmeans')
   other = make_shop('b', make_embeddings(20, dim=5))
-  with pytest.raises(DataError, match='6 wide, those of b 5'):
+  with pytest.raises(DataError, match='6 dimensions, but those of b have 5'):
     build(tmp_path / 'run', config, make_embeddings(20), [other], 'a')
 
 
-def test_spaces_that_differ_by_nature_are_one_line():
-  with pytest.raises(UsageError, match='tfidf-svd makes one for each shop'):
+def test_refuses_an_encoder_that_is_fitted_to_each_shop():
+  with pytest.raises(UsageError, match='tfidf-svd fits one to each shop'):
     semantic_ids.read_shared(_sharing(['anywhere'], encoder='tfidf-svd'), 'own')
 
 
-def test_a_shop_named_twice_is_one_line(tmp_path):
+def test_refuses_a_shop_that_is_named_twice(tmp_path):
   toys = _workdir(tmp_path / 'toys', 'toys', _SAME)
-  with pytest.raises(UsageError, match='/toys, whose items are those of this'):
+  message = '/toys, which has the same items as this'
+  with pytest.raises(UsageError, match=message):
     semantic_ids.read_shared(_sharing([toys]), fingerprint('toys'))
-  with pytest.raises(UsageError, match='/toys, whose items are those of this'):
+  with pytest.raises(UsageError, match=message):
     semantic_ids.read_shared(_sharing([toys, toys]), 'own')

@@ -1,4 +1,4 @@
-"""The training stage, without a training."""
+"""Tests of the training stage that train nothing."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.stages import training
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 
 CONFIG = Config(
   model=ModelConfig(name='popularity', max_history=3),
@@ -20,7 +20,7 @@ CONFIG = Config(
 )
 
 
-def test_what_learns_nothing_needs_no_checkpoint(tmp_path):
+def test_a_model_without_training_needs_no_checkpoint(tmp_path):
   session = Session.open(CONFIG, Inputs(synthetic.make(20, seed=0)))
   writer = MetricsWriter(tmp_path / 'run')
   folder = tmp_path / 'train'
@@ -32,12 +32,12 @@ def test_what_learns_nothing_needs_no_checkpoint(tmp_path):
   assert training.load_best(session, folder) == (session, {}, None)
 
 
-def test_a_finished_training_is_found_by_its_settings(tmp_path):
+def test_is_finished_compares_the_settings(tmp_path):
   config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
   about = {'config': dataclasses.asdict(config)}
   assert not training.is_finished(config, [tmp_path])
   run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)
-  # A training that was set aside is found as well.
+  # The first training is now set aside, and still counts.
   run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, about={})
   assert training.is_finished(config, [tmp_path / 'other', tmp_path])
   spread = dataclasses.replace(config, parallel=ParallelConfig(2, 2))
@@ -48,21 +48,20 @@ def test_a_finished_training_is_found_by_its_settings(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('batch_size', 'tensor', 'near'),
+  ('batch_size', 'tensor', 'suggestion'),
   [(8, 1, None), (12, 1, 8), (3, 1, 8), (12, 2, None), (6, 2, 4)],
 )
-def test_devices_share_a_batch_evenly(batch_size, tensor, near):
-  """There are eight."""
+def test_eight_devices_must_divide_the_batch(batch_size, tensor, suggestion):
   config = dataclasses.replace(
     CONFIG,
     parallel=ParallelConfig(tensor=tensor),
     train=TrainConfig(batch_size=batch_size, length_buckets=(3,)),
   )
-  if near is None:
+  if suggestion is None:
     checks.check_devices(config)
     return
   with pytest.raises(UsageError) as error:
     checks.check_devices(config)
   message = str(error.value)
   assert f'config.train.batch_size is {batch_size}, which' in message
-  assert message.endswith(f'try {near}')
+  assert message.endswith(f'try {suggestion}')

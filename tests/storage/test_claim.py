@@ -1,9 +1,11 @@
+"""Tests of the check that a run may write to a folder."""
+
 import json
 
 import pytest
 
 from tiger_jax.errors import UsageError
-from tiger_jax.storage.artefacts import run_stage
+from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.claim import claim, is_run, make_folder
 from tiger_jax.storage.fingerprints import fingerprint
 
@@ -13,13 +15,13 @@ CONFIG = {
 }
 
 
-def test_a_folder_is_made(tmp_path):
+def test_creates_a_missing_folder(tmp_path):
   claim(tmp_path / 'a' / 'b')
   assert (tmp_path / 'a' / 'b').is_dir()
 
 
 @pytest.mark.parametrize('name', ['lost+found', '.DS_Store', 'train.log'])
-def test_files_of_the_system_do_not_count_as_content(tmp_path, name):
+def test_accepts_files_that_the_system_creates(tmp_path, name):
   (tmp_path / name).touch()
   claim(tmp_path)
 
@@ -38,7 +40,7 @@ def test_files_of_the_system_do_not_count_as_content(tmp_path, name):
     ('runs/quickstart/config.json', json.dumps(CONFIG)),
   ],
 )
-def test_an_unrelated_folder_is_refused(tmp_path, name, content):
+def test_refuses_an_unrelated_folder(tmp_path, name, content):
   path = tmp_path / name
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(content)
@@ -68,7 +70,7 @@ def _results(folder):
 
 
 @pytest.mark.parametrize('mark', [_lock, _config, _stage, _results])
-def test_each_mark_of_a_run_is_enough(tmp_path, mark):
+def test_one_file_of_a_run_identifies_its_folder(tmp_path, mark):
   (tmp_path / 'notes.txt').write_text('mine')
   assert not is_run(tmp_path)
   mark(tmp_path)
@@ -77,16 +79,16 @@ def test_each_mark_of_a_run_is_enough(tmp_path, mark):
 
 
 @pytest.mark.parametrize('name', ['config.json', 'results.json'])
-def test_a_foreign_file_that_a_run_would_replace_is_kept(tmp_path, name):
-  """An empty `.lock` is a common file, and not enough then."""
+def test_refuses_to_replace_a_file_of_another_program(tmp_path, name):
+  """An empty `.lock` does not suffice, because other programs have one, too."""
   _lock(tmp_path)
   (tmp_path / name).write_text('{"mine": 1}')
-  with pytest.raises(UsageError, match='no run of this program made it'):
+  with pytest.raises(UsageError, match='is not the folder of a run'):
     claim(tmp_path)
   assert (tmp_path / name).read_text() == '{"mine": 1}'
 
 
-def test_a_link_is_not_a_mark_of_a_run(tmp_path):
+def test_a_lock_that_is_a_link_does_not_identify_a_run(tmp_path):
   (tmp_path / 'empty').touch()
   folder = tmp_path / 'folder'
   folder.mkdir()
@@ -95,7 +97,7 @@ def test_a_link_is_not_a_mark_of_a_run(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['metrics.jsonl', 'metrics.partial'])
-def test_a_link_that_would_be_written_through_is_refused(tmp_path, name):
+def test_refuses_a_link_in_place_of_a_file_that_is_appended_to(tmp_path, name):
   victim = tmp_path / 'victim'
   victim.write_text('precious')
   folder = tmp_path / 'run'
@@ -107,7 +109,7 @@ def test_a_link_that_would_be_written_through_is_refused(tmp_path, name):
   assert victim.read_text() == 'precious'
 
 
-def test_a_folder_behind_a_link_is_accepted(tmp_path):
+def test_accepts_a_workdir_that_is_a_link(tmp_path):
   (tmp_path / 'disk').mkdir()
   (tmp_path / 'link').symlink_to(tmp_path / 'disk')
   claim(tmp_path / 'link')
@@ -115,7 +117,7 @@ def test_a_folder_behind_a_link_is_accepted(tmp_path):
   assert (tmp_path / 'disk' / 'run').is_dir()
 
 
-def test_a_folder_below_is_not_made_through_a_link(tmp_path):
+def test_make_folder_refuses_a_link(tmp_path):
   (tmp_path / 'outside').mkdir()
   (tmp_path / 'results').symlink_to(tmp_path / 'outside')
   with pytest.raises(UsageError, match='results is a link'):
@@ -123,7 +125,7 @@ def test_a_folder_below_is_not_made_through_a_link(tmp_path):
   assert not any((tmp_path / 'outside').iterdir())
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+def test_refuses_a_file_in_place_of_the_folder(tmp_path):
   (tmp_path / 'run').write_text('mine')
   with pytest.raises(UsageError, match='choose another --workdir') as error:
     claim(tmp_path / 'run')

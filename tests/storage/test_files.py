@@ -1,3 +1,5 @@
+"""Tests of reads and writes of small files."""
+
 import errno
 import os
 
@@ -26,7 +28,7 @@ def test_a_write_follows_no_link(tmp_path, name):
   assert not (folder / 'a.json').is_symlink()
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / 'a.json'
   files.write_json(path, 1)
 
@@ -41,15 +43,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_a_new_file_has_the_permissions_of_the_user(tmp_path):
-  before = os.umask(0o027)
+  umask = os.umask(0o027)
   try:
     files.write(tmp_path / 'a', b'')
   finally:
-    os.umask(before)
+    os.umask(umask)
   assert (tmp_path / 'a').stat().st_mode & 0o777 == 0o640
 
 
-def test_what_is_not_a_file_is_not_read(tmp_path):
+def test_a_read_refuses_pipes_devices_and_folders(tmp_path):
   os.mkfifo(tmp_path / 'pipe')
   (tmp_path / 'zero').symlink_to('/dev/zero')
   for name in ('pipe', 'zero'):
@@ -59,7 +61,7 @@ def test_what_is_not_a_file_is_not_read(tmp_path):
     files.read(tmp_path)
 
 
-def test_a_read_is_bounded(tmp_path):
+def test_a_read_refuses_a_large_file(tmp_path):
   (tmp_path / 'a').write_bytes(b'12345')
   assert files.read(tmp_path / 'a', 5) == b'12345'
   with pytest.raises(ValueError, match='larger than 4 bytes'):
@@ -67,13 +69,13 @@ def test_a_read_is_bounded(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '{"a":' * 100_000, '[1', ''])
-def test_what_is_not_json_is_a_value_error(tmp_path, text):
+def test_text_that_is_not_json_raises_value_error(tmp_path, text):
   (tmp_path / 'a').write_text(text)
   with pytest.raises(ValueError):
     files.read_json(tmp_path / 'a')
 
 
-def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+def test_sync_ignores_folders_on_file_systems_without_it(tmp_path, monkeypatch):
   def refuse(number):
     raise OSError(errno.EINVAL, 'Invalid argument')
 

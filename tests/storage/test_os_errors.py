@@ -1,4 +1,4 @@
-"""Errors of the system are reported with their cause and a remedy."""
+"""Tests of the explanations of operating system errors."""
 
 import errno
 import os
@@ -17,30 +17,30 @@ def make(number, path=None):
 @pytest.mark.parametrize(
   ('number', 'remedy'),
   [
-    (errno.ENOSPC, 'make room on the disk'),
-    (errno.EDQUOT, 'make room within your quota'),
+    (errno.ENOSPC, 'free space on the disk'),
+    (errno.EDQUOT, 'free space within your quota'),
     (errno.EACCES, 'allow this user to read and write there'),
-    (errno.EROFS, 'the file system is read-only, make it writable'),
-    (errno.ELOOP, 'replace the link by what it points to'),
+    (errno.EROFS, 'make the file system writable'),
+    (errno.ELOOP, 'replace the link with its target'),
   ],
 )
 def test_the_remedy_matches_the_cause(number, remedy):
   reason = f'{os.strerror(number)}: /a/b'
   assert explain(make(number, '/a/b')) == (reason, f'{remedy}, and {AGAIN}')
-  # The form of an error of TensorStore.
+  # TensorStore raises errors of this form.
   error = ValueError(f'UNKNOWN: Error writing [OS error {number}: EX '
                      f'{os.strerror(number)}]\nmore')  # fmt: skip
-  reason, found = explain(error)
+  reason, advice = explain(error)
   assert '\n' not in reason
-  assert found == f'{remedy}, and {AGAIN}'
+  assert advice == f'{remedy}, and {AGAIN}'
 
 
-def test_the_cause_of_an_error_counts():
+def test_the_remedy_matches_the_cause_of_a_chained_error():
   error = ValueError('cannot write')
   error.__cause__ = make(errno.ENOSPC)
   assert explain(error) == (
     'cannot write',
-    f'make room on the disk, and {AGAIN}',
+    f'free space on the disk, and {AGAIN}',
   )
 
 

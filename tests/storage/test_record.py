@@ -1,3 +1,5 @@
+"""Tests of the record of a finished stage."""
+
 import json
 import os
 
@@ -32,16 +34,17 @@ def change(folder, **values):
   path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def refusal(folder, **how):
+def read_error(folder, **options):
+  """Returns the message of the error that reading a record raises."""
   with pytest.raises(DataError) as error:
-    record.read(folder, **how)
+    record.read(folder, **options)
   assert '\n' not in str(error.value)
   assert len(str(error.value)) < 600
   return str(error.value)
 
 
 def test_reads_what_was_written(folder):
-  expected = record.Artefact(folder, ONE, 1.5, ABOUT)
+  expected = record.Artifact(folder, ONE, 1.5, ABOUT)
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())
@@ -50,7 +53,7 @@ def test_reads_what_was_written(folder):
   assert written['format'] == record.FORMAT
 
 
-def test_a_record_without_a_number_is_read(folder):
+def test_reads_a_record_without_a_format_number(folder):
   path = folder / record.NAME
   values = json.loads(path.read_text())
   del values['format'], values['files']
@@ -59,14 +62,14 @@ def test_a_record_without_a_number_is_read(folder):
   assert record.read(folder, thorough=True).fingerprint == ONE
 
 
-def test_a_newer_format_names_both_versions(folder):
+def test_the_error_for_a_newer_format_names_both_versions(folder):
   change(folder, format=record.FORMAT + 1, fingerprint='of another form')
-  message = refusal(folder)
+  message = read_error(folder)
   assert f'has format {record.FORMAT + 1}' in message
   assert '0.4.2' in message and tiger_jax.__version__ in message
   assert str(folder / record.NAME) in message
   change(folder, about={'environment': {'tiger_jax': '\x1b[2J' * 9}})
-  assert 'an unknown version' in refusal(folder)
+  assert 'an unknown version' in read_error(folder)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +93,9 @@ def test_a_newer_format_names_both_versions(folder):
     )),
   ],
 )  # fmt: skip
-def test_records_with_invalid_values_are_refused(folder, values):
+def test_refuses_records_with_invalid_values(folder, values):
   change(folder, **values)
-  message = refusal(folder)
+  message = read_error(folder)
   assert f'{folder / record.NAME} is damaged' in message
   assert f'remove {folder} and run again' in message
 
@@ -100,53 +103,53 @@ def test_records_with_invalid_values_are_refused(folder, values):
 @pytest.mark.parametrize(
   'text', ['[' * 100_000, '{"seconds": 1e999', '1' * 5000, '', 'null', '[1]']
 )
-def test_text_that_is_not_a_record_is_refused(folder, text):
+def test_refuses_text_that_is_not_a_record(folder, text):
   (folder / record.NAME).write_text(text)
-  assert 'is damaged' in refusal(folder)
+  assert 'is damaged' in read_error(folder)
 
 
-def test_seconds_that_overflow_are_refused(folder):
+def test_refuses_seconds_that_overflow(folder):
   path = folder / record.NAME
   path.write_text(path.read_text().replace('1.5', '1e999'))
-  assert 'is damaged' in refusal(folder)
+  assert 'is damaged' in read_error(folder)
 
 
 def test_a_pipe_does_not_block(folder):
   (folder / record.NAME).unlink()
   os.mkfifo(folder / record.NAME)
-  assert 'not a regular file' in refusal(folder)
+  assert 'not a regular file' in read_error(folder)
 
 
 @pytest.mark.parametrize('thorough', [False, True])
-def test_a_lost_or_truncated_file_is_detected(folder, thorough):
+def test_detects_a_missing_or_truncated_file(folder, thorough):
   path = folder / 'embeddings.npy'
   data = path.read_bytes()
   path.write_bytes(data[:-1])
-  message = refusal(folder, thorough=thorough)
+  message = read_error(folder, thorough=thorough)
   assert f'{path} is damaged' in message
   assert f'remove {folder} and run again' in message
   path.unlink()
-  assert f'{path} is damaged' in refusal(folder, thorough=thorough)
+  assert f'{path} is damaged' in read_error(folder, thorough=thorough)
 
 
-def test_a_flipped_bit_is_detected(folder):
+def test_a_thorough_read_detects_a_flipped_bit(folder):
   path = folder / 'embeddings.npy'
   data = bytearray(path.read_bytes())
   data[-3] ^= 1
   path.write_bytes(data)
   assert record.read(folder).fingerprint == ONE
-  message = refusal(folder, thorough=True)
+  message = read_error(folder, thorough=True)
   assert f'{path} is damaged' in message
   assert f'remove {folder} and run again' in message
 
 
-def test_a_device_in_place_of_a_file_is_not_read(folder):
+def test_refuses_a_device_in_place_of_a_file(folder):
   (folder / 'quality.json').unlink()
   (folder / 'quality.json').symlink_to('/dev/zero')
-  assert 'not a regular file' in refusal(folder, thorough=True)
+  assert 'not a regular file' in read_error(folder, thorough=True)
 
 
-def test_other_files_may_come_and_go(folder):
+def test_files_that_are_not_listed_may_change(folder):
   (folder / 'picture.png').unlink()
   (folder / 'notes.json').write_text('mine')
   assert record.read(folder, thorough=True).fingerprint == ONE

@@ -1,3 +1,5 @@
+"""Tests of files of arrays, such as those of the Semantic IDs."""
+
 import hashlib
 import io
 import json
@@ -12,7 +14,7 @@ from tiger_jax.storage.arrays import read_arrays, save_arrays, saved_arrays
 ARRAYS = {'codes': np.arange(12, dtype=np.int32).reshape(4, 3)}
 
 
-def put(folder, data, about=None):
+def write(folder, data, about=None):
   """Writes a file of arrays with a correct digest."""
   about = {'sha256': hashlib.sha256(data).hexdigest()} | (about or {})
   (folder / 'a.npz').write_bytes(data)
@@ -24,21 +26,22 @@ def load(folder):
     pass
 
 
-def crafted(shape, **how):
+def make_npz(shape, **options):
+  """Returns an archive with 64 bytes of data and this shape in its header."""
   header = io.BytesIO()
   np.lib.format.write_array_header_1_0(
     header, {'descr': '<i4', 'fortran_order': False, 'shape': shape}
   )
   file = io.BytesIO()
-  with zipfile.ZipFile(file, 'w', **how) as archive:
+  with zipfile.ZipFile(file, 'w', **options) as archive:
     archive.writestr('codes.npy', header.getvalue() + bytes(64))
   return file.getvalue()
 
 
 def test_reads_what_was_saved(tmp_path):
   save_arrays(tmp_path, 'a', ARRAYS, {'name': 'x'})
-  with saved_arrays(tmp_path, 'a', 'table') as (found, about):
-    np.testing.assert_array_equal(found['codes'], ARRAYS['codes'])
+  with saved_arrays(tmp_path, 'a', 'table') as (arrays, about):
+    np.testing.assert_array_equal(arrays['codes'], ARRAYS['codes'])
     assert about['name'] == 'x'
   assert sorted(x.name for x in tmp_path.iterdir()) == ['a.json', 'a.npz']
 
@@ -46,33 +49,32 @@ def test_reads_what_was_saved(tmp_path):
 @pytest.mark.parametrize(
   'data',
   [
-    crafted((10**13,)),
-    crafted((10**9, 10**9)),
-    crafted((4, 4), compression=zipfile.ZIP_DEFLATED),
+    make_npz((10**13,)),
+    make_npz((10**9, 10**9)),
+    make_npz((4, 4), compression=zipfile.ZIP_DEFLATED),
     b'PK\x03\x04' + bytes(30),
     b'',
   ],
 )
-def test_a_false_header_allocates_no_memory(tmp_path, data):
-  put(tmp_path, data)
+def test_refuses_a_false_header_without_allocating_memory(tmp_path, data):
+  write(tmp_path, data)
   with pytest.raises(DataError, match='the table in .* is damaged'):
     load(tmp_path)
 
 
-def test_a_correct_header_is_read():
-  found = read_arrays(crafted((4, 4)))
-  assert found['codes'].shape == (4, 4)
+def test_reads_a_correct_header():
+  assert read_arrays(make_npz((4, 4)))['codes'].shape == (4, 4)
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '[]', 'null', '{}', ''])
-def test_an_invalid_description_is_damage(tmp_path, text):
+def test_refuses_an_invalid_json_file(tmp_path, text):
   save_arrays(tmp_path, 'a', ARRAYS, {})
   (tmp_path / 'a.json').write_text(text)
   with pytest.raises(DataError, match='the table in .* is damaged'):
     load(tmp_path)
 
 
-def test_nothing_is_written_through_a_link(tmp_path):
+def test_writes_through_no_link(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('precious')
   folder = tmp_path / 'folder'
@@ -84,6 +86,6 @@ def test_nothing_is_written_through_a_link(tmp_path):
   load(folder)
 
 
-def test_a_missing_file_is_one_line(tmp_path):
+def test_a_missing_file_raises_a_one_line_error(tmp_path):
   with pytest.raises(DataError, match='is missing: run the semantic_ids stage'):
     load(tmp_path)

@@ -114,7 +114,7 @@ class Run:
     self.numbers = []
 
   def __call__(self, task, source=None, num_steps=STEPS, **changes):
-    settings = {'log_every': 1, 'save_every': 5, 'seed': 1, 'about': {}}
+    settings = {'log_every': 1, 'save_every': 5, 'seed': 1, 'identity': {}}
     settings |= self.settings | changes
     schedule = Schedule(
       num_steps,

@@ -174,8 +174,8 @@ def test_a_checkpoint_of_another_model(tmp_path):
   with pytest.raises(CheckpointError, match='params/table') as error:
     run(Noisy(task.tables['events'], dim=8), read)
   assert '\n' not in str(error.value)
-  with pytest.raises(CheckpointError, match=r'of\.seed is absent, expected 7'):
-    run(task, read, about={'seed': 7})
+  with pytest.raises(CheckpointError, match=r'seed is absent, expected 7'):
+    run(task, read, identity={'seed': 7})
 
 
 def test_another_model_is_refused_before_its_first_parameters(tmp_path):
@@ -183,9 +183,9 @@ def test_another_model_is_refused_before_its_first_parameters(tmp_path):
     def init(self, rng):
       raise AssertionError('parameters were made')
 
-  Run(tmp_path)(Counter(), about={'width': 1})
-  with pytest.raises(CheckpointError, match='of.width is 1, expected 2'):
-    Run(tmp_path)(Late(), about={'width': 2})
+  Run(tmp_path)(Counter(), identity={'width': 1})
+  with pytest.raises(CheckpointError, match='width is 1, expected 2'):
+    Run(tmp_path)(Late(), identity={'width': 2})
 
 
 def test_a_disk_without_room_for_metrics_is_one_line(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from tiger_jax.errors import NotFiniteError, NumbersError
 from tiger_jax.runtime.goodput import Stopwatch
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.training.log import StepLog
-from tiger_jax.training.step import Taken
+from tiger_jax.training.step import StepResults
 
 TENSORS = {
   'loss': 'loss',
@@ -89,7 +89,9 @@ def test_of_several_replicas_one_is_enough(tmp_path):
   finite = np.ones((3, 2, 3), bool)
   finite[1, 0, 2] = False
   finite[2] = False
-  log.add(4, Taken({'loss': jnp.ones((3, 2))}, finite), ['a', 'b', 'c'], 6)
+  log.add(
+    4, StepResults({'loss': jnp.ones((3, 2))}, finite), ['a', 'b', 'c'], 6
+  )
   with pytest.raises(NotFiniteError) as error:
     log.flush({})
   watch.close()
@@ -103,7 +105,7 @@ def test_the_first_of_several_calls_counts(tmp_path):
   log = StepLog(MetricsWriter(tmp_path), 'train', ['loss'], watch)
   for first in (0, 2, 4):
     loss = jnp.where(jnp.arange(2) + first >= 3, jnp.inf, 1.0)
-    taken = Taken({'loss': loss}, jnp.isfinite(loss)[:, None])
+    taken = StepResults({'loss': loss}, jnp.isfinite(loss)[:, None])
     found = log.add(first, taken, [f'{first}', f'{first + 1}'], 2)
     assert found == first + 2
   with pytest.raises(NotFiniteError, match='loss .* at step 4, batch 3$'):

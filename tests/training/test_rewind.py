@@ -216,7 +216,7 @@ def test_rewinding_skips_batches(tmp_path, bad, capsys):
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
   assert rewound(run, [6], bad)['count'] == STEPS
   found = capsys.readouterr().out
-  assert 'back to step 4; skips so far: batches 4 to 6\n' in found
+  assert 'back to step 4; skipped so far: batches 4 to 6\n' in found
   numbers = [*range(4), *range(7, STEPS + 3)]
   assert run.trained_on() == numbers
   assert run.ledger() == digests(numbers)
@@ -289,7 +289,7 @@ def test_a_run_ends_after_ten_rewinds(tmp_path, capsys):
     line for line in capsys.readouterr().out.splitlines() if 'back to' in line
   ]
   assert len(told) == 10
-  assert 'back to step 2; skips so far: batches 3 to 32' in told[-1]
+  assert 'back to step 2; skipped so far: batches 3 to 32' in told[-1]
   assert '10 rewinds did not help' in str(error.value)
   assert f'step 4, batch {digests([33])[0]}' in str(error.value)
   assert run.saved() == [2]

@@ -1,4 +1,4 @@
-"""The catalogue: the valid Semantic IDs, made, changed and kept."""
+"""The catalog: an index of the valid Semantic IDs that can change."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -26,31 +26,31 @@ from tiger_jax.storage.arrays import save_arrays, saved_arrays
 )
 @dataclasses.dataclass(frozen=True)
 class Catalog(Trie):
-  """The items that may be recommended, as an argument of jitted programs.
+  """The items that may be recommended, as an argument of jitted functions.
 
-  A catalogue does not change: `add` and `remove` return another. Its arrays
-  have spare capacity, so that those fit the programs compiled for this one.
+  A catalog is immutable: `add` and `remove` return a new one. Its arrays have
+  spare capacity, so the new catalog needs no recompilation.
 
   Attributes:
-    codes: The Semantic ID of every row. Rows of removed items keep theirs,
-      because histories may still name them.
+    codes: The Semantic ID of every item row `[rows, l]`. The row of a removed
+      item keeps its ID, because histories may still contain the item.
   """
 
-  codes: Any  # `Codes`; JAX also builds this class with other leaves.
+  codes: Any  # `Codes`; JAX also fills this field with leaves of other types.
 
   @property
   def size(self) -> int:
-    """Items."""
+    """Number of items."""
     return int(self.arrays.offsets[-1])
 
   @property
   def capacity(self) -> int:
-    """Items that fit without a recompilation."""
+    """Number of items that fit without a recompilation."""
     return self.layout.capacity
 
   @property
   def nbytes(self) -> int:
-    """Bytes of the index on the device, without `codes`."""
+    """Size of the index on the device in bytes, without `codes`."""
     return sum(x.nbytes for x in jax.tree.leaves(self.arrays))
 
   @classmethod
@@ -61,13 +61,17 @@ class Catalog(Trie):
     rows: Integer[np.ndarray, ' items'] | None = None,
     capacity: int | None = None,
   ) -> 'Catalog':
-    """Builds the index of items whose Semantic IDs all differ.
+    """Builds the index of items with distinct Semantic IDs.
 
-    The items have the rows 0, 1, ... if `rows` is None. A `capacity` of None
-    leaves space for a sixteenth more items, and for 1,024 items at least.
+    Args:
+      codes: The Semantic IDs.
+      level_sizes: Number of codes at each level.
+      rows: The item rows; None numbers the items 0, 1, ...
+      capacity: Number of items that fit. None leaves space for 1/16 more items,
+        and for at least 1,024.
 
     Raises:
-      DataError: There is no item, two items share an ID, a code is out of
+      DataError: There are no items, two items share an ID, a code is out of
         range, or the capacity is too small.
     """
     codes = np.asarray(codes)
@@ -81,56 +85,56 @@ class Catalog(Trie):
     return cls(layout, *jax.device_put((arrays, table)))
 
   def add(self, codes: Integer[np.ndarray, 'n l']) -> 'Catalog':
-    """Returns a catalogue with further items, in the rows that come next.
+    """Returns a catalog with additional items, in the next free rows.
 
     Raises:
-      DataError: An ID is there already, repeated or out of range, or there is
-        no room; this catalogue stays as it is.
+      DataError: An ID exists already, is repeated or out of range, or the items
+        exceed the capacity.
     """
     codes = np.asarray(codes)
     arrays = index.insert(self.layout, self._on_host(), codes)
     stop = int(arrays.num_rows)
     if stop > len(self.codes):
       raise DataError(
-        f'the catalogue has no room for row {stop - 1}, only for '
-        f'{len(self.codes)} rows: `grown` makes one that has'
+        f'the catalog has no room for row {stop - 1}, only for '
+        f'{len(self.codes)} rows: `grown` returns a larger one'
       )
     table = np.array(self.codes)
     table[stop - len(codes) : stop] = codes
     return self._changed(arrays, table)
 
   def remove(self, rows: Integer[np.ndarray, ' n']) -> 'Catalog':
-    """Returns a catalogue without some items, whose rows stay unused.
+    """Returns a catalog without the given items; their rows are never reused.
 
     Raises:
-      DataError: A row is not there or named twice, or no item would be left.
+      DataError: A row does not exist or is repeated, or no item would be left.
     """
-    deleted = index.delete(self.layout, self._on_host(), as_rows(rows))
-    return self._changed(deleted)
+    arrays = index.delete(self.layout, self._on_host(), as_rows(rows))
+    return self._changed(arrays)
 
   def grown(
     self, codes: Integer[np.ndarray, 'n l'], capacity: int | None = None
   ) -> 'Catalog':
-    """Returns what `add` does, in new arrays that have space for the items.
+    """Returns a larger catalog with additional items.
 
-    Programs are recompiled for the new catalogue. `codes` may be empty. See
+    `codes` may be empty. Jitted functions recompile for the new catalog. See
     `from_codes` for the capacity and the errors.
     """
-    before, rows = self.items()
+    old_codes, old_rows = self.items()
     codes = np.asarray(codes)
     if not codes.size:
-      codes = before[:0]
-    # Checked before the type is changed, which would turn 1.5 into 1.
+      codes = old_codes[:0]
+    # Check before the conversion, which would turn 1.5 into 1.
     sorted_ids.check_codes(codes, self.level_sizes)
     start = int(self.arrays.num_rows)
     new_rows = np.arange(start, start + len(codes))
     grown = Catalog.from_codes(
-      np.concatenate([before, codes.astype(before.dtype)]),
+      np.concatenate([old_codes, codes.astype(old_codes.dtype)]),
       self.level_sizes,
-      np.concatenate([rows, new_rows]),
+      np.concatenate([old_rows, new_rows]),
       capacity,
-    )._counting(start + len(codes))
-    # Rows of removed items keep their IDs.
+    )._with_num_rows(start + len(codes))
+    # The rows of removed items keep their IDs.
     table = np.array(grown.codes)
     table[:start] = np.asarray(self.codes)[:start]
     grown = dataclasses.replace(grown, codes=jnp.asarray(table))
@@ -141,16 +145,16 @@ class Catalog(Trie):
   def contains(
     self, codes: Integer[np.ndarray, 'n l']
   ) -> Bool[np.ndarray, ' n']:
-    """Returns which Semantic IDs are items.
+    """Returns whether each Semantic ID belongs to an item.
 
     Raises:
-      DataError: They have more or fewer codes than the items.
+      DataError: The number of codes per ID is not that of the catalog.
     """
     codes = np.asarray(codes)
     if codes.shape != (len(codes), len(self.level_sizes)):
       raise DataError(
-        f'semantic IDs of shape {codes.shape} were asked for where items have '
-        f'{len(self.level_sizes)} codes each'
+        f'semantic IDs have shape {codes.shape}: give '
+        f'{len(self.level_sizes)} codes for each item'
       )
     if codes.dtype.kind not in 'iu':
       raise DataError(f'semantic IDs are of type {codes.dtype}: give integers')
@@ -163,13 +167,13 @@ class Catalog(Trie):
   def items(
     self,
   ) -> tuple[Integer[np.ndarray, 'items l'], Integer[np.ndarray, ' items']]:
-    """Returns all Semantic IDs, sorted, and the rows of their items."""
+    """Returns the Semantic IDs in sorted order, and the rows of their items."""
     arrays = self._on_host()
     slots = np.arange(self.size)
     return index.codes_at(self.layout, arrays, slots), arrays.rows[slots]
 
   def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes the items to a folder; a reader never sees half of them."""
+    """Writes the items to a folder atomically."""
     codes, rows = self.items()
     about = {
       'level_sizes': self.level_sizes,
@@ -181,15 +185,15 @@ class Catalog(Trie):
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
-    """Reads what `save` wrote.
+    """Reads a catalog that `save` wrote.
 
-    A very large spare capacity is lowered, so that a file cannot make this
+    The capacity that a file states is bounded, so that a damaged file cannot
     allocate much more memory than its items need.
 
     Raises:
       DataError: A file is missing or damaged.
     """
-    with saved_arrays(folder, 'catalog', 'catalogue', 'save it again') as (
+    with saved_arrays(folder, 'catalog', 'catalog', 'save it again') as (
       arrays,
       about,
     ):
@@ -199,29 +203,29 @@ class Catalog(Trie):
       num_rows = about['num_rows']
       if not rows.max() < num_rows < 2**31:
         raise ValueError(f'num_rows is {num_rows}')
-      return catalog._counting(num_rows)
+      return catalog._with_num_rows(num_rows)
 
   def spread(self, mesh: Mesh, axis: str) -> 'Catalog':
-    """Returns the same catalogue, each device holding a range of prefixes.
+    """Shards the catalog by prefix over one axis of a mesh.
 
-    Arrays of fewer than 128 rows are whole on every device. Changes take place
-    on the host, so all devices must be this process's.
+    Arrays of fewer than 128 rows are replicated. Changes are made on the host,
+    so all devices must belong to this process.
     """
 
-    def place(x: Any) -> Array:
+    def shard(x: Any) -> Array:
       if not x.ndim or len(x) < 128:
         return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
       padded = _lengthened(x, -len(x) % mesh.shape[axis])
       return jax.device_put(padded, NamedSharding(mesh, PartitionSpec(axis)))
 
-    parts = jax.tree.map(place, (self._on_host(), jax.device_get(self.codes)))
+    parts = jax.tree.map(shard, (self._on_host(), jax.device_get(self.codes)))
     return Catalog(self.layout, *parts)
 
-  def _counting(self, num_rows: int) -> 'Catalog':
-    """Returns the same catalogue, whose next item gets another row."""
+  def _with_num_rows(self, num_rows: int) -> 'Catalog':
+    """Sets the row of the next new item, and lengthens `codes` accordingly."""
     arrays = self.arrays._replace(num_rows=jnp.asarray(num_rows, jnp.int32))
-    missing = num_rows + self.capacity - self.size - len(self.codes)
-    codes = jnp.pad(self.codes, ((0, max(0, missing)), (0, 0)))
+    num_missing = num_rows + self.capacity - self.size - len(self.codes)
+    codes = jnp.pad(self.codes, ((0, max(0, num_missing)), (0, 0)))
     return Catalog(self.layout, arrays, codes)
 
   def _on_host(self) -> Arrays:
@@ -230,37 +234,37 @@ class Catalog(Trie):
   def _changed(
     self, arrays: Arrays, codes: np.ndarray | None = None
   ) -> 'Catalog':
-    """Puts changed arrays where the old ones are; uncommitted ones may move."""
+    """Returns a catalog of changed arrays, sharded as the old arrays are."""
 
-    def place(x: Any, old: Array) -> Array:
+    def shard(x: Any, old: Array) -> Array:
       # Rebuilt lists of large prefixes lack the padding that `spread` adds.
       if old.ndim:
         x = _lengthened(x, len(old) - len(x))
       return jax.device_put(x, old.sharding if old.committed else None)
 
-    table = self.codes if codes is None else place(codes, self.codes)
-    return Catalog(self.layout, jax.tree.map(place, arrays, self.arrays), table)
+    table = self.codes if codes is None else shard(codes, self.codes)
+    return Catalog(self.layout, jax.tree.map(shard, arrays, self.arrays), table)
 
 
 def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
-  """Returns row numbers as an array of integers.
+  """Converts row numbers to an integer array.
 
   Raises:
-    DataError: They are a mask, fractions, or not in one dimension.
+    DataError: The rows are a mask, are not integers, or have two dimensions.
   """
   rows = np.asarray(rows)
   if not rows.size:
     return np.zeros(0, np.int64)
   if rows.ndim > 1 or rows.dtype.kind not in 'iu':
     raise DataError(
-      f'rows are an array of shape {list(rows.shape)} and type {rows.dtype}: '
-      'give one list of integers; np.flatnonzero makes them of a mask'
+      f'rows have shape {list(rows.shape)} and type {rows.dtype}: give one '
+      'list of integers; np.flatnonzero makes them of a mask'
     )
   return rows.astype(np.int64).reshape(-1)
 
 
-def _lengthened(x: np.ndarray, by: int) -> np.ndarray:
-  """Pads an array with copies of its last row, which no item uses."""
-  if not by:
+def _lengthened(x: np.ndarray, num_rows: int) -> np.ndarray:
+  """Appends `num_rows` copies of the last row, which no item uses."""
+  if not num_rows:
     return x
-  return np.pad(x, ((0, by),) + ((0, 0),) * (x.ndim - 1), mode='edge')
+  return np.pad(x, ((0, num_rows),) + ((0, 0),) * (x.ndim - 1), mode='edge')

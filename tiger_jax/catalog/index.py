@@ -1,4 +1,4 @@
-"""The arrays of a catalogue, made and changed on the host."""
+"""Builds and changes the arrays of a catalog, on the host."""
 
 from collections.abc import Sequence
 import math
@@ -24,16 +24,16 @@ def build(
   rows: Integer[np.ndarray, ' items'],
   capacity: int,
 ) -> tuple[Layout, Arrays]:
-  """Builds the layout and the arrays of items whose Semantic IDs all differ.
+  """Builds the layout and the arrays of items with distinct Semantic IDs.
 
   Raises:
-    DataError: There is no item, an ID or a row is repeated or out of range, or
-      the items do not fit.
+    DataError: There are no items, an ID or a row is repeated or out of range,
+      or there are more items than `capacity`.
   """
   level_sizes = tuple(map(int, level_sizes))
   sorted_ids.check_codes(codes, level_sizes)
   if not len(codes):
-    raise DataError('the catalogue is empty: name at least one item')
+    raise DataError('the catalog is empty: give at least one item')
   sorted_ids.check_rows(rows, len(codes))
   if len(codes) > capacity:
     raise DataError(
@@ -71,75 +71,76 @@ def build(
 
 
 def list_large(layout: Layout, arrays: Arrays) -> tuple[LargeNodes, ...]:
-  """Lists the large prefixes anew, and writes their codes into the columns.
+  """Finds the large prefixes, and writes their child codes into the columns.
 
   Raises:
-    DataError: They do not fit.
+    DataError: The layout has too little capacity for them.
   """
   num_items = int(arrays.offsets[-1])
-  found = []
-  for level, room in enumerate(layout.num_large, layout.num_bitmaps):
-    if room == (0, 0):
-      found.append(LargeNodes(np.zeros(0, np.int32), np.zeros(1, np.int32)))
+  levels = []
+  for level, capacity in enumerate(layout.num_large, layout.num_bitmaps):
+    max_nodes, max_children = capacity
+    if capacity == (0, 0):
+      levels.append(LargeNodes(np.zeros(0, np.int32), np.zeros(1, np.int32)))
       continue
-    before = arrays.columns[: level - layout.offsets_depth]
-    starts = sorted_ids.node_starts(arrays.offsets, before, num_items)
+    prefix_columns = arrays.columns[: level - layout.offsets_depth]
+    starts = sorted_ids.node_starts(arrays.offsets, prefix_columns, num_items)
     column = arrays.columns[level - layout.offsets_depth]
     nodes = sorted_ids.large_nodes(starts, column, layout.scan(level))
     widest = int(np.diff(nodes.start).max(initial=0))
     if (
-      len(nodes.first) > room[0]
-      or len(nodes.codes) > room[1]
+      len(nodes.first) > max_nodes
+      or len(nodes.codes) > max_children
       or widest > layout.width(level)
     ):
-      raise _full('so many popular prefixes')
+      raise _full('more prefixes with many items')
     column[layout.slots : layout.slots + len(nodes.codes)] = nodes.codes
     start = nodes.start.astype(np.int32) + layout.slots
-    found.append(
+    levels.append(
       LargeNodes(
-        _padded(nodes.first.astype(np.int32), room[0], NEVER),
-        _padded(start, room[0] + 1, int(start[-1])),
+        _padded(nodes.first.astype(np.int32), max_nodes, NEVER),
+        _padded(start, max_nodes + 1, int(start[-1])),
       )
     )
-  return tuple(found)
+  return tuple(levels)
 
 
 def ranges(
   layout: Layout, arrays: Arrays, codes: Integer[np.ndarray, 'n l']
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-  """Returns the first and end slot of the prefixes of 1, 2, ... codes.
+  """Returns the slot ranges `(first, end)` of the prefixes of 1, 2, ... codes.
 
-  The range of a prefix that no item has is empty, and lies where its items
-  would be.
+  If no item has a prefix, its range is empty and lies where its items would be
+  inserted.
   """
-  found = []
+  slot_ranges = []
   number = np.zeros(len(codes), np.int64)
   first, end = number, number + arrays.offsets[-1]
   for level in range(codes.shape[1]):
     code = codes[:, level].astype(np.int64)
     if level < layout.offsets_depth:
       number = number * layout.level_sizes[level] + code
-      longer = math.prod(layout.level_sizes[level + 1 : layout.offsets_depth])
-      first = arrays.offsets[number * longer].astype(np.int64)
-      end = arrays.offsets[(number + 1) * longer].astype(np.int64)
+      stride = math.prod(layout.level_sizes[level + 1 : layout.offsets_depth])
+      first = arrays.offsets[number * stride].astype(np.int64)
+      end = arrays.offsets[(number + 1) * stride].astype(np.int64)
     else:
       column = arrays.columns[level - layout.offsets_depth]
       first, end = (
         sorted_ids.lower_bound(column, first, end, code),
         sorted_ids.lower_bound(column, first, end, code + 1),
       )
-    found.append((first, end))
-  return found
+    slot_ranges.append((first, end))
+  return slot_ranges
 
 
 def insert(
   layout: Layout, arrays: Arrays, codes: Integer[np.ndarray, 'n l']
 ) -> Arrays:
-  """Returns the arrays with further items, in the rows that come next.
+  """Returns the arrays with additional items, in the next free rows.
 
   Raises:
-    DataError: An ID is there already, repeated or out of range, or the items
-      do not fit.
+    DataError: An ID exists already, is repeated or out of range, or the items
+      exceed the capacity.
   """
   sorted_ids.check_codes(codes, layout.level_sizes)
   order = sorted_ids.sort_order(codes, layout.level_sizes)
@@ -147,23 +148,23 @@ def insert(
   num_items = int(arrays.offsets[-1])
   if num_items + len(codes) > layout.capacity:
     raise _full(f'{num_items + len(codes)} items, only for {layout.capacity}')
-  before = ranges(layout, arrays, codes)
-  slots, end = before[-1]
-  known = np.flatnonzero(end > slots)
-  if len(known):
+  slot_ranges = ranges(layout, arrays, codes)
+  slots, end = slot_ranges[-1]
+  duplicates = np.flatnonzero(end > slots)
+  if len(duplicates):
     raise DataError(
-      f'semantic IDs: {len(known)} of {len(codes)} new items have the ID of '
-      f'another, {tuple(codes[known[0]].tolist())} for one; resolve collisions '
-      'first'
+      f'semantic IDs: {len(duplicates)} of {len(codes)} new items have the ID '
+      f'of another, {tuple(codes[duplicates[0]].tolist())} for one; resolve '
+      'collisions first'
     )
-  _check_spans(layout, codes, before)
+  _check_spans(layout, codes, slot_ranges)
   bitmaps = tuple(x.copy() for x in arrays.bitmaps)
   for level, bitmap in enumerate(bitmaps):
     _set_bits(bitmap, *_split([*codes.T[: level + 1]], layout.level_sizes))
   rows = arrays.num_rows + order
   arrays = arrays._replace(
     bitmaps=bitmaps,
-    offsets=_moved(layout, arrays.offsets, codes, 1),
+    offsets=_shifted(layout, arrays.offsets, codes, 1),
     columns=tuple(
       np.insert(x, slots, codes[:, level])[: len(x)]
       for level, x in enumerate(arrays.columns, layout.offsets_depth)
@@ -177,50 +178,51 @@ def insert(
 def delete(
   layout: Layout, arrays: Arrays, removed: Integer[np.ndarray, ' n']
 ) -> Arrays:
-  """Returns the arrays without the items of some rows, each named once.
+  """Returns the arrays without the items in the rows `removed`.
 
   Raises:
-    DataError: A row is not there, or none would be left.
+    DataError: A row does not exist or is repeated, or no item would be left.
   """
   num_items = int(arrays.offsets[-1])
-  named = np.zeros(int(arrays.num_rows), bool)
-  in_range = (removed >= 0) & (removed < len(named))
-  named[removed[in_range]] = True
-  slots = np.flatnonzero(named.take(arrays.rows[:num_items], mode='clip'))
+  is_removed = np.zeros(int(arrays.num_rows), bool)
+  in_range = (removed >= 0) & (removed < len(is_removed))
+  is_removed[removed[in_range]] = True
+  slots = np.flatnonzero(is_removed.take(arrays.rows[:num_items], mode='clip'))
   if len(slots) < len(removed):
-    there = np.isin(removed, arrays.rows[slots]) & in_range
-    named, times = np.unique(removed[there], return_counts=True)
-    row = removed[~there][0] if not there.all() else named[times > 1][0]
+    exists = np.isin(removed, arrays.rows[slots]) & in_range
+    rows, counts = np.unique(removed[exists], return_counts=True)
+    row = removed[~exists][0] if not exists.all() else rows[counts > 1][0]
     raise DataError(
-      f'the catalogue has no item of row {row}, or it is named twice: name '
-      'rows that it has, each once'
+      f'the catalog has no item in row {row}, or the row is repeated: give '
+      'rows that exist, each once'
     )
   if len(slots) == num_items:
     raise DataError('no item would be left: keep at least one')
   codes = codes_at(layout, arrays, slots)
   arrays = arrays._replace(
-    offsets=_moved(layout, arrays.offsets, codes, -1),
+    offsets=_shifted(layout, arrays.offsets, codes, -1),
     columns=tuple(_without(x, slots) for x in arrays.columns),
     rows=_without(arrays.rows, slots),
     bitmaps=tuple(x.copy() for x in arrays.bitmaps),
   )
-  left = ranges(layout, arrays, codes[:, : layout.num_bitmaps])
+  slot_ranges = ranges(layout, arrays, codes[:, : layout.num_bitmaps])
   for level, bitmap in enumerate(arrays.bitmaps):
-    first, end = left[level]
-    gone = codes[first == end, : level + 1]
-    _clear_bits(bitmap, *_split([*gone.T], layout.level_sizes))
+    first, end = slot_ranges[level]
+    empty_prefixes = codes[first == end, : level + 1]
+    _clear_bits(bitmap, *_split([*empty_prefixes.T], layout.level_sizes))
   return arrays._replace(large=list_large(layout, arrays))
 
 
 def codes_at(
   layout: Layout, arrays: Arrays, slots: Integer[np.ndarray, ' n']
 ) -> Integer[np.ndarray, 'n l']:
-  """Returns the IDs in some slots."""
+  """Returns the IDs in the given slots."""
   depth = layout.offsets_depth
   codes = np.zeros((len(slots), layout.num_levels), np.int32)
   if depth:
-    used = math.prod(layout.level_sizes[:depth]) + 1
-    number = np.searchsorted(arrays.offsets[:used], slots, side='right') - 1
+    num_offsets = math.prod(layout.level_sizes[:depth]) + 1
+    offsets = arrays.offsets[:num_offsets]
+    number = np.searchsorted(offsets, slots, side='right') - 1
     codes[:, :depth] = np.stack(
       np.unravel_index(number, layout.level_sizes[:depth]), 1
     )
@@ -232,35 +234,38 @@ def codes_at(
 def _check_spans(
   layout: Layout,
   codes: Integer[np.ndarray, 'n l'],
-  before: Sequence[tuple[np.ndarray, np.ndarray]],
+  slot_ranges: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-  """Raises if new items, sorted, are too many under one of their prefixes.
+  """Raises DataError if a prefix would get more items than the layout allows.
 
-  `before` has the ranges of these prefixes without the new items.
+  Args:
+    layout: The layout.
+    codes: The IDs of the new items, sorted.
+    slot_ranges: The ranges of their prefixes before the insertion.
   """
-  new = np.zeros(len(codes), bool)
-  for depth, (first, end) in enumerate(before[:-1], 1):
-    new[1:] |= codes[1:, depth - 1] != codes[:-1, depth - 1]
+  is_new_prefix = np.zeros(len(codes), bool)
+  for depth, (first, end) in enumerate(slot_ranges[:-1], 1):
+    is_new_prefix[1:] |= codes[1:, depth - 1] != codes[:-1, depth - 1]
     if depth < layout.offsets_depth:
       continue
-    prefix = np.cumsum(new)
-    most = int((end - first + np.bincount(prefix)[prefix]).max(initial=0))
-    if most > layout.span(depth):
+    prefix = np.cumsum(is_new_prefix)
+    largest = int((end - first + np.bincount(prefix)[prefix]).max(initial=0))
+    if largest > layout.span(depth):
       raise _full(
-        f'{most} items with the same first {depth} of {layout.num_levels} '
+        f'{largest} items with the same first {depth} of {layout.num_levels} '
         f'codes, only for {layout.span(depth)}'
       )
 
 
 def _without(array: np.ndarray, slots: np.ndarray) -> np.ndarray:
-  """Returns an array as long; its end, where nothing is in use, is repeated."""
+  """Deletes slots, and repeats the unused end to keep the length."""
   return np.append(np.delete(array, slots), array[len(array) - len(slots) :])
 
 
-def _full(what: str) -> DataError:
+def _full(request: str) -> DataError:
   return DataError(
-    f'the catalogue has no room for {what}: `grown` makes one that has, and '
-    'its programs compile anew'
+    f'the catalog has no room for {request}: `grown` returns a larger one, '
+    'which needs a recompilation'
   )
 
 
@@ -269,16 +274,18 @@ def _padded(array: np.ndarray, length: int, value: int) -> np.ndarray:
 
 
 def _column_length(layout: Layout, level: int) -> int:
-  lists = 0
+  num_children = 0
   if layout.num_bitmaps <= level < layout.num_levels - 1:
-    lists = layout.num_large[level - layout.num_bitmaps][1]
-  return layout.slots + (round_up(lists + max(layout.widths)) if lists else 0)
+    _, num_children = layout.num_large[level - layout.num_bitmaps]
+  if not num_children:
+    return layout.slots
+  return layout.slots + round_up(num_children + max(layout.widths))
 
 
 def _numbers(
   columns: Sequence[np.ndarray], level_sizes: tuple[int, ...], num_items: int
 ) -> Integer[np.ndarray, ' items']:
-  """Returns prefixes as numbers."""
+  """Returns each prefix as one mixed-radix number."""
   number = np.zeros(num_items, np.int64)
   for column, size in zip(columns, level_sizes, strict=False):
     number = number * size + column
@@ -288,9 +295,9 @@ def _numbers(
 def _split(
   columns: Sequence[np.ndarray], level_sizes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns prefixes but for their last codes, as numbers, and those codes."""
-  *before, code = columns
-  return _numbers(before, level_sizes, len(code)), code.astype(np.int64)
+  """Splits prefixes into the number of all but the last code, and that code."""
+  *parents, code = columns
+  return _numbers(parents, level_sizes, len(code)), code.astype(np.int64)
 
 
 def _bitmap(
@@ -316,11 +323,11 @@ def _clear_bits(bitmap: np.ndarray, row: np.ndarray, code: np.ndarray) -> None:
   np.bitwise_and.at(bitmap, (row, code // 32), ~bits)
 
 
-def _moved(
-  layout: Layout, offsets: np.ndarray, codes: np.ndarray, by: int
+def _shifted(
+  layout: Layout, offsets: np.ndarray, codes: np.ndarray, change: int
 ) -> np.ndarray:
-  """Returns the offsets after items came, or went where `by` is -1."""
+  """Returns the offsets after items are added (change 1) or removed (-1)."""
   sizes = layout.level_sizes[: layout.offsets_depth]
   number = _numbers([*codes.T[: len(sizes)]], sizes, len(codes))
   counts = np.bincount(number + 1, minlength=len(offsets))
-  return offsets + by * np.cumsum(counts, dtype=np.int32)
+  return offsets + change * np.cumsum(counts, dtype=np.int32)

@@ -1,4 +1,10 @@
-"""How a catalogue is laid out in memory, level by level."""
+"""The memory layout of a catalog.
+
+The Semantic IDs are sorted, and the position of an ID is the item's slot. The
+items with a common prefix thus occupy a range of slots. The first levels store
+the codes that may follow a prefix as a bitmap. Each later level stores a column
+with the code in every slot, in which bisection finds the range of a prefix.
+"""
 
 from collections.abc import Sequence
 import math
@@ -9,25 +15,28 @@ import numpy as np
 
 from tiger_jax.catalog import sorted_ids
 
-# A level is a bitmap only where that takes no more than this, or than this for
-# each item.
+# A bitmap takes at most `_BITMAP_BYTES`, or `_BITMAP_ITEM_BYTES` per item if
+# that is more.
 _BITMAP_BYTES = 2**22
 _BITMAP_ITEM_BYTES = 2
-# A table of this size is always worth the bisection it saves.
+# A table of offsets up to this size always costs less than bisection.
 _OFFSETS_BYTES = 2**20
-# Items under a prefix that there is always room for.
-_LEAST_ROOM = 8
+# The smallest capacity that `_with_slack` returns.
+_MIN_CAPACITY = 8
 # Greater than every slot.
 NEVER = np.iinfo(np.int32).max
 
 
 class LargeNodes(NamedTuple):
-  """Prefixes whose items are too many to look through one by one.
+  """Prefixes with too many items to scan, at one level.
+
+  The distinct codes that follow these prefixes are listed at the end of the
+  level's column.
 
   Attributes:
-    first: The slot of each one's first item, rising, then filled up.
-    start: Where in the level's column the distinct codes that follow each
-      begin, and where the last ones end.
+    first: The first slot of each prefix, ascending, padded with `NEVER`.
+    start: The start of each prefix's list in the column; entry i + 1 is the end
+      of list i.
   """
 
   first: Any
@@ -35,18 +44,19 @@ class LargeNodes(NamedTuple):
 
 
 class Arrays(NamedTuple):
-  """What a catalogue consists of; every array has room to spare.
+  """The arrays of a catalog, which all have spare capacity.
 
   Attributes:
-    bitmaps: For each of the first levels `[prefixes, words]`, uint32: a bit
-      for every code that may follow a prefix.
-    offsets: The first slot `[prefixes + 1]` of every short prefix.
-    columns: For each level from `Layout.offsets_depth` on, the code of every
-      slot, in the narrowest type; then the codes of `large`.
-    large: For each level between the bitmaps and the last, the prefixes with
+    bitmaps: One uint32 array `[prefixes, words]` for each of the first levels,
+      with one bit for every code that may follow a prefix.
+    offsets: The first slot of every prefix of `Layout.offsets_depth` codes
+      `[prefixes + 1]`.
+    columns: For each level from `Layout.offsets_depth`, the code in every slot,
+      in the narrowest type, followed by the lists of `large`.
+    large: For each level after the bitmaps except the last, the prefixes with
       more than `Layout.scan` items.
     rows: The item row of every slot.
-    num_rows: The row that the next new item gets.
+    num_rows: The row of the next new item.
   """
 
   bitmaps: tuple[Any, ...]
@@ -58,19 +68,19 @@ class Arrays(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """The sizes that programs are compiled for.
+  """The static sizes that jitted functions are compiled for.
 
   Attributes:
-    level_sizes: Codes at each level.
-    capacity: Items that fit.
-    num_bitmaps: Levels, from the first on, that are bitmaps.
-    offsets_depth: Length of the prefixes whose first slot is tabulated.
-    spans: The most items under a prefix that fit, for each length from
-      `offsets_depth` on.
-    widths: Children of a prefix that are looked at, at each level from
-      `num_bitmaps` on.
-    num_large: Large prefixes that fit, and codes that follow them, at each
-      level from `num_bitmaps` on, but for the last.
+    level_sizes: Number of codes at each level.
+    capacity: Maximum number of items.
+    num_bitmaps: Number of first levels stored as bitmaps.
+    offsets_depth: Length of the prefixes in `Arrays.offsets`.
+    spans: Maximum number of items with the same prefix, for each prefix length
+      from `offsets_depth`.
+    widths: Number of children read per prefix, for each level from
+      `num_bitmaps`.
+    num_large: Maximum number of large prefixes and of the codes that follow
+      them, for each level from `num_bitmaps` except the last.
   """
 
   level_sizes: tuple[int, ...]
@@ -83,27 +93,27 @@ class Layout(NamedTuple):
 
   @property
   def num_levels(self) -> int:
-    """Codes of an ID."""
+    """Number of codes per ID."""
     return len(self.level_sizes)
 
   @property
   def slots(self) -> int:
-    """Length of the columns, but for the codes of large prefixes."""
+    """Length of the columns without the lists of large prefixes."""
     return round_up(self.capacity + max(self.widths))
 
   def span(self, depth: int) -> int:
-    """Returns the most items under a prefix of so many codes that fit."""
+    """Returns the maximum number of items with the same first `depth` codes."""
     return self.spans[depth - self.offsets_depth]
 
   def width(self, level: int) -> int:
-    """Returns how many children of a prefix are looked at."""
+    """Returns the number of children read per prefix."""
     return self.widths[level - self.num_bitmaps]
 
   def scan(self, level: int) -> int:
-    """Returns the most items of a prefix that are looked at one by one.
+    """Returns the maximum number of items to scan for the codes that follow.
 
-    A prefix with more has a list of the distinct codes that follow. The last
-    code leads to one item each, so there it makes no difference.
+    A prefix with more items has a list of the distinct codes instead. At the
+    last level each code leads to one item, so a list would be no shorter.
     """
     if level == self.num_levels - 1:
       return NEVER
@@ -111,7 +121,7 @@ class Layout(NamedTuple):
 
 
 def scan_limit(level_size: int) -> int:
-  """Returns how many items are cheaper to look at than all codes."""
+  """Returns the number of items up to which a scan costs less than a bitmap."""
   return max(1, level_size // 4)
 
 
@@ -120,7 +130,7 @@ def choose_layout(
   level_sizes: tuple[int, ...],
   capacity: int,
 ) -> Layout:
-  """Chooses the form of each level that takes less time and space."""
+  """Chooses the cheaper representation of each level in time and space."""
   last = len(level_sizes) - 1
   root, num_items = np.zeros(1, np.int32), len(columns[0])
   starts = [
@@ -128,10 +138,10 @@ def choose_layout(
     for level in range(last + 1)
   ]
   largest = [capacity]
-  largest += [_roomy(sorted_ids.largest_node(x)) for x in starts[1:]]
+  largest += [_with_slack(sorted_ids.largest_node(x)) for x in starts[1:]]
   spans = [
-    min(number, capacity, math.prod(level_sizes[depth:]))
-    for depth, number in enumerate(largest)
+    min(size, capacity, math.prod(level_sizes[depth:]))
+    for depth, size in enumerate(largest)
   ]
   num_bitmaps, prefixes = 0, 1
   for level in range(last):
@@ -145,20 +155,20 @@ def choose_layout(
   offsets_depth, prefixes = 0, 1
   for level in range(num_bitmaps):
     prefixes *= level_sizes[level]
-    saved = capacity * columns[level].dtype.itemsize
-    if 4 * prefixes <= max(_OFFSETS_BYTES, saved):
+    column_bytes = capacity * columns[level].dtype.itemsize
+    if 4 * prefixes <= max(_OFFSETS_BYTES, column_bytes):
       offsets_depth = level + 1
   widths, num_large = [], []
   for level in range(num_bitmaps, last):
     scan = scan_limit(level_sizes[level])
-    width, room = min(scan, spans[level]), (0, 0)
+    width, large = min(scan, spans[level]), (0, 0)
     if spans[level] > scan:
       nodes = sorted_ids.large_nodes(starts[level], columns[level], scan)
       widest = int(np.diff(nodes.start).max(initial=0))
-      width = max(width, min(level_sizes[level], _roomy(widest)))
-      room = _roomy(len(nodes.first)), _roomy(len(nodes.codes))
+      width = max(width, min(level_sizes[level], _with_slack(widest)))
+      large = _with_slack(len(nodes.first)), _with_slack(len(nodes.codes))
     widths.append(width)
-    num_large.append(room)
+    num_large.append(large)
   widths.append(min(spans[last], level_sizes[last]))
   return Layout(
     level_sizes, capacity, num_bitmaps, offsets_depth,
@@ -167,10 +177,10 @@ def choose_layout(
 
 
 def round_up(number: int) -> int:
-  """Makes a length even enough to be spread over devices."""
+  """Rounds a length up to a multiple of 128, so that devices can share it."""
   return math.ceil(number / 128) * 128
 
 
-def _roomy(number: int) -> int:
-  """Returns a power of two with some room to spare."""
-  return max(_LEAST_ROOM, 1 << (number + number // 4 + 1).bit_length())
+def _with_slack(number: int) -> int:
+  """Returns a power of two that is at least 1.25 times the number."""
+  return max(_MIN_CAPACITY, 1 << (number + number // 4 + 1).bit_length())

@@ -1,4 +1,4 @@
-"""Semantic IDs in sorted order, on the host: what a catalogue is made of."""
+"""Checks and sorts the Semantic IDs of a catalog, on the host."""
 
 from collections.abc import Sequence
 import math
@@ -11,12 +11,13 @@ from tiger_jax.errors import DataError
 
 
 class Nodes(NamedTuple):
-  """Prefixes with many items, and the codes that follow each of them.
+  """Prefixes with many items, and the distinct codes that follow them.
 
   Attributes:
-    first: The slot of each one's first item, rising.
-    start: Where each one's codes begin in `codes`, and where the last end.
-    codes: The distinct codes that follow, one prefix after the other.
+    first: The first slot of each prefix, ascending.
+    start: The start of each prefix in `codes`; entry i + 1 is the end of prefix
+      i.
+    codes: The distinct next codes of all prefixes, concatenated.
   """
 
   first: Integer[np.ndarray, ' nodes']
@@ -25,19 +26,19 @@ class Nodes(NamedTuple):
 
 
 def code_dtype(level_size: int) -> np.dtype:
-  """Returns the narrowest type that holds a level's codes."""
+  """Returns the narrowest type that holds the codes of a level."""
   return np.min_scalar_type(level_size - 1)
 
 
 def check_codes(
   codes: Integer[np.ndarray, 'items l'], level_sizes: Sequence[int]
 ) -> None:
-  """Raises a DataError where codes do not fit the levels."""
+  """Raises DataError if codes do not fit the level sizes."""
   if codes.ndim != 2 or codes.shape[1] != len(level_sizes):
     raise DataError(
       f'semantic IDs: an array of shape {codes.shape} does not hold '
-      f'{len(level_sizes)} codes an item, as the level sizes '
-      f'{tuple(level_sizes)} say; make the IDs again'
+      f'{len(level_sizes)} codes per item, which the level sizes '
+      f'{tuple(level_sizes)} require; make the IDs again'
     )
   if codes.dtype.kind not in 'iu':
     raise DataError(
@@ -50,38 +51,38 @@ def check_codes(
     )
   for level, size in enumerate(level_sizes):
     column = codes[:, level]
-    wrong = np.flatnonzero((column < 0) | (column >= size))
-    if len(wrong):
+    outside = np.flatnonzero((column < 0) | (column >= size))
+    if len(outside):
       raise DataError(
         f'semantic IDs: a code lies outside the level sizes '
-        f'{tuple(level_sizes)}: {column[wrong[0]]} at level {level} of item '
-        f'{wrong[0]}; make the IDs again'
+        f'{tuple(level_sizes)}: {column[outside[0]]} at level {level} of item '
+        f'{outside[0]}; make the IDs again'
       )
 
 
 def check_rows(rows: Integer[np.ndarray, ' items'], num_items: int) -> None:
-  """Raises a DataError where rows are not one for each item."""
+  """Raises DataError unless the rows are valid and one for each item."""
   if rows.min(initial=0) < 0:
     raise DataError(f'row {rows.min()} is negative: count rows from 0')
   if rows.max(initial=0) >= 2**31 - 1:
     raise DataError(f'row {rows.max()} is too large: number rows below 2**31')
-  taken = np.zeros(rows.max(initial=0) + 1, bool)
-  taken[rows] = True
-  different = int(taken.sum())
-  if len(rows) != num_items or different < len(rows):
+  is_used = np.zeros(rows.max(initial=0) + 1, bool)
+  is_used[rows] = True
+  num_distinct = int(is_used.sum())
+  if len(rows) != num_items or num_distinct < len(rows):
     raise DataError(
-      f'{len(rows)} rows, {different} of them different, do not number '
-      f'{num_items} items: give each item a row of its own'
+      f'there are {len(rows)} rows, {num_distinct} of them distinct, for '
+      f'{num_items} items: give each item its own row'
     )
 
 
 def sort_order(
   codes: Integer[np.ndarray, 'items l'], level_sizes: Sequence[int]
 ) -> Integer[np.ndarray, ' items']:
-  """Returns the order in which codes rise, first level first.
+  """Returns the permutation that sorts IDs lexicographically.
 
   Raises:
-    DataError: Two rows are the same.
+    DataError: Two IDs are the same.
   """
   keys: list[np.ndarray] = []
   space = math.inf
@@ -92,17 +93,17 @@ def sort_order(
     keys[-1] *= np.uint64(size)
     keys[-1] += column.astype(np.uint64)
     space *= size
-  rising = len(keys) == 1 and bool((keys[0][1:] > keys[0][:-1]).all())
-  if rising:
+  is_sorted = len(keys) == 1 and bool((keys[0][1:] > keys[0][:-1]).all())
+  if is_sorted:
     return np.arange(len(codes))
   order = np.argsort(keys[0]) if len(keys) == 1 else np.lexsort(keys[::-1])
-  same = np.ones(max(0, len(codes) - 1), bool)
+  repeats = np.ones(max(0, len(codes) - 1), bool)
   for key in keys:
     ordered = key[order]
-    same &= ordered[1:] == ordered[:-1]
-  if same.any():
+    repeats &= ordered[1:] == ordered[:-1]
+  if repeats.any():
     raise DataError(
-      f'semantic IDs: {same.sum()} of {len(codes)} items repeat the ID of '
+      f'semantic IDs: {repeats.sum()} of {len(codes)} items repeat the ID of '
       'another; resolve collisions first'
     )
   return order
@@ -114,9 +115,9 @@ def lower_bound(
   high: Integer[np.ndarray, ' n'],
   value: Integer[np.ndarray, ' n'],
 ) -> Integer[np.ndarray, ' n']:
-  """Returns the first slot of each range whose code is no less than `value`.
+  """Returns the first slot of each range with a code >= `value`.
 
-  Codes rise within every range from `low` to `high`.
+  The codes of `column` ascend within every range from `low` to `high`.
   """
   low, high = low.copy(), high.copy()
   while (open_ := low < high).any():
@@ -132,10 +133,12 @@ def node_starts(
   columns: Sequence[Integer[np.ndarray, '...']],
   num_items: int,
 ) -> Bool[np.ndarray, ' items']:
-  """Returns which slots begin a prefix.
+  """Marks the slots at which a new prefix starts.
 
-  `offsets` are the first slots of short prefixes, and `columns` the codes of
-  the following levels.
+  Args:
+    offsets: The first slots of short prefixes.
+    columns: The codes of the levels that extend these prefixes.
+    num_items: Number of slots in use.
   """
   starts = np.zeros(num_items + 1, bool)
   starts[offsets] = True
@@ -153,21 +156,24 @@ def large_nodes(
 ) -> Nodes:
   """Finds the prefixes with more than `more_than` items.
 
-  `column` has the code that follows the prefix, by slot.
+  Args:
+    starts: Marks the slots at which a prefix starts.
+    column: The code that follows the prefix, by slot.
+    more_than: Size that a large prefix exceeds.
   """
   first = np.flatnonzero(starts)
   sizes = np.diff(np.append(first, len(starts)))
-  large = sizes > more_than
-  inside = np.repeat(large, sizes)
+  is_large = sizes > more_than
+  in_large = np.repeat(is_large, sizes)
   used = column[: len(starts)]
   changes = starts.copy()
   changes[1:] |= used[1:] != used[:-1]
-  children = np.flatnonzero(changes & inside)
-  begin = np.searchsorted(children, first[large])
-  return Nodes(first[large], np.append(begin, len(children)), used[children])
+  children = np.flatnonzero(changes & in_large)
+  start = np.searchsorted(children, first[is_large])
+  return Nodes(first[is_large], np.append(start, len(children)), used[children])
 
 
 def largest_node(starts: Bool[np.ndarray, ' items']) -> int:
-  """Returns the most items that one prefix has."""
+  """Returns the number of items of the largest prefix."""
   first = np.flatnonzero(starts)
   return int(np.diff(np.append(first, len(starts))).max(initial=0))

@@ -1,4 +1,4 @@
-"""Prefixes of valid Semantic IDs on the device, and what may follow them."""
+"""A trie of the valid Semantic IDs, for search on the device."""
 
 import dataclasses
 import math
@@ -11,16 +11,16 @@ import numpy as np
 
 from tiger_jax.catalog.layout import Arrays, Layout
 
-# Every index is in range by construction; checking costs more than reading.
+# Every index is in range by construction, and a check costs more than the read.
 _IN_BOUNDS: dict[str, Any] = {'mode': 'promise_in_bounds'}
 
 
 class Children(NamedTuple):
-  """What may follow each beam's prefix.
+  """The codes that may follow each beam's prefix.
 
   Attributes:
-    codes: The codes `[b, m, w]`, rising; None where they are all codes.
-    valid: Which of them lead to an item.
+    codes: Ascending codes `[b, m, w]`; None means all codes of the level.
+    valid: Whether each code leads to an item.
   """
 
   codes: Integer[Array, 'b m w'] | None
@@ -28,12 +28,15 @@ class Children(NamedTuple):
 
 
 class Prefixes(NamedTuple):
-  """Where beams stand in the catalogue.
+  """The prefixes of beams, in one of two forms.
+
+  At bitmap levels a prefix is a number, and at later levels a range of slots.
+  The fields of the other form are None.
 
   Attributes:
-    number: The codes so far as one number, while levels are bitmaps.
-    first: The slot of the first item with this prefix, from then on.
-    end: The slot after the last.
+    number: The codes of the prefix as one mixed-radix number.
+    first: The first slot with the prefix.
+    end: The slot after the last one with the prefix.
   """
 
   number: Integer[Array, '*b'] | None
@@ -42,19 +45,19 @@ class Prefixes(NamedTuple):
 
   @property
   def slots(self) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
-    """Where the ranges begin and end, once levels are no bitmaps."""
+    """The slot ranges `(first, end)`, which prefixes after the bitmaps have."""
     assert self.first is not None and self.end is not None
     return self.first, self.end
 
 
 @dataclasses.dataclass(frozen=True)
 class Trie:
-  """The valid IDs, sorted, as a search walks through them.
+  """The sorted valid IDs, which a search descends code by code.
 
-  Every item has a slot: its place among the IDs in order. A prefix is thus a
-  range of slots, and the range of a longer prefix is found by bisection. What
-  may follow a prefix is a row of a bitmap at the first levels, where most of
-  the codes do; later the codes stand in the range itself.
+  A prefix is a range of slots. Bisection finds the range of a longer prefix. At
+  the first levels, most codes may follow a prefix, and a row of a bitmap marks
+  them. At later levels, the codes are read from the range itself. See `layout`
+  for the arrays.
   """
 
   layout: Layout
@@ -62,52 +65,50 @@ class Trie:
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """Codes at each level."""
+    """Number of codes at each level."""
     return self.layout.level_sizes
 
   def root(self, batch_size: int) -> Prefixes:
     """Returns the empty prefix of one beam for every request."""
-    none = jnp.zeros((batch_size, 1), jnp.int32)
+    zero = jnp.zeros((batch_size, 1), jnp.int32)
     if self.layout.num_bitmaps:
-      return Prefixes(none, None, None)
-    return Prefixes(None, none, none + self.arrays.offsets[-1])
+      return Prefixes(zero, None, None)
+    return Prefixes(None, zero, zero + self.arrays.offsets[-1])
 
   def children(self, level: int, prefixes: Prefixes) -> Children:
-    """Returns what may follow each prefix of `level` codes."""
+    """Returns the codes that may follow each prefix of `level` codes."""
     if prefixes.number is not None:
       size = self.level_sizes[level]
       words = self.arrays.bitmaps[level].at[prefixes.number].get(**_IN_BOUNDS)
       bits = words[..., None] >> np.arange(32, dtype=np.uint32)[(None,) * 3]
       bits = bits.reshape(*words.shape[:-1], -1)[..., :size] & np.uint32(1)
       return Children(None, bits.astype(bool))
-    start, count = self._listed(level, prefixes)
+    start, count = self._child_list(level, prefixes)
     width = self.layout.width(level)
     place = jnp.arange(width, dtype=jnp.int32)[None, None]
     codes = self._column(level).at[start[..., None] + place].get(**_IN_BOUNDS)
     valid = place < count[..., None]
     if level < self.layout.num_levels - 1:
-      again = codes[..., 1:] == codes[..., :-1]
-      valid &= jnp.pad(~again, ((0, 0), (0, 0), (1, 0)), constant_values=True)
+      repeats = codes[..., 1:] == codes[..., :-1]
+      valid &= jnp.pad(~repeats, ((0, 0), (0, 0), (1, 0)), constant_values=True)
     return Children(codes, valid)
 
   def place(
     self, level: int, prefixes: Prefixes, code: Integer[Array, '*b']
   ) -> Integer[Array, '*b']:
-    """Returns where in `children` a code that is a child stands."""
+    """Returns the position of a code in `children`; the code must be valid."""
     if prefixes.number is not None:
       return code
-    start, count = self._listed(level, prefixes)
-    most = max(self.layout.span(level), self.layout.width(level))
+    start, count = self._child_list(level, prefixes)
+    max_length = max(self.layout.span(level), self.layout.width(level))
     column = self._column(level)
-    return _lower_bound(column, start, start + count, code, most) - start
+    end = start + count
+    return _lower_bound(column, start, end, code, max_length) - start
 
   def descend(
     self, level: int, prefixes: Prefixes, code: Integer[Array, 'b n']
   ) -> Prefixes:
-    """Returns the prefixes one code longer.
-
-    The range of a prefix that no item has is empty.
-    """
+    """Appends one code to each prefix; the range is empty if no item has it."""
     if prefixes.number is None:
       return self._narrow(level, prefixes, code)
     number = prefixes.number * self.level_sizes[level] + code
@@ -118,15 +119,15 @@ class Trie:
   def item(
     self, prefixes: Prefixes, place: Integer[Array, 'b n']
   ) -> Integer[Array, 'b n']:
-    """Returns the rows of the items at a place in the last `children`."""
+    """Returns the item rows at positions in the last level's `children`."""
     slot = jnp.minimum(prefixes.slots[0] + place, len(self.arrays.rows) - 1)
     return self.arrays.rows.at[slot].get(**_IN_BOUNDS)
 
   def ranges(
     self, codes: Integer[Array, '*b l']
   ) -> list[tuple[Integer[Array, '*b'], Integer[Array, '*b']]]:
-    """Returns the first and end slot of the prefixes of 1, 2, ... codes."""
-    found = []
+    """Returns the slot ranges of the prefixes of 1, 2, ... codes."""
+    slot_ranges = []
     number = jnp.zeros(codes.shape[:-1], jnp.int32)
     prefixes = Prefixes(None, number, number + self.arrays.offsets[-1])
     for level, size in enumerate(self.level_sizes):
@@ -136,8 +137,8 @@ class Trie:
         prefixes = self._range(level + 1, number)
       else:
         prefixes = self._narrow(level, prefixes, code)
-      found.append(prefixes.slots)
-    return found
+      slot_ranges.append(prefixes.slots)
+    return slot_ranges
 
   def lookup(self, codes: Integer[Array, '*b l']) -> Integer[Array, '*b']:
     """Returns the item row of each Semantic ID, -1 for invalid ones."""
@@ -152,39 +153,39 @@ class Trie:
   def _column(self, level: int) -> Integer[Array, ' _']:
     return self.arrays.columns[level - self.layout.offsets_depth]
 
-  def _listed(
+  def _child_list(
     self, level: int, prefixes: Prefixes
   ) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
-    """Returns where in the column the children begin, and how many follow."""
+    """Returns the start and the length of the children in the column."""
     first, end = prefixes.slots
     if self.layout.scan(level) >= self.layout.span(level):
       return first, end - first
     nodes = self.arrays.large[level - self.layout.num_bitmaps]
-    zero, most = jnp.zeros_like(first), len(nodes.first)
-    node = _lower_bound(nodes.first, zero, zero + most, first, most)
+    zero, num_nodes = jnp.zeros_like(first), len(nodes.first)
+    node = _lower_bound(nodes.first, zero, zero + num_nodes, first, num_nodes)
     start = nodes.start.at[node].get(mode='clip')
     stop = nodes.start.at[node + 1].get(mode='clip')
-    large = end - first > self.layout.scan(level)
+    is_large = end - first > self.layout.scan(level)
     return (
-      jnp.where(large, start, first),
-      jnp.where(large, stop - start, end - first),
+      jnp.where(is_large, start, first),
+      jnp.where(is_large, stop - start, end - first),
     )
 
   def _range(self, depth: int, number: Integer[Array, '*b']) -> Prefixes:
-    """Returns the range of a prefix that is given as a number."""
+    """Returns the range of a prefix of `depth` codes, given as a number."""
     sizes = self.level_sizes
     offsets_depth = self.layout.offsets_depth
     if depth < offsets_depth:
-      longer = math.prod(sizes[depth:offsets_depth])
-      first, end = number * longer, (number + 1) * longer
+      stride = math.prod(sizes[depth:offsets_depth])
+      first, end = number * stride, (number + 1) * stride
       return Prefixes(None, self._offset(first), self._offset(end))
-    rest = math.prod(sizes[offsets_depth:depth])
-    short = number // rest
+    stride = math.prod(sizes[offsets_depth:depth])
+    short = number // stride
     prefixes = Prefixes(None, self._offset(short), self._offset(short + 1))
     for level in range(offsets_depth, depth):
-      number = number % rest
-      rest //= sizes[level]
-      prefixes = self._narrow(level, prefixes, number // rest)
+      number = number % stride
+      stride //= sizes[level]
+      prefixes = self._narrow(level, prefixes, number // stride)
     return prefixes
 
   def _offset(self, number: Integer[Array, '*b']) -> Integer[Array, '*b']:
@@ -193,7 +194,7 @@ class Trie:
   def _narrow(
     self, level: int, prefixes: Prefixes, code: Integer[Array, '*b']
   ) -> Prefixes:
-    """Returns the part of the ranges that goes on with `code`."""
+    """Returns the part of each range in which `code` comes next."""
     low, high = (jnp.stack([x, x]) for x in prefixes.slots)
     code = code.astype(jnp.int32)
     values = jnp.stack([code, code + 1])
@@ -208,12 +209,12 @@ def _lower_bound(
   low: Integer[Array, '*b'],
   high: Integer[Array, '*b'],
   value: Integer[Array, '*b'],
-  most: int,
+  max_length: int,
 ) -> Integer[Array, '*b']:
-  """Returns the first place in each range whose entry is no less than `value`.
+  """Returns the first position in each range with an entry >= `value`.
 
-  Entries rise within every range from `low` to `high`, and no range is longer
-  than `most`.
+  Entries ascend within every range from `low` to `high`. No range is longer
+  than `max_length`.
   """
 
   def halve(
@@ -225,5 +226,5 @@ def _lower_bound(
     less = (low < high) & (entry.astype(jnp.int32) < value)
     return jnp.where(less, middle + 1, low), jnp.where(less, high, middle)
 
-  # Written without a loop, XLA would bisect anew for every child of a beam.
-  return lax.fori_loop(0, most.bit_length(), halve, (low, high))[0]
+  # If the loop were unrolled, XLA would repeat it for every child of a beam.
+  return lax.fori_loop(0, max_length.bit_length(), halve, (low, high))[0]

@@ -1,15 +1,15 @@
 """Writes and reads one checkpoint: a folder of Orbax arrays and JSON.
 
-A checkpoint is written to a folder with a temporary name. It gets its final
-name when all of it is on disk and was read back, so a folder with a final name
-is complete. A checkpoint holds data, never code. It consists of
+A checkpoint is written to a temporary folder. After all data are on disk and
+were read back, the folder is moved to its final name. A folder with a final
+name is therefore complete. A checkpoint holds data, never code:
 
-    meta.json       what is trained, the metrics, types and shapes of arrays
+    meta.json       what is trained, metrics, types and shapes of arrays
     params/         the parameters
-    state/          the rest of the state: step and optimizer
-    manifest.json   size and sha256 of all other files
+    state/          the step and the state of the optimizer
+    manifest.json   the size and sha256 of all other files
 
-Evaluation and serving read `meta.json` and `params/` alone.
+Evaluation and serving read only `meta.json` and `params/`.
 """
 
 from collections import Counter
@@ -38,19 +38,19 @@ from tiger_jax.errors import (
 )
 from tiger_jax.storage import files, os_errors
 
-# The format of a checkpoint. Those without a format number have format 0.
+# The current format. A checkpoint without a format number has format 0.
 # Since format 2, `skipped` in `meta` is a list of ranges instead of a number.
-# Since format 3, `params` is in a folder of its own instead of in `state/`.
+# Since format 3, `params` has its own folder and is no longer in `state/`.
 FORMAT = 3
-# What a read checks and uses: the files whose names begin so.
+# Parts of a checkpoint that are read: prefixes of file names.
 ALL = ('',)
 META = ('meta.json',)
 PARAMS = ('meta.json', 'params/')
-# Orbax reads paths with these signs as patterns or URLs, and those with bytes
-# that are not UTF-8 not at all; then it writes nothing.
-_SIGNS = re.compile(r'[][\\*?:\n\udc80-\udcff]')
+# Orbax treats a path with one of these characters as a pattern or a URL. It
+# cannot use a path whose bytes are not UTF-8 (surrogates in Python).
+_UNSUPPORTED = re.compile(r'[][\\*?:\n\udc80-\udcff]')
 # The number of stored values that are read concurrently.
-_READS = 32
+_NUM_READS = 32
 
 
 def write(
@@ -64,20 +64,21 @@ def write(
   """Writes a checkpoint and reads it back.
 
   Args:
-    folder: Its final name.
-    step: Steps done.
-    state: Pytrees of host arrays by name. `params` gets its own folder.
-    contents: JSON, as `read_contents` returns it.
-    last: Whether it is the last checkpoint of a run, which is also restored.
+    folder: The final path of the checkpoint.
+    step: The number of steps done.
+    state: Pytrees of host arrays by name.
+    contents: JSON for `meta.json`, as `read_contents` returns it.
+    last: Whether this is the last checkpoint of a run, which is also restored
+      and compared with `state`.
 
   Raises:
     ValueError: The data on disk differ from the data to write.
-    OSError: It cannot be written.
+    OSError: The checkpoint cannot be written.
   """
   partial = folder.with_name(f'{folder.name}.partial')
-  # Fails if the name is taken by a link, which Orbax would follow.
+  # Fails if a link has this name. Orbax would follow the link.
   partial.mkdir()
-  with plain(partial) as path, _orbax() as orbax:
+  with orbax_path(partial) as path, _orbax() as orbax:
     for name, part in _parts(state).items():
       orbax.save(path / name, args=ocp.args.StandardSave(part))
   header = {'format': FORMAT, 'version': __version__}
@@ -96,39 +97,39 @@ def write(
 def read_contents(
   folder: Path, step: int, part: tuple[str, ...] = ALL
 ) -> dict[str, Any]:
-  """Checks a part of a checkpoint, and returns its JSON.
+  """Checks a part of a checkpoint, and returns the content of `meta.json`.
 
   Args:
     folder: The folder of the checkpoint.
-    step: Its step.
-    part: `ALL`, `META` or `PARAMS`. Other files may be damaged or missing, and
-      `arrays` of the JSON is limited to this part. Before format 3, `PARAMS`
-      checks all files.
+    step: The step of the checkpoint.
+    part: `ALL`, `META` or `PARAMS`. Files outside the part may be damaged or
+      missing. The returned `arrays` lists only arrays of the part. Before
+      format 3, `PARAMS` checks all files.
 
   Raises:
-    ValueError: It is not what was written.
-    CheckpointError: A newer version wrote it.
+    ValueError: The checkpoint is damaged.
+    CheckpointError: A newer version of tiger_jax wrote the checkpoint.
   """
   manifest.check(folder, {'step': step}, part)
   contents = files.read_json(folder / 'meta.json')
   if not isinstance(contents, dict):
     raise ValueError('meta.json is not an object')
-  number = contents.get('format', 0)
-  if type(number) is not int or number < 0:
-    raise ValueError(f'format of meta.json is {number!r:.40}')
-  if number > FORMAT:
+  version = contents.get('format', 0)
+  if type(version) is not int or version < 0:
+    raise ValueError(f'format of meta.json is {version!r:.40}')
+  if version > FORMAT:
     raise CheckpointError(
-      f'{folder} has format {number}, written by tiger_jax '
+      f'{folder} has format {version}, written by tiger_jax '
       f'{str(contents.get("version")):.40}: tiger_jax {__version__} reads '
       f'formats up to {FORMAT}, install the newer version'
     )
-  if number < 3 and part == PARAMS:
+  if version < 3 and part == PARAMS:
     manifest.check(folder, {'step': step})
-  for name, kind in (
+  for name, expected_type in (
     ('about', dict), ('arrays', dict), ('meta', dict),
     ('metrics', dict | None),
   ):  # fmt: skip
-    if not isinstance(contents.get(name), kind):
+    if not isinstance(contents.get(name), expected_type):
       raise ValueError(f'{name} of meta.json is {contents.get(name)!r:.40}')
   contents['arrays'] = {
     name: x
@@ -143,35 +144,35 @@ def read_contents(
 
 
 def read_state(
-  folder: Path, like: dict[str, Any], number: int = FORMAT
+  folder: Path, like: dict[str, Any], format_version: int = FORMAT
 ) -> dict[str, Any]:
-  """Returns arrays of a checkpoint that has been checked.
+  """Returns arrays of a checkpoint that `read_contents` has checked.
 
   Args:
     folder: The folder of the checkpoint.
-    like: Pytrees of arrays, or of their shapes and types, by name. Names that
-      it lacks are not read.
-    number: The format of the checkpoint.
+    like: The arrays to read: pytrees of arrays, or of their shapes and types,
+      by name.
+    format_version: The format of the checkpoint.
   """
   empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  with plain(folder) as path, _orbax() as orbax:
+  with orbax_path(folder) as path, _orbax() as orbax:
 
     def restore(name: str, part: dict[str, Any] | None) -> dict[str, Any]:
       return orbax.restore(path / name, args=ocp.args.StandardRestore(part))
 
-    if number >= 3:
+    if format_version >= 3:
       state = {}
       for name, part in _parts(empty).items():
         state |= restore(name, part)
     elif like.keys() != {'params'}:
       state = restore('state', empty)
     else:
-      # Orbax reads a part of a folder without a word about missing arrays.
-      whole = jax.tree.leaves_with_path(restore('state', None))
-      arrays = {_name(x): np.asarray(array) for x, array in whole}
+      # Orbax would not report a missing array in a partial read.
+      leaves = jax.tree.leaves_with_path(restore('state', None))
+      arrays = {_name(x): np.asarray(array) for x, array in leaves}
       state = jax.tree.map_with_path(lambda x, _: arrays[_name(x)], like)
   if describe(state) != describe(like):
-    raise ValueError('its arrays are not those that meta.json lists')
+    raise ValueError('the arrays differ from the list in meta.json')
   return state
 
 
@@ -197,49 +198,52 @@ def _finite(leaves: list[jax.Array]) -> jax.Array:
 
 
 @contextlib.contextmanager
-def plain(folder: Path) -> Iterator[Path]:
-  """Yields a path to a folder that Orbax can read, if need be through a link.
+def orbax_path(folder: Path) -> Iterator[Path]:
+  """Yields a path to a folder that Orbax can use.
+
+  The path is a temporary link if the path of the folder has characters that
+  Orbax does not support.
 
   Raises:
-    UsageError: The link cannot be made, or Orbax cannot read its path either.
+    UsageError: The link cannot be made, or Orbax does not support its path.
   """
-  sign = _SIGNS.search(str(folder))
-  if not sign:
+  match = _UNSUPPORTED.search(str(folder))
+  if not match:
     yield folder
     return
-  remedy = (
-    f'{folder} has the character {sign[0]!r}: choose another --workdir, or set '
-    'TMPDIR to a writable folder whose path consists of letters and digits'
+  message = (
+    f'{folder} has the character {match[0]!r}: choose another --workdir, or '
+    'set TMPDIR to a writable folder whose path consists of letters and digits'
   )
   try:
     temporary = tempfile.TemporaryDirectory(prefix='tiger_jax_')
   except OSError as error:
-    raise UsageError(remedy) from error
+    raise UsageError(message) from error
   with temporary as parent:
-    if _SIGNS.search(parent):
-      raise UsageError(remedy)
+    if _UNSUPPORTED.search(parent):
+      raise UsageError(message)
     link = Path(parent, 'checkpoint')
     link.symlink_to(folder, target_is_directory=True)
     yield link
 
 
 @contextlib.contextmanager
-def explained(
+def explain_errors(
   folder: Path, problem: str, damaged: Path | None = None
 ) -> Iterator[None]:
   """Turns any error into one that names the folder, the reason and a remedy.
 
   Args:
     folder: The folder of the checkpoints.
-    problem: What has failed.
-    damaged: The checkpoint that is damaged if the block raises, which becomes
-      a `DamagedError`. Without it, the block raises a `CheckpointError`.
+    problem: The operation that failed, for the message.
+    damaged: The checkpoint that an error shows to be damaged. The error becomes
+      a `DamagedError` if this is given, and a `CheckpointError` otherwise.
   """
   try:
     yield
   except (CheckpointError, UsageError):
     raise
-  # Orbax passes on any error of the file system or of the format library.
+  # Orbax may raise any error of the file system or of TensorStore.
   except Exception as error:
     reason, remedy = os_errors.explain(error)
     message = f'{folder}: {problem} ({reason}); '
@@ -250,13 +254,13 @@ def explained(
 
 
 def check_path(folder: Path) -> None:
-  """Refuses a path at which no checkpoint could be saved, see `plain`."""
-  with plain(folder):
+  """Raises UsageError if Orbax cannot save at a path, see `orbax_path`."""
+  with orbax_path(folder):
     pass
 
 
 def _parts(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
-  """Splits a state by the folders that hold it."""
+  """Splits a state into the parts that are stored in separate folders."""
   parts: dict[str, dict[str, Any]] = {}
   for name, tree in state.items():
     folder = 'params' if name == 'params' else 'state'
@@ -265,33 +269,34 @@ def _parts(state: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _name(path: Any, separator: str = '/') -> str:
-  """Returns the name of an array by its path in a pytree."""
+  """Returns the name of an array from its path in a pytree."""
   return jax.tree_util.keystr(path, simple=True, separator=separator)
 
 
 def _check_stored(folder: Path, state: Any) -> None:
-  """Checks that every array can be read from a folder of Orbax.
+  """Checks that every array in a folder of Orbax can be read.
 
-  All stored values are read but not decoded, because decoding (`read_state`)
+  Reads all stored values but does not decode them. Decoding (`read_state`)
   takes ten times as long.
   """
   # Orbax reads the names of the arrays from this file.
   files.read_json(folder / '_METADATA')
   headers: dict[str, Any] = {}
   num_chunks: Counter[str] = Counter()
-  with plain(folder) as path:
+  with orbax_path(folder) as path:
     base = {'driver': 'file', 'path': f'{path}/'}
     store = ts.KvStore.open({'driver': 'ocdbt', 'base': base}).result()
     keys = store.list().result()
-    for start in range(0, len(keys), _READS):
-      # Concurrent reads are faster, and their number bounds the memory.
-      reads = [(key, store.read(key)) for key in keys[start : start + _READS]]
+    for start in range(0, len(keys), _NUM_READS):
+      # Concurrent reads are faster. Their number is limited to save memory.
+      part = keys[start : start + _NUM_READS]
+      reads = [(key, store.read(key)) for key in part]
       for key, read in reads:
         name, _, chunk = key.decode().rpartition('/')
         value = read.result().value
         # TensorStore returns no value if the file is missing.
         if not value:
-          raise ValueError(f'a part of {name} is gone')
+          raise ValueError(f'a part of {name} is missing')
         if chunk == '.zarray':
           headers[name] = json.loads(value)
         else:
@@ -312,7 +317,7 @@ def _check_stored(folder: Path, state: Any) -> None:
 
 
 def _check_restored(folder: Path, state: Any) -> None:
-  """Restores a checkpoint, as evaluation does, and compares all arrays."""
+  """Restores a checkpoint, and compares all arrays with `state`."""
   restored = read_state(folder, state)
   for (path, x), y in zip(
     jax.tree.leaves_with_path(state), jax.tree.leaves(restored), strict=True
@@ -322,16 +327,16 @@ def _check_restored(folder: Path, state: Any) -> None:
 
 
 def _orbax() -> ocp.Checkpointer:
-  """Returns a checkpointer for this process alone.
+  """Returns a checkpointer that does not wait for other processes.
 
-  It is synchronous: if an asynchronous one cannot write, its threads wait for
-  minutes.
+  It is synchronous. If an asynchronous checkpointer cannot write, its threads
+  wait for minutes.
   """
-  this = jax.process_index()
+  process = jax.process_index()
   options = ocp.options.MultiprocessingOptions(
-    primary_host=this,
-    active_processes={this},
-    barrier_sync_key_prefix=f'process_{this}',
+    primary_host=process,
+    active_processes={process},
+    barrier_sync_key_prefix=f'process_{process}',
   )
   return ocp.Checkpointer(
     ocp.StandardCheckpointHandler(multiprocessing_options=options),

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which there are, and which are kept."""
+"""Saves, restores and removes the checkpoints of a run."""
 
 from concurrent import futures
 import contextlib
@@ -20,37 +20,38 @@ from tiger_jax.runtime.sharding import fetch
 
 
 class Checkpoints:
-  """The latest checkpoints of one run (see `retention`) and the best one.
+  """The latest checkpoints of a run (see `retention`) and the best one.
 
-  They are written in the background while training goes on. Use as a context
-  manager, so that the last one is waited for.
+  Checkpoints are written in the background while training continues. This is a
+  context manager, which waits for the last checkpoint when it exits.
   """
 
   def __init__(
     self,
     folder: Path,
-    about: dict[str, Any],
+    identity: dict[str, Any],
     best_metric: str | None = None,
     *,
     reach: int = 0,
     writes: bool = True,
   ):
-    """Opens the folder, which need not exist.
+    """Opens the folder, and creates it if this process writes.
 
     Args:
-      folder: Holds one folder per step.
-      about: JSON that tells what is trained. A checkpoint of something else
-        is refused.
-      best_metric: Which of the metrics given to `save` picks the best; None
-        keeps the latest only.
-      reach: How many steps a rewind may go back from the latest checkpoint.
-      writes: Whether this process writes; in a run of several, one does.
+      folder: The folder, which holds one folder per step.
+      identity: JSON that describes what is trained. A checkpoint with another
+        identity is refused.
+      best_metric: The metric that selects the best checkpoint, one of those
+        given to `save`. If None, only the latest checkpoints are kept.
+      reach: The number of steps that a rewind may go back from the latest
+        checkpoint.
+      writes: Whether this process writes; only one process of a run does.
 
     Raises:
-      CheckpointError: The folder cannot be made or read.
+      CheckpointError: The folder cannot be created or read.
     """
     self.folder = folder.absolute()
-    self._about = json.loads(json.dumps(about))
+    self._identity = json.loads(json.dumps(identity))
     self._best_metric = best_metric
     self._reach = reach
     self._writes = writes
@@ -59,10 +60,10 @@ class Checkpoints:
     # The metric of every verified step; None if it has none.
     self._metrics: dict[int, float | None] = {}
     self._damaged: set[int] = set()
-    with self._explained('it cannot be used'):
+    with self._explain_errors('it cannot be used'):
       if self.folder.is_symlink():
         raise OSError(errno.ELOOP, 'It is a link')
-      # Refuses, before training, a path that Orbax cannot use.
+      # Refuses a path that Orbax cannot use, before the training.
       checkpoint_folder.check_path(self.folder)
       if writes:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,12 +76,12 @@ class Checkpoints:
     """Returns itself."""
     return self
 
-  def __exit__(self, kind: Any, *unused: Any) -> None:
+  def __exit__(self, error_type: Any, *unused: Any) -> None:
     """Waits until everything is written."""
     try:
       self.wait()
     except CheckpointError as error:
-      if kind is None:
+      if error_type is None:
         raise
       # Only a warning, so that it does not hide the original error.
       warn(f'warning: {error}')
@@ -91,37 +92,39 @@ class Checkpoints:
     """Waits until everything is written.
 
     Raises:
-      CheckpointError: It could not be.
+      CheckpointError: A checkpoint cannot be saved.
     """
     pending, self._pending = self._pending, None
     if pending:
       pending.result()
 
   def steps(self) -> list[int]:
-    """Returns the steps saved, in order."""
+    """Returns the steps of all checkpoints, in order."""
     self.wait()
     return self._saved()
 
-  def refuse_others(self) -> None:
-    """Refuses what is there if it is of something else.
+  def require_same_run(self) -> None:
+    """Refuses the folder if its checkpoints belong to another run.
 
     Raises:
-      CheckpointError: It is; the message tells what differs.
+      CheckpointError: They do. The message lists the differences.
     """
     for step in self.steps()[::-1]:
       with contextlib.suppress(DamagedError):
         contents = self._read(step, META)
-        compatibility.refuse_other(self._path(step), contents, self._about, {})
+        compatibility.require_same_run(
+          self._path(step), contents, self._identity, {}
+        )
         return
 
   def by_metric(self) -> list[int]:
-    """Returns the steps that have a metric, the best first.
+    """Returns the steps with a value of the best metric, the best first.
 
-    A damaged step is left out. A process that does not write checks only the
-    files with the metrics.
+    Damaged steps are excluded. A process that does not write checks only the
+    files that contain the metrics.
     """
     self.wait()
-    # If all are damaged, they are returned, so that `restore` raises the error.
+    # If all are damaged, returns them, so that `restore` raises the error.
     return self._ranked() or sorted(self._damaged)
 
   def save(
@@ -133,22 +136,21 @@ class Checkpoints:
     *,
     last: bool = False,
   ) -> None:
-    """Saves in the background; a step already saved is left alone.
+    """Saves a checkpoint in the background, unless the step is already saved.
 
-    The checkpoint is read back before it counts as saved.
+    The checkpoint is read back before it gets its final name.
 
     Args:
-      step: Steps done.
-      state: Pytrees of arrays by name, which may be changed after this
-        returns. `params` can be read without the others.
-      meta: JSON beside it.
-      metrics: What the best is picked by.
-      last: Whether it is the last checkpoint of a run, which is also restored
+      step: The number of steps done.
+      state: Pytrees of arrays by name. They are copied before this returns.
+      meta: Other JSON to store.
+      metrics: The metrics that may select the best checkpoint.
+      last: Whether this is the last checkpoint of a run, which is also restored
         and compared with `state`.
 
     Raises:
-      NotFiniteError: An array is not finite; nothing is written.
-      CheckpointError: An earlier one could not be saved.
+      NotFiniteError: An array is not finite. Nothing is written.
+      CheckpointError: An earlier checkpoint cannot be saved.
     """
     if step in self.steps():
       return
@@ -156,7 +158,7 @@ class Checkpoints:
     state = fetch(state)
     if self._writes:
       contents = {
-        'about': self._about,
+        'about': self._identity,
         'arrays': checkpoint_folder.describe(state),
         'metrics': metrics,
         'meta': meta,
@@ -168,26 +170,27 @@ class Checkpoints:
   def restore(
     self, step: int, like: dict[str, Any], part: tuple[str, ...] = ALL
   ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads a checkpoint back.
+    """Checks and restores a checkpoint.
 
     Args:
-      step: Which.
-      like: Pytrees of arrays, or of their shapes and types, as was saved.
-      part: What is checked: `ALL`, or `PARAMS` if `like` holds `params` alone.
+      step: The step of the checkpoint.
+      like: The expected state: pytrees of arrays, or of their shapes and types.
+      part: The part to check: `ALL`, or `PARAMS` if `like` has only `params`.
 
     Returns:
-      The state, in host memory, and the meta saved with it, the metrics added.
+      The state as host arrays, and the `meta` of the checkpoint with a key
+      `metrics` added.
 
     Raises:
-      DamagedError: It is not what was written.
-      CheckpointError: It is of something else.
+      DamagedError: The checkpoint is damaged.
+      CheckpointError: The checkpoint belongs to another run.
     """
     contents = self._read(step, part)
-    arrays = checkpoint_folder.describe(like)
-    compatibility.refuse_other(self._path(step), contents, self._about, arrays)
-    with self._explained(f'step {step} cannot be restored', step):
-      number = contents.get('format', 0)
-      state = checkpoint_folder.read_state(self._path(step), like, number)
+    path, arrays = self._path(step), checkpoint_folder.describe(like)
+    compatibility.require_same_run(path, contents, self._identity, arrays)
+    with self._explain_errors(f'step {step} cannot be restored', step):
+      format_version = contents.get('format', 0)
+      state = checkpoint_folder.read_state(path, like, format_version)
     return state, contents['meta'] | {'metrics': contents['metrics']}
 
   def restore_first(
@@ -197,84 +200,87 @@ class Checkpoints:
     mesh: Mesh,
     part: tuple[str, ...] = ALL,
   ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
-    """Reads the first checkpoint that is not damaged, and warns of others.
+    """Restores the first undamaged checkpoint, and warns about damaged ones.
 
-    All processes whose devices are in the mesh call it; the main one chooses,
-    for it alone writes.
+    Every process with devices in the mesh must call this. The main process
+    selects the checkpoint, because only it removes checkpoints.
 
     Args:
-      steps: Which to try, in this order.
+      steps: The steps to try, in this order.
       like: The expected state, see `restore`.
       mesh: The devices.
-      part: As `restore` takes it.
+      part: The part to check, see `restore`.
 
     Returns:
       The step, the state and the meta; None if there are no steps.
 
     Raises:
-      CheckpointError: All are damaged, or the one found is of something else.
+      CheckpointError: All checkpoints are damaged, or the first undamaged one
+        belongs to another run.
     """
-    found = None
+    restored = None
     if processes.is_main():
       for step in steps:
         try:
-          found = step, *self.restore(step, like, part)
+          restored = step, *self.restore(step, like, part)
           break
         except DamagedError as error:
           if step == steps[-1]:
             raise
           self._note_damage(step, error)
-    step = processes.from_main(found[0] if found else -1, mesh)
-    if step >= 0 and not found:
-      found = step, *self.restore(step, like, part)
-    return found
+    step = processes.from_main(restored[0] if restored else -1, mesh)
+    if step >= 0 and not restored:
+      restored = step, *self.restore(step, like, part)
+    return restored
 
   def restore_params(
     self, steps: list[int], like: Any, mesh: Mesh
   ) -> tuple[int, Any, dict[str, Any]] | None:
-    """Reads the parameters alone, otherwise as `restore_first` does.
+    """Restores the parameters only, see `restore_first`.
 
-    The files of the rest of the state may be damaged or missing.
+    The files of the optimizer state may be damaged or missing.
 
     Args:
-      steps: Which to try, in this order.
+      steps: The steps to try, in this order.
       like: A pytree of the parameters, or of their shapes and types.
       mesh: The devices.
     """
-    found = self.restore_first(steps, {'params': like}, mesh, PARAMS)
-    return found and (found[0], found[1]['params'], found[2])
+    restored = self.restore_first(steps, {'params': like}, mesh, PARAMS)
+    return restored and (restored[0], restored[1]['params'], restored[2])
 
   def drop(self, after: int, *, aside: bool) -> None:
     """Removes the checkpoints of later steps, which training will repeat.
 
     Args:
       after: The last step to keep.
-      aside: Keep them under another name, for a person to look at.
+      aside: Whether to rename the checkpoints for inspection instead of
+        deleting them.
     """
     for step in self.steps():
       if step > after and self._writes:
-        # The repeated step gets a new metric.
+        # The repeated step gets new metrics.
         self._metrics.pop(step, None)
         self._damaged.discard(step)
-        with self._explained(f'step {step} cannot be set aside'):
+        with self._explain_errors(f'step {step} cannot be set aside'):
           self._remove(step, aside=aside)
 
   def _write(
     self, step: int, state: Any, contents: dict[str, Any], last: bool
   ) -> None:
-    with self._explained(f'step {step} cannot be saved'):
+    with self._explain_errors(f'step {step} cannot be saved'):
       checkpoint_folder.write(
         self._path(step), step, state, contents, last=last
       )
       self._metrics[step] = (contents['metrics'] or {}).get(self._best_metric)
       best = self._ranked()[:1]
-      # A damaged one may have been the best: a person is to look at it.
-      whole = [x for x in self._saved() if x not in self._damaged]
-      for old in {*whole} - {*retention.kept(whole, self._reach), *best}:
+      # Never delete a damaged checkpoint: it may have been the best.
+      good = [x for x in self._saved() if x not in self._damaged]
+      latest = retention.latest(good, self._reach)
+      for old in {*good} - {*latest, *best}:
         self._remove(old)
 
   def _remove(self, step: int, *, aside: bool = False) -> None:
-    # Renamed first, because a folder named by a step must be complete.
+    # Renamed first: a folder whose name is a step must be complete.
     moved = self.folder / f'{step}.{"damaged" if aside else "old"}'
     if moved.exists():
       shutil.rmtree(moved)
@@ -286,25 +292,28 @@ class Checkpoints:
     return self.folder / str(step)
 
   def _saved(self) -> list[int]:
-    """Returns the steps that folders are named after, in order.
+    """Returns the steps that have a folder, in order.
 
     Raises:
-      CheckpointError: A folder is a link, through which it would write.
+      CheckpointError: A folder is a link.
     """
-    with self._explained('it cannot be read'):
+    with self._explain_errors('it cannot be read'):
       paths = list(self.folder.iterdir()) if self.folder.exists() else []
     named = [x for x in paths if re.fullmatch(r'0|[1-9][0-9]*', x.name)]
     for path in named:
       if path.is_symlink():
         raise CheckpointError(
-          f'{path} is a link: replace it by the folder that it points to'
+          f'{path} is a link: replace it with the folder that it points to'
         )
     return sorted(int(path.name) for path in named)
 
   def _ranked(self) -> list[int]:
-    """Returns the steps that have a metric, the best first; notes damage."""
+    """Returns the steps with a value of the best metric, the best first.
+
+    Checks the checkpoints that were not checked before.
+    """
     saved = self._saved()
-    # All files of what this process may remove are checked.
+    # A process that may remove checkpoints checks all of their files.
     part = ALL if self._writes else META
     for step in sorted({*saved} - self._metrics.keys() - self._damaged):
       try:
@@ -321,15 +330,15 @@ class Checkpoints:
     )
 
   def _read(self, step: int, part: tuple[str, ...]) -> dict[str, Any]:
-    """Checks a part of a checkpoint, and returns its JSON."""
-    with self._explained(f'step {step} is damaged', step):
+    """Checks a part of a checkpoint, and returns its `meta.json`."""
+    with self._explain_errors(f'step {step} is damaged', step):
       return checkpoint_folder.read_contents(self._path(step), step, part)
 
-  def _explained(
+  def _explain_errors(
     self, problem: str, damaged: int | None = None
   ) -> contextlib.AbstractContextManager[None]:
     path = None if damaged is None else self._path(damaged)
-    return checkpoint_folder.explained(self.folder, problem, path)
+    return checkpoint_folder.explain_errors(self.folder, problem, path)
 
   def _note_damage(self, step: int, error: DamagedError) -> None:
     if step not in self._damaged:

@@ -1,4 +1,4 @@
-"""Compares a checkpoint with the run that reads it, across versions."""
+"""Checks that a checkpoint belongs to the run that reads it."""
 
 import json
 from pathlib import Path
@@ -11,72 +11,76 @@ from tiger_jax.errors import CheckpointError
 _ABSENT = 'absent'
 
 
-def refuse_other(
+def require_same_run(
   folder: Path,
   contents: dict[str, Any],
-  about: dict[str, Any],
+  identity: dict[str, Any],
   arrays: dict[str, str],
 ) -> None:
-  """Raises CheckpointError if a checkpoint is not of what is trained here.
+  """Raises CheckpointError if a checkpoint belongs to another run.
 
-  A config field that a checkpoint lacks counts as its former value, see
-  `config.recorded.former_values`. Old checkpoints therefore stay usable when a
-  field is added.
+  A config field that is absent from the checkpoint counts as its former value
+  (`config.recorded.former_values`). Old checkpoints therefore stay usable when
+  a field is added.
 
   Args:
     folder: The folder of the checkpoint, for the message.
-    contents: The `meta.json` of the checkpoint. Its `about` tells what it
-      trains: sections of the config by name, and other JSON.
-    about: The same for this run.
+    contents: The `meta.json` of the checkpoint. `about` is the identity of its
+      run: sections of the config by name, and other JSON.
+    identity: The identity of this run.
     arrays: Types and shapes of the arrays of this run, by path.
   """
   writer = 'an earlier version'
   if 'version' in contents:
     writer = f'tiger_jax {str(contents["version"]):.40}'
   former = json.loads(json.dumps(former_values()))
-  found = contents['about']
-  differing = []
-  for key in sorted(found.keys() | about.keys()):
-    values = found.get(key, _ABSENT), about.get(key, _ABSENT)
-    differing += _differences(f'of.{key}', *values, former.get(key), writer)
-  differing += _differences('arrays', contents['arrays'], arrays, None, writer)
-  if differing:
+  saved = contents['about']
+  lines = []
+  for key in sorted(saved.keys() | identity.keys()):
+    values = saved.get(key, _ABSENT), identity.get(key, _ABSENT)
+    lines += _differences(key, *values, former.get(key), writer)
+  lines += _differences('arrays', contents['arrays'], arrays, None, writer)
+  if lines:
     raise CheckpointError(
-      f'{folder} is of another run: {"; ".join(differing[:10])}; choose '
-      'another --workdir, or the config that this was made with'
+      f'{folder} belongs to another run: {"; ".join(lines[:10])}; choose '
+      'another --workdir, or the config that the checkpoint was made with'
     )
 
 
 def _differences(
-  path: str, found: Any, expected: Any, former: Any, writer: str
+  path: str, saved: Any, expected: Any, former: Any, writer: str
 ) -> list[str]:
   """Compares two JSON values.
 
   Args:
-    path: Names them in the lines.
-    found: Of the checkpoint.
-    expected: Of this run.
-    former: If this is a section of the config, the former values of its fields.
-    writer: The version that wrote the checkpoint.
+    path: The name of the values, for the message.
+    saved: The value in the checkpoint.
+    expected: The value in this run.
+    former: The former values of the fields, if `path` is a section of the
+      config.
+    writer: The version that wrote the checkpoint, for the message.
+
+  Returns:
+    One line per difference.
   """
-  if not (isinstance(found, dict) and isinstance(expected, dict)):
-    if found == expected:
+  if not (isinstance(saved, dict) and isinstance(expected, dict)):
+    if saved == expected:
       return []
-    return [f'{path} is {found!s:.60}, expected {expected!s:.60}']
+    return [f'{path} is {saved!s:.60}, expected {expected!s:.60}']
   lines = []
-  for key in sorted(found.keys() | expected.keys()):
-    place, default = f'{path}.{key}', _ABSENT
+  for key in sorted(saved.keys() | expected.keys()):
+    key_path, default = f'{path}.{key}', _ABSENT
     if isinstance(former, dict):
       if key not in expected and key not in former:
         lines.append(
-          f'{place} is {found[key]!s:.60}, a field that tiger_jax '
+          f'{key_path} is {saved[key]!s:.60}, a field that tiger_jax '
           f'{__version__} does not have (written by {writer})'
         )
         continue
       default = former.get(key, _ABSENT)
     lines += _differences(
-      place,
-      found.get(key, default),
+      key_path,
+      saved.get(key, default),
       expected.get(key, default),
       default,
       writer,

@@ -1,4 +1,4 @@
-"""The ledger: which batch every step of a run was trained on."""
+"""Writes the ledger, which records the batch of every step of a run."""
 
 import hashlib
 import os
@@ -13,39 +13,40 @@ from tiger_jax.storage import files
 
 _DIGITS = 16
 _NUMBER_DIGITS = 12
-# Lines have a fixed size, so that a step is found by its offset.
+# Lines have a fixed size in bytes, so the offset of a step can be computed.
 _LINE = _DIGITS + 1 + _NUMBER_DIGITS + 1
 _LINE_WITHOUT_NUMBER = _DIGITS + 1
 
 
 class Ledger:
-  """One line per step: the first digits of the batch's sha256, and its number.
+  """A text file with one line per step: a digest and the number of the batch.
 
-  Two runs whose ledgers are equal saw the same batches in the same order,
-  whatever interrupted them. Skipped batches have no line. Earlier versions
-  wrote no batch numbers; a ledger that begins without them continues so.
+  The digest is the first digits of the sha256 of the batch. Two runs with equal
+  ledgers used the same batches in the same order. Skipped batches have no line.
+  Earlier versions did not write batch numbers. A ledger that begins without
+  numbers continues without them.
   """
 
   def __init__(self, path: Path | None, step: int):
-    """Opens the ledger of a run that goes on after `step`.
+    """Opens the ledger of a run that resumes after `step`.
 
     Args:
-      path: Where; lines past `step` are dropped, for they are written again.
-        None only tells the digests.
-      step: Steps done.
+      path: The file. Lines of later steps are removed, because these steps are
+        repeated. With None, nothing is written, and `add` only returns digests.
+      step: The number of steps done.
 
     Raises:
-      CheckpointError: Lines before it are missing.
+      CheckpointError: Lines of earlier steps are missing.
     """
     self._file: BinaryIO | None = None
     if path is None:
       return
-    held = path.stat().st_size if path.exists() else 0
-    line = _line_size(path) if step and held else _LINE
-    if held < step * line:
+    size = path.stat().st_size if path.exists() else 0
+    line = _line_size(path) if step and size else _LINE
+    if size < step * line:
       raise CheckpointError(
-        f'{path} ends at step {held // line}, before step {step} of the '
-        f'checkpoint: remove {path.parent} to begin anew'
+        f'{path} ends at step {size // line}, before step {step} of the '
+        f'checkpoint: remove {path.parent} to train from the beginning'
       )
     path.parent.mkdir(parents=True, exist_ok=True)
     self._file = files.open_to_append(path)
@@ -56,11 +57,11 @@ class Ledger:
     """Writes the lines of a stack of batches.
 
     Args:
-      stack: Host arrays, whose first axis counts the batches.
-      number: The number of the first batch; the others follow it.
+      stack: Host arrays; the first axis indexes the batches.
+      number: The number of the first batch. The batches are consecutive.
 
     Returns:
-      Their digests.
+      The digest of each batch.
     """
     arrays = [np.ascontiguousarray(x) for x in jax.tree.leaves(stack)]
     digests = []
@@ -80,13 +81,13 @@ class Ledger:
     return digests
 
   def flush(self) -> None:
-    """Waits until everything is on disk, as a checkpoint soon will be."""
+    """Waits until all lines are on disk, before a checkpoint is saved."""
     if self._file:
       self._file.flush()
       os.fsync(self._file.fileno())
 
   def close(self) -> None:
-    """Flushes and closes."""
+    """Flushes and closes the file."""
     if self._file:
       self._file.close()
 

@@ -1,6 +1,6 @@
-"""Writes and checks the manifest of a folder, which reveals damage.
+"""Writes and checks the manifest of a folder, which detects damaged files.
 
-The folder may come from another machine. Names in a manifest are therefore
+The folder may come from another machine. File names in a manifest are therefore
 never opened, only compared with the names of the files in the folder.
 """
 
@@ -16,7 +16,7 @@ from tiger_jax.storage import files
 from tiger_jax.storage.files import sync
 
 NAME = 'manifest.json'
-# A checkpoint has a dozen files, and an entry takes 150 bytes.
+# A checkpoint has about 12 files, and an entry takes 150 bytes.
 _MAX_BYTES = 2**22
 _MAX_ENTRIES = 2**15
 
@@ -25,18 +25,18 @@ def write(folder: Path, about: dict[str, Any]) -> None:
   """Writes the size and sha256 of every file, and waits until all are on disk.
 
   Args:
-    folder: The folder, in which all files are complete.
-    about: JSON to tell this folder from others like it.
+    folder: The folder, with complete files.
+    about: JSON that identifies the folder among similar ones.
   """
   names = sorted(_sizes(folder))
   folders = [path for path in folder.rglob('*') if path.is_dir()]
-  # Digests are work and the disk is a wait: threads do both at once.
+  # Threads compute digests while other threads wait for the disk.
   with ThreadPoolExecutor() as pool:
     synced = pool.map(sync, [folder / name for name in names] + folders)
-    digests = pool.map(_describe, [folder / name for name in names])
-    described = dict(zip(names, digests, strict=True))
+    records = pool.map(_size_and_digest, [folder / name for name in names])
+    recorded = dict(zip(names, records, strict=True))
     list(synced)
-  (folder / NAME).write_bytes(_encode({'about': about, 'files': described}))
+  (folder / NAME).write_bytes(_encode({'about': about, 'files': recorded}))
   for path in (folder / NAME, folder):
     sync(path)
 
@@ -44,47 +44,48 @@ def write(folder: Path, about: dict[str, Any]) -> None:
 def check(
   folder: Path, about: dict[str, Any], prefixes: tuple[str, ...] = ('',)
 ) -> None:
-  """Checks that every byte is as it was.
+  """Checks that the files are unchanged since the manifest was written.
 
   Args:
-    folder: What `write` was given.
-    about: As then.
+    folder: The folder.
+    about: The JSON that was given to `write`.
     prefixes: Only files whose names begin with one of these are checked.
 
   Raises:
-    ValueError: Something is missing, was changed, or is of another folder.
+    ValueError: A file is missing, new or changed, or the manifest belongs to
+      another folder.
     OSError: A file cannot be read.
   """
-  found = _read(folder)
-  if found['about'] != about:
-    raise ValueError(f'{NAME} is of {found["about"]}, not of {about}')
-  described = _beginning(found['files'], prefixes)
-  sizes = _beginning(_sizes(folder), prefixes)
-  if missing := sorted(described.keys() - sizes.keys()):
+  manifest = _read(folder)
+  if manifest['about'] != about:
+    raise ValueError(f'{NAME} is of {manifest["about"]}, not of {about}')
+  recorded = _select(manifest['files'], prefixes)
+  sizes = _select(_sizes(folder), prefixes)
+  if missing := sorted(recorded.keys() - sizes.keys()):
     raise ValueError(f'{missing[0]} is missing')
-  if extra := sorted(sizes.keys() - described.keys()):
-    raise ValueError(f'{extra[0]} was not there when it was written')
-  # All sizes first: they cost nothing, a digest reads the whole file.
-  for name, description in described.items():
-    if not isinstance(description, list) or description[:1] != [sizes[name]]:
+  if extra := sorted(sizes.keys() - recorded.keys()):
+    raise ValueError(f'{extra[0]} is not in {NAME}')
+  # All sizes are compared first, because a digest reads the whole file.
+  for name, record in recorded.items():
+    if not isinstance(record, list) or record[:1] != [sizes[name]]:
       raise ValueError(f'{name} is not as it was written')
-  for name, description in described.items():
-    if _describe(folder / name) != description:
+  for name, record in recorded.items():
+    if _size_and_digest(folder / name) != record:
       raise ValueError(f'{name} is not as it was written')
 
 
-def _beginning(
-  named: dict[str, Any], prefixes: tuple[str, ...]
+def _select(
+  by_name: dict[str, Any], prefixes: tuple[str, ...]
 ) -> dict[str, Any]:
-  return {name: x for name, x in named.items() if name.startswith(prefixes)}
+  return {name: x for name, x in by_name.items() if name.startswith(prefixes)}
 
 
 def _read(folder: Path) -> dict[str, Any]:
   try:
-    written = files.read(folder / NAME, _MAX_BYTES)
-    found = json.loads(written)
-    # `_encode` is deterministic, so any other form of the JSON is damage.
-    if _encode(found) != written or not isinstance(found['files'], dict):
+    encoded = files.read(folder / NAME, _MAX_BYTES)
+    manifest = json.loads(encoded)
+    # `_encode` is deterministic, so any other text is damaged.
+    if _encode(manifest) != encoded or not isinstance(manifest['files'], dict):
       raise ValueError
   except FileNotFoundError as error:
     raise ValueError(f'{NAME} is missing') from error
@@ -92,14 +93,15 @@ def _read(folder: Path) -> dict[str, Any]:
     ValueError, TypeError, KeyError, AttributeError, RecursionError
   ) as error:  # fmt: skip
     raise ValueError(f'{NAME} is damaged') from error
-  return found
+  return manifest
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-  """Returns the size of every file in a folder but the manifest, by name.
+  """Returns the size of every file in a folder, except the manifest, by name.
 
   Raises:
-    ValueError: An entry is neither a file nor a folder, or there are too many.
+    ValueError: An entry is neither a file nor a folder, or there are too many
+      entries.
   """
   return {
     name: entry.stat(follow_symlinks=False).st_size
@@ -126,7 +128,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
         yield name, entry
 
 
-def _describe(path: Path) -> list[int | str]:
+def _size_and_digest(path: Path) -> list[int | str]:
   number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
   with open(number, 'rb') as file:
     digest = hashlib.file_digest(file, 'sha256').hexdigest()
@@ -134,7 +136,7 @@ def _describe(path: Path) -> list[int | str]:
 
 
 def _encode(value: Any) -> bytes:
-  """Encodes `value` and its digest as JSON, always in the same form."""
+  """Encodes `value` and its digest as JSON; equal values give equal bytes."""
   value = {k: v for k, v in value.items() if k != 'sha256'}
   body = json.dumps(value, sort_keys=True)
   digest = hashlib.sha256(body.encode()).hexdigest()

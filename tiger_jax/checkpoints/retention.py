@@ -1,30 +1,32 @@
-"""Which checkpoints of a run are kept, and which one is the best."""
+"""Selects the checkpoints of a run that are kept, and ranks them."""
 
 import bisect
 import math
 
-# How many of the latest are kept at least: the others replace a damaged one.
-_KEPT = 3
+# The smallest number of latest checkpoints to keep. The older ones are used if
+# the newest is damaged.
+_MIN_LATEST = 3
 
 
-def kept(steps: list[int], reach: int) -> list[int]:
-  """Returns the steps of the checkpoints to keep, besides the best.
+def latest(steps: list[int], reach: int) -> list[int]:
+  """Returns the steps of the latest checkpoints, which are kept.
 
-  These are the latest ones, and every checkpoint since the newest one that is
-  at least `reach` steps older than the latest.
+  These are at least three, and include a checkpoint that is at least `reach`
+  steps older than the newest one, if there is any.
 
   Args:
-    steps: The steps of all checkpoints that are not damaged, in order.
-    reach: How many steps before the latest checkpoint a run may go back to.
+    steps: The steps of all undamaged checkpoints, in order.
+    reach: The number of steps that a run may go back from the newest
+      checkpoint.
   """
   if not steps:
     return []
   first = bisect.bisect_right(steps, steps[-1] - reach) - 1
-  return steps[max(0, min(first, len(steps) - _KEPT)) :]
+  return steps[max(0, min(first, len(steps) - _MIN_LATEST)) :]
 
 
 def ranked(values: dict[int, float]) -> list[int]:
-  """Returns steps by their metric, the best first.
+  """Returns steps in order of their metric, the best first.
 
   The earlier of two equal steps comes first, and NaN comes last.
   """

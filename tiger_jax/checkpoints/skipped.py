@@ -1,9 +1,10 @@
-"""The batches that a run skips: ranges of batch numbers.
+"""Ranges of batch numbers that a run skips.
 
-Batches are numbered from 0. A run trains on them in this order, one per step,
-except that it skips the ranges. Each range is `(start, stop)` and skips the
-batches from `start` up to `stop - 1`. The ranges are in order and do not touch.
-Without ranges, step i (counted from 1) trains on batch i - 1.
+Batches are numbered from 0. A run trains on the batches in order, one per step,
+and skips the batches of the ranges. A range `(start, stop)` contains the
+batches from `start` to `stop - 1`. The ranges are sorted, and no two ranges
+overlap or are adjacent. Without ranges, step i (counted from 1) trains on batch
+i - 1.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +20,12 @@ def from_json(value: Any) -> Ranges:
   """Returns the ranges in the `meta` of a checkpoint.
 
   Args:
-    value: A list of pairs. Earlier versions wrote one number n instead, which
-      added n to the batch numbers of all later steps. It becomes the range of
-      the first n batches.
+    value: A list of pairs. Earlier versions wrote a number n instead, and added
+      n to the batch numbers of all later steps. It becomes the range of the
+      first n batches.
 
   Raises:
-    ValueError: It is neither.
+    ValueError: The value is neither.
   """
   pairs = [[0, value]] * (value != 0) if type(value) is int else value
   is_list = isinstance(pairs, list) and all(
@@ -39,7 +40,7 @@ def from_json(value: Any) -> Ranges:
 
 
 def batch_number(ranges: Ranges, num_steps: int) -> int:
-  """Returns the number of the batch that follows `num_steps` steps."""
+  """Returns the number of the batch of the step after `num_steps` steps."""
   number = num_steps
   for start, stop in ranges:
     if number >= start:
@@ -48,14 +49,14 @@ def batch_number(ranges: Ranges, num_steps: int) -> int:
 
 
 def last_start(ranges: Ranges, num_steps: int) -> int:
-  """Returns how many steps come before the last range that a run has reached.
+  """Returns the number of steps before the last range that a run has reached.
 
   Args:
     ranges: The skipped ranges.
-    num_steps: The number of steps done. Later ranges are ignored.
+    num_steps: The number of steps done.
 
   Returns:
-    The number of steps; 0 without such a range.
+    The number of steps before the range; 0 if no range was reached.
   """
   steps_before = num_skipped = 0
   for start, stop in ranges:
@@ -69,9 +70,9 @@ def skip(ranges: Ranges, start: int, stop: int) -> Ranges:
   """Returns the ranges with the batches of steps `start + 1` to `stop` added.
 
   Args:
-    ranges: The ranges that are skipped already.
-    start: The number of steps before the first one.
-    stop: The last step, more than `start`.
+    ranges: The ranges that are already skipped.
+    start: The number of steps before the first step to skip.
+    stop: The last step to skip.
   """
   first = batch_number(ranges, start)
   end = batch_number(ranges, stop - 1) + 1
@@ -84,21 +85,15 @@ def skip(ranges: Ranges, start: int, stop: int) -> Ranges:
 def segments(
   ranges: Ranges, start: int, stop: int
 ) -> Iterator[tuple[int, int]]:
-  """Yields the batch numbers of consecutive steps, as ranges.
-
-  Args:
-    ranges: The skipped ranges.
-    start: The number of steps before the first one.
-    stop: The last step.
-  """
-  number, left = batch_number(ranges, start), stop - start
+  """Yields the batch numbers of the steps `start + 1` to `stop`, as ranges."""
+  number, num_left = batch_number(ranges, start), stop - start
   for first, end in ranges:
-    if first > number and left:
-      size = min(first - number, left)
+    if first > number and num_left:
+      size = min(first - number, num_left)
       yield number, number + size
-      number, left = end, left - size
-  if left:
-    yield number, number + left
+      number, num_left = end, num_left - size
+  if num_left:
+    yield number, number + num_left
 
 
 def read(
@@ -107,13 +102,17 @@ def read(
   start: int,
   stop: int,
 ) -> Iterator[tuple[int, Any]]:
-  """Yields the stacks of consecutive steps, each with its first batch number.
+  """Yields the stacks of the steps `start + 1` to `stop`.
 
   Args:
-    batches: `(first, end)` -> the batches of these numbers, in stacks.
-    ranges: The skipped ranges, in whole stacks.
-    start: The number of steps before the first one.
+    batches: A function `(first, end)` that yields the batches with these
+      numbers in stacks.
+    ranges: The skipped ranges. Each consists of whole stacks.
+    start: The number of steps done.
     stop: The last step.
+
+  Yields:
+    The number of the first batch of a stack, and the stack.
   """
   for number, end in segments(ranges, start, stop):
     for stack in batches(number, end):
@@ -121,6 +120,6 @@ def read(
       number += len(jax.tree.leaves(stack)[0])
 
 
-def shown(ranges: Ranges) -> str:
-  """Returns the ranges for a message, such as `4 to 6, 9 to 11`."""
+def to_text(ranges: Ranges) -> str:
+  """Formats the ranges for a message, for example `4 to 6, 9 to 11`."""
   return ', '.join(f'{start} to {stop - 1}' for start, stop in ranges)

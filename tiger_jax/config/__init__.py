@@ -1,4 +1,4 @@
-"""The configuration: one frozen dataclass per section."""
+"""The settings of a run, as one frozen dataclass per section."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Everything one run depends on.
+  """The settings of a run.
 
   Example:
     >>> import tiger_jax
@@ -36,14 +36,14 @@ class Config:
     256
 
   Attributes:
-    seed: All randomness is a function of the seed and the step.
-    dataset: See `DatasetConfig`.
-    embedding: See `EmbeddingConfig`.
-    semantic_ids: See `SemanticIdsConfig`.
-    model: See `ModelConfig`.
-    train: See `TrainConfig`.
-    evaluation: See `EvaluationConfig`.
-    parallel: See `ParallelConfig`.
+    seed: The seed of all random numbers.
+    dataset: The items and the histories.
+    embedding: The vectors of the items.
+    semantic_ids: The quantizer that makes the Semantic IDs.
+    model: The recommender.
+    train: The training of the recommender.
+    evaluation: The measurement of the trained recommender.
+    parallel: The division of the work between devices.
   """
 
   seed: int = 0
@@ -56,8 +56,8 @@ class Config:
   parallel: ParallelConfig = ParallelConfig()
 
   def __post_init__(self):
-    """Checks what concerns more than one section."""
-    # jax.random.key ignores further bits.
+    """Checks the seed, and fields that depend on another section."""
+    # jax.random.key ignores all but the last 32 bits.
     if not 0 <= self.seed < 2**32:
       raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')
     if self.train.length_buckets[-1:] != (self.model.max_history,):
@@ -79,15 +79,16 @@ class Config:
       9
 
     Args:
-      path: The path of the file, followed by `:` and a variant if it has any.
-        `configs/...` also names the files that are part of the installation.
-      overrides: Values by field, such as `{'train.steps': 500}`.
+      path: The path of the file. It may end with `:` and the name of a variant.
+        If there is no file at a path of the form `configs/...`, the file of
+        this name in the installation is read.
+      overrides: Maps fields to their values, as in `{'train.steps': 500}`.
 
     Raises:
       UsageError: There is no such file, variant or field, or a value is not
-        valid. The error names all of these values.
+        valid. The message names all wrong values.
     """
-    # `config_dict` builds this class, so it cannot be imported above.
+    # Imported here, because `config_dict` imports this class.
     from tiger_jax.config import config_dict, config_file
 
     settings = config_file.load(path)

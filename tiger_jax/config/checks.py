@@ -1,4 +1,4 @@
-"""Validators of config fields."""
+"""Validates config fields."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -8,24 +8,24 @@ from typing import Any
 
 from tiger_jax.errors import UsageError
 
-# The metadata key for the former value of a field that was added later: with
-# this value, the code behaves as versions without the field. Fingerprints omit
-# a field that has its former value.
+# The metadata key for the former value of a field. With this value, the code
+# behaves as it did before the field was added. Fingerprints omit a field that
+# has its former value.
 BEFORE = 'before'
 
 
 def added_later(default: Any, before: Any) -> Any:
-  """Declares a field that records of older versions do not have.
+  """Declares a field that was added after the first release of records.
 
   Args:
-    default: The default of the field.
-    before: Its former value, see `BEFORE`.
+    default: The value in new configs.
+    before: The value that reproduces versions without the field, see `BEFORE`.
   """
   return dataclasses.field(default=default, metadata={BEFORE: before})
 
 
 def did_you_mean(name: str, choices: Sequence[str]) -> str:
-  """Returns a question that names the nearest choice, or lists all choices."""
+  """Returns a hint: the choice nearest to a name, or else all choices."""
   near = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
   if near:
     return f'did you mean {near[0]}?'
@@ -33,7 +33,7 @@ def did_you_mean(name: str, choices: Sequence[str]) -> str:
 
 
 def nearest_and_all(name: str, choices: Sequence[str]) -> str:
-  """Returns a question that names the nearest choice, and all choices."""
+  """Returns a hint: the choice nearest to a name, and all choices."""
   hint = did_you_mean(name, choices)
   if not hint.endswith('?'):
     return hint
@@ -41,7 +41,7 @@ def nearest_and_all(name: str, choices: Sequence[str]) -> str:
 
 
 def choose(table: Mapping[str, Any], name: str, where: str) -> Any:
-  """Returns the entry of a name, or raises UsageError with the nearest one."""
+  """Returns the entry of a name in a table; raises UsageError if missing."""
   if name not in table:
     raise UsageError(
       f'{where} is {name!r}: {nearest_and_all(name, tuple(table))}'
@@ -50,7 +50,7 @@ def choose(table: Mapping[str, Any], name: str, where: str) -> Any:
 
 
 def require_positive(section: Any, *names: str) -> None:
-  """Raises UsageError where a field is not above zero and finite."""
+  """Raises UsageError unless all fields are positive and finite."""
   for name in names:
     value = getattr(section, name)
     if not 0 < value < math.inf:
@@ -58,7 +58,7 @@ def require_positive(section: Any, *names: str) -> None:
 
 
 def require_not_negative(section: Any, *names: str) -> None:
-  """Raises UsageError where a field is below zero or not finite."""
+  """Raises UsageError if a field is negative or not finite."""
   for name in names:
     value = getattr(section, name)
     if not 0 <= value < math.inf:
@@ -66,7 +66,7 @@ def require_not_negative(section: Any, *names: str) -> None:
 
 
 def require_at_most(section: Any, largest: int, *names: str) -> None:
-  """Raises UsageError where a field, or one of its values, is larger."""
+  """Raises UsageError if a field, or an element of a tuple, is too large."""
   for name in names:
     value = getattr(section, name)
     if (
@@ -76,7 +76,7 @@ def require_at_most(section: Any, largest: int, *names: str) -> None:
 
 
 def require_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
-  """Raises UsageError where a field is none of the choices."""
+  """Raises UsageError if a field is not one of the choices."""
   value = getattr(section, name)
   if value not in choices:
     raise UsageError(f'{name} is {value!r}: {nearest_and_all(value, choices)}')

@@ -22,16 +22,16 @@ from tiger_jax.config.checks import did_you_mean, nearest_and_all
 from tiger_jax.config.flags import MODES, TOPICS, names
 from tiger_jax.errors import UsageError
 
-# The flags that only one mode uses, by mode.
-_ONLY = {mode: names(mode) for mode in TOPICS if mode in MODES}
+# Maps a mode to the flags that only this mode uses.
+_MODE_FLAGS = {mode: names(mode) for mode in TOPICS if mode in MODES}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
 _NOT_EMPTY = ('config', 'workdir', 'profile', 'user')
-# The forms that other programs of absl accept.
+# All forms of --help that absl programs accept.
 _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
 _OVERRIDE = re.compile(
   r'--?(?P<no>no)?config\.(?P<path>[^=]*)(=(?P<text>.*))?', re.S
 )
-_KINDS = {'int': 'an integer', 'float': 'a number', 'bool': 'true or false'}
+_TYPES = {'int': 'an integer', 'float': 'a number', 'bool': 'true or false'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Command:
 
   Attributes:
     mode: One of `MODES`.
-    workdir: The run's folder, as the user wrote it.
+    workdir: The folder of the run, as the user wrote it.
     config: The settings of a single run; None for an experiment or no config.
     experiment: The settings of an experiment, see `experiments.spec`; None for
       a single run.
-    repeat: The command that repeats this one, without overrides of paths.
-    overridden: The paths of the overridden fields, such as `train.steps`.
+    repeat: The command that repeats the run, without overrides of paths.
+    overridden: The overridden fields, such as `train.steps`.
     distributed: Whether this is one of several processes.
-    profile: The folder to write a profile to, for `bench`.
-    history: Item ids, for `recommend`.
-    user: The id of a user, for `recommend`; None if a history is given.
-    k: The number of items, for `recommend`.
-    options: The fields of `Options`, for `recommend`.
+    profile: For `bench`: the folder for a profile.
+    history: For `recommend`: item ids.
+    user: For `recommend`: the id of a user; None if a history is given.
+    k: For `recommend`: the number of items.
+    options: For `recommend`: the fields of `Options`.
   """
 
   mode: str
@@ -69,7 +69,7 @@ class Command:
 
   @property
   def folder(self) -> Path:
-    """The run's folder, with `~` expanded."""
+    """The folder of the run, with `~` expanded."""
     return Path(config_dict.expand(self.workdir, '--workdir'))
 
 
@@ -77,7 +77,7 @@ def parse(argv: list[str]) -> Command | None:
   """Reads the command line and the config file.
 
   Args:
-    argv: As `sys.argv`. The flags must have been defined.
+    argv: The arguments of the program, as in `sys.argv`.
 
   Returns:
     The command; None if the user asked for help.
@@ -92,28 +92,28 @@ def parse(argv: list[str]) -> Command | None:
   values.set_default('verbosity', absl_logging.ERROR)
   try:
     argv = values.read_flags_from_files(argv, force_gnu=True)
-    argv, overrides = _take_overrides(argv)
-    rest = values(argv)
+    argv, overrides = _split_overrides(argv)
+    positional = values(argv)[1:]
   except (flags.Error, ValueError) as error:
     raise UsageError(_explain(error)) from error
-  if values.help:  # In a file of flags.
+  if values.help:  # A file of flags may set it.
     return None
-  if len(rest) > 1:
+  if positional:
     raise UsageError(
-      f'{rest[1]!r} is not a flag: flags begin with --, and a list of ids has '
-      'no spaces'
+      f'{positional[0]!r} is not a flag: flags begin with --, and a list of '
+      'ids has no spaces'
     )
   level = absl_logging.converter.absl_to_standard(values.verbosity)
   logging.getLogger().setLevel(level)
-  given = [name for name in values if values[name].present]
-  for name in given:
+  given_flags = [name for name in values if values[name].present]
+  for name in given_flags:
     if name not in (*_FLAGS, 'verbosity', 'v', 'flagfile'):
       raise UsageError(_unknown_flag(name))
   if values.mode not in MODES:
     raise UsageError(
       f'--mode is {values.mode!r}: {nearest_and_all(values.mode, MODES)}'
     )
-  _refuse_unused(given, overrides)
+  _refuse_unused(given_flags, overrides)
   config = experiment = None
   if values.config is not None:
     settings = config_file.load(values.config)
@@ -146,7 +146,7 @@ def parse(argv: list[str]) -> Command | None:
     k=values.k,
     options={
       name: values[name].value
-      for name in _ONLY['recommend']
+      for name in _MODE_FLAGS['recommend']
       if name not in ('history', 'user', 'k')
     },
   )
@@ -155,12 +155,12 @@ def parse(argv: list[str]) -> Command | None:
 
 
 def _check_folder(command: Command) -> None:
-  """Refuses a file as the workdir, and a workdir without a run to serve."""
+  """Raises UsageError if the workdir is a file, or has no run to serve."""
   folder = command.folder
   try:
-    above = (folder, *folder.absolute().parents)
-    existing = next(x for x in above if x.exists())
-  except OSError as error:  # The path is too long, or the current folder gone.
+    candidates = (folder, *folder.absolute().parents)
+    existing = next(x for x in candidates if x.exists())
+  except OSError as error:  # Too long, or the working directory is deleted.
     raise UsageError(
       f'--workdir is {config_dict.SHOWN.repr(command.workdir)}, which cannot '
       f'be used ({error.strerror}): choose another'
@@ -170,47 +170,50 @@ def _check_folder(command: Command) -> None:
   if command.mode == 'recommend' and not folder.exists():
     names = [str(x) for x in folder.parent.glob('*/')]
     near = difflib.get_close_matches(str(folder), names, n=1)
-    hint = f'did you mean {near[0]}?' if near else 'name that of a finished run'
+    hint = 'name the folder of a finished run'
+    if near:
+      hint = f'did you mean {near[0]}?'
     raise UsageError(f'there is no folder {folder}: {hint}')
 
 
-def _take_overrides(
+def _split_overrides(
   argv: list[str],
 ) -> tuple[list[str], dict[str, str | bool]]:
-  """Separates overrides, `--config.section.field=value`, from other flags.
+  """Splits arguments into other flags and `--config.section.field=value`.
 
-  The last override of a field counts.
+  If a field is overridden twice, the last value counts.
   """
-  rest: list[str] = []
+  other: list[str] = []
   overrides: dict[str, str | bool] = {}
   remaining = argv[::-1]
   while remaining:
     argument = remaining.pop()
     match = _OVERRIDE.fullmatch(argument)
-    if not match or '--' in rest:
-      rest.append(argument)
+    if not match or '--' in other:
+      other.append(argument)
       continue
     value: str | bool = match['text']
     if match['no'] and value is None:
       value = False
     elif match['no']:
       raise UsageError(f'{argument}: remove either the "no" or the value')
-    elif value is None:  # The value is the next argument, or implied (a bool).
+    elif value is None:  # The value is the next argument, or True for a switch.
       has_value = remaining and remaining[-1][:1] != '-'
       value = remaining.pop() if has_value else True
     overrides[match['path']] = value
-  return rest, overrides
+  return other, overrides
 
 
 def _explain(error: Exception) -> str:
-  """Returns one line that explains an error of absl."""
+  """Returns a one-line message for an error of absl."""
   if isinstance(error, flags.UnrecognizedFlagError):
     return _unknown_flag(error.flagname)
   text = ' '.join(str(error).removeprefix('ERROR:: ').split())
   if match := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
     name, value = match[1], match[2]
-    kind = _KINDS.get(flags.FLAGS[name].flag_type(), 'a list of ids')
-    return f'--{name} is {config_dict.SHOWN.repr(value)}: it must be {kind}'
+    flag_type = _TYPES.get(flags.FLAGS[name].flag_type(), 'a list of ids')
+    shown = config_dict.SHOWN.repr(value)
+    return f'--{name} is {shown}: it must be {flag_type}'
   if match := re.fullmatch(
     r'Missing value for flag -+(\w+)|-+(\w+) with no argument', text
   ):
@@ -224,7 +227,7 @@ def _explain(error: Exception) -> str:
 
 
 def _unknown_flag(name: str) -> str:
-  """Says which flag, or field of the config, could have been meant."""
+  """Returns a message that suggests a similar flag or config field."""
   for path in _fields(Config(), '--config'):
     if path.endswith(f'.{name}'):
       return f'no flag --{name}: did you mean {path}?'
@@ -241,51 +244,51 @@ def _fields(section: Any, path: str) -> Iterator[str]:
       yield f'{path}.{field.name}'
 
 
-def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
-  """Raises UsageError for flags that the mode ignores, and for empty ones."""
+def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:
+  """Raises UsageError for empty flags and flags that the mode does not use."""
   values = flags.FLAGS
   mode = values.mode
-  # A shell variable that is not set makes a flag empty.
-  unused = [f'--{x} is empty' for x in _NOT_EMPTY if values[x].value == '']
-  unused += [
-    f'--{name} is for --mode={only}, not for --mode={mode}'
-    for only, names in _ONLY.items()
+  # A flag is empty if its shell variable is not set.
+  problems = [f'--{x} is empty' for x in _NOT_EMPTY if values[x].value == '']
+  problems += [
+    f'--{name} is for --mode={its_mode}, not for --mode={mode}'
+    for its_mode, names in _MODE_FLAGS.items()
     for name in names
-    if name in given and mode != only
+    if name in given_flags and mode != its_mode
   ]
   if mode == 'recommend':
     reason = 'is not used by --mode=recommend, which reads the settings of the'
     for name in overrides:
-      unused.append(f'--config.{name} {reason} trained run')
+      problems.append(f'--config.{name} {reason} trained run')
     if values.distributed:
-      unused.append('--distributed is not for --mode=recommend')
+      problems.append('--distributed is not for --mode=recommend')
     if values.config is not None and values.workdir:
-      unused.append(f'--config {reason} run in --workdir')
-    unused += _wrong_lists()
-  if unused:
-    raise UsageError('; '.join(unused))
+      problems.append(f'--config {reason} run in --workdir')
+    problems += _id_problems()
+  if problems:
+    raise UsageError('; '.join(problems))
 
 
-def _wrong_lists() -> list[str]:
-  """Returns a sentence for each wrong list of ids of `recommend`."""
+def _id_problems() -> list[str]:
+  """Returns a message for each wrong list of ids of `recommend`."""
   values = flags.FLAGS
-  wrong = []
+  problems = []
   if values.user is None and not values.history:
-    wrong.append(
+    problems.append(
       'the history is empty: give --history=ID,ID,... oldest first, or '
       '--user=ID'
     )
   if values.user is not None and values.history:
-    wrong.append('--history and --user are both given: remove one of them')
+    problems.append('--history and --user are both given: remove one of them')
   if values.allow == []:
-    wrong.append('--allow is empty: name the items, or leave it out')
+    problems.append('--allow is empty: name items, or remove the flag')
   for name in ('history', 'allow', 'deny'):
     ids = values[name].value or []
     if '' in ids:
-      wrong.append(
-        f"--{name} is {','.join(ids)!r}, in which an id is empty ('')"
+      problems.append(
+        f"--{name} is {','.join(ids)!r}: remove the empty id ('')"
       )
-  return wrong
+  return problems
 
 
 def _default_workdir(config: str | None) -> str:
@@ -307,7 +310,7 @@ def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
 
 
 def quote(argument: str) -> str:
-  """Quotes an argument for a shell, readably where it is a tuple of names."""
+  """Quotes an argument for a shell, with double quotes if they suffice."""
   if shlex.quote(argument) == argument or set('"$`\\!') & set(argument):
     return shlex.quote(argument)
   return f'"{argument}"'

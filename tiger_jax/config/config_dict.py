@@ -1,8 +1,7 @@
-"""From a ConfigDict to a `Config`, every name and type checked on the way.
+"""Converts a ConfigDict to a `Config`, and checks all names and types.
 
-Config files build an `ml_collections.ConfigDict` with `defaults()` and change
-what differs; `parse` turns it into a `Config`. Nothing past `main` sees a
-ConfigDict.
+A config file gets an `ml_collections.ConfigDict` from `defaults()` and changes
+fields of it. `parse` converts the result to a `Config`.
 """
 
 import dataclasses
@@ -16,13 +15,13 @@ from tiger_jax.config import Config
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
 
-# Longer than any path.
+# No path is longer.
 _LONGEST = 4096
-# Shortens values in error messages, because they may come from a file.
+# Shortens values in error messages: values from a file may be long.
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 200
 SHOWN.maxtuple = SHOWN.maxlist = SHOWN.maxdict = 20
-# The fields that are paths.
+# The fields that hold paths.
 _PATHS = (
   'config.dataset.source_dir', 'config.embedding.path',
   'config.embedding.ids_path', 'config.embedding.model',
@@ -31,33 +30,27 @@ _PATHS = (
 
 
 def defaults() -> ml_collections.ConfigDict:
-  """Returns every field at its default, for a config file to start from."""
+  """Returns the default config, which config files then change."""
   config = ml_collections.ConfigDict(dataclasses.asdict(Config()))
   return config.lock()
 
 
 def parse(config: ml_collections.ConfigDict) -> Config:
-  """Checks a ConfigDict and freezes it.
-
-  Args:
-    config: The result of a config file, with overrides applied.
-
-  Returns:
-    The same values as dataclasses.
+  """Converts a ConfigDict to a `Config`.
 
   Raises:
-    UsageError: A field is unknown, or its value is of the wrong type or out
-      of range. All of them are named.
+    UsageError: A field is unknown, or its value has the wrong type or is out of
+      range. The message names all wrong fields.
   """
   return from_json(config.to_dict())
 
 
 def from_json(values: dict[str, Any]) -> Config:
-  """Rebuilds a Config that was written with `dataclasses.asdict`.
+  """Rebuilds a `Config` from the result of `dataclasses.asdict`.
 
   Raises:
-    UsageError: A field is unknown, or its value is of the wrong type or out
-      of range. All of them are named.
+    UsageError: A field is unknown, or its value has the wrong type or is out of
+      range. The message names all wrong fields.
   """
   problems: list[str] = []
   config = _build(Config, values, 'config', problems)
@@ -70,11 +63,11 @@ def expand(path: str, where: str) -> str:
   """Returns a path with `~` replaced by the home folder.
 
   Args:
-    path: The path as typed; shells do not expand the `~` in `--flag=~/x`.
-    where: The name of the setting, for error messages.
+    path: A path. Shells do not expand the `~` in `--flag=~/x`.
+    where: The flag or field of the path, for error messages.
 
   Raises:
-    UsageError: The home folder is not known, or the path has a NUL character.
+    UsageError: There is no such home folder, or the path has a NUL character.
   """
   if '\0' in path:
     raise UsageError(f'{where} is {SHOWN.repr(path)}: remove the NUL character')
@@ -90,7 +83,7 @@ def expand(path: str, where: str) -> str:
 def _build(
   cls: Any, values: dict[str, Any], path: str, problems: list[str]
 ) -> Any:
-  """Returns a section, or appends what is wrong with it to `problems`."""
+  """Builds a section, or appends its errors to `problems` and returns None."""
   fields = {field.name: field for field in dataclasses.fields(cls)}
   kwargs: dict[str, Any] = {}
   num_before = len(problems)
@@ -100,11 +93,11 @@ def _build(
       if name not in fields:
         hint = did_you_mean(name, tuple(fields))
         raise UsageError(f'{where} is not a field; {hint}')
-      kind = fields[name].type
-      if not dataclasses.is_dataclass(kind):
-        kwargs[name] = _convert(kind, value, where)
+      field_type = fields[name].type
+      if not dataclasses.is_dataclass(field_type):
+        kwargs[name] = _convert(field_type, value, where)
       elif isinstance(value, dict):
-        kwargs[name] = _build(kind, value, where, problems)
+        kwargs[name] = _build(field_type, value, where, problems)
       else:
         raise UsageError(
           f'{where} is {SHOWN.repr(value)}: it must be a section'
@@ -112,7 +105,7 @@ def _build(
     except UsageError as error:
       problems.append(str(error))
   if cls is Config and len(problems) > num_before:
-    return None  # Checks across sections need valid sections.
+    return None  # `Config` checks the sections together: all must be valid.
   try:
     return cls(**{k: v for k, v in kwargs.items() if v is not None})
   except UsageError as error:
@@ -120,21 +113,21 @@ def _build(
   return None
 
 
-def _convert(kind: Any, value: Any, where: str) -> Any:
-  """Returns `value` as `kind`, where nothing is lost by it."""
-  if get_origin(kind) is tuple and isinstance(value, list | tuple):
-    return tuple(_convert(get_args(kind)[0], x, where) for x in value)
-  if kind is float and type(value) is int:
+def _convert(field_type: Any, value: Any, where: str) -> Any:
+  """Converts a list to a tuple and an int to a float, and checks the type."""
+  if get_origin(field_type) is tuple and isinstance(value, list | tuple):
+    return tuple(_convert(get_args(field_type)[0], x, where) for x in value)
+  if field_type is float and type(value) is int:
     try:
       return float(value)
     except OverflowError as error:
       raise UsageError(f'{where} is too large') from error
-  if type(value) is not kind:
-    name = getattr(kind, '__name__', str(kind))
+  if type(value) is not field_type:
+    name = getattr(field_type, '__name__', str(field_type))
     raise UsageError(
       f'{where} is {SHOWN.repr(value)}: it must be of type {name}'
     )
-  # The error of a wrong choice shows the value.
-  if kind is str and len(value) > _LONGEST:
+  # Error messages about wrong choices show the whole value.
+  if field_type is str and len(value) > _LONGEST:
     raise UsageError(f'{where} is longer than {_LONGEST} characters')
   return expand(value, where) if where in _PATHS else value

@@ -1,4 +1,4 @@
-"""Reads a config file, and applies overrides from the command line."""
+"""Reads config files, and applies overrides to their fields."""
 
 import ast
 from collections.abc import Mapping
@@ -34,15 +34,15 @@ def load(name: str) -> ml_collections.ConfigDict:
   """Calls the `get_config` of a config file.
 
   Args:
-    name: The path of the file, followed by `:` and a variant if it has any. If
-      there is no file at a path of the form `configs/...`, the one that is
-      part of the installation is read.
+    name: The path of the file. It may end with `:` and the name of a variant.
+      If there is no file at a path of the form `configs/...`, the file of this
+      name in the installation is read.
 
   Raises:
     UsageError: There is no such file or variant, or the file raises an error.
   """
   path, variant = split(expand(name, '--config'))
-  path = _find(path)
+  path = _find_file(path)
   _make_configs_importable(path)
   try:
     loader = machinery.SourceFileLoader('config_file', path)
@@ -76,12 +76,12 @@ def override(
 
   Args:
     config: The config to change.
-    values: Maps a field, such as `train.steps`, to its value. Text, as the
-      command line gives it, is converted to the type of the field.
+    values: Maps a field, such as `train.steps`, to its value. Text from the
+      command line is converted to the type of the field.
 
   Raises:
-    UsageError: Fields do not exist, or values are of another type. The error
-      names all of them.
+    UsageError: A field does not exist, or a value has the wrong type. The
+      message names all wrong fields.
   """
   problems = []
   for path, value in values.items():
@@ -94,69 +94,69 @@ def override(
 
 
 def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
-  where, section, before, name = 'config', config, config, ''
+  where, section, current, name = 'config', config, config, ''
   for name in path.split('.'):
-    section = before
+    section = current
     if not isinstance(section, ml_collections.ConfigDict):
       raise UsageError(f'{where} is not a section: it has no {name!r}')
     if name not in section:
       hint = did_you_mean(name, list(section))
       raise UsageError(f'{where}.{name} is not a field; {hint}')
     where = f'{where}.{name}'
-    before = section[name]
-  if isinstance(before, ml_collections.ConfigDict):
+    current = section[name]
+  if isinstance(current, ml_collections.ConfigDict):
     raise UsageError(
-      f'{where} is a section: set one of its fields, {", ".join(before)}'
+      f'{where} is a section: set one of its fields, {", ".join(current)}'
     )
   if isinstance(value, str | bool):
-    value = _convert(before, value, where)
+    value = _convert(current, value, where)
   with section.ignore_type():  # `config_dict.parse` checks the types.
     section[name] = value
 
 
-def _convert(before: Any, value: str | bool, where: str) -> Any:
+def _convert(current: Any, value: str | bool, where: str) -> Any:
   """Converts the text of an override to the type of the current value."""
   if isinstance(value, bool):
-    if not isinstance(before, bool):
-      raise UsageError(f'{where} needs a value, as in --{where}={before}')
+    if not isinstance(current, bool):
+      raise UsageError(f'{where} needs a value, as in --{where}={current}')
     return value
-  if isinstance(before, str):
+  if isinstance(current, str):
     return value
   try:
-    if isinstance(before, bool):
+    if isinstance(current, bool):
       return _BOOLEANS[value.lower()]
-    if isinstance(before, int | float):
-      return type(before)(value)
+    if isinstance(current, int | float):
+      return type(current)(value)
   except (ValueError, KeyError) as error:
     raise UsageError(
-      f'{where} is {SHOWN.repr(value)}: it must be {_NAMES[type(before)]}'
+      f'{where} is {SHOWN.repr(value)}: it must be {_NAMES[type(current)]}'
     ) from error
   try:
     literal = ast.literal_eval(value)
   except (ValueError, SyntaxError, RecursionError, MemoryError):
-    literal = value  # Text, such as a path, is a tuple of one element.
-  if not isinstance(before, tuple | list):
+    literal = value  # Text such as a path; it becomes a tuple of one element.
+  if not isinstance(current, tuple | list):
     return literal
   if isinstance(literal, tuple | list):
-    return type(before)(literal)
+    return type(current)(literal)
   if (
     value[:1] in ('(', '[')
     or not isinstance(literal, str)
-    or (before and type(before[0]) in _NAMES)
+    or (current and type(current[0]) in _NAMES)
   ):
     raise UsageError(
       f'{where} is {SHOWN.repr(value)}: it must be a tuple, such as '
-      f'{before or (8, 8, 8)}'
+      f'{current or (8, 8, 8)}'
     )
-  return type(before)((literal,))
+  return type(current)((literal,))
 
 
-def _find(path: str) -> str:
+def _find_file(path: str) -> str:
   """Returns the path of a config file: as given, or in the installation."""
   if os.path.isfile(path):
     return path
   if os.path.lexists(path):
-    raise UsageError(f'--config is {path!r}, which is not a file: name one')
+    raise UsageError(f'--config is {path!r}, which is not a file: name a file')
   first, *rest = Path(path).parts or ('',)
   installed = _installed_configs()
   if first == 'configs' and os.path.isfile(file := installed.joinpath(*rest)):
@@ -169,28 +169,27 @@ def _find(path: str) -> str:
 
 
 def _installed_configs() -> Path:
-  """Returns the folder `configs` of a wheel, or of a clone."""
+  """Returns the folder `configs` of the installed wheel or the repository."""
   package = Path(tiger_jax.__file__).parent
   in_wheel = package / 'configs'
   return in_wheel if in_wheel.is_dir() else package.parent / 'configs'
 
 
 def _make_configs_importable(path: str) -> None:
-  """Lets a config file do `from configs import beauty`, wherever it lies.
+  """Makes `from configs import beauty` work in a config file in any folder.
 
-  A module is looked for in the folder `configs` that holds the file, then in
-  that of the working directory, and then in that of the installation.
+  The import system searches three folders named `configs`: the one that holds
+  the file, then that in the working directory, then that of the installation.
   """
   for name in [x for x in sys.modules if x.partition('.')[0] == 'configs']:
     del sys.modules[name]
   package = types.ModuleType('configs')
-  around = [x for x in Path(path).absolute().parents if x.name == 'configs']
-  # The import system would remember where a relative path led first.
-  folders = (*around[:1], Path('configs').absolute(), _installed_configs())
+  parents = [x for x in Path(path).absolute().parents if x.name == 'configs']
+  # Absolute, because the import system caches what a relative path led to.
+  folders = (*parents[:1], Path('configs').absolute(), _installed_configs())
   package.__path__ = [str(x) for x in folders]
   sys.modules['configs'] = package
-  # `python -m` searches the working directory for other modules; a script does
-  # not.
+  # `python -m` puts the working directory on the path; a script does not.
   if '' not in sys.path:
     sys.path.append('')
 
@@ -200,14 +199,14 @@ def _check_variant(get_config: Any, variant: str) -> None:
     inspect.signature(get_config).bind(*[variant] if variant else [])
   except TypeError as error:
     raise UsageError(
-      f'it has no variants: leave out :{variant}'
+      f'it has no variants: remove :{variant}'
       if variant
-      else 'name a variant after the path and a colon'
+      else 'it needs a variant: append a colon and the name of the variant'
     ) from error
 
 
 def _explain(path: str, error: BaseException) -> str:
-  """Returns one line that names the error of a config file and its place."""
+  """Returns a one-line message with the place and the text of an error."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == path]
   if isinstance(error, SyntaxError) and error.filename == path:

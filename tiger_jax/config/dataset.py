@@ -1,4 +1,4 @@
-"""The section of the dataset."""
+"""The config section `dataset`."""
 
 import dataclasses
 
@@ -12,23 +12,25 @@ from tiger_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
-  """Where the shop's items and histories come from.
+  """The source of the items and the histories.
 
   Attributes:
-    name: `synthetic`, `files` (your own), or `amazon2014/<Category>`.
-    source_dir: Folder of raw files; empty downloads the official ones.
-    synthetic_users: Shoppers the synthetic shop draws.
-    drop_short_users: Leave out users with fewer than three events, who cannot
-      be split into train, validation and test, instead of refusing them.
-    allow_missing_metadata: Keep items without a metadata record, with their
-      id as their text, instead of refusing them.
-    keep_repeats: Keep rows that are equal in user, item and time, instead of
-      only the first of them.
-    shuffle_ties: Put a user's events of one time in random order, instead of
-      the order of the file.
-    unseen_share: Share of the items of the test that nobody is to have bought
-      before (the paper's Figure 5): they are taken out of all that comes
-      before the test, and quantizers are not fitted to them.
+    name: `synthetic`, `files` (your own data), or `amazon2014/<Category>`.
+    source_dir: Folder of the raw files. If it is empty, the official files of
+      the Amazon data are downloaded.
+    synthetic_users: Number of users of the synthetic shop.
+    drop_short_users: Whether to drop users with fewer than three events, which
+      cannot be split into train, validation and test. Otherwise they raise an
+      error.
+    allow_missing_metadata: Whether to keep items without a metadata record,
+      with their id as their text. Otherwise they raise an error.
+    keep_repeats: Whether to keep events that repeat the user, item and time of
+      an earlier event.
+    shuffle_ties: Whether a user's events at the same time are put in random
+      order. Otherwise they keep the order of the file.
+    unseen_share: Share of the test items that occur only as test targets (the
+      paper's Figure 5). All other events of these items are removed, and the
+      quantizer is not fitted to them.
   """
 
   name: str = 'synthetic'

@@ -1,4 +1,4 @@
-"""The section of the item vectors."""
+"""The config section `embedding`."""
 
 import dataclasses
 
@@ -11,15 +11,17 @@ from tiger_jax.config.checks import (
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingConfig:
-  """How an item's sentence becomes a vector.
+  """The encoder that turns the text of each item into a vector.
 
   Attributes:
-    encoder: `sentence-transformers`, `tfidf-svd` or `precomputed`.
-    model: Hub name or local folder, for `sentence-transformers`. A commit or
-      tag of the hub may follow the name, as in `name@revision`.
-    dim: Width of the vectors that `tfidf-svd` makes.
-    path: A `.npy` of `[items, dim]`, for `precomputed`.
-    ids_path: A JSON list of the item id of each row of `path`.
+    encoder: `sentence-transformers`, `tfidf-svd`, or `precomputed` to read the
+      vectors from a file.
+    model: For `sentence-transformers`: a model of the Hugging Face Hub, or a
+      local folder. A revision may follow the name, as in `name@revision`.
+    dim: For `tfidf-svd`: width of the vectors.
+    path: For `precomputed`: a `.npy` file of shape `[items, dim]`.
+    ids_path: For `precomputed`: a JSON list with the item id of each row of
+      `path`.
   """
 
   encoder: str = 'sentence-transformers'

@@ -1,4 +1,4 @@
-"""The section of the evaluation."""
+"""The config section `evaluation`."""
 
 import dataclasses
 
@@ -13,14 +13,15 @@ from tiger_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """How a trained model is measured.
+  """The measurement of a trained model.
 
   Attributes:
-    num_beams: Beams of the search, at least the largest cutoff.
-    batch_size: Users searched for at once.
-    num_users: So many users, drawn evenly, are measured; 0 for all.
-    search: Of baselines that score items: `exact`, or `approximate` on
-      accelerators that have a faster way to nearly all of the best.
+    num_beams: Beams of the search, at least 10.
+    batch_size: Users per batch.
+    num_users: Number of users to measure, drawn at random; 0 for all users.
+    search: The top-k search of baselines that score items. `exact`, or
+      `approximate`, which is faster on some accelerators and may miss one in
+      twenty of the best items.
   """
 
   num_beams: int = 30

@@ -1,4 +1,4 @@
-"""The flags of the program, by topic, and its help."""
+"""Defines the flags of the program and its help text."""
 
 from collections.abc import Callable
 import textwrap
@@ -16,11 +16,12 @@ class _Flag(NamedTuple):
   """A flag.
 
   Attributes:
-    name: The name, without dashes.
-    define: The function of absl that defines a flag of this type.
-    value: What the help shows after the `=`; '' for a switch.
-    default: The default.
-    help: One or more sentences. They name the default if it is None or [].
+    name: The name without dashes.
+    define: The absl function that defines a flag of this type.
+    value: The placeholder of the value in the help text; '' for a boolean.
+    default: The value of the flag if it is not given.
+    help: Sentences for the help text. They describe the default if it is None
+      or []; `help_text` appends any other default.
   """
 
   name: str
@@ -30,43 +31,46 @@ class _Flag(NamedTuple):
   help: str
 
 
-# The flags of every mode, of --mode=recommend only and of --mode=bench only.
+# Flags that all modes, only --mode=recommend and only --mode=bench accept.
 TOPICS = {
   'run': (
     _Flag(
       'config', flags.DEFINE_string, 'FILE[:VARIANT]', None,
-      'The config file of the run, such as one of configs/, and its variant. '
-      '--config.SECTION.FIELD=VALUE overrides one field of it, as in '
-      '--config.train.steps=500. There is no default.',
+      'The config file, such as configs/beauty.py. A variant of the config may '
+      'follow, as in configs/beauty.py:cpu. --config.SECTION.FIELD=VALUE '
+      'overrides a field, as in --config.train.steps=500. There is no default.',
     ),
     _Flag(
       'workdir', flags.DEFINE_string, 'FOLDER', None,
-      'The folder of the run. Finished stages in it are skipped, and a stopped '
-      'training continues. The default is runs/ and the name of the config.',
+      'The folder of the run. Finished stages in it are reused, and an '
+      'interrupted training resumes. The default is the folder in runs/ with '
+      'the name of the config, as in runs/beauty_cpu.',
     ),
     _Flag(
       'mode', flags.DEFINE_string, 'MODE', 'all',
-      'How far to run. data, embed, semantic_ids, train and evaluate are the '
-      'stages, and each runs those before it; all also shows recommendations; '
-      'bench measures the speed of training; recommend answers a request.',
+      'What to do. data, embed, semantic_ids, train and evaluate are stages: '
+      'each mode runs its stage and the stages before it. all runs every stage '
+      'and shows example recommendations. bench measures the speed of '
+      'training. recommend prints recommendations of a trained model.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
-      'This process is one of several of the run. launch/ holds scripts that '
-      'set it.',
+      'Run as one of several processes that train together. The scripts in '
+      'launch/ set this flag.',
     ),
-    _Flag('help', flags.DEFINE_bool, '', False, 'Print this text, as -h does.'),
+    _Flag('help', flags.DEFINE_bool, '', False, 'Print this text and exit.'),
   ),
   'recommend': (
     _Flag(
       'history', flags.DEFINE_list, 'ID,ID,...', [],
-      'The ids of the items that a user had, oldest first. There is no '
-      'default; --user may be given instead.',
+      'The item ids of a history, oldest first. There is no default: either '
+      '--history or --user is required.',
     ),
     _Flag(
       'user', flags.DEFINE_string, 'ID', None,
-      "The id of a user of the run's data, whose whole history is used. There "
-      'is no default; --history may be given instead.',
+      'The id of a user in the data of the run. Items are recommended for the '
+      'whole history of this user. There is no default: either --history or '
+      '--user is required.',
     ),
     _Flag(
       'k', flags.DEFINE_integer, 'NUMBER', 10,
@@ -82,33 +86,34 @@ TOPICS = {
     ),
     _Flag(
       'deny', flags.DEFINE_list, 'ID,ID,...', [],
-      'Do not recommend these items. The default is none.',
+      'Do not recommend these items. The default is no items.',
     ),
     _Flag(
       'exact', flags.DEFINE_bool, '', False,
-      'Widen the search until the k best items are proven, and say how many '
-      'are.',
+      'Widen the search until it is proven that no other item ranks above the '
+      'k items, and print how many of them are proven.',
     ),
     _Flag(
       'temperature', flags.DEFINE_float, 'NUMBER', None,
-      'Draw the items at random; 1 keeps their probabilities. It implies '
-      '--exact. The default is to return the most probable items.',
+      "Draw the items at random. 1 draws with the model's probabilities, and a "
+      'higher value gives more variety. The search is widened as with --exact. '
+      'The default is to return the most probable items.',
     ),
     _Flag(
       'drawn_levels', flags.DEFINE_integer, 'NUMBER', None,
-      'With --temperature, draw only this many first codes of the Semantic '
-      'IDs. The default is all codes.',
+      'With --temperature, draw only the first NUMBER codes of a Semantic ID '
+      'at random. The default is all codes.',
     ),
     _Flag(
       'seed', flags.DEFINE_integer, 'NUMBER', 0,
-      'The random seed of --temperature. The same seed draws the same items.',
+      'The random seed for --temperature. The same seed draws the same items.',
     ),
   ),
   'bench': (
     _Flag(
       'profile', flags.DEFINE_string, 'FOLDER', None,
-      'The folder to write a profile of a few steps to. The default is to '
-      'write none.',
+      'The folder to which a profile of a few training steps is written. The '
+      'default is no profile.',
     ),
   ),
 }  # fmt: skip
@@ -119,22 +124,22 @@ for _topic in TOPICS.values():
 
 _RUN = 'python -m tiger_jax.main'
 _PURPOSE = (
-  'Trains TIGER, a recommender that generates the Semantic ID of the next item '
-  'of a user, and recommends items with the trained model. It also measures '
-  'TIGER beside baselines and repeats the experiments of its paper.'
+  'Trains TIGER, a model that recommends items by generating the Semantic ID '
+  'of the next item of a user. The program also serves the trained model, '
+  'compares it with baselines, and repeats the experiments of the TIGER paper.'
 )
 _EXAMPLES = {
-  'Train on the built-in synthetic shop, in minutes on two cores':
+  'Train on the built-in synthetic shop (minutes on two CPU cores)':
     f'{_RUN} --config=configs/quickstart.py',
-  'Train on Amazon Beauty, at a size for two cores':
+  'Train on Amazon Beauty, with a model for two CPU cores':
     f'{_RUN} --config=configs/beauty.py:cpu',
-  'Train on your own data, a folder with interactions.csv and items.csv':
+  'Train on your own data: a folder with interactions.csv and items.csv':
     f'{_RUN} --config=configs/own_data.py \\\n'
     '      --config.dataset.source_dir=my_shop --workdir=runs/my_shop',
   'Recommend items for a history':
     f'{_RUN} --mode=recommend --workdir=runs/quickstart \\\n'
     '      --history=P0012,P0345',
-  "Repeat an experiment of the paper, Table 2, at a size for two cores":
+  'Repeat Table 2 of the paper, with models for two CPU cores':
     f'{_RUN} --config=configs/paper/table2.py:cpu',
 }  # fmt: skip
 _TITLES = {
@@ -152,8 +157,8 @@ def names(topic: str) -> tuple[str, ...]:
 def help_text() -> str:
   """Returns the help: the purpose, examples, and all flags by topic."""
   lines = [*textwrap.wrap(_PURPOSE, 80), '', 'Examples:']
-  for what, command in _EXAMPLES.items():
-    lines += [f'  {what}:', f'    {command}']
+  for purpose, command in _EXAMPLES.items():
+    lines += [f'  {purpose}:', f'    {command}']
   for topic, title in _TITLES.items():
     lines += ['', f'{title}:']
     for flag in TOPICS[topic]:

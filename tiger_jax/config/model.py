@@ -1,4 +1,4 @@
-"""The section of the model."""
+"""The config section `model`."""
 
 import dataclasses
 
@@ -16,30 +16,32 @@ class ModelConfig:
   """The recommender: TIGER (section 4.1 of the paper), or a baseline.
 
   Attributes:
-    name: A key of `recommenders.registry.MODELS`. A baseline reads those of
-      the fields below that it has.
-    max_history: The encoder reads so many of the latest items.
-    d_model: Width of the residual stream; of a baseline that scores items, of
-      their vectors too.
-    num_heads: Attention heads.
-    head_dim: Width of one head; `num_heads * head_dim` need not be `d_model`.
+    name: A key of `recommenders.registry.MODELS`. A baseline ignores the fields
+      that it does not have.
+    max_history: Number of the latest items that the encoder reads.
+    d_model: Width of the residual stream. In a baseline that scores items, also
+      the width of the item vectors.
+    num_heads: Number of attention heads.
+    head_dim: Width of one head; `num_heads * head_dim` may differ from
+      `d_model`.
     mlp_dim: Hidden width of the feed-forward layers.
-    num_encoder_layers: Encoder blocks, or layers of a baseline.
-    num_decoder_layers: Decoder blocks.
-    dropout: Rate of every dropout.
-    num_user_tokens: Hash buckets of the user token; 0 leaves it out.
-    causal_encoder: Whether an item sees only itself and earlier ones in the
-      encoder. One pass over a history then trains every prefix of it, and
-      histories longer than `max_history` are cut into windows, see
-      `data.splits.sequences`.
-    tied_heads: Whether codes are scored by their embeddings, instead of by
-      heads that are learnt beside them. All embeddings then begin smaller, and
-      are scaled up by the root of `d_model` where they are read.
-    loss: Of baselines that score items: `cross_entropy` over all of them,
-      `sampled_softmax` over the target and 256 drawn for a user, or `bce`, a
-      binary cross-entropy with one that is drawn for the target.
-    dtype: The dtype of training, `float32` or `bfloat16`; parameters,
-      softmax and losses stay in float32. The search is always in float32.
+    num_encoder_layers: Number of encoder blocks, or of layers of a baseline.
+    num_decoder_layers: Number of decoder blocks.
+    dropout: Dropout rate of all layers.
+    num_user_tokens: Number of hash buckets for users, each with its own input
+      token; 0 for no user token.
+    causal_encoder: Whether an item attends only to itself and to earlier items
+      in the encoder. One pass over a history then trains every prefix, and
+      histories longer than `max_history` are cut into windows (see
+      `data.splits.sequences`).
+    tied_heads: Whether the code embeddings are also the output weights.
+      Otherwise each level has its own output layer. Tied embeddings have a
+      smaller initial scale, and inputs are multiplied by `sqrt(d_model)`.
+    loss: The loss of baselines that score items. `cross_entropy` is over all
+      items, `sampled_softmax` over the target and 256 random items per user,
+      and `bce` is a binary cross-entropy with one random item per target.
+    dtype: Computation dtype of training, `float32` or `bfloat16`. Parameters,
+      softmax, losses and the search are always in float32.
   """
 
   name: str = 'tiger'

@@ -1,4 +1,4 @@
-"""Reads the configs in records, and makes their part of fingerprints."""
+"""Reads configs of finished stages, and selects the fields of fingerprints."""
 
 from collections.abc import Callable
 import dataclasses
@@ -10,26 +10,26 @@ from tiger_jax.config.checks import BEFORE
 from tiger_jax.config.config_dict import SHOWN, from_json
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
-from tiger_jax.storage.record import Artefact
+from tiger_jax.storage.record import Artifact
 
-# Removed fields, at the values at which they had no effect.
+# Fields that no longer exist, with the values that had no effect.
 _RETIRED = {'train': {'learning_rates': []}}
 
 
 def identity(section: Any, default: Any = None) -> dict[str, Any]:
   """Returns the fields of a section that differ from their defaults.
 
-  Fingerprints are made from it. A new field therefore changes no fingerprint
-  while it has its default, and finished stages stay valid. A field whose
-  default is not its former value has the former value in its metadata, see
-  `checks.added_later`; it is then omitted at the former value. Do not change
-  a default in any other way: stages that were made with the old one would
-  count as made with the new one.
+  Fingerprints are made from the result. A new field at its default therefore
+  changes no fingerprint, and finished stages stay valid.
+
+  If the default of a new field changes the behavior, declare the field with
+  `checks.added_later`; it is then omitted at its former value. Do not change a
+  default in any other way: stages made with the old default would seem to be
+  made with the new one.
 
   Args:
     section: A config, or a section of it.
-    default: What the values are compared with; None for the defaults of the
-      class.
+    default: The section with the default values; None for those of the class.
   """
   default = type(section)() if default is None else default
   values = {}
@@ -44,30 +44,31 @@ def identity(section: Any, default: Any = None) -> dict[str, Any]:
 
 
 def config_of(
-  artefact: Artefact, check: Callable[[Config], Any] = lambda config: None
+  artifact: Artifact, check: Callable[[Config], Any] = lambda config: None
 ) -> Config:
   """Returns the config that a stage was made with.
 
-  A field that the record lacks gets its former value, see `former_values`.
+  A field that is missing in the record gets its former value, see
+  `former_values`.
 
   Args:
-    artefact: The stage; an older or newer version may have made it.
-    check: Raises UsageError for a config that the caller cannot use.
+    artifact: The stage. Another version may have made it.
+    check: A function that raises UsageError if the caller cannot use a config.
 
   Raises:
-    DataError: The record has fields or values that this version does not know.
+    DataError: The record has unknown fields or values, or `check` failed.
   """
-  path = artefact.folder / record.NAME
-  values = artefact.about.get('config')
+  path = artifact.folder / record.NAME
+  values = artifact.about.get('config')
   if values is None:
     raise DataError(
-      f'{path} is damaged (it has no config): remove {artefact.folder} and run '
+      f'{path} is damaged (it has no config): remove {artifact.folder} and run '
       'again'
     )
   if unknown := _unknown(Config(), _without_retired(values), 'config'):
     raise DataError(
-      f'the run in {artefact.folder.parent} was made by '
-      f'{record.writer(artefact.about)} of tiger_jax, and '
+      f'the run in {artifact.folder.parent} was made by '
+      f'{record.writer(artifact.about)} of tiger_jax, and '
       f'{SHOWN.repr(unknown[0])} of {path} is not a field of this version, '
       f'{tiger_jax.__version__}: use that version, or another --workdir'
     )
@@ -77,7 +78,7 @@ def config_of(
     return config
   except UsageError as error:
     raise DataError(
-      f'{path}, made by {record.writer(artefact.about)}: {error}; choose '
+      f'{path}, made by {record.writer(artifact.about)}: {error}; choose '
       'another --workdir'
     ) from error
 
@@ -85,8 +86,8 @@ def config_of(
 def former_values() -> dict[str, Any]:
   """Returns the former value of every field.
 
-  With this value, the current version behaves as versions without the field.
-  Retired fields are included: versions that had them did nothing at this value.
+  With this value, the code behaves as it did before the field was added.
+  Retired fields are included, with the values that had no effect.
   """
   values = _with_missing(Config(), {})
   for section, fields in _RETIRED.items():
@@ -95,7 +96,7 @@ def former_values() -> dict[str, Any]:
 
 
 def _without_retired(values: dict[str, Any]) -> dict[str, Any]:
-  """Removes retired fields from the config of a record, if they did nothing."""
+  """Removes retired fields without effect from the config of a record."""
   kept = dict(values)
   for section, fields in _RETIRED.items():
     if isinstance(kept.get(section), dict):
@@ -108,7 +109,7 @@ def _without_retired(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(default: Any, values: dict[str, Any], path: str) -> list[str]:
-  """Returns the fields in a record that a config does not have."""
+  """Returns the fields of a record that this version does not have."""
   unknown = []
   for name, value in values.items():
     known = getattr(default, name, None)
@@ -120,7 +121,7 @@ def _unknown(default: Any, values: dict[str, Any], path: str) -> list[str]:
 
 
 def _with_missing(default: Any, values: dict[str, Any]) -> dict[str, Any]:
-  """Adds the fields that the version of a record did not have."""
+  """Adds the fields that a record lacks, at their former values."""
   completed = dict(values)
   for field in dataclasses.fields(default):
     value = getattr(default, field.name)

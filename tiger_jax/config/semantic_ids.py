@@ -1,4 +1,4 @@
-"""The section of the quantizer."""
+"""The config section `semantic_ids`."""
 
 import dataclasses
 
@@ -14,28 +14,30 @@ from tiger_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class SemanticIdsConfig:
-  """The quantizer that makes the IDs, and its training.
+  """The quantizer that makes the Semantic IDs, and its training.
 
-  Only quantizers that are trained read the fields from `latent_dim` on.
+  Only `rq_vae` and `vq_vae` use `latent_dim` and the fields after it.
 
   Attributes:
     quantizer: A key of `semantic_ids.quantizers.registry.QUANTIZERS`.
-    codebook_sizes: Codes at each level, before the collision code is
-      appended; `()` takes the default of the quantizer.
-    collisions: `extra_code` numbers the items whose codes are the same;
-      `nearest_free` moves all but the first of them to the nearest free codes.
-    shared_with: Workdirs of other runs, whose items the quantizer is fitted to
-      as well, so that their items and these share one ID space.
-    latent_dim: Width of the latent space and of every code.
-    hidden_dims: Widths of the encoder's hidden layers; the decoder mirrors
-      them.
+    codebook_sizes: Number of codes at each level, without the collision code;
+      `()` for the default of the quantizer.
+    collisions: How items with the same codes get different IDs. `extra_code`
+      appends a number to the codes. `nearest_free` keeps the codes of the first
+      item and moves the others to the nearest free codes.
+    shared_with: Workdirs of other runs. The quantizer is also fitted to their
+      items, so that all items share one ID space.
+    latent_dim: Width of the latent space and of every code vector.
+    hidden_dims: Widths of the encoder's hidden layers. The decoder has the same
+      layers in reverse order.
     beta: Weight of the commitment loss.
-    batch_size: Items in a batch.
-    epochs: Passes over the items.
-    kmeans_init: What k-means makes the first codebooks of, `all_items` or
-      `first_batch`.
-    restart_epochs: Dead codes are restarted once an epoch for so many epochs.
-    optimizer: The recipe.
+    batch_size: Items per batch.
+    epochs: Number of passes over the items.
+    kmeans_init: The items from which k-means initializes the codebooks,
+      `all_items` or `first_batch`.
+    restart_epochs: Number of first epochs in which unused codes are restarted,
+      once per epoch.
+    optimizer: The optimizer of the quantizer.
   """
 
   quantizer: str = 'rq_vae'

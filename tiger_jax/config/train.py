@@ -1,4 +1,4 @@
-"""The sections of the configuration that training reads."""
+"""The config sections `optimizer`, `train` and `parallel`."""
 
 import dataclasses
 import re
@@ -14,16 +14,19 @@ from tiger_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-  """One recipe and its numbers.
+  """An optimizer with its learning rate schedule.
 
   Attributes:
-    recipe: `adamw` (linear warm-up, cosine decay), or the paper's:
-      `adafactor` (constant, then inverse square root decay) and `adagrad`.
-    learning_rate: The peak rate.
-    warmup_steps: Steps of warm-up (`adamw`) or at the peak (`adafactor`).
-    weight_decay: Decoupled decay (`adamw`) of kernels, embeddings and
-      codebooks; norm scales, biases and position biases do not decay.
-    clip_norm: Gradients are scaled down to this global norm.
+    recipe: `adamw` (linear warm-up, then cosine decay), `adafactor` (constant
+      rate, then inverse square root decay) or `adagrad`. The paper uses
+      `adafactor` for the recommender and `adagrad` for the RQ-VAE.
+    learning_rate: Peak learning rate.
+    warmup_steps: For `adamw`: steps of warm-up. For `adafactor`: steps at the
+      constant rate.
+    weight_decay: For `adamw`: decoupled decay of kernels, embeddings and
+      codebooks. Norm scales, biases and position biases do not decay.
+    clip_norm: Largest global norm of the gradients. Larger gradients are scaled
+      down to it.
   """
 
   recipe: str = 'adamw'
@@ -43,28 +46,28 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  """Training of the recommender.
+  """The training of the recommender.
 
   Attributes:
-    batch_size: Examples in a batch, over all devices. An example is a history
-      and the item after it, or with a causal encoder a user's whole history.
-    steps: Optimizer steps.
-    steps_per_call: Steps that the device takes without the host; signals and
-      checkpoints wait for their end.
-    replicas: Runs to train at once that differ in their seeds, from
-      `config.seed` on. They share the batches, and the results are of all.
-    on_non_finite: What to do about a loss, gradient or parameter that is not
-      finite: `abort`, or `rewind:k,skip:m` to go back to the newest checkpoint
-      that is at least k steps older, repeat the steps up to k steps before
-      the bad one, and skip m batches from there. The bad batch is always
-      skipped. The skipped batches are rounded outward to whole calls.
-    length_buckets: A history is padded to the smallest of these that holds
-      it; the last must be `model.max_history`.
-    log_every: Steps between two lines of `metrics.jsonl`.
-    evaluate_every: Steps between two validations, which are also where
-      checkpoints are saved.
-    evaluate_users: Users each of those validations looks at.
-    optimizer: The recipe.
+    batch_size: Examples per batch, over all devices. An example is a history
+      and its next item. With `model.causal_encoder`, it is a whole history.
+    steps: Number of optimizer steps.
+    steps_per_call: Number of steps in one jitted call. The host handles signals
+      and saves checkpoints only between calls.
+    replicas: Number of models to train at once, with seeds that count up from
+      `config.seed`. They get the same batches. The results are means over them.
+    on_non_finite: What happens if a loss, gradient or parameter is not finite.
+      `abort` ends the training. `rewind:k,skip:m` restores the newest
+      checkpoint that is at least k steps older than the bad step, trains again
+      up to k steps before it, and skips the next m batches. The bad batch is
+      always skipped. The skipped range is extended to whole calls.
+    length_buckets: Padded lengths of histories, in ascending order. A history
+      is padded to the smallest length that holds it. The last must be
+      `model.max_history`.
+    log_every: Steps between lines of `metrics.jsonl`.
+    evaluate_every: Steps between validations. Each saves a checkpoint.
+    evaluate_users: Number of users in a validation.
+    optimizer: The optimizer of the recommender.
   """
 
   batch_size: int = 256
@@ -104,23 +107,25 @@ class TrainConfig:
 
   @property
   def rewind(self) -> tuple[int, int] | None:
-    """The k and m of `rewind:k,skip:m`."""
+    """The k and m of `rewind:k,skip:m`; None for `abort`."""
     pattern = r'rewind:(\d{1,9}),skip:(\d{1,9})'
-    found = re.fullmatch(pattern, self.on_non_finite)
-    return (int(found[1]), int(found[2])) if found else None
+    match = re.fullmatch(pattern, self.on_non_finite)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-  """How devices share the work; results are equal up to rounding.
+  """The division of the work between devices.
 
-  All devices that these numbers leave over have the whole parameters and
-  batches of their own.
+  `fsdp * tensor` devices form a group that holds all parameters once. Groups
+  are data-parallel: each has its own part of every batch. Results are the same
+  up to rounding.
 
   Attributes:
-    fsdp: Devices that hold the parameters together, each with batches of its
-      own.
-    tensor: Devices that compute one batch together.
+    fsdp: Number of devices that share the parameters, each with its own part of
+      the batch.
+    tensor: Number of devices that share the computation of one part of the
+      batch.
   """
 
   fsdp: int = 1

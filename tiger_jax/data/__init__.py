@@ -1,1 +1,1 @@
-"""Raw files and the synthetic shop, as datasets, splits and batches."""
+"""Reads raw data or the synthetic shop into datasets, splits and batches."""

@@ -1,4 +1,4 @@
-"""Batches of few shapes, in an order that is a function of seed and step."""
+"""Batches for training, evaluation and requests, padded to a few widths."""
 
 from collections.abc import Iterator, Sequence
 import threading
@@ -13,30 +13,32 @@ from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
-# A history of so many bytes lies on the device, which then looks the batches
-# up itself.
+# Up to this size, `Dataset.history` is kept on the device, which gathers the
+# batches.
 _RESIDENT_BYTES = 2**30
 
 
 class _Plan(NamedTuple):
-  """One epoch: the examples `[calls, n, b]` and the width `[calls]` of each."""
+  """The examples and the padded width of every stack of an epoch."""
 
   rows: Int[np.ndarray, 'calls n b']
   widths: Int[np.ndarray, ' calls']
 
 
 class TrainBatches:
-  """Endless shuffled batches, each padded to its length bucket only.
+  """Endless shuffled batches, each padded to the width of its length bucket.
 
-  The batch of a step depends on the arguments and the step alone, so that an
-  interrupted run resumes with the same batches. A stack holds batches of one
-  width for one call of the device.
+  A batch depends only on the arguments and the step, so that an interrupted run
+  resumes with the same batches. Each jitted call takes one stack: several
+  batches of the same width.
 
   Attributes:
-    steps_per_call: Batches in a stack; fewer if all examples do not fill it.
-    steps_per_epoch: Batches in one pass, without an incomplete last stack.
-    events: The item rows of all histories, for the look-up on the device; None
-      if they are too large, and batches are looked up here.
+    steps_per_call: Batches in a stack. Smaller than the argument if the dataset
+      has too few examples.
+    steps_per_epoch: Batches in one pass over the examples, without an
+      incomplete last stack.
+    events: `Dataset.history` if the device gathers the batches; None if it is
+      too large, and the host gathers them.
   """
 
   def __init__(
@@ -48,7 +50,7 @@ class TrainBatches:
     seed: int,
     steps_per_call: int = 1,
   ):
-    """Groups the examples by length; `length_buckets` are ascending widths.
+    """Groups the examples by length. `length_buckets` are ascending widths.
 
     Raises:
       DataError: There are fewer examples than one batch holds.
@@ -70,24 +72,24 @@ class TrainBatches:
     self.events = dataset.history if resident else None
 
   def width(self, call: int) -> int:
-    """Returns how many items the histories of a call are padded to."""
+    """Returns the padded length of the histories of a call."""
     return self._call(call)[1]
 
   def lengths(self, call: int) -> Int[np.ndarray, ' n']:
-    """Returns the lengths of the histories of a call, without padding."""
+    """Returns the unpadded lengths of the histories of a call."""
     rows, width = self._call(call)
     examples = self._examples.at(rows.ravel())
     return np.minimum(splits.history_lengths(examples), width)
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
-    """Returns the batches of the steps `[start, stop)` of one call, stacked."""
-    call, rest = divmod(start, self.steps_per_call)
-    assert not rest, f'no stack begins at step {start}'
+    """Returns the batches of the steps `[start, stop)`, which share a call."""
+    call, offset = divmod(start, self.steps_per_call)
+    assert not offset, f'no stack begins at step {start}'
     rows, width = self._call(call)
     rows = rows[: stop - start]
     if self.events is not None:
-      found = self._examples.at(rows)
-      return Excerpts(Examples(*(x.astype(np.int32) for x in found)), width)
+      examples = self._examples.at(rows)
+      return Excerpts(Examples(*(x.astype(np.int32) for x in examples)), width)
     batches = [
       splits.gather(self._history, self._examples.at(row), width)
       for row in rows
@@ -97,8 +99,8 @@ class TrainBatches:
   def _call(self, call: int) -> tuple[Int[np.ndarray, 'n b'], int]:
     """Returns the examples and the width of a call."""
     epoch, call = divmod(call, self._calls_per_epoch)
-    # Threads that read ahead straddle the border of two epochs; two plans are
-    # kept so that they do not rebuild each other's.
+    # Prefetching threads may be in two epochs at the same time. Both plans are
+    # kept, so that the threads do not rebuild them in turn.
     with self._lock:
       if epoch not in self._plans:
         while len(self._plans) > 1:
@@ -110,21 +112,23 @@ class TrainBatches:
   def _make_plan(self, epoch: int) -> _Plan:
     seeds = np.random.SeedSequence([self._seed, epoch])
     rng = np.random.Generator(np.random.Philox(seeds))
-    # What does not fill a stack is left out at random, whatever its length.
-    used = self.steps_per_epoch * self._batch_size
-    order = rng.permutation(len(self._bucket))[:used]
+    # A random choice, so that the dropped examples are not all of one length.
+    num_used = self.steps_per_epoch * self._batch_size
+    order = rng.permutation(len(self._bucket))[:num_used]
     order_bucket = self._bucket[order]
     rows: list[np.ndarray] = []
     widths: list[np.ndarray] = []
-    rest = order[:0]
+    leftover = order[:0]
     stack_size = self.steps_per_call * self._batch_size
     for bucket, width in enumerate(self._widths):
-      # What a shorter bucket left over comes first, so it is surely used.
-      pool = np.concatenate([rest, order[order_bucket == bucket]])
-      full = len(pool) // stack_size
-      stacks, rest = np.split(pool, [full * stack_size])
-      rows.append(stacks.reshape(full, self.steps_per_call, self._batch_size))
-      widths.append(np.full(full, width))
+      # The leftover of the shorter bucket comes first, so that it is used here.
+      pool = np.concatenate([leftover, order[order_bucket == bucket]])
+      num_stacks = len(pool) // stack_size
+      stacks, leftover = np.split(pool, [num_stacks * stack_size])
+      rows.append(
+        stacks.reshape(num_stacks, self.steps_per_call, self._batch_size)
+      )
+      widths.append(np.full(num_stacks, width))
     shuffled = rng.permutation(self._calls_per_epoch)
     return _Plan(
       np.concatenate(rows)[shuffled], np.concatenate(widths)[shuffled]
@@ -136,15 +140,15 @@ def check_size(dataset: Dataset, examples: Examples, batch_size: int) -> None:
   num_examples = len(examples.user)
   if not num_examples:
     raise DataError(
-      f'dataset {dataset.name} has nothing to train on: none of its '
-      f'{dataset.num_users} users has four events or more, of which the last '
-      'two are held out; add events'
+      f'dataset {dataset.name} has no training examples: none of its '
+      f'{dataset.num_users} users has four or more events, and the last two of '
+      'each are held out; add events'
     )
   if num_examples < batch_size:
     raise DataError(
       f'dataset {dataset.name} has {num_examples} training examples, fewer '
       f'than one batch of {batch_size}: set config.train.batch_size to '
-      f'{num_examples} or less, or add users with four events or more'
+      f'{num_examples} or less, or add users with four or more events'
     )
 
 
@@ -154,15 +158,15 @@ def evaluation_batches(
   batch_size: int,
   length_buckets: Sequence[int],
 ) -> Iterator[Batch]:
-  """Yields every example once, the short histories first.
+  """Yields every example once, short histories first.
 
-  All batches of a length bucket have `batch_size` rows; the last one is filled
-  up with rows of -1.
+  Every batch has `batch_size` rows. The last batch of each length bucket is
+  padded with rows of -1.
   """
 
-  def filled_up(x: Any) -> np.ndarray:
-    missing = [(0, batch_size - len(x)), *[(0, 0)] * (x.ndim - 1)]
-    return np.pad(x, missing, constant_values=-1)
+  def pad_rows(x: Any) -> np.ndarray:
+    padding = [(0, batch_size - len(x)), *[(0, 0)] * (x.ndim - 1)]
+    return np.pad(x, padding, constant_values=-1)
 
   buckets = _buckets(examples, np.asarray(length_buckets))
   for bucket, width in enumerate(length_buckets):
@@ -171,7 +175,7 @@ def evaluation_batches(
       batch = splits.gather(
         dataset.history, examples.at(rows[first : first + batch_size]), width
       )
-      yield Batch(*map(filled_up, batch))
+      yield Batch(*map(pad_rows, batch))
 
 
 def request_batch(
@@ -179,10 +183,17 @@ def request_batch(
   length_buckets: Sequence[int],
   batch_buckets: Sequence[int],
 ) -> Batch:
-  """Makes a batch of item rows, oldest first, that are not in a dataset.
+  """Makes a batch of histories that are not in the dataset.
 
-  It is as wide as the longest history needs, and the last of `batch_buckets`,
-  which are numbers of rows, is enough. Users, targets and missing rows are -1.
+  Users, targets and padding are -1.
+
+  Args:
+    histories: The item rows of each history, oldest first. Only the latest
+      items of a history longer than all `length_buckets` are used.
+    length_buckets: Ascending widths. The batch has the first that holds the
+      longest history.
+    batch_buckets: Ascending numbers of rows. The batch has the first that holds
+      all histories; the last one must hold them.
   """
   longest = max((len(history) for history in histories), default=0)
   width = next((x for x in length_buckets if x >= longest), length_buckets[-1])
@@ -191,23 +202,23 @@ def request_batch(
   for row, history in zip(rows, histories, strict=False):
     latest = history[-width:]
     row[: len(latest)] = latest
-  unknown = np.full(num_rows, -1, np.int32)
-  return Batch(history=rows, user=unknown, target=unknown.copy())
+  no_row = np.full(num_rows, -1, np.int32)
+  return Batch(history=rows, user=no_row, target=no_row.copy())
 
 
 @runtime_checkable
 class StackSource(Protocol):
-  """Batches for every step, several of them at once."""
+  """A source of stacked batches for every step."""
 
   steps_per_call: int
 
   def stack(self, start: int, stop: int) -> Any:
-    """Returns the batches of the steps from `start` up to `stop`."""
+    """Returns the stacked batches of the steps `[start, stop)`."""
     ...
 
 
 def prefetch(source: StackSource, start: int, stop: int) -> Iterator[Any]:
-  """Yields the stacks of the steps `[start, stop)`, read ahead on threads."""
+  """Yields the stacks of the steps `[start, stop)`, prefetched by threads."""
   if stop <= start:
     return iter(())
   import grain  # Imported here, because serving does not need it.

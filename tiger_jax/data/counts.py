@@ -1,10 +1,10 @@
-"""Counts what was read from a source, what was used, and why the rest was not.
+"""Counts of the events, users and items that were read, used and dropped.
 
 The counts are plain JSON. The data stage saves them as `counts.json`:
 
   events, users: {'read', 'used', 'dropped': {reason: number}}
   items: {'read', 'used', 'never_bought', 'repeated'}
-  missing: bought items that the catalogue lacks, {'items', 'of_items',
+  missing: bought items that are not in the catalog, {'items', 'of_items',
     'events', 'of_events', 'first': up to three ids, 'hint'}
   fields: {name: {'empty', 'joined', 'no_number', 'unusable': number of items,
     'first': the place of the first unusable value,
@@ -30,14 +30,17 @@ _HINTS: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 class FieldCounts:
-  """Counts the kinds of values in the text fields of a catalogue."""
+  """Counts the kinds of values in the text fields of items."""
 
   def __init__(self) -> None:
-    """Starts with no counts."""
+    """Starts without counts."""
     self.fields: dict[str, dict[str, Any]] = {}
 
   def read(self, name: str, value: Any, where: str) -> str:
-    """Returns the text of a field at a place in a file, and counts its kind."""
+    """Returns the text of a field, and counts the kind of its value.
+
+    `where` is the place of the value in a file, for messages.
+    """
     text, kind = item_text.field(name, value)
     counted = self.fields.setdefault(name, {})
     if kind != item_text.TEXT:
@@ -51,7 +54,7 @@ class FieldCounts:
 
 
 def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
-  """Returns the counts of events or users."""
+  """Returns the entry `events` or `users`; zero drops are omitted."""
   return {
     'read': read,
     'used': used,
@@ -71,7 +74,10 @@ def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
 def after_drop(
   counts: dict[str, Any], reason: str, users: int, events: int
 ) -> dict[str, Any]:
-  """Returns counts in which fewer users and events are used, for a reason."""
+  """Returns the counts after a further drop.
+
+  `users` and `events` are the numbers that remain.
+  """
   changed = dict(counts)
   for name, used in (('users', users), ('events', events)):
     if before := counts.get(name):
@@ -81,7 +87,10 @@ def after_drop(
 
 
 def hint(missing: Collection[str], known: Iterable[str]) -> str:
-  """Returns a simple change that would make missing ids match, or ''."""
+  """Names the change that lets the most missing ids match known ids.
+
+  Returns '' if no change lets any id match.
+  """
   known = tuple(known)
   best, most_matches = '', 0
   for name, normalize in _HINTS:
@@ -111,7 +120,7 @@ def read(folder: Path) -> dict[str, Any]:
     f'{path} is damaged', f'delete {folder} and prepare it again'
   ):
     counts = files.read_json(path) if path.exists() else {}
-    lines(counts)
+    lines(counts)  # Fails if an entry is missing or of another type.
   return counts
 
 
@@ -143,12 +152,12 @@ def _items_line(items: dict[str, int]) -> str:
   read, used = items['read'], items['used']
   text = f'{read:,} read, '
   if used > read:
-    text += f'{used - read:,} more known from purchases only, '
+    text += f'{used - read:,} more known only from purchases, '
   text += f'{used:,} used'
   if number := items.get('never_bought'):
     text += f', {number:,} of them never bought'
   if number := items.get('repeated'):
-    text += f'; {number:,} were repeated, the last one is kept'
+    text += f'; {number:,} were repeated, and the last copy is kept'
   return text
 
 
@@ -156,7 +165,7 @@ def _missing_line(missing: dict[str, Any]) -> str:
   share = missing['events'] / missing['of_events']
   text = (
     f'without text: {missing["items"]:,} of {missing["of_items"]:,} bought '
-    f'items ({share:.1%} of events) are not in the catalogue, such as '
+    f'items ({share:.1%} of events) are not in the catalog, such as '
     f'{first_ids(missing["first"])}'
   )
   return text + (f'; {missing["hint"]}' if missing['hint'] else '')

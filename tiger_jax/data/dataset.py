@@ -15,20 +15,20 @@ from tiger_jax.storage import files
 from tiger_jax.storage.arrays import read_arrays
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
-# One event to train on, one to validate and one to test.
+# One event each for training, validation and test.
 MIN_EVENTS = 3
-# The text of a hundred million items.
+# Enough for the text of a hundred million items.
 _MAX_TEXT_BYTES = 2**35
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Items:
-  """The catalogue; an item's position is its row everywhere else.
+  """The catalog. The position of an item in it is the item's row.
 
   Attributes:
-    ids: The source's own id of each item.
-    fields: One column of text per name in `FIELDS`, '' where the source has
-      nothing. `categories` reads `A > B > C; A > D`.
+    ids: The id of each item in the source.
+    fields: The texts of all items for each name in `FIELDS`; '' if the source
+      has none. The text of `categories` looks like `A > B > C; A > D`.
   """
 
   ids: tuple[str, ...]
@@ -44,27 +44,26 @@ class Items:
     return {item_id: row for row, item_id in enumerate(self.ids)}
 
   def title(self, row: int) -> str:
-    """Returns what to call an item: its title, or its id if it has none."""
+    """Returns the title of an item, or its id if it has no title."""
     return self.fields['title'][row] or self.ids[row]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-  """A catalogue and every user's history.
+  """A catalog and the history of every user.
 
   Attributes:
-    name: As in `config.dataset.name`.
-    items: The catalogue.
-    user_ids: The source's own id of each user.
-    history: Item rows of all events, user after user, each user's oldest
-      first.
-    offsets: User `u` owns `history[offsets[u]:offsets[u + 1]]`.
-    timestamps: When each event was, in the source's unit (seconds since 1970
-      for Amazon); None if the source does not say.
-    unseen: Rows of items that are in no event but a user's last, see
+    name: The value of `config.dataset.name`.
+    items: The catalog.
+    user_ids: The id of each user in the source.
+    history: The item rows of all events, grouped by user and sorted by time.
+    offsets: `history[offsets[u]:offsets[u + 1]]` is the history of user `u`.
+    timestamps: The time of each event in the unit of the source (seconds since
+      1970 for Amazon), or None if the source has no times.
+    unseen: The rows of items that occur only as the last event of users, see
       `DatasetConfig.unseen_share`.
-    counts: What was read from the source and used, see `data.counts`. `load`
-      does not read it.
+    counts: The numbers of events, users and items that were read and used, see
+      `data.counts`. `load` leaves it empty.
   """
 
   name: str
@@ -80,17 +79,17 @@ class Dataset:
 
   @property
   def num_users(self) -> int:
-    """Users, each with a history."""
+    """The number of users."""
     return len(self.user_ids)
 
   @property
   def num_items(self) -> int:
-    """Items in the catalogue, bought or not."""
+    """The number of items in the catalog, bought or not."""
     return len(self.items)
 
   @property
   def num_interactions(self) -> int:
-    """Events of all users."""
+    """The number of events of all users."""
     return len(self.history)
 
   def history_of(self, user: int) -> Int32[np.ndarray, ' events']:
@@ -98,7 +97,7 @@ class Dataset:
     return self.history[self.offsets[user] : self.offsets[user + 1]]
 
   def save(self, folder: Path) -> None:
-    """Writes the dataset to a folder, which is made if it is missing."""
+    """Writes the dataset to a folder, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     text = {
       'name': self.name,
@@ -121,7 +120,7 @@ class Dataset:
 
   @classmethod
   def load(cls, folder: Path) -> 'Dataset':
-    """Reads what `save` wrote.
+    """Reads a dataset that `save` wrote.
 
     Raises:
       DataError: A file is missing or damaged.
@@ -148,17 +147,17 @@ class Dataset:
     return dataset
 
   def _check(self) -> None:
-    """Raises ValueError if the parts are not valid, or do not fit together."""
+    """Raises ValueError if parts are invalid or contradict each other."""
     if not isinstance(self.name, str):
       raise ValueError('the name is not text')
     for ids in (self.items.ids, self.user_ids):
       if len(set(ids)) < len(ids):
-        raise ValueError('an id comes twice')
-    kinds = [(self.history, np.int32), (self.offsets, np.int64)]
-    kinds.append((self.unseen, np.int32))
+        raise ValueError('an id occurs twice')
+    dtypes = [(self.history, np.int32), (self.offsets, np.int64)]
+    dtypes.append((self.unseen, np.int32))
     if self.timestamps is not None:
-      kinds.append((self.timestamps, np.int64))
-    if any(array.dtype != kind or array.ndim != 1 for array, kind in kinds):
+      dtypes.append((self.timestamps, np.int64))
+    if any(array.dtype != dtype or array.ndim != 1 for array, dtype in dtypes):
       raise ValueError('wrong array types')
     if any(len(x) != self.num_items for x in self.items.fields.values()):
       raise ValueError('a text column does not have one entry for each item')
@@ -167,19 +166,19 @@ class Dataset:
       or self.offsets[-1] != len(self.history)
       or (np.diff(self.offsets) < MIN_EVENTS).any()
     ):
-      raise ValueError('the offsets do not fit the histories')
+      raise ValueError('the offsets do not match the histories')
     if self.timestamps is not None and (
       self.timestamps.shape != self.history.shape
     ):
-      raise ValueError('not one timestamp for each event')
+      raise ValueError('the events and the timestamps differ in number')
     for rows in (self.history, self.unseen):
       if not ((rows >= 0) & (rows < self.num_items)).all():
-        raise ValueError('an event is of no item')
+        raise ValueError('an item row is out of range')
 
 
 def _texts(column: Any) -> tuple[str, ...]:
   if not isinstance(column, list) or not all(
     isinstance(text, str) for text in column
   ):
-    raise ValueError('an id or a text is not text')
+    raise ValueError('an id or a field of an item is not text')
   return tuple(column)

@@ -1,4 +1,4 @@
-"""Items that nobody has bought before, made by taking purchases out."""
+"""Makes items unseen in training by removing their purchases."""
 
 import dataclasses
 
@@ -12,20 +12,20 @@ from tiger_jax.errors import DataError
 def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   """Returns a dataset in which some items occur only as test targets.
 
-  The function draws a share of the items that are some user's last, and removes
-  their other events. The catalogue stays the same. Users with fewer than three
-  remaining events are dropped.
+  These items are a random share of all items that are the last event of a user.
+  Their other events are removed, and then all users with fewer than three
+  events. The catalog stays the same.
 
   Raises:
-    DataError: No item is drawn, or no user remains.
+    DataError: The share is less than one item, or no user remains.
   """
   last = dataset.offsets[1:] - 1
   candidates = np.unique(dataset.history[last])
   num = round(share * len(candidates))
   if not num:
     raise DataError(
-      f'config.dataset.unseen_share {share} of the {len(candidates)} items of '
-      f'the test of {dataset.name} is less than one: make it larger'
+      f'config.dataset.unseen_share is {share}, which is less than one of the '
+      f'{len(candidates)} test items of {dataset.name}: make it larger'
     )
   seeds = np.random.SeedSequence([seed, 0x0C01D])
   rng = np.random.Generator(np.random.Philox(seeds))
@@ -33,27 +33,28 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   kept = ~np.isin(dataset.history, unseen)
   kept[last] = True
   user = np.repeat(np.arange(dataset.num_users), np.diff(dataset.offsets))
-  stays = np.bincount(user[kept], minlength=dataset.num_users)
-  stays = stays >= MIN_EVENTS
-  kept &= stays[user]
-  lengths = np.bincount(user[kept], minlength=dataset.num_users)[stays]
+  num_events = np.bincount(user[kept], minlength=dataset.num_users)
+  is_long = num_events >= MIN_EVENTS
+  kept &= is_long[user]
   history = dataset.history[kept]
-  # Those that nobody's test asks for any more are of no use.
+  # Excludes the items whose users are all dropped.
   unseen = np.intersect1d(unseen, history)
   if not len(unseen):
     raise DataError(
-      f'config.dataset.unseen_share {share} leaves no user of {dataset.name} '
-      'with three events: make it smaller'
+      f'config.dataset.unseen_share is {share}, which leaves no user of '
+      f'{dataset.name} with three events: make it smaller'
     )
   times = dataset.timestamps
   return dataclasses.replace(
     dataset,
-    user_ids=tuple(np.asarray(dataset.user_ids, object)[stays].tolist()),
+    user_ids=tuple(np.asarray(dataset.user_ids, object)[is_long].tolist()),
     history=history,
-    offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    offsets=np.concatenate([[0], np.cumsum(num_events[is_long])]).astype(
+      np.int64
+    ),
     timestamps=None if times is None else times[kept],
     unseen=unseen.astype(np.int32),
     counts=counts.after_drop(
-      dataset.counts, 'by unseen_share', int(stays.sum()), len(history)
+      dataset.counts, 'by unseen_share', int(is_long.sum()), len(history)
     ),
   )

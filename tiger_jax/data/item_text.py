@@ -1,4 +1,4 @@
-"""Converts the fields of an item to text, from any form in a source."""
+"""Converts the fields of an item to text."""
 
 import decimal
 import math
@@ -25,7 +25,7 @@ UNUSABLE, NO_NUMBER = 'unusable', 'no_number'
 
 
 class Unreadable(NamedTuple):
-  """Replaces a value of a type in the file that Python lacks."""
+  """Stands for a value in a file whose type has no equivalent in Python."""
 
   type_name: str
 
@@ -99,9 +99,13 @@ def plain(value: Any) -> str:
 def field(name: str, value: Any) -> tuple[str, str]:
   """Returns the text of one of `dataset.FIELDS`, and the kind of its value.
 
-  The kind is `EMPTY` for None, NaN and text without a word; `JOINED` for a list
-  of texts; `NO_NUMBER` for a price in words, which is kept; `UNUSABLE` for a
-  value of another type, which is not kept, or only in part; else `TEXT`.
+  The kinds are:
+
+  - `EMPTY`: None, NaN, or text without a word.
+  - `JOINED`: a list of texts.
+  - `NO_NUMBER`: a price that is not a number. Its text is kept.
+  - `UNUSABLE`: a value of another type. At most a part of it is kept.
+  - `TEXT`: any other value.
   """
   if name == 'price':
     text = price(value)
@@ -122,13 +126,13 @@ def field(name: str, value: Any) -> tuple[str, str]:
 def price(value: Any) -> str:
   """Returns a price as `12.00`, other text unchanged, and '' otherwise.
 
-  `$1,299.99`, `1.299,99 EUR` and `12,50` are numbers.
+  `$1,299.99`, `1.299,99 EUR` and `12,50` are read as numbers.
   """
   amount = number(value)
   if amount is not None:
     return f'{amount:.2f}' if math.isfinite(amount) else ''
   text = plain(value)
-  # Text such as a dash means that the price is not known.
+  # Sources write a dash or the like for an unknown price.
   return text if any(x.isalnum() for x in text) else ''
 
 
@@ -155,7 +159,7 @@ def number(value: Any) -> float | None:
 
 
 def categories(value: Any) -> str:
-  """Returns text, one path, or a list of paths as `A > B > C; A > D`, or ''."""
+  """Returns a text, a path or a list of paths as `A > B > C; A > D`, or ''."""
   if not isinstance(value, list):
     return _words(value)
   if not any(isinstance(path, list) for path in value):
@@ -173,7 +177,7 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 
 def _words(value: Any) -> str:
-  """Returns text, or a number as text: some brands are numbers."""
+  """Returns a text, or a number as text, because some brands are numbers."""
   if isinstance(value, bool) or not isinstance(value, _NUMBERS):
     return plain(value)
   if not math.isfinite(value):

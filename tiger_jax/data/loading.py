@@ -1,4 +1,4 @@
-"""Finds the dataset that a config names."""
+"""Loads the dataset that a config names."""
 
 import dataclasses
 import difflib
@@ -17,11 +17,16 @@ from tiger_jax.storage.fingerprints import file_digests
 
 
 def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
-  """Reads, downloads or draws the dataset; the seed draws the synthetic shop.
+  """Reads, downloads or generates a dataset.
+
+  Args:
+    config: The dataset.
+    seed: The seed of the synthetic shop, the order of ties, and the choice of
+      unseen items.
 
   Raises:
     UsageError: `config.name` names no dataset.
-    DataError: The source is missing, damaged, or not what it should hold.
+    DataError: The source is missing, damaged, or lacks required content.
   """
   dataset = _load(config, seed)
   if config.shuffle_ties:
@@ -34,10 +39,10 @@ def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
 def _load(config: DatasetConfig, seed: int) -> Dataset:
   if config.name == 'synthetic':
     shop = synthetic.make(config.synthetic_users, seed)
-    counted = counts.without_drops(
+    shop_counts = counts.without_drops(
       shop.num_users, shop.num_items, shop.num_interactions
     )
-    return dataclasses.replace(shop, counts=counted)
+    return dataclasses.replace(shop, counts=shop_counts)
   if config.name == 'files':
     return own_files.load(config)
   check_name(config)
@@ -57,22 +62,22 @@ def check_name(config: DatasetConfig) -> None:
 
 
 def made_from(config: DatasetConfig, seed: int) -> list[Any]:
-  """Returns what determines the items and the events, for a fingerprint.
+  """Returns the values that determine the items, for a fingerprint.
 
-  Unseen items and shuffled ties are not included, because they do not change
+  Unseen items and shuffled ties are not among them, because they do not change
   the items.
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
   flags = [config.drop_short_users, config.allow_missing_metadata]
-  # Omitted where it equals the behavior of earlier versions.
+  # The default is omitted, so that fingerprints of earlier versions stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]
 
 
 def source_files(config: DatasetConfig) -> list[Path]:
-  """Returns the files on disk that `load_dataset` reads, if they are there."""
+  """Returns the local paths that `load_dataset` may read, existing or not."""
   folder = Path(config.source_dir)
   if config.name == 'files':
     return own_files.candidates(folder, 'interactions', 'items')

@@ -1,7 +1,8 @@
-"""Leave-one-out: a user's last item is the test, the one before validation.
+"""Leave-one-out splits into training, validation and test examples.
 
-An example is a prefix of a history and the item that follows it. Examples are
-three integers each; `gather` makes arrays of item rows only for a batch.
+A user's last item is the test target, and the one before it the validation
+target. An example is a prefix of a history and the item that follows it. It is
+stored as three integers; `gather` looks up the item rows of one batch.
 """
 
 from typing import Any, NamedTuple
@@ -21,9 +22,9 @@ class Examples(NamedTuple):
   """Prefixes of histories, as positions in `Dataset.history`.
 
   Attributes:
-    user: The user's row `[n]`.
-    start: Position of the history's first event `[n]`.
-    end: Position of the target `[n]`; the history is all between.
+    user: The rows of the users.
+    start: The positions of the first events.
+    end: The positions of the targets. A history ends before its target.
   """
 
   user: Rows
@@ -31,16 +32,15 @@ class Examples(NamedTuple):
   end: Rows
 
   def at(self, rows: Any) -> 'Examples':
-    """Returns some of them, by row."""
+    """Returns the examples at the given indices."""
     return Examples(*(column[rows] for column in self))
 
 
 def split(dataset: Dataset, name: str) -> Examples:
-  """Returns the examples of one split, user after user.
+  """Returns the examples of one split, in the order of the users.
 
-  `train` has every target except the user's last two, with at least one item
-  before it. The history of a `test` example ends with the `validation` item.
-  Every user of the dataset has at least three events.
+  `train` has every event as a target, except the first and the last two of each
+  user. The history of a `test` example includes the `validation` target.
 
   Raises:
     UsageError: There is no split of that name.
@@ -62,18 +62,19 @@ def split(dataset: Dataset, name: str) -> Examples:
 
 
 def history_lengths(examples: Examples) -> Int64[np.ndarray, ' n']:
-  """Returns how many items come before each target, however many."""
+  """Returns the number of all items before each target."""
   return np.asarray(examples.end - examples.start)
 
 
 def sequences(dataset: Dataset, max_history: int) -> Examples:
-  """Returns examples whose prefixes have every training target once.
+  """Returns windows that together contain every training target once.
 
-  A prefix of such an example, and the item after it, are an example of the
-  split `train`. A user has one example, except that histories longer than
-  `max_history` are cut from the end, and the targets after a cut have a shorter
-  history. On Beauty these are 30.3% of all targets at a `max_history` of 10,
-  18.0% at 20 and 5.6% at 50 (`benchmarks/windows.py`).
+  Every item of a window except the first is a target, and the items before it
+  in the window are its history. A user has one window, or several if the
+  history is longer than `max_history`: it is cut from the end. The targets
+  after a cut have a shorter history than in the split `train`. On Beauty, these
+  are 30.3% of all targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
+  (`benchmarks/windows.py`).
   """
   starts, stops = dataset.offsets[:-1], dataset.offsets[1:]
   num_targets = stops - starts - 3
@@ -87,7 +88,7 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
 
 
 def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
-  """Returns which events are neither validation nor test."""
+  """Returns a mask of the events that are not validation or test targets."""
   kept = np.ones(dataset.num_interactions, bool)
   kept[dataset.offsets[1:] - 1] = False
   kept[dataset.offsets[1:] - 2] = False
@@ -96,9 +97,9 @@ def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
 
 @struct.dataclass
 class Excerpts:
-  """A batch that the device looks up; histories are padded to `width` items.
+  """Examples from which the device gathers a batch of `width` items.
 
-  The examples are int32 `[b]` each, or `[n, b]` for n batches.
+  The arrays of the examples are int32 `[b]`, or `[n, b]` for n batches.
   """
 
   examples: Examples
@@ -106,16 +107,16 @@ class Excerpts:
 
 
 def gather(events: Any, examples: Examples, width: int) -> Batch:
-  """Looks up the latest `width` items of examples, on the host or the device.
+  """Returns the targets and the last `width` items of the histories as a batch.
 
-  `events` is `Dataset.history`; it and the examples are both arrays of NumPy or
-  both of JAX. Histories are padded with -1.
+  `events` is `Dataset.history`. `events` and `examples` are either both NumPy
+  arrays or both JAX arrays. Histories are padded with -1.
   """
   xp = events.__array_namespace__()
   start, end = examples.start, examples.end
   lengths = xp.minimum(end - start, width)[:, None]
   columns = xp.arange(width)[None]
-  # Past the end of a history the index is clipped: the value is not used.
+  # Clipped, so that the index of padding is valid; its value is not used.
   positions = xp.minimum(end[:, None] - lengths + columns, end[:, None])
   history = xp.where(columns < lengths, events[positions], -1)
   return Batch(

@@ -1,4 +1,4 @@
-"""Events at the same time, of which nobody knows which came first."""
+"""Shuffles events with equal timestamps, whose true order is unknown."""
 
 import dataclasses
 
@@ -11,17 +11,17 @@ from tiger_jax.errors import DataError
 def shuffle_ties(dataset: Dataset, seed: int) -> Dataset:
   """Returns the dataset with a user's simultaneous events in random order.
 
-  Amazon's reviews have only dates, and its files list the reviews of a day by
-  item id, which decides what is the test: in some published results a model can
-  learn that order.
+  Amazon's reviews have dates without a time, and the files list the reviews of
+  one day by item id. This order then decides which item is the test target, and
+  a model can learn it. Some published results have this flaw.
 
   Raises:
     DataError: The dataset has no timestamps.
   """
   if dataset.timestamps is None:
     raise DataError(
-      f'{dataset.name} has no timestamps, so nothing is known to be a tie: '
-      'leave config.dataset.shuffle_ties out'
+      f'{dataset.name} has no timestamps, so its ties are unknown: do not set '
+      'config.dataset.shuffle_ties'
     )
   user = np.repeat(np.arange(dataset.num_users), np.diff(dataset.offsets))
   seeds = np.random.SeedSequence([seed, 0x71E5])

@@ -1,1 +1,1 @@
-"""Item text to vectors: one sentence an item, one vector a sentence."""
+"""Embeddings: one vector for the text of each item."""

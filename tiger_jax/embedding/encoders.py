@@ -1,4 +1,4 @@
-"""The encoders: each makes a vector for every item of a catalogue."""
+"""Encoders, which return one vector for each item."""
 
 import os
 from typing import Any
@@ -18,12 +18,12 @@ from tiger_jax.storage.fingerprints import file_digests
 def embed_items(
   config: EmbeddingConfig, items: Items
 ) -> Float32[np.ndarray, 'items dim']:
-  """Returns a vector per item, not normalized, from `config.encoder`.
+  """Returns the unnormalized vector of each item by `config.encoder`.
 
   Raises:
     UsageError: The encoder is not installed, its model cannot be loaded, or
-      a field it needs is missing or out of range.
-    DataError: A precomputed file is missing, damaged, or of other items.
+      a required config field is missing or out of range.
+    DataError: A precomputed file is missing or damaged, or lacks items.
     NumbersError: A vector is not finite.
   """
   encode = {
@@ -31,23 +31,24 @@ def embed_items(
     'tfidf-svd': _tfidf_svd,
     'precomputed': load_vectors,
   }[config.encoder]
-  with np.errstate(over='ignore'):  # What overflows is reported below.
+  with np.errstate(over='ignore'):  # Overflows are reported below.
     vectors = encode(config, items).astype(np.float32)
-  broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-  if broken.size:
-    ids = counts.first_ids(items.ids[row] for row in broken)
+  bad_rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+  if bad_rows.size:
+    ids = counts.first_ids(items.ids[row] for row in bad_rows)
     raise NumbersError(
-      f'the encoder {config.encoder} gave {len(broken)} of {len(items)} items '
-      f'a vector that is not finite, such as {ids}; look '
-      'at its text and at the model or file the vector is from'
+      f'the encoder {config.encoder} returned a vector that is not finite for '
+      f'{len(bad_rows)} of {len(items)} items, such as {ids}: check their text '
+      'and the model or file of the vectors'
     )
   return vectors
 
 
 def made_from(config: EmbeddingConfig) -> list[Any]:
-  """Returns the inputs of the vectors except the items, for a fingerprint.
+  """Returns the values that determine the vectors of items, for a fingerprint.
 
-  For a local folder these are its files, for a model of the hub its name.
+  A model in a local folder is identified by its files, a model of the hub by
+  its name.
   """
   if config.encoder == 'tfidf-svd':
     return [config.dim]
@@ -59,14 +60,14 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
 def _sentence_transformers(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
-  """Any model of that library, such as the paper's Sentence-T5."""
-  others = 'or choose the encoder tfidf-svd or precomputed'
+  """Encodes sentences with a model such as the paper's Sentence-T5."""
+  alternatives = 'or choose the encoder tfidf-svd or precomputed'
   try:
     from sentence_transformers import SentenceTransformer
   except ImportError as error:
     raise UsageError(
       "config.embedding.encoder 'sentence-transformers' cannot be imported "
-      f"({_first_line(error)}): pip install -e '.[text]', {others}"
+      f"({_first_line(error)}): pip install -e '.[text]', {alternatives}"
     ) from error
   name, revision = model_and_revision(config.model)
   try:
@@ -76,11 +77,11 @@ def _sentence_transformers(
       trust_remote_code=False,
       local_files_only=not _hub_answers(name, revision),
     )
-  except Exception as error:  # Hub, network, parsing: they share no base.
+  except Exception as error:  # The errors of the hub, the network and parsers.
     raise UsageError(
       f'config.embedding.model {config.model!r} cannot be loaded '
       f'({_first_line(error)}): name a model folder or a model of the hub, '
-      f'{others}'
+      f'{alternatives}'
     ) from error
   return model.encode(
     item_sentences(items), normalize_embeddings=False, show_progress_bar=True
@@ -88,19 +89,20 @@ def _sentence_transformers(
 
 
 def model_and_revision(model: str) -> tuple[str, str | None]:
-  """Splits `config.embedding.model` at its last `@`.
+  """Splits `config.embedding.model` at the last `@`.
 
-  The second part, a commit, branch or tag of the hub, is None for a folder.
+  The revision after it is a commit, branch or tag of the hub. It is None if
+  there is no `@` or the model is a folder.
   """
   name, _, revision = model.rpartition('@')
   return (model, None) if os.path.isdir(model) or not name else (name, revision)
 
 
 def _hub_answers(model: str, revision: str | None) -> bool:
-  """Whether a model is one to ask the hub for, and the hub can be asked.
+  """Returns whether a model is not a folder and the hub can be reached.
 
-  Without this one question the library would repeat its own for a minute
-  before it looks on the disk.
+  Without this check, the library repeats its requests for a minute before it
+  reads its cache on disk.
   """
   import huggingface_hub
 
@@ -109,8 +111,8 @@ def _hub_answers(model: str, revision: str | None) -> bool:
   try:
     huggingface_hub.model_info(model, revision=revision, timeout=10)
   except huggingface_hub.errors.HfHubHTTPError:
-    pass  # An answer, if not a good one: the library words it better.
-  except Exception:  # Whatever the network does; its errors share no base.
+    pass  # The hub answered. The library has a better message for this error.
+  except Exception:  # Any error of the network; they share no base class.
     return False
   return True
 
@@ -118,32 +120,32 @@ def _hub_answers(model: str, revision: str | None) -> bool:
 def _tfidf_svd(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
-  """Weighted word and word-pair counts, reduced to their main directions."""
+  """Returns TF-IDF weights of words and word pairs, reduced by an SVD."""
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
   from sklearn.feature_extraction.text import TfidfVectorizer
 
   vectorizer = TfidfVectorizer(
     ngram_range=(1, 2),
-    # Words of one letter count too: a size, a vitamin.
+    # Keeps words of one letter, such as a size or a vitamin.
     token_pattern=r'\b\w+\b',
     sublinear_tf=True,
     dtype=np.float32,
   )
   try:
-    counts = vectorizer.fit_transform(item_sentences(items))
-  except ValueError as error:  # Its only reason is an empty vocabulary.
+    weights = vectorizer.fit_transform(item_sentences(items))
+  except ValueError as error:  # Raised only for an empty vocabulary.
     raise UsageError(
-      'config.embedding.encoder tfidf-svd: no item has a word in its text or '
-      'its id; check the catalogue, or choose the encoder precomputed'
+      'config.embedding.encoder is tfidf-svd, but no item has a word in its '
+      'text or its id: check the catalog, or choose the encoder precomputed'
     ) from error
-  if config.dim > min(counts.shape):
+  if config.dim > min(weights.shape):
     raise UsageError(
       f'config.embedding.dim is {config.dim}: tfidf-svd can make at most '
-      f'{min(counts.shape)} from {counts.shape[0]} items and '
-      f'{counts.shape[1]} different words and word pairs'
+      f'{min(weights.shape)} from {weights.shape[0]} items and '
+      f'{weights.shape[1]} different words and word pairs'
     )
-  return TruncatedSVD(config.dim, random_state=0).fit_transform(counts)
+  return TruncatedSVD(config.dim, random_state=0).fit_transform(weights)
 
 
 def _first_line(error: Exception) -> str:

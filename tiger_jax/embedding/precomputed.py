@@ -1,4 +1,4 @@
-"""Item vectors that were made elsewhere."""
+"""Reads item vectors that another program computed."""
 
 from pathlib import Path
 
@@ -12,21 +12,22 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import files
 from tiger_jax.storage.arrays import mapped
 
-# A hundred million ids.
+# Enough for a hundred million ids.
 _MAX_IDS_BYTES = 2**32
 
 
 def load_vectors(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
-  """Reads the vectors of a catalogue's items, in the file's own precision.
+  """Reads the vectors of items, in the precision of the file.
 
-  `config.path` holds the vectors and `config.ids_path` names the item of each
-  row, in any order; it may name other items too.
+  `config.path` is the file of the vectors. `config.ids_path` is the file of the
+  item id of each row. The rows may be in any order, and may include other
+  items.
 
   Raises:
     UsageError: A path is not set.
-    DataError: A file is missing, damaged, or not about these items.
+    DataError: A file is missing or damaged, or lacks items.
   """
   if not config.path or not config.ids_path:
     raise UsageError(
@@ -38,15 +39,15 @@ def load_vectors(
   ids = _read_ids(config.ids_path)
   if len(vectors) != len(ids):
     raise DataError(
-      f'{config.path} has {len(vectors)} rows but {config.ids_path} names '
-      f'{len(ids)} items: make both from the same catalogue'
+      f'{config.path} has {len(vectors)} rows, but {config.ids_path} has '
+      f'{len(ids)} ids: write both from the same catalog'
     )
   row_of: dict[str, int] = {}
-  again = [x for row, x in enumerate(ids) if row_of.setdefault(x, row) != row]
-  if again:
+  repeats = [x for row, x in enumerate(ids) if row_of.setdefault(x, row) != row]
+  if repeats:
     raise DataError(
-      f'{config.ids_path} names {len(again)} items again, such as '
-      f'{counts.first_ids(again)}: keep one row of each, here and in the '
+      f'{config.ids_path} repeats {len(repeats)} ids, such as '
+      f'{counts.first_ids(repeats)}: keep one row of each, here and in the '
       'vectors'
     )
   missing = [item_id for item_id in items.ids if item_id not in row_of]
@@ -61,7 +62,7 @@ def load_vectors(
 
 
 def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
-  """Returns how many of the vectors in the file are used."""
+  """Returns the numbers of vectors in the file, used, and of other items."""
   num_rows = len(_read_ids(config.ids_path))
   return {
     'vectors': num_rows,
@@ -73,17 +74,17 @@ def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
 def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
   if not Path(path).exists():
     raise DataError(
-      f'{path} does not exist: let config.embedding.path name a .npy of '
-      '[items, dim]'
+      f'{path} does not exist: set config.embedding.path to a .npy file of '
+      'shape [items, dim]'
     )
   with files.explained(
     f'{path} cannot be read as .npy',
     'write one array of numbers to it with numpy.save',
   ):
-    # Mapped, so that only the rows of this catalogue are read into memory.
+    # Memory-mapped, so that only the rows of the dataset's items are read.
     vectors = mapped(Path(path))
-  floating = np.issubdtype(vectors.dtype, np.floating)
-  if vectors.ndim != 2 or vectors.shape[1] == 0 or not floating:
+  is_float = np.issubdtype(vectors.dtype, np.floating)
+  if vectors.ndim != 2 or vectors.shape[1] == 0 or not is_float:
     raise DataError(
       f'{path} holds {vectors.dtype} of shape {list(vectors.shape)}: it must '
       'hold floating-point numbers of shape [items, dim]'
@@ -94,8 +95,8 @@ def _read_vectors(path: str) -> Float[np.ndarray, 'rows dim']:
 def _read_ids(path: str) -> list[str]:
   if not Path(path).exists():
     raise DataError(
-      f'{path} does not exist: let config.embedding.ids_path name a JSON list '
-      'of item ids'
+      f'{path} does not exist: set config.embedding.ids_path to a JSON list of '
+      'item ids'
     )
   with files.explained(
     f'{path} cannot be read as JSON', 'write the item ids as one JSON list'
@@ -111,5 +112,5 @@ def _read_ids(path: str) -> list[str]:
         f'{path} is not a list of item ids: entry {position + 1} is '
         f'{item_text.shown(item_id)}; it must be text or an integer'
       )
-  # Ids are converted as those in the files of a shop are.
+  # The same conversion as that of the ids in `own_files`.
   return [str(item_id).strip() for item_id in ids]

@@ -1,14 +1,14 @@
-"""The sentence that stands for an item."""
+"""Writes the text of an item as one sentence, the input of an encoder."""
 
 from tiger_jax.data.dataset import FIELDS, Items
 
 
 def item_sentences(items: Items) -> list[str]:
-  """Writes each item's text fields as one sentence (the paper, section 4).
+  """Returns the text fields of each item as one sentence (section 4).
 
-  The fields are labeled, and come in the paper's order with the description
-  last, so that an encoder that cuts long text loses the least telling part.
-  Missing fields are omitted. An item without any field is its id.
+  The sentence has the name and the text of each field, in the paper's order.
+  The description comes last, because an encoder truncates long text. Missing
+  fields are omitted. An item without any text is represented by its id.
   """
   columns = [items.fields[name] for name in FIELDS]
   return [

@@ -1,1 +1,1 @@
-"""The one evaluation loop, and metrics."""
+"""The evaluation loop and the metrics."""

@@ -1,4 +1,4 @@
-"""Measures a trained model on users with one held-out item each."""
+"""Computes the metrics of a trained model."""
 
 import dataclasses
 
@@ -14,22 +14,22 @@ _DEPTH = max(metrics.CUTOFFS)
 def measure(
   trained: Trained, examples: Examples, search: Search, label: str = ''
 ) -> dict[str, float]:
-  """Returns the metrics of a model.
+  """Returns the metrics of a model as means over users.
 
-  Hits are counted on items. Items of the history may be recommended, and count
-  as misses.
+  A hit is the target item itself. The model may recommend items of the history;
+  they count as misses.
 
   Args:
     trained: The model.
-    examples: The users.
-    search: How to search.
-    label: The label of a progress line; none is shown if it is empty.
+    examples: One example per user.
+    search: The search settings.
+    label: The label of a progress line. If empty, no line is shown.
 
   Returns:
-    Means over users: `recall@k` and `ndcg@k` for k of 5 and 10;
-    `sid_recall@10`, which counts an item with the semantic prefix of the target
-    as a hit, of models that need Semantic IDs; `invalid@k` for k of 10 and 20,
-    the share of generated IDs that no item has, of generative models.
+    `recall@k` and `ndcg@k` for k = 5 and 10. For models that need Semantic IDs,
+    also `sid_recall@10`, which counts any item with the semantic prefix of the
+    target as a hit. For generative models, also `invalid@k` for k = 10 and 20:
+    the share of generated IDs that belong to no item.
   """
   ranking = rank(trained, examples, _DEPTH, search, label)
   values = metrics.ranking_metrics(ranking.hits)
@@ -52,7 +52,7 @@ def measure(
 def measure_masked(
   trained: Trained, examples: Examples, search: Search
 ) -> dict[str, float]:
-  """Returns recall and NDCG where the items of the history are excluded."""
+  """Returns recall and NDCG of a search that excludes items of the history."""
   search = dataclasses.replace(search, exclude_seen=True)
   ranking = rank(trained, examples, _DEPTH, search)
   return metrics.ranking_metrics(ranking.hits)

@@ -1,6 +1,6 @@
-"""The ranked lists of a model for many users: the one evaluation loop.
+"""The evaluation loop, which ranks items for many users.
 
-Metrics are functions of a `Ranking`, see `evaluation.metrics`.
+`evaluation.metrics` computes metrics from a `Ranking`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,9 +25,9 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import progress_line
 
-# Beams and requests of the first search of `until_proven`. 512 beams prove most
-# lists of 50 items. Compiling programs for narrower searches takes longer than
-# they save.
+# The number of beams and the batch size of the first search of `until_proven`.
+# 512 beams prove most lists of 50 items. Fewer beams would save less time than
+# the compilation of another search takes.
 _PROOF_BEAMS = 512
 _PROOF_BATCH = 32
 
@@ -36,10 +36,10 @@ class Trained(NamedTuple):
   """A trained model.
 
   Attributes:
-    session: The run.
+    session: The session of its run.
     params: The parameters of one replica.
-    embeddings: The vector of every item, for baselines of an experiment that
-      need it although the model does not.
+    embeddings: The vector of every item, if a baseline of an experiment needs
+      it and the model does not.
   """
 
   session: Session
@@ -52,18 +52,18 @@ class Search:
   """The search settings of a ranking.
 
   Attributes:
-    num_beams: The beams of the search; more if the lists are longer.
-    approximate: May miss one in twenty of the best items, where that is faster
-      (models that score items only).
-    until_proven: Widen the search until every list is proven to be the best,
-      or until it has the maximum number of beams. Such a ranking measures the
-      model, and not the serving search.
-    constrained: Search along valid Semantic IDs only. Otherwise IDs that no
-      item has take places in the lists (generative models only).
-    temperature: Draw items at this temperature (generative models only). The
-      seed of a draw is the row of the user. None takes the best items.
+    num_beams: The number of beams, or the number of items if that is larger.
+    approximate: Allow the search to miss 5% of the best items where this is
+      faster. Only for models that score items.
+    until_proven: Add beams until every list is proven to be the best, up to the
+      maximum number of beams. Such a ranking measures the model, and not the
+      serving search.
+    constrained: Generate only the Semantic IDs of items. Otherwise, invalid IDs
+      take places in the lists. Only for generative models.
+    temperature: The temperature at which items are drawn; None for the best
+      items. The row of the user is the seed. Only for generative models.
     exclude_seen: Exclude the items of each user's history.
-    keep: Item rows that `exclude_seen` does not exclude.
+    keep: The rows of items that `exclude_seen` does not exclude.
   """
 
   num_beams: int = 30
@@ -75,21 +75,21 @@ class Search:
   keep: Int[np.ndarray, ' n'] | tuple[int, ...] = ()
 
   @classmethod
-  def of(cls, config: EvaluationConfig) -> 'Search':
-    """Returns the search that a config describes."""
+  def from_config(cls, config: EvaluationConfig) -> 'Search':
+    """Returns the search settings of a config."""
     return cls(config.num_beams, config.search == 'approximate')
 
 
 class Ranking(NamedTuple):
-  """The lists of n users, each best first.
+  """Ranked lists of items, one for each user.
 
   Attributes:
-    user: The rows of the users `[n]`.
-    target: The held-out item of each user `[n]`.
-    items: Item rows `[n, k]`; -1 for a place without an item.
-    scores: The scores of the model `[n, k]`.
-    num_proven: How many leading items of each list `[n]` are proven to be the
-      best, in this order.
+    user: The rows of the users.
+    target: The row of the held-out item of each user.
+    items: The rows of the listed items, best first; -1 for no item.
+    scores: The model's scores of the listed items.
+    num_proven: The number of items at the beginning of each list that are
+      proven to be the best items in the correct order.
   """
 
   user: Int[np.ndarray, ' n']
@@ -98,13 +98,13 @@ class Ranking(NamedTuple):
   scores: Float[np.ndarray, 'n k']
   num_proven: Int[np.ndarray, ' n']
 
-  def of(self, members: Bool[np.ndarray, ' n']) -> 'Ranking':
-    """Returns the lists of the selected users."""
-    return Ranking(*(column[members] for column in self))
+  def select(self, mask: Bool[np.ndarray, ' n']) -> 'Ranking':
+    """Returns the lists of the users where `mask` is true."""
+    return Ranking(*(column[mask] for column in self))
 
   @property
   def hits(self) -> Bool[np.ndarray, 'n k']:
-    """Whether each place holds the held-out item."""
+    """Whether each listed item is the held-out item."""
     return self.items == self.target[:, None]
 
   @property
@@ -122,20 +122,17 @@ def rank(
   search: Search = Search(),  # noqa: B008 (it is frozen)
   label: str = '',
 ) -> Ranking:
-  """Returns the k best items for every example.
+  """Returns the k best items for every example, in the order of `examples`.
 
   Args:
     trained: The model.
-    examples: The users, each at most once, in the order of their rows.
+    examples: At most one example per user, in the order of the users' rows.
     k: The length of the lists.
-    search: How to search.
-    label: The label of a progress line; none is shown if it is empty.
-
-  Returns:
-    The lists, in the order of `examples`.
+    search: The search settings.
+    label: The label of a progress line. If empty, no line is shown.
   """
   if not len(examples.user):
-    raise DataError('there is no user to recommend for: add users to the data')
+    raise DataError('there is no user to evaluate: add users to the data')
   session = trained.session
   batch_size = session.config.evaluation.batch_size
   if search.until_proven:
@@ -147,8 +144,8 @@ def rank(
   source = batches.evaluation_batches(dataset, examples, batch_size, buckets)
   for batch in _with_progress(source, label, len(examples.user)):
     lists = None
-    # Empty lists if nothing is excluded, so that both cases are one
-    # program.
+    # Without exclusions, the lists are empty and not None, so that both cases
+    # use the same compiled program.
     if search.exclude_seen or (is_generative and search.constrained):
       lists = _excluded(dataset, examples, batch, search)
     placed, lists = sharding.shard_batch(session.mesh, (batch, lists))
@@ -156,22 +153,16 @@ def rank(
       columns = _search(retriever, trained.params, placed, lists, k, search)
     else:
       columns = _score(retriever, trained.params, placed, lists, k, search)
-    real = np.asarray(batch.target) >= 0
+    is_user = np.asarray(batch.target) >= 0
     columns = (batch.user, batch.target, *columns)
-    parts.append([np.asarray(x)[real] for x in columns])
+    parts.append([np.asarray(x)[is_user] for x in columns])
   columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
   order = np.argsort(columns[0], kind='stable')
   return Ranking(*(x[order] for x in columns))
 
 
 def sample_users(examples: Examples, num: int, seed: int) -> Examples:
-  """Returns the examples of random users, in their order.
-
-  Args:
-    examples: The examples to draw from.
-    num: How many to draw; 0 for all.
-    seed: The random seed.
-  """
+  """Returns `num` random examples in their order, or all if `num` is 0."""
   if not num:
     return examples
   order = np.random.default_rng(seed).permutation(len(examples.user))
@@ -186,7 +177,7 @@ def _search(
   k: int,
   search: Search,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns the items, their scores, and how many items are proven."""
+  """Returns the items, their scores, and the number of proven items."""
   sampler = None
   if search.temperature is not None:
     sampler = Sampler(
@@ -231,12 +222,12 @@ def _score(
   k: int,
   search: Search,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns the items, their scores, and how many items are proven."""
+  """Returns the items, their scores, and the number of proven items."""
   recommend = retriever.recommend
   if isinstance(retriever, ItemRetriever) and search.approximate:
     recommend = retriever.recommend_approximately
   best = sharding.fetch(recommend(params, batch, k, lists))
-  # An exact retriever scores all items.
+  # A retriever that scores all items proves the whole list.
   num_proven = best.valid.sum(1) * (not search.approximate)
   return np.where(best.valid, best.items, -1), best.scores, num_proven
 
@@ -244,7 +235,7 @@ def _score(
 def _excluded(
   dataset: Dataset, examples: Examples, batch: Batch, search: Search
 ) -> ItemLists:
-  """Returns the items that a search excludes, as a deny list per user."""
+  """Returns the deny list of each user."""
   user = np.asarray(batch.user)
   if not search.exclude_seen:
     return ItemLists.of([[]] * len(user))
@@ -261,7 +252,7 @@ def _excluded(
 def _with_progress(
   source: Iterable[Batch], label: str, total: int
 ) -> Iterator[Batch]:
-  """Shows a progress line while batches pass, unless the label is empty."""
+  """Yields the batches and shows a progress line, unless the label is empty."""
   if not label:
     yield from source
     return

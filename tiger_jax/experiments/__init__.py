@@ -1,1 +1,1 @@
-"""The experiments of the paper, on top of everything else."""
+"""The experiments of the paper."""

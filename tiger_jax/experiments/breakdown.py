@@ -1,4 +1,4 @@
-"""Whose next item is found: by history, popularity, and what was seen."""
+"""Metrics by history length, item popularity and memorized transitions."""
 
 from jaxtyping import Bool
 import numpy as np
@@ -15,10 +15,10 @@ from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns the metrics of groups of the test users, and their shares.
+  """Returns the metrics of each group of test users, and its share of them.
 
-  The lists are proven (see `ranking`), so that the metrics describe the model
-  and not the number of beams.
+  The lists are proven (see `Search.until_proven`), so that the metrics do not
+  depend on the number of beams.
   """
   dataset, c = trained.session.inputs.dataset, trained.session.config
   examples = sample_users(
@@ -28,38 +28,41 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   ranking = rank(trained, examples, max(CUTOFFS), search)
   return {
     name: {
-      'share': float(members.mean()),
-      **ranking_metrics(ranking.hits[members]),
-      'proven': ranking.of(members).proven,
+      'share': float(mask.mean()),
+      **ranking_metrics(ranking.hits[mask]),
+      'proven': ranking.select(mask).proven,
     }
-    for name, members in groups(dataset, examples).items()
+    for name, mask in groups(dataset, examples).items()
   }
 
 
 def groups(
   dataset: Dataset, examples: Examples
 ) -> dict[str, Bool[np.ndarray, ' n']]:
-  """Returns which users are in which group.
+  """Returns a mask of the users in each group.
 
-  A target is memorisation where some user bought it right after the same item
-  in training, else generalisation (arXiv 2603.19809).
+  A user is in the group `memorisation` if any user bought the target right
+  after the same item in the training data, and else in `generalisation` (arXiv
+  2603.19809).
   """
   training = training_positions(dataset)
   target = dataset.history[examples.end]
-  times = np.bincount(dataset.history[training], minlength=dataset.num_items)
-  bought = times[target]
+  popularity = np.bincount(
+    dataset.history[training], minlength=dataset.num_items
+  )
+  bought = popularity[target]
   length = history_lengths(examples)
 
-  following = np.zeros(dataset.num_interactions, bool)
-  following[1:] = training[1:] & training[:-1]
-  following[dataset.offsets[:-1]] = False
-  after = np.flatnonzero(following)
-  pairs = _pairs(dataset, after)
-  known = np.isin(_pairs(dataset, np.asarray(examples.end)), pairs)
+  has_previous = np.zeros(dataset.num_interactions, bool)
+  has_previous[1:] = training[1:] & training[:-1]
+  has_previous[dataset.offsets[:-1]] = False
+  transitions = _transitions(dataset, np.flatnonzero(has_previous))
+  target_transitions = _transitions(dataset, np.asarray(examples.end))
+  is_memorized = np.isin(target_transitions, transitions)
   return {
     'all': np.ones(len(target), bool),
-    'memorisation': known,
-    'generalisation': ~known,
+    'memorisation': is_memorized,
+    'generalisation': ~is_memorized,
     'history of up to 5': length <= 5,
     'history of 6 to 10': (length > 5) & (length <= 10),
     'history of over 10': length > 10,
@@ -69,7 +72,7 @@ def groups(
   }
 
 
-def _pairs(dataset: Dataset, positions: np.ndarray) -> np.ndarray:
-  """Returns a number for each event and the one before it."""
+def _transitions(dataset: Dataset, positions: np.ndarray) -> np.ndarray:
+  """Returns one number for each pair of an event's item and the item before."""
   history = dataset.history.astype(np.int64)
   return history[positions - 1] * dataset.num_items + history[positions]

@@ -1,4 +1,4 @@
-"""Items that nobody has bought before (Figure 5)."""
+"""Recommends items that are unseen in training (Figure 5)."""
 
 import collections
 from collections.abc import Sequence
@@ -13,32 +13,36 @@ from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.evaluation.ranking import Search, Trained, rank
 
 CUTOFFS = (10, 20, 50)
-# The largest share of unseen items among those recommended.
+# Upper limits of the share of unseen items in a list.
 EPSILONS = (0.1, 0.2, 0.3)
-# Long enough that lists by exact scores contain unseen items.
+# The length of lists by exact scores, large enough for them to have unseen
+# items.
 _DEPTH = 128
-# Semantic-KNN is the mean of so many, as configs/baselines.py:item_knn is.
-NUM_NEAREST_TO = 5
+# The number of latest items whose mean vector Semantic-KNN compares to all
+# items, as in configs/baselines.py:item_knn.
+NUM_LATEST = 5
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns recall of users whose next item is unseen, by three rules.
+  """Returns the recall of three rules for test users whose target is unseen.
 
-  `prefix` is the paper's: the model generates IDs of seen items, and each is
-  followed by the unseen items that share its codes of meaning. `exact` scores
-  unseen items by their own IDs, as it does the others. `Semantic-KNN` is the
-  paper's baseline, the items that are nearest to the history's. Nothing that a
-  user has already is recommended: the nearest to a history would be itself.
-  Under the prefix rule, an item that the user has still adds the unseen items
-  of its prefix to the list, and is removed from the list afterwards. The lists
-  are proven (see `ranking`), so that recall describes the model and not the
-  number of beams.
+  - `prefix rule`: the method of the paper. The model generates the IDs of seen
+    items. Each is followed by the unseen items with the same semantic prefix.
+  - `exact scores`: the model scores unseen items by their own IDs, like seen
+    items.
+  - `Semantic-KNN`: the baseline of the paper, the items whose vectors are
+    nearest to those of the history.
+
+  Items of the history are excluded, because otherwise Semantic-KNN would return
+  them. Under the prefix rule, they are removed only after the unseen items with
+  their prefixes have been added. The lists are proven (see
+  `Search.until_proven`), so that recall does not depend on the number of beams.
 
   Returns:
-    By rule and epsilon, `recall@k` for k of 10, 20 and 50, what else every
-    ranking is judged by, of ten items; `reachable`, the share of the users
-    whose next item the rule can find; `reachable_items`, the share of the
-    unseen items that the rule can find; and `proven`, see `Ranking`.
+    For each rule and epsilon: `recall@k` for k = 10, 20 and 50; the usual
+    metrics of a list of ten; `reachable`, the share of users whose target the
+    rule can return; `reachable_items`, the share of unseen items that the rule
+    can return; and `proven`, see `Ranking`.
 
   Raises:
     UsageError: There are no unseen items, or the model is not generative.
@@ -46,8 +50,8 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   dataset = trained.session.inputs.dataset
   if not len(dataset.unseen):
     raise UsageError(
-      'config.dataset.unseen_share is 0: set it, so that there are items that '
-      'nobody bought before'
+      'config.dataset.unseen_share is 0, so there are no unseen items: set it '
+      'to a share above 0'
     )
   only_seen = _only_seen(trained)
   is_unseen = np.zeros(dataset.num_items, bool)
@@ -55,14 +59,15 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   examples = split(dataset, 'test')
   examples = examples.at(is_unseen[dataset.history[examples.end]])
   prefixes = trained.session.inputs.semantic_ids.prefixes
-  shared = shared_prefixes(is_unseen, prefixes)
+  is_shared = shared_prefixes(is_unseen, prefixes)
   user_items = [
     np.unique(dataset.history[start:end])
     for _, start, end in zip(*examples, strict=True)
   ]
-  # The search keeps items that a user has if an unseen item shares their
-  # prefix. The list is longer by the largest number of such items of any user.
-  carriers = np.flatnonzero(shared & ~is_unseen)
+  # The search must return history items that share a prefix with an unseen
+  # item. They are removed afterwards, so the list is longer by the largest
+  # number of them in any history.
+  carriers = np.flatnonzero(is_shared & ~is_unseen)
   depth = max(CUTOFFS) + max(
     (int(np.isin(x, carriers).sum()) for x in user_items), default=0
   )
@@ -77,25 +82,25 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     ),
   }
   target = rankings['exact scores'].target
-  found = {}
+  rows = {}
   for rule, ranking in rankings.items():
     items, reachable = ranking.items, np.ones(dataset.num_items)
     if rule == 'prefix rule':
       items = without(with_unseen(items, dataset.unseen, prefixes), user_items)
-      reachable = shared
+      reachable = is_shared
     for epsilon in EPSILONS:
       hits = {
         k: capped(items, is_unseen, k, epsilon) == target[:, None]
         for k in CUTOFFS
       }
       recall = {f'recall@{k}': float(hits[k].any(1).mean()) for k in CUTOFFS}
-      found[f'{rule}, epsilon {epsilon}'] = {
+      rows[f'{rule}, epsilon {epsilon}'] = {
         **ranking_metrics(hits[10]), **recall,
         'reachable': float(reachable[target].mean()),
         'reachable_items': float(reachable[is_unseen].mean()),
         'proven': ranking.proven,
       }  # fmt: skip
-  return found
+  return rows
 
 
 def with_unseen(
@@ -103,28 +108,28 @@ def with_unseen(
   unseen: Int[np.ndarray, ' u'],
   prefixes: Int[np.ndarray, 'items l'],
 ) -> Int[np.ndarray, 'n m']:
-  """Puts, after the first item of each prefix, the unseen items that have it.
+  """Inserts unseen items after the first listed item with the same prefix.
 
-  Lists are best first; -1 stands for no item, and fills the longer lists up.
+  Lists are best first. -1 stands for no item and pads the longer lists.
   """
   sharing = collections.defaultdict(list)
   for item in unseen.tolist():
     sharing[tuple(prefixes[item].tolist())].append(item)
   lists = []
   for row in items.tolist():
-    longer: list[int] = []
-    done = set()
+    extended: list[int] = []
+    used_prefixes = set()
     for item in row:
-      longer.append(item)
+      extended.append(item)
       prefix = tuple(prefixes[item].tolist())
-      if item >= 0 and prefix not in done:
-        longer += sharing[prefix]
-        done.add(prefix)
-    lists.append(longer)
+      if item >= 0 and prefix not in used_prefixes:
+        extended += sharing[prefix]
+        used_prefixes.add(prefix)
+    lists.append(extended)
   width = max(map(len, lists), default=0)
   table = np.full((len(lists), width), -1, np.int32)
-  for row, longer in zip(table, lists, strict=True):
-    row[: len(longer)] = longer
+  for row, extended in zip(table, lists, strict=True):
+    row[: len(extended)] = extended
   return table
 
 
@@ -134,41 +139,41 @@ def capped(
   k: int,
   epsilon: float,
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the first k items, of which at most the share `epsilon` is unseen.
+  """Returns the first k items, skipping unseen items above the share `epsilon`.
 
-  Lists are best first; -1 stands for no item. The share is rounded down to
-  whole items.
+  Lists are best first; -1 stands for no item. The share of k is rounded down to
+  a number of items.
   """
-  # Nothing is added to 0.3 * 10 by the way a computer counts.
-  most = int(epsilon * k + 1e-9)
+  # The small term corrects rounding errors, such as 0.3 * 10 < 3.
+  max_unseen = int(epsilon * k + 1e-9)
   unseen = is_unseen[items] & (items >= 0)
-  kept = (items >= 0) & (~unseen | (unseen.cumsum(1) <= most))
-  # A stable sort brings what is kept to the front, in its order.
+  kept = (items >= 0) & (~unseen | (unseen.cumsum(1) <= max_unseen))
+  # The stable sort moves the kept items to the front in their order.
   order = np.argsort(~kept, axis=1, kind='stable')[:, :k]
   best = np.take_along_axis(np.where(kept, items, -1), order, 1)
-  short = ((0, 0), (0, max(0, k - best.shape[1])))
-  return np.pad(best, short, constant_values=-1)
+  padding = ((0, 0), (0, max(0, k - best.shape[1])))
+  return np.pad(best, padding, constant_values=-1)
 
 
 def shared_prefixes(
   is_unseen: Bool[np.ndarray, ' items'], prefixes: Int[np.ndarray, 'items l']
 ) -> Bool[np.ndarray, ' items']:
-  """Returns which items have a prefix that seen and unseen items share."""
-  _, place = np.unique(prefixes, axis=0, return_inverse=True)
-  # NumPy 2.0 returns `place` with a second axis.
-  place = place.reshape(-1)
-  both = np.intersect1d(place[is_unseen], place[~is_unseen])
-  return np.isin(place, both)
+  """Returns a mask of the items whose prefix seen and unseen items share."""
+  _, code = np.unique(prefixes, axis=0, return_inverse=True)
+  # NumPy 2.0 returns the inverse with a second axis.
+  code = code.reshape(-1)
+  shared = np.intersect1d(code[is_unseen], code[~is_unseen])
+  return np.isin(code, shared)
 
 
 def without(
   items: Int[np.ndarray, 'n m'], user_items: Sequence[Int[np.ndarray, ' _']]
 ) -> Int[np.ndarray, 'n m']:
-  """Returns the lists with -1 in place of the items that each user has."""
+  """Returns the lists with -1 in place of the items of each user's history."""
   return np.stack(
     [
-      np.where(np.isin(row, rows), -1, row)
-      for row, rows in zip(items, user_items, strict=True)
+      np.where(np.isin(row, seen), -1, row)
+      for row, seen in zip(items, user_items, strict=True)
     ]
   )
 
@@ -177,8 +182,8 @@ def _only_seen(trained: Trained) -> Trained:
   session = trained.session
   if not session.entry.is_generative:
     raise UsageError(
-      f'config.model.name is {session.config.model.name!r}: unseen items are '
-      'for models that generate Semantic IDs'
+      f'config.model.name is {session.config.model.name!r}: choose a model '
+      'that generates Semantic IDs, such as tiger'
     )
   catalog = session.catalog.remove(session.inputs.dataset.unseen)
   return trained._replace(session=session.with_catalog(catalog))
@@ -186,7 +191,7 @@ def _only_seen(trained: Trained) -> Trained:
 
 def _nearest(trained: Trained) -> Trained:
   session = trained.session
-  last = min(NUM_NEAREST_TO, session.config.model.max_history)
-  nearest = session.baseline('item_knn', max_history=last)
+  num_latest = min(NUM_LATEST, session.config.model.max_history)
+  nearest = session.baseline('item_knn', max_history=num_latest)
   inputs = session.inputs._replace(embeddings=trained.embeddings)
   return Trained(dataclasses.replace(nearest, inputs=inputs), {})

@@ -1,4 +1,4 @@
-"""How varied recommendations are, by temperature (section 4.3)."""
+"""The diversity of recommendations by temperature (section 4.3)."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -14,22 +14,24 @@ from tiger_jax.semantic_ids.categories import coarse_categories
 
 CUTOFFS = (10, 20, 50)
 TEMPERATURES = (1.0, 1.5, 2.0)
-# The paper names categories as Skin Face and Tools Nail.
+# The number of levels of a category path that count. The paper's examples, Skin
+# Face and Tools Nail, have two.
 _DEPTH = 2
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns Entropy@k of the test users, for the best items and for drawn ones.
+  """Returns Entropy@k over test users, for the best items and for drawn items.
 
-  The paper does not say how sampling and search combine: here k different
-  items are drawn, by their probabilities at the temperature. Nor does it name
-  the base of the logarithm: here entropy is in nats. The lists are proven (see
-  `ranking`), because a narrow search misses most of the items that are drawn at
-  a high temperature.
+  The paper does not say how sampling and search are combined. Here, k different
+  items are drawn by their probabilities at the temperature. The paper does not
+  name the base of the logarithm either; here, entropy is in nats. The lists are
+  proven (see `Search.until_proven`), because a search with few beams misses
+  most of the items that are drawn at a high temperature.
 
   Returns:
-    By temperature, `entropy@k` for k of 10, 20 and 50; `recall@k` and `ndcg@k`,
-    which varied items cost; and `proven`, the proven share of the 50 items.
+    For the best items and for each temperature: `entropy@k` for k = 10, 20 and
+    50; `recall@k` and `ndcg@k`, which show the cost of diversity; and `proven`,
+    the proven share of the 50 items.
 
   Raises:
     UsageError: The model is not generative.
@@ -37,8 +39,8 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   session, c = trained.session, trained.session.config
   if not session.entry.is_generative:
     raise UsageError(
-      f'config.model.name is {c.model.name!r}: only models that '
-      'generate Semantic IDs can draw items'
+      f'config.model.name is {c.model.name!r}: choose a model that generates '
+      'Semantic IDs, such as tiger'
     )
   dataset = session.inputs.dataset
   examples = sample_users(
@@ -64,14 +66,14 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
 def entropy(
   items: Int[np.ndarray, 'n k'], categories: Sequence[str]
 ) -> Float[np.ndarray, ' n']:
-  """Returns the entropy of the categories of each list, in nats.
+  """Returns the entropy of the categories in each list, in nats.
 
-  Rows of -1 stand for no item and do not count.
+  An item row of -1 stands for no item and does not count.
   """
   _, codes = np.unique(np.asarray(categories), return_inverse=True)
-  found = np.where(items >= 0, codes[items], -1)
+  listed_codes = np.where(items >= 0, codes[items], -1)
   values = np.zeros(len(items))
-  for row, listed in enumerate(found):
+  for row, listed in enumerate(listed_codes):
     _, counts = np.unique(listed[listed >= 0], return_counts=True)
     shares = counts / max(1, counts.sum())
     values[row] = -(shares * np.log(shares)).sum()

@@ -1,4 +1,4 @@
-"""Two models together, where they fail on different users (2603.19809)."""
+"""Combines the scores of two models (arXiv 2603.19809)."""
 
 from collections.abc import Mapping
 import itertools
@@ -18,67 +18,72 @@ from tiger_jax.evaluation.ranking import (
   sample_users,
 )
 
-# Of each model so many items are looked at.
+# The number of items from each model.
 _DEPTH = 50
+# Candidates for the fixed weight, and for the slope and the threshold of the
+# adaptive weight.
 _WEIGHTS = np.linspace(0.0, 1.0, 21)
 _SLOPES = (1.0, 2.0, 5.0, 10.0, 20.0)
 _THRESHOLDS = np.linspace(-0.4, 0.6, 11)
 
 
 class Merged(NamedTuple):
-  """The answers of two models to the same users, every item once.
+  """The merged lists of two models for the same users.
 
   Attributes:
-    items: Item rows `[n, k]`, those of both lists; -1 for none.
-    first: What the first model makes of each, from 0 to 1 `[n, k]`.
-    second: What the second does.
-    sure: How probable the first finds what it puts first, of all that it
-      lists `[n, 1]`.
-    target: The item `[n]` that was to be found.
-    proven: The smaller of the shares of listed items that are proven for each
-      model.
+    items: The rows of the items in either list, each once; -1 for no item.
+    first: The score of each item by the first model, scaled to 0..1; 0 for
+      items that are not in the list of this model.
+    second: The same for the second model.
+    confidence: The softmax probability of the first model's top item among its
+      listed items.
+    target: The row of the held-out item of each user.
+    proven: The share of proven items in the lists of one model, whichever is
+      smaller.
   """
 
   items: Int[np.ndarray, 'n k']
   first: Float[np.ndarray, 'n k']
   second: Float[np.ndarray, 'n k']
-  sure: Float[np.ndarray, 'n 1']
+  confidence: Float[np.ndarray, 'n 1']
   target: Int[np.ndarray, ' n']
   proven: float
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
-  """Returns the metrics of two models, together by a fixed or a free weight.
+  """Returns the metrics of two models, and of their weighted sums.
 
-  What is added up are the scores that each gives its best 50 items, from 0 for
-  the last of them to 1 for the first. The fixed weight is the best on
-  validation. The adaptive one is, for each user, a sigmoid of the probability
-  of what the first model puts first, whose slope and threshold are the best on
-  validation: where the first is sure, it is listened to. The authors' code does
-  the same, but for the probability, which is over the whole catalogue there.
-  The lists are proven (see `ranking`), so that the metrics describe the models
-  and not the number of beams.
+  The scores of the best 50 items of each model are scaled, from 0 for the last
+  item to 1 for the first, and added with a weight. The fixed weight is the best
+  on validation. The adaptive weight differs by user: it is a sigmoid of the
+  confidence of the first model, which is the softmax probability of its top
+  item. The slope and the threshold of the sigmoid are the best on validation.
+  The authors' code does the same, except that their probability is over the
+  whole catalog. The lists are proven (see `Search.until_proven`), so that the
+  metrics do not depend on the number of beams.
 
   Returns:
-    `recall@k` and `ndcg@k` for k of 5 and 10, on the test; the (mean) `weight`
-    of the first model; and `proven`, see `Merged`.
+    For each model and each weighting: the test metrics `recall@k` and `ndcg@k`
+    for k = 5 and 10; `weight`, the (mean) weight of the first model; and
+    `proven`, see `Merged`.
 
   Raises:
-    UsageError: The two were not asked for the same users.
+    UsageError: The models differ in the users that they rank items for.
   """
   first, second = models
-  one, other = models.values()
+  first_model, second_model = models.values()
   users = [
     (c.evaluation.num_users, c.seed)
-    for c in (one.session.config, other.session.config)
+    for c in (first_model.session.config, second_model.session.config)
   ]
   if users[0] != users[1]:
     raise UsageError(
-      f'{first} and {second} differ in evaluation.num_users or seed: models '
-      'are combined for the same users'
+      f'{first} and {second} differ in config.evaluation.num_users or '
+      'config.seed: set the same values, so that both rank items for the same '
+      'users'
     )
   validation, test = (
-    merge(_ranked(one, name), _ranked(other, name))
+    merge(_rank(first_model, name), _rank(second_model, name))
     for name in ('validation', 'test')
   )
   fixed = max(_WEIGHTS, key=lambda x: _metrics(validation, x)['ndcg@10'])
@@ -100,25 +105,26 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
 
 
 def merge(first: Ranking, second: Ranking) -> Merged:
-  """Puts two rankings of the same users side by side, item by item."""
-  shares = scaled(first), scaled(second)
+  """Merges two rankings of the same users into one list of items per user."""
+  scores = scaled(first), scaled(second)
   items = np.concatenate([first.items, second.items], 1)
   order = np.argsort(items, axis=1, kind='stable')
   items = np.take_along_axis(items, order, 1)
-  # An item is there once or twice, then side by side: the second of two goes.
-  again = np.pad(items[:, 1:] == items[:, :-1], ((0, 0), (1, 0)))
+  # The two copies of an item in both lists are now adjacent. The second copy is
+  # removed, and its score is moved to the first.
+  is_repeat = np.pad(items[:, 1:] == items[:, :-1], ((0, 0), (1, 0)))
   columns = []
-  for side, share in enumerate(shares):
+  for side, score in enumerate(scores):
     padded = np.zeros(items.shape)
-    padded[:, side * first.items.shape[1] :][:, : share.shape[1]] = share
+    padded[:, side * first.items.shape[1] :][:, : score.shape[1]] = score
     padded = np.take_along_axis(padded, order, 1)
-    padded[:, :-1] += np.where(again[:, 1:], padded[:, 1:], 0)
+    padded[:, :-1] += np.where(is_repeat[:, 1:], padded[:, 1:], 0)
     columns.append(padded)
-  items = np.where(again, -1, items)
+  items = np.where(is_repeat, -1, items)
   return Merged(
     items,
     *columns,
-    sure=surest(first),
+    confidence=confidence(first),
     target=first.target,
     proven=min(first.proven, second.proven),
   )
@@ -128,45 +134,46 @@ def adaptive(
   merged: Merged, slope: float, threshold: float
 ) -> Float[np.ndarray, 'n 1']:
   """Returns the weight of the first model for each user."""
-  return 1 / (1 + np.exp(-slope * (merged.sure - threshold)))
+  return 1 / (1 + np.exp(-slope * (merged.confidence - threshold)))
 
 
 def combined(
   merged: Merged, weight: float | Float[np.ndarray, 'n 1']
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the best ten items of two rankings added up, -1 for none.
+  """Returns the ten items with the best weighted sum of scores; -1 for no item.
 
-  The first ranking has the weight, the second has the rest.
+  `weight` is that of the first ranking, and `1 - weight` that of the second.
   """
-  shares = merged.first * weight + merged.second * (1 - weight)
-  shares = np.where(merged.items >= 0, shares, -1)
-  best = np.argsort(-shares, axis=1, kind='stable')[:, : max(CUTOFFS)]
+  scores = merged.first * weight + merged.second * (1 - weight)
+  scores = np.where(merged.items >= 0, scores, -1)
+  best = np.argsort(-scores, axis=1, kind='stable')[:, : max(CUTOFFS)]
   return np.take_along_axis(merged.items, best, 1)
 
 
 def scaled(ranking: Ranking) -> Float[np.ndarray, 'n k']:
-  """Returns the scores of each list from 0 to 1, 0 for no item."""
-  fall, last = _falls(ranking)
-  return np.where(ranking.items >= 0, 1 - fall / np.maximum(last, 1e-9), 0)
+  """Returns the scores of each list scaled to 0..1; 0 for no item."""
+  gap = _gap_to_top(ranking)
+  largest = np.maximum(gap.max(1, keepdims=True), 1e-9)
+  return np.where(ranking.items >= 0, 1 - gap / largest, 0)
 
 
-def surest(ranking: Ranking) -> Float[np.ndarray, 'n 1']:
-  """Returns the softmax of the first score over each list, 0 for no item."""
-  fall, _ = _falls(ranking)
-  total = np.where(ranking.items >= 0, np.exp(-fall), 0).sum(1, keepdims=True)
+def confidence(ranking: Ranking) -> Float[np.ndarray, 'n 1']:
+  """Returns the softmax probability of the top item of each list.
+
+  It is 0 for a list without items.
+  """
+  gap = _gap_to_top(ranking)
+  total = np.where(ranking.items >= 0, np.exp(-gap), 0).sum(1, keepdims=True)
   return np.where(ranking.items[:, :1] >= 0, 1 / np.maximum(total, 1), 0)
 
 
-def _falls(
-  ranking: Ranking,
-) -> tuple[Float[np.ndarray, 'n k'], Float[np.ndarray, 'n 1']]:
-  """Returns how far each score is below the first, and that of the last."""
+def _gap_to_top(ranking: Ranking) -> Float[np.ndarray, 'n k']:
+  """Returns the difference of the top score and each score; 0 for no item."""
   scores = ranking.scores.astype(np.float64)
-  fall = np.where(ranking.items >= 0, scores[:, :1] - scores, 0)
-  return fall, fall.max(1, keepdims=True)
+  return np.where(ranking.items >= 0, scores[:, :1] - scores, 0)
 
 
-def _ranked(trained: Trained, name: str) -> Ranking:
+def _rank(trained: Trained, name: str) -> Ranking:
   c = trained.session.config
   examples = split(trained.session.inputs.dataset, name)
   examples = sample_users(examples, c.evaluation.num_users, c.seed)

@@ -1,7 +1,7 @@
-"""The paper's experiments: many runs, one table.
+"""Executes the runs of an experiment, and makes one table of their results.
 
-Every run has a folder of its own and is as any other; stages that two of them
-would make alike are made once.
+Each run has its own folder, like a run outside an experiment. Runs share the
+stages that have the same inputs.
 """
 
 from collections.abc import Callable
@@ -21,71 +21,69 @@ from tiger_jax.recommenders import checks, registry
 from tiger_jax.report import paper, records, tables
 from tiger_jax.runtime import processes
 from tiger_jax.stages import training
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.storage.artifacts import locked
 from tiger_jax.storage.claim import make_folder
 from tiger_jax.storage.files import write_json
 from tiger_jax.storage.fingerprints import fingerprint
 from tiger_jax.training import replicas
 
 _Rows = dict[str, dict[str, float]]
-# Of what is measured below: raised when a measure changes, so that its rows are
-# made anew.
+# Part of the fingerprint of rows. Increase it when a function below changes its
+# results, so that old rows are computed again.
 _VERSION = 6
 
-# Experiments whose rows are not runs, but what is measured of the trained model
-# of a run, or of those of all runs of a shop: metrics of the test, by row. They
-# use proven lists and report the metric `proven`. The rows of all other
-# experiments are runs, measured with the serving search, which has
-# `evaluation.num_beams` beams.
-_OF_A_RUN: dict[str, Callable[[Trained], _Rows]] = {
+# In most experiments, a row is a run, measured with the serving search of
+# `evaluation.num_beams` beams. In the experiments below, one trained model, or
+# all trained models of a dataset, give several rows of test metrics. Their
+# lists are proven, and `proven` is one of the metrics.
+_PER_RUN: dict[str, Callable[[Trained], _Rows]] = {
   'breakdown': breakdown.measure,
   'cold_start': cold_start.measure,
   'diversity': diversity.measure,
 }
-_OF_ALL_RUNS: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
+_PER_DATASET: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
   'ensemble': ensemble.measure,
 }
 
 
 def run(experiment: Experiment, workdir: Path) -> str:
-  """Makes every run that is not done, and returns the tables.
+  """Executes the runs that are not finished, and returns the tables.
 
-  `workdir` gets a folder for each run, and `results`, whose files may be copied
-  to the project's own. Experiments that share it share what their runs have
-  alike.
+  `workdir` gets a folder for each run, and the folder `results` with a file for
+  each row of the tables. Experiments with the same `workdir` share stages.
 
   Raises:
-    TigerError: Data is missing, or anything that ends a run.
+    TigerError: Files are missing, or a run fails.
   """
-  for one in experiment.runs:
-    _refuse_missing(one.dataset, one.config)
-  if any(one.config.semantic_ids.shared_with for one in experiment.runs):
+  for run in experiment.runs:
+    _check_files(run.dataset, run.config)
+  if any(run.config.semantic_ids.shared_with for run in experiment.runs):
     for shop, config in experiment.shops.items():
-      _refuse_missing(shop, config)
-  found: dict[str, list[dict[str, Any]]] = {}
-  for shop in dict.fromkeys(one.dataset for one in experiment.runs):
+      _check_files(shop, config)
+  records_of: dict[str, list[dict[str, Any]]] = {}
+  for shop in dict.fromkeys(run.dataset for run in experiment.runs):
     pipelines: dict[str, Pipeline] = {}
-    folder = workdir / 'results' / experiment.name / shop
+    results_folder = workdir / 'results' / experiment.name / shop
     if processes.is_main():
       make_folder(workdir, 'results', experiment.name, shop)
     with contextlib.ExitStack() as locks:
-      for one in experiment.runs:
-        if one.dataset == shop:
-          print(f'\n{experiment.name}: {shop}, {one.name}', flush=True)
-          one = _with_shops(experiment, one, workdir)
-          place = _run_folder(workdir, shop, _file_name(one.name), locks)
-          pipelines[one.name] = _finished(one.config, place)
-      found[shop] = _records(experiment, shop, pipelines, folder)
+      for run in experiment.runs:
+        if run.dataset == shop:
+          print(f'\n{experiment.name}: {shop}, {run.name}', flush=True)
+          run = _with_shared_folders(experiment, run, workdir)
+          folder = _run_folder(workdir, shop, _file_name(run.name), locks)
+          pipelines[run.name] = _run_stages(run.config, folder)
+      records_of[shop] = _records(experiment, shop, pipelines, results_folder)
   return '\n'.join(
-    f'{shop}\n\n{tables.make_table(experiment.name, shop, of_shop)}'
-    for shop, of_shop in found.items()
+    f'{shop}\n\n{tables.make_table(experiment.name, shop, shop_records)}'
+    for shop, shop_records in records_of.items()
   )
 
 
 def _run_folder(
   workdir: Path, shop: str, name: str, locks: contextlib.ExitStack
 ) -> Path:
-  """Returns the folder of a run, which is locked until `locks` closes."""
+  """Creates the folder of a run, and locks it until `locks` is closed."""
   folder = workdir / shop / name
   if processes.is_main():
     make_folder(workdir, shop, name)
@@ -93,12 +91,15 @@ def _run_folder(
   return folder
 
 
-def _finished(config: Config, folder: Path, last: str = 'evaluate') -> Pipeline:
-  """Makes the stages of a run, but for what a run beside it has made."""
-  beside = sorted(x for x in folder.parent.glob('*/') if x != folder)
-  if last == 'evaluate' and not training.is_finished(config, [folder, *beside]):
+def _run_stages(
+  config: Config, folder: Path, last: str = 'evaluate'
+) -> Pipeline:
+  """Runs all stages up to `last`, except those that a sibling folder has."""
+  siblings = sorted(x for x in folder.parent.glob('*/') if x != folder)
+  folders = [folder, *siblings]
+  if last == 'evaluate' and not training.is_finished(config, folders):
     checks.check_devices(config)
-  pipeline = Pipeline(config, folder, beside)
+  pipeline = Pipeline(config, folder, siblings)
   try:
     pipeline.run(last)
   finally:
@@ -112,37 +113,45 @@ def _records(
   pipelines: dict[str, Pipeline],
   folder: Path,
 ) -> list[dict[str, Any]]:
-  """Makes the rows of a table, or finds them made."""
+  """Returns the records of a table; saved metrics are not computed again."""
   kind = paper.kind(experiment.name)
-  of_all = kind in _OF_ALL_RUNS
-  groups = [tuple(pipelines)] if of_all else [(x,) for x in pipelines]
-  made = []
+  groups = [(name,) for name in pipelines]
+  if kind in _PER_DATASET:
+    groups = [tuple(pipelines)]
+  all_records = []
   for names in groups:
-    of_group = {name: pipelines[name] for name in names}
-    prints = [x.evaluation_stage.fingerprint for x in of_group.values()]
-    print_ = fingerprint(experiment.name, records.SCHEMA, _VERSION, prints)
-    rows = _known_rows(folder, print_)
+    group = {name: pipelines[name] for name in names}
+    run_fingerprints = [x.evaluation_stage.fingerprint for x in group.values()]
+    group_fingerprint = fingerprint(
+      experiment.name, records.SCHEMA, _VERSION, run_fingerprints
+    )
+    rows = _saved_rows(folder, group_fingerprint)
     if not rows:
-      rows = _rows(kind, of_group, len(groups))
-    before = experiment.table.index(names[0]) * len(rows)
-    for order, (row, test) in enumerate(rows.items(), before):
-      record = _record(experiment, of_group, shop, row, test) | {
-        'order': order, 'fingerprint': print_, 'of_a_group': list(rows),
-      }  # fmt: skip
+      rows = _rows(kind, group, len(groups))
+    first = experiment.table.index(names[0]) * len(rows)
+    for order, (row, test) in enumerate(rows.items(), first):
+      record = _record(experiment, group, shop, row, test) | {
+        'order': order,
+        'fingerprint': group_fingerprint,
+        'of_a_group': list(rows),
+      }
       if processes.is_main():
         write_json(folder / f'{_file_name(row)}.json', record)
-      made.append(record)
-  return made
+      all_records.append(record)
+  return all_records
 
 
 def _portable(config: Config) -> dict[str, Any]:
-  """Returns a config whose paths do not tell whose machine it ran on."""
+  """Returns the config as a dict without the folders of local paths.
+
+  The result does not reveal or depend on the machine of the run.
+  """
   values = dataclasses.asdict(config)
   for section, name in (
     ('dataset', 'source_dir'), ('embedding', 'path'), ('embedding', 'ids_path'),
   ):  # fmt: skip
     values[section][name] = Path(values[section][name]).name
-  # A model name of the hub may have a slash too, and is kept.
+  # A model name of the hub may have a slash too, and is not shortened.
   model = Path(config.embedding.model)
   if model.is_dir() or model.is_absolute() or model.parts[:1] == ('..',):
     values['embedding']['model'] = model.name
@@ -151,24 +160,25 @@ def _portable(config: Config) -> dict[str, Any]:
   return values
 
 
-def _known_rows(folder: Path, print_: str) -> _Rows:
-  """Returns the rows of a group of runs, if all of them have been written."""
-  known = [records.read(path) for path in folder.glob('*.json')]
-  known = [record for record in known if record['fingerprint'] == print_]
-  rows = {record['run']: record['metrics']['test'] for record in known}
-  whole = known[0]['of_a_group'] if known else []
-  return {row: rows[row] for row in whole} if set(rows) == set(whole) else {}
+def _saved_rows(folder: Path, group_fingerprint: str) -> _Rows:
+  """Returns the rows of a group if all of them are on disk, else no rows."""
+  saved = [records.read(path) for path in folder.glob('*.json')]
+  saved = [x for x in saved if x['fingerprint'] == group_fingerprint]
+  rows = {record['run']: record['metrics']['test'] for record in saved}
+  names = saved[0]['of_a_group'] if saved else []
+  return {row: rows[row] for row in names} if set(rows) == set(names) else {}
 
 
 def _rows(
   experiment: str, pipelines: dict[str, Pipeline], num_groups: int
 ) -> _Rows:
-  if experiment in _OF_ALL_RUNS:
+  """Computes the test metrics of a group of runs, by the name of the row."""
+  if experiment in _PER_DATASET:
     trained = {name: _trained(x) for name, x in pipelines.items()}
-    return _OF_ALL_RUNS[experiment](trained)
+    return _PER_DATASET[experiment](trained)
   ((name, pipeline),) = pipelines.items()
-  if experiment in _OF_A_RUN:
-    rows = _OF_A_RUN[experiment](_trained(pipeline))
+  if experiment in _PER_RUN:
+    rows = _PER_RUN[experiment](_trained(pipeline))
     if num_groups > 1:
       return {f'{name}, {row}': values for row, values in rows.items()}
     return rows
@@ -182,17 +192,18 @@ def _record(
   row: str,
   test: dict[str, float],
 ) -> dict[str, Any]:
-  """Returns what is known of a row, but for its place and fingerprint."""
-  found = [pipeline.results for pipeline in pipelines.values()]
+  """Returns the record of a row, without its order and fingerprint."""
+  results_of_runs = [pipeline.results for pipeline in pipelines.values()]
   configs = [pipeline.config for pipeline in pipelines.values()]
-  results = found[-1]
-  # A row that is no run has nothing of its own but what was measured for it,
-  # and that of the best of all replicas.
+  results = results_of_runs[-1]
   is_run = row in pipelines and test == results['metrics']['test']
-  ids = results.get('semantic_ids') if len(found) == 1 else None
+  ids = results.get('semantic_ids') if len(results_of_runs) == 1 else None
   devices = results['environment']['devices']
-  encoders = {x['embedding']['encoder'] for x in found if 'embedding' in x}
+  encoders = {
+    x['embedding']['encoder'] for x in results_of_runs if 'embedding' in x
+  }
   seeds = replicas.seeds(configs[-1].seed, configs[-1].train.replicas)
+  # A row that is not a run has only test metrics, of the best replica.
   if not is_run:
     seeds = [seeds[results.get('replicas', {}).get('best_on_validation', 0)]]
   return {
@@ -202,7 +213,7 @@ def _record(
     'run': row,
     'columns': list(experiment.columns) or None,
     'command': experiment.command,
-    'model': ' + '.join(x['model'] for x in found),
+    'model': ' + '.join(x['model'] for x in results_of_runs),
     'device': f'{len(devices)} x {devices[0]}',
     'seeds': seeds,
     'embedding': ', '.join(sorted(encoders)),
@@ -226,35 +237,37 @@ def _trained(pipeline: Pipeline) -> Trained:
   return trained
 
 
-def _with_shops(experiment: Experiment, one: Run, workdir: Path) -> Run:
-  """Returns the run with the folders of the shops that it shares IDs with.
+def _with_shared_folders(
+  experiment: Experiment, run: Run, workdir: Path
+) -> Run:
+  """Returns the run with folders in place of shop names in `shared_with`.
 
-  A spec names shops where a config names workdirs; their items are embedded.
+  The items of these shops are embedded first, because the run needs their
+  vectors.
   """
   folders = []
-  for shop in one.config.semantic_ids.shared_with:
+  for shop in run.config.semantic_ids.shared_with:
     if shop not in experiment.shops:
       raise UsageError(
-        f'{one.name}: semantic_ids.shared_with names {shop!r}: choose from '
+        f'{run.name}: semantic_ids.shared_with names {shop!r}: choose from '
         f'{", ".join(experiment.shops)}'
       )
     with contextlib.ExitStack() as locks:
       folder = _run_folder(workdir, shop, 'items', locks)
-      _finished(experiment.shops[shop], folder, 'embed')
+      _run_stages(experiment.shops[shop], folder, 'embed')
     folders.append(str(folder))
-  ids = dataclasses.replace(one.config.semantic_ids, shared_with=tuple(folders))
-  return one._replace(config=dataclasses.replace(one.config, semantic_ids=ids))
+  ids = dataclasses.replace(run.config.semantic_ids, shared_with=tuple(folders))
+  return run._replace(config=dataclasses.replace(run.config, semantic_ids=ids))
 
 
-def _refuse_missing(shop: str, c: Config) -> None:
-  """Raises DataError where files are named that are not there."""
+def _check_files(shop: str, c: Config) -> None:
+  """Raises DataError if the config names files that do not exist."""
   flag = f'--config.datasets.{shop}'
   raw = source_files(c.dataset)
   if raw and not any(path.exists() for path in raw):
     raise DataError(
-      f'{shop}: {raw[0]} is missing: leave '
-      f'{flag}.dataset.source_dir out to download the official files, or name '
-      'the folder that holds them'
+      f'{shop}: {raw[0]} is missing: set {flag}.dataset.source_dir to the '
+      'folder of the official files, or omit it to download them'
     )
   if c.embedding.encoder != 'precomputed' or not (
     registry.entry(c.model).needs
@@ -264,14 +277,14 @@ def _refuse_missing(shop: str, c: Config) -> None:
     path = getattr(c.embedding, name)
     if not path or not Path(path).is_file():
       raise DataError(
-        f'{shop}: {flag}.embedding.{name} is {path!r}, which is no '
-        'file: name it, or set '
+        f'{shop}: {flag}.embedding.{name} is {path!r}, which is not a file: '
+        'set it to the file, or set '
         '--config.base.embedding.encoder=sentence-transformers to embed the '
         "items, which needs `pip install -e '.[text]'`"
       )
 
 
-def _file_name(run: str) -> str:
-  """Returns what to call the folder and the file of a run."""
-  kept = (c if c.isalnum() or c in '.-' else '_' for c in run.lower())
-  return ''.join(kept)
+def _file_name(name: str) -> str:
+  """Returns the name of a run or a row as the name of its folder or file."""
+  characters = (c if c.isalnum() or c in '.-' else '_' for c in name.lower())
+  return ''.join(characters)

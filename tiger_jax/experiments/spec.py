@@ -1,7 +1,7 @@
-"""What an experiment consists of, as a file of `configs/paper` writes it.
+"""Parses the spec of an experiment, which a file in `configs/paper` makes.
 
-It makes a spec: a config that all runs have, what each shop changes in it, what
-each run does, and what a shop changes in a run.
+A spec has a base config, the changes of each shop (dataset) to it, the changes
+of each run, and the changes of a shop to single runs.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _FIELDS = (
 
 
 class Run(NamedTuple):
-  """One run of an experiment, by the names of its shop and of its own."""
+  """One run of an experiment: its shop, its name and its config."""
 
   dataset: str
   name: str
@@ -37,15 +37,16 @@ class Run(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """What is run, and what is shown.
+  """The runs and the table of an experiment.
 
   Attributes:
-    name: The name of the file in `configs/paper` and of the variant.
-    command: What repeats it.
-    columns: Metrics of the test to show; `()` for the paper's four.
-    table: Names of all runs there are, in the order of the table.
-    runs: Those to make.
-    shops: The config of each shop, to share its items.
+    name: The names of the file in `configs/paper` and of its variant.
+    command: The command that repeats the experiment.
+    columns: The test metrics in the table; `()` for the four of the paper.
+    table: The names of all runs, in the order of the table.
+    runs: The selected runs.
+    shops: The config of each shop without the changes of a run. Runs that share
+      Semantic IDs use it to embed the items of other shops.
   """
 
   name: str
@@ -57,21 +58,23 @@ class Experiment:
 
 
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
-  """Checks a spec, overrides applied, and every config that it makes.
+  """Checks a spec and all configs that result from it.
+
+  Overrides have been applied to the spec.
 
   Raises:
-    UsageError: A run, a shop or a field is unknown, or a value is wrong.
+    UsageError: A run, a shop or a field is unknown, or a value is invalid.
   """
   values = spec.to_dict()
-  for field, type_, entry, called in _FIELDS:
+  for field, type_, entry_type, description in _FIELDS:
     value = values.get(field)
     entries = value.values() if isinstance(value, dict) else value or ()
     if not isinstance(value, type_) or not all(
-      isinstance(x, entry) for x in entries
+      isinstance(x, entry_type) for x in entries
     ):
       raise UsageError(
-        f'config.{field} is {SHOWN.repr(value)}: it must be {called}, as '
-        'configs/paper/specs.py makes it'
+        f'config.{field} is {SHOWN.repr(value)}: it must be {description}, as '
+        'in configs/paper/specs.py'
       )
   for field, known in (
     ('measured', 'datasets'), ('order', 'runs'), ('order', 'table'),
@@ -83,7 +86,7 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
           f'{", ".join(map(repr, values[known])) or f"config.{known}"}'
         )
   runs, shops = [], {}
-  of_shops = {
+  run_changes = {
     shop: changes.pop('runs', {})
     for shop, changes in values['datasets'].items()
   }
@@ -91,9 +94,13 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
     shops[shop] = _config(f'base, {shop}', values['base'], changes)
   for shop in values['measured']:
     for name in values['order']:
-      changes = values['datasets'][shop], values['runs'][name]
-      own = of_shops[shop].get(name, {})
-      config = _config(f'{shop}, {name}', values['base'], *changes, own)
+      config = _config(
+        f'{shop}, {name}',
+        values['base'],
+        values['datasets'][shop],
+        values['runs'][name],
+        run_changes[shop].get(name, {}),
+      )
       runs.append(Run(shop, name, config))
   return Experiment(
     values['experiment'],
@@ -113,9 +120,9 @@ def _config(where: str, *changes: dict[str, Any]) -> Config:
 
 
 def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-  """Returns `values` with what `changes` has, section by section."""
+  """Returns `values` with the changes; sections are merged recursively."""
   merged = dict(values)
   for name, value in changes.items():
-    both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-    merged[name] = _merge(merged[name], value) if both else value
+    is_section = isinstance(value, dict) and isinstance(merged.get(name), dict)
+    merged[name] = _merge(merged[name], value) if is_section else value
   return merged

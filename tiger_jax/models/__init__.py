@@ -1,1 +1,1 @@
-"""Flax modules only: the Transformer and the recommenders made of it."""
+"""Flax modules: the Transformer, TIGER, DSI and the baselines."""

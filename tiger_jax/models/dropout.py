@@ -10,11 +10,11 @@ import numpy as np
 class Dropout(nn.Module):
   """Zeroes entries at random and scales the others up.
 
-  Drawing a random number per entry with JAX's own generator takes longer than
-  the rest of a small model's step on a CPU. Here only a seed is drawn so; an
-  entry is kept or not by a hash of the seed and its position, which the
-  compiler fuses into the multiplication, and which does not depend on how the
-  array is spread over devices.
+  On a CPU, drawing one random number per entry with JAX's generator takes
+  longer than the rest of a small model's step. This module draws only a seed.
+  A hash of the seed and the position decides whether an entry is kept. The
+  compiler fuses the hash into the multiplication, and the result does not
+  depend on the sharding of the array.
 
   Attributes:
     rate: Probability of zeroing an entry, in [0, 1).
@@ -26,7 +26,7 @@ class Dropout(nn.Module):
   def __call__(
     self, x: Float[Array, '*shape'], deterministic: bool
   ) -> Float[Array, '*shape']:
-    """Returns `x` with entries dropped, or as it is where `deterministic`."""
+    """Returns `x` with entries dropped, or `x` itself if `deterministic`."""
     if deterministic or self.rate == 0:
       return x
     seed = jax.random.bits(self.make_rng('dropout'), (2,))
@@ -35,23 +35,24 @@ class Dropout(nn.Module):
 
 
 def _positions(shape: tuple[int, ...]) -> UInt32[Array, '*shape']:
-  """Returns the number of each entry of an array, counted row by row."""
-  number = jnp.zeros(shape, jnp.uint32)
+  """Returns the row-major index of each entry of an array."""
+  index = jnp.zeros(shape, jnp.uint32)
   stride = 1
   for axis in reversed(range(len(shape))):
-    along = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-    number = number + along * np.uint32(stride)
+    axis_index = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    index = index + axis_index * np.uint32(stride)
     stride *= shape[axis]
-  return number
+  return index
 
 
 def _hash(
   x: UInt32[Array, '*shape'], seed: UInt32[Array, '2']
 ) -> UInt32[Array, '*shape']:
-  """Mixes numbers with a seed; every bit in decides on every bit out.
+  """Mixes numbers with a seed; every input bit affects every output bit.
 
-  MurmurHash3's finalizer (Appleby, public domain) after one multiplication,
-  with half of the seed before it and half inside.
+  One multiplication, then MurmurHash3's finalizer (Appleby, public domain).
+  Half of the seed is mixed in before the multiplication, and half inside the
+  finalizer.
   """
   x = (x ^ seed[0]) * np.uint32(0x9E3779B1)
   x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)

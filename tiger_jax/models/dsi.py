@@ -1,4 +1,4 @@
-"""DSI (Tay et al., 2022): a network that is the index of its documents."""
+"""DSI (Tay et al., 2022): a network that memorizes the IDs of its items."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,15 +9,15 @@ from tiger_jax.models.tiger import Tiger
 
 
 class Dsi(Tiger):
-  """Generates the ID of an item from the item's own text, too.
+  """TIGER that also generates the ID of an item from the item's text.
 
-  The text is a vector, which the encoder reads as a token. Retrieval, whose
-  query is a history, is TIGER's; the docids of the paper are paths in a tree of
-  k-means, as the quantizer `hierarchical_kmeans` makes them.
+  The encoder reads the text vector as one token. Retrieval from a history is
+  the same as in TIGER. The document IDs of the paper are paths in a tree of
+  k-means clusters; the quantizer `hierarchical_kmeans` builds such IDs.
   """
 
   def setup(self):
-    """Makes the map from a text to a token, and what TIGER has."""
+    """Adds the projection from a text vector to a token."""
     super().setup()
     self.text = nn.Dense(self.config.d_model, use_bias=False)
 
@@ -28,7 +28,7 @@ class Dsi(Tiger):
     vectors: Float[Array, 'n dim'],
     deterministic: bool = True,
   ) -> list[Float[Array, 'n _v']]:
-    """Scores the codes of items from their text, each given those before it.
+    """Scores the codes of items, given their text and their earlier codes.
 
     Returns float32 logits over each level's codes.
     """
@@ -36,5 +36,7 @@ class Dsi(Tiger):
     tokens = self.text(vectors).astype(jnp.dtype(self.config.dtype))
     x = self.encoder(tokens[:, None], mask, deterministic)
     cross = self.decoder.cross_keys_values(x)
-    logits = self._teach(codes[items][:, None], cross, mask, deterministic)
+    logits = self._teacher_forced_logits(
+      codes[items][:, None], cross, mask, deterministic
+    )
     return [x[:, 0] for x in logits]

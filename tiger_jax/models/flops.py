@@ -1,4 +1,4 @@
-"""How much arithmetic TIGER needs, to judge how well a device is used."""
+"""Floating-point operations of TIGER, to compute device utilization (MFU)."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,30 @@ def training_flops(
   level_sizes: Sequence[int],
   lengths: Int[np.ndarray, ' b'],
 ) -> int:
-  """Returns the floating-point operations that a batch of histories needs.
+  """Returns the useful floating-point operations of a training step.
 
-  Counted are the matrix products on real tokens and on pairs of tokens that see
-  each other: padding, and what is recomputed, does not count as useful. The
-  backward pass needs twice the products of the forward pass (as in appendix B
-  of PaLM, Chowdhery et al., 2022).
+  The count covers matrix products on real tokens, and on pairs of tokens that
+  attend to each other. It excludes padding and recomputation. The backward
+  pass counts as twice the forward pass (PaLM, Chowdhery et al., 2022,
+  appendix B).
+
+  Args:
+    config: The sizes of the model.
+    level_sizes: The number of codes at each level.
+    lengths: The number of items in each history of the batch.
   """
   c, levels = config, len(level_sizes)
   heads_dim = c.num_heads * c.head_dim
-  items = np.asarray(lengths, np.int64)
-  tokens = items * levels + (c.num_user_tokens > 0)
+  num_items = np.asarray(lengths, np.int64)
+  tokens = num_items * levels + (c.num_user_tokens > 0)
   if c.causal_encoder:
-    targets = items
-    # Target i, and every token of item i, see the tokens of i items.
-    seen = levels**2 * items * (items + 1) // 2
+    targets = num_items
+    # Target i, and every token of item i, attend to the tokens of i items.
+    num_attended = levels**2 * num_items * (num_items + 1) // 2
   else:
-    targets = np.ones_like(items)
-    seen = levels * tokens
-  pairs = seen if c.causal_encoder else tokens**2
+    targets = np.ones_like(num_items)
+    num_attended = levels * tokens
+  pairs = num_attended if c.causal_encoder else tokens**2
 
   project = 2 * c.d_model * heads_dim
   mlp = 4 * c.d_model * c.mlp_dim
@@ -39,7 +44,7 @@ def training_flops(
   decoded = targets * levels
   encoder = tokens * (4 * project + mlp) + pairs * pair
   decoder = decoded * (6 * project + mlp) + tokens * 2 * project
-  decoder += (targets * levels * (levels + 1) // 2 + seen) * pair
+  decoder += (targets * levels * (levels + 1) // 2 + num_attended) * pair
   heads = targets * 2 * c.d_model * sum(level_sizes)
   forward = (
     c.num_encoder_layers * encoder.sum()

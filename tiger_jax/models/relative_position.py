@@ -14,28 +14,31 @@ def relative_buckets(
 ) -> np.ndarray:
   """Returns the bucket of each query-key distance, `[queries, keys]`.
 
-  Near distances have a bucket each; far ones share buckets whose width grows
-  with the logarithm, up to `MAX_DISTANCE` (T5, section 2.1). If
+  Each short distance has its own bucket. Longer distances share buckets whose
+  width grows logarithmically up to `MAX_DISTANCE` (T5, section 2.1). If
   `bidirectional`, half of the buckets are for keys after their query.
   """
   distance = key_positions[None, :] - query_positions[:, None]
   num_buckets = NUM_BUCKETS
-  first = np.zeros_like(distance)
+  first_bucket = np.zeros_like(distance)
   if bidirectional:
     num_buckets //= 2
-    first = np.where(distance > 0, num_buckets, 0)
+    first_bucket = np.where(distance > 0, num_buckets, 0)
     distance = np.abs(distance)
   else:
     distance = np.maximum(-distance, 0)
-  exact = num_buckets // 2
-  far = np.log(np.maximum(distance, 1) / exact) / np.log(MAX_DISTANCE / exact)
-  far = exact + (far * (num_buckets - exact)).astype(np.int32)
-  far = np.minimum(far, num_buckets - 1)
-  return first + np.where(distance < exact, distance, far)
+  num_exact = num_buckets // 2
+  log_distance = np.log(np.maximum(distance, 1) / num_exact)
+  log_distance /= np.log(MAX_DISTANCE / num_exact)
+  bucket = num_exact + (log_distance * (num_buckets - num_exact)).astype(
+    np.int32
+  )
+  bucket = np.minimum(bucket, num_buckets - 1)
+  return first_bucket + np.where(distance < num_exact, distance, bucket)
 
 
 class RelativePositionBias(nn.Module):
-  """A learned bias per head and bucket of distance."""
+  """A learned bias for each head and distance bucket."""
 
   num_heads: int
   bidirectional: bool

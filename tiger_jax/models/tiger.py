@@ -1,7 +1,7 @@
 """TIGER: generates the Semantic ID of the next item (section 3.2).
 
-A causal encoder, which the paper does not have, lets one pass over a history
-train every prefix of it.
+The encoder can be causal, unlike that of the paper. One forward pass over a
+history then trains every prefix of it.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
 
 class Encoded(NamedTuple):
-  """Histories, projected for each decoder layer, and which tokens are real."""
+  """Encoded histories, projected for each decoder layer, and the token mask."""
 
   cross: tuple[KeysValues, ...]
   mask: Bool[Array, 'b s']
@@ -28,21 +28,21 @@ class Encoded(NamedTuple):
 class Tiger(nn.Module):
   """The sequence-to-sequence model over Semantic IDs.
 
-  The codes of all levels share one embedding table, in the encoder and the
-  decoder; every level has an output head over its own codes only, which may be
-  the codes' embeddings themselves. Logits are float32, one array per level.
-  `codes` are the Semantic IDs of all items.
+  The encoder and the decoder share one embedding table for the codes of all
+  levels. Each level has its own output head over its codes only. With
+  `tied_heads`, a head reuses the embeddings of the codes. Logits are float32,
+  one array per level. The argument `codes` holds the Semantic IDs of all items.
   """
 
   config: ModelConfig
   level_sizes: tuple[int, ...]
 
   def setup(self):
-    """Makes the embeddings, the two stacks and the heads."""
+    """Creates the embeddings, the encoder, the decoder and the heads."""
     c = self.config
     dtype = jnp.dtype(c.dtype)
-    # Tied and scaled as by Vaswani et al. (2017, section 3.4): logits and
-    # tokens then begin with unit variance.
+    # Tied embeddings are scaled as in Vaswani et al. (2017, section 3.4), so
+    # that tokens and logits start with unit variance.
     self.gain = c.d_model**0.5 if c.tied_heads else 1.0
     init = nn.initializers.normal(1 / self.gain)
 
@@ -66,9 +66,9 @@ class Tiger(nn.Module):
   def __call__(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> list[Float[Array, 'b _v']]:
-    """Scores the target's codes, each given those before it."""
+    """Scores the target's codes, each given the target's earlier codes."""
     encoded = self.encode(codes, batch, deterministic)
-    logits = self._teach(
+    logits = self._teacher_forced_logits(
       codes[batch.target][:, None],
       encoded.cross,
       encoded.mask[:, None],
@@ -79,27 +79,29 @@ class Tiger(nn.Module):
   def every_target(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> list[Float[Array, 'b t _v']]:
-    """Scores the codes of `next_items(batch)`, all in one pass.
+    """Scores the codes of all `next_items(batch)` in one forward pass.
 
-    The encoder must be causal: what follows an item is scored as if the history
-    ended there, because neither the encoder nor the decoder looks further.
+    The encoder must be causal. The logits for each next item then equal those
+    of a history that ends just before it, because neither the encoder nor the
+    decoder attends to later items.
     """
     encoded = self.encode(codes, batch, deterministic)
     num_items = batch.history.shape[1]
+    # The last history item that each target token may attend to.
     last = np.repeat(np.arange(num_items), codes.shape[1])
     item = self._item_of_token(num_items)
-    seen = jnp.asarray(item[None, :] <= last[:, None])
-    return self._teach(
+    visible = jnp.asarray(item[None, :] <= last[:, None])
+    return self._teacher_forced_logits(
       codes[next_items(batch)],
       encoded.cross,
-      encoded.mask[:, None] & seen[None],
+      encoded.mask[:, None] & visible[None],
       deterministic,
     )
 
   def encode(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> Encoded:
-    """Encodes histories, and the user token where there is one."""
+    """Encodes histories, after the user token if the model has one."""
     num_rows, num_items = batch.history.shape
     real = batch.history >= 0
     x = self._embed_codes(codes[batch.history])
@@ -112,15 +114,15 @@ class Tiger(nn.Module):
       user = user * self.gain
       x = jnp.concatenate([user[:, None], x], 1)
       mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)
-    seen = mask[:, None]
+    visible = mask[:, None]
     if self.config.causal_encoder:
       item = self._item_of_token(num_items)
-      seen = seen & jnp.asarray(item[None, :] <= item[:, None])[None]
-    x = self.encoder(x, seen, deterministic)
+      visible = visible & jnp.asarray(item[None, :] <= item[:, None])[None]
+    x = self.encoder(x, visible, deterministic)
     return Encoded(self.decoder.cross_keys_values(x), mask)
 
   def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
-    """Returns the decoder's cache before the first code."""
+    """Returns an empty decoder cache, for use before the first code."""
     return self.decoder.empty_cache(num_rows)
 
   def decode_step(
@@ -130,10 +132,10 @@ class Tiger(nn.Module):
     cache: tuple[KeysValues, ...],
     encoded: Encoded,
   ) -> tuple[Float[Array, 'b m v'], tuple[KeysValues, ...]]:
-    """Scores the codes of one level for every beam, and grows the cache.
+    """Scores the codes of one level for every beam, and extends the cache.
 
-    `previous` is the code that each beam chose at the level before; None at
-    level 0, where there is one beam. Rows of the cache are in (request, beam)
+    `previous` holds each beam's code at the previous level. It is None at
+    level 0, where each request has one beam. Cache rows are in (request, beam)
     order.
     """
     if previous is None:
@@ -150,14 +152,14 @@ class Tiger(nn.Module):
     )
     return self._score(x, level), cache
 
-  def _teach(
+  def _teacher_forced_logits(
     self,
     targets: Int[Array, 'b t l'],
     cross: tuple[KeysValues, ...],
     mask: Bool[Array, 'b #q s'],
     deterministic: bool,
   ) -> list[Float[Array, 'b t _v']]:
-    """Scores the codes of targets, each code given those before it."""
+    """Scores the codes of targets, each given the target's earlier codes."""
     num_rows, num_targets, levels = targets.shape
     tokens = self._embed_codes(targets)[:, :, :-1]
     shape = (num_rows, num_targets, 1, tokens.shape[-1])
@@ -176,7 +178,7 @@ class Tiger(nn.Module):
   def _score(
     self, x: Float[Array, 'b q d'], level: int
   ) -> Float[Array, 'b q v']:
-    """Scores a level's codes, in float32: rounded to bfloat16, many tie."""
+    """Scores a level's codes in float32; in bfloat16, many would tie."""
     if not self.config.tied_heads:
       return self.heads[level](x)
     start = self._offsets()[level]
@@ -184,13 +186,13 @@ class Tiger(nn.Module):
     return x.astype(jnp.float32) @ codes.T
 
   def _item_of_token(self, num_items: int) -> np.ndarray:
-    """Returns where in the history each of the encoder's tokens belongs."""
+    """Returns the history position of the item of each encoder token."""
     item = np.repeat(np.arange(num_items), len(self.level_sizes))
-    # Every item sees the user token, which sees none.
+    # Every item attends to the user token, which attends to no item.
     return np.append(-1, item) if self.config.num_user_tokens else item
 
   def _offsets(self) -> np.ndarray:
-    """Returns where each level's codes begin in the embedding table."""
+    """Returns the first row of each level in the embedding table."""
     return np.cumsum((0, *self.level_sizes[:-1]))
 
   def _embed_codes(self, codes: Int[Array, '*b l']) -> Float[Array, '*b l d']:
@@ -202,13 +204,13 @@ class Tiger(nn.Module):
 def hash_users(
   user: Int[Array, ' b'] | Int[np.ndarray, ' b'], num_buckets: int
 ) -> Int[Array, ' b']:
-  """Spreads user rows over `num_buckets` tokens by a multiplicative hash."""
+  """Maps user rows to `num_buckets` tokens by a multiplicative hash."""
   mixed = jnp.asarray(user).astype(jnp.uint32) * jnp.uint32(2654435761)
   return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)
 
 
 def next_items(batch: Batch) -> Int[Array, 'b t']:
-  """Returns the item after each of a history's, -1 where there is none."""
+  """Returns the item that follows each history item; -1 for padding."""
   following = jnp.pad(
     jnp.asarray(batch.history)[:, 1:], ((0, 0), (0, 1)), constant_values=-1
   )
@@ -224,7 +226,7 @@ def cross_entropy(
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
-  The weight is 1 for examples that count, and 0 for rows that fill the batch.
+  `weight` is 1 for an example and 0 for padding.
   """
   per_level = [
     optax.softmax_cross_entropy_with_integer_labels(x, target_codes[..., level])

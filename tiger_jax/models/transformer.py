@@ -1,9 +1,9 @@
 """A T5-style encoder and decoder.
 
-What makes it T5 (Raffel et al., 2020): normalisation by the root mean square
-before every sub-layer, learned biases for relative positions instead of
-position embeddings, no additive biases, and queries whose initialisation
-absorbs the usual 1/sqrt(head_dim).
+As in T5 (Raffel et al., 2020): RMS normalization before every sub-layer,
+learned biases for relative positions instead of position embeddings, no
+additive biases, and query projections whose initialization includes the usual
+factor 1/sqrt(head_dim).
 """
 
 from typing import NamedTuple
@@ -22,10 +22,11 @@ _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
 class KeysValues(NamedTuple):
-  """What queries attend to.
+  """The keys and values that queries attend to.
 
-  Heads come before tokens, so that products read them as they lie, and a search
-  does not transpose them in every step.
+  The head axis comes before the token axis, which is the memory order of the
+  attention products. A search would otherwise transpose both arrays in every
+  step.
   """
 
   keys: Float[Array, 'rows h s k']
@@ -33,10 +34,10 @@ class KeysValues(NamedTuple):
 
 
 class Attention(nn.Module):
-  """Multi-head attention whose keys and values are made beforehand.
+  """Multi-head attention to precomputed keys and values.
 
-  The softmax is in float32. `dropout` is of the attention weights, and
-  `out_init` of the map from all heads to the result.
+  The softmax is computed in float32. `dropout` applies to the attention
+  weights, and `out_init` initializes the output projection.
   """
 
   num_heads: int
@@ -46,7 +47,7 @@ class Attention(nn.Module):
   out_init: nn.initializers.Initializer = _fan_in
 
   def setup(self):
-    """Makes the projections."""
+    """Creates the projections of queries, keys and values."""
     heads = (self.num_heads, self.head_dim)
 
     def project(scale: float) -> nn.DenseGeneral:
@@ -61,7 +62,7 @@ class Attention(nn.Module):
     self.weights_dropout = Dropout(self.dropout)
 
   def keys_values(self, x: Float[Array, 'rows s d']) -> KeysValues:
-    """Projects tokens to what queries attend to."""
+    """Projects tokens to keys and values."""
     return KeysValues(
       *(jnp.swapaxes(y, 1, 2) for y in (self.key(x), self.value(x)))
     )
@@ -75,10 +76,10 @@ class Attention(nn.Module):
     bias: Float[Array, 'h q s'] | None,
     deterministic: bool,
   ) -> Float[Array, 'rows q d']:
-    """Lets every query attend to the keys of its row.
+    """Returns the attention output of every token in `x`.
 
-    `mask` says which keys a query may see. If it sees none, the result is
-    finite and meaningless.
+    `mask` marks the keys that a query may attend to. Without any such key, the
+    result is finite and meaningless.
     """
     logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
@@ -99,9 +100,10 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Two linear maps with a ReLU between them.
+  """Two linear layers with a ReLU between them.
 
-  `dropout` is of the hidden activations, `out_init` of the second map.
+  `dropout` applies to the hidden activations, and `out_init` initializes the
+  second layer.
   """
 
   hidden_dim: int
@@ -145,9 +147,9 @@ class Encoder(_Stack):
   def __call__(
     self, x: Tokens, mask: Bool[Array, 'b #s s'], deterministic: bool
   ) -> Tokens:
-    """Encodes embedded tokens; `mask` says which tokens each of them sees.
+    """Encodes embedded tokens; `mask` marks what each token may attend to.
 
-    The result is normalised. It is meaningless for tokens that see none.
+    The result is normalized. It is meaningless for tokens without any such key.
     """
     drop = Dropout(self.dropout)
     positions = np.arange(x.shape[1])
@@ -177,16 +179,16 @@ class Encoder(_Stack):
 class Decoder(_Stack):
   """Blocks of causal self-attention, cross-attention and MLP.
 
-  One code path serves training and search. The tokens decoded so far live in
-  a cache of `p` tokens for each of `r` rows. In training p is 0, a row is a
-  target, and all its tokens are decoded at once. In search a row is a beam and
-  one token is decoded per call. Cross-attention folds the targets, or beams,
-  of a history into the query axis, so that it is projected and held once,
-  whatever their number.
+  Training and search share this code. A cache holds the `p` tokens decoded so
+  far for each of `r` rows. In training, a row is a target, p is 0, and all
+  tokens of a target are decoded at once. In search, a row is a beam, and each
+  call decodes one token per beam. Cross-attention folds the targets or beams
+  of a history into the query axis, so that each history is projected and
+  stored only once.
   """
 
   def setup(self):
-    """Makes the layers."""
+    """Creates the layers."""
 
     def attentions() -> list[Attention]:
       return [
@@ -211,14 +213,14 @@ class Decoder(_Stack):
     self.drop = Dropout(self.dropout)
 
   def cross_keys_values(self, encoded: Tokens) -> tuple[KeysValues, ...]:
-    """Projects the encoded history once for every layer."""
+    """Projects the encoded histories to keys and values for every layer."""
     return tuple(a.keys_values(encoded) for a in self.cross_attentions)
 
   def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
-    """Returns a cache of no tokens for each of `num_rows` rows."""
-    nothing = jnp.zeros((num_rows, self.num_heads, 0, self.head_dim))
-    nothing = nothing.astype(self.dtype)
-    return (KeysValues(nothing, nothing),) * self.num_layers
+    """Returns a cache without tokens for `num_rows` rows."""
+    empty = jnp.zeros((num_rows, self.num_heads, 0, self.head_dim))
+    empty = empty.astype(self.dtype)
+    return (KeysValues(empty, empty),) * self.num_layers
 
   def __call__(
     self,
@@ -230,26 +232,36 @@ class Decoder(_Stack):
   ) -> tuple[Float[Array, 'b q d'], tuple[KeysValues, ...]]:
     """Decodes further tokens, and appends them to the cache.
 
-    `x` has the same number of tokens for each of a history's rows, row after
-    row. `cache` has what the rows decoded before, `[r, h, p, k]` for each
-    layer; r is a multiple of b. `mask` says which tokens of the history each of
-    them sees.
+    Args:
+      x: Embedded tokens. The axis `q` of a history holds its rows one after
+        the other, with the same number of tokens each.
+      cache: The keys and values `[r, h, p, k]` of earlier tokens, for each
+        layer; r is a multiple of b.
+      cross: The projected histories, for each layer.
+      mask: The history tokens that each query may attend to.
+      deterministic: Whether to disable dropout.
+
+    Returns:
+      The decoded tokens and the extended cache.
     """
-    num_rows, _, past, _ = cache[0].keys.shape
-    now = x.shape[0] * x.shape[1] // num_rows
-    queries, keys = past + np.arange(now), np.arange(past + now)
+    num_rows, _, num_cached, _ = cache[0].keys.shape
+    num_new = x.shape[0] * x.shape[1] // num_rows
+    queries = num_cached + np.arange(num_new)
+    keys = np.arange(num_cached + num_new)
     bias = self.position_bias(queries, keys)
     causal = jnp.asarray(keys[None, :] <= queries[:, None])[None]
-    grown = []
+    new_cache = []
     x = self.drop(x, deterministic)
-    for layer, before in enumerate(cache):
-      y = self.self_norms[layer](x).reshape(num_rows, now, x.shape[-1])
+    for layer, cached in enumerate(cache):
+      y = self.self_norms[layer](x).reshape(num_rows, num_new, x.shape[-1])
       new = self.self_attentions[layer].keys_values(y)
-      seen = KeysValues(
-        *(jnp.concatenate(pair, 2) for pair in zip(before, new, strict=True))
+      keys_values = KeysValues(
+        *(jnp.concatenate(pair, 2) for pair in zip(cached, new, strict=True))
       )
-      grown.append(seen)
-      y = self.self_attentions[layer](y, seen, causal, bias, deterministic)
+      new_cache.append(keys_values)
+      y = self.self_attentions[layer](
+        y, keys_values, causal, bias, deterministic
+      )
       x = x + self.drop(y.reshape(x.shape), deterministic)
       y = self.cross_attentions[layer](
         self.cross_norms[layer](x), cross[layer], mask, None, deterministic
@@ -257,7 +269,7 @@ class Decoder(_Stack):
       x = x + self.drop(y, deterministic)
       y = self.mlps[layer](self.mlp_norms[layer](x), deterministic)
       x = x + self.drop(y, deterministic)
-    return self.drop(self.final_norm(x), deterministic), tuple(grown)
+    return self.drop(self.final_norm(x), deterministic), tuple(new_cache)
 
 
 def _norm(dtype: jnp.dtype, name: str | None = None) -> nn.RMSNorm:

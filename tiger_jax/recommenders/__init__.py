@@ -1,1 +1,1 @@
-"""The table of models, their inputs and their training tasks."""
+"""The registry of models, with their inputs and training tasks."""

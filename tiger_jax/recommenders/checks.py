@@ -1,4 +1,4 @@
-"""Finds contradictory settings, and settings that a run does not read."""
+"""Finds contradictory settings, and settings that a run ignores."""
 
 from collections.abc import Iterable, Iterator
 
@@ -14,21 +14,23 @@ _QUANTIZER_TRAINING = (
   'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs', 'kmeans_init',
   'restart_epochs', 'optimizer',
 )  # fmt: skip
-# Fields of the embedding section, and the encoder that reads each.
-_OF_ENCODER = {
+# The encoder that reads each field of the embedding section.
+_ENCODER_OF_FIELD = {
   'model': 'sentence-transformers',
   'dim': 'tfidf-svd',
   'path': 'precomputed',
   'ids_path': 'precomputed',
 }
-_OF_FILES = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
-_OF_GENERATIVE = (
+# The dataset fields that apply only to datasets in files.
+_FILE_FIELDS = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
+# The model fields that only generative models read.
+_GENERATIVE_FIELDS = (
   'num_decoder_layers', 'num_user_tokens', 'causal_encoder', 'tied_heads',
 )  # fmt: skip
 
 
 def check(config: Config) -> None:
-  """Raises UsageError if a run cannot have these settings."""
+  """Raises UsageError if no run can have these settings."""
   # Imported here, because serving does not need the readers of raw data.
   from tiger_jax.data import loading
 
@@ -48,7 +50,7 @@ def check(config: Config) -> None:
 
 
 def check_devices(config: Config) -> None:
-  """Raises UsageError if the devices do not fit the config."""
+  """Raises UsageError if the config does not fit the number of devices."""
   c, num_devices = config.parallel, len(jax.devices())
   if num_devices % (c.fsdp * c.tensor):
     raise UsageError(
@@ -57,10 +59,10 @@ def check_devices(config: Config) -> None:
     )
   batch_size, num_shards = config.train.batch_size, num_devices // c.tensor
   if batch_size % num_shards:
-    near = max(1, batch_size // num_shards) * num_shards
+    nearest = max(1, batch_size // num_shards) * num_shards
     raise UsageError(
       f'config.train.batch_size is {batch_size}, which {num_shards} devices '
-      f'cannot share evenly: try {near}'
+      f'cannot share evenly: try {nearest}'
     )
 
 
@@ -73,16 +75,16 @@ def contradictions(config: Config) -> list[str]:
   warms_up = train.optimizer.recipe != 'adagrad' and model.is_trained
   if warms_up and warmup > train.steps:
     sentences.append(
-      f'config.train.optimizer.warmup_steps is {warmup}, longer than the '
-      f'training of {train.steps} steps (config.train.steps): lower it'
+      f'config.train.optimizer.warmup_steps is {warmup}, more than the '
+      f'{train.steps} training steps (config.train.steps): lower it'
     )
   if train.rewind:
-    back, skip = train.rewind
-    if back >= train.steps or not skip:
+    num_back, num_skipped = train.rewind
+    if num_back >= train.steps or not num_skipped:
       sentences.append(
-        f'config.train.on_non_finite is {train.on_non_finite!r}: go back fewer '
-        f'than the {train.steps} steps (config.train.steps), and skip at least '
-        'one batch'
+        f'config.train.on_non_finite is {train.on_non_finite!r}: rewind fewer '
+        f'than {train.steps} steps (config.train.steps), and skip at least one '
+        'batch'
       )
   if 'semantic_ids' not in model.needs:
     return sentences
@@ -93,8 +95,8 @@ def contradictions(config: Config) -> list[str]:
     )
   if ids.shared_with and config.embedding.encoder == 'tfidf-svd':
     sentences.append(
-      'config.semantic_ids.shared_with needs vectors of one space, but '
-      'tfidf-svd makes one for each shop: choose another '
+      'config.semantic_ids.shared_with needs one embedding space, but '
+      'tfidf-svd builds one for each shop: choose another '
       'config.embedding.encoder'
     )
   largest = max(ids.codebook_sizes)
@@ -102,16 +104,16 @@ def contradictions(config: Config) -> list[str]:
   is_first_batch = is_trained and ids.kmeans_init == 'first_batch'
   if is_first_batch and largest > ids.batch_size:
     sentences.append(
-      f'config.semantic_ids.codebook_sizes has {largest} codes, more than the '
-      'first batch has items, and config.semantic_ids.kmeans_init is '
-      "'first_batch': raise config.semantic_ids.batch_size, "
-      f'{ids.batch_size}, to {largest}'
+      f'config.semantic_ids.codebook_sizes has a level of {largest} codes, and '
+      "config.semantic_ids.kmeans_init is 'first_batch', but the first batch "
+      f'has {ids.batch_size} items: raise config.semantic_ids.batch_size to '
+      f'{largest}'
     )
   return sentences
 
 
 def missing_paths(config: Config) -> list[str]:
-  """Returns a sentence for each required path that is empty."""
+  """Returns a sentence for each required path that is not set."""
   sentences = []
   if config.dataset.name == 'files' and not config.dataset.source_dir:
     sentences.append(
@@ -130,47 +132,51 @@ def missing_paths(config: Config) -> list[str]:
 
 
 def unread(config: Config, fields: Iterable[str]) -> list[str]:
-  """Returns a sentence for each field, like `train.steps`, that is unread."""
+  """Returns a sentence for each field that a run ignores.
+
+  Args:
+    config: The settings of the run.
+    fields: Names such as `train.steps`.
+  """
   reasons = dict(_unread(config))
   sentences = []
   for field in fields:
     parents = [x for x in reasons if f'{field}.'.startswith(f'{x}.')]
     if parents:
       sentences.append(
-        f'config.{field} is not read, because {reasons[parents[0]]}: leave it '
-        'out'
+        f'config.{field} is ignored, because {reasons[parents[0]]}: remove it'
       )
   return sentences
 
 
 def _unread(config: Config) -> Iterator[tuple[str, str]]:
-  """Yields each field or section that is not read, and the reason."""
+  """Yields each ignored field or section, and the reason."""
   dataset, model = config.dataset, registry.entry(config.model)
-  name = f'config.dataset.name is {dataset.name!r}'
+  reason = f'config.dataset.name is {dataset.name!r}'
   if dataset.name == 'synthetic':
-    yield 'dataset.source_dir', name
-    for field in _OF_FILES:
-      yield f'dataset.{field}', name
+    yield 'dataset.source_dir', reason
+    for field in _FILE_FIELDS:
+      yield f'dataset.{field}', reason
   else:
-    yield 'dataset.synthetic_users', name
-  name = f'config.model.name is {config.model.name!r}'
+    yield 'dataset.synthetic_users', reason
+  reason = f'config.model.name is {config.model.name!r}'
   if not model.needs:
-    yield 'embedding', name
+    yield 'embedding', reason
   if 'semantic_ids' not in model.needs:
-    yield 'semantic_ids', name
+    yield 'semantic_ids', reason
   if not model.is_trained:
-    yield 'train.steps', name
-    yield 'train.optimizer', name
+    yield 'train.steps', reason
+    yield 'train.optimizer', reason
   if model.is_generative:
-    yield 'model.loss', name
-    yield 'evaluation.search', name
+    yield 'model.loss', reason
+    yield 'evaluation.search', reason
   else:
-    yield 'evaluation.num_beams', name
-    for field in _OF_GENERATIVE:
-      yield f'model.{field}', name
+    yield 'evaluation.num_beams', reason
+    for field in _GENERATIVE_FIELDS:
+      yield f'model.{field}', reason
   encoder = config.embedding.encoder
-  for field, reader in _OF_ENCODER.items():
-    if encoder != reader:
+  for field, required in _ENCODER_OF_FIELD.items():
+    if encoder != required:
       yield f'embedding.{field}', f'config.embedding.encoder is {encoder!r}'
   if not quantizers.entry(config.semantic_ids).is_trained:
     quantizer = config.semantic_ids.quantizer
@@ -183,8 +189,8 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
     ('train', config.train.optimizer),
     ('semantic_ids', config.semantic_ids.optimizer),
   ):
-    recipe = f'config.{section}.optimizer.recipe is {optimizer.recipe!r}'
+    reason = f'config.{section}.optimizer.recipe is {optimizer.recipe!r}'
     if optimizer.recipe != 'adamw':
-      yield f'{section}.optimizer.weight_decay', recipe
+      yield f'{section}.optimizer.weight_decay', reason
     if optimizer.recipe == 'adagrad':
-      yield f'{section}.optimizer.warmup_steps', recipe
+      yield f'{section}.optimizer.warmup_steps', reason

@@ -1,4 +1,4 @@
-"""The training task of DSI: index items and retrieve them."""
+"""The training task of DSI: indexing and retrieval."""
 
 from typing import Any, NamedTuple
 
@@ -16,16 +16,16 @@ from tiger_jax.recommenders.tiger_task import TigerTask
 
 
 class DsiTables(NamedTuple):
-  """The Semantic ID of every item, and the vector of its text."""
+  """The Semantic IDs and the text vectors of all items."""
 
   codes: Codes
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
 class DsiTask:
-  """The sum of the losses of retrieval and indexing (DSI, section 3).
+  """The sum of the retrieval and indexing losses (DSI, section 3).
 
-  `num_indexed` items are drawn in each step, to be indexed.
+  Each step draws `num_indexed` items for the indexing loss.
   """
 
   def __init__(
@@ -34,31 +34,32 @@ class DsiTask:
     vectors: Float[np.ndarray, 'items dim'],
     num_indexed: int,
   ):
-    """Takes the task of retrieval, and what the task of indexing needs."""
+    """Adds an indexing loss to a retrieval task."""
     self.model = retrieval.model
     self._retrieval = retrieval
     self.tables = DsiTables(retrieval.tables, vectors)
     self.num_indexed = num_indexed
 
   def init(self, rng: Array) -> Any:
-    """Returns fresh parameters."""
+    """Returns initial parameters."""
 
-    def both(model: Dsi) -> Any:
+    def apply_all(model: Dsi) -> Any:
       history = jnp.zeros((1, model.config.max_history), jnp.int32)
       row = jnp.zeros((1,), jnp.int32)
       codes = jnp.zeros((1, len(model.level_sizes)), jnp.int32)
       vector = jnp.zeros((1, self.tables.vectors.shape[1]))
-      found = model(codes, Batch(history, row, row))
-      return found, model.index(codes, row, vector)
+      logits = model(codes, Batch(history, row, row))
+      return logits, model.index(codes, row, vector)
 
-    return jax.jit(lambda rng: self.model.init(rng, method=both))(rng)['params']
+    init = jax.jit(lambda rng: self.model.init(rng, method=apply_all))
+    return init(rng)['params']
 
   def loss(
     self, params: Any, tables: DsiTables, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
-    """Returns the sum of both losses, and what each is made of."""
+    """Returns the sum of both losses, and the values to log."""
     rng, rng_items, rng_dropout = jax.random.split(rng, 3)
-    loss, named, seen = self._retrieval.loss(params, tables.codes, batch, rng)
+    loss, metrics, aux = self._retrieval.loss(params, tables.codes, batch, rng)
     codes = tables.codes
     items = jax.random.randint(
       rng_items, (self.num_indexed,), 0, len(tables.vectors), jnp.int32
@@ -67,12 +68,13 @@ class DsiTask:
     logits = bound.index(codes, items, tables.vectors[items], False)
     weight = jnp.ones(len(items))
     indexing = cross_entropy(logits, codes[items], weight).mean()
-    logged = {'loss': named['loss'] + indexing, 'loss_indexing': indexing}
-    return loss + indexing, named | logged, seen
+    total = metrics['loss'] + indexing
+    metrics = metrics | {'loss': total, 'loss_indexing': indexing}
+    return loss + indexing, metrics, aux
 
 
 def make(session: Session) -> DsiTask:
-  """Returns the task of a session."""
+  """Returns the training task of a session."""
   retrieval = tiger_task.make(session)
   num_indexed = session.config.train.batch_size
   return DsiTask(retrieval, session.features, num_indexed)

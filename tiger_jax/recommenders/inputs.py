@@ -1,4 +1,4 @@
-"""The inputs that recommenders are made from."""
+"""The inputs that a recommender is built from."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 
 
 class Inputs(NamedTuple):
-  """The dataset, and the Semantic IDs and vectors of its items.
+  """A dataset, with the Semantic IDs and the vectors of its items.
 
-  A model that needs no IDs or no vectors gets None.
+  `ids` and `embeddings` are None for a model that does not need them.
   """
 
   dataset: Dataset
@@ -23,13 +23,13 @@ class Inputs(NamedTuple):
 
   @property
   def semantic_ids(self) -> SemanticIds:
-    """The Semantic IDs, of a model that requires them."""
+    """The Semantic IDs, for a model that needs them."""
     assert self.ids is not None
     return self.ids
 
   @property
   def vectors(self) -> Float[np.ndarray, 'items dim']:
-    """The item vectors, of a model that requires them."""
+    """The item vectors, for a model that needs them."""
     assert self.embeddings is not None
     return self.embeddings
 

@@ -1,11 +1,11 @@
-"""The table of models.
+"""The registry of models.
 
-A model is a network and one entry of this table. To add a baseline, write the
-network as a subclass of `ItemModel` and add its entry here.
+A model consists of a network and one entry in `MODELS`. To add a baseline,
+write the network as a subclass of `ItemModel` and add an entry.
 
-The table names classes and functions as `'module:name'`. They are imported when
-a model is used, so the command line and the configs read the table without
-importing JAX.
+Entries refer to classes and functions as `'module:name'`. They are imported
+when a model is used, so that the command line and the configs can read the
+registry without importing JAX.
 """
 
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ _HERE = 'tiger_jax.recommenders'
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A model that `config.model.name` can name.
+  """A model, selected by `config.model.name`.
 
   Attributes:
     title: The display name.
     network: The class of the network, a `Tiger` or an `ItemModel`.
-    needs: The inputs besides the histories: `embeddings`, `semantic_ids`.
+    needs: The inputs in addition to histories: `embeddings`, `semantic_ids`.
     features: A function of `Inputs` that returns the item features of the
       network, a pytree of arrays. None for a network without features.
     task: A function of a `Session` that returns the training task.
-    is_generative: Whether the model generates Semantic IDs; all others score
+    is_generative: Whether the model generates Semantic IDs; other models score
       items.
     is_trained: Whether the network has parameters to train.
-    settings: The settings of `configs/baselines.py` for this model that differ
-      from those of other baselines, by field.
+    settings: The fields of `configs/baselines.py` that this model changes, with
+      their values.
   """
 
   title: str
@@ -48,7 +48,7 @@ class Entry:
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def trains_every_prefix(self, config: ModelConfig) -> bool:
-    """Returns whether one pass over a history trains every prefix of it."""
+    """Returns whether one forward pass trains every prefix of a history."""
     return config.causal_encoder or not self.is_generative
 
 
@@ -121,12 +121,12 @@ BASELINES = tuple(name for name in MODELS if name != 'tiger')
 
 
 def load(name: str) -> Any:
-  """Returns the class or function that an entry names as `'module:name'`."""
+  """Imports a class or function, given as `'module:name'`."""
   return pkgutil.resolve_name(name)
 
 
 def entry(config: ModelConfig) -> Entry:
-  """Returns the entry of the model that a config names.
+  """Returns the entry of a configured model.
 
   Raises:
     UsageError: There is no such model.
@@ -135,5 +135,5 @@ def entry(config: ModelConfig) -> Entry:
 
 
 def title(name: str) -> str:
-  """Returns the display name of a model, of any version of this table."""
+  """Returns the display name of a model, or `name` if it is not registered."""
   return MODELS[name].title if name in MODELS else name

@@ -1,4 +1,4 @@
-"""One run of a recommender, whose parts are built once."""
+"""One run of a recommender, with parts that are built once."""
 
 import dataclasses
 import functools
@@ -35,9 +35,9 @@ def training_examples(config: Config, dataset: Dataset) -> splits.Examples:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-  """A run of a recommender: its settings, its inputs and its devices.
+  """A run of a recommender: its settings, inputs and devices.
 
-  Every part is built when it is first used, and then kept.
+  Every part is built on first use and then cached.
   """
 
   config: Config
@@ -46,13 +46,12 @@ class Session:
 
   @classmethod
   def open(cls, config: Config, inputs: Inputs) -> 'Session':
-    """Returns a session on the mesh of all devices, however many there are.
+    """Returns a session on a mesh of all devices.
 
-    `config.parallel.tensor` is lowered to its greatest common divisor with the
-    number of devices, `fsdp` likewise with the number of remaining devices, and
-    the axis `data` gets the rest. A model can therefore be evaluated and served
-    on any number of devices. Training calls `checks.check_devices`
-    first.
+    If `config.parallel` does not fit the number of devices, the axes `tensor`
+    and `fsdp` are reduced to greatest common divisors, so that a model can be
+    evaluated and served on any number of devices. Training raises an error
+    instead, see `checks.check_devices`.
     """
     c, num_devices = config.parallel, len(jax.devices())
     tensor = math.gcd(c.tensor, num_devices)
@@ -66,26 +65,26 @@ class Session:
 
   @functools.cached_property
   def entry(self) -> registry.Entry:
-    """The entry of the model in the table of models."""
+    """The registry entry of the model."""
     return registry.entry(self.config.model)
 
   @functools.cached_property
   def network(self) -> Any:
     """The network, without parameters."""
     c, inputs = self.config.model, self.inputs
-    kind = registry.load(self.entry.network)
+    network_class = registry.load(self.entry.network)
     if self.entry.is_generative:
-      return kind(c, inputs.semantic_ids.level_sizes)
+      return network_class(c, inputs.semantic_ids.level_sizes)
     fields: dict[str, Any] = {}
     if 'semantic_ids' in self.entry.needs:
       ids = inputs.semantic_ids
       fields['level_sizes'] = ids.level_sizes[: ids.num_meaning_levels]
     dataset = inputs.dataset
-    return kind(c, dataset.num_items, dataset.num_users, **fields)
+    return network_class(c, dataset.num_items, dataset.num_users, **fields)
 
   @functools.cached_property
   def features(self) -> Any:
-    """What the network reads of the items besides Semantic IDs, on the host."""
+    """The item features of the network, on the host; None without features."""
     features = self.entry.features
     return registry.load(features)(self.inputs) if features else None
 
@@ -114,18 +113,22 @@ class Session:
 
   @functools.cached_property
   def task(self) -> Task:
-    """The training task, for batches of item rows."""
+    """The training task for batches of item rows."""
     return registry.load(self.entry.task)(self)
 
   @property
   def training_task(self) -> Task:
-    """The training task, for the stacks of `batches`."""
+    """The training task for the batches in `batches`.
+
+    If these are references to events, the task looks the events up on the
+    device.
+    """
     events = self.batches.events
     return self.task if events is None else LookUp(self.task, events)
 
   @functools.cached_property
   def catalog(self) -> Catalog:
-    """The Semantic IDs and their index, on the devices."""
+    """The Semantic IDs and their index, on all devices."""
     ids = self.inputs.semantic_ids
     catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
     return sharding.replicate(self.mesh, catalog)
@@ -147,7 +150,7 @@ class Session:
     return TigerRetriever(self.network, self.catalog, num_beams)
 
   def with_catalog(self, catalog: Catalog) -> 'Session':
-    """Returns a session that recommends the items of another catalogue."""
+    """Returns a session that recommends the items of another catalog."""
     session = dataclasses.replace(self)
     session.__dict__['catalog'] = catalog
     return session

@@ -1,4 +1,4 @@
-"""How fast the recommender trains, for --mode=bench."""
+"""Measures the training speed, for --mode=bench."""
 
 import functools
 from pathlib import Path
@@ -16,9 +16,9 @@ from tiger_jax.runtime import goodput, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# Dense bfloat16 operations per second of a chip, as its maker states them, by
-# the beginning of what JAX calls it.
-_PEAKS = (
+# Peak dense bfloat16 FLOP/s as stated by the manufacturer, by the start of the
+# device kind in JAX. The first match counts.
+_PEAK_FLOPS = (
   ('NVIDIA H100 PCIe', 756e12),
   ('NVIDIA H100 NVL', 835e12),
   ('NVIDIA H100', 989e12),
@@ -40,13 +40,20 @@ def measure(
 ) -> dict[str, Any]:
   """Trains for some seconds and measures the speed; nothing is saved.
 
-  `profile` gets a profile of some steps, for TensorBoard or Perfetto.
+  Args:
+    session: The run to measure.
+    profile: A folder for a profile of up to five calls, for TensorBoard or
+      Perfetto; None for no profile.
+    seconds: The duration of the measurement.
+
+  Raises:
+    UsageError: The model has no parameters to train.
   """
   config, mesh, seeds = session.config, session.mesh, session.seeds
   if not session.entry.is_trained:
     raise UsageError(
-      f'config.model.name is {config.model.name!r}, which learns nothing: '
-      'choose another to measure the steps of'
+      f'config.model.name is {config.model.name!r}, which has no training: '
+      'choose a trained model for --mode=bench'
     )
   source, task = session.batches, session.training_task
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
@@ -58,57 +65,58 @@ def measure(
   state = jax.jit(init, out_shardings=shardings)()
   tables = sharding.replicate(mesh, task.tables)
 
-  def take(state: Any, call: int) -> tuple[Any, Any]:
+  def run_call(state: Any, call: int) -> tuple[Any, Any]:
     first = call * source.steps_per_call
     stack = source.stack(first, first + source.steps_per_call)
-    placed = sharding.shard_batch(mesh, stack, axis=1)
-    return steps_fn(state, tables, placed)
+    return steps_fn(state, tables, sharding.shard_batch(mesh, stack, axis=1))
 
-  calls = source.steps_per_epoch // source.steps_per_call
+  calls_per_epoch = source.steps_per_epoch // source.steps_per_call
   watch = goodput.Stopwatch()
-  widths = {source.width(call): call for call in range(calls)}
-  taken = None
-  for call in widths.values():
-    state, taken = take(state, call)
-  jax.block_until_ready(taken)
+  # One call of each width compiles every program.
+  call_by_width = {source.width(call): call for call in range(calls_per_epoch)}
+  outputs = None
+  for call in call_by_width.values():
+    state, outputs = run_call(state, call)
+  jax.block_until_ready(outputs)
   watch.close()
   compile_seconds = watch.seconds().get('compile', 0.0)
 
   if profile:
     with jax.profiler.trace(str(profile)):
-      for call in range(min(calls, 5)):
-        state, taken = take(state, call)
-      jax.block_until_ready(taken)
+      for call in range(min(calls_per_epoch, 5)):
+        state, outputs = run_call(state, call)
+      jax.block_until_ready(outputs)
 
   num_calls = 0
   start = time.perf_counter()
   while (elapsed := time.perf_counter() - start) < seconds or not num_calls:
-    before = taken
-    state, taken = take(state, num_calls % calls)
+    previous = outputs
+    state, outputs = run_call(state, num_calls % calls_per_epoch)
     num_calls += 1
-    jax.block_until_ready(before)
-  jax.block_until_ready(taken)
+    jax.block_until_ready(previous)
+  jax.block_until_ready(outputs)
   elapsed = time.perf_counter() - start
-  timed = [call % calls for call in range(num_calls)]
-  return _report(session, timed, elapsed, compile_seconds)
+  timed_calls = [call % calls_per_epoch for call in range(num_calls)]
+  return _report(session, timed_calls, elapsed, compile_seconds)
 
 
-def format_table(found: dict[str, Any]) -> str:
-  """Returns one line per figure."""
+def format_table(report: dict[str, Any]) -> str:
+  """Returns one line for each value."""
   return '\n'.join(
     f'  {name:<28} {value if isinstance(value, str) else f"{value:,.4g}"}'
-    for name, value in found.items()
+    for name, value in report.items()
   )
 
 
 def peak_flops() -> tuple[float, str]:
-  """Returns the peak FLOP/s of a device, and the source of the figure.
+  """Returns the peak FLOP/s of a device, and the source of this value.
 
-  For an unknown device, it times a large matrix product.
+  For an unknown device, the value is the measured speed of a large matrix
+  product.
   """
-  kind = jax.devices()[0].device_kind
-  for name, flops in _PEAKS:
-    if kind.startswith(name):
+  device_kind = jax.devices()[0].device_kind
+  for prefix, flops in _PEAK_FLOPS:
+    if device_kind.startswith(prefix):
       return flops, 'stated, bfloat16'
   size = 2048
   x = jnp.ones((size, size))
@@ -119,7 +127,7 @@ def peak_flops() -> tuple[float, str]:
     start = time.perf_counter()
     jax.block_until_ready(multiply(x, x))
     seconds.append(time.perf_counter() - start)
-  return 2 * size**3 / min(seconds), 'of a large float32 product, measured'
+  return 2 * size**3 / min(seconds), 'measured with a large float32 product'
 
 
 def _report(
@@ -137,7 +145,7 @@ def _report(
   num_devices = len(jax.devices())
   num_steps = len(lengths) / batch_size
   speed = num_replicas / elapsed
-  found = {
+  report = {
     'device': f'{num_devices} x {jax.devices()[0].device_kind}',
     'batch': f'{config.train.batch_size}, {config.model.dtype}',
     'replicas': num_replicas,
@@ -148,14 +156,14 @@ def _report(
     'share of padding': 1 - lengths.sum() / slots,
   }
   if config.model.name != 'tiger':
-    return found
+    return report
   sizes = session.inputs.semantic_ids.level_sizes
   tokens = len(sizes) * (lengths.sum() + targets.sum())
   flops = training_flops(config.model, sizes, lengths)
-  peak, whose = peak_flops()
-  return found | {
+  peak, peak_source = peak_flops()
+  return report | {
     'tokens/s, no padding counted': tokens * speed,
     'useful flop/s': flops * speed,
     'MFU': flops * speed / (peak * num_devices),
-    'peak of a device': f'{peak:.3g} flop/s ({whose})',
+    'peak of a device': f'{peak:.3g} flop/s ({peak_source})',
   }

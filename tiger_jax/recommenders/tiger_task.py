@@ -1,4 +1,4 @@
-"""The training task of TIGER: predict the codes of the next item."""
+"""The training task of TIGER: predicting the codes of the next item."""
 
 from typing import Any
 
@@ -12,24 +12,24 @@ from tiger_jax.recommenders.session import Session
 
 
 class TigerTask:
-  """Next-item prediction by teacher forcing (section 3.2).
+  """Next-item prediction with teacher forcing (section 3.2).
 
-  With a causal encoder every item of a history is a target, and not only the
-  one that follows it. `mean_targets` is the mean number of targets of an
-  example, if examples differ in it. In a batch of short histories, which has
-  few, each then counts as much as in one of long histories.
+  With a causal encoder, every item of a history is a target, in addition to the
+  item after the history. `mean_targets` is the mean number of targets per
+  training example; None if each example has one. It gives every target the same
+  weight, whether its batch has short or long histories.
   """
 
   def __init__(
     self, model: Tiger, codes: Any, mean_targets: float | None = None
   ):
-    """Takes the network and the Semantic IDs that it reads and generates."""
+    """Takes the network and the Semantic IDs of all items."""
     self.model = model
     self.tables = codes
     self.mean_targets = mean_targets
 
   def init(self, rng: Array) -> Any:
-    """Returns fresh parameters."""
+    """Returns initial parameters."""
 
     @jax.jit
     def init(rng: Array) -> Any:
@@ -43,10 +43,10 @@ class TigerTask:
   def loss(
     self, params: Any, tables: Codes, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
-    """Returns the cross-entropy per code, and that of every level.
+    """Returns the mean cross-entropy per code, and that of each level to log.
 
-    With `mean_targets`, the loss is scaled by the batch's mean number of
-    targets per example, divided by `mean_targets`. Logged values are not.
+    With `mean_targets`, the loss is multiplied by the mean number of targets
+    per example of the batch, divided by `mean_targets`. Logged values are not.
     """
     codes = tables
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})
@@ -59,13 +59,13 @@ class TigerTask:
     weight = jnp.asarray(target >= 0, jnp.float32)
     levels = cross_entropy(logits, codes[target], weight)
     loss = levels.mean()
-    named = {f'loss_level_{i}': value for i, value in enumerate(levels)}
-    named['loss'] = loss
+    metrics = {f'loss_level_{i}': value for i, value in enumerate(levels)}
+    metrics['loss'] = loss
     if self.mean_targets is not None:
       loss *= weight.sum() / (len(batch.user) * self.mean_targets)
-    return loss, named, ()
+    return loss, metrics, ()
 
 
 def make(session: Session) -> TigerTask:
-  """Returns the task of a session."""
+  """Returns the training task of a session."""
   return TigerTask(session.network, session.catalog.codes, session.mean_targets)

@@ -21,35 +21,41 @@ _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
 
 _INTRODUCTION = """# Results
 
-Made by `make results` from the files below `results/`; not written by hand.
+`make results` writes this page from the files in `results/`.
 
-Hits are items, of the whole catalogue; every user's last item is the test, the
-one before it validation, which alone picks the checkpoint. Ties of the time
-stamp keep the order of the file, but for runs that are called shuffled. Items
-that a user has already may be recommended, and are misses, where nothing else
-is said; the columns called masked leave them out. Tables without a column
-"proven" use the serving search: it has `evaluation.num_beams` beams, or as many
-as the items asked for where these are more, and is not widened.
-"collide" is the share of items whose codes of meaning another item has too.
-Seconds are of training, beside whatever else the machine did. After ± stands
-the standard error over seeds.
+**Protocol.** The last item of each user is the test target, and the item before
+it is the validation target. Only validation selects the checkpoint. Every item
+of the catalog is ranked, and a hit is the target item itself. Events with equal
+timestamps keep the order of the file, except in runs called "shuffled". A model
+may recommend items that a user already has; they count as misses. The "masked"
+columns exclude them.
 
-Rows in italics are the paper's own numbers. Its baselines but P5 are of the
-S3-Rec study, which leaves out what a user has: compare them with our masked
-columns. Whether TIGER's do, the paper does not say.
+**Search.** Tables without the column "proven" use the serving search. It has
+`evaluation.num_beams` beams, or one beam per requested item if that is more.
 
-Experiments whose name ends in _cpu are of a reduced size, to see them work: the
-paper's numbers are not to be expected of them. They ask 4,096 users (but
-cold_start: all whose next item is unseen), mostly of one seed: of so many, the
-standard error of a recall of .03 is .003, and of one of .01 it is .002. Those
-that end in _cpu_long have SASRec at full size, and TIGER as two cores train it
-in an hour and a half ("TIGER, two cores" of table1).
+**Columns.** "collide" is the share of items that have the same semantic prefix
+as another item. "sid_recall" counts any item with the semantic prefix of the
+target as a hit. "seconds" is the time of training, on machines that may have
+run other programs too. The number after ± is the standard error over seeds.
 
-The file of a row has the config that it was made with; not all were made on one
-day, nor by one version of the code. Where a TIGER table has no column "proven",
-the collision codes follow the order of the events; in newer runs, that of a
-hash of the ids. A command names the run; where files are
-already on disk, add the flags that tell where (see README.md).
+**The paper.** Rows in italics are the numbers of the paper. Its baselines,
+except P5, are from the S3-Rec study, which excludes items that a user already
+has: compare them with our masked columns. The paper does not say whether
+TIGER's numbers exclude these items.
+
+**Reduced experiments.** Experiments whose name ends in _cpu are small. They
+only show that the code works: do not compare them with the paper's numbers.
+Most have one seed and evaluate 4,096 users (cold_start: all users whose target
+is unseen). For 4,096 users, the standard error of a recall of .03 is .003, and
+that of a recall of .01 is .002. Experiments whose name ends in _cpu_long have
+SASRec at full size, and the TIGER that two cores train in 1.5 hours ("TIGER,
+two cores" in table1).
+
+**Origin.** The file of each row has its config. The rows were not all made on
+the same day or with the same version of the code. In TIGER tables without the
+column "proven", collision codes were assigned in the order of the events; in
+newer tables, in the order of a hash of the ids. The command below a table
+repeats its runs; README.md names the flags for data files on disk.
 """
 
 

@@ -1,1 +1,1 @@
-"""Recommends items: the beam search, and the search over item vectors."""
+"""Retrieval of items, by beam search or by inner product."""

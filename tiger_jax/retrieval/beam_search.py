@@ -1,4 +1,4 @@
-"""Beam search over Semantic IDs, constrained to the catalogue or not."""
+"""Beam search over Semantic IDs, with or without a constraint to valid IDs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,20 +17,21 @@ StepFn = Callable[
 
 
 class Beams(NamedTuple):
-  """The outcome of a search, best first.
+  """The results of a search, best first.
 
   Attributes:
-    items: Item rows `[b, m]`, -1 where not valid.
+    items: Item rows `[b, m]`; -1 where not valid.
     codes: The Semantic ID of every beam `[b, m, l]`.
-    scores: Log-probability `[b, m]`; -inf where the search ran out of items.
-    valid: Whether the beam `[b, m]` is an item of the catalogue.
-    exact_k: How many of the first entries `[b]` are proven to be what a search
-      of any width would return, as no other item ranks as high. The proof holds
-      for the computed scores. If e bounds their rounding error, the score of an
-      item outside these entries is higher by less than 2e, and only entries
-      whose scores differ by less than 2e can exchange ranks in a program with
-      other shapes. There is no margin for e, because no useful bound is known
-      for a whole network; RELIABILITY.md has measurements.
+    scores: Log-probabilities `[b, m]`; -inf where the search ran out of items.
+    valid: Whether the beam `[b, m]` is an item of the catalog.
+    exact_k: The number of proven entries `[b]`. The first `exact_k` entries are
+      the same in a search of any width, because no other item ranks as high.
+      The proof holds for the computed scores, up to their rounding error e. The
+      exact score of an item outside the proven entries exceeds theirs by less
+      than 2e. In a program with other shapes, two entries can swap ranks only
+      if their scores differ by less than 2e. `exact_k` includes no margin for
+      e, because no useful bound of e is known for a whole network.
+      RELIABILITY.md reports measurements.
   """
 
   items: Int[Array, 'b m']
@@ -39,14 +40,14 @@ class Beams(NamedTuple):
   valid: Bool[Array, 'b m']
   exact_k: Int[Array, ' b']
 
-  def filled(self, num_beams: int) -> 'Beams':
-    """Returns as many beams, those that there are not marked as such."""
-    short = (0, num_beams - self.scores.shape[1])
+  def padded(self, num_beams: int) -> 'Beams':
+    """Pads the beams to `num_beams`; the padding is marked invalid."""
+    padding = (0, num_beams - self.scores.shape[1])
     return Beams(
-      jnp.pad(self.items, ((0, 0), short), constant_values=-1),
-      jnp.pad(self.codes, ((0, 0), short, (0, 0))),
-      jnp.pad(self.scores, ((0, 0), short), constant_values=-jnp.inf),
-      jnp.pad(self.valid, ((0, 0), short)),
+      jnp.pad(self.items, ((0, 0), padding), constant_values=-1),
+      jnp.pad(self.codes, ((0, 0), padding, (0, 0))),
+      jnp.pad(self.scores, ((0, 0), padding), constant_values=-jnp.inf),
+      jnp.pad(self.valid, ((0, 0), padding)),
       self.exact_k,
     )
 
@@ -62,67 +63,79 @@ def beam_search(
   item_filter: filters.ItemFilter | None = None,
   sampler: sampling.Sampler | None = None,
 ) -> Beams:
-  """Finds the most probable Semantic IDs of each request.
+  """Finds the most probable Semantic IDs for each request.
 
-  The levels are few and fixed, so the loop is unrolled: no end token, no length
-  penalty. The first step runs on one beam. Probabilities are normalised over
-  all codes of a level and masked afterwards, so that a constrained search ranks
-  items exactly as their full log-probabilities do.
+  All IDs have the same small number of levels. The loop over levels is
+  therefore unrolled, without an end token or a length penalty. Probabilities
+  are normalized over all codes of a level and masked afterwards, so that a
+  constrained search ranks items by their full log-probabilities.
 
-  A prefix never ranks below what it is continued to, so an item that is not
-  returned ranks no higher than the best prefix that was ever dropped. What
-  ranks above that prefix is proven.
+  A prefix never ranks below its continuations. An item that is not returned
+  thus ranks no higher than the best prefix that the search dropped. Items that
+  rank above this prefix are proven.
 
-  `step_fn` maps `(level, previous, cache)` to `(logits, cache)` for all beams
-  of all requests; `previous` is None at level 0. Arrays in the cache have a row
-  for each request at first, and then for each (request, beam) in this order.
-  The search keeps `num_beams` beams after every level, or fewer if the first
-  levels have fewer codes. If it is not `constrained`, any code may follow any
-  other, `valid` says which beams happen to be items, and there can be no
-  filter. A sampler draws items instead of taking the most probable. They come
-  in the order of the draw, with their log-probabilities as `scores`.
+  Args:
+    step_fn: Maps `(level, previous, cache)` to `(logits, cache)` for all beams
+      of all requests. `previous` is None at level 0, where each request has one
+      beam.
+    cache: A pytree of arrays, initially with a row for each request. After
+      level 0, they have a row for each (request, beam) in this order.
+    trie: The index of the valid IDs.
+    batch_size: The number of requests.
+    num_beams: The number of beams to keep after each level. Fewer are kept
+      where the first levels have fewer codes.
+    constrained: Whether to follow valid IDs only. If False, any code may follow
+      any other, and `Beams.valid` marks the beams that are items.
+    item_filter: The items that each request allows or excludes; only for a
+      constrained search.
+    sampler: Samples items instead of taking the most probable ones. They are
+      returned in the order of the sample; `Beams.scores` still holds their
+      log-probabilities.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)
   items = jnp.zeros((batch_size, 1), jnp.int32)
   dropped = jnp.full((batch_size,), -jnp.inf)
   prefixes = trie.root(batch_size)
-  walk = item_filter.start(trie) if item_filter else None
-  draws = sampler.start() if sampler else None
+  filter_state = item_filter.start(trie) if item_filter else None
+  sampler_state = sampler.start() if sampler else None
   for level in range(len(trie.level_sizes)):
     previous = codes[:, :, -1] if level else None
     logits, cache = step_fn(level, previous, cache)
     children = trie.children(level, prefixes) if constrained else None
+    # The codes of the candidates; None if the candidates are all codes.
     listed = children.codes if children else None
     log_probs = _log_probs(logits, listed)
-    if sampler and draws:
-      draws = sampler.draw(level, logits, draws)
-      candidates = _at(draws.rank, listed)
+    if sampler and sampler_state:
+      sampler_state = sampler.draw(level, logits, sampler_state)
+      candidates = _take_codes(sampler_state.rank, listed)
     else:
       candidates = rank[:, :, None] + log_probs
     if children:
       candidates = jnp.where(children.valid, candidates, -jnp.inf)
     width = candidates.shape[2]
     candidates = candidates.reshape(batch_size, -1)
-    if walk:
-      candidates, walk = walk.masked(candidates, level, trie, prefixes)
+    if filter_state:
+      candidates, filter_state = filter_state.mask(
+        candidates, level, trie, prefixes
+      )
 
     rank, chosen, best_dropped = _top_k(candidates, num_beams)
     dropped = jnp.maximum(dropped, best_dropped)
     parent, place = chosen // width, chosen % width
-    code = place if listed is None else _flat_at(listed, chosen)
-    if draws:
-      scores = _pick(scores, parent) + _flat_at(log_probs, chosen)
-      # Lest what was dropped comes to life again, in the place of another.
-      draws = draws.followed(parent, code)._replace(rank=rank)
+    code = place if listed is None else _take_flat(listed, chosen)
+    if sampler_state:
+      scores = _gather_beams(scores, parent) + _take_flat(log_probs, chosen)
+      # `advance` reads unmasked ranks. Beams that were masked must keep -inf.
+      sampler_state = sampler_state.advance(parent, code)._replace(rank=rank)
     else:
       scores = rank
-    if walk:
-      walk = walk.followed(chosen, candidates.shape[1])
-    codes = jnp.concatenate([_pick(codes, parent), code[:, :, None]], 2)
-    cache = jax.tree.map(lambda x, p=parent: _pick_rows(x, p), cache)
+    if filter_state:
+      filter_state = filter_state.advance(chosen, candidates.shape[1])
+    codes = jnp.concatenate([_gather_beams(codes, parent), code[:, :, None]], 2)
+    cache = jax.tree.map(lambda x, p=parent: _gather_cache(x, p), cache)
     if constrained:
-      prefixes = jax.tree.map(lambda x, p=parent: _pick(x, p), prefixes)
+      prefixes = jax.tree.map(lambda x, p=parent: _gather_beams(x, p), prefixes)
       if level + 1 < len(trie.level_sizes):
         prefixes = trie.descend(level, prefixes, code)
       else:
@@ -138,34 +151,35 @@ def beam_search(
 def _log_probs(
   logits: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
-  """Returns log-probabilities of some codes among all, of all where None."""
-  most = logits.max(2, keepdims=True)
-  total = jnp.log(jnp.exp(logits - most).sum(2, keepdims=True))
-  # Rounding may lift a certain code above 0, and `dropped` would not bound it.
-  return jnp.minimum(_at(logits, codes) - most - total, 0)
+  """Returns the log-probabilities of `codes`; None takes all codes."""
+  max_logit = logits.max(2, keepdims=True)
+  total = jnp.log(jnp.exp(logits - max_logit).sum(2, keepdims=True))
+  # Rounding may give a code of probability 1 a positive log-probability. An
+  # item would then rank above its prefix, and `dropped` would not bound it.
+  return jnp.minimum(_take_codes(logits, codes) - max_logit - total, 0)
 
 
 def _top_k(
   candidates: Float[Array, 'b n'], k: int
 ) -> tuple[Float[Array, 'b k'], Int[Array, 'b k'], Float[Array, ' b']]:
-  """Returns the k best, where they stand, and the best of the rest."""
+  """Returns the k best values, their positions, and the best other value."""
   n = candidates.shape[1]
   if n <= k:
     best, chosen = jax.lax.top_k(candidates, n)
     return best, chosen, jnp.full(len(best), -jnp.inf)
-  # Without barriers, XLA sees the slices and sorts all candidates instead: a
-  # hundred times slower on a CPU. One barrier for both would abort it where
-  # there are several devices.
+  # Without barriers, XLA fuses the slices into a full sort, which is a hundred
+  # times slower on a CPU. A single barrier for both arrays makes XLA abort with
+  # several devices.
   best, chosen = map(
     jax.lax.optimization_barrier, jax.lax.top_k(candidates, k + 1)
   )
   return best[:, :k], chosen[:, :k], best[:, k]
 
 
-def _at(
+def _take_codes(
   x: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
-  """Returns the entries of some codes, of all where None."""
+  """Returns the entries of `codes`; None takes all codes."""
   if codes is None:
     return x
   return jnp.take_along_axis(
@@ -173,22 +187,22 @@ def _at(
   )
 
 
-def _flat_at(x: Array, place: Int[Array, 'b n']) -> Array:
-  """Returns `x[b]` at places counted over both of its other axes."""
-  found = jnp.take_along_axis(
-    x.reshape(len(x), -1), place, axis=1, mode='promise_in_bounds'
+def _take_flat(x: Array, index: Int[Array, 'b n']) -> Array:
+  """Returns entries of `x[b]` by their index in the flattened `x[b]`."""
+  entries = jnp.take_along_axis(
+    x.reshape(len(x), -1), index, axis=1, mode='promise_in_bounds'
   )
-  return found.astype(jnp.int32) if x.dtype.kind in 'iu' else found
+  return entries.astype(jnp.int32) if x.dtype.kind in 'iu' else entries
 
 
-def _pick(x: Array, parent: Int[Array, 'b n']) -> Array:
-  """Returns `x[b, parent[b, n]]` of an `x` whose axes begin with b, m."""
+def _gather_beams(x: Array, parent: Int[Array, 'b n']) -> Array:
+  """Returns `x[b, parent[b, n]]`; the first axes of `x` are b, m."""
   index = parent.reshape(parent.shape + (1,) * (x.ndim - 2))
   return jnp.take_along_axis(x, index, axis=1, mode='promise_in_bounds')
 
 
-def _pick_rows(x: Array, parent: Int[Array, 'b n']) -> Array:
-  """Like `_pick` where b and m are one axis."""
+def _gather_cache(x: Array, parent: Int[Array, 'b n']) -> Array:
+  """Like `_gather_beams`, for arrays with b and m flattened into one axis."""
   num_requests, num_new = parent.shape
   x = x.reshape(num_requests, -1, *x.shape[1:])
-  return _pick(x, parent).reshape(num_requests * num_new, *x.shape[2:])
+  return _gather_beams(x, parent).reshape(num_requests * num_new, *x.shape[2:])

@@ -1,9 +1,9 @@
-"""Items that a request may or may not get, inside the search.
+"""Item filters that apply inside the beam search.
 
-To leave items out of a finished list makes it short; to forbid only their last
-codes lets beams run into prefixes where nothing is left. Here a prefix is
-forbidden as soon as all of its items are, so that a search with m beams returns
-m items as long as m are left.
+Filtering the results of a search would leave too few items. Masking only the
+last codes would waste beams on prefixes without any permitted item. This module
+masks a prefix as soon as all of its items are excluded, so a search with m
+beams returns m items whenever m are permitted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,20 +18,21 @@ from tiger_jax.catalog.layout import NEVER
 from tiger_jax.catalog.trie import Prefixes, Trie
 from tiger_jax.interfaces import Codes
 
-# Lists are filled up to one of these, so that programs are few.
+# Lists are padded to one of these lengths, so that few programs are compiled.
 _LENGTHS = tuple(32 * 8**i for i in range(9))
-# The most entries in the lists of all requests of one search. Each takes about
-# 80 bytes.
-_MOST_LISTED = 2**21
+# The maximum number of entries in all lists of one search. Each entry takes
+# about 80 bytes.
+_MAX_LISTED = 2**21
 
 
 class ItemLists(NamedTuple):
   """A list of items for each request.
 
   Attributes:
-    rows: Item rows `[b, f]`; -1 fills up. Those that the catalogue does not
-      have are passed over.
-    allow: Whether a request `[b]` gets only these items, or all but these.
+    rows: Item rows `[b, f]`, padded with -1. Rows that are not in the catalog
+      are ignored.
+    allow: Whether each request `[b]` allows only its listed items. If False, it
+      excludes them.
   """
 
   rows: Int[Array, 'b f'] | Int[np.ndarray, 'b f']
@@ -43,10 +44,11 @@ class ItemLists(NamedTuple):
     deny: Sequence[Iterable[int]],
     allow: Sequence[Iterable[int] | None] | None = None,
   ) -> 'ItemLists':
-    """Makes lists of few different lengths.
+    """Builds the lists of all requests.
 
-    A request gets the rows of its entry in `allow` (None for all rows), except
-    those of its entry in `deny`.
+    Args:
+      deny: The rows that each request excludes. They take precedence.
+      allow: The only rows that each request allows; None allows all rows.
     """
     rows = []
     allow = [None] * len(deny) if allow is None else allow
@@ -60,15 +62,16 @@ class ItemLists(NamedTuple):
     return cls(table, np.array([x is not None for x in allow]))
 
   @staticmethod
-  def most_requests(longest: int) -> int:
-    """Returns the most requests of one search, so that memory is bounded.
+  def max_requests(longest: int) -> int:
+    """Returns the maximum number of requests in one search.
 
-    The longest list has `longest` items.
+    The limit bounds the memory of a search. `longest` is the length of the
+    longest list.
     """
-    return max(1, _MOST_LISTED // _width(longest))
+    return max(1, _MAX_LISTED // _width(longest))
 
   def with_codes(self, codes: Codes) -> 'ItemFilter':
-    """Adds the Semantic IDs of the items, from those of all rows."""
+    """Looks up the Semantic IDs of the listed items in `codes`."""
     rows = jnp.asarray(self.rows)
     return ItemFilter(rows, codes[rows], jnp.asarray(self.allow))
 
@@ -78,86 +81,89 @@ def _width(longest: int) -> int:
 
 
 class ItemFilter(NamedTuple):
-  """Lists of items, see `ItemLists`, with their Semantic IDs `[b, f, l]`."""
+  """Item lists, see `ItemLists`, with the Semantic IDs `[b, f, l]`."""
 
   rows: Int[Array, 'b f']
   codes: Int[Array, 'b f l']
   allow: Bool[Array, ' b']
 
-  def start(self, trie: Trie) -> 'Walk':
-    """Returns the state before the first code."""
+  def start(self, trie: Trie) -> 'FilterState':
+    """Returns the state of the filter before the first level."""
     ranges = trie.ranges(self.codes)
     first, end = ranges[-1]
     slot = jnp.minimum(first, len(trie.arrays.rows) - 1)
-    there = (first < end) & (trie.arrays.rows[slot] == self.rows)
-    slots = jnp.sort(jnp.where(there, first, NEVER), axis=1)
-    # How many different ones there are among the first n, at n.
-    new = slots[:, 1:] != slots[:, :-1]
-    number = jnp.pad(jnp.cumsum(new, axis=1) + 1, ((0, 0), (2, 0)))
-    number = number.at[:, 1].set(1)
-    before = jax.vmap(jnp.searchsorted)
-    gone = []
+    in_catalog = (first < end) & (trie.arrays.rows[slot] == self.rows)
+    slots = jnp.sort(jnp.where(in_catalog, first, NEVER), axis=1)
+    # Entry n is the number of distinct slots among the first n.
+    is_new = slots[:, 1:] != slots[:, :-1]
+    num_distinct = jnp.pad(jnp.cumsum(is_new, axis=1) + 1, ((0, 0), (2, 0)))
+    num_distinct = num_distinct.at[:, 1].set(1)
+    num_before = jax.vmap(jnp.searchsorted)
+    all_listed = []
     for first, end in ranges:
-      upto = [
-        jnp.take_along_axis(number, before(slots, x), 1) for x in (first, end)
-      ]
-      gone.append(upto[1] - upto[0] == end - first)
-    return Walk(
+      below_first, below_end = (
+        jnp.take_along_axis(num_distinct, num_before(slots, x), 1)
+        for x in (first, end)
+      )
+      all_listed.append(below_end - below_first == end - first)
+    return FilterState(
       self.codes,
       self.allow,
-      jnp.stack(gone, 2),
-      jnp.where(there, 0, -1),
+      jnp.stack(all_listed, 2),
+      jnp.where(in_catalog, 0, -1),
       jnp.zeros_like(self.rows),
     )
 
 
-class Walk(NamedTuple):
-  """Where the listed items stand while beams pass through the levels.
+class FilterState(NamedTuple):
+  """The positions of the listed items in a search that is under way.
 
   Attributes:
-    codes: Their Semantic IDs `[b, f, l]`.
-    allow: Whether a request `[b]` gets only these items.
-    gone: Whether all items with the first 1, 2, ... codes are listed,
-      `[b, f, l]`.
-    beam: The beam `[b, f]` that an item's prefix is, -1 for none.
-    place: Among the candidates of the level `[b, f]`, where its code is.
+    codes: The Semantic IDs of the listed items `[b, f, l]`.
+    allow: Whether each request `[b]` allows only its listed items.
+    all_listed: Whether the list contains every item that shares the first 1,
+      2, ... codes of this item, `[b, f, l]`.
+    beam: The beam `[b, f]` that is a prefix of each item; -1 for none.
+    place: The index `[b, f]` of each item among the candidates of the level.
   """
 
   codes: Int[Array, 'b f l']
   allow: Bool[Array, ' b']
-  gone: Bool[Array, 'b f l']
+  all_listed: Bool[Array, 'b f l']
   beam: Int[Array, 'b f']
   place: Int[Array, 'b f']
 
-  def masked(
+  def mask(
     self,
     candidates: Float[Array, 'b n'],
     level: int,
     trie: Trie,
     prefixes: Prefixes,
-  ) -> tuple[Float[Array, 'b n'], 'Walk']:
-    """Returns the candidates, -inf where none of their items may be had."""
+  ) -> tuple[Float[Array, 'b n'], 'FilterState']:
+    """Masks candidates without any permitted item with -inf."""
     num_requests, num_candidates = candidates.shape
     num_beams = jax.tree.leaves(prefixes)[0].shape[1]
     index = jnp.maximum(self.beam, 0)
-    of_beam = jax.tree.map(
+    item_prefixes = jax.tree.map(
       lambda x: jnp.take_along_axis(x, index, axis=1), prefixes
     )
-    place = trie.place(level, of_beam, self.codes[:, :, level])
+    place = trie.place(level, item_prefixes, self.codes[:, :, level])
     place = index * (num_candidates // num_beams) + place
     place = jnp.where(self.beam >= 0, place, num_candidates)
     row = jnp.arange(num_requests)[:, None]
-    refused = self.gone[:, :, level] & ~self.allow[:, None]
+    is_denied = self.all_listed[:, :, level] & ~self.allow[:, None]
     candidates = candidates.at[
-      row, jnp.where(refused, place, num_candidates)
+      row, jnp.where(is_denied, place, num_candidates)
     ].set(-jnp.inf, mode='drop')
     listed = jnp.zeros(candidates.shape, bool)
     listed = listed.at[row, place].set(True, mode='drop')
     candidates = jnp.where(listed | ~self.allow[:, None], candidates, -jnp.inf)
     return candidates, self._replace(place=place)
 
-  def followed(self, chosen: Int[Array, 'b m'], num_candidates: int) -> 'Walk':
-    """Returns the state after some of the candidates became the beams."""
+  def advance(
+    self, chosen: Int[Array, 'b m'], num_candidates: int
+  ) -> 'FilterState':
+    """Returns the state after the `chosen` candidates became the beams."""
     num_requests, num_beams = chosen.shape
     row = jnp.arange(num_requests)[:, None]
     beam = jnp.full((num_requests, num_candidates + 1), -1, jnp.int32)

@@ -1,4 +1,4 @@
-"""Retrieval by maximum inner product, of models that score items."""
+"""Retrieval by maximum inner product, for models that score items."""
 
 import dataclasses
 import functools
@@ -15,14 +15,13 @@ from tiger_jax.retrieval.filters import ItemLists
 
 
 class ItemRetriever:
-  """Answers histories by the items whose vectors fit best.
+  """Recommends the items with the best scores.
 
-  Scores are computed in float32 with full float32 products, as in
-  `TigerRetriever`.
+  Scores are computed in float32 at full precision, as in `TigerRetriever`.
   """
 
   def __init__(self, model: ItemModel, features: Any):
-    """Takes the parts; nothing is compiled before the first request."""
+    """Takes the model and its item features; compiles at the first request."""
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.features = features
@@ -36,7 +35,7 @@ class ItemRetriever:
   def recommend_approximately(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Like `recommend`, but may miss one in twenty items where it is faster."""
+    """Like `recommend`, with a recall of 0.95 where that is faster."""
     return _recommend(self.model, k, True, params, self.features, batch, lists)
 
 
@@ -50,7 +49,7 @@ def _recommend(
   batch: Batch,
   lists: ItemLists | None,
 ) -> Recommendations:
-  # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
+  # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
     query = jnp.asarray(bound.query(features, batch), jnp.float32)
@@ -65,28 +64,32 @@ def top_items(
   lists: ItemLists | None,
   approximate: bool = False,
 ) -> Recommendations:
-  """Returns the items of the best scores, equal ones in the order of rows.
+  """Returns the items with the best scores; ties are in row order.
 
-  If `approximate`, one in twenty of the best may be missing, where that is
-  faster. Places without a permitted item are marked invalid.
+  Args:
+    scores: The score of every item.
+    k: The number of items. Entries without a permitted item are marked invalid.
+    lists: The items that each request allows or excludes.
+    approximate: Whether 5 % of the best items may be missing. On accelerators,
+      this is faster.
   """
   if lists is not None:
     scores = jnp.where(_permitted(lists, scores.shape[1]), scores, -jnp.inf)
-  most = min(k, scores.shape[1])
+  num_best = min(k, scores.shape[1])
   if approximate:
-    best, items = lax.approx_max_k(scores, most)
+    best, items = lax.approx_max_k(scores, num_best)
   else:
-    best, items = lax.top_k(scores, most)
-  short = ((0, 0), (0, k - most))
-  best = jnp.pad(best, short, constant_values=-jnp.inf)
-  items = jnp.pad(items, short, constant_values=-1)
+    best, items = lax.top_k(scores, num_best)
+  padding = ((0, 0), (0, k - num_best))
+  best = jnp.pad(best, padding, constant_values=-jnp.inf)
+  items = jnp.pad(items, padding, constant_values=-1)
   valid = best > -jnp.inf
   return Recommendations(jnp.where(valid, items, -1), best, valid)
 
 
 def _permitted(lists: ItemLists, num_items: int) -> Bool[Array, 'b items']:
   rows = jnp.asarray(lists.rows)
-  # JAX would count -1 from the end.
+  # JAX would take -1 as the last row.
   rows = jnp.where(rows >= 0, rows, num_items)
   listed = jnp.zeros((len(rows), num_items), bool)
   listed = listed.at[jnp.arange(len(rows))[:, None], rows].set(

@@ -1,15 +1,15 @@
-"""Drawing items without replacement, by a search through noisy ranks.
+"""Sampling of items without replacement, by a beam search with noisy ranks.
 
-Stochastic beam search (Kool et al., 2019): noise of the Gumbel law on the
-log-probability of every item makes the k best a draw of k items, each with its
-probability among those that are left. The noise of a prefix is the largest of
-what it is continued to, and is drawn first, so that a beam search finds the k
-best without looking at every item; what it cannot prove to be among them is as
-good as its beams.
+Stochastic beam search (Kool et al., 2019) adds Gumbel noise to the
+log-probability of every item. The k items with the highest noisy ranks are then
+a sample of k items without replacement. The noisy rank of a prefix is the
+maximum over its continuations, and is drawn before theirs. A beam search can
+therefore find the top k without visiting every item. Results that the search
+cannot prove depend on its number of beams.
 
-Noise is drawn for invalid codes as well, and these are masked afterwards: so
-items are drawn in proportion to their probabilities, though nobody knows how
-much of a prefix's probability is valid.
+Noise is drawn for invalid codes too, and these are masked afterwards. Valid
+items are thus drawn in proportion to their probabilities, although the total
+probability of the valid items below a prefix is unknown.
 """
 
 from typing import NamedTuple
@@ -20,27 +20,29 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 import numpy as np
 
 
-class Draws(NamedTuple):
-  """What is known of each beam while items are drawn.
+class SamplerState(NamedTuple):
+  """The state of the beams of a sampling search.
+
+  Before `Sampler.draw`, `log_probs` and `rank` describe the beams, `[b, m]`.
+  After it they describe every continuation of the beams, `[b, m, v]`.
 
   Attributes:
-    rngs: Keys of the noise `[b, m]`: of what each beam is continued to.
-    log_probs: Log-probabilities at the temperature: of the beams `[b, m]`, or
-      after `Sampler.draw` of what they are continued to, `[b, m, v]`.
-    rank: These with their noise, `[b, m]` or `[b, m, v]`.
+    rngs: Random keys `[b, m]` for the continuations of each beam.
+    log_probs: Log-probabilities at the temperature.
+    rank: Log-probabilities plus noise.
   """
 
   rngs: Key[Array, 'b m']
   log_probs: Float[Array, 'b m *v']
   rank: Float[Array, 'b m *v']
 
-  def followed(
+  def advance(
     self, parent: Int[Array, 'b n'], code: Int[Array, 'b n']
-  ) -> 'Draws':
-    """Returns the state of beams that continue `parent` with `code`."""
+  ) -> 'SamplerState':
+    """Returns the state of the beams that extend `parent` with `code`."""
     row = jnp.arange(len(parent))[:, None]
     fold = jax.vmap(jax.vmap(jax.random.fold_in))
-    return Draws(
+    return SamplerState(
       fold(self.rngs[row, parent], code),
       self.log_probs[row, parent, code],
       self.rank[row, parent, code],
@@ -48,47 +50,47 @@ class Draws(NamedTuple):
 
 
 class Sampler(NamedTuple):
-  """How items are drawn; the arrays may be traced.
+  """The settings of a sampling search; the arrays may be traced.
 
   Attributes:
-    seeds: One for each request `[b]`: with the same seed, a request gets the
-      same items, whatever it is searched beside; those that are proven, with
-      however many beams.
-    temperature: Divides the logits, `[]`; above 0. The higher, the more varied
-      the items.
-    num_levels: Levels that are drawn, `[]`; the codes of the others are the
-      most probable ones that follow.
+    seeds: A seed for each request `[b]`. A request with the same seed gets the
+      same items in every batch. Proven items are also the same for every number
+      of beams.
+    temperature: Positive divisor of the logits, `[]`. Higher values give more
+      varied items.
+    num_levels: The number of levels to sample, `[]`. At later levels, the most
+      probable codes are taken.
   """
 
   seeds: UInt32[Array, ' b'] | UInt32[np.ndarray, ' b']
   temperature: Float[Array, ''] | np.float32
   num_levels: Int[Array, ''] | np.int32
 
-  def start(self) -> Draws:
-    """Returns the state of one beam for every request."""
+  def start(self) -> SamplerState:
+    """Returns the state with one empty beam per request."""
     rngs = jax.vmap(jax.random.split)(jax.vmap(jax.random.key)(self.seeds))
-    # All items together have log-probability 0, and noise as any prefix has.
+    # The empty prefix has log-probability 0, and noise like any other prefix.
     rank = jax.vmap(jax.random.gumbel)(rngs[:, 0])[:, None]
-    return Draws(rngs[:, 1:], jnp.zeros_like(rank), rank)
+    return SamplerState(rngs[:, 1:], jnp.zeros_like(rank), rank)
 
   def draw(
-    self, level: int, logits: Float[Array, 'b m v'], draws: Draws
-  ) -> Draws:
-    """Returns noisy ranks of all codes, none above that of its beam."""
+    self, level: int, logits: Float[Array, 'b m v'], state: SamplerState
+  ) -> SamplerState:
+    """Returns noisy ranks of all codes; none exceeds the rank of its beam."""
     num_codes = logits.shape[2]
-    drawn = level < self.num_levels
-    logits = jnp.where(drawn, logits / self.temperature, logits)
+    is_sampled = level < self.num_levels
+    logits = jnp.where(is_sampled, logits / self.temperature, logits)
     log_probs = jnp.minimum(jax.nn.log_softmax(logits), 0)
     noise = jax.vmap(
       jax.vmap(lambda rng: jax.random.gumbel(rng, (num_codes,)))
-    )(draws.rngs)
-    rank = draws.rank[:, :, None]
-    noisy = draws.log_probs[:, :, None] + log_probs + noise
-    most = noisy.max(2, keepdims=True)
-    # As if the largest of them had come out at the rank of the beam: equation
-    # 11 of the paper, in the form of its appendix B.3.
-    gap = rank - noisy + jnp.log(-jnp.expm1(noisy - most))
+    )(state.rngs)
+    rank = state.rank[:, :, None]
+    noisy = state.log_probs[:, :, None] + log_probs + noise
+    max_noisy = noisy.max(2, keepdims=True)
+    # Condition the noise on its maximum, which is the rank of the beam:
+    # equation 11 of the paper, in the stable form of its appendix B.3.
+    gap = rank - noisy + jnp.log(-jnp.expm1(noisy - max_noisy))
     conditioned = rank - jnp.maximum(gap, 0) - jnp.log1p(jnp.exp(-jnp.abs(gap)))
-    rank = jnp.where(drawn, conditioned, rank + log_probs)
-    log_probs = draws.log_probs[:, :, None] + log_probs
-    return Draws(draws.rngs, log_probs, rank)
+    rank = jnp.where(is_sampled, conditioned, rank + log_probs)
+    log_probs = state.log_probs[:, :, None] + log_probs
+    return SamplerState(state.rngs, log_probs, rank)

@@ -1,4 +1,4 @@
-"""TIGER as a retriever: histories in, items out."""
+"""TIGER as a retriever."""
 
 import dataclasses
 import functools
@@ -16,28 +16,27 @@ from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.runtime import sharding
 
-# The widest search that is tried to prove a result.
-_MOST_BEAMS = 4096
-# The most beams of one request. It also bounds the beams of all requests of a
-# search, if this module or `most_requests` chooses the number of requests.
-_MOST_ROWS = 2**14
+# The maximum number of beams in a search that proves its results.
+_MAX_PROOF_BEAMS = 4096
+# The maximum number of beams in a search, over all its requests. Callers that
+# ignore `max_requests` can exceed it.
+_MAX_TOTAL_BEAMS = 2**14
 
 
 class TigerRetriever:
-  """Answers histories by a beam search through the catalogue.
+  """Recommends items by a beam search over the catalog.
 
-  The search computes in float32 with full float32 products. Neither the dtype
-  of training nor `jax.default_matmul_precision` changes this. In bfloat16,
-  scores would be rounded differently in a search of another width or batch
-  size, and ranks would change.
+  The search computes in float32 at full precision, for every training dtype and
+  every `jax.default_matmul_precision`. In bfloat16, rounding would depend on
+  the batch size and the number of beams, and ranks would change with them.
 
-  Programs are compiled for the shapes of a batch, of the lists of items, and
-  of the number of beams, of which there are few; what is in the catalogue and
-  in a request changes none.
+  A program is compiled for each shape of a batch and of item lists, and for
+  each number of beams. Changes to the catalog or the contents of requests
+  compile nothing.
   """
 
   def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):
-    """Takes the parts; nothing is compiled before the first request."""
+    """Takes the model and its catalog; compiles at the first request."""
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.catalog = catalog
@@ -45,36 +44,38 @@ class TigerRetriever:
 
   @property
   def codes(self) -> Codes:
-    """The Semantic ID of every row, on the device."""
+    """The Semantic IDs by row, on the device."""
     return self.catalog.codes
 
   def with_catalog(self, catalog: Catalog) -> 'TigerRetriever':
-    """Returns a retriever of the same model over another catalogue.
+    """Returns a retriever of the same model over another catalog.
 
-    Programs are compiled again only if the catalogue has another layout, as
-    the result of `Catalog.grown` has.
+    Programs are recompiled only if the catalog has another layout, such as the
+    result of `Catalog.grown`.
     """
     return TigerRetriever(self.model, catalog, self.num_beams)
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Returns the k most probable items of each history, see `Retriever`.
+    """Returns the k most probable items for each history, see `Retriever`.
 
-    The search has k beams at least.
+    The search has at least k beams.
     """
     beams = self.search(params, batch, k, lists=lists)
     return Recommendations(
       beams.items[:, :k], beams.scores[:, :k], beams.valid[:, :k]
     )
 
-  def most_requests(self, k: int) -> int:
-    """Returns the most requests, of k items each, so that memory is bounded.
+  def max_requests(self, k: int) -> int:
+    """Returns the maximum number of requests, for k items each, in one search.
+
+    The limit bounds the memory of a search.
 
     Raises:
-      UsageError: k is too large for one search of one request.
+      UsageError: k is too large even for one request.
     """
-    return max(1, _MOST_ROWS // self._enough_beams(k))
+    return max(1, _MAX_TOTAL_BEAMS // self._num_beams_for(k))
 
   def search(
     self,
@@ -88,24 +89,28 @@ class TigerRetriever:
     lists: ItemLists | None = None,
     sampler: Sampler | None = None,
   ) -> Beams:
-    """Runs the whole search of a batch as one program.
+    """Searches for all requests of a batch in one compiled program.
 
     Args:
       params: The network's parameters.
       batch: Histories.
-      k: The least number of beams.
-      num_beams: Doubled until it is at least k; None for `self.num_beams`.
-      constrained: Only along valid IDs, which `lists` need.
-      lists: Items each request may or may not get.
-      sampler: Draws items instead of taking the most probable.
+      k: The minimum number of beams.
+      num_beams: The number of beams, doubled until it is at least k; None for
+        `self.num_beams`.
+      constrained: Whether to follow valid IDs only. `lists` require it.
+      lists: The items that each request allows or excludes.
+      sampler: Samples items instead of taking the most probable ones.
 
     Returns:
-      As many beams; those that could not be filled are marked invalid.
+      The beams of the search. If fewer items are permitted, the remaining beams
+      are marked invalid.
     """
     if lists and not constrained:
-      raise UsageError('lists of items need a search along valid IDs')
+      raise UsageError(
+        'lists of items need a constrained search: set constrained to True'
+      )
     self._check(batch, lists)
-    num_beams = self._enough_beams(k, num_beams)
+    num_beams = self._num_beams_for(k, num_beams)
     return _search(
       self.model, num_beams, constrained,
       params, self.catalog, batch, lists, sampler,
@@ -121,73 +126,85 @@ class TigerRetriever:
     lists: ItemLists | None = None,
     sampler: Sampler | None = None,
   ) -> Beams:
-    """Searches, and again with more beams until the k results are proven.
+    """Searches with more and more beams until k results are proven.
 
-    Only requests that are not proven are searched again. No search has more
-    than 4,096 beams; `exact_k` says how many results are proven. Takes what
-    `search` takes, `num_beams` for the first search, and returns NumPy arrays.
+    Only the requests without a proof are searched again, with up to 4,096
+    beams. `exact_k` is the number of proven results.
+
+    Args:
+      params: The network's parameters.
+      batch: Histories.
+      k: The number of results to prove.
+      num_beams: The number of beams of the first search, see `search`.
+      lists: The items that each request allows or excludes.
+      sampler: Samples items instead of taking the most probable ones.
+
+    Returns:
+      Beams as NumPy arrays, as many as in the first search.
     """
-    num_beams = self._enough_beams(k, num_beams)
+    num_beams = self._num_beams_for(k, num_beams)
     inputs = sharding.fetch((batch, lists, sampler))
 
     def search(
       batch: Batch, lists: ItemLists | None, sampler: Sampler | None
     ) -> Any:
-      beams = self.search(
-        params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
+      return sharding.fetch(
+        self.search(
+          params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
+        )
       )
-      return sharding.fetch(beams)
 
-    found = search(batch, lists, sampler)
-    filler = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
-    while 2 * num_beams <= _MOST_BEAMS:
-      asked = np.minimum(k, found.valid.sum(1))
-      unproven = np.flatnonzero((found.exact_k < asked) & ~filler)
+    beams = search(batch, lists, sampler)
+    is_padding = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
+    while 2 * num_beams <= _MAX_PROOF_BEAMS:
+      num_wanted = np.minimum(k, beams.valid.sum(1))
+      unproven = np.flatnonzero((beams.exact_k < num_wanted) & ~is_padding)
       if not len(unproven):
         break
       num_beams *= 2
-      most = 1 << max(0, (_MOST_ROWS // num_beams).bit_length() - 1)
-      for start in range(0, len(unproven), most):
-        part = unproven[start : start + most]
-        # A power of two rows, so that not every number compiles a program.
+      # The largest power of two that keeps to the limit.
+      size = 1 << max(0, (_MAX_TOTAL_BEAMS // num_beams).bit_length() - 1)
+      for start in range(0, len(unproven), size):
+        part = unproven[start : start + size]
+        # The number of rows is padded to a power of two, so that few programs
+        # are compiled.
         rows = np.resize(part, 1 << (len(part) - 1).bit_length())
-        again = search(
+        wider = search(
           *jax.tree.map(lambda x, r=rows: x[r] if x.ndim else x, inputs)
         )
-        for old, new in zip(found, again, strict=True):
+        for old, new in zip(beams, wider, strict=True):
           new = new[: len(part)]
           old[part] = new if new.ndim == 1 else new[:, : old.shape[1]]
-    np.minimum(found.exact_k, found.items.shape[1], out=found.exact_k)
-    return found
+    np.minimum(beams.exact_k, beams.items.shape[1], out=beams.exact_k)
+    return beams
 
   def _check(self, batch: Batch, lists: ItemLists | None) -> None:
-    """Refuses values that JAX would accept silently, with wrong results."""
+    """Rejects values for which JAX would silently return wrong results."""
     num_requests, num_rows = len(batch.history), len(self.codes)
     if lists and len(lists.rows) != num_requests:
       raise UsageError(
-        f'there are lists of items for {len(lists.rows)} requests, but '
-        f'{num_requests} requests: make one list for each request'
+        f'lists has {len(lists.rows)} entries, but the batch has '
+        f'{num_requests} requests: pass one list for each request'
       )
     rows = batch.history
-    # Arrays on a device are not checked, because that would wait for it.
+    # Arrays on a device are not checked, because the check would wait for them.
     if isinstance(rows, np.ndarray) and rows.size:
-      wrong = rows[(rows < -1) | (rows >= num_rows)]
-      if wrong.size:
+      invalid = rows[(rows < -1) | (rows >= num_rows)]
+      if invalid.size:
         raise UsageError(
-          f'a history has row {wrong[0]}: rows are from 0 to {num_rows - 1}, '
-          'and -1 is padding'
+          f'a history contains row {invalid[0]}: use rows from 0 to '
+          f'{num_rows - 1}, and -1 for padding'
         )
 
-  def _enough_beams(self, k: int, num_beams: int | None = None) -> int:
+  def _num_beams_for(self, k: int, num_beams: int | None = None) -> int:
     num_beams = num_beams or self.num_beams
     if isinstance(k, float) or k < 1:
       raise UsageError(f'k is {k}: pass an integer of at least 1')
-    if k > max(num_beams, _MOST_ROWS):
-      raise UsageError(
-        f'k is {k}: ask for {max(num_beams, _MOST_ROWS)} items at most'
-      )
+    limit = max(num_beams, _MAX_TOTAL_BEAMS)
+    if k > limit:
+      raise UsageError(f'k is {k}: ask for {limit} items at most')
     while num_beams < k:
-      num_beams = min(2 * num_beams, max(num_beams, _MOST_ROWS))
+      num_beams = min(2 * num_beams, limit)
     return num_beams
 
 
@@ -202,7 +219,7 @@ def _search(
   lists: ItemLists | None,
   sampler: Sampler | None,
 ) -> Beams:
-  # By default, GPUs may compute float32 products in TF32, TPUs in bfloat16.
+  # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
     codes = catalog.codes
@@ -219,4 +236,4 @@ def _search(
       constrained=constrained,
       item_filter=lists.with_codes(codes) if lists else None,
       sampler=sampler,
-    ).filled(num_beams)
+    ).padded(num_beams)

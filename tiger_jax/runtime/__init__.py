@@ -1,1 +1,1 @@
-"""The process: devices, other processes, signals, output and measurements."""
+"""Devices, processes, signals, output and time measurements of a run."""

@@ -1,8 +1,8 @@
-"""Sets up JAX's cache of compiled programs, which later runs load.
+"""Sets up JAX's persistent compilation cache.
 
 The cache holds machine code, which is executed. It is therefore in a folder
-that only the user can write to. A workdir, which may come from somebody else,
-never holds it.
+that only the user can write to. It is never in a workdir, because a workdir may
+come from another person.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import jax
 
 from tiger_jax.runtime.printing import warn
 
-# A training leaves a few megabytes for each shape and version of jaxlib.
+# A training adds a few megabytes for each shape and version of jaxlib.
 _MAX_BYTES = 2**30
 _WARNING = re.compile(
   "Error (reading|writing) persistent compilation cache entry for '([^']+)'"
@@ -27,7 +27,7 @@ _WARNING = re.compile(
 
 
 def use() -> None:
-  """Enables the cache; `JAX_COMPILATION_CACHE_DIR` may name its folder."""
+  """Enables the cache, in `JAX_COMPILATION_CACHE_DIR` if that is set."""
   # pyrefly: ignore[missing-attribute]
   folder = jax.config.jax_compilation_cache_dir
   if folder is None:
@@ -41,7 +41,7 @@ def use() -> None:
 
 
 def _user_folder() -> Path | None:
-  """Returns the default folder for the cache; None if there is no home."""
+  """Returns the default folder of the cache; None if there is no home."""
   caches = os.environ.get('XDG_CACHE_HOME', '')
   if not os.path.isabs(caches):
     in_home = '~/Library/Caches' if sys.platform == 'darwin' else '~/.cache'
@@ -50,16 +50,16 @@ def _user_folder() -> Path | None:
 
 
 def _is_private(folder: Path) -> bool:
-  """Makes the folder, and returns whether only this user can write to it.
+  """Creates the folder, and returns whether only this user can write to it.
 
-  Prints a warning if another user could write to it, but none if the folder
-  cannot be made.
+  Prints a warning if another user could write to the folder. Prints nothing if
+  the folder cannot be created.
   """
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
-  except FileExistsError:  # A file, or a link that leads nowhere.
+  except FileExistsError:  # A file or a broken link.
     if not os.path.lexists(folder):
       return False
     status = folder.lstat()
@@ -97,7 +97,7 @@ def _prune(folder: Path, max_bytes: int) -> None:
 def _repair_entries(folder: Path) -> None:
   """Removes entries that cannot be read, so that JAX writes them again.
 
-  A run that is killed, or whose disk is full, may leave an incomplete entry.
+  A run that is killed, or that fills the disk, may leave an incomplete entry.
   JAX then warns and recompiles, but does not replace the entry.
   """
   show = warnings.showwarning

@@ -1,4 +1,4 @@
-"""The terminal: streams that never raise, Ctrl-C, and how the program ends."""
+"""Handles output, Ctrl-C and the exit of a command-line program."""
 
 import errno
 import io
@@ -21,8 +21,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class _Descriptor(io.RawIOBase):
   """A file descriptor whose writes never raise.
 
-  Data that cannot be written are dropped: printing must never stop a training.
-  `error` is the error of the last write that failed.
+  Data that cannot be written are dropped, because printing must never stop a
+  training. `error` is the error of the last failed write.
   """
 
   def __init__(self, number: int):
@@ -51,26 +51,30 @@ class _Descriptor(io.RawIOBase):
 
 
 class _Stream(io.TextIOWrapper):
-  """A text stream; characters that its encoding lacks become a `?`."""
+  """A text stream that never raises; unencodable characters become `?`.
 
-  def __init__(self, number: int, before: Any):
+  The encoding and the buffering are those of the stream that it replaces.
+  """
+
+  def __init__(self, number: int, replaced: Any):
     self.descriptor = _Descriptor(number)
     super().__init__(
       io.BufferedWriter(self.descriptor),
-      encoding=before.encoding if before else locale.getencoding(),
+      encoding=replaced.encoding if replaced else locale.getencoding(),
       errors='replace',
-      line_buffering=before.line_buffering if before else True,
-      write_through=before.write_through if before else False,
+      line_buffering=replaced.line_buffering if replaced else True,
+      write_through=replaced.write_through if replaced else False,
     )
 
 
 def begin() -> None:
-  """Prepares the process of a program; a library must not call this.
+  """Prepares the process of a command-line program.
 
-  Replaces `sys.stdout` and `sys.stderr` by streams that never raise. Until
-  `raise_interrupts` is called, Ctrl-C ends the process without a traceback.
+  Libraries must not call this. It replaces `sys.stdout` and `sys.stderr` with
+  streams that never raise. Until `raise_interrupts` is called, Ctrl-C ends the
+  process without a traceback.
   """
-  # If a standard stream is closed, the next file to be opened would get its
+  # If a standard stream is closed, the next file that is opened gets its
   # number, and libraries would print into that file.
   while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
     pass
@@ -87,7 +91,10 @@ def raise_interrupts() -> None:
 
 
 def end() -> None:
-  """Flushes the output at the end of a run, and exits if it is incomplete."""
+  """Flushes the output at the end of a run; exits with an error if incomplete.
+
+  The output is incomplete if the disk or the output file is full.
+  """
   stream = sys.stdout
   if isinstance(stream, _Stream):
     stream.flush()
@@ -99,11 +106,14 @@ def end() -> None:
 
 
 def fail(error: BaseException, at_once: bool) -> None:
-  """Exits with one line and an exit code if the error is an expected one.
+  """Exits with a one-line message and an exit code if an error is expected.
 
-  For another error, the function prints the traceback if `at_once`, and returns
-  otherwise. `at_once` exits without Python's shutdown, which would wait for the
-  other processes of a run, which may wait for this one.
+  Args:
+    error: The error that ended the run.
+    at_once: Whether to skip Python's shutdown. In a run with several processes,
+      the shutdown could wait for processes that wait for this one. If set, an
+      unexpected error also exits, with a traceback. Otherwise the function
+      returns for an unexpected error.
   """
   if isinstance(error, TigerError):
     message, code = one_line(f'error: {error}'), error.exit_code
@@ -127,7 +137,7 @@ def fail(error: BaseException, at_once: bool) -> None:
 
 
 def _end_at_interrupt() -> None:
-  # A background job of a shell ignores Ctrl-C, and must keep ignoring it.
+  # A background job of a shell ignores Ctrl-C and must continue to ignore it.
   if signal.getsignal(signal.SIGINT) in (
     signal.default_int_handler, signal.SIG_DFL,
   ):  # fmt: skip

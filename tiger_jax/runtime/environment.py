@@ -1,4 +1,4 @@
-"""Describes the software and hardware that results depend on."""
+"""Describes the software and hardware of a run."""
 
 from importlib import metadata
 import os

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Measures the time that a run spends in each phase."""
 
 from collections.abc import Iterator
 import contextlib
@@ -10,19 +10,20 @@ import jax
 
 from tiger_jax.storage import files
 
-# What JAX calls the making of a program, or its reading from the cache.
+# The event that JAX records when it compiles a program or loads it from the
+# cache.
 _COMPILATION = '/jax/core/compile/backend_compile_duration'
 
 
 class Stopwatch:
-  """Divides the time since it was made among phases, so that nothing is lost.
+  """Measures the time of each phase; every moment belongs to one phase.
 
-  The run is in one phase at a time, `other` where it names none. Compilation
-  counts as `compile`, whatever phase it happens in.
+  The phase is `other` unless `phase` sets another one. Compilation counts as
+  `compile` in every phase.
   """
 
   def __init__(self):
-    """Starts in the phase `other`."""
+    """Starts the watch in the phase `other`."""
     self._phase = 'other'
     self._since = self._start = time.perf_counter()
     self._seconds = {'other': 0.0}
@@ -37,7 +38,7 @@ class Stopwatch:
 
   @contextlib.contextmanager
   def phase(self, name: str) -> Iterator[None]:
-    """Counts the time inside as `name`."""
+    """Counts the time inside the block as `name`."""
     before = self._phase
     self._turn_to(name)
     try:
@@ -68,7 +69,7 @@ class Stopwatch:
 
 
 def summary(seconds: dict[str, float]) -> str:
-  """Returns a line that says what the time went to, most first."""
+  """Returns a line with the share of each phase, the largest first."""
   wall = max(seconds['wall'], 1e-9)
   parts = sorted(
     ((value, name) for name, value in seconds.items() if name != 'wall'),
@@ -81,7 +82,7 @@ def summary(seconds: dict[str, float]) -> str:
 def record(
   path: Path, start: int, stop: int, seconds: dict[str, float]
 ) -> None:
-  """Appends the seconds of the steps from `start` to `stop` to a file of JSON.
+  """Appends a line of JSON with the seconds of the steps `start` to `stop`.
 
   A failed write is ignored, so that it does not hide an earlier error.
   """

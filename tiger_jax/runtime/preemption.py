@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM, Ctrl-C, and SIGHUP of a closed terminal."""
+"""Handles stop signals: SIGTERM, Ctrl-C, and SIGHUP of a closed terminal."""
 
 import contextlib
 import os
@@ -8,63 +8,68 @@ from typing import Any
 
 from tiger_jax.errors import Preempted
 
-# The line break ends the line of a progress bar.
-_LEAVING = b'\nerror: asked to stop; run the same command to go on\n'
+# The first line break ends the line of a progress bar.
+_MESSAGE = b'\nerror: asked to stop; run the same command to resume\n'
 
 
 def exit_on_signals() -> None:
-  """Makes SIGTERM and SIGHUP end the process at once, as `Preempted` would.
+  """Makes SIGTERM and SIGHUP end the process with the code of `Preempted`.
 
-  This is for stages that have nothing to save: an incomplete stage runs again.
-  A `StopSignal` replaces these handlers while it is open.
+  This is for stages without checkpoints: an incomplete stage runs again. A
+  `StopSignal` replaces these handlers while it is open.
   """
 
-  def leave(unused_number: int, unused_frame: Any) -> None:
-    # The signal may have interrupted `print`, and the terminal may be gone.
+  def exit_now(unused_number: int, unused_frame: Any) -> None:
+    # Not `print`: the signal may have interrupted one. Writing fails if the
+    # terminal is closed.
     with contextlib.suppress(OSError):
-      os.write(2, _LEAVING)
+      os.write(2, _MESSAGE)
     os._exit(Preempted.exit_code)
 
   if threading.current_thread() is threading.main_thread():
     for number in _stop_signals():
-      signal.signal(number, leave)
+      signal.signal(number, exit_now)
 
 
 class StopSignal:
-  """Notes SIGTERM, SIGHUP and Ctrl-C in `received`, so that a loop can save.
+  """A context manager that records SIGTERM, SIGHUP and Ctrl-C.
 
   A second Ctrl-C has its usual effect. A second SIGTERM, which some schedulers
-  send, changes nothing.
+  send, has no effect.
+
+  Attributes:
+    received: Whether a signal was received. A loop that reads this can save its
+      state before it stops.
   """
 
   def __init__(self):
-    """Notes nothing yet."""
+    """Creates the context manager; no signal has been received."""
     self.received = False
     self._before: dict[int, Any] = {}
 
   def __enter__(self) -> 'StopSignal':
-    """Installs the handlers; only the main thread may, others go without."""
+    """Installs the handlers; does nothing outside the main thread."""
     if threading.current_thread() is threading.main_thread():
       for number in (*_stop_signals(), signal.SIGINT):
-        before = signal.signal(number, self._note)
-        # None stands for a handler of C, which Python cannot put back.
+        before = signal.signal(number, self._receive)
+        # None means that the handler is in C. Python cannot restore it.
         self._before[number] = signal.SIG_DFL if before is None else before
     return self
 
   def __exit__(self, *unused: Any) -> None:
-    """Puts the handlers from before back."""
+    """Restores the earlier handlers."""
     for number, handler in self._before.items():
       signal.signal(number, handler)
     self._before = {}
 
-  def _note(self, number: int, unused_frame: Any) -> None:
+  def _receive(self, number: int, unused_frame: Any) -> None:
     self.received = True
     if number == signal.SIGINT:
       signal.signal(number, self._before[number])
 
 
 def _stop_signals() -> list[int]:
-  # Under `nohup`, SIGHUP is ignored, and must stay so.
+  # `nohup` makes a process ignore SIGHUP, and this must not change.
   hang_up = signal.getsignal(signal.SIGHUP)
   return [
     signal.SIGTERM,

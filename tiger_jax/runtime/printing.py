@@ -1,6 +1,6 @@
-"""Prints lines without ever raising, so that training continues.
+"""Prints lines without raising errors, so that training continues.
 
-A pipe may be closed, a terminal may be gone, and a stream may be None.
+A pipe or a terminal may be closed, and a stream may be None.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 
 from tiger_jax.errors import one_line
 
-# A stream that cannot encode the text, or is closed, raises a ValueError.
+# A closed stream, or one that cannot encode the text, raises a ValueError.
 _ERRORS = (OSError, ValueError, AttributeError)
 
 

@@ -1,4 +1,4 @@
-"""Several processes, usually on several hosts, that make one run."""
+"""Coordinates the processes of one run, which are usually on several hosts."""
 
 import hashlib
 import json
@@ -21,22 +21,24 @@ from tiger_jax.errors import PeerError, UsageError
 from tiger_jax.runtime.printing import warn
 from tiger_jax.storage import files
 
-# A process that is silent for so long is given up, by all others.
+# If a process sends no heartbeat for this time, the other processes end.
 _HEARTBEAT_SECONDS = 30
-_ARRIVAL_SECONDS = 60
+# All processes must connect within this time.
+_CONNECT_SECONDS = 60
 # A network file system shows new files to other hosts within this time.
-_SHOWN_SECONDS = 30
+_FILE_SECONDS = 30
 
 
 def join() -> None:
-  """Makes this process one of those that were started for the same run.
+  """Connects this process to the other processes of the run.
 
-  Cloud TPU, Slurm and Open MPI tell JAX who the others are; elsewhere
-  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID do. If they do
-  not answer, the process ends with the exit code of PeerError.
+  On Cloud TPU, Slurm and Open MPI, JAX detects the other processes. Elsewhere,
+  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe them.
+  If they do not connect in time, this process ends with the exit code of
+  PeerError.
 
   Raises:
-    UsageError: It is not known who the others are.
+    UsageError: The other processes are not known.
   """
   arguments: dict[str, Any] = {
     'num_processes': _number('JAX_NUM_PROCESSES'),
@@ -46,14 +48,14 @@ def join() -> None:
     arguments['coordinator_bind_address'] = _bind_address(
       address, arguments['process_id'] == 0
     )
-  # JAX would end the process itself, with a stack trace, a little later.
-  watchdog = threading.Timer(_ARRIVAL_SECONDS, _give_up)
+  # Ends the process before the timeout of JAX, which prints a stack trace.
+  watchdog = threading.Timer(_CONNECT_SECONDS, _give_up)
   watchdog.daemon = True
   watchdog.start()
   try:
     jax.distributed.initialize(
       **arguments,
-      initialization_timeout=2 * _ARRIVAL_SECONDS,
+      initialization_timeout=2 * _CONNECT_SECONDS,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
       shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
     )
@@ -64,7 +66,7 @@ def join() -> None:
     ) from error
   finally:
     watchdog.cancel()
-  # JAX has put a handler there that only takes note.
+  # Replaces the handler of JAX, which only records the signal.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -78,9 +80,9 @@ def _number(name: str) -> int | None:
 def _bind_address(address: str, is_main: bool) -> str | None:
   """Checks the coordinator's address, and returns the address to listen on.
 
-  For an invalid address, JAX ends with a segmentation fault. By default, which
-  None stands for, JAX listens on all networks without authentication, even if
-  the address is local.
+  An invalid address would end JAX with a segmentation fault. None stands for
+  the default of JAX: it listens on all networks without authentication, even if
+  the coordinator's address is local.
   """
   host, _, port = address.rpartition(':')
   if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -104,14 +106,14 @@ def _bind_address(address: str, is_main: bool) -> str | None:
 
 def _give_up() -> None:
   warn(
-    f'error: the other processes did not answer within {_ARRIVAL_SECONDS} s: '
-    'start as many as JAX_NUM_PROCESSES says, with the same address'
+    f'error: the other processes did not answer within {_CONNECT_SECONDS} s: '
+    'start JAX_NUM_PROCESSES processes with the same JAX_COORDINATOR_ADDRESS'
   )
   os._exit(PeerError.exit_code)
 
 
 def is_main() -> bool:
-  """Returns whether this is the process that writes files and speaks."""
+  """Returns whether this is the main process, which prints and writes files."""
   return jax.process_index() == 0
 
 
@@ -121,22 +123,25 @@ def spans_processes(mesh: Mesh) -> bool:
 
 
 def from_main(value: int, mesh: Mesh) -> int:
-  """Returns the value of the main process, on all processes of a mesh."""
+  """Broadcasts a value of the main process to all processes of a mesh."""
   return broadcast_from_main(value) if spans_processes(mesh) else value
 
 
 def broadcast_from_main(value: int) -> int:
-  """Returns the value of the main process, on all processes of the run."""
+  """Broadcasts a value of the main process to all processes of the run."""
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def require_same(values: dict[str, Any], remedy: str) -> None:
-  """Raises UsageError in all processes if their JSON values differ.
+  """Raises UsageError in all processes if their values differ.
 
-  All processes must call this, with the same names, as in "process 1 has
-  another <name>". `remedy` says what to do.
+  All processes must call this.
+
+  Args:
+    values: JSON values by name, with the same names in all processes.
+    remedy: The last part of the message, which says what to do.
   """
   if jax.process_count() == 1:
     return
@@ -144,23 +149,23 @@ def require_same(values: dict[str, Any], remedy: str) -> None:
     hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
     for value in values.values()
   ]
-  mine = np.frombuffer(b''.join(digests), np.uint32).reshape(len(values), -1)
-  digests_of_all = np.asarray(multihost_utils.process_allgather(mine))
-  differs = (digests_of_all != digests_of_all[0]).any(-1)
+  local = np.frombuffer(b''.join(digests), np.uint32).reshape(len(values), -1)
+  gathered = np.asarray(multihost_utils.process_allgather(local))
+  differs = (gathered != gathered[0]).any(-1)
   for process, flags in enumerate(differs):
-    differing = [x for x, y in zip(values, flags, strict=True) if y]
-    if differing:
+    names = [name for name, flag in zip(values, flags, strict=True) if flag]
+    if names:
       raise UsageError(
-        f'process {process} has another {" and ".join(differing)} than '
-        f'process 0: {remedy}'
+        f'process {process} differs from process 0 in {" and ".join(names)}: '
+        f'{remedy}'
       )
 
 
 def require_shared(folder: Path) -> None:
   """Raises UsageError in all processes if they do not share a folder.
 
-  The main process writes a number into the folder, and the others read it. All
-  processes must call this.
+  The main process writes a random number into a file, and the others read it.
+  All processes must call this.
   """
   if jax.process_count() == 1:
     return
@@ -173,7 +178,7 @@ def require_shared(folder: Path) -> None:
     content = _await_content(path, str(number).encode())
     require_same(
       {f'folder {folder}': content},
-      'name a --workdir on a file system that all hosts share',
+      'choose a --workdir on a file system that all hosts share',
     )
   finally:
     if is_main():
@@ -181,8 +186,8 @@ def require_shared(folder: Path) -> None:
 
 
 def _await_content(path: Path, expected: bytes) -> str:
-  """Returns the content of a file, after waiting for the expected content."""
-  end = time.monotonic() + _SHOWN_SECONDS
+  """Waits until a file has the expected content, and returns its content."""
+  end = time.monotonic() + _FILE_SECONDS
   while True:
     try:
       content = files.read(path, 100)
@@ -194,29 +199,30 @@ def _await_content(path: Path, expected: bytes) -> str:
 
 
 class AnyProcess:
-  """Tells all processes when one of them has something to say."""
+  """Combines a flag of each process with a logical or, without waiting."""
 
   def __init__(self, mesh: Mesh):
-    """Remembers whose devices take part."""
+    """Uses the processes with devices in the mesh."""
     self._is_shared = spans_processes(mesh)
     self._mesh = mesh
     self._pending: jax.Array | None = None
 
-  def __call__(self, mine: bool) -> bool:
-    """Returns whether any process said yes, at the same call in all of them.
+  def __call__(self, flag: bool) -> bool:
+    """Returns whether the flag of any process was set.
 
-    With several processes the answer is that to the call before, so that
-    nobody waits for it.
+    All processes must call this, and all get the same result. With several
+    processes, the result is about the flags of the previous call, so that no
+    process waits for the others.
     """
     if not self._is_shared:
-      return mine
-    before, self._pending = self._pending, self._ask(mine)
+      return flag
+    before, self._pending = self._pending, self._reduce(flag)
     return before is not None and bool(before.addressable_data(0))
 
-  def _ask(self, mine: bool) -> jax.Array:
-    spread = NamedSharding(self._mesh, PartitionSpec(self._mesh.axis_names))
-    votes = jax.make_array_from_callback(
-      (self._mesh.size,), spread, lambda part: np.full(1, mine)
+  def _reduce(self, flag: bool) -> jax.Array:
+    sharded = NamedSharding(self._mesh, PartitionSpec(self._mesh.axis_names))
+    flags = jax.make_array_from_callback(
+      (self._mesh.size,), sharded, lambda index: np.full(1, flag)
     )
-    whole = NamedSharding(self._mesh, PartitionSpec())
-    return jax.jit(jnp.any, out_shardings=whole)(votes)
+    replicated = NamedSharding(self._mesh, PartitionSpec())
+    return jax.jit(jnp.any, out_shardings=replicated)(flags)

@@ -1,4 +1,4 @@
-"""The device mesh, and where arrays lie on it."""
+"""The device mesh, and the shardings of arrays on it."""
 
 import re
 from typing import Any
@@ -7,13 +7,13 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-# Batches are spread over both; `fsdp` holds a part of every parameter besides.
+# Batches are sharded over both axes. Parameters are also sharded over `fsdp`.
 BATCH_AXES = ('data', 'fsdp')
 
-# Which axes of the mesh the axes of a parameter are spread over, by the end of
-# its path. The first rule that matches holds, for the optimizer's state of the
-# parameter too. What no rule matches lies whole on every device, and so does an
-# axis that the devices do not divide.
+# The mesh axes over which the axes of a parameter are sharded. A rule applies
+# to paths that end with its pattern, and the first such rule is used. It also
+# applies to the optimizer state of the parameter. Arrays without a rule are
+# replicated. So is an axis whose size is not a multiple of the mesh axis.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'(code|user)_embedding/embedding', ('tensor', 'fsdp')),
   (r'(query|key|value)/kernel', ('fsdp', 'tensor', None)),
@@ -27,15 +27,17 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 def make_mesh(
   devices: list[jax.Device] | None = None, fsdp: int = 1, tensor: int = 1
 ) -> Mesh:
-  """Returns a mesh of the axes `data`, `fsdp` and `tensor`.
+  """Returns a mesh with the axes `data`, `fsdp` and `tensor`.
 
   Args:
-    devices: Which devices; all of them, of all processes, where None.
-    fsdp: Devices that share the parameters, each with batches of its own.
-    tensor: Devices that share the parameters and the work on one batch.
+    devices: The devices; by default all devices of all processes.
+    fsdp: The number of devices that share parameters and have different
+      batches.
+    tensor: The number of devices that share parameters and the work on one
+      batch.
 
   Raises:
-    ValueError: The devices cannot be divided so.
+    ValueError: The number of devices is not a multiple of `fsdp * tensor`.
   """
   devices = jax.devices() if devices is None else devices
   if len(devices) % (fsdp * tensor):
@@ -43,7 +45,7 @@ def make_mesh(
       f'{len(devices)} devices cannot be divided by fsdp {fsdp} x tensor '
       f'{tensor}'
     )
-  # Under explicit axes, which are the default, embedding look-ups fail.
+  # Embedding look-ups fail with explicit axes, which are the default.
   return jax.make_mesh(
     (len(devices) // (fsdp * tensor), fsdp, tensor),
     (*BATCH_AXES, 'tensor'),
@@ -53,14 +55,19 @@ def make_mesh(
 
 
 def num_batch_shards(mesh: Mesh) -> int:
-  """Returns how many parts a batch is cut into."""
+  """Returns the number of shards of a batch."""
   return mesh.size // mesh.shape['tensor']
 
 
 def put(tree: Any, shardings: Any) -> Any:
-  """Returns host arrays where `shardings`, one for all or a tree, put them.
+  """Puts host arrays on devices.
 
-  Every process holds the whole arrays, and places what is of its devices.
+  With several processes, every process must have the whole arrays. It copies
+  the shards of its own devices.
+
+  Args:
+    tree: A pytree of arrays.
+    shardings: A pytree of shardings, or one sharding for all arrays.
   """
 
   def place(x: Any, sharding: NamedSharding) -> jax.Array:
@@ -69,7 +76,7 @@ def put(tree: Any, shardings: Any) -> Any:
     if sharding.is_fully_addressable:
       return jax.device_put(x, sharding)
     x = np.asarray(x)
-    return jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
 
   if isinstance(shardings, NamedSharding):
     return jax.tree.map(lambda x: place(x, shardings), tree)
@@ -77,31 +84,31 @@ def put(tree: Any, shardings: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-  """Returns the whole arrays on every host; all processes must ask.
+  """Returns a copy of whole arrays on every host; all processes must call it.
 
-  The arrays are copies: what becomes of the device's does not touch them.
+  The copies stay valid when the device arrays are donated.
   """
 
   def get(x: Any) -> np.ndarray:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
       assert isinstance(x.sharding, NamedSharding)
-      whole = NamedSharding(x.sharding.mesh, PartitionSpec())
-      x = jax.jit(lambda x: x, out_shardings=whole)(x).addressable_data(0)
+      replicated = NamedSharding(x.sharding.mesh, PartitionSpec())
+      x = jax.jit(lambda x: x, out_shardings=replicated)(x).addressable_data(0)
     return np.array(x)
 
   return jax.tree.map(get, tree)
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-  """Returns `tree` with every array whole on every device."""
+  """Returns `tree` with every array replicated on every device."""
   return put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
-  """Returns `tree` with one axis of every array spread over the mesh.
+  """Returns `tree` with one axis of every array sharded over the mesh.
 
-  An axis that the devices do not divide is replicated: each device then does
-  all of the work, with the same result.
+  If the size of the axis is not a multiple of the number of shards, the array
+  is replicated. Each device then does all of the work, with the same result.
   """
 
   def place(x: Any) -> jax.Array:
@@ -113,24 +120,28 @@ def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
 
 
 def state_shardings(mesh: Mesh, state: Any, num_leading: int = 0) -> Any:
-  """Returns where `RULES` put every array of a state, or of their shapes.
+  """Returns the sharding of every array of a state by `RULES`.
 
-  The first `num_leading` axes are not those of the rules.
+  Args:
+    mesh: The devices.
+    state: A pytree of arrays, or of their shapes.
+    num_leading: The number of leading axes that the rules do not include, for
+      example the axis of the replicas.
   """
 
-  def spread(path: Any, x: Any) -> NamedSharding:
+  def sharding(path: Any, x: Any) -> NamedSharding:
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     axes = next((a for end, a in RULES if re.search(f'{end}$', name)), ())
     shape = x.shape[num_leading:]
-    # Adafactor's factors of a matrix have its path, and fewer axes.
+    # The factors of Adafactor have the path of a matrix but fewer axes.
     if len(axes) != len(shape):
       axes = ()
-    kept = (
+    divisible = (
       axis if axis and size % mesh.shape[axis] == 0 else None
       for axis, size in zip(axes, shape[: len(axes)], strict=True)
     )
-    # The count of steps is one for all, and has no axis in front.
+    # All replicas share the step count, which has no leading axis.
     leading = [None] * min(num_leading, x.ndim)
-    return NamedSharding(mesh, PartitionSpec(*leading, *kept))
+    return NamedSharding(mesh, PartitionSpec(*leading, *divisible))
 
-  return jax.tree.map_with_path(spread, state)
+  return jax.tree.map_with_path(sharding, state)

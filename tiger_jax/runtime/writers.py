@@ -1,4 +1,4 @@
-"""Reports progress: metrics files and the progress line."""
+"""Writes metrics to files, and shows a progress bar."""
 
 import contextlib
 import errno
@@ -21,25 +21,26 @@ except ImportError:
   SummaryWriter = None
 
 _NAME = 'metrics.jsonl'
-# Larger than the file of any run: a line has 300 bytes.
+# No run writes a larger file: a line has 300 bytes.
 _MAX_BYTES = 2**30
 
 
 class MetricsWriter:
-  """Writes scalars to `metrics.jsonl` and, where installed, TensorBoard.
+  """Writes scalars to `metrics.jsonl`, and to TensorBoard if it is installed.
 
-  A stage that trains also writes its lines to a second `metrics.jsonl`, in its
-  own folder. A later run with another config sets that folder aside, and the
-  lines stay in it, while the file of the workdir gets the lines of the new run.
+  A stage that trains also writes its lines to a second `metrics.jsonl` in the
+  folder of the stage. If a later run has another config, it sets that folder
+  aside with its lines. In the file of the workdir, the lines of the new run
+  replace them.
   """
 
   def __init__(self, workdir: Path):
-    """Makes the folder; only the main process of a run writes files into it."""
+    """Creates the workdir; only the main process writes files into it."""
     self._writes = processes.is_main()
     workdir.mkdir(parents=True, exist_ok=True)
     self._path = workdir / _NAME
-    # The second file of each stage that has one, by stage.
-    self._own_paths: dict[str, Path] = {}
+    # The second file of each stage that trains.
+    self._stage_paths: dict[str, Path] = {}
     self._board_folder = workdir / 'tensorboard'
     self._board: Any = None
     self._has_board = SummaryWriter is not None
@@ -50,7 +51,7 @@ class MetricsWriter:
       return
     record = {'stage': stage, 'step': step, 'time': round(time.time(), 3)}
     line = (json.dumps(record | values) + '\n').encode()
-    for path in {self._path, self._own_paths.get(stage, self._path)}:
+    for path in {self._path, self._stage_paths.get(stage, self._path)}:
       with files.open_to_append(path) as file:
         file.write(line)
     if self._has_board:
@@ -60,33 +61,37 @@ class MetricsWriter:
         # `metrics.jsonl` has the same numbers.
         self._has_board = False
         warn(
-          f'WARNING: {self._board_folder} is not written any more '
+          f'WARNING: metrics are no longer written to {self._board_folder} '
           f'({os_errors.explain(error)[0]})'
         )
 
   def rewind(self, stage: str, step: int, folder: Path) -> None:
-    """Prepares the files for a stage that continues after `step`.
+    """Prepares the files for a stage that resumes after `step`.
 
-    Drops the lines of the stage that belong to later steps or to another run.
-    Other lines stay, except an incomplete last line. The second `metrics.jsonl`
-    is in the folder of the stage.
+    Removes the lines of the stage that belong to later steps or to another run,
+    and an incomplete last line.
+
+    Args:
+      stage: The name of the stage.
+      step: The number of steps done.
+      folder: The folder of the stage, for the second `metrics.jsonl`.
     """
     if not self._writes:
       return
-    own_path = folder / _NAME
-    self._own_paths[stage] = own_path
+    stage_path = folder / _NAME
+    self._stage_paths[stage] = stage_path
     lines = _read_lines(self._path)
-    # If an earlier version began the stage, it has no second file.
-    own_lines = _read_lines(own_path) if own_path.exists() else lines
+    # Earlier versions wrote no second file.
+    stage_lines = _read_lines(stage_path) if stage_path.exists() else lines
     other_lines = [line for line in lines if not _is_of(line, stage)]
-    kept = [line for line in own_lines if _is_of(line, stage, step)]
+    kept = [line for line in stage_lines if _is_of(line, stage, step)]
     if lines or kept:
       files.write(self._path, b''.join(other_lines + kept))
-    if own_path != self._path and (kept or own_path.exists()):
-      files.write(own_path, b''.join(kept))
+    if stage_path != self._path and (kept or stage_path.exists()):
+      files.write(stage_path, b''.join(kept))
 
   def close(self) -> None:
-    """Flushes and closes."""
+    """Flushes and closes the TensorBoard file."""
     if self._board:
       with contextlib.suppress(OSError):
         self._board.close()
@@ -94,7 +99,8 @@ class MetricsWriter:
   def _write_to_board(
     self, stage: str, step: int, values: dict[str, float]
   ) -> None:
-    # Opened late, so that a run without metrics has no file and no thread.
+    # Opened at the first write, so that a run without metrics has no file and
+    # no thread.
     if self._board is None:
       if self._board_folder.is_symlink():
         raise OSError(errno.ELOOP, 'It is a link')
@@ -106,7 +112,7 @@ class MetricsWriter:
 
 
 def _read_lines(path: Path) -> list[bytes]:
-  """Returns the lines of a file, without an incomplete last line."""
+  """Returns the lines of a file, except an incomplete last line."""
   if path.is_symlink():
     raise OSError(errno.ELOOP, 'It is a link', str(path))
   try:
@@ -135,14 +141,14 @@ def _parse(line: bytes) -> tuple[str, float] | None:
     stage, step = record['stage'], record['step']
   except (ValueError, TypeError, KeyError, RecursionError):
     return None
-  is_ours = isinstance(stage, str) and isinstance(step, int | float)
-  return (stage, step) if is_ours else None
+  is_valid = isinstance(stage, str) and isinstance(step, int | float)
+  return (stage, step) if is_valid else None
 
 
 def progress_line(
   label: str, total: int, initial: int = 0, unit: str = 'step'
 ) -> tqdm:
-  """Returns the one progress line of a long stage, with its ETA."""
+  """Returns the progress bar of a stage, with the estimated time left."""
   stream = SafeStream(sys.stderr)
   return tqdm(
     file=stream,
@@ -152,13 +158,13 @@ def progress_line(
     unit=unit,
     dynamic_ncols=True,
     disable=not processes.is_main(),
-    # A log file gets a line now and then, a terminal one that moves.
+    # A terminal is updated often, a log file rarely.
     mininterval=0.2 if stream.isatty() else 20,
   )
 
 
 def say_above(bar: tqdm, text: str) -> None:
-  """Prints a line above a progress line."""
+  """Prints a line above a progress bar."""
   bar.clear()
   say(text)
   bar.refresh()

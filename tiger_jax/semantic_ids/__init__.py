@@ -1,1 +1,1 @@
-"""Item embeddings become Semantic IDs: quantizers, collisions, a report."""
+"""Makes Semantic IDs from item embeddings, and measures their quality."""

@@ -1,4 +1,4 @@
-"""The category that an item is counted under where IDs are judged."""
+"""Assigns a category to each item, for the quality measures of IDs."""
 
 import collections
 
@@ -6,18 +6,18 @@ from tiger_jax.data.dataset import Items
 
 UNKNOWN = 'Unknown'
 
-# What this share of the items has in common tells no items apart.
+# A name that more than this share of items has in common distinguishes nothing.
 _NEARLY_ALL = 0.9
 
 
 def coarse_categories(items: Items, depth: int = 1) -> list[str]:
-  """Returns the coarsest category of each item that tells items apart.
+  """Returns the coarsest category of each item that distinguishes items.
 
-  That is the department of a general shop, and what comes below `Beauty` in a
-  shop of nothing else: names that nearly all items begin with are left out. An
-  item in several places of the category tree counts under the first. A category
-  is `depth` names of the path, `Hair Care > Shampoos` at 2, or fewer if the
-  path is shorter; `UNKNOWN` if nothing is left.
+  Leading names that nearly all paths share are dropped, such as `Beauty` in a
+  shop that sells nothing else. The category is the next `depth` names of the
+  path, such as `Hair Care > Shampoos` for depth 2, or fewer if the path is
+  shorter. It is `UNKNOWN` if no name remains. Only the first path of an item
+  counts.
   """
   paths = [_first_path(text) for text in items.fields['categories']]
   shared = _shared_names(paths)
@@ -37,7 +37,7 @@ def _first_path(text: str) -> list[str]:
 
 
 def _shared_names(paths: list[list[str]]) -> list[str]:
-  """Finds the names that nearly all paths begin with and go on after."""
+  """Returns the longest prefix that nearly all paths have and continue."""
   num_paths = sum(bool(path) for path in paths)
   shared: list[str] = []
   while True:

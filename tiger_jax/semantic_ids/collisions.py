@@ -1,7 +1,7 @@
-"""Unique IDs where a quantizer gave several items the same codes.
+"""Makes the IDs of items unique when several items have the same codes.
 
-Section 3.1 of the paper appends a code, `extra_code` here; `nearest_free`
-moves items to codes that no item has.
+`extra_code` appends a collision code, as in section 3.1 of the paper.
+`nearest_free` moves items to unused codes instead.
 """
 
 import bisect
@@ -24,39 +24,39 @@ def extra_code(
   provenance: dict[str, str | int | float],
   existing: SemanticIds | None = None,
 ) -> SemanticIds:
-  """Appends the code that tells items with the same codes apart.
+  """Appends a collision code that distinguishes items with the same codes.
 
-  Section 3.1 of the paper: items that share all codes are numbered 0, 1, 2, ...
+  Section 3.1 of the paper: items with the same codes are numbered 0, 1, 2, ...
   in the order of their rows, which does not depend on the events (see
-  `data.assembly`). An item that shares them with no other gets 0. Nothing is
-  appended if all codes differ.
+  `data.assembly`). All other items get 0. Nothing is appended if all codes
+  differ.
 
-  The rows of `existing` come first and keep their codes; the numbers continue
-  after the largest.
+  The rows of `existing` come first and keep their codes. New items with the
+  same codes continue the numbering.
 
   Raises:
-    DataError: There are no items, or a code is outside of its level.
+    DataError: There are no items, or a code is out of range.
   """
   num_levels = len(level_sizes)
-  codes = _after(existing, codes)
+  codes = _append(existing, codes)
   num_old = len(existing.codes) if existing else 0
-  number = np.zeros(len(codes), np.int64)
-  worst = 1
+  collision_code = np.zeros(len(codes), np.int64)
+  level_size = 1
   if existing and existing.num_meaning_levels < len(existing.level_sizes):
-    number[:num_old] = existing.codes[:, num_levels]
-    # It never shrinks: a model may have been trained with it.
-    worst = existing.level_sizes[num_levels]
+    collision_code[:num_old] = existing.codes[:, num_levels]
+    # The level never shrinks, because a model may have been trained with it.
+    level_size = existing.level_sizes[num_levels]
   group, counts = group_rows(codes)
   start = np.zeros(len(counts), np.int64)
-  np.maximum.at(start, group[:num_old], number[:num_old] + 1)
+  np.maximum.at(start, group[:num_old], collision_code[:num_old] + 1)
   new = group[num_old:]
-  number[num_old:] = start[new] + _ranks(new, len(counts))
-  # Departs from the paper: it sets 256 codes aside, however few, or none, are
-  # needed.
-  worst = max(worst, int(number.max(initial=0)) + 1)
-  if worst > 1:
-    codes = np.column_stack([codes, number.astype(np.int32)])
-    level_sizes = (*level_sizes, worst)
+  collision_code[num_old:] = start[new] + _ranks(new, len(counts))
+  # Departs from the paper: it reserves 256 collision codes, even if fewer or
+  # none are needed.
+  level_size = max(level_size, int(collision_code.max(initial=0)) + 1)
+  if level_size > 1:
+    codes = np.column_stack([codes, collision_code.astype(np.int32)])
+    level_sizes = (*level_sizes, level_size)
   return SemanticIds(codes, level_sizes, num_levels, provenance)
 
 
@@ -69,65 +69,68 @@ def nearest_free(
   *,
   batch_size: int = 4096,
 ) -> SemanticIds:
-  """Moves items whose codes another item has to the nearest free codes.
+  """Moves colliding items to the nearest free codes.
 
-  Of items that share all codes the first keeps them. The others, in the order
-  of their rows, take the nearest code of the last level that is free; where
-  none is, they turn to the next nearest code of the level before, and so on.
+  The first of several items with the same codes keeps them. Each other item, in
+  the order of the rows, takes the nearest free code of the last level. If none
+  is free, the item tries the next nearest code of the level before, and so on.
   The rows of `existing` come first and keep their codes.
 
   Raises:
     UsageError: There are fewer IDs than items.
-    DataError: There are no items, or a code is outside of its level.
+    DataError: There are no items, or a code is out of range.
   """
   sizes = quantizer.level_sizes
   num_old = len(existing.codes) if existing else 0
-  codes = _after(existing, codes)
+  codes = _append(existing, codes)
   if len(codes) > math.prod(sizes):
     raise _too_few(sizes, math.prod(sizes), len(codes))
   group, counts = group_rows(codes)
-  taken = np.empty((len(counts), len(sizes)), np.int32)
-  taken[group] = codes  # In order, as the groups are.
-  tree = _Tree(taken, sizes)
-  movers = np.flatnonzero(_ranks(group, len(counts)))
-  size = min(batch_size, 1 << max(len(movers) - 1, 0).bit_length())
-  for start in range(0, len(movers), size):
-    rows = movers[start : start + size]
+  used_ids = np.empty((len(counts), len(sizes)), np.int32)
+  used_ids[group] = codes  # Sorted, because the groups are.
+  tree = _Tree(used_ids, sizes)
+  colliding = np.flatnonzero(_ranks(group, len(counts)))
+  size = min(batch_size, 1 << max(len(colliding) - 1, 0).bit_length())
+  for start in range(0, len(colliding), size):
+    rows = colliding[start : start + size]
     x = embeddings[rows - num_old].astype(np.float32)
-    fill = ((0, size - len(rows)), (0, 0))
+    padding = ((0, size - len(rows)), (0, 0))
     in_own_branch = np.asarray(
       _distances(
-        quantizer, np.pad(x, fill), np.pad(codes[rows], fill), len(sizes) - 1
+        quantizer,
+        np.pad(x, padding),
+        np.pad(codes[rows], padding),
+        len(sizes) - 1,
       )
     )
     for i, row in enumerate(rows):
       own = tuple(codes[row].tolist())
-      found = tree.take_nearest(
+      new_id = tree.take_nearest(
         own,
         functools.partial(
           _distances_in_branch, quantizer, x[i], own, in_own_branch[i]
         ),
       )
-      if found is None:
+      if new_id is None:
         raise _too_few(sizes, len(counts) + start + i, len(codes))
-      codes[row] = found
+      codes[row] = new_id
   return SemanticIds(codes, sizes, len(sizes), provenance)
 
 
 class _Tree:
-  """Which codes are taken, branch by branch.
+  """The tree of all IDs, which records the IDs in use.
 
-  A branch is named by its codes, one for each of the first levels; the root
-  by none. What is known of a branch is worked out when it is first entered.
+  A branch is identified by its first codes, and the root by the empty tuple.
+  The state of a branch is computed when the branch is first entered.
   """
 
   def __init__(
-    self, taken: Int[np.ndarray, 'n l'], level_sizes: tuple[int, ...]
+    self, used_ids: Int[np.ndarray, 'n l'], level_sizes: tuple[int, ...]
   ):
-    """Starts from IDs that are taken, in lexicographic order."""
-    self._taken = taken
+    """Starts from the IDs in use, in lexicographic order."""
+    self._used_ids = used_ids
     self._sizes = level_sizes
-    self._num_taken: dict[tuple[int, ...], int] = {}
+    self._num_used: dict[tuple[int, ...], int] = {}
     self._free: dict[tuple[int, ...], Bool[np.ndarray, ' v']] = {}
 
   def take_nearest(
@@ -136,47 +139,49 @@ class _Tree:
     distances: Callable[[tuple[int, ...]], Float[np.ndarray, ' v']],
     branch: tuple[int, ...] = (),
   ) -> tuple[int, ...] | None:
-    """Takes the nearest free codes in a branch; returns None if there are none.
+    """Takes the nearest free ID of a branch, or returns None if none is free.
 
-    `own` are the codes that the quantizer gave the item, the nearest of all.
-    `distances` maps a branch to the distance of each code of its next level.
+    Args:
+      own: The codes that the quantizer gave the item, which are the nearest.
+      distances: Maps a branch to the distances of the codes that follow it.
+      branch: The first codes of the ID to return.
     """
     capacity = math.prod(self._sizes[len(branch) :])
-    if branch not in self._num_taken:
+    if branch not in self._num_used:
       self._enter(branch)
-    if self._num_taken[branch] == capacity:
+    if self._num_used[branch] == capacity:
       return None
-    found = None
+    nearest = None
     if len(branch) == len(self._sizes) - 1:
       free = self._free[branch]
-      left = np.where(free, distances(branch), np.inf)
-      code = int(left.argmin())
-      if left[code] < np.inf:
+      free_distances = np.where(free, distances(branch), np.inf)
+      code = int(free_distances.argmin())
+      if free_distances[code] < np.inf:
         free[code] = False
-        found = (*branch, code)
+        nearest = (*branch, code)
     else:
       for code in _nearest_first(own, distances, branch):
-        found = self.take_nearest(own, distances, (*branch, code))
-        if found:
+        nearest = self.take_nearest(own, distances, (*branch, code))
+        if nearest:
           break
-    if found:
-      self._num_taken[branch] += 1
-    else:  # What is not taken does not exist: never look here again.
-      self._num_taken[branch] = capacity
-    return found
+    if nearest:
+      self._num_used[branch] += 1
+    else:  # The unused codes do not exist here: mark the branch as full.
+      self._num_used[branch] = capacity
+    return nearest
 
   def _enter(self, branch: tuple[int, ...]) -> None:
-    """Finds the IDs in a branch that were taken at the start."""
+    """Computes the initial state of a branch."""
 
     def key(row):
       return tuple(row[: len(branch)].tolist())
 
-    start = bisect.bisect_left(self._taken, branch, key=key)
-    stop = bisect.bisect_right(self._taken, branch, start, key=key)
-    self._num_taken[branch] = stop - start
+    start = bisect.bisect_left(self._used_ids, branch, key=key)
+    stop = bisect.bisect_right(self._used_ids, branch, start, key=key)
+    self._num_used[branch] = stop - start
     if len(branch) == len(self._sizes) - 1:
       self._free[branch] = np.ones(self._sizes[-1], bool)
-      self._free[branch][self._taken[start:stop, -1]] = False
+      self._free[branch][self._used_ids[start:stop, -1]] = False
 
 
 def _nearest_first(
@@ -184,8 +189,8 @@ def _nearest_first(
   distances: Callable[[tuple[int, ...]], Float[np.ndarray, ' v']],
   branch: tuple[int, ...],
 ) -> Iterator[int]:
-  """Lists the codes that exist at the next level, the nearest first."""
-  # Mostly there is room in an item's own branch, and no need to ask.
+  """Yields the existing codes of the next level, nearest first."""
+  # An item's own branch usually has a free code, so no distances are needed.
   if own[: len(branch)] == branch:
     yield own[len(branch)]
   row = distances(branch)
@@ -201,7 +206,7 @@ def _distances_in_branch(
   in_own_branch: Float[np.ndarray, ' last'],
   branch: tuple[int, ...],
 ) -> Float[np.ndarray, ' v']:
-  """Returns the distances of one item to the codes that follow a branch."""
+  """Returns the distances from one item to the codes that follow a branch."""
   level = len(branch)
   if branch == own[:-1]:
     return in_own_branch
@@ -220,9 +225,9 @@ def _distances(
 def _ranks(
   group: Int[np.ndarray, ' items'], num_groups: int
 ) -> Int[np.ndarray, ' items']:
-  """Counts, for every row, the earlier rows of its group."""
+  """Counts the earlier rows in the same group, for every row."""
   counts = np.bincount(group, minlength=num_groups)
-  # Several times faster than sorting the rows by their group.
+  # Sorting these keys is several times faster than an argsort by group.
   keys = group * len(group)
   keys += np.arange(len(group))
   keys.sort()
@@ -234,10 +239,10 @@ def _ranks(
   return ranks
 
 
-def _after(
+def _append(
   existing: SemanticIds | None, codes: Int[np.ndarray, 'items l']
 ) -> Int[np.ndarray, 'all_items l']:
-  """Returns codes after those of meaning that exist already."""
+  """Appends codes to the semantic prefixes of existing items."""
   if existing is None:
     return codes.astype(np.int32)
   return np.concatenate([existing.prefixes, codes]).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Semantic IDs: unique tuples of codes, kept on disk."""
+"""Semantic IDs: a unique tuple of codes for every item."""
 
 import dataclasses
 import os
@@ -14,14 +14,21 @@ _NAME = 'semantic_ids'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SemanticIds:
-  """The Semantic ID of every item of a catalogue.
+  """The Semantic IDs of all items of a catalog.
+
+  Example:
+    >>> import tiger_jax
+    >>> ids = tiger_jax.SemanticIds.load('runs/quickstart/semantic_ids')
+    >>> ids.codes.shape == (600, len(ids.level_sizes))
+    True
 
   Attributes:
-    codes: One row per item, no two alike.
-    level_sizes: How many codes each level has.
-    num_meaning_levels: Levels that carry meaning: all of them, or all but the
-      last, which then numbers the items that share all other codes.
-    provenance: How the codes were made, for people and reports to read.
+    codes: The unique codes of every item.
+    level_sizes: Number of codes at each level.
+    num_meaning_levels: Number of semantic levels. If there is one more level,
+      it holds the collision code, which numbers the items that share all other
+      codes.
+    provenance: How the codes were made, for reports.
   """
 
   codes: Int32[np.ndarray, 'items l']
@@ -30,12 +37,12 @@ class SemanticIds:
   provenance: dict[str, str | int | float]
 
   def __post_init__(self):
-    """Checks that the codes are what the rest of the system relies on."""
+    """Raises DataError unless the codes are unique and in range."""
     codes, sizes = self.codes, self.level_sizes
     if codes.ndim != 2 or codes.dtype.kind not in 'iu':
       raise DataError(
-        f'Semantic IDs are an array of shape {list(codes.shape)} and type '
-        f'{codes.dtype}: give a row of integers for each item'
+        f'Semantic IDs have shape {list(codes.shape)} and type {codes.dtype}: '
+        'give a row of integers for each item'
       )
     if not len(codes):
       raise DataError('there are no items to give Semantic IDs to')
@@ -43,14 +50,14 @@ class SemanticIds:
     if not all(type(x) is int and 0 < x < 2**31 for x in counts):
       raise DataError(
         f'Semantic IDs have level sizes {sizes} and {self.num_meaning_levels} '
-        'levels of meaning: give integers from 1 to 2**31 - 1'
+        'semantic levels: give integers from 1 to 2**31 - 1'
       )
     num_extra_levels = len(sizes) - self.num_meaning_levels
     if codes.shape[1] != len(sizes) or num_extra_levels not in (0, 1):
       raise DataError(
         f'Semantic IDs of {codes.shape[1]} levels do not fit the '
-        f'{len(sizes)} level sizes and {self.num_meaning_levels} levels of '
-        'meaning: make the IDs again'
+        f'{len(sizes)} level sizes and {self.num_meaning_levels} semantic '
+        'levels: make the IDs again'
       )
     if codes.min() < 0 or (codes.max(axis=0) >= np.array(sizes)).any():
       raise DataError(
@@ -63,11 +70,11 @@ class SemanticIds:
 
   @property
   def prefixes(self) -> Int32[np.ndarray, 'items l']:
-    """The codes of each item without the one that resolves collisions."""
+    """The semantic prefix of each item: the ID without the collision code."""
     return self.codes[:, : self.num_meaning_levels]
 
   def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes the IDs to a folder; a reader never sees half of them."""
+    """Writes the IDs to a folder atomically."""
     about = {
       'level_sizes': self.level_sizes,
       'num_meaning_levels': self.num_meaning_levels,
@@ -77,7 +84,7 @@ class SemanticIds:
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'SemanticIds':
-    """Reads what `save` wrote.
+    """Reads the IDs that `save` wrote.
 
     Raises:
       DataError: A file is missing or damaged.
@@ -97,9 +104,11 @@ class SemanticIds:
 def group_rows(
   codes: Int[np.ndarray, 'items _'],
 ) -> tuple[Int[np.ndarray, ' items'], Int[np.ndarray, ' groups']]:
-  """Returns the group of each row, by its codes, and the size of each group.
+  """Groups equal rows.
 
-  No code is negative. Groups are in lexicographic order of their codes.
+  Returns:
+    The group of each row, and the size of each group. Groups are numbered in
+    the lexicographic order of their codes, which must not be negative.
   """
   _, group, counts = np.unique(
     _row_keys(codes), return_inverse=True, return_counts=True
@@ -108,7 +117,7 @@ def group_rows(
 
 
 def _row_keys(codes: Int[np.ndarray, 'items _']) -> Int[np.ndarray, ' items']:
-  """Makes one number of each row, which sorts ten times faster than the row."""
+  """Encodes each row as one number, which sorts ten times faster."""
   keys, num_keys = np.zeros(len(codes), np.int64), 1
   for code in codes.T:
     size = int(code.max(initial=0)) + 1

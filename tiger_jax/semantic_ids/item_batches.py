@@ -1,4 +1,4 @@
-"""Item embeddings on the host: their statistics, and batches of them."""
+"""Batches and statistics of item embeddings on the host."""
 
 from collections.abc import Callable
 import threading
@@ -10,26 +10,25 @@ import numpy as np
 
 from tiger_jax.errors import DataError, NumbersError
 
-# A call of the device takes about so many steps, but where it must be sent the
-# embeddings, no more than so many bytes: signals wait for its end.
+# One jitted call runs about `_CALL_STEPS` steps. If embeddings must be sent to
+# the device, they take at most `_CALL_BYTES`. Signals wait for the call to end.
 _CALL_STEPS = 64
 _CALL_BYTES = 2**24
 
 
 class ItemBatches:
-  """Batches of item embeddings, by step.
+  """Batches of item embeddings, indexed by step.
 
-  Every epoch has its own order of the items, a pure function of the seed and
-  the epoch. Its last items, too few for a batch, wait for another epoch's
-  order.
+  The order of the items in an epoch is a pure function of the seed and the
+  epoch. The last items of an epoch are skipped if they do not fill a batch.
 
   Attributes:
-    embeddings: All items.
-    steps_per_epoch: Batches in one epoch, at least one.
-    resident: Whether the device can hold all items, so that a batch need only
-      name their rows.
-    steps_per_call: Batches that one call of the device takes; whole epochs
-      where the items are resident.
+    embeddings: The embeddings of all items.
+    steps_per_epoch: Number of batches in one epoch, at least one.
+    resident: Whether the device holds all items, so that a batch needs only
+      their rows.
+    steps_per_call: Number of batches in one jitted call. It is a multiple of
+      `steps_per_epoch` if the items are resident.
   """
 
   def __init__(
@@ -40,10 +39,14 @@ class ItemBatches:
     *,
     resident_bytes: int = 2**28,
   ):
-    """Makes the batches of a catalogue.
+    """Makes the batches of a catalog.
 
-    A `batch_size` above the number of items is lowered to it. Embeddings stay
-    on the device if they take at most `resident_bytes` in float32.
+    Args:
+      embeddings: The embeddings of all items.
+      batch_size: Batch size; at most the number of items is used.
+      seed: Random seed of the order.
+      resident_bytes: Maximum size of embeddings in float32 that are kept on the
+        device.
 
     Raises:
       DataError: There are no items.
@@ -65,15 +68,15 @@ class ItemBatches:
       self.steps_per_call = epochs * self.steps_per_epoch
 
   def __getitem__(self, step: int) -> Float[np.ndarray, 'b dim']:
-    """Returns the float32 batch of a step, the same whenever it is asked."""
+    """Returns the float32 batch of a step."""
     return self.embeddings[self.rows(step)].astype(np.float32, copy=False)
 
   def stack(
     self, start: int, stop: int
   ) -> Int32[np.ndarray, 'n b'] | Float[np.ndarray, 'n b dim']:
-    """Returns the batches of the steps from `start` up to `stop`.
+    """Stacks the batches of the steps from `start` up to `stop`.
 
-    Rows of the items where they are resident, embeddings where not.
+    The batches hold item rows if the items are resident, otherwise embeddings.
     """
     rows = np.stack([self.rows(step) for step in range(start, stop)])
     if self.resident:
@@ -81,13 +84,13 @@ class ItemBatches:
     return self.embeddings[rows].astype(np.float32, copy=False)
 
   def rows(self, step: int) -> Int32[np.ndarray, ' b']:
-    """Returns which items are in the batch of a step."""
+    """Returns the item rows in the batch of a step."""
     epoch, i = divmod(step, self.steps_per_epoch)
     return self._order(epoch)[i * self._batch_size : (i + 1) * self._batch_size]
 
   def _order(self, epoch: int) -> np.ndarray:
-    # Threads that read ahead ask for the end of an epoch and the beginning of
-    # the next in turns, so both orders are kept. Only one thread draws.
+    # Threads that prefetch alternate between the end of one epoch and the start
+    # of the next, so both orders are cached. The lock lets one thread draw.
     with self._lock:
       if epoch not in self._orders:
         rows = np.arange(len(self.embeddings), dtype=np.int32)
@@ -100,9 +103,9 @@ class ItemBatches:
 def sample(
   embeddings: Float[np.ndarray, 'items dim'], at_most: int
 ) -> Float[np.ndarray, 'n dim']:
-  """Returns at most `at_most` random embeddings in float32, in their order.
+  """Returns a fixed random sample of at most `at_most` embeddings, in float32.
 
-  The sample is the same in every call.
+  The sample is in the order of the items and the same in every call.
   """
   rows = slice(None)
   if len(embeddings) > at_most:
@@ -117,30 +120,29 @@ def map_items(
   *,
   batch_size: int = 4096,
 ) -> np.ndarray:
-  """Applies a function to all items, in batches of few different shapes.
+  """Applies a function to all items, in batches of one shape.
 
-  `fn` maps float32 rows to as many rows, each by itself, because some rows only
-  fill the batch.
+  `fn` must map each row independently, because the last batch is padded.
   """
   num_items = len(embeddings)
   size = min(batch_size, 1 << (num_items - 1).bit_length())
 
   def dispatch(start):
     x = embeddings[start : start + size]
-    # Halves go to the device as they are, and are widened there.
+    # float16 is converted on the device, to send fewer bytes.
     if x.dtype != np.float16:
       x = x.astype(np.float32, copy=False)
     if len(x) < size:
       x = np.pad(x, ((0, size - len(x)), (0, 0)))
     return fn(jnp.asarray(x).astype(jnp.float32))
 
-  pending = dispatch(0)
-  outputs = np.empty((num_items, *pending.shape[1:]), pending.dtype)
+  current = dispatch(0)
+  outputs = np.empty((num_items, *current.shape[1:]), current.dtype)
   for start in range(0, num_items, size):
-    # The device works on the next batch while the host waits for this one.
+    # The device computes the next batch while the host waits for this one.
     following = dispatch(start + size) if start + size < num_items else None
-    outputs[start : start + size] = np.asarray(pending)[: num_items - start]
-    pending = following
+    outputs[start : start + size] = np.asarray(current)[: num_items - start]
+    current = following
   return outputs
 
 
@@ -149,8 +151,8 @@ def statistics(
 ) -> tuple[Float[np.ndarray, ' dim'], Float[np.ndarray, ' dim']]:
   """Returns the mean and the standard deviation of every dimension, in float32.
 
-  The deviation of a constant dimension is given as 1. `chunk_size` items at a
-  time are converted to float64.
+  The standard deviation of a constant dimension is set to 1. At most
+  `chunk_size` items at a time are converted to float64.
 
   Raises:
     DataError: There are no items.
@@ -176,7 +178,7 @@ def statistics(
     chunk = embeddings[start : start + chunk_size]
     squares += np.square(chunk - mean).sum(axis=0)
   std = np.sqrt(squares / num_items)
-  # What float32 cannot tell from its mean would be noise, scaled up.
+  # Deviations below the precision of float32 are noise; do not amplify them.
   std[std <= 1e-6 * np.abs(mean)] = 1
   return mean.astype(np.float32), std.astype(np.float32)
 
@@ -184,9 +186,9 @@ def statistics(
 def standardize(
   embeddings: Float[np.ndarray, 'items dim'],
 ) -> Float[np.ndarray, 'items dim']:
-  """Returns embeddings with mean 0 and variance 1 in every dimension.
+  """Scales every dimension to mean 0 and variance 1.
 
-  A dimension that is constant is 0.
+  Constant dimensions become 0.
   """
   mean, std = statistics(embeddings)
   return (embeddings.astype(np.float32) - mean[None]) / std[None]

@@ -1,4 +1,4 @@
-"""How good IDs are, before any recommender is trained on them."""
+"""Measures the quality of Semantic IDs, before a recommender is trained."""
 
 from collections.abc import Sequence
 import functools
@@ -14,7 +14,7 @@ from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 from tiger_jax.semantic_ids.quantizer import Quantizer
 
-_NEIGHBOURS = 10
+_NUM_NEIGHBORS = 10
 _QUERY_BATCH = 64
 
 
@@ -29,45 +29,50 @@ def measure(
   max_reconstructed: int = 2**16,
   reconstruct_batch: int = 4096,
 ) -> dict[str, Any]:
-  """Measures the codes of meaning, level by level.
+  """Measures the semantic prefixes of all items, level by level.
 
-  What concerns all items is exact. Neighbours and reconstruction are measured
-  on random items, always the same ones, where there are very many items.
+  Neighbors and reconstruction are measured on a fixed random sample if there
+  are more items than the limits. Everything else is exact.
 
   Returns:
-    What JSON can hold. A list has an entry for each level of meaning, or for
-    each number d of first codes:
+    A dict for JSON. Each list has one entry per semantic level. Entry d is
+    about level d alone, or about the prefix of the first d codes.
 
-    `usage`: the share of the level's codes that items have.
+    Of level d:
+
+    `usage`: the share of the codes that at least one item has.
     `dead_codes`: the number of codes that no item has.
-    `perplexity`: the exponential of the entropy of the level's codes; as large
-      as the level where all are equally frequent.
-    `collision_rate`: the share of items whose first d codes another item has.
-    `unique_prefix_rate`: different tuples of first d codes, per item.
-    `reconstruction_error`: the share of the embeddings' variance about their
-      mean that is left where the first d codes stand for an item; None if the
-      quantizer's codes stand for nothing, or all embeddings are the same.
-    `category_purity`: the share of items that have the most frequent category
-      among the items with their first d codes.
+    `perplexity`: the exponential of the entropy of the codes, at most the
+      number of codes.
+
+    Of the prefix of d codes:
+
+    `collision_rate`: the share of items that share their prefix with another.
+    `unique_prefix_rate`: the number of distinct prefixes per item.
+    `reconstruction_error`: the share of the variance of the embeddings that the
+      reconstruction from the prefix does not explain; None if the quantizer
+      does not reconstruct, or if all embeddings are equal.
+    `category_purity`: the share of items in the most frequent category of their
+      prefix.
     `category_purity_by_chance`: the same after shuffling the categories; it
-      tends to 1 as fewer items share their codes, whatever the codes mean.
-    `neighbour_agreement`: the share of an item's 10 nearest neighbours, by
-      cosine, that have its first d codes; None for a single item.
-    `neighbour_agreement_by_chance`: the share of all pairs of items that have
-      the same first d codes; 0 where there is no pair.
+      tends to 1 as fewer items share a prefix.
+    `neighbour_agreement`: the share of an item's 10 nearest neighbors by cosine
+      that have its prefix; None for a single item.
+    `neighbour_agreement_by_chance`: the share of all pairs of items with the
+      same prefix; 0 if there is no pair.
 
-    The other entries are numbers about all items:
+    Of all items:
 
-    `items`: how many there are.
-    `level_sizes`: of all levels, that of collisions included.
-    `worst_collision`: the most items that have the same codes of meaning.
-    `collision_histogram`: how many tuples of codes of meaning belong to 1, 2,
-      ... items; the keys are text.
-    `duplicate_items`: items whose embedding another item has exactly.
-    `constant_dimensions`: dimensions in which all embeddings are the same.
+    `items`: the number of items.
+    `level_sizes`: the number of codes at each level, with collision codes.
+    `worst_collision`: the largest number of items with one semantic prefix.
+    `collision_histogram`: the number of semantic prefixes that 1, 2, ... items
+      share, by number of items as text.
+    `duplicate_items`: the number of items that share their exact embedding.
+    `constant_dimensions`: the number of constant embedding dimensions.
   """
   codes = ids.prefixes
-  category = _numbered(categories)
+  category = _category_numbers(categories)
   shuffled = np.random.default_rng(0).permutation(category)
   levels = []
   for level in range(ids.num_meaning_levels):
@@ -82,7 +87,8 @@ def measure(
         'neighbour_agreement_by_chance': _share_of_pairs(counts),
       }
     )
-  sizes, numbers = np.unique(counts, return_counts=True)
+  # `counts` is about the full semantic prefix, the last one of the loop.
+  sizes, num_prefixes = np.unique(counts, return_counts=True)
   return {
     'items': len(codes),
     'level_sizes': list(ids.level_sizes),
@@ -96,7 +102,7 @@ def measure(
     'worst_collision': int(sizes[-1]),
     'collision_histogram': {
       str(size): int(number)
-      for size, number in zip(sizes, numbers, strict=True)
+      for size, number in zip(sizes, num_prefixes, strict=True)
     },
     'duplicate_items': _duplicate_items(embeddings),
     'constant_dimensions': int(
@@ -106,9 +112,9 @@ def measure(
 
 
 def format_table(measured: dict[str, Any]) -> str:
-  """Returns lines of less than 80 characters with what `measure` found."""
+  """Formats the result of `measure` as lines of less than 80 characters."""
   lines = [
-    'level codes  used perplexity unique shared error     neighbours  '
+    'level codes  used perplexity unique shared error      neighbors  '
     '     category'
   ]
   for level, perplexity in enumerate(measured['perplexity']):
@@ -117,7 +123,7 @@ def format_table(measured: dict[str, Any]) -> str:
       values = measured[name]
       return '-' if values is None else f'{100 * values[level]:.1f}'
 
-    neighbours, category = (
+    neighbors, category = (
       f'{percent(name)} ({percent(f"{name}_by_chance")})'
       for name in ('neighbour_agreement', 'category_purity')
     )
@@ -125,22 +131,22 @@ def format_table(measured: dict[str, Any]) -> str:
       f'{level + 1:>5} {measured["level_sizes"][level]:>5} '
       f'{percent("usage"):>5} {perplexity:>10.1f} '
       f'{percent("unique_prefix_rate"):>6} {percent("collision_rate"):>6} '
-      f'{percent("reconstruction_error"):>5}  {neighbours:>13}  {category:>13}'
+      f'{percent("reconstruction_error"):>5}  {neighbors:>13}  {category:>13}'
     )
   lines += [
     '',
-    'used        % of the codes of the level that items have',
-    'and, for the first 1, 2, ... codes together (by chance, in brackets):',
-    'unique      different codes, in % of the items',
-    'shared      % of items whose codes another item has too',
-    'error       % of the variance of the embeddings that the codes leave,',
-    '            - if they stand for nothing',
-    "neighbours  % of an item's 10 nearest neighbours that have its codes",
-    'category    % of items in the main category of those with their codes',
+    'used        % of the codes of the level that are in use',
+    'For the prefix of the first 1, 2, ... codes (chance level in brackets):',
+    'unique      number of distinct prefixes, in % of the number of items',
+    'shared      % of items that share their prefix with another item',
+    'error       % of the variance of the embeddings that is not explained,',
+    '            - if the codes represent no embeddings',
+    "neighbors   % of an item's 10 nearest neighbors that have its prefix",
+    'category    % of items in the most frequent category of their prefix',
     '',
-    f'{measured["items"]:,} items, no more than '
-    f'{measured["worst_collision"]:,} with the same codes of meaning',
-    f'{measured["duplicate_items"]:,} items have the embedding of another; '
+    f'{measured["items"]:,} items, at most '
+    f'{measured["worst_collision"]:,} with the same semantic prefix',
+    f'{measured["duplicate_items"]:,} items share an embedding with another; '
     f'{measured["constant_dimensions"]:,} dimensions are constant',
   ]
   return '\n'.join(lines)
@@ -158,7 +164,7 @@ def _code_use(
   }
 
 
-def _numbered(names: Sequence[str]) -> Int[np.ndarray, ' items']:
+def _category_numbers(names: Sequence[str]) -> Int[np.ndarray, ' items']:
   numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
   return np.fromiter((numbers[name] for name in names), np.int64, len(names))
 
@@ -170,7 +176,7 @@ def _purity(
   pairs, counts = np.unique(
     group * num_categories + category, return_counts=True
   )
-  # Sorted by group, so that each group is one stretch of `counts`.
+  # `pairs` is sorted by group, so each group is one slice of `counts`.
   starts = np.flatnonzero(np.diff(pairs // num_categories, prepend=-1))
   return int(np.maximum.reduceat(counts, starts).sum()) / len(group)
 
@@ -182,8 +188,8 @@ def _share_of_pairs(counts: Int[np.ndarray, ' groups']) -> float:
 
 
 def _duplicate_items(embeddings: Float[np.ndarray, 'items dim']) -> int:
-  # `np.unique` of the rows themselves would copy and sort all of them. Adding
-  # 0 turns -0 into 0.
+  # Hash the rows, because `np.unique` would copy and sort them. Adding 0 turns
+  # -0 into 0.
   hashes = np.fromiter(
     (hash((row + 0).tobytes()) for row in embeddings), np.int64, len(embeddings)
   )
@@ -191,7 +197,7 @@ def _duplicate_items(embeddings: Float[np.ndarray, 'items dim']) -> int:
   return int(counts[counts > 1].sum())
 
 
-def _some_rows(
+def _sample_rows(
   rng: np.random.Generator, num_rows: int, at_most: int
 ) -> Int[np.ndarray, ' n']:
   if num_rows <= at_most:
@@ -208,34 +214,34 @@ def _neighbour_agreement(
   if len(codes) < 2:
     return None
   rng = np.random.default_rng(0)
-  rows = _some_rows(rng, len(codes), max_searched)
-  queries = _some_rows(rng, len(rows), max_queries)
-  neighbours = np.asarray(
+  rows = _sample_rows(rng, len(codes), max_searched)
+  queries = _sample_rows(rng, len(rows), max_queries)
+  neighbors = np.asarray(
     _nearest(
       embeddings[rows].astype(np.float32),
       queries,
-      min(_NEIGHBOURS, len(rows) - 1),
+      min(_NUM_NEIGHBORS, len(rows) - 1),
     )
   )
   codes = codes[rows]
-  same = codes[neighbours] == codes[queries][:, None]
-  agree = np.logical_and.accumulate(same, axis=2)
-  return agree.mean(axis=(0, 1)).tolist()
+  same_code = codes[neighbors] == codes[queries][:, None]
+  same_prefix = np.logical_and.accumulate(same_code, axis=2)
+  return same_prefix.mean(axis=(0, 1)).tolist()
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _nearest(
   x: Float[Array, 'n dim'] | Float[np.ndarray, 'n dim'],
   queries: Int[Array, ' q'] | Int[np.ndarray, ' q'],
-  num_neighbours: int,
+  num_neighbors: int,
 ) -> Int[Array, 'q k']:
-  """Finds the rows nearest to some rows, themselves left out."""
+  """Returns the rows nearest to each query row by cosine, except itself."""
   norms = jnp.linalg.norm(x, axis=1, keepdims=True)
   x = x / jnp.where(norms == 0, 1, norms)
 
   def nearest(query):
     cosines = jnp.einsum('nd,d->n', x, x[query], precision='highest')
-    return lax.top_k(cosines.at[query].set(-jnp.inf), num_neighbours)[1]
+    return lax.top_k(cosines.at[query].set(-jnp.inf), num_neighbors)[1]
 
   return lax.map(nearest, queries, batch_size=_QUERY_BATCH)
 
@@ -247,7 +253,7 @@ def _reconstruction_error(
   max_reconstructed: int,
   batch_size: int,
 ) -> list[float] | None:
-  rows = _some_rows(np.random.default_rng(0), len(codes), max_reconstructed)
+  rows = _sample_rows(np.random.default_rng(0), len(codes), max_reconstructed)
   codes = codes[rows]
   x = embeddings[rows].astype(np.float32)
   mean, _ = item_batches.statistics(x)
@@ -268,10 +274,10 @@ def _reconstruction_error(
 
 @jax.jit
 def _squared_errors(quantizer, codes, x, mean):
-  """Returns those of the first 1, 2, ... codes, and last that of the mean."""
+  """Returns the squared error of each prefix, and last that of the mean."""
   reconstructed = quantizer.reconstruct(codes)
   if reconstructed is None:
     return None
   errors = jnp.sum((reconstructed - x[:, None]) ** 2, axis=-1)
-  about_mean = jnp.sum((x - mean[None]) ** 2, axis=-1)
-  return jnp.concatenate([errors, about_mean[:, None]], axis=1)
+  error_of_mean = jnp.sum((x - mean[None]) ** 2, axis=-1)
+  return jnp.concatenate([errors, error_of_mean[:, None]], axis=1)

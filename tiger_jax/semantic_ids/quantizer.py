@@ -1,4 +1,4 @@
-"""What every way of making Semantic IDs offers."""
+"""The interface of quantizers, which turn embeddings into codes."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,39 +7,40 @@ from jaxtyping import Array, Float, Int
 
 @runtime_checkable
 class Quantizer(Protocol):
-  """Turns embeddings into codes, one per level, each item by itself.
+  """Turns each embedding into codes, one per level.
 
-  A quantizer is a NamedTuple whose fields are arrays, tuples of arrays or
-  nested dicts of arrays: a pytree, so that it enters compiled functions as an
-  argument, and `Tokenizer` can keep it on disk. Its module has a `fit` that
-  makes one. All methods are pure and may be compiled.
+  A quantizer is a NamedTuple of arrays, tuples of arrays or nested dicts of
+  arrays. It is thus a pytree, which jitted functions take as an argument and
+  `Tokenizer` can save. All methods are pure and can be jitted. Items do not
+  affect each other.
   """
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """How many codes each level has."""
+    """Number of codes at each level."""
     ...
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-    """Gives embeddings their codes, those of training or new ones."""
+    """Returns the codes of embeddings, which may be of new items."""
     ...
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Returns how far every code of a level is from an embedding.
+    """Returns the distance from each embedding to every code of a level.
 
-    Only `codes` before `level` count: they say which residual, part or branch
-    is left to quantize. The distance is infinite for a code that does not exist
-    there. If `codes` are `codes(x)`, the code at `level` is the nearest.
+    Only the codes before `level` matter. They determine the residual, part or
+    branch that the level quantizes. The distance to a code that does not exist
+    there is infinite. If `codes` is `codes(x)`, the code at `level` is the
+    nearest.
     """
     ...
 
   def reconstruct(
     self, codes: Int[Array, 'b l']
   ) -> Float[Array, 'b l dim'] | None:
-    """Returns the embedding that the first 1, 2, ... codes stand for.
+    """Returns the embeddings that the first 1, 2, ... codes represent.
 
-    None for a quantizer whose codes stand for nothing.
+    Returns None if the codes of the quantizer represent no embeddings.
     """
     ...

@@ -1,4 +1,4 @@
-"""The tokenizer: a fitted quantizer and what to do about collisions."""
+"""The tokenizer: a fitted quantizer with a collision strategy."""
 
 import dataclasses
 import functools
@@ -23,10 +23,20 @@ _NAME = 'tokenizer'
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """Gives items their Semantic IDs, those of training and new ones.
+  """Assigns Semantic IDs to items, including items added after training.
+
+  Example:
+    >>> import numpy as np
+    >>> import tiger_jax
+    >>> folder = 'runs/quickstart/semantic_ids'
+    >>> tokenizer = tiger_jax.Tokenizer.load(folder)
+    >>> ids = tiger_jax.SemanticIds.load(folder)
+    >>> new = np.zeros((1, tokenizer.dim), np.float32)  # The vector of an item.
+    >>> len(tokenizer.assign(new, ids).codes)
+    601
 
   Attributes:
-    quantizer: A quantizer of the table, fitted.
+    quantizer: The fitted quantizer.
     collisions: `extra_code` or `nearest_free`, see `semantic_ids.collisions`.
     dim: Width of the embeddings that the quantizer was fitted to.
   """
@@ -41,14 +51,14 @@ class Tokenizer:
     provenance: dict[str, str | int | float],
     existing: SemanticIds | None = None,
   ) -> SemanticIds:
-    """Gives IDs to a whole catalogue, after those of `existing` items.
+    """Assigns IDs to all items, and puts them after the `existing` IDs.
 
     Raises:
       UsageError: There are fewer IDs than items.
-      DataError: There are no items, or embeddings of another width.
+      DataError: There are no items, or the embeddings have another width.
       NumbersError: A value is not finite.
     """
-    # Once, and not again for every batch.
+    # Transfer the quantizer once, not for every batch.
     quantizer = jax.device_put(self.quantizer)
     codes = self._codes(quantizer, embeddings)
     if self.collisions == 'extra_code':
@@ -62,40 +72,39 @@ class Tokenizer:
   def assign(
     self, embeddings: Float[np.ndarray, 'items dim'], ids: SemanticIds
   ) -> SemanticIds:
-    """Returns `ids`, and after them the IDs of new items.
+    """Appends the IDs of new items to `ids`.
 
-    The quantizer stays as it is, and no item gets another ID, but the level of
-    collisions may be larger than before, or new, with a 0 for every item that
-    was there: see `level_sizes`.
+    No existing ID changes, except that collision codes may be added, which are
+    0 for the existing items. The level of collision codes may become larger.
 
     Raises:
       UsageError: There are fewer IDs than items.
-      DataError: The embeddings are of another width, or the IDs are of another
+      DataError: The embeddings have another width, or `ids` is from another
         tokenizer.
       NumbersError: A value is not finite.
     """
     if not isinstance(embeddings, np.ndarray):
       embeddings = np.asarray(embeddings)
-    meaning = ids.level_sizes[: ids.num_meaning_levels]
-    has_extra_code = len(meaning) < len(ids.level_sizes)
-    if meaning != self.quantizer.level_sizes or (
+    semantic_sizes = ids.level_sizes[: ids.num_meaning_levels]
+    has_extra_code = len(semantic_sizes) < len(ids.level_sizes)
+    if semantic_sizes != self.quantizer.level_sizes or (
       has_extra_code and self.collisions != 'extra_code'
     ):
       raise DataError(
-        f'Semantic IDs of level sizes {ids.level_sizes} are not from this '
-        f'tokenizer of {self.quantizer.level_sizes} and collisions '
-        f'{self.collisions}: load both from one folder'
+        f'Semantic IDs with level sizes {ids.level_sizes} are not from this '
+        f'tokenizer, which has level sizes {self.quantizer.level_sizes} and '
+        f'collisions={self.collisions}: load both from one folder'
       )
     if not embeddings.size:
       return ids
     return self.make_ids(embeddings, ids.provenance, ids)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
-    """Writes the tokenizer to a folder; a reader never sees half of it."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(self.quantizer)
+    """Writes the tokenizer to a folder atomically."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(self.quantizer)
     arrays = {
       jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(array)
-      for path, array in flat
+      for path, array in leaves
     }
     names = {entry.quantizer: name for name, entry in QUANTIZERS.items()}
     about = {
@@ -107,7 +116,7 @@ class Tokenizer:
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Tokenizer':
-    """Reads what `save` wrote; the tokenizer gives the same codes.
+    """Reads a tokenizer that `save` wrote.
 
     Raises:
       DataError: A file is missing or damaged.
@@ -119,13 +128,13 @@ class Tokenizer:
       if about['collisions'] not in ('extra_code', 'nearest_free'):
         raise ValueError(f'collisions {about["collisions"]}')
       dim = int(about['dim'])
-      # Finds arrays that do not fit each other, without computing anything.
-      one = jax.ShapeDtypeStruct((1, dim), np.float32)
+      # Checks the shapes of the arrays without computing anything.
+      embedding = jax.ShapeDtypeStruct((1, dim), np.float32)
       codes = jax.eval_shape(
-        lambda quantizer, x: quantizer.codes(x), quantizer, one
+        lambda quantizer, x: quantizer.codes(x), quantizer, embedding
       )
       if codes.shape != (1, len(quantizer.level_sizes)):
-        raise ValueError(f'it gives codes of shape {codes.shape}')
+        raise ValueError(f'the codes of an item have shape {codes.shape}')
       return cls(quantizer, about['collisions'], dim)
 
   def _codes(
@@ -140,21 +149,21 @@ class Tokenizer:
       embeddings.dtype, jnp.floating
     ):
       raise DataError(
-        f'the embeddings are of type {embeddings.dtype}: give real numbers'
+        f'the embeddings have type {embeddings.dtype}: give real numbers'
       )
     dim = embeddings.shape[1]
     if dim != self.dim:
       raise DataError(
-        f'the embeddings are {dim} wide, and the tokenizer was fitted to '
+        f'the embeddings have width {dim}, and the tokenizer was fitted to '
         f'{self.dim}: embed the items with the same encoder'
       )
     codes = item_batches.map_items(
       functools.partial(_codes, quantizer), embeddings
     )
-    broken = np.flatnonzero(codes[:, 0] < 0)
-    if broken.size:
+    non_finite = np.flatnonzero(codes[:, 0] < 0)
+    if non_finite.size:
       raise NumbersError(
-        f'the embedding of item row {broken[0]} is not finite: embed the '
+        f'the embedding of item row {non_finite[0]} is not finite: embed the '
         'items again'
       )
     return codes
@@ -162,28 +171,29 @@ class Tokenizer:
 
 @jax.jit
 def _codes(quantizer: Quantizer, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-  """Returns codes, those of a row that is not finite being -1."""
+  """Returns the codes of each row, or -1 if the row is not finite."""
   finite = jnp.isfinite(x).all(axis=1)
   return jnp.where(finite[:, None], quantizer.codes(x), -1)
 
 
 def _nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-  """Turns names with slashes into dicts of dicts."""
+  """Turns names with slashes into nested dicts."""
   nested: dict[str, Any] = {}
   for name, array in arrays.items():
-    *folders, last = name.split('/')
-    here = nested
-    for folder in folders:
-      here = here.setdefault(folder, {})
-    here[last] = jnp.asarray(array)
+    *parents, key = name.split('/')
+    node = nested
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[key] = jnp.asarray(array)
   return nested
 
 
-def _rebuild(kind: Any, nested: Any) -> Any:
-  """Makes a quantizer, or a part of one, of the type a class says it has."""
-  if hasattr(kind, '_fields'):
-    hints = typing.get_type_hints(kind)
-    return kind(*(_rebuild(hints[k], nested[k]) for k in kind._fields))
-  if typing.get_origin(kind) is tuple:
+def _rebuild(node_type: Any, nested: Any) -> Any:
+  """Builds a quantizer, or a field of one, according to its annotated type."""
+  if hasattr(node_type, '_fields'):
+    hints = typing.get_type_hints(node_type)
+    fields = node_type._fields
+    return node_type(*(_rebuild(hints[k], nested[k]) for k in fields))
+  if typing.get_origin(node_type) is tuple:
     return tuple(nested[str(i)] for i in range(len(nested)))
   return nested

@@ -1,1 +1,1 @@
-"""Trained models at work: histories in, titles out."""
+"""The Python API for recommendations from a trained model."""

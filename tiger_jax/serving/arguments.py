@@ -1,8 +1,8 @@
 """Checks and converts the arguments of the Python API.
 
-Iterators and generators can be read only once. This module therefore turns
-every argument into a list, a tuple or a number, and no other module of
-`serving` iterates over an argument of a caller.
+Iterators and generators can be read only once. This module converts every
+argument to a list or a number, and no other module of `serving` iterates over
+an argument of a caller.
 """
 
 from collections.abc import Iterable, Mapping, MappingView, Set
@@ -25,10 +25,11 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
     values: An iterable, or a column of NumPy, pandas, Arrow or JAX.
     where: The name of the argument, for error messages.
     of: The name of its elements, for error messages.
-    ordered: Whether the order matters, so that sets are refused.
+    ordered: Whether the order matters. If so, sets are rejected.
 
   Raises:
-    UsageError: It is text, a mapping, a table, a refused set, or not iterable.
+    UsageError: The argument is text, a mapping, a table, a rejected set, or not
+      iterable.
   """
   if isinstance(values, Mapping):
     raise UsageError(
@@ -58,12 +59,12 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
 
 
 def item_ids(values: Any, where: str, ordered: bool = True) -> list[str]:
-  """Returns item ids as text, as in the catalogue.
+  """Returns item ids as text, as in the catalog.
 
   Args:
     values: Ids as text or as integers, see `listed`.
     where: The name of the argument, for error messages.
-    ordered: Whether the order matters, so that sets are refused.
+    ordered: Whether the order matters. If so, sets are rejected.
 
   Raises:
     UsageError: See `listed`; or an id is neither text nor an integer.
@@ -80,18 +81,17 @@ def item_rows(values: Any, where: str, num_items: int) -> list[int]:
   Args:
     values: Rows, see `listed`.
     where: The name of the argument, for error messages.
-    num_items: The number of items in the catalogue.
+    num_items: The number of items in the catalog.
 
   Raises:
-    UsageError: See `listed`; or the history is empty, or one element is not a
-      row of the catalogue.
+    UsageError: See `listed`; or the history is empty, or an element is not a
+      row of the catalog.
   """
   rows = listed(values, where, 'item rows')
   if not rows:
     raise UsageError(f'{where} is empty: name at least one item row')
-  most = num_items - 1
   return [
-    whole_number(row, f'{where}[{place}]', 0, most)
+    whole_number(row, f'{where}[{place}]', 0, num_items - 1)
     for place, row in enumerate(rows)
   ]
 
@@ -102,14 +102,13 @@ def whole_number(
   """Converts an integer of Python, NumPy or Arrow to a Python int.
 
   Args:
-    value: The integer.
+    value: The integer. Floats and bools are rejected.
     where: The name of the argument, for error messages.
     least: The smallest accepted value.
     most: The largest accepted value.
 
   Raises:
-    UsageError: It is not an integer (a float or a bool is not), or it is out of
-      range.
+    UsageError: The value is not an integer, or is out of range.
   """
   number = _as_integer(value)
   if number is None:
@@ -130,10 +129,10 @@ def real_number(value: Any, where: str, least: float, most: float) -> float:
     most: The largest accepted value.
 
   Raises:
-    UsageError: It is not a number, or it is out of range.
+    UsageError: The value is not a number, or is out of range.
   """
   try:
-    # `float` would convert text and bools as well.
+    # `float` would also convert text and bools.
     number = None if isinstance(value, str | bytes | bool) else float(value)
   except (TypeError, ValueError, OverflowError):
     number = None
@@ -150,7 +149,7 @@ def switch(value: Any, where: str) -> bool:
   """Converts a bool of Python or NumPy to a Python bool.
 
   Raises:
-    UsageError: It is not a bool, such as the text 'no', which would be true.
+    UsageError: The value is not a bool. Text such as 'no' would count as true.
   """
   if type(value).__name__ not in ('bool', 'bool_'):
     raise UsageError(f'{where} is {shown(value)}: pass True or False')
@@ -170,13 +169,13 @@ def _item_id(value: Any, where: str) -> str:
   number = _as_integer(value)
   if number is None:
     raise UsageError(
-      f'{where} is {shown(value)}: ids are text, or integers where the shop '
-      f'has integers{_hint(value)}'
+      f'{where} is {shown(value)}: pass text, or integers if the ids of the '
+      f'shop are integers{_hint(value)}'
     )
   try:
     return str(number)
   except ValueError as error:  # Python converts up to 4,300 digits.
-    raise UsageError(f'{where} is too large for an id') from error
+    raise UsageError(f'{where} is too large an integer for an id') from error
 
 
 def _as_integer(value: Any) -> int | None:
@@ -191,7 +190,7 @@ def _as_integer(value: Any) -> int | None:
 
 
 def _plain(value: Any) -> Any:
-  """Converts a scalar of Arrow or NumPy to a Python value."""
+  """Converts an Arrow or NumPy scalar to a Python value."""
   for method in ('as_py', 'item'):
     if hasattr(value, method) and not getattr(value, 'ndim', 0):
       return getattr(value, method)()

@@ -1,4 +1,4 @@
-"""Looks up ids of items or users, and suggests similar ones."""
+"""Looks up item or user ids, and suggests ids similar to an unknown one."""
 
 import bisect
 from collections.abc import Iterable, Sequence
@@ -10,22 +10,22 @@ from tiger_jax.errors import UsageError
 from tiger_jax.serving.arguments import item_ids, shown
 
 _NUM_NEAREST = 3
-# Ids compared with an unknown one, on each side of its place in sorted order.
+# The number of sorted ids, before and after an unknown id, to compare with it.
 _NUM_NEIGHBORS = 100
-# Longer ids are not compared.
-_LONGEST = 100
+# The maximum length of compared ids.
+_MAX_LENGTH = 100
 
 
 class KnownIds:
-  """Maps ids of items or users to rows."""
+  """Maps item or user ids to rows."""
 
   def __init__(self, ids: Sequence[str], kind: str, place: str):
-    """Takes the ids, which are indexed at the first use.
+    """Takes the ids; the index is built on first use.
 
     Args:
-      ids: All known ids, in the order of their rows.
-      kind: The name of what they identify, for error messages.
-      place: The name of what holds them, for error messages.
+      ids: All known ids, in row order.
+      kind: What an id identifies, such as 'item', for error messages.
+      place: Where the ids come from, such as 'the catalog', for error messages.
     """
     self._ids = ids
     self._kind = kind
@@ -39,16 +39,16 @@ class KnownIds:
     Args:
       ids: Text or integers, see `arguments.item_ids`.
       where: The name of the argument, for error messages.
-      ordered: Whether the order matters, so that sets are refused.
+      ordered: Whether the order matters. If so, sets are rejected.
 
     Raises:
-      UsageError: See `arguments.item_ids`; or an id is not known. The error
-        then names up to three similar ids.
+      UsageError: See `arguments.item_ids`; or an id is unknown. The message
+        then suggests up to three similar ids.
     """
     ids = item_ids(ids, where, ordered)
     unknown = self.unknown(ids)
     if not unknown:
-      return [self._rows[one] for one in ids]
+      return [self._rows[known] for known in ids]
     hint = f'ids look like {shown(self._ids[0])}'
     if nearest := self.nearest(unknown[0]):
       hint = f'did you mean {" or ".join(map(shown, nearest))}?'
@@ -59,32 +59,37 @@ class KnownIds:
     )
 
   def unknown(self, ids: Sequence[str]) -> list[str]:
-    """Returns the unknown ones of several ids, in their order."""
-    return [one for one in ids if one not in self._rows]
+    """Returns those of `ids` that are unknown, in the same order."""
+    return [item for item in ids if item not in self._rows]
 
   def nearest(self, unknown: str) -> list[str]:
-    """Returns up to three similar ids, the most similar first.
+    """Returns up to three similar ids, most similar first.
 
-    There may be millions of ids. Only the neighbors in sorted order,
-    and variants with other spaces, case or leading zeros, are compared.
+    There may be millions of ids. Only the neighbors in sorted order are
+    compared, and variants with other spaces, case or leading zeros.
     """
-    if len(unknown) > _LONGEST:
+    if len(unknown) > _MAX_LENGTH:
       return []
-    bare = unknown.strip()
+    stripped = unknown.strip()
     width = len(self._ids[0])
-    forms = (bare, bare.lower(), bare.upper(), bare.lstrip('0'),
-             bare.zfill(width))  # fmt: skip
-    similar = [form for form in forms if form in self._rows]
-    place = bisect.bisect(self._sorted, bare)
+    variants = (
+      stripped,
+      stripped.lower(),
+      stripped.upper(),
+      stripped.lstrip('0'),
+      stripped.zfill(width),
+    )
+    similar = [variant for variant in variants if variant in self._rows]
+    place = bisect.bisect(self._sorted, stripped)
     start = max(0, place - _NUM_NEIGHBORS)
     neighbors = self._sorted[start : place + _NUM_NEIGHBORS]
-    short = [one for one in neighbors if len(one) <= _LONGEST]
-    similar += difflib.get_close_matches(bare, short, _NUM_NEAREST)
+    compared = [x for x in neighbors if len(x) <= _MAX_LENGTH]
+    similar += difflib.get_close_matches(stripped, compared, _NUM_NEAREST)
     return list(dict.fromkeys(similar))[:_NUM_NEAREST]
 
   @functools.cached_property
   def _rows(self) -> dict[str, int]:
-    return {one: row for row, one in enumerate(self._ids)}
+    return {known: row for row, known in enumerate(self._ids)}
 
   @functools.cached_property
   def _sorted(self) -> list[str]:

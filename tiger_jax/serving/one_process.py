@@ -1,10 +1,10 @@
-"""Refuses to use JAX in a fork of a process that has used it."""
+"""Prevents the use of JAX in a fork of a process that has used it."""
 
 import os
 
 from tiger_jax.errors import UsageError
 
-# The id of the process that loaded the first model. A fork inherits it.
+# The id of the process that loaded the first model. A fork inherits this value.
 _loaded_in: int | None = None
 
 
@@ -18,7 +18,7 @@ def claim() -> None:
 def check() -> None:
   """Raises an error in a fork of a process that has loaded a model.
 
-  A fork does not have the threads of JAX, so a search would never end.
+  A fork has none of JAX's threads, so a search in it would never end.
 
   Raises:
     UsageError: This process is such a fork.
@@ -27,5 +27,5 @@ def check() -> None:
     raise UsageError(
       f'process {os.getpid()} was forked from process {_loaded_in}, which had '
       'loaded a Recommender, and JAX does not work in both: load the '
-      "Recommender after the fork only, or start processes by 'spawn'"
+      "Recommender only after the fork, or start processes with 'spawn'"
     )

@@ -6,14 +6,22 @@ from typing import NamedTuple
 class Recommendation(NamedTuple):
   """One recommended item.
 
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> best, second = shop.recommend(['P0012', 'P0345'], k=2)
+    >>> best.score >= second.score
+    True
+
   Attributes:
-    item_id: The shop's own id.
+    item_id: The id of the item in the shop.
     title: The display title.
-    score: Log-probability of the item as the next one.
-    semantic_id: Its codes.
-    proven: Whether a search of any width would return this item and those
-      before it, up to float32 rounding: no other item ranks as high. Ranks of
-      drawn items include the noise of the draw. See `Beams.exact_k`.
+    score: The log-probability that this item is the next one.
+    semantic_id: The codes of the item.
+    proven: Whether no item outside the list ranks as high, up to float32
+      rounding. A search of any width then returns this item and those before
+      it. Ranks of drawn items include the noise of the draw. See
+      `Beams.exact_k`.
   """
 
   item_id: str
@@ -27,8 +35,8 @@ class Recommendations(list[Recommendation]):
   """A list of recommendations, best first.
 
   Attributes:
-    unknown: The ids of the history that the catalog does not have, which
-      `strict=False` ignores.
+    unknown: The ids of the history that are not in the catalog, and that
+      `strict=False` ignored.
   """
 
   unknown: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The Python API: raw item ids in, titles out."""
+"""The Python API: maps histories of item ids to recommended items."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,9 +27,9 @@ from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import Recommendation, Recommendations
 from tiger_jax.stages import embedding, training
-from tiger_jax.storage.artefacts import Artefact, find_artefact, read_artefact
+from tiger_jax.storage.artifacts import Artifact, find_artifact, read_artifact
 
-# The number of histories in a search is padded to one of these.
+# The number of histories in a search is padded to one of these sizes.
 _BATCHES = (1, 8, 32, 128)
 _DEFAULTS = Options()
 
@@ -40,25 +40,23 @@ class Recommender:
   Example:
     >>> import tiger_jax
     >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
-    >>> found = shop.recommend(['P0012', 'P0345'], k=3)
-    >>> len(found)
+    >>> items = shop.recommend(['P0012', 'P0345'], k=3)
+    >>> len(items)
     3
-    >>> [x.item_id for x in found] == [
-    ...   x.item_id for x in shop.recommend(['P0012', 'P0345'], k=10)[:3]
-    ... ]
-    True
+    >>> shop.recommend(['P0012', 'lamp'], strict=False).unknown
+    ('lamp',)
   """
 
   def __init__(self, session: Session, params: Any):
-    """Takes the parts; `from_workdir` reads them from a run.
+    """Takes a session and parameters; `from_workdir` loads them from a run.
 
     Args:
-      session: A run of a model that generates Semantic IDs.
+      session: A session of a model that generates Semantic IDs.
       params: The parameters of the model.
 
     Raises:
-      UsageError: The IDs belong to another catalogue; or this process is a
-        fork of one that had loaded a Recommender.
+      UsageError: The Semantic IDs belong to another catalog; or this process
+        was forked from one that had loaded a Recommender.
     """
     one_process.claim()
     dataset, ids = session.inputs.dataset, session.inputs.semantic_ids
@@ -70,7 +68,7 @@ class Recommender:
     self.dataset = dataset
     self._config = session.config
     self._ids = ids
-    self._known = KnownIds(dataset.items.ids, 'item', 'the catalogue')
+    self._known = KnownIds(dataset.items.ids, 'item', 'the catalog')
     self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
     self._params = params
     self._mesh = session.mesh
@@ -79,20 +77,22 @@ class Recommender:
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':
-    """Reads what a run left.
+    """Loads a trained model from the folder of a run.
+
+    The data and Semantic IDs are those that the model was trained with, even if
+    the folder now has newer ones.
 
     Args:
-      workdir: The folder of a run that finished training, with any number of
-        devices. The stages that the model was trained with are read, even if
-        the folder now has other ones.
+      workdir: The folder of a run that finished training, on any number of
+        devices.
 
     Raises:
-      CheckpointError: A stage is missing, or does not belong to the others.
-      UsageError: The run is of a model that generates no Semantic IDs.
+      CheckpointError: A stage is missing, or does not belong to the model.
+      UsageError: The model of the run does not generate Semantic IDs.
     """
     one_process.check()
     workdir = Path(workdir).expanduser()
-    trained = read_artefact(workdir, 'train')
+    trained = read_artifact(workdir, 'train')
     if trained is None:
       raise CheckpointError(
         f"{workdir} has no finished stage 'train': run --mode=train there first"
@@ -101,8 +101,8 @@ class Recommender:
     model = registry.entry(config.model)
     if not model.is_generative:
       raise UsageError(
-        f'{workdir} holds {config.model.name}, which is a baseline to measure: '
-        'name a run of tiger or dsi'
+        f'{workdir} holds a run of {config.model.name}, a baseline that can be '
+        'evaluated but not served: choose a run of tiger or dsi'
       )
     dataset = Dataset.load(_made_from(trained, 'data'))
     ids = SemanticIds.load(_made_from(trained, 'semantic_ids'))
@@ -128,48 +128,47 @@ class Recommender:
         `model.max_history` items.
       k: The number of items. Fewer are returned only if fewer are allowed.
       options: Filters, sampling and search options.
-      strict: Whether an id that the catalog does not have is an error. If
-        False, such ids are ignored; the attribute `unknown` of the result lists
+      strict: Whether an id that is not in the catalog is an error. If False,
+        such ids are ignored, and the attribute `unknown` of the result lists
         them.
 
     Raises:
-      UsageError: The history has no id, an unknown id, or only unknown ids; or
-        an argument is of another type or out of range. The error names the
-        three known ids that are nearest to an unknown one.
+      UsageError: The history is empty, has an unknown id, or has only unknown
+        ids; or an argument has a wrong type or is out of range. The message
+        suggests up to three known ids that are similar to an unknown one.
     """
     unknown: list[str] = []
     if not arguments.switch(strict, 'strict'):
       ids = arguments.item_ids(history, 'history')
       unknown = self._known.unknown(ids)
-      # If no id is known, `rows` says so.
+      # If no id is known, `rows` below raises an error.
       if len(unknown) < len(ids):
         history = [x for x in ids if x not in set(unknown)]
     rows = self._known.rows(history, 'history')
     if not rows:
       raise UsageError('the history is empty: name at least one item id')
-    answer = Recommendations(self._answers([rows], k, [-1], options)[0])
-    answer.unknown = tuple(unknown)
-    return answer
+    items = Recommendations(self._recommend([rows], k, [-1], options)[0])
+    items.unknown = tuple(unknown)
+    return items
 
   def recommend_for_user(
     self, user: Any, k: int = 10, options: Options = _DEFAULTS
   ) -> list[Recommendation]:
-    """Like `recommend`, for a user of the data that the run was trained on.
+    """Like `recommend`, for a user in the data of the run.
 
     Args:
-      user: The id of the user. The history is the whole one in the data, with
-        the items held out for validation and test. A model with a user token
-        reads the user too.
+      user: The id of the user. The history includes the items held out for
+        validation and test. A model with user tokens also reads the user.
       k: The number of items.
       options: Filters, sampling and search options.
 
     Raises:
-      UsageError: The data have no such user, or an argument is of another type
-        or out of range.
+      UsageError: The data has no such user, or an argument has a wrong type or
+        is out of range.
     """
     (row,) = self._users.rows([user], 'user')
     history = self.dataset.history_of(row).tolist()
-    return self._answers([history], k, [row], options)[0]
+    return self._recommend([history], k, [row], options)[0]
 
   def recommend_rows(
     self,
@@ -178,18 +177,18 @@ class Recommender:
     users: Iterable[Any] | None = None,
     options: Options = _DEFAULTS,
   ) -> list[list[Recommendation]]:
-    """Like `recommend`, for several histories of item rows at once.
+    """Like `recommend`, for a batch of histories of item rows.
 
     Args:
-      histories: Item rows, oldest first.
-      k: How many; at most the whole catalogue.
-      users: User rows, for models with a user token; -1 for an unknown user,
-        None if all are unknown.
-      options: Filters, sampling and search options, the same for all.
+      histories: The item rows of each history, oldest first.
+      k: The number of items for each history.
+      users: The user row of each history, for models with user tokens; -1 for
+        an unknown user. None if all users are unknown.
+      options: Filters, sampling and search options, the same for all histories.
 
     Raises:
-      UsageError: A history is empty, a row is out of range, or an argument is
-        of another type.
+      UsageError: A history is empty, a row is out of range, or an argument has
+        a wrong type.
     """
     num_items, num_users = self.dataset.num_items, self.dataset.num_users
     rows = [
@@ -198,29 +197,29 @@ class Recommender:
         arguments.listed(histories, 'histories', 'histories')
       )
     ]
-    tokens = [-1] * len(rows)
+    user_rows = [-1] * len(rows)
     if users is not None:
-      tokens = [
+      user_rows = [
         arguments.whole_number(user, f'users[{place}]', -1, num_users - 1)
         for place, user in enumerate(
           arguments.listed(users, 'users', 'user rows')
         )
       ]
-    if len(tokens) != len(rows):
+    if len(user_rows) != len(rows):
       raise UsageError(
-        f'users has {len(tokens)} entries for {len(rows)} histories: pass one '
-        'for each, -1 where the user is not known'
+        f'users has {len(user_rows)} entries for {len(rows)} histories: pass '
+        'one for each history, -1 for an unknown user'
       )
-    return self._answers(rows, k, tokens, options)
+    return self._recommend(rows, k, user_rows, options)
 
-  def _answers(
+  def _recommend(
     self,
     histories: list[list[int]],
     k: Any,
     users: list[int],
     options: Any,
   ) -> list[list[Recommendation]]:
-    """Recommends for checked histories, in batches that fit the memory."""
+    """Recommends for validated histories, in batches that fit into memory."""
     one_process.check()
     k = min(arguments.whole_number(k, 'k', 1), self.dataset.num_items)
     if not isinstance(options, Options):
@@ -234,29 +233,29 @@ class Recommender:
       num_listed = len(allowed)
     elif options.exclude_seen:
       num_listed += max(map(len, histories), default=0)
-    most = min(
-      self._retriever.most_requests(k), ItemLists.most_requests(num_listed)
+    max_requests = min(
+      self._retriever.max_requests(k), ItemLists.max_requests(num_listed)
     )
-    size = max(x for x in _BATCHES if x <= most)
-    answers: list[list[Recommendation]] = []
+    size = max(x for x in _BATCHES if x <= max_requests)
+    recommendations: list[list[Recommendation]] = []
     for start in range(0, len(histories), size):
       part = slice(start, start + size)
       beams = self._search(
         histories[part], users[part], k, options, denied, allowed
       )
-      num = len(histories[part])
-      # `tolist` converts them to Python numbers.
-      columns = (x[:num, :k].tolist() for x in beams[:-1])
+      num_requests = len(histories[part])
+      # `tolist` converts the entries to Python numbers.
+      columns = (x[:num_requests, :k].tolist() for x in beams[:-1])
       for *request, exact_k in zip(
-        *columns, beams.exact_k[:num].tolist(), strict=True
+        *columns, beams.exact_k[:num_requests].tolist(), strict=True
       ):
         entries = zip(*request, strict=True)
-        answers.append([
+        recommendations.append([
           self._describe(row, codes, score, place < exact_k)
           for place, (row, codes, score, valid) in enumerate(entries)
           if valid
         ])  # fmt: skip
-    return answers
+    return recommendations
 
   def _search(
     self,
@@ -275,19 +274,21 @@ class Recommender:
     lists = None
     if options.exclude_seen or denied or allowed is not None:
       seen = histories if options.exclude_seen else [[]] * len(histories)
-      unused = [[]] * (size - len(histories))
+      padding = [[]] * (size - len(histories))
       lists = ItemLists.of(
-        [[*x, *denied] for x in (*seen, *unused)], [allowed] * size
+        [[*x, *denied] for x in (*seen, *padding)], [allowed] * size
       )
     sampler = None
     if options.temperature is not None:
       num_levels = self._ids.codes.shape[1]
-      levels = options.drawn_levels or num_levels
-      if levels > num_levels:
+      num_drawn = options.drawn_levels or num_levels
+      if num_drawn > num_levels:
         raise UsageError(
-          f'drawn_levels is {levels}: the Semantic IDs have {num_levels} codes'
+          f'drawn_levels is {num_drawn}, but the Semantic IDs have '
+          f'{num_levels} codes: choose at most {num_levels}'
         )
-      # The seed depends on the history, so that its draw is reproducible.
+      # The seed depends on the history, so that different histories in a batch
+      # get different draws, and the same history always gets the same draw.
       seeds = [
         zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)
         for history in histories
@@ -295,10 +296,10 @@ class Recommender:
       sampler = Sampler(
         np.resize(np.array(seeds, np.uint32), size),
         np.float32(options.temperature),
-        np.int32(levels),
+        np.int32(num_drawn),
       )
     search = self._retriever.search
-    # A narrow search misses most of a draw at a high temperature.
+    # At a high temperature, a narrow search misses most of the drawn items.
     if options.exact or sampler:
       search = self._retriever.search_exact
     batch = sharding.shard_batch(self._mesh, batch)
@@ -315,20 +316,23 @@ class Recommender:
     )
 
 
-def _made_from(trained: Artefact, name: str) -> Path:
+def _made_from(trained: Artifact, name: str) -> Path:
   """Returns the folder of a stage that a model was trained with.
 
+  The folder may have been renamed since, if a newer stage replaced it.
+
   Args:
-    trained: The train stage.
-    name: The other stage. Its folder may have been set aside since.
+    trained: The artifact of the stage `train`.
+    name: The name of the other stage.
   """
   workdir, fingerprint = trained.folder.parent, str(trained.about.get(name))
   stage = None
-  if re.fullmatch('[0-9a-f]{64}', fingerprint):  # It becomes part of a path.
-    stage = find_artefact(workdir, name, fingerprint)
+  # The fingerprint becomes part of a path.
+  if re.fullmatch('[0-9a-f]{64}', fingerprint):
+    stage = find_artifact(workdir, name, fingerprint)
   if stage is None:
     raise CheckpointError(
-      f'{workdir / name} is missing or is not what the model in '
+      f'{workdir / name} is missing, or is not what the model in '
       f'{trained.folder} was trained with: run --mode=all'
     )
   return stage.folder

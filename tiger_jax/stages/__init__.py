@@ -1,1 +1,1 @@
-"""The five stages: what each is made from, how it is built and loaded."""
+"""The five stages of a run: how each is fingerprinted, built and loaded."""

@@ -1,4 +1,4 @@
-"""The data stage: raw files become a dataset."""
+"""The data stage: makes a dataset from raw files."""
 
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,24 @@ from tiger_jax.data.dataset import Dataset
 
 
 def items_made_from(config: Config) -> list[Any]:
-  """Returns what determines the items, for fingerprints."""
+  """Returns the values that determine the items, for fingerprints."""
   return loading.made_from(config.dataset, config.seed)
 
 
 def made_from(config: Config) -> list[Any]:
-  """Returns what determines the dataset, for fingerprints."""
+  """Returns the values that determine the dataset, for fingerprints."""
   c = config.dataset
-  changes: list[Any] = []
+  history_settings: list[Any] = []
   if c.unseen_share or c.shuffle_ties:
-    changes = [c.unseen_share, c.shuffle_ties, config.seed]
-  return items_made_from(config) + changes
+    history_settings = [c.unseen_share, c.shuffle_ties, config.seed]
+  return items_made_from(config) + history_settings
 
 
 def build(config: Config, folder: Path) -> dict[str, Any]:
-  """Saves the dataset, and returns the counts of its source to record."""
+  """Saves the dataset, and returns the counts of the raw data to record."""
   loading.load_dataset(config.dataset, config.seed).save(folder)
-  counted = counts.read(folder)
-  return {'counts': counted} if counted else {}
+  source_counts = counts.read(folder)
+  return {'counts': source_counts} if source_counts else {}
 
 
 def load(folder: Path) -> Dataset:

@@ -1,4 +1,4 @@
-"""The embedding stage: the text of every item becomes a vector."""
+"""The embedding stage: makes a vector from the text of every item."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ _FILE = 'embeddings.npy'
 
 
 def made_from(config: Config, items: str) -> list[Any]:
-  """Returns what determines the vectors of items with this fingerprint."""
+  """Returns the values that determine the vectors, for fingerprints.
+
+  `items` is the fingerprint of the items.
+  """
   c = config.embedding
   return [c.encoder, encoders.made_from(c), items]
 
@@ -24,7 +27,7 @@ def made_from(config: Config, items: str) -> list[Any]:
 def build(
   config: EmbeddingConfig, items: Items, folder: Path
 ) -> dict[str, Any]:
-  """Writes the vectors, and returns what to record about precomputed ones."""
+  """Saves the vectors, and returns the counts of precomputed ones to record."""
   write_array(folder / _FILE, encoders.embed_items(config, items))
   if config.encoder != 'precomputed':
     return {}
@@ -32,7 +35,7 @@ def build(
 
 
 def load(folder: Path) -> Float[np.ndarray, 'items dim']:
-  """Opens the vectors without reading all of them; DataError if damaged."""
+  """Opens the vectors as a memory map; raises DataError if damaged."""
   with record.damage(folder / _FILE):
     vectors = mapped(folder / _FILE)
     if vectors.ndim != 2 or vectors.dtype.kind != 'f':
@@ -43,7 +46,7 @@ def load(folder: Path) -> Float[np.ndarray, 'items dim']:
 def encoder_name(config: EmbeddingConfig) -> str:
   """Returns the name of the encoder for reports."""
   if config.encoder == 'sentence-transformers':
-    # The path of a local folder would reveal details of the machine.
+    # Reports do not name the parents of a local folder, which may be private.
     is_local = Path(config.model).is_dir()
     return Path(config.model).name if is_local else config.model
   if config.encoder == 'precomputed':

@@ -1,4 +1,4 @@
-"""The evaluation stage: the metrics of a trained model and its baselines."""
+"""The evaluation stage: measures the trained model and a baseline."""
 
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,22 @@ _FILE = 'metrics.json'
 
 
 def made_from(config: Config, train: str) -> list[Any]:
-  """Returns what determines the metrics, for fingerprints."""
-  # A new metric must make the stage run again.
-  measured = [CUTOFFS, INVALID_CUTOFFS, 'test_masked']
-  return [identity(config.evaluation), train, *measured]
+  """Returns the values that determine the metrics, for fingerprints.
+
+  `train` is the fingerprint of the training stage.
+  """
+  # With a new metric, the stage must run again.
+  metrics = [CUTOFFS, INVALID_CUTOFFS, 'test_masked']
+  return [identity(config.evaluation), train, *metrics]
 
 
 def build(session: Session, train_folder: Path, folder: Path) -> None:
-  """Measures the model and the popularity baseline on both held-out splits."""
+  """Measures the model and the popularity baseline on validation and test."""
   config, dataset = session.config, session.inputs.dataset
-  search = Search.of(config.evaluation)
+  search = Search.from_config(config.evaluation)
   params, best = training.load(session, train_folder)
   trained = [
-    Trained(session, x) for x in replicas.each(params, config.train.replicas)
+    Trained(session, x) for x in replicas.split(params, config.train.replicas)
   ]
   popularity = Trained(session.baseline('popularity'), {})
   values: dict[str, list[dict[str, float]]] = {}
@@ -50,12 +53,12 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
         measure_masked(x, examples, search) for x in trained
       ]
     baseline[name] = measure(popularity, examples, Search())
-  measured: dict[str, Any] = {
+  results: dict[str, Any] = {
     'metrics': {name: x[0] for name, x in values.items()},
     'baselines': {'popularity': baseline},
   }
   if len(trained) > 1:
-    measured |= {
+    results |= {
       'metrics': _over_replicas(np.mean, values),
       'standard_error': _over_replicas(_standard_error, values),
       'replicas': {
@@ -66,20 +69,20 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
     }
   if config.dataset.name == 'synthetic':
     recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
-    measured['best_possible'] = {'recall@10': recall}
+    results['best_possible'] = {'recall@10': recall}
   if processes.is_main():
-    write_json(folder / _FILE, measured)
+    write_json(folder / _FILE, results)
 
 
 def load(folder: Path) -> dict[str, Any]:
-  """Reads the metrics."""
+  """Reads the metrics that `build` wrote."""
   return record.read_object(folder / _FILE)
 
 
 def _over_replicas(
   fn: Any, values: dict[str, list[dict[str, float]]]
 ) -> dict[str, dict[str, float]]:
-  return {name: replicas.over(fn, x) for name, x in values.items()}
+  return {name: replicas.aggregate(fn, x) for name, x in values.items()}
 
 
 def _standard_error(values: list[float]) -> float:

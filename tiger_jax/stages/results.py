@@ -8,18 +8,18 @@ from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.runtime.environment import environment
 from tiger_jax.stages import embedding, evaluation, semantic_ids
-from tiger_jax.storage.artefacts import Artefact
+from tiger_jax.storage.artifacts import Artifact
 
 
 def collect(
-  config: Config, dataset: Dataset, made: Mapping[str, Artefact]
+  config: Config, dataset: Dataset, stages: Mapping[str, Artifact]
 ) -> dict[str, Any]:
   """Returns the content of `results.json`.
 
   Args:
     config: The settings of the run.
     dataset: The items and the histories.
-    made: The artefacts of the stages that the run has, in order, by name.
+    stages: Maps the stages of the run, in order, to their artifacts.
   """
   results: dict[str, Any] = {
     'model': config.model.name,
@@ -30,24 +30,24 @@ def collect(
       'interactions': dataset.num_interactions,
     },
   }
-  # An older version kept no counts.
-  if counted := counts.read(made['data'].folder):
-    results['dataset']['counts'] = counted
-  if 'embedding' in made:
-    vectors = embedding.load(made['embedding'].folder)
+  # Empty for a dataset of an older version.
+  if source_counts := counts.read(stages['data'].folder):
+    results['dataset']['counts'] = source_counts
+  if 'embedding' in stages:
+    vectors = embedding.load(stages['embedding'].folder)
     results['embedding'] = {
       'encoder': embedding.encoder_name(config.embedding),
       'dim': vectors.shape[1],
     }
-    if used := made['embedding'].about.get('vectors'):
-      results['embedding']['counts'] = used
-  if 'semantic_ids' in made:
-    folder = made['semantic_ids'].folder
+    if vector_counts := stages['embedding'].about.get('vectors'):
+      results['embedding']['counts'] = vector_counts
+  if 'semantic_ids' in stages:
+    folder = stages['semantic_ids'].folder
     results['semantic_ids'] = semantic_ids.load_quality(folder)
   return results | {
-    **evaluation.load(made['evaluation'].folder),
-    'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
-    # The training environment, which may not be this machine.
-    'environment': made['train'].about.get('environment', environment())
+    **evaluation.load(stages['evaluation'].folder),
+    'seconds': {name: round(x.seconds, 1) for name, x in stages.items()},
+    # Another machine may have trained the model.
+    'environment': stages['train'].about.get('environment', environment())
     | {'seed': config.seed},
   }

@@ -1,4 +1,4 @@
-"""The stage of the Semantic IDs, of one shop or shared by several."""
+"""The Semantic ID stage: makes the IDs of one shop, or of several together."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -29,14 +29,14 @@ from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.stages import embedding
 from tiger_jax.storage import record
-from tiger_jax.storage.artefacts import read_artefact
+from tiger_jax.storage.artifacts import read_artifact
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import loop
 from tiger_jax.training.schedule import Schedule
 
 
 class Shop(NamedTuple):
-  """One catalogue of several that share an ID space.
+  """The items of a dataset. Several shops may share an ID space.
 
   Attributes:
     name: The name of the dataset.
@@ -52,46 +52,48 @@ class Shop(NamedTuple):
 def build(
   config: Config,
   dataset: Dataset,
-  own: Shop,
-  others: Sequence[Shop],
+  own_shop: Shop,
+  other_shops: Sequence[Shop],
   folder: Path,
   writer: MetricsWriter,
 ) -> None:
   """Fits the quantizer, gives every item its ID, and measures the IDs.
 
   Args:
-    config: The run.
-    dataset: The catalogue. Items that are `unseen` get IDs as new ones do.
-    own: Its embeddings.
-    others: Catalogues to share the ID space with.
-    folder: Gets the IDs, the tokenizer, `quality.json`, pictures, and the
-      checkpoints of a quantizer that learns by gradients.
-    writer: Gets the metrics.
+    config: The settings of the run.
+    dataset: The items. The quantizer is not fitted to `dataset.unseen`; these
+      items get their IDs afterwards, as new items do.
+    own_shop: The embeddings of the items.
+    other_shops: The shops to share the ID space with.
+    folder: The folder for the IDs, the tokenizer, `quality.json`, the pictures,
+      and the checkpoints of a quantizer that is trained.
+    writer: The writer of the training metrics.
 
   Raises:
     TigerError: An embedding is not finite, or there are fewer items than codes.
   """
   # Sorted, so that all runs that share the ID space fit the same codebooks.
-  shops = sorted((own, *others), key=lambda shop: shop.fingerprint)
-  vectors = own.embeddings
-  if others and len(dataset.unseen):
+  shops = sorted((own_shop, *other_shops), key=lambda shop: shop.fingerprint)
+  vectors = own_shop.embeddings
+  if other_shops and len(dataset.unseen):
     raise UsageError(
       'config.dataset.unseen_share and config.semantic_ids.shared_with are '
       'both set: choose one of them'
     )
-  for shop in others:
+  for shop in other_shops:
     if shop.embeddings.shape[1] != vectors.shape[1]:
       raise DataError(
-        f'the vectors of {own.name} are {vectors.shape[1]} wide, those of '
-        f'{shop.name} {shop.embeddings.shape[1]}: embed both with one encoder'
+        f'the vectors of {own_shop.name} have {vectors.shape[1]} dimensions, '
+        f'but those of {shop.name} have {shop.embeddings.shape[1]}: embed both '
+        'with the same encoder'
       )
-  if others:
+  if other_shops:
     vectors = np.concatenate([shop.embeddings for shop in shops])
   known = np.setdiff1d(np.arange(len(vectors)), dataset.unseen)
   new = vectors[dataset.unseen]
   if len(new):
     vectors = vectors[known]
-  item_batches.statistics(vectors)  # Refuses what is not finite.
+  item_batches.statistics(vectors)  # Raises an error if one is not finite.
   c = registry.with_sizes(config.semantic_ids)
   refuse_sizes(c, len(vectors))
   tokenizer = Tokenizer(
@@ -111,65 +113,68 @@ def build(
     ids = tokenizer.assign(new, ids)
     rows = np.argsort(np.concatenate([known, dataset.unseen]), kind='stable')
     ids = dataclasses.replace(ids, codes=ids.codes[rows])
-  before = (s for s in shops if s.fingerprint < own.fingerprint)
-  start = sum(len(shop.embeddings) for shop in before)
-  rows = slice(start, start + len(own.embeddings))
-  ids = dataclasses.replace(ids, codes=ids.codes[rows])
+  earlier_shops = (s for s in shops if s.fingerprint < own_shop.fingerprint)
+  start = sum(len(shop.embeddings) for shop in earlier_shops)
+  own_rows = slice(start, start + len(own_shop.embeddings))
+  ids = dataclasses.replace(ids, codes=ids.codes[own_rows])
   ids.save(folder)
   tokenizer.save(folder)
 
-  # Imported here, because serving does not need it.
+  # Imported here, because serving does not need matplotlib.
   from tiger_jax.report import pictures
 
   categories = coarse_categories(dataset.items)
-  measured = quality.measure(
-    ids, own.embeddings, tokenizer.quantizer, categories
+  measured_quality = quality.measure(
+    ids, own_shop.embeddings, tokenizer.quantizer, categories
   )
-  write_json(folder / 'quality.json', measured)
-  pictures.draw(ids, measured, categories, folder)
+  write_json(folder / 'quality.json', measured_quality)
+  pictures.draw(ids, measured_quality, categories, folder)
 
 
-def read_shared(config: Config, own: str) -> list[Shop]:
-  """Reads the shops that a config shares its ID space with.
+def read_shared(config: Config, own_fingerprint: str) -> list[Shop]:
+  """Reads the other shops that share the ID space of a run.
 
-  `own` is the fingerprint of the run's own embeddings.
+  Args:
+    config: The settings of the run.
+    own_fingerprint: The fingerprint of the embedding stage of the run.
 
   Raises:
-    UsageError: Vectors of different shops cannot be compared.
-    DataError: A workdir has no embeddings, or those of another encoder.
+    UsageError: The encoder makes vectors that differ by shop, or a shop is
+      named twice.
+    DataError: A workdir has no embeddings, or embeddings of another encoder.
   """
   c = config.embedding
   workdirs = config.semantic_ids.shared_with
   if workdirs and c.encoder == 'tfidf-svd':
     raise UsageError(
-      'config.semantic_ids.shared_with needs vectors of one space, but '
-      'tfidf-svd makes one for each shop: choose another '
+      'config.semantic_ids.shared_with needs the same vector space for all '
+      'shops, but tfidf-svd fits one to each shop: choose another '
       'config.embedding.encoder'
     )
   shops = [_read_shop(Path(workdir), c) for workdir in workdirs]
-  seen = {own}
+  seen = {own_fingerprint}
   for shop, workdir in zip(shops, workdirs, strict=True):
     if shop.fingerprint in seen:
       raise UsageError(
-        f'config.semantic_ids.shared_with names {workdir}, whose items are '
-        'those of this run or of a workdir before it: name another shop'
+        f'config.semantic_ids.shared_with names {workdir}, which has the same '
+        'items as this run or a workdir before it: name another shop'
       )
     seen.add(shop.fingerprint)
   return shops
 
 
 def made_from(
-  config: SemanticIdsConfig, others: Sequence[Shop]
+  config: SemanticIdsConfig, other_shops: Sequence[Shop]
 ) -> dict[str, Any]:
-  """Returns the settings and the shops that determine the IDs."""
+  """Returns the values that determine the IDs, for fingerprints."""
   values = identity(config)
   if not registry.entry(config).is_trained:
-    read = ('quantizer', 'collisions')
-    values = {name: values[name] for name in read if name in values}
+    used_fields = ('quantizer', 'collisions')
+    values = {name: values[name] for name in used_fields if name in values}
   return values | {
     'codebook_sizes': registry.with_sizes(config).codebook_sizes,
-    # The vectors of the other shops matter, and not their folders.
-    'shared_with': sorted(shop.fingerprint for shop in others),
+    # The IDs depend on the vectors of other shops, not on their folders.
+    'shared_with': sorted(shop.fingerprint for shop in other_shops),
   }
 
 
@@ -199,18 +204,18 @@ def _fit(
     folder=folder,
     writer=writer,
     label='semantic_ids',
-    about={
+    identity={
       'semantic_ids': dataclasses.asdict(c),
       'seed': seed,
       'embeddings': list(embeddings.shape),
     },
   )
-  # Off the mesh; otherwise every device would repeat the same computation.
+  # Copied to one device. On the mesh, all devices would compute the same codes.
   return jax.tree.map(jnp.asarray, jax.device_get(params.model))
 
 
 def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
-  """Raises UsageError for codebook sizes that cannot work for `num_items`."""
+  """Raises UsageError if the quantizer cannot be fitted to so few items."""
   entry = registry.entry(config)
   if entry.is_trained:
     _refuse_warmup(config, num_items)
@@ -219,31 +224,31 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
   num_ids = math.prod(sizes)
   if config.collisions == 'nearest_free' and num_ids < num_items:
     raise UsageError(
-      f'{where} allow {num_ids} IDs, fewer than the {num_items} items: make '
-      'them larger, or set config.semantic_ids.collisions to extra_code'
+      f'{where} allow {num_ids} IDs for {num_items} items: make the codebooks '
+      'larger, or set config.semantic_ids.collisions to extra_code'
     )
   if not entry.codes_are_items:
     return
   if max(sizes) > num_items:
     raise UsageError(
-      f'{where} ask for more codes than there are items, {num_items}: try '
+      f'{where} have more codes than there are items, {num_items}: try '
       f"--config.semantic_ids.codebook_sizes='{(_fitting(num_items),) * 3}'"
     )
   first_batch = config.kmeans_init == 'first_batch'
   if first_batch and max(sizes) > config.batch_size:
     raise UsageError(
-      f'{where} ask for more codes than the first batch has items: make none '
-      f'larger than config.semantic_ids.batch_size, {config.batch_size}'
+      f'{where} have more codes than the first batch has items: lower them to '
+      f'at most config.semantic_ids.batch_size, {config.batch_size}'
     )
 
 
 def _fitting(num_items: int) -> int:
-  """Returns a size that leaves four items or more for a code, if it can."""
+  """Returns a codebook size with about four to eight items per code."""
   return 1 << max(1, (num_items // 4).bit_length() - 1)
 
 
 def _refuse_warmup(config: SemanticIdsConfig, num_items: int) -> None:
-  """Raises UsageError where the warm-up outlasts the quantizer's training."""
+  """Raises UsageError if the warm-up is longer than the training."""
   c = config.optimizer
   batches_per_epoch = num_items // min(config.batch_size, num_items)
   num_steps = config.epochs * batches_per_epoch
@@ -257,26 +262,28 @@ def _refuse_warmup(config: SemanticIdsConfig, num_items: int) -> None:
 
 
 def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
-  data, made = (read_artefact(workdir, x) for x in ('data', 'embedding'))
-  if data is None or made is None:
+  data_stage = read_artifact(workdir, 'data')
+  embedding_stage = read_artifact(workdir, 'embedding')
+  if data_stage is None or embedding_stage is None:
     raise DataError(
       f'{workdir} has no embeddings to share an ID space with: run '
       '--mode=embed there first'
     )
-  names = [_encoder(x) for x in (config_of(made).embedding, config)]
-  if names[0] != names[1]:
+  their_encoder = _encoder(config_of(embedding_stage).embedding)
+  if their_encoder != _encoder(config):
     raise DataError(
-      f'{workdir} was embedded with {names[0]}, this run with {names[1]}: '
-      'choose one for both'
+      f'{workdir} was embedded with {their_encoder}, but this run with '
+      f'{_encoder(config)}: use the same encoder for both'
     )
-  name = f'{Dataset.load(data.folder).name} of {workdir}'
-  return Shop(name, made.fingerprint, embedding.load(made.folder))
+  name = f'{Dataset.load(data_stage.folder).name} of {workdir}'
+  vectors = embedding.load(embedding_stage.folder)
+  return Shop(name, embedding_stage.fingerprint, vectors)
 
 
 def _encoder(config: EmbeddingConfig) -> str:
-  """Returns the encoder; for precomputed vectors the model is unknown."""
-  hub = config.encoder == 'sentence-transformers'
-  return config.model if hub else config.encoder
+  """Returns the model of an encoder, or the encoder if it has no model."""
+  has_model = config.encoder == 'sentence-transformers'
+  return config.model if has_model else config.encoder
 
 
 def load(folder: Path) -> SemanticIds:

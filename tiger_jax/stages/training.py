@@ -1,4 +1,4 @@
-"""The training stage: histories and Semantic IDs become a trained model."""
+"""The training stage: trains the recommender."""
 
 from collections.abc import Iterable
 import contextlib
@@ -21,27 +21,30 @@ from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.storage.artefacts import read_artefact
+from tiger_jax.storage.artifacts import read_artifact
 from tiger_jax.training import loop, replicas
 from tiger_jax.training.schedule import Rewind, Schedule
 from tiger_jax.training.step import init_params
 
 _BEST = 'ndcg@10'
-# The choice of a checkpoint does not depend on the section `evaluation`.
+# Fixed, so that the best checkpoint does not depend on `config.evaluation`.
 _VALIDATION = Search(num_beams=20)
 
 
 def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
-  """Returns what determines the model, for fingerprints."""
+  """Returns the values that determine the model, for fingerprints.
+
+  `inputs` maps the stages that the model reads to their fingerprints.
+  """
   return [identity(config.model), identity(config.train), config.seed, inputs]
 
 
 def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
-  """Trains the recommender; validation NDCG@10 picks the checkpoint."""
+  """Trains the recommender. The best checkpoint is that of highest NDCG@10."""
   if not session.entry.is_trained:
     return
   c, source = session.config.train, session.batches
-  # With few examples, calls are shorter than `train.steps_per_call`.
+  # `train.steps_per_call` may be lowered if there are few examples.
   rewind = Rewind(*c.rewind, source.steps_per_call) if c.rewind else None
   examples = sample_users(
     split(session.inputs.dataset, 'validation'),
@@ -52,11 +55,11 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
   def validate(params: Any) -> dict[str, float]:
     values = [
       measure(Trained(session, x), examples, _VALIDATION)
-      for x in replicas.each(params, c.replicas)
+      for x in replicas.split(params, c.replicas)
     ]
     if c.replicas == 1:
       return values[0]
-    return replicas.over(np.mean, values) | {
+    return replicas.aggregate(np.mean, values) | {
       f'{name}/replica_{i}': x[name] for i, x in enumerate(values) for name in x
     }
 
@@ -70,19 +73,20 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
     folder=folder,
     writer=writer,
     label='train',
-    about=session.identity,
+    identity=session.identity,
     evaluate=validate,
     best_metric=_BEST,
   )
 
 
 def load(session: Session, folder: Path) -> tuple[Any, int]:
-  """Reads the parameters of the checkpoint that validation picked.
+  """Reads the parameters of the checkpoint with the best validation metric.
 
-  Returns those of all replicas, and the index of the best one on validation.
+  Returns:
+    The parameters of all replicas, and the index of the best replica.
 
   Raises:
-    CheckpointError: They cannot be read, or do not fit the config.
+    CheckpointError: The checkpoint cannot be read, or does not fit the config.
   """
   if not session.entry.is_trained:
     return {}, 0
@@ -116,9 +120,9 @@ def load_best(session: Session, folder: Path) -> Trained:
 
 
 def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
-  """Returns whether a finished training has the settings of this run.
+  """Returns whether a workdir holds a finished training with these settings.
 
-  The data may still differ, which this function does not check.
+  The function does not compare the data.
   """
   if not registry.entry(config.model).is_trained:
     return True
@@ -126,9 +130,9 @@ def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
   damage = (TigerError, OSError, LookupError, TypeError, AttributeError)
   for workdir in workdirs:
     for record in workdir.glob('train*/stage.json'):
-      # A damaged record is reported by the stage that reads it.
+      # The stage that reads a damaged record reports it.
       with contextlib.suppress(*damage):
-        if trained := read_artefact(workdir, record.parent.name):
+        if trained := read_artifact(workdir, record.parent.name):
           former = config_of(trained)
           if (former.model, former.train, former.seed) == wanted:
             return True

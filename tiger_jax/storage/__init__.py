@@ -1,1 +1,1 @@
-"""Safe reads and writes of the files of a run."""
+"""Reads and writes the files of a run safely."""

@@ -1,6 +1,7 @@
-"""Writes arrays, and reads those that may come from another machine.
+"""Reads and writes files of arrays.
 
-A file is data only: nothing in it is imported or run.
+A file may come from another machine. It is treated as data: nothing in it is
+imported or executed.
 """
 
 from collections.abc import Iterator
@@ -31,9 +32,9 @@ def save_arrays(
   arrays: dict[str, np.ndarray],
   about: dict[str, Any],
 ) -> None:
-  """Writes `NAME.npz`, and `NAME.json` with JSON about it and its digest.
+  """Writes arrays to `NAME.npz`, and `about` with a digest to `NAME.json`.
 
-  The folder is made if it is missing.
+  The folder is created if it is missing.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
@@ -52,11 +53,18 @@ def saved_arrays(
   what: str,
   remedy: str = 'run the semantic_ids stage',
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
-  """Reads what `save_arrays` wrote, as a context that uses it.
+  """Reads the arrays and the JSON of `save_arrays`, as a context manager.
+
+  Errors in the body of the `with` statement count as damage to the files.
+
+  Args:
+    folder: The folder of the files.
+    name: The name of the files, without the suffix.
+    what: The content of the files, for error messages.
+    remedy: What the user can do, for error messages.
 
   Raises:
-    DataError: A file is missing or damaged, or cannot be used. `what` names
-      the content, and `remedy` says what to do.
+    DataError: A file is missing or damaged.
   """
   folder = Path(folder)
   with files.explained(
@@ -73,10 +81,10 @@ def saved_arrays(
 
 
 def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
-  """Returns the arrays of a `.npz` that `numpy.savez` wrote.
+  """Returns the arrays of an uncompressed `.npz` file.
 
-  The arrays take no more memory than the size of the file: the size that a
-  header states is compared with the size of the file first.
+  The arrays need no more memory than the file has bytes: sizes in headers are
+  checked before memory is allocated.
 
   Raises:
     OSError: The file cannot be read.
@@ -105,7 +113,7 @@ def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-  """Writes a `.npy`, and keeps the number of an OSError, which NumPy drops."""
+  """Writes a `.npy` file. Unlike `numpy.save`, it keeps the errno of errors."""
   try:
     with path.open('wb') as file:
       np.lib.format.write_array(_Sink(file), array, allow_pickle=False)
@@ -114,14 +122,14 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 class _Sink:
-  """A file that NumPy does not recognize, so that Python writes to it."""
+  """A file object that NumPy writes to by `write`, not by `ndarray.tofile`."""
 
   def __init__(self, file: BinaryIO):
     self.write = file.write
 
 
 def mapped(path: Path) -> np.ndarray:
-  """Returns the array of a `.npy`, memory-mapped: only used parts are read.
+  """Returns the array of a `.npy` file as a memory map.
 
   Raises:
     OSError: The file cannot be read.
@@ -135,7 +143,7 @@ def mapped(path: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def _only_value_errors(source: Path | bytes) -> Iterator[None]:
-  """Turns the errors of NumPy for a bad header or archive into ValueErrors."""
+  """Converts all errors about a bad header or archive to ValueError."""
   if isinstance(source, Path) and source.exists() and not source.is_file():
     raise ValueError(f'{source.name} is not a regular file')
   try:
@@ -148,13 +156,13 @@ def _only_value_errors(source: Path | bytes) -> Iterator[None]:
 
 
 def _check_header(file: Any, member: zipfile.ZipInfo) -> None:
-  """Raises ValueError if the size in a header is not the size of the data."""
+  """Raises ValueError if the data do not have the size that the header says."""
   version = np.lib.format.read_magic(file)
   if version not in ((1, 0), (2, 0)):
     raise ValueError(f'{member.filename} has an unknown format')
   read_header = getattr(np.lib.format, f'read_array_header_{version[0]}_0')
   shape, _, dtype = read_header(file, max_header_size=_LARGEST_HEADER)
-  # Python's integers do not overflow.
+  # Computed with Python integers, which do not overflow.
   num_bytes = math.prod(shape, start=dtype.itemsize)
   if dtype.hasobject or num_bytes != member.file_size - file.tell():
     raise ValueError(f'{member.filename} is not as large as its header says')

@@ -1,6 +1,7 @@
-"""Checks that a run may write to a folder: a new one, or one of a run.
+"""Checks that a run may write to a folder.
 
-A run never writes through a link inside its folder.
+The folder must be new, empty or the folder of a run, because a run replaces
+files in it. A run never writes through a link inside its folder.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from typing import Any
 from tiger_jax.errors import UsageError
 from tiger_jax.storage import files, record
 
-# Every run has an empty regular file of this name in its folder.
+# The folder of every run has an empty regular file of this name.
 LOCK = '.lock'
-# Most sections of a configuration; older versions had fewer.
+# The config sections of all versions.
 _SECTIONS = {'seed', 'dataset', 'embedding', 'semantic_ids', 'model', 'train'}
-# What a run replaces, and the keys that tell its own files from others.
+# Maps a file that a run replaces to the keys that identify it.
 _OVERWRITTEN = {
   'config.json': _SECTIONS,
   'results.json': {'model', 'dataset', 'metrics'},
@@ -32,10 +33,11 @@ _APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
 
 
 def claim(workdir: Path) -> None:
-  """Makes the folder of a run if it does not exist, and checks it.
+  """Creates the folder of a run if it is missing, and checks it.
 
   Raises:
-    UsageError: It cannot be made, or it holds something that is not a run.
+    UsageError: The folder cannot be created, or it holds something other than
+      a run.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -46,23 +48,22 @@ def claim(workdir: Path) -> None:
     ) from error
   if is_foreign:
     raise UsageError(
-      f'{workdir} is not empty, and no run of this program made it: choose '
-      f'another --workdir, or if it is a copy of a run, `touch '
-      f'{workdir / LOCK}`'
+      f'{workdir} is not empty, and is not the folder of a run: choose another '
+      f'--workdir, or if it is a copy of a run, `touch {workdir / LOCK}`'
     )
   for name in _APPENDED:
     refuse_link(workdir / name)
 
 
 def is_run(folder: Path) -> bool:
-  """Returns whether a folder is that of a run, or of an experiment."""
+  """Returns whether a folder belongs to a run or an experiment."""
   for name, keys in _OVERWRITTEN.items():
     if (folder / name).exists() and not _has_keys(folder / name, keys):
-      return False  # Other programs have files of these names, and of `.lock`.
+      return False  # Another program wrote it; it may have a `.lock` as well.
   lock = folder / LOCK
   if not lock.is_symlink() and lock.is_file() and lock.stat().st_size == 0:
     return True
-  # A copy may lack hidden files.
+  # A copy of a run may lack hidden files such as `.lock`.
   if _has_keys(folder / 'config.json', _SECTIONS):
     return True
   stages = folder.glob(f'*/{record.NAME}')
@@ -73,19 +74,19 @@ def is_run(folder: Path) -> bool:
 
 
 def refuse_link(path: Path) -> None:
-  """Raises UsageError where a path is a link."""
+  """Raises UsageError if a path is a link."""
   if path.is_symlink():
     raise UsageError(
-      f'{path} is a link, which a run does not write through: remove it, or '
-      'choose another --workdir'
+      f'{path} is a link, and a run does not write through links: remove it, '
+      'or choose another --workdir'
     )
 
 
 def make_folder(root: Path, *names: str) -> Path:
-  """Makes a folder below another, and returns it; links are refused.
+  """Creates a folder inside another, and returns its path.
 
   Raises:
-    UsageError: One of the names is a link.
+    UsageError: One of `names` is a link.
   """
   for name in names:
     root = root / name

@@ -1,7 +1,8 @@
-"""Reads and writes small files, which may come from another machine.
+"""Reads and writes small files.
 
-A write replaces the whole file in one step, reaches the disk before it returns,
-and never follows a link. A read is bounded and takes regular files only.
+A file may come from another machine, so a read limits the size and accepts only
+regular files. A write replaces the whole file in one step, waits until it is on
+disk, and never follows a link.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 
 from tiger_jax.errors import DataError, one_line
 
-# The errors of reading a damaged file, or of making something of its content.
+# The errors of reading a damaged file, or of using its content.
 INVALID = (
   ArithmeticError,
   AttributeError,
@@ -26,9 +27,9 @@ INVALID = (
   TypeError,
   ValueError,
 )
-# Errors of fsync for a folder where a file system lacks it, such as SMB.
+# The errors of `fsync` for folders on file systems without it, such as SMB.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
-# Large enough for every record except those that list items.
+# The default limit, enough for every file that does not list items.
 SMALL = 64 * 2**20
 
 
@@ -38,7 +39,7 @@ def explained(
   remedy: str,
   kinds: tuple[type[Exception], ...] = (*INVALID, OSError),
 ) -> Iterator[None]:
-  """Turns an error about a damaged file into a DataError, in one line."""
+  """Converts errors about a damaged file to a DataError of one line."""
   try:
     yield
   except kinds as error:
@@ -48,15 +49,15 @@ def explained(
 
 
 def write(path: Path, data: bytes) -> None:
-  """Replaces a file, so that a reader sees either the old or the new content.
+  """Replaces a file. A reader sees either the old or the new content.
 
   A link of this name is replaced, not followed.
 
   Raises:
-    OSError: The folder is missing, not writable, or full; the old file stays.
+    OSError: The folder is missing, not writable, or full. The old file remains.
   """
   partial = path.with_name(f'{path.name}.partial')
-  # Removes a link itself, so that nothing outside the folder is written to.
+  # A link of this name would lead the write out of the folder.
   partial.unlink(missing_ok=True)
   flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
   try:
@@ -69,17 +70,17 @@ def write(path: Path, data: bytes) -> None:
   except OSError as error:
     with contextlib.suppress(OSError):
       partial.unlink(missing_ok=True)
-    # The error of a full disk names no file.
+    # Adds the path, which the error of a full disk lacks.
     raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
-  """Replaces a file by one that holds `value` as indented JSON, see `write`."""
+  """Replaces a file with indented JSON, see `write`."""
   write(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
 def open_to_append(path: Path) -> BinaryIO:
-  """Opens a file to write at its end, and makes it if it is missing.
+  """Opens a file for appending, and creates it if it is missing.
 
   Raises:
     OSError: The path is a link, a device or a pipe, or it cannot be written.
@@ -105,12 +106,12 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
     OSError: The file is missing or cannot be read.
     ValueError: The file is too large, or it is a device or a pipe.
   """
-  # A pipe that nobody writes to would block the open itself.
+  # O_NONBLOCK, because opening a pipe without a writer would block.
   with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
       raise ValueError(f'{path.name} is not a regular file')
-    # `read` allocates a buffer of the size that is passed to it.
+    # `read` allocates all bytes that it is asked for.
     data = file.read(min(max_bytes, status.st_size) + 1)
   if len(data) > max_bytes:
     raise ValueError(f'{path.name} is larger than {max_bytes} bytes')
@@ -118,7 +119,7 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
 
 
 def read_json(path: Path, max_bytes: int = SMALL) -> Any:
-  """Returns the value of a JSON file; raises ValueError for other content."""
+  """Returns the value of a JSON file; raises ValueError if it is not JSON."""
   try:
     return json.loads(read(path, max_bytes))
   except RecursionError as error:
@@ -126,9 +127,9 @@ def read_json(path: Path, max_bytes: int = SMALL) -> Any:
 
 
 def sync(path: Path) -> None:
-  """Waits until a file, or the names in a folder, are on disk.
+  """Waits until the content of a file or a folder is on disk.
 
-  Some file systems refuse this for folders; there it does nothing.
+  For a folder, it does nothing on file systems that do not support this.
   """
   number = os.open(path, os.O_RDONLY)
   try:

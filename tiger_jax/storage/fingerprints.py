@@ -1,4 +1,4 @@
-"""Digests of the inputs of a stage."""
+"""Computes digests of the inputs of a stage."""
 
 import hashlib
 import json
@@ -12,9 +12,10 @@ def fingerprint(*parts: Any) -> str:
 
 
 def file_digests(*paths: str | Path) -> list[list[str]]:
-  """Returns the name and the sha256 of files, or of all files in folders.
+  """Returns the name and the sha256 of each file.
 
-  A missing file has none: the stage that reads it raises the error.
+  A folder stands for all files in it. Missing files are skipped: the stage that
+  reads them raises the error.
   """
   digests = []
   for path in map(Path, filter(None, paths)):

@@ -1,17 +1,17 @@
-"""Explains errors of the operating system, and names a remedy."""
+"""Explains errors of the operating system, and suggests what to do."""
 
 import errno
 import os
 from pathlib import Path
 
 _REMEDIES = {
-  errno.ENOSPC: 'make room on the disk',
-  errno.EDQUOT: 'make room within your quota',
+  errno.ENOSPC: 'free space on the disk',
+  errno.EDQUOT: 'free space within your quota',
   errno.EACCES: 'allow this user to read and write there',
   errno.EPERM: 'allow this user to read and write there',
-  errno.EROFS: 'the file system is read-only, make it writable',
-  errno.ELOOP: 'replace the link by what it points to',
-  errno.EEXIST: 'remove what has that name',
+  errno.EROFS: 'make the file system writable',
+  errno.ELOOP: 'replace the link with its target',
+  errno.EEXIST: 'remove the file or folder of that name',
   errno.ENOTDIR: 'remove the file that has the name of a folder',
   errno.EFBIG: 'raise the limit on the size of files (ulimit -f)',
   errno.EMFILE: 'raise the limit on open files (ulimit -n)',
@@ -22,8 +22,8 @@ _LONGEST = 300
 def explain(error: BaseException) -> tuple[str, str]:
   """Returns the reason for an error in one line, and a remedy.
 
-  Libraries in C++ raise errors without an errno. For these, the message is
-  searched for the system's own error texts.
+  An error of a C++ library has no errno. Its message is then searched for the
+  error texts of the system.
   """
   if isinstance(error, OSError) and error.strerror:
     text = error.strerror
@@ -39,9 +39,9 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 
 def describe(error: OSError, path: Path) -> str:
-  """Returns one line: where an error occurred, its reason, and what to do.
+  """Returns one line with the file, the reason and the remedy of an error.
 
-  `path` is named if the error does not name a file.
+  `path` is used if the error does not name a file.
   """
   reason = error.strerror or str(error)
   return f'{error.filename or path}: {reason}; {explain(error)[1]}'
@@ -54,5 +54,5 @@ def _number(error: BaseException) -> int:
     if isinstance(cause, OSError) and cause.errno:
       return cause.errno
     cause = cause and cause.__cause__
-  known = (x for x in _REMEDIES if os.strerror(x) in str(error))
-  return next(known, 0)
+  numbers = (x for x in _REMEDIES if os.strerror(x) in str(error))
+  return next(numbers, 0)

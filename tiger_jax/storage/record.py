@@ -22,19 +22,19 @@ NAME = 'stage.json'
 FORMAT = 1
 
 _FINGERPRINT = re.compile('[0-9a-f]{64}')
-# The files that later stages read. Pictures and logs are not recorded: a stage
-# must not run again because one is missing. Checkpoints have a manifest.
+# The files that later stages read. Pictures and logs are not listed, because a
+# missing one must not make the stage run again. Checkpoints have a manifest.
 _SUFFIXES = ('.json', '.npy', '.npz')
 
 
-class Artefact(NamedTuple):
-  """A finished stage.
+class Artifact(NamedTuple):
+  """The folder of a finished stage, with its record.
 
   Attributes:
-    folder: The folder of the stage.
+    folder: The folder.
     fingerprint: The sha256 of all inputs of the stage.
-    seconds: How long it took, interrupted calls included.
-    about: JSON that the stage recorded, such as its config.
+    seconds: The run time of the stage, including interrupted calls.
+    about: Recorded JSON, such as the config of the run.
   """
 
   folder: Path
@@ -44,33 +44,35 @@ class Artefact(NamedTuple):
 
 
 def exists(folder: Path) -> bool:
-  """Returns whether a folder holds a finished stage, damaged or not."""
+  """Returns whether a folder holds a finished stage, even a damaged one."""
   return (folder / NAME).exists()
 
 
 def write(
   folder: Path, fingerprint: str, seconds: float, about: dict[str, Any]
 ) -> None:
-  """Records a finished stage, after its files have reached the disk."""
-  described = {}
+  """Waits until the files of a stage are on disk, and writes its record."""
+  digests = {}
   for path in sorted(folder.iterdir()):
     if path.suffix in _SUFFIXES and path.name != NAME and path.is_file():
       files.sync(path)
-      described[path.name] = [path.stat().st_size, _sha256(path)]
+      digests[path.name] = [path.stat().st_size, _sha256(path)]
   record = {
     'format': FORMAT,
     'fingerprint': fingerprint,
     'seconds': seconds,
-    'files': described,
+    'files': digests,
     'about': about,
   }
   files.write_json(folder / NAME, record)
 
 
-def read(folder: Path, *, thorough: bool = False) -> Artefact:
-  """Reads the record of a finished stage, and checks the files it lists.
+def read(folder: Path, *, thorough: bool = False) -> Artifact:
+  """Reads the record of a finished stage, and checks the listed files.
 
-  Their sizes are compared, and their sha256 as well if `thorough`.
+  Args:
+    folder: The folder of the stage.
+    thorough: Whether to compare the sha256 of the files, not only their sizes.
 
   Raises:
     OSError: The record is missing or cannot be read.
@@ -82,11 +84,11 @@ def read(folder: Path, *, thorough: bool = False) -> Artefact:
     if not isinstance(record, dict):
       raise TypeError('it is not an object')
     _refuse_newer(path, record)
-    artefact, described = _parse(folder, record)
-  for name, (size, digest) in described.items():
+    artifact, digests = _parse(folder, record)
+  for name, (size, digest) in digests.items():
     with damage(folder / name):
-      _check(folder / name, size, digest if thorough else None)
-  return artefact
+      _check_file(folder / name, size, digest if thorough else None)
+  return artifact
 
 
 def _refuse_newer(path: Path, record: dict[str, Any]) -> None:
@@ -104,11 +106,11 @@ def _refuse_newer(path: Path, record: dict[str, Any]) -> None:
 
 def _parse(
   folder: Path, record: dict[str, Any]
-) -> tuple[Artefact, dict[str, tuple[int, str]]]:
+) -> tuple[Artifact, dict[str, tuple[int, str]]]:
   fingerprint, about = record['fingerprint'], record['about']
   if not isinstance(about, dict):
     raise TypeError('about is not an object')
-  # It becomes part of the names of folders.
+  # Checked, because it becomes part of the names of folders.
   if not _is_sha256(fingerprint):
     raise ValueError('the fingerprint is not a sha256')
   seconds = record['seconds']
@@ -117,19 +119,22 @@ def _parse(
   for section in ('config', 'environment'):
     if not isinstance(about.get(section, {}), dict):
       raise TypeError(f'the {section} is not an object')
-  described = {}
+  digests = {}
   for name, (size, digest) in record.get('files', {}).items():
     is_plain = Path(name).name == name and Path(name).suffix in _SUFFIXES
     if not is_plain or type(size) is not int:
-      raise ValueError('a file is not described as it should be')
+      raise ValueError('the name or the size of a file is not valid')
     if not _is_sha256(digest):
       raise ValueError('a digest is not a sha256')
-    described[name] = (size, digest)
-  return Artefact(folder, fingerprint, float(seconds), about), described
+    digests[name] = (size, digest)
+  return Artifact(folder, fingerprint, float(seconds), about), digests
 
 
 def writer(about: Any) -> str:
-  """Returns the name of the version that wrote a record, from its `about`."""
+  """Returns a text that names the version that wrote a record.
+
+  `about` is the field of this name in the record.
+  """
   try:
     version = about['environment']['tiger_jax']
     if re.fullmatch(r'[\w.+-]{1,40}', version):
@@ -139,15 +144,15 @@ def writer(about: Any) -> str:
   return 'an unknown version'
 
 
-def _check(path: Path, size: int, digest: str | None) -> None:
-  """Raises an error if a file is not as it was written."""
+def _check_file(path: Path, size: int, digest: str | None) -> None:
+  """Raises an error if a file differs from what was written."""
   status = path.stat()
   if not stat.S_ISREG(status.st_mode):
     raise ValueError('it is not a regular file')
   if status.st_size != size:
     raise ValueError(f'it has {status.st_size} bytes instead of {size}')
   if digest and _sha256(path) != digest:
-    raise ValueError('its content is not what was written')
+    raise ValueError('its content differs from what was written')
 
 
 def _sha256(path: Path) -> str:
@@ -160,7 +165,7 @@ def _is_sha256(value: Any) -> bool:
 
 
 def damage(path: Path, *kinds: Any) -> AbstractContextManager[None]:
-  """Turns an error of reading a file of a stage into a DataError."""
+  """Converts errors about a damaged file of a stage to a DataError."""
   return files.explained(
     f'{path} is damaged', f'remove {path.parent} and run again', *kinds
   )

@@ -1,4 +1,4 @@
-"""What is told of the steps: means, speed, and the first that went wrong."""
+"""Logs training steps, and detects values that are not finite."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ import numpy as np
 from tiger_jax.errors import NotFiniteError
 from tiger_jax.runtime.goodput import Stopwatch
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.training.step import Taken
+from tiger_jax.training.step import StepResults
 
 
 class StepLog:
-  """Collects the metrics of steps, and reads them long after the dispatch."""
+  """Collects the results of steps, and reads them long after the dispatch."""
 
   def __init__(
     self,
@@ -21,48 +21,72 @@ class StepLog:
     tensor_names: list[str],
     watch: Stopwatch,
   ):
-    """Takes what `Taken.finite` is about, and the watch of the stage."""
+    """Starts an empty log.
+
+    Args:
+      writer: Receives the mean metrics.
+      label: The name of the stage.
+      tensor_names: The names of the tensors in `StepResults.finite`.
+      watch: The stopwatch of the stage, from which the speed is computed.
+    """
     self._writer = writer
     self._label = label
     self._tensor_names = tensor_names
     self._watch = watch
-    self._seconds = self._busy()
-    self._pending: list[tuple[int, Taken, list[str]]] = []
+    self._seconds = self._training_seconds()
+    self._pending: list[tuple[int, StepResults, list[str]]] = []
     self._num_examples = 0
 
   def add(
-    self, before: int, taken: Taken, digests: list[str], num_examples: int
+    self,
+    before: int,
+    results: StepResults,
+    digests: list[str],
+    num_examples: int,
   ) -> int:
-    """Notes what is known of a call, and returns the steps done after it."""
+    """Adds the results of one jitted call.
+
+    Args:
+      before: The number of steps done before the call.
+      results: The results, which the device may still be computing.
+      digests: The digest of the batch of each step.
+      num_examples: The number of examples in all batches of the call.
+
+    Returns:
+      The number of steps done after the call.
+    """
     step = before + len(digests)
-    self._pending.append((step, taken, digests))
+    self._pending.append((step, results, digests))
     self._num_examples += num_examples
     return step
 
   def wait(self) -> None:
-    """Blocks until the last call added is done."""
+    """Blocks until the results that were added last are computed."""
     if self._pending:
       jax.block_until_ready(self._pending[-1][1])
 
   def flush(self, more: dict[str, float]) -> dict[str, float]:
-    """Writes the means since the last time with `more`, and returns them.
+    """Writes the mean metrics since the last flush, together with `more`.
+
+    Returns:
+      The values written.
 
     Raises:
       NotFiniteError: A value is not finite.
     """
     if not self._pending:
       return {}
-    steps, calls, digests = zip(*self._pending, strict=True)
+    steps, results, digests = zip(*self._pending, strict=True)
     self._pending = []
-    calls = jax.device_get(calls)
+    results = jax.device_get(results)
     metrics = {
-      name: np.concatenate([call.metrics[name] for call in calls])
-      for name in calls[0].metrics
+      name: np.concatenate([x.metrics[name] for x in results])
+      for name in results[0].metrics
     }
-    finite = np.concatenate([call.finite for call in calls])
+    finite = np.concatenate([x.finite for x in results])
     self._check(metrics, finite, sum(digests, []), steps[-1])
     means = {name: float(values.mean()) for name, values in metrics.items()}
-    seconds = self._busy()
+    seconds = self._training_seconds()
     elapsed, self._seconds = seconds - self._seconds, seconds
     speed = self._num_examples / max(elapsed, 1e-9)
     self._num_examples = 0
@@ -77,7 +101,7 @@ class StepLog:
     digests: list[str],
     last: int,
   ) -> None:
-    # Tensors first, then metrics; one row per step, whatever the replicas.
+    # Columns: tensors, then metrics. Rows: steps; replicas are merged.
     good = np.concatenate(
       [finite, np.stack([np.isfinite(x) for x in metrics.values()], -1)], -1
     )
@@ -86,15 +110,16 @@ class StepLog:
       return
     row = int(np.argmin(good.all(axis=1)))
     step = last - len(digests) + 1 + row
-    what = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
-    # No step comes before the initial parameters.
-    cause = max(1, step - what.startswith('parameter '))
+    name = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
+    # A step reads the parameters that the step before it computed. No step
+    # comes before the initial parameters.
+    cause = max(1, step - name.startswith('parameter '))
     raise NotFiniteError(
-      f'{self._label}: {what} is not finite at step {step}, batch '
+      f'{self._label}: {name} is not finite at step {step}, batch '
       f'{digests[row]}',
       cause,
     )
 
-  def _busy(self) -> float:
+  def _training_seconds(self) -> float:
     seconds: dict[str, Any] = self._watch.seconds()
     return seconds.get('step', 0.0) + seconds.get('data', 0.0)

@@ -1,4 +1,4 @@
-"""Looks batches up in the histories that lie on the device."""
+"""Reads training batches from histories that are stored on the device."""
 
 from typing import Any
 
@@ -10,29 +10,29 @@ from tiger_jax.training.step import Params, Task, UpdatingTask
 
 
 class LookUp:
-  """A task that gets `Excerpts` and gives its task a `Batch` of item rows.
+  """A task that reads the item rows of `Excerpts` and passes them to a task.
 
   Attributes:
-    tables: Those of the task, and the item rows of all histories.
+    tables: The tables of the inner task, and the item rows of all histories.
   """
 
   def __init__(self, task: Task, events: Int[np.ndarray, ' n']):
-    """Takes the task and the item rows of all histories."""
+    """Wraps a task; `events` holds the item rows of all histories."""
     self._task = task
     self.tables = (task.tables, events)
     if isinstance(task, UpdatingTask):
-      self.after_update = lambda params, tables, *rest: task.after_update(
-        params, tables[0], *rest
+      self.after_update = lambda params, tables, *args: task.after_update(
+        params, tables[0], *args
       )
 
   def init(self, rng: Array) -> Params:
-    """Returns the first parameters of the task."""
+    """Returns the initial parameters of the inner task."""
     return self._task.init(rng)
 
   def loss(
     self, params: Params, tables: Any, batch: Excerpts, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
-    """Returns the loss of the task, see `Task`."""
+    """Returns the loss of the inner task, see `Task`."""
     tables, events = tables
     rows = gather(events, batch.examples, batch.width)
     return self._task.loss(params, tables, rows, rng)

@@ -1,4 +1,4 @@
-"""The one train loop: TIGER, the RQ-VAE and every baseline run through it."""
+"""The train loop of all models: TIGER, the RQ-VAE and every baseline."""
 
 from collections.abc import Callable, Iterable, Sequence
 import contextlib
@@ -40,8 +40,8 @@ from tiger_jax.training.step import (
   tensor_names,
 )
 
-# Whoever needs it more often has another problem.
-_MOST_REWINDS = 10
+# A run that needs more rewinds has another problem.
+_MAX_REWINDS = 10
 
 
 def train(
@@ -55,37 +55,37 @@ def train(
   folder: Path,
   writer: MetricsWriter,
   label: str,
-  about: dict[str, Any],
+  identity: dict[str, Any],
   evaluate: Callable[[Params], dict[str, float]] | None = None,
   best_metric: str | None = None,
 ) -> Params:
-  """Trains, or goes on where an earlier call in the same folder stopped.
+  """Trains a model, or resumes an earlier call in the same folder.
 
-  All processes whose devices are in the mesh call it alike.
+  Every process with devices in the mesh must call this function with the same
+  arguments.
 
   Args:
     task: The training task.
-    batches: `(start, stop)` -> the batches of these numbers, in stacks.
-    schedule: How long.
-    optimizer_config: The recipe.
-    seeds: One seed per replica, usually one; see `init_state` for the
-      parameters of several.
-    mesh: The devices; batches and parameters are spread over them.
-    folder: Gets `checkpoints/`, `ledger` and `goodput.jsonl`.
-    writer: Gets the metrics.
-    label: Names the stage in the metrics and the progress line.
-    about: JSON that tells what is trained, see `Checkpoints`.
-    evaluate: Called with the parameters at every checkpoint and at the end.
-    best_metric: Which of its metrics picks the parameters that are returned;
-      None returns the last.
+    batches: `(start, stop)` -> the batches with these numbers, in stacks.
+    schedule: The number of steps, and the intervals of logs and checkpoints.
+    optimizer_config: The optimizer and its learning rate schedule.
+    seeds: One seed per replica. With several replicas, the parameters have a
+      leading axis for them.
+    mesh: The devices. Batches and parameters are sharded over them.
+    folder: Holds `checkpoints/`, `ledger` and `goodput.jsonl`.
+    writer: Receives the metrics.
+    label: The name of the stage in the metrics and the progress line.
+    identity: JSON that describes what is trained, see `Checkpoints`.
+    evaluate: Returns the metrics of parameters. Called at every checkpoint.
+    best_metric: The metric that selects the checkpoint; None selects the last.
 
   Returns:
-    The parameters.
+    The parameters of the selected checkpoint.
 
   Raises:
-    NumbersError: Something is not finite. What was saved before stays.
-    CheckpointError: A checkpoint cannot be saved, or does not fit.
-    Preempted: SIGTERM, SIGHUP or Ctrl-C came; the state is saved.
+    NumbersError: A value is not finite. Earlier checkpoints are kept.
+    CheckpointError: A checkpoint cannot be saved, or belongs to another run.
+    Preempted: SIGTERM, SIGHUP or Ctrl-C was received. The state is saved.
   """
   with contextlib.ExitStack() as stack:
     watch = goodput.Stopwatch()
@@ -93,13 +93,13 @@ def train(
     checkpoints = stack.enter_context(
       Checkpoints(
         folder / 'checkpoints',
-        about,
+        identity,
         best_metric,
         reach=schedule.reach,
         writes=processes.is_main(),
       )
     )
-    checkpoints.refuse_others()
+    checkpoints.require_same_run()
     run = _Run(
       batches=batches,
       schedule=schedule,
@@ -114,23 +114,23 @@ def train(
     )
     run.prepare(task, optimizer_config, seeds)
     with StopSignal() as stop:
-      for rewinds in range(_MOST_REWINDS + 1):
+      for num_rewinds in range(_MAX_REWINDS + 1):
         try:
-          run.go_on(stop)
+          run.resume(stop)
           break
         except NotFiniteError as error:
-          run.rewind(error, rewinds)
+          run.rewind(error, num_rewinds)
         except OSError as error:
           reason, remedy = os_errors.explain(error)
           raise CheckpointError(
             f'{folder}: {label} stopped ({reason}); {remedy}'
           ) from error
-    return run.chosen_params()
+    return run.selected_params()
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Run:
-  """The state of a call of `train`, which says what it is given."""
+  """The arguments and the state of one call of `train`."""
 
   batches: Callable[[int, int], Iterable[Any]]
   schedule: Schedule
@@ -149,15 +149,15 @@ class _Run:
     optimizer_config: OptimizerConfig,
     seeds: Sequence[int],
   ) -> None:
-    """Makes the first state, and what takes it further."""
+    """Creates the initial state and the jitted step function."""
     num_steps = self.schedule.num_steps
     self._rate = jax.jit(learning_rate(optimizer_config, num_steps))
     optimizer = make_optimizer(optimizer_config, num_steps)
-    # Not traced: a task may fit its first parameters on the host.
-    self._first = init_state(task, optimizer, seeds)
-    self._like = jax.eval_shape(lambda: self._first)
+    # Not traced: a task may fit its initial parameters on the host.
+    self._initial_state = init_state(task, optimizer, seeds)
+    self._shapes = jax.eval_shape(lambda: self._initial_state)
     self._shardings = state_shardings(
-      self.mesh, self._like, num_leading=int(len(seeds) > 1)
+      self.mesh, self._shapes, num_leading=int(len(seeds) > 1)
     )
     self._steps_fn = make_steps(task, optimizer, seeds, self._shardings)
     self._tables = replicate(self.mesh, task.tables)
@@ -166,33 +166,33 @@ class _Run:
     self._state: Any = None
     self._step = 0
     self._skipped: skipped.Ranges = ()
-    self._told: dict[str, float] = {}
+    self._reported_seconds: dict[str, float] = {}
 
-  def go_on(self, stop: StopSignal) -> None:
-    """Trains from the newest checkpoint, or from the beginning, to the end."""
+  def resume(self, stop: StopSignal) -> None:
+    """Trains to the end, from the newest checkpoint or from step 0."""
     start = self._restore()
     with contextlib.ExitStack() as stack:
       ledger = Ledger(
         self.folder / 'ledger' if processes.is_main() else None, start
       )
       stack.callback(ledger.close)
-      stack.callback(self._tell_goodput, start)
+      stack.callback(self._report_goodput, start)
       self.writer.rewind(self.label, start, self.folder)
       bar = stack.enter_context(
         progress_line(self.label, self.schedule.num_steps, start)
       )
       self._train(stop, start, ledger, bar)
 
-  def rewind(self, error: NotFiniteError, rewinds: int) -> None:
-    """Goes back to before an error, and skips the batches around it."""
+  def rewind(self, error: NotFiniteError, num_rewinds: int) -> None:
+    """Rewinds to a checkpoint before an error, and skips batches around it."""
     policy = self.schedule.rewind
-    if policy is None or rewinds == _MOST_REWINDS:
-      others = 'let it go back and skip batches (train.on_non_finite)'
+    if policy is None or num_rewinds == _MAX_REWINDS:
+      alternative = 'let the run rewind and skip batches (train.on_non_finite)'
       if policy:
-        others = f'look at the data ({rewinds} rewinds did not help)'
+        alternative = f'look at the data ({num_rewinds} rewinds did not help)'
       raise type(error)(
-        f'{error}; lower the learning rate in the config, and training starts '
-        f'again, or {others}',
+        f'{error}; lower the learning rate in the config, which starts the '
+        f'training again, or {alternative}',
         error.step,
       ) from error
     # All steps before the range of an earlier rewind are finite.
@@ -203,38 +203,38 @@ class _Run:
     step = processes.from_main(step, self.mesh)
     self.checkpoints.drop(step, aside=False)
     self._skipped = skipped.skip(self._skipped, start, stop)
-    what = str(error).removeprefix(f'{self.label}: ')
+    problem = str(error).removeprefix(f'{self.label}: ')
     say(
-      f'{self.label:>12}: {what}: back to step {step}; skips so far: batches '
-      f'{skipped.shown(self._skipped)}'
+      f'{self.label:>12}: {problem}: back to step {step}; skipped so far: '
+      f'batches {skipped.to_text(self._skipped)}'
     )
 
-  def chosen_params(self) -> Params:
-    """Returns the parameters that the metric picks, or the last."""
+  def selected_params(self) -> Params:
+    """Returns the parameters with the best metric; the last without one."""
     ranked = self.checkpoints.by_metric() if self.best_metric else []
     best = processes.from_main(ranked[0] if ranked else -1, self.mesh)
     if best in (-1, self._step):
       return self._state.params
-    found = self.checkpoints.restore_params(
-      ranked, self._like.params, self.mesh
+    restored = self.checkpoints.restore_params(
+      ranked, self._shapes.params, self.mesh
     )
-    assert found, 'a step with a metric has a checkpoint'
-    return put(found[1], self._shardings.params)
+    assert restored, 'a step with a metric has a checkpoint'
+    return put(restored[1], self._shardings.params)
 
   def _restore(self) -> int:
-    """Reads the newest checkpoint, or makes the first state."""
+    """Restores the newest checkpoint or the initial state; returns its step."""
     steps = self.checkpoints.steps()[::-1]
-    like = self._like._asdict()
-    found = self.checkpoints.restore_first(steps, like, self.mesh)
-    if found is None:
-      # Copies: what is put where it lies already would be donated.
-      self._state = put(fetch(self._first), self._shardings)
+    like = self._shapes._asdict()
+    restored = self.checkpoints.restore_first(steps, like, self.mesh)
+    if restored is None:
+      # `fetch` copies, because the first step would donate the initial state.
+      self._state = put(fetch(self._initial_state), self._shardings)
       self._step = 0
       return 0
-    self._step, state, meta = found
+    self._step, state, meta = restored
     self.checkpoints.drop(self._step, aside=True)
     self._state = put(TrainState(**state), self._shardings)
-    # After a rewind, the checkpoint may not have the newest range.
+    # After a rewind, the checkpoint may be older than the newest range.
     self._skipped = self._skipped or skipped.from_json(meta.get('skipped', []))
     return self._step
 
@@ -242,7 +242,7 @@ class _Run:
     self, stop: StopSignal, start: int, ledger: Ledger, bar: tqdm
   ) -> None:
     schedule, watch = self.schedule, self.watch
-    log = StepLog(self.writer, self.label, tensor_names(self._like), watch)
+    log = StepLog(self.writer, self.label, tensor_names(self._shapes), watch)
     last = schedule.num_steps
     stream = skipped.read(self.batches, self._skipped, start, last)
     step = start
@@ -257,17 +257,17 @@ class _Run:
       )
       is_new = shapes not in self._compiled
       with watch.phase('compile' if is_new else 'step'):
-        self._state, taken = self._steps_fn(self._state, self._tables, placed)
+        self._state, results = self._steps_fn(self._state, self._tables, placed)
       if is_new:
         self._compiled.add(shapes)
-        bar.unpause()  # Compilation says nothing about the time to come.
+        bar.unpause()  # Excludes the compilation from the estimated time left.
       with watch.phase('step'):
-        # The device works on this call while the host waits for the last one.
+        # Waits for the previous call, while the device computes this one.
         log.wait()
       num_examples = int(np.prod(jax.tree.leaves(batch)[0].shape[:2]))
-      self._step = step = log.add(before, taken, digests, num_examples)
+      self._step = step = log.add(before, results, digests, num_examples)
       bar.update(step - before)
-      # Asked once: a signal that comes later must find its step saved.
+      # Read once: a signal that arrives later is handled after the next call.
       stopping = self._any_process(stop.received)
       saving = _passed(before, step, schedule.save_every) or step == last
       if saving or stopping or _passed(before, step, schedule.log_every):
@@ -303,8 +303,8 @@ class _Run:
         raise self._preempted()
     with watch.phase('save'):
       self.checkpoints.wait()
-    # Of a signal since the last step nobody else would hear. Asked twice, for
-    # the answer may be that to the time before.
+    # A signal may have arrived since the last step. With several processes, the
+    # first call returns the previous answer, so a second call is needed.
     self._any_process(stop.received)
     if self._any_process(stop.received):
       raise self._preempted()
@@ -312,7 +312,7 @@ class _Run:
   def _preempted(self) -> Preempted:
     return Preempted(
       f'{self.label}: asked to stop, saved at step {self._step}; run the same '
-      'command to go on'
+      'command to resume'
     )
 
   def _measure(self, step: int) -> dict[str, float] | None:
@@ -334,16 +334,16 @@ class _Run:
       refresh=False,
     )
 
-  def _tell_goodput(self, start: int) -> None:
+  def _report_goodput(self, start: int) -> None:
     if not processes.is_main():
       return
-    until_now, before = self.watch.seconds(), self._told
-    self._told = until_now
-    seconds = {k: v - before.get(k, 0.0) for k, v in until_now.items()}
+    total, before = self.watch.seconds(), self._reported_seconds
+    self._reported_seconds = total
+    seconds = {k: v - before.get(k, 0.0) for k, v in total.items()}
     say(f'{self.label:>12}: {goodput.summary(seconds)}')
     goodput.record(self.folder / 'goodput.jsonl', start, self._step, seconds)
 
 
 def _passed(before: int, step: int, every: int) -> bool:
-  """Whether a multiple of `every` is after `before` and not after `step`."""
+  """Returns whether `(before, step]` contains a multiple of `every`."""
   return step // every > before // every

@@ -1,4 +1,4 @@
-"""The recipes: an optimizer with its schedule."""
+"""Optimizers with their learning rate schedules."""
 
 import functools
 from typing import Any
@@ -11,7 +11,7 @@ from tiger_jax.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-  """Returns the learning rate by the number of steps done."""
+  """Returns a function from the number of steps done to the learning rate."""
   rate, warmup = config.learning_rate, config.warmup_steps
   if config.recipe == 'adamw':
     return optax.warmup_cosine_decay_schedule(
@@ -26,17 +26,19 @@ def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 def make_optimizer(
   config: OptimizerConfig, num_steps: int
 ) -> optax.GradientTransformation:
-  """Builds a recipe, gradient clipping included.
+  """Returns the optimizer of `config.recipe`, with gradient clipping.
 
-  `adafactor` is for the sequence model (section 4.1 of the paper: rate 0.01 for
-  10,000 steps, then inverse square root decay; it does not name the optimizer,
-  but the default of its framework is Adafactor), and `adagrad` for the RQ-VAE.
-  `adamw`, which reproductions use, decays to zero after `num_steps`.
+  `adafactor` is the paper's recipe for the sequence model (section 4.1: rate
+  0.01 for 10,000 steps, then inverse square root decay). The paper does not
+  name the optimizer, but the default of its framework is Adafactor. `adagrad`
+  is the paper's optimizer for the RQ-VAE. Reproductions use `adamw`; its rate
+  decays to zero over `num_steps`.
   """
   rate = learning_rate(config, num_steps)
   if config.recipe == 'adamw':
-    # `optax.adamw` with selective decay. Its `mask` argument would change the
-    # state tree, and older checkpoints could not be restored.
+    # This is `optax.adamw` with selective decay. The `mask` argument of
+    # `optax.adamw` would change the structure of the optimizer state, so older
+    # checkpoints could not be restored.
     update = optax.chain(
       optax.scale_by_adam(),
       optax.stateless(functools.partial(_add_decay, config.weight_decay)),

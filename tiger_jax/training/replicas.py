@@ -1,4 +1,4 @@
-"""Replicas: runs that differ in their seeds and are trained at once."""
+"""Replicas: copies of a model with different seeds, trained together."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import jax
 
 def seeds(seed: int, num_replicas: int) -> list[int]:
   """Returns the seed of every replica."""
-  # jax.random.key would drop further bits.
+  # `jax.random.key` uses only the lowest 32 bits.
   return [(seed + i) % 2**32 for i in range(num_replicas)]
 
 
@@ -19,13 +19,18 @@ def select(params: Any, num_replicas: int, index: int) -> Any:
   return jax.tree.map(lambda x: x[index], params)
 
 
-def each(params: Any, num_replicas: int) -> Iterator[Any]:
+def split(params: Any, num_replicas: int) -> Iterator[Any]:
   """Yields the parameters of each replica."""
   return (select(params, num_replicas, i) for i in range(num_replicas))
 
 
-def over(
-  fn: Callable[[list[float]], Any], values: list[dict[str, float]]
+def aggregate(
+  fn: Callable[[list[float]], Any], metrics: list[dict[str, float]]
 ) -> dict[str, float]:
-  """Applies a function to the values that each metric has for all replicas."""
-  return {name: float(fn([x[name] for x in values])) for name in values[0]}
+  """Aggregates every metric over the replicas.
+
+  Args:
+    fn: Maps the values of all replicas to one value, for example `np.mean`.
+    metrics: The metrics of each replica.
+  """
+  return {name: float(fn([x[name] for x in metrics])) for name in metrics[0]}

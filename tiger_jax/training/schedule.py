@@ -1,15 +1,21 @@
-"""How long to train, and what to do when numbers go wrong."""
+"""The length of a training, and its policy for values that are not finite."""
 
 import math
 from typing import NamedTuple
 
 
 class Rewind(NamedTuple):
-  """How a run continues after a value that is not finite.
+  """The policy for values that are not finite: rewind, then skip batches.
 
-  The run restores a checkpoint, repeats its steps up to `back` steps before the
-  bad one, and skips `skip` batches from there, the bad one always included, in
-  whole calls of `steps_per_call` steps.
+  The run restores an earlier checkpoint and repeats the steps up to the window
+  of skipped batches. The window starts `back` steps before the bad step.
+
+  Attributes:
+    back: The number of steps before the bad step that are also skipped.
+    skip: The number of batches to skip. The batch of the bad step is always
+      skipped.
+    steps_per_call: The number of steps in one jitted call. A window consists of
+      whole calls.
   """
 
   back: int
@@ -19,8 +25,11 @@ class Rewind(NamedTuple):
   def window(self, step: int, earliest: int = 0) -> tuple[int, int]:
     """Returns `(start, stop)`: the steps `start + 1` to `stop` are skipped.
 
-    Both are rounded outwards to whole calls; the bad step counts from 1.
-    `earliest` is the smallest start, a multiple of `steps_per_call`.
+    The window is extended to whole calls.
+
+    Args:
+      step: The bad step, counted from 1.
+      earliest: The smallest allowed start, a multiple of `steps_per_call`.
     """
     start = max(earliest, step - 1 - self.back)
     stop = max(start + self.skip, step)
@@ -29,10 +38,17 @@ class Rewind(NamedTuple):
 
 
 class Schedule(NamedTuple):
-  """The number of steps of a training, and how often it stops to look.
+  """The number of training steps, and the intervals of logs and checkpoints.
 
-  Logs, checkpoints (with evaluations) and signals wait for the end of a call of
-  the device. Without `rewind`, a value that is not finite ends the run.
+  Logs, checkpoints, evaluations and stop signals are handled between jitted
+  calls.
+
+  Attributes:
+    num_steps: The total number of steps.
+    log_every: The number of steps between two log lines.
+    save_every: The number of steps between two checkpoints.
+    rewind: The policy for values that are not finite. If None, such a value
+      ends the run.
   """
 
   num_steps: int
@@ -42,7 +58,7 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """How many steps before the latest checkpoint a window may start.
+    """The number of steps that a window may start before the latest checkpoint.
 
     All steps before a checkpoint are finite, so a bad step comes after it.
     """

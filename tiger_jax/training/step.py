@@ -1,4 +1,4 @@
-"""One training step, of every model, and many of them in one call."""
+"""The training step of every model; one jitted call runs many steps."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -19,36 +19,38 @@ class Task(Protocol):
   """A training objective.
 
   Attributes:
-    tables: A pytree of arrays that every step reads and none changes. They
-      enter the compiled step as an argument and lie whole on every device.
+    tables: A pytree of constant arrays that every step reads. They are an
+      argument of the jitted call and are replicated on every device.
   """
 
   tables: Any
 
   def init(self, rng: Array) -> Params:
-    """Returns the parameters to begin with."""
+    """Returns the initial parameters."""
     ...
 
   def loss(
     self, params: Params, tables: Any, batch: Any, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
-    """Returns the loss of a batch, scalars to log, and arrays to hand on.
+    """Returns `(loss, metrics, seen)` for a batch.
 
-    A scalar called `loss` is logged instead of what is minimised.
+    `loss` is minimized. `metrics` holds scalars to log; a metric named `loss`
+    is logged in place of the minimized loss. `seen` is passed to
+    `after_update`.
     """
     ...
 
 
 @runtime_checkable
 class UpdatingTask(Task, Protocol):
-  """A task that also changes parameters by other means than a gradient."""
+  """A task that also changes parameters without a gradient."""
 
   def after_update(
     self, params: Params, tables: Any, seen: Any, step: Array, rng: Array
   ) -> Params:
     """Returns the changed parameters.
 
-    `seen` is what `loss` handed on, `step` the number of steps before.
+    `seen` comes from `loss`, and `step` is the number of steps done before.
     """
     ...
 
@@ -61,22 +63,25 @@ class TrainState(NamedTuple):
   opt_state: Any
 
 
-class Taken(NamedTuple):
-  """The results of n steps of a call, for r replicas if there are several.
+class StepResults(NamedTuple):
+  """The results of the n steps of one call.
 
-  `metrics` has `loss`, `gradient_norm` and those of the task, and `finite` says
-  whether each of the tensors in `tensor_names` was finite.
+  With several replicas, each array has an axis `r` for them.
+
+  Attributes:
+    metrics: `loss`, `gradient_norm` and the metrics of the task.
+    finite: Whether each of the tensors in `tensor_names` was finite.
   """
 
   metrics: dict[str, Float[Array, 'n *r']]
   finite: Bool[Array, 'n *r x']
 
 
-StepsFn = Callable[[TrainState, Any, Any], tuple[TrainState, Taken]]
+StepsFn = Callable[[TrainState, Any, Any], tuple[TrainState, StepResults]]
 
 
 def init_params(task: Task, seeds: Sequence[int]) -> Params:
-  """Returns the parameters before the first step, see `init_state`."""
+  """Returns the initial parameters, with replicas as in `init_state`."""
 
   def init(seed: Any) -> Params:
     return task.init(jax.random.key(seed))
@@ -91,14 +96,14 @@ def init_state(
   optimizer: optax.GradientTransformation,
   seeds: Sequence[int],
 ) -> TrainState:
-  """Returns the state before the first step.
+  """Returns the initial state.
 
-  With several replicas, which have one seed each, every array except `step` has
-  a leading axis for them.
+  There is one replica per seed. With several replicas, every array except
+  `step` has a leading axis for them.
   """
   params = init_params(task, seeds)
   init = optimizer.init if len(seeds) == 1 else jax.vmap(optimizer.init)
-  # Jitted; otherwise the creation of each array compiles a program.
+  # Without `jit`, a separate program would be compiled to create each array.
   opt_state = jax.jit(init)(params)
   return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
@@ -109,29 +114,37 @@ def make_steps(
   seeds: Sequence[int],
   shardings: TrainState | None = None,
 ) -> StepsFn:
-  """Compiles several steps: `(state, tables, stack) -> (state, taken)`.
+  """Returns a jitted function that runs one step per batch of a stack.
 
-  The first axis of all arrays of the stack counts the batches. The device does
-  not wait for the host between steps, which is most of the time of a small
-  model. The state is donated. All randomness is a function of the seed and the
-  step, so a resumed run takes the same steps as an uninterrupted one. Replicas,
-  one for each seed, share the batches, and each learns what it would alone.
-  The state stays where `shardings` put it.
+  The function maps `(state, tables, stack)` to `(state, results)` and donates
+  the state. The first axis of every array of the stack indexes the batches. The
+  steps run without the host in between, whose overhead dominates the time of a
+  small model.
+
+  All randomness is a function of the seed and the step, so a resumed run
+  repeats the steps of an uninterrupted run. Replicas share the batches, and
+  each learns the same parameters as if it was trained alone.
+
+  Args:
+    task: The training task.
+    optimizer: The optimizer.
+    seeds: One seed per replica.
+    shardings: The shardings of the returned state.
   """
   if len(seeds) == 1:
     step = functools.partial(_step, task, optimizer, seeds[0])
   else:
     axes = TrainState(None, 0, 0)  # pyrefly: ignore[bad-argument-type]
-    together = jax.vmap(
+    step_all = jax.vmap(
       functools.partial(_step, task, optimizer),
       in_axes=(0, axes, None, None),
       out_axes=(axes, 0),
     )
-    step = functools.partial(together, np.array(seeds, np.uint32))
+    step = functools.partial(step_all, np.array(seeds, np.uint32))
 
   def steps(
     state: TrainState, tables: Any, stack: Any
-  ) -> tuple[TrainState, Taken]:
+  ) -> tuple[TrainState, StepResults]:
     return lax.scan(
       lambda state, batch: step(state, tables, batch), state, stack
     )
@@ -140,7 +153,7 @@ def make_steps(
 
 
 def tensor_names(state: TrainState) -> list[str]:
-  """Returns what `Taken.finite` tells of, in the order of their making."""
+  """Returns the names of the tensors in `StepResults.finite`, in order."""
   paths = [
     jax.tree_util.keystr(path, simple=True, separator='/')
     for path, _ in jax.tree.leaves_with_path(state.params)
@@ -159,13 +172,13 @@ def _step(
   state: TrainState,
   tables: Any,
   batch: Any,
-) -> tuple[TrainState, Taken]:
+) -> tuple[TrainState, StepResults]:
   rng = jax.random.fold_in(jax.random.key(seed), state.step)
   rng_loss, rng_update = jax.random.split(rng)
 
   def objective(params: Params) -> tuple[Float[Array, ''], Any]:
-    loss, *rest = task.loss(params, tables, batch, rng_loss)
-    return loss, rest
+    loss, metrics, seen = task.loss(params, tables, batch, rng_loss)
+    return loss, (metrics, seen)
 
   (loss, (metrics, seen)), gradients = jax.value_and_grad(
     objective, has_aux=True
@@ -176,6 +189,7 @@ def _step(
   params = optax.apply_updates(state.params, updates)
   if isinstance(task, UpdatingTask):
     params = task.after_update(params, tables, seen, state.step, rng_update)
+  # `tensor_names` has the same order.
   tensors = [
     *jax.tree.leaves(state.params),
     loss,
@@ -184,4 +198,5 @@ def _step(
   finite = jnp.stack([jnp.isfinite(x).all() for x in tensors])
   norm = optax.tree.norm(gradients)
   metrics = {'loss': loss, 'gradient_norm': norm, **metrics}
-  return TrainState(state.step + 1, params, opt_state), Taken(metrics, finite)
+  results = StepResults(metrics, finite)
+  return TrainState(state.step + 1, params, opt_state), results

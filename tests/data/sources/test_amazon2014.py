@@ -23,7 +23,7 @@ REVIEWS = [
   ('u3', 'C', 7),
 ]  # fmt: skip
 METADATA = [
-  "{'asin': 'Z', 'title': 'Nobody bought it'}",
+  "{'asin': 'Z', 'title': 'Never bought'}",
   json.dumps(
     {
       'asin': 'A',
@@ -81,7 +81,7 @@ def message(raw):
 
 
 def histories(dataset):
-  """Returns the item ids of every user's history."""
+  """Returns the item ids in the history of each user."""
   return [
     ''.join(dataset.items.ids[row] for row in dataset.history_of(user))
     for user in range(dataset.num_users)
@@ -92,7 +92,7 @@ def test_worked_example(raw, capfd):
   dataset = load(raw)
   assert dataset.name == 'amazon2014/Beauty'
   assert dataset.user_ids == ('u2', 'u1', 'u3')
-  # Their digests begin with 3f39, 559a, 6b23 and df7e.
+  # Sorted by hash: the hashes begin with 3f39, 559a, 6b23 and df7e.
   assert dataset.items.ids == ('D', 'A', 'C', 'B')
   assert histories(dataset) == ['BDA', 'CAB', 'DAC']
   assert dataset.timestamps.tolist() == [10, 20, 30, 5, 10, 10, 7, 7, 7]
@@ -111,7 +111,7 @@ def test_short_users(raw):
   write_reviews(raw, reviews)
   write_metadata(raw, [*METADATA, "{'asin': 'E', 'title': 'Only u0'}"])
   text = message(raw)
-  assert "2 users with fewer than 3 events, the first 'u0' with 1" in text
+  assert "2 users with fewer than 3 events, such as 'u0' with 1" in text
   assert 'reviews_Beauty_5.json.gz' in text
   assert 'drop_short_users' in text
   dataset = load(raw, drop_short_users=True)
@@ -127,7 +127,7 @@ def test_missing_metadata(raw):
   write_metadata(raw, METADATA[:3])
   text = message(raw)
   assert 'names 2 items that' in text
-  assert "the first 'D'" in text
+  assert "such as 'D'" in text
   assert 'meta_Beauty.json.gz' in text
   assert 'allow_missing_metadata' in text
   dataset = load(raw, allow_missing_metadata=True)
@@ -183,11 +183,11 @@ def test_a_download_is_kept(site, raw, tmp_path):
   assert first.files[1] == f'{site}/meta_Beauty.json.gz'
   (raw / 'meta_Beauty.json.gz').unlink()
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert again.catalogue == first.catalogue
-  assert again.catalogue['B']['title'] == "It's"
+  assert again.catalog == first.catalog
+  assert again.catalog['B']['title'] == "It's"
 
 
-def test_downloads_are_kept_where_tfds_keeps_them(raw, tmp_path, monkeypatch):
+def test_downloads_are_in_the_folder_of_tfds(raw, tmp_path, monkeypatch):
   monkeypatch.setattr(tfds.core.constants, 'DATA_DIR', str(tmp_path))
   folder = tmp_path / 'downloads' / 'tiger_jax_amazon2014'
   folder.parent.mkdir()
@@ -226,7 +226,7 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
   assert len(again.events.user_ids) == 3
 
 
-def test_files_of_the_user_are_never_removed(raw):
+def test_damaged_files_in_source_dir_are_not_removed(raw):
   path = raw / 'meta_Beauty.json.gz'
   path.write_bytes(path.read_bytes()[:-9])
   assert 'removed' not in message(raw)
@@ -247,7 +247,7 @@ def test_counts(raw):
     'events: 12 read, 9 used; dropped: 2 exact repeats, 1 of users with fewer '
     'than 3 events',
     'users: 4 read, 3 used; dropped: 1 with fewer than 3 events',
-    'items: 6 read, 4 used; 1 were repeated, the last one is kept',
+    'items: 6 read, 4 used; 1 were repeated, and the last copy is kept',
     'text: empty: title 1, price 2, brand 3, categories 3, description 3; '
     "joined from lists: description 1; not a number: price 1 ('from 3.00'); "
     'unusable: brand 1 (meta_Beauty.json.gz, line 6: a record)',
@@ -274,8 +274,8 @@ assert 'tensorflow' not in sys.modules
 """
 
 
-def test_the_tfds_dataset_is_what_the_files_hold(raw, tmp_path):
-  """Neither needs TensorFlow, and reading the files does not need TFDS."""
+def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
+  """The export does not import TensorFlow, and reading does not import TFDS."""
   write_metadata(raw, METADATA[:3])
   temporary, folder = tmp_path / 'temporary', tmp_path / 'tfds'
   temporary.mkdir()
@@ -303,7 +303,7 @@ def test_the_tfds_dataset_is_what_the_files_hold(raw, tmp_path):
     (b'u1', ['C', 'A', 'B'], [5, 10, 10]),
     (b'u3', ['D', 'A', 'C'], [7, 7, 7]),
   ]
-  # In the order of their first review. C and D have no metadata.
+  # In the order of the first review of each item. C and D have no metadata.
   assert [(x['id'], x['has_metadata'], x['title']) for x in items] == [
     (b'A', True, b'Soap & Water 2 oz'),
     (b'B', True, b"It's"),
@@ -325,7 +325,7 @@ def test_the_tfds_dataset_is_what_the_files_hold(raw, tmp_path):
   ],
 )
 def test_published_sequences(data_root, folder, category, sizes):
-  """The histories are those of S3-Rec, which the paper's table counts."""
+  """The histories equal those of S3-Rec, whose sizes the paper reports."""
   source = data_root / folder
   config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))
   dataset = amazon2014.load(category, config)
@@ -337,10 +337,9 @@ def test_published_sequences(data_root, folder, category, sizes):
   assert dataset.counts['events']['dropped'] == {}
   lines = (source / 'sequences_s3rec.txt').read_text().splitlines()
   expected = [[int(x) - 1 for x in line.split()[1:]] for line in lines]
-  # Their numbers are in order of first appearance.
+  # S3-Rec numbers the items in the order of first appearance.
   numbers: dict[int, int] = {}
-  found = [
+  assert expected == [
     [numbers.setdefault(x, len(numbers)) for x in dataset.history_of(user)]
     for user in range(sizes[0])
   ]
-  assert found == expected

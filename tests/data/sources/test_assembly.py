@@ -1,4 +1,4 @@
-"""The order of events, and exact repeats of events."""
+"""Tests of the order of events, and of exact repeats."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ LOG = [
 ]
 
 
-def dataset(**changes):
+def assemble_log(**changes):
   users, items, times = zip(*LOG, strict=True)
   log = Events.from_log(
     ['u', 'v'],
@@ -30,38 +30,35 @@ def dataset(**changes):
     np.array(['abc'.index(x) for x in items], np.int32),
     np.array(times, np.int64),
   )
-  catalogue = {item: {} for item in 'abc'}
+  catalog = {item: {} for item in 'abc'}
   config = DatasetConfig(name='files', **changes)
-  return assemble(config, log, catalogue, 'events', 'items')
+  return assemble(config, log, catalog, 'events', 'items')
 
 
-def named(found):
-  """Returns each user's items and times."""
+def items_and_times(dataset):
+  """Returns the item ids and times of each user's events."""
+  times = np.split(dataset.timestamps, dataset.offsets[1:-1])
   return [
     [
-      (found.items.ids[item], time)
-      for item, time in zip(
-        found.history_of(user).tolist(),
-        found.timestamps[
-          found.offsets[user] : found.offsets[user + 1]
-        ].tolist(),
-        strict=True,
-      )
+      (dataset.items.ids[item], int(time))
+      for item, time in zip(dataset.history_of(user), times[user], strict=True)
     ]
-    for user in range(found.num_users)
+    for user in range(dataset.num_users)
   ]
 
 
-def test_events_are_in_the_order_of_time_then_of_the_log():
-  assert named(dataset()) == [
+def test_events_are_sorted_by_time_and_then_as_in_the_log():
+  assert items_and_times(assemble_log()) == [
     [('b', 10), ('a', 10), ('c', 10), ('c', 30), ('a', 40)],
     [('b', 10), ('a', 20), ('c', 20)],
   ]
 
 
 @pytest.mark.parametrize(('keep', 'repeats'), [(False, 2), (True, 0)])
-def test_exact_repeats_are_kept_where_the_config_says_so(keep, repeats):
-  found = dataset(keep_repeats=keep)
-  assert found.num_interactions == len(LOG) - repeats
+def test_exact_repeats_are_dropped_unless_config_keeps_them(keep, repeats):
+  dataset = assemble_log(keep_repeats=keep)
+  assert dataset.num_interactions == len(LOG) - repeats
   if keep:
-    assert named(found)[1] == [('b', 10), ('a', 20), ('c', 20), ('a', 20)]
+    assert items_and_times(dataset)[1] == [
+      ('b', 10), ('a', 20), ('c', 20), ('a', 20)
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ CONTENT = b'0123456789' * 1000
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Answers each request with its next function; the last one repeats."""
+  """Calls one of `answers` for each request in order, and repeats the last."""
 
   def __init__(self, answers: list[Callable]):
     super().__init__(('127.0.0.1', 0), Handler)
@@ -112,9 +112,9 @@ def test_a_file_is_downloaded_once(serve, tmp_path):
   assert [x.name for x in path.parent.iterdir()] == ['data.gz']
 
 
-@pytest.mark.parametrize('passing', [half, stalled, silent, status(503), page])
-def test_temporary_failures_are_retried(serve, tmp_path, passing):
-  server, url = serve(passing, passing, whole)
+@pytest.mark.parametrize('failure', [half, stalled, silent, status(503), page])
+def test_temporary_failures_are_retried(serve, tmp_path, failure):
+  server, url = serve(failure, failure, whole)
   assert get(url, tmp_path).read_bytes() == CONTENT
   assert server.requests == 3
 
@@ -122,13 +122,13 @@ def test_temporary_failures_are_retried(serve, tmp_path, passing):
 @pytest.mark.parametrize(
   ('answer', 'reason'),
   [
-    (half, 'it ended after 5000 of 10000 bytes'),
-    (stalled, 'no answer for 0 seconds'),
+    (half, 'ended after 5000 of 10000 bytes'),
+    (stalled, 'no data for 0 seconds'),
     (silent, 'timed out'),
     (status(503), 'HTTP 503'),
   ],
 )
-def test_it_gives_up_in_one_line(serve, tmp_path, answer, reason):
+def test_the_last_failure_raises_one_line(serve, tmp_path, answer, reason):
   server, url = serve(answer)
   assert reason in refusal(url, tmp_path)
   assert server.requests == 3
@@ -140,7 +140,7 @@ def test_a_missing_file_is_not_retried(serve, tmp_path):
   assert server.requests == 1
 
 
-def test_an_unreachable_server_is_one_line(tmp_path):
+def test_an_unreachable_server_raises_one_line(tmp_path):
   assert 'refused' in refusal('http://127.0.0.1:9/data.gz', tmp_path)
 
 

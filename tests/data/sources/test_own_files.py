@@ -19,7 +19,7 @@ ITEMS = {
   'title': ['Not bought yet', 'Tent, "green"', 'Line\nbreak', None],
   'price': [1.5, 20, None, 3],
   'categories': ['Camp > Tents', None, 'Camp; Home > Beds', ''],
-  'colour': ['red', 'red', 'red', 'red'],
+  'color': ['red', 'red', 'red', 'red'],
 }
 
 
@@ -43,7 +43,7 @@ def load(folder, **flags):
 
 
 def histories(dataset):
-  """Returns the item ids of every user's history."""
+  """Returns the item ids in the history of each user."""
   return [
     [dataset.items.ids[row] for row in dataset.history_of(user)]
     for user in range(dataset.num_users)
@@ -68,7 +68,7 @@ def shop(folder, events=EVENTS, items=ITEMS, suffix='jsonl'):
 def test_formats(tmp_path, suffix):
   dataset = load(shop(tmp_path, suffix=suffix))
   assert dataset.user_ids == ('u', 'v')
-  # Their digests begin with 1150, 3e23, 629f and ca97.
+  # Sorted by hash: the hashes begin with 1150, 3e23, 629f and ca97.
   assert dataset.items.ids == ('new', 'b', '007', 'a')
   assert histories(dataset) == [['b', 'a', '007'], ['b', '007', 'a', 'a']]
   assert dataset.timestamps.tolist() == [10, 10, 30, 1, 1, 2, 9]
@@ -136,7 +136,7 @@ def test_files_of_two_formats(tmp_path):
   assert load(tmp_path).num_items == 4
 
 
-def test_no_folder_named(tmp_path):
+def test_an_empty_source_dir_is_refused(tmp_path):
   config = DatasetConfig(name='files')
   with pytest.raises(UsageError, match='config.dataset.source_dir is empty'):
     own_files.load(config)
@@ -206,7 +206,7 @@ def test_wrong_value(tmp_path, column, value):
   assert f'interactions.jsonl, row 3: {column} is {value!r}' in text
 
 
-def test_two_kinds_of_timestamps(tmp_path):
+def test_mixed_integers_and_dates_are_refused(tmp_path):
   times = [*EVENTS['timestamp'][:-1], '2024-01-01']
   shop(tmp_path, EVENTS | {'timestamp': times})
   assert 'integers and ISO 8601 dates' in message(tmp_path)
@@ -223,7 +223,7 @@ def test_unknown_item(tmp_path):
   shop(tmp_path, items=items)
   text = message(tmp_path)
   assert 'interactions.jsonl names 1 items' in text
-  assert "the first '007'" in text
+  assert "such as '007'" in text
   dataset = load(tmp_path, allow_missing_metadata=True)
   assert dataset.items.title(dataset.items.rows['007']) == '007'
 
@@ -231,7 +231,7 @@ def test_unknown_item(tmp_path):
 def test_short_user(tmp_path):
   events = {name: values[:5] for name, values in EVENTS.items()}
   shop(tmp_path, events)
-  assert "1 users with fewer than 3 events, the first 'v' with 2" in message(
+  assert "1 users with fewer than 3 events, such as 'v' with 2" in message(
     tmp_path
   )
   assert load(tmp_path, drop_short_users=True).user_ids == ('u',)

@@ -53,7 +53,7 @@ def test_where_counts_blank_lines(tmp_path):
   assert record.where == f'{path}, line 3'
 
 
-def test_members_may_be_concatenated(tmp_path):
+def test_concatenated_gzip_members_are_read(tmp_path):
   path = tmp_path / 'x.json.gz'
   path.write_bytes(gzip.compress(GOOD) + gzip.compress(GOOD))
   assert len(values(path)) == 2
@@ -132,11 +132,11 @@ def test_not_utf8(tmp_path):
   )
 
 
-def test_long_line_is_not_read_whole(tmp_path, monkeypatch):
+def test_a_line_above_the_limit_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(raw_lines, 'MAX_LINE_BYTES', 1000)
-  within = b'{"a": "' + b'x' * 991 + b'"}'
-  assert len(within) == 1000
-  assert len(values(write(tmp_path, within))) == 1
+  longest = b'{"a": "' + b'x' * 991 + b'"}'
+  assert len(longest) == 1000
+  assert len(values(write(tmp_path, longest))) == 1
   assert 'line 1 is longer than 1000' in message(write(tmp_path, b' ' * 10**6))
 
 

@@ -12,7 +12,7 @@ def shop():
 
 
 def slow_probabilities(items, history):
-  """The law as its docstring tells it, one item at a time."""
+  """The distribution of the docstring of `synthetic`, item by item."""
 
   def aisle(row):
     return items.fields['categories'][row].split(' > ')
@@ -91,14 +91,14 @@ def test_same_seed_same_shop(tmp_path):
 def test_probabilities_against_the_slow_version(shop):
   histories = [shop.history_of(user)[: user + 1] for user in range(6)]
   histories.append(shop.history_of(6)[:0])
-  found = synthetic.next_item_probabilities(shop, histories)
+  result = synthetic.next_item_probabilities(shop, histories)
   expected = [slow_probabilities(shop.items, h.tolist()) for h in histories]
-  np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
-  np.testing.assert_allclose(found.sum(axis=1), 1)
+  np.testing.assert_allclose(result, expected, rtol=1e-12, atol=0)
+  np.testing.assert_allclose(result.sum(axis=1), 1)
 
 
-def test_shoppers_follow_the_law(shop):
-  """Sums over many events have the mean and spread the law predicts."""
+def test_purchases_follow_the_probabilities(shop):
+  """Counts of events have the mean and deviation of the distribution."""
   examples = splits.split(shop, 'train')
   histories = [
     shop.history[start:end]
@@ -120,7 +120,7 @@ def test_shoppers_follow_the_law(shop):
   assert 0.9 < deviations.std() < 1.1
 
 
-def test_best_recall_is_far_from_popularity(shop):
+def test_best_recall_is_far_above_that_of_popularity(shop):
   examples = splits.split(shop, 'test')
   best = [synthetic.best_possible_recall(shop, examples, k) for k in (1, 10)]
   assert 0.1 < best[0] < best[1]
@@ -142,6 +142,6 @@ def test_best_ranking_reaches_the_best_recall(shop):
   assert hits.mean() == pytest.approx(best, abs=4 * 0.5 / np.sqrt(len(hits)))
 
 
-def test_no_shoppers():
+def test_a_shop_without_users_is_refused():
   with pytest.raises(UsageError, match='synthetic_users'):
     synthetic.make(0, seed=0)

@@ -1,4 +1,4 @@
-"""The popularity baseline on purchases that can be counted by hand."""
+"""The popularity baseline, on events counted by hand."""
 
 import numpy as np
 import pytest
@@ -27,35 +27,37 @@ def recommend(num_items, bought, k, lists=None):
 
 
 @pytest.mark.parametrize('k', [1, 3, 6])
-def test_most_bought_first_ties_by_row(k):
-  found = recommend(6, BOUGHT, k)
-  np.testing.assert_array_equal(found.items, [ORDER[:k]] * 2)
-  np.testing.assert_array_equal(found.scores, [COUNTS[:k]] * 2)
-  assert found.valid.shape == (2, k) and found.valid.all()
+def test_most_frequent_items_first_ties_in_row_order(k):
+  result = recommend(6, BOUGHT, k)
+  np.testing.assert_array_equal(result.items, [ORDER[:k]] * 2)
+  np.testing.assert_array_equal(result.scores, [COUNTS[:k]] * 2)
+  assert result.valid.shape == (2, k) and result.valid.all()
 
 
-def test_a_large_catalogue_breaks_ties_by_row_too():
-  """Large enough for a sort that is not stable to show."""
+def test_ties_in_a_large_catalog_are_in_row_order():
+  """The catalog is large enough to reveal a sort that is not stable."""
   bought = np.repeat(np.arange(0, 300, 2), 2)
-  found = recommend(300, bought, 300)
+  result = recommend(300, bought, 300)
   expected = [*range(0, 300, 2), *range(1, 300, 2)]
-  np.testing.assert_array_equal(found.items, [expected] * 2)
+  np.testing.assert_array_equal(result.items, [expected] * 2)
 
 
-def test_more_than_the_catalogue_is_marked_invalid():
-  found = recommend(6, BOUGHT, 8)
-  np.testing.assert_array_equal(found.items, [[*ORDER, -1, -1]] * 2)
-  np.testing.assert_array_equal(found.scores, [[*COUNTS, -np.inf, -np.inf]] * 2)
-  np.testing.assert_array_equal(found.valid, [[True] * 6 + [False] * 2] * 2)
+def test_entries_beyond_the_catalog_are_invalid():
+  result = recommend(6, BOUGHT, 8)
+  np.testing.assert_array_equal(result.items, [[*ORDER, -1, -1]] * 2)
+  np.testing.assert_array_equal(
+    result.scores, [[*COUNTS, -np.inf, -np.inf]] * 2
+  )
+  np.testing.assert_array_equal(result.valid, [[True] * 6 + [False] * 2] * 2)
 
 
-def test_without_any_event_the_rows_are_in_order():
-  found = recommend(3, np.zeros(0, np.int32), 3)
-  np.testing.assert_array_equal(found.items, [[0, 1, 2]] * 2)
+def test_without_events_items_are_in_row_order():
+  result = recommend(3, np.zeros(0, np.int32), 3)
+  np.testing.assert_array_equal(result.items, [[0, 1, 2]] * 2)
 
 
 def test_lists_deny_and_allow():
   lists = ItemLists.of([[4, 3], [1]], [None, [2, 1, 5]])
-  found = recommend(6, BOUGHT, 4, lists)
-  np.testing.assert_array_equal(found.items, [[1, 0, 2, 5], [2, 5, -1, -1]])
-  np.testing.assert_array_equal(found.valid[1], [True, True, False, False])
+  result = recommend(6, BOUGHT, 4, lists)
+  np.testing.assert_array_equal(result.items, [[1, 0, 2, 5], [2, 5, -1, -1]])
+  np.testing.assert_array_equal(result.valid[1], [True, True, False, False])

@@ -97,8 +97,8 @@ def test_loss_equals_numpy(task, params):
     params, task.tables, x, jax.random.key(0)
   )
   network = params.model.autoencoder
-  standardised = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
-  z = _numpy_mlp(network.encoder, standardised)
+  standardized = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
+  z = _numpy_mlp(network.encoder, standardized)
   left, error, used = z, 0.0, []
   for codebook in map(np.asarray, params.model.codebooks):
     distances = ((left[:, None] - codebook[None]) ** 2).sum(axis=-1)
@@ -106,7 +106,7 @@ def test_loss_equals_numpy(task, params):
     error += (left**2).sum() / len(x)
     used.append(len(np.unique(distances.argmin(axis=1))) / len(codebook))
   x_hat = _numpy_mlp(network.decoder, z - left)
-  reconstruction = ((standardised - x_hat) ** 2).sum() / len(x)
+  reconstruction = ((standardized - x_hat) ** 2).sum() / len(x)
   np.testing.assert_allclose(
     metrics['reconstruction'], reconstruction, rtol=1e-4
   )
@@ -173,7 +173,7 @@ def test_reconstruction_passes_straight_through(params, gradients):
 
   def error(z):
     x_hat = network.decode(z)
-    return jnp.sum((network.standardise(x) - x_hat) ** 2) / len(x)
+    return jnp.sum((network.standardize(x) - x_hat) ** 2) / len(x)
 
   # What the decoder asks of the codes is asked of the encoder's output.
   _, pull_back = jax.vjp(encode, network.encoder)
@@ -251,7 +251,7 @@ def test_half_precision_embeddings_are_read():
 
 def test_fewer_items_than_codes_is_one_line():
   task = make_task(x=embeddings(num_items=7))
-  with pytest.raises(UsageError, match='8 codes of 7 items'):
+  with pytest.raises(UsageError, match='8 codes from 7 items'):
     task.init(jax.random.key(0))
 
 
@@ -273,13 +273,13 @@ def test_vq_vae_loss_equals_numpy():
   network = params.model.autoencoder
   (codebook,) = map(np.asarray, params.model.codebooks)
   assert codebook.shape == (8, 4)
-  standardised = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
-  parts = _numpy_mlp(network.encoder, standardised).reshape(20, 3, 4)
+  standardized = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
+  parts = _numpy_mlp(network.encoder, standardized).reshape(20, 3, 4)
   distances = ((parts[:, :, None] - codebook[None, None]) ** 2).sum(axis=-1)
   codes = distances.argmin(axis=-1)
   x_hat = _numpy_mlp(network.decoder, codebook[codes].reshape(20, 12))
   error = distances.min(axis=-1).sum() / 20
-  reconstruction = ((standardised - x_hat) ** 2).sum() / 20
+  reconstruction = ((standardized - x_hat) ** 2).sum() / 20
   np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
   used = len(np.unique(codes)) / 8
   np.testing.assert_allclose(metrics['batch_usage'], used, rtol=1e-6)

@@ -151,5 +151,5 @@ def test_repeated_points_are_no_error():
 
 def test_more_clusters_than_points_is_one_line():
   x = jnp.zeros((5, 2))
-  with pytest.raises(UsageError, match='6 codes of 5 items: set .* to 5'):
+  with pytest.raises(UsageError, match='6 codes from 5 items: set .* to 5'):
     kmeans.fit(jax.random.key(0), x, 6, 5)

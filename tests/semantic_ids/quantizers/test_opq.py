@@ -119,7 +119,7 @@ def test_fits_to_no_more_than_a_sample(monkeypatch):
 
 
 def test_fewer_items_than_codes_is_one_line():
-  with pytest.raises(UsageError, match='8 codes of 5 items'):
+  with pytest.raises(UsageError, match='8 codes from 5 items'):
     opq.fit(jax.random.key(0), np.ones((5, 4), np.float16), (4, 8))
 
 

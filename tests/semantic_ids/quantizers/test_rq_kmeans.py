@@ -102,5 +102,5 @@ def test_a_constant_dimension_changes_nothing():
 
 
 def test_fewer_items_than_codes_is_one_line():
-  with pytest.raises(UsageError, match='8 codes of 5 items'):
+  with pytest.raises(UsageError, match='8 codes from 5 items'):
     rq_kmeans.fit(jax.random.key(0), np.ones((5, 3), np.float16), (4, 8))

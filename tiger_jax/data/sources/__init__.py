@@ -1,1 +1,1 @@
-"""Readers of raw data: Amazon reviews, your own files, the synthetic shop."""
+"""Sources of datasets: Amazon reviews, your own files, the synthetic shop."""

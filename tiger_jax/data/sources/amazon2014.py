@@ -51,17 +51,17 @@ _SITE = 'https://snap.stanford.edu/data/amazon/productGraph/categoryFiles'
 
 
 class Category(NamedTuple):
-  """What the two raw files of a category hold.
+  """The content of the two raw files of a category.
 
   Attributes:
     events: All reviews.
-    catalogue: The text fields of each reviewed item that has metadata, by id.
+    catalog: The text fields of each reviewed item that has metadata, by id.
     counts: `items` and `fields` of the metadata, see `data.counts`.
-    files: Paths or addresses of the reviews and of the metadata.
+    files: The paths or addresses of the reviews and the metadata.
   """
 
   events: assembly.Events
-  catalogue: dict[str, dict[str, str]]
+  catalog: dict[str, dict[str, str]]
   counts: dict[str, Any]
   files: tuple[str, str]
 
@@ -75,13 +75,13 @@ def load(category: str, config: DatasetConfig) -> Dataset:
   """Downloads or reads one of `CATEGORIES`, see `assembly.assemble`.
 
   Raises:
-    DataError: A raw file is missing, damaged, or not what it should hold.
+    DataError: A raw file is missing or damaged, or lacks required content.
   """
   raw = read(category, config.source_dir)
-  dataset = assembly.assemble(config, raw.events, raw.catalogue, *raw.files)
+  dataset = assembly.assemble(config, raw.events, raw.catalog, *raw.files)
   items = dataset.counts['items'] | raw.counts['items']
-  counted = dataset.counts | raw.counts | {'items': items}
-  return dataclasses.replace(dataset, counts=counted)
+  counts = dataset.counts | raw.counts | {'items': items}
+  return dataclasses.replace(dataset, counts=counts)
 
 
 def read(
@@ -95,9 +95,9 @@ def read(
 
   Args:
     category: The category.
-    source_dir: The folder of the raw files; if empty, they are downloaded.
-    downloads: The folder of earlier downloads, by default that of TFDS.
-    site: The address of the folder of the official files.
+    source_dir: The folder of the raw files. If empty, they are downloaded.
+    downloads: The folder for downloads; by default, the one of TFDS.
+    site: The address of the official files.
 
   Raises:
     DataError: A raw file is missing or damaged. A damaged download is removed.
@@ -111,7 +111,7 @@ def read(
     unless_damaged = contextlib.nullcontext
   else:
     if downloads is None:
-      import tensorflow_datasets as tfds  # Takes a second.
+      import tensorflow_datasets as tfds  # Imported here: it takes a second.
 
       downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
     folder = downloads / 'tiger_jax_amazon2014'
@@ -120,8 +120,8 @@ def read(
   with unless_damaged(paths[0]):
     events = _read_reviews(paths[0])
   with unless_damaged(paths[1]):
-    catalogue, counted = _read_metadata(paths[1], set(events.item_ids))
-  return Category(events, catalogue, counted, (reviews, metadata))
+    catalog, counts = _read_metadata(paths[1], set(events.item_ids))
+  return Category(events, catalog, counts, (reviews, metadata))
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def _removed_if_damaged(download: Path) -> Iterator[None]:
 
 
 def _read_reviews(path: Path) -> assembly.Events:
-  # Stores codes, not text: the ids of all events would take more memory.
+  # Stores integer codes, because the text of all ids would take more memory.
   user_codes: dict[str, int] = {}
   item_codes: dict[str, int] = {}
   users, items, seconds = array.array('i'), array.array('i'), array.array('q')
@@ -160,27 +160,28 @@ def _read_reviews(path: Path) -> assembly.Events:
 def _read_metadata(
   path: Path, wanted: set[str]
 ) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-  """Returns the text fields of all reviewed items, and counts."""
-  catalogue: dict[str, dict[str, str]] = {}
-  counted = FieldCounts()
+  """Returns the text fields of all reviewed items by id, and the counts."""
+  catalog: dict[str, dict[str, str]] = {}
+  field_counts = FieldCounts()
   items = {'read': 0, 'repeated': 0}
   for record in raw_lines.read(path):
     item_id = raw_lines.required_text(record, 'asin')
     items['read'] += 1
     if item_id in wanted:
-      items['repeated'] += item_id in catalogue
-      catalogue[item_id] = _text_fields(record, counted)
-  return catalogue, {'items': items, 'fields': counted.fields}
+      items['repeated'] += item_id in catalog
+      catalog[item_id] = _text_fields(record, field_counts)
+  return catalog, {'items': items, 'fields': field_counts.fields}
 
 
 def _text_fields(
-  record: raw_lines.Record, counted: FieldCounts
+  record: raw_lines.Record, field_counts: FieldCounts
 ) -> dict[str, str]:
   where = Path(record.where).name
   texts = {
-    name: counted.read(name, record.values.get(name), where) for name in FIELDS
+    name: field_counts.read(name, record.values.get(name), where)
+    for name in FIELDS
   }
-  # The release has the entities of the web pages it was taken from.
+  # The texts contain HTML entities, such as &amp;.
   return {
     name: item_text.plain(html.unescape(text)) for name, text in texts.items()
   }

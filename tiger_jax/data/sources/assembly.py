@@ -1,4 +1,4 @@
-"""Builds a `Dataset` from the events and the catalogue of a source."""
+"""Builds a `Dataset` from the events and the catalog of any source."""
 
 from collections.abc import Mapping, Sequence
 import hashlib
@@ -14,18 +14,18 @@ from tiger_jax.errors import DataError
 
 # Part of the fingerprint of a dataset, because it determines the item rows.
 ITEM_ORDER = 'sha256 of the id'
-_SHORT = f'with fewer than {MIN_EVENTS} events'
+_WITH_FEW_EVENTS = f'with fewer than {MIN_EVENTS} events'
 
 
 class Events(NamedTuple):
-  """Every user's events, oldest first.
+  """The events of all users, grouped by user and sorted by time.
 
   Attributes:
-    user_ids: The source's id of each user.
-    item_ids: The source's id of each item that occurs.
-    history: Indices into `item_ids` of all events, user after user.
-    offsets: User `u` owns `history[offsets[u]:offsets[u + 1]]`.
-    timestamps: Of all events, in the source's unit.
+    user_ids: The id of each user in the source.
+    item_ids: The id of each item that occurs in an event.
+    history: The item of each event, as an index into `item_ids`.
+    offsets: `history[offsets[u]:offsets[u + 1]]` is the history of user `u`.
+    timestamps: The time of each event, in the unit of the source.
   """
 
   user_ids: Sequence[str]
@@ -43,7 +43,10 @@ class Events(NamedTuple):
     items: Int32[np.ndarray, ' interactions'],
     timestamps: Int64[np.ndarray, ' interactions'],
   ) -> 'Events':
-    """Sorts a log of indices into ids by user and time; the sort is stable."""
+    """Sorts a log by user and time, with a stable sort.
+
+    `users` and `items` are indices into `user_ids` and `item_ids`.
+    """
     order = np.lexsort((timestamps, users))
     lengths = np.bincount(users, minlength=len(user_ids))
     return cls(
@@ -58,8 +61,8 @@ class Events(NamedTuple):
     """Returns the user of each event, as an index into `user_ids`."""
     return np.repeat(np.arange(len(self.user_ids)), np.diff(self.offsets))
 
-  def only(self, kept: Bool[np.ndarray, ' interactions']) -> 'Events':
-    """Returns the selected events; some users may have none."""
+  def select(self, kept: Bool[np.ndarray, ' interactions']) -> 'Events':
+    """Returns the events where `kept` is true; some users may have none."""
     lengths = np.bincount(self.users()[kept], minlength=len(self.user_ids))
     return self._replace(
       history=self.history[kept],
@@ -71,71 +74,68 @@ class Events(NamedTuple):
 def assemble(
   config: DatasetConfig,
   events: Events,
-  catalogue: Mapping[str, Mapping[str, str]],
+  catalog: Mapping[str, Mapping[str, str]],
   events_file: str,
   items_file: str,
 ) -> Dataset:
   """Checks a source's content and numbers the items.
 
-  Items are numbered in the order of a hash of their ids. Row numbers determine
-  collision codes and the order of equal scores, so numbers in the order of the
-  events would leak held-out events (appendix D of the paper).
+  Items are sorted by a hash of their ids. Rows determine collision codes and
+  break ties of scores, so rows in the order of the events would leak held-out
+  events (appendix D of the paper).
 
   Args:
-    config: Says whether repeats are kept, and whether short users and items
-      without metadata are accepted.
+    config: Whether to keep repeats, and whether to accept users with few events
+      and items without metadata.
     events: The events of the source.
-    catalogue: Text fields by item id; absent fields count as ''.
+    catalog: The text fields of items by id. A missing field counts as ''.
     events_file: The source of the events, for error messages.
-    items_file: The source of the catalogue, for error messages.
+    items_file: The source of the catalog, for error messages.
 
   Raises:
-    DataError: A user is too short or an item unknown and the config does not
-      allow it, all items are unknown, or no user is left.
+    DataError: A user has too few events or an item is not in the catalog, and
+      the config does not accept it; no item is in the catalog; or no user
+      remains.
   """
   num_read, num_users = len(events.history), len(events.user_ids)
   if not config.keep_repeats:
-    events = events.only(_first_of_equals(events))
+    events = events.select(_is_first_copy(events))
   repeats = num_read - len(events.history)
   events = _without_short_users(config, events, events_file, repeats)
-  used = len(events.history)
-  short_events = num_read - repeats - used
-  counted = {
-    'events': counts.flow(
-      num_read,
-      used,
-      {'exact repeats': repeats, f'of users {_SHORT}': short_events},
-    ),
-    'users': counts.flow(
-      num_users,
-      len(events.user_ids),
-      {_SHORT: num_users - len(events.user_ids)},
-    ),
+  num_used = len(events.history)
+  event_drops = {
+    'exact repeats': repeats,
+    f'of users {_WITH_FEW_EVENTS}': num_read - repeats - num_used,
+  }
+  user_drops = {_WITH_FEW_EVENTS: num_users - len(events.user_ids)}
+  dataset_counts = {
+    'events': counts.flow(num_read, num_used, event_drops),
+    'users': counts.flow(num_users, len(events.user_ids), user_drops),
   }
   bought, first = np.unique(events.history, return_index=True)
   seen = [events.item_ids[code] for code in bought[np.argsort(first)]]
-  unknown = [item_id for item_id in seen if item_id not in catalogue]
-  ids = tuple(sorted({*seen, *catalogue}, key=_hashed))
-  counted['items'] = {
-    'read': len(catalogue),
+  unknown = [item_id for item_id in seen if item_id not in catalog]
+  ids = tuple(sorted({*seen, *catalog}, key=_hashed))
+  dataset_counts['items'] = {
+    'read': len(catalog),
     'used': len(ids),
     'never_bought': len(ids) - len(seen),
   }
   if unknown:
-    hint = counts.hint(unknown, catalogue)
+    hint = counts.hint(unknown, catalog)
     _check_join(config, unknown, len(seen), hint, events_file, items_file)
-    lacking = np.asarray([x not in catalogue for x in events.item_ids])
-    counted['missing'] = {
+    is_unknown = np.asarray([x not in catalog for x in events.item_ids])
+    dataset_counts['missing'] = {
       'items': len(unknown),
       'of_items': len(seen),
-      'events': int(lacking[events.history].sum()),
-      'of_events': used,
+      'events': int(is_unknown[events.history].sum()),
+      'of_events': num_used,
       'first': unknown[:3],
       'hint': hint,
     }
   rows = {item_id: row for row, item_id in enumerate(ids)}
   codes = np.asarray([rows.get(x, -1) for x in events.item_ids], np.int32)
-  texts = [catalogue.get(item_id, {}) for item_id in ids]
+  texts = [catalog.get(item_id, {}) for item_id in ids]
   fields = {
     name: tuple(text.get(name, '') for text in texts) for name in FIELDS
   }
@@ -146,7 +146,7 @@ def assemble(
     history=codes[events.history],
     offsets=events.offsets,
     timestamps=events.timestamps,
-    counts=counted,
+    counts=dataset_counts,
   )
 
 
@@ -155,10 +155,10 @@ def _hashed(item_id: str) -> bytes:
   return hashlib.sha256(item_id.encode('utf-8', 'surrogatepass')).digest()
 
 
-def _first_of_equals(events: Events) -> Bool[np.ndarray, ' interactions']:
-  """Selects the events that do not repeat an earlier one exactly."""
+def _is_first_copy(events: Events) -> Bool[np.ndarray, ' interactions']:
+  """Returns a mask of the events that do not exactly repeat an earlier one."""
   user, item, time = events.users(), events.history, events.timestamps
-  # The sort is stable: among equal events, the earliest is first.
+  # The sort is stable, so the earliest of equal events comes first.
   order = np.lexsort((item, time, user))
   same = np.ones(max(len(order) - 1, 0), bool)
   for column in (user, item, time):
@@ -177,19 +177,18 @@ def _check_join(
   events_file: str,
   items_file: str,
 ) -> None:
-  """Raises DataError if too many bought items are not in the catalogue."""
+  """Raises DataError if too many bought items are not in the catalog."""
   because = f' ({hint})' if hint else ''
   first = counts.first_ids(unknown)
   if len(unknown) == num_bought:
     raise DataError(
       f'none of the {num_bought} items that {events_file} names is in '
-      f'{items_file}, such as {first}{because}: write the ids alike in both '
-      'files'
+      f'{items_file}, such as {first}{because}: use the same ids in both files'
     )
   if not config.allow_missing_metadata:
     raise DataError(
-      f'{events_file} names {len(unknown)} items that {items_file} does not '
-      f'hold, the first {first}{because}: add them or set '
+      f'{events_file} names {len(unknown)} items that are not in {items_file}, '
+      f'such as {first}{because}: add them or set '
       'config.dataset.allow_missing_metadata=True'
     )
 
@@ -201,18 +200,19 @@ def _without_short_users(
   keep = lengths >= MIN_EVENTS
   users = np.flatnonzero(keep).tolist()
   short = np.flatnonzero(~keep)
-  dropped = f' ({repeats} exact repeats do not count)' if repeats else ''
+  uncounted = f' ({repeats} exact repeats do not count)' if repeats else ''
   if not users:
     raise DataError(
-      f'{events_file} has no user with at least {MIN_EVENTS} events{dropped}, '
-      'one each to train on, to validate and to test: add some'
+      f'{events_file} has no user with at least {MIN_EVENTS} events'
+      f'{uncounted}, one each for training, validation and test: add events'
     )
   if len(short) and not config.drop_short_users:
     first = short[0]
     raise DataError(
-      f'{events_file} has {len(short)} users {_SHORT}{dropped}, the first '
-      f'{item_text.shown(events.user_ids[first])} with {lengths[first]}: add '
-      'events or set config.dataset.drop_short_users=True'
+      f'{events_file} has {len(short)} users {_WITH_FEW_EVENTS}{uncounted}, '
+      f'such as {item_text.shown(events.user_ids[first])} with '
+      f'{lengths[first]}: add events or set '
+      'config.dataset.drop_short_users=True'
     )
   kept = np.repeat(keep, lengths)
   return events._replace(

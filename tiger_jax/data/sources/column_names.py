@@ -1,4 +1,4 @@
-"""Maps the column names of a file to the names that the program uses."""
+"""Maps the column names of a file to the column names of the program."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ _MOST_SHOWN = 12
 def column_of(raw: str) -> str:
   """Returns the column that a name in a file stands for.
 
-  Case, spaces, hyphens and underscores are ignored, and so is a type after a
+  The function ignores case, spaces, hyphens and underscores, and a type after a
   colon, as in RecBole's `user_id:token`.
   """
   name = raw.strip().strip('"\ufeff').partition(':')[0].casefold()
@@ -48,21 +48,21 @@ def select(
   required: Sequence[str],
   optional: Sequence[str],
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-  """Returns the positions of the wanted columns in a file, and notes about it.
+  """Returns the positions of the columns in a file, and notes for the user.
 
   Raises:
     DataError: A required column is missing; or two names stand for the same
-      column, and neither is the exact name of that column.
+      column, and neither is the name of that column itself.
   """
   positions = {}
   for column in (*required, *optional):
     candidates = [i for i, raw in enumerate(names) if column_of(raw) == column]
     candidates = _exact(names, candidates, column) or candidates
     if len(candidates) > 1:
-      both = ' and '.join(item_text.shown(names[i]) for i in candidates[:2])
+      shown = ' and '.join(item_text.shown(names[i]) for i in candidates[:2])
       raise DataError(
-        f'{path} has columns {both}, and either could be {column}: name one of '
-        f'them {column!r}, or remove one'
+        f'{path} has columns {shown}, and either could be {column}: name one '
+        f'of them {column!r}, or remove one'
       )
     if candidates:
       positions[column] = candidates[0]
@@ -73,20 +73,20 @@ def select(
 def merge(
   path: Path,
   fields: Mapping[str, list[Any]],
-  others: Iterable[str],
+  other_names: Iterable[str],
   required: Sequence[str],
 ) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-  """Returns one column for all fields whose names stand for it, and notes.
+  """Merges fields whose names stand for the same column; also returns notes.
 
-  Records need not have the same fields: some may say `user`, others `user_id`.
-  A field with the exact name of the column is read in place of all others if no
-  record lacks it, as in files whose rows all have the same columns.
+  Records need not have the same fields: some may have `user`, others `user_id`.
+  If a record has several such fields with different values, only the field with
+  the name of the column itself is read, provided that no record lacks it.
 
   Args:
     path: The file, for messages.
-    fields: The values of each field by its name in the file, one for each
-      record, None where a record lacks the field.
-    others: The names of other fields in the file.
+    fields: The values of all records for each field, by the name of the field
+      in the file. None stands for a missing field.
+    other_names: The names of further fields in the file, for messages.
     required: The columns that the file must have.
 
   Raises:
@@ -98,54 +98,57 @@ def merge(
     names.setdefault(column_of(raw), []).append(raw)
   columns: dict[str, list[Any]] = {}
   notes = []
-  for column, spelled in names.items():
-    values, conflict = _merged(fields, spelled)
-    exact = _exact(spelled, range(len(spelled)), column)
+  for column, raw_names in names.items():
+    values, conflict = _merged(fields, raw_names)
+    exact = _exact(raw_names, range(len(raw_names)), column)
     if conflict is None:
       columns[column] = values
-    elif len(exact) == 1 and _is_complete(fields, spelled, exact[0]):
-      columns[column] = fields[spelled[exact[0]]]
-      notes += _unused(path, spelled, {column: exact[0]})
+    elif len(exact) == 1 and _is_complete(fields, raw_names, exact[0]):
+      columns[column] = fields[raw_names[exact[0]]]
+      notes += _unused(path, raw_names, {column: exact[0]})
     else:
-      row, *both = conflict
-      shown = ' and '.join(map(item_text.shown, both))
+      row, *sources = conflict
+      shown = ' and '.join(map(item_text.shown, sources))
       raise DataError(
-        f'{path} has columns {shown}, either could be {column}, and row '
+        f'{path} has columns {shown}, and either could be {column}, but row '
         f'{row + 1} has a different value in each: name one of them {column!r} '
         'in every row, or remove one'
       )
-  _require(path, [*fields, *others], columns, required)
+  _require(path, [*fields, *other_names], columns, required)
   return columns, tuple(notes)
 
 
 def _exact(
   names: Sequence[str], positions: Iterable[int], column: str
 ) -> list[int]:
-  """Returns the positions with the name of the column, ideally in its case."""
-  alike = [i for i in positions if names[i].strip().casefold() == column]
-  return [i for i in alike if names[i] == column] or alike
+  """Returns the positions where the name is that of the column itself.
+
+  Another case is accepted if no name has the same case.
+  """
+  same_word = [i for i in positions if names[i].strip().casefold() == column]
+  return [i for i in same_word if names[i] == column] or same_word
 
 
 def _unused(
-  path: Path, names: Sequence[str], found: Mapping[str, int]
+  path: Path, names: Sequence[str], positions: Mapping[str, int]
 ) -> list[str]:
-  """Returns notes about columns that are not read because of their names."""
+  """Returns a note about each column that another one replaces."""
   return [
     f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
-    f'a column {item_text.shown(names[found[column]])}'
+    f'a column {item_text.shown(names[positions[column]])}'
     for i, raw in enumerate(names)
-    if (column := column_of(raw)) in found and i != found[column]
+    if (column := column_of(raw)) in positions and i != positions[column]
   ]
 
 
 def _require(
   path: Path,
   names: Sequence[str],
-  found: Iterable[str],
+  columns: Iterable[str],
   required: Sequence[str],
 ) -> None:
-  """Raises DataError if a required column was not found."""
-  missing = [name for name in required if name not in found]
+  """Raises DataError if `columns` lacks a required one."""
+  missing = [name for name in required if name not in columns]
   if missing:
     shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
     more = ', ...' if len(names) > _MOST_SHOWN else ''
@@ -157,15 +160,18 @@ def _require(
 
 
 def _merged(
-  fields: Mapping[str, list[Any]], spelled: list[str]
+  fields: Mapping[str, list[Any]], raw_names: list[str]
 ) -> tuple[list[Any], tuple[int, str, str] | None]:
-  """Returns the merged values, or the first row with two, and their names."""
-  merged = fields[spelled[0]]
-  if len(spelled) == 1:
+  """Returns the merged values and the first conflict, if there is any.
+
+  A conflict is a row with two different values, and the names of their fields.
+  """
+  merged = fields[raw_names[0]]
+  if len(raw_names) == 1:
     return merged, None
   merged = list(merged)
-  source = [spelled[0]] * len(merged)
-  for raw in spelled[1:]:
+  source = [raw_names[0]] * len(merged)
+  for raw in raw_names[1:]:
     for row, value in enumerate(fields[raw]):
       if value is None:
         continue
@@ -177,10 +183,10 @@ def _merged(
 
 
 def _is_complete(
-  fields: Mapping[str, list[Any]], spelled: list[str], exact: int
+  fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
 ) -> bool:
-  """Returns whether each record that has a field has the exact one."""
+  """Returns whether every record with any of the fields has the exact one."""
   return all(
     row[exact] is not None or not any(value is not None for value in row)
-    for row in zip(*(fields[raw] for raw in spelled), strict=True)
+    for row in zip(*(fields[raw] for raw in raw_names), strict=True)
   )

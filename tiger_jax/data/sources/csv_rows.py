@@ -1,7 +1,6 @@
-"""Reads CSV files row by row, slower than Arrow, but with fewer demands.
+"""Reads CSV files row by row: slower than Arrow, but more tolerant.
 
-Blanks may come before a quotation, lines of blanks are ignored, and an error
-names its row.
+Spaces before a quotation mark and blank lines are ignored. Errors name the row.
 """
 
 import codecs
@@ -19,13 +18,13 @@ _SAMPLE_BYTES = 2**20
 
 
 def reader(lines: Any, separator: str) -> Any:
-  """Returns a `csv.reader` that ignores blanks before a cell."""
+  """Returns a `csv.reader` that ignores spaces before a cell."""
   return csv.reader(lines, delimiter=separator, skipinitialspace=True)
 
 
 @contextlib.contextmanager
 def long_cells() -> Iterator[None]:
-  """Lets the csv module read cells that are as long as a row may be."""
+  """Sets the cell limit of the csv module to the limit of a row."""
   before = csv.field_size_limit(MAX_ROW_BYTES)
   try:
     yield
@@ -34,15 +33,16 @@ def long_cells() -> Iterator[None]:
 
 
 def is_blank(row: list[str]) -> bool:
-  """Returns whether a row is that of a line without any cell."""
+  """Returns whether a row comes from a blank line."""
   return len(row) < 2 and not ''.join(row).strip()
 
 
 class _Lines:
-  """The lines of a file, and then an empty one, which closes no quotation.
+  """Yields the lines of a file and then an empty line.
 
-  `size` counts characters since it was last set to zero, and `ended` says that
-  the empty line has been read.
+  The row of the empty line has cells only if a quotation mark is still open at
+  the end of the file. `size` counts characters since it was last set to zero;
+  `ended` tells whether the empty line has been read.
   """
 
   def __init__(self, path: Path, file: TextIO):
@@ -68,11 +68,11 @@ def read(
   num_header_lines: int,
   num_cells: int,
 ) -> Iterator[list[str]]:
-  """Yields each row after the lines of the header.
+  """Yields every row after the header.
 
   Raises:
-    DataError: A row has another number of cells or is too long, the last one
-      ends within a quotation, or the file is not in that encoding.
+    DataError: A row is too long or does not have `num_cells` cells, a quotation
+      mark is not closed, or the file does not have this encoding.
   """
   number = 0
   with path.open(encoding=encoding, newline='') as file, long_cells():
@@ -84,14 +84,15 @@ def read(
         where = f'{path}, row {number + 1} (line {line} of the file)'
         if lines.ended and row:
           raise DataError(
-            f'{where} ends within a quotation: a " at the beginning of a cell '
-            'is not closed; close it, or write it twice within quotation marks'
+            f'{where} ends within a quotation: the " at the beginning of a '
+            'cell is not closed; close it, or if it is part of the text, '
+            'double it and enclose the cell in quotation marks'
           )
         if rows.line_num > num_header_lines and not is_blank(row):
           number += 1
           if len(row) != num_cells:
             raise DataError(
-              f'{where} has {len(row)} cells, and the first line names '
+              f'{where} has {len(row)} cells, but the first line names '
               f'{num_cells} columns: correct the row; text that contains the '
               'separator must be in quotation marks'
             )
@@ -106,11 +107,11 @@ def read(
 
 
 def too_long(path: Path) -> DataError:
-  """Returns an error about a row that is longer than any that is read."""
+  """Returns an error about a row that exceeds the limit."""
   return DataError(
     f'{path} has a row of more than {MAX_ROW_BYTES} bytes ('
-    f'{MAX_ROW_BYTES // 2**20} MB), the most that is read: shorten its text; '
-    'if no text is that long, a quotation mark is not closed'
+    f'{MAX_ROW_BYTES // 2**20} MB), which is the limit: shorten its text; if '
+    'no text is that long, a quotation mark is not closed'
   )
 
 

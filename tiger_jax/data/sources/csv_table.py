@@ -1,4 +1,4 @@
-"""Reads CSV files, with any usual separator and encoding."""
+"""Reads columns of CSV files with common separators and encodings."""
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,13 +28,13 @@ def read(
   optional: Sequence[str],
   repeating: Iterable[str],
 ) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
-  """Reads the wanted columns as text, None where a cell is empty.
+  """Reads columns as text, and returns them with notes for the user.
 
-  The file is UTF-8, or UTF-16 with a byte order mark. Columns that are
-  `repeating` are dictionary-encoded. Also returns notes for the user.
+  Empty cells become None. The file is UTF-8, or UTF-16 with a byte order mark.
+  Columns named in `repeating` are dictionary-encoded.
 
   Raises:
-    DataError: The file is not such a table, or lacks a column.
+    DataError: The file is not such a table, or lacks a required column.
   """
   with path.open('rb') as file:
     sample = file.read(_SAMPLE_BYTES)
@@ -43,20 +43,20 @@ def read(
     names, num_lines, separator = _header(
       path, sample, encoding, {*required, *optional}
     )
-  found, notes = column_names.select(path, names, required, optional)
+  positions, notes = column_names.select(path, names, required, optional)
   repeated = pa.dictionary(pa.int32(), pa.string())
   types = {
     position: repeated if name in repeating else pa.string()
-    for name, position in found.items()
+    for name, position in positions.items()
   }
   layout = (path, encoding, separator, num_lines, len(names))
-  # Arrow is much faster, but it reads `a, "b"` as a, and "b" with its marks.
-  read = _read_by_arrow(*layout, types)
-  if read is None:
+  # Arrow is much faster, but in `a, "b"` it keeps the quotation marks of "b".
+  arrays = _read_by_arrow(*layout, types)
+  if arrays is None:
     rows = _quoted(csv_rows.read(*layout))
-    # In UTF-8 and in quotation marks, a row can be four times as long.
-    read = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
-  columns = dict(zip(found, read, strict=True))
+    # A row can be four times as long once it is quoted and encoded as UTF-8.
+    arrays = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
+  columns = dict(zip(positions, arrays, strict=True))
   for values in itertools.chain(*map(_values, columns.values())):
     longest = _compute.max(_compute.binary_length(values)).as_py()
     if (longest or 0) > MAX_ROW_BYTES:
@@ -74,9 +74,10 @@ def _read_by_arrow(
   num_cells: int,
   types: Mapping[int, pa.DataType],
 ) -> list[pa.ChunkedArray] | None:
-  """Reads a file directly; returns None if it is not as Arrow demands."""
-  # The reader accepts a quotation that is not closed: its cell extends to the
-  # end of the file. An empty row that is appended then becomes part of it.
+  """Reads a file by Arrow; returns None if Arrow does not read it correctly."""
+  # Arrow accepts a quotation mark that is never closed: the cell then extends
+  # to the end of the file. To detect this, an empty row is appended, which
+  # becomes a part of such a cell.
   end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
   try:
     with path.open('rb') as file:
@@ -110,21 +111,21 @@ def _parse(
 ) -> list[pa.ChunkedArray]:
   """Reads the columns at the positions of `types` from the bytes of a file.
 
-  The reader refuses a row that is longer than its `block_size`.
+  Arrow raises an error for a row longer than `block_size`.
   """
-  every = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
+  column_types = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
   table = arrow_csv.read_csv(
     io.BufferedReader(_Bytes(content)),
     read_options=arrow_csv.ReadOptions(
-      column_names=list(every),
+      column_names=list(column_types),
       **options,
     ),
     parse_options=arrow_csv.ParseOptions(
       delimiter=separator, newlines_in_values=True
     ),
     convert_options=arrow_csv.ConvertOptions(
-      # Without types, the reader would infer integers: 00123 becomes 123.
-      column_types=every,
+      # Without types, Arrow would infer integers: 00123 would become 123.
+      column_types=column_types,
       null_values=[''],
       strings_can_be_null=True,
       quoted_strings_can_be_null=True,
@@ -135,34 +136,34 @@ def _parse(
 
 
 def _quoted(rows: Iterable[list[str]]) -> Iterator[bytes]:
-  """Yields rows as Arrow demands them."""
+  """Yields rows as CSV in which every cell has quotation marks."""
   for row in rows:
     cells = (cell.replace('"', '""') for cell in row)
     yield ('"' + '","'.join(cells) + '"\n').encode()
 
 
 def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
-  """Yields the texts of a column, each of a dictionary only once."""
+  """Yields the texts of a column; of a dictionary, only the distinct values."""
   for chunk in column.chunks:
-    is_coded = pa.types.is_dictionary(chunk.type)
-    yield chunk.dictionary if is_coded else chunk
+    is_dictionary = pa.types.is_dictionary(chunk.type)
+    yield chunk.dictionary if is_dictionary else chunk
 
 
 class _Bytes(io.RawIOBase):
-  """A file of parts, of which none is empty."""
+  """A binary file whose content comes from an iterator of non-empty parts."""
 
   def __init__(self, parts: Iterator[bytes]):
     self._parts = parts
-    self._rest = memoryview(b'')
+    self._unread = memoryview(b'')
 
   def readable(self) -> bool:
     return True
 
   def readinto(self, buffer: Any) -> int:
-    self._rest = self._rest or memoryview(next(self._parts, b''))
-    size = min(len(buffer), len(self._rest))
-    buffer[:size] = self._rest[:size]
-    self._rest = self._rest[size:]
+    self._unread = self._unread or memoryview(next(self._parts, b''))
+    size = min(len(buffer), len(self._unread))
+    buffer[:size] = self._unread[:size]
+    self._unread = self._unread[size:]
     return size
 
 
@@ -187,15 +188,15 @@ def _header(
       is_cut = lines.tell() == len(text) and len(sample) == _SAMPLE_BYTES
   names, num_lines, separator = header
   if not names:
-    what = (
-      'does not begin with names of columns' if text.strip() else 'is empty'
+    problem = 'does not begin with column names' if text.strip() else 'is empty'
+    raise DataError(
+      f'{path} {problem}: add a first line that names the columns'
     )
-    raise DataError(f'{path} {what}: add a first line that names the columns')
   if is_cut:
     raise DataError(
-      f'{path}: the names of its columns have more than {_SAMPLE_BYTES} bytes, '
-      'the most that is read: shorten them; if they are not that long, a '
-      'quotation mark is not closed'
+      f'{path}: the line of column names has more than {_SAMPLE_BYTES} bytes, '
+      'which is the limit: shorten it; if it is not that long, a quotation '
+      'mark is not closed'
     )
   if any('\ufffd' in name for name in names):
     raise file_kinds.not_utf8(path, f'{path}, line 1 is')

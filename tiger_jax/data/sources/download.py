@@ -23,10 +23,14 @@ def get(
   patience: float = 60.0,
   waits: Sequence[float] = (1.0, 5.0),
 ) -> Path:
-  """Downloads a file to a folder, unless it is there already.
+  """Downloads a file to a folder, unless it exists there, and returns its path.
 
-  A download without any data for `patience` seconds has stalled. Retries come
-  after `waits` seconds each.
+  Args:
+    url: The address of the file.
+    folder: The folder.
+    patience: The time without any data after which an attempt fails, in
+      seconds.
+    waits: The time before each retry, in seconds.
 
   Raises:
     DataError: The file cannot be downloaded.
@@ -36,20 +40,20 @@ def get(
   path = folder / url.rpartition('/')[2]
   if path.exists():
     return path
-  # Two runs may download the same file at once.
+  # The process id is in the name, because two runs may download the same file.
   partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
   for wait in (*waits, None):
     try:
       _copy(url, partial, patience)
       break
     except (_Failed, TimeoutError, http.client.HTTPException) as error:
-      lasting = isinstance(error, _Failed) and error.lasting
-      if wait is None or lasting:
+      is_permanent = isinstance(error, _Failed) and error.is_permanent
+      if wait is None or is_permanent:
         partial.unlink(missing_ok=True)
         reason = item_text.plain(str(error))[:200]
         raise DataError(
-          f'cannot download {url} ({reason}): try again, or download it by '
-          'other means and name its folder in config.dataset.source_dir'
+          f'cannot download {url} ({reason}): try again, or download it in '
+          'another way and set config.dataset.source_dir to its folder'
         ) from error
     except OSError as error:
       partial.unlink(missing_ok=True)
@@ -61,9 +65,9 @@ def get(
 
 
 class _Failed(Exception):
-  """A failed download; `lasting` if a retry would fail as well."""
+  """A failed attempt. If it `is_permanent`, a retry would fail too."""
 
-  lasting = False
+  is_permanent = False
 
 
 def _copy(url: str, partial: Path, patience: float) -> None:
@@ -72,7 +76,7 @@ def _copy(url: str, partial: Path, patience: float) -> None:
   except urllib.error.HTTPError as error:
     error.close()
     failed = _Failed(f'HTTP {error.code} {error.reason}')
-    failed.lasting = error.code < 500
+    failed.is_permanent = error.code < 500
     raise failed from error
   except OSError as error:
     raise _Failed(str(error)) from error
@@ -88,13 +92,13 @@ def _copy(url: str, partial: Path, patience: float) -> None:
       bar.update(len(chunk))
     size = file.tell()
   if size < expected:
-    raise _Failed(f'it ended after {size} of {expected} bytes')
+    raise _Failed(f'the download ended after {size} of {expected} bytes')
 
 
 def _next(response: http.client.HTTPResponse, patience: float) -> bytes:
   try:
     return response.read1(_CHUNK_BYTES)
   except TimeoutError as error:
-    raise _Failed(f'no answer for {patience:.0f} seconds') from error
+    raise _Failed(f'no data for {patience:.0f} seconds') from error
   except OSError as error:
     raise _Failed(str(error)) from error

@@ -29,13 +29,13 @@ _Times = Int64[np.ndarray, ' rows']
 
 
 def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
-  """Returns a column of times as integers, and warnings about them.
+  """Returns a column of times as integers, and warnings for the user.
 
-  Integers are unchanged; dates become microseconds since 1970.
+  Integers are unchanged. Dates become microseconds since 1970.
 
   Raises:
-    DataError: A value is missing, or is neither an integer nor a date between
-      the years 1 and 9999; or integers and dates are mixed.
+    DataError: A value is missing; a value is not an integer or a date in the
+      years 1 to 9999; or the column has both integers and dates.
   """
   column = table.columns[name]
   if isinstance(column, list):
@@ -53,15 +53,15 @@ def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
     digits = _compute.match_substring_regex(column, '^-?[0-9]{1,18}$')
     if _compute.all(digits).as_py():
       numbers = column.cast(pa.int64()).to_numpy()
-      return numbers, _remarks(table, numbers)
+      return numbers, _warnings(table, numbers)
   elif pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
     numbers = column.cast(pa.int64()).to_numpy()
-    return numbers, _remarks(table, numbers)
+    return numbers, _warnings(table, numbers)
   return _parse(table, name)
 
 
 def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
-  """Parses each distinct value once."""
+  """Parses a column of text or Python objects, each distinct value once."""
   rows, values = tables.encode(table, name)
   numbers = np.zeros(len(values), np.int64)
   kinds: dict[str, int] = {}
@@ -81,7 +81,7 @@ def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
       name, row, 'integers and ISO 8601 dates are mixed: use one of them'
     )
   times = numbers[rows]
-  return times, [] if 'date' in kinds else _remarks(table, times)
+  return times, [] if 'date' in kinds else _warnings(table, times)
 
 
 def _from_dates(
@@ -113,23 +113,23 @@ def _check(
     )
 
 
-def _remarks(table: tables.Table, numbers: _Times) -> list[str]:
+def _warnings(table: tables.Table, numbers: _Times) -> list[str]:
   """Returns warnings about integer times that look wrong."""
   seconds, milliseconds = (
     int(((numbers >= low) & (numbers < high)).sum())
     for low, high in (_SECONDS, _MILLISECONDS)
   )
-  remarks = []
+  warnings = []
   if seconds and milliseconds:
-    remarks.append(
+    warnings.append(
       f'{table.path.name}: some times look like seconds, others like '
       'milliseconds, so their order may be wrong'
     )
   if count := int((numbers <= 0).sum()):
-    remarks.append(
+    warnings.append(
       f'{table.path.name}: {count:,} times are zero or negative, and come first'
     )
-  return remarks
+  return warnings
 
 
 def _time(value: Any) -> tuple[str, int | None]:

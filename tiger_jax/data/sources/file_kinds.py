@@ -1,4 +1,4 @@
-"""Recognizes the kind and the encoding of a file by its first bytes."""
+"""Detects the format and the encoding of a file from its first bytes."""
 
 import codecs
 from pathlib import Path
@@ -24,7 +24,7 @@ _UTF16 = {codecs.BOM_UTF16_LE: 'utf-16-le', codecs.BOM_UTF16_BE: 'utf-16-be'}
 
 
 def check(path: Path, start: bytes) -> None:
-  """Raises DataError if the first bytes of a file are those of another kind."""
+  """Raises DataError if the first bytes of a file contradict its suffix."""
   suffix = path.suffix[1:]
   if _is_text(start):
     if suffix == 'parquet' and start:
@@ -48,7 +48,7 @@ def encoding(path: Path, start: bytes) -> str:
   """Returns the encoding of a text file: UTF-8, or UTF-16 with its byte order.
 
   Raises:
-    DataError: It is in UTF-32, or in UTF-16 without a byte order mark.
+    DataError: The file is in UTF-32, or in UTF-16 without a byte order mark.
   """
   if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
     raise not_utf8(path, f'{path} is', 'UTF-32')
@@ -62,9 +62,9 @@ def encoding(path: Path, start: bytes) -> str:
 
 
 def not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
-  """Returns an error that names the command which converts a file.
+  """Returns an error that suggests a command to convert a file.
 
-  `where` begins the message, and `encoding` is what the file probably is.
+  `where` begins the message. `encoding` is the probable encoding of the file.
   """
   other = f'{path.stem}.utf8{path.suffix}'
   return DataError(
@@ -74,10 +74,10 @@ def not_utf8(path: Path, where: str, encoding: str = 'LATIN1') -> DataError:
 
 
 def not_utf16(path: Path) -> DataError:
-  """Returns an error for a file that begins as UTF-16 only."""
+  """Returns an error about invalid UTF-16 after a byte order mark."""
   return DataError(
-    f'{path} is damaged: it begins as UTF-16, but it is not valid UTF-16; '
-    'write it again'
+    f'{path} is damaged: it begins as UTF-16, but is not valid UTF-16; write '
+    'it again'
   )
 
 

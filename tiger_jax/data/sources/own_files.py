@@ -1,8 +1,8 @@
-"""Reads your own shop: a file of interactions and a file of items.
+"""Reads a dataset of your own: a file of interactions and a file of items.
 
-`interactions` has the columns user, item and timestamp. `items` has item and
-title, and optionally price, brand, categories and description. Each is a
-`.csv`, `.jsonl` or `.parquet` file. Columns may have other common names, see
+`interactions` has the columns user, item and timestamp. `items` has the columns
+item and title, and optionally price, brand, categories and description. Each is
+a `.csv`, `.jsonl` or `.parquet` file. Columns may have other common names, see
 `column_names`.
 """
 
@@ -20,20 +20,20 @@ from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import assembly, event_times, tables
 from tiger_jax.errors import DataError, UsageError
 
-_NO_VALUE = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
+_PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
 
 
 def load(config: DatasetConfig) -> Dataset:
   """Reads the two files in `config.source_dir`.
 
-  Ids may be text or integers; spaces around them are removed. Times are
-  integers of any one unit, or ISO 8601 dates, which become microseconds since
-  1970. A date without a time zone is in UTC.
+  Ids may be text or integers; spaces around them are removed. Times may be
+  integers, all in the same unit, or ISO 8601 dates, which become microseconds
+  since 1970. A date without a time zone is in UTC.
 
   Raises:
     UsageError: `source_dir` is empty.
     DataError: A file is missing or damaged, or lacks a column or a value; or
-      the two files do not fit each other.
+      the ids of the two files do not match.
   """
   if not config.source_dir:
     raise UsageError(
@@ -48,24 +48,26 @@ def load(config: DatasetConfig) -> Dataset:
   )
   users, user_ids = _ids(log, 'user')
   items, item_ids = _ids(log, 'item')
-  times, remarks = event_times.read(log, 'timestamp')
-  notes = [*log.notes, *remarks]
+  times, warnings = event_times.read(log, 'timestamp')
+  notes = [*log.notes, *warnings]
   for name, rows, ids in (('user', users, user_ids), ('item', items, item_ids)):
     notes += _placeholders(log, name, rows, ids)
   del log
   events = assembly.Events.from_log(user_ids, users, item_ids, items, times)
   items_table = tables.read(items_file, ('item', 'title'), FIELDS[1:])
-  fields = FieldCounts()
-  catalogue = _catalogue(items_table, fields)
+  field_counts = FieldCounts()
+  catalog = _catalog(items_table, field_counts)
   dataset = assembly.assemble(
-    config, events, catalogue, str(events_file), str(items_file)
+    config, events, catalog, str(events_file), str(items_file)
   )
-  more = {'fields': fields.fields, 'notes': [*notes, *items_table.notes]}
-  return dataclasses.replace(dataset, counts=dataset.counts | more)
+  counts = dataset.counts | {
+    'fields': field_counts.fields, 'notes': [*notes, *items_table.notes],
+  }  # fmt: skip
+  return dataclasses.replace(dataset, counts=counts)
 
 
-def _catalogue(
-  table: tables.Table, counted: FieldCounts
+def _catalog(
+  table: tables.Table, field_counts: FieldCounts
 ) -> dict[str, dict[str, str]]:
   rows, ids = _ids(table, 'item')
   if len(ids) < table.num_rows:
@@ -78,7 +80,7 @@ def _catalogue(
     )
   texts = {
     name: [
-      counted.read(name, value, f'{table.path.name}, row {row}')
+      field_counts.read(name, value, f'{table.path.name}, row {row}')
       for row, value in enumerate(tables.values(table, name), start=1)
     ]
     for name in FIELDS
@@ -91,28 +93,29 @@ def _catalogue(
 
 
 def candidates(folder: Path, *names: str) -> list[Path]:
-  """Returns the possible paths of files, existing or not."""
+  """Returns the paths that files of these names may have, existing or not."""
   return [folder / f'{name}{end}' for name in names for end in tables.SUFFIXES]
 
 
 def _find(folder: Path, name: str) -> Path:
   if not folder.is_dir():
     raise DataError(
-      f'there is no folder {folder}: name that of your files in '
-      'config.dataset.source_dir'
+      f'there is no folder {folder}: set config.dataset.source_dir to the '
+      'folder of your files'
     )
   paths = candidates(folder, name)
-  found = [path for path in paths if path.exists()]
-  if not found:
+  existing = [path for path in paths if path.exists()]
+  if not existing:
     raise DataError(
-      f'{folder} holds no {name} file: add {", ".join(p.name for p in paths)}, '
-      'any one of them'
+      f'{folder} has no {name} file: add one of '
+      f'{", ".join(path.name for path in paths)}'
     )
-  if len(found) > 1:
+  if len(existing) > 1:
     raise DataError(
-      f'{folder} holds {" and ".join(p.name for p in found)}: keep one of them'
+      f'{folder} has {" and ".join(path.name for path in existing)}: keep one '
+      'of them'
     )
-  return found[0]
+  return existing[0]
 
 
 def _ids(
@@ -122,16 +125,16 @@ def _ids(
   rows, values = tables.encode(table, name)
   wrong = rows < 0
   if not wrong.any():
-    bad = [code for code, value in enumerate(values) if not _is_id(value)]
-    wrong = np.isin(rows, bad)
+    bad_codes = [code for code, value in enumerate(values) if not _is_id(value)]
+    wrong = np.isin(rows, bad_codes)
   if wrong.any():
-    what = 'it must be text or an integer, without control characters'
+    requirement = 'it must be text or an integer, without control characters'
     if any(isinstance(value, float) for value in values):
-      what += (
+      requirement += (
         '; pandas turns integers into floats in a column with missing values: '
         f"remove those rows, use astype('int64') on {name}, and save it again"
       )
-    raise table.refusal(name, int(np.argmax(wrong)), what)
+    raise table.refusal(name, int(np.argmax(wrong)), requirement)
   # 7, '7' and ' 7' are the same id.
   codes: dict[str, int] = {}
   renumbered = np.asarray(
@@ -147,16 +150,16 @@ def _placeholders(
   rows: Int32[np.ndarray, ' rows'],
   ids: list[str],
 ) -> list[str]:
-  """Returns warnings about ids that are words for a missing value.
+  """Returns warnings about ids that stand for a missing value.
 
-  Programs write such an id for every unknown visitor, so that the events of all
-  of them seem to be those of one user.
+  Some programs write such an id for all unknown visitors, whose events then
+  seem to belong to one user.
   """
   return [
     f'{table.path.name}: {int((rows == code).sum()):,} rows have the {name} '
     f'{value!r}'
     for code, value in enumerate(ids)
-    if value.casefold() in _NO_VALUE
+    if value.casefold() in _PLACEHOLDERS
   ]
 
 

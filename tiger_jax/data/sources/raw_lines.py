@@ -1,7 +1,7 @@
-"""Files of one record a line, as they are found in the wild.
+"""Reads files with one record per line.
 
-A record is JSON, or a Python literal as in the Amazon metadata of 2014. What
-is neither ends the run with one line that names the place.
+A record is a JSON object, or a Python dict as in the Amazon metadata of 2014.
+For anything else, the error message names the line.
 """
 
 import ast
@@ -28,22 +28,23 @@ _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
-  """One line of a file; `where` names both, and begins an error message."""
+  """A record; `where` names its file and line for error messages."""
 
   values: dict[Any, Any]
   where: str
 
 
 def read(path: Path) -> Iterator[Record]:
-  """Yields the records of a file without holding the whole of it.
+  """Yields the records of a file without reading all of it into memory.
 
-  Lines are in UTF-8, or in UTF-16 with a byte order mark; a `.gz` file is
-  compressed. Blank lines are skipped. A damaged end of a compressed file shows
-  only after all records before it: publish nothing until then.
+  The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` file is
+  decompressed. Blank lines are skipped. A damaged end of a compressed file is
+  detected only after all records before it, so a caller must not write results
+  before the last record.
 
   Raises:
-    DataError: The file is missing, damaged, or not what its name says, or a
-      line is not a record.
+    DataError: The file is missing, damaged, or of another kind than its name
+      says, or a line is not a record.
   """
   try:
     with path.open('rb') as raw:
@@ -65,41 +66,47 @@ def read(path: Path) -> Iterator[Record]:
     ) from error
   except OSError as error:
     raise DataError(
-      f'{path} cannot be read ({error.strerror}): check what it is and its '
-      'permissions'
+      f'{path} cannot be read ({error.strerror}): check that it is a file, and '
+      'its permissions'
     ) from error
 
 
 def required_text(record: Record, key: str) -> str:
-  """Returns a field of text; raises DataError if it is not clean or missing."""
+  """Returns a field of text.
+
+  Raises:
+    DataError: The field is missing, or is not text without control characters.
+  """
   value = record.values.get(key)
   if not isinstance(value, str) or not item_text.is_clean(value):
-    raise DataError(
-      f'{record.where}: {_wrong(record, key)} of text without control '
-      'characters'
-    )
+    raise _wrong_field(record, key, 'text without control characters')
   return value
 
 
 def required_seconds(record: Record, key: str) -> int:
-  """Returns a field of seconds before the year 10,000, or raises DataError."""
+  """Returns a field of whole seconds since 1970.
+
+  Raises:
+    DataError: The field is missing, or is not in the years 1970 to 9999.
+  """
   value = record.values.get(key)
   if type(value) is not int or not 0 <= value < _YEAR_10000:
-    raise DataError(
-      f'{record.where}: {_wrong(record, key)} of whole seconds since 1970'
-    )
+    raise _wrong_field(record, key, 'an integer, the seconds since 1970')
   return value
 
 
-def _wrong(record: Record, key: str) -> str:
-  if key not in record.values:
-    return f'field {key!r} is missing: every record needs one'
-  value = item_text.shown(record.values[key])
-  return f'field {key!r} is {value}: correct or remove the line; it must be one'
+def _wrong_field(record: Record, key: str, requirement: str) -> DataError:
+  problem = 'is missing'
+  if key in record.values:
+    problem = f'is {item_text.shown(record.values[key])}'
+  return DataError(
+    f'{record.where}: field {key!r} {problem}: it must be {requirement}; '
+    'correct or remove the line'
+  )
 
 
 def _progress(path: Path, raw: io.BufferedIOBase) -> Any:
-  """Returns `raw`, drawing a progress line if reading it takes long."""
+  """Returns `raw`, with a progress line if reading it takes long."""
   return tqdm.wrapattr(
     raw,
     'read',
@@ -126,7 +133,7 @@ def _check_gzip(path: Path, raw: io.BufferedIOBase) -> None:
 
 
 def _recoded(path: Path, raw: io.BufferedReader) -> Any:
-  """Returns the lines of a file: text if it is in UTF-16, bytes otherwise."""
+  """Returns the lines of a file: text if it is UTF-16, bytes otherwise."""
   encoding = file_kinds.encoding(path, raw.peek(16)[:16])
   if encoding == 'utf-8':
     return raw
@@ -180,9 +187,9 @@ def _parse(text: str, where: str) -> dict[Any, Any]:
 
 
 def _parse_literal(text: str) -> Any:
-  """Returns the value of a Python literal, None where it is none."""
+  """Returns the value of a Python literal, or None if the text is not one."""
   with warnings.catch_warnings():
-    # Doubtful escapes in somebody's text are no concern of the user.
+    # Ignores warnings about invalid escape sequences in the text.
     warnings.simplefilter('ignore')
     try:
       return ast.literal_eval(text)

@@ -1,11 +1,12 @@
-"""A shop whose shoppers follow a known law, so that the best score is known.
+"""A synthetic shop with a known distribution of the next item.
 
-The next item depends on the last one and on what was bought already. With
-probability `STAY` it is from the same aisle, with `MOVE_ON` from the aisle's
-companion, otherwise from anywhere. Among those, an item is as likely as its
-model line is popular, `LOYALTY` times more so if it has the last item's brand
-(except when it is from anywhere). Nothing is bought twice: what was bought is
-struck out and the rest scaled up.
+The distribution gives the best possible recall. The next item is from the aisle
+of the last item with probability `STAY`, from the companion of this aisle with
+probability `MOVE_ON`, and otherwise from any aisle. Within these items, the
+probability of an item is proportional to the popularity of its model line.
+Within the aisle and its companion, it is `LOYALTY` times as high for items with
+the brand of the last item. Items already bought have probability zero, and the
+other probabilities are scaled up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,12 +26,12 @@ MIN_EVENTS = 5
 MAX_EVENTS = 20
 _START = 1_704_067_200  # 2024-01-01, in seconds since 1970.
 _HOUR = 3600
-# So many users at a time keep the table of probabilities in the cache.
+# Users per chunk. The probabilities of one chunk fit into the cache of a CPU.
 _CHUNK = 512
 
 
 def make(num_users: int, seed: int) -> Dataset:
-  """Draws a shop of one or more shoppers, each with 5 to 20 events."""
+  """Draws a shop whose users have 5 to 20 events each."""
   if num_users < 1:
     raise UsageError(
       f'config.dataset.synthetic_users is {num_users}: it must be positive'
@@ -45,7 +46,7 @@ def make(num_users: int, seed: int) -> Dataset:
     name='synthetic',
     items=items,
     user_ids=tuple(f'shopper-{user:06d}' for user in range(num_users)),
-    history=_shop(items, draws)[happened],
+    history=_purchases(items, draws)[happened],
     offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
     timestamps=(_START + np.cumsum(gaps, axis=1))[happened],
   )
@@ -59,11 +60,11 @@ def next_item_probabilities(
 
   A history has the item rows of all purchases, oldest first; it may be empty.
   """
-  return _next(_transitions(dataset.items), histories)
+  return _next_probabilities(_transitions(dataset.items), histories)
 
 
 def best_possible_recall(dataset: Dataset, examples: Examples, k: int) -> float:
-  """Returns the expected recall@k of a ranking that knows the law."""
+  """Returns the expected recall@k of a ranking by the true probabilities."""
   transitions = _transitions(dataset.items)
   total = 0.0
   for rows in _chunks(len(examples.user)):
@@ -73,16 +74,16 @@ def best_possible_recall(dataset: Dataset, examples: Examples, k: int) -> float:
         examples.start[rows], examples.end[rows], strict=True
       )
     ]
-    best = np.sort(_next(transitions, histories), axis=1)[:, -k:]
-    total += float(best.sum())
+    probabilities = _next_probabilities(transitions, histories)
+    total += float(np.sort(probabilities, axis=1)[:, -k:].sum())
   return total / len(examples.user)
 
 
 def _transitions(items: Items) -> Float64[np.ndarray, 'last items']:
-  """Returns the law before anything is struck out.
+  """Returns the probabilities before bought items are excluded.
 
-  Row `i` is for shoppers whose last item was `i`; one more row at the end is
-  for those who have bought nothing.
+  Row `i` is for histories whose last item is `i`; the last row is for an empty
+  history.
   """
   aisles = items.fields['categories']
   companions = _companions()
@@ -95,14 +96,14 @@ def _transitions(items: Items) -> Float64[np.ndarray, 'last items']:
   )
   loyal = np.where(brand[:, None] == brand, LOYALTY, 1.0) * popularity
   anywhere = popularity / popularity.sum()
-  here = _normalised(loyal * (aisle[:, None] == aisle))
-  there = _normalised(loyal * (companion[:, None] == aisle))
-  table = STAY * here + MOVE_ON * there + (1 - STAY - MOVE_ON) * anywhere
+  stay = _normalized(loyal * (aisle[:, None] == aisle))
+  move_on = _normalized(loyal * (companion[:, None] == aisle))
+  table = STAY * stay + MOVE_ON * move_on + (1 - STAY - MOVE_ON) * anywhere
   return np.concatenate([table, anywhere[None]])
 
 
 def _companions() -> dict[str, str]:
-  """Returns the aisle that each aisle, as a category path, leads to."""
+  """Returns the companion of each aisle; both are category paths."""
   companions: dict[str, str] = {}
   for department, categories in synthetic_items.DEPARTMENTS.items():
     paths = [
@@ -119,17 +120,18 @@ def _popularity(title: str, brand: str) -> float:
   return synthetic_items.LINES[line][1]
 
 
-def _shop(
+def _purchases(
   items: Items, draws: Float64[np.ndarray, 'users events']
 ) -> Int32[np.ndarray, 'users events']:
-  """Turns uniform draws into purchases."""
+  """Returns the item rows that uniform draws from 0 to 1 select."""
   transitions = _transitions(items)
   bought = np.empty(draws.shape, np.int32)
   for rows in _chunks(len(draws)):
     for event in range(draws.shape[1]):
-      cumulative = np.cumsum(_next(transitions, bought[rows, :event]), axis=1)
+      probabilities = _next_probabilities(transitions, bought[rows, :event])
+      cumulative = np.cumsum(probabilities, axis=1)
       total = cumulative[:, -1:]
-      # Rounding must not carry a draw past the last item.
+      # Keeps rounding from moving a draw past the last item.
       draw = np.minimum(
         draws[rows, event, None] * total, np.nextafter(total, 0)
       )
@@ -137,7 +139,7 @@ def _shop(
   return bought
 
 
-def _next(
+def _next_probabilities(
   transitions: Float64[np.ndarray, 'last items'],
   histories: Sequence[Int[np.ndarray, ' _']] | Int[np.ndarray, 'n _'],
 ) -> Float64[np.ndarray, 'n items']:
@@ -145,10 +147,10 @@ def _next(
   probabilities = transitions[last]
   for row, history in zip(probabilities, histories, strict=True):
     row[history] = 0
-  return _normalised(probabilities)
+  return _normalized(probabilities)
 
 
-def _normalised(
+def _normalized(
   weights: Float64[np.ndarray, 'n items'],
 ) -> Float64[np.ndarray, 'n items']:
   return weights / weights.sum(axis=1, keepdims=True)

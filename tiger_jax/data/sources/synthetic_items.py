@@ -1,7 +1,8 @@
-"""The catalogue of the synthetic shop: five departments, thirty aisles.
+"""The catalog of the synthetic shop: five departments, thirty aisles.
 
-All that moves its shoppers can be read off an item's text: the category, the
-brand, and the model line, the first word of the title after the brand.
+Purchases depend only on three properties, which are all in the text of an item:
+the category, the brand, and the model line (the first word of the title after
+the brand).
 """
 
 from typing import NamedTuple
@@ -12,15 +13,15 @@ from tiger_jax.data.dataset import Items
 
 
 class Aisle(NamedTuple):
-  """A category, the name of its products, and their middle price in dollars."""
+  """The category, product name and typical price of an aisle, in dollars."""
 
   name: str
   product: str
   price: float
 
 
-# After an item of one aisle, shoppers like to look into the next one of the
-# same department; after its last aisle, into its first.
+# The companion of an aisle is the next aisle of its department; the companion
+# of the last aisle is the first.
 DEPARTMENTS: dict[str, dict[str, tuple[Aisle, ...]]] = {
   'Camping & Hiking': {
     'Sleeping Outdoors': (
@@ -101,16 +102,16 @@ LINES = {
   'Heritage': (2.6, 0.5),
 }
 
-COLOURS = (
+COLORS = (
   'Moss Green', 'Slate Blue', 'Burnt Orange', 'Charcoal', 'Sand', 'Plum',
   'Mustard', 'Sea Glass', 'Brick Red', 'Ivory',
 )  # fmt: skip
 
 
 def stock(rng: np.random.Generator) -> Items:
-  """Lists one item for each aisle, brand and model line, in random order.
+  """Returns one item for each aisle, brand and model line, in random order.
 
-  `rng` also draws colors and cents, which do not matter to the shoppers.
+  `rng` also draws colors and prices, which do not affect purchases.
   """
   texts = [
     _text(rng, brand, line, department, category, aisle)
@@ -120,7 +121,7 @@ def stock(rng: np.random.Generator) -> Items:
     for brand in BRANDS[department]
     for line in LINES
   ]
-  # A row must not tell what its item is.
+  # Shuffled, so that the row of an item says nothing about the item.
   texts = [texts[index] for index in rng.permutation(len(texts))]
   return Items(
     ids=tuple(f'P{row:04d}' for row in range(len(texts))),
@@ -136,10 +137,10 @@ def _text(
   category: str,
   aisle: Aisle,
 ) -> dict[str, str]:
-  colour = COLOURS[rng.integers(len(COLOURS))]
+  color = COLORS[rng.integers(len(COLORS))]
   price = aisle.price * LINES[line][0] * rng.uniform(0.9, 1.1)
   return {
-    'title': f'{brand} {line} {aisle.product}, {colour}',
+    'title': f'{brand} {line} {aisle.product}, {color}',
     'price': f'{price:.2f}',
     'brand': brand,
     'categories': f'{department} > {category} > {aisle.name}',

@@ -1,4 +1,4 @@
-"""Reads columns of `.csv`, `.jsonl` and `.parquet` files."""
+"""Reads columns from `.csv`, `.jsonl` and `.parquet` files."""
 
 from collections.abc import Collection, Sequence
 import os
@@ -21,29 +21,30 @@ from tiger_jax.data.sources import (
 from tiger_jax.errors import DataError
 
 SUFFIXES = ('.csv', '.jsonl', '.parquet')
-# A list of Python objects if the values may be of several types.
+# A list of Python objects if the values may have several types.
 Column = list[Any] | pa.ChunkedArray
 
 
 class Table(NamedTuple):
-  """Columns of a file by the program's names, and notes for the user."""
+  """Columns of a file by their names in the program, and notes for the user."""
 
   path: Path
   columns: dict[str, Column]
   num_rows: int
   notes: tuple[str, ...] = ()
 
-  def refusal(self, name: str, row: int, what: str) -> DataError:
-    """Returns an error about a cell: what is wrong, and the remedy."""
-    shown = item_text.shown(_value(self.columns[name], row))
-    return DataError(f'{self.path}, row {row + 1}: {name} is {shown}: {what}')
+  def refusal(self, name: str, row: int, requirement: str) -> DataError:
+    """Returns an error about a cell; `requirement` says what it must be."""
+    value = item_text.shown(_value(self.columns[name], row))
+    return DataError(
+      f'{self.path}, row {row + 1}: {name} is {value}: {requirement}'
+    )
 
 
 class Codes(NamedTuple):
-  """A column of values that repeat.
+  """A column as its distinct values and an index into them for each row.
 
-  `rows` has the index of each row's value, -1 for None. The distinct `values`
-  are in order of first appearance.
+  An index of -1 stands for None. `values` are in order of first appearance.
   """
 
   rows: Int32[np.ndarray, ' rows']
@@ -56,10 +57,11 @@ def read(
   optional: Sequence[str] = (),
   repeating: Collection[str] = (),
 ) -> Table:
-  """Reads some columns of a `.csv`, `.jsonl` or `.parquet` file.
+  """Reads columns of a `.csv`, `.jsonl` or `.parquet` file.
 
-  The columns may have any name that `column_names` knows. Columns whose values
-  repeat take less memory if they are named as `repeating`.
+  In the file, the columns may have any name that `column_names` knows. Columns
+  named in `repeating` are dictionary-encoded, which saves memory if their
+  values repeat.
 
   Raises:
     DataError: The file is missing or damaged, lacks a column, or is empty.
@@ -94,15 +96,16 @@ def read(
 
 
 def encode(table: Table, name: str) -> Codes:
-  """Returns a column as codes.
+  """Returns the codes of a column.
 
   Raises:
-    DataError: A value is neither UTF-8 text nor an integer, such as a list.
+    DataError: A value cannot be an id: text that is not UTF-8, a date, a list
+      or a record.
   """
   column = table.columns[name]
   if isinstance(column, list):
     return _encode_list(table, name, column)
-  if _is_odd(column.type):
+  if _is_temporal(column.type):
     raise table.refusal(name, 0, 'it must be text or an integer')
   numbers: dict[Any, int] = {}
   parts = [np.zeros(0, np.int32)]
@@ -119,7 +122,7 @@ def encode(table: Table, name: str) -> Codes:
     except ValueError as error:
       raise _not_text(table.path, name) from error
     rows = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    # A dictionary may hold values that do not occur, and None.
+    # A dictionary may contain None, and values that do not occur.
     used, first = np.unique(rows[rows >= 0], return_index=True)
     renumbered = np.full(len(values) + 1, -1, np.int32)
     for code in used[np.argsort(first)].tolist():
@@ -132,17 +135,18 @@ def encode(table: Table, name: str) -> Codes:
 def values(table: Table, name: str) -> list[Any]:
   """Returns a column as Python objects.
 
-  A value for which Python has no type becomes an `item_text.Unreadable`.
+  A value without an equivalent in Python becomes an `item_text.Unreadable`.
   """
   column = table.columns[name]
   if isinstance(column, list):
     return column
-  if _is_odd(column.type):
+  if _is_temporal(column.type):
     return [item_text.Unreadable(str(column.type)) if x else None
             for x in column.is_valid().to_pylist()]  # fmt: skip
   try:
     return column.to_pylist()
-  except (OverflowError, ValueError):  # Dates in lists; text not in UTF-8.
+  # A date in a list that is out of range; text that is not UTF-8.
+  except (OverflowError, ValueError):
     return [_value(column, row) for row in range(len(column))]
 
 
@@ -155,13 +159,13 @@ def _value(column: Column, row: int) -> Any:
     return item_text.Unreadable(str(column.type))
 
 
-def _is_odd(kind: pa.DataType) -> bool:
-  """Returns whether values may be out of range for the type in Python."""
+def _is_temporal(kind: pa.DataType) -> bool:
+  """Returns whether values may be out of the range of Python's date types."""
   return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
 
 
 def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
-  # 1, 1.0 and True are equal, but not the same value.
+  # The type is part of the key, because 1, 1.0 and True are equal in Python.
   numbers: dict[tuple[type, Any], int] = {}
   rows = np.empty(len(column), np.int32)
   for row, value in enumerate(column):
@@ -178,28 +182,28 @@ def _encode_list(table: Table, name: str, column: list[Any]) -> Codes:
 def _read_jsonl(
   path: Path, required: Sequence[str], optional: Sequence[str]
 ) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-  """Returns the wanted columns. Of other columns only the names are kept."""
+  """Reads columns record by record."""
   wanted = {*required, *optional}
   kept: dict[str, list[Any]] = {}
-  others: dict[str, None] = {}
+  other_names: dict[str, None] = {}
   num_rows = 0
   for record in raw_lines.read(path):
     for key, value in record.values.items():
       if key in kept:
         kept[key].append(value)
-      elif key not in others and isinstance(key, str):
+      elif key not in other_names and isinstance(key, str):
         if column_names.column_of(key) in wanted:
           kept[key] = [*[None] * num_rows, value]
-        # An error message shows some of these.
-        elif len(others) < 100:
-          others[key] = None
+        # Only the names are kept, for an error message.
+        elif len(other_names) < 100:
+          other_names[key] = None
     num_rows += 1
     for column in kept.values():
       if len(column) < num_rows:
         column.append(None)
   if not num_rows:
     raise DataError(f'{path} is empty: add at least one row')
-  return column_names.merge(path, kept, others, required)
+  return column_names.merge(path, kept, other_names, required)
 
 
 def _read_parquet(
@@ -211,23 +215,23 @@ def _read_parquet(
   with parquet.ParquetFile(path) as file:
     schema = file.schema_arrow
   names = schema.names
-  found, notes = column_names.select(path, names, required, optional)
+  positions, notes = column_names.select(path, names, required, optional)
   repeated = [
     names[i]
-    for name, i in found.items()
+    for name, i in positions.items()
     if name in repeating and _is_text(schema.field(i).type)
   ]
   with parquet.ParquetFile(path, read_dictionary=repeated) as file:
-    table = file.read(columns=[names[i] for i in found.values()])
+    table = file.read(columns=[names[i] for i in positions.values()])
   columns = {
     name: _as_text(path, name, table.column(names[i]))
-    for name, i in found.items()
+    for name, i in positions.items()
   }
   return columns, notes
 
 
 def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-  """Casts bytes to text: some programs do not mark text columns as text."""
+  """Casts bytes to text, because some programs write text as bytes."""
   kind = column.type
   try:
     if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):

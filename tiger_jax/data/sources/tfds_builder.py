@@ -1,7 +1,7 @@
 """The 5-core Amazon reviews of 2014 as a TFDS dataset.
 
-Downloads the raw files, or reads them from a folder, and exports them to where
-TFDS keeps its datasets, without TensorFlow:
+The builder downloads the raw files or reads them from a folder, and writes the
+dataset to the data folder of TFDS. It does not need TensorFlow:
 
   builder = Amazon2014(config='Beauty')
   builder.download_and_prepare()
@@ -20,11 +20,11 @@ from tiger_jax.data.sources import amazon2014
 
 
 class Amazon2014(tfds.core.GeneratorBasedBuilder):
-  """TFDS builder: split `users` holds the histories, `items` the metadata.
+  """A TFDS builder with the splits `users` (histories) and `items` (metadata).
 
-  Records are written in an order of TFDS's own: sort by `row`. `items` of a
-  user are rows of the split `items`. The content of the raw files is kept as it
-  is, items without metadata included.
+  TFDS stores records in its own order: sort them by `row`. The field `items` of
+  a user contains rows of the split `items`. All users and items of the raw
+  files are kept, including items without metadata.
   """
 
   VERSION = tfds.core.Version('1.1.0')
@@ -43,12 +43,12 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
     file_format: Any = 'array_record',
     **kwargs: Any,
   ):
-    """Sets the builder up; an empty `source_dir` downloads the raw files."""
+    """Creates a builder; an empty `source_dir` downloads the raw files."""
     self._source_dir = source_dir
     super().__init__(file_format=file_format, **kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    # One set of features must serve both splits, so each leaves some empty.
+    # Both splits must have the same features, so each leaves some empty.
     features = {
       'row': np.int32,
       'id': tfds.features.Text(),
@@ -67,8 +67,8 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, Any]:
-    # Reads both files to their ends before anything is written: damage may show
-    # only there.
+    # Both files are read to the end before anything is written, because damage
+    # may be detected only there.
     raw = amazon2014.read(
       self.builder_config.name,
       self._source_dir,
@@ -93,10 +93,10 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
 
 
 class _Info(tfds.core.DatasetInfo):
-  """Skips the look-up in Google's storage, which lacks this dataset."""
+  """Skips the look-up in Google's storage, which does not have this dataset."""
 
   def initialize_from_bucket(self) -> None:
-    """Does nothing; TFDS would leave an empty temporary folder each time."""
+    """Does nothing: the look-up would leave an empty temporary folder."""
 
 
 def _users(raw: amazon2014.Category) -> Iterator[dict[str, Any]]:
@@ -112,5 +112,5 @@ def _users(raw: amazon2014.Category) -> Iterator[dict[str, Any]]:
 
 def _items(raw: amazon2014.Category) -> Iterator[dict[str, Any]]:
   for item_id in raw.events.item_ids:
-    texts = raw.catalogue.get(item_id, {})
-    yield {'id': item_id, 'has_metadata': item_id in raw.catalogue, **texts}
+    texts = raw.catalog.get(item_id, {})
+    yield {'id': item_id, 'has_metadata': item_id in raw.catalog, **texts}

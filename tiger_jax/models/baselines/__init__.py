@@ -1,1 +1,1 @@
-"""Models that score items, to compare with TIGER."""
+"""Baselines: models that score items."""

@@ -1,4 +1,4 @@
-"""BERT4Rec (Sun et al., 2019): learns to fill masked items in."""
+"""BERT4Rec (Sun et al., 2019): masked-item prediction."""
 
 from typing import Any
 
@@ -14,25 +14,28 @@ from tiger_jax.models.baselines.item_model import (
 )
 from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
 
-# Of the items of a sequence, so many are masked at random while training.
-_MASKED = 0.3
+# The share of items that are masked in training.
+_MASK_RATE = 0.3
 
 
 class Bert4Rec(ItemModel):
-  """A bidirectional Transformer; what follows a history is a mask after it."""
+  """A bidirectional Transformer that predicts masked items.
+
+  To predict the next item, a mask is appended to the history.
+  """
 
   def setup(self):
-    """Makes the vectors of the items and the mask, and the blocks."""
+    """Creates the vectors of the items and the mask, and the encoder."""
     c = self.config
     self.items = embedding(self.num_items + 1, c.d_model)
     self.encoder = SequenceEncoder(c, c.max_history + 1, causal=False)
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
+    """Returns all item vectors, without that of the mask."""
     return self.items.embedding[: self.num_items]
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
-    """Returns a vector for what follows each history."""
+    """Returns the encoding of a mask after each history."""
     history = jnp.asarray(batch.history)
     length = (history >= 0).sum(axis=1)
     row = jnp.arange(len(history))
@@ -40,16 +43,17 @@ class Bert4Rec(ItemModel):
     sequence = sequence.at[row, length].set(self.num_items)
     return self._encode(sequence, True)[row, length]
 
-  def teach(
+  def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns what is learnt: the masked items, and always the last one."""
+    """Returns encodings, with the masked items as their targets."""
     sequence = whole_sequence(batch)
     real = sequence >= 0
     drawn = jax.random.bernoulli(
-      self.make_rng('dropout'), _MASKED, sequence.shape
+      self.make_rng('dropout'), _MASK_RATE, sequence.shape
     )
-    # As in the original, a share of the examples is what is asked in the end.
+    # The last item is always masked. As in the paper, training thus includes
+    # the task of inference.
     last = jnp.arange(sequence.shape[1])[None] == real.sum(1, keepdims=True) - 1
     masked = real & (drawn | last)
     queries = self._encode(jnp.where(masked, self.num_items, sequence), False)

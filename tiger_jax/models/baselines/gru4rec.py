@@ -12,10 +12,10 @@ from tiger_jax.models.dropout import Dropout
 
 
 class Gru4Rec(ItemModel):
-  """Layers of gated recurrent units, and a linear map to vectors of items."""
+  """Layers of gated recurrent units, then a linear map to queries."""
 
   def setup(self):
-    """Makes the vectors of the items and the layers."""
+    """Creates the item vectors and the layers."""
     super().setup()
     c = self.config
     self.layers = [
@@ -27,7 +27,7 @@ class Gru4Rec(ItemModel):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns, for each item of a history, a vector for what follows it."""
+    """Returns the query vector for the item after each history item."""
     x = self.items(jnp.maximum(jnp.asarray(batch.history), 0))
     for layer in self.layers:
       x = jnp.asarray(layer(self.drop(x, deterministic)))

@@ -1,4 +1,4 @@
-"""The nearest items by their text, the paper's Semantic-KNN."""
+"""Nearest neighbors by item text: the paper's Semantic-KNN."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from tiger_jax.models.baselines.item_model import ItemModel
 
 
 class ItemKnn(ItemModel):
-  """A history is the mean of its items' vectors; nothing is learnt.
+  """Scores an item by its mean cosine similarity to the history.
 
-  `features` are the vectors of the text, whose cosine counts.
+  `features` holds the text vectors. The model has no parameters.
   """
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item, of length 1."""
+    """Returns the text vectors, scaled to length 1."""
     norm = jnp.linalg.norm(features, axis=1, keepdims=True)
     return features / jnp.maximum(norm, 1e-9)
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
-    """Returns the mean of each history."""
+    """Returns the mean item vector of each history."""
     history = jnp.asarray(batch.history)
     real = (history >= 0).astype(jnp.float32)
     vectors = self.item_vectors(features)[jnp.maximum(history, 0)]

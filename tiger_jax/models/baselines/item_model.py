@@ -1,4 +1,4 @@
-"""The base class of models that score items by a product of two vectors."""
+"""The base class of models that score items by an inner product."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from tiger_jax.models.tiger import next_items
 
 
 class ItemModel(nn.Module):
-  """A vector for what follows a history, and one for every item.
+  """Scores an item by the inner product of a query and an item vector.
 
-  An item's score is their product. `features` is what a model knows of the
-  items from elsewhere, by row: vectors of their text, codes, or None. A
-  subclass has `queries`, or both `query` and `teach`.
+  The query is computed from a history. `features` holds precomputed item
+  features by row, such as text vectors or codes; None if the model needs none.
+  A subclass defines `queries`, or both `query` and `queries_and_targets`.
   """
 
   config: ModelConfig
@@ -24,42 +24,42 @@ class ItemModel(nn.Module):
   num_users: int
 
   def setup(self):
-    """Makes a vector for every item."""
+    """Creates the item vectors."""
     self.items = embedding(self.num_items, self.config.d_model)
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item; by default it is learnt."""
+    """Returns all item vectors; by default they are learned."""
     return self.items.embedding
 
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns, for each item of a history, a vector for what follows it.
+    """Returns the query vector for the item after each history item.
 
-    No item sees a later one, nor the target.
+    A query depends on neither later items nor the target.
     """
     raise NotImplementedError
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
-    """Returns a vector for what follows each history."""
+    """Returns the query vector for the item after each history."""
     last = (jnp.asarray(batch.history) >= 0).sum(axis=1, keepdims=True) - 1
     queries = self.queries(features, batch, True)
     index = jnp.maximum(last, 0)[:, :, None]
     return jnp.take_along_axis(queries, index, axis=1)[:, 0]
 
-  def teach(
+  def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns vectors, and the item that each should find, -1 for none."""
+    """Returns training queries and the target of each; -1 for no target."""
     return self.queries(features, batch, False), next_items(batch)
 
 
 def whole_sequence(batch: Batch) -> Int[Array, 'b n']:
-  """Returns histories with their targets after them, -1 as padding."""
-  first = jnp.asarray(batch.history)[:, :1]
-  return jnp.concatenate([first, next_items(batch)], 1)
+  """Returns histories with the target appended, padded with -1."""
+  first_item = jnp.asarray(batch.history)[:, :1]
+  return jnp.concatenate([first_item, next_items(batch)], 1)
 
 
 def embedding(num: int, width: int) -> nn.Embed:
-  """Returns vectors to be learnt, short at first."""
+  """Returns an embedding table with small initial values."""
   return nn.Embed(num, width, embedding_init=nn.initializers.normal(0.02))

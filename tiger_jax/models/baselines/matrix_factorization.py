@@ -1,4 +1,4 @@
-"""Matrix factorisation (Koren et al., 2009): a vector per user and item."""
+"""Matrix factorization (Koren et al., 2009)."""
 
 from typing import Any
 
@@ -15,24 +15,27 @@ from tiger_jax.models.dropout import Dropout
 
 
 class MatrixFactorization(ItemModel):
-  """Who the user is decides, not what came last; unknown users get zeros."""
+  """A learned vector for each user and item.
+
+  The history is ignored. Unknown users have a zero vector.
+  """
 
   def setup(self):
-    """Makes the vectors of the users and the items."""
+    """Creates the user and item vectors."""
     super().setup()
     c = self.config
     self.users = embedding(self.num_users, c.d_model)
     self.drop = Dropout(c.dropout)
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
-    """Returns the vector of each user."""
+    """Returns the user vectors."""
     user = jnp.asarray(batch.user)
     return self.users(jnp.maximum(user, 0)) * (user >= 0)[:, None]
 
-  def teach(
+  def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns what is learnt: every item that a user has."""
+    """Returns the user vectors, with all items of a user as targets."""
     targets = whole_sequence(batch)
     queries = self.drop(self.query(features, batch), False)[:, None]
     shape = (*targets.shape, queries.shape[-1])

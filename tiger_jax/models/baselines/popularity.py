@@ -1,4 +1,4 @@
-"""The baseline beside every model: what everybody buys."""
+"""The popularity baseline."""
 
 from typing import Any
 
@@ -10,15 +10,16 @@ from tiger_jax.models.baselines.item_model import ItemModel
 
 
 class Popularity(ItemModel):
-  """The most frequent items, the same for everyone; nothing is learnt.
+  """Recommends the most frequent items, the same for every user.
 
-  `features` are how often each item comes in the training events.
+  `features` holds the count of each item in the training events. The model has
+  no parameters.
   """
 
   def item_vectors(self, features: Any) -> Float[Array, 'items 1']:
-    """Returns how often each item comes."""
+    """Returns the item counts."""
     return jnp.asarray(features, jnp.float32)[:, None]
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b 1']:
-    """Returns ones."""
+    """Returns ones, so that the score of an item is its count."""
     return jnp.ones((len(batch.history), 1))

@@ -11,10 +11,10 @@ from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
 
 
 class SasRec(ItemModel):
-  """Self-attention over the items so far; an item has one vector for all."""
+  """A causal Transformer; its inputs and scores share the item vectors."""
 
   def setup(self):
-    """Makes the vectors of the items and the blocks."""
+    """Creates the item vectors and the encoder."""
     super().setup()
     c = self.config
     self.encoder = SequenceEncoder(c, c.max_history, causal=True)
@@ -22,7 +22,7 @@ class SasRec(ItemModel):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns, for each item of a history, a vector for what follows it."""
+    """Returns the query vector for the item after each history item."""
     history = jnp.asarray(batch.history)
     x = self.items(jnp.maximum(history, 0))
     return self.encoder(x, history >= 0, deterministic)

@@ -1,4 +1,4 @@
-"""The Transformer of SASRec and BERT4Rec: learnt positions, layer norms."""
+"""The Transformer of SASRec, BERT4Rec and VQ-Rec."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ from tiger_jax.models.transformer import Attention, Mlp
 
 
 class SequenceEncoder(nn.Module):
-  """Blocks of self-attention and MLP, normalised before each.
+  """Pre-norm blocks of self-attention and MLP, with learned positions.
 
-  If `causal`, an item sees only itself and earlier ones.
+  If `causal`, an item attends only to itself and to earlier items.
   """
 
   config: ModelConfig
@@ -27,23 +27,25 @@ class SequenceEncoder(nn.Module):
     real: Bool[Array, 'b n'],
     deterministic: bool,
   ) -> Float[Array, 'b n d']:
-    """Encodes vectors of items; `real` says which of them are items at all."""
+    """Encodes item vectors; `real` is false for padding."""
     c = self.config
     dtype = jnp.dtype(c.dtype)
     drop = Dropout(c.dropout)
-    num = x.shape[1]
+    length = x.shape[1]
     positions = self.param(
       'positions', nn.initializers.normal(0.02), (self.num_positions, c.d_model)
     )
-    seen = real[:, None]
+    visible = real[:, None]
     if self.causal:
-      seen = seen & jnp.asarray(np.tri(num, dtype=bool))[None]
-    # As in SASRec, which learns half as fast without (benchmarks/RESULTS.md).
-    x = x * c.d_model**0.5 + positions[None, :num]
+      visible = visible & jnp.asarray(np.tri(length, dtype=bool))[None]
+    # As in SASRec. Without this factor it learns half as fast
+    # (benchmarks/RESULTS.md).
+    x = x * c.d_model**0.5 + positions[None, :length]
     x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
-      # At first the blocks add nothing: what follows an item is like the item,
-      # which is a better start than a random map of it.
+      # The output layers start at zero, so that the blocks first add nothing.
+      # A query then resembles the vector of its item. This is a better start
+      # than a random projection.
       attention = Attention(
         c.num_heads,
         c.head_dim,
@@ -53,7 +55,7 @@ class SequenceEncoder(nn.Module):
         name=f'attention_{layer}',
       )
       y = nn.LayerNorm(dtype=dtype, name=f'attention_norm_{layer}')(x)
-      y = attention(y, attention.keys_values(y), seen, None, deterministic)
+      y = attention(y, attention.keys_values(y), visible, None, deterministic)
       x = x + drop(y, deterministic)
       y = nn.LayerNorm(dtype=dtype, name=f'mlp_norm_{layer}')(x)
       y = Mlp(

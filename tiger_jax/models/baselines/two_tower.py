@@ -1,4 +1,4 @@
-"""Two towers (Covington et al., 2016; Yi et al., 2019), over text vectors."""
+"""A two-tower model (Covington et al., 2016; Yi et al., 2019)."""
 
 from typing import Any
 
@@ -12,13 +12,15 @@ from tiger_jax.models.dropout import Dropout
 
 
 class TwoTower(ItemModel):
-  """An item is its text and its own vector, a user the mean of their items.
+  """An item tower over text vectors, and a user tower over the history.
 
-  `features` are the vectors of the text.
+  An item vector is a learned vector plus a projection of the text vector. A
+  query is the mean of the item vectors of a history, plus an MLP of this mean.
+  `features` holds the text vectors.
   """
 
   def setup(self):
-    """Makes both towers."""
+    """Creates both towers."""
     super().setup()
     c = self.config
     self.text = nn.Dense(c.d_model, use_bias=False)
@@ -27,13 +29,13 @@ class TwoTower(ItemModel):
     self.drop = Dropout(c.dropout)
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
+    """Returns all item vectors."""
     return self.items.embedding + self.text(features)
 
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns, for each item of a history, a vector for what follows it."""
+    """Returns the query vector for the item after each history item."""
     history = jnp.asarray(batch.history)
     rows = jnp.maximum(history, 0)
     real = jnp.asarray(history >= 0, jnp.float32)[:, :, None]

@@ -1,4 +1,4 @@
-"""VQ-Rec (Hou et al., 2023): an item is the codes of its text."""
+"""VQ-Rec (Hou et al., 2023): item vectors from the codes of item text."""
 
 from typing import Any
 
@@ -12,34 +12,35 @@ from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
 
 
 class VqRec(ItemModel):
-  """SASRec whose items have no vectors of their own.
+  """SASRec with item vectors that are the mean of their code vectors.
 
-  The vector of an item is the mean of those of its codes, of a product
-  quantizer in the paper. `features` are the codes `[items, l]`.
+  The paper takes the codes from a product quantizer. `features` holds the codes
+  `[items, l]`.
   """
 
   level_sizes: tuple[int, ...] = ()
 
   def setup(self):
-    """Makes the vectors of the codes and the blocks."""
+    """Creates the code vectors and the encoder."""
     c = self.config
     self.codes = embedding(sum(self.level_sizes), c.d_model)
     self.encoder = SequenceEncoder(c, c.max_history, causal=True)
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns the vector of every item."""
+    """Returns all item vectors."""
     return self._pooled(features)
 
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns, for each item of a history, a vector for what follows it."""
+    """Returns the query vector for the item after each history item."""
     history = jnp.asarray(batch.history)
     x = self._pooled(features[jnp.maximum(history, 0)])
     return self.encoder(x, history >= 0, deterministic)
 
   def _pooled(self, codes: Int[Array, '*n l']) -> Float[Array, '*n d']:
-    # A level after the other: all at once would be l times as large.
+    # The levels are added one by one, because the vectors of all levels
+    # together would take l times the memory.
     offsets = np.cumsum((0, *self.level_sizes[:-1])).tolist()
     vectors = [
       self.codes(codes[..., level] + offset)

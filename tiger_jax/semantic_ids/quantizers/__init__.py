@@ -1,1 +1,1 @@
-"""Quantizers, which turn item vectors into codes."""
+"""Quantizers, which turn item embeddings into codes."""

@@ -1,4 +1,4 @@
-"""The network of the RQ-VAE and the VQ-VAE: an encoder and its mirror image.
+"""The encoder and decoder of the RQ-VAE and the VQ-VAE.
 
 Sections 3.1 and 4.1 of the paper.
 """
@@ -17,7 +17,7 @@ class Mlp(nn.Module):
   """Dense layers with ReLU between them.
 
   Attributes:
-    dims: The widths of the outputs of all layers.
+    dims: Output width of each layer.
   """
 
   dims: tuple[int, ...]
@@ -28,16 +28,19 @@ class Mlp(nn.Module):
     for i, dim in enumerate(self.dims):
       if i:
         x = nn.relu(x)
-      # Full precision, so that an item gets the same codes on every device.
+      # Full precision gives an item the same codes on every device.
       x = nn.Dense(dim, precision='highest')(x)
     return x
 
 
 class Autoencoder(NamedTuple):
-  """An encoder and a decoder between embeddings and latent vectors.
+  """The parameters of an encoder and a decoder for embeddings.
 
-  Both are the variables of an `Mlp`; the decoder's widths are the encoder's in
-  reverse order. `mean` and `std` standardise the embeddings.
+  Attributes:
+    encoder: Parameters of an `Mlp` from embeddings to latent vectors.
+    decoder: Parameters of an `Mlp` with the widths in reverse order.
+    mean: Mean of the embeddings.
+    std: Standard deviation of the embeddings.
   """
 
   encoder: Any
@@ -50,22 +53,22 @@ class Autoencoder(NamedTuple):
     """Width of the latent space."""
     return _dims(self.encoder)[-1]
 
-  def standardise(self, x: Float[Array, 'b dim']) -> Float[Array, 'b dim']:
-    """Returns embeddings as the encoder is given them."""
+  def standardize(self, x: Float[Array, 'b dim']) -> Float[Array, 'b dim']:
+    """Scales embeddings to the input of the encoder."""
     # Departs from the paper: it does not mention a standardization.
     mean, std = lax.stop_gradient((self.mean, self.std))
     return (x - mean[None]) / std[None]
 
   def encode(self, x: Float[Array, 'b dim']) -> Float[Array, 'b _']:
-    """Maps embeddings, not standardised, to latent vectors."""
-    return _apply(self.encoder, self.standardise(x))
+    """Maps embeddings to latent vectors."""
+    return _apply(self.encoder, self.standardize(x))
 
   def decode(self, z: Float[Array, '... _']) -> Float[Array, '... dim']:
-    """Maps latent vectors to standardised embeddings."""
+    """Maps latent vectors to standardized embeddings."""
     return _apply(self.decoder, z)
 
   def embed(self, z: Float[Array, 'b l _']) -> Float[Array, 'b l dim']:
-    """Maps latent vectors to embeddings as they were given."""
+    """Maps latent vectors to embeddings in the original scale."""
     return self.decode(z) * self.std[None, None] + self.mean[None, None]
 
 
@@ -76,19 +79,19 @@ def init(
   mean: Float[np.ndarray, ' dim'],
   std: Float[np.ndarray, ' dim'],
 ) -> Autoencoder:
-  """Returns random networks.
+  """Returns randomly initialized networks.
 
-  `mean` and `std` are of every dimension of the embeddings.
+  `mean` and `std` are the statistics of the embeddings.
   """
   rng_encoder, rng_decoder = jax.random.split(rng)
   dims = (len(mean), *hidden_dims, latent_dim)
 
-  def random(rng, dims):
+  def init_mlp(rng, dims):
     return jax.jit(Mlp(dims[1:]).init)(rng, jnp.zeros((1, dims[0])))['params']
 
   return Autoencoder(
-    encoder=random(rng_encoder, dims),
-    decoder=random(rng_decoder, dims[::-1]),
+    encoder=init_mlp(rng_encoder, dims),
+    decoder=init_mlp(rng_decoder, dims[::-1]),
     mean=jnp.array(mean),
     std=jnp.array(std),
   )
@@ -99,5 +102,5 @@ def _apply(layers: Any, x: Array) -> Array:
 
 
 def _dims(layers: Any) -> tuple[int, ...]:
-  """Reads the widths of an `Mlp` from its variables: nothing else is kept."""
+  """Derives the widths of an `Mlp` from its parameters."""
   return tuple(len(layers[f'Dense_{i}']['bias']) for i in range(len(layers)))

@@ -1,4 +1,4 @@
-"""How an RQ-VAE or a VQ-VAE learns."""
+"""Trains the RQ-VAE and the VQ-VAE."""
 
 import functools
 from typing import Any, NamedTuple
@@ -16,15 +16,17 @@ from tiger_jax.semantic_ids.quantizers import autoencoder, kmeans
 from tiger_jax.semantic_ids.quantizers.rq_vae import RqVae
 from tiger_jax.semantic_ids.quantizers.vq_vae import VqVae
 
-# For each codebook, the codes that it gave, and the vectors that they code.
-Uses = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
+# For each codebook, the codes it assigned and the vectors they quantize.
+Assignments = list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]
 
 
 class Params(NamedTuple):
-  """What training changes.
+  """The state that training changes.
 
-  `idle` counts the batches since each code of each codebook was last chosen, as
-  long as dead codes are restarted.
+  Attributes:
+    model: The quantizer.
+    idle: Number of batches since each code of each codebook was last chosen;
+      not updated after the last restart.
   """
 
   model: RqVae | VqVae
@@ -32,9 +34,14 @@ class Params(NamedTuple):
 
 
 class Seen(NamedTuple):
-  """What `loss` saw of a batch, and the counts before the optimizer's step."""
+  """The output of `loss` for `after_update`.
 
-  uses: Uses
+  Attributes:
+    assignments: The codes of the batch.
+    idle: `Params.idle` before the optimizer's step.
+  """
+
+  assignments: Assignments
   idle: tuple[Float[Array, ' v'], ...]
 
 
@@ -53,15 +60,20 @@ class Losses(NamedTuple):
 
 
 class AutoencoderTask:
-  """Trains an RQ-VAE or a VQ-VAE on the items of one catalogue.
+  """Trains an RQ-VAE or a VQ-VAE on the items of one catalog.
 
-  A batch is what `ItemBatches` stacks: rows of items, or their embeddings.
-  `tables` has the items if the device can hold them.
+  A batch is one of `ItemBatches.stack`: item rows or embeddings.
+
+  Attributes:
+    tables: The statistics of the embeddings, and the embeddings themselves if
+      the device can hold them.
   """
 
-  def __init__(self, kind: Any, config: SemanticIdsConfig, items: ItemBatches):
-    """Measures the embeddings."""
-    self._kind = kind
+  def __init__(
+    self, model_class: Any, config: SemanticIdsConfig, items: ItemBatches
+  ):
+    """Computes the statistics of the embeddings."""
+    self._model_class = model_class
     self._config = config
     self._items = items
     mean, std = item_batches.statistics(items.embeddings)
@@ -70,27 +82,29 @@ class AutoencoderTask:
       self.tables['items'] = np.asarray(items.embeddings, np.float32)
 
   def init(self, rng: jax.Array) -> Params:
-    """Returns a random network, with codebooks fitted to its latent vectors."""
+    """Initializes the network, and fits codebooks to its latent vectors."""
     config = self._config
     sizes = config.codebook_sizes
     rng_network, rng_codebooks = jax.random.split(rng)
     network = autoencoder.init(
       rng_network,
       config.hidden_dims,
-      self._kind.latent_dim(config.latent_dim, len(sizes)),
+      self._model_class.latent_dim(config.latent_dim, len(sizes)),
       self.tables['mean'],
       self.tables['std'],
     )
     # Departs from the paper: it fits the codebooks to the first batch, which
-    # has only four items a code.
+    # has only four items per code.
     items = item_batches.sample(self._items.embeddings, kmeans.MAX_ITEMS)
     if config.kmeans_init == 'first_batch':
       items = self._items[0]
     encode = jax.jit(lambda network, x: network.encode(x))
     z = item_batches.map_items(functools.partial(encode, network), items)
-    codebooks = self._kind.fit_codebooks(rng_codebooks, jnp.asarray(z), sizes)
+    codebooks = self._model_class.fit_codebooks(
+      rng_codebooks, jnp.asarray(z), sizes
+    )
     return Params(
-      self._kind(network, codebooks),
+      self._model_class(network, codebooks),
       tuple(jnp.zeros(len(codebook)) for codebook in codebooks),
     )
 
@@ -101,18 +115,18 @@ class AutoencoderTask:
     batch: Int[Array, ' b'] | Float[Array, 'b dim'],
     rng: jax.Array,
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Seen]:
-    """Computes the loss of a batch: rows of items, or their embeddings.
+    """Computes the loss of a batch of item rows or embeddings.
 
-    The metrics are `reconstruction` and `quantization` (squared errors per
-    item) and `batch_usage` (the share of codes that the batch chose, in the
-    codebook where it is smallest). `rng` is not used.
+    The metrics `reconstruction` and `quantization` are squared errors per item.
+    `batch_usage` is the share of codes that the batch chose, in the codebook
+    with the smallest share. `rng` is not used.
     """
     if jnp.issubdtype(batch.dtype, jnp.integer):
       batch = tables['items'][batch]
-    terms, uses = losses(params.model, batch)
+    terms, assignments = losses(params.model, batch)
     usage = [
       _chosen(codes, len(idle)).mean()
-      for (codes, _), idle in zip(uses, params.idle, strict=True)
+      for (codes, _), idle in zip(assignments, params.idle, strict=True)
     ]
     metrics = {
       'reconstruction': terms.reconstruction,
@@ -121,7 +135,7 @@ class AutoencoderTask:
     }
     commitment = self._config.beta * terms.commitment
     loss = terms.reconstruction + terms.codebook + commitment
-    return loss, metrics, Seen(uses, params.idle)
+    return loss, metrics, Seen(assignments, params.idle)
 
   def after_update(
     self,
@@ -131,11 +145,11 @@ class AutoencoderTask:
     step: Int[Array, ''],
     rng: jax.Array,
   ) -> Params:
-    """Restarts dead codes, once an epoch for the first `restart_epochs`.
+    """Restarts dead codes after each of the first `restart_epochs` epochs.
 
-    A code that no item chose for an epoch becomes what the codebook was to code
-    of a random item of the batch. `mean` and `std` are set back to those in
-    `tables`.
+    A code is dead if no item chose it for an epoch. It is replaced by a random
+    vector of the batch that its codebook quantizes. `mean` and `std` are reset
+    to those in `tables`.
     """
     # Departs from the paper: it has no restarts.
     if self._config.restart_epochs:
@@ -148,7 +162,7 @@ class AutoencoderTask:
         step,
         rng,
       )
-    # Weight decay must not touch what is not trained.
+    # Undo the weight decay of `mean` and `std`, which are not trained.
     network = params.model.autoencoder._replace(
       mean=tables['mean'], std=tables['std']
     )
@@ -158,8 +172,8 @@ class AutoencoderTask:
     model, steps_per_epoch = params.model, self._items.steps_per_epoch
     epoch_ends = (step + 1) % steps_per_epoch == 0
     codebooks, counts = [], []
-    for i, (codes, vectors) in enumerate(seen.uses):
-      # As they were before the optimizer's weight decay.
+    for i, (codes, vectors) in enumerate(seen.assignments):
+      # `params.idle` has been changed by weight decay.
       idle = seen.idle[i] + 1
       idle = jnp.where(_chosen(codes, len(idle)), 0, idle)
       dead = (idle >= steps_per_epoch) & epoch_ends
@@ -172,15 +186,15 @@ class AutoencoderTask:
 
 def losses(
   model: RqVae | VqVae, x: Float[Array, 'b dim']
-) -> tuple[Losses, Uses]:
-  """Returns the terms of the loss, without `beta`, and the use of codes."""
+) -> tuple[Losses, Assignments]:
+  """Returns the unweighted terms of the loss, and the assigned codes."""
   network = model.autoencoder
   z = network.encode(x)
-  found = model.quantize(z)
-  # Straight through: the decoder reads the codes, and its gradient passes to
-  # the encoder as if there were no quantizer.
-  x_hat = network.decode(z + lax.stop_gradient(found.quantized - z))
-  uses = model.uses(found)
+  quantized = model.quantize(z)
+  # Straight-through estimator: the decoder reads the quantized vector, and its
+  # gradient passes to the encoder unchanged.
+  x_hat = network.decode(z + lax.stop_gradient(quantized.quantized - z))
+  assignments = model.assignments(quantized)
 
   def distance(a, b):
     return jnp.sum((a - b) ** 2) / len(x)
@@ -188,23 +202,25 @@ def losses(
   def total(stop_vectors, stop_codebooks):
     terms = [
       distance(stop_vectors(vectors), stop_codebooks(codebook)[codes])
-      for codebook, (codes, vectors) in zip(model.codebooks, uses, strict=True)
+      for codebook, (codes, vectors) in zip(
+        model.codebooks, assignments, strict=True
+      )
     ]
     return sum(terms[1:], terms[0])
 
   def keep(x):
     return x
 
-  # Summed over dimensions, as the paper writes it. A mean, which several
-  # implementations take, lets the other terms outweigh the reconstruction.
+  # The paper sums over dimensions. With a mean, as in several implementations,
+  # the other terms outweigh the reconstruction.
   terms = Losses(
-    reconstruction=distance(network.standardise(x), x_hat),
+    reconstruction=distance(network.standardize(x), x_hat),
     codebook=total(lax.stop_gradient, keep),
     commitment=total(keep, lax.stop_gradient),
   )
-  return terms, uses
+  return terms, assignments
 
 
 def _chosen(codes: Int[Array, ' n'], size: int) -> Float[Array, ' v']:
-  """Marks the codes that occur with 1, the others with 0."""
+  """Returns 1 for each code that occurs, and 0 for the others."""
   return jnp.zeros(size).at[codes].set(1)

@@ -1,8 +1,8 @@
-"""Hierarchical k-means: clusters of clusters, as the docids of DSI are made.
+"""Hierarchical k-means: clusters within clusters, like the docids of DSI.
 
 Tay et al., Transformer Memory as a Differentiable Search Index, 2022, section
-3.2. A code is the number of a node among the children of its parent, so it
-means nothing without the codes before it.
+3.2. A code numbers the children of one node, so it is meaningless without the
+codes before it.
 """
 
 import functools
@@ -19,23 +19,23 @@ from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.quantizers import kmeans
 
 _KMEANS_ITERATIONS = 30
-# Items that descend side by side: each gathers the centroids of all children.
-_SLICE = 64
+# Items per batch of the descent. Each item gathers the centroids of all
+# children, which limits the memory.
+_DESCENT_BATCH = 64
 
 
 class HierarchicalKmeans(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
+  """A `Quantizer`, which documents the methods.
 
-  Level by level below the root, nodes stand in one row, and every one has
-  children, except on the last level.
+  The nodes of each level below the root are numbered. All nodes have children,
+  except those of the last level.
 
   Attributes:
-    mean: Of the embeddings; what follows is relative to it, for products of
-      centred vectors lose the least to rounding.
-    centroids: Per level, those of its nodes.
-    children: Per level, for every node one level up: the rows of its children
-      on this level, in the order of their codes, then -1 where others have
-      more children.
+    mean: Mean of the embeddings.
+    centroids: For each level, the centroids of its nodes minus `mean`, because
+      products of centered vectors have the smallest rounding errors.
+    children: For each level, the numbers of the children of every node one
+      level up, by code, padded with -1.
   """
 
   mean: Float[Array, ' dim']
@@ -44,11 +44,11 @@ class HierarchicalKmeans(NamedTuple):
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """How many codes each level has: the children of the widest node."""
+    """Number of codes at each level: the largest number of children."""
     return tuple(children.shape[1] for children in self.children)
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-    """Descends from the root, always to the nearest child."""
+    """Descends from the root to the nearest child at every level."""
 
     def descend(x):
       node, codes = 0, []
@@ -57,12 +57,12 @@ class HierarchicalKmeans(NamedTuple):
         node = children[node, codes[-1]]
       return jnp.stack(codes)
 
-    return lax.map(descend, x - self.mean[None], batch_size=_SLICE)
+    return lax.map(descend, x - self.mean[None], batch_size=_DESCENT_BATCH)
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Tells how far the children of a node are, squared."""
+    """Returns the squared distances to the children of a node."""
     x = x - self.mean[None]
     node = jnp.zeros(len(x), jnp.int32)
     for children, code in zip(self.children[:level], codes.T, strict=False):
@@ -70,22 +70,22 @@ class HierarchicalKmeans(NamedTuple):
     return lax.map(
       lambda at: self._distances(at[0], at[1], level),
       (x, node),
-      batch_size=_SLICE,
+      batch_size=_DESCENT_BATCH,
     )
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
-    """Returns the centroids on the way down."""
-    node, passed = jnp.zeros(len(codes), jnp.int32), []
+    """Returns the centroids of the nodes on the path."""
+    node, path = jnp.zeros(len(codes), jnp.int32), []
     for centroids, children, code in zip(
       self.centroids, self.children, codes.T, strict=True
     ):
       node = children[node, code]
-      passed.append(centroids[node])
-    return jnp.stack(passed, axis=1) + self.mean[None, None]
+      path.append(centroids[node])
+    return jnp.stack(path, axis=1) + self.mean[None, None]
 
   def _distances(self, x, node, level):
     rows = self.children[level][node]
-    # Of the differences, so that an item is at no distance from itself.
+    # Squared differences make the distance of an item to itself exactly 0.
     squares = jnp.sum((self.centroids[level][rows] - x[None]) ** 2, axis=-1)
     return jnp.where(rows >= 0, squares, jnp.inf)
 
@@ -97,14 +97,13 @@ def fit(
 ) -> HierarchicalKmeans:
   """Builds a tree from the root down, with at most `sizes` codes at each level.
 
-  Each node gets as many children as let its items fill the levels left, so that
-  they share few codes. On the last level every item is a child, if the level's
-  codes suffice.
+  The number of children spreads the items of a node evenly over the levels
+  below, so that few items share all codes. At the last level every item becomes
+  a child if the level has enough codes.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
-  # Products of centred vectors lose the least to rounding.
   mean, _ = item_batches.statistics(x)
-  # Each item of the sample stands for so many.
+  # Number of items that each item of the sample represents.
   weight = len(embeddings) / len(x)
   tree = HierarchicalKmeans(jnp.asarray(mean), (), ())
   codes_fn = jax.jit(HierarchicalKmeans.codes)
@@ -112,22 +111,22 @@ def fit(
   for level, size in enumerate(sizes):
     counts = np.bincount(node)
     groups = np.split(np.argsort(node, kind='stable'), np.cumsum(counts)[:-1])
-    grown = []
+    centroids = []
     for i, group in enumerate(groups):
       num_items = math.ceil(weight * len(group))
       num_children = min(
         size, len(group), _ceil_root(num_items, len(sizes) - level)
       )
       rng_node = jax.random.fold_in(jax.random.fold_in(rng, level), i)
-      grown.append(_cluster(rng_node, x[group] - mean, num_children))
-    codes = functools.partial(codes_fn, _add_level(tree, grown))
+      centroids.append(_cluster(rng_node, x[group] - mean, num_children))
+    codes = functools.partial(codes_fn, _add_level(tree, centroids))
     code = item_batches.map_items(codes, x)[:, level]
-    # A child that no item is nearest to is none; a duplicate's, for one.
+    # Drop children to which no item is nearest, such as duplicates.
     used = [np.unique(code[group]) for group in groups]
     tree = _add_level(
-      tree, [c[kept] for c, kept in zip(grown, used, strict=True)]
+      tree, [c[kept] for c, kept in zip(centroids, used, strict=True)]
     )
-    # Nodes, and their children in turn, are in the order of (node, code).
+    # The nodes of a level are numbered in the order of (parent, code).
     node = np.unique(node.astype(np.int64) * size + code, return_inverse=True)[
       1
     ].astype(np.int32)
@@ -135,7 +134,7 @@ def fit(
 
 
 def _ceil_root(n, degree):
-  """Returns the least number whose power is at least `n`."""
+  """Returns the smallest integer root with `root**degree >= n`."""
   root = int(n ** (1 / degree))
   while root**degree < n:
     root += 1
@@ -148,14 +147,14 @@ def _cluster(rng, x, num_clusters):
   return kmeans.fit_padded(rng, x, num_clusters, _KMEANS_ITERATIONS)
 
 
-def _add_level(tree, grown):
-  """Adds the children of every node, given by their centroids."""
-  counts = np.array([len(centroids) for centroids in grown])
+def _add_level(tree, centroids):
+  """Adds a level; `centroids` has one array of children per node."""
+  counts = np.array([len(children) for children in centroids])
   codes = np.arange(counts.max())[None]
   rows = (np.cumsum(counts) - counts)[:, None] + codes
   children = np.where(codes < counts[:, None], rows, -1).astype(np.int32)
   return HierarchicalKmeans(
     tree.mean,
-    (*tree.centroids, jnp.asarray(np.concatenate(grown))),
+    (*tree.centroids, jnp.asarray(np.concatenate(centroids))),
     (*tree.children, jnp.asarray(children)),
   )

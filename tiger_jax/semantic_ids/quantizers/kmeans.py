@@ -1,4 +1,4 @@
-"""k-means on the device: k-means++ seeds, then Lloyd's iterations."""
+"""k-means on the device: k-means++ seeding and Lloyd's iterations."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from tiger_jax.errors import UsageError
 
-# Quantizers are fitted to so many items at most; more make them no better.
+# Quantizers are fitted to at most this many items; more do not improve them.
 MAX_ITEMS = 2**18
 
 
@@ -23,16 +23,15 @@ def fit(
 ) -> Float[Array, 'v z']:
   """Finds the centroids of `num_clusters` clusters.
 
-  A cluster that loses all its points is moved to one of the points that are
-  farthest from their centroid. Points may repeat; if fewer than `num_clusters`
-  differ, centroids repeat too.
+  An empty cluster is moved to one of the points farthest from their centroids.
+  If fewer than `num_clusters` points are distinct, centroids repeat.
 
   Raises:
     UsageError: There are more clusters than points.
   """
   if len(x) < num_clusters:
     raise UsageError(
-      f'k-means cannot make {num_clusters} codes of {len(x)} items: set '
+      f'k-means cannot make {num_clusters} codes from {len(x)} items: set '
       f'config.semantic_ids.codebook_sizes to {len(x)} or less'
     )
   return _fit(rng, x, len(x), num_clusters, num_clusters, num_iterations)
@@ -44,7 +43,7 @@ def fit_padded(
   num_clusters: int,
   num_iterations: int,
 ) -> Float[np.ndarray, 'v z']:
-  """Does as `fit` on host arrays, with few programs for many shapes."""
+  """Does the same as `fit` on host arrays, padded to avoid recompilation."""
   padding = _power_of_two(len(x)) - len(x)
   centroids = _fit(
     rng,
@@ -70,11 +69,11 @@ def nearest(
 ) -> tuple[Int[Array, ' b'], Float[Array, ' b']]:
   """Returns the row of the nearest centroid, and the squared distance to it.
 
-  Of equally near centroids the first is taken.
+  Ties go to the first centroid.
   """
   scores = _scores(x, centroids)
   smallest = jnp.min(scores, axis=-1)
-  # The same as argmin, which XLA does not vectorise on CPU: ten times faster.
+  # Ten times faster than argmin, which XLA does not vectorize on CPU.
   rows = jnp.arange(len(centroids))[None]
   row = jnp.min(
     jnp.where(scores == smallest[:, None], rows, len(centroids) - 1), axis=-1
@@ -83,9 +82,9 @@ def nearest(
 
 
 def _scores(x, centroids):
-  """Returns squared distances less |x|^2, the same for every centroid."""
-  # Accelerators round the factors of a product unless told not to, which is
-  # enough to choose another code.
+  """Returns squared distances minus |x|^2, which all centroids share."""
+  # By default, accelerators round the factors of a product, which can change
+  # the nearest code.
   products = jnp.einsum('bz,vz->bv', x, centroids, precision='highest')
   return jnp.sum(centroids**2, axis=-1)[None] - 2 * products
 
@@ -98,19 +97,19 @@ def lloyd(
 ) -> Float[Array, 'v z']:
   """Moves every centroid to the mean of the points nearest to it.
 
-  A centroid that is nearest to no point is moved to a point far from its own.
-  Only the first points and centroids count.
+  A centroid without points is moved to a point that is far from its centroid.
+  Only the first `num_points` points and `num_clusters` centroids count.
   """
   max_clusters = len(centroids)
   codes, distances = nearest(x, centroids)
-  counts = (jnp.arange(len(x)) < num_points).astype(x.dtype)
-  sums = jax.ops.segment_sum(x * counts[:, None], codes, max_clusters)
-  sizes = jax.ops.segment_sum(counts, codes, max_clusters)
+  weights = (jnp.arange(len(x)) < num_points).astype(x.dtype)
+  sums = jax.ops.segment_sum(x * weights[:, None], codes, max_clusters)
+  sizes = jax.ops.segment_sum(weights, codes, max_clusters)
   means = sums / jnp.maximum(sizes, 1)[:, None]
   used = jnp.arange(max_clusters) < num_clusters
   empty = (sizes == 0) & used
-  # The first empty cluster gets the farthest point, the second the next, ...
-  _, farthest = lax.top_k(distances * counts, max_clusters)
+  # The n-th empty cluster gets the n-th farthest point.
+  _, farthest = lax.top_k(distances * weights, max_clusters)
   refill = x[farthest[jnp.cumsum(empty) - 1]]
   means = jnp.where(empty[:, None], refill, means)
   return jnp.where(used[:, None], means, means[:1])
@@ -122,10 +121,10 @@ def _power_of_two(n):
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
 def _fit(rng, x, num_points, num_clusters, max_clusters, num_iterations):
-  """Fits to the first `num_points` points.
+  """Fits `num_clusters` centroids to the first `num_points` points.
 
-  Centroids from `num_clusters` on repeat the first: as of equally near ones
-  the first is taken, no point is ever theirs.
+  The other centroids repeat the first one, and get no points because ties go to
+  the first.
   """
   used = jnp.arange(max_clusters)[:, None] < num_clusters
   seeds = _plus_plus(rng, x, num_points, max_clusters)
@@ -138,34 +137,34 @@ def _fit(rng, x, num_points, num_clusters, max_clusters, num_iterations):
 
 
 def _plus_plus(rng, x, num_points, num_clusters):
-  """Draws seeds in proportion to their squared distance to earlier seeds.
+  """Draws seeds in proportion to the squared distance to earlier seeds.
 
-  Of a few candidates the one is kept that leaves the least distance, as
-  scikit-learn does it.
+  As in scikit-learn, each draw has several candidates, and the one that leaves
+  the smallest total distance becomes the seed.
   """
   num_candidates = 2 + int(math.log(num_clusters))
   squares = jnp.sum(x**2, axis=-1)
 
   def draw(i, carry):
     seeds, distances = carry
-    # The first is drawn from all alike.
+    # The first seed is drawn uniformly.
     weights = jnp.where(jnp.isinf(distances), 1, distances)
     cumulative = jnp.cumsum(weights)
     shape = (num_candidates,)
-    points = jax.random.uniform(jax.random.fold_in(rng, i), shape)
-    rows = jnp.searchsorted(cumulative, points * cumulative[-1], side='right')
-    # Where every point is a seed already, the last is drawn again.
+    uniform = jax.random.uniform(jax.random.fold_in(rng, i), shape)
+    rows = jnp.searchsorted(cumulative, uniform * cumulative[-1], side='right')
+    # If every point is a seed already, this draws the last one again.
     rows = jnp.minimum(rows, len(x) - 1)
     products = jnp.einsum('cz,nz->cn', x[rows], x, precision='highest')
     to_candidates = squares[rows][:, None] + squares[None] - 2 * products
-    left = jnp.minimum(distances[None], jnp.maximum(to_candidates, 0))
-    best = jnp.argmin(jnp.sum(left, axis=-1))
-    # A seed is at no distance from itself, whatever rounding says.
-    distances = left[best].at[rows[best]].set(0)
+    remaining = jnp.minimum(distances[None], jnp.maximum(to_candidates, 0))
+    best = jnp.argmin(jnp.sum(remaining, axis=-1))
+    # Correct the rounding error in the distance of a seed to itself.
+    distances = remaining[best].at[rows[best]].set(0)
     return seeds.at[i].set(x[rows[best]]), distances
 
   seeds = jnp.zeros((num_clusters, x.shape[1]), x.dtype)
-  # The distance of a point that does not count is 0, so it is never drawn.
+  # Padding has distance 0, so it is never drawn.
   distances = jnp.where(jnp.arange(len(x)) < num_points, jnp.inf, 0)
   distances = distances.astype(x.dtype)
   return lax.fori_loop(0, num_clusters, draw, (seeds, distances))[0]

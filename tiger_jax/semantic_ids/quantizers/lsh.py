@@ -1,7 +1,7 @@
-"""Locality-sensitive hashing: codes that say on which side of planes one is.
+"""Locality-sensitive hashing: each bit of a code is one side of a hyperplane.
 
-Section 4.2 of the paper compares the RQ-VAE with it: eight random hyperplanes
-make one code, and four codes make an ID.
+Section 4.2 of the paper compares it with the RQ-VAE. Eight random hyperplanes
+give one code, and an ID has four codes.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,12 @@ from tiger_jax.semantic_ids import item_batches
 
 
 class Lsh(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
+  """A `Quantizer`, which documents the methods.
 
   Attributes:
     mean: The point that all hyperplanes pass through.
-    hyperplanes: The unit normals of each level's hyperplanes; the first
-      decides the lowest bit of a code.
+    hyperplanes: The unit normals of each level's hyperplanes; the first one
+      gives the lowest bit of a code.
   """
 
   mean: Float[Array, ' dim']
@@ -28,11 +28,11 @@ class Lsh(NamedTuple):
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """How many codes each level has."""
+    """Number of codes at each level."""
     return tuple(2 ** len(normals) for normals in self.hyperplanes)
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-    """Gives embeddings their codes."""
+    """Returns the codes of embeddings."""
     return jnp.stack(
       [
         jnp.sum(
@@ -47,19 +47,19 @@ class Lsh(NamedTuple):
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Sums the squared margins of the hyperplanes that a code is wrong on."""
+    """Sums the squared margins of the hyperplanes with the wrong side."""
     margins = self._margins(x, level)
     num_planes = margins.shape[1]
     bits = jnp.arange(2**num_planes)[:, None] >> jnp.arange(num_planes)[None]
     above = (bits & 1).astype(x.dtype)
-    # Where an item is below a plane, codes above it are wrong, and vice versa.
-    below_by, above_by = jax.nn.relu(-margins), jax.nn.relu(margins)
+    # Codes above a plane are wrong for an item below it, and vice versa.
+    depth, height = jax.nn.relu(-margins), jax.nn.relu(margins)
     return jnp.einsum(
-      'bp,vp->bv', below_by**2, above, precision='highest'
-    ) + jnp.einsum('bp,vp->bv', above_by**2, 1 - above, precision='highest')
+      'bp,vp->bv', depth**2, above, precision='highest'
+    ) + jnp.einsum('bp,vp->bv', height**2, 1 - above, precision='highest')
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> None:
-    """Returns nothing: a side of a plane is no place."""
+    """Returns None: the sides of planes represent no embedding."""
 
   def _margins(self, x: Array, level: int) -> Float[Array, 'b _']:
     normals = self.hyperplanes[level]
@@ -74,9 +74,9 @@ def fit(
   sizes: tuple[int, ...],
 ) -> Lsh:
   """Draws the hyperplanes; `sizes` are powers of two."""
-  # Departs from the paper: its planes pass through the origin, on one side of
-  # which most text embeddings lie. On Beauty a level of 256 codes then has a
-  # perplexity of 38 to 156, and through the mean one of 228 to 241.
+  # Departs from the paper: its planes pass through the origin, and most text
+  # embeddings lie on one side of them. On Beauty the perplexity of a level of
+  # 256 codes is then 38 to 156, and with planes through the mean 228 to 241.
   mean, _ = item_batches.statistics(embeddings)
   hyperplanes = []
   for rng_level, size in zip(
@@ -90,7 +90,7 @@ def fit(
 
 
 def refused_sizes(sizes: tuple[int, ...]) -> str | None:
-  """Returns what is wrong with codebook sizes; None if nothing is."""
+  """Returns the problem with codebook sizes, or None."""
   if any(size & (size - 1) for size in sizes):
     return 'lsh needs powers of two, because each hyperplane doubles a codebook'
   return None

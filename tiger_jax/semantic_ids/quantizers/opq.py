@@ -1,7 +1,7 @@
 """Optimized product quantization: a rotation, then a code for each part.
 
-Ge et al., Optimized Product Quantization, 2013. The codes are in no order of
-coarse to fine.
+Ge et al., Optimized Product Quantization, 2013. The codes are not ordered
+from coarse to fine.
 """
 
 import functools
@@ -19,17 +19,17 @@ from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.quantizers import kmeans, product
 
 _KMEANS_ITERATIONS = 10
-_ROTATIONS = 30
+_NUM_ROTATIONS = 30
 
 
 class Opq(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
+  """A `Quantizer`, which documents the methods.
 
   Attributes:
-    mean: What is subtracted from every dimension of an embedding.
-    rotation: What the difference is multiplied by: orthonormal rows, as many
-      as columns or, where the levels do not divide them, a few less.
-    codebooks: One per part.
+    mean: Mean of the embeddings.
+    rotation: Matrix with orthonormal rows that multiplies centered embeddings.
+      The columns are padded to a multiple of the number of levels.
+    codebooks: One codebook for each part.
   """
 
   mean: Float[Array, ' dim']
@@ -38,21 +38,21 @@ class Opq(NamedTuple):
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """How many codes each level has."""
+    """Number of codes at each level."""
     return tuple(len(codebook) for codebook in self.codebooks)
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-    """Gives embeddings their codes."""
+    """Returns the codes of embeddings."""
     return product.quantize(self._rotate(x), self.codebooks).codes
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Tells how far every code of a level is from its part, squared."""
+    """Returns the squared distances from one part to the codes of its level."""
     return product.distances(self._rotate(x), self.codebooks, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
-    """Returns embeddings whose unknown parts are as in the mean code."""
+    """Reconstructs embeddings; unknown parts are their codebook's mean."""
     rotated = product.partial_vectors(codes, self.codebooks)
     x = jnp.einsum('blz,dz->bld', rotated, self.rotation, precision='highest')
     return x + self.mean[None, None]
@@ -74,7 +74,7 @@ def fit(
   """
   if embeddings.shape[1] < len(sizes):
     raise UsageError(
-      f'opq cannot cut vectors of width {embeddings.shape[1]} into '
+      f'opq cannot split vectors of width {embeddings.shape[1]} into '
       f'{len(sizes)} parts: set config.semantic_ids.codebook_sizes to fewer '
       'levels'
     )
@@ -82,9 +82,9 @@ def fit(
   mean, _ = item_batches.statistics(x)
   x = jnp.asarray(x - mean)
   rotation = _principal_rotation(x, len(sizes))
-  cut = product.parts(_rotate(x, rotation), len(sizes))
+  parts = product.parts(_rotate(x, rotation), len(sizes))
   codebooks = tuple(
-    kmeans.fit(rng_level, cut[:, level], size, _KMEANS_ITERATIONS)
+    kmeans.fit(rng_level, parts[:, level], size, _KMEANS_ITERATIONS)
     for level, (rng_level, size) in enumerate(
       zip(jax.random.split(rng, len(sizes)), sizes, strict=True)
     )
@@ -98,25 +98,26 @@ def _rotate(x, rotation):
 
 
 def _principal_rotation(x, num_levels):
-  """Deals the principal axes out, so that parts vary about equally.
+  """Assigns principal axes to parts of about equal variance.
 
-  Section 3.2.2 of the source: the largest variance that is left goes to the
-  part, not yet full, whose variances have the smallest product.
+  Eigenvalue allocation, section 3.2.2 of Ge et al.: the axis with the largest
+  remaining variance goes to the part with the smallest product of variances,
+  among those that are not full.
   """
   dim = x.shape[1]
   variances, axes = map(np.asarray, _principal_axes(x))
   part_dim = math.ceil(dim / num_levels)
-  # Products may only grow, so the least variance counts as 1; what float32
-  # cannot tell from 0 counts as the least.
+  # Products must not shrink, so variances are scaled to at least 1. Variances
+  # below the precision of float32 count as 1.
   largest = variances.max()
   gains = np.log(np.maximum(variances / (largest or 1), 1e-6)) + np.log(1e6)
-  logs, filled = np.zeros(num_levels), np.zeros(num_levels, np.int64)
+  log_products, num_axes = np.zeros(num_levels), np.zeros(num_levels, np.int64)
   rotation = np.zeros((dim, num_levels * part_dim), np.float32)
   for axis in reversed(range(dim)):
-    part = np.argmin(np.where(filled < part_dim, logs, np.inf))
-    rotation[:, part * part_dim + filled[part]] = axes[:, axis]
-    logs[part] += gains[axis]
-    filled[part] += 1
+    part = np.argmin(np.where(num_axes < part_dim, log_products, np.inf))
+    rotation[:, part * part_dim + num_axes[part]] = axes[:, axis]
+    log_products[part] += gains[axis]
+    num_axes[part] += 1
   return jnp.asarray(rotation)
 
 
@@ -128,14 +129,14 @@ def _principal_axes(x):
 
 @functools.partial(jax.jit, donate_argnums=(1, 2))
 def _alternate(x, rotation, codebooks):
-  """Improves codebooks and rotation in turn, each for the other as it is."""
+  """Optimizes the codebooks and the rotation alternately."""
 
   def improve(_, carry):
     rotation, codebooks = carry
     rotated = _rotate(x, rotation)
-    cut = product.parts(rotated, len(codebooks))
+    parts = product.parts(rotated, len(codebooks))
     codebooks = tuple(
-      kmeans.lloyd(cut[:, level], codebook, len(x), len(codebook))
+      kmeans.lloyd(parts[:, level], codebook, len(x), len(codebook))
       for level, codebook in enumerate(codebooks)
     )
     quantized = product.quantize(rotated, codebooks).quantized
@@ -146,4 +147,4 @@ def _alternate(x, rotation, codebooks):
     )
     return jnp.einsum('de,ez->dz', u, v, precision='highest'), codebooks
 
-  return lax.fori_loop(0, _ROTATIONS, improve, (rotation, codebooks))
+  return lax.fori_loop(0, _NUM_ROTATIONS, improve, (rotation, codebooks))

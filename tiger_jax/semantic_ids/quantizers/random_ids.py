@@ -1,8 +1,8 @@
-"""Random IDs: codes that have nothing to do with what an item is like.
+"""Random IDs: codes that are unrelated to the content of items.
 
-Section 4.2 of the paper compares the RQ-VAE with them. They are a hash of the
-embedding's bits: an item gets the same codes again on every machine, and items
-that are almost alike get unrelated ones.
+Section 4.2 of the paper compares them with the RQ-VAE. The codes are a hash of
+the embedding's bits. An item gets the same codes on every machine, and similar
+items get unrelated codes.
 """
 
 from typing import NamedTuple
@@ -15,11 +15,11 @@ import numpy as np
 
 
 class RandomIds(NamedTuple):
-  """A `Quantizer`; see there for what its methods take and return.
+  """A `Quantizer`, which documents the methods.
 
   Attributes:
-    coefficients: Odd random numbers, the hash function of each level.
-    level_codes: The codes of each level, 0, 1, 2, ...
+    coefficients: Odd random numbers, one hash function per level.
+    level_codes: The codes 0, 1, 2, ... of each level.
   """
 
   coefficients: UInt32[Array, 'l dim']
@@ -27,35 +27,35 @@ class RandomIds(NamedTuple):
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """How many codes each level has."""
+    """Number of codes at each level."""
     return tuple(len(codes) for codes in self.level_codes)
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-    """Gives embeddings their codes."""
+    """Returns the codes of embeddings."""
     num_levels = len(self.level_codes)
-    return jnp.stack([self._own(x, level) for level in range(num_levels)], 1)
+    return jnp.stack([self._hash(x, level) for level in range(num_levels)], 1)
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Counts how many codes on, and round, each is from the item's own."""
-    every = self.level_codes[level]
-    away = every[None] - self._own(x, level)[:, None]
-    return (away % len(every)).astype(jnp.float32)
+    """Returns the cyclic distance from the item's code up to each code."""
+    codes_of_level = self.level_codes[level]
+    steps = codes_of_level[None] - self._hash(x, level)[:, None]
+    return (steps % len(codes_of_level)).astype(jnp.float32)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> None:
-    """Returns nothing: the codes stand for nothing."""
+    """Returns None: the codes represent no embedding."""
 
-  def _own(self, x: Array, level: int) -> Int[Array, ' b']:
+  def _hash(self, x: Array, level: int) -> Int[Array, ' b']:
     # Departs from the paper: it draws the codes.
-    # What some devices round to zero is zero everywhere, -0.0 too.
+    # Set subnormal numbers and -0.0 to zero, as some devices do themselves.
     x = jnp.where(jnp.abs(x) < jnp.finfo(jnp.float32).tiny, 0, x)
     words = _mix(lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))
     hashed = jnp.sum(words * self.coefficients[level][None], axis=1)
-    every = self.level_codes[level]
-    # A level is so much smaller than 2^32 that no code is favoured: the first
-    # of 255 by 6e-8 of its share.
-    return every[_mix(hashed) % jnp.uint32(len(every))]
+    codes = self.level_codes[level]
+    # The bias of the modulo is negligible: 6e-8 of the share of a code for 255
+    # codes.
+    return codes[_mix(hashed) % jnp.uint32(len(codes))]
 
 
 def fit(
@@ -72,11 +72,10 @@ def fit(
 
 
 def _mix(words: Array) -> Array:
-  """Spreads every bit of 32 over all of them, one to one.
+  """Applies the finalizer of MurmurHash3, which makes all bits interdependent.
 
-  The finalizer of MurmurHash3. Sums of products alone would not do: the lowest
-  bits of a sum know only the lowest of its terms, which in an embedding that
-  was stored in 16 bits are all zero.
+  A sum of products would not suffice. Its lowest bits depend only on the lowest
+  bits of its terms, which are all zero in embeddings stored in 16 bits.
   """
   words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
   words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)

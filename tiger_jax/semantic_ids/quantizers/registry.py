@@ -1,4 +1,4 @@
-"""The table of quantizers."""
+"""The registry of quantizers."""
 
 from collections.abc import Callable
 import dataclasses
@@ -21,19 +21,19 @@ from tiger_jax.semantic_ids.quantizers import (
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A quantizer that `config.semantic_ids.quantizer` can name.
+  """One choice of `config.semantic_ids.quantizer`.
 
   Attributes:
     quantizer: The class, a `Quantizer`.
-    codebook_sizes: The default number of codes at each level.
-    fit: Makes a quantizer from `(rng, embeddings, codebook_sizes)`; embeddings
-      are of any float type, and may be memory-mapped. None for an autoencoder,
+    codebook_sizes: Default number of codes at each level.
+    fit: Fits a quantizer to `(rng, embeddings, codebook_sizes)`. Embeddings may
+      have any float type and may be memory-mapped. None for an autoencoder,
       which `AutoencoderTask` trains.
-    codes_are_items: Whether codes are made from items, so that no codebook may
-      be larger than the catalogue.
-    has_spare_codes: Whether an item can get a code that is not its nearest,
-      which `collisions=nearest_free` needs.
-    refused_sizes: Returns what is wrong with codebook sizes, or None.
+    codes_are_items: Whether codes are made from items, so that no codebook can
+      be larger than the catalog.
+    has_spare_codes: Whether an item can get a code that is not its nearest, as
+      `collisions=nearest_free` requires.
+    refused_sizes: Returns the problem with codebook sizes, or None.
   """
 
   quantizer: type[Any]
@@ -78,16 +78,16 @@ QUANTIZERS: dict[str, Entry] = {
 
 
 def entry(config: SemanticIdsConfig) -> Entry:
-  """Returns the entry of the quantizer that a config names.
+  """Returns the entry of the quantizer of a config.
 
   Raises:
-    UsageError: There is no such quantizer.
+    UsageError: The quantizer does not exist.
   """
   return choose(QUANTIZERS, config.quantizer, 'config.semantic_ids.quantizer')
 
 
 def with_sizes(config: SemanticIdsConfig) -> SemanticIdsConfig:
-  """Returns the config with the codebook sizes filled in, if it has none."""
+  """Returns the config with the default codebook sizes if it has none."""
   if config.codebook_sizes:
     return config
   sizes = entry(config).codebook_sizes
@@ -95,7 +95,7 @@ def with_sizes(config: SemanticIdsConfig) -> SemanticIdsConfig:
 
 
 def check(config: SemanticIdsConfig) -> None:
-  """Raises UsageError if the quantizer cannot have these settings."""
+  """Raises UsageError if the quantizer does not support the settings."""
   quantizer, sizes = entry(config), config.codebook_sizes
   if problem := quantizer.refused_sizes(sizes):
     raise UsageError(
@@ -104,5 +104,5 @@ def check(config: SemanticIdsConfig) -> None:
   if config.collisions == 'nearest_free' and not quantizer.has_spare_codes:
     raise UsageError(
       f"config.semantic_ids.collisions is 'nearest_free': {config.quantizer} "
-      'has no code to spare, choose extra_code'
+      'has no spare codes, choose extra_code'
     )

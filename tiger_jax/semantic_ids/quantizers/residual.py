@@ -1,6 +1,6 @@
-"""Residual quantization: every level codes what the levels before left over.
+"""Residual quantization: each level quantizes the residual of the last one.
 
-Section 3.1 of the paper. With r_0 = z, level d picks the code e_d nearest to
+Section 3.1 of the paper. With r_0 = z, level d chooses the code e_d nearest to
 the residual r_d, and r_{d+1} = r_d - e_d.
 """
 
@@ -17,13 +17,12 @@ _KMEANS_ITERATIONS = 30
 
 
 class Quantized(NamedTuple):
-  """What `quantize` found.
+  """The result of `quantize`.
 
   Attributes:
-    codes: The code chosen at every level `[b, l]`.
-    quantized: The sum of the chosen codes' vectors `[b, z]`.
-    residuals: What every level was given to quantize `[b, l, z]`; the first
-      is the input itself.
+    codes: The code chosen at every level.
+    quantized: The sum of the vectors of the chosen codes.
+    residuals: The input of every level; that of the first level is `x`.
   """
 
   codes: Int[Array, 'b l']
@@ -36,7 +35,7 @@ def quantize(
 ) -> Quantized:
   """Gives each vector one code per level, coarse to fine.
 
-  Gradients pass from the residuals to `x` and never to `codebooks`: a residual
+  Gradients pass from the residuals to `x` but not to `codebooks`, so a residual
   moves no code of an earlier level.
   """
   residual = x
@@ -58,7 +57,7 @@ def distances(
   codes: Int[Array, 'b l'],
   level: int,
 ) -> Float[Array, 'b v']:
-  """Returns the squared distance of the residual to every code of a level."""
+  """Returns the squared distances from the residual to the codes of a level."""
   for codebook, code in zip(codebooks[:level], codes.T, strict=False):
     x = x - codebook[code]
   return kmeans.squared_distances(x, codebooks[level])
@@ -67,7 +66,7 @@ def distances(
 def fit_codebooks(
   rng: jax.Array, x: Float[Array, 'items z'], sizes: tuple[int, ...]
 ) -> tuple[Float[Array, '_ z'], ...]:
-  """Finds codebooks by k-means, level by level on the residuals."""
+  """Fits codebooks by k-means, level by level on the residuals."""
   codebooks = []
   for rng_level, size in zip(
     jax.random.split(rng, len(sizes)), sizes, strict=True

@@ -1,4 +1,4 @@
-"""RQ-KMeans: residual quantization of the embeddings as they are."""
+"""RQ-KMeans: residual quantization of the embeddings without an autoencoder."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from tiger_jax.semantic_ids.quantizers import kmeans, product, residual
 class RqKmeans(NamedTuple):
   """A `Quantizer` with one codebook per level, coarse to fine.
 
-  The mean is taken off, because products of centred vectors lose the least to
-  rounding.
+  The mean is subtracted, because products of centered vectors have the smallest
+  rounding errors.
   """
 
   mean: Float[Array, ' dim']
@@ -23,17 +23,17 @@ class RqKmeans(NamedTuple):
 
   @property
   def level_sizes(self) -> tuple[int, ...]:
-    """How many codes each level has."""
+    """Number of codes at each level."""
     return tuple(len(codebook) for codebook in self.codebooks)
 
   def codes(self, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
-    """Gives embeddings their codes."""
+    """Returns the codes of embeddings."""
     return residual.quantize(x - self.mean[None], self.codebooks).codes
 
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Tells how far every code of a level is from the residual, squared."""
+    """Returns the squared distances from the residual to the codes."""
     x = x - self.mean[None]
     return residual.distances(x, self.codebooks, codes, level)
 
@@ -48,7 +48,7 @@ def fit(
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
 ) -> RqKmeans:
-  """Finds codebooks by k-means, level by level on the residuals."""
+  """Fits codebooks by k-means, level by level on the residuals."""
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   mean, _ = item_batches.statistics(x)
   codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)

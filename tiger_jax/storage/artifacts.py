@@ -1,4 +1,10 @@
-"""Manages the folder of a run: makes, finds and replaces its stages."""
+"""Builds, finds and replaces the stages in the folder of a run.
+
+An artifact is the folder of a finished stage. The current artifact of a stage
+has the name of the stage, such as `train`. If the config changes, the artifact
+is set aside: it gets the first eight digits of its fingerprint as a suffix, and
+is used again when the config is changed back.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
@@ -18,14 +24,14 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import files, record
 from tiger_jax.storage.claim import LOCK, claim, refuse_link
 from tiger_jax.storage.os_errors import describe
-from tiger_jax.storage.record import Artefact
+from tiger_jax.storage.record import Artifact
 
 RESULTS = 'results.json'
-# The number of seconds between two checks for the stage of another process, and
-# until a message about the wait is printed.
+# The time between two checks for the stage of another process.
 _POLL_SECONDS = 0.2
+# The time after which a message about the wait is printed.
 _QUIET_SECONDS = 5.0
-# The errors of flock on file systems without locks.
+# The errors of `flock` on file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -38,44 +44,46 @@ def run_stage(
   about: dict[str, Any],
   resumable: bool = False,
   elsewhere: Sequence[Path] = (),
-) -> tuple[Artefact, bool]:
-  """Returns a stage's artefact, and whether this call has made it.
+) -> tuple[Artifact, bool]:
+  """Returns the artifact of a stage, and builds it if it does not exist.
 
-  The stage is built in a partial folder, which gets the stage's name when all
-  of it is on disk. Only then is the artefact of another configuration set
-  aside, under the beginning of its fingerprint. It is used again when that
-  configuration is. The caller holds the lock of the folder.
+  The artifact is built in a partial folder. When all files are on disk, the
+  current artifact is set aside and the partial folder is renamed. The caller
+  holds the lock of the run's folder.
 
   Args:
-    workdir: The run's folder.
-    name: The stage.
+    workdir: The folder of the run.
+    name: The name of the stage.
     wanted: The fingerprint of everything that the stage reads.
-    build: Writes the artefact into the given folder. Returns further JSON to
-      record in `about`, or None.
+    build: A function that writes the artifact to a folder, and returns more
+      JSON to record in `about`, or None.
     about: JSON to record with the fingerprint.
-    resumable: Whether `build` resumes from the files of an interrupted call;
-      otherwise these are removed.
-    elsewhere: Folders of other runs, whose artefacts are read if they have the
-      wanted fingerprint.
+    resumable: Whether `build` resumes from the files of an interrupted call.
+      Otherwise, these files are removed first.
+    elsewhere: Folders of other runs. Their artifacts with the wanted
+      fingerprint are used, too.
+
+  Returns:
+    The artifact, and whether this call built it.
 
   Raises:
-    UsageError: The stage's folder is a link.
-    DataError: An artefact is damaged or of a newer version, its name is taken
-      by something else, or the file system failed.
+    UsageError: The folder of the stage is a link.
+    DataError: An artifact is damaged or was made by a newer version, something
+      else has its name, or the file system failed.
   """
   final, partial = workdir / name, partial_folder(workdir, name, wanted)
   try:
     for folder in (final, partial, _aside(workdir, name, wanted)):
       refuse_link(folder)
-    if made := _read_if(final, wanted):
-      return made, False
-    if other := _find([x / name for x in elsewhere], wanted):
-      return other, False
+    if artifact := _read_if(final, wanted):
+      return artifact, False
+    if artifact := _find([x / name for x in elsewhere], wanted):
+      return artifact, False
     current = record.read(final) if record.exists(final) else None
-    _refuse_what_is_in_the_way(workdir, name, current)
-    if earlier := _read_if(_aside(workdir, name, wanted), wanted):
-      return _put_in_place(earlier.folder, final, current), False
-    # A partial folder that is complete needs only its name.
+    _refuse_blocked_name(workdir, name, current)
+    if artifact := _read_if(_aside(workdir, name, wanted), wanted):
+      return _put_in_place(artifact.folder, final, current), False
+    # A complete partial folder was not renamed by an interrupted call.
     is_new = not _find([partial], wanted)
     if is_new:
       if not resumable:
@@ -83,54 +91,54 @@ def run_stage(
       _build(partial, wanted, build, about)
     return _put_in_place(partial, final, current), is_new
   except BrokenPipeError:
-    raise  # The terminal is closed; the stage has not failed.
+    raise  # The terminal was closed; the stage itself has not failed.
   except OSError as error:
     raise DataError(f'stage {name}: {describe(error, workdir)}') from error
 
 
 def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
-  """Returns the folder in which a stage is built."""
+  """Returns the path of the folder in which a stage is built."""
   return workdir / f'{name}.partial-{wanted[:8]}'
 
 
 def await_stage(
   workdir: Path, name: str, wanted: str, elsewhere: Sequence[Path] = ()
-) -> Artefact:
-  """Waits for the artefact of another process, and returns it."""
+) -> Artifact:
+  """Waits until another process has built an artifact, and returns it."""
   start, is_announced = time.monotonic(), False
   while True:
-    if artefact := _find([x / name for x in (workdir, *elsewhere)], wanted):
-      return artefact
+    if artifact := _find([x / name for x in (workdir, *elsewhere)], wanted):
+      return artifact
     if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
       is_announced = True
       _tell(f'waiting for the main process to finish {workdir / name}')
     time.sleep(_POLL_SECONDS)
 
 
-def find_artefact(workdir: Path, name: str, wanted: str) -> Artefact | None:
-  """Returns a finished artefact, current or set aside; None if missing.
+def find_artifact(workdir: Path, name: str, wanted: str) -> Artifact | None:
+  """Returns an artifact, current or set aside; None if there is none.
 
   Raises:
-    DataError: It is damaged, or a newer version wrote it.
+    DataError: The artifact is damaged, or a newer version wrote it.
   """
   for folder in (workdir / name, _aside(workdir, name, wanted)):
-    if artefact := _read_if(folder, wanted):
-      return artefact
+    if artifact := _read_if(folder, wanted):
+      return artifact
   return None
 
 
-def read_artefact(workdir: Path, name: str) -> Artefact | None:
-  """Returns the artefact of a stage; None if the stage is not finished.
+def read_artifact(workdir: Path, name: str) -> Artifact | None:
+  """Returns the current artifact of a stage; None if there is none.
 
   Raises:
-    DataError: It is damaged, or a newer version wrote it.
+    DataError: The artifact is damaged, or a newer version wrote it.
   """
   folder = workdir / name
   return record.read(folder, thorough=True) if record.exists(folder) else None
 
 
 def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
-  """Returns the names of the stage folders of other configurations."""
+  """Returns the names of artifacts set aside and of partial folders."""
   pattern = re.compile(
     rf'({"|".join(map(re.escape, names))})\.(partial-)?[0-9a-f]{{8}}'
   )
@@ -140,11 +148,13 @@ def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-  """Makes a run's folder and locks it; warns if the file system has no locks.
+  """Creates the folder of a run, and locks it.
+
+  If the file system has no locks, it prints a warning.
 
   Raises:
-    UsageError: Another process uses the folder, it holds something that is not
-      a run, or it is not writable.
+    UsageError: Another process uses the folder, the folder holds something
+      other than a run, or it is not writable.
   """
   claim(workdir)
   with _open_lock(workdir / LOCK) as file:
@@ -152,8 +162,8 @@ def locked(workdir: Path) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise UsageError(
-        f'another run is at work in {workdir}: wait for it, or choose another '
-        '--workdir'
+        f'another process uses {workdir}: wait until it ends, or choose '
+        'another --workdir'
       ) from error
     except OSError as error:
       if error.errno not in _NO_LOCKS:
@@ -166,7 +176,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def _open_lock(path: Path) -> Any:
-  # These flags neither follow a link nor change an existing file.
+  # With these flags, no link is followed and no existing file is changed.
   flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
   refuse_link(path)
   try:
@@ -185,7 +195,7 @@ def _build(
   build: Callable[[Path], dict[str, Any] | None],
   about: dict[str, Any],
 ) -> None:
-  """Builds a stage in its partial folder, up to its record."""
+  """Builds a stage in its partial folder, and writes its record."""
   partial.mkdir(parents=True, exist_ok=True)
   for path in partial.rglob('*'):
     refuse_link(path)
@@ -195,12 +205,12 @@ def _build(
   try:
     about = about | (build(partial) or {})
   except BaseException as error:
-    # A failure here must not hide the original error.
+    # An OSError here must not hide the original error.
     with contextlib.suppress(OSError):
       if isinstance(error, UsageError | DataError) and not any(
         partial.iterdir()
       ):
-        partial.rmdir()  # The inputs were refused, and nothing was made.
+        partial.rmdir()  # The input was refused before a file was written.
       else:
         files.write(clock, str(before + time.monotonic() - start).encode())
     raise
@@ -209,7 +219,7 @@ def _build(
 
 
 def _read_seconds(clock: Path) -> float:
-  """Returns the seconds of earlier calls; 0 if the file has no number."""
+  """Returns the seconds of interrupted calls; 0 if the file has no number."""
   try:
     seconds = float(files.read(clock, 100))
   except (OSError, ValueError):
@@ -218,53 +228,53 @@ def _read_seconds(clock: Path) -> float:
 
 
 def _put_in_place(
-  made: Path, final: Path, current: Artefact | None
-) -> Artefact:
-  """Gives a finished stage its name, and sets the current artefact aside."""
-  # The old results do not describe the new artefact.
+  finished: Path, final: Path, current: Artifact | None
+) -> Artifact:
+  """Sets the current artifact aside, and gives a finished one its name."""
+  # The results were computed from the current artifact.
   (final.parent / RESULTS).unlink(missing_ok=True)
-  (made / 'seconds').unlink(missing_ok=True)
+  (finished / 'seconds').unlink(missing_ok=True)
   if current:
     final.rename(_aside(final.parent, final.name, current.fingerprint))
-  # If the process is killed here, the next call uses the partial folder.
-  made.rename(final)
+  # If the process is killed here, the next call renames the finished folder.
+  finished.rename(final)
   files.sync(final.parent)
   return record.read(final)
 
 
-def _refuse_what_is_in_the_way(
-  workdir: Path, name: str, current: Artefact | None
+def _refuse_blocked_name(
+  workdir: Path, name: str, current: Artifact | None
 ) -> None:
-  """Raises DataError if the final name of a stage is taken."""
-  place = workdir / name
+  """Raises DataError if a file or folder has a name that a rename needs."""
+  path = workdir / name
   if current:
-    place = _aside(workdir, name, current.fingerprint)
-  if place.is_symlink() or place.exists():
+    path = _aside(workdir, name, current.fingerprint)
+  if path.is_symlink() or path.exists():
     raise DataError(
-      f'{place} is in the way: remove or rename it, or choose another --workdir'
+      f'{path} is in the way: remove or rename it, or choose another --workdir'
     )
 
 
 def _remove_partials(workdir: Path, name: str) -> None:
-  """Removes the partial folders of a stage, of any configuration."""
-  for other in superseded(workdir, [name]):
-    path = workdir / other
-    if other.startswith(f'{name}.partial-') and not path.is_symlink():
+  """Removes all partial folders of a stage, of any config."""
+  for folder_name in superseded(workdir, [name]):
+    path = workdir / folder_name
+    if folder_name.startswith(f'{name}.partial-') and not path.is_symlink():
       shutil.rmtree(path)
 
 
-def _find(folders: Sequence[Path], wanted: str) -> Artefact | None:
-  """Returns the first whole artefact with the fingerprint, None if missing."""
+def _find(folders: Sequence[Path], wanted: str) -> Artifact | None:
+  """Returns the first intact artifact with the fingerprint, or None."""
   for folder in folders:
-    # It may be damaged, or be moved away meanwhile.
+    # A damaged artifact does not count, nor one that is being renamed.
     with contextlib.suppress(OSError, DataError):
-      if artefact := _read_if(folder, wanted):
-        return artefact
+      if artifact := _read_if(folder, wanted):
+        return artifact
   return None
 
 
-def _read_if(folder: Path, wanted: str) -> Artefact | None:
-  """Returns a stage if it has the fingerprint, after a thorough check."""
+def _read_if(folder: Path, wanted: str) -> Artifact | None:
+  """Returns the artifact in a folder if it has the fingerprint, or None."""
   if record.exists(folder) and record.read(folder).fingerprint == wanted:
     return record.read(folder, thorough=True)
   return None
@@ -275,6 +285,6 @@ def _aside(workdir: Path, name: str, fingerprint: str) -> Path:
 
 
 def _tell(text: str) -> None:
-  # A closed stderr must not end a run.
+  # A run continues if stderr is closed.
   with contextlib.suppress(OSError, ValueError, AttributeError):
     print(text, file=sys.stderr, flush=True)

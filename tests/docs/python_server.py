@@ -1,0 +1,126 @@
+"""Runs `python -m tiger_jax.main` in forks of a process that has imported it.
+
+To start Python and to import JAX takes seconds; a fork takes milliseconds. The
+folder `bin` of a server has a command `python` that asks for a fork, and hands
+over its arguments, folder and streams. It starts Python as usual for any other
+program, or if variables of JAX are set to other values.
+"""
+
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+import traceback
+
+from tests import typed
+
+_CLIENT = """#!{python} -IS
+import json, os, socket, sys
+arguments = sys.argv[1:]
+if os.path.basename(sys.argv[0]) == 'tiger-jax':
+  arguments = ['-m', 'tiger_jax.main', *arguments]
+of_jax = {{k: v for k, v in os.environ.items() if k.startswith(('JAX', 'XLA'))}}
+if arguments[:2] != ['-m', 'tiger_jax.main'] or of_jax != {of_jax!r}:
+  os.execv({python!r}, ['python', *arguments])
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = json.dumps([arguments[2:], os.getcwd()]).encode()
+socket.send_fds(server, [request], [0, 1, 2])
+sys.exit(int(server.recv(16) or 1))
+"""
+# What would change this machine, or needs another one.
+_REFUSED = ('curl', 'gcloud', 'git', 'make', 'pip', 'sbatch', 'sudo', 'wget')
+_REFUSAL = """#!/bin/sh
+echo "$(basename "$0"): mark this block as not run" >&2
+exit 1
+"""
+
+
+class Server:
+  """The process that forks.
+
+  Attributes:
+    environment: The environment of the commands of a page.
+  """
+
+  def __init__(self, folder: Path):
+    """Starts the process; `folder` is an existing folder for its files."""
+    address = str(folder / 'server')
+    self.environment = typed.environment(folder)
+    of_jax = {
+      name: value
+      for name, value in self.environment.items()
+      if name.startswith(('JAX', 'XLA'))
+    }
+    commands = folder / 'bin'
+    commands.mkdir()
+    client = _CLIENT.format(
+      python=sys.executable, of_jax=of_jax, address=address
+    )
+    for name in ('python', 'python3', 'tiger-jax', *_REFUSED):
+      path = commands / name
+      path.write_text(_REFUSAL if name in _REFUSED else client)
+      path.chmod(0o755)
+    self._process = subprocess.Popen(
+      [sys.executable, '-m', 'tests.docs.python_server', address],
+      env=self.environment,
+      cwd=folder,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+    )
+    self.environment['PATH'] = f'{commands}:{self.environment["PATH"]}'
+    assert self._process.stdout
+    assert self._process.stdout.readline() == b'ready\n'
+
+  def stop(self) -> None:
+    """Ends the process."""
+    self._process.terminate()
+    self._process.communicate()
+
+
+def serve(address: str) -> None:
+  """Answers requests, one after the other, until the process is ended."""
+  from tiger_jax import cli, main  # noqa: F401
+  from tiger_jax.data.sources import amazon2014, own_files  # noqa: F401
+
+  listener = socket.socket(socket.AF_UNIX)
+  listener.bind(address)
+  listener.listen()
+  print('ready', flush=True)
+  while True:
+    client, _ = listener.accept()
+    with client:
+      request, streams, _, _ = socket.recv_fds(client, 2**20, 3)
+      child = os.fork()
+      if not child:
+        arguments, folder = json.loads(request)
+        os.chdir(folder)
+        for number, stream in enumerate(streams):
+          os.dup2(stream, number)
+        sys.argv = ['main.py', *arguments]
+        os._exit(_exit_code(main.run))
+      for stream in streams:
+        os.close(stream)
+      status = os.waitpid(child, 0)[1]
+      client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _exit_code(program) -> int:
+  """Runs a program as Python does, and returns its exit code."""
+  code = 0
+  try:
+    program()
+  except SystemExit as error:
+    code = error.code if isinstance(error.code, int) else int(bool(error.code))
+  except BaseException:
+    traceback.print_exc()
+    code = 1
+  for stream in (sys.stdout, sys.stderr):
+    stream.flush()
+  return code
+
+
+if __name__ == '__main__':
+  serve(sys.argv[1])

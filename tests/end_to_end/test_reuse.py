@@ -1,0 +1,96 @@
+"""Tests of which stages a second run reuses."""
+
+import re
+
+import pytest
+
+from tests.end_to_end.program import (
+  FOLDERS,
+  SHOP,
+  artifacts,
+  clone,
+  program,
+  read,
+)
+from tiger_jax.pipeline import STAGES
+
+pytestmark = pytest.mark.usefixtures('one_device')
+
+
+def test_a_second_run_reuses_all_stages(shop, tmp_path, capfd):
+  again = clone(shop, tmp_path / 'run')
+  before = artifacts(again)
+  results = read(shop / 'results.json')
+  assert program(again, *SHOP) == 0
+  assert artifacts(again) == before
+  assert read(again / 'results.json') == results
+  out, err = capfd.readouterr()
+  for name in FOLDERS:
+    assert f'{name}: reused' in out
+  assert 'made in' not in out
+  assert err == ''
+  # The examples are ten items for each of five users, with ids.
+  assert out.count('\nShopper shopper-') == 5
+  assert len(re.findall(r'\n  [ *] +\d+ +-\d+\.\d\d  P0\d{3} ', out)) == 50
+  assert 'best possible' in out
+
+
+@pytest.mark.parametrize('mode', list(STAGES)[:3])
+def test_each_mode_stops_after_its_stage(tmp_path, mode):
+  workdir = tmp_path / 'run'
+  assert program(workdir, *SHOP, f'--mode={mode}') == 0
+  made = [name for name in FOLDERS if (workdir / name).exists()]
+  assert made == list(FOLDERS[: list(STAGES).index(mode) + 1])
+  assert not (workdir / 'results.json').exists()
+
+
+def test_train_and_evaluate_modes(shop, tmp_path, capfd):
+  workdir = clone(shop, tmp_path / 'run')
+  (workdir / 'results.json').unlink()
+  assert program(workdir, *SHOP, '--mode=train') == 0
+  assert not (workdir / 'results.json').exists()
+  capfd.readouterr()
+  assert program(workdir, *SHOP, '--mode=evaluate') == 0
+  assert read(workdir / 'results.json') == read(shop / 'results.json')
+  out = capfd.readouterr().out
+  assert 'TIGER test' in out
+  assert 'Shopper' not in out
+
+
+def test_a_changed_section_reruns_its_stage(shop, tmp_path):
+  workdir = clone(shop, tmp_path / 'run')
+  before = artifacts(workdir)
+  changed = ('--config.evaluation.batch_size=16',)
+  assert program(workdir, *SHOP, *changed) == 0
+  kept = FOLDERS[:4]
+  assert artifacts(workdir, kept) == {
+    name: state for name, state in before.items() if name.split('/')[0] in kept
+  }
+  assert artifacts(workdir, FOLDERS[4:]) != artifacts(shop, FOLDERS[4:])
+  # The batch size of the search changes no result.
+  metrics = read(workdir / 'results.json')['metrics']['test']
+  expected = read(shop / 'results.json')['metrics']['test']
+  assert metrics == pytest.approx(expected)
+  # With the first config, the first artifact is used again.
+  assert program(workdir, *SHOP) == 0
+  assert artifacts(workdir) == before
+
+
+def test_serving_uses_the_ids_of_the_trained_model(shop, tmp_path, capfd):
+  workdir = clone(shop, tmp_path / 'run')
+  before = artifacts(workdir)
+  changed = ('--config.semantic_ids.beta=0.5', '--mode=semantic_ids')
+  assert program(workdir, *SHOP, *changed) == 0
+  after = artifacts(workdir)
+  for name in FOLDERS:
+    same = {
+      key: state for key, state in before.items() if key.split('/')[0] == name
+    }
+    assert (same.items() <= after.items()) == (name != 'semantic_ids')
+  # The model was trained with the IDs that are now set aside.
+  request = ('--mode=recommend', '--history=P0001')
+  capfd.readouterr()
+  assert program(shop, *request) == 0
+  expected = capfd.readouterr().out
+  assert program(workdir, *request) == 0
+  assert capfd.readouterr().out == expected

@@ -1,0 +1,71 @@
+"""Tests of the lock of a workdir."""
+
+import errno
+import fcntl
+import os
+
+import pytest
+
+from tests.storage.building import ONE, Builder, folders, stage
+from tiger_jax.errors import UsageError
+from tiger_jax.storage.artifacts import locked
+
+
+def test_a_locked_folder_refuses_a_second_lock(tmp_path):
+  with locked(tmp_path):
+    with pytest.raises(UsageError, match='another process uses'):
+      with locked(tmp_path):
+        pass
+  with locked(tmp_path):
+    pass
+
+
+def test_the_lock_file_is_neither_truncated_nor_followed(tmp_path):
+  victim = tmp_path / 'victim'
+  victim.write_text('precious')
+  run = tmp_path / 'run'
+  with locked(run):
+    pass
+  (run / '.lock').unlink()
+  (run / '.lock').symlink_to(victim)
+  stage(run, ONE, Builder())  # Identifies the folder as a run.
+  with pytest.raises(UsageError, match=r'\.lock is a link'):
+    with locked(run):
+      pass
+  (run / '.lock').unlink()
+  (run / '.lock').write_text('mine')
+  with locked(run):
+    pass
+  assert (run / '.lock').read_text() == 'mine'
+  assert victim.read_text() == 'precious'
+
+
+def test_refuses_a_lock_that_is_a_pipe(tmp_path):
+  stage(tmp_path, ONE, Builder())
+  os.mkfifo(tmp_path / '.lock')
+  with pytest.raises(UsageError, match='not a regular file'):
+    with locked(tmp_path):
+      pass
+
+
+def test_does_not_write_to_an_unrelated_folder(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('mine')
+  with pytest.raises(UsageError, match='is not empty'):
+    with locked(tmp_path):
+      pass
+  assert folders(tmp_path) == ['thesis.tex']
+
+
+@pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_causes_a_warning(
+  tmp_path, monkeypatch, capsys, number
+):
+  def fail(*unused):
+    raise OSError(number, os.strerror(number))
+
+  monkeypatch.setattr(fcntl, 'flock', fail)
+  with locked(tmp_path):
+    stage(tmp_path, ONE, Builder())
+  err = capsys.readouterr().err
+  assert str(tmp_path) in err and 'without locks' in err
+  assert err.count('\n') == 1

@@ -1,0 +1,133 @@
+"""The public names, the examples of their docstrings, and training."""
+
+import doctest
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import small
+import tiger_jax
+from tiger_jax.errors import UsageError
+
+# Makes the quickstart small; its shop always has 600 items.
+SMALL = {
+  'dataset.synthetic_users': 200,
+  'train.steps': 20,
+  'train.batch_size': 64,
+  'train.steps_per_call': 10,
+  'train.optimizer.warmup_steps': 5,
+  'train.evaluate_every': 20,
+  'evaluation.num_beams': 10,
+}
+
+
+@pytest.fixture(name='folder', scope='module')
+def _folder(tmp_path_factory):
+  """A folder that holds a small run, as a user of the examples would have."""
+  folder = tmp_path_factory.mktemp('public')
+  config = tiger_jax.Config.from_file(
+    str(small.ROOT / 'configs/quickstart.py'), SMALL
+  )
+  results = tiger_jax.run(config, folder / 'runs/quickstart')
+  (folder / 'results.json').write_text(json.dumps(results))
+  return folder
+
+
+def test_run_returns_the_results_that_it_writes(folder):
+  returned = json.loads((folder / 'results.json').read_text())
+  written = folder / 'runs/quickstart/results.json'
+  assert returned == json.loads(written.read_text())
+  assert returned['metrics']['test'].keys() >= {'recall@10', 'ndcg@10'}
+
+
+@pytest.mark.parametrize('name', tiger_jax.__all__)
+def test_examples(name, folder, monkeypatch):
+  monkeypatch.chdir(folder)
+  public = getattr(tiger_jax, name)
+  methods = vars(public).values() if isinstance(public, type) else ()
+  finder = doctest.DocTestFinder(recurse=False)
+  documented = [public, *(getattr(x, '__func__', x) for x in methods)]
+  tests = [
+    test
+    for one in documented
+    if (getattr(one, '__doc__', None) or '').count('>>>')
+    for test in finder.find(one, name, globs={})
+  ]
+  assert tests, f'{name} has no example'
+  for test in tests:
+    report: list[str] = []
+    runner = doctest.DocTestRunner(verbose=False)
+    runner.run(test, out=report.append)
+    assert not runner.failures, ''.join(report)
+
+
+def test_the_names_are_those_of_their_modules():
+  assert set(tiger_jax.__all__) <= set(dir(tiger_jax))
+  from tiger_jax.serving.recommender import Recommender
+
+  assert tiger_jax.Recommender is Recommender
+  with pytest.raises(AttributeError, match="no attribute 'Recomender'"):
+    _ = tiger_jax.Recomender  # pyrefly: ignore[missing-attribute]
+
+
+def test_importing_the_package_imports_no_library():
+  code = (
+    'import sys; before = set(sys.modules); import tiger_jax; '
+    'print(*sorted({x.split(".")[0] for x in set(sys.modules) - before}))'
+  )
+  done = subprocess.run(
+    [sys.executable, '-S', '-c', code],
+    env={**os.environ, 'PYTHONPATH': str(small.ROOT)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  loaded = set(done.stdout.split()) - sys.stdlib_module_names
+  assert loaded == {'tiger_jax'}
+
+
+def test_overrides_of_a_config_file():
+  quickstart = str(small.ROOT / 'configs/quickstart.py')
+  config = tiger_jax.Config.from_file(
+    quickstart,
+    {'train.steps': 7, 'model.dropout': 0, 'train.length_buckets': (5, 20)},
+  )
+  assert config.train.steps == 7 and config.model.dropout == 0.0
+  assert config.train.length_buckets == (5, 20)
+  refused = {'train.step': 9, 'model.dropout': [1]}
+  with pytest.raises(UsageError, match='did you mean steps?'):
+    tiger_jax.Config.from_file(quickstart, refused)
+  for value in ('many', 1.5, None, [3]):
+    with pytest.raises(UsageError, match='config.train.steps is'):
+      tiger_jax.Config.from_file(quickstart, {'train.steps': value})
+  table1 = str(small.ROOT / 'configs/paper/table1.py')
+  with pytest.raises(UsageError, match='experiment of several runs'):
+    tiger_jax.Config.from_file(table1)
+
+
+def test_run_refuses_missing_paths(tmp_path):
+  config = tiger_jax.Config.from_file(str(small.ROOT / 'configs/own_data.py'))
+  with pytest.raises(UsageError, match='source_dir is empty'):
+    tiger_jax.run(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_unknown_ids_of_a_history(folder):
+  shop = tiger_jax.Recommender.from_workdir(folder / 'runs/quickstart')
+  with pytest.raises(UsageError, match="'P9012'.*did you mean 'P"):
+    shop.recommend(['P0012', 'P9012'])
+  items = shop.recommend(['P9012', 'P0012', 'lamp'], 5, strict=False)
+  assert items == shop.recommend(['P0012'], 5)
+  assert items.unknown == ('P9012', 'lamp')
+  assert shop.recommend(['P0012'], 5).unknown == ()
+  with pytest.raises(UsageError, match="no item 'lamp'"):
+    shop.recommend(['lamp'], strict=False)
+  with pytest.raises(UsageError, match='the history is empty'):
+    shop.recommend([], strict=False)
+  with pytest.raises(UsageError, match="history is the text 'P0012'"):
+    shop.recommend('P0012', strict=False)
+  with pytest.raises(UsageError, match='strict is'):
+    shop.recommend(['P0012'], strict='no')
