@@ -28,7 +28,7 @@ SMALL = {
 def _folder(tmp_path_factory):
   """A folder that holds a small run, as a user of the examples would have."""
   folder = tmp_path_factory.mktemp('public')
-  config = tiger_jax.Config.from_file(
+  config = tiger_jax.load_config(
     str(small.ROOT / 'configs/quickstart.py'), SMALL
   )
   results = tiger_jax.run(config, folder / 'runs/quickstart')
@@ -91,7 +91,7 @@ def test_importing_the_package_imports_no_library():
 
 def test_overrides_of_a_config_file():
   quickstart = str(small.ROOT / 'configs/quickstart.py')
-  config = tiger_jax.Config.from_file(
+  config = tiger_jax.load_config(
     quickstart,
     {'train.steps': 7, 'model.dropout': 0, 'train.length_buckets': (5, 20)},
   )
@@ -99,17 +99,17 @@ def test_overrides_of_a_config_file():
   assert config.train.length_buckets == (5, 20)
   refused = {'train.step': 9, 'model.dropout': [1]}
   with pytest.raises(UsageError, match='did you mean steps?'):
-    tiger_jax.Config.from_file(quickstart, refused)
+    tiger_jax.load_config(quickstart, refused)
   for value in ('many', 1.5, None, [3]):
     with pytest.raises(UsageError, match='config.train.steps is'):
-      tiger_jax.Config.from_file(quickstart, {'train.steps': value})
+      tiger_jax.load_config(quickstart, {'train.steps': value})
   table1 = str(small.ROOT / 'configs/paper/table1.py')
   with pytest.raises(UsageError, match='experiment of several runs'):
-    tiger_jax.Config.from_file(table1)
+    tiger_jax.load_config(table1)
 
 
 def test_run_refuses_missing_paths(tmp_path):
-  config = tiger_jax.Config.from_file(str(small.ROOT / 'configs/own_data.py'))
+  config = tiger_jax.load_config(str(small.ROOT / 'configs/own_data.py'))
   with pytest.raises(UsageError, match='source_dir is empty'):
     tiger_jax.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()

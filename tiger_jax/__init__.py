@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   from tiger_jax.config import Config as Config
+  from tiger_jax.config.config_file import load_config as load_config
   from tiger_jax.pipeline import run as run
   from tiger_jax.semantic_ids.ids import SemanticIds as SemanticIds
   from tiger_jax.semantic_ids.tokenizer import Tokenizer as Tokenizer
@@ -26,6 +27,7 @@ _MODULES = {
   'Recommender': 'serving.recommender',
   'SemanticIds': 'semantic_ids.ids',
   'Tokenizer': 'semantic_ids.tokenizer',
+  'load_config': 'config.config_file',
   'run': 'pipeline',
 }
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
   'Recommender',
   'SemanticIds',
   'Tokenizer',
+  'load_config',
   'run',
 ]
 

@@ -322,7 +322,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
     >>> import tiger_jax
     >>> small = {'dataset.synthetic_users': 400, 'train.batch_size': 64}
     >>> small |= {'train.steps': 100, 'train.evaluate_every': 100}
-    >>> config = tiger_jax.Config.from_file('configs/quickstart.py', small)
+    >>> config = tiger_jax.load_config('configs/quickstart.py', small)
     >>> results = tiger_jax.run(config, 'runs/small')  # doctest: +ELLIPSIS
             data: ...
     >>> 0 <= results['metrics']['test']['recall@10'] <= 1

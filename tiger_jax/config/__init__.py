@@ -1,8 +1,6 @@
 """The settings of a run, as one frozen dataclass per section."""
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 from tiger_jax.config.dataset import DatasetConfig
 from tiger_jax.config.embedding import EmbeddingConfig
@@ -31,7 +29,7 @@ class Config:
 
   Example:
     >>> import tiger_jax
-    >>> config = tiger_jax.Config.from_file('configs/quickstart.py')
+    >>> config = tiger_jax.load_config('configs/quickstart.py')
     >>> config.train.batch_size
     256
 
@@ -65,36 +63,3 @@ class Config:
         f'train.length_buckets is {self.train.length_buckets}: the last must '
         f'be config.model.max_history, {self.model.max_history}'
       )
-
-  @classmethod
-  def from_file(
-    cls, path: str, overrides: Mapping[str, Any] | None = None
-  ) -> 'Config':
-    """Reads a config file.
-
-    Example:
-      >>> from tiger_jax import Config
-      >>> config = Config.from_file('configs/beauty.py:cpu', {'train.steps': 9})
-      >>> config.train.steps
-      9
-
-    Args:
-      path: The path of the file. It may end with `:` and the name of a variant.
-        If there is no file at a path of the form `configs/...`, the file of
-        this name in the installation is read.
-      overrides: Maps fields to their values, as in `{'train.steps': 500}`.
-
-    Raises:
-      UsageError: There is no such file, variant or field, or a value is not
-        valid. The message names all wrong values.
-    """
-    # Imported here, because `config_dict` imports this class.
-    from tiger_jax.config import config_dict, config_file
-
-    settings = config_file.load(path)
-    if 'experiment' in settings:
-      raise UsageError(
-        f'{path} is an experiment of several runs: name the config of one run'
-      )
-    config_file.override(settings, overrides or {})
-    return config_dict.parse(settings)

@@ -14,6 +14,7 @@ from typing import Any
 import ml_collections
 
 import tiger_jax
+from tiger_jax.config import Config, config_dict
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.config.config_dict import SHOWN, expand
 from tiger_jax.errors import UsageError
@@ -67,6 +68,36 @@ def load(name: str) -> ml_collections.ConfigDict:
       'config_dict.defaults() returns, with changes'
     )
   return config.lock()
+
+
+def load_config(
+  path: str, overrides: Mapping[str, Any] | None = None
+) -> Config:
+  """Loads the settings of a run from a config file.
+
+  Example:
+    >>> import tiger_jax
+    >>> changes = {'train.steps': 500}
+    >>> config = tiger_jax.load_config('configs/beauty.py:cpu', changes)
+    >>> config.train.steps
+    500
+
+  Args:
+    path: The path of the file, followed by `:` and a variant if it has any.
+      `configs/...` also names the files that are part of the installation.
+    overrides: Values by field, such as `{'train.steps': 500}`.
+
+  Raises:
+    UsageError: There is no such file, variant or field, or a value is not
+      valid. The error names all invalid values.
+  """
+  settings = load(path)
+  if 'experiment' in settings:
+    raise UsageError(
+      f'{path} is an experiment of several runs: name the config of one run'
+    )
+  override(settings, overrides or {})
+  return config_dict.parse(settings)
 
 
 def override(
