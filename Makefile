@@ -12,7 +12,7 @@ INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
 .PHONY: help install upgrade quickstart test test-long mutants reliability \
-  results docs figures lint format clean
+  results docs figures dist lint format clean
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -79,6 +79,11 @@ docs: install  ## Build the documentation: docs/_build/index.html.
 
 figures: install  ## Draw the figures of the documentation.
 	.venv/bin/python -m docs.figures
+
+dist: install  ## Build the sdist and the wheel in dist/, and check them.
+	rm -rf dist
+	.venv/bin/python -m build --outdir dist
+	.venv/bin/python -m twine check --strict dist/*
 
 lint: install  ## Check style, format and types, changing nothing.
 	.venv/bin/ruff check .
