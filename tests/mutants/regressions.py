@@ -179,7 +179,7 @@ MUTANTS = (
     'tiger_jax/semantic_ids/quality.py',
     'hash((row + 0).tobytes())',
     'hash(row.tobytes())',
-    'tests/semantic_ids/test_quality.py::test_repetitions_equal_those_of_numpy',
+    'tests/semantic_ids/test_quality.py::test_duplicate_items_equal_numpy',
   ),
   Mutant(
     'a removed item loses its Semantic ID in histories',
