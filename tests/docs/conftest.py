@@ -17,7 +17,7 @@ _TRAIN = (
   'python -m tiger_jax.main --config=configs/quickstart.py '
   '--workdir=runs/quickstart'
 )
-_TIMEOUT = 120
+_TIMEOUT = 500
 
 
 class Runner:
