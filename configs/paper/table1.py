@@ -24,6 +24,9 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
 
   runs = {
     'popularity': baseline('popularity'),
+    'transitions': baseline('transitions'),
+    'transitions, last item': baseline('transitions', max_history=1)
+    | {'train': {'length_buckets': (1,)}},
     'Semantic-KNN': baseline('item_knn'),
     'MF': baseline('matrix_factorization'),
     'two towers': baseline('two_tower', loss='sampled_softmax'),

@@ -7,6 +7,7 @@ import numpy as np
 
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import training_positions
+from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 
@@ -60,3 +61,16 @@ def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
   items = dataset.history[training_positions(dataset)]
   counts = np.bincount(items, minlength=dataset.num_items)
   return counts.astype(np.float32)
+
+
+def training_transitions(inputs: Inputs) -> Transitions:
+  """Returns the transitions between consecutive items of training histories."""
+  dataset = inputs.dataset
+  training = training_positions(dataset)
+  follows = training.copy()
+  follows[1:] &= training[:-1]
+  follows[dataset.offsets[:-1]] = False
+  position = np.flatnonzero(follows)
+  pairs = np.stack([dataset.history[position - 1], dataset.history[position]])
+  counts = training_counts(inputs).astype(np.int64)
+  return Transitions.count(pairs.T, counts)

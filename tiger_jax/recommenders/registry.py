@@ -108,6 +108,13 @@ MODELS: dict[str, Entry] = {
     is_trained=False,
     settings={'model.max_history': 5, 'train.length_buckets': (5,)},
   ),
+  'transitions': Entry(
+    'transitions',
+    f'{_BASELINES}.transitions:TransitionModel',
+    features=f'{_HERE}.inputs:training_transitions',
+    is_trained=False,
+    settings={'model.max_history': 5, 'train.length_buckets': (5,)},
+  ),
   'popularity': Entry(
     'popularity',
     f'{_BASELINES}.popularity:Popularity',

@@ -52,9 +52,7 @@ def _recommend(
   # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
     bound = model.bind({'params': params})
-    query = jnp.asarray(bound.query(features, batch), jnp.float32)
-    items = jnp.asarray(bound.item_vectors(features), jnp.float32)
-    scores = jnp.einsum('bd,id->bi', query, items)
+    scores = bound.scores(features, batch)
   return top_items(scores, k, lists, approximate)
 
 

@@ -1,4 +1,4 @@
-"""The base class of models that score items by an inner product."""
+"""The base class of models that score items, by default by an inner product."""
 
 from typing import Any
 
@@ -16,7 +16,8 @@ class ItemModel(nn.Module):
 
   The query is computed from a history. `features` holds precomputed item
   features by row, such as text vectors or codes; None if the model needs none.
-  A subclass defines `queries`, or both `query` and `queries_and_targets`.
+  A trained subclass defines `queries`, or both `query` and
+  `queries_and_targets`. An untrained one defines `query` or `scores`.
   """
 
   config: ModelConfig
@@ -46,6 +47,12 @@ class ItemModel(nn.Module):
     queries = self.queries(features, batch, True)
     index = jnp.maximum(last, 0)[:, :, None]
     return jnp.take_along_axis(queries, index, axis=1)[:, 0]
+
+  def scores(self, features: Any, batch: Batch) -> Float[Array, 'b items']:
+    """Returns the score of every item after each history, in float32."""
+    query = jnp.asarray(self.query(features, batch), jnp.float32)
+    items = jnp.asarray(self.item_vectors(features), jnp.float32)
+    return jnp.einsum('bd,id->bi', query, items)
 
   def queries_and_targets(
     self, features: Any, batch: Batch

@@ -1,0 +1,114 @@
+"""The counts of transitions, against a slow count and values by hand."""
+
+import collections
+
+import jax
+import numpy as np
+import pytest
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.baselines import transitions
+from tiger_jax.models.baselines.transitions import (
+  TransitionModel,
+)
+from tiger_jax.recommenders.inputs import Inputs, training_transitions
+from tiger_jax.retrieval.items import ItemRetriever
+
+RNG = np.random.default_rng(4)
+
+
+def dataset(histories, num_items):
+  lengths = [len(x) for x in histories]
+  names = tuple(f'i{x}' for x in range(num_items))
+  fields = ('title', 'price', 'brand', 'categories', 'description')
+  return Dataset(
+    name='test',
+    items=Items(ids=names, fields={x: names for x in fields}),
+    user_ids=tuple(f'u{x}' for x in range(len(histories))),
+    history=np.concatenate(histories).astype(np.int32),
+    offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+  )
+
+
+def slow_scores(histories, num_items, request):
+  """Counts with dictionaries: the score of every item after a history."""
+  training = [list(x)[:-2] for x in histories]
+  counts, leaving = collections.Counter(), collections.Counter()
+  for items in training:
+    for a, b in zip(items, items[1:], strict=False):
+      counts[a, b] += 1
+      leaving[a] += 1
+  popularity = collections.Counter(x for items in training for x in items)
+  most = max(popularity.values())
+  scores = [1e-6 * popularity[x] / most for x in range(num_items)]
+  for weight, a in zip((1, 0.5, 0.3, 0.2, 0.1), request[::-1], strict=False):
+    for b in range(num_items):
+      scores[b] += weight * counts[a, b] / (leaving[a] + 1)
+  return scores
+
+
+def padded(requests, width):
+  history = np.full((len(requests), width), -1, np.int32)
+  for row, request in zip(history, requests, strict=True):
+    row[: len(request)] = request
+  nobody = np.full(len(requests), -1, np.int32)
+  return Batch(history, nobody, nobody)
+
+
+def scores(data, requests, width=6):
+  model = TransitionModel(ModelConfig(name='transitions'), data.num_items, 2)
+  features = jax.tree.map(jax.numpy.asarray, training_transitions(Inputs(data)))
+  return np.asarray(model.apply({}, features, padded(requests, width),
+                                method='scores'))  # fmt: skip
+
+
+def test_transitions_by_hand():
+  # Training has 0 -> 1, 1 -> 2 and 0 -> 1, and no pair across two users.
+  data = dataset([[0, 1, 2, 3, 4], [0, 1, 4, 3]], 5)
+  table = training_transitions(Inputs(data))
+  assert table.start.tolist() == [0, 1, 2, 2, 2, 2]
+  assert table.successor.tolist() == [1, 2, 0]
+  np.testing.assert_allclose(table.probability, [2 / 3, 1 / 2, 0])
+  np.testing.assert_allclose(table.popularity, [1, 1, 1 / 2, 0, 0])
+  got = scores(data, [[3, 0], [0, 1], []])
+  np.testing.assert_allclose(
+    got, [[0, 2 / 3, 0, 0, 0], [0, 1 / 3, 1 / 2, 0, 0], [0] * 5], atol=2e-6
+  )
+  # Popularity orders the items of an empty history.
+  assert np.argsort(-got[2], kind='stable').tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('chunk', [1, 3, 128])
+def test_scores_equal_a_slow_count(chunk, monkeypatch):
+  monkeypatch.setattr(transitions, '_CHUNK', chunk)
+  num_items = 9
+  histories = [
+    RNG.integers(0, num_items, RNG.integers(3, 12)) for _ in range(40)
+  ]
+  requests = [
+    RNG.integers(0, num_items, n).tolist() for n in (0, 1, 2, 4, 5, 6)
+  ]
+  data = dataset(histories, num_items)
+  expected = [slow_scores(histories, num_items, x) for x in requests]
+  np.testing.assert_allclose(scores(data, requests), expected, rtol=1e-5)
+
+
+def test_held_out_events_are_not_counted():
+  histories = [RNG.integers(0, 6, 7) for _ in range(10)]
+  before = training_transitions(Inputs(dataset(histories, 6)))
+  for items in histories:
+    items[-2:] = (items[-2:] + 1) % 6
+  after = training_transitions(Inputs(dataset(histories, 6)))
+  for a, b in zip(before, after, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_dataset_without_transitions_ranks_by_popularity():
+  data = dataset([[2, 0, 1], [2, 1, 0], [1, 0, 2]], 3)
+  table = training_transitions(Inputs(data))
+  assert table.start.tolist() == [0, 0, 0, 0]
+  model = TransitionModel(ModelConfig(name='transitions'), 3, 3)
+  best = ItemRetriever(model, table).recommend({}, padded([[1]], 6), 3)
+  assert best.items.tolist() == [[2, 1, 0]]
