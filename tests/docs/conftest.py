@@ -1,9 +1,9 @@
 """Folders in which the blocks of a page run."""
 
+import json
 from pathlib import Path
 import shutil
 import subprocess
-import traceback
 
 import pytest
 
@@ -17,7 +17,7 @@ _TRAIN = (
   'python -m tiger_jax.main --config=configs/quickstart.py '
   '--workdir=runs/quickstart'
 )
-_TIMEOUT = 120
+_TIMEOUT = 500
 
 
 class Runner:
@@ -26,7 +26,7 @@ class Runner:
   def __init__(self, server: Server, folder: Path):
     self._server = server
     self._folder = folder
-    self._names = {'__name__': '__main__'}
+    self._session: subprocess.Popen[str] | None = None
 
   def run(self, block: Block) -> None:
     """Runs a block.
@@ -35,28 +35,47 @@ class Runner:
       AssertionError: It failed. The message has its place and its errors.
     """
     if RUN[block.language] == 'bash':
-      done = subprocess.run(
-        ['bash', '-eu', '-o', 'pipefail', '-c', block.text],
+      error = self._run_bash(block.text)
+    else:
+      error = self._run_python(block)
+    assert not error, f'{block.place} failed:\n{block.text}{error}'
+
+  def close(self) -> None:
+    """Ends the session of Python."""
+    if self._session:
+      self._session.communicate()
+
+  def _run_bash(self, text: str) -> str:
+    done = subprocess.run(
+      ['bash', '-eu', '-o', 'pipefail', '-c', text],
+      cwd=self._folder,
+      env=self._server.environment,
+      stdin=subprocess.DEVNULL,
+      capture_output=True,
+      encoding='utf-8',
+      errors='replace',
+      timeout=_TIMEOUT,
+      check=False,
+    )
+    if not done.returncode:
+      return ''
+    return f'exit code {done.returncode}\n{done.stderr[-4000:]}'
+
+  def _run_python(self, block: Block) -> str:
+    if not self._session:
+      self._session = subprocess.Popen(
+        [self._server.python, '--session'],
         cwd=self._folder,
         env=self._server.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         encoding='utf-8',
-        errors='replace',
-        timeout=_TIMEOUT,
-        check=False,
       )
-      assert not done.returncode, (
-        f'{block.place}: exit code {done.returncode}\n{block.text}'
-        f'{done.stderr[-4000:]}'
-      )
-    else:
-      try:
-        exec(compile(block.text, block.place, 'exec'), self._names)
-      except Exception as error:
-        raise AssertionError(
-          f'{block.place} failed:\n{block.text}{traceback.format_exc()}'
-        ) from error
+    stdin, stdout = self._session.stdin, self._session.stdout
+    assert stdin and stdout
+    print(json.dumps([block.place, block.text]), file=stdin, flush=True)
+    return json.loads(stdout.readline() or '"the session ended"')
 
 
 @pytest.fixture(name='server', scope='session')
@@ -79,8 +98,9 @@ def _template(server, tmp_path_factory):
 
 
 @pytest.fixture(name='runner')
-def _runner(server, template, tmp_path, monkeypatch):
+def _runner(server, template, tmp_path):
   folder = tmp_path / 'page'
   shutil.copytree(template, folder)
-  monkeypatch.chdir(folder)
-  return Runner(server, folder)
+  runner = Runner(server, folder)
+  yield runner
+  runner.close()

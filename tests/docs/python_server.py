@@ -3,7 +3,8 @@
 To start Python and to import JAX takes seconds; a fork takes milliseconds. The
 folder `bin` of a server has a command `python` that asks for a fork, and hands
 over its arguments, folder and streams. It starts Python as usual for any other
-program, or if variables of JAX are set to other values.
+program, or if variables of JAX are set to other values. `python --session` runs
+blocks of Python that share their names.
 """
 
 import json
@@ -15,6 +16,7 @@ import sys
 import traceback
 
 from tests import typed
+from tiger_jax import main
 
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -22,11 +24,12 @@ arguments = sys.argv[1:]
 if os.path.basename(sys.argv[0]) == 'tiger-jax':
   arguments = ['-m', 'tiger_jax.main', *arguments]
 of_jax = {{k: v for k, v in os.environ.items() if k.startswith(('JAX', 'XLA'))}}
-if arguments[:2] != ['-m', 'tiger_jax.main'] or of_jax != {of_jax!r}:
-  os.execv({python!r}, ['python', *arguments])
+forked = arguments[:2] == ['-m', 'tiger_jax.main'] and of_jax == {of_jax!r}
+if not forked and arguments != ['--session']:
+  os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-request = json.dumps([arguments[2:], os.getcwd()]).encode()
+request = json.dumps([arguments, os.getcwd()]).encode()
 socket.send_fds(server, [request], [0, 1, 2])
 sys.exit(int(server.recv(16) or 1))
 """
@@ -43,6 +46,7 @@ class Server:
 
   Attributes:
     environment: The environment of the commands of a page.
+    python: The path of the command `python`.
   """
 
   def __init__(self, folder: Path):
@@ -56,6 +60,7 @@ class Server:
     }
     commands = folder / 'bin'
     commands.mkdir()
+    self.python = commands / 'python'
     client = _CLIENT.format(
       python=sys.executable, of_jax=of_jax, address=address
     )
@@ -81,9 +86,10 @@ class Server:
 
 
 def serve(address: str) -> None:
-  """Answers requests, one after the other, until the process is ended."""
-  from tiger_jax import cli, main  # noqa: F401
+  """Answers requests until the process is ended."""
+  from tiger_jax import cli  # noqa: F401
   from tiger_jax.data.sources import amazon2014, own_files  # noqa: F401
+  from tiger_jax.serving import recommender  # noqa: F401
 
   listener = socket.socket(socket.AF_UNIX)
   listener.bind(address)
@@ -91,20 +97,47 @@ def serve(address: str) -> None:
   print('ready', flush=True)
   while True:
     client, _ = listener.accept()
-    with client:
-      request, streams, _, _ = socket.recv_fds(client, 2**20, 3)
-      child = os.fork()
-      if not child:
-        arguments, folder = json.loads(request)
-        os.chdir(folder)
-        for number, stream in enumerate(streams):
-          os.dup2(stream, number)
-        sys.argv = ['main.py', *arguments]
-        os._exit(_exit_code(main.run))
-      for stream in streams:
-        os.close(stream)
-      status = os.waitpid(child, 0)[1]
-      client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    # A session lasts until its page is finished, so it must not block others.
+    if not os.fork():
+      listener.close()
+      _answer(client)
+      os._exit(0)
+    client.close()
+
+
+def _answer(client: socket.socket) -> None:
+  """Runs what a request asks for, and sends the exit code."""
+  request, streams, _, _ = socket.recv_fds(client, 2**20, 3)
+  child = os.fork()
+  if not child:
+    arguments, folder = json.loads(request)
+    os.chdir(folder)
+    for number, stream in enumerate(streams):
+      os.dup2(stream, number)
+    if arguments == ['--session']:
+      os._exit(_exit_code(session))
+    sys.argv = ['main.py', *arguments[2:]]
+    os._exit(_exit_code(main.run))
+  for stream in streams:
+    os.close(stream)
+  status = os.waitpid(child, 0)[1]
+  client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def session() -> None:
+  """Runs the blocks of the input, and answers with the error of each."""
+  answers = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)
+  names = {'__name__': '__main__'}
+  sys.path.insert(0, '')
+  for line in sys.stdin:
+    place, text = json.loads(line)
+    error = ''
+    try:
+      exec(compile(text, place, 'exec'), names)
+    except BaseException:
+      error = traceback.format_exc()
+    print(json.dumps(error), file=answers, flush=True)
 
 
 def _exit_code(program) -> int:

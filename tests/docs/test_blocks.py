@@ -4,14 +4,20 @@ import pytest
 
 from tests.docs.blocks import RUN, Block, blocks, pages, problems
 
+# Pages whose commands start several processes or devices.
+SLOW = ('devices',)
 PAGES = [
-  page
+  pytest.param(
+    page,
+    id=page.stem,
+    marks=[pytest.mark.slow] if page.stem in SLOW else [],
+  )
   for page in pages()
   if any(x.language in RUN and not x.reason for x in blocks(page))
 ]
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize('page', PAGES)
 def test_the_blocks_of_a_page_run(page, runner):
   for block in blocks(page):
     if block.language in RUN and not block.reason:
@@ -63,6 +69,10 @@ def test_blocks_are_found(tmp_path):
   ]
   assert blocks(page)[2].place.endswith('page.md:17')
   assert not problems(page)
+
+
+def test_every_page_exists():
+  assert set(SLOW) <= {page.stem for page in pages()}
 
 
 @pytest.mark.parametrize(

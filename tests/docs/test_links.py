@@ -76,6 +76,11 @@ def test_links_are_rewritten(text, home, page, expected):
   assert repository_links.rewrite(text, Path(home), page) == expected
 
 
+def test_no_page_has_the_name_of_a_page_that_sphinx_writes():
+  names = {path.stem for path in (ROOT / 'docs').glob('*.md')}
+  assert not names & {'genindex', 'py-modindex', 'search'}
+
+
 GOOD = '<h1 id="top">A</h1><a href="b.html#end">b</a><a href="#top">top</a>'
 
 
