@@ -5,8 +5,10 @@ import pytest
 
 from tests.walks import make_dataset
 from tiger_jax.data.splits import split
+from tiger_jax.evaluation.entropy import entropy
+from tiger_jax.evaluation.groups import groups
 from tiger_jax.evaluation.ranking import Ranking
-from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
+from tiger_jax.experiments import cold_start, ensemble
 
 RNG = np.random.default_rng(0)
 
@@ -51,7 +53,7 @@ def test_three_tenths_of_ten_are_three(epsilon):
 def test_entropy_by_hand():
   categories = ['a', 'a', 'b', 'c']
   items = np.array([[0, 1, -1, -1], [0, 2, -1, -1], [0, 1, 2, 3]], np.int32)
-  found = diversity.entropy(items, categories)
+  found = entropy(items, categories)
   expected = [0, np.log(2), 0.5 * np.log(2) + 0.5 * np.log(4)]
   np.testing.assert_allclose(found, expected)
 
@@ -67,7 +69,7 @@ def test_groups_by_hand():
     [4, 5, 6, 5],  # The test is 6 -> 5, which nobody did in training.
     [*range(12), 1],  # Its training is 0 -> 1 -> ... -> 10.
   ])  # fmt: skip
-  found = breakdown.groups(dataset, split(dataset, 'test'))
+  found = groups(dataset, split(dataset, 'test'))
   assert found['memorisation'].tolist() == [True, True, False, False]
   assert found['generalisation'].tolist() == [False, False, True, True]
   assert found['history of up to 5'].tolist() == [True, True, True, False]
@@ -79,7 +81,7 @@ def test_groups_by_hand():
 
 def test_an_item_after_another_users_is_not_after_it():
   dataset = _dataset([[0, 1, 5, 5], [2, 3, 1, 2]])
-  found = breakdown.groups(dataset, split(dataset, 'test'))
+  found = groups(dataset, split(dataset, 'test'))
   # 1 -> 2 are neighbours in the array, but of two users.
   assert not found['memorisation'][1]
 

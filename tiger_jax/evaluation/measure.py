@@ -6,7 +6,7 @@ import numpy as np
 
 from tiger_jax.data.splits import Examples
 from tiger_jax.evaluation import metrics
-from tiger_jax.evaluation.ranking import Search, Trained, rank
+from tiger_jax.evaluation.ranking import Ranking, Search, Trained, rank
 
 _DEPTH = max(metrics.CUTOFFS)
 
@@ -31,6 +31,13 @@ def measure(
     as a hit, of models that need Semantic IDs; `invalid@k` for k of 10 and 20,
     the share of generated IDs that no item has, of generative models.
   """
+  return measure_users(trained, examples, search, label)[0]
+
+
+def measure_users(
+  trained: Trained, examples: Examples, search: Search, label: str = ''
+) -> tuple[dict[str, float], Ranking]:
+  """Like `measure`, and also returns the lists of the users."""
   ranking = rank(trained, examples, _DEPTH, search, label)
   values = metrics.ranking_metrics(ranking.hits)
   prefixes = trained.session.inputs.prefixes
@@ -46,13 +53,20 @@ def measure(
       dataclasses.replace(search, constrained=False),
     )
     values |= metrics.invalid_shares(generated.items)
-  return values
+  return values, ranking
 
 
 def measure_masked(
   trained: Trained, examples: Examples, search: Search
 ) -> dict[str, float]:
   """Returns recall and NDCG where the items of the history are excluded."""
+  return measure_masked_users(trained, examples, search)[0]
+
+
+def measure_masked_users(
+  trained: Trained, examples: Examples, search: Search
+) -> tuple[dict[str, float], Ranking]:
+  """Like `measure_masked`, and also returns the lists of the users."""
   search = dataclasses.replace(search, exclude_seen=True)
   ranking = rank(trained, examples, _DEPTH, search)
-  return metrics.ranking_metrics(ranking.hits)
+  return metrics.ranking_metrics(ranking.hits), ranking

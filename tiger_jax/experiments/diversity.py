@@ -1,21 +1,16 @@
 """How varied recommendations are, by temperature (section 4.3)."""
 
-from collections.abc import Sequence
 import dataclasses
-
-from jaxtyping import Float, Int
-import numpy as np
 
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
+from tiger_jax.evaluation.entropy import CATEGORY_DEPTH, entropy
 from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 from tiger_jax.semantic_ids.categories import coarse_categories
 
 CUTOFFS = (10, 20, 50)
 TEMPERATURES = (1.0, 1.5, 2.0)
-# The paper names categories as Skin Face and Tools Nail.
-_DEPTH = 2
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
@@ -44,7 +39,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   examples = sample_users(
     split(dataset, 'test'), c.evaluation.num_users, c.seed
   )
-  categories = coarse_categories(dataset.items, _DEPTH)
+  categories = coarse_categories(dataset.items, CATEGORY_DEPTH)
   search = Search(c.evaluation.num_beams, until_proven=True)
   rankings = {'the best': rank(trained, examples, max(CUTOFFS), search)}
   for temperature in TEMPERATURES:
@@ -59,20 +54,3 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     | {'proven': ranking.proven}
     for name, ranking in rankings.items()
   }
-
-
-def entropy(
-  items: Int[np.ndarray, 'n k'], categories: Sequence[str]
-) -> Float[np.ndarray, ' n']:
-  """Returns the entropy of the categories of each list, in nats.
-
-  Rows of -1 stand for no item and do not count.
-  """
-  _, codes = np.unique(np.asarray(categories), return_inverse=True)
-  found = np.where(items >= 0, codes[items], -1)
-  values = np.zeros(len(items))
-  for row, listed in enumerate(found):
-    _, counts = np.unique(listed[listed >= 0], return_counts=True)
-    shares = counts / max(1, counts.sum())
-    values[row] = -(shares * np.log(shares)).sum()
-  return values
