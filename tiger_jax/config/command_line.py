@@ -25,6 +25,8 @@ from tiger_jax.errors import UsageError
 # The flags that only one mode uses, by mode.
 _ONLY = {mode: names(mode) for mode in TOPICS if mode in MODES}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
+# The modes that read the settings of the run in --workdir.
+_READS_RUN = ('recommend', 'report')
 _NOT_EMPTY = ('config', 'workdir', 'profile', 'user')
 # The forms that other programs of absl accept.
 _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
@@ -128,7 +130,7 @@ def parse(argv: list[str]) -> Command | None:
         )
     else:
       config = config_dict.parse(settings)
-  elif overrides or values.mode != 'recommend':
+  elif overrides or values.mode not in _READS_RUN:
     raise UsageError(
       'no --config given: try --config=configs/quickstart.py, or --help'
     )
@@ -167,7 +169,7 @@ def _check_folder(command: Command) -> None:
     ) from error
   if not existing.is_dir():
     raise UsageError(f'{existing} is not a folder: choose another --workdir')
-  if command.mode == 'recommend' and not folder.exists():
+  if command.mode in _READS_RUN and not folder.exists():
     names = [str(x) for x in folder.parent.glob('*/')]
     near = difflib.get_close_matches(str(folder), names, n=1)
     hint = f'did you mean {near[0]}?' if near else 'name that of a finished run'
@@ -253,14 +255,15 @@ def _refuse_unused(given: list[str], overrides: Iterable[str]) -> None:
     for name in names
     if name in given and mode != only
   ]
-  if mode == 'recommend':
-    reason = 'is not used by --mode=recommend, which reads the settings of the'
+  if mode in _READS_RUN:
+    reason = f'is not used by --mode={mode}, which reads the settings of the'
     for name in overrides:
       unused.append(f'--config.{name} {reason} trained run')
     if values.distributed:
-      unused.append('--distributed is not for --mode=recommend')
+      unused.append(f'--distributed is not for --mode={mode}')
     if values.config is not None and values.workdir:
       unused.append(f'--config {reason} run in --workdir')
+  if mode == 'recommend':
     unused += _wrong_lists()
   if unused:
     raise UsageError('; '.join(unused))

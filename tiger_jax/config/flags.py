@@ -8,7 +8,7 @@ from absl import flags
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend',
+  'recommend', 'report',
 )  # fmt: skip
 
 
@@ -48,7 +48,8 @@ TOPICS = {
       'mode', flags.DEFINE_string, 'MODE', 'all',
       'How far to run. data, embed, semantic_ids, train and evaluate are the '
       'stages, and each runs those before it; all also shows recommendations; '
-      'bench measures the speed of training; recommend answers a request.',
+      'bench measures the speed of training; recommend answers a request; '
+      'report writes report.html of a finished run again.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,

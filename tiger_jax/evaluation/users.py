@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
+from tiger_jax.data.dataset import Dataset
 from tiger_jax.evaluation.ranking import Ranking
 from tiger_jax.storage.arrays import save_arrays, saved_arrays
 
@@ -67,11 +68,14 @@ class UserResults:
     save_arrays(folder, _NAME, arrays, {'depth': _DEPTH})
 
   @classmethod
-  def load(cls, folder: Path, remedy: str) -> 'UserResults | None':
+  def load(
+    cls, folder: Path, dataset: Dataset, remedy: str
+  ) -> 'UserResults | None':
     """Reads what `save` wrote; None if an older version evaluated the run.
 
     Raises:
-      DataError: A file is damaged. The message ends with `remedy`.
+      DataError: A file is damaged, or belongs to another dataset. The message
+        ends with `remedy`.
     """
     files = [folder / f'{_NAME}.{x}' for x in ('npz', 'json')]
     if not any(path.exists() for path in files):
@@ -81,11 +85,11 @@ class UserResults:
       _,
     ):
       results = cls(**{x.name: arrays[x.name] for x in dataclasses.fields(cls)})
-      results._check()
+      results._check(dataset)
     return results
 
-  def _check(self) -> None:
-    """Raises ValueError if the arrays do not fit together."""
+  def _check(self, dataset: Dataset) -> None:
+    """Raises ValueError if the arrays do not fit together or the dataset."""
     n, r = len(self.user), len(self.items)
     shapes = {
       'user': (n,), 'target': (n,), 'items': (r, n, self.items.shape[-1]),
@@ -97,6 +101,18 @@ class UserResults:
         raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
     if not n or not r or (np.diff(self.user) <= 0).any() or self.user[0] < 0:
       raise ValueError('the users are not in order')
+    if self.user[-1] >= dataset.num_users or not (
+      np.array_equal(self.target, dataset.history[self.ends(dataset)])
+    ):
+      raise ValueError('the users are those of another dataset')
+    if self.items.min() < -1 or self.items.max() >= dataset.num_items:
+      raise ValueError('an item is not in the catalog')
+    if max(self.rank.max(), self.rank_masked.max()) > _DEPTH:
+      raise ValueError('a rank is out of range')
+
+  def ends(self, dataset: Dataset) -> Int[np.ndarray, ' n']:
+    """Returns the positions of the held-out items in `Dataset.history`."""
+    return dataset.offsets[1:][self.user] - 1
 
 
 def ranks(hits: Bool[np.ndarray, 'n k']) -> Int[np.ndarray, ' n']:

@@ -12,7 +12,10 @@ from tiger_jax.storage.artefacts import Artefact
 
 
 def collect(
-  config: Config, dataset: Dataset, made: Mapping[str, Artefact]
+  config: Config,
+  dataset: Dataset,
+  made: Mapping[str, Artefact],
+  command: str = '',
 ) -> dict[str, Any]:
   """Returns the content of `results.json`.
 
@@ -20,6 +23,7 @@ def collect(
     config: The settings of the run.
     dataset: The items and the histories.
     made: The artefacts of the stages that the run has, in order, by name.
+    command: The command that repeats the run; '' if it is not known.
   """
   results: dict[str, Any] = {
     'model': config.model.name,
@@ -44,6 +48,8 @@ def collect(
   if 'semantic_ids' in made:
     folder = made['semantic_ids'].folder
     results['semantic_ids'] = semantic_ids.load_quality(folder)
+  if command:
+    results['command'] = command
   return results | {
     **evaluation.load(made['evaluation'].folder),
     'seconds': {name: round(x.seconds, 1) for name, x in made.items()},
