@@ -124,9 +124,7 @@ def semantic_ids(run: FinishedRun) -> dict[str, Any] | None:
   if set(names) != {UNKNOWN}:
     figure, legend = figures.categories(run.ids, names)
   return {
-    'quantizer': run.ids.provenance.get(
-      'quantizer', run.config.semantic_ids.quantizer
-    ),
+    'quantizer': run.config.semantic_ids.quantizer,
     'encoder': run.results.get('embedding', {}).get('encoder', ''),
     'levels': levels,
     'has_extra': len(run.ids.level_sizes) > run.ids.num_meaning_levels,

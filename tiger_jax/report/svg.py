@@ -4,11 +4,13 @@ from collections.abc import Sequence
 import io
 import re
 
+from jaxtyping import Float
 from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+import numpy as np
 
 # Paul Tol's muted colors, which color-blind people can distinguish.
 COLORS = (
@@ -30,12 +32,13 @@ STYLE = {
   'svg.fonttype': 'none',
 }
 _TIP = 'tip-'
+_BAND = re.compile(r'<g id="tip-([^"]*)">')
 _ID = re.compile(r' id="([^"]*)"')
 
 
 def add_tips(
   axes: Axes,
-  edges: Sequence[float],
+  edges: Sequence[float] | Float[np.ndarray, ' n'],
   texts: Sequence[str],
   is_vertical: bool = True,
 ) -> None:
@@ -80,9 +83,7 @@ def to_svg(figure: Figure, title: str) -> Markup:
   svg = svg[svg.index('<svg') :]
   svg = re.sub(r'<metadata>.*?</metadata>\s*', '', svg, flags=re.S)
   svg = re.sub(r'<!--.*?-->\s*', '', svg, flags=re.S)
-  svg = re.sub(
-    r'<g id="tip-([^"]*)">', r'<g class="tip"><title>\1</title>', svg
-  )
+  svg = _BAND.sub(r'<g class="tip"><title>\1</title>', svg)
   # Several figures on a page must not share an id, so unused ones are removed.
   used = set(re.findall(r'#([^")]+)[")]', svg))
   svg = _ID.sub(lambda x: x[0] if x[1] in used else '', svg)

@@ -1,5 +1,6 @@
 """The content of the report's sections that are made from user results."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,9 @@ def metrics(run: FinishedRun) -> dict[str, Any]:
     values = [best.get(x) for x in RANKING]
     rows.append(_row('best possible', values, None, 3))
   shop = SHOPS.get(run.config.dataset.name)
+  paper = PAPER['table1'][shop] if shop else {}
   for name in _PAPER_ROWS if shop else ():
-    values = list(PAPER['table1'][shop][name])
-    rows.append(_row(f'{name}, in the paper', values, None, 4))
+    rows.append(_row(f'{name}, in the paper', [*paper[name]], None, 4))
   charted = [
     {
       'name': row['name'].replace(', without', ',\nwithout'),
@@ -199,7 +200,7 @@ def _intervals(rank: np.ndarray, seed: int) -> list[tuple[float, float]]:
 
 def _row(
   name: str,
-  values: list[float | None],
+  values: Sequence[float | None],
   bounds: list[tuple[float, float]] | None,
   color: int,
 ) -> dict[str, Any]:

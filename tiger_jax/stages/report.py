@@ -81,11 +81,9 @@ def read_run(workdir: Path) -> FinishedRun:
 
 
 def _results(path: Path) -> dict[str, Any]:
-  """Returns the content of `results.json`, if it has metrics and no bad type."""
-  with files.explained(
-    f'{path} is damaged',
-    f'remove it, then run --mode=evaluate in {path.parent}',
-  ):
+  """Reads `results.json`, and checks the values that the report uses."""
+  remedy = f'remove it, then run --mode=evaluate with --workdir={path.parent}'
+  with files.explained(f'{path} is damaged', remedy):
     results = files.read_json(path)
     for split, values in results['metrics'].items():
       for name, value in values.items():
