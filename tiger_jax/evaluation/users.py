@@ -97,7 +97,7 @@ class UserResults:
     }  # fmt: skip
     for name, shape in shapes.items():
       array = getattr(self, name)
-      if array.dtype.kind not in 'iu' or array.shape != shape:
+      if array.dtype.kind != 'i' or array.shape != shape:
         raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
     if not n or not r or (np.diff(self.user) <= 0).any() or self.user[0] < 0:
       raise ValueError('the users are not in order')
@@ -118,7 +118,7 @@ class UserResults:
 def ranks(hits: Bool[np.ndarray, 'n k']) -> Int[np.ndarray, ' n']:
   """Returns the rank of the held-out item of each user, 0 if it is missing."""
   hits = hits[:, :_DEPTH]
-  return np.where(hits.any(1), hits.argmax(1) + 1, 0).astype(np.uint8)
+  return np.where(hits.any(1), hits.argmax(1) + 1, 0).astype(np.int8)
 
 
 def recall_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
@@ -129,4 +129,4 @@ def recall_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
 def ndcg_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
   """Returns 1 / log2(1 + rank) for a rank within the first k, else 0."""
   # The rank of a missing item is 0, whose logarithm is 0 too.
-  return recall_of(rank, k) / np.log2(1 + np.maximum(rank, 1))
+  return recall_of(rank, k) / np.log2(1.0 + np.maximum(rank, 1, dtype=float))

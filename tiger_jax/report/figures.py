@@ -102,7 +102,7 @@ def categories(
   """
   labels, category = pictures.most_frequent(names)
   table = pictures.category_table(ids.codes[:, 0], category, len(labels))
-  figure = Figure(figsize=(7.2, 3.4), layout='constrained')
+  figure = Figure(figsize=_SIZE, layout='constrained')
   axes = figure.subplots()
   order = pictures.draw_stacks(axes, table, shares=True)
   axes.set(xlabel='first code', ylabel="share of the code's items")
@@ -111,7 +111,9 @@ def categories(
     axes.set_xlabel('first codes in use, by main category')
   if len(order) <= _MAX_TIPS:
     edges = np.arange(len(order) + 1) - 0.5
-    add_tips(axes, edges, [_code_text(x, table[x], labels) for x in order])
+    add_tips(
+      axes, edges, [_code_text(x, table[x], labels) for x in order.tolist()]
+    )
   colors = [*COLORS, pictures.OTHER_COLOR]
   svg = to_svg(figure, 'Categories of the items of each first code')
   return svg, list(zip(colors, labels, strict=False))
@@ -175,12 +177,12 @@ def bars(title: str, label: str, rows: Sequence[dict[str, Any]]) -> Markup:
   """Draws a bar for each row, with its confidence interval if it has one.
 
   Args:
-    title: The title.
+    title: Describes the figure to people who cannot see it.
     label: The label of the horizontal axis.
     rows: Each has a `name`, a `value`, an `interval` (low, high) or None, and a
       `color`, an index into `COLORS`.
   """
-  height = 1.0 + 0.3 * len(rows)
+  height = 0.7 + 0.3 * len(rows)
   figure = Figure(figsize=(_SIZE[0], height), layout='constrained')
   axes = figure.subplots()
   y = np.arange(len(rows))
@@ -189,7 +191,7 @@ def bars(title: str, label: str, rows: Sequence[dict[str, Any]]) -> Markup:
     if row['interval']:
       axes.plot(row['interval'], [at, at], color='black', linewidth=1.2)
       axes.plot(row['interval'], [at, at], '|', color='black', markersize=5)
-  axes.set(title=title, xlabel=label, ylim=(len(rows) - 0.5, -0.5))
+  axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
   axes.set_xlim(0, max(axes.get_xlim()[1], 1e-3))
   axes.set_yticks(y, [row['name'] for row in rows])
   axes.tick_params(axis='y', length=0)

@@ -45,7 +45,9 @@ def settings(run: FinishedRun) -> dict[str, Any]:
   command = run.command
   if command:
     command = ' '.join([command, *paths])
-  return {'command': command, 'changed': changed, 'has_paths': bool(paths)}
+  # The page breaks lines only between flags.
+  words = command.replace(' --', '\n--').splitlines()
+  return {'words': words, 'changed': changed, 'has_paths': bool(paths)}
 
 
 def funnel(run: FinishedRun) -> dict[str, Any]:
@@ -71,9 +73,9 @@ def funnel(run: FinishedRun) -> dict[str, Any]:
   return {
     'rows': rows,
     'notes': counts.lines(others),
-    'users': dataset.num_users,
-    'items': dataset.num_items,
-    'events': dataset.num_interactions,
+    'num_users': dataset.num_users,
+    'num_items': dataset.num_items,
+    'num_events': dataset.num_interactions,
     'mean_length': float(lengths.mean()),
     'median_length': float(np.median(lengths)),
     'figure': figures.history_lengths(lengths),
@@ -85,7 +87,7 @@ def semantic_ids(run: FinishedRun) -> dict[str, Any] | None:
   measured = run.results.get('semantic_ids')
   if run.ids is None or not measured:
     return None
-  names = coarse_categories(run.dataset.items)
+  names = [plain(x) for x in coarse_categories(run.dataset.items)]
   levels = [
     (
       level + 1,
@@ -158,7 +160,7 @@ def _prefix_groups(run: FinishedRun) -> list[dict[str, Any]]:
       {
         'prefix': codes[members[0], :depth].tolist(),
         'size': len(members),
-        'titles': [item_title(run, x) for x in members[:_NUM_MEMBERS]],
+        'titles': [item_title(run, x) for x in members[:_NUM_MEMBERS].tolist()],
       }
     )
   return groups
@@ -171,8 +173,10 @@ def training(run: FinishedRun) -> dict[str, Any]:
     for x in run.log
     if x.get('stage') == 'train' and isinstance(x.get('step'), int)
   ]
-  # A resumed run may repeat steps: the last line of a step counts.
-  by_step = {x['step']: x for x in lines}
+  # A step may have several lines. A resumed run repeats steps: the last counts.
+  by_step: dict[int, dict[str, Any]] = {}
+  for line in lines:
+    by_step.setdefault(line['step'], {}).update(line)
 
   def points(name: str) -> list[tuple[int, float]]:
     return [
@@ -233,7 +237,7 @@ def environment(run: FinishedRun) -> list[tuple[str, str]]:
 
 def item_title(run: FinishedRun, row: int) -> str:
   """Returns the title of an item on one line, cut to a readable length."""
-  title = plain(run.dataset.items.title(int(row)))
+  title = plain(run.dataset.items.title(row))
   if len(title) <= _MAX_TITLE:
     return title
   return title[: _MAX_TITLE - 1] + '\N{HORIZONTAL ELLIPSIS}'

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import io
 import re
 
+from cycler import cycler
 from jaxtyping import Float
 from markupsafe import Markup, escape
 from matplotlib import rc_context
@@ -18,6 +19,9 @@ COLORS = (
   '#AA4499',
 )  # fmt: skip
 STYLE = {
+  'axes.prop_cycle': cycler(
+    color=['#332288', '#CC6677', '#117733', '#DDCC77', '#882255']
+  ),
   'font.size': 9,
   'axes.titlesize': 10,
   'axes.titleweight': 'bold',

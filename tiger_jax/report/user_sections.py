@@ -91,7 +91,7 @@ def metrics(run: FinishedRun) -> dict[str, Any]:
     'best_possible': results.get('best_possible', {}).get('recall@10'),
     'others': {x.replace('@', '_'): test[x] for x in shown if x in test},
     'shop': shop,
-    'figure': figures.bars('recall@10 on the test', 'recall@10', charted),
+    'figure': figures.bars('recall@10 of each row', 'recall@10', charted),
   }
 
 
@@ -109,7 +109,7 @@ def by_group(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
       if not is_member.any():
         continue
       rank = users.rank[:, is_member]
-      values = _values(rank).mean(axis=0)
+      values = user_values(rank).mean(axis=0)
       bounds = _intervals(rank, run.config.seed)
       rows.append(
         {
@@ -122,7 +122,7 @@ def by_group(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
           'cells': [(float(values[x]), bounds[x]) for x in columns],
         }
       )
-    figure = figures.bars(heading, 'recall@10', rows)
+    figure = figures.bars(f'{heading}: recall@10', 'recall@10', rows)
     blocks.append({'heading': heading, 'rows': rows, 'figure': figure})
   return blocks
 
@@ -173,7 +173,7 @@ def shoppers(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
       {
         'id': plain(run.dataset.user_ids[user])[:60],
         'earlier': max(0, len(history) - _NUM_SHOWN),
-        'history': [item_title(run, x) for x in history[-_NUM_SHOWN:]],
+        'history': [item_title(run, x) for x in history[-_NUM_SHOWN:].tolist()],
         'next': item_title(run, target),
         'rank': int(users.rank[0, place]),
         'listed': [(item_title(run, x), x == target) for x in listed],
@@ -182,7 +182,7 @@ def shoppers(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
   return entries
 
 
-def _values(rank: np.ndarray) -> np.ndarray:
+def user_values(rank: np.ndarray) -> np.ndarray:
   """Returns the metrics `RANKING` of each user, means over replicas."""
   functions = {'recall': recall_of, 'ndcg': ndcg_of}
   columns = []
@@ -194,7 +194,7 @@ def _values(rank: np.ndarray) -> np.ndarray:
 
 
 def _intervals(rank: np.ndarray, seed: int) -> list[tuple[float, float]]:
-  low, high = intervals(_values(rank), seed)
+  low, high = intervals(user_values(rank), seed)
   return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
