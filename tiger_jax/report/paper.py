@@ -114,6 +114,6 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
 }
 
 
-def kind(experiment: str) -> str:
+def without_variant(experiment: str) -> str:
   """Returns the name of an experiment without its variant."""
   return experiment.partition(_REDUCED)[0]

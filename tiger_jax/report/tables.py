@@ -1,4 +1,4 @@
-"""RESULTS.md, made from the records of experiments.
+"""Makes RESULTS.md from the records of experiments.
 
 python -m tiger_jax.report.tables results RESULTS.md
 """
@@ -15,76 +15,77 @@ from tiger_jax.errors import DataError, TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
 from tiger_jax.report.notes import NOTES, PROVEN
-from tiger_jax.report.paper import PAPER, kind
+from tiger_jax.report.paper import PAPER, without_variant
 
 _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
 
 _INTRODUCTION = """# Results
 
-Made by `make results` from the files below `results/`; not written by hand.
+`make results` makes this page from the files below `results/`. Do not edit it.
 
-Hits are items, of the whole catalogue; every user's last item is the test, the
-one before it validation, which alone picks the checkpoint. Ties of the time
-stamp keep the order of the file, but for runs that are called shuffled. Items
-that a user has already may be recommended, and are misses, where nothing else
-is said; the columns called masked leave them out. Tables without a column
-"proven" use the serving search: it has `evaluation.num_beams` beams, or as many
-as the items asked for where these are more, and is not widened.
-"collide" is the share of items whose codes of meaning another item has too.
-Seconds are of training, beside whatever else the machine did. After ± stands
+Metrics count items, ranked among the whole catalog. The last item of each user
+is the test, and the one before it is for validation. Only validation chooses
+the checkpoint. Events with equal time stamps keep the order of the file, except
+in runs named "shuffled". Items of the history may be recommended, and are then
+misses; the "masked" columns exclude them. Tables without a column "proven" use
+the serving search. It has `evaluation.num_beams` beams, or one beam for each
+requested item if that is more, and it is not widened. "collide" is the share of
+items that share their semantic prefix with another item. "seconds" is the time
+of the training, on a machine that also had other work. The number after ± is
 the standard error over seeds.
 
-Rows in italics are the paper's own numbers. Its baselines but P5 are of the
-S3-Rec study, which leaves out what a user has: compare them with our masked
-columns. Whether TIGER's do, the paper does not say.
+Rows in italics are numbers of the paper. It took all baselines except P5 from
+the S3-Rec study, which excludes the items of the history: compare them with our
+masked columns. The paper does not say whether TIGER's own numbers exclude them.
 
-Experiments whose name ends in _cpu are of a reduced size, to see them work: the
-paper's numbers are not to be expected of them. They ask 4,096 users (but
-cold_start: all whose next item is unseen), mostly of one seed: of so many, the
-standard error of a recall of .03 is .003, and of one of .01 it is .002. Those
-that end in _cpu_long have SASRec at full size, and TIGER as two cores train it
-in an hour and a half ("TIGER, two cores" of table1).
+Experiments whose name ends in _cpu have a reduced size and only show that the
+experiment works: do not expect the paper's numbers. They measure 4,096 users
+(cold_start: all users whose next item is unseen), mostly with one seed. With
+this many users, the standard error is .003 for a recall of .03, and .002 for a
+recall of .01. Experiments whose name ends in _cpu_long train SASRec at full
+size, and TIGER at a size that two cores train in an hour and a half ("TIGER,
+two cores" in table1).
 
-The file of a row has the config that it was made with; not all were made on one
-day, nor by one version of the code. Where a TIGER table has no column "proven",
-the collision codes follow the order of the events; in newer runs, that of a
-hash of the ids. A command names the run; where files are
-already on disk, add the flags that tell where (see README.md).
+The file of each row holds its config. The rows were made on different days and
+by different versions of the code. In TIGER tables without a column "proven",
+the collision codes follow the order of the events; in newer runs they follow a
+hash of the ids. The commands do not contain paths: if your files are already on
+disk, add the flags that name them (see README.md).
 """
 
 
 def make_results(folder: Path) -> str:
   """Returns RESULTS.md, made from the records of a folder."""
-  found = records.read_all(folder)
+  all_records = records.read_all(folder)
   parts = [_INTRODUCTION]
   for experiment, group in itertools.groupby(
-    found, key=lambda record: record['experiment']
+    all_records, key=lambda record: record['experiment']
   ):
     parts.append(f'## {experiment}\n')
-    of_group = list(group)
-    note = NOTES.get(kind(experiment), '')
-    if any('proven' in record['metrics']['test'] for record in of_group):
+    experiment_records = list(group)
+    note = NOTES.get(without_variant(experiment), '')
+    if any('proven' in x['metrics']['test'] for x in experiment_records):
       note += PROVEN
     if note:
       parts.append(textwrap.fill(' '.join(note.split()), 80) + '\n')
-    for dataset, of_dataset in itertools.groupby(
-      of_group, key=lambda record: record['dataset']
+    for dataset, dataset_records in itertools.groupby(
+      experiment_records, key=lambda record: record['dataset']
     ):
       parts.append(f'### {dataset}\n')
-      parts.append(make_table(experiment, dataset, list(of_dataset)))
+      parts.append(make_table(experiment, dataset, list(dataset_records)))
   return '\n'.join(parts)
 
 
 def make_table(
-  experiment: str, dataset: str, found: Sequence[dict[str, Any]]
+  experiment: str, dataset: str, run_records: Sequence[dict[str, Any]]
 ) -> str:
-  """Returns a table in Markdown, and below it where each row comes from."""
-  found = sorted(found, key=lambda record: record['order'])
+  """Returns a table in Markdown, and below it the origin of each row."""
+  run_records = sorted(run_records, key=lambda record: record['order'])
   # Older records may lack a column.
   columns = list(
-    dict.fromkeys(name for x in found for name in x['columns'] or RANKING)
+    dict.fromkeys(name for x in run_records for name in x['columns'] or RANKING)
   )
-  extra = _extras(found)
+  extra = _extras(run_records)
   header = ['', *columns, *extra]
   rows = [
     [
@@ -95,9 +96,11 @@ def make_table(
       ),
       *[''] * (len(header) - 1 - len(values)),
     ]
-    for name, values in PAPER.get(kind(experiment), {}).get(dataset, {}).items()
+    for name, values in PAPER.get(without_variant(experiment), {})
+    .get(dataset, {})
+    .items()
   ]
-  for record in found:
+  for record in run_records:
     rows.append([
       # A bar would start another cell of the table.
       record['run'].replace('|', r'\|'),
@@ -111,23 +114,23 @@ def make_table(
     '',
   ]
   origins: dict[str, list[str]] = {}
-  for record in found:
+  for record in run_records:
     origins.setdefault(_origin(record), []).append(record['run'])
   for origin, names in origins.items():
-    # Where all rows are of one origin, it need not name them.
-    whose = '' if len(origins) == 1 else f'{"; ".join(names)}: '
-    lines.append(f'- {whose}{origin}')
+    # If all rows have one origin, the line does not name them.
+    label = '' if len(origins) == 1 else f'{"; ".join(names)}: '
+    lines.append(f'- {label}{origin}')
   return '\n'.join([*lines, ''])
 
 
-def _extras(found: Sequence[dict[str, Any]]) -> list[str]:
-  """Returns the columns after the metrics that any of the rows has."""
+def _extras(run_records: Sequence[dict[str, Any]]) -> list[str]:
+  """Returns the further columns that at least one row has a value for."""
   extra = []
-  if any('sid_recall@10' in x['metrics']['test'] for x in found):
+  if any('sid_recall@10' in x['metrics']['test'] for x in run_records):
     extra += ['sid_recall@10', 'collide']
-  if any('test_masked' in x['metrics'] for x in found):
+  if any('test_masked' in x['metrics'] for x in run_records):
     extra += ['masked recall@10', 'masked ndcg@10']
-  if any(x['seconds'] for x in found):
+  if any(x['seconds'] for x in run_records):
     extra.append('seconds')
   return extra
 
