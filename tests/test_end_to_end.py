@@ -245,7 +245,8 @@ def test_metrics_files(shop):
 
 
 def test_nothing_is_left_over(shop):
-  files = ['config.json', 'metrics.jsonl', 'results.json', '.lock']
+  files = ['config.json', 'metrics.jsonl', 'results.json', 'report.html']
+  files.append('.lock')
   assert sorted(path.name for path in shop.iterdir()) == sorted(
     [*FOLDERS, *files, 'tensorboard']
   )
@@ -267,6 +268,7 @@ def test_a_second_run_makes_nothing_again(shop, tmp_path, capfd):
   assert out.count('\nShopper shopper-') == 5
   assert len(re.findall(r'\n  [ *] +\d+ +-\d+\.\d\d  P0\d{3} ', out)) == 50
   assert 'best possible' in out
+  assert out.endswith(f'\nReport: {again}/report.html\n')
 
 
 @pytest.mark.parametrize('mode', list(STAGES)[:3])

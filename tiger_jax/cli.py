@@ -35,8 +35,8 @@ from tiger_jax.serving.terminal import (
   show_shoppers,
 )
 from tiger_jax.stages import semantic_ids, training
-from tiger_jax.stages.report import REPORT, write_report
-from tiger_jax.storage.artefacts import locked
+from tiger_jax.stages.report import write_report
+from tiger_jax.storage.artefacts import REPORT, locked
 
 # Modes that can train. They read every section that the model needs.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')

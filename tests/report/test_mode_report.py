@@ -7,6 +7,7 @@ import pytest
 
 from tests import typed
 from tests.report.reports import Page
+from tiger_jax.storage.artefacts import run_stage
 
 
 @pytest.fixture(name='workdir')
@@ -82,6 +83,11 @@ def test_damaged_results(workdir):
   assert done.code == 3
   assert 'run/results.json is damaged' in done.refusal
   assert '--mode=evaluate with --workdir=run' in done.refusal
+
+
+def test_a_new_stage_removes_the_report_of_the_old_one(workdir):
+  run_stage(workdir, 'data', '0' * 64, lambda _: None, about={})
+  assert not (workdir / 'report.html').exists()
 
 
 def test_a_link_is_not_followed(workdir, tmp_path):

@@ -14,6 +14,7 @@ from tiger_jax.report.finished_run import FinishedRun
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.storage import files
 from tiger_jax.storage.artefacts import (
+  REPORT,
   RESULTS,
   Artefact,
   find_artefact,
@@ -21,8 +22,6 @@ from tiger_jax.storage.artefacts import (
 )
 from tiger_jax.storage.claim import refuse_link
 from tiger_jax.storage.os_errors import describe
-
-REPORT = 'report.html'
 
 
 def write_report(workdir: Path) -> Path:

@@ -21,6 +21,7 @@ from tiger_jax.storage.os_errors import describe
 from tiger_jax.storage.record import Artefact
 
 RESULTS = 'results.json'
+REPORT = 'report.html'
 # The number of seconds between two checks for the stage of another process, and
 # until a message about the wait is printed.
 _POLL_SECONDS = 0.2
@@ -222,7 +223,8 @@ def _put_in_place(
 ) -> Artefact:
   """Gives a finished stage its name, and sets the current artefact aside."""
   # The old results do not describe the new artefact.
-  (final.parent / RESULTS).unlink(missing_ok=True)
+  for name in (RESULTS, REPORT):
+    (final.parent / name).unlink(missing_ok=True)
   (made / 'seconds').unlink(missing_ok=True)
   if current:
     final.rename(_aside(final.parent, final.name, current.fingerprint))
