@@ -113,7 +113,7 @@ def _records(
   folder: Path,
 ) -> list[dict[str, Any]]:
   """Makes the rows of a table, or finds them made."""
-  kind = paper.kind(experiment.name)
+  kind = paper.without_variant(experiment.name)
   of_all = kind in _OF_ALL_RUNS
   groups = [tuple(pipelines)] if of_all else [(x,) for x in pipelines]
   made = []
