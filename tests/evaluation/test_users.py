@@ -43,6 +43,7 @@ def test_ranks_give_the_metrics():
   hits = np.zeros((60, 12), bool)
   hits[np.arange(60), rng.integers(12, size=60)] = rng.random(60) < 0.7
   rank = users.ranks(hits)
+  assert rank.max() == 10
   for k in (5, 10):
     np.testing.assert_allclose(
       users.recall_of(rank, k), metrics.recall(hits, k)
