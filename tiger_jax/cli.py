@@ -35,7 +35,8 @@ from tiger_jax.serving.terminal import (
   show_shoppers,
 )
 from tiger_jax.stages import semantic_ids, training
-from tiger_jax.storage.artifacts import locked
+from tiger_jax.stages.report import write_report
+from tiger_jax.storage.artifacts import REPORT, locked
 
 # The modes that train a model if it is not trained yet.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
@@ -84,6 +85,9 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
+  if command.mode == 'report':
+    print(f'Report: {write_report(command.folder)}')
+    return
   # A bad path would otherwise raise its error after hours of training.
   checkpoint_folder.check_path(command.folder.absolute())
   # Shows whether JAX has found the GPU: training on a CPU takes days.
@@ -94,6 +98,8 @@ def _run(command: Command) -> None:
   elif command.config:
     _run_pipeline(command, command.config)
   print(f'\nEverything is in {command.workdir}')
+  if command.config and command.mode in ('all', 'evaluate'):
+    print(f'Report: {command.folder / REPORT}')
 
 
 def _experiment(command: Command) -> spec.Experiment | None:
@@ -147,7 +153,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
   if trains:
     checks.check_devices(config)
   with _lock_in_main(workdir):
-    pipeline = Pipeline(config, workdir)
+    pipeline = Pipeline(config, workdir, command=command.repeat)
     try:
       if mode not in ('data', 'embed'):
         _refuse_too_little_data(config, mode, pipeline, trains)
@@ -158,8 +164,10 @@ def _run_pipeline(command: Command, config: Config) -> None:
         pipeline.run('evaluate' if mode == 'all' else mode)
     finally:
       pipeline.writer.close()
-  if mode in ('all', 'evaluate'):
-    print('\n' + show_results(pipeline.results))
+    if mode in ('all', 'evaluate'):
+      print('\n' + show_results(pipeline.results))
+      if processes.is_main():
+        write_report(workdir)
   shows_examples = model.is_generative and not command.distributed
   if mode == 'all' and shows_examples:
     trained = training.load_best(pipeline.session, pipeline.train_stage.folder)

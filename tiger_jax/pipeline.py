@@ -24,6 +24,7 @@ from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
+from tiger_jax.stages.report import write_report
 from tiger_jax.stages.results import collect
 from tiger_jax.storage import files, record
 from tiger_jax.storage.artifacts import (
@@ -57,7 +58,11 @@ class Pipeline:
   """
 
   def __init__(
-    self, config: Config, workdir: Path, elsewhere: Sequence[Path] = ()
+    self,
+    config: Config,
+    workdir: Path,
+    elsewhere: Sequence[Path] = (),
+    command: str = '',
   ):
     """Opens the folder of the run.
 
@@ -65,6 +70,7 @@ class Pipeline:
       config: The settings of the run.
       workdir: The folder of the run, which is created if it is missing.
       elsewhere: Folders of other runs. Stages with equal inputs are used.
+      command: The command that repeats the run, for the results.
 
     Raises:
       UsageError: Settings contradict each other, or the processes of the run
@@ -77,7 +83,7 @@ class Pipeline:
     )
     processes.require_shared(workdir)
     self.config = config
-    self._elsewhere = elsewhere
+    self._elsewhere, self._command = elsewhere, command
     self._needs = registry.entry(config.model).needs
     self.workdir = workdir
     self.writer = MetricsWriter(workdir)
@@ -102,11 +108,12 @@ class Pipeline:
       'train': lambda: self.train_stage,
       'evaluate': lambda: self.results,
     }
-    unused = set() if self._needs else {'embed'}
-    if 'semantic_ids' not in self._needs:
-      unused.add('semantic_ids')
+    unused = {
+      'embed': not self._needs,
+      'semantic_ids': 'semantic_ids' not in self._needs,
+    }
     for mode, step in steps.items():
-      if mode == last or mode not in unused:
+      if mode == last or not unused.get(mode):
         step()
       if mode == last:
         break
@@ -134,14 +141,9 @@ class Pipeline:
       f'{d.name}: {d.num_users:,} users, {d.num_items:,} items, '
       f'{d.num_interactions:,} interactions',
     )
-    for line in counts.lines(self._counts):
+    for line in counts.lines(counts.read(self.data_stage.folder)):
       _say('', line)
     return d
-
-  @functools.cached_property
-  def _counts(self) -> dict[str, Any]:
-    """The counts of the raw data; empty if an older version made the stage."""
-    return counts.read(self.data_stage.folder)
 
   @functools.cached_property
   def embedding_stage(self) -> Artifact:
@@ -191,23 +193,17 @@ class Pipeline:
   @functools.cached_property
   def ids(self) -> SemanticIds:
     """The Semantic ID of every item."""
-    ids = semantic_ids.load(self.semantic_ids_stage.folder)
-    print(quality.format_table(self._quality), flush=True)
+    folder = self.semantic_ids_stage.folder
+    ids = semantic_ids.load(folder)
+    print(quality.format_table(semantic_ids.load_quality(folder)), flush=True)
     return ids
-
-  @functools.cached_property
-  def _quality(self) -> dict[str, Any]:
-    return semantic_ids.load_quality(self.semantic_ids_stage.folder)
 
   @functools.cached_property
   def session(self) -> Session:
     """The recommender with its settings, inputs and devices."""
-    inputs = Inputs(
-      self.dataset,
-      self.ids if 'semantic_ids' in self._needs else None,
-      self.embeddings if 'embeddings' in self._needs else None,
-    )
-    return Session.open(self.config, inputs)
+    ids = self.ids if 'semantic_ids' in self._needs else None
+    vectors = self.embeddings if 'embeddings' in self._needs else None
+    return Session.open(self.config, Inputs(self.dataset, ids, vectors))
 
   @functools.cached_property
   def train_stage(self) -> Artifact:
@@ -246,15 +242,14 @@ class Pipeline:
     if 'semantic_ids' in self._needs:
       stages['semantic_ids'] = self.semantic_ids_stage
     stages |= {'train': self.train_stage, 'evaluation': self.evaluation_stage}
-    results = collect(self.config, self.dataset, stages)
+    results = collect(self.config, self.dataset, stages, self._command)
     if processes.is_main():
       files.write_json(self.workdir / RESULTS, results)
     return results
 
   def _is_made_from(self, name: str, made_from: list[Any]) -> bool:
     """Returns whether the folder holds the stage, made from these values."""
-    folder = self.workdir / name
-    wanted = fingerprint(name, *made_from)
+    folder, wanted = self.workdir / name, fingerprint(name, *made_from)
     return record.exists(folder) and record.read(folder).fingerprint == wanted
 
   def _stage(
@@ -314,7 +309,8 @@ def _say(stage: str, text: str) -> None:
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
   """Trains and evaluates a recommender.
 
-  Finished stages in the folder are reused. An interrupted training resumes.
+  Finished stages in the folder are reused. An interrupted training resumes. The
+  folder also gets a report, `report.html`.
 
   Example:
     >>> import tiger_jax
@@ -344,6 +340,8 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
     pipeline = Pipeline(config, workdir)
     try:
       pipeline.run('evaluate')
-      return pipeline.results
     finally:
       pipeline.close()
+    if processes.is_main():
+      write_report(workdir)
+    return pipeline.results

@@ -27,8 +27,8 @@ TABLE = r"""
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
 2 | $Q --log_dir=x | no flag --log_dir: did you mean --workdir?
 2 | $Q --noconfig | no flag --noconfig: did you mean --config?
-2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend
-2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend
+2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, report
+2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, report
 2 | $Q --mode | --mode needs a value, as in --mode=VALUE
 2 | --config | --config needs a value, as in --config=VALUE
 2 | --config= | --config is empty
@@ -171,6 +171,12 @@ TABLE = r"""
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run
 2 | --mode=recommend $Q --history=A --workdir=folder | --config is not used by --mode=recommend, which reads the settings of the run in --workdir
 2 | --mode=recommend --history=A --workdir=folder --distributed | --distributed is not for --mode=recommend
+2 | --mode=report | no --workdir given: name the folder of a finished run
+2 | --mode=report --workdir=folder --history=A | --history is for --mode=recommend, not for --mode=report
+2 | --mode=report $Q --config.train.steps=9 | --config.train.steps is not used by --mode=report, which reads the settings of the trained run
+2 | --mode=report --workdir=folder --distributed | --distributed is not for --mode=report
+2 | --mode=report --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
+3 | --mode=report --workdir=folder | folder has no evaluation to report: run the command of the run with --workdir=folder --mode=evaluate first
 2 | --mode=recommend --history=A --workdir=file | file is not a folder: choose another --workdir
 2 | --mode=recommend --history=A --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
 2 | --mode=recommend --history=A --workdir=other | there is no folder other: name the folder of a finished run

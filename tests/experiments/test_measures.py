@@ -5,8 +5,10 @@ import pytest
 
 from tests.walks import make_dataset
 from tiger_jax.data.splits import split
+from tiger_jax.evaluation.entropy import entropy
+from tiger_jax.evaluation.groups import groups
 from tiger_jax.evaluation.ranking import Ranking
-from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
+from tiger_jax.experiments import cold_start, ensemble
 
 RNG = np.random.default_rng(0)
 
@@ -52,7 +54,7 @@ def test_rounding_errors_do_not_change_the_share(epsilon):
 def test_entropy_by_hand():
   categories = ['a', 'a', 'b', 'c']
   items = np.array([[0, 1, -1, -1], [0, 2, -1, -1], [0, 1, 2, 3]], np.int32)
-  result = diversity.entropy(items, categories)
+  result = entropy(items, categories)
   expected = [0, np.log(2), 0.5 * np.log(2) + 0.5 * np.log(4)]
   np.testing.assert_allclose(result, expected)
 
@@ -68,7 +70,7 @@ def test_groups_by_hand():
     [4, 5, 6, 5],  # Training has 4 -> 5; the test is 6 -> 5.
     [*range(12), 1],  # Training has 0 -> 1 -> ... -> 10; the test is 11 -> 1.
   ])  # fmt: skip
-  result = breakdown.groups(dataset, split(dataset, 'test'))
+  result = groups(dataset, split(dataset, 'test'))
   assert result['memorisation'].tolist() == [True, True, False, False]
   assert result['generalisation'].tolist() == [False, False, True, True]
   assert result['history of up to 5'].tolist() == [True, True, True, False]
@@ -80,7 +82,7 @@ def test_groups_by_hand():
 
 def test_transitions_are_within_one_user():
   dataset = _dataset([[0, 1, 5, 5], [2, 3, 1, 2]])
-  result = breakdown.groups(dataset, split(dataset, 'test'))
+  result = groups(dataset, split(dataset, 'test'))
   # The pair 1 -> 2 is adjacent in the array, but belongs to two users.
   assert not result['memorisation'][1]
 

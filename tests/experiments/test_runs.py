@@ -81,7 +81,7 @@ def run(spec, workdir):
 )
 def test_every_spec_is_valid(name, variant):
   experiment = parse(spec_of(name, variant), COMMAND)
-  assert paper.kind(experiment.name) == name
+  assert paper.without_variant(experiment.name) == name
   assert experiment.name == (f'{name}_{variant}' if variant else name)
   shops = {run.dataset for run in experiment.runs}
   assert shops <= set(experiment.shops)

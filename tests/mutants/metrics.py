@@ -141,4 +141,18 @@ MUTANTS = (
     'return Ranking(*columns)',
     'tests/evaluation/test_ranking.py',
   ),
+  Mutant(
+    'a saved rank counts from 0',
+    'tiger_jax/evaluation/users.py',
+    'hits.argmax(1) + 1, 0)',
+    'hits.argmax(1), 0)',
+    'tests/evaluation/test_users.py::test_ranks_by_hand',
+  ),
+  Mutant(
+    'a confidence interval leaves its whole error in each tail',
+    'tiger_jax/evaluation/bootstrap.py',
+    'tail = (1 - level) / 2',
+    'tail = 1 - level',
+    'tests/evaluation/test_bootstrap.py',
+  ),
 )

@@ -1,4 +1,4 @@
-"""The pictures of IDs: what they draw equals what was counted by hand."""
+"""The pictures of IDs against counts by hand."""
 
 import itertools
 import warnings
@@ -13,7 +13,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
 
 
 def _ids(codes, sizes):
-  """Makes IDs of codes that all differ, with none to tell them apart."""
+  """Makes IDs of unique codes, without a level for collisions."""
   codes = np.array(codes, np.int32)
   return SemanticIds(
     codes=codes,
@@ -24,7 +24,7 @@ def _ids(codes, sizes):
 
 
 def _measured(ids, **changes):
-  """Makes up what `quality.measure` could say."""
+  """Makes a possible result of `quality.measure`."""
   levels = np.linspace(0.9, 0.1, ids.num_meaning_levels).tolist()
   _, counts = group_rows(ids.codes)
   return {
@@ -42,10 +42,10 @@ def _measured(ids, **changes):
 
 
 def _stacks(axes):
-  """Returns how high each category stands over each code `[codes, names]`."""
+  """Returns the height of each category of each code `[codes, names]`."""
   steps = [patch.get_data() for patch in axes.patches]
   for step in steps:
-    # Between two codes there is nothing.
+    # The gaps between codes are empty.
     assert not step.values[1::2].any()
     assert not step.baseline[1::2].any()
   return np.stack([(s.values - s.baseline)[::2] for s in steps], axis=1)
@@ -64,14 +64,15 @@ def _line(axes, label):
   return line.get_ydata()
 
 
-# First code 0 has items of a, a, b; 1 of none; 2 of b, b, b, a and c.
+# The categories of the items are a, a, b for first code 0, none for 1, and b,
+# b, b, a, c for 2.
 _FEW = _ids(
   [[0, 0], [0, 1], [0, 3], [2, 0], [2, 1], [2, 2], [2, 3], [2, 4]], (3, 5)
 )
 _FEW_CATEGORIES = list('aabbbbac')
 
 
-def test_few_first_codes_are_drawn_one_by_one():
+def test_few_first_codes_get_a_panel_each():
   figure = pictures.categories_figure(_FEW, _FEW_CATEGORIES)
   whole, *panels = figure.axes
   assert _legend(figure) == ['b', 'a', 'c']
@@ -97,7 +98,7 @@ def test_many_first_codes_are_drawn_by_count_and_by_share():
   first = rng.integers(0, 100, 3000)
   category = rng.integers(0, 3, 3000)
   ids = _ids(np.stack([first, np.arange(3000)], axis=1), (120, 3000))
-  # Put in front so that the categories are drawn in this order.
+  # Sets how frequent the categories are, and so the order of their colors.
   names = np.array(['a', 'b', 'c'])
   category[:2900] = np.repeat([0, 1, 2], [1200, 900, 800])
   figure = pictures.categories_figure(ids, names[category].tolist())
@@ -116,21 +117,21 @@ def test_many_first_codes_are_drawn_by_count_and_by_share():
   assert not _labels(shares)
 
 
-def test_rare_categories_are_put_together():
+def test_rare_categories_share_a_color():
   names = [f'category {i}' for i in range(10)]
   categories = names * 3 + names[:8]
   ids = _ids([[0, i] for i in range(38)], (1, 38))
   figure = pictures.categories_figure(ids, categories)
   assert _legend(figure) == [*names[:8], '2 others']
   np.testing.assert_array_equal(_stacks(figure.axes[0]), [[4] * 8 + [6]])
-  colours = [patch.get_facecolor() for patch in figure.axes[0].patches]
-  assert len(set(colours)) == 9
+  colors = [patch.get_facecolor() for patch in figure.axes[0].patches]
+  assert len(set(colors)) == 9
 
 
 def test_use_of_the_codes():
   ids = _ids([[0, 0], [0, 1], [0, 2], [2, 3]], (4, 4))
   use = pictures.codes_figure(ids, _measured(ids)).axes[0]
-  # Three times and once where even use were once.
+  # Each code would have one item if the use were even.
   np.testing.assert_allclose(_line(use, 'level 1'), [3, 1])
   np.testing.assert_allclose(_line(use, 'level 2'), [1, 1, 1, 1])
   np.testing.assert_allclose(_line(use, 'even use'), [1, 1])
@@ -139,7 +140,7 @@ def test_use_of_the_codes():
 def test_collisions_and_measures_by_level():
   measured = _measured(_FEW, collision_histogram={'1': 30, '2': 4, '17': 1})
   figure = pictures.codes_figure(_FEW, measured)
-  _, histogram, unique, error, neighbours, purity = figure.axes
+  _, histogram, unique, error, neighbors, purity = figure.axes
   bars = histogram.containers[0].patches
   assert [(b.get_center()[0], b.get_height()) for b in bars] == [
     (pytest.approx(1), 30),
@@ -147,22 +148,22 @@ def test_collisions_and_measures_by_level():
     (pytest.approx(17), 1),
   ]
   for axes, name, label in (
-    (unique, 'unique_prefix_rate', 'different codes per item'),
-    (unique, 'collision_rate', 'items whose codes another has'),
-    (error, 'reconstruction_error', 'variance'),
-    (neighbours, 'neighbour_agreement', 'neighbours'),
-    (neighbours, 'neighbour_agreement_by_chance', 'any two items'),
-    (purity, 'category_purity', 'categories'),
+    (unique, 'unique_prefix_rate', 'different ID prefixes per item'),
+    (unique, 'collision_rate', 'share of items that collide'),
+    (error, 'reconstruction_error', 'share of the variance'),
+    (neighbors, 'neighbour_agreement', '10 nearest neighbors'),
+    (neighbors, 'neighbour_agreement_by_chance', 'two random items'),
+    (purity, 'category_purity', 'real categories'),
     (purity, 'category_purity_by_chance', 'shuffled categories'),
   ):
     assert list(_line(axes, label)) == measured[name]
   assert all(
     axes.get_ylim()[0] < 0 and axes.get_ylim()[1] > 1
-    for axes in (unique, error, neighbours, purity)
+    for axes in (unique, error, neighbors, purity)
   )
 
 
-def test_what_was_not_measured_is_said_not_to_apply():
+def test_missing_measures_do_not_apply():
   measured = _measured(
     _FEW, reconstruction_error=None, neighbour_agreement=None
   )
@@ -172,7 +173,7 @@ def test_what_was_not_measured_is_said_not_to_apply():
     assert not panel.lines
 
 
-def test_an_error_worse_than_none_stays_in_the_picture():
+def test_an_error_over_one_stays_in_the_picture():
   measured = _measured(_FEW, reconstruction_error=[1.5, 2.5])
   axes = pictures.codes_figure(_FEW, measured).axes[3]
   assert axes.get_ylim()[1] > 2.5
@@ -213,7 +214,7 @@ def test_odd_shops_are_drawn(codes, sizes, categories, tmp_path):
       assert path.stat().st_size > 5000
 
 
-def test_names_are_shown_as_they_are():
+def test_names_are_not_formulas():
   names = ['_hidden', '$x$ & $', 'long ' * 50]
   figure = pictures.categories_figure(_ids([[0], [1], [2]], (3,)), names)
   assert _legend(figure)[:2] == names[:2]

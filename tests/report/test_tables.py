@@ -1,4 +1,4 @@
-"""RESULTS.md from records, and records that are refused."""
+"""RESULTS.md from records, and invalid records."""
 
 import json
 from pathlib import Path
@@ -42,15 +42,15 @@ def record(**changes):
   } | changes
 
 
-def write(folder, *found):
-  for one in found:
+def write(folder, *records_of_runs):
+  for one in records_of_runs:
     name = one['run'].replace(' ', '_').lower()
     path = folder / one['experiment'] / one['dataset'] / f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(one))
 
 
-def test_a_table_has_ours_and_the_papers(tmp_path):
+def test_a_table_has_our_rows_and_the_paper_rows(tmp_path):
   write(tmp_path, record(), record(run='LSH', order=0, standard_error=None))
   lines = tables.make_results(tmp_path).splitlines()
   rows = {
@@ -90,7 +90,7 @@ def test_a_model_without_ids_leaves_cells_empty(tmp_path):
   assert 'vectors' not in text
 
 
-def test_other_columns_than_ranking(tmp_path):
+def test_columns_of_other_metrics(tmp_path):
   one = record(
     experiment='diversity',
     run='T=1.5',
@@ -135,7 +135,7 @@ def test_a_record_without_a_newer_column(tmp_path):
     ({'standard_error': {'test': []}}, 'no valid standard_error.test'),
   ],
 )
-def test_a_record_that_is_not_valid_is_refused(tmp_path, change, what):
+def test_an_invalid_record_is_refused(tmp_path, change, what):
   write(tmp_path, record())
   (path,) = tmp_path.glob('*/*/*.json')
   path.write_text(json.dumps(record() | change))
@@ -152,24 +152,24 @@ def test_a_record_without_a_field_is_refused(tmp_path):
     tables.make_results(tmp_path)
 
 
-def test_a_record_in_the_folder_of_another_is_refused(tmp_path):
+def test_a_record_in_the_wrong_folder_is_refused(tmp_path):
   write(tmp_path, record())
   (tmp_path / 'table2').rename(tmp_path / 'table1')
   with pytest.raises(DataError, match='is a record of table2/beauty'):
     tables.make_results(tmp_path)
 
 
-def test_the_name_of_a_run_stays_in_its_cell(tmp_path):
+def test_a_bar_in_the_name_of_a_run_is_escaped(tmp_path):
   write(tmp_path, record(run='a|b'))
   assert r'| a\|b | .0400 |' in tables.make_results(tmp_path)
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{}', '"x"', '[' * 100_000])
-def test_damage_is_one_line(tmp_path, text):
+def test_a_damaged_record_is_one_line(tmp_path, text):
   write(tmp_path, record())
   (path,) = tmp_path.glob('*/*/*.json')
   path.write_text(text)
-  with pytest.raises(DataError, match='no record of a run') as error:
+  with pytest.raises(DataError, match='is not a record of a run') as error:
     records.read_all(tmp_path)
   assert '\n' not in str(error.value)
 
@@ -198,13 +198,13 @@ def test_the_command(tmp_path):
   assert folder.stderr.count('\n') == 1
 
 
-def test_results_md_is_made_of_the_results():
+def test_results_md_is_up_to_date():
   root = Path(__file__).parents[2]
   made = tables.make_results(root / 'results')
   assert (root / 'RESULTS.md').read_text(encoding='utf-8') == made
 
 
-def test_every_record_has_what_was_promised():
+def test_every_record_has_the_common_fields():
   root = Path(__file__).parents[2]
   for record in records.read_all(root / 'results'):
     assert set(RANKING) <= set(record['metrics']['test']), record['run']

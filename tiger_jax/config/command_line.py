@@ -25,6 +25,8 @@ from tiger_jax.errors import UsageError
 # Maps a mode to the flags that only this mode uses.
 _MODE_FLAGS = {mode: names(mode) for mode in TOPICS if mode in MODES}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
+# The modes that read the settings of the run in --workdir.
+_READS_RUN = ('recommend', 'report')
 _NOT_EMPTY = ('config', 'workdir', 'profile', 'user')
 # All forms of --help that absl programs accept.
 _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
@@ -128,7 +130,7 @@ def parse(argv: list[str]) -> Command | None:
         )
     else:
       config = config_dict.parse(settings)
-  elif overrides or values.mode != 'recommend':
+  elif overrides or values.mode not in _READS_RUN:
     raise UsageError(
       'no --config given: try --config=configs/quickstart.py, or --help'
     )
@@ -167,7 +169,7 @@ def _check_folder(command: Command) -> None:
     ) from error
   if not existing.is_dir():
     raise UsageError(f'{existing} is not a folder: choose another --workdir')
-  if command.mode == 'recommend' and not folder.exists():
+  if command.mode in _READS_RUN and not folder.exists():
     names = [str(x) for x in folder.parent.glob('*/')]
     near = difflib.get_close_matches(str(folder), names, n=1)
     hint = 'name the folder of a finished run'
@@ -256,14 +258,15 @@ def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:
     for name in names
     if name in given_flags and mode != its_mode
   ]
-  if mode == 'recommend':
-    reason = 'is not used by --mode=recommend, which reads the settings of the'
+  if mode in _READS_RUN:
+    reason = f'is not used by --mode={mode}, which reads the settings of the'
     for name in overrides:
       problems.append(f'--config.{name} {reason} trained run')
     if values.distributed:
-      problems.append('--distributed is not for --mode=recommend')
+      problems.append(f'--distributed is not for --mode={mode}')
     if values.config is not None and values.workdir:
       problems.append(f'--config {reason} run in --workdir')
+  if mode == 'recommend':
     problems += _id_problems()
   if problems:
     raise UsageError('; '.join(problems))

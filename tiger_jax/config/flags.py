@@ -8,7 +8,7 @@ from absl import flags
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend',
+  'recommend', 'report',
 )  # fmt: skip
 
 
@@ -51,7 +51,8 @@ TOPICS = {
       'What to do. data, embed, semantic_ids, train and evaluate are stages: '
       'each mode runs its stage and the stages before it. all runs every stage '
       'and shows example recommendations. bench measures the speed of '
-      'training. recommend prints recommendations of a trained model.',
+      'training. recommend prints recommendations of a trained model. report '
+      'writes report.html of a finished run again.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,

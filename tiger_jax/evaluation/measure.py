@@ -6,7 +6,7 @@ import numpy as np
 
 from tiger_jax.data.splits import Examples
 from tiger_jax.evaluation import metrics
-from tiger_jax.evaluation.ranking import Search, Trained, rank
+from tiger_jax.evaluation.ranking import Ranking, Search, Trained, rank
 
 _DEPTH = max(metrics.CUTOFFS)
 
@@ -31,6 +31,13 @@ def measure(
     target as a hit. For generative models, also `invalid@k` for k = 10 and 20:
     the share of generated IDs that belong to no item.
   """
+  return measure_users(trained, examples, search, label)[0]
+
+
+def measure_users(
+  trained: Trained, examples: Examples, search: Search, label: str = ''
+) -> tuple[dict[str, float], Ranking]:
+  """Like `measure`, and also returns the lists of the users."""
   ranking = rank(trained, examples, _DEPTH, search, label)
   values = metrics.ranking_metrics(ranking.hits)
   prefixes = trained.session.inputs.prefixes
@@ -46,13 +53,20 @@ def measure(
       dataclasses.replace(search, constrained=False),
     )
     values |= metrics.invalid_shares(generated.items)
-  return values
+  return values, ranking
 
 
 def measure_masked(
   trained: Trained, examples: Examples, search: Search
 ) -> dict[str, float]:
   """Returns recall and NDCG of a search that excludes items of the history."""
+  return measure_masked_users(trained, examples, search)[0]
+
+
+def measure_masked_users(
+  trained: Trained, examples: Examples, search: Search
+) -> tuple[dict[str, float], Ranking]:
+  """Like `measure_masked`, and also returns the lists of the users."""
   search = dataclasses.replace(search, exclude_seen=True)
   ranking = rank(trained, examples, _DEPTH, search)
-  return metrics.ranking_metrics(ranking.hits)
+  return metrics.ranking_metrics(ranking.hits), ranking

@@ -1,22 +1,16 @@
 """The diversity of recommendations by temperature (section 4.3)."""
 
-from collections.abc import Sequence
 import dataclasses
-
-from jaxtyping import Float, Int
-import numpy as np
 
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
+from tiger_jax.evaluation.entropy import CATEGORY_DEPTH, entropy
 from tiger_jax.evaluation.metrics import ranking_metrics
 from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 from tiger_jax.semantic_ids.categories import coarse_categories
 
 CUTOFFS = (10, 20, 50)
 TEMPERATURES = (1.0, 1.5, 2.0)
-# The number of levels of a category path that count. The paper's examples, Skin
-# Face and Tools Nail, have two.
-_DEPTH = 2
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
@@ -46,7 +40,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   examples = sample_users(
     split(dataset, 'test'), c.evaluation.num_users, c.seed
   )
-  categories = coarse_categories(dataset.items, _DEPTH)
+  categories = coarse_categories(dataset.items, CATEGORY_DEPTH)
   search = Search(c.evaluation.num_beams, until_proven=True)
   rankings = {'the best': rank(trained, examples, max(CUTOFFS), search)}
   for temperature in TEMPERATURES:
@@ -61,20 +55,3 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     | {'proven': ranking.proven}
     for name, ranking in rankings.items()
   }
-
-
-def entropy(
-  items: Int[np.ndarray, 'n k'], categories: Sequence[str]
-) -> Float[np.ndarray, ' n']:
-  """Returns the entropy of the categories in each list, in nats.
-
-  An item row of -1 stands for no item and does not count.
-  """
-  _, codes = np.unique(np.asarray(categories), return_inverse=True)
-  listed_codes = np.where(items >= 0, codes[items], -1)
-  values = np.zeros(len(items))
-  for row, listed in enumerate(listed_codes):
-    _, counts = np.unique(listed[listed >= 0], return_counts=True)
-    shares = counts / max(1, counts.sum())
-    values[row] = -(shares * np.log(shares)).sum()
-  return values

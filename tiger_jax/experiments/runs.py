@@ -114,7 +114,7 @@ def _records(
   folder: Path,
 ) -> list[dict[str, Any]]:
   """Returns the records of a table; saved metrics are not computed again."""
-  kind = paper.kind(experiment.name)
+  kind = paper.without_variant(experiment.name)
   groups = [(name,) for name in pipelines]
   if kind in _PER_DATASET:
     groups = [tuple(pipelines)]

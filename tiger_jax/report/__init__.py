@@ -1,1 +1,1 @@
-"""From what runs measured to tables."""
+"""Turns results into tables, pictures and the report of a run."""

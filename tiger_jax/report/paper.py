@@ -1,8 +1,16 @@
-"""The paper's own numbers (Rajput et al., NeurIPS 2023), to stand beside ours.
+"""The numbers of the paper (Rajput et al., NeurIPS 2023, arXiv 2305.05065).
 
-By experiment, dataset and row: recall@5, ndcg@5, recall@10 and ndcg@10, but for
-`diversity`, which has Entropy@10, @20 and @50.
+They are grouped by experiment, dataset and row. Each row holds recall@5,
+ndcg@5, recall@10 and ndcg@10; rows of `diversity` hold Entropy@10, Entropy@20
+and Entropy@50.
 """
+
+# The short names of the paper's shops, by `config.dataset.name`.
+SHOPS = {
+  'amazon2014/Beauty': 'beauty',
+  'amazon2014/Sports_and_Outdoors': 'sports',
+  'amazon2014/Toys_and_Games': 'toys',
+}
 
 _TIGER = {
   'beauty': (0.0454, 0.0321, 0.0648, 0.0384),
@@ -10,7 +18,7 @@ _TIGER = {
   'toys': (0.0521, 0.0371, 0.0712, 0.0432),
 }
 
-# Table 1. Baselines are of the S3-Rec study there, but for P5.
+# Table 1. The paper took all baselines except P5 from the S3-Rec study.
 _TABLE_1: dict[str, dict[str, tuple[float, ...]]] = {
   'beauty': {
     'P5': (0.0163, 0.0107, 0.0254, 0.0136),
@@ -47,8 +55,8 @@ _TABLE_1: dict[str, dict[str, tuple[float, ...]]] = {
   },
 }
 
-# What the name of every variant of an experiment begins with: `_cpu`,
-# `_cpu_long`. Their results stay apart.
+# The names of variants, `_cpu` and `_cpu_long`, begin with this. Their results
+# are kept apart.
 _REDUCED = '_cpu'
 
 PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
@@ -70,7 +78,7 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
       'RQ-VAE': _TIGER['toys'],
     },
   },
-  # Standard errors are in the text of configs/paper/seeds.py.
+  # The docstring of configs/paper/seeds.py has the standard errors.
   'seeds': {
     'beauty': {'TIGER, mean of 3': (0.0441, 0.0309, 0.0642, 0.0374)},
     'sports': {'TIGER, mean of 3': (0.0278, 0.0189, 0.0419, 0.0234)},
@@ -89,7 +97,7 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
       '2000 user tokens': _TIGER['beauty'],
     },
   },
-  # The paper prints 0.3047 for ndcg@5, in all likelihood 0.03047.
+  # The paper prints 0.3047 for ndcg@5, which is probably 0.03047.
   'shared_ids': {
     'beauty': {
       'IDs of three shops': (0.04355, 0.03047, 0.06314, 0.03676),
@@ -106,6 +114,6 @@ PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
 }
 
 
-def kind(experiment: str) -> str:
+def without_variant(experiment: str) -> str:
   """Returns the name of an experiment without its variant."""
   return experiment.partition(_REDUCED)[0]

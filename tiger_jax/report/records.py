@@ -1,4 +1,4 @@
-"""What one run of an experiment came to, as a small file of JSON."""
+"""Reads the records of experiments: one small JSON file for each run."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
 SCHEMA = 1
-_NOTHING = type(None)
+_NONE = type(None)
 _FIELDS: dict[str, type | tuple[type, ...]] = {
   'schema': int,
   'experiment': str,
@@ -16,15 +16,15 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
   'run': str,
   'order': int,
   'of_a_group': list,
-  'columns': (list, _NOTHING),
+  'columns': (list, _NONE),
   'command': str,
   'model': str,
   'device': str,
   'seeds': list,
   'embedding': str,
   'metrics': dict,
-  'standard_error': (dict, _NOTHING),
-  'collision_rate': (float, int, _NOTHING),
+  'standard_error': (dict, _NONE),
+  'collision_rate': (float, int, _NONE),
   'seconds': dict,
   'environment': dict,
   'config': dict,
@@ -36,51 +36,51 @@ def read(path: Path) -> dict[str, Any]:
   """Reads the record `results/<experiment>/<dataset>/<run>.json`.
 
   Raises:
-    DataError: It is damaged, of another schema, or of another folder.
+    DataError: The file is damaged, has another schema, or is in the wrong
+      folder.
   """
   try:
     record = files.read_json(path)
     schema = record['schema']
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise DataError(
-      f'{path} is no record of a run ({type(error).__name__}: {error}): remove '
-      'it and run the experiment again'
+      f'{path} is not a record of a run ({type(error).__name__}: {error}): '
+      'remove it and run the experiment again'
     ) from error
   if schema != SCHEMA:
     raise DataError(
-      f'{path} has schema {schema!r}, and {SCHEMA} is read here: remove it and '
-      'run the experiment again'
+      f'{path} has schema {schema!r}, but this version reads schema {SCHEMA}: '
+      'remove it and run the experiment again'
     )
-  wrong = _wrong_fields(record)
-  if wrong:
+  if invalid := _invalid_fields(record):
     raise DataError(
-      f'{path} has no valid {", ".join(wrong)}: remove it and run the '
+      f'{path} has no valid {", ".join(invalid)}: remove it and run the '
       'experiment again'
     )
   folder = f'{record["experiment"]}/{record["dataset"]}'
   if path.parts[-3:-1] != (record['experiment'], record['dataset']):
     raise DataError(
-      f'{path} is a record of {folder}: move it to the folder of that name'
+      f'{path} is a record of {folder}: move it to the folder {folder}'
     )
   return record
 
 
-def _wrong_fields(record: dict[str, Any]) -> list[str]:
-  """Returns the names of fields that are missing or of another type."""
-  wrong = [
+def _invalid_fields(record: dict[str, Any]) -> list[str]:
+  """Returns the names of fields that are missing or have a wrong type."""
+  invalid = [
     name
-    for name, kind in _FIELDS.items()
-    if name not in record or not isinstance(record[name], kind)
+    for name, field_type in _FIELDS.items()
+    if name not in record or not isinstance(record[name], field_type)
   ]
-  if 'metrics' not in wrong and 'test' not in record['metrics']:
-    wrong.append('metrics.test')
-  for name in {'metrics', 'standard_error'} - set(wrong):
+  if 'metrics' not in invalid and 'test' not in record['metrics']:
+    invalid.append('metrics.test')
+  for name in {'metrics', 'standard_error'} - set(invalid):
     for split, values in (record[name] or {}).items():
       if not isinstance(values, dict) or not all(
         map(_is_number, values.values())
       ):
-        wrong.append(f'{name}.{split}')
-  return wrong
+        invalid.append(f'{name}.{split}')
+  return invalid
 
 
 def _is_number(value: Any) -> bool:
@@ -88,15 +88,15 @@ def _is_number(value: Any) -> bool:
 
 
 def read_all(folder: Path) -> list[dict[str, Any]]:
-  """Reads every record below a folder, by experiment, dataset and run.
+  """Reads all records below a folder, sorted by experiment, dataset and run.
 
   Raises:
-    DataError: There are none; one is damaged, or of another schema.
+    DataError: There is no record, or one is damaged or has another schema.
   """
   records = [read(path) for path in sorted(folder.glob('*/*/*.json'))]
   if not records:
     raise DataError(
-      f'{folder} holds no results: copy those of an experiment there, '
-      '<workdir>/results'
+      f'{folder} holds no results: copy <workdir>/results of an experiment '
+      'there'
     )
   return records

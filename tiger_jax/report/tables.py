@@ -1,4 +1,4 @@
-"""RESULTS.md, made from the records of experiments.
+"""Makes RESULTS.md from the records of experiments.
 
 python -m tiger_jax.report.tables results RESULTS.md
 """
@@ -15,7 +15,7 @@ from tiger_jax.errors import DataError, TigerError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records
 from tiger_jax.report.notes import NOTES, PROVEN
-from tiger_jax.report.paper import PAPER, kind
+from tiger_jax.report.paper import PAPER, without_variant
 
 _SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
 
@@ -61,36 +61,36 @@ repeats its runs; README.md names the flags for data files on disk.
 
 def make_results(folder: Path) -> str:
   """Returns RESULTS.md, made from the records of a folder."""
-  found = records.read_all(folder)
+  all_records = records.read_all(folder)
   parts = [_INTRODUCTION]
   for experiment, group in itertools.groupby(
-    found, key=lambda record: record['experiment']
+    all_records, key=lambda record: record['experiment']
   ):
     parts.append(f'## {experiment}\n')
-    of_group = list(group)
-    note = NOTES.get(kind(experiment), '')
-    if any('proven' in record['metrics']['test'] for record in of_group):
+    experiment_records = list(group)
+    note = NOTES.get(without_variant(experiment), '')
+    if any('proven' in x['metrics']['test'] for x in experiment_records):
       note += PROVEN
     if note:
       parts.append(textwrap.fill(' '.join(note.split()), 80) + '\n')
-    for dataset, of_dataset in itertools.groupby(
-      of_group, key=lambda record: record['dataset']
+    for dataset, dataset_records in itertools.groupby(
+      experiment_records, key=lambda record: record['dataset']
     ):
       parts.append(f'### {dataset}\n')
-      parts.append(make_table(experiment, dataset, list(of_dataset)))
+      parts.append(make_table(experiment, dataset, list(dataset_records)))
   return '\n'.join(parts)
 
 
 def make_table(
-  experiment: str, dataset: str, found: Sequence[dict[str, Any]]
+  experiment: str, dataset: str, run_records: Sequence[dict[str, Any]]
 ) -> str:
-  """Returns a table in Markdown, and below it where each row comes from."""
-  found = sorted(found, key=lambda record: record['order'])
+  """Returns a table in Markdown, and below it the origin of each row."""
+  run_records = sorted(run_records, key=lambda record: record['order'])
   # Older records may lack a column.
   columns = list(
-    dict.fromkeys(name for x in found for name in x['columns'] or RANKING)
+    dict.fromkeys(name for x in run_records for name in x['columns'] or RANKING)
   )
-  extra = _extras(found)
+  extra = _extras(run_records)
   header = ['', *columns, *extra]
   rows = [
     [
@@ -101,9 +101,11 @@ def make_table(
       ),
       *[''] * (len(header) - 1 - len(values)),
     ]
-    for name, values in PAPER.get(kind(experiment), {}).get(dataset, {}).items()
+    for name, values in PAPER.get(without_variant(experiment), {})
+    .get(dataset, {})
+    .items()
   ]
-  for record in found:
+  for record in run_records:
     rows.append([
       # A bar would start another cell of the table.
       record['run'].replace('|', r'\|'),
@@ -117,23 +119,23 @@ def make_table(
     '',
   ]
   origins: dict[str, list[str]] = {}
-  for record in found:
+  for record in run_records:
     origins.setdefault(_origin(record), []).append(record['run'])
   for origin, names in origins.items():
-    # Where all rows are of one origin, it need not name them.
-    whose = '' if len(origins) == 1 else f'{"; ".join(names)}: '
-    lines.append(f'- {whose}{origin}')
+    # If all rows have one origin, the line does not name them.
+    label = '' if len(origins) == 1 else f'{"; ".join(names)}: '
+    lines.append(f'- {label}{origin}')
   return '\n'.join([*lines, ''])
 
 
-def _extras(found: Sequence[dict[str, Any]]) -> list[str]:
-  """Returns the columns after the metrics that any of the rows has."""
+def _extras(run_records: Sequence[dict[str, Any]]) -> list[str]:
+  """Returns the further columns that at least one row has a value for."""
   extra = []
-  if any('sid_recall@10' in x['metrics']['test'] for x in found):
+  if any('sid_recall@10' in x['metrics']['test'] for x in run_records):
     extra += ['sid_recall@10', 'collide']
-  if any('test_masked' in x['metrics'] for x in found):
+  if any('test_masked' in x['metrics'] for x in run_records):
     extra += ['masked recall@10', 'masked ndcg@10']
-  if any(x['seconds'] for x in found):
+  if any(x['seconds'] for x in run_records):
     extra.append('seconds')
   return extra
 

@@ -34,23 +34,24 @@ def show_results(results: dict[str, Any]) -> str:
   if best:
     share = test['recall@10'] / best['recall@10']
     notes.append(
-      f'{model} reaches {share:.0%} of the best recall@10 '
-      'that the law behind the synthetic shop allows.'
+      f'{model} reaches {share:.0%} of the best recall@10 that any model can '
+      'reach on this synthetic shop.'
     )
   note = (
-    'Hits are items, of the whole catalogue; items that a user has already are '
-    'left out in the line "masked", and only there.'
+    'Lists are made from the whole catalog. Only the line "masked" excludes '
+    'items of the history.'
   )
   if 'semantic_ids' in results:
     collisions = results['semantic_ids']['collision_rate'][-1]
     note += (
-      " A sid_recall hit only shares the target's meaning codes, as "
-      f'{collisions:.1%} of the items do with another.'
+      ' sid_recall also counts items with the semantic prefix of the target; '
+      f'{collisions:.1%} of the items share their prefix with another item.'
     )
   if 'invalid@20' in test:
     note += (
-      ' An invalid ID is one that no item has, in a search that is free to '
-      f'generate it; invalid@20 is {test["invalid@20"]:.4f}.'
+      ' invalid is the share of generated IDs that no item has, in a search '
+      f'that is not limited to valid IDs; invalid@20 is '
+      f'{test["invalid@20"]:.4f}.'
     )
   if 'embedding' in results:
     note += f' Item vectors: {results["embedding"]["encoder"]}.'

@@ -9,9 +9,10 @@ from tiger_jax.config import Config
 from tiger_jax.config.recorded import identity
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.evaluation.measure import measure, measure_masked
+from tiger_jax.evaluation.measure import measure_masked_users, measure_users
 from tiger_jax.evaluation.metrics import CUTOFFS, INVALID_CUTOFFS
-from tiger_jax.evaluation.ranking import Search, Trained, sample_users
+from tiger_jax.evaluation.ranking import Ranking, Search, Trained, sample_users
+from tiger_jax.evaluation.users import UserResults
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import processes
 from tiger_jax.stages import training
@@ -33,7 +34,10 @@ def made_from(config: Config, train: str) -> list[Any]:
 
 
 def build(session: Session, train_folder: Path, folder: Path) -> None:
-  """Measures the model and the popularity baseline on validation and test."""
+  """Measures the model and the popularity baseline on validation and test.
+
+  Also saves the lists of the test users, from which the report is made.
+  """
   config, dataset = session.config, session.inputs.dataset
   search = Search.from_config(config.evaluation)
   params, best = training.load(session, train_folder)
@@ -42,17 +46,20 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
   ]
   popularity = Trained(session.baseline('popularity'), {})
   values: dict[str, list[dict[str, float]]] = {}
+  rankings: dict[str, list[Ranking]] = {}
   baseline: dict[str, dict[str, float]] = {}
   for name in ('validation', 'test'):
     examples = sample_users(
       split(dataset, name), config.evaluation.num_users, config.seed
     )
-    values[name] = [measure(x, examples, search, name) for x in trained]
+    values[name], rankings[name] = _columns(
+      [measure_users(x, examples, search, name) for x in trained]
+    )
     if name == 'test':
-      values['test_masked'] = [
-        measure_masked(x, examples, search) for x in trained
-      ]
-    baseline[name] = measure(popularity, examples, Search())
+      values['test_masked'], rankings['test_masked'] = _columns(
+        [measure_masked_users(x, examples, search) for x in trained]
+      )
+    baseline[name], popular = measure_users(popularity, examples, Search())
   results: dict[str, Any] = {
     'metrics': {name: x[0] for name, x in values.items()},
     'baselines': {'popularity': baseline},
@@ -71,12 +78,21 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
     recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
     results['best_possible'] = {'recall@10': recall}
   if processes.is_main():
+    users = UserResults.of(rankings['test'], rankings['test_masked'], popular)
+    users.save(folder)
     write_json(folder / _FILE, results)
 
 
 def load(folder: Path) -> dict[str, Any]:
   """Reads the metrics that `build` wrote."""
   return record.read_object(folder / _FILE)
+
+
+def _columns(
+  measured: list[tuple[dict[str, float], Ranking]],
+) -> tuple[list[dict[str, float]], list[Ranking]]:
+  """Separates the metrics of the replicas from their rankings."""
+  return [values for values, _ in measured], [x for _, x in measured]
 
 
 def _over_replicas(

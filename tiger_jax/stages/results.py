@@ -12,7 +12,10 @@ from tiger_jax.storage.artifacts import Artifact
 
 
 def collect(
-  config: Config, dataset: Dataset, stages: Mapping[str, Artifact]
+  config: Config,
+  dataset: Dataset,
+  stages: Mapping[str, Artifact],
+  command: str = '',
 ) -> dict[str, Any]:
   """Returns the content of `results.json`.
 
@@ -20,6 +23,7 @@ def collect(
     config: The settings of the run.
     dataset: The items and the histories.
     stages: Maps the stages of the run, in order, to their artifacts.
+    command: The command that repeats the run; '' if it is not known.
   """
   results: dict[str, Any] = {
     'model': config.model.name,
@@ -44,6 +48,8 @@ def collect(
   if 'semantic_ids' in stages:
     folder = stages['semantic_ids'].folder
     results['semantic_ids'] = semantic_ids.load_quality(folder)
+  if command:
+    results['command'] = command
   return results | {
     **evaluation.load(stages['evaluation'].folder),
     'seconds': {name: round(x.seconds, 1) for name, x in stages.items()},

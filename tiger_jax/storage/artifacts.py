@@ -27,6 +27,7 @@ from tiger_jax.storage.os_errors import describe
 from tiger_jax.storage.record import Artifact
 
 RESULTS = 'results.json'
+REPORT = 'report.html'
 # The time between two checks for the stage of another process.
 _POLL_SECONDS = 0.2
 # The time after which a message about the wait is printed.
@@ -233,7 +234,8 @@ def _put_in_place(
 ) -> Artifact:
   """Sets the current artifact aside, and gives a finished one its name."""
   # The results were computed from the current artifact.
-  (final.parent / RESULTS).unlink(missing_ok=True)
+  for name in (RESULTS, REPORT):
+    (final.parent / name).unlink(missing_ok=True)
   (finished / 'seconds').unlink(missing_ok=True)
   if current:
     final.rename(_aside(final.parent, final.name, current.fingerprint))

@@ -1,0 +1,132 @@
+"""The results of each test user, as the evaluation stage saves them."""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+from pathlib import Path
+
+from jaxtyping import Bool, Float, Int
+import numpy as np
+
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.evaluation.ranking import Ranking
+from tiger_jax.storage.arrays import save_arrays, saved_arrays
+
+_NAME = 'users'
+_DEPTH = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UserResults:
+  """The results of n test users, of r replicas of the model.
+
+  A rank is the place of the held-out item in the list of a user, from 1 to 10;
+  0 if the list lacks the item.
+
+  Attributes:
+    user: The rows of the users `[n]`, in ascending order.
+    target: The row of each user's held-out item `[n]`.
+    items: The rows of the listed items, best first; -1 for no item.
+    rank: The rank of the held-out item.
+    rank_masked: The same where the items of the history are excluded.
+    rank_popularity: The same for the popularity baseline `[n]`.
+  """
+
+  user: Int[np.ndarray, ' n']
+  target: Int[np.ndarray, ' n']
+  items: Int[np.ndarray, 'r n k']
+  rank: Int[np.ndarray, 'r n']
+  rank_masked: Int[np.ndarray, 'r n']
+  rank_popularity: Int[np.ndarray, ' n']
+
+  @classmethod
+  def of(
+    cls,
+    test: Sequence[Ranking],
+    masked: Sequence[Ranking],
+    popularity: Ranking,
+  ) -> 'UserResults':
+    """Returns the results that rankings of the same users contain.
+
+    Args:
+      test: A ranking for each replica.
+      masked: A ranking without the items of the history, for each replica.
+      popularity: The ranking of the popularity baseline.
+    """
+    return cls(
+      user=np.asarray(popularity.user, np.int32),
+      target=np.asarray(popularity.target, np.int32),
+      items=np.stack([x.items[:, :_DEPTH] for x in test]).astype(np.int32),
+      rank=np.stack([ranks(x.hits) for x in test]),
+      rank_masked=np.stack([ranks(x.hits) for x in masked]),
+      rank_popularity=ranks(popularity.hits),
+    )
+
+  def save(self, folder: str | os.PathLike[str]) -> None:
+    """Writes `users.npz` and `users.json`."""
+    arrays = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
+    save_arrays(folder, _NAME, arrays, {'depth': _DEPTH})
+
+  @classmethod
+  def load(
+    cls, folder: Path, dataset: Dataset, remedy: str
+  ) -> 'UserResults | None':
+    """Reads what `save` wrote; None if an older version evaluated the run.
+
+    Raises:
+      DataError: A file is damaged, or belongs to another dataset. The message
+        ends with `remedy`.
+    """
+    files = [folder / f'{_NAME}.{x}' for x in ('npz', 'json')]
+    if not any(path.exists() for path in files):
+      return None
+    with saved_arrays(folder, _NAME, 'table of user results', remedy) as (
+      arrays,
+      _,
+    ):
+      results = cls(**{x.name: arrays[x.name] for x in dataclasses.fields(cls)})
+      results._check(dataset)
+    return results
+
+  def _check(self, dataset: Dataset) -> None:
+    """Raises ValueError if the arrays do not fit together or the dataset."""
+    n, r = len(self.user), len(self.items)
+    shapes = {
+      'user': (n,), 'target': (n,), 'items': (r, n, self.items.shape[-1]),
+      'rank': (r, n), 'rank_masked': (r, n), 'rank_popularity': (n,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+      array = getattr(self, name)
+      if array.dtype.kind != 'i' or array.shape != shape:
+        raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
+    if not n or not r or (np.diff(self.user) <= 0).any() or self.user[0] < 0:
+      raise ValueError('the users are not in order')
+    if self.user[-1] >= dataset.num_users or not (
+      np.array_equal(self.target, dataset.history[self.ends(dataset)])
+    ):
+      raise ValueError('the users are those of another dataset')
+    if self.items.min() < -1 or self.items.max() >= dataset.num_items:
+      raise ValueError('an item is not in the catalog')
+    if max(self.rank.max(), self.rank_masked.max()) > _DEPTH:
+      raise ValueError('a rank is out of range')
+
+  def ends(self, dataset: Dataset) -> Int[np.ndarray, ' n']:
+    """Returns the positions of the held-out items in `Dataset.history`."""
+    return dataset.offsets[1:][self.user] - 1
+
+
+def ranks(hits: Bool[np.ndarray, 'n k']) -> Int[np.ndarray, ' n']:
+  """Returns the rank of the held-out item of each user, 0 if it is missing."""
+  hits = hits[:, :_DEPTH]
+  return np.where(hits.any(1), hits.argmax(1) + 1, 0).astype(np.int8)
+
+
+def recall_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
+  """Returns 1 for a rank within the first k, else 0."""
+  return ((rank > 0) & (rank <= k)).astype(np.float64)
+
+
+def ndcg_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
+  """Returns 1 / log2(1 + rank) for a rank within the first k, else 0."""
+  # The rank of a missing item is 0, whose logarithm is 0 too.
+  return recall_of(rank, k) / np.log2(1.0 + np.maximum(rank, 1, dtype=float))

@@ -1,0 +1,131 @@
+"""Makes `report.html` from the stages of a finished run."""
+
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from tiger_jax.config.recorded import config_of
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.errors import DataError
+from tiger_jax.evaluation.users import UserResults
+from tiger_jax.recommenders import registry
+from tiger_jax.report.finished_run import FinishedRun
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.storage import files
+from tiger_jax.storage.artifacts import (
+  REPORT,
+  RESULTS,
+  Artifact,
+  find_artifact,
+  read_artifact,
+)
+from tiger_jax.storage.claim import refuse_link
+from tiger_jax.storage.os_errors import describe
+
+
+def write_report(workdir: Path) -> Path:
+  """Writes the report of a finished run into its folder, and returns its path.
+
+  Raises:
+    DataError: The run has no evaluation, a file of it is damaged, or the report
+      cannot be written.
+  """
+  # Imported here, because the libraries that draw take a second to import.
+  from tiger_jax.report import page
+
+  path = workdir / REPORT
+  refuse_link(path)
+  html = page.render(read_run(workdir))
+  try:
+    files.write(path, html.encode('utf-8', 'replace'))
+  except OSError as error:
+    raise DataError(describe(error, path)) from error
+  return path
+
+
+def read_run(workdir: Path) -> FinishedRun:
+  """Reads what the report shows.
+
+  Raises:
+    DataError: The run has no evaluation, or a file of it is damaged.
+  """
+  train, evaluation = (
+    read_artifact(workdir, x) for x in ('train', 'evaluation')
+  )
+  if not train or not evaluation or not (workdir / RESULTS).exists():
+    raise DataError(
+      f'{workdir} has no evaluation to report: run the command of the run with '
+      f'--workdir={workdir} --mode=evaluate first'
+    )
+  results = _results(workdir / RESULTS)
+  config = config_of(evaluation, lambda config: registry.entry(config.model))
+  ids = None
+  if 'semantic_ids' in registry.entry(config.model).needs:
+    ids = SemanticIds.load(_input_of(train, 'semantic_ids'))
+  dataset = Dataset.load(_input_of(train, 'data'))
+  remedy = f'run --mode=evaluate with --workdir={workdir}'
+  users = UserResults.load(evaluation.folder, dataset, remedy)
+  return FinishedRun(
+    workdir=str(workdir),
+    config=config,
+    results=results,
+    dataset=dataset,
+    ids=ids,
+    users=users,
+    log=_lines(train.folder / 'metrics.jsonl')
+    or _lines(workdir / 'metrics.jsonl'),
+    goodput=_lines(train.folder / 'goodput.jsonl'),
+  )
+
+
+def _results(path: Path) -> dict[str, Any]:
+  """Reads `results.json`, and checks the values that the report uses."""
+  remedy = f'remove it, then run --mode=evaluate with --workdir={path.parent}'
+  with files.explained(f'{path} is damaged', remedy):
+    results = files.read_json(path)
+    for split, values in results['metrics'].items():
+      for name, value in values.items():
+        if not isinstance(value, int | float):
+          raise TypeError(f'{name} of {split} is not a number')
+    for name in ('recall@10', 'ndcg@10'):
+      float(results['metrics']['test'][name])
+      float(results['baselines']['popularity']['test'][name])
+    for name in ('dataset', 'seconds', 'environment'):
+      if not isinstance(results[name], dict):
+        raise TypeError(f'{name} is not an object')
+  return results
+
+
+def _input_of(train: Artifact, name: str) -> Path:
+  """Returns the folder of the stage that the model was trained with."""
+  workdir, fingerprint = train.folder.parent, str(train.about.get(name))
+  stage = None
+  if re.fullmatch('[0-9a-f]{64}', fingerprint):  # It becomes part of a path.
+    stage = find_artifact(workdir, name, fingerprint)
+  if stage is None:
+    raise DataError(
+      f'{workdir / name} is missing or is not what the model in {train.folder} '
+      f'was trained with: run --mode=all with --workdir={workdir}'
+    )
+  return stage.folder
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+  """Returns the objects in a file of JSON lines; none if it is missing.
+
+  A line that a killed process did not finish is skipped.
+  """
+  try:
+    text = files.read(path).decode('utf-8', 'replace')
+  except (OSError, ValueError):
+    return []
+  values = []
+  for line in text.splitlines():
+    try:
+      value = json.loads(line)
+    except (ValueError, RecursionError):
+      continue
+    if isinstance(value, dict):
+      values.append(value)
+  return values
