@@ -24,7 +24,10 @@ def results():
   second = ranking([[0, 3, -1], [1, 0, 2], [-1, -1, -1]])
   masked = ranking([[4, 3, 1], [1, 2, 3], [4, 0, 1]])
   popular = ranking([[1, 0, 3], [1, 0, 3], [1, 0, 3]])
-  return users.UserResults.of([first, second], [masked, masked], popular)
+  counts = ranking([[4, 3, 0], [0, 2, 3], [2, 1, 0]])
+  return users.UserResults.of(
+    [first, second], [masked, masked], popular, counts
+  )
 
 
 def test_ranks_by_hand():
@@ -34,6 +37,7 @@ def test_ranks_by_hand():
   assert r.rank.tolist() == [[1, 0, 3], [2, 1, 0]]
   assert r.rank_masked.tolist() == [[2, 1, 0]] * 2
   assert r.rank_popularity.tolist() == [3, 1, 0]
+  assert r.rank_transitions.tolist() == [2, 0, 1]
   assert r.items[1].tolist() == [[0, 3, -1], [1, 0, 2], [-1, -1, -1]]
   np.testing.assert_array_equal(DATASET.history[r.ends(DATASET)], r.target)
 

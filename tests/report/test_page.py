@@ -97,7 +97,7 @@ def test_the_headline_and_the_metrics(run, source):
   assert f'For {test["recall@10"]:.1%} of the test users' in text
   table = user_sections.metrics(run)
   assert [x['name'] for x in table['rows']] == [
-    'TIGER', 'TIGER, without items of the history', 'popularity',
+    'TIGER', 'TIGER, without items of the history', 'popularity', 'transitions',
   ]  # fmt: skip
   for row, values in zip(
     table['rows'],
@@ -105,6 +105,7 @@ def test_the_headline_and_the_metrics(run, source):
       test,
       run.results['metrics']['test_masked'],
       run.results['baselines']['popularity']['test'],
+      run.results['baselines']['transitions']['test'],
     ),
     strict=True,
   ):
@@ -125,6 +126,7 @@ def test_means_of_the_saved_ranks_are_the_metrics(run):
     ('rank', run.results['metrics']['test']),
     ('rank_masked', run.results['metrics']['test_masked']),
     ('rank_popularity', run.results['baselines']['popularity']['test']),
+    ('rank_transitions', run.results['baselines']['transitions']['test']),
   ):
     means = user_sections.user_values(getattr(run.users, field)).mean(axis=0)
     names = ('recall@5', 'ndcg@5', 'recall@10', 'ndcg@10')
@@ -191,7 +193,7 @@ def test_reasons_of_dropped_lines(run):
 def test_curves_merge_the_lines_of_a_step(run, monkeypatch):
   drawn = {}
   monkeypatch.setattr(
-    sections.figures, 'curve', lambda title, _, lines: drawn.update(lines)
+    sections.charts, 'curve', lambda title, _, lines: drawn.update(lines)
   )
   log = [
     {'stage': 'train', 'step': 5, 'loss': 3.0},

@@ -17,19 +17,21 @@ def test_the_table_of_results():
       'test_masked': {'recall@10': 0.25},
     },
     'baselines': {
-      'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)}
+      'popularity': {'validation': metrics(0.1), 'test': metrics(0.0625)},
+      'transitions': {'test': metrics(0.125)},
     },
     'best_possible': {'recall@10': 0.75},
   }
   lines = show_results(results).splitlines()
   assert max(map(len, lines)) < 80
-  rows = {line[:19].strip(): line[19:].split() for line in lines[:7]}
+  rows = {line[:19].strip(): line[19:].split() for line in lines[:8]}
   assert rows['TIGER test masked'] == ['0.2500']
   assert rows[''] == ['recall@10', 'invalid@10']
   assert rows['TIGER test'] == ['0.3750', '0.2500']
   assert rows['popularity test'] == ['0.0625', '0.2500']
+  assert rows['transitions test'] == ['0.1250', '0.2500']
   assert rows['best possible test'] == ['0.7500']
-  text = ' '.join(lines[7:])
+  text = ' '.join(lines[8:])
   assert 'TIGER reaches 50% of the best recall@10' in text
   assert '12.5%' in text
   assert 'invalid@20 is 0.0123' in text

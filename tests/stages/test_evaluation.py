@@ -42,6 +42,11 @@ def test_popularity_on_every_split(tmp_path, num_users):
   assert popularity.keys() == expected.keys()
   for name, values in expected.items():
     assert popularity[name] == pytest.approx(values)
+  # The shop's next item depends on the last one, so counts beat popularity.
+  transitions = results['baselines']['transitions']
+  assert transitions.keys() == expected.keys()
+  for name, values in expected.items():
+    assert transitions[name]['ndcg@10'] > 1.5 * values['ndcg@10']
 
   best_validation, best_test = (
     synthetic.best_possible_recall(dataset, split(dataset, name), 10)

@@ -95,6 +95,15 @@ def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
   return kept
 
 
+def transition_positions(dataset: Dataset) -> Int64[np.ndarray, ' n']:
+  """Returns the positions of training events that follow a training event."""
+  training = training_positions(dataset)
+  follows = training.copy()
+  follows[1:] &= training[:-1]
+  follows[dataset.offsets[:-1]] = False
+  return np.flatnonzero(follows)
+
+
 @struct.dataclass
 class Excerpts:
   """Examples from which the device gathers a batch of `width` items.

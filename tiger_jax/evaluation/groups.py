@@ -8,34 +8,32 @@ from tiger_jax.data.splits import (
   Examples,
   history_lengths,
   training_positions,
+  transition_positions,
 )
 
 
 def groups(
   dataset: Dataset, examples: Examples
 ) -> dict[str, Bool[np.ndarray, ' n']]:
-  """Returns which users are in which group.
+  """Returns a mask of the users in each group.
 
-  A target is memorisation if some user bought it right after the same item in
-  training, else generalisation (arXiv 2603.19809).
+  A user is in the group `memorisation` if any user bought the target right
+  after the same item in the training data, and else in `generalisation` (arXiv
+  2603.19809).
   """
-  training = training_positions(dataset)
   target = dataset.history[examples.end]
-  times = np.bincount(dataset.history[training], minlength=dataset.num_items)
-  bought = times[target]
+  training_items = dataset.history[training_positions(dataset)]
+  counts = np.bincount(training_items, minlength=dataset.num_items)
+  bought = counts[target]
   length = history_lengths(examples)
-
-  following = np.zeros(dataset.num_interactions, bool)
-  following[1:] = training[1:] & training[:-1]
-  following[dataset.offsets[:-1]] = False
-  after = np.flatnonzero(following)
-  known = np.isin(
-    _pairs(dataset, np.asarray(examples.end)), _pairs(dataset, after)
+  is_memorized = np.isin(
+    _pairs(dataset, np.asarray(examples.end)),
+    _pairs(dataset, transition_positions(dataset)),
   )
   return {
     'all': np.ones(len(target), bool),
-    'memorisation': known,
-    'generalisation': ~known,
+    'memorisation': is_memorized,
+    'generalisation': ~is_memorized,
     'history of up to 5': length <= 5,
     'history of 6 to 10': (length > 5) & (length <= 10),
     'history of over 10': length > 10,
@@ -48,6 +46,6 @@ def groups(
 def _pairs(
   dataset: Dataset, positions: Int[np.ndarray, ' n']
 ) -> Int[np.ndarray, ' n']:
-  """Returns a number for each event and the one before it."""
+  """Returns one number for each pair of an event's item and the item before."""
   history = dataset.history.astype(np.int64)
   return history[positions - 1] * dataset.num_items + history[positions]

@@ -30,6 +30,7 @@ class UserResults:
     rank: The rank of the held-out item.
     rank_masked: The same where the items of the history are excluded.
     rank_popularity: The same for the popularity baseline `[n]`.
+    rank_transitions: The same for the baseline of transition counts `[n]`.
   """
 
   user: Int[np.ndarray, ' n']
@@ -38,6 +39,7 @@ class UserResults:
   rank: Int[np.ndarray, 'r n']
   rank_masked: Int[np.ndarray, 'r n']
   rank_popularity: Int[np.ndarray, ' n']
+  rank_transitions: Int[np.ndarray, ' n']
 
   @classmethod
   def of(
@@ -45,6 +47,7 @@ class UserResults:
     test: Sequence[Ranking],
     masked: Sequence[Ranking],
     popularity: Ranking,
+    transitions: Ranking,
   ) -> 'UserResults':
     """Returns the results that rankings of the same users contain.
 
@@ -52,6 +55,7 @@ class UserResults:
       test: A ranking for each replica.
       masked: A ranking without the items of the history, for each replica.
       popularity: The ranking of the popularity baseline.
+      transitions: The ranking of the baseline of transition counts.
     """
     return cls(
       user=np.asarray(popularity.user, np.int32),
@@ -60,6 +64,7 @@ class UserResults:
       rank=np.stack([ranks(x.hits) for x in test]),
       rank_masked=np.stack([ranks(x.hits) for x in masked]),
       rank_popularity=ranks(popularity.hits),
+      rank_transitions=ranks(transitions.hits),
     )
 
   def save(self, folder: str | os.PathLike[str]) -> None:
@@ -94,6 +99,7 @@ class UserResults:
     shapes = {
       'user': (n,), 'target': (n,), 'items': (r, n, self.items.shape[-1]),
       'rank': (r, n), 'rank_masked': (r, n), 'rank_popularity': (n,),
+      'rank_transitions': (n,),
     }  # fmt: skip
     for name, shape in shapes.items():
       array = getattr(self, name)

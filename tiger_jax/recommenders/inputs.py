@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import training_positions
+from tiger_jax.data.splits import training_positions, transition_positions
 from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -66,11 +66,7 @@ def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
 def training_transitions(inputs: Inputs) -> Transitions:
   """Returns the transitions between consecutive items of training histories."""
   dataset = inputs.dataset
-  training = training_positions(dataset)
-  follows = training.copy()
-  follows[1:] &= training[:-1]
-  follows[dataset.offsets[:-1]] = False
-  position = np.flatnonzero(follows)
+  position = transition_positions(dataset)
   pairs = np.stack([dataset.history[position - 1], dataset.history[position]])
   counts = training_counts(inputs).astype(np.int64)
   return Transitions.from_pairs(pairs.T, counts)

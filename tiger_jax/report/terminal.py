@@ -16,7 +16,7 @@ def show_results(results: dict[str, Any]) -> str:
     (f'{name} {_SHORT[part]}', values)
     for name, parts in (
       (model, results['metrics']),
-      ('popularity', results['baselines']['popularity']),
+      *results['baselines'].items(),
     )
     for part, values in parts.items()
   ]

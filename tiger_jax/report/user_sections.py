@@ -53,8 +53,9 @@ def metrics(run: FinishedRun) -> dict[str, Any]:
   if masked := results['metrics'].get('test_masked'):
     name = f'{title}, without items of the history'
     entries.append((name, masked, 'rank_masked', 1))
-  popular = results['baselines']['popularity']['test']
-  entries.append(('popularity', popular, 'rank_popularity', 5))
+  baselines = results['baselines']
+  for name, values in baselines.items():
+    entries.append((name, values['test'], f'rank_{name}', 5))
   rows = []
   for name, values, field, color in entries:
     bounds = None
@@ -84,7 +85,7 @@ def metrics(run: FinishedRun) -> dict[str, Any]:
     'rows': rows,
     'headline': rows[0],
     'recall': test['recall@10'],
-    'popularity': popular['recall@10'],
+    'popularity': baselines['popularity']['test']['recall@10'],
     'num_users': None if users is None else len(users.user),
     'num_replicas': run.config.train.replicas,
     'validation': results['metrics'].get('validation', {}).get('recall@10'),

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-import re
 from typing import Any
 import zlib
 
@@ -27,7 +26,7 @@ from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import Recommendation, Recommendations
 from tiger_jax.stages import embedding, training
-from tiger_jax.storage.artifacts import Artifact, find_artifact, read_artifact
+from tiger_jax.storage.artifacts import input_folder, read_artifact
 
 # The number of histories in a search is padded to one of these sizes.
 _BATCHES = (1, 8, 32, 128)
@@ -104,11 +103,11 @@ class Recommender:
         f'{workdir} holds a run of {config.model.name}, a baseline that can be '
         'evaluated but not served: choose a run of tiger or dsi'
       )
-    dataset = Dataset.load(_made_from(trained, 'data'))
-    ids = SemanticIds.load(_made_from(trained, 'semantic_ids'))
+    dataset = Dataset.load(input_folder(trained, 'data'))
+    ids = SemanticIds.load(input_folder(trained, 'semantic_ids'))
     embeddings = None
     if 'embeddings' in model.needs:
-      embeddings = embedding.load(_made_from(trained, 'embedding'))
+      embeddings = embedding.load(input_folder(trained, 'embedding'))
     session = Session.open(config, Inputs(dataset, ids, embeddings))
     return cls(session, training.load_best(session, trained.folder).params)
 
@@ -314,25 +313,3 @@ class Recommender:
     return Recommendation(
       items.ids[row], items.title(row), score, tuple(codes), proven
     )
-
-
-def _made_from(trained: Artifact, name: str) -> Path:
-  """Returns the folder of a stage that a model was trained with.
-
-  The folder may have been renamed since, if a newer stage replaced it.
-
-  Args:
-    trained: The artifact of the stage `train`.
-    name: The name of the other stage.
-  """
-  workdir, fingerprint = trained.folder.parent, str(trained.about.get(name))
-  stage = None
-  # The fingerprint becomes part of a path.
-  if re.fullmatch('[0-9a-f]{64}', fingerprint):
-    stage = find_artifact(workdir, name, fingerprint)
-  if stage is None:
-    raise CheckpointError(
-      f'{workdir / name} is missing, or is not what the model in '
-      f'{trained.folder} was trained with: run --mode=all'
-    )
-  return stage.folder

@@ -21,6 +21,8 @@ from tiger_jax.storage.files import write_json
 from tiger_jax.training import replicas
 
 _FILE = 'metrics.json'
+# The untrained baselines that every run is compared with.
+BASELINES = ('popularity', 'transitions')
 
 
 def made_from(config: Config, train: str) -> list[Any]:
@@ -34,7 +36,7 @@ def made_from(config: Config, train: str) -> list[Any]:
 
 
 def build(session: Session, train_folder: Path, folder: Path) -> None:
-  """Measures the model and the popularity baseline on validation and test.
+  """Measures the model and untrained baselines on validation and test.
 
   Also saves the lists of the test users, from which the report is made.
   """
@@ -44,10 +46,11 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
   trained = [
     Trained(session, x) for x in replicas.split(params, config.train.replicas)
   ]
-  popularity = Trained(session.baseline('popularity'), {})
+  baselines = {x: Trained(session.baseline(x), {}) for x in BASELINES}
   values: dict[str, list[dict[str, float]]] = {}
   rankings: dict[str, list[Ranking]] = {}
-  baseline: dict[str, dict[str, float]] = {}
+  baseline_values: dict[str, dict[str, Any]] = {x: {} for x in BASELINES}
+  baseline_rankings: dict[str, Ranking] = {}
   for name in ('validation', 'test'):
     examples = sample_users(
       split(dataset, name), config.evaluation.num_users, config.seed
@@ -59,10 +62,13 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
       values['test_masked'], rankings['test_masked'] = _columns(
         [measure_masked_users(x, examples, search) for x in trained]
       )
-    baseline[name], popular = measure_users(popularity, examples, Search())
+    for baseline, untrained in baselines.items():
+      baseline_values[baseline][name], baseline_rankings[baseline] = (
+        measure_users(untrained, examples, Search())
+      )
   results: dict[str, Any] = {
     'metrics': {name: x[0] for name, x in values.items()},
-    'baselines': {'popularity': baseline},
+    'baselines': baseline_values,
   }
   if len(trained) > 1:
     results |= {
@@ -78,7 +84,9 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
     recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)
     results['best_possible'] = {'recall@10': recall}
   if processes.is_main():
-    users = UserResults.of(rankings['test'], rankings['test_masked'], popular)
+    users = UserResults.of(
+      rankings['test'], rankings['test_masked'], **baseline_rankings
+    )
     users.save(folder)
     write_json(folder / _FILE, results)
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-import re
 from typing import Any
 
 from tiger_jax.config.recorded import config_of
@@ -16,8 +15,7 @@ from tiger_jax.storage import files
 from tiger_jax.storage.artifacts import (
   REPORT,
   RESULTS,
-  Artifact,
-  find_artifact,
+  input_folder,
   read_artifact,
 )
 from tiger_jax.storage.claim import refuse_link
@@ -62,8 +60,8 @@ def read_run(workdir: Path) -> FinishedRun:
   config = config_of(evaluation, lambda config: registry.entry(config.model))
   ids = None
   if 'semantic_ids' in registry.entry(config.model).needs:
-    ids = SemanticIds.load(_input_of(train, 'semantic_ids'))
-  dataset = Dataset.load(_input_of(train, 'data'))
+    ids = SemanticIds.load(input_folder(train, 'semantic_ids'))
+  dataset = Dataset.load(input_folder(train, 'data'))
   remedy = f'run --mode=evaluate with --workdir={workdir}'
   users = UserResults.load(evaluation.folder, dataset, remedy)
   return FinishedRun(
@@ -95,20 +93,6 @@ def _results(path: Path) -> dict[str, Any]:
       if not isinstance(results[name], dict):
         raise TypeError(f'{name} is not an object')
   return results
-
-
-def _input_of(train: Artifact, name: str) -> Path:
-  """Returns the folder of the stage that the model was trained with."""
-  workdir, fingerprint = train.folder.parent, str(train.about.get(name))
-  stage = None
-  if re.fullmatch('[0-9a-f]{64}', fingerprint):  # It becomes part of a path.
-    stage = find_artifact(workdir, name, fingerprint)
-  if stage is None:
-    raise DataError(
-      f'{workdir / name} is missing or is not what the model in {train.folder} '
-      f'was trained with: run --mode=all with --workdir={workdir}'
-    )
-  return stage.folder
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.errors import CheckpointError, DataError, UsageError
 from tiger_jax.storage import files, record
 from tiger_jax.storage.claim import LOCK, claim, refuse_link
 from tiger_jax.storage.os_errors import describe
@@ -227,6 +227,32 @@ def _read_seconds(clock: Path) -> float:
   except (OSError, ValueError):
     return 0.0
   return seconds if 0 <= seconds < math.inf else 0.0
+
+
+def input_folder(trained: Artifact, name: str) -> Path:
+  """Returns the folder of a stage that a model was trained with.
+
+  The folder may have been renamed since, if a newer stage replaced it.
+
+  Args:
+    trained: The artifact of the stage `train`.
+    name: The name of the other stage.
+
+  Raises:
+    CheckpointError: The stage is missing.
+  """
+  workdir, fingerprint = trained.folder.parent, str(trained.about.get(name))
+  stage = None
+  # The fingerprint becomes part of a path.
+  if re.fullmatch('[0-9a-f]{64}', fingerprint):
+    stage = find_artifact(workdir, name, fingerprint)
+  if stage is None:
+    raise CheckpointError(
+      f'{workdir / name} is missing, or is not what the model in '
+      f'{trained.folder} was trained with: run --mode=all with '
+      f'--workdir={workdir}'
+    )
+  return stage.folder
 
 
 def _put_in_place(
