@@ -1,4 +1,4 @@
-"""How much a beam search proves, and what it costs to prove the rest."""
+"""Measures how many results a beam search proves, and the cost of a proof."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,15 +30,15 @@ def measure(
   beams: Sequence[int],
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Counts proven results of a trained model on test users.
+  """Counts the proven results of a trained model for test users.
 
   Args:
-    workdir: Of a run that finished training.
-    beams: Beams of the searches.
-    record: Takes every measurement.
+    workdir: The workdir of a run that has finished training.
+    beams: The numbers of beams to search with.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   trained = read_artifact(workdir, 'train')
   if trained is None:
@@ -50,7 +50,7 @@ def measure(
   params = training.load_best(session, trained.folder).params
   users = np.random.default_rng(0).permutation(dataset.num_users)[:_NUM_USERS]
   examples = Examples(*(x[np.sort(users)] for x in split(dataset, 'test')))
-  asked = list(
+  requests = list(
     batches.evaluation_batches(
       dataset, examples, _BATCH_SIZE, config.train.length_buckets
     )
@@ -64,18 +64,19 @@ def measure(
     def run(batch, search=search, num_beams=num_beams or beams[1]):
       return jax.device_get(search(params, batch, _K, num_beams=num_beams))
 
-    for batch in asked:
+    for batch in requests:
       run(batch)  # Compiles.
     start = time.perf_counter()
-    found = [run(batch) for batch in asked]
+    results = [run(batch) for batch in requests]
     seconds = (time.perf_counter() - start) / len(users)
-    real = np.concatenate([np.asarray(b.target) >= 0 for b in asked])
-    proven = np.concatenate([np.minimum(f.exact_k, _K) for f in found])[real]
-    items = np.concatenate([f.items[:, :_K] for f in found])[real]
+    is_user = np.concatenate([np.asarray(b.target) >= 0 for b in requests])
+    proven = np.concatenate([np.minimum(x.exact_k, _K) for x in results])
+    proven = proven[is_user]
+    items = np.concatenate([x.items[:, :_K] for x in results])[is_user]
     exact[num_beams] = items
     rows.append([num_beams, proven, seconds])
   best = exact[None]
-  known = rows[-1][1] == _K  # Where the best are known for certain.
+  known = rows[-1][1] == _K  # Users whose exact search is proven.
   table = []
   for num_beams, proven, seconds in rows:
     same = (exact[num_beams] == best).all(1)[known]
@@ -89,7 +90,7 @@ def measure(
       f'{proven.mean():.2f}', f'{same.mean():.1%}', f'{1000 * seconds:.1f}',
     ])  # fmt: skip
   header = [
-    'beams', f'users whose top {_K} is proven', 'results proven, mean',
-    'top 10 is right, where known', 'ms a user',
+    'beams', f'users with a proven top {_K}', 'proven results, mean',
+    f'top {_K} is correct', 'ms per user',
   ]  # fmt: skip
   return measuring.table(header, table)

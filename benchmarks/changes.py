@@ -1,4 +1,4 @@
-"""Catalogues that change, and the choice of the best candidates."""
+"""Times changes of a catalog, and two ways to select the best candidates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import catalogues, masks, measuring
+from benchmarks import catalogs, masks, measuring
 from tiger_jax.catalog.catalog import Catalog
 
 _NUM_ITEMS = 10**6
@@ -20,22 +20,22 @@ def measure(
   num_rounds: int,
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Times the arrival of 1,000 items and the leaving of as many others.
+  """Times the addition and the removal of 1,000 items.
 
   Args:
-    shapes: Codes at each level, and levels.
-    num_rounds: Rounds.
-    record: Takes every measurement.
+    shapes: The numbers of codes and of levels, in pairs.
+    num_rounds: The number of timed rounds.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   rows = []
   for num_codes, num_levels in shapes:
     for skew in (False, True):
       shape = masks.Shape(num_codes, num_levels, _NUM_ITEMS, skew)
       spare = _NUM_CHANGES * (num_rounds + 1)
-      codes = catalogues.draw(
+      codes = catalogs.draw(
         _NUM_ITEMS + spare, num_codes, num_levels, skew, seed=0
       )
       codes = np.random.default_rng(0).permutation(codes)
@@ -47,21 +47,21 @@ def measure(
       for i in range(num_rounds + 1):
         start = len(codes) - spare + i * _NUM_CHANGES
         new = codes[start : start + _NUM_CHANGES]
-        gone = np.arange(i * _NUM_CHANGES, (i + 1) * _NUM_CHANGES)
-        catalog, elapsed = _change(catalog, new, gone)
+        removed_rows = np.arange(i * _NUM_CHANGES, (i + 1) * _NUM_CHANGES)
+        catalog, elapsed = _change(catalog, new, removed_rows)
         seconds.append(elapsed)
-        found = masks.search(catalog, logits, 10)
-        if not catalog.contains(np.asarray(found.codes[0])).all():
-          raise measuring.Different('a search found an item that has left')
+        beams = masks.search(catalog, logits, 10)
+        if not catalog.contains(np.asarray(beams.codes[0])).all():
+          raise measuring.Mismatch('a search returned a removed item')
       programs = masks.search._cache_size() - compiled
-      spent = 1000 * np.array(seconds[1:]).sum(1)
+      total = 1000 * np.array(seconds[1:]).sum(1)
       record({
         'section': 'updates', 'what': shape.label,
-        'ms': measuring.percentiles(spent), 'compiled': programs,
+        'ms': measuring.percentiles(total), 'compiled': programs,
       })  # fmt: skip
       added, removed = 1000 * np.median(seconds[1:], axis=0)
       rows.append([
-        shape.label, measuring.spread(spent, ends=10), f'{added:.1f}',
+        shape.label, measuring.spread(total, ends=10), f'{added:.1f}',
         f'{removed:.1f}', programs,
       ])  # fmt: skip
   header = ['', 'both, ms', '1,000 added', '1,000 removed', 'programs compiled']
@@ -69,9 +69,9 @@ def measure(
 
 
 def _change(
-  catalog: Catalog, new: np.ndarray, gone: np.ndarray
+  catalog: Catalog, new: np.ndarray, removed_rows: np.ndarray
 ) -> tuple[Catalog, list[float]]:
-  """Returns the changed catalogue, and the seconds each change took."""
+  """Returns the changed catalog, and the seconds of each change."""
   changed = [catalog]
 
   def add(i: int) -> None:
@@ -80,7 +80,7 @@ def _change(
 
   def remove(i: int) -> None:
     del i
-    changed.append(jax.block_until_ready(changed[-1].remove(gone)))
+    changed.append(jax.block_until_ready(changed[-1].remove(removed_rows)))
 
   # One round of each, in this order.
   seconds = [
@@ -93,29 +93,29 @@ def _change(
 def measure_top_k(
   num_rounds: int, record: Callable[[dict[str, Any]], None]
 ) -> str:
-  """Times the choice of beams: among all candidates, or first within beams.
+  """Times the top k of all candidates, against a first top k in each beam.
 
   Args:
-    num_rounds: Rounds of each side.
-    record: Takes every measurement.
+    num_rounds: The number of timed rounds.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   rows = []
   for batch_size, num_beams in ((1, 10), (2, 70), (32, 20), (16, 200)):
     for num_codes in (256, 2048):
-      (x,) = catalogues.logits(batch_size, num_beams, num_codes, 2, seed=0)[1:]
+      (x,) = catalogs.logits(batch_size, num_beams, num_codes, 2, seed=0)[1:]
       candidates = jnp.asarray(x)
       sides = {
         'flat': lambda x=candidates, m=num_beams: _flat(x, m),
         'two-stage': lambda x=candidates, m=num_beams: _two_stage(x, m),
       }
-      found = [np.asarray(side()[1]) for side in sides.values()]
-      if not np.array_equal(*found):
-        raise measuring.Different('flat and two-stage top k')
+      selected = [np.asarray(side()[1]) for side in sides.values()]
+      if not np.array_equal(*selected):
+        raise measuring.Mismatch('flat and two-stage top k')
       seconds = measuring.in_turns(
-        measuring.waiting(sides), num_rounds, num_warm=2
+        measuring.blocking(sides), num_rounds, num_warm=2
       )
       ratio = seconds['two-stage'] / seconds['flat']
       label = f'{batch_size}x{num_beams}x{num_codes}'
@@ -137,6 +137,6 @@ def _flat(x: jax.Array, k: int) -> list[jax.Array]:
 @jax.jit(static_argnums=1)
 def _two_stage(x: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
   best, code = lax.top_k(x, min(k, x.shape[2]))
-  scores, chosen = lax.top_k(best.reshape(len(x), -1), k)
-  place = code + x.shape[2] * jnp.arange(x.shape[1])[None, :, None]
-  return scores, jnp.take_along_axis(place.reshape(len(x), -1), chosen, 1)
+  scores, selected = lax.top_k(best.reshape(len(x), -1), k)
+  index = code + x.shape[2] * jnp.arange(x.shape[1])[None, :, None]
+  return scores, jnp.take_along_axis(index.reshape(len(x), -1), selected, 1)

@@ -1,15 +1,15 @@
-"""Decoding, measured: the mask, other decoders, whole requests, updates.
+"""Benchmarks of decoding: masks, other decoders, whole requests, updates.
 
   python benchmarks/decoding.py --quick
   python benchmarks/decoding.py --static=STATIC --flax=FLAX
 
-STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc, FLAX the
-file examples/wmt/decode.py of google/flax at 18f8f311; PyTorch and
-transformers come with `pip install -e '.[bench]'`. --workdir names a run of
-configs/beauty.py, whose items and users are then asked for. A peer that is not
-there is said to be absent. What every side finds is compared before it is
-timed: where that differs, the exit code is 1. What is printed are the sections
-of `benchmarks/RESULTS.md`, and every figure is a JSON line of --json.
+STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc. FLAX is
+the file examples/wmt/decode.py of google/flax at 18f8f311. `pip install -e
+'.[bench]'` installs PyTorch and transformers. --workdir is a run of
+configs/beauty.py; its items and users replace random ones. The output says
+which peers are absent. The results of all sides are compared before they are
+timed. If they differ, the exit code is 1. The output has the form of the
+sections of `benchmarks/RESULTS.md`, and the file --json receives all figures.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-# Found when this file is run as a script, too.
+# Finds the packages if this file is run as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import app, flags, logging
@@ -38,38 +38,39 @@ _SECTIONS = (
   'certificate',
   'sid_gr',
 )
+_NO_STATIC = 'STATIC is absent: set --static to a checkout.'
 _SHAPES = ((256, 4), (2048, 8))
 _BEAMS = (10, 20, 50)
 _BATCHES = ((1, 10), (2, 70), (32, 20), (16, 200))
 
 _QUICK = flags.DEFINE_bool(
-  'quick', False, 'Few sizes, so that two cores end within five minutes.'
+  'quick', False, 'Whether to use few sizes: five minutes on two cores.'
 )
 _SECTION = flags.DEFINE_multi_enum(
-  'section', list(_SECTIONS), list(_SECTIONS), 'What to measure.'
+  'section', list(_SECTIONS), list(_SECTIONS), 'The sections to measure.'
 )
 _STATIC = flags.DEFINE_string('static', None, 'A checkout of STATIC.')
 _FLAX = flags.DEFINE_string('flax', None, "Flax's examples/wmt/decode.py.")
 _ITEMS = flags.DEFINE_multi_integer(
-  'items', [10**4, 10**5, 10**6, 10**7], 'Catalogues of the masks.'
+  'items', [10**4, 10**5, 10**6, 10**7], 'The catalog sizes of section masks.'
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'A run: the items of flax, t5 and certificate.'
+  'workdir', None, 'A run, for the sections flax, t5 and certificate.'
 )
-_ROUNDS = flags.DEFINE_integer(
-  'rounds', 30, 'Rounds of what is timed in turns.'
-)
-_THREADS = flags.DEFINE_integer('threads', 2, 'Cores that each side may use.')
+_ROUNDS = flags.DEFINE_integer('rounds', 30, 'The number of timed rounds.')
+_THREADS = flags.DEFINE_integer('threads', 2, 'The number of cores to use.')
 _JSON = flags.DEFINE_string(
-  'json', 'runs/benchmarks/decoding.jsonl', 'Gets a line for every figure.'
+  'json', 'runs/benchmarks/decoding.jsonl', 'The file for all figures.'
 )
 
 
 def main(argv: Sequence[str]) -> None:
-  """Prints the sections asked for."""
+  """Prints the selected sections."""
   if len(argv) > 1:
-    raise app.UsageError(f'what is {argv[1]!r}? Flags begin with --')
-  logging.set_verbosity(logging.ERROR)  # JAX tells of missing accelerators.
+    raise app.UsageError(
+      f'unexpected argument {argv[1]!r}: flags begin with --'
+    )
+  logging.set_verbosity(logging.ERROR)  # JAX warns about missing accelerators.
   measuring.use_cores(_THREADS.value)
   path = Path(_JSON.value)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +87,9 @@ def main(argv: Sequence[str]) -> None:
       start = time.perf_counter()
       try:
         print(_measure(section, record))
-      except measuring.Different as difference:
+      except measuring.Mismatch as error:
         failed = True
-        print(f'DIFFERENT: {difference}')
+        print(f'DIFFERENT: {error}')
       print(f'\n{time.perf_counter() - start:.0f} s', flush=True)
   if failed:
     sys.exit(1)
@@ -106,11 +107,11 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
       for skew in (False, True)
     ]
     batches = _BATCHES[:3] if quick else _BATCHES
-    note = '' if static else '\n\nSTATIC is absent: name a checkout, --static.'
+    note = '' if static else f'\n\n{_NO_STATIC}'
     return masks.measure(shapes, batches, num_rounds, static, record) + note
   if section == 'tries':
     if not static:
-      return 'STATIC is absent: name a checkout, --static.'
+      return _NO_STATIC
     items = [10**4] if quick else [10**4, 10**5, 10**6]
     shapes = [masks.Shape(*x, n, False) for x in _SHAPES for n in items]
     rounds = 5 if quick else num_rounds
@@ -121,7 +122,7 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
   workdir = Path(_WORKDIR.value) if _WORKDIR.value else None
   if section == 'flax':
     if not _FLAX.value:
-      return "Flax's beam search is absent: name its file, --flax."
+      return "Flax's beam search is absent: set --flax to its file."
     settings = [(16, 20)] if quick else list(itertools.product((1, 16), _BEAMS))
     rounds = 5 if quick else num_rounds
     file = Path(_FLAX.value)
@@ -136,7 +137,7 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
     return changes.measure_top_k(num_rounds, record)
   if section == 'certificate':
     if not workdir or quick:
-      return 'Not measured: name a trained run, --workdir, without --quick.'
+      return 'Not measured: set --workdir to a trained run, without --quick.'
     return certificate.measure(workdir, (10, 20, 50, 200), record)
   if not measuring.on_accelerator():
     return 'Not measured: it needs a GPU or TPU.'

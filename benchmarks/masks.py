@@ -1,4 +1,4 @@
-"""What it costs to search valid IDs only: against no mask, and other masks."""
+"""Times the constrained search, against other masks and no mask."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -11,24 +11,24 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, Integer
 import numpy as np
 
-from benchmarks import catalogues, measuring
+from benchmarks import catalogs, measuring
 from benchmarks.peers import static_decoding
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.retrieval.beam_search import Beams, beam_search
 
-# STATIC's own setting, which keeps fewer codes of a beam than there are beams.
+# The setting of STATIC. It keeps fewer codes per beam than there are beams.
 _STATIC_TOKENS = 30
 _NOT_EXACT = 'hash bitmap, not exact'
 
 
 class Shape(NamedTuple):
-  """What is searched, and by how many.
+  """The size and the distribution of a random catalog.
 
   Attributes:
-    num_codes: Codes at each level.
-    num_levels: Levels of an ID.
-    num_items: Items of the catalogue.
+    num_codes: The number of codes at each level.
+    num_levels: The number of levels of an ID.
+    num_items: The number of items.
     skew: Whether codes follow Zipf's law.
   """
 
@@ -39,13 +39,13 @@ class Shape(NamedTuple):
 
   @property
   def label(self) -> str:
-    """What it is called in a table."""
+    """The name of the catalog in a table."""
     law = 'Zipf' if self.skew else 'uniform'
     return f'{self.num_codes}^{self.num_levels} {self.num_items:.0e} {law}'
 
   def draw(self) -> tuple[Integer[np.ndarray, 'items l'], Catalog, float]:
-    """Returns IDs, their catalogue, and the seconds it took to build."""
-    codes = catalogues.draw(
+    """Returns the IDs, the catalog, and the seconds to build the catalog."""
+    codes = catalogs.draw(
       self.num_items, self.num_codes, self.num_levels, self.skew, seed=0
     )
     start = time.perf_counter()
@@ -53,11 +53,11 @@ class Shape(NamedTuple):
     return codes, catalog, time.perf_counter() - start
 
   def logits(self, batch_size: int, num_beams: int) -> list[jax.Array]:
-    """Returns what a network might say."""
-    drawn = catalogues.logits(
+    """Returns random logits for every level."""
+    arrays = catalogs.logits(
       batch_size, num_beams, self.num_codes, self.num_levels, seed=0
     )
-    return [jnp.asarray(x) for x in drawn]
+    return [jnp.asarray(x) for x in arrays]
 
 
 @functools.partial(jax.jit, static_argnames=('num_beams', 'constrained'))
@@ -67,13 +67,13 @@ def search(
   num_beams: int,
   constrained: bool = True,
 ) -> Beams:
-  """Searches by logits that are there already.
+  """Runs the beam search with given logits instead of a network.
 
   Args:
-    trie: The catalogue.
-    logits: From `catalogues.logits`.
-    num_beams: Beams.
-    constrained: Whether only valid IDs are found.
+    trie: The trie of the catalog.
+    logits: The logits of every level, from `catalogs.logits`.
+    num_beams: The number of beams.
+    constrained: Whether to search only valid IDs.
   """
   return beam_search(
     lambda level, previous, cache: (logits[level], cache),
@@ -89,21 +89,19 @@ def search(
 def unmasked(
   trie: Trie, logits: Sequence[Float[jax.Array, 'b _ v']], num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Searches all IDs; nothing tells which of them are items.
-
-  The search of the product. It is given the catalogue too, lest the time it
-  takes to hand arguments over be counted as the mask's.
+  """Runs the beam search without a mask, over valid and invalid IDs.
 
   Args:
-    trie: Not looked at.
-    logits: From `catalogues.logits`.
-    num_beams: Beams.
+    trie: Ignored. It is an argument so that both searches have the same
+      dispatch time.
+    logits: The logits of every level, from `catalogs.logits`.
+    num_beams: The number of beams.
 
   Returns:
     IDs `[b, m, l]` and their scores.
   """
-  found = search(trie, logits, num_beams, constrained=False)
-  return found.codes, found.scores
+  beams = search(trie, logits, num_beams, constrained=False)
+  return beams.codes, beams.scores
 
 
 def slow_search(
@@ -111,14 +109,14 @@ def slow_search(
   logits: Sequence[Float[np.ndarray, 'b _ v']],
   num_beams: int,
 ) -> Int[np.ndarray, 'b m l']:
-  """Searches in NumPy, by sets of the prefixes that there are.
+  """Runs the constrained beam search in NumPy, as a test oracle.
 
-  A prefix is known by its number among those of its length.
+  A prefix is represented by its number among the prefixes of its length.
 
   Args:
-    codes: The catalogue.
-    logits: From `catalogues.logits`.
-    num_beams: Beams.
+    codes: The IDs of the catalog.
+    logits: The logits of every level, from `catalogs.logits`.
+    num_beams: The number of beams.
   """
   num_codes, edges = logits[0].shape[2], []
   number = np.zeros(len(codes), np.int64)
@@ -127,23 +125,23 @@ def slow_search(
       number * num_codes + column, return_inverse=True
     )
     edges.append(distinct)
-  found = []
+  results = []
   for request in range(len(logits[0])):
     scores, number = np.zeros(1, np.float32), np.zeros(1, np.int64)
     beams = np.zeros((1, 0), np.int64)
-    for x, known in zip(logits, edges, strict=True):
+    for x, edges_of_level in zip(logits, edges, strict=True):
       x = x[request, : len(beams)]
       log_probs = np.asarray(jax.nn.log_softmax(jnp.asarray(x)))
       after = number[:, None] * num_codes + np.arange(num_codes)[None]
-      valid = np.isin(after, known)
+      valid = np.isin(after, edges_of_level)
       ranked = np.where(valid, scores[:, None] + log_probs, -np.inf).ravel()
       kept = np.argsort(-ranked, stable=True)[: min(num_beams, valid.sum())]
       scores, parent = ranked[kept], kept // num_codes
       code = kept[:, None] % num_codes
       beams = np.concatenate([beams[parent], code], axis=1)
-      number = np.searchsorted(known, after.ravel()[kept])
-    found.append(beams)
-  return np.stack(found)
+      number = np.searchsorted(edges_of_level, after.ravel()[kept])
+    results.append(beams)
+  return np.stack(results)
 
 
 def measure(
@@ -153,17 +151,17 @@ def measure(
   static: Path | None,
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Times one search by each mask.
+  """Times a search with each mask.
 
   Args:
-    shapes: The catalogues.
-    batches: Requests and beams.
-    num_rounds: Rounds of each side.
-    static: A checkout of STATIC; left out where None.
-    record: Takes every measurement.
+    shapes: The catalogs.
+    batches: The numbers of requests and beams, in pairs.
+    num_rounds: The number of timed rounds.
+    static: A checkout of STATIC. With None, STATIC is not measured.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   speed, sizes = [], []
   for shape in shapes:
@@ -172,11 +170,11 @@ def measure(
     sizes.append(_size(shape, catalog, seconds, peer, record))
     for batch_size, num_beams in batches:
       logits = shape.logits(batch_size, num_beams)
-      found = _race(catalog, peer, codes, logits, num_beams, num_rounds)
+      times = _times(catalog, peer, codes, logits, num_beams, num_rounds)
       label = f'{shape.label} {batch_size}x{num_beams}'
-      milliseconds = 1000 * np.median(found['ours'])
+      milliseconds = 1000 * np.median(times['ours'])
       ratios = {
-        name: found['ours'] / found[name] for name in found if name != 'ours'
+        name: times['ours'] / times[name] for name in times if name != 'ours'
       }
       spreads = {name: measuring.percentiles(x) for name, x in ratios.items()}
       record({'section': 'masks', 'what': label, 'ms': milliseconds, **spreads})
@@ -184,12 +182,12 @@ def measure(
       cells += ['-'] * (4 - len(cells))
       speed.append([label, f'{milliseconds:.2f}', *cells])
   header = [
-    'ours / theirs', 'ours, ms', 'unmasked', "STATIC's kernel",
-    'STATIC, exact', f'STATIC, {_STATIC_TOKENS} codes a beam',
+    'ours / peer', 'ours, ms', 'no mask', "STATIC's kernel",
+    'STATIC, exact', f'STATIC, {_STATIC_TOKENS} codes per beam',
   ]  # fmt: skip
   size_header = [
-    'bytes an item', 'ours', 'but for item rows', 'STATIC', 'ours / STATIC',
-    'seconds to build', 'STATIC',
+    'bytes per item', 'ours', 'ours without item rows', 'STATIC',
+    'ours / STATIC', 'seconds to build, ours', 'seconds to build, STATIC',
   ]  # fmt: skip
   return '\n\n'.join([
     measuring.table(header, speed), measuring.table(size_header, sizes),
@@ -206,18 +204,18 @@ def _size(
   """Returns a row of the table of sizes."""
   rows = catalog.arrays.rows.nbytes
   ours = catalog.nbytes / catalog.size
-  found = {'ours': ours, 'without_rows': ours - rows / catalog.size}
-  cells = [f'{x:.2f}' for x in found.values()]
+  sizes = {'ours': ours, 'without_rows': ours - rows / catalog.size}
+  cells = [f'{x:.2f}' for x in sizes.values()]
   if peer:
-    found['static'] = peer.nbytes / catalog.size
-    cells += [f'{found["static"]:.2f}', f'{ours / found["static"]:.3f}']
-  record({'section': 'size', 'what': shape.label, **found})
+    sizes['static'] = peer.nbytes / catalog.size
+    cells += [f'{sizes["static"]:.2f}', f'{ours / sizes["static"]:.3f}']
+  record({'section': 'size', 'what': shape.label, **sizes})
   cells += ['-'] * (4 - len(cells))
   static_seconds = f'{peer.build_seconds:.2f}' if peer else '-'
   return [shape.label, *cells, f'{seconds:.2f}', static_seconds]
 
 
-def _race(
+def _times(
   catalog: Catalog,
   peer: static_decoding.Static | None,
   codes: Integer[np.ndarray, 'items l'],
@@ -225,29 +223,29 @@ def _race(
   num_beams: int,
   num_rounds: int,
 ) -> dict[str, np.ndarray]:
-  """Compares what the sides find, then times them in turns."""
+  """Compares the results of all sides, and returns their seconds per round."""
   sides: dict[str, Callable[[], Any]] = {
     'ours': lambda: search(catalog, logits, num_beams),
     'unmasked': lambda: unmasked(catalog, logits, num_beams),
   }
-  found = jax.device_get(search(catalog, logits, num_beams))
-  if not catalog.contains(found.codes[found.valid]).all():
-    raise measuring.Different('a search returned an ID that no item has')
+  beams = jax.device_get(search(catalog, logits, num_beams))
+  if not catalog.contains(beams.codes[beams.valid]).all():
+    raise measuring.Mismatch('a search returned an ID that no item has')
   if len(codes) <= 10_000:
     expected = slow_search(codes, jax.device_get(logits), num_beams)
-    measuring.compare('NumPy', found.codes, expected, found.scores)
+    measuring.compare('NumPy', beams.codes, expected, beams.scores)
   if peer:
     sides['kernel'] = lambda: peer.kernel(logits, num_beams)
     sides['shipped'] = lambda: peer.shipped(logits, num_beams, num_beams)
-    theirs = {"STATIC's kernel": sides['kernel']()[0]}
-    theirs['STATIC'] = sides['shipped']()
-    for name, beams in theirs.items():
-      measuring.compare(name, found.codes, beams, found.scores)
+    codes_of_peers = {"STATIC's kernel": sides['kernel']()[0]}
+    codes_of_peers['STATIC'] = sides['shipped']()
+    for name, peer_codes in codes_of_peers.items():
+      measuring.compare(name, beams.codes, peer_codes, beams.scores)
     if num_beams > _STATIC_TOKENS:
       sides['shipped, 30'] = lambda: peer.shipped(
         logits, num_beams, _STATIC_TOKENS
       )
-  return measuring.in_turns(measuring.waiting(sides), num_rounds, num_warm=3)
+  return measuring.in_turns(measuring.blocking(sides), num_rounds, num_warm=3)
 
 
 def measure_tries(
@@ -257,17 +255,17 @@ def measure_tries(
   static: Path,
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Times the baselines that STATIC's authors compare theirs with.
+  """Times the baselines of STATIC's authors.
 
   Args:
-    shapes: The catalogues.
-    batches: Requests and beams.
-    num_rounds: Rounds of each side.
+    shapes: The catalogs.
+    batches: The numbers of requests and beams, in pairs.
+    num_rounds: The number of timed rounds.
     static: A checkout of STATIC.
-    record: Takes every measurement.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   makers = {
     'PPV, exact': static_decoding.ppv,
@@ -289,15 +287,15 @@ def measure_tries(
       }
       for name, baseline in baselines.items():
         sides[name] = functools.partial(baseline.search, logits, num_beams)
-      found = jax.device_get(sides['ours']())
+      beams = jax.device_get(sides['ours']())
       seconds = measuring.in_turns(
-        measuring.waiting(sides), num_rounds, num_warm=1
+        measuring.blocking(sides), num_rounds, num_warm=1
       )
       for name, baseline in baselines.items():
-        theirs = np.asarray(sides[name]())
-        same = (theirs == found.codes).all(-1).mean()
+        peer_codes = np.asarray(sides[name]())
+        same = (peer_codes == beams.codes).all(-1).mean()
         if name != _NOT_EXACT:
-          measuring.compare(name, found.codes, theirs, found.scores)
+          measuring.compare(name, beams.codes, peer_codes, beams.scores)
         ratio = seconds[name] / seconds['ours']
         record({
           'section': 'tries', 'what': label, 'peer': name,
@@ -308,5 +306,5 @@ def measure_tries(
           measuring.spread(ratio, ends=10), f'{same:.1%}',
           f'{baseline.nbytes / len(codes):.1f}',
         ])  # fmt: skip
-  header = ['', 'ms', 'times ours', 'same beams', 'bytes an item']
+  header = ['', 'ms', 'peer / ours', 'same beams', 'bytes per item']
   return measuring.table(header, rows)

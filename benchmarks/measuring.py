@@ -1,7 +1,8 @@
-"""Times several sides in turns, and lays out what was found.
+"""Times several sides in turns, and formats the results.
 
-A machine's speed changes from one second to the next, so what is compared is
-run in turns, and the ratio is taken round by round before its median.
+The speed of a machine changes from one second to the next. The sides of a
+comparison therefore run in turns. The ratio is computed for every round, and
+the median is over these ratios.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,22 +17,23 @@ import jax
 import numpy as np
 
 
-class Different(Exception):
-  """What two sides find is not the same, so their times tell nothing."""
+class Mismatch(Exception):
+  """The results of two sides differ, so their times cannot be compared."""
 
 
 def in_turns(
   sides: Mapping[str, Callable[[int], Any]], num_rounds: int, num_warm: int = 0
 ) -> dict[str, np.ndarray]:
-  """Runs every side once a round, in an order that turns round each time.
+  """Times every side once per round; the order is reversed in every round.
 
   Args:
-    sides: By name; each is given the round, and returns when all is done.
-    num_rounds: Rounds that are timed.
-    num_warm: Rounds before, lest the first ones compile.
+    sides: The functions to time, by name. They take the number of the round,
+      and block until their result is computed.
+    num_rounds: The number of timed rounds.
+    num_warm: The number of warm-up calls of every side, which may compile.
 
   Returns:
-    By name, the seconds of every round.
+    The seconds of every round, by name.
   """
   for side in sides.values():
     for i in range(num_warm):
@@ -48,14 +50,14 @@ def in_turns(
 def compare(
   what: str, ours: np.ndarray, theirs: np.ndarray, scores: np.ndarray
 ) -> None:
-  """Raises `Different` where two searches differ by more than near-ties.
+  """Raises `Mismatch` if two searches differ by more than near-ties.
 
   Args:
-    what: Names the other side.
-    ours: What was found `[b, m, ...]`, best first.
-    theirs: The same of the other side.
-    scores: Of ours `[b, m]`. Those that are no more than 1e-4 apart may have
-      swapped, as may the last with one that was not found.
+    what: The name of the peer.
+    ours: Our results `[b, m, ...]`, best first.
+    theirs: The results of the peer.
+    scores: Our scores `[b, m]`. Results may swap ranks if their scores differ
+      by less than 1e-4. The last result may differ.
   """
   near = np.abs(np.diff(np.asarray(scores), axis=1)) < 1e-4
   last = np.ones((len(near), 1), bool)
@@ -65,13 +67,13 @@ def compare(
   )
   same = (ours == theirs).all(2)
   if not (same | tied).all():
-    raise Different(f'{what}: {(same | tied).mean():.2%} of the results agree')
+    raise Mismatch(f'{what}: {(same | tied).mean():.2%} of the results agree')
 
 
-def waiting(
+def blocking(
   sides: Mapping[str, Callable[[], Any]],
 ) -> dict[str, Callable[[int], Any]]:
-  """Makes of what starts programs of JAX sides that wait for their results."""
+  """Wraps functions so that they block until their JAX results are computed."""
   return {
     name: lambda i, side=side: jax.block_until_ready(side())
     for name, side in sides.items()
@@ -84,22 +86,22 @@ def percentiles(values: np.ndarray) -> list[float]:
 
 
 def spread(values: np.ndarray, digits: int = 2, ends: int = 25) -> str:
-  """Returns the median, and in brackets the percentiles at both ends."""
+  """Formats the median, with a low and a high percentile in brackets."""
   low, middle, high = np.percentile(values, [ends, 50, 100 - ends])
   return f'{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-  """Lays a table out in Markdown, its first column text, the others numbers."""
+  """Returns a Markdown table; all columns except the first are numbers."""
   lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
   return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
 
 
 def environment(*packages: str) -> str:
-  """Names the machine, and the versions that matter.
+  """Describes the machine and the versions of packages.
 
   Args:
-    packages: Those of the peers.
+    packages: The packages of the peers.
   """
   device = jax.devices()[0]
   versions = ', '.join(
@@ -114,16 +116,12 @@ def environment(*packages: str) -> str:
 
 
 def on_accelerator() -> bool:
-  """Whether JAX runs on something else than a CPU."""
+  """Returns whether JAX uses an accelerator."""
   return jax.default_backend() != 'cpu'
 
 
 def use_cores(count: int) -> None:
-  """Leaves this process so many cores; to be called before a backend starts.
-
-  Args:
-    count: More than there are leaves all.
-  """
+  """Limits this process to `count` cores; call it before JAX starts."""
   os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 

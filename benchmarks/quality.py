@@ -1,4 +1,4 @@
-"""How good the Semantic IDs of each quantizer are, on Beauty."""
+"""Measures the quality of the Semantic IDs of each quantizer on Beauty."""
 
 from collections.abc import Sequence
 import json
@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks import measuring
 
 NAME = 'amazon2014_beauty'
-# Epochs of a run with another clipping norm; the paper's recipe has 20,000.
+# The epochs of the clipping runs. The paper's recipe has 20,000.
 _CLIPPING_EPOCHS = 100
 
-# Rows of the table of quality: the quantizer, and the variant of the config.
+# The rows of the quality table: the quantizer, and the variant of the config.
 QUANTIZERS = {
   'rq_vae': ('rq_vae', ''),
   'rq_vae_paper': ('rq_vae', ':paper'),
@@ -30,16 +30,16 @@ QUANTIZERS = {
 def measure(
   data: Path, workdir: Path, names: Sequence[str], paper_epochs: int
 ) -> str:
-  """Runs the stage of the Semantic IDs, and lays out what it says.
+  """Runs the semantic_ids stage with each quantizer.
 
   Args:
-    data: The folder of data.
-    workdir: Of the runs.
-    names: Which of `QUANTIZERS`.
-    paper_epochs: Epochs of `rq_vae_paper`.
+    data: The data folder.
+    workdir: The workdir of the runs.
+    names: The rows of `QUANTIZERS` to measure.
+    paper_epochs: The number of epochs of `rq_vae_paper`.
 
   Returns:
-    A table.
+    A Markdown table.
   """
   rows = []
   for name in names:
@@ -52,20 +52,20 @@ def measure(
   header = [
     '', 'seconds', 'usage by level', 'distinct prefixes', 'items colliding',
     'worst collision', 'error left', 'category purity at 1 code (chance)',
-    'neighbour agreement by level', 'chance',
+    'neighbor agreement by level', 'chance',
   ]  # fmt: skip
   return measuring.table(header, rows)
 
 
 def clipping(data: Path, workdir: Path) -> str:
-  """Runs the paper's recipe of the RQ-VAE with three clipping norms.
+  """Trains the RQ-VAE with the paper's recipe and three clipping norms.
 
   Args:
-    data: The folder of data.
-    workdir: Parent of the workdirs, one for each norm.
+    data: The data folder.
+    workdir: The parent of the workdirs, one per norm.
 
   Returns:
-    A table.
+    A Markdown table.
   """
   rows = []
   for clip_norm in ('1', '100', '1e9'):
@@ -98,14 +98,14 @@ def clipping(data: Path, workdir: Path) -> str:
 def _make_ids(
   data: Path, workdir: Path, name: str, variant: str, changes: Sequence[str]
 ) -> Path:
-  """Runs the stage of the Semantic IDs, and returns its folder.
+  """Runs the semantic_ids stage, and returns its folder.
 
   Args:
-    data: The folder of data.
+    data: The data folder.
     workdir: The workdir of the run.
     name: The name of the log file.
-    variant: The variant of `configs/beauty.py`, such as `:paper`.
-    changes: Values of fields of `config.semantic_ids`, as in `epochs=3`.
+    variant: The variant of `configs/beauty.py`, for example `:paper`.
+    changes: Changes to `config.semantic_ids`, for example `epochs=3`.
   """
   workdir.mkdir(parents=True, exist_ok=True)
   command = [
@@ -119,31 +119,31 @@ def _make_ids(
     *(f'--config.semantic_ids.{change}' for change in changes),
   ]  # fmt: skip
   with (workdir / f'{name}.log').open('w') as log:
-    # The program does not repeat finished stages.
-    ended = subprocess.run(command, stdout=log, stderr=log, check=False)
-  if ended.returncode:
+    # Finished stages are not repeated.
+    process = subprocess.run(command, stdout=log, stderr=log, check=False)
+  if process.returncode:
     reason = (workdir / f'{name}.log').read_text().splitlines()[-1]
     raise RuntimeError(f'{" ".join(command)}\n{reason}')
   return workdir / 'semantic_ids'
 
 
 def row(folder: Path) -> list[str]:
-  """Returns what a finished stage says about its IDs."""
-  found = json.loads((folder / 'quality.json').read_text())
+  """Returns a table row with the quality that a finished stage recorded."""
+  quality = json.loads((folder / 'quality.json').read_text())
   record = json.loads((folder / 'stage.json').read_text())
-  # None, where the codes stand for nothing.
-  left = (found['reconstruction_error'] or [None])[-1]
+  # None for quantizers without a reconstruction.
+  error = (quality['reconstruction_error'] or [None])[-1]
   return [
     f'{record["seconds"]:.1f}',
-    _percent(*found['usage']),
-    _percent(found['unique_prefix_rate'][-1]),
-    _percent(found['collision_rate'][-1]),
-    str(found['worst_collision']),
-    '-' if left is None else _percent(left),
-    f'{_percent(found["category_purity"][0])} '
-    f'({_percent(found["category_purity_by_chance"][0])})',
-    _percent(*found['neighbour_agreement']),
-    _percent(*found['neighbour_agreement_by_chance']),
+    _percent(*quality['usage']),
+    _percent(quality['unique_prefix_rate'][-1]),
+    _percent(quality['collision_rate'][-1]),
+    str(quality['worst_collision']),
+    '-' if error is None else _percent(error),
+    f'{_percent(quality["category_purity"][0])} '
+    f'({_percent(quality["category_purity_by_chance"][0])})',
+    _percent(*quality['neighbour_agreement']),
+    _percent(*quality['neighbour_agreement_by_chance']),
   ]
 
 

@@ -1,4 +1,4 @@
-"""Whole requests: history in, items out, against other decoders."""
+"""Times whole requests, from histories to items, against other decoders."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -20,19 +20,20 @@ from tiger_jax.retrieval.beam_search import Beams, beam_search
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-# Requests, tokens of a history, and milliseconds that NVIDIA publishes for its
-# recsys-examples on an H100: eight layers of width 1,024, 200 beams.
+# The numbers of requests and of history tokens, and the milliseconds that
+# NVIDIA publishes for its recsys-examples on an H100: eight layers of width
+# 1,024, 200 beams.
 _SID_GR = ((1, 256, 21.5), (16, 256, 23.0), (16, 2048, 80.0))
-# Items, and the sizes of the levels that RQ-KMeans gives them.
+# The number of items, and the level sizes of their RQ-KMeans IDs.
 _BEAUTY = 12_101, (256, 256, 256, 17)
 
 
 class Shop(NamedTuple):
-  """A network and its catalogue.
+  """A network with random parameters, and its catalog.
 
   Attributes:
-    retriever: Both.
-    params: The network's parameters, random.
+    retriever: The network and the catalog.
+    params: The parameters of the network.
     codes: The Semantic ID of every item.
   """
 
@@ -41,12 +42,7 @@ class Shop(NamedTuple):
   codes: Int[np.ndarray, 'items l']
 
   def batch(self, batch_size: int, num_items: int) -> Batch:
-    """Draws histories, all of one length.
-
-    Args:
-      batch_size: How many.
-      num_items: Items of each.
-    """
+    """Draws random histories of `num_items` items."""
     rng = np.random.default_rng(batch_size)
     history = rng.integers(0, len(self.codes), (batch_size, num_items))
     none = np.full(batch_size, -1, np.int32)
@@ -54,11 +50,11 @@ class Shop(NamedTuple):
 
 
 def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
-  """Draws a network's weights.
+  """Initializes a network for a catalog.
 
   Args:
-    config: Sizes of the network.
-    ids: Of the catalogue.
+    config: The sizes of the network.
+    ids: The Semantic IDs of the catalog.
   """
   model = Tiger(config, ids.level_sizes)
   catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
@@ -72,18 +68,18 @@ def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
 
 
 def ids_of(workdir: Path | None) -> SemanticIds:
-  """Returns the IDs of a run; made up, as many as Beauty's, where None."""
+  """Returns the IDs of a run; without one, random IDs of Beauty's size."""
   if workdir:
     return SemanticIds.load(workdir / 'semantic_ids')
   return random_ids(*_BEAUTY)
 
 
 def random_ids(num_items: int, level_sizes: tuple[int, ...]) -> SemanticIds:
-  """Draws IDs, all of them as likely.
+  """Draws unique Semantic IDs from a uniform distribution.
 
   Args:
-    num_items: Items of the catalogue.
-    level_sizes: Codes at each level.
+    num_items: The number of items.
+    level_sizes: The number of codes at each level.
   """
   rng = np.random.default_rng(0)
   numbers = np.unique(rng.integers(0, math.prod(level_sizes), 2 * num_items))
@@ -129,17 +125,17 @@ def measure_flax(
   num_rounds: int,
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Times ours against Flax's beam search on the same weights.
+  """Times our search against Flax's beam search with the same weights.
 
   Args:
-    decode_file: Theirs.
-    workdir: Of a run whose catalogue this is; made up where None.
-    settings: Requests and beams.
-    num_rounds: Rounds of each side.
-    record: Takes every measurement.
+    decode_file: The file of Flax's beam search.
+    workdir: The run whose catalog is used; without one, a random catalog.
+    settings: The numbers of requests and beams, in pairs.
+    num_rounds: The number of timed rounds.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   from benchmarks.peers.flax_beam_search import FlaxSearch
 
@@ -164,10 +160,10 @@ def measure_flax(
     ours = decode(False)
     difference = compare(ours.codes, theirs[0], ours.scores, theirs[1])
     seconds = measuring.in_turns(
-      measuring.waiting(
+      measuring.blocking(
         {
           'ours': functools.partial(decode, True),
-          'ours, any ID': functools.partial(decode, False),
+          'ours, no mask': functools.partial(decode, False),
           'theirs': functools.partial(peer.decode, history, num_beams),
           'ours, request': request,
           'theirs, request': functools.partial(peer.search, batch, num_beams),
@@ -178,14 +174,14 @@ def measure_flax(
     )
     ratios = {
       'decoder': seconds['theirs'] / seconds['ours'],
-      'decoder, any ID': seconds['theirs'] / seconds['ours, any ID'],
+      'decoder, no mask': seconds['theirs'] / seconds['ours, no mask'],
       'request': seconds['theirs, request'] / seconds['ours, request'],
     }
     rows.append(
       _row('Flax', batch_size, num_beams, seconds['ours'], ratios, record)
     )
     rows[-1].append(f'{difference:.0e}')
-  header = ['Flax / ours', 'our decoder, ms', 'decoder', 'decoder, any ID',
+  header = ['Flax / ours', 'our decoder, ms', 'decoder', 'decoder, no mask',
             'whole request', 'scores differ by']  # fmt: skip
   return measuring.table(header, rows)
 
@@ -196,17 +192,17 @@ def measure_sid_gr(
 ) -> str:
   """Times whole requests at the sizes that NVIDIA publishes.
 
-  Layers of width 1,024, eight of the encoder and eight of the decoder; four
-  levels of 256 codes, 200 beams, a million items. NVIDIA's model has eight
-  layers in all and no catalogue, and computes in bfloat16; our search computes
-  in float32.
+  The width is 1,024. The encoder and the decoder have eight layers each. There
+  are four levels of 256 codes, 200 beams and a million items. NVIDIA's model
+  has eight layers in total and no catalog, and it computes in bfloat16. Our
+  search computes in float32.
 
   Args:
-    num_rounds: Rounds.
-    record: Takes every measurement.
+    num_rounds: The number of timed rounds.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   rows = []
   for batch_size, num_tokens, published in _SID_GR:
@@ -219,7 +215,7 @@ def measure_sid_gr(
     r = shop.retriever
     wide = TigerRetriever(r.model, r.catalog, 200)
     seconds = measuring.in_turns(
-      measuring.waiting(
+      measuring.blocking(
         {'ours': functools.partial(wide.search, shop.params, batch, 200)}
       ),
       num_rounds,
@@ -238,11 +234,15 @@ def measure_sid_gr(
 
 
 def compare(ours, theirs, our_scores, their_scores) -> float:
-  """Returns by how much scores differ; raises where more than near-ties do."""
-  measuring.compare('the other side', ours, theirs, our_scores)
+  """Returns the largest difference of scores.
+
+  Raises:
+    measuring.Mismatch: The results differ by more than near-ties.
+  """
+  measuring.compare('the peer', ours, theirs, our_scores)
   difference = float(np.abs(our_scores - their_scores).max())
   if difference > 1e-4:
-    raise measuring.Different(f'scores differ by {difference}')
+    raise measuring.Mismatch(f'scores differ by {difference}')
   return difference
 
 

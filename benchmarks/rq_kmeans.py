@@ -1,4 +1,4 @@
-"""RQ-KMeans: seconds and error, against faiss."""
+"""Compares the time and the error of RQ-KMeans with faiss."""
 
 from collections.abc import Callable
 import functools
@@ -13,34 +13,34 @@ from tiger_jax.semantic_ids.quantizers import rq_kmeans
 
 _LEVELS = 3
 _BITS = 8
-# As many as ours takes; the default of faiss is fewer.
+# The number of iterations of our k-means. The default of faiss is smaller.
 _ITERATIONS = 30
 
 
 def measure(
   embeddings: Float[np.ndarray, 'items dim'], num_seeds: int, num_threads: int
 ) -> str:
-  """Fits three levels of 256 codes, and gives every item its codes.
+  """Fits three levels of 256 codes, and assigns codes to every item.
 
   Args:
-    embeddings: The catalogue.
-    num_seeds: Rounds, each with a seed of its own.
-    num_threads: Threads of each side.
+    embeddings: The vectors of all items.
+    num_seeds: The number of rounds, each with another seed.
+    num_threads: The number of threads of each side.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   # Not a dependency of the package.
   import faiss
 
   faiss.omp_set_num_threads(num_threads)
-  # Nothing compiled by an earlier run may be found.
+  # Programs of an earlier run must not be loaded.
   jax.config.update('jax_enable_compilation_cache', False)
   x = embeddings.astype(np.float32)
   sides: dict[str, Callable[[int], np.ndarray]] = {
     'ours, compiling': lambda seed: _ours(x, seed, compile_again=True),
     'ours, compiled': lambda seed: _ours(x, seed, compile_again=False),
-    'faiss as it comes': lambda seed: _faiss(faiss, x, seed, None),
+    'faiss, defaults': lambda seed: _faiss(faiss, x, seed, None),
     f'faiss, {_ITERATIONS} iterations': lambda seed: _faiss(
       faiss, x, seed, _ITERATIONS
     ),
@@ -48,7 +48,7 @@ def measure(
   errors = {name: np.zeros(num_seeds) for name in sides}
 
   def run(name: str, seed: int) -> None:
-    # A few milliseconds of what is timed go into the error.
+    # The timed part includes a few milliseconds for the error.
     errors[name][seed] = np.square(x - sides[name](seed)).sum(axis=1).mean()
 
   seconds = measuring.in_turns(
@@ -59,16 +59,16 @@ def measure(
       name,
       measuring.spread(seconds[name]),
       measuring.spread(errors[name], digits=4),
-      measuring.spread(errors[name] / errors['faiss as it comes'], digits=4),
+      measuring.spread(errors[name] / errors['faiss, defaults'], digits=4),
     ]
     for name in sides
   ]
-  header = ['', 'seconds', 'squared error an item', 'error, faiss = 1']
+  header = ['', 'seconds', 'squared error per item', 'error, faiss = 1']
   return '\n'.join([
     measuring.table(header, rows),
     '',
-    f'{num_seeds} seeds; the slowest of ours took '
-    f'{max(seconds["ours, compiling"]):.1f} s, compilation included.',
+    f'{num_seeds} seeds. The slowest of our fits took '
+    f'{max(seconds["ours, compiling"]):.1f} s with compilation.',
   ])  # fmt: skip
 
 
@@ -77,11 +77,11 @@ def _ours(x: np.ndarray, seed: int, compile_again: bool) -> np.ndarray:
     jax.clear_caches()
   quantizer = rq_kmeans.fit(jax.random.key(seed), x, (2**_BITS,) * _LEVELS)
   codes = item_batches.map_items(jax.jit(quantizer.codes), x)
-  chosen = [
+  vectors = [
     np.asarray(codebook)[codes[:, level]]
     for level, codebook in enumerate(quantizer.codebooks)
   ]
-  return sum(chosen, np.asarray(quantizer.mean)[None])
+  return sum(vectors, np.asarray(quantizer.mean)[None])
 
 
 def _faiss(faiss, x: np.ndarray, seed: int, iterations: int | None):

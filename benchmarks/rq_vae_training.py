@@ -1,4 +1,4 @@
-"""Training of the RQ-VAE: steps a second, against PyTorch."""
+"""Compares the training speed of the RQ-VAE with PyTorch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,25 +24,25 @@ _CHECKED_STEPS = 10
 
 
 class Ours:
-  """The steps of the product, taken as the product takes them.
+  """Runs training steps in the same way as the train loop.
 
   Attributes:
-    task: The task.
-    source: Its batches.
-    config: Its config.
-    num_steps: Steps of the whole run.
-    steps_per_round: Steps that `round` takes.
-    state: After the steps taken so far.
+    task: The training task.
+    source: The batches.
+    config: The config of the quantizer.
+    num_steps: The number of steps of a whole run.
+    steps_per_round: The number of steps of `round`.
+    state: The current state.
   """
 
   def __init__(
     self, embeddings: Float[np.ndarray, 'items dim'], config: SemanticIdsConfig
   ):
-    """Makes the first state, k-means included.
+    """Creates the initial state, including k-means.
 
     Args:
-      embeddings: The catalogue.
-      config: The quantizer and its training.
+      embeddings: The vectors of all items.
+      config: The settings of the quantizer and of its training.
     """
     self.config = config
     self.source = ItemBatches(embeddings, config.batch_size, seed=0)
@@ -57,17 +57,17 @@ class Ours:
     self._next = 0
 
   def take(self, num_steps: int) -> np.ndarray:
-    """Takes steps in one call; returns their losses when all is done."""
-    # In the product other threads have read this ahead.
+    """Runs steps in one call, and returns their losses."""
+    # The train loop reads batches ahead in another thread.
     stack = self.source.stack(self._next, self._next + num_steps)
     self._next += num_steps
-    self.state, taken = self._steps_fn(
+    self.state, results = self._steps_fn(
       self.state, self.task.tables, sharding.shard_batch(self._mesh, stack, 1)
     )
-    return np.asarray(jax.block_until_ready(taken.metrics['loss']))
+    return np.asarray(jax.block_until_ready(results.metrics['loss']))
 
   def round(self, i: int) -> None:
-    """Takes the steps of a round."""
+    """Runs the steps of one round."""
     del i
     for _ in range(_CALLS_PER_ROUND):
       self.take(self.source.steps_per_call)
@@ -81,12 +81,12 @@ def measure(
   """Times training steps on a CPU.
 
   Args:
-    embeddings: The catalogue.
-    num_rounds: Rounds of each side.
-    num_threads: Threads of each side.
+    embeddings: The vectors of all items.
+    num_rounds: The number of timed rounds.
+    num_threads: The number of threads of each side.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   # Not a dependency of the package, and slow to import.
   import torch
@@ -104,15 +104,15 @@ def measure(
       'ours, restarts': restarting.round,
     }
     for side in sides.values():
-      side(0)  # Compiles, or warms.
+      side(0)  # Compiles.
     seconds = measuring.in_turns(sides, num_rounds)
-    for name, of_rounds in seconds.items():
+    for name, per_round in seconds.items():
       rows.append([
         f'{name}, batch {batch_size}',
-        measuring.spread(1000 * of_rounds / ours.steps_per_round),
-        measuring.spread(seconds['torch'] / of_rounds),
+        measuring.spread(1000 * per_round / ours.steps_per_round),
+        measuring.spread(seconds['torch'] / per_round),
       ])  # fmt: skip
-  header = ['', 'ms a step', 'speed, torch = 1']
+  header = ['', 'ms per step', 'speed, torch = 1']
   return '\n'.join([
     measuring.table(header, rows),
     '',
@@ -122,7 +122,7 @@ def measure(
 
 
 class _Theirs:
-  """The peer, with the weights and the batches of ours."""
+  """Trains the same network in PyTorch, from our weights and batches."""
 
   def __init__(self, ours: Ours):
     import torch
@@ -144,13 +144,13 @@ class _Theirs:
     self._next = 0
 
   def batch(self, step: int) -> Any:
-    """Returns a batch, standardised."""
+    """Returns a batch of standardized vectors."""
     import torch
 
     return self._x[torch.from_numpy(self._source.rows(step))]
 
   def take(self, num_steps: int) -> np.ndarray:
-    """Takes steps; returns their losses when all is done."""
+    """Runs steps, and returns their losses."""
     losses = []
     for _ in range(num_steps):
       losses.append(self.trainer.step(self.batch(self._next)))
@@ -158,7 +158,7 @@ class _Theirs:
     return np.array([loss.item() for loss in losses])
 
   def round(self, i: int) -> None:
-    """Takes the steps of a round."""
+    """Runs the steps of one round."""
     del i
     self.take(self._steps_per_round)
 
@@ -168,7 +168,7 @@ def _config(batch_size: int, restart_epochs: int) -> SemanticIdsConfig:
 
 
 def _check(ours: Ours, theirs: _Theirs) -> str:
-  """Compares gradients, and losses while both train."""
+  """Compares gradients, and the losses of the first steps."""
   tables = jax.device_put(ours.task.tables)
   value_and_grad = jax.jit(
     jax.value_and_grad(
@@ -188,17 +188,17 @@ def _check(ours: Ours, theirs: _Theirs) -> str:
         )
       )
     )
-  # A hidden unit that is zero but for rounding is on for one side and off for
-  # the other, which a whole row of that batch's gradient shows.
+  # A hidden unit near zero may be active on one side only, because of rounding.
+  # The gradients of that batch then differ in a whole row.
   gradient = float(np.median(errors))
   losses = [side.take(_CHECKED_STEPS) for side in (ours, theirs)]
   loss = float(np.abs(losses[0] / losses[1] - 1).max())
   if gradient > 1e-4 or loss > 2e-2:
-    raise AssertionError(f'not the same training: {errors}, {losses}')
+    raise AssertionError(f'the trainings differ: {errors}, {losses}')
   return (
     f'batch {len(ours.source[0])}: gradients differ by {gradient:.0e} (the '
-    'array that differs most, median of five batches), the losses of '
-    f'{_CHECKED_STEPS} steps by {loss:.0e} at most.'
+    'array with the largest difference, median of five batches). The losses of '
+    f'{_CHECKED_STEPS} steps differ by at most {loss:.0e}.'
   )
 
 
@@ -218,7 +218,7 @@ def _weights(params: Params) -> tuple[Any, Any, Any]:
 
 
 def _flat(params: Params) -> list[np.ndarray]:
-  """Lists arrays as `parameters()` of the peer does."""
+  """Lists the arrays in the order of the peer's `parameters()`."""
   encoder, decoder, codebooks = _weights(params)
   layers = [x for k, b in (*encoder, *decoder) for x in (k.T, b)]
   return [*layers, *codebooks]

@@ -1,4 +1,4 @@
-"""Catalogues of any size: items a second, and memory."""
+"""Measures the speed and the memory of the tokenizer by catalog size."""
 
 from collections.abc import Iterator, Sequence
 import concurrent.futures
@@ -24,62 +24,62 @@ from tiger_jax.semantic_ids.tokenizer import Tokenizer
 _DIM = 768
 _LIMIT_GIB = 8
 _CHUNK = 65536
-# What training on a catalogue is compared with.
+# The size of the catalog that others are compared with.
 _SMALL = 100_000
 
 
-def measure(scratch: Path, catalogues: Sequence[int], num_rounds: int) -> str:
-  """Trains on catalogues of random vectors, and gives them their IDs.
+def measure(scratch: Path, sizes: Sequence[int], num_rounds: int) -> str:
+  """Trains the RQ-VAE on random vectors, and assigns Semantic IDs.
 
-  Each catalogue has a process of its own, which fails where it asks for more
+  Each catalog is measured in a separate process, which fails if it needs more
   than 8 GiB of memory.
 
   Args:
-    scratch: Gets a file as large as the largest catalogue, removed in the end.
-    catalogues: Numbers of items.
-    num_rounds: Rounds of training.
+    scratch: A folder for the vectors of the largest catalog. The file is
+      removed at the end.
+    sizes: The numbers of items.
+    num_rounds: The number of timed rounds of training.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
-  path = scratch / 'catalogue.npy'
+  path = scratch / 'catalog.npy'
   rows = []
   try:
-    _write(path, max(*catalogues, _SMALL))
-    for num_items in catalogues:
+    _write(path, max(*sizes, _SMALL))
+    for num_items in sizes:
       with concurrent.futures.ProcessPoolExecutor(
         1, multiprocessing.get_context('spawn')
       ) as process:
-        found = process.submit(_measure, path, num_items, num_rounds).result()
-      rows.append([f'{num_items:,}', *found])
+        cells = process.submit(_measure, path, num_items, num_rounds).result()
+      rows.append([f'{num_items:,}', *cells])
   finally:
     path.unlink(missing_ok=True)
   header = [
-    'items', 'first state, s', 'step, ms', f'steps/s, {_SMALL:,} = 1',
+    'items', 'initial state, s', 'step, ms', f'steps/s, {_SMALL:,} = 1',
     'codes, items/s', 'IDs, items/s', 'MiB before', 'MiB training',
     'MiB codes', 'MiB IDs', 'MiB of the file',
   ]  # fmt: skip
   return '\n'.join([
     measuring.table(header, rows),
     '',
-    f'RQ-VAE of {_DIM}-512-256-128-32 and 3 x 256 codes, random float16 '
-    'vectors in a mapped file, batches of 1024. "First state" is the '
-    'statistics of all items and k-means; "codes" streams the items through '
-    'the network, "IDs" is `Tokenizer.make_ids`, which does that and resolves '
-    'collisions. MiB is the most anonymous memory at any time of a phase; of '
-    'the file, the most that was mapped in beside it, which the system takes '
-    'back when it needs it. Every process had a limit of '
-    f'{_LIMIT_GIB} GiB on its data (RLIMIT_DATA).',
+    f'RQ-VAE with layers {_DIM}-512-256-128-32 and 3 x 256 codes, random '
+    'float16 vectors in a memory-mapped file, batches of 1024. "Initial state" '
+    'computes the statistics of all items and k-means. "Codes" runs all items '
+    'through the network. "IDs" is `Tokenizer.make_ids`, which also resolves '
+    'collisions. "MiB" is the peak of anonymous memory in a phase. "MiB of the '
+    'file" is the peak of its mapped pages, which the system can reclaim. '
+    f'Every process had a limit of {_LIMIT_GIB} GiB on its data (RLIMIT_DATA).',
   ])  # fmt: skip
 
 
 def _write(path: Path, num_items: int) -> None:
-  """Writes random vectors."""
+  """Writes random vectors to a file."""
   need, free = 2 * _DIM * num_items, shutil.disk_usage(path.parent).free
   if need > free:
     raise SystemExit(
-      f'{path.parent} has {free / 2**30:.0f} GiB free, {need / 2**30:.0f} GiB '
-      'are needed: choose another --scratch, or fewer --items'
+      f'{path.parent} has {free / 2**30:.0f} GiB free and needs '
+      f'{need / 2**30:.0f} GiB: choose another --scratch, or fewer --items'
     )
   shape = (num_items, _DIM)
   file = np.lib.format.open_memmap(path, 'w+', np.float16, shape)
@@ -90,7 +90,7 @@ def _write(path: Path, num_items: int) -> None:
 
 
 def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
-  """Measures one catalogue, in a process of its own."""
+  """Measures one catalog; runs in a separate process."""
   limit = _LIMIT_GIB * 2**30
   resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
   embeddings = np.load(path, mmap_mode='r')[:num_items]
@@ -102,11 +102,11 @@ def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
     config = SemanticIdsConfig()
     start = time.perf_counter()
     ours = Ours(embeddings, config)
-    first_state = time.perf_counter() - start
+    init_seconds = time.perf_counter() - start
     small = Ours(np.load(path, mmap_mode='r')[:_SMALL], config)
     sides = {'ours': ours.round, 'small': small.round}
     for side in sides.values():
-      side(0)  # Compiles, and draws the order of the epoch.
+      side(0)  # Compiles, and shuffles the epoch.
     training = measuring.in_turns(sides, num_rounds)
 
   quantizer = jax.device_get(ours.state.params.model)
@@ -126,7 +126,7 @@ def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
     tokenizer.make_ids(embeddings, {})
     seconds_ids = time.perf_counter() - start
   return [
-    f'{first_state:.1f}',
+    f'{init_seconds:.1f}',
     measuring.spread(1000 * training['ours'] / ours.steps_per_round, digits=1),
     measuring.spread(training['small'] / training['ours']),
     f'{num_items / seconds_codes:,.0f}',
@@ -138,28 +138,28 @@ def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
 
 @contextlib.contextmanager
 def _watched(peaks: list[tuple[float, float]]) -> Iterator[None]:
-  """Appends the most memory of a phase: anonymous, and of files, in MiB."""
-  seen = [_resident()]
-  over = threading.Event()
+  """Appends the peak memory of a phase in MiB: anonymous, and of files."""
+  samples = [_resident()]
+  stop = threading.Event()
 
   def watch():
-    while not over.wait(0.01):
-      seen.append(_resident())
+    while not stop.wait(0.01):
+      samples.append(_resident())
 
   watcher = threading.Thread(target=watch)
   watcher.start()
   try:
     yield
   finally:
-    over.set()
+    stop.set()
     watcher.join()
-    peaks.append((max(x for x, _ in seen), max(x for _, x in seen)))
+    peaks.append((max(x for x, _ in samples), max(x for _, x in samples)))
 
 
 def _resident() -> tuple[float, float]:
   lines = Path('/proc/self/status').read_text().splitlines()
-  found = dict(line.split(':') for line in lines)
+  fields = dict(line.split(':') for line in lines)
   anonymous, mapped = (
-    int(found[name].split()[0]) / 1024 for name in ('RssAnon', 'RssFile')
+    int(fields[name].split()[0]) / 1024 for name in ('RssAnon', 'RssFile')
   )
   return anonymous, mapped

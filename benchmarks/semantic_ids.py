@@ -1,12 +1,12 @@
-"""Semantic IDs, measured: quality, speed against peers, and scale.
+"""Benchmarks of Semantic IDs: quality, speed against peers, and scale.
 
   pip install -e '.[bench]'
   python -m benchmarks.semantic_ids --data=FOLDER
 
 FOLDER holds `amazon2014_beauty/` with the raw files, and `embeddings/` with
-`amazon2014_beauty.all-MiniLM-L6-v2.float16.npy` and the item of each of its
-rows, `amazon2014_beauty.asins.json`. What is printed are the sections of
-`benchmarks/RESULTS.md`; --section chooses among them, and only `kmeans` and
+`amazon2014_beauty.all-MiniLM-L6-v2.float16.npy` and the item ids of its rows,
+`amazon2014_beauty.asins.json`. The output has the form of the sections of
+`benchmarks/RESULTS.md`; --section selects some of them. Only `kmeans` and
 `training` need the peers that the extra installs.
 """
 
@@ -28,37 +28,37 @@ _SECTIONS = {
   'scale': [],
 }
 
-_DATA = flags.DEFINE_string('data', None, 'The folder of data.', required=True)
+_DATA = flags.DEFINE_string('data', None, 'The data folder.', required=True)
 _SCRATCH = flags.DEFINE_string(
-  'scratch', 'runs/benchmarks', 'Gets workdirs, and large files for a while.'
+  'scratch', 'runs/benchmarks', 'The folder for workdirs and temporary files.'
 )
 _SECTION = flags.DEFINE_multi_enum(
-  'section', list(_SECTIONS), list(_SECTIONS), 'What to measure.'
+  'section', list(_SECTIONS), list(_SECTIONS), 'The sections to measure.'
 )
 _QUANTIZER = flags.DEFINE_multi_enum(
   'quantizer',
   list(quality.QUANTIZERS),
   list(quality.QUANTIZERS),
-  'Rows of the quality.',
+  'The rows of section quality.',
 )
 _PAPER_EPOCHS = flags.DEFINE_integer(
-  'paper_epochs', 20_000, 'Epochs of rq_vae_paper, which take hours on a CPU.'
+  'paper_epochs', 20_000, 'The epochs of rq_vae_paper (hours on a CPU).'
 )
-_ROUNDS = flags.DEFINE_integer(
-  'rounds', 20, 'Rounds of what is timed in turns.'
-)
-_SEEDS = flags.DEFINE_integer('seeds', 5, 'Seeds of k-means.')
-_THREADS = flags.DEFINE_integer('threads', 2, 'Cores that each side may use.')
+_ROUNDS = flags.DEFINE_integer('rounds', 20, 'The number of timed rounds.')
+_SEEDS = flags.DEFINE_integer('seeds', 5, 'The number of seeds of k-means.')
+_THREADS = flags.DEFINE_integer('threads', 2, 'The number of cores to use.')
 _ITEMS = flags.DEFINE_multi_integer(
-  'items', [100_000, 1_000_000, 10_000_000], 'Catalogues of the scale.'
+  'items', [100_000, 1_000_000, 10_000_000], 'The catalog sizes of scale.'
 )
 
 
 def main(argv: Sequence[str]) -> None:
-  """Prints the sections asked for."""
+  """Prints the selected sections."""
   if len(argv) > 1:
-    raise app.UsageError(f'what is {argv[1]!r}? Flags begin with --')
-  logging.set_verbosity(logging.ERROR)  # JAX tells of missing accelerators.
+    raise app.UsageError(
+      f'unexpected argument {argv[1]!r}: flags begin with --'
+    )
+  logging.set_verbosity(logging.ERROR)  # JAX warns about missing accelerators.
   measuring.use_cores(_THREADS.value)
   scratch = Path(_SCRATCH.value)
   scratch.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def _measure(section: str, data: Path, scratch: Path) -> str:
     return quality.clipping(data, scratch)
   if section == 'scale':
     return scale.measure(scratch, _ITEMS.value, _ROUNDS.value)
-  # As the stage before keeps them.
+  # The embedding stage also stores float32.
   embeddings = np.load(quality.embeddings_file(data)).astype(np.float32)
   if section == 'kmeans':
     return rq_kmeans.measure(embeddings, _SEEDS.value, _THREADS.value)

@@ -1,4 +1,4 @@
-"""Whole requests against Hugging Face's T5 and its `generate`."""
+"""Compares whole requests with Hugging Face's T5 and its `generate`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.interfaces import Batch
 from tiger_jax.retrieval.tiger import TigerRetriever
 
-# As the default configuration has them.
+# The length buckets of the default config.
 _WIDTHS = (5, 10, 20)
 
 
@@ -26,22 +26,22 @@ def measure(
   num_threads: int,
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Times ours against Hugging Face's T5 with the same weights.
+  """Times our requests against Hugging Face's T5 with the same weights.
 
-  Both answer the same users, so many at once. Theirs come in the order of the
-  users, padded to the longest history of a batch; ours as the evaluation has
-  them, by length.
+  Both sides recommend for the same users. The batches of T5 have users in
+  order, and are padded to their longest history. Ours are grouped by history
+  length, as in evaluation.
 
   Args:
-    workdir: Of a run whose catalogue and test users these are; made up, with
-      histories of 20 items, where None.
-    beams: Beams of the searches.
-    num_rounds: Rounds of each side.
-    num_threads: Threads of PyTorch.
-    record: Takes every measurement.
+    workdir: The run whose catalog and test users are used. Without one, the
+      catalog and histories of 20 items are random.
+    beams: The numbers of beams to search with.
+    num_rounds: The number of timed rounds.
+    num_threads: The number of threads of PyTorch.
+    record: A function that stores a measurement.
 
   Returns:
-    Markdown.
+    A Markdown table.
   """
   import torch
 
@@ -65,31 +65,31 @@ def measure(
     for num_beams in beams:
       wide = TigerRetriever(model, shop.retriever.catalog, num_beams)
 
-      def answer(wide=wide, ours=ours):
-        found = [wide.search(shop.params, batch, 10) for batch in ours]
-        return jax.block_until_ready(found)
+      def run_ours(wide=wide, ours=ours):
+        results = [wide.search(shop.params, batch, 10) for batch in ours]
+        return jax.block_until_ready(results)
 
-      def answer_theirs(num_beams=num_beams, theirs=theirs):
+      def run_theirs(num_beams=num_beams, theirs=theirs):
         return [peer.recommend(batch, num_beams, 10) for batch in theirs]
 
-      found = jax.device_get(answer())
+      results = jax.device_get(run_ours())
       items, scores = (
-        np.concatenate(x) for x in zip(*answer_theirs(), strict=True)
+        np.concatenate(x) for x in zip(*run_theirs(), strict=True)
       )
       order = np.concatenate(sorted_rows)
-      real = order >= 0
+      is_user = order >= 0
       difference = requests.compare(
-        np.concatenate([x.items[:, :10] for x in found])[real],
-        items[order[real]],
-        np.concatenate([x.scores[:, :10] for x in found])[real],
-        scores[order[real]],
+        np.concatenate([x.items[:, :10] for x in results])[is_user],
+        items[order[is_user]],
+        np.concatenate([x.scores[:, :10] for x in results])[is_user],
+        scores[order[is_user]],
       )
       seconds = measuring.in_turns(
-        {'ours': lambda i: answer(), 'theirs': lambda i: answer_theirs()},
+        {'ours': lambda i: run_ours(), 'theirs': lambda i: run_theirs()},
         num_rounds,
       )
       ratio = seconds['theirs'] / seconds['ours']
-      label = f'{num_users} users, {batch_size} at once, {num_beams} beams'
+      label = f'{num_users} users, batches of {batch_size}, {num_beams} beams'
       record({
         'section': 't5', 'what': label, 'ratio': measuring.percentiles(ratio)
       })  # fmt: skip
@@ -104,7 +104,7 @@ def measure(
 
 
 def _test_users(workdir: Path, num_users: int, num_items: int) -> Batch:
-  """Returns the test users drawn by a seed, in the order of the data."""
+  """Returns a random sample of the test users, in the order of the data."""
   dataset = Dataset.load(workdir / 'data')
   drawn = np.random.default_rng(0).permutation(dataset.num_users)[:num_users]
   return splits.gather(
@@ -115,10 +115,14 @@ def _test_users(workdir: Path, num_users: int, num_items: int) -> Batch:
 def _by_length(
   users: Batch, batch_size: int
 ) -> tuple[list[Int[np.ndarray, ' b']], list[Batch]]:
-  """Returns the users of each batch, -1 for fillers, and the batches."""
+  """Groups users by history length.
+
+  Returns:
+    The user indices of every batch, with -1 for padding, and the batches.
+  """
   lengths = (users.history >= 0).sum(1)
   buckets = np.searchsorted(_WIDTHS, lengths)
-  numbers, found = [], []
+  indices, batches = [], []
   for bucket, width in enumerate(_WIDTHS):
     members = np.flatnonzero(buckets == bucket)
     for start in range(0, len(members), batch_size):
@@ -127,6 +131,6 @@ def _by_length(
       rows[: len(part)] = part
       none = np.full(batch_size, -1, np.int32)
       history = np.where(rows[:, None] >= 0, users.history[rows, :width], -1)
-      numbers.append(rows)
-      found.append(Batch(history.astype(np.int32), none, none))
-  return numbers, found
+      indices.append(rows)
+      batches.append(Batch(history.astype(np.int32), none, none))
+  return indices, batches

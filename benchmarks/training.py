@@ -1,12 +1,12 @@
-"""Training, measured: against PyTorch, replicas, saving, input, precision.
+"""Benchmarks of training: PyTorch, replicas, saving, input, precision.
 
   python benchmarks/training.py --quick
   python benchmarks/training.py --workdir=runs/beauty --section=t5
 
---workdir names a run of configs/beauty.py, whose histories and Semantic IDs are
-trained on; made-up ones of about the same sizes without it. PyTorch comes with
-`pip install -e '.[bench]'`; where other programs run, its threads wait for each
-other. If it does not compute what we compute, `t5` ends with `Different`.
+--workdir is a run of configs/beauty.py, whose histories and Semantic IDs are
+used for training. Without it, random ones of about the same size are used.
+`pip install -e '.[bench]'` installs PyTorch, which is much slower if other
+programs use the cores. Section t5 raises `Mismatch` if the results differ.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import tempfile
 import time
 from typing import Any, NamedTuple
 
-# Found when this file is run as a script, too.
+# Finds the packages if this file is run as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from absl import flags
@@ -48,7 +48,7 @@ from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# Beauty's users, and which share of them has fewer events than that.
+# The users of Beauty, and the distribution function of their event counts.
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)
@@ -57,7 +57,7 @@ _PEERS = ('torch', 'transformers')
 
 
 class Setup(NamedTuple):
-  """What a section measures: how each of `configs` trains on a dataset."""
+  """The input of a section: a dataset, and the configs to train."""
 
   dataset: Dataset
   ids: SemanticIds
@@ -65,24 +65,24 @@ class Setup(NamedTuple):
   num_rounds: int
 
   def session(self, config: Config) -> Session:
-    """Returns a run of a config."""
+    """Returns the session of a config."""
     return Session.open(config, Inputs(self.dataset, self.ids))
 
 
 class Ours:
-  """The steps of the product, taken as the product takes them.
+  """Runs training steps in the same way as the train loop.
 
   Attributes:
-    task: What is learnt.
-    stacks: The first batches of every width, in host memory.
-    shares: How often each width comes in an epoch.
-    targets: Items that a batch predicts, in the mean over an epoch.
-    steps: Steps that `take` takes.
-    state: After the steps so far.
+    task: The training task.
+    stacks: The first stack of batches of every width, in host memory.
+    shares: The share of each width among the batches of an epoch.
+    targets: The mean number of target items per batch.
+    steps: The number of steps of `take`.
+    state: The current state.
   """
 
-  def __init__(self, setup: Setup, config: Config, at_once: int | None = None):
-    """Makes the first state; `at_once` steps per call, None as configured."""
+  def __init__(self, setup: Setup, config: Config, steps_per_call: int = 0):
+    """Creates the initial state; `steps_per_call` overrides the config."""
     session = setup.session(config)
     self._source = source = session.batches
     self.steps = source.steps_per_call
@@ -92,9 +92,9 @@ class Ours:
     self.stacks = {w: self._stack(widths.index(w)) for w in self.shares}
     self.targets = float(config.train.batch_size)
     if config.model.causal_encoder:
-      found = [next_items(self.batch(call)) >= 0 for call in calls]
-      self.targets = float(np.mean([x.sum() for x in found]))
-    self._at_once = at_once or self.steps
+      is_target = [next_items(self.batch(call)) >= 0 for call in calls]
+      self.targets = float(np.mean([x.sum() for x in is_target]))
+    self._steps_per_call = steps_per_call or self.steps
     self.task = session.training_task
     optimizer = make_optimizer(config.train.optimizer, config.train.steps)
     seeds = session.seeds
@@ -103,18 +103,18 @@ class Ours:
     self.state = jax.jit(lambda: init_state(self.task, optimizer, seeds))()
 
   def batch(self, call: int) -> Batch:
-    """Returns the first batch of a call, its items looked up."""
+    """Returns the item rows of the first batch of a call."""
     first = jax.tree.map(lambda x: x[0], self._stack(call))
     return splits.gather(self._source.events, first.examples, first.width)
 
   def take(self, width: int) -> dict[str, np.ndarray]:
-    """Takes the steps of the stack of a width; returns the last metrics."""
-    for i in range(0, self.steps, self._at_once):
-      rows = slice(i, i + self._at_once)
+    """Runs the steps of the stack of a width; returns the last metrics."""
+    for i in range(0, self.steps, self._steps_per_call):
+      rows = slice(i, i + self._steps_per_call)
       part = jax.tree.map(lambda x, rows=rows: x[rows], self.stacks[width])
-      self.state, taken = self._steps_fn(self.state, self._tables, part)
+      self.state, results = self._steps_fn(self.state, self._tables, part)
     jax.block_until_ready(self.state)
-    return {x: y[-1] for x, y in jax.device_get(taken.metrics).items()}
+    return {x: y[-1] for x, y in jax.device_get(results.metrics).items()}
 
   def _stack(self, call: int) -> Any:
     return self._source.stack(call * self.steps, (call + 1) * self.steps)
@@ -126,24 +126,24 @@ def time_steps(
   """Times the steps of several sides in turns.
 
   Args:
-    sides: By name; `take` takes `steps` steps of one of several kinds, which
-      come as often as `shares` says.
-    num_rounds: Rounds.
+    sides: The trainers, by name. `take(key)` runs `steps` steps on the batches
+      of a key of `shares`, which holds the share of each key in an epoch.
+    num_rounds: The number of timed rounds.
 
   Returns:
-    By name, the seconds of a step in every round, in the mean over the kinds,
-    and those of the first `take` of all kinds, which compiles.
+    The seconds per step of every round, averaged over an epoch, and the seconds
+    of the first calls, which compile. Both are by name.
   """
   calls, first = {}, dict.fromkeys(sides, 0.0)
   for name, side in sides.items():
-    for kind in side.shares:
+    for key in side.shares:
       start = time.perf_counter()
-      side.take(kind)
+      side.take(key)
       first[name] += time.perf_counter() - start
-      calls[name, kind] = lambda i, side=side, kind=kind: side.take(kind)
-  found = measuring.in_turns(calls, num_rounds)
+      calls[name, key] = lambda i, side=side, key=key: side.take(key)
+  times = measuring.in_turns(calls, num_rounds)
   seconds = {
-    name: sum(share * found[name, x] for x, share in side.shares.items())
+    name: sum(share * times[name, x] for x, share in side.shares.items())
     / side.steps
     for name, side in sides.items()
   }
@@ -151,11 +151,11 @@ def time_steps(
 
 
 def t5(setup: Setup) -> str:
-  """Compares training with that of Hugging Face's T5 by PyTorch."""
+  """Compares training with Hugging Face's T5 in PyTorch."""
   if not all(map(importlib.util.find_spec, _PEERS)):
     return "skipped: pip install -e '.[bench]'"
   if measuring.on_accelerator():
-    return 'skipped: the peer computes on a CPU, and JAX does not'
+    return 'skipped: the peer runs on a CPU, but JAX uses an accelerator'
   from benchmarks.peers import hf_t5_training
 
   time_fn = functools.partial(time_steps, num_rounds=setup.num_rounds)
@@ -165,13 +165,13 @@ def t5(setup: Setup) -> str:
 
 
 def saving(setup: Setup) -> str:
-  """Tells what a checkpoint costs, also as a share of the steps between two."""
+  """Measures the time of a save, also as a share of the evaluation period."""
   rows = []
   for name, config in setup.configs.items():
     ours = Ours(setup, config)
     step = np.median(time_steps({'': ours}, setup.num_rounds)[0][''])
     size = sum(x.nbytes for x in jax.tree.leaves(ours.state)) / 1e6
-    # The first one compiles the check for what is not finite.
+    # The first save compiles the check for values that are not finite.
     times = [_save(ours.state) for _ in range(setup.num_rounds + 1)][1:]
     blocked, done, write, check = np.array(times).T
     period = step * config.train.evaluate_every
@@ -181,19 +181,19 @@ def saving(setup: Setup) -> str:
       measuring.spread(check), f'{1000 * step:.0f}',
       f'{np.median(blocked) / period:.3%}', f'{np.median(done) / period:.2%}',
     ])  # fmt: skip
-  header = ['', 'save blocks, ms', 'on disk, s', 'of it the manifest',
-            'manifest.check, s', 'step, ms', 'blocks, of the period',
-            'on disk, of the period']  # fmt: skip
+  header = ['', 'save blocks, ms', 'on disk after, s', 'share of manifest',
+            'manifest.check, s', 'step, ms', 'blocks, share of period',
+            'on disk after, share of period']  # fmt: skip
   return measuring.table(header, rows)
 
 
 def _save(state: Any) -> list[float]:
-  """Returns seconds: blocked, until all is on disk, of the manifest alone."""
+  """Returns seconds: blocked, until on disk, manifest written, checked."""
   with (
     tempfile.TemporaryDirectory() as scratch,
     Checkpoints(Path(scratch, 'checkpoints'), {}) as checkpoints,
   ):
-    # Of a copy, which is not on disk yet when its manifest is written.
+    # A copy, whose files are not on disk yet when its manifest is written.
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
@@ -205,19 +205,19 @@ def _save(state: Any) -> list[float]:
     ):
       part()
       marks.append(time.perf_counter())
-  blocked, rest, _, write, check = np.diff(marks).tolist()
-  return [blocked, blocked + rest, write, check]
+  blocked, waited, _, write, check = np.diff(marks).tolist()
+  return [blocked, blocked + waited, write, check]
 
 
 def wait_for_input(setup: Setup) -> str:
-  """Tells which share of its steps the train loop waits for batches."""
+  """Measures the share of time that the train loop waits for batches."""
   rows = []
   num_steps = setup.num_rounds * _INPUT_STEPS_PER_ROUND
   for name, config in setup.configs.items():
     session = setup.session(config)
     with (
       tempfile.TemporaryDirectory() as scratch,
-      # The loop prints where its time goes.
+      # The loop prints a summary of its time.
       contextlib.redirect_stdout(sys.stderr),
     ):
       loop.train(
@@ -228,48 +228,50 @@ def wait_for_input(setup: Setup) -> str:
         mesh=sharding.make_mesh(jax.devices()[:1]), folder=Path(scratch),
         writer=MetricsWriter(Path(scratch)), label='train', identity={},
       )  # fmt: skip
-      found = json.loads(Path(scratch, 'goodput.jsonl').read_text())['seconds']
-    data, step = found['data'], found['step']
+      goodput = json.loads(Path(scratch, 'goodput.jsonl').read_text())
+    seconds = goodput['seconds']
+    data, step = seconds['data'], seconds['step']
     rows.append([
       f'{name}, {num_steps} steps', f'{data / (data + step):.2%}',
       *(f'{1000 * x / num_steps:.2f}' for x in (data, step)),
-      *(f'{found[x]:.1f}' for x in ('compile', 'save', 'wall')),
+      *(f'{seconds[x]:.1f}' for x in ('compile', 'save', 'wall')),
     ])  # fmt: skip
-  header = ['', 'waits', 'data, ms', 'step, ms', 'compile, s', 'save, s', 'all']
+  header = ['', 'waits for batches', 'data, ms', 'step, ms', 'compile, s',
+            'save, s', 'total, s']  # fmt: skip
   return measuring.table(header, rows)
 
 
-# What is compared: configs, and steps in one call of the device.
-_SIDES: dict[str, Callable[[Config], dict[str, tuple[Config, int | None]]]] = {
+# The two sides of each comparison: a config, and the steps per jitted call.
+_SIDES: dict[str, Callable[[Config], dict[str, tuple[Config, int]]]] = {
   'replicas': lambda c: {
-    f'{n} at once': (change(c, 'train', replicas=n), None) for n in (4, 1)
+    f'{n} replicas': (change(c, 'train', replicas=n), 0) for n in (4, 1)
   },
   'precision': lambda c: {
-    x: (change(c, 'model', dtype=x), None) for x in ('bfloat16', 'float32')
+    x: (change(c, 'model', dtype=x), 0) for x in ('bfloat16', 'float32')
   },
   'scan': lambda c: {
-    f'{n} a call': (change(c, 'train', steps_per_call=8), n) for n in (8, 1)
+    f'{n} per call': (change(c, 'train', steps_per_call=8), n) for n in (8, 1)
   },
 }
 
 
 def ratios(section: str, setup: Setup) -> str:
-  """Compares a step of two sides that `section` names."""
+  """Compares the step time of the two sides of a section."""
   rows, names = [], []
   for row, config in setup.configs.items():
     sides = {x: Ours(setup, *y) for x, y in _SIDES[section](config).items()}
     names = list(sides)
-    found, _ = time_steps(sides, setup.num_rounds)
-    first, second = (1000 * found[x] for x in names)
+    seconds, _ = time_steps(sides, setup.num_rounds)
+    first, second = (1000 * seconds[x] for x in names)
     rows.append([
       row, measuring.spread(first / second, 3), measuring.spread(first, 1),
       measuring.spread(second, 1),
     ])  # fmt: skip
-  header = ['', ' / '.join(names), *(f'{x}, ms a step' for x in names)]
+  header = ['', ' / '.join(names), *(f'{x}, ms per step' for x in names)]
   return measuring.table(header, rows)
 
 
-# Each with the models it trains, and those it trains when time is short.
+# The sections, with the models to train and those to train with --quick.
 SECTIONS: dict[str, tuple[Callable[[Setup], str], str, str]] = {
   't5': (t5, 'd128 d384', 'd128'),
   'replicas': (lambda x: ratios('replicas', x), 'small d128', 'small'),
@@ -286,8 +288,8 @@ def change(config: Config, section: str, **values: Any) -> Config:
   return dataclasses.replace(config, **{section: changed})
 
 
-def made_up() -> tuple[Dataset, SemanticIds]:
-  """Draws a shop of Beauty's sizes; nobody has a taste in it."""
+def synthetic() -> tuple[Dataset, SemanticIds]:
+  """Draws a random dataset of Beauty's size, and random Semantic IDs."""
   rng = np.random.default_rng(0)
   ids = requests.ids_of(None)
   lengths = np.interp(rng.random(_NUM_USERS), _SHARES, _EVENTS).astype(np.int64)
@@ -295,25 +297,27 @@ def made_up() -> tuple[Dataset, SemanticIds]:
   items = Items(names[: len(ids.codes)], {})
   history = rng.integers(0, len(items), lengths.sum(), np.int32)
   offsets = np.concatenate([[0], np.cumsum(lengths)])
-  return Dataset('made up', items, names, history, offsets), ids
+  return Dataset('synthetic', items, names, history, offsets), ids
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-  """Reads the command line. Flags of absl would clash with those of main."""
+  """Parses the command line; absl flags would clash with those of main.py."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--quick', action='store_true', help='small sizes')
-  parser.add_argument('--workdir', type=Path, help='a run')
-  parser.add_argument('--rounds', type=int, help='10, with --quick 3')
+  parser.add_argument('--quick', action='store_true', help='use small sizes')
+  parser.add_argument('--workdir', type=Path, help='a run to train on')
+  parser.add_argument(
+    '--rounds', type=int, help='number of timed rounds (10; 3 with --quick)'
+  )
   parser.add_argument('--section', choices=SECTIONS, action='append')
-  parser.add_argument('--threads', type=int, default=2, help='cores to use')
-  found = parser.parse_args(arguments)
-  found.rounds = found.rounds or (3 if found.quick else 10)
-  found.section = found.section or list(SECTIONS)
-  return found
+  parser.add_argument('--threads', type=int, default=2, help='number of cores')
+  options = parser.parse_args(arguments)
+  options.rounds = options.rounds or (3 if options.quick else 10)
+  options.section = options.section or list(SECTIONS)
+  return options
 
 
 def main(arguments: Sequence[str]) -> None:
-  """Prints the sections asked for."""
+  """Prints the selected sections."""
   options = parse(arguments)
   flags.FLAGS.mark_as_parsed()  # Grain reads them.
   measuring.use_cores(options.threads)
@@ -321,7 +325,7 @@ def main(arguments: Sequence[str]) -> None:
     dataset = Dataset.load(folder / 'data')
     ids = SemanticIds.load(folder / 'semantic_ids')
   else:
-    dataset, ids = made_up()
+    dataset, ids = synthetic()
   small = config_dict.parse(beauty.get_config('cpu'))
   base = config_dict.parse(beauty.get_config())
   base = change(base, 'model', dtype='float32')
@@ -335,10 +339,10 @@ def main(arguments: Sequence[str]) -> None:
   print(measuring.environment(*filter(importlib.util.find_spec, _PEERS)))
   for section in options.section:
     measure, *names = SECTIONS[section]
-    chosen = {x: configs[x] for x in names[options.quick].split()}
+    selected = {x: configs[x] for x in names[options.quick].split()}
     print(f'\n## {section}\n', flush=True)
     start = time.perf_counter()
-    print(measure(Setup(dataset, ids, chosen, options.rounds)))
+    print(measure(Setup(dataset, ids, selected, options.rounds)))
     print(f'\n{time.perf_counter() - start:.0f} s', flush=True)
 
 

@@ -1,8 +1,11 @@
-"""Prints the share of training targets whose history a window shortens.
+"""Prints the share of training targets with a shortened history.
+
+A history longer than `model.max_history` is cut into windows, so the targets at
+the start of a window have fewer earlier items.
 
   python -m benchmarks.windows runs/beauty runs/sports runs/toys
 
-Each argument names a workdir whose data stage is done.
+Each argument is a workdir with a finished data stage.
 """
 
 import argparse
@@ -20,7 +23,7 @@ _MAX_HISTORIES = (10, 20, 50)
 
 
 def main() -> None:
-  """Prints a row for each workdir."""
+  """Prints a table with one row per workdir."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -38,11 +41,11 @@ def main() -> None:
 
 
 def shortened(dataset: Dataset, max_history: int) -> float:
-  """Returns the share of targets whose history a window shortens.
+  """Returns the share of targets with a shortened history.
 
   Args:
-    dataset: The histories.
-    max_history: The most items that a model reads.
+    dataset: The dataset.
+    max_history: The maximum number of items that a model reads.
   """
   windows = splits.sequences(dataset, max_history)
   lengths = splits.history_lengths(windows)
@@ -50,9 +53,10 @@ def shortened(dataset: Dataset, max_history: int) -> float:
   prefixes = np.arange(lengths.sum()) - np.repeat(
     np.cumsum(lengths) - lengths, lengths
   )
-  given = prefixes + 1
+  in_window = prefixes + 1
   before = np.repeat(windows.start - dataset.offsets[windows.user], lengths)
-  return float(np.mean(np.minimum(before + given, max_history) > given))
+  available = np.minimum(before + in_window, max_history)
+  return float(np.mean(available > in_window))
 
 
 if __name__ == '__main__':

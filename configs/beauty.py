@@ -17,9 +17,9 @@ in an hour and a half. README.md has its results.
 `--config=configs/beauty.py:paper` has the optimization of the paper, as far as
 it is known: Adagrad for the RQ-VAE, a learning rate that is constant and then
 decays with the inverse square root of the step, and hashed user tokens. One
-departure changes the training of the RQ-VAE: gradients, whose mean norm is
-between 49 and 95, are clipped to a norm of 1. Without clipping, the codebooks
-collapse. README.md lists the other departures.
+departure changes the training of the RQ-VAE: gradients are clipped to a norm of
+1, although their mean norm is between 49 and 95. Without clipping, the
+codebooks collapse. README.md lists the other departures.
 
 To use files that are already on disk, add --config.dataset.source_dir=FOLDER.
 The folder holds `reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`.

@@ -39,8 +39,9 @@ def launch(
   """Runs a command in several JAX processes.
 
   SIGTERM, Ctrl-C and SIGHUP are forwarded to all processes. After one process
-  fails, the others are killed when the grace period ends, together with their
-  child processes. On Linux, the processes get SIGTERM if this one is killed.
+  fails, the others are killed when the grace period ends. Child processes that
+  are still running at the end are killed. On Linux, the processes get SIGTERM
+  if this one is killed.
 
   Args:
     command: The command of every process.

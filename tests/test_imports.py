@@ -90,6 +90,7 @@ def test_imports_form_no_cycle():
     name: {x for x in imports if x in MODULES and x != 'tiger_jax'}
     for name, imports in IMPORTS.items()
   }
+
   assert len(list(graphlib.TopologicalSorter(graph).static_order())) > 100
 
 

@@ -162,7 +162,9 @@ def test_a_damaged_record_of_a_stage(command, refusal, tmp_path):
 @pytest.mark.parametrize(
   'error', [UsageError, DataError, CheckpointError, NumbersError, Preempted]
 )
-def test_every_expected_error_is_one_line(refusal, monkeypatch, error):
+def test_every_expected_error_is_printed_on_one_line(
+  refusal, monkeypatch, error
+):
   def fail(*unused):
     logging.getLogger('some.library').warning('noise')
     raise error('two\nlines   and\ttabs')

@@ -93,10 +93,10 @@ def test_overrides_of_a_config_file():
   quickstart = str(small.ROOT / 'configs/quickstart.py')
   config = tiger_jax.load_config(
     quickstart,
-    {'train.steps': 7, 'model.dropout': 0, 'train.length_buckets': (5, 20)},
+    {'train.steps': 7, 'model.dropout': 0, 'train.length_buckets': (5, 10)},
   )
   assert config.train.steps == 7 and config.model.dropout == 0.0
-  assert config.train.length_buckets == (5, 20)
+  assert config.train.length_buckets == (5, 10)
   refused = {'train.step': 9, 'model.dropout': [1]}
   with pytest.raises(UsageError, match='did you mean steps?'):
     tiger_jax.load_config(quickstart, refused)

@@ -64,7 +64,7 @@ class Pipeline:
     Args:
       config: The settings of the run.
       workdir: The folder of the run, which is created if it is missing.
-      elsewhere: Folders of other runs. Stages that match are read from there.
+      elsewhere: Folders of other runs. Stages with equal inputs are used.
 
     Raises:
       UsageError: Settings contradict each other, or the processes of the run
@@ -102,9 +102,7 @@ class Pipeline:
       'train': lambda: self.train_stage,
       'evaluate': lambda: self.results,
     }
-    unused = set()
-    if not self._needs:
-      unused.add('embed')
+    unused = set() if self._needs else {'embed'}
     if 'semantic_ids' not in self._needs:
       unused.add('semantic_ids')
     for mode, step in steps.items():

@@ -1,12 +1,11 @@
-"""The beam search of Flax's translation example, over a `Tiger`.
+"""Runs the beam search of Flax's translation example with a `Tiger`.
 
-The search is theirs: `examples/wmt/decode.py` of google/flax (commit
-18f8f311, Apache 2.0), loaded from a file. The decoder is called as that
-example and T5X call theirs: every beam has an encoded history of its own, which
-the body of the loop projects to keys and values, and tokens decoded before are
-in a cache of all levels. Nothing here keeps XLA from moving the projections out
-of the loop, which it does on a CPU. The weights, and the modules that hold
-them, are ours.
+The search is `examples/wmt/decode.py` of google/flax (commit 18f8f311, Apache
+2.0), loaded from a file. The weights and the modules are ours. The decoder is
+called as in that example and in T5X. Every beam has a copy of the encoded
+history, and the body of the loop projects it to keys and values. XLA may move
+these projections out of the loop, and does so on a CPU. A cache holds the keys
+and values of the decoded tokens.
 """
 
 from collections.abc import Callable
@@ -25,9 +24,9 @@ from tiger_jax.interfaces import Batch, Codes, Tokens
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.models.transformer import Encoder, KeysValues
 
-# What their search starts from; the codes follow, level by level.
+# The start token of the search. The codes follow, level by level.
 _START = 0
-# Less than what their search gives to beams that it has not yet filled.
+# Less than the score of an unused beam in Flax's search.
 _NEVER = -1e9
 
 
@@ -35,8 +34,8 @@ class History(NamedTuple):
   """A batch of encoded histories.
 
   Attributes:
-    tokens: `[b, s, d]`.
-    mask: Which tokens `[b, s]` are real.
+    tokens: The encoded tokens `[b, s, d]`.
+    mask: Whether a token `[b, s]` is not padding.
   """
 
   tokens: Tokens
@@ -44,17 +43,17 @@ class History(NamedTuple):
 
 
 class FlaxSearch:
-  """Finds Semantic IDs by their search, held to no catalogue."""
+  """Searches Semantic IDs with Flax's search, without a catalog."""
 
   def __init__(
     self, decode_file: str | Path, model: Tiger, params: Any, codes: Codes
   ):
-    """Takes the parts; nothing is compiled before the first request.
+    """Loads Flax's search. The first request compiles it.
 
     Args:
-      decode_file: Their file.
+      decode_file: The file with Flax's search.
       model: The network.
-      params: Its parameters.
+      params: The parameters of the network.
       codes: The Semantic ID of every item.
     """
     self._peer = _load(decode_file)
@@ -66,7 +65,7 @@ class FlaxSearch:
     """Encodes histories.
 
     Args:
-      batch: Histories; targets are not looked at.
+      batch: The histories. Targets are ignored.
     """
     return _encode(self._model, self._params, self._codes, batch)
 
@@ -76,8 +75,8 @@ class FlaxSearch:
     """Searches from encoded histories.
 
     Args:
-      history: From `encode`.
-      num_beams: Beams, no more than there are Semantic IDs.
+      history: The result of `encode`.
+      num_beams: The number of beams, at most the number of Semantic IDs.
 
     Returns:
       The Semantic ID of every beam, best first, and its log-probability.
@@ -87,14 +86,14 @@ class FlaxSearch:
   def search(
     self, batch: Batch, num_beams: int
   ) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
-    """Encodes and decodes as one program.
+    """Encodes and decodes in one program.
 
     Args:
-      batch: Histories; targets are not looked at.
-      num_beams: Beams, no more than there are Semantic IDs.
+      batch: The histories. Targets are ignored.
+      num_beams: The number of beams, at most the number of Semantic IDs.
 
     Returns:
-      As `decode`.
+      The same as `decode`.
     """
     return _search(
       self._peer, self._model, num_beams, self._params, self._codes, batch
@@ -102,11 +101,11 @@ class FlaxSearch:
 
 
 class _Cache(NamedTuple):
-  """What their search carries along, and reorders as beams are chosen.
+  """The cache of the search, which is reordered when beams are selected.
 
   Attributes:
     level: The next level.
-    layers: Keys and values `[rows, h, l, k]` of each layer.
+    layers: The keys and values `[rows, h, l, k]` of each layer.
   """
 
   level: Int[Array, '']
@@ -115,7 +114,7 @@ class _Cache(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(model: Tiger, params: Any, codes: Codes, batch: Batch) -> History:
-  # `encode` returns projections of what the encoder did.
+  # `encode` returns projections. This captures the output of the encoder.
   encoded, state = model.apply(
     {'params': params},
     codes,
@@ -138,13 +137,11 @@ def _decode(
 ) -> tuple[Int[Array, 'b m l'], Float[Array, 'b m']]:
   c, sizes = model.config, model.level_sizes
   shape = (history.mask.shape[0], c.num_heads, len(sizes), c.head_dim)
-  nothing = jnp.zeros(shape, c.dtype)
-  # Nothing ever ends, so that their search returns the beams still alive.
+  zeros = jnp.zeros(shape, c.dtype)
+  # No sequence ends early, so the search returns the live beams.
   sequences, scores = peer.beam_search(
-    history.mask,  # Only asked for its shape.
-    _Cache(
-      jnp.int32(0), (KeysValues(nothing, nothing),) * c.num_decoder_layers
-    ),
+    history.mask,  # Used for its shape only.
+    _Cache(jnp.int32(0), (KeysValues(zeros, zeros),) * c.num_decoder_layers),
     _step_fn(
       model,
       params,
@@ -156,7 +153,7 @@ def _decode(
     max_decode_len=1 + len(sizes),
   )
   firsts = _START + 1 + np.cumsum((0, *sizes[:-1]))
-  # They put the best last.
+  # Flax's search returns the best beam last.
   return sequences[:, ::-1, 1:] - firsts[None, None], scores[:, ::-1]
 
 
@@ -178,12 +175,12 @@ def _step_fn(
 ) -> Callable[
   [Int[Array, 'rows 1'], _Cache], tuple[Float[Array, 'rows v'], _Cache]
 ]:
-  """Returns their `tokens_to_logits`.
+  """Returns the `tokens_to_logits` of the search.
 
   Args:
     model: The network.
-    params: Its parameters.
-    history: A row for every beam.
+    params: The parameters of the network.
+    history: The encoded history, with one row per beam.
   """
   decoder = model.bind({'params': params}).decoder
   dtype = jnp.dtype(model.config.dtype)
@@ -227,7 +224,7 @@ def _step_fn(
       x = x + decoder.mlps[i](decoder.mlp_norms[i](x), True)
     logits = jnp.dot(decoder.final_norm(x)[:, 0], heads).astype(jnp.float32)
     logits = jnp.where((level_of_code == level)[None], logits, _NEVER)
-    # No code leads back to the start.
+    # The start token is never generated.
     logits = jnp.pad(logits, ((0, 0), (1, 0)), constant_values=_NEVER)
     return logits, _Cache(level + 1, tuple(layers))
 
@@ -235,7 +232,7 @@ def _step_fn(
 
 
 def _load(path: str | Path) -> ModuleType:
-  """Imports a file that is in no package."""
+  """Imports a file that is not part of a package."""
   spec = importlib.util.spec_from_file_location('flax_wmt_decode', path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

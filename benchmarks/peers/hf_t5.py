@@ -1,8 +1,8 @@
-"""TIGER as a T5 of Hugging Face, and what its `generate` recommends.
+"""Runs TIGER as a Hugging Face T5 with its `generate` method.
 
-The weights are those of a `Tiger`, in float32. The search is held to the
-catalogue by a `prefix_allowed_tokens_fn` that looks a prefix up in a dict.
-Every item comes out with the score that `TigerRetriever` gives it.
+The T5 has the float32 weights of a `Tiger`. `prefix_allowed_tokens_fn` limits
+the search to the catalog: it looks up prefixes in a dict. Items get the same
+scores as from `TigerRetriever`.
 """
 
 import collections
@@ -20,15 +20,15 @@ from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.relative_position import MAX_DISTANCE, NUM_BUCKETS
 from tiger_jax.models.tiger import Tiger, hash_users
 
-# The vocabulary: these two, the codes level by level, the user tokens.
+# The vocabulary: padding, start, the codes of each level, the user tokens.
 _PAD, _START, _FIRST_CODE = 0, 1, 2
 _NEVER = -1e9
-# Where a search finds too few items, it repeats some at -1e9 each.
+# A search that finds too few items repeats some with a score of -1e9.
 _LEAST_SCORE = -1e8
 
 
 class HfTiger:
-  """Answers histories through `generate`, on a CPU.
+  """Recommends items with `generate` on a CPU.
 
   Attributes:
     network: The T5.
@@ -41,13 +41,13 @@ class HfTiger:
     codes: Codes | Int[np.ndarray, 'items l'],
     level_sizes: tuple[int, ...],
   ):
-    """Takes over weights, and indexes the catalogue.
+    """Copies the weights, and indexes the catalog.
 
     Args:
       model: The network.
-      params: Its parameters.
+      params: The parameters of the network.
       codes: The Semantic ID of every item.
-      level_sizes: Codes at each level.
+      level_sizes: The number of codes at each level.
     """
     firsts = _FIRST_CODE + np.cumsum((0, *level_sizes[:-1]))
     self.network = _port(model, jax.device_get(params))
@@ -65,20 +65,20 @@ class HfTiger:
   def recommend(
     self, batch: Batch, num_beams: int, k: int
   ) -> tuple[Int[np.ndarray, 'b k'], Float[np.ndarray, 'b k']]:
-    """Returns the items `generate` finds, best first, and their scores.
+    """Returns the items that `generate` returns, best first, and their scores.
 
     Args:
-      batch: Histories; targets are not looked at.
-      num_beams: Beams of the search.
-      k: How many items, no more than beams.
+      batch: The histories. Targets are ignored.
+      num_beams: The number of beams.
+      k: The number of items, at most `num_beams`.
 
     Returns:
-      Item rows and log-probabilities; -1 and -inf where the search ran out of
-      items.
+      Item rows and log-probabilities. If there are fewer than k items, the
+      others are -1 and -inf.
     """
     tokens, mask = self._encoder_inputs(batch)
     num_levels = self._tokens.shape[1]
-    found = self.network.generate(
+    outputs = self.network.generate(
       input_ids=torch.from_numpy(tokens),
       attention_mask=torch.from_numpy(mask.astype(np.int64)),
       prefix_allowed_tokens_fn=self._allowed_tokens,
@@ -91,10 +91,10 @@ class HfTiger:
       return_dict_in_generate=True,
       output_scores=True,
     )
-    # Each step's log-softmax was over the probabilities of all levels.
-    lost = num_levels * math.log(num_levels)
-    scores = found.sequences_scores.numpy() + lost
-    sequences = found.sequences[:, 1:].tolist()
+    # `generate` normalizes over all levels, see `_LevelHeads`.
+    correction = num_levels * math.log(num_levels)
+    scores = outputs.sequences_scores.numpy() + correction
+    sequences = outputs.sequences[:, 1:].tolist()
     items = np.array([self._rows.get(tuple(x), -1) for x in sequences])
     is_item = scores > _LEAST_SCORE
     return (
@@ -103,13 +103,13 @@ class HfTiger:
     )
 
   def _allowed_tokens(self, row: int, sequence: torch.Tensor) -> list[int]:
-    del row  # One catalogue for all.
+    del row  # All rows have the same catalog.
     return self._allowed[tuple(sequence[1:].tolist())]
 
   def _encoder_inputs(
     self, batch: Batch
   ) -> tuple[Int[np.ndarray, 'b s'], Bool[np.ndarray, 'b s']]:
-    """Returns tokens, padded to the batch's longest history, and a mask."""
+    """Returns tokens, padded to the longest history, and a mask."""
     history = np.asarray(batch.history)
     history = history[:, : (history >= 0).sum(1).max()]
     mask = np.repeat(history >= 0, self._tokens.shape[1], axis=1)
@@ -123,11 +123,11 @@ class HfTiger:
 
 
 class _LevelHeads(nn.Module):
-  """The heads of all levels, each level a distribution of its own.
+  """The output heads of all levels, with a softmax for each level.
 
-  `generate` normalises over the whole vocabulary, which is the sum of those
-  distributions: all its log-probabilities are then less by the logarithm of
-  their number, and rank as before.
+  `generate` applies another log-softmax over the whole vocabulary. The
+  probabilities of all levels sum to the number of levels, so this subtracts the
+  logarithm of that number from every log-probability. The ranking is the same.
   """
 
   def __init__(self, kernels: list[np.ndarray]):
@@ -136,7 +136,7 @@ class _LevelHeads(nn.Module):
     self.weight = nn.Parameter(_transposed(np.concatenate(kernels, 1)))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    """Returns log-probabilities over the vocabulary but the user tokens."""
+    """Returns log-probabilities of all tokens except the user tokens."""
     logits = nn.functional.linear(x, self.weight).split(self.sizes, -1)
     never = x.new_full((*x.shape[:-1], _FIRST_CODE), _NEVER)
     return torch.cat([never, *(v.log_softmax(-1) for v in logits)], -1)
@@ -163,7 +163,7 @@ def _port(model: Tiger, params: dict[str, Any]) -> T5ForConditionalGeneration:
       relative_attention_max_distance=MAX_DISTANCE,
       layer_norm_epsilon=1e-6,
       feed_forward_proj='relu',
-      # Says that what goes into the heads is not scaled.
+      # Otherwise the T5 scales the input of the heads.
       tie_word_embeddings=False,
       pad_token_id=_PAD,
       decoder_start_token_id=_START,
@@ -189,7 +189,7 @@ def _stack(
   name: str, params: dict[str, Any], num_layers: int
 ) -> dict[str, torch.Tensor]:
   """Renames the parameters of the encoder or the decoder."""
-  # In the order of the sub-layers of a block: theirs, ours and its norm.
+  # The sub-layers of a block, in order: the T5's name, our name, our norm.
   sub_layers = {
     'encoder': [
       ('SelfAttention', 'attention', 'attention_norm'),
@@ -210,18 +210,18 @@ def _stack(
     ),
   }
   for i in range(num_layers):
-    for j, (theirs, ours, norm) in enumerate(sub_layers):
+    for j, (t5_name, our_name, norm) in enumerate(sub_layers):
       layer = f'{name}.block.{i}.layer.{j}'
       scale = params[f'{norm}_{i}']['scale']
       state[f'{layer}.layer_norm.weight'] = torch.tensor(scale)
-      weights = _mlp if theirs == 'DenseReluDense' else _attention
-      for part, weight in weights(params[f'{ours}_{i}']).items():
-        state[f'{layer}.{theirs}.{part}.weight'] = weight
+      weights = _mlp if t5_name == 'DenseReluDense' else _attention
+      for part, weight in weights(params[f'{our_name}_{i}']).items():
+        state[f'{layer}.{t5_name}.{part}.weight'] = weight
   return state
 
 
 def _attention(params: dict[str, Any]) -> dict[str, torch.Tensor]:
-  """Renames projections, and folds the heads into one axis."""
+  """Renames the projections, and merges the heads into one axis."""
   d_model = params['query']['kernel'].shape[0]
   weights = {
     part[0]: _transposed(params[part]['kernel'].reshape(d_model, -1))
@@ -239,5 +239,5 @@ def _mlp(params: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _transposed(kernel: np.ndarray) -> torch.Tensor:
-  """Returns the kernel `[in, out]` of a dense layer as torch has it."""
+  """Converts a kernel `[in, out]` to the weight of a torch layer."""
   return torch.tensor(kernel.T.copy())

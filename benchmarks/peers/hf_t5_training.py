@@ -1,7 +1,7 @@
-"""Training of TIGER as a T5 of Hugging Face, as PyTorch does it.
+"""Trains TIGER as a Hugging Face T5 in PyTorch.
 
-Weights and vocabulary are those of `HfTiger`. Histories come as tokens, looked
-up beforehand, and padded to the longest of their batch.
+The weights and the vocabulary are those of `HfTiger`. The tokens of the
+histories are computed in advance, and padded to the longest history of a batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +25,13 @@ _LossFn = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class HfTrainer(HfTiger):
-  """Takes training steps on a CPU: forward, backward, clipping, AdamW.
+  """Runs training steps on a CPU: forward, backward, clipping, AdamW.
 
   Attributes:
-    shares: How often each batch comes, by its number.
-    targets: Items that a batch predicts.
-    steps: Steps that `take` takes.
-    not_compiled: Why the network is not compiled; empty where it is.
+    shares: The share of each batch in an epoch, by number.
+    targets: The number of target items per batch.
+    steps: The number of steps of `take`.
+    not_compiled: The reason why the network is not compiled, if it is not.
   """
 
   def __init__(
@@ -44,19 +44,20 @@ class HfTrainer(HfTiger):
     *,
     compiled: bool = True,
   ):
-    """Takes over weights.
+    """Copies the weights.
 
     Args:
-      model: The network; the T5 has the same dropout.
-      params: Its parameters.
+      model: The network. The T5 has the same dropout.
+      params: The parameters of the network.
       codes: The Semantic ID of every item.
-      optimizer: The rate, which stays as it is, the decay and the norm.
-      batches: What to train on; every row has a target.
-      compiled: Whether `torch.compile` is to compile forward and backward,
-        which the first step does.
+      optimizer: The learning rate, which is constant here, the weight decay
+        and the clipping norm.
+      batches: The training batches. Every row has a target.
+      compiled: Whether `torch.compile` compiles the forward and backward
+        passes, in the first step.
     """
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    # What another process has compiled would be read from the disk.
+    # Programs that another process compiled must not be loaded.
     torch.compiler.config.force_disable_caches = True
     super().__init__(model, params, codes, model.level_sizes)
     for module in self.network.modules():
@@ -86,17 +87,17 @@ class HfTrainer(HfTiger):
     self._loss = torch.compile(self._eager_loss) if compiled else None
 
   def take(self, number: int) -> dict[str, float]:
-    """Takes a step; returns the loss and the norm of its gradient.
+    """Runs a step, and returns the loss and the gradient norm.
 
-    Where the network cannot be compiled, it is not from then on.
+    If the network cannot be compiled, this and later steps are not compiled.
 
     Args:
-      number: Which batch.
+      number: The number of the batch.
     """
     if self._loss:
       try:
         return self._step(self._loss, number)
-      # What Dynamo and Inductor raise, and compilers of C++ that are missing.
+      # Raised by Dynamo and Inductor, and if there is no C++ compiler.
       except RuntimeError as error:
         self.not_compiled = str(error).strip().split('\n')[0]
         self._loss = None
@@ -119,14 +120,14 @@ class HfTrainer(HfTiger):
     start = torch.full_like(
       targets[:, :1], self.network.config.decoder_start_token_id
     )
-    found = self.network(
+    outputs = self.network(
       input_ids=inputs,
       attention_mask=mask,
       decoder_input_ids=torch.cat([start, targets[:, :-1]], 1),
       use_cache=False,
     )
-    # The heads have normalised them already, each level by itself.
-    return -found.logits.gather(-1, targets[..., None]).mean()
+    # The heads return log-probabilities.
+    return -outputs.logits.gather(-1, targets[..., None]).mean()
 
 
 def measure(
@@ -135,31 +136,31 @@ def measure(
   make_ours: Callable[[Config], Any],
   time_fn: Callable[[Mapping[str, Any]], Any],
 ) -> str:
-  """Compares training of ours and of the T5.
+  """Compares our training with the T5.
 
-  Batches of the T5 hold examples as they come, and are padded to the longest;
-  those of ours hold histories of like length, except where both are given the
-  same.
+  The T5 trains on batches of mixed lengths, padded to the longest history. Our
+  batches have histories of similar length, except in the row with the batches
+  of T5.
 
   Args:
-    configs: What to train, by name.
+    configs: The configs to train, by name.
     codes: The Semantic ID of every item.
-    make_ours: Makes `benchmarks.training.Ours`.
-    time_fn: What `benchmarks.training.time_steps` returns, of sides by name.
+    make_ours: Creates a `benchmarks.training.Ours`.
+    time_fn: Times the sides, see `benchmarks.training.time_steps`.
 
   Returns:
-    Markdown.
+    A Markdown table, and notes.
 
   Raises:
-    measuring.Different: See `check`.
+    measuring.Mismatch: The two sides compute different values.
   """
 
   def pair(config: Config, compiled: bool) -> tuple[Any, HfTrainer]:
     ours = make_ours(config)
-    two = [ours.batch(0), ours.batch(1)]
+    first_batches = [ours.batch(0), ours.batch(1)]
     return ours, HfTrainer(
-      ours.task.model, ours.state.params, codes, config.train.optimizer, two,
-      compiled=compiled,
+      ours.task.model, ours.state.params, codes, config.train.optimizer,
+      first_batches, compiled=compiled,
     )  # fmt: skip
 
   rows, notes = [], []
@@ -167,7 +168,7 @@ def measure(
     mixed = _change(
       config, 'train', length_buckets=(config.model.max_history,),
       steps_per_call=1,
-      # Theirs is constant.
+      # The rate of the T5 is constant.
       optimizer=dataclasses.replace(config.train.optimizer, warmup_steps=0),
     )  # fmt: skip
     exact = _change(mixed, 'model', dropout=0.0)
@@ -192,37 +193,37 @@ def measure(
       ]
       for x in sides
     ]  # fmt: skip
-  header = ['', 'speed, T5 = 1', 'targets/s', 'ms a step', 'first steps, s']
+  header = ['', 'speed, T5 = 1', 'targets/s', 'ms per step', 'first steps, s']
   return '\n'.join([measuring.table(header, rows), '', *notes])
 
 
 def check(ours: Any, theirs: HfTrainer) -> str:
-  """Compares two steps on a batch, from the same weights without dropout.
+  """Compares two steps on a batch, with the same weights and no dropout.
 
   Args:
-    ours: Takes the steps, as `theirs` does, in its only shape.
-    theirs: The peer; its first batch is that of ours.
+    ours: Our trainer, with batches of one width.
+    theirs: The peer, with the same first batch.
 
   Returns:
-    How much they differ.
+    A sentence with the differences.
 
   Raises:
-    measuring.Different: It is more than rounding.
+    measuring.Mismatch: The differences are larger than rounding errors.
   """
   (width,) = ours.shares
-  # The second loss shows what the first step did to the weights.
-  found = [(ours.take(width), theirs.take(0)) for _ in range(2)]
+  # The second loss depends on the update of the first step.
+  metrics = [(ours.take(width), theirs.take(0)) for _ in range(2)]
   losses, norms = (
-    [abs(float(a[name]) / b[name] - 1) for a, b in found]
+    [abs(float(a[name]) / b[name] - 1) for a, b in metrics]
     for name in ('loss', 'gradient_norm')
   )
-  told = (
-    f'without dropout the losses of two steps differ by {losses[0]:.0e} and '
-    f"{losses[1]:.0e}, the first gradients' norms by {norms[0]:.0e}"
+  text = (
+    f'without dropout, the losses of two steps differ by {losses[0]:.0e} and '
+    f'{losses[1]:.0e}, and the first gradient norms by {norms[0]:.0e}'
   )
   if losses[0] > 1e-4 or losses[1] > 1e-3 or norms[0] > 1e-3:
-    raise measuring.Different(f'T5 and ours: {told}')
-  return told
+    raise measuring.Mismatch(f'T5 and ours: {text}')
+  return text
 
 
 def _change(config: Config, section: str, **values: Any) -> Config:

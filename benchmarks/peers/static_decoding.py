@@ -1,10 +1,11 @@
-"""STATIC, and what its authors compare it with, on logits that are given.
+"""Runs STATIC and the baselines of its authors on given logits.
 
-Their code, https://github.com/youtube/static-constraint-decoding at commit
-c24f9dc (arXiv 2602.22647), stays in a checkout of its own. Logits are one
-array a level, `[b, 1, v]` and then `[b, m, v]`; there may be no more beams
-than codes. Every search compiles once for its shapes, and takes its tables as
-arguments. Only `Static.kernel` says which beams came to nothing.
+The code is loaded from a checkout of
+https://github.com/youtube/static-constraint-decoding at commit c24f9dc (arXiv
+2602.22647). There is one array of logits per level: `[b, 1, v]` for the first
+level, then `[b, m, v]`. There must not be more beams than codes. Every search
+compiles once per shape, and its tables are arguments. Only `Static.kernel`
+marks invalid beams.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32
 import numpy as np
 
 _URL = 'https://github.com/youtube/static-constraint-decoding'
-# Files, and what is used of them.
+# The files, and the functions that are used.
 _BUILDER = ('static_decoding/csr_utils.py', 'build_static_index')
 _DECODER = (
   'static_decoding/decoding_jax.py',
@@ -43,7 +44,7 @@ Logits = Sequence[Float32[Array, 'b _ v'] | Float32[np.ndarray, 'b _ v']]
 
 
 class _Index(NamedTuple):
-  """The arrays of their index, by the names their search has for them."""
+  """The arrays of STATIC's index, named as in STATIC's search."""
 
   packed_csr: Int32[Array, 'edges 2']
   csr_indptr: Int32[Array, ' states']
@@ -53,11 +54,11 @@ class _Index(NamedTuple):
 
 
 class Static:
-  """Their index, with their search and with one of ours.
+  """STATIC's index, with STATIC's search and a leaner one.
 
   Attributes:
-    nbytes: Of all arrays of the index, in their types.
-    build_seconds: What building it took, from IDs in order.
+    nbytes: The size of all arrays of the index.
+    build_seconds: The time to build the index from sorted IDs.
   """
 
   def __init__(
@@ -66,9 +67,9 @@ class Static:
     """Builds the index.
 
     Args:
-      checkout: Their repository.
-      codes: IDs of at least three levels, in ascending order, none repeated.
-      num_codes: Codes at each level.
+      checkout: A checkout of STATIC.
+      codes: Unique IDs of at least three levels, in ascending order.
+      num_codes: The number of codes at each level.
     """
     self._decoder = _load(checkout, *_DECODER)
     build_fn = _load(checkout, *_BUILDER).build_static_index
@@ -82,16 +83,17 @@ class Static:
   def shipped(
     self, logits: Logits, num_beams: int, tokens_per_beam: int
   ) -> Int32[Array, 'b m l']:
-    """Searches as they do.
+    """Runs STATIC's search.
 
     Args:
-      logits: What the network says.
-      num_beams: Beams.
-      tokens_per_beam: How many codes of each beam are looked at in the second
-        level. Fewer than `num_beams` make it something else than beam search.
+      logits: The logits of every level.
+      num_beams: The number of beams.
+      tokens_per_beam: The number of codes of each beam that the second level
+        considers. With fewer than `num_beams`, this is not an exact beam
+        search.
 
     Returns:
-      IDs, best first; in dead beams, codes that are none.
+      IDs, best first. Dead beams have invalid codes.
     """
     return self._decoder.sparse_transition_jax(
       _next_logits,
@@ -109,14 +111,14 @@ class Static:
   def kernel(
     self, logits: Logits, num_beams: int
   ) -> tuple[Int32[Array, 'b m l'], Float32[Array, 'b m']]:
-    """Searches by their tables and their kernel, with little else to it.
+    """Runs STATIC's kernel in a loop with little overhead.
 
     Args:
-      logits: What the network says.
-      num_beams: Beams.
+      logits: The logits of every level.
+      num_beams: The number of beams.
 
     Returns:
-      IDs and their log-probabilities, best first; -inf marks what is no ID.
+      IDs and their log-probabilities, best first; -inf marks invalid beams.
     """
     kernel_fn = self._decoder.generate_and_apply_logprobs_mask
     return _lean_search(
@@ -125,17 +127,17 @@ class Static:
 
 
 class Baseline(NamedTuple):
-  """What STATIC is compared with by its authors, in their beam search.
+  """A baseline of STATIC's authors, in their beam search.
 
-  All let a beam keep as many codes as there are beams, so that none is missed.
-  But what is not allowed scores -1e9 instead of -inf: where there are fewer
-  IDs within reach than beams, the rest are made up, and nothing tells.
+  A beam keeps as many codes as there are beams, so no result is missed. Invalid
+  codes score -1e9 instead of -inf. If there are fewer valid IDs than beams, the
+  results contain invalid IDs that are not marked.
 
   Attributes:
-    search: Given logits and a number of beams, returns IDs `[b, m, l]`, best
-      first.
-    nbytes: Of its arrays on the device.
-    build_seconds: What building it took, from IDs in order.
+    search: A function of logits and a number of beams. It returns IDs
+      `[b, m, l]`, best first.
+    nbytes: The size of the arrays on the device.
+    build_seconds: The time to build the arrays from sorted IDs.
   """
 
   search: Callable[[Logits, int], Int32[Array, 'b m l']]
@@ -146,15 +148,15 @@ class Baseline(NamedTuple):
 def ppv(
   checkout: Path, codes: Int[np.ndarray, 'items l'], num_codes: int
 ) -> Baseline:
-  """Searches the IDs by bisection: for a prefix, then for each code after it.
+  """Bisects the sorted IDs, for a prefix and then for each next code.
 
-  Exact, for all codes are verified. Their approximate one verifies the 50
-  likeliest, and is not here.
+  The baseline is exact, because it verifies all codes. The approximate version
+  of the authors, which verifies the 50 most probable codes, is not used.
 
   Args:
-    checkout: Their repository.
+    checkout: A checkout of STATIC.
     codes: IDs in ascending order.
-    num_codes: Codes at each level.
+    num_codes: The number of codes at each level.
   """
   baselines = _load(checkout, *_BASELINES)
   table, seconds = _timed(jnp.asarray, codes.astype(np.int32))
@@ -169,20 +171,20 @@ def ppv(
 def cpu_trie(
   checkout: Path, codes: Int[np.ndarray, 'items l'], num_codes: int
 ) -> Baseline:
-  """Asks a trie of Python dicts on the host, at every level.
+  """Looks up prefixes in a trie of Python dicts on the host, at every level.
 
-  Exact. Their callback reads NumPy arrays, code by code, and JAX gives it
-  arrays of its own, where each code read is a program run: they are converted
-  on the way, lest that be all that is timed.
+  The baseline is exact. The authors' callback reads single codes. With JAX
+  arrays, each read would run a program, and this would dominate the time. The
+  arrays are therefore converted to NumPy arrays first.
 
   Args:
-    checkout: Their repository.
+    checkout: A checkout of STATIC.
     codes: IDs in any order.
-    num_codes: Codes at each level.
+    num_codes: The number of codes at each level.
   """
   baselines = _load(checkout, *_BASELINES)
   trie, seconds = _timed(baselines.build_trie, codes)
-  theirs = baselines.make_trie_mask_fn(trie, num_codes)
+  trie_mask_fn = baselines.make_trie_mask_fn(trie, num_codes)
   pure_callback = jax.pure_callback
 
   def with_numpy(callback, shape, *args):
@@ -192,7 +194,7 @@ def cpu_trie(
 
   def mask_fn(*args):
     with mock.patch.object(jax, 'pure_callback', with_numpy):
-      return theirs(*args)
+      return trie_mask_fn(*args)
 
   return _baseline(baselines, lambda _: mask_fn, (), seconds)
 
@@ -200,19 +202,19 @@ def cpu_trie(
 def hash_bitmap(
   checkout: Path, codes: Int[np.ndarray, 'items l'], num_codes: int
 ) -> Baseline:
-  """Looks the hash of every prefix up among 2**30 bits.
+  """Looks up the hash of every prefix in a bitmap of 2**30 bits.
 
-  Not exact. A prefix that shares its bit with one in the catalogue passes, the
-  likelier the larger the catalogue; and since leading zeros leave the hash at
-  zero, code 0 may be followed by any code that an ID begins with. No prefix in
-  the catalogue is kept out.
+  The baseline is not exact. Every valid prefix passes, and so does a prefix
+  that shares its bit with a valid one. This is more frequent in larger
+  catalogs. Leading zeros do not change the hash, so any first code may follow
+  code 0.
 
   Args:
-    checkout: Their repository.
+    checkout: A checkout of STATIC.
     codes: IDs in any order.
-    num_codes: Codes at each level.
+    num_codes: The number of codes at each level.
   """
-  del num_codes  # The logits tell.
+  del num_codes  # The shape of the logits has it.
   baselines = _load(checkout, *_BASELINES)
   bitmap, seconds = _timed(baselines.build_hash_bitmap, codes.astype(np.int32))
   return _baseline(baselines, baselines.make_hash_bitmap_fn, bitmap, seconds)
@@ -224,7 +226,7 @@ def _baseline(
   table: Any,
   build_seconds: float,
 ) -> Baseline:
-  """Puts a mask into their search, with its table as an argument of jit."""
+  """Builds the authors' search with a mask, whose table is an argument."""
 
   @functools.partial(jax.jit, static_argnames='num_beams')
   def search(table, logits, num_beams):
@@ -255,7 +257,7 @@ def _lean_search(
   index: _Index,
   logits: tuple[Float32[Array, 'b _ v'], ...],
 ) -> tuple[Int32[Array, 'b m l'], Float32[Array, 'b m']]:
-  """Beam search with one top-k a level, over the candidates of all beams."""
+  """Runs a beam search with one top k per level over all candidates."""
   batch_size, _, num_codes = logits[0].shape
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)
   scores = jnp.zeros((batch_size, 1))
@@ -281,13 +283,13 @@ def _lean_search(
 
     width = candidates.shape[-1]
     scores = (scores[..., None] + candidates).reshape(batch_size, -1)
-    scores, chosen = jax.lax.top_k(scores, num_beams)
-    codes = jnp.take_along_axis(codes, chosen[..., None] // width, axis=1)
+    scores, selected = jax.lax.top_k(scores, num_beams)
+    codes = jnp.take_along_axis(codes, selected[..., None] // width, axis=1)
     if level < 2:
-      code = chosen % width
+      code = selected % width
     else:
-      code = _take(children, chosen)
-      states = _take(next_states, chosen)
+      code = _take(children, selected)
+      states = _take(next_states, selected)
     codes = jnp.concatenate([codes, code[..., None]], axis=-1)
     if level == 1:
       states = index.dense_states[codes[..., 0], code]
@@ -295,15 +297,16 @@ def _lean_search(
 
 
 def _take(
-  values: Int32[Array, 'bm k'], chosen: Int32[Array, 'b m']
+  values: Int32[Array, 'bm k'], selected: Int32[Array, 'b m']
 ) -> Int32[Array, 'b m']:
-  return jnp.take_along_axis(values.reshape(len(chosen), -1), chosen, axis=1)
+  values = values.reshape(len(selected), -1)
+  return jnp.take_along_axis(values, selected, axis=1)
 
 
 def _next_logits(
   tokens: Int32[Array, 'rows 1'], logits: tuple[Array, ...]
 ) -> tuple[Float32[Array, 'rows 1 v'], tuple[Array, ...]]:
-  """Is their network: what it takes for a random key are all logits to come."""
+  """Replaces the network; the state is the logits of the remaining levels."""
   now, *later = logits
   return now.reshape(len(tokens), 1, -1), tuple(later)
 
@@ -316,16 +319,16 @@ def _timed(build_fn: Callable, *args, **kwargs) -> tuple[Any, float]:
 
 @functools.cache
 def _load(checkout: Path, file: str, *names: str) -> ModuleType:
-  """Imports a file by its path: their folders are named as ours are."""
+  """Imports a file by its path, because the folders have names like ours."""
   path = Path(checkout) / file
   if not path.is_file():
-    raise SystemExit(f'{path} is missing: clone {_URL} and name its folder')
+    raise SystemExit(f'{path} is missing: set --static to a clone of {_URL}')
   spec = importlib.util.spec_from_file_location(f'static_{path.stem}', path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   missing = [name for name in names if not hasattr(module, name)]
   if missing:
     raise SystemExit(
-      f'{path} has no {", ".join(missing)}: check commit c24f9dc out'
+      f'{path} has no {", ".join(missing)}: check out commit c24f9dc'
     )
   return module

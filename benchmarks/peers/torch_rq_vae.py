@@ -1,8 +1,8 @@
 """The RQ-VAE and its training in PyTorch, written to be fast on a CPU.
 
-The same network, losses and optimizer as `tiger_jax`: what it is given is
-standardised already, which `tiger_jax` does in every step, and the optimizer
-is the fused one.
+The network, the losses and the optimizer are those of `tiger_jax`. The input is
+already standardized, while `tiger_jax` standardizes it in every step. The
+optimizer is fused.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ class RqVae(nn.Module):
     codebooks: Sequence[np.ndarray],
     beta: float,
   ):
-    """Takes over weights.
+    """Copies the weights.
 
     Args:
       encoder: A kernel `[in, out]` and a bias for every layer.
-      decoder: The same.
-      codebooks: One per level, `[codes, latent_dim]`.
-      beta: Weight of the commitment loss.
+      decoder: A kernel and a bias for every layer.
+      codebooks: A codebook `[codes, latent_dim]` for every level.
+      beta: The weight of the commitment loss.
     """
     super().__init__()
     self.encoder = _mlp(encoder)
@@ -40,7 +40,7 @@ class RqVae(nn.Module):
     self.beta = beta
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    """Returns the loss of standardised embeddings `[b, dim]`."""
+    """Returns the loss of standardized embeddings `[b, dim]`."""
     z = self.encoder(x)
     residual, quantization = z, x.new_zeros(())
     for codebook in self.codebooks:
@@ -61,7 +61,7 @@ class Trainer:
   """AdamW with global-norm clipping and cosine decay, compiled.
 
   Attributes:
-    model: What is trained.
+    model: The network.
   """
 
   def __init__(
@@ -73,14 +73,14 @@ class Trainer:
     clip_norm: float,
     num_steps: int,
   ):
-    """Compiles nothing yet: the first step does.
+    """Creates the optimizer. The first step compiles the network.
 
     Args:
-      model: What is trained.
-      learning_rate: The first rate.
-      weight_decay: Decoupled decay, of all parameters.
-      clip_norm: Gradients are scaled down to this global norm.
-      num_steps: Where the rate has decayed to zero.
+      model: The network.
+      learning_rate: The initial learning rate.
+      weight_decay: The decoupled weight decay of all parameters.
+      clip_norm: The maximum global norm of the gradients.
+      num_steps: The number of steps until the rate is zero.
     """
     self.model = model
     self._parameters = list(model.parameters())
@@ -105,7 +105,7 @@ class Trainer:
     return [gradient.numpy() for gradient in gradients]
 
   def step(self, x: torch.Tensor) -> torch.Tensor:
-    """Takes a step on standardised embeddings; returns the loss."""
+    """Runs a step on standardized embeddings, and returns the loss."""
     loss = self._loss(x)
     loss.backward()
     nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, foreach=True)

@@ -1,4 +1,4 @@
-"""What the benchmark prints is what was timed and found."""
+"""The helpers of the benchmarks: timing, comparison, tables."""
 
 import json
 import time
@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import catalogues, masks, measuring, quality, windows
+from benchmarks import catalogs, masks, measuring, quality, windows
 from tiger_jax.data import splits
 from tiger_jax.data.sources import synthetic
 
 
-def test_sides_take_turns_and_are_timed():
+def test_sides_are_timed_in_turns():
   order = []
 
   def side(name, seconds):
@@ -34,7 +34,7 @@ def test_spread_is_the_median_and_the_quartiles():
   assert measuring.spread(np.array([9.0, 1, 2, 3, 4]), 1) == '3.0 (2.0 to 4.0)'
 
 
-def test_rounds_that_warm_are_not_timed():
+def test_warm_up_rounds_are_not_timed():
   rounds = []
   seconds = measuring.in_turns({'a': rounds.append}, 2, num_warm=3)
   assert rounds == [0, 1, 2, 0, 1]
@@ -47,41 +47,41 @@ def test_percentiles():
   assert measuring.spread(values, 0, ends=10) == '5 (1 to 9)'
 
 
-def test_near_ties_may_swap_and_nothing_else():
+def test_only_near_ties_may_swap():
   scores = np.array([[-1.0, -2.0, -2.00001, -3.0]])
   ours = np.array([[5, 6, 7, 8]])
   measuring.compare('they', ours, ours, scores)
   measuring.compare('they', ours, np.array([[5, 7, 6, 8]]), scores)
-  # The last may have won a near-tie against one that was not found.
+  # The last result may differ.
   measuring.compare('they', ours, np.array([[5, 6, 7, 9]]), scores)
   for theirs in ([6, 5, 7, 8], [4, 6, 7, 8]):
-    with pytest.raises(measuring.Different, match='they: 75.00%|they: 50.00%'):
+    with pytest.raises(measuring.Mismatch, match='they: 75.00%|they: 50.00%'):
       measuring.compare('they', ours, np.array([theirs]), scores)
 
 
-def test_waiting_sides_return_when_results_are_there():
-  sides = measuring.waiting({'a': lambda: jnp.arange(3), 'b': lambda: 7})
+def test_blocking_sides_return_computed_results():
+  sides = measuring.blocking({'a': lambda: jnp.arange(3), 'b': lambda: 7})
   assert sides['a'](0).tolist() == [0, 1, 2]
   assert sides['b'](1) == 7
 
 
 @pytest.mark.parametrize('skew', [False, True])
-def test_the_search_in_numpy_is_the_search_that_is_timed(skew):
+def test_the_timed_search_equals_numpy(skew):
   shape = masks.Shape(16, 4, 2000, skew)
   codes, catalog, _ = shape.draw()
   assert catalog.size == len(codes)
   logits = shape.logits(3, 12)
-  found = jax.device_get(masks.search(catalog, logits, 12))
+  beams = jax.device_get(masks.search(catalog, logits, 12))
   expected = masks.slow_search(codes, jax.device_get(logits), 12)
-  np.testing.assert_array_equal(found.codes, expected)
-  free, scores = masks.unmasked(catalog, logits, 12)
-  assert not catalog.contains(np.asarray(free).reshape(-1, 4)).all()
-  assert (scores[:, 0] >= found.scores[:, 0]).all()
+  np.testing.assert_array_equal(beams.codes, expected)
+  any_codes, scores = masks.unmasked(catalog, logits, 12)
+  assert not catalog.contains(np.asarray(any_codes).reshape(-1, 4)).all()
+  assert (scores[:, 0] >= beams.scores[:, 0]).all()
 
 
-def test_logits_are_of_the_shapes_a_search_asks_for():
-  drawn = catalogues.logits(2, 5, 7, 3, seed=0)
-  assert [x.shape for x in drawn] == [(2, 1, 7), (2, 5, 7), (2, 5, 7)]
+def test_shapes_of_logits():
+  logits = catalogs.logits(2, 5, 7, 3, seed=0)
+  assert [x.shape for x in logits] == [(2, 1, 7), (2, 5, 7), (2, 5, 7)]
 
 
 def test_table():
@@ -92,7 +92,7 @@ def test_table():
 
 def test_a_row_of_quality(tmp_path):
   shares = [0.5, 0.25]
-  found = {
+  values = {
     'usage': [1.0, 0.75],
     'unique_prefix_rate': shares,
     'collision_rate': shares,
@@ -103,7 +103,7 @@ def test_a_row_of_quality(tmp_path):
     'neighbour_agreement': shares,
     'neighbour_agreement_by_chance': [0.1, 0.0],
   }
-  (tmp_path / 'quality.json').write_text(json.dumps(found))
+  (tmp_path / 'quality.json').write_text(json.dumps(values))
   (tmp_path / 'stage.json').write_text(json.dumps({'seconds': 1.25}))
   assert quality.row(tmp_path) == [
     '1.2', '100.0% / 75.0%', '25.0%', '25.0%', '7', '-', '50.0% (12.5%)',
@@ -112,16 +112,16 @@ def test_a_row_of_quality(tmp_path):
 
 
 @pytest.mark.parametrize('max_history', [1, 4, 10])
-def test_shortened_histories_are_counted_one_by_one(max_history):
+def test_the_share_of_shortened_histories_equals_brute_force(max_history):
   dataset = synthetic.make(60, seed=0)
-  given = {}
+  in_window = {}
   _, starts, ends = splits.sequences(dataset, max_history)
   for start, end in zip(starts, ends, strict=True):
-    given |= {target: target - start for target in range(start + 1, end + 1)}
+    in_window |= {x: x - start for x in range(start + 1, end + 1)}
   _, starts, ends = splits.split(dataset, 'train')
-  assert sorted(given) == sorted(ends.tolist())
+  assert sorted(in_window) == sorted(ends.tolist())
   short = [
-    min(end - start, max_history) > given[end]
+    min(end - start, max_history) > in_window[end]
     for start, end in zip(starts, ends, strict=True)
   ]
   expected = sum(short) / len(short)

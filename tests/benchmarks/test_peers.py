@@ -1,4 +1,4 @@
-"""The peers find what a plain search over every ID's score finds."""
+"""The peers return the results of a brute-force beam search."""
 
 import math
 import os
@@ -17,7 +17,7 @@ NUM_IDS = math.prod(LEVEL_SIZES)
 NUM_ITEMS = 13
 NUM_REQUESTS = 6
 CONFIG = ModelConfig(
-  max_history=12,  # Long enough for distances that share a bucket.
+  max_history=12,  # Long enough for several distances in one bucket.
   d_model=8,
   num_heads=2,
   head_dim=3,
@@ -31,7 +31,7 @@ MODEL = Tiger(CONFIG, LEVEL_SIZES)
 
 @pytest.fixture(scope='module')
 def codes():
-  """Every ID there is; the first ones are the catalogue."""
+  """All possible IDs; the first ones are the catalog."""
   ids = np.random.default_rng(0).permutation(NUM_IDS)
   return np.stack(np.unravel_index(ids, LEVEL_SIZES), 1).astype(np.int32)
 
@@ -40,7 +40,7 @@ def codes():
 def batch():
   rng = np.random.default_rng(1)
   history = rng.integers(0, NUM_ITEMS, (NUM_REQUESTS, CONFIG.max_history))
-  # None is as long as they may be.
+  # No history has the maximum length.
   lengths = rng.integers(1, CONFIG.max_history, NUM_REQUESTS)
   history[np.arange(CONFIG.max_history)[None] >= lengths[:, None]] = -1
   user = np.arange(NUM_REQUESTS) - 1
@@ -56,12 +56,12 @@ def params(codes, batch):
 
 @pytest.fixture(scope='module')
 def prefix_scores(params, codes, batch):
-  """For every request, the log-probability of every prefix of every ID."""
+  """The log-probability of every prefix of every ID, for every request."""
 
   @jax.jit
   def score(target):
-    taught = batch._replace(target=jnp.full((NUM_REQUESTS,), target))
-    logits = MODEL.apply({'params': params}, jnp.asarray(codes), taught)
+    targets = batch._replace(target=jnp.full((NUM_REQUESTS,), target))
+    logits = MODEL.apply({'params': params}, jnp.asarray(codes), targets)
     return jnp.cumsum(
       jnp.stack(
         [
@@ -76,24 +76,24 @@ def prefix_scores(params, codes, batch):
   scores = np.stack([score(jnp.int32(i)) for i in range(NUM_IDS)], 1)
   return [
     {
-      tuple(item[: level + 1]): of_request[i, level]
+      tuple(item[: level + 1]): request_scores[i, level]
       for i, item in enumerate(codes.tolist())
       for level in range(len(LEVEL_SIZES))
     }
-    for of_request in scores
+    for request_scores in scores
   ]
 
 
-def _best(prefix_scores, ids, num_beams):
-  """Returns the scores of a beam search's IDs, best first."""
+def _beam_search(prefix_scores, ids, num_beams):
+  """Returns the scores of the IDs of a beam search, best first."""
   alive = [()]
   for level in range(len(LEVEL_SIZES)):
-    grown = {x[: level + 1] for x in ids if x[:level] in alive}
-    alive = sorted(grown, key=prefix_scores.get, reverse=True)[:num_beams]
+    prefixes = {x[: level + 1] for x in ids if x[:level] in alive}
+    alive = sorted(prefixes, key=prefix_scores.get, reverse=True)[:num_beams]
   return [prefix_scores[x] for x in alive]
 
 
-# 4 beams lose IDs on the way; 20 are more than there are prefixes or items.
+# 4 beams drop prefixes. 20 beams are more than there are items.
 @pytest.mark.parametrize('num_beams', [4, 20])
 def test_hf_t5(params, codes, batch, prefix_scores, num_beams):
   for name in ('torch', 'transformers'):
@@ -103,18 +103,18 @@ def test_hf_t5(params, codes, batch, prefix_scores, num_beams):
   peer = hf_t5.HfTiger(MODEL, params, codes[:NUM_ITEMS], LEVEL_SIZES)
   items, scores = peer.recommend(batch, num_beams, num_beams)
   assert items.shape == scores.shape == (NUM_REQUESTS, num_beams)
-  catalogue = [tuple(x) for x in codes[:NUM_ITEMS].tolist()]
-  for of_prefix, found, found_scores in zip(
+  catalog = [tuple(x) for x in codes[:NUM_ITEMS].tolist()]
+  for by_prefix, rows, row_scores in zip(
     prefix_scores, items, scores, strict=True
   ):
-    expected = _best(of_prefix, catalogue, num_beams)
-    num_found = len(expected)
-    assert (found[num_found:] == -1).all()
-    assert (found_scores[num_found:] == -np.inf).all()
-    ids = [catalogue[i] for i in found[:num_found]]
-    assert len(set(ids)) == num_found
-    np.testing.assert_allclose([of_prefix[x] for x in ids], expected, atol=1e-5)
-    np.testing.assert_allclose(found_scores[:num_found], expected, atol=1e-4)
+    expected = _beam_search(by_prefix, catalog, num_beams)
+    size = len(expected)
+    assert (rows[size:] == -1).all()
+    assert (row_scores[size:] == -np.inf).all()
+    ids = [catalog[i] for i in rows[:size]]
+    assert len(set(ids)) == size
+    np.testing.assert_allclose([by_prefix[x] for x in ids], expected, atol=1e-5)
+    np.testing.assert_allclose(row_scores[:size], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('num_beams', [4, 20])
@@ -128,17 +128,17 @@ def test_flax_beam_search(params, codes, batch, prefix_scores, num_beams):
   from benchmarks.peers import flax_beam_search
 
   peer = flax_beam_search.FlaxSearch(path, MODEL, params, jnp.asarray(codes))
-  found, scores = jax.device_get(peer.search(batch, num_beams))
-  every_id = [tuple(x) for x in codes.tolist()]
-  for of_prefix, ids, found_scores in zip(
-    prefix_scores, found.tolist(), scores, strict=True
+  beams, scores = jax.device_get(peer.search(batch, num_beams))
+  all_ids = [tuple(x) for x in codes.tolist()]
+  for by_prefix, ids, beam_scores in zip(
+    prefix_scores, beams.tolist(), scores, strict=True
   ):
-    expected = _best(of_prefix, every_id, num_beams)
+    expected = _beam_search(by_prefix, all_ids, num_beams)
     assert len(set(map(tuple, ids))) == num_beams
     np.testing.assert_allclose(
-      [of_prefix[tuple(x)] for x in ids], expected, atol=1e-5
+      [by_prefix[tuple(x)] for x in ids], expected, atol=1e-5
     )
-    np.testing.assert_allclose(found_scores, expected, atol=1e-4)
+    np.testing.assert_allclose(beam_scores, expected, atol=1e-4)
   again = peer.decode(peer.encode(batch), num_beams)
-  np.testing.assert_array_equal(again[0], found)
+  np.testing.assert_array_equal(again[0], beams)
   np.testing.assert_allclose(again[1], scores, atol=1e-5)

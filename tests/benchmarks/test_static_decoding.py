@@ -1,4 +1,4 @@
-"""STATIC and its baselines find what plain beam search in a trie finds."""
+"""STATIC and its baselines return the results of a simple beam search."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import catalogues
+from benchmarks import catalogs
 from benchmarks.peers import static_decoding
 
 
@@ -16,19 +16,19 @@ def checkout():
   value = os.environ.get('TIGER_JAX_BENCH_STATIC', '')
   if not value:
     pytest.skip('needs STATIC: set TIGER_JAX_BENCH_STATIC to its checkout')
-  # Their code broadcasts arrays of different rank.
+  # STATIC broadcasts arrays of different rank.
   with jax.numpy_rank_promotion('allow'):
     yield pathlib.Path(value)
 
 
 def _beam_search(codes, logits, num_beams):
-  """Beam search, one user and one beam at a time."""
+  """Runs a beam search in a trie, one user and one beam at a time."""
   trie = {}
   for row in codes.tolist():
     node = trie
     for code in row:
       node = node.setdefault(code, {})
-  found, scores = [], []
+  codes_of_users, scores = [], []
   for user in range(len(logits[0])):
     beams = [(0.0, (), trie)]
     for level in logits:
@@ -40,9 +40,9 @@ def _beam_search(codes, logits, num_beams):
         for code, child in sorted(node.items())
       ]
       beams = sorted(beams, key=lambda beam: -beam[0])[:num_beams]
-    found.append([prefix for _, prefix, _ in beams])
+    codes_of_users.append([prefix for _, prefix, _ in beams])
     scores.append([score for score, _, _ in beams])
-  return np.array(found), np.array(scores)
+  return np.array(codes_of_users), np.array(scores)
 
 
 @pytest.mark.parametrize('skew', [False, True])
@@ -50,53 +50,53 @@ def _beam_search(codes, logits, num_beams):
   ('num_items', 'num_codes', 'num_levels'),
   [(200, 8, 3), (2000, 32, 4), (500, 16, 5), (100_000, 256, 4)],
 )
-def test_all_find_the_same(checkout, num_items, num_codes, num_levels, skew):
+def test_exact_searches_agree(checkout, num_items, num_codes, num_levels, skew):
   num_beams = 6
-  codes = catalogues.draw(num_items, num_codes, num_levels, skew, seed=1)
-  logits = catalogues.logits(3, num_beams, num_codes, num_levels, seed=2)
-  want, want_scores = _beam_search(codes, logits, num_beams)
-  assert want.shape == (3, num_beams, num_levels)  # All beams are alive.
+  codes = catalogs.draw(num_items, num_codes, num_levels, skew, seed=1)
+  logits = catalogs.logits(3, num_beams, num_codes, num_levels, seed=2)
+  expected, expected_scores = _beam_search(codes, logits, num_beams)
+  assert expected.shape == (3, num_beams, num_levels)  # All beams are alive.
 
   static = static_decoding.Static(checkout, codes, num_codes)
-  found, scores = static.kernel(logits, num_beams)
-  np.testing.assert_array_equal(found, want)
-  np.testing.assert_allclose(scores, want_scores, rtol=1e-5)
+  beams, scores = static.kernel(logits, num_beams)
+  np.testing.assert_array_equal(beams, expected)
+  np.testing.assert_allclose(scores, expected_scores, rtol=1e-5)
   shipped = static.shipped(logits, num_beams, tokens_per_beam=num_beams)
-  np.testing.assert_array_equal(shipped, want)
+  np.testing.assert_array_equal(shipped, expected)
   for build in static_decoding.ppv, static_decoding.cpu_trie:
     baseline = build(checkout, codes, num_codes)
-    np.testing.assert_array_equal(baseline.search(logits, num_beams), want)
+    np.testing.assert_array_equal(baseline.search(logits, num_beams), expected)
 
 
-def test_few_tokens_per_beam_lose_ids(checkout):
-  codes = catalogues.draw(2000, 32, 4, skew=False, seed=1)
-  logits = catalogues.logits(8, 16, 32, 4, seed=2)
+def test_a_search_with_few_tokens_per_beam_is_not_exact(checkout):
+  codes = catalogs.draw(2000, 32, 4, skew=False, seed=1)
+  logits = catalogs.logits(8, 16, 32, 4, seed=2)
   static = static_decoding.Static(checkout, codes, 32)
-  found, _ = static.kernel(logits, 16)
-  assert (static.shipped(logits, 16, tokens_per_beam=2) != found).any()
+  beams, _ = static.kernel(logits, 16)
+  assert (static.shipped(logits, 16, tokens_per_beam=2) != beams).any()
 
 
-def test_the_kernel_tells_dead_beams(checkout):
-  codes = catalogues.draw(5, 16, 4, skew=False, seed=1)
-  logits = catalogues.logits(3, 8, 16, 4, seed=2)
-  found, scores = static_decoding.Static(checkout, codes, 16).kernel(logits, 8)
-  for user_found, user_scores in zip(found, scores, strict=True):
+def test_the_kernel_marks_dead_beams(checkout):
+  codes = catalogs.draw(5, 16, 4, skew=False, seed=1)
+  logits = catalogs.logits(3, 8, 16, 4, seed=2)
+  beams, scores = static_decoding.Static(checkout, codes, 16).kernel(logits, 8)
+  for user_beams, user_scores in zip(beams, scores, strict=True):
     alive = np.isfinite(user_scores)
     np.testing.assert_array_equal(alive, 5 * [True] + 3 * [False])
-    np.testing.assert_array_equal(np.unique(user_found[:5], axis=0), codes)
+    np.testing.assert_array_equal(np.unique(user_beams[:5], axis=0), codes)
 
 
-def test_a_hash_bitmap_is_right_where_no_code_is_zero(checkout):
-  codes = 1 + catalogues.draw(2000, 31, 4, skew=False, seed=1)
-  logits = catalogues.logits(3, 6, 32, 4, seed=2)
-  want, _ = _beam_search(codes, logits, 6)
+def test_a_hash_bitmap_is_correct_without_code_zero(checkout):
+  codes = 1 + catalogs.draw(2000, 31, 4, skew=False, seed=1)
+  logits = catalogs.logits(3, 6, 32, 4, seed=2)
+  expected, _ = _beam_search(codes, logits, 6)
   bitmap = static_decoding.hash_bitmap(checkout, codes, 32)
   assert bitmap.nbytes == 2**27
-  np.testing.assert_array_equal(bitmap.search(logits, 6), want)
+  np.testing.assert_array_equal(bitmap.search(logits, 6), expected)
 
 
 def test_every_search_compiles_once(checkout, caplog):
-  codes = catalogues.draw(1000, 24, 3, skew=False, seed=1)
+  codes = catalogs.draw(1000, 24, 3, skew=False, seed=1)
   static = static_decoding.Static(checkout, codes, 24)
   baselines = [
     build(checkout, codes, 24)
@@ -104,7 +104,7 @@ def test_every_search_compiles_once(checkout, caplog):
   ]
 
   def search(seed):
-    logits = catalogues.logits(2, 4, 24, 3, seed)
+    logits = catalogs.logits(2, 4, 24, 3, seed)
     static.kernel(logits, 4)
     static.shipped(logits, 4, tokens_per_beam=4)
     for baseline in baselines:
@@ -122,9 +122,9 @@ def test_every_search_compiles_once(checkout, caplog):
 
 
 def test_the_size_of_the_index(checkout):
-  codes = catalogues.draw(1000, 16, 3, skew=False, seed=1)
+  codes = catalogs.draw(1000, 16, 3, skew=False, seed=1)
   pairs = len(np.unique(codes[:, :2], axis=0))
-  edges = pairs + len(codes) + 16  # They pad by one row for each code.
+  edges = pairs + len(codes) + 16  # STATIC adds one row per code.
   states = 16 + pairs + 3
   tables = 16 + 256 + 4 * 256
   static = static_decoding.Static(checkout, codes, 16)
@@ -134,9 +134,9 @@ def test_the_size_of_the_index(checkout):
   assert ppv.nbytes == 4 * codes.size
 
 
-def test_what_is_no_checkout_is_told(tmp_path):
-  codes = catalogues.draw(10, 16, 3, skew=False, seed=1)
-  with pytest.raises(SystemExit, match=r'decoding_jax.py is missing: clone'):
+def test_another_folder_than_a_checkout_is_refused(tmp_path):
+  codes = catalogs.draw(10, 16, 3, skew=False, seed=1)
+  with pytest.raises(SystemExit, match=r'decoding_jax.py is missing: set'):
     static_decoding.Static(tmp_path, codes, 16)
   (tmp_path / 'benchmarks').mkdir()
   (tmp_path / 'benchmarks/baselines_jax.py').write_text('build_trie = 1\n')

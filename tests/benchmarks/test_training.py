@@ -1,4 +1,4 @@
-"""What is timed in training is the same training, and tables come out."""
+"""The training benchmarks: both sides train equally, and tables are correct."""
 
 import types
 
@@ -51,7 +51,7 @@ def peer():
 
 
 def _rows(table):
-  """Returns the cells of a table's rows, by the first one's text."""
+  """Returns the rows of a table, by their first cell."""
   lines = [x.strip('| ').split(' | ') for x in table.split('\n') if '|' in x]
   header, dashes, *rows = lines
   assert {len(row) for row in rows} == {len(dashes)}
@@ -76,21 +76,21 @@ def test_both_sides_compute_the_same(peer, setup):
   a, b = sides[0].take(6), sides[1].take(0)
   np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-5)
   np.testing.assert_allclose(a['gradient_norm'], b['gradient_norm'], rtol=1e-4)
-  # So do the steps that follow, while both have taken as many.
-  told = peer.check(*sides)
-  assert told.startswith('without dropout the losses of two steps differ by')
+  # Later steps also agree, if both sides have run equally many.
+  text = peer.check(*sides)
+  assert text.startswith('without dropout, the losses of two steps differ by')
   sides[1].take(0)
-  with pytest.raises(measuring.Different, match='T5 and ours: without'):
+  with pytest.raises(measuring.Mismatch, match='T5 and ours: without'):
     peer.check(*sides)
 
 
-def test_the_peer_drops_out(peer, setup):
+def test_the_peer_has_the_same_dropout(peer, setup):
   _, theirs = _pair(peer, setup, CONFIG)
-  dropped = {x.p for x in theirs.network.modules() if hasattr(x, 'p')}
-  dropped |= {x.dropout for x in theirs.network.modules()
-              if isinstance(x, peer.T5Attention)}  # fmt: skip
+  rates = {x.p for x in theirs.network.modules() if hasattr(x, 'p')}
+  rates |= {x.dropout for x in theirs.network.modules()
+            if isinstance(x, peer.T5Attention)}  # fmt: skip
   assert theirs.network.training
-  assert dropped == {0.1}
+  assert rates == {0.1}
 
 
 def test_t5_that_cannot_be_compiled(peer, setup, monkeypatch):
@@ -98,8 +98,8 @@ def test_t5_that_cannot_be_compiled(peer, setup, monkeypatch):
     raise RuntimeError('no compiler\nat all')
 
   monkeypatch.setattr(peer.torch, 'compile', lambda loss_fn: fail)
-  found = training.t5(setup)
-  rows = _rows(found.split('\n\n')[0])
+  output = training.t5(setup)
+  rows = _rows(output.split('\n\n')[0])
   assert list(rows) == [
     'tiny, ours',
     'tiny, ours, one pass per user',
@@ -107,16 +107,16 @@ def test_t5_that_cannot_be_compiled(peer, setup, monkeypatch):
     'tiny, T5',
   ]
   assert rows['tiny, T5'][0] == '1.00 (1.00 to 1.00)'
-  assert '- tiny: T5 is NOT compiled: no compiler' in found.split('\n')
-  assert '- tiny: without dropout the losses of two steps differ' in found
+  assert '- tiny: T5 is NOT compiled: no compiler' in output.split('\n')
+  assert '- tiny: without dropout, the losses of two steps differ' in output
 
 
-def test_without_torch_it_is_said(setup, monkeypatch):
+def test_without_torch_the_section_is_skipped(setup, monkeypatch):
   monkeypatch.setattr(training, '_PEERS', ('no_such_package',))
   assert training.t5(setup) == "skipped: pip install -e '.[bench]'"
 
 
-def test_every_kind_of_step_counts_as_often_as_it_comes(monkeypatch):
+def test_step_times_are_weighted_by_their_share(monkeypatch):
   class Side:
     shares = {'short': 0.75, 'long': 0.25}
     steps = 2
@@ -124,14 +124,14 @@ def test_every_kind_of_step_counts_as_often_as_it_comes(monkeypatch):
     def __init__(self):
       self.taken = []
 
-    def take(self, kind):
-      self.taken.append(kind)
+    def take(self, key):
+      self.taken.append(key)
 
   def in_turns(calls, num_rounds):
     for call in calls.values():
       call(0)
-    return {(name, kind): np.array([4.0, 8]) if kind == 'short' else np.ones(2)
-            for name, kind in calls}  # fmt: skip
+    return {(name, key): np.array([4.0, 8]) if key == 'short' else np.ones(2)
+            for name, key in calls}  # fmt: skip
 
   monkeypatch.setattr(measuring, 'in_turns', in_turns)
   side = Side()
@@ -141,9 +141,9 @@ def test_every_kind_of_step_counts_as_often_as_it_comes(monkeypatch):
   assert first['a'] >= 0
 
 
-def test_steps_are_those_of_the_product(setup):
+def test_take_runs_the_steps_of_a_stack(setup):
   config = training.change(CONFIG, 'train', steps_per_call=3)
-  ours = training.Ours(setup, config, at_once=1)
+  ours = training.Ours(setup, config, steps_per_call=1)
   assert (ours.shares, ours.targets, ours.steps) == ({6: 1.0}, 8, 3)
   metrics = ours.take(6)
   assert metrics['loss'].shape == metrics['gradient_norm'].shape == ()
@@ -160,7 +160,7 @@ def test_every_width_has_its_share(setup):
   assert sum(ours.shares.values()) == pytest.approx(1)
 
 
-def test_one_pass_learns_a_target_for_every_item(setup):
+def test_one_pass_counts_a_target_for_every_item(setup):
   config = training.change(CONFIG, 'model', causal_encoder=True)
   ours = training.Ours(setup, config)
   source = setup.session(config).batches
@@ -175,8 +175,8 @@ def test_one_pass_learns_a_target_for_every_item(setup):
 def test_ratios(setup, monkeypatch, section):
   sides = []
 
-  def make_side(setup, config, at_once):
-    sides.append((config, at_once))
+  def make_side(setup, config, steps_per_call):
+    sides.append((config, steps_per_call))
     return types.SimpleNamespace(shares={6: 1.0}, steps=4, take=int)
 
   seconds = {(0, 6): np.array([0.2, 0.4, 0.8]), (1, 6): np.full(3, 0.4)}
@@ -187,10 +187,11 @@ def test_ratios(setup, monkeypatch, section):
     lambda calls, _: dict(zip(calls, seconds.values(), strict=True)),
   )
   measure, *_ = training.SECTIONS[section]
-  found = measure(setup)
+  table = measure(setup)
   a, b = training._SIDES[section](CONFIG).items()
-  assert found.startswith(f'|  | {a[0]} / {b[0]} | {a[0]}, ms a step | {b[0]}')
-  assert _rows(found)['tiny'] == [
+  header = f'|  | {a[0]} / {b[0]} | {a[0]}, ms per step | {b[0]}'
+  assert table.startswith(header)
+  assert _rows(table)['tiny'] == [
     '1.000 (0.750 to 1.500)',
     '100.0 (75.0 to 150.0)',
     '100.0 (100.0 to 100.0)',
@@ -198,16 +199,16 @@ def test_ratios(setup, monkeypatch, section):
   assert sides == [a[1], b[1]]
 
 
-def test_what_is_compared():
+def test_the_sides_of_the_comparisons():
   sides = {x: list(y(CONFIG).values()) for x, y in training._SIDES.items()}
   assert list(sides) == ['replicas', 'precision', 'scan']
-  (several, _), (one, _) = sides['replicas']
-  assert (several.train.replicas, one) == (4, CONFIG)
-  (short, _), (long, _) = sides['precision']
-  assert (short.model.dtype, long) == ('bfloat16', CONFIG)
-  (together, eight), (apart, single) = sides['scan']
-  assert (together, eight, single) == (apart, 8, 1)
-  assert together.train.steps_per_call == 8
+  (four, _), (one, _) = sides['replicas']
+  assert (four.train.replicas, one) == (4, CONFIG)
+  (bfloat16, _), (float32, _) = sides['precision']
+  assert (bfloat16.model.dtype, float32) == ('bfloat16', CONFIG)
+  (config, steps_per_call), other = sides['scan']
+  assert (steps_per_call, other) == (8, (config, 1))
+  assert config.train.steps_per_call == 8
 
 
 def test_saving(setup):
@@ -223,14 +224,14 @@ def test_input(setup, monkeypatch, capsys):
   assert not capsys.readouterr().out
 
 
-def test_made_up_histories_are_as_long_as_those_of_beauty():
-  dataset, ids = training.made_up()
+def test_synthetic_histories_are_as_long_as_those_of_beauty():
+  dataset, ids = training.synthetic()
   assert (dataset.num_users, dataset.num_items) == (22_363, 12_101)
   assert len(ids.codes) == dataset.num_items
   assert dataset.history.max() < dataset.num_items
   lengths = np.diff(dataset.offsets)
   assert lengths.min() == 5
-  # As in the data of 2014: the mean, and the median.
+  # The mean and the median of the data of 2014.
   assert abs(lengths.mean() - 8.9) < 0.4
   assert np.median(lengths) == 6
 

@@ -15,7 +15,7 @@ from tiger_jax.training import loop
 
 
 class Broken:
-  """A stream whose methods all raise an error."""
+  """A stream with methods that raise an error."""
 
   encoding = 'utf-8'
 

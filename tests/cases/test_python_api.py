@@ -139,7 +139,7 @@ def test_wrong_calls_raise_a_one_line_error(outcome):
 
 def test_a_recommender_in_a_forked_process_raises_an_error(outcome):
   for message in outcome[2].values():
-    assert 'load the Recommender after the fork' in message
+    assert 'load the Recommender only after the fork' in message
 
 
 def test_accepts_numpy_scalars_and_iterators(outcome):

@@ -1,4 +1,4 @@
-"""The catalogue: made, looked up, changed, kept and refused."""
+"""Tests lookups, changes, sharding and files of catalogs."""
 
 import itertools
 import json
@@ -26,22 +26,22 @@ def _catalog(codes, level_sizes, **kwargs):
   return Catalog.from_codes(np.array(codes, np.int32), level_sizes, **kwargs)
 
 
-def _found(catalog):
-  """The row of every ID there can be, as a list."""
-  every = np.array(_all_ids(catalog.level_sizes), np.int32)
-  return np.asarray(lookup(catalog, every)).tolist()
+def _rows(catalog):
+  """Returns the row of every possible ID, or -1."""
+  every_id = np.array(_all_ids(catalog.level_sizes), np.int32)
+  return np.asarray(lookup(catalog, every_id)).tolist()
 
 
 def _row(catalog, semantic_id):
-  """The row of an item, found in the list of all."""
+  """Returns the row of an item according to `items`."""
   codes, rows = catalog.items()
-  (there,) = np.flatnonzero((codes == semantic_id[None]).all(1))
-  return rows[there]
+  (slot,) = np.flatnonzero((codes == semantic_id[None]).all(1))
+  return rows[slot]
 
 
 @st.composite
-def _catalogues(draw):
-  """Level sizes, and some of their IDs in some order."""
+def _catalogs(draw):
+  """Draws level sizes and a subset of their IDs in random order."""
   level_sizes = draw(st.sampled_from([(6,), (3, 4), (2, 3, 4), (3, 1, 2, 5)]))
   size = math.prod(level_sizes)
   order = draw(st.randoms(use_true_random=False)).sample(range(size), size)
@@ -50,16 +50,16 @@ def _catalogues(draw):
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(_catalogues())
-def test_lookup_finds_every_item_and_nothing_else(drawn):
-  level_sizes, ids = drawn
+@given(_catalogs())
+def test_lookup_returns_the_row_of_every_valid_id(level_sizes_and_ids):
+  level_sizes, ids = level_sizes_and_ids
   catalog = _catalog(ids, level_sizes, capacity=40)
   assert catalog.level_sizes == level_sizes
   rows = {semantic_id: row for row, semantic_id in enumerate(ids)}
-  every = _all_ids(level_sizes)
-  assert _found(catalog) == [rows.get(semantic_id, -1) for semantic_id in every]
+  every_id = _all_ids(level_sizes)
+  assert _rows(catalog) == [rows.get(x, -1) for x in every_id]
   np.testing.assert_array_equal(
-    catalog.contains(np.array(every)), [x in rows for x in every]
+    catalog.contains(np.array(every_id)), [x in rows for x in every_id]
   )
   assert catalog.size == len(ids)
   assert catalog.capacity == 40
@@ -67,16 +67,16 @@ def test_lookup_finds_every_item_and_nothing_else(drawn):
 
 @pytest.mark.parametrize('wrong', [-1, 4, 100, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize('level', [0, 1, 2])
-def test_lookup_of_a_code_out_of_range_finds_nothing(level, wrong):
+def test_lookup_of_codes_out_of_range_is_invalid(level, wrong):
   codes = np.array(_all_ids((4, 3, 4)), np.int32)
   catalog = Catalog.from_codes(codes, (4, 3, 4))
-  asked = codes.copy()
-  asked[:, level] = wrong
-  assert (np.asarray(lookup(catalog, asked)) == -1).all()
-  assert not catalog.contains(asked).any()
+  invalid = codes.copy()
+  invalid[:, level] = wrong
+  assert (np.asarray(lookup(catalog, invalid)) == -1).all()
+  assert not catalog.contains(invalid).any()
 
 
-def test_every_kind_of_catalogue_finds_every_item(case):
+def test_lookup_in_every_layout(case):
   catalog = case.build()
   expected = np.full(len(case.every), -1)
   expected[case.numbers(case.codes)] = np.arange(len(case.codes))
@@ -88,95 +88,95 @@ def test_every_kind_of_catalogue_finds_every_item(case):
   np.testing.assert_array_equal(codes, case.codes[order])
 
 
-def test_lookup_takes_arrays_of_any_rank(make_case):
+def test_lookup_accepts_arrays_of_any_rank(make_case):
   case = make_case('narrow middle')
   catalog = case.build()
   expected = np.asarray(lookup(catalog, case.every))[:60]
   assert (expected >= 0).any()
   part = case.every[:60].reshape(3, 4, 5, -1)
-  found = lookup(catalog, part)
-  np.testing.assert_array_equal(found, expected.reshape(3, 4, 5))
+  rows = lookup(catalog, part)
+  np.testing.assert_array_equal(rows, expected.reshape(3, 4, 5))
   assert lookup(catalog, case.every[7]) == expected[7]
 
 
-def test_items_keep_the_rows_they_are_given():
+def test_items_keep_the_given_rows():
   ids = [(2, 1), (0, 0), (1, 2)]
   catalog = _catalog(ids, (3, 3), rows=np.array([40, 7, 12]))
-  assert _found(catalog) == [7, -1, -1, -1, -1, 12, -1, 40, -1]
+  assert _rows(catalog) == [7, -1, -1, -1, -1, 12, -1, 40, -1]
   added = catalog.add(np.array([[0, 1], [2, 2]]))
-  assert _found(added) == [7, 41, -1, -1, -1, 12, -1, 40, 42]
+  assert _rows(added) == [7, 41, -1, -1, -1, 12, -1, 40, 42]
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.int32, np.int64])
-def test_codes_may_be_of_any_integer_type(dtype):
+def test_codes_may_have_any_integer_type(dtype):
   catalog = Catalog.from_codes(np.array([[0, 3], [2, 1]], dtype), (3, 4))
   catalog = catalog.add(np.array([[1, 3]], dtype))
-  assert [x for x in _found(catalog) if x >= 0] == [0, 2, 1]
-  asked = np.array([[1, 3], [1, 2], [0, 3]], dtype)
-  assert catalog.contains(asked).tolist() == [True, False, True]
+  assert [x for x in _rows(catalog) if x >= 0] == [0, 2, 1]
+  ids = np.array([[1, 3], [1, 2], [0, 3]], dtype)
+  assert catalog.contains(ids).tolist() == [True, False, True]
 
 
-def test_a_level_takes_as_many_bytes_as_its_codes_do():
-  """And there is room for 1,024 more items, or a sixteenth."""
-  every = np.array(_all_ids((257, 256)), np.int32)
-  catalog = Catalog.from_codes(every[::64], (257, 256))
+def test_size_in_bytes_and_default_capacity():
+  """The default has space for 1,024 more items, or for 1/16 of the items."""
+  every_id = np.array(_all_ids((257, 256)), np.int32)
+  catalog = Catalog.from_codes(every_id[::64], (257, 256))
   assert catalog.capacity == catalog.size + 1024
   (column,) = catalog.arrays.columns
   assert column.dtype == np.uint8
-  # Offsets, the bitmap, and the row of every item, each a little longer.
+  # The offsets, the bitmap and the item rows, with spare capacity.
   slots = len(catalog.arrays.rows)
   assert 0 <= slots - catalog.capacity < 256
   assert catalog.nbytes == 4 * (384 + 9 + slots + 1) + slots
-  large = Catalog.from_codes(every[::2], (257, 256))
+  large = Catalog.from_codes(every_id[::2], (257, 256))
   assert large.capacity == large.size + large.size // 16
 
 
-def test_no_array_is_part_of_a_program(case):
+def test_jitted_functions_hold_no_arrays_as_constants(case):
   catalog = case.build()
   traced = jax.make_jaxpr(Catalog.lookup)(catalog, case.every)
   assert len(traced.in_avals) == len(jax.tree.leaves(catalog)) + 1
   assert sum(np.size(x) for x in traced.consts) <= len(case.level_sizes)
 
 
-def test_rows_of_removed_items_are_never_used_again():
+def test_rows_of_removed_items_are_not_reused():
   catalog = _catalog([(0, 0), (1, 1), (2, 2)], (3, 3))
   catalog = catalog.remove(np.array([2]))
   catalog = catalog.add(np.array([[2, 2]]))
-  assert _found(catalog) == [0, -1, -1, -1, 1, -1, -1, -1, 3]
+  assert _rows(catalog) == [0, -1, -1, -1, 1, -1, -1, -1, 3]
   catalog = catalog.remove(np.array([3, 0])).add(np.array([[2, 0], [0, 1]]))
-  assert _found(catalog) == [-1, 5, -1, -1, 1, -1, 4, -1, -1]
+  assert _rows(catalog) == [-1, 5, -1, -1, 1, -1, 4, -1, -1]
 
 
-def test_changes_leave_the_old_catalogue_alone():
+def test_changes_do_not_modify_the_old_catalog():
   before = _catalog([(0, 0), (1, 1), (2, 2)], (3, 3))
-  found = _found(before)
+  rows = _rows(before)
   after = before.add(np.array([[0, 1]])).remove(np.array([0]))
-  assert _found(before) == found
+  assert _rows(before) == rows
   assert before.size == 3
-  assert _found(after) == [-1, 3, -1, -1, 1, -1, -1, -1, 2]
+  assert _rows(after) == [-1, 3, -1, -1, 1, -1, -1, -1, 2]
 
 
-def test_adding_or_removing_nothing_changes_nothing(case):
+def test_adding_or_removing_no_items(case):
   catalog = case.build()
-  nothing = np.zeros((0, len(case.level_sizes)), np.int32)
-  for same in (catalog.add(nothing), catalog.remove(nothing[:, 0])):
-    jax.tree.map(np.testing.assert_array_equal, same, catalog)
+  no_items = np.zeros((0, len(case.level_sizes)), np.int32)
+  for changed in (catalog.add(no_items), catalog.remove(no_items[:, 0])):
+    jax.tree.map(np.testing.assert_array_equal, changed, catalog)
 
 
-def test_is_saved_and_read(case, tmp_path):
-  # The last row is free, and stays so.
+def test_save_and_load(case, tmp_path):
+  # The loaded catalog must not reuse the row of the removed last item.
   last = len(case.codes) - 1
   catalog = case.build().remove(np.array([last, 3]))
-  catalog.save(tmp_path / 'there' / 'catalog')
-  found = Catalog.load(tmp_path / 'there' / 'catalog')
-  assert found.level_sizes == case.level_sizes
-  assert found.capacity == catalog.capacity
-  for again, expected in zip(found.items(), catalog.items(), strict=True):
-    np.testing.assert_array_equal(again, expected)
-  assert _row(found.add(case.codes[3:4]), case.codes[3]) == last + 1
+  catalog.save(tmp_path / 'new' / 'catalog')
+  loaded = Catalog.load(tmp_path / 'new' / 'catalog')
+  assert loaded.level_sizes == case.level_sizes
+  assert loaded.capacity == catalog.capacity
+  for actual, expected in zip(loaded.items(), catalog.items(), strict=True):
+    np.testing.assert_array_equal(actual, expected)
+  assert _row(loaded.add(case.codes[3:4]), case.codes[3]) == last + 1
 
 
-def test_a_folder_without_a_catalogue_is_refused(tmp_path):
+def test_load_refuses_missing_files(tmp_path):
   with pytest.raises(DataError, match='catalog.json is missing'):
     Catalog.load(tmp_path)
   _catalog([(0, 0)], (2, 2)).save(tmp_path)
@@ -185,12 +185,12 @@ def test_a_folder_without_a_catalogue_is_refused(tmp_path):
     Catalog.load(tmp_path)
 
 
-@pytest.mark.parametrize('place', [0, 100, -10])
-def test_damaged_arrays_are_refused(tmp_path, place):
+@pytest.mark.parametrize('position', [0, 100, -10])
+def test_load_refuses_damaged_arrays(tmp_path, position):
   _catalog([(0, 0)], (2, 2)).save(tmp_path)
   path = tmp_path / 'catalog.npz'
   data = bytearray(path.read_bytes())
-  data[place] ^= 1
+  data[position] ^= 1
   path.write_bytes(data)
   with pytest.raises(DataError, match='the catalog in .* is damaged'):
     Catalog.load(tmp_path)
@@ -207,7 +207,7 @@ def test_damaged_arrays_are_refused(tmp_path, place):
     lambda about: about.update(num_rows=[None]),
   ],
 )
-def test_a_damaged_description_is_refused(tmp_path, change):
+def test_load_refuses_a_damaged_description(tmp_path, change):
   _catalog([(0, 0)], (2, 2)).save(tmp_path)
   path = tmp_path / 'catalog.json'
   about = json.loads(path.read_text())
@@ -220,15 +220,15 @@ def test_a_damaged_description_is_refused(tmp_path, change):
     Catalog.load(tmp_path)
 
 
-def test_grown_has_the_same_items_others_and_more_room(case):
+def test_grown_adds_items_and_capacity(case):
   catalog = case.build().remove(np.array([1, len(case.codes) - 1]))
   grown = catalog.grown(case.codes[1:2], 2 * len(case.codes) + 7)
   assert grown.capacity == 2 * len(case.codes) + 7
   assert _row(grown, case.codes[1]) == len(case.codes)
-  for again, expected in zip(
+  for actual, expected in zip(
     grown.items(), catalog.add(case.codes[1:2]).items(), strict=True
   ):
-    np.testing.assert_array_equal(again, expected)
+    np.testing.assert_array_equal(actual, expected)
   grown = grown.add(case.codes[-1:])
   assert _row(grown, case.codes[-1]) == len(case.codes) + 1
   small = catalog.grown(case.codes[:0], catalog.size)
@@ -241,15 +241,12 @@ def test_grown_has_the_same_items_others_and_more_room(case):
     catalog.grown(case.codes[:1])
 
 
-def test_is_spread_over_devices_and_stays_so(case):
+def test_changes_keep_the_sharding(case):
   mesh = make_mesh()
   catalog = case.build()
   spread = catalog.spread(mesh, 'data')
-  part, whole = (
-    spread.arrays.rows.addressable_shards[0].data,
-    spread.arrays.rows,
-  )
-  assert 8 * len(part) == len(whole)
+  rows = spread.arrays.rows
+  assert 8 * len(rows.addressable_shards[0].data) == len(rows)
   changed = spread.remove(np.array([2])).add(case.codes[2:3])
   jax.tree.map(lambda x, y: x.sharding == y.sharding or 1 / 0, changed, spread)
   expected = catalog.remove(np.array([2])).add(case.codes[2:3])
@@ -258,17 +255,18 @@ def test_is_spread_over_devices_and_stays_so(case):
   np.testing.assert_array_equal(changed.codes[:num_rows], expected.codes)
 
 
-def test_a_changed_catalogue_is_as_free_to_move_as_before():
+def test_changes_keep_uncommitted_arrays_uncommitted():
   mesh = make_mesh()
   catalog = _catalog([(0, 0), (1, 1)], (2, 2))
-  asked = catalog.spread(mesh, 'data').arrays.rows[:8, None] * 0
-  asked = jnp.concatenate([asked, asked], 1)
-  assert len(asked.sharding.device_set) == 8
+  # IDs on 8 devices; only uncommitted arrays can be used together with them.
+  ids = catalog.spread(mesh, 'data').arrays.rows[:8, None] * 0
+  ids = jnp.concatenate([ids, ids], 1)
+  assert len(ids.sharding.device_set) == 8
   for changed in (
     catalog.add(np.array([[0, 1]])),
     catalog.remove(np.array([1])),
   ):
-    np.testing.assert_array_equal(lookup(changed, asked), np.zeros(8))
+    np.testing.assert_array_equal(lookup(changed, ids), np.zeros(8))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ def test_a_changed_catalogue_is_as_free_to_move_as_before():
     ([0, -1], 'row -1 is negative'),
   ],
 )
-def test_refuses_rows_that_name_no_items(rows, message):
+def test_refuses_invalid_rows(rows, message):
   with pytest.raises(DataError, match=message):
     Catalog.from_codes(np.array([[0], [1]]), (2,), np.array(rows))
 
@@ -289,14 +287,14 @@ def test_contains_refuses_ids_of_another_length():
     catalog.contains(np.array([[0]]))
 
 
-def test_refuses_more_items_than_there_is_room_for():
-  every = np.stack(np.unravel_index(np.arange(6), (2, 3)), 1)
+def test_refuses_more_items_than_the_capacity():
+  every_id = np.stack(np.unravel_index(np.arange(6), (2, 3)), 1)
   with pytest.raises(DataError, match='5 items do not fit a capacity of 4'):
-    Catalog.from_codes(every[:5], (2, 3), capacity=4)
+    Catalog.from_codes(every_id[:5], (2, 3), capacity=4)
   with pytest.raises(DataError, match='1 items do not fit a capacity of 0'):
-    Catalog.from_codes(every[:1], (2, 3), capacity=0)
-  catalog = Catalog.from_codes(every[:3], (2, 3), capacity=4)
+    Catalog.from_codes(every_id[:1], (2, 3), capacity=0)
+  catalog = Catalog.from_codes(every_id[:3], (2, 3), capacity=4)
   message = 'no room for 5 items, only for 4: `grown`'
   with pytest.raises(DataError, match=message):
-    catalog.add(every[3:5])
-  assert catalog.add(every[3:4]).size == 4
+    catalog.add(every_id[3:5])
+  assert catalog.add(every_id[3:4]).size == 4

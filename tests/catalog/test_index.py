@@ -1,4 +1,4 @@
-"""Catalogues that change, against a dictionary and ones built anew."""
+"""Tests changes of catalogs against a dict and against rebuilt catalogs."""
 
 import functools
 
@@ -16,13 +16,13 @@ lookup = jax.jit(Catalog.lookup)
 
 
 def _bits(bitmap, size):
-  """Every bit of a bitmap, and whether those past the last code are clear."""
+  """Returns the bits of all codes, and whether the padding bits are clear."""
   bits = np.unpackbits(bitmap.view(np.uint8), axis=1, bitorder='little')
   return bits[:, :size], not bits[:, size:].any()
 
 
 def _large(layout, level, codes):
-  """First slot, and codes that follow, of every prefix with many items."""
+  """Returns the first slot and the next codes of every large prefix."""
   if layout.scan(level) >= layout.span(level):
     return []
   items = {}
@@ -35,8 +35,8 @@ def _large(layout, level, codes):
   ]
 
 
-def _fit(layout, codes):
-  """Whether sorted codes fit into the arrays of a layout."""
+def _fits(layout, codes):
+  """Returns whether the arrays of a layout have space for sorted codes."""
   last = layout.num_levels - 1
   for depth in range(max(1, layout.offsets_depth), last + 1):
     counts = np.unique(codes[:, :depth], axis=0, return_counts=True)[1]
@@ -45,36 +45,36 @@ def _fit(layout, codes):
   for level in range(layout.num_bitmaps, last):
     large = _large(layout, level, codes)
     num_nodes, num_codes = layout.num_large[level - layout.num_bitmaps]
-    follow = [len(then) for _, then in large]
-    if len(large) > num_nodes or sum(follow) > num_codes:
+    num_next = [len(next_codes) for _, next_codes in large]
+    if len(large) > num_nodes or sum(num_next) > num_codes:
       return False
-    if max(follow, default=0) > layout.width(level):
+    if max(num_next, default=0) > layout.width(level):
       return False
   return len(codes) <= layout.capacity
 
 
-def _assert_holds(case, catalog, rows, next_row):
-  """Compares every array with what it should hold.
+def _assert_arrays(case, catalog, rows, next_row):
+  """Compares every array of a catalog with its expected content.
 
   Args:
-    case: Whose IDs there are.
-    catalog: What to look at.
-    rows: The row of every item, by its number among all IDs.
-    next_row: What the next item gets.
+    case: The case that the catalog was built from.
+    catalog: The catalog.
+    rows: The row of every item, by the number of its ID among all IDs.
+    next_row: The row of the next new item.
   """
   layout, arrays = catalog.layout, jax.device_get(catalog.arrays)
   numbers = np.array(sorted(rows))
   codes, num_items = case.ids(numbers), len(rows)
   for level, bitmap in enumerate(arrays.bitmaps):
     size = case.level_sizes[level]
-    bits, clear = _bits(bitmap, size)
-    later = len(case.every) // np.prod(case.level_sizes[: level + 1])
-    expected = np.isin(np.arange(bits.size), numbers // later)
+    bits, is_padding_clear = _bits(bitmap, size)
+    stride = len(case.every) // np.prod(case.level_sizes[: level + 1])
+    expected = np.isin(np.arange(bits.size), numbers // stride)
     np.testing.assert_array_equal(bits.ravel(), expected)
-    assert clear
+    assert is_padding_clear
   depth = layout.offsets_depth
-  later = int(np.prod(case.level_sizes[depth:]))
-  offsets = np.searchsorted(numbers, np.arange(0, len(case.every) + 1, later))
+  stride = int(np.prod(case.level_sizes[depth:]))
+  offsets = np.searchsorted(numbers, np.arange(0, len(case.every) + 1, stride))
   np.testing.assert_array_equal(arrays.offsets[: len(offsets)], offsets)
   assert (arrays.offsets[len(offsets) :] == num_items).all()
   for level, column in enumerate(arrays.columns, depth):
@@ -89,26 +89,26 @@ def _assert_holds(case, catalog, rows, next_row):
     np.testing.assert_array_equal(nodes.first[: len(large)], first)
     assert (nodes.first[len(large) :] == np.iinfo(np.int32).max).all()
     column = arrays.columns[level - depth]
-    for place, (_, follow) in enumerate(large):
-      begin, end = nodes.start[place : place + 2]
-      assert column[begin:end].tolist() == follow
+    for i, (_, next_codes) in enumerate(large):
+      start, end = nodes.start[i : i + 2]
+      assert column[start:end].tolist() == next_codes
     assert (nodes.start[len(large) :] == nodes.start[len(large)]).all()
 
 
-def _assert_finds(case, catalog, rows):
-  """Looks up every ID there can be."""
+def _assert_lookup(case, catalog, rows):
+  """Looks up every possible ID."""
   expected = np.full(len(case.every), -1)
   expected[list(rows)] = list(rows.values())
   np.testing.assert_array_equal(lookup(catalog, case.every), expected)
 
 
 def _start(case):
-  """The catalogue of a case, and the row of every item by its number."""
+  """Returns the catalog of a case, and the row of every item by its number."""
   numbers = case.numbers(case.codes).tolist()
   return _built(case), {number: row for row, number in enumerate(numbers)}
 
 
-# Once for each case, so that examples share compiled programs.
+# Cached, so that all examples of a case share compiled functions.
 @functools.cache
 def _built(case):
   return case.build()
@@ -127,84 +127,86 @@ def _built(case):
     max_size=6,
   )
 )
-def test_changes_are_those_of_a_dictionary(case, changes):
+def test_changes_equal_those_of_a_dict(case, changes):
   catalog, rows = _start(case)
   next_row = len(rows)
-  for change, together, amount, seed in changes:
+  for change, adjacent, num_items, seed in changes:
     rng = np.random.default_rng(seed)
     adds = change == 'add'
-    there = np.isin(np.arange(len(case.every)), list(rows))
-    numbers = np.flatnonzero(there != adds)
+    exists = np.isin(np.arange(len(case.every)), list(rows))
+    numbers = np.flatnonzero(exists != adds)
     if not adds:
-      amount = min(amount, len(rows) - 1)
-    if together:
-      # Neighbours, so that whole prefixes fill up, or go.
-      numbers = np.roll(numbers, -rng.integers(10**6))[:amount]
+      num_items = min(num_items, len(rows) - 1)
+    if adjacent:
+      # Adjacent IDs fill or empty whole prefixes.
+      numbers = np.roll(numbers, -rng.integers(10**6))[:num_items]
       numbers = rng.permutation(numbers)
     else:
-      numbers = rng.permutation(numbers)[:amount]
-    before, held = catalog, dict(rows)
+      numbers = rng.permutation(numbers)[:num_items]
+    old_catalog, old_rows = catalog, dict(rows)
     if adds:
       codes = case.ids(numbers)
       after = np.sort(np.append(list(rows), numbers))
       fits_rows = next_row + len(numbers) <= len(catalog.codes)
-      if not fits_rows or not _fit(catalog.layout, case.ids(after)):
+      if not fits_rows or not _fits(catalog.layout, case.ids(after)):
         with pytest.raises(DataError, match='no room for'):
           catalog.add(codes)
-        _assert_holds(case, catalog, rows, next_row)
+        _assert_arrays(case, catalog, rows, next_row)
         continue
       catalog = catalog.add(codes)
       rows |= {int(x): next_row + i for i, x in enumerate(numbers)}
       next_row += len(numbers)
     else:
-      gone = [rows.pop(int(number)) for number in numbers]
-      catalog = catalog.remove(np.array(gone, np.int32))
-    _assert_holds(case, catalog, rows, next_row)
-    _assert_holds(case, before, held, int(before.arrays.num_rows))
-    assert catalog.layout == before.layout
+      removed = [rows.pop(int(number)) for number in numbers]
+      catalog = catalog.remove(np.array(removed, np.int32))
+    _assert_arrays(case, catalog, rows, next_row)
+    _assert_arrays(
+      case, old_catalog, old_rows, int(old_catalog.arrays.num_rows)
+    )
+    assert catalog.layout == old_catalog.layout
     assert catalog.size == len(rows)
-  _assert_finds(case, catalog, rows)
+  _assert_lookup(case, catalog, rows)
 
 
-def test_a_catalogue_built_anew_holds_the_same(case):
+def test_changes_equal_a_rebuilt_catalog(case):
   catalog, rows = _start(case)
-  _assert_holds(case, catalog, rows, len(rows))
-  # Back and forth, and two of them under new rows.
-  gone = case.numbers(case.codes)[[3, 7]]
+  _assert_arrays(case, catalog, rows, len(rows))
+  # Remove two items, and add them again with new rows.
+  removed = case.numbers(case.codes)[[3, 7]]
   changed = catalog.remove(np.array([7, 3])).add(case.codes[[3, 7]])
-  rows = rows | {gone[0]: len(rows), gone[1]: len(rows) + 1}
-  _assert_holds(case, changed, rows, len(rows) + 2)
-  codes, of_items = changed.items()
-  anew = case.build(codes, rows=of_items)
-  assert changed.layout == anew.layout
-  found, expected = changed.arrays, anew.arrays
+  rows = rows | {removed[0]: len(rows), removed[1]: len(rows) + 1}
+  _assert_arrays(case, changed, rows, len(rows) + 2)
+  codes, item_rows = changed.items()
+  rebuilt = case.build(codes, rows=item_rows)
+  assert changed.layout == rebuilt.layout
+  actual, expected = changed.arrays, rebuilt.arrays
   for name in ('bitmaps', 'offsets', 'large', 'num_rows'):
     jax.tree.map(
       np.testing.assert_array_equal,
-      getattr(found, name),
+      getattr(actual, name),
       getattr(expected, name),
     )
-  for got, right in zip(
-    (*found.columns, found.rows),
+  for x, y in zip(
+    (*actual.columns, actual.rows),
     (*expected.columns, expected.rows),
     strict=True,
   ):
-    np.testing.assert_array_equal(got[: len(rows)], right[: len(rows)])
+    np.testing.assert_array_equal(x[: len(rows)], y[: len(rows)])
 
 
-def test_changes_compile_nothing(case):
+def test_changes_need_no_recompilation(case):
   catalog, rows = _start(case)
-  _assert_finds(case, catalog, rows)
-  compiled = lookup._cache_size()
+  _assert_lookup(case, catalog, rows)
+  num_compiled = lookup._cache_size()
   for item in range(3):
-    code = case.codes[item : item + 1]
+    codes = case.codes[item : item + 1]
     catalog = catalog.remove(np.array([item]))
-    found = np.asarray(lookup(catalog, case.every))
-    assert (found >= 0).sum() == len(rows) - 1
-    catalog = catalog.add(code)
-    found = np.asarray(lookup(catalog, case.every))
-    assert found[case.numbers(code)] == len(rows) + item
-  assert lookup._cache_size() == compiled
+    found_rows = np.asarray(lookup(catalog, case.every))
+    assert (found_rows >= 0).sum() == len(rows) - 1
+    catalog = catalog.add(codes)
+    found_rows = np.asarray(lookup(catalog, case.every))
+    assert found_rows[case.numbers(codes)] == len(rows) + item
+  assert lookup._cache_size() == num_compiled
 
 
 @pytest.mark.parametrize(
@@ -225,32 +227,30 @@ def test_changes_compile_nothing(case):
     ([[0, 1, 0]], r'shape \(1, 3\) does not hold 2 codes per item'),
   ],
 )
-def test_refuses_what_are_not_ids(codes, message):
+def test_refuses_invalid_ids(codes, message):
   codes = np.array(codes, np.int32)
   with pytest.raises(DataError, match=message):
     Catalog.from_codes(codes, (2, 3))
-  before = Catalog.from_codes(np.array([[1, 0]], np.int32), (2, 3))
+  catalog = Catalog.from_codes(np.array([[1, 0]], np.int32), (2, 3))
   with pytest.raises(DataError, match=message):
-    before.add(codes)
-  assert before.add(np.array([[1, 2]], np.int32)).size == 2
+    catalog.add(codes)
+  assert catalog.add(np.array([[1, 2]], np.int32)).size == 2
 
 
-def test_refuses_a_catalogue_of_nothing():
+def test_refuses_an_empty_catalog():
   with pytest.raises(DataError, match='the catalog is empty'):
     Catalog.from_codes(np.zeros((0, 2), np.int32), (2, 3))
 
 
-def test_refuses_an_id_that_is_there(case):
+def test_add_refuses_existing_ids(case):
   catalog, rows = _start(case)
-  free = np.setdiff1d(np.arange(len(case.every)), list(rows))[:2]
-  codes = np.concatenate([case.ids(free), case.codes[5:7]])
+  unused = np.setdiff1d(np.arange(len(case.every)), list(rows))[:2]
+  codes = np.concatenate([case.ids(unused), case.codes[5:7]])
   first = tuple(min(case.codes[5:7].tolist()))
-  with pytest.raises(DataError) as raised:
+  with pytest.raises(DataError) as error:
     catalog.add(codes)
-  assert f'2 of 4 new items have the ID of another, {first}' in str(
-    raised.value
-  )
-  _assert_holds(case, catalog, rows, len(rows))
+  assert f'2 of 4 new items have the ID of another, {first}' in str(error.value)
+  _assert_arrays(case, catalog, rows, len(rows))
   assert catalog.add(codes[:2]).size == len(rows) + 2
 
 
@@ -261,7 +261,7 @@ def test_refuses_an_id_that_is_there(case):
     ([0, 2, 2], 2), ([1, 0, 0, 1], 0), ([3, 0, 0], 3),
   ],
 )  # fmt: skip
-def test_refuses_to_remove_what_is_not_there_or_named_twice(removed, row):
+def test_remove_refuses_missing_and_repeated_rows(removed, row):
   codes = np.stack(np.unravel_index(np.arange(5), (2, 3)), 1)
   catalog = Catalog.from_codes(codes, (2, 3)).remove(np.array([3]))
   with pytest.raises(DataError, match=f'no item in row {row}, or the row'):
@@ -269,27 +269,27 @@ def test_refuses_to_remove_what_is_not_there_or_named_twice(removed, row):
   assert catalog.remove(np.array([0])).size == 3
 
 
-def test_refuses_to_remove_every_item():
-  catalog = Catalog.from_codes(np.array([[0, 1], [1, 1]]), (2, 3))
-  for once in (catalog, catalog.remove(np.array([0]))):
+def test_remove_refuses_all_items():
+  two_items = Catalog.from_codes(np.array([[0, 1], [1, 1]]), (2, 3))
+  for catalog in (two_items, two_items.remove(np.array([0]))):
     with pytest.raises(DataError, match='no item would be left'):
-      once.remove(np.asarray(once.items()[1]))
+      catalog.remove(np.asarray(catalog.items()[1]))
 
 
-def _under(first, *seconds):
-  """IDs that begin with `first`, and how many of them have each second code."""
+def _under(first, *counts):
+  """Returns IDs with one first code, and `counts[i]` of second code i."""
   return [
     (first, second, third)
-    for second, number in enumerate(seconds)
-    for third in range(number)
+    for second, count in enumerate(counts)
+    for third in range(count)
   ]
 
 
-# Of 8 second codes, more than two items are looked up in a list of codes.
+# With 8 second codes, a prefix of more than two items is large.
 @pytest.mark.parametrize(
   ('ids', 'few', 'many', 'message'),
   [
-    # There is room for 4 items after one, for 8 after three.
+    # If the largest prefix has 1 item, 4 fit; if it has 3, 8 fit.
     ([(0, 0, 0)], _under(1, 4), _under(1, 5), '5 items with the same first'),
     (
       _under(0, 1, 2),
@@ -303,21 +303,21 @@ def _under(first, *seconds):
       _under(1, 5),
       '5 items with',
     ),
-    # For 4 lists after one.
+    # If one prefix is large, 4 large prefixes fit.
     (
       _under(0, 1, 1, 1),
       _under(1, 3) + _under(2, 3) + _under(3, 3),
       _under(1, 3) + _under(2, 3) + _under(3, 3) + _under(4, 3),
       'more prefixes with many items',
     ),
-    # For 8 codes in lists after three.
+    # If the lists of large prefixes have 3 codes, 8 codes fit.
     (
       _under(0, 1, 1, 1),
       _under(1, 1, 1, 1) + _under(2, 2, 1),
       _under(1, 1, 1, 1) + _under(2, 1, 1, 1),
       'more prefixes with many items',
     ),
-    # For 4 codes in one list after one.
+    # If the longest list has 1 code, 4 codes fit in a list.
     (
       _under(0, 4) + _under(1, 4) + _under(2, 4),
       _under(3, 1, 1, 1, 1),
@@ -326,7 +326,7 @@ def _under(first, *seconds):
     ),
   ],
 )
-def test_refuses_more_items_under_a_prefix_than_there_is_room_for(
+def test_refuses_more_items_per_prefix_than_the_layout_allows(
   monkeypatch, ids, few, many, message
 ):
   # Only the first level may be a bitmap.
@@ -337,9 +337,9 @@ def test_refuses_more_items_under_a_prefix_than_there_is_room_for(
   with pytest.raises(DataError, match=f'no room for {message}.*`grown`'):
     catalog.add(np.array(many))
   added = catalog.add(np.array(few))
-  found = lookup(added, np.array(ids + few, np.int32))
-  np.testing.assert_array_equal(found, np.arange(len(ids) + len(few)))
-  # What the message advises helps.
+  rows = lookup(added, np.array(ids + few, np.int32))
+  np.testing.assert_array_equal(rows, np.arange(len(ids) + len(few)))
+  # The advice of the message helps.
   grown = catalog.grown(np.array(many))
-  found = lookup(grown, np.array(ids + many, np.int32))
-  np.testing.assert_array_equal(found, np.arange(len(ids) + len(many)))
+  rows = lookup(grown, np.array(ids + many, np.int32))
+  np.testing.assert_array_equal(rows, np.arange(len(ids) + len(many)))

@@ -1,4 +1,4 @@
-"""Sorted IDs against NumPy's own sort and search, and loops."""
+"""Tests sorted IDs against NumPy's sort and search, and against loops."""
 
 import itertools
 
@@ -10,7 +10,7 @@ import pytest
 from tiger_jax.catalog import sorted_ids
 from tiger_jax.errors import DataError
 
-# The last ones fill 63 bits to the brim, or take more than one key of them.
+# The products of the larger ones need all 63 bits of a key, or several keys.
 LEVEL_SIZES = [
   (7,),
   (4, 3, 5),
@@ -23,7 +23,7 @@ LEVEL_SIZES = [
 
 
 def _draw(level_sizes, seed, num_items=200):
-  """Returns different IDs of few different codes, so that prefixes recur."""
+  """Returns distinct IDs with few distinct codes, so that prefixes recur."""
   rng = np.random.default_rng(seed)
   columns = [
     rng.choice([0, size // 2, size - 1, rng.integers(size)], num_items)
@@ -34,7 +34,7 @@ def _draw(level_sizes, seed, num_items=200):
 
 
 @pytest.mark.parametrize('level_sizes', LEVEL_SIZES)
-def test_sorts_as_lexsort_does(level_sizes):
+def test_sort_order_equals_lexsort(level_sizes):
   for seed in range(5):
     codes = _draw(level_sizes, seed)
     order = sorted_ids.sort_order(codes, level_sizes)
@@ -42,7 +42,7 @@ def test_sorts_as_lexsort_does(level_sizes):
 
 
 @pytest.mark.parametrize('level_sizes', LEVEL_SIZES)
-def test_sorted_ids_stay_as_they_are(level_sizes):
+def test_sort_order_of_sorted_ids(level_sizes):
   codes = _draw(level_sizes, 0)
   codes = codes[np.lexsort(codes.T[::-1])]
   order = sorted_ids.sort_order(codes, level_sizes)
@@ -50,14 +50,14 @@ def test_sorted_ids_stay_as_they_are(level_sizes):
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.int32, np.uint64])
-def test_sorts_codes_of_every_type(dtype):
+def test_sort_order_of_every_integer_type(dtype):
   codes = _draw((256, 2, 256), 1) // np.array([[2, 1, 2]])
   order = sorted_ids.sort_order(codes.astype(dtype), (256, 2, 256))
   np.testing.assert_array_equal(order, np.lexsort(codes.T[::-1]))
 
 
 @pytest.mark.parametrize('num_items', [0, 1])
-def test_sorts_none_or_one(num_items):
+def test_sort_order_of_no_or_one_item(num_items):
   codes = np.full((num_items, 2), 1)
   order = sorted_ids.sort_order(codes, (2, 2))
   np.testing.assert_array_equal(order, np.arange(num_items))
@@ -65,7 +65,7 @@ def test_sorts_none_or_one(num_items):
 
 @pytest.mark.parametrize('level_sizes', LEVEL_SIZES)
 @pytest.mark.parametrize('presorted', [True, False])
-def test_refuses_what_repeats(level_sizes, presorted):
+def test_sort_order_refuses_repeated_ids(level_sizes, presorted):
   codes = _draw(level_sizes, 2)
   codes = np.concatenate([codes, codes[:2], codes[:1]])
   if presorted:
@@ -75,7 +75,7 @@ def test_refuses_what_repeats(level_sizes, presorted):
 
 
 @pytest.mark.parametrize('level', range(8))
-def test_ids_that_differ_in_one_code_are_different(level):
+def test_sort_order_of_ids_that_differ_in_one_code(level):
   codes = np.zeros((2, 8), np.int64)
   codes[0, level] = 2047
   order = sorted_ids.sort_order(codes, (2048,) * 8)
@@ -86,7 +86,7 @@ def test_ids_that_differ_in_one_code_are_different(level):
   ('level_size', 'dtype'),
   [(1, 'uint8'), (256, 'uint8'), (257, 'uint16'), (65537, 'uint32')],
 )
-def test_codes_are_kept_in_the_narrowest_type(level_size, dtype):
+def test_code_dtype_is_the_narrowest_type(level_size, dtype):
   assert sorted_ids.code_dtype(level_size) == dtype
 
 
@@ -105,26 +105,27 @@ def test_lower_bound_equals_searchsorted_in_every_range(lengths, seed, dtype):
     np.repeat(x, 8) for x in (end - lengths, end, np.zeros(len(end), np.int64))
   )
   value += np.tile(np.arange(-1, 7), len(end))
-  before = low.copy(), high.copy()
-  found = sorted_ids.lower_bound(column, low, high, value)
+  old_low, old_high = low.copy(), high.copy()
+  slots = sorted_ids.lower_bound(column, low, high, value)
   expected = [
     a + np.searchsorted(column[a:b].astype(np.int64), v)
     for a, b, v in zip(low, high, value, strict=True)
   ]
-  np.testing.assert_array_equal(found, expected)
-  np.testing.assert_array_equal((low, high), before)
+  np.testing.assert_array_equal(slots, expected)
+  # The arguments are not modified.
+  np.testing.assert_array_equal((low, high), (old_low, old_high))
 
 
-def test_lower_bound_of_ranges_at_the_end_of_the_column():
+def test_lower_bound_at_the_end_of_the_column():
   column = np.array([3, 1, 2], np.uint8)
-  found = sorted_ids.lower_bound(
+  slots = sorted_ids.lower_bound(
     column, np.array([1, 3, 0]), np.array([3, 3, 1]), np.array([9, 0, 4])
   )
-  np.testing.assert_array_equal(found, [3, 3, 1])
+  np.testing.assert_array_equal(slots, [3, 3, 1])
 
 
 def _nodes(codes, depth):
-  """The slots of the items of every prefix, in order, by a loop."""
+  """Returns the slots of every prefix, in order, by a loop."""
   nodes = {}
   for slot, semantic_id in enumerate(codes.tolist()):
     nodes.setdefault(tuple(semantic_id[:depth]), []).append(slot)
@@ -138,14 +139,12 @@ def _nodes(codes, depth):
   offsets_depth=st.integers(0, 2),
   more_than=st.integers(1, 6),
 )
-def test_large_nodes_are_those_that_a_loop_finds(
-  seed, num_items, offsets_depth, more_than
-):
+def test_large_nodes_equal_a_loop(seed, num_items, offsets_depth, more_than):
   level_sizes = (3, 2, 4, 3)
-  every = np.array(list(itertools.product(*map(range, level_sizes))))
-  chosen = np.random.default_rng(seed).permutation(len(every))[:num_items]
-  codes = every[np.sort(chosen)]
-  # Columns go on after the items; so do the offsets.
+  every_id = np.array(list(itertools.product(*map(range, level_sizes))))
+  chosen = np.random.default_rng(seed).permutation(len(every_id))[:num_items]
+  codes = every_id[np.sort(chosen)]
+  # Columns and offsets have unused entries at the end.
   columns = [np.append(x, [2, 0, 2]).astype(np.uint8) for x in codes.T]
   short = [*itertools.product(*map(range, level_sizes[:offsets_depth]))]
   number = [short.index(tuple(x)) for x in codes[:, :offsets_depth].tolist()]
@@ -162,13 +161,13 @@ def test_large_nodes_are_those_that_a_loop_finds(
     sizes = [len(slots) for slots in nodes.values()]
     assert sorted_ids.largest_node(starts) == max(sizes)
 
-    found = sorted_ids.large_nodes(starts, columns[depth], more_than)
+    result = sorted_ids.large_nodes(starts, columns[depth], more_than)
     large = [slots for slots in nodes.values() if len(slots) > more_than]
-    np.testing.assert_array_equal(found.first, [slots[0] for slots in large])
-    follow = [sorted(set(codes[slots, depth].tolist())) for slots in large]
-    assert len(found.start) == len(large) + 1
-    assert found.start[0] == 0
-    for place, expected in enumerate(follow):
-      begin, end = found.start[place : place + 2]
-      assert found.codes[begin:end].tolist() == expected
-    assert len(found.codes) == found.start[-1]
+    np.testing.assert_array_equal(result.first, [slots[0] for slots in large])
+    next_codes = [sorted(set(codes[slots, depth].tolist())) for slots in large]
+    assert len(result.start) == len(large) + 1
+    assert result.start[0] == 0
+    for i, expected in enumerate(next_codes):
+      start, end = result.start[i : i + 2]
+      assert result.codes[start:end].tolist() == expected
+    assert len(result.codes) == result.start[-1]

@@ -1,4 +1,4 @@
-"""The walk through valid IDs against a table of all IDs."""
+"""Tests the trie against a table of all IDs."""
 
 import functools
 from typing import NamedTuple
@@ -11,21 +11,22 @@ import pytest
 from tiger_jax.catalog import index
 from tiger_jax.catalog.trie import Trie
 
-# Each program runs once: to compile it well takes longer.
+# Each function runs once, so compilation without optimization is faster.
 jit = functools.partial(
   jax.jit, compiler_options={'xla_backend_optimization_level': 0}
 )
 ranges = jit(Trie.ranges)
 
 
-class Walked(NamedTuple):
-  """What a trie says of every prefix of as many codes, valid or not.
+class Level(NamedTuple):
+  """The results of a trie for all prefixes of one length, valid or not.
 
   Attributes:
-    codes: From `Trie.children` `[prefixes, w]`; or None.
-    valid: From `Trie.children`.
-    place: Of every code `[prefixes, v]`; means nothing where it is no child.
-    item: The row there, at the last level.
+    codes: `Children.codes` `[prefixes, w]`.
+    valid: `Children.valid` `[prefixes, w]`.
+    place: `Trie.place` of every code `[prefixes, v]`, undefined for codes that
+      are not children.
+    item: `Trie.item` of every code, at the last level.
   """
 
   codes: np.ndarray | None
@@ -36,93 +37,93 @@ class Walked(NamedTuple):
 
 @jit
 def walk(trie):
-  """Walks to every prefix, as a beam of one request."""
-  prefixes, num_prefixes, walked = trie.root(1), 1, []
+  """Descends to every prefix, with all prefixes as beams of one request."""
+  prefixes, num_prefixes, levels = trie.root(1), 1, []
   for level, size in enumerate(trie.level_sizes):
     codes, valid = trie.children(level, prefixes)
     code = jnp.tile(jnp.arange(size, dtype=jnp.int32), num_prefixes)[None]
-    of_each = jax.tree.map(lambda x, n=size: jnp.repeat(x, n, 1), prefixes)
-    place = trie.place(level, of_each, code)
+    repeated = jax.tree.map(lambda x, n=size: jnp.repeat(x, n, 1), prefixes)
+    place = trie.place(level, repeated, code)
     item = None
     if level < len(trie.level_sizes) - 1:
-      prefixes = trie.descend(level, of_each, code)
+      prefixes = trie.descend(level, repeated, code)
     else:
-      item = trie.item(of_each, place)
-    found = Walked(codes, valid, place, item)
-    walked.append(
-      jax.tree.map(lambda x, n=num_prefixes: x.reshape(n, -1), found)
+      item = trie.item(repeated, place)
+    result = Level(codes, valid, place, item)
+    levels.append(
+      jax.tree.map(lambda x, n=num_prefixes: x.reshape(n, -1), result)
     )
     num_prefixes *= size
-  return walked
+  return levels
 
 
 @pytest.fixture(scope='module')
-def walked(case):
+def levels(case):
   return jax.device_get(walk(case.build()))
 
 
 def _rows(case):
-  """The row of every ID, in an axis for each level; -1 for none."""
+  """Returns the row of every ID, or -1, with one axis per level."""
   rows = np.full(case.level_sizes, -1)
   rows[tuple(case.codes.T)] = np.arange(len(case.codes))
   return rows
 
 
-def _follows(case, level):
-  """Which codes may follow every prefix of `level` codes."""
+def _next_codes(case, level):
+  """Returns whether each code may follow each prefix of `level` codes."""
   later = tuple(range(level + 1, len(case.level_sizes)))
-  there = (_rows(case) >= 0).any(later)
-  return there.reshape(-1, case.level_sizes[level])
+  exists = (_rows(case) >= 0).any(later)
+  return exists.reshape(-1, case.level_sizes[level])
 
 
-def test_children_are_the_codes_that_lead_to_an_item(case, walked):
-  for level, found in enumerate(walked):
-    expected = _follows(case, level)
-    if found.codes is None:
-      np.testing.assert_array_equal(found.valid, expected)
+def test_children_equal_brute_force(case, levels):
+  for level, result in enumerate(levels):
+    expected = _next_codes(case, level)
+    if result.codes is None:
+      np.testing.assert_array_equal(result.valid, expected)
       continue
-    codes = found.codes.astype(np.int64)
+    codes = result.codes.astype(np.int64)
     assert codes.max() < case.level_sizes[level]
-    # Each of them stands there once, and they rise.
-    times = np.zeros(expected.shape, int)
-    np.add.at(times, (np.nonzero(found.valid)[0], codes[found.valid]), 1)
-    np.testing.assert_array_equal(times, expected)
-    for of_one, right in zip(codes, found.valid, strict=True):
-      assert (np.diff(of_one[right]) > 0).all()
+    # Each valid code occurs once, and valid codes ascend.
+    counts = np.zeros(expected.shape, int)
+    np.add.at(counts, (np.nonzero(result.valid)[0], codes[result.valid]), 1)
+    np.testing.assert_array_equal(counts, expected)
+    for row, valid in zip(codes, result.valid, strict=True):
+      assert (np.diff(row[valid]) > 0).all()
 
 
-def test_every_child_has_its_place(case, walked):
-  for level, found in enumerate(walked):
-    prefix, code = np.nonzero(_follows(case, level))
-    place = found.place[prefix, code]
-    assert found.valid[prefix, place].all()
-    there = place if found.codes is None else found.codes[prefix, place]
-    np.testing.assert_array_equal(there, code)
+def test_place_is_the_position_in_children(case, levels):
+  for level, result in enumerate(levels):
+    prefix, code = np.nonzero(_next_codes(case, level))
+    place = result.place[prefix, code]
+    assert result.valid[prefix, place].all()
+    actual = place if result.codes is None else result.codes[prefix, place]
+    np.testing.assert_array_equal(actual, code)
 
 
-def test_items_are_at_their_places(case, walked):
+def test_item_equals_brute_force(case, levels):
   rows = _rows(case).reshape(-1, case.level_sizes[-1])
-  there = rows >= 0
-  np.testing.assert_array_equal(walked[-1].item[there], rows[there])
+  exists = rows >= 0
+  np.testing.assert_array_equal(levels[-1].item[exists], rows[exists])
 
 
-def test_ranges_count_the_items_before(case):
+def test_ranges_equal_brute_force(case):
   trie = case.build()
-  taken = np.sort(case.numbers(case.codes))
-  every = np.arange(len(case.every))
+  item_numbers = np.sort(case.numbers(case.codes))
+  every_number = np.arange(len(case.every))
   on_device = ranges(trie, jnp.asarray(case.every))
   on_host = index.ranges(trie.layout, jax.device_get(trie.arrays), case.every)
-  longer = len(case.every)
-  for size, *found in zip(case.level_sizes, on_device, on_host, strict=True):
-    longer //= size
-    first = every // longer * longer
-    expected = np.searchsorted(taken, [first, first + longer])
-    for first_and_end in found:
+  stride = len(case.every)
+  for size, *results in zip(case.level_sizes, on_device, on_host, strict=True):
+    stride //= size
+    first = every_number // stride * stride
+    expected = np.searchsorted(item_numbers, [first, first + stride])
+    for first_and_end in results:
       np.testing.assert_array_equal(first_and_end, expected)
 
 
-def test_children_are_never_looked_for_past_the_end(case):
-  """Devices need not check: what they would read there is anybody's guess."""
+def test_children_are_never_read_out_of_bounds(case):
+  """Reads are not checked, so an index out of bounds has undefined results."""
   trie = case.build()
   layout, arrays = trie.layout, trie.arrays
   for level in range(layout.num_bitmaps, layout.num_levels):
@@ -131,14 +132,14 @@ def test_children_are_never_looked_for_past_the_end(case):
     if level < layout.num_levels - 1 and layout.scan(level) < layout.span(
       level
     ):
-      # Where the codes of the last list may begin.
+      # The latest start of the last list.
       last = layout.slots + layout.num_large[level - layout.num_bitmaps][1]
     assert last + layout.width(level) <= len(column)
   assert len(arrays.rows) >= layout.capacity
 
 
-def test_there_are_cases_of_every_kind(make_case):
-  """Lest the tests above and those beside them pass for want of cases."""
+def test_the_cases_cover_every_layout(make_case):
+  """Without these layouts, other tests of the folder would test nothing."""
   trie = make_case('four levels, two offsets').build()
   assert trie.layout.offsets_depth == 2 and trie.layout.num_bitmaps == 3
   for name, dtype in (('narrow', np.uint8), ('wide', np.uint16)):
@@ -146,10 +147,10 @@ def test_there_are_cases_of_every_kind(make_case):
     trie = case.build()
     assert trie.layout.offsets_depth == trie.layout.num_bitmaps == 0
     assert trie.arrays.columns[1].dtype == dtype
-    # Some prefixes have lists of what follows, others are looked through.
+    # Some prefixes are large, and others are scanned.
     sizes = np.bincount(case.codes[:, 0])
-    large = sizes > trie.layout.scan(1)
-    assert 0 < large.sum() < (sizes > 0).sum()
+    is_large = sizes > trie.layout.scan(1)
+    assert 0 < is_large.sum() < (sizes > 0).sum()
     first = np.cumsum(sizes) - sizes
-    listed = np.asarray(trie.arrays.large[1].first)[: large.sum()]
-    np.testing.assert_array_equal(listed, first[large])
+    large_first = np.asarray(trie.arrays.large[1].first)[: is_large.sum()]
+    np.testing.assert_array_equal(large_first, first[is_large])

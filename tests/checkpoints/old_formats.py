@@ -1,4 +1,4 @@
-"""Checkpoints as earlier versions wrote them."""
+"""Converts checkpoints to the formats of earlier versions."""
 
 import json
 import shutil
@@ -11,11 +11,11 @@ from tiger_jax.training.step import TrainState
 
 
 def convert(folder, like, number):
-  """Converts a checkpoint to a format before 3: one folder for the state.
+  """Converts a checkpoint to a format with one folder for the whole state.
 
   Args:
     folder: The folder of the checkpoint.
-    like: Its state, or the shapes and types of its arrays.
+    like: The state of the checkpoint, or its shapes and types.
     number: The format, 0 to 2.
   """
   state = checkpoint_folder.read_state(folder, jax.eval_shape(lambda: like))

@@ -45,7 +45,7 @@ def files_of(folder):
 
 
 def damaged(data):
-  """Yields what a bad disk may make of a file."""
+  """Yields damaged versions of a file; None stands for a missing file."""
   yield None
   yield b''
   yield data[: len(data) // 2]
@@ -71,7 +71,7 @@ def refusal(folder, step):
   return message
 
 
-def test_every_damage_of_every_file_is_found(folder):
+def test_damage_to_every_file_is_detected(folder):
   names = files_of(folder / '6')
   assert {'manifest.json', 'meta.json'} < {str(name) for name in names}
   for name in names:
@@ -89,13 +89,13 @@ def test_every_damage_of_every_file_is_found(folder):
   restore(folder, 6)
 
 
-def test_a_file_that_was_not_written_is_found(folder):
+def test_an_additional_file_is_detected(folder):
   (folder / '6' / 'state' / 'more').write_bytes(b'x')
   assert 'state/more is not in manifest.json' in refusal(folder, 6)
 
 
-def test_files_swapped_between_steps_are_found(folder):
-  """Each is whole, and of another step."""
+def test_files_swapped_between_steps_are_detected(folder):
+  """Each file is undamaged, but belongs to another step."""
   for name in files_of(folder / '6'):
     one, two = folder / '4' / name, folder / '6' / name
     if not two.exists() or not one.exists():
@@ -112,13 +112,13 @@ def test_files_swapped_between_steps_are_found(folder):
   refusal(folder, 6)
 
 
-def test_a_folder_that_has_the_name_of_another_is_found(folder):
+def test_a_renamed_checkpoint_is_detected(folder):
   shutil.rmtree(folder / '6')
   (folder / '4').rename(folder / '6')
   assert "is of {'step': 4}, not of {'step': 6}" in refusal(folder, 6)
 
 
-def test_the_first_that_is_whole_is_read(folder, capsys):
+def test_the_first_undamaged_checkpoint_is_restored(folder, capsys):
   (folder / '6' / 'meta.json').write_text('{}')
   with Checkpoints(folder, ABOUT) as checkpoints:
     step, state, _ = checkpoints.restore_first([6, 4, 2], make_arrays(), MESH)
@@ -134,12 +134,12 @@ def test_the_first_that_is_whole_is_read(folder, capsys):
   assert 'step 4' not in warned
 
 
-def test_the_order_asked_for_holds(folder):
+def test_checkpoints_are_tried_in_the_given_order(folder):
   with Checkpoints(folder, ABOUT) as checkpoints:
     assert checkpoints.restore_first([2, 6, 4], make_arrays(), MESH)[0] == 2
 
 
-def test_all_are_damaged(folder, capsys):
+def test_all_checkpoints_are_damaged(folder, capsys):
   for step in (2, 4, 6):
     (folder / str(step) / 'manifest.json').unlink()
   with Checkpoints(folder, ABOUT) as checkpoints:
@@ -150,8 +150,8 @@ def test_all_are_damaged(folder, capsys):
   assert 'step 4 is skipped' in warned
 
 
-def test_what_does_not_fit_is_not_passed_over(folder):
-  """An older one would not fit either, and it is no damage."""
+def test_a_checkpoint_of_another_run_is_not_skipped(folder):
+  """It is not damaged, and older checkpoints belong to the same run."""
   state = make_arrays() | {'more': jnp.ones(2)}
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(
@@ -164,15 +164,15 @@ def test_what_does_not_fit_is_not_passed_over(folder):
 @pytest.mark.parametrize(
   'text', ['', '[]', '{"metrics": 3}', '{"metrics": {}}']
 )
-def test_of_what_is_damaged_no_metric_counts(folder, text):
+def test_damaged_checkpoints_are_not_ranked(folder, text):
   (folder / '6' / 'meta.json').write_text(text)
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
     assert checkpoints.by_metric() == [4, 2]
     assert checkpoints.steps() == [2, 4, 6]
 
 
-def test_what_is_damaged_is_kept_and_does_not_count(folder, capsys):
-  """It may have been the best: a person is to look at it."""
+def test_damaged_checkpoints_are_kept_but_not_counted(folder, capsys):
+  """A damaged checkpoint may have been the best."""
   (folder / '6' / 'manifest.json').unlink()
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
     for step in (8, 10, 12):
@@ -186,7 +186,7 @@ def test_what_is_damaged_is_kept_and_does_not_count(folder, capsys):
     restore(folder, step)
 
 
-def test_what_a_kill_left_is_removed(folder):
+def test_incomplete_folders_are_removed(folder):
   for name in ('8.partial', '2.old', '6.partial'):
     shutil.copytree(folder / '4', folder / name)
   (folder / '8.partial' / 'manifest.json').unlink()
@@ -198,7 +198,7 @@ def test_what_a_kill_left_is_removed(folder):
 
 
 class Disk:
-  """A disk that is full, from the given part of a checkpoint on."""
+  """Simulates a full disk, from one function of a save on."""
 
   def __init__(self, monkeypatch, part):
     self.is_full = True
@@ -208,8 +208,8 @@ class Disk:
       (Checkpoints, '_remove'),
     ):
       if name == part:
-        whole = getattr(owner, name)
-        monkeypatch.setattr(owner, name, self.failing(whole))
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, self.failing(function))
 
   def failing(self, function):
     def call(*arguments):
@@ -233,7 +233,7 @@ MESSAGE = 'step 8 cannot be saved .*No space left on device.*free space'
     lambda checkpoints: checkpoints.save(10, make_arrays(), {}),
   ],
 )
-def test_an_error_of_the_background_comes_with_the_next_call(
+def test_an_error_of_the_background_is_raised_by_the_next_call(
   folder, monkeypatch, part, call
 ):
   with Checkpoints(folder, ABOUT) as checkpoints:
@@ -242,7 +242,7 @@ def test_an_error_of_the_background_comes_with_the_next_call(
     with pytest.raises(CheckpointError, match=MESSAGE) as error:
       call(checkpoints)
     assert '\n' not in str(error.value)
-    # It is told once, and nothing that was there is lost.
+    # The error is raised once, and older checkpoints are kept.
     assert checkpoints.steps() == [2, 4, 6]
     disk.is_full = False
   restore(folder, 6)
@@ -251,7 +251,7 @@ def test_an_error_of_the_background_comes_with_the_next_call(
   restore(folder, 8)
 
 
-def test_an_error_of_the_background_comes_at_the_end(folder, monkeypatch):
+def test_an_error_of_the_background_is_raised_on_exit(folder, monkeypatch):
   Disk(monkeypatch, 'write')
   with pytest.raises(CheckpointError, match=MESSAGE):
     with Checkpoints(folder, ABOUT) as checkpoints:
@@ -269,7 +269,7 @@ def test_an_error_of_the_background_does_not_hide_another(
   assert 'step 8 cannot be saved' in capsys.readouterr().err
 
 
-def test_what_cannot_be_removed_is_an_error_too(folder, monkeypatch):
+def test_a_failed_removal_is_an_error(folder, monkeypatch):
   Disk(monkeypatch, '_remove')
   with Checkpoints(folder, ABOUT) as checkpoints:
     checkpoints.save(8, make_arrays(), {})
@@ -280,7 +280,7 @@ def test_what_cannot_be_removed_is_an_error_too(folder, monkeypatch):
 
 
 @pytest.mark.parametrize('error', [KeyError, KeyboardInterrupt, SystemExit])
-def test_a_save_under_way_is_waited_for(tmp_path, monkeypatch, error):
+def test_exit_waits_for_a_running_save(tmp_path, monkeypatch, error):
   write = manifest.write
 
   def slow(folder, about):
@@ -296,13 +296,13 @@ def test_a_save_under_way_is_waited_for(tmp_path, monkeypatch, error):
   restore(tmp_path, 1)
 
 
-def test_what_is_of_another_run_is_refused_without_its_arrays(folder):
+def test_another_run_is_refused_without_reading_arrays(folder):
   with Checkpoints(folder, ABOUT) as checkpoints:
     checkpoints.require_same_run()
   with Checkpoints(folder, {'seed': 8}) as checkpoints:
     with pytest.raises(CheckpointError, match='seed is 7, expected 8'):
       checkpoints.require_same_run()
-  # Of what is damaged nothing is known: the next tells.
+  # A damaged checkpoint is skipped, and the next one is compared.
   (folder / '6' / 'meta.json').write_text('{"about": {"seed": 9}}')
   with Checkpoints(folder, ABOUT) as checkpoints:
     checkpoints.require_same_run()

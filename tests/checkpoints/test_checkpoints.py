@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, and the right ones are kept."""
+"""Saving and restoring checkpoints."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def make_state(scale=1.0):
 
 
 def assert_equal(tree, expected):
-  """Checks bits, types and structure, and that the host has it all."""
+  """Checks for equal bits, types and structure, and for host arrays."""
   assert jax.tree.structure(tree) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True
@@ -74,21 +74,23 @@ def test_round_trip(saved_once):
   assert meta == {'who': 'é', 'metrics': {'score': 0.5}}
 
 
-def test_shapes_are_enough_to_restore(saved_once):
+def test_restoring_needs_only_shapes(saved_once):
   with Checkpoints(saved_once, ABOUT) as checkpoints:
     state, _ = checkpoints.restore(7, jax.eval_shape(make_state))
   assert_equal(state, make_state())
 
 
-def test_a_tuple_is_as_good_as_a_list_in_what_it_is_about(saved_once):
-  """As JSON it is the same."""
+def test_a_tuple_in_the_identity_equals_a_list(saved_once):
+  """Both have the same JSON."""
   about = {'model': {'width': 30, 'sizes': (1, 2)}, 'seed': 7}
   with Checkpoints(saved_once, about) as checkpoints:
     checkpoints.restore(7, make_state())
 
 
 @pytest.mark.parametrize(('saved_on', 'restored_on'), [(8, 1), (1, 8)])
-def test_devices_may_be_others(tmp_path, saved_on, restored_on):
+def test_restoring_on_another_number_of_devices(
+  tmp_path, saved_on, restored_on
+):
   state = make_state()
 
   def place(tree, num_devices):
@@ -98,9 +100,9 @@ def test_devices_may_be_others(tmp_path, saved_on, restored_on):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, place(state, saved_on), {})
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    found, _ = checkpoints.restore(1, jax.eval_shape(make_state))
-  assert_equal(found, state)
-  placed = place(found, restored_on)
+    restored, _ = checkpoints.restore(1, jax.eval_shape(make_state))
+  assert_equal(restored, state)
+  placed = place(restored, restored_on)
   assert_equal(jax.device_get(placed), state)
   kernel = placed['params']['up']['kernel']
   shapes = [x.data.shape for x in kernel.addressable_shards]
@@ -116,14 +118,14 @@ def test_an_empty_folder(tmp_path):
   refusal(tmp_path / 'new', 3, make_state())
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(CheckpointError, match='it cannot be used') as error:
     Checkpoints(tmp_path / 'file' / 'checkpoints', ABOUT)
   assert '\n' not in str(error.value)
 
 
-def test_a_step_that_is_not_there(saved_once):
+def test_a_missing_step_is_refused(saved_once):
   assert 'step 8' in refusal(saved_once, 8, make_state())
 
 
@@ -156,7 +158,7 @@ def test_a_step_that_is_not_there(saved_once):
     ),
   ],
 )
-def test_another_model_does_not_fit(saved_once, change, named):
+def test_another_model_is_refused(saved_once, change, named):
   state = make_state()
   change(state)
   message = refusal(saved_once, 7, state)
@@ -179,11 +181,11 @@ def test_another_model_does_not_fit(saved_once, change, named):
     ({**ABOUT, 'more': None}, 'more is absent, expected None'),
   ],
 )
-def test_another_run_does_not_fit(saved_once, about, named):
+def test_another_run_is_refused(saved_once, about, named):
   assert f'run: {named};' in refusal(saved_once, 7, make_state(), about)
 
 
-def test_ten_differences_are_named_and_no_more(tmp_path):
+def test_the_message_names_at_most_ten_differences(tmp_path):
   def make(width):
     return {f'array_{i:02}': np.zeros(width, np.float32) for i in range(30)}
 
@@ -195,62 +197,7 @@ def test_ten_differences_are_named_and_no_more(tmp_path):
   assert 'arrays.array_09 is float32[3], expected float32[4]' in message
 
 
-def test_the_latest_three_are_kept(tmp_path):
-  with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    for step in (2, 4, 6, 8, 10):
-      checkpoints.save(step, make_state(step), {'step': step})
-    assert checkpoints.steps()[-1] == 10
-  assert sorted(path.name for path in tmp_path.iterdir()) == ['10', '6', '8']
-  with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    for step in (6, 8, 10):
-      state, meta = checkpoints.restore(step, make_state())
-      assert meta == {'step': step, 'metrics': None}
-      assert_equal(state, make_state(step))
-
-
-def test_the_best_is_kept_too(tmp_path):
-  scores = {1: 0.1, 2: 0.7, 3: 0.3, 4: 0.6, 5: 0.5, 6: 0.2}
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step, score in scores.items():
-      values = {'other': -score, 'score': score}
-      checkpoints.save(step, make_state(step), {}, values)
-    assert checkpoints.by_metric() == [2, 4, 5, 6]
-  assert steps_of(tmp_path) == [2, 4, 5, 6]
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    state, _ = checkpoints.restore(2, make_state())
-    assert_equal(state, make_state(2))
-    checkpoints.save(7, make_state(7), {}, {'other': 0.0, 'score': 0.8})
-    assert checkpoints.by_metric()[0] == 7
-  assert steps_of(tmp_path) == [5, 6, 7]
-
-
-def test_without_metrics_it_is_never_the_best(tmp_path):
-  """As a run saves that is asked to stop between two evaluations."""
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    checkpoints.save(1, make_state(), {}, {'score': 0.3})
-    for step in (2, 3, 4, 5):
-      checkpoints.save(step, make_state(), {})
-    assert checkpoints.steps()[-1] == 5
-    assert checkpoints.by_metric() == [1]
-  assert steps_of(tmp_path) == [1, 3, 4, 5]
-
-
-def test_of_equals_the_first_is_the_best(tmp_path):
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step in (1, 2, 3):
-      checkpoints.save(step, make_state(), {}, {'score': 0.5})
-    assert checkpoints.by_metric() == [1, 2, 3]
-
-
-def test_a_metric_that_is_not_a_number_is_the_worst(tmp_path):
-  scores = {1: np.nan, 2: 0.1, 3: np.nan, 4: 0.2}
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step, score in scores.items():
-      checkpoints.save(step, make_state(), {}, {'score': score})
-    assert checkpoints.by_metric() == [4, 2, 3]
-
-
-def test_a_saved_step_is_left_alone(tmp_path):
+def test_a_saved_step_is_not_saved_again(tmp_path):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, make_state(1), {'which': 'first'})
     checkpoints.save(1, make_state(2), {'which': 'second'})
@@ -261,7 +208,7 @@ def test_a_saved_step_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_not_saved(tmp_path, value):
+def test_values_that_are_not_finite_are_not_saved(tmp_path, value):
   state = make_state()
   kernel = state['params']['up']['kernel']
   state['params']['up']['kernel'] = kernel.at[3, 4].set(value)
@@ -275,7 +222,7 @@ def test_what_is_not_finite_is_not_saved(tmp_path, value):
 
 @pytest.fixture(name='gate')
 def _gate(monkeypatch):
-  """Nothing is written before the test lets it."""
+  """Blocks all writes until the test sets the event."""
   gate = threading.Event()
   orbax = checkpoint_folder._orbax
 
@@ -288,7 +235,7 @@ def _gate(monkeypatch):
   gate.set()
 
 
-def test_a_state_may_be_given_away_while_it_is_saved(tmp_path, gate):
+def test_a_state_may_be_donated_during_a_save(tmp_path, gate):
   state = make_state()
   state['host'] = np.arange(6.0, dtype=np.float32)
   expected = jax.tree.map(np.array, state)
@@ -302,15 +249,15 @@ def test_a_state_may_be_given_away_while_it_is_saved(tmp_path, gate):
     jax.block_until_ready(donate(state))
     assert state['params']['up']['kernel'].is_deleted()
     del host, state
-    # Whoever has the memory now may write there.
+    # These arrays may reuse the memory.
     jax.block_until_ready([jnp.full((40, 32), 9.0) for _ in range(20)])
     gate.set()
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    found, _ = checkpoints.restore(1, expected)
-  assert_equal(found, expected)
+    restored, _ = checkpoints.restore(1, expected)
+  assert_equal(restored, expected)
 
 
-def test_saving_does_not_wait_for_the_disk(tmp_path, gate):
+def test_save_does_not_wait_for_the_disk(tmp_path, gate):
   with Checkpoints(tmp_path, ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
     assert [x.name for x in tmp_path.iterdir()] in ([], ['1.partial'])
@@ -318,7 +265,7 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, gate):
     assert checkpoints.steps() == [1]
 
 
-def test_a_name_is_given_when_all_is_on_disk(tmp_path, monkeypatch):
+def test_a_checkpoint_is_complete_when_it_gets_its_name(tmp_path, monkeypatch):
   seen = []
   write = manifest.write
 
@@ -334,54 +281,7 @@ def test_a_name_is_given_when_all_is_on_disk(tmp_path, monkeypatch):
   assert [path.name for path in tmp_path.iterdir()] == ['4']
 
 
-def test_one_is_there_at_all_times(tmp_path, monkeypatch):
-  """What is removed is removed when the next has its name."""
-  whole = []
-  remove = Checkpoints._remove
-
-  def look(self, step):
-    names = self._saved()
-    for name in names:
-      manifest.check(tmp_path / str(name), {'step': name})
-    whole.append((step, names))
-    remove(self, step)
-
-  monkeypatch.setattr(Checkpoints, '_remove', look)
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    for step in range(1, 6):
-      checkpoints.save(step, make_state(), {}, {'score': -float(step == 1)})
-  assert whole == [(1, [1, 2, 3, 4])]
-
-
-@pytest.mark.parametrize('aside', [False, True])
-def test_later_steps_are_dropped(tmp_path, aside):
-  with Checkpoints(tmp_path, ABOUT) as checkpoints:
-    for step in (1, 2, 3):
-      checkpoints.save(step, make_state(), {})
-    checkpoints.drop(1, aside=aside)
-    assert checkpoints.steps() == [1]
-    checkpoints.drop(1, aside=aside)
-    checkpoints.save(2, make_state(5.0), {})
-    # It is made anew, and fails once more.
-    checkpoints.drop(1, aside=aside)
-  names = {path.name for path in tmp_path.iterdir()}
-  assert names == ({'1', '2.damaged', '3.damaged'} if aside else {'1'})
-
-
-@pytest.mark.parametrize('aside', [False, True])
-def test_a_step_made_anew_has_its_new_metric(tmp_path, aside):
-  with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
-    checkpoints.save(1, make_state(), {}, {'score': 0.9})
-    assert checkpoints.by_metric() == [1]
-    checkpoints.drop(0, aside=aside)
-    assert checkpoints.by_metric() == []
-    checkpoints.save(1, make_state(), {}, {'score': 0.1})
-    for step in (2, 3, 4, 5):
-      checkpoints.save(step, make_state(), {}, {'score': 0.5 - step / 100})
-    assert checkpoints.by_metric() == [2, 3, 4, 5]
-
-
-def test_a_process_that_does_not_write(tmp_path):
+def test_a_process_without_write_access(tmp_path):
   with Checkpoints(tmp_path / 'a', ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
   (tmp_path / 'a' / '2.partial').mkdir()
@@ -389,8 +289,8 @@ def test_a_process_that_does_not_write(tmp_path):
     checkpoints.save(2, make_state(), {})
     checkpoints.drop(0, aside=False)
     assert checkpoints.steps() == [1]
-    found, _ = checkpoints.restore(1, make_state())
-  assert_equal(found, make_state())
+    restored, _ = checkpoints.restore(1, make_state())
+  assert_equal(restored, make_state())
   assert (tmp_path / 'a' / '2.partial').exists()
   with Checkpoints(tmp_path / 'b', ABOUT, writes=False) as checkpoints:
     assert checkpoints.steps() == []

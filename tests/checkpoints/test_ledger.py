@@ -1,4 +1,4 @@
-"""The ledger: a line per step that tells its batch."""
+"""The ledger, with one line per step."""
 
 import hashlib
 
@@ -32,16 +32,16 @@ def lines_of(stack, number):
   return [f'{x} {i:>12}' for i, x in enumerate(expected(stack), number)]
 
 
-def test_a_line_is_the_digest_of_the_arrays_and_the_number(tmp_path):
+def test_a_line_has_the_digest_and_the_number_of_a_batch(tmp_path):
   path = tmp_path / 'new' / 'ledger'
   ledger = Ledger(path, 0)
   one, two = make_stack(0, 3), make_stack(1, 1)
-  found = ledger.add(one, 9) + ledger.add(two, 4_000_000_000)
+  digests = ledger.add(one, 9) + ledger.add(two, 4_000_000_000)
   ledger.close()
-  assert found == expected(one) + expected(two)
-  assert len(set(found)) == 4
+  assert digests == expected(one) + expected(two)
+  assert len(set(digests)) == 4
   lines = [x.split(' ', 1) for x in path.read_text().splitlines()]
-  assert [digest for digest, _ in lines] == found
+  assert [digest for digest, _ in lines] == digests
   assert [number for _, number in lines] == [
     '           9',
     '          10',
@@ -50,7 +50,7 @@ def test_a_line_is_the_digest_of_the_arrays_and_the_number(tmp_path):
   ]
 
 
-def test_every_number_matters():
+def test_the_digest_depends_on_every_value():
   stack = make_stack(0, 1)
   (digest,) = Ledger(None, 0).add(stack, 0)
   for array in stack:
@@ -61,14 +61,14 @@ def test_every_number_matters():
   assert Ledger(None, 0).add(stack, 0) == [digest]
 
 
-def test_how_an_array_lies_in_memory_does_not_matter():
+def test_the_digest_does_not_depend_on_memory_layout():
   stack = make_stack(0, 2)
   turned = Batch(*(np.asfortranarray(x) for x in stack))
   assert Ledger(None, 0).add(turned, 0) == Ledger(None, 0).add(stack, 0)
 
 
 @pytest.mark.parametrize('torn', ['', 'abc', '0123456789abcdef            5\n'])
-def test_lines_past_the_checkpoint_are_written_again(tmp_path, torn):
+def test_lines_after_the_checkpoint_are_removed(tmp_path, torn):
   path = tmp_path / 'ledger'
   whole = lines_of(make_stack(0, 5), 0)
   path.write_text(''.join(f'{x}\n' for x in whole) + torn)
@@ -80,7 +80,7 @@ def test_lines_past_the_checkpoint_are_written_again(tmp_path, torn):
 
 
 @pytest.mark.parametrize('torn', ['', 'abc'])
-def test_a_ledger_without_numbers_stays_so(tmp_path, torn):
+def test_a_ledger_without_numbers_continues_without_them(tmp_path, torn):
   """Earlier versions wrote only digests."""
   path = tmp_path / 'ledger'
   whole = expected(make_stack(0, 5))
@@ -98,8 +98,8 @@ def test_a_ledger_without_numbers_stays_so(tmp_path, torn):
   assert path.read_text().splitlines() == lines_of(stack, 7)
 
 
-def test_flushed_lines_are_there_for_others(tmp_path):
-  """What is saved after a flush never lacks its lines, even after a kill."""
+def test_flushed_lines_are_on_disk(tmp_path):
+  """A checkpoint is saved after a flush, so its lines survive a kill."""
   ledger = Ledger(tmp_path / 'ledger', 0)
   ledger.add(make_stack(0, 2), 0)
   ledger.flush()
@@ -115,7 +115,7 @@ def test_flushed_lines_are_there_for_others(tmp_path):
   ],
 )  # fmt: skip
 def test_missing_lines_are_an_error(tmp_path, line, size, held):
-  """This holds for ledgers with and without numbers."""
+  """Lines have 30 bytes with a batch number, and 17 without."""
   path = tmp_path / 'ledger'
   path.write_bytes(((b'x' * (line - 1) + b'\n') * 3)[:size])
   with pytest.raises(CheckpointError) as error:
@@ -126,7 +126,7 @@ def test_missing_lines_are_an_error(tmp_path, line, size, held):
   assert path.stat().st_size == size
 
 
-def test_without_a_file_it_only_tells():
+def test_without_a_file_only_digests_are_returned():
   ledger = Ledger(None, 9)
   stack = make_stack(0, 2)
   assert ledger.add(stack, 0) == expected(stack)

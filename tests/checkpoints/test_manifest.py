@@ -1,4 +1,4 @@
-"""Damage to a folder is found, whatever it is."""
+"""The manifest detects every damage to a folder."""
 
 import json
 
@@ -20,14 +20,14 @@ def _folder(tmp_path):
   return tmp_path
 
 
-def found(folder, about=ABOUT):
+def error_of(folder, about=ABOUT):
   with pytest.raises(ValueError, match='.') as error:
     manifest.check(folder, about)
   assert '\n' not in str(error.value)
   return str(error.value)
 
 
-def test_what_was_written_is_whole(folder):
+def test_an_unchanged_folder_passes(folder):
   manifest.check(folder, {'step': 7})
   manifest.check(folder, {'step': 7})
   listed = json.loads((folder / 'manifest.json').read_text())['files']
@@ -36,7 +36,7 @@ def test_what_was_written_is_whole(folder):
   }  # fmt: skip
   assert listed['state/array'] == [
     256,
-    # As `sha256sum` has it.
+    # The output of `sha256sum`.
     '40aff2e9d2d8922e47afd4648e6967497158785fbd1da870e7110266bf944880',
   ]
 
@@ -55,75 +55,75 @@ def test_what_was_written_is_whole(folder):
     lambda data: data[::-1] if data[0] != data[-1] else b'y' * len(data),
   ],
 )
-def test_a_file_that_changed(folder, name, damage):
+def test_a_changed_file_is_detected(folder, name, damage):
   path = folder / name
   path.write_bytes(damage(path.read_bytes()))
-  assert found(folder) == f'{name} is not as it was written'
+  assert error_of(folder) == f'{name} is not as it was written'
 
 
-def test_an_empty_file_that_is_not_empty_any_more(folder):
+def test_a_changed_empty_file_is_detected(folder):
   (folder / 'state' / 'empty').write_bytes(b'\0')
-  assert found(folder) == 'state/empty is not as it was written'
+  assert error_of(folder) == 'state/empty is not as it was written'
 
 
 @pytest.mark.parametrize('name', ['meta.json', 'state/array', 'state/empty'])
-def test_a_file_that_is_gone(folder, name):
+def test_a_missing_file_is_detected(folder, name):
   (folder / name).unlink()
-  assert found(folder) == f'{name} is missing'
+  assert error_of(folder) == f'{name} is missing'
   (folder / name).mkdir()
-  assert found(folder) == f'{name} is missing'
+  assert error_of(folder) == f'{name} is missing'
 
 
-def test_a_file_that_was_not_there(folder):
+def test_a_new_file_is_detected(folder):
   (folder / 'state' / 'more').touch()
   message = 'state/more is not in manifest.json'
-  assert found(folder) == message
+  assert error_of(folder) == message
   (folder / 'state' / 'more').rename(folder / 'state' / 'manifest.json')
-  assert 'state/manifest.json is not in manifest.json' in found(folder)
+  assert 'state/manifest.json is not in manifest.json' in error_of(folder)
 
 
-def test_files_that_were_swapped(folder):
+def test_swapped_files_are_detected(folder):
   array, other = folder / 'state' / 'array', folder / 'state' / 'deep' / 'other'
   one, two = array.read_bytes(), other.read_bytes()
   assert len(one) == len(two)
   array.write_bytes(two)
   other.write_bytes(one)
-  assert 'state/array is not' in found(folder)
+  assert 'state/array is not' in error_of(folder)
 
 
-def test_a_folder_that_took_the_place_of_another(folder):
+def test_the_manifest_of_another_folder_is_detected(folder):
   message = "manifest.json is of {'step': 7}, not of {'step': 8}"
-  assert found(folder, {'step': 8}) == message
+  assert error_of(folder, {'step': 8}) == message
 
 
-def test_a_manifest_that_is_gone(folder):
+def test_a_missing_manifest_is_detected(folder):
   (folder / 'manifest.json').unlink()
-  assert found(folder) == 'manifest.json is missing'
+  assert error_of(folder) == 'manifest.json is missing'
 
 
-def test_every_bit_of_the_manifest_matters(folder):
+def test_every_damaged_manifest_is_detected(folder):
   path = folder / 'manifest.json'
   data = path.read_bytes()
   for i in range(len(data)):
     path.write_bytes(data[:i] + bytes([data[i] ^ (1 << i % 8)]) + data[i + 1 :])
-    assert found(folder) == 'manifest.json is damaged', i
+    assert error_of(folder) == 'manifest.json is damaged', i
   for size in range(len(data)):
     path.write_bytes(data[:size])
-    assert found(folder) == 'manifest.json is damaged', size
+    assert error_of(folder) == 'manifest.json is damaged', size
 
 
 @pytest.mark.parametrize(
   'data', [b'', b'{}', b'[]', b'null', b'7', b'\xff\xfe', b'{"files": {}}']
 )
-def test_a_manifest_of_something_else(folder, data):
+def test_other_content_is_no_manifest(folder, data):
   (folder / 'manifest.json').write_bytes(data)
-  assert found(folder) == 'manifest.json is damaged'
+  assert error_of(folder) == 'manifest.json is damaged'
 
 
-def test_a_manifest_that_was_written_to_fit(folder):
-  """Its own digest is of what it says, so a person's change is found too."""
+def test_an_edited_manifest_is_detected(folder):
+  """The manifest has a digest of its own content."""
   path = folder / 'manifest.json'
   contents = json.loads(path.read_text())
   contents['files'].pop('state/array')
   path.write_text(json.dumps(contents, indent=1))
-  assert found(folder) == 'manifest.json is damaged'
+  assert error_of(folder) == 'manifest.json is damaged'

@@ -1,4 +1,4 @@
-"""Parameters are read without the rest of the state."""
+"""Reading the parameters without the optimizer state."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def make_state(scale=1.0):
 
 @pytest.fixture(name='saved', scope='module')
 def _saved(tmp_path_factory):
-  """Checkpoints at steps 2 and 4, of which 4 is the better one."""
+  """Checkpoints at steps 2 and 4; step 4 has the better metric."""
   folder = tmp_path_factory.mktemp('saved') / 'checkpoints'
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
     for step in (2, 4):
@@ -73,7 +73,7 @@ def assert_reads(folder, expected):
   assert_same_bits(params, make_params(step))
 
 
-def test_the_state_consists_of_two_folders(saved):
+def test_params_and_state_are_separate_folders(saved):
   names = {path.name for path in (saved / '4').iterdir()}
   assert names == {'manifest.json', 'meta.json', 'params', 'state'}
   assert_reads(saved, 4)
@@ -81,7 +81,7 @@ def test_the_state_consists_of_two_folders(saved):
   assert_same_bits(read(saved, shapes)[1], make_params(4))
 
 
-def test_every_damage_of_the_parameters_is_found(folder, capsys):
+def test_damage_to_the_parameters_is_detected(folder, capsys):
   names = [
     name
     for name in files_of(folder / '4')
@@ -114,7 +114,7 @@ def test_all_parameters_are_damaged(folder):
   assert '\n' not in str(error.value)
 
 
-def test_damage_to_the_optimizer_is_left_to_resumption(folder, capsys):
+def test_damage_to_the_optimizer_matters_only_for_resuming(folder, capsys):
   names = [x for x in files_of(folder / '4') if x.parts[0] == 'state']
   assert len(names) > 5
   for name in names:
@@ -140,10 +140,10 @@ def test_the_optimizer_may_be_missing(folder, capsys):
   assert_reads(folder, 4)
   assert capsys.readouterr().err == ''
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
-    # What writes also removes: it must know what is damaged.
+    # A process that writes checks all files, because it may remove checkpoints.
     assert checkpoints.by_metric() == [2]
-    found = checkpoints.restore_first([4, 2], make_state(), MESH)
-  assert found[0] == 2
+    restored = checkpoints.restore_first([4, 2], make_state(), MESH)
+  assert restored[0] == 2
   assert 'step 4 is skipped' in capsys.readouterr().err
 
 
@@ -156,12 +156,12 @@ def test_only_the_files_that_are_read_are_hashed(saved, monkeypatch):
     lambda path: hashed.append(path) or describe(path),
   )
   read(saved)
-  found = [path.relative_to(saved).parts[:2] for path in hashed]
-  assert set(found) == {('2', 'meta.json'), ('4', 'meta.json'), ('4', 'params')}
+  parts = {path.relative_to(saved).parts[:2] for path in hashed}
+  assert parts == {('2', 'meta.json'), ('4', 'meta.json'), ('4', 'params')}
 
 
 def test_another_model_is_refused(saved):
-  """The optimizer may be any, as serving does not know it."""
+  """Only the parameters are compared, because serving has no optimizer."""
   like = make_params()
   like['up']['kernel'] = jnp.zeros((40, 31))
   with pytest.raises(CheckpointError) as error:
@@ -176,7 +176,7 @@ def test_another_model_is_refused(saved):
 
 @pytest.mark.parametrize('number', [0, 1, 2])
 def test_parameters_of_an_old_format(folder, number):
-  """One folder holds the whole state: all of it is checked."""
+  """The whole state is in one folder, and all files are checked."""
   for step in (2, 4):
     old_formats.convert(folder / str(step), make_state(), number)
   assert not (folder / '4' / 'params').exists()
@@ -195,8 +195,8 @@ def test_parameters_of_an_old_format(folder, number):
 
 
 @pytest.mark.parametrize('number', [2, 3])
-def test_arrays_other_than_listed_are_refused(tmp_path, number):
-  """The manifest matches the files, as an attacker can ensure."""
+def test_arrays_that_differ_from_the_list_are_refused(tmp_path, number):
+  """The manifest matches the files, as an attacker could arrange."""
   state = make_state() | {'params': {'a': jnp.zeros((4, 3))}}
   listed = {'a': jnp.zeros((3, 4))}, {'a': jnp.zeros((4, 3)), 'b': jnp.ones(2)}
   for step, params in enumerate(listed):

@@ -1,4 +1,4 @@
-"""The ranges of skipped batches, against lists of batch numbers."""
+"""The ranges of skipped batches, compared with lists of batch numbers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,22 +33,22 @@ def ranges_of(windows):
 
 
 @given(WINDOWS, st.integers(0, 60), st.integers(0, 60))
-def test_batch_numbers_equal_those_of_a_list(windows, start, size):
+def test_batch_numbers_equal_brute_force(windows, start, size):
   ranges, numbers = ranges_of(windows), brute_force(windows)
   assert skipped.batch_number(ranges, start) == numbers[start]
-  found = list(skipped.segments(ranges, start, start + size))
-  flat = [number for first, end in found for number in range(first, end)]
+  segments = list(skipped.segments(ranges, start, start + size))
+  flat = [number for first, end in segments for number in range(first, end)]
   assert flat == numbers[start : start + size]
-  assert all(first < end for first, end in found)
+  assert all(first < end for first, end in segments)
 
 
 @given(WINDOWS)
-def test_ranges_are_in_order_and_do_not_touch(windows):
+def test_ranges_are_sorted_and_separate(windows):
   ranges = ranges_of(windows)
   flat = [number for pair in ranges for number in pair]
   assert flat == sorted(set(flat))
-  left_out = {n for start, stop in ranges for n in range(start, stop)}
-  assert left_out == set(range(END)) - set(brute_force(windows))
+  excluded = {n for start, stop in ranges for n in range(start, stop)}
+  assert excluded == set(range(END)) - set(brute_force(windows))
   pairs = [list(pair) for pair in ranges]
   assert skipped.from_json(pairs) == ranges
 
@@ -56,23 +56,23 @@ def test_ranges_are_in_order_and_do_not_touch(windows):
 @pytest.mark.parametrize(
   ('num_steps', 'expected'), [(0, 0), (3, 0), (4, 4), (8, 4), (9, 9), (20, 9)]
 )
-def test_the_last_range_that_is_reached(num_steps, expected):
+def test_last_start(num_steps, expected):
   """Batches 4 to 6 follow four steps, and batches 12 and 13 nine steps."""
   assert skipped.last_start(((4, 7), (12, 14)), num_steps) == expected
   assert skipped.last_start((), num_steps) == 0
 
 
-def test_stacks_have_the_number_of_their_first_batch():
-  asked = []
+def test_stacks_come_with_the_number_of_their_first_batch():
+  requests = []
 
   def batches(start, stop):
-    asked.append((start, stop))
+    requests.append((start, stop))
     for first in range(start, stop, 2):
       yield {'x': np.arange(first, min(first + 2, stop))}
 
-  found = list(skipped.read(batches, ((2, 4), (8, 12)), 1, 7))
-  assert asked == [(1, 2), (4, 8), (12, 13)]
-  assert [(number, stack['x'].tolist()) for number, stack in found] == [
+  stacks = list(skipped.read(batches, ((2, 4), (8, 12)), 1, 7))
+  assert requests == [(1, 2), (4, 8), (12, 13)]
+  assert [(number, stack['x'].tolist()) for number, stack in stacks] == [
     (1, [1]),
     (4, [4, 5]),
     (6, [6, 7]),
@@ -81,13 +81,12 @@ def test_stacks_have_the_number_of_their_first_batch():
 
 
 @pytest.mark.parametrize('number', [0, 1, 60])
-def test_one_number_of_an_earlier_version(number):
-  """It is added to the batch numbers of all later steps."""
+def test_a_number_of_an_earlier_version(number):
+  """The number was added to the batch numbers of all later steps."""
   ranges = skipped.from_json(number)
   assert len(ranges) == (number > 0)
   for num_steps in (0, 5, 400):
-    found = skipped.batch_number(ranges, num_steps)
-    assert found == num_steps + number
+    assert skipped.batch_number(ranges, num_steps) == num_steps + number
 
 
 @pytest.mark.parametrize(

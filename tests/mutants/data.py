@@ -181,7 +181,7 @@ MUTANTS = (
     'jax.random.fold_in(jax.random.key(seed), state.step)',
     'jax.random.fold_in(jax.random.key(seed), 0 * state.step)',
     'tests/training/test_loop.py'
-    '::test_the_seed_and_the_step_are_all_the_randomness',
+    '::test_random_draws_depend_on_seed_and_step_only',
   ),
   Mutant(
     'all lines of a call in the ledger are of its first batch',

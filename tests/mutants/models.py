@@ -284,21 +284,21 @@ _TRAINING = [
     'tiger_jax/training/step.py',
     'rng = jax.random.fold_in(jax.random.key(seed), state.step)',
     'rng = jax.random.key(seed)',
-    'tests/training/test_step.py::test_every_step_draws_anew[1]',
+    'tests/training/test_step.py::test_every_step_has_new_random_draws[1]',
   ),
   Mutant(
     'the loss and after_update use the same random key',
     'tiger_jax/training/step.py',
     'rng_loss, rng_update = jax.random.split(rng)',
     'rng_loss = rng_update = jax.random.split(rng)[0]',
-    'tests/training/test_step.py::test_every_step_draws_anew[1]',
+    'tests/training/test_step.py::test_every_step_has_new_random_draws[1]',
   ),
   Mutant(
     'the norm that is logged is that of the update',
     'tiger_jax/training/step.py',
     'norm = optax.tree.norm(gradients)',
     'norm = optax.tree.norm(updates)',
-    'tests/training/test_step.py::test_every_step_draws_anew[1]',
+    'tests/training/test_step.py::test_every_step_has_new_random_draws[1]',
   ),
   Mutant(
     'gradients are clipped array by array',
@@ -306,7 +306,7 @@ _TRAINING = [
     'optax.clip_by_global_norm(config.clip_norm)',
     'optax.clip_by_block_rms(config.clip_norm)',
     'tests/training/test_optimizer.py::'
-    'test_the_norm_is_that_of_all_arrays_together[adagrad]',
+    'test_gradients_are_clipped_by_their_global_norm[adagrad]',
   ),
   Mutant(
     'Adafactor decays from the first step',
@@ -314,7 +314,7 @@ _TRAINING = [
     'rate * jnp.sqrt(flat / jnp.maximum(step, flat))',
     'rate * jnp.sqrt(flat / (step + flat))',
     'tests/training/test_optimizer.py::'
-    'test_adafactor_is_flat_then_an_inverse_square_root',
+    'test_adafactor_rate_is_constant_then_inverse_square_root',
   ),
   Mutant(
     'AdamW begins at its peak',

@@ -95,14 +95,14 @@ MUTANTS = (
     'tiger_jax/checkpoints/retention.py',
     '(math.isnan(values[step]), -values[step], step)',
     '(math.isnan(values[step]), values[step], step)',
-    'tests/checkpoints/test_checkpoints.py::test_the_best_is_kept_too',
+    'tests/checkpoints/test_retention.py::test_the_best_checkpoint_is_kept',
   ),
   Mutant(
     'only the latest checkpoints are kept',
     'tiger_jax/checkpoints/checkpoints.py',
     'best = self._ranked()[:1]',
     'best = self._ranked()[:0]',
-    'tests/checkpoints/test_checkpoints.py::test_the_best_is_kept_too',
+    'tests/checkpoints/test_retention.py::test_the_best_checkpoint_is_kept',
   ),
   Mutant(
     'training returns the last parameters, not the best',

@@ -13,28 +13,28 @@ _LOSSES = [
     '    loss = terms.reconstruction + terms.codebook + commitment\n',
     '    codebook = self._config.beta * terms.codebook\n'
     '    loss = terms.reconstruction + codebook + terms.commitment\n',
-    f'{_TASK}test_beta_weighs_the_commitment',
+    f'{_TASK}test_beta_weights_the_commitment',
   ),
   Mutant(
     'residuals pass gradients to earlier codebooks',
     'tiger_jax/semantic_ids/quantizers/residual.py',
     'residual = residual - lax.stop_gradient(codebook[codes[-1]])',
     'residual = residual - codebook[codes[-1]]',
-    'tests/semantic_ids/quantizers/test_residual.py::test_gradient_of_residuals_moves_no_code',
+    'tests/semantic_ids/quantizers/test_residual.py::test_residuals_pass_no_gradient_to_codebooks',
   ),
   Mutant(
     'the codebook term moves the encoder',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'codebook=total(lax.stop_gradient, keep)',
     'codebook=total(keep, keep)',
-    f'{_TASK}test_each_term_moves_only_its_own',
+    f'{_TASK}test_each_loss_term_moves_only_its_own_parameters',
   ),
   Mutant(
     'the decoder passes no gradient to the encoder',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'network.decode(z + lax.stop_gradient(quantized.quantized - z))',
     'network.decode(lax.stop_gradient(quantized.quantized))',
-    f'{_TASK}test_each_term_moves_only_its_own',
+    f'{_TASK}test_each_loss_term_moves_only_its_own_parameters',
   ),
   Mutant(
     'the reconstruction is of embeddings that are not standardized',
@@ -61,7 +61,7 @@ _ASSIGNMENT = [
     'axis=-1\n  )\n',
     '  row = jnp.max(\n'
     '    jnp.where(scores == smallest[:, None], rows, 0), axis=-1\n  )\n',
-    f'{_KMEANS}test_of_equally_near_centroids_the_first_is_taken',
+    f'{_KMEANS}test_ties_go_to_the_first_centroid',
   ),
   Mutant(
     'the nearest code is the one with the largest product',
@@ -90,7 +90,7 @@ _ASSIGNMENT = [
     '    x = x - codebook[code]\n',
     '    del code\n',
     'tests/semantic_ids/quantizers/test_rq_kmeans.py::'
-    'test_distances_follow_the_codes_given',
+    'test_distances_depend_on_the_given_codes',
   ),
   Mutant(
     'the parts of a product share a codebook',
@@ -115,14 +115,14 @@ _CODEBOOKS = [
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'best = jnp.argmin(jnp.sum(remaining, axis=-1))',
     'best = 0',
-    f'{_KMEANS}test_seeds_are_better_than_plain_ones',
+    f'{_KMEANS}test_candidates_improve_the_seeds',
   ),
   Mutant(
     'seeds are drawn evenly',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'weights = jnp.where(jnp.isinf(distances), 1, distances)',
     'weights = jnp.where(distances > 0, 1.0, 0.0)',
-    f'{_KMEANS}test_seeds_are_better_than_plain_ones',
+    f'{_KMEANS}test_candidates_improve_the_seeds',
   ),
   Mutant(
     'an empty cluster keeps a centroid that no point is near',
@@ -137,7 +137,7 @@ _CODEBOOKS = [
     'dead = (idle >= steps_per_epoch) & epoch_ends',
     'dead = (idle >= steps_per_epoch - 1) & epoch_ends',
     'tests/semantic_ids/quantizers/test_dead_codes.py::'
-    'test_a_code_of_one_batch_of_an_epoch_stays',
+    'test_code_chosen_in_one_batch_per_epoch_is_kept',
   ),
   Mutant(
     'a chosen code stays idle',
@@ -145,7 +145,7 @@ _CODEBOOKS = [
     '      idle = jnp.where(_chosen(codes, len(idle)), 0, idle)\n',
     '',
     'tests/semantic_ids/quantizers/test_dead_codes.py::'
-    'test_a_code_of_one_batch_of_an_epoch_stays',
+    'test_code_chosen_in_one_batch_per_epoch_is_kept',
   ),
   Mutant(
     'all dead codes are restarted at the same item',
@@ -179,7 +179,7 @@ _COLLISIONS = [
     '        free[code] = False\n',
     '        pass\n',
     'tests/semantic_ids/test_collisions.py::'
-    'test_duplicates_fill_every_id_that_exists',
+    'test_duplicates_fill_all_existing_ids',
   ),
   Mutant(
     'an item moves to the first free code, not the nearest',
@@ -194,7 +194,7 @@ _COLLISIONS = [
     'collision_code[num_old:] = start[new] + _ranks(new, len(counts))',
     'collision_code[num_old:] = _ranks(new, len(counts))',
     'tests/semantic_ids/test_collisions.py::'
-    'test_numbers_of_new_items_follow_the_largest',
+    'test_collision_codes_of_new_items_follow_the_largest',
   ),
 ]
 

@@ -43,14 +43,14 @@ MUTANTS = (
     'tiger_jax/training/optimizer.py',
     "if x.ndim < 2 or name.endswith('position_bias/table'):",
     'if x.ndim < 2:',
-    'tests/training/test_optimizer.py::test_what_decays_in_tiger',
+    'tests/training/test_optimizer.py::test_decayed_parameters_of_tiger',
   ),
   Mutant(
     'norm scales and biases decay',
     'tiger_jax/training/optimizer.py',
     "if x.ndim < 2 or name.endswith('position_bias/table'):",
     "if name.endswith('position_bias/table'):",
-    'tests/training/test_optimizer.py::test_what_decays_in_an_rq_vae',
+    'tests/training/test_optimizer.py::test_decayed_parameters_of_an_rq_vae',
   ),
   Mutant(
     'the search computes in the dtype of training',
@@ -78,7 +78,7 @@ MUTANTS = (
     'tiger_jax/retrieval/items.py',
     "default_matmul_precision('highest')",
     "default_matmul_precision('default')",
-    'tests/training/test_lowering.py::test_retrieval_of_items',
+    'tests/training/test_lowering.py::test_item_retrieval',
   ),
   Mutant(
     'the search for a draw is not widened',
@@ -135,14 +135,14 @@ MUTANTS = (
     'tiger_jax/training/loop.py',
     "{'skipped': self._skipped},",
     "{'skipped': ()},",
-    'tests/training/test_rewind.py::test_the_ranges_of_a_checkpoint_are_used',
+    'tests/training/test_rewind.py::test_skipped_ranges_are_restored_from_a_checkpoint',
   ),
   Mutant(
     'a bad parameter is attributed to the next batch',
     'tiger_jax/training/log.py',
     "max(1, step - name.startswith('parameter '))",
     'step',
-    'tests/training/test_non_finite.py::test_a_parameter_is_found_in_the_next_step',
+    'tests/training/test_non_finite.py::test_a_bad_parameter_is_detected_in_the_next_step',
   ),
   Mutant(
     'three checkpoints are kept, however far a rewind goes',
@@ -179,7 +179,7 @@ MUTANTS = (
     'tiger_jax/semantic_ids/quality.py',
     'hash((row + 0).tobytes())',
     'hash(row.tobytes())',
-    'tests/semantic_ids/test_quality.py::test_repetitions_equal_those_of_numpy',
+    'tests/semantic_ids/test_quality.py::test_duplicate_items_equal_numpy',
   ),
   Mutant(
     'a removed item loses its Semantic ID in histories',

@@ -37,8 +37,8 @@ class Job(NamedTuple):
   """One change and its tests.
 
   Attributes:
-    number: The number of the mutant, 0 for the code as it is.
-    mutant: What to change; None for nothing.
+    number: The number of the mutant; 0 for the unchanged code.
+    mutant: The change; None for the unchanged code.
     text: The text of the mutant's file after the change.
     tests: The arguments of pytest.
   """
@@ -50,13 +50,14 @@ class Job(NamedTuple):
 
 
 class Result(NamedTuple):
-  """How the tests of a job ended.
+  """The outcome of the tests of a job.
 
   Attributes:
     job: The job.
     outcome: `killed`, `survived`, or `broken` if the tests did not run.
-    seconds: How long they took.
-    reason: The line of pytest that names the failure, or why there is none.
+    seconds: The duration of the tests.
+    reason: The line of pytest that names the failure, or the reason why there
+      is no such line.
   """
 
   job: Job
@@ -104,14 +105,14 @@ def changed_text(mutant: Mutant, root: Path) -> str:
 
 
 def main() -> int:
-  """Runs the mutants that the flags name; returns the exit code."""
+  """Runs the mutants that the flags select; returns the exit code."""
   parser = argparse.ArgumentParser(prog='make mutants')
   parser.add_argument('--only', default='', help='numbers, as in 3,7')
   only = parser.parse_args().only
   for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(name, _stop)
   try:
-    return _run(_chosen(only))
+    return _run(_select(only))
   except _Refused as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
@@ -123,7 +124,7 @@ def _stop(*unused: object) -> None:
   raise _Stopped
 
 
-def _chosen(only: str) -> list[Job]:
+def _select(only: str) -> list[Job]:
   mutants = dict(enumerate(all_mutants(), 1))
   numbers = [x.strip() for x in only.split(',')] if only else [*mutants]
   if not mutants:
@@ -156,7 +157,8 @@ def _run(jobs: list[Job]) -> int:
     root = Path(folder).resolve()
     copies = [_copy(root / str(i)) for i in range(_WORKERS)]
     print(
-      f'mutants: {len(jobs)}; first, their tests without a change', flush=True
+      f'mutants: {len(jobs)}; first, the tests of the unchanged code',
+      flush=True,
     )
     _run_all(copies, _unchanged(jobs), _refuse_failure)
     _run_all(copies, jobs, report)
@@ -171,7 +173,7 @@ def _run(jobs: list[Job]) -> int:
 
 
 def _unchanged(jobs: Sequence[Job]) -> list[Job]:
-  """Divides all tests among the copies; the tests of a file stay together."""
+  """Distributes all tests over the copies, whole files at a time."""
   by_file: dict[str, dict[str, None]] = {}
   for job in jobs:
     for test in job.tests:
@@ -185,7 +187,7 @@ def _unchanged(jobs: Sequence[Job]) -> list[Job]:
 
 def _refuse_failure(result: Result) -> None:
   if result.outcome != 'survived':
-    raise _Refused(f'a test fails without a change: {result.reason}')
+    raise _Refused(f'a test of the unchanged code fails: {result.reason}')
 
 
 def _show(result: Result) -> None:
@@ -250,7 +252,7 @@ def _run_all(
   jobs: Sequence[Job],
   report: Callable[[Result], object],
 ) -> None:
-  """Runs jobs, one at a time in each copy, and reports each as it ends."""
+  """Runs one job at a time in each copy, and reports every result."""
   waiting, free = list(jobs), list(copies)
   running: list[_Tests] = []
   try:
@@ -279,15 +281,15 @@ class _Tests:
       path = copy / job.mutant.file
       self._original = path.read_bytes(), path.stat().st_mtime_ns
       path.write_text(job.text, encoding='utf-8')
-      # Python compiles a file again if its time or size has changed. The
-      # number makes every mutant's time different.
+      # Python recompiles a file if its time or size has changed. The number
+      # gives every mutant another time.
       os.utime(path, (job.number, job.number))
     with copy.with_suffix('.output').open('wb') as output:
       self._process = subprocess.Popen(
         [
           sys.executable, '-m', 'pytest', '-x', '-q', '-rfE',
-          # All runs share the cache of compiled programs, whose keys are hashes
-          # of the programs, so a mutant never runs the original program.
+          # All runs share the compilation cache. Its keys are hashes of the
+          # programs, so a mutant never runs the original program.
           '-o', f'cache_dir={ROOT / ".pytest_cache" / "mutants"}',
           *job.tests,
         ],
@@ -303,7 +305,7 @@ class _Tests:
     """Restores the copy and returns the result; None while the tests run."""
     code = self._process.poll()
     seconds = time.monotonic() - self._start
-    # Without a change, the tests of all mutants run one after the other.
+    # A job with unchanged code runs the tests of many mutants.
     if code is None and (seconds < _TIMEOUT or not self._job.mutant):
       return None
     self.kill()

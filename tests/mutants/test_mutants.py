@@ -1,4 +1,4 @@
-"""Every mutant can be applied to the code and names tests that exist."""
+"""Every mutant can be applied to the code, and its tests exist."""
 
 import ast
 import functools
@@ -22,7 +22,7 @@ def functions(file):
 
 
 @pytest.mark.parametrize('mutant', MUTANTS, ids=lambda x: x.what)
-def test_a_mutant_fits(mutant):
+def test_a_mutant_can_be_applied(mutant):
   changed = ast.parse(changed_text(mutant, ROOT))
   # The change affects more than comments and layout.
   assert ast.dump(changed) != ast.dump(parsed(mutant.file))
@@ -34,7 +34,7 @@ def test_a_mutant_fits(mutant):
       assert names[-1].partition('[')[0] in functions(file), test
 
 
-def test_no_two_mutants_are_the_same():
+def test_all_mutants_are_different():
   assert len(MUTANTS) > 40
   assert len({x.what for x in MUTANTS}) == len(MUTANTS)
   assert len({(x.file, x.old, x.new) for x in MUTANTS}) == len(MUTANTS)

@@ -1,4 +1,4 @@
-"""The runner of the mutants, on a small repository of its own."""
+"""The runner of the mutants, with a small repository."""
 
 import os
 from pathlib import Path
@@ -64,21 +64,21 @@ def environment(repository, folder):
 
 
 def run(repository, folder, only):
-  """Runs mutants with `folder` for temporary files, which stays empty."""
-  found = typed.python(
+  """Runs mutants; checks that no temporary files are left in `folder`."""
+  result = typed.python(
     '-m', 'tests.mutants.run', f'--only={only}', cwd=repository,
     env=environment(repository, folder),
   )  # fmt: skip
   assert not list(folder.iterdir())
   assert (repository / 'tiger_jax' / '__init__.py').read_text() == CODE
-  return found
+  return result
 
 
 def test_killed_survived_and_broken(repository, tmp_path):
-  found = run(repository, tmp_path, '1,2,3,4,5')
-  assert found.code == 1
-  assert found.err == ''
-  lines = found.out.splitlines()
+  result = run(repository, tmp_path, '1,2,3,4,5')
+  assert result.code == 1
+  assert result.err == ''
+  lines = result.out.splitlines()
   assert lines[0].startswith('mutants: 5;')
   outcomes = {int(x.split()[0]): x.split()[1] for x in lines[1:6]}
   assert outcomes == {
@@ -90,13 +90,13 @@ def test_killed_survived_and_broken(repository, tmp_path):
     '+  return b + a', '+  return a + c', '+  return os._exit(1)',
   ]  # fmt: skip
   assert lines.count('--- tiger_jax/__init__.py') == 3
-  assert "NameError: name 'c' is not defined" in found.out
+  assert "NameError: name 'c' is not defined" in result.out
 
 
 def test_all_killed(repository, tmp_path):
-  found = run(repository, tmp_path, '5')
-  assert found.code == 0
-  assert found.out.splitlines()[-1] == 'killed 1 of 1'
+  result = run(repository, tmp_path, '5')
+  assert result.code == 0
+  assert result.out.splitlines()[-1] == 'killed 1 of 1'
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def test_all_killed(repository, tmp_path):
   [
     ('9', "'9' is not the number of a mutant: choose from 1 to 8"),
     ('1,x', "'x' is not the number of a mutant"),
-    ('6', 'a test fails without a change: '),
+    ('6', 'a test of the unchanged code fails: '),
     ('8', 'occurs 0 times in tiger_jax/__init__.py'),
   ],
 )
-def test_refused_in_one_line(repository, tmp_path, only, named):
-  found = run(repository, tmp_path, only)
-  assert found.code == 2
-  assert named in found.refusal
-  assert 'killed' not in found.out
+def test_errors_are_one_line(repository, tmp_path, only, named):
+  result = run(repository, tmp_path, only)
+  assert result.code == 2
+  assert named in result.refusal
+  assert 'killed' not in result.out
 
 
-def test_ctrl_c_leaves_nothing_behind(repository, tmp_path):
+def test_ctrl_c_leaves_no_files_or_processes(repository, tmp_path):
   folder, started = tmp_path / 'tmp', tmp_path / 'started'
   folder.mkdir()
   process = subprocess.Popen(
@@ -138,10 +138,10 @@ def test_ctrl_c_leaves_nothing_behind(repository, tmp_path):
 
 
 def _running_in(folder):
-  found = []
+  links = []
   for link in Path('/proc').glob('[0-9]*/cwd'):
     try:
-      found += [link] * os.readlink(link).startswith(str(folder))
+      links += [link] * os.readlink(link).startswith(str(folder))
     except OSError:
       pass
-  return found
+  return links

@@ -15,7 +15,7 @@ from tiger_jax.recommenders.checks import (
 CONTRADICTIONS = [
   (
     {'train': {'steps': 100, 'optimizer': {'warmup_steps': 101}}},
-    ['warmup_steps is 101', '100 steps'],
+    ['warmup_steps is 101', '100 training steps'],
   ),
   (
     {'train': {'steps': 100, 'on_non_finite': 'rewind:100,skip:1'}},

@@ -1,6 +1,6 @@
-"""What the reliability tests share.
+"""Fixtures of the reliability tests.
 
-`make test` tries a few faults of each kind, `make reliability` all of them.
+`make test` injects a few faults of each kind, `make reliability` all of them.
 """
 
 from collections import Counter
@@ -17,19 +17,19 @@ _TALLY: Counter[str] = Counter()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-  """Hands the counts of a worker of pytest-xdist on."""
+  """Sends the counts of a pytest-xdist worker to the main process."""
   if hasattr(session.config, 'workeroutput'):
     session.config.workeroutput['faults'] = dict(_TALLY)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-  """Takes the counts of a worker."""
+  """Adds the counts of a worker."""
   _TALLY.update(getattr(node, 'workeroutput', {}).get('faults', {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-  """Tells how many faults there were, and how many the program bore."""
+  """Prints the number of injected faults of each kind."""
   if _TALLY:
     terminalreporter.section('faults')
   for name, count in sorted(_TALLY.items()):
@@ -38,19 +38,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope='session')
 def tally() -> Counter[str]:
-  """Counts faults that were made and borne."""
+  """The number of faults that were injected and handled, by kind."""
   return _TALLY
 
 
 @pytest.fixture(scope='session')
 def cache(pytestconfig: pytest.Config) -> Path:
-  """Where compiled programs are kept, from one session to the next."""
+  """A cache of compiled programs that is kept between test runs."""
   return pytestconfig.cache.mkdir('reliability')
 
 
 @pytest.fixture(scope='session')
 def forks(cache: Path) -> Iterator[Forks]:
-  """Runs the program."""
+  """A server that runs the program in forked processes."""
   forks = Forks(cache)
   yield forks
   forks.close()
@@ -58,7 +58,7 @@ def forks(cache: Path) -> Iterator[Forks]:
 
 @pytest.fixture(scope='session')
 def reference(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
-  """A run that nothing went wrong in, its trace beside it. Do not change it."""
+  """A run without faults; its trace is next to it. Tests must not change it."""
   workdir = tmp_path_factory.mktemp('reference') / 'run'
   done = forks.run(workdir, shop.FLAGS)
   assert done.code == 0, done.err

@@ -1,15 +1,16 @@
-"""What goes wrong in a run, and when: installed in its process, before it.
+"""Injects faults into a run, from within its process.
 
-The moments are file system events, as Python announces them before they happen,
-and a few events of the run itself. A line of the trace tells of each:
+Faults are injected at events. These are changes of the file system, which
+Python's audit hooks report in advance, and a few events of the run. Each event
+is a line of the trace:
 
     begin
     stage.begin train                  stage.end train
     save.begin /train.partial-…/30     save.end /train.partial-…/30
     saving 30 <sha256 of the state>    restored 30 <sha256 of the state>
-    ledger.add                         a call's batches are consumed
-    signal.noted                       the loop knows of a signal
-    os.rename /a -> /b                 and so on, for every change of a file
+    ledger.add                         the loop read the batches of a call
+    signal.noted                       the loop recorded a signal
+    os.rename /a -> /b                 a file is renamed; other changes likewise
 """
 
 from collections.abc import Callable, Iterable
@@ -32,16 +33,17 @@ _CHANGES = {
 
 
 class Trigger(NamedTuple):
-  """When to do what.
+  """A fault, and the event at which it is injected.
 
   Attributes:
-    after: A regular expression; the trace line that it is found in counts.
-    nth: How many such lines there must be.
-    events: How many lines more there must be.
-    among: Which lines those are, a regular expression.
-    delay: Seconds more; without them it happens before what the line tells of.
-    action: `kill`, `terminate`, `fill` (the disk, whole), `limit` (no file may
-      grow any more) or `block` (a file stands where the save goes).
+    after: A regular expression that a line of the trace must match.
+    nth: The number of matching lines to wait for.
+    events: The number of further lines to wait for.
+    among: A regular expression that these further lines must match.
+    delay: Seconds to wait after that. With 0, the fault comes before the event
+      of the line.
+    action: `kill`, `terminate`, `fill` (fills the disk), `limit` (files cannot
+      grow) or `block` (puts a file at the path of the save).
   """
 
   after: str
@@ -53,15 +55,15 @@ class Trigger(NamedTuple):
 
 
 class Faults:
-  """Watches a run, and does what the triggers say."""
+  """Watches a run, and injects faults."""
 
   def __init__(self, workdir: str, triggers: Iterable[Any], trace: int):
-    """Prepares.
+    """Prepares the faults of a run.
 
     Args:
-      workdir: Of the run; it is left out of the trace.
-      triggers: Each is a `Trigger`, perhaps as a list.
-      trace: A file descriptor, which outlives the process.
+      workdir: The workdir of the run, which is removed from paths in the trace.
+      triggers: The faults, each a `Trigger` or a list of its fields.
+      trace: A file descriptor of a pipe for the trace.
     """
     self._workdir = workdir
     self._pending = [_Pending(Trigger(*x)) for x in triggers]
@@ -70,7 +72,7 @@ class Faults:
     self._lock = threading.RLock()
 
   def install(self) -> None:
-    """Begins to watch."""
+    """Starts to watch the run."""
     from tiger_jax import pipeline
     from tiger_jax.checkpoints import manifest
     from tiger_jax.checkpoints.checkpoints import Checkpoints
@@ -80,7 +82,7 @@ class Faults:
 
     sys.addaudithook(self._audit)
     _around(Ledger, 'add', lambda *_: self.tell('ledger.add'))
-    _around(StopSignal, '_note', lambda *_: self.tell('signal.noted'))
+    _around(StopSignal, '_receive', lambda *_: self.tell('signal.noted'))
     self._frame(pipeline, 'run_stage', 'stage', lambda workdir, name, *_: name)
     self._frame(
       Checkpoints, '_write', 'save', lambda c, step, *_: c.folder / str(step)
@@ -90,7 +92,7 @@ class Faults:
       '_write',
       lambda _, step, state, *__: self.tell(f'saving {step} {digest(state)}'),
     )
-    # No audit event tells of it, and much may be lost before it.
+    # There is no audit event for fsync, before which data may be lost.
     _around(manifest, 'sync', lambda path: self.tell(f'fsync {path}'))
     restore = loop._Run._restore
 
@@ -104,7 +106,7 @@ class Faults:
     self.tell('begin')
 
   def tell(self, line: str) -> None:
-    """Writes a line of the trace; what waits for it happens."""
+    """Writes a line of the trace, and injects the faults that are due."""
     line = line.replace(self._workdir, '')
     with self._lock:
       os.write(self._trace, f'{line}\n'.encode())
@@ -132,7 +134,7 @@ class Faults:
     line = f'{event} {args[0]}'
     if event == 'os.rename':
       line += f' -> {args[1]}'
-    # A tree is removed by names that are relative to open folders.
+    # `rmtree` removes files by names relative to open folders.
     if self._workdir in line or (event == 'os.remove' and args[1] != -1):
       self.tell(line)
 
@@ -168,7 +170,7 @@ class Faults:
 
 
 class _Pending:
-  """A trigger that waits."""
+  """A trigger that is not due yet."""
 
   def __init__(self, trigger: Trigger):
     self.trigger = trigger
@@ -176,7 +178,7 @@ class _Pending:
     self._events = trigger.events
 
   def is_due(self, line: str) -> bool:
-    """Returns whether it is now, at this line."""
+    """Returns whether the trigger is due at this line."""
     if self._left > 0:
       self._left -= bool(re.search(self.trigger.after, line))
       return not self._left and not self._events
@@ -187,24 +189,24 @@ class _Pending:
 
 
 def digest(tree: Any) -> str:
-  """Returns the sha256 of all arrays, wherever they are."""
+  """Returns the sha256 of all arrays of a pytree."""
   import jax
 
   from tiger_jax.runtime.sharding import fetch
 
-  found = hashlib.sha256()
+  result = hashlib.sha256()
   for path, array in jax.tree.leaves_with_path(fetch(tree)):
-    about = f'{jax.tree_util.keystr(path)} {array.dtype} {array.shape}'
-    found.update(about.encode() + array.tobytes())
-  return found.hexdigest()
+    header = f'{jax.tree_util.keystr(path)} {array.dtype} {array.shape}'
+    result.update(header.encode() + array.tobytes())
+  return result.hexdigest()
 
 
 def nan_in_a_parameter(step: int, end: str) -> None:
-  """The step with that number leaves a NaN in a parameter.
+  """Makes a step set a parameter to NaN.
 
   Args:
-    step: Counted from 1.
-    end: Of the parameter's path.
+    step: The step, counted from 1.
+    end: The end of the path of the parameter.
   """
   import jax
   import jax.numpy as jnp
@@ -223,11 +225,11 @@ def nan_in_a_parameter(step: int, end: str) -> None:
 
 
 def nan_of_a_batch(batch: int, where: str) -> None:
-  """A batch makes something not a number, whichever step it comes at.
+  """Makes a batch produce NaN, at any step that trains on it.
 
   Args:
-    batch: Which, counted from 0.
-    where: `loss`, or `parameters`, after the step.
+    batch: The number of the batch, counted from 0.
+    where: The values that become NaN: `loss` or `parameters`.
   """
   import jax
   import jax.numpy as jnp
@@ -262,7 +264,7 @@ def nan_of_a_batch(batch: int, where: str) -> None:
 
 
 def install(request: dict[str, Any], trace: int) -> None:
-  """Prepares this process for a run that is asked for, see `forks`."""
+  """Installs the faults of a request in this process, see `forks`."""
   for name, *args in request['patches']:
     globals()[name](*args)
   Faults(request['workdir'], request['triggers'], trace).install()

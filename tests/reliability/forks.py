@@ -1,10 +1,10 @@
-"""Runs in processes that have imported everything already.
+"""Runs the program in forks of a process that has imported everything.
 
   python -m tests.reliability.forks
 
-To start Python and import JAX takes longer than a small run. This does so once,
-and forks for every run, before JAX has devices or threads: from there on it is
-the program, `tiger_jax.main`, with its faults.
+Starting Python and importing JAX takes longer than a small run. The server does
+this once, and forks for every run, before JAX has devices or threads. The fork
+then runs `tiger_jax.main` with the faults of the request.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ from typing import Any, NamedTuple
 from tests.reliability import faults
 
 ROOT = Path(__file__).parents[2]
-# A run takes seconds; what hangs is to be seen.
-_PATIENCE = 300
+# A run takes seconds. A run that hangs is killed after this time.
+_TIMEOUT_SECONDS = 300
 
 
 class Outcome(NamedTuple):
-  """How a run ended.
+  """The outcome of a run.
 
   Attributes:
     code: The exit code, negative for a signal.
-    out: What it printed.
-    err: What it printed to stderr.
-    trace: The lines that `faults` tells of.
-    seconds: How long it took.
+    out: The output on stdout.
+    err: The output on stderr.
+    trace: The trace, see `faults`.
+    seconds: The duration.
   """
 
   code: int
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
   @property
   def in_save(self) -> bool:
-    """Whether it ended while a checkpoint was written or removed."""
+    """Whether the run ended while a checkpoint was written or removed."""
     begun, ended = (
       sum(line.startswith(f'save.{x} ') for line in self.trace)
       for x in ('begin', 'end')
@@ -55,11 +55,11 @@ class Outcome(NamedTuple):
 
   @property
   def stage(self) -> str:
-    """The stage it ended in, nothing where it was between two."""
+    """The stage in which the run ended; empty between two stages."""
     stage = ''
     for line in self.trace:
-      if found := re.fullmatch(r'stage\.(begin|end) (\w+)', line):
-        stage = found[2] if found[1] == 'begin' else ''
+      if match := re.fullmatch(r'stage\.(begin|end) (\w+)', line):
+        stage = match[2] if match[1] == 'begin' else ''
     return stage
 
   @property
@@ -69,13 +69,13 @@ class Outcome(NamedTuple):
 
 
 class Forks:
-  """Runs the program, one process after the other."""
+  """Runs the program in forked processes, one at a time."""
 
   def __init__(self, cache: Path):
-    """Starts what forks.
+    """Starts the server.
 
     Args:
-      cache: Where compiled programs are kept.
+      cache: The folder for compiled programs.
     """
     self._process = subprocess.Popen(
       [sys.executable, '-m', 'tests.reliability.forks'],
@@ -98,15 +98,12 @@ class Forks:
     """Runs the program.
 
     Args:
-      workdir: The run's folder.
-      flags: More of the command line.
-      triggers: What goes wrong when.
-      patches: Names of functions of `faults`, each with its arguments.
-      num_devices: Virtual devices.
-      cache: Another place for compiled programs.
-
-    Returns:
-      How it ended.
+      workdir: The workdir of the run.
+      flags: The other flags.
+      triggers: The faults to inject.
+      patches: Functions of `faults` to call first, each a name with arguments.
+      num_devices: The number of virtual devices.
+      cache: Another folder for compiled programs.
     """
     request = {
       'workdir': str(workdir),
@@ -121,12 +118,12 @@ class Forks:
     return Outcome(**json.loads(self._process.stdout.readline()))
 
   def close(self) -> None:
-    """Ends what forks."""
+    """Stops the server."""
     self._process.communicate()
 
 
 def environment(cache: Path) -> dict[str, str]:
-  """Returns what a process of the program gets to see."""
+  """Returns the environment variables of a process of the program."""
   return os.environ | {
     'PYTHONPATH': str(ROOT),
     'JAX_PLATFORMS': 'cpu',
@@ -139,7 +136,7 @@ def _serve() -> None:
   from tiger_jax import cli, main  # noqa: F401
   from tiger_jax.config import command_line  # noqa: F401
 
-  # So that the collector of a fork does not touch, and copy, what is shared.
+  # The garbage collector of a fork would otherwise copy shared memory pages.
   gc.freeze()
   for line in sys.stdin:
     request = json.loads(line)
@@ -163,7 +160,7 @@ def _serve() -> None:
 
 
 def _become(request: dict[str, Any], ends: dict[str, int]) -> None:
-  """Turns this process into the program, and ends as it does."""
+  """Runs the program in this process, and exits."""
   import jax
 
   from tiger_jax import main
@@ -180,9 +177,9 @@ def _become(request: dict[str, Any], ends: dict[str, int]) -> None:
 
 
 def _collect(ends: dict[str, int], pid: int) -> dict[str, str]:
-  """Reads until all is said, from pipes, for a full disk spares them."""
+  """Reads pipes to the end; unlike files, they work if the disk is full."""
   texts = dict.fromkeys(ends, b'')
-  deadline = time.monotonic() + _PATIENCE
+  deadline = time.monotonic() + _TIMEOUT_SECONDS
   with selectors.DefaultSelector() as selector:
     for name, end in ends.items():
       selector.register(end, selectors.EVENT_READ, name)

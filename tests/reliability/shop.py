@@ -1,4 +1,4 @@
-"""A run small enough to be killed a hundred times, and what it must leave."""
+"""The run of the reliability tests, and checks of its files."""
 
 from collections.abc import Iterator
 import hashlib
@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from tests.reliability.forks import ROOT
 from tiger_jax.checkpoints import manifest
 
-# Whether to try everything, and not a few of each kind.
+# Whether to inject all faults, or a few of each kind.
 IS_FULL = os.environ.get('TIGER_JAX_RELIABILITY') == 'full'
 STEPS = 400
 SAVE_EVERY = 25
@@ -50,17 +50,17 @@ FLAGS = (
   '--config.evaluation.num_beams=10',
   '--config.evaluation.batch_size=64',
 )
-# What a clock has a part in.
+# Metrics that depend on the time.
 _TIMED = ('time', 'examples_per_second')
-# Which checkpoints are left depends on when a run was stopped.
-_PASSING = re.compile(r'/checkpoints/|^tensorboard/|^filler$')
+# Files that depend on the time of an interruption.
+_VARIABLE = re.compile(r'/checkpoints/|^tensorboard/|^filler$')
 
 
 def final(workdir: Path) -> dict[str, Any]:
-  """Returns what a run must leave, whatever happened to it."""
+  """Returns the final results and files, which must not depend on faults."""
   results = _read(workdir / 'results.json')
   del results['seconds']
-  found = {
+  summary = {
     'results': results,
     'files': sorted(_files(workdir)),
     **{
@@ -78,9 +78,9 @@ def final(workdir: Path) -> dict[str, Any]:
   for stage in ('semantic_ids', 'train'):
     folder = checkpoints(workdir, stage)
     step = max(steps(folder))
-    found[f'{stage} step'] = step
-    found[f'{stage} arrays'] = arrays(folder / str(step))
-  return found
+    summary[f'{stage} step'] = step
+    summary[f'{stage} arrays'] = arrays(folder / str(step))
+  return summary
 
 
 def arrays(folder: Path) -> dict[str, str]:
@@ -102,7 +102,7 @@ def leaves(tree: Any) -> list[np.ndarray]:
 
 
 def logged(workdir: Path) -> list[dict[str, Any]]:
-  """Returns what was logged, but for what a clock had a part in."""
+  """Returns the logged metrics, except those that depend on the time."""
   text = (workdir / 'metrics.jsonl').read_text()
   return [
     {k: v for k, v in json.loads(line).items() if k not in _TIMED}
@@ -111,11 +111,11 @@ def logged(workdir: Path) -> list[dict[str, Any]]:
 
 
 def assert_good_so_far(workdir: Path, reference: Path) -> None:
-  """Checks what must hold whenever a run is interrupted."""
+  """Checks the files of a run that was interrupted at any time."""
   for stage in ('semantic_ids', 'train'):
     folder = checkpoints(workdir, stage)
     for step in steps(folder):
-      # What has a step for its name is whole.
+      # A folder whose name is a step is complete.
       manifest.check(folder / str(step), {'step': step})
     ledger = folder.parent / 'ledger'
     if ledger.exists():
@@ -124,42 +124,42 @@ def assert_good_so_far(workdir: Path, reference: Path) -> None:
 
 
 def assert_saved(workdir: Path, trace: list[str]) -> None:
-  """Checks that what a run saved before it ended is there."""
+  """Checks that all checkpoints that a run saved exist."""
   for stage in ('semantic_ids', 'train'):
     ended = [
-      int(found[1])
+      int(match[1])
       for line in trace
-      if (found := re.fullmatch(rf'save\.end /{stage}\b.*/(\d+)', line))
+      if (match := re.fullmatch(rf'save\.end /{stage}\b.*/(\d+)', line))
     ]
     if ended:
       assert max(steps(checkpoints(workdir, stage))) >= max(ended)
 
 
 def states(trace: list[str]) -> dict[tuple[str, int], set[str]]:
-  """Returns what was saved and restored, by stage and step."""
-  found: dict[tuple[str, int], set[str]] = {}
+  """Returns the digests of saved and restored states, by stage and step."""
+  digests: dict[tuple[str, int], set[str]] = {}
   stage = ''
   for line in trace:
-    what, *rest = line.split(' ')
-    if what == 'stage.begin':
-      stage = rest[0]
-    if what in ('saving', 'restored'):
-      found.setdefault((stage, int(rest[0])), set()).add(rest[1])
-  return found
+    event, *values = line.split(' ')
+    if event == 'stage.begin':
+      stage = values[0]
+    if event in ('saving', 'restored'):
+      digests.setdefault((stage, int(values[0])), set()).add(values[1])
+  return digests
 
 
 def assert_same_states(trace: list[str], reference: Path) -> None:
-  """Checks that states are those that the reference had at these steps."""
+  """Checks that states equal those of the reference at the same steps."""
   expected = states(reference.with_name('trace').read_text().splitlines())
-  for key, found in states(trace).items():
+  for key, digests in states(trace).items():
     if key in expected and key[1]:
-      assert found == expected[key], key
+      assert digests == expected[key], key
 
 
 def checkpoints(workdir: Path, stage: str) -> Path:
-  """Returns where a stage's checkpoints are, finished or not."""
-  found = [workdir / stage, *workdir.glob(f'{stage}.partial-*')]
-  folder = next((x for x in found if x.exists()), found[0])
+  """Returns the checkpoints folder of a stage, finished or not."""
+  folders = [workdir / stage, *workdir.glob(f'{stage}.partial-*')]
+  folder = next((x for x in folders if x.exists()), folders[0])
   return folder / 'checkpoints'
 
 
@@ -169,7 +169,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def without(stage: str, reference: Path, workdir: Path) -> Path:
-  """Copies a finished run up to a stage, as if that had not begun."""
+  """Copies a finished run, without a stage and the later stages."""
   later = STAGES[STAGES.index(stage) :]
   shutil.copytree(
     reference, workdir, ignore=shutil.ignore_patterns(*later, 'results.json')
@@ -183,7 +183,7 @@ def without(stage: str, reference: Path, workdir: Path) -> Path:
 def _files(workdir: Path) -> Iterator[str]:
   for path in workdir.rglob('*'):
     name = path.relative_to(workdir).as_posix()
-    if path.is_file() and not _PASSING.search(name):
+    if path.is_file() and not _VARIABLE.search(name):
       yield name
 
 

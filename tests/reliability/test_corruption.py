@@ -1,4 +1,4 @@
-"""Damage to checkpoints: all of it is found, and none of it is trained on."""
+"""Damaged checkpoints are detected and never used for training."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -29,20 +29,20 @@ class Saved(NamedTuple):
   """Three checkpoints of the reference.
 
   Attributes:
-    folder: Where they are. Do not change it.
-    about: What they are of.
-    like: Shapes and types of their arrays.
-    states: What each of them holds, by step.
+    folder: The folder of the checkpoints. Tests must not change it.
+    identity: The identity of the run, see `Checkpoints`.
+    like: The shapes and types of the arrays.
+    states: The state of each checkpoint, by step.
   """
 
   folder: Path
-  about: dict[str, Any]
+  identity: dict[str, Any]
   like: Any
   states: dict[int, Any]
 
   def open(self, folder: Path) -> Checkpoints:
-    """Opens a copy of them."""
-    return Checkpoints(folder, self.about, 'ndcg@10', writes=False)
+    """Opens a copy of the checkpoints."""
+    return Checkpoints(folder, self.identity, 'ndcg@10', writes=False)
 
 
 @pytest.fixture(scope='module')
@@ -56,20 +56,21 @@ def saved(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Saved:
   task = TigerTask(Tiger(config.model, ids.level_sizes), ids.codes)
   optimizer = make_optimizer(config.train.optimizer, config.train.steps)
   like = jax.eval_shape(lambda: init_state(task, optimizer, [0])._asdict())
-  about = json.loads((folder / f'{step}' / 'meta.json').read_text())['about']
+  identity = json.loads((folder / f'{step}' / 'meta.json').read_text())['about']
   states: dict[int, Any] = {}
-  found = Saved(folder, about, like, states)
-  with found.open(folder) as checkpoints:
+  result = Saved(folder, identity, like, states)
+  with result.open(folder) as checkpoints:
     for step in shop.steps(folder):
       states[step] = checkpoints.restore(step, like)[0]
-  return found
+  return result
 
 
+# Damages a file; returns the steps of the damaged checkpoints.
 Damage = Callable[[np.random.Generator, Path, list[Path]], set[int]]
 
 
 def flip(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
-  """One bit of a file."""
+  """Flips one bit of a file."""
   data = bytearray(path.read_bytes())
   data[rng.integers(len(data))] ^= 1 << rng.integers(8)
   path.write_bytes(data)
@@ -79,14 +80,14 @@ def flip(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
 def truncate(
   rng: np.random.Generator, path: Path, others: list[Path]
 ) -> set[int]:
-  """A file to a part of its length, perhaps to nothing."""
+  """Truncates a file to a random length."""
   data = path.read_bytes()
   path.write_bytes(data[: rng.integers(len(data))])
   return {step_of(path)}
 
 
 def zero(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
-  """A block of a file, or what it has of one."""
+  """Sets a block of a file to zero."""
   data = bytearray(path.read_bytes())
   size = int(rng.integers(1, 4097))
   start = int(rng.choice(np.flatnonzero(np.frombuffer(data, np.uint8))))
@@ -99,13 +100,13 @@ def zero(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
 def delete(
   rng: np.random.Generator, path: Path, others: list[Path]
 ) -> set[int]:
-  """A file."""
+  """Deletes a file."""
   path.unlink()
   return {step_of(path)}
 
 
 def swap(rng: np.random.Generator, path: Path, others: list[Path]) -> set[int]:
-  """The contents of two files, of one checkpoint or of two."""
+  """Swaps the contents of two files of the same or different checkpoints."""
   data = path.read_bytes()
   other = rng.choice([x for x in others if x.read_bytes() != data])
   path.write_bytes(other.read_bytes())
@@ -117,7 +118,7 @@ def step_of(path: Path) -> int:
   return int(path.parts[path.parts.index('checkpoints') + 1])
 
 
-# How often each is done: in all, and where a few must do.
+# The number of cases in a full run and in a short run.
 KINDS = {
   flip: (80, 5),
   truncate: (40, 4),
@@ -125,7 +126,7 @@ KINDS = {
   delete: (25, 3),
   swap: (25, 4),
 }
-# In turn, so that every file is a target.
+# Consecutive numbers select consecutive files, so every file is a target.
 CASES = [
   (kind, number)
   for kind, counts in KINDS.items()
@@ -140,7 +141,7 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
   ('kind', 'number'), CASES, ids=lambda x: getattr(x, '__name__', x)
 )
-def test_damage_is_found(
+def test_damage_is_detected(
   kind: Damage,
   number: int,
   saved: Saved,
@@ -151,7 +152,7 @@ def test_damage_is_found(
   rng = np.random.default_rng([number, list(KINDS).index(kind)])
   newest = max(saved.states)
   folder = shutil.copytree(saved.folder, tmp_path / 'checkpoints')
-  # What is empty can only go, or take another's contents.
+  # An empty file can only be deleted or swapped.
   targets = [
     path.relative_to(folder)
     for path in files(folder / str(newest))
@@ -170,58 +171,59 @@ def test_damage_is_found(
     message = str(error.value)
     assert '\n' not in message
     assert f'{folder}: step {newest} is damaged' in message
-    found = checkpoints.restore_first(
+    restored = checkpoints.restore_first(
       checkpoints.steps()[::-1], saved.like, make_mesh()
     )
-  assert found is not None
-  step, state, _ = found
+  assert restored is not None
+  step, state, _ = restored
   assert step == good
   jax.tree.map(np.testing.assert_array_equal, state, saved.states[good])
   warnings = capfd.readouterr().err
   assert_serves(saved, folder, {x for x in before if before[x] != after.get(x)})
   assert f'WARNING: step {newest} is skipped: {message}\n' in warnings
   tally['corruptions of a checkpoint'] += 1
-  tally['corruptions found, and an earlier one taken'] += 1
+  tally['corruptions detected, with an earlier checkpoint restored'] += 1
 
 
 def assert_serves(saved: Saved, folder: Path, changed: set[Path]):
-  """Checks that a damaged optimizer state does not matter to serving."""
-  read = {'params', 'meta.json', 'manifest.json'}
+  """Checks that serving ignores damage to the optimizer state."""
+  names = {'params', 'meta.json', 'manifest.json'}
   parts = {path.relative_to(folder).parts for path in changed}
-  damaged = {int(step) for step, name, *_ in parts if name in read}
+  damaged = {int(step) for step, name, *_ in parts if name in names}
   steps = sorted(saved.states, reverse=True)
   with saved.open(folder) as checkpoints:
-    found = checkpoints.restore_params(steps, saved.like['params'], make_mesh())
-  assert found is not None
-  step, params, _ = found
+    like = saved.like['params']
+    restored = checkpoints.restore_params(steps, like, make_mesh())
+  assert restored is not None
+  step, params, _ = restored
   assert step == max(saved.states.keys() - damaged)
   expected = saved.states[step]['params']
   jax.tree.map(np.testing.assert_array_equal, params, expected)
 
 
 def test_every_file_is_a_target(saved: Saved):
-  """Of the newest checkpoint, its manifest too, and by most kinds of damage."""
+  """There are enough cases for all files of the newest checkpoint."""
   names = [path.name for path in files(saved.folder / str(max(saved.states)))]
   assert {'manifest.json', 'meta.json', '_METADATA'} <= set(names)
   if shop.IS_FULL:
     assert len(names) <= min(counts[0] for counts in KINDS.values())
 
 
-def test_another_name_or_a_file_more(saved: Saved, tmp_path: Path):
+def test_renamed_checkpoints_and_additional_files(saved: Saved, tmp_path: Path):
   folder = shutil.copytree(saved.folder, tmp_path / 'checkpoints')
   oldest, middle, newest = sorted(saved.states)
   shutil.rmtree(folder / str(newest))
   shutil.copytree(folder / str(oldest), folder / str(newest))
   (folder / str(middle) / 'state' / 'd' / 'more').touch()
   with saved.open(folder) as checkpoints:
-    found = checkpoints.restore_first(
+    restored = checkpoints.restore_first(
       checkpoints.steps()[::-1], saved.like, make_mesh()
     )
-  assert found is not None
-  assert found[0] == oldest
+  assert restored is not None
+  assert restored[0] == oldest
 
 
-def test_copies_of_a_folder_are_as_good(saved: Saved, tmp_path: Path):
+def test_a_copied_folder_can_be_restored(saved: Saved, tmp_path: Path):
   archive = shutil.make_archive(str(tmp_path / 'saved'), 'tar', saved.folder)
   folder = tmp_path / 'elsewhere'
   shutil.unpack_archive(archive, folder)
@@ -234,7 +236,7 @@ def test_copies_of_a_folder_are_as_good(saved: Saved, tmp_path: Path):
 @pytest.mark.parametrize(
   'kind', list(KINDS) if shop.IS_FULL else [flip], ids=lambda x: x.__name__
 )
-def test_a_run_goes_on_from_before_the_damage(
+def test_a_run_resumes_from_an_undamaged_checkpoint(
   kind: Damage,
   tmp_path: Path,
   forks: Forks,
@@ -262,11 +264,13 @@ def test_a_run_goes_on_from_before_the_damage(
   assert f'WARNING: step {newest} is skipped' in again.err
   assert shop.final(workdir) == shop.final(reference)
   assert shop.logged(workdir) == shop.logged(reference)
-  tally['damaged runs that went on, equal to the reference'] += 1
+  tally['damaged runs that resumed, equal to the reference'] += 1
 
 
-def test_nothing_whole_is_left(tmp_path: Path, forks: Forks, reference: Path):
-  """It is said, and nothing is removed or begun anew."""
+def test_all_checkpoints_are_damaged(
+  tmp_path: Path, forks: Forks, reference: Path
+):
+  """The run ends with an error, and removes nothing."""
   workdir = shop.without('evaluation', reference, tmp_path / 'run')
   folder = shop.checkpoints(workdir, 'train')
   for step in shop.steps(folder):

@@ -1,4 +1,4 @@
-"""A run goes on with another number of devices than it was saved with."""
+"""A run resumes on another number of devices."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,7 +30,7 @@ def losses(workdir: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize('before', COUNTS if shop.IS_FULL else (1,))
-def test_more_devices_or_fewer(
+def test_resuming_on_another_number_of_devices(
   before: int,
   tmp_path: Path,
   forks: Forks,
@@ -42,17 +42,17 @@ def test_more_devices_or_fewer(
   killed = forks.run(saved, shop.FLAGS, [kill], num_devices=before)
   assert killed.code == -signal.SIGKILL, killed.err
   states = shop.states(killed.trace)['train', SAVED]
-  found = {}
+  resumed = {}
   for after in COUNTS:
     workdir = shutil.copytree(saved, tmp_path / str(after))
     done = forks.run(workdir, shop.FLAGS, num_devices=after)
     assert done.code == 0, done.err
     states |= shop.states(done.trace)['train', SAVED]
-    found[after] = losses(workdir)
+    resumed[after] = losses(workdir)
     tally['restarts on another number of devices'] += before != after
-  # Not a bit of the parameters or of the optimizer's state is another.
+  # All restored states have the same bits.
   assert len(states) == 1
-  expected = losses(reference) if before == 1 else found[before]
+  expected = losses(reference) if before == 1 else resumed[before]
   assert len(expected) >= 10
   for after in COUNTS:
-    np.testing.assert_allclose(found[after], expected, rtol=1e-5)
+    np.testing.assert_allclose(resumed[after], expected, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Kills, of which nothing may be seen in what a run leaves in the end."""
+"""Killed runs end with the same files as an uninterrupted run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import ROOT, Forks, environment
 
-# A save: from where on, and how many changes of the disk may follow.
+# The phases of a save: the event of the start, and the number of later events.
 IN_SAVE = {
   'arrays': (r'save\.begin /{}', 9),
   'manifest': (r'os\.rename /{}\S+orbax-checkpoint-tmp ', 24),
@@ -28,20 +28,20 @@ IN_SAVE = {
 
 
 def in_save(rng: np.random.Generator, stage: str, phase: str) -> Trigger:
-  """Returns a kill at a random moment of a phase of a save."""
+  """Returns a kill at a random time within a phase of a save."""
   after, events = IN_SAVE[phase]
   return Trigger(
     after.format(stage),
     nth=1 if phase == 'removal' else int(rng.integers(1, 3)),
     events=int(rng.integers(events)),
     among='/checkpoints/|^os.remove',
-    # The arrays are written by threads that tell nothing.
+    # Threads write the arrays without events.
     delay=float(rng.uniform(0, 0.02)) if phase == 'arrays' else 0.0,
   )
 
 
 def chain(seed: int) -> list[Trigger]:
-  """Returns kills in the order of the stages, each in a process of its own."""
+  """Returns kills of consecutive processes, in the order of the stages."""
   rng = np.random.default_rng(seed)
   return [
     Trigger('stage.begin data', events=int(rng.integers(11))),
@@ -66,22 +66,22 @@ def chain(seed: int) -> list[Trigger]:
 
 
 def assert_same(workdir: Path, reference: Path) -> None:
-  """Checks that a run left what one leaves that nothing happened to."""
+  """Checks that a run has the final files and metrics of the reference."""
   assert shop.final(workdir) == shop.final(reference)
   assert shop.logged(workdir) == shop.logged(reference)
 
 
 def command(workdir: Path) -> list[str]:
-  """Returns the command line that a user would give."""
+  """Returns the command of a user."""
   program = [sys.executable, '-m', 'tiger_jax.main', f'--workdir={workdir}']
   return [*program, *shop.FLAGS]
 
 
 @pytest.mark.parametrize('number', range(2 if shop.IS_FULL else 1))
-def test_two_runs_are_the_same(
+def test_two_runs_are_equal(
   number: int, tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
-  """In a process that was started as users start it."""
+  """This run is started from the command line."""
   workdir = tmp_path / 'run'
   subprocess.run(
     command(workdir), env=environment(cache), cwd=ROOT, check=True,
@@ -105,30 +105,30 @@ def test_kill_9(
   reference: Path,
   tally: Counter[str],
 ):
-  """At chosen moments of all stages, most of them within a save."""
+  """Kills at chosen events of all stages, most of them within a save."""
   workdir = tmp_path / 'run'
-  found: Counter[str] = Counter()
+  counts: Counter[str] = Counter()
   for kill in kills:
     killed = forks.run(workdir, shop.FLAGS, [kill])
     assert killed.code == -signal.SIGKILL, (kill, killed.err)
     shop.assert_good_so_far(workdir, reference)
     shop.assert_saved(workdir, killed.trace)
     shop.assert_same_states(killed.trace, reference)
-    found['kill -9'] += 1
-    found['kill -9 within a save'] += killed.in_save
-    found[f'kill -9 in stage {killed.stage or "none"}'] += 1
+    counts['kill -9'] += 1
+    counts['kill -9 within a save'] += killed.in_save
+    counts[f'kill -9 in stage {killed.stage or "none"}'] += 1
   again = forks.run(workdir, shop.FLAGS)
   assert again.code == 0, again.err
   assert_same(workdir, reference)
-  tally.update(found)
+  tally.update(counts)
   tally['killed runs, equal to the reference'] += 1
 
 
-@pytest.mark.skipif(not shop.IS_FULL, reason='starts processes anew')
-def test_kill_9_from_outside(
+@pytest.mark.skipif(not shop.IS_FULL, reason='starts new processes')
+def test_kill_9_at_random_times(
   tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
-  """At moments that only a clock chooses, and with nothing else touched."""
+  """The process is otherwise unchanged."""
   rng = np.random.default_rng(0)
   results = json.loads((reference / 'results.json').read_text())
   seconds = sum(results['seconds'].values())
@@ -143,7 +143,7 @@ def test_kill_9_from_outside(
         time.sleep(0.02)
       time.sleep(rng.uniform(0, seconds))
       process.kill()
-    if process.returncode == 0:  # It was faster.
+    if process.returncode == 0:  # It finished before the kill.
       assert_same(workdir, reference)
       shutil.rmtree(workdir)
       continue
@@ -158,11 +158,11 @@ def test_kill_9_from_outside(
   tally['kill -9 by the clock, from outside'] += num_kills
 
 
-@pytest.mark.skipif(not shop.IS_FULL, reason='compiles everything anew')
-def test_programs_that_were_half_written(
+@pytest.mark.skipif(not shop.IS_FULL, reason='recompiles everything')
+def test_truncated_cached_programs(
   tmp_path: Path, forks: Forks, reference: Path, cache: Path
 ):
-  """A kill may leave so the cache of what was compiled."""
+  """A kill may leave incomplete programs in the compilation cache."""
   torn = shutil.copytree(cache, tmp_path / 'cache')
   for path in torn.iterdir():
     os.truncate(path, path.stat().st_size // 2)

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: told of, never saved, and got over if asked."""
+"""Values that are not finite are reported, never saved, and can be skipped."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,8 +14,8 @@ from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks
 
-# The parameter that is spoilt, and the steps or batches it happens at: at the
-# first and the last, within a call, at its end, and where a save follows.
+# The parameter that becomes NaN, and the steps: the first and the last ones,
+# steps within and at the end of a call, and steps with a save.
 KERNEL = 'heads_1/kernel'
 STEPS = (1, 5, 24, 25, 26, 62, 75, 101, 398, 400) if shop.IS_FULL else ()
 BATCHES = tuple(step - 1 for step in STEPS) or (160,)
@@ -53,40 +53,39 @@ def test_abort(
   reference: Path,
   tally: Counter[str],
 ):
-  """Step, batch and tensor are named, and what was saved is good."""
+  """The error names step, batch and tensor, and checkpoints are finite."""
   workdir = shop.without('train', reference, tmp_path / 'run')
   ended = forks.run(workdir, shop.FLAGS, patches=[patch])
   assert ended.code == 5, ended.err
   assert 'Traceback' not in ended.err
-  # Seen by a step, or when the checkpoint after it was to be saved.
-  found = re.fullmatch(
+  # Detected by a step, or by the save after it.
+  match = re.fullmatch(
     r'error: train: (?:after batch (?P<last>\w+), )?(?P<tensor>.+) is not '
     r'finite (?:at|after) step (?P<step>\d+)(?:, batch (?P<batch>\w+))?; .*',
     ended.message,
   )
-  assert found, ended.message
+  assert match, ended.message
   ledger = [digest for digest, _ in lines_of_ledger(reference)]
-  step = int(found['step'])
-  assert (found['batch'] or found['last']) == ledger[step - 1]
+  step = int(match['step'])
+  assert (match['batch'] or match['last']) == ledger[step - 1]
   if patch[0] == 'nan_of_a_batch':
-    assert (found['tensor'], step) == ('loss', at)
+    assert (match['tensor'], step) == ('loss', at)
   else:
-    assert found['tensor'].endswith(KERNEL)
+    assert match['tensor'].endswith(KERNEL)
     assert step == (at if at % shop.SAVE_EVERY == 0 else at + 1)
   folder = shop.checkpoints(workdir, 'train')
   assert max(shop.steps(folder), default=0) < at
   assert_all_finite(folder)
   shop.assert_good_so_far(workdir, reference)
-  if shop.IS_FULL and at in (25, 62):  # As if the cause had been found.
+  if shop.IS_FULL and at in (25, 62):  # A run without the fault resumes.
     assert forks.run(workdir, shop.FLAGS).code == 0
     assert shop.final(workdir) == shop.final(reference)
-  tally['NaNs, each told with step, batch and tensor, none of them saved'] += 1
+  tally['NaNs, each reported with step, batch and tensor, none saved'] += 1
 
 
 @pytest.mark.parametrize(
   ('where', 'batch'),
-  # In the middle of a call. The second is detected only before the save at step
-  # 175.
+  # Within a call. The second one is detected only by the save at step 175.
   [('loss', 163), ('parameters', 174)] if shop.IS_FULL else [('loss', 163)],
 )
 def test_rewind(
@@ -97,13 +96,13 @@ def test_rewind(
   reference: Path,
   tally: Counter[str],
 ):
-  """The run skips the batches around the bad one, and kills change nothing."""
+  """The run skips the batches around the bad one, also if it is killed."""
   flags = (*shop.FLAGS, REWIND)
   patch = ('nan_of_a_batch', batch, where)
   whole = shop.without('train', reference, tmp_path / 'whole')
   done = forks.run(whole, flags, patches=[patch])
   assert done.code == 0, done.err
-  # From 30 steps before it to 30 after it, in whole calls of 5 steps.
+  # From 30 steps before the batch to 30 after it, in whole calls of 5 steps.
   start = (batch - 30) // 5 * 5
   stop = -(-(batch + 30) // 5) * 5
   back = start // shop.SAVE_EVERY * shop.SAVE_EVERY
@@ -119,7 +118,7 @@ def test_rewind(
   assert after[-1][1] == shop.STEPS + stop - start - 1
 
   kills = [
-    # While what was saved later is removed, and when the first is saved anew.
+    # While later checkpoints are removed, and during later saves.
     Trigger(r'os\.rename /train\S+/150 -> \S+\.old', events=3),
     Trigger(r'save\.begin /train.*/150$', nth=2),
     Trigger(r'save\.begin /train.*/300$', events=15),
@@ -131,4 +130,4 @@ def test_rewind(
   assert forks.run(workdir, flags, patches=[patch]).code == 0
   assert shop.final(workdir) == shop.final(whole)
   assert shop.logged(workdir) == shop.logged(whole)
-  tally['runs that went back and left batches out, killed ones the same'] += 1
+  tally['runs that rewound, equal with and without kills'] += 1

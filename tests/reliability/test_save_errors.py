@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be written: it is said, and nothing is lost."""
+"""Checkpoints that cannot be written end a run with an error."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,18 +29,18 @@ CASES = (
 
 @pytest.fixture(name='disk')
 def _disk(tmp_path: Path) -> Iterator[Path]:
-  """A disk that can be filled."""
+  """A small disk that a test can fill."""
   folder = tmp_path / 'disk'
   folder.mkdir()
   mount = ['mount', '-t', 'tmpfs', '-o', f'size={SIZE}', 'tmpfs', str(folder)]
   if subprocess.run(mount, capture_output=True, check=False).returncode:
-    pytest.skip('to mount a small disk takes root')
+    pytest.skip('only root can mount a small disk')
   yield folder
   subprocess.run(['umount', str(folder)], check=True)
 
 
 @pytest.mark.parametrize(('stage', 'action', 'nth'), CASES)
-def test_a_save_that_fails(
+def test_failed_saves(
   stage: str,
   action: str,
   nth: int,
@@ -50,7 +50,7 @@ def test_a_save_that_fails(
   reference: Path,
   tally: Counter[str],
 ):
-  """A full disk, files that cannot grow, a file where the folder goes."""
+  """A full disk, files that cannot grow, or a file at the path of the save."""
   parent = request.getfixturevalue('disk') if action == 'fill' else tmp_path
   workdir = shop.without(stage, reference, parent / 'run')
   failing = Trigger(rf'save\.begin /{stage}', nth, action=action)
@@ -62,7 +62,7 @@ def test_a_save_that_fails(
   assert failed.code not in (0, 1), failed.err
   lines = failed.err.splitlines()
   assert sum(line.startswith('error: ') for line in lines) == 1
-  if action == 'block':  # Of a disk TensorBoard's writer complains besides.
+  if action == 'block':  # For a full disk, TensorBoard's writer also complains.
     assert 'Traceback' not in failed.err
     assert failed.message.startswith('error: ')
   named = [
@@ -74,7 +74,7 @@ def test_a_save_that_fails(
   shop.assert_good_so_far(workdir, reference)
   shop.assert_saved(workdir, failed.trace)
 
-  # The cause is mended.
+  # The cause is removed.
   if action == 'fill':
     (workdir / 'filler').unlink()
   if action == 'block':
@@ -83,10 +83,10 @@ def test_a_save_that_fails(
   assert again.code == 0, again.err
   assert shop.final(workdir) == shop.final(reference)
   assert shop.logged(workdir) == shop.logged(reference)
-  tally['saves that failed, each told, and made good by the next run'] += 1
+  tally['failed saves, each reported and repeated by the next run'] += 1
 
 
-@pytest.mark.skipif(not shop.IS_FULL, reason='a case among many')
+@pytest.mark.skipif(not shop.IS_FULL, reason='only in the full run')
 def test_a_file_where_the_checkpoints_go(
   tmp_path: Path, forks: Forks, reference: Path, tally: Counter[str]
 ):
@@ -103,4 +103,4 @@ def test_a_file_where_the_checkpoints_go(
   again = forks.run(workdir, shop.FLAGS)
   assert again.code == 0, again.err
   assert shop.final(workdir) == shop.final(reference)
-  tally['saves that failed, each told, and made good by the next run'] += 1
+  tally['failed saves, each reported and repeated by the next run'] += 1

@@ -1,4 +1,4 @@
-"""SIGTERM: the program saves, says so, and the same command goes on."""
+"""After SIGTERM, the program saves its state, and the same command resumes."""
 
 from collections import Counter
 import json
@@ -14,11 +14,11 @@ from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks, Outcome
 from tiger_jax.checkpoints import manifest
 
-# Moments that a clock would seldom choose, in the order of the stages.
+# Events that a random time would rarely hit, in the order of the stages.
 MOMENTS = (
   ('stage.begin embedding', 1),
   (r'save\.begin /semantic_ids', 2),
-  # The last save: there is no step any more that could ask for the signal.
+  # The last save, after which no step checks for signals.
   (r'save\.begin /semantic_ids.*/600$', 1),
   (r'os\.rename /semantic_ids\S+ -> /semantic_ids$', 1),
   ('stage.begin train', 1),
@@ -33,30 +33,31 @@ FEW = (2,)
 
 
 def check(stopped: Outcome, workdir: Path, reference: Path) -> str:
-  """Checks how a run ended, and returns the stage that it saved in, if any."""
+  """Checks a stopped run; returns the stage that saved its state, or ''."""
   shop.assert_good_so_far(workdir, reference)
   shop.assert_saved(workdir, stopped.trace)
   shop.assert_same_states(stopped.trace, reference)
   assert 'Traceback' not in stopped.err
   if 'signal.noted' not in stopped.trace:
-    # Where no state would be lost, it leaves at once.
+    # Without a state to save, the program exits at once.
     began = any(line.startswith('stage.begin') for line in stopped.trace)
     if began or stopped.code != -signal.SIGTERM:
       assert stopped.code == 42
       assert stopped.message.startswith('error: asked to stop; run the same')
     return ''
   assert stopped.code == 42, stopped.err
-  found = re.fullmatch(
+  match = re.fullmatch(
     r'error: (\w+): asked to stop, saved at step (\d+); run the same command '
     'to resume',
     stopped.message,
   )
-  assert found, stopped.err
-  folder = shop.checkpoints(workdir, found[1]) / found[2]
-  manifest.check(folder, {'step': int(found[2])})
+  assert match, stopped.err
+  stage, step = match[1], match[2]
+  folder = shop.checkpoints(workdir, stage) / step
+  manifest.check(folder, {'step': int(step)})
   lines = (folder.parents[1] / 'ledger').read_text().splitlines()
-  assert len(lines) == int(found[2])
-  return found[1]
+  assert len(lines) == int(step)
+  return stage
 
 
 def test_sigterm(
@@ -72,8 +73,8 @@ def test_sigterm(
   ]
   num_signals = 50 if shop.IS_FULL else len(triggers)
   workdir = tmp_path / 'run'
-  found: Counter[str] = Counter()
-  while found['SIGTERM'] < num_signals:
+  counts: Counter[str] = Counter()
+  while counts['SIGTERM'] < num_signals:
     trigger = (
       triggers.pop(0)
       if triggers
@@ -82,22 +83,22 @@ def test_sigterm(
       )
     )
     stopped = forks.run(workdir, shop.FLAGS, [trigger])
-    if 'terminate' not in stopped.trace:  # It was faster.
+    if 'terminate' not in stopped.trace:  # It finished before the signal.
       assert stopped.code == 0
       assert shop.final(workdir) == shop.final(reference)
       shutil.rmtree(workdir)
       continue
     stage = check(stopped, workdir, reference)
-    found['SIGTERM'] += 1
-    where = f'saved in stage {stage}' if stage else 'where nothing was at stake'
-    found[f'SIGTERM, {where}'] += 1
+    counts['SIGTERM'] += 1
+    where = f'saved in stage {stage}' if stage else 'without a state to save'
+    counts[f'SIGTERM, {where}'] += 1
   again = forks.run(workdir, shop.FLAGS)
   assert again.code == 0, again.err
   assert shop.final(workdir) == shop.final(reference)
-  tally.update(found)
+  tally.update(counts)
 
 
-def test_a_second_sigterm_changes_nothing(
+def test_a_second_sigterm_has_no_effect(
   tmp_path: Path, forks: Forks, reference: Path
 ):
   workdir = shop.without('train', reference, tmp_path / 'run')

@@ -1,9 +1,9 @@
-"""Runs two processes that disagree, and writes the errors that each gets.
+"""Runs two processes with different settings, and writes their errors.
 
   python tests/runtime/disagreement.py FOLDER
 
-Each process writes its results, a line each, to FOLDER/<its number>/told. At
-the end the main process fails while the other one waits for it.
+Each process writes one line per check to FOLDER/<process>/results. At the end,
+the main process fails while the other one waits for it.
 """
 
 import os
@@ -19,8 +19,8 @@ from tiger_jax.errors import TigerError
 from tiger_jax.runtime import processes
 
 
-def told(call, *arguments):
-  """Returns the error of a call, or `agreed` if there was none."""
+def outcome(call, *arguments):
+  """Returns the error of a call as text, or `agreed` without an error."""
   try:
     call(*arguments)
   except TigerError as error:
@@ -34,7 +34,7 @@ def pipeline_of(values, workdir):
 
 
 def main(folder):
-  """Makes the processes disagree in several ways."""
+  """Runs all checks."""
   processes.join()
   processes._FILE_SECONDS = 2
   process = jax.process_index()
@@ -42,19 +42,21 @@ def main(folder):
   own.mkdir()
   shared.mkdir(exist_ok=True)
   os.chdir(own)
-  # Both have the same relative path, which leads to different files.
+  # The same relative path leads to different files in both processes.
   small.make(Path('shop'), catalog=small.items(40 + process))
   shop = {'dataset': {'name': 'files', 'source_dir': 'shop'}}
   lines = [
-    told(processes.require_same, {'config': 1, 'version': 2}, 'mend it'),
-    told(processes.require_same, {'config': 1, 'version': process}, 'mend it'),
-    told(processes.require_shared, shared),
-    told(processes.require_shared, own),
-    told(pipeline_of, {'seed': process}, shared),
-    told(pipeline_of, {'seed': 3}, shared),
-    told(lambda: pipeline_of(shop, shared).data_stage),
+    outcome(processes.require_same, {'config': 1, 'version': 2}, 'fix it'),
+    outcome(
+      processes.require_same, {'config': 1, 'version': process}, 'fix it'
+    ),
+    outcome(processes.require_shared, shared),
+    outcome(processes.require_shared, own),
+    outcome(pipeline_of, {'seed': process}, shared),
+    outcome(pipeline_of, {'seed': 3}, shared),
+    outcome(lambda: pipeline_of(shop, shared).data_stage),
   ]
-  (own / 'told').write_text('\n'.join(lines))
+  (own / 'results').write_text('\n'.join(lines))
   run = pipeline_of({'dataset': {'synthetic_users': 5}}, shared)
 
   def fail(*unused):

@@ -1,10 +1,10 @@
-"""A short training of TIGER that one process, or several together, can make.
+"""Trains a small TIGER with one or several processes.
 
   python tests/runtime/distributed_run.py FOLDER NUM_PROCESSES
 
-Writes the losses, the parameters and recommendations, as the main process has
-them. DIE_AT names a step at which the last process kills itself, STOP_AT one at
-which it is asked to stop.
+The main process writes the losses, the parameters and recommendations. The
+environment variable DIE_AT is a step at which the last process kills itself.
+STOP_AT is a step at which the last process receives SIGTERM.
 """
 
 import json
@@ -45,7 +45,7 @@ MODEL = ModelConfig(
 
 
 def main(folder, num_processes):
-  """Trains and writes."""
+  """Trains, and writes the results."""
   if num_processes > 1:
     processes.join()
   process = jax.process_index()
@@ -73,7 +73,7 @@ def main(folder, num_processes):
     LookUp(TigerTask(model, codes), source.events),
     fetch,
     loop.Schedule(STEPS, log_every=2, save_every=4),
-    # Unlike Adam, it does not blow up the rounding of a gradient of nearly 0.
+    # Adam would amplify rounding errors of gradients near zero.
     OptimizerConfig('adagrad', 0.1),
     seeds=[3],
     mesh=mesh,
@@ -86,13 +86,13 @@ def main(folder, num_processes):
   retriever = TigerRetriever(model, sharding.replicate(mesh, catalog), 10)
   examples = split(dataset, 'test').at(np.arange(16))
   batch = next(batches.evaluation_batches(dataset, examples, 16, (5,)))
-  found = sharding.fetch(
+  recommended = sharding.fetch(
     retriever.recommend(params, sharding.shard_batch(mesh, batch), 5)
   )
   leaves = sharding.fetch(jax.tree.leaves(params))
   if processes.is_main():
     np.savez(folder / 'params.npz', *leaves)
-    (folder / 'items.json').write_text(json.dumps(found.items.tolist()))
+    (folder / 'items.json').write_text(json.dumps(recommended.items.tolist()))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Where the time goes: every second is in one phase."""
+"""Time measurement: every second belongs to one phase."""
 
 import time
 
@@ -15,7 +15,7 @@ from tiger_jax.training.schedule import Rewind
 
 
 class Clock:
-  """A clock that a test moves."""
+  """A clock that a test sets."""
 
   def __init__(self):
     self.now = 100.0
@@ -39,7 +39,7 @@ def _watch(clock):
 
 
 def compiles(seconds):
-  """Tells JAX's listeners of a compilation that is done."""
+  """Reports a finished compilation to the listeners of JAX."""
   jax.monitoring.record_event_duration_secs(
     '/jax/core/compile/backend_compile_duration', seconds
   )
@@ -61,7 +61,7 @@ def test_phases_nest(watch, clock):
   }  # fmt: skip
 
 
-def test_an_error_ends_its_phases(watch, clock):
+def test_an_error_ends_the_current_phases(watch, clock):
   with pytest.raises(KeyError):
     with watch.phase('step'), watch.phase('data'):
       clock.now += 1
@@ -72,7 +72,7 @@ def test_an_error_ends_its_phases(watch, clock):
   }  # fmt: skip
 
 
-def test_asking_in_the_middle_changes_nothing(watch, clock):
+def test_reading_the_seconds_within_a_phase(watch, clock):
   with watch.phase('step'):
     clock.now += 1
     assert watch.seconds()['step'] == 1.0
@@ -87,7 +87,7 @@ def test_compilation_is_moved_to_its_own_phase(watch, clock):
     clock.now += 1
   with watch.phase('compile'):
     clock.now += 5
-    compiles(4.0)  # It counts already.
+    compiles(4.0)  # Already counted by the phase.
   clock.now += 2
   compiles(1.5)
   assert watch.seconds() == {
@@ -101,7 +101,7 @@ def test_other_events_are_not_compilation(watch, clock):
   assert watch.seconds() == {'other': 3.0, 'wall': 3.0}
 
 
-def test_a_stopwatch_that_is_closed_has_stopped(clock):
+def test_a_closed_stopwatch_does_not_count(clock):
   watch = Stopwatch()
   clock.now += 1
   watch.close()
@@ -112,8 +112,8 @@ def test_a_stopwatch_that_is_closed_has_stopped(clock):
   assert watch.seconds() == {'other': 1.0, 'wall': 1.0}
 
 
-def test_what_jax_really_compiles():
-  """The name of the event is JAX's, and might change."""
+def test_a_real_compilation_is_counted():
+  """JAX could change the name of the event."""
   watch = Stopwatch()
 
   def function(x):
@@ -121,7 +121,7 @@ def test_what_jax_really_compiles():
       x = jnp.sin(x @ x + i)
     return x
 
-  # Not from the cache, which would tell of it too but take no time.
+  # A random constant, so that the program is not loaded from the cache.
   salt = np.random.default_rng().normal(size=(3, 3)).astype(np.float32)
   with watch.phase('evaluate'):
     start = time.perf_counter()
@@ -136,19 +136,19 @@ def test_what_jax_really_compiles():
   assert seconds['evaluate'] > 0
 
 
-def test_the_summary_names_most_first():
+def test_the_summary_has_the_largest_share_first():
   seconds = {'other': 1.0, 'step': 7.0, 'data': 2.0, 'wall': 10.0}
   text = goodput.summary(seconds)
   assert text == '10.0 s: step 70.0%, data 20.0%, other 10.0%'
   goodput.summary({'other': 0.0, 'wall': 0.0})
 
 
-def add_up(seconds):
+def assert_adds_up(seconds):
   phases = sum(value for name, value in seconds.items() if name != 'wall')
   assert phases == pytest.approx(seconds['wall'], rel=1e-6)
 
 
-def test_a_run_accounts_for_all_of_its_time(tmp_path, capsys):
+def test_the_phases_of_a_run_add_up_to_its_time(tmp_path, capsys):
   def evaluate(params):
     time.sleep(0.4)
     return {'score': 0.0}
@@ -165,19 +165,19 @@ def test_a_run_accounts_for_all_of_its_time(tmp_path, capsys):
   (line,) = run.goodput()
   assert (line['from'], line['to']) == (0, STEPS)
   seconds = line['seconds']
-  add_up(seconds)
-  # Within a hundredth, and the writer that `Run` makes.
+  assert_adds_up(seconds)
+  # The tolerance is 1%, plus the time to create the writer.
   assert elapsed - 0.02 - elapsed / 100 < seconds['wall'] <= elapsed
   assert 0.8 <= seconds['evaluate'] < 1.6
   assert 1.0 <= seconds['data'] < 2.0
   assert {'compile', 'step', 'save', 'other'} <= seconds.keys()
   assert min(seconds.values()) >= 0
-  # The rest is what the loop itself costs.
+  # `other` is the overhead of the loop.
   assert seconds['other'] < 0.5 * seconds['wall']
   assert f'train: {seconds["wall"]:.1f} s: ' in capsys.readouterr().out
 
 
-def test_a_line_for_every_call(tmp_path):
+def test_every_call_writes_a_line(tmp_path):
   run = Run(tmp_path)
   with pytest.raises(KeyboardInterrupt):
     run(Counter(), run.stopping(8, error=KeyboardInterrupt()))
@@ -190,11 +190,11 @@ def test_a_line_for_every_call(tmp_path):
     (0, 7), (5, 9), (5, 10), (10, 10),
   ]  # fmt: skip
   for line in lines:
-    add_up(line['seconds'])
+    assert_adds_up(line['seconds'])
 
 
-def test_a_run_that_was_rewound(tmp_path):
-  """What its lines tell is all of its time, and no second of it twice."""
+def test_every_rewind_writes_a_line(tmp_path):
+  """The lines cover the whole time, without overlap."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
   start = time.perf_counter()
   run(Counter(of=[6]))
@@ -202,12 +202,12 @@ def test_a_run_that_was_rewound(tmp_path):
   lines = run.goodput()
   assert [(line['from'], line['to']) for line in lines] == [(0, 7), (4, STEPS)]
   for line in lines:
-    add_up(line['seconds'])
+    assert_adds_up(line['seconds'])
   wall = sum(line['seconds']['wall'] for line in lines)
   assert 0.8 * elapsed < wall <= elapsed
 
 
-def test_a_line_that_cannot_be_written_costs_nothing(tmp_path):
+def test_a_failed_write_is_ignored(tmp_path):
   (tmp_path / 'goodput.jsonl').mkdir()
   run = Run(tmp_path)
   with pytest.raises(NumbersError, match='loss is not finite at step 7'):

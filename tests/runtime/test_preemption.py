@@ -1,3 +1,5 @@
+"""Stop signals."""
+
 import os
 import signal
 import subprocess
@@ -9,25 +11,25 @@ import pytest
 from tiger_jax.runtime.preemption import StopSignal, exit_on_signals
 
 
-def test_notes_the_signal_and_puts_the_handler_back():
-  seen = []
-  before = signal.signal(signal.SIGTERM, lambda *unused: seen.append(1))
+def test_a_signal_is_recorded_and_the_handler_restored():
+  calls = []
+  before = signal.signal(signal.SIGTERM, lambda *unused: calls.append(1))
   try:
-    ours = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     with StopSignal() as stop:
       assert not stop.received
       os.kill(os.getpid(), signal.SIGTERM)
       assert stop.received
-      os.kill(os.getpid(), signal.SIGTERM)  # A second one does not end it.
-    assert signal.getsignal(signal.SIGTERM) is ours
-    assert not seen
+      os.kill(os.getpid(), signal.SIGTERM)  # The second has no effect.
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert not calls
     with StopSignal() as stop:
       assert not stop.received
   finally:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_only_a_second_ctrl_c_interrupts():
+def test_the_second_ctrl_c_interrupts():
   with StopSignal() as stop:
     os.kill(os.getpid(), signal.SIGINT)
     assert stop.received
@@ -35,7 +37,7 @@ def test_only_a_second_ctrl_c_interrupts():
       os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_handler_is_put_back_after_an_error():
+def test_the_handler_is_restored_after_an_error():
   before = signal.getsignal(signal.SIGTERM)
   try:
     with StopSignal():
@@ -46,20 +48,20 @@ def test_the_handler_is_put_back_after_an_error():
   assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_other_threads_go_without():
-  found = []
+def test_other_threads_install_no_handlers():
+  received = []
 
   def work():
     with StopSignal() as stop:
-      found.append(stop.received)
+      received.append(stop.received)
 
   thread = threading.Thread(target=work)
   thread.start()
   thread.join()
-  assert found == [False]
+  assert received == [False]
 
 
-def test_a_closed_terminal_is_a_request_to_stop():
+def test_sighup_is_recorded():
   before = signal.getsignal(signal.SIGHUP)
   with StopSignal() as stop:
     os.kill(os.getpid(), signal.SIGHUP)
@@ -68,7 +70,7 @@ def test_a_closed_terminal_is_a_request_to_stop():
   assert signal.getsignal(signal.SIGHUP) is before
 
 
-def test_nohup_keeps_its_effect():
+def test_an_ignored_sighup_stays_ignored():
   before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
   try:
     exit_on_signals()
@@ -81,7 +83,7 @@ def test_nohup_keeps_its_effect():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_a_handler_of_a_library_in_c_ends_as_the_default(monkeypatch):
+def test_a_handler_in_c_is_replaced_by_the_default(monkeypatch):
   """Python cannot restore such a handler."""
   set_handler = signal.signal
   monkeypatch.setattr(
@@ -100,7 +102,7 @@ def test_a_handler_of_a_library_in_c_ends_as_the_default(monkeypatch):
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP'])
 @pytest.mark.parametrize('has_stderr', [True, False])
-def test_a_signal_ends_a_stage_that_saves_nothing(name, has_stderr):
+def test_exit_on_signals_ends_the_process(name, has_stderr):
   program = (
     'import os, signal\n'
     'from tiger_jax.runtime.preemption import exit_on_signals\n'
@@ -122,16 +124,16 @@ def test_a_signal_ends_a_stage_that_saves_nothing(name, has_stderr):
   assert ended.stdout == ''
 
 
-def test_training_saves_all_the_same():
+def test_a_stop_signal_replaces_exit_on_signals():
   before = signal.getsignal(signal.SIGTERM)
   try:
     exit_on_signals()
-    leaving = signal.getsignal(signal.SIGTERM)
-    assert leaving is not before
+    handler = signal.getsignal(signal.SIGTERM)
+    assert handler is not before
     with StopSignal() as stop:
       os.kill(os.getpid(), signal.SIGTERM)
       assert stop.received
-    assert signal.getsignal(signal.SIGTERM) is leaving
+    assert signal.getsignal(signal.SIGTERM) is handler
   finally:
     signal.signal(signal.SIGTERM, before)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Text from elsewhere on one line of a terminal."""
+"""Printing of untrusted text: one line without control characters."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from tiger_jax.runtime import console, printing
 HOSTILE = 'a\x1b]0;owned\x07\x1b[2J\n\u202eb\x9b31m'
 
 
-def test_what_controls_a_terminal_is_dropped():
+def test_control_characters_are_dropped():
   assert one_line(HOSTILE) == 'a]0;owned[2J b31m'
   assert one_line('  caf\u00e9 \U0001f642\t x ') == 'caf\u00e9 \U0001f642 x'
 
 
-def test_a_line_is_cut():
+def test_long_lines_are_shortened():
   assert len(one_line('x' * 10**6)) < 2000
 
 

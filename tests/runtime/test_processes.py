@@ -1,4 +1,4 @@
-"""Several real processes on this machine make the run that one would make."""
+"""Runs with several processes on this machine."""
 
 import json
 import os
@@ -80,16 +80,19 @@ def assert_same_run(folder, expected):
   assert losses(folder).keys() == losses(expected).keys()
   for step, loss in losses(folder).items():
     assert loss == pytest.approx(losses(expected)[step], rel=1e-5)
-  ours, theirs = (np.load(x / 'params.npz') for x in (folder, expected))
-  for name in theirs:
-    np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
-  found = [(x / 'items.json').read_text() for x in (folder, expected)]
-  assert found[0] == found[1]
+  params = np.load(folder / 'params.npz')
+  for name, array in np.load(expected / 'params.npz').items():
+    np.testing.assert_allclose(params[name], array, rtol=1e-4, atol=1e-6)
+  items, expected_items = (
+    (x / 'items.json').read_text() for x in (folder, expected)
+  )
+  assert items == expected_items
 
 
-@pytest.fixture(name='alone', scope='module')
-def _alone(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('alone')
+@pytest.fixture(name='single', scope='module')
+def _single(tmp_path_factory):
+  """The workdir of a run with one process."""
+  folder = tmp_path_factory.mktemp('single')
   codes, errors = finish(start(folder, 1))
   assert codes == [0], errors
   return folder
@@ -97,13 +100,13 @@ def _alone(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('num_processes', [2, 4])
-def test_several_processes_are_as_one(alone, tmp_path, num_processes):
+def test_several_processes_equal_one(single, tmp_path, num_processes):
   codes, errors = finish(start(tmp_path, num_processes))
   assert codes == [0] * num_processes, errors
-  assert_same_run(tmp_path, alone)
+  assert_same_run(tmp_path, single)
 
 
-def test_a_dead_peer_ends_the_others_and_all_can_go_on(alone, tmp_path):
+def test_a_killed_process_ends_the_others_and_the_run_resumes(single, tmp_path):
   started = start(tmp_path, 2, DIE_AT='8')
   started[1].wait(timeout=240)
   died = time.monotonic()
@@ -113,11 +116,11 @@ def test_a_dead_peer_ends_the_others_and_all_can_go_on(alone, tmp_path):
   assert errors[0].strip()
   codes, errors = finish(start(tmp_path, 2))
   assert codes == [0, 0], errors
-  assert_same_run(tmp_path, alone)
+  assert_same_run(tmp_path, single)
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_whole_run_of_one(tmp_path):
+def test_a_whole_run_of_two_processes_equals_that_of_one(tmp_path):
   runs = []
   for num_processes in (1, 2):
     workdir = tmp_path / str(num_processes)
@@ -129,35 +132,34 @@ def test_two_processes_make_the_whole_run_of_one(tmp_path):
     ids = (workdir / 'semantic_ids' / 'semantic_ids.npz').read_bytes()
     results = json.loads((workdir / 'results.json').read_text())
     runs.append((ids, results['metrics'], workdir / 'train'))
-  (ids, metrics, folder), (others, their_metrics, their_folder) = runs
-  assert ids == others
+  (ids, metrics, folder), (ids_2, metrics_2, folder_2) = runs
+  assert ids == ids_2
   for split, values in metrics.items():
-    assert values == pytest.approx(their_metrics[split], abs=1e-6)
-  assert (folder / 'ledger').read_bytes() == (
-    their_folder / 'ledger'
-  ).read_bytes()
+    assert values == pytest.approx(metrics_2[split], abs=1e-6)
+  ledgers = [(x / 'ledger').read_bytes() for x in (folder, folder_2)]
+  assert ledgers[0] == ledgers[1]
 
 
 @pytest.mark.slow
-def test_all_stop_when_one_is_asked_to(alone, tmp_path):
+def test_a_signal_to_one_process_stops_all(single, tmp_path):
   codes, errors = finish(start(tmp_path, 2, STOP_AT='4'))
   assert codes == [42, 42], errors
-  # The others hear of it a call later.
+  # All processes stop one call after the signal.
   assert len((tmp_path / 'ledger').read_text().splitlines()) == 8
   codes, errors = finish(start(tmp_path, 2))
   assert codes == [0, 0], errors
-  assert_same_run(tmp_path, alone)
+  assert_same_run(tmp_path, single)
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_where_two_stopped(alone, tmp_path):
+def test_one_process_resumes_a_run_of_two(single, tmp_path):
   finish(start(tmp_path, 2, DIE_AT='8'))
   codes, errors = finish(start(tmp_path, 1))
   assert codes == [0], errors
-  assert_same_run(tmp_path, alone)
+  assert_same_run(tmp_path, single)
 
 
-def test_a_peer_that_does_not_come_is_one_line(tmp_path):
+def test_a_missing_process_is_a_one_line_error(tmp_path):
   program = (
     'from tiger_jax.runtime import processes\n'
     'processes._CONNECT_SECONDS = 3\n'
@@ -184,7 +186,7 @@ def test_a_peer_that_does_not_come_is_one_line(tmp_path):
   assert ended.stderr.count('\n') == 1
 
 
-def test_a_number_that_is_none_is_one_line(monkeypatch):
+def test_an_invalid_number_of_processes_is_refused(monkeypatch):
   monkeypatch.setenv('JAX_NUM_PROCESSES', 'two')
   with pytest.raises(UsageError, match='JAX_NUM_PROCESSES'):
     processes.join()
@@ -200,15 +202,15 @@ def test_an_invalid_coordinator_address_is_refused(monkeypatch, address):
 
 
 def test_a_port_in_use_is_named(monkeypatch):
-  with socket.create_server(('127.0.0.1', 0)) as taken:
-    address = f'127.0.0.1:{taken.getsockname()[1]}'
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    address = f'127.0.0.1:{server.getsockname()[1]}'
     monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
     monkeypatch.setenv('JAX_PROCESS_ID', '0')
     with pytest.raises(UsageError, match='cannot listen .*in use'):
       processes.join()
 
 
-def test_a_coordinator_on_this_machine_listens_there_only(monkeypatch):
+def test_a_local_coordinator_listens_on_the_local_address(monkeypatch):
   monkeypatch.delenv('JAX_COORDINATOR_BIND_ADDRESS', raising=False)
   assert processes._bind_address('127.0.0.1:1234', False) == '127.0.0.1:1234'
   assert processes._bind_address('localhost:1234', False) == '127.0.0.1:1234'
@@ -217,15 +219,16 @@ def test_a_coordinator_on_this_machine_listens_there_only(monkeypatch):
   assert processes._bind_address('127.0.0.1:1234', False) is None
 
 
-def test_alone_everybody_is_main():
+def test_a_single_process_is_the_main_process():
   mesh = sharding.make_mesh()
   assert processes.is_main()
   assert processes.from_main(7, mesh) == 7
-  ask = processes.AnyProcess(mesh)
-  assert [ask(x) for x in (False, True, False)] == [False, True, False]
+  any_process = processes.AnyProcess(mesh)
+  flags = [False, True, False]
+  assert [any_process(flag) for flag in flags] == flags
 
 
-def test_processes_that_disagree_end(tmp_path):
+def test_processes_with_different_settings_end(tmp_path):
   program = Path(__file__).with_name('disagreement.py')
   started = start(
     tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])
@@ -234,11 +237,11 @@ def test_processes_that_disagree_end(tmp_path):
   # The main process failed, and the other one did not wait forever.
   assert code == 3, errors
   assert other != 0
-  one, two = ((tmp_path / x / 'told').read_text() for x in '01')
+  one, two = ((tmp_path / x / 'results').read_text() for x in '01')
   agreed, version, shared, folder, config, same, raw = one.splitlines()
   assert agreed == shared == same == 'agreed', errors
   assert version == (
-    'UsageError: process 1 differs from process 0 in version: mend it'
+    'UsageError: process 1 differs from process 0 in version: fix it'
   )
   assert (
     f'process 1 differs from process 0 in folder {tmp_path / "0"}' in folder
@@ -253,6 +256,6 @@ def test_processes_that_disagree_end(tmp_path):
 
 
 def test_a_single_process_agrees_with_itself(tmp_path):
-  processes.require_same({'config': object()}, 'mend it')
+  processes.require_same({'config': object()}, 'fix it')
   processes.require_shared(tmp_path)
   assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Where arrays are put on a mesh."""
+"""The shardings of arrays on a mesh."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from tiger_jax.runtime.sharding import (
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state
 
-# Every width is divided by 8. Adafactor factors what is 128 or wider.
+# Every width is divisible by 8. Adafactor factors axes of 128 or more.
 SIZES = {
   'd_model': 128,
   'num_heads': 8,
@@ -28,9 +28,9 @@ SIZES = {
   'num_user_tokens': 16,
 }
 LEVEL_SIZES = (16, 8, 8)
-# Of the arrays of TIGER on a mesh of data 1, fsdp 2, tensor 4: the shape, and
-# what one device holds.
-PLACES = {
+# The shapes and the shard shapes of arrays of TIGER, on a mesh with data 1,
+# fsdp 2 and tensor 4.
+SHARD_SHAPES = {
   'code_embedding/embedding': ((32, 128), (8, 64)),
   'user_embedding/embedding': ((16, 128), (4, 64)),
   'encoder/attention_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
@@ -49,7 +49,7 @@ PLACES = {
 
 
 def make_state(recipe='adamw', replicas=1, **changes):
-  """Returns the shapes of a state of TIGER."""
+  """Returns the shapes of the state of a TIGER."""
   task = make_task(level_sizes=LEVEL_SIZES, **SIZES | changes)
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
   runs = list(range(replicas))
@@ -63,70 +63,70 @@ def by_path(tree):
   }
 
 
-def parts(mesh, state, num_leading=0):
-  """Returns shape, and shape on each device, of every array."""
-  shapes, places = by_path(state), state_shardings(mesh, state, num_leading)
+def shard_shapes_of(mesh, state, num_leading=0):
+  """Returns the shape and the shard shape of every array, by path."""
+  shapes, shardings = by_path(state), state_shardings(mesh, state, num_leading)
   return {
-    path: (shapes[path].shape, place.shard_shape(shapes[path].shape))
-    for path, place in by_path(places).items()
+    path: (shapes[path].shape, x.shard_shape(shapes[path].shape))
+    for path, x in by_path(shardings).items()
   }
 
 
-def test_the_rules_hold_for_the_parameters():
+def test_parameters_are_sharded_by_the_rules():
   mesh = make_mesh(fsdp=2, tensor=4)
-  found = parts(mesh, make_state().params)
-  assert {path: found[path] for path in PLACES} == PLACES
-  # Nothing large lies whole on every device.
-  whole = {path for path, (shape, part) in found.items() if shape == part}
+  shapes = shard_shapes_of(mesh, make_state().params)
+  assert {path: shapes[path] for path in SHARD_SHAPES} == SHARD_SHAPES
+  # Only small arrays are replicated.
+  replicated = {path for path, (shape, part) in shapes.items() if shape == part}
   assert all(
     path.endswith(('start', 'scale', 'position_bias/embedding'))
     or 'position_bias' in path
-    for path in whole
-  ), whole
+    for path in replicated
+  ), replicated
 
 
-def test_moments_of_adam_lie_where_their_parameters_do():
+def test_moments_of_adam_are_sharded_like_parameters():
   mesh = make_mesh(fsdp=2, tensor=4)
   state = make_state('adamw')
-  expected = parts(mesh, state.params)
-  found = parts(mesh, state)
+  expected = shard_shapes_of(mesh, state.params)
+  shapes = shard_shapes_of(mesh, state)
   for moment in ('mu', 'nu'):
-    of_moment = {
+    moment_shapes = {
       path.split(f'/{moment}/')[1]: x
-      for path, x in found.items()
+      for path, x in shapes.items()
       if f'/{moment}/' in path
     }
-    assert of_moment == expected
-  assert found['step'] == ((), ())
+    assert moment_shapes == expected
+  assert shapes['step'] == ((), ())
 
 
-def test_factors_of_adafactor_lie_whole():
-  """They have the path of their matrix, but not its axes, and are small."""
+def test_factors_of_adafactor_are_replicated():
+  """They have the path of a matrix but fewer axes, and are small."""
   mesh = make_mesh(fsdp=2, tensor=4)
   state = make_state('adafactor')
-  found = parts(mesh, state)
-  params = parts(mesh, state.params)
-  kinds = {'v_row': 0, 'v_col': 0, 'v': 0}
-  for path, (shape, part) in found.items():
-    kind = next((x for x in kinds if f'/{x}/' in path), None)
-    if kind is None:
+  shapes = shard_shapes_of(mesh, state)
+  params = shard_shapes_of(mesh, state.params)
+  num_factors = {'v_row': 0, 'v_col': 0, 'v': 0}
+  for path, (shape, part) in shapes.items():
+    name = next((x for x in num_factors if f'/{x}/' in path), None)
+    if name is None:
       continue
-    of_param = params[path.split(f'/{kind}/')[1]]
-    if shape == of_param[0]:  # Too small to be factored.
-      assert (shape, part) == of_param
+    param_shapes = params[path.split(f'/{name}/')[1]]
+    if shape == param_shapes[0]:  # Too small to be factored.
+      assert (shape, part) == param_shapes
     else:
       assert shape == part
-      kinds[kind] += shape != (1,)
-  assert kinds['v_row'] == kinds['v_col'] > 0
-  large = [shape for shape, part in found.values() if shape == part]
-  assert max(map(np.prod, large)) <= 256
+      num_factors[name] += shape != (1,)
+  assert num_factors['v_row'] == num_factors['v_col'] > 0
+  replicated = [shape for shape, part in shapes.values() if shape == part]
+  assert max(map(np.prod, replicated)) <= 256
 
 
 @pytest.mark.parametrize('recipe', ['adamw', 'adafactor', 'adagrad'])
-def test_replicas_have_an_axis_in_front(recipe):
+def test_replicas_have_a_leading_axis(recipe):
   mesh = make_mesh(fsdp=2, tensor=4)
-  one = parts(mesh, make_state(recipe))
-  three = parts(mesh, make_state(recipe, 3), num_leading=1)
+  one = shard_shapes_of(mesh, make_state(recipe))
+  three = shard_shapes_of(mesh, make_state(recipe, 3), num_leading=1)
   assert three.pop('step') == one.pop('step') == ((), ())
   assert three == {
     path: ((3, *shape), (3, *part)) for path, (shape, part) in one.items()
@@ -136,7 +136,7 @@ def test_replicas_have_an_axis_in_front(recipe):
 @pytest.mark.parametrize(
   ('changes', 'path', 'part'),
   [
-    # Three heads are not divided by four devices, the width is by two.
+    # 3 heads are not divisible by 4 devices; the width is divisible by 2.
     ({'num_heads': 3}, 'encoder/attention_0/query/kernel', (64, 3, 2)),
     ({'num_heads': 3}, 'encoder/attention_0/out/kernel', (3, 2, 64)),
     ({'d_model': 5}, 'encoder/attention_0/query/kernel', (5, 2, 2)),
@@ -144,9 +144,10 @@ def test_replicas_have_an_axis_in_front(recipe):
     ({'num_user_tokens': 7}, 'user_embedding/embedding', (7, 64)),
   ],
 )
-def test_an_axis_that_devices_do_not_divide_lies_whole(changes, path, part):
+def test_an_axis_that_is_not_divisible_is_replicated(changes, path, part):
   mesh = make_mesh(fsdp=2, tensor=4)
-  assert parts(mesh, make_state(**changes).params)[path][1] == part
+  shapes = shard_shapes_of(mesh, make_state(**changes).params)
+  assert shapes[path][1] == part
 
 
 @pytest.mark.parametrize(
@@ -160,12 +161,12 @@ def test_the_axes_of_a_mesh(fsdp, tensor, shape):
   assert num_batch_shards(mesh) == shape[0] * shape[1]
 
 
-def test_a_mesh_of_chosen_devices():
+def test_a_mesh_of_some_devices():
   assert make_mesh(jax.devices()[:1]).size == 1
   assert make_mesh(jax.devices()[2:4], tensor=2).shape['tensor'] == 2
 
 
-def test_devices_that_cannot_be_divided():
+def test_a_number_of_devices_that_is_not_divisible_is_refused():
   with pytest.raises(ValueError, match='8 devices .* fsdp 3 x tensor 1'):
     make_mesh(fsdp=3)
   with pytest.raises(ValueError, match='2 devices .* fsdp 2 x tensor 2'):
@@ -179,20 +180,20 @@ def shard_shapes(x):
 @pytest.mark.parametrize(
   ('mesh', 'rows'), [((1, 1), 2), ((2, 2), 4), ((8, 1), 2), ((1, 8), 16)]
 )
-def test_a_batch_is_spread_over_data_and_fsdp(mesh, rows):
+def test_a_batch_is_sharded_over_data_and_fsdp(mesh, rows):
   batch = shard_batch(make_mesh(None, *mesh), make_batch(0, 16))
   assert shard_shapes(batch.history) == {(rows, 4)}
   assert shard_shapes(batch.target) == {(rows,)}
   np.testing.assert_array_equal(batch.history, make_batch(0, 16).history)
 
 
-def test_a_batch_that_devices_do_not_divide_is_whole_on_each():
+def test_a_batch_that_is_not_divisible_is_replicated():
   batch = shard_batch(make_mesh(), make_batch(0, 11))
   assert shard_shapes(batch.history) == {(11, 4)}
   np.testing.assert_array_equal(batch.history, make_batch(0, 11).history)
 
 
-def test_a_stack_is_spread_along_its_second_axis():
+def test_a_stack_is_sharded_along_its_second_axis():
   stack = np.arange(3 * 16).reshape(3, 16)
   placed = shard_batch(make_mesh(), stack, axis=1)
   assert shard_shapes(placed) == {(3, 2)}
@@ -206,7 +207,7 @@ def test_replicate():
     assert len(leaf.sharding.device_set) == 8
 
 
-def test_what_is_put_is_fetched():
+def test_fetch_returns_what_was_put():
   mesh = make_mesh(fsdp=2, tensor=2)
   tree = {
     'up': {'kernel': np.arange(32.0, dtype=np.float32).reshape(4, 8)},
@@ -214,15 +215,15 @@ def test_what_is_put_is_fetched():
   }
   placed = put(tree, state_shardings(mesh, tree))
   assert shard_shapes(placed['up']['kernel']) == {(2, 4)}
-  found = sharding.fetch(placed)
-  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+  fetched = sharding.fetch(placed)
+  for a, b in zip(jax.tree.leaves(fetched), jax.tree.leaves(tree), strict=True):
     assert isinstance(a, np.ndarray)
     assert a.dtype == b.dtype
     np.testing.assert_array_equal(a, b)
 
 
-def test_what_is_fetched_outlives_what_the_device_had():
+def test_fetched_arrays_survive_donation():
   x = jnp.arange(5.0)
-  found = sharding.fetch({'x': x})
+  fetched = sharding.fetch({'x': x})
   jax.jit(lambda x: x + 1, donate_argnums=0)(x).block_until_ready()
-  assert found['x'].tolist() == [0, 1, 2, 3, 4]
+  assert fetched['x'].tolist() == [0, 1, 2, 3, 4]

@@ -1,3 +1,5 @@
+"""Metrics files and the progress bar."""
+
 import json
 import os
 
@@ -35,7 +37,7 @@ def test_one_line_per_step(writer, tmp_path):
   assert second == {'stage': 'train', 'step': 2, 'loss': 0.25}
 
 
-def test_appends_to_what_is_there(writer, tmp_path):
+def test_lines_are_appended(writer, tmp_path):
   writer.write('train', 1, {'loss': 0.5})
   again = MetricsWriter(tmp_path / 'run')
   again.write('train', 2, {'loss': 0.5})
@@ -43,7 +45,7 @@ def test_appends_to_what_is_there(writer, tmp_path):
   assert steps(tmp_path) == [('train', 1), ('train', 2)]
 
 
-def test_rewind_drops_what_will_be_written_again(writer, tmp_path):
+def test_rewind_removes_later_lines(writer, tmp_path):
   for step in (1, 2, 3, 4):
     writer.write('train', step, {'loss': 0.5})
     writer.write('semantic_ids', step, {'loss': 0.5})
@@ -69,7 +71,7 @@ def test_rewind_drops_what_will_be_written_again(writer, tmp_path):
     b'{"stage": "\xff',
   ],
 )
-def test_rewind_drops_a_torn_last_line(writer, tmp_path, torn):
+def test_rewind_removes_an_incomplete_last_line(writer, tmp_path, torn):
   writer.write('train', 1, {'loss': 0.5})
   path = tmp_path / 'run' / 'metrics.jsonl'
   path.write_bytes(path.read_bytes() + torn)
@@ -97,24 +99,24 @@ def test_rewind_keeps_lines_that_it_cannot_parse(writer, tmp_path):
   assert path.read_bytes() == b''.join(FOREIGN)
 
 
-def test_a_stage_keeps_its_own_lines(writer, tmp_path):
-  """They outlive a run with another config, and come back with the stage."""
+def test_a_stage_folder_keeps_its_lines(writer, tmp_path):
+  """The lines survive a run with another config, and are restored later."""
   path = tmp_path / 'run' / 'metrics.jsonl'
-  mine, other = tmp_path / 'train', tmp_path / 'other'
+  first, other = tmp_path / 'train', tmp_path / 'other'
   other.mkdir()
-  writer.rewind('train', 0, mine)
+  writer.rewind('train', 0, first)
   for step in (1, 2):
     writer.write('train', step, {'loss': 0.5})
   curve = path.read_bytes()
-  assert (mine / 'metrics.jsonl').read_bytes() == curve
+  assert (first / 'metrics.jsonl').read_bytes() == curve
   writer.write('semantic_ids', 1, {'loss': 0.5})
   writer.rewind('train', 0, other)
   assert steps(tmp_path) == [('semantic_ids', 1)]
   for step in (1, 2, 3):
     writer.write('train', step, {'loss': 0.7})
-  assert (mine / 'metrics.jsonl').read_bytes() == curve
-  # Lines of the other run do not count as lines of this one.
-  writer.rewind('train', 2, mine)
+  assert (first / 'metrics.jsonl').read_bytes() == curve
+  # The lines of the other run are not mixed with those of the first.
+  writer.rewind('train', 2, first)
   assert path.read_bytes().endswith(b'\n' + curve)
   assert steps(tmp_path) == [('semantic_ids', 1), ('train', 1), ('train', 2)]
   assert len((other / 'metrics.jsonl').read_bytes().splitlines()) == 3
@@ -130,7 +132,7 @@ def test_a_run_of_an_earlier_version_resumes(writer, tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['link', 'dangling', 'pipe'])
-def test_only_regular_files_are_written_to(writer, tmp_path, kind):
+def test_only_regular_files_are_written(writer, tmp_path, kind):
   victim, path = tmp_path / 'victim', tmp_path / 'run' / 'metrics.jsonl'
   if kind == 'pipe':
     os.mkfifo(path)
@@ -146,7 +148,7 @@ def test_only_regular_files_are_written_to(writer, tmp_path, kind):
   assert not victim.exists() or victim.read_text() == 'precious'
 
 
-def test_tensorboard_stops_when_it_cannot_be_written(tmp_path, capsys):
+def test_tensorboard_stops_after_an_error(tmp_path, capsys):
   pytest.importorskip('tensorboardX')
   (tmp_path / 'elsewhere').mkdir()
   writer = MetricsWriter(tmp_path / 'run')
@@ -159,7 +161,7 @@ def test_tensorboard_stops_when_it_cannot_be_written(tmp_path, capsys):
   assert capsys.readouterr().err.count('WARNING') == 1
 
 
-def test_rewind_before_anything_was_written(writer, tmp_path):
+def test_rewind_without_a_file(writer, tmp_path):
   writer.rewind('train', 0, tmp_path / 'train')
   assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
 
@@ -181,7 +183,7 @@ def test_without_tensorboard(tmp_path, monkeypatch):
   assert not (tmp_path / 'run' / 'tensorboard').exists()
 
 
-def test_progress_line_tells_where_and_how_long(capsys):
+def test_the_progress_line_shows_steps_and_time(capsys):
   with progress_line('train', 40, initial=10) as bar:
     bar.update(10)
     bar.refresh()
@@ -191,6 +193,6 @@ def test_progress_line_tells_where_and_how_long(capsys):
   assert '00:' in text  # Time spent, and time left.
 
 
-def test_nothing_is_written_before_there_is_something(tmp_path):
+def test_a_writer_without_metrics_writes_no_file(tmp_path):
   MetricsWriter(tmp_path / 'run').close()
   assert not list((tmp_path / 'run').iterdir())

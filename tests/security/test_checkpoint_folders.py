@@ -1,4 +1,4 @@
-"""Crafted checkpoints are refused in one line, and no files are lost."""
+"""Tests that crafted checkpoints raise errors and that no files are lost."""
 
 import hashlib
 import json
@@ -30,7 +30,8 @@ def _folder(saved, tmp_path):
   return shutil.copytree(saved, tmp_path / 'checkpoints')
 
 
-def refusal(folder):
+def restore_error(folder):
+  """Returns the message of the error that a restore raises."""
   with pytest.raises(CheckpointError) as error:
     with Checkpoints(folder, {}, writes=False) as checkpoints:
       checkpoints.restore(1, STATE)
@@ -41,11 +42,11 @@ def refusal(folder):
   return message
 
 
-def forge(folder, listed):
+def forge_manifest(folder, files):
   """Adds files to a manifest, and updates its digest."""
   path = folder / '1' / 'manifest.json'
   contents = json.loads(path.read_text())
-  contents['files'] |= listed
+  contents['files'] |= files
   path.write_bytes(manifest._encode(contents))
 
 
@@ -65,18 +66,20 @@ def test_a_manifest_cannot_name_files_outside_its_folder(
   folder, name, monkeypatch
 ):
   (folder.parent / 'outside').write_bytes(b'x')
-  forge(folder, {name: digest(b'x')})
+  forge_manifest(folder, {name: digest(b'x')})
   opened = []
-  describe = manifest._describe
+  size_and_digest = manifest._size_and_digest
   monkeypatch.setattr(
-    manifest, '_describe', lambda path: opened.append(path) or describe(path)
+    manifest,
+    '_size_and_digest',
+    lambda path: opened.append(path) or size_and_digest(path),
   )
-  assert f'{name} is missing' in refusal(folder)
+  assert f'{name} is missing' in restore_error(folder)
   assert not opened
 
 
 @pytest.mark.parametrize('kind', ['zero', 'file', 'folder', 'pipe'])
-def test_links_and_pipes_in_a_checkpoint_are_refused(folder, kind):
+def test_refuses_links_and_pipes_in_a_checkpoint(folder, kind):
   path = folder / '1' / 'state' / 'more'
   if kind == 'pipe':
     os.mkfifo(path)
@@ -85,38 +88,38 @@ def test_links_and_pipes_in_a_checkpoint_are_refused(folder, kind):
       'zero': '/dev/zero', 'file': '../meta.json', 'folder': '..',
     }[kind]  # fmt: skip
     path.symlink_to(target)
-  forge(folder, {'state/more': digest()})
-  assert 'state/more is not a regular file' in refusal(folder)
+  forge_manifest(folder, {'state/more': digest()})
+  assert 'state/more is not a regular file' in restore_error(folder)
 
 
-def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
-  """A sparse file of a terabyte takes no space, but hours to read."""
+def test_compares_sizes_before_reading(folder, monkeypatch):
+  """A sparse file of a terabyte takes no space, but reading it takes hours."""
   with (folder / '1' / 'state' / 'more').open('wb') as file:
     file.truncate(2**40)
-  forge(folder, {'state/more': digest(b'x')})
-  monkeypatch.setattr(manifest, '_describe', lambda path: 1 / 0)
-  assert 'state/more is not as it was written' in refusal(folder)
+  forge_manifest(folder, {'state/more': digest(b'x')})
+  monkeypatch.setattr(manifest, '_size_and_digest', lambda path: 1 / 0)
+  assert 'state/more is not as it was written' in restore_error(folder)
 
 
 @pytest.mark.parametrize(
   'description', [None, 7, [], [1], {'size': 1}, ['1', 'x'], [[1], 2]]
 )
-def test_an_invalid_description_of_a_file(folder, description):
+def test_refuses_an_invalid_description_of_a_file(folder, description):
   (folder / '1' / 'state' / 'more').write_bytes(b'x')
-  forge(folder, {'state/more': description})
-  assert 'state/more is not as it was written' in refusal(folder)
+  forge_manifest(folder, {'state/more': description})
+  assert 'state/more is not as it was written' in restore_error(folder)
 
 
-def test_a_manifest_of_very_many_files(folder):
-  forge(folder, {f'state/{i}': digest() for i in range(50_000)})
-  assert 'manifest.json is damaged' in refusal(folder)
+def test_refuses_a_manifest_of_too_many_files(folder):
+  forge_manifest(folder, {f'state/{i}': digest() for i in range(50_000)})
+  assert 'manifest.json is damaged' in restore_error(folder)
 
 
-def test_a_folder_of_very_many_folders(folder, monkeypatch):
+def test_refuses_a_checkpoint_of_too_many_folders(folder, monkeypatch):
   monkeypatch.setattr(manifest, '_MAX_ENTRIES', 100)
   for i in range(101):
     (folder / '1' / 'state' / f'{i}').mkdir()
-  assert 'holds more than 100 files' in refusal(folder)
+  assert 'holds more than 100 files' in restore_error(folder)
 
 
 DEEP = [
@@ -128,9 +131,9 @@ DEEP = [
 
 
 @pytest.mark.parametrize('text', [*DEEP, '[]', '7', '{"files": 7}'])
-def test_an_invalid_manifest_is_refused(folder, text):
+def test_refuses_an_invalid_manifest(folder, text):
   (folder / '1' / 'manifest.json').write_text(text)
-  assert 'manifest.json is damaged' in refusal(folder)
+  assert 'manifest.json is damaged' in restore_error(folder)
 
 
 @pytest.mark.parametrize(
@@ -144,16 +147,17 @@ def test_an_invalid_manifest_is_refused(folder, text):
     '{"about": {}, "arrays": {}, "meta": [], "metrics": null}',
   ],
 )  # fmt: skip
-def test_an_invalid_meta_json_is_refused(folder, contents):
-  """The manifest matches the files, as an attacker can ensure."""
+def test_refuses_an_invalid_meta_json(folder, contents):
+  """The manifest has the right digest, which an attacker can compute."""
   (folder / '1' / 'meta.json').write_text(contents)
   manifest.write(folder / '1', {'step': 1})
-  refusal(folder)
+  restore_error(folder)
   with Checkpoints(folder, {}, 'ndcg', writes=False) as checkpoints:
     assert checkpoints.by_metric() in ([1], [])
 
 
-def precious(tmp_path):
+def make_precious(tmp_path):
+  """Returns a folder that must not change."""
   other = tmp_path / 'thesis'
   other.mkdir()
   (other / 'final.tex').write_text('precious')
@@ -162,8 +166,8 @@ def precious(tmp_path):
 
 @pytest.mark.parametrize('name', ['8.partial', '3.old'])
 @pytest.mark.parametrize('kind', ['link', 'file'])
-def test_only_real_folders_are_removed(folder, tmp_path, name, kind):
-  other = precious(tmp_path)
+def test_removes_only_folders(folder, tmp_path, name, kind):
+  other = make_precious(tmp_path)
   if kind == 'link':
     (folder / name).symlink_to(other)
   else:
@@ -176,7 +180,7 @@ def test_only_real_folders_are_removed(folder, tmp_path, name, kind):
 
 
 @pytest.mark.parametrize('name', ['my.old', 'notes.partial', '1.older', '.old'])
-def test_other_folders_are_kept(folder, name):
+def test_keeps_other_folders(folder, name):
   (folder / name).mkdir()
   (folder / name / 'file').touch()
   with Checkpoints(folder, {}) as checkpoints:
@@ -184,7 +188,7 @@ def test_other_folders_are_kept(folder, name):
   assert (folder / name / 'file').exists()
 
 
-def test_a_link_in_place_of_the_checkpoints_folder(folder, tmp_path):
+def test_refuses_a_link_in_place_of_the_checkpoints_folder(folder, tmp_path):
   folder.rename(tmp_path / 'moved')
   folder.symlink_to(tmp_path / 'moved')
   for writes in (False, True):
@@ -193,7 +197,7 @@ def test_a_link_in_place_of_the_checkpoints_folder(folder, tmp_path):
     assert '\n' not in str(error.value)
 
 
-def test_a_link_whose_name_is_a_step(folder, tmp_path):
+def test_refuses_a_link_with_the_name_of_a_step(folder, tmp_path):
   (folder / '1').rename(tmp_path / 'moved')
   (folder / '1').symlink_to(tmp_path / 'moved')
   with Checkpoints(folder, {}) as checkpoints:
@@ -201,8 +205,8 @@ def test_a_link_whose_name_is_a_step(folder, tmp_path):
       checkpoints.steps()
 
 
-def test_a_link_that_appears_during_a_save(folder, tmp_path):
-  other = precious(tmp_path)
+def test_refuses_a_link_that_appears_during_a_save(folder, tmp_path):
+  other = make_precious(tmp_path)
   with pytest.raises(CheckpointError, match='cannot be saved .*exists'):
     with Checkpoints(folder, {}) as checkpoints:
       (folder / '8.partial').symlink_to(other)
@@ -211,13 +215,13 @@ def test_a_link_that_appears_during_a_save(folder, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['01', '٣', '²', '1.0', '-1', '+2', '1_0'])
-def test_names_that_are_not_steps(folder, name):
+def test_ignores_names_that_are_not_steps(folder, name):
   (folder / name).mkdir()
   with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.steps() == [1]
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path):
+def test_raises_an_error_if_the_folder_cannot_be_listed(tmp_path):
   (tmp_path / 'checkpoints').write_text('')
   with Checkpoints(tmp_path / 'checkpoints', {}, writes=False) as checkpoints:
     with pytest.raises(CheckpointError, match='it cannot be read .*directory'):
@@ -241,7 +245,7 @@ def test_a_run_does_not_write_through_a_link(tmp_path, name):
   assert victim.read_text() == 'precious' * 100
 
 
-def test_a_ledger_that_is_a_pipe(tmp_path):
+def test_refuses_a_ledger_that_is_a_pipe(tmp_path):
   os.mkfifo(tmp_path / 'ledger')
   with pytest.raises(OSError, match='No such device|regular'):
     Ledger(tmp_path / 'ledger', 0)

@@ -1,4 +1,7 @@
-"""Compiled programs are code, so only the user's own folder holds them."""
+"""Tests of the cache of compiled programs.
+
+Compiled programs are code, so the cache must belong to the user alone.
+"""
 
 import os
 from pathlib import Path
@@ -15,32 +18,32 @@ from tiger_jax.runtime import compile_cache
 
 @pytest.fixture(name='home', autouse=True)
 def _home(tmp_path, monkeypatch):
-  """A home folder, and JAX without a configured cache."""
+  """A new home folder. JAX has no configured cache."""
   home = tmp_path / 'home'
   home.mkdir()
   monkeypatch.setenv('HOME', str(home))
   monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
   monkeypatch.setattr(sys, 'platform', 'linux')
-  before = jax.config.jax_compilation_cache_dir
+  original = jax.config.jax_compilation_cache_dir
   jax.config.update('jax_compilation_cache_dir', None)
   with warnings.catch_warnings():
     yield home
-  jax.config.update('jax_compilation_cache_dir', before)
+  jax.config.update('jax_compilation_cache_dir', original)
 
 
-def used():
+def cache_folder():
   """Returns the cache folder that JAX uses, or None."""
   jax.config.update('jax_compilation_cache_dir', None)
   compile_cache.use()
-  found = jax.config.jax_compilation_cache_dir
-  return found and Path(found)
+  folder = jax.config.jax_compilation_cache_dir
+  return folder and Path(folder)
 
 
-def test_programs_are_kept_in_a_private_folder_of_the_user(home):
-  folder = used()
+def test_the_cache_is_a_private_folder_of_the_user(home):
+  folder = cache_folder()
   assert folder == home / '.cache/tiger_jax'
   assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-  assert used() == folder
+  assert cache_folder() == folder
 
 
 @pytest.mark.parametrize(
@@ -56,20 +59,20 @@ def test_the_folder_follows_the_conventions_of_the_platform(
   monkeypatch.setattr(sys, 'platform', platform)
   for name, value in variables.items():
     monkeypatch.setenv(name, str(tmp_path / value))
-  assert used() == tmp_path / expected
+  assert cache_folder() == tmp_path / expected
 
 
-def test_a_relative_cache_folder_is_not_used(monkeypatch, home, tmp_path):
+def test_does_not_use_a_relative_cache_folder(monkeypatch, home, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('XDG_CACHE_HOME', 'here')
-  assert used() == home / '.cache/tiger_jax'
+  assert cache_folder() == home / '.cache/tiger_jax'
   assert not (tmp_path / 'here').exists()
 
 
-def test_a_cache_folder_set_by_the_user_is_kept(tmp_path):
-  jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'told'))
+def test_keeps_a_cache_folder_that_the_user_has_set(tmp_path):
+  jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'set'))
   compile_cache.use()
-  assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'told')
+  assert jax.config.jax_compilation_cache_dir == str(tmp_path / 'set')
 
 
 @pytest.mark.parametrize(
@@ -82,34 +85,34 @@ def test_a_cache_folder_set_by_the_user_is_kept(tmp_path):
     (lambda x: (x.mkdir(), x.chmod(0o702)), 'can be written to by others'),
   ],
 )
-def test_a_folder_that_others_can_change_is_not_used(
+def test_does_not_use_a_folder_that_other_users_can_change(
   home, capsys, make, reason
 ):
   (home / '.cache').mkdir()
   make(home / '.cache/tiger_jax')
-  assert used() is None
+  assert cache_folder() is None
   err = capsys.readouterr().err
   assert reason in err
   assert err.startswith('warning: ') and err.count('\n') == 1
 
 
-def test_a_folder_of_another_user_is_not_used(home, capsys, monkeypatch):
-  used()
+def test_does_not_use_a_folder_of_another_user(home, capsys, monkeypatch):
+  cache_folder()
   monkeypatch.setattr(os, 'geteuid', lambda: os.getuid() + 1)
-  assert used() is None
+  assert cache_folder() is None
   assert 'belongs to another user' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('place', ['/proc/nowhere', '/dev/null', 'relative'])
-def test_a_missing_home_is_not_an_error(place, monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize('path', ['/proc/nowhere', '/dev/null', 'relative'])
+def test_a_missing_home_is_not_an_error(path, monkeypatch, capsys, tmp_path):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setenv('HOME', place)
-  assert used() is None
+  monkeypatch.setenv('HOME', path)
+  assert cache_folder() is None
   assert capsys.readouterr().err == ''
   assert not (tmp_path / 'relative').exists()
 
 
-def test_least_recently_used_entries_are_removed(tmp_path):
+def test_removes_the_least_recently_used_entries(tmp_path):
   for i in range(4):
     path = tmp_path / f'{i}-cache'
     path.write_bytes(bytes(100))
@@ -120,7 +123,7 @@ def test_least_recently_used_entries_are_removed(tmp_path):
   ]  # fmt: skip
 
 
-def test_a_truncated_entry_is_replaced_silently(home, tmp_path):
+def test_replaces_a_truncated_entry_silently(home, tmp_path):
   program = (
     'from tiger_jax.runtime import compile_cache; compile_cache.use(); '
     'import jax; '
@@ -132,14 +135,14 @@ def test_a_truncated_entry_is_replaced_silently(home, tmp_path):
   assert first == (0, '3.0\n', '')
   entries = sorted((home / '.cache/tiger_jax').glob('*-cache'))
   assert entries
-  whole = {path: path.stat().st_size for path in entries}
+  sizes = {path: path.stat().st_size for path in entries}
   for path in entries:
     os.truncate(path, path.stat().st_size // 2)
   assert typed.shell(script, cwd=tmp_path, env=env) == first
-  assert {path: path.stat().st_size for path in entries} == whole
+  assert {path: path.stat().st_size for path in entries} == sizes
 
 
-def test_a_run_leaves_no_programs_in_its_workdir(home, tmp_path):
+def test_a_run_stores_no_programs_in_its_workdir(home, tmp_path):
   run = tmp_path / 'run'
   done = typed.shell(
     'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main --mode=data '

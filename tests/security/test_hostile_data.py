@@ -1,10 +1,6 @@
-"""Files of a shop, and saved datasets, that are crafted to do harm."""
+"""Tests of crafted files of a shop."""
 
-import io
-import json
 import os
-import resource
-import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +10,8 @@ import pytest
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
-from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.sources import own_files, tables
 from tiger_jax.errors import DataError
-from tiger_jax.storage.arrays import read_arrays
 
 ITEMS = [{'item': x, 'title': f'Title {x}'} for x in 'abc']
 LOG = {'user': ['u'] * 3, 'item': list('abc'), 'timestamp': [1, 2, 3]}
@@ -28,17 +22,18 @@ def load(folder):
 
 
 def shop(folder, items=None, **columns):
-  """Writes a shop as Parquet, with some columns replaced."""
+  """Writes a shop as Parquet. `columns` replaces columns of the log."""
   folder.mkdir(exist_ok=True)
   parquet.write_table(
     pa.table({**LOG, **columns}), folder / 'interactions.parquet'
   )
-  catalogue = pa.table(items) if items else pa.Table.from_pylist(ITEMS)
-  parquet.write_table(catalogue, folder / 'items.parquet')
+  catalog = pa.table(items) if items else pa.Table.from_pylist(ITEMS)
+  parquet.write_table(catalog, folder / 'items.parquet')
   return folder
 
 
-def refusal(folder):
+def load_error(folder):
+  """Returns the message of the error that loading a shop raises."""
   with pytest.raises(DataError) as caught:
     load(folder)
   message = str(caught.value)
@@ -63,8 +58,8 @@ def refusal(folder):
     pa.array([1.0, 1e300, 3.0]),
   ],
 )
-def test_a_time_out_of_range_names_its_row(tmp_path, times):
-  message = refusal(shop(tmp_path / 'shop', timestamp=times))
+def test_the_error_for_a_time_out_of_range_names_the_row(tmp_path, times):
+  message = load_error(shop(tmp_path / 'shop', timestamp=times))
   assert 'interactions.parquet, row 2: timestamp is' in message
 
 
@@ -79,8 +74,8 @@ def test_a_time_out_of_range_names_its_row(tmp_path, times):
     pa.array([b'\xff'] * 3),
   ],
 )
-def test_times_of_other_types(tmp_path, times):
-  assert 'timestamp' in refusal(shop(tmp_path / 'shop', timestamp=times))
+def test_refuses_times_of_other_types(tmp_path, times):
+  assert 'timestamp' in load_error(shop(tmp_path / 'shop', timestamp=times))
 
 
 @pytest.mark.parametrize(
@@ -101,13 +96,13 @@ def test_times_of_other_types(tmp_path, times):
     pa.array(['a', '\x00', 'c']),
   ],
 )
-def test_invalid_ids_are_refused(tmp_path, ids):
-  assert 'user' in refusal(shop(tmp_path / 'shop', user=ids))
-  message = refusal(shop(tmp_path / 'shop', {'item': ids, 'title': ids}))
+def test_refuses_invalid_ids(tmp_path, ids):
+  assert 'user' in load_error(shop(tmp_path / 'shop', user=ids))
+  message = load_error(shop(tmp_path / 'shop', {'item': ids, 'title': ids}))
   assert 'items.parquet' in message and 'item' in message
 
 
-def test_text_stored_as_bytes_is_read(tmp_path):
+def test_reads_text_stored_as_bytes(tmp_path):
   ids = pa.array([b'a', b'b', b'c'])
   items = {'item': ids, 'title': pa.array([b'x', 'é'.encode(), b'z'])}
   dataset = load(shop(tmp_path / 'shop', items, item=ids))
@@ -127,16 +122,16 @@ def test_text_stored_as_bytes_is_read(tmp_path):
   ],
 )
 @pytest.mark.parametrize('name', ['price', 'brand', 'categories'])
-def test_fields_of_types_that_are_not_text(tmp_path, name, values):
+def test_counts_fields_that_are_not_text(tmp_path, name, values):
   items = {'item': list('abc'), 'title': list('xyz'), name: values}
   dataset = load(shop(tmp_path / 'shop', items))
-  counted = dataset.counts['fields'][name]
+  field_counts = dataset.counts['fields'][name]
   # Arrow returns a map as a list of pairs of texts.
-  assert counted.get('unusable', 0) + counted.get('joined', 0) >= 2
+  assert field_counts.get('unusable', 0) + field_counts.get('joined', 0) >= 2
   assert all(line.isprintable() for line in counts.lines(dataset.counts))
 
 
-def test_control_characters_are_not_printed(tmp_path):
+def test_titles_have_no_control_characters(tmp_path):
   title = 'A\x1b]52;c;eA==\x07\x1b[2J\u202eB\u2066\u2028C\x9b\tD'
   items = {'item': list('abc'), 'title': [title, 'y', 'z']}
   dataset = load(shop(tmp_path / 'shop', items))
@@ -144,43 +139,43 @@ def test_control_characters_are_not_printed(tmp_path):
   assert title == 'A]52;c;eA==[2JB C D'
 
 
-def test_an_error_is_short_for_any_cell(tmp_path):
+def test_errors_shorten_long_cells(tmp_path):
   for column in ('user', 'item', 'timestamp'):
     values = ['x' * 2_000_000 + '\x1b' + '1' * 9, 'a', 'b']
-    message = refusal(shop(tmp_path / 'shop', **{column: pa.array(values)}))
+    message = load_error(shop(tmp_path / 'shop', **{column: pa.array(values)}))
     assert "'xxxxx" in message
   long = small.as_csv([{'user\n' + 'x' * 10**6: 1, 'b': 2}])
   (tmp_path / 'csv').mkdir()
   (tmp_path / 'csv' / 'interactions.csv').write_text(long)
   (tmp_path / 'csv' / 'items.csv').write_text(small.as_csv(ITEMS))
-  refusal(tmp_path / 'csv')
+  load_error(tmp_path / 'csv')
   (tmp_path / 'csv' / 'interactions.csv').write_text(
     'user,item,timestamp\n' + 'u,' * 10**5
   )
-  refusal(tmp_path / 'csv')
+  load_error(tmp_path / 'csv')
 
 
 @pytest.mark.parametrize('value', ['1_000', '１２', '0x1f', '1e3', '٣', '+-3'])
-def test_times_that_are_not_integers(tmp_path, value):
+def test_refuses_times_that_are_not_integers(tmp_path, value):
   times = pa.array(['1', value, '3'])
-  assert 'row 2' in refusal(shop(tmp_path / 'shop', timestamp=times))
+  assert 'row 2' in load_error(shop(tmp_path / 'shop', timestamp=times))
 
 
 @pytest.mark.parametrize('name', ['interactions', 'items'])
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_a_pipe_or_device_in_place_of_a_file(tmp_path, name, suffix):
+def test_refuses_a_pipe_or_device_in_place_of_a_file(tmp_path, name, suffix):
   folder = small.make(tmp_path / 'shop')
   (folder / f'{name}.csv').unlink()
   path = folder / f'{name}.{suffix}'
   os.mkfifo(path)
-  assert f'{path} is not a regular file' in refusal(folder)
+  assert f'{path} is not a regular file' in load_error(folder)
   path.unlink()
   path.symlink_to('/dev/zero')
-  assert f'{path} is not a regular file' in refusal(folder)
+  assert f'{path} is not a regular file' in load_error(folder)
 
 
 def test_many_equal_rows_take_little_memory(tmp_path):
-  """37 KB of Parquet; as Python objects they would take 400 MB."""
+  """The files have 37 KB. As Python objects, the rows would take 400 MB."""
   num = 3_000_000
   zeros = pa.array(np.zeros(num, np.int32))
   path = tmp_path / 'interactions.parquet'
@@ -208,171 +203,8 @@ except DataError: print(peak() - before)
   assert int(done.out) < 300
 
 
-def make_dataset():
-  return Dataset(
-    name='tiny',
-    items=small_items(),
-    user_ids=('u',),
-    history=np.array([0, 1, 2], np.int32),
-    offsets=np.array([0, 3], np.int64),
-  )
-
-
-def small_items():
-  from tiger_jax.data.dataset import FIELDS, Items
-
-  return Items(tuple('abc'), {name: ('x', 'y', 'z') for name in FIELDS})
-
-
-@pytest.fixture
-def saved(tmp_path):
-  make_dataset().save(tmp_path / 'data')
-  return tmp_path / 'data'
-
-
-def damage(folder):
-  with pytest.raises(DataError) as caught:
-    Dataset.load(folder)
-  message = str(caught.value)
-  assert message.isprintable()
-  assert len(message) < 400 + len(str(folder))
-  assert str(folder) in message
-  return message
-
-
-@pytest.mark.parametrize(
-  'change',
-  [
-    {'item_ids': None},
-    {'item_ids': 'abc'},
-    {'item_ids': ['a', 'b', 3]},
-    {'item_ids': ['a', 'b', 'b']},
-    {'user_ids': [['u']]},
-    {'user_ids': ['u', 'u']},
-    {'fields': None},
-    {'fields': {}},
-    {'fields': dict.fromkeys(small_items().fields)},
-    {'fields': dict.fromkeys(small_items().fields, 'xyz')},
-    {'fields': dict.fromkeys(small_items().fields, ['x', 'y', None])},
-    {'name': 5},
-  ],
-)
-def test_a_dataset_that_is_not_text(saved, change):
-  path = saved / 'dataset.json'
-  path.write_text(json.dumps(json.loads(path.read_text()) | change))
-  damage(saved)
-
-
-def test_a_dataset_nested_without_end(saved):
-  (saved / 'dataset.json').write_text('[' * 100_000)
-  assert 'nested too deeply' in damage(saved)
-
-
-@pytest.mark.parametrize('name', ['dataset.json', 'histories.npz'])
-def test_a_dataset_of_devices(saved, name):
-  (saved / name).unlink()
-  (saved / name).symlink_to('/dev/zero')
-  assert 'is not a regular file' in damage(saved)
-  (saved / name).unlink()
-  os.mkfifo(saved / name)
-  assert 'is not a regular file' in damage(saved)
-
-
-def npy(header, body=b'', version=1):
-  content = io.BytesIO()
-  if isinstance(header, dict):
-    np.lib.format.write_array_header_1_0(content, header)
-  else:
-    content.write(b'\x93NUMPY' + bytes([version, 0]))
-    size = len(header).to_bytes(2 if version == 1 else 4, 'little')
-    content.write(size + header)
-  return content.getvalue() + body
-
-
-def _header(shape, descr='<i4'):
-  return {'descr': descr, 'fortran_order': False, 'shape': shape}
-
-
-@pytest.mark.parametrize(
-  'content',
-  [
-    npy(_header((10**13,)), b'1234'),
-    npy(_header((2**62, 2**62)), b'1234'),
-    npy(_header((-1,)), b'1234'),
-    npy(_header((2**64,)), b'1234'),
-    npy(_header((1,), '|O'), b'\x80\x04K\x01.'),
-    npy(_header((2, 3)), bytes(24)),
-    npy(b'(' * 9000),
-    npy(b'{' + b"'a': 1," * 200_000 + b'}', version=2),
-    npy(b"{'descr': '<i4', 'shape': (__import__('os'),)}"),
-    npy(b'', version=3),
-    npy(b'', version=9),
-    b'\x93NUMPY',
-    b'',
-    b'nonsense',
-  ],
-)
-def test_headers_that_promise_more_data_than_the_file_has(saved, content):
-  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  with zipfile.ZipFile(saved / 'histories.npz', 'w') as archive:
-    archive.writestr('history.npy', content)
-    archive.writestr('offsets.npy', npy(_header((2,), '<i8'), bytes(16)))
-  damage(saved)
-  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  assert after - before < 200 * 1024
-
-
-def test_a_compressed_archive_is_refused(saved):
-  np.savez_compressed(
-    saved / 'histories.npz', history=np.zeros(10**6, np.int32)
-  )
-  assert 'larger than the file' in damage(saved)
-  np.savez_compressed(saved / 'histories.npz', history=np.zeros(0, np.int32))
-  damage(saved)
-
-
-def test_arrays_that_numpy_writes_are_read(tmp_path):
-  arrays = {
-    'a': np.arange(5, dtype=np.int32),
-    'b': np.zeros((0, 3)),
-    'c': np.asfortranarray(np.arange(6).reshape(2, 3)),
-    'd': np.asarray(3.5),
-  }
-  np.savez(tmp_path / 'x.npz', **arrays)
-  found = read_arrays(tmp_path / 'x.npz')
-  assert found.keys() == arrays.keys()
-  for name, array in arrays.items():
-    np.testing.assert_array_equal(found[name], array)
-
-
-def test_a_dataset_with_short_users_is_refused(saved):
-  """Otherwise their last items would be those of the previous user."""
-  content = {
-    'history': np.array([0, 1, 2, 1], np.int32),
-    'offsets': np.array([0, 3, 4], np.int64),
-  }
-  np.savez(saved / 'histories.npz', **content)
-  path = saved / 'dataset.json'
-  text = json.loads(path.read_text()) | {'user_ids': ['u', 'v']}
-  path.write_text(json.dumps(text))
-  assert 'the offsets do not match' in damage(saved)
-
-
-def test_saving_does_not_follow_links(tmp_path):
-  victim = tmp_path / 'victim'
-  victim.write_text('mine')
-  folder = tmp_path / 'data'
-  folder.mkdir()
-  for name in ('dataset.json', 'histories.npz', 'counts.json'):
-    (folder / name).symlink_to(victim)
-    (folder / f'{name}.partial').symlink_to(victim)
-  make_dataset().save(folder)
-  assert victim.read_text() == 'mine'
-  assert Dataset.load(folder).user_ids == ('u',)
-
-
-def test_dictionaries_with_unused_values(tmp_path):
-  """Writers leave unused, repeated and missing values in dictionaries."""
+def test_reads_dictionaries_with_unused_values(tmp_path):
+  """Writers of Parquet may leave unused, repeated and missing values."""
   rows = pa.array([3, 1, 2, None, 3], pa.int32())
   column = pa.DictionaryArray.from_arrays(rows, pa.array(['z', 'b', None, 'a']))
   table = tables.Table(tmp_path, {'x': pa.chunked_array([column, column])}, 10)

@@ -1,4 +1,4 @@
-"""Printing never stops the program, whatever the stream is."""
+"""Tests that broken streams and Ctrl-C do not crash the program."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ BEGIN = 'from tiger_jax.runtime import console; console.begin(); '
 
 @pytest.fixture(name='flags')
 def _flags(trained, tmp_path):
-  """Trains in a copy of a run that has the stages before training."""
+  """The flags that train in a copy of a run with the earlier stages."""
   shutil.copytree(trained, tmp_path / 'run')
   return ' '.join(
     f'"{x}"'
@@ -64,7 +64,7 @@ def test_training_continues_without_its_terminal(flags, tmp_path):
 
 
 def test_recommend_without_a_reader_ends_silently(trained, tmp_path):
-  """It also ends silently without a home, about which libraries warn."""
+  """It also prints no warnings of libraries about a missing home folder."""
   done = typed.shell(
     'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main '
     f'--mode=recommend --workdir={trained} --history=A003 | true',
@@ -74,7 +74,7 @@ def test_recommend_without_a_reader_ends_silently(trained, tmp_path):
   assert done == (0, '', '')
 
 
-def test_output_lost_on_a_full_disk_is_an_error(tmp_path):
+def test_output_to_a_full_disk_raises_an_error(tmp_path):
   program = BEGIN + "print('x'); console.end()"
   done = typed.shell(f'$python -c "{program}" > /dev/full', cwd=tmp_path)
   assert done.code == 3
@@ -84,7 +84,7 @@ def test_output_lost_on_a_full_disk_is_an_error(tmp_path):
 @pytest.mark.parametrize(
   'redirection', ['>&-', '2>&-', '>&- 2>&-', '>&- 2>&- <&-', '| true']
 )
-def test_streams_that_are_closed(tmp_path, redirection):
+def test_printing_to_closed_streams_is_not_an_error(tmp_path, redirection):
   program = BEGIN + (
     'import sys, time; time.sleep(0.2); '
     "print('x' * 99999); print('y' * 99999, file=sys.stderr, flush=True); "
@@ -95,7 +95,7 @@ def test_streams_that_are_closed(tmp_path, redirection):
   assert 'Error' not in done.err
 
 
-def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
+def test_a_new_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
   program = BEGIN + (
     "import os; file = open('data', 'w'); assert file.fileno() > 2; "
     "os.write(1, b'noise'); os.write(2, b'noise')"
@@ -105,8 +105,7 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path):
   assert (tmp_path / 'data').read_text() == ''
 
 
-def test_a_slow_pipe_gets_all_output(tmp_path):
-  """A non-blocking pipe must not lose output while it is full."""
+def test_a_full_non_blocking_pipe_loses_no_output(tmp_path):
   program = BEGIN + (
     "os = console.os; os.set_blocking(1, False); print('x' * 1_000_000); "
     'console.end()'
@@ -127,7 +126,7 @@ def test_a_slow_pipe_gets_all_output(tmp_path):
   ],
   ids=str,
 )
-def test_characters_that_an_encoding_lacks_are_replaced(tmp_path, env):
+def test_replaces_characters_that_an_encoding_lacks(tmp_path, env):
   program = BEGIN + (
     "import sys; text = 'a \\u2603 \\udce9 \\U0001f600 z'; print(text); "
     'print(text, file=sys.stderr); console.end()'
@@ -139,16 +138,15 @@ def test_characters_that_an_encoding_lacks_are_replaced(tmp_path, env):
 
 
 @pytest.mark.parametrize(
-  ('module', 'code', 'said'),
+  ('module', 'code', 'message'),
   [
-    ('tiger_jax.runtime', -signal.SIGINT, ''),  # Too early to say anything.
+    ('tiger_jax.runtime', -signal.SIGINT, ''),  # Too early for a message.
     ('absl.flags', 130, 'stopped\n'),
     ('jax', 130, 'stopped\n'),
     ('tiger_jax.pipeline', 130, 'stopped\n'),
   ],
 )
-def test_ctrl_c_while_modules_are_imported(tmp_path, module, code, said):
-  """The signal arrives during the import of a module."""
+def test_ctrl_c_during_the_import_of_a_module(tmp_path, module, code, message):
   typed.interrupt_import(tmp_path, module)
   (tmp_path / 'run').mkdir()
   done = typed.run(
@@ -156,10 +154,10 @@ def test_ctrl_c_while_modules_are_imported(tmp_path, module, code, said):
     cwd=tmp_path,
     env={'PYTHONPATH': f'{tmp_path}:{small.ROOT}'},
   )  # fmt: skip
-  assert done == (code, '', said)
+  assert done == (code, '', message)
 
 
-def test_ctrl_c_stays_ignored_in_a_background_job(tmp_path):
+def test_a_background_job_ignores_ctrl_c(tmp_path):
   program = BEGIN + (
     'import signal; signal.raise_signal(signal.SIGINT); '
     'console.raise_interrupts(); signal.raise_signal(signal.SIGINT)'

@@ -1,4 +1,4 @@
-"""What a release contains, and that it works without a clone."""
+"""Tests of the files of a release, and of the installed program."""
 
 import os
 from pathlib import Path
@@ -30,12 +30,12 @@ _STRAY = (
 
 @pytest.fixture(name='checkout', scope='module')
 def _checkout(tmp_path_factory):
-  """A checkout with untracked files, and the names of the tracked ones."""
+  """A checkout with untracked files, and the names of the tracked files."""
   listed = subprocess.run(
     ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True
   )
   if listed.returncode:
-    pytest.skip('needs a git checkout, whose list of files is compared with')
+    pytest.skip('needs a git checkout to list the tracked files')
   names = listed.stdout.rstrip('\0').split('\0')
   folder = tmp_path_factory.mktemp('checkout')
   for name in names:
@@ -82,9 +82,9 @@ def test_the_wheel_contains_only_the_package_and_the_configs(checkout, wheel):
 
 @pytest.fixture(name='installed', scope='module')
 def _installed(wheel, tmp_path_factory):
-  """Installs the wheel into a new environment; returns a way to run a command.
+  """Returns a function that runs a command in an environment with the wheel.
 
-  The dependencies are those of this environment.
+  The environment has the dependencies of this one.
   """
   folder = tmp_path_factory.mktemp('environment')
   venv.create(folder)
@@ -108,7 +108,7 @@ def _installed(wheel, tmp_path_factory):
   return run
 
 
-def test_the_first_stage_of_the_quickstart_in_an_empty_folder(
+def test_the_installed_command_runs_the_quickstart_in_an_empty_folder(
   installed, tmp_path
 ):
   done = installed(
@@ -118,7 +118,7 @@ def test_the_first_stage_of_the_quickstart_in_an_empty_folder(
   assert (tmp_path / 'runs' / 'quickstart' / 'data').is_dir()
 
 
-def test_the_help_of_the_command(installed, tmp_path):
+def test_the_installed_command_prints_its_help(installed, tmp_path):
   done = installed('tiger-jax --help', tmp_path)
   assert (done.code, done.err) == (0, '')
   assert '--workdir' in done.out
@@ -132,7 +132,7 @@ def test_the_help_of_the_command(installed, tmp_path):
     ('beuty.py', 'configs/beauty.py'),
   ],
 )
-def test_the_nearest_config_of_the_wheel(
+def test_the_error_suggests_a_config_of_the_wheel(
   installed, tmp_path, typed_name, nearest
 ):
   done = installed(f'tiger-jax --config={typed_name}', tmp_path)
@@ -143,7 +143,7 @@ def test_the_nearest_config_of_the_wheel(
 
 
 def test_a_config_of_the_wheel_imports_others(installed, tmp_path):
-  (tmp_path / 'configs').mkdir()  # Of somebody else: it lacks these files.
+  (tmp_path / 'configs').mkdir()  # An unrelated folder of the same name.
   done = installed(
     'tiger-jax --config=configs/paper/seeds.py:cpu --config.stepz=1', tmp_path
   )
@@ -152,7 +152,7 @@ def test_a_config_of_the_wheel_imports_others(installed, tmp_path):
 
 
 @pytest.mark.parametrize('module', ['absl.flags', 'jax'])
-def test_ctrl_c_while_the_command_imports(installed, tmp_path, module):
+def test_ctrl_c_during_the_imports_of_the_command(installed, tmp_path, module):
   typed.interrupt_import(tmp_path, module)
   done = installed(
     'tiger-jax --config=configs/quickstart.py', tmp_path, pythonpath=tmp_path
@@ -161,18 +161,18 @@ def test_ctrl_c_while_the_command_imports(installed, tmp_path, module):
 
 
 def _versions():
-  """Returns the Pythons that are supported, such as `3.11`."""
+  """Returns the supported versions of Python, such as `3.11`."""
   lines = PROJECT['classifiers']
   return [x.rpartition(' ')[2] for x in lines if ' Python :: 3.' in x]
 
 
-def test_every_supported_python_has_constraints():
+def test_every_supported_version_has_constraints():
   names = {x.name for x in (ROOT / 'constraints').iterdir()}
   assert names == {f'py{x.replace(".", "")}.txt' for x in _versions()}
 
 
 @pytest.mark.parametrize('version', _versions())
-def test_the_constraints_are_versions_that_the_project_allows(version):
+def test_the_constraints_satisfy_the_requirements_of_the_project(version):
   path = ROOT / 'constraints' / f'py{version.replace(".", "")}.txt'
   pinned = {}
   for line in path.read_text().splitlines():
@@ -197,7 +197,7 @@ def test_the_constraints_are_versions_that_the_project_allows(version):
     ('3.99', "echo 'there is no constraints/py399.txt:'"),
   ],
 )
-def test_make_install_takes_the_constraints_of_the_python(
+def test_make_install_uses_the_constraints_of_the_python_version(
   tmp_path, version, expected
 ):
   python = tmp_path / 'python'

@@ -1,4 +1,4 @@
-"""Files of Semantic IDs, tokenizers and catalogues from somebody else."""
+"""Tests of crafted files of Semantic IDs, tokenizers and catalogs."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ CATALOG = {'level_sizes': [3, 3], 'capacity': 9, 'num_rows': 3}
 
 
 def archive(compression=zipfile.ZIP_STORED, **members):
-  """Returns an npz of arrays, or of members given as bytes."""
+  """Returns an `.npz` file of arrays, or of members that are bytes."""
   file = io.BytesIO()
   with zipfile.ZipFile(file, 'w', compression) as opened:
     for name, value in members.items():
@@ -40,7 +40,7 @@ def npy(array):
 
 
 def with_rows(count):
-  """Returns an npy whose header promises more rows than follow."""
+  """Returns an `.npy` file with more rows in the header than in the data."""
   file = io.BytesIO()
   header = {'descr': '<i4', 'fortran_order': False, 'shape': (count, 2)}
   np.lib.format.write_array_header_1_0(file, header)
@@ -57,6 +57,7 @@ def write(folder, name, data, about):
 
 
 def assert_damaged(load, folder):
+  """Asserts that loading raises a DataError and allocates little memory."""
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   with pytest.raises(DataError) as error:
     load(folder)
@@ -87,14 +88,14 @@ def assert_damaged(load, folder):
     b'PK',
   ],
 )
-def test_invalid_arrays_of_ids_are_refused(tmp_path, data):
+def test_refuses_invalid_arrays_of_codes(tmp_path, data):
   write(tmp_path, 'semantic_ids', data, IDS)
   assert_damaged(SemanticIds.load, tmp_path)
   write(tmp_path, 'catalog', data, CATALOG)
   assert_damaged(Catalog.load, tmp_path)
 
 
-def test_archive_members_that_share_bytes_are_refused(tmp_path):
+def test_refuses_archive_members_that_share_bytes(tmp_path):
   data = archive(codes=CODES)
   entry = data[data.index(b'PK\x01\x02') : data.index(b'PK\x05\x06')]
   end = bytearray(data[-22:])
@@ -125,7 +126,7 @@ def test_archive_members_that_share_bytes_are_refused(tmp_path):
     IDS | {'provenance': 7},
   ],
 )
-def test_invalid_records_of_ids_are_refused(tmp_path, about):
+def test_refuses_invalid_json_of_ids(tmp_path, about):
   write(tmp_path, 'semantic_ids', archive(codes=CODES), about)
   assert_damaged(SemanticIds.load, tmp_path)
 
@@ -150,13 +151,13 @@ def test_invalid_records_of_ids_are_refused(tmp_path, about):
     ({}, [[0, 1, 2]]),
   ],
 )
-def test_catalogues(tmp_path, about, rows):
+def test_refuses_invalid_catalogs(tmp_path, about, rows):
   data = archive(codes=CODES, rows=np.array(rows))
   write(tmp_path, 'catalog', data, CATALOG | about)
   assert_damaged(Catalog.load, tmp_path)
 
 
-def test_a_catalogue_of_immense_capacity_takes_little_memory(tmp_path):
+def test_a_catalog_of_immense_capacity_takes_little_memory(tmp_path):
   data = archive(codes=CODES, rows=np.arange(3))
   write(tmp_path, 'catalog', data, CATALOG | {'capacity': 10**13})
   catalog = Catalog.load(tmp_path)
@@ -173,11 +174,11 @@ def _flatten(arrays, about):
     arrays[name] = arrays[name].ravel()
 
 
-def _narrow(arrays, about):
+def _change_dim(arrays, about):
   about['dim'] += 1
 
 
-def _rename(arrays, about):
+def _change_quantizer(arrays, about):
   about['quantizer'] = 'os.system'
 
 
@@ -186,18 +187,27 @@ def _nest(arrays, about):
   arrays[f'{name}/0/0/0'] = arrays[name]
 
 
-def _collide(arrays, about):
+def _change_collisions(arrays, about):
   about['collisions'] = 'any'
 
 
-def _endless(arrays, about):
+def _enlarge_dim(arrays, about):
   about['dim'] = 10**30
 
 
 @pytest.mark.parametrize(
-  'change', [_drop, _flatten, _narrow, _rename, _nest, _collide, _endless]
+  'change',
+  [
+    _drop,
+    _flatten,
+    _change_dim,
+    _change_quantizer,
+    _nest,
+    _change_collisions,
+    _enlarge_dim,
+  ],
 )
-def test_tokenizers(tmp_path, change):
+def test_refuses_invalid_tokenizers(tmp_path, change):
   vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
   fitted = rq_kmeans.fit(jax.random.key(0), vectors, (4, 4))
   Tokenizer(fitted, 'extra_code', 4).save(tmp_path)
@@ -210,7 +220,7 @@ def test_tokenizers(tmp_path, change):
   assert_damaged(Tokenizer.load, tmp_path)
 
 
-def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
+def test_refuses_devices_and_pipes(tmp_path):
   write(tmp_path, 'semantic_ids', archive(codes=CODES), IDS)
   (tmp_path / 'semantic_ids.npz').unlink()
   (tmp_path / 'semantic_ids.npz').symlink_to('/dev/zero')
@@ -223,6 +233,6 @@ def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path):
   'data', [with_rows(10**13), npy(np.zeros(3)), npy(np.zeros((3, 2), int)),
            archive(x=CODES), b'', npy(np.array([[None]]))]
 )  # fmt: skip
-def test_embeddings(tmp_path, data):
+def test_refuses_invalid_embeddings(tmp_path, data):
   (tmp_path / 'embeddings.npy').write_bytes(data)
   assert_damaged(embedding.load, tmp_path)

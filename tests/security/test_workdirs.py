@@ -1,4 +1,4 @@
-"""A workdir from somebody else is only read, after checks, or refused."""
+"""Tests of workdirs from other users: they are checked before they are used."""
 
 import json
 import shutil
@@ -19,19 +19,20 @@ QUICKSTART = (
 
 @pytest.fixture(name='copy')
 def _copy(trained, tmp_path):
-  """A copy of a finished run, which a test may change."""
+  """A copy of a finished run that a test may change."""
   return shutil.copytree(trained, tmp_path / 'received')
 
 
 def change(workdir, stage, function):
+  """Applies a function to the record of a stage."""
   path = workdir / stage / 'stage.json'
   record = json.loads(path.read_text())
   function(record)
   path.write_text(json.dumps(record))
 
 
-def refusal(workdir):
-  """Returns the line that refuses to serve a workdir."""
+def load_error(workdir):
+  """Returns the message of the error that loading a workdir raises."""
   with pytest.raises(TigerError) as error:
     Recommender.from_workdir(workdir)
   message = str(error.value)
@@ -56,7 +57,7 @@ def test_a_crafted_record_removes_nothing(tmp_path):
   assert (home / 'final.tex').read_text() == 'precious'
 
 
-def test_an_unrelated_folder_is_not_a_workdir(tmp_path):
+def test_refuses_an_unrelated_folder(tmp_path):
   other = tmp_path / 'other'
   other.mkdir()
   (other / 'config.json').write_text('{"my": 1}')
@@ -71,12 +72,12 @@ def test_an_unrelated_folder_is_not_a_workdir(tmp_path):
   assert len(list(other.iterdir())) == 3
 
 
-def test_a_workdir_without_format_numbers_is_kept(copy, trained):
-  def as_before(record):
+def test_reuses_a_workdir_without_format_numbers(copy, trained):
+  def remove_format(record):
     del record['format'], record['files']
 
   for stage in ('data', 'embedding', 'semantic_ids', 'train', 'evaluation'):
-    change(copy, stage, as_before)
+    change(copy, stage, remove_format)
   # `cp -r run/* copy` does not copy hidden files.
   (copy / '.lock').unlink()
   shop = trained.parent / 'shop'
@@ -92,23 +93,23 @@ def test_a_workdir_without_format_numbers_is_kept(copy, trained):
   assert 'made in' not in done.out
 
 
-def test_a_field_of_another_version_names_that_version(copy):
-  def newer(record):
+def test_the_error_for_an_unknown_field_names_both_versions(copy):
+  def add_field(record):
     record['about']['config']['model']['use_bias'] = True
     record['about']['environment']['tiger_jax'] = '9.8.7'
 
-  change(copy, 'train', newer)
-  message = refusal(copy)
+  change(copy, 'train', add_field)
+  message = load_error(copy)
   assert 'use_bias' in message and str(copy) in message
   assert '9.8.7' in message and tiger_jax.__version__ in message
 
 
-def test_a_newer_format_is_one_line(copy):
+def test_refuses_a_newer_format(copy):
   change(copy, 'data', lambda record: record.update(format=99))
-  assert 'format 99' in refusal(copy)
+  assert 'format 99' in load_error(copy)
 
 
-def test_a_field_that_was_added_later_is_completed(copy):
+def test_reads_a_record_without_a_new_field(copy):
   change(
     copy,
     'train',
@@ -130,21 +131,21 @@ def test_a_field_that_was_added_later_is_completed(copy):
     ('dataset', 'source_dir', 'x' * 10**6),
   ],
 )
-def test_absurd_settings_allocate_no_memory(copy, section, field, value):
-  def absurd(record):
+def test_refuses_settings_that_are_too_large(copy, section, field, value):
+  def set_value(record):
     record['about']['config'][section][field] = value
 
-  change(copy, 'train', absurd)
-  message = refusal(copy)
+  change(copy, 'train', set_value)
+  message = load_error(copy)
   assert field in message and f'{copy}/train/stage.json' in message
 
 
 @pytest.mark.parametrize(
   'about', [[], None, {'config': []}, {'config': {'model': 3}}]
 )
-def test_a_record_of_another_shape_is_one_line(copy, about):
+def test_refuses_a_record_of_another_shape(copy, about):
   change(copy, 'train', lambda record: record.update(about=about))
-  assert 'stage.json' in refusal(copy)
+  assert 'stage.json' in load_error(copy)
 
 
 @pytest.mark.parametrize(
@@ -152,15 +153,15 @@ def test_a_record_of_another_shape_is_one_line(copy, about):
            'semantic_ids/semantic_ids.json', 'semantic_ids/semantic_ids.npz']
 )  # fmt: skip
 @pytest.mark.parametrize('content', ['', '[' * 100_000, '\0' * 99])
-def test_a_damaged_file_is_one_line(copy, name, content):
+def test_refuses_a_damaged_file(copy, name, content):
   (copy / name).write_text(content)
-  assert str(copy / name.split('/')[0]) in refusal(copy)
+  assert str(copy / name.split('/')[0]) in load_error(copy)
 
 
-def test_a_flipped_bit_in_the_data_is_not_served(copy):
+def test_detects_changed_data(copy):
   path = copy / 'data' / 'dataset.json'
-  # The file is still JSON of the same size; only the id of an item differs.
+  # The file is still JSON of the same size. Only the id of an item differs.
   changed = path.read_bytes().replace(b'A003', b'A903')
   assert changed != path.read_bytes()
   path.write_bytes(changed)
-  assert f'{path} is damaged' in refusal(copy)
+  assert f'{path} is damaged' in load_error(copy)

@@ -1,4 +1,4 @@
-"""Small RQ-VAEs and VQ-VAEs, and items for them."""
+"""Small RQ-VAEs and VQ-VAEs for tests, with item embeddings."""
 
 import dataclasses
 
@@ -27,16 +27,16 @@ def embeddings(num_items=96, dim=10):
   return (x + 0.3 * rng.normal(size=(num_items, dim)) + 5).astype(np.float32)
 
 
-def make_task(kind=RqVae, x=None, **changes):
+def make_task(model_class=RqVae, x=None, **changes):
   config = dataclasses.replace(CONFIG, **changes)
   items = ItemBatches(
     embeddings() if x is None else x, config.batch_size, seed=0
   )
-  return AutoencoderTask(kind, config, items)
+  return AutoencoderTask(model_class, config, items)
 
 
-def after_update_of(task):
-  """Returns a compiled `after_update` that takes the batch, not its codes."""
+def make_after_update(task):
+  """Returns a jitted `after_update` with a batch in place of `seen`."""
 
   @jax.jit
   def after_update(params, tables, batch, step, rng):

@@ -1,4 +1,4 @@
-"""What the tests of the quantizers share."""
+"""Fixtures for the tests of the quantizers."""
 
 import jax
 import pytest
@@ -14,5 +14,5 @@ def _task():
 
 @pytest.fixture(name='params', scope='module')
 def _params(task):
-  """Its first parameters."""
+  """The initial parameters of `task`."""
   return task.init(jax.random.key(0))

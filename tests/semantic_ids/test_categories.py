@@ -1,4 +1,4 @@
-"""The category that tells items apart, on worked and on real shops."""
+"""Tests coarse categories on examples and on real shops."""
 
 import collections
 import gzip
@@ -20,29 +20,30 @@ def _items(*categories):
   )
 
 
-def test_departments_of_a_general_shop_are_kept():
+def test_categories_of_a_general_shop():
   items = _items('Garden > Tools > Forks', 'Music', 'Garden > Seeds')
   assert coarse_categories(items) == ['Garden', 'Music', 'Garden']
 
 
-def test_what_nearly_all_share_is_left_out():
+def test_names_that_nearly_all_items_share_are_dropped():
   shop = ['All > Beauty > Hair', 'All > Beauty > Skin > Face'] * 10
   items = _items(*shop, 'All > Beauty', 'All > Toys > Games', 'All', 'Cars > X')
-  found = coarse_categories(items)
-  # Twenty of twenty-four begin with `All > Beauty`: that is not nearly all.
-  assert found[:2] == ['Beauty', 'Beauty']
-  assert found[20:] == ['Beauty', 'Toys', UNKNOWN, 'Cars']
-  found = coarse_categories(_items(*shop * 10, *items.fields['categories']))
-  assert found[:2] == ['Hair', 'Skin']
-  assert found[220:] == [UNKNOWN, 'Toys', UNKNOWN, 'Cars']
+  categories = coarse_categories(items)
+  # 20 of 24 paths continue `All > Beauty`, which are not nearly all.
+  assert categories[:2] == ['Beauty', 'Beauty']
+  assert categories[20:] == ['Beauty', 'Toys', UNKNOWN, 'Cars']
+  items = _items(*shop * 10, *items.fields['categories'])
+  categories = coarse_categories(items)
+  assert categories[:2] == ['Hair', 'Skin']
+  assert categories[220:] == [UNKNOWN, 'Toys', UNKNOWN, 'Cars']
 
 
-def test_two_names_of_a_path():
+def test_categories_of_two_names():
   items = _items('A > B > C', 'A > D', 'E', '')
   assert coarse_categories(items, 2) == ['A > B', 'A > D', 'E', UNKNOWN]
 
 
-def test_the_first_of_several_places_counts():
+def test_first_of_several_paths_counts():
   items = _items('A > B; C > D', 'C; A', 'E')
   assert coarse_categories(items) == ['A', 'C', 'E']
 
@@ -56,12 +57,12 @@ def test_items_without_categories():
 
 
 @pytest.mark.parametrize('num_items', [1, 30])
-def test_the_name_of_all_items_stays_where_none_comes_after(num_items):
+def test_last_shared_name_is_kept(num_items):
   items = _items(*['Books > Crime'] * num_items)
   assert coarse_categories(items) == ['Crime'] * num_items
 
 
-def test_synthetic_shop():
+def test_categories_of_the_synthetic_shop():
   items = synthetic.make(1, 0).items
   assert collections.Counter(coarse_categories(items)) == dict.fromkeys(
     synthetic_items.DEPARTMENTS, 120

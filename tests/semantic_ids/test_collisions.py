@@ -1,4 +1,4 @@
-"""Collisions: numbers against a dict, moves against trying every ID."""
+"""Tests collision codes against a dict, and moves against brute force."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ _ROWS = st_numpy.arrays(
 )
 
 
-def test_extra_code_by_hand():
+def test_extra_code_worked_by_hand():
   ids = extra_code(_CODES, (4, 5), {'quantizer': 'test'})
   np.testing.assert_array_equal(ids.codes[:, :2], _CODES)
   np.testing.assert_array_equal(ids.codes[:, 2], [0, 0, 1, 0, 1, 2])
@@ -35,15 +35,15 @@ def test_extra_code_by_hand():
   assert ids.provenance == {'quantizer': 'test'}
 
 
-def test_without_collisions_there_is_no_extra_code():
+def test_no_collisions_add_no_extra_code():
   ids = extra_code(_CODES[[0, 1, 3]], (4, 5), {})
   np.testing.assert_array_equal(ids.codes, _CODES[[0, 1, 3]])
   assert ids.level_sizes == (4, 5)
   assert ids.num_meaning_levels == 2
 
 
-def _slow_numbers(rows, last):
-  """Numbers rows one by one; `last` is the largest number of each so far."""
+def _slow_collision_codes(rows, last):
+  """Numbers equal rows one by one, after their `last` number so far."""
   last = dict(last)
   for row in map(tuple, rows.tolist()):
     last[row] = last.get(row, -1) + 1
@@ -52,9 +52,9 @@ def _slow_numbers(rows, last):
 
 @settings(max_examples=60, deadline=None)
 @given(_ROWS)
-def test_extra_code_of_anything(codes):
+def test_extra_code_equals_a_loop(codes):
   ids = extra_code(codes, (3, 3), {})
-  numbers = list(_slow_numbers(codes, {}))
+  numbers = list(_slow_collision_codes(codes, {}))
   np.testing.assert_array_equal(ids.codes[:, :2], codes)
   assert ids.num_meaning_levels == 2
   if max(numbers):
@@ -66,17 +66,17 @@ def test_extra_code_of_anything(codes):
 
 @settings(max_examples=60, deadline=None)
 @given(_ROWS, _ROWS, st.sets(st.integers(0, 29), max_size=15))
-def test_numbers_of_new_items_follow_the_largest(codes, new, gone):
+def test_collision_codes_of_new_items_follow_the_largest(codes, new, removed):
   old = extra_code(codes, (3, 3), {'a': 1})
-  # Items that left make gaps.
-  kept = [i for i in range(len(codes)) if i not in gone] or [0]
+  # Removed items leave gaps in the numbers.
+  kept = [i for i in range(len(codes)) if i not in removed] or [0]
   old = dataclasses.replace(old, codes=old.codes[kept])
   ids = extra_code(new, (3, 3), old.provenance, old)
   last: dict[tuple[int, ...], int] = {}
   for row in old.codes.tolist():
     number = row[2] if len(row) == 3 else 0
     last[tuple(row[:2])] = max(number, last.get(tuple(row[:2]), 0))
-  numbers = list(_slow_numbers(new, last))
+  numbers = list(_slow_collision_codes(new, last))
   width = old.codes.shape[1]
   np.testing.assert_array_equal(ids.codes[: len(kept), :width], old.codes)
   np.testing.assert_array_equal(ids.codes[len(kept) :, :2], new)
@@ -89,31 +89,33 @@ def test_numbers_of_new_items_follow_the_largest(codes, new, gone):
   assert ids.provenance == {'a': 1}
 
 
-def test_an_extra_code_appears_with_the_first_collision():
+def test_first_collision_of_a_new_item_adds_the_extra_code():
   old = extra_code(_CODES[:2], (4, 4), {})
   ids = extra_code(_CODES[1:2], (4, 4), {}, old)
   assert ids.codes.tolist() == [[1, 2, 0], [0, 3, 0], [0, 3, 1]]
   assert ids.level_sizes == (4, 4, 2)
 
 
-def test_an_extra_code_stays_when_those_who_needed_it_are_gone():
+def test_extra_code_stays_when_no_collision_is_left():
   old = extra_code(_CODES, (4, 4), {})
-  few = SemanticIds(old.codes[:2], old.level_sizes, 2, {})
-  ids = extra_code(np.array([[3, 3]], np.int32), (4, 4), {}, few)
+  without_collisions = SemanticIds(old.codes[:2], old.level_sizes, 2, {})
+  new = np.array([[3, 3]], np.int32)
+  ids = extra_code(new, (4, 4), {}, without_collisions)
   assert ids.codes.tolist() == [[1, 2, 0], [0, 3, 0], [3, 3, 0]]
   assert ids.level_sizes == (4, 4, 3)
 
 
-def test_no_items_is_one_line():
+def test_refuses_no_items():
   with pytest.raises(DataError, match='no items'):
     extra_code(np.zeros((0, 3), np.int32), (4,) * 3, {})
 
 
 class _Toy(NamedTuple):
-  """A quantizer whose order of codes depends on the item and the branch.
+  """A quantizer with distances that depend on the item and the branch.
 
-  The first columns of an embedding are its codes, the last decides how near
-  others are, with many ties. Some codes do not exist where `holes` is true.
+  The first columns of an embedding are its codes. The last column determines
+  the distances to other codes, with many ties. Some codes do not exist if
+  `holes` is true.
   """
 
   levels: tuple[Array, ...]
@@ -127,13 +129,13 @@ class _Toy(NamedTuple):
     return x[:, :-1].astype(int)
 
   def distances(self, x, codes, level):
-    every = self.levels[level][None]
+    level_codes = self.levels[level][None]
     branch = jnp.sum(codes[:, :level] * jnp.arange(2, 2 + level)[None], axis=1)
-    near = (x[:, -1].astype(int) * 3 + branch * 5)[:, None] + every * 7
-    own = every == x[:, level].astype(int)[:, None]
-    distances = jnp.where(own, 0, 1 + near % 5)
-    hole = self.holes & ((branch[:, None] + every) % 4 == 3)
-    return jnp.where(hole, jnp.inf, distances)
+    hashed = (x[:, -1].astype(int) * 3 + branch * 5)[:, None] + level_codes * 7
+    is_own = level_codes == x[:, level].astype(int)[:, None]
+    distances = jnp.where(is_own, 0, 1 + hashed % 5)
+    is_hole = self.holes & ((branch[:, None] + level_codes) % 4 == 3)
+    return jnp.where(is_hole, jnp.inf, distances)
 
   def reconstruct(self, codes):
     return None
@@ -144,7 +146,7 @@ def _toy(sizes, holes=False):
 
 
 def _ordered_ids(quantizer, x):
-  """Lists all IDs that exist in the order in which `x` should try them."""
+  """Lists all existing IDs in the order in which item `x` should try them."""
   sizes = quantizer.level_sizes
 
   def key(codes):
@@ -165,7 +167,7 @@ def _ordered_ids(quantizer, x):
 
 
 def _distances(quantizer, x, branch):
-  """`_Toy.distances` of one item, in plain Python."""
+  """Computes `_Toy.distances` of one item in plain Python."""
   level = len(branch)
   weighted = sum(code * (2 + i) for i, code in enumerate(branch))
   row = []
@@ -179,37 +181,37 @@ def _distances(quantizer, x, branch):
   return row
 
 
-def _slow_nearest_free(quantizer, x, codes, taken):
-  """Moves items one by one, trying every ID there is."""
+def _slow_nearest_free(quantizer, x, codes, used):
+  """Moves items one by one, and tries every ID."""
   rows = [tuple(row) for row in codes.tolist()]
   first = {row: i for i, row in reversed(list(enumerate(rows)))}
-  keeps = [first[row] == i and row not in taken for i, row in enumerate(rows)]
-  taken = taken | set(rows)
+  keeps = [first[row] == i and row not in used for i, row in enumerate(rows)]
+  used = used | set(rows)
   for i in range(len(rows)):
     if not keeps[i]:
-      rows[i] = next(c for c in _ordered_ids(quantizer, x[i]) if c not in taken)
-      taken.add(rows[i])
+      rows[i] = next(c for c in _ordered_ids(quantizer, x[i]) if c not in used)
+      used.add(rows[i])
   return rows
 
 
 @st.composite
-def _catalogues(draw, num_parts=1):
-  """Draws a toy and the embeddings of one or two catalogues that fit in it."""
+def _items(draw, min_items=1):
+  """Draws a quantizer, and embeddings of no more items than it has IDs."""
   sizes = draw(st.sampled_from([(2, 3, 4), (6,), (3, 5)]))
   quantizer = _toy(sizes, draw(st.booleans()))
-  exist = _ordered_ids(quantizer, [-1] * len(sizes) + [0])
-  num_items = draw(st.integers(num_parts, len(exist)))
-  # From few different codes, so that branches fill up.
-  some = draw(st.lists(st.sampled_from(exist), min_size=1, max_size=4))
-  codes = [draw(st.sampled_from(some)) for _ in range(num_items)]
+  ids = _ordered_ids(quantizer, [-1] * len(sizes) + [0])
+  num_items = draw(st.integers(min_items, len(ids)))
+  # Few distinct codes, so that branches fill up.
+  distinct = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=4))
+  codes = [draw(st.sampled_from(distinct)) for _ in range(num_items)]
   x = [[*row, draw(st.integers(0, 9))] for row in codes]
   return quantizer, np.array(x, np.float32)
 
 
 @settings(max_examples=60, deadline=None)
-@given(_catalogues())
-def test_nearest_free_equals_brute_force(catalogue):
-  quantizer, x = catalogue
+@given(_items())
+def test_nearest_free_equals_brute_force(items):
+  quantizer, x = items
   codes = x[:, :-1].astype(np.int32)
   ids = nearest_free(codes, quantizer, x, {'a': 1})
   rows = [tuple(row) for row in ids.codes.tolist()]
@@ -222,20 +224,20 @@ def test_nearest_free_equals_brute_force(catalogue):
 
 
 @settings(max_examples=40, deadline=None)
-@given(_catalogues(num_parts=2), st.data())
-def test_new_items_take_what_is_free(catalogue, data):
-  quantizer, x = catalogue
+@given(_items(min_items=2), st.data())
+def test_nearest_free_of_new_items_equals_brute_force(items, data):
+  quantizer, x = items
   codes = x[:, :-1].astype(np.int32)
   num_old = data.draw(st.integers(1, len(x) - 1))
   old = nearest_free(codes[:num_old], quantizer, x[:num_old], {})
   ids = nearest_free(codes[num_old:], quantizer, x[num_old:], {}, old)
   np.testing.assert_array_equal(ids.codes[:num_old], old.codes)
-  taken = set(map(tuple, old.codes.tolist()))
-  expected = _slow_nearest_free(quantizer, x[num_old:], codes[num_old:], taken)
+  used = set(map(tuple, old.codes.tolist()))
+  expected = _slow_nearest_free(quantizer, x[num_old:], codes[num_old:], used)
   assert list(map(tuple, ids.codes[num_old:].tolist())) == expected
 
 
-def test_items_that_share_no_codes_stay():
+def test_nearest_free_moves_only_colliding_items():
   codes = np.array([[0, 0], [2, 4], [0, 0], [1, 1]], np.int32)
   x = np.pad(codes, ((0, 0), (0, 1))).astype(np.float16)
   ids = nearest_free(codes, _toy((3, 5)), x, {})
@@ -243,17 +245,17 @@ def test_items_that_share_no_codes_stay():
   assert ids.codes[2, 0] == 0
 
 
-def test_batches_of_distances_change_nothing():
+def test_nearest_free_does_not_depend_on_the_batch_size():
   rng = np.random.default_rng(0)
   x = rng.integers(0, 2, size=(55, 4)).astype(np.float32)
   codes = x[:, :-1].astype(np.int32)
   quantizer = _toy((4, 4, 4))
-  whole = nearest_free(codes, quantizer, x, {})
-  parts = nearest_free(codes, quantizer, x, {}, batch_size=4)
-  np.testing.assert_array_equal(whole.codes, parts.codes)
+  one_batch = nearest_free(codes, quantizer, x, {})
+  many_batches = nearest_free(codes, quantizer, x, {}, batch_size=4)
+  np.testing.assert_array_equal(one_batch.codes, many_batches.codes)
 
 
-def test_duplicates_fill_every_id_that_exists():
+def test_duplicates_fill_all_existing_ids():
   quantizer = _toy((2, 3, 4), holes=True)
   order = _ordered_ids(quantizer, [1, 0, 0, 0])
   assert 0 < len(order) < 2 * 3 * 4
@@ -264,13 +266,13 @@ def test_duplicates_fill_every_id_that_exists():
 
 
 @pytest.mark.parametrize('holes', [False, True])
-def test_full_branches_are_not_walked(monkeypatch, holes):
-  asked = []
-  ask = collisions._distances
+def test_full_branches_are_not_searched(monkeypatch, holes):
+  calls = []
+  distances = collisions._distances
 
   def spy(quantizer, x, codes, level):
-    asked.append(tuple(codes[0, :level].tolist()))
-    return ask(quantizer, x, codes, level)
+    calls.append(tuple(codes[0, :level].tolist()))
+    return distances(quantizer, x, codes, level)
 
   monkeypatch.setattr(collisions, '_distances', spy)
   quantizer = _toy((4, 4, 4), holes)
@@ -280,16 +282,16 @@ def test_full_branches_are_not_walked(monkeypatch, holes):
   num_branches = len(np.unique(ids.codes[:, :2], axis=0))
   num_in = np.unique(ids.codes[:, 0], return_counts=True)[1]
   num_in_own = (ids.codes[:, :2] == 0).all(axis=1).sum()
-  # Whoever finds no room in a branch asks for the order of its neighbours, and
-  # then for that in one of them. Branches that are full are asked once more
-  # at most, where only that tells that the rest of their codes do not exist.
-  least = 1 + (num_items - num_in_own) + (num_items - num_in[0])
-  least += num_items - num_in_own
-  assert len(asked) <= least + holes * (num_branches + len(num_in))
+  # An item that finds its branch full computes the distances to the sibling
+  # branches, and then those inside one of them. With holes, one more call per
+  # branch may show that its unused codes do not exist.
+  num_calls = 1 + (num_items - num_in_own) + (num_items - num_in[0])
+  num_calls += num_items - num_in_own
+  assert len(calls) <= num_calls + holes * (num_branches + len(num_in))
 
 
 @pytest.mark.parametrize(('holes', 'num_ids'), [(False, 6), (True, 5)])
-def test_too_many_items_are_one_line(holes, num_ids):
+def test_refuses_more_items_than_ids(holes, num_ids):
   quantizer = _toy((2, 3), holes)
   x = np.zeros((num_ids + 1, 3), np.float32)
   codes = np.zeros((num_ids + 1, 2), np.int32)
@@ -298,6 +300,6 @@ def test_too_many_items_are_one_line(holes, num_ids):
     rf'level sizes \(2, 3\) allow {num_ids} Semantic IDs, too few for '
     rf'{num_ids + 1} items: choose larger config\.semantic_ids\.codebook_sizes'
   )
-  with pytest.raises(UsageError, match=match) as e:
+  with pytest.raises(UsageError, match=match) as error:
     nearest_free(codes, quantizer, x, {})
-  assert '\n' not in str(e.value)
+  assert '\n' not in str(error.value)

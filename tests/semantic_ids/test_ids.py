@@ -1,4 +1,4 @@
-"""Checks, groups and files of Semantic IDs."""
+"""Tests the checks, groups and files of Semantic IDs."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,11 +22,11 @@ def _ids():
   st_numpy.arrays(
     np.int32,
     st.tuples(st.integers(0, 20), st.integers(1, 4)),
-    # The large ones do not fit into one number together.
+    # Rows of large codes do not fit into one 64-bit key.
     elements=st.sampled_from([0, 1, 2, 2**31 - 2, 2**31 - 1]),
   )
 )
-def test_groups_are_those_of_numpy(codes):
+def test_group_rows_equals_numpy(codes):
   group, counts = group_rows(codes)
   _, expected, expected_counts = np.unique(
     codes, axis=0, return_inverse=True, return_counts=True
@@ -67,7 +67,7 @@ def _flip_a_byte(path):
     lambda folder: (folder / 'semantic_ids.json').write_text('{}'),
   ],
 )
-def test_damage_is_one_line(tmp_path, damage):
+def test_load_refuses_damaged_files(tmp_path, damage):
   _ids().save(tmp_path)
   damage(tmp_path)
   with pytest.raises(DataError, match='damaged .*: delete the folder') as e:
@@ -75,7 +75,7 @@ def test_damage_is_one_line(tmp_path, damage):
   assert '\n' not in str(e.value)
 
 
-def test_missing_files_are_one_line(tmp_path):
+def test_load_refuses_missing_files(tmp_path):
   with pytest.raises(DataError, match=r'semantic_ids\.json is missing: run'):
     SemanticIds.load(tmp_path)
 
@@ -91,11 +91,11 @@ def test_missing_files_are_one_line(tmp_path):
     (np.zeros((0, 2)), (1, 1), 'no items'),
   ],
 )
-def test_wrong_ids_are_refused(codes, level_sizes, match):
+def test_refuses_invalid_ids(codes, level_sizes, match):
   with pytest.raises(DataError, match=match):
     SemanticIds(np.array(codes, np.int32), level_sizes, 1, {})
 
 
 @pytest.mark.parametrize('num_meaning_levels', [1, 2])
-def test_the_last_level_may_carry_meaning_or_not(num_meaning_levels):
+def test_last_level_may_be_semantic_or_not(num_meaning_levels):
   SemanticIds(_CODES[:2], (4, 4), num_meaning_levels, {})

@@ -1,4 +1,4 @@
-"""Batches are a function of the step; statistics are those of NumPy."""
+"""Tests batches as a function of the step, and statistics against NumPy."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,16 +25,17 @@ def test_epochs_are_permutations_and_differ():
   assert epochs[0].dtype == np.float32
 
 
-def test_a_step_is_the_same_in_any_order():
-  one = item_batches.ItemBatches(_numbered(10), 3, seed=1)
-  two = item_batches.ItemBatches(_numbered(10), 3, seed=1)
-  forwards = [one[step] for step in range(9)]
+def test_batches_do_not_depend_on_the_order_of_access():
+  batches, other = (
+    item_batches.ItemBatches(_numbered(10), 3, seed=1) for _ in range(2)
+  )
+  in_order = [batches[step] for step in range(9)]
   for step in (8, 0, 5, 2, 7):
-    np.testing.assert_array_equal(two[step], forwards[step])
-  assert all(len(batch) == 3 for batch in forwards)
+    np.testing.assert_array_equal(other[step], in_order[step])
+  assert all(len(batch) == 3 for batch in in_order)
 
 
-def test_two_epochs_asked_in_turns_are_each_drawn_once():
+def test_orders_of_two_epochs_are_cached():
   batches = item_batches.ItemBatches(_numbered(12), 4, seed=7)
   orders = [batches._order(epoch) for epoch in (0, 1)]
   for epoch in (0, 1, 0, 1):
@@ -44,7 +45,7 @@ def test_two_epochs_asked_in_turns_are_each_drawn_once():
   assert sorted(batches._orders) == [1, 2]
 
 
-def test_batch_is_cut_to_the_catalogue():
+def test_batch_size_is_at_most_the_number_of_items():
   batches = item_batches.ItemBatches(_numbered(5), 1024, seed=0)
   assert batches.steps_per_epoch == 1
   assert batches[0].shape == (5, 1)
@@ -54,7 +55,7 @@ def test_batch_is_cut_to_the_catalogue():
 def test_statistics_with_constant_dimensions(dtype):
   rng = np.random.default_rng(0)
   x = rng.normal(3, 2, size=(50, 4))
-  # A dimension that float32 cannot distinguish from a constant counts as one.
+  # In float32, this dimension cannot be distinguished from a constant.
   x[:, 1] = 5 + 1e-8 * rng.normal(size=50)
   x = x.astype(dtype)
   x[:, 2] = 0
@@ -66,33 +67,33 @@ def test_statistics_with_constant_dimensions(dtype):
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32])
 def test_standardized_embeddings(dtype):
-  """A float32 sum of 5.3 makes a constant column of -5222 instead of 0."""
+  """With a sum in float32, the constant column would be -5222 instead of 0."""
   x = np.random.default_rng(0).normal(3, 2, (100_000, 2)).astype(dtype)
   x[:, 0] = 5.3
-  found = item_batches.standardize(x)
-  assert found.dtype == np.float32
-  np.testing.assert_array_equal(found[:, 0], 0)
+  standardized = item_batches.standardize(x)
+  assert standardized.dtype == np.float32
+  np.testing.assert_array_equal(standardized[:, 0], 0)
   column = x[:, 1].astype(np.float64)
   expected = (column - column.mean()) / column.std()
-  np.testing.assert_allclose(found[:, 1], expected, atol=1e-5)
+  np.testing.assert_allclose(standardized[:, 1], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_values_that_are_not_finite_are_named(value):
+def test_statistics_refuse_values_that_are_not_finite(value):
   x = np.zeros((6, 3), np.float16)
   x[4, 1] = value
   with pytest.raises(NumbersError, match='item row 4 is not finite'):
     item_batches.statistics(x)
 
 
-def test_no_items_is_one_line():
+def test_refuses_no_items():
   with pytest.raises(DataError, match='no item embeddings'):
     item_batches.statistics(np.zeros((0, 3), np.float32))
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize('num_items', [0, 1, 7, 8, 9, 25])
-def test_map_items_is_the_function_of_each_row(dtype, num_items):
+def test_map_items_applies_the_function_to_each_row(dtype, num_items):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(num_items, 3)).astype(dtype)
   shapes = set()
@@ -102,26 +103,26 @@ def test_map_items_is_the_function_of_each_row(dtype, num_items):
     assert x.dtype == np.float32
     return jnp.stack([x.sum(axis=1), x[:, 0]], axis=1)
 
-  found = item_batches.map_items(fn, x, batch_size=8)
+  outputs = item_batches.map_items(fn, x, batch_size=8)
   x = x.astype(np.float32)
-  assert found.shape == (num_items, 2)
+  assert outputs.shape == (num_items, 2)
   np.testing.assert_allclose(
-    found, np.stack([x.sum(axis=1), x[:, 0]], axis=1), rtol=1e-6
+    outputs, np.stack([x.sum(axis=1), x[:, 0]], axis=1), rtol=1e-6
   )
   assert len(shapes) == 1
 
 
-def test_map_items_reads_a_mapped_file(tmp_path):
+def test_map_items_reads_a_memory_mapped_file(tmp_path):
   path = tmp_path / 'embeddings.npy'
   x = np.random.default_rng(0).normal(size=(9000, 5)).astype(np.float16)
   np.save(path, x)
-  found = item_batches.map_items(
+  outputs = item_batches.map_items(
     lambda x: x.argmax(axis=1), np.load(path, mmap_mode='r')
   )
-  np.testing.assert_array_equal(found, x.argmax(axis=1))
+  np.testing.assert_array_equal(outputs, x.argmax(axis=1))
 
 
-def test_a_stack_is_the_batches_of_its_steps():
+def test_stack_equals_the_batches():
   batches = item_batches.ItemBatches(_numbered(10), 3, seed=1)
   expected = [batches[step] for step in range(1, 6)]
   assert batches.resident
@@ -136,7 +137,7 @@ def test_a_stack_is_the_batches_of_its_steps():
   np.testing.assert_array_equal(stack, expected)
 
 
-def test_a_call_takes_what_signals_can_wait_for():
+def test_steps_per_call():
   def steps(num_items, dim, batch_size):
     x = np.broadcast_to(np.float16(0), (num_items, dim))
     return item_batches.ItemBatches(x, batch_size, 0).steps_per_call

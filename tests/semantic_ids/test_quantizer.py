@@ -1,4 +1,4 @@
-"""What every quantizer promises, one test for all of them."""
+"""Tests the contract of `Quantizer` for all quantizers."""
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,13 @@ def _embeddings(num_items=80, seed=0):
   return (x + 0.4 * rng.normal(size=(num_items, 10))).astype(np.float32)
 
 
-def _learnt(kind):
+def _fit_autoencoder(model_class):
   def fit(rng, embeddings, sizes):
     config = SemanticIdsConfig(
       codebook_sizes=sizes, latent_dim=5, hidden_dims=(8,), batch_size=32
     )
     items = ItemBatches(embeddings, config.batch_size, seed=0)
-    return AutoencoderTask(kind, config, items).init(rng).model
+    return AutoencoderTask(model_class, config, items).init(rng).model
 
   return fit
 
@@ -40,7 +40,7 @@ def _name(request):
 @pytest.fixture(name='quantizer', scope='module')
 def _quantizer(name):
   entry = QUANTIZERS[name]
-  fit = entry.fit or _learnt(entry.quantizer)
+  fit = entry.fit or _fit_autoencoder(entry.quantizer)
   return fit(jax.random.key(0), _embeddings(), _SIZES)
 
 
@@ -49,7 +49,7 @@ def _codes(quantizer, x):
   return quantizer.codes(x)
 
 
-def test_it_is_what_the_table_says(name, quantizer):
+def test_registry_has_the_class(name, quantizer):
   assert isinstance(quantizer, Quantizer)
   assert type(quantizer) is QUANTIZERS[name].quantizer
 
@@ -72,42 +72,42 @@ def test_codes_are_the_nearest_of_every_level(quantizer, seed):
     )
 
 
-def test_distances_do_not_look_at_the_codes_to_come(quantizer):
+def test_distances_ignore_later_codes(quantizer):
   x = jnp.asarray(_embeddings())
   codes = _codes(quantizer, x)
   for level in range(3):
-    other = codes.at[:, level:].set(0)
+    changed = codes.at[:, level:].set(0)
     np.testing.assert_array_equal(
       quantizer.distances(x, codes, level),
-      quantizer.distances(x, other, level),
+      quantizer.distances(x, changed, level),
     )
 
 
-def test_each_item_by_itself(quantizer):
+def test_items_do_not_affect_each_other(quantizer):
   x = jnp.asarray(_embeddings())
-  whole = _codes(quantizer, x)
-  np.testing.assert_array_equal(_codes(quantizer, x[::-1])[::-1], whole)
-  np.testing.assert_array_equal(_codes(quantizer, x[5:6]), whole[5:6])
+  codes = _codes(quantizer, x)
+  np.testing.assert_array_equal(_codes(quantizer, x[::-1])[::-1], codes)
+  np.testing.assert_array_equal(_codes(quantizer, x[5:6]), codes[5:6])
 
 
-def test_codes_stand_for_what_is_near(name, quantizer):
+def test_reconstruction_error_falls_with_every_code(name, quantizer):
   x = _embeddings()
   codes = _codes(quantizer, jnp.asarray(x))
-  found = quantizer.reconstruct(codes)
-  if found is None:
+  x_hat = quantizer.reconstruct(codes)
+  if x_hat is None:
     assert name in ('lsh', 'random')
     return
-  assert found.shape == (80, 3, 10)
-  assert np.isfinite(found).all()
+  assert x_hat.shape == (80, 3, 10)
+  assert np.isfinite(x_hat).all()
   if QUANTIZERS[name].is_trained:
-    return  # A decoder that has not learnt stands for nothing yet.
+    return  # The decoder is not trained here.
   variance = np.square(x - x.mean(axis=0)).sum()
-  errors = np.square(np.asarray(found) - x[:, None]).sum(axis=(0, 2)) / variance
+  errors = np.square(np.asarray(x_hat) - x[:, None]).sum(axis=(0, 2)) / variance
   assert errors[0] < 1
   assert (np.diff(errors) < 0).all()
 
 
-def test_level_sizes_are_those_asked_for(name, quantizer):
+def test_level_sizes_are_the_codebook_sizes(name, quantizer):
   sizes = quantizer.level_sizes
   if name == 'hierarchical_kmeans':
     assert all(size <= 4 for size in sizes)
@@ -115,7 +115,7 @@ def test_level_sizes_are_those_asked_for(name, quantizer):
     assert sizes == _SIZES
 
 
-def test_it_lowers_for_every_platform(quantizer):
+def test_lowers_for_every_platform(quantizer):
   platforms = ('cpu', 'cuda', 'tpu')
   x = jax.ShapeDtypeStruct((16, 10), jnp.float32)
   exported = jax.export.export(_codes, platforms=platforms)(quantizer, x)
@@ -124,13 +124,13 @@ def test_it_lowers_for_every_platform(quantizer):
 
 
 @pytest.mark.parametrize(
-  'of', ['rq_kmeans', 'hierarchical_kmeans', 'lsh', 'opq']
+  'quantizer_name', ['rq_kmeans', 'hierarchical_kmeans', 'lsh', 'opq']
 )
-def test_the_mean_is_that_of_float64(of):
-  """A float32 sum of 80 rows of 5.3 is not exact."""
+def test_mean_has_the_precision_of_float64(quantizer_name):
+  """The float32 sum of 80 rows of 5.3 is not exact."""
   x = _embeddings()
   x[:, 3] = 5.3
   assert x.mean(axis=0)[3] != x[0, 3]
-  mean = QUANTIZERS[of].fit(jax.random.key(0), x, _SIZES).mean
+  mean = QUANTIZERS[quantizer_name].fit(jax.random.key(0), x, _SIZES).mean
   np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-5)
   assert mean[3] == x[0, 3]

@@ -1,4 +1,4 @@
-"""The tokenizer: IDs for old items and new ones, and its files."""
+"""Tests the IDs of old and new items, and the files of the tokenizer."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def _autoencoder(latent_dim):
   return autoencoder.init(jax.random.key(0), (7, 5), latent_dim, mean, 1 + mean)
 
 
-# By name, each with two levels of four codes.
+# All quantizers have two levels of four codes.
 _QUANTIZERS = {
   'rq_vae': lambda: RqVae(_autoencoder(3), (_random(4, 3), _random(4, 3))),
   'vq_vae': lambda: VqVae(_autoencoder(6), (_random(4, 3),)),
@@ -69,7 +69,7 @@ def _tokenizer(collisions='extra_code', sizes=(4, 4)):
   return Tokenizer(RqKmeans(jnp.zeros(_DIM), codebooks), collisions, _DIM)
 
 
-def test_all_quantizers_are_tried():
+def test_all_quantizers_are_tested():
   assert _QUANTIZERS.keys() == registry.QUANTIZERS.keys()
 
 
@@ -85,35 +85,33 @@ def test_save_and_load(name, tmp_path):
   loaded = Tokenizer.load(folder)
   assert type(loaded.quantizer) is type(saved.quantizer)
   assert (loaded.collisions, loaded.dim) == ('extra_code', _DIM)
-  old, new = (
-    jax.tree.flatten(saved.quantizer),
-    jax.tree.flatten(loaded.quantizer),
-  )
-  assert old[1] == new[1]
-  for one, two in zip(old[0], new[0], strict=True):
-    assert one.dtype == two.dtype
-    np.testing.assert_array_equal(one, two)
+  leaves, structure = jax.tree.flatten(loaded.quantizer)
+  expected_leaves, expected_structure = jax.tree.flatten(saved.quantizer)
+  assert structure == expected_structure
+  for leaf, expected in zip(leaves, expected_leaves, strict=True):
+    assert leaf.dtype == expected.dtype
+    np.testing.assert_array_equal(leaf, expected)
   x = _embeddings()
   np.testing.assert_array_equal(
     loaded.make_ids(x, {}).codes, saved.make_ids(x, {}).codes
   )
 
 
-def test_names_in_the_file(tmp_path):
+def test_array_names_in_the_file(tmp_path):
   Tokenizer(_QUANTIZERS['rq_vae'](), 'nearest_free', _DIM).save(tmp_path)
   with np.load(tmp_path / 'tokenizer.npz', allow_pickle=False) as arrays:
     assert {'codebooks/0', 'codebooks/1', 'autoencoder/mean'} < set(arrays)
     assert 'autoencoder/encoder/Dense_0/kernel' in arrays
 
 
-def test_more_levels_than_ten_stay_in_order(tmp_path):
+def test_more_than_ten_levels_keep_their_order(tmp_path):
   sizes = tuple(range(1, 13))
   _tokenizer(sizes=sizes).save(tmp_path)
   assert Tokenizer.load(tmp_path).quantizer.level_sizes == sizes
 
 
 @pytest.mark.parametrize('name', _QUANTIZERS)
-def test_codes_are_those_of_the_quantizer(name):
+def test_make_ids_uses_the_codes_of_the_quantizer(name):
   quantizer = _QUANTIZERS[name]()
   x = _embeddings()
   ids = Tokenizer(quantizer, 'extra_code', _DIM).make_ids(x, {'a': 1})
@@ -124,52 +122,52 @@ def test_codes_are_those_of_the_quantizer(name):
 
 
 @pytest.mark.parametrize('collisions', ['extra_code', 'nearest_free'])
-def test_new_items_come_after_old_ones(collisions):
-  made = _tokenizer(collisions, (8, 8))
+def test_assign_appends_new_items(collisions):
+  tokenizer = _tokenizer(collisions, (8, 8))
   x = _embeddings()
-  old = made.make_ids(x[:25], {'a': 1})
-  ids = made.assign(x[25:], old)
+  old = tokenizer.make_ids(x[:25], {'a': 1})
+  ids = tokenizer.assign(x[25:], old)
   assert len(ids.codes) == _NUM_ITEMS
   np.testing.assert_array_equal(ids.codes[:25, : old.codes.shape[1]], old.codes)
   assert ids.provenance == {'a': 1}
-  if collisions == 'extra_code':  # Then the catalogue's end makes no odds.
-    whole = made.make_ids(x, {})
-    np.testing.assert_array_equal(ids.codes, whole.codes)
-    assert ids.level_sizes == whole.level_sizes
+  if collisions == 'extra_code':  # The IDs do not depend on the split.
+    expected = tokenizer.make_ids(x, {})
+    np.testing.assert_array_equal(ids.codes, expected.codes)
+    assert ids.level_sizes == expected.level_sizes
   else:
     assert ids.level_sizes == (8, 8)
 
 
-def test_no_new_items_change_nothing():
-  made = _tokenizer()
-  old = made.make_ids(_embeddings(), {})
-  assert made.assign(_embeddings(0), old) is old
+def test_assign_no_items():
+  tokenizer = _tokenizer()
+  old = tokenizer.make_ids(_embeddings(), {})
+  assert tokenizer.assign(_embeddings(0), old) is old
 
 
-def test_no_items_is_one_line():
+def test_refuses_no_items():
   with pytest.raises(DataError, match='no items'):
     _tokenizer().make_ids(_embeddings(0), {})
 
 
-def test_another_width_is_one_line():
-  made = _tokenizer()
-  old = made.make_ids(_embeddings(), {})
+def test_refuses_embeddings_of_another_width():
+  tokenizer = _tokenizer()
+  old = tokenizer.make_ids(_embeddings(), {})
   match = 'have width 9, and the tokenizer was fitted to 6: .* same encoder'
   with pytest.raises(DataError, match=match):
-    made.assign(np.zeros((3, 9), np.float32), old)
+    tokenizer.assign(np.zeros((3, 9), np.float32), old)
   with pytest.raises(DataError, match=match):
-    made.make_ids(np.zeros((3, 9), np.float32), {})
+    tokenizer.make_ids(np.zeros((3, 9), np.float32), {})
 
 
 @pytest.mark.parametrize('value', [np.nan, -np.inf])
 @pytest.mark.parametrize('name', ['rq_vae', 'random'])
-def test_what_is_not_finite_is_one_line(name, value):
-  made = Tokenizer(_QUANTIZERS[name](), 'extra_code', _DIM)
+def test_refuses_embeddings_that_are_not_finite(name, value):
+  tokenizer = Tokenizer(_QUANTIZERS[name](), 'extra_code', _DIM)
   x = _embeddings()
-  old = made.make_ids(x, {})
+  old = tokenizer.make_ids(x, {})
   x[[7, 30], 2] = value
   with pytest.raises(NumbersError, match='item row 7 is not finite'):
-    made.assign(x, old)
+    tokenizer.assign(x, old)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,7 @@ def test_what_is_not_finite_is_one_line(name, value):
     ('nearest_free', (4, 4, 2), 2),
   ],
 )
-def test_ids_of_another_tokenizer_are_one_line(
+def test_assign_refuses_ids_of_another_tokenizer(
   collisions, level_sizes, num_meaning_levels
 ):
   codes = np.zeros((1, len(level_sizes)), np.int32)
@@ -210,12 +208,12 @@ def _replace(path, old, new):
     lambda folder: (folder / 'tokenizer.json').write_text('[]'),
     lambda folder: (folder / 'tokenizer.json').write_text('{}'),
     lambda folder: _replace(folder / 'tokenizer.json', 'rq_kmeans', 'other'),
-    # Of a class that has other fields.
+    # The class `Opq` has other fields.
     lambda folder: _replace(folder / 'tokenizer.json', 'rq_kmeans', 'opq'),
     lambda folder: _replace(folder / 'tokenizer.json', 'extra_code', 'other'),
   ],
 )
-def test_damage_is_one_line(tmp_path, damage):
+def test_load_refuses_damaged_files(tmp_path, damage):
   _tokenizer().save(tmp_path)
   damage(tmp_path)
   with pytest.raises(DataError, match='damaged .*: delete the folder') as e:
@@ -224,7 +222,7 @@ def test_damage_is_one_line(tmp_path, damage):
 
 
 @pytest.mark.parametrize('name', ['tokenizer.json', 'tokenizer.npz'])
-def test_missing_files_are_one_line(tmp_path, name):
+def test_load_refuses_missing_files(tmp_path, name):
   _tokenizer().save(tmp_path)
   (tmp_path / name).unlink()
   with pytest.raises(DataError, match=f'{name} is missing: run'):

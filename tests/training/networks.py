@@ -1,4 +1,4 @@
-"""A TIGER that compiles fast, and batches for it."""
+"""A small TIGER, and batches for it."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,7 @@ WIDTH = 4
 
 
 def make_task(events=None, level_sizes=(5, 5, 2), **changes):
-  """Returns a task; its widths are divided by 2, most of them by 8."""
+  """Returns a task with small widths; all are even, and most divide by 8."""
   config = {
     'max_history': WIDTH,
     'd_model': 8,
@@ -47,7 +47,7 @@ def make_batch(step, size=16):
   lengths = rng.integers(1, WIDTH + 1, size)
   history[np.arange(WIDTH)[None] >= lengths[:, None]] = -1
   target = rng.integers(0, NUM_ITEMS, size).astype(np.int32)
-  target[-1] = -1  # A row that only fills the batch.
+  target[-1] = -1  # A padding row.
   user = rng.integers(-1, 9, size).astype(np.int32)
   return Batch(history, user, target)
 
@@ -59,7 +59,7 @@ def make_stack(start, stop, size=16):
 
 
 def make_excerpts(start, stop, size=16):
-  """Returns batches of some steps, to be looked up in `make_events`."""
+  """Returns the batches of some steps, as excerpts of `make_events`."""
   rng = np.random.default_rng(start)
   shape = (stop - start, size)
   first = rng.integers(0, NUM_EVENTS - WIDTH - 1, shape).astype(np.int32)

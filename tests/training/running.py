@@ -1,6 +1,6 @@
-"""Tasks that compile at once, and runs of the train loop on them.
+"""Small tasks, and runs of the train loop.
 
-Run as a program, this file trains and kills itself on the way.
+As a program, this file trains and kills itself during the run.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ RECIPE = OptimizerConfig(learning_rate=0.1, warmup_steps=2)
 
 
 class Noisy:
-  """A vector per item, learnt from a random half of every history."""
+  """Learns a vector per item from a random half of every history."""
 
   def __init__(self, events=None, keep=0.5, dim=4):
     self.tables = {'keep': np.float32(keep), 'events': events}
@@ -56,13 +56,13 @@ class Noisy:
 
 
 class Counter:
-  """Its parameter, and its loss, is the number of steps done.
+  """A task whose parameter and loss are the number of steps done.
 
   Attributes:
-    bad: What is not finite: `loss`, `gradient`, `metric`, or `parameter`, which
-      is what the step leaves.
-    at: In which step, counted from 1.
-    of: Or with which batches, by the number that they hold.
+    bad: The value that becomes NaN or infinite: `loss`, `gradient`, `metric`,
+      or `parameter` (the result of the step).
+    at: The bad step, counted from 1.
+    of: The numbers of bad batches.
   """
 
   tables = ()
@@ -84,7 +84,7 @@ class Counter:
       name: jnp.where(is_bad & (self.bad == name), jnp.nan, 0)
       for name in ('loss', 'metric')
     }
-    # The root of zero is finite, but not its derivative.
+    # The square root of zero is finite, but its derivative is not.
     root = jnp.sqrt(
       jnp.where(is_bad & (self.bad == 'gradient'), 0 * params['count'], 1.0)
     )
@@ -101,10 +101,10 @@ class Counter:
 
 
 class Run:
-  """One workdir; every call is what a process would do.
+  """A workdir; each call trains like a new process.
 
   Attributes:
-    numbers: Of the batches of `counting` that were asked for.
+    numbers: The numbers of the batches that `counting` has yielded.
   """
 
   def __init__(self, workdir, steps_per_call=1, **settings):
@@ -136,16 +136,16 @@ class Run:
     )
 
   def counting(self, start, stop):
-    """Yields stacks of batches that hold their number."""
+    """Yields stacks of batches that contain their number."""
     for first in range(start, stop, self.steps_per_call):
       numbers = range(first, min(first + self.steps_per_call, stop))
       self.numbers += numbers
       yield np.stack([numbered(number) for number in numbers])
 
   def stopping(self, at, source=None, error=None):
-    """Returns a source that is interrupted when step `at` is asked for.
+    """Returns a source that is interrupted when step `at` is read.
 
-    SIGTERM comes, or `error` is raised.
+    The interruption is `error`, or SIGTERM without one.
     """
 
     def read(start, stop):
@@ -187,7 +187,7 @@ class Run:
 
 
 def first_state(task):
-  """Returns what a run saves, with the arrays of step 0."""
+  """Returns the initial state of a run, in the form that is saved."""
   optimizer = make_optimizer(RECIPE, STEPS)
   return init_state(task, optimizer, [1])._asdict()
 
@@ -197,7 +197,7 @@ def numbered(number):
 
 
 def digests(numbers):
-  """Returns the ledger of batches that hold these numbers."""
+  """Returns the digests of the batches with these numbers."""
   return [
     hashlib.sha256(numbered(number).tobytes()).hexdigest()[:16]
     for number in numbers
@@ -221,7 +221,7 @@ def assert_same_bits(tree, expected):
 
 
 def measured(lines):
-  """Returns metrics without what is never the same twice."""
+  """Returns metrics without times, which differ between runs."""
   return [
     {
       name: value
@@ -248,6 +248,6 @@ def main(folder, die_after):
 
 if __name__ == '__main__':
   jax.config.update('jax_platforms', 'cpu')
-  # As in tests/conftest.py: sums are split over threads by their number.
+  # As in tests/conftest.py: the order of sums depends on the number of devices.
   jax.config.update('jax_num_cpu_devices', 8)
   main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Training in bfloat16: equalities bit for bit, or up to rounding."""
+"""Training in bfloat16: results that are equal, or equal up to rounding."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def read(start, stop):
     yield make_stack(step, step + 1)
 
 
-def test_a_resumed_run_ends_in_the_same_bits(tmp_path):
+def test_a_resumed_run_has_equal_parameters(tmp_path):
   task = make_task(dtype='bfloat16')
   expected = Run(tmp_path / 'whole')(task, read, num_steps=4)
   run = Run(tmp_path / 'resumed', save_every=2)
@@ -33,8 +33,8 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path):
   assert_same_bits(run(task, read, num_steps=4), expected)
 
 
-def test_the_forward_pass_to_rounding():
-  """Padding, other rows, and one pass for all prefixes change no logits."""
+def test_forward_passes_agree_up_to_rounding():
+  """Padding, other rows and one pass for all prefixes do not change logits."""
   task = make_task(dtype='bfloat16', causal_encoder=True, num_user_tokens=0)
   codes = task.tables
   batch = make_batch(0, 8)

@@ -1,4 +1,4 @@
-"""However the devices share the work, the same is learnt."""
+"""Training gives the same result on every mesh."""
 
 import functools
 
@@ -14,14 +14,14 @@ from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
 STEPS = 4
-# Unlike Adam, it does not blow up the rounding of a gradient that is nearly 0.
+# Adam would amplify rounding errors of gradients near zero.
 ADAGRAD = OptimizerConfig('adagrad', 0.1)
 # Data, fsdp, tensor.
 MESHES = [
   (2, 1, 1), (4, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8), (2, 4, 1),
 ]  # fmt: skip
-ONE = (1, 1, 1)
-ALONE = (3,)
+ONE_DEVICE = (1, 1, 1)
+SEEDS = (3,)
 
 
 def make_mesh(shape):
@@ -31,7 +31,7 @@ def make_mesh(shape):
 
 
 class Mlp:
-  """A network whose arrays the rules speak of, and half of it is dropped."""
+  """A network with dropout, whose parameter names match the sharding rules."""
 
   tables = np.float32(0.5)
 
@@ -65,52 +65,52 @@ class Mlp:
     return error.mean(), {}, ()
 
 
-def train(task, mesh, config=ADAGRAD, seeds=ALONE, size=16):
-  """Returns the state after some steps, the losses, and where it should be."""
+def train(task, mesh, config=ADAGRAD, seeds=SEEDS, size=16):
+  """Returns the state after some steps, the losses, and the shardings."""
   optimizer = make_optimizer(config, STEPS)
   state = init_state(task, optimizer, seeds)
   shardings = sharding.state_shardings(mesh, state, int(len(seeds) > 1))
   steps = make_steps(task, optimizer, seeds, shardings)
-  # Copies, for what lies right already would be given away.
+  # Copies, because the steps donate the state.
   state = sharding.put(sharding.fetch(state), shardings)
   tables = sharding.replicate(mesh, task.tables)
   losses = []
   for start in range(0, STEPS, 2):
     stack = make_stack(start, start + 2, size)
     stack = sharding.shard_batch(mesh, stack, axis=1)
-    state, taken = steps(state, tables, stack)
-    losses.append(taken.metrics['loss'])
+    state, results = steps(state, tables, stack)
+    losses.append(results.metrics['loss'])
   return state, np.concatenate(losses), shardings
 
 
-def assert_stays_spread(state, shardings):
-  """Every device holds its part, as the rules have it, and no more."""
-  for x, place in zip(
+def assert_sharded(state, shardings):
+  """Checks that every device holds exactly its shards."""
+  for x, expected in zip(
     jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True
   ):
-    assert x.sharding.is_equivalent_to(place, x.ndim)
-    part = place.shard_shape(x.shape)
+    assert x.sharding.is_equivalent_to(expected, x.ndim)
+    shape = expected.shard_shape(x.shape)
     shapes = [shard.data.shape for shard in x.addressable_shards]
-    assert shapes == [part] * len(place.device_set)
+    assert shapes == [shape] * len(expected.device_set)
 
 
-def assert_close(found, expected, rtol=1e-5, atol=1e-5):
+def assert_close(actual, expected, rtol=1e-5, atol=1e-5):
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol),
-    jax.device_get(found),
+    jax.device_get(actual),
     jax.device_get(expected),
   )
 
 
 @functools.cache
 def on_one_device(name):
-  return train(KINDS[name](), make_mesh(ONE))[:2]
+  return train(KINDS[name](), make_mesh(ONE_DEVICE))[:2]
 
 
 SIZES = {'d_model': 16, 'num_heads': 8, 'head_dim': 2, 'mlp_dim': 16}
 KINDS = {
   'mlp': Mlp,
-  # Dropout and users are of one of them, for both take long to compile.
+  # Only one of them has dropout and users, which take long to compile.
   'bidirectional': functools.partial(
     make_task, level_sizes=(8, 8, 8), num_user_tokens=8, **SIZES
   ),
@@ -122,7 +122,7 @@ KINDS = {
     num_user_tokens=0,
     **SIZES,
   ),
-  # A level's part of the table lies on both of two devices.
+  # The rows of a level are on several devices.
   'tied': functools.partial(
     make_task,
     level_sizes=(8, 8, 8),
@@ -132,7 +132,7 @@ KINDS = {
     **SIZES,
   ),
 }
-# Of the product with `MESHES`, what is run without being asked.
+# The combinations that are not marked as slow.
 FAST = {
   'mlp': MESHES,
   'bidirectional': [(8, 1, 1), (2, 2, 2)],
@@ -154,14 +154,14 @@ FAST = {
     for shape in MESHES
   ],
 )
-def test_devices_train_as_one_does(name, shape):
+def test_several_devices_train_like_one(name, shape):
   state, losses, shardings = train(KINDS[name](), make_mesh(shape))
   expected, expected_losses = on_one_device(name)
   assert losses[0] != losses[-1]
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
   assert_close(state, expected)
-  assert_stays_spread(state, shardings)
-  # As one knows it without the rules.
+  assert_sharded(state, shardings)
+  # The expected shard, without use of the rules.
   _, fsdp, tensor = shape
   heads = 'query' if name == 'mlp' else 'decoder/self_attentions_0/query'
   kernel = state.params
@@ -176,38 +176,38 @@ def test_devices_train_as_one_does(name, shape):
 def test_every_recipe(recipe):
   config = OptimizerConfig(recipe, 0.01)
   state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), config)
-  expected, expected_losses, _ = train(Mlp(), make_mesh(ONE), config)
+  expected, expected_losses, _ = train(Mlp(), make_mesh(ONE_DEVICE), config)
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
   assert_close(state.params, expected.params, 1e-4, 1e-4)
-  assert_stays_spread(state, shardings)
+  assert_sharded(state, shardings)
 
 
 def test_replicas():
-  seeds = [1, *ALONE]
+  seeds = [1, *SEEDS]
   mesh = make_mesh((2, 2, 2))
   state, losses, shardings = train(Mlp(), mesh, ADAGRAD, seeds)
   assert losses.shape == (STEPS, 2)
-  assert_stays_spread(state, shardings)
-  alone, expected = on_one_device('mlp')
+  assert_sharded(state, shardings)
+  single, expected = on_one_device('mlp')
   np.testing.assert_allclose(losses[:, 1], expected, rtol=1e-5)
-  assert_close(jax.tree.map(lambda x: x[1], state.params), alone.params)
+  assert_close(jax.tree.map(lambda x: x[1], state.params), single.params)
 
 
-def test_a_batch_that_devices_do_not_divide():
+def test_a_batch_size_that_is_not_divisible_by_devices():
   state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), size=11)
-  expected, expected_losses, _ = train(Mlp(), make_mesh(ONE), size=11)
+  expected, expected_losses, _ = train(Mlp(), make_mesh(ONE_DEVICE), size=11)
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
   assert_close(state, expected)
-  assert_stays_spread(state, shardings)
+  assert_sharded(state, shardings)
 
 
-def test_heads_that_devices_do_not_divide():
-  """They lie whole on every device, and the same is learnt."""
+def test_heads_that_are_not_divisible_by_devices():
+  """They are replicated, and the result is the same."""
   state, losses, shardings = train(Mlp(num_heads=3), make_mesh((1, 1, 8)))
-  expected, expected_losses, _ = train(Mlp(num_heads=3), make_mesh(ONE))
+  expected, expected_losses, _ = train(Mlp(num_heads=3), make_mesh(ONE_DEVICE))
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
   assert_close(state, expected)
-  assert_stays_spread(state, shardings)
+  assert_sharded(state, shardings)
   assert state.params['query']['kernel'].sharding.is_fully_replicated
   up = state.params['up']['kernel']
   assert up.addressable_shards[0].data.shape == (32, 8)

@@ -1,4 +1,4 @@
-"""A run that is interrupted ends as one that is not, bit for bit."""
+"""An interrupted run ends with the same bits as an uninterrupted one."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.training.running import (
 )
 from tiger_jax.errors import CheckpointError, DamagedError, Preempted
 
-# The claims are about programs as users compile them.
+# Equal bits are claimed for programs with the default optimizations.
 pytestmark = pytest.mark.as_users
 
 
@@ -40,8 +40,8 @@ def assert_ends_as(run, params, whole):
   assert run.saved()[-1] == STEPS
 
 
-def test_the_batches_differ(whole):
-  """Or equal ledgers would say nothing."""
+def test_all_batches_differ(whole):
+  """Otherwise, equal ledgers would prove nothing."""
   _, ledger, _ = whole
   assert len(set(ledger)) == len(ledger) == STEPS
 
@@ -58,7 +58,7 @@ def test_kill_9(tmp_path, whole):
   assert done.returncode == -signal.SIGKILL
   run = Run(tmp_path)
   assert run.saved() == [5]
-  # A killed process may leave half a line.
+  # A killed process may leave an incomplete line.
   for name, half in (
     ('metrics.jsonl', '{"stage": "train", "st'),
     ('ledger', whole[1][7][:5]),
@@ -69,7 +69,7 @@ def test_kill_9(tmp_path, whole):
 
 
 @pytest.mark.parametrize('at', [1, 5, 7])
-def test_sigterm_saves_and_the_next_call_goes_on(tmp_path, whole, at):
+def test_sigterm_saves_and_the_next_call_resumes(tmp_path, whole, at):
   run = Run(tmp_path)
   task, read = real_task()
   before = signal.getsignal(signal.SIGTERM)
@@ -83,19 +83,19 @@ def test_sigterm_saves_and_the_next_call_goes_on(tmp_path, whole, at):
 
 
 @pytest.mark.parametrize('at', [2, 4, 6, 9])
-def test_an_error_loses_what_was_not_saved_and_no_more(tmp_path, whole, at):
+def test_after_an_error_a_run_resumes_from_the_last_save(tmp_path, whole, at):
   run = Run(tmp_path)
   task, read = real_task()
   with pytest.raises(KeyboardInterrupt):
     run(task, run.stopping(at, read, KeyboardInterrupt()))
   assert run.saved() == ([5] if at > 5 else [])
-  # What was trained on is told, though it will be trained on again.
+  # The ledger has all steps, including those that will be repeated.
   assert run.ledger() == whole[1][: at - 1]
   assert run.steps() == list(range(1, at))
   assert_ends_as(run, run(task, read), whole)
 
 
-def test_interrupted_again_and_again(tmp_path, whole):
+def test_many_interruptions(tmp_path, whole):
   run = Run(tmp_path)
   task, read = real_task()
   for at in (3, 4, 8):
@@ -107,7 +107,7 @@ def test_interrupted_again_and_again(tmp_path, whole):
 
 
 @pytest.mark.parametrize('at', [1, 4, 7])
-def test_stacks_are_finished_before_a_stop(tmp_path, whole, at):
+def test_a_stop_waits_for_the_end_of_a_stack(tmp_path, whole, at):
   run = Run(tmp_path, steps_per_call=3)
   saved_at = -(-at // 3) * 3
   with pytest.raises(Preempted, match=f'saved at step {saved_at};'):
@@ -118,7 +118,7 @@ def test_stacks_are_finished_before_a_stop(tmp_path, whole, at):
   assert run.ledger() == digests(range(STEPS))
 
 
-def test_stacks_of_the_shop_go_on_bit_for_bit(tmp_path):
+def test_a_run_with_stacks_resumes_with_equal_parameters(tmp_path):
   task, read = real_task(steps_per_call=3, widths=(20,))
   whole = Run(tmp_path / 'whole')
   params = whole(task, read)
@@ -130,7 +130,7 @@ def test_stacks_of_the_shop_go_on_bit_for_bit(tmp_path):
   )
 
 
-def test_a_damaged_checkpoint_is_left_out(tmp_path, whole, capsys):
+def test_a_damaged_checkpoint_is_skipped(tmp_path, whole, capsys):
   run = Run(tmp_path)
   task, read = real_task()
   with pytest.raises(Preempted):
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_is_left_out(tmp_path, whole, capsys):
   (tmp_path / 'checkpoints' / '7' / 'meta.json').write_text('{}')
   params = run(task, read)
   assert 'WARNING: step 7 is skipped' in capsys.readouterr().err
-  # Kept for a person to look at, and no longer in the way.
+  # It is kept for inspection under another name.
   assert (tmp_path / 'checkpoints' / '7.damaged').is_dir()
   assert_ends_as(run, params, whole)
 
@@ -150,13 +150,13 @@ def test_all_checkpoints_damaged(tmp_path):
     (tmp_path / 'checkpoints' / str(step) / 'meta.json').unlink()
   with pytest.raises(DamagedError, match='step 5 is damaged'):
     run(Counter())
-  # Nothing is lost: to begin anew takes a person who says so.
+  # Nothing is removed without a request by the user.
   assert run.saved() == [5, STEPS]
   assert run.ledger() == digests(range(STEPS))
 
 
 @pytest.mark.parametrize('lines', [0, 4])
-def test_a_ledger_that_lacks_lines(tmp_path, lines):
+def test_a_ledger_with_missing_lines_is_refused(tmp_path, lines):
   run = Run(tmp_path)
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(7))
@@ -168,7 +168,7 @@ def test_a_ledger_that_lacks_lines(tmp_path, lines):
 
 
 def test_sigterm_between_two_log_lines(tmp_path):
-  """Metrics not written yet are written before the loop is left."""
+  """Pending metrics are written before the loop ends."""
   run = Run(tmp_path, log_every=4)
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))
@@ -177,7 +177,7 @@ def test_sigterm_between_two_log_lines(tmp_path):
   assert run.steps() == [4, 5, 6, 8, 10]
 
 
-def test_sigterm_in_the_last_step_does_not_lose_it(tmp_path):
+def test_sigterm_in_the_last_step_saves_it(tmp_path):
   run = Run(tmp_path)
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(STEPS))
@@ -186,14 +186,14 @@ def test_sigterm_in_the_last_step_does_not_lose_it(tmp_path):
   assert run.numbers == list(range(STEPS))
 
 
-def test_a_second_sigterm_changes_nothing(tmp_path):
+def test_a_second_sigterm_has_no_effect(tmp_path):
   run = Run(tmp_path)
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(7, run.stopping(7)))
   assert run.saved() == [5, 7]
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path):
+def test_a_second_ctrl_c_interrupts_at_once(tmp_path):
   run = Run(tmp_path)
 
   def read(start, stop):
@@ -212,7 +212,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
   assert run.ledger() == digests(range(STEPS))
 
 
-def test_lines_of_other_stages_stay(tmp_path):
+def test_lines_of_other_stages_are_kept(tmp_path):
   run = Run(tmp_path)
   with pytest.raises(KeyboardInterrupt):
     run(Counter(), run.stopping(8, error=KeyboardInterrupt()))
@@ -227,7 +227,7 @@ def test_lines_of_other_stages_stay(tmp_path):
 
 
 @pytest.mark.parametrize('stop_at', [5, 6])
-def test_the_best_survives_a_restart(tmp_path, stop_at):
+def test_the_best_checkpoint_survives_a_restart(tmp_path, stop_at):
   scores = {2: 0.2, 4: 0.9, 6: 0.3, 8: 0.4, 10: 0.5}
   run = Run(
     tmp_path,

@@ -1,4 +1,4 @@
-"""The train loop, when nothing goes wrong."""
+"""The train loop without interruptions."""
 
 import time
 
@@ -21,7 +21,7 @@ from tiger_jax.errors import CheckpointError
 from tiger_jax.runtime.writers import MetricsWriter
 
 
-def test_exactly_so_many_steps(tmp_path):
+def test_a_run_trains_the_configured_number_of_steps(tmp_path):
   run = Run(tmp_path)
   assert run(Counter())['count'] == STEPS
   assert run.numbers == list(range(STEPS))
@@ -33,7 +33,7 @@ def test_exactly_so_many_steps(tmp_path):
     assert line['seen'] == line['step'] - 1
 
 
-def test_a_finished_run_takes_no_step(tmp_path):
+def test_a_finished_run_does_not_train(tmp_path):
   run = Run(tmp_path)
   run(Counter())
   lines = run.lines()
@@ -45,21 +45,21 @@ def test_a_finished_run_takes_no_step(tmp_path):
 
 @pytest.mark.parametrize('save_every', [3, 10, 50])
 def test_the_last_step_is_always_saved(tmp_path, save_every):
-  looked_at = []
+  evaluated = []
 
   def evaluate(params):
-    looked_at.append(int(params['count']))
+    evaluated.append(int(params['count']))
     return {'score': 0.0}
 
   run = Run(tmp_path, save_every=save_every, evaluate=evaluate)
   run(Counter())
   assert run.saved()[-1] == STEPS
   expected = {3: [3, 6, 9, 10], 10: [10], 50: [10]}
-  assert looked_at == expected[save_every]
-  assert run.steps('score') == looked_at
+  assert evaluated == expected[save_every]
+  assert run.steps('score') == evaluated
 
 
-def test_log_lines_are_means_since_the_last(tmp_path):
+def test_a_log_line_has_the_means_since_the_last_one(tmp_path):
   run = Run(tmp_path, log_every=4, save_every=100)
   run(Counter())
   assert [(x['step'], x['loss']) for x in run.lines()] == [
@@ -71,8 +71,8 @@ def test_log_lines_are_means_since_the_last(tmp_path):
   assert names | {'examples_per_second'} <= run.lines()[0].keys()
 
 
-def test_the_speed_is_of_examples_while_the_device_works(tmp_path):
-  """The time of evaluations and of saving does not count."""
+def test_the_speed_excludes_evaluations_and_saves(tmp_path):
+  """The speed counts only the time of steps and batches."""
 
   def slow(params):
     time.sleep(0.3)
@@ -88,9 +88,9 @@ def test_the_speed_is_of_examples_while_the_device_works(tmp_path):
   speeds = {
     x['step']: x['examples_per_second'] for x in run.lines() if 'loss' in x
   }
-  # Two examples in 0.05 s at best.
+  # At most two examples in 0.05 s.
   assert max(speeds.values()) <= 40
-  # An evaluation came before each of these steps.
+  # There is an evaluation before each of these steps.
   assert np.median([speeds[step] for step in (3, 5, 7, 9)]) > 8
 
 
@@ -109,7 +109,7 @@ def test_the_best_checkpoint_is_returned(tmp_path, best):
     tmp_path, save_every=2, evaluate=scripted(scores), best_metric='score'
   )
   assert run(Counter())['count'] == best
-  # And again, when there is nothing left to do.
+  # The finished run returns the same.
   assert run(Counter())['count'] == best
   assert run.saved() == sorted({best, 6, 8, 10})
   with Checkpoints(tmp_path / 'checkpoints', {}, 'score') as checkpoints:
@@ -123,18 +123,18 @@ def test_without_a_metric_the_last_is_returned(tmp_path):
 
 
 class Walk(Counter):
-  """Its parameter adds up random numbers, whatever the stacks."""
+  """A task whose parameter is a sum of random numbers."""
 
   def after_update(self, params, tables, seen, step, rng):
     return {'count': params['count'] + jax.random.uniform(rng)}
 
 
-def test_stacks_take_the_steps_that_single_batches_take(tmp_path):
+def test_stacks_and_single_batches_give_equal_results(tmp_path):
   single = Run(tmp_path / 'single')
   params = single(Walk())
   run = Run(tmp_path / 'stacks', steps_per_call=4)
   assert_same_bits(run(Walk()), params)
-  # Looks are taken at the end of the stack in which they fall due.
+  # Logs and checkpoints are written at the end of a stack.
   assert run.steps() == [4, 8, 10]
   assert run.lines()[0]['seen'] == np.mean([0, 1, 2, 3])
   draws = [line['draw'] for line in single.lines()]
@@ -145,8 +145,8 @@ def test_stacks_take_the_steps_that_single_batches_take(tmp_path):
   assert run.ledger() == single.ledger() == digests(range(STEPS))
 
 
-def test_replicas_end_where_each_ends_alone(tmp_path):
-  def alone(seed):
+def test_replicas_equal_single_runs(tmp_path):
+  def single(seed):
     run = Run(tmp_path / str(seed), seeds=[seed])
     return run(*real_task(widths=(20,)))
 
@@ -156,18 +156,18 @@ def test_replicas_end_where_each_ends_alone(tmp_path):
   assert params['table'].shape == (2, 600, 4)
   for i, seed in enumerate(seeds):
     np.testing.assert_allclose(
-      params['table'][i], alone(seed)['table'], rtol=1e-5, atol=1e-6
+      params['table'][i], single(seed)['table'], rtol=1e-5, atol=1e-6
     )
-  # What is written is their mean.
+  # The log has their mean.
   losses = [
     [x['loss'] for x in Run(tmp_path / str(seed)).lines()] for seed in seeds
   ]
-  found = [line['loss'] for line in run.lines()]
-  np.testing.assert_allclose(found, np.mean(losses, 0), rtol=1e-5)
+  logged = [line['loss'] for line in run.lines()]
+  np.testing.assert_allclose(logged, np.mean(losses, 0), rtol=1e-5)
   assert run.ledger() == Run(tmp_path / '1').ledger()
 
 
-def test_a_checkpoint_of_another_model(tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
   run = Run(tmp_path)
   task, read = real_task()
   run(task, read, num_steps=2)
@@ -178,17 +178,17 @@ def test_a_checkpoint_of_another_model(tmp_path):
     run(task, read, identity={'seed': 7})
 
 
-def test_another_model_is_refused_before_its_first_parameters(tmp_path):
+def test_another_model_is_refused_before_its_initialization(tmp_path):
   class Late(Counter):
     def init(self, rng):
-      raise AssertionError('parameters were made')
+      raise AssertionError('init was called')
 
   Run(tmp_path)(Counter(), identity={'width': 1})
   with pytest.raises(CheckpointError, match='width is 1, expected 2'):
     Run(tmp_path)(Late(), identity={'width': 2})
 
 
-def test_a_disk_without_room_for_metrics_is_one_line(tmp_path, monkeypatch):
+def test_a_full_disk_is_a_one_line_error(tmp_path, monkeypatch):
   def write(*unused):
     raise OSError(28, 'No space left on device')
 
@@ -202,16 +202,16 @@ def test_a_disk_without_room_for_metrics_is_one_line(tmp_path, monkeypatch):
 
 
 def test_tables_reach_the_task(tmp_path):
-  """They are an argument of the step, so that a new one compiles nothing."""
+  """They are an argument of the jitted step."""
   task, read = real_task()
-  found = [
+  params = [
     Run(tmp_path / str(keep))(Noisy(task.tables['events'], keep), read)
     for keep in (0.0, 1.0)
   ]
-  assert not np.allclose(found[0]['table'], found[1]['table'], atol=1e-2)
+  assert not np.allclose(params[0]['table'], params[1]['table'], atol=1e-2)
 
 
-def test_the_seed_and_the_step_are_all_the_randomness(tmp_path):
+def test_random_draws_depend_on_seed_and_step_only(tmp_path):
   def draws(name, **changes):
     run = Run(tmp_path / name, **changes)
     run(Counter())
@@ -223,11 +223,11 @@ def test_the_seed_and_the_step_are_all_the_randomness(tmp_path):
   assert not set(draws('other', seed=2)) & set(first)
 
 
-def test_the_batches_are_those_of_the_steps(tmp_path):
-  """Each is trained on once, and in the order of its step."""
+def test_every_step_trains_on_its_batch(tmp_path):
+  """Every batch is used once, in order, also after an interruption."""
 
   class Trace(Counter):
-    """Its parameter lists the numbers of the batches that it saw."""
+    """A task whose parameter lists the numbers of its batches."""
 
     def init(self, rng):
       return {'seen': jnp.full(STEPS, -1.0)}

@@ -33,7 +33,7 @@ PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def lowered(task, stack, seeds, recipe='adamw', mesh=None):
-  """Returns the program that takes the steps of a stack."""
+  """Exports the program that runs the steps of a stack."""
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
   state = jax.eval_shape(lambda: init_state(task, optimizer, seeds))
   shardings = None
@@ -46,13 +46,13 @@ def lowered(task, stack, seeds, recipe='adamw', mesh=None):
     )
     stack = sharding.shard_batch(mesh, stack, axis=1)
   steps = make_steps(task, optimizer, seeds, shardings)
-  found = jax.export.export(steps, platforms=PLATFORMS)(
+  exported = jax.export.export(steps, platforms=PLATFORMS)(
     state, task.tables, stack
   )
-  assert found.platforms == PLATFORMS
+  assert exported.platforms == PLATFORMS
   shapes = jax.tree.map(lambda x: x.shape, jax.tree.leaves(state))
-  assert [x.shape for x in found.out_avals[: len(shapes)]] == shapes
-  return found
+  assert [x.shape for x in exported.out_avals[: len(shapes)]] == shapes
+  return exported
 
 
 @pytest.mark.parametrize('replicas', [1, 3])
@@ -74,14 +74,14 @@ def test_in_bfloat16():
 
 
 @pytest.mark.parametrize('replicas', [1, 2])
-def test_spread_over_devices(replicas):
-  found = lowered(
+def test_several_devices(replicas):
+  exported = lowered(
     make_task(),
     make_stack(0, 2),
     list(range(replicas)),
     mesh=sharding.make_mesh(fsdp=2, tensor=2),
   )
-  assert found.nr_devices == 8
+  assert exported.nr_devices == 8
 
 
 @pytest.mark.parametrize('kind', [RqVae, VqVae])
@@ -100,17 +100,17 @@ def test_quantizers(kind, resident):
   assert source.resident == resident
   task = AutoencoderTask(kind, config, source)
   optimizer = make_optimizer(config.optimizer, 5)
-  # Fitted to the items on the host, which cannot be traced.
+  # The initial parameters are fitted on the host and cannot be traced.
   state = init_state(task, optimizer, [0])
-  found = jax.export.export(
+  exported = jax.export.export(
     make_steps(task, optimizer, [0]), platforms=PLATFORMS
   )(state, task.tables, source.stack(0, 3))
-  assert found.platforms == PLATFORMS
+  assert exported.platforms == PLATFORMS
 
 
 @pytest.mark.parametrize('loss', ['cross_entropy', 'sampled_softmax', 'bce'])
 @pytest.mark.parametrize('kind', [SasRec, Bert4Rec, Gru4Rec])
-def test_models_that_score_items(kind, loss):
+def test_item_models(kind, loss):
   model = kind(small(loss=loss), 30, 9)
   lowered(ItemTask(model, None), make_stack(0, 2), [0, 1])
 
@@ -122,14 +122,14 @@ def test_dsi():
 
 
 @pytest.mark.parametrize('approximate', [False, True])
-def test_retrieval_of_items(approximate):
-  """Products are full float32 ones for every model dtype and JAX default."""
+def test_item_retrieval(approximate):
+  """Products are float32 for every model dtype and JAX default precision."""
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))
   lower = jax.export.export(items._recommend, platforms=PLATFORMS)
   with jax.default_matmul_precision('bfloat16'):
-    found = lower(
+    exported = lower(
       items.ItemRetriever(model, None).model,
       10,
       approximate,
@@ -138,8 +138,8 @@ def test_retrieval_of_items(approximate):
       batch,
       ItemLists.of([[1]] * len(batch.user)),
     )
-  assert found.platforms == PLATFORMS
-  assert_full_products(found.mlir_module())
+  assert exported.platforms == PLATFORMS
+  assert_full_products(exported.mlir_module())
 
 
 def small(**changes):

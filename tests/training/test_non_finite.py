@@ -30,13 +30,13 @@ TENSORS = {
     ('metric', 8, 1, 100, 5),
   ],
 )
-def test_step_batch_and_tensor_are_named(
+def test_the_error_names_step_batch_and_tensor(
   tmp_path, bad, at, steps_per_call, log_every, saved
 ):
   run = Run(tmp_path, steps_per_call, log_every=log_every)
   (digest,) = digests([at - 1])
   message = f'train: {TENSORS[bad]} is not finite at step {at}, batch {digest};'
-  for _ in range(2):  # To start it again does not help, nor harm.
+  for _ in range(2):  # A restart fails in the same way.
     with pytest.raises(NumbersError, match=message) as error:
       run(Counter(bad, at))
     assert '\n' not in str(error.value)
@@ -49,16 +49,16 @@ def test_step_batch_and_tensor_are_named(
   assert run.ledger() == digests(range(STEPS))
 
 
-def test_before_the_first_checkpoint(tmp_path, capfd):
+def test_an_error_before_the_first_checkpoint(tmp_path, capfd):
   run = Run(tmp_path)
   with pytest.raises(NumbersError, match='loss is not finite at step 2,'):
     run(Counter(at=2))
   assert run.saved() == []
-  # The progress line is ended: the message gets a line of its own.
+  # The progress bar ends with a line break, before the message.
   assert capfd.readouterr().err.endswith('\n')
 
 
-def test_a_parameter_is_found_in_the_next_step(tmp_path):
+def test_a_bad_parameter_is_detected_in_the_next_step(tmp_path):
   run = Run(tmp_path)
   (digest,) = digests([7])
   message = f'parameter count is not finite at step 8, batch {digest};'
@@ -69,8 +69,8 @@ def test_a_parameter_is_found_in_the_next_step(tmp_path):
 
 
 @pytest.mark.parametrize('at', [5, STEPS])
-def test_a_parameter_is_found_before_it_is_saved(tmp_path, at):
-  """The loss of that step is fine, and there may be no next one."""
+def test_a_bad_parameter_is_detected_before_it_is_saved(tmp_path, at):
+  """The loss of the step is finite, and there may be no next step."""
   run = Run(tmp_path)
   message = f'params/count is not finite after step {at}'
   with pytest.raises(NotFiniteError, match=message) as error:
@@ -81,7 +81,7 @@ def test_a_parameter_is_found_before_it_is_saved(tmp_path, at):
   assert run.saved() == ([] if at == 5 else [5])
 
 
-def test_of_several_replicas_one_is_enough(tmp_path):
+def test_one_bad_replica_is_an_error(tmp_path):
   writer = MetricsWriter(tmp_path)
   watch = Stopwatch()
   names = ['parameter x', 'loss', 'gradient of x']
@@ -100,14 +100,14 @@ def test_of_several_replicas_one_is_enough(tmp_path):
   assert error.value.step == 6
 
 
-def test_the_first_of_several_calls_counts(tmp_path):
+def test_the_error_is_about_the_first_bad_step(tmp_path):
   watch = Stopwatch()
   log = StepLog(MetricsWriter(tmp_path), 'train', ['loss'], watch)
   for first in (0, 2, 4):
     loss = jnp.where(jnp.arange(2) + first >= 3, jnp.inf, 1.0)
-    taken = StepResults({'loss': loss}, jnp.isfinite(loss)[:, None])
-    found = log.add(first, taken, [f'{first}', f'{first + 1}'], 2)
-    assert found == first + 2
+    results = StepResults({'loss': loss}, jnp.isfinite(loss)[:, None])
+    step = log.add(first, results, [f'{first}', f'{first + 1}'], 2)
+    assert step == first + 2
   with pytest.raises(NotFiniteError, match='loss .* at step 4, batch 3$'):
     log.flush({})
   watch.close()

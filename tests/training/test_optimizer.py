@@ -1,4 +1,4 @@
-"""Every recipe against numbers worked out by hand."""
+"""The optimizers, against values worked out by hand."""
 
 import math
 
@@ -21,22 +21,22 @@ NO_CLIP = 1e9
 
 
 def updates_of(config, num_steps, gradients, params):
-  """Returns the update at every step, the parameters being held fixed."""
+  """Returns the update of every step, with constant parameters."""
   optimizer = make_optimizer(config, num_steps)
   state = optimizer.init(params)
   update = jax.jit(optimizer.update)
-  found = []
+  updates = []
   for gradient in gradients:
     change, state = update(jnp.asarray(gradient, jnp.float32), state, params)
-    found.append(np.asarray(change))
-  return np.stack(found)
+    updates.append(np.asarray(change))
+  return np.stack(updates)
 
 
 def rates_of(recipe, num_steps, steps, **changes):
-  """Returns the learning rate of steps.
+  """Returns the learning rate of some steps.
 
-  Where the gradient never changes, Adam moves by the rate; so does Adafactor
-  where the parameters have a root mean square of 1.
+  With a constant gradient, the update of Adam equals the rate. So does the
+  update of Adafactor if the root mean square of the parameters is 1.
   """
   config = OptimizerConfig(recipe, RATE, clip_norm=NO_CLIP, **changes)
   gradients = np.full((max(steps) + 1, 6), 2.0)
@@ -64,7 +64,7 @@ def test_adamw_warms_up_and_decays_as_a_cosine(step, expected):
   np.testing.assert_allclose(rate, [expected], rtol=1e-4, atol=1e-6)
 
 
-def test_adamw_without_warmup_begins_at_the_peak():
+def test_adamw_without_warmup_starts_at_the_peak_rate():
   rates = rates_of('adamw', 60, [0, 20, 30])
   expected = [RATE, 0.75 * RATE, 0.5 * RATE]
   np.testing.assert_allclose(rates, expected, rtol=1e-4)
@@ -77,7 +77,7 @@ def test_adamw_with_a_warmup_longer_than_the_run():
   )
 
 
-def test_adamw_decays_weights_by_the_rate():
+def test_adamw_weight_decay_scales_with_the_rate():
   config = OptimizerConfig('adamw', RATE, weight_decay=0.1, clip_norm=NO_CLIP)
   params = jnp.asarray([[5.0, -3.0]])
   update = updates_of(config, 10, [[[0.0, 0.0]]], params)
@@ -85,14 +85,14 @@ def test_adamw_decays_weights_by_the_rate():
 
 
 def _shrunk(params):
-  """Returns the names of parameters of ones that become smaller."""
+  """Returns the names of the parameters that weight decay makes smaller."""
   config = OptimizerConfig('adamw', RATE, weight_decay=0.1, clip_norm=NO_CLIP)
   optimizer = make_optimizer(config, 10)
 
   @jax.jit
   def update(params):
-    nothing = jax.tree.map(jnp.zeros_like, params)
-    return optimizer.update(nothing, optimizer.init(params), params)[0]
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    return optimizer.update(gradients, optimizer.init(params), params)[0]
 
   updates = update(jax.tree.map(lambda x: np.ones(x.shape, x.dtype), params))
   shrunk = set()
@@ -104,7 +104,7 @@ def _shrunk(params):
   return shrunk
 
 
-def test_what_decays_in_tiger():
+def test_decayed_parameters_of_tiger():
   model = Tiger(
     ModelConfig(
       max_history=3, d_model=8, num_heads=2, head_dim=4, mlp_dim=8,
@@ -130,7 +130,7 @@ def test_what_decays_in_tiger():
   }
 
 
-def test_what_decays_in_an_rq_vae():
+def test_decayed_parameters_of_an_rq_vae():
   def init(rng):
     network = autoencoder.init(rng, (5,), 4, np.zeros(6), np.ones(6))
     return Params(RqVae(network, (jnp.ones((2, 4)), jnp.ones((3, 4)))), ())
@@ -144,7 +144,7 @@ def test_what_decays_in_an_rq_vae():
   }
 
 
-def test_the_state_of_adamw_is_that_of_optax():
+def test_the_adamw_state_has_the_structure_of_optax():
   """Checkpoints that were saved with `optax.adamw` can be restored."""
   config = OptimizerConfig('adamw', RATE, 3, weight_decay=0.1)
   params = {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)}
@@ -152,11 +152,11 @@ def test_the_state_of_adamw_is_that_of_optax():
     optax.clip_by_global_norm(1.0),
     optax.adamw(learning_rate(config, 10), weight_decay=0.1),
   )
-  found = make_optimizer(config, 10).init(params)
-  assert jax.tree.structure(found) == jax.tree.structure(plain.init(params))
+  state = make_optimizer(config, 10).init(params)
+  assert jax.tree.structure(state) == jax.tree.structure(plain.init(params))
 
 
-def test_adafactor_is_flat_then_an_inverse_square_root():
+def test_adafactor_rate_is_constant_then_inverse_square_root():
   steps = [0, 1, 15, 16, 17, 64, 100]
   rates = rates_of('adafactor', 50, steps, warmup_steps=16)
   expected = [RATE, RATE, RATE, RATE, RATE * math.sqrt(16 / 17), RATE / 2]
@@ -168,35 +168,35 @@ def test_adafactor_without_warmup():
   np.testing.assert_allclose(rates, [RATE, RATE, RATE / 2, RATE / 3], rtol=1e-4)
 
 
-def test_adagrad_divides_by_all_gradients_so_far():
+def test_adagrad_accumulates_squared_gradients():
   config = OptimizerConfig('adagrad', RATE, clip_norm=NO_CLIP)
   gradients = np.asarray([[1.0, -2.0], [3.0, 0.0], [0.5, 4.0]])
-  # Optax begins the sum of squares at 0.1.
+  # The initial sum of squares in Optax is 0.1.
   sums = 0.1 + np.cumsum(gradients**2, axis=0)
-  found = updates_of(config, 3, gradients, jnp.ones(2))
+  updates = updates_of(config, 3, gradients, jnp.ones(2))
   np.testing.assert_allclose(
-    found, -RATE * gradients / np.sqrt(sums), rtol=1e-5
+    updates, -RATE * gradients / np.sqrt(sums), rtol=1e-5
   )
 
 
-def test_gradients_are_clipped_to_the_norm():
+def test_large_gradients_are_clipped():
   config = OptimizerConfig('adagrad', RATE, clip_norm=0.5)
-  found = updates_of(config, 1, [[30.0, -40.0]], jnp.ones(2))
+  updates = updates_of(config, 1, [[30.0, -40.0]], jnp.ones(2))
   clipped = np.asarray([0.3, -0.4])
   expected = -RATE * clipped / np.sqrt(0.1 + clipped**2)
-  np.testing.assert_allclose(found, [expected], rtol=1e-5)
+  np.testing.assert_allclose(updates, [expected], rtol=1e-5)
 
 
-def test_small_gradients_are_left_alone():
+def test_small_gradients_are_not_clipped():
   config = OptimizerConfig('adagrad', RATE, clip_norm=0.51)
   gradient = np.asarray([0.3, -0.4])
-  found = updates_of(config, 1, [gradient], jnp.ones(2))
+  updates = updates_of(config, 1, [gradient], jnp.ones(2))
   expected = -RATE * gradient / np.sqrt(0.1 + gradient**2)
-  np.testing.assert_allclose(found, [expected], rtol=1e-5)
+  np.testing.assert_allclose(updates, [expected], rtol=1e-5)
 
 
 @pytest.mark.parametrize('recipe', ['adamw', 'adafactor', 'adagrad'])
-def test_the_norm_is_that_of_all_arrays_together(recipe):
+def test_gradients_are_clipped_by_their_global_norm(recipe):
   config = OptimizerConfig(recipe, RATE, clip_norm=1.0)
   optimizer = make_optimizer(config, 10)
   params = {'a': jnp.ones(1), 'b': jnp.ones(1)}
@@ -218,19 +218,19 @@ def test_the_norm_is_that_of_all_arrays_together(recipe):
     ('adagrad', optax.adagrad(1.0)),
   ],
 )
-def test_the_learning_rate_is_what_optax_applies(recipe, plain, warmup_steps):
-  """It is by how much an update differs from that of a rate of 1."""
+def test_updates_equal_those_of_optax(recipe, plain, warmup_steps):
+  """An update is the learning rate times Optax's update for a rate of 1."""
   config = OptimizerConfig(recipe, RATE, warmup_steps, 0.1, clip_norm=1.0)
   num_steps = 20
   gradients = np.random.default_rng(0).normal(size=(num_steps + 2, 2, 3))
   params = jnp.linspace(1.0, 3.0, 6).reshape(2, 3)
-  found = updates_of(config, num_steps, gradients, params)
+  updates = updates_of(config, num_steps, gradients, params)
   plain = optax.chain(optax.clip_by_global_norm(1.0), plain)
   state = plain.init(params)
   update = jax.jit(plain.update)
   rate = learning_rate(config, num_steps)
   for step, gradient in enumerate(gradients):
-    by_one, state = update(jnp.asarray(gradient, jnp.float32), state, params)
+    unit, state = update(jnp.asarray(gradient, jnp.float32), state, params)
     np.testing.assert_allclose(
-      found[step], float(rate(step)) * by_one, rtol=1e-4, atol=1e-7
+      updates[step], float(rate(step)) * unit, rtol=1e-4, atol=1e-7
     )

@@ -1,4 +1,4 @@
-"""Rewinds: a run skips the batches around a bad one."""
+"""Rewinds, which skip the batches around a bad one."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ from tiger_jax.training.schedule import Rewind, Schedule
 class Chain:
   """A task whose parameter is a hash of all steps and batches, in order.
 
-  A batch that is bad makes the loss or the parameter NaN.
+  A bad batch makes the loss or the parameter NaN.
   """
 
   PRIME = 65521
@@ -49,15 +49,15 @@ class Chain:
   def after_update(self, params, tables, seen, step, rng):
     number, is_bad = seen
     mixed = params['hash'].astype(jnp.int32) * 31 + number.astype(jnp.int32)
-    found = ((mixed + step) % self.PRIME).astype(jnp.float32)
-    return {'hash': jnp.where(is_bad & ~tables['in_loss'], jnp.nan, found)}
+    value = ((mixed + step) % self.PRIME).astype(jnp.float32)
+    return {'hash': jnp.where(is_bad & ~tables['in_loss'], jnp.nan, value)}
 
   @classmethod
   def expected(cls, numbers):
-    found = 0
+    value = 0
     for step, number in enumerate(numbers):
-      found = (found * 31 + number + step) % cls.PRIME
-    return found
+      value = (value * 31 + number + step) % cls.PRIME
+    return value
 
 
 def expected_run(num_steps, steps_per_call, back, skip, bad):
@@ -67,8 +67,8 @@ def expected_run(num_steps, steps_per_call, back, skip, bad):
   """
   numbers = list(range(num_steps + 10_000))
   starts = []
-  while not (rest := set(bad) & set(numbers[:num_steps])) == set():
-    at = min(numbers.index(number) for number in rest)
+  while bad_left := set(bad) & set(numbers[:num_steps]):
+    at = min(numbers.index(number) for number in bad_left)
     # All steps before the last window are finite.
     start = max(at - back, starts[-1] if starts else 0)
     stop = max(start + skip, at + 1)
@@ -157,12 +157,12 @@ def test_one_rewind_for_one_bad_batch(
   assert params['hash'] == Chain.expected(numbers)
   if interruption:
     return
-  went_to = [
+  restored = [
     int(x) for x in re.findall('back to step (.*);', printed.getvalue())
   ]
-  assert len(went_to) == len(starts)
-  # The newest checkpoint that is old enough, or the beginning.
-  for step, start in zip(went_to, starts, strict=True):
+  assert len(restored) == len(starts)
+  # The newest checkpoint that is old enough, or step 0.
+  for step, start in zip(restored, starts, strict=True):
     assert max(0, start - save_every - steps_per_call) <= step <= start
 
 
@@ -199,7 +199,7 @@ def test_the_window_starts_after_an_earlier_one():
   ('rewind', 'expected'),
   [(None, 0), (Rewind(100, 200), 100), (Rewind(100, 200, 8), 104)],
 )
-def test_how_far_before_a_checkpoint_a_window_starts(rewind, expected):
+def test_the_reach_of_a_schedule(rewind, expected):
   assert Schedule(1, 1, 1, rewind).reach == expected
   if rewind:
     # The earliest bad step is the first after checkpoint 800.
@@ -211,12 +211,12 @@ def rewound(run, bad_batches, bad='loss'):
 
 
 @pytest.mark.parametrize('bad', ['loss', 'gradient', 'parameter'])
-def test_rewinding_skips_batches(tmp_path, bad, capsys):
+def test_a_rewind_skips_batches(tmp_path, bad, capsys):
   """A parameter that is not finite is detected at the start of a step."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
   assert rewound(run, [6], bad)['count'] == STEPS
-  found = capsys.readouterr().out
-  assert 'back to step 4; skipped so far: batches 4 to 6\n' in found
+  out = capsys.readouterr().out
+  assert 'back to step 4; skipped so far: batches 4 to 6\n' in out
   numbers = [*range(4), *range(7, STEPS + 3)]
   assert run.trained_on() == numbers
   assert run.ledger() == digests(numbers)
@@ -226,8 +226,8 @@ def test_rewinding_skips_batches(tmp_path, bad, capsys):
   assert run.saved() == [6, 8, 10]
 
 
-def test_rewinding_from_a_step_that_is_to_be_saved(tmp_path):
-  """The bad parameters are detected only by the save."""
+def test_a_rewind_from_a_failed_save(tmp_path):
+  """Only the save detects the bad parameters."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=1, skip=2))
   assert rewound(run, [5], 'parameter')['count'] == STEPS
   assert run.trained_on() == [*range(4), *range(6, 12)]
@@ -255,7 +255,7 @@ def test_checkpoints_are_kept_for_a_rewind(tmp_path, capsys):
   assert run.trained_on() == [0, 1, *range(9, 17)]
 
 
-def test_a_checkpoint_after_the_rewind_is_not_the_best(tmp_path):
+def test_checkpoints_after_the_rewind_are_removed(tmp_path):
   """Checkpoints after the step that a rewind restores are not used again."""
   scores = {2: 0.1, 4: 0.2, 6: 0.9, 8: 0.3, 10: 0.4}
   seen = []
@@ -263,7 +263,7 @@ def test_a_checkpoint_after_the_rewind_is_not_the_best(tmp_path):
   def evaluate(params):
     step = int(params['count'])
     seen.append(step)
-    # The second time, step 6 follows other batches.
+    # After the rewind, step 6 is trained on other batches.
     return {'score': 0.0 if seen.count(step) == 2 else scores[step]}
 
   run = Run(
@@ -285,17 +285,17 @@ def test_a_run_ends_after_ten_rewinds(tmp_path, capsys):
     rewound(run, range(4, 200))
   assert error.value.exit_code == 5
   # All windows start at the same step.
-  told = [
+  lines = [
     line for line in capsys.readouterr().out.splitlines() if 'back to' in line
   ]
-  assert len(told) == 10
-  assert 'back to step 2; skipped so far: batches 3 to 32' in told[-1]
+  assert len(lines) == 10
+  assert 'back to step 2; skipped so far: batches 3 to 32' in lines[-1]
   assert '10 rewinds did not help' in str(error.value)
   assert f'step 4, batch {digests([33])[0]}' in str(error.value)
   assert run.saved() == [2]
 
 
-def test_the_ranges_of_a_checkpoint_are_used(tmp_path):
+def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   """A restart reads them from `meta`, and a later rewind keeps them."""
   whole = Run(tmp_path / 'whole', save_every=3, rewind=Rewind(2, 3))
   rewound(whole, [3, 11])
@@ -307,15 +307,15 @@ def test_the_ranges_of_a_checkpoint_are_used(tmp_path):
     run(Counter(of=[3, 11]), interrupted(run, 6, 'stop'))
   path = tmp_path / 'run' / 'checkpoints' / '2' / 'meta.json'
   assert json.loads(path.read_text())['meta'] == {'skipped': [[1, 4]]}
-  asked = len(run.numbers)
+  num_read = len(run.numbers)
   rewound(run, [3, 11])
-  assert run.numbers[asked] == 5
+  assert run.numbers[num_read] == 5
   assert run.trained_on() == numbers
   assert run.saved() == whole.saved()
 
 
-def test_one_number_in_a_checkpoint_is_a_range(tmp_path):
-  """Earlier versions wrote a number that shifts all later batches."""
+def test_the_skipped_number_of_an_earlier_version_is_a_range(tmp_path):
+  """The number was added to the batch numbers of all later steps."""
   run = Run(tmp_path, save_every=4, rewind=Rewind(back=1, skip=2))
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))
@@ -334,14 +334,14 @@ def test_one_number_in_a_checkpoint_is_a_range(tmp_path):
 
 
 def test_rewound_parameters_are_those_of_the_checkpoint(tmp_path):
-  """They were changed, and their buffers donated, after the save."""
+  """Later steps changed the parameters and donated their buffers."""
 
   class Walk(Counter):
     def after_update(self, params, tables, seen, step, rng):
       return {'count': params['count'] + jax.random.uniform(rng)}
 
   run = Run(tmp_path / 'a', save_every=2, rewind=Rewind(back=2, skip=3))
-  found = run(Walk(of=[6]))
-  # Random draws depend only on the step, so all steps are repeated.
+  params = run(Walk(of=[6]))
+  # Random draws depend only on the step, so both runs have the same draws.
   expected = Run(tmp_path / 'b')(Walk())
-  np.testing.assert_array_equal(found['count'], expected['count'])
+  np.testing.assert_array_equal(params['count'], expected['count'])

@@ -1,9 +1,10 @@
 """The memory layout of a catalog.
 
-The Semantic IDs are sorted, and the position of an ID is the item's slot. The
-items with a common prefix thus occupy a range of slots. The first levels store
-the codes that may follow a prefix as a bitmap. Each later level stores a column
-with the code in every slot, in which bisection finds the range of a prefix.
+The Semantic IDs are sorted, and the slot of an item is the position of its ID.
+Items with the same prefix thus occupy a range of slots. The leading levels have
+bitmaps, which mark the codes that may follow each prefix. Each later level has
+a column with the code in every slot. Bisection of this column finds the range
+of a prefix.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ NEVER = np.iinfo(np.int32).max
 
 
 class LargeNodes(NamedTuple):
-  """Prefixes with too many items to scan, at one level.
+  """The prefixes of one level that have too many items to scan.
 
   The distinct codes that follow these prefixes are listed at the end of the
   level's column.
@@ -47,8 +48,8 @@ class Arrays(NamedTuple):
   """The arrays of a catalog, which all have spare capacity.
 
   Attributes:
-    bitmaps: One uint32 array `[prefixes, words]` for each of the first levels,
-      with one bit for every code that may follow a prefix.
+    bitmaps: For each leading level, one bit for every code that may follow a
+      prefix, as uint32 words `[prefixes, words]`.
     offsets: The first slot of every prefix of `Layout.offsets_depth` codes
       `[prefixes + 1]`.
     columns: For each level from `Layout.offsets_depth`, the code in every slot,
@@ -73,7 +74,7 @@ class Layout(NamedTuple):
   Attributes:
     level_sizes: Number of codes at each level.
     capacity: Maximum number of items.
-    num_bitmaps: Number of first levels stored as bitmaps.
+    num_bitmaps: Number of leading levels that have bitmaps.
     offsets_depth: Length of the prefixes in `Arrays.offsets`.
     spans: Maximum number of items with the same prefix, for each prefix length
       from `offsets_depth`.

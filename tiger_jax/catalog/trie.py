@@ -45,7 +45,7 @@ class Prefixes(NamedTuple):
 
   @property
   def slots(self) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
-    """The slot ranges `(first, end)`, which prefixes after the bitmaps have."""
+    """The slot ranges `(first, end)`, for prefixes after the bitmap levels."""
     assert self.first is not None and self.end is not None
     return self.first, self.end
 
@@ -54,10 +54,10 @@ class Prefixes(NamedTuple):
 class Trie:
   """The sorted valid IDs, which a search descends code by code.
 
-  A prefix is a range of slots. Bisection finds the range of a longer prefix. At
-  the first levels, most codes may follow a prefix, and a row of a bitmap marks
-  them. At later levels, the codes are read from the range itself. See `layout`
-  for the arrays.
+  A prefix is a range of slots, in which bisection finds the range of a longer
+  prefix. At the leading levels, a bitmap marks the codes that may follow a
+  prefix. At later levels, the codes are read from the range itself. The module
+  `layout` describes the arrays.
   """
 
   layout: Layout

@@ -15,7 +15,7 @@ BEFORE = 'before'
 
 
 def added_later(default: Any, before: Any) -> Any:
-  """Declares a field that was added after the first release of records.
+  """Declares a field that records of older versions do not have.
 
   Args:
     default: The value in new configs.

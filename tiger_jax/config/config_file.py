@@ -83,13 +83,12 @@ def load_config(
     500
 
   Args:
-    path: The path of the file, followed by `:` and a variant if it has any.
-      `configs/...` also names the files that are part of the installation.
-    overrides: Values by field, such as `{'train.steps': 500}`.
+    path: The path of the file, see `load`.
+    overrides: Maps fields to their values, as in `{'train.steps': 500}`.
 
   Raises:
     UsageError: There is no such file, variant or field, or a value is not
-      valid. The error names all invalid values.
+      valid. The message names all wrong values.
   """
   settings = load(path)
   if 'experiment' in settings:

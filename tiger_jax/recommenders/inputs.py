@@ -73,4 +73,4 @@ def training_transitions(inputs: Inputs) -> Transitions:
   position = np.flatnonzero(follows)
   pairs = np.stack([dataset.history[position - 1], dataset.history[position]])
   counts = training_counts(inputs).astype(np.int64)
-  return Transitions.count(pairs.T, counts)
+  return Transitions.from_pairs(pairs.T, counts)

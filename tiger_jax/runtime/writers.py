@@ -29,9 +29,8 @@ class MetricsWriter:
   """Writes scalars to `metrics.jsonl`, and to TensorBoard if it is installed.
 
   A stage that trains also writes its lines to a second `metrics.jsonl` in the
-  folder of the stage. If a later run has another config, it sets that folder
-  aside with its lines. In the file of the workdir, the lines of the new run
-  replace them.
+  folder of the stage. These lines survive a later run with another config. That
+  run sets the folder aside, and replaces the lines in the first file.
   """
 
   def __init__(self, workdir: Path):
@@ -83,8 +82,8 @@ class MetricsWriter:
     lines = _read_lines(self._path)
     # Earlier versions wrote no second file.
     stage_lines = _read_lines(stage_path) if stage_path.exists() else lines
-    other_lines = [line for line in lines if not _is_of(line, stage)]
-    kept = [line for line in stage_lines if _is_of(line, stage, step)]
+    other_lines = [line for line in lines if not _belongs_to(line, stage)]
+    kept = [line for line in stage_lines if _belongs_to(line, stage, step)]
     if lines or kept:
       files.write(self._path, b''.join(other_lines + kept))
     if stage_path != self._path and (kept or stage_path.exists()):
@@ -128,7 +127,7 @@ def _read_lines(path: Path) -> list[bytes]:
   return lines
 
 
-def _is_of(line: bytes, stage: str, step: float = math.inf) -> bool:
+def _belongs_to(line: bytes, stage: str, step: float = math.inf) -> bool:
   """Returns whether a line belongs to a stage, at `step` or earlier."""
   record = _parse(line)
   return record is not None and record[0] == stage and record[1] <= step

@@ -38,14 +38,14 @@ def measure(
     A dict for JSON. Each list has one entry per semantic level. Entry d is
     about level d alone, or about the prefix of the first d codes.
 
-    Of level d:
+    For level d:
 
     `usage`: the share of the codes that at least one item has.
     `dead_codes`: the number of codes that no item has.
     `perplexity`: the exponential of the entropy of the codes, at most the
       number of codes.
 
-    Of the prefix of d codes:
+    For the prefix of d codes:
 
     `collision_rate`: the share of items that share their prefix with another.
     `unique_prefix_rate`: the number of distinct prefixes per item.
@@ -61,7 +61,7 @@ def measure(
     `neighbour_agreement_by_chance`: the share of all pairs of items with the
       same prefix; 0 if there is no pair.
 
-    Of all items:
+    For all items:
 
     `items`: the number of items.
     `level_sizes`: the number of codes at each level, with collision codes.
@@ -78,7 +78,7 @@ def measure(
   for level in range(ids.num_meaning_levels):
     group, counts = group_rows(codes[:, : level + 1])
     levels.append(
-      _code_use(codes[:, level], ids.level_sizes[level])
+      _code_usage(codes[:, level], ids.level_sizes[level])
       | {
         'collision_rate': int(counts[counts > 1].sum()) / len(codes),
         'unique_prefix_rate': len(counts) / len(codes),
@@ -152,7 +152,7 @@ def format_table(measured: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _code_use(
+def _code_usage(
   codes: Int[np.ndarray, ' items'], size: int
 ) -> dict[str, float | int]:
   counts = np.bincount(codes, minlength=size)

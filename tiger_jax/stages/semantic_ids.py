@@ -111,6 +111,7 @@ def build(
   )
   if len(new):
     ids = tokenizer.assign(new, ids)
+    # Restores the order of the items.
     rows = np.argsort(np.concatenate([known, dataset.unseen]), kind='stable')
     ids = dataclasses.replace(ids, codes=ids.codes[rows])
   earlier_shops = (s for s in shops if s.fingerprint < own_shop.fingerprint)

@@ -83,7 +83,8 @@ def run_stage(
     _refuse_blocked_name(workdir, name, current)
     if artifact := _read_if(_aside(workdir, name, wanted), wanted):
       return _put_in_place(artifact.folder, final, current), False
-    # A complete partial folder was not renamed by an interrupted call.
+    # If the partial folder is complete, an earlier call was killed before the
+    # rename.
     is_new = not _find([partial], wanted)
     if is_new:
       if not resumable:

@@ -1,4 +1,4 @@
-"""The RQ-VAE and the VQ-VAE: loss, gradients, restarts, training."""
+"""Tests the loss, the gradients and the training of the RQ-VAE and VQ-VAE."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import pytest
 
 from tests.semantic_ids.autoencoders import (
   CONFIG,
-  after_update_of,
   embeddings,
+  make_after_update,
   make_task,
 )
 from tiger_jax.errors import UsageError
@@ -60,7 +60,7 @@ def _train(task):
 
 @pytest.fixture(name='gradients', scope='module')
 def _gradients(params):
-  """The gradient of every term of the loss, on the first 20 items."""
+  """The gradients of the terms of the loss, on the first 20 items."""
   terms = jax.jit(
     jax.jacrev(
       lambda params: autoencoder_task.losses(
@@ -79,7 +79,7 @@ def _numpy_mlp(variables, x):
   return x
 
 
-def test_encoder_and_decoder_mirror_each_other(params):
+def test_decoder_has_the_widths_in_reverse_order(params):
   widths = {
     name: [layer['kernel'].shape for _, layer in sorted(layers.items())]
     for name, layers in params.model.autoencoder._asdict().items()
@@ -99,19 +99,19 @@ def test_loss_equals_numpy(task, params):
   network = params.model.autoencoder
   standardized = (x - embeddings().mean(axis=0)) / embeddings().std(axis=0)
   z = _numpy_mlp(network.encoder, standardized)
-  left, error, used = z, 0.0, []
+  residuals, error, usage = z, 0.0, []
   for codebook in map(np.asarray, params.model.codebooks):
-    distances = ((left[:, None] - codebook[None]) ** 2).sum(axis=-1)
-    left = left - codebook[distances.argmin(axis=1)]
-    error += (left**2).sum() / len(x)
-    used.append(len(np.unique(distances.argmin(axis=1))) / len(codebook))
-  x_hat = _numpy_mlp(network.decoder, z - left)
+    distances = ((residuals[:, None] - codebook[None]) ** 2).sum(axis=-1)
+    residuals = residuals - codebook[distances.argmin(axis=1)]
+    error += (residuals**2).sum() / len(x)
+    usage.append(len(np.unique(distances.argmin(axis=1))) / len(codebook))
+  x_hat = _numpy_mlp(network.decoder, z - residuals)
   reconstruction = ((standardized - x_hat) ** 2).sum() / len(x)
   np.testing.assert_allclose(
     metrics['reconstruction'], reconstruction, rtol=1e-4
   )
   np.testing.assert_allclose(metrics['quantization'], error, rtol=1e-4)
-  np.testing.assert_allclose(metrics['batch_usage'], min(used), rtol=1e-6)
+  np.testing.assert_allclose(metrics['batch_usage'], min(usage), rtol=1e-6)
   np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
 
 
@@ -123,7 +123,7 @@ def test_loss_equals_numpy(task, params):
     ('commitment', {'encoder'}),
   ],
 )
-def test_each_term_moves_only_its_own(gradients, term, moved):
+def test_each_loss_term_moves_only_its_own_parameters(gradients, term, moved):
   model = gradients[term].model
   parts = {**model.autoencoder._asdict(), 'codebooks': model.codebooks}
   assert moved == {
@@ -133,12 +133,12 @@ def test_each_term_moves_only_its_own(gradients, term, moved):
   }
 
 
-def test_beta_weighs_the_commitment(task, params, gradients):
-  """Both terms have equal values, so only gradients distinguish them."""
+def test_beta_weights_the_commitment(task, params, gradients):
+  """The terms have equal values, so only their gradients distinguish them."""
 
   gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
   args = (task.tables, embeddings()[:20], jax.random.key(0))
-  found = gradient(params, *args).model
+  total = gradient(params, *args).model
   # Each code moves toward the vectors assigned to it, with weight 1.
   z = params.model.autoencoder.encode(jnp.asarray(embeddings()[:20]))
   quantized = params.model.quantize(z)
@@ -149,20 +149,20 @@ def test_beta_weighs_the_commitment(task, params, gradients):
     ):
       pull[code] += 2 * (codebook[code] - vector) / 20
     np.testing.assert_allclose(
-      found.codebooks[level], pull, rtol=1e-3, atol=1e-5
+      total.codebooks[level], pull, rtol=1e-3, atol=1e-5
     )
-  # The encoder has the reconstruction term, and commitment with weight 0.25.
+  # The encoder gets the reconstruction term, and 0.25 times the commitment.
   jax.tree.map(
     lambda a, b, c: np.testing.assert_allclose(
       a, b + 0.25 * c, rtol=1e-3, atol=1e-4
     ),
-    found.autoencoder.encoder,
+    total.autoencoder.encoder,
     gradients['reconstruction'].model.autoencoder.encoder,
     gradients['commitment'].model.autoencoder.encoder,
   )
 
 
-def test_reconstruction_passes_straight_through(params, gradients):
+def test_straight_through_gradient(params, gradients):
   x = jnp.asarray(embeddings()[:20])
   network = params.model.autoencoder
 
@@ -175,13 +175,12 @@ def test_reconstruction_passes_straight_through(params, gradients):
     x_hat = network.decode(z)
     return jnp.sum((network.standardize(x) - x_hat) ** 2) / len(x)
 
-  # What the decoder asks of the codes is asked of the encoder's output.
-  _, pull_back = jax.vjp(encode, network.encoder)
-  expected = pull_back(jax.grad(error)(quantized))[0]
-  found = gradients['reconstruction'].model.autoencoder.encoder
+  # The gradient of the quantized vector becomes that of the encoder's output.
+  _, encode_vjp = jax.vjp(encode, network.encoder)
+  expected = encode_vjp(jax.grad(error)(quantized))[0]
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
-    found,
+    gradients['reconstruction'].model.autoencoder.encoder,
     expected,
   )
 
@@ -191,32 +190,33 @@ def test_init_uses_every_code(params):
   assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
 
 
-def test_init_on_the_first_batch(task):
-  first = make_task(kmeans_init='first_batch')
-  one, all_ = (x.init(jax.random.key(0)).model for x in (first, task))
-  jax.tree.map(np.testing.assert_array_equal, one.autoencoder, all_.autoencoder)
+def test_init_with_the_first_batch(task):
+  first_batch_task = make_task(kmeans_init='first_batch')
+  model = first_batch_task.init(jax.random.key(0)).model
+  network = task.init(jax.random.key(0)).model.autoencoder
+  jax.tree.map(np.testing.assert_array_equal, model.autoencoder, network)
   batch = ItemBatches(embeddings(), 32, seed=0)[0]
-  z = one.autoencoder.encode(jnp.asarray(batch))
+  z = network.encode(jnp.asarray(batch))
   _, rng = jax.random.split(jax.random.key(0))
-  expected = residual.fit_codebooks(rng, z, (8, 8, 8))
-  for found, codebook in zip(one.codebooks, expected, strict=True):
-    np.testing.assert_allclose(found, codebook, rtol=1e-3, atol=1e-4)
+  codebooks = residual.fit_codebooks(rng, z, (8, 8, 8))
+  for codebook, expected in zip(model.codebooks, codebooks, strict=True):
+    np.testing.assert_allclose(codebook, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_weight_decay_leaves_statistics_and_counts(task, params):
+def test_weight_decay_changes_neither_statistics_nor_counts(task, params):
   batch = jnp.asarray(embeddings()[:32])
   decayed = jax.tree.map(lambda leaf: leaf * 0.999, params)
   rng = jax.random.key(0)
-  after_update = after_update_of(task)
-  once = after_update(decayed, task.tables, batch, 0, rng)
-  network = once.model.autoencoder
+  after_update = make_after_update(task)
+  params_1 = after_update(decayed, task.tables, batch, 0, rng)
+  network = params_1.model.autoencoder
   np.testing.assert_array_equal(network.mean, params.model.autoencoder.mean)
   np.testing.assert_array_equal(network.std, params.model.autoencoder.std)
   tables = jax.tree.map(jnp.asarray, task.tables)
-  seen = task.loss(once, tables, batch, rng)[2]
-  decayed = once._replace(idle=tuple(idle * 0.5 for idle in once.idle))
-  twice = task.after_update(decayed, tables, seen, jnp.array(1), rng)
-  assert set(np.unique(np.stack(twice.idle)).tolist()) <= {0.0, 2.0}
+  seen = task.loss(params_1, tables, batch, rng)[2]
+  decayed = params_1._replace(idle=tuple(x * 0.5 for x in params_1.idle))
+  params_2 = task.after_update(decayed, tables, seen, jnp.array(1), rng)
+  assert set(np.unique(np.stack(params_2.idle)).tolist()) <= {0.0, 2.0}
 
 
 def test_training_uses_every_code_and_lowers_the_loss(train):
@@ -227,21 +227,21 @@ def test_training_uses_every_code_and_lowers_the_loss(train):
 
 
 def test_training_is_deterministic(train):
-  one, two = train(num_steps=12), train(num_steps=12)
-  jax.tree.map(np.testing.assert_array_equal, one, two)
+  first, second = train(num_steps=12), train(num_steps=12)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-def test_rows_train_as_their_embeddings(task, params):
+def test_loss_of_rows_equals_loss_of_embeddings(task, params):
   rows = jnp.arange(5, 25)
   loss = jax.jit(task.loss)
-  one = loss(params, task.tables, rows, jax.random.key(0))
-  two = loss(params, task.tables, embeddings()[5:25], jax.random.key(0))
+  actual = loss(params, task.tables, rows, jax.random.key(0))
+  expected = loss(params, task.tables, embeddings()[5:25], jax.random.key(0))
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), one, two
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), actual, expected
   )
 
 
-def test_half_precision_embeddings_are_read():
+def test_trains_on_float16_embeddings():
   task = make_task(x=embeddings().astype(np.float16))
   assert all(
     leaf.dtype == jnp.float32
@@ -249,13 +249,13 @@ def test_half_precision_embeddings_are_read():
   )
 
 
-def test_fewer_items_than_codes_is_one_line():
+def test_refuses_fewer_items_than_codes():
   task = make_task(x=embeddings(num_items=7))
   with pytest.raises(UsageError, match='8 codes from 7 items'):
     task.init(jax.random.key(0))
 
 
-def test_a_codebook_of_every_size():
+def test_codebooks_of_different_sizes():
   params = make_task(codebook_sizes=(2, 4, 8)).init(jax.random.key(0))
   assert params.model.level_sizes == (2, 4, 8)
   assert [len(idle) for idle in params.idle] == [2, 4, 8]
@@ -281,5 +281,5 @@ def test_vq_vae_loss_equals_numpy():
   error = distances.min(axis=-1).sum() / 20
   reconstruction = ((standardized - x_hat) ** 2).sum() / 20
   np.testing.assert_allclose(loss, reconstruction + 1.25 * error, rtol=1e-4)
-  used = len(np.unique(codes)) / 8
-  np.testing.assert_allclose(metrics['batch_usage'], used, rtol=1e-6)
+  usage = len(np.unique(codes)) / 8
+  np.testing.assert_allclose(metrics['batch_usage'], usage, rtol=1e-6)

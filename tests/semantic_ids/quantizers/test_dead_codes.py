@@ -1,12 +1,12 @@
-"""Codes that no item chooses, and how they are restarted."""
+"""Tests the restart of codes that no item chooses."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tests.semantic_ids.autoencoders import (
-  after_update_of,
   embeddings,
+  make_after_update,
   make_task,
 )
 from tiger_jax.semantic_ids.quantizers.autoencoder_task import Seen
@@ -18,14 +18,14 @@ def test_restart_revives_dead_codes(task, params):
   far = params.model.codebooks[1].at[3:].set(1e3)
   dead = _with_codebook(params, 1, far)
   rng = jax.random.key(0)
-  after_update = after_update_of(task)
+  after_update = make_after_update(task)
   for step in range(3):
     alive = after_update(dead, task.tables, batch, step, rng)
-    if step < 2:  # The epoch of three steps is not over.
+    if step < 2:  # The epoch has three steps.
       np.testing.assert_array_equal(alive.model.codebooks[1], far)
       dead = alive
   np.testing.assert_array_equal(alive.idle[1][3:], 0)
-  # Each revived code is an item's residual at its level, no two the same.
+  # The restarted codes are distinct residuals of items at their level.
   z = dead.model.autoencoder.encode(batch)
   residuals = dead.model.quantize(z).residuals[:, 1]
   revived = alive.model.codebooks[1][3:]
@@ -33,7 +33,7 @@ def test_restart_revives_dead_codes(task, params):
   rows = gaps.sum(axis=-1).argmin(axis=1)
   np.testing.assert_allclose(gaps[np.arange(5), rows], 0, atol=1e-6)
   assert len(set(rows.tolist())) == 5
-  # Codes in use do not change.
+  # The codes in use do not change.
   for level in range(3):
     used = np.asarray((dead.idle[level] + 1 < 3) | (alive.idle[level] > 0))
     np.testing.assert_array_equal(
@@ -41,9 +41,9 @@ def test_restart_revives_dead_codes(task, params):
     )
 
 
-def test_a_code_of_one_batch_of_an_epoch_stays(task, params):
-  """A code chosen in one of three batches is kept for one more epoch."""
-  # Code 0 is chosen in every batch, codes 1, 2 and 3 in one batch each.
+def test_code_chosen_in_one_batch_per_epoch_is_kept(task, params):
+  """Epochs have three batches."""
+  # Code 0 is chosen in every batch, and codes 1, 2 and 3 in one batch each.
   batches = [[0, 1, 1, 0], [0, 2, 0, 0], [3, 3, 0, 0], *[[0] * 4] * 3]
   after_update = jax.jit(task.after_update)
   for step, codes in enumerate(batches):
@@ -55,28 +55,28 @@ def test_a_code_of_one_batch_of_an_epoch_stays(task, params):
     )
     for level in range(3):
       changed = (params.model.codebooks[level] != before[level]).any(1)
-      # Code 3 was last seen when the first epoch ended, an epoch ago.
+      # At step 5, code 3 has not been chosen for exactly one epoch.
       dead = {2: [4, 5, 6, 7], 5: [*range(1, 8)]}.get(step, [])
       assert np.flatnonzero(changed).tolist() == dead
       expected = jnp.where(changed[:, None], vectors[:1], before[level])
       np.testing.assert_array_equal(params.model.codebooks[level], expected)
 
 
-def test_no_restart_after_its_epochs(task, params):
+def test_no_restart_after_restart_epochs(task, params):
   batch = jnp.asarray(embeddings()[:32])
   dead = params._replace(idle=tuple(idle + 100 for idle in params.idle))
-  after_update = after_update_of(task)
+  after_update = make_after_update(task)
   after = after_update(dead, task.tables, batch, 40 * 3 + 2, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, after, dead)
 
 
-def test_vq_vae_restarts_its_one_codebook():
+def test_vq_vae_restarts_dead_codes():
   task = make_task(VqVae)
   params = task.init(jax.random.key(0))
   dead = _with_codebook(params, 0, params.model.codebooks[0].at[3:].set(1e3))
   batch = jnp.asarray(embeddings()[:32])
   alive = dead
-  after_update = after_update_of(task)
+  after_update = make_after_update(task)
   for step in range(3):
     alive = after_update(alive, task.tables, batch, step, jax.random.key(0))
   parts = dead.model.autoencoder.encode(batch).reshape(-1, 4)

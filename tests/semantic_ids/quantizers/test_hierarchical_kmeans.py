@@ -1,4 +1,4 @@
-"""Hierarchical k-means against planted trees and brute-force descent."""
+"""Tests hierarchical k-means against planted trees and brute force."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def _random(num_items, dim=4):
 
 @pytest.fixture(name='tree')
 def _tree():
-  """A root with two children, of which one has three and the other one."""
+  """A root with two children, which have three children and one child."""
   return HierarchicalKmeans(
     jnp.zeros(2),
     centroids=(
@@ -45,12 +45,12 @@ def _tree():
   )
 
 
-def test_a_tree_worked_by_hand(tree):
+def test_tree_worked_by_hand(tree):
   assert isinstance(tree, Quantizer)
   assert tree.level_sizes == (2, 3)
   x = jnp.asarray([[0.0, -3.0], [2.0, 0.0], [7.0, 3.0], [4.9, 3.0]])
   codes = tree.codes(x)
-  # The last is nearer to the leaf (9, 3), but that is on another branch.
+  # The leaf nearest to the last item is (9, 3), but on another branch.
   np.testing.assert_array_equal(codes, [[0, 1], [0, 2], [1, 0], [0, 2]])
   np.testing.assert_array_equal(
     tree.reconstruct(codes),
@@ -68,10 +68,10 @@ def test_a_tree_worked_by_hand(tree):
   np.testing.assert_array_equal(
     tree.distances(x, codes, 1)[:3], [[16, 4, 10], [5, 5, 1], [4, inf, inf]]
   )
-  # The codes given tell the branch, not the embedding.
-  other = jnp.asarray([[1, 0]] * 4)
+  # The branch depends on the given codes, not on the embedding.
+  other_codes = jnp.asarray([[1, 0]] * 4)
   np.testing.assert_array_equal(
-    tree.distances(x, other, 1)[:2], [[117, inf, inf], [58, inf, inf]]
+    tree.distances(x, other_codes, 1)[:2], [[117, inf, inf], [58, inf, inf]]
   )
 
 
@@ -79,10 +79,10 @@ def test_descent_equals_brute_force():
   tree = _fit(_random(300), (4, 5, 6))
   x = 1.5 * np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
   codes = _codes(tree, x)
-  made = np.asarray(tree.reconstruct(jnp.asarray(codes)))
+  x_hat = np.asarray(tree.reconstruct(jnp.asarray(codes)))
   for level in range(3):
-    found = tree.distances(jnp.asarray(x), jnp.asarray(codes), level)
-    np.testing.assert_array_equal(np.argmin(found, axis=1), codes[:, level])
+    distances = tree.distances(jnp.asarray(x), jnp.asarray(codes), level)
+    np.testing.assert_array_equal(np.argmin(distances, axis=1), codes[:, level])
   for i, vector in enumerate(x):
     node = 0
     for level in range(3):
@@ -90,7 +90,7 @@ def test_descent_equals_brute_force():
       centroids = np.asarray(tree.centroids[level] + tree.mean[None])[rows]
       code = np.argmin([np.sum((vector - c) ** 2) for c in centroids])
       assert codes[i, level] == code
-      np.testing.assert_array_equal(made[i, level], centroids[code])
+      np.testing.assert_array_equal(x_hat[i, level], centroids[code])
       node = rows[code]
 
 
@@ -107,13 +107,13 @@ def test_recovers_planted_clusters_of_clusters():
   assert adjusted_rand_score(fine, codes[:, 0] * 6 + codes[:, 1]) == 1
   assert _num_prefixes(codes, 3) == 216
   means = np.stack([x[fine == f].mean(axis=0) for f in range(36)])[fine]
-  made = tree.reconstruct(jnp.asarray(codes))
-  np.testing.assert_allclose(made[:, 1], means, atol=1e-3)
-  np.testing.assert_allclose(made[:, 2], x, atol=1e-3)
+  x_hat = tree.reconstruct(jnp.asarray(codes))
+  np.testing.assert_allclose(x_hat[:, 1], means, atol=1e-3)
+  np.testing.assert_allclose(x_hat[:, 2], x, atol=1e-3)
 
 
 @pytest.mark.parametrize('num_items', [1, 3, 200])
-def test_every_item_has_codes_of_its_own(num_items):
+def test_every_item_gets_its_own_codes(num_items):
   x = _random(num_items)
   tree = _fit(x, (64, 64, 64))
   codes = _codes(tree, x)
@@ -122,57 +122,58 @@ def test_every_item_has_codes_of_its_own(num_items):
   assert tree.level_sizes == widths
 
 
-@pytest.mark.parametrize('num_items, widest', [(8, 2), (9, 3), (64, 4)])
-def test_the_root_has_a_root_of_the_items(num_items, widest):
+@pytest.mark.parametrize('num_items, num_children', [(8, 2), (9, 3), (64, 4)])
+def test_number_of_children_of_the_root(num_items, num_children):
+  """It is the cube root of the number of items, because there are 3 levels."""
   tree = _fit(_random(num_items), (5, 256, 256))
-  assert tree.level_sizes[0] == widest
+  assert tree.level_sizes[0] == num_children
 
 
-def test_no_node_has_more_children_than_its_items_need():
+def test_number_of_children_depends_on_the_items_of_a_node():
   x = _random(250)
   tree = _fit(x, (3, 4, 16))
   codes = _codes(tree, x)
   assert tree.level_sizes[0] == 3
   assert all(
-    used <= most
-    for used, most in zip(tree.level_sizes, (3, 4, 16), strict=True)
+    size <= max_size
+    for size, max_size in zip(tree.level_sizes, (3, 4, 16), strict=True)
   )
   for first in range(3):
     branch = codes[codes[:, 0] == first]
-    # Of n items, the square root, at most 4; k-means leaves none empty.
+    # The square root of the number of items, at most 4. No cluster is empty.
     assert _num_prefixes(branch, 2) == min(4, int(np.ceil(len(branch) ** 0.5)))
     for second in np.unique(branch[:, 1]):
       leaves = branch[branch[:, 1] == second, 2]
       assert len(np.unique(leaves)) == min(16, len(leaves))
 
 
-def test_items_share_codes_where_there_are_too_few():
+def test_items_share_codes_if_there_are_too_few():
   x = _random(400)
   tree = _fit(x, (2, 3, 4))
   codes = _codes(tree, x)
   assert tree.level_sizes == (2, 3, 4)
   assert _num_prefixes(codes, 3) == 24
-  made = np.asarray(tree.reconstruct(jnp.asarray(codes)))
-  errors = np.sum((x[:, None] - made) ** 2, axis=-1).mean(axis=0)
+  x_hat = np.asarray(tree.reconstruct(jnp.asarray(codes)))
+  errors = np.sum((x[:, None] - x_hat) ** 2, axis=-1).mean(axis=0)
   assert (np.diff(errors) < 0).all()
 
 
-def test_duplicates_share_the_codes_of_the_first():
+def test_duplicates_share_codes():
   x = np.tile(_random(30), (4, 1)).astype(np.float16)
   tree = _fit(x, (8, 8, 8))
   codes = _codes(tree, x)
   np.testing.assert_array_equal(codes, np.tile(codes[:30], (4, 1)))
-  # Those of the others are not counted as if somebody had them.
-  used = sum(len(np.unique(codes[:, level])) for level in range(3))
-  assert sum(tree.level_sizes) == used
+  # The tree has no nodes that no item chooses.
+  num_used = sum(len(np.unique(codes[:, level])) for level in range(3))
+  assert sum(tree.level_sizes) == num_used
   assert len(tree.centroids[2]) == _num_prefixes(codes, 3)
 
 
-def test_items_that_are_all_the_same_have_one_code():
+def test_equal_items_share_one_code():
   tree = _fit(np.full((50, 3), 7, np.float16), (8, 8))
   assert tree.level_sizes == (1, 1)
-  made = tree.reconstruct(jnp.zeros((1, 2), jnp.int32))
-  np.testing.assert_array_equal(made, np.full((1, 2, 3), 7))
+  x_hat = tree.reconstruct(jnp.zeros((1, 2), jnp.int32))
+  np.testing.assert_array_equal(x_hat, np.full((1, 2, 3), 7))
 
 
 def test_codes_do_not_depend_on_the_batch():
@@ -183,7 +184,7 @@ def test_codes_do_not_depend_on_the_batch():
   np.testing.assert_array_equal(tree.codes(jnp.asarray(x)), codes)
 
 
-def test_fits_to_no_more_than_a_sample(monkeypatch):
+def test_fits_to_a_sample(monkeypatch):
   monkeypatch.setattr(kmeans, 'MAX_ITEMS', 50)
   x = _random(400)
   tree = _fit(x, (256, 256))

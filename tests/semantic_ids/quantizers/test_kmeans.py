@@ -1,4 +1,4 @@
-"""k-means against planted clusters and scikit-learn."""
+"""Tests k-means against planted clusters and scikit-learn."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_nearest_equals_numpy():
   np.testing.assert_allclose(distances, expected.min(axis=1), atol=1e-5)
 
 
-def test_of_equally_near_centroids_the_first_is_taken():
+def test_ties_go_to_the_first_centroid():
   centroids = jnp.asarray([[3.0, 0], [1, 1], [1, -1], [1, 1], [3, 0]])
   x = jnp.asarray([[0.0, 0], [1, 2], [1, -3], [4, 0], [9, 0]])
   rows, _ = kmeans.nearest(x, centroids)
@@ -35,12 +35,12 @@ def test_squared_distances_equal_numpy():
   rng = np.random.default_rng(4)
   x = rng.normal(size=(20, 5)).astype(np.float32)
   centroids = np.concatenate([rng.normal(size=(6, 5)), x[:3]])
-  found = kmeans.squared_distances(
+  distances = kmeans.squared_distances(
     jnp.asarray(x), jnp.asarray(centroids, jnp.float32)
   )
   expected = ((x[:, None] - centroids[None]) ** 2).sum(axis=-1)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
-  assert (np.asarray(found) >= 0).all()
+  np.testing.assert_allclose(distances, expected, atol=1e-5)
+  assert (np.asarray(distances) >= 0).all()
 
 
 def test_one_iteration_equals_numpy():
@@ -63,16 +63,16 @@ def test_one_iteration_equals_numpy():
 
 
 @pytest.mark.parametrize('num_points', [130, 256])
-def test_padding_changes_nothing(num_points):
+def test_padded_fit_equals_fit(num_points):
   rng = np.random.default_rng(6)
   x = rng.normal(size=(num_points, 4)).astype(np.float32)
   x[-1] = 50
-  padded = kmeans.fit_padded(jax.random.key(0), x, 12, 10)
-  plain = kmeans.fit(jax.random.key(0), jnp.asarray(x), 12, 10)
-  np.testing.assert_allclose(padded, plain, atol=1e-4)
+  centroids = kmeans.fit_padded(jax.random.key(0), x, 12, 10)
+  expected = kmeans.fit(jax.random.key(0), jnp.asarray(x), 12, 10)
+  np.testing.assert_allclose(centroids, expected, atol=1e-4)
 
 
-def test_padding_is_never_a_centroid_of_its_own():
+def test_padding_never_becomes_a_centroid():
   x = np.repeat(np.eye(3, dtype=np.float32) + 1, 3, axis=0)
   centroids = kmeans.fit_padded(jax.random.key(0), x, 9, 5)
   assert centroids.shape == (9, 3)
@@ -91,48 +91,48 @@ def test_recovers_planted_clusters():
   np.testing.assert_array_equal(np.sort(gaps.argmin(axis=1)), np.arange(12))
 
 
-def test_seeds_are_better_than_plain_ones():
-  """Seeds drawn without candidates miss more planted clusters."""
+def test_candidates_improve_the_seeds():
+  """Plain k-means++, without candidates, misses more planted clusters."""
   rng = np.random.default_rng(8)
   centers = rng.normal(size=(40, 8)) * 5
   x = np.repeat(centers, 12, 0) + rng.normal(size=(480, 8))
 
-  def num_seeded(seeds):
+  def num_hit(seeds):
     gaps = ((np.asarray(seeds)[:, None] - centers[None]) ** 2).sum(-1)
     return len(np.unique(gaps.argmin(1)))
 
-  def plain():
+  def plain_num_hit():
     seeds, distances = [], np.ones(len(x))
     for _ in range(40):
       seeds.append(x[rng.choice(len(x), p=distances / distances.sum())])
       gaps = ((x - seeds[-1][None]) ** 2).sum(1)
       distances = np.minimum(distances, gaps) if seeds[1:] else gaps
-    return num_seeded(seeds)
+    return num_hit(seeds)
 
   keys = jax.random.split(jax.random.key(0), 10)
   seeds = [kmeans.fit(key, jnp.asarray(x, jnp.float32), 40, 0) for key in keys]
-  found = np.mean([num_seeded(x) for x in seeds])
-  assert found > 2 + np.mean([plain() for _ in range(10)])
+  mean_num_hit = np.mean([num_hit(x) for x in seeds])
+  assert mean_num_hit > 2 + np.mean([plain_num_hit() for _ in range(10)])
 
 
 def test_is_as_good_as_scikit_learn():
   rng = np.random.default_rng(2)
   x = rng.normal(size=(1500, 6)).astype(np.float32)
-  ours = _inertia(x, kmeans.fit(jax.random.key(0), jnp.asarray(x), 32, 50))
-  theirs = KMeans(32, n_init=3, random_state=0).fit(x).inertia_
-  assert ours < 1.03 * theirs
+  inertia = _inertia(x, kmeans.fit(jax.random.key(0), jnp.asarray(x), 32, 50))
+  reference = KMeans(32, n_init=3, random_state=0).fit(x).inertia_
+  assert inertia < 1.03 * reference
 
 
-def test_scale_changes_nothing():
+def test_fit_does_not_depend_on_the_scale():
   x = np.random.default_rng(7).normal(size=(300, 4)).astype(np.float32)
   small = kmeans.fit(jax.random.key(0), jnp.asarray(x / 1024), 12, 1)
   large = kmeans.fit(jax.random.key(0), jnp.asarray(x * 1024), 12, 1)
   np.testing.assert_array_equal(small * 2**20, large)
 
 
-def test_no_cluster_is_left_empty():
-  # k-means++ alone seeds the heap of near points seldom and the far ones
-  # always; every centroid must still own a point at the end.
+def test_no_cluster_is_empty():
+  # k-means++ places few seeds in the dense cluster, so that clusters become
+  # empty and must be refilled.
   rng = np.random.default_rng(3)
   x = np.concatenate([
     rng.normal(size=(190, 2)) * 1e-3,
@@ -142,14 +142,14 @@ def test_no_cluster_is_left_empty():
   assert len(np.unique(kmeans.nearest(jnp.asarray(x), centroids)[0])) == 64
 
 
-def test_repeated_points_are_no_error():
+def test_fits_repeated_points():
   x = jnp.asarray(np.repeat(np.eye(3, dtype=np.float32), 4, axis=0))
   centroids = kmeans.fit(jax.random.key(0), x, 8, 5)
   assert np.isfinite(centroids).all()
   assert _inertia(x, centroids) == 0
 
 
-def test_more_clusters_than_points_is_one_line():
+def test_refuses_more_clusters_than_points():
   x = jnp.zeros((5, 2))
   with pytest.raises(UsageError, match='6 codes from 5 items: set .* to 5'):
     kmeans.fit(jax.random.key(0), x, 6, 5)

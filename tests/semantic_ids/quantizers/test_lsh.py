@@ -1,4 +1,4 @@
-"""LSH codes and distances against slow NumPy, and against the theory."""
+"""Tests LSH codes and distances against slow NumPy and against theory."""
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +37,10 @@ def _slow_margins(quantizer, x, level):
 
 def test_codes_equal_slow_numpy(quantizer):
   x = _embeddings(50)
-  found = np.asarray(quantizer.codes(jnp.asarray(x)))
-  assert found.shape == (50, 4)
-  for row, codes in zip(x, found, strict=True):
-    for level, code in enumerate(codes):
+  codes = np.asarray(quantizer.codes(jnp.asarray(x)))
+  assert codes.shape == (50, 4)
+  for row, row_codes in zip(x, codes, strict=True):
+    for level, code in enumerate(row_codes):
       margins = _slow_margins(quantizer, row, level)
       bits = ['1' if margin > 0 else '0' for margin in margins]
       assert code == int('0' + ''.join(reversed(bits)), 2)
@@ -50,19 +50,19 @@ def test_codes_equal_slow_numpy(quantizer):
 def test_distances_equal_slow_numpy(quantizer, level):
   x = _embeddings(9)
   codes = quantizer.codes(jnp.asarray(x))
-  found = np.asarray(quantizer.distances(jnp.asarray(x), codes, level))
-  expected = np.zeros_like(found)
+  distances = np.asarray(quantizer.distances(jnp.asarray(x), codes, level))
+  expected = np.zeros_like(distances)
   for i, row in enumerate(x):
     for code in range(quantizer.level_sizes[level]):
       for plane, margin in enumerate(_slow_margins(quantizer, row, level)):
         if (margin > 0) != bool(code >> plane & 1):
           expected[i, code] += margin**2
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-  np.testing.assert_array_equal(found.argmin(axis=1), codes[:, level])
-  np.testing.assert_array_equal(found.min(axis=1), 0)
+  np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_array_equal(distances.argmin(axis=1), codes[:, level])
+  np.testing.assert_array_equal(distances.min(axis=1), 0)
 
 
-def test_on_a_plane_the_own_code_is_the_nearest():
+def test_code_of_an_item_on_a_plane_is_the_nearest():
   quantizer = lsh.fit(jax.random.key(0), np.zeros((2, 3), np.float32), (4,))
   x = jnp.zeros((1, 3))
   assert quantizer.codes(x).tolist() == [[0]]
@@ -70,29 +70,30 @@ def test_on_a_plane_the_own_code_is_the_nearest():
 
 
 @pytest.mark.parametrize('degrees', [10, 45, 120])
-def test_planes_part_two_items_in_proportion_to_their_angle(degrees):
+def test_planes_separate_items_in_proportion_to_their_angle(degrees):
   angle = np.radians(degrees)
-  one, two = np.zeros((2, 20), np.float32)
-  one[3] = 1
-  two[[3, 11]] = np.cos(angle), np.sin(angle)
-  # With their mirror images, so that the mean is the origin.
-  x = np.stack([one, two, -one, -two])
+  a, b = np.zeros((2, 20), np.float32)
+  a[3] = 1
+  b[[3, 11]] = np.cos(angle), np.sin(angle)
+  # The mirror images move the mean to the origin.
+  x = np.stack([a, b, -a, -b])
   quantizer = lsh.fit(jax.random.key(1), x, (2**25,) * 40)
   codes = np.asarray(quantizer.codes(jnp.asarray(x)))
-  parted = sum(int(x).bit_count() for x in codes[0] ^ codes[1]) / 1000
-  share = degrees / 180
-  # Four standard deviations of 1000 draws.
-  assert abs(parted - share) < 4 * np.sqrt(share * (1 - share) / 1000)
+  share = sum(int(x).bit_count() for x in codes[0] ^ codes[1]) / 1000
+  expected = degrees / 180
+  # Four standard deviations of the share in 1000 draws.
+  std = np.sqrt(expected * (1 - expected) / 1000)
+  assert abs(share - expected) < 4 * std
 
 
-def test_planes_pass_through_the_middle_of_the_items():
+def test_planes_pass_through_the_mean():
   x = _embeddings(500) + 100
   quantizer = lsh.fit(jax.random.key(0), x, (2,) * 50)
   above = np.asarray(quantizer.codes(jnp.asarray(x))).mean(axis=0)
   assert above.min() > 0.4 and above.max() < 0.6
 
 
-def test_what_is_not_finite_is_one_line():
+def test_refuses_embeddings_that_are_not_finite():
   x = _embeddings(4)
   x[2, 1] = np.nan
   with pytest.raises(NumbersError, match='row 2 is not finite'):

@@ -1,4 +1,4 @@
-"""OPQ against slow NumPy and faiss."""
+"""Tests OPQ against slow NumPy and faiss."""
 
 import faiss
 import jax
@@ -13,18 +13,18 @@ from tiger_jax.semantic_ids.quantizers import kmeans, opq
 
 
 def _correlated(num_items, dim):
-  """Makes clusters whose few long axes lie askew to the dimensions."""
+  """Draws clusters with few large principal axes, randomly rotated."""
   rng = np.random.default_rng(0)
   x = rng.normal(size=(num_items, dim))
   x += 2 * rng.normal(size=(30, dim))[rng.integers(30, size=num_items)]
-  askew, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
+  rotation, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
   scales = 0.7 ** np.arange(dim)
-  return ((x * scales) @ askew + 5).astype(np.float32)
+  return ((x * scales) @ rotation + 5).astype(np.float32)
 
 
 def _error(x, quantizer):
-  made = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
-  return float(np.sum((x - np.asarray(made)) ** 2, axis=1).mean())
+  x_hat = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
+  return float(np.sum((x - np.asarray(x_hat)) ** 2, axis=1).mean())
 
 
 def _faiss_error(x, num_levels, num_bits, rotate=True):
@@ -36,8 +36,8 @@ def _faiss_error(x, num_levels, num_bits, rotate=True):
     rotation.train(x)
     x = rotation.apply(x)
   quantizer.train(x)
-  made = quantizer.decode(quantizer.compute_codes(x))
-  return float(np.sum((x - made) ** 2, axis=1).mean())
+  x_hat = quantizer.decode(quantizer.compute_codes(x))
+  return float(np.sum((x - x_hat) ** 2, axis=1).mean())
 
 
 @pytest.mark.parametrize('dim, num_levels', [(12, 3), (10, 3), (5, 1)])
@@ -53,10 +53,10 @@ def test_equals_slow_numpy(dim, num_levels):
 
   x = x[:20]
   codes = np.asarray(quantizer.codes(jnp.asarray(x)))
-  made = quantizer.reconstruct(jnp.asarray(codes))
+  x_hat = quantizer.reconstruct(jnp.asarray(codes))
   rotated = (x - mean) @ rotation
-  filled = np.concatenate([c.mean(axis=0) for c in quantizer.codebooks])
-  filled = np.tile(filled, (20, 1))
+  quantized = np.concatenate([c.mean(axis=0) for c in quantizer.codebooks])
+  quantized = np.tile(quantized, (20, 1))
   start = 0
   for level, codebook in enumerate(map(np.asarray, quantizer.codebooks)):
     part = slice(start, start + codebook.shape[1])
@@ -64,37 +64,37 @@ def test_equals_slow_numpy(dim, num_levels):
       [np.sum((vector - code) ** 2) for code in codebook]
       for vector in rotated[:, part]
     ])  # fmt: skip
-    found = quantizer.distances(jnp.asarray(x), jnp.asarray(codes), level)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    distances = quantizer.distances(jnp.asarray(x), jnp.asarray(codes), level)
+    np.testing.assert_allclose(distances, expected, atol=1e-3)
     np.testing.assert_array_equal(codes[:, level], expected.argmin(axis=1))
-    filled[:, part] = codebook[codes[:, level]]
-    expected = filled @ rotation.T + mean
-    np.testing.assert_allclose(made[:, level], expected, atol=1e-4)
+    quantized[:, part] = codebook[codes[:, level]]
+    expected = quantized @ rotation.T + mean
+    np.testing.assert_allclose(x_hat[:, level], expected, atol=1e-4)
     start = part.stop
   assert start == rotation.shape[1]
 
 
 def test_is_as_good_as_faiss():
   x = _correlated(1500, 16)
-  ours = _error(x, opq.fit(jax.random.key(0), x, (16,) * 4))
-  assert ours <= 1.03 * _faiss_error(x, 4, 4)
-  # The rotation is worth something, or the line above would say little.
-  assert ours < 0.8 * _faiss_error(x, 4, 4, rotate=False)
+  error = _error(x, opq.fit(jax.random.key(0), x, (16,) * 4))
+  assert error <= 1.03 * _faiss_error(x, 4, 4)
+  # The rotation matters for these items.
+  assert error < 0.8 * _faiss_error(x, 4, 4, rotate=False)
 
 
-def test_rotation_undoes_the_one_planted():
-  # Every part is one of four points; all parts together, askew, fill space.
+def test_planted_rotation_is_recovered():
+  # Each of the three parts is one of four points, before a random rotation.
   rng = np.random.default_rng(1)
   codes = rng.integers(4, size=(600, 3))
   points = rng.normal(size=(3, 4, 4)) * np.array([3, 2, 1])[:, None, None]
   x = np.concatenate([points[i, codes[:, i]] for i in range(3)], axis=1)
-  askew, _ = np.linalg.qr(rng.normal(size=(12, 12)))
-  x = (x @ askew).astype(np.float32)
+  rotation, _ = np.linalg.qr(rng.normal(size=(12, 12)))
+  x = (x @ rotation).astype(np.float32)
   quantizer = opq.fit(jax.random.key(0), x, (16, 16, 16))
   assert _error(x, quantizer) < 0.02 * x.var(axis=0).sum()
 
 
-def test_takes_half_floats_duplicates_and_constant_dimensions():
+def test_fits_float16_duplicates_and_constant_dimensions():
   x = np.repeat(_correlated(10, 6), 3, axis=0).astype(np.float16)
   x[:, 1:5] = 7
   quantizer = opq.fit(jax.random.key(0), x, (16, 16))
@@ -103,27 +103,27 @@ def test_takes_half_floats_duplicates_and_constant_dimensions():
   assert _error(x.astype(np.float32), quantizer) < 1e-5
 
 
-def test_takes_items_that_are_all_the_same():
+def test_fits_equal_items():
   x = np.full((9, 4), 3, np.float32)
   quantizer = opq.fit(jax.random.key(0), x, (4, 4))
   assert _error(x, quantizer) < 1e-9
 
 
-def test_fits_to_no_more_than_a_sample(monkeypatch):
+def test_fits_to_a_sample(monkeypatch):
   x = _correlated(300, 6)
   monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
   quantizer = opq.fit(jax.random.key(0), x, (8, 8))
-  made = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
-  gaps = np.abs(x - np.asarray(made)).max(axis=1)
+  x_hat = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
+  gaps = np.abs(x - np.asarray(x_hat)).max(axis=1)
   assert (gaps < 1e-4).sum() == 8
 
 
-def test_fewer_items_than_codes_is_one_line():
+def test_refuses_fewer_items_than_codes():
   with pytest.raises(UsageError, match='8 codes from 5 items'):
     opq.fit(jax.random.key(0), np.ones((5, 4), np.float16), (4, 8))
 
 
-def test_lowers_for_every_accelerator():
+def test_lowers_for_every_platform():
   platforms = ('cpu', 'cuda', 'tpu')
   x, part = jnp.zeros((50, 10)), jnp.zeros((4, 5))
   for fn, args in [

@@ -1,4 +1,4 @@
-"""Product quantization against slow NumPy."""
+"""Tests product quantization against slow NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from tiger_jax.semantic_ids.quantizers import product
 
-# Codebooks of different sizes, for parts of two dimensions.
+# The sizes of the codebooks, for parts of two dimensions.
 _SIZES = (5, 3, 7)
 
 
@@ -37,26 +37,26 @@ def _slow_codes(x, codebooks):
 
 
 def test_quantize_equals_slow_numpy(x, codebooks):
-  found = product.quantize(jnp.asarray(x), _on_device(codebooks))
+  result = product.quantize(jnp.asarray(x), _on_device(codebooks))
   codes = _slow_codes(x, codebooks)
-  np.testing.assert_array_equal(found.codes, codes)
+  np.testing.assert_array_equal(result.codes, codes)
   quantized = [
     np.concatenate([codebooks[i][row[i]] for i in range(3)]) for row in codes
   ]
-  np.testing.assert_array_equal(found.quantized, quantized)
-  np.testing.assert_array_equal(np.reshape(found.residuals, (20, 6)), x)
+  np.testing.assert_array_equal(result.quantized, quantized)
+  np.testing.assert_array_equal(np.reshape(result.residuals, (20, 6)), x)
 
 
 @pytest.mark.parametrize('level', range(3))
 def test_distances_equal_slow_numpy(x, codebooks, level):
-  found = product.distances(jnp.asarray(x), _on_device(codebooks), level)
+  distances = product.distances(jnp.asarray(x), _on_device(codebooks), level)
   expected = _slow_distances(x, codebooks, level)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(distances, expected, atol=1e-5)
 
 
-def test_vectors_that_are_partly_known(codebooks):
+def test_partial_vectors_equal_numpy(codebooks):
   codes = np.array([[4, 0, 6], [1, 2, 3]], np.int32)
-  found = product.partial_vectors(jnp.asarray(codes), _on_device(codebooks))
+  vectors = product.partial_vectors(jnp.asarray(codes), _on_device(codebooks))
   means = [codebook.mean(axis=0) for codebook in codebooks]
   for item, (a, b, c) in enumerate(codes):
     for row, expected in enumerate(
@@ -67,11 +67,11 @@ def test_vectors_that_are_partly_known(codebooks):
       ]
     ):
       np.testing.assert_allclose(
-        found[item, row], np.concatenate(expected), atol=1e-6
+        vectors[item, row], np.concatenate(expected), atol=1e-6
       )
 
 
-def test_no_gradient_reaches_codebooks(x, codebooks):
+def test_codebooks_get_no_gradient(x, codebooks):
   gradient = jax.grad(
     lambda c: jnp.sum(product.quantize(jnp.asarray(x), c).quantized ** 2)
   )(_on_device(codebooks))

@@ -1,4 +1,4 @@
-"""Random IDs: a function of the embedding that tells nothing about it."""
+"""Tests that random IDs are a uniform hash of the embedding."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ _NUM_ITEMS = 20_000
 
 
 def _embeddings(num_items=_NUM_ITEMS, dim=8):
-  # From 16 bits, so that the low bits of every number are zero.
+  # Rounded to 16 bits, so that the low bits of every number are zero.
   x = np.random.default_rng(0).normal(size=(num_items, dim))
   return x.astype(np.float16).astype(np.float32)
 
@@ -45,9 +45,9 @@ def _slow_mix(word):
   return word ^ word >> 16
 
 
-def test_equals_a_slow_hash(codes):
+def test_codes_equal_a_slow_hash(codes):
   quantizer = _fit()
-  for row, found in zip(_embeddings()[:20], codes[:20], strict=True):
+  for row, row_codes in zip(_embeddings()[:20], codes[:20], strict=True):
     for level, size in enumerate(quantizer.level_sizes):
       total = sum(
         _slow_mix(word) * coefficient
@@ -57,7 +57,7 @@ def test_equals_a_slow_hash(codes):
           strict=True,
         )
       )
-      assert found[level] == _slow_mix(total % 2**32) % size
+      assert row_codes[level] == _slow_mix(total % 2**32) % size
 
 
 @pytest.mark.parametrize('level', range(4))
@@ -74,30 +74,30 @@ def test_levels_are_independent(codes, levels):
 
 
 @pytest.mark.parametrize('dim', [0, 7])
-def test_items_almost_alike_get_unrelated_codes(codes, dim):
+def test_similar_items_get_unrelated_codes(codes, dim):
   x = _embeddings()
   x[:, dim] = np.nextafter(x[:, dim], np.float32(np.inf))
-  moved = (_codes(x)[:, 2] - codes[:, 2]) % 16
-  assert scipy.stats.chisquare(np.bincount(moved)).pvalue > 1e-3
+  differences = (_codes(x)[:, 2] - codes[:, 2]) % 16
+  assert scipy.stats.chisquare(np.bincount(differences)).pvalue > 1e-3
 
 
-def test_the_same_embedding_gets_the_same_codes(codes):
+def test_equal_embeddings_get_equal_codes(codes):
   x = _embeddings()
   np.testing.assert_array_equal(_codes(x[5:7]), codes[5:7])
   np.testing.assert_array_equal(_codes(x[[3, 3]]), codes[[3, 3]])
 
 
-def test_zeros_are_one_number():
+def test_zeros_get_the_same_codes():
   x = np.float32([[0.0, 1], [-0.0, 1], [1e-40, 1], [1, 0], [1, -0.0]])
   codes = _codes(x, _fit((4096,), dim=2))[:, 0]
   assert codes[0] == codes[1] == codes[2] != codes[3] == codes[4]
 
 
-def test_distances_go_round():
+def test_distances_are_cyclic():
   quantizer = _fit((5, 7))
   x = jnp.asarray(_embeddings(4))
   codes = quantizer.codes(x)
   for level, size in enumerate((5, 7)):
-    found = quantizer.distances(x, codes, level)
-    for own, row in zip(codes[:, level].tolist(), found, strict=True):
+    distances = quantizer.distances(x, codes, level)
+    for own, row in zip(codes[:, level].tolist(), distances, strict=True):
       assert [row[(own + i) % size] for i in range(size)] == list(range(size))

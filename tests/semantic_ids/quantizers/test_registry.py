@@ -1,4 +1,4 @@
-"""The table of quantizers, and their default codebook sizes."""
+"""Tests the registry of quantizers and their default codebook sizes."""
 
 import pytest
 
@@ -16,24 +16,24 @@ from tiger_jax.semantic_ids.quantizers.registry import (
   ('quantizer', 'expected'),
   [('rq_vae', (256,) * 3), ('lsh', (256,) * 4), ('random', (255,) * 4)],
 )
-def test_codebooks_are_the_papers_where_none_are_named(quantizer, expected):
-  filled = with_sizes(SemanticIdsConfig(quantizer=quantizer, epochs=7))
-  assert filled == SemanticIdsConfig(quantizer, expected, epochs=7)
+def test_default_codebook_sizes_are_those_of_the_paper(quantizer, expected):
+  config = with_sizes(SemanticIdsConfig(quantizer=quantizer, epochs=7))
+  assert config == SemanticIdsConfig(quantizer, expected, epochs=7)
 
 
-def test_given_sizes_are_kept():
+def test_given_codebook_sizes_are_kept():
   config = SemanticIdsConfig(codebook_sizes=(4, 16))
   assert with_sizes(config) == config
 
 
-def test_every_quantizer_is_known():
+def test_registry_knows_every_quantizer():
   for name in QUANTIZERS:
     config = SemanticIdsConfig(quantizer=name)
     check(config)
     assert entry(config) is QUANTIZERS[name]
-  for function in (check, entry, with_sizes):
+  for fn in (check, entry, with_sizes):
     with pytest.raises(UsageError) as error:
-      function(SemanticIdsConfig(quantizer='none'))
+      fn(SemanticIdsConfig(quantizer='none'))
     choices = str(error.value).split('Choose from ')[1].split(', ')
     assert choices == list(QUANTIZERS)
 

@@ -1,4 +1,4 @@
-"""The residual quantizer against a slow one, and its k-means codebooks."""
+"""Tests residual quantization against slow NumPy, and its codebooks."""
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,13 @@ def _slow_quantize(x, codebooks):
   quantized = np.zeros_like(x)
   residuals = np.zeros((len(x), len(codebooks), x.shape[1]))
   for i, vector in enumerate(x):
-    left = vector.copy()
+    remainder = vector.copy()
     for level, codebook in enumerate(codebooks):
-      residuals[i, level] = left
-      distances = [np.sum((left - code) ** 2) for code in codebook]
+      residuals[i, level] = remainder
+      distances = [np.sum((remainder - code) ** 2) for code in codebook]
       codes[i, level] = int(np.argmin(distances))
       quantized[i] += codebook[codes[i, level]]
-      left = left - codebook[codes[i, level]]
+      remainder = remainder - codebook[codes[i, level]]
   return codes, quantized, residuals
 
 
@@ -28,23 +28,23 @@ def test_equals_slow_numpy(num_levels):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(40, 6))
   codebooks = rng.normal(size=(num_levels, 9, 6))
-  found = residual.quantize(
+  result = residual.quantize(
     jnp.asarray(x, jnp.float32), tuple(jnp.asarray(codebooks, jnp.float32))
   )
   codes, quantized, residuals = _slow_quantize(x, codebooks)
-  np.testing.assert_array_equal(found.codes, codes)
-  np.testing.assert_allclose(found.quantized, quantized, atol=1e-5)
-  np.testing.assert_allclose(found.residuals, residuals, atol=1e-5)
+  np.testing.assert_array_equal(result.codes, codes)
+  np.testing.assert_allclose(result.quantized, quantized, atol=1e-5)
+  np.testing.assert_allclose(result.residuals, residuals, atol=1e-5)
 
 
-def test_residual_norm_falls_level_by_level():
+def test_residual_norm_falls_with_every_level():
   x = jax.random.normal(jax.random.key(0), (400, 8))
   codebooks = residual.fit_codebooks(jax.random.key(1), x, (16,) * 4)
-  found = residual.quantize(x, codebooks)
-  left = jnp.concatenate(
-    [found.residuals, (x - found.quantized)[:, None]], axis=1
+  result = residual.quantize(x, codebooks)
+  residuals = jnp.concatenate(
+    [result.residuals, (x - result.quantized)[:, None]], axis=1
   )
-  norms = np.asarray(jnp.sum(left**2, axis=-1).mean(axis=0))
+  norms = np.asarray(jnp.sum(residuals**2, axis=-1).mean(axis=0))
   assert (np.diff(norms) < 0).all()
 
 
@@ -54,11 +54,11 @@ def test_planted_codebooks_are_recovered():
   pairs = np.stack(np.meshgrid(np.arange(4), np.arange(3)), -1).reshape(-1, 2)
   x = coarse[pairs[:, 0]] + fine[pairs[:, 1]]
   codebooks = residual.fit_codebooks(jax.random.key(0), x, (4, 4))
-  found = residual.quantize(x, codebooks)
-  np.testing.assert_allclose(found.quantized, x, atol=1e-4)
+  result = residual.quantize(x, codebooks)
+  np.testing.assert_allclose(result.quantized, x, atol=1e-4)
 
 
-def test_gradient_of_residuals_moves_no_code():
+def test_residuals_pass_no_gradient_to_codebooks():
   x = jax.random.normal(jax.random.key(0), (10, 4))
   codebooks = tuple(jax.random.normal(jax.random.key(1), (3, 5, 4)))
   gradient = jax.grad(

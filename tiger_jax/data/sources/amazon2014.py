@@ -94,7 +94,7 @@ def read(
   """Reads the raw files of one of `CATEGORIES`.
 
   Args:
-    category: The category.
+    category: The name of the category, such as `Beauty`.
     source_dir: The folder of the raw files. If empty, they are downloaded.
     downloads: The folder for downloads; by default, the one of TFDS.
     site: The address of the official files.

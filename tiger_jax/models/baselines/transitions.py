@@ -36,7 +36,7 @@ class Transitions(NamedTuple):
   popularity: Float[Any, ' items']
 
   @classmethod
-  def count(
+  def from_pairs(
     cls, pairs: Int[np.ndarray, 'n 2'], popularity: Int[np.ndarray, ' items']
   ) -> 'Transitions':
     """Counts pairs of consecutive items."""

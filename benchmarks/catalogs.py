@@ -1,8 +1,8 @@
-"""Made-up catalogues of Semantic IDs, and made-up logits to search them by.
+"""Draws random catalogs of Semantic IDs, and random logits to search them.
 
-Catalogues come spread evenly over all IDs, or bunched together as popular
-topics bunch real ones. The logits stand in for a network that takes no time,
-so that what is timed is the search alone.
+A catalog is uniform over all IDs, or skewed like a real one, in which many
+items share popular prefixes. The logits replace a network, so that a benchmark
+times the search only.
 """
 
 from collections.abc import Callable
@@ -21,29 +21,29 @@ _MULTIPLIER = 0x9E3779B97F4A7C15
 def draw(
   num_items: int, num_codes: int, num_levels: int, skew: bool, seed: int
 ) -> UInt[np.ndarray, 'items l']:
-  """Draws a catalogue in which no ID repeats.
+  """Draws a catalog of unique IDs.
 
-  What repeats is drawn again, up to 16 times in all. That completes a uniform
-  catalogue, unless there are fewer IDs than items asked for. A skewed one may
-  stay smaller, for its rare IDs hardly ever come up.
+  Duplicates are drawn again, at most 16 times. A uniform catalog then has
+  `num_items` items, or all IDs if there are fewer. A skewed catalog may have
+  fewer items, because rare IDs are hardly ever drawn.
 
   Args:
-    num_items: Items asked for.
-    num_codes: Codes at each level.
-    num_levels: Levels of an ID.
+    num_items: The number of items.
+    num_codes: The number of codes at each level.
+    num_levels: The number of levels of an ID.
     skew: Whether the next code, given the codes before it, follows Zipf's law
-      with exponent 1.2; which code is the likeliest depends on those before.
+      with exponent 1.2. The order of the codes depends on the codes before.
       Otherwise all IDs are equally likely.
-    seed: Of everything random.
+    seed: The random seed.
 
   Returns:
-    IDs in ascending order, of as few bytes as a code fits in.
+    IDs in ascending order, in the smallest unsigned type that fits a code.
   """
   rng = np.random.default_rng(seed)
   space = num_codes**num_levels
   num_items = min(num_items, space)
   groups = _groups(num_codes, num_levels)
-  if not skew and space <= 4 * num_items:  # Repeats would be the rule.
+  if not skew and space <= 4 * num_items:  # Avoids many duplicates.
     keys = rng.choice(space, num_items, replace=False, shuffle=False)
     return _codes(np.sort(keys).astype(np.uint64)[None], num_codes, groups)
 
@@ -63,11 +63,12 @@ def draw(
 def logits(
   batch_size: int, num_beams: int, num_codes: int, num_levels: int, seed: int
 ) -> list[Float32[np.ndarray, 'b _ v']]:
-  """Draws what a network might say, of a standard normal distribution.
+  """Draws logits for every level from a standard normal distribution.
 
   Returns:
-    For the first level `[b, 1, v]`, where there is one beam; for every other
-    `[b, m, v]`. What a beam is told depends on its place, not on its codes.
+    `[b, 1, v]` for the first level, which has one beam, and `[b, m, v]` for
+    every other level. The logits of a beam depend on its rank, not on its
+    codes.
   """
   rng = np.random.default_rng(seed)
   return [
@@ -79,11 +80,11 @@ def logits(
 
 
 def _groups(num_codes: int, num_levels: int) -> list[int]:
-  """Returns how many levels each key of 64 bits takes, first levels first."""
-  most = 1
-  while most < num_levels and num_codes ** (most + 1) < 2**63:
-    most += 1
-  return [min(most, num_levels - i) for i in range(0, num_levels, most)]
+  """Returns the number of levels in each 64-bit key, in the order of levels."""
+  size = 1
+  while size < num_levels and num_codes ** (size + 1) < 2**63:
+    size += 1
+  return [min(size, num_levels - i) for i in range(0, num_levels, size)]
 
 
 def _uniform_keys(
@@ -102,29 +103,29 @@ def _zipf_keys(
   num_codes: int,
   groups: list[int],
 ) -> UInt64[np.ndarray, 'keys items']:
-  """Draws ranks, and looks their codes up at an offset that the prefix sets.
+  """Draws ranks, and looks up their codes at an offset given by the prefix.
 
   Args:
     by_rank: All codes, shuffled.
-    rng: Draws the ranks.
-    count: How many IDs.
-    num_codes: Codes at each level.
-    groups: Levels in each key.
+    rng: The generator of the ranks.
+    count: The number of IDs.
+    num_codes: The number of codes at each level.
+    groups: The number of levels in each key.
   """
   by_rank = by_rank.astype(np.uint64)
   shares = np.arange(1, num_codes + 1) ** -_EXPONENT
   cumulative = np.cumsum(shares / shares.sum())
-  cumulative[-1] = 1  # What is drawn lies below.
+  cumulative[-1] = 1  # Without rounding: draws are below 1.
   keys = np.zeros((len(groups), count), np.uint64)
-  # In chunks, so that what a level needs stays in the processor's cache.
+  # In chunks that fit in the processor's cache.
   for start in range(0, count, _CHUNK):
     chunk = keys[:, start : start + _CHUNK]
     prefix = np.zeros(chunk.shape[1], np.uint64)
     for key, size in zip(chunk, groups, strict=True):
       for _ in range(size):
         rank = np.searchsorted(cumulative, rng.random(len(key)), 'right')
-        place = rank.astype(np.uint64) + (prefix >> 40)
-        code = by_rank[place % num_codes]
+        index = rank.astype(np.uint64) + (prefix >> 40)
+        code = by_rank[index % num_codes]
         key *= num_codes
         key += code
         prefix = (prefix + code + 1) * _MULTIPLIER
@@ -136,7 +137,7 @@ def _sorted_unique(
   keys: UInt64[np.ndarray, 'keys n'],
 ) -> UInt64[np.ndarray, 'keys items']:
   if len(keys) == 1:
-    keys = np.sort(keys)  # Several times as fast.
+    keys = np.sort(keys)  # Several times as fast as `lexsort`.
   else:
     keys = keys[:, np.lexsort(keys[::-1])]
   first = np.ones(keys.shape[1], bool)

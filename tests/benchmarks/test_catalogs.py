@@ -1,77 +1,77 @@
-"""Made-up catalogues are what a search is built from, and as skewed as said."""
+"""Random catalogs have the right form and distribution."""
 
 import numpy as np
 import pytest
 
-from benchmarks import catalogues
+from benchmarks import catalogs
 
 
 def _check(codes, num_codes):
   assert codes.dtype == np.min_scalar_type(num_codes - 1)
   assert codes.max() < num_codes
-  # Also says that they are in order.
+  # `np.unique` also sorts.
   np.testing.assert_array_equal(codes, np.unique(codes, axis=0))
 
 
 @pytest.mark.parametrize('skew', [False, True])
 @pytest.mark.parametrize(
   ('num_items', 'num_codes', 'num_levels'),
-  # One key of 64 bits; two; three; codes that fill no whole number of bits.
+  # One, two and three 64-bit keys; a number of codes that is no power of two.
   [(5000, 256, 4), (5000, 2048, 8), (500, 256, 17), (300, 10, 4)],
 )
 def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
-  codes = catalogues.draw(num_items, num_codes, num_levels, skew, seed=0)
+  codes = catalogs.draw(num_items, num_codes, num_levels, skew, seed=0)
   assert codes.shape == (num_items, num_levels)
   _check(codes, num_codes)
 
 
-def test_the_seed_decides():
+def test_draws_depend_on_the_seed():
   for skew in False, True:
     first, again, other = (
-      catalogues.draw(1000, 256, 4, skew, seed) for seed in (1, 1, 2)
+      catalogs.draw(1000, 256, 4, skew, seed) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_a_uniform_catalogue_is_complete_while_there_are_ids():
+def test_a_uniform_catalog_is_complete():
   for num_items in 60, 64, 100:
-    codes = catalogues.draw(num_items, 4, 3, skew=False, seed=0)
+    codes = catalogs.draw(num_items, 4, 3, skew=False, seed=0)
     assert len(codes) == min(num_items, 64)
     _check(codes, 4)
 
 
-def test_a_skewed_catalogue_may_stay_smaller():
-  codes = catalogues.draw(32**3, 32, 3, skew=True, seed=0)
+def test_a_skewed_catalog_may_be_smaller():
+  codes = catalogs.draw(32**3, 32, 3, skew=True, seed=0)
   assert 32**3 // 2 < len(codes) < 32**3
   _check(codes, 32)
 
 
 def test_uniform_codes_are_uniform():
-  codes = catalogues.draw(100_000, 64, 5, skew=False, seed=0)
+  codes = catalogs.draw(100_000, 64, 5, skew=False, seed=0)
   for level in codes.T:
     shares = np.bincount(level, minlength=64) / len(codes)
     np.testing.assert_allclose(shares, 1 / 64, rtol=0.15)
 
 
 def test_skewed_codes_follow_zipf_after_every_prefix():
-  # So many IDs that hardly any came up twice, which would even them out.
-  codes = catalogues.draw(100_000, 256, 12, skew=True, seed=0)
+  # With so many possible IDs, the removal of duplicates has little effect.
+  codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   law = np.arange(1, 257) ** -1.2
   law /= law.sum()
-  hottest = []
+  most_frequent = []
   for _ in range(3):
     shares = np.bincount(codes[:, 0], minlength=256) / len(codes)
     error = 5 * np.sqrt(law / len(codes)) + 1 / len(codes)
     assert (np.abs(np.sort(shares)[::-1] - law) < error)[:5].all()
-    hottest.append(shares.argmax())
-    # On to the next level, after the likeliest code.
-    codes = codes[codes[:, 0] == hottest[-1], 1:]
-  assert len(set(hottest)) > 1
+    most_frequent.append(shares.argmax())
+    # The next level, after the most frequent code.
+    codes = codes[codes[:, 0] == most_frequent[-1], 1:]
+  assert len(set(most_frequent)) > 1
 
 
-def test_hot_codes_differ_between_prefixes():
-  codes = catalogues.draw(100_000, 256, 12, skew=True, seed=0)
+def test_frequent_codes_differ_between_prefixes():
+  codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   firsts = np.bincount(codes[:, 0]).argsort()[::-1][:10]
   seconds = [
     np.bincount(codes[codes[:, 0] == first, 1]).argmax() for first in firsts
@@ -80,7 +80,7 @@ def test_hot_codes_differ_between_prefixes():
 
 
 def test_logits():
-  first, *others = catalogues.logits(3, 5, 1000, 4, seed=0)
+  first, *others = catalogs.logits(3, 5, 1000, 4, seed=0)
   assert first.shape == (3, 1, 1000)
   assert [x.shape for x in others] == 3 * [(3, 5, 1000)]
   assert {x.dtype for x in (first, *others)} == {np.dtype(np.float32)}
@@ -88,5 +88,5 @@ def test_logits():
   assert abs(everything.mean()) < 0.05
   assert abs(everything.std() - 1) < 0.05
   assert (others[0] != others[1]).any()
-  again, *_ = catalogues.logits(3, 5, 1000, 4, seed=0)
+  again, *_ = catalogs.logits(3, 5, 1000, 4, seed=0)
   np.testing.assert_array_equal(first, again)
