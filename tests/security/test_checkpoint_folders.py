@@ -67,9 +67,11 @@ def test_a_manifest_cannot_name_files_outside_its_folder(
   (folder.parent / 'outside').write_bytes(b'x')
   forge(folder, {name: digest(b'x')})
   opened = []
-  describe = manifest._describe
+  describe = manifest._size_and_digest
   monkeypatch.setattr(
-    manifest, '_describe', lambda path: opened.append(path) or describe(path)
+    manifest,
+    '_size_and_digest',
+    lambda path: opened.append(path) or describe(path),
   )
   assert f'{name} is missing' in refusal(folder)
   assert not opened
@@ -94,7 +96,7 @@ def test_sizes_are_compared_before_anything_is_read(folder, monkeypatch):
   with (folder / '1' / 'state' / 'more').open('wb') as file:
     file.truncate(2**40)
   forge(folder, {'state/more': digest(b'x')})
-  monkeypatch.setattr(manifest, '_describe', lambda path: 1 / 0)
+  monkeypatch.setattr(manifest, '_size_and_digest', lambda path: 1 / 0)
   assert 'state/more is not as it was written' in refusal(folder)
 
 
