@@ -56,7 +56,7 @@ def test_results(shop):
   assert environment['seed'] == 0
   assert results.keys() == {
     'model', 'dataset', 'embedding', 'semantic_ids', 'metrics', 'baselines',
-    'best_possible', 'seconds', 'environment',
+    'best_possible', 'seconds', 'environment', 'command',
   }  # fmt: skip
 
 
