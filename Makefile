@@ -1,5 +1,5 @@
-# Everything happens inside .venv. PYTHON is what it is made from; naming
-# another version makes it anew.
+# All commands run in .venv, which is created with PYTHON. If PYTHON has another
+# version than .venv, .venv is created again.
 PYTHON ?= python3
 
 VERSION := $(shell $(PYTHON) -c \
@@ -7,7 +7,7 @@ VERSION := $(shell $(PYTHON) -c \
 # The versions to install; none for a Python that has no such file.
 CONSTRAINTS := constraints/py$(subst .,,$(VERSION)).txt
 CONSTRAINED := $(wildcard $(CONSTRAINTS))
-# There, and newer than those files, when .venv is as it should be.
+# This file is newer than those files if .venv is up to date.
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
@@ -40,18 +40,18 @@ upgrade:  ## Write the newest versions to constraints/, for PYTHON.
 	  && "$$new/bin/python" -m pip freeze --exclude tiger_jax >"$$new/versions" \
 	  && mkdir -p constraints && cp "$$new/versions" $(CONSTRAINTS)
 
-# On Linux, lets the allocator ask for huge pages: a CPU step is a sixth faster.
+# On Linux, the allocator requests huge pages. A CPU step is a sixth faster.
 FASTER := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 quickstart: install  ## Train on the built-in shop and see recommendations.
 	$(FASTER) .venv/bin/python -m tiger_jax.main \
 	  --config=configs/quickstart.py --workdir=runs/quickstart
 
-# Compiles with the optimizations of XLA, which tests/conftest.py turns off.
+# Enables the optimizations of XLA, which tests/conftest.py disables.
 AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
 PYTEST := .venv/bin/python -m pytest -q -n 2 --dist loadfile
 
-test: install  ## Run the tests, but for the slow ones.
+test: install  ## Run all tests except the slow ones.
 	$(PYTEST) -m 'not slow and not as_users'
 	$(AS_USERS) $(PYTEST) -m 'as_users and not slow'
 

@@ -48,35 +48,35 @@ def problems(folder: Path) -> list[str]:
     # Themes keep templates there.
     if '_static' not in path.relative_to(folder).parts
   }
-  found = []
+  messages = []
   for path, page in pages.items():
     name = path.relative_to(folder)
     for target in page.loaded + page.links:
       parts = urlsplit(target)
       if parts.scheme or parts.netloc:
         if target in page.loaded and parts.scheme != 'data':
-          found.append(f'{name}: loads {target}')
+          messages.append(f'{name}: loads {target}')
         continue
       file = path
       if parts.path:
         file = (path.parent / unquote(parts.path)).resolve()
       if not file.is_file():
-        found.append(f'{name}: there is no {target}')
+        messages.append(f'{name}: there is no {target}')
       elif parts.fragment and file.suffix == '.html' and file in pages:
         if unquote(parts.fragment) not in pages[file].anchors:
-          found.append(f'{name}: there is no anchor {target}')
+          messages.append(f'{name}: there is no anchor {target}')
   for path in sorted(folder.rglob('*.css')):
     for target in _CSS.findall(path.read_text(encoding='utf-8')):
-      found.append(f'{path.relative_to(folder)}: loads {target}')
-  return found
+      messages.append(f'{path.relative_to(folder)}: loads {target}')
+  return messages
 
 
 def main(folder: str) -> int:
   """Prints the problems; returns the exit code."""
-  found = problems(Path(folder).resolve())
-  for line in found:
+  messages = problems(Path(folder).resolve())
+  for line in messages:
     print(line, file=sys.stderr)
-  return int(bool(found))
+  return int(bool(messages))
 
 
 if __name__ == '__main__':

@@ -50,13 +50,13 @@ def blocks(page: Path) -> list[Block]:
   """Returns the fenced blocks of a page, except directives of Sphinx."""
   text = page.read_text(encoding='utf-8')
   name = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page
-  found = []
+  result = []
   for match in _FENCE.finditer(text):
     if match['info'].startswith('{'):
       continue
     line = text.count('\n', 0, match.start('text')) + 1
     reason = _REASON.search(text[: match.start()].rstrip())
-    found.append(
+    result.append(
       Block(
         f'{name}:{line}',
         match['info'].strip(),
@@ -64,21 +64,21 @@ def blocks(page: Path) -> list[Block]:
         reason[1] if reason else '',
       )
     )
-  return found
+  return result
 
 
 def problems(page: Path) -> list[str]:
   """Returns what is wrong with the blocks of a page, a line for each."""
-  found = []
+  result = []
   for block in blocks(page):
     if block.language not in (*RUN, *SHOWN):
-      found.append(
+      result.append(
         f'{block.place}: the language is {block.language!r}: name one of '
         f'{", ".join((*RUN, *SHOWN))}'
       )
     if block.reason and block.language not in RUN:
-      found.append(f'{block.place}: a block that only shows text has a reason')
+      result.append(f'{block.place}: a block that only shows text has a reason')
   text = page.read_text(encoding='utf-8')
   if text.count('<!-- not run') != sum(bool(x.reason) for x in blocks(page)):
-    found.append(f'{page.name}: a comment `not run` stands above no block')
-  return found
+    result.append(f'{page.name}: a comment `not run` stands above no block')
+  return result
