@@ -3,9 +3,11 @@
 import doctest
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests import small
@@ -103,9 +105,33 @@ def test_overrides_of_a_config_file():
   for value in ('many', 1.5, None, [3]):
     with pytest.raises(UsageError, match='config.train.steps is'):
       tiger_jax.load_config(quickstart, {'train.steps': value})
+  same = tiger_jax.load_config(
+    pathlib.Path(quickstart),
+    {'config.train.steps': np.int64(7), 'model.dropout': np.float32(0.5)},
+  )
+  assert same.train.steps == 7 and same.model.dropout == 0.5
   table1 = str(small.ROOT / 'configs/paper/table1.py')
   with pytest.raises(UsageError, match='experiment of several runs'):
     tiger_jax.load_config(table1)
+
+
+@pytest.mark.parametrize(
+  ('call', 'message'),
+  [
+    ("tiger_jax.load_config(None)", 'path is None: pass a path'),
+    ("tiger_jax.load_config('a.py', [1])", r'overrides is \[1\]: pass a dict'),
+    ("tiger_jax.load_config('nowhere.py')", 'no config file'),
+    ("tiger_jax.run('configs/quickstart.py', 'run')", 'pass what load_config'),
+    ("tiger_jax.run(tiger_jax.Config(), None)", 'workdir is None: pass a path'),
+    ("tiger_jax.Config(seed='a')", "seed is 'a': it must be of type int"),
+    ("tiger_jax.Config(train={'steps': 3})", 'must be of type TrainConfig'),
+    ("tiger_jax.Recommender.from_workdir(None)", 'workdir is None'),
+    ("tiger_jax.Recommender.from_workdir('~nobody0/x')", 'no such home folder'),
+  ],
+)  # fmt: skip
+def test_wrong_arguments_raise_a_usage_error(call, message):
+  with pytest.raises(UsageError, match=message):
+    eval(call)
 
 
 def test_run_refuses_missing_paths(tmp_path):
@@ -124,7 +150,9 @@ def test_unknown_ids_of_a_history(folder):
   assert items.unknown == ('P9012', 'lamp')
   assert shop.recommend(['P0012'], 5).unknown == ()
   with pytest.raises(UsageError, match="no item 'lamp'"):
-    shop.recommend(['lamp'], strict=False)
+    shop.recommend(iter(['lamp']), strict=False)
+  with pytest.raises(UsageError, match="did you mean 'P0009'"):
+    shop.recommend(['P9'])
   with pytest.raises(UsageError, match='the history is empty'):
     shop.recommend([], strict=False)
   with pytest.raises(UsageError, match="history is the text 'P0012'"):

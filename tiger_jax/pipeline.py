@@ -11,6 +11,7 @@ import numpy as np
 
 import tiger_jax
 from tiger_jax.config import Config
+from tiger_jax.config.config_dict import as_path
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.loading import ITEM_ORDER
@@ -333,9 +334,11 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
   Raises:
     TigerError: Any error that the user can fix.
   """
+  if not isinstance(config, Config):
+    raise UsageError(f'config is {config!r}: pass what load_config returns')
   if problems := checks.missing_paths(config):
     raise UsageError('; '.join(problems))
-  workdir = Path(workdir).expanduser()
+  workdir = as_path(workdir, 'workdir')
   with locked(workdir):
     pipeline = Pipeline(config, workdir)
     try:

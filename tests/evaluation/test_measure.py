@@ -12,7 +12,11 @@ from tests.walks import make_dataset
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.evaluation.measure import measure, measure_masked
+from tiger_jax.evaluation.measure import (
+  measure,
+  measure_masked_users,
+  measure_users,
+)
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.evaluation.ranking import Search, Trained, sample_users
 from tiger_jax.interfaces import Recommendations
@@ -189,8 +193,8 @@ def _popularity():
 def test_popularity_user_by_user(popularity, masked, num_users):
   dataset = popularity.session.inputs.dataset
   examples = sample_users(split(dataset, 'test'), num_users, seed=1)
-  function = measure_masked if masked else measure
-  metrics = function(popularity, examples, Search())
+  function = measure_masked_users if masked else measure_users
+  metrics, _ = function(popularity, examples, Search())
   expected = by_hand.popularity(dataset, examples, masked)
   assert metrics == pytest.approx(expected)
   assert len(examples.user) == (num_users or 400)

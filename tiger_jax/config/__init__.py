@@ -55,6 +55,13 @@ class Config:
 
   def __post_init__(self):
     """Checks the seed, and fields that depend on another section."""
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if type(value) is not field.type:
+        name = getattr(field.type, '__name__', field.type)
+        raise UsageError(
+          f'{field.name} is {value!r}: it must be of type {name}'
+        )
     # jax.random.key ignores all but the last 32 bits.
     if not 0 <= self.seed < 2**32:
       raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')

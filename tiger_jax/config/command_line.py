@@ -306,7 +306,7 @@ def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
   """Returns the command to repeat a run, without overrides of paths."""
   arguments = [f'--config={config}']
   for path, value in overrides.items():
-    if not path.endswith(('dir', 'path')):
+    if not config_dict.holds_path(path, value):
       text = str(value).lower() if isinstance(value, bool) else value
       arguments.append(f'--config.{path}={text}')
   return f'python -m tiger_jax.main {" ".join(map(quote, arguments))}'

@@ -6,6 +6,7 @@ fields of it. `parse` converts the result to a `Config`.
 
 import dataclasses
 import os
+from pathlib import Path
 import reprlib
 from typing import Any, get_args, get_origin
 
@@ -23,9 +24,8 @@ SHOWN.maxstring = SHOWN.maxother = 200
 SHOWN.maxtuple = SHOWN.maxlist = SHOWN.maxdict = 20
 # The fields that hold paths.
 _PATHS = (
-  'config.dataset.source_dir', 'config.embedding.path',
-  'config.embedding.ids_path', 'config.embedding.model',
-  'config.semantic_ids.shared_with',
+  'dataset.source_dir', 'embedding.path', 'embedding.ids_path',
+  'embedding.model', 'semantic_ids.shared_with',
 )  # fmt: skip
 
 
@@ -80,6 +80,27 @@ def expand(path: str, where: str) -> str:
   return expanded
 
 
+def as_path(value: Any, where: str) -> Path:
+  """Returns an argument as a path with the home folder in place of `~`.
+
+  Raises:
+    UsageError: The argument is not a path, or see `expand`.
+  """
+  if not isinstance(value, str | os.PathLike):
+    raise UsageError(f'{where} is {SHOWN.repr(value)}: pass a path')
+  return Path(expand(os.fspath(value), where))
+
+
+def holds_path(field: str, value: Any) -> bool:
+  """Returns whether a field, such as `embedding.path`, holds a path.
+
+  `embedding.model` may hold the name of a public model instead.
+  """
+  if field == 'embedding.model':
+    return str(value).startswith(('/', '.', '~'))
+  return field in _PATHS and bool(value)
+
+
 def _build(
   cls: Any, values: dict[str, Any], path: str, problems: list[str]
 ) -> Any:
@@ -130,4 +151,5 @@ def _convert(field_type: Any, value: Any, where: str) -> Any:
   # Error messages about wrong choices show the whole value.
   if field_type is str and len(value) > _LONGEST:
     raise UsageError(f'{where} is longer than {_LONGEST} characters')
-  return expand(value, where) if where in _PATHS else value
+  is_path = where.removeprefix('config.') in _PATHS
+  return expand(value, where) if is_path else value

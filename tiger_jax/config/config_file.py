@@ -4,6 +4,7 @@ import ast
 from collections.abc import Mapping
 from importlib import machinery, util
 import inspect
+import numbers
 import os
 from pathlib import Path
 import sys
@@ -71,7 +72,7 @@ def load(name: str) -> ml_collections.ConfigDict:
 
 
 def load_config(
-  path: str, overrides: Mapping[str, Any] | None = None
+  path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None
 ) -> Config:
   """Loads the settings of a run from a config file.
 
@@ -90,12 +91,19 @@ def load_config(
     UsageError: There is no such file, variant or field, or a value is not
       valid. The message names all wrong values.
   """
-  settings = load(path)
+  if overrides is not None and not isinstance(overrides, Mapping):
+    raise UsageError(
+      f'overrides is {SHOWN.repr(overrides)}: pass a dict of values by field'
+    )
+  settings = load(str(config_dict.as_path(path, 'path')))
   if 'experiment' in settings:
     raise UsageError(
       f'{path} is an experiment of several runs: name the config of one run'
     )
-  override(settings, overrides or {})
+  fields = {
+    str(x).removeprefix('config.'): y for x, y in (overrides or {}).items()
+  }
+  override(settings, fields)
   return config_dict.parse(settings)
 
 
@@ -140,6 +148,10 @@ def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
     )
   if isinstance(value, str | bool):
     value = _convert(current, value, where)
+  elif isinstance(value, numbers.Integral):  # NumPy's integers too.
+    value = int(value)
+  elif isinstance(value, numbers.Real):
+    value = float(value)
   with section.ignore_type():  # `config_dict.parse` checks the types.
     section[name] = value
 

@@ -56,17 +56,13 @@ def measure_users(
   return values, ranking
 
 
-def measure_masked(
-  trained: Trained, examples: Examples, search: Search
-) -> dict[str, float]:
-  """Returns recall and NDCG of a search that excludes items of the history."""
-  return measure_masked_users(trained, examples, search)[0]
-
-
 def measure_masked_users(
   trained: Trained, examples: Examples, search: Search
 ) -> tuple[dict[str, float], Ranking]:
-  """Like `measure_masked`, and also returns the lists of the users."""
+  """Like `measure_users`, for a search that excludes items of the history.
+
+  The metrics are only recall and NDCG.
+  """
   search = dataclasses.replace(search, exclude_seen=True)
   ranking = rank(trained, examples, _DEPTH, search)
   return metrics.ranking_metrics(ranking.hits), ranking

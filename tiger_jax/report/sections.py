@@ -7,6 +7,7 @@ import numpy as np
 
 from tiger_jax.config import Config
 from tiger_jax.config.command_line import quote
+from tiger_jax.config.config_dict import holds_path
 from tiger_jax.data import counts
 from tiger_jax.data.item_text import plain
 from tiger_jax.report import charts
@@ -40,7 +41,7 @@ def settings(run: FinishedRun) -> dict[str, Any]:
   paths = [
     f'--config.{name}=PATH'
     for name, value in _flat(run.config).items()
-    if _is_path(name) and value
+    if holds_path(name, value)
   ]
   command = run.command
   if command:
@@ -262,11 +263,9 @@ def _flat(section: Any, prefix: str = '') -> dict[str, Any]:
   return values
 
 
-def _is_path(name: str) -> bool:
-  return name.endswith(('dir', 'path'))
-
-
 def _shown(name: str, value: Any) -> str:
-  if _is_path(name):  # A whole path would reveal details of the machine.
+  if holds_path(
+    name, value
+  ):  # A whole path would reveal details of the machine.
     return f'.../{value.rstrip("/").rpartition("/")[2]}'
   return plain(quote(str(value))) if isinstance(value, str) else str(value)

@@ -94,3 +94,9 @@ class KnownIds:
   @functools.cached_property
   def _sorted(self) -> list[str]:
     return sorted(self._ids)
+
+
+def _pad_digits(text: str, width: int) -> str:
+  """Returns `P12` as `P0012` for a width of 5."""
+  prefix = text.rstrip('0123456789')
+  return prefix + text[len(prefix) :].zfill(width - len(prefix))

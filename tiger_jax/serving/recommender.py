@@ -8,6 +8,7 @@ import zlib
 import jax
 import numpy as np
 
+from tiger_jax.config.config_dict import as_path
 from tiger_jax.config.recorded import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
@@ -90,7 +91,7 @@ class Recommender:
       UsageError: The model of the run does not generate Semantic IDs.
     """
     one_process.check()
-    workdir = Path(workdir).expanduser()
+    workdir = as_path(workdir, 'workdir')
     trained = read_artifact(workdir, 'train')
     if trained is None:
       raise CheckpointError(
@@ -138,11 +139,12 @@ class Recommender:
     """
     unknown: list[str] = []
     if not arguments.switch(strict, 'strict'):
-      ids = arguments.item_ids(history, 'history')
-      unknown = self._known.unknown(ids)
+      history = arguments.item_ids(history, 'history')
+      unknown = self._known.unknown(history)
       # If no id is known, `rows` below raises an error.
-      if len(unknown) < len(ids):
-        history = [x for x in ids if x not in set(unknown)]
+      if len(unknown) < len(history):
+        ignored = set(unknown)
+        history = [x for x in history if x not in ignored]
     rows = self._known.rows(history, 'history')
     if not rows:
       raise UsageError('the history is empty: name at least one item id')
@@ -152,7 +154,7 @@ class Recommender:
 
   def recommend_for_user(
     self, user: Any, k: int = 10, options: Options = _DEFAULTS
-  ) -> list[Recommendation]:
+  ) -> Recommendations:
     """Like `recommend`, for a user in the data of the run.
 
     Args:
@@ -167,7 +169,7 @@ class Recommender:
     """
     (row,) = self._users.rows([user], 'user')
     history = self.dataset.history_of(row).tolist()
-    return self._recommend([history], k, [row], options)[0]
+    return Recommendations(self._recommend([history], k, [row], options)[0])
 
   def recommend_rows(
     self,

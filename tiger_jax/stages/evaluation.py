@@ -31,7 +31,7 @@ def made_from(config: Config, train: str) -> list[Any]:
   `train` is the fingerprint of the training stage.
   """
   # With a new metric, the stage must run again.
-  metrics = [CUTOFFS, INVALID_CUTOFFS, 'test_masked']
+  metrics = [CUTOFFS, INVALID_CUTOFFS, 'test_masked', *BASELINES]
   return [identity(config.evaluation), train, *metrics]
 
 

@@ -30,11 +30,19 @@ def write_report(workdir: Path) -> Path:
       cannot be written.
   """
   # Imported here, because the libraries that draw take a second to import.
+  import jinja2
+
   from tiger_jax.report import page
 
   path = workdir / REPORT
   refuse_link(path)
-  html = page.render(read_run(workdir))
+  run = read_run(workdir)
+  with files.explained(
+    f'the report of {workdir} cannot be made from its files',
+    f'run --mode=evaluate with --workdir={workdir} again',
+    (*files.INVALID, jinja2.TemplateError),
+  ):
+    html = page.render(run)
   try:
     files.write(path, html.encode('utf-8', 'replace'))
   except OSError as error:
