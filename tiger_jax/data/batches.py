@@ -13,7 +13,7 @@ from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
-# If `Dataset.history` is not larger, the device keeps it and gathers batches.
+# The device keeps a `Dataset.history` of up to this size, and gathers batches.
 _RESIDENT_BYTES = 2**30
 
 

@@ -127,7 +127,8 @@ def field(name: str, value: Any) -> tuple[str, str]:
 def price(value: Any) -> str:
   """Returns a number as a price such as `12.00`, and keeps other text.
 
-  Text without a letter or digit, and values of other types, become ''.
+  Text without a letter or digit, values of other types, and numbers that are
+  not finite become ''.
   `$1,299.99`, `1.299,99 EUR` and `12,50` are read as numbers.
   """
   amount = number(value)

@@ -79,8 +79,8 @@ def merge(
   """Merges fields with names of the same column; also returns notes.
 
   Records may have different fields: some `user`, others `user_id`. If a record
-  has both with different values, only the field with the column's own name is
-  read. Then every record with one of these fields must have that field.
+  has both with different values, only `user`, the column's own name, is read.
+  It is then an error if another record has only `user_id`.
 
   Args:
     path: The file, for messages.
@@ -187,7 +187,7 @@ def _merged(
 def _is_complete(
   fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
 ) -> bool:
-  """Returns whether each record with any of the fields has the field `exact`."""
+  """Returns whether every record that has any field has the field `exact`."""
   return all(
     row[exact] is not None or not any(value is not None for value in row)
     for row in zip(*(fields[raw] for raw in raw_names), strict=True)
