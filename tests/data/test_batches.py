@@ -64,7 +64,7 @@ def smallest_bucket(length):
 def test_an_epoch_has_every_example_at_most_once(
   lengths, batch_size, steps_per_call, seed, epoch
 ):
-  """An epoch has each example at most once, and drops less than one stack."""
+  """An epoch drops fewer examples than one stack holds, and repeats none."""
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
   total = len(examples.user)

@@ -92,7 +92,7 @@ def test_reads_the_official_files(raw, capfd):
   dataset = load(raw)
   assert dataset.name == 'amazon2014/Beauty'
   assert dataset.user_ids == ('u2', 'u1', 'u3')
-  # Sorted by hash: the hashes begin with 3f39, 559a, 6b23 and df7e.
+  # Items are sorted by hash. The hashes begin with 3f39, 559a, 6b23 and df7e.
   assert dataset.items.ids == ('D', 'A', 'C', 'B')
   assert histories(dataset) == ['BDA', 'CAB', 'DAC']
   assert dataset.timestamps.tolist() == [10, 20, 30, 5, 10, 10, 7, 7, 7]
@@ -303,7 +303,7 @@ def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
     (b'u1', ['C', 'A', 'B'], [5, 10, 10]),
     (b'u3', ['D', 'A', 'C'], [7, 7, 7]),
   ]
-  # In the order of the first review of each item. C and D have no metadata.
+  # Items are in the order of their first reviews. C and D have no metadata.
   assert [(x['id'], x['has_metadata'], x['title']) for x in items] == [
     (b'A', True, b'Soap & Water 2 oz'),
     (b'B', True, b"It's"),

@@ -68,7 +68,7 @@ def shop(folder, events=EVENTS, items=ITEMS, suffix='jsonl'):
 def test_every_format_gives_the_same_dataset(tmp_path, suffix):
   dataset = load(shop(tmp_path, suffix=suffix))
   assert dataset.user_ids == ('u', 'v')
-  # Sorted by hash: the hashes begin with 1150, 3e23, 629f and ca97.
+  # Items are sorted by hash. The hashes begin with 1150, 3e23, 629f and ca97.
   assert dataset.items.ids == ('new', 'b', '007', 'a')
   assert histories(dataset) == [['b', 'a', '007'], ['b', '007', 'a', 'a']]
   assert dataset.timestamps.tolist() == [10, 10, 30, 1, 1, 2, 9]

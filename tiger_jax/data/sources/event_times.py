@@ -133,7 +133,7 @@ def _warnings(table: tables.Table, numbers: _Times) -> list[str]:
 
 
 def _time(value: Any) -> tuple[str, int | None]:
-  """Returns the kind of a timestamp, and its integer if it is valid."""
+  """Returns the kind of a time, and the time as an integer or None."""
   if type(value) is int:
     return 'integer', value
   if isinstance(value, (float, decimal.Decimal)):

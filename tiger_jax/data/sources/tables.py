@@ -34,7 +34,7 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, requirement: str) -> DataError:
-    """Returns an error about a cell; `requirement` says what it must be."""
+    """Returns an error about a cell and what it must hold (`requirement`)."""
     value = item_text.shown(_value(self.columns[name], row))
     return DataError(
       f'{self.path}, row {row + 1}: {name} is {value}: {requirement}'
