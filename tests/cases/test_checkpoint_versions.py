@@ -17,7 +17,7 @@ from tiger_jax.errors import CheckpointError, DamagedError
 STATE = {'a': np.arange(6, dtype=np.float32)}
 
 
-def about():
+def recorded_config():
   """Returns config sections in the form in which checkpoints record them."""
   config = json.loads(json.dumps(dataclasses.asdict(Config())))
   sections = ('model', 'train', 'semantic_ids')
@@ -26,7 +26,7 @@ def about():
 
 @pytest.fixture(name='folder')
 def _folder(tmp_path):
-  with Checkpoints(tmp_path, about()) as checkpoints:
+  with Checkpoints(tmp_path, recorded_config()) as checkpoints:
     checkpoints.save(1, STATE, {})
   return tmp_path
 
@@ -66,13 +66,15 @@ FIELDS = [
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
 def test_a_missing_field_gets_its_former_value(folder, section, field):
   rewrite(folder, lambda x: x['about'][section].pop(field))
-  restore(folder, about())
+  restore(folder, recorded_config())
 
 
 def test_a_missing_optimizer_field_gets_its_former_value(folder):
-  """The default is that of the section, not that of the class."""
+  """The former value is the default of the section, not of the class."""
   name = 'learning_rate'
-  defaults = [about()[x]['optimizer'][name] for x in ('train', 'semantic_ids')]
+  defaults = [
+    recorded_config()[x]['optimizer'][name] for x in ('train', 'semantic_ids')
+  ]
   assert defaults[0] != defaults[1]
   rewrite(
     folder,
@@ -80,7 +82,7 @@ def test_a_missing_optimizer_field_gets_its_former_value(folder):
       x['about'][y]['optimizer'].pop(name) for y in ('train', 'semantic_ids')
     ],
   )
-  restore(folder, about())
+  restore(folder, recorded_config())
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
@@ -88,7 +90,7 @@ def test_refuses_a_missing_field_that_has_another_value_now(
   folder, section, field
 ):
   rewrite(folder, lambda x: x['about'][section].pop(field))
-  expected = about()
+  expected = recorded_config()
   default = expected[section][field]
   expected[section][field] = 'other'
   message = restore_error(folder, expected)
@@ -97,10 +99,10 @@ def test_refuses_a_missing_field_that_has_another_value_now(
 
 def test_accepts_a_retired_field_only_if_it_had_no_effect(folder):
   rewrite(folder, lambda x: x['about']['train'].update(learning_rates=[]))
-  restore(folder, about())
+  restore(folder, recorded_config())
   rates = [1e-3, 3e-3]
   rewrite(folder, lambda x: x['about']['train'].update(learning_rates=rates))
-  message = restore_error(folder, about())
+  message = restore_error(folder, recorded_config())
   assert f'train.learning_rates is {rates}, expected []' in message
 
 
@@ -110,13 +112,15 @@ def test_the_error_for_an_unknown_field_names_the_version(folder):
     contents['version'] = '0.0.7'
 
   rewrite(folder, change)
-  message = restore_error(folder, about())
+  message = restore_error(folder, recorded_config())
   assert (
     f'model.use_bias is True, a field that tiger_jax {__version__} does not '
     'have (written by tiger_jax 0.0.7)'
   ) in message
   rewrite(folder, lambda x: [x.pop('version'), x.pop('format')])
-  assert '(written by an earlier version)' in restore_error(folder, about())
+  assert '(written by an earlier version)' in restore_error(
+    folder, recorded_config()
+  )
 
 
 def test_refuses_a_newer_format(folder):
@@ -127,7 +131,7 @@ def test_refuses_a_newer_format(folder):
     contents |= {'format': checkpoint_folder.FORMAT + 1, 'version': '9.1'}
 
   rewrite(folder, change)
-  message = restore_error(folder, about())
+  message = restore_error(folder, recorded_config())
   number = checkpoint_folder.FORMAT
   assert f'has format {number + 1}, written by tiger_jax 9.1' in message
   assert f'tiger_jax {__version__} reads formats up to {number}' in message
@@ -137,7 +141,7 @@ def test_refuses_a_newer_format(folder):
 def test_refuses_a_format_that_is_not_a_number(folder, number):
   rewrite(folder, lambda x: x.update(format=number))
   with pytest.raises(DamagedError, match='format'):
-    restore(folder, about())
+    restore(folder, recorded_config())
 
 
 @pytest.mark.parametrize(

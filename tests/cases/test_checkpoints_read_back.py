@@ -41,7 +41,7 @@ def remove(state):
 
 
 def remove_merged_files(state):
-  """Leaves the files that Orbax writes before it merges them."""
+  """Keeps only the files that Orbax writes before it merges them."""
   (state / 'manifest.ocdbt').unlink()
   shutil.rmtree(state / 'd')
 
@@ -106,7 +106,7 @@ def save_error(folder, **options):
   assert '\n' not in message
   assert str(folder) in message
   assert 'free space' not in message
-  # An incomplete checkpoint does not have the name of a step.
+  # The folder of an incomplete checkpoint is not named like a step.
   assert [x.name for x in folder.iterdir()] in ([], ['1.partial'])
   with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.steps() == []
@@ -150,7 +150,7 @@ def test_detects_a_save_that_writes_nothing(tmp_path, monkeypatch):
     ),
   ],
 )
-def test_detects_a_save_of_another_structure(
+def test_detects_a_save_that_writes_other_arrays(
   tmp_path, monkeypatch, change, message
 ):
   save = checkpoint_folder.ocp.args.StandardSave
@@ -169,7 +169,9 @@ def test_detects_a_save_of_another_structure(
   assert not (tmp_path / '1').exists()
 
 
-def test_detects_a_file_that_changes_after_its_digest(tmp_path, monkeypatch):
+def test_detects_a_file_that_changes_after_its_digest_is_taken(
+  tmp_path, monkeypatch
+):
   write = manifest.write
 
   def write_and_change(folder, about):
@@ -181,7 +183,7 @@ def test_detects_a_file_that_changes_after_its_digest(tmp_path, monkeypatch):
 
 
 def change_value(state):
-  """Changes one bit of one array, in valid files."""
+  """Writes valid files in which one number of one array differs."""
   changed = dict(STATE, kernel=STATE['kernel'].copy())
   changed['kernel'][3, 4] *= -1
   shutil.rmtree(state)

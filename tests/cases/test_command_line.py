@@ -41,7 +41,7 @@ def test_reports_too_few_users_with_four_events(tmp_path):
   assert 'config.evaluation.num_beams is ignored' in done.err
 
 
-def test_home_is_expanded_and_printed_in_any_encoding(tmp_path):
+def test_expands_the_home_folder_and_prints_the_path_as_ascii(tmp_path):
   done = typed.run(
     QUICKSTART,
     '--mode=data',
@@ -70,7 +70,7 @@ def test_a_user_gets_recommendations_for_the_whole_history(trained):
   assert recommended == {x['item'] for x in small.items()} - history
 
 
-def test_a_draw_widens_the_search_until_it_is_proven(trained):
+def test_sampling_adds_beams_until_the_items_are_proven_correct(trained):
   done = typed.run(
     '--mode=recommend', f'--workdir={trained}', '--history=A001,A008',
     '--temperature=2', '--k=8', cwd=trained.parent,

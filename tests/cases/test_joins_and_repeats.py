@@ -22,7 +22,7 @@ def load(folder, **flags):
 
 
 def log_with(change, condition=lambda item: True):
-  """Returns the log with a change to the item ids that meet the condition."""
+  """Returns the log; item ids that meet the condition are changed."""
   return [
     {**x, 'item': change(x['item']) if condition(x['item']) else x['item']}
     for x in LOG

@@ -1,4 +1,4 @@
-"""Tests of text files in the formats of spreadsheets, shops and research."""
+"""Tests of text files as spreadsheets, shops and researchers write them."""
 
 import json
 
@@ -135,7 +135,7 @@ def test_recognizes_common_column_names_in_other_formats(
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_refuses_two_columns_that_match_the_same_name(tmp_path, suffix):
+def test_refuses_two_columns_that_could_both_be_the_item(tmp_path, suffix):
   folder = write(tmp_path / 'shop')
   path = folder / f'interactions.{suffix}'
   (folder / 'interactions.csv').unlink()
@@ -287,7 +287,7 @@ def test_the_error_for_a_long_row_names_the_limit(tmp_path):
 
 
 def test_refuses_a_quotation_that_is_not_closed(tmp_path):
-  """A reader would silently turn the rest of the file into one cell."""
+  """Without an error, the rest of the file would become one cell."""
   folder = write(tmp_path / 'shop')
   rows = small.as_csv(LOG).splitlines()
   rows[5] = rows[5].replace(',15', ',"15')

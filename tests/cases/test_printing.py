@@ -1,4 +1,4 @@
-"""Tests that training continues if its streams are broken."""
+"""Tests that training continues if stdout and stderr are broken."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from tiger_jax.training import loop
 
 
 class Broken:
-  """A stream with methods that raise an error."""
+  """A stream that raises an error in every method."""
 
   encoding = 'utf-8'
 
@@ -134,7 +134,7 @@ os._exit(0)
 
 
 def test_training_continues_if_a_shell_closes_its_streams(tmp_path):
-  """Run `a` has a pipe without a reader and no stderr.
+  """Run `a` writes to a pipe without a reader, and has no stderr.
 
   Run `b` loses its terminal.
   """

@@ -128,18 +128,18 @@ def test_the_error_for_an_unclosed_quotation_in_an_uneven_row(tmp_path):
   assert 'row 9 (line 10 of the file) ends within a quotation' in message
 
 
-def test_limits_and_encodings_of_the_reader_by_rows(tmp_path):
+def test_the_row_reader_limits_rows_and_detects_encodings(tmp_path):
   catalog = [dict(x) for x in ITEMS]
   catalog[5]['description'] = 'x' * 17 * 2**20
   folder = write(tmp_path / 'shop', None, quoted(catalog))
   assert 'a row of more than 16777216 bytes' in load_error(folder)
-  # The limit applies to a row, even if it has many lines.
+  # The limit applies to a whole row, even one of many lines.
   catalog[5]['description'] = 'x\n' * 9 * 2**20
   write(folder, None, quoted(catalog))
   assert 'a row of more than 16777216 bytes' in load_error(folder)
   catalog[5]['description'] = 'x' * 3 * 2**20
   assert load(write(folder, None, quoted(catalog))).num_items == 12
-  # The limit counts characters; these have three bytes each.
+  # The limit counts characters, not bytes. Each ☃ has three bytes.
   for name in ('title', 'brand', 'description'):
     catalog[5][name] = '☃' * 4 * 2**20
   assert load(write(folder, None, quoted(catalog))).num_items == 12
@@ -148,7 +148,9 @@ def test_limits_and_encodings_of_the_reader_by_rows(tmp_path):
   assert 'items.csv, line 4 is not UTF-8' in load_error(folder)
 
 
-def test_the_limit_applies_to_each_row_alone(tmp_path, monkeypatch, plain):
+def test_the_limit_applies_to_a_row_and_not_to_the_file(
+  tmp_path, monkeypatch, plain
+):
   monkeypatch.setattr(csv_rows, 'MAX_ROW_BYTES', 200)
   folder = write(tmp_path / 'shop', quoted(LOG), quoted(ITEMS))
   assert content(load(folder)) == plain

@@ -61,10 +61,10 @@ def smallest_bucket(length):
   seed=st.integers(0, 2**31),
   epoch=st.integers(0, 3),
 )
-def test_an_epoch_is_a_permutation(
+def test_an_epoch_has_every_example_at_most_once(
   lengths, batch_size, steps_per_call, seed, epoch
 ):
-  """An epoch has each example at most once, and drops less than one stack."""
+  """An epoch drops fewer examples than one stack holds, and repeats none."""
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
   total = len(examples.user)
@@ -105,7 +105,7 @@ def test_the_device_gathers_the_same_batches_as_the_host(
   monkeypatch, steps_per_call, causal
 ):
   dataset = make_dataset(LENGTHS * 3)
-  # Repeated items, so that batches cannot be matched by item alone.
+  # Items repeat, so that an item does not identify its position.
   dataset.history[:] = np.random.default_rng(0).integers(
     0, 9, len(dataset.history)
   )
@@ -115,7 +115,7 @@ def test_the_device_gathers_the_same_batches_as_the_host(
 
   def read():
     source = TrainBatches(dataset, examples, 4, BUCKETS, 0, steps_per_call)
-    # One more step, so that the last stack is incomplete.
+    # One more step than two epochs, so that the last stack is incomplete.
     num_steps = 2 * source.steps_per_epoch + 1
     return source, batches_of(source, num_steps)
 
@@ -208,7 +208,7 @@ def test_all_examples_are_dropped_equally_often():
   assert np.abs(use_rates - share).max() < margin
 
 
-def test_a_call_has_at_most_one_epoch():
+def test_a_call_never_spans_two_epochs():
   """No batch is dropped if `steps_per_call` exceeds the number of batches."""
   source = make_source(steps_per_call=1000)
   num_examples = sum(length - 3 for length in LENGTHS)
@@ -236,7 +236,7 @@ def test_threads_see_the_same_batches():
   assert equal(expected, reversed_stacks[::-1])
 
 
-def test_too_few_examples_raise_one_line():
+def test_too_few_examples_raise_a_one_line_error():
   with pytest.raises(DataError) as error:
     make_source(lengths=[4, 4], batch_size=4)
   assert '\n' not in str(error.value)
@@ -263,7 +263,7 @@ def test_evaluation_sees_every_example_once():
   assert shapes == {(4, width) for width in BUCKETS}
 
 
-def test_request_batch():
+def test_request_batches_are_padded_and_cut():
   batch = batches.request_batch([[7], [], [1, 2, 3]], BUCKETS, (1, 4))
   assert batch.history.tolist() == [
     [7, -1, -1, -1, -1],

@@ -17,13 +17,13 @@ from tiger_jax.errors import DataError
     ([], ['b'], ''),
   ],
 )
-def test_hint(missing, known, text):
+def test_the_hint_names_the_best_match(missing, known, text):
   hint = counts.hint(missing, known)
   assert hint.startswith(text)
   assert bool(hint) == bool(text)
 
 
-def test_after_drop():
+def test_after_drop_adds_to_earlier_drops():
   before = counts.without_drops(users=10, items=4, events=100)
   after = counts.after_drop(before, 'by me', users=8, events=90)
   after = counts.after_drop(after, 'by you', users=8, events=85)
@@ -66,7 +66,7 @@ def test_lines_have_no_control_characters():
     ' "first": [], "hint": ""}}',
   ],
 )  # fmt: skip
-def test_a_damaged_file_raises_one_line(tmp_path, text):
+def test_a_damaged_file_raises_a_one_line_error(tmp_path, text):
   (tmp_path / 'counts.json').write_text(text)
   with pytest.raises(DataError) as caught:
     counts.read(tmp_path)
@@ -80,7 +80,7 @@ def test_the_file_is_plain_json(tmp_path):
   assert json.loads((tmp_path / 'counts.json').read_text()) == dataset_counts
 
 
-def test_deeply_nested_values_raise_one_line_or_are_shown(tmp_path):
+def test_deeply_nested_values_raise_a_one_line_error_or_are_shown(tmp_path):
   for depth in (100, 300, 900, 950, 980, 990, 995, 2000):
     deep = '[' * depth + ']' * depth
     for text in (
@@ -101,7 +101,7 @@ def test_deeply_nested_values_raise_one_line_or_are_shown(tmp_path):
    10**4000, '\ud800'],
 )  # fmt: skip
 @pytest.mark.parametrize('part', ['', 'read', 'dropped', 'first', 'empty'])
-def test_wrong_types_raise_one_line_or_are_shown(tmp_path, value, part):
+def test_wrong_types_raise_a_one_line_error_or_are_shown(tmp_path, value, part):
   flow = {'read': 5, 'used': 4, 'dropped': {'x': 1}}
   parts = {
     'events': flow,

@@ -79,7 +79,7 @@ def _damage(folder, kind):
     'offsets',
   ],
 )  # fmt: skip
-def test_a_damaged_dataset_raises_one_line(tmp_path, kind):
+def test_a_damaged_dataset_raises_a_one_line_error(tmp_path, kind):
   make_dataset().save(tmp_path)
   _damage(tmp_path, kind)
   with pytest.raises(DataError) as error:

@@ -9,7 +9,7 @@ from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import DataError
 
 
-def test_unseen_items_are_only_last_items():
+def test_unseen_items_occur_only_as_last_events():
   dataset = synthetic.make(400, seed=0)
   result = without_purchases(dataset, 0.1, seed=3)
   tests = np.unique(dataset.history[dataset.offsets[1:] - 1])
@@ -64,8 +64,8 @@ def test_timestamps_stay_with_their_events(tmp_path):
 @pytest.mark.parametrize(
   ('share', 'reason'), [(0.01, 'less than one'), (0.99, 'three events')]
 )
-def test_a_share_out_of_range_raises_one_line(share, reason):
-  """All users have the same three items, so no user remains without one."""
+def test_a_share_out_of_range_raises_a_one_line_error(share, reason):
+  """All users have the same three items. Without one, no user has three."""
   text = ('',) * 4
   names = ('title', 'price', 'brand', 'categories', 'description')
   items = Items(('a', 'b', 'c', 'd'), dict.fromkeys(names, text))

@@ -13,7 +13,7 @@ from tiger_jax.data import item_text
     (['a'], ''),
   ],
 )
-def test_plain(value, text):
+def test_plain_returns_one_clean_line(value, text):
   assert item_text.plain(value) == text
 
 
@@ -31,7 +31,7 @@ def test_plain(value, text):
     (10**400, ''),
   ],
 )
-def test_price(value, text):
+def test_prices_have_two_decimals(value, text):
   assert item_text.price(value) == text
 
 
@@ -48,5 +48,5 @@ def test_price(value, text):
     ({'a': 1}, ''),
   ],
 )
-def test_categories(value, text):
+def test_categories_are_joined(value, text):
   assert item_text.categories(value) == text

@@ -35,7 +35,7 @@ def worked_dataset():
     ('test', [(0, [0, 1, 2, 3], 4), (1, [5, 6], 7)]),
   ],
 )
-def test_worked_example(name, pairs):
+def test_examples_of_a_worked_dataset(name, pairs):
   dataset = worked_dataset()
   examples = splits.split(dataset, name)
   assert examples.user.dtype == np.int32
@@ -66,7 +66,7 @@ def test_each_event_except_the_first_is_a_target_once():
   )
 
 
-def test_unknown_split():
+def test_an_unknown_split_is_refused():
   with pytest.raises(UsageError, match='train, validation or test'):
     splits.split(worked_dataset(), 'eval')
 
@@ -92,7 +92,7 @@ def test_gather_equals_slicing(name, width):
     assert target == dataset.history[end]
 
 
-def test_worked_sequences():
+def test_windows_of_a_worked_dataset():
   """A history of ten events has the targets 1 to 7, at most 3 per window."""
   dataset = make_dataset([10, 3, 4])
   windows = splits.sequences(dataset, 3)

@@ -1,4 +1,4 @@
-"""Training batches whose items identify their events."""
+"""Makes batches in which an item identifies its event."""
 
 import jax
 import numpy as np

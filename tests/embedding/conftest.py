@@ -5,7 +5,7 @@ from tiger_jax.data.dataset import FIELDS, Items
 
 @pytest.fixture
 def make_items():
-  """Returns a function that makes items from dicts of fields, by item id."""
+  """Returns a function that makes items; keywords map item ids to fields."""
 
   def make(**records: dict[str, str]) -> Items:
     return Items(

@@ -70,7 +70,7 @@ def test_tfidf_refuses_items_without_a_word(make_items):
 
 
 class Library(types.ModuleType):
-  """Replaces the real library, and records the models it should load."""
+  """Replaces the real library, and records which models are requested."""
 
   def __init__(self):
     super().__init__('sentence_transformers')

@@ -166,7 +166,7 @@ def make_precious(tmp_path):
 
 @pytest.mark.parametrize('name', ['8.partial', '3.old'])
 @pytest.mark.parametrize('kind', ['link', 'file'])
-def test_removes_only_folders(folder, tmp_path, name, kind):
+def test_does_not_remove_links_and_files(folder, tmp_path, name, kind):
   other = make_precious(tmp_path)
   if kind == 'link':
     (folder / name).symlink_to(other)

@@ -1,6 +1,6 @@
 """Tests of the cache of compiled programs.
 
-Compiled programs are code, so the cache must belong to the user alone.
+Compiled programs are executed, so no other user may write to the cache.
 """
 
 import os
@@ -18,7 +18,7 @@ from tiger_jax.runtime import compile_cache
 
 @pytest.fixture(name='home', autouse=True)
 def _home(tmp_path, monkeypatch):
-  """A new home folder. JAX has no configured cache."""
+  """A new home folder, without a cache folder configured in JAX."""
   home = tmp_path / 'home'
   home.mkdir()
   monkeypatch.setenv('HOME', str(home))

@@ -199,12 +199,12 @@ except DataError: print(peak() - before)
 """
   done = typed.python('-c', program, cwd=tmp_path)
   assert done.code == 0, done.err
-  # An event has 24 bytes. Sorting makes about three copies.
+  # An event takes 24 bytes. Sorting makes about three copies of the events.
   assert int(done.out) < 300
 
 
 def test_reads_dictionaries_with_unused_values(tmp_path):
-  """Writers of Parquet may leave unused, repeated and missing values."""
+  """A dictionary in Parquet may have unused, repeated and missing values."""
   rows = pa.array([3, 1, 2, None, 3], pa.int32())
   column = pa.DictionaryArray.from_arrays(rows, pa.array(['z', 'b', None, 'a']))
   table = tables.Table(tmp_path, {'x': pa.chunked_array([column, column])}, 10)

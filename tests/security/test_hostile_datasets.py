@@ -117,7 +117,7 @@ def _header(shape, descr='<i4'):
     b'nonsense',
   ],
 )
-def test_refuses_headers_with_more_data_than_the_file_has(saved, content):
+def test_refuses_invalid_or_oversized_array_headers(saved, content):
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   with zipfile.ZipFile(saved / 'histories.npz', 'w') as archive:
     archive.writestr('history.npy', content)
@@ -151,7 +151,7 @@ def test_reads_arrays_that_numpy_writes(tmp_path):
 
 
 def test_refuses_a_dataset_with_short_users(saved):
-  """A split would take the missing items from the previous user."""
+  """A split would take items of the previous user for the missing ones."""
   content = {
     'history': np.array([0, 1, 2, 1], np.int32),
     'offsets': np.array([0, 3, 4], np.int64),

@@ -16,7 +16,7 @@ BEGIN = 'from tiger_jax.runtime import console; console.begin(); '
 
 @pytest.fixture(name='flags')
 def _flags(trained, tmp_path):
-  """The flags that train in a copy of a run with the earlier stages."""
+  """The flags that train in a copy of a run. Its other stages are reused."""
   shutil.copytree(trained, tmp_path / 'run')
   return ' '.join(
     f'"{x}"'
@@ -64,7 +64,7 @@ def test_training_continues_without_its_terminal(flags, tmp_path):
 
 
 def test_recommend_without_a_reader_ends_silently(trained, tmp_path):
-  """It also prints no warnings of libraries about a missing home folder."""
+  """Libraries print no warnings about a missing home folder either."""
   done = typed.shell(
     'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main '
     f'--mode=recommend --workdir={trained} --history=A003 | true',
@@ -95,7 +95,7 @@ def test_printing_to_closed_streams_is_not_an_error(tmp_path, redirection):
   assert 'Error' not in done.err
 
 
-def test_a_new_file_does_not_get_the_number_of_a_closed_stream(tmp_path):
+def test_a_new_file_does_not_get_the_descriptor_of_a_closed_stream(tmp_path):
   program = BEGIN + (
     "import os; file = open('data', 'w'); assert file.fileno() > 2; "
     "os.write(1, b'noise'); os.write(2, b'noise')"

@@ -84,7 +84,7 @@ def test_the_wheel_contains_only_the_package_and_the_configs(checkout, wheel):
 def _installed(wheel, tmp_path_factory):
   """Returns a function that runs a command in an environment with the wheel.
 
-  The environment has the dependencies of this one.
+  The environment uses the dependencies that are installed here.
   """
   folder = tmp_path_factory.mktemp('environment')
   venv.create(folder)
@@ -142,7 +142,7 @@ def test_the_error_suggests_a_config_of_the_wheel(
   )
 
 
-def test_a_config_of_the_wheel_imports_others(installed, tmp_path):
+def test_a_config_of_the_wheel_can_import_another(installed, tmp_path):
   (tmp_path / 'configs').mkdir()  # An unrelated folder of the same name.
   done = installed(
     'tiger-jax --config=configs/paper/seeds.py:cpu --config.stepz=1', tmp_path

@@ -24,7 +24,7 @@ CATALOG = {'level_sizes': [3, 3], 'capacity': 9, 'num_rows': 3}
 
 
 def archive(compression=zipfile.ZIP_STORED, **members):
-  """Returns an `.npz` file of arrays, or of members that are bytes."""
+  """Returns an `.npz` file. A member given as bytes is stored unchanged."""
   file = io.BytesIO()
   with zipfile.ZipFile(file, 'w', compression) as opened:
     for name, value in members.items():

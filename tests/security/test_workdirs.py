@@ -1,4 +1,4 @@
-"""Tests of workdirs from other users: they are checked before they are used."""
+"""Tests that workdirs from other users are checked before use."""
 
 import json
 import shutil
@@ -143,7 +143,7 @@ def test_refuses_settings_that_are_too_large(copy, section, field, value):
 @pytest.mark.parametrize(
   'about', [[], None, {'config': []}, {'config': {'model': 3}}]
 )
-def test_refuses_a_record_of_another_shape(copy, about):
+def test_refuses_a_record_without_the_expected_structure(copy, about):
   change(copy, 'train', lambda record: record.update(about=about))
   assert 'stage.json' in load_error(copy)
 

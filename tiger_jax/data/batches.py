@@ -13,8 +13,7 @@ from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
-# Up to this size, `Dataset.history` is kept on the device, which gathers the
-# batches.
+# The device keeps a `Dataset.history` of up to this size, and gathers batches.
 _RESIDENT_BYTES = 2**30
 
 
@@ -33,12 +32,12 @@ class TrainBatches:
   batches of the same width.
 
   Attributes:
-    steps_per_call: Batches in a stack. Smaller than the argument if the dataset
-      has too few examples.
-    steps_per_epoch: Batches in one pass over the examples, without an
-      incomplete last stack.
-    events: `Dataset.history` if the device gathers the batches; None if it is
-      too large, and the host gathers them.
+    steps_per_call: Number of batches in a stack. Smaller than the argument if
+      the dataset has too few examples.
+    steps_per_epoch: Number of batches in one pass over the examples. Batches
+      that do not fill a stack are dropped.
+    events: `Dataset.history` if the device gathers the batches. None if the
+      host gathers them, because `Dataset.history` is too large.
   """
 
   def __init__(
@@ -100,7 +99,7 @@ class TrainBatches:
     """Returns the examples and the width of a call."""
     epoch, call = divmod(call, self._calls_per_epoch)
     # Prefetching threads may be in two epochs at the same time. Both plans are
-    # kept, so that the threads do not rebuild them in turn.
+    # kept; otherwise, each thread would replace the plan of the other.
     with self._lock:
       if epoch not in self._plans:
         while len(self._plans) > 1:
@@ -112,7 +111,7 @@ class TrainBatches:
   def _make_plan(self, epoch: int) -> _Plan:
     seeds = np.random.SeedSequence([self._seed, epoch])
     rng = np.random.Generator(np.random.Philox(seeds))
-    # A random choice, so that the dropped examples are not all of one length.
+    # The dropped examples are chosen at random, independent of their length.
     num_used = self.steps_per_epoch * self._batch_size
     order = rng.permutation(len(self._bucket))[:num_used]
     order_bucket = self._bucket[order]
@@ -121,7 +120,8 @@ class TrainBatches:
     leftover = order[:0]
     stack_size = self.steps_per_call * self._batch_size
     for bucket, width in enumerate(self._widths):
-      # The leftover of the shorter bucket comes first, so that it is used here.
+      # Examples left over from the shorter bucket come first, so that they are
+      # used in this bucket.
       pool = np.concatenate([leftover, order[order_bucket == bucket]])
       num_stacks = len(pool) // stack_size
       stacks, leftover = np.split(pool, [num_stacks * stack_size])
@@ -188,12 +188,12 @@ def request_batch(
   Users, targets and padding are -1.
 
   Args:
-    histories: The item rows of each history, oldest first. Only the latest
-      items of a history longer than all `length_buckets` are used.
-    length_buckets: Ascending widths. The batch has the first that holds the
-      longest history.
-    batch_buckets: Ascending numbers of rows. The batch has the first that holds
-      all histories; the last one must hold them.
+    histories: The item rows of each history, oldest first. A history longer
+      than the last width of `length_buckets` is cut to its latest items.
+    length_buckets: Ascending widths. The batch gets the first width that is
+      enough for the longest history.
+    batch_buckets: Ascending numbers of rows. The batch gets the first number
+      that is enough for all histories. The last number must be enough.
   """
   longest = max((len(history) for history in histories), default=0)
   width = next((x for x in length_buckets if x >= longest), length_buckets[-1])

@@ -54,7 +54,7 @@ class FieldCounts:
 
 
 def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
-  """Returns the entry `events` or `users`; zero drops are omitted."""
+  """Returns the counts of `events` or `users`. Zero drops are omitted."""
   return {
     'read': read,
     'used': used,
@@ -63,7 +63,7 @@ def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
 
 
 def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
-  """Returns the counts of a source whose content is all used."""
+  """Returns the counts of a source without drops."""
   return {
     'events': flow(events, events, {}),
     'users': flow(users, users, {}),
@@ -74,7 +74,7 @@ def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
 def after_drop(
   counts: dict[str, Any], reason: str, users: int, events: int
 ) -> dict[str, Any]:
-  """Returns the counts after a further drop.
+  """Returns the counts after more users and events were dropped.
 
   `users` and `events` are the numbers that remain.
   """
@@ -87,9 +87,9 @@ def after_drop(
 
 
 def hint(missing: Collection[str], known: Iterable[str]) -> str:
-  """Names the change that lets the most missing ids match known ids.
+  """Says which difference to ignore, so that most missing ids match known ids.
 
-  Returns '' if no change lets any id match.
+  Returns '' if no missing id matches in any of these ways.
   """
   known = tuple(known)
   best, most_matches = '', 0
@@ -114,7 +114,7 @@ def write(counts: dict[str, Any], folder: Path) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-  """Returns the counts of a dataset, or an empty dict if it has none."""
+  """Returns the counts of a dataset, or an empty dict if none are saved."""
   path = folder / _FILE
   with files.explained(
     f'{path} is damaged', f'delete {folder} and prepare it again'

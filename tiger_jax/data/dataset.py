@@ -23,7 +23,7 @@ _MAX_TEXT_BYTES = 2**35
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Items:
-  """The catalog. The position of an item in it is the item's row.
+  """The catalog. The row of an item is its position in the catalog.
 
   Attributes:
     ids: The id of each item in the source.
@@ -60,7 +60,7 @@ class Dataset:
     offsets: `history[offsets[u]:offsets[u + 1]]` is the history of user `u`.
     timestamps: The time of each event in the unit of the source (seconds since
       1970 for Amazon), or None if the source has no times.
-    unseen: The rows of items that occur only as the last event of users, see
+    unseen: The rows of the items that occur only as test targets, see
       `DatasetConfig.unseen_share`.
     counts: The numbers of events, users and items that were read and used, see
       `data.counts`. `load` leaves it empty.

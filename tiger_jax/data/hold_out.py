@@ -12,9 +12,9 @@ from tiger_jax.errors import DataError
 def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   """Returns a dataset in which some items occur only as test targets.
 
-  These items are a random share of all items that are the last event of a user.
-  Their other events are removed, and then all users with fewer than three
-  events. The catalog stays the same.
+  These unseen items are drawn from the items that are the last event of a user.
+  All other events with an unseen item are removed. Then users who are left with
+  fewer than three events are removed. The catalog stays the same.
 
   Raises:
     DataError: The share is less than one item, or no user remains.
@@ -37,7 +37,7 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   is_long = num_events >= MIN_EVENTS
   kept &= is_long[user]
   history = dataset.history[kept]
-  # Excludes the items whose users are all dropped.
+  # Excludes unseen items that no remaining user has.
   unseen = np.intersect1d(unseen, history)
   if not len(unseen):
     raise DataError(

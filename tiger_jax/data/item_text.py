@@ -51,7 +51,8 @@ def shown(value: Any) -> str:
   try:
     # Only the beginning of long text is converted.
     whole = repr(value[:_LONGEST]) if _is_text(value) else _REPR.repr(value)
-  # An integer of thousands of digits, or a value that contains itself.
+  # Raised for an integer of thousands of digits, or a value that contains
+  # itself.
   except (ValueError, RecursionError):
     whole = type(value).__name__
   whole = ''.join(
@@ -67,7 +68,7 @@ def _is_text(value: Any) -> bool:
 
 
 def is_unicode(text: str) -> bool:
-  """Returns whether text has no surrogates, which JSON escapes can write."""
+  """Returns whether text has no surrogates. JSON escapes can produce them."""
   try:
     text.encode('utf-8')
   except UnicodeEncodeError:
@@ -81,7 +82,7 @@ def has_controls(text: str) -> bool:
 
 
 def is_clean(text: str) -> bool:
-  """Returns whether text is not empty, and printable as one line."""
+  """Returns whether text is not empty and can be printed on one line."""
   return bool(text) and is_unicode(text) and not has_controls(text)
 
 
@@ -89,17 +90,17 @@ def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
     return ''
-  # JSON escapes can write a character as two surrogates, or only one of them.
-  # UTF-16 joins the pairs and replaces single ones.
+  # JSON escapes can produce pairs of surrogates, and single ones. A round trip
+  # through UTF-16 joins pairs into characters and replaces single surrogates.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
   # Line breaks and tabs are control characters too, but they separate words.
   return CONTROLS.sub('', ' '.join(whole.split()))
 
 
 def field(name: str, value: Any) -> tuple[str, str]:
-  """Returns the text of one of `dataset.FIELDS`, and the kind of its value.
+  """Returns the text of a field and the kind of its value.
 
-  The kinds are:
+  `name` is one of `dataset.FIELDS`. The kinds are:
 
   - `EMPTY`: None, NaN, or text without a word.
   - `JOINED`: a list of texts.
@@ -124,15 +125,17 @@ def field(name: str, value: Any) -> tuple[str, str]:
 
 
 def price(value: Any) -> str:
-  """Returns a price as `12.00`, other text unchanged, and '' otherwise.
+  """Returns a number as a price such as `12.00`, and keeps other text.
 
+  Text without a letter or digit, values of other types, and numbers that are
+  not finite become ''.
   `$1,299.99`, `1.299,99 EUR` and `12,50` are read as numbers.
   """
   amount = number(value)
   if amount is not None:
     return f'{amount:.2f}' if math.isfinite(amount) else ''
   text = plain(value)
-  # Sources write a dash or the like for an unknown price.
+  # Some sources write a dash or a similar mark for an unknown price.
   return text if any(x.isalnum() for x in text) else ''
 
 
@@ -177,7 +180,7 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 
 def _words(value: Any) -> str:
-  """Returns a text, or a number as text, because some brands are numbers."""
+  """Returns a text or a number as text. Some brands are numbers."""
   if isinstance(value, bool) or not isinstance(value, _NUMBERS):
     return plain(value)
   if not math.isfinite(value):

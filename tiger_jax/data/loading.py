@@ -64,13 +64,14 @@ def check_name(config: DatasetConfig) -> None:
 def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   """Returns the values that determine the items, for a fingerprint.
 
-  Unseen items and shuffled ties are not among them, because they do not change
-  the items.
+  `unseen_share` and `shuffle_ties` are not among them, because they do not
+  change the items.
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
   flags = [config.drop_short_users, config.allow_missing_metadata]
-  # The default is omitted, so that fingerprints of earlier versions stay valid.
+  # The default of `keep_repeats` is omitted, so that fingerprints of earlier
+  # versions stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]

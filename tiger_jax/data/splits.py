@@ -70,10 +70,10 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
   """Returns windows that together contain every training target once.
 
   Every item of a window except the first is a target, and the items before it
-  in the window are its history. A user has one window, or several if the
-  history is longer than `max_history`: it is cut from the end. The targets
-  after a cut have a shorter history than in the split `train`. On Beauty, these
-  are 30.3% of all targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
+  in the window are its history. Windows are cut from the end of a user's
+  history, each with at most `max_history` targets. The targets after a cut have
+  a shorter history than in the split `train`. On Beauty, these are 30.3% of all
+  targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
   (`benchmarks/windows.py`).
   """
   starts, stops = dataset.offsets[:-1], dataset.offsets[1:]
@@ -106,7 +106,9 @@ def transition_positions(dataset: Dataset) -> Int64[np.ndarray, ' n']:
 
 @struct.dataclass
 class Excerpts:
-  """Examples from which the device gathers a batch of `width` items.
+  """Examples from which the device gathers a batch of histories.
+
+  The histories are cut or padded to `width` items.
 
   The arrays of the examples are int32 `[b]`, or `[n, b]` for n batches.
   """
@@ -125,7 +127,7 @@ def gather(events: Any, examples: Examples, width: int) -> Batch:
   start, end = examples.start, examples.end
   lengths = xp.minimum(end - start, width)[:, None]
   columns = xp.arange(width)[None]
-  # Clipped, so that the index of padding is valid; its value is not used.
+  # Clipped, so that padding has a valid index. The value at it is not used.
   positions = xp.minimum(end[:, None] - lengths + columns, end[:, None])
   history = xp.where(columns < lengths, events[positions], -1)
   return Batch(

@@ -12,8 +12,9 @@ def shuffle_ties(dataset: Dataset, seed: int) -> Dataset:
   """Returns the dataset with a user's simultaneous events in random order.
 
   Amazon's reviews have dates without a time, and the files list the reviews of
-  one day by item id. This order then decides which item is the test target, and
-  a model can learn it. Some published results have this flaw.
+  one day by item id. The order of the ids then decides which item is the test
+  target, and a model can learn this order. Some published results have this
+  flaw.
 
   Raises:
     DataError: The dataset has no timestamps.

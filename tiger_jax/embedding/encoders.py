@@ -18,7 +18,7 @@ from tiger_jax.storage.fingerprints import file_digests
 def embed_items(
   config: EmbeddingConfig, items: Items
 ) -> Float32[np.ndarray, 'items dim']:
-  """Returns the unnormalized vector of each item by `config.encoder`.
+  """Returns a vector of each item from `config.encoder`, not normalized.
 
   Raises:
     UsageError: The encoder is not installed, its model cannot be loaded, or
@@ -39,7 +39,7 @@ def embed_items(
     raise NumbersError(
       f'the encoder {config.encoder} returned a vector that is not finite for '
       f'{len(bad_rows)} of {len(items)} items, such as {ids}: check their text '
-      'and the model or file of the vectors'
+      'and the source of the vectors (a model or a file)'
     )
   return vectors
 
@@ -77,7 +77,7 @@ def _sentence_transformers(
       trust_remote_code=False,
       local_files_only=not _hub_answers(name, revision),
     )
-  except Exception as error:  # The errors of the hub, the network and parsers.
+  except Exception as error:  # Errors of the hub, the network and parsers.
     raise UsageError(
       f'config.embedding.model {config.model!r} cannot be loaded '
       f'({_first_line(error)}): name a model folder or a model of the hub, '
@@ -112,7 +112,7 @@ def _hub_answers(model: str, revision: str | None) -> bool:
     huggingface_hub.model_info(model, revision=revision, timeout=10)
   except huggingface_hub.errors.HfHubHTTPError:
     pass  # The hub answered. The library has a better message for this error.
-  except Exception:  # Any error of the network; they share no base class.
+  except Exception:  # Network errors have no common base class.
     return False
   return True
 

@@ -21,9 +21,9 @@ def load_vectors(
 ) -> Float[np.ndarray, 'items dim']:
   """Reads the vectors of items, in the precision of the file.
 
-  `config.path` is the file of the vectors. `config.ids_path` is the file of the
-  item id of each row. The rows may be in any order, and may include other
-  items.
+  `config.path` is a file of vectors. `config.ids_path` is a file with the item
+  id of each vector. The vectors may be in any order, and may include those of
+  other items.
 
   Raises:
     UsageError: A path is not set.
@@ -62,7 +62,7 @@ def load_vectors(
 
 
 def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:
-  """Returns the numbers of vectors in the file, used, and of other items."""
+  """Returns how many vectors the file has, and how many of them are used."""
   num_rows = len(_read_ids(config.ids_path))
   return {
     'vectors': num_rows,
@@ -112,5 +112,5 @@ def _read_ids(path: str) -> list[str]:
         f'{path} is not a list of item ids: entry {position + 1} is '
         f'{item_text.shown(item_id)}; it must be text or an integer'
       )
-  # The same conversion as that of the ids in `own_files`.
+  # `own_files` converts ids in the same way.
   return [str(item_id).strip() for item_id in ids]

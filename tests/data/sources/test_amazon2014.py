@@ -72,7 +72,7 @@ def load(raw, **flags):
   return amazon2014.load('Beauty', config)
 
 
-def message(raw):
+def load_error(raw):
   with pytest.raises(DataError) as error:
     load(raw)
   assert '\n' not in str(error.value)
@@ -88,11 +88,11 @@ def histories(dataset):
   ]
 
 
-def test_worked_example(raw, capfd):
+def test_reads_the_official_files(raw, capfd):
   dataset = load(raw)
   assert dataset.name == 'amazon2014/Beauty'
   assert dataset.user_ids == ('u2', 'u1', 'u3')
-  # Sorted by hash: the hashes begin with 3f39, 559a, 6b23 and df7e.
+  # Items are sorted by hash. The hashes begin with 3f39, 559a, 6b23 and df7e.
   assert dataset.items.ids == ('D', 'A', 'C', 'B')
   assert histories(dataset) == ['BDA', 'CAB', 'DAC']
   assert dataset.timestamps.tolist() == [10, 20, 30, 5, 10, 10, 7, 7, 7]
@@ -106,11 +106,11 @@ def test_worked_example(raw, capfd):
   assert capfd.readouterr().out == ''
 
 
-def test_short_users(raw):
+def test_short_users_are_refused_or_dropped(raw):
   reviews = [('u0', 'E', 1), *REVIEWS, ('u4', 'C', 1), ('u4', 'B', 2)]
   write_reviews(raw, reviews)
   write_metadata(raw, [*METADATA, "{'asin': 'E', 'title': 'Only u0'}"])
-  text = message(raw)
+  text = load_error(raw)
   assert "2 users with fewer than 3 events, such as 'u0' with 1" in text
   assert 'reviews_Beauty_5.json.gz' in text
   assert 'drop_short_users' in text
@@ -123,9 +123,9 @@ def test_short_users(raw):
     load(raw, drop_short_users=True)
 
 
-def test_missing_metadata(raw):
+def test_items_without_metadata_are_refused_or_kept(raw):
   write_metadata(raw, METADATA[:3])
-  text = message(raw)
+  text = load_error(raw)
   assert 'names 2 items that' in text
   assert "such as 'D'" in text
   assert 'meta_Beauty.json.gz' in text
@@ -139,7 +139,7 @@ def test_missing_metadata(raw):
 
 @pytest.mark.parametrize('name', ['reviews_Beauty_5', 'meta_Beauty'])
 @pytest.mark.parametrize('kind', ['missing', 'page', 'cut', 'line', 'field'])
-def test_bad_files(raw, name, kind):
+def test_the_error_for_a_bad_file_names_the_file(raw, name, kind):
   path = raw / f'{name}.json.gz'
   content = path.read_bytes()
   if kind == 'missing':
@@ -152,12 +152,12 @@ def test_bad_files(raw, name, kind):
     path.write_bytes(content + gzip.compress(b'\nnot a record'))
   else:
     path.write_bytes(content + gzip.compress(b'\n{"reviewerID": "u1"}'))
-  assert str(path) in message(raw)
+  assert str(path) in load_error(raw)
 
 
-def test_no_reviews(raw):
+def test_a_file_without_reviews_is_refused(raw):
   write_reviews(raw, [])
-  assert 'holds no reviews' in message(raw)
+  assert 'holds no reviews' in load_error(raw)
 
 
 @pytest.fixture
@@ -229,11 +229,11 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
 def test_damaged_files_in_source_dir_are_not_removed(raw):
   path = raw / 'meta_Beauty.json.gz'
   path.write_bytes(path.read_bytes()[:-9])
-  assert 'removed' not in message(raw)
+  assert 'removed' not in load_error(raw)
   assert path.exists()
 
 
-def test_counts(raw):
+def test_counts_of_drops_and_text_fields(raw):
   write_reviews(raw, [*REVIEWS, *REVIEWS[:2], ('u4', 'C', 1)])
   lines = [
     *METADATA,
@@ -303,7 +303,7 @@ def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
     (b'u1', ['C', 'A', 'B'], [5, 10, 10]),
     (b'u3', ['D', 'A', 'C'], [7, 7, 7]),
   ]
-  # In the order of the first review of each item. C and D have no metadata.
+  # Items are in the order of their first reviews. C and D have no metadata.
   assert [(x['id'], x['has_metadata'], x['title']) for x in items] == [
     (b'A', True, b'Soap & Water 2 oz'),
     (b'B', True, b"It's"),
@@ -324,7 +324,9 @@ def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
     ),
   ],
 )
-def test_published_sequences(data_root, folder, category, sizes):
+def test_histories_equal_the_published_sequences(
+  data_root, folder, category, sizes
+):
   """The histories equal those of S3-Rec, whose sizes the paper reports."""
   source = data_root / folder
   config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))

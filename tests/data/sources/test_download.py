@@ -128,7 +128,9 @@ def test_temporary_failures_are_retried(serve, tmp_path, failure):
     (status(503), 'HTTP 503'),
   ],
 )
-def test_the_last_failure_raises_one_line(serve, tmp_path, answer, reason):
+def test_the_last_failure_raises_a_one_line_error(
+  serve, tmp_path, answer, reason
+):
   server, url = serve(answer)
   assert reason in refusal(url, tmp_path)
   assert server.requests == 3
@@ -140,7 +142,7 @@ def test_a_missing_file_is_not_retried(serve, tmp_path):
   assert server.requests == 1
 
 
-def test_an_unreachable_server_raises_one_line(tmp_path):
+def test_an_unreachable_server_raises_a_one_line_error(tmp_path):
   assert 'refused' in refusal('http://127.0.0.1:9/data.gz', tmp_path)
 
 

@@ -50,7 +50,7 @@ def histories(dataset):
   ]
 
 
-def message(folder, error_type=DataError, **flags):
+def load_error(folder, error_type=DataError, **flags):
   with pytest.raises(error_type) as error:
     load(folder, **flags)
   assert '\n' not in str(error.value)
@@ -65,10 +65,10 @@ def shop(folder, events=EVENTS, items=ITEMS, suffix='jsonl'):
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_formats(tmp_path, suffix):
+def test_every_format_gives_the_same_dataset(tmp_path, suffix):
   dataset = load(shop(tmp_path, suffix=suffix))
   assert dataset.user_ids == ('u', 'v')
-  # Sorted by hash: the hashes begin with 1150, 3e23, 629f and ca97.
+  # Items are sorted by hash. The hashes begin with 1150, 3e23, 629f and ca97.
   assert dataset.items.ids == ('new', 'b', '007', 'a')
   assert histories(dataset) == [['b', 'a', '007'], ['b', '007', 'a', 'a']]
   assert dataset.timestamps.tolist() == [10, 10, 30, 1, 1, 2, 9]
@@ -84,7 +84,7 @@ def test_formats(tmp_path, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
-def test_numeric_ids(tmp_path, suffix):
+def test_integer_ids_become_text(tmp_path, suffix):
   events = {'user': [5] * 3, 'item': [2, 1, 2], 'timestamp': [1, 2, 3]}
   items = {'item': [1, 2], 'title': [501, 88]}
   dataset = load(shop(tmp_path, events, items, suffix))
@@ -95,7 +95,7 @@ def test_numeric_ids(tmp_path, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['jsonl', 'parquet'])
-def test_categories_as_lists(tmp_path, suffix):
+def test_lists_of_categories_are_joined(tmp_path, suffix):
   paths = [[['A', 'B'], ['C']], [], [['A']], None]
   dataset = load(
     shop(tmp_path, items=ITEMS | {'categories': paths}, suffix=suffix)
@@ -106,7 +106,7 @@ def test_categories_as_lists(tmp_path, suffix):
 DATES = ['2024-03-01T12:00:00.5Z', '2024-03-01T13:00:00.25+01:00', '2024-03-02']
 
 
-def test_dates(tmp_path):
+def test_dates_become_microseconds(tmp_path):
   events = {'user': ['u'] * 3, 'item': ['b', 'a', '007'], 'timestamp': DATES}
   expected = [
     1_709_294_400_250_000,
@@ -122,7 +122,7 @@ def test_dates(tmp_path):
 
 
 @pytest.mark.parametrize('zone', [None, datetime.UTC])
-def test_parquet_times(tmp_path, zone):
+def test_parquet_timestamps_become_microseconds(tmp_path, zone):
   times = [datetime.datetime(2024, 3, day, tzinfo=zone) for day in (3, 1, 2)]
   events = {'user': ['u'] * 3, 'item': ['b', 'a', '007'], 'timestamp': times}
   dataset = load(shop(tmp_path, events, suffix='parquet'))
@@ -130,7 +130,7 @@ def test_parquet_times(tmp_path, zone):
   assert dataset.timestamps[0] == 1_709_251_200_000_000
 
 
-def test_files_of_two_formats(tmp_path):
+def test_the_two_files_may_have_different_formats(tmp_path):
   write(tmp_path, 'interactions', EVENTS, 'csv')
   write(tmp_path, 'items', ITEMS, 'parquet')
   assert load(tmp_path).num_items == 4
@@ -142,15 +142,15 @@ def test_an_empty_source_dir_is_refused(tmp_path):
     own_files.load(config)
 
 
-def test_missing_and_ambiguous_files(tmp_path):
-  text = message(tmp_path)
+def test_missing_and_ambiguous_files_are_refused(tmp_path):
+  text = load_error(tmp_path)
   assert str(tmp_path) in text
   assert 'interactions.csv, interactions.jsonl, interactions.parquet' in text
   write(tmp_path, 'interactions', EVENTS, 'csv')
-  assert 'no items file' in message(tmp_path)
+  assert 'no items file' in load_error(tmp_path)
   write(tmp_path, 'items', ITEMS, 'csv')
   write(tmp_path, 'items', ITEMS, 'jsonl')
-  assert 'items.csv and items.jsonl: keep one' in message(tmp_path)
+  assert 'items.csv and items.jsonl: keep one' in load_error(tmp_path)
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
@@ -164,22 +164,22 @@ def test_missing_and_ambiguous_files(tmp_path):
     ('items', 'title'),
   ],
 )
-def test_missing_column(tmp_path, suffix, name, column):
+def test_a_missing_column_is_refused(tmp_path, suffix, name, column):
   shop(tmp_path, suffix=suffix)
   columns = dict(EVENTS if name == 'interactions' else ITEMS)
   del columns[column]
   path = write(tmp_path, name, columns, suffix)
-  assert f'{path} has no column {column}' in message(tmp_path)
+  assert f'{path} has no column {column}' in load_error(tmp_path)
 
 
 @pytest.mark.parametrize('suffix', ['csv', 'jsonl', 'parquet'])
 @pytest.mark.parametrize('column', ['user', 'item', 'timestamp'])
-def test_missing_value(tmp_path, suffix, column):
+def test_a_missing_value_is_refused(tmp_path, suffix, column):
   values = list(EVENTS[column])
   values[1] = None
   shop(tmp_path, EVENTS | {column: values}, suffix=suffix)
   path = tmp_path / f'interactions.{suffix}'
-  assert f'{path}, row 2: {column} is None' in message(tmp_path)
+  assert f'{path}, row 2: {column} is None' in load_error(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -198,40 +198,40 @@ def test_missing_value(tmp_path, suffix, column):
     ('timestamp', ''),
   ],
 )
-def test_wrong_value(tmp_path, column, value):
+def test_a_wrong_value_is_refused(tmp_path, column, value):
   values = list(EVENTS[column])
   values[2] = value
   shop(tmp_path, EVENTS | {column: values})
-  text = message(tmp_path)
+  text = load_error(tmp_path)
   assert f'interactions.jsonl, row 3: {column} is {value!r}' in text
 
 
 def test_mixed_integers_and_dates_are_refused(tmp_path):
   times = [*EVENTS['timestamp'][:-1], '2024-01-01']
   shop(tmp_path, EVENTS | {'timestamp': times})
-  assert 'integers and ISO 8601 dates' in message(tmp_path)
+  assert 'integers and ISO 8601 dates' in load_error(tmp_path)
 
 
-def test_duplicate_item(tmp_path):
+def test_a_repeated_item_is_refused(tmp_path):
   items = {'item': ['a', 'b', 'a', '007'], 'title': ['1', '2', '3', '4']}
   shop(tmp_path, items=items)
-  assert "items.jsonl lists item 'a' twice" in message(tmp_path)
+  assert "items.jsonl lists item 'a' twice" in load_error(tmp_path)
 
 
-def test_unknown_item(tmp_path):
+def test_an_item_without_metadata_is_refused_or_kept(tmp_path):
   items = {'item': ['a', 'b'], 'title': ['1', '2']}
   shop(tmp_path, items=items)
-  text = message(tmp_path)
+  text = load_error(tmp_path)
   assert 'interactions.jsonl names 1 items' in text
   assert "such as '007'" in text
   dataset = load(tmp_path, allow_missing_metadata=True)
   assert dataset.items.title(dataset.items.rows['007']) == '007'
 
 
-def test_short_user(tmp_path):
+def test_a_short_user_is_refused_or_dropped(tmp_path):
   events = {name: values[:5] for name, values in EVENTS.items()}
   shop(tmp_path, events)
-  assert "1 users with fewer than 3 events, such as 'v' with 2" in message(
+  assert "1 users with fewer than 3 events, such as 'v' with 2" in load_error(
     tmp_path
   )
   assert load(tmp_path, drop_short_users=True).user_ids == ('u',)
@@ -253,18 +253,18 @@ def test_short_user(tmp_path):
     ('parquet', b'user,item,timestamp\nu,a,3\n'),
   ],
 )
-def test_damaged_file(tmp_path, suffix, content):
+def test_a_damaged_file_is_refused(tmp_path, suffix, content):
   write(tmp_path, 'items', ITEMS, 'csv')
   path = tmp_path / f'interactions.{suffix}'
   path.write_bytes(content)
-  assert str(path) in message(tmp_path)
+  assert str(path) in load_error(tmp_path)
 
 
 @pytest.mark.parametrize('value', [True, 1.0])
-def test_equal_values_of_other_types_are_not_ids(tmp_path, value):
+def test_true_and_floats_are_not_integer_ids(tmp_path, value):
   events = {'user': [1, 1, value], 'item': list('aba'), 'timestamp': [1, 2, 3]}
   shop(tmp_path, events)
-  assert f'row 3: user is {value!r}' in message(tmp_path)
+  assert f'row 3: user is {value!r}' in load_error(tmp_path)
 
 
 def test_text_and_integers_can_be_the_same_id(tmp_path):
@@ -273,7 +273,7 @@ def test_text_and_integers_can_be_the_same_id(tmp_path):
 
 
 def test_rows_do_not_depend_on_the_events(tmp_path):
-  """Rows break ties, so they must not depend on users, events or times."""
+  """Item rows order equal scores, so users, events or times must not matter."""
   rows = []
   for name, order in (('a', 1), ('b', -1)):
     folder = tmp_path / name

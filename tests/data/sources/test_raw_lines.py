@@ -21,7 +21,7 @@ def values(path):
   return [record.values for record in raw_lines.read(path)]
 
 
-def message(path):
+def read_error(path):
   with pytest.raises(DataError) as error:
     values(path)
   text = str(error.value)
@@ -33,7 +33,7 @@ def message(path):
 
 
 @pytest.mark.parametrize('name', ['records.jsonl', 'records.json.gz'])
-def test_json_and_literals(tmp_path, name):
+def test_reads_json_and_python_literals(tmp_path, name):
   content = (
     b'\xef\xbb\xbf{"asin": "A", "ok": true, "none": null}\r\n'
     b'\n'
@@ -47,7 +47,7 @@ def test_json_and_literals(tmp_path, name):
   ]
 
 
-def test_where_counts_blank_lines(tmp_path):
+def test_line_numbers_count_blank_lines(tmp_path):
   path = write(tmp_path, b'\n\n' + GOOD, 'x.jsonl')
   (record,) = raw_lines.read(path)
   assert record.where == f'{path}, line 3'
@@ -59,14 +59,14 @@ def test_concatenated_gzip_members_are_read(tmp_path):
   assert len(values(path)) == 2
 
 
-def test_missing(tmp_path):
-  assert 'does not exist' in message(tmp_path / 'x.json.gz')
+def test_a_missing_file_is_refused(tmp_path):
+  assert 'does not exist' in read_error(tmp_path / 'x.json.gz')
 
 
-def test_folder(tmp_path):
+def test_a_folder_is_refused(tmp_path):
   path = tmp_path / 'x.jsonl'
   path.mkdir()
-  assert 'cannot be read' in message(path)
+  assert 'cannot be read' in read_error(path)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_folder(tmp_path):
     (b'', 'empty'),
   ],
 )
-def test_not_gzip(tmp_path, content, kind):
+def test_a_file_that_is_not_gzip_is_refused(tmp_path, content, kind):
   path = tmp_path / 'x.json.gz'
   path.write_bytes(content)
-  assert kind in message(path)
+  assert kind in read_error(path)
 
 
 @pytest.mark.parametrize('kind', ['cut', 'checksum', 'body', 'tail'])
-def test_damaged_gzip(tmp_path, kind):
+def test_damaged_gzip_is_refused(tmp_path, kind):
   path = write(tmp_path, GOOD * 2000)
   content = bytearray(path.read_bytes())
   if kind == 'cut':
@@ -97,7 +97,7 @@ def test_damaged_gzip(tmp_path, kind):
   else:
     content += b'junk'
   path.write_bytes(content)
-  assert 'is damaged' in message(path) or kind == 'body'
+  assert 'is damaged' in read_error(path) or kind == 'body'
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_damaged_gzip(tmp_path, kind):
   ],
   ids=lambda line: repr(line[:12]),
 )
-def test_not_a_record(tmp_path, line):
-  text = message(write(tmp_path, GOOD + line + b'\n' + GOOD))
+def test_a_line_that_is_not_a_record_is_refused(tmp_path, line):
+  text = read_error(write(tmp_path, GOOD + line + b'\n' + GOOD))
   assert 'line 2 is not a record' in text
 
 
-def test_not_utf8(tmp_path):
-  assert 'line 2 is not UTF-8' in message(
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+  assert 'line 2 is not UTF-8' in read_error(
     write(tmp_path, GOOD + b'{"a": "\xff"}')
   )
 
@@ -137,14 +137,16 @@ def test_a_line_above_the_limit_is_refused(tmp_path, monkeypatch):
   longest = b'{"a": "' + b'x' * 991 + b'"}'
   assert len(longest) == 1000
   assert len(values(write(tmp_path, longest))) == 1
-  assert 'line 1 is longer than 1000' in message(write(tmp_path, b' ' * 10**6))
+  assert 'line 1 is longer than 1000' in read_error(
+    write(tmp_path, b' ' * 10**6)
+  )
 
 
 @pytest.mark.parametrize(
   'record',
   [{}, {'k': None}, {'k': ''}, {'k': 5}, {'k': ['x']}, {'k': '\ud83d'}],
 )
-def test_required_text(tmp_path, record):
+def test_required_text_refuses_other_values(tmp_path, record):
   path = write(tmp_path, json.dumps(record).encode(), 'x.jsonl')
   (record,) = raw_lines.read(path)
   with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):
@@ -154,7 +156,7 @@ def test_required_text(tmp_path, record):
 @pytest.mark.parametrize(
   'value', ['', '1318896000', 1.5, float('nan'), True, -1, 10**18, None, [1]]
 )
-def test_required_seconds(tmp_path, value):
+def test_required_seconds_refuses_other_values(tmp_path, value):
   line = json.dumps({'k': value, 'long': 'x' * 10**4}).encode()
   (record,) = raw_lines.read(write(tmp_path, line, 'x.jsonl'))
   with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):

@@ -12,7 +12,7 @@ def shop():
 
 
 def slow_probabilities(items, history):
-  """The distribution of the docstring of `synthetic`, item by item."""
+  """Computes the distribution that `synthetic` documents, item by item."""
 
   def aisle(row):
     return items.fields['categories'][row].split(' > ')
@@ -61,7 +61,7 @@ def slow_probabilities(items, history):
   return share([p * (row not in history) for row, p in enumerate(mixed)])
 
 
-def test_shape_of_the_shop(shop):
+def test_sizes_and_histories_of_the_shop(shop):
   assert shop.num_items == 600
   assert shop.num_users == 1500
   lengths = np.diff(shop.offsets)
@@ -75,7 +75,7 @@ def test_shape_of_the_shop(shop):
     assert (np.diff(times) > 0).all()
 
 
-def test_same_seed_same_shop(tmp_path):
+def test_the_same_seed_gives_the_same_shop(tmp_path):
   first, second = synthetic.make(40, seed=3), synthetic.make(40, seed=3)
   first.save(tmp_path / 'first')
   second.save(tmp_path / 'second')
@@ -98,7 +98,7 @@ def test_probabilities_against_the_slow_version(shop):
 
 
 def test_purchases_follow_the_probabilities(shop):
-  """Counts of events have the mean and deviation of the distribution."""
+  """The counts of purchases have the expected means and deviations."""
   examples = splits.split(shop, 'train')
   histories = [
     shop.history[start:end]

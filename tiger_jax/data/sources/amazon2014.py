@@ -56,7 +56,7 @@ class Category(NamedTuple):
   Attributes:
     events: All reviews.
     catalog: The text fields of each reviewed item that has metadata, by id.
-    counts: `items` and `fields` of the metadata, see `data.counts`.
+    counts: The counts `items` and `fields` of the metadata, see `data.counts`.
     files: The paths or addresses of the reviews and the metadata.
   """
 

@@ -80,13 +80,13 @@ def assemble(
 ) -> Dataset:
   """Checks a source's content and numbers the items.
 
-  Items are sorted by a hash of their ids. Rows determine collision codes and
-  break ties of scores, so rows in the order of the events would leak held-out
-  events (appendix D of the paper).
+  Items are sorted by a hash of their ids. The row of an item determines its
+  collision code and its order among equal scores. Rows in the order of the
+  events would therefore leak held-out events (appendix D of the paper).
 
   Args:
-    config: Whether to keep repeats, and whether to accept users with few events
-      and items without metadata.
+    config: The flags `keep_repeats`, `drop_short_users` and
+      `allow_missing_metadata`.
     events: The events of the source.
     catalog: The text fields of items by id. A missing field counts as ''.
     events_file: The source of the events, for error messages.
@@ -94,7 +94,7 @@ def assemble(
 
   Raises:
     DataError: A user has too few events or an item is not in the catalog, and
-      the config does not accept it; no item is in the catalog; or no user
+      the config does not allow this. Or no item is in the catalog, or no user
       remains.
   """
   num_read, num_users = len(events.history), len(events.user_ids)
@@ -182,8 +182,8 @@ def _check_join(
   first = counts.first_ids(unknown)
   if len(unknown) == num_bought:
     raise DataError(
-      f'none of the {num_bought} items that {events_file} names is in '
-      f'{items_file}, such as {first}{because}: use the same ids in both files'
+      f'{items_file} has none of the {num_bought} items in {events_file}, such '
+      f'as {first}{because}: use the same ids in both files'
     )
   if not config.allow_missing_metadata:
     raise DataError(

@@ -52,7 +52,7 @@ def select(
 
   Raises:
     DataError: A required column is missing; or two names stand for the same
-      column, and neither is the name of that column itself.
+      column, and neither is equal to the column's own name.
   """
   positions = {}
   for column in (*required, *optional):
@@ -76,11 +76,11 @@ def merge(
   other_names: Iterable[str],
   required: Sequence[str],
 ) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-  """Merges fields whose names stand for the same column; also returns notes.
+  """Merges fields with names of the same column; also returns notes.
 
-  Records need not have the same fields: some may have `user`, others `user_id`.
-  If a record has several such fields with different values, only the field with
-  the name of the column itself is read, provided that no record lacks it.
+  Records may have different fields: some `user`, others `user_id`. If a record
+  has both with different values, only `user`, the column's own name, is read.
+  It is then an error if another record has only `user_id`.
 
   Args:
     path: The file, for messages.
@@ -121,9 +121,10 @@ def merge(
 def _exact(
   names: Sequence[str], positions: Iterable[int], column: str
 ) -> list[int]:
-  """Returns the positions where the name is that of the column itself.
+  """Returns the positions of the names that equal the column's own name.
 
-  Another case is accepted if no name has the same case.
+  A name that differs only in upper and lower case is accepted if no name
+  matches exactly.
   """
   same_word = [i for i in positions if names[i].strip().casefold() == column]
   return [i for i in same_word if names[i] == column] or same_word
@@ -132,7 +133,7 @@ def _exact(
 def _unused(
   path: Path, names: Sequence[str], positions: Mapping[str, int]
 ) -> list[str]:
-  """Returns a note about each column that another one replaces."""
+  """Returns a note about each column that is not read, and why."""
   return [
     f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
     f'a column {item_text.shown(names[positions[column]])}'
@@ -162,9 +163,10 @@ def _require(
 def _merged(
   fields: Mapping[str, list[Any]], raw_names: list[str]
 ) -> tuple[list[Any], tuple[int, str, str] | None]:
-  """Returns the merged values and the first conflict, if there is any.
+  """Returns the merged values and the first conflict, or None.
 
-  A conflict is a row with two different values, and the names of their fields.
+  A conflict is a row with two different values. It is returned as the row and
+  the names of the two fields.
   """
   merged = fields[raw_names[0]]
   if len(raw_names) == 1:
@@ -185,7 +187,7 @@ def _merged(
 def _is_complete(
   fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
 ) -> bool:
-  """Returns whether every record with any of the fields has the exact one."""
+  """Returns whether every record that has any field has the field `exact`."""
   return all(
     row[exact] is not None or not any(value is not None for value in row)
     for row in zip(*(fields[raw] for raw in raw_names), strict=True)

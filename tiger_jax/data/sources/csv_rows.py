@@ -24,7 +24,7 @@ def reader(lines: Any, separator: str) -> Any:
 
 @contextlib.contextmanager
 def long_cells() -> Iterator[None]:
-  """Sets the cell limit of the csv module to the limit of a row."""
+  """Lets the csv module read cells as long as the longest allowed row."""
   before = csv.field_size_limit(MAX_ROW_BYTES)
   try:
     yield
@@ -40,9 +40,9 @@ def is_blank(row: list[str]) -> bool:
 class _Lines:
   """Yields the lines of a file and then an empty line.
 
-  The row of the empty line has cells only if a quotation mark is still open at
-  the end of the file. `size` counts characters since it was last set to zero;
-  `ended` tells whether the empty line has been read.
+  The csv module reads the empty line as a row without cells, unless a quotation
+  mark is still open at the end of the file. `size` is the number of characters
+  read since the caller set it to zero. `ended` is true after the empty line.
   """
 
   def __init__(self, path: Path, file: TextIO):
@@ -72,7 +72,7 @@ def read(
 
   Raises:
     DataError: A row is too long or does not have `num_cells` cells, a quotation
-      mark is not closed, or the file does not have this encoding.
+      mark is not closed, or the file is not in this encoding.
   """
   number = 0
   with path.open(encoding=encoding, newline='') as file, long_cells():

@@ -28,13 +28,13 @@ def read(
   optional: Sequence[str],
   repeating: Iterable[str],
 ) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
-  """Reads columns as text, and returns them with notes for the user.
+  """Returns columns as text, and notes for the user.
 
   Empty cells become None. The file is UTF-8, or UTF-16 with a byte order mark.
   Columns named in `repeating` are dictionary-encoded.
 
   Raises:
-    DataError: The file is not such a table, or lacks a required column.
+    DataError: The file is not a CSV table, or lacks a required column.
   """
   with path.open('rb') as file:
     sample = file.read(_SAMPLE_BYTES)
@@ -54,7 +54,7 @@ def read(
   arrays = _read_by_arrow(*layout, types)
   if arrays is None:
     rows = _quoted(csv_rows.read(*layout))
-    # A row can be four times as long once it is quoted and encoded as UTF-8.
+    # Quotation marks and UTF-8 can make a row four times as long.
     arrays = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
   columns = dict(zip(positions, arrays, strict=True))
   for values in itertools.chain(*map(_values, columns.values())):
@@ -74,10 +74,10 @@ def _read_by_arrow(
   num_cells: int,
   types: Mapping[int, pa.DataType],
 ) -> list[pa.ChunkedArray] | None:
-  """Reads a file by Arrow; returns None if Arrow does not read it correctly."""
+  """Reads a file with Arrow; returns None if Arrow would misread the file."""
   # Arrow accepts a quotation mark that is never closed: the cell then extends
-  # to the end of the file. To detect this, an empty row is appended, which
-  # becomes a part of such a cell.
+  # to the end of the file. To detect this, an empty row is appended. It becomes
+  # part of such a cell.
   end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
   try:
     with path.open('rb') as file:
@@ -143,7 +143,7 @@ def _quoted(rows: Iterable[list[str]]) -> Iterator[bytes]:
 
 
 def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
-  """Yields the texts of a column; of a dictionary, only the distinct values."""
+  """Yields the texts of a column, or the distinct texts if it is encoded."""
   for chunk in column.chunks:
     is_dictionary = pa.types.is_dictionary(chunk.type)
     yield chunk.dictionary if is_dictionary else chunk
@@ -171,7 +171,7 @@ def _header(
   path: Path, sample: bytes, encoding: str, wanted: set[str]
 ) -> tuple[list[str], int, str]:
   """Returns the column names, the number of header lines, and the separator."""
-  # The sample may end within a character.
+  # Decoded incrementally, because the sample may end within a character.
   text = codecs.getincrementaldecoder(encoding)('replace').decode(sample)
   text = text.lstrip('\ufeff')
   best: tuple[int, int] = (-1, -1)
@@ -204,5 +204,5 @@ def _header(
 
 
 def _is_skipped(row: list[str]) -> bool:
-  # A first line such as sep=; gives Excel the separator.
+  # A first line such as `sep=;` tells Excel the separator.
   return csv_rows.is_blank(row) or row[0].startswith('sep=')

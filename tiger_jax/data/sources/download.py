@@ -28,8 +28,7 @@ def get(
   Args:
     url: The address of the file.
     folder: The folder.
-    patience: The time without any data after which an attempt fails, in
-      seconds.
+    patience: An attempt fails after this many seconds without data.
     waits: The time before each retry, in seconds.
 
   Raises:
@@ -57,7 +56,7 @@ def get(
         ) from error
     except OSError as error:
       partial.unlink(missing_ok=True)
-      # The error of a full disk names no file.
+      # The error of a full disk does not name the file, so the path is added.
       raise OSError(error.errno, error.strerror, str(path)) from error
     time.sleep(wait)
   partial.replace(path)

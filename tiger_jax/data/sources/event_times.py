@@ -17,7 +17,7 @@ from tiger_jax.data.sources import tables
 _compute: Any = pc
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
-# Microseconds since 1970 of the beginning of the years 1 and 10,000.
+# The beginnings of the years 1 and 10,000, in microseconds since 1970.
 _FIRST, _END = -62_135_596_800_000_000, 253_402_300_800_000_000
 _PER_SECOND = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 _INTEGER = re.compile(r'[+-]?\d{1,19}(\.0*)?', re.ASCII)
@@ -34,7 +34,7 @@ def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
   Integers are unchanged. Dates become microseconds since 1970.
 
   Raises:
-    DataError: A value is missing; a value is not an integer or a date in the
+    DataError: A value is missing, or is neither an integer nor a date in the
       years 1 to 9999; or the column has both integers and dates.
   """
   column = table.columns[name]
@@ -61,7 +61,7 @@ def read(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
 
 
 def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
-  """Parses a column of text or Python objects, each distinct value once."""
+  """Parses each distinct value of a column of text or Python objects."""
   rows, values = tables.encode(table, name)
   numbers = np.zeros(len(values), np.int64)
   kinds: dict[str, int] = {}
@@ -133,7 +133,7 @@ def _warnings(table: tables.Table, numbers: _Times) -> list[str]:
 
 
 def _time(value: Any) -> tuple[str, int | None]:
-  """Returns the kind of a timestamp, and its integer if it is valid."""
+  """Returns the kind of a time, and the time as an integer or None."""
   if type(value) is int:
     return 'integer', value
   if isinstance(value, (float, decimal.Decimal)):

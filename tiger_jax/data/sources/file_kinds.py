@@ -54,7 +54,7 @@ def encoding(path: Path, start: bytes) -> str:
     raise not_utf8(path, f'{path} is', 'UTF-32')
   if start[:2] in _UTF16:
     return _UTF16[start[:2]]
-  # In UTF-16 without a byte order mark, every other byte of ASCII is zero.
+  # In UTF-16, every other byte of ASCII text is zero.
   for first, name in ((1, 'UTF-16LE'), (0, 'UTF-16BE')):
     if start[first:16:2] and not any(start[first:16:2]):
       raise not_utf8(path, f'{path} is', name)

@@ -28,7 +28,7 @@ def load(config: DatasetConfig) -> Dataset:
 
   Ids may be text or integers; spaces around them are removed. Times may be
   integers, all in the same unit, or ISO 8601 dates, which become microseconds
-  since 1970. A date without a time zone is in UTC.
+  since 1970. A date without a time zone is read as UTC.
 
   Raises:
     UsageError: `source_dir` is empty.
@@ -152,8 +152,8 @@ def _placeholders(
 ) -> list[str]:
   """Returns warnings about ids that stand for a missing value.
 
-  Some programs write such an id for all unknown visitors, whose events then
-  seem to belong to one user.
+  Some programs write such an id for every unknown visitor. The events of all of
+  them then seem to belong to one user.
   """
   return [
     f'{table.path.name}: {int((rows == code).sum()):,} rows have the {name} '

@@ -1,7 +1,7 @@
 """Reads files with one record per line.
 
 A record is a JSON object, or a Python dict as in the Amazon metadata of 2014.
-For anything else, the error message names the line.
+For any other line, the error message gives the line number.
 """
 
 import ast
@@ -39,12 +39,12 @@ def read(path: Path) -> Iterator[Record]:
 
   The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` file is
   decompressed. Blank lines are skipped. A damaged end of a compressed file is
-  detected only after all records before it, so a caller must not write results
-  before the last record.
+  detected only after all records before it. A caller must therefore read all
+  records before it writes results.
 
   Raises:
-    DataError: The file is missing, damaged, or of another kind than its name
-      says, or a line is not a record.
+    DataError: The file is missing or damaged, or its content does not fit its
+      suffix, or a line is not a record.
   """
   try:
     with path.open('rb') as raw:
@@ -66,13 +66,13 @@ def read(path: Path) -> Iterator[Record]:
     ) from error
   except OSError as error:
     raise DataError(
-      f'{path} cannot be read ({error.strerror}): check that it is a file, and '
-      'its permissions'
+      f'{path} cannot be read ({error.strerror}): check that it is a file '
+      'and that you may read it'
     ) from error
 
 
 def required_text(record: Record, key: str) -> str:
-  """Returns a field of text.
+  """Returns the value of a text field.
 
   Raises:
     DataError: The field is missing, or is not text without control characters.
@@ -84,7 +84,7 @@ def required_text(record: Record, key: str) -> str:
 
 
 def required_seconds(record: Record, key: str) -> int:
-  """Returns a field of whole seconds since 1970.
+  """Returns the value of a field of whole seconds since 1970.
 
   Raises:
     DataError: The field is missing, or is not in the years 1970 to 9999.
@@ -173,9 +173,9 @@ def _parse(text: str, where: str) -> dict[Any, Any]:
   except (ValueError, RecursionError):
     if len(text) > MAX_LITERAL_BYTES:
       raise DataError(
-        f'{where} is not a record: it is not JSON, and longer than the '
-        f'{MAX_LITERAL_BYTES} characters that a Python literal may have; '
-        'correct it or write it as JSON'
+        f'{where} is not a record: it is not JSON, and for a Python literal it '
+        f'is too long (more than {MAX_LITERAL_BYTES} characters); correct it '
+        'or write it as JSON'
       ) from None
     value = _parse_literal(text)
   if not isinstance(value, dict):

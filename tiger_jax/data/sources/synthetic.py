@@ -1,12 +1,12 @@
 """A synthetic shop with a known distribution of the next item.
 
-The distribution gives the best possible recall. The next item is from the aisle
-of the last item with probability `STAY`, from the companion of this aisle with
-probability `MOVE_ON`, and otherwise from any aisle. Within these items, the
-probability of an item is proportional to the popularity of its model line.
-Within the aisle and its companion, it is `LOYALTY` times as high for items with
-the brand of the last item. Items already bought have probability zero, and the
-other probabilities are scaled up.
+The distribution determines the best possible recall. The next item is from the
+aisle of the last item with probability `STAY`, from the companion of this aisle
+with probability `MOVE_ON`, and otherwise from any aisle. Within each of these
+sets of items, the probability of an item is proportional to the popularity of
+its model line. Within the aisle and its companion, items with the brand of the
+last item have `LOYALTY` times this probability. Items already bought have
+probability zero, and the other probabilities are scaled up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -123,7 +123,7 @@ def _popularity(title: str, brand: str) -> float:
 def _purchases(
   items: Items, draws: Float64[np.ndarray, 'users events']
 ) -> Int32[np.ndarray, 'users events']:
-  """Returns the item rows that uniform draws from 0 to 1 select."""
+  """Returns the item rows that uniform draws between 0 and 1 select."""
   transitions = _transitions(items)
   bought = np.empty(draws.shape, np.int32)
   for rows in _chunks(len(draws)):
@@ -131,7 +131,7 @@ def _purchases(
       probabilities = _next_probabilities(transitions, bought[rows, :event])
       cumulative = np.cumsum(probabilities, axis=1)
       total = cumulative[:, -1:]
-      # Keeps rounding from moving a draw past the last item.
+      # Rounding must not move a draw past the last item.
       draw = np.minimum(
         draws[rows, event, None] * total, np.nextafter(total, 0)
       )

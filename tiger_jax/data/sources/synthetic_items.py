@@ -13,7 +13,7 @@ from tiger_jax.data.dataset import Items
 
 
 class Aisle(NamedTuple):
-  """The category, product name and typical price of an aisle, in dollars."""
+  """An aisle: its name, its product, and the typical price in dollars."""
 
   name: str
   product: str

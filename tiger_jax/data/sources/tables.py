@@ -26,7 +26,7 @@ Column = list[Any] | pa.ChunkedArray
 
 
 class Table(NamedTuple):
-  """Columns of a file by their names in the program, and notes for the user."""
+  """Columns of a file by their standard names, and notes for the user."""
 
   path: Path
   columns: dict[str, Column]
@@ -34,7 +34,7 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, requirement: str) -> DataError:
-    """Returns an error about a cell; `requirement` says what it must be."""
+    """Returns an error about a cell and what it must hold (`requirement`)."""
     value = item_text.shown(_value(self.columns[name], row))
     return DataError(
       f'{self.path}, row {row + 1}: {name} is {value}: {requirement}'
@@ -99,8 +99,8 @@ def encode(table: Table, name: str) -> Codes:
   """Returns the codes of a column.
 
   Raises:
-    DataError: A value cannot be an id: text that is not UTF-8, a date, a list
-      or a record.
+    DataError: A value cannot be an id, because it is a date, a list, a record,
+      or text that is not UTF-8.
   """
   column = table.columns[name]
   if isinstance(column, list):
@@ -145,7 +145,7 @@ def values(table: Table, name: str) -> list[Any]:
             for x in column.is_valid().to_pylist()]  # fmt: skip
   try:
     return column.to_pylist()
-  # A date in a list that is out of range; text that is not UTF-8.
+  # Raised for a list with a date out of range, and for text that is not UTF-8.
   except (OverflowError, ValueError):
     return [_value(column, row) for row in range(len(column))]
 
@@ -160,7 +160,7 @@ def _value(column: Column, row: int) -> Any:
 
 
 def _is_temporal(kind: pa.DataType) -> bool:
-  """Returns whether values may be out of the range of Python's date types."""
+  """Returns whether Python's date types may be unable to hold the values."""
   return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
 
 
@@ -194,7 +194,7 @@ def _read_jsonl(
       elif key not in other_names and isinstance(key, str):
         if column_names.column_of(key) in wanted:
           kept[key] = [*[None] * num_rows, value]
-        # Only the names are kept, for an error message.
+        # Fields that are not read are only named in an error message.
         elif len(other_names) < 100:
           other_names[key] = None
     num_rows += 1

@@ -48,7 +48,7 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
     super().__init__(file_format=file_format, **kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    # Both splits must have the same features, so each leaves some empty.
+    # Both splits must have the same features, so each split leaves some empty.
     features = {
       'row': np.int32,
       'id': tfds.features.Text(),
@@ -67,8 +67,8 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, Any]:
-    # Both files are read to the end before anything is written, because damage
-    # may be detected only there.
+    # Both files are read completely before anything is written, because damage
+    # may be detected only at the end of a file.
     raw = amazon2014.read(
       self.builder_config.name,
       self._source_dir,
