@@ -2,8 +2,8 @@
 
   python -m tiger_jax.main --config=configs/baselines.py
 
-trains SASRec, in eight minutes on two CPU cores. A colon and a name choose
-another baseline, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
+This command trains SASRec in eight minutes on two CPU cores. A colon and a name
+choose another baseline, as in configs/baselines.py:bert4rec: `popularity`, `item_knn`,
 `matrix_factorization`, `two_tower`, `gru4rec`, `bert4rec`, `vq_rec` or `dsi`.
 
 For baselines that score items, --config.model.loss chooses `cross_entropy`,

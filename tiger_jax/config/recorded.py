@@ -86,7 +86,7 @@ def config_of(
 def former_values() -> dict[str, Any]:
   """Returns the former value of every field.
 
-  With this value, the code behaves as it did before the field was added.
+  With its former value, the code behaves as it did before a field was added.
   Retired fields are included, with the values that had no effect.
   """
   values = _with_missing(Config(), {})
@@ -96,7 +96,7 @@ def former_values() -> dict[str, Any]:
 
 
 def _without_retired(values: dict[str, Any]) -> dict[str, Any]:
-  """Removes retired fields without effect from the config of a record."""
+  """Removes retired fields whose values had no effect from a recorded config."""
   kept = dict(values)
   for section, fields in _RETIRED.items():
     if isinstance(kept.get(section), dict):
