@@ -86,8 +86,8 @@ def config_of(
 def former_values() -> dict[str, Any]:
   """Returns the former value of every field.
 
-  With its former value, the code behaves as it did before a field was added.
-  Retired fields are included, with the values that had no effect.
+  With the former value of a field, the code behaves as it did before the field
+  was added. Retired fields are included, with the values that had no effect.
   """
   values = _with_missing(Config(), {})
   for section, fields in _RETIRED.items():
@@ -96,7 +96,7 @@ def former_values() -> dict[str, Any]:
 
 
 def _without_retired(values: dict[str, Any]) -> dict[str, Any]:
-  """Removes retired fields whose values had no effect from a recorded config."""
+  """Removes retired fields from a recorded config if they had no effect."""
   kept = dict(values)
   for section, fields in _RETIRED.items():
     if isinstance(kept.get(section), dict):

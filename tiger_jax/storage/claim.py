@@ -28,7 +28,7 @@ _HARMLESS = (
   'lost+found', '.snapshot*', '.nfs*', '.Trash*', '.DS_Store', '._*',
   '.directory', 'Thumbs.db', 'desktop.ini', '*.log', '*.out', '*.err',
 )  # fmt: skip
-# Files and folders that a run opens by name, which would follow a link.
+# A run opens these names in place, and would follow links of these names.
 _APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
 
 

@@ -111,7 +111,7 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
       raise ValueError(f'{path.name} is not a regular file')
-    # `file.read(n)` allocates n bytes, so n is at most the size of the file.
+    # `file.read(n)` allocates n bytes, so the size of the file limits n.
     data = file.read(min(max_bytes, status.st_size) + 1)
   if len(data) > max_bytes:
     raise ValueError(f'{path.name} is larger than {max_bytes} bytes')
