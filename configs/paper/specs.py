@@ -126,7 +126,7 @@ def two_cores() -> dict[str, Any]:
 
 
 def reduce(config: ml_collections.ConfigDict) -> None:
-  """Reduces a config: two CPU cores run it in about two minutes."""
+  """Reduces a config to a run of about two minutes on two CPU cores."""
   small = beauty.get_config('cpu')
   config.model = small.model
   config.train = small.train

@@ -19,7 +19,7 @@ def added_later(default: Any, before: Any) -> Any:
 
   Args:
     default: The value in new configs.
-    before: The value that reproduces versions without the field, see `BEFORE`.
+    before: The value with the behavior of versions without it, see `BEFORE`.
   """
   return dataclasses.field(default=default, metadata={BEFORE: before})
 

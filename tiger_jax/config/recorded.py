@@ -23,7 +23,7 @@ def identity(section: Any, default: Any = None) -> dict[str, Any]:
   changes no fingerprint, and finished stages stay valid.
 
   If the default of a new field changes the behavior, declare the field with
-  `checks.added_later`; it is then omitted at its former value. Do not change a
+  `checks.added_later`. Its former value is then omitted. Do not change a
   default in any other way: stages made with the old default would seem to be
   made with the new one.
 

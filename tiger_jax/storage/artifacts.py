@@ -140,7 +140,7 @@ def read_artifact(workdir: Path, name: str) -> Artifact | None:
 
 
 def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
-  """Returns the names of artifacts set aside and of partial folders."""
+  """Returns the names of partial folders and of artifacts set aside."""
   pattern = re.compile(
     rf'({"|".join(map(re.escape, names))})\.(partial-)?[0-9a-f]{{8}}'
   )
