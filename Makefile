@@ -4,10 +4,10 @@ PYTHON ?= python3
 
 VERSION := $(shell $(PYTHON) -c \
   'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-# The versions to install; none for a Python that has no such file.
+# The file of the versions to install. CONSTRAINED is empty if it is missing.
 CONSTRAINTS := constraints/py$(subst .,,$(VERSION)).txt
 CONSTRAINED := $(wildcard $(CONSTRAINTS))
-# This file is newer than those files if .venv is up to date.
+# An empty file that is newer than its prerequisites if .venv is up to date.
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
@@ -40,7 +40,7 @@ upgrade:  ## Write the newest versions to constraints/, for PYTHON.
 	  && "$$new/bin/python" -m pip freeze --exclude tiger_jax >"$$new/versions" \
 	  && mkdir -p constraints && cp "$$new/versions" $(CONSTRAINTS)
 
-# On Linux, the allocator requests huge pages. A CPU step is a sixth faster.
+# On Linux, memory in huge pages makes a training step a sixth faster on a CPU.
 FASTER := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 quickstart: install  ## Train on the built-in shop and see recommendations.
@@ -60,7 +60,7 @@ test: install  ## Run all tests except the slow ones.
 test-long: install  ## Run the slow tests.
 	$(AS_USERS) $(PYTEST) -m slow
 
-mutants: install  ## Change a copy of the code; tests must fail. ONLY=3,7: two.
+mutants: install  ## Check that tests fail for changed code. ONLY=3,7: two changes.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.

@@ -1,4 +1,4 @@
-"""Keeps files that git does not track out of releases."""
+"""Excludes files that git does not track from releases."""
 
 import os
 import subprocess
@@ -11,9 +11,9 @@ class TrackedFilesOnly(BuildHookInterface):
   """Excludes untracked files from an sdist or wheel."""
 
   def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-    """Adds the untracked files of a git checkout to what is excluded.
+    """Excludes the untracked files of a git checkout.
 
-    An unpacked sdist has no git, and all of its files were tracked.
+    An unpacked sdist is not a checkout; all of its files were tracked.
     """
     if not os.path.exists(os.path.join(self.root, '.git')):
       return

@@ -4,22 +4,22 @@
 
 The model has the sizes of the paper (section 4.1). The optimization is that of
 facebookresearch/preference_discerning: AdamW, 10,000 steps of warm-up to 3e-4,
-weight decay .035 and dropout .2. It is the best of the replications that Cornac
-(PreferredAI/cornac) compares. The config is meant for one GPU or TPU, and has
-not been measured yet. The paper reports recall@10 0.0648 and ndcg@10 0.0384
-(Table 1).
+weight decay .035 and dropout .2. Of the replications that Cornac
+(PreferredAI/cornac) compares, this one has the best results. The config is
+meant for one GPU or TPU, and has not been measured yet. The paper reports
+recall@10 0.0648 and ndcg@10 0.0384 (Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model that two CPU cores train in a
 quarter of an hour. Its item vectors come from TF-IDF, so it downloads no
 encoder. `--config=configs/beauty.py:cpu_long` is 3.6 times as large and trains
-in an hour and a half. README.md has its results.
+in an hour and a half. README.md has the results of `cpu_long`.
 
 `--config=configs/beauty.py:paper` has the optimization of the paper, as far as
 it is known: Adagrad for the RQ-VAE, a learning rate that is constant and then
 decays with the inverse square root of the step, and hashed user tokens. One
 departure changes the training of the RQ-VAE: gradients are clipped to a norm of
 1, although their mean norm is between 49 and 95. Without clipping, the
-codebooks collapse. README.md lists the other departures.
+codebooks collapse. docs/departures.md lists the other departures.
 
 To use files that are already on disk, add --config.dataset.source_dir=FOLDER.
 The folder holds `reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`.
@@ -45,16 +45,16 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
 
   train = config.train
   train.steps = 100_000
-  # A step takes some milliseconds. Signals wait for the end of a call.
+  # A step takes a few milliseconds. Signals are handled only between calls.
   train.steps_per_call = 20
   # With these lengths, a seventh of all positions is padding. With three
   # lengths, it is more than a quarter.
   train.length_buckets = (2, 4, 7, 12, 20)
-  # Departs from the paper: replications with its schedule find half the recall.
+  # Departs from the paper: replications with its schedule get half the recall.
   train.optimizer.learning_rate = 3e-4
   train.optimizer.warmup_steps = 10_000
   train.optimizer.weight_decay = 0.035
-  # Departs from the paper: it has 0.1, and the model overfits early.
+  # Departs from the paper: with its dropout of 0.1, the model overfits early.
   config.model.dropout = 0.2
   config.evaluation.num_beams = 50
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests import small, typed
 
-# The first use of a device reads these values. Do not import tiger_jax here,
-# because the import hook that checks shapes is installed later.
+# JAX reads these values when it first uses a device. Do not import tiger_jax
+# here, because the import hook that checks shapes is installed later.
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -34,8 +34,8 @@ jax.config.update(
   os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] == '1',
 )
 
-# A background job of a shell ignores SIGINT, and a process of nohup ignores
-# SIGHUP. Some tests need both signals.
+# A background job of a shell ignores SIGINT, and a process that nohup started
+# ignores SIGHUP. Some tests need both signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope='module', autouse=True)
 def _clear_programs() -> Iterator[None]:
-  """Limits the memory of a worker, which would keep all compiled programs."""
+  """Frees memory: a worker would otherwise keep all compiled programs."""
   yield
   jax.clear_caches()
 
@@ -71,7 +71,7 @@ def data_root() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  """The workdir of a small finished run. Copy it before a change."""
+  """The workdir of a small finished run. Tests may change only a copy."""
   folder = tmp_path_factory.mktemp('trained')
   shop = small.make(folder / 'shop')
   done = typed.run(

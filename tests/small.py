@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 _KINDS = ('Bowl', 'Ladder', 'Torch', 'Blanket', 'Hammock', 'Teapot', 'Clock')
 _MAKERS = ('Arden', 'Brook', 'Corvid', 'Dunlin')
-# The sizes of a network.
+# The sizes of a small model.
 MODEL = {
   'd_model': 8,
   'num_heads': 2,

@@ -31,9 +31,9 @@ QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 
 @pytest.fixture(name='command')
 def _command(monkeypatch, capfd, tmp_path):
-  """Returns a function that runs the program: exit code, stdout, stderr."""
+  """Returns a function that runs the program: it returns code, out and err."""
   monkeypatch.chdir(tmp_path)
-  # If a test misses an error, the run fails here instead of training a model.
+  # If no error is raised before, the run fails here instead of training.
   monkeypatch.setattr(pipeline.embedding, 'build', lambda *unused: 1 / 0)
 
   def run(*arguments):
@@ -147,7 +147,7 @@ def test_a_failed_data_stage_runs_again(command, data_refusal, raw, tmp_path):
   assert '12 interactions' in out
 
 
-def test_a_damaged_record_of_a_stage(command, refusal, tmp_path):
+def test_a_damaged_record_is_a_data_error(command, refusal, tmp_path):
   arguments = (
     QUICKSTART,
     '--workdir=run',

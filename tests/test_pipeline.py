@@ -137,7 +137,7 @@ def test_damaged_vectors_raise_a_one_line_error(
 
 
 # Configs, and the fingerprints of their data and embedding stages in versions
-# before the format number. These stages must not run again.
+# whose records have no format number. These stages must not run again.
 _FORMER_FINGERPRINTS = [
   (
     {},
@@ -164,7 +164,7 @@ def test_data_and_embeddings_of_older_versions_stay_valid(
 
 
 @pytest.mark.parametrize('version', ['former', 'current'])
-def test_data_with_rows_in_the_order_of_events_run_again(
+def test_a_data_stage_with_the_former_row_numbers_runs_again(
   fingerprints, tmp_path, capsys, version
 ):
   config = with_dataset(
@@ -224,7 +224,7 @@ def test_a_run_saves_its_config_and_lists_superseded_stages(tmp_path, capsys):
   written = json.loads((tmp_path / 'config.json').read_text())
   assert from_json(written) == config
   out = capsys.readouterr().out
-  assert 'kept: train.01234567 of other configs; you may remove them' in out
+  assert 'kept: train.01234567, made with other configs' in out
 
 
 def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):

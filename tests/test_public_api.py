@@ -1,4 +1,4 @@
-"""The public names, the examples of their docstrings, and training."""
+"""Tests of the public names and of the examples in their docstrings."""
 
 import doctest
 import json
@@ -28,7 +28,7 @@ SMALL = {
 
 @pytest.fixture(name='folder', scope='module')
 def _folder(tmp_path_factory):
-  """A folder that holds a small run, as a user of the examples would have."""
+  """A folder with a small run, as the examples in docstrings expect."""
   folder = tmp_path_factory.mktemp('public')
   config = tiger_jax.load_config(
     str(small.ROOT / 'configs/quickstart.py'), SMALL
@@ -66,7 +66,7 @@ def test_examples(name, folder, monkeypatch):
     assert not runner.failures, ''.join(report)
 
 
-def test_the_names_are_those_of_their_modules():
+def test_a_public_name_is_the_object_of_its_module():
   assert set(tiger_jax.__all__) <= set(dir(tiger_jax))
   from tiger_jax.serving.recommender import Recommender
 
@@ -91,7 +91,7 @@ def test_importing_the_package_imports_no_library():
   assert loaded == {'tiger_jax'}
 
 
-def test_overrides_of_a_config_file():
+def test_load_config_applies_overrides():
   quickstart = str(small.ROOT / 'configs/quickstart.py')
   config = tiger_jax.load_config(
     quickstart,
@@ -141,7 +141,7 @@ def test_run_refuses_missing_paths(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_unknown_ids_of_a_history(folder):
+def test_unknown_ids_in_a_history_raise_an_error_or_are_listed(folder):
   shop = tiger_jax.Recommender.from_workdir(folder / 'runs/quickstart')
   with pytest.raises(UsageError, match="'P9012'.*did you mean 'P"):
     shop.recommend(['P0012', 'P9012'])

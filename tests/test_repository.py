@@ -1,4 +1,4 @@
-"""Facts that several files of the repository state agree."""
+"""Tests that the files of the repository agree with each other."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Runs commands in processes of their own, as a user types them."""
+"""Runs commands in new processes, as a user types them."""
 
 from collections.abc import Sequence
 import os
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
   @property
   def refusal(self) -> str:
-    """The line on stderr. Fails unless it is one line and an error message."""
+    """The error message. Fails unless it is the only line on stderr."""
     lines = self.err.strip().splitlines()
     assert len(lines) == 1, self.err
     assert lines[0].startswith('error: '), self.err

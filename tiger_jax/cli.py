@@ -41,7 +41,7 @@ from tiger_jax.storage.artifacts import REPORT, locked
 # The modes that train a model if it is not trained yet.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
 
-# The text depends on the runtime: XLA, CUDA or TPU.
+# XLA, CUDA and TPU runtimes word the error differently.
 _OUT_OF_MEMORY = re.compile('RESOURCE_EXHAUSTED|out of memory', re.IGNORECASE)
 
 
@@ -88,7 +88,7 @@ def _run(command: Command) -> None:
   if command.mode == 'report':
     print(f'Report: {write_report(command.folder)}')
     return
-  # A bad path would otherwise raise its error after hours of training.
+  # Otherwise a bad path would raise an error only after hours of training.
   checkpoint_folder.check_path(command.folder.absolute())
   # Shows whether JAX has found the GPU: training on a CPU takes days.
   devices = jax.devices()
@@ -134,8 +134,8 @@ def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
   with _lock_in_main(command.folder):
     table = runs.run(experiment, command.folder)
   print(
-    f'\n{table}\nTo keep the results in the project, copy '
-    f'{command.workdir}/results.'
+    f'\n{table}\nTo keep the results, copy the content of '
+    f'{command.workdir}/results to results/ of the repository.'
   )
 
 
@@ -195,7 +195,7 @@ def _refuse_too_little_data(
 ) -> None:
   """Raises TigerError if there are too few items or training examples.
 
-  The check takes no time; the embedding of the items does.
+  Checked first, because embedding the items takes long.
   """
   dataset, model = pipeline.dataset, registry.entry(config.model)
   makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'
@@ -208,7 +208,7 @@ def _refuse_too_little_data(
 
 
 def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:
-  """Locks the folder for all processes. Only the main process has the lock."""
+  """Locks the folder in the main process; does nothing in the others."""
   return locked(workdir) if processes.is_main() else contextlib.nullcontext()
 
 
@@ -231,7 +231,8 @@ def _refuse_missing_platform() -> None:
     raise UsageError(
       f'{variable} is {requested!r}, but JAX finds only '
       f'{", ".join(available)} on this machine'
-      f'{f" ({reason})" if reason else ""}: unset it, or set it to one of them'
+      f'{f" ({reason})" if reason else ""}: unset the variable, or set it to '
+      f'{" or ".join(available)}'
     ) from error
 
 

@@ -67,7 +67,7 @@ class NotFiniteError(NumbersError):
 
 
 class PeerError(TigerError):
-  """Another process of the run has ended. Restart all of them to resume."""
+  """Another process of the run has ended. Restart all processes to resume."""
 
   exit_code = 6
 

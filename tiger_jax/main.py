@@ -6,7 +6,7 @@ import sys
 
 def run() -> None:
   """Runs the command `tiger-jax`."""
-  # Before any import: Ctrl-C must not print a traceback.
+  # Set before any import, so that Ctrl-C never prints a traceback.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
   from tiger_jax.runtime import console

@@ -53,7 +53,7 @@ class Pipeline:
   """The stages of one run.
 
   Each stage has two properties. The first, such as `data_stage`, runs the stage
-  after those that it reads, and returns its artifact. The second, such as
+  after the stages that it reads, and returns its artifact. The second, such as
   `dataset`, reads the artifact. A finished stage runs again if its section of
   the config, the seed, or a stage that it reads has changed.
   """
@@ -70,7 +70,8 @@ class Pipeline:
     Args:
       config: The settings of the run.
       workdir: The folder of the run, which is created if it is missing.
-      elsewhere: Folders of other runs. Stages with equal inputs are used.
+      elsewhere: Folders of other runs. Their stages are reused if the inputs
+        are the same.
       command: The command that repeats the run, for the results.
 
     Raises:
@@ -120,7 +121,7 @@ class Pipeline:
         break
     if folders := superseded(self.workdir, tuple(STAGES.values())):
       names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
-      _say('kept', f'{names} of other configs; you may remove them')
+      _say('kept', f'{names}, made with other configs; you may remove them')
 
   @functools.cached_property
   def data_stage(self) -> Artifact:
@@ -174,7 +175,7 @@ class Pipeline:
     """The stage that makes the Semantic IDs."""
     c, own = self.config, self.embedding_stage.fingerprint
     other_shops = semantic_ids.read_shared(c, own)
-    # The histories determine the unseen items, which are not fitted to.
+    # The histories determine the unseen items, which the fit excludes.
     histories = [self.data_stage.fingerprint] if c.dataset.unseen_share else []
     settings = semantic_ids.made_from(c.semantic_ids, other_shops)
     return self._stage(
@@ -249,7 +250,7 @@ class Pipeline:
     return results
 
   def _is_made_from(self, name: str, made_from: list[Any]) -> bool:
-    """Returns whether the folder holds the stage, made from these values."""
+    """Returns whether the folder holds the stage with these inputs."""
     folder, wanted = self.workdir / name, fingerprint(name, *made_from)
     return record.exists(folder) and record.read(folder).fingerprint == wanted
 

@@ -3,7 +3,8 @@
   python -m tiger_jax.main --config=configs/paper/breakdown.py
 
 Users are grouped by the length of their history, by the popularity of their
-next item, and by whether another user bought the same two items in a row. At
+next item, and by whether another user bought their last and their next item in
+a row. At
 full size, the datasets are Beauty, Sports and Toys.
 
 `configs/paper/breakdown.py:cpu` has small models on Beauty, and takes 4 minutes

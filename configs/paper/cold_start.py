@@ -2,8 +2,8 @@
 
   python -m tiger_jax.main --config=configs/paper/cold_start.py
 
-All training events of one in twenty test items are removed. The recall is
-measured for the users with one of these items as their next item.
+One in twenty test items is removed from the training data. Recall is measured
+for the users whose next item is one of these items.
 
 `configs/paper/cold_start.py:cpu` has a small model, and takes 6 minutes of CPU
 time.

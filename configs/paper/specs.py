@@ -1,8 +1,9 @@
 """Builds the specs of the experiments, and the settings of their runs.
 
 `breakdown`, `cold_start`, `diversity` and `ensemble` measure the model itself:
-they widen the search until the recommendations are proven, and report the share
-of proven items. All other experiments use the search of the evaluation, with
+they add beams to the search until it is proven that no other item ranks above
+the recommendations, and report the share of items for which the proof succeeds.
+All other experiments use the search of the evaluation, with
 `evaluation.num_beams` beams.
 """
 
@@ -48,7 +49,7 @@ def experiment(
     variant: '' for the full size, `cpu`, or one of `more_variants`.
     runs: Maps the name of a run to the fields that it changes.
     datasets: The datasets to measure. A variant measures only the first.
-    embedded_datasets: More datasets, of which only the items are embedded.
+    embedded_datasets: Other datasets, which are embedded but not measured.
     dataset_changes: Maps a dataset, and then a run, to the fields that the run
       changes on this dataset only.
     columns: The test metrics of the table; () for the four of the paper.
@@ -115,7 +116,7 @@ def papers() -> dict[str, Any]:
 
 
 def two_cores() -> dict[str, Any]:
-  """Returns the fields that a run changes to be `beauty.py:cpu_long`.
+  """Returns the fields that a run changes to become `beauty.py:cpu_long`.
 
   The section `embedding` is not changed.
   """
@@ -125,7 +126,7 @@ def two_cores() -> dict[str, Any]:
 
 
 def reduce(config: ml_collections.ConfigDict) -> None:
-  """Reduces a config: two CPU cores run it in about two minutes."""
+  """Reduces a config to a run of about two minutes on two CPU cores."""
   small = beauty.get_config('cpu')
   config.model = small.model
   config.train = small.train
@@ -168,7 +169,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.train.evaluate_every = 160
     config.train.evaluate_users = 1024
     config.train.optimizer.learning_rate = 3e-3
-    # A low rate, because so few steps do not overfit.
+    # A low rate, because the model does not overfit in so few steps.
     config.model.dropout = 0.2
   config.model.update(model)
   return {section: config[section].to_dict() for section in sections}

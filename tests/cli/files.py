@@ -1,4 +1,4 @@
-"""Writes the files with mistakes that the table of errors uses."""
+"""Writes the faulty files that the commands in `test_errors` read."""
 
 import gzip
 import json
@@ -62,7 +62,7 @@ _LINES = {
 
 
 def make(folder: Path) -> None:
-  """Writes all files with mistakes, and a link to the configs."""
+  """Writes all faulty files, and a link to the configs."""
   (folder / 'configs').symlink_to(ROOT / 'configs')
   for name in ('runs/quickstart', 'folder'):
     (folder / name).mkdir(parents=True)

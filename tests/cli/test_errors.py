@@ -176,7 +176,7 @@ TABLE = r"""
 2 | --mode=report $Q --config.train.steps=9 | --config.train.steps is not used by --mode=report, which reads the settings of the trained run
 2 | --mode=report --workdir=folder --distributed | --distributed is not for --mode=report
 2 | --mode=report --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
-3 | --mode=report --workdir=folder | folder has no evaluation to report: run the command of the run with --workdir=folder --mode=evaluate first
+3 | --mode=report --workdir=folder | folder has no evaluation to report: repeat the command of the run with --workdir=folder --mode=evaluate first
 2 | --mode=recommend --history=A --workdir=file | file is not a folder: choose another --workdir
 2 | --mode=recommend --history=A --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
 2 | --mode=recommend --history=A --workdir=other | there is no folder other: name the folder of a finished run
@@ -215,8 +215,8 @@ TABLE = r"""
 2 | --config=experiment_runs.py | config.runs is {'r': 3}: it must be a section of sections, as in configs/paper/specs.py
 
 ## environment
-2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset it, or set it to one of them
-2 | JAX_PLATFORMS= JAX_PLATFORM_NAME=cuda $Q --mode=data | JAX_PLATFORM_NAME is 'cuda', but JAX finds only cpu on this machine (...): unset it, or set it to one of them
+2 | JAX_PLATFORMS=cuda $Q --mode=data | JAX_PLATFORMS is 'cuda', but JAX finds only cpu on this machine: unset the variable, or set it to cpu
+2 | JAX_PLATFORMS= JAX_PLATFORM_NAME=cuda $Q --mode=data | JAX_PLATFORM_NAME is 'cuda', but JAX finds only cpu on this machine (...): unset the variable, or set it to cpu
 2 | JAX_ENABLE_X64=maybe --config=configs/baselines.py --workdir=x --mode=data | JAX cannot be imported (invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'): unset the environment variable, or correct it
 2 | JAX_ENABLE_X64=maybe $Q --mode=data | JAX cannot be imported (invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'): unset the environment variable, or correct it
 2 | JAX_COORDINATOR_ADDRESS=x JAX_NUM_PROCESSES=2 JAX_PROCESS_ID=5 $Q --mode=data --distributed | JAX_COORDINATOR_ADDRESS is 'x': set it to the host of process 0 and a free port, as in 10.0.0.1:1234

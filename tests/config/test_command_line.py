@@ -53,7 +53,7 @@ def test_the_last_of_repeated_flags_applies(tmp_path, monkeypatch):
   assert not command.options['exact']
 
 
-def test_a_value_may_follow_a_space():
+def test_a_space_may_separate_a_flag_from_its_value():
   command = parse(QUICKSTART, '--config.train.steps', '500', '--mode', 'data')
   assert command.config.train.steps == 500
   assert command.mode == 'data'
@@ -80,7 +80,7 @@ def test_the_workdir_is_named_after_the_config(name, workdir):
   assert str(command.folder) == workdir
 
 
-def test_home_is_expanded(monkeypatch):
+def test_the_home_folder_in_a_workdir_is_expanded(monkeypatch):
   monkeypatch.setenv('HOME', '/home/me')
   command = parse(QUICKSTART, '--workdir=~/x')
   assert command.workdir == '~/x'

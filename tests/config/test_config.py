@@ -143,7 +143,8 @@ def test_refuses_wrong_types(name, value):
 def test_refuses_values_out_of_range(name, value):
   message = refusal(**{name: value})
   where = 'config.train.length_buckets is'
-  # The last bucket of these values differs from `model.max_history`.
+  # Buckets that are empty or do not end with `model.max_history` have another
+  # message.
   if value not in ((5, 10), (5, 20, 40), ()):
     where = f'config.{name.replace("__", ".")} is {value!r}: '
   assert message.startswith(where)
@@ -205,7 +206,7 @@ def test_parses_the_rewind_policy(policy, expected):
   'policy',
   ['', 'rewind', 'rewind:1', 'skip:1', 'stop', 'rewind:1,skip:1000000000'],
 )
-def test_refuses_other_policies(policy):
+def test_refuses_an_invalid_rewind_policy(policy):
   message = refusal(train__on_non_finite=policy)
   assert message.startswith('config.train.on_non_finite is ')
   assert 'rewind:100,skip:200' in message
@@ -265,7 +266,7 @@ def test_one_error_names_all_wrong_fields():
     ('embedding', 'model'), ('semantic_ids', 'shared_with'),
   ],
 )  # fmt: skip
-def test_home_is_expanded_in_paths(monkeypatch, section, field):
+def test_the_home_folder_in_a_path_is_expanded(monkeypatch, section, field):
   monkeypatch.setenv('HOME', '/home/me')
   is_tuple = field == 'shared_with'
   value = ('~/x',) if is_tuple else '~/x'
@@ -274,11 +275,11 @@ def test_home_is_expanded_in_paths(monkeypatch, section, field):
   assert expanded == (('/home/me/x',) if is_tuple else '/home/me/x')
 
 
-def test_refuses_an_unknown_home():
+def test_refuses_an_unknown_home_folder():
   message = refusal(dataset__source_dir='~nobody_has_this_name/x')
   assert message.startswith('config.dataset.source_dir is ')
   assert 'no such home folder' in message
 
 
-def test_home_is_not_expanded_in_other_text():
+def test_a_tilde_in_other_text_is_not_expanded():
   assert from_json({'dataset': {'name': '~/x'}}).dataset.name == '~/x'

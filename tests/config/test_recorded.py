@@ -29,7 +29,7 @@ def test_reads_a_recorded_config(keep_repeats):
   })  # fmt: skip
   recorded = json.loads(json.dumps(dataclasses.asdict(config)))
   assert config_of(artifact(recorded)) == config
-  # Older versions did not record a field at its former value.
+  # Records of older versions lack the field. It then has its former value.
   if keep_repeats:
     del recorded['dataset']['keep_repeats']
     assert config_of(artifact(recorded)) == config

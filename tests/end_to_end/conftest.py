@@ -14,7 +14,7 @@ def _one_device():
 
 @pytest.fixture(name='shop', scope='session')
 def _shop(tmp_path_factory):
-  """The workdir of a finished run. Use `clone` to change it."""
+  """The workdir of a finished run. Tests may change only a `clone` of it."""
   workdir = tmp_path_factory.mktemp('shop') / 'run'
   with one_device():
     assert program(workdir, *SHOP) == 0

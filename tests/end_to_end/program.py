@@ -56,7 +56,7 @@ def one_device() -> Iterator[None]:
 
 
 def artifacts(workdir, names=FOLDERS):
-  """Returns the inode and the time of every file of the stages."""
+  """Returns the inode and the modification time of every file of the stages."""
   states = {}
   for name in names:
     for path in sorted((workdir / name).rglob('*')):
@@ -77,7 +77,7 @@ def logged(workdir):
 
 
 def clone(workdir, target):
-  """Copies a run with hard links, so that a new file has another inode."""
+  """Copies a run with hard links. A file that is replaced gets a new inode."""
   subprocess.run(['cp', '-al', workdir, target], check=True)
   return target
 

@@ -48,7 +48,7 @@ def test_bad_requests(shop, capfd, arguments, expected):
   assert expected in err
 
 
-def test_a_damaged_checkpoint(shop, tmp_path, capfd):
+def test_refuses_a_damaged_checkpoint(shop, tmp_path, capfd):
   workdir = tmp_path / 'run'
   subprocess.run(['cp', '-a', shop, workdir], check=True)
   files = (workdir / 'train' / 'checkpoints').rglob('params/**/d/*')

@@ -1,4 +1,4 @@
-"""Tests of runs that fail, are stopped or are killed, and are repeated."""
+"""Tests of runs that fail, are stopped or are killed, and then run again."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tiger_jax.stages import embedding
 pytestmark = pytest.mark.usefixtures('one_device')
 
 
-def test_an_embedding_that_is_not_finite(shop, tmp_path, capfd):
+def test_refuses_an_embedding_that_is_not_finite(shop, tmp_path, capfd):
   workdir = clone(shop, tmp_path / 'run')
   build = embedding.build
   with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +42,7 @@ def test_an_embedding_that_is_not_finite(shop, tmp_path, capfd):
   assert 'row 7' in err
 
 
-def test_sigterm_and_the_same_command_again(shop, tmp_path, capfd):
+def test_the_same_command_resumes_after_sigterm(shop, tmp_path, capfd):
   workdir = clone(shop, tmp_path / 'run')
   subprocess.run(['rm', '-r', workdir / 'train'], check=True)
   (workdir / 'results.json').unlink()
@@ -85,7 +85,7 @@ main.main()
 """
 
 
-def test_kill_9_and_the_same_command_again(shop, tmp_path):
+def test_the_same_command_resumes_after_sigkill(shop, tmp_path):
   workdir = tmp_path / 'run'
   done = subprocess.run(
     [sys.executable, '-c', KILLED, f'--workdir={workdir}', *SHOP],
@@ -93,7 +93,7 @@ def test_kill_9_and_the_same_command_again(shop, tmp_path):
     | {
       'PYTHONPATH': str(small.ROOT),
       'JAX_PLATFORMS': 'cpu',
-      # As in `shop`: another number of devices sums in another order.
+      # As in `shop`: the number of devices changes the order of sums.
       'JAX_NUM_CPU_DEVICES': '1',
     },
     stdout=subprocess.DEVNULL,

@@ -61,7 +61,7 @@ def test_results(shop):
 
 
 def test_replicas(shop, tmp_path):
-  """The first of two replicas learns the same as a run of its seed alone."""
+  """The first of two replicas learns the same as a single run with its seed."""
   workdir = clone(shop, tmp_path / 'run')
   arguments = (*SHOP, '--mode=evaluate', '--config.train.replicas=2')
   assert program(workdir, *arguments) == 0

@@ -57,8 +57,8 @@ def test_a_run_without_an_evaluation(workdir):
   done = report(workdir)
   assert done.code == 3
   assert done.refusal == (
-    'error: run has no evaluation to report: run the command of the run with '
-    '--workdir=run --mode=evaluate first'
+    'error: run has no evaluation to report: repeat the command of the run '
+    'with --workdir=run --mode=evaluate first'
   )
   assert not (workdir / 'report.html').exists()
 

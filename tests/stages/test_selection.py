@@ -1,4 +1,4 @@
-"""Tests that only validation selects the checkpoint and the replica."""
+"""Tests that the checkpoint and the replica are selected on validation only."""
 
 import dataclasses
 import json

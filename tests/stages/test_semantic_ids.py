@@ -42,7 +42,7 @@ def test_unseen_items_get_ids_like_new_items(tmp_path, quantizer):
 
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
-def test_every_quantizer_writes_ids_a_tokenizer_and_a_report(
+def test_every_quantizer_writes_ids_a_tokenizer_and_their_quality(
   tmp_path, quantizer
 ):
   embeddings = make_embeddings(60)

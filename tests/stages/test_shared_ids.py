@@ -22,7 +22,7 @@ from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.fingerprints import fingerprint
 
 
-def test_shared_shops_refuse_unseen_items(tmp_path):
+def test_refuses_unseen_items_in_a_shared_id_space(tmp_path):
   other = make_shop('other', make_embeddings(20, seed=1))
   with pytest.raises(UsageError, match='unseen_share.*shared_with'):
     build(
@@ -34,7 +34,7 @@ def test_shared_shops_refuse_unseen_items(tmp_path):
     )
 
 
-def test_shops_that_share_have_the_same_tokenizer_and_distinct_ids(tmp_path):
+def test_shops_that_share_ids_have_one_tokenizer_and_distinct_ids(tmp_path):
   one, two = make_embeddings(60), make_embeddings(40, seed=1)
   config = make_config(quantizer='rq_kmeans')
   first = build(tmp_path / 'a', config, one, [make_shop('b', two)], 'a')

@@ -1,4 +1,4 @@
-"""Tests of the training stage that train nothing."""
+"""Tests of the training stage, without training."""
 
 import dataclasses
 
@@ -51,7 +51,9 @@ def test_is_finished_compares_the_settings(tmp_path):
   ('batch_size', 'tensor', 'suggestion'),
   [(8, 1, None), (12, 1, 8), (3, 1, 8), (12, 2, None), (6, 2, 4)],
 )
-def test_eight_devices_must_divide_the_batch(batch_size, tensor, suggestion):
+def test_eight_devices_must_share_a_batch_evenly(
+  batch_size, tensor, suggestion
+):
   config = dataclasses.replace(
     CONFIG,
     parallel=ParallelConfig(tensor=tensor),

@@ -22,7 +22,7 @@ def test_reads_an_array_that_was_written(tmp_path, array):
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 def test_error_of_a_full_disk_has_its_errno():
-  """The error of `numpy.save` has none."""
+  """The error that `numpy.save` raises has no errno."""
   with pytest.raises(OSError) as error:
     arrays.write_array(Path('/dev/full'), np.zeros(10**6))
   assert error.value.errno == errno.ENOSPC

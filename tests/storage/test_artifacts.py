@@ -61,7 +61,7 @@ def test_uses_the_artifact_of_another_run(tmp_path):
   )
   assert not new and used == made and used.folder == there / 'stage'
   assert not here.exists()
-  # If the other run has only another fingerprint, the stage is built here.
+  # An artifact of the other run with another fingerprint is not used.
   stage(there, TWO, Builder('other'))
   used, new = stage(here, ONE, Builder(), elsewhere=[there])
   assert new and used.folder == here / 'stage'
@@ -74,7 +74,7 @@ def test_uses_the_artifact_of_another_run(tmp_path):
   stage(there, TWO, refuse_build)
   used = await_stage(here, 'stage', TWO, [tmp_path / 'bad', there])
   assert used.folder == there / 'stage'
-  # The run's own artifact remains if that of the other run is used.
+  # The run's own artifact remains if an artifact of the other run is used.
   used, new = stage(here, TWO, refuse_build, elsewhere=[there])
   assert not new and (used.folder / 'result').read_text() == 'other'
   assert (here / 'stage' / 'result').read_text() == 'made'
@@ -90,7 +90,7 @@ def test_the_old_artifact_remains_until_the_new_one_is_complete(tmp_path):
     assert results.exists()
 
   stage(tmp_path, TWO, look, resumable=True)
-  # The results were those of the first artifact.
+  # The results belonged to the first artifact.
   assert not results.exists()
   assert find_artifact(tmp_path, 'stage', ONE).fingerprint == ONE
 

@@ -75,7 +75,7 @@ def test_text_that_is_not_json_raises_value_error(tmp_path, text):
     files.read_json(tmp_path / 'a')
 
 
-def test_sync_ignores_folders_on_file_systems_without_it(tmp_path, monkeypatch):
+def test_sync_ignores_folders_that_cannot_be_synced(tmp_path, monkeypatch):
   def refuse(number):
     raise OSError(errno.EINVAL, 'Invalid argument')
 

@@ -83,7 +83,9 @@ def test_a_build_that_refuses_its_input_leaves_no_folder(tmp_path, resumable):
 
 
 @pytest.mark.parametrize('resumable', [False, True])
-def test_seconds_include_interrupted_calls(tmp_path, monkeypatch, resumable):
+def test_seconds_include_interrupted_calls_that_were_resumed(
+  tmp_path, monkeypatch, resumable
+):
   now = [100.0]
   monkeypatch.setattr(time, 'monotonic', lambda: now[0])
 

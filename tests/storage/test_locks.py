@@ -20,7 +20,7 @@ def test_a_locked_folder_refuses_a_second_lock(tmp_path):
     pass
 
 
-def test_the_lock_file_is_neither_truncated_nor_followed(tmp_path):
+def test_locking_follows_no_link_and_does_not_truncate_the_file(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('precious')
   run = tmp_path / 'run'

@@ -114,7 +114,7 @@ def test_refuses_seconds_that_overflow(folder):
   assert 'is damaged' in read_error(folder)
 
 
-def test_a_pipe_does_not_block(folder):
+def test_reading_a_pipe_does_not_block(folder):
   (folder / record.NAME).unlink()
   os.mkfifo(folder / record.NAME)
   assert 'not a regular file' in read_error(folder)

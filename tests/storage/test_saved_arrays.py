@@ -74,7 +74,7 @@ def test_refuses_an_invalid_json_file(tmp_path, text):
     load(tmp_path)
 
 
-def test_writes_through_no_link(tmp_path):
+def test_saving_follows_no_link(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('precious')
   folder = tmp_path / 'folder'

@@ -19,7 +19,7 @@ def added_later(default: Any, before: Any) -> Any:
 
   Args:
     default: The value in new configs.
-    before: The value that reproduces versions without the field, see `BEFORE`.
+    before: The value with the behavior of versions without it, see `BEFORE`.
   """
   return dataclasses.field(default=default, metadata={BEFORE: before})
 
@@ -41,7 +41,7 @@ def nearest_and_all(name: str, choices: Sequence[str]) -> str:
 
 
 def choose(table: Mapping[str, Any], name: str, where: str) -> Any:
-  """Returns the entry of a name in a table; raises UsageError if missing."""
+  """Returns the value of a key; raises UsageError if there is no such key."""
   if name not in table:
     raise UsageError(
       f'{where} is {name!r}: {nearest_and_all(name, tuple(table))}'

@@ -48,7 +48,7 @@ class Command:
       a single run.
     repeat: The command that repeats the run, without overrides of paths.
     overridden: The overridden fields, such as `train.steps`.
-    distributed: Whether this is one of several processes.
+    distributed: Whether this process is one of several.
     profile: For `bench`: the folder for a profile.
     history: For `recommend`: item ids.
     user: For `recommend`: the id of a user; None if a history is given.
@@ -98,7 +98,7 @@ def parse(argv: list[str]) -> Command | None:
     positional = values(argv)[1:]
   except (flags.Error, ValueError) as error:
     raise UsageError(_explain(error)) from error
-  if values.help:  # A file of flags may set it.
+  if values.help:  # The file of --flagfile may contain --help.
     return None
   if positional:
     raise UsageError(
@@ -157,12 +157,12 @@ def parse(argv: list[str]) -> Command | None:
 
 
 def _check_folder(command: Command) -> None:
-  """Raises UsageError if the workdir is a file, or has no run to serve."""
+  """Raises UsageError if the workdir cannot be used or has no run to read."""
   folder = command.folder
   try:
     candidates = (folder, *folder.absolute().parents)
     existing = next(x for x in candidates if x.exists())
-  except OSError as error:  # Too long, or the working directory is deleted.
+  except OSError as error:  # The path is too long, for example.
     raise UsageError(
       f'--workdir is {config_dict.SHOWN.repr(command.workdir)}, which cannot '
       f'be used ({error.strerror}): choose another'
@@ -181,7 +181,7 @@ def _check_folder(command: Command) -> None:
 def _split_overrides(
   argv: list[str],
 ) -> tuple[list[str], dict[str, str | bool]]:
-  """Splits arguments into other flags and `--config.section.field=value`.
+  """Separates the overrides `--config.section.field=value` from the rest.
 
   If a field is overridden twice, the last value counts.
   """
@@ -250,7 +250,7 @@ def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:
   """Raises UsageError for empty flags and flags that the mode does not use."""
   values = flags.FLAGS
   mode = values.mode
-  # A flag is empty if its shell variable is not set.
+  # `--workdir=$DIR` is an empty flag if the shell variable DIR is not set.
   problems = [f'--{x} is empty' for x in _NOT_EMPTY if values[x].value == '']
   problems += [
     f'--{name} is for --mode={its_mode}, not for --mode={mode}'
@@ -273,7 +273,7 @@ def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:
 
 
 def _id_problems() -> list[str]:
-  """Returns a message for each wrong list of ids of `recommend`."""
+  """Returns a message for each error in the ids given to `recommend`."""
   values = flags.FLAGS
   problems = []
   if values.user is None and not values.history:

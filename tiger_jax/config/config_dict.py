@@ -1,7 +1,7 @@
 """Converts a ConfigDict to a `Config`, and checks all names and types.
 
 A config file gets an `ml_collections.ConfigDict` from `defaults()` and changes
-fields of it. `parse` converts the result to a `Config`.
+its fields. `parse` converts the result to a `Config`.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from tiger_jax.config import Config
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
 
-# No path is longer.
+# The maximum length of a text value. Linux allows no longer path.
 _LONGEST = 4096
 # Shortens values in error messages: values from a file may be long.
 SHOWN = reprlib.Repr()
@@ -126,7 +126,7 @@ def _build(
     except UsageError as error:
       problems.append(str(error))
   if cls is Config and len(problems) > num_before:
-    return None  # `Config` checks the sections together: all must be valid.
+    return None  # `Config` compares its sections, so all must be valid.
   try:
     return cls(**{k: v for k, v in kwargs.items() if v is not None})
   except UsageError as error:
@@ -148,7 +148,7 @@ def _convert(field_type: Any, value: Any, where: str) -> Any:
     raise UsageError(
       f'{where} is {SHOWN.repr(value)}: it must be of type {name}'
     )
-  # Error messages about wrong choices show the whole value.
+  # Later error messages about wrong choices show the whole value.
   if field_type is str and len(value) > _LONGEST:
     raise UsageError(f'{where} is longer than {_LONGEST} characters')
   is_path = where.removeprefix('config.') in _PATHS

@@ -37,8 +37,8 @@ def load(name: str) -> ml_collections.ConfigDict:
 
   Args:
     name: The path of the file. It may end with `:` and the name of a variant.
-      If there is no file at a path of the form `configs/...`, the file of this
-      name in the installation is read.
+      If a path of the form `configs/...` does not exist, the installed file of
+      this name is read.
 
   Raises:
     UsageError: There is no such file or variant, or the file raises an error.
@@ -220,18 +220,19 @@ def _installed_configs() -> Path:
 def _make_configs_importable(path: str) -> None:
   """Makes `from configs import beauty` work in a config file in any folder.
 
-  The import system searches three folders named `configs`: the one that holds
-  the file, then that in the working directory, then that of the installation.
+  The import system searches three folders named `configs` in this order: the
+  folder that holds the file, the one in the working directory, and the
+  installed one.
   """
   for name in [x for x in sys.modules if x.partition('.')[0] == 'configs']:
     del sys.modules[name]
   package = types.ModuleType('configs')
   parents = [x for x in Path(path).absolute().parents if x.name == 'configs']
-  # Absolute, because the import system caches what a relative path led to.
+  # Absolute, because the import system caches the content of each path.
   folders = (*parents[:1], Path('configs').absolute(), _installed_configs())
   package.__path__ = [str(x) for x in folders]
   sys.modules['configs'] = package
-  # `python -m` puts the working directory on the path; a script does not.
+  # `python -m` adds the working directory to `sys.path`; a script does not.
   if '' not in sys.path:
     sys.path.append('')
 
@@ -254,7 +255,7 @@ def _explain(path: str, error: BaseException) -> str:
   if isinstance(error, SyntaxError) and error.filename == path:
     lines.append(error.lineno)
   where = f'{path}, line {lines[-1]}' if lines else path
-  # ml_collections wraps the text of a KeyError, which is a repr.
+  # The text of a KeyError, which ml_collections raises, has repr escapes.
   message = error.msg if isinstance(error, SyntaxError) else str(error)
   text = message.replace('\\n', ' ').replace("\\'", "'").strip()
   if len(text) > _LONGEST:

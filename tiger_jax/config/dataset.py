@@ -20,17 +20,17 @@ class DatasetConfig:
       the Amazon data are downloaded.
     synthetic_users: Number of users of the synthetic shop.
     drop_short_users: Whether to drop users with fewer than three events, which
-      cannot be split into train, validation and test. Otherwise they raise an
-      error.
+      cannot be split into train, validation and test. Otherwise such a user is
+      an error.
     allow_missing_metadata: Whether to keep items without a metadata record,
-      with their id as their text. Otherwise they raise an error.
+      with their id as their text. Otherwise such an item is an error.
     keep_repeats: Whether to keep events that repeat the user, item and time of
       an earlier event.
-    shuffle_ties: Whether a user's events at the same time are put in random
-      order. Otherwise they keep the order of the file.
-    unseen_share: Share of the test items that occur only as test targets (the
-      paper's Figure 5). All other events of these items are removed, and the
-      quantizer is not fitted to them.
+    shuffle_ties: Whether to put events of a user that have the same time in
+      random order. Otherwise they keep the order of the file.
+    unseen_share: Share of the test items to hide from training (the paper's
+      Figure 5). All events of these items are removed, except as test targets,
+      and the quantizer is not fitted to these items.
   """
 
   name: str = 'synthetic'

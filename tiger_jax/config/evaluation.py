@@ -19,7 +19,7 @@ class EvaluationConfig:
     num_beams: Beams of the search, at least 10.
     batch_size: Users per batch.
     num_users: Number of users to measure, drawn at random; 0 for all users.
-    search: The top-k search of baselines that score items. `exact`, or
+    search: The top-k search for baselines that score items: `exact`, or
       `approximate`, which is faster on some accelerators and may miss one in
       twenty of the best items.
   """

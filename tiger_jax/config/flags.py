@@ -31,7 +31,8 @@ class _Flag(NamedTuple):
   help: str
 
 
-# Flags that all modes, only --mode=recommend and only --mode=bench accept.
+# All modes accept the flags of `run`. Only --mode=recommend and --mode=bench
+# accept the flags of their topic.
 TOPICS = {
   'run': (
     _Flag(
@@ -91,13 +92,13 @@ TOPICS = {
     ),
     _Flag(
       'exact', flags.DEFINE_bool, '', False,
-      'Widen the search until it is proven that no other item ranks above the '
-      'k items, and print how many of them are proven.',
+      'Search with more beams until it is proven that no other item ranks '
+      'above the k items. Print for how many items this is proven.',
     ),
     _Flag(
       'temperature', flags.DEFINE_float, 'NUMBER', None,
       "Draw the items at random. 1 draws with the model's probabilities, and a "
-      'higher value gives more variety. The search is widened as with --exact. '
+      'higher value gives more variety. The search adds beams as with --exact. '
       'The default is to return the most probable items.',
     ),
     _Flag(

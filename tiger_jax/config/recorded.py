@@ -23,7 +23,7 @@ def identity(section: Any, default: Any = None) -> dict[str, Any]:
   changes no fingerprint, and finished stages stay valid.
 
   If the default of a new field changes the behavior, declare the field with
-  `checks.added_later`; it is then omitted at its former value. Do not change a
+  `checks.added_later`. Its former value is then omitted. Do not change a
   default in any other way: stages made with the old default would seem to be
   made with the new one.
 
@@ -86,8 +86,8 @@ def config_of(
 def former_values() -> dict[str, Any]:
   """Returns the former value of every field.
 
-  With this value, the code behaves as it did before the field was added.
-  Retired fields are included, with the values that had no effect.
+  With the former value of a field, the code behaves as it did before the field
+  was added. Retired fields are included, with the values that had no effect.
   """
   values = _with_missing(Config(), {})
   for section, fields in _RETIRED.items():
@@ -96,7 +96,7 @@ def former_values() -> dict[str, Any]:
 
 
 def _without_retired(values: dict[str, Any]) -> dict[str, Any]:
-  """Removes retired fields without effect from the config of a record."""
+  """Removes retired fields from a recorded config if they had no effect."""
   kept = dict(values)
   for section, fields in _RETIRED.items():
     if isinstance(kept.get(section), dict):

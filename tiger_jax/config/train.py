@@ -55,14 +55,15 @@ class TrainConfig:
     steps_per_call: Number of steps in one jitted call. The host handles signals
       and saves checkpoints only between calls.
     replicas: Number of models to train at once, with seeds that count up from
-      `config.seed`. They get the same batches. The results are means over them.
+      `config.seed`. All get the same batches. The results are their means.
     on_non_finite: What happens if a loss, gradient or parameter is not finite.
       `abort` ends the training. `rewind:k,skip:m` restores the newest
       checkpoint that is at least k steps older than the bad step, trains again
-      up to k steps before it, and skips the next m batches. The bad batch is
-      always skipped. The skipped range is extended to whole calls.
+      up to k steps before the bad step, and skips the next m batches. The bad
+      batch is always skipped. The skipped range is extended to whole calls (see
+      `steps_per_call`).
     length_buckets: Padded lengths of histories, in ascending order. A history
-      is padded to the smallest length that holds it. The last must be
+      is padded to the smallest length that holds it. The last length must be
       `model.max_history`.
     log_every: Steps between lines of `metrics.jsonl`.
     evaluate_every: Steps between validations. Each saves a checkpoint.

@@ -23,7 +23,7 @@ def made_from(config: Config) -> list[Any]:
 
 
 def build(config: Config, folder: Path) -> dict[str, Any]:
-  """Saves the dataset, and returns the counts of the raw data to record."""
+  """Saves the dataset. Returns the counts of the raw data, for the record."""
   loading.load_dataset(config.dataset, config.seed).save(folder)
   source_counts = counts.read(folder)
   return {'counts': source_counts} if source_counts else {}

@@ -27,7 +27,7 @@ def made_from(config: Config, items: str) -> list[Any]:
 def build(
   config: EmbeddingConfig, items: Items, folder: Path
 ) -> dict[str, Any]:
-  """Saves the vectors, and returns the counts of precomputed ones to record."""
+  """Saves the vectors. Returns counts of precomputed ones, for the record."""
   write_array(folder / _FILE, encoders.embed_items(config, items))
   if config.encoder != 'precomputed':
     return {}
@@ -46,7 +46,7 @@ def load(folder: Path) -> Float[np.ndarray, 'items dim']:
 def encoder_name(config: EmbeddingConfig) -> str:
   """Returns the name of the encoder for reports."""
   if config.encoder == 'sentence-transformers':
-    # Reports do not name the parents of a local folder, which may be private.
+    # The path of a local folder may be private, so only its name is returned.
     is_local = Path(config.model).is_dir()
     return Path(config.model).name if is_local else config.model
   if config.encoder == 'precomputed':

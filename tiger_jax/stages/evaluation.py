@@ -1,4 +1,4 @@
-"""The evaluation stage: measures the trained model and a baseline."""
+"""The evaluation stage: measures the trained model and two baselines."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def made_from(config: Config, train: str) -> list[Any]:
 
   `train` is the fingerprint of the training stage.
   """
-  # With a new metric, the stage must run again.
+  # Included so that the stage runs again when a metric is added.
   metrics = [CUTOFFS, INVALID_CUTOFFS, 'test_masked', *BASELINES]
   return [identity(config.evaluation), train, *metrics]
 
@@ -38,7 +38,8 @@ def made_from(config: Config, train: str) -> list[Any]:
 def build(session: Session, train_folder: Path, folder: Path) -> None:
   """Measures the model and untrained baselines on validation and test.
 
-  Also saves the lists of the test users, from which the report is made.
+  Also saves the ranks and the recommended items of each test user; the report
+  is made from them.
   """
   config, dataset = session.config, session.inputs.dataset
   search = Search.from_config(config.evaluation)

@@ -26,10 +26,10 @@ def write_report(workdir: Path) -> Path:
   """Writes the report of a finished run into its folder, and returns its path.
 
   Raises:
-    DataError: The run has no evaluation, a file of it is damaged, or the report
-      cannot be written.
+    DataError: The run has no evaluation, one of its files is damaged, or the
+      report cannot be written.
   """
-  # Imported here, because the libraries that draw take a second to import.
+  # Imported here, because the plotting libraries take a second to import.
   import jinja2
 
   from tiger_jax.report import page
@@ -51,18 +51,18 @@ def write_report(workdir: Path) -> Path:
 
 
 def read_run(workdir: Path) -> FinishedRun:
-  """Reads what the report shows.
+  """Reads the content of the report.
 
   Raises:
-    DataError: The run has no evaluation, or a file of it is damaged.
+    DataError: The run has no evaluation, or one of its files is damaged.
   """
   train, evaluation = (
     read_artifact(workdir, x) for x in ('train', 'evaluation')
   )
   if not train or not evaluation or not (workdir / RESULTS).exists():
     raise DataError(
-      f'{workdir} has no evaluation to report: run the command of the run with '
-      f'--workdir={workdir} --mode=evaluate first'
+      f'{workdir} has no evaluation to report: repeat the command of the run '
+      f'with --workdir={workdir} --mode=evaluate first'
     )
   results = _results(workdir / RESULTS)
   config = config_of(evaluation, lambda config: registry.entry(config.model))
@@ -104,7 +104,7 @@ def _results(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-  """Returns the objects in a file of JSON lines; none if it is missing.
+  """Returns the objects in a JSON Lines file; none if the file is missing.
 
   A line that a killed process did not finish is skipped.
   """

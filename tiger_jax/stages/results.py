@@ -34,7 +34,7 @@ def collect(
       'interactions': dataset.num_interactions,
     },
   }
-  # Empty for a dataset of an older version.
+  # Datasets made by older versions have no counts.
   if source_counts := counts.read(stages['data'].folder):
     results['dataset']['counts'] = source_counts
   if 'embedding' in stages:
@@ -53,7 +53,7 @@ def collect(
   return results | {
     **evaluation.load(stages['evaluation'].folder),
     'seconds': {name: round(x.seconds, 1) for name, x in stages.items()},
-    # Another machine may have trained the model.
+    # The environment of the training: another machine may evaluate.
     'environment': stages['train'].about.get('environment', environment())
     | {'seed': config.seed},
   }

@@ -216,7 +216,7 @@ def _fit(
 
 
 def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
-  """Raises UsageError if the quantizer cannot be fitted to so few items."""
+  """Raises UsageError if there are too few items to fit the quantizer."""
   entry = registry.entry(config)
   if entry.is_trained:
     _refuse_warmup(config, num_items)
@@ -282,7 +282,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
 
 
 def _encoder(config: EmbeddingConfig) -> str:
-  """Returns the model of an encoder, or the encoder if it has no model."""
+  """Returns the name of the encoder's model, or else of the encoder."""
   has_model = config.encoder == 'sentence-transformers'
   return config.model if has_model else config.encoder
 

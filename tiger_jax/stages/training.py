@@ -40,7 +40,7 @@ def made_from(config: Config, inputs: dict[str, str]) -> list[Any]:
 
 
 def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
-  """Trains the recommender. The best checkpoint is that of highest NDCG@10."""
+  """Trains the recommender. Validation NDCG@10 selects the best checkpoint."""
   if not session.entry.is_trained:
     return
   c, source = session.config.train, session.batches
@@ -122,7 +122,7 @@ def load_best(session: Session, folder: Path) -> Trained:
 def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
   """Returns whether a workdir holds a finished training with these settings.
 
-  The function does not compare the data.
+  The settings are compared, but not the data.
   """
   if not registry.entry(config.model).is_trained:
     return True
@@ -130,7 +130,7 @@ def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
   damage = (TigerError, OSError, LookupError, TypeError, AttributeError)
   for workdir in workdirs:
     for record in workdir.glob('train*/stage.json'):
-      # The stage that reads a damaged record reports it.
+      # Skips damaged records; the stage that reads one raises the error.
       with contextlib.suppress(*damage):
         if trained := read_artifact(workdir, record.parent.name):
           former = config_of(trained)

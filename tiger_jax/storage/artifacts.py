@@ -2,8 +2,8 @@
 
 An artifact is the folder of a finished stage. The current artifact of a stage
 has the name of the stage, such as `train`. If the config changes, the artifact
-is set aside: it gets the first eight digits of its fingerprint as a suffix, and
-is used again when the config is changed back.
+is set aside: the first eight digits of its fingerprint are appended to its
+name. It is used again when the config is changed back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from tiger_jax.storage.record import Artifact
 
 RESULTS = 'results.json'
 REPORT = 'report.html'
-# The time between two checks for the stage of another process.
+# The time between two checks whether another process has finished a stage.
 _POLL_SECONDS = 0.2
 # The time after which a message about the wait is printed.
 _QUIET_SECONDS = 5.0
@@ -69,8 +69,8 @@ def run_stage(
 
   Raises:
     UsageError: The folder of the stage is a link.
-    DataError: An artifact is damaged or was made by a newer version, something
-      else has its name, or the file system failed.
+    DataError: An artifact is damaged or was made by a newer version, another
+      file or folder has its name, or the file system failed.
   """
   final, partial = workdir / name, partial_folder(workdir, name, wanted)
   try:
@@ -140,7 +140,7 @@ def read_artifact(workdir: Path, name: str) -> Artifact | None:
 
 
 def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
-  """Returns the names of artifacts set aside and of partial folders."""
+  """Returns the names of partial folders and of artifacts set aside."""
   pattern = re.compile(
     rf'({"|".join(map(re.escape, names))})\.(partial-)?[0-9a-f]{{8}}'
   )
@@ -258,7 +258,7 @@ def input_folder(trained: Artifact, name: str) -> Path:
 def _put_in_place(
   finished: Path, final: Path, current: Artifact | None
 ) -> Artifact:
-  """Sets the current artifact aside, and gives a finished one its name."""
+  """Sets the current artifact aside, and gives its name to a finished one."""
   # The results were computed from the current artifact.
   for name in (RESULTS, REPORT):
     (final.parent / name).unlink(missing_ok=True)
@@ -295,7 +295,7 @@ def _remove_partials(workdir: Path, name: str) -> None:
 def _find(folders: Sequence[Path], wanted: str) -> Artifact | None:
   """Returns the first intact artifact with the fingerprint, or None."""
   for folder in folders:
-    # A damaged artifact does not count, nor one that is being renamed.
+    # Skips artifacts that are damaged, or that are just being renamed.
     with contextlib.suppress(OSError, DataError):
       if artifact := _read_if(folder, wanted):
         return artifact

@@ -16,7 +16,7 @@ from tiger_jax.storage import files, record
 
 # The folder of every run has an empty regular file of this name.
 LOCK = '.lock'
-# The config sections of all versions.
+# Sections that the config of every version has.
 _SECTIONS = {'seed', 'dataset', 'embedding', 'semantic_ids', 'model', 'train'}
 # Maps a file that a run replaces to the keys that identify it.
 _OVERWRITTEN = {
@@ -28,7 +28,7 @@ _HARMLESS = (
   'lost+found', '.snapshot*', '.nfs*', '.Trash*', '.DS_Store', '._*',
   '.directory', 'Thumbs.db', 'desktop.ini', '*.log', '*.out', '*.err',
 )  # fmt: skip
-# Files that are written in place, so that a link would be followed.
+# A run opens these names in place, and would follow links of these names.
 _APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
 
 
@@ -59,7 +59,7 @@ def is_run(folder: Path) -> bool:
   """Returns whether a folder belongs to a run or an experiment."""
   for name, keys in _OVERWRITTEN.items():
     if (folder / name).exists() and not _has_keys(folder / name, keys):
-      return False  # Another program wrote it; it may have a `.lock` as well.
+      return False  # Another program wrote this file, and maybe `.lock` too.
   lock = folder / LOCK
   if not lock.is_symlink() and lock.is_file() and lock.stat().st_size == 0:
     return True

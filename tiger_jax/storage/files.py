@@ -27,7 +27,7 @@ INVALID = (
   TypeError,
   ValueError,
 )
-# The errors of `fsync` for folders on file systems without it, such as SMB.
+# The errors of `fsync` on a folder if the file system (such as SMB) lacks it.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 # The default limit, enough for every file that does not list items.
 SMALL = 64 * 2**20
@@ -111,7 +111,7 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
       raise ValueError(f'{path.name} is not a regular file')
-    # `read` allocates all bytes that it is asked for.
+    # `file.read(n)` allocates n bytes, so the size of the file limits n.
     data = file.read(min(max_bytes, status.st_size) + 1)
   if len(data) > max_bytes:
     raise ValueError(f'{path.name} is larger than {max_bytes} bytes')

@@ -131,7 +131,7 @@ def _parse(
 
 
 def writer(about: Any) -> str:
-  """Returns a text that names the version that wrote a record.
+  """Returns the version that wrote a record, for messages.
 
   `about` is the field of this name in the record.
   """
