@@ -10,8 +10,8 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / 'launch' / 'tpu.sh'
 REPOSITORY = 'https://example.com/tiger jax.git'
 
-# Records its calls. The n-th call of a kind gets the n-th word of the answers
-# for this kind, or the last word.
+# Records its calls. The answers for a kind of call are words. The n-th call
+# gets the n-th word, or the last word if there are fewer words.
 GCLOUD = r"""#!/usr/bin/env bash
 kind=$4
 case "$*" in
