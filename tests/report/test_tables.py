@@ -111,14 +111,14 @@ def test_a_new_column_is_empty_in_an_old_row(tmp_path):
   )  # fmt: skip
   write(tmp_path, old)
   before = tables.make_results(tmp_path)
-  assert '| old | 1.500 |\n' in before and 'The search adds beams' not in before
+  assert '| old | 1.500 |\n' in before and 'adds beams' not in before
   new = record(
     run='new', order=1, columns=['entropy@10', 'proven'],
     metrics={'test': {'entropy@10': 1.6, 'proven': 0.9999}}, **common,
   )  # fmt: skip
   write(tmp_path, new)
   text = tables.make_results(tmp_path)
-  assert '| old | 1.500 |  |\n' in text and 'The search adds beams' in text
+  assert '| old | 1.500 |  |\n' in text and 'adds beams' in text
   # Only a share of exactly 1 is shown as 1.000.
   assert '| new | 1.600 | 0.999 |\n' in text
 

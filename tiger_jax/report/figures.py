@@ -119,7 +119,8 @@ class Figures:
     quote = ' '.join(figure['quote'].split())
     if quote not in ' '.join(source.split()):
       raise DataError(
-        f'{figure["file"]} does not contain "{quote}": correct docs/figures.toml'
+        f'{figure["file"]} does not contain "{quote}": correct '
+        'docs/figures.toml'
       )
     missing = set(_NUMBER.findall(figure['text'])) - set(_NUMBER.findall(quote))
     if missing:
