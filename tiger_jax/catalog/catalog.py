@@ -148,7 +148,8 @@ class Catalog(Trie):
     """Returns whether each Semantic ID belongs to an item.
 
     Raises:
-      DataError: The number of codes per ID is not that of the catalog.
+      DataError: The IDs have another number of codes than those of the catalog,
+        or are not integers.
     """
     codes = np.asarray(codes)
     if codes.shape != (len(codes), len(self.level_sizes)):

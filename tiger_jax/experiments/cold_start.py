@@ -30,8 +30,8 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     items. Each is followed by the unseen items with the same semantic prefix.
   - `exact scores`: the model scores unseen items by their own IDs, like seen
     items.
-  - `Semantic-KNN`: the baseline of the paper, the items whose vectors are
-    nearest to those of the history.
+  - `Semantic-KNN`: the baseline of the paper, which returns the items whose
+    vectors are nearest to those of the history.
 
   Items of the history are excluded, because otherwise Semantic-KNN would return
   them. Under the prefix rule, they are removed only after the unseen items with
@@ -110,7 +110,7 @@ def with_unseen(
 ) -> Int[np.ndarray, 'n m']:
   """Inserts unseen items after the first listed item with the same prefix.
 
-  Lists are best first. -1 stands for no item and pads the longer lists.
+  Lists are best first. -1 stands for no item and pads shorter lists.
   """
   sharing = collections.defaultdict(list)
   for item in unseen.tolist():
