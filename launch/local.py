@@ -19,8 +19,8 @@ import time
 
 # After a failure, JAX ends the other processes with a message within this time.
 _GRACE_SECONDS = 60
-# Requests SIGTERM for the death of the parent (PR_SET_PDEATHSIG of prctl(2)),
-# checks that the parent has not died already, and then runs the command.
+# Asks the kernel to send SIGTERM when the parent dies (PR_SET_PDEATHSIG of
+# prctl(2)), ends if the parent has died already, and then runs the command.
 _END_WITH_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -39,9 +39,9 @@ def launch(
   """Runs a command in several JAX processes.
 
   SIGTERM, Ctrl-C and SIGHUP are forwarded to all processes. After one process
-  fails, the others are killed when the grace period ends. Child processes that
-  are still running at the end are killed. On Linux, the processes get SIGTERM
-  if this one is killed.
+  fails, the others are killed when the grace period ends. In the end, processes
+  that they started are killed too. On Linux, the processes get SIGTERM if the
+  launcher is killed.
 
   Args:
     command: The command of every process.
@@ -64,7 +64,8 @@ def launch(
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': str(devices),
     }
-  # `_await` forwards these, because they may arrive before all processes start.
+  # The received signals. `_await` forwards them, because they may arrive before
+  # all processes have started.
   signals: list[int] = []
   numbers = [signal.SIGTERM, signal.SIGINT]
   if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it.
@@ -127,7 +128,7 @@ def _await(
     if not failed and (failed := next(filter(None, codes), 0)):
       deadline = time.monotonic() + grace_seconds
     if None not in codes or time.monotonic() > deadline:
-      # A process that a signal ended gets the exit code that shells use.
+      # As in shells, the exit code is 128 plus the signal that ended a process.
       return failed if failed >= 0 else 128 - failed
     while signals:
       number = signals.pop(0)
@@ -168,7 +169,7 @@ def main() -> None:
 
 def _count(text: str) -> int:
   if not text.isdecimal() or int(text) < 1:
-    raise argparse.ArgumentTypeError(f'{text!r} is not an integer from 1 up')
+    raise argparse.ArgumentTypeError(f'{text!r} is not a positive integer')
   return int(text)
 
 

@@ -42,13 +42,14 @@ fi
 
 tasks=${SLURM_NTASKS_PER_NODE:-1} gpus=${SLURM_GPUS_ON_NODE:-0}
 if [[ $tasks != "$gpus" ]]; then
-  echo "error: $tasks tasks on a node with $gpus GPUs: give sbatch the same" \
-    'number as --ntasks-per-node and --gpus-per-node' >&2
+  echo "error: $tasks tasks on a node with $gpus GPUs: set" \
+    '--ntasks-per-node and --gpus-per-node of sbatch to the same number' >&2
   exit 2
 fi
 
-# srun does not inherit --cpus-per-task. After one task ends, the others have 60
-# seconds, also where the default of the site is to kill them at once.
+# srun does not inherit --cpus-per-task. With --wait, the other tasks have 60
+# seconds to end after the first one, even if the site kills them at once by
+# default.
 code=0
 srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
   --kill-on-bad-exit=0 --wait=60 \

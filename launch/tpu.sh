@@ -27,7 +27,7 @@ usage: launch/tpu.sh create|run|resume|delete [--dry-run]
 
   create   creates the TPU VM and installs the project on its hosts
   run      runs the project on all hosts; finished stages are kept
-  resume   recreates the VM if it is gone and runs, until the run is finished
+  resume   runs until the run is finished, and recreates a VM that is gone
   delete   deletes the VM
 
   --dry-run prints the commands without running them. For resume, these are the
@@ -93,8 +93,8 @@ make_vm() {
 }
 
 # Installs the project on hosts that do not have it. uv provides Python, because
-# that of the host may be too old. PIP_BREAK_SYSTEM_PACKAGES lets pip install uv
-# on systems that protect their Python.
+# the Python of the host may be too old. PIP_BREAK_SYSTEM_PACKAGES lets pip
+# install uv on systems that protect their Python.
 install() {
   local branch=() clone
   [[ $REPOSITORY == *'#'* ]] && branch=(--branch "${REPOSITORY##*#}")
@@ -221,7 +221,7 @@ done
 [[ $SPOT == [01] ]] || die "SPOT is $SPOT: set it to 1 or 0"
 [[ $RETRIES =~ ^[0-9]+$ ]] || die "RETRIES is $RETRIES: set it to a number"
 [[ $ACCELERATOR =~ -([1-9][0-9]*)$ ]] \
-  || die "ACCELERATOR is $ACCELERATOR: set it to one like v5litepod-8"
+  || die "ACCELERATOR is $ACCELERATOR: set it to a name like v5litepod-8"
 size=${BASH_REMATCH[1]}
 [[ -z $FLAGS ]] || xargs true <<<"$FLAGS" 2>/dev/null \
   || die "FLAGS is $FLAGS: close its quotes"

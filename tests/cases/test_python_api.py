@@ -46,7 +46,7 @@ WRONG_CALLS = {
   'catalog.add([[True, False]])': 'type bool',
   'catalog.add([[0, -1]])': 'outside the level sizes',
   'catalog.contains([[0.5, 0.5]])': 'type float64: give integers',
-  'catalog.remove([True, False])': 'np.flatnonzero makes them of a mask',
+  'catalog.remove([True, False])': 'np.flatnonzero converts a mask',
   'catalog.remove([0.5])': 'type float64',
   'catalog.remove([-1])': 'no item in row -1',
   'searches.recommend(0, batch, -1)': 'k is -1: pass an integer',

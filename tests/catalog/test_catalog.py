@@ -67,7 +67,7 @@ def test_lookup_returns_the_row_of_every_valid_id(level_sizes_and_ids):
 
 @pytest.mark.parametrize('wrong', [-1, 4, 100, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize('level', [0, 1, 2])
-def test_lookup_of_codes_out_of_range_is_invalid(level, wrong):
+def test_lookup_returns_no_row_for_codes_out_of_range(level, wrong):
   codes = np.array(_all_ids((4, 3, 4)), np.int32)
   catalog = Catalog.from_codes(codes, (4, 3, 4))
   invalid = codes.copy()
@@ -117,7 +117,7 @@ def test_codes_may_have_any_integer_type(dtype):
 
 
 def test_size_in_bytes_and_default_capacity():
-  """The default has space for 1,024 more items, or for 1/16 of the items."""
+  """By default, 1/16 more items fit, and at least 1,024 more."""
   every_id = np.array(_all_ids((257, 256)), np.int32)
   catalog = Catalog.from_codes(every_id[::64], (257, 256))
   assert catalog.capacity == catalog.size + 1024
@@ -156,7 +156,7 @@ def test_changes_do_not_modify_the_old_catalog():
   assert _rows(after) == [-1, 3, -1, -1, 1, -1, -1, -1, 2]
 
 
-def test_adding_or_removing_no_items(case):
+def test_adding_or_removing_no_items_changes_nothing(case):
   catalog = case.build()
   no_items = np.zeros((0, len(case.level_sizes)), np.int32)
   for changed in (catalog.add(no_items), catalog.remove(no_items[:, 0])):
@@ -207,7 +207,7 @@ def test_load_refuses_damaged_arrays(tmp_path, position):
     lambda about: about.update(num_rows=[None]),
   ],
 )
-def test_load_refuses_a_damaged_description(tmp_path, change):
+def test_load_refuses_a_damaged_json_file(tmp_path, change):
   _catalog([(0, 0)], (2, 2)).save(tmp_path)
   path = tmp_path / 'catalog.json'
   about = json.loads(path.read_text())

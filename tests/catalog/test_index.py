@@ -249,7 +249,8 @@ def test_add_refuses_existing_ids(case):
   first = tuple(min(case.codes[5:7].tolist()))
   with pytest.raises(DataError) as error:
     catalog.add(codes)
-  assert f'2 of 4 new items have the ID of another, {first}' in str(error.value)
+  message = f'2 of 4 new items have the ID of another item, for example {first}'
+  assert message in str(error.value)
   _assert_arrays(case, catalog, rows, len(rows))
   assert catalog.add(codes[:2]).size == len(rows) + 2
 
@@ -285,11 +286,13 @@ def _under(first, *counts):
   ]
 
 
-# With 8 second codes, a prefix of more than two items is large.
+# `ids` determine the layout. The items `few` fit into its spare capacity, and
+# the items `many` do not. With 8 second codes, a prefix of more than two items
+# is large.
 @pytest.mark.parametrize(
   ('ids', 'few', 'many', 'message'),
   [
-    # If the largest prefix has 1 item, 4 fit; if it has 3, 8 fit.
+    # A largest prefix of 1 item gets space for 4 items, and one of 3 gets 8.
     ([(0, 0, 0)], _under(1, 4), _under(1, 5), '5 items with the same first'),
     (
       _under(0, 1, 2),
@@ -303,21 +306,21 @@ def _under(first, *counts):
       _under(1, 5),
       '5 items with',
     ),
-    # If one prefix is large, 4 large prefixes fit.
+    # One large prefix gets space for 4 large prefixes.
     (
       _under(0, 1, 1, 1),
       _under(1, 3) + _under(2, 3) + _under(3, 3),
       _under(1, 3) + _under(2, 3) + _under(3, 3) + _under(4, 3),
       'more prefixes with many items',
     ),
-    # If the lists of large prefixes have 3 codes, 8 codes fit.
+    # Lists of large prefixes with 3 codes in total get space for 8 codes.
     (
       _under(0, 1, 1, 1),
       _under(1, 1, 1, 1) + _under(2, 2, 1),
       _under(1, 1, 1, 1) + _under(2, 1, 1, 1),
       'more prefixes with many items',
     ),
-    # If the longest list has 1 code, 4 codes fit in a list.
+    # If the longest list has 1 code, each list gets space for 4 codes.
     (
       _under(0, 4) + _under(1, 4) + _under(2, 4),
       _under(3, 1, 1, 1, 1),
@@ -339,7 +342,7 @@ def test_refuses_more_items_per_prefix_than_the_layout_allows(
   added = catalog.add(np.array(few))
   rows = lookup(added, np.array(ids + few, np.int32))
   np.testing.assert_array_equal(rows, np.arange(len(ids) + len(few)))
-  # The advice of the message helps.
+  # As the message says, `grown` has space for these items.
   grown = catalog.grown(np.array(many))
   rows = lookup(grown, np.array(ids + many, np.int32))
   np.testing.assert_array_equal(rows, np.arange(len(ids) + len(many)))

@@ -10,7 +10,8 @@ import pytest
 from tiger_jax.catalog import sorted_ids
 from tiger_jax.errors import DataError
 
-# The products of the larger ones need all 63 bits of a key, or several keys.
+# The larger entries have so many possible IDs that a key needs all 63 bits, or
+# that an ID needs several keys.
 LEVEL_SIZES = [
   (7,),
   (4, 3, 5),

@@ -132,14 +132,14 @@ def test_children_are_never_read_out_of_bounds(case):
     if level < layout.num_levels - 1 and layout.scan(level) < layout.span(
       level
     ):
-      # The latest start of the last list.
+      # The last list starts here at the latest.
       last = layout.slots + layout.num_large[level - layout.num_bitmaps][1]
     assert last + layout.width(level) <= len(column)
   assert len(arrays.rows) >= layout.capacity
 
 
 def test_the_cases_cover_every_layout(make_case):
-  """Without these layouts, other tests of the folder would test nothing."""
+  """The other tests of this folder need cases with each of these layouts."""
   trie = make_case('four levels, two offsets').build()
   assert trie.layout.offsets_depth == 2 and trie.layout.num_bitmaps == 3
   for name, dtype in (('narrow', np.uint8), ('wide', np.uint16)):

@@ -169,13 +169,13 @@ def test_a_changed_table_of_another_page_is_a_problem(small):
 
 def test_a_quote_that_is_gone_is_an_error(small):
   _replace(small / 'OTHER.md', '0.64', '0.63')
-  with pytest.raises(DataError, match='does not say "in 0.64 of the time"'):
+  with pytest.raises(DataError, match='does not contain "in 0.64 of the time"'):
     _problems(small)
 
 
 def test_a_quote_without_the_figure_is_an_error(small):
   _replace(small / 'docs' / 'figures.toml', "text = '0.64 of", "text = '0.6 of")
-  with pytest.raises(DataError, match='does not have'):
+  with pytest.raises(DataError, match='lacks the numbers'):
     _problems(small)
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against exact distributions and the standard error."""
+"""Tests bootstrap intervals against exact distributions and standard errors."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ def test_equal_values_have_no_spread():
 
 
 def test_one_hit_of_ten_users():
-  # The number of hits in a resample is binomial: 10 draws at 0.1. It is at most
-  # 0 with a probability of 0.349, at most 2 with 0.930, at most 3 with 0.987.
-  # The quantiles at 2.5% and 97.5% are therefore 0 and 3 hits.
+  # The number of hits in a resample is binomial: 10 draws at 0.1. It is 0 with
+  # a probability of 0.349, at most 2 with 0.930, and at most 3 with 0.987. The
+  # quantiles at 2.5% and 97.5% are therefore 0 and 3 hits.
   values = np.zeros((10, 1))
   values[4] = 1
   low, high = bootstrap.intervals(values, seed=0)
@@ -34,7 +34,7 @@ def test_metrics_of_a_user_are_drawn_together():
 
 
 @pytest.mark.parametrize('max_cells', [2**22, 3000])
-def test_the_width_is_that_of_the_standard_error(monkeypatch, max_cells):
+def test_the_width_agrees_with_the_standard_error(monkeypatch, max_cells):
   monkeypatch.setattr(bootstrap, '_MAX_CELLS', max_cells)
   rng = np.random.default_rng(1)
   for column in (rng.random(2000), rng.random(2000) < 0.1):
@@ -55,7 +55,7 @@ def test_a_draw_of_every_user_gives_the_same_interval():
   np.testing.assert_allclose(result[:, 0], expected, atol=0.01)
 
 
-def test_the_seed_decides():
+def test_equal_seeds_give_equal_intervals():
   values = np.random.default_rng(0).random((30, 1))
   one, again, other = (bootstrap.intervals(values, x) for x in (0, 0, 1))
   np.testing.assert_array_equal(one, again)

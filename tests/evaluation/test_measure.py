@@ -39,7 +39,7 @@ ANSWERS = {
   1: (4, [0, 1, 5, 3, 6, 7, 4, 8, 9, 10]),
   # The list has an item with the prefix of the target, but not the target.
   2: (1, [4, 0, 2, 3, 5, 6, 7, 8, 9, 10]),
-  # The list has neither of them.
+  # The list has neither the target nor an item with its prefix.
   3: (8, [-1, 1, 2, 3, 4, 5, 6, 7, 0, 10]),
   # An empty list: -1 must not count as the last item, the target.
   4: (11, [-1] * 10),
@@ -80,7 +80,7 @@ class Scores:
 
 
 class Generates(TigerRetriever):
-  """A retriever that generates the fixed answers, and more than k items."""
+  """A retriever that generates the fixed answers, and two items too many."""
 
   def __init__(self):
     self.calls = set()
@@ -146,7 +146,7 @@ def test_metrics_do_not_depend_on_the_batch_size(batch_size):
   retriever = Generates()
   metrics = measured('tiger', retriever, batch_size)
   assert metrics == pytest.approx(EXPECTED | INVALID, abs=1e-12)
-  # The unconstrained search is only for the shares of invalid IDs.
+  # Only the shares of invalid IDs need the unconstrained search.
   assert retriever.calls == {(10, 30, True), (20, 30, False)}
 
 
@@ -163,7 +163,8 @@ def test_metrics_of_lists_shorter_than_the_cutoff():
   assert metrics['sid_recall@10'] == pytest.approx(3 / 6)
 
 
-# Histories are longer than `max_history`, and all their items are excluded.
+# Histories are longer than `max_history`. A masked search excludes all their
+# items.
 POPULARITY = from_json(
   {
     'model': {'name': 'popularity', 'max_history': 3},
@@ -175,7 +176,7 @@ POPULARITY = from_json(
 
 @pytest.fixture(name='popularity', scope='module')
 def _popularity():
-  """A model whose metrics differ by split and by masking."""
+  """The popularity model, with metrics that differ by split and by masking."""
   dataset = synthetic.make(400, seed=0)
   validation, test, masked = (
     by_hand.popularity(dataset, split(dataset, name), masked)

@@ -108,7 +108,7 @@ def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
   monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
   result = rank(trained, examples, K, DRAWS)
   is_correct = result.items == every_draw[:, :K]
-  # With 16 beams, a third of the draws is wrong. None of these is proven.
+  # With 16 beams, a third of the draws is wrong. No wrong draw is proven.
   assert is_correct.mean() < 0.7
   assert 0.1 < result.proven < 0.7
   for row, num in zip(is_correct, result.num_proven, strict=True):

@@ -1,4 +1,4 @@
-"""The saved results of test users, by hand."""
+"""Tests the saved results of users against values worked by hand."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_saved_results_are_read_back(tmp_path):
     np.testing.assert_array_equal(getattr(loaded, name), array)
 
 
-def test_an_older_evaluation_has_none(tmp_path):
+def test_an_evaluation_of_an_older_version_has_no_user_results(tmp_path):
   assert users.UserResults.load(tmp_path, DATASET, 'evaluate again') is None
 
 
@@ -78,7 +78,9 @@ def test_an_older_evaluation_has_none(tmp_path):
     ('rank', [[1.0, 0, 0], [0, 0, 0]]),
   ],
 )
-def test_results_that_do_not_fit_are_one_line(tmp_path, field, value):
+def test_results_that_do_not_fit_the_dataset_are_refused_in_one_line(
+  tmp_path, field, value
+):
   r = results()
   object.__setattr__(r, field, np.array(value))
   r.save(tmp_path)

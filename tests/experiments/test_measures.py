@@ -1,4 +1,4 @@
-"""Compares the measures of experiments to slow versions or values by hand."""
+"""Compares the measures of experiments to loops and values worked by hand."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_a_short_list_is_padded():
 
 
 @pytest.mark.parametrize('epsilon', [0.1, 0.2, 0.3])
-def test_rounding_errors_do_not_change_the_share(epsilon):
+def test_rounding_errors_do_not_change_the_number_of_unseen_items(epsilon):
   items = np.arange(20, dtype=np.int32)[None]
   result = cold_start.capped(items, np.ones(20, bool), 10, epsilon)
   assert (result >= 0).sum() == round(10 * epsilon)

@@ -116,9 +116,9 @@ def test_rules_for_unseen_items():
   exact = [rows[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in exact] == [0.5, 1.0, 1.0]
   assert {x['reachable'] for x in exact} == {1.0}
-  # Item 1 adds item 4 to the list, and is removed for users 0 and 1, whose
-  # target is item 4. User 0 also has items 0 and 2, so the list is 4 and 3. The
-  # list of user 1 is 0 and 4.
+  # The rule inserts item 4 after item 1. Then it removes item 1 for users 0 and
+  # 1, whose target is item 4. User 0 also has items 0 and 2, so the list of
+  # user 0 is 4 and 3. The list of user 1 is 0 and 4.
   prefix = [rows[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in prefix] == [0.5, 0.5, 0.5]
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
@@ -128,8 +128,8 @@ def test_rules_for_unseen_items():
   assert {k for k, _ in retriever.calls} == {51, 128}
   nearest = [rows[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
-  # Item 4 is the nearest item of all users, except item 3, which is excluded
-  # for users 2 and 3. Their target, item 5, is second.
+  # Item 3 is nearest for users 2 and 3, but is excluded. Then item 4 is nearest
+  # for all users, and item 5, the target of users 2 and 3, is second.
   assert nearest[1]['ndcg@10'] == pytest.approx((2 + 2 / np.log2(3)) / 4)
   assert retriever.calls and all(masked for _, masked in retriever.calls)
 
@@ -165,7 +165,7 @@ def test_diversity_needs_a_generative_model():
 
 @pytest.mark.parametrize('seed', [0, 1])
 def test_the_prefix_rule_user_by_user(seed):
-  """Adds the unseen items to the whole order, and then removes the history."""
+  """The slow version adds unseen items to all items, then removes history."""
   rng = np.random.default_rng(seed)
   unseen = np.arange(30, 40)
   prefixes = rng.integers(0, (4, 5), (40, 2))
@@ -257,7 +257,7 @@ class OneSplit(Answers):
 
 
 def test_weights_are_chosen_on_validation():
-  # Histories of two items are those of validation, and of three those of test.
+  # Histories have two items in validation, and three in the test.
   validation = {(user, 2): walk[2] for user, walk in enumerate(WALKS)}
   test = {(user, 3): walk[3] for user, walk in enumerate(WALKS)}
   # The second model is right only on test, which must not change the weights.
@@ -270,7 +270,7 @@ def test_weights_are_chosen_on_validation():
   assert rows['adaptive weight']['weight'] >= 0.5
   for row in ('fixed weight', 'adaptive weight'):
     assert rows[row]['ndcg@10'] < 1
-    # The second model has one proven item of two.
+    # The second model has two items in each list, and one of them is proven.
     assert rows[row]['proven'] == 0.5
   assert {k for k, _ in first.calls + second.calls} == {50}
 

@@ -34,7 +34,7 @@ def spec_of(name, variant='cpu'):
 
 
 def tiny(name, *kept):
-  """Returns the spec of a small experiment; no `kept` keeps all runs."""
+  """Returns the spec of a small experiment, with all runs or only `kept`."""
   spec = spec_of(name)
   for section in (spec.datasets[shop].dataset for shop in spec.datasets):
     section.name = 'synthetic'
@@ -108,7 +108,7 @@ def test_runs_share_stages_and_are_not_repeated(tmp_path, monkeypatch):
     assert not (tmp_path / 'beauty' / 'rq-kmeans' / stage).exists()
   assert (tmp_path / 'beauty' / 'rq-kmeans' / 'semantic_ids').is_dir()
   saved = records.read_all(tmp_path / 'results')
-  # The order is that in the whole table, also of a part of the runs.
+  # The order is that of the whole table, even if only some runs are selected.
   assert {x['run']: x['order'] for x in saved} == {'random': 0, 'RQ-KMeans': 3}
   for record in saved:
     assert record['model'] == 'tiger' and record['seeds'] == [0]

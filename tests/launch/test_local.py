@@ -161,7 +161,7 @@ def test_flags_are_passed_to_main(monkeypatch):
   assert launches == [(command, 4, 2)]
 
 
-def test_nohup_is_respected():
+def test_sighup_is_ignored_under_nohup():
   child = (
     'import os, signal, time; os.kill(os.getppid(), signal.SIGHUP);'
     'time.sleep(0.5)'
@@ -188,7 +188,7 @@ def test_invalid_counts_are_refused(monkeypatch, capsys, option):
   with pytest.raises(SystemExit) as ended:
     local.main()
   assert ended.value.code == 2
-  assert 'is not an integer from 1 up' in capsys.readouterr().err
+  assert 'is not a positive integer' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and is stored without outputs."""
+"""Tests that the notebook runs, and that it is stored without outputs."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,8 @@ import pytest
 from tests.small import ROOT
 
 PATH = ROOT / 'launch' / 'tiger_colab.ipynb'
-# What makes the trainings of the notebook short, by the text that it replaces.
+# Settings that shorten the training runs of the notebook, by the text that they
+# replace.
 SHORT = {
   "'train.steps': 1000": "'train.steps': 30, 'dataset.synthetic_users': 300, "
   "'train.batch_size': 64, 'train.optimizer.warmup_steps': 5",
@@ -73,6 +74,6 @@ def test_is_stored_without_outputs(notebook):
   assert sum('install' in x for x in tags) == 1
 
 
-def test_names_no_address_of_a_private_machine(notebook):
+def test_contains_no_local_paths(notebook):
   assert str(Path.home()) not in nbformat.writes(notebook)
   assert os.sep + 'work' not in nbformat.writes(notebook)

@@ -124,7 +124,7 @@ def test_tasks_save_before_the_time_limit_and_are_requeued(start, tmp_path):
   name, seconds = signal_option.split('@')
   assert name == 'TERM'  # With the prefix B:, the script would get the signal.
   assert int(seconds) >= 120
-  # Slurm signals the tasks, which the fake srun stands for.
+  # Slurm sends the signal to the tasks. Here, the fake srun is the only task.
   run = start(
     'trap "sleep 0.2; touch $OUT/saved; exit 42" TERM\n'
     'echo $$ >"$OUT/pid.new"; mv "$OUT/pid.new" "$OUT/pid"\n'
@@ -152,7 +152,9 @@ def test_a_cancelled_job_is_not_requeued(start, tmp_path):
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_refuses_other_numbers_of_tasks_than_gpus(start, tmp_path, capfd):
+def test_refuses_a_number_of_tasks_that_differs_from_the_number_of_gpus(
+  start, tmp_path, capfd
+):
   run = start('touch "$OUT/srun"', SLURM_NTASKS_PER_NODE='8')
   assert run.wait(20) == 2
   error = capfd.readouterr().err

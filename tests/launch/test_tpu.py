@@ -112,7 +112,7 @@ def test_create_installs_a_host_once(tpu, host):
   _, _, calls = tpu('create', REPOSITORY=f'{REPOSITORY}#a branch')
   command = remote(calls[1])
   assert host(command, fails='9')[0] == 9
-  code, words = host(command)  # Only the clone is kept.
+  code, words = host(command)  # The clone of the first attempt is kept.
   assert code == 0
   assert 'clone' not in words
   assert words[-4:] == ['install', '--quiet', '-e', '.[tpu,text]']

@@ -77,7 +77,8 @@ def test_resume_does_not_retry_a_permanent_error(tpu, code):
 
 
 def test_ctrl_c_ends_all_attempts(start_tpu, tmp_path):
-  # The script would inherit an ignored SIGINT, as in the background of a shell.
+  # Without a handler, the script could inherit an ignored SIGINT, which shells
+  # set for background jobs.
   old_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
   run = start_tpu('resume', answers={'describe': 'READY', 'main': 'WAIT'})
   signal.signal(signal.SIGINT, old_handler)

@@ -114,7 +114,7 @@ MUTANTS = (
     'tiger_jax/report/tables.py',
     'math.floor(1000 * value + 1e-9) / 1000',
     'value',
-    'tests/report/test_tables.py::test_a_record_without_a_newer_column',
+    'tests/report/test_tables.py::test_a_new_column_is_empty_in_an_old_row',
   ),
   Mutant(
     'a rewind repeats all batches up to the bad one',

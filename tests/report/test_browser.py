@@ -1,4 +1,4 @@
-"""The report in headless Chromium, at the width of a phone and of a desk."""
+"""Tests the report in headless Chromium, as wide as a phone and a desktop."""
 
 import html
 import re
@@ -21,8 +21,8 @@ FLAGS = (
   '--disable-component-update', '--disable-sync', '--enable-logging=stderr',
   '--virtual-time-budget=2000', '--window-size=1300,1200', '--dump-dom',
 )  # fmt: skip
-# Chromium has a least width of its window, which is wider than a phone, so the
-# page is measured in a frame.
+# The narrowest window of Chromium is wider than a phone, so the page is
+# measured in a frame.
 FRAME = """<!doctype html><iframe style="width:{width}px;height:900px;border:0"
 srcdoc="{source}"></iframe><script>
 addEventListener('load', function () {{

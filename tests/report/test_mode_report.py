@@ -1,4 +1,4 @@
-"""`--mode=report` as it is typed, for whole, older and damaged runs."""
+"""Tests the command `--mode=report` on finished, older and damaged runs."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def forget_user_results(workdir):
   stage.write_text(json.dumps(record))
 
 
-def test_a_finished_run(trained, workdir):
+def test_the_report_of_a_finished_run_is_made_again(trained, workdir):
   written = (trained / 'report.html').read_text()
   (workdir / 'report.html').unlink()
   (workdir / 'metrics.jsonl').unlink()  # The stage has its own copy.
@@ -41,7 +41,7 @@ def test_a_finished_run(trained, workdir):
   assert Page(again).text == Page(written).text
 
 
-def test_a_run_of_an_older_version(workdir):
+def test_the_report_of_an_older_run_says_how_to_add_user_results(workdir):
   forget_user_results(workdir)
   done = report(workdir)
   assert (done.code, done.err) == (0, '')
@@ -50,7 +50,7 @@ def test_a_run_of_an_older_version(workdir):
   assert '--workdir=run --mode=evaluate' in text
 
 
-def test_a_run_without_an_evaluation(workdir):
+def test_a_run_without_an_evaluation_is_refused(workdir):
   shutil.rmtree(workdir / 'evaluation')
   (workdir / 'results.json').unlink()
   (workdir / 'report.html').unlink()
@@ -63,7 +63,7 @@ def test_a_run_without_an_evaluation(workdir):
   assert not (workdir / 'report.html').exists()
 
 
-def test_damaged_user_results(workdir):
+def test_damaged_user_results_are_refused(workdir):
   path = workdir / 'evaluation' / 'users.npz'
   data = bytearray(path.read_bytes())
   data[len(data) // 2] ^= 1
@@ -74,7 +74,7 @@ def test_damaged_user_results(workdir):
   assert 'remove run/evaluation and run again' in done.refusal
 
 
-def test_damaged_results(workdir):
+def test_damaged_results_are_refused(workdir):
   path = workdir / 'results.json'
   results = json.loads(path.read_text())
   results['metrics']['test']['recall@10'] = 'high'

@@ -1,4 +1,4 @@
-"""The report of a small run: its numbers, and what it makes of odd input."""
+"""Tests the numbers in the report of a small run, and odd input."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def _source(run):
 
 
 def with_model(run: FinishedRun, name: str) -> FinishedRun:
-  """Returns the run as if it were one of another model."""
+  """Returns the run with another model in its config and results."""
   model = dataclasses.replace(run.config.model, name=name)
   return dataclasses.replace(
     run,
@@ -50,7 +50,7 @@ def with_model(run: FinishedRun, name: str) -> FinishedRun:
 
 
 def with_texts(run: FinishedRun, texts: tuple[str, ...]) -> FinishedRun:
-  """Returns the run of a shop whose titles, categories and users are odd."""
+  """Returns the run with `texts` as titles, categories and user ids."""
   dataset = run.dataset
   repeated = tuple(texts[i % len(texts)] for i in range(dataset.num_items))
   fields = dataset.items.fields | {'title': repeated, 'categories': repeated}
@@ -113,7 +113,7 @@ def test_the_headline_and_the_metrics(run, source):
       table['columns'], row['values'], row['intervals'], strict=True
     ):
       assert value == values[name]
-      # The saved ranks give the same mean, so it lies in the interval.
+      # The interval is computed from the saved ranks, whose mean is the value.
       assert low <= value <= high
       assert (
         f'{value:.4f}' in text and f'{low:.4f}\N{EN DASH}{high:.4f}' in text
@@ -176,7 +176,7 @@ def test_the_funnel_and_the_settings(run, source):
   assert str(run.config.dataset.source_dir) not in source
 
 
-def test_reasons_of_dropped_lines(run):
+def test_reasons_of_dropped_lines_are_shown(run):
   counts = {
     'events': {'read': 9, 'used': 7, 'dropped': {'<b>repeated</b>': 2}},
     'users': {'read': 3, 'used': 3, 'dropped': {}},
@@ -233,12 +233,12 @@ def test_the_hit_of_a_shopper_is_marked(run):
       assert entry['listed'][entry['rank'] - 1][0] == entry['next']
 
 
-def test_titles_are_text_and_nothing_else(run):
+def test_titles_are_escaped(run):
   source = page.render(with_texts(run, HOSTILE))
   parsed = Page(source)
   plain = Page(page.render(run))
   for name in ('script', 'svg', 'img', 'title', 'style'):
-    if name in ('svg', 'title'):  # Fewer if categories do not differ.
+    if name in ('svg', 'title'):  # The titles change the tips.
       assert parsed.count(name) <= plain.count(name) + 200
     else:
       assert parsed.count(name) == plain.count(name)
@@ -251,7 +251,7 @@ def test_titles_are_text_and_nothing_else(run):
   assert len(source) < 3_000_000
 
 
-def test_data_that_an_older_version_did_not_save(run):
+def test_missing_data_of_an_older_version_is_named(run):
   results = {k: v for k, v in run.results.items() if k != 'command'}
   results['dataset'] = {
     k: v for k, v in results['dataset'].items() if k != 'counts'
@@ -308,7 +308,7 @@ def test_replicas_are_averaged(run):
   assert page.render(dataclasses.replace(run, users=both))
 
 
-def test_all_settings_at_their_defaults(run):
+def test_the_page_says_that_all_settings_have_their_defaults(run):
   config = dataclasses.replace(run, config=Config())
   assert sections.settings(config)['changed'] == []
   assert 'All settings have their defaults.' in Page(page.render(config)).text

@@ -1,4 +1,4 @@
-"""The pictures of IDs against counts by hand."""
+"""Tests the pictures of IDs against counts worked by hand."""
 
 import itertools
 import warnings
@@ -64,8 +64,8 @@ def _line(axes, label):
   return line.get_ydata()
 
 
-# The categories of the items are a, a, b for first code 0, none for 1, and b,
-# b, b, a, c for 2.
+# First code 0 has items of the categories a, a and b, first code 1 has no
+# items, and first code 2 has items of b, b, b, a and c.
 _FEW = _ids(
   [[0, 0], [0, 1], [0, 3], [2, 0], [2, 1], [2, 2], [2, 3], [2, 4]], (3, 5)
 )
@@ -98,7 +98,7 @@ def test_many_first_codes_are_drawn_by_count_and_by_share():
   first = rng.integers(0, 100, 3000)
   category = rng.integers(0, 3, 3000)
   ids = _ids(np.stack([first, np.arange(3000)], axis=1), (120, 3000))
-  # Sets how frequent the categories are, and so the order of their colors.
+  # The most frequent category gets the first color.
   names = np.array(['a', 'b', 'c'])
   category[:2900] = np.repeat([0, 1, 2], [1200, 900, 800])
   figure = pictures.categories_figure(ids, names[category].tolist())
@@ -188,7 +188,7 @@ def test_files_are_pictures(tmp_path):
       assert image.format == 'PNG'
       assert 1200 < image.width < 2500
       assert 600 < image.height < 1500
-      # Not a blank page.
+      # The picture is not blank.
       assert len(image.convert('RGB').getcolors(2**24)) > 20
 
 

@@ -1,4 +1,4 @@
-"""RESULTS.md from records, and invalid records."""
+"""Tests RESULTS.md and the checks of its records."""
 
 import json
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_a_model_without_ids_leaves_cells_empty(tmp_path):
   assert 'vectors' not in text
 
 
-def test_columns_of_other_metrics(tmp_path):
+def test_a_table_may_have_columns_of_other_metrics(tmp_path):
   one = record(
     experiment='diversity',
     run='T=1.5',
@@ -103,7 +103,7 @@ def test_columns_of_other_metrics(tmp_path):
   assert '| T=1.5 | 1.235 | .0500 |\n' in tables.make_results(tmp_path)
 
 
-def test_a_record_without_a_newer_column(tmp_path):
+def test_a_new_column_is_empty_in_an_old_row(tmp_path):
   common = {'experiment': 'diversity', 'seconds': {}, 'collision_rate': None}
   old = record(
     run='old', order=0, columns=['entropy@10'],
@@ -111,14 +111,14 @@ def test_a_record_without_a_newer_column(tmp_path):
   )  # fmt: skip
   write(tmp_path, old)
   before = tables.make_results(tmp_path)
-  assert '| old | 1.500 |\n' in before and 'The search adds beams' not in before
+  assert '| old | 1.500 |\n' in before and 'adds beams' not in before
   new = record(
     run='new', order=1, columns=['entropy@10', 'proven'],
     metrics={'test': {'entropy@10': 1.6, 'proven': 0.9999}}, **common,
   )  # fmt: skip
   write(tmp_path, new)
   text = tables.make_results(tmp_path)
-  assert '| old | 1.500 |  |\n' in text and 'The search adds beams' in text
+  assert '| old | 1.500 |  |\n' in text and 'adds beams' in text
   # Only a share of exactly 1 is shown as 1.000.
   assert '| new | 1.600 | 0.999 |\n' in text
 
@@ -165,7 +165,7 @@ def test_a_bar_in_the_name_of_a_run_is_escaped(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{}', '"x"', '[' * 100_000])
-def test_a_damaged_record_is_one_line(tmp_path, text):
+def test_a_damaged_record_is_refused_in_one_line(tmp_path, text):
   write(tmp_path, record())
   (path,) = tmp_path.glob('*/*/*.json')
   path.write_text(text)
@@ -174,7 +174,7 @@ def test_a_damaged_record_is_one_line(tmp_path, text):
   assert '\n' not in str(error.value)
 
 
-def test_the_command(tmp_path):
+def test_the_command_writes_the_page_or_refuses_in_one_line(tmp_path):
   write(tmp_path / 'results', record())
 
   def call(*arguments):

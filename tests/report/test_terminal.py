@@ -1,4 +1,4 @@
-"""The table of a run's results."""
+"""Tests the table of a run's results for a terminal."""
 
 from tiger_jax.report.terminal import show_results
 

@@ -36,7 +36,7 @@ def make_task(model_class=RqVae, x=None, **changes):
 
 
 def make_after_update(task):
-  """Returns a jitted `after_update` with a batch in place of `seen`."""
+  """Returns a jitted `after_update` that takes a batch in place of `seen`."""
 
   @jax.jit
   def after_update(params, tables, batch, step, rng):

@@ -29,7 +29,8 @@ def test_names_that_nearly_all_items_share_are_dropped():
   shop = ['All > Beauty > Hair', 'All > Beauty > Skin > Face'] * 10
   items = _items(*shop, 'All > Beauty', 'All > Toys > Games', 'All', 'Cars > X')
   categories = coarse_categories(items)
-  # 20 of 24 paths continue `All > Beauty`, which are not nearly all.
+  # Only 20 of 24 paths continue after `All > Beauty`, so `Beauty` is not
+  # dropped.
   assert categories[:2] == ['Beauty', 'Beauty']
   assert categories[20:] == ['Beauty', 'Toys', UNKNOWN, 'Cars']
   items = _items(*shop * 10, *items.fields['categories'])

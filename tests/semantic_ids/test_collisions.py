@@ -1,4 +1,4 @@
-"""Tests collision codes against a dict, and moves against brute force."""
+"""Tests collision codes against a dict, and moved items against brute force."""
 
 import dataclasses
 import itertools
@@ -43,7 +43,7 @@ def test_no_collisions_add_no_extra_code():
 
 
 def _slow_collision_codes(rows, last):
-  """Numbers equal rows one by one, after their `last` number so far."""
+  """Numbers equal rows one by one, starting after the numbers in `last`."""
   last = dict(last)
   for row in map(tuple, rows.tolist()):
     last[row] = last.get(row, -1) + 1
@@ -282,9 +282,9 @@ def test_full_branches_are_not_searched(monkeypatch, holes):
   num_branches = len(np.unique(ids.codes[:, :2], axis=0))
   num_in = np.unique(ids.codes[:, 0], return_counts=True)[1]
   num_in_own = (ids.codes[:, :2] == 0).all(axis=1).sum()
-  # An item that finds its branch full computes the distances to the sibling
-  # branches, and then those inside one of them. With holes, one more call per
-  # branch may show that its unused codes do not exist.
+  # If the branch of an item is full, the distances to the sibling branches are
+  # computed, and then those inside one of these branches. With holes, one more
+  # call per branch may show that its unused codes do not exist.
   num_calls = 1 + (num_items - num_in_own) + (num_items - num_in[0])
   num_calls += num_items - num_in_own
   assert len(calls) <= num_calls + holes * (num_branches + len(num_in))

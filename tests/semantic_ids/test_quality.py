@@ -20,7 +20,7 @@ from tiger_jax.semantic_ids.quantizers import residual
 
 
 class _Sums(NamedTuple):
-  """A quantizer that only reconstructs: sums of the vectors of codes."""
+  """A quantizer that can only reconstruct, by summing the vectors of codes."""
 
   codebooks: tuple[Array, ...]
 

@@ -1,4 +1,4 @@
-"""The catalog: an index of the valid Semantic IDs that can change."""
+"""The catalog: an index of valid Semantic IDs, with additions and removals."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -26,7 +26,7 @@ from tiger_jax.storage.arrays import save_arrays, saved_arrays
 )
 @dataclasses.dataclass(frozen=True)
 class Catalog(Trie):
-  """The items that may be recommended, as an argument of jitted functions.
+  """The items that may be recommended, as a pytree for jitted functions.
 
   A catalog is immutable: `add` and `remove` return a new one. Its arrays have
   spare capacity, so the new catalog needs no recompilation.
@@ -36,7 +36,7 @@ class Catalog(Trie):
       item keeps its ID, because histories may still contain the item.
   """
 
-  codes: Any  # `Codes`; JAX also fills this field with leaves of other types.
+  codes: Any  # An array, or any other leaf inside of JAX transformations.
 
   @property
   def size(self) -> int:
@@ -148,7 +148,8 @@ class Catalog(Trie):
     """Returns whether each Semantic ID belongs to an item.
 
     Raises:
-      DataError: The number of codes per ID is not that of the catalog.
+      DataError: The IDs have another number of codes than those of the catalog,
+        or are not integers.
     """
     codes = np.asarray(codes)
     if codes.shape != (len(codes), len(self.level_sizes)):
@@ -187,7 +188,7 @@ class Catalog(Trie):
   def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
     """Reads a catalog that `save` wrote.
 
-    The capacity that a file states is bounded, so that a damaged file cannot
+    The capacity in the file is bounded, so that loading a damaged file cannot
     allocate much more memory than its items need.
 
     Raises:
@@ -208,8 +209,8 @@ class Catalog(Trie):
   def spread(self, mesh: Mesh, axis: str) -> 'Catalog':
     """Shards the catalog by prefix over one axis of a mesh.
 
-    Arrays of fewer than 128 rows are replicated. Changes are made on the host,
-    so all devices must belong to this process.
+    Arrays of fewer than 128 rows are replicated. Later changes are made on the
+    host, so all devices must belong to this process.
     """
 
     def shard(x: Any) -> Array:
@@ -234,7 +235,7 @@ class Catalog(Trie):
   def _changed(
     self, arrays: Arrays, codes: np.ndarray | None = None
   ) -> 'Catalog':
-    """Returns a catalog of changed arrays, sharded as the old arrays are."""
+    """Returns a catalog with changed arrays, sharded like the old ones."""
 
     def shard(x: Any, old: Array) -> Array:
       # Rebuilt lists of large prefixes lack the padding that `spread` adds.
@@ -258,7 +259,7 @@ def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
   if rows.ndim > 1 or rows.dtype.kind not in 'iu':
     raise DataError(
       f'rows have shape {list(rows.shape)} and type {rows.dtype}: give one '
-      'list of integers; np.flatnonzero makes them of a mask'
+      'list of integers; np.flatnonzero converts a mask'
     )
   return rows.astype(np.int64).reshape(-1)
 

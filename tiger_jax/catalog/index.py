@@ -154,8 +154,8 @@ def insert(
   if len(duplicates):
     raise DataError(
       f'semantic IDs: {len(duplicates)} of {len(codes)} new items have the ID '
-      f'of another, {tuple(codes[duplicates[0]].tolist())} for one; resolve '
-      'collisions first'
+      f'of another item, for example {tuple(codes[duplicates[0]].tolist())}; '
+      'resolve collisions first'
     )
   _check_spans(layout, codes, slot_ranges)
   bitmaps = tuple(x.copy() for x in arrays.bitmaps)
@@ -295,7 +295,7 @@ def _numbers(
 def _split(
   columns: Sequence[np.ndarray], level_sizes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Splits prefixes into the number of all but the last code, and that code."""
+  """Returns the number of all codes but the last, and the last code."""
   *parents, code = columns
   return _numbers(parents, level_sizes, len(code)), code.astype(np.int64)
 

@@ -111,7 +111,7 @@ class Layout(NamedTuple):
     return self.widths[level - self.num_bitmaps]
 
   def scan(self, level: int) -> int:
-    """Returns the maximum number of items to scan for the codes that follow.
+    """Returns the maximum number of items that are scanned for the next codes.
 
     A prefix with more items has a list of the distinct codes instead. At the
     last level each code leads to one item, so a list would be no shorter.
@@ -131,7 +131,7 @@ def choose_layout(
   level_sizes: tuple[int, ...],
   capacity: int,
 ) -> Layout:
-  """Chooses the cheaper representation of each level in time and space."""
+  """Chooses the representation of each level that costs less time and space."""
   last = len(level_sizes) - 1
   root, num_items = np.zeros(1, np.int32), len(columns[0])
   starts = [

@@ -61,7 +61,7 @@ def check_codes(
 
 
 def check_rows(rows: Integer[np.ndarray, ' items'], num_items: int) -> None:
-  """Raises DataError unless the rows are valid and one for each item."""
+  """Raises DataError unless each item has a valid row of its own."""
   if rows.min(initial=0) < 0:
     raise DataError(f'row {rows.min()} is negative: count rows from 0')
   if rows.max(initial=0) >= 2**31 - 1:

@@ -108,7 +108,7 @@ class Trie:
   def descend(
     self, level: int, prefixes: Prefixes, code: Integer[Array, 'b n']
   ) -> Prefixes:
-    """Appends one code to each prefix; the range is empty if no item has it."""
+    """Appends a code to each prefix; the range is empty if no item matches."""
     if prefixes.number is None:
       return self._narrow(level, prefixes, code)
     number = prefixes.number * self.level_sizes[level] + code
@@ -213,8 +213,8 @@ def _lower_bound(
 ) -> Integer[Array, '*b']:
   """Returns the first position in each range with an entry >= `value`.
 
-  Entries ascend within every range from `low` to `high`. No range is longer
-  than `max_length`.
+  Entries ascend within every range from `low` to `high`. Every range has at
+  most `max_length` entries.
   """
 
   def halve(

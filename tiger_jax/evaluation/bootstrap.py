@@ -15,8 +15,9 @@ def intervals(
   """Returns the percentile bootstrap intervals of means over users.
 
   A resample draws n users with replacement. Users with equal rows of values are
-  exchangeable, so only their number is drawn, from a multinomial distribution.
-  This gives the same distribution of the means as a draw of every user.
+  exchangeable. This function therefore draws only how often each distinct row
+  occurs, from a multinomial distribution. The means have the same distribution
+  as if every user were drawn.
 
   Args:
     values: The values of m metrics for n users.

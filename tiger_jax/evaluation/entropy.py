@@ -1,11 +1,11 @@
-"""How varied the categories of recommended items are (section 4.3)."""
+"""Measures how varied the categories of recommended items are (section 4.3)."""
 
 from collections.abc import Sequence
 
 from jaxtyping import Float, Int
 import numpy as np
 
-# The paper names categories as Skin Face and Tools Nail: two names deep.
+# The paper names categories of two levels, such as Skin Face and Tools Nail.
 CATEGORY_DEPTH = 2
 
 
@@ -14,7 +14,7 @@ def entropy(
 ) -> Float[np.ndarray, ' n']:
   """Returns the entropy of the categories of each list, in nats.
 
-  Rows of -1 stand for no item and do not count.
+  Entries of -1 stand for no item and do not count.
   """
   _, codes = np.unique(np.asarray(categories), return_inverse=True)
   listed_codes = np.where(items >= 0, codes[items], -1)

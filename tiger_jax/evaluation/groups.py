@@ -17,9 +17,9 @@ def groups(
 ) -> dict[str, Bool[np.ndarray, ' n']]:
   """Returns a mask of the users in each group.
 
-  A user is in the group `memorisation` if any user bought the target right
-  after the same item in the training data, and else in `generalisation` (arXiv
-  2603.19809).
+  Take the last item of a user's history. If any user bought the target right
+  after that item in the training data, the user is in the group `memorisation`,
+  otherwise in `generalisation` (arXiv 2603.19809).
   """
   target = dataset.history[examples.end]
   training_items = dataset.history[training_positions(dataset)]
@@ -46,6 +46,6 @@ def groups(
 def _pairs(
   dataset: Dataset, positions: Int[np.ndarray, ' n']
 ) -> Int[np.ndarray, ' n']:
-  """Returns one number for each pair of an event's item and the item before."""
+  """Returns a number for each pair of an event's item and the previous item."""
   history = dataset.history.astype(np.int64)
   return history[positions - 1] * dataset.num_items + history[positions]

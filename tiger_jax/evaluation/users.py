@@ -18,7 +18,7 @@ _DEPTH = 10
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UserResults:
-  """The results of n test users, of r replicas of the model.
+  """The results of r replicas of the model for n test users.
 
   A rank is the place of the held-out item in the list of a user, from 1 to 10;
   0 if the list lacks the item.
@@ -49,7 +49,7 @@ class UserResults:
     popularity: Ranking,
     transitions: Ranking,
   ) -> 'UserResults':
-    """Returns the results that rankings of the same users contain.
+    """Makes the results from rankings of the same users.
 
     Args:
       test: A ranking for each replica.
@@ -76,7 +76,7 @@ class UserResults:
   def load(
     cls, folder: Path, dataset: Dataset, remedy: str
   ) -> 'UserResults | None':
-    """Reads what `save` wrote; None if an older version evaluated the run.
+    """Reads saved results; returns None if an older version evaluated the run.
 
     Raises:
       DataError: A file is damaged, or belongs to another dataset. The message
@@ -94,7 +94,7 @@ class UserResults:
     return results
 
   def _check(self, dataset: Dataset) -> None:
-    """Raises ValueError if the arrays do not fit together or the dataset."""
+    """Raises ValueError if the arrays do not fit each other or the dataset."""
     n, r = len(self.user), len(self.items)
     shapes = {
       'user': (n,), 'target': (n,), 'items': (r, n, self.items.shape[-1]),
@@ -134,5 +134,5 @@ def recall_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
 
 def ndcg_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
   """Returns 1 / log2(1 + rank) for a rank within the first k, else 0."""
-  # The rank of a missing item is 0, whose logarithm is 0 too.
+  # A missing item has rank 0, for which the logarithm would be 0.
   return recall_of(rank, k) / np.log2(1.0 + np.maximum(rank, 1, dtype=float))

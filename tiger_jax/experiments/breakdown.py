@@ -7,7 +7,7 @@ from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns the metrics of each group of test users, and its share of them.
+  """Returns the metrics of each group of test users, and the group's share.
 
   The lists are proven (see `Search.until_proven`), so that the metrics do not
   depend on the number of beams.

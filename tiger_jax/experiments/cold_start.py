@@ -15,7 +15,7 @@ from tiger_jax.evaluation.ranking import Search, Trained, rank
 CUTOFFS = (10, 20, 50)
 # Upper limits of the share of unseen items in a list.
 EPSILONS = (0.1, 0.2, 0.3)
-# The length of lists by exact scores, large enough for them to have unseen
+# The length of the lists by exact scores. Shorter lists could lack unseen
 # items.
 _DEPTH = 128
 # The number of latest items whose mean vector Semantic-KNN compares to all
@@ -30,8 +30,8 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     items. Each is followed by the unseen items with the same semantic prefix.
   - `exact scores`: the model scores unseen items by their own IDs, like seen
     items.
-  - `Semantic-KNN`: the baseline of the paper, the items whose vectors are
-    nearest to those of the history.
+  - `Semantic-KNN`: the baseline of the paper, which returns the items whose
+    vectors are nearest to those of the history.
 
   Items of the history are excluded, because otherwise Semantic-KNN would return
   them. Under the prefix rule, they are removed only after the unseen items with
@@ -110,7 +110,7 @@ def with_unseen(
 ) -> Int[np.ndarray, 'n m']:
   """Inserts unseen items after the first listed item with the same prefix.
 
-  Lists are best first. -1 stands for no item and pads the longer lists.
+  Lists are best first. -1 stands for no item and pads shorter lists.
   """
   sharing = collections.defaultdict(list)
   for item in unseen.tolist():
@@ -141,8 +141,8 @@ def capped(
 ) -> Int[np.ndarray, 'n k']:
   """Returns the first k items, skipping unseen items above the share `epsilon`.
 
-  Lists are best first; -1 stands for no item. The share of k is rounded down to
-  a number of items.
+  Lists are best first; -1 stands for no item. The maximum number of unseen
+  items, `epsilon * k`, is rounded down.
   """
   # The small term corrects rounding errors, such as 0.3 * 10 < 3.
   max_unseen = int(epsilon * k + 1e-9)
@@ -158,7 +158,7 @@ def capped(
 def shared_prefixes(
   is_unseen: Bool[np.ndarray, ' items'], prefixes: Int[np.ndarray, 'items l']
 ) -> Bool[np.ndarray, ' items']:
-  """Returns a mask of the items whose prefix seen and unseen items share."""
+  """Marks items whose prefix occurs among both seen and unseen items."""
   _, code = np.unique(prefixes, axis=0, return_inverse=True)
   # NumPy 2.0 returns the inverse with a second axis.
   code = code.reshape(-1)

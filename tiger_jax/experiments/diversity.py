@@ -17,10 +17,10 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   """Returns Entropy@k over test users, for the best items and for drawn items.
 
   The paper does not say how sampling and search are combined. Here, k different
-  items are drawn by their probabilities at the temperature. The paper does not
-  name the base of the logarithm either; here, entropy is in nats. The lists are
-  proven (see `Search.until_proven`), because a search with few beams misses
-  most of the items that are drawn at a high temperature.
+  items are sampled at the temperature. The paper does not name the base of the
+  logarithm either; here, entropy is in nats. The lists are proven (see
+  `Search.until_proven`), because a search with few beams misses most of the
+  items sampled at a high temperature.
 
   Returns:
     For the best items and for each temperature: `entropy@k` for k = 10, 20 and

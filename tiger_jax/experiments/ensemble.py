@@ -38,8 +38,8 @@ class Merged(NamedTuple):
     confidence: The softmax probability of the first model's top item among its
       listed items.
     target: The row of the held-out item of each user.
-    proven: The share of proven items in the lists of one model, whichever is
-      smaller.
+    proven: The share of proven items in the lists, for the model with the
+      smaller share.
   """
 
   items: Int[np.ndarray, 'n k']
@@ -51,24 +51,25 @@ class Merged(NamedTuple):
 
 
 def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
-  """Returns the metrics of two models, and of their weighted sums.
+  """Returns the metrics of two models, and of weighted sums of their scores.
 
-  The scores of the best 50 items of each model are scaled, from 0 for the last
-  item to 1 for the first, and added with a weight. The fixed weight is the best
-  on validation. The adaptive weight differs by user: it is a sigmoid of the
-  confidence of the first model, which is the softmax probability of its top
-  item. The slope and the threshold of the sigmoid are the best on validation.
-  The authors' code does the same, except that their probability is over the
-  whole catalog. The lists are proven (see `Search.until_proven`), so that the
-  metrics do not depend on the number of beams.
+  The scores of the best 50 items of each model are scaled to the range from 0
+  (last item) to 1 (first item). The two scores of an item are then added with a
+  weight. The fixed weight is the best on validation. The adaptive weight
+  differs by user: it is a sigmoid of the confidence of the first model, which
+  is the softmax probability of its top item. The slope and the threshold of the
+  sigmoid are the best on validation. The authors' code does the same, except
+  that their probability is over the whole catalog. The lists are proven (see
+  `Search.until_proven`), so that the metrics do not depend on the number of
+  beams.
 
   Returns:
     For each model and each weighting: the test metrics `recall@k` and `ndcg@k`
-    for k = 5 and 10; `weight`, the (mean) weight of the first model; and
-    `proven`, see `Merged`.
+    for k = 5 and 10; `weight`, the weight of the first model (the mean over
+    users); and `proven`, see `Merged`.
 
   Raises:
-    UsageError: The models differ in the users that they rank items for.
+    UsageError: The two models rank items for different users.
   """
   first, second = models
   first_model, second_model = models.values()
@@ -110,8 +111,8 @@ def merge(first: Ranking, second: Ranking) -> Merged:
   items = np.concatenate([first.items, second.items], 1)
   order = np.argsort(items, axis=1, kind='stable')
   items = np.take_along_axis(items, order, 1)
-  # The two copies of an item in both lists are now adjacent. The second copy is
-  # removed, and its score is moved to the first.
+  # If both lists have an item, its two copies are now adjacent. The second copy
+  # is removed, and its score is moved to the first.
   is_repeat = np.pad(items[:, 1:] == items[:, :-1], ((0, 0), (1, 0)))
   columns = []
   for side, score in enumerate(scores):

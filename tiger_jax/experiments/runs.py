@@ -203,7 +203,7 @@ def _record(
     x['embedding']['encoder'] for x in results_of_runs if 'embedding' in x
   }
   seeds = replicas.seeds(configs[-1].seed, configs[-1].train.replicas)
-  # A row that is not a run has only test metrics, of the best replica.
+  # A row that is not a run has only the test metrics of the best replica.
   if not is_run:
     seeds = [seeds[results.get('replicas', {}).get('best_on_validation', 0)]]
   return {
@@ -285,6 +285,6 @@ def _check_files(shop: str, c: Config) -> None:
 
 
 def _file_name(name: str) -> str:
-  """Returns the name of a run or a row as the name of its folder or file."""
+  """Converts the name of a run or a row to that of its folder or file."""
   characters = (c if c.isalnum() or c in '.-' else '_' for c in name.lower())
   return ''.join(characters)

@@ -1,7 +1,7 @@
 """Parses the spec of an experiment, which a file in `configs/paper` makes.
 
-A spec has a base config, the changes of each shop (dataset) to it, the changes
-of each run, and the changes of a shop to single runs.
+A spec has a base config, the fields that each shop (dataset) changes in it, the
+fields that each run changes, and changes for single runs on a given shop.
 """
 
 import dataclasses
@@ -40,13 +40,15 @@ class Experiment:
   """The runs and the table of an experiment.
 
   Attributes:
-    name: The names of the file in `configs/paper` and of its variant.
+    name: The name of the file in `configs/paper`, followed by that of the
+      variant if there is one.
     command: The command that repeats the experiment.
     columns: The test metrics in the table; `()` for the four of the paper.
     table: The names of all runs, in the order of the table.
     runs: The selected runs.
-    shops: The config of each shop without the changes of a run. Runs that share
-      Semantic IDs use it to embed the items of other shops.
+    shops: The config of each shop, before any run changes it. A run whose
+      Semantic IDs are shared with other shops uses their configs to embed their
+      items.
   """
 
   name: str

@@ -14,7 +14,8 @@ from tiger_jax.report import pictures
 from tiger_jax.report.svg import COLORS, STYLE, add_tips, to_svg
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-# Inches. Text stays readable where a phone shrinks the figure to 360 pixels.
+# In inches. Text stays readable on a phone, which shrinks the figure to 360
+# pixels.
 _SIZE = (4.6, 2.8)
 _MAX_LENGTH = 40
 _MAX_POINTS = 200
@@ -132,7 +133,7 @@ def _code_text(
 def curve(
   title: str, label: str, lines: Mapping[str, Sequence[tuple[int, float]]]
 ) -> Markup:
-  """Draws values by step of the training.
+  """Draws values by training step.
 
   Args:
     title: The title.
@@ -177,10 +178,10 @@ def bars(title: str, label: str, rows: Sequence[dict[str, Any]]) -> Markup:
   """Draws a bar for each row, with its confidence interval if it has one.
 
   Args:
-    title: Describes the figure to people who cannot see it.
+    title: A description of the figure for screen readers.
     label: The label of the horizontal axis.
-    rows: Each has a `name`, a `value`, an `interval` (low, high) or None, and a
-      `color`, an index into `COLORS`.
+    rows: Dicts with a `name`, a `value`, an `interval` (low, high) or None, and
+      a `color`, an index into `COLORS`.
   """
   height = 0.7 + 0.3 * len(rows)
   figure = Figure(figsize=(_SIZE[0], height), layout='constrained')

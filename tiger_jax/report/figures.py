@@ -1,9 +1,9 @@
-"""The measured figures in README.md and docs/, made from results/.
+"""Checks the measured figures in README.md and docs/ against results/.
 
 python -m tiger_jax.report.figures
 
-rewrites the tables of the pages, and names each other figure that is stale or
-has no source. `docs/figures.toml` is the list of tables and figures.
+rewrites the tables of the pages, and lists the other figures that are stale or
+have no source. `docs/figures.toml` is the list of tables and figures.
 """
 
 from collections.abc import Iterator, Sequence
@@ -118,10 +118,16 @@ class Figures:
     source = (self.root / figure['file']).read_text(encoding='utf-8')
     quote = ' '.join(figure['quote'].split())
     if quote not in ' '.join(source.split()):
-      raise DataError(f'{figure["file"]} does not say "{quote}": correct both')
+      raise DataError(
+        f'{figure["file"]} does not contain "{quote}": correct '
+        'docs/figures.toml'
+      )
     missing = set(_NUMBER.findall(figure['text'])) - set(_NUMBER.findall(quote))
     if missing:
-      raise DataError(f'"{quote}" does not have {sorted(missing)}')
+      raise DataError(
+        f'"{quote}" lacks the numbers {sorted(missing)}: correct '
+        'docs/figures.toml'
+      )
     return figure['text']
 
   def _figure(self, value: str) -> str:
@@ -194,7 +200,7 @@ def _metric(value: float) -> str:
 
 
 def main() -> None:
-  """Rewrites the tables, and exits with 3 if another figure is not right."""
+  """Rewrites the tables, and exits with 3 if any other figure is stale."""
   try:
     figures = Figures(Path.cwd())
     problems = []

@@ -1,4 +1,4 @@
-"""Everything that a report shows of a finished run."""
+"""The data of a finished run that its report shows."""
 
 import dataclasses
 from typing import Any

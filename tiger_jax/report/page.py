@@ -10,7 +10,7 @@ _TEMPLATE = 'report.html.jinja'
 
 
 def render(run: FinishedRun) -> str:
-  """Returns the page. It loads nothing from elsewhere.
+  """Returns the page, which loads no other files.
 
   Text of the shop, such as titles, is escaped.
   """

@@ -55,8 +55,8 @@ _TABLE_1: dict[str, dict[str, tuple[float, ...]]] = {
   },
 }
 
-# The names of variants, `_cpu` and `_cpu_long`, begin with this. Their results
-# are kept apart.
+# The prefix of the variants `_cpu` and `_cpu_long`, which have tables of their
+# own.
 _REDUCED = '_cpu'
 
 PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {

@@ -35,13 +35,14 @@ _STYLE = {
   'grid.alpha': 0.3,
 }
 
-# The measures by level that each picture shows, and their labels, by title.
+# For the title of each picture, the measures by level that it shows, with their
+# labels.
 _BY_LEVEL = {
   'Items with the same first codes': {
     'unique_prefix_rate': 'different ID prefixes per item',
     'collision_rate': 'share of items that collide',
   },
-  'Variance of the item vectors that the codes lose': {
+  'Lost variance of the item vectors': {
     'reconstruction_error': 'share of the variance'
   },
   'Neighbors with the same first codes': {
@@ -176,7 +177,8 @@ def draw_stacks(
 ) -> Int[np.ndarray, ' used']:
   """Draws a stack of categories for each code in use, side by side.
 
-  Codes are ordered by their main category, then by its share of the code.
+  Codes are ordered by their main category, then by the share of their items in
+  it.
 
   Returns:
     The codes, in the order of the stacks.
@@ -225,7 +227,7 @@ def draw_code_use(axes: Axes, ids: SemanticIds) -> None:
   low, high = axes.get_ylim()
   axes.set(
     xlim=(0, 1),
-    # High enough for three labels.
+    # Shows at least three tick labels.
     ylim=(min(low, 0.08), max(high, 12)),
     title='Use of the codes',
     xlabel='codes of the level, most frequent first',

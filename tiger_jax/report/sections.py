@@ -107,8 +107,8 @@ def semantic_ids(run: FinishedRun) -> dict[str, Any] | None:
       {'items': 'collision_rate'},
     ),
     (
-      'What the codes keep of the item vectors',
-      'share of the variance that is lost',
+      'Lost variance of the item vectors',
+      'share of the variance',
       {'variance': 'reconstruction_error'},
     ),
     (
@@ -142,7 +142,7 @@ def semantic_ids(run: FinishedRun) -> dict[str, Any] | None:
 
 
 def _prefix_groups(run: FinishedRun) -> list[dict[str, Any]]:
-  """Returns items that share the longest prefixes that several items share."""
+  """Returns examples of items that share a long prefix."""
   assert run.ids is not None
   codes = run.ids.prefixes
   rng = np.random.default_rng(run.config.seed)
@@ -174,7 +174,8 @@ def training(run: FinishedRun) -> dict[str, Any]:
     for x in run.log
     if x.get('stage') == 'train' and isinstance(x.get('step'), int)
   ]
-  # A step may have several lines. A resumed run repeats steps: the last counts.
+  # A step may have several lines. If a resumed run repeats a step, its last
+  # values are used.
   by_step: dict[int, dict[str, Any]] = {}
   for line in lines:
     by_step.setdefault(line['step'], {}).update(line)
@@ -203,7 +204,7 @@ def training(run: FinishedRun) -> dict[str, Any]:
 
 
 def time(run: FinishedRun) -> dict[str, Any]:
-  """Returns the seconds of each stage, and what the training spent them on."""
+  """Returns the seconds of each stage, and of each phase of the training."""
   stages = {
     name.replace('_', ' '): float(value)
     for name, value in run.results['seconds'].items()

@@ -1,4 +1,4 @@
-"""Turns matplotlib figures into SVG for a page, with texts to hover over."""
+"""Converts matplotlib figures to SVG with tooltips."""
 
 from collections.abc import Sequence
 import io
@@ -31,8 +31,8 @@ STYLE = {
   'legend.frameon': False,
   'legend.fontsize': 8.5,
   'grid.alpha': 0.35,
-  # Text stays text, in the font of the page. The layout is made with a wider
-  # font, so that nothing overlaps.
+  # Text is not converted to paths, and takes the font of the page. The layout
+  # uses a wider font, so that nothing overlaps.
   'svg.fonttype': 'none',
 }
 _TIP = 'tip-'
@@ -46,14 +46,13 @@ def add_tips(
   texts: Sequence[str],
   is_vertical: bool = True,
 ) -> None:
-  """Divides the axes into bands that show a text under the pointer.
+  """Divides the axes into bands, each with a tooltip.
 
   Args:
     axes: The axes, with their final limits.
     edges: The edges of the bands, one more than there are texts.
     texts: The text of each band.
-    is_vertical: Whether the bands stand side by side; otherwise they lie on top
-      of each other.
+    is_vertical: Whether the bands are side by side; otherwise they are stacked.
   """
   (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
   for i, text in enumerate(texts):
@@ -69,11 +68,11 @@ def add_tips(
 
 
 def to_svg(figure: Figure, title: str) -> Markup:
-  """Returns a figure as inline SVG, the same for the same figure.
+  """Returns a figure as inline SVG. Equal figures give equal SVG.
 
   Args:
     figure: The figure.
-    title: Describes the figure to people who cannot see it.
+    title: A description of the figure for screen readers.
   """
   buffer = io.StringIO()
   with rc_context({**STYLE, 'svg.hashsalt': title}):
@@ -88,7 +87,7 @@ def to_svg(figure: Figure, title: str) -> Markup:
   svg = re.sub(r'<metadata>.*?</metadata>\s*', '', svg, flags=re.S)
   svg = re.sub(r'<!--.*?-->\s*', '', svg, flags=re.S)
   svg = _BAND.sub(r'<g class="tip"><title>\1</title>', svg)
-  # Several figures on a page must not share an id, so unused ones are removed.
+  # Ids must be unique on a page, so those without a reference are removed.
   used = set(re.findall(r'#([^")]+)[")]', svg))
   svg = _ID.sub(lambda x: x[0] if x[1] in used else '', svg)
   # The page sets the size; the view box keeps the proportions.

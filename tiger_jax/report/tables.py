@@ -28,7 +28,7 @@ it is the validation target. Only validation selects the checkpoint. Every item
 of the catalog is ranked, and a hit is the target item itself. Events with equal
 timestamps keep the order of the file, except in runs called "shuffled". A model
 may recommend items that a user already has; they count as misses. The "masked"
-columns exclude them.
+columns exclude these items.
 
 **Search.** Tables without the column "proven" use the serving search. It has
 `evaluation.num_beams` beams, or one beam per requested item if that is more.
@@ -40,22 +40,23 @@ run other programs too. The number after ± is the standard error over seeds.
 
 **The paper.** Rows in italics are the numbers of the paper. Its baselines,
 except P5, are from the S3-Rec study, which excludes items that a user already
-has: compare them with our masked columns. The paper does not say whether
-TIGER's numbers exclude these items.
+has: compare these baselines with our masked columns. The paper does not say
+whether TIGER's numbers exclude these items.
 
 **Reduced experiments.** Experiments whose name ends in _cpu are small. They
 only show that the code works: do not compare them with the paper's numbers.
 Most have one seed and evaluate 4,096 users (cold_start: all users whose target
 is unseen). For 4,096 users, the standard error of a recall of .03 is .003, and
 that of a recall of .01 is .002. Experiments whose name ends in _cpu_long have
-SASRec at full size, and the TIGER that two cores train in 1.5 hours ("TIGER,
-two cores" in table1).
+SASRec at full size, and a TIGER model that two cores train in 1.5 hours
+("TIGER, two cores" in table1).
 
 **Origin.** The file of each row has its config. The rows were not all made on
 the same day or with the same version of the code. In TIGER tables without the
 column "proven", collision codes were assigned in the order of the events; in
-newer tables, in the order of a hash of the ids. The command below a table
-repeats its runs; README.md names the flags for data files on disk.
+newer tables, they were assigned in the order of a hash of the item ids. The
+command below a table repeats its runs; README.md names the flags for data files
+on disk.
 """
 
 
@@ -129,7 +130,7 @@ def make_table(
 
 
 def _extras(run_records: Sequence[dict[str, Any]]) -> list[str]:
-  """Returns the further columns that at least one row has a value for."""
+  """Returns the additional columns for which at least one row has a value."""
   extra = []
   if any('sid_recall@10' in x['metrics']['test'] for x in run_records):
     extra += ['sid_recall@10', 'collide']

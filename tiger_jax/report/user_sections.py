@@ -1,4 +1,4 @@
-"""The content of the report's sections that are made from user results."""
+"""The content of the report sections that need the results of each user."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -133,7 +133,7 @@ def diversity(run: FinishedRun, users: UserResults) -> dict[str, Any]:
   dataset = run.dataset
   rng = np.random.default_rng(run.config.seed)
   categories = coarse_categories(dataset.items, CATEGORY_DEPTH)
-  # All replicas recommend much the same.
+  # All replicas recommend nearly the same items, so one is enough.
   items = users.items[0]
   k = items.shape[1]
   result: dict[str, Any] = {'k': k}
@@ -184,7 +184,7 @@ def shoppers(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
 
 
 def user_values(rank: np.ndarray) -> np.ndarray:
-  """Returns the metrics `RANKING` of each user, means over replicas."""
+  """Returns each metric in `RANKING` for every user, averaged over replicas."""
   functions = {'recall': recall_of, 'ndcg': ndcg_of}
   columns = []
   for name in RANKING:

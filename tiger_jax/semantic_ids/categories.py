@@ -6,12 +6,12 @@ from tiger_jax.data.dataset import Items
 
 UNKNOWN = 'Unknown'
 
-# A name that more than this share of items has in common distinguishes nothing.
+# A name that more than this share of the paths have in common is dropped.
 _NEARLY_ALL = 0.9
 
 
 def coarse_categories(items: Items, depth: int = 1) -> list[str]:
-  """Returns the coarsest category of each item that distinguishes items.
+  """Returns a coarse category for each item.
 
   Leading names that nearly all paths share are dropped, such as `Beauty` in a
   shop that sells nothing else. The category is the next `depth` names of the
@@ -37,7 +37,7 @@ def _first_path(text: str) -> list[str]:
 
 
 def _shared_names(paths: list[list[str]]) -> list[str]:
-  """Returns the longest prefix that nearly all paths have and continue."""
+  """Returns the longest proper prefix that nearly all paths have."""
   num_paths = sum(bool(path) for path in paths)
   shared: list[str] = []
   while True:

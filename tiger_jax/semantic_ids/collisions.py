@@ -73,8 +73,8 @@ def nearest_free(
 
   The first of several items with the same codes keeps them. Each other item, in
   the order of the rows, takes the nearest free code of the last level. If none
-  is free, the item tries the next nearest code of the level before, and so on.
-  The rows of `existing` come first and keep their codes.
+  is free, the item tries the next nearest code of the previous level, and so
+  on. The rows of `existing` come first and keep their codes.
 
   Raises:
     UsageError: There are fewer IDs than items.
@@ -87,7 +87,7 @@ def nearest_free(
     raise _too_few(sizes, math.prod(sizes), len(codes))
   group, counts = group_rows(codes)
   used_ids = np.empty((len(counts), len(sizes)), np.int32)
-  used_ids[group] = codes  # Sorted, because the groups are.
+  used_ids[group] = codes  # In sorted order, like the groups.
   tree = _Tree(used_ids, sizes)
   colliding = np.flatnonzero(_ranks(group, len(counts)))
   size = min(batch_size, 1 << max(len(colliding) - 1, 0).bit_length())
@@ -166,7 +166,9 @@ class _Tree:
           break
     if nearest:
       self._num_used[branch] += 1
-    else:  # The unused codes do not exist here: mark the branch as full.
+    else:
+      # The codes still counted as free have infinite distance, because the
+      # quantizer has no such codes in this branch. Mark the branch as full.
       self._num_used[branch] = capacity
     return nearest
 
@@ -190,7 +192,7 @@ def _nearest_first(
   branch: tuple[int, ...],
 ) -> Iterator[int]:
   """Yields the existing codes of the next level, nearest first."""
-  # An item's own branch usually has a free code, so no distances are needed.
+  # The item's own branch usually has a free code. Then no distances are needed.
   if own[: len(branch)] == branch:
     yield own[len(branch)]
   row = distances(branch)
@@ -254,5 +256,5 @@ def _too_few(
   return UsageError(
     f'level sizes {sizes} allow {num_ids} Semantic IDs, too few for '
     f'{num_items} items: choose larger config.semantic_ids.codebook_sizes, or '
-    'config.semantic_ids.collisions extra_code'
+    "set config.semantic_ids.collisions='extra_code'"
   )

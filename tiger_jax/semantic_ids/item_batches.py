@@ -11,7 +11,8 @@ import numpy as np
 from tiger_jax.errors import DataError, NumbersError
 
 # One jitted call runs about `_CALL_STEPS` steps. If embeddings must be sent to
-# the device, they take at most `_CALL_BYTES`. Signals wait for the call to end.
+# the device, a call gets at most `_CALL_BYTES` of them. Signals are handled
+# only between calls.
 _CALL_STEPS = 64
 _CALL_BYTES = 2**24
 
@@ -25,8 +26,8 @@ class ItemBatches:
   Attributes:
     embeddings: The embeddings of all items.
     steps_per_epoch: Number of batches in one epoch, at least one.
-    resident: Whether the device holds all items, so that a batch needs only
-      their rows.
+    resident: Whether the device holds all items, so that a batch consists of
+      item rows.
     steps_per_call: Number of batches in one jitted call. It is a multiple of
       `steps_per_epoch` if the items are resident.
   """
@@ -43,7 +44,7 @@ class ItemBatches:
 
     Args:
       embeddings: The embeddings of all items.
-      batch_size: Batch size; at most the number of items is used.
+      batch_size: Batch size, limited to the number of items.
       seed: Random seed of the order.
       resident_bytes: Maximum size of embeddings in float32 that are kept on the
         device.
@@ -90,7 +91,8 @@ class ItemBatches:
 
   def _order(self, epoch: int) -> np.ndarray:
     # Threads that prefetch alternate between the end of one epoch and the start
-    # of the next, so both orders are cached. The lock lets one thread draw.
+    # of the next, so both orders are cached. The lock prevents two threads from
+    # shuffling the same epoch.
     with self._lock:
       if epoch not in self._orders:
         rows = np.arange(len(self.embeddings), dtype=np.int32)

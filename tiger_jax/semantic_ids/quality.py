@@ -66,8 +66,8 @@ def measure(
     `items`: the number of items.
     `level_sizes`: the number of codes at each level, with collision codes.
     `worst_collision`: the largest number of items with one semantic prefix.
-    `collision_histogram`: the number of semantic prefixes that 1, 2, ... items
-      share, by number of items as text.
+    `collision_histogram`: the number of semantic prefixes that n items share,
+      with n as text for the key.
     `duplicate_items`: the number of items that share their exact embedding.
     `constant_dimensions`: the number of constant embedding dimensions.
   """
@@ -87,7 +87,7 @@ def measure(
         'neighbour_agreement_by_chance': _share_of_pairs(counts),
       }
     )
-  # `counts` is about the full semantic prefix, the last one of the loop.
+  # After the loop, `counts` belongs to the full semantic prefix.
   sizes, num_prefixes = np.unique(counts, return_counts=True)
   return {
     'items': len(codes),
@@ -274,7 +274,7 @@ def _reconstruction_error(
 
 @jax.jit
 def _squared_errors(quantizer, codes, x, mean):
-  """Returns the squared error of each prefix, and last that of the mean."""
+  """Returns the squared error of each prefix, followed by that of the mean."""
   reconstructed = quantizer.reconstruct(codes)
   if reconstructed is None:
     return None

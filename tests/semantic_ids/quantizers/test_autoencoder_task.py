@@ -134,7 +134,10 @@ def test_each_loss_term_moves_only_its_own_parameters(gradients, term, moved):
 
 
 def test_beta_weights_the_commitment(task, params, gradients):
-  """The terms have equal values, so only their gradients distinguish them."""
+  """The codebook and commitment terms have equal values.
+
+  Only their gradients distinguish them.
+  """
 
   gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
   args = (task.tables, embeddings()[:20], jax.random.key(0))
@@ -151,7 +154,8 @@ def test_beta_weights_the_commitment(task, params, gradients):
     np.testing.assert_allclose(
       total.codebooks[level], pull, rtol=1e-3, atol=1e-5
     )
-  # The encoder gets the reconstruction term, and 0.25 times the commitment.
+  # The encoder's gradient is that of the reconstruction, plus 0.25 times that
+  # of the commitment.
   jax.tree.map(
     lambda a, b, c: np.testing.assert_allclose(
       a, b + 0.25 * c, rtol=1e-3, atol=1e-4
@@ -175,7 +179,7 @@ def test_straight_through_gradient(params, gradients):
     x_hat = network.decode(z)
     return jnp.sum((network.standardize(x) - x_hat) ** 2) / len(x)
 
-  # The gradient of the quantized vector becomes that of the encoder's output.
+  # The encoder's output gets the gradient of the quantized vector.
   _, encode_vjp = jax.vjp(encode, network.encoder)
   expected = encode_vjp(jax.grad(error)(quantized))[0]
   jax.tree.map(
@@ -203,7 +207,9 @@ def test_init_with_the_first_batch(task):
     np.testing.assert_allclose(codebook, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_weight_decay_changes_neither_statistics_nor_counts(task, params):
+def test_weight_decay_changes_neither_the_input_statistics_nor_the_idle_counts(
+  task, params
+):
   batch = jnp.asarray(embeddings()[:32])
   decayed = jax.tree.map(lambda leaf: leaf * 0.999, params)
   rng = jax.random.key(0)

@@ -42,7 +42,7 @@ def test_restart_revives_dead_codes(task, params):
 
 
 def test_code_chosen_in_one_batch_per_epoch_is_kept(task, params):
-  """Epochs have three batches."""
+  # An epoch has three batches.
   # Code 0 is chosen in every batch, and codes 1, 2 and 3 in one batch each.
   batches = [[0, 1, 1, 0], [0, 2, 0, 0], [3, 3, 0, 0], *[[0] * 4] * 3]
   after_update = jax.jit(task.after_update)
@@ -55,7 +55,7 @@ def test_code_chosen_in_one_batch_per_epoch_is_kept(task, params):
     )
     for level in range(3):
       changed = (params.model.codebooks[level] != before[level]).any(1)
-      # At step 5, code 3 has not been chosen for exactly one epoch.
+      # At step 5, the last choice of code 3 is exactly one epoch ago.
       dead = {2: [4, 5, 6, 7], 5: [*range(1, 8)]}.get(step, [])
       assert np.flatnonzero(changed).tolist() == dead
       expected = jnp.where(changed[:, None], vectors[:1], before[level])

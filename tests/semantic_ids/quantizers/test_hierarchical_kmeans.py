@@ -34,7 +34,7 @@ def _random(num_items, dim=4):
 
 @pytest.fixture(name='tree')
 def _tree():
-  """A root with two children, which have three children and one child."""
+  """A root with two children: one has three children, the other has one."""
   return HierarchicalKmeans(
     jnp.zeros(2),
     centroids=(
@@ -124,7 +124,7 @@ def test_every_item_gets_its_own_codes(num_items):
 
 @pytest.mark.parametrize('num_items, num_children', [(8, 2), (9, 3), (64, 4)])
 def test_number_of_children_of_the_root(num_items, num_children):
-  """It is the cube root of the number of items, because there are 3 levels."""
+  """With 3 levels, it is the cube root of the number of items."""
   tree = _fit(_random(num_items), (5, 256, 256))
   assert tree.level_sizes[0] == num_children
 
@@ -140,14 +140,15 @@ def test_number_of_children_depends_on_the_items_of_a_node():
   )
   for first in range(3):
     branch = codes[codes[:, 0] == first]
-    # The square root of the number of items, at most 4. No cluster is empty.
+    # The number of children is the square root of the number of items, but at
+    # most 4.
     assert _num_prefixes(branch, 2) == min(4, int(np.ceil(len(branch) ** 0.5)))
     for second in np.unique(branch[:, 1]):
       leaves = branch[branch[:, 1] == second, 2]
       assert len(np.unique(leaves)) == min(16, len(leaves))
 
 
-def test_items_share_codes_if_there_are_too_few():
+def test_items_share_ids_if_there_are_too_few_ids():
   x = _random(400)
   tree = _fit(x, (2, 3, 4))
   codes = _codes(tree, x)
@@ -163,7 +164,7 @@ def test_duplicates_share_codes():
   tree = _fit(x, (8, 8, 8))
   codes = _codes(tree, x)
   np.testing.assert_array_equal(codes, np.tile(codes[:30], (4, 1)))
-  # The tree has no nodes that no item chooses.
+  # Every node of the tree is chosen by an item.
   num_used = sum(len(np.unique(codes[:, level])) for level in range(3))
   assert sum(tree.level_sizes) == num_used
   assert len(tree.centroids[2]) == _num_prefixes(codes, 3)

@@ -26,7 +26,7 @@ class Params(NamedTuple):
   Attributes:
     model: The quantizer.
     idle: Number of batches since each code of each codebook was last chosen;
-      not updated after the last restart.
+      not updated after the restart epochs.
   """
 
   model: RqVae | VqVae
@@ -148,8 +148,8 @@ class AutoencoderTask:
     """Restarts dead codes after each of the first `restart_epochs` epochs.
 
     A code is dead if no item chose it for an epoch. It is replaced by a random
-    vector of the batch that its codebook quantizes. `mean` and `std` are reset
-    to those in `tables`.
+    vector of those that its codebook quantizes in the batch. `mean` and `std`
+    are reset to those in `tables`.
     """
     # Departs from the paper: it has no restarts.
     if self._config.restart_epochs:
@@ -173,7 +173,7 @@ class AutoencoderTask:
     epoch_ends = (step + 1) % steps_per_epoch == 0
     codebooks, counts = [], []
     for i, (codes, vectors) in enumerate(seen.assignments):
-      # `params.idle` has been changed by weight decay.
+      # Weight decay has changed `params.idle`, but not `seen.idle`.
       idle = seen.idle[i] + 1
       idle = jnp.where(_chosen(codes, len(idle)), 0, idle)
       dead = (idle >= steps_per_epoch) & epoch_ends

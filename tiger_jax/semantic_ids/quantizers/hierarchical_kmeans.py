@@ -20,12 +20,12 @@ from tiger_jax.semantic_ids.quantizers import kmeans
 
 _KMEANS_ITERATIONS = 30
 # Items per batch of the descent. Each item gathers the centroids of all
-# children, which limits the memory.
+# children of its node, so the batch size limits the memory.
 _DESCENT_BATCH = 64
 
 
 class HierarchicalKmeans(NamedTuple):
-  """A `Quantizer`, which documents the methods.
+  """Implements `Quantizer`, which documents the methods.
 
   The nodes of each level below the root are numbered. All nodes have children,
   except those of the last level.
@@ -34,8 +34,8 @@ class HierarchicalKmeans(NamedTuple):
     mean: Mean of the embeddings.
     centroids: For each level, the centroids of its nodes minus `mean`, because
       products of centered vectors have the smallest rounding errors.
-    children: For each level, the numbers of the children of every node one
-      level up, by code, padded with -1.
+    children: For each level, one row for every node of the level above: the
+      numbers of its children by code, padded with -1.
   """
 
   mean: Float[Array, ' dim']
@@ -97,9 +97,9 @@ def fit(
 ) -> HierarchicalKmeans:
   """Builds a tree from the root down, with at most `sizes` codes at each level.
 
-  The number of children spreads the items of a node evenly over the levels
-  below, so that few items share all codes. At the last level every item becomes
-  a child if the level has enough codes.
+  A node with n items and d levels below it gets about n^(1/d) children, so that
+  few items share all codes. At the last level, every item becomes a child if
+  the level has enough codes.
   """
   x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
   mean, _ = item_batches.statistics(x)
@@ -121,7 +121,7 @@ def fit(
       centroids.append(_cluster(rng_node, x[group] - mean, num_children))
     codes = functools.partial(codes_fn, _add_level(tree, centroids))
     code = item_batches.map_items(codes, x)[:, level]
-    # Drop children to which no item is nearest, such as duplicates.
+    # Drop children that are not nearest to any item, such as duplicates.
     used = [np.unique(code[group]) for group in groups]
     tree = _add_level(
       tree, [c[kept] for c, kept in zip(centroids, used, strict=True)]

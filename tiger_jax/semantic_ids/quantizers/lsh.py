@@ -1,4 +1,4 @@
-"""Locality-sensitive hashing: each bit of a code is one side of a hyperplane.
+"""Locality-sensitive hashing: a code has one bit for each of its hyperplanes.
 
 Section 4.2 of the paper compares it with the RQ-VAE. Eight random hyperplanes
 give one code, and an ID has four codes.
@@ -15,7 +15,7 @@ from tiger_jax.semantic_ids import item_batches
 
 
 class Lsh(NamedTuple):
-  """A `Quantizer`, which documents the methods.
+  """Implements `Quantizer`, which documents the methods.
 
   Attributes:
     mean: The point that all hyperplanes pass through.
@@ -47,7 +47,7 @@ class Lsh(NamedTuple):
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Sums the squared margins of the hyperplanes with the wrong side."""
+    """Sums the squared margins of the hyperplanes whose bit is wrong."""
     margins = self._margins(x, level)
     num_planes = margins.shape[1]
     bits = jnp.arange(2**num_planes)[:, None] >> jnp.arange(num_planes)[None]

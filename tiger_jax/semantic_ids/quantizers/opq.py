@@ -23,7 +23,7 @@ _NUM_ROTATIONS = 30
 
 
 class Opq(NamedTuple):
-  """A `Quantizer`, which documents the methods.
+  """Implements `Quantizer`, which documents the methods.
 
   Attributes:
     mean: Mean of the embeddings.

@@ -15,10 +15,10 @@ import numpy as np
 
 
 class RandomIds(NamedTuple):
-  """A `Quantizer`, which documents the methods.
+  """Implements `Quantizer`, which documents the methods.
 
   Attributes:
-    coefficients: Odd random numbers, one hash function per level.
+    coefficients: Odd random numbers, which define one hash function per level.
     level_codes: The codes 0, 1, 2, ... of each level.
   """
 
@@ -53,8 +53,8 @@ class RandomIds(NamedTuple):
     words = _mix(lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))
     hashed = jnp.sum(words * self.coefficients[level][None], axis=1)
     codes = self.level_codes[level]
-    # The bias of the modulo is negligible: 6e-8 of the share of a code for 255
-    # codes.
+    # The modulo favors some codes, but negligibly: for 255 codes, by 6e-8 of
+    # their share.
     return codes[_mix(hashed) % jnp.uint32(len(codes))]
 
 

@@ -1,4 +1,4 @@
-"""Residual quantization: each level quantizes the residual of the last one.
+"""Residual quantization: each level quantizes the residual of the level before.
 
 Section 3.1 of the paper. With r_0 = z, level d chooses the code e_d nearest to
 the residual r_d, and r_{d+1} = r_d - e_d.
@@ -35,8 +35,8 @@ def quantize(
 ) -> Quantized:
   """Gives each vector one code per level, coarse to fine.
 
-  Gradients pass from the residuals to `x` but not to `codebooks`, so a residual
-  moves no code of an earlier level.
+  Gradients pass from the residuals to `x` but not to `codebooks`, so the loss
+  of a residual changes no code of an earlier level.
   """
   residual = x
   codes, residuals = [], []

@@ -38,13 +38,13 @@ class VqVae(NamedTuple):
     return product.distances(z, self._per_level, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
-    """Decodes the first 1, 2, ... parts, with the others at the codes' mean."""
+    """Decodes the first 1, 2, ... parts; the others are the mean code."""
     z = product.partial_vectors(codes, self._per_level)
     return self.autoencoder.embed(z)
 
   @staticmethod
   def latent_dim(code_dim: int, num_levels: int) -> int:
-    """Returns the width of the latent space, which all codes share."""
+    """Returns the width of the latent space: one part per level."""
     return code_dim * num_levels
 
   @staticmethod
