@@ -183,8 +183,8 @@ class Decoder(_Stack):
   Training and search share this code. A cache holds the `p` tokens decoded so
   far for each of `r` rows. In training, each row is a target, p is 0, and all
   tokens of a target are decoded at once. In search, each row is a beam, and
-  each call decodes one token per beam. Cross-attention folds the targets or beams
-  of a history into the query axis, so that each history is projected and
+  each call decodes one token per beam. Cross-attention folds the targets or
+  beams of a history into the query axis, so that each history is projected and
   stored only once.
   """
 
