@@ -2,8 +2,8 @@
 
 As in T5 (Raffel et al., 2020): RMS normalization before every sub-layer,
 learned biases for relative positions instead of position embeddings, no
-additive biases, and query projections whose initialization includes the usual
-factor 1/sqrt(head_dim).
+additive biases, and the usual factor 1/sqrt(head_dim) in the initialization of
+the query projections instead of in the logits.
 """
 
 from typing import NamedTuple

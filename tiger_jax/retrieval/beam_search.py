@@ -25,7 +25,7 @@ class Beams(NamedTuple):
     scores: Log-probabilities `[b, m]`; -inf where the search ran out of items.
     valid: Whether the beam `[b, m]` is an item of the catalog.
     exact_k: The number of leading entries `[b]` that are proven: no other item
-      has as high a score, so a search with any number of beams returns the same
+      ranks as high, so a search with any number of beams returns the same
       entries. The proof is about the computed scores. If these have a rounding
       error of at most e, the exact score of any other item exceeds the exact
       scores of the proven entries by less than 2e. A program with other shapes

@@ -87,7 +87,7 @@ class Sampler(NamedTuple):
     rank = state.rank[:, :, None]
     noisy = state.log_probs[:, :, None] + log_probs + noise
     max_noisy = noisy.max(2, keepdims=True)
-    # Shift the noisy values so that their maximum is the rank of the beam:
+    # Condition the noisy values on their maximum, the rank of the beam:
     # equation 11 of the paper, in the stable form of its appendix B.3.
     gap = rank - noisy + jnp.log(-jnp.expm1(noisy - max_noisy))
     conditioned = rank - jnp.maximum(gap, 0) - jnp.log1p(jnp.exp(-jnp.abs(gap)))

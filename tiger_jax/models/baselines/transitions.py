@@ -14,7 +14,8 @@ from tiger_jax.models.baselines.item_model import ItemModel
 WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
 # The number of successors that are added per loop iteration.
 _CHUNK = 128
-# So small that popularity only orders items with equal transition scores.
+# The weight of popularity: so small that it only orders items with equal
+# transition scores.
 _POPULARITY_WEIGHT = 1e-6
 
 
