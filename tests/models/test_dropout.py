@@ -31,7 +31,6 @@ def test_rate_zero_needs_no_key():
 
 
 def test_masks_of_different_seeds_are_independent():
-  """Masks of different seeds are uncorrelated."""
   masks = np.stack([_drop(jnp.ones(20_000), 0.5, seed) for seed in range(6)])
   correlation = np.corrcoef(masks) - np.eye(6)
   assert np.abs(correlation).max() < 0.04
@@ -43,7 +42,7 @@ def test_rows_are_dropped_independently():
   assert np.abs(correlation).max() < 0.06
 
 
-def test_neighbors_are_dropped_independently():
+def test_columns_are_dropped_independently():
   kept = _drop(jnp.ones((10_000, 8)), 0.5) != 0
   correlation = np.corrcoef(kept, rowvar=False) - np.eye(8)
   assert np.abs(correlation).max() < 0.06

@@ -21,7 +21,7 @@ from tiger_jax.recommenders.dsi_task import DsiTask
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.recommenders.tiger_task import TigerTask
 
-# All widths differ, so that a shape or a standard deviation identifies them.
+# All sizes differ, so that a shape or a standard deviation identifies the size.
 B, T, D, H, K, MLP, LAYERS, RATE = 6, 5, 32, 2, 8, 64, 1, 0.3
 NUM_ITEMS, NUM_USERS, TEXT_DIM, NUM_INDEXED = 36, 40, 12, 7
 LEVEL_SIZES = (9, 8, 7)
@@ -89,7 +89,7 @@ def _tiger_places(b, s, t=1):
 
 
 def _encoder_places(n):
-  """Like `_tiger_places` for SASRec: no dropout after the last layer."""
+  """Returns the same for SASRec, without dropout after the last layer."""
   x = (B, n, D)
   return [x, *[(B, H, n, n), x, (B, n, MLP), x] * LAYERS]
 
@@ -130,11 +130,11 @@ def _fan_in(width):
   return width**-0.5
 
 
-# Initial standard deviations by the end of the parameter name, except for the
-# constant parameters in `_CONSTANTS`.
+# The initial values of constant parameters, by the last part of the name.
 _CONSTANTS = {'scale': 1, 'bias': 0}
+# The initial standard deviations of other parameters, by the end of the name.
 _TIGER = {
-  'query/kernel': _fan_in(D * K),  # Includes the factor 1/sqrt(K) of logits.
+  'query/kernel': _fan_in(D * K),  # Includes the logit factor 1/sqrt(K).
   'key/kernel': _fan_in(D),
   'value/kernel': _fan_in(D),
   'out/kernel': _fan_in(H * K),
@@ -182,7 +182,7 @@ def _inits():
   def init(rng):
     return {name: TASKS[name].init(rng) for name in DEVIATIONS}
 
-  # Programs with this generator compile fast.
+  # With this generator, the program compiles faster.
   return jax.device_get(init(jax.random.key(0, impl='unsafe_rbg')))
 
 
@@ -202,7 +202,7 @@ def test_initial_parameters_have_the_expected_scale(name, inits):
     assert abs(np.sqrt(np.mean(x**2)) - expected) <= error, path
 
 
-# The standard deviations of the first inputs of the stacks, by shape.
+# The standard deviation of the first dropout input of each shape.
 INPUTS = {
   'tiger': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},
   'tied': {(B, _NUM_TOKENS, D): 1, (B, _NUM_LEVELS, D): 1},

@@ -49,7 +49,7 @@ def apply(model, method, params, codes, batch):
 
 
 def prefix(batch, t):
-  """Returns the first t + 1 events of each history, and the next as target."""
+  """Returns the first t + 1 events of each history, with the next as target."""
   target = np.asarray(next_items(batch))[:, t]
   return Batch(batch.history[:, : t + 1], batch.user, target)
 
@@ -71,7 +71,7 @@ def test_one_pass_equals_one_pass_per_prefix(codes, num_user_tokens):
 
 
 def test_a_bidirectional_encoder_depends_on_later_items(codes):
-  """Without this dependence, the test above would prove nothing."""
+  """If it did not, the test above would not show that causality is needed."""
   model = Tiger(dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES)
   batch, _ = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
@@ -110,7 +110,7 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes):
         losses.append(-jax.nn.log_softmax(logits[row])[target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
 
-  # In a batch with fewer targets than the mean, each target has equal weight.
+  # The weight of a target does not depend on the number of targets in a batch.
   task = TigerTask(model, codes, mean_targets=6.5)
   loss, metrics, _ = task.loss(params, task.tables, batch, rng)
   per_code = np.sum(losses) / len(LEVEL_SIZES)

@@ -1,4 +1,4 @@
-"""The network of TIGER: what its logits depend on."""
+"""The network of TIGER: what the logits do and do not depend on."""
 
 import dataclasses
 import math
@@ -52,14 +52,14 @@ def plain(codes):
 
 @pytest.fixture(scope='module')
 def with_users(codes):
-  """The same for a model with user tokens."""
+  """Like `plain`, with user tokens."""
   model, params = _init(WITH_USERS, codes)
   return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
 
 
 @pytest.fixture(scope='module')
 def tied(codes):
-  """The same for a model with user tokens and tied heads."""
+  """Like `plain`, with user tokens and tied heads."""
   config = dataclasses.replace(WITH_USERS, tied_heads=True)
   model, params = _init(config, codes)
   return model, params, jax.jit(lambda p, *x: model.apply({'params': p}, *x))
@@ -71,7 +71,7 @@ def _assert_close(logits, expected, atol=1e-5):
 
 
 def _changed_rows(logits, previous):
-  """Returns for each level which rows of logits have changed."""
+  """Returns, for each level, which rows of the logits have changed."""
   return [
     np.abs(np.asarray(x) - np.asarray(y)).max(-1) > 1e-4
     for x, y in zip(logits, previous, strict=True)
@@ -88,7 +88,7 @@ def test_every_level_has_a_head_over_its_own_codes(plain, codes):
 
 
 def test_every_level_has_its_own_embeddings(plain, codes):
-  """The logits equal those of the stacks on tokens that are looked up here."""
+  """The test looks the tokens up itself, and runs the encoder and decoder."""
   model, params, forward = plain
   table = np.asarray(params['code_embedding']['embedding'])
   assert table.shape == (5 + 3 + 4, CONFIG.d_model)
@@ -126,7 +126,7 @@ def test_a_code_depends_only_on_earlier_codes(plain, codes):
   _, params, forward = plain
   before = forward(params, codes, _batch())
   for level in range(3):
-    # Change a code of one target, which is in no history.
+    # Change one code of a target item that is in no history.
     target = 4
     assert target not in HISTORY
     other = (codes[target, level] + 1) % LEVEL_SIZES[level]
@@ -159,7 +159,7 @@ def test_wider_padding_changes_nothing(plain, codes):
 
 
 def test_padding_does_not_read_the_last_item(plain, codes):
-  """Row -1 looks up the codes of the last item, which must have no effect."""
+  """Padding (-1) indexes the last item, which must have no effect."""
   _, params, forward = plain
   history = np.where(HISTORY == 9, 8, HISTORY)
   other = codes.at[9].set((codes[9] + 1) % jnp.asarray(LEVEL_SIZES))
@@ -270,7 +270,7 @@ def test_an_unknown_user_has_no_token(plain, with_users, codes):
   _assert_close(forward(changed, codes, _batch()), logits, atol=0)
 
 
-def test_users_of_different_buckets_changed_rows(with_users, codes):
+def test_logits_depend_on_the_bucket_of_the_user(with_users, codes):
   _, params, forward = with_users
   buckets = np.asarray(hash_users(jnp.arange(40), WITH_USERS.num_user_tokens))
   same = int(np.flatnonzero(buckets == buckets[0])[1])
@@ -292,7 +292,7 @@ def test_users_are_spread_over_all_buckets(num_buckets):
   expected = len(users) / num_buckets
   assert np.abs(counts - expected).max() < 6 * math.sqrt(expected) + 1
   np.testing.assert_array_equal(hash_users(users, num_buckets), buckets)
-  # A user's bucket does not depend on the batch around it.
+  # A user's bucket does not depend on the other users of the batch.
   assert hash_users(users[17:18], num_buckets)[0] == buckets[17]
 
 

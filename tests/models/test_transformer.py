@@ -16,7 +16,7 @@ MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
 
 
 def _slow_bucket(distance: int, bidirectional: bool) -> int:
-  """Returns the bucket of T5, with integer comparisons for the logarithm."""
+  """Returns the bucket of T5, computed without a logarithm."""
   num_buckets, offset = 32, 0
   if bidirectional:
     num_buckets = 16
@@ -96,7 +96,7 @@ def _mlp(x, params):
 
 
 def _attend(x, y, params, visible, bias_table=None, bidirectional=False):
-  """Returns the attention of one row, from queries in `x` to keys in `y`."""
+  """Returns the attention from queries in `x` to keys in `y`, for one row."""
   result = np.zeros((len(x), WIDTH))
   for head in range(HEADS):
     project = {

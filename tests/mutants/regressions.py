@@ -64,7 +64,7 @@ MUTANTS = (
     'tiger_jax/retrieval/tiger.py',
     "default_matmul_precision('highest')",
     "default_matmul_precision('default')",
-    'tests/retrieval/test_tiger.py::test_lowers_for_every_platform',
+    'tests/retrieval/test_tiger.py::test_the_search_lowers_for_every_platform',
   ),
   Mutant(
     'baselines retrieve in the dtype of training',

@@ -34,14 +34,14 @@ _SEARCH = [
     'tiger_jax/retrieval/beam_search.py',
     'valid = (items >= 0) & jnp.isfinite(rank)',
     'valid = items >= 0',
-    f'{_FILTERS}test_no_item_is_permitted',
+    f'{_FILTERS}test_requests_without_permitted_items_return_none',
   ),
   Mutant(
     'invalid beams keep an item',
     'tiger_jax/retrieval/beam_search.py',
     'jnp.where(valid, items, -1), codes, scores, valid, exact_k',
     'items, codes, scores, valid, exact_k',
-    f'{_FILTERS}test_no_item_is_permitted',
+    f'{_FILTERS}test_requests_without_permitted_items_return_none',
   ),
   Mutant(
     'probabilities are normalized over valid codes only',
@@ -97,7 +97,7 @@ _LISTS = [
     'candidates = jnp.where(listed | ~self.allow[:, None], candidates, '
     '-jnp.inf)',
     'candidates = jnp.where(listed | True, candidates, -jnp.inf)',
-    f'{_FILTERS}test_no_item_is_permitted',
+    f'{_FILTERS}test_requests_without_permitted_items_return_none',
   ),
   Mutant(
     'a row that is listed twice counts twice',
@@ -142,7 +142,7 @@ _DRAWS = [
     'tiger_jax/retrieval/sampling.py',
     'logits / self.temperature',
     'logits * self.temperature',
-    f'{_SAMPLING}test_no_rank_exceeds_that_of_its_beam[0-1.0]',
+    f'{_SAMPLING}test_no_rank_exceeds_the_rank_of_its_beam[0-1.0]',
   ),
   Mutant(
     'one level too many is drawn',
@@ -156,7 +156,7 @@ _DRAWS = [
     'tiger_jax/retrieval/sampling.py',
     'rank = jnp.where(is_sampled, conditioned, rank + log_probs)',
     'rank = jnp.where(is_sampled, noisy, rank + log_probs)',
-    f'{_SAMPLING}test_no_rank_exceeds_that_of_its_beam[0-1.0]',
+    f'{_SAMPLING}test_no_rank_exceeds_the_rank_of_its_beam[0-1.0]',
   ),
   Mutant(
     'all beams of a request draw the same noise',

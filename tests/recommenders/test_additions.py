@@ -18,7 +18,7 @@ from tiger_jax.semantic_ids.quantizers import registry as quantizers
 
 
 class NextOfLast(ItemModel):
-  """Queries depend on the last item: a learned vector plus its features."""
+  """A query is a learned vector of the last item plus projected features."""
 
   def setup(self):
     super().setup()
@@ -31,7 +31,7 @@ class NextOfLast(ItemModel):
 
 
 class Signs(NamedTuple):
-  """A quantizer with codes from the signs of six dimensions."""
+  """A quantizer with two codes, each from the signs of three dimensions."""
 
   median: np.ndarray
   numbers: tuple[np.ndarray, ...]
@@ -68,7 +68,7 @@ def _shop(tmp_path_factory):
 
 
 def run(shop, workdir, *flags):
-  """Runs a command like `main`, and returns its results."""
+  """Runs a command as `main` does, and returns the results."""
   command = command_line.parse([
     'tiger-jax', *small.FLAGS, f'--config.dataset.source_dir={shop}',
     f'--workdir={workdir}', '--mode=evaluate', *flags,

@@ -11,7 +11,7 @@ from tiger_jax.recommenders.checks import (
   unread,
 )
 
-# Changed settings, and parts of the expected sentence.
+# Contradictory settings, and parts of the expected sentence.
 CONTRADICTIONS = [
   (
     {'train': {'steps': 100, 'optimizer': {'warmup_steps': 101}}},
@@ -187,7 +187,7 @@ def test_unsupported_codebook_sizes_are_refused(quantizer, sizes, reason):
   message = refusal(semantic_ids=ids)
   assert message.startswith(f'config.semantic_ids.codebook_sizes is {sizes}: ')
   assert reason in message
-  # Another quantizer supports them.
+  # Another quantizer supports these sizes.
   check(from_json({'semantic_ids': ids | {'quantizer': 'rq_kmeans'}}))
 
 

@@ -81,7 +81,7 @@ def test_sampled_losses_are_the_mean_over_targets(name):
   ],
 )
 def test_loss_of_equal_scores(loss, expected):
-  """All items have equal scores, and no negative is the target."""
+  """All items have equal scores. With this seed, no negative is the target."""
   task = make(loss, 50_000)
   shapes = jax.eval_shape(task.init, jax.random.key(0))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -92,7 +92,7 @@ def test_loss_of_equal_scores(loss, expected):
 @pytest.mark.parametrize('size', [1, 5, 100])
 def test_chunked_cross_entropy_equals_one_chunk(size):
   queries, targets, items = ARRAYS
-  # There is enough padding for whole chunks of it.
+  # With sizes 1 and 5, some chunks contain only padding.
   weight = jnp.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]], jnp.float32)
 
   def at_once(queries, items):

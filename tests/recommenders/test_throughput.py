@@ -64,7 +64,7 @@ def test_measured_values_are_consistent(
   assert all(name in table for name in report)
 
 
-def test_a_baseline_has_no_tokens(inputs):
+def test_the_report_of_a_baseline_has_no_mfu(inputs):
   model = dataclasses.replace(CONFIG.model, name='sasrec')
   report = throughput.measure(
     Session.open(dataclasses.replace(CONFIG, model=model), inputs), seconds=0

@@ -1,4 +1,4 @@
-"""A network made of tables, and catalogs of every layout, for brute force."""
+"""A network that reads its logits from tables, and catalogs of every layout."""
 
 import functools
 import math
@@ -37,14 +37,14 @@ class TableModel:
     Args:
       catalog: The valid IDs.
       num_beams: The number of beams.
-      **options: `constrained`, `sampler`, and `lists` with `codes`, the IDs of
-        all rows.
+      **options: `constrained`, `sampler`, and `lists`. With `lists`, also
+        `codes`, the IDs of all rows.
     """
     beams = run(self.tables, self.requests, catalog, num_beams, **options)
     return jax.device_get(beams)
 
   def compiled_text(self, catalog, num_beams, **options):
-    """Returns the compiled program of the same search as text."""
+    """Returns the compiled program of such a search, as text."""
     lowered = run.lower(
       self.tables, self.requests, catalog, num_beams, **options
     )
@@ -164,9 +164,9 @@ def table_model():
   return TableModel
 
 
-# Level sizes, the number of items, and the memory limits in bytes: of all
-# bitmaps, of bitmaps per item, and of the table of offsets. Low limits give a
-# small catalog the layout of a large one.
+# Level sizes, the number of items, and limits in bytes: for all bitmaps, for
+# bitmaps per item, and for the table of offsets. With low limits, a small
+# catalog has the layout of a large one.
 CASES = {
   'one level': ((300,), 100, None),
   'two levels': ((3, 300), 200, None),
@@ -185,8 +185,8 @@ class Case:
 
   Attributes:
     level_sizes: The number of codes at each level.
-    codes: The IDs of the items, in random order. They include the first IDs, so
-      that some prefixes have many items.
+    codes: The IDs of the items, in random order. They include the first IDs of
+      `every`, so that some prefixes have many items.
     every: All possible IDs, in order.
   """
 
@@ -228,5 +228,5 @@ def case(request):
 
 @pytest.fixture(scope='session')
 def make_case():
-  """Returns a function that returns a catalog layout by name."""
+  """Returns `Case`, which builds a catalog layout by name."""
   return Case

@@ -100,8 +100,8 @@ def test_proven_items_equal_a_ranking_of_all_items(table_model, case):
       )
       assert len(set(items)) == exact_k
     proven.append(beams.exact_k)
-  # Some searches prove several items. Items remain unproven exactly if prefixes
-  # were dropped.
+  # Some searches prove several items. Some items remain unproven if and only if
+  # prefixes were dropped.
   assert np.max(proven) >= 5
   dropped = math.prod(case.level_sizes[:-1]) > 20
   assert (np.min(proven) < 20) == dropped
@@ -115,7 +115,7 @@ def test_all_items_are_proven_if_nothing_was_dropped(table_model):
 
 
 def test_a_dropped_prefix_may_hide_better_items():
-  """The first of two beams is proven; the second is not the second best."""
+  """With two beams, the first item is proven; the second is not second best."""
   tables = [
     np.log(np.array(x, np.float32))
     for x in (
@@ -131,7 +131,8 @@ def test_a_dropped_prefix_may_hide_better_items():
   whole = _search_levels(tables, catalog, 3)
   np.testing.assert_array_equal(whole.items[:, :3], [[2, 1, 0]])
   np.testing.assert_array_equal(whole.exact_k, [3])
-  # Without the first item, the result ranks below the dropped prefix at 0.03.
+  # Without the best item, the result ranks below the dropped prefix of
+  # probability 0.03.
   beams = _search_levels(tables, catalog.remove(np.array([2])), 1)
   np.testing.assert_array_equal(beams.items, [[0]])
   np.testing.assert_array_equal(beams.exact_k, [0])
@@ -225,7 +226,7 @@ def test_all_100_000_beams_are_distinct_items_of_the_catalog(
 @settings(max_examples=140, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), num_items=st.integers(1, 600))
 def test_a_random_catalog_returns_only_its_items(table_model, seed, num_items):
-  """Up to 768 beams per example, about 100,000 in total."""
+  """Each example has up to 768 beams; all have about 100,000."""
   level_sizes = (12, 12, 12)
   rng = np.random.default_rng(seed)
   numbers = rng.permutation(math.prod(level_sizes))[:num_items]
@@ -244,7 +245,7 @@ def test_a_random_catalog_returns_only_its_items(table_model, seed, num_items):
 
 
 def test_probabilities_are_normalized_before_masking():
-  """Two of four codes are valid; they keep their probability among all four."""
+  """Two of four codes are valid; their probabilities are not rescaled."""
   ids = [(1, 0, 0), (3, 2, 4)]
   tables = [np.log(np.arange(1, size + 1.0)) for size in LEVEL_SIZES]
   tables = [table.astype(np.float32) for table in tables]
@@ -260,7 +261,7 @@ def test_ties_are_in_code_order(table_model):
   beams = _search_levels(tables, catalog, 60)
   best = [tuple(codes) for codes in beams.codes[0, :25].tolist()]
   assert best == sorted(ids)
-  # There are as many beams as prefixes of two codes. No such prefix is dropped.
+  # With 12 beams, none of the 12 prefixes of two codes is dropped.
   narrow = _search_levels(tables, catalog, 12)
   np.testing.assert_array_equal(narrow.items, beams.items[:, :12])
   # Dropped items have equal ranks, so the narrow search proves nothing.

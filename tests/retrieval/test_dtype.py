@@ -22,7 +22,7 @@ from tiger_jax.retrieval.items import ItemRetriever
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 
-# These tests need the compiler options of users.
+# These tests need the default compiler options, as users have them.
 pytestmark = pytest.mark.as_users
 
 LEVEL_SIZES = (32, 32)
@@ -58,7 +58,7 @@ SAMPLER = Sampler(
 
 @pytest.fixture(name='params', scope='module')
 def _params():
-  """Returns random parameters with score differences above rounding."""
+  """Returns random parameters; score differences exceed rounding errors."""
   shapes = jax.eval_shape(
     MODEL.init, jax.random.key(0), jnp.asarray(CODES), BATCH
   )
@@ -88,7 +88,7 @@ def _search(params, catalog):
 
 
 def one_by_one(search, sampler=None):
-  """Returns the first K items of each request, searched on its own."""
+  """Returns the first K items of each request, from separate searches."""
   items = []
   for i in range(NUM_REQUESTS):
     row = slice(i, i + 1)

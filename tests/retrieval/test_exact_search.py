@@ -1,4 +1,4 @@
-"""Exact searches, with a stub that returns given proofs."""
+"""Exact searches, with a stub that returns given values of `exact_k`."""
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ def test_only_unproven_requests_are_searched_again(stub):
   seeds = np.arange(8, dtype=np.uint32) + 5
   sampler = Sampler(seeds, np.float32(1.5), np.int32(2))
   beams = retriever.search_exact(None, BATCH, 3, lists=lists, sampler=sampler)
-  # The rows are padded to a power of two by repetition of the first ones.
+  # The rows are padded to a power of two by repeating the first ones.
   unproven = [0, 2, 4, 6, 7, 0, 2, 4], [2, 4]
   expected = zip((4, 8, 16), ([*range(8)], *unproven), strict=True)
   for search, (num_beams, rows) in zip(
@@ -105,7 +105,9 @@ def test_only_unproven_requests_are_searched_again(stub):
   assert beams.exact_k.tolist() == [4, 3, 3, 4, 4, 3, 4, 3]
 
 
-def test_an_exact_search_stops_at_the_maximum_width(stub, monkeypatch):
+def test_an_exact_search_stops_at_the_maximum_number_of_beams(
+  stub, monkeypatch
+):
   monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
   retriever = stub({n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)})
   beams = retriever.search_exact(None, BATCH, 3)
@@ -113,7 +115,7 @@ def test_an_exact_search_stops_at_the_maximum_width(stub, monkeypatch):
   assert (beams.exact_k == 2).all()
 
 
-def test_beams_are_doubled_until_there_are_enough(stub):
+def test_the_number_of_beams_is_doubled_until_it_reaches_k(stub):
   retriever = stub({n: [0] * NUM_REQUESTS for n in (4, 8, 16)})
   for k, num_beams in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 16)):
     beams = retriever.search(None, BATCH, k)
@@ -150,7 +152,7 @@ def test_padding_rows_are_not_searched_again(stub):
   assert second.user.tolist() == [0, 1, 2, 0]
 
 
-def test_wide_searches_have_fewer_requests(stub, monkeypatch):
+def test_searches_with_many_beams_have_fewer_requests(stub, monkeypatch):
   monkeypatch.setattr(retriever_module, '_MAX_TOTAL_BEAMS', 24)
   retriever = stub({4: [0] * 8, 8: [8] * 8})
   beams = retriever.search_exact(None, BATCH, 3)

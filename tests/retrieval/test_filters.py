@@ -10,7 +10,7 @@ NUM_BEAMS = 20
 NUM_REQUESTS = 8
 
 
-# These layouts store levels as bitmaps and as lists.
+# Some of these layouts store levels as bitmaps, and some as lists.
 @pytest.fixture(
   scope='module',
   params=[
@@ -111,7 +111,7 @@ def test_equals_a_search_among_permitted_items(table_model, layout):
   assert table_model.compiled() <= compiled + 1
 
 
-def test_most_items_are_denied(table_model, make_case):
+def test_returns_permitted_items_if_most_are_denied(table_model, make_case):
   case = make_case('two levels')
   model = table_model(case.level_sizes, np.arange(NUM_REQUESTS))
   rng = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def _small(table_model, make_case):
   return case, model, np.concatenate([case.codes, case.codes[:2]])
 
 
-def test_no_item_is_permitted(table_model, make_case):
+def test_requests_without_permitted_items_return_none(table_model, make_case):
   case, model, table = _small(table_model, make_case)
   all_rows = list(range(len(case.codes)))
   deny = [
@@ -212,7 +212,7 @@ def test_a_prefix_without_permitted_items_takes_no_beam(make_case, table_model):
   assert beams.valid.all()
 
 
-def test_lists_come_in_few_lengths():
+def test_lists_are_padded_to_few_lengths():
   for longest, width in ((0, 32), (32, 32), (33, 256), (256, 256), (257, 2048)):
     lists = ItemLists.of([range(longest), [5, 3], []])
     assert lists.rows.shape == (3, width)

@@ -15,7 +15,7 @@ SCORES = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
 
 
 @pytest.mark.parametrize('k', [1, 7, 50])
-def test_the_best_come_first(k):
+def test_items_are_ordered_by_score(k):
   result = top_items(jnp.asarray(SCORES), k, None)
   order = np.argsort(-SCORES, axis=1, kind='stable')[:, :k]
   np.testing.assert_array_equal(result.items, order)

@@ -1,4 +1,4 @@
-"""Draws of items, compared with the distribution without replacement."""
+"""Sampled items, compared with the distribution without replacement."""
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ def test_draws_only_permitted_items(small):
   beams = _draw(small, deny=[3, 4])
   permitted = np.array([0, 1, 2, 5])
   assert not beams.valid[:, 4:].any()
-  # The order is the same as without denied items.
+  # Permitted items keep the order that they have without denied items.
   whole = _draw(small).items[:, :6]
   expected = whole[np.isin(whole, permitted)].reshape(-1, 4)
   np.testing.assert_array_equal(beams.items[:, :4], expected)
@@ -95,7 +95,8 @@ def test_only_the_first_levels_are_drawn(small, num_levels):
   beams = _draw(small, 1.5, num_levels)
   suffix_scores = small[1].level_scores(IDS)[0, :, num_levels:].sum(1)
   prefixes = [x[:num_levels] for x in IDS]
-  # Items with equal drawn codes are ordered by the probability of the rest.
+  # Items with equal drawn codes are ordered by the probability of their other
+  # codes.
   place = np.argsort(beams.items[:, :6], 1)
   for a, b in np.ndindex(6, 6):
     if prefixes[a] == prefixes[b] and suffix_scores[a] > suffix_scores[b]:
@@ -190,8 +191,8 @@ def test_temperatures_and_seeds_compile_nothing(large, table_model):
 
 @pytest.mark.parametrize('sharpness', [0.0, 1.0, 100.0, 1e6])
 @pytest.mark.parametrize('level', [0, 1])
-def test_no_rank_exceeds_that_of_its_beam(level, sharpness):
-  """At a drawn level, the highest rank equals that of the beam."""
+def test_no_rank_exceeds_the_rank_of_its_beam(level, sharpness):
+  """At a sampled level, the highest rank equals the rank of the beam."""
   sampler = _sampler([5, 6], 0.5, 1)
   rng = np.random.default_rng(0)
   logits = jnp.asarray(sharpness * rng.normal(size=(2, 3, 40)), jnp.float32)

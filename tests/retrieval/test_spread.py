@@ -10,7 +10,7 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.runtime.sharding import make_mesh, replicate
 
-# These tests need the compiler options of users.
+# These tests need the default compiler options, as users have them.
 pytestmark = pytest.mark.as_users
 
 NUM_REQUESTS = 8
@@ -22,7 +22,7 @@ LARGE_SIZES = (4096, 4096, 16, 300)
 
 @jax.jit
 def children_of(catalog, codes):
-  """Returns the children of the prefixes of IDs, by level."""
+  """Returns the children of every prefix of the IDs, by level."""
   prefixes, children = catalog.root(len(codes)), []
   for level in range(len(LARGE_SIZES)):
     children.append(catalog.children(level, prefixes))
@@ -51,7 +51,7 @@ def _large():
 def test_a_search_transfers_no_part_of_the_catalog(
   table_model, make_case, name, filtered
 ):
-  """Devices exchange only results for beams, of a size that stays constant."""
+  """Devices exchange results for beams, never columns of the catalog."""
   case = make_case(name)
   # With little spare capacity, most devices hold items.
   catalog = case.build(capacity=len(case.codes) + 20)

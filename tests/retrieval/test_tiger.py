@@ -131,14 +131,14 @@ def test_equals_scoring_every_item(whole_search, item_scores):
   assert not whole_search.valid[:, NUM_ITEMS:].any()
 
 
-def test_few_beams_have_the_scores_of_the_oracle(params, batch, item_scores):
+def test_few_beams_return_items_with_correct_scores(params, batch, item_scores):
   beams = jax.device_get(_retriever(4).recommend(params, batch, 4))
   assert beams.valid.all()
   expected = np.take_along_axis(item_scores, beams.items, 1)
   np.testing.assert_allclose(beams.scores, expected, atol=1e-5)
   assert (np.diff(beams.scores, axis=1) <= 0).all()
   best = np.sort(item_scores, axis=1)[:, ::-1][:, :4]
-  # A narrow search can miss items, but ranks the others in the right order.
+  # A search with few beams can miss items. Later scores are then lower.
   assert (beams.scores <= best + 1e-5).all()
 
 
@@ -156,7 +156,7 @@ def test_requests_are_independent(params, batch, whole_search):
     assert (beams.items != whole_search.items).any()
 
 
-def test_one_device_equals_eight(params, batch, whole_search):
+def test_eight_devices_return_the_results_of_one(params, batch, whole_search):
   mesh = make_mesh()
   assert mesh.size == 8
   local = _retriever(16)
@@ -166,7 +166,7 @@ def test_one_device_equals_eight(params, batch, whole_search):
   _assert_same(beams, whole_search)
 
 
-def test_a_sharded_catalog_equals_one_on_one_device(params, batch):
+def test_a_sharded_catalog_returns_the_results_of_one_device(params, batch):
   mesh = make_mesh()
   local = _retriever(4)
   sharded = local.with_catalog(local.catalog.spread(mesh, 'data'))
@@ -331,8 +331,8 @@ def test_updates_lists_and_seeds_compile_nothing(params, batch):
 
 @pytest.mark.parametrize('lists', [None, _lists()])
 @pytest.mark.parametrize('sampler', [None, _sampler()])
-def test_lowers_for_every_platform(params, batch, lists, sampler):
-  """Products have full precision for every model dtype and JAX default."""
+def test_the_search_lowers_for_every_platform(params, batch, lists, sampler):
+  """Matrix products have full precision for every dtype and JAX default."""
   retriever = _retriever(4)
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 

@@ -10,8 +10,8 @@ import numpy as np
 class Dropout(nn.Module):
   """Zeroes entries at random and scales the others up.
 
-  On a CPU, drawing one random number per entry with JAX's generator takes
-  longer than the rest of a small model's step. This module draws only a seed.
+  In a small model on a CPU, most of a step would be spent on JAX's generator
+  if it drew a random number for every entry. This module draws only a seed.
   A hash of the seed and the position decides whether an entry is kept. The
   compiler fuses the hash into the multiplication, and the result does not
   depend on the sharding of the array.

@@ -28,7 +28,7 @@ class Dsi(Tiger):
     vectors: Float[Array, 'n dim'],
     deterministic: bool = True,
   ) -> list[Float[Array, 'n _v']]:
-    """Scores the codes of items, given their text and their earlier codes.
+    """Scores each code of the items, given the text and the earlier codes.
 
     Returns float32 logits over each level's codes.
     """

@@ -15,8 +15,8 @@ def training_flops(
 ) -> int:
   """Returns the useful floating-point operations of a training step.
 
-  The count covers matrix products on real tokens, and on pairs of tokens that
-  attend to each other. It excludes padding and recomputation. The backward
+  The count covers the matrix products for real tokens and for pairs of tokens
+  that attend to each other. It excludes padding and recomputation. The backward
   pass counts as twice the forward pass (PaLM, Chowdhery et al., 2022,
   appendix B).
 
@@ -31,7 +31,8 @@ def training_flops(
   tokens = num_items * levels + (c.num_user_tokens > 0)
   if c.causal_encoder:
     targets = num_items
-    # Target i, and every token of item i, attend to the tokens of i items.
+    # Target i attends to the tokens of the first i items, and so does every
+    # token of item i.
     num_attended = levels**2 * num_items * (num_items + 1) // 2
   else:
     targets = np.ones_like(num_items)

@@ -14,8 +14,8 @@ def relative_buckets(
 ) -> np.ndarray:
   """Returns the bucket of each query-key distance, `[queries, keys]`.
 
-  Each short distance has its own bucket. Longer distances share buckets whose
-  width grows logarithmically up to `MAX_DISTANCE` (T5, section 2.1). If
+  Each short distance has its own bucket. Longer distances, up to
+  `MAX_DISTANCE`, share buckets of increasing width (T5, section 2.1). If
   `bidirectional`, half of the buckets are for keys after their query.
   """
   distance = key_positions[None, :] - query_positions[:, None]

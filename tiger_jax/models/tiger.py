@@ -1,7 +1,7 @@
 """TIGER: generates the Semantic ID of the next item (section 3.2).
 
-The encoder can be causal, unlike that of the paper. One forward pass over a
-history then trains every prefix of it.
+Unlike in the paper, the encoder can be causal. One forward pass over a history
+then trains every prefix of it.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,10 @@ class Tiger(nn.Module):
   """The sequence-to-sequence model over Semantic IDs.
 
   The encoder and the decoder share one embedding table for the codes of all
-  levels. Each level has its own output head over its codes only. With
-  `tied_heads`, a head reuses the embeddings of the codes. Logits are float32,
-  one array per level. The argument `codes` holds the Semantic IDs of all items.
+  levels. Each level has its own output head, which scores only the codes of
+  that level. With `tied_heads`, a head reuses the embeddings of its codes.
+  Logits are float32, one array per level. The argument `codes` of the methods
+  holds the Semantic IDs of all items.
   """
 
   config: ModelConfig
@@ -56,7 +57,7 @@ class Tiger(nn.Module):
     sizes = (c.num_heads, c.head_dim, c.mlp_dim, c.dropout, dtype)
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
-    # Departs from the paper: it has one softmax over the codes of all levels.
+    # Departs from the paper: the paper has one softmax over all codes.
     if not c.tied_heads:
       self.heads = [
         nn.Dense(size, use_bias=False, dtype=jnp.float32)
@@ -101,7 +102,7 @@ class Tiger(nn.Module):
   def encode(
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> Encoded:
-    """Encodes histories, after the user token if the model has one."""
+    """Encodes histories, preceded by a user token if the model has one."""
     num_rows, num_items = batch.history.shape
     real = batch.history >= 0
     x = self._embed_codes(codes[batch.history])
@@ -178,7 +179,7 @@ class Tiger(nn.Module):
   def _score(
     self, x: Float[Array, 'b q d'], level: int
   ) -> Float[Array, 'b q v']:
-    """Scores a level's codes in float32; in bfloat16, many would tie."""
+    """Scores a level's codes in float32; in bfloat16, many scores would tie."""
     if not self.config.tied_heads:
       return self.heads[level](x)
     start = self._offsets()[level]
@@ -186,7 +187,7 @@ class Tiger(nn.Module):
     return x.astype(jnp.float32) @ codes.T
 
   def _item_of_token(self, num_items: int) -> np.ndarray:
-    """Returns the history position of the item of each encoder token."""
+    """Returns, for each encoder token, the history position of its item."""
     item = np.repeat(np.arange(num_items), len(self.level_sizes))
     # Every item attends to the user token, which attends to no item.
     return np.append(-1, item) if self.config.num_user_tokens else item

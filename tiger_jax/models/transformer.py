@@ -2,8 +2,8 @@
 
 As in T5 (Raffel et al., 2020): RMS normalization before every sub-layer,
 learned biases for relative positions instead of position embeddings, no
-additive biases, and query projections whose initialization includes the usual
-factor 1/sqrt(head_dim).
+additive biases, and the usual factor 1/sqrt(head_dim) in the initialization of
+the query projections instead of in the logits.
 """
 
 from typing import NamedTuple
@@ -24,9 +24,9 @@ _fan_in = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 class KeysValues(NamedTuple):
   """The keys and values that queries attend to.
 
-  The head axis comes before the token axis, which is the memory order of the
-  attention products. A search would otherwise transpose both arrays in every
-  step.
+  The head axis comes before the token axis, because the attention products use
+  this memory order. With another order, every step of a search would transpose
+  both arrays.
   """
 
   keys: Float[Array, 'rows h s k']
@@ -78,8 +78,8 @@ class Attention(nn.Module):
   ) -> Float[Array, 'rows q d']:
     """Returns the attention output of every token in `x`.
 
-    `mask` marks the keys that a query may attend to. Without any such key, the
-    result is finite and meaningless.
+    `mask` marks the keys that a query may attend to. For a query without keys,
+    the result is finite but meaningless.
     """
     logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
@@ -147,9 +147,10 @@ class Encoder(_Stack):
   def __call__(
     self, x: Tokens, mask: Bool[Array, 'b #s s'], deterministic: bool
   ) -> Tokens:
-    """Encodes embedded tokens; `mask` marks what each token may attend to.
+    """Encodes embedded tokens, and normalizes the result.
 
-    The result is normalized. It is meaningless for tokens without any such key.
+    `mask` marks the tokens that each token may attend to. A token that may
+    attend to none has a meaningless result.
     """
     drop = Dropout(self.dropout)
     positions = np.arange(x.shape[1])
@@ -180,10 +181,10 @@ class Decoder(_Stack):
   """Blocks of causal self-attention, cross-attention and MLP.
 
   Training and search share this code. A cache holds the `p` tokens decoded so
-  far for each of `r` rows. In training, a row is a target, p is 0, and all
-  tokens of a target are decoded at once. In search, a row is a beam, and each
-  call decodes one token per beam. Cross-attention folds the targets or beams
-  of a history into the query axis, so that each history is projected and
+  far for each of `r` rows. In training, each row is a target, p is 0, and all
+  tokens of a target are decoded at once. In search, each row is a beam, and
+  each call decodes one token per beam. Cross-attention folds the targets or
+  beams of a history into the query axis, so that each history is projected and
   stored only once.
   """
 
@@ -233,8 +234,8 @@ class Decoder(_Stack):
     """Decodes further tokens, and appends them to the cache.
 
     Args:
-      x: Embedded tokens. The axis `q` of a history holds its rows one after
-        the other, with the same number of tokens each.
+      x: Embedded tokens. The axis `q` concatenates the rows of a history, which
+        all have the same number of tokens.
       cache: The keys and values `[r, h, p, k]` of earlier tokens, for each
         layer; r is a multiple of b.
       cross: The projected histories, for each layer.

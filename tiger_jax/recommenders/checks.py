@@ -14,7 +14,7 @@ _QUANTIZER_TRAINING = (
   'latent_dim', 'hidden_dims', 'beta', 'batch_size', 'epochs', 'kmeans_init',
   'restart_epochs', 'optimizer',
 )  # fmt: skip
-# The encoder that reads each field of the embedding section.
+# The only encoder that reads each of these fields of the embedding section.
 _ENCODER_OF_FIELD = {
   'model': 'sentence-transformers',
   'dim': 'tfidf-svd',

@@ -57,7 +57,7 @@ class DsiTask:
   def loss(
     self, params: Any, tables: DsiTables, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
-    """Returns the sum of both losses, and the values to log."""
+    """Returns the sum of the two losses, and the values to log."""
     rng, rng_items, rng_dropout = jax.random.split(rng, 3)
     loss, metrics, aux = self._retrieval.loss(params, tables.codes, batch, rng)
     codes = tables.codes

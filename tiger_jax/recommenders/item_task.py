@@ -16,7 +16,7 @@ from tiger_jax.recommenders.session import Session
 
 
 class ItemTask:
-  """Next-item prediction with one of three losses, see `ModelConfig.loss`."""
+  """Next-item prediction with the loss `ModelConfig.loss`."""
 
   def __init__(self, model: ItemModel, features: Any):
     """Takes the network and its item features."""
@@ -74,9 +74,9 @@ def _cross_entropy(
   """Returns the weighted sum of cross-entropies over all items.
 
   Targets are processed in chunks, so that only the logits of one chunk are in
-  memory. A chunk of padding alone is skipped, so that a batch may mix short
-  and long histories. Several replicas of a model that draws its targets, such
-  as BERT4Rec, skip no chunk.
+  memory. Chunks that contain only padding are skipped, so that a batch may mix
+  short and long histories. No chunk is skipped if several replicas train a
+  model that draws its targets, such as BERT4Rec.
   """
   # One group per device, so that each device processes its own rows.
   num_groups = math.gcd(len(queries), jax.device_count())
@@ -142,7 +142,7 @@ def _binary(
 ) -> Float[Array, 'b n']:
   """Returns the binary cross-entropy of the target and one random negative.
 
-  A negative that is in the sequence of the user does not count.
+  Negatives that occur in the sequence of the user are ignored.
   """
   negatives = jax.random.randint(
     rng, targets.shape, 0, len(items), targets.dtype

@@ -3,9 +3,9 @@
 A model consists of a network and one entry in `MODELS`. To add a baseline,
 write the network as a subclass of `ItemModel` and add an entry.
 
-Entries refer to classes and functions as `'module:name'`. They are imported
-when a model is used, so that the command line and the configs can read the
-registry without importing JAX.
+An entry names its classes and functions as `'module:name'`. They are imported
+only when the model is used, so that the command line and the configs can read
+the registry without importing JAX.
 """
 
 from collections.abc import Mapping
@@ -27,15 +27,16 @@ class Entry:
   Attributes:
     title: The display name.
     network: The class of the network, a `Tiger` or an `ItemModel`.
-    needs: The inputs in addition to histories: `embeddings`, `semantic_ids`.
+    needs: The inputs in addition to histories, among `embeddings` and
+      `semantic_ids`.
     features: A function of `Inputs` that returns the item features of the
       network, a pytree of arrays. None for a network without features.
     task: A function of a `Session` that returns the training task.
-    is_generative: Whether the model generates Semantic IDs; other models score
-      items.
+    is_generative: Whether the model generates Semantic IDs. If False, it scores
+      every item.
     is_trained: Whether the network has parameters to train.
-    settings: The fields of `configs/baselines.py` that this model changes, with
-      their values.
+    settings: The values of the fields that differ from the defaults of
+      `configs/baselines.py`.
   """
 
   title: str

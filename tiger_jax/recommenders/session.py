@@ -1,4 +1,4 @@
-"""One run of a recommender, with parts that are built once."""
+"""One run of a recommender; its parts are built on first use."""
 
 import dataclasses
 import functools
@@ -49,7 +49,7 @@ class Session:
     """Returns a session on a mesh of all devices.
 
     If `config.parallel` does not fit the number of devices, the axes `tensor`
-    and `fsdp` are reduced to greatest common divisors, so that a model can be
+    and `fsdp` are reduced to sizes that divide it, so that a model can be
     evaluated and served on any number of devices. Training raises an error
     instead, see `checks.check_devices`.
     """
@@ -84,7 +84,7 @@ class Session:
 
   @functools.cached_property
   def features(self) -> Any:
-    """The item features of the network, on the host; None without features."""
+    """The item features of the network, on the host; None if it needs none."""
     features = self.entry.features
     return registry.load(features)(self.inputs) if features else None
 
@@ -120,7 +120,7 @@ class Session:
   def training_task(self) -> Task:
     """The training task for the batches in `batches`.
 
-    If these are references to events, the task looks the events up on the
+    If the batches only refer to events, the task looks the events up on the
     device.
     """
     events = self.batches.events
@@ -135,7 +135,7 @@ class Session:
 
   @property
   def mean_targets(self) -> float | None:
-    """The mean number of targets per example; None if each has one target."""
+    """The mean number of targets per example; None if every example has one."""
     if not self.entry.trains_every_prefix(self.config.model):
       return None
     return float(splits.history_lengths(self.examples).mean())
@@ -166,7 +166,7 @@ class Session:
 
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
-    """The settings that a checkpoint must match to be resumed."""
+    """The settings that must equal those of a checkpoint to resume it."""
     inputs = self.inputs
     catalog: dict[str, Any] = {'items': inputs.dataset.num_items}
     if inputs.ids is not None:

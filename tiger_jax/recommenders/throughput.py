@@ -16,8 +16,8 @@ from tiger_jax.runtime import goodput, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# Peak dense bfloat16 FLOP/s as stated by the manufacturer, by the start of the
-# device kind in JAX. The first match counts.
+# Peak dense bfloat16 FLOP/s as stated by the manufacturer, by prefix of
+# JAX's device kind. The first prefix that matches counts.
 _PEAK_FLOPS = (
   ('NVIDIA H100 PCIe', 756e12),
   ('NVIDIA H100 NVL', 835e12),
@@ -42,8 +42,8 @@ def measure(
 
   Args:
     session: The run to measure.
-    profile: A folder for a profile of up to five calls, for TensorBoard or
-      Perfetto; None for no profile.
+    profile: The folder for a profile of up to five calls, in the format of
+      TensorBoard and Perfetto; None for no profile.
     seconds: The duration of the measurement.
 
   Raises:
@@ -101,7 +101,7 @@ def measure(
 
 
 def format_table(report: dict[str, Any]) -> str:
-  """Returns one line for each value."""
+  """Returns a table with one line for each value of a report."""
   return '\n'.join(
     f'  {name:<28} {value if isinstance(value, str) else f"{value:,.4g}"}'
     for name, value in report.items()

@@ -14,10 +14,10 @@ from tiger_jax.recommenders.session import Session
 class TigerTask:
   """Next-item prediction with teacher forcing (section 3.2).
 
-  With a causal encoder, every item of a history is a target, in addition to the
-  item after the history. `mean_targets` is the mean number of targets per
-  training example; None if each example has one. It gives every target the same
-  weight, whether its batch has short or long histories.
+  With a causal encoder, every item after the first is a target; otherwise, only
+  the item after the history is. `mean_targets` is the mean number of targets
+  per training example; None if every example has one. The loss is scaled by it,
+  so that a target has the same weight in a batch of short or long histories.
   """
 
   def __init__(
@@ -43,10 +43,11 @@ class TigerTask:
   def loss(
     self, params: Any, tables: Codes, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
-    """Returns the mean cross-entropy per code, and that of each level to log.
+    """Returns the mean cross-entropy per code, and the values to log.
 
-    With `mean_targets`, the loss is multiplied by the mean number of targets
-    per example of the batch, divided by `mean_targets`. Logged values are not.
+    With `mean_targets`, the loss is multiplied by the number of targets per
+    example of the batch and divided by `mean_targets`. Logged values are not
+    scaled.
     """
     codes = tables
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})

@@ -24,14 +24,14 @@ class Beams(NamedTuple):
     codes: The Semantic ID of every beam `[b, m, l]`.
     scores: Log-probabilities `[b, m]`; -inf where the search ran out of items.
     valid: Whether the beam `[b, m]` is an item of the catalog.
-    exact_k: The number of proven entries `[b]`. The first `exact_k` entries are
-      the same in a search of any width, because no other item ranks as high.
-      The proof holds for the computed scores, up to their rounding error e. The
-      exact score of an item outside the proven entries exceeds theirs by less
-      than 2e. In a program with other shapes, two entries can swap ranks only
-      if their scores differ by less than 2e. `exact_k` includes no margin for
-      e, because no useful bound of e is known for a whole network.
-      RELIABILITY.md reports measurements.
+    exact_k: The number of leading entries `[b]` that are proven: no other item
+      ranks as high, so a search with any number of beams returns the same
+      entries. The proof is about the computed scores. If these have a rounding
+      error of at most e, the exact score of any other item exceeds the exact
+      scores of the proven entries by less than 2e. A program with other shapes
+      can swap two entries only if their scores differ by less than 2e.
+      `exact_k` includes no margin for e, because no useful bound of e is known
+      for a whole network. RELIABILITY.md reports measurements.
   """
 
   items: Int[Array, 'b m']
@@ -71,19 +71,19 @@ def beam_search(
   constrained search ranks items by their full log-probabilities.
 
   A prefix never ranks below its continuations. An item that is not returned
-  thus ranks no higher than the best prefix that the search dropped. Items that
-  rank above this prefix are proven.
+  thus ranks no higher than the best prefix that the search dropped. Returned
+  items that rank above this prefix are proven to be the best.
 
   Args:
     step_fn: Maps `(level, previous, cache)` to `(logits, cache)` for all beams
       of all requests. `previous` is None at level 0, where each request has one
       beam.
-    cache: A pytree of arrays, initially with a row for each request. After
-      level 0, they have a row for each (request, beam) in this order.
+    cache: A pytree of arrays that initially have a row for each request. After
+      level 0, they have a row for each (request, beam), in this order.
     trie: The index of the valid IDs.
     batch_size: The number of requests.
-    num_beams: The number of beams to keep after each level. Fewer are kept
-      where the first levels have fewer codes.
+    num_beams: The number of beams to keep after each level. Fewer are kept if
+      there are fewer candidates.
     constrained: Whether to follow valid IDs only. If False, any code may follow
       any other, and `Beams.valid` marks the beams that are items.
     item_filter: The items that each request allows or excludes; only for a
@@ -103,7 +103,7 @@ def beam_search(
     previous = codes[:, :, -1] if level else None
     logits, cache = step_fn(level, previous, cache)
     children = trie.children(level, prefixes) if constrained else None
-    # The codes of the candidates; None if the candidates are all codes.
+    # The codes of the candidates; None if all codes are candidates.
     listed = children.codes if children else None
     log_probs = _log_probs(logits, listed)
     if sampler and sampler_state:
@@ -126,7 +126,7 @@ def beam_search(
     code = place if listed is None else _take_flat(listed, chosen)
     if sampler_state:
       scores = _gather_beams(scores, parent) + _take_flat(log_probs, chosen)
-      # `advance` reads unmasked ranks. Beams that were masked must keep -inf.
+      # `advance` reads the ranks before masking. Masked beams must keep -inf.
       sampler_state = sampler_state.advance(parent, code)._replace(rank=rank)
     else:
       scores = rank
@@ -151,7 +151,7 @@ def beam_search(
 def _log_probs(
   logits: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
-  """Returns the log-probabilities of `codes`; None takes all codes."""
+  """Returns the log-probabilities of `codes`, or of all codes if None."""
   max_logit = logits.max(2, keepdims=True)
   total = jnp.log(jnp.exp(logits - max_logit).sum(2, keepdims=True))
   # Rounding may give a code of probability 1 a positive log-probability. An
@@ -162,7 +162,7 @@ def _log_probs(
 def _top_k(
   candidates: Float[Array, 'b n'], k: int
 ) -> tuple[Float[Array, 'b k'], Int[Array, 'b k'], Float[Array, ' b']]:
-  """Returns the k best values, their positions, and the best other value."""
+  """Returns the k best values, their positions, and the next best value."""
   n = candidates.shape[1]
   if n <= k:
     best, chosen = jax.lax.top_k(candidates, n)
@@ -179,7 +179,7 @@ def _top_k(
 def _take_codes(
   x: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
 ) -> Float[Array, 'b m _w']:
-  """Returns the entries of `codes`; None takes all codes."""
+  """Returns the entries of `codes`, or all entries if `codes` is None."""
   if codes is None:
     return x
   return jnp.take_along_axis(

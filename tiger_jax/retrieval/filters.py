@@ -2,8 +2,8 @@
 
 Filtering the results of a search would leave too few items. Masking only the
 last codes would waste beams on prefixes without any permitted item. This module
-masks a prefix as soon as all of its items are excluded, so a search with m
-beams returns m items whenever m are permitted.
+masks a prefix as soon as all of its items are excluded. A search with m beams
+therefore returns m items if at least m are permitted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class ItemLists(NamedTuple):
     """Builds the lists of all requests.
 
     Args:
-      deny: The rows that each request excludes. They take precedence.
+      deny: The rows that each request excludes, even if `allow` has them.
       allow: The only rows that each request allows; None allows all rows.
     """
     rows = []
@@ -116,13 +116,13 @@ class ItemFilter(NamedTuple):
 
 
 class FilterState(NamedTuple):
-  """The positions of the listed items in a search that is under way.
+  """The positions of the listed items during a search.
 
   Attributes:
     codes: The Semantic IDs of the listed items `[b, f, l]`.
     allow: Whether each request `[b]` allows only its listed items.
-    all_listed: Whether the list contains every item that shares the first 1,
-      2, ... codes of this item, `[b, f, l]`.
+    all_listed: Whether the list contains every item with the same first 1, 2,
+      ..., l codes as this item, `[b, f, l]`.
     beam: The beam `[b, f]` that is a prefix of each item; -1 for none.
     place: The index `[b, f]` of each item among the candidates of the level.
   """
@@ -140,7 +140,7 @@ class FilterState(NamedTuple):
     trie: Trie,
     prefixes: Prefixes,
   ) -> tuple[Float[Array, 'b n'], 'FilterState']:
-    """Masks candidates without any permitted item with -inf."""
+    """Sets candidates without any permitted item to -inf."""
     num_requests, num_candidates = candidates.shape
     num_beams = jax.tree.leaves(prefixes)[0].shape[1]
     index = jnp.maximum(self.beam, 0)

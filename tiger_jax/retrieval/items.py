@@ -35,7 +35,7 @@ class ItemRetriever:
   def recommend_approximately(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Like `recommend`, with a recall of 0.95 where that is faster."""
+    """Like `recommend`, with a recall of 0.95 on devices where it is faster."""
     return _recommend(self.model, k, True, params, self.features, batch, lists)
 
 
@@ -66,10 +66,11 @@ def top_items(
 
   Args:
     scores: The score of every item.
-    k: The number of items. Entries without a permitted item are marked invalid.
+    k: The number of items. If fewer are permitted, the remaining entries are
+      marked invalid.
     lists: The items that each request allows or excludes.
-    approximate: Whether 5 % of the best items may be missing. On accelerators,
-      this is faster.
+    approximate: Whether 5 % of the best items may be missing, which makes the
+      search faster on accelerators.
   """
   if lists is not None:
     scores = jnp.where(_permitted(lists, scores.shape[1]), scores, -jnp.inf)
@@ -87,7 +88,7 @@ def top_items(
 
 def _permitted(lists: ItemLists, num_items: int) -> Bool[Array, 'b items']:
   rows = jnp.asarray(lists.rows)
-  # JAX would take -1 as the last row.
+  # As an index, -1 would be the last row.
   rows = jnp.where(rows >= 0, rows, num_items)
   listed = jnp.zeros((len(rows), num_items), bool)
   listed = listed.at[jnp.arange(len(rows))[:, None], rows].set(

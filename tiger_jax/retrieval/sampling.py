@@ -3,13 +3,13 @@
 Stochastic beam search (Kool et al., 2019) adds Gumbel noise to the
 log-probability of every item. The k items with the highest noisy ranks are then
 a sample of k items without replacement. The noisy rank of a prefix is the
-maximum over its continuations, and is drawn before theirs. A beam search can
-therefore find the top k without visiting every item. Results that the search
-cannot prove depend on its number of beams.
+maximum of the noisy ranks of its continuations, and is drawn first. A beam
+search can therefore find the top k without visiting every item. Only results
+that the search cannot prove depend on its number of beams.
 
-Noise is drawn for invalid codes too, and these are masked afterwards. Valid
-items are thus drawn in proportion to their probabilities, although the total
-probability of the valid items below a prefix is unknown.
+Noise is drawn for invalid codes too; they are masked afterwards. Valid items
+are thus drawn in proportion to their probabilities, although the total
+probability of the valid items with a given prefix is unknown.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class SamplerState(NamedTuple):
 
   Attributes:
     rngs: Random keys `[b, m]` for the continuations of each beam.
-    log_probs: Log-probabilities at the temperature.
+    log_probs: Log-probabilities at the sampler's temperature.
     rank: Log-probabilities plus noise.
   """
 
@@ -54,8 +54,8 @@ class Sampler(NamedTuple):
 
   Attributes:
     seeds: A seed for each request `[b]`. A request with the same seed gets the
-      same items in every batch. Proven items are also the same for every number
-      of beams.
+      same items in every batch. Items that the search proves are also the same
+      for every number of beams.
     temperature: Positive divisor of the logits, `[]`. Higher values give more
       varied items.
     num_levels: The number of levels to sample, `[]`. At later levels, the most
@@ -76,7 +76,7 @@ class Sampler(NamedTuple):
   def draw(
     self, level: int, logits: Float[Array, 'b m v'], state: SamplerState
   ) -> SamplerState:
-    """Returns noisy ranks of all codes; none exceeds the rank of its beam."""
+    """Returns the noisy ranks of all codes, at most the rank of their beam."""
     num_codes = logits.shape[2]
     is_sampled = level < self.num_levels
     logits = jnp.where(is_sampled, logits / self.temperature, logits)
@@ -87,7 +87,7 @@ class Sampler(NamedTuple):
     rank = state.rank[:, :, None]
     noisy = state.log_probs[:, :, None] + log_probs + noise
     max_noisy = noisy.max(2, keepdims=True)
-    # Condition the noise on its maximum, which is the rank of the beam:
+    # Condition the noisy values on their maximum, the rank of the beam:
     # equation 11 of the paper, in the stable form of its appendix B.3.
     gap = rank - noisy + jnp.log(-jnp.expm1(noisy - max_noisy))
     conditioned = rank - jnp.maximum(gap, 0) - jnp.log1p(jnp.exp(-jnp.abs(gap)))

@@ -26,13 +26,13 @@ _MAX_TOTAL_BEAMS = 2**14
 class TigerRetriever:
   """Recommends items by a beam search over the catalog.
 
-  The search computes in float32 at full precision, for every training dtype and
-  every `jax.default_matmul_precision`. In bfloat16, rounding would depend on
-  the batch size and the number of beams, and ranks would change with them.
+  The search always computes in float32 at full precision, whatever the training
+  dtype and `jax.default_matmul_precision` are. In bfloat16, rounding, and so
+  the ranks, would depend on the batch size and the number of beams.
 
   A program is compiled for each shape of a batch and of item lists, and for
-  each number of beams. Changes to the catalog or the contents of requests
-  compile nothing.
+  each number of beams. Other histories, other listed items, and added or
+  removed catalog items compile nothing.
   """
 
   def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):
@@ -84,7 +84,7 @@ class TigerRetriever:
     k: int,
     *,
     num_beams: int | None = None,
-    # Departs from the paper: it searches all codes and drops invalid IDs.
+    # Departs from the paper: the paper searches all IDs and drops invalid ones.
     constrained: bool = True,
     lists: ItemLists | None = None,
     sampler: Sampler | None = None,
@@ -102,8 +102,8 @@ class TigerRetriever:
       sampler: Samples items instead of taking the most probable ones.
 
     Returns:
-      The beams of the search. If fewer items are permitted, the remaining beams
-      are marked invalid.
+      The beams of the search. If there are more beams than permitted items, the
+      remaining beams are marked invalid.
     """
     if lists and not constrained:
       raise UsageError(
@@ -128,8 +128,8 @@ class TigerRetriever:
   ) -> Beams:
     """Searches with more and more beams until k results are proven.
 
-    Only the requests without a proof are searched again, with up to 4,096
-    beams. `exact_k` is the number of proven results.
+    Only requests with fewer proven results are searched again, with up to 4,096
+    beams. `Beams.exact_k` is the number of proven results.
 
     Args:
       params: The network's parameters.
@@ -140,7 +140,7 @@ class TigerRetriever:
       sampler: Samples items instead of taking the most probable ones.
 
     Returns:
-      Beams as NumPy arrays, as many as in the first search.
+      The beams as NumPy arrays, with the number of beams of the first search.
     """
     num_beams = self._num_beams_for(k, num_beams)
     inputs = sharding.fetch((batch, lists, sampler))
@@ -162,7 +162,7 @@ class TigerRetriever:
       if not len(unproven):
         break
       num_beams *= 2
-      # The largest power of two that keeps to the limit.
+      # Requests per search: the largest power of two within the limit.
       size = 1 << max(0, (_MAX_TOTAL_BEAMS // num_beams).bit_length() - 1)
       for start in range(0, len(unproven), size):
         part = unproven[start : start + size]
@@ -187,7 +187,7 @@ class TigerRetriever:
         f'{num_requests} requests: pass one list for each request'
       )
     rows = batch.history
-    # Arrays on a device are not checked, because the check would wait for them.
+    # Arrays on a device are not checked, because this would wait for them.
     if isinstance(rows, np.ndarray) and rows.size:
       invalid = rows[(rows < -1) | (rows >= num_rows)]
       if invalid.size:

@@ -27,7 +27,7 @@ def recommend(num_items, bought, k, lists=None):
 
 
 @pytest.mark.parametrize('k', [1, 3, 6])
-def test_most_frequent_items_first_ties_in_row_order(k):
+def test_items_are_ordered_by_count_and_then_by_row(k):
   result = recommend(6, BOUGHT, k)
   np.testing.assert_array_equal(result.items, [ORDER[:k]] * 2)
   np.testing.assert_array_equal(result.scores, [COUNTS[:k]] * 2)
@@ -35,7 +35,7 @@ def test_most_frequent_items_first_ties_in_row_order(k):
 
 
 def test_ties_in_a_large_catalog_are_in_row_order():
-  """The catalog is large enough to reveal a sort that is not stable."""
+  """The catalog is so large that an unstable sort would change the order."""
   bought = np.repeat(np.arange(0, 300, 2), 2)
   result = recommend(300, bought, 300)
   expected = [*range(0, 300, 2), *range(1, 300, 2)]

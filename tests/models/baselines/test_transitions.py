@@ -1,4 +1,4 @@
-"""The counts of transitions, against a slow count and values by hand."""
+"""The transition model, compared with a slow count and with values by hand."""
 
 import collections
 
@@ -33,7 +33,7 @@ def dataset(histories, num_items):
 
 
 def slow_scores(histories, num_items, request):
-  """Counts with dictionaries: the score of every item after a history."""
+  """Returns the score of every item for one history, with dictionaries."""
   training = [list(x)[:-2] for x in histories]
   counts, leaving = collections.Counter(), collections.Counter()
   for items in training:
@@ -53,8 +53,8 @@ def padded(requests, width):
   history = np.full((len(requests), width), -1, np.int32)
   for row, request in zip(history, requests, strict=True):
     row[: len(request)] = request
-  nobody = np.full(len(requests), -1, np.int32)
-  return Batch(history, nobody, nobody)
+  unknown = np.full(len(requests), -1, np.int32)
+  return Batch(history, unknown, unknown)
 
 
 def scores(data, requests, width=6):
@@ -65,7 +65,8 @@ def scores(data, requests, width=6):
 
 
 def test_transitions_by_hand():
-  # Training has 0 -> 1, 1 -> 2 and 0 -> 1, and no pair across two users.
+  # The training pairs are 0 -> 1 and 1 -> 2 of the first user, and 0 -> 1 of
+  # the second.
   data = dataset([[0, 1, 2, 3, 4], [0, 1, 4, 3]], 5)
   table = training_transitions(Inputs(data))
   assert table.start.tolist() == [0, 1, 2, 2, 2, 2]

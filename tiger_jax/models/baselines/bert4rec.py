@@ -25,13 +25,13 @@ class Bert4Rec(ItemModel):
   """
 
   def setup(self):
-    """Creates the vectors of the items and the mask, and the encoder."""
+    """Creates the encoder and the vectors of the items and the mask."""
     c = self.config
     self.items = embedding(self.num_items + 1, c.d_model)
     self.encoder = SequenceEncoder(c, c.max_history + 1, causal=False)
 
   def item_vectors(self, features: Any) -> Float[Array, 'items d']:
-    """Returns all item vectors, without that of the mask."""
+    """Returns all item vectors, without the vector of the mask."""
     return self.items.embedding[: self.num_items]
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
@@ -46,14 +46,14 @@ class Bert4Rec(ItemModel):
   def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns encodings, with the masked items as their targets."""
+    """Returns all encodings; only masked items are targets."""
     sequence = whole_sequence(batch)
     real = sequence >= 0
     drawn = jax.random.bernoulli(
       self.make_rng('dropout'), _MASK_RATE, sequence.shape
     )
-    # The last item is always masked. As in the paper, training thus includes
-    # the task of inference.
+    # As in the paper, the last item is always masked, because inference
+    # predicts the last item.
     last = jnp.arange(sequence.shape[1])[None] == real.sum(1, keepdims=True) - 1
     masked = real & (drawn | last)
     queries = self._encode(jnp.where(masked, self.num_items, sequence), False)

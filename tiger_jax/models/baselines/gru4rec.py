@@ -12,7 +12,7 @@ from tiger_jax.models.dropout import Dropout
 
 
 class Gru4Rec(ItemModel):
-  """Layers of gated recurrent units, then a linear map to queries."""
+  """Layers of gated recurrent units, followed by a linear map to queries."""
 
   def setup(self):
     """Creates the item vectors and the layers."""
@@ -27,7 +27,7 @@ class Gru4Rec(ItemModel):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns the query vector for the item after each history item."""
+    """Returns the query for the next item at each history position."""
     x = self.items(jnp.maximum(jnp.asarray(batch.history), 0))
     for layer in self.layers:
       x = jnp.asarray(layer(self.drop(x, deterministic)))

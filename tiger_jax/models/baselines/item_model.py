@@ -1,4 +1,4 @@
-"""The base class of models that score items, by default by an inner product."""
+"""The base class of models that score every item."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from tiger_jax.models.tiger import next_items
 class ItemModel(nn.Module):
   """Scores an item by the inner product of a query and an item vector.
 
-  The query is computed from a history. `features` holds precomputed item
-  features by row, such as text vectors or codes; None if the model needs none.
+  The query is computed from a history. `features` holds a precomputed row for
+  each item, such as a text vector or codes. It is None if the model needs none.
   A trained subclass defines `queries`, or both `query` and
   `queries_and_targets`. An untrained one defines `query` or `scores`.
   """
@@ -35,21 +35,21 @@ class ItemModel(nn.Module):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns the query vector for the item after each history item.
+    """Returns the query for the next item at each history position.
 
     A query depends on neither later items nor the target.
     """
     raise NotImplementedError
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
-    """Returns the query vector for the item after each history."""
+    """Returns the query for the item that follows each history."""
     last = (jnp.asarray(batch.history) >= 0).sum(axis=1, keepdims=True) - 1
     queries = self.queries(features, batch, True)
     index = jnp.maximum(last, 0)[:, :, None]
     return jnp.take_along_axis(queries, index, axis=1)[:, 0]
 
   def scores(self, features: Any, batch: Batch) -> Float[Array, 'b items']:
-    """Returns the score of every item after each history, in float32."""
+    """Returns the float32 score of every item for each history."""
     query = jnp.asarray(self.query(features, batch), jnp.float32)
     items = jnp.asarray(self.item_vectors(features), jnp.float32)
     return jnp.einsum('bd,id->bi', query, items)
@@ -57,7 +57,7 @@ class ItemModel(nn.Module):
   def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns training queries and the target of each; -1 for no target."""
+    """Returns training queries and their targets; -1 means no target."""
     return self.queries(features, batch, False), next_items(batch)
 
 

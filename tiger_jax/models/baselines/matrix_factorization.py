@@ -35,7 +35,7 @@ class MatrixFactorization(ItemModel):
   def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns the user vectors, with all items of a user as targets."""
+    """Returns the user vectors; all items of a user are targets."""
     targets = whole_sequence(batch)
     queries = self.drop(self.query(features, batch), False)[:, None]
     shape = (*targets.shape, queries.shape[-1])

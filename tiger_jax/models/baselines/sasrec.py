@@ -11,7 +11,7 @@ from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
 
 
 class SasRec(ItemModel):
-  """A causal Transformer; its inputs and scores share the item vectors."""
+  """A causal Transformer with the same item vectors for inputs and scores."""
 
   def setup(self):
     """Creates the item vectors and the encoder."""
@@ -22,7 +22,7 @@ class SasRec(ItemModel):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns the query vector for the item after each history item."""
+    """Returns the query for the next item at each history position."""
     history = jnp.asarray(batch.history)
     x = self.items(jnp.maximum(history, 0))
     return self.encoder(x, history >= 0, deterministic)

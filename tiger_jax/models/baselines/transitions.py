@@ -10,18 +10,20 @@ import numpy as np
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines.item_model import ItemModel
 
-# The weights of the last items of a history, the last one first.
+# The weights of the most recent items of a history, most recent first.
 WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
-# Successors that are added in one step.
+# The number of successors that are added per loop iteration.
 _CHUNK = 128
-# Orders items whose transitions tie, but not other items.
+# The weight of popularity: so small that it only orders items with equal
+# transition scores.
 _POPULARITY_WEIGHT = 1e-6
 
 
 class Transitions(NamedTuple):
   """The transitions of the training histories, sorted by their first item.
 
-  The last entry is padding, so that no array is empty.
+  `successor` and `probability` end with a padding entry, so that they are
+  never empty.
 
   Attributes:
     start: The transitions of item `i` are `start[i]` to `start[i + 1]`.
@@ -54,7 +56,7 @@ class Transitions(NamedTuple):
 
 
 class TransitionModel(ItemModel):
-  """Scores an item by its transitions from the last items of the history.
+  """Scores an item by the transitions to it from the last history items.
 
   The score is the weighted sum of the transition probabilities. Popularity
   breaks ties, and orders the items without a transition. `features` are

@@ -35,7 +35,7 @@ class TwoTower(ItemModel):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns the query vector for the item after each history item."""
+    """Returns the query for the next item at each history position."""
     history = jnp.asarray(batch.history)
     rows = jnp.maximum(history, 0)
     real = jnp.asarray(history >= 0, jnp.float32)[:, :, None]

@@ -12,10 +12,10 @@ from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
 
 
 class VqRec(ItemModel):
-  """SASRec with item vectors that are the mean of their code vectors.
+  """SASRec in which an item vector is the mean of the vectors of its codes.
 
-  The paper takes the codes from a product quantizer. `features` holds the codes
-  `[items, l]`.
+  `features` holds the codes `[items, l]`. The paper takes them from a product
+  quantizer.
   """
 
   level_sizes: tuple[int, ...] = ()
@@ -33,7 +33,7 @@ class VqRec(ItemModel):
   def queries(
     self, features: Any, batch: Batch, deterministic: bool
   ) -> Float[Array, 'b t d']:
-    """Returns the query vector for the item after each history item."""
+    """Returns the query for the next item at each history position."""
     history = jnp.asarray(batch.history)
     x = self._pooled(features[jnp.maximum(history, 0)])
     return self.encoder(x, history >= 0, deterministic)
