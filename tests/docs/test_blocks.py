@@ -82,7 +82,7 @@ def test_the_slow_pages_exist():
     ('```console\n$ ls\n```\n', "the language is 'console'"),
     (
       '<!-- not run: x -->\n\nText.\n\n```bash\nls\n```\n',
-      'has no block below',
+      'is above no block',
     ),
     ('<!-- not run -->\n```bash\nls\n```\n', 'is above no block'),
     ('<!-- not run: x -->\n```text\nls\n```\n', 'text is never run'),

@@ -42,9 +42,7 @@ def test_a_model_is_served_from_its_old_stages_after_they_were_replaced(
     Recommender.from_workdir(workdir)
 
 
-def test_a_stage_record_cannot_name_an_outside_folder(
-  trained, tmp_path
-):
+def test_a_stage_record_cannot_name_an_outside_folder(trained, tmp_path):
   workdir = shutil.copytree(trained, tmp_path / 'run')
   record = json.loads((workdir / 'train/stage.json').read_text())
   for fingerprint in ('/../../x', 5, None, 64 * 'F'):
