@@ -59,7 +59,7 @@ def show_proof(
 
 
 def show_shoppers(recommender: Recommender, seed: int) -> str:
-  """Returns the purchases of five random shoppers, with ten suggestions each."""
+  """Returns the purchases of five random shoppers and ten suggestions each."""
   dataset = recommender.dataset
   examples = split(dataset, 'test')
   rng = np.random.default_rng(seed)
