@@ -8,8 +8,7 @@ import pytest
 from docs import figures
 from tests.small import ROOT
 
-# The assumed width of a letter, as a share of the font size. Bold and wide
-# fonts need more.
+# The assumed width of a letter, divided by the font size. Bold fonts are wider.
 _LETTER = 0.55
 
 

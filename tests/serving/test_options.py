@@ -47,7 +47,7 @@ def test_the_proof_is_reported(recommender):
   assert show_proof(items) == (
     'Proven: no other item ranks above any of these 14.'
   )
-  assert 'width draws these 14' in show_proof(items, drawn=True)
+  assert 'draws the same 14 items' in show_proof(items, drawn=True)
   unproven = [e._replace(proven=i < 2) for i, e in enumerate(items)]
   assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
 
@@ -115,7 +115,7 @@ def test_a_draw_adds_beams_until_it_is_proven(sparse, monkeypatch):
   assert proven == [place < num_proven for place in range(5)]
   assert narrow[:num_proven] == all_items[:num_proven]
   line = show_proof(narrow, drawn=True)
-  assert line.startswith(f'Proven for the first {num_proven} of 5: a wider')
+  assert line.startswith(f'Proven for the first {num_proven} of 5: with more')
   assert line.endswith('after them. The search is limited to 4,096 beams.')
 
 

@@ -45,10 +45,10 @@ def show_proof(
   limit = 'The search is limited to 4,096 beams.'
   if drawn:
     if proven == num_items:
-      return f'Proven: a search of any width draws these {proven} items.'
+      return f'Proven: a search with more beams draws the same {proven} items.'
     return (
-      f'Proven for the first {proven} of {num_items}: a wider search may draw '
-      f'other items after them. {limit}'
+      f'Proven for the first {proven} of {num_items}: with more beams, other '
+      f'items may be drawn after them. {limit}'
     )
   if proven == num_items:
     return f'Proven: no other item ranks above any of these {proven}.'
