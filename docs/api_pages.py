@@ -1,4 +1,4 @@
-"""Lists the modules of a folder on a page of the API reference."""
+"""Documents the modules of a package on a page of the API reference."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ _MARK = re.compile(r'^<!-- modules: ([\w., ]+) -->$', re.MULTILINE)
 _ITEM = re.compile(r'^( *)(`[^`\n]+`: )', re.MULTILINE)
 _BLOCK = re.compile(r'^( *)(\S.*[^:\n]):\n\n(\1 +\S)', re.MULTILINE)
 _FLAX = re.compile(r'(, )?parent: flax\.linen\..*name: str \| None = None\)')
-# A default that is no expression, or one of a section of the configuration.
+# A default that is not an expression, or that is a whole config section.
 _DEFAULT = re.compile(
   r'= (?:<[^<>]*>|[A-Z]\w+\((?:[^()]|\((?:[^()]|\(.*?\))*\))*\))'
 )
@@ -30,12 +30,12 @@ _SECTION = """
 
 
 def setup(app: Any) -> None:
-  """Registers the events of Sphinx."""
+  """Connects this module to Sphinx."""
   app.connect('source-read', _read)
   app.connect('autodoc-skip-member', _skip)
   app.connect('autodoc-process-bases', _bases)
   app.connect('autodoc-process-signature', _signature)
-  # Napoleon, which parses the sections, has a priority of 500.
+  # Napoleon parses the sections of docstrings at priority 500.
   app.connect('autodoc-process-docstring', _before_napoleon, 400)
   app.connect('autodoc-process-docstring', _after_napoleon, 600)
 
@@ -46,7 +46,7 @@ def _read(app: Any, name: str, source: list[str]) -> None:
 
 
 def expand(text: str) -> str:
-  """Replaces `<!-- modules: PACKAGE -->` by a section for each module."""
+  """Replaces `<!-- modules: PACKAGE -->` with a section for each module."""
   return _MARK.sub(
     lambda mark: ''.join(
       _SECTION.format(name=name, excluded=', '.join(_public(name)))
@@ -58,7 +58,10 @@ def expand(text: str) -> str:
 
 
 def module_names(package: str) -> list[str]:
-  """Returns a module, or the modules of a package that define something."""
+  """Returns the modules of a package that define a public name.
+
+  If `package` is a module, only that one is returned.
+  """
   path = ROOT.joinpath(*package.split('.'))
   if not path.is_dir():
     return [package]
@@ -76,7 +79,7 @@ def _is_public(node: ast.stmt) -> bool:
 
 
 def _public(module: str) -> list[str]:
-  """Returns the names that the page of the public API documents instead."""
+  """Returns the names of a module that the page of the public API documents."""
   import tiger_jax
 
   return [
@@ -96,7 +99,7 @@ def _skip(
 def _bases(
   app: Any, name: str, module: Any, options: Any, bases: list[Any]
 ) -> None:
-  """Hides private bases, and those that every class has."""
+  """Hides private base classes, `object` and `tuple`."""
   del app, name, module, options
   bases[:] = [
     x for x in bases
@@ -132,14 +135,14 @@ def _before_napoleon(
 def _after_napoleon(
   app: Any, what: str, name: str, member: Any, options: Any, lines: list[str]
 ) -> None:
-  """Restores a sentence with a colon, which Napoleon takes for a type."""
+  """Restores a docstring with a colon, which Napoleon takes for a type."""
   del app, name, member, options
   if what == 'property' and ':' in _properties[0]:
     lines[:] = _properties
 
 
 def restructured(lines: list[str]) -> list[str]:
-  """Translates two habits of Markdown into reStructuredText.
+  """Translates two Markdown conventions into reStructuredText.
 
   A line that begins with a name in backticks and a colon becomes an item of a
   list. An indented block after a blank line becomes literal text.

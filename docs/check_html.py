@@ -10,7 +10,7 @@ import re
 import sys
 from urllib.parse import unquote, urlsplit
 
-# Elements and attributes that a browser follows by itself.
+# The attributes with URLs that a browser loads by itself.
 _LOADED = {
   ('img', 'src'), ('script', 'src'), ('link', 'href'), ('iframe', 'src'),
   ('source', 'src'), ('object', 'data'),
@@ -41,11 +41,11 @@ class _Page(html.parser.HTMLParser):
 
 
 def problems(folder: Path) -> list[str]:
-  """Returns a line for each broken link and each file of another host."""
+  """Returns a line for each broken link and each file from another host."""
   pages = {
     path: _Page(path.read_text(encoding='utf-8'))
     for path in sorted(folder.rglob('*.html'))
-    # Themes keep templates there.
+    # Themes keep templates in `_static`.
     if '_static' not in path.relative_to(folder).parts
   }
   messages = []

@@ -1,4 +1,4 @@
-"""Settings of Sphinx; `make docs` builds the site in docs/_build."""
+"""Sphinx settings; `make docs` builds the site in docs/_build."""
 
 from pathlib import Path
 import sys
@@ -18,8 +18,8 @@ version = release = __version__
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 exclude_patterns = ['_build', 'images']
 nitpicky = True
-# Sphinx looks up each type of a signature. The types of other libraries have no
-# page here, and the build is offline.
+# Sphinx links each type in a signature. It cannot find the types of other
+# libraries, because the build is offline.
 nitpick_ignore_regex = [
   (r'py:.*', r'(?!tiger_jax\.).*\..*'),
   (r'py:.*', r"Array|ndarray|'.*'"),
@@ -54,6 +54,6 @@ html_theme_options = {
 
 
 def setup(app):
-  """Registers the parts of the site that are code of this repository."""
+  """Registers the Sphinx extensions of this repository."""
   api_pages.setup(app)
   repository_links.setup(app)

@@ -19,7 +19,7 @@ GRAY = '#6b7280'
 PALE = '#f3f4f6'
 LINE = '#cbd5e1'
 
-# A catalog of eight items with three codes each, in no order.
+# A catalog of eight items with three codes each, not sorted.
 CODES = np.array(
   [
     (1, 2, 3), (0, 1, 0), (3, 1, 2), (1, 2, 1),
@@ -35,7 +35,7 @@ FOUND = (1, 2, 1)
 def chips(
   svg: Svg, x: float, y: float, codes: tuple[int, ...], size: float
 ) -> None:
-  """Draws the codes of a Semantic ID, a colored square each."""
+  """Draws each code of a Semantic ID as a colored square."""
   for level, code in enumerate(codes):
     fill, line = LEVELS[level]
     left = x + level * (size + 4)
@@ -51,7 +51,7 @@ def chips(
 
 
 def flow() -> str:
-  """Returns the flow of TIGER, from item text to ranked items."""
+  """Returns a drawing of TIGER, from item text to ranked items."""
   svg = Svg(720, 500, 'The flow of TIGER, from item text to ranked items')
   width, height, gap = 212, 212, 22
   left = [20 + i * (width + gap) for i in range(3)]
@@ -149,9 +149,10 @@ def _tree(svg: Svg, left: float, top: float, width: float) -> None:
 
 
 def catalog() -> str:
-  """Returns the arrays of a small catalog and how a beam step reads them."""
+  """Returns a drawing of a small catalog and of one beam that reads it."""
   layout, arrays = index.build(CODES, SIZES, np.arange(len(CODES)), len(CODES))
-  # The drawing shows two bitmaps, offsets of two codes, and one column.
+  # The drawing shows two bitmaps, the offsets of all prefixes of two codes, and
+  # one column.
   assert layout.num_bitmaps == layout.offsets_depth == 2
   order = sorted_ids.sort_order(CODES, SIZES)
   rows = arrays.rows[: len(CODES)]
@@ -193,7 +194,7 @@ def catalog() -> str:
   svg.badge(x + 4 * 52 + 24, 178 + 36 * FOUND[0] + 16, 1)
   for i in range(SIZES[0]):
     svg.text(x - 16, 178 + 36 * i + 23, i, 20, 'middle', color=GRAY)
-  svg.text(x - 30, 358, 'filled: an item has it', 20, color=GRAY)
+  svg.text(x - 30, 358, 'filled: a valid code', 20, color=GRAY)
 
   y = 420
   svg.text(20, y + 8, 'Offsets', 24, bold=True)

@@ -24,7 +24,7 @@ _FENCE = re.compile(r'^( *(`{3,}|~{3,}).*?^ *\2`* *$)', re.M | re.S)
 
 
 def setup(app: Any) -> None:
-  """Registers the events of Sphinx."""
+  """Connects this module to Sphinx."""
   app.connect('source-read', _read)
   app.connect('include-read', _include)
 
@@ -44,8 +44,8 @@ def rewrite(text: str, home: Path, page: str) -> str:
 
   Args:
     text: The Markdown.
-    home: The folder in the repository that its links are relative to.
-    page: The name of the page that shows it, relative to docs/.
+    home: The folder of the Markdown file, relative to the repository.
+    page: The page that shows the text, relative to docs/.
   """
   here = Path('docs', page).parent
 

@@ -8,10 +8,10 @@ Point = tuple[float, float]
 
 
 class Svg:
-  """A drawing whose text is the same on every machine."""
+  """A drawing that becomes the same SVG text on every machine."""
 
   def __init__(self, width: int, height: int, title: str):
-    """Starts a drawing of this size; the title is for screen readers."""
+    """Creates a white drawing; the title is for screen readers."""
     self._parts = [
       f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
       f'width="{width}" height="{height}" role="img" font-family="{_FONT}">',
@@ -66,7 +66,7 @@ class Svg:
     color: str = '#111827',
     bold: bool = False,
   ) -> None:
-    """Writes a line of text whose baseline is at `y`."""
+    """Writes a line of text with its baseline at `y`."""
     weight = ' font-weight="bold"' if bold else ''
     self._parts.append(
       f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{color}" '
@@ -84,7 +84,7 @@ class Svg:
     )
 
   def arrow(self, points: Sequence[Point]) -> None:
-    """Draws a line through points that ends in an arrowhead."""
+    """Draws a line through points, with an arrowhead at the end."""
     self.line(points, '#334155', 3, ' marker-end="url(#arrow)"')
 
   def finished(self) -> str:

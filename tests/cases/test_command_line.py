@@ -78,4 +78,4 @@ def test_sampling_adds_beams_until_the_items_are_proven_correct(trained):
   assert done.code == 0, done.err
   *listed, blank, proof = done.out.splitlines()
   assert len(listed) == 8 and not blank
-  assert proof == 'Proven: a search of any width draws these 8 items.'
+  assert proof == 'Proven: a search with more beams draws the same 8 items.'

@@ -1,7 +1,7 @@
 """The code blocks of the documentation.
 
-A test runs every block of Bash and Python, in the order of the page. A block
-that cannot run stands below a comment that says why:
+A test runs every block of Bash and Python, in the order of the page. If a block
+cannot run, a comment above it says why:
 
     <!-- not run: it downloads data -->
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.small import ROOT
 
 RUN = {'bash': 'bash', 'sh': 'bash', 'shell': 'bash', 'python': 'python'}
-# Blocks that show something.
+# The languages of blocks that are only shown.
 SHOWN = ('bibtex', 'csv', 'ini', 'json', 'text', 'toml', 'yaml')
 _FENCE = re.compile(
   r'^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)\n'
@@ -28,10 +28,10 @@ class Block(NamedTuple):
   """A fenced block.
 
   Attributes:
-    place: The file and the line of its first line of code.
-    language: What follows the opening fence.
+    place: The file and the line number of the first line of code.
+    language: The text after the opening fence, such as 'bash'.
     text: The code, without indentation.
-    reason: Why it is not run; '' if it is.
+    reason: Why the block is not run; '' if it is run.
   """
 
   place: str
@@ -47,7 +47,7 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> list[Block]:
-  """Returns the fenced blocks of a page, except directives of Sphinx."""
+  """Returns the fenced blocks of a page, except Sphinx directives."""
   text = page.read_text(encoding='utf-8')
   name = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page
   result = []
@@ -68,7 +68,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def problems(page: Path) -> list[str]:
-  """Returns what is wrong with the blocks of a page, a line for each."""
+  """Returns one line for each mistake in the blocks of a page."""
   result = []
   for block in blocks(page):
     if block.language not in (*RUN, *SHOWN):
@@ -77,8 +77,8 @@ def problems(page: Path) -> list[str]:
         f'{", ".join((*RUN, *SHOWN))}'
       )
     if block.reason and block.language not in RUN:
-      result.append(f'{block.place}: a block that only shows text has a reason')
+      result.append(f'{block.place}: remove the comment, text is never run')
   text = page.read_text(encoding='utf-8')
   if text.count('<!-- not run') != sum(bool(x.reason) for x in blocks(page)):
-    result.append(f'{page.name}: a comment `not run` stands above no block')
+    result.append(f'{page.name}: a comment `not run` is above no block')
   return result

@@ -1,4 +1,4 @@
-"""Folders in which the blocks of a page run."""
+"""Fixtures that run the code blocks of a page."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ _TIMEOUT = 500
 
 
 class Runner:
-  """Runs blocks in a folder; those of Python share their names."""
+  """Runs blocks in a folder. All Python blocks run in one session."""
 
   def __init__(self, server: Server, folder: Path):
     self._server = server
@@ -32,7 +32,7 @@ class Runner:
     """Runs a block.
 
     Raises:
-      AssertionError: It failed. The message has its place and its errors.
+      AssertionError: The block failed. The message has its place and errors.
     """
     if RUN[block.language] == 'bash':
       error = self._run_bash(block.text)
@@ -41,7 +41,7 @@ class Runner:
     assert not error, f'{block.place} failed:\n{block.text}{error}'
 
   def close(self) -> None:
-    """Ends the session of Python."""
+    """Ends the Python session."""
     if self._session:
       self._session.communicate()
 
@@ -87,7 +87,7 @@ def _server(tmp_path_factory):
 
 @pytest.fixture(name='template', scope='session')
 def _template(server, tmp_path_factory):
-  """What every page finds: configs, scripts, two shops and a trained run."""
+  """The files for every page: configs, scripts, two shops, a trained run."""
   folder = tmp_path_factory.mktemp('template')
   reduced.write_configs(folder)
   shutil.copytree(ROOT / 'launch', folder / 'launch')

@@ -1,10 +1,10 @@
 """Runs `python -m tiger_jax.main` in forks of a process that has imported it.
 
-To start Python and to import JAX takes seconds; a fork takes milliseconds. The
-folder `bin` of a server has a command `python` that asks for a fork, and hands
-over its arguments, folder and streams. It starts Python as usual for any other
-program, or if variables of JAX are set to other values. `python --session` runs
-blocks of Python that share their names.
+Starting Python and importing JAX takes seconds; a fork takes milliseconds. The
+folder `bin` of a server has a command `python` that requests a fork, and sends
+its arguments, folder and streams. For any other program, or if environment
+variables of JAX differ, the command starts Python as usual. `python --session`
+runs blocks of Python code in one session.
 """
 
 import json
@@ -33,7 +33,7 @@ request = json.dumps([arguments, os.getcwd()]).encode()
 socket.send_fds(server, [request], [0, 1, 2])
 sys.exit(int(server.recv(16) or 1))
 """
-# What would change this machine, or needs another one.
+# Commands that would change this machine, or need another one.
 _REFUSED = ('curl', 'gcloud', 'git', 'make', 'pip', 'sbatch', 'sudo', 'wget')
 _REFUSAL = """#!/bin/sh
 echo "$(basename "$0"): mark this block as not run" >&2
@@ -42,15 +42,15 @@ exit 1
 
 
 class Server:
-  """The process that forks.
+  """A process that runs each requested command in a fork.
 
   Attributes:
-    environment: The environment of the commands of a page.
+    environment: The environment variables for the commands of a page.
     python: The path of the command `python`.
   """
 
   def __init__(self, folder: Path):
-    """Starts the process; `folder` is an existing folder for its files."""
+    """Starts the process, which keeps its files in the existing `folder`."""
     address = str(folder / 'server')
     self.environment = typed.environment(folder)
     of_jax = {
@@ -86,7 +86,7 @@ class Server:
 
 
 def serve(address: str) -> None:
-  """Answers requests until the process is ended."""
+  """Answers requests until the process is terminated."""
   from tiger_jax import cli  # noqa: F401
   from tiger_jax.data.sources import amazon2014, own_files  # noqa: F401
   from tiger_jax.serving import recommender  # noqa: F401
@@ -97,7 +97,7 @@ def serve(address: str) -> None:
   print('ready', flush=True)
   while True:
     client, _ = listener.accept()
-    # A session lasts until its page is finished, so it must not block others.
+    # A session lasts as long as the test of its page. It must not block others.
     if not os.fork():
       listener.close()
       _answer(client)
@@ -106,7 +106,7 @@ def serve(address: str) -> None:
 
 
 def _answer(client: socket.socket) -> None:
-  """Runs what a request asks for, and sends the exit code."""
+  """Runs the requested command, and sends its exit code."""
   request, streams, _, _ = socket.recv_fds(client, 2**20, 3)
   child = os.fork()
   if not child:
@@ -125,7 +125,7 @@ def _answer(client: socket.socket) -> None:
 
 
 def session() -> None:
-  """Runs the blocks of the input, and answers with the error of each."""
+  """Runs the blocks from standard input, and prints the error of each."""
   answers = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
   names = {'__name__': '__main__'}

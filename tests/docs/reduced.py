@@ -1,8 +1,8 @@
-"""The shipped configs, so small that a run takes seconds.
+"""The shipped configs with sizes so small that a run takes seconds.
 
-The folder in which a page runs has a `configs/` of its own. Each file there
-calls the shipped one of the same name and reduces what it returns. The commands
-of a page thus run as they are typed; their overrides apply after the reduction.
+The folder in which a page runs has its own `configs/`. Each file there loads
+the shipped config of the same name and reduces its sizes. The commands of a
+page therefore run unchanged, and their overrides apply after the reduction.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _TRAIN = {
 
 
 def write_configs(folder: Path) -> None:
-  """Writes a `configs/` of reduced configs."""
+  """Writes the folder `configs/` with the reduced configs."""
   for path in (ROOT / 'configs').rglob('*.py'):
     name = str(path.relative_to(ROOT))
     text = path.read_text(encoding='utf-8')
@@ -41,7 +41,7 @@ def write_configs(folder: Path) -> None:
 
 
 def write_amazon(folder: Path, category: str = 'Beauty') -> None:
-  """Writes a made-up shop in the form of the Amazon files of 2014."""
+  """Writes an invented shop in the format of the Amazon files of 2014."""
   folder.mkdir(parents=True)
   items = small.items()
   reviews = [
@@ -77,7 +77,7 @@ def shipped(name: str) -> Callable[..., Any]:
 
 
 def reduce(config: Any) -> None:
-  """Reduces the sizes of a config. Its kinds of data and model stay."""
+  """Reduces the sizes in a config, but keeps its data and its model."""
   with config.unlocked():
     config.dataset.synthetic_users = 60
     config.embedding.encoder = 'tfidf-svd'

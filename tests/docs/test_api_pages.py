@@ -1,4 +1,4 @@
-"""The pages of the API reference and what they make of docstrings."""
+"""The pages of the API reference, and the docstrings on them."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_every_public_name_is_documented():
     assert f':: tiger_jax.{name}\n' in TEXT['public']
 
 
-def test_every_folder_has_a_page():
+def test_every_folder_and_module_is_documented():
   marks = ' '.join(api_pages._MARK.findall('\n'.join(TEXT.values())))
   listed = set(marks.replace(',', ' ').split())
   package = ROOT / 'tiger_jax'
@@ -29,7 +29,7 @@ def test_every_folder_has_a_page():
 def test_modules_of_a_folder():
   names = api_pages.module_names('tiger_jax.semantic_ids')
   assert 'tiger_jax.semantic_ids.quantizers.rq_vae' in names
-  # It holds nothing but a docstring.
+  # This package contains only a docstring.
   assert 'tiger_jax.semantic_ids' not in names
   assert api_pages.module_names('tiger_jax.errors') == ['tiger_jax.errors']
 

@@ -58,7 +58,7 @@ five
 """
 
 
-def test_blocks_are_found(tmp_path):
+def test_blocks_are_parsed(tmp_path):
   page = tmp_path / 'page.md'
   page.write_text(PAGE)
   assert [x[1:] for x in blocks(page)] == [
@@ -71,7 +71,7 @@ def test_blocks_are_found(tmp_path):
   assert not problems(page)
 
 
-def test_every_page_exists():
+def test_the_slow_pages_exist():
   assert set(SLOW) <= {page.stem for page in pages()}
 
 
@@ -80,12 +80,15 @@ def test_every_page_exists():
   [
     ('```\nls\n```\n', "the language is ''"),
     ('```console\n$ ls\n```\n', "the language is 'console'"),
-    ('<!-- not run: x -->\n\nText.\n\n```bash\nls\n```\n', 'above no block'),
-    ('<!-- not run -->\n```bash\nls\n```\n', 'above no block'),
-    ('<!-- not run: x -->\n```text\nls\n```\n', 'only shows text'),
+    (
+      '<!-- not run: x -->\n\nText.\n\n```bash\nls\n```\n',
+      'is above no block',
+    ),
+    ('<!-- not run -->\n```bash\nls\n```\n', 'is above no block'),
+    ('<!-- not run: x -->\n```text\nls\n```\n', 'text is never run'),
   ],
 )
-def test_pages_with_problems(text, expected, tmp_path):
+def test_mistakes_in_blocks_are_reported(text, expected, tmp_path):
   page = tmp_path / 'page.md'
   page.write_text(text)
   assert any(expected in line for line in problems(page))
@@ -103,7 +106,7 @@ def test_pages_with_problems(text, expected, tmp_path):
     ('python', 'raise ValueError(3)', 'page:1'),
   ],
 )
-def test_a_wrong_block_fails(language, text, expected, runner):
+def test_a_block_with_an_error_fails(language, text, expected, runner):
   with pytest.raises(AssertionError) as caught:
     runner.run(Block('page:1', language, text + '\n', ''))
   assert expected in str(caught.value)

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 _MARK = '# Departs from the paper:'
 
 
-def test_each_marked_line_is_a_row_and_each_row_is_marked():
+def test_the_page_lists_exactly_the_marked_departures():
   marked = Counter({
     str(path.relative_to(ROOT)): count
     for folder in ('configs', 'tiger_jax')

@@ -1,4 +1,4 @@
-"""The figures of the documentation are what the code draws."""
+"""Tests that the SVG files are up to date and readable."""
 
 import re
 from xml.etree import ElementTree
@@ -8,7 +8,7 @@ import pytest
 from docs import figures
 from tests.small import ROOT
 
-# Of a letter, as a share of the font size; a bold or wide font has more.
+# The assumed width of a letter, divided by the font size. Bold fonts are wider.
 _LETTER = 0.55
 
 
@@ -22,7 +22,8 @@ def test_a_figure_is_up_to_date(name):
 def test_text_is_readable_and_within_the_figure(name):
   root = ElementTree.fromstring(figures.FIGURES[name]())
   width, height = (float(root.attrib[x]) for x in ('width', 'height'))
-  # Drawn at 350 pixels, text of 17 units is 8 pixels high.
+  # If a figure 720 units wide is shown 350 pixels wide, text of 17 units is 8
+  # pixels high.
   assert width <= 720
   background = root.find('{*}rect').attrib
   assert background['fill'] == 'white'

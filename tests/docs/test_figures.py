@@ -1,4 +1,4 @@
-"""Tests that no figure of README.md and docs/ is stale."""
+"""Tests that the numbers in README.md and docs/ equal their sources."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tiger_jax.errors import DataError
 from tiger_jax.report.figures import BLOCK, Figures
 
 ROOT = Path(__file__).parents[2]
-# The blocks that results/quickstart/results.json is needed for.
+# The blocks that need results/quickstart/results.json.
 _QUICKSTART = {'quickstart', 'quickstart_short'}
 
 
@@ -21,7 +21,7 @@ def figures() -> Figures:
 
 @pytest.fixture
 def small(tmp_path) -> Path:
-  """Returns a repository with one page, one record and one list."""
+  """Returns a repository with one page, one record and one figures.toml."""
   (tmp_path / 'docs').mkdir()
   (tmp_path / 'results').mkdir()
   record = {
@@ -102,11 +102,11 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize(
   'page', ['README.md', *(f'docs/{x.name}' for x in ROOT.glob('docs/*.md'))]
 )
-def test_each_figure_of_a_page_has_a_source(figures, page):
+def test_each_number_on_a_page_has_a_source(figures, page):
   assert list(figures.problems(page, (ROOT / page).read_text())) == []
 
 
-def test_each_table_of_a_page_is_what_its_source_says(figures):
+def test_each_table_equals_its_source(figures):
   shown = _blocks(figures)
   assert {name for name, _ in shown} == set(figures.spec['blocks'])
   for name, text in shown:
@@ -117,20 +117,20 @@ def test_each_table_of_a_page_is_what_its_source_says(figures):
 @pytest.mark.xfail(
   strict=True,
   raises=FileNotFoundError,
-  reason='results/quickstart/results.json is not there yet',
+  reason='results/quickstart/results.json does not exist yet',
 )
-def test_the_quickstart_shows_what_its_run_measured(figures):
+def test_the_quickstart_shows_the_measured_output(figures):
   for name, text in _blocks(figures):
     if name in _QUICKSTART:
       assert text == figures.block(name), 'run tiger_jax.report.figures'
 
 
-def test_each_listed_figure_names_a_page(figures):
+def test_each_listed_number_is_on_an_existing_page(figures):
   pages = figures.pages()
   assert {figure['page'] for figure in figures.spec['figures']} <= set(pages)
 
 
-def test_a_page_whose_figures_have_sources_has_no_problems(small):
+def test_a_page_that_equals_its_sources_has_no_problems(small):
   assert _problems(small) == []
 
 
@@ -148,7 +148,7 @@ def test_a_page_whose_figures_have_sources_has_no_problems(small):
     ('```bash', '```text\n0.5127\n```\n```bash', '"0.5127" has no source'),
   ],
 )  # fmt: skip
-def test_a_changed_figure_is_a_problem(small, old, new, problem):
+def test_a_number_unlike_its_source_is_a_problem(small, old, new, problem):
   _replace(small / 'README.md', old, new)
   assert any(problem in x for x in _problems(small))
 
@@ -162,18 +162,18 @@ def test_a_changed_record_is_a_problem(small, old, new):
   assert len(_problems(small)) >= 1
 
 
-def test_a_changed_table_of_another_page_is_a_problem(small):
+def test_a_changed_source_table_is_a_problem(small):
   _replace(small / 'OTHER.md', '| 20 | 9.5 |', '| 20 | 8.5 |')
   assert _problems(small) == ['README.md: a table is stale']
 
 
-def test_a_quote_that_is_gone_is_an_error(small):
+def test_a_quote_missing_from_its_source_is_an_error(small):
   _replace(small / 'OTHER.md', '0.64', '0.63')
   with pytest.raises(DataError, match='does not contain "in 0.64 of the time"'):
     _problems(small)
 
 
-def test_a_quote_without_the_figure_is_an_error(small):
+def test_a_quote_without_the_number_is_an_error(small):
   _replace(small / 'docs' / 'figures.toml', "text = '0.64 of", "text = '0.6 of")
   with pytest.raises(DataError, match='lacks the numbers'):
     _problems(small)

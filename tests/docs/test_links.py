@@ -1,4 +1,4 @@
-"""Links of Markdown files, and of a built site."""
+"""Links in Markdown files and in the built site."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def anchors(path):
 @pytest.mark.parametrize(
   'path', FILES, ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_links_lead_somewhere(path):
+def test_links_lead_to_existing_files_and_headings(path):
   text = _FENCE.sub('', path.read_text(encoding='utf-8'))
   for groups in _LINK.findall(text):
     target = ''.join(groups)
@@ -45,7 +45,7 @@ def test_links_lead_somewhere(path):
       assert anchor in anchors(file), f'{path.name}: no anchor {target}'
 
 
-def test_every_file_of_the_map_is_a_page():
+def test_each_page_includes_its_repository_file():
   for file, page in repository_links.PAGES.items():
     assert (ROOT / file).is_file()
     text = (ROOT / 'docs' / page).read_text()
@@ -76,7 +76,7 @@ def test_links_are_rewritten(text, home, page, expected):
   assert repository_links.rewrite(text, Path(home), page) == expected
 
 
-def test_no_page_has_the_name_of_a_page_that_sphinx_writes():
+def test_no_page_has_a_name_that_sphinx_uses():
   names = {path.stem for path in (ROOT / 'docs').glob('*.md')}
   assert not names & {'genindex', 'py-modindex', 'search'}
 
@@ -99,7 +99,7 @@ GOOD = '<h1 id="top">A</h1><a href="b.html#end">b</a><a href="#top">top</a>'
     ('<link href="//a.b/c.css">', ['a.html: loads //a.b/c.css']),
   ],
 )  # fmt: skip
-def test_a_site_is_checked(more, expected, tmp_path):
+def test_broken_and_external_links_are_reported(more, expected, tmp_path):
   (tmp_path / 'a.html').write_text(GOOD + more)
   (tmp_path / 'b.html').write_text('<p id="end">B</p>')
   (tmp_path / 'fine.css').write_text('a { background: url("a.png") }')
@@ -107,7 +107,7 @@ def test_a_site_is_checked(more, expected, tmp_path):
   assert check_html.main(str(tmp_path)) == bool(expected)
 
 
-def test_fonts_of_another_host_are_found(tmp_path):
+def test_styles_and_fonts_of_another_host_are_reported(tmp_path):
   (tmp_path / 'a.css').write_text(
     '@import "https://a.b/c";\nb { src: url(//fonts.example/d) }'
   )

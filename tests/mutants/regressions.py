@@ -85,7 +85,7 @@ MUTANTS = (
     'tiger_jax/serving/recommender.py',
     'if options.exact or sampler:',
     'if options.exact:',
-    'tests/serving/test_options.py::test_a_draw_widens_until_it_is_proven',
+    'tests/serving/test_options.py::test_a_draw_adds_beams_until_it_is_proven',
   ),
   Mutant(
     'experiments use a search that is not widened',

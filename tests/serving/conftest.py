@@ -1,4 +1,4 @@
-"""A recommender with a random network for a shop of 14 items."""
+"""A Recommender with an untrained network for a shop of 14 items."""
 
 import jax
 import jax.numpy as jnp

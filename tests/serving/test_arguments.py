@@ -1,4 +1,4 @@
-"""The arguments of the Python API: accepted types, and errors."""
+"""The arguments of the Python API: accepted types and error messages."""
 
 import numpy as np
 import pandas as pd
@@ -56,7 +56,7 @@ def test_iterators_are_read_once(recommender):
   assert recommender.recommend(iter(IDS), 5) == expected
 
 
-def test_rows_are_accepted_in_one_array(recommender):
+def test_histories_may_be_the_rows_of_an_array(recommender):
   histories = np.array([ROWS, ROWS[::-1]])
   expected = recommender.recommend_rows(histories.tolist(), 5)
   assert recommender.recommend_rows(histories, 5) == expected
@@ -64,7 +64,7 @@ def test_rows_are_accepted_in_one_array(recommender):
   assert recommender.recommend_rows(np.zeros((0, 3), int), 5) == []
 
 
-def test_iterators_of_ids_apply_to_every_batch(recommender):
+def test_deny_and_allow_iterators_apply_to_every_batch(recommender):
   ranked = [entry.item_id for entry in recommender.recommend(IDS, 14)]
   histories = [[i % 14] for i in range(130)]
   for options in (

@@ -25,8 +25,9 @@ def test_ids_of_another_catalog_are_refused(config, dataset, ids, params):
     Recommender(Session.open(config, Inputs(dataset, fewer)), params)
 
 
-def test_a_model_is_served_from_stages_that_were_replaced(trained, tmp_path):
-  """The data and IDs in the workdir now belong to another config."""
+def test_a_model_is_served_from_its_old_stages_after_they_were_replaced(
+  trained, tmp_path
+):
   workdir = shutil.copytree(trained, tmp_path / 'run')
   expected = Recommender.from_workdir(workdir).recommend(['A001'], 3)
   for name in ('data', 'semantic_ids', 'embedding'):
@@ -41,7 +42,7 @@ def test_a_model_is_served_from_stages_that_were_replaced(trained, tmp_path):
     Recommender.from_workdir(workdir)
 
 
-def test_a_record_cannot_point_outside_the_workdir(trained, tmp_path):
+def test_a_stage_record_cannot_name_an_outside_folder(trained, tmp_path):
   workdir = shutil.copytree(trained, tmp_path / 'run')
   record = json.loads((workdir / 'train/stage.json').read_text())
   for fingerprint in ('/../../x', 5, None, 64 * 'F'):

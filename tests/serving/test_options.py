@@ -41,13 +41,13 @@ def test_seen_denied_and_allowed_items(recommender):
 
 
 def test_the_proof_is_reported(recommender):
-  # There are more beams than items, so nothing was dropped.
+  # The search has more beams than items, so it drops no prefix.
   items = recommender.recommend(['i102'], NUM_ITEMS, Options(exact=True))
   assert all(entry.proven for entry in items)
   assert show_proof(items) == (
     'Proven: no other item ranks above any of these 14.'
   )
-  assert 'width draws these 14' in show_proof(items, drawn=True)
+  assert 'draws the same 14 items' in show_proof(items, drawn=True)
   unproven = [e._replace(proven=i < 2) for i, e in enumerate(items)]
   assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
 
@@ -62,7 +62,7 @@ def test_items_excluded_from_one_request_stay_in_others(recommender):
     assert rows == set(range(NUM_ITEMS)) - set(history)
 
 
-def test_draws(recommender):
+def test_draws_are_distinct_and_reproducible(recommender):
   def draw(**options):
     return recommender.recommend(['i102'], 5, Options(**options))
 
@@ -99,14 +99,14 @@ def _sparse(config):
   )
 
 
-def test_a_draw_widens_until_it_is_proven(sparse, monkeypatch):
+def test_a_draw_adds_beams_until_it_is_proven(sparse, monkeypatch):
   options = Options(temperature=2.0, seed=3)
-  # With 64 beams nothing is dropped.
+  # With 64 beams, the search drops no prefix.
   all_items = sparse.recommend(['5', '1'], 64, options)
   assert len(all_items) == 60 and all(entry.proven for entry in all_items)
   drawn = sparse.recommend(['5', '1'], 5, options)
   assert drawn == all_items[:5]
-  # A search with 10 beams misses some of these items and proves only a few.
+  # With 10 beams, the search misses some of these items and proves only a few.
   monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
   narrow = sparse.recommend(['5', '1'], 5, options)
   proven = [entry.proven for entry in narrow]
@@ -115,7 +115,7 @@ def test_a_draw_widens_until_it_is_proven(sparse, monkeypatch):
   assert proven == [place < num_proven for place in range(5)]
   assert narrow[:num_proven] == all_items[:num_proven]
   line = show_proof(narrow, drawn=True)
-  assert line.startswith(f'Proven for the first {num_proven} of 5: a wider')
+  assert line.startswith(f'Proven for the first {num_proven} of 5: with more')
   assert line.endswith('after them. The search is limited to 4,096 beams.')
 
 

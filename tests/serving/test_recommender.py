@@ -1,4 +1,4 @@
-"""The Python API over a random network."""
+"""The Python API, with an untrained network."""
 
 import dataclasses
 
@@ -145,14 +145,13 @@ def _with_user_tokens(config, dataset, ids):
 
 
 def test_models_with_user_tokens_accept_unknown_users(with_user_tokens):
-  """A request without a user is valid for a model with user tokens."""
   assert len(with_user_tokens.recommend(['i100'])) == 10
 
 
 def test_recommend_for_user_reads_the_whole_history(
   recommender, with_user_tokens
 ):
-  # All five events of cem, including the last two, which training held out.
+  # All five events of the user 'cem'; the last two were held out.
   history = ['i103', 'i102', 'i101', 'i100', 'i104']
   options = Options(exclude_seen=True)
   expected = recommender.recommend(history, 5, options)
@@ -183,7 +182,8 @@ def test_an_unknown_user_is_refused(recommender, user, message):
 
 def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
   """Requests differ in batch size, length, lists, temperature, seed and k."""
-  # Unproven draws would be searched again with more beams, in other programs.
+  # With a higher limit, unproven draws would be searched again with more beams,
+  # which compiles other programs.
   monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
 
   def request(num_histories, length, k, **options):

@@ -9,7 +9,7 @@ from tiger_jax.serving.terminal import (
 )
 
 
-def test_one_line_per_recommendation(recommender):
+def test_each_recommendation_is_one_line(recommender):
   items = recommender.recommend(['i102'], 3)
   lines = show_recommendations(items, bought=1).splitlines()
   assert [line.split()[0] for line in lines] == ['1', '*', '3']
@@ -57,7 +57,7 @@ def test_titles_and_ids_do_not_control_the_terminal(recommender):
   text = show_recommendations([hostile])
   assert text.endswith(' i3[1A        ]52;c;cm0=[2JNice mug \ufffd31m')
   text.encode()
-  # Joiners are part of emoji and of some scripts.
+  # Joiners are kept, because emoji and some scripts need them.
   family = '\N{MAN}\N{ZERO WIDTH JOINER}\N{GIRL} Übergröße'
   assert shorten(family) == family
 

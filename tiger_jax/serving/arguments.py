@@ -1,8 +1,8 @@
 """Checks and converts the arguments of the Python API.
 
-Iterators and generators can be read only once. This module converts every
-argument to a list or a number, and no other module of `serving` iterates over
-an argument of a caller.
+Iterators and generators can be read only once. This module therefore converts
+each argument to a list or a number, and the other modules of `serving` use only
+the result.
 """
 
 from collections.abc import Iterable, Mapping, MappingView, Set
@@ -22,9 +22,9 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
   """Returns the elements of an argument, reading it once.
 
   Args:
-    values: An iterable, or a column of NumPy, pandas, Arrow or JAX.
+    values: An iterable, or an array or column of NumPy, pandas, Arrow or JAX.
     where: The name of the argument, for error messages.
-    of: The name of its elements, for error messages.
+    of: What the elements are, such as 'item ids', for error messages.
     ordered: Whether the order matters. If so, sets are rejected.
 
   Raises:
@@ -59,7 +59,7 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
 
 
 def item_ids(values: Any, where: str, ordered: bool = True) -> list[str]:
-  """Returns item ids as text, as in the catalog.
+  """Returns item ids as text, which is their type in the catalog.
 
   Args:
     values: Ids as text or as integers, see `listed`.
@@ -76,7 +76,7 @@ def item_ids(values: Any, where: str, ordered: bool = True) -> list[str]:
 
 
 def item_rows(values: Any, where: str, num_items: int) -> list[int]:
-  """Returns the rows of a history.
+  """Checks the item rows of a history and returns them as a list.
 
   Args:
     values: Rows, see `listed`.
@@ -149,7 +149,8 @@ def switch(value: Any, where: str) -> bool:
   """Converts a bool of Python or NumPy to a Python bool.
 
   Raises:
-    UsageError: The value is not a bool. Text such as 'no' would count as true.
+    UsageError: The value is not a bool. Python would treat the text 'no' as
+      true.
   """
   if type(value).__name__ not in ('bool', 'bool_'):
     raise UsageError(f'{where} is {shown(value)}: pass True or False')
@@ -174,7 +175,7 @@ def _item_id(value: Any, where: str) -> str:
     )
   try:
     return str(number)
-  except ValueError as error:  # Python converts up to 4,300 digits.
+  except ValueError as error:  # Python limits the digits to 4,300.
     raise UsageError(f'{where} is too large an integer for an id') from error
 
 

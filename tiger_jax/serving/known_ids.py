@@ -10,7 +10,8 @@ from tiger_jax.errors import UsageError
 from tiger_jax.serving.arguments import item_ids, shown
 
 _NUM_NEAREST = 3
-# The number of sorted ids, before and after an unknown id, to compare with it.
+# The number of known ids to compare on each side of an unknown id, in sorted
+# order.
 _NUM_NEIGHBORS = 100
 # The maximum length of compared ids.
 _MAX_LENGTH = 100
@@ -59,14 +60,15 @@ class KnownIds:
     )
 
   def unknown(self, ids: Sequence[str]) -> list[str]:
-    """Returns those of `ids` that are unknown, in the same order."""
+    """Returns the unknown ids among `ids`, in the same order."""
     return [item for item in ids if item not in self._rows]
 
   def nearest(self, unknown: str) -> list[str]:
     """Returns up to three similar ids, most similar first.
 
-    There may be millions of ids. Only the neighbors in sorted order are
-    compared, and variants with other spaces, case or leading zeros.
+    There may be millions of ids, so the unknown id is compared only with its
+    neighbors in sorted order. Variants of it without spaces, in another case
+    or with another number of leading zeros are looked up too.
     """
     if len(unknown) > _MAX_LENGTH:
       return []

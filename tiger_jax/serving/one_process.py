@@ -18,10 +18,10 @@ def claim() -> None:
 def check() -> None:
   """Raises an error in a fork of a process that has loaded a model.
 
-  A fork has none of JAX's threads, so a search in it would never end.
+  JAX's threads do not exist in a fork, so a search there would never end.
 
   Raises:
-    UsageError: This process is such a fork.
+    UsageError: The current process is such a fork.
   """
   if _loaded_in not in (None, os.getpid()):
     raise UsageError(

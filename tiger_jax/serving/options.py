@@ -26,13 +26,13 @@ class Options:
   Attributes:
     exclude_seen: Whether to exclude all items of the history.
     deny: Ids of items to exclude.
-    allow: Ids of the only items to recommend; None allows all items.
+    allow: Ids of the items that may be recommended; None allows all items.
     temperature: The sampling temperature. Items are drawn at random, with more
       variety at a higher temperature, and returned in the order of the draw.
       The search adds beams as with `exact`. None returns the most probable
       items.
-    drawn_levels: The number of leading codes of a Semantic ID to draw; None
-      draws all codes.
+    drawn_levels: The number of leading codes of each Semantic ID that are
+      drawn at random; None draws all codes.
     seed: The random seed of the draw. Results are reproducible for the same
       history, temperature, k and seed.
     exact: Whether to add beams, up to 4,096, until it is proven that no other
@@ -49,7 +49,7 @@ class Options:
   exact: bool = False
 
   def __post_init__(self):
-    """Checks the values and converts each to a single type."""
+    """Checks the values, and converts each to the type of its field."""
     values: dict[str, Any] = {
       'exclude_seen': arguments.switch(self.exclude_seen, 'exclude_seen'),
       'deny': tuple(arguments.item_ids(self.deny, 'deny', ordered=False)),

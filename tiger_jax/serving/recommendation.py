@@ -18,10 +18,10 @@ class Recommendation(NamedTuple):
     title: The display title.
     score: The log-probability that this item is the next one.
     semantic_id: The codes of the item.
-    proven: Whether no item outside the list ranks as high, up to float32
-      rounding. A search of any width then returns this item and those before
-      it. Ranks of drawn items include the noise of the draw. See
-      `Beams.exact_k`.
+    proven: Whether it is proven that no item outside the list ranks as high,
+      up to float32 rounding. A search with any number of beams then returns
+      this item and those before it. Items drawn at random are ranked by
+      their score plus random noise. See `Beams.exact_k`.
   """
 
   item_id: str
@@ -35,8 +35,8 @@ class Recommendations(list[Recommendation]):
   """A list of recommendations, best first.
 
   Attributes:
-    unknown: The ids of the history that are not in the catalog, and that
-      `strict=False` ignored.
+    unknown: The ids of the history that are not in the catalog, if
+      `strict=False` was set. They were ignored.
   """
 
   unknown: tuple[str, ...] = ()

@@ -133,9 +133,9 @@ class Recommender:
         them.
 
     Raises:
-      UsageError: The history is empty, has an unknown id, or has only unknown
-        ids; or an argument has a wrong type or is out of range. The message
-        suggests up to three known ids that are similar to an unknown one.
+      UsageError: The history is empty; an id is unknown (if `strict`), or all
+        ids are; or an argument has a wrong type or is out of range. For an
+        unknown id, the message suggests up to three similar ids.
     """
     unknown: list[str] = []
     if not arguments.switch(strict, 'strict'):
@@ -159,7 +159,7 @@ class Recommender:
 
     Args:
       user: The id of the user. The history includes the items held out for
-        validation and test. A model with user tokens also reads the user.
+        validation and test. A model with user tokens also reads the user id.
       k: The number of items.
       options: Filters, sampling and search options.
 

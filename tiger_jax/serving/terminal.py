@@ -19,8 +19,8 @@ def show_recommendations(
 
   Args:
     recommendations: The items, best first.
-    bought: The index of the item that the user bought next, to be marked with
-      an asterisk; -1 for none.
+    bought: The index of the item that the user bought next, which gets an
+      asterisk; -1 for none.
   """
   if not recommendations:
     return '  No item may be recommended.'
@@ -34,7 +34,7 @@ def show_recommendations(
 def show_proof(
   recommendations: list[Recommendation], drawn: bool = False
 ) -> str:
-  """Returns a line with the number of items that are proven to be best.
+  """Returns a line that says how many items are proven to be the best.
 
   Args:
     recommendations: The results of an exact or a sampling search.
@@ -45,10 +45,10 @@ def show_proof(
   limit = 'The search is limited to 4,096 beams.'
   if drawn:
     if proven == num_items:
-      return f'Proven: a search of any width draws these {proven} items.'
+      return f'Proven: a search with more beams draws the same {proven} items.'
     return (
-      f'Proven for the first {proven} of {num_items}: a wider search may draw '
-      f'other items after them. {limit}'
+      f'Proven for the first {proven} of {num_items}: with more beams, other '
+      f'items may be drawn after them. {limit}'
     )
   if proven == num_items:
     return f'Proven: no other item ranks above any of these {proven}.'
@@ -59,7 +59,7 @@ def show_proof(
 
 
 def show_shoppers(recommender: Recommender, seed: int) -> str:
-  """Returns the histories of five random shoppers, with ten titles for each."""
+  """Returns the purchases of five random shoppers and ten suggestions each."""
   dataset = recommender.dataset
   examples = split(dataset, 'test')
   rng = np.random.default_rng(seed)
