@@ -93,7 +93,7 @@ def _change(
 def measure_top_k(
   num_rounds: int, record: Callable[[dict[str, Any]], None]
 ) -> str:
-  """Times the top k of all candidates, against a first top k in each beam.
+  """Compares the top k of all candidates with one that selects k per beam first.
 
   Args:
     num_rounds: The number of timed rounds.
