@@ -21,8 +21,8 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 # The number of requests, the number of history tokens, and the milliseconds
-# that NVIDIA publishes for its recsys-examples on an H100 (eight layers of width
-# 1,024, 200 beams).
+# that NVIDIA publishes for its recsys-examples on an H100 (eight layers of
+# width 1,024, 200 beams).
 _SID_GR = ((1, 256, 21.5), (16, 256, 23.0), (16, 2048, 80.0))
 # Beauty: the number of items, and the level sizes of RQ-KMeans IDs.
 _BEAUTY = 12_101, (256, 256, 256, 17)
