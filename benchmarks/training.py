@@ -48,7 +48,8 @@ from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# The number of users of Beauty, and the shares of users with fewer events.
+# The number of users of Beauty. A share `_SHARES[i]` of them has at most
+# `_EVENTS[i]` events.
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)

@@ -85,7 +85,7 @@ MUTANTS = (
     _LOG,
   ),
   Mutant(
-    'of exact repeats, the last is kept instead of the first',
+    'the last of several exact repeats is kept, not the first',
     _ASSEMBLY,
     'kept[order[1:][same]] = False',
     'kept[order[:-1][same]] = False',
@@ -162,7 +162,7 @@ MUTANTS = (
     f'{_BATCH}::test_evaluation_sees_every_example_once',
   ),
   Mutant(
-    'a history as long as a bucket is wide goes to the next bucket',
+    'a history that fills its bucket goes to the next bucket',
     _BATCHES,
     'return np.searchsorted(widths, lengths)',
     "return np.searchsorted(widths[:-1], lengths, side='right')",
