@@ -48,8 +48,7 @@ from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# The number of users of Beauty. A share `_SHARES[i]` of them has at most
-# `_EVENTS[i]` events.
+# Users of Beauty. A share `_SHARES[i]` of them has at most `_EVENTS[i]` events.
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)
@@ -189,17 +188,12 @@ def saving(setup: Setup) -> str:
 
 
 def _save(state: Any) -> list[float]:
-  """Saves a state, and returns the seconds of the phases.
-
-  These are the time that training is blocked, the time until all data are on
-  disk, and the time to write and to check the manifest.
-  """
+  """Returns the seconds of a save; `saving` names them in the same order."""
   with (
     tempfile.TemporaryDirectory() as scratch,
     Checkpoints(Path(scratch, 'checkpoints'), {}) as checkpoints,
   ):
-    # A copy is timed, because `manifest.write` also waits until files are on
-    # disk, and those of the checkpoint already are.
+    # The files of the checkpoint are on disk, but those of this copy are not.
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
