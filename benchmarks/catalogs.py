@@ -14,7 +14,7 @@ import numpy as np
 _EXPONENT = 1.2
 _MAX_DRAWS = 16
 _CHUNK = 1 << 18
-# Odd, and 2**64 over the golden ratio: close numbers get distant products.
+# 2**64 divided by the golden ratio. Products of close numbers are far apart.
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 
@@ -32,8 +32,8 @@ def draw(
     num_codes: The number of codes at each level.
     num_levels: The number of levels of an ID.
     skew: Whether the next code, given the codes before it, follows Zipf's law
-      with exponent 1.2. The order of the codes depends on the codes before.
-      Otherwise all IDs are equally likely.
+      with exponent 1.2, in an order that depends on the codes before it. If
+      not, all IDs are equally likely.
     seed: The random seed.
 
   Returns:
@@ -115,9 +115,9 @@ def _zipf_keys(
   by_rank = by_rank.astype(np.uint64)
   shares = np.arange(1, num_codes + 1) ** -_EXPONENT
   cumulative = np.cumsum(shares / shares.sum())
-  cumulative[-1] = 1  # Without rounding: draws are below 1.
+  cumulative[-1] = 1  # Corrects rounding, because a draw may be close to 1.
   keys = np.zeros((len(groups), count), np.uint64)
-  # In chunks that fit in the processor's cache.
+  # A chunk fits in the processor's cache.
   for start in range(0, count, _CHUNK):
     chunk = keys[:, start : start + _CHUNK]
     prefix = np.zeros(chunk.shape[1], np.uint64)

@@ -1,4 +1,4 @@
-"""Measures how many results a beam search proves, and the cost of a proof."""
+"""Measures how many results a beam search proves to be exact, and the cost."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def measure(
   beams: Sequence[int],
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Counts the proven results of a trained model for test users.
+  """Counts the results that searches of a trained model prove to be exact.
 
   Args:
     workdir: The workdir of a run that has finished training.
@@ -76,7 +76,8 @@ def measure(
     exact[num_beams] = items
     rows.append([num_beams, proven, seconds])
   best = exact[None]
-  known = rows[-1][1] == _K  # Users whose exact search is proven.
+  # The users whose top 10 the exact search proved.
+  known = rows[-1][1] == _K
   table = []
   for num_beams, proven, seconds in rows:
     same = (exact[num_beams] == best).all(1)[known]
@@ -86,8 +87,9 @@ def measure(
       'same': float(same.mean()), 'ms': 1000 * seconds,
     })  # fmt: skip
     table.append([
-      num_beams or f'{beams[1]}, widened', f'{(proven == _K).mean():.1%}',
-      f'{proven.mean():.2f}', f'{same.mean():.1%}', f'{1000 * seconds:.1f}',
+      num_beams or f'{beams[1]}, then more until proven',
+      f'{(proven == _K).mean():.1%}', f'{proven.mean():.2f}',
+      f'{same.mean():.1%}', f'{1000 * seconds:.1f}',
     ])  # fmt: skip
   header = [
     'beams', f'users with a proven top {_K}', 'proven results, mean',

@@ -93,7 +93,9 @@ def _change(
 def measure_top_k(
   num_rounds: int, record: Callable[[dict[str, Any]], None]
 ) -> str:
-  """Times the top k of all candidates, against a first top k in each beam.
+  """Compares one top k of all candidates with a top k in two stages.
+
+  The first of the two stages selects k candidates of each beam.
 
   Args:
     num_rounds: The number of timed rounds.

@@ -6,10 +6,10 @@
 STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc. FLAX is
 the file examples/wmt/decode.py of google/flax at 18f8f311. `pip install -e
 '.[bench]'` installs PyTorch and transformers. --workdir is a run of
-configs/beauty.py; its items and users replace random ones. The output says
-which peers are absent. The results of all sides are compared before they are
-timed. If they differ, the exit code is 1. The output has the form of the
-sections of `benchmarks/RESULTS.md`, and the file --json receives all figures.
+configs/beauty.py, whose items and users replace random ones. The output says
+which peers are absent. The results of all sides are compared before the sides
+are timed. If the results differ, the exit code is 1. The output has the form of
+the sections of `benchmarks/RESULTS.md`. --json is the file for all figures.
 """
 
 from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.retrieval.beam_search import Beams, beam_search
 
-# The setting of STATIC. It keeps fewer codes per beam than there are beams.
+# The number of codes per beam that STATIC's authors use.
 _STATIC_TOKENS = 30
 _NOT_EXACT = 'hash bitmap, not exact'
 

@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks import measuring
 
 NAME = 'amazon2014_beauty'
-# The epochs of the clipping runs. The paper's recipe has 20,000.
+# The number of epochs of the clipping runs. The paper's recipe has 20,000.
 _CLIPPING_EPOCHS = 100
 
-# The rows of the quality table: the quantizer, and the variant of the config.
+# Each row of the quality table: its quantizer, and its variant of the config.
 QUANTIZERS = {
   'rq_vae': ('rq_vae', ''),
   'rq_vae_paper': ('rq_vae', ':paper'),

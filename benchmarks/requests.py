@@ -20,11 +20,11 @@ from tiger_jax.retrieval.beam_search import Beams, beam_search
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-# The numbers of requests and of history tokens, and the milliseconds that
-# NVIDIA publishes for its recsys-examples on an H100: eight layers of width
-# 1,024, 200 beams.
+# The number of requests, the number of history tokens, and the milliseconds
+# that NVIDIA publishes for its recsys-examples on an H100 (eight layers of
+# width 1,024, 200 beams).
 _SID_GR = ((1, 256, 21.5), (16, 256, 23.0), (16, 2048, 80.0))
-# The number of items, and the level sizes of their RQ-KMeans IDs.
+# Beauty: the number of items, and the level sizes of RQ-KMeans IDs.
 _BEAUTY = 12_101, (256, 256, 256, 17)
 
 
@@ -68,7 +68,7 @@ def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
 
 
 def ids_of(workdir: Path | None) -> SemanticIds:
-  """Returns the IDs of a run; without one, random IDs of Beauty's size."""
+  """Returns the IDs of a run, or random IDs of Beauty's size without a run."""
   if workdir:
     return SemanticIds.load(workdir / 'semantic_ids')
   return random_ids(*_BEAUTY)
@@ -129,7 +129,7 @@ def measure_flax(
 
   Args:
     decode_file: The file of Flax's beam search.
-    workdir: The run whose catalog is used; without one, a random catalog.
+    workdir: The run whose catalog is used. If None, the catalog is random.
     settings: The numbers of requests and beams, in pairs.
     num_rounds: The number of timed rounds.
     record: A function that stores a measurement.

@@ -34,7 +34,7 @@ def measure(
   import faiss
 
   faiss.omp_set_num_threads(num_threads)
-  # Programs of an earlier run must not be loaded.
+  # Prevents that programs from an earlier run are loaded.
   jax.config.update('jax_enable_compilation_cache', False)
   x = embeddings.astype(np.float32)
   sides: dict[str, Callable[[int], np.ndarray]] = {
@@ -48,7 +48,7 @@ def measure(
   errors = {name: np.zeros(num_seeds) for name in sides}
 
   def run(name: str, seed: int) -> None:
-    # The timed part includes a few milliseconds for the error.
+    # The measured time includes the computation of the error, a few ms.
     errors[name][seed] = np.square(x - sides[name](seed)).sum(axis=1).mean()
 
   seconds = measuring.in_turns(

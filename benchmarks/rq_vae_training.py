@@ -58,7 +58,7 @@ class Ours:
 
   def take(self, num_steps: int) -> np.ndarray:
     """Runs steps in one call, and returns their losses."""
-    # The train loop reads batches ahead in another thread.
+    # The train loop reads batches in another thread. This function does not.
     stack = self.source.stack(self._next, self._next + num_steps)
     self._next += num_steps
     self.state, results = self._steps_fn(
@@ -116,7 +116,7 @@ def measure(
   return '\n'.join([
     measuring.table(header, rows),
     '',
-    f'{num_rounds} rounds. From the same weights and batches:',
+    f'{num_rounds} rounds. With the same weights and batches:',
     *(f'- {note}' for note in notes),
   ])  # fmt: skip
 
@@ -188,8 +188,8 @@ def _check(ours: Ours, theirs: _Theirs) -> str:
         )
       )
     )
-  # A hidden unit near zero may be active on one side only, because of rounding.
-  # The gradients of that batch then differ in a whole row.
+  # Because of rounding, a hidden unit near zero may be active on one side only.
+  # A whole row of a gradient then differs, so the median over batches is used.
   gradient = float(np.median(errors))
   losses = [side.take(_CHECKED_STEPS) for side in (ours, theirs)]
   loss = float(np.abs(losses[0] / losses[1] - 1).max())

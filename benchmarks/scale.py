@@ -24,7 +24,7 @@ from tiger_jax.semantic_ids.tokenizer import Tokenizer
 _DIM = 768
 _LIMIT_GIB = 8
 _CHUNK = 65536
-# The size of the catalog that others are compared with.
+# The number of items in the catalog that the other catalogs are compared with.
 _SMALL = 100_000
 
 
@@ -106,7 +106,7 @@ def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
     small = Ours(np.load(path, mmap_mode='r')[:_SMALL], config)
     sides = {'ours': ours.round, 'small': small.round}
     for side in sides.values():
-      side(0)  # Compiles, and shuffles the epoch.
+      side(0)  # Compiles, and shuffles the first epoch.
     training = measuring.in_turns(sides, num_rounds)
 
   quantizer = jax.device_get(ours.state.params.model)
@@ -138,7 +138,7 @@ def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
 
 @contextlib.contextmanager
 def _watched(peaks: list[tuple[float, float]]) -> Iterator[None]:
-  """Appends the peak memory of a phase in MiB: anonymous, and of files."""
+  """Appends the peaks of anonymous and of mapped memory in a phase, in MiB."""
   samples = [_resident()]
   stop = threading.Event()
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import measuring, quality, rq_kmeans, rq_vae_training, scale
 
-# The peers of each section, whose versions are printed.
+# The packages of each section whose versions are printed.
 _SECTIONS = {
   'quality': [],
   'clipping': [],

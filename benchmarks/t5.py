@@ -29,12 +29,12 @@ def measure(
   """Times our requests against Hugging Face's T5 with the same weights.
 
   Both sides recommend for the same users. The batches of T5 have users in
-  order, and are padded to their longest history. Ours are grouped by history
-  length, as in evaluation.
+  order, and are padded to their longest history. Our batches have users with
+  histories of similar length, as in evaluation.
 
   Args:
-    workdir: The run whose catalog and test users are used. Without one, the
-      catalog and histories of 20 items are random.
+    workdir: The run whose catalog and test users are used. If None, the catalog
+      and the histories (20 items) are random.
     beams: The numbers of beams to search with.
     num_rounds: The number of timed rounds.
     num_threads: The number of threads of PyTorch.

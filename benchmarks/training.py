@@ -4,7 +4,7 @@
   python benchmarks/training.py --workdir=runs/beauty --section=t5
 
 --workdir is a run of configs/beauty.py, whose histories and Semantic IDs are
-used for training. Without it, random ones of about the same size are used.
+used for training. Without --workdir, both are random and of about this size.
 `pip install -e '.[bench]'` installs PyTorch, which is much slower if other
 programs use the cores. Section t5 raises `Mismatch` if the results differ.
 """
@@ -48,7 +48,7 @@ from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# The users of Beauty, and the distribution function of their event counts.
+# Users of Beauty. A share `_SHARES[i]` of them has at most `_EVENTS[i]` events.
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)
@@ -108,7 +108,7 @@ class Ours:
     return splits.gather(self._source.events, first.examples, first.width)
 
   def take(self, width: int) -> dict[str, np.ndarray]:
-    """Runs the steps of the stack of a width; returns the last metrics."""
+    """Runs the steps of the stack with this width; returns the last metrics."""
     for i in range(0, self.steps, self._steps_per_call):
       rows = slice(i, i + self._steps_per_call)
       part = jax.tree.map(lambda x, rows=rows: x[rows], self.stacks[width])
@@ -126,8 +126,8 @@ def time_steps(
   """Times the steps of several sides in turns.
 
   Args:
-    sides: The trainers, by name. `take(key)` runs `steps` steps on the batches
-      of a key of `shares`, which holds the share of each key in an epoch.
+    sides: The trainers, by name. `shares` maps each group of batches to its
+      share of an epoch, and `take(group)` runs `steps` steps on this group.
     num_rounds: The number of timed rounds.
 
   Returns:
@@ -165,7 +165,7 @@ def t5(setup: Setup) -> str:
 
 
 def saving(setup: Setup) -> str:
-  """Measures the time of a save, also as a share of the evaluation period."""
+  """Measures the time of a save, also relative to the time between saves."""
   rows = []
   for name, config in setup.configs.items():
     ours = Ours(setup, config)
@@ -188,12 +188,12 @@ def saving(setup: Setup) -> str:
 
 
 def _save(state: Any) -> list[float]:
-  """Returns seconds: blocked, until on disk, manifest written, checked."""
+  """Returns the seconds of a save; `saving` names them in the same order."""
   with (
     tempfile.TemporaryDirectory() as scratch,
     Checkpoints(Path(scratch, 'checkpoints'), {}) as checkpoints,
   ):
-    # A copy, whose files are not on disk yet when its manifest is written.
+    # The files of the checkpoint are on disk, but those of this copy are not.
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
@@ -217,7 +217,7 @@ def wait_for_input(setup: Setup) -> str:
     session = setup.session(config)
     with (
       tempfile.TemporaryDirectory() as scratch,
-      # The loop prints a summary of its time.
+      # The train loop prints a summary, which does not belong to the table.
       contextlib.redirect_stdout(sys.stderr),
     ):
       loop.train(
@@ -271,7 +271,7 @@ def ratios(section: str, setup: Setup) -> str:
   return measuring.table(header, rows)
 
 
-# The sections, with the models to train and those to train with --quick.
+# Each section: its function, the models to train, and the same for --quick.
 SECTIONS: dict[str, tuple[Callable[[Setup], str], str, str]] = {
   't5': (t5, 'd128 d384', 'd128'),
   'replicas': (lambda x: ratios('replicas', x), 'small d128', 'small'),
@@ -319,7 +319,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
   """Prints the selected sections."""
   options = parse(arguments)
-  flags.FLAGS.mark_as_parsed()  # Grain reads them.
+  flags.FLAGS.mark_as_parsed()  # Grain reads absl flags.
   measuring.use_cores(options.threads)
   if folder := options.workdir:
     dataset = Dataset.load(folder / 'data')

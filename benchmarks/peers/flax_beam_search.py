@@ -26,7 +26,7 @@ from tiger_jax.models.transformer import Encoder, KeysValues
 
 # The start token of the search. The codes follow, level by level.
 _START = 0
-# Less than the score of an unused beam in Flax's search.
+# A score that is lower than that of an unused beam in Flax's search.
 _NEVER = -1e9
 
 

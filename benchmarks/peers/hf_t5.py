@@ -1,8 +1,8 @@
 """Runs TIGER as a Hugging Face T5 with its `generate` method.
 
-The T5 has the float32 weights of a `Tiger`. `prefix_allowed_tokens_fn` limits
-the search to the catalog: it looks up prefixes in a dict. Items get the same
-scores as from `TigerRetriever`.
+The T5 has the float32 weights of a `Tiger`. `prefix_allowed_tokens_fn` looks up
+prefixes in a dict, and limits the search to the catalog. The scores of items
+equal those of `TigerRetriever`.
 """
 
 import collections
@@ -189,7 +189,7 @@ def _stack(
   name: str, params: dict[str, Any], num_layers: int
 ) -> dict[str, torch.Tensor]:
   """Renames the parameters of the encoder or the decoder."""
-  # The sub-layers of a block, in order: the T5's name, our name, our norm.
+  # For each sub-layer of a block: T5's name, our name, our norm.
   sub_layers = {
     'encoder': [
       ('SelfAttention', 'attention', 'attention_norm'),

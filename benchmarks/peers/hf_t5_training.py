@@ -97,7 +97,7 @@ class HfTrainer(HfTiger):
     if self._loss:
       try:
         return self._step(self._loss, number)
-      # Raised by Dynamo and Inductor, and if there is no C++ compiler.
+      # Dynamo and Inductor raise it, for example without a C++ compiler.
       except RuntimeError as error:
         self.not_compiled = str(error).strip().split('\n')[0]
         self._loss = None
@@ -139,8 +139,8 @@ def measure(
   """Compares our training with the T5.
 
   The T5 trains on batches of mixed lengths, padded to the longest history. Our
-  batches have histories of similar length, except in the row with the batches
-  of T5.
+  batches have histories of similar length, except in the row "ours, the batches
+  of T5".
 
   Args:
     configs: The configs to train, by name.
@@ -168,7 +168,7 @@ def measure(
     mixed = _change(
       config, 'train', length_buckets=(config.model.max_history,),
       steps_per_call=1,
-      # The rate of the T5 is constant.
+      # T5 trains at a constant rate.
       optimizer=dataclasses.replace(config.train.optimizer, warmup_steps=0),
     )  # fmt: skip
     exact = _change(mixed, 'model', dropout=0.0)

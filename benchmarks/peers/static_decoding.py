@@ -54,7 +54,7 @@ class _Index(NamedTuple):
 
 
 class Static:
-  """STATIC's index, with STATIC's search and a leaner one.
+  """STATIC's index, with STATIC's search and a search with less overhead.
 
   Attributes:
     nbytes: The size of all arrays of the index.
@@ -88,9 +88,9 @@ class Static:
     Args:
       logits: The logits of every level.
       num_beams: The number of beams.
-      tokens_per_beam: The number of codes of each beam that the second level
-        considers. With fewer than `num_beams`, this is not an exact beam
-        search.
+      tokens_per_beam: The number of next codes that the search considers for
+        each beam at the second level. If this is less than `num_beams`, the
+        beam search is not exact.
 
     Returns:
       IDs, best first. Dead beams have invalid codes.
@@ -129,9 +129,9 @@ class Static:
 class Baseline(NamedTuple):
   """A baseline of STATIC's authors, in their beam search.
 
-  A beam keeps as many codes as there are beams, so no result is missed. Invalid
-  codes score -1e9 instead of -inf. If there are fewer valid IDs than beams, the
-  results contain invalid IDs that are not marked.
+  The search considers as many next codes per beam as there are beams, so it
+  misses no result. Invalid codes score -1e9 instead of -inf. If there are fewer
+  valid IDs than beams, the results contain invalid IDs that are not marked.
 
   Attributes:
     search: A function of logits and a number of beams. It returns IDs
@@ -148,7 +148,7 @@ class Baseline(NamedTuple):
 def ppv(
   checkout: Path, codes: Int[np.ndarray, 'items l'], num_codes: int
 ) -> Baseline:
-  """Bisects the sorted IDs, for a prefix and then for each next code.
+  """Searches the sorted IDs by bisection for a prefix, then for each next code.
 
   The baseline is exact, because it verifies all codes. The approximate version
   of the authors, which verifies the 50 most probable codes, is not used.
@@ -204,17 +204,17 @@ def hash_bitmap(
 ) -> Baseline:
   """Looks up the hash of every prefix in a bitmap of 2**30 bits.
 
-  The baseline is not exact. Every valid prefix passes, and so does a prefix
-  that shares its bit with a valid one. This is more frequent in larger
-  catalogs. Leading zeros do not change the hash, so any first code may follow
-  code 0.
+  The baseline is not exact. It accepts every valid prefix, and every prefix
+  that shares its bit with a valid one. Such prefixes are more frequent in
+  larger catalogs. Leading zeros do not change the hash. After a first code 0,
+  every code that is valid as a first code is therefore accepted.
 
   Args:
     checkout: A checkout of STATIC.
     codes: IDs in any order.
     num_codes: The number of codes at each level.
   """
-  del num_codes  # The shape of the logits has it.
+  del num_codes  # The last axis of the logits has this size.
   baselines = _load(checkout, *_BASELINES)
   bitmap, seconds = _timed(baselines.build_hash_bitmap, codes.astype(np.int32))
   return _baseline(baselines, baselines.make_hash_bitmap_fn, bitmap, seconds)
@@ -226,7 +226,7 @@ def _baseline(
   table: Any,
   build_seconds: float,
 ) -> Baseline:
-  """Builds the authors' search with a mask, whose table is an argument."""
+  """Combines the authors' search with a mask function and its table."""
 
   @functools.partial(jax.jit, static_argnames='num_beams')
   def search(table, logits, num_beams):
@@ -306,7 +306,7 @@ def _take(
 def _next_logits(
   tokens: Int32[Array, 'rows 1'], logits: tuple[Array, ...]
 ) -> tuple[Float32[Array, 'rows 1 v'], tuple[Array, ...]]:
-  """Replaces the network; the state is the logits of the remaining levels."""
+  """Replaces the network; the state holds the logits of the other levels."""
   now, *later = logits
   return now.reshape(len(tokens), 1, -1), tuple(later)
 
@@ -319,7 +319,7 @@ def _timed(build_fn: Callable, *args, **kwargs) -> tuple[Any, float]:
 
 @functools.cache
 def _load(checkout: Path, file: str, *names: str) -> ModuleType:
-  """Imports a file by its path, because the folders have names like ours."""
+  """Imports a file by its path, because our packages have the same names."""
   path = Path(checkout) / file
   if not path.is_file():
     raise SystemExit(f'{path} is missing: set --static to a clone of {_URL}')

@@ -16,7 +16,7 @@ def _check(codes, num_codes):
 @pytest.mark.parametrize('skew', [False, True])
 @pytest.mark.parametrize(
   ('num_items', 'num_codes', 'num_levels'),
-  # One, two and three 64-bit keys; a number of codes that is no power of two.
+  # IDs of one, two and three 64-bit keys; 10 codes are not a power of two.
   [(5000, 256, 4), (5000, 2048, 8), (500, 256, 17), (300, 10, 4)],
 )
 def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
@@ -55,7 +55,7 @@ def test_uniform_codes_are_uniform():
 
 
 def test_skewed_codes_follow_zipf_after_every_prefix():
-  # With so many possible IDs, the removal of duplicates has little effect.
+  # There are many more IDs than items, so removing duplicates has no effect.
   codes = catalogs.draw(100_000, 256, 12, skew=True, seed=0)
   law = np.arange(1, 257) ** -1.2
   law /= law.sum()
@@ -65,7 +65,7 @@ def test_skewed_codes_follow_zipf_after_every_prefix():
     error = 5 * np.sqrt(law / len(codes)) + 1 / len(codes)
     assert (np.abs(np.sort(shares)[::-1] - law) < error)[:5].all()
     most_frequent.append(shares.argmax())
-    # The next level, after the most frequent code.
+    # The next levels of the IDs that begin with the most frequent code.
     codes = codes[codes[:, 0] == most_frequent[-1], 1:]
   assert len(set(most_frequent)) > 1
 

@@ -134,7 +134,7 @@ def test_the_size_of_the_index(checkout):
   assert ppv.nbytes == 4 * codes.size
 
 
-def test_another_folder_than_a_checkout_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_checkout_is_refused(tmp_path):
   codes = catalogs.draw(10, 16, 3, skew=False, seed=1)
   with pytest.raises(SystemExit, match=r'decoding_jax.py is missing: set'):
     static_decoding.Static(tmp_path, codes, 16)

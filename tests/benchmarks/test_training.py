@@ -59,7 +59,7 @@ def _rows(table):
 
 
 def _pair(peer, setup, config):
-  """Returns two sides with the same weights."""
+  """Returns our trainer and the peer, with the same weights."""
   ours = training.Ours(setup, config)
   return ours, peer.HfTrainer(
     ours.task.model,
@@ -71,12 +71,12 @@ def _pair(peer, setup, config):
   )
 
 
-def test_both_sides_compute_the_same(peer, setup):
+def test_both_sides_compute_the_same_losses_and_gradients(peer, setup):
   sides = _pair(peer, setup, training.change(CONFIG, 'model', dropout=0.0))
   a, b = sides[0].take(6), sides[1].take(0)
   np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-5)
   np.testing.assert_allclose(a['gradient_norm'], b['gradient_norm'], rtol=1e-4)
-  # Later steps also agree, if both sides have run equally many.
+  # Later steps also agree if both sides have run the same number of steps.
   text = peer.check(*sides)
   assert text.startswith('without dropout, the losses of two steps differ by')
   sides[1].take(0)
@@ -231,7 +231,7 @@ def test_synthetic_histories_are_as_long_as_those_of_beauty():
   assert dataset.history.max() < dataset.num_items
   lengths = np.diff(dataset.offsets)
   assert lengths.min() == 5
-  # The mean and the median of the data of 2014.
+  # The mean and the median of the Amazon data of 2014.
   assert abs(lengths.mean() - 8.9) < 0.4
   assert np.median(lengths) == 6
 

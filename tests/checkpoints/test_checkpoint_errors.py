@@ -78,7 +78,7 @@ def test_damage_to_every_file_is_detected(folder):
     path = folder / '6' / name
     data = path.read_bytes()
     for bad in damaged(data):
-      if bad == data:  # An empty file is empty.
+      if bad == data:  # An empty file cannot be emptied.
         continue
       if bad is None:
         path.unlink()
@@ -115,7 +115,7 @@ def test_files_swapped_between_steps_are_detected(folder):
 def test_a_renamed_checkpoint_is_detected(folder):
   shutil.rmtree(folder / '6')
   (folder / '4').rename(folder / '6')
-  assert "is of {'step': 4}, not of {'step': 6}" in refusal(folder, 6)
+  assert "belongs to {'step': 4}, not to {'step': 6}" in refusal(folder, 6)
 
 
 def test_the_first_undamaged_checkpoint_is_restored(folder, capsys):
@@ -139,7 +139,7 @@ def test_checkpoints_are_tried_in_the_given_order(folder):
     assert checkpoints.restore_first([2, 6, 4], make_arrays(), MESH)[0] == 2
 
 
-def test_all_checkpoints_are_damaged(folder, capsys):
+def test_damage_to_all_checkpoints_is_an_error(folder, capsys):
   for step in (2, 4, 6):
     (folder / str(step) / 'manifest.json').unlink()
   with Checkpoints(folder, ABOUT) as checkpoints:
@@ -151,7 +151,7 @@ def test_all_checkpoints_are_damaged(folder, capsys):
 
 
 def test_a_checkpoint_of_another_run_is_not_skipped(folder):
-  """It is not damaged, and older checkpoints belong to the same run."""
+  """The checkpoint is not damaged; older ones belong to the same other run."""
   state = make_arrays() | {'more': jnp.ones(2)}
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(
@@ -198,7 +198,7 @@ def test_incomplete_folders_are_removed(folder):
 
 
 class Disk:
-  """Simulates a full disk, from one function of a save on."""
+  """Simulates a disk that is full when a save calls a function."""
 
   def __init__(self, monkeypatch, part):
     self.is_full = True
@@ -233,7 +233,7 @@ MESSAGE = 'step 8 cannot be saved .*No space left on device.*free space'
     lambda checkpoints: checkpoints.save(10, make_arrays(), {}),
   ],
 )
-def test_an_error_of_the_background_is_raised_by_the_next_call(
+def test_an_error_of_a_background_save_is_raised_by_the_next_call(
   folder, monkeypatch, part, call
 ):
   with Checkpoints(folder, ABOUT) as checkpoints:
@@ -251,14 +251,14 @@ def test_an_error_of_the_background_is_raised_by_the_next_call(
   restore(folder, 8)
 
 
-def test_an_error_of_the_background_is_raised_on_exit(folder, monkeypatch):
+def test_an_error_of_a_background_save_is_raised_on_exit(folder, monkeypatch):
   Disk(monkeypatch, 'write')
   with pytest.raises(CheckpointError, match=MESSAGE):
     with Checkpoints(folder, ABOUT) as checkpoints:
       checkpoints.save(8, make_arrays(), {})
 
 
-def test_an_error_of_the_background_does_not_hide_another(
+def test_an_error_of_a_background_save_does_not_hide_another(
   folder, monkeypatch, capsys
 ):
   Disk(monkeypatch, 'write')

@@ -28,7 +28,7 @@ def make_state(scale=1.0):
 
 
 def assert_equal(tree, expected):
-  """Checks for equal bits, types and structure, and for host arrays."""
+  """Checks that a tree has host arrays of equal structure, types and bits."""
   assert jax.tree.structure(tree) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True
@@ -81,7 +81,7 @@ def test_restoring_needs_only_shapes(saved_once):
 
 
 def test_a_tuple_in_the_identity_equals_a_list(saved_once):
-  """Both have the same JSON."""
+  """A tuple and a list have the same JSON."""
   about = {'model': {'width': 30, 'sizes': (1, 2)}, 'seed': 7}
   with Checkpoints(saved_once, about) as checkpoints:
     checkpoints.restore(7, make_state())
@@ -249,7 +249,7 @@ def test_a_state_may_be_donated_during_a_save(tmp_path, gate):
     jax.block_until_ready(donate(state))
     assert state['params']['up']['kernel'].is_deleted()
     del host, state
-    # These arrays may reuse the memory.
+    # New arrays may reuse the memory of the donated ones.
     jax.block_until_ready([jnp.full((40, 32), 9.0) for _ in range(20)])
     gate.set()
   with Checkpoints(tmp_path, ABOUT) as checkpoints:

@@ -99,7 +99,7 @@ def test_a_ledger_without_numbers_continues_without_them(tmp_path, torn):
 
 
 def test_flushed_lines_are_on_disk(tmp_path):
-  """A checkpoint is saved after a flush, so its lines survive a kill."""
+  """The ledger is flushed before a checkpoint, whose lines survive a kill."""
   ledger = Ledger(tmp_path / 'ledger', 0)
   ledger.add(make_stack(0, 2), 0)
   ledger.flush()

@@ -92,7 +92,7 @@ def test_swapped_files_are_detected(folder):
 
 
 def test_the_manifest_of_another_folder_is_detected(folder):
-  message = "manifest.json is of {'step': 7}, not of {'step': 8}"
+  message = "manifest.json belongs to {'step': 7}, not to {'step': 8}"
   assert error_of(folder, {'step': 8}) == message
 
 

@@ -106,7 +106,7 @@ def test_damage_to_the_parameters_is_detected(folder, capsys):
   assert_reads(folder, 2)
 
 
-def test_all_parameters_are_damaged(folder):
+def test_damage_to_the_parameters_of_all_steps_is_an_error(folder):
   for step in (2, 4):
     shutil.rmtree(folder / str(step) / 'params')
   with pytest.raises(DamagedError, match='step 2 is damaged') as error:
@@ -114,7 +114,7 @@ def test_all_parameters_are_damaged(folder):
   assert '\n' not in str(error.value)
 
 
-def test_damage_to_the_optimizer_matters_only_for_resuming(folder, capsys):
+def test_damaged_optimizer_state_matters_only_for_resuming(folder, capsys):
   names = [x for x in files_of(folder / '4') if x.parts[0] == 'state']
   assert len(names) > 5
   for name in names:
@@ -135,7 +135,7 @@ def test_damage_to_the_optimizer_matters_only_for_resuming(folder, capsys):
   assert capsys.readouterr().err == ''
 
 
-def test_the_optimizer_may_be_missing(folder, capsys):
+def test_the_optimizer_state_may_be_missing(folder, capsys):
   shutil.rmtree(folder / '4' / 'state')
   assert_reads(folder, 4)
   assert capsys.readouterr().err == ''
@@ -196,7 +196,7 @@ def test_parameters_of_an_old_format(folder, number):
 
 @pytest.mark.parametrize('number', [2, 3])
 def test_arrays_that_differ_from_the_list_are_refused(tmp_path, number):
-  """The manifest matches the files, as an attacker could arrange."""
+  """The manifest matches the changed files, as if an attacker wrote both."""
   state = make_state() | {'params': {'a': jnp.zeros((4, 3))}}
   listed = {'a': jnp.zeros((3, 4))}, {'a': jnp.zeros((4, 3)), 'b': jnp.ones(2)}
   for step, params in enumerate(listed):

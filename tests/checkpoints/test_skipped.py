@@ -57,7 +57,7 @@ def test_ranges_are_sorted_and_separate(windows):
   ('num_steps', 'expected'), [(0, 0), (3, 0), (4, 4), (8, 4), (9, 9), (20, 9)]
 )
 def test_last_start(num_steps, expected):
-  """Batches 4 to 6 follow four steps, and batches 12 and 13 nine steps."""
+  """Four steps come before batches 4 to 6, and nine before 12 and 13."""
   assert skipped.last_start(((4, 7), (12, 14)), num_steps) == expected
   assert skipped.last_start((), num_steps) == 0
 

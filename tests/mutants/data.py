@@ -85,14 +85,14 @@ MUTANTS = (
     _LOG,
   ),
   Mutant(
-    'the latest of equal events is kept, not the earliest',
+    'the last of several exact repeats is kept, not the first',
     _ASSEMBLY,
     'kept[order[1:][same]] = False',
     'kept[order[:-1][same]] = False',
     _LOG,
   ),
   Mutant(
-    'events are in the order of the log, not of time',
+    'events are ordered as in the log, not by time',
     _ASSEMBLY,
     'order = np.lexsort((timestamps, users))',
     "order = np.argsort(users, kind='stable')",
@@ -127,7 +127,7 @@ MUTANTS = (
     _BATCH,
   ),
   Mutant(
-    'the examples that an epoch leaves out are always the same',
+    'every epoch excludes the same examples',
     _BATCHES,
     'order = rng.permutation(len(self._bucket))[:num_used]',
     'order = rng.permutation(num_used)',
@@ -162,14 +162,14 @@ MUTANTS = (
     f'{_BATCH}::test_evaluation_sees_every_example_once',
   ),
   Mutant(
-    'a history as long as a bucket goes to the next',
+    'a history that fills its bucket goes to the next bucket',
     _BATCHES,
     'return np.searchsorted(widths, lengths)',
     "return np.searchsorted(widths[:-1], lengths, side='right')",
     _BATCH,
   ),
   Mutant(
-    'a request is answered by the oldest items of its history',
+    'a request uses the oldest items of its history',
     _BATCHES,
     'latest = history[-width:]',
     'latest = history[:width]',
@@ -184,17 +184,17 @@ MUTANTS = (
     '::test_random_draws_depend_on_seed_and_step_only',
   ),
   Mutant(
-    'all lines of a call in the ledger are of its first batch',
+    'all ledger lines of a call have the digest of its first batch',
     _LEDGER,
     'digest.update(array[i].tobytes())',
     'digest.update(array[0].tobytes())',
     'tests/checkpoints/test_ledger.py',
   ),
   Mutant(
-    'lines past the checkpoint stay in the ledger',
+    'ledger lines of steps after the checkpoint are kept',
     _LEDGER,
     'self._file.truncate(step * line)',
-    'self._file.truncate(held)',
+    'self._file.truncate(size)',
     'tests/checkpoints/test_ledger.py',
   ),
   Mutant(
@@ -219,7 +219,7 @@ MUTANTS = (
     'tests/data/test_hold_out.py',
   ),
   Mutant(
-    'unseen items are no longer in the test either',
+    'purchases of unseen items are removed from the test too',
     _HOLD_OUT,
     'kept[last] = True\n',
     'kept[last[:1]] = True\n',

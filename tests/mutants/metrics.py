@@ -39,7 +39,7 @@ MUTANTS = (
     _RANKS,
   ),
   Mutant(
-    'means at every cutoff are those at the largest',
+    'all metrics use the largest cutoff',
     _METRICS,
     'float(metric(hits, k).sum()) / num',
     'float(metric(hits, max(CUTOFFS)).sum()) / num',
@@ -57,21 +57,21 @@ MUTANTS = (
     _BY_HAND,
   ),
   Mutant(
-    'targets of padding rows are searched for',
+    'padding rows count as users',
     _RANKING,
     'is_user = np.asarray(batch.target) >= 0',
     'is_user = np.asarray(batch.target) >= -1',
     _BY_HAND,
   ),
   Mutant(
-    'no item shares the prefix of the last item',
+    'an invalid entry has the prefix of the last item',
     'tiger_jax/evaluation/metrics.py',
     'return same & (items >= 0)',
     'return same',
     'tests/evaluation/test_metrics.py::test_prefix_hits_by_hand',
   ),
   Mutant(
-    'recall at every cutoff is that at the largest',
+    'recall always uses the largest cutoff',
     'tiger_jax/evaluation/metrics.py',
     'float(metric(hits, k).sum())',
     'float(metric(hits, max(CUTOFFS)).sum())',
@@ -85,7 +85,7 @@ MUTANTS = (
     'tests/evaluation/test_metrics.py::test_invalid_shares_by_hand',
   ),
   Mutant(
-    'items of equal scores come in the order of falling rows',
+    'items with equal scores are in descending order of their rows',
     _RETRIEVER,
     'best, items = lax.top_k(scores, num_best)',
     'best, items = lax.top_k(scores[:, ::-1], num_best)\n'
@@ -107,7 +107,7 @@ MUTANTS = (
     _TIES,
   ),
   Mutant(
-    'users whose target is item 0 are left out',
+    'users whose target is item 0 are excluded',
     _RANKING,
     'is_user = np.asarray(batch.target) >= 0',
     'is_user = np.asarray(batch.target) > 0',
@@ -121,7 +121,7 @@ MUTANTS = (
     _RANKS,
   ),
   Mutant(
-    'the lists of a ranking are in the order of the batches',
+    'users are not sorted',
     _RANKING,
     "order = np.argsort(columns[0], kind='stable')",
     'order = np.arange(len(columns[0]))',
@@ -135,7 +135,7 @@ MUTANTS = (
     _BY_HAND,
   ),
   Mutant(
-    'the lists are in the order of the batches, not of the users',
+    'the columns of a ranking are not sorted by user',
     _RANKING,
     'return Ranking(*(x[order] for x in columns))',
     'return Ranking(*columns)',
@@ -149,7 +149,7 @@ MUTANTS = (
     'tests/evaluation/test_users.py::test_ranks_by_hand',
   ),
   Mutant(
-    'a confidence interval leaves its whole error in each tail',
+    'each tail of a confidence interval has the error of both tails',
     'tiger_jax/evaluation/bootstrap.py',
     'tail = (1 - level) / 2',
     'tail = 1 - level',

@@ -11,8 +11,8 @@ class Mutant(NamedTuple):
     file: The file that is changed, from the root of the repository.
     old: Text that occurs exactly once in the file.
     new: The text that replaces it.
-    tests: The tests to run, as arguments of pytest, separated by spaces. They
-      pass without the change, and are as few and as fast as possible.
+    tests: The tests to run, as arguments of pytest, separated by spaces. The
+      tests pass without the change. They should be few and fast.
   """
 
   what: str

@@ -37,7 +37,7 @@ _LOSSES = [
     f'{_TASK}test_each_loss_term_moves_only_its_own_parameters',
   ),
   Mutant(
-    'the reconstruction is of embeddings that are not standardized',
+    'the reconstruction is compared with embeddings before standardization',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'reconstruction=distance(network.standardize(x), x_hat)',
     'reconstruction=distance(x, x_hat)',
@@ -54,7 +54,7 @@ _LOSSES = [
 
 _ASSIGNMENT = [
   Mutant(
-    'of equally near codes the last is taken',
+    'the last of several nearest codes is selected, not the first',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     '  row = jnp.min(\n'
     '    jnp.where(scores == smallest[:, None], rows, len(centroids) - 1), '
@@ -71,21 +71,21 @@ _ASSIGNMENT = [
     f'{_KMEANS}test_nearest_equals_numpy',
   ),
   Mutant(
-    'every level codes the vector itself',
+    'every level quantizes the vector instead of the residual',
     'tiger_jax/semantic_ids/quantizers/residual.py',
     'codes.append(kmeans.nearest(residual, codebook)[0])',
     'codes.append(kmeans.nearest(x, codebook)[0])',
     'tests/semantic_ids/quantizers/test_residual.py::test_equals_slow_numpy',
   ),
   Mutant(
-    'all codebooks are fitted to the vectors themselves',
+    'all codebooks are fitted to the vectors instead of the residuals',
     'tiger_jax/semantic_ids/quantizers/residual.py',
     '    x = _residual(x, codebook)\n',
     '',
     'tests/semantic_ids/quantizers/test_residual.py::test_planted_codebooks_are_recovered',
   ),
   Mutant(
-    'distances are of the vector, not of its residual',
+    'distances are computed for the vector, not for its residual',
     'tiger_jax/semantic_ids/quantizers/residual.py',
     '    x = x - codebook[code]\n',
     '    del code\n',
@@ -93,7 +93,7 @@ _ASSIGNMENT = [
     'test_distances_depend_on_the_given_codes',
   ),
   Mutant(
-    'the parts of a product share a codebook',
+    'all parts of a vector use the codebook of the first part',
     'tiger_jax/semantic_ids/quantizers/product.py',
     '[kmeans.nearest(split[:, i], c)[0] for i, c in enumerate(codebooks)]',
     '[kmeans.nearest(split[:, i], codebooks[0])[0] for i in '
@@ -101,7 +101,7 @@ _ASSIGNMENT = [
     'tests/semantic_ids/quantizers/test_product.py::test_quantize_equals_slow_numpy',
   ),
   Mutant(
-    'the highest bit of a hash code is the first plane',
+    'the first plane sets the highest bit of a hash code',
     'tiger_jax/semantic_ids/quantizers/lsh.py',
     '* 2 ** jnp.arange(len(normals))[None]',
     '* 2 ** jnp.arange(len(normals))[::-1][None]',
@@ -118,21 +118,21 @@ _CODEBOOKS = [
     f'{_KMEANS}test_candidates_improve_the_seeds',
   ),
   Mutant(
-    'seeds are drawn evenly',
+    'k-means++ seeds are drawn uniformly',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'weights = jnp.where(jnp.isinf(distances), 1, distances)',
     'weights = jnp.where(distances > 0, 1.0, 0.0)',
     f'{_KMEANS}test_candidates_improve_the_seeds',
   ),
   Mutant(
-    'an empty cluster keeps a centroid that no point is near',
+    'an empty cluster keeps its centroid',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'means = jnp.where(empty[:, None], refill, means)',
     'means = jnp.where(empty[:, None], centroids, means)',
     f'{_KMEANS}test_one_iteration_equals_numpy',
   ),
   Mutant(
-    'a code is dead one batch before an epoch is over',
+    'a code counts as dead one batch before the end of an epoch',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'dead = (idle >= steps_per_epoch) & epoch_ends',
     'dead = (idle >= steps_per_epoch - 1) & epoch_ends',
@@ -140,7 +140,7 @@ _CODEBOOKS = [
     'test_code_chosen_in_one_batch_per_epoch_is_kept',
   ),
   Mutant(
-    'a chosen code stays idle',
+    'choosing a code does not reset its idle count',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     '      idle = jnp.where(_chosen(codes, len(idle)), 0, idle)\n',
     '',
@@ -163,7 +163,7 @@ _CODEBOOKS = [
     'test_epochs_are_permutations_and_differ',
   ),
   Mutant(
-    'a constant dimension is divided by its deviation',
+    'a constant dimension is divided by its standard deviation',
     'tiger_jax/semantic_ids/item_batches.py',
     'std[std <= 1e-6 * np.abs(mean)] = 1',
     'std[std == 0] = 1',
@@ -174,7 +174,7 @@ _CODEBOOKS = [
 
 _COLLISIONS = [
   Mutant(
-    'an item moves to a code that is taken',
+    'an item moves to a code that is no longer free',
     'tiger_jax/semantic_ids/collisions.py',
     '        free[code] = False\n',
     '        pass\n',
@@ -189,7 +189,7 @@ _COLLISIONS = [
     'tests/semantic_ids/test_collisions.py::test_nearest_free_equals_brute_force',
   ),
   Mutant(
-    'numbers of new items begin at 0 again',
+    'the collision codes of new items start at 0 again',
     'tiger_jax/semantic_ids/collisions.py',
     'collision_code[num_old:] = start[new] + _ranks(new, len(counts))',
     'collision_code[num_old:] = _ranks(new, len(counts))',

@@ -1,7 +1,7 @@
 """Runs the mutants: breaks a copy of the code in one place at a time.
 
-A mutant is killed if its tests fail. Two copies of the checkout are used at
-once; the checkout itself is not changed.
+A mutant is killed if its tests fail. Two mutants run at a time, in two copies
+of the checkout. The checkout itself is not changed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _WORKERS = 2
 # Seconds. The tests of a mutant take less than a minute.
 _TIMEOUT = 600.0
 _SUMMARY = re.compile(r'^(?:FAILED|ERROR) .*', re.MULTILINE)
-# The changed code cannot run. Any test fails then, which proves nothing.
+# Errors of changed code that cannot run. Any test would detect such a change.
 _CANNOT_RUN = re.compile(
   r' - (SyntaxError|IndentationError|NameError|ImportError|ModuleNotFoundError)'
 )
@@ -56,8 +56,8 @@ class Result(NamedTuple):
     job: The job.
     outcome: `killed`, `survived`, or `broken` if the tests did not run.
     seconds: The duration of the tests.
-    reason: The line of pytest that names the failure, or the reason why there
-      is no such line.
+    reason: The line of pytest that names the failure. Without such a line, the
+      reason for that.
   """
 
   job: Job
@@ -281,8 +281,8 @@ class _Tests:
       path = copy / job.mutant.file
       self._original = path.read_bytes(), path.stat().st_mtime_ns
       path.write_text(job.text, encoding='utf-8')
-      # Python recompiles a file if its time or size has changed. The number
-      # gives every mutant another time.
+      # Python recompiles a file if its time or size has changed. The number of
+      # the mutant serves as a time that no other mutant has.
       os.utime(path, (job.number, job.number))
     with copy.with_suffix('.output').open('wb') as output:
       self._process = subprocess.Popen(

@@ -9,7 +9,7 @@ _EXACT = 'tests/retrieval/test_exact_search.py::'
 
 _SEARCH = [
   Mutant(
-    'the bound covers only the prefixes that the last level drops',
+    'the bound includes only the prefixes that the last level drops',
     'tiger_jax/retrieval/beam_search.py',
     'dropped = jnp.maximum(dropped, best_dropped)',
     'dropped = best_dropped',
@@ -30,7 +30,7 @@ _SEARCH = [
     f'{_BEAMS}test_ties_are_in_code_order',
   ),
   Mutant(
-    'beams that ran out of items are valid',
+    'beams without a permitted item are valid',
     'tiger_jax/retrieval/beam_search.py',
     'valid = (items >= 0) & jnp.isfinite(rank)',
     'valid = items >= 0',
@@ -67,7 +67,7 @@ _SEARCH = [
     f'{_BEAMS}test_beams_are_padded[70]',
   ),
   Mutant(
-    'an ID that no item has is the next item',
+    'an ID without an item gets the row of the next item',
     'tiger_jax/catalog/trie.py',
     'return jnp.where(in_range & (first < end), row, -1)',
     'return jnp.where(in_range, row, -1)',
@@ -85,14 +85,14 @@ _LISTS = [
     f'{_FILTERS}test_a_prefix_without_permitted_items_takes_no_beam',
   ),
   Mutant(
-    'a prefix is denied with the first of its items',
+    'a prefix is denied as soon as one of its items is denied',
     'tiger_jax/retrieval/filters.py',
     'all_listed.append(below_end - below_first == end - first)',
     'all_listed.append(below_end - below_first > 0)',
     f'{_FILTERS}test_a_prefix_without_permitted_items_takes_no_beam',
   ),
   Mutant(
-    'lists of allowed items allow all',
+    'lists of allowed items allow all items',
     'tiger_jax/retrieval/filters.py',
     'candidates = jnp.where(listed | ~self.allow[:, None], candidates, '
     '-jnp.inf)',
@@ -107,7 +107,7 @@ _LISTS = [
     f'{_FILTERS}test_repeated_rows_count_once',
   ),
   Mutant(
-    'a row that was removed denies the item that has its ID now',
+    'a removed row denies the item that now has its ID',
     'tiger_jax/retrieval/filters.py',
     'in_catalog = (first < end) & (trie.arrays.rows[slot] == self.rows)',
     'in_catalog = first < end',
@@ -121,7 +121,7 @@ _LISTS = [
     f'{_FILTERS}test_deny_takes_precedence_over_allow',
   ),
   Mutant(
-    'the -1 that fills a list is the last item',
+    'the padding -1 of a list is the last item',
     'tiger_jax/retrieval/items.py',
     'rows = jnp.where(rows >= 0, rows, num_items)',
     'rows = jnp.where(rows >= 0, rows, num_items - 1)',
@@ -145,7 +145,7 @@ _DRAWS = [
     f'{_SAMPLING}test_no_rank_exceeds_the_rank_of_its_beam[0-1.0]',
   ),
   Mutant(
-    'one level too many is drawn',
+    'one level too many is sampled',
     'tiger_jax/retrieval/sampling.py',
     'is_sampled = level < self.num_levels',
     'is_sampled = level <= self.num_levels',
@@ -159,7 +159,7 @@ _DRAWS = [
     f'{_SAMPLING}test_no_rank_exceeds_the_rank_of_its_beam[0-1.0]',
   ),
   Mutant(
-    'all beams of a request draw the same noise',
+    'all children of a beam draw the same noise',
     'tiger_jax/retrieval/sampling.py',
     'fold(self.rngs[row, parent], code)',
     'fold(self.rngs[row, parent], 0 * code)',
@@ -190,7 +190,7 @@ _WIDER = [
     f'{_EXACT}test_requests_with_fewer_than_k_items_are_not_searched_again',
   ),
   Mutant(
-    'wider searches stop one result too early',
+    'an exact search stops when all results except one are proven',
     'tiger_jax/retrieval/tiger.py',
     '(beams.exact_k < num_wanted) & ~is_padding',
     '(beams.exact_k < num_wanted - 1) & ~is_padding',

@@ -1,8 +1,8 @@
 """Injects faults into a run, from within its process.
 
-Faults are injected at events. These are changes of the file system, which
-Python's audit hooks report in advance, and a few events of the run. Each event
-is a line of the trace:
+Faults are injected at events: changes of the file system, which Python's audit
+hooks report in advance, and a few events of the run. Each event is a line of
+the trace:
 
     begin
     stage.begin train                  stage.end train
@@ -37,11 +37,11 @@ class Trigger(NamedTuple):
 
   Attributes:
     after: A regular expression that a line of the trace must match.
-    nth: The number of matching lines to wait for.
-    events: The number of further lines to wait for.
-    among: A regular expression that these further lines must match.
-    delay: Seconds to wait after that. With 0, the fault comes before the event
-      of the line.
+    nth: The number of lines to wait for that match `after`.
+    events: The number of lines to wait for next that match `among`.
+    among: A regular expression.
+    delay: The seconds to wait after the last of these lines. With 0, the fault
+      is injected before the event of that line.
     action: `kill`, `terminate`, `fill` (fills the disk), `limit` (files cannot
       grow) or `block` (puts a file at the path of the save).
   """
@@ -92,7 +92,7 @@ class Faults:
       '_write',
       lambda _, step, state, *__: self.tell(f'saving {step} {digest(state)}'),
     )
-    # There is no audit event for fsync, before which data may be lost.
+    # Data may be lost before an fsync, for which Python has no audit event.
     _around(manifest, 'sync', lambda path: self.tell(f'fsync {path}'))
     restore = loop._Run._restore
 
@@ -134,7 +134,7 @@ class Faults:
     line = f'{event} {args[0]}'
     if event == 'os.rename':
       line += f' -> {args[1]}'
-    # `rmtree` removes files by names relative to open folders.
+    # `rmtree` removes files relative to an open folder, so `args[0]` is a name.
     if self._workdir in line or (event == 'os.remove' and args[1] != -1):
       self.tell(line)
 

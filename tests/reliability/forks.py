@@ -3,8 +3,8 @@
   python -m tests.reliability.forks
 
 Starting Python and importing JAX takes longer than a small run. The server does
-this once, and forks for every run, before JAX has devices or threads. The fork
-then runs `tiger_jax.main` with the faults of the request.
+both once. It forks for every run, and has no JAX devices or threads itself. The
+fork then runs `tiger_jax.main` with the faults of the request.
 """
 
 from collections.abc import Sequence
@@ -177,7 +177,7 @@ def _become(request: dict[str, Any], ends: dict[str, int]) -> None:
 
 
 def _collect(ends: dict[str, int], pid: int) -> dict[str, str]:
-  """Reads pipes to the end; unlike files, they work if the disk is full."""
+  """Reads pipes to the end. Pipes still work if the disk is full."""
   texts = dict.fromkeys(ends, b'')
   deadline = time.monotonic() + _TIMEOUT_SECONDS
   with selectors.DefaultSelector() as selector:

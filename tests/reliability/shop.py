@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from tests.reliability.forks import ROOT
 from tiger_jax.checkpoints import manifest
 
-# Whether to inject all faults, or a few of each kind.
+# Whether to inject all faults instead of a few of each kind.
 IS_FULL = os.environ.get('TIGER_JAX_RELIABILITY') == 'full'
 STEPS = 400
 SAVE_EVERY = 25
@@ -115,7 +115,7 @@ def assert_good_so_far(workdir: Path, reference: Path) -> None:
   for stage in ('semantic_ids', 'train'):
     folder = checkpoints(workdir, stage)
     for step in steps(folder):
-      # A folder whose name is a step is complete.
+      # A folder whose name is a step must be complete.
       manifest.check(folder / str(step), {'step': step})
     ledger = folder.parent / 'ledger'
     if ledger.exists():

@@ -65,7 +65,7 @@ def saved(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Saved:
   return result
 
 
-# Damages a file; returns the steps of the damaged checkpoints.
+# A function that damages a file and returns the steps of damaged checkpoints.
 Damage = Callable[[np.random.Generator, Path, list[Path]], set[int]]
 
 
@@ -126,7 +126,7 @@ KINDS = {
   delete: (25, 3),
   swap: (25, 4),
 }
-# Consecutive numbers select consecutive files, so every file is a target.
+# Case n of a kind damages file n of a checkpoint.
 CASES = [
   (kind, number)
   for kind, counts in KINDS.items()
@@ -209,7 +209,9 @@ def test_every_file_is_a_target(saved: Saved):
     assert len(names) <= min(counts[0] for counts in KINDS.values())
 
 
-def test_renamed_checkpoints_and_additional_files(saved: Saved, tmp_path: Path):
+def test_renamed_checkpoints_and_additional_files_are_detected(
+  saved: Saved, tmp_path: Path
+):
   folder = shutil.copytree(saved.folder, tmp_path / 'checkpoints')
   oldest, middle, newest = sorted(saved.states)
   shutil.rmtree(folder / str(newest))
@@ -267,10 +269,9 @@ def test_a_run_resumes_from_an_undamaged_checkpoint(
   tally['damaged runs that resumed, equal to the reference'] += 1
 
 
-def test_all_checkpoints_are_damaged(
+def test_damage_to_all_checkpoints_ends_the_run_and_removes_nothing(
   tmp_path: Path, forks: Forks, reference: Path
 ):
-  """The run ends with an error, and removes nothing."""
   workdir = shop.without('evaluation', reference, tmp_path / 'run')
   folder = shop.checkpoints(workdir, 'train')
   for step in shop.steps(folder):

@@ -18,7 +18,7 @@ from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import ROOT, Forks, environment
 
-# The phases of a save: the event of the start, and the number of later events.
+# Each phase of a save: the event that starts it, and the number of its events.
 IN_SAVE = {
   'arrays': (r'save\.begin /{}', 9),
   'manifest': (r'os\.rename /{}\S+orbax-checkpoint-tmp ', 24),
@@ -35,7 +35,7 @@ def in_save(rng: np.random.Generator, stage: str, phase: str) -> Trigger:
     nth=1 if phase == 'removal' else int(rng.integers(1, 3)),
     events=int(rng.integers(events)),
     among='/checkpoints/|^os.remove',
-    # Threads write the arrays without events.
+    # Threads write the arrays, which causes no events.
     delay=float(rng.uniform(0, 0.02)) if phase == 'arrays' else 0.0,
   )
 
@@ -81,7 +81,7 @@ def command(workdir: Path) -> list[str]:
 def test_two_runs_are_equal(
   number: int, tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
-  """This run is started from the command line."""
+  """The run is started from the command line, the reference by a fork."""
   workdir = tmp_path / 'run'
   subprocess.run(
     command(workdir), env=environment(cache), cwd=ROOT, check=True,
@@ -128,7 +128,7 @@ def test_kill_9(
 def test_kill_9_at_random_times(
   tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
-  """The process is otherwise unchanged."""
+  """Kills a process that runs without injected faults."""
   rng = np.random.default_rng(0)
   results = json.loads((reference / 'results.json').read_text())
   seconds = sum(results['seconds'].values())
@@ -143,7 +143,7 @@ def test_kill_9_at_random_times(
         time.sleep(0.02)
       time.sleep(rng.uniform(0, seconds))
       process.kill()
-    if process.returncode == 0:  # It finished before the kill.
+    if process.returncode == 0:  # The run finished before the kill.
       assert_same(workdir, reference)
       shutil.rmtree(workdir)
       continue

@@ -53,12 +53,12 @@ def test_abort(
   reference: Path,
   tally: Counter[str],
 ):
-  """The error names step, batch and tensor, and checkpoints are finite."""
+  """The error names the step, the batch and the tensor; no NaN is saved."""
   workdir = shop.without('train', reference, tmp_path / 'run')
   ended = forks.run(workdir, shop.FLAGS, patches=[patch])
   assert ended.code == 5, ended.err
   assert 'Traceback' not in ended.err
-  # Detected by a step, or by the save after it.
+  # The NaN is detected by a step, or by the save after that step.
   match = re.fullmatch(
     r'error: train: (?:after batch (?P<last>\w+), )?(?P<tensor>.+) is not '
     r'finite (?:at|after) step (?P<step>\d+)(?:, batch (?P<batch>\w+))?; .*',
@@ -85,7 +85,7 @@ def test_abort(
 
 @pytest.mark.parametrize(
   ('where', 'batch'),
-  # Within a call. The second one is detected only by the save at step 175.
+  # Both are within a call. Only the save at step 175 detects the second NaN.
   [('loss', 163), ('parameters', 174)] if shop.IS_FULL else [('loss', 163)],
 )
 def test_rewind(
@@ -96,7 +96,7 @@ def test_rewind(
   reference: Path,
   tally: Counter[str],
 ):
-  """The run skips the batches around the bad one, also if it is killed."""
+  """The run skips the batches around the bad one, even after a kill."""
   flags = (*shop.FLAGS, REWIND)
   patch = ('nan_of_a_batch', batch, where)
   whole = shop.without('train', reference, tmp_path / 'whole')
@@ -118,7 +118,7 @@ def test_rewind(
   assert after[-1][1] == shop.STEPS + stop - start - 1
 
   kills = [
-    # While later checkpoints are removed, and during later saves.
+    # One kill while later checkpoints are removed, and two during later saves.
     Trigger(r'os\.rename /train\S+/150 -> \S+\.old', events=3),
     Trigger(r'save\.begin /train.*/150$', nth=2),
     Trigger(r'save\.begin /train.*/300$', events=15),

@@ -62,7 +62,7 @@ def test_failed_saves(
   assert failed.code not in (0, 1), failed.err
   lines = failed.err.splitlines()
   assert sum(line.startswith('error: ') for line in lines) == 1
-  if action == 'block':  # For a full disk, TensorBoard's writer also complains.
+  if action == 'block':  # On a full disk, TensorBoard prints a traceback.
     assert 'Traceback' not in failed.err
     assert failed.message.startswith('error: ')
   named = [
@@ -87,7 +87,7 @@ def test_failed_saves(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='only in the full run')
-def test_a_file_where_the_checkpoints_go(
+def test_a_file_at_the_path_of_the_checkpoints_folder(
   tmp_path: Path, forks: Forks, reference: Path, tally: Counter[str]
 ):
   workdir = shop.without('train', reference, tmp_path / 'run')

@@ -14,7 +14,7 @@ from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks, Outcome
 from tiger_jax.checkpoints import manifest
 
-# Events that a random time would rarely hit, in the order of the stages.
+# Events that a signal at a random time would rarely hit, in their order.
 MOMENTS = (
   ('stage.begin embedding', 1),
   (r'save\.begin /semantic_ids', 2),
@@ -83,7 +83,7 @@ def test_sigterm(
       )
     )
     stopped = forks.run(workdir, shop.FLAGS, [trigger])
-    if 'terminate' not in stopped.trace:  # It finished before the signal.
+    if 'terminate' not in stopped.trace:  # The run finished before the signal.
       assert stopped.code == 0
       assert shop.final(workdir) == shop.final(reference)
       shutil.rmtree(workdir)

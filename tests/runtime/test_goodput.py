@@ -87,7 +87,7 @@ def test_compilation_is_moved_to_its_own_phase(watch, clock):
     clock.now += 1
   with watch.phase('compile'):
     clock.now += 5
-    compiles(4.0)  # Already counted by the phase.
+    compiles(4.0)  # The phase already counts this time.
   clock.now += 2
   compiles(1.5)
   assert watch.seconds() == {
@@ -113,7 +113,7 @@ def test_a_closed_stopwatch_does_not_count(clock):
 
 
 def test_a_real_compilation_is_counted():
-  """JAX could change the name of the event."""
+  """Detects a change of the name of JAX's event."""
   watch = Stopwatch()
 
   def function(x):
@@ -177,7 +177,7 @@ def test_the_phases_of_a_run_add_up_to_its_time(tmp_path, capsys):
   assert f'train: {seconds["wall"]:.1f} s: ' in capsys.readouterr().out
 
 
-def test_every_call_writes_a_line(tmp_path):
+def test_every_call_of_train_writes_a_line(tmp_path):
   run = Run(tmp_path)
   with pytest.raises(KeyboardInterrupt):
     run(Counter(), run.stopping(8, error=KeyboardInterrupt()))

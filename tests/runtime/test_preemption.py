@@ -20,7 +20,7 @@ def test_a_signal_is_recorded_and_the_handler_restored():
       assert not stop.received
       os.kill(os.getpid(), signal.SIGTERM)
       assert stop.received
-      os.kill(os.getpid(), signal.SIGTERM)  # The second has no effect.
+      os.kill(os.getpid(), signal.SIGTERM)  # The second signal has no effect.
     assert signal.getsignal(signal.SIGTERM) is handler
     assert not calls
     with StopSignal() as stop:

@@ -101,7 +101,7 @@ def test_moments_of_adam_are_sharded_like_parameters():
 
 
 def test_factors_of_adafactor_are_replicated():
-  """They have the path of a matrix but fewer axes, and are small."""
+  """The factors have the path of a matrix but fewer axes, and are small."""
   mesh = make_mesh(fsdp=2, tensor=4)
   state = make_state('adafactor')
   shapes = shard_shapes_of(mesh, state)

@@ -119,7 +119,7 @@ def test_refuses_a_checkpoint_of_too_many_folders(folder, monkeypatch):
   monkeypatch.setattr(manifest, '_MAX_ENTRIES', 100)
   for i in range(101):
     (folder / '1' / 'state' / f'{i}').mkdir()
-  assert 'holds more than 100 files' in restore_error(folder)
+  assert 'holds more than 100 entries' in restore_error(folder)
 
 
 DEEP = [

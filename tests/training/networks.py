@@ -16,7 +16,7 @@ WIDTH = 4
 
 
 def make_task(events=None, level_sizes=(5, 5, 2), **changes):
-  """Returns a task with small widths; all are even, and most divide by 8."""
+  """Returns a task with small, even widths."""
   config = {
     'max_history': WIDTH,
     'd_model': 8,

@@ -1,6 +1,6 @@
 """Small tasks, and runs of the train loop.
 
-As a program, this file trains and kills itself during the run.
+If this file is run as a program, it trains a task and kills its own process.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ class Counter:
 
 
 class Run:
-  """A workdir; each call trains like a new process.
+  """A run in a workdir. Calling it trains or resumes, as a new process would.
 
   Attributes:
     numbers: The numbers of the batches that `counting` has yielded.
@@ -145,7 +145,7 @@ class Run:
   def stopping(self, at, source=None, error=None):
     """Returns a source that is interrupted when step `at` is read.
 
-    The interruption is `error`, or SIGTERM without one.
+    It raises `error` if one is given, and sends SIGTERM otherwise.
     """
 
     def read(start, stop):

@@ -1,4 +1,4 @@
-"""Training in bfloat16: results that are equal, or equal up to rounding."""
+"""Training in bfloat16: results are equal exactly, or up to rounding."""
 
 import jax
 import jax.numpy as jnp

@@ -16,7 +16,7 @@ from tiger_jax.training.step import init_state, make_steps
 STEPS = 4
 # Adam would amplify rounding errors of gradients near zero.
 ADAGRAD = OptimizerConfig('adagrad', 0.1)
-# Data, fsdp, tensor.
+# The sizes of the axes data, fsdp and tensor.
 MESHES = [
   (2, 1, 1), (4, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8), (2, 4, 1),
 ]  # fmt: skip
@@ -110,7 +110,7 @@ def on_one_device(name):
 SIZES = {'d_model': 16, 'num_heads': 8, 'head_dim': 2, 'mlp_dim': 16}
 KINDS = {
   'mlp': Mlp,
-  # Only one of them has dropout and users, which take long to compile.
+  # Only this TIGER has dropout and users, which take long to compile.
   'bidirectional': functools.partial(
     make_task, level_sizes=(8, 8, 8), num_user_tokens=8, **SIZES
   ),
@@ -161,7 +161,7 @@ def test_several_devices_train_like_one(name, shape):
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
   assert_close(state, expected)
   assert_sharded(state, shardings)
-  # The expected shard, without use of the rules.
+  # The shape of a shard, computed without the sharding rules.
   _, fsdp, tensor = shape
   heads = 'query' if name == 'mlp' else 'decoder/self_attentions_0/query'
   kernel = state.params
@@ -202,7 +202,7 @@ def test_a_batch_size_that_is_not_divisible_by_devices():
 
 
 def test_heads_that_are_not_divisible_by_devices():
-  """They are replicated, and the result is the same."""
+  """The heads are replicated, and the result is the same."""
   state, losses, shardings = train(Mlp(num_heads=3), make_mesh((1, 1, 8)))
   expected, expected_losses, _ = train(Mlp(num_heads=3), make_mesh(ONE_DEVICE))
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)

@@ -20,7 +20,8 @@ from tests.training.running import (
 )
 from tiger_jax.errors import CheckpointError, DamagedError, Preempted
 
-# Equal bits are claimed for programs with the default optimizations.
+# Results are bit-identical only for programs compiled with the default XLA
+# optimizations, as users run them.
 pytestmark = pytest.mark.as_users
 
 
@@ -138,12 +139,12 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, whole, capsys):
   (tmp_path / 'checkpoints' / '7' / 'meta.json').write_text('{}')
   params = run(task, read)
   assert 'WARNING: step 7 is skipped' in capsys.readouterr().err
-  # It is kept for inspection under another name.
+  # The damaged checkpoint is kept for inspection under another name.
   assert (tmp_path / 'checkpoints' / '7.damaged').is_dir()
   assert_ends_as(run, params, whole)
 
 
-def test_all_checkpoints_damaged(tmp_path):
+def test_damage_to_all_checkpoints_ends_the_run(tmp_path):
   run = Run(tmp_path)
   run(Counter())
   for step in run.saved():

@@ -109,14 +109,14 @@ def test_the_best_checkpoint_is_returned(tmp_path, best):
     tmp_path, save_every=2, evaluate=scripted(scores), best_metric='score'
   )
   assert run(Counter())['count'] == best
-  # The finished run returns the same.
+  # The finished run returns the same parameters.
   assert run(Counter())['count'] == best
   assert run.saved() == sorted({best, 6, 8, 10})
   with Checkpoints(tmp_path / 'checkpoints', {}, 'score') as checkpoints:
     assert checkpoints.by_metric()[0] == best
 
 
-def test_without_a_metric_the_last_is_returned(tmp_path):
+def test_without_a_metric_the_last_parameters_are_returned(tmp_path):
   scores = {2: 0.9, 4: 0.1, 6: 0.1, 8: 0.1, 10: 0.0}
   run = Run(tmp_path, save_every=2, evaluate=scripted(scores))
   assert run(Counter())['count'] == STEPS
@@ -158,7 +158,7 @@ def test_replicas_equal_single_runs(tmp_path):
     np.testing.assert_allclose(
       params['table'][i], single(seed)['table'], rtol=1e-5, atol=1e-6
     )
-  # The log has their mean.
+  # The log has the mean over the replicas.
   losses = [
     [x['loss'] for x in Run(tmp_path / str(seed)).lines()] for seed in seeds
   ]
@@ -202,7 +202,7 @@ def test_a_full_disk_is_a_one_line_error(tmp_path, monkeypatch):
 
 
 def test_tables_reach_the_task(tmp_path):
-  """They are an argument of the jitted step."""
+  """The tables are an argument of the jitted step."""
   task, read = real_task()
   params = [
     Run(tmp_path / str(keep))(Noisy(task.tables['events'], keep), read)
@@ -224,7 +224,7 @@ def test_random_draws_depend_on_seed_and_step_only(tmp_path):
 
 
 def test_every_step_trains_on_its_batch(tmp_path):
-  """Every batch is used once, in order, also after an interruption."""
+  """Every batch is used once, in order, even after an interruption."""
 
   class Trace(Counter):
     """A task whose parameter lists the numbers of its batches."""

@@ -1,4 +1,4 @@
-"""The optimizers, against values worked out by hand."""
+"""The optimizers, compared with values worked out by hand."""
 
 import math
 

@@ -31,7 +31,7 @@ class Chain:
   PRIME = 65521
 
   def __init__(self, bad, where='loss'):
-    # Arguments of the compiled program, so that all examples share it.
+    # Tables are arguments of the program, so all examples share one program.
     first, second = bad if len(bad) == 2 else (*bad, -1)
     self.tables = {
       'bad': np.array([first, second], np.float32),
@@ -131,7 +131,7 @@ def test_one_rewind_for_one_bad_batch(
   num_steps, steps_per_call, save_every, log_every, back, skip, bad, where,
   interruption,
 ):  # fmt: skip
-  """This holds for all periods, with and without an interruption."""
+  """Holds for all periods of logs and checkpoints, even if interrupted."""
   numbers, starts = expected_run(num_steps, steps_per_call, back, skip, bad)
   printed = io.StringIO()
   with (
@@ -161,7 +161,7 @@ def test_one_rewind_for_one_bad_batch(
     int(x) for x in re.findall('back to step (.*);', printed.getvalue())
   ]
   assert len(restored) == len(starts)
-  # The newest checkpoint that is old enough, or step 0.
+  # A rewind restores the newest checkpoint that is old enough, or step 0.
   for step, start in zip(restored, starts, strict=True):
     assert max(0, start - save_every - steps_per_call) <= step <= start
 
@@ -237,7 +237,7 @@ def test_a_rewind_from_a_failed_save(tmp_path):
   ('back', 'to'), [(0, 6), (1, 4), (2, 4), (4, 2), (5, 0), (100, 0)]
 )
 def test_which_checkpoint_a_rewind_restores(tmp_path, back, to, capsys):
-  """It is `back` steps older than the bad step, 7, or step 0."""
+  """The newest checkpoint at step 6 - `back` or earlier; step 7 is bad."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back, skip=8))
   assert rewound(run, [6])['count'] == STEPS
   assert f'back to step {to};' in capsys.readouterr().out
@@ -248,7 +248,7 @@ def test_which_checkpoint_a_rewind_restores(tmp_path, back, to, capsys):
 
 
 def test_checkpoints_are_kept_for_a_rewind(tmp_path, capsys):
-  """The three latest checkpoints would not be enough."""
+  """The three latest checkpoints would not be old enough."""
   run = Run(tmp_path, save_every=1, rewind=Rewind(back=6, skip=7))
   assert rewound(run, [8])['count'] == STEPS
   assert 'back to step 2;' in capsys.readouterr().out
@@ -296,7 +296,7 @@ def test_a_run_ends_after_ten_rewinds(tmp_path, capsys):
 
 
 def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
-  """A restart reads them from `meta`, and a later rewind keeps them."""
+  """A restart reads the ranges from `meta`, and a later rewind keeps them."""
   whole = Run(tmp_path / 'whole', save_every=3, rewind=Rewind(2, 3))
   rewound(whole, [3, 11])
   numbers = [0, 4, 5, 6, 7, 8, 12, 13, 14, 15]

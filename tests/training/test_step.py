@@ -22,7 +22,8 @@ from tiger_jax.training.step import (
   tensor_names,
 )
 
-# Equal bits are claimed for programs with the default optimizations.
+# Results are bit-identical only for programs compiled with the default XLA
+# optimizations, as users run them.
 pytestmark = pytest.mark.as_users
 
 ADAMW = OptimizerConfig('adamw', 0.01, warmup_steps=2, weight_decay=0.1)
@@ -34,7 +35,7 @@ RECIPES = {
 
 
 class Linear:
-  """Predicts an item vector from the sum of others, with random noise."""
+  """Predicts an item vector from the sum of other vectors, with noise."""
 
   tables = np.float32(0.5)
 
@@ -137,7 +138,7 @@ def test_random_draws_depend_on_the_seed():
 
 
 class Recorder:
-  """Logs the draws of the loss, and keeps those of `after_update`."""
+  """Logs the random draws of `loss` and of the previous `after_update`."""
 
   tables = ()
 
@@ -163,7 +164,7 @@ def test_every_step_has_new_random_draws(num_replicas):
   assert len(np.unique(drawn)) == drawn.size == 9 * num_replicas
   steps = metrics['step'].reshape(5, -1)
   np.testing.assert_array_equal(steps[1:, 0], np.arange(4))
-  # The logged norm is that before clipping.
+  # The norm is logged before clipping.
   np.testing.assert_allclose(metrics['gradient_norm'], 500, rtol=1e-6)
 
 

@@ -1,10 +1,10 @@
 """Writes and reads one checkpoint: a folder of Orbax arrays and JSON.
 
-A checkpoint is written to a temporary folder. After all data are on disk and
-were read back, the folder is moved to its final name. A folder with a final
-name is therefore complete. A checkpoint holds data, never code:
+A checkpoint is written to a temporary folder. The folder gets its final name
+after all data were written and read back. A folder with a final name is
+therefore complete. A checkpoint holds data, never code:
 
-    meta.json       what is trained, metrics, types and shapes of arrays
+    meta.json       the identity of the run, metrics, types and shapes of arrays
     params/         the parameters
     state/          the step and the state of the optimizer
     manifest.json   the size and sha256 of all other files
@@ -42,7 +42,7 @@ from tiger_jax.storage import files, os_errors
 # Since format 2, `skipped` in `meta` is a list of ranges instead of a number.
 # Since format 3, `params` has its own folder and is no longer in `state/`.
 FORMAT = 3
-# Parts of a checkpoint that are read: prefixes of file names.
+# The parts that `read_contents` can check, as prefixes of file names.
 ALL = ('',)
 META = ('meta.json',)
 PARAMS = ('meta.json', 'params/')
@@ -103,8 +103,8 @@ def read_contents(
     folder: The folder of the checkpoint.
     step: The step of the checkpoint.
     part: `ALL`, `META` or `PARAMS`. Files outside the part may be damaged or
-      missing. The returned `arrays` lists only arrays of the part. Before
-      format 3, `PARAMS` checks all files.
+      missing. The returned `arrays` lists only arrays of the part. In a
+      checkpoint before format 3, `PARAMS` checks all files.
 
   Raises:
     ValueError: The checkpoint is damaged.
@@ -236,8 +236,8 @@ def explain_errors(
   Args:
     folder: The folder of the checkpoints.
     problem: The operation that failed, for the message.
-    damaged: The checkpoint that an error shows to be damaged. The error becomes
-      a `DamagedError` if this is given, and a `CheckpointError` otherwise.
+    damaged: The checkpoint that is damaged if an error occurs. The error
+      becomes a `DamagedError` if this is given, otherwise a `CheckpointError`.
   """
   try:
     yield
@@ -329,8 +329,8 @@ def _check_restored(folder: Path, state: Any) -> None:
 def _orbax() -> ocp.Checkpointer:
   """Returns a checkpointer that does not wait for other processes.
 
-  It is synchronous. If an asynchronous checkpointer cannot write, its threads
-  wait for minutes.
+  The checkpointer is synchronous, because the threads of an asynchronous one
+  wait for minutes if they cannot write.
   """
   process = jax.process_index()
   options = ocp.options.MultiprocessingOptions(

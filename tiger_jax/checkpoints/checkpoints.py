@@ -57,7 +57,7 @@ class Checkpoints:
     self._writes = writes
     self._writer = futures.ThreadPoolExecutor(1, 'checkpoint')
     self._pending: futures.Future[None] | None = None
-    # The metric of every verified step; None if it has none.
+    # The metric of every checked step; None if the step has no metric.
     self._metrics: dict[int, float | None] = {}
     self._damaged: set[int] = set()
     with self._explain_errors('it cannot be used'):
@@ -107,7 +107,7 @@ class Checkpoints:
     """Refuses the folder if its checkpoints belong to another run.
 
     Raises:
-      CheckpointError: They do. The message lists the differences.
+      CheckpointError: The message lists the differences.
     """
     for step in self.steps()[::-1]:
       with contextlib.suppress(DamagedError):
@@ -124,7 +124,7 @@ class Checkpoints:
     files that contain the metrics.
     """
     self.wait()
-    # If all are damaged, returns them, so that `restore` raises the error.
+    # If all steps are damaged, returns them, so that `restore` raises an error.
     return self._ranked() or sorted(self._damaged)
 
   def save(
@@ -150,7 +150,7 @@ class Checkpoints:
 
     Raises:
       NotFiniteError: An array is not finite. Nothing is written.
-      CheckpointError: An earlier checkpoint cannot be saved.
+      CheckpointError: An earlier checkpoint could not be saved.
     """
     if step in self.steps():
       return
@@ -280,7 +280,7 @@ class Checkpoints:
         self._remove(old)
 
   def _remove(self, step: int, *, aside: bool = False) -> None:
-    # Renamed first: a folder whose name is a step must be complete.
+    # Renames the folder first: a folder whose name is a step must be complete.
     moved = self.folder / f'{step}.{"damaged" if aside else "old"}'
     if moved.exists():
       shutil.rmtree(moved)

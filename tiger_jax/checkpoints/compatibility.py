@@ -19,7 +19,7 @@ def require_same_run(
 ) -> None:
   """Raises CheckpointError if a checkpoint belongs to another run.
 
-  A config field that is absent from the checkpoint counts as its former value
+  If a config field is absent from the checkpoint, its former value is used
   (`config.recorded.former_values`). Old checkpoints therefore stay usable when
   a field is added.
 

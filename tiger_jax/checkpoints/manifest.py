@@ -58,7 +58,7 @@ def check(
   """
   manifest = _read(folder)
   if manifest['about'] != about:
-    raise ValueError(f'{NAME} is of {manifest["about"]}, not of {about}')
+    raise ValueError(f'{NAME} belongs to {manifest["about"]}, not to {about}')
   recorded = _select(manifest['files'], prefixes)
   sizes = _select(_sizes(folder), prefixes)
   if missing := sorted(recorded.keys() - sizes.keys()):
@@ -119,7 +119,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
       for entry in entries:
         num_entries += 1
         if num_entries > _MAX_ENTRIES:
-          raise ValueError(f'it holds more than {_MAX_ENTRIES} files')
+          raise ValueError(f'the folder holds more than {_MAX_ENTRIES} entries')
         name = f'{parent}{entry.name}'
         if entry.is_dir(follow_symlinks=False):
           pending.append(f'{name}/')

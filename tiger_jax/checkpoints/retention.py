@@ -28,7 +28,7 @@ def latest(steps: list[int], reach: int) -> list[int]:
 def ranked(values: dict[int, float]) -> list[int]:
   """Returns steps in order of their metric, the best first.
 
-  The earlier of two equal steps comes first, and NaN comes last.
+  If two metrics are equal, the earlier step comes first. NaN comes last.
   """
   return sorted(
     values, key=lambda step: (math.isnan(values[step]), -values[step], step)

@@ -21,11 +21,11 @@ def from_json(value: Any) -> Ranges:
 
   Args:
     value: A list of pairs. Earlier versions wrote a number n instead, and added
-      n to the batch numbers of all later steps. It becomes the range of the
-      first n batches.
+      n to the batch numbers of all later steps. The number becomes the range of
+      the first n batches.
 
   Raises:
-    ValueError: The value is neither.
+    ValueError: The value is neither a list of ranges nor a number.
   """
   pairs = [[0, value]] * (value != 0) if type(value) is int else value
   is_list = isinstance(pairs, list) and all(
@@ -105,8 +105,8 @@ def read(
   """Yields the stacks of the steps `start + 1` to `stop`.
 
   Args:
-    batches: A function `(first, end)` that yields the batches with these
-      numbers in stacks.
+    batches: A function `(first, end)` that yields the batches `first` to
+      `end - 1` in stacks.
     ranges: The skipped ranges. Each consists of whole stacks.
     start: The number of steps done.
     stop: The last step.

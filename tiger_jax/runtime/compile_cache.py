@@ -80,7 +80,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _prune(folder: Path, max_bytes: int) -> None:
-  """Removes the least recently used entries, down to a total size."""
+  """Removes the least recently used entries until `max_bytes` remain."""
   entries = []
   with contextlib.suppress(OSError):
     for path in folder.glob('*-cache'):
@@ -97,8 +97,8 @@ def _prune(folder: Path, max_bytes: int) -> None:
 def _repair_entries(folder: Path) -> None:
   """Removes entries that cannot be read, so that JAX writes them again.
 
-  A run that is killed, or that fills the disk, may leave an incomplete entry.
-  JAX then warns and recompiles, but does not replace the entry.
+  A run that is killed or fills the disk may leave an incomplete entry. JAX then
+  warns and recompiles, but does not replace the entry.
   """
   show = warnings.showwarning
 

@@ -14,7 +14,7 @@ from tiger_jax.errors import DataError, Preempted, TigerError, one_line
 from tiger_jax.storage import os_errors
 
 _INTERRUPTED = 130
-# Errors of a full disk or file, as opposed to a pipe without a reader.
+# Errors of a full disk or file. Other errors, like a closed pipe, are ignored.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,7 +53,7 @@ class _Descriptor(io.RawIOBase):
 class _Stream(io.TextIOWrapper):
   """A text stream that never raises; unencodable characters become `?`.
 
-  The encoding and the buffering are those of the stream that it replaces.
+  It has the encoding and the buffering of the stream that it replaces.
   """
 
   def __init__(self, number: int, replaced: Any):
@@ -111,9 +111,9 @@ def fail(error: BaseException, at_once: bool) -> None:
   Args:
     error: The error that ended the run.
     at_once: Whether to skip Python's shutdown. In a run with several processes,
-      the shutdown could wait for processes that wait for this one. If set, an
-      unexpected error also exits, with a traceback. Otherwise the function
-      returns for an unexpected error.
+      the shutdown could wait for processes that wait for this one. If set, the
+      process also exits after an unexpected error, with a traceback. Otherwise
+      the function returns.
   """
   if isinstance(error, TigerError):
     message, code = one_line(f'error: {error}'), error.exit_code

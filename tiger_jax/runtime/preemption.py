@@ -20,8 +20,8 @@ def exit_on_signals() -> None:
   """
 
   def exit_now(unused_number: int, unused_frame: Any) -> None:
-    # Not `print`: the signal may have interrupted one. Writing fails if the
-    # terminal is closed.
+    # A `print` would fail if the signal interrupted another `print`. A write
+    # fails if the terminal is closed.
     with contextlib.suppress(OSError):
       os.write(2, _MESSAGE)
     os._exit(Preempted.exit_code)

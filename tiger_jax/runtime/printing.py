@@ -14,7 +14,7 @@ _ERRORS = (OSError, ValueError, AttributeError)
 
 
 class SafeStream:
-  """Writes text to a stream, and drops the text if that fails."""
+  """Writes text to a stream, and drops the text if the write fails."""
 
   def __init__(self, stream: Any):
     """Wraps a text stream, or None."""

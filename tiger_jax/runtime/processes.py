@@ -34,8 +34,8 @@ def join() -> None:
 
   On Cloud TPU, Slurm and Open MPI, JAX detects the other processes. Elsewhere,
   JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe them.
-  If they do not connect in time, this process ends with the exit code of
-  PeerError.
+  If the processes do not connect in time, this process ends with the exit code
+  of PeerError.
 
   Raises:
     UsageError: The other processes are not known.
@@ -80,8 +80,8 @@ def _number(name: str) -> int | None:
 def _bind_address(address: str, is_main: bool) -> str | None:
   """Checks the coordinator's address, and returns the address to listen on.
 
-  An invalid address would end JAX with a segmentation fault. None stands for
-  the default of JAX: it listens on all networks without authentication, even if
+  An invalid address would end JAX with a segmentation fault. None means the
+  default of JAX, which listens on all networks without authentication, even if
   the coordinator's address is local.
   """
   host, _, port = address.rpartition(':')
@@ -211,7 +211,7 @@ class AnyProcess:
     """Returns whether the flag of any process was set.
 
     All processes must call this, and all get the same result. With several
-    processes, the result is about the flags of the previous call, so that no
+    processes, the result combines the flags of the previous call, so that no
     process waits for the others.
     """
     if not self._is_shared:

@@ -10,10 +10,10 @@ import numpy as np
 # Batches are sharded over both axes. Parameters are also sharded over `fsdp`.
 BATCH_AXES = ('data', 'fsdp')
 
-# The mesh axes over which the axes of a parameter are sharded. A rule applies
-# to paths that end with its pattern, and the first such rule is used. It also
-# applies to the optimizer state of the parameter. Arrays without a rule are
-# replicated. So is an axis whose size is not a multiple of the mesh axis.
+# Each rule has a pattern and the mesh axis for each axis of a parameter. The
+# first rule whose pattern matches the end of the path is used, also for the
+# optimizer state. An array without a rule is replicated. An axis is also
+# replicated if its size is not a multiple of the size of its mesh axis.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'(code|user)_embedding/embedding', ('tensor', 'fsdp')),
   (r'(query|key|value)/kernel', ('fsdp', 'tensor', None)),

@@ -21,7 +21,7 @@ except ImportError:
   SummaryWriter = None
 
 _NAME = 'metrics.jsonl'
-# No run writes a larger file: a line has 300 bytes.
+# The maximum size of a file that is read. A line has about 300 bytes.
 _MAX_BYTES = 2**30
 
 
@@ -29,8 +29,8 @@ class MetricsWriter:
   """Writes scalars to `metrics.jsonl`, and to TensorBoard if it is installed.
 
   A stage that trains also writes its lines to a second `metrics.jsonl` in the
-  folder of the stage. These lines survive a later run with another config. That
-  run sets the folder aside, and replaces the lines in the first file.
+  folder of the stage. A later run with another config replaces the lines in the
+  first file, but keeps the second file: it sets the folder of the stage aside.
   """
 
   def __init__(self, workdir: Path):

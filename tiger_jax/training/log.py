@@ -12,7 +12,7 @@ from tiger_jax.training.step import StepResults
 
 
 class StepLog:
-  """Collects the results of steps, and reads them long after the dispatch."""
+  """Collects the results of steps, and reads them when the log is flushed."""
 
   def __init__(
     self,
@@ -101,7 +101,7 @@ class StepLog:
     digests: list[str],
     last: int,
   ) -> None:
-    # Columns: tensors, then metrics. Rows: steps; replicas are merged.
+    # A row per step, and a column per tensor and metric. Replicas are merged.
     good = np.concatenate(
       [finite, np.stack([np.isfinite(x) for x in metrics.values()], -1)], -1
     )
@@ -111,8 +111,8 @@ class StepLog:
     row = int(np.argmin(good.all(axis=1)))
     step = last - len(digests) + 1 + row
     name = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
-    # A step reads the parameters that the step before it computed. No step
-    # comes before the initial parameters.
+    # A step reads the parameters that the step before it computed. Step 1
+    # counts as the cause if the initial parameters are not finite.
     cause = max(1, step - name.startswith('parameter '))
     raise NotFiniteError(
       f'{self._label}: {name} is not finite at step {step}, batch '

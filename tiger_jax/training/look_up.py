@@ -10,7 +10,7 @@ from tiger_jax.training.step import Params, Task, UpdatingTask
 
 
 class LookUp:
-  """A task that reads the item rows of `Excerpts` and passes them to a task.
+  """A task that reads the item rows of `Excerpts` for an inner task.
 
   Attributes:
     tables: The tables of the inner task, and the item rows of all histories.

@@ -66,7 +66,8 @@ def train(
 
   Args:
     task: The training task.
-    batches: `(start, stop)` -> the batches with these numbers, in stacks.
+    batches: A function `(start, stop)` that yields the batches `start` to
+      `stop - 1` in stacks.
     schedule: The number of steps, and the intervals of logs and checkpoints.
     optimizer_config: The optimizer and its learning rate schedule.
     seeds: One seed per replica. With several replicas, the parameters have a
@@ -76,7 +77,7 @@ def train(
     writer: Receives the metrics.
     label: The name of the stage in the metrics and the progress line.
     identity: JSON that describes what is trained, see `Checkpoints`.
-    evaluate: Returns the metrics of parameters. Called at every checkpoint.
+    evaluate: A function from parameters to metrics, called at every checkpoint.
     best_metric: The metric that selects the checkpoint; None selects the last.
 
   Returns:
@@ -184,7 +185,7 @@ class _Run:
       self._train(stop, start, ledger, bar)
 
   def rewind(self, error: NotFiniteError, num_rewinds: int) -> None:
-    """Rewinds to a checkpoint before an error, and skips batches around it."""
+    """Rewinds to a checkpoint before the bad step, and skips batches."""
     policy = self.schedule.rewind
     if policy is None or num_rewinds == _MAX_REWINDS:
       alternative = 'let the run rewind and skip batches (train.on_non_finite)'
@@ -210,7 +211,7 @@ class _Run:
     )
 
   def selected_params(self) -> Params:
-    """Returns the parameters with the best metric; the last without one."""
+    """Returns the best parameters, or the last if `best_metric` is None."""
     ranked = self.checkpoints.by_metric() if self.best_metric else []
     best = processes.from_main(ranked[0] if ranked else -1, self.mesh)
     if best in (-1, self._step):
@@ -234,7 +235,7 @@ class _Run:
     self._step, state, meta = restored
     self.checkpoints.drop(self._step, aside=True)
     self._state = put(TrainState(**state), self._shardings)
-    # After a rewind, the checkpoint may be older than the newest range.
+    # After a rewind, the checkpoint may be older than the last skipped range.
     self._skipped = self._skipped or skipped.from_json(meta.get('skipped', []))
     return self._step
 

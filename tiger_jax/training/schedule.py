@@ -58,7 +58,7 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """The number of steps that a window may start before the latest checkpoint.
+    """How many steps before the latest checkpoint a window may start.
 
     All steps before a checkpoint are finite, so a bad step comes after it.
     """

@@ -50,7 +50,7 @@ class UpdatingTask(Task, Protocol):
   ) -> Params:
     """Returns the changed parameters.
 
-    `seen` comes from `loss`, and `step` is the number of steps done before.
+    `seen` comes from `loss`, and `step` is the number of earlier steps.
     """
     ...
 
@@ -64,7 +64,7 @@ class TrainState(NamedTuple):
 
 
 class StepResults(NamedTuple):
-  """The results of the n steps of one call.
+  """The results of one call, which runs n steps.
 
   With several replicas, each array has an axis `r` for them.
 
@@ -118,8 +118,8 @@ def make_steps(
 
   The function maps `(state, tables, stack)` to `(state, results)` and donates
   the state. The first axis of every array of the stack indexes the batches. The
-  steps run without the host in between, whose overhead dominates the time of a
-  small model.
+  host does nothing between the steps of a call, because its overhead would
+  dominate the time of a small model.
 
   All randomness is a function of the seed and the step, so a resumed run
   repeats the steps of an uninterrupted run. Replicas share the batches, and
