@@ -4,8 +4,8 @@
 
 This command trains SASRec in eight minutes on two CPU cores. A colon and a name
 choose another baseline, as in configs/baselines.py:bert4rec. The names are
-`popularity`, `item_knn`, `matrix_factorization`, `two_tower`, `gru4rec`,
-`bert4rec`, `vq_rec` and `dsi`.
+`popularity`, `transitions`, `item_knn`, `matrix_factorization`, `two_tower`,
+`gru4rec`, `bert4rec`, `vq_rec` and `dsi`.
 
 For baselines that score items, --config.model.loss chooses `cross_entropy`,
 `sampled_softmax` or `bce`. For another dataset, add

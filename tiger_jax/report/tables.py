@@ -55,8 +55,8 @@ SASRec at full size, and a TIGER model that two cores train in 1.5 hours
 the same day or with the same version of the code. In TIGER tables without the
 column "proven", collision codes were assigned in the order of the events; in
 newer tables, they were assigned in the order of a hash of the item ids. The
-command below a table repeats its runs; README.md names the flags for data files
-on disk.
+command below a table repeats its runs; docs/experiments.md names the flags for
+data files on disk.
 """
 
 
