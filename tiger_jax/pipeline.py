@@ -316,8 +316,7 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
 
   Example:
     >>> import tiger_jax
-    >>> small = {'dataset.synthetic_users': 400, 'train.batch_size': 64}
-    >>> small |= {'train.steps': 100, 'train.evaluate_every': 100}
+    >>> small = {'dataset.synthetic_users': 400, 'train.steps': 100}
     >>> config = tiger_jax.load_config('configs/quickstart.py', small)
     >>> results = tiger_jax.run(config, 'runs/small')  # doctest: +ELLIPSIS
             data: ...

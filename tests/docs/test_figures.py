@@ -114,11 +114,6 @@ def test_each_table_equals_its_source(figures):
       assert text == figures.block(name), 'run tiger_jax.report.figures'
 
 
-@pytest.mark.xfail(
-  strict=True,
-  raises=FileNotFoundError,
-  reason='results/quickstart/results.json does not exist yet',
-)
 def test_the_quickstart_shows_the_measured_output(figures):
   for name, text in _blocks(figures):
     if name in _QUICKSTART:

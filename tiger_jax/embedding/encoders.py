@@ -143,7 +143,8 @@ def _tfidf_svd(
     raise UsageError(
       f'config.embedding.dim is {config.dim}: tfidf-svd can make at most '
       f'{min(weights.shape)} from {weights.shape[0]} items and '
-      f'{weights.shape[1]} different words and word pairs'
+      f'{weights.shape[1]} different words and word pairs; try '
+      f'--config.embedding.dim={min(64, *weights.shape) // 2 or 1}'
     )
   return TruncatedSVD(config.dim, random_state=0).fit_transform(weights)
 

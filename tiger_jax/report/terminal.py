@@ -41,6 +41,11 @@ def show_results(results: dict[str, Any]) -> str:
     'Lists are made from the whole catalog. Only the line "masked" excludes '
     'items of the history.'
   )
+  if 'transitions' in results['baselines']:
+    note += (
+      ' transitions ranks items by how often they followed the last items of '
+      'the history in the training data.'
+    )
   if 'semantic_ids' in results:
     collisions = results['semantic_ids']['collision_rate'][-1]
     note += (

@@ -86,6 +86,9 @@ def metrics(run: FinishedRun) -> dict[str, Any]:
     'headline': rows[0],
     'recall': test['recall@10'],
     'popularity': baselines['popularity']['test']['recall@10'],
+    'transitions': baselines.get('transitions', {})
+    .get('test', {})
+    .get('recall@10'),
     'num_users': None if users is None else len(users.user),
     'num_replicas': run.config.train.replicas,
     'validation': results['metrics'].get('validation', {}).get('recall@10'),

@@ -92,10 +92,15 @@ class Recommender:
     """
     one_process.check()
     workdir = as_path(workdir, 'workdir')
+    if not workdir.is_dir():
+      raise CheckpointError(
+        f'there is no folder {workdir}: name the folder of a finished run'
+      )
     trained = read_artifact(workdir, 'train')
     if trained is None:
       raise CheckpointError(
-        f"{workdir} has no finished stage 'train': run --mode=train there first"
+        f"{workdir} has no finished stage 'train': repeat the command of the "
+        f'run with --workdir={workdir} --mode=train first'
       )
     config = config_of(trained, lambda config: registry.entry(config.model))
     model = registry.entry(config.model)

@@ -154,9 +154,10 @@ def _require(
     shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
     more = ', ...' if len(names) > _MOST_SHOWN else ''
     raise DataError(
-      f'{path} has no column {missing[0]}: it needs {", ".join(required)}, and '
-      f'its columns are {shown}{more}; rename one, or add a first line that '
-      'names the columns'
+      f'{path} has no column {" and no column ".join(missing)}: it needs '
+      f'{", ".join(required)}, and its columns are {shown}{more}; rename them '
+      '(docs/data.md lists other names that are accepted), or add a first line '
+      'that names the columns'
     )
 
 
