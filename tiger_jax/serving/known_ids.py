@@ -10,6 +10,8 @@ from tiger_jax.errors import UsageError
 from tiger_jax.serving.arguments import item_ids, shown
 
 _NUM_NEAREST = 3
+# The similarity of `difflib`, from 0 to 1, that a suggestion must have.
+_MIN_SIMILARITY = 0.5
 # The number of known ids to compare on each side of an unknown id, in sorted
 # order.
 _NUM_NEIGHBORS = 100
@@ -80,13 +82,16 @@ class KnownIds:
       stripped.upper(),
       stripped.lstrip('0'),
       stripped.zfill(width),
+      _pad_digits(stripped, width),
     )
     similar = [variant for variant in variants if variant in self._rows]
     place = bisect.bisect(self._sorted, stripped)
     start = max(0, place - _NUM_NEIGHBORS)
     neighbors = self._sorted[start : place + _NUM_NEIGHBORS]
     compared = [x for x in neighbors if len(x) <= _MAX_LENGTH]
-    similar += difflib.get_close_matches(stripped, compared, _NUM_NEAREST)
+    similar += difflib.get_close_matches(
+      stripped, compared, _NUM_NEAREST, _MIN_SIMILARITY
+    )
     return list(dict.fromkeys(similar))[:_NUM_NEAREST]
 
   @functools.cached_property
