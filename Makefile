@@ -12,7 +12,7 @@ INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
 .PHONY: help install upgrade quickstart test test-long mutants reliability \
-  results docs figures dist lint format clean
+  results docs figures notebook dist lint format clean
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -81,6 +81,9 @@ docs: install  ## Build the documentation: docs/_build/index.html.
 
 figures: install  ## Draw the figures of the documentation.
 	.venv/bin/python -m docs.figures
+
+notebook: install  ## Run the Colab notebook for the documentation.
+	.venv/bin/python -m docs.notebook
 
 dist: install  ## Build the sdist and the wheel in dist/, and check them.
 	rm -rf dist

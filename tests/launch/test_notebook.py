@@ -1,15 +1,13 @@
 """Tests that the notebook runs, and that it is stored without outputs."""
 
-import os
 from pathlib import Path
 
-import nbclient
 import nbformat
 import pytest
 
+from docs.notebook import COPY, SOURCE, execute
 from tests.small import ROOT
 
-PATH = ROOT / 'launch' / 'tiger_colab.ipynb'
 # Settings that shorten the training runs of the notebook, by the text that they
 # replace.
 SHORT = {
@@ -23,21 +21,11 @@ SHORT = {
 
 @pytest.fixture(name='notebook')
 def _notebook():
-  return nbformat.read(PATH, as_version=4)
+  return nbformat.read(SOURCE, as_version=4)
 
 
-def execute(notebook, folder, monkeypatch):
-  """Runs the cells in a kernel; the install cell is for Colab only."""
-  monkeypatch.setenv('PYTHONPATH', str(ROOT))
-  monkeypatch.setenv('IPYTHONDIR', str(folder / 'ipython'))
-  client = nbclient.NotebookClient(
-    notebook,
-    timeout=1200,
-    kernel_name='python3',
-    skip_cells_with_tag='install',
-    resources={'metadata': {'path': str(folder)}},
-  )
-  client.execute()
+def texts(notebook):
+  """Returns the printed text of each cell."""
   return [
     ''.join(x.get('text', '') for x in cell.get('outputs', ()))
     for cell in notebook.cells
@@ -45,25 +33,25 @@ def execute(notebook, folder, monkeypatch):
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_every_cell_runs(notebook, tmp_path, monkeypatch):
+def test_every_cell_runs(notebook, tmp_path):
   text = nbformat.writes(notebook)
   for long, short in SHORT.items():
     assert long in text
     text = text.replace(long, short)
-  texts = '\n'.join(
-    execute(nbformat.reads(text, as_version=4), tmp_path, monkeypatch)
-  )
+  notebook = nbformat.reads(text, as_version=4)
+  execute(notebook, tmp_path)
+  printed = '\n'.join(texts(notebook))
   for expected in ('recall@10: ', 'all proven: True', 'temperature 3.0',
                    'For user u0'):  # fmt: skip
-    assert expected in texts
+    assert expected in printed
   assert (tmp_path / 'runs/my_shop/results.json').exists()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_the_notebook_as_it_is(notebook, tmp_path, monkeypatch):
-  texts = execute(notebook, tmp_path, monkeypatch)
-  recall = next(x for x in texts if 'recall@10: ' in x)
+def test_the_notebook_as_it_is(notebook, tmp_path):
+  execute(notebook, tmp_path)
+  recall = next(x for x in texts(notebook) if 'recall@10: ' in x)
   assert float(recall.split('recall@10: ')[1].split()[0]) > 0.4
 
 
@@ -74,6 +62,19 @@ def test_is_stored_without_outputs(notebook):
   assert sum('install' in x for x in tags) == 1
 
 
-def test_contains_no_local_paths(notebook):
-  assert str(Path.home()) not in nbformat.writes(notebook)
-  assert os.sep + 'work' not in nbformat.writes(notebook)
+def test_the_copy_in_the_docs_has_the_same_cells_with_outputs(notebook):
+  copy = nbformat.read(COPY, as_version=4)
+  assert [x.source for x in copy.cells] == [x.source for x in notebook.cells]
+  pictures = [
+    x
+    for cell in copy.cells
+    for x in cell.get('outputs', ())
+    if 'image/png' in x.get('data', ())
+  ]
+  assert len(pictures) >= 3
+
+
+@pytest.mark.parametrize('path', [SOURCE, COPY])
+def test_contains_no_local_paths(path):
+  text = path.read_text()
+  assert str(Path.home()) not in text and str(ROOT) not in text
