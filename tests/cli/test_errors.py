@@ -118,7 +118,7 @@ TABLE = r"""
 2 | $Q --config.train.optimizer.learning_rate=1e400 | config.train.optimizer.learning_rate is inf: it must be positive
 2 | $Q --config.dataset.drop_short_users=maybe | config.dataset.drop_short_users is 'maybe': it must be true or false
 2 | $Q --config.$NOT_UTF8=3 | config.? is not a field; choose from dataset, embedding, evaluation, model, parallel, seed, semantic_ids, train
-2 | $Q --config.model.name=tigr | config.model.name is 'tigr': did you mean tiger? Choose from tiger, dsi, sasrec, bert4rec, gru4rec, matrix_factorization, two_tower, vq_rec, item_knn, popularity
+2 | $Q --config.model.name=tigr | config.model.name is 'tigr': did you mean tiger? Choose from tiger, dsi, sasrec, bert4rec, gru4rec, matrix_factorization, two_tower, vq_rec, item_knn, transitions, popularity
 2 | $Q --config.semantic_ids.codebook_sizes=8 | config.semantic_ids.codebook_sizes is '8': it must be a tuple, such as (32, 32, 32)
 2 | $Q --config.semantic_ids.codebook_sizes='(8,' | config.semantic_ids.codebook_sizes is '(8,': it must be a tuple, such as (32, 32, 32)
 2 | $Q --config.semantic_ids.codebook_sizes=$MINUSES1 | config.semantic_ids.codebook_sizes is '...1': it must be a tuple, such as (32, 32, 32)
@@ -180,14 +180,14 @@ TABLE = r"""
 2 | --mode=recommend --history=A --workdir=file | file is not a folder: choose another --workdir
 2 | --mode=recommend --history=A --workdir=runs/quickstrt | there is no folder runs/quickstrt: did you mean runs/quickstart?
 2 | --mode=recommend --history=A --workdir=other | there is no folder other: name the folder of a finished run
-4 | --mode=recommend --history=A --workdir=folder | folder has no finished stage 'train': run --mode=train there first
-4 | --mode=recommend --user=u1 --workdir=folder | folder has no finished stage 'train': run --mode=train there first
-4 | --mode=recommend $Q --user=u1 | runs/quickstart has no finished stage 'train': run --mode=train there first
+4 | --mode=recommend --history=A --workdir=folder | folder has no finished stage 'train': repeat the command of the run with --workdir=folder --mode=train first
+4 | --mode=recommend --user=u1 --workdir=folder | folder has no finished stage 'train': repeat the command of the run with --workdir=folder --mode=train first
+4 | --mode=recommend $Q --user=u1 | runs/quickstart has no finished stage 'train': repeat the command of the run with --workdir=runs/quickstart --mode=train first
 
 ## recommend
 2 | $ASK --user=u99 | no user 'u99' in the data of the run: did you mean 'u9' or 'u49' or 'u39'?
 2 | $ASK --user=U3 | no user 'U3' in the data of the run: did you mean 'u3'?
-2 | $ASK --user=u3,u4 | no user 'u3,u4' in the data of the run: did you mean 'u34'?
+2 | $ASK --user=u3,u4 | no user 'u3,u4' in the data of the run: did you mean 'u34' or 'u4' or 'u3'?
 2 | $ASK --user=$ESCAPE[2J | no user '\x1b[2J' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$NOT_UTF8 | no user '\udcff' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$LONG | no user 'aaa...aaa' in the data of the run: ids look like 'u0'

@@ -93,6 +93,8 @@ def test_the_recorded_command_contains_no_paths():
     '--config.base.seed=3',
     '--config.base.seed=4',
     '--config.datasets.beauty.dataset.source_dir=/secret',
+    '--config.base.embedding.model=/secret/model',
+    '--config.base.semantic_ids.shared_with=secret',
     '--config.order=("LSH","random")',
   )
   text = command.repeat

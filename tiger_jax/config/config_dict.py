@@ -94,11 +94,13 @@ def as_path(value: Any, where: str) -> Path:
 def holds_path(field: str, value: Any) -> bool:
   """Returns whether a field, such as `embedding.path`, holds a path.
 
-  `embedding.model` may hold the name of a public model instead.
+  The field may be one of an experiment, such as `base.embedding.path`.
+  `embedding.model` may hold the name of a public model instead of a path.
   """
-  if field == 'embedding.model':
-    return str(value).startswith(('/', '.', '~'))
-  return field in _PATHS and bool(value)
+  if not value or not f'.{field}'.endswith(tuple(f'.{x}' for x in _PATHS)):
+    return False
+  is_model = field.endswith('embedding.model')
+  return not is_model or str(value).startswith(('/', '.', '~'))
 
 
 def _build(

@@ -268,5 +268,6 @@ def _shown(name: str, value: Any) -> str:
   if holds_path(
     name, value
   ):  # A whole path would reveal details of the machine.
-    return f'.../{value.rstrip("/").rpartition("/")[2]}'
+    paths = (value,) if isinstance(value, str) else value
+    return ', '.join(f'.../{x.rstrip("/").rpartition("/")[2]}' for x in paths)
   return plain(quote(str(value))) if isinstance(value, str) else str(value)
