@@ -66,7 +66,7 @@ def test_examples(name, folder, monkeypatch):
     assert not runner.failures, ''.join(report)
 
 
-def test_a_public_name_is_the_object_of_its_module():
+def test_a_public_name_refers_to_the_object_of_its_module():
   assert set(tiger_jax.__all__) <= set(dir(tiger_jax))
   from tiger_jax.serving.recommender import Recommender
 
@@ -144,7 +144,7 @@ print(json.dumps(messages))
 
 
 def test_wrong_calls_raise_a_one_line_error(tmp_path):
-  """The types of arguments are not checked in a process of its own."""
+  """The calls run in another process, where argument types are not checked."""
   done = typed.python(
     '-c', _CALLER, json.dumps(list(WRONG_CALLS)), cwd=tmp_path
   )

@@ -58,7 +58,7 @@ class RqVae(nn.Module):
 
 
 class Trainer:
-  """AdamW with global-norm clipping and cosine decay, compiled.
+  """Trains an `RqVae` with AdamW, gradient clipping and cosine decay.
 
   Attributes:
     model: The network.

@@ -1,4 +1,4 @@
-"""The peers return the results of a brute-force beam search."""
+"""The programs in `benchmarks/peers` return the results of brute force."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Tests of configs in records of this and other versions."""
+"""Tests of configs that this version and older versions saved with a run."""
 
 import dataclasses
 import json

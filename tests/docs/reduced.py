@@ -1,8 +1,8 @@
 """The shipped configs with sizes so small that a run takes seconds.
 
-The folder in which a page runs has its own `configs/`. Each file there loads
-the shipped config of the same name and reduces its sizes. The commands of a
-page therefore run unchanged, and their overrides apply after the reduction.
+The commands of a page run in a folder with its own `configs/`. Each file there
+loads the shipped config of the same name and reduces its sizes. The commands of
+a page therefore run unchanged, and their overrides apply after the reduction.
 """
 
 from collections.abc import Callable

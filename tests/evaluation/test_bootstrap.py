@@ -46,7 +46,7 @@ def test_the_width_agrees_with_the_standard_error(monkeypatch, max_cells):
     assert (high[0] + low[0]) / 2 == pytest.approx(mean, abs=0.2 * error)
 
 
-def test_a_draw_of_every_user_gives_the_same_interval():
+def test_drawing_the_users_one_by_one_gives_the_same_interval():
   rng = np.random.default_rng(2)
   values = rng.choice([0.0, 0.3, 1.0], size=(40, 1), p=[0.7, 0.2, 0.1])
   rows = rng.integers(40, size=(20_000, 40))

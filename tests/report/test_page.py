@@ -176,6 +176,16 @@ def test_the_funnel_and_the_settings(run, source):
   assert str(run.config.dataset.source_dir) not in source
 
 
+def test_only_the_last_name_of_a_path_is_shown():
+  shown = sections._shown
+  assert shown('embedding.path', '/home/me/vectors.npy') == '.../vectors.npy'
+  assert shown('embedding.model', '~/models/mine/') == '.../mine'
+  assert shown('embedding.model', 'group/model') == 'group/model'
+  workdirs = ('/home/me/a', 'b/c')
+  assert shown('semantic_ids.shared_with', workdirs) == '.../a, .../c'
+  assert shown('semantic_ids.shared_with', ()) == '()'
+
+
 def test_reasons_of_dropped_lines_are_shown(run):
   counts = {
     'events': {'read': 9, 'used': 7, 'dropped': {'<b>repeated</b>': 2}},

@@ -51,7 +51,7 @@ def _large():
 def test_a_search_transfers_no_part_of_the_catalog(
   table_model, make_case, name, filtered
 ):
-  """Devices exchange results for beams, never columns of the catalog."""
+  """Devices send each other results of beams, never columns of the catalog."""
   case = make_case(name)
   # With little spare capacity, most devices hold items.
   catalog = case.build(capacity=len(case.codes) + 20)

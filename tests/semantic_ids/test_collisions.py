@@ -1,4 +1,4 @@
-"""Tests collision codes against a dict, and moved items against brute force."""
+"""Compares collision codes and moved items with slow computations."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ def test_extra_code_worked_by_hand():
   assert ids.provenance == {'quantizer': 'test'}
 
 
-def test_no_collisions_add_no_extra_code():
+def test_without_collisions_there_is_no_extra_code():
   ids = extra_code(_CODES[[0, 1, 3]], (4, 5), {})
   np.testing.assert_array_equal(ids.codes, _CODES[[0, 1, 3]])
   assert ids.level_sizes == (4, 5)
@@ -43,7 +43,7 @@ def test_no_collisions_add_no_extra_code():
 
 
 def _slow_collision_codes(rows, last):
-  """Numbers equal rows one by one, starting after the numbers in `last`."""
+  """Counts the occurrences of each row, starting from the counts in `last`."""
   last = dict(last)
   for row in map(tuple, rows.tolist()):
     last[row] = last.get(row, -1) + 1
@@ -105,7 +105,7 @@ def test_extra_code_stays_when_no_collision_is_left():
   assert ids.level_sizes == (4, 4, 3)
 
 
-def test_refuses_no_items():
+def test_an_empty_list_of_items_is_refused():
   with pytest.raises(DataError, match='no items'):
     extra_code(np.zeros((0, 3), np.int32), (4,) * 3, {})
 

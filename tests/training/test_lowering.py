@@ -123,7 +123,7 @@ def test_dsi():
 
 @pytest.mark.parametrize('approximate', [False, True])
 def test_item_retrieval(approximate):
-  """Products are float32 for every model dtype and JAX default precision."""
+  """Matrix products are float32 for every dtype and default precision."""
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))

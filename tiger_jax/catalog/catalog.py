@@ -238,7 +238,8 @@ class Catalog(Trie):
     """Returns a catalog with changed arrays, sharded like the old ones."""
 
     def shard(x: Any, old: Array) -> Array:
-      # Rebuilt lists of large prefixes lack the padding that `spread` adds.
+      # The arrays of prefixes with many items are rebuilt without the padding
+      # that `spread` adds.
       if old.ndim:
         x = _lengthened(x, len(old) - len(x))
       return jax.device_put(x, old.sharding if old.committed else None)

@@ -37,7 +37,7 @@ def measure(
 def measure_users(
   trained: Trained, examples: Examples, search: Search, label: str = ''
 ) -> tuple[dict[str, float], Ranking]:
-  """Like `measure`, and also returns the lists of the users."""
+  """Like `measure`, and also returns the recommendations of each user."""
   ranking = rank(trained, examples, _DEPTH, search, label)
   values = metrics.ranking_metrics(ranking.hits)
   prefixes = trained.session.inputs.prefixes

@@ -265,9 +265,8 @@ def _flat(section: Any, prefix: str = '') -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> str:
-  if holds_path(
-    name, value
-  ):  # A whole path would reveal details of the machine.
+  # A whole path would reveal details of the machine.
+  if holds_path(name, value):
     paths = (value,) if isinstance(value, str) else value
     return ', '.join(f'.../{x.rstrip("/").rpartition("/")[2]}' for x in paths)
   return plain(quote(str(value))) if isinstance(value, str) else str(value)

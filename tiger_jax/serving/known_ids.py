@@ -55,7 +55,7 @@ class KnownIds:
     hint = f'ids look like {shown(self._ids[0])}'
     if nearest := self.nearest(unknown[0]):
       hint = f'did you mean {" or ".join(map(shown, nearest))}?'
-    share = f' ({len(unknown)} of {len(ids)} in {where} are unknown)'
+    share = f' ({len(unknown)} of {len(ids)} ids in {where} are unknown)'
     raise UsageError(
       f'no {self._kind} {shown(unknown[0])} in {self._place}'
       f'{share if where != self._kind else ""}: {hint}'

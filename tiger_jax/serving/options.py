@@ -29,7 +29,7 @@ class Options:
     allow: Ids of the items that may be recommended; None allows all items.
     temperature: The sampling temperature. Items are drawn at random, with more
       variety at a higher temperature, and returned in the order of the draw.
-      The search adds beams as with `exact`. None returns the most probable
+      As with `exact`, the search adds beams. None returns the most probable
       items.
     drawn_levels: The number of leading codes of each Semantic ID that are
       drawn at random; None draws all codes.

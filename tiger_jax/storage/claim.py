@@ -28,7 +28,7 @@ _HARMLESS = (
   'lost+found', '.snapshot*', '.nfs*', '.Trash*', '.DS_Store', '._*',
   '.directory', 'Thumbs.db', 'desktop.ini', '*.log', '*.out', '*.err',
 )  # fmt: skip
-# A run opens these names in place, and would follow links of these names.
+# A run appends to these files, so it would follow a link of this name.
 _APPENDED = ('metrics.jsonl', 'metrics.partial', 'tensorboard')
 
 

@@ -58,7 +58,7 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """How many steps before the latest checkpoint a window may start.
+    """The most steps between the start of a window and the checkpoint after it.
 
     All steps before a checkpoint are finite, so a bad step comes after it.
     """

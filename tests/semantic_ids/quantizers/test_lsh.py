@@ -62,7 +62,7 @@ def test_distances_equal_slow_numpy(quantizer, level):
   np.testing.assert_array_equal(distances.min(axis=1), 0)
 
 
-def test_code_of_an_item_on_a_plane_is_the_nearest():
+def test_an_item_on_a_plane_gets_the_code_with_the_smallest_distance():
   quantizer = lsh.fit(jax.random.key(0), np.zeros((2, 3), np.float32), (4,))
   x = jnp.zeros((1, 3))
   assert quantizer.codes(x).tolist() == [[0]]
