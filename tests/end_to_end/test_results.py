@@ -101,7 +101,13 @@ def test_metrics_files(shop):
 
 
 def test_a_finished_run_leaves_no_temporary_files(shop):
-  files = ['config.json', 'metrics.jsonl', 'results.json', '.lock']
+  files = [
+    'config.json',
+    'metrics.jsonl',
+    'results.json',
+    'report.html',
+    '.lock',
+  ]
   assert sorted(path.name for path in shop.iterdir()) == sorted(
     [*FOLDERS, *files, 'tensorboard']
   )

@@ -138,7 +138,7 @@ def test_runs_share_stages_and_are_not_repeated(tmp_path, monkeypatch):
 def test_a_run_of_an_experiment_is_locked(tmp_path):
   spec = tiny('table2', 'random')
   with locked(tmp_path / 'beauty' / 'random'):
-    with pytest.raises(UsageError, match='another process uses in .*/random'):
+    with pytest.raises(UsageError, match='another process uses .*/random'):
       run(spec, tmp_path)
   assert not (tmp_path / 'beauty' / 'random' / 'config.json').exists()
 
