@@ -5,11 +5,12 @@
 
 STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc. FLAX is
 the file examples/wmt/decode.py of google/flax at 18f8f311. `pip install -e
-'.[bench]'` installs PyTorch and transformers. --workdir is a run of
-configs/beauty.py, whose items and users replace random ones. The output says
-which peers are absent. The results of all sides are compared before the sides
-are timed. If the results differ, the exit code is 1. The output has the form of
-the sections of `benchmarks/RESULTS.md`. --json is the file for all figures.
+'.[bench]'` installs PyTorch and transformers. If --workdir names a run of
+configs/beauty.py, its items and users are used; otherwise they are random. The
+output names the other implementations that are absent. Before timing, all
+results are checked for equality. If they differ, the exit code is 1. The output
+has the form of the sections of `benchmarks/RESULTS.md`. --json is the file to
+which all measurements are written.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ _BEAMS = (10, 20, 50)
 _BATCHES = ((1, 10), (2, 70), (32, 20), (16, 200))
 
 _QUICK = flags.DEFINE_bool(
-  'quick', False, 'Whether to use few sizes: five minutes on two cores.'
+  'quick', False, 'Whether to measure only a few sizes, in about five minutes.'
 )
 _SECTION = flags.DEFINE_multi_enum(
   'section', list(_SECTIONS), list(_SECTIONS), 'The sections to measure.'
@@ -60,7 +61,7 @@ _WORKDIR = flags.DEFINE_string(
 _ROUNDS = flags.DEFINE_integer('rounds', 30, 'The number of timed rounds.')
 _THREADS = flags.DEFINE_integer('threads', 2, 'The number of cores to use.')
 _JSON = flags.DEFINE_string(
-  'json', 'runs/benchmarks/decoding.jsonl', 'The file for all figures.'
+  'json', 'runs/benchmarks/decoding.jsonl', 'The file for all measurements.'
 )
 
 

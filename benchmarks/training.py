@@ -4,7 +4,8 @@
   python benchmarks/training.py --workdir=runs/beauty --section=t5
 
 --workdir is a run of configs/beauty.py, whose histories and Semantic IDs are
-used for training. Without --workdir, both are random and of about this size.
+used for training. Without --workdir, both are random, and about as large as
+those of Beauty.
 `pip install -e '.[bench]'` installs PyTorch, which is much slower if other
 programs use the cores. Section t5 raises `Mismatch` if the results differ.
 """
@@ -74,10 +75,10 @@ class Ours:
 
   Attributes:
     task: The training task.
-    stacks: The first stack of batches of every width, in host memory.
+    stacks: The first stack of batches of each sequence length, on the host.
     shares: The share of each width among the batches of an epoch.
     targets: The mean number of target items per batch.
-    steps: The number of steps of `take`.
+    steps: The number of steps that a call of `take` runs.
     state: The current state.
   """
 
@@ -131,8 +132,9 @@ def time_steps(
     num_rounds: The number of timed rounds.
 
   Returns:
-    The seconds per step of every round, averaged over an epoch, and the seconds
-    of the first calls, which compile. Both are by name.
+    Two dicts by the name of the side: the seconds per step in each round, as a
+    mean over the batches of an epoch; and the seconds of the first calls, which
+    compile.
   """
   calls, first = {}, dict.fromkeys(sides, 0.0)
   for name, side in sides.items():
@@ -188,12 +190,12 @@ def saving(setup: Setup) -> str:
 
 
 def _save(state: Any) -> list[float]:
-  """Returns the seconds of a save; `saving` names them in the same order."""
+  """Returns the seconds of the parts of a save, in the order of `saving`."""
   with (
     tempfile.TemporaryDirectory() as scratch,
     Checkpoints(Path(scratch, 'checkpoints'), {}) as checkpoints,
   ):
-    # The files of the checkpoint are on disk, but those of this copy are not.
+    # A copy that is not flushed to disk yet, unlike the checkpoint.
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
@@ -271,7 +273,7 @@ def ratios(section: str, setup: Setup) -> str:
   return measuring.table(header, rows)
 
 
-# Each section: its function, the models to train, and the same for --quick.
+# Each section: its function, the models to train, and those with --quick.
 SECTIONS: dict[str, tuple[Callable[[Setup], str], str, str]] = {
   't5': (t5, 'd128 d384', 'd128'),
   'replicas': (lambda x: ratios('replicas', x), 'small d128', 'small'),

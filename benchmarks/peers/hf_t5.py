@@ -126,8 +126,9 @@ class _LevelHeads(nn.Module):
   """The output heads of all levels, with a softmax for each level.
 
   `generate` applies another log-softmax over the whole vocabulary. The
-  probabilities of all levels sum to the number of levels, so this subtracts the
-  logarithm of that number from every log-probability. The ranking is the same.
+  probabilities of all levels sum to the number of levels, so this second
+  log-softmax subtracts the logarithm of that number everywhere. The ranking is
+  the same.
   """
 
   def __init__(self, kernels: list[np.ndarray]):

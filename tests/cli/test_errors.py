@@ -126,7 +126,7 @@ TABLE = r"""
 2 | $Q --config.semantic_ids.codebook_sizes='{8:8}' | config.semantic_ids.codebook_sizes is '{8:8}': it must be a tuple, such as (32, 32, 32)
 2 | $Q --config.semantic_ids.hidden_dims='(8,' | config.semantic_ids.hidden_dims is '(8,': it must be a tuple, such as (256, 128)
 2 | $Q --config.semantic_ids.hidden_dims=many | config.semantic_ids.hidden_dims is 'many': it must be a tuple, such as (256, 128)
-2 | $Q --config.train.length_buckets='(0,)' | config.train.length_buckets is (0,): list them from short to long, each once
+2 | $Q --config.train.length_buckets='(0,)' | config.train.length_buckets is (0,): list positive lengths in ascending order
 2 | $Q --config.dataset.source_dir=~nobody_has_this_name/x | config.dataset.source_dir is '~nobody_has_this_name/x', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x for a folder of that name
 2 | $Q --config.train.stepz=1 --config.seed=2 --config.model.d_model=wide | config.train.stepz is not a field; did you mean steps?; config.model.d_model is 'wide': it must be an integer
 2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, more than the 99 training steps (config.train.steps): lower it
@@ -267,7 +267,7 @@ _CHARACTERS = {
 }
 _VARIABLE = re.compile(r'([A-Z0-9_]+)=(\S*) ')
 # Topics in which commands print something before the error, and topics in which
-# they also write earlier stages.
+# they also write the stages before the one that fails.
 _STARTED = ('folders', 'environment', 'data', 'stages')
 _WRITING = ('data', 'stages')
 

@@ -69,8 +69,8 @@ def test_means_of_all_metrics_by_hand():
 
 def test_prefix_hits_by_hand():
   prefixes = np.array([[1, 2], [1, 3], [1, 2], [2, 2]])
-  # Only the last item has the prefix of the second target, and -1 must not
-  # count as the last item.
+  # Only item 3 has the prefix of the second target. An entry of -1 must not be
+  # read as an index of item 3.
   items = np.array([[2, 1, -1, 0], [-1, 0, 1, 2]])
   result = prefix_hits(items, np.array([0, 3]), prefixes)
   assert result.tolist() == [[True, False, False, True], [False] * 4]

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.as_users
 
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
-# 200 prefixes of two codes have too many items for a linear scan. The arrays of
-# these prefixes have 257 rows, a prime number that no mesh divides.
+# 200 prefixes of two codes have too many items for a linear scan. Their
+# arrays have 257 rows, a prime number that no number of devices divides.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 

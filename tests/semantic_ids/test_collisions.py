@@ -196,7 +196,7 @@ def _slow_nearest_free(quantizer, x, codes, used):
 
 @st.composite
 def _items(draw, min_items=1):
-  """Draws a quantizer, and embeddings of no more items than it has IDs."""
+  """Draws a quantizer and embeddings, at most one for each ID."""
   sizes = draw(st.sampled_from([(2, 3, 4), (6,), (3, 5)]))
   quantizer = _toy(sizes, draw(st.booleans()))
   ids = _ordered_ids(quantizer, [-1] * len(sizes) + [0])
@@ -282,8 +282,8 @@ def test_full_branches_are_not_searched(monkeypatch, holes):
   num_branches = len(np.unique(ids.codes[:, :2], axis=0))
   num_in = np.unique(ids.codes[:, 0], return_counts=True)[1]
   num_in_own = (ids.codes[:, :2] == 0).all(axis=1).sum()
-  # If the branch of an item is full, the distances to the sibling branches are
-  # computed, and then those inside one of these branches. With holes, one more
+  # If the branch of an item is full, one call computes the distances to its
+  # siblings, and one the distances to the codes of the chosen sibling. With holes, one more
   # call per branch may show that its unused codes do not exist.
   num_calls = 1 + (num_items - num_in_own) + (num_items - num_in[0])
   num_calls += num_items - num_in_own

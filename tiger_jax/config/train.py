@@ -103,7 +103,7 @@ class TrainConfig:
     buckets = self.length_buckets
     if list(buckets) != sorted(set(buckets)) or min(buckets, default=1) < 1:
       raise UsageError(
-        f'length_buckets is {buckets}: list them from short to long, each once'
+        f'length_buckets is {buckets}: list positive lengths in ascending order'
       )
 
   @property

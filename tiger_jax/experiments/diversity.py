@@ -18,14 +18,14 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
 
   The paper does not say how sampling and search are combined. Here, k different
   items are sampled at the temperature. The paper does not name the base of the
-  logarithm either; here, entropy is in nats. The lists are proven (see
-  `Search.until_proven`), because a search with few beams misses most of the
-  items sampled at a high temperature.
+  logarithm either; here, entropy is in nats. Beams are added until
+  the lists are proven to be correct (see `Search.until_proven`), because a
+  search with few beams misses most of the items sampled at a high temperature.
 
   Returns:
     For the best items and for each temperature: `entropy@k` for k = 10, 20 and
     50; `recall@k` and `ndcg@k`, which show the cost of diversity; and `proven`,
-    the proven share of the 50 items.
+    the share of the 50 items that are proven to be correct.
 
   Raises:
     UsageError: The model is not generative.

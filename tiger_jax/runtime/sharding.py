@@ -31,10 +31,10 @@ def make_mesh(
 
   Args:
     devices: The devices; by default all devices of all processes.
-    fsdp: The number of devices that share parameters and have different
-      batches.
-    tensor: The number of devices that share parameters and the work on one
-      batch.
+    fsdp: The number of devices that each hold a part of the parameters, and
+      have different batches.
+    tensor: The number of devices that each hold a part of the parameters, and
+      split the work on one batch.
 
   Raises:
     ValueError: The number of devices is not a multiple of `fsdp * tensor`.
@@ -62,8 +62,8 @@ def num_batch_shards(mesh: Mesh) -> int:
 def put(tree: Any, shardings: Any) -> Any:
   """Puts host arrays on devices.
 
-  With several processes, every process must have the whole arrays. It copies
-  the shards of its own devices.
+  With several processes, every process must have the whole arrays. Each process
+  copies only the shards of its own devices.
 
   Args:
     tree: A pytree of arrays.

@@ -11,9 +11,9 @@ class Rewind(NamedTuple):
   of skipped batches. The window starts `back` steps before the bad step.
 
   Attributes:
-    back: The number of steps before the bad step that are also skipped.
-    skip: The number of batches to skip. The batch of the bad step is always
-      skipped.
+    back: The number of steps between the start of the window and the bad step.
+    skip: The length of the window in batches. It is longer if the window would
+      otherwise end before the bad step.
     steps_per_call: The number of steps in one jitted call. A window consists of
       whole calls.
   """

@@ -273,7 +273,7 @@ def test_text_and_integers_can_be_the_same_id(tmp_path):
 
 
 def test_rows_do_not_depend_on_the_events(tmp_path):
-  """Item rows order equal scores, so users, events or times must not matter."""
+  """Rows break ties of scores, so they must not depend on users or events."""
   rows = []
   for name, order in (('a', 1), ('b', -1)):
     folder = tmp_path / name
