@@ -283,8 +283,8 @@ def test_full_branches_are_not_searched(monkeypatch, holes):
   num_in = np.unique(ids.codes[:, 0], return_counts=True)[1]
   num_in_own = (ids.codes[:, :2] == 0).all(axis=1).sum()
   # If the branch of an item is full, one call computes the distances to its
-  # siblings, and one the distances to the codes of the chosen sibling. With holes, one more
-  # call per branch may show that its unused codes do not exist.
+  # siblings, and one the distances to the codes of the chosen sibling. With
+  # holes, one more call per branch may show that its unused codes do not exist.
   num_calls = 1 + (num_items - num_in_own) + (num_items - num_in[0])
   num_calls += num_items - num_in_own
   assert len(calls) <= num_calls + holes * (num_branches + len(num_in))
