@@ -249,7 +249,7 @@ def test_processes_with_different_settings_end(tmp_path):
   assert 'on a file system that all hosts share' in folder
   assert 'process 1 differs from process 0 in config' in config
   assert 'process 1 differs from process 0 in input of stage data' in raw
-  assert 'same raw files' in raw
+  assert 'same input files' in raw
   # The messages are equal, except for the folders.
   assert two == one.replace(str(tmp_path / '0'), str(tmp_path / '1'))
   assert not list(tmp_path.rglob('.shared'))

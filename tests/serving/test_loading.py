@@ -14,7 +14,7 @@ from tiger_jax.storage.artifacts import run_stage
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-  with pytest.raises(CheckpointError, match='run --mode=train'):
+  with pytest.raises(CheckpointError, match='--mode=train first'):
     Recommender.from_workdir(tmp_path)
   assert not list(tmp_path.iterdir())
 
