@@ -122,8 +122,8 @@ def test_a_draw_adds_beams_until_it_is_proven(sparse, monkeypatch):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'deny': ['i100', 'gone']}, "'gone' in the catalog .1 of 2 in deny"),
-    ({'allow': ['gone']}, "'gone' in the catalog .1 of 1 in allow"),
+    ({'deny': ['i100', 'gone']}, "'gone' in the catalog .1 of 2 ids in deny"),
+    ({'allow': ['gone']}, "'gone' in the catalog .1 of 1 ids in allow"),
     ({'temperature': 0.0}, 'temperature is 0.0'),
     ({'temperature': float('nan')}, 'temperature is nan'),
     ({'temperature': 1.0, 'drawn_levels': 0}, 'drawn_levels is 0'),
