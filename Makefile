@@ -100,4 +100,4 @@ format: install  ## Format the code and fix what can be fixed.
 	.venv/bin/ruff format .
 
 clean:  ## Remove the built documentation and the caches of tests and linters.
-	rm -rf $(SITE) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(SITE) docs/jupyter_execute .pytest_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ project_copyright = author
 version = release = __version__
 
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
-exclude_patterns = ['_build', 'images']
+exclude_patterns = ['_build', 'images', 'jupyter_execute']
 nitpicky = True
 # Sphinx links each type in a signature. It cannot find the types of other
 # libraries, because the build is offline.
