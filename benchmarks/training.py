@@ -4,10 +4,9 @@
   python benchmarks/training.py --workdir=runs/beauty --section=t5
 
 --workdir is a run of configs/beauty.py, whose histories and Semantic IDs are
-used for training. Without --workdir, both are random, and about as large as
-those of Beauty.
-`pip install -e '.[bench]'` installs PyTorch, which is much slower if other
-programs use the cores. Section t5 raises `Mismatch` if the results differ.
+used for training. Without --workdir, both are random, and as large as those of
+Beauty. `pip install -e '.[bench]'` installs PyTorch, which is much slower if
+other programs use the cores. Section t5 raises `Mismatch` if results differ.
 """
 
 import argparse
@@ -132,9 +131,8 @@ def time_steps(
     num_rounds: The number of timed rounds.
 
   Returns:
-    Two dicts by the name of the side: the seconds per step in each round, as a
-    mean over the batches of an epoch; and the seconds of the first calls, which
-    compile.
+    Two dicts by side: the mean seconds per step of each round, and the seconds
+    of the first calls, which compile.
   """
   calls, first = {}, dict.fromkeys(sides, 0.0)
   for name, side in sides.items():

@@ -22,8 +22,8 @@ class SemanticIdsConfig:
     quantizer: A key of `semantic_ids.quantizers.registry.QUANTIZERS`.
     codebook_sizes: Number of codes at each level, without the collision code;
       `()` for the default of the quantizer.
-    collisions: How items with the same codes get different IDs. `extra_code`
-      appends a number to the codes. `nearest_free` keeps the codes of the first
+    collisions: The rule for items with the same codes. `extra_code` appends a
+      number to the codes. `nearest_free` keeps the codes of the first
       item and moves the others to the nearest free codes.
     shared_with: Workdirs of other runs. The quantizer is also fitted to their
       items, so that all items share one ID space.

@@ -56,7 +56,8 @@ class TrainConfig:
       and saves checkpoints only between calls.
     replicas: Number of models to train at once, with seeds that count up from
       `config.seed`. All get the same batches. The results are their means.
-    on_non_finite: What happens if a loss, gradient or parameter is not finite.
+    on_non_finite: The reaction to a loss, gradient or parameter that is not
+      finite.
       `abort` ends the training. `rewind:k,skip:m` restores the newest
       checkpoint that is at least k steps older than the bad step, trains again
       up to k steps before the bad step, and skips the next m batches. The bad

@@ -5,7 +5,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 import numpy as np
 
 from tiger_jax.data.dataset import Dataset
@@ -127,12 +127,6 @@ def ranks(hits: Bool[np.ndarray, 'n k']) -> Int[np.ndarray, ' n']:
   return np.where(hits.any(1), hits.argmax(1) + 1, 0).astype(np.int8)
 
 
-def recall_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
-  """Returns 1 for a rank within the first k, else 0."""
-  return ((rank > 0) & (rank <= k)).astype(np.float64)
-
-
-def ndcg_of(rank: Int[np.ndarray, '*n'], k: int) -> Float[np.ndarray, '*n']:
-  """Returns 1 / log2(1 + rank) for a rank within the first k, else 0."""
-  # A missing item has rank 0, for which the logarithm would be 0.
-  return recall_of(rank, k) / np.log2(1.0 + np.maximum(rank, 1, dtype=float))
+def hits_of(rank: Int[np.ndarray, ' n']) -> Bool[np.ndarray, 'n k']:
+  """Returns the hits that have these ranks, the inverse of `ranks`."""
+  return rank[:, None] == np.arange(1, _DEPTH + 1)[None]

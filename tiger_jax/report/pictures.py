@@ -8,7 +8,6 @@ import pathlib
 from typing import Any
 import warnings
 
-from cycler import cycler
 from jaxtyping import Int
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 import numpy as np
 
-from tiger_jax.report.svg import COLORS
+from tiger_jax.report.svg import COLORS, CYCLE
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 # With more first codes than this, their second codes are not drawn.
@@ -25,9 +24,7 @@ _MAX_TICKS = 40
 # The color of all categories that have no color of their own.
 OTHER_COLOR = '#BBBBBB'
 _STYLE = {
-  'axes.prop_cycle': cycler(
-    color=['#332288', '#CC6677', '#117733', '#DDCC77', '#882255']
-  ),
+  'axes.prop_cycle': CYCLE,
   'figure.titlesize': 14,
   'axes.titlesize': 11,
   'legend.frameon': False,

@@ -18,10 +18,10 @@ COLORS = (
   '#332288', '#88CCEE', '#44AA99', '#117733', '#DDCC77', '#CC6677', '#882255',
   '#AA4499',
 )  # fmt: skip
+# The colors of lines, from the same palette.
+CYCLE = cycler(color=['#332288', '#CC6677', '#117733', '#DDCC77', '#882255'])
 STYLE = {
-  'axes.prop_cycle': cycler(
-    color=['#332288', '#CC6677', '#117733', '#DDCC77', '#882255']
-  ),
+  'axes.prop_cycle': CYCLE,
   'font.size': 9,
   'axes.titlesize': 10,
   'axes.titleweight': 'bold',

@@ -10,8 +10,8 @@ from tiger_jax.data.splits import Examples, training_positions
 from tiger_jax.evaluation.bootstrap import intervals
 from tiger_jax.evaluation.entropy import CATEGORY_DEPTH, entropy
 from tiger_jax.evaluation.groups import groups
-from tiger_jax.evaluation.metrics import RANKING
-from tiger_jax.evaluation.users import UserResults, ndcg_of, recall_of
+from tiger_jax.evaluation.metrics import RANKING, ndcg, recall
+from tiger_jax.evaluation.users import UserResults, hits_of
 from tiger_jax.recommenders import registry
 from tiger_jax.report import charts
 from tiger_jax.report.finished_run import FinishedRun
@@ -188,12 +188,13 @@ def shoppers(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
 
 def user_values(rank: np.ndarray) -> np.ndarray:
   """Returns each metric in `RANKING` for every user, averaged over replicas."""
-  functions = {'recall': recall_of, 'ndcg': ndcg_of}
+  functions = {'recall': recall, 'ndcg': ndcg}
+  replicas = [hits_of(x) for x in np.atleast_2d(rank)]
   columns = []
   for name in RANKING:
     metric, _, k = name.partition('@')
-    values = functions[metric](np.atleast_2d(rank), int(k))
-    columns.append(values.mean(axis=0))
+    values = [functions[metric](hits, int(k)) for hits in replicas]
+    columns.append(np.mean(values, axis=0))
   return np.stack(columns, axis=1)
 
 

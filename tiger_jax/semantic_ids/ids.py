@@ -28,7 +28,7 @@ class SemanticIds:
     num_meaning_levels: Number of semantic levels. If there is one more level,
       it holds the collision code, which numbers the items that share all other
       codes.
-    provenance: How the codes were made, for reports.
+    provenance: The origin of the codes, for reports.
   """
 
   codes: Int32[np.ndarray, 'items l']

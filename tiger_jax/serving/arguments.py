@@ -24,7 +24,7 @@ def listed(values: Any, where: str, of: str, ordered: bool = True) -> list[Any]:
   Args:
     values: An iterable, or an array or column of NumPy, pandas, Arrow or JAX.
     where: The name of the argument, for error messages.
-    of: What the elements are, such as 'item ids', for error messages.
+    of: The name of the elements, such as 'item ids', for error messages.
     ordered: Whether the order matters. If so, sets are rejected.
 
   Raises:

@@ -27,8 +27,8 @@ class KnownIds:
 
     Args:
       ids: All known ids, in row order.
-      kind: What an id identifies, such as 'item', for error messages.
-      place: Where the ids come from, such as 'the catalog', for error messages.
+      kind: The name of what an id identifies, such as 'item', for messages.
+      place: The name of the source, such as 'the catalog', for messages.
     """
     self._ids = ids
     self._kind = kind

@@ -61,7 +61,7 @@ def saved_arrays(
     folder: The folder of the files.
     name: The name of the files, without the suffix.
     what: The content of the files, for error messages.
-    remedy: What the user can do, for error messages.
+    remedy: The advice to the user, for error messages.
 
   Raises:
     DataError: A file is missing or damaged.

@@ -29,7 +29,7 @@ class Transitions(NamedTuple):
     start: The transitions of item `i` are `start[i]` to `start[i + 1]`.
     successor: The second item of each transition.
     probability: `count(a -> b) / (count(a) + 1)` for each transition.
-    popularity: How often each item occurs, relative to the most popular item.
+    popularity: The count of each item, relative to the most popular item.
   """
 
   start: Int[Any, ' items+1']
