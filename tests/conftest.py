@@ -6,6 +6,7 @@ import pathlib
 import signal
 
 from absl import flags
+from absl.testing import flagsaver
 import grain  # noqa: F401  # Its flags must exist before a test restores flags.
 import jax
 import pytest
@@ -55,6 +56,13 @@ def _clear_programs() -> Iterator[None]:
   """Frees memory: a worker would otherwise keep all compiled programs."""
   yield
   jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _restore_flags() -> Iterator[None]:
+  """Restores the flags, which a test sets when it parses a command."""
+  with flagsaver.flagsaver():
+    yield
 
 
 @pytest.fixture(scope='session')
