@@ -1,12 +1,14 @@
 """A trie of the valid Semantic IDs, for search on the device."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
+import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Integer
+from jaxtyping import Array, Bool, Float, Integer
 import numpy as np
 
 from tiger_jax.catalog.layout import Arrays, Layout
@@ -25,6 +27,14 @@ class Children(NamedTuple):
 
   codes: Integer[Array, 'b m w'] | None
   valid: Bool[Array, 'b m w']
+
+  def logits(self, logits: Float[Array, 'b m v']) -> Float[Array, 'b m _w']:
+    """Selects the logits of the children, with -inf for invalid entries.
+
+    A prefix without children keeps its logits, so that a softmax is finite.
+    """
+    usable = self.valid | ~self.valid.any(2, keepdims=True)
+    return jnp.where(usable, take_codes(logits, self.codes), -jnp.inf)
 
 
 class Prefixes(NamedTuple):
@@ -50,6 +60,11 @@ class Prefixes(NamedTuple):
     return self.first, self.end
 
 
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  meta_fields=['layout'],
+  data_fields=['arrays'],
+)
 @dataclasses.dataclass(frozen=True)
 class Trie:
   """The sorted valid IDs, which a search descends code by code.
@@ -202,6 +217,17 @@ class Trie:
       self._column(level), low, high, values, self.layout.span(level)
     )
     return Prefixes(None, first, end)
+
+
+def take_codes(
+  x: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
+) -> Float[Array, 'b m _w']:
+  """Returns the entries of `codes`, or all entries if `codes` is None."""
+  if codes is None:
+    return x
+  return jnp.take_along_axis(
+    x, codes.astype(jnp.int32), axis=2, mode='promise_in_bounds'
+  )
 
 
 def _lower_bound(

@@ -37,6 +37,17 @@ class ModelConfig:
     tied_heads: Whether the code embeddings are also the output weights.
       Otherwise each level has its own output layer. Tied embeddings have a
       smaller initial scale, and inputs are multiplied by `sqrt(d_model)`.
+    softmax: The normalization of the code probabilities. `all_codes`: over all
+      codes of a level, as in the paper. `trie`: over the codes that continue
+      the prefix to the ID of an item (Wang et al., 2025). The probabilities of
+      all items then sum to 1.
+    recency_bias: Whether cross-attention has a learned bias for each head and
+      for the number of items between a key's item and the end of the history.
+    prefix_embeddings: Number of rows of a table of embeddings for whole
+      prefixes. The encoder adds one row to the embedding of each code; a hash
+      of the codes up to this one selects the row (Singh et al., 2023). 0 for no
+      table.
+    prefix_dropout: Probability of omitting such a row in training.
     loss: The loss of baselines that score items. `cross_entropy` is over all
       items, `sampled_softmax` over the target and 256 random items per user,
       and `bce` is a binary cross-entropy with one random item per target.
@@ -57,6 +68,10 @@ class ModelConfig:
   num_user_tokens: int = 0
   causal_encoder: bool = False
   tied_heads: bool = False
+  softmax: str = 'all_codes'
+  recency_bias: bool = False
+  prefix_embeddings: int = 0
+  prefix_dropout: float = 0.5
   loss: str = 'cross_entropy'
   dtype: str = 'float32'
 
@@ -66,14 +81,16 @@ class ModelConfig:
       self, 'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim',
       'num_encoder_layers', 'num_decoder_layers',
     )  # fmt: skip
-    require_not_negative(self, 'num_user_tokens')
+    require_not_negative(self, 'num_user_tokens', 'prefix_embeddings')
     require_at_most(
       self, 2**16, 'max_history', 'd_model', 'num_heads', 'head_dim', 'mlp_dim'
     )
     require_at_most(self, 256, 'num_encoder_layers', 'num_decoder_layers')
-    require_at_most(self, 2**24, 'num_user_tokens')
+    require_at_most(self, 2**24, 'num_user_tokens', 'prefix_embeddings')
     require_one_of(self, 'dtype', ('float32', 'bfloat16'))
+    require_one_of(self, 'softmax', ('all_codes', 'trie'))
     losses = ('cross_entropy', 'sampled_softmax', 'bce')
     require_one_of(self, 'loss', losses)
-    if not 0 <= self.dropout < 1:
-      raise UsageError(f'dropout is {self.dropout}: choose from [0, 1)')
+    for name in ('dropout', 'prefix_dropout'):
+      if not 0 <= (rate := getattr(self, name)) < 1:
+        raise UsageError(f'{name} is {rate}: choose from [0, 1)')

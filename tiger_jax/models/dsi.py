@@ -37,6 +37,6 @@ class Dsi(Tiger):
     x = self.encoder(tokens[:, None], mask, deterministic)
     cross = self.decoder.cross_keys_values(x)
     logits = self._teacher_forced_logits(
-      codes[items][:, None], cross, mask, deterministic
+      codes[items][:, None], cross, mask, None, deterministic
     )
     return [x[:, 0] for x in logits]

@@ -1,12 +1,14 @@
-"""T5's learned biases for relative positions."""
+"""Learned attention biases for relative positions and for recency."""
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 NUM_BUCKETS = 32
 MAX_DISTANCE = 128
+# Items further from the end of the history share one recency bias.
+MAX_RECENCY = 31
 
 
 def relative_buckets(
@@ -57,3 +59,23 @@ class RelativePositionBias(nn.Module):
       (NUM_BUCKETS, self.num_heads),
     )
     return jnp.moveaxis(table[buckets], -1, 0)
+
+
+class RecencyBias(nn.Module):
+  """A learned bias for each head and recency of an item; 0 at the start."""
+
+  num_heads: int
+
+  @nn.compact
+  def __call__(
+    self, num_later: Int[Array, '*b s'] | Int[np.ndarray, '*b s']
+  ) -> Float[Array, '*b s h']:
+    """Returns the bias of each token.
+
+    `num_later` is the number of items between the item of the token and the end
+    of the history. It is negative for tokens that get no bias.
+    """
+    shape = (MAX_RECENCY + 1, self.num_heads)
+    table = self.param('table', nn.initializers.zeros, shape)
+    bias = table[jnp.clip(num_later, 0, MAX_RECENCY)]
+    return jnp.where(jnp.asarray(num_later)[..., None] >= 0, bias, 0)

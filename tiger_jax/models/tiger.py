@@ -8,21 +8,33 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 import optax
 
+from tiger_jax.catalog.trie import Trie
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.models.dropout import Dropout
+from tiger_jax.models.relative_position import RecencyBias
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
 
 class Encoded(NamedTuple):
-  """Encoded histories, projected for each decoder layer, and the token mask."""
+  """Encoded histories.
+
+  Attributes:
+    cross: The projected tokens, for each decoder layer.
+    mask: Whether each token is real.
+    num_later: The number of items between the item of each token and the end of
+      the history; -1 for the user token.
+  """
 
   cross: tuple[KeysValues, ...]
   mask: Bool[Array, 'b s']
+  num_later: Int[Array, 'b s']
 
 
 class Tiger(nn.Module):
@@ -57,6 +69,17 @@ class Tiger(nn.Module):
     sizes = (c.num_heads, c.head_dim, c.mlp_dim, c.dropout, dtype)
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
+    if c.prefix_embeddings:
+      # The standard deviation is .1, relative to the code embeddings.
+      self.prefix_embedding = nn.Embed(
+        c.prefix_embeddings,
+        c.d_model,
+        embedding_init=nn.initializers.normal(0.1 / self.gain),
+        dtype=dtype,
+      )
+      self.prefix_dropout = Dropout(c.prefix_dropout)
+    if c.recency_bias:
+      self.recency_bias = RecencyBias(c.num_heads)
     # Departs from the paper: the paper has one softmax over all codes.
     if not c.tied_heads:
       self.heads = [
@@ -73,6 +96,7 @@ class Tiger(nn.Module):
       codes[batch.target][:, None],
       encoded.cross,
       encoded.mask[:, None],
+      self._cross_bias(encoded.num_later[:, None]),
       deterministic,
     )
     return [x[:, 0] for x in logits]
@@ -91,11 +115,15 @@ class Tiger(nn.Module):
     # The last history item that each target token may attend to.
     last = np.repeat(np.arange(num_items), codes.shape[1])
     item = self._item_of_token(num_items)
+    num_later = jnp.asarray(
+      np.where(item[None, :] >= 0, last[:, None] - item[None, :], -1)
+    )
     visible = jnp.asarray(item[None, :] <= last[:, None])
     return self._teacher_forced_logits(
       codes[next_items(batch)],
       encoded.cross,
       encoded.mask[:, None] & visible[None],
+      self._cross_bias(num_later[None]),
       deterministic,
     )
 
@@ -106,6 +134,8 @@ class Tiger(nn.Module):
     num_rows, num_items = batch.history.shape
     real = batch.history >= 0
     x = self._embed_codes(codes[batch.history])
+    if self.config.prefix_embeddings:
+      x += self._embed_prefixes(codes[batch.history], deterministic)
     x = x.reshape(num_rows, num_items * codes.shape[1], x.shape[-1])
     mask = jnp.repeat(real, codes.shape[1], axis=1)
     if self.config.num_user_tokens:
@@ -115,12 +145,14 @@ class Tiger(nn.Module):
       user = user * self.gain
       x = jnp.concatenate([user[:, None], x], 1)
       mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)
+    item = self._item_of_token(num_items)
     visible = mask[:, None]
     if self.config.causal_encoder:
-      item = self._item_of_token(num_items)
       visible = visible & jnp.asarray(item[None, :] <= item[:, None])[None]
     x = self.encoder(x, visible, deterministic)
-    return Encoded(self.decoder.cross_keys_values(x), mask)
+    last = real.sum(axis=1, keepdims=True) - 1
+    num_later = jnp.where(item[None, :] >= 0, last - item[None, :], -1)
+    return Encoded(self.decoder.cross_keys_values(x), mask, num_later)
 
   def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
     """Returns an empty decoder cache, for use before the first code."""
@@ -149,7 +181,12 @@ class Tiger(nn.Module):
       x = self.code_embedding(previous + self._offsets()[level - 1])
     x = x * self.gain
     x, cache = self.decoder(
-      x, cache, encoded.cross, encoded.mask[:, None], True
+      x,
+      cache,
+      encoded.cross,
+      encoded.mask[:, None],
+      self._cross_bias(encoded.num_later[:, None]),
+      True,
     )
     return self._score(x, level), cache
 
@@ -158,6 +195,7 @@ class Tiger(nn.Module):
     targets: Int[Array, 'b t l'],
     cross: tuple[KeysValues, ...],
     mask: Bool[Array, 'b #q s'],
+    cross_bias: Float[Array, '#b h #q s'] | None,
     deterministic: bool,
   ) -> list[Float[Array, 'b t _v']]:
     """Scores the codes of targets, each given the target's earlier codes."""
@@ -171,6 +209,7 @@ class Tiger(nn.Module):
       self.decoder.empty_cache(num_rows * num_targets),
       cross,
       mask,
+      cross_bias,
       deterministic,
     )
     x = x.reshape(num_rows, num_targets, levels, x.shape[-1])
@@ -185,6 +224,14 @@ class Tiger(nn.Module):
     start = self._offsets()[level]
     codes = self.code_embedding.embedding[start:][: self.level_sizes[level]]
     return x.astype(jnp.float32) @ codes.T
+
+  def _cross_bias(
+    self, num_later: Int[Array, '#b #q s']
+  ) -> Float[Array, '#b h #q s'] | None:
+    """Returns the bias of the cross-attention; None without recency bias."""
+    if not self.config.recency_bias:
+      return None
+    return jnp.moveaxis(self.recency_bias(num_later), -1, 1)
 
   def _item_of_token(self, num_items: int) -> np.ndarray:
     """Returns, for each encoder token, the history position of its item."""
@@ -201,6 +248,15 @@ class Tiger(nn.Module):
     offsets = offsets.reshape((1,) * (codes.ndim - 1) + (-1,))
     return self.code_embedding(codes + offsets) * self.gain
 
+  def _embed_prefixes(
+    self, codes: Int[Array, 'b t l'], deterministic: bool
+  ) -> Float[Array, 'b t l d']:
+    """Embeds the prefix that ends with each code, by its hash."""
+    rows = hash_prefixes(codes, self.config.prefix_embeddings)
+    x = self.prefix_embedding(rows) * self.gain
+    # Dropout omits whole rows.
+    return x * self.prefix_dropout(jnp.ones_like(x[..., :1]), deterministic)
+
 
 def hash_users(
   user: Int[Array, ' b'] | Int[np.ndarray, ' b'], num_buckets: int
@@ -208,6 +264,21 @@ def hash_users(
   """Maps user rows to `num_buckets` tokens by a multiplicative hash."""
   mixed = jnp.asarray(user).astype(jnp.uint32) * jnp.uint32(2654435761)
   return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)
+
+
+def hash_prefixes(
+  codes: Int[Array, '*b l'], num_rows: int
+) -> Int[Array, '*b l']:
+  """Maps the prefixes of 1, 2, ... codes to rows of a table."""
+  mixed = jnp.zeros(codes.shape[:-1], jnp.uint32)
+  rows = []
+  for level in range(codes.shape[-1]):
+    code = codes[..., level].astype(jnp.uint32) + np.uint32(1)
+    mixed = (mixed ^ code) * np.uint32(0x9E3779B1)
+    mixed = (mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA6B)
+    mixed ^= mixed >> 13
+    rows.append((mixed % np.uint32(num_rows)).astype(jnp.int32))
+  return jnp.stack(rows, -1)
 
 
 def next_items(batch: Batch) -> Int[Array, 'b t']:
@@ -224,14 +295,49 @@ def cross_entropy(
   logits: Sequence[Float[Array, '*b _v']],
   target_codes: Int[Array, '*b l'],
   weight: Float[Array, '*b'],
+  trie: Trie | None = None,
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
-  `weight` is 1 for an example and 0 for padding.
+  Args:
+    logits: The logits of each level.
+    target_codes: The Semantic IDs of the targets.
+    weight: 1 for a target and 0 for padding.
+    trie: The valid IDs. The probabilities are normalized over the codes that
+      may follow the target's earlier codes (Wang et al., 2025). None normalizes
+      them over all codes of a level.
   """
-  per_level = [
-    optax.softmax_cross_entropy_with_integer_labels(x, target_codes[..., level])
-    for level, x in enumerate(logits)
-  ]
+  if trie is None:
+    per_level = [
+      optax.softmax_cross_entropy_with_integer_labels(
+        x, target_codes[..., level]
+      )
+      for level, x in enumerate(logits)
+    ]
+  else:
+    per_level = _trie_cross_entropy(trie, logits, target_codes)
   total = jnp.maximum(weight.sum(), 1)
   return jnp.stack([(x * weight).sum() / total for x in per_level])
+
+
+def _trie_cross_entropy(
+  trie: Trie,
+  logits: Sequence[Float[Array, '*b _v']],
+  target_codes: Int[Array, '*b l'],
+) -> list[Float[Array, '*b']]:
+  """Returns the cross-entropy of each target's code among valid codes."""
+  shape = target_codes.shape[:-1]
+  # The trie takes one prefix for each of `n` requests.
+  codes = target_codes.reshape(-1, 1, target_codes.shape[-1])
+  prefixes = trie.root(len(codes))
+  per_level = []
+  for level, x in enumerate(logits):
+    code = codes[:, :, level]
+    x = x.reshape(len(codes), 1, -1)
+    target = jnp.take_along_axis(x, code[:, :, None], axis=2)[:, :, 0]
+    children = trie.children(level, prefixes)
+    loss = jax.nn.logsumexp(children.logits(x), axis=2) - target
+    per_level.append(loss.reshape(shape))
+    if level + 1 < len(logits):
+      prefixes = trie.descend(level, prefixes, code)
+  return per_level

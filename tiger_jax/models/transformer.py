@@ -73,7 +73,7 @@ class Attention(nn.Module):
     x: Float[Array, 'rows q d'],
     keys_values: KeysValues,
     mask: Bool[Array, '#rows #q s'],
-    bias: Float[Array, 'h q s'] | None,
+    bias: Float[Array, '#rows h #q s'] | None,
     deterministic: bool,
   ) -> Float[Array, 'rows q d']:
     """Returns the attention output of every token in `x`.
@@ -84,7 +84,7 @@ class Attention(nn.Module):
     logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
     if bias is not None:
-      logits = logits + bias[None]
+      logits = logits + bias
     logits = jnp.where(mask[:, None], logits, -1e9)
     weights = jax.nn.softmax(logits).astype(self.dtype)
     weights = self.weights_dropout(weights, deterministic)
@@ -167,7 +167,9 @@ class Encoder(_Stack):
         name=f'attention_{layer}',
       )
       y = _norm(self.dtype, f'attention_norm_{layer}')(x)
-      y = attention(y, attention.keys_values(y), mask, bias, deterministic)
+      y = attention(
+        y, attention.keys_values(y), mask, bias[None], deterministic
+      )
       x = x + drop(y, deterministic)
       y = _norm(self.dtype, f'mlp_norm_{layer}')(x)
       y = Mlp(self.mlp_dim, self.dropout, self.dtype, name=f'mlp_{layer}')(
@@ -229,6 +231,7 @@ class Decoder(_Stack):
     cache: tuple[KeysValues, ...],
     cross: tuple[KeysValues, ...],
     mask: Bool[Array, 'b #q s'],
+    cross_bias: Float[Array, '#b h #q s'] | None,
     deterministic: bool,
   ) -> tuple[Float[Array, 'b q d'], tuple[KeysValues, ...]]:
     """Decodes further tokens, and appends them to the cache.
@@ -240,6 +243,7 @@ class Decoder(_Stack):
         layer; r is a multiple of b.
       cross: The projected histories, for each layer.
       mask: The history tokens that each query may attend to.
+      cross_bias: A bias of the cross-attention logits, for all layers.
       deterministic: Whether to disable dropout.
 
     Returns:
@@ -261,11 +265,15 @@ class Decoder(_Stack):
       )
       new_cache.append(keys_values)
       y = self.self_attentions[layer](
-        y, keys_values, causal, bias, deterministic
+        y, keys_values, causal, bias[None], deterministic
       )
       x = x + self.drop(y.reshape(x.shape), deterministic)
       y = self.cross_attentions[layer](
-        self.cross_norms[layer](x), cross[layer], mask, None, deterministic
+        self.cross_norms[layer](x),
+        cross[layer],
+        mask,
+        cross_bias,
+        deterministic,
       )
       x = x + self.drop(y, deterministic)
       y = self.mlps[layer](self.mlp_norms[layer](x), deterministic)

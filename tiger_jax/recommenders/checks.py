@@ -26,6 +26,7 @@ _FILE_FIELDS = ('drop_short_users', 'allow_missing_metadata', 'keep_repeats')
 # The model fields that only generative models read.
 _GENERATIVE_FIELDS = (
   'num_decoder_layers', 'num_user_tokens', 'causal_encoder', 'tied_heads',
+  'softmax', 'recency_bias', 'prefix_embeddings', 'prefix_dropout',
 )  # fmt: skip
 
 
@@ -98,6 +99,11 @@ def contradictions(config: Config) -> list[str]:
       'config.semantic_ids.shared_with needs one embedding space, but '
       'tfidf-svd builds one for each shop: choose another '
       'config.embedding.encoder'
+    )
+  if config.model.softmax == 'trie' and config.model.name != 'tiger':
+    sentences.append(
+      "config.model.softmax is 'trie', which only the model tiger has: choose "
+      'all_codes'
     )
   largest = max(ids.codebook_sizes)
   is_trained = quantizers.entry(ids).is_trained
@@ -174,6 +180,8 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
     yield 'evaluation.num_beams', reason
     for field in _GENERATIVE_FIELDS:
       yield f'model.{field}', reason
+  if not config.model.prefix_embeddings:
+    yield 'model.prefix_dropout', 'config.model.prefix_embeddings is 0'
   encoder = config.embedding.encoder
   for field, required in _ENCODER_OF_FIELD.items():
     if encoder != required:

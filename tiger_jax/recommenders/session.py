@@ -11,13 +11,14 @@ from jax.sharding import Mesh
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.catalog.trie import Trie
 from tiger_jax.config import Config
 from tiger_jax.data import splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.interfaces import Retriever
 from tiger_jax.recommenders import checks, registry
-from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.inputs import Inputs, training_counts
 from tiger_jax.retrieval.items import ItemRetriever
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
@@ -132,6 +133,21 @@ class Session:
     ids = self.inputs.semantic_ids
     catalog = Catalog.from_codes(ids.codes, ids.level_sizes)
     return sharding.replicate(self.mesh, catalog)
+
+  @functools.cached_property
+  def training_trie(self) -> Trie | None:
+    """The IDs of the items that occur in training, for a trie softmax.
+
+    Training does not lower the probabilities of the other items. None if the
+    softmax is over all codes.
+    """
+    if self.config.model.softmax == 'all_codes':
+      return None
+    catalog = self.catalog
+    absent = np.flatnonzero(training_counts(self.inputs) == 0)
+    if len(absent):
+      catalog = catalog.remove(absent)
+    return Trie(catalog.layout, catalog.arrays)
 
   @property
   def mean_targets(self) -> float | None:

@@ -1,14 +1,28 @@
 """The training task of TIGER: predicting the codes of the next item."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tiger_jax.catalog.trie import Trie
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.tiger import Tiger, cross_entropy, next_items
 from tiger_jax.recommenders.session import Session
+
+
+class TigerTables(NamedTuple):
+  """The constant inputs of the training task.
+
+  Attributes:
+    codes: The Semantic IDs of all items.
+    trie: The IDs of the training items, over which a trie softmax normalizes.
+      None for a softmax over all codes.
+  """
+
+  codes: Codes
+  trie: Trie | None
 
 
 class TigerTask:
@@ -21,11 +35,15 @@ class TigerTask:
   """
 
   def __init__(
-    self, model: Tiger, codes: Any, mean_targets: float | None = None
+    self,
+    model: Tiger,
+    codes: Any,
+    mean_targets: float | None = None,
+    trie: Trie | None = None,
   ):
-    """Takes the network and the Semantic IDs of all items."""
+    """Takes the network and its tables, see `TigerTables`."""
     self.model = model
-    self.tables = codes
+    self.tables = TigerTables(codes, trie)
     self.mean_targets = mean_targets
 
   def init(self, rng: Array) -> Any:
@@ -41,7 +59,7 @@ class TigerTask:
     return init(rng)
 
   def loss(
-    self, params: Any, tables: Codes, batch: Batch, rng: Array
+    self, params: Any, tables: TigerTables, batch: Batch, rng: Array
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the mean cross-entropy per code, and the values to log.
 
@@ -49,7 +67,7 @@ class TigerTask:
     example of the batch and divided by `mean_targets`. Logged values are not
     scaled.
     """
-    codes = tables
+    codes = tables.codes
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})
     if self.model.config.causal_encoder:
       logits = bound.every_target(codes, batch, deterministic=False)
@@ -58,7 +76,7 @@ class TigerTask:
       logits = bound(codes, batch, deterministic=False)
       target = batch.target
     weight = jnp.asarray(target >= 0, jnp.float32)
-    levels = cross_entropy(logits, codes[target], weight)
+    levels = cross_entropy(logits, codes[target], weight, tables.trie)
     loss = levels.mean()
     metrics = {f'loss_level_{i}': value for i, value in enumerate(levels)}
     metrics['loss'] = loss
@@ -69,4 +87,9 @@ class TigerTask:
 
 def make(session: Session) -> TigerTask:
   """Returns the training task of a session."""
-  return TigerTask(session.network, session.catalog.codes, session.mean_targets)
+  return TigerTask(
+    session.network,
+    session.catalog.codes,
+    session.mean_targets,
+    session.training_trie,
+  )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from tiger_jax.catalog.trie import Trie
+from tiger_jax.catalog.trie import Trie, take_codes
 from tiger_jax.retrieval import filters, sampling
 
 Cache = Any
@@ -60,15 +60,14 @@ def beam_search(
   num_beams: int,
   *,
   constrained: bool = True,
+  normalize_children: bool = False,
   item_filter: filters.ItemFilter | None = None,
   sampler: sampling.Sampler | None = None,
 ) -> Beams:
   """Finds the most probable Semantic IDs for each request.
 
   All IDs have the same small number of levels. The loop over levels is
-  therefore unrolled, without an end token or a length penalty. Probabilities
-  are normalized over all codes of a level and masked afterwards, so that a
-  constrained search ranks items by their full log-probabilities.
+  therefore unrolled, without an end token or a length penalty.
 
   A prefix never ranks below its continuations. An item that is not returned
   thus ranks no higher than the best prefix that the search dropped. Returned
@@ -86,6 +85,10 @@ def beam_search(
       there are fewer candidates.
     constrained: Whether to follow valid IDs only. If False, any code may follow
       any other, and `Beams.valid` marks the beams that are items.
+    normalize_children: Whether the probabilities are normalized over the codes
+      that may follow a prefix; only for a constrained search. If False, they
+      are normalized over all codes of a level, and invalid codes are masked
+      afterwards.
     item_filter: The items that each request allows or excludes; only for a
       constrained search.
     sampler: Samples items instead of taking the most probable ones. They are
@@ -105,10 +108,17 @@ def beam_search(
     children = trie.children(level, prefixes) if constrained else None
     # The codes of the candidates; None if all codes are candidates.
     listed = children.codes if children else None
-    log_probs = _log_probs(logits, listed)
+    if children and normalize_children:
+      logits, selected = children.logits(logits), None
+    else:
+      selected = listed
+    log_probs = _log_probs(logits, selected)
     if sampler and sampler_state:
-      sampler_state = sampler.draw(level, logits, sampler_state)
-      candidates = _take_codes(sampler_state.rank, listed)
+      listed_logits = listed if normalize_children else None
+      sampler_state = sampler.draw(
+        level, logits, sampler_state, trie.level_sizes[level], listed_logits
+      )
+      candidates = take_codes(sampler_state.rank, selected)
     else:
       candidates = rank[:, :, None] + log_probs
     if children:
@@ -126,8 +136,8 @@ def beam_search(
     code = place if listed is None else _take_flat(listed, chosen)
     if sampler_state:
       scores = _gather_beams(scores, parent) + _take_flat(log_probs, chosen)
-      # `advance` reads the ranks before masking. Masked beams must keep -inf.
-      sampler_state = sampler_state.advance(parent, code)._replace(rank=rank)
+      position = place if normalize_children else code
+      sampler_state = sampler_state.advance(parent, position, code, rank)
     else:
       scores = rank
     if filter_state:
@@ -156,7 +166,7 @@ def _log_probs(
   total = jnp.log(jnp.exp(logits - max_logit).sum(2, keepdims=True))
   # Rounding may give a code of probability 1 a positive log-probability. An
   # item would then rank above its prefix, and `dropped` would not bound it.
-  return jnp.minimum(_take_codes(logits, codes) - max_logit - total, 0)
+  return jnp.minimum(take_codes(logits, codes) - max_logit - total, 0)
 
 
 def _top_k(
@@ -174,17 +184,6 @@ def _top_k(
     jax.lax.optimization_barrier, jax.lax.top_k(candidates, k + 1)
   )
   return best[:, :k], chosen[:, :k], best[:, k]
-
-
-def _take_codes(
-  x: Float[Array, 'b m v'], codes: Integer[Array, 'b m w'] | None
-) -> Float[Array, 'b m _w']:
-  """Returns the entries of `codes`, or all entries if `codes` is None."""
-  if codes is None:
-    return x
-  return jnp.take_along_axis(
-    x, codes.astype(jnp.int32), axis=2, mode='promise_in_bounds'
-  )
 
 
 def _take_flat(x: Array, index: Int[Array, 'b n']) -> Array:

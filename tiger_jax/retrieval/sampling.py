@@ -7,24 +7,27 @@ maximum of the noisy ranks of its continuations, and is drawn first. A beam
 search can therefore find the top k without visiting every item. Only results
 that the search cannot prove depend on its number of beams.
 
-Noise is drawn for invalid codes too; they are masked afterwards. Valid items
-are thus drawn in proportion to their probabilities, although the total
-probability of the valid items with a given prefix is unknown.
+If probabilities are normalized over all codes, noise is drawn for invalid codes
+too; they are masked afterwards. Valid items are thus drawn in proportion to
+their probabilities, although the total probability of the valid items with a
+given prefix is unknown.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Integer, Key, UInt32
 import numpy as np
+
+from tiger_jax.catalog.trie import take_codes
 
 
 class SamplerState(NamedTuple):
   """The state of the beams of a sampling search.
 
   Before `Sampler.draw`, `log_probs` and `rank` describe the beams, `[b, m]`.
-  After it they describe every continuation of the beams, `[b, m, v]`.
+  After it they describe the continuations of the beams, `[b, m, w]`.
 
   Attributes:
     rngs: Random keys `[b, m]` for the continuations of each beam.
@@ -33,19 +36,32 @@ class SamplerState(NamedTuple):
   """
 
   rngs: Key[Array, 'b m']
-  log_probs: Float[Array, 'b m *v']
-  rank: Float[Array, 'b m *v']
+  log_probs: Float[Array, 'b m *w']
+  rank: Float[Array, 'b m *w']
 
   def advance(
-    self, parent: Int[Array, 'b n'], code: Int[Array, 'b n']
+    self,
+    parent: Int[Array, 'b n'],
+    place: Int[Array, 'b n'],
+    code: Int[Array, 'b n'],
+    rank: Float[Array, 'b n'],
   ) -> 'SamplerState':
-    """Returns the state of the beams that extend `parent` with `code`."""
+    """Returns the state of the beams that extend `parent` with `code`.
+
+    Args:
+      parent: The beams that are extended.
+      place: The position of each code among the continuations of its beam.
+      code: The codes.
+      rank: The ranks of the extended beams; -inf for masked beams.
+    """
     row = jnp.arange(len(parent))[:, None]
     fold = jax.vmap(jax.vmap(jax.random.fold_in))
+    log_probs = self.log_probs[row, parent, place]
     return SamplerState(
       fold(self.rngs[row, parent], code),
-      self.log_probs[row, parent, code],
-      self.rank[row, parent, code],
+      # A masked beam must stay at -inf. -inf in both fields would become NaN.
+      jnp.where(jnp.isfinite(rank), log_probs, 0),
+      rank,
     )
 
 
@@ -74,16 +90,30 @@ class Sampler(NamedTuple):
     return SamplerState(rngs[:, 1:], jnp.zeros_like(rank), rank)
 
   def draw(
-    self, level: int, logits: Float[Array, 'b m v'], state: SamplerState
+    self,
+    level: int,
+    logits: Float[Array, 'b m w'],
+    state: SamplerState,
+    level_size: int,
+    codes: Integer[Array, 'b m w'] | None = None,
   ) -> SamplerState:
-    """Returns the noisy ranks of all codes, at most the rank of their beam."""
-    num_codes = logits.shape[2]
+    """Returns the noisy ranks of codes, at most the rank of their beam.
+
+    Args:
+      level: The level of the codes.
+      logits: The logits of the codes; -inf for codes that cannot be drawn.
+      state: The state of the beams.
+      level_size: The number of codes of the level.
+      codes: The codes that `logits` describes; None for all codes of the level.
+    """
     is_sampled = level < self.num_levels
     logits = jnp.where(is_sampled, logits / self.temperature, logits)
     log_probs = jnp.minimum(jax.nn.log_softmax(logits), 0)
+    # The noise of a code does not depend on the other codes.
     noise = jax.vmap(
-      jax.vmap(lambda rng: jax.random.gumbel(rng, (num_codes,)))
+      jax.vmap(lambda rng: jax.random.gumbel(rng, (level_size,)))
     )(state.rngs)
+    noise = take_codes(noise, codes)
     rank = state.rank[:, :, None]
     noisy = state.log_probs[:, :, None] + log_probs + noise
     max_noisy = noisy.max(2, keepdims=True)

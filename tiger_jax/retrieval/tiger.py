@@ -109,6 +109,11 @@ class TigerRetriever:
       raise UsageError(
         'lists of items need a constrained search: set constrained to True'
       )
+    if self.model.config.softmax == 'trie' and not constrained:
+      raise UsageError(
+        "the model was trained with config.model.softmax 'trie', which has no "
+        'probabilities of invalid IDs: set constrained to True'
+      )
     self._check(batch, lists)
     num_beams = self._num_beams_for(k, num_beams)
     return _search(
@@ -234,6 +239,7 @@ def _search(
       batch_size,
       num_beams,
       constrained=constrained,
+      normalize_children=model.config.softmax == 'trie',
       item_filter=lists.with_codes(codes) if lists else None,
       sampler=sampler,
     ).padded(num_beams)

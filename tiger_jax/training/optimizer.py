@@ -54,12 +54,12 @@ def make_optimizer(
 def _add_decay(weight_decay: float, updates: Any, params: Any) -> Any:
   """Adds weight decay to the updates of kernels, embeddings and codebooks.
 
-  Norm scales, biases, position biases and single vectors do not decay.
+  Norm scales, attention biases and single vectors do not decay.
   """
 
   def add(path: Any, update: jax.Array, x: jax.Array) -> jax.Array:
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    if x.ndim < 2 or name.endswith('position_bias/table'):
+    if x.ndim < 2 or name.endswith('_bias/table'):
       return update
     return update + weight_decay * x
 
