@@ -7,7 +7,7 @@ maximum of the noisy ranks of its continuations, and is drawn first. A beam
 search can therefore find the top k without visiting every item. Only results
 that the search cannot prove depend on its number of beams.
 
-Noise is drawn for invalid codes too; they are masked afterwards. Valid items
+Noise is also drawn for invalid codes, which are masked afterwards. Valid items
 are thus drawn in proportion to their probabilities, although the total
 probability of the valid items with a given prefix is unknown.
 """
@@ -24,7 +24,8 @@ class SamplerState(NamedTuple):
   """The state of the beams of a sampling search.
 
   Before `Sampler.draw`, `log_probs` and `rank` describe the beams, `[b, m]`.
-  After it they describe every continuation of the beams, `[b, m, v]`.
+  After `Sampler.draw`, they describe all continuations of the beams,
+  `[b, m, v]`.
 
   Attributes:
     rngs: Random keys `[b, m]` for the continuations of each beam.
@@ -54,8 +55,8 @@ class Sampler(NamedTuple):
 
   Attributes:
     seeds: A seed for each request `[b]`. A request with the same seed gets the
-      same items in every batch. Items that the search proves are also the same
-      for every number of beams.
+      same items in every batch. Items that the search proves also do not depend
+      on the number of beams.
     temperature: Positive divisor of the logits, `[]`. Higher values give more
       varied items.
     num_levels: The number of levels to sample, `[]`. At later levels, the most
@@ -69,14 +70,14 @@ class Sampler(NamedTuple):
   def start(self) -> SamplerState:
     """Returns the state with one empty beam per request."""
     rngs = jax.vmap(jax.random.split)(jax.vmap(jax.random.key)(self.seeds))
-    # The empty prefix has log-probability 0, and noise like any other prefix.
+    # The empty prefix has log-probability 0, so its rank is only noise.
     rank = jax.vmap(jax.random.gumbel)(rngs[:, 0])[:, None]
     return SamplerState(rngs[:, 1:], jnp.zeros_like(rank), rank)
 
   def draw(
     self, level: int, logits: Float[Array, 'b m v'], state: SamplerState
   ) -> SamplerState:
-    """Returns the noisy ranks of all codes, at most the rank of their beam."""
+    """Returns the noisy ranks of all codes, at most the rank of each beam."""
     num_codes = logits.shape[2]
     is_sampled = level < self.num_levels
     logits = jnp.where(is_sampled, logits / self.temperature, logits)
@@ -87,8 +88,8 @@ class Sampler(NamedTuple):
     rank = state.rank[:, :, None]
     noisy = state.log_probs[:, :, None] + log_probs + noise
     max_noisy = noisy.max(2, keepdims=True)
-    # Condition the noisy values on their maximum, the rank of the beam:
-    # equation 11 of the paper, in the stable form of its appendix B.3.
+    # Condition the noisy values on their maximum, which is the rank of the
+    # beam: equation 11 of the paper, in the stable form of its appendix B.3.
     gap = rank - noisy + jnp.log(-jnp.expm1(noisy - max_noisy))
     conditioned = rank - jnp.maximum(gap, 0) - jnp.log1p(jnp.exp(-jnp.abs(gap)))
     rank = jnp.where(is_sampled, conditioned, rank + log_probs)
