@@ -36,7 +36,7 @@ def test_a_resumed_run_has_equal_parameters(tmp_path):
 def test_forward_passes_agree_up_to_rounding():
   """Padding, other rows and one pass for all prefixes do not change logits."""
   task = make_task(dtype='bfloat16', causal_encoder=True, num_user_tokens=0)
-  codes = task.tables
+  codes = task.tables.codes
   batch = make_batch(0, 8)
   wide = np.pad(batch.history, ((0, 0), (0, 3)), constant_values=-1)
   last = (batch.history >= 0).sum(1) - 1

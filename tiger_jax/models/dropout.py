@@ -10,11 +10,11 @@ import numpy as np
 class Dropout(nn.Module):
   """Zeroes entries at random and scales the others up.
 
-  In a small model on a CPU, most of a step would be spent on JAX's generator
-  if it drew a random number for every entry. This module draws only a seed.
-  A hash of the seed and the position decides whether an entry is kept. The
-  compiler fuses the hash into the multiplication, and the result does not
-  depend on the sharding of the array.
+  If JAX drew a random number for every entry, random numbers would take most
+  of the training time of a small model on a CPU. This module therefore draws
+  only a seed. A hash of the seed and the position of an entry decides whether
+  the entry is kept. The compiler fuses the hash into the multiplication. The
+  result does not depend on the sharding of the array.
 
   Attributes:
     rate: Probability of zeroing an entry, in [0, 1).
@@ -50,9 +50,9 @@ def _hash(
 ) -> UInt32[Array, '*shape']:
   """Mixes numbers with a seed; every input bit affects every output bit.
 
-  One multiplication, then MurmurHash3's finalizer (Appleby, public domain).
-  Half of the seed is mixed in before the multiplication, and half inside the
-  finalizer.
+  The hash is a multiplication, followed by the finalizer of MurmurHash3
+  (Appleby, public domain). Half of the seed is mixed in before the
+  multiplication, and half inside the finalizer.
   """
   x = (x ^ seed[0]) * np.uint32(0x9E3779B1)
   x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)

@@ -12,8 +12,8 @@ class Dsi(Tiger):
   """TIGER that also generates the ID of an item from the item's text.
 
   The encoder reads the text vector as one token. Retrieval from a history is
-  the same as in TIGER. The document IDs of the paper are paths in a tree of
-  k-means clusters; the quantizer `hierarchical_kmeans` builds such IDs.
+  the same as in TIGER. In the DSI paper, a document ID is a path in a tree of
+  k-means clusters. The quantizer `hierarchical_kmeans` builds such IDs.
   """
 
   def setup(self):
@@ -28,9 +28,10 @@ class Dsi(Tiger):
     vectors: Float[Array, 'n dim'],
     deterministic: bool = True,
   ) -> list[Float[Array, 'n _v']]:
-    """Scores each code of the items, given the text and the earlier codes.
+    """Returns the logits of each item's codes, given the item's text vector.
 
-    Returns float32 logits over each level's codes.
+    There is one float32 array per level. The logits of a level also depend on
+    the item's codes at the earlier levels.
     """
     mask = jnp.ones((len(items), 1, 1), bool)
     tokens = self.text(vectors).astype(jnp.dtype(self.config.dtype))

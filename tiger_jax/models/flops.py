@@ -31,8 +31,8 @@ def training_flops(
   tokens = num_items * levels + (c.num_user_tokens > 0)
   if c.causal_encoder:
     targets = num_items
-    # Target i attends to the tokens of the first i items, and so does every
-    # token of item i.
+    # In the decoder, each token of target i attends to the tokens of the first
+    # i items. In the encoder, each token of item i attends to the same tokens.
     num_attended = levels**2 * num_items * (num_items + 1) // 2
   else:
     targets = np.ones_like(num_items)

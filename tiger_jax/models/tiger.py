@@ -1,7 +1,7 @@
-"""TIGER: generates the Semantic ID of the next item (section 3.2).
+"""TIGER (Rajput et al., 2023): generates the Semantic ID of the next item.
 
-Unlike in the paper, the encoder can be causal. One forward pass over a history
-then trains every prefix of it.
+Unlike in the paper (section 3.2), the encoder can be causal. One forward pass
+over a history then predicts the next item after every prefix of the history.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
 
 class Encoded(NamedTuple):
-  """Encoded histories.
+  """Encoded histories, for cross-attention.
 
   Attributes:
-    cross: The projected tokens, for each decoder layer.
-    mask: Whether each token is real.
+    cross: The keys and values of the encoded tokens, for each decoder layer.
+    mask: False for padding tokens and for the token of an unknown user.
     num_later: The number of items between the item of each token and the end of
       the history; -1 for the user token.
   """
@@ -43,7 +43,7 @@ class Tiger(nn.Module):
   The encoder and the decoder share one embedding table for the codes of all
   levels. Each level has its own output head, which scores only the codes of
   that level. With `tied_heads`, a head reuses the embeddings of its codes.
-  Logits are float32, one array per level. The argument `codes` of the methods
+  Logits are float32, one array per level. In every method, the argument `codes`
   holds the Semantic IDs of all items.
   """
 
@@ -106,9 +106,9 @@ class Tiger(nn.Module):
   ) -> list[Float[Array, 'b t _v']]:
     """Scores the codes of all `next_items(batch)` in one forward pass.
 
-    The encoder must be causal. The logits for each next item then equal those
-    of a history that ends just before it, because neither the encoder nor the
-    decoder attends to later items.
+    The encoder must be causal. The logits for each next item then equal the
+    logits for a history that ends just before this item, because neither the
+    encoder nor the decoder attends to later items.
     """
     encoded = self.encode(codes, batch, deterministic)
     num_items = batch.history.shape[1]
@@ -218,7 +218,7 @@ class Tiger(nn.Module):
   def _score(
     self, x: Float[Array, 'b q d'], level: int
   ) -> Float[Array, 'b q v']:
-    """Scores a level's codes in float32; in bfloat16, many scores would tie."""
+    """Scores the codes of a level in float32; bfloat16 would cause ties."""
     if not self.config.tied_heads:
       return self.heads[level](x)
     start = self._offsets()[level]
@@ -236,7 +236,8 @@ class Tiger(nn.Module):
   def _item_of_token(self, num_items: int) -> np.ndarray:
     """Returns, for each encoder token, the history position of its item."""
     item = np.repeat(np.arange(num_items), len(self.level_sizes))
-    # Every item attends to the user token, which attends to no item.
+    # With position -1, the user token attends to no item, and every item
+    # attends to the user token.
     return np.append(-1, item) if self.config.num_user_tokens else item
 
   def _offsets(self) -> np.ndarray:

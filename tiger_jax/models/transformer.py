@@ -1,9 +1,12 @@
 """A T5-style encoder and decoder.
 
-As in T5 (Raffel et al., 2020): RMS normalization before every sub-layer,
-learned biases for relative positions instead of position embeddings, no
-additive biases, and the usual factor 1/sqrt(head_dim) in the initialization of
-the query projections instead of in the logits.
+The following choices are those of T5 (Raffel et al., 2020):
+
+- RMS normalization precedes every sub-layer.
+- Learned biases for relative positions replace position embeddings.
+- The linear layers have no additive biases.
+- The initialization of the query projections, not the logits, contains the
+  factor 1/sqrt(head_dim).
 """
 
 from typing import NamedTuple
@@ -78,8 +81,8 @@ class Attention(nn.Module):
   ) -> Float[Array, 'rows q d']:
     """Returns the attention output of every token in `x`.
 
-    `mask` marks the keys that a query may attend to. For a query without keys,
-    the result is finite but meaningless.
+    `mask` marks the keys that a query may attend to. A query that may attend to
+    no key has a finite but meaningless result.
     """
     logits = jnp.einsum('rqhk,rhsk->rhqs', self.query(x), keys_values.keys)
     logits = logits.astype(jnp.float32)
@@ -150,7 +153,7 @@ class Encoder(_Stack):
     """Encodes embedded tokens, and normalizes the result.
 
     `mask` marks the tokens that each token may attend to. A token that may
-    attend to none has a meaningless result.
+    attend to no token has a meaningless result.
     """
     drop = Dropout(self.dropout)
     positions = np.arange(x.shape[1])
@@ -182,11 +185,11 @@ class Encoder(_Stack):
 class Decoder(_Stack):
   """Blocks of causal self-attention, cross-attention and MLP.
 
-  Training and search share this code. A cache holds the `p` tokens decoded so
-  far for each of `r` rows. In training, each row is a target, p is 0, and all
+  Training and search share this code. For each of `r` rows, a cache holds the
+  `p` tokens decoded so far. In training, each row is a target, p is 0, and all
   tokens of a target are decoded at once. In search, each row is a beam, and
-  each call decodes one token per beam. Cross-attention folds the targets or
-  beams of a history into the query axis, so that each history is projected and
+  each call decodes one token per beam. In cross-attention, all targets or beams
+  of a history lie on the query axis, so that each history is projected and
   stored only once.
   """
 
@@ -237,8 +240,8 @@ class Decoder(_Stack):
     """Decodes further tokens, and appends them to the cache.
 
     Args:
-      x: Embedded tokens. The axis `q` concatenates the rows of a history, which
-        all have the same number of tokens.
+      x: Embedded tokens. The axis `q` concatenates the tokens of all targets or
+        beams of a history, which have the same number of tokens each.
       cache: The keys and values `[r, h, p, k]` of earlier tokens, for each
         layer; r is a multiple of b.
       cross: The projected histories, for each layer.

@@ -23,7 +23,7 @@ class DsiTables(NamedTuple):
 
 
 class DsiTask:
-  """The sum of the retrieval and indexing losses (DSI, section 3).
+  """Trains with the sum of retrieval and indexing losses (DSI, section 3).
 
   Each step draws `num_indexed` items for the indexing loss.
   """

@@ -76,7 +76,8 @@ def _cross_entropy(
   Targets are processed in chunks, so that only the logits of one chunk are in
   memory. Chunks that contain only padding are skipped, so that a batch may mix
   short and long histories. No chunk is skipped if several replicas train a
-  model that draws its targets, such as BERT4Rec.
+  model that draws its targets at random, such as BERT4Rec, because each replica
+  then has other targets.
   """
   # One group per device, so that each device processes its own rows.
   num_groups = math.gcd(len(queries), jax.device_count())
@@ -120,7 +121,8 @@ def _sampled_softmax(
 ) -> Float[Array, 'b n']:
   """Returns the cross-entropy over the target and sampled negatives.
 
-  Negatives are uniform random items. All targets of a user share them.
+  Negatives are uniform random items. All targets of a user have the same
+  negatives.
   """
   negatives = jax.random.randint(
     rng, (len(targets), num_negatives), 0, len(items), targets.dtype

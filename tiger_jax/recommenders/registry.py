@@ -27,8 +27,8 @@ class Entry:
   Attributes:
     title: The display name.
     network: The class of the network, a `Tiger` or an `ItemModel`.
-    needs: The inputs in addition to histories, among `embeddings` and
-      `semantic_ids`.
+    needs: The inputs that the model needs in addition to histories:
+      `embeddings`, `semantic_ids`, both or neither.
     features: A function of `Inputs` that returns the item features of the
       network, a pytree of arrays. None for a network without features.
     task: A function of a `Session` that returns the training task.
@@ -49,7 +49,7 @@ class Entry:
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def trains_every_prefix(self, config: ModelConfig) -> bool:
-    """Returns whether one forward pass trains every prefix of a history."""
+    """Returns whether one forward pass trains on all items of a history."""
     return config.causal_encoder or not self.is_generative
 
 

@@ -50,9 +50,9 @@ class Session:
     """Returns a session on a mesh of all devices.
 
     If `config.parallel` does not fit the number of devices, the axes `tensor`
-    and `fsdp` are reduced to sizes that divide it, so that a model can be
-    evaluated and served on any number of devices. Training raises an error
-    instead, see `checks.check_devices`.
+    and `fsdp` are reduced to sizes that divide this number, so that a model can
+    be evaluated and served on any number of devices. Training raises an error
+    instead (see `checks.check_devices`).
     """
     c, num_devices = config.parallel, len(jax.devices())
     tensor = math.gcd(c.tensor, num_devices)
@@ -121,8 +121,8 @@ class Session:
   def training_task(self) -> Task:
     """The training task for the batches in `batches`.
 
-    If the batches only refer to events, the task looks the events up on the
-    device.
+    If the batches hold positions of events instead of item rows, the task looks
+    up the item rows on the device.
     """
     events = self.batches.events
     return self.task if events is None else LookUp(self.task, events)
@@ -151,7 +151,7 @@ class Session:
 
   @property
   def mean_targets(self) -> float | None:
-    """The mean number of targets per example; None if every example has one."""
+    """The mean number of targets per example; None if each has one target."""
     if not self.entry.trains_every_prefix(self.config.model):
       return None
     return float(splits.history_lengths(self.examples).mean())
@@ -182,7 +182,7 @@ class Session:
 
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
-    """The settings that must equal those of a checkpoint to resume it."""
+    """The settings that a run must share with a checkpoint to resume it."""
     inputs = self.inputs
     catalog: dict[str, Any] = {'items': inputs.dataset.num_items}
     if inputs.ids is not None:

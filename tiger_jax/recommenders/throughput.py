@@ -16,8 +16,8 @@ from tiger_jax.runtime import goodput, sharding
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# Peak dense bfloat16 FLOP/s as stated by the manufacturer, by prefix of
-# JAX's device kind. The first prefix that matches counts.
+# Peak dense bfloat16 FLOP/s as stated by the manufacturer, for each prefix of
+# JAX's device kind. The first matching prefix applies.
 _PEAK_FLOPS = (
   ('NVIDIA H100 PCIe', 756e12),
   ('NVIDIA H100 NVL', 835e12),

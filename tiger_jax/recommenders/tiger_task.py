@@ -26,12 +26,13 @@ class TigerTables(NamedTuple):
 
 
 class TigerTask:
-  """Next-item prediction with teacher forcing (section 3.2).
+  """Next-item prediction with teacher forcing (TIGER paper, section 3.2).
 
-  With a causal encoder, every item after the first is a target; otherwise, only
-  the item after the history is. `mean_targets` is the mean number of targets
-  per training example; None if every example has one. The loss is scaled by it,
-  so that a target has the same weight in a batch of short or long histories.
+  With a causal encoder, every item after the first is a target. Otherwise, only
+  the item after the history is a target. `mean_targets` is the mean number of
+  targets per training example, or None if every example has one target. The
+  loss is scaled by `mean_targets`, so that a target in a batch of short
+  histories has the same weight as a target in a batch of long histories.
   """
 
   def __init__(

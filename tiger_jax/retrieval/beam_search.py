@@ -24,14 +24,14 @@ class Beams(NamedTuple):
     codes: The Semantic ID of every beam `[b, m, l]`.
     scores: Log-probabilities `[b, m]`; -inf where the search ran out of items.
     valid: Whether the beam `[b, m]` is an item of the catalog.
-    exact_k: The number of leading entries `[b]` that are proven: no other item
-      ranks as high, so a search with any number of beams returns the same
-      entries. The proof is about the computed scores. If these have a rounding
-      error of at most e, the exact score of any other item exceeds the exact
-      scores of the proven entries by less than 2e. A program with other shapes
-      can swap two entries only if their scores differ by less than 2e.
-      `exact_k` includes no margin for e, because no useful bound of e is known
-      for a whole network. RELIABILITY.md reports measurements.
+    exact_k: The number of leading entries `[b]` that are proven. No other item
+      ranks as high as a proven entry, so a search with more beams returns the
+      same entries. The proof is about the computed scores. Suppose that their
+      rounding error is at most e. The exact score of any other item then
+      exceeds the exact score of a proven entry by less than 2e. A program with
+      other shapes can swap two entries only if their scores differ by less than
+      2e. `exact_k` does not account for e, because no useful bound of e is
+      known for a whole network. RELIABILITY.md reports measurements.
   """
 
   items: Int[Array, 'b m']
@@ -67,7 +67,7 @@ def beam_search(
   """Finds the most probable Semantic IDs for each request.
 
   All IDs have the same small number of levels. The loop over levels is
-  therefore unrolled, without an end token or a length penalty.
+  therefore unrolled, and needs neither an end token nor a length penalty.
 
   A prefix never ranks below its continuations. An item that is not returned
   thus ranks no higher than the best prefix that the search dropped. Returned
@@ -91,9 +91,9 @@ def beam_search(
       afterwards.
     item_filter: The items that each request allows or excludes; only for a
       constrained search.
-    sampler: Samples items instead of taking the most probable ones. They are
-      returned in the order of the sample; `Beams.scores` still holds their
-      log-probabilities.
+    sampler: Samples items instead of taking the most probable ones. Sampled
+      items are in descending order of their noisy ranks (see `sampling`).
+      `Beams.scores` still holds their log-probabilities.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)
@@ -165,7 +165,8 @@ def _log_probs(
   max_logit = logits.max(2, keepdims=True)
   total = jnp.log(jnp.exp(logits - max_logit).sum(2, keepdims=True))
   # Rounding may give a code of probability 1 a positive log-probability. An
-  # item would then rank above its prefix, and `dropped` would not bound it.
+  # item would then rank above its prefix, and `dropped` would not be an upper
+  # bound of its rank.
   return jnp.minimum(take_codes(logits, codes) - max_logit - total, 0)
 
 

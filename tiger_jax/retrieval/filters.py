@@ -47,7 +47,7 @@ class ItemLists(NamedTuple):
     """Builds the lists of all requests.
 
     Args:
-      deny: The rows that each request excludes, even if `allow` has them.
+      deny: The rows that each request excludes, even if they are in `allow`.
       allow: The only rows that each request allows; None allows all rows.
     """
     rows = []
@@ -81,7 +81,7 @@ def _width(longest: int) -> int:
 
 
 class ItemFilter(NamedTuple):
-  """Item lists, see `ItemLists`, with the Semantic IDs `[b, f, l]`."""
+  """Item lists (see `ItemLists`), with the items' Semantic IDs `[b, f, l]`."""
 
   rows: Int[Array, 'b f']
   codes: Int[Array, 'b f l']
@@ -121,10 +121,11 @@ class FilterState(NamedTuple):
   Attributes:
     codes: The Semantic IDs of the listed items `[b, f, l]`.
     allow: Whether each request `[b]` allows only its listed items.
-    all_listed: Whether the list contains every item with the same first 1, 2,
-      ..., l codes as this item, `[b, f, l]`.
-    beam: The beam `[b, f]` that is a prefix of each item; -1 for none.
-    place: The index `[b, f]` of each item among the candidates of the level.
+    all_listed: Whether the list contains every item that has the same first 1,
+      2, ..., l codes as the listed item, `[b, f, l]`.
+    beam: The beam `[b, f]` that is a prefix of each listed item; -1 for none.
+    place: The index `[b, f]` of each listed item among the candidates of the
+      level.
   """
 
   codes: Int[Array, 'b f l']

@@ -21,7 +21,7 @@ class ItemRetriever:
   """
 
   def __init__(self, model: ItemModel, features: Any):
-    """Takes the model and its item features; compiles at the first request."""
+    """Takes the model and its item features; the first request compiles."""
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.features = features
@@ -35,7 +35,10 @@ class ItemRetriever:
   def recommend_approximately(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Like `recommend`, with a recall of 0.95 on devices where it is faster."""
+    """Like `recommend`, with an approximate search if the device supports one.
+
+    The approximate search is faster and has a recall of 0.95.
+    """
     return _recommend(self.model, k, True, params, self.features, batch, lists)
 
 

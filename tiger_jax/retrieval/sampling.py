@@ -70,8 +70,8 @@ class Sampler(NamedTuple):
 
   Attributes:
     seeds: A seed for each request `[b]`. A request with the same seed gets the
-      same items in every batch. Items that the search proves are also the same
-      for every number of beams.
+      same items in every batch. Items that the search proves also do not depend
+      on the number of beams.
     temperature: Positive divisor of the logits, `[]`. Higher values give more
       varied items.
     num_levels: The number of levels to sample, `[]`. At later levels, the most
@@ -85,7 +85,7 @@ class Sampler(NamedTuple):
   def start(self) -> SamplerState:
     """Returns the state with one empty beam per request."""
     rngs = jax.vmap(jax.random.split)(jax.vmap(jax.random.key)(self.seeds))
-    # The empty prefix has log-probability 0, and noise like any other prefix.
+    # The empty prefix has log-probability 0, so its rank is only noise.
     rank = jax.vmap(jax.random.gumbel)(rngs[:, 0])[:, None]
     return SamplerState(rngs[:, 1:], jnp.zeros_like(rank), rank)
 
@@ -117,8 +117,8 @@ class Sampler(NamedTuple):
     rank = state.rank[:, :, None]
     noisy = state.log_probs[:, :, None] + log_probs + noise
     max_noisy = noisy.max(2, keepdims=True)
-    # Condition the noisy values on their maximum, the rank of the beam:
-    # equation 11 of the paper, in the stable form of its appendix B.3.
+    # Condition the noisy values on their maximum, which is the rank of the
+    # beam: equation 11 of the paper, in the stable form of its appendix B.3.
     gap = rank - noisy + jnp.log(-jnp.expm1(noisy - max_noisy))
     conditioned = rank - jnp.maximum(gap, 0) - jnp.log1p(jnp.exp(-jnp.abs(gap)))
     rank = jnp.where(is_sampled, conditioned, rank + log_probs)

@@ -27,16 +27,17 @@ class TigerRetriever:
   """Recommends items by a beam search over the catalog.
 
   The search always computes in float32 at full precision, whatever the training
-  dtype and `jax.default_matmul_precision` are. In bfloat16, rounding, and so
-  the ranks, would depend on the batch size and the number of beams.
+  dtype and `jax.default_matmul_precision` are. In bfloat16, the ranking would
+  depend on the batch size and the number of beams, because they change the
+  rounding errors.
 
   A program is compiled for each shape of a batch and of item lists, and for
   each number of beams. Other histories, other listed items, and added or
-  removed catalog items compile nothing.
+  removed catalog items need no compilation.
   """
 
   def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):
-    """Takes the model and its catalog; compiles at the first request."""
+    """Takes the model and its catalog; the first request compiles."""
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.catalog = catalog
@@ -97,7 +98,7 @@ class TigerRetriever:
       k: The minimum number of beams.
       num_beams: The number of beams, doubled until it is at least k; None for
         `self.num_beams`.
-      constrained: Whether to follow valid IDs only. `lists` require it.
+      constrained: Whether to follow valid IDs only. Must be True with `lists`.
       lists: The items that each request allows or excludes.
       sampler: Samples items instead of taking the most probable ones.
 
@@ -133,8 +134,8 @@ class TigerRetriever:
   ) -> Beams:
     """Searches with more and more beams until k results are proven.
 
-    Only requests with fewer proven results are searched again, with up to 4,096
-    beams. `Beams.exact_k` is the number of proven results.
+    Requests with fewer than k proven results are searched again, with up to
+    4,096 beams. `Beams.exact_k` is the number of proven results.
 
     Args:
       params: The network's parameters.
@@ -192,7 +193,8 @@ class TigerRetriever:
         f'{num_requests} requests: pass one list for each request'
       )
     rows = batch.history
-    # Arrays on a device are not checked, because this would wait for them.
+    # Arrays on a device are not checked, because the check would have to wait
+    # for their values.
     if isinstance(rows, np.ndarray) and rows.size:
       invalid = rows[(rows < -1) | (rows >= num_rows)]
       if invalid.size:

@@ -21,7 +21,8 @@ _MASK_RATE = 0.3
 class Bert4Rec(ItemModel):
   """A bidirectional Transformer that predicts masked items.
 
-  To predict the next item, a mask is appended to the history.
+  For retrieval, a mask is appended to the history, and the model predicts the
+  item at the position of the mask.
   """
 
   def setup(self):
@@ -35,7 +36,7 @@ class Bert4Rec(ItemModel):
     return self.items.embedding[: self.num_items]
 
   def query(self, features: Any, batch: Batch) -> Float[Array, 'b d']:
-    """Returns the encoding of a mask after each history."""
+    """Returns the encoding of the mask that is appended to each history."""
     history = jnp.asarray(batch.history)
     length = (history >= 0).sum(axis=1)
     row = jnp.arange(len(history))
@@ -46,7 +47,7 @@ class Bert4Rec(ItemModel):
   def queries_and_targets(
     self, features: Any, batch: Batch
   ) -> tuple[Float[Array, 'b n d'], Int[Array, 'b n']]:
-    """Returns all encodings; only masked items are targets."""
+    """Returns the encoding of every position; only masked items are targets."""
     sequence = whole_sequence(batch)
     real = sequence >= 0
     drawn = jax.random.bernoulli(

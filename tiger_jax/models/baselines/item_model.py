@@ -15,9 +15,9 @@ class ItemModel(nn.Module):
   """Scores an item by the inner product of a query and an item vector.
 
   The query is computed from a history. `features` holds a precomputed row for
-  each item, such as a text vector or codes. It is None if the model needs none.
+  each item, such as a text vector or codes. A model without features gets None.
   A trained subclass defines `queries`, or both `query` and
-  `queries_and_targets`. An untrained one defines `query` or `scores`.
+  `queries_and_targets`. An untrained subclass defines `query` or `scores`.
   """
 
   config: ModelConfig

@@ -10,7 +10,7 @@ from tiger_jax.models.baselines.item_model import ItemModel
 
 
 class Popularity(ItemModel):
-  """Recommends the most frequent items, the same for every user.
+  """Recommends the most frequent items to every user.
 
   `features` holds the count of each item in the training events. The model has
   no parameters.

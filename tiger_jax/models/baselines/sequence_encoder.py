@@ -38,14 +38,15 @@ class SequenceEncoder(nn.Module):
     visible = real[:, None]
     if self.causal:
       visible = visible & jnp.asarray(np.tri(length, dtype=bool))[None]
-    # SASRec also has the factor sqrt(d_model). Without it, the model learns
-    # half as fast (benchmarks/RESULTS.md).
+    # As in SASRec, the item vectors are multiplied by sqrt(d_model). Without
+    # this factor, the model learns half as fast (benchmarks/RESULTS.md).
     x = x * c.d_model**0.5 + positions[None, :length]
     x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
-      # The output layers start at zero, so that the untrained blocks add
-      # nothing. Each query then resembles the vector of the item at its
-      # position, which is a better start than a random projection.
+      # The output layers of attention and MLP start at zero, so that untrained
+      # blocks return their inputs. At each position, the first query is then
+      # similar to the vector of the item, which is a better start than a random
+      # projection.
       attention = Attention(
         c.num_heads,
         c.head_dim,

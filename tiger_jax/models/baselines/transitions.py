@@ -1,4 +1,4 @@
-"""Counts of item-to-item transitions, without training."""
+"""An untrained baseline that counts item-to-item transitions."""
 
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from tiger_jax.models.baselines.item_model import ItemModel
 WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
 # The number of successors that are added per loop iteration.
 _CHUNK = 128
-# The weight of popularity: so small that it only orders items with equal
-# transition scores.
+# The weight of popularity. It is so small that popularity only orders items
+# with equal transition scores.
 _POPULARITY_WEIGHT = 1e-6
 
 
@@ -26,7 +26,8 @@ class Transitions(NamedTuple):
   never empty.
 
   Attributes:
-    start: The transitions of item `i` are `start[i]` to `start[i + 1]`.
+    start: The transitions from item `i` have the indices `start[i]` to
+      `start[i + 1] - 1`.
     successor: The second item of each transition.
     probability: `count(a -> b) / (count(a) + 1)` for each transition.
     popularity: The count of each item, relative to the most popular item.
@@ -56,11 +57,11 @@ class Transitions(NamedTuple):
 
 
 class TransitionModel(ItemModel):
-  """Scores an item by the transitions to it from the last history items.
+  """Scores an item by the transitions from recent history items to this item.
 
   The score is the weighted sum of the transition probabilities. Popularity
-  breaks ties, and orders the items without a transition. `features` are
-  `Transitions`. The model has no parameters.
+  breaks ties, and orders the items without a transition. `features` is a
+  `Transitions` tuple. The model has no parameters.
   """
 
   def scores(

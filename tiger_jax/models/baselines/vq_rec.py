@@ -14,8 +14,8 @@ from tiger_jax.models.baselines.sequence_encoder import SequenceEncoder
 class VqRec(ItemModel):
   """SASRec in which an item vector is the mean of the vectors of its codes.
 
-  `features` holds the codes `[items, l]`. The paper takes them from a product
-  quantizer.
+  `features` holds the codes `[items, l]`. In the paper, a product quantizer
+  computes the codes.
   """
 
   level_sizes: tuple[int, ...] = ()
