@@ -7,18 +7,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.interfaces import Batch
 from tiger_jax.models.dsi import Dsi
 from tiger_jax.models.tiger import cross_entropy
 from tiger_jax.recommenders import tiger_task
 from tiger_jax.recommenders.session import Session
-from tiger_jax.recommenders.tiger_task import TigerTask
+from tiger_jax.recommenders.tiger_task import TigerTables, TigerTask
 
 
 class DsiTables(NamedTuple):
-  """The Semantic IDs and the text vectors of all items."""
+  """The tables of the retrieval task, and the text vectors of all items."""
 
-  codes: Codes
+  retrieval: TigerTables
   vectors: Float[Array, 'items dim'] | Float[np.ndarray, 'items dim']
 
 
@@ -59,8 +59,10 @@ class DsiTask:
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], tuple[()]]:
     """Returns the sum of the two losses, and the values to log."""
     rng, rng_items, rng_dropout = jax.random.split(rng, 3)
-    loss, metrics, aux = self._retrieval.loss(params, tables.codes, batch, rng)
-    codes = tables.codes
+    loss, metrics, aux = self._retrieval.loss(
+      params, tables.retrieval, batch, rng
+    )
+    codes = tables.retrieval.codes
     items = jax.random.randint(
       rng_items, (self.num_indexed,), 0, len(tables.vectors), jnp.int32
     )
