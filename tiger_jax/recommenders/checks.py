@@ -95,9 +95,9 @@ def contradictions(config: Config) -> list[str]:
     )
   if ids.shared_with and config.embedding.encoder == 'tfidf-svd':
     sentences.append(
-      'config.semantic_ids.shared_with needs one embedding space, but '
-      'tfidf-svd builds one for each shop: choose another '
-      'config.embedding.encoder'
+      'config.semantic_ids.shared_with needs one embedding space for all '
+      'shops, but tfidf-svd makes a separate space for each shop: choose '
+      'another config.embedding.encoder'
     )
   largest = max(ids.codebook_sizes)
   is_trained = quantizers.entry(ids).is_trained

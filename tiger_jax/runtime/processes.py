@@ -62,8 +62,8 @@ def join() -> None:
     )
   except (ValueError, RuntimeError) as error:
     raise UsageError(
-      f'--distributed, but the other processes are not known ({error}): set '
-      'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
+      f'--distributed is set, but the other processes are not known ({error}): '
+      'set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
     ) from error
   finally:
     watchdog.cancel()
