@@ -58,11 +58,10 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """The maximum number of steps from a window's start to the next checkpoint.
+    """The most steps that a window can start before the newest checkpoint.
 
-    A bad step comes after the newest checkpoint, because a checkpoint is saved
-    only if all values so far are finite. The window may start up to `reach`
-    steps before this checkpoint.
+    The bad step comes after the newest checkpoint, because a checkpoint is
+    saved only if all values so far are finite.
     """
     if not self.rewind:
       return 0
