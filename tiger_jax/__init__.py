@@ -1,4 +1,4 @@
-"""TIGER, recommender systems with generative retrieval, in JAX.
+"""TIGER: recommender systems with generative retrieval, in JAX.
 
 The names below are imported when they are first used. `import tiger_jax` alone
 therefore does not import JAX.

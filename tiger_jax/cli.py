@@ -195,7 +195,7 @@ def _refuse_too_little_data(
 ) -> None:
   """Raises TigerError if there are too few items or training examples.
 
-  Checked first, because embedding the items takes long.
+  This is checked first, because embedding the items takes a long time.
   """
   dataset, model = pipeline.dataset, registry.entry(config.model)
   makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'

@@ -109,7 +109,7 @@ def test_refuses_a_workdir_without_embeddings(tmp_path):
 def test_refuses_vectors_of_another_encoder(tmp_path):
   other = _workdir(tmp_path / 'toys', 'toys', _SAME | {'model': 'other'})
   with pytest.raises(
-    DataError, match='embedded with other, but this run with m:'
+    DataError, match='embedded with other, but this run uses m:'
   ):
     semantic_ids.read_shared(_sharing([other]), 'own')
 
@@ -122,7 +122,7 @@ def test_refuses_vectors_of_another_width(tmp_path):
 
 
 def test_refuses_an_encoder_that_is_fitted_to_each_shop():
-  with pytest.raises(UsageError, match='tfidf-svd fits one to each shop'):
+  with pytest.raises(UsageError, match='tfidf-svd makes a separate space'):
     semantic_ids.read_shared(_sharing(['anywhere'], encoder='tfidf-svd'), 'own')
 
 

@@ -1,4 +1,4 @@
-"""Saves, checks and restores the state of a training.
+"""Saves, checks and restores the state of a training run.
 
 Orbax reads and writes the arrays of a checkpoint. Its `CheckpointManager` is
 not used. In tests with orbax-checkpoint 0.12.8, it broke four guarantees of
@@ -13,6 +13,6 @@ this package:
 - In a folder named `a[1-3]b`, it saves without an error, but nothing can be
   restored.
 
-It would replace about 100 lines (retention, the writer thread, removal), but
-working around these problems would take as many lines.
+`CheckpointManager` would replace about 100 lines (retention, the writer thread,
+removal), but working around these problems would take as many lines.
 """

@@ -236,8 +236,8 @@ def explain_errors(
   Args:
     folder: The folder of the checkpoints.
     problem: The operation that failed, for the message.
-    damaged: The checkpoint that is damaged if an error occurs. The error
-      becomes a `DamagedError` if this is given, otherwise a `CheckpointError`.
+    damaged: The checkpoint that the message reports as damaged. If it is given,
+      the error becomes a `DamagedError`, otherwise a `CheckpointError`.
   """
   try:
     yield
@@ -329,8 +329,8 @@ def _check_restored(folder: Path, state: Any) -> None:
 def _orbax() -> ocp.Checkpointer:
   """Returns a checkpointer that does not wait for other processes.
 
-  The checkpointer is synchronous, because the threads of an asynchronous one
-  wait for minutes if they cannot write.
+  The checkpointer is synchronous, because the threads of an asynchronous
+  checkpointer wait for minutes if they cannot write.
   """
   process = jax.process_index()
   options = ocp.options.MultiprocessingOptions(

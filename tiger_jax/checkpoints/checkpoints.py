@@ -142,7 +142,8 @@ class Checkpoints:
 
     Args:
       step: The number of steps done.
-      state: Pytrees of arrays by name. They are copied before this returns.
+      state: Pytrees of arrays by name. The arrays are copied before `save`
+        returns.
       meta: Other JSON to store.
       metrics: The metrics that may select the best checkpoint.
       last: Whether this is the last checkpoint of a run, which is also restored
@@ -202,8 +203,9 @@ class Checkpoints:
   ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
     """Restores the first undamaged checkpoint, and warns about damaged ones.
 
-    Every process with devices in the mesh must call this. The main process
-    selects the checkpoint, because only it removes checkpoints.
+    Every process with devices in the mesh must call this method. The main
+    process selects the checkpoint, because only the main process removes
+    checkpoints.
 
     Args:
       steps: The steps to try, in this order.

@@ -3,16 +3,17 @@
 import bisect
 import math
 
-# The smallest number of latest checkpoints to keep. The older ones are used if
-# the newest is damaged.
+# The minimum number of latest checkpoints to keep. An older checkpoint is used
+# if the newest is damaged.
 _MIN_LATEST = 3
 
 
 def latest(steps: list[int], reach: int) -> list[int]:
   """Returns the steps of the latest checkpoints, which are kept.
 
-  These are at least three, and include a checkpoint that is at least `reach`
-  steps older than the newest one, if there is any.
+  At least three checkpoints are kept, if there are as many. Among them is one
+  that is at least `reach` steps older than the newest, if there is such a
+  checkpoint.
 
   Args:
     steps: The steps of all undamaged checkpoints, in order.

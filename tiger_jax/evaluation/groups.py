@@ -17,9 +17,9 @@ def groups(
 ) -> dict[str, Bool[np.ndarray, ' n']]:
   """Returns a mask of the users in each group.
 
-  Take the last item of a user's history. If any user bought the target right
-  after that item in the training data, the user is in the group `memorisation`,
-  otherwise in `generalisation` (arXiv 2603.19809).
+  A user is in the group `memorisation` if the training data of any user contain
+  the transition from the last item of the history to the target. All other
+  users are in the group `generalisation` (arXiv 2603.19809).
   """
   target = dataset.history[examples.end]
   training_items = dataset.history[training_positions(dataset)]

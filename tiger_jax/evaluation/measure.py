@@ -16,8 +16,8 @@ def measure(
 ) -> dict[str, float]:
   """Returns the metrics of a model as means over users.
 
-  A hit is the target item itself. The model may recommend items of the history;
-  they count as misses.
+  Only the target item is a hit. The model may recommend items of the history,
+  which count as misses unless they are the target.
 
   Args:
     trained: The model.

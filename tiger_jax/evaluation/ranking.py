@@ -145,8 +145,8 @@ def rank(
   source = batches.evaluation_batches(dataset, examples, batch_size, buckets)
   for batch in _with_progress(source, label, len(examples.user)):
     lists = None
-    # Without exclusions, the lists are empty and not None, so that both cases
-    # use the same compiled program.
+    # Without exclusions, the lists are empty and not None, so that rankings
+    # with and without exclusions use the same compiled program.
     if search.exclude_seen or (is_generative and search.constrained):
       lists = _excluded(dataset, examples, batch, search)
     placed, lists = sharding.shard_batch(session.mesh, (batch, lists))

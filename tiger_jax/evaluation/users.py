@@ -28,9 +28,10 @@ class UserResults:
     target: The row of each user's held-out item `[n]`.
     items: The rows of the listed items, best first; -1 for no item.
     rank: The rank of the held-out item.
-    rank_masked: The same where the items of the history are excluded.
-    rank_popularity: The same for the popularity baseline `[n]`.
-    rank_transitions: The same for the baseline of transition counts `[n]`.
+    rank_masked: The rank in a list without the items of the history.
+    rank_popularity: The rank in the list of the popularity baseline `[n]`.
+    rank_transitions: The rank in the list of the baseline of transition counts
+      `[n]`.
   """
 
   user: Int[np.ndarray, ' n']
@@ -128,5 +129,5 @@ def ranks(hits: Bool[np.ndarray, 'n k']) -> Int[np.ndarray, ' n']:
 
 
 def hits_of(rank: Int[np.ndarray, ' n']) -> Bool[np.ndarray, 'n k']:
-  """Returns the hits that have these ranks, the inverse of `ranks`."""
+  """Returns the hits for given ranks; this is the inverse of `ranks`."""
   return rank[:, None] == np.arange(1, _DEPTH + 1)[None]

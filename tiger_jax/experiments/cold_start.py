@@ -27,15 +27,16 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   """Returns the recall of three rules for test users whose target is unseen.
 
   - `prefix rule`: the method of the paper. The model generates the IDs of seen
-    items. Each is followed by the unseen items with the same semantic prefix.
+    items. The unseen items with the semantic prefix of a generated item are
+    inserted after this item.
   - `exact scores`: the model scores unseen items by their own IDs, like seen
     items.
   - `Semantic-KNN`: the baseline of the paper, which returns the items whose
     vectors are nearest to those of the history.
 
   Items of the history are excluded, because otherwise Semantic-KNN would return
-  them. Under the prefix rule, they are removed only after the unseen items with
-  their prefixes have been added. The lists are proven (see
+  them. Under the prefix rule, items of the history are removed only after the
+  unseen items with their prefixes have been inserted. The lists are proven (see
   `Search.until_proven`), so that recall does not depend on the number of beams.
 
   Returns:
@@ -65,8 +66,9 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     for _, start, end in zip(*examples, strict=True)
   ]
   # The search must return history items that share a prefix with an unseen
-  # item. They are removed afterwards, so the list is longer by the largest
-  # number of them in any history.
+  # item, because the unseen item is inserted after them. These history items
+  # are removed afterwards. The lists are therefore longer by the maximum number
+  # of such items in one history.
   carriers = np.flatnonzero(is_shared & ~is_unseen)
   depth = max(CUTOFFS) + max(
     (int(np.isin(x, carriers).sum()) for x in user_items), default=0
@@ -139,10 +141,10 @@ def capped(
   k: int,
   epsilon: float,
 ) -> Int[np.ndarray, 'n k']:
-  """Returns the first k items, skipping unseen items above the share `epsilon`.
+  """Returns the first k items, of which at most `epsilon * k` are unseen.
 
-  Lists are best first; -1 stands for no item. The maximum number of unseen
-  items, `epsilon * k`, is rounded down.
+  Further unseen items are skipped. Lists are best first; -1 stands for no item.
+  The number `epsilon * k` is rounded down.
   """
   # The small term corrects rounding errors, such as 0.3 * 10 < 3.
   max_unseen = int(epsilon * k + 1e-9)

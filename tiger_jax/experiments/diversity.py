@@ -14,13 +14,14 @@ TEMPERATURES = (1.0, 1.5, 2.0)
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
-  """Returns Entropy@k over test users, for the best items and for drawn items.
+  """Returns the mean Entropy@k, for the best items and for sampled items.
 
-  The paper does not say how sampling and search are combined. Here, k different
-  items are sampled at the temperature. The paper does not name the base of the
-  logarithm either; here, entropy is in nats. Beams are added until
-  the lists are proven to be correct (see `Search.until_proven`), because a
-  search with few beams misses most of the items sampled at a high temperature.
+  The mean is over test users. The paper does not say how sampling and search
+  are combined. Here, k different items are sampled at the temperature. The
+  paper does not name the base of the logarithm either; here, entropy is in
+  nats. Beams are added until the lists are proven to be correct (see
+  `Search.until_proven`), because a search with few beams misses most of the
+  items sampled at a high temperature.
 
   Returns:
     For the best items and for each temperature: `entropy@k` for k = 10, 20 and

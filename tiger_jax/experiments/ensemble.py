@@ -34,7 +34,7 @@ class Merged(NamedTuple):
     items: The rows of the items in either list, each once; -1 for no item.
     first: The score of each item by the first model, scaled to 0..1; 0 for
       items that are not in the list of this model.
-    second: The same for the second model.
+    second: The score of each item by the second model, scaled likewise.
     confidence: The softmax probability of the first model's top item among its
       listed items.
     target: The row of the held-out item of each user.
@@ -58,10 +58,10 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   weight. The fixed weight is the best on validation. The adaptive weight
   differs by user: it is a sigmoid of the confidence of the first model, which
   is the softmax probability of its top item. The slope and the threshold of the
-  sigmoid are the best on validation. The authors' code does the same, except
-  that their probability is over the whole catalog. The lists are proven (see
-  `Search.until_proven`), so that the metrics do not depend on the number of
-  beams.
+  sigmoid are the best on validation. The code of arXiv 2603.19809 does the
+  same, except that its probability is over the whole catalog. The lists are
+  proven (see `Search.until_proven`), so that the metrics do not depend on the
+  number of beams.
 
   Returns:
     For each model and each weighting: the test metrics `recall@k` and `ndcg@k`
@@ -80,8 +80,8 @@ def measure(models: Mapping[str, Trained]) -> dict[str, dict[str, float]]:
   if users[0] != users[1]:
     raise UsageError(
       f'{first} and {second} differ in config.evaluation.num_users or '
-      'config.seed: set the same values, so that both rank items for the same '
-      'users'
+      'config.seed: set the same values, so that both models rank items for '
+      'the same users'
     )
   validation, test = (
     merge(_rank(first_model, name), _rank(second_model, name))
@@ -143,7 +143,8 @@ def combined(
 ) -> Int[np.ndarray, 'n k']:
   """Returns the ten items with the best weighted sum of scores; -1 for no item.
 
-  `weight` is that of the first ranking, and `1 - weight` that of the second.
+  `weight` is the weight of the first ranking, and `1 - weight` is the weight of
+  the second ranking.
   """
   scores = merged.first * weight + merged.second * (1 - weight)
   scores = np.where(merged.items >= 0, scores, -1)
@@ -169,7 +170,10 @@ def confidence(ranking: Ranking) -> Float[np.ndarray, 'n 1']:
 
 
 def _gap_to_top(ranking: Ranking) -> Float[np.ndarray, 'n k']:
-  """Returns the difference of the top score and each score; 0 for no item."""
+  """Returns the difference between the top score and each score of a list.
+
+  It is 0 for no item.
+  """
   scores = ranking.scores.astype(np.float64)
   return np.where(ranking.items >= 0, scores[:, :1] - scores, 0)
 

@@ -285,6 +285,6 @@ def _check_files(shop: str, c: Config) -> None:
 
 
 def _file_name(name: str) -> str:
-  """Converts the name of a run or a row to that of its folder or file."""
+  """Converts the name of a run or a row to the name of its folder or file."""
   characters = (c if c.isalnum() or c in '.-' else '_' for c in name.lower())
   return ''.join(characters)

@@ -1,7 +1,7 @@
-"""Parses the spec of an experiment, which a file in `configs/paper` makes.
+"""Parses the spec of an experiment, which is defined in `configs/paper`.
 
-A spec has a base config, the fields that each shop (dataset) changes in it, the
-fields that each run changes, and changes for single runs on a given shop.
+A spec has a base config, the changes for each shop (dataset), the changes for
+each run, and further changes for single runs on a given shop.
 """
 
 import dataclasses
@@ -40,10 +40,10 @@ class Experiment:
   """The runs and the table of an experiment.
 
   Attributes:
-    name: The name of the file in `configs/paper`, followed by that of the
+    name: The name of the file in `configs/paper`, followed by the name of the
       variant if there is one.
     command: The command that repeats the experiment.
-    columns: The test metrics in the table; `()` for the four of the paper.
+    columns: The test metrics in the table; `()` for the paper's four metrics.
     table: The names of all runs, in the order of the table.
     runs: The selected runs.
     shops: The config of each shop, before any run changes it. A run whose
@@ -62,7 +62,7 @@ class Experiment:
 def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
   """Checks a spec and all configs that result from it.
 
-  Overrides have been applied to the spec.
+  The overrides of the command line are already applied to the spec.
 
   Raises:
     UsageError: A run, a shop or a field is unknown, or a value is invalid.

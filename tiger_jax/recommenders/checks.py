@@ -96,9 +96,9 @@ def contradictions(config: Config) -> list[str]:
     )
   if ids.shared_with and config.embedding.encoder == 'tfidf-svd':
     sentences.append(
-      'config.semantic_ids.shared_with needs one embedding space, but '
-      'tfidf-svd builds one for each shop: choose another '
-      'config.embedding.encoder'
+      'config.semantic_ids.shared_with needs one embedding space for all '
+      'shops, but tfidf-svd makes a separate space for each shop: choose '
+      'another config.embedding.encoder'
     )
   if config.model.softmax == 'trie' and config.model.name != 'tiger':
     sentences.append(

@@ -151,7 +151,7 @@ class Session:
 
   @property
   def mean_targets(self) -> float | None:
-    """The mean number of targets per example; None if each has one target."""
+    """The mean number of targets per example; None if it is always one."""
     if not self.entry.trains_every_prefix(self.config.model):
       return None
     return float(splits.history_lengths(self.examples).mean())

@@ -1,9 +1,10 @@
-"""Checks the measured figures in README.md and docs/ against results/.
+"""Checks the figures (measured numbers) in README.md and docs/.
 
 python -m tiger_jax.report.figures
 
-rewrites the tables of the pages, and lists the other figures that are stale or
-have no source. `docs/figures.toml` is the list of tables and figures.
+rewrites the tables of the pages from `results/`, and lists the other figures
+that are stale or have no source. `docs/figures.toml` lists all tables and
+figures with their sources.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ _NUMBER = re.compile(r'\d[\d,.]*\d|\d|\.\d+')
 
 
 class Figures:
-  """The figures of the documentation.
+  """The measured numbers in the documentation.
 
   Attributes:
     root: The folder of the repository.

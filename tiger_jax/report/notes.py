@@ -8,11 +8,11 @@ PROVEN = """
 
 NOTES = {
   'breakdown': """
-    Take the last item of a user's history. If any user bought the target right
-    after that item in the training data, the user is in the group
-    "memorisation", otherwise in "generalisation" (arXiv 2603.19809). The
-    history is the items before the target. "bought" is the number of purchases
-    of the target in the training data.""",
+    The history of a user is the items before the target. A user is in the group
+    "memorisation" if anyone bought the target right after the last item of the
+    history in the training data. All other users are in the group
+    "generalisation" (arXiv 2603.19809). "bought" is the number of purchases of
+    the target in the training data.""",
   'cold_start': """
     The users are those whose target is unseen in training. Items that a user
     already has are excluded. Epsilon is the largest share of unseen items in a
@@ -33,12 +33,12 @@ NOTES = {
   'ensemble': """
     The scores of the best 50 items of each model are scaled to the range from 0
     (last item) to 1 (first item). The two scores of an item are then added with
-    a weight. "weight" is that of SASRec; the weight of TIGER is 1 minus it. The
-    fixed weight is the best on validation. The adaptive weight differs by user:
-    it is a function of the softmax probability of SASRec's top item among its
-    50 items. The function is the best on validation, and the table has the mean
-    weight. The search has more beams than in other tables, so the values of
-    TIGER may differ between the tables.""",
+    a weight. "weight" is the weight of SASRec; the weight of TIGER is 1 minus
+    this weight. The fixed weight is the best on validation. The adaptive weight
+    differs by user: it is a function of the softmax probability of SASRec's top
+    item among its 50 items. The function is the best on validation, and the
+    table has the mean weight. The search has more beams than in other tables,
+    so the values of TIGER may differ between the tables.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean

@@ -18,7 +18,7 @@ import numpy as np
 from tiger_jax.report.svg import COLORS, CYCLE
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-# With more first codes than this, their second codes are not drawn.
+# If more first codes are in use, their second codes are not drawn.
 _MAX_PANELS = 8
 _MAX_TICKS = 40
 # The color of all categories that have no color of their own.
@@ -32,8 +32,8 @@ _STYLE = {
   'grid.alpha': 0.3,
 }
 
-# For the title of each picture, the measures by level that it shows, with their
-# labels.
+# Maps the title of each picture to the measures that it shows for each level,
+# and to their labels.
 _BY_LEVEL = {
   'Items with the same first codes': {
     'unique_prefix_rate': 'different ID prefixes per item',
@@ -147,7 +147,8 @@ def most_frequent(
 ) -> tuple[list[str], Int[np.ndarray, ' items']]:
   """Returns the labels of the colors, and the color number of each item.
 
-  The most frequent categories have a color each; the others share the last.
+  Each of the most frequent categories has its own color. The other categories
+  share the last color.
   """
   counts = collections.Counter(categories).most_common()
   names = [name for name, _ in counts[: len(COLORS)]]
@@ -175,7 +176,7 @@ def draw_stacks(
   """Draws a stack of categories for each code in use, side by side.
 
   Codes are ordered by their main category, then by the share of their items in
-  it.
+  this category.
 
   Returns:
     The codes, in the order of the stacks.

@@ -31,8 +31,8 @@ STYLE = {
   'legend.frameon': False,
   'legend.fontsize': 8.5,
   'grid.alpha': 0.35,
-  # Text is not converted to paths, and takes the font of the page. The layout
-  # uses a wider font, so that nothing overlaps.
+  # Text is not converted to paths, so the page shows it in the page's font.
+  # matplotlib computes the layout with a wider font, so that nothing overlaps.
   'svg.fonttype': 'none',
 }
 _TIP = 'tip-'

@@ -38,19 +38,20 @@ def show_results(results: dict[str, Any]) -> str:
       'reach on this synthetic shop.'
     )
   note = (
-    'Lists are made from the whole catalog. Only the line "masked" excludes '
+    'All items of the catalog are ranked. Only the line "test masked" excludes '
     'items of the history.'
   )
   if 'transitions' in results['baselines']:
     note += (
-      ' transitions ranks items by how often they followed the last items of '
-      'the history in the training data.'
+      ' The baseline transitions ranks items by how often they followed the '
+      'last items of the history in the training data.'
     )
   if 'semantic_ids' in results:
     collisions = results['semantic_ids']['collision_rate'][-1]
     note += (
-      ' sid_recall also counts items with the semantic prefix of the target; '
-      f'{collisions:.1%} of the items share their prefix with another item.'
+      ' sid_recall counts any item with the semantic prefix of the target as a '
+      f'hit; {collisions:.1%} of the items share their prefix with another '
+      'item.'
     )
   if 'invalid@20' in test:
     note += (

@@ -1,8 +1,8 @@
 """Sets up JAX's persistent compilation cache.
 
-The cache holds machine code, which is executed. It is therefore in a folder
-that only the user can write to. It is never in a workdir, because a workdir may
-come from another person.
+The cache holds machine code, which is executed. The cache is therefore in a
+folder that only the user can write to. It is never in a workdir, because a
+workdir may come from another person.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import jax
 
 from tiger_jax.runtime.printing import warn
 
-# A training adds a few megabytes for each shape and version of jaxlib.
+# A training run adds a few megabytes for each shape and version of jaxlib.
 _MAX_BYTES = 2**30
 _WARNING = re.compile(
   "Error (reading|writing) persistent compilation cache entry for '([^']+)'"

@@ -21,7 +21,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class _Descriptor(io.RawIOBase):
   """A file descriptor whose writes never raise.
 
-  Data that cannot be written are dropped, because printing must never stop a
+  Data that cannot be written are dropped, because printing must never stop
   training. `error` is the error of the last failed write.
   """
 
@@ -70,12 +70,12 @@ class _Stream(io.TextIOWrapper):
 def begin() -> None:
   """Prepares the process of a command-line program.
 
-  Libraries must not call this. It replaces `sys.stdout` and `sys.stderr` with
-  streams that never raise. Until `raise_interrupts` is called, Ctrl-C ends the
-  process without a traceback.
+  This function replaces `sys.stdout` and `sys.stderr` with streams that never
+  raise, so libraries must not call it. Until `raise_interrupts` is called,
+  Ctrl-C ends the process without a traceback.
   """
-  # If a standard stream is closed, the next file that is opened gets its
-  # number, and libraries would print into that file.
+  # If a standard stream is closed, the next file that is opened gets the
+  # descriptor of this stream, and libraries would print into the file.
   while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
     pass
   os.close(number)
@@ -91,9 +91,10 @@ def raise_interrupts() -> None:
 
 
 def end() -> None:
-  """Flushes the output at the end of a run; exits with an error if incomplete.
+  """Flushes the output at the end of a run.
 
-  The output is incomplete if the disk or the output file is full.
+  If the output is incomplete, because the disk or the output file is full, the
+  process exits with an error.
   """
   stream = sys.stdout
   if isinstance(stream, _Stream):
@@ -111,9 +112,9 @@ def fail(error: BaseException, at_once: bool) -> None:
   Args:
     error: The error that ended the run.
     at_once: Whether to skip Python's shutdown. In a run with several processes,
-      the shutdown could wait for processes that wait for this one. If set, the
-      process also exits after an unexpected error, with a traceback. Otherwise
-      the function returns.
+      the shutdown could wait for processes that wait for this one. If True, the
+      process also exits after an unexpected error, with a traceback. If False,
+      the function returns after an unexpected error.
   """
   if isinstance(error, TigerError):
     message, code = one_line(f'error: {error}'), error.exit_code

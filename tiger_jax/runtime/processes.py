@@ -48,7 +48,8 @@ def join() -> None:
     arguments['coordinator_bind_address'] = _bind_address(
       address, arguments['process_id'] == 0
     )
-  # Ends the process before the timeout of JAX, which prints a stack trace.
+  # Ends the process before the timeout of JAX, because JAX would then print a
+  # stack trace.
   watchdog = threading.Timer(_CONNECT_SECONDS, _give_up)
   watchdog.daemon = True
   watchdog.start()
@@ -61,8 +62,8 @@ def join() -> None:
     )
   except (ValueError, RuntimeError) as error:
     raise UsageError(
-      f'--distributed, but the other processes are not known ({error}): set '
-      'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
+      f'--distributed is set, but the other processes are not known ({error}): '
+      'set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
     ) from error
   finally:
     watchdog.cancel()
@@ -199,7 +200,7 @@ def _await_content(path: Path, expected: bytes) -> str:
 
 
 class AnyProcess:
-  """Combines a flag of each process with a logical or, without waiting."""
+  """Tells each process whether any process has set its flag."""
 
   def __init__(self, mesh: Mesh):
     """Uses the processes with devices in the mesh."""
@@ -211,7 +212,7 @@ class AnyProcess:
     """Returns whether the flag of any process was set.
 
     All processes must call this, and all get the same result. With several
-    processes, the result combines the flags of the previous call, so that no
+    processes, the result is about the flags of the previous call, so that no
     process waits for the others.
     """
     if not self._is_shared:

@@ -10,10 +10,10 @@ import numpy as np
 # Batches are sharded over both axes. Parameters are also sharded over `fsdp`.
 BATCH_AXES = ('data', 'fsdp')
 
-# Each rule has a pattern and the mesh axis for each axis of a parameter. The
-# first rule whose pattern matches the end of the path is used, also for the
-# optimizer state. An array without a rule is replicated. An axis is also
-# replicated if its size is not a multiple of the size of its mesh axis.
+# Each rule has a pattern, and a mesh axis for each axis of a parameter. The
+# first rule whose pattern matches the end of an array's path applies. The rules
+# also apply to the optimizer state. An array without a rule is replicated. An
+# axis is also replicated if its size is not a multiple of the mesh axis's size.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'(code|user)_embedding/embedding', ('tensor', 'fsdp')),
   (r'(query|key|value)/kernel', ('fsdp', 'tensor', None)),
@@ -84,7 +84,7 @@ def put(tree: Any, shardings: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-  """Returns a copy of whole arrays on every host; all processes must call it.
+  """Copies whole arrays to every host; all processes must call this function.
 
   The copies stay valid when the device arrays are donated.
   """

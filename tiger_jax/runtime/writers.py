@@ -30,7 +30,8 @@ class MetricsWriter:
 
   A stage that trains also writes its lines to a second `metrics.jsonl` in the
   folder of the stage. A later run with another config replaces the lines in the
-  first file, but keeps the second file: it sets the folder of the stage aside.
+  first file. The second file is kept, because the later run sets the old folder
+  of the stage aside.
   """
 
   def __init__(self, workdir: Path):

@@ -10,7 +10,7 @@ from tiger_jax.errors import UsageError
 from tiger_jax.serving.arguments import item_ids, shown
 
 _NUM_NEAREST = 3
-# The similarity of `difflib`, from 0 to 1, that a suggestion must have.
+# The minimum similarity of a suggestion by `difflib`, from 0 to 1.
 _MIN_SIMILARITY = 0.5
 # The number of known ids to compare on each side of an unknown id, in sorted
 # order.
@@ -27,7 +27,7 @@ class KnownIds:
 
     Args:
       ids: All known ids, in row order.
-      kind: The name of what an id identifies, such as 'item', for messages.
+      kind: The kind of the ids, such as 'item', for messages.
       place: The name of the source, such as 'the catalog', for messages.
     """
     self._ids = ids
@@ -69,8 +69,8 @@ class KnownIds:
     """Returns up to three similar ids, most similar first.
 
     There may be millions of ids, so the unknown id is compared only with its
-    neighbors in sorted order. Variants of it without spaces, in another case
-    or with another number of leading zeros are looked up too.
+    neighbors in sorted order. Variants of the unknown id are also looked up:
+    without spaces, in another case, and with another number of leading zeros.
     """
     if len(unknown) > _MAX_LENGTH:
       return []

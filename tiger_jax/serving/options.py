@@ -29,8 +29,8 @@ class Options:
     allow: Ids of the items that may be recommended; None allows all items.
     temperature: The sampling temperature. Items are drawn at random, with more
       variety at a higher temperature, and returned in the order of the draw.
-      As with `exact`, the search adds beams. None returns the most probable
-      items.
+      As with `exact`, the search adds beams until the items are proven. None
+      returns the most probable items.
     drawn_levels: The number of leading codes of each Semantic ID that are
       drawn at random; None draws all codes.
     seed: The random seed of the draw. Results are reproducible for the same

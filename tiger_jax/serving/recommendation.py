@@ -19,9 +19,9 @@ class Recommendation(NamedTuple):
     score: The log-probability that this item is the next one.
     semantic_id: The codes of the item.
     proven: Whether it is proven that no item outside the list ranks as high,
-      up to float32 rounding. A search with any number of beams then returns
-      this item and those before it. Items drawn at random are ranked by
-      their score plus random noise. See `Beams.exact_k`.
+      up to float32 rounding. A search with more beams then returns the same
+      items up to this one. Items drawn at random are ranked by their score
+      plus random noise. See `Beams.exact_k`.
   """
 
   item_id: str

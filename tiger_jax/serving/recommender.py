@@ -55,8 +55,8 @@ class Recommender:
       params: The parameters of the model.
 
     Raises:
-      UsageError: The Semantic IDs belong to another catalog; or this process
-        was forked from one that had loaded a Recommender.
+      UsageError: The Semantic IDs belong to another catalog, or this process
+        was forked from a process that had loaded a Recommender.
     """
     one_process.claim()
     dataset, ids = session.inputs.dataset, session.inputs.semantic_ids
@@ -138,9 +138,9 @@ class Recommender:
         them.
 
     Raises:
-      UsageError: The history is empty; an id is unknown (if `strict`), or all
-        ids are; or an argument has a wrong type or is out of range. For an
-        unknown id, the message suggests up to three similar ids.
+      UsageError: The history is empty, an id is unknown (with `strict=False`:
+        all ids are unknown), or an argument has a wrong type or is out of
+        range. For an unknown id, the message suggests up to three similar ids.
     """
     unknown: list[str] = []
     if not arguments.switch(strict, 'strict'):

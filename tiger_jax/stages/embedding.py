@@ -27,7 +27,7 @@ def made_from(config: Config, items: str) -> list[Any]:
 def build(
   config: EmbeddingConfig, items: Items, folder: Path
 ) -> dict[str, Any]:
-  """Saves the vectors. Returns counts of precomputed ones, for the record."""
+  """Saves the vectors. Returns counts of precomputed vectors, if any."""
   write_array(folder / _FILE, encoders.embed_items(config, items))
   if config.encoder != 'precomputed':
     return {}

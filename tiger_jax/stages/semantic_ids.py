@@ -148,9 +148,9 @@ def read_shared(config: Config, own_fingerprint: str) -> list[Shop]:
   workdirs = config.semantic_ids.shared_with
   if workdirs and c.encoder == 'tfidf-svd':
     raise UsageError(
-      'config.semantic_ids.shared_with needs the same vector space for all '
-      'shops, but tfidf-svd fits one to each shop: choose another '
-      'config.embedding.encoder'
+      'config.semantic_ids.shared_with needs one embedding space for all '
+      'shops, but tfidf-svd makes a separate space for each shop: choose '
+      'another config.embedding.encoder'
     )
   shops = [_read_shop(Path(workdir), c) for workdir in workdirs]
   seen = {own_fingerprint}
@@ -273,7 +273,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
   their_encoder = _encoder(config_of(embedding_stage).embedding)
   if their_encoder != _encoder(config):
     raise DataError(
-      f'{workdir} was embedded with {their_encoder}, but this run with '
+      f'{workdir} was embedded with {their_encoder}, but this run uses '
       f'{_encoder(config)}: use the same encoder for both'
     )
   name = f'{Dataset.load(data_stage.folder).name} of {workdir}'
@@ -282,7 +282,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
 
 
 def _encoder(config: EmbeddingConfig) -> str:
-  """Returns the name of the encoder's model, or else of the encoder."""
+  """Returns the name of the encoder's model; if it has none, of the encoder."""
   has_model = config.encoder == 'sentence-transformers'
   return config.model if has_model else config.encoder
 

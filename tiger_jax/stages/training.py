@@ -44,7 +44,7 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
   if not session.entry.is_trained:
     return
   c, source = session.config.train, session.batches
-  # `train.steps_per_call` may be lowered if there are few examples.
+  # With few examples, `source.steps_per_call` is less than in the config.
   rewind = Rewind(*c.rewind, source.steps_per_call) if c.rewind else None
   examples = sample_users(
     split(session.inputs.dataset, 'validation'),
@@ -120,7 +120,7 @@ def load_best(session: Session, folder: Path) -> Trained:
 
 
 def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
-  """Returns whether a workdir holds a finished training with these settings.
+  """Returns whether a workdir holds finished training with these settings.
 
   The settings are compared, but not the data.
   """
@@ -130,7 +130,7 @@ def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:
   damage = (TigerError, OSError, LookupError, TypeError, AttributeError)
   for workdir in workdirs:
     for record in workdir.glob('train*/stage.json'):
-      # Skips damaged records; the stage that reads one raises the error.
+      # Skips damaged records. A stage that reads such a record raises an error.
       with contextlib.suppress(*damage):
         if trained := read_artifact(workdir, record.parent.name):
           former = config_of(trained)

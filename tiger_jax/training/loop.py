@@ -40,7 +40,7 @@ from tiger_jax.training.step import (
   tensor_names,
 )
 
-# A run that needs more rewinds has another problem.
+# The maximum number of rewinds. If a run needs more, rewinding is no remedy.
 _MAX_REWINDS = 10
 
 
@@ -154,7 +154,7 @@ class _Run:
     num_steps = self.schedule.num_steps
     self._rate = jax.jit(learning_rate(optimizer_config, num_steps))
     optimizer = make_optimizer(optimizer_config, num_steps)
-    # Not traced: a task may fit its initial parameters on the host.
+    # Not traced, because a task may compute its parameters on the host.
     self._initial_state = init_state(task, optimizer, seeds)
     self._shapes = jax.eval_shape(lambda: self._initial_state)
     self._shardings = state_shardings(
@@ -192,8 +192,8 @@ class _Run:
       if policy:
         alternative = f'look at the data ({num_rewinds} rewinds did not help)'
       raise type(error)(
-        f'{error}; lower the learning rate in the config, which starts the '
-        f'training again, or {alternative}',
+        f'{error}; lower the learning rate in the config (training then starts '
+        f'again from step 0), or {alternative}',
         error.step,
       ) from error
     # All steps before the range of an earlier rewind are finite.
@@ -228,7 +228,7 @@ class _Run:
     like = self._shapes._asdict()
     restored = self.checkpoints.restore_first(steps, like, self.mesh)
     if restored is None:
-      # `fetch` copies, because the first step would donate the initial state.
+      # `fetch` copies the state, because the first step donates its input.
       self._state = put(fetch(self._initial_state), self._shardings)
       self._step = 0
       return 0
@@ -293,7 +293,7 @@ class _Run:
             raise NotFiniteError(
               f'{self.label}: after batch {digests[-1]}, {error}', step
             ) from error
-        # Printed after the save, so that printing cannot prevent it.
+        # Printed after the save, so that printing cannot prevent the save.
         if values and self.best_metric:
           shown = f'{self.best_metric} {values[self.best_metric]:.4f}'
           line = f'{self.label:>12}: step {step}: validation {shown}'
@@ -304,8 +304,8 @@ class _Run:
         raise self._preempted()
     with watch.phase('save'):
       self.checkpoints.wait()
-    # A signal may have arrived since the last step. With several processes, the
-    # first call returns the previous answer, so a second call is needed.
+    # A signal may have arrived since the last step. With several processes, a
+    # call returns the answer to the previous call, so two calls are needed.
     self._any_process(stop.received)
     if self._any_process(stop.received):
       raise self._preempted()

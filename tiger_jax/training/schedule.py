@@ -1,4 +1,4 @@
-"""The length of a training, and its policy for values that are not finite."""
+"""The length of training, and the policy for values that are not finite."""
 
 import math
 from typing import NamedTuple
@@ -12,8 +12,8 @@ class Rewind(NamedTuple):
 
   Attributes:
     back: The number of steps between the start of the window and the bad step.
-    skip: The length of the window in batches. It is longer if the window would
-      otherwise end before the bad step.
+    skip: The length of the window in batches. The window is extended if it
+      would otherwise end before the bad step.
     steps_per_call: The number of steps in one jitted call. A window consists of
       whole calls.
   """
@@ -58,9 +58,10 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """The most steps between the start of a window and the checkpoint after it.
+    """The most steps that a window can start before the newest checkpoint.
 
-    All steps before a checkpoint are finite, so a bad step comes after it.
+    The bad step comes after the newest checkpoint, because a checkpoint is
+    saved only if all values so far are finite.
     """
     if not self.rewind:
       return 0

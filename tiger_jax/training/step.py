@@ -36,7 +36,7 @@ class Task(Protocol):
 
     `loss` is minimized. `metrics` holds scalars to log; a metric named `loss`
     is logged in place of the minimized loss. `seen` is passed to
-    `after_update`.
+    `UpdatingTask.after_update`.
     """
     ...
 
@@ -118,12 +118,12 @@ def make_steps(
 
   The function maps `(state, tables, stack)` to `(state, results)` and donates
   the state. The first axis of every array of the stack indexes the batches. The
-  host does nothing between the steps of a call, because its overhead would
-  dominate the time of a small model.
+  host does nothing between the steps of a call, because host overhead would
+  dominate the training time of a small model.
 
   All randomness is a function of the seed and the step, so a resumed run
-  repeats the steps of an uninterrupted run. Replicas share the batches, and
-  each learns the same parameters as if it was trained alone.
+  repeats the steps of an uninterrupted run. Replicas share the batches. Each
+  replica learns the same parameters as if it were trained alone.
 
   Args:
     task: The training task.

@@ -44,7 +44,7 @@ class SequenceEncoder(nn.Module):
     x = drop(x.astype(dtype), deterministic)
     for layer in range(c.num_encoder_layers):
       # The output layers of attention and MLP start at zero, so that untrained
-      # blocks return their inputs. At each position, the first query is then
+      # blocks return their inputs. At each position, the initial query is then
       # similar to the vector of the item, which is a better start than a random
       # projection.
       attention = Attention(
