@@ -117,7 +117,7 @@ def test_codes_may_have_any_integer_type(dtype):
 
 
 def test_the_default_capacity_exceeds_the_size():
-  """By default, the capacity exceeds the size by 1/16, but at least by 1,024."""
+  """By default, the capacity exceeds the size by 1/16, and by 1,024 or more."""
   every_id = np.array(_all_ids((257, 256)), np.int32)
   catalog = Catalog.from_codes(every_id[::64], (257, 256))
   assert catalog.capacity == catalog.size + 1024

@@ -99,7 +99,7 @@ def test_a_ledger_without_numbers_continues_without_them(tmp_path, torn):
 
 
 def test_flushed_lines_are_on_disk(tmp_path):
-  """A run flushes the ledger before each save, so a kill does not lose lines."""
+  """A run flushes the ledger before each save, so a kill loses no lines."""
   ledger = Ledger(tmp_path / 'ledger', 0)
   ledger.add(make_stack(0, 2), 0)
   ledger.flush()
