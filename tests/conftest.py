@@ -19,9 +19,9 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# Tests spend most of their time on compilation. Processes that a test starts
-# inherit both variables. `make test` unsets them for tests with the mark
-# `as_users`.
+# Tests spend most of their time on compilation, which these variables make
+# faster. Processes that a test starts inherit the variables. `make test` runs
+# tests with the mark `as_users` with the defaults of JAX.
 _FAST_COMPILATION = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
 if jax.__version_info__[:2] == (0, 10):  # XLA aborts at an unknown flag.
   _FAST_COMPILATION['XLA_FLAGS'] = (
@@ -40,7 +40,7 @@ jax.config.update(
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Grain and TFDS read absl flags, which fails unless they are parsed.
+# Grain and TFDS read absl flags. Reading a flag fails unless flags are parsed.
 flags.FLAGS.mark_as_parsed()
 
 
@@ -60,7 +60,7 @@ def _clear_programs() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _restore_flags() -> Iterator[None]:
-  """Restores the flags, which a test sets when it parses a command."""
+  """Restores the absl flags, because a test that parses a command sets them."""
   with flagsaver.flagsaver():
     yield
 

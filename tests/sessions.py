@@ -1,4 +1,4 @@
-"""Sessions with replaced parts."""
+"""Replaces parts of a session."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ from tiger_jax.recommenders.session import Session
 
 
 def with_parts(session: Session, **parts: Any) -> Session:
-  """Returns a session with other parts, such as its `retriever`."""
+  """Returns a copy of a session with other parts, such as its `retriever`."""
   session = dataclasses.replace(session)
   session.__dict__.update(parts)
   return session

@@ -43,7 +43,7 @@ def modules():
 
 
 def imported(path, names):
-  """Returns the modules that a file imports, also inside of functions."""
+  """Returns the modules that a file imports, including imports in functions."""
   imports = set()
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
@@ -57,7 +57,7 @@ def imported(path, names):
 
 
 def folder(module):
-  """Returns the folder of a module, or its name if it is in the root."""
+  """Returns the folder of a module. A module of the root has its own name."""
   return module.split('.')[1] if '.' in module else ''
 
 
@@ -94,7 +94,7 @@ def test_imports_form_no_cycle():
   assert len(list(graphlib.TopologicalSorter(graph).static_order())) > 100
 
 
-def test_folders_form_no_cycle():
+def test_imports_between_folders_form_no_cycle():
   graph = {}
   for name, imports in IMPORTS.items():
     graph.setdefault(folder(name), set()).update(
@@ -105,7 +105,7 @@ def test_folders_form_no_cycle():
   list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def test_one_folder_imports_each_library():
+def test_each_library_is_imported_only_by_its_folder():
   wrong = [
     f'{name} imports {x}'
     for name, imports in IMPORTS.items()

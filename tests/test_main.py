@@ -31,9 +31,9 @@ QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 
 @pytest.fixture(name='command')
 def _command(monkeypatch, capfd, tmp_path):
-  """Returns a function that runs the program: it returns code, out and err."""
+  """Returns a function that runs the program, and returns code, out and err."""
   monkeypatch.chdir(tmp_path)
-  # If no error is raised before, the run fails here instead of training.
+  # A run without an earlier error fails at this stage, instead of training.
   monkeypatch.setattr(pipeline.embedding, 'build', lambda *unused: 1 / 0)
 
   def run(*arguments):
@@ -105,7 +105,7 @@ def _data_refusal(refusal, raw):
   return run
 
 
-def test_exit_codes():
+def test_each_error_has_its_exit_code():
   assert [
     error.exit_code
     for error in (
@@ -183,7 +183,7 @@ def test_an_unexpected_error_keeps_its_traceback(command, monkeypatch):
     command(QUICKSTART, '--workdir=run', '--mode=data')
 
 
-def test_control_c(command, monkeypatch):
+def test_control_c_prints_one_line_and_exits_with_130(command, monkeypatch):
   def fail(*unused):
     signal.raise_signal(signal.SIGINT)
 
@@ -221,7 +221,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture(name='failing')
 def _failing(monkeypatch):
-  """Returns the flags of a run in which the data stage raises an error."""
+  """Returns a function that makes the data stage fail and returns the flags."""
 
   def exit_process(code):
     raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""Tests of which changes make a stage run again."""
+"""Tests which changes make a stage run again."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def _fingerprints(monkeypatch, tmp_path):
 
 @pytest.fixture(name='changed')
 def _changed(fingerprints):
-  """Returns a function from two configs to the stages that differ."""
+  """Returns a function that names the stages in which two configs differ."""
 
   def changed(one, two):
     before, after = fingerprints(one), fingerprints(two)
@@ -209,7 +209,7 @@ def test_refuses_a_wrong_config_before_writing(tmp_path, config, message):
 
 
 def test_writes_nothing_before_a_stage_runs(fingerprints, tmp_path):
-  """Needed for --mode=bench, which must not change `config.json`."""
+  """`--mode=bench` creates a pipeline, but must not change `config.json`."""
   del fingerprints
   run = pipeline.Pipeline(from_json({}), tmp_path / 'run')
   assert not list((tmp_path / 'run').iterdir())

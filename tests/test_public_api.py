@@ -46,7 +46,7 @@ def test_run_returns_the_results_that_it_writes(folder):
 
 
 @pytest.mark.parametrize('name', tiger_jax.__all__)
-def test_examples(name, folder, monkeypatch):
+def test_the_examples_of_each_public_name_run(name, folder, monkeypatch):
   monkeypatch.chdir(folder)
   public = getattr(tiger_jax, name)
   methods = vars(public).values() if isinstance(public, type) else ()
@@ -115,7 +115,7 @@ def test_load_config_applies_overrides():
     tiger_jax.load_config(table1)
 
 
-# Wrong calls, and a part of the message of each.
+# Maps a wrong call to a part of its error message.
 WRONG_CALLS = {
   'tiger_jax.load_config(None)': 'path is None: pass a path',
   "tiger_jax.load_config('a.py', [1])": 'overrides is [1]: pass a dict',
@@ -154,7 +154,7 @@ def test_wrong_calls_raise_a_one_line_error(tmp_path):
     assert expected in messages[call] and '\n' not in messages[call]
 
 
-def test_run_refuses_missing_paths(tmp_path):
+def test_run_refuses_an_empty_source_dir(tmp_path):
   config = tiger_jax.load_config(str(small.ROOT / 'configs/own_data.py'))
   with pytest.raises(UsageError, match='source_dir is empty'):
     tiger_jax.run(config, tmp_path / 'run')

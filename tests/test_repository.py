@@ -29,7 +29,7 @@ def test_pre_commit_uses_the_linters_of_the_project():
   assert ruff and ruff <= pinned
 
 
-def test_every_supported_python_is_checked_and_constrained():
+def test_every_supported_python_has_a_ci_job_and_constraints():
   prefix = 'Programming Language :: Python :: '
   supported = [
     x.removeprefix(prefix)

@@ -14,7 +14,7 @@ class Outcome(NamedTuple):
   """The result of a command.
 
   Attributes:
-    code: The exit code; negative for a signal.
+    code: The exit code, or the negative number of the signal that ended it.
     out: The text on stdout.
     err: The text on stderr.
   """
@@ -52,7 +52,7 @@ def python(
   stdin: str | None = None,
   timeout: float = 300,
 ) -> Outcome:
-  """Runs Python with these arguments. It can import the project."""
+  """Runs Python with these arguments. The process can import the project."""
   done = subprocess.run(
     [sys.executable, *map(str, arguments)],
     cwd=cwd,
@@ -103,7 +103,7 @@ def environment(home: Path) -> dict[str, str]:
     'HOME': str(home),
     'PYTHONPATH': str(ROOT),
     'JAX_PLATFORMS': 'cpu',
-    # Small runs spend most of their time on compilation.
+    # Small runs spend most of their time on compilation, so it is cached.
     'JAX_COMPILATION_CACHE_DIR': str(ROOT / '.pytest_cache/d/typed'),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }

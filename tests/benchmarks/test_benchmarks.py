@@ -41,7 +41,7 @@ def test_warm_up_rounds_are_not_timed():
   assert seconds['a'].shape == (2,)
 
 
-def test_percentiles():
+def test_percentiles_are_the_10th_the_50th_and_the_90th():
   values = np.arange(11.0)
   assert measuring.percentiles(values) == [1.0, 5.0, 9.0]
   assert measuring.spread(values, 0, ends=10) == '5 (1 to 9)'
@@ -66,7 +66,7 @@ def test_blocking_sides_return_computed_results():
 
 
 @pytest.mark.parametrize('skew', [False, True])
-def test_the_timed_search_equals_numpy(skew):
+def test_the_timed_search_finds_the_same_ids_as_numpy(skew):
   shape = masks.Shape(16, 4, 2000, skew)
   codes, catalog, _ = shape.draw()
   assert catalog.size == len(codes)
@@ -79,18 +79,18 @@ def test_the_timed_search_equals_numpy(skew):
   assert (scores[:, 0] >= beams.scores[:, 0]).all()
 
 
-def test_shapes_of_logits():
+def test_logits_have_one_beam_at_the_first_level():
   logits = catalogs.logits(2, 5, 7, 3, seed=0)
   assert [x.shape for x in logits] == [(2, 1, 7), (2, 5, 7), (2, 5, 7)]
 
 
-def test_table():
+def test_a_table_aligns_numbers_to_the_right():
   assert measuring.table(['', 'n'], [['a', 1], ['b', 2]]) == (
     '|  | n |\n| --- | ---: |\n| a | 1 |\n| b | 2 |'
   )
 
 
-def test_a_row_of_quality(tmp_path):
+def test_a_quality_row_formats_every_measure(tmp_path):
   shares = [0.5, 0.25]
   values = {
     'usage': [1.0, 0.75],

@@ -16,7 +16,7 @@ def _check(codes, num_codes):
 @pytest.mark.parametrize('skew', [False, True])
 @pytest.mark.parametrize(
   ('num_items', 'num_codes', 'num_levels'),
-  # IDs of one, two and three 64-bit keys; 10 codes are not a power of two.
+  # The IDs need one, two, three and one 64-bit keys. 10 is not a power of two.
   [(5000, 256, 4), (5000, 2048, 8), (500, 256, 17), (300, 10, 4)],
 )
 def test_ids_are_sorted_and_unique(num_items, num_codes, num_levels, skew):
@@ -34,14 +34,14 @@ def test_draws_depend_on_the_seed():
     assert (first != other).any()
 
 
-def test_a_uniform_catalog_is_complete():
+def test_a_uniform_catalog_has_as_many_items_as_requested_or_possible():
   for num_items in 60, 64, 100:
     codes = catalogs.draw(num_items, 4, 3, skew=False, seed=0)
     assert len(codes) == min(num_items, 64)
     _check(codes, 4)
 
 
-def test_a_skewed_catalog_may_be_smaller():
+def test_a_skewed_catalog_may_be_smaller_than_requested():
   codes = catalogs.draw(32**3, 32, 3, skew=True, seed=0)
   assert 32**3 // 2 < len(codes) < 32**3
   _check(codes, 32)
@@ -65,7 +65,7 @@ def test_skewed_codes_follow_zipf_after_every_prefix():
     error = 5 * np.sqrt(law / len(codes)) + 1 / len(codes)
     assert (np.abs(np.sort(shares)[::-1] - law) < error)[:5].all()
     most_frequent.append(shares.argmax())
-    # The next levels of the IDs that begin with the most frequent code.
+    # Keep only the IDs with the most frequent first code, and remove this code.
     codes = codes[codes[:, 0] == most_frequent[-1], 1:]
   assert len(set(most_frequent)) > 1
 
@@ -79,7 +79,7 @@ def test_frequent_codes_differ_between_prefixes():
   assert len(set(seconds)) >= 8
 
 
-def test_logits():
+def test_logits_are_standard_normal_and_repeatable():
   first, *others = catalogs.logits(3, 5, 1000, 4, seed=0)
   assert first.shape == (3, 1, 1000)
   assert [x.shape for x in others] == 3 * [(3, 5, 1000)]

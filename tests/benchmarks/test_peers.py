@@ -1,4 +1,4 @@
-"""The programs in `benchmarks/peers` return the results of brute force."""
+"""Tests that the peers of the benchmarks return the results of brute force."""
 
 import math
 import os
@@ -31,7 +31,7 @@ MODEL = Tiger(CONFIG, LEVEL_SIZES)
 
 @pytest.fixture(scope='module')
 def codes():
-  """All possible IDs; the first ones are the catalog."""
+  """All possible IDs. The first `NUM_ITEMS` of them are the items."""
   ids = np.random.default_rng(0).permutation(NUM_IDS)
   return np.stack(np.unravel_index(ids, LEVEL_SIZES), 1).astype(np.int32)
 
@@ -85,7 +85,7 @@ def prefix_scores(params, codes, batch):
 
 
 def _beam_search(prefix_scores, ids, num_beams):
-  """Returns the scores of the IDs of a beam search, best first."""
+  """Returns the scores of the IDs that a beam search finds, best first."""
   alive = [()]
   for level in range(len(LEVEL_SIZES)):
     prefixes = {x[: level + 1] for x in ids if x[:level] in alive}
@@ -93,9 +93,11 @@ def _beam_search(prefix_scores, ids, num_beams):
   return [prefix_scores[x] for x in alive]
 
 
-# 4 beams drop prefixes. 20 beams are more than there are items.
+# A search with 4 beams drops prefixes. 20 beams are more than the 13 items.
 @pytest.mark.parametrize('num_beams', [4, 20])
-def test_hf_t5(params, codes, batch, prefix_scores, num_beams):
+def test_hf_t5_finds_the_items_of_a_simple_beam_search(
+  params, codes, batch, prefix_scores, num_beams
+):
   for name in ('torch', 'transformers'):
     pytest.importorskip(name, reason=f'needs {name}: pip install {name}')
   from benchmarks.peers import hf_t5
@@ -118,7 +120,9 @@ def test_hf_t5(params, codes, batch, prefix_scores, num_beams):
 
 
 @pytest.mark.parametrize('num_beams', [4, 20])
-def test_flax_beam_search(params, codes, batch, prefix_scores, num_beams):
+def test_flax_beam_search_finds_the_ids_of_a_simple_beam_search(
+  params, codes, batch, prefix_scores, num_beams
+):
   path = os.environ.get('TIGER_JAX_BENCH_FLAX', '')
   if not path:
     pytest.skip(

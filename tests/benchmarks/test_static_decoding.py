@@ -121,7 +121,7 @@ def test_every_search_compiles_once(checkout, caplog):
   assert num_compiled() == before
 
 
-def test_the_size_of_the_index(checkout):
+def test_nbytes_counts_every_table_of_the_index(checkout):
   codes = catalogs.draw(1000, 16, 3, skew=False, seed=1)
   pairs = len(np.unique(codes[:, :2], axis=0))
   edges = pairs + len(codes) + 16  # STATIC adds one row per code.

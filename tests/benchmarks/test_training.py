@@ -1,4 +1,4 @@
-"""The training benchmarks: both sides train equally, and tables are correct."""
+"""Tests that our steps equal those of T5, and that the tables are correct."""
 
 import types
 
@@ -51,7 +51,7 @@ def peer():
 
 
 def _rows(table):
-  """Returns the rows of a table, by their first cell."""
+  """Maps the first cell of each row of a table to the other cells."""
   lines = [x.strip('| ').split(' | ') for x in table.split('\n') if '|' in x]
   header, dashes, *rows = lines
   assert {len(row) for row in rows} == {len(dashes)}
@@ -59,7 +59,7 @@ def _rows(table):
 
 
 def _pair(peer, setup, config):
-  """Returns our trainer and the peer, with the same weights."""
+  """Returns our trainer and that of the peer, with the same weights."""
   ours = training.Ours(setup, config)
   return ours, peer.HfTrainer(
     ours.task.model,
@@ -76,7 +76,7 @@ def test_both_sides_compute_the_same_losses_and_gradients(peer, setup):
   a, b = sides[0].take(6), sides[1].take(0)
   np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-5)
   np.testing.assert_allclose(a['gradient_norm'], b['gradient_norm'], rtol=1e-4)
-  # Later steps also agree if both sides have run the same number of steps.
+  # `check` compares two steps of both sides, which must start at the same step.
   text = peer.check(*sides)
   assert text.startswith('without dropout, the losses of two steps differ by')
   sides[1].take(0)
@@ -93,7 +93,7 @@ def test_the_peer_has_the_same_dropout(peer, setup):
   assert rates == {0.1}
 
 
-def test_t5_that_cannot_be_compiled(peer, setup, monkeypatch):
+def test_t5_runs_uncompiled_if_it_cannot_be_compiled(peer, setup, monkeypatch):
   def fail(*unused):
     raise RuntimeError('no compiler\nat all')
 
@@ -116,7 +116,7 @@ def test_without_torch_the_section_is_skipped(setup, monkeypatch):
   assert training.t5(setup) == "skipped: pip install -e '.[bench]'"
 
 
-def test_step_times_are_weighted_by_their_share(monkeypatch):
+def test_step_times_are_weighted_by_the_shares_of_an_epoch(monkeypatch):
   class Side:
     shares = {'short': 0.75, 'long': 0.25}
     steps = 2
@@ -141,7 +141,7 @@ def test_step_times_are_weighted_by_their_share(monkeypatch):
   assert first['a'] >= 0
 
 
-def test_take_runs_the_steps_of_a_stack(setup):
+def test_take_runs_all_steps_of_a_stack(setup):
   config = training.change(CONFIG, 'train', steps_per_call=3)
   ours = training.Ours(setup, config, steps_per_call=1)
   assert (ours.shares, ours.targets, ours.steps) == ({6: 1.0}, 8, 3)
@@ -150,7 +150,7 @@ def test_take_runs_the_steps_of_a_stack(setup):
   assert ours.state.step == 3
 
 
-def test_every_width_has_its_share(setup):
+def test_each_width_has_the_share_of_its_batches(setup):
   ours = training.Ours(
     setup, training.change(CONFIG, 'train', length_buckets=(3, 6))
   )
@@ -160,7 +160,7 @@ def test_every_width_has_its_share(setup):
   assert sum(ours.shares.values()) == pytest.approx(1)
 
 
-def test_one_pass_counts_a_target_for_every_item(setup):
+def test_one_pass_per_user_counts_every_target(setup):
   config = training.change(CONFIG, 'model', causal_encoder=True)
   ours = training.Ours(setup, config)
   source = setup.session(config).batches
@@ -172,7 +172,7 @@ def test_one_pass_counts_a_target_for_every_item(setup):
 
 
 @pytest.mark.parametrize('section', ['replicas', 'precision', 'scan'])
-def test_ratios(setup, monkeypatch, section):
+def test_ratios_shows_the_ratio_and_the_step_times(setup, monkeypatch, section):
   sides = []
 
   def make_side(setup, config, steps_per_call):
@@ -199,7 +199,7 @@ def test_ratios(setup, monkeypatch, section):
   assert sides == [a[1], b[1]]
 
 
-def test_the_sides_of_the_comparisons():
+def test_the_sides_of_a_comparison_differ_in_one_setting():
   sides = {x: list(y(CONFIG).values()) for x, y in training._SIDES.items()}
   assert list(sides) == ['replicas', 'precision', 'scan']
   (four, _), (one, _) = sides['replicas']
@@ -211,13 +211,13 @@ def test_the_sides_of_the_comparisons():
   assert config.train.steps_per_call == 8
 
 
-def test_saving(setup):
+def test_saving_has_a_row_for_each_config(setup):
   (row,) = _rows(training.saving(setup)).items()
   assert row[0].startswith('tiny, 0 MB')
   assert 0 < float(row[1][2].split()[0]) < 10
 
 
-def test_input(setup, monkeypatch, capsys):
+def test_the_wait_for_input_is_a_share_of_the_time(setup, monkeypatch, capsys):
   monkeypatch.setattr(training, '_INPUT_STEPS_PER_ROUND', 5)
   row = _rows(training.wait_for_input(setup))['tiny, 10 steps']
   assert 0 < float(row[0].rstrip('%')) < 100
@@ -231,12 +231,12 @@ def test_synthetic_histories_are_as_long_as_those_of_beauty():
   assert dataset.history.max() < dataset.num_items
   lengths = np.diff(dataset.offsets)
   assert lengths.min() == 5
-  # The mean and the median of the Amazon data of 2014.
+  # The histories of Beauty have a mean length of 8.9 and a median of 6.
   assert abs(lengths.mean() - 8.9) < 0.4
   assert np.median(lengths) == 6
 
 
-def test_arguments():
+def test_arguments_override_the_defaults():
   options = training.parse([])
   assert (options.quick, options.rounds, options.workdir) == (False, 10, None)
   assert options.section == list(training.SECTIONS)

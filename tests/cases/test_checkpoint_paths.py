@@ -77,8 +77,8 @@ def test_refuses_an_unusable_path_before_any_stage(tmp_path):
   assert not (odd / 'run').exists()
 
 
-def test_a_workdir_name_with_special_characters(trained, tmp_path):
-  """Trains in a copy of a run, and recommends without the optimizer state."""
+def test_a_workdir_name_may_have_special_characters(trained, tmp_path):
+  """Trains in a copy of a run, removes the optimizer state, and recommends."""
   workdir = tmp_path / 'runs' / "my shop [1] ü #2 100% 'q'"
   ignored = shutil.ignore_patterns('train', 'evaluation', 'results.json')
   shutil.copytree(trained, workdir, ignore=ignored)

@@ -1,4 +1,4 @@
-"""Tests of checkpoints of other versions."""
+"""Tests of checkpoints that other versions of tiger_jax wrote."""
 
 import dataclasses
 import json
@@ -70,7 +70,7 @@ def test_a_missing_field_gets_its_former_value(folder, section, field):
 
 
 def test_a_missing_optimizer_field_gets_its_former_value(folder):
-  """The former value is the default of the section, not of the class."""
+  """Both sections have an `OptimizerConfig`, but with different defaults."""
   name = 'learning_rate'
   defaults = [
     recorded_config()[x]['optimizer'][name] for x in ('train', 'semantic_ids')
@@ -86,7 +86,7 @@ def test_a_missing_optimizer_field_gets_its_former_value(folder):
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_refuses_a_missing_field_that_has_another_value_now(
+def test_refuses_a_missing_field_whose_former_value_is_not_expected(
   folder, section, field
 ):
   rewrite(folder, lambda x: x['about'][section].pop(field))
@@ -124,7 +124,7 @@ def test_the_error_for_an_unknown_field_names_the_version(folder):
 
 
 def test_refuses_a_newer_format(folder):
-  """A newer format is not damage: a damaged checkpoint would be skipped."""
+  """The checkpoint is not damaged: a damaged checkpoint would be skipped."""
 
   def change(contents):
     contents.clear()

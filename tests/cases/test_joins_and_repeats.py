@@ -22,7 +22,7 @@ def load(folder, **flags):
 
 
 def log_with(change, condition=lambda item: True):
-  """Returns the log; item ids that meet the condition are changed."""
+  """Returns the log, with each item id that meets the condition changed."""
   return [
     {**x, 'item': change(x['item']) if condition(x['item']) else x['item']}
     for x in LOG
@@ -63,14 +63,14 @@ def test_refuses_a_catalog_without_any_bought_item(tmp_path, change, hint):
   assert 'interactions.csv' in message and 'items.csv' in message
 
 
-def test_the_hint_for_ids_of_another_case(tmp_path):
+def test_the_hint_for_ids_of_another_case_is_to_ignore_case(tmp_path):
   catalog = small.items(30)
   log = [{**x, 'item': x['item'].lower()} for x in small.events(catalog)]
   with pytest.raises(DataError, match='match when case is ignored'):
     load(small.make(tmp_path / 'shop', log, catalog))
 
 
-def test_counts_of_a_catalog_with_half_of_the_bought_items(tmp_path):
+def test_counts_the_bought_items_that_the_catalog_lacks(tmp_path):
   odd = {x for x in BOUGHT if int(x) % 2}
   log = log_with(lambda x: x.lstrip('0'), lambda x: x in odd)
   folder = small.make(tmp_path / 'shop', log, ITEMS)
@@ -137,7 +137,7 @@ def test_events_that_differ_in_one_column_are_not_repeats(tmp_path):
   assert dataset.counts['events']['dropped'] == {'exact repeats': 3}
 
 
-def test_users_with_too_few_events_after_dropping_repeats(tmp_path):
+def test_refuses_users_with_too_few_events_after_repeats_are_dropped(tmp_path):
   rows = [{'user': 'v', 'item': '0108001', 'timestamp': 1}] * 5
   with pytest.raises(DataError) as caught:
     load(small.make(tmp_path / 'shop', LOG + rows, ITEMS))
@@ -168,7 +168,7 @@ def test_the_counts_are_saved_with_the_dataset(tmp_path):
   assert counts.lines({}) == []
 
 
-def test_counts_of_the_synthetic_shop():
+def test_the_synthetic_shop_has_counts():
   dataset = loading.load_dataset(DatasetConfig(synthetic_users=10), 0)
   events = f'events: {dataset.num_interactions} read'
   assert lines(dataset)[0].startswith(events)

@@ -1,4 +1,4 @@
-"""Tests of a model on another number of devices than in training."""
+"""Tests that a model runs on more or fewer devices than it was trained on."""
 
 import json
 

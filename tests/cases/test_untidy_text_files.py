@@ -120,8 +120,8 @@ def test_the_error_for_an_unclosed_quotation_names_the_row(tmp_path):
   assert f'row {len(LOG) + 1} ' in message
 
 
-def test_the_error_for_an_unclosed_quotation_in_an_uneven_row(tmp_path):
-  """The reader appends a row, which the message must not quote."""
+def test_the_error_for_an_unclosed_quotation_names_an_uneven_row(tmp_path):
+  """The message must not quote the empty row that the reader appends."""
   rows = LOG_CSV.splitlines()
   rows[9] = rows[9].replace(',15', ',7,"15')
   message = load_error(write(tmp_path / 'shop', '\n'.join(rows)))

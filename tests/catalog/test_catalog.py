@@ -33,7 +33,7 @@ def _rows(catalog):
 
 
 def _row(catalog, semantic_id):
-  """Returns the row of an item according to `items`."""
+  """Returns the row that `Catalog.items` gives to a Semantic ID."""
   codes, rows = catalog.items()
   (slot,) = np.flatnonzero((codes == semantic_id[None]).all(1))
   return rows[slot]
@@ -76,7 +76,7 @@ def test_lookup_returns_no_row_for_codes_out_of_range(level, wrong):
   assert not catalog.contains(invalid).any()
 
 
-def test_lookup_in_every_layout(case):
+def test_lookup_returns_the_right_row_in_every_layout(case):
   catalog = case.build()
   expected = np.full(len(case.every), -1)
   expected[case.numbers(case.codes)] = np.arange(len(case.codes))
@@ -116,14 +116,15 @@ def test_codes_may_have_any_integer_type(dtype):
   assert catalog.contains(ids).tolist() == [True, False, True]
 
 
-def test_size_in_bytes_and_default_capacity():
-  """By default, 1/16 more items fit, and at least 1,024 more."""
+def test_the_default_capacity_exceeds_the_size():
+  """By default, the capacity exceeds the size by 1/16, and by 1,024 or more."""
   every_id = np.array(_all_ids((257, 256)), np.int32)
   catalog = Catalog.from_codes(every_id[::64], (257, 256))
   assert catalog.capacity == catalog.size + 1024
   (column,) = catalog.arrays.columns
   assert column.dtype == np.uint8
-  # The offsets, the bitmap and the item rows, with spare capacity.
+  # The column has 1 byte per entry. The offsets, the bitmap, the item rows and
+  # `num_rows` have 4.
   slots = len(catalog.arrays.rows)
   assert 0 <= slots - catalog.capacity < 256
   assert catalog.nbytes == 4 * (384 + 9 + slots + 1) + slots
@@ -163,7 +164,7 @@ def test_adding_or_removing_no_items_changes_nothing(case):
     jax.tree.map(np.testing.assert_array_equal, changed, catalog)
 
 
-def test_save_and_load(case, tmp_path):
+def test_load_returns_the_saved_catalog(case, tmp_path):
   # The loaded catalog must not reuse the row of the removed last item.
   last = len(case.codes) - 1
   catalog = case.build().remove(np.array([last, 3]))
@@ -258,7 +259,8 @@ def test_changes_keep_the_sharding(case):
 def test_changes_keep_uncommitted_arrays_uncommitted():
   mesh = make_mesh()
   catalog = _catalog([(0, 0), (1, 1)], (2, 2))
-  # IDs on 8 devices; only uncommitted arrays can be used together with them.
+  # The IDs are committed to 8 devices, so they can be combined only with
+  # uncommitted arrays.
   ids = catalog.spread(mesh, 'data').arrays.rows[:8, None] * 0
   ids = jnp.concatenate([ids, ids], 1)
   assert len(ids.sharding.device_set) == 8

@@ -22,7 +22,7 @@ def _bits(bitmap, size):
 
 
 def _large(layout, level, codes):
-  """Returns the first slot and the next codes of every large prefix."""
+  """Returns the first slot and the following codes of every large prefix."""
   if layout.scan(level) >= layout.span(level):
     return []
   items = {}
@@ -59,7 +59,7 @@ def _assert_arrays(case, catalog, rows, next_row):
   Args:
     case: The case that the catalog was built from.
     catalog: The catalog.
-    rows: The row of every item, by the number of its ID among all IDs.
+    rows: Maps the position of an item's ID in `case.every` to the item's row.
     next_row: The row of the next new item.
   """
   layout, arrays = catalog.layout, jax.device_get(catalog.arrays)
@@ -103,7 +103,7 @@ def _assert_lookup(case, catalog, rows):
 
 
 def _start(case):
-  """Returns the catalog of a case, and the row of every item by its number."""
+  """Returns the catalog of a case, and `rows` as in `_assert_arrays`."""
   numbers = case.numbers(case.codes).tolist()
   return _built(case), {number: row for row, number in enumerate(numbers)}
 
@@ -278,7 +278,7 @@ def test_remove_refuses_all_items():
 
 
 def _under(first, *counts):
-  """Returns IDs with one first code, and `counts[i]` of second code i."""
+  """Returns IDs that begin with `first`; `counts[i]` have the second code i."""
   return [
     (first, second, third)
     for second, count in enumerate(counts)
@@ -292,7 +292,8 @@ def _under(first, *counts):
 @pytest.mark.parametrize(
   ('ids', 'few', 'many', 'message'),
   [
-    # A largest prefix of 1 item gets space for 4 items, and one of 3 gets 8.
+    # If the largest prefix of a length has 1 item, all prefixes of this length
+    # get space for 4 items. If it has 3 items, they get space for 8.
     ([(0, 0, 0)], _under(1, 4), _under(1, 5), '5 items with the same first'),
     (
       _under(0, 1, 2),
@@ -306,14 +307,14 @@ def _under(first, *counts):
       _under(1, 5),
       '5 items with',
     ),
-    # One large prefix gets space for 4 large prefixes.
+    # A layout with one large prefix has space for 4 large prefixes.
     (
       _under(0, 1, 1, 1),
       _under(1, 3) + _under(2, 3) + _under(3, 3),
       _under(1, 3) + _under(2, 3) + _under(3, 3) + _under(4, 3),
       'more prefixes with many items',
     ),
-    # Lists of large prefixes with 3 codes in total get space for 8 codes.
+    # If the lists of large prefixes have 3 codes in all, there is room for 8.
     (
       _under(0, 1, 1, 1),
       _under(1, 1, 1, 1) + _under(2, 2, 1),

@@ -43,7 +43,7 @@ def test_sort_order_equals_lexsort(level_sizes):
 
 
 @pytest.mark.parametrize('level_sizes', LEVEL_SIZES)
-def test_sort_order_of_sorted_ids(level_sizes):
+def test_sort_order_keeps_sorted_ids_in_order(level_sizes):
   codes = _draw(level_sizes, 0)
   codes = codes[np.lexsort(codes.T[::-1])]
   order = sorted_ids.sort_order(codes, level_sizes)
@@ -51,14 +51,14 @@ def test_sort_order_of_sorted_ids(level_sizes):
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.int32, np.uint64])
-def test_sort_order_of_every_integer_type(dtype):
+def test_sort_order_accepts_every_integer_type(dtype):
   codes = _draw((256, 2, 256), 1) // np.array([[2, 1, 2]])
   order = sorted_ids.sort_order(codes.astype(dtype), (256, 2, 256))
   np.testing.assert_array_equal(order, np.lexsort(codes.T[::-1]))
 
 
 @pytest.mark.parametrize('num_items', [0, 1])
-def test_sort_order_of_no_or_one_item(num_items):
+def test_sort_order_accepts_no_items_or_one_item(num_items):
   codes = np.full((num_items, 2), 1)
   order = sorted_ids.sort_order(codes, (2, 2))
   np.testing.assert_array_equal(order, np.arange(num_items))
@@ -76,7 +76,7 @@ def test_sort_order_refuses_repeated_ids(level_sizes, presorted):
 
 
 @pytest.mark.parametrize('level', range(8))
-def test_sort_order_of_ids_that_differ_in_one_code(level):
+def test_sort_order_compares_the_codes_of_every_level(level):
   codes = np.zeros((2, 8), np.int64)
   codes[0, level] = 2047
   order = sorted_ids.sort_order(codes, (2048,) * 8)
@@ -117,7 +117,7 @@ def test_lower_bound_equals_searchsorted_in_every_range(lengths, seed, dtype):
   np.testing.assert_array_equal((low, high), (old_low, old_high))
 
 
-def test_lower_bound_at_the_end_of_the_column():
+def test_lower_bound_can_be_the_end_of_the_range():
   column = np.array([3, 1, 2], np.uint8)
   slots = sorted_ids.lower_bound(
     column, np.array([1, 3, 0]), np.array([3, 3, 1]), np.array([9, 0, 4])
@@ -126,7 +126,7 @@ def test_lower_bound_at_the_end_of_the_column():
 
 
 def _nodes(codes, depth):
-  """Returns the slots of every prefix, in order, by a loop."""
+  """Maps every prefix of `depth` codes to its slots, in order."""
   nodes = {}
   for slot, semantic_id in enumerate(codes.tolist()):
     nodes.setdefault(tuple(semantic_id[:depth]), []).append(slot)

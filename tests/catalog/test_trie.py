@@ -132,7 +132,7 @@ def test_children_are_never_read_out_of_bounds(case):
     if level < layout.num_levels - 1 and layout.scan(level) < layout.span(
       level
     ):
-      # The last list starts here at the latest.
+      # No list of codes starts after this position.
       last = layout.slots + layout.num_large[level - layout.num_bitmaps][1]
     assert last + layout.width(level) <= len(column)
   assert len(arrays.rows) >= layout.capacity

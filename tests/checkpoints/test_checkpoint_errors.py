@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, or cannot be written."""
+"""Tests of checkpoints that are damaged or cannot be written."""
 
 import shutil
 import time
@@ -151,7 +151,7 @@ def test_damage_to_all_checkpoints_is_an_error(folder, capsys):
 
 
 def test_a_checkpoint_of_another_run_is_not_skipped(folder):
-  """The checkpoint is not damaged; older ones belong to the same other run."""
+  """Older checkpoints belong to the same other run, so skipping cannot help."""
   state = make_arrays() | {'more': jnp.ones(2)}
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(
@@ -172,7 +172,7 @@ def test_damaged_checkpoints_are_not_ranked(folder, text):
 
 
 def test_damaged_checkpoints_are_kept_but_not_counted(folder, capsys):
-  """A damaged checkpoint may have been the best."""
+  """A damaged checkpoint is kept, because it may have been the best one."""
   (folder / '6' / 'manifest.json').unlink()
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
     for step in (8, 10, 12):
@@ -198,7 +198,7 @@ def test_incomplete_folders_are_removed(folder):
 
 
 class Disk:
-  """Simulates a disk that is full when a save calls a function."""
+  """Simulates a full disk: a save fails when it calls the function `part`."""
 
   def __init__(self, monkeypatch, part):
     self.is_full = True

@@ -64,7 +64,7 @@ def _saved_once(tmp_path_factory):
   return folder
 
 
-def test_round_trip(saved_once):
+def test_restore_returns_what_was_saved(saved_once):
   with Checkpoints(saved_once, ABOUT, 'score') as checkpoints:
     assert checkpoints.steps() == [7]
     assert checkpoints.steps()[-1] == 7
@@ -88,9 +88,7 @@ def test_a_tuple_in_the_identity_equals_a_list(saved_once):
 
 
 @pytest.mark.parametrize(('saved_on', 'restored_on'), [(8, 1), (1, 8)])
-def test_restoring_on_another_number_of_devices(
-  tmp_path, saved_on, restored_on
-):
+def test_restores_on_another_number_of_devices(tmp_path, saved_on, restored_on):
   state = make_state()
 
   def place(tree, num_devices):
@@ -109,7 +107,7 @@ def test_restoring_on_another_number_of_devices(
   assert shapes == [(40 // restored_on, 32)] * restored_on
 
 
-def test_an_empty_folder(tmp_path):
+def test_an_empty_folder_has_no_checkpoints(tmp_path):
   with Checkpoints(tmp_path / 'new', ABOUT, 'score') as checkpoints:
     assert checkpoints.steps() == []
     assert checkpoints.steps() == []
@@ -118,7 +116,7 @@ def test_an_empty_folder(tmp_path):
   refusal(tmp_path / 'new', 3, make_state())
 
 
-def test_a_folder_that_cannot_be_created(tmp_path):
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(CheckpointError, match='it cannot be used') as error:
     Checkpoints(tmp_path / 'file' / 'checkpoints', ABOUT)
@@ -281,7 +279,7 @@ def test_a_checkpoint_is_complete_when_it_gets_its_name(tmp_path, monkeypatch):
   assert [path.name for path in tmp_path.iterdir()] == ['4']
 
 
-def test_a_process_without_write_access(tmp_path):
+def test_a_process_that_does_not_write_changes_no_files(tmp_path):
   with Checkpoints(tmp_path / 'a', ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
   (tmp_path / 'a' / '2.partial').mkdir()

@@ -1,4 +1,4 @@
-"""The ledger, with one line per step."""
+"""Tests of the ledger, a file with one line per step."""
 
 import hashlib
 
@@ -99,7 +99,7 @@ def test_a_ledger_without_numbers_continues_without_them(tmp_path, torn):
 
 
 def test_flushed_lines_are_on_disk(tmp_path):
-  """The ledger is flushed before a checkpoint, whose lines survive a kill."""
+  """A run flushes the ledger before each save, so a kill loses no lines."""
   ledger = Ledger(tmp_path / 'ledger', 0)
   ledger.add(make_stack(0, 2), 0)
   ledger.flush()

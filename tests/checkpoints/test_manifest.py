@@ -1,4 +1,4 @@
-"""The manifest detects every damage to a folder."""
+"""Tests that the manifest detects any damage to a folder."""
 
 import json
 
@@ -115,7 +115,7 @@ def test_every_damaged_manifest_is_detected(folder):
 @pytest.mark.parametrize(
   'data', [b'', b'{}', b'[]', b'null', b'7', b'\xff\xfe', b'{"files": {}}']
 )
-def test_other_content_is_no_manifest(folder, data):
+def test_content_that_is_not_a_manifest_is_detected(folder, data):
   (folder / 'manifest.json').write_bytes(data)
   assert error_of(folder) == 'manifest.json is damaged'
 

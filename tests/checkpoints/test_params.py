@@ -140,7 +140,8 @@ def test_the_optimizer_state_may_be_missing(folder, capsys):
   assert_reads(folder, 4)
   assert capsys.readouterr().err == ''
   with Checkpoints(folder, ABOUT, 'score') as checkpoints:
-    # A process that writes checks all files, because it may remove checkpoints.
+    # With `writes=True`, all files are checked, because this process may remove
+    # checkpoints.
     assert checkpoints.by_metric() == [2]
     restored = checkpoints.restore_first([4, 2], make_state(), MESH)
   assert restored[0] == 2
@@ -175,8 +176,8 @@ def test_another_model_is_refused(saved):
 
 
 @pytest.mark.parametrize('number', [0, 1, 2])
-def test_parameters_of_an_old_format(folder, number):
-  """The whole state is in one folder, and all files are checked."""
+def test_parameters_of_an_old_format_are_read(folder, number):
+  """All files are checked, because one folder contains the whole state."""
   for step in (2, 4):
     old_formats.convert(folder / str(step), make_state(), number)
   assert not (folder / '4' / 'params').exists()
@@ -195,7 +196,7 @@ def test_parameters_of_an_old_format(folder, number):
 
 
 @pytest.mark.parametrize('number', [2, 3])
-def test_arrays_that_differ_from_the_list_are_refused(tmp_path, number):
+def test_arrays_that_differ_from_meta_json_are_refused(tmp_path, number):
   """The manifest matches the changed files, as if an attacker wrote both."""
   state = make_state() | {'params': {'a': jnp.zeros((4, 3))}}
   listed = {'a': jnp.zeros((3, 4))}, {'a': jnp.zeros((4, 3)), 'b': jnp.ones(2)}

@@ -1,4 +1,4 @@
-"""The checkpoints that are kept, and their ranking."""
+"""Tests which checkpoints are kept, and how they are ranked."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,9 @@ from tiger_jax.checkpoints.checkpoints import Checkpoints
     ([2, 4], 5, [2, 4]),
   ],
 )
-def test_the_latest_checkpoints(steps, reach, expected):
+def test_latest_returns_three_steps_and_reaches_back_far_enough(
+  steps, reach, expected
+):
   assert retention.latest(steps, reach) == expected
 
 

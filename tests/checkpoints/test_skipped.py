@@ -1,4 +1,4 @@
-"""The ranges of skipped batches, compared with lists of batch numbers."""
+"""Tests ranges of skipped batches against lists of batch numbers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +56,10 @@ def test_ranges_are_sorted_and_separate(windows):
 @pytest.mark.parametrize(
   ('num_steps', 'expected'), [(0, 0), (3, 0), (4, 4), (8, 4), (9, 9), (20, 9)]
 )
-def test_last_start(num_steps, expected):
-  """Four steps come before batches 4 to 6, and nine before 12 and 13."""
+def test_last_start_is_the_number_of_steps_before_the_last_range(
+  num_steps, expected
+):
+  """Batches 4 to 6 are skipped after 4 steps, and 12 and 13 after 9 steps."""
   assert skipped.last_start(((4, 7), (12, 14)), num_steps) == expected
   assert skipped.last_start((), num_steps) == 0
 
@@ -81,8 +83,8 @@ def test_stacks_come_with_the_number_of_their_first_batch():
 
 
 @pytest.mark.parametrize('number', [0, 1, 60])
-def test_a_number_of_an_earlier_version(number):
-  """The number was added to the batch numbers of all later steps."""
+def test_the_number_of_an_earlier_version_becomes_a_range(number):
+  """Earlier versions added this number to the batch numbers of later steps."""
   ranges = skipped.from_json(number)
   assert len(ranges) == (number > 0)
   for num_steps in (0, 5, 400):
@@ -101,5 +103,5 @@ def test_other_values_are_refused(value):
     skipped.from_json(value)
 
 
-def test_ranges_in_a_message():
+def test_to_text_names_the_first_and_the_last_batch_of_each_range():
   assert skipped.to_text(((4, 7), (9, 10))) == '4 to 6, 9 to 9'

@@ -17,14 +17,14 @@ from tiger_jax import main
 
 _CONTEXT = multiprocessing.get_context('forkserver')
 _TIMEOUT = 100
-# `amazon2014` is listed because `cli` imports a data source only on use.
+# `amazon2014` is listed because `cli` imports only the data source of a run.
 _IMPORTED = (
   'tests.cli.forked', 'tiger_jax.cli', 'tiger_jax.data.sources.amazon2014',
 )  # fmt: skip
 
 
 def start(home: Path) -> None:
-  """Starts the process to fork, with the environment of `typed`'s commands."""
+  """Starts the process that is forked, with the environment of `typed.run`."""
   _CONTEXT.set_forkserver_preload(list(_IMPORTED))
   with mock.patch.dict(os.environ, typed.environment(home)):
     forkserver.ensure_running()

@@ -266,9 +266,9 @@ _CHARACTERS = {
   '$DIGITS': '9' * 5000,
 }
 _VARIABLE = re.compile(r'([A-Z0-9_]+)=(\S*) ')
-# Topics in which commands print something before the error, and topics in which
-# they also write the stages before the one that fails.
+# In these topics, commands print something before the error.
 _STARTED = ('folders', 'environment', 'data', 'stages')
+# In these topics, commands write the stages before the one that fails.
 _WRITING = ('data', 'stages')
 
 
@@ -311,7 +311,7 @@ def arguments(command):
 @pytest.mark.parametrize(
   ('topic', 'command', 'code', 'expected', 'is_typed'), CASES
 )
-def test_error_message(
+def test_a_wrong_command_prints_the_error_message(
   request, template, tmp_path, topic, command, code, expected, is_typed
 ):
   cwd = tmp_path / 'cwd'

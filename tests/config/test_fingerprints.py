@@ -2,7 +2,8 @@
 
 If a fingerprint changes, the finished stages of all users run again. If a
 default changes, a stage made with the old default would seem to be made with
-the new one. Declare the field with `checks.added_later(new, before=old)`.
+the new one. To change a default, declare the field with
+`checks.added_later(new, before=old)`.
 
 `python -m tests.config.test_fingerprints` updates the expected values.
 """
@@ -116,7 +117,7 @@ def test_a_changed_field_of_a_nested_section_is_in_the_identity():
   optimizer = dataclasses.replace(TrainConfig().optimizer, learning_rate=0.5)
   changed = dataclasses.replace(TrainConfig(), optimizer=optimizer)
   assert identity(changed) == {'optimizer': {'learning_rate': 0.5}}
-  # The default is that of the section, not that of the class.
+  # `semantic_ids` has its own default, which differs from that of the class.
   ids = Config().semantic_ids
   assert identity(ids) == {}
   optimizer = dataclasses.replace(ids.optimizer, learning_rate=1e-3)

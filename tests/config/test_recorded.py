@@ -29,8 +29,8 @@ def test_reads_a_recorded_config(keep_repeats):
   })  # fmt: skip
   recorded = json.loads(json.dumps(dataclasses.asdict(config)))
   assert config_of(artifact(recorded)) == config
-  # Records of older versions lack the field. It then gets the value that
-  # equals the behavior of these versions.
+  # Records of older versions lack the field. It is then True, because these
+  # versions kept repeats.
   if keep_repeats:
     del recorded['dataset']['keep_repeats']
     assert config_of(artifact(recorded)) == config

@@ -18,7 +18,7 @@ def make_dataset(timestamps=True):
   )
 
 
-def test_counts_and_lookups():
+def test_a_dataset_counts_and_looks_up_users_and_items():
   dataset = make_dataset()
   assert dataset.num_users == 2
   assert dataset.num_items == 3

@@ -65,7 +65,7 @@ def test_timestamps_stay_with_their_events(tmp_path):
   ('share', 'reason'), [(0.01, 'less than one'), (0.99, 'three events')]
 )
 def test_a_share_out_of_range_raises_a_one_line_error(share, reason):
-  """All users have the same three items. Without one, no user has three."""
+  """All users have the same three items. If one is held out, none has three."""
   text = ('',) * 4
   names = ('title', 'price', 'brand', 'categories', 'description')
   items = Items(('a', 'b', 'c', 'd'), dict.fromkeys(names, text))

@@ -21,7 +21,7 @@ def make_dataset(lengths, num_items=50, seed=0):
 
 
 def worked_dataset():
-  """User 0 has items 0 to 4; user 1 has 5 to 7, too few for training."""
+  """User 0 has items 0 to 4. User 1 has items 5 to 7, too few for training."""
   dataset = make_dataset([5, 3])
   dataset.history[:] = np.arange(8)
   return dataset
@@ -35,7 +35,7 @@ def worked_dataset():
     ('test', [(0, [0, 1, 2, 3], 4), (1, [5, 6], 7)]),
   ],
 )
-def test_examples_of_a_worked_dataset(name, pairs):
+def test_examples_equal_those_found_by_hand(name, pairs):
   dataset = worked_dataset()
   examples = splits.split(dataset, name)
   assert examples.user.dtype == np.int32
@@ -92,7 +92,7 @@ def test_gather_equals_slicing(name, width):
     assert target == dataset.history[end]
 
 
-def test_windows_of_a_worked_dataset():
+def test_windows_equal_those_found_by_hand():
   """A history of ten events has the targets 1 to 7, at most 3 per window."""
   dataset = make_dataset([10, 3, 4])
   windows = splits.sequences(dataset, 3)

@@ -31,7 +31,7 @@ class Block(NamedTuple):
     place: The file and the line number of the first line of code.
     language: The text after the opening fence, such as 'bash'.
     text: The code, without indentation.
-    reason: Why the block is not run; '' if it is run.
+    reason: The reason why the block is not run; '' if it is run.
   """
 
   place: str
@@ -77,8 +77,10 @@ def problems(page: Path) -> list[str]:
         f'{", ".join((*RUN, *SHOWN))}'
       )
     if block.reason and block.language not in RUN:
-      result.append(f'{block.place}: remove the comment, text is never run')
+      result.append(
+        f'{block.place}: remove the comment, because this block is never run'
+      )
   text = page.read_text(encoding='utf-8')
   if text.count('<!-- not run') != sum(bool(x.reason) for x in blocks(page)):
-    result.append(f'{page.name}: a comment `not run` is above no block')
+    result.append(f'{page.name}: no block follows a comment `not run`')
   return result

@@ -1,10 +1,10 @@
 """Runs `python -m tiger_jax.main` in forks of a process that has imported it.
 
 Starting Python and importing JAX takes seconds; a fork takes milliseconds. The
-folder `bin` of a server has a command `python` that requests a fork, and sends
-its arguments, folder and streams. For any other program, or if environment
-variables of JAX differ, the command starts Python as usual. `python --session`
-runs blocks of Python code in one session.
+folder `bin` of a server has a command `python`, which requests a fork. The fork
+gets the arguments, the folder and the streams of the command. For any other
+program, or if environment variables of JAX differ, the command starts Python as
+usual. `python --session` runs blocks of Python code in one session.
 """
 
 import json
@@ -33,7 +33,7 @@ request = json.dumps([arguments, os.getcwd()]).encode()
 socket.send_fds(server, [request], [0, 1, 2])
 sys.exit(int(server.recv(16) or 1))
 """
-# Commands that would change this machine, or need another one.
+# Commands that would change this machine, or need a network or a cluster.
 _REFUSED = ('curl', 'gcloud', 'git', 'make', 'pip', 'sbatch', 'sudo', 'wget')
 _REFUSAL = """#!/bin/sh
 echo "$(basename "$0"): mark this block as not run" >&2

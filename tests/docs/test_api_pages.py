@@ -26,7 +26,7 @@ def test_every_folder_and_module_is_documented():
     assert name == 'index' or f'\n{name}\n' in TEXT['index']
 
 
-def test_modules_of_a_folder():
+def test_module_names_lists_the_modules_of_a_folder():
   names = api_pages.module_names('tiger_jax.semantic_ids')
   assert 'tiger_jax.semantic_ids.quantizers.rq_vae' in names
   # This package contains only a docstring.
@@ -53,7 +53,7 @@ def test_a_mark_becomes_sections():
     (['`usage`: one', '  two'], ['- `usage`: one', '  two']),
   ],
 )
-def test_docstrings_are_translated(before, after):
+def test_docstrings_become_restructured_text(before, after):
   assert api_pages.restructured(before) == after
 
 

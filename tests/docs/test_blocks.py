@@ -1,4 +1,4 @@
-"""Every block of code in the documentation runs, or says why it does not."""
+"""Tests that every code block runs, or that a comment says why it does not."""
 
 import pytest
 
@@ -82,10 +82,10 @@ def test_the_slow_pages_exist():
     ('```console\n$ ls\n```\n', "the language is 'console'"),
     (
       '<!-- not run: x -->\n\nText.\n\n```bash\nls\n```\n',
-      'is above no block',
+      'no block follows',
     ),
-    ('<!-- not run -->\n```bash\nls\n```\n', 'is above no block'),
-    ('<!-- not run: x -->\n```text\nls\n```\n', 'text is never run'),
+    ('<!-- not run -->\n```bash\nls\n```\n', 'no block follows'),
+    ('<!-- not run: x -->\n```text\nls\n```\n', 'is never run'),
   ],
 )
 def test_mistakes_in_blocks_are_reported(text, expected, tmp_path):

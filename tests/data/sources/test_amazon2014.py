@@ -233,7 +233,7 @@ def test_damaged_files_in_source_dir_are_not_removed(raw):
   assert path.exists()
 
 
-def test_counts_of_drops_and_text_fields(raw):
+def test_counts_include_drops_and_text_fields(raw):
   write_reviews(raw, [*REVIEWS, *REVIEWS[:2], ('u4', 'C', 1)])
   lines = [
     *METADATA,
@@ -327,7 +327,7 @@ def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
 def test_histories_equal_the_published_sequences(
   data_root, folder, category, sizes
 ):
-  """The histories equal those of S3-Rec, whose sizes the paper reports."""
+  """The histories equal those of S3-Rec. The paper reports their sizes."""
   source = data_root / folder
   config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))
   dataset = amazon2014.load(category, config)

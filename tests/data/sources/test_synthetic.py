@@ -61,7 +61,7 @@ def slow_probabilities(items, history):
   return share([p * (row not in history) for row, p in enumerate(mixed)])
 
 
-def test_sizes_and_histories_of_the_shop(shop):
+def test_the_shop_has_the_documented_sizes_and_histories(shop):
   assert shop.num_items == 600
   assert shop.num_users == 1500
   lengths = np.diff(shop.offsets)
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_shop(tmp_path):
   assert other.history.tolist() != first.history.tolist()
 
 
-def test_probabilities_against_the_slow_version(shop):
+def test_probabilities_equal_the_slow_version(shop):
   histories = [shop.history_of(user)[: user + 1] for user in range(6)]
   histories.append(shop.history_of(6)[:0])
   result = synthetic.next_item_probabilities(shop, histories)
