@@ -130,7 +130,7 @@ def test_assign_appends_new_items(collisions):
   assert len(ids.codes) == _NUM_ITEMS
   np.testing.assert_array_equal(ids.codes[:25, : old.codes.shape[1]], old.codes)
   assert ids.provenance == {'a': 1}
-  if collisions == 'extra_code':  # It does not matter which items are new.
+  if collisions == 'extra_code':  # As if no item were new.
     expected = tokenizer.make_ids(x, {})
     np.testing.assert_array_equal(ids.codes, expected.codes)
     assert ids.level_sizes == expected.level_sizes
