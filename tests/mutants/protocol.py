@@ -11,7 +11,10 @@ _PICKED = f'{_SELECTION}::test_validation_ndcg_selects_the_checkpoint'
 _SEEDS = (
   f'{_SELECTION}::test_validation_ndcg_selects_the_second_of_two_replicas'
 )
-_POPULARITY = 'tests/stages/test_evaluation.py::test_popularity_on_every_split'
+_POPULARITY = (
+  'tests/stages/test_evaluation.py::'
+  'test_popularity_metrics_equal_loops_on_every_split'
+)
 _BY_USER = 'tests/evaluation/test_measure.py::test_popularity_user_by_user'
 _TARGETS = (
   'tests/recommenders/test_session.py::'

@@ -168,7 +168,7 @@ _CODEBOOKS = [
     'std[std <= 1e-6 * np.abs(mean)] = 1',
     'std[std == 0] = 1',
     'tests/semantic_ids/test_item_batches.py::'
-    'test_statistics_with_constant_dimensions',
+    'test_std_of_a_constant_dimension_is_one',
   ),
 ]
 

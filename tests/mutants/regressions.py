@@ -29,7 +29,7 @@ MUTANTS = (
     'tiger_jax/semantic_ids/item_batches.py',
     'total += chunk.sum(axis=0, dtype=np.float64)',
     'total += chunk.sum(axis=0)',
-    'tests/semantic_ids/test_item_batches.py::test_standardized_embeddings',
+    'tests/semantic_ids/test_item_batches.py::test_standardize_has_the_precision_of_float64',
   ),
   Mutant(
     'a changed catalog has no padding for its spread prefixes',
@@ -43,14 +43,14 @@ MUTANTS = (
     'tiger_jax/training/optimizer.py',
     "if x.ndim < 2 or name.endswith('position_bias/table'):",
     'if x.ndim < 2:',
-    'tests/training/test_optimizer.py::test_decayed_parameters_of_tiger',
+    'tests/training/test_optimizer.py::test_weight_decay_of_tiger_is_for_kernels_and_embeddings',
   ),
   Mutant(
     'weight decay applies to norm scales and biases',
     'tiger_jax/training/optimizer.py',
     "if x.ndim < 2 or name.endswith('position_bias/table'):",
     "if name.endswith('position_bias/table'):",
-    'tests/training/test_optimizer.py::test_decayed_parameters_of_an_rq_vae',
+    'tests/training/test_optimizer.py::test_weight_decay_of_an_rq_vae_is_for_kernels_and_codebooks',
   ),
   Mutant(
     'the search computes in the dtype of training',
@@ -78,7 +78,7 @@ MUTANTS = (
     'tiger_jax/retrieval/items.py',
     "default_matmul_precision('highest')",
     "default_matmul_precision('default')",
-    'tests/training/test_lowering.py::test_item_retrieval',
+    'tests/training/test_lowering.py::test_matrix_products_of_item_retrieval_are_float32',
   ),
   Mutant(
     'a search with a temperature does not continue until it is proven',
@@ -121,14 +121,14 @@ MUTANTS = (
     'tiger_jax/training/schedule.py',
     'step - 1 - self.back',
     'step - 1',
-    'tests/training/test_rewind.py::test_the_window_around_a_bad_step',
+    'tests/training/test_rewind.py::test_the_window_contains_the_bad_step',
   ),
   Mutant(
     'the skipped batches may not include the bad batch',
     'tiger_jax/training/schedule.py',
     'max(start + self.skip, step)',
     'start + self.skip',
-    'tests/training/test_rewind.py::test_the_window_around_a_bad_step',
+    'tests/training/test_rewind.py::test_the_window_contains_the_bad_step',
   ),
   Mutant(
     'a checkpoint does not store the skipped ranges',

@@ -1,9 +1,10 @@
-"""Runs two processes with different settings, and writes their errors.
+"""Gives two processes different settings, and writes their errors to files.
 
   python tests/runtime/disagreement.py FOLDER
 
-Each process writes one line per check to FOLDER/<process>/results. At the end,
-the main process fails while the other one waits for it.
+The test starts this program twice, as process 0 and as process 1. Each process
+writes one line per check to FOLDER/<process>/results. At the end, process 0
+fails while process 1 waits for it.
 """
 
 import os
@@ -42,7 +43,7 @@ def main(folder):
   own.mkdir()
   shared.mkdir(exist_ok=True)
   os.chdir(own)
-  # The same relative path leads to different files in both processes.
+  # The relative path `shop` leads to a different folder in each process.
   small.make(Path('shop'), catalog=small.items(40 + process))
   shop = {'dataset': {'name': 'files', 'source_dir': 'shop'}}
   lines = [

@@ -2,9 +2,9 @@
 
   python tests/runtime/distributed_run.py FOLDER NUM_PROCESSES
 
-The main process writes the losses, the parameters and recommendations. The
-environment variable DIE_AT is a step at which the last process kills itself.
-STOP_AT is a step at which the last process receives SIGTERM.
+The main process writes the losses, the parameters and recommendations. If the
+environment variable DIE_AT is set, the last process kills itself at this step.
+If STOP_AT is set, the last process sends itself SIGTERM at this step.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Time measurement: every second belongs to one phase."""
+"""Tests that every second of a run is counted in exactly one phase."""
 
 import time
 
@@ -72,7 +72,7 @@ def test_an_error_ends_the_current_phases(watch, clock):
   }  # fmt: skip
 
 
-def test_reading_the_seconds_within_a_phase(watch, clock):
+def test_the_seconds_of_an_open_phase_can_be_read(watch, clock):
   with watch.phase('step'):
     clock.now += 1
     assert watch.seconds()['step'] == 1.0
@@ -113,7 +113,7 @@ def test_a_closed_stopwatch_does_not_count(clock):
 
 
 def test_a_real_compilation_is_counted():
-  """Detects a change of the name of JAX's event."""
+  """Fails if a new version of JAX renames the event of a compilation."""
   watch = Stopwatch()
 
   def function(x):
@@ -121,7 +121,7 @@ def test_a_real_compilation_is_counted():
       x = jnp.sin(x @ x + i)
     return x
 
-  # A random constant, so that the program is not loaded from the cache.
+  # The program has a random constant, so it is not in the compilation cache.
   salt = np.random.default_rng().normal(size=(3, 3)).astype(np.float32)
   with watch.phase('evaluate'):
     start = time.perf_counter()

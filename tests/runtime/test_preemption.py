@@ -1,4 +1,4 @@
-"""Stop signals."""
+"""Tests of the handling of stop signals."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_an_ignored_sighup_stays_ignored():
 
 
 def test_a_handler_in_c_is_replaced_by_the_default(monkeypatch):
-  """Python cannot restore such a handler."""
+  """In Python, a handler in C is None, so it cannot be restored."""
   set_handler = signal.signal
   monkeypatch.setattr(
     signal, 'signal', lambda *args: set_handler(*args) and None

@@ -1,4 +1,4 @@
-"""Printing of untrusted text: one line without control characters."""
+"""Tests that untrusted text is one line without control characters."""
 
 import pytest
 

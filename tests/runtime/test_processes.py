@@ -1,4 +1,4 @@
-"""Runs with several processes on this machine."""
+"""Tests of runs with several processes on one machine."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def _single(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('num_processes', [2, 4])
-def test_several_processes_equal_one(single, tmp_path, num_processes):
+def test_several_processes_train_like_one(single, tmp_path, num_processes):
   codes, errors = finish(start(tmp_path, num_processes))
   assert codes == [0] * num_processes, errors
   assert_same_run(tmp_path, single)
@@ -120,7 +120,7 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes(single, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_whole_run_of_two_processes_equals_that_of_one(tmp_path):
+def test_all_stages_give_equal_results_with_one_and_two_processes(tmp_path):
   runs = []
   for num_processes in (1, 2):
     workdir = tmp_path / str(num_processes)
@@ -141,10 +141,11 @@ def test_a_whole_run_of_two_processes_equals_that_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_process_stops_all(single, tmp_path):
+def test_a_signal_to_one_process_stops_all_processes(single, tmp_path):
   codes, errors = finish(start(tmp_path, 2, STOP_AT='4'))
   assert codes == [42, 42], errors
-  # All processes stop one call after the signal.
+  # The signal arrives before the call that trains steps 5 and 6. All processes
+  # stop after the next call, which trains steps 7 and 8.
   assert len((tmp_path / 'ledger').read_text().splitlines()) == 8
   codes, errors = finish(start(tmp_path, 2))
   assert codes == [0, 0], errors
@@ -152,7 +153,7 @@ def test_a_signal_to_one_process_stops_all(single, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_process_resumes_a_run_of_two(single, tmp_path):
+def test_one_process_resumes_a_run_of_two_processes(single, tmp_path):
   finish(start(tmp_path, 2, DIE_AT='8'))
   codes, errors = finish(start(tmp_path, 1))
   assert codes == [0], errors
@@ -201,7 +202,7 @@ def test_an_invalid_coordinator_address_is_refused(monkeypatch, address):
     processes.join()
 
 
-def test_a_port_in_use_is_named(monkeypatch):
+def test_the_error_names_a_port_that_is_in_use(monkeypatch):
   with socket.create_server(('127.0.0.1', 0)) as server:
     address = f'127.0.0.1:{server.getsockname()[1]}'
     monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', address)
@@ -228,7 +229,7 @@ def test_a_single_process_is_the_main_process():
   assert [any_process(flag) for flag in flags] == flags
 
 
-def test_processes_with_different_settings_end(tmp_path):
+def test_processes_with_different_settings_fail(tmp_path):
   program = Path(__file__).with_name('disagreement.py')
   started = start(
     tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])

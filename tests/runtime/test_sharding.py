@@ -1,4 +1,4 @@
-"""The shardings of arrays on a mesh."""
+"""Tests of the shardings of arrays on a mesh."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ from tiger_jax.runtime.sharding import (
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state
 
-# Every width is divisible by 8. Adafactor factors axes of 128 or more.
+# All sizes but `head_dim`, which is not sharded, are divisible by 8. Adafactor
+# factors a matrix only if both axes have at least 128 entries.
 SIZES = {
   'd_model': 128,
   'num_heads': 8,
@@ -28,7 +29,7 @@ SIZES = {
   'num_user_tokens': 16,
 }
 LEVEL_SIZES = (16, 8, 8)
-# The shapes and the shard shapes of arrays of TIGER, on a mesh with data 1,
+# The shapes of parameters of TIGER and of their shards, on a mesh with data 1,
 # fsdp 2 and tensor 4.
 SHARD_SHAPES = {
   'code_embedding/embedding': ((32, 128), (8, 64)),
@@ -49,7 +50,7 @@ SHARD_SHAPES = {
 
 
 def make_state(recipe='adamw', replicas=1, **changes):
-  """Returns the shapes of the state of a TIGER."""
+  """Returns the training state of a TIGER, with shapes in place of arrays."""
   task = make_task(level_sizes=LEVEL_SIZES, **SIZES | changes)
   optimizer = make_optimizer(OptimizerConfig(recipe), 5)
   runs = list(range(replicas))
@@ -101,7 +102,7 @@ def test_moments_of_adam_are_sharded_like_parameters():
 
 
 def test_factors_of_adafactor_are_replicated():
-  """The factors have the path of a matrix but fewer axes, and are small."""
+  """A factor has the path of its matrix but fewer axes, and is small."""
   mesh = make_mesh(fsdp=2, tensor=4)
   state = make_state('adafactor')
   shapes = shard_shapes_of(mesh, state)
@@ -154,19 +155,19 @@ def test_an_axis_that_is_not_divisible_is_replicated(changes, path, part):
   ('fsdp', 'tensor', 'shape'),
   [(1, 1, (8, 1, 1)), (2, 2, (2, 2, 2)), (8, 1, (1, 8, 1)), (4, 1, (2, 4, 1))],
 )
-def test_the_axes_of_a_mesh(fsdp, tensor, shape):
+def test_a_mesh_has_the_axes_data_fsdp_and_tensor(fsdp, tensor, shape):
   mesh = make_mesh(fsdp=fsdp, tensor=tensor)
   assert mesh.axis_names == ('data', 'fsdp', 'tensor')
   assert mesh.devices.shape == shape
   assert num_batch_shards(mesh) == shape[0] * shape[1]
 
 
-def test_a_mesh_of_some_devices():
+def test_a_mesh_can_use_a_subset_of_the_devices():
   assert make_mesh(jax.devices()[:1]).size == 1
   assert make_mesh(jax.devices()[2:4], tensor=2).shape['tensor'] == 2
 
 
-def test_a_number_of_devices_that_is_not_divisible_is_refused():
+def test_a_number_of_devices_that_does_not_fit_the_mesh_is_refused():
   with pytest.raises(ValueError, match='8 devices .* fsdp 3 x tensor 1'):
     make_mesh(fsdp=3)
   with pytest.raises(ValueError, match='2 devices .* fsdp 2 x tensor 2'):
@@ -200,7 +201,7 @@ def test_a_stack_is_sharded_along_its_second_axis():
   np.testing.assert_array_equal(placed, stack)
 
 
-def test_replicate():
+def test_replicate_copies_each_array_to_all_devices():
   tree = replicate(make_mesh(), {'a': np.arange(3), 'b': jnp.ones((2, 2))})
   for leaf in jax.tree.leaves(tree):
     assert leaf.sharding.is_fully_replicated

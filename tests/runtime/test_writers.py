@@ -1,4 +1,4 @@
-"""Metrics files and the progress bar."""
+"""Tests of the metrics files and of the progress bar."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def steps(tmp_path):
   return [(line['stage'], line['step']) for line in lines(tmp_path)]
 
 
-def test_one_line_per_step(writer, tmp_path):
+def test_each_step_writes_one_line(writer, tmp_path):
   writer.write('train', 1, {'loss': 0.5, 'accuracy': 1.0})
   writer.write('train', 2, {'loss': 0.25})
   first, second = lines(tmp_path)
@@ -161,12 +161,12 @@ def test_tensorboard_stops_after_an_error(tmp_path, capsys):
   assert capsys.readouterr().err.count('WARNING') == 1
 
 
-def test_rewind_without_a_file(writer, tmp_path):
+def test_rewind_creates_no_missing_file(writer, tmp_path):
   writer.rewind('train', 0, tmp_path / 'train')
   assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
 
 
-def test_tensorboard_files(writer, tmp_path):
+def test_metrics_are_written_for_tensorboard(writer, tmp_path):
   pytest.importorskip('tensorboardX')
   writer.write('train', 1, {'loss': 0.5})
   writer.close()
@@ -174,7 +174,7 @@ def test_tensorboard_files(writer, tmp_path):
   assert b'train/loss' in file.read_bytes()
 
 
-def test_without_tensorboard(tmp_path, monkeypatch):
+def test_metrics_are_written_without_tensorboard(tmp_path, monkeypatch):
   monkeypatch.setattr(writers, 'SummaryWriter', None)
   writer = MetricsWriter(tmp_path / 'run')
   writer.write('train', 1, {'loss': 0.5})

@@ -150,8 +150,8 @@ def test_reads_arrays_that_numpy_writes(tmp_path):
     np.testing.assert_array_equal(read[name], array)
 
 
-def test_refuses_a_dataset_with_short_users(saved):
-  """A split would take items of the previous user for the missing ones."""
+def test_refuses_a_user_with_too_few_events(saved):
+  """A split would read items of the previous user in place of missing ones."""
   content = {
     'history': np.array([0, 1, 2, 1], np.int32),
     'offsets': np.array([0, 3, 4], np.int64),

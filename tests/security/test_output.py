@@ -16,7 +16,7 @@ BEGIN = 'from tiger_jax.runtime import console; console.begin(); '
 
 @pytest.fixture(name='flags')
 def _flags(trained, tmp_path):
-  """The flags that train in a copy of a run. Its other stages are reused."""
+  """Copies a run, and returns flags that repeat only its training."""
   shutil.copytree(trained, tmp_path / 'run')
   return ' '.join(
     f'"{x}"'
@@ -146,7 +146,9 @@ def test_replaces_characters_that_an_encoding_lacks(tmp_path, env):
     ('tiger_jax.pipeline', 130, 'stopped\n'),
   ],
 )
-def test_ctrl_c_during_the_import_of_a_module(tmp_path, module, code, message):
+def test_ctrl_c_during_an_import_prints_no_traceback(
+  tmp_path, module, code, message
+):
   typed.interrupt_import(tmp_path, module)
   (tmp_path / 'run').mkdir()
   done = typed.run(

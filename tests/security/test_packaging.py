@@ -84,7 +84,7 @@ def test_the_wheel_contains_only_the_package_and_the_configs(checkout, wheel):
 def _installed(wheel, tmp_path_factory):
   """Returns a function that runs a command in an environment with the wheel.
 
-  The environment uses the dependencies that are installed here.
+  The dependencies are those of the environment that runs the tests.
   """
   folder = tmp_path_factory.mktemp('environment')
   venv.create(folder)
@@ -152,7 +152,9 @@ def test_a_config_of_the_wheel_can_import_another(installed, tmp_path):
 
 
 @pytest.mark.parametrize('module', ['absl.flags', 'jax'])
-def test_ctrl_c_during_the_imports_of_the_command(installed, tmp_path, module):
+def test_ctrl_c_during_an_import_prints_no_traceback(
+  installed, tmp_path, module
+):
   typed.interrupt_import(tmp_path, module)
   done = installed(
     'tiger-jax --config=configs/quickstart.py', tmp_path, pythonpath=tmp_path

@@ -109,7 +109,7 @@ def test_refuses_a_newer_format(copy):
   assert 'format 99' in load_error(copy)
 
 
-def test_reads_a_record_without_a_new_field(copy):
+def test_reads_an_older_record_that_lacks_a_field(copy):
   change(
     copy,
     'train',

@@ -20,7 +20,7 @@ def _items(*categories):
   )
 
 
-def test_categories_of_a_general_shop():
+def test_the_first_name_of_a_path_is_the_category():
   items = _items('Garden > Tools > Forks', 'Music', 'Garden > Seeds')
   assert coarse_categories(items) == ['Garden', 'Music', 'Garden']
 
@@ -39,7 +39,7 @@ def test_names_that_nearly_all_items_share_are_dropped():
   assert categories[220:] == [UNKNOWN, 'Toys', UNKNOWN, 'Cars']
 
 
-def test_categories_of_two_names():
+def test_a_category_can_have_two_names():
   items = _items('A > B > C', 'A > D', 'E', '')
   assert coarse_categories(items, 2) == ['A > B', 'A > D', 'E', UNKNOWN]
 
@@ -49,7 +49,7 @@ def test_first_of_several_paths_counts():
   assert coarse_categories(items) == ['A', 'C', 'E']
 
 
-def test_items_without_categories():
+def test_items_without_categories_are_unknown():
   assert coarse_categories(_items('', 'A', ' > ; B', 'B')) == [
     UNKNOWN, 'A', UNKNOWN, 'B',
   ]  # fmt: skip
@@ -63,7 +63,7 @@ def test_last_shared_name_is_kept(num_items):
   assert coarse_categories(items) == ['Crime'] * num_items
 
 
-def test_categories_of_the_synthetic_shop():
+def test_categories_of_the_synthetic_shop_are_its_departments():
   items = synthetic.make(1, 0).items
   assert collections.Counter(coarse_categories(items)) == dict.fromkeys(
     synthetic_items.DEPARTMENTS, 120

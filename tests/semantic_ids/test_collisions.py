@@ -1,4 +1,4 @@
-"""Compares collision codes and moved items with slow computations."""
+"""Compares both ways to resolve collisions with slow computations."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ _ROWS = st_numpy.arrays(
 )
 
 
-def test_extra_code_worked_by_hand():
+def test_extra_code_numbers_the_items_that_share_codes():
   ids = extra_code(_CODES, (4, 5), {'quantizer': 'test'})
   np.testing.assert_array_equal(ids.codes[:, :2], _CODES)
   np.testing.assert_array_equal(ids.codes[:, 2], [0, 0, 1, 0, 1, 2])
@@ -282,9 +282,10 @@ def test_full_branches_are_not_searched(monkeypatch, holes):
   num_branches = len(np.unique(ids.codes[:, :2], axis=0))
   num_in = np.unique(ids.codes[:, 0], return_counts=True)[1]
   num_in_own = (ids.codes[:, :2] == 0).all(axis=1).sum()
-  # If the branch of an item is full, one call computes the distances to its
-  # siblings, and one the distances to the codes of the chosen sibling. With
-  # holes, one more call per branch may show that its unused codes do not exist.
+  # If the branch of an item is full, one call computes the distances to the
+  # sibling branches, and another call computes the distances to the codes in
+  # the chosen branch. With holes, each branch may need one more call, which
+  # shows that its unused codes do not exist.
   num_calls = 1 + (num_items - num_in_own) + (num_items - num_in[0])
   num_calls += num_items - num_in_own
   assert len(calls) <= num_calls + holes * (num_branches + len(num_in))

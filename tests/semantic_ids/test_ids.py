@@ -35,7 +35,7 @@ def test_group_rows_equals_numpy(codes):
   np.testing.assert_array_equal(counts, expected_counts)
 
 
-def test_save_and_load(tmp_path):
+def test_loaded_ids_equal_the_saved_ids(tmp_path):
   folder = tmp_path / 'new' / 'folder'
   ids = _ids()
   ids.save(folder)

@@ -52,7 +52,7 @@ def test_batch_size_is_at_most_the_number_of_items():
 
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
-def test_statistics_with_constant_dimensions(dtype):
+def test_std_of_a_constant_dimension_is_one(dtype):
   rng = np.random.default_rng(0)
   x = rng.normal(3, 2, size=(50, 4))
   # In float32, this dimension cannot be distinguished from a constant.
@@ -66,7 +66,7 @@ def test_statistics_with_constant_dimensions(dtype):
 
 
 @pytest.mark.parametrize('dtype', [np.float16, np.float32])
-def test_standardized_embeddings(dtype):
+def test_standardize_has_the_precision_of_float64(dtype):
   """With a sum in float32, the constant column would be -5222 instead of 0."""
   x = np.random.default_rng(0).normal(3, 2, (100_000, 2)).astype(dtype)
   x[:, 0] = 5.3
@@ -137,7 +137,7 @@ def test_stack_equals_the_batches():
   np.testing.assert_array_equal(stack, expected)
 
 
-def test_steps_per_call():
+def test_steps_per_call_are_whole_epochs_if_the_items_are_resident():
   def steps(num_items, dim, batch_size):
     x = np.broadcast_to(np.float16(0), (num_items, dim))
     return item_batches.ItemBatches(x, batch_size, 0).steps_per_call

@@ -1,4 +1,4 @@
-"""Tests the quality of IDs by hand, with slow loops and with scikit-learn."""
+"""Tests the quality measures by hand, with loops and with scikit-learn."""
 
 import collections
 import itertools
@@ -20,7 +20,7 @@ from tiger_jax.semantic_ids.quantizers import residual
 
 
 class _Sums(NamedTuple):
-  """A quantizer that can only reconstruct, by summing the vectors of codes."""
+  """A quantizer that can only reconstruct: it sums the vectors of the codes."""
 
   codebooks: tuple[Array, ...]
 
@@ -48,7 +48,7 @@ _NO_RECONSTRUCTION = _WithoutReconstruction(())
 
 
 def _ids(codes, sizes):
-  """Appends the collision code."""
+  """Returns Semantic IDs: the codes, and a collision code at the end."""
   counts = collections.Counter()
   collision_codes = []
   for row in codes:
@@ -71,13 +71,14 @@ def _worked_example():
   return quality.measure(ids, np.array(x, np.float16), quantizer, 'aabbcc')
 
 
-def test_measure_worked_by_hand():
+def test_measure_equals_values_worked_out_by_hand():
   measured = _worked_example()
   by_chance = measured.pop('category_purity_by_chance')
   assert all(0 < share <= 1 for share in by_chance)
-  # 3 / 2^(2/3): two codes, one twice as frequent as the other.
+  # If one of two codes is twice as frequent as the other, the perplexity is
+  # 3 / 2^(2/3).
   perplexity = pytest.approx([1.8898816] * 2)
-  # The ten nearest neighbors are all other items, so each pair counts.
+  # There are six items, so the ten nearest neighbors are all other items.
   agreement = pytest.approx([14 / 30, 6 / 30])
   assert measured == {
     'items': 6,
@@ -99,7 +100,7 @@ def test_measure_worked_by_hand():
   }
 
 
-def test_table_of_the_worked_example():
+def test_the_table_shows_the_worked_example():
   measured = _worked_example() | {'category_purity_by_chance': [0.5, 1.0]}
   lines = quality.format_table(measured).splitlines()
   assert [line.split() for line in lines[1:3]] == [
@@ -131,7 +132,7 @@ def test_result_can_be_written_as_json():
 
 
 def _slow(codes, category):
-  """Counts pair by pair and group by group."""
+  """Computes the measures pair by pair and group by group."""
   n = len(codes)
   result = collections.defaultdict(list)
   for depth in range(1, codes.shape[1] + 1):
@@ -207,7 +208,7 @@ def test_neighbor_agreement_equals_scikit_learn():
   assert measured['neighbour_agreement_by_chance'][1] < 0.3
 
 
-def test_category_purity_by_chance():
+def test_purity_of_unrelated_categories_equals_purity_by_chance():
   rng = np.random.default_rng(0)
   codes = rng.integers(0, 5, (2000, 1))
   x = rng.normal(size=(2000, 4)).astype(np.float32)
@@ -304,7 +305,7 @@ def test_duplicate_items_equal_numpy(dtype, dim):
   assert measured['constant_dimensions'] == 1
 
 
-def test_measure_of_one_item():
+def test_one_item_can_be_measured():
   ids = _ids(np.zeros((1, 2), np.int64), (3, 3))
   codebooks = (jnp.ones((3, 2)), jnp.ones((3, 2)))
   measured = quality.measure(ids, np.ones((1, 2)), _Sums(codebooks), ['a'])
@@ -316,7 +317,7 @@ def test_measure_of_one_item():
   assert ' - (0.0) ' in quality.format_table(measured)
 
 
-def test_measure_of_equal_items():
+def test_equal_items_can_be_measured():
   x = np.full((5, 3), 0.1, np.float32)
   ids = _ids(np.zeros((5, 1), np.int64), (1,))
   measured = quality.measure(

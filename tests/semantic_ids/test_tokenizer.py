@@ -74,7 +74,7 @@ def test_all_quantizers_are_tested():
 
 
 @pytest.mark.parametrize('name', _QUANTIZERS)
-def test_save_and_load(name, tmp_path):
+def test_a_loaded_tokenizer_equals_the_saved_tokenizer(name, tmp_path):
   saved = Tokenizer(_QUANTIZERS[name](), 'extra_code', _DIM)
   folder = tmp_path / 'new' / 'folder'
   saved.save(folder)
@@ -97,7 +97,7 @@ def test_save_and_load(name, tmp_path):
   )
 
 
-def test_array_names_in_the_file(tmp_path):
+def test_arrays_in_the_file_have_the_names_of_the_fields(tmp_path):
   Tokenizer(_QUANTIZERS['rq_vae'](), 'nearest_free', _DIM).save(tmp_path)
   with np.load(tmp_path / 'tokenizer.npz', allow_pickle=False) as arrays:
     assert {'codebooks/0', 'codebooks/1', 'autoencoder/mean'} < set(arrays)
@@ -130,7 +130,7 @@ def test_assign_appends_new_items(collisions):
   assert len(ids.codes) == _NUM_ITEMS
   np.testing.assert_array_equal(ids.codes[:25, : old.codes.shape[1]], old.codes)
   assert ids.provenance == {'a': 1}
-  if collisions == 'extra_code':  # The IDs do not depend on the split.
+  if collisions == 'extra_code':  # As if no item were new.
     expected = tokenizer.make_ids(x, {})
     np.testing.assert_array_equal(ids.codes, expected.codes)
     assert ids.level_sizes == expected.level_sizes
@@ -138,7 +138,7 @@ def test_assign_appends_new_items(collisions):
     assert ids.level_sizes == (8, 8)
 
 
-def test_assign_no_items():
+def test_assigning_no_items_returns_the_old_ids():
   tokenizer = _tokenizer()
   old = tokenizer.make_ids(_embeddings(), {})
   assert tokenizer.assign(_embeddings(0), old) is old

@@ -1,4 +1,4 @@
-"""The arguments of the Python API: accepted types and error messages."""
+"""Tests which arguments the Python API accepts, and its error messages."""
 
 import numpy as np
 import pandas as pd

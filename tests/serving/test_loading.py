@@ -1,4 +1,4 @@
-"""Loading a Recommender from the folder of a run."""
+"""Tests of loading a Recommender from the folder of a run."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The options of recommendations: filters, draws and proofs."""
+"""Tests of the options of recommendations: filters, draws and proofs."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from tiger_jax.serving.terminal import show_proof
 NUM_ITEMS = 14
 
 
-def test_seen_denied_and_allowed_items(recommender):
+def test_filters_keep_the_order_of_the_remaining_items(recommender):
   history = ['i102', 'i103', 'i105']
   ranked = [e.item_id for e in recommender.recommend(history, NUM_ITEMS)]
   unseen = [item for item in ranked if item not in history]

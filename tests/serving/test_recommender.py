@@ -1,4 +1,4 @@
-"""The Python API, with an untrained network."""
+"""Tests of the Python API with an untrained network."""
 
 import dataclasses
 
@@ -127,7 +127,7 @@ def test_invalid_requests_are_refused(recommender, history, k, message):
   assert '\n' not in str(error.value)
 
 
-def test_an_unknown_item_gets_example_or_similar_ids(recommender):
+def test_the_error_for_an_unknown_item_suggests_ids(recommender):
   with pytest.raises(UsageError, match="ids look like 'i100'"):
     recommender.recommend(['B00ZZZZ'])
   with pytest.raises(UsageError, match="did you mean 'i1"):
@@ -181,7 +181,7 @@ def test_an_unknown_user_is_refused(recommender, user, message):
 
 
 def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
-  """Requests differ in batch size, length, lists, temperature, seed and k."""
+  """Requests differ in batch size, length, filters, temperature, seed and k."""
   # With a higher limit, unproven draws would be searched again with more beams,
   # which compiles other programs.
   monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)

@@ -1,4 +1,4 @@
-"""Recommendations as text for a terminal."""
+"""Tests of recommendations as text for a terminal."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def test_each_recommendation_is_one_line(recommender):
 
 def test_shoppers_are_shown_with_their_next_purchase(recommender):
   text = show_shoppers(recommender, 0)
-  assert text.count('Shopper ') == 3  # The shop has three.
+  assert text.count('Shopper ') == 3  # The shop has three shoppers.
   ann = text[text.index('Shopper ann') :].split('\n\n')[0]
   # The last item is the target.
   assert ann.splitlines()[1:3] == ['      Item 0', '      Item 1']

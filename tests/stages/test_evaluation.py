@@ -14,7 +14,7 @@ from tiger_jax.stages import evaluation
 
 
 @pytest.mark.parametrize('num_users', [0, 150])
-def test_popularity_on_every_split(tmp_path, num_users):
+def test_popularity_metrics_equal_loops_on_every_split(tmp_path, num_users):
   dataset = synthetic.make(400, seed=0)
   config = Config(
     model=ModelConfig(name='popularity', max_history=3),

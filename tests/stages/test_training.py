@@ -37,7 +37,7 @@ def test_is_finished_compares_the_settings(tmp_path):
   about = {'config': dataclasses.asdict(config)}
   assert not training.is_finished(config, [tmp_path])
   run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)
-  # The first training is now set aside, and still counts.
+  # The first training was set aside, but it still counts as finished.
   run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, about={})
   assert training.is_finished(config, [tmp_path / 'other', tmp_path])
   spread = dataclasses.replace(config, parallel=ParallelConfig(2, 2))

@@ -65,7 +65,7 @@ def test_uses_the_artifact_of_another_run(tmp_path):
   stage(there, TWO, Builder('other'))
   used, new = stage(here, ONE, Builder(), elsewhere=[there])
   assert new and used.folder == here / 'stage'
-  # The run's own artifact comes first. A damaged one elsewhere is skipped.
+  # The run's own artifact comes first. A damaged artifact elsewhere is skipped.
   stage(there, ONE, Builder())
   (tmp_path / 'bad' / 'stage').mkdir(parents=True)
   (tmp_path / 'bad' / 'stage' / 'stage.json').write_text('{')

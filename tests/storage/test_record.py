@@ -48,7 +48,8 @@ def test_reads_what_was_written(folder):
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())
-  # No stage reads pictures, and checkpoints have their own manifest.
+  # The record does not list pictures, which no stage reads, and checkpoints,
+  # which have their own manifest.
   assert sorted(written['files']) == ['embeddings.npy', 'quality.json']
   assert written['format'] == record.FORMAT
 

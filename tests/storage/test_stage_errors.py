@@ -83,7 +83,7 @@ def test_refuses_to_replace_a_folder_that_is_not_an_artifact(tmp_path):
   assert folders(tmp_path) == ['stage']
 
 
-def test_refuses_a_blocked_name_before_the_build(tmp_path):
+def test_refuses_a_folder_in_the_way_before_the_build(tmp_path):
   stage(tmp_path, ONE, Builder())
   aside = tmp_path / f'stage.{ONE[:8]}'
   aside.mkdir()

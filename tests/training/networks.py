@@ -53,13 +53,13 @@ def make_batch(step, size=16):
 
 
 def make_stack(start, stop, size=16):
-  """Returns the batches of some steps."""
+  """Returns the batches of steps `start` to `stop - 1` as one stack."""
   steps = [make_batch(step, size) for step in range(start, stop)]
   return Batch(*map(np.stack, zip(*steps, strict=True)))
 
 
 def make_excerpts(start, stop, size=16):
-  """Returns the batches of some steps, as excerpts of `make_events`."""
+  """Returns a stack of batches as excerpts of the events of `make_events`."""
   rng = np.random.default_rng(start)
   shape = (stop - start, size)
   first = rng.integers(0, NUM_EVENTS - WIDTH - 1, shape).astype(np.int32)

@@ -101,7 +101,7 @@ class Counter:
 
 
 class Run:
-  """A run in a workdir. Calling it trains or resumes, as a new process would.
+  """A run in a workdir. A call trains or resumes it, as a new process would.
 
   Attributes:
     numbers: The numbers of the batches that `counting` has yielded.
@@ -145,7 +145,7 @@ class Run:
   def stopping(self, at, source=None, error=None):
     """Returns a source that is interrupted when step `at` is read.
 
-    It raises `error` if one is given, and sends SIGTERM otherwise.
+    The source raises `error` if it is given. Otherwise, it sends SIGTERM.
     """
 
     def read(start, stop):

@@ -1,4 +1,4 @@
-"""Training in bfloat16: results are equal exactly, or up to rounding."""
+"""Tests that results in bfloat16 are equal exactly, or up to rounding."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def test_a_resumed_run_has_equal_parameters(tmp_path):
 
 
 def test_forward_passes_agree_up_to_rounding():
-  """Padding, other rows and one pass for all prefixes do not change logits."""
+  """Compares passes with padding, for one row, and for all prefixes at once."""
   task = make_task(dtype='bfloat16', causal_encoder=True, num_user_tokens=0)
   codes = task.tables.codes
   batch = make_batch(0, 8)

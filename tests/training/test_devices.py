@@ -1,4 +1,4 @@
-"""Training gives the same result on every mesh."""
+"""Tests that training gives the same result on every mesh."""
 
 import functools
 
@@ -110,7 +110,7 @@ def on_one_device(name):
 SIZES = {'d_model': 16, 'num_heads': 8, 'head_dim': 2, 'mlp_dim': 16}
 KINDS = {
   'mlp': Mlp,
-  # Only this TIGER has dropout and users, which take long to compile.
+  # Only this TIGER has dropout and user tokens, which take long to compile.
   'bidirectional': functools.partial(
     make_task, level_sizes=(8, 8, 8), num_user_tokens=8, **SIZES
   ),
@@ -122,7 +122,7 @@ KINDS = {
     num_user_tokens=0,
     **SIZES,
   ),
-  # The rows of a level are on several devices.
+  # A head is a part of the code embedding, whose rows are on several devices.
   'tied': functools.partial(
     make_task,
     level_sizes=(8, 8, 8),
@@ -173,7 +173,7 @@ def test_several_devices_train_like_one(name, shape):
 
 
 @pytest.mark.parametrize('recipe', ['adamw', 'adafactor'])
-def test_every_recipe(recipe):
+def test_every_recipe_gives_equal_results_on_several_devices(recipe):
   config = OptimizerConfig(recipe, 0.01)
   state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), config)
   expected, expected_losses, _ = train(Mlp(), make_mesh(ONE_DEVICE), config)
@@ -182,7 +182,7 @@ def test_every_recipe(recipe):
   assert_sharded(state, shardings)
 
 
-def test_replicas():
+def test_replicas_on_several_devices_equal_single_runs():
   seeds = [1, *SEEDS]
   mesh = make_mesh((2, 2, 2))
   state, losses, shardings = train(Mlp(), mesh, ADAGRAD, seeds)
@@ -193,7 +193,7 @@ def test_replicas():
   assert_close(jax.tree.map(lambda x: x[1], state.params), single.params)
 
 
-def test_a_batch_size_that_is_not_divisible_by_devices():
+def test_a_batch_that_is_not_divisible_gives_equal_results():
   state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), size=11)
   expected, expected_losses, _ = train(Mlp(), make_mesh(ONE_DEVICE), size=11)
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
@@ -201,7 +201,7 @@ def test_a_batch_size_that_is_not_divisible_by_devices():
   assert_sharded(state, shardings)
 
 
-def test_heads_that_are_not_divisible_by_devices():
+def test_heads_that_are_not_divisible_give_equal_results():
   """The heads are replicated, and the result is the same."""
   state, losses, shardings = train(Mlp(num_heads=3), make_mesh((1, 1, 8)))
   expected, expected_losses, _ = train(Mlp(num_heads=3), make_mesh(ONE_DEVICE))

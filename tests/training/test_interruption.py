@@ -1,4 +1,4 @@
-"""An interrupted run ends with the same bits as an uninterrupted one."""
+"""Tests that an interrupted run and a whole run end with the same bits."""
 
 import os
 from pathlib import Path
@@ -42,12 +42,12 @@ def assert_ends_as(run, params, whole):
 
 
 def test_all_batches_differ(whole):
-  """Otherwise, equal ledgers would prove nothing."""
+  """If all batches were equal, equal ledgers would prove nothing."""
   _, ledger, _ = whole
   assert len(set(ledger)) == len(ledger) == STEPS
 
 
-def test_kill_9(tmp_path, whole):
+def test_a_killed_run_resumes_with_equal_results(tmp_path, whole):
   root = Path(__file__).parents[2]
   done = subprocess.run(
     [sys.executable, running.__file__, tmp_path, '7'],
@@ -96,7 +96,7 @@ def test_after_an_error_a_run_resumes_from_the_last_save(tmp_path, whole, at):
   assert_ends_as(run, run(task, read), whole)
 
 
-def test_many_interruptions(tmp_path, whole):
+def test_many_interruptions_do_not_change_the_results(tmp_path, whole):
   run = Run(tmp_path)
   task, read = real_task()
   for at in (3, 4, 8):
@@ -168,7 +168,7 @@ def test_a_ledger_with_missing_lines_is_refused(tmp_path, lines):
     run(Counter())
 
 
-def test_sigterm_between_two_log_lines(tmp_path):
+def test_sigterm_between_two_log_lines_loses_no_metrics(tmp_path):
   """Pending metrics are written before the loop ends."""
   run = Run(tmp_path, log_every=4)
   with pytest.raises(Preempted):

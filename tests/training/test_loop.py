@@ -1,4 +1,4 @@
-"""The train loop without interruptions."""
+"""Tests of the train loop without interruptions."""
 
 import time
 
@@ -59,7 +59,7 @@ def test_the_last_step_is_always_saved(tmp_path, save_every):
   assert run.steps('score') == evaluated
 
 
-def test_a_log_line_has_the_means_since_the_last_one(tmp_path):
+def test_a_log_line_has_the_means_since_the_previous_line(tmp_path):
   run = Run(tmp_path, log_every=4, save_every=100)
   run(Counter())
   assert [(x['step'], x['loss']) for x in run.lines()] == [

@@ -1,4 +1,4 @@
-"""Every program of training lowers for every platform."""
+"""Tests that every training program lowers for every platform."""
 
 import jax
 import numpy as np
@@ -58,23 +58,23 @@ def lowered(task, stack, seeds, recipe='adamw', mesh=None):
 @pytest.mark.parametrize('replicas', [1, 3])
 @pytest.mark.parametrize('causal', [False, True])
 @pytest.mark.parametrize('resident', [False, True])
-def test_tiger(replicas, causal, resident):
+def test_tiger_lowers(replicas, causal, resident):
   task = make_task(make_events() if resident else None, causal_encoder=causal)
   stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
   lowered(task, stack, list(range(replicas)))
 
 
 @pytest.mark.parametrize('recipe', ['adafactor', 'adagrad'])
-def test_every_recipe(recipe):
+def test_every_recipe_lowers(recipe):
   lowered(make_task(), make_stack(0, 2), [0, 1], recipe)
 
 
-def test_in_bfloat16():
+def test_tiger_lowers_in_bfloat16():
   lowered(make_task(dtype='bfloat16'), make_stack(0, 2), [0])
 
 
 @pytest.mark.parametrize('replicas', [1, 2])
-def test_several_devices(replicas):
+def test_training_lowers_for_several_devices(replicas):
   exported = lowered(
     make_task(),
     make_stack(0, 2),
@@ -86,7 +86,7 @@ def test_several_devices(replicas):
 
 @pytest.mark.parametrize('kind', [RqVae, VqVae])
 @pytest.mark.parametrize('resident', [False, True])
-def test_quantizers(kind, resident):
+def test_quantizers_lower(kind, resident):
   config = SemanticIdsConfig(
     codebook_sizes=(8, 8),
     latent_dim=4,
@@ -110,20 +110,20 @@ def test_quantizers(kind, resident):
 
 @pytest.mark.parametrize('loss', ['cross_entropy', 'sampled_softmax', 'bce'])
 @pytest.mark.parametrize('kind', [SasRec, Bert4Rec, Gru4Rec])
-def test_item_models(kind, loss):
+def test_item_models_lower(kind, loss):
   model = kind(small(loss=loss), 30, 9)
   lowered(ItemTask(model, None), make_stack(0, 2), [0, 1])
 
 
-def test_dsi():
+def test_dsi_lowers():
   codes, vectors = np.zeros((30, 3), np.int32), np.zeros((30, 4), np.float32)
   task = DsiTask(TigerTask(Dsi(small(), (5, 5, 2)), codes), vectors, 8)
   lowered(task, make_stack(0, 2), [0])
 
 
 @pytest.mark.parametrize('approximate', [False, True])
-def test_item_retrieval(approximate):
-  """Matrix products are float32 for every dtype and default precision."""
+def test_matrix_products_of_item_retrieval_are_float32(approximate):
+  """They do not depend on the dtype of the model or the default precision."""
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))

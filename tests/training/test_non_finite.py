@@ -1,4 +1,4 @@
-"""Error messages about values that are not finite."""
+"""Tests of the error messages about values that are not finite."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +49,7 @@ def test_the_error_names_step_batch_and_tensor(
   assert run.ledger() == digests(range(STEPS))
 
 
-def test_an_error_before_the_first_checkpoint(tmp_path, capfd):
+def test_an_error_before_the_first_checkpoint_saves_nothing(tmp_path, capfd):
   run = Run(tmp_path)
   with pytest.raises(NumbersError, match='loss is not finite at step 2,'):
     run(Counter(at=2))

@@ -1,4 +1,4 @@
-"""The optimizers, compared with values worked out by hand."""
+"""Tests of the optimizers against values worked out by hand."""
 
 import math
 
@@ -35,8 +35,8 @@ def updates_of(config, num_steps, gradients, params):
 def rates_of(recipe, num_steps, steps, **changes):
   """Returns the learning rate of some steps.
 
-  With a constant gradient, the update of Adam equals the rate. So does the
-  update of Adafactor if the root mean square of the parameters is 1.
+  With a constant gradient, the update of Adam equals the rate. The update of
+  Adafactor also equals the rate if the root mean square of the parameters is 1.
   """
   config = OptimizerConfig(recipe, RATE, clip_norm=NO_CLIP, **changes)
   gradients = np.full((max(steps) + 1, 6), 2.0)
@@ -70,7 +70,7 @@ def test_adamw_without_warmup_starts_at_the_peak_rate():
   np.testing.assert_allclose(rates, expected, rtol=1e-4)
 
 
-def test_adamw_with_a_warmup_longer_than_the_run():
+def test_adamw_only_warms_up_if_the_warmup_is_longer_than_the_run():
   rates = rates_of('adamw', 5, [0, 2, 4], warmup_steps=8)
   np.testing.assert_allclose(
     rates, [0, 2 / 8 * RATE, 4 / 8 * RATE], rtol=1e-4, atol=1e-7
@@ -104,7 +104,7 @@ def _shrunk(params):
   return shrunk
 
 
-def test_decayed_parameters_of_tiger():
+def test_weight_decay_of_tiger_is_for_kernels_and_embeddings():
   model = Tiger(
     ModelConfig(
       max_history=3, d_model=8, num_heads=2, head_dim=4, mlp_dim=8,
@@ -130,7 +130,7 @@ def test_decayed_parameters_of_tiger():
   }
 
 
-def test_decayed_parameters_of_an_rq_vae():
+def test_weight_decay_of_an_rq_vae_is_for_kernels_and_codebooks():
   def init(rng):
     network = autoencoder.init(rng, (5,), 4, np.zeros(6), np.ones(6))
     return Params(RqVae(network, (jnp.ones((2, 4)), jnp.ones((3, 4)))), ())
@@ -163,7 +163,7 @@ def test_adafactor_rate_is_constant_then_inverse_square_root():
   np.testing.assert_allclose(rates, [*expected, 0.4 * RATE], rtol=1e-4)
 
 
-def test_adafactor_without_warmup():
+def test_adafactor_without_warmup_decays_after_step_one():
   rates = rates_of('adafactor', 50, [0, 1, 4, 9])
   np.testing.assert_allclose(rates, [RATE, RATE, RATE / 2, RATE / 3], rtol=1e-4)
 

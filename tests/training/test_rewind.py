@@ -1,4 +1,4 @@
-"""Rewinds, which skip the batches around a bad one."""
+"""Tests of rewinds, which skip the batches around a bad batch."""
 
 import contextlib
 import io
@@ -63,13 +63,13 @@ class Chain:
 def expected_run(num_steps, steps_per_call, back, skip, bad):
   """Returns the batches that a run trains on, and the start of each window.
 
-  Each bad batch removes itself and its neighbors from a list of numbers.
+  It lists all batch numbers, and removes a window around each bad batch.
   """
   numbers = list(range(num_steps + 10_000))
   starts = []
   while bad_left := set(bad) & set(numbers[:num_steps]):
     at = min(numbers.index(number) for number in bad_left)
-    # All steps before the last window are finite.
+    # All steps before the last window are finite, so no window starts earlier.
     start = max(at - back, starts[-1] if starts else 0)
     stop = max(start + skip, at + 1)
     while start % steps_per_call:
@@ -127,11 +127,11 @@ SHIPPED = {
 @example(**SHIPPED, bad=[2390])
 @example(**SHIPPED | {'where': 'parameter'}, bad=[2005, 2450])
 @example(**SHIPPED | {'interruption': (120, 'kill')}, bad=[2190])
-def test_one_rewind_for_one_bad_batch(
+def test_one_bad_batch_causes_one_rewind(
   num_steps, steps_per_call, save_every, log_every, back, skip, bad, where,
   interruption,
 ):  # fmt: skip
-  """Holds for all periods of logs and checkpoints, even if interrupted."""
+  """Holds for all periods of logs and checkpoints, and for interrupted runs."""
   numbers, starts = expected_run(num_steps, steps_per_call, back, skip, bad)
   printed = io.StringIO()
   with (
@@ -169,7 +169,7 @@ def test_one_rewind_for_one_bad_batch(
 @pytest.mark.parametrize(
   ('back', 'skip', 'steps_per_call', 'step', 'expected'),
   [
-    # Batches 390 to 409 around batch 400, which step 401 trains on.
+    # Step 401 trains on batch 400, so batches 390 to 409 are skipped.
     (10, 20, 1, 401, (390, 410)),
     (0, 1, 1, 401, (400, 401)),
     # The bad batch is always skipped.
@@ -184,7 +184,7 @@ def test_one_rewind_for_one_bad_batch(
     (3, 5, 4, 10, (4, 12)),
   ],
 )  # fmt: skip
-def test_the_window_around_a_bad_step(
+def test_the_window_contains_the_bad_step(
   back, skip, steps_per_call, step, expected
 ):
   assert Rewind(back, skip, steps_per_call).window(step) == expected
@@ -199,7 +199,7 @@ def test_the_window_starts_after_an_earlier_one():
   ('rewind', 'expected'),
   [(None, 0), (Rewind(100, 200), 100), (Rewind(100, 200, 8), 104)],
 )
-def test_the_reach_of_a_schedule(rewind, expected):
+def test_the_reach_is_back_rounded_up_to_whole_calls(rewind, expected):
   assert Schedule(1, 1, 1, rewind).reach == expected
   if rewind:
     # The earliest bad step is the first after checkpoint 800.
@@ -226,7 +226,7 @@ def test_a_rewind_skips_batches(tmp_path, bad, capsys):
   assert run.saved() == [6, 8, 10]
 
 
-def test_a_rewind_from_a_failed_save(tmp_path):
+def test_a_failed_save_causes_a_rewind(tmp_path):
   """Only the save detects the bad parameters."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=1, skip=2))
   assert rewound(run, [5], 'parameter')['count'] == STEPS
@@ -236,8 +236,10 @@ def test_a_rewind_from_a_failed_save(tmp_path):
 @pytest.mark.parametrize(
   ('back', 'to'), [(0, 6), (1, 4), (2, 4), (4, 2), (5, 0), (100, 0)]
 )
-def test_which_checkpoint_a_rewind_restores(tmp_path, back, to, capsys):
-  """The newest checkpoint at step 6 - `back` or earlier; step 7 is bad."""
+def test_a_rewind_restores_the_newest_checkpoint_before_the_window(
+  tmp_path, back, to, capsys
+):
+  """Step 7 is bad, so the checkpoint is of step 6 - `back` or earlier."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back, skip=8))
   assert rewound(run, [6])['count'] == STEPS
   assert f'back to step {to};' in capsys.readouterr().out
@@ -314,8 +316,8 @@ def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   assert run.saved() == whole.saved()
 
 
-def test_the_skipped_number_of_an_earlier_version_is_a_range(tmp_path):
-  """The number was added to the batch numbers of all later steps."""
+def test_the_skipped_number_of_an_earlier_version_becomes_a_range(tmp_path):
+  """Earlier versions added the number to the batch numbers of later steps."""
   run = Run(tmp_path, save_every=4, rewind=Rewind(back=1, skip=2))
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))

@@ -1,4 +1,4 @@
-"""The training step: many steps in one call, and several replicas."""
+"""Tests of many training steps in one call, and of several replicas."""
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +119,7 @@ def test_steps_in_one_call_equal_single_steps():
     assert_same_bits(train(Linear(), ADAMW, [1], parts), stack)
 
 
-def test_excerpts_equal_batches():
+def test_training_on_excerpts_equals_training_on_batches():
   events = make_events()
   excerpts = make_excerpts(0, 4)
   stack = train(make_task(events), ADAMW, [1], [excerpts])
@@ -169,7 +169,7 @@ def test_every_step_has_new_random_draws(num_replicas):
 
 
 class Fragile:
-  """A task whose loss or gradient the batch can make infinite."""
+  """A task whose loss or gradient is infinite for some batches."""
 
   tables = ()
 

@@ -79,7 +79,7 @@ def _numpy_mlp(variables, x):
   return x
 
 
-def test_decoder_has_the_widths_in_reverse_order(params):
+def test_decoder_has_the_widths_of_the_encoder_in_reverse_order(params):
   widths = {
     name: [layer['kernel'].shape for _, layer in sorted(layers.items())]
     for name, layers in params.model.autoencoder._asdict().items()
@@ -134,11 +134,7 @@ def test_each_loss_term_moves_only_its_own_parameters(gradients, term, moved):
 
 
 def test_beta_weights_the_commitment(task, params, gradients):
-  """The codebook and commitment terms have equal values.
-
-  Only their gradients distinguish them.
-  """
-
+  """The codebook and commitment terms differ only in their gradients."""
   gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
   args = (task.tables, embeddings()[:20], jax.random.key(0))
   total = gradient(params, *args).model
@@ -154,8 +150,8 @@ def test_beta_weights_the_commitment(task, params, gradients):
     np.testing.assert_allclose(
       total.codebooks[level], pull, rtol=1e-3, atol=1e-5
     )
-  # The encoder's gradient is that of the reconstruction, plus 0.25 times that
-  # of the commitment.
+  # The gradient of the encoder is the gradient of the reconstruction term plus
+  # 0.25 times the gradient of the commitment term.
   jax.tree.map(
     lambda a, b, c: np.testing.assert_allclose(
       a, b + 0.25 * c, rtol=1e-3, atol=1e-4
@@ -166,7 +162,7 @@ def test_beta_weights_the_commitment(task, params, gradients):
   )
 
 
-def test_straight_through_gradient(params, gradients):
+def test_encoder_gets_the_gradient_of_the_quantized_vector(params, gradients):
   x = jnp.asarray(embeddings()[:20])
   network = params.model.autoencoder
 
@@ -194,7 +190,7 @@ def test_init_uses_every_code(params):
   assert [len(np.unique(level)) for level in codes.T] == [8, 8, 8]
 
 
-def test_init_with_the_first_batch(task):
+def test_init_can_fit_the_codebooks_to_the_first_batch(task):
   first_batch_task = make_task(kmeans_init='first_batch')
   model = first_batch_task.init(jax.random.key(0)).model
   network = task.init(jax.random.key(0)).model.autoencoder
@@ -247,7 +243,7 @@ def test_loss_of_rows_equals_loss_of_embeddings(task, params):
   )
 
 
-def test_trains_on_float16_embeddings():
+def test_parameters_are_float32_for_float16_embeddings():
   task = make_task(x=embeddings().astype(np.float16))
   assert all(
     leaf.dtype == jnp.float32
@@ -261,7 +257,7 @@ def test_refuses_fewer_items_than_codes():
     task.init(jax.random.key(0))
 
 
-def test_codebooks_of_different_sizes():
+def test_codebooks_can_have_different_sizes():
   params = make_task(codebook_sizes=(2, 4, 8)).init(jax.random.key(0))
   assert params.model.level_sizes == (2, 4, 8)
   assert [len(idle) for idle in params.idle] == [2, 4, 8]

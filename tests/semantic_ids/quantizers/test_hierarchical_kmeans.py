@@ -45,12 +45,12 @@ def _tree():
   )
 
 
-def test_tree_worked_by_hand(tree):
+def test_a_small_tree_equals_values_worked_out_by_hand(tree):
   assert isinstance(tree, Quantizer)
   assert tree.level_sizes == (2, 3)
   x = jnp.asarray([[0.0, -3.0], [2.0, 0.0], [7.0, 3.0], [4.9, 3.0]])
   codes = tree.codes(x)
-  # The leaf nearest to the last item is (9, 3), but on another branch.
+  # The leaf (9, 3) is nearest to the last item, but it is on another branch.
   np.testing.assert_array_equal(codes, [[0, 1], [0, 2], [1, 0], [0, 2]])
   np.testing.assert_array_equal(
     tree.reconstruct(codes),
@@ -123,8 +123,10 @@ def test_every_item_gets_its_own_codes(num_items):
 
 
 @pytest.mark.parametrize('num_items, num_children', [(8, 2), (9, 3), (64, 4)])
-def test_number_of_children_of_the_root(num_items, num_children):
-  """With 3 levels, it is the cube root of the number of items."""
+def test_number_of_children_of_the_root_depends_on_the_items(
+  num_items, num_children
+):
+  """With 3 levels, it is the cube root of `num_items`, rounded up."""
   tree = _fit(_random(num_items), (5, 256, 256))
   assert tree.level_sizes[0] == num_children
 
@@ -185,7 +187,7 @@ def test_codes_do_not_depend_on_the_batch():
   np.testing.assert_array_equal(tree.codes(jnp.asarray(x)), codes)
 
 
-def test_fits_to_a_sample(monkeypatch):
+def test_fits_to_a_sample_of_the_items(monkeypatch):
   monkeypatch.setattr(kmeans, 'MAX_ITEMS', 50)
   x = _random(400)
   tree = _fit(x, (256, 256))

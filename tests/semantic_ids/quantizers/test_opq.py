@@ -109,7 +109,7 @@ def test_fits_equal_items():
   assert _error(x, quantizer) < 1e-9
 
 
-def test_fits_to_a_sample(monkeypatch):
+def test_fits_to_a_sample_of_the_items(monkeypatch):
   x = _correlated(300, 6)
   monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
   quantizer = opq.fit(jax.random.key(0), x, (8, 8))

@@ -13,7 +13,7 @@ _NUM_ITEMS = 20_000
 
 
 def _embeddings(num_items=_NUM_ITEMS, dim=8):
-  # Rounded to 16 bits, so that the low bits of every number are zero.
+  # The numbers are rounded to float16, so their low bits in float32 are zero.
   x = np.random.default_rng(0).normal(size=(num_items, dim))
   return x.astype(np.float16).astype(np.float32)
 
@@ -87,7 +87,7 @@ def test_equal_embeddings_get_equal_codes(codes):
   np.testing.assert_array_equal(_codes(x[[3, 3]]), codes[[3, 3]])
 
 
-def test_zeros_get_the_same_codes():
+def test_signed_zeros_and_subnormals_get_the_same_codes():
   x = np.float32([[0.0, 1], [-0.0, 1], [1e-40, 1], [1, 0], [1, -0.0]])
   codes = _codes(x, _fit((4096,), dim=2))[:, 0]
   assert codes[0] == codes[1] == codes[2] != codes[3] == codes[4]

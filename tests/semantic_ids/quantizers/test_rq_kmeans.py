@@ -83,7 +83,7 @@ def test_fits_float16_duplicates_and_constant_dimensions():
   assert _error(x.astype(np.float32), quantizer) < 1e-6
 
 
-def test_fits_to_a_sample(monkeypatch):
+def test_fits_to_a_sample_of_the_items(monkeypatch):
   x = _embeddings(300, 6)
   monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
   quantizer = rq_kmeans.fit(jax.random.key(0), x, (8,))
