@@ -115,7 +115,8 @@ def test_every_level_has_its_own_embeddings(plain, codes):
     )
     bound = decoder.bind({'params': params['decoder']})
     cross = bound.cross_keys_values(encoded)
-    return bound(teacher, bound.empty_cache(3), cross, mask[:, None], True)[0]
+    cache = bound.empty_cache(3)
+    return bound(teacher, cache, cross, mask[:, None], None, True)[0]
 
   x = run_stacks(params)
   expected = [x[:, i] @ params[f'heads_{i}']['kernel'] for i in range(3)]
