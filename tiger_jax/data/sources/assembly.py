@@ -80,9 +80,9 @@ def assemble(
 ) -> Dataset:
   """Checks a source's content and numbers the items.
 
-  Items are sorted by a hash of their ids. The row of an item determines its
-  collision code and its order among equal scores. Rows in the order of the
-  events would therefore leak held-out events (appendix D of the paper).
+  Items are sorted by a hash of their ids. If the rows followed the order of the
+  events, they would leak held-out events (appendix D of the paper), because the
+  row of an item determines its collision code and its order among equal scores.
 
   Args:
     config: The flags `keep_repeats`, `drop_short_users` and

@@ -194,7 +194,7 @@ def _read_jsonl(
       elif key not in other_names and isinstance(key, str):
         if column_names.column_of(key) in wanted:
           kept[key] = [*[None] * num_rows, value]
-        # Fields that are not read are only named in an error message.
+        # The names of other fields are kept only for an error message.
         elif len(other_names) < 100:
           other_names[key] = None
     num_rows += 1
