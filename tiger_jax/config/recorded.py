@@ -12,7 +12,7 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
 from tiger_jax.storage.record import Artifact
 
-# Fields that no longer exist, with the values that had no effect.
+# The fields that no longer exist, each with the value that had no effect.
 _RETIRED = {'train': {'learning_rates': []}}
 
 

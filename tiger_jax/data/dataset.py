@@ -15,7 +15,7 @@ from tiger_jax.storage import files
 from tiger_jax.storage.arrays import read_arrays
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
-# One event each for training, validation and test.
+# A validation item, a test item, and at least one earlier item.
 MIN_EVENTS = 3
 # Enough for the text of a hundred million items.
 _MAX_TEXT_BYTES = 2**35

@@ -69,7 +69,7 @@ def write(
 
 
 def read(folder: Path, *, thorough: bool = False) -> Artifact:
-  """Reads the record of a finished stage, and checks the listed files.
+  """Reads the record of a finished stage, and checks the files in its list.
 
   Args:
     folder: The folder of the stage.

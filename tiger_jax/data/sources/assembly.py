@@ -204,7 +204,8 @@ def _without_short_users(
   if not users:
     raise DataError(
       f'{events_file} has no user with at least {MIN_EVENTS} events'
-      f'{uncounted}, one each for training, validation and test: add events'
+      f'{uncounted}: add events, because a user needs a validation item, a '
+      'test item and an earlier item'
     )
   if len(short) and not config.drop_short_users:
     first = short[0]

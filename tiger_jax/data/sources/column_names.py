@@ -80,7 +80,7 @@ def merge(
 
   For example, some records may have the field `user`, and others `user_id`. If
   a record has both with different values, only `user` is read in all records,
-  because it is the column's own name. In this case, a record that has only
+  because `user` is the column's own name. In this case, a record that has only
   `user_id` is an error.
 
   Args:

@@ -38,9 +38,9 @@ def read(path: Path) -> Iterator[Record]:
   """Yields the records of a file without reading all of it into memory.
 
   The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` file is
-  decompressed. Blank lines are skipped. Damage at the end of a
-  compressed file is detected only after all earlier records are yielded. The
-  caller must therefore read all records before writing any results.
+  decompressed. Blank lines are skipped. Damage at the end of a compressed file
+  is detected only after all earlier records are yielded. The caller must
+  therefore read all records before writing any results.
 
   Raises:
     DataError: The file is missing or damaged, or its content does not fit its
