@@ -74,7 +74,7 @@ def list_large(layout: Layout, arrays: Arrays) -> tuple[LargeNodes, ...]:
   """Finds the large prefixes, and writes their child codes into the columns.
 
   Raises:
-    DataError: The layout has too little capacity for them.
+    DataError: The layout has too little capacity for the large prefixes.
   """
   num_items = int(arrays.offsets[-1])
   levels = []
@@ -295,7 +295,7 @@ def _numbers(
 def _split(
   columns: Sequence[np.ndarray], level_sizes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the number of all codes but the last, and the last code."""
+  """Returns all codes but the last as one number, and the last code."""
   *parents, code = columns
   return _numbers(parents, level_sizes, len(code)), code.astype(np.int64)
 

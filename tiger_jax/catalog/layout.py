@@ -131,7 +131,7 @@ def choose_layout(
   level_sizes: tuple[int, ...],
   capacity: int,
 ) -> Layout:
-  """Chooses the representation of each level that costs less time and space."""
+  """Chooses a representation of each level that saves time and space."""
   last = len(level_sizes) - 1
   root, num_items = np.zeros(1, np.int32), len(columns[0])
   starts = [
@@ -178,7 +178,7 @@ def choose_layout(
 
 
 def round_up(number: int) -> int:
-  """Rounds a length up to a multiple of 128, so that devices can share it."""
+  """Rounds a length up to a multiple of 128, which shards evenly."""
   return math.ceil(number / 128) * 128
 
 

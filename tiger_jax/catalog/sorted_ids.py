@@ -65,7 +65,7 @@ def check_rows(rows: Integer[np.ndarray, ' items'], num_items: int) -> None:
   if rows.min(initial=0) < 0:
     raise DataError(f'row {rows.min()} is negative: count rows from 0')
   if rows.max(initial=0) >= 2**31 - 1:
-    raise DataError(f'row {rows.max()} is too large: number rows below 2**31')
+    raise DataError(f'row {rows.max()} is too large: the limit is 2**31 - 2')
   is_used = np.zeros(rows.max(initial=0) + 1, bool)
   is_used[rows] = True
   num_distinct = int(is_used.sum())

@@ -69,10 +69,11 @@ class Prefixes(NamedTuple):
 class Trie:
   """The sorted valid IDs, which a search descends code by code.
 
-  A prefix is a range of slots, in which bisection finds the range of a longer
-  prefix. At the leading levels, a bitmap marks the codes that may follow a
-  prefix. At later levels, the codes are read from the range itself. The module
-  `layout` describes the arrays.
+  The position of an ID is its slot, and the IDs with the same prefix occupy a
+  range of slots. Bisection of this range finds the range of a longer prefix. At
+  the leading levels, a bitmap marks the codes that may follow a prefix. At
+  later levels, the codes are read from the range itself. The module `layout`
+  describes the arrays.
   """
 
   layout: Layout
@@ -111,7 +112,7 @@ class Trie:
   def place(
     self, level: int, prefixes: Prefixes, code: Integer[Array, '*b']
   ) -> Integer[Array, '*b']:
-    """Returns the position of a code in `children`; the code must be valid."""
+    """Returns the position of a valid code in the result of `children`."""
     if prefixes.number is not None:
       return code
     start, count = self._child_list(level, prefixes)
@@ -123,7 +124,7 @@ class Trie:
   def descend(
     self, level: int, prefixes: Prefixes, code: Integer[Array, 'b n']
   ) -> Prefixes:
-    """Appends a code to each prefix; the range is empty if no item matches."""
+    """Appends a code to each prefix; a range without items is empty."""
     if prefixes.number is None:
       return self._narrow(level, prefixes, code)
     number = prefixes.number * self.level_sizes[level] + code

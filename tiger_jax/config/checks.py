@@ -19,7 +19,8 @@ def added_later(default: Any, before: Any) -> Any:
 
   Args:
     default: The value in new configs.
-    before: The value with the behavior of versions without it, see `BEFORE`.
+    before: The value with which the code behaves as it did before the field was
+      added, see `BEFORE`.
   """
   return dataclasses.field(default=default, metadata={BEFORE: before})
 

@@ -43,7 +43,8 @@ class Command:
   Attributes:
     mode: One of `MODES`.
     workdir: The folder of the run, as the user wrote it.
-    config: The settings of a single run; None for an experiment or no config.
+    config: The settings of a single run; None for an experiment, or if no
+      config is given.
     experiment: The settings of an experiment, see `experiments.spec`; None for
       a single run.
     repeat: The command that repeats the run, without overrides of paths.

@@ -16,7 +16,8 @@ from tiger_jax.config import Config
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.errors import UsageError
 
-# The maximum length of a text value. Linux allows no longer path.
+# The maximum length of a text value, which is also the maximum length of a path
+# on Linux.
 _LONGEST = 4096
 # Shortens values in error messages: values from a file may be long.
 SHOWN = reprlib.Repr()
@@ -84,7 +85,7 @@ def as_path(value: Any, where: str) -> Path:
   """Returns an argument as a path with the home folder in place of `~`.
 
   Raises:
-    UsageError: The argument is not a path, or see `expand`.
+    UsageError: The argument is not a path, or `expand` cannot expand it.
   """
   if not isinstance(value, str | os.PathLike):
     raise UsageError(f'{where} is {SHOWN.repr(value)}: pass a path')
@@ -150,7 +151,8 @@ def _convert(field_type: Any, value: Any, where: str) -> Any:
     raise UsageError(
       f'{where} is {SHOWN.repr(value)}: it must be of type {name}'
     )
-  # Later error messages about wrong choices show the whole value.
+  # The length is limited, because the error message about a wrong choice shows
+  # the whole value.
   if field_type is str and len(value) > _LONGEST:
     raise UsageError(f'{where} is longer than {_LONGEST} characters')
   is_path = where.removeprefix('config.') in _PATHS

@@ -93,7 +93,7 @@ def load_config(
   """
   if overrides is not None and not isinstance(overrides, Mapping):
     raise UsageError(
-      f'overrides is {SHOWN.repr(overrides)}: pass a dict of values by field'
+      f'overrides is {SHOWN.repr(overrides)}: pass a dict from fields to values'
     )
   settings = load(str(config_dict.as_path(path, 'path')))
   if 'experiment' in settings:

@@ -16,8 +16,8 @@ class EvaluationConfig:
   """The measurement of a trained model.
 
   Attributes:
-    num_beams: Beams of the search, at least 10.
-    batch_size: Users per batch.
+    num_beams: Number of beams of the search, at least 10.
+    batch_size: Number of users per batch.
     num_users: Number of users to measure, drawn at random; 0 for all users.
     search: The top-k search for baselines that score items: `exact`, or
       `approximate`, which is faster on some accelerators and may miss one in

@@ -31,8 +31,8 @@ class _Flag(NamedTuple):
   help: str
 
 
-# All modes accept the flags of `run`. Only --mode=recommend and --mode=bench
-# accept the flags of their topic.
+# All modes accept the flags of `run`. --mode=recommend and --mode=bench also
+# accept the flags of the topic with their name.
 TOPICS = {
   'run': (
     _Flag(
@@ -49,11 +49,12 @@ TOPICS = {
     ),
     _Flag(
       'mode', flags.DEFINE_string, 'MODE', 'all',
-      'What to do. data, embed, semantic_ids, train and evaluate are stages: '
-      'each mode runs its stage and the stages before it. all runs every stage '
-      'and shows example recommendations. bench measures the speed of '
-      'training. recommend prints recommendations of a trained model. report '
-      'writes report.html of a finished run again.',
+      'What to do. The modes data, embed, semantic_ids, train and evaluate '
+      'each run one stage and the stages before it. The default mode, all, '
+      'runs every stage and shows example recommendations. The mode bench '
+      'measures the speed of training. The mode recommend prints '
+      'recommendations of a trained model. The mode report writes report.html '
+      'of a finished run again.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -97,9 +98,9 @@ TOPICS = {
     ),
     _Flag(
       'temperature', flags.DEFINE_float, 'NUMBER', None,
-      "Draw the items at random. 1 draws with the model's probabilities, and a "
-      'higher value gives more variety. The search adds beams as with --exact. '
-      'The default is to return the most probable items.',
+      "Draw the items at random. A value of 1 uses the model's probabilities, "
+      'and a higher value gives more variety. The search adds beams as with '
+      '--exact. The default is to return the most probable items.',
     ),
     _Flag(
       'drawn_levels', flags.DEFINE_integer, 'NUMBER', None,

@@ -64,7 +64,7 @@ class ModelConfig:
   num_encoder_layers: int = 4
   num_decoder_layers: int = 4
   dropout: float = 0.1
-  # Departs from the paper: it has 2,000 user tokens.
+  # Departs from the paper: the paper has 2,000 user tokens.
   num_user_tokens: int = 0
   causal_encoder: bool = False
   tied_heads: bool = False

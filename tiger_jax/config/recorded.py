@@ -12,7 +12,7 @@ from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import record
 from tiger_jax.storage.record import Artifact
 
-# Fields that no longer exist, with the values that had no effect.
+# The fields that no longer exist, each with the value that had no effect.
 _RETIRED = {'train': {'learning_rates': []}}
 
 
@@ -23,9 +23,9 @@ def identity(section: Any, default: Any = None) -> dict[str, Any]:
   changes no fingerprint, and finished stages stay valid.
 
   If the default of a new field changes the behavior, declare the field with
-  `checks.added_later`. Its former value is then omitted. Do not change a
-  default in any other way: stages made with the old default would seem to be
-  made with the new one.
+  `checks.added_later`. The result then omits the former value instead of the
+  default. Do not change a default in any other way: stages made with the old
+  default would seem to be made with the new one.
 
   Args:
     section: A config, or a section of it.

@@ -35,8 +35,8 @@ class SemanticIdsConfig:
     epochs: Number of passes over the items.
     kmeans_init: The items from which k-means initializes the codebooks,
       `all_items` or `first_batch`.
-    restart_epochs: Number of first epochs in which unused codes are restarted,
-      once per epoch.
+    restart_epochs: Number of epochs from the start of training. Unused codes
+      are restarted at the end of each of these epochs.
     optimizer: The optimizer of the quantizer.
   """
 
@@ -51,7 +51,7 @@ class SemanticIdsConfig:
   epochs: int = 120
   kmeans_init: str = 'all_items'
   restart_epochs: int = 100
-  # Departs from the paper: its Adagrad collapses in replications.
+  # Departs from the paper: the paper's Adagrad collapses in replications.
   optimizer: OptimizerConfig = OptimizerConfig(
     learning_rate=5e-3, weight_decay=0.01
   )

@@ -49,16 +49,17 @@ class TrainConfig:
   """The training of the recommender.
 
   Attributes:
-    batch_size: Examples per batch, over all devices. An example is a history
-      and its next item. With `model.causal_encoder`, it is a whole history.
+    batch_size: Number of examples per batch, over all devices. An example is a
+      history and its next item. With `model.causal_encoder`, an example is a
+      whole history or a window of it.
     steps: Number of optimizer steps.
     steps_per_call: Number of steps in one jitted call. The host handles signals
       and saves checkpoints only between calls.
     replicas: Number of models to train at once, with seeds that count up from
-      `config.seed`. All get the same batches. The results are their means.
+      `config.seed`. All models get the same batches. Results are means over the
+      models.
     on_non_finite: The reaction to a loss, gradient or parameter that is not
-      finite.
-      `abort` ends the training. `rewind:k,skip:m` restores the newest
+      finite. `abort` ends the training. `rewind:k,skip:m` restores the newest
       checkpoint that is at least k steps older than the bad step, trains again
       up to k steps before the bad step, and skips the next m batches. The bad
       batch is always skipped. The skipped range is extended to whole calls (see
@@ -66,8 +67,9 @@ class TrainConfig:
     length_buckets: Padded lengths of histories, in ascending order. A history
       is padded to the smallest length that holds it. The last length must be
       `model.max_history`.
-    log_every: Steps between lines of `metrics.jsonl`.
-    evaluate_every: Steps between validations. Each saves a checkpoint.
+    log_every: Number of steps between lines of `metrics.jsonl`.
+    evaluate_every: Number of steps between validations. Each validation saves a
+      checkpoint.
     evaluate_users: Number of users in a validation.
     optimizer: The optimizer of the recommender.
   """
@@ -120,8 +122,8 @@ class ParallelConfig:
   """The division of the work between devices.
 
   `fsdp * tensor` devices form a group that holds all parameters once. Groups
-  are data-parallel: each has its own part of every batch. Results are the same
-  up to rounding.
+  are data-parallel: each group has its own part of every batch. The division
+  changes the results only by rounding errors.
 
   Attributes:
     fsdp: Number of devices that share the parameters, each with its own part of

@@ -13,7 +13,8 @@ from tiger_jax.data.splits import Examples, Excerpts
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
-# The device keeps a `Dataset.history` of up to this size, and gathers batches.
+# If `Dataset.history` is not larger than this, the device keeps it and gathers
+# the batches from it.
 _RESIDENT_BYTES = 2**30
 
 
@@ -27,17 +28,17 @@ class _Plan(NamedTuple):
 class TrainBatches:
   """Endless shuffled batches, each padded to the width of its length bucket.
 
-  A batch depends only on the arguments and the step, so that an interrupted run
-  resumes with the same batches. Each jitted call takes one stack: several
-  batches of the same width.
+  A batch depends only on the constructor arguments and the step, so an
+  interrupted run resumes with the same batches. Each jitted call takes one
+  stack: several batches of the same width.
 
   Attributes:
-    steps_per_call: Number of batches in a stack. Smaller than the argument if
-      the dataset has too few examples.
+    steps_per_call: Number of batches in a stack. It is smaller than the
+      argument if the dataset has too few examples to fill such a stack.
     steps_per_epoch: Number of batches in one pass over the examples. Batches
       that do not fill a stack are dropped.
-    events: `Dataset.history` if the device gathers the batches. None if the
-      host gathers them, because `Dataset.history` is too large.
+    events: `Dataset.history` if the device gathers the batches. None if
+      `Dataset.history` is too large for that, so the host gathers the batches.
   """
 
   def __init__(
@@ -81,7 +82,7 @@ class TrainBatches:
     return np.minimum(splits.history_lengths(examples), width)
 
   def stack(self, start: int, stop: int) -> Excerpts | Batch:
-    """Returns the batches of the steps `[start, stop)`, which share a call."""
+    """Returns the batches of the steps `[start, stop)`, all of one call."""
     call, offset = divmod(start, self.steps_per_call)
     assert not offset, f'no stack begins at step {start}'
     rows, width = self._call(call)
@@ -98,8 +99,9 @@ class TrainBatches:
   def _call(self, call: int) -> tuple[Int[np.ndarray, 'n b'], int]:
     """Returns the examples and the width of a call."""
     epoch, call = divmod(call, self._calls_per_epoch)
-    # Prefetching threads may be in two epochs at the same time. Both plans are
-    # kept; otherwise, each thread would replace the plan of the other.
+    # Two prefetching threads may read from different epochs. The plans of both
+    # epochs are kept; otherwise, each thread would replace the plan that the
+    # other thread needs.
     with self._lock:
       if epoch not in self._plans:
         while len(self._plans) > 1:
@@ -141,8 +143,8 @@ def check_size(dataset: Dataset, examples: Examples, batch_size: int) -> None:
   if not num_examples:
     raise DataError(
       f'dataset {dataset.name} has no training examples: none of its '
-      f'{dataset.num_users} users has four or more events, and the last two of '
-      'each are held out; add events'
+      f'{dataset.num_users} users has four or more events, and the last two '
+      'events of each user are held out; add events'
     )
   if num_examples < batch_size:
     raise DataError(
@@ -185,7 +187,7 @@ def request_batch(
 ) -> Batch:
   """Makes a batch of histories that are not in the dataset.
 
-  Users, targets and padding are -1.
+  In this batch, users, targets and padding are -1.
 
   Args:
     histories: The item rows of each history, oldest first. A history longer

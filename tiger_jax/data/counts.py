@@ -54,7 +54,7 @@ class FieldCounts:
 
 
 def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
-  """Returns the counts of `events` or `users`. Zero drops are omitted."""
+  """Returns the counts of `events` or `users`; omits reasons without drops."""
   return {
     'read': read,
     'used': used,
@@ -63,7 +63,7 @@ def flow(read: int, used: int, dropped: dict[str, int]) -> dict[str, Any]:
 
 
 def without_drops(users: int, items: int, events: int) -> dict[str, Any]:
-  """Returns the counts of a source without drops."""
+  """Returns the counts of a source from which nothing was dropped."""
   return {
     'events': flow(events, events, {}),
     'users': flow(users, users, {}),
@@ -87,9 +87,10 @@ def after_drop(
 
 
 def hint(missing: Collection[str], known: Iterable[str]) -> str:
-  """Says which difference to ignore, so that most missing ids match known ids.
+  """Describes the difference that explains the most missing ids.
 
-  Returns '' if no missing id matches in any of these ways.
+  For example, '9 of 10 match when leading zeros are ignored'. Returns '' if no
+  missing id matches a known id when one of the differences is ignored.
   """
   known = tuple(known)
   best, most_matches = '', 0
@@ -120,7 +121,7 @@ def read(folder: Path) -> dict[str, Any]:
     f'{path} is damaged', f'delete {folder} and prepare it again'
   ):
     counts = files.read_json(path) if path.exists() else {}
-    lines(counts)  # Fails if an entry is missing or of another type.
+    lines(counts)  # Fails if an entry is missing or has a wrong type.
   return counts
 
 

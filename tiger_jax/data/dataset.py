@@ -15,7 +15,7 @@ from tiger_jax.storage import files
 from tiger_jax.storage.arrays import read_arrays
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
-# One event each for training, validation and test.
+# A validation item, a test item, and at least one earlier item.
 MIN_EVENTS = 3
 # Enough for the text of a hundred million items.
 _MAX_TEXT_BYTES = 2**35
@@ -27,8 +27,8 @@ class Items:
 
   Attributes:
     ids: The id of each item in the source.
-    fields: The texts of all items for each name in `FIELDS`; '' if the source
-      has none. The text of `categories` looks like `A > B > C; A > D`.
+    fields: The texts of all items for each name in `FIELDS`. A missing text is
+      ''. The text of `categories` looks like `A > B > C; A > D`.
   """
 
   ids: tuple[str, ...]
@@ -63,7 +63,7 @@ class Dataset:
     unseen: The rows of the items that occur only as test targets, see
       `DatasetConfig.unseen_share`.
     counts: The numbers of events, users and items that were read and used, see
-      `data.counts`. `load` leaves it empty.
+      `data.counts`. The dict is empty after `load`.
   """
 
   name: str

@@ -17,7 +17,8 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   fewer than three events are removed. The catalog stays the same.
 
   Raises:
-    DataError: The share is less than one item, or no user remains.
+    DataError: The share is less than one item, or no user with an unseen item
+      remains.
   """
   last = dataset.offsets[1:] - 1
   candidates = np.unique(dataset.history[last])
@@ -42,7 +43,7 @@ def without_purchases(dataset: Dataset, share: float, seed: int) -> Dataset:
   if not len(unseen):
     raise DataError(
       f'config.dataset.unseen_share is {share}, which leaves no user of '
-      f'{dataset.name} with three events: make it smaller'
+      f'{dataset.name} with an unseen item and three events: make it smaller'
     )
   times = dataset.timestamps
   return dataclasses.replace(

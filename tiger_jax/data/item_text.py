@@ -127,9 +127,9 @@ def field(name: str, value: Any) -> tuple[str, str]:
 def price(value: Any) -> str:
   """Returns a number as a price such as `12.00`, and keeps other text.
 
-  Text without a letter or digit, values of other types, and numbers that are
-  not finite become ''.
-  `$1,299.99`, `1.299,99 EUR` and `12,50` are read as numbers.
+  `$1,299.99`, `1.299,99 EUR` and `12,50` are read as numbers. Text without a
+  letter or digit, values of other types, and numbers that are not finite become
+  ''.
   """
   amount = number(value)
   if amount is not None:
@@ -162,7 +162,10 @@ def number(value: Any) -> float | None:
 
 
 def categories(value: Any) -> str:
-  """Returns a text, a path or a list of paths as `A > B > C; A > D`, or ''."""
+  """Returns categories as text such as `A > B > C; A > D`, or ''.
+
+  `value` is a text, a path, or a list of paths. A path is a list of names.
+  """
   if not isinstance(value, list):
     return _words(value)
   if not any(isinstance(path, list) for path in value):

@@ -21,11 +21,11 @@ def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
 
   Args:
     config: The dataset.
-    seed: The seed of the synthetic shop, the order of ties, and the choice of
-      unseen items.
+    seed: The seed of the synthetic shop, of the order of events with equal
+      times, and of the choice of unseen items.
 
   Raises:
-    UsageError: `config.name` names no dataset.
+    UsageError: There is no dataset with the name `config.name`.
     DataError: The source is missing, damaged, or lacks required content.
   """
   dataset = _load(config, seed)
@@ -70,8 +70,9 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
   flags = [config.drop_short_users, config.allow_missing_metadata]
-  # The default of `keep_repeats` is omitted, so that fingerprints of earlier
-  # versions stay valid.
+  # Versions without `keep_repeats` kept the repeats of `files`, and the Amazon
+  # data has no repeats. The values that give the same result are omitted, so
+  # that the fingerprints of these versions stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]

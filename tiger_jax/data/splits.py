@@ -1,8 +1,9 @@
 """Leave-one-out splits into training, validation and test examples.
 
-A user's last item is the test target, and the one before it the validation
-target. An example is a prefix of a history and the item that follows it. It is
-stored as three integers; `gather` looks up the item rows of one batch.
+A user's last item is the test target, and the item before it is the validation
+target. An example is a prefix of a history and the item that follows the
+prefix. Three integers represent an example; `gather` looks up the item rows of
+one batch.
 """
 
 from typing import Any, NamedTuple
@@ -127,7 +128,8 @@ def gather(events: Any, examples: Examples, width: int) -> Batch:
   start, end = examples.start, examples.end
   lengths = xp.minimum(end - start, width)[:, None]
   columns = xp.arange(width)[None]
-  # Clipped, so that padding has a valid index. The value at it is not used.
+  # The positions of padding are clipped to valid ones, and their values are not
+  # used.
   positions = xp.minimum(end[:, None] - lengths + columns, end[:, None])
   history = xp.where(columns < lengths, events[positions], -1)
   return Batch(

@@ -18,7 +18,7 @@ from tiger_jax.storage.fingerprints import file_digests
 def embed_items(
   config: EmbeddingConfig, items: Items
 ) -> Float32[np.ndarray, 'items dim']:
-  """Returns a vector of each item from `config.encoder`, not normalized.
+  """Returns one vector per item from `config.encoder`, without normalization.
 
   Raises:
     UsageError: The encoder is not installed, its model cannot be loaded, or
@@ -101,8 +101,8 @@ def model_and_revision(model: str) -> tuple[str, str | None]:
 def _hub_answers(model: str, revision: str | None) -> bool:
   """Returns whether a model is not a folder and the hub can be reached.
 
-  Without this check, the library repeats its requests for a minute before it
-  reads its cache on disk.
+  Without this check, if the hub cannot be reached, the library repeats its
+  requests for a minute before it reads its cache on disk.
   """
   import huggingface_hub
 
@@ -142,7 +142,7 @@ def _tfidf_svd(
   if config.dim > min(weights.shape):
     raise UsageError(
       f'config.embedding.dim is {config.dim}: tfidf-svd can make at most '
-      f'{min(weights.shape)} from {weights.shape[0]} items and '
+      f'{min(weights.shape)} dimensions from {weights.shape[0]} items and '
       f'{weights.shape[1]} different words and word pairs; try '
       f'--config.embedding.dim={min(64, *weights.shape) // 2 or 1}'
     )

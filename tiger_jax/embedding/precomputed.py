@@ -22,7 +22,7 @@ def load_vectors(
   """Reads the vectors of items, in the precision of the file.
 
   `config.path` is a file of vectors. `config.ids_path` is a file with the item
-  id of each vector. The vectors may be in any order, and may include those of
+  id of each vector. The vectors may be in any order, and may include vectors of
   other items.
 
   Raises:
@@ -47,8 +47,8 @@ def load_vectors(
   if repeats:
     raise DataError(
       f'{config.ids_path} repeats {len(repeats)} ids, such as '
-      f'{counts.first_ids(repeats)}: keep one row of each, here and in the '
-      'vectors'
+      f'{counts.first_ids(repeats)}: keep one entry for each id, and '
+      f'the same rows of {config.path}'
     )
   missing = [item_id for item_id in items.ids if item_id not in row_of]
   if missing:
@@ -56,7 +56,7 @@ def load_vectors(
     raise DataError(
       f'{config.ids_path} lacks {len(missing)} of {len(items)} items, such as '
       f'{counts.first_ids(missing)}{f" ({hint})" if hint else ""}: add them, '
-      'here and in the vectors'
+      f'and their vectors to {config.path}'
     )
   return np.asarray(vectors[[row_of[item_id] for item_id in items.ids]])
 

@@ -6,7 +6,7 @@ from tiger_jax.data.dataset import Items
 
 UNKNOWN = 'Unknown'
 
-# A name that more than this share of the paths have in common is dropped.
+# A leading name is dropped if more than this share of the paths have it.
 _NEARLY_ALL = 0.9
 
 

@@ -28,8 +28,8 @@ def extra_code(
 
   Section 3.1 of the paper: items with the same codes are numbered 0, 1, 2, ...
   in the order of their rows, which does not depend on the events (see
-  `data.assembly`). All other items get 0. Nothing is appended if all codes
-  differ.
+  `data.sources.assembly`). All other items get 0. Nothing is appended if all
+  codes differ.
 
   The rows of `existing` come first and keep their codes. New items with the
   same codes continue the numbering.
@@ -51,8 +51,8 @@ def extra_code(
   np.maximum.at(start, group[:num_old], collision_code[:num_old] + 1)
   new = group[num_old:]
   collision_code[num_old:] = start[new] + _ranks(new, len(counts))
-  # Departs from the paper: it reserves 256 collision codes, even if fewer or
-  # none are needed.
+  # Departs from the paper: the paper reserves 256 collision codes, even if
+  # fewer or none are needed.
   level_size = max(level_size, int(collision_code.max(initial=0)) + 1)
   if level_size > 1:
     codes = np.column_stack([codes, collision_code.astype(np.int32)])
@@ -77,7 +77,7 @@ def nearest_free(
   on. The rows of `existing` come first and keep their codes.
 
   Raises:
-    UsageError: There are fewer IDs than items.
+    UsageError: There are fewer possible IDs than items.
     DataError: There are no items, or a code is out of range.
   """
   sizes = quantizer.level_sizes
@@ -120,8 +120,9 @@ def nearest_free(
 class _Tree:
   """The tree of all IDs, which records the IDs in use.
 
-  A branch is identified by its first codes, and the root by the empty tuple.
-  The state of a branch is computed when the branch is first entered.
+  A branch holds all IDs that begin with the same codes. The tuple of these
+  codes identifies the branch, and the empty tuple identifies the root. The
+  state of a branch is computed when the branch is first entered.
   """
 
   def __init__(

@@ -54,21 +54,22 @@ def measure(
       does not reconstruct, or if all embeddings are equal.
     `category_purity`: the share of items in the most frequent category of their
       prefix.
-    `category_purity_by_chance`: the same after shuffling the categories; it
-      tends to 1 as fewer items share a prefix.
+    `category_purity_by_chance`: the category purity after the categories were
+      shuffled; it tends to 1 as fewer items share a prefix.
     `neighbour_agreement`: the share of an item's 10 nearest neighbors by cosine
       that have its prefix; None for a single item.
-    `neighbour_agreement_by_chance`: the share of all pairs of items with the
-      same prefix; 0 if there is no pair.
+    `neighbour_agreement_by_chance`: among all pairs of items, the share of
+      pairs with the same prefix; 0 for a single item.
 
     For all items:
 
     `items`: the number of items.
-    `level_sizes`: the number of codes at each level, with collision codes.
+    `level_sizes`: the number of codes at each level, including the level of
+      collision codes.
     `worst_collision`: the largest number of items with one semantic prefix.
-    `collision_histogram`: the number of semantic prefixes that n items share,
-      with n as text for the key.
-    `duplicate_items`: the number of items that share their exact embedding.
+    `collision_histogram`: maps each n, as text, to the number of semantic
+      prefixes that exactly n items have.
+    `duplicate_items`: the number of items with the same embedding as another.
     `constant_dimensions`: the number of constant embedding dimensions.
   """
   codes = ids.prefixes

@@ -11,8 +11,8 @@ class Quantizer(Protocol):
 
   A quantizer is a NamedTuple of arrays, tuples of arrays or nested dicts of
   arrays. It is thus a pytree, which jitted functions take as an argument and
-  `Tokenizer` can save. All methods are pure and can be jitted. Items do not
-  affect each other.
+  `Tokenizer` can save. All methods are pure and can be jitted. The result for
+  one item does not depend on the other items.
   """
 
   @property

@@ -54,7 +54,7 @@ class Tokenizer:
     """Assigns IDs to all items, and puts them after the `existing` IDs.
 
     Raises:
-      UsageError: There are fewer IDs than items.
+      UsageError: There are fewer possible IDs than items.
       DataError: There are no items, or the embeddings have another width.
       NumbersError: A value is not finite.
     """
@@ -74,11 +74,12 @@ class Tokenizer:
   ) -> SemanticIds:
     """Appends the IDs of new items to `ids`.
 
-    No existing ID changes, except that collision codes may be added, which are
-    0 for the existing items. The level of collision codes may become larger.
+    The codes of existing items do not change. If a new item is the first to
+    need a collision code, the level of collision codes is added, with code 0
+    for all existing items. If this level exists already, it may become larger.
 
     Raises:
-      UsageError: There are fewer IDs than items.
+      UsageError: There are fewer possible IDs than items.
       DataError: The embeddings have another width, or `ids` is from another
         tokenizer.
       NumbersError: A value is not finite.

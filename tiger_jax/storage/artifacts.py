@@ -3,7 +3,7 @@
 An artifact is the folder of a finished stage. The current artifact of a stage
 has the name of the stage, such as `train`. If the config changes, the artifact
 is set aside: the first eight digits of its fingerprint are appended to its
-name. It is used again when the config is changed back.
+name, as in `train.0123abcd`. It is used again when the config is changed back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ def run_stage(
 
   The artifact is built in a partial folder. When all files are on disk, the
   current artifact is set aside and the partial folder is renamed. The caller
-  holds the lock of the run's folder.
+  must hold the lock of the run's folder.
 
   Args:
     workdir: The folder of the run.
@@ -152,7 +152,7 @@ def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
 def locked(workdir: Path) -> Iterator[None]:
   """Creates the folder of a run, and locks it.
 
-  If the file system has no locks, it prints a warning.
+  If the file system has no locks, a warning is printed.
 
   Raises:
     UsageError: Another process uses the folder, the folder holds something
@@ -259,7 +259,7 @@ def _put_in_place(
   finished: Path, final: Path, current: Artifact | None
 ) -> Artifact:
   """Sets the current artifact aside, and gives its name to a finished one."""
-  # The results were computed from the current artifact.
+  # These files were computed from the current artifact.
   for name in (RESULTS, REPORT):
     (final.parent / name).unlink(missing_ok=True)
   (finished / 'seconds').unlink(missing_ok=True)

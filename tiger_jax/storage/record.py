@@ -23,7 +23,8 @@ FORMAT = 1
 
 _FINGERPRINT = re.compile('[0-9a-f]{64}')
 # The files that later stages read. Pictures and logs are not listed, because a
-# missing one must not make the stage run again. Checkpoints have a manifest.
+# missing one must not make the stage run again. Checkpoints have a manifest of
+# their own.
 _SUFFIXES = ('.json', '.npy', '.npz')
 
 
@@ -68,7 +69,7 @@ def write(
 
 
 def read(folder: Path, *, thorough: bool = False) -> Artifact:
-  """Reads the record of a finished stage, and checks the listed files.
+  """Reads the record of a finished stage, and checks the files in its list.
 
   Args:
     folder: The folder of the stage.

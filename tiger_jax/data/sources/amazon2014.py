@@ -111,7 +111,7 @@ def read(
     unless_damaged = contextlib.nullcontext
   else:
     if downloads is None:
-      import tensorflow_datasets as tfds  # Imported here: it takes a second.
+      import tensorflow_datasets as tfds  # This takes a second.
 
       downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
     folder = downloads / 'tiger_jax_amazon2014'

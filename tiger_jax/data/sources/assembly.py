@@ -80,9 +80,9 @@ def assemble(
 ) -> Dataset:
   """Checks a source's content and numbers the items.
 
-  Items are sorted by a hash of their ids. The row of an item determines its
-  collision code and its order among equal scores. Rows in the order of the
-  events would therefore leak held-out events (appendix D of the paper).
+  Items are sorted by a hash of their ids. If the rows followed the order of the
+  events, they would leak held-out events (appendix D of the paper), because the
+  row of an item determines its collision code and its order among equal scores.
 
   Args:
     config: The flags `keep_repeats`, `drop_short_users` and
@@ -204,7 +204,8 @@ def _without_short_users(
   if not users:
     raise DataError(
       f'{events_file} has no user with at least {MIN_EVENTS} events'
-      f'{uncounted}, one each for training, validation and test: add events'
+      f'{uncounted}: add events, because a user needs a validation item, a '
+      'test item and an earlier item'
     )
   if len(short) and not config.drop_short_users:
     first = short[0]

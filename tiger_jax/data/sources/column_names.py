@@ -76,22 +76,26 @@ def merge(
   other_names: Iterable[str],
   required: Sequence[str],
 ) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-  """Merges fields with names of the same column; also returns notes.
+  """Merges the fields whose names stand for the same column.
 
-  Records may have different fields: some `user`, others `user_id`. If a record
-  has both with different values, only `user`, the column's own name, is read.
-  It is then an error if another record has only `user_id`.
+  For example, some records may have the field `user`, and others `user_id`. If
+  a record has both with different values, only `user` is read in all records,
+  because `user` is the column's own name. In this case, a record that has only
+  `user_id` is an error.
 
   Args:
     path: The file, for messages.
-    fields: The values of all records for each field, by the name of the field
-      in the file. None stands for a missing field.
+    fields: Maps the name of each field in the file to the values of all
+      records. None stands for a missing field.
     other_names: The names of further fields in the file, for messages.
     required: The columns that the file must have.
 
+  Returns:
+    The merged columns, and notes for the user.
+
   Raises:
     DataError: A required column is missing, or a record has two different
-      values for the same column.
+      values for a column, and the rule above does not choose one.
   """
   names: dict[str, list[str]] = {}
   for raw in fields:
@@ -188,7 +192,7 @@ def _merged(
 def _is_complete(
   fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
 ) -> bool:
-  """Returns whether every record that has any field has the field `exact`."""
+  """Returns whether all records with any of the fields have field `exact`."""
   return all(
     row[exact] is not None or not any(value is not None for value in row)
     for row in zip(*(fields[raw] for raw in raw_names), strict=True)

@@ -1,6 +1,7 @@
 """Reads CSV files row by row: slower than Arrow, but more tolerant.
 
-Spaces before a quotation mark and blank lines are ignored. Errors name the row.
+Blank lines are ignored, and so are spaces before a quotation mark. Errors name
+the row.
 """
 
 import codecs

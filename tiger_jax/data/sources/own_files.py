@@ -152,12 +152,12 @@ def _placeholders(
 ) -> list[str]:
   """Returns warnings about ids that stand for a missing value.
 
-  Some programs write such an id for every unknown visitor. The events of all of
-  them then seem to belong to one user.
+  Some programs write such an id for every unknown visitor. The events of all
+  unknown visitors then seem to belong to one user.
   """
   return [
     f'{table.path.name}: {int((rows == code).sum()):,} rows have the {name} '
-    f'{value!r}'
+    f'{value!r}, which may stand for a missing value'
     for code, value in enumerate(ids)
     if value.casefold() in _PLACEHOLDERS
   ]

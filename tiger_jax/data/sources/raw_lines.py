@@ -1,7 +1,7 @@
 """Reads files with one record per line.
 
 A record is a JSON object, or a Python dict as in the Amazon metadata of 2014.
-For any other line, the error message gives the line number.
+Any other line is an error, and the message gives its number.
 """
 
 import ast
@@ -38,9 +38,9 @@ def read(path: Path) -> Iterator[Record]:
   """Yields the records of a file without reading all of it into memory.
 
   The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` file is
-  decompressed. Blank lines are skipped. A damaged end of a compressed file is
-  detected only after all records before it. A caller must therefore read all
-  records before it writes results.
+  decompressed. Blank lines are skipped. Damage at the end of a compressed file
+  is detected only after all earlier records are yielded. The caller must
+  therefore read all records before writing any results.
 
   Raises:
     DataError: The file is missing or damaged, or its content does not fit its
@@ -75,7 +75,7 @@ def required_text(record: Record, key: str) -> str:
   """Returns the value of a text field.
 
   Raises:
-    DataError: The field is missing, or is not text without control characters.
+    DataError: The field is missing, empty, not text, or has control characters.
   """
   value = record.values.get(key)
   if not isinstance(value, str) or not item_text.is_clean(value):
@@ -87,7 +87,8 @@ def required_seconds(record: Record, key: str) -> int:
   """Returns the value of a field of whole seconds since 1970.
 
   Raises:
-    DataError: The field is missing, or is not in the years 1970 to 9999.
+    DataError: The field is missing, is not an integer, or is not in the years
+      1970 to 9999.
   """
   value = record.values.get(key)
   if type(value) is not int or not 0 <= value < _YEAR_10000:

@@ -2,11 +2,12 @@
 
 The distribution determines the best possible recall. The next item is from the
 aisle of the last item with probability `STAY`, from the companion of this aisle
-with probability `MOVE_ON`, and otherwise from any aisle. Within each of these
-sets of items, the probability of an item is proportional to the popularity of
-its model line. Within the aisle and its companion, items with the brand of the
-last item have `LOYALTY` times this probability. Items already bought have
-probability zero, and the other probabilities are scaled up.
+with probability `MOVE_ON`, and otherwise from any aisle. `synthetic_items`
+defines the companions. Within each of these sets of items, the probability of
+an item is proportional to the popularity of its model line. Within the aisle
+and its companion, items with the brand of the last item have `LOYALTY` times
+this probability. Items already bought have probability zero, and the other
+probabilities are scaled up.
 """
 
 from collections.abc import Iterator, Sequence
@@ -103,7 +104,7 @@ def _transitions(items: Items) -> Float64[np.ndarray, 'last items']:
 
 
 def _companions() -> dict[str, str]:
-  """Returns the companion of each aisle; both are category paths."""
+  """Maps the category path of each aisle to that of its companion."""
   companions: dict[str, str] = {}
   for department, categories in synthetic_items.DEPARTMENTS.items():
     paths = [

@@ -34,7 +34,7 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, requirement: str) -> DataError:
-    """Returns an error about a cell and what it must hold (`requirement`)."""
+    """Returns an error about a cell; `requirement` is what it must hold."""
     value = item_text.shown(_value(self.columns[name], row))
     return DataError(
       f'{self.path}, row {row + 1}: {name} is {value}: {requirement}'
@@ -42,7 +42,7 @@ class Table(NamedTuple):
 
 
 class Codes(NamedTuple):
-  """A column as its distinct values and an index into them for each row.
+  """A column, encoded as its distinct values and one index per row.
 
   An index of -1 stands for None. `values` are in order of first appearance.
   """
@@ -194,7 +194,7 @@ def _read_jsonl(
       elif key not in other_names and isinstance(key, str):
         if column_names.column_of(key) in wanted:
           kept[key] = [*[None] * num_rows, value]
-        # Fields that are not read are only named in an error message.
+        # The names of other fields are kept only for an error message.
         elif len(other_names) < 100:
           other_names[key] = None
     num_rows += 1

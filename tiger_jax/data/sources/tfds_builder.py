@@ -23,8 +23,8 @@ class Amazon2014(tfds.core.GeneratorBasedBuilder):
   """A TFDS builder with the splits `users` (histories) and `items` (metadata).
 
   TFDS stores records in its own order: sort them by `row`. The field `items` of
-  a user contains rows of the split `items`. All users and items of the raw
-  files are kept, including items without metadata.
+  a user contains rows of the split `items`. All users and items of the reviews
+  are kept, including items without metadata.
   """
 
   VERSION = tfds.core.Version('1.1.0')

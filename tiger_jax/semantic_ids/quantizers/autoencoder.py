@@ -55,7 +55,7 @@ class Autoencoder(NamedTuple):
 
   def standardize(self, x: Float[Array, 'b dim']) -> Float[Array, 'b dim']:
     """Scales embeddings to the input of the encoder."""
-    # Departs from the paper: it does not mention a standardization.
+    # Departs from the paper: the paper does not mention a standardization.
     mean, std = lax.stop_gradient((self.mean, self.std))
     return (x - mean[None]) / std[None]
 

@@ -93,8 +93,8 @@ class AutoencoderTask:
       self.tables['mean'],
       self.tables['std'],
     )
-    # Departs from the paper: it fits the codebooks to the first batch, which
-    # has only four items per code.
+    # Departs from the paper: the paper fits the codebooks to the first batch,
+    # which has only four items per code.
     items = item_batches.sample(self._items.embeddings, kmeans.MAX_ITEMS)
     if config.kmeans_init == 'first_batch':
       items = self._items[0]
@@ -147,11 +147,11 @@ class AutoencoderTask:
   ) -> Params:
     """Restarts dead codes after each of the first `restart_epochs` epochs.
 
-    A code is dead if no item chose it for an epoch. It is replaced by a random
-    vector of those that its codebook quantizes in the batch. `mean` and `std`
-    are reset to those in `tables`.
+    A code is dead if no item chose it for an epoch. Its vector is replaced by a
+    random one of the vectors that the codebook quantizes in the batch. `mean`
+    and `std` are reset to those in `tables`.
     """
-    # Departs from the paper: it has no restarts.
+    # Departs from the paper: the paper has no restarts.
     if self._config.restart_epochs:
       params = lax.cond(
         step < self._config.restart_epochs * self._items.steps_per_epoch,
@@ -211,8 +211,9 @@ def losses(
   def keep(x):
     return x
 
-  # The paper sums over dimensions. With a mean, as in several implementations,
-  # the other terms outweigh the reconstruction.
+  # The paper sums the squared errors over the dimensions. If the reconstruction
+  # were a mean, as in several implementations, the other terms would outweigh
+  # it.
   terms = Losses(
     reconstruction=distance(network.standardize(x), x_hat),
     codebook=total(lax.stop_gradient, keep),

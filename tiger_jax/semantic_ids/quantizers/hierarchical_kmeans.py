@@ -19,8 +19,8 @@ from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.quantizers import kmeans
 
 _KMEANS_ITERATIONS = 30
-# Items per batch of the descent. Each item gathers the centroids of all
-# children of its node, so the batch size limits the memory.
+# Number of items that descend the tree at once. Each item gathers the centroids
+# of all children of its node, so the batch size limits the memory.
 _DESCENT_BATCH = 64
 
 
@@ -34,8 +34,9 @@ class HierarchicalKmeans(NamedTuple):
     mean: Mean of the embeddings.
     centroids: For each level, the centroids of its nodes minus `mean`, because
       products of centered vectors have the smallest rounding errors.
-    children: For each level, one row for every node of the level above: the
-      numbers of its children by code, padded with -1.
+    children: For each level, an array with one row per node of the level above.
+      Entry `c` of a row is the number of the child with code `c`, or -1 if
+      there is no such child.
   """
 
   mean: Float[Array, ' dim']

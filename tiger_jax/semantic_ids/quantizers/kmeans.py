@@ -11,7 +11,8 @@ import numpy as np
 
 from tiger_jax.errors import UsageError
 
-# Quantizers are fitted to at most this many items; more do not improve them.
+# Quantizers are fitted to at most this many items. More items do not improve
+# the codes.
 MAX_ITEMS = 2**18
 
 
@@ -23,7 +24,8 @@ def fit(
 ) -> Float[Array, 'v z']:
   """Finds the centroids of `num_clusters` clusters.
 
-  An empty cluster is moved to one of the points farthest from their centroids.
+  The centroid of an empty cluster is moved to one of the points that are
+  farthest from their centroids.
   If fewer than `num_clusters` points are distinct, centroids repeat.
 
   Raises:
@@ -153,7 +155,7 @@ def _plus_plus(rng, x, num_points, num_clusters):
     shape = (num_candidates,)
     uniform = jax.random.uniform(jax.random.fold_in(rng, i), shape)
     rows = jnp.searchsorted(cumulative, uniform * cumulative[-1], side='right')
-    # If every point is a seed already, this draws the last one again.
+    # If every point is a seed already, this draws the last point again.
     rows = jnp.minimum(rows, len(x) - 1)
     products = jnp.einsum('cz,nz->cn', x[rows], x, precision='highest')
     to_candidates = squares[rows][:, None] + squares[None] - 2 * products

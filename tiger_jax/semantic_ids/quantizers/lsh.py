@@ -47,19 +47,23 @@ class Lsh(NamedTuple):
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Sums the squared margins of the hyperplanes whose bit is wrong."""
+    """Returns the distance from each embedding to every code of a level.
+
+    It is the sum of the squared distances from the embedding to the hyperplanes
+    for which the embedding and the code have different bits.
+    """
     margins = self._margins(x, level)
     num_planes = margins.shape[1]
     bits = jnp.arange(2**num_planes)[:, None] >> jnp.arange(num_planes)[None]
     above = (bits & 1).astype(x.dtype)
-    # Codes above a plane are wrong for an item below it, and vice versa.
+    # Bit 1 is wrong for an item below a plane, and bit 0 for an item above it.
     depth, height = jax.nn.relu(-margins), jax.nn.relu(margins)
     return jnp.einsum(
       'bp,vp->bv', depth**2, above, precision='highest'
     ) + jnp.einsum('bp,vp->bv', height**2, 1 - above, precision='highest')
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> None:
-    """Returns None: the sides of planes represent no embedding."""
+    """Returns None, because the codes do not represent embeddings."""
 
   def _margins(self, x: Array, level: int) -> Float[Array, 'b _']:
     normals = self.hyperplanes[level]
@@ -74,9 +78,10 @@ def fit(
   sizes: tuple[int, ...],
 ) -> Lsh:
   """Draws the hyperplanes; `sizes` are powers of two."""
-  # Departs from the paper: its planes pass through the origin, and most text
-  # embeddings lie on one side of them. On Beauty the perplexity of a level of
-  # 256 codes is then 38 to 156, and with planes through the mean 228 to 241.
+  # Departs from the paper: the planes of the paper pass through the origin, and
+  # most text embeddings lie on one side of such planes. On Beauty, a level of
+  # 256 codes then has a perplexity of 38 to 156. With planes through the mean,
+  # its perplexity is 228 to 241.
   mean, _ = item_batches.statistics(embeddings)
   hyperplanes = []
   for rng_level, size in zip(
@@ -92,5 +97,5 @@ def fit(
 def refused_sizes(sizes: tuple[int, ...]) -> str | None:
   """Returns the problem with codebook sizes, or None."""
   if any(size & (size - 1) for size in sizes):
-    return 'lsh needs powers of two, because each hyperplane doubles a codebook'
+    return 'lsh needs powers of two, because a code has one bit per hyperplane'
   return None

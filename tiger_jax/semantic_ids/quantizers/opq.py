@@ -28,7 +28,7 @@ class Opq(NamedTuple):
   Attributes:
     mean: Mean of the embeddings.
     rotation: Matrix with orthonormal rows that multiplies centered embeddings.
-      The columns are padded to a multiple of the number of levels.
+      Its number of columns is rounded up to a multiple of the number of levels.
     codebooks: One codebook for each part.
   """
 
@@ -102,7 +102,7 @@ def _principal_rotation(x, num_levels):
 
   Eigenvalue allocation, section 3.2.2 of Ge et al.: the axis with the largest
   remaining variance goes to the part with the smallest product of variances,
-  among those that are not full.
+  among the parts that are not full.
   """
   dim = x.shape[1]
   variances, axes = map(np.asarray, _principal_axes(x))

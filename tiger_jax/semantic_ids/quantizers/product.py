@@ -19,7 +19,7 @@ def parts(x: Float[Array, 'b _'], num_levels: int) -> Float[Array, 'b l z']:
 def quantize(
   x: Float[Array, 'b _'], codebooks: tuple[Float[Array, '_ z'], ...]
 ) -> Quantized:
-  """Quantizes each part; the parts take the place of the residuals."""
+  """Quantizes each part. The residuals of the result are the parts."""
   split = parts(x, len(codebooks))
   codes = jnp.stack(
     [kmeans.nearest(split[:, i], c)[0] for i, c in enumerate(codebooks)], axis=1
@@ -50,7 +50,7 @@ def partial_vectors(
 ) -> Float[Array, 'b l _']:
   """Returns the full vectors that the first 1, 2, ... codes represent.
 
-  Unknown parts are the mean of their codebook.
+  Each unknown part is the mean of its codebook.
   """
   num_levels = len(codebooks)
   means = jnp.stack([c.mean(axis=0) for c in codebooks])

@@ -38,7 +38,7 @@ class RandomIds(NamedTuple):
   def distances(
     self, x: Float[Array, 'b dim'], codes: Int[Array, 'b l'], level: int
   ) -> Float[Array, 'b v']:
-    """Returns the cyclic distance from the item's code up to each code."""
+    """Returns `code - own_code` modulo the level size, for each code."""
     codes_of_level = self.level_codes[level]
     steps = codes_of_level[None] - self._hash(x, level)[:, None]
     return (steps % len(codes_of_level)).astype(jnp.float32)
@@ -47,7 +47,7 @@ class RandomIds(NamedTuple):
     """Returns None: the codes represent no embedding."""
 
   def _hash(self, x: Array, level: int) -> Int[Array, ' b']:
-    # Departs from the paper: it draws the codes.
+    # Departs from the paper: the paper draws the codes at random.
     # Set subnormal numbers and -0.0 to zero, as some devices do themselves.
     x = jnp.where(jnp.abs(x) < jnp.finfo(jnp.float32).tiny, 0, x)
     words = _mix(lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))

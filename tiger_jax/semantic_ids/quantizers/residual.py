@@ -22,7 +22,7 @@ class Quantized(NamedTuple):
   Attributes:
     codes: The code chosen at every level.
     quantized: The sum of the vectors of the chosen codes.
-    residuals: The input of every level; that of the first level is `x`.
+    residuals: The input of every level. The input of the first level is `x`.
   """
 
   codes: Int[Array, 'b l']
@@ -36,7 +36,7 @@ def quantize(
   """Gives each vector one code per level, coarse to fine.
 
   Gradients pass from the residuals to `x` but not to `codebooks`, so the loss
-  of a residual changes no code of an earlier level.
+  of one level does not change the codebooks of earlier levels.
   """
   residual = x
   codes, residuals = [], []

@@ -14,8 +14,8 @@ from tiger_jax.semantic_ids.quantizers import kmeans, product, residual
 class RqKmeans(NamedTuple):
   """A `Quantizer` with one codebook per level, coarse to fine.
 
-  The mean is subtracted, because products of centered vectors have the smallest
-  rounding errors.
+  The mean of the embeddings is subtracted from them, because products of
+  centered vectors have the smallest rounding errors.
   """
 
   mean: Float[Array, ' dim']

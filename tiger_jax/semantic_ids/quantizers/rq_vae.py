@@ -42,7 +42,7 @@ class RqVae(NamedTuple):
 
   @staticmethod
   def latent_dim(code_dim: int, num_levels: int) -> int:
-    """Returns the width of the latent space, which is that of a code."""
+    """Returns the width of the latent space: the width of a code vector."""
     return code_dim
 
   fit_codebooks = staticmethod(residual.fit_codebooks)
@@ -54,7 +54,7 @@ class RqVae(NamedTuple):
   def assignments(
     self, quantized: Quantized
   ) -> list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]:
-    """Returns the codes that each codebook assigned, and the vectors."""
+    """Returns the codes of each codebook, and the vectors they quantize."""
     return [
       (quantized.codes[:, level], quantized.residuals[:, level])
       for level in range(len(self.codebooks))

@@ -38,7 +38,7 @@ class VqVae(NamedTuple):
     return product.distances(z, self._per_level, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
-    """Decodes the first 1, 2, ... parts; the others are the mean code."""
+    """Decodes the first 1, 2, ... parts; other parts are the mean vector."""
     z = product.partial_vectors(codes, self._per_level)
     return self.autoencoder.embed(z)
 
@@ -64,7 +64,7 @@ class VqVae(NamedTuple):
   def assignments(
     self, quantized: Quantized
   ) -> list[tuple[Int[Array, ' n'], Float[Array, 'n z']]]:
-    """Returns the codes that the codebook assigned, and the vectors."""
+    """Returns the assigned codes, and the vectors that they quantize."""
     parts = quantized.residuals
     vectors = parts.reshape(-1, parts.shape[-1])
     return [(quantized.codes.reshape(-1), vectors)]
@@ -78,5 +78,5 @@ class VqVae(NamedTuple):
 def refused_sizes(sizes: tuple[int, ...]) -> str | None:
   """Returns the problem with codebook sizes, or None."""
   if len(set(sizes)) > 1:
-    return 'vq_vae has one codebook for all levels, so give them one size'
+    return 'vq_vae has one codebook for all levels: give all levels one size'
   return None
