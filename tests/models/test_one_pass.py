@@ -82,7 +82,7 @@ def test_a_bidirectional_encoder_depends_on_later_items(codes):
   assert np.abs(difference).max() > 1e-2
 
 
-def test_next_items():
+def test_next_items_are_the_shifted_history_and_the_target():
   history = np.array([[3, 1, 2], [4, -1, -1], [5, 6, -1], [-1, -1, -1]])
   batch = Batch(history, np.zeros(4, np.int32), np.array([9, 8, -1, -1]))
   assert next_items(batch).tolist() == [

@@ -322,7 +322,7 @@ def test_bfloat16_returns_float32_logits(plain, codes):
   assert any((x != y).any() for x, y in zip(logits, exact, strict=True))
 
 
-def test_number_of_parameters_at_the_sizes_of_the_paper():
+def test_the_number_of_parameters_equals_a_count_by_hand():
   level_sizes = (256, 256, 256, 3)
   model = Tiger(ModelConfig(num_user_tokens=2000), level_sizes)
   shapes = jax.eval_shape(

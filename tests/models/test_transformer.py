@@ -68,7 +68,7 @@ def test_buckets_equal_the_scalar_rule(bidirectional):
     (128, 31, 0),
   ],
 )
-def test_buckets_by_hand(distance, bidirectional, causal):
+def test_buckets_equal_values_worked_by_hand(distance, bidirectional, causal):
   query, key = np.array([0]), np.array([distance])
   assert relative_buckets(query, key, True) == bidirectional
   assert relative_buckets(query, key, False) == causal

@@ -74,7 +74,9 @@ def run(repository, folder, only):
   return result
 
 
-def test_killed_survived_and_broken(repository, tmp_path):
+def test_mutants_are_reported_as_killed_survived_or_broken(
+  repository, tmp_path
+):
   result = run(repository, tmp_path, '1,2,3,4,5')
   assert result.code == 1
   assert result.err == ''
@@ -93,7 +95,7 @@ def test_killed_survived_and_broken(repository, tmp_path):
   assert "NameError: name 'c' is not defined" in result.out
 
 
-def test_all_killed(repository, tmp_path):
+def test_the_exit_code_is_0_if_all_mutants_are_killed(repository, tmp_path):
   result = run(repository, tmp_path, '5')
   assert result.code == 0
   assert result.out.splitlines()[-1] == 'killed 1 of 1'

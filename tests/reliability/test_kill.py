@@ -78,7 +78,7 @@ def command(workdir: Path) -> list[str]:
 
 
 @pytest.mark.parametrize('number', range(2 if shop.IS_FULL else 1))
-def test_two_runs_are_equal(
+def test_two_uninterrupted_runs_are_equal(
   number: int, tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
   """The run is started from the command line, the reference by a fork."""
@@ -98,7 +98,7 @@ def test_two_runs_are_equal(
   else [[chain(1)[i] for i in (2, 6, 8)]],
   ids=lambda kills: str(len(kills)),
 )
-def test_kill_9(
+def test_a_run_killed_at_chosen_events_equals_the_reference(
   kills: Sequence[Trigger],
   tmp_path: Path,
   forks: Forks,
@@ -125,7 +125,7 @@ def test_kill_9(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='starts new processes')
-def test_kill_9_at_random_times(
+def test_a_run_killed_at_random_times_equals_the_reference(
   tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
   """Kills a process that runs without injected faults."""
@@ -159,7 +159,7 @@ def test_kill_9_at_random_times(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='recompiles everything')
-def test_truncated_cached_programs(
+def test_truncated_cached_programs_do_not_change_a_run(
   tmp_path: Path, forks: Forks, reference: Path, cache: Path
 ):
   """A kill may leave incomplete programs in the compilation cache."""

@@ -45,7 +45,7 @@ def lines_of_ledger(workdir: Path) -> list[tuple[str, int]]:
   + [(('nan_of_a_batch', batch, 'loss'), batch + 1) for batch in BATCHES],
   ids=lambda x: x[0] if isinstance(x, tuple) else str(x),
 )
-def test_abort(
+def test_a_nan_ends_the_run_and_is_never_saved(
   patch: tuple[Any, ...],
   at: int,
   tmp_path: Path,
@@ -88,7 +88,7 @@ def test_abort(
   # Both are within a call. Only the save at step 175 detects the second NaN.
   [('loss', 163), ('parameters', 174)] if shop.IS_FULL else [('loss', 163)],
 )
-def test_rewind(
+def test_a_rewind_skips_the_batches_around_a_bad_one(
   where: str,
   batch: int,
   tmp_path: Path,

@@ -60,7 +60,7 @@ def check(stopped: Outcome, workdir: Path, reference: Path) -> str:
   return stage
 
 
-def test_sigterm(
+def test_a_run_stopped_by_sigterm_resumes_and_equals_the_reference(
   tmp_path: Path, forks: Forks, reference: Path, tally: Counter[str]
 ):
   rng = np.random.default_rng(0)

@@ -90,7 +90,7 @@ def test_a_new_stage_removes_the_report_of_the_old_one(workdir):
   assert not (workdir / 'report.html').exists()
 
 
-def test_a_link_is_not_followed(workdir, tmp_path):
+def test_a_report_is_not_written_through_a_link(workdir, tmp_path):
   (workdir / 'report.html').unlink()
   (workdir / 'report.html').symlink_to(tmp_path / 'elsewhere')
   done = report(workdir)

@@ -68,7 +68,7 @@ def _assert_equal(beams, expected, dropped):
   num_beams=st.sampled_from([1, 3, 40]),
   constrained=st.booleans(),
 )
-def test_equals_slow_search(
+def test_the_search_equals_a_slow_search(
   table_model, seed, num_items, num_beams, constrained
 ):
   model, ids, catalog = _draw(table_model, seed, num_items)
@@ -76,7 +76,9 @@ def test_equals_slow_search(
   _assert_equals_slow_search(model, beams, ids, num_beams, constrained)
 
 
-def test_equals_slow_search_in_every_catalog_layout(table_model, case):
+def test_the_search_equals_a_slow_search_in_every_catalog_layout(
+  table_model, case
+):
   catalog = case.build()
   ids = [tuple(x) for x in case.codes.tolist()]
   for seed, sharpness in enumerate((1.0, 3.0, 8.0)):
@@ -177,7 +179,9 @@ def _search_levels(tables, catalog, num_beams, constrained=True):
 
 
 @pytest.mark.parametrize('constrained', [True, False])
-def test_equals_slow_search_without_a_cache(table_model, constrained):
+def test_a_search_without_a_cache_equals_a_slow_search(
+  table_model, constrained
+):
   model, ids, catalog = _draw(table_model, 4, 25)
   model.tables = [x[:1].repeat(len(x), 0) for x in model.tables]
   tables = [x[0] for x in model.tables]

@@ -87,7 +87,7 @@ def test_a_search_transfers_no_part_of_the_catalog(
 
 
 @pytest.mark.parametrize('num_devices', [1, 2, 3, 4, 8])
-def test_changes_to_many_large_prefixes(large, num_devices):
+def test_changes_to_many_large_prefixes_keep_the_sharding(large, num_devices):
   catalog, new = large
   mesh = make_mesh(jax.devices()[:num_devices])
   removed = np.arange(5, 2000, 40)

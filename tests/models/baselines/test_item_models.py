@@ -229,7 +229,7 @@ def test_two_tower_query_equals_numpy():
     np.testing.assert_allclose(query, expected, atol=1e-5)
 
 
-def test_vq_rec_pools_codes():
+def test_vq_rec_item_vectors_are_means_of_code_vectors():
   model, _ = bound('vq_rec')
   table = np.asarray(model.variables['params']['codes']['embedding'])
   expected = [
