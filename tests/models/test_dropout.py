@@ -1,4 +1,4 @@
-"""Dropout: the rate, the independence of masks, and the kept values."""
+"""Tests the rate, the independence and the kept values of dropout."""
 
 import jax
 import jax.numpy as jnp

@@ -87,7 +87,7 @@ def test_mutants_are_reported_as_killed_survived_or_broken(
     1: 'killed', 2: 'survived', 3: 'broken', 4: 'broken', 5: 'killed',
   }  # fmt: skip
   assert lines[-1] == 'killed 2 of 5'
-  # The diffs of the mutants that were not killed, and no others.
+  # Only the diffs of the mutants that were not killed are printed.
   assert [x for x in lines if x.startswith('+  ')] == [
     '+  return b + a', '+  return a + c', '+  return os._exit(1)',
   ]  # fmt: skip

@@ -17,7 +17,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 
 @pytest.fixture(name='inputs', scope='module')
 def _inputs():
-  """Returns item vectors with large means and one constant dimension."""
+  """Returns inputs whose vectors have large means and a constant dimension."""
   dataset = synthetic.make(20, seed=0)
   num_items = dataset.num_items
   vectors = np.random.default_rng(0).normal(7, 3, (num_items, 6))

@@ -50,7 +50,7 @@ def test_a_failed_save_is_reported_and_repeated_by_the_next_run(
   reference: Path,
   tally: Counter[str],
 ):
-  """A full disk, files that cannot grow, or a file at the path of the save."""
+  """The disk is full, files cannot grow, or a file blocks the save."""
   parent = request.getfixturevalue('disk') if action == 'fill' else tmp_path
   workdir = shop.without(stage, reference, parent / 'run')
   failing = Trigger(rf'save\.begin /{stage}', nth, action=action)
@@ -74,7 +74,7 @@ def test_a_failed_save_is_reported_and_repeated_by_the_next_run(
   shop.assert_good_so_far(workdir, reference)
   shop.assert_saved(workdir, failed.trace)
 
-  # The cause is removed.
+  # Remove the cause of the failure, and run again.
   if action == 'fill':
     (workdir / 'filler').unlink()
   if action == 'block':

@@ -33,7 +33,7 @@ def forget_user_results(workdir):
 def test_the_report_of_a_finished_run_is_made_again(trained, workdir):
   written = (trained / 'report.html').read_text()
   (workdir / 'report.html').unlink()
-  (workdir / 'metrics.jsonl').unlink()  # The stage has its own copy.
+  (workdir / 'metrics.jsonl').unlink()  # The train stage has a copy.
   done = report(workdir)
   assert (done.code, done.err) == (0, '')
   assert done.out == 'Report: run/report.html\n'

@@ -248,7 +248,7 @@ def test_titles_are_escaped(run):
   parsed = Page(source)
   plain = Page(page.render(run))
   for name in ('script', 'svg', 'img', 'title', 'style'):
-    if name in ('svg', 'title'):  # The titles change the tips.
+    if name in ('svg', 'title'):  # The titles change the number of tips.
       assert parsed.count(name) <= plain.count(name) + 200
     else:
       assert parsed.count(name) == plain.count(name)

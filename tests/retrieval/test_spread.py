@@ -15,8 +15,9 @@ pytestmark = pytest.mark.as_users
 
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
-# 200 prefixes of two codes have too many items for a linear scan. Their
-# arrays have 257 rows, a prime number that no number of devices divides.
+# 200 prefixes of two codes have too many items for a linear scan. The array of
+# their list starts has 257 rows, a prime number, so several devices cannot share
+# the rows equally.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 

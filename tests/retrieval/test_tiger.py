@@ -332,7 +332,7 @@ def test_updates_and_new_lists_and_seeds_compile_nothing(params, batch):
 @pytest.mark.parametrize('lists', [None, _lists()])
 @pytest.mark.parametrize('sampler', [None, _sampler()])
 def test_the_search_lowers_for_every_platform(params, batch, lists, sampler):
-  """Matrix products have full precision for every dtype and JAX default."""
+  """Matrix products have full precision, whatever the dtype and JAX default."""
   retriever = _retriever(4)
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 

@@ -1,4 +1,4 @@
-"""The transition model, compared with a slow count and with values by hand."""
+"""The transition model, compared with loops and with values worked by hand."""
 
 import collections
 
