@@ -16,8 +16,8 @@ pytestmark = pytest.mark.as_users
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
 # 200 prefixes of two codes have too many items for a linear scan. The array of
-# their list starts has 257 rows, a prime number, so several devices cannot share
-# the rows equally.
+# their list starts has 257 rows, a prime number, so several devices cannot
+# share the rows equally.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 
