@@ -77,7 +77,7 @@ def test_delete_does_not_ask_for_confirmation(tpu):
 def _host(tmp_path):
   """Returns a function that runs the command of a host with fake programs.
 
-  It returns the exit code, and the words of all calls of the fake programs.
+  The function returns the exit code, and the words of all recorded calls.
   """
   home = tmp_path / 'host'
   note = f'printf "%s|" "$@" >>{shlex.quote(str(home))}/notes; '

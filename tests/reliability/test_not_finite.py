@@ -14,9 +14,10 @@ from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks
 
-# One parameter becomes NaN at each of these steps. They are the first and the
-# last steps, steps within and at the end of a call, and steps with a save.
+# The parameter that becomes NaN.
 KERNEL = 'heads_1/kernel'
+# A full run injects a NaN at each of these steps: the first and the last steps,
+# steps within and at the end of a call, and steps with a save.
 STEPS = (1, 5, 24, 25, 26, 62, 75, 101, 398, 400) if shop.IS_FULL else ()
 BATCHES = tuple(step - 1 for step in STEPS) or (160,)
 REWIND = '--config.train.on_non_finite=rewind:30,skip:60'
