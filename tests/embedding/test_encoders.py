@@ -70,7 +70,7 @@ def test_tfidf_refuses_items_without_a_word(make_items):
 
 
 class Library(types.ModuleType):
-  """Replaces the real library, and records which models are requested."""
+  """A fake sentence_transformers module that records the requested models."""
 
   def __init__(self):
     super().__init__('sentence_transformers')
@@ -105,13 +105,17 @@ def test_a_model_of_the_hub_may_have_a_revision(
   assert len(str(caught.value)) < 600
 
 
-def test_a_folder_has_no_revision(items, monkeypatch, tmp_path):
+def test_an_at_sign_in_the_name_of_a_folder_starts_no_revision(
+  items, monkeypatch, tmp_path
+):
   folder = tmp_path / 'model@1'
   folder.mkdir()
   assert encoders.model_and_revision(str(folder)) == (str(folder), None)
 
 
-def test_a_missing_package_names_the_alternatives(items, monkeypatch):
+def test_the_error_for_a_missing_package_names_the_alternatives(
+  items, monkeypatch
+):
   monkeypatch.setitem(sys.modules, 'sentence_transformers', None)
 
   with pytest.raises(UsageError) as caught:

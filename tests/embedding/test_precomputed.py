@@ -22,7 +22,7 @@ def items(make_items):
 
 @pytest.fixture
 def write(tmp_path: pathlib.Path):
-  """Returns a function that writes both files and returns their config."""
+  """Returns a function that writes vectors and ids, and returns a config."""
 
   def write(vectors: np.ndarray = VECTORS, ids: Any = IDS) -> EmbeddingConfig:
     config = EmbeddingConfig(
@@ -80,7 +80,7 @@ def test_both_paths_are_required(items, field):
     (b'\x80\x04K\x01.', 'cannot be read'),  # A pickle, which is not loaded.
   ],
 )
-def test_a_file_of_another_kind_is_refused(
+def test_a_missing_or_unreadable_file_is_refused(
   write, items, field, content, reason
 ):
   config = write()
@@ -125,7 +125,9 @@ def test_an_npz_archive_is_refused(write, items):
     (np.ones((3, 0), np.float32), 'float32 of shape [3, 0]'),
   ],
 )
-def test_another_shape_or_dtype_is_refused(write, items, vectors, reason):
+def test_an_array_of_a_wrong_shape_or_dtype_is_refused(
+  write, items, vectors, reason
+):
   assert reason in refusal(DataError, write(vectors), items)
 
 
@@ -238,7 +240,7 @@ def test_a_number_too_large_for_float32_is_refused(write, items):
   refusal(NumbersError, config, items)
 
 
-def test_the_published_vectors_of_beauty(data_root, make_items):
+def test_the_published_vectors_of_beauty_are_loaded(data_root, make_items):
   folder = data_root / 'embeddings'
   ids_path = folder / 'amazon2014_beauty.asins.json'
   ids = json.loads(ids_path.read_text())

@@ -78,7 +78,7 @@ def test_vectors_equal_those_of_the_library(library, model_folder, items):
 
 
 def test_vectors_are_means_of_token_vectors(model_folder, items):
-  """Encodes single sentences, without padding or normalization."""
+  """The expected vectors are of single sentences, without normalization."""
   import torch
   import transformers
 
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_loaded_is_refused(
 
 
 def test_without_a_network_one_line_is_printed(library, tmp_path):
-  """Needs a new process: the library reads the hub address at import."""
+  """A new process is needed, because the import reads the hub address."""
   program = """
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data.dataset import FIELDS, Items
@@ -154,7 +154,7 @@ except UsageError as error:
 def test_code_in_a_model_folder_is_never_executed(
   model_folder, items, tmp_path
 ):
-  """A model folder can name a class in its own code. It must be refused."""
+  """A model folder that names a class in its own code is refused."""
   folder = tmp_path / 'model'
   shutil.copytree(model_folder / 'whole', folder)
   marker = tmp_path / 'marker'

@@ -38,7 +38,7 @@ def test_a_sentence_is_one_line(make_items):
   assert item_sentences(items) == ['Title: Rose Shampoo; Brand: A B']
 
 
-def test_other_scripts_are_kept(make_items):
+def test_characters_that_are_not_ascii_are_kept(make_items):
   items = make_items(B01={'title': 'シャンプー & Crème'})
 
   assert item_sentences(items) == ['Title: シャンプー & Crème']

@@ -48,7 +48,7 @@ def program(workdir, *arguments):
 
 @contextlib.contextmanager
 def one_device() -> Iterator[None]:
-  """Uses one device: eight devices would compete for a few CPU cores."""
+  """Uses one device, because eight would compete for a few CPU cores."""
   mesh = sharding.make_mesh(jax.devices()[:1])
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(sharding, 'make_mesh', lambda *unused, **more: mesh)
@@ -77,14 +77,14 @@ def logged(workdir):
 
 
 def clone(workdir, target):
-  """Copies a run with hard links. A file that is replaced gets a new inode."""
+  """Copies a run with hard links. A replaced file gets a new inode."""
   subprocess.run(['cp', '-al', workdir, target], check=True)
   return target
 
 
 def assert_same_model(workdir, expected, stopped=20):
   results, other = (read(x / 'results.json') for x in (workdir, expected))
-  # Another process may round differently.
+  # Another process may round the reconstruction error differently.
   rounded = 'reconstruction_error'
   assert results['semantic_ids'].pop(rounded) == pytest.approx(
     other['semantic_ids'].pop(rounded), rel=1e-6

@@ -7,7 +7,7 @@ from tests import small
 from tests.end_to_end.program import SETTINGS, program, read
 
 
-def test_own_files(tmp_path, capfd):
+def test_a_run_on_own_files_recommends_their_items(tmp_path, capfd):
   folder = tmp_path / 'my_shop'
   folder.mkdir()
   rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures('one_device')
 
 
 @pytest.mark.parametrize('k', [10, 3])
-def test_recommend(shop, recommender, capfd, k):
+def test_the_k_best_items_are_printed(shop, recommender, capfd, k):
   history = recommender.dataset.items.ids[5], recommender.dataset.items.ids[9]
   arguments = ('--mode=recommend', f'--history={",".join(history)}', f'--k={k}')
   assert program(shop, *arguments) == 0
@@ -39,7 +39,7 @@ def test_recommend(shop, recommender, capfd, k):
     (['--history=P0001', '--k=-2'], 'k is -2'),
   ],
 )
-def test_bad_requests(shop, capfd, arguments, expected):
+def test_a_bad_request_is_refused_in_one_line(shop, capfd, arguments, expected):
   assert program(shop, '--mode=recommend', *arguments) == 2
   out, err = capfd.readouterr()
   assert out == ''
@@ -48,7 +48,7 @@ def test_bad_requests(shop, capfd, arguments, expected):
   assert expected in err
 
 
-def test_refuses_a_damaged_checkpoint(shop, tmp_path, capfd):
+def test_a_damaged_checkpoint_is_refused(shop, tmp_path, capfd):
   workdir = tmp_path / 'run'
   subprocess.run(['cp', '-a', shop, workdir], check=True)
   files = (workdir / 'train' / 'checkpoints').rglob('params/**/d/*')

@@ -24,7 +24,7 @@ from tiger_jax.stages import embedding
 pytestmark = pytest.mark.usefixtures('one_device')
 
 
-def test_refuses_an_embedding_that_is_not_finite(shop, tmp_path, capfd):
+def test_an_embedding_that_is_not_finite_is_refused(shop, tmp_path, capfd):
   workdir = clone(shop, tmp_path / 'run')
   build = embedding.build
   with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +57,8 @@ def test_the_same_command_resumes_after_sigterm(shop, tmp_path, capfd):
     patch.setattr(MetricsWriter, 'write', ask_to_stop)
     assert program(workdir, *SHOP) == 42
   err = capfd.readouterr().err.splitlines()
-  # The loop checks for signals before it writes a step.
+  # The signal arrives while the metrics of step 15 are written. The loop has
+  # already checked for signals in this step, so it stops after step 16.
   assert err[-1].startswith('error: train: asked to stop, saved at step 16;')
   assert not (workdir / 'train').exists()
   assert not (workdir / 'results.json').exists()
@@ -93,7 +94,8 @@ def test_the_same_command_resumes_after_sigkill(shop, tmp_path):
     | {
       'PYTHONPATH': str(small.ROOT),
       'JAX_PLATFORMS': 'cpu',
-      # As in `shop`: the number of devices changes the order of sums.
+      # One device, as in `shop`, because the number of devices changes the
+      # order of sums.
       'JAX_NUM_CPU_DEVICES': '1',
     },
     stdout=subprocess.DEVNULL,

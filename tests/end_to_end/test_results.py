@@ -20,7 +20,7 @@ METRICS = {
 pytestmark = pytest.mark.usefixtures('one_device')
 
 
-def test_results(shop):
+def test_the_results_have_valid_values_in_every_section(shop):
   results = read(shop / 'results.json')
   assert results['dataset']['users'] == 64
   assert results['dataset']['items'] == 600
@@ -60,7 +60,7 @@ def test_results(shop):
   }  # fmt: skip
 
 
-def test_replicas(shop, tmp_path):
+def test_the_metrics_of_replicas_are_averaged(shop, tmp_path):
   """The first of two replicas learns the same as a single run with its seed."""
   workdir = clone(shop, tmp_path / 'run')
   arguments = (*SHOP, '--mode=evaluate', '--config.train.replicas=2')
@@ -89,7 +89,7 @@ def test_replicas(shop, tmp_path):
   assert program(workdir, '--mode=recommend', '--history=P0001') == 0
 
 
-def test_metrics_files(shop):
+def test_metrics_and_the_config_are_written_to_files(shop):
   lines = logged(shop)
   steps = [x['step'] for x in lines if x['stage'] == 'train' and 'loss' in x]
   assert steps == [5, 10, 15, 20]

@@ -29,7 +29,7 @@ def test_a_second_run_reuses_all_stages(shop, tmp_path, capfd):
     assert f'{name}: reused' in out
   assert 'made in' not in out
   assert err == ''
-  # The examples are ten items for each of five users, with ids.
+  # The printed examples are ten items, with ids, for each of five users.
   assert out.count('\nShopper shopper-') == 5
   assert len(re.findall(r'\n  [ *] +\d+ +-\d+\.\d\d  P0\d{3} ', out)) == 50
   assert 'best possible' in out
@@ -44,7 +44,7 @@ def test_each_mode_stops_after_its_stage(tmp_path, mode):
   assert not (workdir / 'results.json').exists()
 
 
-def test_train_and_evaluate_modes(shop, tmp_path, capfd):
+def test_only_the_evaluate_mode_writes_results(shop, tmp_path, capfd):
   workdir = clone(shop, tmp_path / 'run')
   (workdir / 'results.json').unlink()
   assert program(workdir, *SHOP, '--mode=train') == 0
@@ -71,7 +71,7 @@ def test_a_changed_section_reruns_its_stage(shop, tmp_path):
   metrics = read(workdir / 'results.json')['metrics']['test']
   expected = read(shop / 'results.json')['metrics']['test']
   assert metrics == pytest.approx(expected)
-  # With the first config, the first artifact is used again.
+  # A run with the first config uses the first evaluation again.
   assert program(workdir, *SHOP) == 0
   assert artifacts(workdir) == before
 
@@ -87,7 +87,7 @@ def test_serving_uses_the_ids_of_the_trained_model(shop, tmp_path, capfd):
       key: state for key, state in before.items() if key.split('/')[0] == name
     }
     assert (same.items() <= after.items()) == (name != 'semantic_ids')
-  # The model was trained with the IDs that are now set aside.
+  # Serving reads the previous IDs, because the model was trained with them.
   request = ('--mode=recommend', '--history=P0001')
   capfd.readouterr()
   assert program(shop, *request) == 0

@@ -13,7 +13,7 @@ def test_equal_values_have_no_spread():
   )
 
 
-def test_one_hit_of_ten_users():
+def test_the_interval_of_one_hit_by_ten_users_is_binomial():
   # The number of hits in a resample is binomial: 10 draws at 0.1. It is 0 with
   # a probability of 0.349, at most 2 with 0.930, and at most 3 with 0.987. The
   # quantiles at 2.5% and 97.5% are therefore 0 and 3 hits.
@@ -26,7 +26,8 @@ def test_one_hit_of_ten_users():
 def test_metrics_of_a_user_are_drawn_together():
   rng = np.random.default_rng(0)
   first = rng.random(50)
-  # The second metric is a function of the first, so its interval is as well.
+  # The second metric is a linear function of the first, so the same function
+  # maps the first interval to the second.
   values = np.stack([first, 2 * first + 1], axis=1)
   low, high = bootstrap.intervals(values, seed=3)
   assert low[1] == pytest.approx(2 * low[0] + 1)

@@ -41,9 +41,9 @@ ANSWERS = {
   2: (1, [4, 0, 2, 3, 5, 6, 7, 8, 9, 10]),
   # The list has neither the target nor an item with its prefix.
   3: (8, [-1, 1, 2, 3, 4, 5, 6, 7, 0, 10]),
-  # An empty list: -1 must not count as the last item, the target.
+  # An empty list. As an index, -1 would select the last item, the target.
   4: (11, [-1] * 10),
-  # An empty list: its padding must not count as item 0, the target.
+  # An empty list. Its padding must not count as item 0, which is the target.
   5: (0, [-1] * 10),
   # A padding row, which must not count.
   -1: (-1, [-1, *range(9)]),
@@ -57,7 +57,8 @@ EXPECTED = {
   'ndcg@10': (1 + 1 / math.log2(8)) / 6,
   'sid_recall@10': 3 / 6,
 }
-# The sums of the users' shares of invalid IDs among the first 10 and 20.
+# The means over six users of the share of invalid IDs among the first 10 and
+# 20 generated IDs.
 INVALID = {
   'invalid@10': 2.6 / 6,
   'invalid@20': (0 + 0.75 + 1 + 0.55 + 0.5 + 1) / 6,
@@ -80,7 +81,7 @@ class Scores:
 
 
 class Generates(TigerRetriever):
-  """A retriever that generates the fixed answers, and two items too many."""
+  """A retriever that returns the fixed answers and two items too many."""
 
   def __init__(self):
     self.calls = set()
@@ -129,7 +130,7 @@ def measured(*arguments, num_beams=30):
   return measure(Trained(run, {}), examples, Search(num_beams))
 
 
-def test_metrics_by_hand():
+def test_metrics_equal_values_worked_by_hand():
   metrics = measured('vq_rec', Scores())
   assert metrics == pytest.approx(EXPECTED, abs=1e-12)
 
@@ -163,8 +164,8 @@ def test_metrics_of_lists_shorter_than_the_cutoff():
   assert metrics['sid_recall@10'] == pytest.approx(3 / 6)
 
 
-# Histories are longer than `max_history`. A masked search excludes all their
-# items.
+# Histories are longer than `max_history`. A masked search excludes all items of
+# a history, not only the latest `max_history` items.
 POPULARITY = from_json(
   {
     'model': {'name': 'popularity', 'max_history': 3},
@@ -191,7 +192,9 @@ def _popularity():
 
 @pytest.mark.parametrize('num_users', [0, 50])
 @pytest.mark.parametrize('masked', [False, True])
-def test_popularity_user_by_user(popularity, masked, num_users):
+def test_metrics_of_popularity_equal_a_loop_over_users(
+  popularity, masked, num_users
+):
   dataset = popularity.session.inputs.dataset
   examples = sample_users(split(dataset, 'test'), num_users, seed=1)
   function = measure_masked_users if masked else measure_users

@@ -12,7 +12,8 @@ from tiger_jax.evaluation.metrics import (
   recall,
 )
 
-# The target ranks first, second, third and seventh; the last list lacks it.
+# The target ranks first, second, third and seventh in the first four lists. The
+# last list lacks the target.
 HITS = np.zeros((5, 8), bool)
 HITS[[0, 1, 2, 3], [0, 1, 2, 6]] = True
 
@@ -27,7 +28,7 @@ HITS[[0, 1, 2, 3], [0, 1, 2, 6]] = True
     (50, [1, 1, 1, 1, 0]),
   ],
 )
-def test_recall_by_hand(k, expected):
+def test_recall_equals_values_worked_by_hand(k, expected):
   np.testing.assert_array_equal(recall(HITS, k), expected)
 
 
@@ -40,7 +41,7 @@ def test_recall_by_hand(k, expected):
     (8, [1, 0.6309297535714574, 0.5, 1 / 3, 0]),
   ],
 )
-def test_ndcg_by_hand(k, expected):
+def test_ndcg_equals_values_worked_by_hand(k, expected):
   np.testing.assert_allclose(ndcg(HITS, k), expected, rtol=1e-12)
 
 
@@ -55,7 +56,7 @@ def test_ndcg_equals_scikit_learn(k):
   np.testing.assert_allclose(ndcg(hits, k).mean(), expected, rtol=1e-12)
 
 
-def test_means_of_all_metrics_by_hand():
+def test_means_of_all_metrics_equal_values_worked_by_hand():
   hits = np.zeros((3, 10), bool)
   hits[0, 0] = hits[1, 6] = True
   result = ranking_metrics(hits)
@@ -67,16 +68,16 @@ def test_means_of_all_metrics_by_hand():
   assert set(ranking_metrics(hits[:1]).values()) == {1.0}
 
 
-def test_prefix_hits_by_hand():
+def test_prefix_hits_equal_values_worked_by_hand():
   prefixes = np.array([[1, 2], [1, 3], [1, 2], [2, 2]])
-  # Only item 3 has the prefix of the second target. An entry of -1 must not be
-  # read as an index of item 3.
+  # Only item 3 has the prefix of the second target. The entry -1 must not be
+  # read as an index, because it would select item 3, the last item.
   items = np.array([[2, 1, -1, 0], [-1, 0, 1, 2]])
   result = prefix_hits(items, np.array([0, 3]), prefixes)
   assert result.tolist() == [[True, False, False, True], [False] * 4]
 
 
-def test_invalid_shares_by_hand():
+def test_invalid_shares_equal_values_worked_by_hand():
   generated = np.zeros((2, 25), int)
   generated[0, [0, 9, 10, 19, 20]] = -1
   generated[1, :] = -1

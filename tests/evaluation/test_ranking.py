@@ -44,7 +44,7 @@ def _trained():
   rng = np.random.default_rng(0)
   rows = rng.permutation(np.prod(SIZES))[:NUM_ITEMS]
   codes = np.stack(np.unravel_index(rows, SIZES), 1).astype(np.int32)
-  # Two lengths, so that the batches are not in the order of the users.
+  # Histories have two lengths, so that the batches are not in user order.
   lengths = [4, 3] * (NUM_USERS // 2)
   walks = [rng.integers(0, NUM_ITEMS, length) for length in lengths]
   dataset = make_dataset(walks, NUM_ITEMS)
@@ -69,13 +69,13 @@ def _examples(dataset):
 
 @pytest.fixture(name='narrow', autouse=True)
 def _narrow(monkeypatch):
-  """Sets the beams of the first search of `until_proven` to 16."""
+  """Sets the number of beams of the first `until_proven` search to 16."""
   monkeypatch.setattr(ranking, '_PROOF_BEAMS', 16)
 
 
 @pytest.fixture(name='every_draw', scope='module')
 def _every_draw(trained, dataset, examples):
-  """The draws at temperature 2 of a search with enough beams for all items."""
+  """Draws all items at temperature 2, by a search with a beam for each item."""
   histories = [dataset.history_of(user)[:-1] for user in range(NUM_USERS)]
   history = np.full((NUM_USERS, 3), -1, np.int32)
   for row, items in zip(history, histories, strict=True):
@@ -113,7 +113,7 @@ def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
   assert 0.1 < result.proven < 0.7
   for row, num in zip(is_correct, result.num_proven, strict=True):
     assert row[:num].all()
-  # The serving search does not add beams.
+  # Without `until_proven`, as in serving, the search does not add beams.
   serving = rank(
     trained, examples, K, dataclasses.replace(DRAWS, until_proven=False)
   )
@@ -144,7 +144,7 @@ def test_kept_items_are_not_excluded(trained, dataset, examples):
 
 
 class Recorder(TigerRetriever):
-  """Records the beams and the batch size of each search; returns no items."""
+  """Records the numbers of beams and requests of each search; finds nothing."""
 
   def __init__(self):
     self.calls = set()
@@ -187,7 +187,7 @@ def test_proven_searches_have_many_beams_and_small_batches(
 
 
 class Scores(ItemRetriever):
-  """Recommends item 7, or item 8 in an approximate search, and no other."""
+  """Recommends only item 7, or only item 8 in an approximate search."""
 
   def __init__(self):
     pass
@@ -203,7 +203,7 @@ class Scores(ItemRetriever):
 @pytest.mark.parametrize(
   ('approximate', 'item', 'proven'), [(False, 7, 1), (True, 8, 0)]
 )
-def test_lists_of_a_model_that_scores_items(
+def test_only_exact_lists_of_a_model_that_scores_items_are_proven(
   trained, examples, approximate, item, proven
 ):
   session = with_parts(trained.session, retriever=Scores())
@@ -213,7 +213,7 @@ def test_lists_of_a_model_that_scores_items(
   assert result.proven == proven
 
 
-def test_search_settings_of_a_config():
+def test_the_search_settings_come_from_the_config():
   config = EvaluationConfig(num_beams=40, search='approximate')
   assert Search.from_config(config) == Search(40, approximate=True)
   assert Search.from_config(EvaluationConfig()) == Search(30) == Search()
@@ -226,6 +226,6 @@ def test_users_are_drawn_at_random():
   )
   assert first == again != other
   assert first == sorted(set(first)) and len(first) == 50
-  # They are drawn from all users, not from the first ones.
+  # The sample is drawn from all users, not from the first ones.
   assert first[0] < 100 and first[-1] > 300
   assert sample_users(examples, 0, 1) is examples

@@ -30,7 +30,7 @@ def results():
   )
 
 
-def test_ranks_by_hand():
+def test_ranks_equal_values_worked_by_hand():
   r = results()
   assert r.user.tolist() == [0, 1, 2]
   assert r.target.tolist() == [3, 1, 2]
@@ -42,7 +42,7 @@ def test_ranks_by_hand():
   np.testing.assert_array_equal(DATASET.history[r.ends(DATASET)], r.target)
 
 
-def test_ranks_give_the_metrics():
+def test_metrics_of_ranks_equal_metrics_of_hits():
   rng = np.random.default_rng(0)
   hits = np.zeros((60, 12), bool)
   hits[np.arange(60), rng.integers(12, size=60)] = rng.random(60) < 0.7

@@ -51,7 +51,7 @@ def test_rounding_errors_do_not_change_the_number_of_unseen_items(epsilon):
   assert (result >= 0).sum() == round(10 * epsilon)
 
 
-def test_entropy_by_hand():
+def test_entropy_equals_values_worked_by_hand():
   categories = ['a', 'a', 'b', 'c']
   items = np.array([[0, 1, -1, -1], [0, 2, -1, -1], [0, 1, 2, 3]], np.int32)
   result = entropy(items, categories)
@@ -63,7 +63,7 @@ def _dataset(walks):
   return make_dataset(walks, max(map(max, walks)) + 1)
 
 
-def test_groups_by_hand():
+def test_groups_equal_values_worked_by_hand():
   dataset = _dataset([
     [0, 1, 2, 3],  # Training has 0 -> 1; the test is 2 -> 3.
     [2, 3, 0, 1],  # Training has 2 -> 3; the test is 0 -> 1.
@@ -83,7 +83,8 @@ def test_groups_by_hand():
 def test_transitions_are_within_one_user():
   dataset = _dataset([[0, 1, 5, 5], [2, 3, 1, 2]])
   result = groups(dataset, split(dataset, 'test'))
-  # The pair 1 -> 2 is adjacent in the array, but belongs to two users.
+  # Items 1 and 2 are adjacent in the array of all training items, but belong to
+  # different users.
   assert not result['memorisation'][1]
 
 
@@ -99,7 +100,7 @@ def _two_rankings(num_users=30, k=8, num_items=12):
 
 
 @pytest.mark.parametrize('weight', [0.0, 0.3, 1.0])
-def test_the_weighted_sum_of_two_rankings_item_by_item(weight):
+def test_the_weighted_sum_of_two_rankings_equals_a_loop_over_items(weight):
   pair = _two_rankings()
   result = ensemble.combined(ensemble.merge(*pair), weight)
   for user in range(30):
@@ -117,7 +118,7 @@ def test_the_weighted_sum_of_two_rankings_item_by_item(weight):
     assert [x for x in result[user].tolist() if x >= 0] == order[:10]
 
 
-def test_an_empty_list_does_not_change_the_other():
+def test_an_empty_list_does_not_change_the_other_list():
   first, other = _two_rankings()
   empty = first._replace(items=np.full_like(first.items, -1))
   assert (ensemble.scaled(empty) == 0).all()
@@ -129,7 +130,7 @@ def test_an_empty_list_does_not_change_the_other():
     assert row == kept + [-1] * (10 - len(kept))
 
 
-def test_confidence_by_hand():
+def test_confidence_equals_values_worked_by_hand():
   items = np.array([[3, 1, 2], [4, 0, -1], [5, -1, -1]])
   scores = np.log([[0.5, 0.3, 0.2], [0.6, 0.2, 9.0], [0.1, 1.0, 1.0]])
   user = np.arange(3)
@@ -143,7 +144,7 @@ def test_a_single_item_has_the_score_1():
   assert ensemble.scaled(ranking).tolist() == [[1, 0]]
 
 
-def test_the_share_of_proven_items():
+def test_proven_is_the_share_of_proven_items():
   # The second list has one item, so at most one counts as proven.
   items = np.array([[1, 2, 3], [4, -1, -1], [-1, -1, -1]])
   user = np.arange(3)
@@ -153,8 +154,9 @@ def test_the_share_of_proven_items():
   assert ranking.select(user == 0).items.tolist() == [[1, 2, 3]]
 
 
-def test_items_that_share_a_prefix_by_hand():
-  # Item 3 shares its prefix with item 0; item 4 only with item 5, also unseen.
+def test_seen_and_unseen_items_that_share_a_prefix_are_found():
+  # Item 3 shares its prefix with item 0, which is seen. Item 4 shares its
+  # prefix only with item 5, which is also unseen.
   prefixes = np.array([[1, 1], [1, 2], [2, 1], [1, 1], [3, 1], [3, 1]])
   result = cold_start.shared_prefixes(np.arange(6) >= 3, prefixes)
   assert result.tolist() == [True, False, False, True, False, False]

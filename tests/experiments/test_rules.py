@@ -20,7 +20,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 # The history of each user. The last item is the test target, and the one before
 # it the validation target.
 WALKS = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 5])
-# Item 4 shares its semantic prefix with item 1; item 5 with no item.
+# Item 4 shares its semantic prefix with item 1. Item 5 shares it with no item.
 CODES = np.array(
   [[0, 0, 0], [1, 1, 0], [2, 0, 0], [3, 0, 0], [1, 1, 1], [2, 2, 0]], np.int32
 )
@@ -108,7 +108,7 @@ def trained(
   return Trained(session, {}, session.inputs.embeddings)
 
 
-def test_rules_for_unseen_items():
+def test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand():
   retriever = Answers([5, 4, 0, 1, 2, 3])
   rows = cold_start.measure(trained(retriever, unseen=(4, 5)))
   assert retriever.removed == [[4, 5]]
@@ -116,15 +116,17 @@ def test_rules_for_unseen_items():
   exact = [rows[f'exact scores, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in exact] == [0.5, 1.0, 1.0]
   assert {x['reachable'] for x in exact} == {1.0}
-  # The rule inserts item 4 after item 1. Then it removes item 1 for users 0 and
-  # 1, whose target is item 4. User 0 also has items 0 and 2, so the list of
-  # user 0 is 4 and 3. The list of user 1 is 0 and 4.
+  # The prefix rule inserts item 4 after item 1, and then removes the history of
+  # each user. User 0 has items 0, 1 and 2, so the list of user 0 is 4 and 3.
+  # User 1 has items 1, 2 and 3, so the list of user 1 is 0 and 4. The target of
+  # both users is item 4.
   prefix = [rows[f'prefix rule, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in prefix] == [0.5, 0.5, 0.5]
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
   assert {x['reachable'] for x in prefix} == {0.5}
   assert {x['reachable_items'] for x in prefix} == {0.5}
-  # The list of the prefix rule is longer by one, because item 1 is removed.
+  # The prefix rule searches for 51 items instead of 50, because it removes item
+  # 1 from the list.
   assert {k for k, _ in retriever.calls} == {51, 128}
   nearest = [rows[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
@@ -164,8 +166,8 @@ def test_diversity_needs_a_generative_model():
 
 
 @pytest.mark.parametrize('seed', [0, 1])
-def test_the_prefix_rule_user_by_user(seed):
-  """The slow version adds unseen items to all items, then removes history."""
+def test_metrics_of_the_prefix_rule_equal_a_loop_over_users(seed):
+  """The loop adds unseen items to a list, and then removes the history."""
   rng = np.random.default_rng(seed)
   unseen = np.arange(30, 40)
   prefixes = rng.integers(0, (4, 5), (40, 2))
@@ -201,7 +203,7 @@ def test_the_prefix_rule_user_by_user(seed):
 
 
 class Draws(Answers):
-  """Draws items of one category at temperature 1, and of more at 1.5 and 2."""
+  """Draws items of one category at temperature 1, and of two at 1.5 and 2."""
 
   def search_exact(self, params, batch, k, *, sampler, **search):
     if sampler is None:
@@ -216,7 +218,7 @@ class Draws(Answers):
     return drawn.search_exact(params, batch, k, sampler=None, **search)
 
 
-def test_entropy_of_drawn_items_by_temperature():
+def test_the_entropy_of_drawn_items_is_measured_at_each_temperature():
   categories = ('A', 'A', 'A', 'B', 'C', 'A')
   retriever = Draws([0, 1, 2])
   rows = diversity.measure(trained(retriever, categories=categories))
@@ -256,7 +258,7 @@ class OneSplit(Answers):
     return self._beams(items)
 
 
-def test_weights_are_chosen_on_validation():
+def test_the_weights_of_an_ensemble_are_chosen_on_validation():
   # Histories have two items in validation, and three in the test.
   validation = {(user, 2): walk[2] for user, walk in enumerate(WALKS)}
   test = {(user, 3): walk[3] for user, walk in enumerate(WALKS)}
@@ -277,7 +279,7 @@ def test_weights_are_chosen_on_validation():
 
 def test_the_adaptive_weight_follows_the_confidence():
   # The first model is right and confident for users 0 and 1. The second model
-  # is right for the others.
+  # is right for users 2 and 3.
   user, targets = np.arange(4), np.array([4, 4, 5, 5])
   first = np.array([[4, 1, 2, 3]] * 2 + [[0, 1, 2, 3]] * 2)
   second = np.array([[3, 2, 1, 0]] * 2 + [[5, 2, 1, 0]] * 2)
@@ -299,7 +301,7 @@ def test_an_ensemble_of_different_users_is_refused():
     ensemble.measure({'first': first, 'second': Trained(session, {})})
 
 
-def test_metrics_of_groups_by_hand():
+def test_metrics_of_groups_equal_values_worked_by_hand():
   walks = ([0, 1, 2, 4], [1, 2, 3, 4], [2, 3, 0, 5], [3, 0, 1, 2])
   rows = breakdown.measure(trained(Answers([4, 2], num_proven=1), walks))
   assert rows['all']['recall@10'] == 0.75

@@ -93,7 +93,7 @@ def test_every_spec_is_valid(name, variant):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_docstring_gives_the_command(name):
+def test_the_docstring_of_a_config_gives_the_command(name):
   module = importlib.import_module(f'configs.paper.{name}')
   command = f'python -m tiger_jax.main --config=configs/paper/{name}.py'
   assert command in module.__doc__
@@ -108,7 +108,7 @@ def test_runs_share_stages_and_are_not_repeated(tmp_path, monkeypatch):
     assert not (tmp_path / 'beauty' / 'rq-kmeans' / stage).exists()
   assert (tmp_path / 'beauty' / 'rq-kmeans' / 'semantic_ids').is_dir()
   saved = records.read_all(tmp_path / 'results')
-  # The order is that of the whole table, even if only some runs are selected.
+  # `order` is the place in the whole table, even if some runs are not selected.
   assert {x['run']: x['order'] for x in saved} == {'random': 0, 'RQ-KMeans': 3}
   for record in saved:
     assert record['model'] == 'tiger' and record['seeds'] == [0]
@@ -224,7 +224,7 @@ def test_every_baseline_runs(tmp_path):
 
 
 @pytest.mark.slow
-def test_cold_start_rows(tmp_path):
+def test_cold_start_has_a_row_for_each_rule_and_epsilon(tmp_path):
   spec = tiny('cold_start')
   spec.runs.TIGER.dataset.unseen_share = 0.2
   table = run(spec, tmp_path)
@@ -239,7 +239,7 @@ def test_cold_start_rows(tmp_path):
 
 
 @pytest.mark.slow
-def test_rows_of_experiments_on_trained_models(tmp_path):
+def test_experiments_on_trained_models_write_their_rows(tmp_path):
   table = run(tiny('diversity'), tmp_path / 'diversity')
   assert [x for x in ('the best', 'T=1.0', 'T=2.0') if f'| {x} |' in table] == [
     'the best', 'T=1.0', 'T=2.0',
@@ -253,9 +253,10 @@ def test_rows_of_experiments_on_trained_models(tmp_path):
 
 
 @pytest.mark.slow
-def test_ids_shared_by_three_shops(tmp_path):
+def test_three_shops_can_share_ids(tmp_path):
   spec = tiny('shared_ids')
-  # Each shop has its own vectors, so that the shared IDs differ.
+  # Each shop has its own vectors, so that the IDs of three shops differ from
+  # the IDs of Beauty.
   for shop, users in (('sports', 70), ('toys', 80)):
     with spec.unlocked():
       spec.datasets[shop].dataset.synthetic_users = users
@@ -285,7 +286,7 @@ def vectors(folder, shop):
   return {'path': str(folder / f'{shop}.npy'), 'ids_path': str(ids)}
 
 
-def test_missing_files_name_the_flag_to_set(tmp_path):
+def test_the_error_for_missing_files_names_the_flag_to_set(tmp_path):
   spec = spec_of('layers')
   spec.datasets.beauty.dataset.source_dir = str(tmp_path)
   with pytest.raises(DataError) as error:
@@ -301,7 +302,7 @@ def test_missing_files_name_the_flag_to_set(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-def test_an_invalid_field_names_the_run():
+def test_the_error_for_an_invalid_field_names_the_run():
   spec = spec_of('layers')
   spec.runs['1 layer'].model.num_encoder_layers = 0
   with pytest.raises(UsageError, match='beauty, 1 layer.*num_encoder_layers'):

@@ -10,8 +10,8 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / 'launch' / 'tpu.sh'
 REPOSITORY = 'https://example.com/tiger jax.git'
 
-# Records its calls. Each kind of call has a list of answers. The n-th call gets
-# the n-th answer, or the last one if the list is shorter.
+# The fake gcloud records its calls. Each kind of call has a list of answers.
+# The n-th call gets the n-th answer, or the last one if the list is shorter.
 GCLOUD = r"""#!/usr/bin/env bash
 kind=$4
 case "$*" in

@@ -30,7 +30,7 @@ path.write_text(json.dumps(variables))
 
 
 @pytest.mark.parametrize('devices', [None, 3])
-def test_environment_of_each_process(tmp_path, devices, monkeypatch):
+def test_each_process_gets_its_jax_variables(tmp_path, devices, monkeypatch):
   monkeypatch.delenv('JAX_PLATFORMS', raising=False)
   assert local.launch(python(WRITE_ENVIRONMENT, tmp_path), 3, devices) == 0
   envs = [json.loads((tmp_path / str(i)).read_text()) for i in range(3)]
@@ -67,7 +67,7 @@ def is_alive(pid):
 
 
 def test_processes_that_hang_after_a_failure_are_killed(tmp_path):
-  # The hanging process has a child, which keeps its output open.
+  # The hanging process has a child that keeps the output pipe open.
   program = (
     'import os, pathlib, signal, subprocess, sys, time\n'
     'signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
@@ -101,7 +101,7 @@ def test_processes_have_the_grace_period_after_a_failure(tmp_path):
   assert (tmp_path / 'ended').exists()
 
 
-def test_missing_command_restores_the_signal_handlers():
+def test_the_signal_handlers_are_restored_after_a_missing_command():
   before = signal.getsignal(signal.SIGTERM)
   with pytest.raises(FileNotFoundError):
     local.launch(['/nowhere/python'], 2)
@@ -125,7 +125,7 @@ def test_signals_reach_all_processes(tmp_path, number):
   )
   parent = (
     'import signal, sys\n'
-    # The test run itself may ignore SIGHUP.
+    # Under nohup, the test run ignores SIGHUP, and its children inherit this.
     'signal.signal(signal.SIGHUP, signal.SIG_DFL)\n'
     f'sys.path.insert(0, {str(SCRIPT.parent)!r})\n'
     'import local\n'

@@ -8,8 +8,7 @@ import pytest
 from docs.notebook import COPY, SOURCE, execute
 from tests.small import ROOT
 
-# Settings that shorten the training runs of the notebook, by the text that they
-# replace.
+# Texts of the notebook, and replacements that shorten the training runs.
 SHORT = {
   "'train.steps': 1000": "'train.steps': 30, 'dataset.synthetic_users': 300, "
   "'train.batch_size': 64, 'train.optimizer.warmup_steps': 5",
@@ -33,7 +32,7 @@ def texts(notebook):
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_every_cell_runs(notebook, tmp_path):
+def test_every_cell_runs_with_short_training(notebook, tmp_path):
   text = nbformat.writes(notebook)
   for long, short in SHORT.items():
     assert long in text
@@ -49,13 +48,13 @@ def test_every_cell_runs(notebook, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_the_notebook_as_it_is(notebook, tmp_path):
+def test_the_unchanged_notebook_reaches_a_high_recall(notebook, tmp_path):
   execute(notebook, tmp_path)
   recall = next(x for x in texts(notebook) if 'recall@10: ' in x)
   assert float(recall.split('recall@10: ')[1].split()[0]) > 0.4
 
 
-def test_is_stored_without_outputs(notebook):
+def test_the_notebook_is_stored_without_outputs(notebook):
   for cell in notebook.cells:
     assert not cell.get('outputs') and cell.get('execution_count') is None
   tags = [cell.metadata.get('tags', ()) for cell in notebook.cells]
@@ -75,6 +74,6 @@ def test_the_copy_in_the_docs_has_the_same_cells_with_outputs(notebook):
 
 
 @pytest.mark.parametrize('path', [SOURCE, COPY])
-def test_contains_no_local_paths(path):
+def test_a_notebook_contains_no_local_paths(path):
   text = path.read_text()
   assert str(Path.home()) not in text and str(ROOT) not in text

@@ -46,7 +46,7 @@ def wait_for(path):
     time.sleep(0.02)
 
 
-def test_srun_command(start, tmp_path):
+def test_settings_become_arguments_of_srun(start, tmp_path):
   run = start(
     'printf "%s\\n" "$@" >"$OUT/srun"',
     WORKDIR='it\'s "a b"',
@@ -64,7 +64,7 @@ def test_srun_command(start, tmp_path):
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_srun_command_with_default_settings(start, tmp_path):
+def test_srun_gets_the_default_settings(start, tmp_path):
   assert start('printf "%s\\n" "$@" >"$OUT/srun"').wait(20) == 0
   assert (tmp_path / 'srun').read_text().splitlines() == [
     '--kill-on-bad-exit=0', '--wait=60',
@@ -122,7 +122,8 @@ def test_tasks_save_before_the_time_limit_and_are_requeued(start, tmp_path):
     if line.startswith('#SBATCH --signal=')
   ]
   name, seconds = signal_option.split('@')
-  assert name == 'TERM'  # With the prefix B:, the script would get the signal.
+  # With the prefix B:, only the script would get the signal.
+  assert name == 'TERM'
   assert int(seconds) >= 120
   # Slurm sends the signal to the tasks. Here, the fake srun is the only task.
   run = start(
@@ -152,7 +153,7 @@ def test_a_cancelled_job_is_not_requeued(start, tmp_path):
   assert not (tmp_path / 'scontrol').exists()
 
 
-def test_refuses_a_number_of_tasks_that_differs_from_the_number_of_gpus(
+def test_a_number_of_tasks_that_differs_from_the_number_of_gpus_is_refused(
   start, tmp_path, capfd
 ):
   run = start('touch "$OUT/srun"', SLURM_NTASKS_PER_NODE='8')

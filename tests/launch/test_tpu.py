@@ -49,7 +49,7 @@ def test_dry_run_prints_the_commands(tpu, command, is_default):
   )
 
 
-def test_create_command(tpu):
+def test_create_passes_the_settings_to_gcloud(tpu):
   _, _, calls = tpu('create', TPU_NAME='cub', ZONE='z', ACCELERATOR='v4-16')
   assert calls[0] == [
     'compute', 'tpus', 'tpu-vm', 'create', 'cub', '--zone=z',
@@ -75,7 +75,10 @@ def test_delete_does_not_ask_for_confirmation(tpu):
 
 @pytest.fixture(name='host')
 def _host(tmp_path):
-  """Runs a command of a TPU host with fake programs that record their calls."""
+  """Returns a function that runs the command of a host with fake programs.
+
+  The function returns the exit code, and the words of all recorded calls.
+  """
   home = tmp_path / 'host'
   note = f'printf "%s|" "$@" >>{shlex.quote(str(home))}/notes; '
   python = f'#!/usr/bin/env bash\n{note}exit ${{fails:-0}}\n'
@@ -112,7 +115,7 @@ def test_create_installs_a_host_once(tpu, host):
   _, _, calls = tpu('create', REPOSITORY=f'{REPOSITORY}#a branch')
   command = remote(calls[1])
   assert host(command, fails='9')[0] == 9
-  code, words = host(command)  # The clone of the first attempt is kept.
+  code, words = host(command)  # The first clone is kept.
   assert code == 0
   assert 'clone' not in words
   assert words[-4:] == ['install', '--quiet', '-e', '.[tpu,text]']

@@ -114,7 +114,7 @@ def test_resume_stops_if_the_setup_of_a_host_fails(tpu, kind):
     ({'describe': 'PREEMPTED', 'delete': '1'}, 'delete', 1),
   ],
 )
-def test_resume_gives_up_after_the_maximum_of_restarts(
+def test_resume_gives_up_after_the_maximum_number_of_restarts(
   tpu, answers, failing, code
 ):
   done, kinds, _ = tpu('resume', answers=answers, RETRIES='2')

@@ -1,4 +1,4 @@
-"""Dropout: the rate, the independence of masks, and the kept values."""
+"""Tests the rate, the independence and the kept values of dropout."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def _drop(x, rate, seed=0, deterministic=False):
 
 
 @pytest.mark.parametrize('rate', [0.001, 0.1, 0.5, 0.9])
-def test_zeroes_at_the_rate_and_keeps_the_mean(rate):
+def test_dropout_zeroes_at_its_rate_and_keeps_the_mean(rate):
   size = 200_000
   dropped = _drop(jnp.full((size,), 3.0), rate)
   deviation = np.sqrt(rate * (1 - rate) / size)
@@ -49,7 +49,7 @@ def test_columns_are_dropped_independently():
 
 
 @pytest.mark.parametrize('shape', [(), (1,), (7,), (3, 5), (2, 3, 4), (0, 3)])
-def test_accepts_any_shape(shape):
+def test_dropout_accepts_any_shape(shape):
   dropped = _drop(jnp.ones(shape), 0.5)
   assert dropped.shape == shape
   assert np.isin(dropped, [0, 2]).all()
@@ -61,10 +61,10 @@ def test_the_key_determines_the_mask():
   assert (_drop(x, 0.5, 1) != _drop(x, 0.5, 2)).any()
 
 
-def test_deterministic_is_the_identity_and_needs_no_key():
+def test_deterministic_dropout_is_the_identity_and_needs_no_key():
   x = jnp.arange(9.0)
   np.testing.assert_array_equal(_drop(x, 0.5, deterministic=True), x)
 
 
-def test_keeps_the_dtype():
+def test_dropout_keeps_the_dtype():
   assert _drop(jnp.ones(8, jnp.bfloat16), 0.5).dtype == jnp.bfloat16

@@ -21,7 +21,8 @@ from tiger_jax.recommenders.dsi_task import DsiTask
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.recommenders.tiger_task import TigerTask
 
-# All sizes differ, so that a shape or a standard deviation identifies the size.
+# Most sizes differ, so that a wrong size changes a shape or a standard
+# deviation.
 B, T, D, H, K, MLP, LAYERS, RATE = 6, 5, 32, 2, 8, 64, 1, 0.3
 NUM_ITEMS, NUM_USERS, TEXT_DIM, NUM_INDEXED = 36, 40, 12, 7
 LEVEL_SIZES = (9, 8, 7)
@@ -89,7 +90,7 @@ def _tiger_places(b, s, t=1):
 
 
 def _encoder_places(n):
-  """Returns the same for SASRec, without dropout after the last layer."""
+  """Returns the shapes for SASRec, without dropout after the last layer."""
   x = (B, n, D)
   return [x, *[(B, H, n, n), x, (B, n, MLP), x] * LAYERS]
 
@@ -182,7 +183,7 @@ def _inits():
   def init(rng):
     return {name: TASKS[name].init(rng) for name in DEVIATIONS}
 
-  # With this generator, the program compiles faster.
+  # The program compiles faster with this random number generator.
   return jax.device_get(init(jax.random.key(0, impl='unsafe_rbg')))
 
 

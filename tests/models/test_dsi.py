@@ -43,7 +43,7 @@ def test_retrieval_loss_equals_that_of_tiger():
   )
 
 
-def test_learns_to_index_items_by_their_text():
+def test_dsi_learns_to_index_items_by_their_text():
   task = DsiTask(TigerTask(Dsi(CONFIG, (3, 4)), CODES), TEXT, 16)
   params = task.init(jax.random.key(0))
   tables = jax.tree.map(jnp.asarray, task.tables)

@@ -1,4 +1,4 @@
-"""The count of useful operations, compared with the count of XLA."""
+"""Compares the number of useful operations with the number of XLA."""
 
 import dataclasses
 

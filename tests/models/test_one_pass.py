@@ -71,7 +71,7 @@ def test_one_pass_equals_one_pass_per_prefix(codes, num_user_tokens):
 
 
 def test_a_bidirectional_encoder_depends_on_later_items(codes):
-  """If it did not, the test above would not show that causality is needed."""
+  """Without a causal encoder, the test above would fail."""
   model = Tiger(dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES)
   batch, _ = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
@@ -82,7 +82,7 @@ def test_a_bidirectional_encoder_depends_on_later_items(codes):
   assert np.abs(difference).max() > 1e-2
 
 
-def test_next_items():
+def test_next_items_are_the_shifted_history_and_the_target():
   history = np.array([[3, 1, 2], [4, -1, -1], [5, 6, -1], [-1, -1, -1]])
   batch = Batch(history, np.zeros(4, np.int32), np.array([9, 8, -1, -1]))
   assert next_items(batch).tolist() == [
@@ -110,7 +110,8 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes):
         losses.append(-jax.nn.log_softmax(logits[row])[target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
 
-  # The weight of a target does not depend on the number of targets in a batch.
+  # With `mean_targets`, the weight of a target does not depend on the number of
+  # targets in its batch.
   task = TigerTask(model, codes, mean_targets=6.5)
   loss, metrics, _ = task.loss(params, task.tables, batch, rng)
   per_code = np.sum(losses) / len(LEVEL_SIZES)

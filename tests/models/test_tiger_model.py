@@ -88,7 +88,7 @@ def test_every_level_has_a_head_over_its_own_codes(plain, codes):
 
 
 def test_every_level_has_its_own_embeddings(plain, codes):
-  """The test looks the tokens up itself, and runs the encoder and decoder."""
+  """The expected logits come from tokens that the test looks up itself."""
   model, params, forward = plain
   table = np.asarray(params['code_embedding']['embedding'])
   assert table.shape == (5 + 3 + 4, CONFIG.d_model)
@@ -160,7 +160,7 @@ def test_wider_padding_changes_nothing(plain, codes):
 
 
 def test_padding_does_not_read_the_last_item(plain, codes):
-  """Padding (-1) indexes the last item, which must have no effect."""
+  """As an index, padding (-1) selects the last item, which must not matter."""
   _, params, forward = plain
   history = np.where(HISTORY == 9, 8, HISTORY)
   other = codes.at[9].set((codes[9] + 1) % jnp.asarray(LEVEL_SIZES))
@@ -323,7 +323,7 @@ def test_bfloat16_returns_float32_logits(plain, codes):
   assert any((x != y).any() for x, y in zip(logits, exact, strict=True))
 
 
-def test_number_of_parameters_at_the_sizes_of_the_paper():
+def test_the_number_of_parameters_equals_a_count_by_hand():
   level_sizes = (256, 256, 256, 3)
   model = Tiger(ModelConfig(num_user_tokens=2000), level_sizes)
   shapes = jax.eval_shape(

@@ -16,7 +16,7 @@ MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
 
 
 def _slow_bucket(distance: int, bidirectional: bool) -> int:
-  """Returns the bucket of T5, computed without a logarithm."""
+  """Returns the position bucket of T5, computed without a logarithm."""
   num_buckets, offset = 32, 0
   if bidirectional:
     num_buckets = 16
@@ -68,14 +68,14 @@ def test_buckets_equal_the_scalar_rule(bidirectional):
     (128, 31, 0),
   ],
 )
-def test_buckets_by_hand(distance, bidirectional, causal):
+def test_buckets_equal_values_worked_by_hand(distance, bidirectional, causal):
   query, key = np.array([0]), np.array([distance])
   assert relative_buckets(query, key, True) == bidirectional
   assert relative_buckets(query, key, False) == causal
 
 
 def _random_params(module, *args, **kwargs):
-  """Returns random parameters; initial values such as 1 could hide errors."""
+  """Returns random parameters, because initial values of 1 can hide errors."""
   init = functools.partial(module.init, **kwargs)
   shapes = jax.eval_shape(init, jax.random.key(0), *args)['params']
   leaves, tree = jax.tree.flatten(shapes)

@@ -40,7 +40,8 @@ MUTANTS = (
     _SPLITS,
     'kept[dataset.offsets[1:] - 2] = False',
     'kept[dataset.offsets[1:] - 2] = True',
-    'tests/evaluation/test_measure.py::test_popularity_user_by_user',
+    'tests/evaluation/test_measure.py::'
+    'test_metrics_of_popularity_equal_a_loop_over_users',
   ),
   Mutant(
     'windows include the validation target',

@@ -5,7 +5,9 @@ from tests.mutants.mutant import Mutant
 _METRICS = 'tiger_jax/evaluation/metrics.py'
 _RANKING = 'tiger_jax/evaluation/ranking.py'
 _RETRIEVER = 'tiger_jax/retrieval/items.py'
-_BY_HAND = 'tests/evaluation/test_measure.py::test_metrics_by_hand'
+_BY_HAND = (
+  'tests/evaluation/test_measure.py::test_metrics_equal_values_worked_by_hand'
+)
 _RANKS = 'tests/evaluation/test_metrics.py'
 _TIES = 'tests/models/baselines/test_popularity.py'
 
@@ -68,7 +70,8 @@ MUTANTS = (
     'tiger_jax/evaluation/metrics.py',
     'return same & (items >= 0)',
     'return same',
-    'tests/evaluation/test_metrics.py::test_prefix_hits_by_hand',
+    'tests/evaluation/test_metrics.py::'
+    'test_prefix_hits_equal_values_worked_by_hand',
   ),
   Mutant(
     'recall always uses the largest cutoff',
@@ -82,7 +85,8 @@ MUTANTS = (
     'tiger_jax/evaluation/metrics.py',
     '(generated[:, :k] < 0)',
     '(generated < 0)',
-    'tests/evaluation/test_metrics.py::test_invalid_shares_by_hand',
+    'tests/evaluation/test_metrics.py::'
+    'test_invalid_shares_equal_values_worked_by_hand',
   ),
   Mutant(
     'items with equal scores are in descending order of their rows',
@@ -146,7 +150,7 @@ MUTANTS = (
     'tiger_jax/evaluation/users.py',
     'hits.argmax(1) + 1, 0)',
     'hits.argmax(1), 0)',
-    'tests/evaluation/test_users.py::test_ranks_by_hand',
+    'tests/evaluation/test_users.py::test_ranks_equal_values_worked_by_hand',
   ),
   Mutant(
     'each tail of a confidence interval has the error of both tails',

@@ -35,21 +35,22 @@ _LOSSES = [
     'tiger_jax/recommenders/dsi_task.py',
     'return loss + indexing, metrics, aux',
     'return loss, metrics, aux',
-    'tests/models/test_dsi.py::test_learns_to_index_items_by_their_text',
+    'tests/models/test_dsi.py::test_dsi_learns_to_index_items_by_their_text',
   ),
   Mutant(
     'DSI indexes items by the text of other items',
     'tiger_jax/recommenders/dsi_task.py',
     'bound.index(codes, items, tables.vectors[items], False)',
     'bound.index(codes, items, tables.vectors[items[::-1]], False)',
-    'tests/models/test_dsi.py::test_learns_to_index_items_by_their_text',
+    'tests/models/test_dsi.py::test_dsi_learns_to_index_items_by_their_text',
   ),
   Mutant(
     'a target has 25 negatives instead of 256',
     'tiger_jax/recommenders/item_task.py',
     'num_negatives: int = 256',
     'num_negatives: int = 25',
-    'tests/recommenders/test_item_task.py::test_loss_of_equal_scores',
+    'tests/recommenders/test_item_task.py::'
+    'test_equal_scores_have_the_loss_of_a_uniform_guess',
   ),
   Mutant(
     'the target is among the negatives',
@@ -161,7 +162,7 @@ _DROPOUT = [
     'jnp.where(keep, x / (1 - self.rate), 0)',
     'jnp.where(keep, x, 0)',
     'tests/models/test_dropout.py::'
-    'test_zeroes_at_the_rate_and_keeps_the_mean[0.5]',
+    'test_dropout_zeroes_at_its_rate_and_keeps_the_mean[0.5]',
   ),
 ]
 

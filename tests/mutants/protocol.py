@@ -15,7 +15,10 @@ _POPULARITY = (
   'tests/stages/test_evaluation.py::'
   'test_popularity_metrics_equal_loops_on_every_split'
 )
-_BY_USER = 'tests/evaluation/test_measure.py::test_popularity_user_by_user'
+_BY_USER = (
+  'tests/evaluation/test_measure.py::'
+  'test_metrics_of_popularity_equal_a_loop_over_users'
+)
 _TARGETS = (
   'tests/recommenders/test_session.py::'
   'test_training_targets_are_all_events_except_held_out_ones'
@@ -179,18 +182,20 @@ MUTANTS = (
     'tests/stages/test_semantic_ids.py::test_unseen_items_get_ids_like_new_items',
   ),
   Mutant(
-    'the fixed weight of an ensemble is chosen on the test',
+    'the fixed weight of an ensemble is chosen on the test split',
     'tiger_jax/experiments/ensemble.py',
     "key=lambda x: _metrics(validation, x)['ndcg@10']",
     "key=lambda x: _metrics(test, x)['ndcg@10']",
-    'tests/experiments/test_rules.py::test_weights_are_chosen_on_validation',
+    'tests/experiments/test_rules.py::'
+    'test_the_weights_of_an_ensemble_are_chosen_on_validation',
   ),
   Mutant(
-    'the adaptive weight of an ensemble is chosen on the test',
+    'the adaptive weight of an ensemble is chosen on the test split',
     'tiger_jax/experiments/ensemble.py',
     'key=lambda x: _metrics(validation, adaptive(validation, *x))',
     'key=lambda x: _metrics(test, adaptive(test, *x))',
-    'tests/experiments/test_rules.py::test_weights_are_chosen_on_validation',
+    'tests/experiments/test_rules.py::'
+    'test_the_weights_of_an_ensemble_are_chosen_on_validation',
   ),
   Mutant(
     'a field with a changed value is not in the fingerprint',

@@ -36,7 +36,8 @@ MUTANTS = (
     'tiger_jax/catalog/catalog.py',
     'x = _lengthened(x, len(old) - len(x))',
     'x = _lengthened(x, 0)',
-    'tests/retrieval/test_spread.py::test_changes_to_many_large_prefixes',
+    'tests/retrieval/test_spread.py::'
+    'test_changes_to_many_large_prefixes_keep_the_sharding',
   ),
   Mutant(
     'weight decay applies to position biases',
@@ -100,14 +101,16 @@ MUTANTS = (
     'tiger_jax/experiments/cold_start.py',
     'rank(only_seen, examples, depth, keep_carriers)',
     'rank(only_seen, examples, depth, search)',
-    'tests/experiments/test_rules.py::test_rules_for_unseen_items',
+    'tests/experiments/test_rules.py::'
+    'test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand',
   ),
   Mutant(
     'items of the history are not removed from the list',
     'tiger_jax/experiments/cold_start.py',
     'without(with_unseen(items, dataset.unseen, prefixes), user_items)',
     'with_unseen(items, dataset.unseen, prefixes)',
-    'tests/experiments/test_rules.py::test_rules_for_unseen_items',
+    'tests/experiments/test_rules.py::'
+    'test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand',
   ),
   Mutant(
     'the share of proven items is rounded up',

@@ -56,8 +56,8 @@ class Result(NamedTuple):
     job: The job.
     outcome: `killed`, `survived`, or `broken` if the tests did not run.
     seconds: The duration of the tests.
-    reason: The line of pytest that names the failure. Without such a line, the
-      reason for that.
+    reason: The line of pytest that names the failure, or a sentence that says
+      why there is no such line.
   """
 
   job: Job
@@ -146,7 +146,7 @@ def _select(only: str) -> list[Job]:
 
 
 def _run(jobs: list[Job]) -> int:
-  """Runs the tests without a change, then with each; returns the exit code."""
+  """Tests the unchanged code, then every mutant; returns the exit code."""
   results: list[Result] = []
 
   def report(result: Result) -> None:
@@ -298,14 +298,15 @@ class _Tests:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # To kill it with its child processes.
+        start_new_session=True,  # So that `kill` also ends children.
       )  # fmt: skip
 
   def result(self) -> Result | None:
     """Restores the copy and returns the result; None while the tests run."""
     code = self._process.poll()
     seconds = time.monotonic() - self._start
-    # A job with unchanged code runs the tests of many mutants.
+    # The tests of the unchanged code are those of many mutants, so they have no
+    # time limit.
     if code is None and (seconds < _TIMEOUT or not self._job.mutant):
       return None
     self.kill()

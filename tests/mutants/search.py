@@ -34,14 +34,14 @@ _SEARCH = [
     'tiger_jax/retrieval/beam_search.py',
     'valid = (items >= 0) & jnp.isfinite(rank)',
     'valid = items >= 0',
-    f'{_FILTERS}test_requests_without_permitted_items_return_none',
+    f'{_FILTERS}test_requests_without_permitted_items_return_no_items',
   ),
   Mutant(
     'invalid beams keep an item',
     'tiger_jax/retrieval/beam_search.py',
     'jnp.where(valid, items, -1), codes, scores, valid, exact_k',
     'items, codes, scores, valid, exact_k',
-    f'{_FILTERS}test_requests_without_permitted_items_return_none',
+    f'{_FILTERS}test_requests_without_permitted_items_return_no_items',
   ),
   Mutant(
     'probabilities are normalized over valid codes only',
@@ -97,7 +97,7 @@ _LISTS = [
     'candidates = jnp.where(listed | ~self.allow[:, None], candidates, '
     '-jnp.inf)',
     'candidates = jnp.where(listed | True, candidates, -jnp.inf)',
-    f'{_FILTERS}test_requests_without_permitted_items_return_none',
+    f'{_FILTERS}test_requests_without_permitted_items_return_no_items',
   ),
   Mutant(
     'a row that is listed twice counts twice',
@@ -163,7 +163,7 @@ _DRAWS = [
     'tiger_jax/retrieval/sampling.py',
     'fold(self.rngs[row, parent], code)',
     'fold(self.rngs[row, parent], 0 * code)',
-    f'{_SAMPLING}test_draws_without_replacement[1.0]',
+    f'{_SAMPLING}test_items_are_drawn_without_replacement[1.0]',
   ),
   Mutant(
     'all requests draw the same noise',

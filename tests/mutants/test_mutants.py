@@ -24,7 +24,7 @@ def functions(file):
 @pytest.mark.parametrize('mutant', MUTANTS, ids=lambda x: x.what)
 def test_a_mutant_can_be_applied(mutant):
   changed = ast.parse(changed_text(mutant, ROOT))
-  # The change does not affect only comments and layout.
+  # The change affects code, and not only comments or layout.
   assert ast.dump(changed) != ast.dump(parsed(mutant.file))
   assert mutant.tests
   for test in mutant.tests.split():

@@ -74,7 +74,9 @@ def run(repository, folder, only):
   return result
 
 
-def test_killed_survived_and_broken(repository, tmp_path):
+def test_mutants_are_reported_as_killed_survived_or_broken(
+  repository, tmp_path
+):
   result = run(repository, tmp_path, '1,2,3,4,5')
   assert result.code == 1
   assert result.err == ''
@@ -85,7 +87,7 @@ def test_killed_survived_and_broken(repository, tmp_path):
     1: 'killed', 2: 'survived', 3: 'broken', 4: 'broken', 5: 'killed',
   }  # fmt: skip
   assert lines[-1] == 'killed 2 of 5'
-  # The diffs of the mutants that were not killed, and no others.
+  # Only the diffs of the mutants that were not killed are printed.
   assert [x for x in lines if x.startswith('+  ')] == [
     '+  return b + a', '+  return a + c', '+  return os._exit(1)',
   ]  # fmt: skip
@@ -93,7 +95,7 @@ def test_killed_survived_and_broken(repository, tmp_path):
   assert "NameError: name 'c' is not defined" in result.out
 
 
-def test_all_killed(repository, tmp_path):
+def test_the_exit_code_is_0_if_all_mutants_are_killed(repository, tmp_path):
   result = run(repository, tmp_path, '5')
   assert result.code == 0
   assert result.out.splitlines()[-1] == 'killed 1 of 1'

@@ -187,7 +187,7 @@ def test_unsupported_codebook_sizes_are_refused(quantizer, sizes, reason):
   message = refusal(semantic_ids=ids)
   assert message.startswith(f'config.semantic_ids.codebook_sizes is {sizes}: ')
   assert reason in message
-  # Another quantizer supports these sizes.
+  # The quantizer rq_kmeans supports these sizes.
   check(from_json({'semantic_ids': ids | {'quantizer': 'rq_kmeans'}}))
 
 

@@ -80,7 +80,7 @@ def test_sampled_losses_are_the_mean_over_targets(name):
     ('bce', 2 * np.log(2)),
   ],
 )
-def test_loss_of_equal_scores(loss, expected):
+def test_equal_scores_have_the_loss_of_a_uniform_guess(loss, expected):
   """All items have equal scores. With this seed, no negative is the target."""
   task = make(loss, 50_000)
   shapes = jax.eval_shape(task.init, jax.random.key(0))

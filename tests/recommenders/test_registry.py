@@ -17,7 +17,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 
 @pytest.fixture(name='inputs', scope='module')
 def _inputs():
-  """Returns item vectors with large means and one constant dimension."""
+  """Returns inputs whose vectors have large means and a constant dimension."""
   dataset = synthetic.make(20, seed=0)
   num_items = dataset.num_items
   vectors = np.random.default_rng(0).normal(7, 3, (num_items, 6))
@@ -94,7 +94,7 @@ def test_a_model_is_built_from_its_required_inputs(inputs, name):
   assert (name in BASELINES) == (name != 'tiger')
 
 
-def test_titles_of_known_and_unknown_models():
+def test_known_models_have_unique_titles_and_unknown_ones_their_name():
   titles = [title(name) for name in MODELS]
   assert len(set(titles)) == len(titles)
   assert title('sasrec') == 'SASRec' and title('unknown') == 'unknown'

@@ -1,4 +1,4 @@
-"""The parts of a session, and that each is built only once."""
+"""Tests the parts of a session, each of which is built only once."""
 
 import dataclasses
 import itertools

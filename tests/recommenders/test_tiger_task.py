@@ -63,8 +63,8 @@ def test_no_target_depends_on_later_items():
     changes = [
       np.abs(x - y).max((0, 2)) for x, y in zip(after, before, strict=True)
     ]
-    # The first code of item i depends only on items up to i - 1. Its other
-    # codes also depend on the earlier codes of item i, which changed.
+    # The first code of item i depends only on items up to i - 1. The other
+    # codes of item i also depend on its earlier codes, which changed.
     assert changes[0][:i].max() < 1e-6
     assert np.max([x[: i - 1] for x in changes], initial=0) < 1e-6
     assert np.min([x[i:] for x in changes]) > 1e-4

@@ -58,7 +58,10 @@ def forks(cache: Path) -> Iterator[Forks]:
 
 @pytest.fixture(scope='session')
 def reference(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
-  """A run without faults; its trace is next to it. Tests must not change it."""
+  """The workdir of a run without faults, which tests must not change.
+
+  The trace of the run is in the file `trace` next to the workdir.
+  """
   workdir = tmp_path_factory.mktemp('reference') / 'run'
   done = forks.run(workdir, shop.FLAGS)
   assert done.code == 0, done.err

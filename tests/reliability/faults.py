@@ -36,12 +36,12 @@ class Trigger(NamedTuple):
   """A fault, and the event at which it is injected.
 
   Attributes:
-    after: A regular expression that a line of the trace must match.
-    nth: The number of lines to wait for that match `after`.
-    events: The number of lines to wait for next that match `among`.
-    among: A regular expression.
-    delay: The seconds to wait after the last of these lines. With 0, the fault
-      is injected before the event of that line.
+    after: A regular expression. The fault waits for lines that match it.
+    nth: The number of these lines to wait for.
+    events: The number of lines matching `among` to wait for afterwards.
+    among: A regular expression for `events`.
+    delay: The seconds to wait after the last of all these lines. With 0, the
+      fault is injected before the event of that line.
     action: `kill`, `terminate`, `fill` (fills the disk), `limit` (files cannot
       grow) or `block` (puts a file at the path of the save).
   """
@@ -92,7 +92,7 @@ class Faults:
       '_write',
       lambda _, step, state, *__: self.tell(f'saving {step} {digest(state)}'),
     )
-    # Data may be lost before an fsync, for which Python has no audit event.
+    # Data may be lost before an fsync. Python has no audit event for an fsync.
     _around(manifest, 'sync', lambda path: self.tell(f'fsync {path}'))
     restore = loop._Run._restore
 
@@ -134,7 +134,8 @@ class Faults:
     line = f'{event} {args[0]}'
     if event == 'os.rename':
       line += f' -> {args[1]}'
-    # `rmtree` removes files relative to an open folder, so `args[0]` is a name.
+    # `rmtree` removes files relative to an open folder, so `args[0]` is a file
+    # name without its folder.
     if self._workdir in line or (event == 'os.remove' and args[1] != -1):
       self.tell(line)
 

@@ -2,9 +2,9 @@
 
   python -m tests.reliability.forks
 
-Starting Python and importing JAX takes longer than a small run. The server does
-both once. It forks for every run, and has no JAX devices or threads itself. The
-fork then runs `tiger_jax.main` with the faults of the request.
+Starting Python and importing JAX takes longer than a small run. This server
+does both only once, and forks for every run. The server has no JAX devices or
+threads. Each fork runs `tiger_jax.main` with the faults of its request.
 """
 
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ def losses(workdir: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize('before', COUNTS if shop.IS_FULL else (1,))
-def test_resuming_on_another_number_of_devices(
+def test_a_run_resumes_on_another_number_of_devices(
   before: int,
   tmp_path: Path,
   forks: Forks,

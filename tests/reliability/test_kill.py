@@ -18,7 +18,8 @@ from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import ROOT, Forks, environment
 
-# Each phase of a save: the event that starts it, and the number of its events.
+# For each phase of a save, the event that starts the phase, and the number of
+# events in the phase.
 IN_SAVE = {
   'arrays': (r'save\.begin /{}', 9),
   'manifest': (r'os\.rename /{}\S+orbax-checkpoint-tmp ', 24),
@@ -35,7 +36,7 @@ def in_save(rng: np.random.Generator, stage: str, phase: str) -> Trigger:
     nth=1 if phase == 'removal' else int(rng.integers(1, 3)),
     events=int(rng.integers(events)),
     among='/checkpoints/|^os.remove',
-    # Threads write the arrays, which causes no events.
+    # Writing the arrays causes no events, so the kill waits for a random time.
     delay=float(rng.uniform(0, 0.02)) if phase == 'arrays' else 0.0,
   )
 
@@ -72,16 +73,16 @@ def assert_same(workdir: Path, reference: Path) -> None:
 
 
 def command(workdir: Path) -> list[str]:
-  """Returns the command of a user."""
+  """Returns the command that a user would run."""
   program = [sys.executable, '-m', 'tiger_jax.main', f'--workdir={workdir}']
   return [*program, *shop.FLAGS]
 
 
 @pytest.mark.parametrize('number', range(2 if shop.IS_FULL else 1))
-def test_two_runs_are_equal(
+def test_two_uninterrupted_runs_are_equal(
   number: int, tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
-  """The run is started from the command line, the reference by a fork."""
+  """One run is a new process, and the reference is a fork."""
   workdir = tmp_path / 'run'
   subprocess.run(
     command(workdir), env=environment(cache), cwd=ROOT, check=True,
@@ -98,7 +99,7 @@ def test_two_runs_are_equal(
   else [[chain(1)[i] for i in (2, 6, 8)]],
   ids=lambda kills: str(len(kills)),
 )
-def test_kill_9(
+def test_a_run_killed_at_chosen_events_equals_the_reference(
   kills: Sequence[Trigger],
   tmp_path: Path,
   forks: Forks,
@@ -125,7 +126,7 @@ def test_kill_9(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='starts new processes')
-def test_kill_9_at_random_times(
+def test_a_run_killed_at_random_times_equals_the_reference(
   tmp_path: Path, reference: Path, cache: Path, tally: Counter[str]
 ):
   """Kills a process that runs without injected faults."""
@@ -159,7 +160,7 @@ def test_kill_9_at_random_times(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='recompiles everything')
-def test_truncated_cached_programs(
+def test_truncated_cached_programs_do_not_change_a_run(
   tmp_path: Path, forks: Forks, reference: Path, cache: Path
 ):
   """A kill may leave incomplete programs in the compilation cache."""

@@ -14,9 +14,10 @@ from tests.reliability import shop
 from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks
 
-# The parameter that becomes NaN, and the steps: the first and the last ones,
-# steps within and at the end of a call, and steps with a save.
+# The parameter that becomes NaN.
 KERNEL = 'heads_1/kernel'
+# A full run injects a NaN at each of these steps: the first and the last steps,
+# steps within and at the end of a call, and steps with a save.
 STEPS = (1, 5, 24, 25, 26, 62, 75, 101, 398, 400) if shop.IS_FULL else ()
 BATCHES = tuple(step - 1 for step in STEPS) or (160,)
 REWIND = '--config.train.on_non_finite=rewind:30,skip:60'
@@ -34,7 +35,7 @@ def assert_all_finite(folder: Path) -> None:
 
 
 def lines_of_ledger(workdir: Path) -> list[tuple[str, int]]:
-  """Returns the digest and the number of the batch of every step."""
+  """Returns the digest and the number of the batch that every step read."""
   lines = (workdir / 'train' / 'ledger').read_text().splitlines()
   return [(digest, int(number)) for digest, number in map(str.split, lines)]
 
@@ -45,7 +46,7 @@ def lines_of_ledger(workdir: Path) -> list[tuple[str, int]]:
   + [(('nan_of_a_batch', batch, 'loss'), batch + 1) for batch in BATCHES],
   ids=lambda x: x[0] if isinstance(x, tuple) else str(x),
 )
-def test_abort(
+def test_a_nan_ends_the_run_and_is_never_saved(
   patch: tuple[Any, ...],
   at: int,
   tmp_path: Path,
@@ -85,10 +86,11 @@ def test_abort(
 
 @pytest.mark.parametrize(
   ('where', 'batch'),
-  # Both are within a call. Only the save at step 175 detects the second NaN.
+  # Batch 163 is in the middle of a call. Batch 174 is the last one before the
+  # save at step 175, and only this save detects the NaN in the parameters.
   [('loss', 163), ('parameters', 174)] if shop.IS_FULL else [('loss', 163)],
 )
-def test_rewind(
+def test_a_rewind_skips_the_batches_around_a_bad_one(
   where: str,
   batch: int,
   tmp_path: Path,
@@ -102,7 +104,8 @@ def test_rewind(
   whole = shop.without('train', reference, tmp_path / 'whole')
   done = forks.run(whole, flags, patches=[patch])
   assert done.code == 0, done.err
-  # From 30 steps before the batch to 30 after it, in whole calls of 5 steps.
+  # The run skips the batches from 30 before the bad batch to 30 after it, in
+  # whole calls of 5 steps.
   start = (batch - 30) // 5 * 5
   stop = -(-(batch + 30) // 5) * 5
   back = start // shop.SAVE_EVERY * shop.SAVE_EVERY
@@ -118,7 +121,8 @@ def test_rewind(
   assert after[-1][1] == shop.STEPS + stop - start - 1
 
   kills = [
-    # One kill while later checkpoints are removed, and two during later saves.
+    # One kill happens while the rewind removes later checkpoints, and two kills
+    # happen during later saves.
     Trigger(r'os\.rename /train\S+/150 -> \S+\.old', events=3),
     Trigger(r'save\.begin /train.*/150$', nth=2),
     Trigger(r'save\.begin /train.*/300$', events=15),

@@ -40,7 +40,7 @@ def _disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(('stage', 'action', 'nth'), CASES)
-def test_failed_saves(
+def test_a_failed_save_is_reported_and_repeated_by_the_next_run(
   stage: str,
   action: str,
   nth: int,
@@ -50,7 +50,7 @@ def test_failed_saves(
   reference: Path,
   tally: Counter[str],
 ):
-  """A full disk, files that cannot grow, or a file at the path of the save."""
+  """The disk is full, files cannot grow, or a file blocks the save."""
   parent = request.getfixturevalue('disk') if action == 'fill' else tmp_path
   workdir = shop.without(stage, reference, parent / 'run')
   failing = Trigger(rf'save\.begin /{stage}', nth, action=action)
@@ -74,7 +74,7 @@ def test_failed_saves(
   shop.assert_good_so_far(workdir, reference)
   shop.assert_saved(workdir, failed.trace)
 
-  # The cause is removed.
+  # Remove the cause of the failure, and run again.
   if action == 'fill':
     (workdir / 'filler').unlink()
   if action == 'block':
@@ -87,7 +87,7 @@ def test_failed_saves(
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='only in the full run')
-def test_a_file_at_the_path_of_the_checkpoints_folder(
+def test_a_file_at_the_path_of_the_checkpoints_folder_is_refused(
   tmp_path: Path, forks: Forks, reference: Path, tally: Counter[str]
 ):
   workdir = shop.without('train', reference, tmp_path / 'run')

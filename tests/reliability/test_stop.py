@@ -14,7 +14,7 @@ from tests.reliability.faults import Trigger
 from tests.reliability.forks import Forks, Outcome
 from tiger_jax.checkpoints import manifest
 
-# Events that a signal at a random time would rarely hit, in their order.
+# Events that a signal at a random time would rarely hit, in the order of a run.
 MOMENTS = (
   ('stage.begin embedding', 1),
   (r'save\.begin /semantic_ids', 2),
@@ -29,6 +29,7 @@ MOMENTS = (
   (rf'save\.begin /train.*/{shop.STEPS}$', 1),
   ('stage.begin evaluation', 1),
 )
+# The indices of the events that a short run tests.
 FEW = (2,)
 
 
@@ -60,7 +61,7 @@ def check(stopped: Outcome, workdir: Path, reference: Path) -> str:
   return stage
 
 
-def test_sigterm(
+def test_a_run_stopped_by_sigterm_resumes_and_equals_the_reference(
   tmp_path: Path, forks: Forks, reference: Path, tally: Counter[str]
 ):
   rng = np.random.default_rng(0)

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize('width', [390, 1280])
-def test_the_report_in_a_browser(trained, tmp_path, width):
+def test_the_report_fits_the_window_and_shows_tips(trained, tmp_path, width):
   run = with_texts(read_run(trained), HOSTILE)
   source = html.escape(page.render(run))
   path = tmp_path / 'frame.html'

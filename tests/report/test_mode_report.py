@@ -33,7 +33,7 @@ def forget_user_results(workdir):
 def test_the_report_of_a_finished_run_is_made_again(trained, workdir):
   written = (trained / 'report.html').read_text()
   (workdir / 'report.html').unlink()
-  (workdir / 'metrics.jsonl').unlink()  # The stage has its own copy.
+  (workdir / 'metrics.jsonl').unlink()  # The train stage has a copy.
   done = report(workdir)
   assert (done.code, done.err) == (0, '')
   assert done.out == 'Report: run/report.html\n'
@@ -90,7 +90,7 @@ def test_a_new_stage_removes_the_report_of_the_old_one(workdir):
   assert not (workdir / 'report.html').exists()
 
 
-def test_a_link_is_not_followed(workdir, tmp_path):
+def test_a_report_is_not_written_through_a_link(workdir, tmp_path):
   (workdir / 'report.html').unlink()
   (workdir / 'report.html').symlink_to(tmp_path / 'elsewhere')
   done = report(workdir)

@@ -91,7 +91,7 @@ def test_ids_of_the_page_are_unique(source):
   assert len(set(ids)) == len(ids)
 
 
-def test_the_headline_and_the_metrics(run, source):
+def test_the_headline_and_the_table_show_the_metrics(run, source):
   text = Page(source).text
   test = run.results['metrics']['test']
   assert f'For {test["recall@10"]:.1%} of the test users' in text
@@ -133,7 +133,7 @@ def test_means_of_the_saved_ranks_are_the_metrics(run):
     assert means == pytest.approx([values[x] for x in names])
 
 
-def test_groups_user_by_user(run):
+def test_metrics_of_groups_equal_a_loop_over_users(run):
   dataset, users = run.dataset, run.users
   pairs, bought = set(), {}
   for user in range(dataset.num_users):
@@ -159,7 +159,7 @@ def test_groups_user_by_user(run):
     assert rows[name]['value'] == pytest.approx(np.mean(values))
 
 
-def test_the_funnel_and_the_settings(run, source):
+def test_the_page_shows_the_funnel_and_the_changed_settings(run, source):
   text = Page(source).text
   assert f'{run.dataset.num_items:,} items' in text
   funnel = sections.funnel(run)
@@ -248,7 +248,7 @@ def test_titles_are_escaped(run):
   parsed = Page(source)
   plain = Page(page.render(run))
   for name in ('script', 'svg', 'img', 'title', 'style'):
-    if name in ('svg', 'title'):  # The titles change the tips.
+    if name in ('svg', 'title'):  # The titles change the number of tips.
       assert parsed.count(name) <= plain.count(name) + 200
     else:
       assert parsed.count(name) == plain.count(name)
@@ -294,7 +294,7 @@ def test_a_model_without_ids_has_no_section_of_ids(run, name):
   assert 'Goodput of the training' not in parsed.text or name == 'sasrec'
 
 
-def test_a_shop_of_the_paper_has_its_rows(run):
+def test_the_page_of_a_dataset_in_the_paper_shows_its_rows(run):
   name = 'amazon2014/Toys_and_Games'
   dataset = dataclasses.replace(run.config.dataset, name=name)
   config = dataclasses.replace(run.config, dataset=dataset)

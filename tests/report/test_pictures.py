@@ -128,7 +128,7 @@ def test_rare_categories_share_a_color():
   assert len(set(colors)) == 9
 
 
-def test_use_of_the_codes():
+def test_the_use_of_codes_is_relative_to_even_use():
   ids = _ids([[0, 0], [0, 1], [0, 2], [2, 3]], (4, 4))
   use = pictures.codes_figure(ids, _measured(ids)).axes[0]
   # Each code would have one item if the use were even.
@@ -137,7 +137,7 @@ def test_use_of_the_codes():
   np.testing.assert_allclose(_line(use, 'even use'), [1, 1])
 
 
-def test_collisions_and_measures_by_level():
+def test_collisions_and_measures_are_drawn_by_level():
   measured = _measured(_FEW, collision_histogram={'1': 30, '2': 4, '17': 1})
   figure = pictures.codes_figure(_FEW, measured)
   _, histogram, unique, error, neighbors, purity = figure.axes
@@ -163,7 +163,7 @@ def test_collisions_and_measures_by_level():
   )
 
 
-def test_missing_measures_do_not_apply():
+def test_missing_measures_are_labeled_does_not_apply():
   measured = _measured(
     _FEW, reconstruction_error=None, neighbour_agreement=None
   )
@@ -214,7 +214,7 @@ def test_odd_shops_are_drawn(codes, sizes, categories, tmp_path):
       assert path.stat().st_size > 5000
 
 
-def test_names_are_not_formulas():
+def test_names_of_categories_are_not_drawn_as_formulas():
   names = ['_hidden', '$x$ & $', 'long ' * 50]
   figure = pictures.categories_figure(_ids([[0], [1], [2]], (3,)), names)
   assert _legend(figure)[:2] == names[:2]

@@ -3,7 +3,7 @@
 from tiger_jax.report.terminal import show_results
 
 
-def test_the_table_of_results():
+def test_the_table_shows_models_baselines_and_the_best_possible():
   def metrics(value):
     return {'recall@10': value, 'invalid@10': 0.25, 'invalid@20': 0.0123}
 

@@ -131,8 +131,8 @@ def run(
 ):  # fmt: skip
   """Runs a search with the tables.
 
-  The cache holds the prefix of each beam and its hash. They stay correct only
-  if the search reorders the cache together with its beams.
+  The cache holds the prefix of each beam and the hash of the prefix. The cached
+  values stay correct only if the search reorders the cache with its beams.
   """
 
   def step(level, previous, cache):

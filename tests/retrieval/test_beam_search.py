@@ -68,7 +68,7 @@ def _assert_equal(beams, expected, dropped):
   num_beams=st.sampled_from([1, 3, 40]),
   constrained=st.booleans(),
 )
-def test_equals_slow_search(
+def test_the_search_equals_a_slow_search(
   table_model, seed, num_items, num_beams, constrained
 ):
   model, ids, catalog = _draw(table_model, seed, num_items)
@@ -76,7 +76,9 @@ def test_equals_slow_search(
   _assert_equals_slow_search(model, beams, ids, num_beams, constrained)
 
 
-def test_equals_slow_search_in_every_catalog_layout(table_model, case):
+def test_the_search_equals_a_slow_search_in_every_catalog_layout(
+  table_model, case
+):
   catalog = case.build()
   ids = [tuple(x) for x in case.codes.tolist()]
   for seed, sharpness in enumerate((1.0, 3.0, 8.0)):
@@ -115,7 +117,7 @@ def test_all_items_are_proven_if_nothing_was_dropped(table_model):
 
 
 def test_a_dropped_prefix_may_hide_better_items():
-  """With two beams, the first item is proven; the second is not second best."""
+  """With two beams, only the first item is proven, and the second is wrong."""
   tables = [
     np.log(np.array(x, np.float32))
     for x in (
@@ -131,8 +133,8 @@ def test_a_dropped_prefix_may_hide_better_items():
   whole = _search_levels(tables, catalog, 3)
   np.testing.assert_array_equal(whole.items[:, :3], [[2, 1, 0]])
   np.testing.assert_array_equal(whole.exact_k, [3])
-  # Without the best item, the result ranks below the dropped prefix of
-  # probability 0.03.
+  # Without the best item, the search returns item 0, which ranks below the
+  # dropped prefix of probability 0.03.
   beams = _search_levels(tables, catalog.remove(np.array([2])), 1)
   np.testing.assert_array_equal(beams.items, [[0]])
   np.testing.assert_array_equal(beams.exact_k, [0])
@@ -177,7 +179,9 @@ def _search_levels(tables, catalog, num_beams, constrained=True):
 
 
 @pytest.mark.parametrize('constrained', [True, False])
-def test_equals_slow_search_without_a_cache(table_model, constrained):
+def test_a_search_without_a_cache_equals_a_slow_search(
+  table_model, constrained
+):
   model, ids, catalog = _draw(table_model, 4, 25)
   model.tables = [x[:1].repeat(len(x), 0) for x in model.tables]
   tables = [x[0] for x in model.tables]
@@ -226,7 +230,7 @@ def test_all_100_000_beams_are_distinct_items_of_the_catalog(
 @settings(max_examples=140, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), num_items=st.integers(1, 600))
 def test_a_random_catalog_returns_only_its_items(table_model, seed, num_items):
-  """Each example has up to 768 beams; all have about 100,000."""
+  """Each example has up to 768 beams, and all examples have about 100,000."""
   level_sizes = (12, 12, 12)
   rng = np.random.default_rng(seed)
   numbers = rng.permutation(math.prod(level_sizes))[:num_items]
@@ -245,7 +249,7 @@ def test_a_random_catalog_returns_only_its_items(table_model, seed, num_items):
 
 
 def test_probabilities_are_normalized_before_masking():
-  """Two of four codes are valid; their probabilities are not rescaled."""
+  """Two of four codes are valid. Their probabilities are not rescaled."""
   ids = [(1, 0, 0), (3, 2, 4)]
   tables = [np.log(np.arange(1, size + 1.0)) for size in LEVEL_SIZES]
   tables = [table.astype(np.float32) for table in tables]

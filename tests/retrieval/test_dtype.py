@@ -58,7 +58,7 @@ SAMPLER = Sampler(
 
 @pytest.fixture(name='params', scope='module')
 def _params():
-  """Returns random parameters; score differences exceed rounding errors."""
+  """Returns random parameters with score gaps larger than rounding errors."""
   shapes = jax.eval_shape(
     MODEL.init, jax.random.key(0), jnp.asarray(CODES), BATCH
   )

@@ -92,7 +92,9 @@ def _ids(codes):
   return {row: tuple(x) for row, x in enumerate(np.asarray(codes).tolist())}
 
 
-def test_equals_a_search_among_permitted_items(table_model, layout):
+def test_a_filtered_search_equals_a_search_among_permitted_items(
+  table_model, layout
+):
   catalog = layout.build()
   # Two more rows have IDs, but are not in the catalog.
   table = np.concatenate([layout.codes, layout.codes[:2]])
@@ -111,7 +113,9 @@ def test_equals_a_search_among_permitted_items(table_model, layout):
   assert table_model.compiled() <= compiled + 1
 
 
-def test_returns_permitted_items_if_most_are_denied(table_model, make_case):
+def test_permitted_items_are_returned_if_most_items_are_denied(
+  table_model, make_case
+):
   case = make_case('two levels')
   model = table_model(case.level_sizes, np.arange(NUM_REQUESTS))
   rng = np.random.default_rng(0)
@@ -135,7 +139,9 @@ def _small(table_model, make_case):
   return case, model, np.concatenate([case.codes, case.codes[:2]])
 
 
-def test_requests_without_permitted_items_return_none(table_model, make_case):
+def test_requests_without_permitted_items_return_no_items(
+  table_model, make_case
+):
   case, model, table = _small(table_model, make_case)
   all_rows = list(range(len(case.codes)))
   deny = [

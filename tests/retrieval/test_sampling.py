@@ -67,7 +67,7 @@ def _assert_drawn_without_replacement(items, probs):
 
 
 @pytest.mark.parametrize('temperature', [0.7, 1.0, 2.0])
-def test_draws_without_replacement(small, temperature):
+def test_items_are_drawn_without_replacement(small, temperature):
   beams = _draw(small, temperature)
   assert (np.sort(beams.items[:, :6], 1) == np.arange(6)[None]).all()
   assert not beams.valid[:, 6:].any()
@@ -77,7 +77,7 @@ def test_draws_without_replacement(small, temperature):
   _assert_drawn_without_replacement(beams.items, probs)
 
 
-def test_draws_only_permitted_items(small):
+def test_only_permitted_items_are_drawn(small):
   beams = _draw(small, deny=[3, 4])
   permitted = np.array([0, 1, 2, 5])
   assert not beams.valid[:, 4:].any()

@@ -15,8 +15,9 @@ pytestmark = pytest.mark.as_users
 
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
-# 200 prefixes of two codes have too many items for a linear scan. Their
-# arrays have 257 rows, a prime number that no number of devices divides.
+# 200 prefixes of two codes have too many items for a linear scan. The array of
+# their list starts has 257 rows, a prime number, so several devices cannot
+# share the rows equally.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 
@@ -87,7 +88,7 @@ def test_a_search_transfers_no_part_of_the_catalog(
 
 
 @pytest.mark.parametrize('num_devices', [1, 2, 3, 4, 8])
-def test_changes_to_many_large_prefixes(large, num_devices):
+def test_changes_to_many_large_prefixes_keep_the_sharding(large, num_devices):
   catalog, new = large
   mesh = make_mesh(jax.devices()[:num_devices])
   removed = np.arange(5, 2000, 40)

@@ -119,7 +119,7 @@ def whole_search(params, batch):
   return _retriever(16).search(params, batch, 1)
 
 
-def test_equals_scoring_every_item(whole_search, item_scores):
+def test_many_beams_equal_scoring_every_item(whole_search, item_scores):
   order = np.argsort(-item_scores, axis=1)
   ranked = np.take_along_axis(item_scores, order, 1)
   assert (ranked[:, :-1] - ranked[:, 1:] > 1e-5).all()
@@ -185,7 +185,7 @@ def test_a_sharded_catalog_returns_the_results_of_one_device(params, batch):
 
 
 @pytest.mark.parametrize('k', [1, 5, 16, 70])
-def test_recommends_the_k_best(params, batch, whole_search, k):
+def test_the_k_best_items_are_recommended(params, batch, whole_search, k):
   """k may exceed the number of beams, of items, and of IDs."""
   beams = jax.device_get(_retriever(16).recommend(params, batch, k))
   assert beams.items.shape == beams.scores.shape == beams.valid.shape
@@ -304,7 +304,7 @@ def test_a_full_catalog_refuses_more_items(params, batch):
   assert retriever.search(params, batch, 4).valid.all()
 
 
-def test_updates_lists_and_seeds_compile_nothing(params, batch):
+def test_updates_and_new_lists_and_seeds_compile_nothing(params, batch):
   retriever = _retriever(4)
   every, compiled, in_order = _codes(20), [], []
   for change in range(4):
@@ -332,7 +332,7 @@ def test_updates_lists_and_seeds_compile_nothing(params, batch):
 @pytest.mark.parametrize('lists', [None, _lists()])
 @pytest.mark.parametrize('sampler', [None, _sampler()])
 def test_the_search_lowers_for_every_platform(params, batch, lists, sampler):
-  """Matrix products have full precision for every dtype and JAX default."""
+  """Matrix products have full precision, whatever the dtype and JAX default."""
   retriever = _retriever(4)
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 

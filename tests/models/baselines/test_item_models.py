@@ -124,7 +124,7 @@ def test_queries_depend_on_the_history_but_not_the_target(name):
 @pytest.mark.parametrize('loss', ['cross_entropy', 'sampled_softmax', 'bce'])
 @pytest.mark.parametrize('name', TRAINED)
 def test_every_model_learns_with_every_loss(name, loss):
-  """Every item is followed by the item of the next row."""
+  """In every sequence, item i is followed by item i + 1."""
   model, features = TRAINED[name]
   model = model.clone(config=dataclasses.replace(CONFIG, loss=loss))
   start = np.arange(NUM_USERS) * 6
@@ -229,7 +229,7 @@ def test_two_tower_query_equals_numpy():
     np.testing.assert_allclose(query, expected, atol=1e-5)
 
 
-def test_vq_rec_pools_codes():
+def test_vq_rec_item_vectors_are_means_of_code_vectors():
   model, _ = bound('vq_rec')
   table = np.asarray(model.variables['params']['codes']['embedding'])
   expected = [

@@ -56,7 +56,7 @@ def test_without_events_items_are_in_row_order():
   np.testing.assert_array_equal(result.items, [[0, 1, 2]] * 2)
 
 
-def test_lists_deny_and_allow():
+def test_lists_deny_and_allow_items():
   lists = ItemLists.of([[4, 3], [1]], [None, [2, 1, 5]])
   result = recommend(6, BOUGHT, 4, lists)
   np.testing.assert_array_equal(result.items, [[1, 0, 2, 5], [2, 5, -1, -1]])

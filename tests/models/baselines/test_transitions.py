@@ -1,4 +1,4 @@
-"""The transition model, compared with a slow count and with values by hand."""
+"""The transition model, compared with loops and with values worked by hand."""
 
 import collections
 
@@ -64,7 +64,7 @@ def scores(data, requests, width=6):
                                 method='scores'))  # fmt: skip
 
 
-def test_transitions_by_hand():
+def test_transitions_equal_values_worked_by_hand():
   # The training pairs are 0 -> 1 and 1 -> 2 of the first user, and 0 -> 1 of
   # the second.
   data = dataset([[0, 1, 2, 3, 4], [0, 1, 4, 3]], 5)
