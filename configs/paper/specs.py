@@ -24,6 +24,12 @@ BREAKDOWN = ('share', 'recall@10', 'ndcg@10', 'proven')
 ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'proven')
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10', 'proven')
 
+# The model of the paper, without the settings of `configs/beauty.py:cpu` that
+# `configs/paper/ablation.py` measures.
+PAPERS_MODEL = {
+  'softmax': 'all_codes', 'recency_bias': False, 'prefix_embeddings': 0,
+}  # fmt: skip
+
 _NAMES = {
   'beauty': 'amazon2014/Beauty',
   'sports': 'amazon2014/Sports_and_Outdoors',
@@ -99,7 +105,7 @@ def sasrec_and_tiger(variant: str) -> dict[str, Any]:
   Returns:
     A dict from the name of a run to the fields that it changes.
   """
-  tiger = two_cores() if variant == 'cpu_long' else {}
+  tiger = two_cores(**PAPERS_MODEL) if variant == 'cpu_long' else {}
   return {'SASRec': baseline('sasrec', variant), 'TIGER': tiger}
 
 
@@ -115,12 +121,17 @@ def papers() -> dict[str, Any]:
   return {section: config[section].to_dict() for section in sections}
 
 
-def two_cores() -> dict[str, Any]:
-  """Returns the fields that a run changes to become `beauty.py:cpu_long`.
+def two_cores(variant: str = 'cpu_long', **model: Any) -> dict[str, Any]:
+  """Returns the fields that a run changes to become a variant of `beauty.py`.
 
   The section `embedding` is not changed.
+
+  Args:
+    variant: `cpu` or `cpu_long`.
+    **model: More fields of the section `model`.
   """
-  config = beauty.get_config('cpu_long')
+  config = beauty.get_config(variant)
+  config.model.update(model)
   changes = {x: config[x].to_dict() for x in ('model', 'train', 'evaluation')}
   return changes | {'semantic_ids': {'quantizer': 'rq_kmeans'}}
 
@@ -129,6 +140,7 @@ def reduce(config: ml_collections.ConfigDict) -> None:
   """Reduces a config to a run of about two minutes on two CPU cores."""
   small = beauty.get_config('cpu')
   config.model = small.model
+  config.model.update(PAPERS_MODEL)
   config.train = small.train
   config.evaluation = small.evaluation
   config.semantic_ids.quantizer = 'rq_kmeans'

@@ -2,8 +2,10 @@
 
   python -m tiger_jax.main --config=configs/paper/table1.py
 
-The run "TIGER, two cores" has the model and the training of
-`configs/beauty.py:cpu_long`.
+The run "TIGER, two cores" has the sizes and the training of
+`configs/beauty.py:cpu_long`, and the model of the paper. The runs "TIGER, our
+training" are `configs/beauty.py:cpu`, which trains for at most 15 minutes on
+two CPU cores, and `configs/beauty.py:cpu_long`, which trains for at most 90.
 
 `configs/paper/table1.py:cpu` has small models on Beauty, and takes 15 minutes
 on two CPU cores.
@@ -45,7 +47,9 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'TIGER, ties shuffled': {'dataset': {'shuffle_ties': True}},
   }
   if not small:
-    runs['TIGER, two cores'] = specs.two_cores()
+    runs['TIGER, two cores'] = specs.two_cores(**specs.PAPERS_MODEL)
+    runs['TIGER, our training, 15 minutes'] = specs.two_cores('cpu')
+    runs['TIGER, our training, 90 minutes'] = specs.two_cores()
     runs['TIGER, tied heads'] = {'model': {'tied_heads': True}}
     runs['TIGER, width 384'] = {'model': {'d_model': 384}}
     runs['TIGER, paper'] = specs.papers()

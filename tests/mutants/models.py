@@ -259,8 +259,8 @@ _ATTENTION = [
   Mutant(
     'the cross-attention has no mask',
     'tiger_jax/models/transformer.py',
-    'cross[layer], mask, None, deterministic',
-    'cross[layer], jnp.ones_like(mask), None, deterministic',
+    '        mask,\n        cross_bias,\n',
+    '        jnp.ones_like(mask),\n        cross_bias,\n',
     'tests/models/test_transformer.py::test_decoder_equals_slow_numpy',
   ),
   Mutant(

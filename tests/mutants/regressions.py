@@ -42,15 +42,15 @@ MUTANTS = (
   Mutant(
     'weight decay applies to position biases',
     'tiger_jax/training/optimizer.py',
-    "if x.ndim < 2 or name.endswith('position_bias/table'):",
+    "if x.ndim < 2 or name.endswith('_bias/table'):",
     'if x.ndim < 2:',
     'tests/training/test_optimizer.py::test_weight_decay_of_tiger_is_for_kernels_and_embeddings',
   ),
   Mutant(
     'weight decay applies to norm scales and biases',
     'tiger_jax/training/optimizer.py',
-    "if x.ndim < 2 or name.endswith('position_bias/table'):",
-    "if name.endswith('position_bias/table'):",
+    "if x.ndim < 2 or name.endswith('_bias/table'):",
+    "if name.endswith('_bias/table'):",
     'tests/training/test_optimizer.py::test_weight_decay_of_an_rq_vae_is_for_kernels_and_codebooks',
   ),
   Mutant(

@@ -46,10 +46,8 @@ _SEARCH = [
   Mutant(
     'probabilities are normalized over valid codes only',
     'tiger_jax/retrieval/beam_search.py',
-    '    log_probs = _log_probs(logits, listed)\n',
-    '    if children and listed is None:\n'
-    '      logits = jnp.where(children.valid, logits, -1e9)\n'
-    '    log_probs = _log_probs(logits, listed)\n',
+    'if children and normalize_children:',
+    'if children:',
     f'{_BEAMS}test_probabilities_are_normalized_before_masking',
   ),
   Mutant(
@@ -174,9 +172,10 @@ _DRAWS = [
   ),
   Mutant(
     'dropped draws keep a rank',
-    'tiger_jax/retrieval/beam_search.py',
-    'sampler_state.advance(parent, code)._replace(rank=rank)',
-    'sampler_state.advance(parent, code)',
+    'tiger_jax/retrieval/sampling.py',
+    '      # A masked beam must stay at -inf. -inf in both fields would become NaN.\n'
+    '      jnp.where(jnp.isfinite(rank), log_probs, 0),\n      rank,\n',
+    '      log_probs,\n      self.rank[row, parent, place],\n',
     f'{_SAMPLING}test_proven_draws_equal_a_search_with_all_beams',
   ),
 ]

@@ -1,0 +1,47 @@
+"""The settings of the model that depart from the paper, one by one, on Beauty.
+
+  python -m tiger_jax.main --config=configs/paper/ablation.py
+
+The settings are a softmax over the trie of the IDs, a recency bias in the
+cross-attention, and prefix embeddings (see `tiger_jax/config/model.py`).
+
+`configs/paper/ablation.py:cpu_long` has the model and the training of
+`configs/beauty.py:cpu`, and takes 10 minutes for each row on two CPU cores.
+`configs/paper/ablation.py:cpu` trains for a tenth of the steps.
+"""
+
+import ml_collections
+
+from configs import beauty
+from configs.paper import specs
+
+_SETTINGS = ('softmax', 'recency_bias', 'prefix_embeddings')
+_ROWS = {
+  'as in the paper': (),
+  'trie softmax': ('softmax',),
+  'recency bias': ('recency_bias',),
+  'prefix embeddings': ('prefix_embeddings',),
+  'recency bias, prefix embeddings': ('recency_bias', 'prefix_embeddings'),
+  'all three': _SETTINGS,
+}
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec of the experiment, or of its variant."""
+  ours = beauty.get_config('cpu').model
+  runs = {}
+  for row, names in _ROWS.items():
+    model = specs.PAPERS_MODEL | {name: ours[name] for name in names}
+    runs[row] = (
+      specs.two_cores('cpu', **model)
+      if variant == 'cpu_long'
+      else {'model': model}
+    )
+  # Without row dropout, the table of prefix embeddings overfits.
+  rows = runs['all three']
+  runs['all three, no row dropout'] = rows | {
+    'model': rows['model'] | {'prefix_dropout': 0.0}
+  }
+  return specs.experiment(
+    'ablation', variant, runs, more_variants=('cpu_long',)
+  )
