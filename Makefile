@@ -62,7 +62,7 @@ test: install  ## Run all tests except the slow ones.
 test-long: install  ## Run the slow tests.
 	$(AS_USERS) $(PYTEST) -m slow
 
-mutants: install  ## Break the code on purpose: a test must fail. ONLY=3,7 runs two breaks.
+mutants: install  ## Check that a test fails if the code is broken. ONLY=3,7 breaks two places.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs (half an hour).

@@ -32,8 +32,8 @@ def draw(
     num_codes: The number of codes at each level.
     num_levels: The number of levels of an ID.
     skew: Whether the next code of a prefix follows Zipf's law with exponent
-      1.2. Each prefix has another most frequent next code. If False, all IDs
-      are equally likely.
+      1.2. The order of the codes by frequency depends on the prefix. If False,
+      all IDs are equally likely.
     seed: The random seed.
 
   Returns:
