@@ -150,6 +150,11 @@ class Session:
     return Trie(catalog.layout, catalog.arrays)
 
   @property
+  def can_generate_invalid_ids(self) -> bool:
+    """Whether the model has probabilities of IDs that no item has."""
+    return self.entry.is_generative and self.config.model.softmax != 'trie'
+
+  @property
   def mean_targets(self) -> float | None:
     """The mean number of targets per example; None if it is always one."""
     if not self.entry.trains_every_prefix(self.config.model):
