@@ -329,8 +329,7 @@ def test_updates_lists_and_seeds_compile_nothing(params, batch):
   assert len(set(compiled)) == 1 and not any(in_order)
 
 
-def assert_lowers(params, batch, mixture=None, **options):
-  """Asserts that products have full precision for every dtype and default."""
+def assert_lowers_at_full_precision(params, batch, mixture=None, **options):
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 
   @jax.jit
@@ -339,13 +338,13 @@ def assert_lowers(params, batch, mixture=None, **options):
     return retriever.search(params, batch, 4, **options)
 
   lower = export.export(search, platforms=('cpu', 'cuda', 'tpu'))
-  catalog = make_retriever(4).catalog
+  arguments = params, make_retriever(4).catalog, batch, mixture, options
   with jax.default_matmul_precision('bfloat16'):
-    exported = lower(params, catalog, batch, mixture, options)
+    exported = lower(*arguments)
   assert_full_products(exported.mlir_module())
 
 
 @pytest.mark.parametrize('lists', [None, _lists()])
 @pytest.mark.parametrize('sampler', [None, _sampler()])
 def test_the_search_lowers_for_every_platform(params, batch, lists, sampler):
-  assert_lowers(params, batch, lists=lists, sampler=sampler)
+  assert_lowers_at_full_precision(params, batch, lists=lists, sampler=sampler)

@@ -7,7 +7,7 @@ import pytest
 from tests.retrieval.test_tiger import (
   NUM_ITEMS,
   NUM_REQUESTS,
-  assert_lowers,
+  assert_lowers_at_full_precision,
   batch,  # noqa: F401
   item_scores,  # noqa: F401
   make_retriever,
@@ -75,4 +75,4 @@ def test_a_mixture_has_no_other_searches(params, batch, options):
 
 def test_a_search_with_a_mixture_lowers_for_every_platform(params, batch):
   lists = ItemLists.of([[1]] * NUM_REQUESTS)
-  assert_lowers(params, batch, make_mixture(), lists=lists)
+  assert_lowers_at_full_precision(params, batch, make_mixture(), lists=lists)
