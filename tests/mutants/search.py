@@ -106,8 +106,8 @@ _LISTS = [
   ),
   Mutant(
     'a removed row denies the item that now has its ID',
-    'tiger_jax/retrieval/filters.py',
-    'in_catalog = (first < end) & (trie.arrays.rows[slot] == self.rows)',
+    'tiger_jax/retrieval/listed_items.py',
+    'in_catalog = (first < end) & (trie.arrays.rows[slot] == rows)',
     'in_catalog = first < end',
     f'{_FILTERS}test_removed_rows_are_ignored',
   ),

@@ -51,7 +51,8 @@ def measure_users(
       trained,
       examples,
       max(metrics.INVALID_CUTOFFS),
-      dataclasses.replace(search, constrained=False),
+      # Invalid IDs have no transitions.
+      dataclasses.replace(search, constrained=False, gate=None),
     )
     values |= metrics.invalid_shares(generated.items)
   return values, ranking

@@ -17,7 +17,7 @@ from tiger_jax.report import records
 from tiger_jax.report.notes import NOTES, PROVEN
 from tiger_jax.report.paper import PAPER, without_variant
 
-_SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
+_SCALES = ('recall', 'ndcg', 'masked_', 'sid_recall', 'invalid')
 
 _INTRODUCTION = """# Results
 
