@@ -21,8 +21,8 @@ def _networks(causal_encoder):
   def score(batch):
     bound = task.model.bind({'params': params})
     if causal_encoder:
-      return bound.every_target(task.tables, batch)
-    return [x[:, None] for x in bound(task.tables, batch)]
+      return bound.every_target(task.tables.codes, batch)
+    return [x[:, None] for x in bound(task.tables.codes, batch)]
 
   return task, params, score
 
@@ -35,7 +35,7 @@ def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
   targets = next_items(batch) if causal_encoder else batch.target[:, None]
   targets, levels = np.asarray(targets), []
   assert (targets < 0).any()
-  codes = np.asarray(task.tables)[targets]
+  codes = np.asarray(task.tables.codes)[targets]
   for level, logits in enumerate(score(batch)):
     log_probs = np.asarray(jax.nn.log_softmax(logits))
     log_probs = np.take_along_axis(log_probs, codes[:, :, level, None], 2)
