@@ -85,9 +85,9 @@ def test_equals_a_dense_mask(trie):
   np.testing.assert_allclose(
     _compute(logits, items, trie), losses.mean(0), rtol=1e-5
   )
-  # The loss over all codes, and with the absent items, is higher.
+  # If absent items were valid, the loss would be higher.
   every = _slow_losses([x[real] for x in logits], CODES[items[real]], [])
-  assert (every.mean(0)[1:] > losses.mean(0)[1:] + 0.05).all()
+  assert every.mean() > losses.mean() + 0.05
 
 
 def test_several_targets_per_history(trie):

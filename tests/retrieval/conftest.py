@@ -37,8 +37,8 @@ class TableModel:
     Args:
       catalog: The valid IDs.
       num_beams: The number of beams.
-      **options: `constrained`, `sampler`, and `lists`. With `lists`, also
-        `codes`, the IDs of all rows.
+      **options: `constrained`, `normalize_children`, `sampler`, and `lists`.
+        With `lists`, also `codes`, the IDs of all rows.
     """
     beams = run(self.tables, self.requests, catalog, num_beams, **options)
     return jax.device_get(beams)
@@ -78,7 +78,26 @@ class TableModel:
     """Returns the log-probability of each ID, `[b, items]`."""
     return self.level_scores(codes, temperature).sum(2)
 
-  def slow_search(self, request, ids, num_beams, constrained=True):
+  def scores_among(self, codes, temperature=1.0):
+    """Like `scores`, normalized over the codes that may follow a prefix."""
+    ids = [tuple(x) for x in np.asarray(codes).tolist()]
+    children = {}
+    for x in ids:
+      for level, code in enumerate(x):
+        children.setdefault(x[:level], set()).add(code)
+    scores = np.zeros((len(self.requests), len(ids)))
+    for request in range(len(self.requests)):
+      for prefix, valid in children.items():
+        logits = self.logits(request, prefix) / temperature
+        total = np.log(sum(np.exp(logits[code]) for code in valid))
+        for item, x in enumerate(ids):
+          if x[: len(prefix)] == prefix:
+            scores[request, item] += logits[x[len(prefix)]] - total
+    return scores
+
+  def slow_search(
+    self, request, ids, num_beams, constrained=True, normalize_children=False
+  ):
     """Searches with dictionaries and loops.
 
     Args:
@@ -86,6 +105,7 @@ class TableModel:
       ids: A mapping of valid IDs, as tuples, to rows.
       num_beams: The number of beams.
       constrained: Whether to follow valid IDs only.
+      normalize_children: Whether to normalize over the codes that may follow.
 
     Returns:
       The beams as tuples (score, codes, row or None), best first, and the best
@@ -103,7 +123,8 @@ class TableModel:
       candidates = []
       for score, prefix, node in beams:
         logits = self.logits(request, prefix)
-        total = np.log(np.sum(np.exp(logits)))
+        summed = [*node] if normalize_children else slice(None)
+        total = np.log(np.sum(np.exp(logits[summed])))
         for code in range(table.shape[1]):
           if constrained and code not in node:
             continue
@@ -122,12 +143,12 @@ class TableModel:
 # it saves.
 @functools.partial(
   jax.jit,
-  static_argnames=('num_beams', 'constrained'),
+  static_argnames=('num_beams', 'constrained', 'normalize_children'),
   compiler_options={'xla_backend_optimization_level': 0},
 )
 def run(
   tables, requests, catalog, num_beams, constrained=True, lists=None,
-  codes=None, sampler=None,
+  codes=None, sampler=None, normalize_children=False,
 ):  # fmt: skip
   """Runs a search with the tables.
 
@@ -153,6 +174,7 @@ def run(
     len(requests),
     num_beams,
     constrained=constrained,
+    normalize_children=normalize_children,
     item_filter=lists.with_codes(codes) if lists else None,
     sampler=sampler,
   )
