@@ -58,7 +58,7 @@ TASKS = {
   'causal': _tiger_task(causal_encoder=True),
   'tied': _tiger_task(tied_heads=True),
   'prefixes': _tiger_task(**_WITH_PREFIXES),
-  'tied prefixes': _tiger_task(tied_heads=True, **_WITH_PREFIXES),
+  'tied_prefixes': _tiger_task(tied_heads=True, **_WITH_PREFIXES),
   'dsi': DsiTask(_tiger_task(Dsi), TEXT, NUM_INDEXED),
   'sasrec': _item_task(SasRec),
   'bert4rec': _item_task(Bert4Rec),
@@ -169,7 +169,7 @@ DEVIATIONS = {
   'tied': _TIED,
   'prefixes': _UNTIED
   | {'prefix_embedding/embedding': 0.1, 'recency_bias/table': 0},
-  'tied prefixes': _TIED
+  'tied_prefixes': _TIED
   | {'prefix_embedding/embedding': 0.1 * _fan_in(D), 'recency_bias/table': 0},
   'dsi': _UNTIED | {'text/kernel': _fan_in(TEXT_DIM)},
   'sasrec': _SEQUENCE,
