@@ -37,7 +37,7 @@ _LOSSES = [
     'tiger_jax/catalog/trie.py',
     'usable = self.valid | ~self.valid.any(2, keepdims=True)',
     'usable = self.valid',
-    f'{_LOSS}test_padding_has_finite_logits_and_no_gradient[lists]',
+    f'{_LOSS}test_padding_has_a_finite_loss_and_no_gradient[lists]',
   ),
   Mutant(
     'invalid and repeated entries of a list have probabilities',
