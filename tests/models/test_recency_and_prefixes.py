@@ -195,6 +195,10 @@ def test_dropout_omits_whole_prefixes_and_keeps_their_mean(params):
     np.testing.assert_allclose(draw, np.where(kept, 4 * exact, 0), rtol=1e-5)
   # 40 draws of 30 prefixes; the standard error is .0125.
   assert abs(np.mean(is_kept) - 0.25) < 0.05
+  # The three prefixes of an item are drawn independently. The share of items
+  # with some prefixes kept and others omitted is 1 - .25**3 - .75**3.
+  is_mixed = np.ptp(np.array(is_kept, int), axis=3)
+  assert abs(np.mean(is_mixed) - 0.5625) < 0.1
   assert np.ptp(np.mean(is_kept, 0)) > 0
 
 

@@ -142,7 +142,7 @@ _SEARCHES = [
     'tiger_jax/retrieval/sampling.py',
     'jnp.where(jnp.isfinite(rank), log_probs, 0)',
     'log_probs',
-    _DRAWS,
+    f'{_SEARCH}test_continuations_of_a_masked_beam_are_masked',
   ),
 ]
 

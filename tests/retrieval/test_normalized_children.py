@@ -4,6 +4,7 @@ import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -248,6 +249,21 @@ def test_a_draw_does_not_depend_on_other_valid_codes(make_case, table_model):
   kept = after[after != 2].reshape(200, 2)
   assert 20 < (before[:, 0] == 0).sum() < 180
   np.testing.assert_array_equal(kept, before)
+
+
+def test_continuations_of_a_masked_beam_are_masked():
+  """Their ranks are -inf and not NaN, which some devices rank first."""
+  sampler = _sampler(num_seeds=2)
+  logits = jnp.zeros((2, 1, 5)).at[:, :, 1:].set(-jnp.inf)
+  state = sampler.draw(0, logits, sampler.start(), 5)
+  parent = jnp.zeros((2, 3), jnp.int32)
+  code = jnp.tile(jnp.arange(3), (2, 1))
+  rank = state.rank[:, 0, :3]
+  assert np.isfinite(rank[:, 0]).all() and np.isinf(rank[:, 1:]).all()
+  state = state.advance(parent, code, code, rank)
+  ranks = np.asarray(sampler.draw(1, jnp.zeros((2, 3, 4)), state, 4).rank)
+  assert np.isfinite(ranks[:, 0]).all()
+  assert (ranks[:, 1:] == -np.inf).all()
 
 
 def test_proven_draws_equal_a_search_with_all_beams(table_model, layout):
