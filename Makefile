@@ -55,8 +55,11 @@ AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
 PYTEST := .venv/bin/python -m pytest -q -n 2 --dist loadfile \
   --no-loadscope-reorder
 
-test: install  ## Run all tests except the slow ones.
-	$(PYTEST) -m 'not slow and not as_users'
+test: install  ## Run the tests of single parts, in eight minutes.
+	$(PYTEST) -m 'not slow and not as_users and not whole_runs'
+
+test-runs: install  ## Run the tests that start whole runs of the program.
+	$(PYTEST) -m 'whole_runs and not slow and not as_users'
 	$(AS_USERS) $(PYTEST) -m 'as_users and not slow'
 
 test-long: install  ## Run the slow tests.
