@@ -119,6 +119,12 @@ TABLE = r"""
 2 | $Q --config.dataset.drop_short_users=maybe | config.dataset.drop_short_users is 'maybe': it must be true or false
 2 | $Q --config.$NOT_UTF8=3 | config.? is not a field; choose from dataset, embedding, evaluation, model, parallel, seed, semantic_ids, train
 2 | $Q --config.model.name=tigr | config.model.name is 'tigr': did you mean tiger? Choose from tiger, dsi, sasrec, bert4rec, gru4rec, matrix_factorization, two_tower, vq_rec, item_knn, transitions, popularity
+2 | $Q --config.model.softmax=tries | config.model.softmax is 'tries': did you mean trie? Choose from all_codes, trie
+2 | $Q --config.model.softmax=trie --config.model.name=dsi | config.model.softmax is 'trie', which only the model tiger has: choose all_codes
+2 | $Q --config.model.recency_bias=31 | config.model.recency_bias is '31': it must be true or false
+2 | $Q --config.model.prefix_embeddings=-1 | config.model.prefix_embeddings is -1: it must not be negative
+2 | $Q --config.model.prefix_embeddings=16777217 | config.model.prefix_embeddings is too large: choose at most 16,777,216
+2 | $Q --config.model.prefix_dropout=1 | config.model.prefix_dropout is 1.0: choose from [0, 1)
 2 | $Q --config.semantic_ids.codebook_sizes=8 | config.semantic_ids.codebook_sizes is '8': it must be a tuple, such as (32, 32, 32)
 2 | $Q --config.semantic_ids.codebook_sizes='(8,' | config.semantic_ids.codebook_sizes is '(8,': it must be a tuple, such as (32, 32, 32)
 2 | $Q --config.semantic_ids.codebook_sizes=$MINUSES1 | config.semantic_ids.codebook_sizes is '...1': it must be a tuple, such as (32, 32, 32)
@@ -169,6 +175,7 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run
+2 | --mode=recommend $Q --history=A --config.model.softmax=trie | --config.model.softmax is not used by --mode=recommend, which reads the settings of the trained run
 2 | --mode=recommend $Q --history=A --workdir=folder | --config is not used by --mode=recommend, which reads the settings of the run in --workdir
 2 | --mode=recommend --history=A --workdir=folder --distributed | --distributed is not for --mode=recommend
 2 | --mode=report | no --workdir given: name the folder of a finished run

@@ -103,6 +103,10 @@ def test_refuses_wrong_types(name, value):
     ('model__dtype', 'float16'),
     ('model__dropout', 1.0),
     ('model__dropout', -0.1),
+    ('model__prefix_dropout', 1.0),
+    ('model__prefix_dropout', -0.1),
+    ('model__prefix_embeddings', -1),
+    ('model__softmax', 'tries'),
     ('model__num_user_tokens', -1),
     *((f'train__{name}', 0) for name in (
       'batch_size', 'steps', 'log_every', 'evaluate_every', 'evaluate_users',

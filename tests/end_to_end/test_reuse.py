@@ -1,5 +1,6 @@
 """Tests of which stages a second run reuses."""
 
+import math
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from tests.end_to_end.program import (
   read,
 )
 from tiger_jax.pipeline import STAGES
+from tiger_jax.serving.recommender import Recommender
 
 pytestmark = pytest.mark.usefixtures('one_device')
 
@@ -74,6 +76,42 @@ def test_a_changed_section_reruns_its_stage(shop, tmp_path):
   # A run with the first config uses the first evaluation again.
   assert program(workdir, *SHOP) == 0
   assert artifacts(workdir) == before
+
+
+def test_another_softmax_trains_another_model(shop, tmp_path, capfd):
+  """Neither the finished nor the unfinished training is resumed."""
+  workdir = clone(shop, tmp_path / 'run')
+  before = artifacts(workdir)
+  changed = (
+    *SHOP,
+    '--config.model.softmax=trie',
+    '--config.model.recency_bias=True',
+    '--config.model.prefix_embeddings=64',
+  )
+  # Without this file, training is not finished.
+  finished = read(workdir / 'train' / 'stage.json')
+  (workdir / 'train' / 'stage.json').unlink()
+  partial = workdir / f'train.partial-{finished["fingerprint"][:8]}'
+  (workdir / 'train').rename(partial)
+  capfd.readouterr()
+  assert program(workdir, *changed, '--mode=evaluate') == 0
+  out = capfd.readouterr().out
+  for name in FOLDERS[:3]:
+    assert f'{name}: reused' in out
+  assert 'train: made in' in out and partial.name in out
+  test = read(workdir / 'results.json')['metrics']['test']
+  assert 'recall@10' in test and 'invalid@10' not in test
+  # The model is served with its own softmax: the probabilities of all items
+  # sum to 1.
+  recommender = Recommender.from_workdir(workdir)
+  ranked = recommender.recommend_rows([[1, 2]], k=600)[0]
+  assert sum(math.exp(x.score) for x in ranked) == pytest.approx(1, rel=1e-3)
+  # With the first config, the first training is complete.
+  assert program(workdir, *SHOP, '--mode=train') == 0
+  assert 'train: made in' in capfd.readouterr().out
+  after = artifacts(workdir, ('train',))
+  kept = {x for x in before if x.startswith('train/checkpoints')}
+  assert {x: after.get(x) for x in kept} == {x: before[x] for x in kept}
 
 
 def test_serving_uses_the_ids_of_the_trained_model(shop, tmp_path, capfd):

@@ -104,7 +104,7 @@ class Generates(TigerRetriever):
     return Beams(items, codes, 0.0 * items, valid, proven)
 
 
-def session(name, retriever, batch_size=8):
+def session(name, retriever, batch_size=8, **model):
   """Returns a session whose users have histories of two lengths."""
   walks = [
     [*ROWS[: 2 + 2 * (user % 2)].tolist(), ANSWERS[user][0]]
@@ -114,7 +114,7 @@ def session(name, retriever, batch_size=8):
   semantic_ids = SemanticIds(CODES, (3, 2, 2), 2, {})
   config = from_json(
     {
-      'model': {'name': name, 'max_history': 4},
+      'model': {'name': name, 'max_history': 4, **model},
       'train': {'length_buckets': [2, 4]},
       'evaluation': {'batch_size': batch_size},
     }
@@ -124,8 +124,8 @@ def session(name, retriever, batch_size=8):
   return sessions.with_parts(run, retriever=retriever)
 
 
-def measured(*arguments, num_beams=30):
-  run = session(*arguments)
+def measured(*arguments, num_beams=30, **model):
+  run = session(*arguments, **model)
   examples = split(run.inputs.dataset, 'test')
   return measure(Trained(run, {}), examples, Search(num_beams))
 
@@ -149,6 +149,13 @@ def test_metrics_do_not_depend_on_the_batch_size(batch_size):
   assert metrics == pytest.approx(EXPECTED | INVALID, abs=1e-12)
   # Only the shares of invalid IDs need the unconstrained search.
   assert retriever.calls == {(10, 30, True), (20, 30, False)}
+
+
+def test_a_model_with_a_trie_softmax_has_no_invalid_ids():
+  retriever = Generates()
+  metrics = measured('tiger', retriever, softmax='trie')
+  assert metrics == pytest.approx(EXPECTED, abs=1e-12)
+  assert retriever.calls == {(10, 30, True)}
 
 
 def test_the_search_has_the_requested_number_of_beams():

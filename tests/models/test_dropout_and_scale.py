@@ -50,10 +50,15 @@ def _tiger_task(network=Tiger, **changes):
   return TigerTask(network(_config(**changes), LEVEL_SIZES), CODES)
 
 
+_WITH_PREFIXES = {
+  'prefix_embeddings': 25, 'prefix_dropout': RATE, 'recency_bias': True,
+}  # fmt: skip
 TASKS = {
   'tiger': _tiger_task(),
   'causal': _tiger_task(causal_encoder=True),
   'tied': _tiger_task(tied_heads=True),
+  'prefixes': _tiger_task(**_WITH_PREFIXES),
+  'tied_prefixes': _tiger_task(tied_heads=True, **_WITH_PREFIXES),
   'dsi': DsiTask(_tiger_task(Dsi), TEXT, NUM_INDEXED),
   'sasrec': _item_task(SasRec),
   'bert4rec': _item_task(Bert4Rec),
@@ -102,6 +107,8 @@ PLACES = {
   'tiger': _RETRIEVAL,
   'causal': _tiger_places(B, _NUM_TOKENS, T),
   'tied': _RETRIEVAL,
+  # One value for each prefix.
+  'prefixes': [(B, T, _NUM_LEVELS, 1), *_RETRIEVAL],
   'dsi': _RETRIEVAL + _tiger_places(NUM_INDEXED, 1),
   'sasrec': _encoder_places(T),
   'bert4rec': _encoder_places(T + 1),
@@ -112,7 +119,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize('name', TASKS)
+@pytest.mark.parametrize('name', PLACES)
 def test_dropout_is_applied_at_every_place(name):
   task, dropout_calls = TASKS[name], []
 
@@ -152,14 +159,18 @@ _UNTIED = _TIGER | {
 _ITEMS = {'items/embedding': 0.02}
 _SEQUENCE = _TIGER | _ITEMS | {'positions': 0.02, 'out/kernel': 0}
 _SEQUENCE |= {'down/kernel': 0}
+_TIED = _TIGER | {
+  'code_embedding/embedding': _fan_in(D),
+  'user_embedding/embedding': _fan_in(D),
+  'start': _fan_in(D),
+}
 DEVIATIONS = {
   'tiger': _UNTIED,
-  'tied': _TIGER
-  | {
-    'code_embedding/embedding': _fan_in(D),
-    'user_embedding/embedding': _fan_in(D),
-    'start': _fan_in(D),
-  },
+  'tied': _TIED,
+  'prefixes': _UNTIED
+  | {'prefix_embedding/embedding': 0.1, 'recency_bias/table': 0},
+  'tied_prefixes': _TIED
+  | {'prefix_embedding/embedding': 0.1 * _fan_in(D), 'recency_bias/table': 0},
   'dsi': _UNTIED | {'text/kernel': _fan_in(TEXT_DIM)},
   'sasrec': _SEQUENCE,
   'bert4rec': _SEQUENCE,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger, next_items
@@ -54,12 +55,23 @@ def prefix(batch, t):
   return Batch(batch.history[:, : t + 1], batch.user, target)
 
 
-@pytest.mark.parametrize('num_user_tokens', [0, 3])
-def test_one_pass_equals_one_pass_per_prefix(codes, num_user_tokens):
-  config = dataclasses.replace(CONFIG, num_user_tokens=num_user_tokens)
-  model = Tiger(config, LEVEL_SIZES)
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {},
+    {'num_user_tokens': 3},
+    {'num_user_tokens': 3, 'recency_bias': True, 'prefix_embeddings': 50},
+  ],
+)
+def test_one_pass_equals_one_pass_per_prefix(codes, changes):
+  model = Tiger(dataclasses.replace(CONFIG, **changes), LEVEL_SIZES)
   batch, lengths = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))
+  if 'recency_bias' in params:
+    table = params['recency_bias']['table']
+    params['recency_bias'] = {
+      'table': 2 * jax.random.normal(jax.random.key(1), table.shape)
+    }
   all_logits = apply(model, 'every_target', params, codes, batch)
   for t in range(7):
     rows = np.flatnonzero(lengths > t)
@@ -93,10 +105,15 @@ def test_next_items_are_the_shifted_history_and_the_target():
   ]
 
 
-def test_the_loss_is_the_mean_over_all_prefixes(codes):
-  model = Tiger(dataclasses.replace(CONFIG, dropout=0.0), LEVEL_SIZES)
+@pytest.mark.parametrize('softmax', ['all_codes', 'trie'])
+def test_the_loss_is_the_mean_over_all_prefixes(codes, softmax):
+  config = dataclasses.replace(CONFIG, dropout=0.0, softmax=softmax)
+  model = Tiger(config, LEVEL_SIZES)
   batch, lengths = make_batch()
-  task = TigerTask(model, codes)
+  ids, trie = np.asarray(codes), None
+  if softmax == 'trie':
+    trie = Catalog.from_codes(ids, LEVEL_SIZES)
+  task = TigerTask(model, codes, trie=trie)
   params = task.init(jax.random.key(0))
   rng = jax.random.key(1)
   loss, _, _ = task.loss(params, task.tables, batch, rng)
@@ -105,14 +122,17 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes):
   for t in range(7):
     prefix_logits = apply(model, '__call__', params, codes, prefix(batch, t))
     for row in np.flatnonzero(lengths > t):
-      target = np.asarray(codes)[targets[row, t]]
+      target = ids[targets[row, t]]
       for level, logits in enumerate(prefix_logits):
-        losses.append(-jax.nn.log_softmax(logits[row])[target[level]])
+        x = np.asarray(logits[row], np.float64)
+        valid = np.full(len(x), trie is None)
+        valid[ids[(ids[:, :level] == target[:level]).all(1), level]] = True
+        losses.append(np.log(np.exp(x)[valid].sum()) - x[target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
 
   # With `mean_targets`, the weight of a target does not depend on the number of
   # targets in its batch.
-  task = TigerTask(model, codes, mean_targets=6.5)
+  task = TigerTask(model, codes, 6.5, trie)
   loss, metrics, _ = task.loss(params, task.tables, batch, rng)
   per_code = np.sum(losses) / len(LEVEL_SIZES)
   np.testing.assert_allclose(loss, per_code / (5 * 6.5), rtol=1e-5)

@@ -95,7 +95,9 @@ def _mlp(x, params):
   return np.maximum(x @ np.asarray(up), 0) @ np.asarray(down)
 
 
-def _attend(x, y, params, visible, bias_table=None, bidirectional=False):
+def _attend(
+  x, y, params, visible, bias_table=None, bidirectional=False, bias=None
+):
   """Returns the attention from queries in `x` to keys in `y`, for one row."""
   result = np.zeros((len(x), WIDTH))
   for head in range(HEADS):
@@ -113,6 +115,11 @@ def _attend(x, y, params, visible, bias_table=None, bidirectional=False):
         logits = [
           logit + float(bias_table[bucket, head])
           for logit, bucket in zip(logits, buckets, strict=True)
+        ]
+      if bias is not None:
+        logits = [
+          logit + bias[head, i, j]
+          for logit, j in zip(logits, positions, strict=True)
         ]
       weights = np.exp(np.array(logits) - max(logits))
       weights /= weights.sum()
@@ -137,7 +144,7 @@ def _slow_encode(params, x, mask):
   return _norm(x, params['final_norm'])
 
 
-def _slow_decode(params, x, encoded, mask):
+def _slow_decode(params, x, encoded, mask, bias):
   """Decodes one row."""
   causal = np.tril(np.ones((len(x), len(x)), bool))
   visible = np.tile(mask, (len(x), 1))
@@ -147,7 +154,7 @@ def _slow_decode(params, x, encoded, mask):
     x = x + _attend(y, y, params[f'self_attentions_{layer}'], causal, table)
     y = _norm(x, params[f'cross_norms_{layer}'])
     cross = params[f'cross_attentions_{layer}']
-    x = x + _attend(y, encoded, cross, visible)
+    x = x + _attend(y, encoded, cross, visible, bias=bias)
     y = _norm(x, params[f'mlp_norms_{layer}'])
     x = x + _mlp(y, params[f'mlps_{layer}'])
   return _norm(x, params['final_norm'])
@@ -173,12 +180,13 @@ def test_encoder_equals_slow_numpy(tokens):
     )
 
 
-def _decode_all(decoder, x, encoded, mask):
+def _decode_all(decoder, x, encoded, mask, bias):
   return decoder(
     x,
     decoder.empty_cache(x.shape[0]),
     decoder.cross_keys_values(encoded),
     mask[:, None],
+    bias,
     True,
   )
 
@@ -186,14 +194,16 @@ def _decode_all(decoder, x, encoded, mask):
 def test_decoder_equals_slow_numpy(tokens):
   decoder = Decoder(*SIZES)
   x = np.random.default_rng(2).normal(size=(len(MASK), 4, WIDTH))
-  args = (*map(jnp.float32, (x, tokens)), jnp.asarray(MASK))
+  # A bias for each row, head, query and key.
+  bias = np.random.default_rng(3).normal(size=(len(MASK), HEADS, 4, 5))
+  args = (*map(jnp.float32, (x, tokens)), jnp.asarray(MASK), jnp.float32(bias))
   params = _random_params(decoder, *args, method=_decode_all)
   decode = jax.jit(
     lambda p, *args: decoder.apply({'params': p}, *args, method=_decode_all)
   )
   decoded, cache = decode(params, *args)
   for row in range(len(MASK)):
-    expected = _slow_decode(params, x[row], tokens[row], MASK[row])
+    expected = _slow_decode(params, x[row], tokens[row], MASK[row], bias[row])
     np.testing.assert_allclose(decoded[row], expected, atol=1e-5)
   assert {leaf.shape for leaf in jax.tree.leaves(cache)} == {
     (len(MASK), HEADS, 4, HEAD_DIM)

@@ -49,6 +49,10 @@ CONTRADICTIONS = [
     },
     ['33 codes', 'has 32 items', 'semantic_ids.batch_size to 33'],
   ),
+  (
+    {'model': {'name': 'dsi', 'softmax': 'trie'}},
+    ["model.softmax is 'trie'", 'only the model tiger', 'choose all_codes'],
+  ),
 ]
 
 
@@ -82,6 +86,9 @@ def test_contradictions_are_reported_in_one_sentence(values, parts):
         'codebook_sizes': [32, 8],
       }
     },
+    {'model': {'softmax': 'trie'}},
+    {'model': {'name': 'sasrec', 'softmax': 'trie'}},
+    {'model': {'name': 'vq_rec', 'softmax': 'trie'}},
     {
       'model': {'name': 'sasrec'},
       'dataset': {'unseen_share': 0.1},
@@ -120,6 +127,11 @@ def test_all_missing_paths_are_reported():
     ({'model': {'name': 'two_tower'}}, 'semantic_ids.beta', "'two_tower'"),
     ({'model': {'name': 'sasrec'}}, 'evaluation.num_beams', "'sasrec'"),
     ({'model': {'name': 'sasrec'}}, 'model.tied_heads', "'sasrec'"),
+    ({'model': {'name': 'vq_rec'}}, 'model.softmax', "'vq_rec'"),
+    ({'model': {'name': 'sasrec'}}, 'model.recency_bias', "'sasrec'"),
+    ({'model': {'name': 'sasrec'}}, 'model.prefix_embeddings', "'sasrec'"),
+    ({'model': {'name': 'sasrec'}}, 'model.prefix_dropout', "'sasrec'"),
+    ({}, 'model.prefix_dropout', 'prefix_embeddings is 0'),
     ({}, 'model.loss', "'tiger'"),
     ({}, 'evaluation.search', "'tiger'"),
     ({'model': {'name': 'item_knn'}}, 'train.steps', "'item_knn'"),
@@ -146,8 +158,11 @@ def test_used_fields_are_not_reported():
     'dataset.synthetic_users', 'embedding.model', 'semantic_ids.epochs',
     'semantic_ids.optimizer.weight_decay', 'model.num_user_tokens',
     'train.steps', 'train.optimizer.learning_rate', 'evaluation.num_beams',
+    'model.softmax', 'model.recency_bias', 'model.prefix_embeddings',
   ]  # fmt: skip
   assert unread(from_json({}), fields) == []
+  with_prefixes = from_json({'model': {'prefix_embeddings': 9}})
+  assert unread(with_prefixes, ['model.prefix_dropout']) == []
 
 
 def refusal(**sections):

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -151,6 +152,58 @@ def test_tiger_retrieves_from_the_whole_catalog(inputs):
   assert len(codes) == run.retriever.catalog.capacity > num_items
 
 
+@pytest.mark.parametrize('num_devices', [1, 8])
+def test_the_training_trie_has_only_items_of_training_histories(
+  inputs, num_devices
+):
+  run = session(inputs, softmax='trie')
+  run = dataclasses.replace(run, mesh=make_mesh(jax.devices()[:num_devices]))
+  in_training = {
+    item
+    for first, stop in itertools.pairwise(inputs.dataset.offsets.tolist())
+    for item in inputs.dataset.history[first : stop - 2].tolist()
+  }
+  num_items = inputs.dataset.num_items
+  assert 10 < len(in_training) < num_items - 10
+  rows = np.asarray(run.training_trie.lookup(jnp.asarray(inputs.ids.codes)))
+  assert rows.tolist() == [
+    row if row in in_training else -1 for row in range(num_items)
+  ]
+  for x in jax.tree.leaves(run.training_trie):
+    assert len(x.sharding.device_set) == num_devices
+  assert run.task.tables.trie is run.training_trie
+  # The search recommends all items.
+  assert run.retriever.catalog.size == num_items
+
+
+def test_the_training_trie_is_whole_if_all_items_are_in_training(inputs):
+  ids = dataclasses.replace(inputs.ids, codes=inputs.ids.codes[:12])
+  walks = [[*range(i, 12), *range(i), 0, 1] for i in range(4)]
+  run = session(Inputs(make_dataset(walks, 12), ids), softmax='trie')
+  rows = run.training_trie.lookup(jnp.asarray(ids.codes))
+  np.testing.assert_array_equal(rows, np.arange(12))
+
+
+def test_a_softmax_over_all_codes_has_no_trie(inputs):
+  run = session(inputs)
+  assert run.training_trie is None and run.task.tables.trie is None
+
+
+@pytest.mark.parametrize(
+  ('model', 'expected'),
+  [
+    ({}, True),
+    ({'name': 'dsi'}, True),
+    ({'softmax': 'trie'}, False),
+    ({'name': 'sasrec'}, False),
+  ],
+)
+def test_only_a_softmax_over_all_codes_can_generate_invalid_ids(
+  inputs, model, expected
+):
+  assert session(inputs, **model).can_generate_invalid_ids == expected
+
+
 def test_a_baseline_has_the_same_inputs_and_devices(inputs):
   run = session(inputs)
   nearest = run.baseline('item_knn', max_history=5)
@@ -218,6 +271,10 @@ def test_identity_depends_on_the_model_and_the_catalog(inputs):
   for other in (
     session(inputs, seed=1),
     session(inputs, num_user_tokens=5),
+    session(inputs, softmax='trie'),
+    session(inputs, recency_bias=True),
+    session(inputs, prefix_embeddings=9),
+    session(inputs, prefix_embeddings=9, prefix_dropout=0.1),
     session(inputs, batch_size=16),
     session(inputs._replace(ids=ids)),
     session(inputs._replace(embeddings=None)),

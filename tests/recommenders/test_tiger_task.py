@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.training.networks import NUM_ITEMS, make_batch, make_task
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.models.tiger import next_items
 
 
@@ -21,8 +22,8 @@ def _networks(causal_encoder):
   def score(batch):
     bound = task.model.bind({'params': params})
     if causal_encoder:
-      return bound.every_target(task.tables, batch)
-    return [x[:, None] for x in bound(task.tables, batch)]
+      return bound.every_target(task.tables.codes, batch)
+    return [x[:, None] for x in bound(task.tables.codes, batch)]
 
   return task, params, score
 
@@ -35,7 +36,7 @@ def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
   targets = next_items(batch) if causal_encoder else batch.target[:, None]
   targets, levels = np.asarray(targets), []
   assert (targets < 0).any()
-  codes = np.asarray(task.tables)[targets]
+  codes = np.asarray(task.tables.codes)[targets]
   for level, logits in enumerate(score(batch)):
     log_probs = np.asarray(jax.nn.log_softmax(logits))
     log_probs = np.take_along_axis(log_probs, codes[:, :, level, None], 2)
@@ -49,6 +50,29 @@ def test_the_loss_is_the_mean_over_targets_and_levels(causal_encoder):
     np.testing.assert_allclose(
       metrics[f'loss_level_{level}'], expected, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize('causal_encoder', [False, True])
+def test_a_trie_softmax_normalizes_over_the_codes_of_items(causal_encoder):
+  task, params, score = _networks(causal_encoder)
+  batch = jax.tree.map(jnp.asarray, make_batch(0))
+  codes = np.asarray(task.tables.codes)
+  # The second level has 5 codes, but the items have only 3 of them.
+  catalog = Catalog.from_codes(codes, task.model.level_sizes)
+  targets = next_items(batch) if causal_encoder else batch.target[:, None]
+  targets = np.asarray(targets)
+  losses = []
+  for logits, size in zip(score(batch), (5, 3, 2), strict=True):
+    level = len(losses)
+    log_probs = np.asarray(jax.nn.log_softmax(logits[..., :size]))
+    column = codes[targets][:, :, level, None]
+    log_probs = np.take_along_axis(log_probs, column, 2)[..., 0]
+    losses.append(-log_probs[targets >= 0].mean())
+  value, metrics, _ = jax.jit(task.loss)(
+    params, task.tables._replace(trie=catalog), batch, jax.random.key(1)
+  )
+  np.testing.assert_allclose(value, np.mean(losses), rtol=1e-5)
+  np.testing.assert_allclose(metrics['loss_level_1'], losses[1], rtol=1e-5)
 
 
 def test_no_target_depends_on_later_items():

@@ -80,7 +80,26 @@ class TableModel:
     """Returns the log-probability of each ID, `[b, items]`."""
     return self.level_scores(codes, temperature).sum(2)
 
-  def slow_search(self, request, ids, num_beams, constrained=True):
+  def scores_among(self, codes, temperature=1.0):
+    """Like `scores`, normalized over the codes that may follow a prefix."""
+    ids = [tuple(x) for x in np.asarray(codes).tolist()]
+    children = {}
+    for x in ids:
+      for level, code in enumerate(x):
+        children.setdefault(x[:level], set()).add(code)
+    scores = np.zeros((len(self.requests), len(ids)))
+    for request in range(len(self.requests)):
+      for prefix, valid in children.items():
+        logits = self.logits(request, prefix) / temperature
+        total = np.log(sum(np.exp(logits[code]) for code in valid))
+        for item, x in enumerate(ids):
+          if x[: len(prefix)] == prefix:
+            scores[request, item] += logits[x[len(prefix)]] - total
+    return scores
+
+  def slow_search(
+    self, request, ids, num_beams, constrained=True, normalize_children=False
+  ):
     """Searches with dictionaries and loops.
 
     Args:
@@ -88,6 +107,7 @@ class TableModel:
       ids: A mapping of valid IDs, as tuples, to rows.
       num_beams: The number of beams.
       constrained: Whether to follow valid IDs only.
+      normalize_children: Whether to normalize over the codes that may follow.
 
     Returns:
       The beams as tuples (score, codes, row or None), best first, and the best
@@ -105,7 +125,8 @@ class TableModel:
       candidates = []
       for score, prefix, node in beams:
         logits = self.logits(request, prefix)
-        total = np.log(np.sum(np.exp(logits)))
+        summed = [*node] if normalize_children else slice(None)
+        total = np.log(np.sum(np.exp(logits[summed])))
         for code in range(table.shape[1]):
           if constrained and code not in node:
             continue

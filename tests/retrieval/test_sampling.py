@@ -200,8 +200,8 @@ def test_no_rank_exceeds_the_rank_of_its_beam(level, sharpness):
   rngs = jax.random.split(jax.random.key(1), (2, 3))
   log_probs = jnp.asarray(-rng.random((2, 3)), jnp.float32)
   before = SamplerState(rngs, log_probs, rank)
-  draws = jax.jit(Sampler.draw, static_argnums=1)(
-    sampler, level, logits, before
+  draws = jax.jit(Sampler.draw, static_argnums=(1, 4))(
+    sampler, level, logits, before, 40
   )
   assert not jnp.isnan(draws.rank).any()
   assert (draws.rank <= rank[:, :, None]).all()

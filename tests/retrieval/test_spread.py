@@ -46,11 +46,15 @@ def _large():
 
 
 @pytest.mark.parametrize(
-  ('name', 'filtered'),
-  [('four levels, one bitmap', False), ('narrow middle', True)],
+  ('name', 'filtered', 'normalize_children'),
+  [
+    ('four levels, one bitmap', False, False),
+    ('narrow middle', True, False),
+    ('four levels, one bitmap', True, True),
+  ],
 )
 def test_a_search_transfers_no_part_of_the_catalog(
-  table_model, make_case, name, filtered
+  table_model, make_case, name, filtered, normalize_children
 ):
   """Devices send each other results of beams, never columns of the catalog."""
   case = make_case(name)
@@ -64,19 +68,23 @@ def test_a_search_transfers_no_part_of_the_catalog(
   assert sum(num_items) == catalog.size
 
   options = {}
+  static = {'normalize_children': normalize_children}
   if filtered:
     rng = np.random.default_rng(2)
-    rows = [rng.permutation(500)[:30].tolist() for _ in range(NUM_REQUESTS)]
+    rows = [
+      rng.permutation(len(case.codes))[:30].tolist()
+      for _ in range(NUM_REQUESTS)
+    ]
     lists = ItemLists.of([x[:20] for x in rows], [rows[0], None] * 4)
     options = {'lists': lists, 'codes': case.codes}
   model = table_model(case.level_sizes, np.arange(NUM_REQUESTS))
-  expected = model.search(catalog, NUM_BEAMS, **options)
+  expected = model.search(catalog, NUM_BEAMS, **options, **static)
   options = replicate(mesh, options)
-  beams = model.search(sharded, NUM_BEAMS, **options)
+  beams = model.search(sharded, NUM_BEAMS, **options, **static)
   for actual, desired in zip(beams, expected, strict=True):
     np.testing.assert_allclose(actual, desired, atol=1e-5)
 
-  text = model.compiled_text(sharded, NUM_BEAMS, **options)
+  text = model.compiled_text(sharded, NUM_BEAMS, **options, **static)
   assert not re.search(r' (all-gather|all-to-all|collective-permute)', text)
   sums = re.findall(r'= (.*) all-reduce(?:-start)?\(', text)
   shapes = re.findall(r'\[([\d,]+)\]', ' '.join(sums))

@@ -11,6 +11,7 @@ from tests.training.networks import (
   make_stack,
   make_task,
 )
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig, OptimizerConfig, SemanticIdsConfig
 from tiger_jax.models.baselines.bert4rec import Bert4Rec
 from tiger_jax.models.baselines.gru4rec import Gru4Rec
@@ -62,6 +63,20 @@ def test_tiger_lowers(replicas, causal, resident):
   task = make_task(make_events() if resident else None, causal_encoder=causal)
   stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
   lowered(task, stack, list(range(replicas)))
+
+
+@pytest.mark.parametrize('causal', [False, True])
+def test_a_trie_softmax_lowers(causal):
+  task = make_task(
+    causal_encoder=causal, softmax='trie', recency_bias=True,
+    prefix_embeddings=9,
+  )  # fmt: skip
+  codes = np.asarray(task.tables.codes)
+  catalog = Catalog.from_codes(codes, task.model.level_sizes)
+  task.tables = task.tables._replace(trie=catalog)
+  # A table of 9 rows cannot be sharded evenly.
+  mesh = sharding.make_mesh(fsdp=2, tensor=2)
+  lowered(task, make_stack(0, 2), [0], mesh=mesh)
 
 
 @pytest.mark.parametrize('recipe', ['adafactor', 'adagrad'])

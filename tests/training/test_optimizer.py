@@ -109,6 +109,7 @@ def test_weight_decay_of_tiger_is_for_kernels_and_embeddings():
     ModelConfig(
       max_history=3, d_model=8, num_heads=2, head_dim=4, mlp_dim=8,
       num_encoder_layers=1, num_decoder_layers=1, num_user_tokens=5,
+      recency_bias=True, prefix_embeddings=6,
     ),
     (3, 4),
   )  # fmt: skip
@@ -116,10 +117,11 @@ def test_weight_decay_of_tiger_is_for_kernels_and_embeddings():
   params = jax.eval_shape(task.init, jax.random.key(0))
   attention = [f'{x}/kernel' for x in ('query', 'key', 'value', 'out')]
   mlp = ['up/kernel', 'down/kernel']
-  # Norms, the start token and the two position bias tables do not decay.
+  # Norms, the start token and the three bias tables do not decay.
   assert _shrunk(params) == {
     'code_embedding/embedding',
     'user_embedding/embedding',
+    'prefix_embedding/embedding',
     'heads_0/kernel',
     'heads_1/kernel',
     *(f'encoder/attention_0/{x}' for x in attention),

@@ -100,7 +100,8 @@ def contradictions(config: Config) -> list[str]:
       'shops, but tfidf-svd makes a separate space for each shop: choose '
       'another config.embedding.encoder'
     )
-  if config.model.softmax == 'trie' and config.model.name != 'tiger':
+  is_other = model.is_generative and config.model.name != 'tiger'
+  if config.model.softmax == 'trie' and is_other:
     sentences.append(
       "config.model.softmax is 'trie', which only the model tiger has: choose "
       'all_codes'
@@ -176,17 +177,17 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
   if model.is_generative:
     yield 'model.loss', reason
     yield 'evaluation.search', reason
+    if not config.model.prefix_embeddings:
+      yield 'model.prefix_dropout', 'config.model.prefix_embeddings is 0'
+    if not config.evaluation.transition_weight:
+      reason = 'config.evaluation.transition_weight is 0'
+      yield 'evaluation.transition_kappa', reason
   else:
     yield 'evaluation.num_beams', reason
     yield 'evaluation.transition_weight', reason
     yield 'evaluation.transition_kappa', reason
     for field in _GENERATIVE_FIELDS:
       yield f'model.{field}', reason
-  if not config.evaluation.transition_weight:
-    reason = 'config.evaluation.transition_weight is 0'
-    yield 'evaluation.transition_kappa', reason
-  if not config.model.prefix_embeddings:
-    yield 'model.prefix_dropout', 'config.model.prefix_embeddings is 0'
   encoder = config.embedding.encoder
   for field, required in _ENCODER_OF_FIELD.items():
     if encoder != required:

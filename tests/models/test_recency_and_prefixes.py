@@ -1,0 +1,248 @@
+"""Recency bias and prefix embeddings of TIGER."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.relative_position import MAX_RECENCY, RecencyBias
+from tiger_jax.models.tiger import Tiger, hash_prefixes
+
+LEVEL_SIZES = (5, 3, 4)
+NUM_ITEMS = 10
+SIZES = {
+  'max_history': 4, 'd_model': 8, 'num_heads': 2, 'head_dim': 3, 'mlp_dim': 12,
+  'num_encoder_layers': 1, 'num_decoder_layers': 1, 'num_user_tokens': 3,
+}  # fmt: skip
+NUM_ROWS = 20
+WITH_BOTH = Tiger(
+  ModelConfig(**SIZES, recency_bias=True, prefix_embeddings=NUM_ROWS),
+  LEVEL_SIZES,
+)
+IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[:NUM_ITEMS]
+CODES = jnp.asarray(np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1), jnp.int32)
+HISTORY = np.array([[3, 0, 5, 9], [7, 2, -1, -1], [1, -1, -1, -1]], np.int32)
+
+
+def _batch(history=HISTORY, user=(0, 1, -1), target=(2, 6, 4)):
+  return Batch(*(jnp.asarray(x, jnp.int32) for x in (history, user, target)))
+
+
+@pytest.fixture(name='params', scope='module')
+def _params():
+  """Returns parameters with a random recency table and clear prefixes."""
+  init = jax.jit(WITH_BOTH.init)
+  params = init(jax.random.key(0), CODES, _batch())['params']
+  rng = np.random.default_rng(1)
+  for name, key in (
+    ('recency_bias', 'table'),
+    ('prefix_embedding', 'embedding'),
+  ):
+    table = rng.normal(size=params[name][key].shape)
+    params[name] = {key: jnp.asarray(table, jnp.float32)}
+  return params
+
+
+@jax.jit
+def forward(params, batch):
+  """Returns the logits of a model with both settings."""
+  return WITH_BOTH.apply({'params': params}, CODES, batch)
+
+
+def _assert_close(logits, expected, atol=1e-5):
+  for x, y in zip(logits, expected, strict=True):
+    np.testing.assert_allclose(x, y, atol=atol)
+
+
+def _differ(logits, other):
+  """Returns for each row whether the logits differ at the first level."""
+  return (np.abs(np.asarray(logits[0] - other[0])).max(1) > 1e-3).tolist()
+
+
+def test_recency_bias_by_hand():
+  table = np.arange(64, dtype=np.float32).reshape(32, 2) + 1
+  num_later = np.array([[0, 2, 30, 31, 32, 1000, -1, -5]])
+  bias = RecencyBias(2).apply({'params': {'table': table}}, num_later)
+  assert np.asarray(bias)[0].tolist() == [
+    [1, 2], [5, 6], [61, 62], [63, 64], [63, 64], [63, 64], [0, 0], [0, 0],
+  ]  # fmt: skip
+  assert MAX_RECENCY == 31
+
+
+def test_a_new_recency_table_changes_nothing(params):
+  zero = jnp.zeros_like(params['recency_bias']['table'])
+  params_of_zero = {**params, 'recency_bias': {'table': zero}}
+  without = Tiger(ModelConfig(**SIZES, prefix_embeddings=NUM_ROWS), LEVEL_SIZES)
+  rest = {k: v for k, v in params.items() if k != 'recency_bias'}
+  expected = jax.jit(without.apply)({'params': rest}, CODES, _batch())
+  _assert_close(forward(params_of_zero, _batch()), expected, atol=1e-6)
+  # The random table has an effect, except on a history of one item.
+  assert _differ(forward(params, _batch(user=(-1, -1, -1))), expected)[:2] == [
+    True,
+    True,
+  ]
+
+
+def test_recency_is_counted_from_the_end_of_each_history(params):
+  """A bias for one recency changes the histories that have such an item."""
+  before = forward(params, _batch(user=(0, 1, 2)))
+  for recency, expected in (
+    (0, [True, True, True]),
+    (1, [True, True, False]),
+    (3, [True, False, False]),
+    (4, [False, False, False]),
+  ):
+    table = params['recency_bias']['table'].at[recency].add(3)
+    other = {**params, 'recency_bias': {'table': table}}
+    after = forward(other, _batch(user=(0, 1, 2)))
+    assert _differ(after, before) == expected, recency
+
+
+def test_user_tokens_get_no_recency_bias(params):
+  """A larger bias of all items shifts attention away from the user token."""
+  table = params['recency_bias']['table'] + 3
+  after = forward({**params, 'recency_bias': {'table': table}}, _batch())
+  # The last row has no user token, so all of its biases increase alike.
+  assert _differ(after, forward(params, _batch())) == [True, True, False]
+
+
+@pytest.mark.parametrize('width', [5, 7])
+def test_wider_padding_changes_nothing(params, width):
+  wide = np.pad(HISTORY, ((0, 0), (0, width - 4)), constant_values=-1)
+  _assert_close(forward(params, _batch(wide)), forward(params, _batch()))
+
+
+def test_the_order_of_items_matters_through_the_recency_bias(params):
+  """Without position biases, only the recency bias depends on the order."""
+  zero = jnp.zeros_like(params['encoder']['position_bias']['table'])
+  encoder = {**params['encoder'], 'position_bias': {'table': zero}}
+  params = {**params, 'encoder': encoder}
+  swapped = HISTORY.copy()
+  swapped[0] = [0, 3, 5, 9]
+  before, after = forward(params, _batch()), forward(params, _batch(swapped))
+  assert _differ(after, before) == [True, False, False]
+  table = jnp.zeros_like(params['recency_bias']['table'])
+  params = {**params, 'recency_bias': {'table': table}}
+  before, after = forward(params, _batch()), forward(params, _batch(swapped))
+  assert _differ(after, before) == [False, False, False]
+
+
+def test_decoding_step_by_step_equals_one_pass(params):
+  """Each of three requests decodes two items, one per beam."""
+  items = np.array([[8, 1], [0, 9], [4, 6]])
+  repeated = _batch(HISTORY.repeat(2, 0), [0, 0, 1, 1, -1, -1], items.ravel())
+  expected = forward(params, repeated)
+  bound = WITH_BOTH.bind({'params': params})
+  encoded = jax.jit(lambda: bound.encode(CODES, _batch()))()
+  cache = bound.empty_cache(3)
+  step = jax.jit(bound.decode_step, static_argnums=0)
+  logits, cache = step(0, None, cache, encoded)
+  np.testing.assert_allclose(
+    jnp.repeat(logits[:, 0], 2, 0), expected[0], atol=1e-5
+  )
+  cache = jax.tree.map(lambda x: jnp.repeat(x, 2, 0), cache)
+  for level in (1, 2):
+    previous = CODES[items][:, :, level - 1]
+    logits, cache = step(level, previous, cache, encoded)
+    np.testing.assert_allclose(
+      logits.reshape(6, -1), expected[level], atol=1e-5
+    )
+
+
+def test_a_zero_prefix_table_changes_nothing(params):
+  zero = jnp.zeros_like(params['prefix_embedding']['embedding'])
+  without = Tiger(ModelConfig(**SIZES, recency_bias=True), LEVEL_SIZES)
+  rest = {k: v for k, v in params.items() if k != 'prefix_embedding'}
+  expected = jax.jit(without.apply)({'params': rest}, CODES, _batch())
+  other = {**params, 'prefix_embedding': {'embedding': zero}}
+  _assert_close(forward(other, _batch()), expected)
+  assert _differ(forward(params, _batch()), expected) == [True] * 3
+
+
+def _embed_prefixes(params, rng=None, **changes):
+  """Returns the embeddings of the prefixes of all items, `[1, items, l, d]`."""
+  config = ModelConfig(**SIZES, prefix_embeddings=NUM_ROWS, **changes)
+  return np.asarray(
+    Tiger(config, LEVEL_SIZES).apply(
+      {'params': params},
+      CODES[None],
+      rng is None,
+      method='_embed_prefixes',
+      rngs={} if rng is None else {'dropout': rng},
+    )
+  )
+
+
+@pytest.mark.parametrize('tied_heads', [False, True])
+def test_every_prefix_has_the_row_of_its_hash(params, tied_heads):
+  rows = hash_prefixes(CODES, NUM_ROWS)
+  expected = params['prefix_embedding']['embedding'][rows]
+  expected *= SIZES['d_model'] ** 0.5 if tied_heads else 1
+  actual = _embed_prefixes(params, tied_heads=tied_heads)
+  np.testing.assert_allclose(actual[0], expected, rtol=1e-6)
+
+
+def test_dropout_omits_whole_prefixes_and_keeps_their_mean(params):
+  exact = _embed_prefixes(params)
+  draws = [
+    _embed_prefixes(params, jax.random.key(i), prefix_dropout=0.75)
+    for i in range(40)
+  ]
+  is_kept = [(x != 0).any(-1, keepdims=True) for x in draws]
+  for draw, kept in zip(draws, is_kept, strict=True):
+    np.testing.assert_allclose(draw, np.where(kept, 4 * exact, 0), rtol=1e-5)
+  # 40 draws of 30 prefixes; the standard error is .0125.
+  assert abs(np.mean(is_kept) - 0.25) < 0.05
+  # The three prefixes of an item are drawn independently. The share of items
+  # with some prefixes kept and others omitted is 1 - .25**3 - .75**3.
+  is_mixed = np.ptp(np.array(is_kept, int), axis=3)
+  assert abs(np.mean(is_mixed) - 0.5625) < 0.1
+  assert np.ptp(np.mean(is_kept, 0)) > 0
+
+
+_MASK = 2**32 - 1
+
+
+def _slow_hash(codes, num_rows):
+  mixed = 0
+  for code in codes:
+    mixed = ((mixed ^ (code + 1)) * 0x9E3779B1) & _MASK
+    mixed = ((mixed ^ (mixed >> 15)) * 0x85EBCA6B) & _MASK
+    mixed ^= mixed >> 13
+  return mixed % num_rows
+
+
+@pytest.mark.parametrize('num_rows', [1, 7, 2**15, 2**24])
+def test_the_hash_equals_that_of_large_integers(num_rows):
+  codes = np.random.default_rng(0).integers(0, 4096, (50, 4))
+  codes[0], codes[1] = 0, 4095
+  rows = hash_prefixes(jnp.asarray(codes, jnp.int32), num_rows)
+  assert rows.dtype == jnp.int32
+  expected = [
+    [_slow_hash(x[:length], num_rows) for length in (1, 2, 3, 4)]
+    for x in codes.tolist()
+  ]
+  np.testing.assert_array_equal(rows, expected)
+
+
+def test_a_hash_depends_on_all_codes_of_its_prefix():
+  codes = jnp.asarray([[7, 0, 3, 250]], jnp.int32)
+  before = np.asarray(hash_prefixes(codes, 2**24))[0]
+  assert len(set(before.tolist())) == 4
+  for level in range(4):
+    after = hash_prefixes(codes.at[0, level].add(1), 2**24)[0]
+    changed = np.asarray(after) != before
+    assert changed.tolist() == [i >= level for i in range(4)]
+  swapped = hash_prefixes(codes[:, ::-1], 2**24)[0]
+  assert not np.isin(swapped, before).any()
+
+
+def test_prefixes_are_spread_over_all_rows():
+  codes = np.stack(np.unravel_index(np.arange(32_000), (40, 40, 20)), 1)
+  rows = hash_prefixes(jnp.asarray(codes, jnp.int32), 100)
+  counts = np.bincount(np.asarray(rows)[:, 2], minlength=100)
+  assert len(counts) == 100
+  # Six standard deviations of a random spread.
+  assert np.abs(counts - 320).max() < 6 * 320**0.5

@@ -1,0 +1,95 @@
+"""The search of TIGER with a trie softmax and the real network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.config import ModelConfig
+from tiger_jax.errors import UsageError
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.tiger import Tiger, cross_entropy
+from tiger_jax.retrieval import tiger as retriever_module
+from tiger_jax.retrieval.tiger import TigerRetriever
+
+LEVEL_SIZES = (5, 3, 4)
+NUM_ITEMS = 13
+CONFIG = ModelConfig(
+  max_history=3, d_model=8, num_heads=2, head_dim=3, mlp_dim=12,
+  num_encoder_layers=1, num_decoder_layers=1, softmax='trie',
+  recency_bias=True, prefix_embeddings=30,
+)  # fmt: skip
+MODEL = Tiger(CONFIG, LEVEL_SIZES)
+IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[: NUM_ITEMS + 2]
+CODES = np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1).astype(np.int32)
+BATCH = Batch(
+  np.array([[3, 0, 12], [7, -1, -1]], np.int32),
+  np.array([0, -1], np.int32),
+  np.array([-1, -1], np.int32),
+)
+
+
+@pytest.fixture(name='retriever', scope='module')
+def _retriever():
+  catalog = Catalog.from_codes(CODES[:NUM_ITEMS], LEVEL_SIZES, capacity=20)
+  return TigerRetriever(MODEL, catalog, 16)
+
+
+@pytest.fixture(name='params', scope='module')
+def _params():
+  init = jax.jit(MODEL.init)
+  params = init(jax.random.key(0), jnp.asarray(CODES), BATCH)['params']
+  table = params['recency_bias']['table']
+  noise = jax.random.normal(jax.random.key(1), table.shape)
+  return {**params, 'recency_bias': {'table': noise}}
+
+
+@jax.jit
+def item_losses(params, catalog, rows):
+  """Returns the training loss of items as targets, `[requests, items]`."""
+
+  def loss(request, row):
+    batch = jax.tree.map(lambda x: jnp.asarray(x)[request][None], BATCH)
+    batch = batch._replace(target=row[None])
+    logits = MODEL.apply({'params': params}, catalog.codes, batch)
+    codes = catalog.codes[row][None]
+    return cross_entropy(logits, codes, jnp.ones(1), catalog).sum()
+
+  losses = jax.vmap(jax.vmap(loss, (None, 0)), (0, None))
+  return losses(jnp.arange(2), rows)
+
+
+def _assert_equals_training_loss(retriever, params, rows):
+  """A search returns exactly these rows, with their training losses."""
+  beams = jax.device_get(retriever.search(params, BATCH, 1))
+  num = len(rows)
+  scores = -np.asarray(item_losses(params, retriever.catalog, rows))
+  order = np.argsort(-scores, 1)
+  np.testing.assert_array_equal(beams.items[:, :num], np.array(rows)[order])
+  np.testing.assert_allclose(
+    beams.scores[:, :num], np.take_along_axis(scores, order, 1), atol=1e-5
+  )
+  np.testing.assert_allclose(np.exp(beams.scores).sum(1), 1, rtol=1e-5)
+  assert not beams.valid[:, num:].any()
+
+
+def test_scores_are_the_negative_training_losses(retriever, params):
+  _assert_equals_training_loss(retriever, params, np.arange(NUM_ITEMS))
+
+
+def test_new_items_share_the_probability_of_their_siblings(retriever, params):
+  retriever.search(params, BATCH, 1)
+  compiled = retriever_module._search._cache_size()
+  catalog = retriever.catalog.add(CODES[NUM_ITEMS:]).remove(np.array([1, 4]))
+  rows = np.delete(np.arange(NUM_ITEMS + 2), [1, 4])
+  _assert_equals_training_loss(retriever.with_catalog(catalog), params, rows)
+  assert retriever_module._search._cache_size() == compiled
+
+
+def test_an_unconstrained_search_is_refused(retriever, params):
+  with pytest.raises(UsageError) as error:
+    retriever.search(params, BATCH, 1, constrained=False)
+  message = str(error.value)
+  assert "softmax 'trie'" in message and '\n' not in message
+  assert message.endswith('set constrained to True')
