@@ -55,8 +55,8 @@ _PAPER_EPOCHS = flags.DEFINE_integer(
 )
 _SHOP = flags.DEFINE_multi_enum(
   'shop',
-  ['beauty', 'toys', 'sports'],
   ['beauty', 'toys'],
+  ['beauty', 'toys', 'sports'],
   'The shops of section collisions.',
 )
 _CODES = flags.DEFINE_integer(
