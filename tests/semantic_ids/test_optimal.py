@@ -1,6 +1,7 @@
 """Compares the optimal last codes with all permutations."""
 
 import itertools
+from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,39 @@ def test_the_surplus_items_go_to_the_nearest_free_codes():
   _, ids = _ids(x, optimal)
   assert ids.codes[3:].tolist() == [[1, 0], [1, 1], [1, 2], [1, 3], [0, 0]]
   assert ids.codes[:3].tolist() == [[2, 1], [2, 0], [0, 3]]
+
+
+class _WithoutACode(NamedTuple):
+  """A quantizer in which one branch lacks the last code 2."""
+
+  quantizer: RqKmeans
+
+  @property
+  def level_sizes(self):
+    return self.quantizer.level_sizes
+
+  def codes(self, x):
+    raise NotImplementedError
+
+  def distances(self, x, codes, level):
+    distances = self.quantizer.distances(x, codes, level)
+    if level == 0:
+      return distances
+    is_missing = (codes[:, :1] == 1) & (jnp.arange(_NUM_CODES) == 2)[None]
+    return jnp.where(is_missing, jnp.inf, distances)
+
+  def reconstruct(self, codes):
+    raise NotImplementedError
+
+
+def test_codes_that_do_not_exist_are_not_assigned():
+  # Branch 1 has the codewords 0, 1 and 7 for four items. 100.1 leaves: the
+  # total of the others is .7**2, and it would be at least .5 if 100.1 stayed.
+  # The next branch of 100.1 is 2.
+  x = np.array([[100.0], [100.1], [100.3], [107.0]], np.float32)
+  codes = np.array([[1, 0], [1, 0], [1, 0], [1, 3]], np.int32)
+  ids = optimal(codes, _WithoutACode(_QUANTIZER), x, {})
+  assert ids.codes.tolist() == [[1, 0], [2, 0], [1, 1], [1, 3]]
 
 
 @pytest.mark.parametrize('batch_size', [4096, 4])
