@@ -4,10 +4,11 @@ PYTHON ?= python3
 
 VERSION := $(shell $(PYTHON) -c \
   'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-# The file of the versions to install. CONSTRAINED is empty if it is missing.
+# The file of the versions to install. CONSTRAINED is empty if there is no such
+# file.
 CONSTRAINTS := constraints/py$(subst .,,$(VERSION)).txt
 CONSTRAINED := $(wildcard $(CONSTRAINTS))
-# An empty file that is newer than its prerequisites if .venv is up to date.
+# An empty file. If it is newer than its prerequisites, .venv is up to date.
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
@@ -33,7 +34,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINED)
 	  --editable '.[dev]'
 	@touch $@
 
-upgrade:  ## Write the newest versions to constraints/, for PYTHON.
+upgrade:  ## Write the newest package versions for PYTHON to constraints/.
 	new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT \
 	  && $(PYTHON) -m venv "$$new" \
 	  && "$$new/bin/python" -m pip install --quiet '.[dev]' \
@@ -49,21 +50,25 @@ quickstart: install  ## Train on the built-in shop and see recommendations.
 
 # Enables the optimizations of XLA, which tests/conftest.py disables.
 AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
-# Keeps the order of the folders, which has the longest files in the middle.
+# --no-loadscope-reorder runs the files in the order of their folders. In this
+# order, the slowest files are in the middle, so no process runs one at the end.
 PYTEST := .venv/bin/python -m pytest -q -n 2 --dist loadfile \
   --no-loadscope-reorder
 
-test: install  ## Run all tests except the slow ones.
-	$(PYTEST) -m 'not slow and not as_users'
+test: install  ## Run the tests of single parts, in eight minutes.
+	$(PYTEST) -m 'not slow and not as_users and not whole_runs'
+
+test-runs: install  ## Run the tests that start whole runs of the program.
+	$(PYTEST) -m 'whole_runs and not slow and not as_users'
 	$(AS_USERS) $(PYTEST) -m 'as_users and not slow'
 
 test-long: install  ## Run the slow tests.
 	$(AS_USERS) $(PYTEST) -m slow
 
-mutants: install  ## Check that tests fail for changed code. ONLY=3,7: two changes.
+mutants: install  ## Check that a test fails if the code is broken. ONLY=3,7 breaks two places.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
-reliability: install  ## Kill, stop and damage hundreds of runs; half an hour.
+reliability: install  ## Kill, stop and damage hundreds of runs (half an hour).
 	$(AS_USERS) TIGER_JAX_RELIABILITY=full $(PYTEST) tests/reliability -x \
 	  -o tmp_path_retention_policy=failed
 

@@ -31,9 +31,9 @@ def draw(
     num_items: The number of items.
     num_codes: The number of codes at each level.
     num_levels: The number of levels of an ID.
-    skew: Whether the next code, given the codes before it, follows Zipf's law
-      with exponent 1.2, in an order that depends on the codes before it. If
-      not, all IDs are equally likely.
+    skew: Whether the next code of a prefix follows Zipf's law with exponent
+      1.2. The order of the codes by frequency depends on the prefix. If False,
+      all IDs are equally likely.
     seed: The random seed.
 
   Returns:
@@ -103,7 +103,9 @@ def _zipf_keys(
   num_codes: int,
   groups: list[int],
 ) -> UInt64[np.ndarray, 'keys items']:
-  """Draws ranks, and looks up their codes at an offset given by the prefix.
+  """Draws the frequency rank of each code, and looks up the code.
+
+  The list of codes by rank begins at an offset that depends on the prefix.
 
   Args:
     by_rank: All codes, shuffled.

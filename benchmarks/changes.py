@@ -23,7 +23,7 @@ def measure(
   """Times the addition and the removal of 1,000 items.
 
   Args:
-    shapes: The numbers of codes and of levels, in pairs.
+    shapes: Pairs of the number of codes per level and the number of levels.
     num_rounds: The number of timed rounds.
     record: A function that stores a measurement.
 
@@ -82,7 +82,7 @@ def _change(
     del i
     changed.append(jax.block_until_ready(changed[-1].remove(removed_rows)))
 
-  # One round of each, in this order.
+  # One round of `add`, then one round of `remove`.
   seconds = [
     float(measuring.in_turns({'': change}, 1)[''][0])
     for change in (add, remove)
@@ -93,9 +93,10 @@ def _change(
 def measure_top_k(
   num_rounds: int, record: Callable[[dict[str, Any]], None]
 ) -> str:
-  """Compares one top k of all candidates with a top k in two stages.
+  """Compares a top k over all candidates with a top k in two stages.
 
-  The first of the two stages selects k candidates of each beam.
+  The first stage selects the top k of each beam. The second stage selects the
+  top k of these.
 
   Args:
     num_rounds: The number of timed rounds.

@@ -6,11 +6,11 @@
 STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc. FLAX is
 the file examples/wmt/decode.py of google/flax at 18f8f311. `pip install -e
 '.[bench]'` installs PyTorch and transformers. If --workdir names a run of
-configs/beauty.py, its items and users are used; otherwise they are random. The
-output names the other implementations that are absent. Before timing, all
-results are checked for equality. If they differ, the exit code is 1. The output
-has the form of the sections of `benchmarks/RESULTS.md`. --json is the file to
-which all measurements are written.
+configs/beauty.py, its items and users are used; otherwise they are random. If
+another implementation is absent, the output says so. Before the timing, the
+results of both sides are compared. If they differ, the exit code is 1. The
+output has the form of the sections of `benchmarks/RESULTS.md`. All measurements
+are also written to the file --json.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,9 @@ _SECTION = flags.DEFINE_multi_enum(
   'section', list(_SECTIONS), list(_SECTIONS), 'The sections to measure.'
 )
 _STATIC = flags.DEFINE_string('static', None, 'A checkout of STATIC.')
-_FLAX = flags.DEFINE_string('flax', None, "Flax's examples/wmt/decode.py.")
+_FLAX = flags.DEFINE_string(
+  'flax', None, "The path of Flax's examples/wmt/decode.py."
+)
 _ITEMS = flags.DEFINE_multi_integer(
   'items', [10**4, 10**5, 10**6, 10**7], 'The catalog sizes of section masks.'
 )

@@ -1,4 +1,4 @@
-"""Times the constrained search, against other masks and no mask."""
+"""Times our constrained search against other masks and against no mask."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -111,7 +111,8 @@ def slow_search(
 ) -> Int[np.ndarray, 'b m l']:
   """Runs the constrained beam search in NumPy, as a test oracle.
 
-  A prefix is represented by its number among the prefixes of its length.
+  A prefix is represented by its position among the sorted prefixes of the same
+  length.
 
   Args:
     codes: The IDs of the catalog.
@@ -155,7 +156,7 @@ def measure(
 
   Args:
     shapes: The catalogs.
-    batches: The numbers of requests and beams, in pairs.
+    batches: Pairs of the number of requests and the number of beams.
     num_rounds: The number of timed rounds.
     static: A checkout of STATIC. With None, STATIC is not measured.
     record: A function that stores a measurement.
@@ -259,7 +260,7 @@ def measure_tries(
 
   Args:
     shapes: The catalogs.
-    batches: The numbers of requests and beams, in pairs.
+    batches: Pairs of the number of requests and the number of beams.
     num_rounds: The number of timed rounds.
     static: A checkout of STATIC.
     record: A function that stores a measurement.

@@ -1,8 +1,8 @@
 """Times several sides in turns, and formats the results.
 
 The speed of a machine changes from one second to the next. The sides of a
-comparison therefore run in turns. The ratio is computed for every round, and
-the median is over these ratios.
+comparison therefore run in turns. The ratio of their times is computed for
+every round, and the result is the median of these ratios.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ class Mismatch(Exception):
 def in_turns(
   sides: Mapping[str, Callable[[int], Any]], num_rounds: int, num_warm: int = 0
 ) -> dict[str, np.ndarray]:
-  """Times every side once per round; the order is reversed in every round.
+  """Times every side once per round, and reverses the order in every round.
 
   Args:
     sides: The functions to time, by name. They take the number of the round,
@@ -57,7 +57,8 @@ def compare(
     ours: Our results `[b, m, ...]`, best first.
     theirs: The results of the peer.
     scores: Our scores `[b, m]`. Results may swap ranks if their scores differ
-      by less than 1e-4. The last result may differ.
+      by less than 1e-4. The last result may differ, because a result that was
+      not returned may have almost the same score.
   """
   near = np.abs(np.diff(np.asarray(scores), axis=1)) < 1e-4
   last = np.ones((len(near), 1), bool)

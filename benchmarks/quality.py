@@ -14,7 +14,8 @@ NAME = 'amazon2014_beauty'
 # The number of epochs of the clipping runs. The paper's recipe has 20,000.
 _CLIPPING_EPOCHS = 100
 
-# Each row of the quality table: its quantizer, and its variant of the config.
+# The quantizer and the variant of configs/beauty.py for each row of the quality
+# table.
 QUANTIZERS = {
   'rq_vae': ('rq_vae', ''),
   'rq_vae_paper': ('rq_vae', ':paper'),
@@ -119,7 +120,7 @@ def _make_ids(
     *(f'--config.semantic_ids.{change}' for change in changes),
   ]  # fmt: skip
   with (workdir / f'{name}.log').open('w') as log:
-    # Finished stages are not repeated.
+    # The command does not repeat finished stages.
     process = subprocess.run(command, stdout=log, stderr=log, check=False)
   if process.returncode:
     reason = (workdir / f'{name}.log').read_text().splitlines()[-1]
@@ -131,7 +132,7 @@ def row(folder: Path) -> list[str]:
   """Returns a table row with the quality that a finished stage recorded."""
   quality = json.loads((folder / 'quality.json').read_text())
   record = json.loads((folder / 'stage.json').read_text())
-  # None for quantizers without a reconstruction.
+  # `reconstruction_error` is None for quantizers without a reconstruction.
   error = (quality['reconstruction_error'] or [None])[-1]
   return [
     f'{record["seconds"]:.1f}',

@@ -130,7 +130,7 @@ def measure_flax(
   Args:
     decode_file: The file of Flax's beam search.
     workdir: The run whose catalog is used. If None, the catalog is random.
-    settings: The numbers of requests and beams, in pairs.
+    settings: Pairs of the number of requests and the number of beams.
     num_rounds: The number of timed rounds.
     record: A function that stores a measurement.
 
@@ -237,7 +237,7 @@ def compare(ours, theirs, our_scores, their_scores) -> float:
   """Returns the largest difference of scores.
 
   Raises:
-    measuring.Mismatch: The results differ by more than near-ties.
+    measuring.Mismatch: The results differ in more than the order of near-ties.
   """
   measuring.compare('the peer', ours, theirs, our_scores)
   difference = float(np.abs(our_scores - their_scores).max())

@@ -30,11 +30,11 @@ def measure(
   Returns:
     A Markdown table.
   """
-  # Not a dependency of the package.
+  # faiss is not a dependency of the package.
   import faiss
 
   faiss.omp_set_num_threads(num_threads)
-  # Prevents that programs from an earlier run are loaded.
+  # Prevents JAX from loading programs of an earlier run.
   jax.config.update('jax_enable_compilation_cache', False)
   x = embeddings.astype(np.float32)
   sides: dict[str, Callable[[int], np.ndarray]] = {
@@ -48,7 +48,7 @@ def measure(
   errors = {name: np.zeros(num_seeds) for name in sides}
 
   def run(name: str, seed: int) -> None:
-    # The measured time includes the computation of the error, a few ms.
+    # The computation of the error takes a few ms of the measured time.
     errors[name][seed] = np.square(x - sides[name](seed)).sum(axis=1).mean()
 
   seconds = measuring.in_turns(

@@ -58,7 +58,7 @@ class Ours:
 
   def take(self, num_steps: int) -> np.ndarray:
     """Runs steps in one call, and returns their losses."""
-    # The train loop reads batches in another thread. This function does not.
+    # Unlike the train loop, this function reads the batches in this thread.
     stack = self.source.stack(self._next, self._next + num_steps)
     self._next += num_steps
     self.state, results = self._steps_fn(
@@ -88,7 +88,7 @@ def measure(
   Returns:
     A Markdown table.
   """
-  # Not a dependency of the package, and slow to import.
+  # torch is not a dependency of the package, and slow to import.
   import torch
 
   torch.set_num_threads(num_threads)

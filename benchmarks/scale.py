@@ -24,7 +24,7 @@ from tiger_jax.semantic_ids.tokenizer import Tokenizer
 _DIM = 768
 _LIMIT_GIB = 8
 _CHUNK = 65536
-# The number of items in the catalog that the other catalogs are compared with.
+# The number of items of the catalog with which all catalogs are compared.
 _SMALL = 100_000
 
 

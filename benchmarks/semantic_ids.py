@@ -27,7 +27,7 @@ from benchmarks import (
   scale,
 )
 
-# The packages of each section whose versions are printed.
+# For each section, the packages whose versions are printed.
 _SECTIONS = {
   'quality': [],
   'collisions': ['scipy'],
@@ -99,7 +99,7 @@ def _measure(section: str, data: Path, scratch: Path) -> str:
     return quality.clipping(data, scratch)
   if section == 'scale':
     return scale.measure(scratch, _ITEMS.value, _ROUNDS.value)
-  # The embedding stage also stores float32.
+  # Converts to float32, as the embedding stage does.
   embeddings = np.load(quality.embeddings_file(data)).astype(np.float32)
   if section == 'kmeans':
     return rq_kmeans.measure(embeddings, _SEEDS.value, _THREADS.value)

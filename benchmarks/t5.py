@@ -28,9 +28,9 @@ def measure(
 ) -> str:
   """Times our requests against Hugging Face's T5 with the same weights.
 
-  Both sides recommend for the same users. The batches of T5 have users in
-  order, and are padded to their longest history. Our batches have users with
-  histories of similar length, as in evaluation.
+  Both sides recommend for the same users. The batches of T5 have the users in
+  the order of the data, and are padded to their longest history. Our batches
+  have users with histories of similar length, as in evaluation.
 
   Args:
     workdir: The run whose catalog and test users are used. If None, the catalog

@@ -48,7 +48,7 @@ from tiger_jax.training import loop
 from tiger_jax.training.optimizer import make_optimizer
 from tiger_jax.training.step import init_state, make_steps
 
-# Users of Beauty. A share `_SHARES[i]` of them has at most `_EVENTS[i]` events.
+# A share `_SHARES[i]` of the users of Beauty has at most `_EVENTS[i]` events.
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)
@@ -165,7 +165,7 @@ def t5(setup: Setup) -> str:
 
 
 def saving(setup: Setup) -> str:
-  """Measures the time of a save, also relative to the time between saves."""
+  """Measures the time of a save, also as a share of the time between saves."""
   rows = []
   for name, config in setup.configs.items():
     ours = Ours(setup, config)
@@ -188,12 +188,12 @@ def saving(setup: Setup) -> str:
 
 
 def _save(state: Any) -> list[float]:
-  """Returns the seconds of the parts of a save, in the order of `saving`."""
+  """Returns seconds: blocked, until on disk, manifest written and checked."""
   with (
     tempfile.TemporaryDirectory() as scratch,
     Checkpoints(Path(scratch, 'checkpoints'), {}) as checkpoints,
   ):
-    # A copy that is not flushed to disk yet, unlike the checkpoint.
+    # Unlike the checkpoint, the files of this copy are not flushed to disk yet.
     copy = Path(scratch, 'copy')
     marks = [time.perf_counter()]
     for part in (
@@ -271,7 +271,7 @@ def ratios(section: str, setup: Setup) -> str:
   return measuring.table(header, rows)
 
 
-# Each section: its function, the models to train, and those with --quick.
+# By section: the function, the models to train, and the models with --quick.
 SECTIONS: dict[str, tuple[Callable[[Setup], str], str, str]] = {
   't5': (t5, 'd128 d384', 'd128'),
   'replicas': (lambda x: ratios('replicas', x), 'small d128', 'small'),

@@ -1,7 +1,7 @@
 """Prints the share of training targets with a shortened history.
 
-A history longer than `model.max_history` is cut into windows, so the targets at
-the start of a window have fewer earlier items.
+A history longer than `model.max_history` is cut into windows. Targets at the
+start of a window therefore have fewer earlier items than without the cut.
 
   python -m benchmarks.windows runs/beauty runs/sports runs/toys
 

@@ -47,8 +47,8 @@ def get_config(name: str = 'sasrec') -> ml_collections.ConfigDict:
   train.batch_size = 256
   train.steps = 1600
   train.steps_per_call = 8
-  # One length: in batches of similar lengths, SASRec learns less
-  # (benchmarks/RESULTS.md).
+  # All batches have the same width, because SASRec learns less from batches of
+  # histories of similar length (benchmarks/RESULTS.md).
   train.length_buckets = (model.max_history,)
   train.evaluate_every = 200
   train.optimizer.learning_rate = 1e-3

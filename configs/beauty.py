@@ -3,10 +3,10 @@
   python -m tiger_jax.main --config=configs/beauty.py
 
 The model has the sizes of the paper (section 4.1). The optimization is that of
-facebookresearch/preference_discerning: AdamW, 10,000 steps of warm-up to 3e-4,
-weight decay .035 and dropout .2. Of the replications that Cornac
-(PreferredAI/cornac) compares, this one has the best results. The config is
-meant for one GPU or TPU, and has not been measured yet. The paper reports
+facebookresearch/preference_discerning, which has the best results of the
+replications that Cornac (PreferredAI/cornac) compares: AdamW, 10,000 steps of
+warm-up to a learning rate of 3e-4, weight decay .035 and dropout .2. The config
+is meant for one GPU or TPU, and has not been measured yet. The paper reports
 recall@10 0.0648 and ndcg@10 0.0384 (Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model that two CPU cores train in a
@@ -18,8 +18,9 @@ in an hour and a half. README.md has the results of `cpu_long`.
 it is known: Adagrad for the RQ-VAE, a learning rate that is constant and then
 decays with the inverse square root of the step, and hashed user tokens. One
 departure changes the training of the RQ-VAE: gradients are clipped to a norm of
-1, although their mean norm is between 49 and 95. Without clipping, the
-codebooks collapse. docs/departures.md lists the other departures.
+1. Their mean norm is between 49 and 95, so clipping is active throughout the
+training. Without clipping, the codebooks collapse. docs/departures.md lists the
+other departures.
 
 To use files that are already on disk, add --config.dataset.source_dir=FOLDER.
 The folder holds `reviews_Beauty_5.json.gz` and `meta_Beauty.json.gz`.
@@ -45,12 +46,14 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
 
   train = config.train
   train.steps = 100_000
-  # A step takes a few milliseconds. Signals are handled only between calls.
+  # Signals are handled only between calls. A step takes a few milliseconds, so
+  # a call of 20 steps is still short.
   train.steps_per_call = 20
-  # With these lengths, a seventh of all positions is padding. With three
-  # lengths, it is more than a quarter.
+  # With these widths, a seventh of all positions is padding. With three widths,
+  # more than a quarter is padding.
   train.length_buckets = (2, 4, 7, 12, 20)
-  # Departs from the paper: replications with its schedule get half the recall.
+  # Departs from the paper: replications with the paper's schedule reach half
+  # the recall.
   train.optimizer.learning_rate = 3e-4
   train.optimizer.warmup_steps = 10_000
   train.optimizer.weight_decay = 0.035
@@ -76,8 +79,8 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
 def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   config.embedding.encoder = 'tfidf-svd'
   config.embedding.dim = 256
-  # Departs from the paper: in one short run each (RESULTS.md, table2_cpu),
-  # RQ-KMeans is a fifth better on test than RQ-VAE with 20 epochs.
+  # Departs from the paper: test recall@10 is a fifth higher with RQ-KMeans than
+  # with an RQ-VAE of 20 epochs, in one short run each (RESULTS.md, table2_cpu).
   config.semantic_ids.quantizer = 'rq_kmeans'
 
   model = config.model
@@ -90,8 +93,8 @@ def _use_two_cores(config: ml_collections.ConfigDict) -> None:
   model.num_decoder_layers = 2
   model.dropout = 0.1
   model.dtype = 'float32'
-  # Departs from the paper: one pass over a history trains every prefix, and
-  # reaches the same validation NDCG@10 sooner (benchmarks/RESULTS.md).
+  # Departs from the paper: one pass over a history trains all of its prefixes,
+  # and reaches the same validation NDCG@10 sooner (benchmarks/RESULTS.md).
   model.causal_encoder = True
   # Departs from the paper: tied heads learn faster (benchmarks/RESULTS.md).
   model.tied_heads = True
@@ -141,9 +144,9 @@ def _use_the_papers_optimization(config: ml_collections.ConfigDict) -> None:
   config.semantic_ids.kmeans_init = 'first_batch'
   config.semantic_ids.optimizer.recipe = 'adagrad'
   config.semantic_ids.optimizer.learning_rate = 0.4
-  # Departs from the paper: gradients are clipped; their mean norm is between 49
-  # and 95. With a limit of 100, or without one, the codebooks collapse
-  # (benchmarks/RESULTS.md, clipping).
+  # Departs from the paper: gradients are clipped. Their mean norm is between 49
+  # and 95. With a clipping norm of 100, or without clipping, the codebooks
+  # collapse (benchmarks/RESULTS.md, clipping).
   config.semantic_ids.optimizer.clip_norm = 1.0
 
   config.model.num_user_tokens = 2000

@@ -135,7 +135,10 @@ def _before_napoleon(
 def _after_napoleon(
   app: Any, what: str, name: str, member: Any, options: Any, lines: list[str]
 ) -> None:
-  """Restores a docstring with a colon, which Napoleon takes for a type."""
+  """Restores the docstring of a property.
+
+  Napoleon takes the text before a colon for a type.
+  """
   del app, name, member, options
   if what == 'property' and ':' in _properties[0]:
     lines[:] = _properties

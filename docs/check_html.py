@@ -19,7 +19,7 @@ _CSS = re.compile(r'(?:@import\s*|url\()\s*["\']?((?:https?:)?//[^"\')\s]+)')
 
 
 class _Page(html.parser.HTMLParser):
-  """The anchors of a page, what it loads and what it links to."""
+  """The anchors of a page, the files that it loads, and its links."""
 
   def __init__(self, text: str):
     super().__init__()

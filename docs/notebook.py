@@ -37,7 +37,7 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     execute(notebook, folder)
   for cell in notebook.cells:
-    # They differ in every run.
+    # The execution times and the metadata of outputs differ in every run.
     cell.metadata.pop('execution', None)
     for output in cell.get('outputs', ()):
       output.get('metadata', {}).clear()

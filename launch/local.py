@@ -17,10 +17,11 @@ import sys
 import threading
 import time
 
-# After a failure, JAX ends the other processes with a message within this time.
+# If a process fails, JAX ends the other processes with a message. It needs less
+# than this time.
 _GRACE_SECONDS = 60
 # Asks the kernel to send SIGTERM when the parent dies (PR_SET_PDEATHSIG of
-# prctl(2)), ends if the parent has died already, and then runs the command.
+# prctl(2)). If the parent is still alive, runs the command; otherwise ends.
 _END_WITH_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -38,10 +39,10 @@ def launch(
 ) -> int:
   """Runs a command in several JAX processes.
 
-  SIGTERM, Ctrl-C and SIGHUP are forwarded to all processes. After one process
-  fails, the others are killed when the grace period ends. In the end, processes
-  that they started are killed too. On Linux, the processes get SIGTERM if the
-  launcher is killed.
+  SIGTERM, Ctrl-C and SIGHUP are forwarded to all processes. If one process
+  fails, the others are killed after a grace period. At the end, the launcher
+  also kills all processes that these processes started. On Linux, the processes
+  get SIGTERM if the launcher is killed.
 
   Args:
     command: The command of every process.

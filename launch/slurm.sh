@@ -48,8 +48,8 @@ if [[ $tasks != "$gpus" ]]; then
 fi
 
 # srun does not inherit --cpus-per-task. With --wait, the other tasks have 60
-# seconds to end after the first one, even if the site kills them at once by
-# default.
+# seconds to end after the first task has ended, even if the default of the site
+# is to kill them at once.
 code=0
 srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
   --kill-on-bad-exit=0 --wait=60 \

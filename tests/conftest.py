@@ -20,8 +20,8 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Tests spend most of their time on compilation, which these variables make
-# faster. Processes that a test starts inherit the variables. `make test` runs
-# tests with the mark `as_users` with the defaults of JAX.
+# faster. Processes that a test starts inherit the variables. `make
+# test-runs` runs tests with the mark `as_users` with the defaults of JAX.
 _FAST_COMPILATION = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
 if jax.__version_info__[:2] == (0, 10):  # XLA aborts at an unknown flag.
   _FAST_COMPILATION['XLA_FLAGS'] = (
@@ -42,6 +42,38 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Grain and TFDS read absl flags. Reading a flag fails unless flags are parsed.
 flags.FLAGS.mark_as_parsed()
+
+
+# The folders and files of tests that start whole runs of the program. They get
+# the mark `whole_runs`.
+_WHOLE_RUNS = (
+  'cases/test_checkpoint_paths.py',
+  'cases/test_command_line.py',
+  'cases/test_other_devices.py',
+  'docs/test_blocks.py',
+  'end_to_end/',
+  'experiments/test_runs.py',
+  'launch/test_notebook.py',
+  'recommenders/test_additions.py',
+  'reliability/',
+  'report/test_browser.py',
+  'report/test_mode_report.py',
+  'runtime/test_processes.py',
+  'security/test_output.py',
+  'security/test_packaging.py',
+  'security/test_workdirs.py',
+  'test_public_api.py',
+  'training/test_devices.py',
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Marks the tests of `_WHOLE_RUNS`."""
+  root = pathlib.Path(__file__).parent
+  for item in items:
+    path = item.path.relative_to(root).as_posix()
+    if path.startswith(_WHOLE_RUNS):
+      item.add_marker('whole_runs')
 
 
 def pytest_configure(config: pytest.Config) -> None:

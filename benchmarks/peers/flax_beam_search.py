@@ -3,9 +3,9 @@
 The search is `examples/wmt/decode.py` of google/flax (commit 18f8f311, Apache
 2.0), loaded from a file. The weights and the modules are ours. The decoder is
 called as in that example and in T5X. Every beam has a copy of the encoded
-history, and the body of the loop projects it to keys and values. XLA may move
-these projections out of the loop, and does so on a CPU. A cache holds the keys
-and values of the decoded tokens.
+history, and the body of the loop projects this copy to keys and values. On a
+CPU, XLA moves these projections out of the loop; on other devices, it may not.
+A cache holds the keys and values of the decoded tokens.
 """
 
 from collections.abc import Callable
@@ -114,7 +114,8 @@ class _Cache(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(model: Tiger, params: Any, codes: Codes, batch: Batch) -> History:
-  # `encode` returns projections. This captures the output of the encoder.
+  # `encode` returns projections of the encoder's output. This call captures the
+  # output itself.
   encoded, state = model.apply(
     {'params': params},
     codes,

@@ -23,7 +23,7 @@ from tiger_jax.models.tiger import Tiger, hash_users
 # The vocabulary: padding, start, the codes of each level, the user tokens.
 _PAD, _START, _FIRST_CODE = 0, 1, 2
 _NEVER = -1e9
-# A search that finds too few items repeats some with a score of -1e9.
+# If a search finds too few items, it repeats some items with a score of -1e9.
 _LEAST_SCORE = -1e8
 
 
@@ -91,7 +91,7 @@ class HfTiger:
       return_dict_in_generate=True,
       output_scores=True,
     )
-    # `generate` normalizes over all levels, see `_LevelHeads`.
+    # `generate` normalizes over the codes of all levels, see `_LevelHeads`.
     correction = num_levels * math.log(num_levels)
     scores = outputs.sequences_scores.numpy() + correction
     sequences = outputs.sequences[:, 1:].tolist()

@@ -31,7 +31,7 @@ class HfTrainer(HfTiger):
     shares: The share of each batch in an epoch, by number.
     targets: The number of target items per batch.
     steps: The number of steps of `take`.
-    not_compiled: The reason why the network is not compiled, if it is not.
+    not_compiled: The reason why the network is not compiled; '' if it is.
   """
 
   def __init__(
@@ -57,7 +57,7 @@ class HfTrainer(HfTiger):
         passes, in the first step.
     """
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    # Programs that another process compiled must not be loaded.
+    # Prevents PyTorch from loading programs that another process compiled.
     torch.compiler.config.force_disable_caches = True
     super().__init__(model, params, codes, model.level_sizes)
     for module in self.network.modules():
@@ -97,7 +97,8 @@ class HfTrainer(HfTiger):
     if self._loss:
       try:
         return self._step(self._loss, number)
-      # Dynamo and Inductor raise it, for example without a C++ compiler.
+      # Dynamo and Inductor raise RuntimeError, for example if there is no C++
+      # compiler.
       except RuntimeError as error:
         self.not_compiled = str(error).strip().split('\n')[0]
         self._loss = None

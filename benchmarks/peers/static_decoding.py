@@ -3,9 +3,9 @@
 The code is loaded from a checkout of
 https://github.com/youtube/static-constraint-decoding at commit c24f9dc (arXiv
 2602.22647). There is one array of logits per level: `[b, 1, v]` for the first
-level, then `[b, m, v]`. There must not be more beams than codes. Every search
-compiles once per shape, and its tables are arguments. Only `Static.kernel`
-marks invalid beams.
+level, and `[b, m, v]` for the other levels. There must not be more beams than
+codes per level. Every search compiles once per shape, because its tables are
+arguments of the compiled function. Only `Static.kernel` marks invalid beams.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32
 import numpy as np
 
 _URL = 'https://github.com/youtube/static-constraint-decoding'
-# The files, and the functions that are used.
+# The files of the checkout, and the functions of each file that are used.
 _BUILDER = ('static_decoding/csr_utils.py', 'build_static_index')
 _DECODER = (
   'static_decoding/decoding_jax.py',

@@ -1,8 +1,8 @@
 """The RQ-VAE and its training in PyTorch, written to be fast on a CPU.
 
-The network, the losses and the optimizer are those of `tiger_jax`. The input is
-standardized before the training, while `tiger_jax` standardizes it in every
-step. The optimizer is fused.
+The network, the losses and the optimizer are those of `tiger_jax`, except for
+two differences. The input is standardized before the training, while
+`tiger_jax` standardizes it in every step. The optimizer is fused.
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,9 @@
   python -m tiger_jax.main --config=configs/paper/breakdown.py
 
 Users are grouped by the length of their history, by the popularity of their
-next item, and by whether another user bought their last and their next item in
-a row. At
-full size, the datasets are Beauty, Sports and Toys.
+next item, and by whether any user in the training data bought the next item
+directly after the last item of the history. At full size, the datasets are
+Beauty, Sports and Toys.
 
 `configs/paper/breakdown.py:cpu` has small models on Beauty, and takes 4 minutes
 on two CPU cores. `:cpu_long` has the full SASRec and the TIGER of

@@ -1,10 +1,10 @@
 """Builds the specs of the experiments, and the settings of their runs.
 
-`breakdown`, `cold_start`, `diversity` and `ensemble` measure the model itself:
-they add beams to the search until it is proven that no other item ranks above
-the recommendations, and report the share of items for which the proof succeeds.
-All other experiments use the search of the evaluation, with
-`evaluation.num_beams` beams.
+`breakdown`, `cold_start`, `diversity`, `ensemble` and `mixture` measure the
+model without the errors of a beam search. They add beams to the search until it
+is proven that no other item ranks above the recommendations, and report the
+share of items for which the proof succeeds. All other experiments use the
+search of the evaluation, with `evaluation.num_beams` beams.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,11 @@ COLD_START = (
 )  # fmt: skip
 BREAKDOWN = ('share', 'recall@10', 'ndcg@10', 'proven')
 ENSEMBLE = ('weight', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10', 'proven')
+MIXTURE = (
+  'weight', 'kappa', 'recall@5', 'ndcg@5', 'recall@10', 'ndcg@10',
+  'masked_recall@5', 'masked_ndcg@5', 'masked_recall@10', 'masked_ndcg@10',
+  'proven',
+)  # fmt: skip
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10', 'proven')
 
 # The model of the paper, without the settings of `configs/beauty.py:cpu` that
@@ -173,7 +178,8 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.model.name = 'dsi'
   elif variant == 'cpu':
     config.model.max_history = min(config.model.max_history, 20)
-    # Only SASRec scores all items, because its losses are compared.
+    # SASRec keeps its default loss over all items, because table1 compares this
+    # loss with two other losses of SASRec.
     if name != 'sasrec':
       config.model.loss = 'sampled_softmax'
     config.train.length_buckets = (config.model.max_history,)
@@ -181,7 +187,7 @@ def baseline(name: str, variant: str, **model: Any) -> dict[str, Any]:
     config.train.evaluate_every = 160
     config.train.evaluate_users = 1024
     config.train.optimizer.learning_rate = 3e-3
-    # A low rate, because the model does not overfit in so few steps.
+    # A low dropout rate, because the model does not overfit in so few steps.
     config.model.dropout = 0.2
   config.model.update(model)
   return {section: config[section].to_dict() for section in sections}

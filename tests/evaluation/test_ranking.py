@@ -15,13 +15,15 @@ from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation import ranking
+from tiger_jax.evaluation.measure import measure_users
 from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 from tiger_jax.interfaces import Batch, Recommendations
-from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.inputs import Inputs, training_transitions
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.beam_search import Beams
 from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime.sharding import make_mesh
@@ -213,10 +215,32 @@ def test_only_exact_lists_of_a_model_that_scores_items_are_proven(
   assert result.proven == proven
 
 
+def test_a_ranking_with_transitions(trained, dataset, examples):
+  gate = Gate(0.9)
+  result = rank(trained, examples, K, Search(K, gate=gate))
+  alone = rank(trained, examples, K, Search(K))
+  table = training_transitions(trained.session.inputs)
+  for user in range(NUM_USERS):
+    # The training history has two items, or one.
+    has_transition = np.diff(table.start)[dataset.history_of(user)[:-1]].any()
+    is_same = np.array_equal(result.scores[user], alone.scores[user])
+    assert is_same == (not has_transition), user
+  assert (result.items[::2, 0] == [
+    dataset.history_of(user)[1] for user in range(0, NUM_USERS, 2)
+  ]).mean() > 0.5  # fmt: skip
+  # The share of invalid IDs is that of TIGER alone.
+  values, _ = measure_users(trained, examples, Search(20, gate=gate))
+  expected, _ = measure_users(trained, examples, Search(20))
+  for name in ('invalid@10', 'invalid@20'):
+    assert values[name] == expected[name] > 0
+
+
 def test_the_search_settings_come_from_the_config():
   config = EvaluationConfig(num_beams=40, search='approximate')
   assert Search.from_config(config) == Search(40, approximate=True)
   assert Search.from_config(EvaluationConfig()) == Search(30) == Search()
+  config = EvaluationConfig(transition_weight=0.5, transition_kappa=3.0)
+  assert Search.from_config(config) == Search(gate=Gate(0.5, 3.0))
 
 
 def test_users_are_drawn_at_random():

@@ -77,6 +77,7 @@ def run(spec, workdir):
     *((name, variant) for name in NAMES for variant in ('', 'cpu')),
     ('breakdown', 'cpu_long'),
     ('ensemble', 'cpu_long'),
+    ('mixture', 'cpu_long'),
   ],
 )
 def test_every_spec_is_valid(name, variant):
@@ -250,6 +251,9 @@ def test_experiments_on_trained_models_write_their_rows(tmp_path):
   rows = [line for line in table.splitlines() if line.startswith('| ')]
   assert any('| fixed weight |' in row for row in rows)
   assert '| adaptive weight |' in table
+  table = run(tiny('mixture'), tmp_path / 'mixture')
+  for row in ('TIGER', 'transitions', 'constant weight', 'weight by count'):
+    assert f'| {row} |' in table
 
 
 @pytest.mark.slow

@@ -106,8 +106,8 @@ _LISTS = [
   ),
   Mutant(
     'a removed row denies the item that now has its ID',
-    'tiger_jax/retrieval/filters.py',
-    'in_catalog = (first < end) & (trie.arrays.rows[slot] == self.rows)',
+    'tiger_jax/retrieval/listed_items.py',
+    'in_catalog = (first < end) & (trie.arrays.rows[slot] == rows)',
     'in_catalog = first < end',
     f'{_FILTERS}test_removed_rows_are_ignored',
   ),
@@ -173,7 +173,6 @@ _DRAWS = [
   Mutant(
     'dropped draws keep a rank',
     'tiger_jax/retrieval/sampling.py',
-    '      # A masked beam must stay at -inf. -inf in both fields would become NaN.\n'
     '      jnp.where(jnp.isfinite(rank), log_probs, 0),\n      rank,\n',
     '      log_probs,\n      self.rank[row, parent, place],\n',
     f'{_SAMPLING}test_proven_draws_equal_a_search_with_all_beams',

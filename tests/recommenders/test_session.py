@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.walks import make_dataset
 from tiger_jax.config import (
   Config,
   EvaluationConfig,
@@ -16,10 +17,11 @@ from tiger_jax.config import (
 )
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.errors import UsageError
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.recommenders.checks import check_devices
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -162,6 +164,39 @@ def test_a_baseline_has_the_same_inputs_and_devices(inputs):
   # The session itself does not change.
   assert run.config.model == session(inputs).config.model
   assert isinstance(run.retriever, TigerRetriever)
+
+
+def test_a_mixture_counts_the_transitions_of_training(inputs):
+  run = session(inputs)
+  assert run.mixed(None) is run.retriever
+  retriever = run.mixed(Gate(0.25, 4.0))
+  assert isinstance(retriever, TigerRetriever)
+  assert retriever.catalog is run.catalog
+  mixture = retriever.mixture
+  assert (float(mixture.weight), float(mixture.kappa)) == (0.25, 4)
+  # The table has a row for every row of the catalog.
+  assert len(mixture.transitions.num_left) == len(run.catalog.codes)
+  num_training = np.maximum(np.diff(inputs.dataset.offsets) - 3, 0).sum()
+  assert mixture.transitions.num_left.sum() == num_training
+  # Other held-out items do not change the table.
+  history = inputs.dataset.history.copy()
+  for back in (1, 2):
+    place = inputs.dataset.offsets[1:] - back
+    history[place] = (history[place] + 1) % inputs.dataset.num_items
+  changed = dataclasses.replace(inputs.dataset, history=history)
+  other = session(inputs._replace(dataset=changed)).transitions
+  for a, b in zip(mixture.transitions, other, strict=True):
+    np.testing.assert_array_equal(a, b)
+  # A model that scores items has no mixture.
+  popularity = run.baseline('popularity')
+  assert popularity.mixed(Gate(0.5)) is popularity.retriever
+
+
+def test_a_mixture_needs_transitions(inputs):
+  dataset = make_dataset([[0, 1, 2], [3, 1, 0]], inputs.dataset.num_items)
+  run = session(inputs._replace(dataset=dataset))
+  with pytest.raises(DataError, match='no user has two training events'):
+    run.mixed(Gate(0.5))
 
 
 def test_with_catalog_does_not_change_the_session(inputs):

@@ -1,6 +1,6 @@
 """Fixtures of the reliability tests.
 
-`make test` injects a few faults of each kind, `make reliability` all of them.
+`make test-runs` injects a few faults of each kind, `make reliability` all.
 """
 
 from collections import Counter

@@ -10,6 +10,7 @@ import pytest
 
 from tiger_jax.catalog import layout
 from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.interfaces import Batch
 from tiger_jax.retrieval.beam_search import beam_search
 
 NUM_HASHES = 97
@@ -37,8 +38,9 @@ class TableModel:
     Args:
       catalog: The valid IDs.
       num_beams: The number of beams.
-      **options: `constrained`, `sampler`, and `lists`. With `lists`, also
-        `codes`, the IDs of all rows.
+      **options: `constrained`, `normalize_children`, `sampler`, `lists` and
+        `mixture`. With `lists` or `mixture`, also `codes`, the IDs of all rows.
+        With `mixture`, also `history`.
     """
     beams = run(self.tables, self.requests, catalog, num_beams, **options)
     return jax.device_get(beams)
@@ -122,12 +124,13 @@ class TableModel:
 # it saves.
 @functools.partial(
   jax.jit,
-  static_argnames=('num_beams', 'constrained'),
+  static_argnames=('num_beams', 'constrained', 'normalize_children'),
   compiler_options={'xla_backend_optimization_level': 0},
 )
 def run(
   tables, requests, catalog, num_beams, constrained=True, lists=None,
-  codes=None, sampler=None,
+  codes=None, sampler=None, normalize_children=False, mixture=None,
+  history=None,
 ):  # fmt: skip
   """Runs a search with the tables.
 
@@ -146,6 +149,10 @@ def run(
     logits = jnp.asarray(tables[level])[hashed]
     return logits.reshape(len(requests), width, -1), (hashed, prefix)
 
+  successors = None
+  if mixture:
+    batch = Batch(history, requests, requests)
+    successors = mixture.successors(batch, jnp.asarray(codes), lists)
   return beam_search(
     step,
     (requests, jnp.zeros((len(requests), len(tables)), jnp.int32)),
@@ -153,8 +160,10 @@ def run(
     len(requests),
     num_beams,
     constrained=constrained,
+    normalize_children=normalize_children,
     item_filter=lists.with_codes(codes) if lists else None,
     sampler=sampler,
+    successors=successors,
   )
 
 

@@ -43,7 +43,7 @@ def _codes(num_items, level_sizes=LEVEL_SIZES, seed=0):
   return codes.astype(np.int32)
 
 
-def _retriever(num_beams, num_items=NUM_ITEMS):
+def make_retriever(num_beams, num_items=NUM_ITEMS):
   """Returns a retriever with a catalog for up to 20 items."""
   catalog = Catalog.from_codes(_codes(num_items), LEVEL_SIZES, capacity=20)
   return TigerRetriever(MODEL, catalog, num_beams)
@@ -116,7 +116,7 @@ def item_scores(params, batch):
 @pytest.fixture(scope='module')
 def whole_search(params, batch):
   """Returns the beams of a search with more beams than items."""
-  return _retriever(16).search(params, batch, 1)
+  return make_retriever(16).search(params, batch, 1)
 
 
 def test_many_beams_equal_scoring_every_item(whole_search, item_scores):
@@ -132,7 +132,7 @@ def test_many_beams_equal_scoring_every_item(whole_search, item_scores):
 
 
 def test_few_beams_return_items_with_correct_scores(params, batch, item_scores):
-  beams = jax.device_get(_retriever(4).recommend(params, batch, 4))
+  beams = jax.device_get(make_retriever(4).recommend(params, batch, 4))
   assert beams.valid.all()
   expected = np.take_along_axis(item_scores, beams.items, 1)
   np.testing.assert_allclose(beams.scores, expected, atol=1e-5)
@@ -148,7 +148,7 @@ def test_requests_are_independent(params, batch, whole_search):
     history = np.where(others[:, None], batch.history[::-1], batch.history)
     user = np.where(others, 0 * batch.user, batch.user)
     changed = batch._replace(history=history, user=user)
-    beams = _retriever(16).search(params, changed, 1)
+    beams = make_retriever(16).search(params, changed, 1)
     np.testing.assert_array_equal(beams.items[row], whole_search.items[row])
     np.testing.assert_allclose(
       beams.scores[row], whole_search.scores[row], atol=1e-5
@@ -159,7 +159,7 @@ def test_requests_are_independent(params, batch, whole_search):
 def test_eight_devices_return_the_results_of_one(params, batch, whole_search):
   mesh = make_mesh()
   assert mesh.size == 8
-  local = _retriever(16)
+  local = make_retriever(16)
   retriever = local.with_catalog(replicate(mesh, local.catalog))
   beams = retriever.search(replicate(mesh, params), shard_batch(mesh, batch), 1)
   assert len(beams.items.sharding.device_set) == 8
@@ -168,7 +168,7 @@ def test_eight_devices_return_the_results_of_one(params, batch, whole_search):
 
 def test_a_sharded_catalog_returns_the_results_of_one_device(params, batch):
   mesh = make_mesh()
-  local = _retriever(4)
+  local = make_retriever(4)
   sharded = local.with_catalog(local.catalog.spread(mesh, 'data'))
   replicated = replicate(mesh, (params, batch))
   expected = local.search(params, batch, 4)
@@ -187,7 +187,7 @@ def test_a_sharded_catalog_returns_the_results_of_one_device(params, batch):
 @pytest.mark.parametrize('k', [1, 5, 16, 70])
 def test_the_k_best_items_are_recommended(params, batch, whole_search, k):
   """k may exceed the number of beams, of items, and of IDs."""
-  beams = jax.device_get(_retriever(16).recommend(params, batch, k))
+  beams = jax.device_get(make_retriever(16).recommend(params, batch, k))
   assert beams.items.shape == beams.scores.shape == beams.valid.shape
   assert beams.items.shape == (NUM_REQUESTS, k)
   best = min(k, NUM_ITEMS)
@@ -201,7 +201,7 @@ def test_the_k_best_items_are_recommended(params, batch, whole_search, k):
 
 
 def test_an_unconstrained_search_marks_valid_ids(params, batch):
-  retriever = _retriever(16)
+  retriever = make_retriever(16)
   beams = jax.device_get(retriever.search(params, batch, 1, constrained=False))
   rows = {tuple(x): i for i, x in enumerate(_codes(NUM_ITEMS).tolist())}
   expected = [[rows.get(tuple(x), -1) for x in y] for y in beams.codes.tolist()]
@@ -214,7 +214,7 @@ def test_an_unconstrained_search_marks_valid_ids(params, batch):
 
 
 def test_a_search_can_override_the_number_of_beams(params, batch):
-  wide, narrow = _retriever(16), _retriever(4)
+  wide, narrow = make_retriever(16), make_retriever(4)
   beams = wide.search(params, batch, 1, num_beams=4)
   assert beams.items.shape == (NUM_REQUESTS, 4)
   _assert_same(beams, narrow.search(params, batch, 1))
@@ -235,7 +235,7 @@ def test_an_exact_search_starts_with_the_given_number_of_beams(
     return search(model, num_beams, *args)
 
   monkeypatch.setattr(retriever_module, '_search', recorded_search)
-  beams = _retriever(4).search_exact(params, batch, 2, num_beams=num_beams)
+  beams = make_retriever(4).search_exact(params, batch, 2, num_beams=num_beams)
   assert widths[0] == (num_beams or 4)
   np.testing.assert_array_equal(beams.items[:, :2], whole_search.items[:, :2])
 
@@ -244,7 +244,7 @@ def test_an_exact_search_starts_with_the_given_number_of_beams(
 def test_an_exact_search_equals_scoring_every_item(
   params, batch, item_scores, k
 ):
-  beams = _retriever(4).search_exact(params, batch, k)
+  beams = make_retriever(4).search_exact(params, batch, k)
   order = np.argsort(-item_scores, axis=1)
   assert beams.items.shape[1] >= k
   np.testing.assert_array_equal(beams.items[:, :k], order[:, :k])
@@ -260,13 +260,13 @@ def test_an_exact_search_equals_scoring_every_item(
 
 def test_a_new_item_is_recommended_and_accepted_in_histories(params, batch):
   codes = _codes(NUM_ITEMS + 2)
-  before = _retriever(16)
+  before = make_retriever(16)
   retriever = _changed(before, added=codes[NUM_ITEMS:])
   history = np.where(batch.history == 4, NUM_ITEMS + 1, batch.history)
   assert (history != batch.history).any()
   batch = batch._replace(history=history)
   beams = retriever.search(params, batch, 16)
-  rebuilt = _retriever(16, NUM_ITEMS + 2)
+  rebuilt = make_retriever(16, NUM_ITEMS + 2)
   _assert_same(beams, rebuilt.search(params, batch, 16))
   assert (np.asarray(beams.items) == NUM_ITEMS + 1).any(1).all()
   # The original retriever does not change.
@@ -279,7 +279,7 @@ def test_a_removed_item_is_not_recommended_but_accepted_in_histories(
 ):
   best = np.unique(np.asarray(whole_search.items)[:, 0])
   assert np.isin(batch.history, best).any()
-  retriever = _changed(_retriever(16), best)
+  retriever = _changed(make_retriever(16), best)
   beams = jax.device_get(retriever.search(params, batch, 16))
   # The other items keep their order.
   for items, all_items in zip(beams.items, whole_search.items, strict=True):
@@ -293,7 +293,7 @@ def test_a_removed_item_is_not_recommended_but_accepted_in_histories(
 
 
 def test_a_full_catalog_refuses_more_items(params, batch):
-  retriever = _changed(_retriever(4), added=_codes(20)[NUM_ITEMS:])
+  retriever = _changed(make_retriever(4), added=_codes(20)[NUM_ITEMS:])
   assert retriever.catalog.size == 20
   with pytest.raises(DataError, match='no room for 21 items'):
     _changed(retriever, added=_codes(21)[20:])
@@ -305,7 +305,7 @@ def test_a_full_catalog_refuses_more_items(params, batch):
 
 
 def test_updates_and_new_lists_and_seeds_compile_nothing(params, batch):
-  retriever = _retriever(4)
+  retriever = make_retriever(4)
   every, compiled, in_order = _codes(20), [], []
   for change in range(4):
     other = batch._replace(history=np.roll(batch.history, change, 0))
@@ -329,21 +329,22 @@ def test_updates_and_new_lists_and_seeds_compile_nothing(params, batch):
   assert len(set(compiled)) == 1 and not any(in_order)
 
 
-@pytest.mark.parametrize('lists', [None, _lists()])
-@pytest.mark.parametrize('sampler', [None, _sampler()])
-def test_the_search_lowers_for_every_platform(params, batch, lists, sampler):
-  """Matrix products have full precision, whatever the dtype and JAX default."""
-  retriever = _retriever(4)
+def assert_lowers_at_full_precision(params, batch, mixture=None, **options):
   model = Tiger(dataclasses.replace(CONFIG, dtype='bfloat16'), LEVEL_SIZES)
 
   @jax.jit
-  def search(params, catalog, batch, lists, sampler):
-    return TigerRetriever(model, catalog, 4).search(
-      params, batch, 4, lists=lists, sampler=sampler
-    )
+  def search(params, catalog, batch, mixture, options):
+    retriever = TigerRetriever(model, catalog, 4, mixture)
+    return retriever.search(params, batch, 4, **options)
 
   lower = export.export(search, platforms=('cpu', 'cuda', 'tpu'))
+  arguments = params, make_retriever(4).catalog, batch, mixture, options
   with jax.default_matmul_precision('bfloat16'):
-    exported = lower(params, retriever.catalog, batch, lists, sampler)
-  assert exported.platforms == ('cpu', 'cuda', 'tpu')
+    exported = lower(*arguments)
   assert_full_products(exported.mlir_module())
+
+
+@pytest.mark.parametrize('lists', [None, _lists()])
+@pytest.mark.parametrize('sampler', [None, _sampler()])
+def test_the_search_lowers_for_every_platform(params, batch, lists, sampler):
+  assert_lowers_at_full_precision(params, batch, lists=lists, sampler=sampler)

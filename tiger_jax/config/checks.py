@@ -66,6 +66,14 @@ def require_not_negative(section: Any, *names: str) -> None:
       raise UsageError(f'{name} is {value}: it must not be negative')
 
 
+def require_fraction(section: Any, *names: str) -> None:
+  """Raises UsageError unless all fields are from 0 to 1."""
+  for name in names:
+    value = getattr(section, name)
+    if not 0 <= value <= 1:
+      raise UsageError(f'{name} is {value}: choose from [0, 1]')
+
+
 def require_at_most(section: Any, largest: int, *names: str) -> None:
   """Raises UsageError if a field, or an element of a tuple, is too large."""
   for name in names:

@@ -4,6 +4,7 @@ import dataclasses
 
 from tiger_jax.config.checks import (
   require_at_most,
+  require_fraction,
   require_not_negative,
   require_one_of,
   require_positive,
@@ -22,16 +23,24 @@ class EvaluationConfig:
     search: The top-k search for baselines that score items: `exact`, or
       `approximate`, which is faster on some accelerators and may miss one in
       twenty of the best items.
+    transition_weight: Share of the transition counts in the ranking of a
+      generative model, from 0 to 1, see `tiger_jax/retrieval/mixture.py`.
+    transition_kappa: If positive, the share is multiplied by n / (n + kappa),
+      where n is the number of training transitions from the last item of the
+      history.
   """
 
   num_beams: int = 30
   batch_size: int = 256
   num_users: int = 0
   search: str = 'exact'
+  transition_weight: float = 0.0
+  transition_kappa: float = 0.0
 
   def __post_init__(self):
     """Checks the values."""
-    require_not_negative(self, 'num_users')
+    require_not_negative(self, 'num_users', 'transition_kappa')
+    require_fraction(self, 'transition_weight')
     require_one_of(self, 'search', ('exact', 'approximate'))
     require_positive(self, 'batch_size')
     require_at_most(self, 2**20, 'batch_size', 'num_beams')

@@ -28,8 +28,9 @@ def measure(
   Returns:
     `recall@k` and `ndcg@k` for k = 5 and 10. For models that need Semantic IDs,
     also `sid_recall@10`, which counts any item with the semantic prefix of the
-    target as a hit. For generative models, also `invalid@k` for k = 10 and 20:
-    the share of generated IDs that belong to no item.
+    target as a hit. For generative models that can generate invalid IDs, also
+    `invalid@k` for k = 10 and 20: the share of generated IDs that belong to no
+    item.
   """
   return measure_users(trained, examples, search, label)[0]
 
@@ -45,12 +46,13 @@ def measure_users(
     hits = metrics.prefix_hits(ranking.items, ranking.target, prefixes)
     recall = metrics.recall(hits, _DEPTH)
     values[f'sid_recall@{_DEPTH}'] = float(np.mean(recall))
-  if trained.session.entry.is_generative:
+  if trained.session.can_generate_invalid_ids:
     generated = rank(
       trained,
       examples,
       max(metrics.INVALID_CUTOFFS),
-      dataclasses.replace(search, constrained=False),
+      # Invalid IDs have no transitions.
+      dataclasses.replace(search, constrained=False, gate=None),
     )
     values |= metrics.invalid_shares(generated.items)
   return values, ranking

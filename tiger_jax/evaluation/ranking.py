@@ -20,6 +20,7 @@ from tiger_jax.interfaces import Batch, Retriever
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
@@ -65,6 +66,8 @@ class Search:
       items. The row of the user is the seed. Only for generative models.
     exclude_seen: Exclude the items of each user's history.
     keep: The rows of items that `exclude_seen` does not exclude.
+    gate: The share of the transitions in the ranking; None for no transitions.
+      Only for generative models.
   """
 
   num_beams: int = 30
@@ -74,11 +77,16 @@ class Search:
   temperature: float | None = None
   exclude_seen: bool = False
   keep: Int[np.ndarray, ' n'] | tuple[int, ...] = ()
+  gate: Gate | None = None
 
   @classmethod
   def from_config(cls, config: EvaluationConfig) -> 'Search':
     """Returns the search settings of a config."""
-    return cls(config.num_beams, config.search == 'approximate')
+    return cls(
+      config.num_beams,
+      config.search == 'approximate',
+      gate=Gate.from_config(config),
+    )
 
 
 class Ranking(NamedTuple):
@@ -138,7 +146,7 @@ def rank(
   batch_size = session.config.evaluation.batch_size
   if search.until_proven:
     batch_size = min(batch_size, _PROOF_BATCH)
-  retriever, dataset = session.retriever, session.inputs.dataset
+  retriever, dataset = session.mixed(search.gate), session.inputs.dataset
   is_generative = session.entry.is_generative
   parts: list[list[np.ndarray]] = []
   buckets = session.config.train.length_buckets

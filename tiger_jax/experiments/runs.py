@@ -14,7 +14,13 @@ from tiger_jax.config import Config
 from tiger_jax.data.loading import source_files
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.evaluation.ranking import Trained
-from tiger_jax.experiments import breakdown, cold_start, diversity, ensemble
+from tiger_jax.experiments import (
+  breakdown,
+  cold_start,
+  diversity,
+  ensemble,
+  mixture,
+)
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.recommenders import checks, registry
@@ -40,6 +46,7 @@ _PER_RUN: dict[str, Callable[[Trained], _Rows]] = {
   'breakdown': breakdown.measure,
   'cold_start': cold_start.measure,
   'diversity': diversity.measure,
+  'mixture': mixture.measure,
 }
 _PER_DATASET: dict[str, Callable[[dict[str, Trained]], _Rows]] = {
   'ensemble': ensemble.measure,

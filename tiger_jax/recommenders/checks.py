@@ -178,8 +178,13 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
     yield 'evaluation.search', reason
   else:
     yield 'evaluation.num_beams', reason
+    yield 'evaluation.transition_weight', reason
+    yield 'evaluation.transition_kappa', reason
     for field in _GENERATIVE_FIELDS:
       yield f'model.{field}', reason
+  if not config.evaluation.transition_weight:
+    reason = 'config.evaluation.transition_weight is 0'
+    yield 'evaluation.transition_kappa', reason
   if not config.model.prefix_embeddings:
     yield 'model.prefix_dropout', 'config.model.prefix_embeddings is 0'
   encoder = config.embedding.encoder

@@ -63,10 +63,15 @@ def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
   return counts.astype(np.float32)
 
 
-def training_transitions(inputs: Inputs) -> Transitions:
-  """Returns the transitions between consecutive items of training histories."""
+def training_transitions(inputs: Inputs, num_rows: int = 0) -> Transitions:
+  """Returns the transitions between consecutive items of training histories.
+
+  The table has rows for all items of the dataset, and for at least `num_rows`
+  items.
+  """
   dataset = inputs.dataset
   position = transition_positions(dataset)
   pairs = np.stack([dataset.history[position - 1], dataset.history[position]])
   counts = training_counts(inputs).astype(np.int64)
+  counts = np.pad(counts, (0, max(0, num_rows - len(counts))))
   return Transitions.from_pairs(pairs.T, counts)

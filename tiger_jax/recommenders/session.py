@@ -16,10 +16,17 @@ from tiger_jax.config import Config
 from tiger_jax.data import splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Retriever
+from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.recommenders import checks, registry
-from tiger_jax.recommenders.inputs import Inputs, training_counts
+from tiger_jax.recommenders.inputs import (
+  Inputs,
+  training_counts,
+  training_transitions,
+)
 from tiger_jax.retrieval.items import ItemRetriever
+from tiger_jax.retrieval.mixture import Gate, Mixture
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
 from tiger_jax.training import replicas
@@ -150,6 +157,11 @@ class Session:
     return Trie(catalog.layout, catalog.arrays)
 
   @property
+  def can_generate_invalid_ids(self) -> bool:
+    """Whether the model has probabilities of IDs that no item has."""
+    return self.entry.is_generative and self.config.model.softmax != 'trie'
+
+  @property
   def mean_targets(self) -> float | None:
     """The mean number of targets per example; None if it is always one."""
     if not self.entry.trains_every_prefix(self.config.model):
@@ -164,6 +176,34 @@ class Session:
       return ItemRetriever(self.network, features)
     num_beams = self.config.evaluation.num_beams
     return TigerRetriever(self.network, self.catalog, num_beams)
+
+  @functools.cached_property
+  def transitions(self) -> Transitions:
+    """The transitions of training, on all devices, for a mixture.
+
+    The table has the rows of the catalog.
+
+    Raises:
+      DataError: No user has two training events.
+    """
+    table = training_transitions(self.inputs, len(self.catalog.codes))
+    if not table.start[-1]:
+      raise DataError(
+        'no user has two training events, so there are no transitions: set '
+        'config.evaluation.transition_weight to 0'
+      )
+    return sharding.replicate(self.mesh, table)
+
+  def mixed(self, gate: Gate | None) -> Retriever:
+    """Returns the retriever, with a mixture unless `gate` is None.
+
+    A model that scores items has no mixture.
+    """
+    retriever = self.retriever
+    if gate is None or not isinstance(retriever, TigerRetriever):
+      return retriever
+    mixture = sharding.replicate(self.mesh, Mixture.of(self.transitions, gate))
+    return retriever.with_mixture(mixture)
 
   def with_catalog(self, catalog: Catalog) -> 'Session':
     """Returns a session that recommends the items of another catalog."""

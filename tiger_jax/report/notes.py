@@ -16,12 +16,12 @@ NOTES = {
   'cold_start': """
     The users are those whose target is unseen in training. Items that a user
     already has are excluded. Epsilon is the largest share of unseen items in a
-    list. The prefix rule returns an unseen item only after a seen item with the
-    same semantic prefix. "exact scores" generates the full IDs of unseen items.
-    The last code of such an ID never followed its prefix in training.
-    "reachable" is the share of users whose target the rule of the row can
-    return; "reachable_items" is the share of unseen items that this rule can
-    return.""",
+    list. "prefix rule" inserts unseen items into a list, directly after the
+    first seen item with the same semantic prefix. "exact scores" generates the
+    full IDs of unseen items. In the training data, the last code of such an ID
+    never followed its prefix. "reachable" is the share of users whose target
+    the rule of the row can return. "reachable_items" is the share of unseen
+    items that this rule can return.""",
   'diversity': """
     Entropy@k is the entropy of the categories of the first k items, in nats.
     Only the first two levels of a category path are used. The paper does not
@@ -32,25 +32,35 @@ NOTES = {
     10 items may differ.""",
   'ensemble': """
     The scores of the best 50 items of each model are scaled to the range from 0
-    (last item) to 1 (first item). The two scores of an item are then added with
-    a weight. "weight" is the weight of SASRec; the weight of TIGER is 1 minus
-    this weight. The fixed weight is the best on validation. The adaptive weight
-    differs by user: it is a function of the softmax probability of SASRec's top
-    item among its 50 items. The function is the best on validation, and the
-    table has the mean weight. The search has more beams than in other tables,
-    so the values of TIGER may differ between the tables.""",
+    (last item) to 1 (first item). The score of an item is the weighted sum of
+    its two scores. "weight" is the weight of SASRec; TIGER has the weight 1
+    minus this value. The fixed weight has the best validation metrics. The
+    adaptive weight differs by user: it is a function of the softmax probability
+    of SASRec's first item among its 50 items. This function, too, has the best
+    validation metrics. The table has the mean of the adaptive weights. The
+    search has more beams than in other tables, so the values of TIGER may
+    differ between the tables.""",
+  'mixture': """
+    The probability of an item is (1 - g) times its probability by TIGER, plus g
+    times its share in the transition scores of the user (see the row
+    "transitions"). The search ranks prefixes by this probability. In "constant
+    weight", g is "weight". In "weight by count", g is n / (n + kappa), where n
+    is how often the last item of the history was followed by another item in
+    the training data. "weight" and "kappa" are the best on validation, with the
+    serving search. The search has more beams than in other tables, so the
+    values of TIGER may differ between the tables.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean
     over the seeds. The standard error therefore covers only differences in
     initialization and dropout. The paper does not say what its seeds share. In
-    the variant _cpu, runs have 500 steps; in other experiments, they have
+    seeds_cpu, runs have 500 steps. In other reduced experiments, they have
     800.""",
   'table1': """
     On a CPU, the search called "approximate" returns the same items as the
-    exact one. "TIGER, two cores", in the tables that have it, is
-    configs/beauty.py:cpu_long, which is much smaller than the paper's
-    model.""",
+    exact search. The row "TIGER, two cores" is the model of
+    configs/beauty.py:cpu_long, which is much smaller than the paper's model.
+    Not all tables have this row.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",

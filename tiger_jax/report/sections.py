@@ -63,7 +63,7 @@ def funnel(run: FinishedRun) -> dict[str, Any]:
     extra = items['used'] - items['read']
     notes = [f'{extra:,} more known from purchases only'] if extra > 0 else []
     if number := items.get('repeated'):
-      notes.append(f'{number:,} were repeated: the last one is kept')
+      notes.append(f'{number:,} were repeated: only the last copy is kept')
     if number := items.get('never_bought'):
       notes.append(f'{number:,} of the used items were never bought')
     rows.append(('items', items['read'], notes, items['used']))

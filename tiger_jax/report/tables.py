@@ -17,21 +17,22 @@ from tiger_jax.report import records
 from tiger_jax.report.notes import NOTES, PROVEN
 from tiger_jax.report.paper import PAPER, without_variant
 
-_SCALES = ('recall', 'ndcg', 'sid_recall', 'invalid')
+_SCALES = ('recall', 'ndcg', 'masked_', 'sid_recall', 'invalid')
 
 _INTRODUCTION = """# Results
 
 `make results` writes this page from the files in `results/`.
 
 **Protocol.** The last item of each user is the test target, and the item before
-it is the validation target. Only validation selects the checkpoint. Every item
-of the catalog is ranked, and a hit is the target item itself. Events with equal
-timestamps keep the order of the file, except in runs called "shuffled". A model
-may recommend items that a user already has; they count as misses. The "masked"
-columns exclude these items.
+it is the validation target. The checkpoint is selected on the validation
+targets. Every item of the catalog is ranked, and only the target item itself is
+a hit. Events with equal timestamps keep the order of the file, except in runs
+called "shuffled". A model may recommend items that a user already has; they
+count as misses. The "masked" columns exclude these items.
 
-**Search.** Tables without the column "proven" use the serving search. It has
-`evaluation.num_beams` beams, or one beam per requested item if that is more.
+**Search.** Tables without the column "proven" use the same search as requests
+to a `Recommender`. It has `evaluation.num_beams` beams, or one beam per
+requested item if that is more.
 
 **Columns.** "collide" is the share of items that have the same semantic prefix
 as another item. "sid_recall" counts any item with the semantic prefix of the
@@ -40,23 +41,24 @@ run other programs too. The number after ± is the standard error over seeds.
 
 **The paper.** Rows in italics are the numbers of the paper. Its baselines,
 except P5, are from the S3-Rec study, which excludes items that a user already
-has: compare these baselines with our masked columns. The paper does not say
-whether TIGER's numbers exclude these items.
+has. Compare these baselines with our masked columns. The paper does not say
+whether the numbers of TIGER exclude these items.
 
 **Reduced experiments.** Experiments whose name ends in _cpu are small. They
 only show that the code works: do not compare them with the paper's numbers.
-Most have one seed and evaluate 4,096 users (cold_start: all users whose target
-is unseen). For 4,096 users, the standard error of a recall of .03 is .003, and
-that of a recall of .01 is .002. Experiments whose name ends in _cpu_long have
-SASRec at full size, and a TIGER model that two cores train in 1.5 hours
-("TIGER, two cores" in table1).
+Most of them have one seed and evaluate 4,096 users. cold_start_cpu evaluates
+all users whose target is unseen. For 4,096 users, the standard error of a
+recall of .03 is .003, and that of a recall of .01 is .002. Experiments whose
+name ends in _cpu_long have SASRec at full size, and a TIGER model that two
+cores train in 1.5 hours ("TIGER, two cores" in table1).
 
 **Origin.** The file of each row has its config. The rows were not all made on
-the same day or with the same version of the code. In TIGER tables without the
-column "proven", collision codes were assigned in the order of the events; in
-newer tables, they were assigned in the order of a hash of the item ids. The
-command below a table repeats its runs; docs/experiments.md names the flags for
-data files on disk.
+the same day or with the same version of the code. The tables of TIGER without
+the column "proven" are older than those with this column. In the older tables,
+collision codes were assigned in the order of the events. In the newer tables,
+they were assigned in the order of a hash of the item ids. The command below a
+table repeats its runs. docs/experiments.md names the flags for data files on
+disk.
 """
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from tiger_jax.catalog.trie import Trie, take_codes
-from tiger_jax.retrieval import filters, sampling
+from tiger_jax.retrieval import filters, mixture, sampling
 
 Cache = Any
 StepFn = Callable[
@@ -22,7 +22,8 @@ class Beams(NamedTuple):
   Attributes:
     items: Item rows `[b, m]`; -1 where not valid.
     codes: The Semantic ID of every beam `[b, m, l]`.
-    scores: Log-probabilities `[b, m]`; -inf where the search ran out of items.
+    scores: Log-probabilities `[b, m]`, of the mixture if there is one; -inf
+      where the search ran out of items.
     valid: Whether the beam `[b, m]` is an item of the catalog.
     exact_k: The number of leading entries `[b]` that are proven. No other item
       ranks as high as a proven entry, so a search with more beams returns the
@@ -63,6 +64,7 @@ def beam_search(
   normalize_children: bool = False,
   item_filter: filters.ItemFilter | None = None,
   sampler: sampling.Sampler | None = None,
+  successors: mixture.Successors | None = None,
 ) -> Beams:
   """Finds the most probable Semantic IDs for each request.
 
@@ -94,6 +96,9 @@ def beam_search(
     sampler: Samples items instead of taking the most probable ones. Sampled
       items are in descending order of their noisy ranks (see `sampling`).
       `Beams.scores` still holds their log-probabilities.
+    successors: The transitions of each request. The search then ranks by the
+      probabilities of a mixture (see `mixture`); only for a constrained search
+      without a sampler.
   """
   rank = scores = jnp.zeros((batch_size, 1))
   codes = jnp.zeros((batch_size, 1, 0), jnp.int32)
@@ -102,6 +107,7 @@ def beam_search(
   prefixes = trie.root(batch_size)
   filter_state = item_filter.start(trie) if item_filter else None
   sampler_state = sampler.start() if sampler else None
+  mixture_state = successors.start(trie) if successors else None
   for level in range(len(trie.level_sizes)):
     previous = codes[:, :, -1] if level else None
     logits, cache = step_fn(level, previous, cache)
@@ -119,6 +125,10 @@ def beam_search(
         level, logits, sampler_state, trie.level_sizes[level], listed_logits
       )
       candidates = take_codes(sampler_state.rank, selected)
+    elif mixture_state:
+      candidates, mixture_state = mixture_state.mix(
+        log_probs, rank, level, trie, prefixes
+      )
     else:
       candidates = rank[:, :, None] + log_probs
     if children:
@@ -141,7 +151,9 @@ def beam_search(
     else:
       scores = rank
     if filter_state:
-      filter_state = filter_state.advance(chosen, candidates.shape[1])
+      filter_state = filter_state.advance(chosen, candidates)
+    if mixture_state:
+      mixture_state = mixture_state.advance(chosen)
     codes = jnp.concatenate([_gather_beams(codes, parent), code[:, :, None]], 2)
     cache = jax.tree.map(lambda x, p=parent: _gather_cache(x, p), cache)
     if constrained:

@@ -17,6 +17,7 @@ import numpy as np
 from tiger_jax.catalog.layout import NEVER
 from tiger_jax.catalog.trie import Prefixes, Trie
 from tiger_jax.interfaces import Codes
+from tiger_jax.retrieval.listed_items import ListedItems
 
 # Lists are padded to one of these lengths, so that few programs are compiled.
 _LENGTHS = tuple(32 * 8**i for i in range(9))
@@ -70,6 +71,13 @@ class ItemLists(NamedTuple):
     """
     return max(1, _MAX_LISTED // _width(longest))
 
+  def permits(self, rows: Int[Array, 'b n']) -> Bool[Array, 'b n']:
+    """Returns whether each request permits each of the given rows."""
+    listed = jnp.sort(jnp.asarray(self.rows), axis=1)
+    index = jax.vmap(jnp.searchsorted)(listed, rows)
+    nearest = jnp.take_along_axis(listed, index, axis=1, mode='clip')
+    return (nearest == rows) == jnp.asarray(self.allow)[:, None]
+
   def with_codes(self, codes: Codes) -> 'ItemFilter':
     """Looks up the Semantic IDs of the listed items in `codes`."""
     rows = jnp.asarray(self.rows)
@@ -90,10 +98,9 @@ class ItemFilter(NamedTuple):
   def start(self, trie: Trie) -> 'FilterState':
     """Returns the state of the filter before the first level."""
     ranges = trie.ranges(self.codes)
-    first, end = ranges[-1]
-    slot = jnp.minimum(first, len(trie.arrays.rows) - 1)
-    in_catalog = (first < end) & (trie.arrays.rows[slot] == self.rows)
-    slots = jnp.sort(jnp.where(in_catalog, first, NEVER), axis=1)
+    items = ListedItems.start(trie, self.rows, self.codes, ranges[-1])
+    slots = jnp.where(items.beam >= 0, ranges[-1][0], NEVER)
+    slots = jnp.sort(slots, axis=1)
     # Entry n is the number of distinct slots among the first n.
     is_new = slots[:, 1:] != slots[:, :-1]
     num_distinct = jnp.pad(jnp.cumsum(is_new, axis=1) + 1, ((0, 0), (2, 0)))
@@ -106,33 +113,22 @@ class ItemFilter(NamedTuple):
         for x in (first, end)
       )
       all_listed.append(below_end - below_first == end - first)
-    return FilterState(
-      self.codes,
-      self.allow,
-      jnp.stack(all_listed, 2),
-      jnp.where(in_catalog, 0, -1),
-      jnp.zeros_like(self.rows),
-    )
+    return FilterState(items, self.allow, jnp.stack(all_listed, 2))
 
 
 class FilterState(NamedTuple):
-  """The positions of the listed items during a search.
+  """The state of a filter during a search.
 
   Attributes:
-    codes: The Semantic IDs of the listed items `[b, f, l]`.
+    items: The positions of the listed items.
     allow: Whether each request `[b]` allows only its listed items.
     all_listed: Whether the list contains every item that has the same first 1,
       2, ..., l codes as the listed item, `[b, f, l]`.
-    beam: The beam `[b, f]` that is a prefix of each listed item; -1 for none.
-    place: The index `[b, f]` of each listed item among the candidates of the
-      level.
   """
 
-  codes: Int[Array, 'b f l']
+  items: ListedItems
   allow: Bool[Array, ' b']
   all_listed: Bool[Array, 'b f l']
-  beam: Int[Array, 'b f']
-  place: Int[Array, 'b f']
 
   def mask(
     self,
@@ -143,32 +139,19 @@ class FilterState(NamedTuple):
   ) -> tuple[Float[Array, 'b n'], 'FilterState']:
     """Sets candidates without any permitted item to -inf."""
     num_requests, num_candidates = candidates.shape
-    num_beams = jax.tree.leaves(prefixes)[0].shape[1]
-    index = jnp.maximum(self.beam, 0)
-    item_prefixes = jax.tree.map(
-      lambda x: jnp.take_along_axis(x, index, axis=1), prefixes
-    )
-    place = trie.place(level, item_prefixes, self.codes[:, :, level])
-    place = index * (num_candidates // num_beams) + place
-    place = jnp.where(self.beam >= 0, place, num_candidates)
+    items = self.items.at(level, trie, prefixes, num_candidates)
     row = jnp.arange(num_requests)[:, None]
     is_denied = self.all_listed[:, :, level] & ~self.allow[:, None]
     candidates = candidates.at[
-      row, jnp.where(is_denied, place, num_candidates)
+      row, jnp.where(is_denied, items.place, num_candidates)
     ].set(-jnp.inf, mode='drop')
     listed = jnp.zeros(candidates.shape, bool)
-    listed = listed.at[row, place].set(True, mode='drop')
+    listed = listed.at[row, items.place].set(True, mode='drop')
     candidates = jnp.where(listed | ~self.allow[:, None], candidates, -jnp.inf)
-    return candidates, self._replace(place=place)
+    return candidates, self._replace(items=items)
 
   def advance(
-    self, chosen: Int[Array, 'b m'], num_candidates: int
+    self, chosen: Int[Array, 'b m'], candidates: Float[Array, 'b n']
   ) -> 'FilterState':
     """Returns the state after the `chosen` candidates became the beams."""
-    num_requests, num_beams = chosen.shape
-    row = jnp.arange(num_requests)[:, None]
-    beam = jnp.full((num_requests, num_candidates + 1), -1, jnp.int32)
-    beam = beam.at[row, chosen].set(
-      jnp.arange(num_beams, dtype=jnp.int32)[None]
-    )
-    return self._replace(beam=jnp.take_along_axis(beam, self.place, axis=1))
+    return self._replace(items=self.items.advance(chosen, candidates))

@@ -13,6 +13,7 @@ from tiger_jax.interfaces import Batch, Codes, Recommendations
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval.beam_search import Beams, beam_search
 from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.mixture import Mixture
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.runtime import sharding
 
@@ -32,16 +33,26 @@ class TigerRetriever:
   rounding errors.
 
   A program is compiled for each shape of a batch and of item lists, and for
-  each number of beams. Other histories, other listed items, and added or
-  removed catalog items need no compilation.
+  each number of beams. Other histories, other listed items, added or removed
+  catalog items, and another mixture need no compilation.
   """
 
-  def __init__(self, model: Tiger, catalog: Catalog, num_beams: int):
-    """Takes the model and its catalog; the first request compiles."""
+  def __init__(
+    self,
+    model: Tiger,
+    catalog: Catalog,
+    num_beams: int,
+    mixture: Mixture | None = None,
+  ):
+    """Takes the model and its catalog; the first request compiles.
+
+    With a `mixture`, items are ranked by the model and by transitions.
+    """
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.catalog = catalog
     self.num_beams = num_beams
+    self.mixture = mixture
 
   @property
   def codes(self) -> Codes:
@@ -54,7 +65,11 @@ class TigerRetriever:
     Programs are recompiled only if the catalog has another layout, such as the
     result of `Catalog.grown`.
     """
-    return TigerRetriever(self.model, catalog, self.num_beams)
+    return TigerRetriever(self.model, catalog, self.num_beams, self.mixture)
+
+  def with_mixture(self, mixture: Mixture | None) -> 'TigerRetriever':
+    """Returns a retriever with another mixture, or without one."""
+    return TigerRetriever(self.model, self.catalog, self.num_beams, mixture)
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
@@ -115,11 +130,17 @@ class TigerRetriever:
         "the model was trained with config.model.softmax 'trie', which has no "
         'probabilities of invalid IDs: set constrained to True'
       )
+    if self.mixture and (sampler or not constrained):
+      raise UsageError(
+        'a search that ranks by transitions returns the most probable valid '
+        'items: remove the sampler (the temperature), set constrained to True, '
+        'or set config.evaluation.transition_weight to 0'
+      )
     self._check(batch, lists)
     num_beams = self._num_beams_for(k, num_beams)
     return _search(
       self.model, num_beams, constrained,
-      params, self.catalog, batch, lists, sampler,
+      params, self.catalog, batch, lists, sampler, self.mixture,
     )  # fmt: skip
 
   def search_exact(
@@ -225,6 +246,7 @@ def _search(
   batch: Batch,
   lists: ItemLists | None,
   sampler: Sampler | None,
+  mixture: Mixture | None,
 ) -> Beams:
   # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
@@ -244,4 +266,5 @@ def _search(
       normalize_children=model.config.softmax == 'trie',
       item_filter=lists.with_codes(codes) if lists else None,
       sampler=sampler,
+      successors=(mixture.successors(batch, codes, lists) if mixture else None),
     ).padded(num_beams)

@@ -18,6 +18,7 @@ from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.beam_search import Beams
 from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
@@ -72,8 +73,9 @@ class Recommender:
     self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
     self._params = params
     self._mesh = session.mesh
-    assert isinstance(session.retriever, TigerRetriever)
-    self._retriever = session.retriever
+    retriever = session.mixed(Gate.from_config(session.config.evaluation))
+    assert isinstance(retriever, TigerRetriever)
+    self._retriever = retriever
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':

@@ -8,10 +8,12 @@ import pytest
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.baselines import transitions
 from tiger_jax.models.baselines.transitions import (
   TransitionModel,
+  Transitions,
 )
 from tiger_jax.recommenders.inputs import Inputs, training_transitions
 from tiger_jax.retrieval.items import ItemRetriever
@@ -70,9 +72,10 @@ def test_transitions_equal_values_worked_by_hand():
   data = dataset([[0, 1, 2, 3, 4], [0, 1, 4, 3]], 5)
   table = training_transitions(Inputs(data))
   assert table.start.tolist() == [0, 1, 2, 2, 2, 2]
-  assert table.successor.tolist() == [1, 2, 0]
-  np.testing.assert_allclose(table.probability, [2 / 3, 1 / 2, 0])
-  np.testing.assert_allclose(table.popularity, [1, 1, 1 / 2, 0, 0])
+  assert table.successor[:2].tolist() == [1, 2]
+  assert table.count[:3].tolist() == [2, 1, 0]
+  assert table.num_left.tolist() == [2, 1, 0, 0, 0]
+  assert table.popularity.tolist() == [2, 2, 1, 0, 0]
   got = scores(data, [[3, 0], [0, 1], []])
   np.testing.assert_allclose(
     got, [[0, 2 / 3, 0, 0, 0], [0, 1 / 3, 1 / 2, 0, 0], [0] * 5], atol=2e-6
@@ -104,6 +107,44 @@ def test_held_out_events_are_not_counted():
   after = training_transitions(Inputs(dataset(histories, 6)))
   for a, b in zip(before, after, strict=True):
     np.testing.assert_array_equal(a, b)
+
+
+def test_added_pairs_are_counted_with_the_first_ones():
+  pairs = RNG.integers(0, 7, (200, 2))
+  popularity = np.bincount(pairs[:, 1], minlength=8)
+  expected = Transitions.from_pairs(pairs, popularity)
+  table = Transitions.from_pairs(
+    pairs[:150], np.bincount(pairs[:150, 1], minlength=8)
+  )
+  stop = int(expected.start[-1])
+  for part in np.split(pairs[150:], [10, 10, 30]):
+    shapes = [x.shape for x in table]
+    table = table.add(part)
+    assert [x.shape for x in table] == shapes
+    assert all(x.dtype == np.int32 for x in table)
+  for a, b in zip(table, expected, strict=True):
+    np.testing.assert_array_equal(a[:stop], b[:stop])
+  # The most frequent successors come first.
+  for first in range(8):
+    start, end = table.start[first : first + 2]
+    assert (np.diff(table.count[start:end]) <= 0).all()
+  assert table.start[8] == table.start[7]
+
+
+def test_a_full_table_grows():
+  table = Transitions.from_pairs(np.array([[0, 1]]), np.ones(60, int))
+  assert len(table.successor) == 1025
+  pairs = np.stack(np.unravel_index(np.arange(1100), (60, 60)), 1)
+  grown = table.add(pairs)
+  assert grown.start[-1] == 1100 and len(grown.successor) == 1100 + 1024
+  assert table.add(pairs[:1025]).successor.shape == (1025,)
+
+
+@pytest.mark.parametrize('row', [-1, 5])
+def test_a_pair_without_a_row_is_refused(row):
+  table = Transitions.from_pairs(np.array([[0, 1]]), np.ones(5, int))
+  with pytest.raises(UsageError, match=f'row {row}: use rows from 0 to 4'):
+    table.add(np.array([[0, 2], [row, 1]]))
 
 
 def test_a_dataset_without_transitions_ranks_by_popularity():

@@ -1,0 +1,24 @@
+"""TIGER and transition counts in one search, on three datasets.
+
+  python -m tiger_jax.main --config=configs/paper/mixture.py
+
+The experiment is not in the paper. `configs/paper/mixture.py:cpu` has a small
+TIGER on Beauty. `:cpu_long` has the TIGER of `configs/beauty.py:cpu` on Beauty,
+which two CPU cores train in a quarter of an hour.
+"""
+
+import ml_collections
+
+from configs.paper import specs
+
+
+def get_config(variant: str = '') -> ml_collections.ConfigDict:
+  """Returns the spec of the experiment, or of a variant of it."""
+  return specs.experiment(
+    'mixture',
+    variant,
+    {'TIGER': specs.two_cores('cpu') if variant == 'cpu_long' else {}},
+    datasets=('beauty', 'sports', 'toys'),
+    columns=specs.MIXTURE,
+    more_variants=('cpu_long',),
+  )

@@ -1,0 +1,60 @@
+"""The choice of the share of the transitions, on a model with fixed answers."""
+
+import numpy as np
+import pytest
+
+from tests.experiments.test_rules import WALKS, OneSplit, trained
+from tiger_jax.errors import UsageError
+from tiger_jax.experiments import mixture
+
+
+class ByGate(OneSplit):
+  """Returns the target first with one gate in validation, another in test."""
+
+  def __init__(self, gate=None):
+    super().__init__({}, -np.arange(60.0, dtype=np.float32), 1)
+    self.gate = gate
+    self.masked = set()
+
+  def with_mixture(self, mixture):
+    changed = ByGate((float(mixture.weight), float(mixture.kappa)))
+    changed.masked = self.masked
+    return changed
+
+  def search(self, params, batch, k, *, constrained, **search):
+    return self.search_exact(params, batch, k, **search)
+
+  def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
+    self.masked.add((num_beams, bool((np.asarray(lists.rows) >= 0).any())))
+    right = [(np.float32(0.2), 0), (1, 10)]
+    wrong = [(np.float32(0.7), 0), (1, 100)]
+    self.targets = {
+      (user, length): walk[length]
+      for gates, length in ((right, 2), (wrong, 3))
+      for user, walk in enumerate(WALKS)
+      if self.gate in gates
+    }
+    return super().search_exact(
+      params, batch, k, num_beams=num_beams, lists=lists, sampler=sampler
+    )
+
+
+def test_the_gates_of_a_mixture_are_chosen_on_validation():
+  retriever = ByGate()
+  rows = mixture.measure(trained(retriever))
+  assert list(rows) == [
+    'TIGER', 'transitions', 'constant weight', 'weight by count',
+  ]  # fmt: skip
+  assert rows['constant weight']['weight'] == 0.2
+  assert rows['weight by count']['kappa'] == 10
+  for row in rows.values():
+    assert row['ndcg@10'] < 1 and row['masked_ndcg@10'] < 1
+  # Half of the two listed items are proven; the baseline scores all items.
+  assert rows['TIGER']['proven'] == 0.5 and rows['transitions']['proven'] == 1
+  # Validation has the beams of the config. The test is also masked.
+  assert retriever.masked == {(30, False), (512, False), (512, True)}
+
+
+def test_a_mixture_needs_a_generative_model():
+  with pytest.raises(UsageError, match="'sasrec'.*generates Semantic IDs"):
+    mixture.measure(trained(None, model='sasrec'))
