@@ -6,8 +6,9 @@
 FOLDER holds `amazon2014_beauty/` with the raw files, and `embeddings/` with
 `amazon2014_beauty.all-MiniLM-L6-v2.float16.npy` and the item ids of its rows,
 `amazon2014_beauty.asins.json`. The output has the form of the sections of
-`benchmarks/RESULTS.md`; --section selects some of them. Only `kmeans` and
-`training` need the peers that the extra installs.
+`benchmarks/RESULTS.md`; --section selects some of them. `collisions` also reads
+the embeddings of the other values of --shop. Only `kmeans` and `training` need
+the peers that the extra installs.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,19 @@ import sys
 from absl import app, flags, logging
 import numpy as np
 
-from benchmarks import measuring, quality, rq_kmeans, rq_vae_training, scale
+from benchmarks import (
+  collisions,
+  measuring,
+  quality,
+  rq_kmeans,
+  rq_vae_training,
+  scale,
+)
 
 # For each section, the packages whose versions are printed.
 _SECTIONS = {
   'quality': [],
+  'collisions': ['scipy'],
   'clipping': [],
   'kmeans': ['faiss-cpu'],
   'training': ['torch'],
@@ -43,6 +52,15 @@ _QUANTIZER = flags.DEFINE_multi_enum(
 )
 _PAPER_EPOCHS = flags.DEFINE_integer(
   'paper_epochs', 20_000, 'The epochs of rq_vae_paper (hours on a CPU).'
+)
+_SHOP = flags.DEFINE_multi_enum(
+  'shop',
+  ['beauty', 'toys'],
+  ['beauty', 'toys', 'sports'],
+  'The shops of section collisions.',
+)
+_CODES = flags.DEFINE_integer(
+  'codes', 256, 'The codes at each of the three levels of section collisions.'
 )
 _ROUNDS = flags.DEFINE_integer('rounds', 20, 'The number of timed rounds.')
 _SEEDS = flags.DEFINE_integer('seeds', 5, 'The number of seeds of k-means.')
@@ -74,6 +92,9 @@ def _measure(section: str, data: Path, scratch: Path) -> str:
     return quality.measure(
       data, scratch / 'beauty', _QUANTIZER.value, _PAPER_EPOCHS.value
     )
+  if section == 'collisions':
+    sizes = (_CODES.value,) * 3
+    return collisions.measure(data, _SHOP.value, sizes, _ROUNDS.value)
   if section == 'clipping':
     return quality.clipping(data, scratch)
   if section == 'scale':

@@ -3,7 +3,8 @@
   python -m tiger_jax.main --config=configs/paper/ablation.py
 
 The settings are a softmax over the trie of the IDs, a recency bias in the
-cross-attention, and prefix embeddings (see `tiger_jax/config/model.py`).
+cross-attention, and prefix embeddings (see `tiger_jax/config/model.py`). The
+rows with a value of `semantic_ids.collisions` have no collision code.
 
 `configs/paper/ablation.py:cpu_long` has the model and the training of
 `configs/beauty.py:cpu`, and takes 10 minutes for each row on two CPU cores.
@@ -42,6 +43,9 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   runs['all three, no row dropout'] = rows | {
     'model': rows['model'] | {'prefix_dropout': 0.0}
   }
+  for rule in ('nearest_free', 'optimal'):
+    ids = rows.get('semantic_ids', {}) | {'collisions': rule}
+    runs[f'all three, {rule}'] = rows | {'semantic_ids': ids}
   return specs.experiment(
     'ablation', variant, runs, more_variants=('cpu_long',)
   )

@@ -189,6 +189,22 @@ _COLLISIONS = [
     'tests/semantic_ids/test_collisions.py::test_nearest_free_equals_brute_force',
   ),
   Mutant(
+    'only the items that collide can move',
+    'tiger_jax/semantic_ids/collisions.py',
+    'rows = np.flatnonzero(changes[branch])',
+    'rows = np.flatnonzero(group_counts[group] > 1)',
+    'tests/semantic_ids/test_optimal.py::'
+    'test_the_total_distance_is_the_smallest_of_all_permutations',
+  ),
+  Mutant(
+    'the surplus items move in the order of their rows',
+    'tiger_jax/semantic_ids/collisions.py',
+    'for _, row in sorted(surplus)]',
+    'for _, row in surplus]',
+    'tests/semantic_ids/test_optimal.py::'
+    'test_the_surplus_items_go_to_the_nearest_free_codes',
+  ),
+  Mutant(
     'the collision codes of new items start at 0 again',
     'tiger_jax/semantic_ids/collisions.py',
     'collision_code[num_old:] = start[new] + _ranks(new, len(counts))',

@@ -206,10 +206,11 @@ def test_unsupported_codebook_sizes_are_refused(quantizer, sizes, reason):
   check(from_json({'semantic_ids': ids | {'quantizer': 'rq_kmeans'}}))
 
 
-def test_nearest_free_is_refused_for_a_tree():
-  ids = {'quantizer': 'hierarchical_kmeans', 'collisions': 'nearest_free'}
+@pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
+def test_codes_of_a_tree_cannot_move(collisions):
+  ids = {'quantizer': 'hierarchical_kmeans', 'collisions': collisions}
   message = refusal(semantic_ids=ids)
-  assert message.startswith("config.semantic_ids.collisions is 'nearest_free':")
+  assert message.startswith(f'config.semantic_ids.collisions is {collisions!r}')
   assert 'choose extra_code' in message
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tiger_jax.config.semantic_ids import COLLISIONS
 from tiger_jax.errors import DataError, NumbersError
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.quantizers import autoencoder, registry
@@ -121,7 +122,7 @@ def test_make_ids_uses_the_codes_of_the_quantizer(name):
   assert ids.provenance == {'a': 1}
 
 
-@pytest.mark.parametrize('collisions', ['extra_code', 'nearest_free'])
+@pytest.mark.parametrize('collisions', COLLISIONS)
 def test_assign_appends_new_items(collisions):
   tokenizer = _tokenizer(collisions, (8, 8))
   x = _embeddings()
@@ -136,6 +137,22 @@ def test_assign_appends_new_items(collisions):
     assert ids.level_sizes == expected.level_sizes
   else:
     assert ids.level_sizes == (8, 8)
+
+
+def test_only_the_first_ids_are_optimal():
+  x = _embeddings()
+  ids, nearest_free = (
+    _tokenizer(collisions, (8, 8)).make_ids(x, {})
+    for collisions in ('optimal', 'nearest_free')
+  )
+  assert (ids.codes != nearest_free.codes).any()
+  # New items take free codes, as with `nearest_free`.
+  new = _embeddings(50)[_NUM_ITEMS:]
+  extended = [
+    _tokenizer(collisions, (8, 8)).assign(new, ids).codes
+    for collisions in ('optimal', 'nearest_free')
+  ]
+  np.testing.assert_array_equal(*extended)
 
 
 def test_assigning_no_items_returns_the_old_ids():
@@ -176,6 +193,7 @@ def test_refuses_embeddings_that_are_not_finite(name, value):
     ('extra_code', (4, 5), 2),
     ('extra_code', (4, 4), 1),
     ('nearest_free', (4, 4, 2), 2),
+    ('optimal', (4, 4, 2), 2),
   ],
 )
 def test_assign_refuses_ids_of_another_tokenizer(

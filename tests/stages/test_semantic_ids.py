@@ -107,9 +107,10 @@ def test_resume_refuses_a_checkpoint_of_other_settings(tmp_path):
     )
 
 
-def test_nearest_free_appends_no_code(tmp_path):
+@pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
+def test_unique_ids_need_no_extra_code(tmp_path, collisions):
   config = make_config(
-    quantizer='rq_kmeans', collisions='nearest_free', codebook_sizes=(4, 4, 4)
+    quantizer='rq_kmeans', collisions=collisions, codebook_sizes=(4, 4, 4)
   )
   folder = build(tmp_path / 'run', config, make_embeddings(60))
   ids = SemanticIds.load(folder)
@@ -139,8 +140,9 @@ def test_refuses_a_first_batch_smaller_than_a_codebook(tmp_path):
     build(tmp_path / 'run', config, make_embeddings(60))
 
 
-def test_refuses_fewer_ids_than_items_before_fitting(tmp_path):
-  config = make_config(collisions='nearest_free')
+@pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
+def test_refuses_fewer_ids_than_items_before_fitting(tmp_path, collisions):
+  config = make_config(collisions=collisions)
   with pytest.raises(UsageError, match='allow 16 IDs for 60 items'):
     build(tmp_path / 'run', config, make_embeddings(60))
   assert not (tmp_path / 'run' / 'semantic_ids').exists()

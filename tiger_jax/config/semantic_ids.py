@@ -11,6 +11,9 @@ from tiger_jax.config.checks import (
 from tiger_jax.config.train import OptimizerConfig
 from tiger_jax.errors import UsageError
 
+# The rules of `semantic_ids.collisions`.
+COLLISIONS = ('extra_code', 'nearest_free', 'optimal')
+
 
 @dataclasses.dataclass(frozen=True)
 class SemanticIdsConfig:
@@ -24,7 +27,8 @@ class SemanticIdsConfig:
       `()` for the default of the quantizer.
     collisions: The rule for items with the same codes. `extra_code` appends a
       number to the codes. `nearest_free` keeps the codes of the first
-      item and moves the others to the nearest free codes.
+      item and moves the others to the nearest free codes. `optimal` reassigns
+      the last codes so that their total distance to the items is minimal.
     shared_with: Workdirs of other runs. The quantizer is also fitted to their
       items, so that all items share one ID space.
     latent_dim: Width of the latent space and of every code vector.
@@ -58,7 +62,7 @@ class SemanticIdsConfig:
 
   def __post_init__(self):
     """Checks the values."""
-    require_one_of(self, 'collisions', ('extra_code', 'nearest_free'))
+    require_one_of(self, 'collisions', COLLISIONS)
     require_one_of(self, 'kmeans_init', ('all_items', 'first_batch'))
     require_positive(self, 'latent_dim', 'batch_size', 'epochs')
     require_not_negative(self, 'beta', 'restart_epochs')

@@ -1,17 +1,20 @@
 """Makes the IDs of items unique when several items have the same codes.
 
 `extra_code` appends a collision code, as in section 3.1 of the paper.
-`nearest_free` moves items to unused codes instead.
+`nearest_free` and `optimal` move items to unused codes instead.
 """
 
 import bisect
 from collections.abc import Callable, Iterator
+import dataclasses
 import functools
+import itertools
 import math
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
+from scipy import optimize
 
 from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds, group_rows
@@ -90,31 +93,81 @@ def nearest_free(
   used_ids[group] = codes  # In sorted order, like the groups.
   tree = _Tree(used_ids, sizes)
   colliding = np.flatnonzero(_ranks(group, len(counts)))
-  size = min(batch_size, 1 << max(len(colliding) - 1, 0).bit_length())
-  for start in range(0, len(colliding), size):
-    rows = colliding[start : start + size]
-    x = embeddings[rows - num_old].astype(np.float32)
-    padding = ((0, size - len(rows)), (0, 0))
-    in_own_branch = np.asarray(
-      _distances(
+  in_own_branch = _in_own_branch(
+    quantizer, embeddings, codes[num_old:], colliding - num_old, batch_size
+  )
+  for i, row in enumerate(colliding):
+    own = tuple(codes[row].tolist())
+    new_id = tree.take_nearest(
+      own,
+      functools.partial(
+        _distances_in_branch,
         quantizer,
-        np.pad(x, padding),
-        np.pad(codes[rows], padding),
-        len(sizes) - 1,
-      )
-    )
-    for i, row in enumerate(rows):
-      own = tuple(codes[row].tolist())
-      new_id = tree.take_nearest(
+        embeddings[row - num_old].astype(np.float32),
         own,
-        functools.partial(
-          _distances_in_branch, quantizer, x[i], own, in_own_branch[i]
-        ),
-      )
-      if new_id is None:
-        raise _too_few(sizes, len(counts) + start + i, len(codes))
-      codes[row] = new_id
+        next(in_own_branch),
+      ),
+    )
+    if new_id is None:
+      raise _too_few(sizes, len(counts) + i, len(codes))
+    codes[row] = new_id
   return SemanticIds(codes, sizes, len(sizes), provenance)
+
+
+def optimal(
+  codes: Int[np.ndarray, 'items l'],
+  quantizer: Quantizer,
+  embeddings: Float[np.ndarray, 'items dim'],
+  provenance: dict[str, str | int | float],
+  *,
+  batch_size: int = 4096,
+) -> SemanticIds:
+  """Reassigns the last codes so that their total distance is minimal.
+
+  A branch consists of the items with the same codes before the last level.
+  Every item of a branch gets a different last code, and the sum of the
+  distances from the items to their last codes is minimal. If a branch has more
+  items than codes, this is the sum over the items that stay in the branch.
+  `nearest_free` moves the surplus items to other branches, in the order of
+  their distances to the nearest code of the branch.
+
+  Raises:
+    UsageError: There are fewer possible IDs than items.
+    DataError: There are no items, or a code is out of range.
+  """
+  sizes = quantizer.level_sizes
+  codes = codes.astype(np.int32)
+  branch, counts = group_rows(codes[:, :-1])
+  group, group_counts = group_rows(codes)
+  # If all codes of a branch differ, they are already optimal.
+  changes = np.zeros(len(counts), bool)
+  changes[branch[group_counts[group] > 1]] = True
+  rows = np.flatnonzero(changes[branch])
+  rows = rows[np.argsort(branch[rows], kind='stable')]
+  items = zip(
+    rows,
+    _in_own_branch(quantizer, embeddings, codes, rows, batch_size),
+    strict=True,
+  )
+  surplus = []
+  for _, in_branch in itertools.groupby(items, lambda item: branch[item[0]]):
+    members, distances = map(np.stack, zip(*in_branch, strict=True))
+    # A code that does not exist in the branch is at infinite distance of all.
+    existing = np.flatnonzero(distances[0] < np.inf)
+    stays, code = optimize.linear_sum_assignment(distances[:, existing])
+    codes[members[stays], -1] = existing[code]
+    leaves = np.setdiff1d(np.arange(len(members)), stays)
+    surplus += zip(distances[leaves].min(axis=1), members[leaves], strict=True)
+  moved = np.array([row for _, row in sorted(surplus)], np.int64)
+  kept = np.setdiff1d(np.arange(len(codes)), moved)
+  ids = SemanticIds(codes[kept], sizes, len(sizes), provenance)
+  if len(moved):
+    ids = nearest_free(
+      codes[moved], quantizer, embeddings[moved], provenance, ids
+    )
+    order = np.argsort(np.concatenate([kept, moved]))
+    ids = dataclasses.replace(ids, codes=ids.codes[order])
+  return ids
 
 
 class _Tree:
@@ -200,6 +253,24 @@ def _nearest_first(
   for code in np.argsort(row, kind='stable').tolist():
     if row[code] < np.inf:
       yield code
+
+
+def _in_own_branch(
+  quantizer: Quantizer,
+  embeddings: Float[np.ndarray, 'items dim'],
+  codes: Int[np.ndarray, 'items l'],
+  rows: Int[np.ndarray, ' n'],
+  batch_size: int,
+) -> Iterator[Float[np.ndarray, ' last']]:
+  """Yields the distances of each row to the last codes of its branch."""
+  size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length())
+  for start in range(0, len(rows), size):
+    batch = rows[start : start + size]
+    padding = ((0, size - len(batch)), (0, 0))
+    x = np.pad(embeddings[batch].astype(np.float32), padding)
+    own = np.pad(codes[batch], padding)
+    distances = _distances(quantizer, x, own, codes.shape[1] - 1)
+    yield from np.asarray(distances)[: len(batch)]
 
 
 def _distances_in_branch(

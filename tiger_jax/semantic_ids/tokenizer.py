@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from tiger_jax.config.semantic_ids import COLLISIONS
 from tiger_jax.errors import DataError, NumbersError
 from tiger_jax.semantic_ids import collisions, item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -37,7 +38,8 @@ class Tokenizer:
 
   Attributes:
     quantizer: The fitted quantizer.
-    collisions: `extra_code` or `nearest_free`, see `semantic_ids.collisions`.
+    collisions: `extra_code`, `nearest_free` or `optimal`, see
+      `semantic_ids.collisions`.
     dim: Width of the embeddings that the quantizer was fitted to.
   """
 
@@ -65,6 +67,9 @@ class Tokenizer:
       return collisions.extra_code(
         codes, quantizer.level_sizes, provenance, existing
       )
+    # The IDs of existing items do not change, so new items take free codes.
+    if self.collisions == 'optimal' and existing is None:
+      return collisions.optimal(codes, quantizer, embeddings, provenance)
     return collisions.nearest_free(
       codes, quantizer, embeddings, provenance, existing
     )
@@ -126,7 +131,7 @@ class Tokenizer:
       quantizer = _rebuild(
         QUANTIZERS[about['quantizer']].quantizer, _nest(arrays)
       )
-      if about['collisions'] not in ('extra_code', 'nearest_free'):
+      if about['collisions'] not in COLLISIONS:
         raise ValueError(f'collisions {about["collisions"]}')
       dim = int(about['dim'])
       # Checks the shapes of the arrays without computing anything.

@@ -223,7 +223,7 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
   sizes = registry.with_sizes(config).codebook_sizes
   where = f'config.semantic_ids.codebook_sizes {sizes}'
   num_ids = math.prod(sizes)
-  if config.collisions == 'nearest_free' and num_ids < num_items:
+  if config.collisions != 'extra_code' and num_ids < num_items:
     raise UsageError(
       f'{where} allow {num_ids} IDs for {num_items} items: make the codebooks '
       'larger, or set config.semantic_ids.collisions to extra_code'

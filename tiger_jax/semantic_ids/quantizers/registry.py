@@ -32,7 +32,7 @@ class Entry:
     codes_are_items: Whether codes are made from items, so that no codebook can
       be larger than the catalog.
     has_spare_codes: Whether an item can get a code that is not its nearest, as
-      `collisions=nearest_free` requires.
+      all values of `collisions` except `extra_code` require.
     refused_sizes: Returns the problem with codebook sizes, or None.
   """
 
@@ -101,8 +101,8 @@ def check(config: SemanticIdsConfig) -> None:
     raise UsageError(
       f'config.semantic_ids.codebook_sizes is {sizes}: {problem}'
     )
-  if config.collisions == 'nearest_free' and not quantizer.has_spare_codes:
+  if config.collisions != 'extra_code' and not quantizer.has_spare_codes:
     raise UsageError(
-      f"config.semantic_ids.collisions is 'nearest_free': {config.quantizer} "
-      'has no spare codes, choose extra_code'
+      f'config.semantic_ids.collisions is {config.collisions!r}: '
+      f'{config.quantizer} has no spare codes, choose extra_code'
     )
