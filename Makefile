@@ -12,7 +12,7 @@ CONSTRAINED := $(wildcard $(CONSTRAINTS))
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install upgrade quickstart test test-long mutants reliability \
+.PHONY: help install upgrade quickstart test test-runs test-long mutants reliability \
   results docs figures notebook dist lint format clean
 
 help:  ## List the commands.
