@@ -65,7 +65,7 @@ test-runs: install  ## Run the tests that start whole runs of the program.
 test-long: install  ## Run the slow tests.
 	$(AS_USERS) $(PYTEST) -m slow
 
-mutants: install  ## Check that a test fails if the code is broken. ONLY=3,7 breaks two places.
+mutants: install  ## Check that a test fails if the code is broken. ONLY=3,7 runs mutants 3 and 7.
 	.venv/bin/python -m tests.mutants.run --only='$(ONLY)'
 
 reliability: install  ## Kill, stop and damage hundreds of runs (half an hour).

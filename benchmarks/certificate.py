@@ -92,7 +92,7 @@ def measure(
       f'{same.mean():.1%}', f'{1000 * seconds:.1f}',
     ])  # fmt: skip
   header = [
-    'beams', f'users with a proven top {_K}', 'proven results, mean',
-    f'top {_K} is correct', 'ms per user',
+    'beams', f'users with a proven top {_K}',
+    'mean number of proven results', f'top {_K} is correct', 'ms per user',
   ]  # fmt: skip
   return measuring.table(header, table)

@@ -64,7 +64,9 @@ def measure(
         shape.label, measuring.spread(total, ends=10), f'{added:.1f}',
         f'{removed:.1f}', programs,
       ])  # fmt: skip
-  header = ['', 'both, ms', '1,000 added', '1,000 removed', 'programs compiled']
+  header = [
+    '', 'both changes, ms', 'adding, ms', 'removing, ms', 'programs compiled',
+  ]  # fmt: skip
   return measuring.table(header, rows)
 
 

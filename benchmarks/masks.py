@@ -307,5 +307,7 @@ def measure_tries(
           measuring.spread(ratio, ends=10), f'{same:.1%}',
           f'{baseline.nbytes / len(codes):.1f}',
         ])  # fmt: skip
-  header = ['', 'ms', 'peer / ours', 'same beams', 'bytes per item']
+  header = [
+    '', 'peer, ms', 'peer / ours', 'beams equal to ours', 'bytes per item',
+  ]  # fmt: skip
   return measuring.table(header, rows)

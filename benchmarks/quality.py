@@ -90,8 +90,8 @@ def clipping(data: Path, workdir: Path) -> str:
       ]
     )
   header = [
-    'clip_norm', 'median gradient norm', 'reconstruction', 'usage by level',
-    'distinct prefixes',
+    'clip_norm', 'median gradient norm', 'reconstruction error',
+    'usage by level', 'distinct prefixes',
   ]  # fmt: skip
   return measuring.table(header, rows)
 

@@ -112,7 +112,7 @@ def measure(
         measuring.spread(1000 * per_round / ours.steps_per_round),
         measuring.spread(seconds['torch'] / per_round),
       ])  # fmt: skip
-  header = ['', 'ms per step', 'speed, torch = 1']
+  header = ['', 'ms per step', 'speed relative to torch']
   return '\n'.join([
     measuring.table(header, rows),
     '',

@@ -181,9 +181,9 @@ def saving(setup: Setup) -> str:
       measuring.spread(check), f'{1000 * step:.0f}',
       f'{np.median(blocked) / period:.3%}', f'{np.median(done) / period:.2%}',
     ])  # fmt: skip
-  header = ['', 'save blocks, ms', 'on disk after, s', 'share of manifest',
-            'manifest.check, s', 'step, ms', 'blocks, share of period',
-            'on disk after, share of period']  # fmt: skip
+  header = ['', 'training blocked, ms', 'on disk after, s', 'manifest share',
+            'manifest.check, s', 'step, ms', 'blocked, share of save interval',
+            'on disk after, share of save interval']  # fmt: skip
   return measuring.table(header, rows)
 
 
@@ -236,8 +236,8 @@ def wait_for_input(setup: Setup) -> str:
       *(f'{1000 * x / num_steps:.2f}' for x in (data, step)),
       *(f'{seconds[x]:.1f}' for x in ('compile', 'save', 'wall')),
     ])  # fmt: skip
-  header = ['', 'waits for batches', 'data, ms', 'step, ms', 'compile, s',
-            'save, s', 'total, s']  # fmt: skip
+  header = ['', 'share of time waiting for batches', 'waiting per step, ms',
+            'step, ms', 'compile, s', 'save, s', 'total, s']  # fmt: skip
   return measuring.table(header, rows)
 
 

@@ -79,7 +79,7 @@ def _is_public(node: ast.stmt) -> bool:
 
 
 def _public(module: str) -> list[str]:
-  """Returns the names of a module that the page of the public API documents."""
+  """Returns the names in a module that are on the page of the public API."""
   import tiger_jax
 
   return [

@@ -21,7 +21,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # Tests spend most of their time on compilation, which these variables make
 # faster. Processes that a test starts inherit the variables. `make
-# test-runs` runs tests with the mark `as_users` with the defaults of JAX.
+# test-runs` runs the tests marked `as_users` with the defaults of JAX.
 _FAST_COMPILATION = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
 if jax.__version_info__[:2] == (0, 10):  # XLA aborts at an unknown flag.
   _FAST_COMPILATION['XLA_FLAGS'] = (

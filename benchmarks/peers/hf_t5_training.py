@@ -194,7 +194,8 @@ def measure(
       ]
       for x in sides
     ]  # fmt: skip
-  header = ['', 'speed, T5 = 1', 'targets/s', 'ms per step', 'first steps, s']
+  header = ['', 'speed relative to T5', 'targets/s', 'ms per step',
+            'first calls with compilation, s']  # fmt: skip
   return '\n'.join([measuring.table(header, rows), '', *notes])
 
 

@@ -54,7 +54,7 @@ class _Index(NamedTuple):
 
 
 class Static:
-  """STATIC's index, with STATIC's search and a search with less overhead.
+  """STATIC's index, STATIC's search, and a search with less overhead.
 
   Attributes:
     nbytes: The size of all arrays of the index.
@@ -319,7 +319,7 @@ def _timed(build_fn: Callable, *args, **kwargs) -> tuple[Any, float]:
 
 @functools.cache
 def _load(checkout: Path, file: str, *names: str) -> ModuleType:
-  """Imports a file by its path, because our packages have the same names."""
+  """Imports a file by its path, because STATIC also has a `benchmarks`."""
   path = Path(checkout) / file
   if not path.is_file():
     raise SystemExit(f'{path} is missing: set --static to a clone of {_URL}')

@@ -3,9 +3,10 @@
   python -m tiger_jax.main --config=configs/paper/table1.py
 
 The run "TIGER, two cores" has the sizes and the training of
-`configs/beauty.py:cpu_long`, and the model of the paper. The runs "TIGER, our
-training" are `configs/beauty.py:cpu`, which trains for at most 15 minutes on
-two CPU cores, and `configs/beauty.py:cpu_long`, which trains for at most 90.
+`configs/beauty.py:cpu_long`, but the softmax of the paper, and no recency bias
+or prefix embeddings. The runs "TIGER, our training" are
+`configs/beauty.py:cpu`, which trains for at most 15 minutes on two CPU cores,
+and `configs/beauty.py:cpu_long`, which trains for at most 90.
 
 `configs/paper/table1.py:cpu` has small models on Beauty, and takes 15 minutes
 on two CPU cores.

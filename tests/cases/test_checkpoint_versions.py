@@ -86,7 +86,7 @@ def test_a_missing_optimizer_field_gets_its_former_value(folder):
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_refuses_a_missing_field_whose_former_value_is_not_expected(
+def test_refuses_a_missing_field_whose_former_value_differs_from_this_run(
   folder, section, field
 ):
   rewrite(folder, lambda x: x['about'][section].pop(field))

@@ -117,7 +117,7 @@ def test_a_changed_field_of_a_nested_section_is_in_the_identity():
   optimizer = dataclasses.replace(TrainConfig().optimizer, learning_rate=0.5)
   changed = dataclasses.replace(TrainConfig(), optimizer=optimizer)
   assert identity(changed) == {'optimizer': {'learning_rate': 0.5}}
-  # `semantic_ids` has its own default, which differs from that of the class.
+  # The default of `semantic_ids.optimizer` differs from `OptimizerConfig()`.
   ids = Config().semantic_ids
   assert identity(ids) == {}
   optimizer = dataclasses.replace(ids.optimizer, learning_rate=1e-3)

@@ -38,7 +38,7 @@ def test_other_events_do_not_change():
     ]
 
 
-def test_the_choice_depends_on_the_seed():
+def test_the_choice_of_unseen_items_depends_on_the_seed():
   dataset = synthetic.make(200, seed=0)
   first, again, other = (
     without_purchases(dataset, 0.1, seed).unseen.tolist() for seed in (1, 1, 2)

@@ -13,7 +13,7 @@ def test_equal_values_have_no_spread():
   )
 
 
-def test_the_interval_of_one_hit_by_ten_users_is_binomial():
+def test_the_interval_of_one_hit_among_ten_users_is_binomial():
   # The number of hits in a resample is binomial: 10 draws at 0.1. It is 0 with
   # a probability of 0.349, at most 2 with 0.930, and at most 3 with 0.987. The
   # quantiles at 2.5% and 97.5% are therefore 0 and 3 hits.
@@ -35,7 +35,9 @@ def test_metrics_of_a_user_are_drawn_together():
 
 
 @pytest.mark.parametrize('max_cells', [2**22, 3000])
-def test_the_width_agrees_with_the_standard_error(monkeypatch, max_cells):
+def test_the_width_of_an_interval_agrees_with_the_standard_error(
+  monkeypatch, max_cells
+):
   monkeypatch.setattr(bootstrap, '_MAX_CELLS', max_cells)
   rng = np.random.default_rng(1)
   for column in (rng.random(2000), rng.random(2000) < 0.1):

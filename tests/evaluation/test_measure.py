@@ -164,7 +164,7 @@ def test_the_search_has_the_requested_number_of_beams():
   assert {num_beams for _, num_beams, _ in retriever.calls} == {64}
 
 
-def test_metrics_of_lists_shorter_than_the_cutoff():
+def test_lists_shorter_than_the_cutoff_have_metrics():
   metrics = measured('vq_rec', Scores(length=3))
   assert metrics['recall@10'] == pytest.approx(1 / 6)
   assert metrics['ndcg@10'] == pytest.approx(1 / 6)

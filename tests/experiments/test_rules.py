@@ -203,7 +203,7 @@ def test_metrics_of_the_prefix_rule_equal_a_loop_over_users(seed):
 
 
 class Draws(Answers):
-  """Draws items of one category at temperature 1, and of two at 1.5 and 2."""
+  """Draws one category at temperature 1, and two categories at 1.5 and 2."""
 
   def search_exact(self, params, batch, k, *, sampler, **search):
     if sampler is None:

@@ -29,7 +29,7 @@ MUTANTS = (
     f'{_SPLIT}::test_examples_equal_those_found_by_hand',
   ),
   Mutant(
-    'the first event of a user is a target without a history',
+    'the first event of a user is a target, with an empty history',
     _SPLITS,
     'first, last = starts + 1, stops - 2',
     'first, last = starts, stops - 2',
@@ -58,7 +58,7 @@ MUTANTS = (
     f'{_SPLIT}::test_windows_equal_those_found_by_hand',
   ),
   Mutant(
-    'the oldest items of a long history are read',
+    'a long history keeps its oldest items, not its latest',
     _SPLITS,
     'xp.minimum(end[:, None] - lengths + columns, end[:, None])',
     'xp.minimum(start[:, None] + columns, end[:, None])',
@@ -107,14 +107,14 @@ MUTANTS = (
     _LOG,
   ),
   Mutant(
-    'every epoch has the same order',
+    'every epoch has the same order of batches',
     _BATCHES,
     'np.random.SeedSequence([self._seed, epoch])',
     'np.random.SeedSequence([self._seed])',
     _BATCH,
   ),
   Mutant(
-    'every seed has the same order',
+    'every seed gives the same order of batches',
     _BATCHES,
     'np.random.SeedSequence([self._seed, epoch])',
     'np.random.SeedSequence([epoch])',
@@ -135,14 +135,14 @@ MUTANTS = (
     _BATCH,
   ),
   Mutant(
-    'the remainder of a bucket is dropped',
+    'the examples left over from a bucket are dropped',
     _BATCHES,
     'np.concatenate([leftover, order[order_bucket == bucket]])',
     'np.concatenate([leftover[:0], order[order_bucket == bucket]])',
     _BATCH,
   ),
   Mutant(
-    'a resumed run begins with the first batches again',
+    'a resumed run starts with the first batch again',
     _BATCHES,
     'grain.MapDataset.range(start, stop, size)',
     'grain.MapDataset.range(0, stop - start, size)',
@@ -156,7 +156,7 @@ MUTANTS = (
     _BATCH,
   ),
   Mutant(
-    'padding rows have item 0',
+    'padding rows contain item 0',
     _BATCHES,
     'return np.pad(x, padding, constant_values=-1)',
     'return np.pad(x, padding, constant_values=0)',

@@ -13,14 +13,14 @@ _TIES = 'tests/models/baselines/test_popularity.py'
 
 MUTANTS = (
   Mutant(
-    'recall ignores k',
+    'recall at k reads all ranks',
     _METRICS,
     'np.asarray(hits[:, :k].any(1), np.float64)',
     'np.asarray(hits.any(1), np.float64)',
     _RANKS,
   ),
   Mutant(
-    'recall counts one rank too few',
+    'recall at k reads only k - 1 ranks',
     _METRICS,
     'np.asarray(hits[:, :k].any(1), np.float64)',
     'np.asarray(hits[:, : k - 1].any(1), np.float64)',
@@ -34,7 +34,7 @@ MUTANTS = (
     _RANKS,
   ),
   Mutant(
-    'NDCG counts ranks from 0',
+    'NDCG counts ranks from 0.5 instead of 1',
     _METRICS,
     'hits[:, :k].argmax(1) + 1',
     'hits[:, :k].argmax(1) + 0.5',
@@ -74,7 +74,7 @@ MUTANTS = (
     'test_prefix_hits_equal_values_worked_by_hand',
   ),
   Mutant(
-    'recall always uses the largest cutoff',
+    'all metrics of an evaluation use the largest cutoff',
     'tiger_jax/evaluation/metrics.py',
     'float(metric(hits, k).sum())',
     'float(metric(hits, max(CUTOFFS)).sum())',
@@ -97,14 +97,14 @@ MUTANTS = (
     _TIES,
   ),
   Mutant(
-    'denied items are the only ones allowed',
+    'allowed and denied items are swapped',
     _RETRIEVER,
     'return listed == jnp.asarray(lists.allow)[:, None]',
     'return listed != jnp.asarray(lists.allow)[:, None]',
     _TIES,
   ),
   Mutant(
-    'padding of a list denies the last item',
+    'the padding of a list denies the last item',
     _RETRIEVER,
     'jnp.where(rows >= 0, rows, num_items)',
     'jnp.where(rows >= 0, rows, num_items - 1)',
@@ -118,21 +118,21 @@ MUTANTS = (
     _BY_HAND,
   ),
   Mutant(
-    'a single user counts as two',
+    'the metrics of a single user are divided by two',
     _METRICS,
     'num = max(1, len(hits))',
     'num = max(2, len(hits))',
     _RANKS,
   ),
   Mutant(
-    'users are not sorted',
+    'a ranking has the users in the order of the batches',
     _RANKING,
     "order = np.argsort(columns[0], kind='stable')",
     'order = np.arange(len(columns[0]))',
     'tests/evaluation/test_ranking.py',
   ),
   Mutant(
-    'entries that are marked invalid are hits',
+    'entries that are marked invalid can be hits',
     _RANKING,
     'np.where(best.valid, best.items, -1)',
     'best.items',
@@ -153,7 +153,7 @@ MUTANTS = (
     'tests/evaluation/test_users.py::test_ranks_equal_values_worked_by_hand',
   ),
   Mutant(
-    'each tail of a confidence interval has the error of both tails',
+    'each tail of a confidence interval has the probability of both',
     'tiger_jax/evaluation/bootstrap.py',
     'tail = (1 - level) / 2',
     'tail = 1 - level',

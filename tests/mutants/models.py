@@ -182,7 +182,7 @@ _SCALE = [
     f'{_INPUTS}[tied]',
   ),
   Mutant(
-    'the mean is not added to the output of the user tower',
+    'the mean item vector is not added to the output of the user tower',
     'tiger_jax/models/baselines/two_tower.py',
     'return self.user_out(self.drop(hidden, deterministic)) + mean',
     'return self.user_out(self.drop(hidden, deterministic))',
@@ -203,7 +203,7 @@ _SCALE = [
     f'{_SCALES}[tied]',
   ),
   Mutant(
-    'the MLPs of SASRec are not initialized to zero',
+    'the output layers of the MLPs of SASRec do not start at zero',
     'tiger_jax/models/baselines/sequence_encoder.py',
     '        dtype,\n        out_init=nn.initializers.zeros,\n'
     "        name=f'mlp_{layer}',",
@@ -211,7 +211,7 @@ _SCALE = [
     f'{_SCALES}[sasrec]',
   ),
   Mutant(
-    'item embeddings are initialized with scale 1',
+    'item embeddings start with standard deviation 1, not 0.02',
     'tiger_jax/models/baselines/item_model.py',
     'embedding_init=nn.initializers.normal(0.02)',
     'embedding_init=nn.initializers.normal(1.0)',
@@ -221,14 +221,14 @@ _SCALE = [
 
 _ATTENTION = [
   Mutant(
-    'attention sees padding',
+    'tokens attend to padding',
     'tiger_jax/models/baselines/sequence_encoder.py',
     'visible = real[:, None]',
     'visible = jnp.ones_like(real)[:, None]',
     'tests/models/baselines/test_item_models.py::test_padding_changes_nothing[bert4rec]',
   ),
   Mutant(
-    'SASRec sees later items',
+    'SASRec attends to later items',
     'tiger_jax/models/baselines/sequence_encoder.py',
     'np.tri(length, dtype=bool)',
     'np.ones((length, length), bool)',
@@ -236,14 +236,14 @@ _ATTENTION = [
     'test_one_pass_equals_one_pass_per_prefix[sasrec]',
   ),
   Mutant(
-    "TIGER's causal encoder sees later items",
+    "TIGER's causal encoder attends to later items",
     'tiger_jax/models/tiger.py',
     'jnp.asarray(item[None, :] <= item[:, None])[None]',
     'jnp.asarray(item[None, :] <= item[:, None] + 1)[None]',
     f'{_TIGER}test_no_target_depends_on_later_items',
   ),
   Mutant(
-    'targets see the item after their history',
+    'each target sees itself in the encoded history',
     'tiger_jax/models/tiger.py',
     'visible = jnp.asarray(item[None, :] <= last[:, None])',
     'visible = jnp.asarray(item[None, :] <= last[:, None] + 1)',
@@ -264,7 +264,7 @@ _ATTENTION = [
     'tests/models/test_transformer.py::test_decoder_equals_slow_numpy',
   ),
   Mutant(
-    'an unknown user has a token',
+    'an unknown user has a user token',
     'tiger_jax/models/tiger.py',
     'mask = jnp.concatenate([batch.user[:, None] >= 0, mask], 1)',
     'mask = jnp.concatenate([batch.user[:, None] >= -1, mask], 1)',
@@ -302,7 +302,7 @@ _TRAINING = [
     'tests/training/test_step.py::test_every_step_has_new_random_draws[1]',
   ),
   Mutant(
-    'gradients are clipped array by array',
+    'each gradient array is clipped separately',
     'tiger_jax/training/optimizer.py',
     'optax.clip_by_global_norm(config.clip_norm)',
     'optax.clip_by_block_rms(config.clip_norm)',

@@ -26,21 +26,21 @@ _TARGETS = (
 
 MUTANTS = (
   Mutant(
-    'checkpoints are selected by the test split',
+    'the best checkpoint is selected on the test split',
     _TRAINING,
     "split(session.inputs.dataset, 'validation')",
     "split(session.inputs.dataset, 'test')",
     _PICKED,
   ),
   Mutant(
-    'test metrics are measured on validation',
+    'test metrics are measured on the validation split',
     _EVALUATION,
     'split(dataset, name), config.evaluation.num_users, config.seed',
     "split(dataset, 'validation'), config.evaluation.num_users, config.seed",
     _POPULARITY,
   ),
   Mutant(
-    'the best possible recall is computed for validation',
+    'the best possible recall is that of the validation split',
     _EVALUATION,
     "best_possible_recall(dataset, split(dataset, 'test'), 10)",
     "best_possible_recall(dataset, split(dataset, 'validation'), 10)",
@@ -76,7 +76,7 @@ MUTANTS = (
     _BY_USER,
   ),
   Mutant(
-    'masked metrics are measured on validation',
+    'masked metrics are measured on the validation split',
     _EVALUATION,
     "if name == 'test':\n      values['test_masked']",
     "if name == 'validation':\n      values['test_masked']",
@@ -104,7 +104,7 @@ MUTANTS = (
     'tests/checkpoints/test_retention.py::test_the_best_checkpoint_is_kept',
   ),
   Mutant(
-    'only the latest checkpoints are kept',
+    'the best checkpoint is removed if it is not among the latest',
     'tiger_jax/checkpoints/checkpoints.py',
     'best = self._ranked()[:1]',
     'best = self._ranked()[:0]',
@@ -146,7 +146,7 @@ MUTANTS = (
     _SEEDS,
   ),
   Mutant(
-    'the standard error divides by n, not n - 1',
+    'the variance over n replicas is divided by n, not by n - 1',
     _EVALUATION,
     'np.std(values, ddof=1)',
     'np.std(values, ddof=0)',
@@ -198,7 +198,7 @@ MUTANTS = (
     'test_the_weights_of_an_ensemble_are_chosen_on_validation',
   ),
   Mutant(
-    'a field with a changed value is not in the fingerprint',
+    'a changed number or list is not in the fingerprint',
     'tiger_jax/config/recorded.py',
     'elif value != field.metadata.get(BEFORE, base):',
     'elif isinstance(value, str) and value != base:',

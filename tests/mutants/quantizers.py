@@ -7,7 +7,7 @@ _KMEANS = 'tests/semantic_ids/quantizers/test_kmeans.py::'
 
 _LOSSES = [
   Mutant(
-    'beta multiplies the codebook term',
+    'beta multiplies the codebook term, not the commitment term',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     '    commitment = self._config.beta * terms.commitment\n'
     '    loss = terms.reconstruction + terms.codebook + commitment\n',
@@ -23,7 +23,7 @@ _LOSSES = [
     'tests/semantic_ids/quantizers/test_residual.py::test_residuals_pass_no_gradient_to_codebooks',
   ),
   Mutant(
-    'the codebook term moves the encoder',
+    'the codebook term has a gradient for the encoder',
     'tiger_jax/semantic_ids/quantizers/autoencoder_task.py',
     'codebook=total(lax.stop_gradient, keep)',
     'codebook=total(keep, keep)',
@@ -75,7 +75,7 @@ _ASSIGNMENT = [
     'tiger_jax/semantic_ids/quantizers/residual.py',
     'codes.append(kmeans.nearest(residual, codebook)[0])',
     'codes.append(kmeans.nearest(x, codebook)[0])',
-    'tests/semantic_ids/quantizers/test_residual.py::test_equals_slow_numpy',
+    'tests/semantic_ids/quantizers/test_residual.py::test_quantize_equals_slow_numpy',
   ),
   Mutant(
     'all codebooks are fitted to the vectors instead of the residuals',
@@ -210,7 +210,7 @@ _COLLISIONS = [
     'collision_code[num_old:] = start[new] + _ranks(new, len(counts))',
     'collision_code[num_old:] = _ranks(new, len(counts))',
     'tests/semantic_ids/test_collisions.py::'
-    'test_collision_codes_of_new_items_follow_the_largest',
+    'test_new_items_get_collision_codes_above_the_largest',
   ),
 ]
 

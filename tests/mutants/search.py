@@ -9,7 +9,7 @@ _EXACT = 'tests/retrieval/test_exact_search.py::'
 
 _SEARCH = [
   Mutant(
-    'the bound includes only the prefixes that the last level drops',
+    'the bound ignores prefixes that are dropped before the last level',
     'tiger_jax/retrieval/beam_search.py',
     'dropped = jnp.maximum(dropped, best_dropped)',
     'dropped = best_dropped',
@@ -51,14 +51,14 @@ _SEARCH = [
     f'{_BEAMS}test_probabilities_are_normalized_before_masking',
   ),
   Mutant(
-    'the cache does not follow its beams',
+    'every beam continues with the cache of the first beam',
     'tiger_jax/retrieval/beam_search.py',
     'lambda x, p=parent: _gather_cache(x, p)',
     'lambda x, p=parent: _gather_cache(x, 0 * p)',
     f'{_BEAMS}test_an_unconstrained_search_marks_valid_ids',
   ),
   Mutant(
-    'padding beams are item 0',
+    'padding beams contain item 0',
     'tiger_jax/retrieval/beam_search.py',
     'jnp.pad(self.items, ((0, 0), padding), constant_values=-1)',
     'jnp.pad(self.items, ((0, 0), padding))',
@@ -90,7 +90,7 @@ _LISTS = [
     f'{_FILTERS}test_a_prefix_without_permitted_items_takes_no_beam',
   ),
   Mutant(
-    'lists of allowed items allow all items',
+    'a list of allowed items allows all items',
     'tiger_jax/retrieval/filters.py',
     'candidates = jnp.where(listed | ~self.allow[:, None], candidates, '
     '-jnp.inf)',
@@ -98,7 +98,7 @@ _LISTS = [
     f'{_FILTERS}test_requests_without_permitted_items_return_no_items',
   ),
   Mutant(
-    'a row that is listed twice counts twice',
+    'an item that is listed twice counts as two items',
     'tiger_jax/retrieval/filters.py',
     'is_new = slots[:, 1:] != slots[:, :-1]',
     'is_new = jnp.ones_like(slots[:, 1:], bool)',
@@ -119,14 +119,14 @@ _LISTS = [
     f'{_FILTERS}test_deny_takes_precedence_over_allow',
   ),
   Mutant(
-    'the padding -1 of a list is the last item',
+    'the padding -1 of a list is read as the last item',
     'tiger_jax/retrieval/items.py',
     'rows = jnp.where(rows >= 0, rows, num_items)',
     'rows = jnp.where(rows >= 0, rows, num_items - 1)',
     'tests/retrieval/test_items.py::test_lists_are_respected',
   ),
   Mutant(
-    'items that the lists exclude are valid',
+    'items that the lists exclude are marked valid',
     'tiger_jax/retrieval/items.py',
     'valid = best > -jnp.inf',
     'valid = items >= 0',
@@ -150,7 +150,7 @@ _DRAWS = [
     f'{_SAMPLING}test_drawing_no_level_equals_a_plain_search',
   ),
   Mutant(
-    'the noise of a child may exceed that of its beam',
+    'the rank of a child can exceed the rank of its beam',
     'tiger_jax/retrieval/sampling.py',
     'rank = jnp.where(is_sampled, conditioned, rank + log_probs)',
     'rank = jnp.where(is_sampled, noisy, rank + log_probs)',
@@ -171,7 +171,7 @@ _DRAWS = [
     f'{_SAMPLING}test_a_seed_gives_the_same_items_in_every_batch',
   ),
   Mutant(
-    'dropped draws keep a rank',
+    'masked beams keep a finite rank',
     'tiger_jax/retrieval/sampling.py',
     '      jnp.where(jnp.isfinite(rank), log_probs, 0),\n      rank,\n',
     '      log_probs,\n      self.rank[row, parent, place],\n',

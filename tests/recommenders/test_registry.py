@@ -94,7 +94,7 @@ def test_a_model_is_built_from_its_required_inputs(inputs, name):
   assert (name in BASELINES) == (name != 'tiger')
 
 
-def test_known_models_have_unique_titles_and_unknown_ones_their_name():
+def test_titles_are_unique_and_an_unknown_model_has_its_name_as_title():
   titles = [title(name) for name in MODELS]
   assert len(set(titles)) == len(titles)
   assert title('sasrec') == 'SASRec' and title('unknown') == 'unknown'

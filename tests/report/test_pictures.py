@@ -163,7 +163,7 @@ def test_collisions_and_measures_are_drawn_by_level():
   )
 
 
-def test_missing_measures_are_labeled_does_not_apply():
+def test_missing_measures_have_the_label_does_not_apply():
   measured = _measured(
     _FEW, reconstruction_error=None, neighbour_agreement=None
   )
@@ -173,7 +173,7 @@ def test_missing_measures_are_labeled_does_not_apply():
     assert not panel.lines
 
 
-def test_an_error_over_one_stays_in_the_picture():
+def test_a_reconstruction_error_above_one_stays_in_the_picture():
   measured = _measured(_FEW, reconstruction_error=[1.5, 2.5])
   axes = pictures.codes_figure(_FEW, measured).axes[3]
   assert axes.get_ylim()[1] > 2.5

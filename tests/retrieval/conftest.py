@@ -194,9 +194,9 @@ def table_model():
   return TableModel
 
 
-# Level sizes, the number of items, and limits in bytes: for all bitmaps, for
-# bitmaps per item, and for the table of offsets. With low limits, a small
-# catalog has the layout of a large one.
+# Level sizes, the number of items, and limits in bytes: of a bitmap, of a
+# bitmap per item of the catalog, and of a table of offsets. With low limits, a
+# small catalog has the layout of a large one.
 CASES = {
   'one level': ((300,), 100, None),
   'two levels': ((3, 300), 200, None),

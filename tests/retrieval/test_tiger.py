@@ -119,7 +119,7 @@ def whole_search(params, batch):
   return make_retriever(16).search(params, batch, 1)
 
 
-def test_many_beams_equal_scoring_every_item(whole_search, item_scores):
+def test_a_wide_search_equals_scoring_every_item(whole_search, item_scores):
   order = np.argsort(-item_scores, axis=1)
   ranked = np.take_along_axis(item_scores, order, 1)
   assert (ranked[:, :-1] - ranked[:, 1:] > 1e-5).all()

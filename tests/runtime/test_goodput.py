@@ -45,7 +45,7 @@ def compiles(seconds):
   )
 
 
-def test_phases_nest(watch, clock):
+def test_phases_can_be_nested(watch, clock):
   clock.now += 1
   with watch.phase('step'):
     clock.now += 2

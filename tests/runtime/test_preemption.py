@@ -11,7 +11,7 @@ import pytest
 from tiger_jax.runtime.preemption import StopSignal, exit_on_signals
 
 
-def test_a_signal_is_recorded_and_the_handler_restored():
+def test_a_signal_is_recorded_and_the_handler_is_restored():
   calls = []
   before = signal.signal(signal.SIGTERM, lambda *unused: calls.append(1))
   try:
@@ -84,7 +84,7 @@ def test_an_ignored_sighup_stays_ignored():
 
 
 def test_a_handler_in_c_is_replaced_by_the_default(monkeypatch):
-  """In Python, a handler in C is None, so it cannot be restored."""
+  """Python reports a handler in C as None, so it cannot be restored."""
   set_handler = signal.signal
   monkeypatch.setattr(
     signal, 'signal', lambda *args: set_handler(*args) and None

@@ -161,7 +161,7 @@ def test_tensorboard_stops_after_an_error(tmp_path, capsys):
   assert capsys.readouterr().err.count('WARNING') == 1
 
 
-def test_rewind_creates_no_missing_file(writer, tmp_path):
+def test_rewind_does_not_create_a_missing_file(writer, tmp_path):
   writer.rewind('train', 0, tmp_path / 'train')
   assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
 

@@ -44,7 +44,7 @@ def test_a_category_can_have_two_names():
   assert coarse_categories(items, 2) == ['A > B', 'A > D', 'E', UNKNOWN]
 
 
-def test_first_of_several_paths_counts():
+def test_the_first_of_several_paths_is_used():
   items = _items('A > B; C > D', 'C; A', 'E')
   assert coarse_categories(items) == ['A', 'C', 'E']
 

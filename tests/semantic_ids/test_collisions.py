@@ -66,7 +66,7 @@ def test_extra_code_equals_a_loop(codes):
 
 @settings(max_examples=60, deadline=None)
 @given(_ROWS, _ROWS, st.sets(st.integers(0, 29), max_size=15))
-def test_collision_codes_of_new_items_follow_the_largest(codes, new, removed):
+def test_new_items_get_collision_codes_above_the_largest(codes, new, removed):
   old = extra_code(codes, (3, 3), {'a': 1})
   # Removed items leave gaps in the numbers.
   kept = [i for i in range(len(codes)) if i not in removed] or [0]

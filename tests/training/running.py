@@ -136,7 +136,7 @@ class Run:
     )
 
   def counting(self, start, stop):
-    """Yields stacks of batches that contain their number."""
+    """Yields stacks of batches; each batch contains its own number."""
     for first in range(start, stop, self.steps_per_call):
       numbers = range(first, min(first + self.steps_per_call, stop))
       self.numbers += numbers

@@ -199,7 +199,7 @@ def test_the_window_starts_after_an_earlier_one():
   ('rewind', 'expected'),
   [(None, 0), (Rewind(100, 200), 100), (Rewind(100, 200, 8), 104)],
 )
-def test_the_reach_is_back_rounded_up_to_whole_calls(rewind, expected):
+def test_the_reach_is_the_steps_back_in_whole_calls(rewind, expected):
   assert Schedule(1, 1, 1, rewind).reach == expected
   if rewind:
     # The earliest bad step is the first after checkpoint 800.

@@ -60,9 +60,9 @@ class TrainConfig:
       models.
     on_non_finite: The reaction to a loss, gradient or parameter that is not
       finite. `abort` ends the training. `rewind:k,skip:m` restores the newest
-      checkpoint that is at least k steps older than the bad step, trains again
-      up to k steps before the bad step, and skips the next m batches. The bad
-      batch is always skipped. The skipped range is extended to whole calls (see
+      checkpoint that is at least k steps older than the bad step, trains until
+      k steps before the bad step, and skips the next m batches. The bad batch
+      is always skipped. The skipped range is extended to whole calls (see
       `steps_per_call`).
     length_buckets: Padded lengths of histories, in ascending order. A history
       is padded to the smallest length that holds it. The last length must be

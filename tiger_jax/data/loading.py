@@ -71,8 +71,8 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
     return [config.name, config.synthetic_users, seed]
   flags = [config.drop_short_users, config.allow_missing_metadata]
   # Versions without `keep_repeats` kept the repeats of `files`, and the Amazon
-  # data has no repeats. The values that give the same result are omitted, so
-  # that the fingerprints of these versions stay valid.
+  # data has no repeats. A value that gives the result of these versions is
+  # omitted, so that their fingerprints stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]

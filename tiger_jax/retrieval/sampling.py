@@ -59,7 +59,8 @@ class SamplerState(NamedTuple):
     log_probs = self.log_probs[row, parent, place]
     return SamplerState(
       fold(self.rngs[row, parent], code),
-      # A masked beam must stay at -inf. -inf in both fields would become NaN.
+      # A masked beam must keep the rank -inf. If `log_probs` were -inf too, the
+      # next rank would be NaN.
       jnp.where(jnp.isfinite(rank), log_probs, 0),
       rank,
     )

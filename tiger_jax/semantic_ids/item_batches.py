@@ -26,8 +26,8 @@ class ItemBatches:
   Attributes:
     embeddings: The embeddings of all items.
     steps_per_epoch: Number of batches in one epoch, at least one.
-    resident: Whether the device holds all items, so that a batch consists of
-      item rows.
+    resident: Whether the device holds all items, so that a batch needs only row
+      numbers.
     steps_per_call: Number of batches in one jitted call. It is a multiple of
       `steps_per_epoch` if the items are resident.
   """
@@ -77,7 +77,8 @@ class ItemBatches:
   ) -> Int32[np.ndarray, 'n b'] | Float[np.ndarray, 'n b dim']:
     """Stacks the batches of the steps from `start` up to `stop`.
 
-    The batches hold item rows if the items are resident, otherwise embeddings.
+    The batches hold row numbers if the items are resident, otherwise
+    embeddings.
     """
     rows = np.stack([self.rows(step) for step in range(start, stop)])
     if self.resident:

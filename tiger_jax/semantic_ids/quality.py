@@ -141,7 +141,7 @@ def format_table(measured: dict[str, Any]) -> str:
     'unique      number of distinct prefixes, in % of the number of items',
     'shared      % of items that share their prefix with another item',
     'error       % of the variance of the embeddings that is not explained,',
-    '            - if the codes represent no embeddings',
+    '            "-" if the codes represent no embeddings',
     "neighbors   % of an item's 10 nearest neighbors that have its prefix",
     'category    % of items in the most frequent category of their prefix',
     '',

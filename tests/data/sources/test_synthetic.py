@@ -12,7 +12,7 @@ def shop():
 
 
 def slow_probabilities(items, history):
-  """Computes the distribution that `synthetic` documents, item by item."""
+  """Computes the documented distribution of `synthetic` item by item."""
 
   def aisle(row):
     return items.fields['categories'][row].split(' > ')

@@ -62,7 +62,7 @@ def test_code_chosen_in_one_batch_per_epoch_is_kept(task, params):
       np.testing.assert_array_equal(params.model.codebooks[level], expected)
 
 
-def test_no_restart_after_restart_epochs(task, params):
+def test_restarts_end_after_the_configured_epochs(task, params):
   batch = jnp.asarray(embeddings()[:32])
   dead = params._replace(idle=tuple(idle + 100 for idle in params.idle))
   after_update = make_after_update(task)

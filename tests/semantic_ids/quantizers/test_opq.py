@@ -41,7 +41,7 @@ def _faiss_error(x, num_levels, num_bits, rotate=True):
 
 
 @pytest.mark.parametrize('dim, num_levels', [(12, 3), (10, 3), (5, 1)])
-def test_equals_slow_numpy(dim, num_levels):
+def test_opq_equals_slow_numpy(dim, num_levels):
   x = _correlated(200, dim)
   sizes = (6, 4, 3)[:num_levels]
   quantizer = opq.fit(jax.random.key(0), x, sizes)

@@ -24,7 +24,7 @@ def _slow_quantize(x, codebooks):
 
 
 @pytest.mark.parametrize('num_levels', [1, 3])
-def test_equals_slow_numpy(num_levels):
+def test_quantize_equals_slow_numpy(num_levels):
   rng = np.random.default_rng(0)
   x = rng.normal(size=(40, 6))
   codebooks = rng.normal(size=(num_levels, 9, 6))

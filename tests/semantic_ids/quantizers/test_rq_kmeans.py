@@ -29,7 +29,7 @@ def _embeddings(num_items, dim):
   return (x * 0.8 ** np.arange(dim)).astype(np.float32)
 
 
-def test_equals_slow_numpy():
+def test_rq_kmeans_equals_slow_numpy():
   rng = np.random.default_rng(1)
   x = rng.normal(size=(15, 4)).astype(np.float32)
   codebooks = [rng.normal(size=(v, 4)).astype(np.float32) for v in (5, 3, 6)]

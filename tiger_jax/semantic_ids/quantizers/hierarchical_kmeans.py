@@ -1,8 +1,8 @@
 """Hierarchical k-means: clusters within clusters, like the docids of DSI.
 
 Tay et al., Transformer Memory as a Differentiable Search Index, 2022, section
-3.2. A code numbers the children of one node, so it is meaningless without the
-codes before it.
+3.2. A code is the number of a child within one node, so it is meaningless
+without the codes before it.
 """
 
 import functools

@@ -38,7 +38,10 @@ class VqVae(NamedTuple):
     return product.distances(z, self._per_level, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
-    """Decodes the first 1, 2, ... parts; other parts are the mean vector."""
+    """Decodes the first 1, 2, ... parts.
+
+    Each other part is the mean of the codebook.
+    """
     z = product.partial_vectors(codes, self._per_level)
     return self.autoencoder.embed(z)
 
