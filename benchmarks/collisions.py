@@ -68,7 +68,8 @@ def _rows(
         f'{shop}, {rule}',
         measuring.spread(seconds[rule]),
         str(len(ids.level_sizes)),
-        # The last distance of RQ-KMeans is that to the reconstruction.
+        # In RQ-KMeans, the squared distance of an item to its last code is its
+        # reconstruction error.
         f'{error * variance:.5f}',
         f'{(ids.prefixes != nearest).any(axis=1).mean():.1%}',
         f'{error:.2%}',

@@ -4,7 +4,8 @@
 
 The settings are a softmax over the trie of the IDs, a recency bias in the
 cross-attention, and prefix embeddings (see `tiger_jax/config/model.py`). The
-rows with a value of `semantic_ids.collisions` have no collision code.
+rows "all three, nearest_free" and "all three, optimal" use these values of
+`semantic_ids.collisions`, so their IDs have no collision code.
 
 `configs/paper/ablation.py:cpu_long` has the model and the training of
 `configs/beauty.py:cpu`, and takes 10 minutes for each row on two CPU cores.

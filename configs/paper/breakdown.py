@@ -8,8 +8,8 @@ directly after the last item of the history. At full size, the datasets are
 Beauty, Sports and Toys.
 
 `configs/paper/breakdown.py:cpu` has small models on Beauty, and takes 4 minutes
-on two CPU cores. `:cpu_long` has the full SASRec and the TIGER of
-`configs/beauty.py:cpu_long` on Beauty, and takes two hours.
+on two CPU cores. `:cpu_long` has the full SASRec and the run
+"TIGER, two cores" of `table1.py` on Beauty, and takes two hours.
 """
 
 import ml_collections

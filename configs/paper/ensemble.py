@@ -3,8 +3,8 @@
   python -m tiger_jax.main --config=configs/paper/ensemble.py
 
 `configs/paper/ensemble.py:cpu` has small models on Beauty, and takes 4 minutes
-on two CPU cores. `:cpu_long` has the full SASRec and the TIGER of
-`configs/beauty.py:cpu_long` on Beauty, and takes two hours.
+on two CPU cores. `:cpu_long` has the full SASRec and the run
+"TIGER, two cores" of `table1.py` on Beauty, and takes two hours.
 """
 
 import ml_collections

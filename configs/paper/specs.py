@@ -29,8 +29,7 @@ MIXTURE = (
 )  # fmt: skip
 DIVERSITY = ('entropy@10', 'entropy@20', 'entropy@50', 'recall@10', 'proven')
 
-# The model of the paper, without the settings of `configs/beauty.py:cpu` that
-# `configs/paper/ablation.py` measures.
+# The paper's values of the settings that `configs/paper/ablation.py` measures.
 PAPERS_MODEL = {
   'softmax': 'all_codes', 'recency_bias': False, 'prefix_embeddings': 0,
 }  # fmt: skip
@@ -105,7 +104,7 @@ def sasrec_and_tiger(variant: str) -> dict[str, Any]:
 
   Args:
     variant: '' for the full size, `cpu` for small models, or `cpu_long` for
-      the full SASRec and the TIGER of `configs/beauty.py:cpu_long`.
+      the full SASRec and the run "TIGER, two cores" of `table1.py`.
 
   Returns:
     A dict from the name of a run to the fields that it changes.

@@ -67,5 +67,6 @@ def test_evaluates_on_another_number_of_devices(folder):
 def test_refuses_to_train_on_an_unsuitable_number_of_devices(tmp_path):
   small.make(tmp_path / 'shop')
   refusal = run(tmp_path, 3, '--mode=train').refusal
-  assert 'fsdp 2 x tensor 2 does not divide the number of devices, 3' in refusal
+  assert 'fsdp x tensor is 2 x 2, which does not divide' in refusal
+  assert 'the number of devices, 3:' in refusal
   assert not list((tmp_path / 'run').glob('data*'))

@@ -249,7 +249,7 @@ TABLE = r"""
 
 ## stages
 3 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.train.batch_size=8000 | dataset synthetic has 56 training examples, fewer than one batch of 8000: set config.train.batch_size to 56 or less, or add users with four or more events
-2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp 3 x tensor 1 does not divide the number of devices, 1: lower them, or train on more devices
+2 | $Q --workdir=run --config.parallel.fsdp=3 --mode=train | config.parallel.fsdp x tensor is 3 x 1, which does not divide the number of devices, 1: lower fsdp or tensor, or train on more devices
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=semantic_ids | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=bench | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'

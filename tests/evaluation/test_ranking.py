@@ -215,7 +215,9 @@ def test_only_exact_lists_of_a_model_that_scores_items_are_proven(
   assert result.proven == proven
 
 
-def test_a_ranking_with_transitions(trained, dataset, examples):
+def test_transitions_change_only_the_lists_of_users_who_have_them(
+  trained, dataset, examples
+):
   gate = Gate(0.9)
   result = rank(trained, examples, K, Search(K, gate=gate))
   alone = rank(trained, examples, K, Search(K))

@@ -1,4 +1,7 @@
-"""The choice of the share of the transitions, on a model with fixed answers."""
+"""Tests how the share of the transitions is chosen.
+
+The model has fixed answers.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from tiger_jax.experiments import mixture
 
 
 class ByGate(OneSplit):
-  """Returns the target first with one gate in validation, another in test."""
+  """Returns the target first, for some gates in validation, others in test."""
 
   def __init__(self, gate=None):
     super().__init__({}, -np.arange(60.0, dtype=np.float32), 1)
@@ -49,9 +52,10 @@ def test_the_gates_of_a_mixture_are_chosen_on_validation():
   assert rows['weight by count']['kappa'] == 10
   for row in rows.values():
     assert row['ndcg@10'] < 1 and row['masked_ndcg@10'] < 1
-  # Half of the two listed items are proven; the baseline scores all items.
+  # One of the two items in each list is proven; the baseline scores all items.
   assert rows['TIGER']['proven'] == 0.5 and rows['transitions']['proven'] == 1
-  # Validation has the beams of the config. The test is also masked.
+  # Validation has the 30 beams of the config, and is not masked. The test has
+  # 512 beams, and is run with and without masking.
   assert retriever.masked == {(30, False), (512, False), (512, True)}
 
 

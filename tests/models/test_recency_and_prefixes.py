@@ -32,7 +32,7 @@ def _batch(history=HISTORY, user=(0, 1, -1), target=(2, 6, 4)):
 
 @pytest.fixture(name='params', scope='module')
 def _params():
-  """Returns parameters with a random recency table and clear prefixes."""
+  """Returns parameters with random tables for recency and prefixes."""
   init = jax.jit(WITH_BOTH.init)
   params = init(jax.random.key(0), CODES, _batch())['params']
   rng = np.random.default_rng(1)
@@ -61,7 +61,7 @@ def _differ(logits, other):
   return (np.abs(np.asarray(logits[0] - other[0])).max(1) > 1e-3).tolist()
 
 
-def test_recency_bias_by_hand():
+def test_the_recency_bias_equals_values_by_hand():
   table = np.arange(64, dtype=np.float32).reshape(32, 2) + 1
   num_later = np.array([[0, 2, 30, 31, 32, 1000, -1, -5]])
   bias = RecencyBias(2).apply({'params': {'table': table}}, num_later)
@@ -215,7 +215,7 @@ def _slow_hash(codes, num_rows):
 
 
 @pytest.mark.parametrize('num_rows', [1, 7, 2**15, 2**24])
-def test_the_hash_equals_that_of_large_integers(num_rows):
+def test_the_hash_equals_that_of_python_integers(num_rows):
   codes = np.random.default_rng(0).integers(0, 4096, (50, 4))
   codes[0], codes[1] = 0, 4095
   rows = hash_prefixes(jnp.asarray(codes, jnp.int32), num_rows)

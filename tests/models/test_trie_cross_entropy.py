@@ -14,8 +14,8 @@ LEVEL_SIZES = (6, 5, 7)
 NUM_ITEMS = 60
 # An item without siblings at the last two levels.
 ALONE = 13
-# Items that are absent from training. Padding (-1) indexes the last one. No
-# other item has its first code.
+# Items that are absent from training. Padding (-1) indexes the last item, which
+# is the only item with its first code.
 ABSENT = np.append(np.arange(0, NUM_ITEMS, 4), NUM_ITEMS - 1)
 
 
@@ -90,7 +90,7 @@ def test_equals_a_dense_mask(trie):
   assert every.mean() > losses.mean() + 0.05
 
 
-def test_several_targets_per_history(trie):
+def test_several_targets_per_history_have_the_same_loss(trie):
   """With a causal encoder, the targets have two axes."""
   logits, items = _example()
   expected = _compute(logits, items, trie)
@@ -130,6 +130,6 @@ def test_padding_has_a_finite_loss_and_no_gradient(trie):
     assert (changes > 1e-3).sum() >= 5
     # The gradients of a softmax sum to zero.
     np.testing.assert_allclose(x.sum(1), 0, atol=1e-6)
-  # Codes that only absent items have get no gradient.
+  # A code gets no gradient if all items that have it are absent.
   absent = np.setdiff1d(CODES[:, 0], np.delete(CODES, ABSENT, 0)[:, 0])
   assert len(absent) and not np.any(np.asarray(gradients[0])[:, absent])

@@ -63,7 +63,7 @@ MUTANTS = [
     _FILE,
     'jnp.where(total > 0, jnp.minimum(self.gate[:, None], _MAX_GATE), 0)',
     'jnp.minimum(self.gate[:, None], _MAX_GATE)',
-    f'{_MIXTURE}test_without_a_share_the_search_is_tiger_alone',
+    f'{_MIXTURE}test_a_share_of_zero_equals_tiger_alone',
   ),
   Mutant(
     'a share of 1 leaves no probability to other items',

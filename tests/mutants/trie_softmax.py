@@ -152,14 +152,14 @@ _RECENCY = [
     'tiger_jax/models/relative_position.py',
     'jnp.where(jnp.asarray(num_later)[..., None] >= 0, bias, 0)',
     'jnp.where(jnp.asarray(num_later)[..., None] >= -1, bias, 0)',
-    f'{_NETWORK}test_recency_bias_by_hand',
+    f'{_NETWORK}test_the_recency_bias_equals_values_by_hand',
   ),
   Mutant(
     'the recency is not limited',
     'tiger_jax/models/relative_position.py',
     'table[jnp.clip(num_later, 0, MAX_RECENCY)]',
     'table[num_later % (MAX_RECENCY + 1)]',
-    f'{_NETWORK}test_recency_bias_by_hand',
+    f'{_NETWORK}test_the_recency_bias_equals_values_by_hand',
   ),
   Mutant(
     'the recency bias is random at the start',
@@ -242,14 +242,14 @@ _PREFIXES = [
     '    mixed = (mixed ^ code) * np.uint32(0x9E3779B1)\n',
     '    mixed = mixed + code\n    rows.append((mixed % num_rows).astype('
     'jnp.int32))\n    continue\n',
-    f'{_NETWORK}test_the_hash_equals_that_of_large_integers',
+    f'{_NETWORK}test_the_hash_equals_that_of_python_integers',
   ),
   Mutant(
     'a prefix of zeros has the hash zero',
     'tiger_jax/models/tiger.py',
     'codes[..., level].astype(jnp.uint32) + np.uint32(1)',
     'codes[..., level].astype(jnp.uint32)',
-    f'{_NETWORK}test_the_hash_equals_that_of_large_integers',
+    f'{_NETWORK}test_the_hash_equals_that_of_python_integers',
   ),
   Mutant(
     'the encoder does not add prefix embeddings',

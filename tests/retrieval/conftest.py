@@ -107,7 +107,8 @@ class TableModel:
       ids: A mapping of valid IDs, as tuples, to rows.
       num_beams: The number of beams.
       constrained: Whether to follow valid IDs only.
-      normalize_children: Whether to normalize over the codes that may follow.
+      normalize_children: Whether to normalize over the codes that may
+        follow the prefix.
 
     Returns:
       The beams as tuples (score, codes, row or None), best first, and the best

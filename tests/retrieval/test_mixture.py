@@ -16,14 +16,14 @@ WIDTH = 6
 
 
 def table_of(walks, num_rows):
-  """Counts the consecutive items of walks."""
+  """Returns the transitions of walks, for `num_rows` items."""
   pairs = [pair for walk in walks for pair in itertools.pairwise(walk)]
   counts = np.bincount(np.concatenate(walks), minlength=num_rows)
   return Transitions.from_pairs(np.array(pairs), counts)
 
 
 def slow_masses(walks, history, rows):
-  """Returns the masses of a request, and the count of its last item.
+  """Returns the masses of a request, and the transitions of its last item.
 
   Args:
     walks: The training histories.
@@ -93,7 +93,7 @@ class Shop:
     self.table = table_of(self.walks, num)
 
   def search(self, model, gate, num_beams=NUM_BEAMS, table=None, **options):
-    """Returns the beams of a search; without a gate, of TIGER alone."""
+    """Returns the beams of a search, by TIGER alone if `gate` is None."""
     if gate:
       options |= {
         'mixture': Mixture.of(self.table if table is None else table, gate),
@@ -180,7 +180,7 @@ def test_equals_the_score_of_every_item(shop, table_model, normalize):
   assert num_proven > 3 * NUM_REQUESTS
 
 
-def test_without_a_share_the_search_is_tiger_alone(shop, table_model):
+def test_a_share_of_zero_equals_tiger_alone(shop, table_model):
   """The results are equal bit for bit."""
   model = table_model(shop.case.level_sizes, np.arange(NUM_REQUESTS))
   for expected, beams in zip(
@@ -215,7 +215,7 @@ def test_a_share_of_one_ranks_the_transitions_first(small, table_model):
     assert items[len(masses) :] == sorted(others, key=lambda x: -own[x])
 
 
-def test_a_table_with_one_transition(small, table_model):
+def test_a_single_transition_ranks_its_item_first(small, table_model):
   case = small.case
   model = table_model(case.level_sizes, np.arange(NUM_REQUESTS))
   walks = [[small.histories[0][0], small.unsold[2]]]
@@ -226,7 +226,7 @@ def test_a_table_with_one_transition(small, table_model):
     expected = small.slow(model, request, gate, False, walks)
     assert_equals_slow(of_request(beams, request), expected)
   assert beams.items[0, 0] == small.unsold[2]
-  # n is 1, and so is kappa. The history ends with the first item.
+  # n and kappa are 1, so the share is .6 * n / (n + kappa) = .3.
   assert np.exp(beams.scores[0, 0]) > 0.3
 
 
@@ -293,7 +293,7 @@ def test_removed_items_have_no_mass(small, table_model):
   assert items[0] == 4 and not set(removed) & set(items)
 
 
-def test_purchases_and_shares_compile_nothing(small, table_model):
+def test_new_purchases_and_shares_need_no_recompilation(small, table_model):
   case = small.case
   model = table_model(case.level_sizes, np.arange(NUM_REQUESTS))
   walks, table, compiled = list(small.walks), small.table, set()

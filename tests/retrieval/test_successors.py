@@ -1,4 +1,4 @@
-"""The transition scores of requests, and the share of the transitions."""
+"""Tests the transition scores of requests, and the gate of a mixture."""
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def test_only_the_best_items_are_kept(monkeypatch):
   ],
 )
 def test_the_share_grows_with_the_count_of_the_last_item(gate, expected):
-  # Item 0 was left three times, item 1 once, and item 2 never.
+  # Three transitions start at item 0, one at item 1, and none at item 2.
   table = table_of([[0, 1, 0, 2], [0, 2]], 4)
   result = successors(table, [[1, 0], [0, 1], [0, 2], []], gate=gate)
   np.testing.assert_allclose(result.gate, expected, rtol=1e-6)
@@ -109,7 +109,7 @@ def test_an_invalid_gate_is_refused(arguments, message):
     )
 
 
-def test_the_gate_of_a_config():
+def test_a_gate_has_the_values_of_the_config():
   assert Gate.from_config(EvaluationConfig()) is None
   config = EvaluationConfig(transition_weight=0.5, transition_kappa=3.0)
   assert Gate.from_config(config) == Gate(0.5, 3.0)

@@ -42,7 +42,7 @@ def test_a_mixture_ranks_every_item(params, batch, item_scores):
   spread = spread.with_mixture(replicate(mesh, retriever.mixture))
   for beams in (
     retriever.search(params, batch, 1),
-    # Eight devices return the results of one.
+    # Eight devices return the same results as one device.
     spread.search(replicate(mesh, params), shard_batch(mesh, batch), 1),
   ):
     np.testing.assert_allclose(
@@ -66,7 +66,7 @@ def test_a_mixture_ranks_every_item(params, batch, item_scores):
     {'sampler': Sampler(np.zeros(8, np.uint32), np.float32(1), np.int32(2))},
   ],
 )
-def test_a_mixture_has_no_other_searches(params, batch, options):
+def test_a_mixture_refuses_other_kinds_of_search(params, batch, options):
   retriever = make_retriever(4).with_mixture(make_mixture())
   with pytest.raises(UsageError, match='transition_weight to 0') as error:
     retriever.search(params, batch, 4, **options)

@@ -61,7 +61,7 @@ def item_losses(params, catalog, rows):
 
 
 def _assert_equals_training_loss(retriever, params, rows):
-  """A search returns exactly these rows, with their training losses."""
+  """Checks that a search returns these rows, scored by their losses."""
   beams = jax.device_get(retriever.search(params, BATCH, 1))
   num = len(rows)
   scores = -np.asarray(item_losses(params, retriever.catalog, rows))

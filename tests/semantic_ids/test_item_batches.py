@@ -86,7 +86,7 @@ def test_statistics_refuse_values_that_are_not_finite(value):
     item_batches.statistics(x)
 
 
-def test_refuses_no_items():
+def test_refuses_an_empty_catalog():
   with pytest.raises(DataError, match='no item embeddings'):
     item_batches.statistics(np.zeros((0, 3), np.float32))
 

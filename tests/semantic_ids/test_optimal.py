@@ -161,9 +161,9 @@ class _WithoutACode(NamedTuple):
 
 
 def test_codes_that_do_not_exist_are_not_assigned():
-  # Branch 1 has the codewords 0, 1 and 7 for four items. 100.1 leaves: the
-  # total of the others is .7**2, and it would be at least .5 if 100.1 stayed.
-  # The next branch of 100.1 is 2.
+  # Branch 1 has the codewords 0, 1 and 7 for four items. The item 100.1 leaves,
+  # because the total of the others is then .7**2. If it stayed, the total would
+  # be at least .5. The nearest branch with a free code is 2.
   x = np.array([[100.0], [100.1], [100.3], [107.0]], np.float32)
   codes = np.array([[1, 0], [1, 0], [1, 0], [1, 3]], np.int32)
   ids = optimal(codes, _WithoutACode(_QUANTIZER), x, {})
@@ -195,7 +195,7 @@ def test_the_order_of_the_items_does_not_matter(batch_size):
     others = nearest_free(codes[order], quantizer, x[order], {}).codes
     unshuffled = nearest_free(codes, quantizer, x, {}).codes[order]
     changed |= (others != unshuffled).any()
-  # The same test would refuse `nearest_free`.
+  # `nearest_free` would fail this test.
   assert changed
 
 
@@ -212,6 +212,6 @@ def test_refuses_more_items_than_ids():
     _ids(x, optimal)
 
 
-def test_refuses_no_items():
+def test_refuses_an_empty_catalog():
   with pytest.raises(DataError, match='no items'):
     optimal(np.zeros((0, 2), np.int32), _QUANTIZER, np.zeros((0, 1)), {})

@@ -161,7 +161,7 @@ def test_assigning_no_items_returns_the_old_ids():
   assert tokenizer.assign(_embeddings(0), old) is old
 
 
-def test_refuses_no_items():
+def test_refuses_an_empty_catalog():
   with pytest.raises(DataError, match='no items'):
     _tokenizer().make_ids(_embeddings(0), {})
 

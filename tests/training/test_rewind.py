@@ -199,7 +199,7 @@ def test_the_window_starts_after_an_earlier_one():
   ('rewind', 'expected'),
   [(None, 0), (Rewind(100, 200), 100), (Rewind(100, 200, 8), 104)],
 )
-def test_the_reach_is_the_steps_back_in_whole_calls(rewind, expected):
+def test_the_reach_is_back_rounded_up_to_whole_calls(rewind, expected):
   assert Schedule(1, 1, 1, rewind).reach == expected
   if rewind:
     # The earliest bad step is the first after checkpoint 800.
@@ -305,7 +305,7 @@ def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   assert whole.trained_on() == numbers
   run = Run(tmp_path / 'run', save_every=3, rewind=Rewind(2, 3))
   with pytest.raises(Preempted, match='saved at step 2;'):
-    # The third stack is read again after the rewind.
+    # Four stacks are read before the rewind. The sixth is step 2 after it.
     run(Counter(of=[3, 11]), interrupted(run, 6, 'stop'))
   path = tmp_path / 'run' / 'checkpoints' / '2' / 'meta.json'
   assert json.loads(path.read_text())['meta'] == {'skipped': [[1, 4]]}
@@ -316,8 +316,8 @@ def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   assert run.saved() == whole.saved()
 
 
-def test_the_skipped_number_of_an_earlier_version_becomes_a_range(tmp_path):
-  """Earlier versions added the number to the batch numbers of later steps."""
+def test_a_number_of_skipped_batches_becomes_a_range(tmp_path):
+  """Earlier versions saved the number, and added it to later batch numbers."""
   run = Run(tmp_path, save_every=4, rewind=Rewind(back=1, skip=2))
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))

@@ -124,7 +124,7 @@ class Trie:
   def descend(
     self, level: int, prefixes: Prefixes, code: Integer[Array, 'b n']
   ) -> Prefixes:
-    """Appends a code to each prefix; a range without items is empty."""
+    """Appends a code to each prefix. If no item has it, its range is empty."""
     if prefixes.number is None:
       return self._narrow(level, prefixes, code)
     number = prefixes.number * self.level_sizes[level] + code

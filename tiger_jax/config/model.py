@@ -38,11 +38,12 @@ class ModelConfig:
       Otherwise each level has its own output layer. Tied embeddings have a
       smaller initial scale, and inputs are multiplied by `sqrt(d_model)`.
     softmax: The normalization of the code probabilities. `all_codes`: over all
-      codes of a level, as in the paper. `trie`: over the codes that continue
-      the prefix to the ID of an item (Wang et al., 2025). The probabilities of
-      all items then sum to 1.
-    recency_bias: Whether cross-attention has a learned bias for each head and
-      for the number of items between a key's item and the end of the history.
+      codes of a level, as in the paper. `trie`: only over the codes that follow
+      the prefix in the ID of some item (Wang et al., 2025). The probabilities
+      of all items then sum to 1.
+    recency_bias: Whether cross-attention has a learned bias. It depends on the
+      head and on the number of items between a key's item and the end of the
+      history.
     prefix_embeddings: Number of rows of a table of embeddings for whole
       prefixes. The encoder adds one row to the embedding of each code; a hash
       of the codes up to this one selects the row (Singh et al., 2023). 0 for no

@@ -172,7 +172,7 @@ def confidence(ranking: Ranking) -> Float[np.ndarray, 'n 1']:
 def _gap_to_top(ranking: Ranking) -> Float[np.ndarray, 'n k']:
   """Returns the difference between the top score and each score of a list.
 
-  It is 0 for no item.
+  The difference is 0 where the list has no item.
   """
   scores = ranking.scores.astype(np.float64)
   return np.where(ranking.items >= 0, scores[:, :1] - scores, 0)

@@ -28,16 +28,16 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
 
   The weight of the transitions is a constant, or n / (n + kappa) with the count
   n of the last item of the history. The constant and kappa are the best on
-  validation, where the search has `evaluation.num_beams` beams. The lists of
-  the test are proven (see `Search.until_proven`), so that the metrics do not
-  depend on the number of beams.
+  validation, where the search has `evaluation.num_beams` beams. In the test,
+  the search adds beams until the lists are proven (see `Search.until_proven`),
+  so that the metrics do not depend on the number of beams.
 
   Returns:
-    For each row: the test metrics `recall@k` and `ndcg@k` for k = 5 and 10;
-    `masked_` and the name of a metric, for lists without the items of the
-    history; `weight` and `kappa` of the mixtures; and `proven`, the share of
-    proven items in the lists with and without the items of the history,
-    whichever is smaller.
+    For each row, the test metrics `recall@k` and `ndcg@k` for k = 5 and 10; the
+    same metrics with the prefix `masked_`, for lists without the items of the
+    history; and `proven`, the share of the listed items that are proven, with
+    or without the items of the history, whichever share is smaller. The rows of
+    the mixtures also have the `weight` and `kappa` of their gate.
 
   Raises:
     UsageError: The model is not generative.

@@ -7,7 +7,7 @@ import numpy as np
 
 NUM_BUCKETS = 32
 MAX_DISTANCE = 128
-# Items further from the end of the history share one recency bias.
+# All items with at least this many later items share one recency bias.
 MAX_RECENCY = 31
 
 
@@ -62,7 +62,7 @@ class RelativePositionBias(nn.Module):
 
 
 class RecencyBias(nn.Module):
-  """A learned bias for each head and recency of an item; 0 at the start."""
+  """A learned bias for each head and recency of an item, initialized to 0."""
 
   num_heads: int
 

@@ -70,7 +70,7 @@ class Tiger(nn.Module):
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
     if c.prefix_embeddings:
-      # The standard deviation is .1, relative to the code embeddings.
+      # The standard deviation is a tenth of that of the code embeddings.
       self.prefix_embedding = nn.Embed(
         c.prefix_embeddings,
         c.d_model,
@@ -326,9 +326,9 @@ def _trie_cross_entropy(
   logits: Sequence[Float[Array, '*b _v']],
   target_codes: Int[Array, '*b l'],
 ) -> list[Float[Array, '*b']]:
-  """Returns the cross-entropy of each target's code among valid codes."""
+  """Returns the cross-entropy of each target over the valid codes."""
   shape = target_codes.shape[:-1]
-  # The trie takes one prefix for each of `n` requests.
+  # In the trie, each target is a request with one beam.
   codes = target_codes.reshape(-1, 1, target_codes.shape[-1])
   prefixes = trie.root(len(codes))
   per_level = []

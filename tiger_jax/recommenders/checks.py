@@ -55,8 +55,9 @@ def check_devices(config: Config) -> None:
   c, num_devices = config.parallel, len(jax.devices())
   if num_devices % (c.fsdp * c.tensor):
     raise UsageError(
-      f'config.parallel.fsdp {c.fsdp} x tensor {c.tensor} does not divide the '
-      f'number of devices, {num_devices}: lower them, or train on more devices'
+      f'config.parallel.fsdp x tensor is {c.fsdp} x {c.tensor}, which does not '
+      f'divide the number of devices, {num_devices}: lower fsdp or tensor, or '
+      'train on more devices'
     )
   batch_size, num_shards = config.train.batch_size, num_devices // c.tensor
   if batch_size % num_shards:

@@ -145,8 +145,8 @@ class Session:
   def training_trie(self) -> Trie | None:
     """The IDs of the items that occur in training, for a trie softmax.
 
-    Training does not lower the probabilities of the other items. None if the
-    softmax is over all codes.
+    The normalizer does not contain the other items, so training does not lower
+    their probabilities. None if the softmax is over all codes.
     """
     if self.config.model.softmax == 'all_codes':
       return None
@@ -181,7 +181,7 @@ class Session:
   def transitions(self) -> Transitions:
     """The transitions of training, on all devices, for a mixture.
 
-    The table has the rows of the catalog.
+    The table has one row for each row of the catalog.
 
     Raises:
       DataError: No user has two training events.

@@ -54,7 +54,7 @@ def history_lengths(lengths: Int[np.ndarray, ' users']) -> Markup:
 def level_shares(
   title: str, label: str, lines: Mapping[str, Sequence[float]]
 ) -> Markup:
-  """Draws shares of items by the number of first codes that are compared."""
+  """Draws shares of items by the length of the prefix, 1, 2, ... codes."""
   figure = Figure(figsize=_SIZE, layout='constrained')
   axes = figure.subplots()
   num_levels = len(next(iter(lines.values())))
@@ -66,7 +66,7 @@ def level_shares(
     )  # fmt: skip
   largest = max(max(values) for values in lines.values())
   axes.set(
-    title=title, xlabel='number of first codes', ylabel=label,
+    title=title, xlabel='length of the prefix, in codes', ylabel=label,
     xlim=(0.8, num_levels + 0.2), ylim=(0, max(1.0, largest)), xticks=levels,
   )  # fmt: skip
   axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -79,7 +79,7 @@ def level_shares(
     for n in range(1, num_levels + 1)
   ]
   add_tips(axes, np.arange(num_levels + 1) + 0.5, texts)
-  return to_svg(figure, f'{title}, by number of first codes')
+  return to_svg(figure, f'{title}, by length of the prefix')
 
 
 @rc_context(STYLE)

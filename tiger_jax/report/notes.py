@@ -15,13 +15,13 @@ NOTES = {
     the target in the training data.""",
   'cold_start': """
     The users are those whose target is unseen in training. Items that a user
-    already has are excluded. Epsilon is the largest share of unseen items in a
-    list. "prefix rule" inserts unseen items into a list, directly after the
-    first seen item with the same semantic prefix. "exact scores" generates the
-    full IDs of unseen items. In the training data, the last code of such an ID
-    never followed its prefix. "reachable" is the share of users whose target
-    the rule of the row can return. "reachable_items" is the share of unseen
-    items that this rule can return.""",
+    already has are excluded. Epsilon is the upper limit of the share of unseen
+    items in a list. "prefix rule" inserts unseen items into a list, directly
+    after the first seen item with the same semantic prefix. "exact scores"
+    generates the full IDs of unseen items. In the training data, the last code
+    of such an ID never followed its prefix. "reachable" is the share of users
+    whose target can be returned by the row's rule. "reachable_items" is the
+    share of unseen items that this rule can return.""",
   'diversity': """
     Entropy@k is the entropy of the categories of the first k items, in nats.
     Only the first two levels of a category path are used. The paper does not
@@ -46,9 +46,10 @@ NOTES = {
     "transitions"). The search ranks prefixes by this probability. In "constant
     weight", g is "weight". In "weight by count", g is n / (n + kappa), where n
     is how often the last item of the history was followed by another item in
-    the training data. "weight" and "kappa" are the best on validation, with the
-    serving search. The search has more beams than in other tables, so the
-    values of TIGER may differ between the tables.""",
+    the training data. "weight" and "kappa" are the best on validation, where
+    the search has evaluation.num_beams beams. In the test, it has more beams
+    than in other tables, so the values of TIGER may differ between the
+    tables.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean
@@ -58,9 +59,11 @@ NOTES = {
     800.""",
   'table1': """
     On a CPU, the search called "approximate" returns the same items as the
-    exact search. The row "TIGER, two cores" is the model of
-    configs/beauty.py:cpu_long, which is much smaller than the paper's model.
-    Not all tables have this row.""",
+    exact search. The row "TIGER, two cores" has the sizes and the training of
+    configs/beauty.py:cpu_long, but the paper's softmax, no recency bias and no
+    prefix embeddings. Its model is much smaller than the paper's model. The
+    rows "TIGER, our training" are configs/beauty.py:cpu (15 minutes) and
+    configs/beauty.py:cpu_long (90 minutes). Not all tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",

@@ -136,7 +136,7 @@ def codes_figure(ids: SemanticIds, measured: dict[str, Any]) -> Figure:
   draw_code_use(code_use, ids)
   _draw_histogram(histogram, measured['collision_histogram'])
   for axes, (title, names) in zip(by_level, _BY_LEVEL.items(), strict=True):
-    axes.set(title=title, xlabel='number of first codes that are compared')
+    axes.set(title=title, xlabel='length of the prefix, in codes')
     _draw_levels(axes, measured, names)
   figure.suptitle(f'Semantic IDs of {measured["items"]:,} items')
   return figure

@@ -48,9 +48,9 @@ whether the numbers of TIGER exclude these items.
 only show that the code works: do not compare them with the paper's numbers.
 Most of them have one seed and evaluate 4,096 users. cold_start_cpu evaluates
 all users whose target is unseen. For 4,096 users, the standard error of a
-recall of .03 is .003, and that of a recall of .01 is .002. Experiments whose
-name ends in _cpu_long have SASRec at full size, and a TIGER model that two
-cores train in 1.5 hours ("TIGER, two cores" in table1).
+recall of .03 is .003, and that of a recall of .01 is .002. The experiments
+breakdown_cpu_long and ensemble_cpu_long have SASRec at full size, and a TIGER
+model that two cores train in 1.5 hours ("TIGER, two cores" in table1).
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
 rows were not all made on the same day or with the same version of the code. The

@@ -10,7 +10,7 @@ from tiger_jax.catalog.trie import Prefixes, Trie
 
 
 class ListedItems(NamedTuple):
-  """The positions of a list of items for each request.
+  """The positions of the listed items of each request in a search.
 
   Attributes:
     codes: The Semantic IDs of the items `[b, f, l]`.
@@ -39,7 +39,7 @@ class ListedItems(NamedTuple):
       trie: The index of the valid IDs.
       rows: The rows of the items.
       codes: The Semantic IDs of the items.
-      slots: The slot ranges of `codes`, the last of `Trie.ranges`.
+      slots: The slot ranges of the full IDs: `trie.ranges(codes)[-1]`.
     """
     first, end = slots
     slot = jnp.minimum(first, len(trie.arrays.rows) - 1)

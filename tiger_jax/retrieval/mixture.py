@@ -1,11 +1,14 @@
 """A mixture of TIGER and transition counts in one beam search.
 
 The probability of a prefix is (1 - g) P(prefix) + g M(prefix). P is the
-probability of TIGER. M is the share of the transition scores that belongs to
-the items below the prefix (see `models.baselines.transitions`). Beams are
-ranked by this probability at every level, so a search with few beams finds the
-items that are good by either part, and `Beams.exact_k` is proven for the
-mixture.
+probability by TIGER, and g is the share of the transitions (see `Gate`). The
+mass of an item is its share of the transition scores of the request (see
+`models.baselines.transitions`). M is the total mass of the items with this
+prefix.
+
+Beams are ranked by this probability at every level. A search with few beams
+thus finds the items that are good by either part, and `Beams.exact_k` counts
+the results that are proven for the mixture.
 """
 
 import dataclasses
@@ -24,10 +27,10 @@ from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.listed_items import ListedItems
 
-# The maximum number of transitions that are read from each recent item, and of
-# items that each request keeps.
+# At most this many transitions are read from each recent item, and at most this
+# many items are kept for each request.
 _NUM_SUCCESSORS = 100
-# Greater than every row.
+# Marks a missing row. It is greater than every row, so it is sorted last.
 _NO_ROW = np.iinfo(np.int32).max
 # With a gate of 1, items without a transition would have probability 0, and
 # most searches would run out of items.
@@ -68,10 +71,9 @@ class Mixture(NamedTuple):
   """The transitions and the gate of a mixture, as a pytree of arrays.
 
   Attributes:
-    transitions: The transitions. Those of items without a row in the table are
-      0.
-    weight: The field of the `Gate`.
-    kappa: The field of the `Gate`.
+    transitions: The transitions. Items without a row in the table have none.
+    weight: `Gate.weight`.
+    kappa: `Gate.kappa`.
   """
 
   transitions: Transitions
@@ -166,8 +168,9 @@ class Successors(NamedTuple):
   def start(self, trie: Trie) -> 'MixtureState':
     """Returns the state of the mixture before the first level.
 
-    The masses of the items in the catalog sum to 1. A request without such
-    items has a gate of 0.
+    The masses of the items in the catalog sum to 1, before those of excluded
+    items are set to 0. A request without transitions to items in the catalog
+    has a gate of 0.
     """
     ranges = trie.ranges(self.codes)
     items = ListedItems.start(trie, self.rows, self.codes, ranges[-1])
@@ -189,11 +192,11 @@ class MixtureState(NamedTuple):
 
   Attributes:
     items: The positions of the items with transitions.
-    mass: The share of each item in the transition scores `[b, f]`.
+    mass: The mass of each item `[b, f]`; 0 for excluded items.
     log_gate: The logarithm of g `[b, 1]`.
     log_rest: The logarithm of 1 - g `[b, 1]`.
-    log_probs: The log-probability by TIGER of each beam, and between `mix` and
-      `advance` of each candidate.
+    log_probs: The log-probability by TIGER of each beam or, between `mix` and
+      `advance`, of each candidate.
   """
 
   items: ListedItems
@@ -223,7 +226,7 @@ class MixtureState(NamedTuple):
     items = self.items.at(level, trie, prefixes, own.shape[1])
     at = jnp.arange(len(own))[:, None], items.place
     mass = jnp.zeros_like(own).at[at].add(self.mass, mode='drop')
-    # Only candidates above a listed item have a mass.
+    # Only candidates that are prefixes of a listed item have a mass.
     mixed = jnp.logaddexp(
       self.log_rest + own.at[at].get(mode='clip'),
       self.log_gate + jnp.log(mass.at[at].get(mode='clip')),

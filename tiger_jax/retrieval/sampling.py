@@ -98,7 +98,7 @@ class Sampler(NamedTuple):
     level_size: int,
     codes: Integer[Array, 'b m w'] | None = None,
   ) -> SamplerState:
-    """Returns the noisy ranks of codes, at most the rank of their beam.
+    """Draws the noisy rank of each code, at most the rank of its beam.
 
     Args:
       level: The level of the codes.

@@ -152,7 +152,7 @@ def optimal(
   surplus = []
   for _, in_branch in itertools.groupby(items, lambda item: branch[item[0]]):
     members, distances = map(np.stack, zip(*in_branch, strict=True))
-    # A code that does not exist in the branch is at infinite distance of all.
+    # A code that does not exist in the branch has infinite distances.
     existing = np.flatnonzero(distances[0] < np.inf)
     stays, code = optimize.linear_sum_assignment(distances[:, existing])
     codes[members[stays], -1] = existing[code]
@@ -262,7 +262,7 @@ def _in_own_branch(
   rows: Int[np.ndarray, ' n'],
   batch_size: int,
 ) -> Iterator[Float[np.ndarray, ' last']]:
-  """Yields the distances of each row to the last codes of its branch."""
+  """Yields the distances from each item to the last codes of its branch."""
   size = min(batch_size, 1 << max(len(rows) - 1, 0).bit_length())
   for start in range(0, len(rows), size):
     batch = rows[start : start + size]

@@ -282,7 +282,7 @@ def _read_shop(workdir: Path, config: EmbeddingConfig) -> Shop:
 
 
 def _encoder(config: EmbeddingConfig) -> str:
-  """Returns the name of the encoder's model; if it has none, of the encoder."""
+  """Returns the name of the encoder's model, or of the encoder itself."""
   has_model = config.encoder == 'sentence-transformers'
   return config.model if has_model else config.encoder
 

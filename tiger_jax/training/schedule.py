@@ -58,9 +58,9 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """The most steps that a window can start before the newest checkpoint.
+    """The maximum number of steps from a window's start to the last checkpoint.
 
-    The bad step comes after the newest checkpoint, because a checkpoint is
+    The bad step comes after the last checkpoint, because a checkpoint is
     saved only if all values so far are finite.
     """
     if not self.rewind:

@@ -23,7 +23,8 @@ _POPULARITY_WEIGHT = 1e-6
 class Transitions(NamedTuple):
   """The transitions of the training histories.
 
-  They are sorted by their first item. The transitions from one item are in
+  A transition is a pair of consecutive items. Transitions are sorted by their
+  first item. The transitions from one item are in
   descending order of their counts, and those with equal counts in the order of
   the second item. `successor` and `count` end with spare capacity.
 
@@ -32,7 +33,7 @@ class Transitions(NamedTuple):
       `start[i + 1] - 1`.
     successor: The second item of each transition.
     count: The number of times that each transition occurs.
-    num_left: The number of transitions from each item, `count(a)`.
+    num_left: The number of transitions from each item.
     popularity: The number of times that each item occurs.
   """
 
@@ -124,7 +125,7 @@ class Recent(NamedTuple):
     start: The index of the first transition from each item.
     stop: The index after the last transition.
     num_left: The number of transitions from each item.
-    weight: The score that a transition from the item has per occurrence.
+    weight: The score of one occurrence of a transition from the item.
   """
 
   start: Int[Array, 'b r']

@@ -25,8 +25,8 @@ def fit(
   """Finds the centroids of `num_clusters` clusters.
 
   The centroid of an empty cluster is moved to one of the points that are
-  farthest from their centroids.
-  If fewer than `num_clusters` points are distinct, centroids repeat.
+  farthest from their nearest centroids. If fewer than `num_clusters` points are
+  distinct, centroids repeat.
 
   Raises:
     UsageError: There are more clusters than points.
@@ -99,8 +99,9 @@ def lloyd(
 ) -> Float[Array, 'v z']:
   """Moves every centroid to the mean of the points nearest to it.
 
-  A centroid without points is moved to a point that is far from its centroid.
-  Only the first `num_points` points and `num_clusters` centroids count.
+  A centroid without points is moved to a point that is far from its nearest
+  centroid. Only the first `num_points` points and `num_clusters` centroids
+  count.
   """
   max_clusters = len(centroids)
   codes, distances = nearest(x, centroids)

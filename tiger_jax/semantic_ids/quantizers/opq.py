@@ -52,7 +52,10 @@ class Opq(NamedTuple):
     return product.distances(self._rotate(x), self.codebooks, level)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
-    """Reconstructs embeddings; unknown parts are their codebook's mean."""
+    """Reconstructs embeddings from the first 1, 2, ... codes.
+
+    Each later part is the mean of its codebook.
+    """
     rotated = product.partial_vectors(codes, self.codebooks)
     x = jnp.einsum('blz,dz->bld', rotated, self.rotation, precision='highest')
     return x + self.mean[None, None]

@@ -26,14 +26,15 @@ class Entry:
   Attributes:
     quantizer: The class, a `Quantizer`.
     codebook_sizes: Default number of codes at each level.
-    fit: A function that returns a quantizer fitted to `(rng, embeddings,
-      codebook_sizes)`. Embeddings may have any float type and may be
+    fit: A function of `(rng, embeddings, codebook_sizes)` that returns a fitted
+      quantizer. Embeddings may have any float type and may be
       memory-mapped. None for an autoencoder, which `AutoencoderTask` trains.
     codes_are_items: Whether codes are made from items, so that no codebook can
       be larger than the catalog.
     has_spare_codes: Whether an item can get a code that is not its nearest, as
       all values of `collisions` except `extra_code` require.
-    refused_sizes: Returns the problem with codebook sizes, or None.
+    refused_sizes: A function that returns the problem with codebook sizes, or
+      None.
   """
 
   quantizer: type[Any]
