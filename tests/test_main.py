@@ -134,7 +134,7 @@ def test_a_failed_data_stage_runs_again(command, data_refusal, raw, tmp_path):
   content = path.read_bytes()
   path.write_bytes(content[:-20])
   data_refusal()
-  assert not (tmp_path / 'run' / 'data').exists()
+  assert not (tmp_path / 'run').exists()
   path.write_bytes(content)
   code, out, err = command(
     QUICKSTART,

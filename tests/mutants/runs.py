@@ -17,4 +17,27 @@ MUTANTS = (
     'self.name = signal.Signals(number).name',
     'tests/runtime/test_preemption.py::test_sighup_is_recorded',
   ),
+  Mutant(
+    'a refused run leaves its folder',
+    'tiger_jax/storage/artifacts.py',
+    '            folder.rmdir()',
+    '            pass',
+    'tests/storage/test_locks.py::test_a_refused_run_leaves_nothing',
+  ),
+  Mutant(
+    'a refused run removes a lock of an earlier command',
+    'tiger_jax/storage/artifacts.py',
+    'if lock in created and os.listdir(workdir) == [LOCK]:',
+    'if os.listdir(workdir) == [LOCK]:',
+    'tests/storage/test_locks.py::'
+    'test_a_run_that_fails_later_keeps_its_folder_and_its_lock',
+  ),
+  Mutant(
+    'a lock of a removed file is used',
+    'tiger_jax/storage/artifacts.py',
+    'if not os.fstat(file.fileno()).st_nlink:',
+    'if False:',
+    'tests/storage/test_locks.py::'
+    'test_a_lock_that_another_process_removed_is_refused',
+  ),
 )
