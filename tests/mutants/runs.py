@@ -4,6 +4,13 @@ from tests.mutants.mutant import Mutant
 
 MUTANTS = (
   Mutant(
+    'a class has the name of an interface',
+    'tiger_jax/serving/recommendation.py',
+    'class RecommendationList(',
+    'class Recommendations(',
+    'tests/test_imports.py::test_no_other_class_has_the_name_of_an_interface',
+  ),
+  Mutant(
     'a stopped run prints an error',
     'tiger_jax/runtime/console.py',
     "kind = '' if isinstance(error, Preempted) else 'error: '",

@@ -26,7 +26,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving import arguments, one_process
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
-from tiger_jax.serving.recommendation import Recommendation, Recommendations
+from tiger_jax.serving.recommendation import Recommendation, RecommendationList
 from tiger_jax.stages import embedding, training
 from tiger_jax.storage.artifacts import input_folder, read_artifact
 
@@ -125,7 +125,7 @@ class Recommender:
     k: int = 10,
     options: Options = _DEFAULTS,
     strict: bool = True,
-  ) -> Recommendations:
+  ) -> RecommendationList:
     """Returns the k items most likely to be bought next, best first.
 
     Args:
@@ -155,13 +155,13 @@ class Recommender:
     rows = self._known.rows(history, 'history')
     if not rows:
       raise UsageError('the history is empty: name at least one item id')
-    items = Recommendations(self._recommend([rows], k, [-1], options)[0])
+    items = RecommendationList(self._recommend([rows], k, [-1], options)[0])
     items.unknown = tuple(unknown)
     return items
 
   def recommend_for_user(
     self, user: Any, k: int = 10, options: Options = _DEFAULTS
-  ) -> Recommendations:
+  ) -> RecommendationList:
     """Like `recommend`, for a user in the data of the run.
 
     Args:
@@ -176,7 +176,7 @@ class Recommender:
     """
     (row,) = self._users.rows([user], 'user')
     history = self.dataset.history_of(row).tolist()
-    return Recommendations(self._recommend([history], k, [row], options)[0])
+    return RecommendationList(self._recommend([history], k, [row], options)[0])
 
   def recommend_rows(
     self,
