@@ -4,6 +4,14 @@ from tests.mutants.mutant import Mutant
 
 MUTANTS = (
   Mutant(
+    'the item lists of a retriever have any type',
+    'tiger_jax/interfaces.py',
+    'k: int, lists: ItemLists | None = None',
+    'k: int, lists: Any = None',
+    'tests/retrieval/test_items.py::'
+    'test_every_retriever_has_the_signature_of_the_protocol',
+  ),
+  Mutant(
     'a class has the name of an interface',
     'tiger_jax/serving/recommendation.py',
     'class RecommendationList(',

@@ -13,11 +13,11 @@ from tiger_jax.config.recorded import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.beam_search import Beams
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
