@@ -10,7 +10,7 @@ from tiger_jax import pipeline
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.storage import record
+from tiger_jax.storage import artifacts, record
 from tiger_jax.storage.artifacts import Artifact
 
 STAGES = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
@@ -23,7 +23,7 @@ def _fingerprints(monkeypatch, tmp_path):
   def run_stage(workdir, name, wanted, build, **unused):
     return Artifact(workdir / name, wanted, 0.0, {}), False
 
-  monkeypatch.setattr(pipeline, 'run_stage', run_stage)
+  monkeypatch.setattr(artifacts, 'run_stage', run_stage)
 
   def fingerprints(config):
     run = pipeline.Pipeline(from_json(config), tmp_path / 'run')

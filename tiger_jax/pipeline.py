@@ -1,6 +1,6 @@
 """Runs the stages in order, from raw files to results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import functools
 from pathlib import Path
@@ -20,23 +20,15 @@ from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import processes
-from tiger_jax.runtime.environment import environment
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
 from tiger_jax.stages.report import write_report
 from tiger_jax.stages.results import collect
+from tiger_jax.stages.stage import run_stage, say
 from tiger_jax.storage import files, record
-from tiger_jax.storage.artifacts import (
-  RESULTS,
-  Artifact,
-  await_stage,
-  locked,
-  partial_folder,
-  run_stage,
-  superseded,
-)
+from tiger_jax.storage.artifacts import RESULTS, Artifact, locked, superseded
 from tiger_jax.storage.fingerprints import fingerprint
 
 # Maps each mode to the folder of its artifact.
@@ -85,9 +77,10 @@ class Pipeline:
     )
     processes.require_shared(workdir)
     self.config = config
-    self._elsewhere, self._command = elsewhere, command
+    self._command = command
     self._needs = registry.entry(config.model).needs
     self.workdir = workdir
+    self._stage = functools.partial(run_stage, config, workdir, elsewhere)
     self.writer = MetricsWriter(workdir)
 
   def close(self) -> None:
@@ -121,7 +114,7 @@ class Pipeline:
         break
     if folders := superseded(self.workdir, tuple(STAGES.values())):
       names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
-      _say('kept', f'{names}, made with other configs; you may remove them')
+      say('kept', f'{names}, made with other configs; you may remove them')
 
   @functools.cached_property
   def data_stage(self) -> Artifact:
@@ -129,7 +122,7 @@ class Pipeline:
     made_from = data.made_from(self.config)
     former = [x for x in made_from if x != ITEM_ORDER]
     if former != made_from and self._is_made_from('data', former):
-      _say('data', 'items have new row numbers, so all stages run again')
+      say('data', 'items have new row numbers, so all stages run again')
     return self._stage(
       'data', made_from, lambda folder: data.build(self.config, folder)
     )
@@ -138,13 +131,13 @@ class Pipeline:
   def dataset(self) -> Dataset:
     """The items and the histories."""
     d = data.load(self.data_stage.folder)
-    _say(
+    say(
       'data',
       f'{d.name}: {d.num_users:,} users, {d.num_items:,} items, '
       f'{d.num_interactions:,} interactions',
     )
     for line in counts.lines(counts.read(self.data_stage.folder)):
-      _say('', line)
+      say('', line)
     return d
 
   @functools.cached_property
@@ -165,9 +158,9 @@ class Pipeline:
     vectors = embedding.load(self.embedding_stage.folder)
     num_items, dim = vectors.shape
     name = embedding.encoder_name(self.config.embedding)
-    _say('embedding', f'{num_items:,} items x {dim}, {name}')
+    say('embedding', f'{num_items:,} items x {dim}, {name}')
     if rows := self.embedding_stage.about.get('vectors'):
-      _say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
+      say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
     return vectors
 
   @functools.cached_property
@@ -253,59 +246,6 @@ class Pipeline:
     """Returns whether the folder holds the stage with these inputs."""
     folder, wanted = self.workdir / name, fingerprint(name, *made_from)
     return record.exists(folder) and record.read(folder).fingerprint == wanted
-
-  def _stage(
-    self,
-    name: str,
-    made_from: list[Any],
-    build: Callable[[Path], dict[str, Any] | None],
-    resumable: bool = False,
-    collective: bool = False,
-    about: dict[str, str] | None = None,
-  ) -> Artifact:
-    """Runs a stage, unless it is finished.
-
-    The main process builds the artifact while the other processes wait. If
-    `collective`, all processes build it together.
-    """
-    wanted = fingerprint(name, *made_from)
-    processes.require_same(
-      {f'input of stage {name}': wanted},
-      'give all hosts the same input files, and remove files that only some of '
-      'them have',
-    )
-    if not processes.is_main():
-      if collective and processes.broadcast_from_main(0):
-        build(partial_folder(self.workdir, name, wanted))
-      return await_stage(self.workdir, name, wanted, self._elsewhere)
-
-    def announce_and_build(folder: Path) -> dict[str, Any] | None:
-      processes.broadcast_from_main(1)
-      return build(folder)
-
-    artifact, is_new = run_stage(
-      self.workdir,
-      name,
-      wanted,
-      announce_and_build if collective else build,
-      about={
-        'config': dataclasses.asdict(self.config),
-        'environment': environment(),
-      }
-      | (about or {}),
-      resumable=resumable,
-      elsewhere=self._elsewhere,
-    )
-    if collective and not is_new:
-      processes.broadcast_from_main(0)
-    status = f'made in {artifact.seconds:.0f} s' if is_new else 'reused'
-    _say(name, f'{status} ({artifact.folder})')
-    return artifact
-
-
-def _say(stage: str, text: str) -> None:
-  """Prints a line about a stage. `stage` is '' on a continuation line."""
-  print(f'{stage:>12}{":" if stage else " "} {text}', flush=True)
 
 
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
