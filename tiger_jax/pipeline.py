@@ -1,6 +1,7 @@
 """Runs the stages in order, from raw files to results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -23,7 +24,14 @@ from tiger_jax.runtime import processes
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
+from tiger_jax.stages import (
+  data,
+  embedding,
+  evaluation,
+  first_checks,
+  semantic_ids,
+  training,
+)
 from tiger_jax.stages.report import write_report
 from tiger_jax.stages.results import collect
 from tiger_jax.stages.stage import run_stage, say
@@ -67,17 +75,16 @@ class Pipeline:
       command: The command that repeats the run, for the results.
 
     Raises:
-      UsageError: Settings contradict each other, or the processes of the run
-        differ in the config, the version of the code, or the folder.
+      UsageError: The processes of the run differ in the config, the version of
+        the code, or the folder.
     """
-    checks.check(config)
     processes.require_same(
       {'config': dataclasses.asdict(config), 'version': tiger_jax.__version__},
       'start all processes with the same code and the same command',
     )
     processes.require_shared(workdir)
     self.config = config
-    self._command = command
+    self._elsewhere, self._command = elsewhere, command
     self._needs = registry.entry(config.model).needs
     self.workdir = workdir
     self._stage = functools.partial(run_stage, config, workdir, elsewhere)
@@ -88,9 +95,28 @@ class Pipeline:
     self.writer.close()
     self.__dict__.pop('session', None)
 
+  def check(self, mode: str) -> None:
+    """Checks the devices and the size of the dataset.
+
+    Args:
+      mode: A key of `STAGES`, or `bench`.
+
+    Raises:
+      UsageError: The devices do not fit the config, or there are too few items.
+      DataError: There are too few training examples, or the data stage fails.
+    """
+    folders = (self.workdir, *self._elsewhere)
+    is_training = first_checks.trains(self.config, mode, folders)
+    if is_training:
+      checks.check_devices(self.config)
+    first_checks.check_sizes(self.config, self.dataset, mode, is_training)
+
   def run(self, last: str) -> None:
-    """Runs the stages that the model needs, up to `last`, a key of `STAGES`."""
-    _ = self.data_stage  # Raises an error if the folder cannot be used.
+    """Runs the stages that the model needs, up to `last`, a key of `STAGES`.
+
+    The devices and the size of the dataset are checked first, see `check`.
+    """
+    self.check(last)
     if processes.is_main():
       # Not in `__init__`, because --mode=bench must not modify the folder.
       files.write_json(
@@ -248,6 +274,36 @@ class Pipeline:
     return record.exists(folder) and record.read(folder).fingerprint == wanted
 
 
+@contextlib.contextmanager
+def open_run(
+  config: Config, workdir: Path, mode: str = 'evaluate', command: str = ''
+) -> Iterator[Pipeline]:
+  """Checks the settings of a run, and yields its stages.
+
+  The folder is locked until the context is closed. At its end, the mode
+  `evaluate` writes the report.
+
+  Args:
+    config: The settings of the run.
+    workdir: The folder of the run, which is created if it is missing.
+    mode: A key of `STAGES`, or `bench`.
+    command: The command that repeats the run, for the results.
+
+  Raises:
+    TigerError: The settings are wrong, or the folder cannot be used.
+  """
+  first_checks.check_settings(config, workdir)
+  is_main = processes.is_main()
+  with locked(workdir) if is_main else contextlib.nullcontext():
+    pipeline = Pipeline(config, workdir, command=command)
+    try:
+      yield pipeline
+    finally:
+      pipeline.close()
+    if mode == 'evaluate' and is_main:
+      write_report(workdir)
+
+
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
   """Trains and evaluates a recommender.
 
@@ -276,15 +332,6 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
   """
   if not isinstance(config, Config):
     raise UsageError(f'config is {config!r}: pass what load_config returns')
-  if problems := checks.missing_paths(config):
-    raise UsageError('; '.join(problems))
-  workdir = as_path(workdir, 'workdir')
-  with locked(workdir):
-    pipeline = Pipeline(config, workdir)
-    try:
-      pipeline.run('evaluate')
-    finally:
-      pipeline.close()
-    if processes.is_main():
-      write_report(workdir)
-    return pipeline.results
+  with open_run(config, as_path(workdir, 'workdir')) as pipeline:
+    pipeline.run('evaluate')
+  return pipeline.results

@@ -4,6 +4,30 @@ from tests.mutants.mutant import Mutant
 
 MUTANTS = (
   Mutant(
+    'the path of the checkpoints is not checked before a run',
+    'tiger_jax/stages/first_checks.py',
+    '  checkpoint_folder.check_path(workdir.absolute())',
+    '  workdir.absolute()',
+    'tests/test_pipeline.py::'
+    'test_a_run_from_python_needs_a_path_for_its_checkpoints',
+  ),
+  Mutant(
+    'the devices are checked only before training',
+    'tiger_jax/pipeline.py',
+    '    if is_training:\n      checks.check_devices(self.config)',
+    '    pass',
+    'tests/test_pipeline.py::'
+    'test_a_run_from_python_is_refused_before_the_data_stage',
+  ),
+  Mutant(
+    'the size of the dataset is checked only before training',
+    'tiger_jax/stages/first_checks.py',
+    'batches.check_size(dataset, examples, config.train.batch_size)',
+    'len(examples.user)',
+    'tests/test_pipeline.py::'
+    'test_a_run_from_python_is_refused_after_the_data_stage',
+  ),
+  Mutant(
     'the item lists of a retriever have any type',
     'tiger_jax/interfaces.py',
     'k: int, lists: ItemLists | None = None',
