@@ -4,6 +4,21 @@ from tests.mutants.mutant import Mutant
 
 MUTANTS = (
   Mutant(
+    'a mixture without transitions is refused only after training',
+    'tiger_jax/stages/first_checks.py',
+    "if mixes and mode in ('train', 'evaluate'):",
+    "if mixes and mode == 'bench':",
+    'tests/stages/test_first_checks.py::'
+    'test_a_mixture_without_transitions_is_refused',
+  ),
+  Mutant(
+    'a model without a mixture needs transitions',
+    'tiger_jax/stages/first_checks.py',
+    'mixes = config.evaluation.transition_weight and model.is_generative',
+    'mixes = config.evaluation.transition_weight',
+    'tests/stages/test_first_checks.py::test_only_a_mixture_needs_transitions',
+  ),
+  Mutant(
     'the path of the checkpoints is not checked before a run',
     'tiger_jax/stages/first_checks.py',
     '  checkpoint_folder.check_path(workdir.absolute())',

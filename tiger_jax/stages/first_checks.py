@@ -9,7 +9,10 @@ from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks, registry
-from tiger_jax.recommenders.session import training_examples
+from tiger_jax.recommenders.session import (
+  check_transitions,
+  training_examples,
+)
 from tiger_jax.stages import semantic_ids, training
 
 
@@ -44,7 +47,7 @@ def trains(config: Config, mode: str, workdirs: Iterable[Path]) -> bool:
 def check_sizes(
   config: Config, dataset: Dataset, mode: str, is_training: bool
 ) -> None:
-  """Checks that the dataset is large enough for the stages of a mode.
+  """Checks that the dataset has enough items and events for a mode.
 
   Args:
     config: The settings of the run.
@@ -54,15 +57,20 @@ def check_sizes(
 
   Raises:
     UsageError: There are too few items to fit the quantizer.
-    DataError: There are too few training examples.
+    DataError: There are too few training examples, or no transitions for a
+      mixture.
   """
   if mode in ('data', 'embed'):
     return
-  needs_ids = 'semantic_ids' in registry.entry(config.model).needs
-  makes_ids = needs_ids or mode == 'semantic_ids'
+  model = registry.entry(config.model)
+  makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'
   if makes_ids and not config.semantic_ids.shared_with:
     num_items = dataset.num_items - len(dataset.unseen)
     semantic_ids.refuse_sizes(config.semantic_ids, num_items)
   if is_training:
     examples = training_examples(config, dataset)
     batches.check_size(dataset, examples, config.train.batch_size)
+  # Also before `train`, because a model is served with its recorded settings.
+  mixes = config.evaluation.transition_weight and model.is_generative
+  if mixes and mode in ('train', 'evaluate'):
+    check_transitions(dataset)
