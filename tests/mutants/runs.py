@@ -4,6 +4,22 @@ from tests.mutants.mutant import Mutant
 
 MUTANTS = (
   Mutant(
+    'the transition weight of a request is ignored',
+    'tiger_jax/serving/recommender.py',
+    '      retriever = self._mixed(options)',
+    '      self._mixed(options)',
+    'tests/serving/test_options.py::'
+    'test_options_replace_the_mixture_of_the_run',
+  ),
+  Mutant(
+    'a weight in the options resets the kappa of the run',
+    'tiger_jax/serving/recommender.py',
+    'dataclasses.replace(config, transition_weight=weight)',
+    'type(config)(transition_weight=weight)',
+    'tests/serving/test_options.py::'
+    'test_options_replace_the_mixture_of_the_run',
+  ),
+  Mutant(
     'a mixture without transitions is refused only after training',
     'tiger_jax/stages/first_checks.py',
     "if mixes and mode in ('train', 'evaluate'):",

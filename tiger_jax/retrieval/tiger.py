@@ -134,7 +134,7 @@ class TigerRetriever:
       raise UsageError(
         'a search that ranks by transitions returns the most probable valid '
         'items: remove the sampler (the temperature), set constrained to True, '
-        'or set config.evaluation.transition_weight to 0'
+        'or set transition_weight to 0'
       )
     self._check(batch, lists)
     num_beams = self._num_beams_for(k, num_beams)

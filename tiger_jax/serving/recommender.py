@@ -1,6 +1,7 @@
 """The Python API: maps histories of item ids to recommended items."""
 
 from collections.abc import Iterable
+import dataclasses
 from pathlib import Path
 from typing import Any
 import zlib
@@ -67,15 +68,13 @@ class Recommender:
         f'{dataset.num_items} items: load both from one run'
       )
     self.dataset = dataset
-    self._config = session.config
+    self._session = session
     self._ids = ids
     self._known = KnownIds(dataset.items.ids, 'item', 'the catalog')
     self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
     self._params = params
     self._mesh = session.mesh
-    retriever = session.mixed(Gate.from_config(session.config.evaluation))
-    assert isinstance(retriever, TigerRetriever)
-    self._retriever = retriever
+    self._retriever = self._mixed(_DEFAULTS)
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':
@@ -265,6 +264,23 @@ class Recommender:
         ])  # fmt: skip
     return recommendations
 
+  def _mixed(self, options: Options) -> TigerRetriever:
+    """Returns the retriever with the mixture that the options choose."""
+    config = self._session.config.evaluation
+    weight, kappa = options.transition_weight, options.transition_kappa
+    if weight is not None:
+      config = dataclasses.replace(config, transition_weight=weight)
+    if kappa is not None:
+      if not config.transition_weight:
+        raise UsageError(
+          'transition_kappa has no effect, because transition_weight is 0: set '
+          'a transition_weight too'
+        )
+      config = dataclasses.replace(config, transition_kappa=kappa)
+    retriever = self._session.mixed(Gate.from_config(config))
+    assert isinstance(retriever, TigerRetriever)
+    return retriever
+
   def _search(
     self,
     histories: list[list[int]],
@@ -275,7 +291,7 @@ class Recommender:
     allowed: list[int] | None,
   ) -> Beams:
     batch = request_batch(
-      histories, self._config.train.length_buckets, _BATCHES
+      histories, self._session.config.train.length_buckets, _BATCHES
     )
     batch.user[: len(users)] = users
     size = len(batch.user)
@@ -306,10 +322,13 @@ class Recommender:
         np.float32(options.temperature),
         np.int32(num_drawn),
       )
-    search = self._retriever.search
+    retriever = self._retriever
+    if (options.transition_weight, options.transition_kappa) != (None, None):
+      retriever = self._mixed(options)
+    search = retriever.search
     # At a high temperature, a narrow search misses most of the drawn items.
     if options.exact or sampler:
-      search = self._retriever.search_exact
+      search = retriever.search_exact
     batch = sharding.shard_batch(self._mesh, batch)
     return jax.device_get(
       search(self._params, batch, k, lists=lists, sampler=sampler)
