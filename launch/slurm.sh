@@ -58,7 +58,7 @@ srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
 
 # scancel also ends this script, so a cancelled job is not requeued.
 case $code in
-  # main was asked to stop, and has saved.
+  # main was stopped by a signal, and has saved.
   42) scontrol requeue "$SLURM_JOB_ID" ;;
   # A process was lost (JAX may then abort with 134), or SIGTERM arrived before
   # main handled it. The fault may recur, so restarts are bounded.

@@ -164,7 +164,7 @@ attempt() {
 is_transient() {
   case $1 in
     6 | 134) ;; # A process was lost; JAX may abort with 134.
-    42) ;;      # main was asked to stop, and has saved.
+    42) ;;      # main was stopped by a signal, and has saved.
     143) ;;     # SIGTERM arrived before main handled it.
     255) ;;     # ssh did not reach a host.
     *) [[ $(state) != READY ]] ;;

@@ -115,6 +115,16 @@ def test_each_library_is_imported_only_by_its_folder():
   assert not wrong
 
 
+def test_no_other_class_has_the_name_of_an_interface():
+  names = {'interfaces': set(), 'others': set()}
+  for module, path in MODULES.items():
+    where = 'interfaces' if folder(module) == 'interfaces' else 'others'
+    nodes = ast.walk(ast.parse(path.read_text()))
+    names[where] |= {x.name for x in nodes if isinstance(x, ast.ClassDef)}
+  assert {'Batch', 'Recommendations'} < names['interfaces']
+  assert not names['interfaces'] & names['others']
+
+
 def test_files_are_short():
   long = {
     str(path): count

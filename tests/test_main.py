@@ -134,7 +134,7 @@ def test_a_failed_data_stage_runs_again(command, data_refusal, raw, tmp_path):
   content = path.read_bytes()
   path.write_bytes(content[:-20])
   data_refusal()
-  assert not (tmp_path / 'run' / 'data').exists()
+  assert not (tmp_path / 'run').exists()
   path.write_bytes(content)
   code, out, err = command(
     QUICKSTART,
@@ -160,7 +160,7 @@ def test_a_damaged_record_is_a_data_error(command, refusal, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'error', [UsageError, DataError, CheckpointError, NumbersError, Preempted]
+  'error', [UsageError, DataError, CheckpointError, NumbersError]
 )
 def test_every_expected_error_is_printed_on_one_line(
   refusal, monkeypatch, error
@@ -172,6 +172,15 @@ def test_every_expected_error_is_printed_on_one_line(
   monkeypatch.setattr(pipeline.data, 'build', fail)
   line = refusal(error.exit_code, QUICKSTART, '--workdir=run', '--mode=data')
   assert line == 'error: two lines and tabs'
+
+
+def test_a_stopped_run_prints_no_error(command, monkeypatch):
+  def stop(*unused):
+    raise Preempted('train: stopped by SIGTERM\nat step 7, saved')
+
+  monkeypatch.setattr(pipeline.data, 'build', stop)
+  code, _, err = command(QUICKSTART, '--workdir=run', '--mode=data')
+  assert (code, err) == (42, 'train: stopped by SIGTERM at step 7, saved\n')
 
 
 def test_an_unexpected_error_keeps_its_traceback(command, monkeypatch):

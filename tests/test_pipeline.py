@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+import tempfile
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tiger_jax import pipeline
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError, UsageError
-from tiger_jax.storage import record
+from tiger_jax.storage import artifacts, record
 from tiger_jax.storage.artifacts import Artifact
 
 STAGES = ('data', 'embedding', 'semantic_ids', 'train', 'evaluation')
@@ -23,7 +24,7 @@ def _fingerprints(monkeypatch, tmp_path):
   def run_stage(workdir, name, wanted, build, **unused):
     return Artifact(workdir / name, wanted, 0.0, {}), False
 
-  monkeypatch.setattr(pipeline, 'run_stage', run_stage)
+  monkeypatch.setattr(artifacts, 'run_stage', run_stage)
 
   def fingerprints(config):
     run = pipeline.Pipeline(from_json(config), tmp_path / 'run')
@@ -204,8 +205,58 @@ def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):
 )
 def test_refuses_a_wrong_config_before_writing(tmp_path, config, message):
   with pytest.raises(UsageError, match=message):
-    pipeline.Pipeline(from_json(config), tmp_path / 'run')
+    with pipeline.open_run(from_json(config), tmp_path / 'run'):
+      pass
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('config', 'message'),
+  [
+    ({'dataset': {'name': 'files'}}, 'source_dir is empty'),
+    ({'parallel': {'tensor': 3}}, 'number of devices, 8'),
+    ({'train': {'batch_size': 12}}, '8 devices cannot share evenly: try 8'),
+  ],
+)
+def test_a_run_from_python_is_refused_before_the_data_stage(
+  tmp_path, config, message
+):
+  with pytest.raises(UsageError, match=message):
+    pipeline.run(from_json(config), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_from_python_needs_a_path_for_its_checkpoints(
+  tmp_path, monkeypatch
+):
+  # Orbax supports neither path, so a link in the second one does not help.
+  temporary = tmp_path / 'b:c'
+  temporary.mkdir()
+  monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
+  with pytest.raises(UsageError, match="has the character ':'"):
+    pipeline.run(from_json({}), tmp_path / 'a:b')
+  assert not (tmp_path / 'a:b').exists()
+
+
+@pytest.mark.parametrize(
+  ('config', 'error', 'message'),
+  [
+    ({'train': {'batch_size': 8000}}, DataError, 'fewer than one batch'),
+    (
+      {'semantic_ids': {'codebook_sizes': [601, 8]}},
+      UsageError,
+      'more codes than there are items, 600',
+    ),
+  ],
+)
+def test_a_run_from_python_is_refused_after_the_data_stage(
+  tmp_path, config, error, message
+):
+  config = from_json(config | with_dataset(synthetic_users=5))
+  with pytest.raises(error, match=message):
+    pipeline.run(config, tmp_path)
+  assert (tmp_path / 'data').exists()
+  assert not list(tmp_path.glob('embedding*'))
 
 
 def test_writes_nothing_before_a_stage_runs(fingerprints, tmp_path):

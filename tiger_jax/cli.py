@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 import re
 import sys
-from typing import Any
 
 from tiger_jax.errors import PeerError, UsageError
 
@@ -17,15 +16,12 @@ except ValueError as error:
     'correct it'
   ) from error
 
-from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
 from tiger_jax.config.command_line import Command
 from tiger_jax.config.config_dict import expand
-from tiger_jax.data import batches
 from tiger_jax.experiments import runs, spec
-from tiger_jax.pipeline import Pipeline
+from tiger_jax.pipeline import open_run
 from tiger_jax.recommenders import checks, registry, throughput
-from tiger_jax.recommenders.session import training_examples
 from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
@@ -34,7 +30,7 @@ from tiger_jax.serving.terminal import (
   show_recommendations,
   show_shoppers,
 )
-from tiger_jax.stages import semantic_ids, training
+from tiger_jax.stages import training
 from tiger_jax.stages.report import write_report
 from tiger_jax.storage.artifacts import REPORT, locked
 
@@ -71,10 +67,6 @@ def run(command: Command) -> None:
 
 def _run(command: Command) -> None:
   experiment = _experiment(command)
-  if command.config:
-    checks.check(command.config)
-    if problems := checks.missing_paths(command.config):
-      raise UsageError('; '.join(problems))
   if command.distributed:
     processes.join()
     if not processes.is_main():
@@ -88,11 +80,6 @@ def _run(command: Command) -> None:
   if command.mode == 'report':
     print(f'Report: {write_report(command.folder)}')
     return
-  # Otherwise a bad path would raise an error only after hours of training.
-  checkpoint_folder.check_path(command.folder.absolute())
-  # Shows whether JAX has found the GPU: training on a CPU takes days.
-  devices = jax.devices()
-  print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
   if experiment:
     _run_experiment(command, experiment)
   elif command.config:
@@ -131,8 +118,11 @@ def _recommend(command: Command) -> None:
 
 
 def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
-  with _lock_in_main(command.folder):
-    table = runs.run(experiment, command.folder)
+  _show_devices()
+  folder = command.folder
+  is_main = processes.is_main()
+  with locked(folder) if is_main else contextlib.nullcontext():
+    table = runs.run(experiment, folder)
   print(
     f'\n{table}\nTo keep the results, copy the content of '
     f'{command.workdir}/results to results/ of the repository.'
@@ -140,39 +130,33 @@ def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
 
 
 def _run_pipeline(command: Command, config: Config) -> None:
-  mode, workdir = command.mode, command.folder
-  if mode in _TRAINING:
-    for warning in checks.unread(config, command.overridden):
-      print(f'warning: {warning}', file=sys.stderr)
-  profile = _profile_folder(command)
-  model = registry.entry(config.model)
-  trains = model.is_trained and (
-    mode == 'bench'
-    or (mode in _TRAINING and not training.is_finished(config, [workdir]))
-  )
-  if trains:
-    checks.check_devices(config)
-  with _lock_in_main(workdir):
-    pipeline = Pipeline(config, workdir, command=command.repeat)
-    try:
-      if mode not in ('data', 'embed'):
-        _refuse_too_little_data(config, mode, pipeline, trains)
-      if mode == 'bench':
-        speed = throughput.measure(pipeline.session, profile)
-        print('\n' + throughput.format_table(speed))
-      else:
-        pipeline.run('evaluate' if mode == 'all' else mode)
-    finally:
-      pipeline.writer.close()
-    if mode in ('all', 'evaluate'):
+  mode = 'evaluate' if command.mode == 'all' else command.mode
+  with open_run(config, command.folder, mode, command.repeat) as pipeline:
+    if command.mode in _TRAINING:
+      for warning in checks.unread(config, command.overridden):
+        print(f'warning: {warning}', file=sys.stderr)
+    _show_devices()
+    if mode == 'bench':
+      profile = _profile_folder(command)
+      pipeline.check(mode)
+      speed = throughput.measure(pipeline.session, profile)
+      print('\n' + throughput.format_table(speed))
+      return
+    pipeline.run(mode)
+    if mode == 'evaluate':
       print('\n' + show_results(pipeline.results))
-      if processes.is_main():
-        write_report(workdir)
-  shows_examples = model.is_generative and not command.distributed
-  if mode == 'all' and shows_examples:
-    trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
-    recommender = Recommender(trained.session, trained.params)
-    print(show_shoppers(recommender, config.seed))
+    is_generative = registry.entry(config.model).is_generative
+    if command.mode == 'all' and is_generative and not command.distributed:
+      folder = pipeline.train_stage.folder
+      trained = training.load_best(pipeline.session, folder)
+      recommender = Recommender(trained.session, trained.params)
+      print(show_shoppers(recommender, config.seed))
+
+
+def _show_devices() -> None:
+  """Shows whether JAX has found the GPU: training on a CPU takes days."""
+  devices = jax.devices()
+  print(f'{"devices":>12}: {len(devices)} x {devices[0].device_kind}')
 
 
 def _profile_folder(command: Command) -> Path | None:
@@ -188,28 +172,6 @@ def _profile_folder(command: Command) -> Path | None:
       f'({error.strerror}): name another folder'
     ) from error
   return folder
-
-
-def _refuse_too_little_data(
-  config: Config, mode: str, pipeline: Pipeline, trains: bool
-) -> None:
-  """Raises TigerError if there are too few items or training examples.
-
-  This is checked first, because embedding the items takes a long time.
-  """
-  dataset, model = pipeline.dataset, registry.entry(config.model)
-  makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'
-  if makes_ids and not config.semantic_ids.shared_with:
-    num_items = dataset.num_items - len(dataset.unseen)
-    semantic_ids.refuse_sizes(config.semantic_ids, num_items)
-  if trains:
-    examples = training_examples(config, dataset)
-    batches.check_size(dataset, examples, config.train.batch_size)
-
-
-def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:
-  """Locks the folder in the main process; does nothing in the others."""
-  return locked(workdir) if processes.is_main() else contextlib.nullcontext()
 
 
 def _refuse_missing_platform() -> None:

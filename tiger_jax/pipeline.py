@@ -1,6 +1,7 @@
 """Runs the stages in order, from raw files to results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -20,23 +21,22 @@ from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import processes
-from tiger_jax.runtime.environment import environment
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.stages import data, embedding, evaluation, semantic_ids, training
+from tiger_jax.stages import (
+  data,
+  embedding,
+  evaluation,
+  first_checks,
+  semantic_ids,
+  training,
+)
 from tiger_jax.stages.report import write_report
 from tiger_jax.stages.results import collect
+from tiger_jax.stages.stage import run_stage, say
 from tiger_jax.storage import files, record
-from tiger_jax.storage.artifacts import (
-  RESULTS,
-  Artifact,
-  await_stage,
-  locked,
-  partial_folder,
-  run_stage,
-  superseded,
-)
+from tiger_jax.storage.artifacts import RESULTS, Artifact, locked, superseded
 from tiger_jax.storage.fingerprints import fingerprint
 
 # Maps each mode to the folder of its artifact.
@@ -75,10 +75,9 @@ class Pipeline:
       command: The command that repeats the run, for the results.
 
     Raises:
-      UsageError: Settings contradict each other, or the processes of the run
-        differ in the config, the version of the code, or the folder.
+      UsageError: The processes of the run differ in the config, the version of
+        the code, or the folder.
     """
-    checks.check(config)
     processes.require_same(
       {'config': dataclasses.asdict(config), 'version': tiger_jax.__version__},
       'start all processes with the same code and the same command',
@@ -88,6 +87,7 @@ class Pipeline:
     self._elsewhere, self._command = elsewhere, command
     self._needs = registry.entry(config.model).needs
     self.workdir = workdir
+    self._stage = functools.partial(run_stage, config, workdir, elsewhere)
     self.writer = MetricsWriter(workdir)
 
   def close(self) -> None:
@@ -95,9 +95,28 @@ class Pipeline:
     self.writer.close()
     self.__dict__.pop('session', None)
 
+  def check(self, mode: str) -> None:
+    """Checks the devices and the size of the dataset.
+
+    Args:
+      mode: A key of `STAGES`, or `bench`.
+
+    Raises:
+      UsageError: The devices do not fit the config, or there are too few items.
+      DataError: There are too few training examples, or the data stage fails.
+    """
+    folders = (self.workdir, *self._elsewhere)
+    is_training = first_checks.trains(self.config, mode, folders)
+    if is_training:
+      checks.check_devices(self.config)
+    first_checks.check_sizes(self.config, self.dataset, mode, is_training)
+
   def run(self, last: str) -> None:
-    """Runs the stages that the model needs, up to `last`, a key of `STAGES`."""
-    _ = self.data_stage  # Raises an error if the folder cannot be used.
+    """Runs the stages that the model needs, up to `last`, a key of `STAGES`.
+
+    The devices and the size of the dataset are checked first, see `check`.
+    """
+    self.check(last)
     if processes.is_main():
       # Not in `__init__`, because --mode=bench must not modify the folder.
       files.write_json(
@@ -121,7 +140,7 @@ class Pipeline:
         break
     if folders := superseded(self.workdir, tuple(STAGES.values())):
       names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
-      _say('kept', f'{names}, made with other configs; you may remove them')
+      say('kept', f'{names}, made with other configs; you may remove them')
 
   @functools.cached_property
   def data_stage(self) -> Artifact:
@@ -129,7 +148,7 @@ class Pipeline:
     made_from = data.made_from(self.config)
     former = [x for x in made_from if x != ITEM_ORDER]
     if former != made_from and self._is_made_from('data', former):
-      _say('data', 'items have new row numbers, so all stages run again')
+      say('data', 'items have new row numbers, so all stages run again')
     return self._stage(
       'data', made_from, lambda folder: data.build(self.config, folder)
     )
@@ -138,13 +157,13 @@ class Pipeline:
   def dataset(self) -> Dataset:
     """The items and the histories."""
     d = data.load(self.data_stage.folder)
-    _say(
+    say(
       'data',
       f'{d.name}: {d.num_users:,} users, {d.num_items:,} items, '
       f'{d.num_interactions:,} interactions',
     )
     for line in counts.lines(counts.read(self.data_stage.folder)):
-      _say('', line)
+      say('', line)
     return d
 
   @functools.cached_property
@@ -165,9 +184,9 @@ class Pipeline:
     vectors = embedding.load(self.embedding_stage.folder)
     num_items, dim = vectors.shape
     name = embedding.encoder_name(self.config.embedding)
-    _say('embedding', f'{num_items:,} items x {dim}, {name}')
+    say('embedding', f'{num_items:,} items x {dim}, {name}')
     if rows := self.embedding_stage.about.get('vectors'):
-      _say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
+      say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
     return vectors
 
   @functools.cached_property
@@ -254,58 +273,35 @@ class Pipeline:
     folder, wanted = self.workdir / name, fingerprint(name, *made_from)
     return record.exists(folder) and record.read(folder).fingerprint == wanted
 
-  def _stage(
-    self,
-    name: str,
-    made_from: list[Any],
-    build: Callable[[Path], dict[str, Any] | None],
-    resumable: bool = False,
-    collective: bool = False,
-    about: dict[str, str] | None = None,
-  ) -> Artifact:
-    """Runs a stage, unless it is finished.
 
-    The main process builds the artifact while the other processes wait. If
-    `collective`, all processes build it together.
-    """
-    wanted = fingerprint(name, *made_from)
-    processes.require_same(
-      {f'input of stage {name}': wanted},
-      'give all hosts the same input files, and remove files that only some of '
-      'them have',
-    )
-    if not processes.is_main():
-      if collective and processes.broadcast_from_main(0):
-        build(partial_folder(self.workdir, name, wanted))
-      return await_stage(self.workdir, name, wanted, self._elsewhere)
+@contextlib.contextmanager
+def open_run(
+  config: Config, workdir: Path, mode: str = 'evaluate', command: str = ''
+) -> Iterator[Pipeline]:
+  """Checks the settings of a run, and yields its stages.
 
-    def announce_and_build(folder: Path) -> dict[str, Any] | None:
-      processes.broadcast_from_main(1)
-      return build(folder)
+  The folder is locked until the context is closed. At its end, the mode
+  `evaluate` writes the report.
 
-    artifact, is_new = run_stage(
-      self.workdir,
-      name,
-      wanted,
-      announce_and_build if collective else build,
-      about={
-        'config': dataclasses.asdict(self.config),
-        'environment': environment(),
-      }
-      | (about or {}),
-      resumable=resumable,
-      elsewhere=self._elsewhere,
-    )
-    if collective and not is_new:
-      processes.broadcast_from_main(0)
-    status = f'made in {artifact.seconds:.0f} s' if is_new else 'reused'
-    _say(name, f'{status} ({artifact.folder})')
-    return artifact
+  Args:
+    config: The settings of the run.
+    workdir: The folder of the run, which is created if it is missing.
+    mode: A key of `STAGES`, or `bench`.
+    command: The command that repeats the run, for the results.
 
-
-def _say(stage: str, text: str) -> None:
-  """Prints a line about a stage. `stage` is '' on a continuation line."""
-  print(f'{stage:>12}{":" if stage else " "} {text}', flush=True)
+  Raises:
+    TigerError: The settings are wrong, or the folder cannot be used.
+  """
+  first_checks.check_settings(config, workdir)
+  is_main = processes.is_main()
+  with locked(workdir) if is_main else contextlib.nullcontext():
+    pipeline = Pipeline(config, workdir, command=command)
+    try:
+      yield pipeline
+    finally:
+      pipeline.close()
+    if mode == 'evaluate' and is_main:
+      write_report(workdir)
 
 
 def run(config: Config, workdir: str | Path) -> dict[str, Any]:
@@ -336,15 +332,6 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
   """
   if not isinstance(config, Config):
     raise UsageError(f'config is {config!r}: pass what load_config returns')
-  if problems := checks.missing_paths(config):
-    raise UsageError('; '.join(problems))
-  workdir = as_path(workdir, 'workdir')
-  with locked(workdir):
-    pipeline = Pipeline(config, workdir)
-    try:
-      pipeline.run('evaluate')
-    finally:
-      pipeline.close()
-    if processes.is_main():
-      write_report(workdir)
-    return pipeline.results
+  with open_run(config, as_path(workdir, 'workdir')) as pipeline:
+    pipeline.run('evaluate')
+  return pipeline.results

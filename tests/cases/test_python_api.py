@@ -69,10 +69,9 @@ expected = model.recommend(['A001', 'A008'], 3)
 
 from pathlib import Path
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, ItemLists
 
 catalog = Catalog.from_codes([[0, 0], [1, 1]], [2, 2])
 folder = Path(sys.argv[1]) / 'semantic_ids'

@@ -171,6 +171,7 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=hot | --temperature is 'hot': it must be a number
 2 | --mode=recommend --workdir=folder --history=A --temperature=0 | temperature is 0.0: choose from 0.001 to 1000
 2 | --mode=recommend --workdir=folder --history=A --temperature=nan | temperature is nan: choose from 0.001 to 1000
+2 | --mode=recommend --workdir=folder --history=A --transition_weight=1.5 | transition_weight is 1.5: choose from 0 to 1
 2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1

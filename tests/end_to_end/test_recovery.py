@@ -59,7 +59,10 @@ def test_the_same_command_resumes_after_sigterm(shop, tmp_path, capfd):
   err = capfd.readouterr().err.splitlines()
   # The signal arrives while the metrics of step 15 are written. The loop has
   # already checked for signals in this step, so it stops after step 16.
-  assert err[-1].startswith('error: train: asked to stop, saved at step 16;')
+  assert err[-1] == (
+    'train: stopped by SIGTERM at step 16, saved; run the same command to '
+    'resume'
+  )
   assert not (workdir / 'train').exists()
   assert not (workdir / 'results.json').exists()
   assert program(workdir, *SHOP) == 0

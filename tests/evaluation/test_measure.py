@@ -14,8 +14,7 @@ from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation.measure import (
   measure,
-  measure_masked_users,
-  measure_users,
+  measure_masked,
 )
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.evaluation.ranking import Search, Trained, sample_users
@@ -127,7 +126,7 @@ def session(name, retriever, batch_size=8, **model):
 def measured(*arguments, num_beams=30, **model):
   run = session(*arguments, **model)
   examples = split(run.inputs.dataset, 'test')
-  return measure(Trained(run, {}), examples, Search(num_beams))
+  return measure(Trained(run, {}), examples, Search(num_beams))[0]
 
 
 def test_metrics_equal_values_worked_by_hand():
@@ -204,7 +203,7 @@ def test_metrics_of_popularity_equal_a_loop_over_users(
 ):
   dataset = popularity.session.inputs.dataset
   examples = sample_users(split(dataset, 'test'), num_users, seed=1)
-  function = measure_masked_users if masked else measure_users
+  function = measure_masked if masked else measure
   metrics, _ = function(popularity, examples, Search())
   expected = by_hand.popularity(dataset, examples, masked)
   assert metrics == pytest.approx(expected)

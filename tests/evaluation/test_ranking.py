@@ -15,7 +15,7 @@ from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation import ranking
-from tiger_jax.evaluation.measure import measure_users
+from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 from tiger_jax.interfaces import Batch, Recommendations
 from tiger_jax.recommenders.inputs import Inputs, training_transitions
@@ -231,8 +231,8 @@ def test_transitions_change_only_the_lists_of_users_who_have_them(
     dataset.history_of(user)[1] for user in range(0, NUM_USERS, 2)
   ]).mean() > 0.5  # fmt: skip
   # The share of invalid IDs is that of TIGER alone.
-  values, _ = measure_users(trained, examples, Search(20, gate=gate))
-  expected, _ = measure_users(trained, examples, Search(20))
+  values, _ = measure(trained, examples, Search(20, gate=gate))
+  expected, _ = measure(trained, examples, Search(20))
   for name in ('invalid@10', 'invalid@20'):
     assert values[name] == expected[name] > 0
 

@@ -102,7 +102,7 @@ MUTANTS = [
   ),
   Mutant(
     'every listed row is permitted',
-    'tiger_jax/retrieval/filters.py',
+    'tiger_jax/interfaces.py',
     'return (nearest == rows) == jnp.asarray(self.allow)[:, None]',
     'return nearest == rows',
     f'{_SUCCESSORS}test_excluded_items_are_marked',

@@ -233,8 +233,8 @@ MUTANTS = (
   Mutant(
     'the recommender does not pass the user to the model',
     'tiger_jax/serving/recommender.py',
-    'return Recommendations(self._recommend([history], k, [row], options)[0])',
-    'return Recommendations(self._recommend([history], k, [-1], options)[0])',
+    'self._recommend([history], k, [row], options)',
+    'self._recommend([history], k, [-1], options)',
     'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
   ),
   Mutant(

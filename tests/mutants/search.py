@@ -113,7 +113,7 @@ _LISTS = [
   ),
   Mutant(
     'an item on both lists is allowed',
-    'tiger_jax/retrieval/filters.py',
+    'tiger_jax/interfaces.py',
     'rows.append(denied if allowed is None else set(allowed) - denied)',
     'rows.append(denied if allowed is None else set(allowed))',
     f'{_FILTERS}test_deny_takes_precedence_over_allow',

@@ -73,17 +73,17 @@ class Faults:
 
   def install(self) -> None:
     """Starts to watch the run."""
-    from tiger_jax import pipeline
     from tiger_jax.checkpoints import manifest
     from tiger_jax.checkpoints.checkpoints import Checkpoints
     from tiger_jax.checkpoints.ledger import Ledger
     from tiger_jax.runtime.preemption import StopSignal
+    from tiger_jax.storage import artifacts
     from tiger_jax.training import loop
 
     sys.addaudithook(self._audit)
     _around(Ledger, 'add', lambda *_: self.tell('ledger.add'))
     _around(StopSignal, '_receive', lambda *_: self.tell('signal.noted'))
-    self._frame(pipeline, 'run_stage', 'stage', lambda workdir, name, *_: name)
+    self._frame(artifacts, 'run_stage', 'stage', lambda workdir, name, *_: name)
     self._frame(
       Checkpoints, '_write', 'save', lambda c, step, *_: c.folder / str(step)
     )

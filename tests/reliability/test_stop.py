@@ -44,12 +44,12 @@ def check(stopped: Outcome, workdir: Path, reference: Path) -> str:
     began = any(line.startswith('stage.begin') for line in stopped.trace)
     if began or stopped.code != -signal.SIGTERM:
       assert stopped.code == 42
-      assert stopped.message.startswith('error: asked to stop; run the same')
+      assert stopped.message.startswith('stopped by SIGTERM; run the same')
     return ''
   assert stopped.code == 42, stopped.err
   match = re.fullmatch(
-    r'error: (\w+): asked to stop, saved at step (\d+); run the same command '
-    'to resume',
+    r'(\w+): stopped by SIGTERM at step (\d+), saved; run the same command to '
+    'resume',
     stopped.message,
   )
   assert match, stopped.err

@@ -12,6 +12,7 @@ from tiger_jax.catalog import layout
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.interfaces import Batch
 from tiger_jax.retrieval.beam_search import beam_search
+from tiger_jax.retrieval.filters import ItemFilter
 
 NUM_HASHES = 97
 
@@ -183,7 +184,7 @@ def run(
     num_beams,
     constrained=constrained,
     normalize_children=normalize_children,
-    item_filter=lists.with_codes(codes) if lists else None,
+    item_filter=ItemFilter.of(lists, codes) if lists else None,
     sampler=sampler,
     successors=successors,
   )

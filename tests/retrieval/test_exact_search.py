@@ -7,11 +7,10 @@ import pytest
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, ItemLists
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.beam_search import Beams
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.interfaces import ItemLists
 
 NUM_BEAMS = 20
 # One request for each kind of list in `_lists`.

@@ -1,17 +1,32 @@
 """Maximum inner product search, compared with a sort of all scores."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, ItemLists, Retriever
 from tiger_jax.models.baselines.popularity import Popularity
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.items import ItemRetriever, top_items
+from tiger_jax.retrieval.tiger import TigerRetriever
 
 SCORES = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+  'recommend',
+  [
+    ItemRetriever.recommend,
+    ItemRetriever.recommend_approximately,
+    TigerRetriever.recommend,
+  ],
+)
+def test_every_retriever_has_the_signature_of_the_protocol(recommend):
+  # Annotations are compared too.
+  assert inspect.signature(recommend) == inspect.signature(Retriever.recommend)
 
 
 @pytest.mark.parametrize('k', [1, 7, 50])

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.models.baselines.transitions import WEIGHTS, Transitions
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.mixture import Gate, Mixture
 
 NUM_BEAMS = 12

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.retrieval.sampling import Sampler
 
 LEVEL_SIZES = (4, 3, 5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.retrieval.sampling import Sampler, SamplerState
 
 NUM_SEEDS = 20_000

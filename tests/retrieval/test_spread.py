@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.runtime.sharding import make_mesh, replicate
 
 # These tests need the default compiler options, as users have them.

@@ -8,9 +8,8 @@ import pytest
 from tests.retrieval.test_mixture import Shop, padded, slow_masses, table_of
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.errors import UsageError
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, ItemLists
 from tiger_jax.retrieval import mixture as mixture_module
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.mixture import Gate, Mixture
 
 

@@ -13,10 +13,9 @@ from tests.retrieval.lowered import assert_full_products
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
 from tiger_jax.errors import DataError
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, ItemLists
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval import tiger as retriever_module
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime.sharding import make_mesh, replicate, shard_batch

@@ -14,8 +14,8 @@ from tests.retrieval.test_tiger import (
   params,  # noqa: F401
 )
 from tiger_jax.errors import UsageError
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.models.baselines.transitions import WEIGHTS, Transitions
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.mixture import Gate, Mixture
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.runtime.sharding import make_mesh, replicate, shard_batch

@@ -66,7 +66,8 @@ def test_sighup_is_recorded():
   with StopSignal() as stop:
     os.kill(os.getpid(), signal.SIGHUP)
     assert stop.received
-    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.name == 'SIGHUP'
   assert signal.getsignal(signal.SIGHUP) is before
 
 
@@ -119,7 +120,7 @@ def test_exit_on_signals_ends_the_process(name, has_stderr):
   assert ended.returncode == 42
   if has_stderr:
     assert ended.stderr == (
-      '\nerror: asked to stop; run the same command to resume\n'
+      f'\nstopped by {name}; run the same command to resume\n'
     )
   assert ended.stdout == ''
 

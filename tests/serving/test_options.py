@@ -1,5 +1,7 @@
 """Tests of the options of recommendations: filters, draws and proofs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,9 +121,40 @@ def test_a_draw_adds_beams_until_it_is_proven(sparse, monkeypatch):
   assert line.endswith('after them. The search is limited to 4,096 beams.')
 
 
+@pytest.mark.parametrize('options', [{}, {'exact': True}])
+def test_options_replace_the_mixture_of_the_run(
+  recommender, dataset, ids, params, config, options
+):
+  def of_a_run(weight, kappa):
+    evaluation = dataclasses.replace(
+      config.evaluation, transition_weight=weight, transition_kappa=kappa
+    )
+    run = dataclasses.replace(config, evaluation=evaluation)
+    return Recommender(Session.open(run, Inputs(dataset, ids)), params)
+
+  def scores(shop, **mixture):
+    # In training, item 106 is followed by 107.
+    items = shop.recommend(['i106'], 4, Options(**options, **mixture))
+    return [(x.item_id, pytest.approx(x.score, abs=1e-5)) for x in items]
+
+  mixed = of_a_run(0.6, 3.0)
+  plain, own = scores(recommender), scores(mixed)
+  assert own != plain
+  both = {'transition_weight': 0.6, 'transition_kappa': 3.0}
+  assert scores(recommender, **both) == own
+  assert scores(mixed, transition_weight=0) == plain
+  # An option that is not set has the value of the run.
+  assert scores(mixed, transition_kappa=0) == scores(of_a_run(0.6, 0.0)) != own
+  assert scores(mixed, transition_weight=1) == scores(of_a_run(1.0, 3.0)) != own
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
+    ({'transition_weight': 1.5}, 'transition_weight is 1.5'),
+    ({'transition_kappa': -1}, 'transition_kappa is -1'),
+    ({'transition_kappa': 2}, 'set a transition_weight too'),
+    ({'transition_weight': 1, 'temperature': 1.0}, 'the temperature'),
     ({'deny': ['i100', 'gone']}, "'gone' in the catalog .1 of 2 ids in deny"),
     ({'allow': ['gone']}, "'gone' in the catalog .1 of 1 ids in allow"),
     ({'temperature': 0.0}, 'temperature is 0.0'),

@@ -143,7 +143,8 @@ def test_validation_ndcg_selects_the_checkpoint(run, tmp_path):
   # Selection on test would choose the last checkpoint.
   last = {'count': np.float32(6), 'share': params['share']}
   test = split(session.inputs.dataset, 'test')
-  assert measure(Trained(session, last), test, Search())['ndcg@10'] == 1
+  values, _ = measure(Trained(session, last), test, Search())
+  assert values['ndcg@10'] == 1
   results = evaluated(session, tmp_path)['metrics']
   assert results['validation']['ndcg@10'] == pytest.approx(share)
   assert results['test']['ndcg@10'] == pytest.approx(share / np.log2(3))

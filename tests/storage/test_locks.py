@@ -20,6 +20,48 @@ def test_a_locked_folder_refuses_a_second_lock(tmp_path):
     pass
 
 
+def test_a_refused_run_leaves_nothing(tmp_path):
+  with pytest.raises(UsageError, match='refused'):
+    with locked(tmp_path / 'runs' / 'a'):
+      raise UsageError('refused')
+  assert folders(tmp_path) == []
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(KeyboardInterrupt):
+    with locked(tmp_path / 'empty'):
+      raise KeyboardInterrupt
+  assert list((tmp_path / 'empty').iterdir()) == []
+
+
+def test_a_run_that_fails_later_keeps_its_folder_and_its_lock(tmp_path):
+  run = tmp_path / 'run'
+  with pytest.raises(UsageError, match='refused'):
+    with locked(run):
+      stage(run, ONE, Builder())
+      raise UsageError('refused')
+  assert (run / '.lock').exists()
+  # A folder of an earlier command is not removed, even if it has only a lock.
+  with locked(tmp_path / 'earlier'):
+    pass
+  with pytest.raises(UsageError, match='refused'):
+    with locked(tmp_path / 'earlier'):
+      raise UsageError('refused')
+  assert (tmp_path / 'earlier' / '.lock').exists()
+
+
+def test_a_lock_that_another_process_removed_is_refused(tmp_path, monkeypatch):
+  """The other process ends between the open and the lock of this one."""
+  lock = fcntl.flock
+
+  def remove_and_lock(file, operation):
+    (tmp_path / '.lock').unlink()
+    lock(file, operation)
+
+  monkeypatch.setattr(fcntl, 'flock', remove_and_lock)
+  with pytest.raises(UsageError, match='another process uses'):
+    with locked(tmp_path):
+      pass
+
+
 def test_locking_follows_no_link_and_does_not_truncate_the_file(tmp_path):
   victim = tmp_path / 'victim'
   victim.write_text('precious')

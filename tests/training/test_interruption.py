@@ -74,7 +74,7 @@ def test_sigterm_saves_and_the_next_call_resumes(tmp_path, whole, at):
   run = Run(tmp_path)
   task, read = real_task()
   before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(Preempted, match=f'saved at step {at};') as error:
+  with pytest.raises(Preempted, match=f'at step {at}, saved;') as error:
     run(task, run.stopping(at, read))
   assert error.value.exit_code == 42
   assert signal.getsignal(signal.SIGTERM) is before
@@ -111,7 +111,7 @@ def test_many_interruptions_do_not_change_the_results(tmp_path, whole):
 def test_a_stop_waits_for_the_end_of_a_stack(tmp_path, whole, at):
   run = Run(tmp_path, steps_per_call=3)
   saved_at = -(-at // 3) * 3
-  with pytest.raises(Preempted, match=f'saved at step {saved_at};'):
+  with pytest.raises(Preempted, match=f'at step {saved_at}, saved;'):
     run(Counter(), run.stopping(at))
   assert run.saved()[-1] == saved_at
   assert run(Counter())['count'] == STEPS
@@ -124,7 +124,7 @@ def test_a_run_with_stacks_resumes_with_equal_parameters(tmp_path):
   whole = Run(tmp_path / 'whole')
   params = whole(task, read)
   run = Run(tmp_path / 'run')
-  with pytest.raises(Preempted, match='saved at step 6;'):
+  with pytest.raises(Preempted, match='at step 6, saved;'):
     run(task, run.stopping(5, read))
   assert_ends_as(
     run, run(task, read), (params, whole.ledger(), measured(whole.lines()))

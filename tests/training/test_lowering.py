@@ -13,6 +13,7 @@ from tests.training.networks import (
 )
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig, OptimizerConfig, SemanticIdsConfig
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.models.baselines.bert4rec import Bert4Rec
 from tiger_jax.models.baselines.gru4rec import Gru4Rec
 from tiger_jax.models.baselines.sasrec import SasRec
@@ -21,7 +22,6 @@ from tiger_jax.recommenders.dsi_task import DsiTask
 from tiger_jax.recommenders.item_task import ItemTask
 from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.retrieval import items
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.item_batches import ItemBatches
 from tiger_jax.semantic_ids.quantizers.autoencoder_task import AutoencoderTask

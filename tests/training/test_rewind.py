@@ -304,7 +304,7 @@ def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   numbers = [0, 4, 5, 6, 7, 8, 12, 13, 14, 15]
   assert whole.trained_on() == numbers
   run = Run(tmp_path / 'run', save_every=3, rewind=Rewind(2, 3))
-  with pytest.raises(Preempted, match='saved at step 2;'):
+  with pytest.raises(Preempted, match='at step 2, saved;'):
     # Four stacks are read before the rewind. The sixth is step 2 after it.
     run(Counter(of=[3, 11]), interrupted(run, 6, 'stop'))
   path = tmp_path / 'run' / 'checkpoints' / '2' / 'meta.json'

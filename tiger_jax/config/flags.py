@@ -111,6 +111,17 @@ TOPICS = {
       'seed', flags.DEFINE_integer, 'NUMBER', 0,
       'The random seed for --temperature. The same seed draws the same items.',
     ),
+    _Flag(
+      'transition_weight', flags.DEFINE_float, 'NUMBER', None,
+      'The share of the counts of item-to-item transitions in the ranking: 0 '
+      'is the model alone, and 1 the largest. The default is the value of the '
+      'run.',
+    ),
+    _Flag(
+      'transition_kappa', flags.DEFINE_float, 'NUMBER', None,
+      'The number of transitions from the last item at which their share is '
+      'half of --transition_weight. The default is the value of the run.',
+    ),
   ),
   'bench': (
     _Flag(

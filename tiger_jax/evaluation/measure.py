@@ -13,8 +13,8 @@ _DEPTH = max(metrics.CUTOFFS)
 
 def measure(
   trained: Trained, examples: Examples, search: Search, label: str = ''
-) -> dict[str, float]:
-  """Returns the metrics of a model as means over users.
+) -> tuple[dict[str, float], Ranking]:
+  """Returns the metrics of a model as means over users, and the ranking.
 
   Only the target item is a hit. The model may recommend items of the history,
   which count as misses unless they are the target.
@@ -26,19 +26,13 @@ def measure(
     label: The label of a progress line. If empty, no line is shown.
 
   Returns:
+    The metrics, and the recommendations of each user. The metrics are
     `recall@k` and `ndcg@k` for k = 5 and 10. For models that need Semantic IDs,
     also `sid_recall@10`, which counts any item with the semantic prefix of the
     target as a hit. For generative models that can generate invalid IDs, also
     `invalid@k` for k = 10 and 20: the share of generated IDs that belong to no
     item.
   """
-  return measure_users(trained, examples, search, label)[0]
-
-
-def measure_users(
-  trained: Trained, examples: Examples, search: Search, label: str = ''
-) -> tuple[dict[str, float], Ranking]:
-  """Like `measure`, and also returns the recommendations of each user."""
   ranking = rank(trained, examples, _DEPTH, search, label)
   values = metrics.ranking_metrics(ranking.hits)
   prefixes = trained.session.inputs.prefixes
@@ -58,10 +52,10 @@ def measure_users(
   return values, ranking
 
 
-def measure_masked_users(
+def measure_masked(
   trained: Trained, examples: Examples, search: Search
 ) -> tuple[dict[str, float], Ranking]:
-  """Like `measure_users`, for a search that excludes items of the history.
+  """Like `measure`, for a search that excludes items of the history.
 
   The metrics are only recall and NDCG.
   """

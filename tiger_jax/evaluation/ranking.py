@@ -16,9 +16,8 @@ from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples
 from tiger_jax.errors import DataError
-from tiger_jax.interfaces import Batch, Retriever
+from tiger_jax.interfaces import Batch, ItemLists, Retriever
 from tiger_jax.recommenders.session import Session
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.items import ItemRetriever
 from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.sampling import Sampler

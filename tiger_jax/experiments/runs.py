@@ -23,10 +23,10 @@ from tiger_jax.experiments import (
 )
 from tiger_jax.experiments.spec import Experiment, Run
 from tiger_jax.pipeline import Pipeline
-from tiger_jax.recommenders import checks, registry
+from tiger_jax.recommenders import registry
 from tiger_jax.report import paper, records, tables
 from tiger_jax.runtime import processes
-from tiger_jax.stages import training
+from tiger_jax.stages import first_checks, training
 from tiger_jax.storage.artifacts import locked
 from tiger_jax.storage.claim import make_folder
 from tiger_jax.storage.files import write_json
@@ -105,9 +105,7 @@ def _run_stages(
 ) -> Pipeline:
   """Runs all stages up to `last`, except those that a sibling folder has."""
   siblings = sorted(x for x in folder.parent.glob('*/') if x != folder)
-  folders = [folder, *siblings]
-  if last == 'evaluate' and not training.is_finished(config, folders):
-    checks.check_devices(config)
+  first_checks.check_settings(config, folder)
   pipeline = Pipeline(config, folder, siblings)
   try:
     pipeline.run(last)

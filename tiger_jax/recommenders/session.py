@@ -41,6 +41,15 @@ def training_examples(config: Config, dataset: Dataset) -> splits.Examples:
   return splits.split(dataset, 'train')
 
 
+def check_transitions(dataset: Dataset) -> None:
+  """Raises DataError if the training histories have no transition."""
+  if not len(splits.transition_positions(dataset)):
+    raise DataError(
+      f'dataset {dataset.name} has no transitions, because no user has two '
+      'training events: set config.evaluation.transition_weight to 0'
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Session:
   """A run of a recommender: its settings, inputs and devices.
@@ -186,12 +195,8 @@ class Session:
     Raises:
       DataError: No user has two training events.
     """
+    check_transitions(self.inputs.dataset)
     table = training_transitions(self.inputs, len(self.catalog.codes))
-    if not table.start[-1]:
-      raise DataError(
-        'no user has two training events, so there are no transitions: set '
-        'config.evaluation.transition_weight to 0'
-      )
     return sharding.replicate(self.mesh, table)
 
   def mixed(self, gate: Gate | None) -> Retriever:

@@ -9,9 +9,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from tiger_jax.interfaces import Batch, Recommendations
+from tiger_jax.interfaces import Batch, ItemLists, Recommendations
 from tiger_jax.models.baselines.item_model import ItemModel
-from tiger_jax.retrieval.filters import ItemLists
 
 
 class ItemRetriever:

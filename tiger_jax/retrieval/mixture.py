@@ -22,9 +22,8 @@ import numpy as np
 from tiger_jax.catalog.trie import Prefixes, Trie
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.config.checks import require_fraction, require_not_negative
-from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.interfaces import Batch, Codes, ItemLists
 from tiger_jax.models.baselines.transitions import Transitions
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.listed_items import ListedItems
 
 # At most this many transitions are read from each recent item, and at most this

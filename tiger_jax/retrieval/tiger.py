@@ -9,10 +9,10 @@ import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import UsageError
-from tiger_jax.interfaces import Batch, Codes, Recommendations
+from tiger_jax.interfaces import Batch, Codes, ItemLists, Recommendations
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval.beam_search import Beams, beam_search
-from tiger_jax.retrieval.filters import ItemLists
+from tiger_jax.retrieval.filters import ItemFilter
 from tiger_jax.retrieval.mixture import Mixture
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.runtime import sharding
@@ -134,7 +134,7 @@ class TigerRetriever:
       raise UsageError(
         'a search that ranks by transitions returns the most probable valid '
         'items: remove the sampler (the temperature), set constrained to True, '
-        'or set config.evaluation.transition_weight to 0'
+        'or set transition_weight to 0'
       )
     self._check(batch, lists)
     num_beams = self._num_beams_for(k, num_beams)
@@ -264,7 +264,7 @@ def _search(
       num_beams,
       constrained=constrained,
       normalize_children=model.config.softmax == 'trie',
-      item_filter=lists.with_codes(codes) if lists else None,
+      item_filter=ItemFilter.of(lists, codes) if lists else None,
       sampler=sampler,
       successors=(mixture.successors(batch, codes, lists) if mixture else None),
     ).padded(num_beams)

@@ -117,7 +117,9 @@ def fail(error: BaseException, at_once: bool) -> None:
       the function returns after an unexpected error.
   """
   if isinstance(error, TigerError):
-    message, code = one_line(f'error: {error}'), error.exit_code
+    # A stopped run has saved its state: this is not an error.
+    kind = '' if isinstance(error, Preempted) else 'error: '
+    message, code = one_line(f'{kind}{error}'), error.exit_code
   elif isinstance(error, OSError):
     reason, remedy = os_errors.explain(error)
     message = one_line(f'error: {reason}; {remedy}')

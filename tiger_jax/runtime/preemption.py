@@ -9,7 +9,7 @@ from typing import Any
 from tiger_jax.errors import Preempted
 
 # The first line break ends the line of a progress bar.
-_MESSAGE = b'\nerror: asked to stop; run the same command to resume\n'
+_MESSAGE = '\nstopped by {}; run the same command to resume\n'
 
 
 def exit_on_signals() -> None:
@@ -19,11 +19,11 @@ def exit_on_signals() -> None:
   `StopSignal` replaces these handlers while it is open.
   """
 
-  def exit_now(unused_number: int, unused_frame: Any) -> None:
+  def exit_now(number: int, unused_frame: Any) -> None:
     # A `print` would fail if the signal interrupted another `print`. A write
     # fails if the terminal is closed.
     with contextlib.suppress(OSError):
-      os.write(2, _MESSAGE)
+      os.write(2, _MESSAGE.format(signal.Signals(number).name).encode())
     os._exit(Preempted.exit_code)
 
   if threading.current_thread() is threading.main_thread():
@@ -38,14 +38,18 @@ class StopSignal:
   send, has no effect.
 
   Attributes:
-    received: Whether a signal was received. A loop that reads this can save its
-      state before it stops.
+    name: The name of the first signal, such as `SIGTERM`; '' before a signal.
   """
 
   def __init__(self):
     """Creates the context manager; no signal has been received."""
-    self.received = False
+    self.name = ''
     self._before: dict[int, Any] = {}
+
+  @property
+  def received(self) -> bool:
+    """Whether a signal was received, so that the state should be saved."""
+    return bool(self.name)
 
   def __enter__(self) -> 'StopSignal':
     """Installs the handlers; does nothing outside the main thread."""
@@ -63,7 +67,7 @@ class StopSignal:
     self._before = {}
 
   def _receive(self, number: int, unused_frame: Any) -> None:
-    self.received = True
+    self.name = self.name or signal.Signals(number).name
     if number == signal.SIGINT:
       signal.signal(number, self._before[number])
 

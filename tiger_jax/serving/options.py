@@ -38,6 +38,11 @@ class Options:
     exact: Whether to add beams, up to 4,096, until it is proven that no other
       item ranks above the returned ones. `Recommendation.proven` reports the
       proof for each item.
+    transition_weight: The share of the transition counts in the ranking, from 0
+      (TIGER alone) to 1; None takes the value of the run.
+    transition_kappa: The number of transitions from the last item at which the
+      share is half of `transition_weight`. 0 gives the whole share to every
+      history; None takes the value of the run.
   """
 
   exclude_seen: bool = False
@@ -47,6 +52,8 @@ class Options:
   drawn_levels: int | None = None
   seed: int = 0
   exact: bool = False
+  transition_weight: float | None = None
+  transition_kappa: float | None = None
 
   def __post_init__(self):
     """Checks the values, and converts each to the type of its field."""
@@ -63,6 +70,9 @@ class Options:
       values['drawn_levels'] = arguments.whole_number(
         self.drawn_levels, 'drawn_levels', 1
       )
+    for name, most in (('transition_weight', 1), ('transition_kappa', 1e9)):
+      if (value := getattr(self, name)) is not None:
+        values[name] = arguments.real_number(value, name, 0, most)
     if self.temperature is not None:
       values['temperature'] = arguments.real_number(
         self.temperature, 'temperature', 1e-3, 1e3

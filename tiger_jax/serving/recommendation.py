@@ -31,7 +31,7 @@ class Recommendation(NamedTuple):
   proven: bool
 
 
-class Recommendations(list[Recommendation]):
+class RecommendationList(list[Recommendation]):
   """A list of recommendations, best first.
 
   Attributes:

@@ -1,6 +1,7 @@
 """The Python API: maps histories of item ids to recommended items."""
 
 from collections.abc import Iterable
+import dataclasses
 from pathlib import Path
 from typing import Any
 import zlib
@@ -13,11 +14,11 @@ from tiger_jax.config.recorded import config_of
 from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import CheckpointError, UsageError
+from tiger_jax.interfaces import ItemLists
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.beam_search import Beams
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.mixture import Gate
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.retrieval.tiger import TigerRetriever
@@ -26,7 +27,7 @@ from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving import arguments, one_process
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
-from tiger_jax.serving.recommendation import Recommendation, Recommendations
+from tiger_jax.serving.recommendation import Recommendation, RecommendationList
 from tiger_jax.stages import embedding, training
 from tiger_jax.storage.artifacts import input_folder, read_artifact
 
@@ -67,15 +68,13 @@ class Recommender:
         f'{dataset.num_items} items: load both from one run'
       )
     self.dataset = dataset
-    self._config = session.config
+    self._session = session
     self._ids = ids
     self._known = KnownIds(dataset.items.ids, 'item', 'the catalog')
     self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
     self._params = params
     self._mesh = session.mesh
-    retriever = session.mixed(Gate.from_config(session.config.evaluation))
-    assert isinstance(retriever, TigerRetriever)
-    self._retriever = retriever
+    self._retriever = self._mixed(_DEFAULTS)
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':
@@ -125,7 +124,7 @@ class Recommender:
     k: int = 10,
     options: Options = _DEFAULTS,
     strict: bool = True,
-  ) -> Recommendations:
+  ) -> RecommendationList:
     """Returns the k items most likely to be bought next, best first.
 
     Args:
@@ -155,13 +154,13 @@ class Recommender:
     rows = self._known.rows(history, 'history')
     if not rows:
       raise UsageError('the history is empty: name at least one item id')
-    items = Recommendations(self._recommend([rows], k, [-1], options)[0])
+    items = RecommendationList(self._recommend([rows], k, [-1], options)[0])
     items.unknown = tuple(unknown)
     return items
 
   def recommend_for_user(
     self, user: Any, k: int = 10, options: Options = _DEFAULTS
-  ) -> Recommendations:
+  ) -> RecommendationList:
     """Like `recommend`, for a user in the data of the run.
 
     Args:
@@ -176,7 +175,7 @@ class Recommender:
     """
     (row,) = self._users.rows([user], 'user')
     history = self.dataset.history_of(row).tolist()
-    return Recommendations(self._recommend([history], k, [row], options)[0])
+    return RecommendationList(self._recommend([history], k, [row], options)[0])
 
   def recommend_rows(
     self,
@@ -265,6 +264,23 @@ class Recommender:
         ])  # fmt: skip
     return recommendations
 
+  def _mixed(self, options: Options) -> TigerRetriever:
+    """Returns the retriever with the mixture that the options choose."""
+    config = self._session.config.evaluation
+    weight, kappa = options.transition_weight, options.transition_kappa
+    if weight is not None:
+      config = dataclasses.replace(config, transition_weight=weight)
+    if kappa is not None:
+      if not config.transition_weight:
+        raise UsageError(
+          'transition_kappa has no effect, because transition_weight is 0: set '
+          'a transition_weight too'
+        )
+      config = dataclasses.replace(config, transition_kappa=kappa)
+    retriever = self._session.mixed(Gate.from_config(config))
+    assert isinstance(retriever, TigerRetriever)
+    return retriever
+
   def _search(
     self,
     histories: list[list[int]],
@@ -275,7 +291,7 @@ class Recommender:
     allowed: list[int] | None,
   ) -> Beams:
     batch = request_batch(
-      histories, self._config.train.length_buckets, _BATCHES
+      histories, self._session.config.train.length_buckets, _BATCHES
     )
     batch.user[: len(users)] = users
     size = len(batch.user)
@@ -306,10 +322,13 @@ class Recommender:
         np.float32(options.temperature),
         np.int32(num_drawn),
       )
-    search = self._retriever.search
+    retriever = self._retriever
+    if (options.transition_weight, options.transition_kappa) != (None, None):
+      retriever = self._mixed(options)
+    search = retriever.search
     # At a high temperature, a narrow search misses most of the drawn items.
     if options.exact or sampler:
-      search = self._retriever.search_exact
+      search = retriever.search_exact
     batch = sharding.shard_batch(self._mesh, batch)
     return jax.device_get(
       search(self._params, batch, k, lists=lists, sampler=sampler)

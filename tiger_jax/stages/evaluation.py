@@ -9,7 +9,7 @@ from tiger_jax.config import Config
 from tiger_jax.config.recorded import identity
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.evaluation.measure import measure_masked_users, measure_users
+from tiger_jax.evaluation.measure import measure, measure_masked
 from tiger_jax.evaluation.metrics import CUTOFFS, INVALID_CUTOFFS
 from tiger_jax.evaluation.ranking import Ranking, Search, Trained, sample_users
 from tiger_jax.evaluation.users import UserResults
@@ -57,15 +57,15 @@ def build(session: Session, train_folder: Path, folder: Path) -> None:
       split(dataset, name), config.evaluation.num_users, config.seed
     )
     values[name], rankings[name] = _columns(
-      [measure_users(x, examples, search, name) for x in trained]
+      [measure(x, examples, search, name) for x in trained]
     )
     if name == 'test':
       values['test_masked'], rankings['test_masked'] = _columns(
-        [measure_masked_users(x, examples, search) for x in trained]
+        [measure_masked(x, examples, search) for x in trained]
       )
     for baseline, untrained in baselines.items():
-      baseline_values[baseline][name], baseline_rankings[baseline] = (
-        measure_users(untrained, examples, Search())
+      baseline_values[baseline][name], baseline_rankings[baseline] = measure(
+        untrained, examples, Search()
       )
   results: dict[str, Any] = {
     'metrics': {name: x[0] for name, x in values.items()},

@@ -54,7 +54,7 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
 
   def validate(params: Any) -> dict[str, float]:
     values = [
-      measure(Trained(session, x), examples, _VALIDATION)
+      measure(Trained(session, x), examples, _VALIDATION)[0]
       for x in replicas.split(params, c.replicas)
     ]
     if c.replicas == 1:

@@ -152,16 +152,23 @@ def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
 def locked(workdir: Path) -> Iterator[None]:
   """Creates the folder of a run, and locks it.
 
-  If the file system has no locks, a warning is printed.
+  If the body raises an error before it writes a file, the folders and the lock
+  that this function created are removed. If the file system has no locks, a
+  warning is printed.
 
   Raises:
     UsageError: Another process uses the folder, the folder holds something
       other than a run, or it is not writable.
   """
+  lock = workdir / LOCK
+  parents = (workdir, *workdir.parents)
+  created = [x for x in (lock, *parents) if not os.path.exists(x)]
   claim(workdir)
-  with _open_lock(workdir / LOCK) as file:
+  with _open_lock(lock) as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      if not os.fstat(file.fileno()).st_nlink:
+        raise BlockingIOError  # The process that created the file removed it.
     except BlockingIOError as error:
       raise UsageError(
         f'another process uses {workdir}: wait until it ends, or choose '
@@ -174,7 +181,16 @@ def locked(workdir: Path) -> Iterator[None]:
         f'{workdir} is on a file system without locks: make sure that no other '
         'run uses it at the same time'
       )
-    yield
+    try:
+      yield
+    except BaseException:
+      # An OSError here must not hide the original error.
+      with contextlib.suppress(OSError):
+        if lock in created and os.listdir(workdir) == [LOCK]:
+          lock.unlink()
+          for folder in created[1:]:
+            folder.rmdir()
+      raise
 
 
 def _open_lock(path: Path) -> Any:

@@ -301,19 +301,19 @@ class _Run:
       if stopping:
         with watch.phase('save'):
           self.checkpoints.wait()
-        raise self._preempted()
+        raise self._preempted(stop)
     with watch.phase('save'):
       self.checkpoints.wait()
     # A signal may have arrived since the last step. With several processes, a
     # call returns the answer to the previous call, so two calls are needed.
     self._any_process(stop.received)
     if self._any_process(stop.received):
-      raise self._preempted()
+      raise self._preempted(stop)
 
-  def _preempted(self) -> Preempted:
+  def _preempted(self, stop: StopSignal) -> Preempted:
     return Preempted(
-      f'{self.label}: asked to stop, saved at step {self._step}; run the same '
-      'command to resume'
+      f'{self.label}: stopped by {stop.name or "another process"} at step '
+      f'{self._step}, saved; run the same command to resume'
     )
 
   def _measure(self, step: int) -> dict[str, float] | None:

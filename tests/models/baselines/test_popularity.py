@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import ModelConfig
-from tiger_jax.interfaces import Batch
+from tiger_jax.interfaces import Batch, ItemLists
 from tiger_jax.models.baselines.popularity import Popularity
-from tiger_jax.retrieval.filters import ItemLists
 from tiger_jax.retrieval.items import ItemRetriever
 
 BATCH = Batch(
