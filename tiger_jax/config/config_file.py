@@ -207,6 +207,9 @@ def _find_file(path: str) -> str:
   for file in sorted(installed.rglob(f'*{_SUFFIX}')):
     names.append(f'configs/{file.relative_to(installed).as_posix()}')
   hint = did_you_mean(path, list(dict.fromkeys(names)))
+  if not hint.endswith('?'):
+    few = [x for x in names if not x.startswith('configs/paper/')]
+    hint = did_you_mean(path, [*dict.fromkeys(few), 'configs/paper/NAME.py'])
   raise UsageError(f'there is no config file {SHOWN.repr(path)}: {hint}')
 
 
