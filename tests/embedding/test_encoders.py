@@ -57,7 +57,10 @@ def test_tfidf_with_as_many_dimensions_as_items_is_lossless(items):
 def test_tfidf_with_too_many_dimensions_names_the_limit(items):
   config = EmbeddingConfig(encoder='tfidf-svd', dim=5)
 
-  with pytest.raises(UsageError, match=r'dim is 5: .* at most 4 from 4 items'):
+  message = r'dim is 5: .* at most 4 dimensions from 4 items'
+  with pytest.raises(UsageError, match=message):
+    UsageError, match=r'dim is 5: .* at most 4 dimensions from 4 items'
+  ):
     embed_items(config, items)
 
 

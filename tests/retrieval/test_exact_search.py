@@ -41,7 +41,8 @@ class _Stub(TigerRetriever):
     self.searches = []
 
   def answer(self, model, num_beams, constrained, *inputs):
-    _, _, batch, lists, sampler = inputs
+    _, _, batch, lists, sampler, mixture = inputs
+    assert mixture is None
     self.searches.append((num_beams, batch, lists, sampler))
     shape = len(batch.user), num_beams
     # Each item encodes the user and the number of beams.

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tiger_jax import interfaces
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
-from tiger_jax.retrieval import filters, tiger
+from tiger_jax.retrieval import tiger
 from tiger_jax.serving.recommender import Options, Recommender
 
 NUM_ITEMS = 14
@@ -222,7 +223,7 @@ def test_searches_are_split_to_bound_memory(recommender, monkeypatch):
   monkeypatch.setattr(tiger, '_search', recorded_search)
   for module, name, limit, num_requests in (
     (tiger, '_MAX_TOTAL_BEAMS', 160, 8),
-    (filters, '_MAX_LISTED', 8 * 32, 8),
+    (interfaces, '_MAX_LISTED', 8 * 32, 8),
     (tiger, '_MAX_TOTAL_BEAMS', 20, 1),
   ):
     searches.clear()
