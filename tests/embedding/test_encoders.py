@@ -59,8 +59,6 @@ def test_tfidf_with_too_many_dimensions_names_the_limit(items):
 
   message = r'dim is 5: .* at most 4 dimensions from 4 items'
   with pytest.raises(UsageError, match=message):
-    UsageError, match=r'dim is 5: .* at most 4 dimensions from 4 items'
-  ):
     embed_items(config, items)
 
 
