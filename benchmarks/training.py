@@ -38,7 +38,7 @@ from tiger_jax.config import Config, config_dict
 from tiger_jax.data import batches, splits
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.tiger import next_items
+from tiger_jax.models.targets import next_items
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import sharding

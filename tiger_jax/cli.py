@@ -21,11 +21,10 @@ from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
 from tiger_jax.config.command_line import Command
 from tiger_jax.config.config_dict import expand
-from tiger_jax.data import batches
 from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import Pipeline
 from tiger_jax.recommenders import checks, registry, throughput
-from tiger_jax.recommenders.session import training_examples
+from tiger_jax.recommenders.session import training_batches, training_examples
 from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.recommender import Options, Recommender
@@ -204,7 +203,7 @@ def _refuse_too_little_data(
     semantic_ids.refuse_sizes(config.semantic_ids, num_items)
   if trains:
     examples = training_examples(config, dataset)
-    batches.check_size(dataset, examples, config.train.batch_size)
+    training_batches(config, dataset, examples)
 
 
 def _lock_in_main(workdir: Path) -> contextlib.AbstractContextManager[Any]:
