@@ -51,12 +51,11 @@ def training_batches(
     DataError: The dataset has fewer examples than one batch.
   """
   c = config.train
-  batches_class, width = TrainBatches, c.length_buckets
+  data = dataset, examples, c.batch_size
+  order = config.seed, c.steps_per_call
   if c.packed:
-    batches_class, width = PackedBatches, config.model.max_history
-  return batches_class(
-    dataset, examples, c.batch_size, width, config.seed, c.steps_per_call
-  )
+    return PackedBatches(*data, config.model.max_history, *order)
+  return TrainBatches(*data, c.length_buckets, *order)
 
 
 @dataclasses.dataclass(frozen=True)
