@@ -45,8 +45,8 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
   runs['all three, no row dropout'] = rows | {
     'model': rows['model'] | {'prefix_dropout': 0.0}
   }
-  # The full-size model has no causal encoder, so its rows cannot be packed. Half
-  # of the rows have as many targets as the padded batches.
+  # The full-size model has no causal encoder, so its batches cannot be packed.
+  # Half of the rows have as many targets as the padded batches.
   if variant:
     train = rows.get('train', {}) | {'packed': True, 'batch_size': 32}
     runs['all three, packed'] = rows | {'train': train}
