@@ -35,10 +35,10 @@ from configs import beauty
 from tiger_jax.checkpoints import manifest
 from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.config import Config, config_dict
-from tiger_jax.data import batches, splits
+from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.tiger import next_items
+from tiger_jax.models.targets import next_items
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import sharding
@@ -105,7 +105,7 @@ class Ours:
   def batch(self, call: int) -> Batch:
     """Returns the item rows of the first batch of a call."""
     first = jax.tree.map(lambda x: x[0], self._stack(call))
-    return splits.gather(self._source.events, first.examples, first.width)
+    return first.gather(self._source.events)
 
   def take(self, width: int) -> dict[str, np.ndarray]:
     """Runs the steps of the stack with this width; returns the last metrics."""

@@ -41,14 +41,23 @@ class Batch(NamedTuple):
   """The input of every model.
 
   Attributes:
-    history: Item rows `[b, t]`, oldest first, padded on the right with -1.
+    history: Item rows `[b, t]`, oldest first, padded on the right with -1. In a
+      packed batch, several histories follow each other in one row.
     user: User rows `[b]`; -1 for an unknown user.
-    target: Item rows `[b]` to predict; -1 in a padding row of the batch.
+    target: Item rows `[b]` to predict; -1 in a padding row of the batch. In a
+      packed batch, `[b, t]`: the target of each history, at the position of the
+      last item of the history, and -1 elsewhere. Only `Tiger.every_target` and
+      `next_items` take packed batches.
   """
 
   history: Int[Array, 'b t'] | Int[np.ndarray, 'b t']
   user: Int[Array, ' b'] | Int[np.ndarray, ' b']
-  target: Int[Array, ' b'] | Int[np.ndarray, ' b']
+  target: Int[Array, 'b *t'] | Int[np.ndarray, 'b *t']
+
+  @property
+  def is_packed(self) -> bool:
+    """Whether a row holds several histories."""
+    return self.target.ndim == self.history.ndim
 
 
 class Recommendations(NamedTuple):

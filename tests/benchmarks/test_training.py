@@ -9,7 +9,7 @@ from benchmarks import measuring, training
 from tiger_jax.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from tiger_jax.data import splits
 from tiger_jax.data.sources import synthetic
-from tiger_jax.models.tiger import next_items
+from tiger_jax.models.targets import next_items
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 CONFIG = Config(

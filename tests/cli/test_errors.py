@@ -96,9 +96,9 @@ TABLE = r"""
 2 | $Q --config.stepz=1 | config.stepz is not a field; did you mean seed?
 2 | $Q --config.trian.steps=1 | config.trian is not a field; did you mean train?
 2 | $Q --config.=3 | config. is not a field; choose from dataset, embedding, evaluation, model, parallel, seed, semantic_ids, train
-2 | $Q --config.train.=3 | config.train. is not a field; choose from batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, replicas, steps, steps_per_call
-2 | $Q --config.train=3 | config.train is a section: set one of its fields, batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, replicas, steps, steps_per_call
-2 | $Q --noconfig.train | config.train is a section: set one of its fields, batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, replicas, steps, steps_per_call
+2 | $Q --config.train.=3 | config.train. is not a field; choose from batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, packed, replicas, steps, steps_per_call
+2 | $Q --config.train=3 | config.train is a section: set one of its fields, batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, packed, replicas, steps, steps_per_call
+2 | $Q --noconfig.train | config.train is a section: set one of its fields, batch_size, evaluate_every, evaluate_users, length_buckets, log_every, on_non_finite, optimizer, packed, replicas, steps, steps_per_call
 2 | $Q --config.train.steps.x=3 | config.train.steps is not a section: it has no 'x'
 2 | $Q --config.train.steps | config.train.steps needs a value, as in --config.train.steps=2000
 2 | $Q --noconfig.train.steps | config.train.steps needs a value, as in --config.train.steps=2000

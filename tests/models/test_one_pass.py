@@ -11,7 +11,8 @@ import pytest
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.tiger import Tiger, next_items
+from tiger_jax.models.targets import next_items
+from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.tiger_task import TigerTask
 
 LEVEL_SIZES = (5, 4, 3)

@@ -53,6 +53,19 @@ CONTRADICTIONS = [
     {'model': {'name': 'dsi', 'softmax': 'trie'}},
     ["model.softmax is 'trie'", 'only the model tiger', 'choose all_codes'],
   ),
+  *(
+    (
+      {'train': {'packed': True}, 'model': model},
+      ['train.packed is True', 'causal_encoder=True', 'num_user_tokens=0'],
+    )
+    for model in (
+      {},
+      {'causal_encoder': True, 'num_user_tokens': 1},
+      {'name': 'dsi', 'causal_encoder': True},
+      {'name': 'sasrec', 'causal_encoder': True},
+      {'name': 'popularity'},
+    )
+  ),
 ]
 
 
@@ -87,6 +100,7 @@ def test_contradictions_are_reported_in_one_sentence(values, parts):
       }
     },
     {'model': {'softmax': 'trie'}},
+    {'model': {'causal_encoder': True}, 'train': {'packed': True}},
     {'model': {'name': 'sasrec', 'softmax': 'trie'}},
     {'model': {'name': 'vq_rec', 'softmax': 'trie'}},
     {

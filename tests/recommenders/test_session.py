@@ -16,6 +16,7 @@ from tiger_jax.config import (
   ParallelConfig,
   TrainConfig,
 )
+from tiger_jax.data.packing import PackedBatches
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.errors import DataError, UsageError
@@ -110,6 +111,21 @@ def test_training_targets_are_all_events_except_held_out_ones(
     for first, stop in itertools.pairwise(inputs.dataset.offsets.tolist())
     for target in range(first + 1, stop - 2)
   ]
+
+
+def test_packed_rows_have_whole_histories_and_equal_targets(inputs):
+  run = session(inputs, 6, causal_encoder=True)
+  train = dataclasses.replace(run.config.train, packed=True)
+  run = dataclasses.replace(
+    run, config=dataclasses.replace(run.config, train=train)
+  )
+  assert isinstance(run.batches, PackedBatches)
+  assert run.task.mean_targets == 6
+  stack = run.batches.stack(0, 1)
+  assert stack.position.shape == (1, 8, 6)
+  assert isinstance(run.training_task, LookUp)
+  lasts = stack.position[stack.is_last]
+  assert set(lasts.tolist()) <= set((run.examples.end - 1).tolist())
 
 
 def test_replicas_have_consecutive_seeds(inputs):

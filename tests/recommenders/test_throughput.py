@@ -64,6 +64,22 @@ def test_measured_values_are_consistent(
   assert all(name in table for name in report)
 
 
+def test_a_report_of_packed_rows_counts_histories(inputs):
+  model = dataclasses.replace(CONFIG.model, causal_encoder=True)
+  train = dataclasses.replace(CONFIG.train, packed=True)
+  config = dataclasses.replace(CONFIG, model=model, train=train)
+  session = Session.open(config, inputs)
+  report = throughput.measure(session, seconds=0.1)
+  # A row holds more than one history, and almost no padding.
+  assert report['sequences/s'] > 17 * report['steps/s']
+  share = 1 - report['share of padding']
+  assert 0.9 < share <= 1
+  targets = share * 16 * 6 * report['steps/s']
+  assert report['targets/s'] == pytest.approx(targets)
+  items = report['tokens/s, no padding counted'] / 2 - report['targets/s']
+  assert items == pytest.approx(report['targets/s'])
+
+
 def test_the_report_of_a_baseline_has_no_mfu(inputs):
   model = dataclasses.replace(CONFIG.model, name='sasrec')
   report = throughput.measure(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.networks import NUM_ITEMS, make_batch, make_task
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.models.tiger import next_items
+from tiger_jax.models.targets import next_items
 
 
 @functools.cache

@@ -51,7 +51,7 @@ class TrainConfig:
   Attributes:
     batch_size: Number of examples per batch, over all devices. An example is a
       history and its next item. With `model.causal_encoder`, an example is a
-      whole history or a window of it.
+      whole history or a window of it. With `packed`, number of rows.
     steps: Number of optimizer steps.
     steps_per_call: Number of steps in one jitted call. The host handles signals
       and saves checkpoints only between calls.
@@ -67,6 +67,11 @@ class TrainConfig:
     length_buckets: Padded lengths of histories, in ascending order. A history
       is padded to the smallest length that holds it. The last length must be
       `model.max_history`.
+    packed: Whether several short histories share one row of `model.max_history`
+      items in training, so that almost no position is padding. Histories in one
+      row do not affect each other. Needs `model.causal_encoder`, and a model
+      without user tokens. `length_buckets` then applies only to evaluation and
+      serving.
     log_every: Number of steps between lines of `metrics.jsonl`.
     evaluate_every: Number of steps between validations. Each validation saves a
       checkpoint.
@@ -80,6 +85,7 @@ class TrainConfig:
   replicas: int = 1
   on_non_finite: str = 'abort'
   length_buckets: tuple[int, ...] = (5, 10, 20)
+  packed: bool = False
   log_every: int = 100
   evaluate_every: int = 2000
   evaluate_users: int = 4096

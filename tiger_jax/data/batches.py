@@ -68,8 +68,7 @@ class TrainBatches:
     self.steps_per_call = min(steps_per_call, num_batches)
     self._calls_per_epoch = num_batches // self.steps_per_call
     self.steps_per_epoch = self._calls_per_epoch * self.steps_per_call
-    resident = dataset.history.nbytes <= _RESIDENT_BYTES
-    self.events = dataset.history if resident else None
+    self.events = resident_events(dataset)
 
   def width(self, call: int) -> int:
     """Returns the padded length of the histories of a call."""
@@ -135,6 +134,12 @@ class TrainBatches:
     return _Plan(
       np.concatenate(rows)[shuffled], np.concatenate(widths)[shuffled]
     )
+
+
+def resident_events(dataset: Dataset) -> Int[np.ndarray, ' n'] | None:
+  """Returns `Dataset.history` if the device can hold it, else None."""
+  is_small = dataset.history.nbytes <= _RESIDENT_BYTES
+  return dataset.history if is_small else None
 
 
 def check_size(dataset: Dataset, examples: Examples, batch_size: int) -> None:

@@ -117,6 +117,10 @@ class Excerpts:
   examples: Examples
   width: int = struct.field(pytree_node=False)
 
+  def gather(self, events: Any) -> Batch:
+    """Returns the item rows of one batch; `events` is `Dataset.history`."""
+    return gather(events, self.examples, self.width)
+
 
 def gather(events: Any, examples: Examples, width: int) -> Batch:
   """Returns the targets and the last `width` items of the histories as a batch.

@@ -19,6 +19,7 @@ from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dropout import Dropout
 from tiger_jax.models.relative_position import RecencyBias
+from tiger_jax.models.targets import next_items, same_history
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
 
@@ -108,7 +109,8 @@ class Tiger(nn.Module):
 
     The encoder must be causal. The logits for each next item then equal the
     logits for a history that ends just before this item, because neither the
-    encoder nor the decoder attends to later items.
+    encoder nor the decoder attends to later items, or to the items of another
+    history of a packed row.
     """
     encoded = self.encode(codes, batch, deterministic)
     num_items = batch.history.shape[1]
@@ -119,10 +121,13 @@ class Tiger(nn.Module):
       np.where(item[None, :] >= 0, last[:, None] - item[None, :], -1)
     )
     visible = jnp.asarray(item[None, :] <= last[:, None])
+    mask = encoded.mask[:, None] & visible[None]
+    if batch.is_packed:
+      mask = mask & self._same_history(batch)
     return self._teacher_forced_logits(
       codes[next_items(batch)],
       encoded.cross,
-      encoded.mask[:, None] & visible[None],
+      mask,
       self._cross_bias(num_later[None]),
       deterministic,
     )
@@ -149,6 +154,8 @@ class Tiger(nn.Module):
     visible = mask[:, None]
     if self.config.causal_encoder:
       visible = visible & jnp.asarray(item[None, :] <= item[:, None])[None]
+    if batch.is_packed:
+      visible = visible & self._same_history(batch)
     x = self.encoder(x, visible, deterministic)
     last = real.sum(axis=1, keepdims=True) - 1
     num_later = jnp.where(item[None, :] >= 0, last - item[None, :], -1)
@@ -233,6 +240,11 @@ class Tiger(nn.Module):
       return None
     return jnp.moveaxis(self.recency_bias(num_later), -1, 1)
 
+  def _same_history(self, batch: Batch) -> Bool[Array, 'b s s']:
+    """Returns whether two tokens of a packed row belong to one history."""
+    same = jnp.repeat(same_history(batch), len(self.level_sizes), axis=1)
+    return jnp.repeat(same, len(self.level_sizes), axis=2)
+
   def _item_of_token(self, num_items: int) -> np.ndarray:
     """Returns, for each encoder token, the history position of its item."""
     item = np.repeat(np.arange(num_items), len(self.level_sizes))
@@ -280,16 +292,6 @@ def hash_prefixes(
     mixed ^= mixed >> 13
     rows.append((mixed % np.uint32(num_rows)).astype(jnp.int32))
   return jnp.stack(rows, -1)
-
-
-def next_items(batch: Batch) -> Int[Array, 'b t']:
-  """Returns the item that follows each history item; -1 for padding."""
-  following = jnp.pad(
-    jnp.asarray(batch.history)[:, 1:], ((0, 0), (0, 1)), constant_values=-1
-  )
-  length = (batch.history >= 0).sum(axis=1, keepdims=True)
-  is_last = np.arange(batch.history.shape[1])[None] == length - 1
-  return jnp.where(is_last, jnp.asarray(batch.target)[:, None], following)
 
 
 def cross_entropy(

@@ -88,6 +88,14 @@ def contradictions(config: Config) -> list[str]:
         f'than {train.steps} steps (config.train.steps), and skip at least one '
         'batch'
       )
+  c = config.model
+  is_one_pass = c.name == 'tiger' and c.causal_encoder
+  if train.packed and (not is_one_pass or c.num_user_tokens):
+    sentences.append(
+      'config.train.packed is True, which only the model tiger has, with '
+      'config.model.causal_encoder=True and config.model.num_user_tokens=0: '
+      'set these fields, or set config.train.packed to False'
+    )
   if 'semantic_ids' not in model.needs:
     return sentences
   if ids.shared_with and config.dataset.unseen_share:

@@ -16,6 +16,7 @@ from tiger_jax.config import Config
 from tiger_jax.data import splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.packing import PackedBatches
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Retriever
 from tiger_jax.models.baselines.transitions import Transitions
@@ -48,6 +49,22 @@ def check_transitions(dataset: Dataset) -> None:
       f'dataset {dataset.name} has no transitions, because no user has two '
       'training events: set config.evaluation.transition_weight to 0'
     )
+
+
+def training_batches(
+  config: Config, dataset: Dataset, examples: splits.Examples
+) -> TrainBatches | PackedBatches:
+  """Returns the training batches of a model.
+
+  Raises:
+    DataError: The dataset has fewer examples than one batch.
+  """
+  c = config.train
+  data = dataset, examples, c.batch_size
+  order = config.seed, c.steps_per_call
+  if c.packed:
+    return PackedBatches(*data, config.model.max_history, *order)
+  return TrainBatches(*data, c.length_buckets, *order)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,22 +128,14 @@ class Session:
     return training_examples(self.config, self.inputs.dataset)
 
   @functools.cached_property
-  def batches(self) -> TrainBatches:
+  def batches(self) -> TrainBatches | PackedBatches:
     """The training batches.
 
     Raises:
       DataError: The dataset has fewer examples than one batch.
     """
     checks.check_devices(self.config)
-    c = self.config.train
-    return TrainBatches(
-      self.inputs.dataset,
-      self.examples,
-      c.batch_size,
-      c.length_buckets,
-      self.config.seed,
-      c.steps_per_call,
-    )
+    return training_batches(self.config, self.inputs.dataset, self.examples)
 
   @functools.cached_property
   def task(self) -> Task:
@@ -172,9 +181,15 @@ class Session:
 
   @property
   def mean_targets(self) -> float | None:
-    """The mean number of targets per example; None if it is always one."""
+    """The mean number of targets per example; None if it is always one.
+
+    With packed rows, the largest number of targets per row. Almost all rows
+    have this number.
+    """
     if not self.entry.trains_every_prefix(self.config.model):
       return None
+    if self.config.train.packed:
+      return float(self.config.model.max_history)
     return float(splits.history_lengths(self.examples).mean())
 
   @functools.cached_property

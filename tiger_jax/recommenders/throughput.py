@@ -143,7 +143,7 @@ def _report(
   every_prefix = session.entry.trains_every_prefix(config.model)
   targets = lengths if every_prefix else np.ones_like(lengths)
   num_devices = len(jax.devices())
-  num_steps = len(lengths) / batch_size
+  num_steps = len(calls) * source.steps_per_call
   speed = num_replicas / elapsed
   report = {
     'device': f'{num_devices} x {jax.devices()[0].device_kind}',

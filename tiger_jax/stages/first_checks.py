@@ -5,12 +5,12 @@ from pathlib import Path
 
 from tiger_jax.checkpoints import checkpoint_folder
 from tiger_jax.config import Config
-from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.session import (
   check_transitions,
+  training_batches,
   training_examples,
 )
 from tiger_jax.stages import semantic_ids, training
@@ -69,7 +69,7 @@ def check_sizes(
     semantic_ids.refuse_sizes(config.semantic_ids, num_items)
   if is_training:
     examples = training_examples(config, dataset)
-    batches.check_size(dataset, examples, config.train.batch_size)
+    training_batches(config, dataset, examples)
   # Also before `train`, because a model is served with its recorded settings.
   mixes = config.evaluation.transition_weight and model.is_generative
   if mixes and mode in ('train', 'evaluate'):

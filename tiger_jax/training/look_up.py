@@ -5,7 +5,8 @@ from typing import Any
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from tiger_jax.data.splits import Excerpts, gather
+from tiger_jax.data.packing import PackedExcerpts
+from tiger_jax.data.splits import Excerpts
 from tiger_jax.training.step import Params, Task, UpdatingTask
 
 
@@ -30,9 +31,12 @@ class LookUp:
     return self._task.init(rng)
 
   def loss(
-    self, params: Params, tables: Any, batch: Excerpts, rng: Array
+    self,
+    params: Params,
+    tables: Any,
+    batch: Excerpts | PackedExcerpts,
+    rng: Array,
   ) -> tuple[Float[Array, ''], dict[str, Float[Array, '']], Any]:
     """Returns the loss of the inner task, see `Task`."""
     tables, events = tables
-    rows = gather(events, batch.examples, batch.width)
-    return self._task.loss(params, tables, rows, rng)
+    return self._task.loss(params, tables, batch.gather(events), rng)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.tiger import next_items
+from tiger_jax.models.targets import next_items
 
 
 class ItemModel(nn.Module):

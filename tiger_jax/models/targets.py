@@ -1,0 +1,27 @@
+"""The items that one pass over a history predicts, also in packed rows."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+import numpy as np
+
+from tiger_jax.interfaces import Batch
+
+
+def next_items(batch: Batch) -> Int[Array, 'b t']:
+  """Returns the item that follows each history item; -1 for padding."""
+  following = jnp.pad(
+    jnp.asarray(batch.history)[:, 1:], ((0, 0), (0, 1)), constant_values=-1
+  )
+  if batch.is_packed:
+    return jnp.where(batch.target >= 0, jnp.asarray(batch.target), following)
+  length = (batch.history >= 0).sum(axis=1, keepdims=True)
+  is_last = np.arange(batch.history.shape[1])[None] == length - 1
+  return jnp.where(is_last, jnp.asarray(batch.target)[:, None], following)
+
+
+def same_history(batch: Batch) -> Bool[Array, 'b t t']:
+  """Returns whether two items of a packed row belong to one history."""
+  is_last = jnp.asarray(batch.target) >= 0
+  # The number of histories that end before each item.
+  number = jnp.cumsum(is_last, axis=1) - is_last
+  return number[:, :, None] == number[:, None, :]
