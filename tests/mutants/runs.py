@@ -53,7 +53,7 @@ MUTANTS = (
   Mutant(
     'the size of the dataset is checked only before training',
     'tiger_jax/stages/first_checks.py',
-    'batches.check_size(dataset, examples, config.train.batch_size)',
+    'training_batches(config, dataset, examples)',
     'len(examples.user)',
     'tests/test_pipeline.py::'
     'test_a_run_from_python_is_refused_after_the_data_stage',
