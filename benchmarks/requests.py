@@ -115,6 +115,7 @@ def _decode(
       batch_size,
       num_beams,
       constrained=constrained,
+      normalize_children=model.config.softmax == 'trie',
     )
 
 
