@@ -100,7 +100,7 @@ def one_by_one(search, sampler=None):
 
 def test_the_search_equals_that_of_a_float32_model(params, catalog, search):
   beams = search(BATCH, K)
-  inputs = params, catalog, BATCH, None, None
+  inputs = params, catalog, BATCH, None, None, None
   model = Tiger(dataclasses.replace(CONFIG, dtype='float32'), LEVEL_SIZES)
   exact = retriever_module._search(model, FEW, True, *inputs)
   jax.tree.map(np.testing.assert_array_equal, beams, exact)
