@@ -27,6 +27,7 @@ SIZES = {
   'head_dim': 2,
   'mlp_dim': 256,
   'num_user_tokens': 16,
+  'prefix_embeddings': 64,
 }
 LEVEL_SIZES = (16, 8, 8)
 # The shapes of parameters of TIGER and of their shards, on a mesh with data 1,
@@ -34,6 +35,7 @@ LEVEL_SIZES = (16, 8, 8)
 SHARD_SHAPES = {
   'code_embedding/embedding': ((32, 128), (8, 64)),
   'user_embedding/embedding': ((16, 128), (4, 64)),
+  'prefix_embedding/embedding': ((64, 128), (16, 64)),
   'encoder/attention_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
   'encoder/attention_0/key/kernel': ((128, 8, 2), (64, 2, 2)),
   'encoder/attention_0/out/kernel': ((8, 2, 128), (2, 2, 64)),

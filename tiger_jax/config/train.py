@@ -68,8 +68,8 @@ class TrainConfig:
       is padded to the smallest length that holds it. The last length must be
       `model.max_history`.
     packed: Whether several short histories share one row of `model.max_history`
-      items in training, so that almost no position is padding. Histories in one
-      row do not affect each other. Needs `model.causal_encoder`, and a model
+      items in training. If most histories are short, almost no position is
+      padding. Histories in one row do not affect each other. Needs `model.causal_encoder`, and a model
       without user tokens. `length_buckets` then applies only to evaluation and
       serving.
     log_every: Number of steps between lines of `metrics.jsonl`.

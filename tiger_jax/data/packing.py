@@ -126,10 +126,9 @@ class PackedBatches:
   def stack(self, start: int, stop: int) -> PackedExcerpts | Batch:
     """Returns the batches of the steps `[start, stop)`."""
     position, length = self._read(start, stop)
-    excerpts = PackedExcerpts(position, length > 0)
     if self.events is not None:
-      return excerpts
-    return excerpts.gather(self._history)
+      return PackedExcerpts(position.astype(np.int32), length > 0)
+    return PackedExcerpts(position, length > 0).gather(self._history)
 
   def _read(
     self, start: int, stop: int
@@ -158,7 +157,7 @@ class PackedBatches:
     slot, offset = layout.slot[pattern], layout.offset[pattern]
     example = plan.examples[layout.first_slot[row][:, None] + slot]
     position = np.where(offset >= 0, self._start[example] + offset, -1)
-    return position.astype(np.int32), layout.length[pattern]
+    return position, layout.length[pattern]
 
   def _make_plan(self, epoch: int) -> '_Plan':
     seeds = np.random.SeedSequence([self._seed, epoch])
@@ -168,6 +167,13 @@ class PackedBatches:
     examples = np.empty_like(order)
     examples[self._layout.slots_by_length] = by_length
     return _Plan(examples, rng.permutation(self._num_rows))
+
+
+def mean_targets(examples: Examples, width: int) -> float:
+  """Returns the mean number of history items, thus of targets, in a row."""
+  lengths = splits.history_lengths(examples)
+  counts = np.bincount(lengths, minlength=width + 1)
+  return float(lengths.sum() / len(_make_layout(counts, width).pattern))
 
 
 class _Plan(NamedTuple):

@@ -10,10 +10,11 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
+from tiger_jax.catalog import index
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.config import Config
-from tiger_jax.data import splits
+from tiger_jax.data import packing, splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.packing import PackedBatches
@@ -161,18 +162,19 @@ class Session:
 
   @functools.cached_property
   def training_trie(self) -> Trie | None:
-    """The IDs of the items that occur in training, for a trie softmax.
+    """The IDs of the items in training, on the host, for a trie softmax.
 
     The normalizer does not contain the other items, so training does not lower
     their probabilities. None if the softmax is over all codes.
     """
     if self.config.model.softmax == 'all_codes':
       return None
-    catalog = self.catalog
-    absent = np.flatnonzero(training_counts(self.inputs) == 0)
-    if len(absent):
-      catalog = catalog.remove(absent)
-    return Trie(catalog.layout, catalog.arrays)
+    ids = self.inputs.semantic_ids
+    rows = np.flatnonzero(training_counts(self.inputs))
+    layout, arrays = index.build(
+      ids.codes[rows], ids.level_sizes, rows, capacity=len(rows)
+    )
+    return Trie(layout, arrays)
 
   @property
   def can_generate_invalid_ids(self) -> bool:
@@ -181,15 +183,14 @@ class Session:
 
   @property
   def mean_targets(self) -> float | None:
-    """The mean number of targets per example; None if it is always one.
+    """The mean number of targets per example or packed row.
 
-    With packed rows, the largest number of targets per row. Almost all rows
-    have this number.
+    None if each example has one target.
     """
     if not self.entry.trains_every_prefix(self.config.model):
       return None
     if self.config.train.packed:
-      return float(self.config.model.max_history)
+      return packing.mean_targets(self.examples, self.config.model.max_history)
     return float(splits.history_lengths(self.examples).mean())
 
   @functools.cached_property

@@ -15,7 +15,7 @@ BATCH_AXES = ('data', 'fsdp')
 # also apply to the optimizer state. An array without a rule is replicated. An
 # axis is also replicated if its size is not a multiple of the mesh axis's size.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
-  (r'(code|user)_embedding/embedding', ('tensor', 'fsdp')),
+  (r'(code|user|prefix)_embedding/embedding', ('tensor', 'fsdp')),
   (r'(query|key|value)/kernel', ('fsdp', 'tensor', None)),
   (r'out/kernel', ('tensor', None, 'fsdp')),
   (r'up/kernel', ('fsdp', 'tensor')),
