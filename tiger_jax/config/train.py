@@ -69,9 +69,9 @@ class TrainConfig:
       `model.max_history`.
     packed: Whether several short histories share one row of `model.max_history`
       items in training. If most histories are short, almost no position is
-      padding. Histories in one row do not affect each other. Needs `model.causal_encoder`, and a model
-      without user tokens. `length_buckets` then applies only to evaluation and
-      serving.
+      padding. Histories in one row do not affect each other. Packing needs
+      `model.causal_encoder`, and a model without user tokens. `length_buckets`
+      then applies only to evaluation and serving.
     log_every: Number of steps between lines of `metrics.jsonl`.
     evaluate_every: Number of steps between validations. Each validation saves a
       checkpoint.
