@@ -167,7 +167,7 @@ class Session:
     The normalizer does not contain the other items, so training does not lower
     their probabilities. None if the softmax is over all codes.
     """
-    if self.config.model.softmax == 'all_codes':
+    if self.config.model.softmax != 'trie':
       return None
     ids = self.inputs.semantic_ids
     rows = np.flatnonzero(training_counts(self.inputs))
