@@ -8,25 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.models.one_pass import CONFIG, LEVEL_SIZES, NUM_ITEMS
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.targets import next_items
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.tiger_task import TigerTask
-
-LEVEL_SIZES = (5, 4, 3)
-NUM_ITEMS = 40
-CONFIG = ModelConfig(
-  max_history=7,
-  d_model=16,
-  num_heads=2,
-  head_dim=8,
-  mlp_dim=32,
-  num_encoder_layers=2,
-  num_decoder_layers=2,
-  causal_encoder=True,
-)
 
 
 @pytest.fixture(name='codes', scope='module')

@@ -1,30 +1,25 @@
 """Packed histories have the results that they have alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.models import one_pass
+from tests.models.one_pass import LEVEL_SIZES, NUM_ITEMS
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.targets import next_items, same_history
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.tiger_task import TigerTask
 
-LEVEL_SIZES = (5, 4, 3)
-NUM_ITEMS = 40
-CONFIG = ModelConfig(
-  max_history=7,
-  d_model=16,
-  num_heads=2,
-  head_dim=8,
-  mlp_dim=32,
-  num_encoder_layers=2,
+CONFIG = dataclasses.replace(
+  one_pass.CONFIG,
   num_decoder_layers=1,
   dropout=0.0,
   prefix_dropout=0.0,
-  causal_encoder=True,
   tied_heads=True,
   softmax='trie',
   recency_bias=True,
