@@ -1,4 +1,4 @@
-"""Excludes files that git does not track from releases."""
+"""Leaves untracked files out of the sdist and the wheel."""
 
 import os
 import subprocess
@@ -13,7 +13,8 @@ class TrackedFilesOnly(BuildHookInterface):
   def initialize(self, version: str, build_data: dict[str, Any]) -> None:
     """Excludes the untracked files of a git checkout.
 
-    An unpacked sdist is not a checkout; all of its files were tracked.
+    An unpacked sdist is not a checkout. It needs no exclusions, because it
+    contains only files that were tracked.
     """
     if not os.path.exists(os.path.join(self.root, '.git')):
       return

@@ -1,4 +1,4 @@
-"""Measures how many results a beam search proves to be exact, and the cost."""
+"""Measures how many results a beam search proves, and how long it takes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def measure(
   beams: Sequence[int],
   record: Callable[[dict[str, Any]], None],
 ) -> str:
-  """Counts the results that searches of a trained model prove to be exact.
+  """Counts the results that searches of a trained model prove to be the best.
 
   Args:
     workdir: The workdir of a run that has finished training.

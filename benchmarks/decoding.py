@@ -7,7 +7,7 @@ STATIC is a checkout of youtube/static-constraint-decoding at c24f9dc. FLAX is
 the file examples/wmt/decode.py of google/flax at 18f8f311. `pip install -e
 '.[bench]'` installs PyTorch and transformers. If --workdir names a run of
 configs/beauty.py, its items and users are used; otherwise they are random. If
-another implementation is absent, the output says so. Before the timing, the
+the peer of a section is absent, the output says so. Before the timing, the
 results of both sides are compared. If they differ, the exit code is 1. The
 output has the form of the sections of `benchmarks/RESULTS.md`. All measurements
 are also written to the file --json.
@@ -140,10 +140,10 @@ def _measure(section: str, record: Callable[[dict[str, Any]], None]) -> str:
     return changes.measure_top_k(num_rounds, record)
   if section == 'certificate':
     if not workdir or quick:
-      return 'Not measured: set --workdir to a trained run, without --quick.'
+      return 'Not measured: set --workdir to a trained run, and omit --quick.'
     return certificate.measure(workdir, (10, 20, 50, 200), record)
   if not measuring.on_accelerator():
-    return 'Not measured: it needs a GPU or TPU.'
+    return 'Not measured: sid_gr needs a GPU or TPU.'
   return requests.measure_sid_gr(num_rounds, record)
 
 

@@ -24,7 +24,7 @@ class Mismatch(Exception):
 def in_turns(
   sides: Mapping[str, Callable[[int], Any]], num_rounds: int, num_warm: int = 0
 ) -> dict[str, np.ndarray]:
-  """Times every side once per round, and reverses the order in every round.
+  """Times every side once per round; each round reverses the order of sides.
 
   Args:
     sides: The functions to time, by name. They take the number of the round,
@@ -68,7 +68,8 @@ def compare(
   )
   same = (ours == theirs).all(2)
   if not (same | tied).all():
-    raise Mismatch(f'{what}: {(same | tied).mean():.2%} of the results agree')
+    wrong = 1 - (same | tied).mean()
+    raise Mismatch(f'{what}: {wrong:.2%} of the results differ from ours')
 
 
 def blocking(

@@ -68,7 +68,7 @@ def open_shop(config: ModelConfig, ids: SemanticIds) -> Shop:
 
 
 def ids_of(workdir: Path | None) -> SemanticIds:
-  """Returns the IDs of a run, or random IDs of Beauty's size without a run."""
+  """Returns the IDs of a run; if there is no run, random IDs like Beauty's."""
   if workdir:
     return SemanticIds.load(workdir / 'semantic_ids')
   return random_ids(*_BEAUTY)

@@ -24,8 +24,8 @@ def measure(
 
   Args:
     embeddings: The vectors of all items.
-    num_seeds: The number of rounds, each with another seed.
-    num_threads: The number of threads of each side.
+    num_seeds: The number of rounds, each with a different seed.
+    num_threads: The number of threads of faiss.
 
   Returns:
     A Markdown table.
@@ -34,7 +34,7 @@ def measure(
   import faiss
 
   faiss.omp_set_num_threads(num_threads)
-  # Prevents JAX from loading programs of an earlier run.
+  # Prevents JAX from loading the compiled programs of an earlier run.
   jax.config.update('jax_enable_compilation_cache', False)
   x = embeddings.astype(np.float32)
   sides: dict[str, Callable[[int], np.ndarray]] = {

@@ -24,7 +24,7 @@ from tiger_jax.semantic_ids.tokenizer import Tokenizer
 _DIM = 768
 _LIMIT_GIB = 8
 _CHUNK = 65536
-# Size of the reference catalog, with which all others are compared.
+# The speed of a catalog is compared with that of a catalog of this size.
 _SMALL = 100_000
 
 
@@ -79,7 +79,7 @@ def _write(path: Path, num_items: int) -> None:
   need, free = 2 * _DIM * num_items, shutil.disk_usage(path.parent).free
   if need > free:
     raise SystemExit(
-      f'{path.parent} has {free / 2**30:.0f} GiB free and needs '
+      f'{path.parent} has {free / 2**30:.0f} GiB free, but the vectors need '
       f'{need / 2**30:.0f} GiB: choose another --scratch, or fewer --items'
     )
   shape = (num_items, _DIM)

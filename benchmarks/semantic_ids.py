@@ -6,9 +6,9 @@
 FOLDER holds `amazon2014_beauty/` with the raw files, and `embeddings/` with
 `amazon2014_beauty.all-MiniLM-L6-v2.float16.npy` and the item ids of its rows,
 `amazon2014_beauty.asins.json`. The output has the form of the sections of
-`benchmarks/RESULTS.md`; --section selects some of them. `collisions` also reads
-the embeddings of the other values of --shop. Only `kmeans` and `training` need
-the peers that the extra installs.
+`benchmarks/RESULTS.md`; --section selects some of them. For `collisions`,
+`embeddings/` must also hold the vectors of every further shop in --shop. Only
+`kmeans` and `training` need the peers that the extra `bench` installs.
 """
 
 from collections.abc import Sequence

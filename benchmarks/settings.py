@@ -2,10 +2,10 @@
 
   python -m benchmarks.settings --rounds=10
 
-For each catalog size, the model of `configs/beauty.py:cpu` is trained with one
-pass per history and with one pass per prefix. A row gives the step time with a
-setting, relative to the step time of the paper's model. Semantic IDs and
-histories are random.
+For each catalog size, the model of `configs/beauty.py:cpu` is trained in two
+ways: with one forward pass per history, and with one forward pass per prefix of
+a history. A row gives the step time with a setting, relative to the step time
+with the paper's value of every setting. Semantic IDs and histories are random.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def measure(num_items: int, num_rounds: int) -> list[list[str]]:
 
 
 def main() -> None:
-  """Prints a table with one row per catalog size, pass and setting."""
+  """Prints one row per catalog size, kind of forward pass, and setting."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -118,7 +118,8 @@ def _by_length(
   """Groups users by history length.
 
   Returns:
-    The user indices of every batch, with -1 for padding, and the batches.
+    A list of the user indices of each batch, padded with -1, and a list of the
+    batches.
   """
   lengths = (users.history >= 0).sum(1)
   buckets = np.searchsorted(_WIDTHS, lengths)

@@ -3,10 +3,9 @@
   python benchmarks/training.py --quick
   python benchmarks/training.py --workdir=runs/beauty --section=t5
 
---workdir is a run of configs/beauty.py, whose histories and Semantic IDs are
-used for training. Without --workdir, both are random, and as large as those of
-Beauty. `pip install -e '.[bench]'` installs PyTorch, which is much slower if
-other programs use the cores. Section t5 raises `Mismatch` if results differ.
+--workdir is a run of configs/beauty.py to train on. The default is random data
+of the size of Beauty. Section t5 needs `pip install -e '.[bench]'`, and raises
+`Mismatch` if results differ. Other running programs make PyTorch much slower.
 """
 
 import argparse
@@ -126,13 +125,13 @@ def time_steps(
   """Times the steps of several sides in turns.
 
   Args:
-    sides: The trainers, by name. `shares` maps each group of batches to its
-      share of an epoch, and `take(group)` runs `steps` steps on this group.
+    sides: The trainers, by name. Their `shares` map each group of batches to
+      its share of an epoch. `take(group)` runs `steps` steps on this group.
     num_rounds: The number of timed rounds.
 
   Returns:
-    Two dicts by side: the mean seconds per step of each round, and the seconds
-    of the first calls, which compile.
+    Two dicts by side. The first has the mean seconds per step of each round.
+    The second has the seconds of the first calls, which compile.
   """
   calls, first = {}, dict.fromkeys(sides, 0.0)
   for name, side in sides.items():
@@ -188,7 +187,7 @@ def saving(setup: Setup) -> str:
 
 
 def _save(state: Any) -> list[float]:
-  """Returns seconds: blocked, until on disk, manifest written and checked."""
+  """Times a save, and the work on a manifest; returns four times in seconds."""
   with (
     tempfile.TemporaryDirectory() as scratch,
     Checkpoints(Path(scratch, 'checkpoints'), {}) as checkpoints,
@@ -206,6 +205,7 @@ def _save(state: Any) -> list[float]:
       part()
       marks.append(time.perf_counter())
   blocked, waited, _, write, check = np.diff(marks).tolist()
+  # Until `save` returns, until all is on disk, for `write`, and for `check`.
   return [blocked, blocked + waited, write, check]
 
 

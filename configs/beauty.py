@@ -11,8 +11,9 @@ recall@10 0.0648 and ndcg@10 0.0384 (Table 1).
 
 `--config=configs/beauty.py:cpu` is a small model that two CPU cores train in a
 quarter of an hour. Its item vectors come from TF-IDF, so it downloads no
-encoder. `--config=configs/beauty.py:cpu_long` is 3.6 times as large and trains
-in an hour and a half. README.md has the results of `cpu_long`.
+encoder. `--config=configs/beauty.py:cpu_long` is 3.6 times as large, apart from
+the prefix embeddings, and trains in an hour and a half. README.md has the
+results of `cpu` with text vectors of all-MiniLM-L6-v2.
 
 `--config=configs/beauty.py:paper` has the optimization of the paper, as far as
 it is known: Adagrad for the RQ-VAE, a learning rate that is constant and then

@@ -2,9 +2,9 @@
 
   python -m tiger_jax.main --config=configs/quickstart.py
 
-It takes less than five minutes on two CPU cores. RQ-KMeans makes the Semantic
-IDs, because there are too few items to train an RQ-VAE well. The recommender
-reaches 86% of the best possible recall@10.
+The command takes less than five minutes on two CPU cores. RQ-KMeans makes the
+Semantic IDs, because there are too few items to train an RQ-VAE well. The
+recommender reaches 86% of the best possible recall@10.
 """
 
 import ml_collections

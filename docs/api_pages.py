@@ -60,7 +60,7 @@ def expand(text: str) -> str:
 def module_names(package: str) -> list[str]:
   """Returns the modules of a package that define a public name.
 
-  If `package` is a module, only that one is returned.
+  If `package` is a module, only its own name is returned.
   """
   path = ROOT.joinpath(*package.split('.'))
   if not path.is_dir():
@@ -137,7 +137,7 @@ def _after_napoleon(
 ) -> None:
   """Restores the docstring of a property.
 
-  Napoleon takes the text before a colon for a type.
+  Napoleon mistakes the text before a colon for a type.
   """
   del app, name, member, options
   if what == 'property' and ':' in _properties[0]:

@@ -16,7 +16,10 @@ COPY = ROOT / 'docs' / 'colab.ipynb'
 
 
 def execute(notebook: nbformat.NotebookNode, folder: str | Path) -> None:
-  """Runs all cells in a folder, except the install cell, which is for Colab."""
+  """Runs a notebook in a folder.
+
+  The install cell is skipped, because it is only for Colab.
+  """
   client = nbclient.NotebookClient(
     notebook,
     timeout=3600,

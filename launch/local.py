@@ -2,7 +2,7 @@
 
   python launch/local.py --processes=2 -- --config=configs/quickstart.py
 
-Every process passes the flags after `--` to `tiger_jax.main`.
+Every process runs `tiger_jax.main` with the flags after `--`.
 """
 
 import argparse
@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 
-# If a process fails, JAX ends the other processes with a message. It needs less
+# If a process fails, JAX prints a message and ends the other processes in less
 # than this time.
 _GRACE_SECONDS = 60
 # Asks the kernel to send SIGTERM when the parent dies (PR_SET_PDEATHSIG of
-# prctl(2)). If the parent is still alive, runs the command; otherwise ends.
+# prctl(2)), and then runs the command. If the parent is dead already, ends
+# instead.
 _END_WITH_PARENT = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)

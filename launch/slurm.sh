@@ -10,12 +10,12 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 # The tasks get SIGTERM 180 seconds before the time limit, so that they save.
-# The prefix B: would send it to this script instead, and forwarding it to srun
-# would kill the tasks.
+# With the prefix B:, only this script would get the signal. If the script
+# forwarded the signal to srun, srun would kill the tasks.
 #SBATCH --signal=TERM@180
 #
 # Runs tiger_jax on GPU hosts: sbatch [options] launch/slurm.sh
-# Options of sbatch override those above. Settings from the environment:
+# Command-line options of sbatch override those above. Environment variables:
 #   CONFIG   the config file
 #   WORKDIR  a folder that all hosts share
 #   PYTHON   the Python interpreter
@@ -56,7 +56,7 @@ srun ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} \
   "$PYTHON" -m tiger_jax.main --config="$CONFIG" --workdir="$WORKDIR" \
   --distributed ${flags[@]+"${flags[@]}"} || code=$?
 
-# scancel also ends this script, so a cancelled job is not requeued.
+# scancel also ends this script, so a canceled job is not requeued.
 case $code in
   # main was stopped by a signal, and has saved.
   42) scontrol requeue "$SLURM_JOB_ID" ;;

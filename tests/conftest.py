@@ -50,6 +50,8 @@ _WHOLE_RUNS = (
   'cases/test_checkpoint_paths.py',
   'cases/test_command_line.py',
   'cases/test_other_devices.py',
+  'cases/test_printing.py',
+  'cases/test_shop.py',
   'docs/test_blocks.py',
   'end_to_end/',
   'experiments/test_runs.py',
@@ -68,11 +70,12 @@ _WHOLE_RUNS = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Marks the tests of `_WHOLE_RUNS`."""
+  """Marks the tests of `_WHOLE_RUNS` and the tests that use `trained`."""
   root = pathlib.Path(__file__).parent
   for item in items:
     path = item.path.relative_to(root).as_posix()
-    if path.startswith(_WHOLE_RUNS):
+    fixtures = getattr(item, 'fixturenames', ())
+    if path.startswith(_WHOLE_RUNS) or 'trained' in fixtures:
       item.add_marker('whole_runs')
 
 

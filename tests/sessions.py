@@ -7,7 +7,7 @@ from tiger_jax.recommenders.session import Session
 
 
 def with_parts(session: Session, **parts: Any) -> Session:
-  """Returns a copy of a session with other parts, such as its `retriever`."""
+  """Returns a copy of a session in which `parts` replace its own parts."""
   session = dataclasses.replace(session)
   session.__dict__.update(parts)
   return session

@@ -74,7 +74,7 @@ def events(
 def as_csv(
   rows: list[Row], columns: list[str] | None = None, **options: Any
 ) -> str:
-  """Returns rows as CSV, with options of `csv.DictWriter`."""
+  """Returns rows as CSV. `options` are those of `csv.DictWriter`."""
   text = io.StringIO(newline='')
   columns = columns or list(rows[0])
   options = {'lineterminator': '\n', 'extrasaction': 'ignore'} | options

@@ -57,7 +57,7 @@ def imported(path, names):
 
 
 def folder(module):
-  """Returns the folder of a module. A module of the root has its own name."""
+  """Returns the folder of a module, or the name of a module in the root."""
   return module.split('.')[1] if '.' in module else ''
 
 

@@ -31,9 +31,9 @@ QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
 
 @pytest.fixture(name='command')
 def _command(monkeypatch, capfd, tmp_path):
-  """Returns a function that runs the program, and returns code, out and err."""
+  """Makes a function that runs the program and returns `(code, out, err)`."""
   monkeypatch.chdir(tmp_path)
-  # A run without an earlier error fails at this stage, instead of training.
+  # If there is no earlier error, the run fails at this stage, before training.
   monkeypatch.setattr(pipeline.embedding, 'build', lambda *unused: 1 / 0)
 
   def run(*arguments):
@@ -53,7 +53,7 @@ def _command(monkeypatch, capfd, tmp_path):
 
 @pytest.fixture(name='refusal')
 def _refusal(command):
-  """Returns a function that runs the program and returns its one error line."""
+  """Makes a function that runs the program and returns its one error line."""
 
   def run(expected_code, *arguments):
     code, _, err = command(*arguments)
@@ -230,7 +230,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture(name='failing')
 def _failing(monkeypatch):
-  """Returns a function that makes the data stage fail and returns the flags."""
+  """Makes a function that lets the data stage fail and returns the flags."""
 
   def exit_process(code):
     raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""Tests which changes make a stage run again."""
+"""Tests of the changes that make a stage run again."""
 
 import json
 from pathlib import Path
@@ -137,8 +137,9 @@ def test_damaged_vectors_raise_a_one_line_error(
   assert run.embeddings.shape == (3, 2)
 
 
-# Configs, and the fingerprints of their data and embedding stages in versions
-# whose records have no format number. These stages must not run again.
+# Each entry is a config, with the fingerprints that older versions computed for
+# its data and embedding stages. These versions wrote records without a format
+# number. The fingerprints must stay equal, so that the stages do not run again.
 _FORMER_FINGERPRINTS = [
   (
     {},
@@ -165,7 +166,7 @@ def test_data_and_embeddings_of_older_versions_stay_valid(
 
 
 @pytest.mark.parametrize('version', ['former', 'current'])
-def test_a_data_stage_with_the_former_row_numbers_runs_again(
+def test_a_data_stage_with_old_row_numbers_runs_again(
   fingerprints, tmp_path, capsys, version
 ):
   config = with_dataset(
@@ -174,7 +175,7 @@ def test_a_data_stage_with_the_former_row_numbers_runs_again(
     unseen_share=0.1,
     shuffle_ties=True,
   )
-  # The fingerprint of versions that numbered items in the order of the events.
+  # Made by a version that numbered the items in the order of the events.
   former = '699d66ac805ba6737fc0a7aeb06a5810f3297e538b72808ad3b3d44881b0ba9f'
   current = fingerprints(config)['data']
   assert current != former
@@ -188,7 +189,7 @@ def test_a_data_stage_with_the_former_row_numbers_runs_again(
   assert (message in capsys.readouterr().out) == (version == 'former')
 
 
-def test_a_new_field_changes_the_fingerprint_when_it_is_set(changed):
+def test_setting_a_new_field_changes_the_fingerprints(changed):
   files = with_dataset(name='files')
   assert changed(files, with_dataset(name='files', keep_repeats=True)) == list(
     STAGES
@@ -226,10 +227,11 @@ def test_a_run_from_python_is_refused_before_the_data_stage(
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_run_from_python_needs_a_path_for_its_checkpoints(
+def test_a_run_from_python_refuses_a_workdir_that_orbax_cannot_use(
   tmp_path, monkeypatch
 ):
-  # Orbax supports neither path, so a link in the second one does not help.
+  # Orbax supports neither the workdir nor the temporary folder. A link in the
+  # temporary folder therefore does not help.
   temporary = tmp_path / 'b:c'
   temporary.mkdir()
   monkeypatch.setattr(tempfile, 'tempdir', str(temporary))
@@ -275,7 +277,7 @@ def test_a_run_saves_its_config_and_lists_superseded_stages(tmp_path, capsys):
   written = json.loads((tmp_path / 'config.json').read_text())
   assert from_json(written) == config
   out = capsys.readouterr().out
-  assert 'kept: train.01234567, made with other configs' in out
+  assert 'kept: train.01234567, made with different configs' in out
 
 
 def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):

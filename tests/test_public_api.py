@@ -28,7 +28,7 @@ SMALL = {
 
 @pytest.fixture(name='folder', scope='module')
 def _folder(tmp_path_factory):
-  """A folder with a small run, as the examples in docstrings expect."""
+  """Returns a folder with the run that the examples in docstrings use."""
   folder = tmp_path_factory.mktemp('public')
   config = tiger_jax.load_config(
     str(small.ROOT / 'configs/quickstart.py'), SMALL
@@ -144,7 +144,7 @@ print(json.dumps(messages))
 
 
 def test_wrong_calls_raise_a_one_line_error(tmp_path):
-  """The calls run in another process, where argument types are not checked."""
+  """The calls run in a new process, which does not check argument types."""
   done = typed.python(
     '-c', _CALLER, json.dumps(list(WRONG_CALLS)), cwd=tmp_path
   )

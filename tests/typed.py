@@ -91,7 +91,7 @@ def shell(
 
 
 def environment(home: Path) -> dict[str, str]:
-  """Returns the environment of a command, with one CPU device."""
+  """Returns the environment variables of a command on one CPU device."""
   inherited: Sequence[str] = (
     'PATH', 'LANG', 'LC_ALL', 'OPENBLAS_CORETYPE',
     # Set by tests/conftest.py.

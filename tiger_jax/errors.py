@@ -1,4 +1,4 @@
-"""The errors that a user can cause, and the exit code of each.
+"""The expected errors, and the exit code of each.
 
 Every message is one line: what is wrong, where, and what to do about it.
 """
@@ -57,7 +57,7 @@ class NotFiniteError(NumbersError):
 
   Attributes:
     step: The step whose batch caused the error, counted from 1. If a parameter
-      is not finite at the start of a step, the step before it is the cause.
+      is not finite at the start of a step, the previous step is the cause.
   """
 
   def __init__(self, message: str, step: int):

@@ -11,7 +11,7 @@ def run() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
   from tiger_jax.runtime import console
 
-  # Before the other imports, because they take time and may print warnings.
+  # Called before the other imports, which take time and may print warnings.
   console.begin()
   main()
 
@@ -19,7 +19,8 @@ def run() -> None:
 def main() -> None:
   """Runs the command line.
 
-  An expected error is printed as one line and ends the program with its code.
+  An expected error is printed as one line, and ends the program with the exit
+  code of the error.
   """
   from tiger_jax.runtime import console
 

@@ -140,7 +140,7 @@ class Pipeline:
         break
     if folders := superseded(self.workdir, tuple(STAGES.values())):
       names = ', '.join(folders[:5]) + (', ...' if len(folders) > 5 else '')
-      say('kept', f'{names}, made with other configs; you may remove them')
+      say('kept', f'{names}, made with different configs; you may remove them')
 
   @functools.cached_property
   def data_stage(self) -> Artifact:
@@ -331,7 +331,9 @@ def run(config: Config, workdir: str | Path) -> dict[str, Any]:
     TigerError: Any error that the user can fix.
   """
   if not isinstance(config, Config):
-    raise UsageError(f'config is {config!r}: pass what load_config returns')
+    raise UsageError(
+      f'config is {config!r}, not a Config: pass what load_config returns'
+    )
   with open_run(config, as_path(workdir, 'workdir')) as pipeline:
     pipeline.run('evaluate')
   return pipeline.results

@@ -4,8 +4,8 @@ The search is `examples/wmt/decode.py` of google/flax (commit 18f8f311, Apache
 2.0), loaded from a file. The weights and the modules are ours. The decoder is
 called as in that example and in T5X. Every beam has a copy of the encoded
 history, and the body of the loop projects this copy to keys and values. On a
-CPU, XLA moves these projections out of the loop; XLA for other devices possibly
-does not. A cache holds the keys and values of the decoded tokens.
+CPU, XLA moves these projections out of the loop. On other devices, XLA may
+leave them in the loop. A cache holds the keys and values of the decoded tokens.
 """
 
 from collections.abc import Callable

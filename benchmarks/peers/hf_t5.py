@@ -74,7 +74,7 @@ class HfTiger:
 
     Returns:
       Item rows and log-probabilities. If there are fewer than k items, the
-      others are -1 and -inf.
+      remaining rows are -1 and their log-probabilities are -inf.
     """
     tokens, mask = self._encoder_inputs(batch)
     num_levels = self._tokens.shape[1]

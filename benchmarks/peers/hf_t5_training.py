@@ -28,7 +28,7 @@ class HfTrainer(HfTiger):
   """Runs training steps on a CPU: forward, backward, clipping, AdamW.
 
   Attributes:
-    shares: The share of each batch in an epoch, by number.
+    shares: The share of each batch in an epoch, by the number of the batch.
     targets: The number of target items per batch.
     steps: The number of steps of `take`.
     not_compiled: The reason why the network is not compiled; '' if it is.
@@ -50,8 +50,8 @@ class HfTrainer(HfTiger):
       model: The network. The T5 has the same dropout.
       params: The parameters of the network.
       codes: The Semantic ID of every item.
-      optimizer: The learning rate, which is constant here, the weight decay
-        and the clipping norm.
+      optimizer: The learning rate (constant here), the weight decay and the
+        clipping norm.
       batches: The training batches. Every row has a target.
       compiled: Whether `torch.compile` compiles the forward and backward
         passes, in the first step.

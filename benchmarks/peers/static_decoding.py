@@ -93,7 +93,8 @@ class Static:
         beam search is not exact.
 
     Returns:
-      IDs, best first. Dead beams have invalid codes.
+      IDs, best first. If there are fewer valid IDs than beams, the remaining
+      IDs are invalid.
     """
     return self._decoder.sparse_transition_jax(
       _next_logits,
@@ -306,7 +307,7 @@ def _take(
 def _next_logits(
   tokens: Int32[Array, 'rows 1'], logits: tuple[Array, ...]
 ) -> tuple[Float32[Array, 'rows 1 v'], tuple[Array, ...]]:
-  """Replaces the network; the state holds the logits of the other levels."""
+  """Replaces the network; the state holds the logits of the next levels."""
   now, *later = logits
   return now.reshape(len(tokens), 1, -1), tuple(later)
 
@@ -319,7 +320,7 @@ def _timed(build_fn: Callable, *args, **kwargs) -> tuple[Any, float]:
 
 @functools.cache
 def _load(checkout: Path, file: str, *names: str) -> ModuleType:
-  """Imports a file by its path, because STATIC also has a `benchmarks`."""
+  """Imports a file by its path; STATIC has a package `benchmarks` too."""
   path = Path(checkout) / file
   if not path.is_file():
     raise SystemExit(f'{path} is missing: set --static to a clone of {_URL}')

@@ -4,9 +4,10 @@
 
 The settings are a softmax over the trie of the IDs, a recency bias in the
 cross-attention, and prefix embeddings (see `tiger_jax/config/model.py`). The
-rows "all three, nearest_free" and "all three, optimal" use these values of
-`semantic_ids.collisions`, so their IDs have no collision code. The row "all
-three, packed", which only the variants have, uses `train.packed`.
+rows "all three, nearest_free" and "all three, optimal" set
+`semantic_ids.collisions` to `nearest_free` and `optimal`, so their IDs have no
+collision code. The row "all three, packed" uses `train.packed`. Only the
+variants have this row.
 
 `configs/paper/ablation.py:cpu_long` has the model and the training of
 `configs/beauty.py:cpu`, and takes 10 minutes for each row on two CPU cores.
@@ -46,7 +47,7 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
     'model': rows['model'] | {'prefix_dropout': 0.0}
   }
   # The full-size model has no causal encoder, so its batches cannot be packed.
-  # Half of the rows have as many targets as the padded batches.
+  # A packed row holds about two histories, so half as many rows are enough.
   if variant:
     train = rows.get('train', {}) | {'packed': True, 'batch_size': 32}
     runs['all three, packed'] = rows | {'train': train}

@@ -3,8 +3,8 @@
   python -m tiger_jax.main --config=configs/paper/invalid_ids.py
 
 The IDs come from an unconstrained search with `evaluation.num_beams` beams. A
-search with more beams may return other IDs. In the paper, 0.1% to 1.6% of the
-first ten IDs and 0.3% to 6% of the first twenty are invalid.
+search with more beams may return different IDs. In the paper, 0.1% to 1.6% of
+the first ten IDs and 0.3% to 6% of the first twenty are invalid.
 
 `configs/paper/invalid_ids.py:cpu` has a small model on Beauty, and takes 3
 minutes on two CPU cores.

@@ -6,8 +6,8 @@ The recommender is measured on Beauty, with IDs that are fitted to Beauty alone,
 and with IDs that are fitted to Beauty, Sports and Toys together.
 
 `configs/paper/shared_ids.py:cpu` has small models, and takes 6 minutes on two
-CPU cores. It needs files of precomputed vectors, because TF-IDF makes a vector
-space of its own for each dataset.
+CPU cores. It needs files of precomputed vectors, because the TF-IDF vectors of
+different datasets are not comparable.
 """
 
 import ml_collections

@@ -59,7 +59,7 @@ def experiment(
     variant: '' for the full size, `cpu`, or one of `more_variants`.
     runs: Maps the name of a run to the fields that it changes.
     datasets: The datasets to measure. A variant measures only the first.
-    embedded_datasets: Other datasets, which are embedded but not measured.
+    embedded_datasets: More datasets, which are embedded but not measured.
     dataset_changes: Maps a dataset, and then a run, to the fields that the run
       changes on this dataset only.
     columns: The test metrics of the table; () for the four of the paper.
@@ -68,7 +68,7 @@ def experiment(
   variants = ('cpu', *more_variants)
   if variant and variant not in variants:
     hint = nearest_and_all(variant, variants)
-    raise UsageError(f'no variant {variant!r}: {hint}, or remove it')
+    raise UsageError(f'no variant {variant!r}: {hint}, or omit the variant')
   base = tuned()
   if variant:
     datasets = datasets[:1]

@@ -1,4 +1,4 @@
-"""Random catalogs have the right form and distribution."""
+"""Tests that random catalogs have the right form and distribution."""
 
 import numpy as np
 import pytest

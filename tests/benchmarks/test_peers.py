@@ -1,4 +1,7 @@
-"""Tests that the peers of the benchmarks return the results of brute force."""
+"""Tests that other implementations agree with a simple beam search.
+
+The benchmarks call these implementations peers.
+"""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""STATIC and its baselines return the results of a simple beam search."""
+"""Tests that STATIC and its baselines agree with a simple beam search."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Tests that our steps equal those of T5, and that the tables are correct."""
+"""Tests that our training steps equal those of T5, and tests the tables."""
 
 import types
 
@@ -141,7 +141,7 @@ def test_step_times_are_weighted_by_the_shares_of_an_epoch(monkeypatch):
   assert first['a'] >= 0
 
 
-def test_take_runs_all_steps_of_a_stack(setup):
+def test_take_trains_on_every_batch_of_a_stack(setup):
   config = training.change(CONFIG, 'train', steps_per_call=3)
   ours = training.Ours(setup, config, steps_per_call=1)
   assert (ours.shares, ours.targets, ours.steps) == ({6: 1.0}, 8, 3)
@@ -150,7 +150,7 @@ def test_take_runs_all_steps_of_a_stack(setup):
   assert ours.state.step == 3
 
 
-def test_each_width_has_the_share_of_its_batches(setup):
+def test_shares_are_the_fractions_of_batches_with_each_width(setup):
   ours = training.Ours(
     setup, training.change(CONFIG, 'train', length_buckets=(3, 6))
   )
@@ -172,7 +172,9 @@ def test_one_pass_per_user_counts_every_target(setup):
 
 
 @pytest.mark.parametrize('section', ['replicas', 'precision', 'scan'])
-def test_ratios_shows_the_ratio_and_the_step_times(setup, monkeypatch, section):
+def test_the_table_has_the_ratio_and_the_step_times(
+  setup, monkeypatch, section
+):
   sides = []
 
   def make_side(setup, config, steps_per_call):

@@ -1,4 +1,9 @@
-"""Tests of checkpoints that other versions of tiger_jax wrote."""
+"""Tests of checkpoints that other versions of tiger_jax wrote.
+
+A checkpoint of an older version lacks the config fields that were added later.
+A missing field gets the value with which the code behaves as it did before the
+field was added.
+"""
 
 import dataclasses
 import json
@@ -64,12 +69,14 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_a_missing_field_gets_its_former_value(folder, section, field):
+def test_a_missing_field_gets_the_value_of_the_old_behavior(
+  folder, section, field
+):
   rewrite(folder, lambda x: x['about'][section].pop(field))
   restore(folder, recorded_config())
 
 
-def test_a_missing_optimizer_field_gets_its_former_value(folder):
+def test_a_missing_optimizer_field_gets_the_default_of_its_section(folder):
   """Both sections have an `OptimizerConfig`, but with different defaults."""
   name = 'learning_rate'
   defaults = [
@@ -86,7 +93,7 @@ def test_a_missing_optimizer_field_gets_its_former_value(folder):
 
 
 @pytest.mark.parametrize(('section', 'field'), FIELDS)
-def test_refuses_a_missing_field_whose_former_value_differs_from_this_run(
+def test_refuses_a_missing_field_if_this_run_changes_the_old_behavior(
   folder, section, field
 ):
   rewrite(folder, lambda x: x['about'][section].pop(field))

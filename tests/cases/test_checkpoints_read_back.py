@@ -150,7 +150,7 @@ def test_detects_a_save_that_writes_nothing(tmp_path, monkeypatch):
     ),
   ],
 )
-def test_detects_a_save_that_writes_other_arrays(
+def test_detects_a_save_that_writes_different_arrays(
   tmp_path, monkeypatch, change, message
 ):
   save = checkpoint_folder.ocp.args.StandardSave
@@ -197,7 +197,7 @@ ORBAX = checkpoint_folder._orbax
 def test_the_last_checkpoint_is_compared_bit_for_bit(tmp_path, monkeypatch):
   damage_writes(monkeypatch, change_value)
   message = save_error(tmp_path, last=True)
-  assert 'kernel is read back with other values' in message
+  assert 'kernel is read back with different values' in message
 
 
 def test_only_the_last_checkpoint_of_a_run_is_restored(tmp_path, monkeypatch):
@@ -228,7 +228,7 @@ def test_a_run_fails_if_its_last_checkpoint_cannot_be_read(
   assert run.saved() == [5]
 
 
-def test_reads_checkpoints_without_a_format_and_a_version(tmp_path):
+def test_reads_checkpoints_that_record_no_format_and_no_version(tmp_path):
   with Checkpoints(tmp_path, {}) as checkpoints:
     checkpoints.save(1, STATE, {'skipped': 0})
   path = tmp_path / '1' / 'meta.json'

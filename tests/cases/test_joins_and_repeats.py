@@ -22,7 +22,7 @@ def load(folder, **flags):
 
 
 def log_with(change, condition=lambda item: True):
-  """Returns the log, with each item id that meets the condition changed."""
+  """Returns a log in which the item ids that meet the condition are changed."""
   return [
     {**x, 'item': change(x['item']) if condition(x['item']) else x['item']}
     for x in LOG
@@ -63,7 +63,7 @@ def test_refuses_a_catalog_without_any_bought_item(tmp_path, change, hint):
   assert 'interactions.csv' in message and 'items.csv' in message
 
 
-def test_the_hint_for_ids_of_another_case_is_to_ignore_case(tmp_path):
+def test_the_hint_for_ids_in_lower_case_is_to_ignore_case(tmp_path):
   catalog = small.items(30)
   log = [{**x, 'item': x['item'].lower()} for x in small.events(catalog)]
   with pytest.raises(DataError, match='match when case is ignored'):
@@ -94,7 +94,7 @@ def test_counts_the_bought_items_that_the_catalog_lacks(tmp_path):
   assert line.endswith(hint)
 
 
-def test_no_hint_if_no_simple_change_makes_the_ids_match(tmp_path):
+def test_there_is_no_hint_if_no_simple_change_makes_the_ids_match(tmp_path):
   odd = {x for x in BOUGHT if int(x) % 2}
   log = log_with(lambda x: f'new-{x}', lambda x: x in odd)
   dataset = load(
@@ -196,7 +196,7 @@ def test_lists_of_text_are_joined(tmp_path, suffix):
   )
 
 
-def test_reports_fields_of_other_types(tmp_path):
+def test_reports_fields_of_the_wrong_type(tmp_path):
   folder = small.make(tmp_path / 'shop', LOG, ITEMS)
   (folder / 'items.csv').unlink()
   rows = [dict(x) for x in ITEMS]

@@ -1,4 +1,4 @@
-"""Tests that a model runs on more or fewer devices than it was trained on."""
+"""Tests that a trained model runs on fewer devices than in training."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_recommends_the_same_on_any_number_of_devices(folder):
 
 
 @pytest.mark.slow
-def test_evaluates_on_another_number_of_devices(folder):
+def test_evaluates_on_a_different_number_of_devices(folder):
   done = run(folder, 3, '--mode=evaluate')
   assert done.code == 0, done.err
   assert (folder / 'run' / 'results.json').exists()

@@ -185,7 +185,7 @@ def test_the_error_for_missing_column_names_shows_the_first_row(tmp_path):
   assert 'add a first line that names the columns' in message
 
 
-def test_reads_byte_order_mark_line_ends_and_quoted_line_breaks(tmp_path):
+def test_reads_a_byte_order_mark_and_quoted_line_breaks(tmp_path):
   catalog = [
     dict(x, description='Warm,\r\n"really" warm;\n\nold | new') for x in ITEMS
   ]
@@ -225,7 +225,7 @@ def test_reads_utf16(tmp_path, encoding):
     ('latin-1', '', 'iconv -f LATIN1 -t UTF-8 items.csv > items.utf8.csv'),
   ],
 )
-def test_the_error_for_another_encoding_has_the_conversion_command(
+def test_the_error_for_an_unsupported_encoding_has_a_conversion_command(
   tmp_path, encoding, mark, command
 ):
   folder = write(tmp_path / 'shop')
@@ -293,7 +293,7 @@ def test_refuses_a_quotation_that_is_not_closed(tmp_path):
   rows[5] = rows[5].replace(',15', ',"15')
   (folder / 'interactions.csv').write_text('\n'.join(rows))
   assert 'ends within a quotation' in load_error(folder)
-  # The error is the same in a column that is not read.
+  # An unclosed quotation in a column that is not read is an error too.
   rows = small.as_csv([dict(x, stars='5') for x in LOG]).splitlines()
   rows[5] = rows[5].replace(',5', ',"5')
   (folder / 'interactions.csv').write_text('\n'.join(rows) + '\n')

@@ -85,7 +85,7 @@ def test_empty_cells_are_missing_values_with_both_readers(tmp_path):
 @pytest.mark.parametrize('index', [0, 1, 2, 20, len(LOG) + 1])
 @pytest.mark.parametrize('blanks', ['   ', '\t', ''])
 @pytest.mark.parametrize('mark', ['', '\ufeff'])
-def test_ignores_lines_of_blanks(tmp_path, plain, index, blanks, mark):
+def test_ignores_blank_lines(tmp_path, plain, index, blanks, mark):
   rows = LOG_CSV.splitlines()
   rows[index:index] = [blanks, blanks]
   text = mark + '\n'.join(rows)
@@ -192,9 +192,7 @@ def as_parquet():
     (small.as_jsonl(LOG).encode(), 'text'),
   ],
 )
-def test_refuses_a_file_of_another_format_than_its_suffix(
-  tmp_path, suffix, data, kind
-):
+def test_refuses_a_file_with_the_wrong_suffix(tmp_path, suffix, data, kind):
   folder = write(tmp_path / 'shop')
   (folder / 'interactions.csv').unlink()
   path = folder / f'interactions.{suffix}'

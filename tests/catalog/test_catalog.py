@@ -41,7 +41,7 @@ def _row(catalog, semantic_id):
 
 @st.composite
 def _catalogs(draw):
-  """Draws level sizes and a subset of their IDs in random order."""
+  """Draws level sizes, and some of the possible IDs in random order."""
   level_sizes = draw(st.sampled_from([(6,), (3, 4), (2, 3, 4), (3, 1, 2, 5)]))
   size = math.prod(level_sizes)
   order = draw(st.randoms(use_true_random=False)).sample(range(size), size)
@@ -117,14 +117,14 @@ def test_codes_may_have_any_integer_type(dtype):
 
 
 def test_the_default_capacity_exceeds_the_size():
-  """By default, the capacity exceeds the size by 1/16, and by 1,024 or more."""
+  """The difference is a sixteenth of the size, and at least 1,024."""
   every_id = np.array(_all_ids((257, 256)), np.int32)
   catalog = Catalog.from_codes(every_id[::64], (257, 256))
   assert catalog.capacity == catalog.size + 1024
   (column,) = catalog.arrays.columns
   assert column.dtype == np.uint8
   # The column has 1 byte per entry. The offsets, the bitmap, the item rows and
-  # `num_rows` have 4.
+  # `num_rows` have 4 bytes per entry.
   slots = len(catalog.arrays.rows)
   assert 0 <= slots - catalog.capacity < 256
   assert catalog.nbytes == 4 * (384 + 9 + slots + 1) + slots
@@ -283,7 +283,7 @@ def test_refuses_invalid_rows(rows, message):
     Catalog.from_codes(np.array([[0], [1]]), (2,), np.array(rows))
 
 
-def test_contains_refuses_ids_of_another_length():
+def test_contains_refuses_ids_of_the_wrong_length():
   catalog = Catalog.from_codes(np.array([[0, 1]]), (2, 2))
   with pytest.raises(DataError, match=r'shape \(1, 1\): give 2 codes'):
     catalog.contains(np.array([[0]]))

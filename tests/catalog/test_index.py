@@ -216,13 +216,13 @@ def test_changes_need_no_recompilation(case):
     ([[1, 1], [1, 1], [1, 1]], '2 of 3 items repeat'),
     (
       [[0, 0], [2, 0]],
-      r'outside the level sizes \(2, 3\): 2 at level 0 of .* 1',
+      r'item 1 has code 2 at level 0, outside the level sizes \(2, 3\)',
     ),
     (
       [[0, 3], [0, 0]],
-      r'outside the level sizes \(2, 3\): 3 at level 1 of .* 0',
+      r'item 0 has code 3 at level 1, outside the level sizes \(2, 3\)',
     ),
-    ([[0, 0], [0, -1]], 'outside the level sizes .*: -1 at level 1 of item 1'),
+    ([[0, 0], [0, -1]], 'item 1 has code -1 at level 1, outside'),
     ([[0], [1]], r'shape \(2, 1\) does not hold 2 codes per item'),
     ([[0, 1, 0]], r'shape \(1, 3\) does not hold 2 codes per item'),
   ],

@@ -140,7 +140,9 @@ def _nodes(codes, depth):
   offsets_depth=st.integers(0, 2),
   more_than=st.integers(1, 6),
 )
-def test_large_nodes_equal_a_loop(seed, num_items, offsets_depth, more_than):
+def test_large_nodes_equal_those_of_a_loop(
+  seed, num_items, offsets_depth, more_than
+):
   level_sizes = (3, 2, 4, 3)
   every_id = np.array(list(itertools.product(*map(range, level_sizes))))
   chosen = np.random.default_rng(seed).permutation(len(every_id))[:num_items]

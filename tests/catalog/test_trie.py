@@ -11,7 +11,7 @@ import pytest
 from tiger_jax.catalog import index
 from tiger_jax.catalog.trie import Trie
 
-# Each function runs once, so compilation without optimization is faster.
+# Each function runs only once, so optimizing it would not save time.
 jit = functools.partial(
   jax.jit, compiler_options={'xla_backend_optimization_level': 0}
 )

@@ -151,7 +151,7 @@ def test_damage_to_all_checkpoints_is_an_error(folder, capsys):
 
 
 def test_a_checkpoint_of_another_run_is_not_skipped(folder):
-  """Older checkpoints belong to the same other run, so skipping cannot help."""
+  """The older checkpoints belong to that run too, so skipping cannot help."""
   state = make_arrays() | {'more': jnp.ones(2)}
   with Checkpoints(folder, ABOUT) as checkpoints:
     with pytest.raises(
@@ -258,7 +258,7 @@ def test_an_error_of_a_background_save_is_raised_on_exit(folder, monkeypatch):
       checkpoints.save(8, make_arrays(), {})
 
 
-def test_an_error_of_a_background_save_does_not_hide_another(
+def test_an_error_of_a_background_save_does_not_hide_an_earlier_error(
   folder, monkeypatch, capsys
 ):
   Disk(monkeypatch, 'write')
@@ -296,13 +296,13 @@ def test_exit_waits_for_a_running_save(tmp_path, monkeypatch, error):
   restore(tmp_path, 1)
 
 
-def test_another_run_is_refused_without_reading_arrays(folder):
+def test_checkpoints_of_another_run_are_refused_without_reading_arrays(folder):
   with Checkpoints(folder, ABOUT) as checkpoints:
     checkpoints.require_same_run()
   with Checkpoints(folder, {'seed': 8}) as checkpoints:
     with pytest.raises(CheckpointError, match='seed is 7, expected 8'):
       checkpoints.require_same_run()
-  # A damaged checkpoint is skipped, and the next one is compared.
+  # A damaged checkpoint is skipped, and the next older one is compared.
   (folder / '6' / 'meta.json').write_text('{"about": {"seed": 9}}')
   with Checkpoints(folder, ABOUT) as checkpoints:
     checkpoints.require_same_run()

@@ -28,7 +28,7 @@ def make_state(scale=1.0):
 
 
 def assert_equal(tree, expected):
-  """Checks that a tree has host arrays of equal structure, types and bits."""
+  """Checks that a tree of host arrays equals `expected` in types and bits."""
   assert jax.tree.structure(tree) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True
@@ -279,7 +279,7 @@ def test_a_checkpoint_is_complete_when_it_gets_its_name(tmp_path, monkeypatch):
   assert [path.name for path in tmp_path.iterdir()] == ['4']
 
 
-def test_a_process_that_does_not_write_changes_no_files(tmp_path):
+def test_only_the_writing_process_changes_files(tmp_path):
   with Checkpoints(tmp_path / 'a', ABOUT) as checkpoints:
     checkpoints.save(1, make_state(), {})
   (tmp_path / 'a' / '2.partial').mkdir()

@@ -115,7 +115,7 @@ def test_flushed_lines_are_on_disk(tmp_path):
   ],
 )  # fmt: skip
 def test_missing_lines_are_an_error(tmp_path, line, size, held):
-  """Lines have 30 bytes with a batch number, and 17 without."""
+  """A line has 30 bytes with a batch number, and 17 bytes without one."""
   path = tmp_path / 'ledger'
   path.write_bytes(((b'x' * (line - 1) + b'\n') * 3)[:size])
   with pytest.raises(CheckpointError) as error:

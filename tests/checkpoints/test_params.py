@@ -1,4 +1,4 @@
-"""Reading the parameters without the optimizer state."""
+"""Tests that parameters can be read without the optimizer state."""
 
 import json
 import shutil
@@ -161,7 +161,7 @@ def test_only_the_files_that_are_read_are_hashed(saved, monkeypatch):
   assert parts == {('2', 'meta.json'), ('4', 'meta.json'), ('4', 'params')}
 
 
-def test_another_model_is_refused(saved):
+def test_parameters_of_a_different_model_are_refused(saved):
   """Only the parameters are compared, because serving has no optimizer."""
   like = make_params()
   like['up']['kernel'] = jnp.zeros((40, 31))

@@ -23,9 +23,10 @@ from tiger_jax.checkpoints.checkpoints import Checkpoints
     ([2, 4], 5, [2, 4]),
   ],
 )
-def test_latest_returns_three_steps_and_reaches_back_far_enough(
+def test_latest_returns_three_steps_and_one_that_is_old_enough(
   steps, reach, expected
 ):
+  """An old enough step is at least `reach` steps older than the newest."""
   assert retention.latest(steps, reach) == expected
 
 
@@ -69,7 +70,7 @@ def test_a_checkpoint_without_metrics_is_never_the_best(tmp_path):
   assert steps_of(tmp_path) == [1, 3, 4, 5]
 
 
-def test_the_earlier_of_equal_checkpoints_is_better(tmp_path):
+def test_the_earlier_of_two_checkpoints_with_equal_metrics_is_better(tmp_path):
   with Checkpoints(tmp_path, ABOUT, 'score') as checkpoints:
     for step in (1, 2, 3):
       checkpoints.save(step, make_state(), {}, {'score': 0.5})

@@ -84,7 +84,7 @@ def test_stacks_come_with_the_number_of_their_first_batch():
 
 @pytest.mark.parametrize('number', [0, 1, 60])
 def test_the_number_of_an_earlier_version_becomes_a_range(number):
-  """Earlier versions added this number to the batch numbers of later steps."""
+  """Earlier versions saved a number n and added it to later batch numbers."""
   ranges = skipped.from_json(number)
   assert len(ranges) == (number > 0)
   for num_steps in (0, 5, 400):
@@ -98,7 +98,7 @@ def test_the_number_of_an_earlier_version_becomes_a_range(number):
     [[4, 6], [1, 2]], [[1, 3], [3, 5]], [[1, 2.5]], [[0, True]], ['ab'],
   ],
 )  # fmt: skip
-def test_other_values_are_refused(value):
+def test_invalid_values_are_refused(value):
   with pytest.raises(ValueError, match='skipped of meta.json is'):
     skipped.from_json(value)
 

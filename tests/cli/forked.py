@@ -24,7 +24,7 @@ _IMPORTED = (
 
 
 def start(home: Path) -> None:
-  """Starts the process that is forked, with the environment of `typed.run`."""
+  """Starts the process to fork, in the environment of `typed.run`."""
   _CONTEXT.set_forkserver_preload(list(_IMPORTED))
   with mock.patch.dict(os.environ, typed.environment(home)):
     forkserver.ensure_running()

@@ -81,8 +81,8 @@ TABLE = r"""
 2 | --config=memory.py | memory.py, line 2: MemoryError
 2 | --config=recursion.py | recursion.py, line 2: RecursionError: maximum recursion depth exceeded
 2 | --config=exits.py | exits.py, line 2: SystemExit: 3
-2 | --config=returns.py | returns.py: get_config() returned int: return what config_dict.defaults() returns, with changes
-2 | --config=nothing.py | nothing.py: get_config() returned NoneType: return what config_dict.defaults() returns, with changes
+2 | --config=returns.py | returns.py: get_config() returned int: change the result of config_dict.defaults() and return it
+2 | --config=nothing.py | nothing.py: get_config() returned NoneType: change the result of config_dict.defaults() and return it
 2 | --config=nothing.py:cpu | nothing.py: it has no variants: remove :cpu
 2 | --config=variant.py | variant.py: it needs a variant: append a colon and the name of the variant
 2 | --config=imports.py | imports.py, line 1: ModuleNotFoundError: No module named 'no_such_module'
@@ -114,15 +114,16 @@ TABLE = r"""
 2 | $Q --config.embedding.dim=0 | config.embedding.dim is 0: it must be positive
 2 | $Q --config.model.num_heads=0 | config.model.num_heads is 0: it must be positive
 2 | $Q --config.train.optimizer.learning_rate=fast | config.train.optimizer.learning_rate is 'fast': it must be a number
-2 | $Q --config.train.optimizer.learning_rate=nan | config.train.optimizer.learning_rate is nan: it must be positive
-2 | $Q --config.train.optimizer.learning_rate=1e400 | config.train.optimizer.learning_rate is inf: it must be positive
+2 | $Q --config.train.optimizer.learning_rate=nan | config.train.optimizer.learning_rate is nan: it must be positive and finite
+2 | $Q --config.train.optimizer.learning_rate=1e400 | config.train.optimizer.learning_rate is inf: it must be positive and finite
 2 | $Q --config.dataset.drop_short_users=maybe | config.dataset.drop_short_users is 'maybe': it must be true or false
 2 | $Q --config.$NOT_UTF8=3 | config.? is not a field; choose from dataset, embedding, evaluation, model, parallel, seed, semantic_ids, train
 2 | $Q --config.model.name=tigr | config.model.name is 'tigr': did you mean tiger? Choose from tiger, dsi, sasrec, bert4rec, gru4rec, matrix_factorization, two_tower, vq_rec, item_knn, transitions, popularity
 2 | $Q --config.model.softmax=tries | config.model.softmax is 'tries': did you mean trie? Choose from all_codes, trie
-2 | $Q --config.model.softmax=trie --config.model.name=dsi | config.model.softmax is 'trie', which only the model tiger has: choose all_codes
+2 | $Q --config.model.softmax=trie --config.model.name=dsi | config.model.softmax is 'trie', which only the model tiger supports: choose all_codes
 2 | $Q --config.model.recency_bias=31 | config.model.recency_bias is '31': it must be true or false
 2 | $Q --config.model.prefix_embeddings=-1 | config.model.prefix_embeddings is -1: it must not be negative
+2 | $Q --config.train.optimizer.weight_decay=inf | config.train.optimizer.weight_decay is inf: it must be finite
 2 | $Q --config.model.prefix_embeddings=16777217 | config.model.prefix_embeddings is too large: choose at most 16,777,216
 2 | $Q --config.model.prefix_dropout=1 | config.model.prefix_dropout is 1.0: choose from [0, 1)
 2 | $Q --config.semantic_ids.codebook_sizes=8 | config.semantic_ids.codebook_sizes is '8': it must be a tuple, such as (32, 32, 32)
@@ -135,9 +136,9 @@ TABLE = r"""
 2 | $Q --config.train.length_buckets='(0,)' | config.train.length_buckets is (0,): list positive lengths in ascending order
 2 | $Q --config.dataset.source_dir=~nobody_has_this_name/x | config.dataset.source_dir is '~nobody_has_this_name/x', and there is no such home folder: name the whole path, or ./~nobody_has_this_name/x for a folder of that name
 2 | $Q --config.train.stepz=1 --config.seed=2 --config.model.d_model=wide | config.train.stepz is not a field; did you mean steps?; config.model.d_model is 'wide': it must be an integer
-2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, more than the 99 training steps (config.train.steps): lower it
-2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, more than the 50 training steps (config.train.steps): lower it; config.train.on_non_finite is 'rewind:99,skip:1': rewind fewer than 50 steps (config.train.steps), and skip at least one batch
-2 | $Q --config.embedding.encoder=precomputed | config.embedding.path and config.embedding.ids_path must both be set for the encoder precomputed: a .npy of [items, dim], and a JSON list naming the item of each row
+2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, more than the 99 training steps (config.train.steps): lower warmup_steps
+2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, more than the 50 training steps (config.train.steps): lower warmup_steps; config.train.on_non_finite is 'rewind:99,skip:1': rewind fewer than 50 steps (config.train.steps), and skip at least one batch
+2 | $Q --config.embedding.encoder=precomputed | config.embedding.path and config.embedding.ids_path must both be set for the encoder precomputed: set path to a .npy file of shape [items, dim], and ids_path to a JSON list of the item ids in the same order
 2 | --config=configs/own_data.py | config.dataset.source_dir is empty: name the folder that holds your interactions and items
 
 ## folders
@@ -210,7 +211,7 @@ TABLE = r"""
 ## experiments
 2 | $EXPERIMENT --mode=train | --mode=train is for a single run, and table2_cpu is an experiment of several runs: remove the flag
 2 | $EXPERIMENT --mode=recommend --history=A | --mode=recommend is for a single run, and table2_cpu is an experiment of several runs: remove the flag
-2 | $EXPERIMENT --config.base.train.steps=9 | beauty, random: config.train.optimizer.warmup_steps is 100, more than the 9 training steps (config.train.steps): lower it
+2 | $EXPERIMENT --config.base.train.steps=9 | beauty, random: config.train.optimizer.warmup_steps is 100, more than the 9 training steps (config.train.steps): lower warmup_steps
 2 | $EXPERIMENT --config.base.train.stepz=1 | config.base.train.stepz is not a field; did you mean steps?
 2 | $EXPERIMENT --config.runs.random=3 | config.runs.random is a section: set one of its fields, semantic_ids
 2 | $EXPERIMENT --config.measured=3 | config.measured is '3': it must be a tuple, such as ('beauty',)

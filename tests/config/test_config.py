@@ -63,7 +63,9 @@ def test_float_fields_accept_integers():
     ('semantic_ids__codebooksize', 'codebook_sizes'),
   ],
 )
-def test_the_error_for_an_unknown_field_suggests_another(name, suggestion):
+def test_the_error_for_an_unknown_field_suggests_a_similar_field(
+  name, suggestion
+):
   message = refusal(**{name: 1})
   assert message.startswith(f'config.{name.replace("__", ".")} is not a field')
   assert message.endswith(f'did you mean {suggestion}?')
@@ -147,8 +149,8 @@ def test_refuses_wrong_types(name, value):
 def test_refuses_values_out_of_range(name, value):
   message = refusal(**{name: value})
   where = 'config.train.length_buckets is'
-  # Buckets that are empty or do not end with `model.max_history` have another
-  # message.
+  # The message is different for buckets that are empty or do not end with
+  # `model.max_history`.
   if value not in ((5, 10), (5, 20, 40), ()):
     where = f'config.{name.replace("__", ".")} is {value!r}: '
   assert message.startswith(where)

@@ -69,11 +69,13 @@ def test_fingerprints_of_shipped_configs_are_unchanged():
 
 
 def test_former_values_are_unchanged():
+  """A former value keeps the behavior from before the field existed."""
   values = json.loads(json.dumps(former_values()))
   assert values == json.loads(DEFAULTS.read_text())
 
 
 def test_a_new_field_at_its_default_is_not_in_the_identity():
+  """Fingerprints are made from the identity, so they do not change."""
   later = dataclasses.make_dataclass(
     'Later', [('new', int, 3)], bases=(TrainConfig,), frozen=True
   )

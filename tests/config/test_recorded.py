@@ -29,14 +29,15 @@ def test_reads_a_recorded_config(keep_repeats):
   })  # fmt: skip
   recorded = json.loads(json.dumps(dataclasses.asdict(config)))
   assert config_of(artifact(recorded)) == config
-  # Records of older versions lack the field. It is then True, because these
-  # versions kept repeats.
+  # Records of older versions lack `keep_repeats`. Its value is then True,
+  # because those versions kept repeats.
   if keep_repeats:
     del recorded['dataset']['keep_repeats']
     assert config_of(artifact(recorded)) == config
 
 
 def test_missing_fields_get_their_former_values_not_their_defaults():
+  """A former value keeps the behavior from before the field existed."""
   (field,) = (
     x for x in dataclasses.fields(DatasetConfig) if x.name == 'keep_repeats'
   )
@@ -122,7 +123,7 @@ def test_identity_has_the_fields_that_differ_from_their_defaults():
 
 
 def test_identity_uses_the_defaults_of_the_outer_section():
-  """Both optimizers have the same class, but different default rates."""
+  """The optimizers of `train` and `semantic_ids` have different defaults."""
   sections = Config().train, Config().semantic_ids
   for section, other in (sections, sections[::-1]):
     rate = other.optimizer.learning_rate

@@ -22,7 +22,7 @@ from tiger_jax.interfaces import Batch
 
 @jax.jit
 def _gather(events, stack):
-  """Gathers one batch after the other, as a training step does."""
+  """Gathers the batches of a stack one by one, as training does."""
   return jax.lax.map(
     lambda batch: splits.gather(events, batch.examples, batch.width), stack
   )
@@ -38,7 +38,7 @@ def unstack(source, stack):
 
 
 def batches_of(source, num_steps):
-  """Returns the batches of the first steps."""
+  """Returns the batches of the first `num_steps` steps."""
   size = source.steps_per_call
   return [
     batch
@@ -166,7 +166,7 @@ def test_a_batch_depends_only_on_seed_and_step(steps_per_call):
   assert not equal(forward[:calls], forward[calls : 2 * calls])
 
 
-def test_an_incomplete_stack_is_the_beginning_of_the_stack():
+def test_an_incomplete_stack_has_the_first_batches_of_the_whole_stack():
   source = make_source(steps_per_call=3)
   whole = source.stack(3, 6)
   assert len(whole.examples.user) == 3

@@ -23,7 +23,7 @@ def test_the_hint_names_the_best_match(missing, known, text):
   assert bool(hint) == bool(text)
 
 
-def test_after_drop_adds_to_earlier_drops():
+def test_a_drop_is_added_to_the_earlier_drops():
   before = counts.without_drops(users=10, items=4, events=100)
   after = counts.after_drop(before, 'by me', users=8, events=90)
   after = counts.after_drop(after, 'by you', users=8, events=85)

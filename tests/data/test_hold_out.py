@@ -23,7 +23,7 @@ def test_unseen_items_occur_only_as_last_events():
   assert result.items is dataset.items
 
 
-def test_other_events_do_not_change():
+def test_histories_keep_all_events_of_seen_items():
   dataset = synthetic.make(400, seed=0)
   result = without_purchases(dataset, 0.1, seed=3)
   removed = set(dataset.history.tolist()) - set(result.history.tolist())
@@ -65,7 +65,7 @@ def test_timestamps_stay_with_their_events(tmp_path):
   ('share', 'reason'), [(0.01, 'less than one'), (0.99, 'three events')]
 )
 def test_a_share_out_of_range_raises_a_one_line_error(share, reason):
-  """All users have the same three items. If one is held out, none has three."""
+  """A share of .99 holds out all three items, so each user keeps one event."""
   text = ('',) * 4
   names = ('title', 'price', 'brand', 'categories', 'description')
   items = Items(('a', 'b', 'c', 'd'), dict.fromkeys(names, text))

@@ -50,3 +50,20 @@ def test_prices_have_two_decimals(value, text):
 )
 def test_categories_are_joined(value, text):
   assert item_text.categories(value) == text
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'expected'),
+  [
+    ('price', None, ('', item_text.EMPTY)),
+    ('price', float('inf'), ('', item_text.EMPTY)),
+    ('price', True, ('', item_text.UNUSABLE)),
+    ('price', [3.5], ('', item_text.UNUSABLE)),
+    ('price', 3, ('3.00', item_text.TEXT)),
+    ('price', 'from 8', ('from 8', item_text.NO_NUMBER)),
+    ('brand', True, ('', item_text.UNUSABLE)),
+    ('brand', ['A', 'B'], ('A B', item_text.JOINED)),
+  ],
+)
+def test_the_kind_of_a_value_says_what_is_wrong(name, value, expected):
+  assert item_text.field(name, value) == expected

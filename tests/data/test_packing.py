@@ -37,7 +37,7 @@ def windows(lengths, width):
 
 
 def rows_of(source, start, stop):
-  """Returns the positions and the last items of the rows of steps."""
+  """Returns `position` and `is_last` of the rows in a range of steps."""
   stack = source.stack(start, stop)
   assert isinstance(stack, PackedExcerpts)
   assert stack.position.dtype == np.int32
@@ -46,7 +46,7 @@ def rows_of(source, start, stop):
 
 
 def histories_of(source, start, stop):
-  """Returns `(start, end)` of each history in the rows of steps, row by row."""
+  """Returns `(start, end)` of each history in a range of steps, row by row."""
   found = []
   for position, is_last in zip(*rows_of(source, start, stop), strict=True):
     history = []
@@ -116,7 +116,7 @@ def test_batches_cover_consecutive_epochs(batch_size):
   source = make_source(batch_size=batch_size)
   num_rows = make_source(batch_size=1).steps_per_epoch
   assert num_rows % 2 and num_rows % 3
-  # Together, these steps have whole epochs.
+  # These steps contain a whole number of epochs.
   steps = 2 * num_rows
   found = histories_of(source, 0, steps)
   per_epoch = windows(LENGTHS, WIDTH)
@@ -128,7 +128,7 @@ def test_batches_cover_consecutive_epochs(batch_size):
 
 
 def test_the_gathered_items_are_those_of_the_dataset():
-  """On the device and on the host, without the target in the history."""
+  """The device and the host gather the same batch, with separate targets."""
   dataset = make_dataset(LENGTHS)
   # Items repeat, so that an item does not identify its position.
   dataset.history[:] = np.random.default_rng(0).integers(
@@ -167,14 +167,14 @@ def test_a_batch_depends_only_on_seed_and_step():
   assert equal(backward[::-1], forward)
   other = make_source(steps_per_call=2, seed=1)
   assert not equal([other.stack(start, start + 2) for start in starts], forward)
-  # Stacks do not change the batches.
+  # The batches do not depend on the number of steps per call.
   single = make_source(steps_per_call=1)
   for start, stack in zip(starts, forward, strict=True):
     parts = [single.stack(start + i, start + i + 1) for i in (0, 1)]
     assert equal(jax.tree.map(lambda *x: np.concatenate(x), *parts), stack)
 
 
-def test_every_epoch_has_other_rows():
+def test_the_rows_differ_between_epochs():
   source = make_source([4, 5, 6, 7, 8, 9] * 10, batch_size=1)
   num_rows = source.steps_per_epoch
 
@@ -184,7 +184,7 @@ def test_every_epoch_has_other_rows():
 
   first, second = rows(0), rows(1)
   assert first != second
-  # Other histories share a row.
+  # Fewer than half of the rows hold the same histories in both epochs.
   shared = {tuple(x) for x in first} & {tuple(x) for x in second}
   assert len(shared) < num_rows / 2
 
@@ -226,7 +226,7 @@ def test_threads_see_the_same_batches():
   assert equal(expected, stacks[::-1])
 
 
-def test_a_stack_has_at_most_the_batches_of_an_epoch():
+def test_a_stack_is_at_most_one_epoch_long():
   source = make_source(steps_per_call=1000)
   assert source.steps_per_call == source.steps_per_epoch
 

@@ -25,7 +25,7 @@ def test_prefetch_keeps_the_order(size, start, stop):
 
 
 @pytest.mark.usefixtures('on_the_host')
-def test_prefetch_yields_batches_of_the_host():
+def test_prefetch_yields_batches_that_the_host_gathers():
   stacks = list(batches.prefetch(make_source(steps_per_call=2), 0, 6))
   source = make_source(steps_per_call=2)
   assert equal(stacks, [source.stack(start, start + 2) for start in (0, 2, 4)])

@@ -93,7 +93,7 @@ def test_gather_equals_slicing(name, width):
 
 
 def test_windows_equal_those_found_by_hand():
-  """A history of ten events has the targets 1 to 7, at most 3 per window."""
+  """Of ten events, 1 to 7 are training targets. A window has at most three."""
   dataset = make_dataset([10, 3, 4])
   windows = splits.sequences(dataset, 3)
   assert list(zip(*(x.tolist() for x in windows), strict=True)) == [

@@ -32,7 +32,7 @@ class Runner:
     """Runs a block.
 
     Raises:
-      AssertionError: The block failed. The message has its place and errors.
+      AssertionError: The block failed. The message gives its place and error.
     """
     if RUN[block.language] == 'bash':
       error = self._run_bash(block.text)
@@ -87,7 +87,7 @@ def _server(tmp_path_factory):
 
 @pytest.fixture(name='template', scope='session')
 def _template(server, tmp_path_factory):
-  """The files for every page: configs, scripts, two shops, a trained run."""
+  """Returns a folder with configs, scripts, two shops and a trained run."""
   folder = tmp_path_factory.mktemp('template')
   reduced.write_configs(folder)
   shutil.copytree(ROOT / 'launch', folder / 'launch')

@@ -3,8 +3,9 @@
 Starting Python and importing JAX takes seconds; a fork takes milliseconds. The
 folder `bin` of a server has a command `python`, which requests a fork. The fork
 gets the arguments, the folder and the streams of the command. For any other
-program, or if environment variables of JAX differ, the command starts Python as
-usual. `python --session` runs blocks of Python code in one session.
+program, or if its environment variables of JAX differ from those of the server,
+the command starts Python as usual. `python --session` runs blocks of Python
+code in one session.
 """
 
 import json
@@ -97,7 +98,8 @@ def serve(address: str) -> None:
   print('ready', flush=True)
   while True:
     client, _ = listener.accept()
-    # A session lasts as long as the test of its page. It must not block others.
+    # A session lasts as long as the test of its page, and must not block the
+    # requests of other tests.
     if not os.fork():
       listener.close()
       _answer(client)
@@ -125,7 +127,7 @@ def _answer(client: socket.socket) -> None:
 
 
 def session() -> None:
-  """Runs the blocks from standard input, and prints the error of each."""
+  """Runs blocks from standard input; prints the traceback or '' for each."""
   answers = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
   names = {'__name__': '__main__'}

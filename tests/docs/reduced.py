@@ -61,7 +61,7 @@ def write_amazon(folder: Path, category: str = 'Beauty') -> None:
 
 
 def shipped(name: str) -> Callable[..., Any]:
-  """Returns the `get_config` of a shipped config file, reduced."""
+  """Returns a `get_config` that reduces the sizes of a shipped config."""
   spec = importlib.util.spec_from_file_location('shipped', ROOT / name)
   assert spec and spec.loader
   module = importlib.util.module_from_spec(spec)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.docs.blocks import RUN, Block, blocks, pages, problems
 
-# Pages whose commands start several processes or devices.
+# Pages whose commands use several processes or devices.
 SLOW = ('devices',)
 PAGES = [
   pytest.param(

@@ -143,7 +143,7 @@ def test_a_page_that_equals_its_sources_has_no_problems(small):
     ('```bash', '```text\n0.5127\n```\n```bash', '"0.5127" has no source'),
   ],
 )  # fmt: skip
-def test_a_number_unlike_its_source_is_a_problem(small, old, new, problem):
+def test_a_wrong_or_unlisted_number_is_a_problem(small, old, new, problem):
   _replace(small / 'README.md', old, new)
   assert any(problem in x for x in _problems(small))
 

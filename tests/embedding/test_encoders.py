@@ -44,7 +44,7 @@ def test_tfidf_is_deterministic(items):
   )
 
 
-def test_tfidf_with_as_many_dimensions_as_items_is_lossless(items):
+def test_tfidf_is_lossless_if_dim_equals_the_number_of_items(items):
   vectors = embed_items(EmbeddingConfig(encoder='tfidf-svd', dim=4), items)
   weights = TfidfVectorizer(
     ngram_range=(1, 2), token_pattern=r'\b\w+\b', sublinear_tf=True
@@ -54,7 +54,7 @@ def test_tfidf_with_as_many_dimensions_as_items_is_lossless(items):
   )
 
 
-def test_tfidf_with_too_many_dimensions_names_the_limit(items):
+def test_the_error_for_too_many_tfidf_dimensions_names_the_limit(items):
   config = EmbeddingConfig(encoder='tfidf-svd', dim=5)
 
   message = r'dim is 5: .* at most 4 dimensions from 4 items'

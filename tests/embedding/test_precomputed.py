@@ -141,7 +141,7 @@ def test_ids_must_be_a_list_of_text_or_integers(write, items, ids):
   assert 'entry 2 is' in message or not isinstance(ids, list)
 
 
-def test_integer_ids_match_ids_as_text(write, make_items):
+def test_integer_ids_match_text_ids(write, make_items):
   items = make_items(**{'7': {}, '12': {}})
 
   vectors = embed_items(write(ids=[12, ' 7', 'x']), items)
@@ -227,7 +227,7 @@ def test_a_number_that_is_not_finite_is_refused(write, items, number):
   assert 'for 1 of 2 items' in message and "such as 'B02'" in message
 
 
-def test_invalid_vectors_of_other_items_are_ignored(write, items):
+def test_invalid_vectors_of_items_outside_the_catalog_are_ignored(write, items):
   vectors = VECTORS.copy()
   vectors[2] = np.nan
 

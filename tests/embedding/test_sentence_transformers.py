@@ -30,7 +30,7 @@ def library():
 
 @pytest.fixture(scope='module')
 def model_folder(library, tmp_path_factory) -> pathlib.Path:
-  """A BERT of two small layers with random weights and mean pooling."""
+  """Returns a folder with a small random BERT, alone and with mean pooling."""
   from sentence_transformers.sentence_transformer import modules
   import torch
   import transformers
@@ -78,7 +78,7 @@ def test_vectors_equal_those_of_the_library(library, model_folder, items):
 
 
 def test_vectors_are_means_of_token_vectors(model_folder, items):
-  """The expected vectors are of single sentences, without normalization."""
+  """Each sentence is encoded alone, and the vectors are not normalized."""
   import torch
   import transformers
 
@@ -126,7 +126,7 @@ def test_a_model_that_cannot_be_loaded_is_refused(
 
 
 def test_without_a_network_one_line_is_printed(library, tmp_path):
-  """A new process is needed, because the import reads the hub address."""
+  """The library reads the hub address on import, so a new process is needed."""
   program = """
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data.dataset import FIELDS, Items

@@ -77,14 +77,14 @@ def logged(workdir):
 
 
 def clone(workdir, target):
-  """Copies a run with hard links. A replaced file gets a new inode."""
+  """Copies a run with hard links. Replaced files do not change the original."""
   subprocess.run(['cp', '-al', workdir, target], check=True)
   return target
 
 
 def assert_same_model(workdir, expected, stopped=20):
   results, other = (read(x / 'results.json') for x in (workdir, expected))
-  # Another process may round the reconstruction error differently.
+  # A different process may round the reconstruction error differently.
   rounded = 'reconstruction_error'
   assert results['semantic_ids'].pop(rounded) == pytest.approx(
     other['semantic_ids'].pop(rounded), rel=1e-6

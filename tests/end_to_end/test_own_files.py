@@ -1,4 +1,4 @@
-"""Tests of a run on files of the user, on all devices."""
+"""Tests a run on the user's own files, on all devices."""
 
 import numpy as np
 import pytest

@@ -61,7 +61,7 @@ def test_the_results_have_valid_values_in_every_section(shop):
 
 
 def test_the_metrics_of_replicas_are_averaged(shop, tmp_path):
-  """The first of two replicas learns the same as a single run with its seed."""
+  """The first of two replicas matches a single run with the same seed."""
   workdir = clone(shop, tmp_path / 'run')
   arguments = (*SHOP, '--mode=evaluate', '--config.train.replicas=2')
   assert program(workdir, *arguments) == 0

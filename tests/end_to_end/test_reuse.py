@@ -78,8 +78,8 @@ def test_a_changed_section_reruns_its_stage(shop, tmp_path):
   assert artifacts(workdir) == before
 
 
-def test_another_softmax_trains_another_model(shop, tmp_path, capfd):
-  """Neither the finished nor the unfinished training is resumed."""
+def test_a_different_softmax_trains_a_new_model(shop, tmp_path, capfd):
+  """The unfinished training with the first softmax is not resumed."""
   workdir = clone(shop, tmp_path / 'run')
   before = artifacts(workdir)
   changed = (
@@ -106,7 +106,7 @@ def test_another_softmax_trains_another_model(shop, tmp_path, capfd):
   recommender = Recommender.from_workdir(workdir)
   ranked = recommender.recommend_rows([[1, 2]], k=600)[0]
   assert sum(math.exp(x.score) for x in ranked) == pytest.approx(1, rel=1e-3)
-  # With the first config, the first training is complete.
+  # With the first config, the first training resumes from its checkpoints.
   assert program(workdir, *SHOP, '--mode=train') == 0
   assert 'train: made in' in capfd.readouterr().out
   after = artifacts(workdir, ('train',))

@@ -14,9 +14,10 @@ def test_equal_values_have_no_spread():
 
 
 def test_the_interval_of_one_hit_among_ten_users_is_binomial():
-  # The number of hits in a resample is binomial: 10 draws at 0.1. It is 0 with
-  # a probability of 0.349, at most 2 with 0.930, and at most 3 with 0.987. The
-  # quantiles at 2.5% and 97.5% are therefore 0 and 3 hits.
+  # The number of hits in a resample is binomial: 10 draws, each a hit with
+  # probability 0.1. P(0 hits) is 0.349, P(at most 2 hits) is 0.930, and
+  # P(at most 3 hits) is 0.987. The quantiles at 2.5% and 97.5% are therefore 0
+  # and 3 hits.
   values = np.zeros((10, 1))
   values[4] = 1
   low, high = bootstrap.intervals(values, seed=0)

@@ -56,8 +56,8 @@ EXPECTED = {
   'ndcg@10': (1 + 1 / math.log2(8)) / 6,
   'sid_recall@10': 3 / 6,
 }
-# The means over six users of the share of invalid IDs among the first 10 and
-# 20 generated IDs.
+# The share of invalid IDs among the first 10 and the first 20 generated IDs, as
+# a mean over six users.
 INVALID = {
   'invalid@10': 2.6 / 6,
   'invalid@20': (0 + 0.75 + 1 + 0.55 + 0.5 + 1) / 6,
@@ -80,7 +80,7 @@ class Scores:
 
 
 class Generates(TigerRetriever):
-  """A retriever that returns the fixed answers and two items too many."""
+  """Returns the fixed answers, and two items more than requested."""
 
   def __init__(self):
     self.calls = set()
@@ -183,7 +183,7 @@ POPULARITY = from_json(
 
 @pytest.fixture(name='popularity', scope='module')
 def _popularity():
-  """The popularity model, with metrics that differ by split and by masking."""
+  """Returns a popularity model. Its metrics differ by split and by masking."""
   dataset = synthetic.make(400, seed=0)
   validation, test, masked = (
     by_hand.popularity(dataset, split(dataset, name), masked)

@@ -1,4 +1,8 @@
-"""Tests of rankings, on a network for which few beams return wrong lists."""
+"""Tests of rankings, on a network for which few beams return wrong lists.
+
+The first `num_proven` items of a list are proven: the search guarantees that
+they are the best items in the correct order.
+"""
 
 import dataclasses
 
@@ -146,7 +150,7 @@ def test_kept_items_are_not_excluded(trained, dataset, examples):
 
 
 class Recorder(TigerRetriever):
-  """Records the numbers of beams and requests of each search; finds nothing."""
+  """Records the number of beams and the batch size of each search."""
 
   def __init__(self):
     self.calls = set()
@@ -171,7 +175,7 @@ class Recorder(TigerRetriever):
     (30, 256, False, (30, 256)),
   ],
 )
-def test_proven_searches_have_many_beams_and_small_batches(
+def test_a_search_until_proven_has_many_beams_and_small_batches(
   trained, examples, monkeypatch, num_beams, batch_size, proven, call
 ):
   monkeypatch.undo()
@@ -205,7 +209,7 @@ class Scores(ItemRetriever):
 @pytest.mark.parametrize(
   ('approximate', 'item', 'proven'), [(False, 7, 1), (True, 8, 0)]
 )
-def test_only_exact_lists_of_a_model_that_scores_items_are_proven(
+def test_exact_lists_are_proven_and_approximate_lists_are_not(
   trained, examples, approximate, item, proven
 ):
   session = with_parts(trained.session, retriever=Scores())
@@ -215,7 +219,7 @@ def test_only_exact_lists_of_a_model_that_scores_items_are_proven(
   assert result.proven == proven
 
 
-def test_transitions_change_only_the_lists_of_users_who_have_them(
+def test_transitions_change_only_lists_whose_history_has_transitions(
   trained, dataset, examples
 ):
   gate = Gate(0.9)
@@ -223,14 +227,14 @@ def test_transitions_change_only_the_lists_of_users_who_have_them(
   alone = rank(trained, examples, K, Search(K))
   table = training_transitions(trained.session.inputs)
   for user in range(NUM_USERS):
-    # The training history has two items, or one.
+    # Users with two training items have a transition; the others have one item.
     has_transition = np.diff(table.start)[dataset.history_of(user)[:-1]].any()
     is_same = np.array_equal(result.scores[user], alone.scores[user])
     assert is_same == (not has_transition), user
   assert (result.items[::2, 0] == [
     dataset.history_of(user)[1] for user in range(0, NUM_USERS, 2)
   ]).mean() > 0.5  # fmt: skip
-  # The share of invalid IDs is that of TIGER alone.
+  # The transitions do not change the share of invalid IDs.
   values, _ = measure(trained, examples, Search(20, gate=gate))
   expected, _ = measure(trained, examples, Search(20))
   for name in ('invalid@10', 'invalid@20'):

@@ -12,7 +12,7 @@ from tiger_jax.experiments import mixture
 
 
 class ByGate(OneSplit):
-  """Returns the target first, for some gates in validation, others in test."""
+  """Ranks the target first on validation or on test, depending on the gate."""
 
   def __init__(self, gate=None):
     super().__init__({}, -np.arange(60.0, dtype=np.float32), 1)
@@ -52,10 +52,11 @@ def test_the_gates_of_a_mixture_are_chosen_on_validation():
   assert rows['weight by count']['kappa'] == 10
   for row in rows.values():
     assert row['ndcg@10'] < 1 and row['masked_ndcg@10'] < 1
-  # One of the two items in each list is proven; the baseline scores all items.
+  # The search proves one of the two items in each list. The baseline scores all
+  # items, so its whole lists are proven.
   assert rows['TIGER']['proven'] == 0.5 and rows['transitions']['proven'] == 1
-  # Validation has the 30 beams of the config, and is not masked. The test has
-  # 512 beams, and is run with and without masking.
+  # On validation, the search has the 30 beams of the config and no masking. On
+  # test, it has 512 beams, and runs with and without masking.
   assert retriever.masked == {(30, False), (512, False), (512, True)}
 
 

@@ -26,7 +26,7 @@ def test_unseen_items_follow_the_first_item_with_their_prefix():
   ]
 
 
-def test_unseen_items_above_the_share_are_skipped():
+def test_unseen_items_above_the_maximum_share_are_skipped():
   is_unseen = np.arange(20) >= 10
   items = np.array([[10, 11, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, -1]], np.int32)
   result = cold_start.capped(items, is_unseen, 10, 0.1)
@@ -75,7 +75,7 @@ def test_groups_equal_values_worked_by_hand():
   assert result['generalisation'].tolist() == [False, False, True, True]
   assert result['history of up to 5'].tolist() == [True, True, True, False]
   assert result['history of over 10'].tolist() == [False, False, False, True]
-  # Each target occurs once or twice in training.
+  # Each target occurs twice in training.
   assert result['bought up to 5 times'].all()
   assert result['all'].all()
 
@@ -144,7 +144,7 @@ def test_a_single_item_has_the_score_1():
   assert ensemble.scaled(ranking).tolist() == [[1, 0]]
 
 
-def test_proven_is_the_share_of_proven_items():
+def test_the_property_proven_is_the_share_of_proven_items():
   # The second list has one item, so at most one counts as proven.
   items = np.array([[1, 2, 3], [4, -1, -1], [-1, -1, -1]])
   user = np.arange(3)

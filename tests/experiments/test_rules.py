@@ -1,4 +1,7 @@
-"""Tests of experiments on models with fixed answers."""
+"""Tests of experiments on models with fixed answers.
+
+An item of a list is proven if the search guarantees its place (see `Ranking`).
+"""
 
 import dataclasses
 
@@ -49,7 +52,7 @@ class Answers(TigerRetriever):
     return smaller
 
   def search(self, *unused, **unused_too):
-    raise AssertionError('not a proven search')
+    raise AssertionError('expected a call of search_exact')
 
   def search_exact(self, params, batch, k, *, num_beams, lists, sampler):
     assert num_beams == 512
@@ -136,13 +139,14 @@ def test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand():
   assert retriever.calls and all(masked for _, masked in retriever.calls)
 
 
-def test_the_prefix_rule_returns_only_items_that_share_a_prefix():
+def test_the_prefix_rule_returns_only_unseen_items_with_a_seen_prefix():
   walks = ([0, 2, 3, 4], [2, 3, 0, 4], [2, 3, 0, 5])
   retriever = Answers([5, 1, 0, 2, 3, 4])
   rows = cold_start.measure(trained(retriever, walks, unseen=(4, 5)))
   prefix = rows['prefix rule, epsilon 0.1']
   assert prefix['recall@10'] == pytest.approx(2 / 3)
-  # The target of two of three users is item 4; item 5 cannot be reached.
+  # Item 4 is the target of two of the three users. The rule cannot return item
+  # 5, the target of the third user.
   assert prefix['reachable'] == pytest.approx(2 / 3)
   assert prefix['reachable_items'] == 0.5
   assert rows['exact scores, epsilon 0.1']['reachable_items'] == 1

@@ -337,7 +337,7 @@ def test_table_1_has_the_paper_config_of_each_shop():
       assert getattr(config, name) == getattr(expected, name), (shop, name)
 
 
-def test_semantic_knn_is_the_same_in_table_1_and_cold_start():
+def test_table_1_and_cold_start_give_semantic_knn_equally_long_histories():
   run_changes = spec_of('table1').runs['Semantic-KNN']
   assert run_changes.model.max_history == cold_start.NUM_LATEST
 

@@ -74,7 +74,7 @@ def test_srun_gets_the_default_settings(start, tmp_path):
 
 
 @pytest.mark.parametrize('code', [1, 2, 5, 137])
-def test_a_permanent_error_is_not_requeued(start, tmp_path, code):
+def test_a_job_with_a_permanent_error_is_not_requeued(start, tmp_path, code):
   assert start(f'exit {code}').wait(20) == code
   assert not (tmp_path / 'scontrol').exists()
 
@@ -115,7 +115,7 @@ def test_a_requeued_job_keeps_its_output():
   assert '#SBATCH --open-mode=append' in lines
 
 
-def test_tasks_save_before_the_time_limit_and_are_requeued(start, tmp_path):
+def test_a_job_saves_before_the_time_limit_and_is_requeued(start, tmp_path):
   (signal_option,) = [
     line.partition('=')[2]
     for line in SCRIPT.read_text().splitlines()

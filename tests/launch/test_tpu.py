@@ -131,7 +131,7 @@ def test_create_clones_the_branch(tpu, host):
   assert '--branch' not in remote(tpu('create')[2][1])
 
 
-def test_run_passes_flags_and_exit_code_of_main(tpu, host):
+def test_a_host_passes_flags_to_main_and_returns_its_exit_code(tpu, host):
   _, _, calls = tpu('create')
   assert host(remote(calls[1]))[0] == 0
   _, _, (call,) = tpu(

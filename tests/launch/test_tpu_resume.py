@@ -27,7 +27,7 @@ def test_resume_creates_a_missing_vm(tpu):
   assert kinds == ['describe', 'create', 'install', 'main']
 
 
-def test_resume_creates_no_vm_after_another_error(tpu):
+def test_resume_creates_no_vm_if_its_state_is_unknown(tpu):
   done, kinds, _ = tpu('resume', answers={'describe': '1'}, RETRIES='1')
   assert done.returncode == 1
   assert set(kinds) == {'describe'}

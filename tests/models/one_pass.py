@@ -1,4 +1,4 @@
-"""A small model that trains every prefix of a history in one pass."""
+"""Sizes of a small model that trains on all prefixes in one pass."""
 
 from tiger_jax.config import ModelConfig
 

@@ -1,4 +1,4 @@
-"""The cross-entropy of TIGER, compared with plain NumPy."""
+"""Compares the cross-entropy of TIGER with plain NumPy."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Dropout and the scale of initial parameters in every model."""
+"""Tests dropout and the scale of initial parameters in every model."""
 
 import flax.linen as nn
 import jax
@@ -95,7 +95,7 @@ def _tiger_places(b, s, t=1):
 
 
 def _encoder_places(n):
-  """Returns the shapes for SASRec, without dropout after the last layer."""
+  """Returns the shapes of all dropout inputs in a `SequenceEncoder`."""
   x = (B, n, D)
   return [x, *[(B, H, n, n), x, (B, n, MLP), x] * LAYERS]
 
@@ -107,7 +107,7 @@ PLACES = {
   'tiger': _RETRIEVAL,
   'causal': _tiger_places(B, _NUM_TOKENS, T),
   'tied': _RETRIEVAL,
-  # One value for each prefix.
+  # Prefix dropout draws one value for each prefix.
   'prefixes': [(B, T, _NUM_LEVELS, 1), *_RETRIEVAL],
   'dsi': _RETRIEVAL + _tiger_places(NUM_INDEXED, 1),
   'sasrec': _encoder_places(T),

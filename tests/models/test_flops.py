@@ -1,4 +1,4 @@
-"""Compares the number of useful operations with the number of XLA."""
+"""Compares the count of useful operations with the count of XLA."""
 
 import dataclasses
 

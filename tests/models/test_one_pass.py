@@ -1,4 +1,4 @@
-"""One forward pass over a history trains every prefix of it."""
+"""Tests that one forward pass over a history trains on all its prefixes."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ def apply(model, method, params, codes, batch):
 
 
 def prefix(batch, t):
-  """Returns the first t + 1 events of each history, with the next as target."""
+  """Returns the first t + 1 events of each history. The next is the target."""
   target = np.asarray(next_items(batch))[:, t]
   return Batch(batch.history[:, : t + 1], batch.user, target)
 
@@ -71,7 +71,7 @@ def test_one_pass_equals_one_pass_per_prefix(codes, changes):
 
 
 def test_a_bidirectional_encoder_depends_on_later_items(codes):
-  """Without a causal encoder, the test above would fail."""
+  """Without a causal encoder, one pass differs from one pass per prefix."""
   model = Tiger(dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES)
   batch, _ = make_batch()
   params = TigerTask(model, codes).init(jax.random.key(0))

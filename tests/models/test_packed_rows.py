@@ -1,4 +1,4 @@
-"""Packed histories have the results that they have alone."""
+"""Tests that a history has the same results packed in a row and alone."""
 
 import dataclasses
 
@@ -105,7 +105,7 @@ def test_losses_and_gradients_equal_those_of_the_padded_batch(params):
   (alone, metrics), gradients = value_and_grad(params, ALONE)
   for name, value in metrics.items():
     np.testing.assert_allclose(packed_metrics[name], value, rtol=1e-5)
-  # `mean_targets` applies to a row, and the packed batch has fewer rows.
+  # The loss is divided by the number of rows. The packed batch has fewer rows.
   factor = len(LENGTHS) / len(ROWS)
   np.testing.assert_allclose(packed, factor * alone, rtol=1e-5)
   for (path, x), y in zip(
@@ -119,7 +119,7 @@ def test_losses_and_gradients_equal_those_of_the_padded_batch(params):
 
 @pytest.mark.parametrize('row', [1, 2, 3])
 def test_no_target_depends_on_another_history(params, row):
-  """A change of one history changes no logits of the others in its row."""
+  """If one history changes, no logits of other histories in its row change."""
   before = _every_target(params, PACKED)
   starts = np.cumsum((0, *ROWS[row]))
   for start, stop in zip(starts[:-1], starts[1:], strict=True):

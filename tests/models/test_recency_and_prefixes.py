@@ -1,4 +1,4 @@
-"""Recency bias and prefix embeddings of TIGER."""
+"""Tests the recency bias and the prefix embeddings of TIGER."""
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def _params():
 
 @jax.jit
 def forward(params, batch):
-  """Returns the logits of a model with both settings."""
+  """Returns the logits of a model with recency bias and prefix embeddings."""
   return WITH_BOTH.apply({'params': params}, CODES, batch)
 
 
@@ -61,7 +61,7 @@ def _differ(logits, other):
   return (np.abs(np.asarray(logits[0] - other[0])).max(1) > 1e-3).tolist()
 
 
-def test_the_recency_bias_equals_values_by_hand():
+def test_the_recency_bias_equals_values_worked_by_hand():
   table = np.arange(64, dtype=np.float32).reshape(32, 2) + 1
   num_later = np.array([[0, 2, 30, 31, 32, 1000, -1, -5]])
   bias = RecencyBias(2).apply({'params': {'table': table}}, num_later)
@@ -86,7 +86,7 @@ def test_a_new_recency_table_changes_nothing(params):
 
 
 def test_recency_is_counted_from_the_end_of_each_history(params):
-  """A bias for one recency changes the histories that have such an item."""
+  """The bias of recency r affects only histories of more than r items."""
   before = forward(params, _batch(user=(0, 1, 2)))
   for recency, expected in (
     (0, [True, True, True]),
@@ -215,7 +215,7 @@ def _slow_hash(codes, num_rows):
 
 
 @pytest.mark.parametrize('num_rows', [1, 7, 2**15, 2**24])
-def test_the_hash_equals_that_of_python_integers(num_rows):
+def test_the_hash_equals_a_hash_in_plain_python(num_rows):
   codes = np.random.default_rng(0).integers(0, 4096, (50, 4))
   codes[0], codes[1] = 0, 4095
   rows = hash_prefixes(jnp.asarray(codes, jnp.int32), num_rows)

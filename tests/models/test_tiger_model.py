@@ -1,4 +1,4 @@
-"""The network of TIGER: what the logits do and do not depend on."""
+"""Tests which inputs change the logits of TIGER, and which do not."""
 
 import dataclasses
 import math
@@ -123,7 +123,7 @@ def test_every_level_has_its_own_embeddings(plain, codes):
   _assert_close(forward(params, codes, _batch()), expected)
 
 
-def test_a_code_depends_only_on_earlier_codes(plain, codes):
+def test_the_logits_of_a_code_depend_only_on_earlier_codes(plain, codes):
   _, params, forward = plain
   before = forward(params, codes, _batch())
   for level in range(3):

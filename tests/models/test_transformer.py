@@ -1,4 +1,4 @@
-"""The Transformer, compared with loops in NumPy that follow T5."""
+"""Compares the Transformer with loops in NumPy that follow T5."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The cross-entropy with a trie softmax, compared with dense masks."""
+"""Compares the cross-entropy of a trie softmax with that of dense masks."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ CODES = _codes()
 
 @pytest.fixture(name='trie', params=['bitmaps', 'lists'])
 def _trie(request, monkeypatch):
-  """Returns the valid IDs, with bitmaps or with lists of codes."""
+  """Returns a trie of the valid IDs, stored as bitmaps or as lists of codes."""
   if request.param == 'lists':
     for name in ('_BITMAP_BYTES', '_BITMAP_ITEM_BYTES', '_OFFSETS_BYTES'):
       monkeypatch.setattr(layout, name, -1)
@@ -77,7 +77,7 @@ def _compute(logits, items, trie):
   return _loss(logits, jnp.asarray(CODES)[items], weight, trie)
 
 
-def test_equals_a_dense_mask(trie):
+def test_the_loss_equals_a_loss_with_a_dense_mask(trie):
   logits, items = _example()
   real = items >= 0
   assert 0 < (~real).sum() < 5
@@ -90,7 +90,7 @@ def test_equals_a_dense_mask(trie):
   assert every.mean() > losses.mean() + 0.05
 
 
-def test_several_targets_per_history_have_the_same_loss(trie):
+def test_the_loss_does_not_depend_on_the_shape_of_the_targets(trie):
   """With a causal encoder, the targets have two axes."""
   logits, items = _example()
   expected = _compute(logits, items, trie)

@@ -1,4 +1,4 @@
-"""Faults of the data: splits, windows, order, resume and the hold-out."""
+"""Faults of the data: splits, windows, order, resumption and hold-out."""
 
 from tests.mutants.mutant import Mutant
 
@@ -79,7 +79,7 @@ MUTANTS = (
     _LOG,
   ),
   Mutant(
-    'purchases at other times are dropped as exact repeats',
+    'purchases that differ only in their times are dropped as repeats',
     _ASSEMBLY,
     'for column in (user, item, time):',
     'for column in (user, item):',

@@ -153,7 +153,7 @@ MUTANTS = (
     'tests/evaluation/test_users.py::test_ranks_equal_values_worked_by_hand',
   ),
   Mutant(
-    'each tail of a confidence interval has the probability of both',
+    'each tail of a confidence interval has the probability of both tails',
     'tiger_jax/evaluation/bootstrap.py',
     'tail = (1 - level) / 2',
     'tail = 1 - level',

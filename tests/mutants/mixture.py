@@ -6,11 +6,11 @@ _FILE = 'tiger_jax/retrieval/mixture.py'
 _TABLE = 'tiger_jax/models/baselines/transitions.py'
 _MIXTURE = 'tests/retrieval/test_mixture.py::'
 _SUCCESSORS = 'tests/retrieval/test_successors.py::'
-_EVERY = f'{_MIXTURE}test_equals_the_score_of_every_item'
+_EVERY = f'{_MIXTURE}test_the_search_equals_a_ranking_of_all_items'
 _GATES = 'tests/experiments/test_gates.py'
 _ADD = (
   'tests/models/baselines/test_transitions.py::'
-  'test_added_pairs_are_counted_with_the_first_ones'
+  'test_adding_pairs_gives_the_table_of_all_pairs'
 )
 
 MUTANTS = [
@@ -29,7 +29,7 @@ MUTANTS = [
     _EVERY,
   ),
   Mutant(
-    'beams pass on the log-probability of the mixture as that of TIGER',
+    'beams keep the log-probability of the mixture instead of that of TIGER',
     _FILE,
     'self._replace(items=items, log_probs=own)',
     'self._replace(\n'
@@ -45,7 +45,7 @@ MUTANTS = [
     f'{_MIXTURE}test_an_excluded_item_takes_no_beam',
   ),
   Mutant(
-    'denied items change the other masses',
+    'denying items changes the masses of permitted items',
     _FILE,
     'scores = jnp.where(items.beam >= 0, self.scores, 0)',
     'scores = jnp.where((items.beam >= 0) & self.permitted, self.scores, 0)',
@@ -59,14 +59,14 @@ MUTANTS = [
     f'{_MIXTURE}test_removed_items_have_no_mass',
   ),
   Mutant(
-    'a request without transitions has a share of transitions',
+    'the share of transitions is not 0 for a request without transitions',
     _FILE,
     'jnp.where(total > 0, jnp.minimum(self.gate[:, None], _MAX_GATE), 0)',
     'jnp.minimum(self.gate[:, None], _MAX_GATE)',
     f'{_MIXTURE}test_a_share_of_zero_equals_tiger_alone',
   ),
   Mutant(
-    'a share of 1 leaves no probability to other items',
+    'with a share of 1, items without transitions have probability 0',
     _FILE,
     '_MAX_GATE = 1 - 2.0**-20',
     '_MAX_GATE = 1.0',
@@ -91,17 +91,17 @@ MUTANTS = [
     _FILE,
     'recent.num_left[:, 0]',
     'recent.num_left[:, -1]',
-    f'{_SUCCESSORS}test_the_share_grows_with_the_count_of_the_last_item',
+    f'{_SUCCESSORS}test_the_gate_grows_with_the_count_of_the_last_item',
   ),
   Mutant(
-    'items without a row have the transitions of item 0',
+    'items without a row have the transitions of an item with a row',
     _TABLE,
     'is_known = (place >= 0) & (item < len(self.num_left))',
     'is_known = place >= 0\n    item = item % len(self.num_left)',
     f'{_SUCCESSORS}test_items_without_a_row_have_no_transitions',
   ),
   Mutant(
-    'every listed row is permitted',
+    'a deny list permits only its own items',
     'tiger_jax/interfaces.py',
     'return (nearest == rows) == jnp.asarray(self.allow)[:, None]',
     'return nearest == rows',

@@ -196,7 +196,7 @@ _SCALE = [
     f'{_SCALES}[dsi]',
   ),
   Mutant(
-    'tied embeddings are initialized with the scale of other embeddings',
+    'tied embeddings are initialized with the scale of untied embeddings',
     'tiger_jax/models/tiger.py',
     'init = nn.initializers.normal(1 / self.gain)',
     'init = nn.initializers.normal(1.0)',

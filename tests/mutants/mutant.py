@@ -8,9 +8,9 @@ class Mutant(NamedTuple):
 
   Attributes:
     what: The fault, in a few words.
-    file: The file that is changed, from the root of the repository.
+    file: The path of the changed file, relative to the root of the repository.
     old: Text that occurs exactly once in the file.
-    new: The text that replaces it.
+    new: The text that replaces `old`.
     tests: The tests to run, as arguments of pytest, separated by spaces. The
       tests pass without the change. They should be few and fast.
   """

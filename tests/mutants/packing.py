@@ -15,7 +15,7 @@ _GATHERED = f'{_DATA}test_the_gathered_items_are_those_of_the_dataset'
 _EPOCHS = f'{_DATA}test_batches_cover_consecutive_epochs'
 _IN_SESSION = (
   'tests/recommenders/test_session.py::'
-  'test_packed_rows_have_whole_histories_and_equal_targets'
+  'test_packed_rows_have_whole_histories_and_equally_weighted_targets'
 )
 
 _MODEL = [
@@ -62,7 +62,7 @@ _MODEL = [
     _LOGITS,
   ),
   Mutant(
-    'a token belongs to the history of another item',
+    'a token belongs to the history of a different item',
     _TIGER,
     'same = jnp.repeat(same_history(batch), len(self.level_sizes), axis=1)',
     'same = jnp.tile(same_history(batch), (1, len(self.level_sizes), 1))',
@@ -93,7 +93,7 @@ _BATCHES = [
     _ONCE,
   ),
   Mutant(
-    'histories are in slots of other lengths',
+    'histories are in slots of the wrong length',
     _PACKING,
     "order[np.argsort(self._lengths[order], kind='stable')]",
     'order',
@@ -104,24 +104,24 @@ _BATCHES = [
     _PACKING,
     'np.random.SeedSequence([self._seed, epoch])',
     'np.random.SeedSequence([self._seed])',
-    f'{_DATA}test_every_epoch_has_other_rows',
+    f'{_DATA}test_the_rows_differ_between_epochs',
   ),
   Mutant(
     'the same histories share a row in every epoch',
     _PACKING,
     'order = rng.permutation(len(self._lengths))',
     'order = np.arange(len(self._lengths))',
-    f'{_DATA}test_every_epoch_has_other_rows',
+    f'{_DATA}test_the_rows_differ_between_epochs',
   ),
   Mutant(
-    'rows of similar histories are next to each other',
+    'rows with histories of similar lengths are next to each other',
     _PACKING,
     'return _Plan(examples, rng.permutation(self._num_rows))',
     'return _Plan(examples, np.arange(self._num_rows))',
     f'{_DATA}test_batches_have_histories_of_all_lengths',
   ),
   Mutant(
-    'the rest of an epoch is lost',
+    'the last rows of an epoch are lost if they fill no batch',
     _PACKING,
     'epoch, row = divmod(first, self._num_rows)',
     'epoch, row = divmod(\n'
@@ -154,7 +154,7 @@ _SETTINGS = [
     _IN_SESSION,
   ),
   Mutant(
-    'the loss of a packed row is that of one history',
+    'the mean number of targets of a packed row is that of one history',
     _SESSION,
     'if self.config.train.packed:',
     'if self.config.train.packed and self.config.train.replicas > 1:',

@@ -212,7 +212,7 @@ MUTANTS = (
     'tests/config/test_fingerprints.py',
   ),
   Mutant(
-    'a field with its former value is in the fingerprint',
+    'a new field is in the fingerprint even if it keeps the old behavior',
     'tiger_jax/config/recorded.py',
     'elif value != field.metadata.get(BEFORE, base):',
     'elif value != base:',

@@ -13,7 +13,7 @@ _LOSSES = [
     '    loss = terms.reconstruction + terms.codebook + commitment\n',
     '    codebook = self._config.beta * terms.codebook\n'
     '    loss = terms.reconstruction + codebook + terms.commitment\n',
-    f'{_TASK}test_beta_weights_the_commitment',
+    f'{_TASK}test_beta_is_the_weight_of_the_commitment_term',
   ),
   Mutant(
     'residuals pass gradients to earlier codebooks',
@@ -64,7 +64,7 @@ _ASSIGNMENT = [
     f'{_KMEANS}test_ties_go_to_the_first_centroid',
   ),
   Mutant(
-    'the nearest code is the one with the largest product',
+    'the nearest code is the one with the largest dot product',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'return jnp.sum(centroids**2, axis=-1)[None] - 2 * products',
     'return -2 * products',
@@ -115,14 +115,14 @@ _CODEBOOKS = [
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'best = jnp.argmin(jnp.sum(remaining, axis=-1))',
     'best = 0',
-    f'{_KMEANS}test_candidates_improve_the_seeds',
+    f'{_KMEANS}test_several_candidates_per_seed_find_more_clusters',
   ),
   Mutant(
     'k-means++ seeds are drawn uniformly',
     'tiger_jax/semantic_ids/quantizers/kmeans.py',
     'weights = jnp.where(jnp.isinf(distances), 1, distances)',
     'weights = jnp.where(distances > 0, 1.0, 0.0)',
-    f'{_KMEANS}test_candidates_improve_the_seeds',
+    f'{_KMEANS}test_several_candidates_per_seed_find_more_clusters',
   ),
   Mutant(
     'an empty cluster keeps its centroid',

@@ -8,7 +8,7 @@ MUTANTS = (
     'tiger_jax/data/sources/assembly.py',
     'tuple(sorted({*seen, *catalog}, key=_hashed))',
     'tuple(dict.fromkeys([*seen, *catalog]))',
-    'tests/data/sources/test_own_files.py::test_rows_do_not_depend_on_the_events',
+    'tests/data/sources/test_own_files.py::test_item_rows_do_not_depend_on_the_events',
   ),
   Mutant(
     'two-tower vectors are not standardized',
@@ -44,14 +44,14 @@ MUTANTS = (
     'tiger_jax/training/optimizer.py',
     "if x.ndim < 2 or name.endswith('_bias/table'):",
     'if x.ndim < 2:',
-    'tests/training/test_optimizer.py::test_weight_decay_of_tiger_is_for_kernels_and_embeddings',
+    'tests/training/test_optimizer.py::test_weight_decay_of_tiger_applies_to_kernels_and_embeddings',
   ),
   Mutant(
     'weight decay applies to norm scales and biases',
     'tiger_jax/training/optimizer.py',
     "if x.ndim < 2 or name.endswith('_bias/table'):",
     "if name.endswith('_bias/table'):",
-    'tests/training/test_optimizer.py::test_weight_decay_of_an_rq_vae_is_for_kernels_and_codebooks',
+    'tests/training/test_optimizer.py::test_weight_decay_of_an_rq_vae_applies_to_kernels_and_codebooks',
   ),
   Mutant(
     'the search computes in the dtype of training',
@@ -82,14 +82,14 @@ MUTANTS = (
     'tests/training/test_lowering.py::test_matrix_products_of_item_retrieval_are_float32',
   ),
   Mutant(
-    'a search with a temperature stops before it is proven',
+    'a search with a temperature stops before its results are proven',
     'tiger_jax/serving/recommender.py',
     'if options.exact or sampler:',
     'if options.exact:',
     'tests/serving/test_options.py::test_a_draw_adds_beams_until_it_is_proven',
   ),
   Mutant(
-    'the search of experiments stops before it is proven',
+    'the search of experiments stops before its results are proven',
     'tiger_jax/evaluation/ranking.py',
     'beams = retriever.search_exact(',
     'beams = retriever.search(',
@@ -175,7 +175,7 @@ MUTANTS = (
     'tiger_jax/data/sources/download.py',
     '      raise OSError(error.errno, error.strerror, str(path)) from error',
     '      raise',
-    'tests/data/sources/test_download.py::test_a_full_disk_names_the_file',
+    'tests/data/sources/test_download.py::test_the_error_for_a_full_disk_names_the_file',
   ),
   Mutant(
     'embeddings that differ only in the sign of a zero count as different',

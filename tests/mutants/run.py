@@ -305,7 +305,7 @@ class _Tests:
     """Restores the copy and returns the result; None while the tests run."""
     code = self._process.poll()
     seconds = time.monotonic() - self._start
-    # The tests of the unchanged code are those of many mutants, so they have no
+    # A job of the unchanged code runs the tests of many mutants, so it has no
     # time limit.
     if code is None and (seconds < _TIMEOUT or not self._job.mutant):
       return None

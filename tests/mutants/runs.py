@@ -40,10 +40,10 @@ MUTANTS = (
     '  checkpoint_folder.check_path(workdir.absolute())',
     '  workdir.absolute()',
     'tests/test_pipeline.py::'
-    'test_a_run_from_python_needs_a_path_for_its_checkpoints',
+    'test_a_run_from_python_refuses_a_workdir_that_orbax_cannot_use',
   ),
   Mutant(
-    'the devices are checked only before training',
+    'the devices are not checked until training starts',
     'tiger_jax/pipeline.py',
     '    if is_training:\n      checks.check_devices(self.config)',
     '    pass',
@@ -51,7 +51,7 @@ MUTANTS = (
     'test_a_run_from_python_is_refused_before_the_data_stage',
   ),
   Mutant(
-    'the size of the dataset is checked only before training',
+    'the size of the dataset is not checked until training starts',
     'tiger_jax/stages/first_checks.py',
     'training_batches(config, dataset, examples)',
     'len(examples.user)',
@@ -88,11 +88,11 @@ MUTANTS = (
     'tests/runtime/test_preemption.py::test_sighup_is_recorded',
   ),
   Mutant(
-    'a refused run leaves its folder',
+    'a refused run does not remove its empty folder',
     'tiger_jax/storage/artifacts.py',
     '            folder.rmdir()',
     '            pass',
-    'tests/storage/test_locks.py::test_a_refused_run_leaves_nothing',
+    'tests/storage/test_locks.py::test_a_refused_run_leaves_no_files_or_folders',
   ),
   Mutant(
     'a refused run removes a lock of an earlier command',
@@ -100,7 +100,7 @@ MUTANTS = (
     'if lock in created and os.listdir(workdir) == [LOCK]:',
     'if os.listdir(workdir) == [LOCK]:',
     'tests/storage/test_locks.py::'
-    'test_a_run_that_fails_later_keeps_its_folder_and_its_lock',
+    'test_a_run_that_fails_after_a_stage_keeps_its_folder_and_lock',
   ),
   Mutant(
     'a lock of a removed file is used',

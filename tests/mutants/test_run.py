@@ -1,4 +1,4 @@
-"""The runner of the mutants, with a small repository."""
+"""Tests the runner of the mutants on a small repository."""
 
 import os
 from pathlib import Path
@@ -64,7 +64,7 @@ def environment(repository, folder):
 
 
 def run(repository, folder, only):
-  """Runs mutants; checks that no temporary files are left in `folder`."""
+  """Runs mutants; checks that they leave no files and no changed code."""
   result = typed.python(
     '-m', 'tests.mutants.run', f'--only={only}', cwd=repository,
     env=environment(repository, folder),
@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_no_files_or_processes(repository, tmp_path):
   _, err = process.communicate(timeout=60)
   assert (process.returncode, err) == (130, b'')
   assert not list(folder.iterdir())
-  # No process runs in the copy.
+  # No process still runs in the copy of the repository.
   assert not _running_in(folder)
   assert (repository / 'tiger_jax' / '__init__.py').read_text() == CODE
 

@@ -15,7 +15,7 @@ _SCALES = (
   'test_initial_parameters_have_the_expected_scale'
 )
 _SESSION = 'tests/recommenders/test_session.py::'
-_DRAWS = f'{_SEARCH}test_draws_without_replacement'
+_DRAWS = f'{_SEARCH}test_items_are_drawn_without_replacement'
 
 _LOSSES = [
   Mutant(
@@ -23,14 +23,14 @@ _LOSSES = [
     'tiger_jax/models/tiger.py',
     'jax.nn.logsumexp(children.logits(x), axis=2)',
     'jax.nn.logsumexp(x, axis=2)',
-    f'{_LOSS}test_equals_a_dense_mask[bitmaps]',
+    f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[bitmaps]',
   ),
   Mutant(
     'the trie softmax does not follow the codes of the target',
     'tiger_jax/models/tiger.py',
     'prefixes = trie.descend(level, prefixes, code)',
     'prefixes = trie.descend(level, prefixes, 0 * code)',
-    f'{_LOSS}test_equals_a_dense_mask[bitmaps]',
+    f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[bitmaps]',
   ),
   Mutant(
     'a prefix without children has no finite softmax',
@@ -44,7 +44,7 @@ _LOSSES = [
     'tiger_jax/catalog/trie.py',
     'return jnp.where(usable, take_codes(logits, self.codes), -jnp.inf)',
     'return take_codes(logits, self.codes)',
-    f'{_LOSS}test_equals_a_dense_mask[lists]',
+    f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[lists]',
   ),
   Mutant(
     'the task ignores the trie',
@@ -76,7 +76,7 @@ _LOSSES = [
     f'{_SESSION}test_the_training_trie_has_only_items_of_training_histories',
   ),
   Mutant(
-    'the share of invalid IDs is measured with a trie softmax',
+    'the share of invalid IDs is measured even with a trie softmax',
     'tiger_jax/recommenders/session.py',
     "return self.entry.is_generative and self.config.model.softmax != 'trie'",
     'return self.entry.is_generative',
@@ -97,7 +97,7 @@ _LOSSES = [
     "is_other = model.is_generative and config.model.name != 'tiger'",
     "is_other = config.model.name != 'tiger'",
     'tests/recommenders/test_checks.py::'
-    'test_settings_at_their_limits_are_accepted',
+    'test_settings_without_contradictions_are_accepted',
   ),
 ]
 
@@ -107,7 +107,7 @@ _SEARCHES = [
     'tiger_jax/retrieval/beam_search.py',
     'if children and normalize_children:',
     'if children and normalize_children and level > 1:',
-    f'{_SEARCH}test_equals_slow_search',
+    f'{_SEARCH}test_the_search_equals_a_slow_search',
   ),
   Mutant(
     'the search ignores the softmax of the model',
@@ -131,7 +131,7 @@ _SEARCHES = [
     f'{_SEARCH}test_a_draw_does_not_depend_on_other_valid_codes',
   ),
   Mutant(
-    'the sampler reads the log-probability of another code',
+    'the sampler reads the log-probability of a different code',
     'tiger_jax/retrieval/beam_search.py',
     'position = place if normalize_children else code',
     'position = code',
@@ -148,18 +148,18 @@ _SEARCHES = [
 
 _RECENCY = [
   Mutant(
-    'tokens with a negative number get a bias',
+    'tokens with a negative number of later items get a bias',
     'tiger_jax/models/relative_position.py',
     'jnp.where(jnp.asarray(num_later)[..., None] >= 0, bias, 0)',
     'jnp.where(jnp.asarray(num_later)[..., None] >= -1, bias, 0)',
-    f'{_NETWORK}test_the_recency_bias_equals_values_by_hand',
+    f'{_NETWORK}test_the_recency_bias_equals_values_worked_by_hand',
   ),
   Mutant(
     'the recency is not limited',
     'tiger_jax/models/relative_position.py',
     'table[jnp.clip(num_later, 0, MAX_RECENCY)]',
     'table[num_later % (MAX_RECENCY + 1)]',
-    f'{_NETWORK}test_the_recency_bias_equals_values_by_hand',
+    f'{_NETWORK}test_the_recency_bias_equals_values_worked_by_hand',
   ),
   Mutant(
     'the recency bias is random at the start',
@@ -224,7 +224,7 @@ _RECENCY = [
     "name.endswith('_bias/table')",
     "name.endswith('position_bias/table')",
     'tests/training/test_optimizer.py::'
-    'test_weight_decay_of_tiger_is_for_kernels_and_embeddings',
+    'test_weight_decay_of_tiger_applies_to_kernels_and_embeddings',
   ),
 ]
 
@@ -242,14 +242,14 @@ _PREFIXES = [
     '    mixed = (mixed ^ code) * np.uint32(0x9E3779B1)\n',
     '    mixed = mixed + code\n    rows.append((mixed % num_rows).astype('
     'jnp.int32))\n    continue\n',
-    f'{_NETWORK}test_the_hash_equals_that_of_python_integers',
+    f'{_NETWORK}test_the_hash_equals_a_hash_in_plain_python',
   ),
   Mutant(
     'a prefix of zeros has the hash zero',
     'tiger_jax/models/tiger.py',
     'codes[..., level].astype(jnp.uint32) + np.uint32(1)',
     'codes[..., level].astype(jnp.uint32)',
-    f'{_NETWORK}test_the_hash_equals_that_of_python_integers',
+    f'{_NETWORK}test_the_hash_equals_a_hash_in_plain_python',
   ),
   Mutant(
     'the encoder does not add prefix embeddings',
@@ -280,7 +280,7 @@ _PREFIXES = [
     f'{_NETWORK}test_dropout_omits_whole_prefixes_and_keeps_their_mean',
   ),
   Mutant(
-    'dropout of prefix embeddings has the rate of other dropout',
+    'prefix embeddings have the dropout rate of all other layers',
     'tiger_jax/models/tiger.py',
     'self.prefix_dropout = Dropout(c.prefix_dropout)',
     'self.prefix_dropout = Dropout(c.dropout)',
@@ -294,7 +294,7 @@ _PREFIXES = [
     f'{_NETWORK}test_every_prefix_has_the_row_of_its_hash[True]',
   ),
   Mutant(
-    'tied prefix embeddings are initialized like other prefix embeddings',
+    'tied prefix embeddings are initialized like untied ones',
     'tiger_jax/models/tiger.py',
     'embedding_init=nn.initializers.normal(0.1 / self.gain)',
     'embedding_init=nn.initializers.normal(0.1)',

@@ -31,7 +31,7 @@ class NextOfLast(ItemModel):
 
 
 class Signs(NamedTuple):
-  """A quantizer with two codes, each from the signs of three dimensions."""
+  """A quantizer whose two codes each hold three signs of the embedding."""
 
   median: np.ndarray
   numbers: tuple[np.ndarray, ...]
@@ -94,7 +94,9 @@ def test_a_new_baseline_runs(shop, tmp_path, monkeypatch, capsys):
 
 
 def test_a_new_quantizer_runs(shop, tmp_path, monkeypatch):
-  entry = quantizers.Entry(Signs, (8, 8), fit_signs, codes_are_items=False)
+  entry = quantizers.Entry(
+    Signs, (8, 8), fit_signs, needs_an_item_per_code=False
+  )
   monkeypatch.setitem(quantizers.QUANTIZERS, 'signs', entry)
   results = run(
     shop,

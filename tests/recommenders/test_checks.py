@@ -1,4 +1,4 @@
-"""Contradictory settings, and settings that a run ignores."""
+"""Tests the checks for invalid, missing and ignored settings."""
 
 import pytest
 
@@ -110,7 +110,7 @@ def test_contradictions_are_reported_in_one_sentence(values, parts):
     },
   ],
 )
-def test_settings_at_their_limits_are_accepted(values):
+def test_settings_without_contradictions_are_accepted(values):
   config = from_json(values)
   assert contradictions(config) == []
   check(config)
@@ -221,7 +221,7 @@ def test_unsupported_codebook_sizes_are_refused(quantizer, sizes, reason):
 
 
 @pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
-def test_codes_of_a_tree_cannot_move(collisions):
+def test_the_codes_of_hierarchical_kmeans_cannot_be_changed(collisions):
   ids = {'quantizer': 'hierarchical_kmeans', 'collisions': collisions}
   message = refusal(semantic_ids=ids)
   assert message.startswith(f'config.semantic_ids.collisions is {collisions!r}')

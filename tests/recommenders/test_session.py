@@ -113,14 +113,14 @@ def test_training_targets_are_all_events_except_held_out_ones(
   ]
 
 
-def test_packed_rows_have_whole_histories_and_equal_targets(inputs):
+def test_packed_rows_have_whole_histories_and_equally_weighted_targets(inputs):
   run = session(inputs, 6, causal_encoder=True)
   train = dataclasses.replace(run.config.train, packed=True)
   run = dataclasses.replace(
     run, config=dataclasses.replace(run.config, train=train)
   )
   assert isinstance(run.batches, PackedBatches)
-  # These batches are an epoch, because its rows fill whole batches.
+  # These batches are an epoch without the last rows, which fill no batch.
   steps = run.batches.steps_per_epoch
   position = run.batches.stack(0, steps).position
   num_targets = (position >= 0).sum()
@@ -193,7 +193,7 @@ def test_the_training_trie_has_only_items_of_training_histories(inputs):
   assert run.retriever.catalog.size == num_items
 
 
-def test_the_training_trie_is_whole_if_all_items_are_in_training(inputs):
+def test_the_training_trie_has_all_items_if_training_has_all_items(inputs):
   ids = dataclasses.replace(inputs.ids, codes=inputs.ids.codes[:12])
   walks = [[*range(i, 12), *range(i), 0, 1] for i in range(4)]
   run = session(Inputs(make_dataset(walks, 12), ids), softmax='trie')
@@ -221,7 +221,7 @@ def test_only_a_softmax_over_all_codes_can_generate_invalid_ids(
   assert session(inputs, **model).can_generate_invalid_ids == expected
 
 
-def test_a_baseline_has_the_same_inputs_and_devices(inputs):
+def test_a_baseline_has_the_inputs_and_devices_of_its_session(inputs):
   run = session(inputs)
   nearest = run.baseline('item_knn', max_history=5)
   assert nearest.inputs is inputs and nearest.mesh is run.mesh
@@ -248,7 +248,7 @@ def test_a_mixture_counts_the_transitions_of_training(inputs):
   assert len(mixture.transitions.num_left) == len(run.catalog.codes)
   num_training = np.maximum(np.diff(inputs.dataset.offsets) - 3, 0).sum()
   assert mixture.transitions.num_left.sum() == num_training
-  # Other held-out items do not change the table.
+  # Changes to the held-out items do not change the table.
   history = inputs.dataset.history.copy()
   for back in (1, 2):
     place = inputs.dataset.offsets[1:] - back

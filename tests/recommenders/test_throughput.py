@@ -89,9 +89,9 @@ def test_the_report_of_a_baseline_has_no_mfu(inputs):
   assert 'MFU' not in report
 
 
-def test_an_untrained_model_is_refused(inputs):
+def test_a_model_without_training_is_refused(inputs):
   model = dataclasses.replace(CONFIG.model, name='popularity')
-  with pytest.raises(UsageError, match="'popularity', which has no training"):
+  with pytest.raises(UsageError, match="'popularity', which is not trained"):
     throughput.measure(
       Session.open(dataclasses.replace(CONFIG, model=model), inputs), seconds=0
     )
@@ -102,7 +102,7 @@ def test_profile_is_written(inputs, tmp_path):
   assert list(tmp_path.rglob('*.xplane.pb'))
 
 
-def test_an_indivisible_batch_size_is_refused(inputs):
+def test_a_batch_size_that_devices_cannot_share_evenly_is_refused(inputs):
   assert len(jax.devices()) == 8
   train = dataclasses.replace(CONFIG.train, batch_size=20)
   config = dataclasses.replace(CONFIG, train=train)
@@ -113,7 +113,7 @@ def test_an_indivisible_batch_size_is_refused(inputs):
   assert '\n' not in str(error.value)
 
 
-def test_an_indivisible_number_of_devices_is_refused():
+def test_a_tensor_size_that_does_not_divide_the_devices_is_refused():
   parallel = dataclasses.replace(CONFIG.parallel, tensor=3)
   config = dataclasses.replace(CONFIG, parallel=parallel)
   with pytest.raises(UsageError, match='number of devices, 8'):

@@ -1,6 +1,7 @@
 """Fixtures of the reliability tests.
 
-`make test-runs` injects a few faults of each kind, `make reliability` all.
+`make test-runs` injects a few faults of each kind. `make reliability` injects
+all faults.
 """
 
 from collections import Counter
@@ -24,7 +25,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-  """Adds the counts of a worker."""
+  """Adds the counts of a worker to those of the main process."""
   _TALLY.update(getattr(node, 'workeroutput', {}).get('faults', {}))
 
 
@@ -58,9 +59,10 @@ def forks(cache: Path) -> Iterator[Forks]:
 
 @pytest.fixture(scope='session')
 def reference(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
-  """The workdir of a run without faults, which tests must not change.
+  """The workdir of a run without faults.
 
-  The trace of the run is in the file `trace` next to the workdir.
+  Tests must not change it. The trace of the run is in the file `trace` next to
+  the workdir.
   """
   workdir = tmp_path_factory.mktemp('reference') / 'run'
   done = forks.run(workdir, shop.FLAGS)

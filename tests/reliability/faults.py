@@ -1,8 +1,8 @@
 """Injects faults into a run, from within its process.
 
-Faults are injected at events: changes of the file system, which Python's audit
-hooks report in advance, and a few events of the run. Each event is a line of
-the trace:
+Faults are injected at events. An event is a change of the file system, which a
+Python audit hook reports in advance, or a certain point of the run. The trace
+has a line for each event:
 
     begin
     stage.begin train                  stage.end train
@@ -10,7 +10,9 @@ the trace:
     saving 30 <sha256 of the state>    restored 30 <sha256 of the state>
     ledger.add                         the loop read the batches of a call
     signal.noted                       the loop recorded a signal
-    os.rename /a -> /b                 a file is renamed; other changes likewise
+    os.rename /a -> /b                 a file is renamed
+
+Other changes of the file system have lines like the last one.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,8 +42,8 @@ class Trigger(NamedTuple):
     nth: The number of these lines to wait for.
     events: The number of lines matching `among` to wait for afterwards.
     among: A regular expression for `events`.
-    delay: The seconds to wait after the last of all these lines. With 0, the
-      fault is injected before the event of that line.
+    delay: The seconds to wait after the last of these lines. With 0, the fault
+      is injected before the event of that line.
     action: `kill`, `terminate`, `fill` (fills the disk), `limit` (files cannot
       grow) or `block` (puts a file at the path of the save).
   """
@@ -61,7 +63,7 @@ class Faults:
     """Prepares the faults of a run.
 
     Args:
-      workdir: The workdir of the run, which is removed from paths in the trace.
+      workdir: The workdir of the run. Paths in the trace omit this prefix.
       triggers: The faults, each a `Trigger` or a list of its fields.
       trace: A file descriptor of a pipe for the trace.
     """
@@ -179,7 +181,7 @@ class _Pending:
     self._events = trigger.events
 
   def is_due(self, line: str) -> bool:
-    """Returns whether the trigger is due at this line."""
+    """Counts a line if it matches; returns whether the trigger is due."""
     if self._left > 0:
       self._left -= bool(re.search(self.trigger.after, line))
       return not self._left and not self._events

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
   @property
   def in_save(self) -> bool:
-    """Whether the run ended while a checkpoint was written or removed."""
+    """Whether the run ended while it wrote or removed a checkpoint."""
     begun, ended = (
       sum(line.startswith(f'save.{x} ') for line in self.trace)
       for x in ('begin', 'end')
@@ -99,11 +99,12 @@ class Forks:
 
     Args:
       workdir: The workdir of the run.
-      flags: The other flags.
+      flags: The flags except `--workdir`.
       triggers: The faults to inject.
-      patches: Functions of `faults` to call first, each a name with arguments.
+      patches: The functions of `faults` to call before the run. Each entry is a
+        function name followed by the arguments.
       num_devices: The number of virtual devices.
-      cache: Another folder for compiled programs.
+      cache: The folder for compiled programs; None for that of the server.
     """
     request = {
       'workdir': str(workdir),

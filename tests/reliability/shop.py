@@ -124,7 +124,7 @@ def assert_good_so_far(workdir: Path, reference: Path) -> None:
 
 
 def assert_saved(workdir: Path, trace: list[str]) -> None:
-  """Checks that all checkpoints that a run saved exist."""
+  """Checks that the last checkpoint saved by a run, or a later one, exists."""
   for stage in ('semantic_ids', 'train'):
     ended = [
       int(match[1])
@@ -157,7 +157,7 @@ def assert_same_states(trace: list[str], reference: Path) -> None:
 
 
 def checkpoints(workdir: Path, stage: str) -> Path:
-  """Returns the checkpoints folder of a stage, finished or not."""
+  """Returns the checkpoints folder of a finished or unfinished stage."""
   folders = [workdir / stage, *workdir.glob(f'{stage}.partial-*')]
   folder = next((x for x in folders if x.exists()), folders[0])
   return folder / 'checkpoints'

@@ -1,4 +1,4 @@
-"""A run resumes on another number of devices."""
+"""A run resumes on a different number of devices."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,7 +30,7 @@ def losses(workdir: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize('before', COUNTS if shop.IS_FULL else (1,))
-def test_a_run_resumes_on_another_number_of_devices(
+def test_a_run_resumes_on_a_different_number_of_devices(
   before: int,
   tmp_path: Path,
   forks: Forks,
@@ -49,7 +49,7 @@ def test_a_run_resumes_on_another_number_of_devices(
     assert done.code == 0, done.err
     states |= shop.states(done.trace)['train', SAVED]
     resumed[after] = losses(workdir)
-    tally['restarts on another number of devices'] += before != after
+    tally['restarts on a different number of devices'] += before != after
   # All restored states have the same bits.
   assert len(states) == 1
   expected = losses(reference) if before == 1 else resumed[before]

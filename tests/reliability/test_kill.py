@@ -106,7 +106,7 @@ def test_a_run_killed_at_chosen_events_equals_the_reference(
   reference: Path,
   tally: Counter[str],
 ):
-  """Kills at chosen events of all stages, most of them within a save."""
+  """Kills the run at chosen events. Most of the events are within a save."""
   workdir = tmp_path / 'run'
   counts: Counter[str] = Counter()
   for kill in kills:
@@ -156,7 +156,7 @@ def test_a_run_killed_at_random_times_equals_the_reference(
     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
   )  # fmt: skip
   assert_same(workdir, reference)
-  tally['kill -9 by the clock, from outside'] += num_kills
+  tally['kill -9 at random times, from outside'] += num_kills
 
 
 @pytest.mark.skipif(not shop.IS_FULL, reason='recompiles everything')

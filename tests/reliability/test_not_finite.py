@@ -1,4 +1,4 @@
-"""Values that are not finite are reported, never saved, and can be skipped."""
+"""NaNs are reported and never saved, and a run can skip their batches."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.reliability.forks import Forks
 
 # The parameter that becomes NaN.
 KERNEL = 'heads_1/kernel'
-# A full run injects a NaN at each of these steps: the first and the last steps,
+# A full run injects a NaN at each of these steps: the first and the last step,
 # steps within and at the end of a call, and steps with a save.
 STEPS = (1, 5, 24, 25, 26, 62, 75, 101, 398, 400) if shop.IS_FULL else ()
 BATCHES = tuple(step - 1 for step in STEPS) or (160,)
@@ -35,7 +35,7 @@ def assert_all_finite(folder: Path) -> None:
 
 
 def lines_of_ledger(workdir: Path) -> list[tuple[str, int]]:
-  """Returns the digest and the number of the batch that every step read."""
+  """Returns the digest and the number of the batch of each step."""
   lines = (workdir / 'train' / 'ledger').read_text().splitlines()
   return [(digest, int(number)) for digest, number in map(str.split, lines)]
 
@@ -104,8 +104,8 @@ def test_a_rewind_skips_the_batches_around_a_bad_one(
   whole = shop.without('train', reference, tmp_path / 'whole')
   done = forks.run(whole, flags, patches=[patch])
   assert done.code == 0, done.err
-  # The run skips the batches from 30 before the bad batch to 30 after it, in
-  # whole calls of 5 steps.
+  # The run skips the 30 batches before the bad batch and the 30 batches from it
+  # on, extended to whole calls of 5 steps.
   start = (batch - 30) // 5 * 5
   stop = -(-(batch + 30) // 5) * 5
   back = start // shop.SAVE_EVERY * shop.SAVE_EVERY

@@ -1,4 +1,4 @@
-"""Checks of report pages that several tests share."""
+"""Parses report pages for several tests."""
 
 import html.parser
 import re
@@ -42,5 +42,5 @@ class Page(html.parser.HTMLParser):
       self._texts.append(data)
 
   def count(self, name):
-    """Returns the number of elements of a name."""
+    """Returns the number of elements with the given name."""
     return sum(tag == name for tag, _ in self.elements)

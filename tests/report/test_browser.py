@@ -1,4 +1,4 @@
-"""Tests the report in headless Chromium, as wide as a phone and a desktop."""
+"""Tests the report in Chromium at the width of a phone and of a desktop."""
 
 import html
 import re
@@ -40,7 +40,7 @@ addEventListener('load', function () {{
 
 pytestmark = pytest.mark.skipif(
   CHROMIUM is None,
-  reason='needs Chromium: apt-get install chromium, or a binary of that name',
+  reason='needs a program `chromium` on PATH: apt-get install chromium',
 )
 
 
@@ -68,7 +68,7 @@ def test_the_report_fits_the_window_and_shows_tips(trained, tmp_path, width):
   scrolled, inner, num_titles, shown = title[1].split()
   assert int(inner) == width
   assert int(scrolled) <= width
-  # The script has replaced the titles by the box that follows the pointer.
+  # The script has replaced the titles with the box that follows the pointer.
   assert (num_titles, shown) == ('0', 'block')
   lines = [x for x in done.stderr.splitlines() if 'CONSOLE' in x]
   assert len(lines) == 1 and '"measured"' in lines[0], lines

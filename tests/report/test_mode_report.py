@@ -21,7 +21,7 @@ def report(workdir):
 
 
 def forget_user_results(workdir):
-  """Makes the evaluation look like one of an older version."""
+  """Makes the evaluation look as if an older version had made it."""
   stage = workdir / 'evaluation' / 'stage.json'
   record = json.loads(stage.read_text())
   for name in ('users.npz', 'users.json'):
@@ -85,7 +85,7 @@ def test_damaged_results_are_refused(workdir):
   assert '--mode=evaluate with --workdir=run' in done.refusal
 
 
-def test_a_new_stage_removes_the_report_of_the_old_one(workdir):
+def test_a_new_stage_removes_the_old_report(workdir):
   run_stage(workdir, 'data', '0' * 64, lambda _: None, about={})
   assert not (workdir / 'report.html').exists()
 

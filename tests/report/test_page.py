@@ -1,4 +1,4 @@
-"""Tests the numbers in the report of a small run, and odd input."""
+"""Tests the report of a small run, also with odd titles and missing data."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def _source(run):
 
 
 def with_model(run: FinishedRun, name: str) -> FinishedRun:
-  """Returns the run with another model in its config and results."""
+  """Returns the run with model `name` in its config and results."""
   model = dataclasses.replace(run.config.model, name=name)
   return dataclasses.replace(
     run,
@@ -113,7 +113,7 @@ def test_the_headline_and_the_table_show_the_metrics(run, source):
       table['columns'], row['values'], row['intervals'], strict=True
     ):
       assert value == values[name]
-      # The interval is computed from the saved ranks, whose mean is the value.
+      # The interval is a bootstrap over users, and the value is the mean.
       assert low <= value <= high
       assert (
         f'{value:.4f}' in text and f'{low:.4f}\N{EN DASH}{high:.4f}' in text
@@ -121,7 +121,7 @@ def test_the_headline_and_the_table_show_the_metrics(run, source):
   assert table['rows'][0]['intervals'] != table['rows'][2]['intervals']
 
 
-def test_means_of_the_saved_ranks_are_the_metrics(run):
+def test_metrics_of_the_saved_ranks_equal_the_results(run):
   for field, values in (
     ('rank', run.results['metrics']['test']),
     ('rank_masked', run.results['metrics']['test_masked']),
@@ -219,7 +219,7 @@ def test_curves_merge_the_lines_of_a_step(run, monkeypatch):
   assert training['best_step'] == 10
 
 
-def test_goodput_is_summed_over_calls(run):
+def test_the_goodput_is_summed_over_all_lines(run):
   goodput = [
     {'seconds': {'step': 3.0, 'compile': 1.0, 'wall': 4.0}},
     {'seconds': {'step': 5.0, 'other': 1.0, 'wall': 6.0}},
@@ -294,7 +294,7 @@ def test_a_model_without_ids_has_no_section_of_ids(run, name):
   assert 'Goodput of the training' not in parsed.text or name == 'sasrec'
 
 
-def test_the_page_of_a_dataset_in_the_paper_shows_its_rows(run):
+def test_the_page_of_a_dataset_in_the_paper_shows_the_paper_results(run):
   name = 'amazon2014/Toys_and_Games'
   dataset = dataclasses.replace(run.config.dataset, name=name)
   config = dataclasses.replace(run.config, dataset=dataset)

@@ -42,7 +42,7 @@ def _measured(ids, **changes):
 
 
 def _stacks(axes):
-  """Returns the height of each category of each code `[codes, names]`."""
+  """Returns the height of every category in every bar `[codes, names]`."""
   steps = [patch.get_data() for patch in axes.patches]
   for step in steps:
     # The gaps between codes are empty.
@@ -163,7 +163,7 @@ def test_collisions_and_measures_are_drawn_by_level():
   )
 
 
-def test_missing_measures_have_the_label_does_not_apply():
+def test_missing_measures_are_labeled_as_not_applicable():
   measured = _measured(
     _FEW, reconstruction_error=None, neighbour_agreement=None
   )
@@ -179,7 +179,7 @@ def test_a_reconstruction_error_above_one_stays_in_the_picture():
   assert axes.get_ylim()[1] > 2.5
 
 
-def test_files_are_pictures(tmp_path):
+def test_the_written_files_are_pictures(tmp_path):
   folder = tmp_path / 'a' / 'b'
   paths = pictures.draw(_FEW, _measured(_FEW), _FEW_CATEGORIES, folder)
   assert paths == [folder / 'categories.png', folder / 'codes.png']

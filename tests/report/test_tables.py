@@ -90,7 +90,7 @@ def test_a_model_without_ids_leaves_cells_empty(tmp_path):
   assert 'vectors' not in text
 
 
-def test_a_table_may_have_columns_of_other_metrics(tmp_path):
+def test_a_record_can_choose_the_columns_of_its_table(tmp_path):
   one = record(
     experiment='diversity',
     run='T=1.5',

@@ -40,14 +40,14 @@ class TableModel:
       catalog: The valid IDs.
       num_beams: The number of beams.
       **options: `constrained`, `normalize_children`, `sampler`, `lists` and
-        `mixture`. With `lists` or `mixture`, also `codes`, the IDs of all rows.
-        With `mixture`, also `history`.
+        `mixture`. `lists` and `mixture` require `codes`, the IDs of all rows.
+        `mixture` also requires `history`.
     """
     beams = run(self.tables, self.requests, catalog, num_beams, **options)
     return jax.device_get(beams)
 
   def compiled_text(self, catalog, num_beams, **options):
-    """Returns the compiled program of such a search, as text."""
+    """Returns the compiled program of `search`, as text."""
     lowered = run.lower(
       self.tables, self.requests, catalog, num_beams, **options
     )
@@ -59,7 +59,7 @@ class TableModel:
     return run._cache_size()
 
   def logits(self, request, prefix):
-    """Returns the logits of the code after a prefix of one request."""
+    """Returns the logits of the code after a prefix, for one request."""
     hashed = self.requests[request]
     for code in prefix:
       hashed = (hashed * 7 + code + 1) % NUM_HASHES
@@ -82,7 +82,7 @@ class TableModel:
     return self.level_scores(codes, temperature).sum(2)
 
   def scores_among(self, codes, temperature=1.0):
-    """Like `scores`, normalized over the codes that may follow a prefix."""
+    """Returns scores normalized over the codes that may follow a prefix."""
     ids = [tuple(x) for x in np.asarray(codes).tolist()]
     children = {}
     for x in ids:
@@ -196,9 +196,9 @@ def table_model():
   return TableModel
 
 
-# Level sizes, the number of items, and limits in bytes: of a bitmap, of a
-# bitmap per item of the catalog, and of a table of offsets. With low limits, a
-# small catalog has the layout of a large one.
+# Each case has the level sizes, the number of items, and three limits in bytes:
+# for a bitmap, for a bitmap per item of capacity, and for a table of offsets.
+# With low limits, a small catalog has the layout of a large one.
 CASES = {
   'one level': ((300,), 100, None),
   'two levels': ((3, 300), 200, None),

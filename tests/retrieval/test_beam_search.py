@@ -23,7 +23,7 @@ def _draw(table_model, seed, num_items, sharpness=2.0):
   rng = np.random.default_rng(seed)
   model = table_model(LEVEL_SIZES, (1, 2), seed, sharpness)
   ids = [EVERY_ID[i] for i in rng.permutation(len(EVERY_ID))[:25]]
-  # Removing items keeps the shapes, so that no other program is compiled.
+  # Removing items keeps the shapes, so the search is not compiled again.
   catalog = _catalog(ids).remove(np.arange(num_items, 25))
   return model, ids[:num_items], catalog
 
@@ -230,7 +230,7 @@ def test_all_100_000_beams_are_distinct_items_of_the_catalog(
 @settings(max_examples=140, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), num_items=st.integers(1, 600))
 def test_a_random_catalog_returns_only_its_items(table_model, seed, num_items):
-  """Each example has up to 768 beams, and all examples have about 100,000."""
+  """Each example has up to 768 beams, and all together have about 100,000."""
   level_sizes = (12, 12, 12)
   rng = np.random.default_rng(seed)
   numbers = rng.permutation(math.prod(level_sizes))[:num_items]
@@ -268,7 +268,7 @@ def test_ties_are_in_code_order(table_model):
   # With 12 beams, none of the 12 prefixes of two codes is dropped.
   narrow = _search_levels(tables, catalog, 12)
   np.testing.assert_array_equal(narrow.items, beams.items[:, :12])
-  # Dropped items have equal ranks, so the narrow search proves nothing.
+  # All items have the same rank, so the narrow search proves no item.
   assert beams.exact_k.tolist() == [25] and narrow.exact_k.tolist() == [0]
 
 

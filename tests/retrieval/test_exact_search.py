@@ -24,7 +24,7 @@ BATCH = Batch(
 
 
 class _Stub(TigerRetriever):
-  """A retriever with given `exact_k` values that records its searches.
+  """A retriever that returns given `exact_k` values and records its searches.
 
   Attributes:
     proven: The `exact_k` of every user, by number of beams.
@@ -84,7 +84,7 @@ def test_only_unproven_requests_are_searched_again(stub):
   seeds = np.arange(8, dtype=np.uint32) + 5
   sampler = Sampler(seeds, np.float32(1.5), np.int32(2))
   beams = retriever.search_exact(None, BATCH, 3, lists=lists, sampler=sampler)
-  # The rows are padded to a power of two by repeating the first rows.
+  # Repeating the first unproven requests pads their number to a power of two.
   unproven = [0, 2, 4, 6, 7, 0, 2, 4], [2, 4]
   expected = zip((4, 8, 16), ([*range(8)], *unproven), strict=True)
   for search, (num_beams, rows) in zip(

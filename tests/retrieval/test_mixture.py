@@ -23,7 +23,10 @@ def table_of(walks, num_rows):
 
 
 def slow_masses(walks, history, rows):
-  """Returns the masses of a request, and the transitions of its last item.
+  """Returns the masses of a request, and its number of transitions.
+
+  The mass of an item is the item's share of the transition scores. The number
+  counts the training transitions from the last item of the history.
 
   Args:
     walks: The training histories.
@@ -44,7 +47,7 @@ def slow_masses(walks, history, rows):
 
 
 def slow_probabilities(model, request, ids, normalize):
-  """Returns the probability by TIGER of each row in `ids`."""
+  """Returns the probability that TIGER gives to each row in `ids`."""
   children = collections.defaultdict(set)
   for semantic_id in ids.values():
     for level, code in enumerate(semantic_id):
@@ -81,7 +84,7 @@ class Shop:
     self.case = case
     rng = np.random.default_rng(seed)
     num = len(case.codes)
-    # Few items have many transitions, so that recent items share successors.
+    # Only few items are bought, so that recent items share successors.
     sold = rng.permutation(num)[:18]
     self.unsold = sorted(set(range(num)) - set(sold.tolist()))
     self.walks = [rng.choice(sold, 9).tolist() for _ in range(30)]
@@ -104,7 +107,7 @@ class Shop:
     )
 
   def slow(self, model, request, gate, normalize, walks=None):
-    """Returns the probability of each item by the mixture."""
+    """Returns the probability that the mixture gives to each item."""
     ids = dict(enumerate(map(tuple, self.case.codes.tolist())))
     masses, num_left = slow_masses(
       self.walks if walks is None else walks, self.histories[request], ids
@@ -134,7 +137,15 @@ def small(make_case):
 
 
 def assert_equals_slow(beams, expected):
-  """Compares a request's beams with the probability of each permitted item."""
+  """Compares a request's beams with the probability of each permitted item.
+
+  Args:
+    beams: The beams of the request.
+    expected: The probability of each permitted item.
+
+  Returns:
+    The number of proven items.
+  """
   num = int(beams.valid.sum())
   assert beams.valid[:num].all() and beams.exact_k <= num
   items = beams.items[:num].tolist()
@@ -156,7 +167,7 @@ def of_request(beams, request):
 
 
 @pytest.mark.parametrize('normalize', [False, True])
-def test_equals_the_score_of_every_item(shop, table_model, normalize):
+def test_the_search_equals_a_ranking_of_all_items(shop, table_model, normalize):
   case, num_proven = shop.case, 0
   rng = np.random.default_rng(1)
   for seed, gate in enumerate((Gate(0.3), Gate(0.9, 20.0), Gate(0.8))):
@@ -242,7 +253,7 @@ def test_few_beams_find_an_item_that_tiger_ranks_last(small, table_model):
 
 
 def test_an_excluded_item_takes_no_beam(small, table_model):
-  """A beam for the mass of item 2 would end at item 3, which has no mass."""
+  """If denied item 2 kept its mass, the beam would follow it to item 3."""
   case = small.case
   ids = np.array([(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 1)])
   model = table_model(case.level_sizes, [0])
@@ -257,7 +268,7 @@ def test_an_excluded_item_takes_no_beam(small, table_model):
   }
   beams = model.search(case.build(ids), 1, **options)
   assert beams.items.tolist() == [[0]] and beams.exact_k.tolist() == [1]
-  # The other masses do not change.
+  # Denying item 2 does not change the mass of item 1.
   table = table.add(np.array([[0, 1]]))
   options['mixture'] = Mixture.of(table, Gate(0.9))
   beams = model.search(case.build(ids), 1, **options)

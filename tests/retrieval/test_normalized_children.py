@@ -22,7 +22,7 @@ def _search(model, catalog, num_beams, **options):
 
 
 def _assert_equals_slow_search(model, beams, ids, num_beams):
-  """Compares the beams of all requests; `ids` maps IDs to rows."""
+  """Compares all requests with `slow_search`; `ids` maps IDs to rows."""
   for request in range(len(model.requests)):
     expected, dropped = model.slow_search(
       request, ids, num_beams, normalize_children=True
@@ -38,7 +38,9 @@ def _assert_equals_slow_search(model, beams, ids, num_beams):
     assert proven[0] <= beams.exact_k[request] <= proven[1]
 
 
-def test_equals_slow_search_in_every_catalog_layout(table_model, case):
+def test_the_search_equals_a_slow_search_in_every_catalog_layout(
+  table_model, case
+):
   catalog = case.build()
   ids = {tuple(x): row for row, x in enumerate(case.codes.tolist())}
   for seed, sharpness in enumerate((1.0, 3.0, 8.0)):
@@ -58,7 +60,9 @@ def test_equals_slow_search_in_every_catalog_layout(table_model, case):
   num_items=st.sampled_from([1, 2, 9, 25]),
   num_beams=st.sampled_from([1, 3, 40]),
 )
-def test_equals_slow_search(table_model, seed, num_items, num_beams):
+def test_the_search_equals_a_slow_search(
+  table_model, seed, num_items, num_beams
+):
   rng = np.random.default_rng(seed)
   ids = [EVERY_ID[i] for i in rng.permutation(len(EVERY_ID))[:25]]
   catalog = Catalog.from_codes(np.array(ids), LEVEL_SIZES, capacity=60)
@@ -72,7 +76,7 @@ def test_equals_slow_search(table_model, seed, num_items, num_beams):
     assert (beams.exact_k == num_items).all()
 
 
-# The first layout has bitmaps, and the second has lists.
+# In the second layout, only the first level has a bitmap.
 @pytest.fixture(
   name='layout',
   scope='module',
@@ -117,7 +121,7 @@ def test_lists_do_not_change_probabilities(table_model, layout):
   first = codes[:, 0]
   common = np.flatnonzero(first == np.bincount(first).argmax()).tolist()
   every = list(range(num_rows))
-  # The third request denies all items with the best first code.
+  # The third request denies all items with the most common first code.
   deny = [[], [3, 4, 5], common, every, every[1:], []]
   allow = [None, None, None, None, None, [2, 6, 11, *common[:2]]]
   lists = ItemLists.of(deny, allow)
@@ -177,7 +181,10 @@ def _sampler(temperature=1.0, num_levels=9, num_seeds=NUM_SEEDS):
   params=['three levels', 'narrow middle, no bitmap'],
 )
 def _small(request, make_case, table_model):
-  """Returns a small catalog, and a network that treats all requests alike."""
+  """Returns a catalog, its codes, and networks for many requests and for one.
+
+  The networks treat all requests alike.
+  """
   case, codes = make_case(request.param), np.array(IDS, np.int32)
   catalog = case.build(codes)
   has_bitmaps = request.param == 'three levels'
@@ -197,8 +204,8 @@ def _draw(small, sampler, deny=()):
   ('temperature', 'deny'),
   [(1.0, []), (2.0, [3, 4]), (0.5, [0, 2, 5])],
 )
-def test_draws_without_replacement(small, temperature, deny):
-  """Denying rows 3 and 4 leaves no item of the beam with first code 2."""
+def test_items_are_drawn_without_replacement(small, temperature, deny):
+  """In one case, denying rows 3 and 4 leaves no item with first code 2."""
   beams = _draw(small, _sampler(temperature), deny)
   _, codes, _, one = small
   permitted = np.setdiff1d(np.arange(6), deny)
@@ -215,7 +222,7 @@ def test_draws_without_replacement(small, temperature, deny):
   )
   probs = np.exp(one.scores_among(codes, temperature)[0, permitted])
   probs /= probs.sum()
-  # Uniform draws would fail this test.
+  # The probabilities differ, so uniform draws would fail this test.
   assert probs.max() > 1.5 * probs.min()
   items = np.searchsorted(permitted, beams.items[:, :num])
   pairs = probs[:, None] * probs / (1 - probs[:, None])
@@ -237,7 +244,7 @@ def test_drawing_no_level_equals_a_plain_search(small):
 
 
 def test_a_draw_does_not_depend_on_other_valid_codes(make_case, table_model):
-  """Two items keep their order when another item is added between them."""
+  """Two items keep their order when a third item is added between them."""
   case = make_case('narrow middle, no bitmap')
   codes = np.array([(0, 0, 1), (0, 2, 4)], np.int32)
   catalog = case.build(codes, capacity=50)
@@ -252,7 +259,7 @@ def test_a_draw_does_not_depend_on_other_valid_codes(make_case, table_model):
 
 
 def test_continuations_of_a_masked_beam_are_masked():
-  """Their ranks are -inf and not NaN, which some devices rank first."""
+  """The ranks are -inf and not NaN, because some devices rank NaN first."""
   sampler = _sampler(num_seeds=2)
   logits = jnp.zeros((2, 1, 5)).at[:, :, 1:].set(-jnp.inf)
   state = sampler.draw(0, logits, sampler.start(), 5)

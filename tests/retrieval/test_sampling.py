@@ -1,4 +1,4 @@
-"""Sampled items, compared with the distribution without replacement."""
+"""Tests the probabilities of items that are drawn without replacement."""
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def test_items_are_drawn_without_replacement(small, temperature):
   assert (np.sort(beams.items[:, :6], 1) == np.arange(6)[None]).all()
   assert not beams.valid[:, 6:].any()
   probs = np.exp(small[1].scores(IDS, temperature)[0])
-  # Uniform draws would fail this test.
+  # The probabilities differ, so uniform draws would fail this test.
   assert probs.max() > 1.5 * probs.min()
   _assert_drawn_without_replacement(beams.items, probs)
 
@@ -81,7 +81,7 @@ def test_only_permitted_items_are_drawn(small):
   beams = _draw(small, deny=[3, 4])
   permitted = np.array([0, 1, 2, 5])
   assert not beams.valid[:, 4:].any()
-  # Permitted items keep the order that they have without denied items.
+  # Permitted items have the same order as in draws that deny no items.
   whole = _draw(small).items[:, :6]
   expected = whole[np.isin(whole, permitted)].reshape(-1, 4)
   np.testing.assert_array_equal(beams.items[:, :4], expected)
@@ -95,8 +95,8 @@ def test_only_the_first_levels_are_drawn(small, num_levels):
   beams = _draw(small, 1.5, num_levels)
   suffix_scores = small[1].level_scores(IDS)[0, :, num_levels:].sum(1)
   prefixes = [x[:num_levels] for x in IDS]
-  # Items with equal drawn codes are ordered by the probability of their other
-  # codes.
+  # Items with equal drawn codes are ordered by the probability of their
+  # remaining codes.
   place = np.argsort(beams.items[:, :6], 1)
   for a, b in np.ndindex(6, 6):
     if prefixes[a] == prefixes[b] and suffix_scores[a] > suffix_scores[b]:
@@ -178,7 +178,7 @@ def test_proven_draws_equal_a_search_with_all_beams(large, table_model):
   assert np.mean(proven) > 1 and np.min(proven) < 32
 
 
-def test_temperatures_and_seeds_compile_nothing(large, table_model):
+def test_new_temperatures_and_seeds_compile_nothing(large, table_model):
   case, catalog = large
   model = table_model(case.level_sizes, np.arange(8))
   compiled = set()
@@ -192,7 +192,7 @@ def test_temperatures_and_seeds_compile_nothing(large, table_model):
 @pytest.mark.parametrize('sharpness', [0.0, 1.0, 100.0, 1e6])
 @pytest.mark.parametrize('level', [0, 1])
 def test_no_rank_exceeds_the_rank_of_its_beam(level, sharpness):
-  """At a sampled level, the highest rank equals the rank of the beam."""
+  """At a sampled level, the best child of a beam has the rank of the beam."""
   sampler = _sampler([5, 6], 0.5, 1)
   rng = np.random.default_rng(0)
   logits = jnp.asarray(sharpness * rng.normal(size=(2, 3, 40)), jnp.float32)

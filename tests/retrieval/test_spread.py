@@ -1,4 +1,4 @@
-"""A catalog that is sharded over all devices."""
+"""Tests of a catalog that is sharded over several devices."""
 
 import re
 
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.as_users
 
 NUM_REQUESTS = 8
 NUM_BEAMS = 16
-# 200 prefixes of two codes have too many items for a linear scan. The array of
-# their list starts has 257 rows, a prime number, so several devices cannot
-# share the rows equally.
+# 200 prefixes of two codes have too many items for a linear scan. Their array
+# `LargeNodes.start` has 257 entries. This number is prime, so the array must be
+# padded before several devices can share it equally.
 LARGE_SIZES = (4096, 4096, 16, 300)
 
 
@@ -56,7 +56,7 @@ def _large():
 def test_a_search_transfers_no_part_of_the_catalog(
   table_model, make_case, name, filtered, normalize_children
 ):
-  """Devices send each other results of beams, never columns of the catalog."""
+  """Devices exchange per-beam results, but no columns of the catalog."""
   case = make_case(name)
   # With little spare capacity, most devices hold items.
   catalog = case.build(capacity=len(case.codes) + 20)

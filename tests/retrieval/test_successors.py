@@ -62,7 +62,7 @@ def test_only_the_best_items_are_kept(monkeypatch):
     (Gate(1.0, 1.0), [0.75, 0.5, 0.0, 0.0]),
   ],
 )
-def test_the_share_grows_with_the_count_of_the_last_item(gate, expected):
+def test_the_gate_grows_with_the_count_of_the_last_item(gate, expected):
   # Three transitions start at item 0, one at item 1, and none at item 2.
   table = table_of([[0, 1, 0, 2], [0, 2]], 4)
   result = successors(table, [[1, 0], [0, 1], [0, 2], []], gate=gate)

@@ -1,4 +1,4 @@
-"""The search of TIGER with the real network."""
+"""Tests of the search of TIGER with the real network."""
 
 import dataclasses
 import math
@@ -137,7 +137,7 @@ def test_few_beams_return_items_with_correct_scores(params, batch, item_scores):
   np.testing.assert_allclose(beams.scores, expected, atol=1e-5)
   assert (np.diff(beams.scores, axis=1) <= 0).all()
   best = np.sort(item_scores, axis=1)[:, ::-1][:, :4]
-  # A search with few beams can miss items. Later scores are then lower.
+  # Few beams can miss an item. From the rank of this item on, scores are lower.
   assert (beams.scores <= best + 1e-5).all()
 
 
@@ -155,7 +155,7 @@ def test_requests_are_independent(params, batch, whole_search):
     assert (beams.items != whole_search.items).any()
 
 
-def test_eight_devices_return_the_results_of_one(params, batch, whole_search):
+def test_eight_devices_agree_with_one_device(params, batch, whole_search):
   mesh = make_mesh()
   assert mesh.size == 8
   local = make_retriever(16)
@@ -185,7 +185,7 @@ def test_a_sharded_catalog_returns_the_results_of_one_device(params, batch):
 
 @pytest.mark.parametrize('k', [1, 5, 16, 70])
 def test_the_k_best_items_are_recommended(params, batch, whole_search, k):
-  """k may exceed the number of beams, of items, and of IDs."""
+  """`k` may exceed the numbers of beams, items and possible IDs."""
   beams = jax.device_get(make_retriever(16).recommend(params, batch, k))
   assert beams.items.shape == beams.scores.shape == beams.valid.shape
   assert beams.items.shape == (NUM_REQUESTS, k)
@@ -297,13 +297,13 @@ def test_a_full_catalog_refuses_more_items(params, batch):
   with pytest.raises(DataError, match='no room for 21 items'):
     _changed(retriever, added=_codes(21)[20:])
   with pytest.raises(
-    DataError, match='no room for row 20, only for 20 rows: `grown`'
+    DataError, match='no room for 21 rows, only for 20: `grown`'
   ):
     _changed(retriever, [3], _codes(21)[20:])
   assert retriever.search(params, batch, 4).valid.all()
 
 
-def test_updates_and_new_lists_and_seeds_compile_nothing(params, batch):
+def test_updates_new_lists_and_new_seeds_compile_nothing(params, batch):
   retriever = make_retriever(4)
   every, compiled, in_order = _codes(20), [], []
   for change in range(4):
@@ -315,7 +315,8 @@ def test_updates_and_new_lists_and_seeds_compile_nothing(params, batch):
       retriever.search(params, other, 4, lists=lists, sampler=_sampler(change))
     )
     compiled.append(retriever_module._search._cache_size())
-    # The results respect the lists, and are in the order of the draw.
+    # The results respect the lists. They are in the order of the draw, so their
+    # scores are not sorted.
     for items, rows, allow in zip(drawn.items, *lists, strict=True):
       items = items[items >= 0]
       assert len(items) and (np.isin(items, rows) == allow).all()

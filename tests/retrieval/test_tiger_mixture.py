@@ -1,5 +1,5 @@
 # ruff: noqa: F811
-"""The mixture of transitions with the real network of TIGER."""
+"""Tests of the mixture of transitions with the real network of TIGER."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,8 @@ def test_a_mixture_ranks_every_item(params, batch, item_scores):
     items = np.asarray(beams.items[:, :NUM_ITEMS])
     scores = np.take_along_axis(expected, items, 1)
     np.testing.assert_allclose(beams.scores[:, :NUM_ITEMS], scores, atol=1e-5)
-  # With few beams, the search proves some items, and adds beams for the others.
+  # With two beams per request, `search` proves some of its results, not all.
+  # `search_exact` adds beams until it has proved two results of every request.
   few = retriever.search(params, batch, 1, num_beams=2)
   assert 0 < np.asarray(few.exact_k).sum() < 2 * NUM_REQUESTS
   exact = retriever.search_exact(params, batch, 2, num_beams=2)
@@ -66,7 +67,9 @@ def test_a_mixture_ranks_every_item(params, batch, item_scores):
     {'sampler': Sampler(np.zeros(8, np.uint32), np.float32(1), np.int32(2))},
   ],
 )
-def test_a_mixture_refuses_other_kinds_of_search(params, batch, options):
+def test_a_mixture_refuses_unconstrained_and_sampled_search(
+  params, batch, options
+):
   retriever = make_retriever(4).with_mixture(make_mixture())
   with pytest.raises(UsageError, match='transition_weight to 0') as error:
     retriever.search(params, batch, 4, **options)

@@ -1,4 +1,4 @@
-"""The search of TIGER with a trie softmax and the real network."""
+"""Tests of the search of TIGER with a trie softmax and the real network."""
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def _params():
 
 @jax.jit
 def item_losses(params, catalog, rows):
-  """Returns the training loss of items as targets, `[requests, items]`."""
+  """Returns each request's loss for each target item, `[requests, items]`."""
 
   def loss(request, row):
     batch = jax.tree.map(lambda x: jnp.asarray(x)[request][None], BATCH)
@@ -61,7 +61,7 @@ def item_losses(params, catalog, rows):
 
 
 def _assert_equals_training_loss(retriever, params, rows):
-  """Checks that a search returns these rows, scored by their losses."""
+  """Checks that a search returns `rows`; the scores are negative losses."""
   beams = jax.device_get(retriever.search(params, BATCH, 1))
   num = len(rows)
   scores = -np.asarray(item_losses(params, retriever.catalog, rows))

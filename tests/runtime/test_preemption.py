@@ -48,7 +48,7 @@ def test_the_handler_is_restored_after_an_error():
   assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_other_threads_install_no_handlers():
+def test_only_the_main_thread_installs_handlers():
   received = []
 
   def work():

@@ -1,4 +1,4 @@
-"""Tests that untrusted text is one line without control characters."""
+"""Tests that untrusted text is printed as one line of plain characters."""
 
 import pytest
 

@@ -91,7 +91,7 @@ def assert_same_run(folder, expected):
 
 @pytest.fixture(name='single', scope='module')
 def _single(tmp_path_factory):
-  """The workdir of a run with one process."""
+  """Returns the workdir of a run with one process."""
   folder = tmp_path_factory.mktemp('single')
   codes, errors = finish(start(folder, 1))
   assert codes == [0], errors
@@ -100,7 +100,9 @@ def _single(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('num_processes', [2, 4])
-def test_several_processes_train_like_one(single, tmp_path, num_processes):
+def test_several_processes_train_like_one_process(
+  single, tmp_path, num_processes
+):
   codes, errors = finish(start(tmp_path, num_processes))
   assert codes == [0] * num_processes, errors
   assert_same_run(tmp_path, single)
@@ -235,7 +237,7 @@ def test_processes_with_different_settings_fail(tmp_path):
     tmp_path, 2, (program, tmp_path), PYTHONPATH=str(program.parents[2])
   )
   (code, other), errors = finish(started, 120)
-  # The main process failed, and the other one did not wait forever.
+  # Process 0 failed on purpose, and process 1 did not wait for it forever.
   assert code == 3, errors
   assert other != 0
   one, two = ((tmp_path / x / 'results').read_text() for x in '01')

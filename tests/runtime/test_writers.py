@@ -100,7 +100,7 @@ def test_rewind_keeps_lines_that_it_cannot_parse(writer, tmp_path):
 
 
 def test_a_stage_folder_keeps_its_lines(writer, tmp_path):
-  """The lines survive a run with another config, and are restored later."""
+  """The lines survive a run with a different config, and can be restored."""
   path = tmp_path / 'run' / 'metrics.jsonl'
   first, other = tmp_path / 'train', tmp_path / 'other'
   other.mkdir()
@@ -115,7 +115,7 @@ def test_a_stage_folder_keeps_its_lines(writer, tmp_path):
   for step in (1, 2, 3):
     writer.write('train', step, {'loss': 0.7})
   assert (first / 'metrics.jsonl').read_bytes() == curve
-  # The lines of the other run are not mixed with those of the first.
+  # The lines of the two configs are not mixed.
   writer.rewind('train', 2, first)
   assert path.read_bytes().endswith(b'\n' + curve)
   assert steps(tmp_path) == [('semantic_ids', 1), ('train', 1), ('train', 2)]

@@ -166,7 +166,7 @@ def make_precious(tmp_path):
 
 @pytest.mark.parametrize('name', ['8.partial', '3.old'])
 @pytest.mark.parametrize('kind', ['link', 'file'])
-def test_does_not_remove_links_and_files(folder, tmp_path, name, kind):
+def test_does_not_remove_links_or_files(folder, tmp_path, name, kind):
   other = make_precious(tmp_path)
   if kind == 'link':
     (folder / name).symlink_to(other)
@@ -180,7 +180,7 @@ def test_does_not_remove_links_and_files(folder, tmp_path, name, kind):
 
 
 @pytest.mark.parametrize('name', ['my.old', 'notes.partial', '1.older', '.old'])
-def test_keeps_other_folders(folder, name):
+def test_keeps_folders_with_similar_names(folder, name):
   (folder / name).mkdir()
   (folder / name / 'file').touch()
   with Checkpoints(folder, {}) as checkpoints:

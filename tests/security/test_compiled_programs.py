@@ -18,7 +18,7 @@ from tiger_jax.runtime import compile_cache
 
 @pytest.fixture(name='home', autouse=True)
 def _home(tmp_path, monkeypatch):
-  """A new home folder, without a cache folder configured in JAX."""
+  """Makes a new home folder, and unsets the cache folder of JAX."""
   home = tmp_path / 'home'
   home.mkdir()
   monkeypatch.setenv('HOME', str(home))

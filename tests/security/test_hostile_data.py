@@ -74,7 +74,7 @@ def test_the_error_for_a_time_out_of_range_names_the_row(tmp_path, times):
     pa.array([b'\xff'] * 3),
   ],
 )
-def test_refuses_times_of_other_types(tmp_path, times):
+def test_refuses_timestamps_of_unsupported_types(tmp_path, times):
   assert 'timestamp' in load_error(shop(tmp_path / 'shop', timestamp=times))
 
 

@@ -151,7 +151,7 @@ def test_reads_arrays_that_numpy_writes(tmp_path):
 
 
 def test_refuses_a_user_with_too_few_events(saved):
-  """A split would read items of the previous user in place of missing ones."""
+  """With fewer than three events, a split would read items of another user."""
   content = {
     'history': np.array([0, 1, 2, 1], np.int32),
     'offsets': np.array([0, 3, 4], np.int64),

@@ -64,7 +64,7 @@ def test_training_continues_without_its_terminal(flags, tmp_path):
 
 
 def test_recommend_without_a_reader_ends_silently(trained, tmp_path):
-  """Libraries print no warnings about a missing home folder either."""
+  """HOME is not a folder, but libraries print no warnings about it."""
   done = typed.shell(
     'unset JAX_COMPILATION_CACHE_DIR; $python -m tiger_jax.main '
     f'--mode=recommend --workdir={trained} --history=A003 | true',

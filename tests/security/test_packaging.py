@@ -30,7 +30,7 @@ _STRAY = (
 
 @pytest.fixture(name='checkout', scope='module')
 def _checkout(tmp_path_factory):
-  """A checkout with untracked files, and the names of the tracked files."""
+  """Returns a checkout with untracked files, and the tracked files' names."""
   listed = subprocess.run(
     ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True
   )
@@ -142,7 +142,7 @@ def test_the_error_suggests_a_config_of_the_wheel(
   )
 
 
-def test_a_config_of_the_wheel_can_import_another(installed, tmp_path):
+def test_a_config_of_the_wheel_can_import_another_config(installed, tmp_path):
   (tmp_path / 'configs').mkdir()  # An unrelated folder of the same name.
   done = installed(
     'tiger-jax --config=configs/paper/seeds.py:cpu --config.stepz=1', tmp_path

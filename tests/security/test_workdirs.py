@@ -19,7 +19,7 @@ QUICKSTART = (
 
 @pytest.fixture(name='copy')
 def _copy(trained, tmp_path):
-  """A copy of a finished run that a test may change."""
+  """Copies a finished run, so that a test can change the copy."""
   return shutil.copytree(trained, tmp_path / 'received')
 
 

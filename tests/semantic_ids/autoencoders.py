@@ -1,4 +1,4 @@
-"""Small RQ-VAEs and VQ-VAEs for tests, with item embeddings."""
+"""Makes item embeddings, and small RQ-VAEs and VQ-VAEs, for tests."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Tests coarse categories on examples and on real shops."""
+"""Tests coarse categories on examples, synthetic items and Amazon Beauty."""
 
 import collections
 import gzip

@@ -1,4 +1,4 @@
-"""Compares both ways to resolve collisions with slow computations."""
+"""Compares `extra_code` and `nearest_free` with slow computations."""
 
 import dataclasses
 import itertools
@@ -43,7 +43,7 @@ def test_without_collisions_there_is_no_extra_code():
 
 
 def _slow_collision_codes(rows, last):
-  """Counts the occurrences of each row, starting from the counts in `last`."""
+  """Yields the collision code of each row; `last` has the largest old codes."""
   last = dict(last)
   for row in map(tuple, rows.tolist()):
     last[row] = last.get(row, -1) + 1
@@ -68,7 +68,7 @@ def test_extra_code_equals_a_loop(codes):
 @given(_ROWS, _ROWS, st.sets(st.integers(0, 29), max_size=15))
 def test_new_items_get_collision_codes_above_the_largest(codes, new, removed):
   old = extra_code(codes, (3, 3), {'a': 1})
-  # Removed items leave gaps in the numbers.
+  # Removed items leave gaps in the collision codes.
   kept = [i for i in range(len(codes)) if i not in removed] or [0]
   old = dataclasses.replace(old, codes=old.codes[kept])
   ids = extra_code(new, (3, 3), old.provenance, old)
@@ -196,12 +196,12 @@ def _slow_nearest_free(quantizer, x, codes, used):
 
 @st.composite
 def _items(draw, min_items=1):
-  """Draws a quantizer and embeddings, at most one for each ID."""
+  """Draws a quantizer, and at most as many embeddings as it has IDs."""
   sizes = draw(st.sampled_from([(2, 3, 4), (6,), (3, 5)]))
   quantizer = _toy(sizes, draw(st.booleans()))
   ids = _ordered_ids(quantizer, [-1] * len(sizes) + [0])
   num_items = draw(st.integers(min_items, len(ids)))
-  # Few distinct codes, so that branches fill up.
+  # With few distinct codes, branches fill up.
   distinct = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=4))
   codes = [draw(st.sampled_from(distinct)) for _ in range(num_items)]
   x = [[*row, draw(st.integers(0, 9))] for row in codes]

@@ -1,4 +1,4 @@
-"""Tests batches as a function of the step, and statistics against NumPy."""
+"""Tests that batches depend only on the step, and statistics equal NumPy."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +137,7 @@ def test_stack_equals_the_batches():
   np.testing.assert_array_equal(stack, expected)
 
 
-def test_steps_per_call_are_whole_epochs_if_the_items_are_resident():
+def test_steps_per_call_are_whole_epochs_if_the_device_holds_all_items():
   def steps(num_items, dim, batch_size):
     x = np.broadcast_to(np.float16(0), (num_items, dim))
     return item_batches.ItemBatches(x, batch_size, 0).steps_per_call

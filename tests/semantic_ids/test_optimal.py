@@ -22,13 +22,13 @@ def _quantizer(*codebooks):
   )
 
 
-# The branches are far apart, so the last codes do not bridge them.
+# The branches are 100 apart. The last codes add at most 7.
 _QUANTIZER = _quantizer([0, 100, 200], [0, 1, 3, 7])
 _NUM_CODES = 4
 
 
 def _codes(x, quantizer):
-  """Computes `RqKmeans.codes` in NumPy, which does not compile."""
+  """Computes `RqKmeans.codes` in NumPy, which needs no compilation."""
   columns = []
   for codebook in map(np.asarray, quantizer.codebooks):
     distances = ((x[:, None] - codebook[None]) ** 2).sum(axis=-1)
@@ -96,11 +96,11 @@ def test_the_total_distance_is_the_smallest_of_all_permutations(x):
 
 @settings(max_examples=60, deadline=None)
 @given(_values(_NUM_CODES + 2).filter(lambda x: 1 <= len(x) <= 12))
-def test_surplus_items_leave_a_full_branch_with_the_smallest_total(x):
+def test_the_items_that_stay_in_a_full_branch_have_the_smallest_total(x):
   codes, ids = _ids(x, optimal)
   stays = ids.codes[:, 0] == codes[:, 0]
   full = np.bincount(codes[:, 0], minlength=3) >= _NUM_CODES
-  # A full branch has an item at each code. No item leaves another branch.
+  # Full branches have an item at each code. Items leave only full branches.
   num_items = np.bincount(ids.codes[:, 0], minlength=3)
   assert (num_items[full] == _NUM_CODES).all()
   assert stays[~full[codes[:, 0]]].all()
@@ -109,9 +109,9 @@ def test_surplus_items_leave_a_full_branch_with_the_smallest_total(x):
 
 
 def test_an_item_that_does_not_collide_may_move():
-  # `nearest_free` moves only 0.4, from the codeword 0 to 3. The total is
-  # .1**2 + 2.6**2 + .1**2. Moving 0.4 to 1, and 0.9 from 1 to 3, is better:
-  # .1**2 + .6**2 + 2.1**2.
+  # `nearest_free` moves only the item 0.4, from the codeword 0 to the codeword
+  # 3. The total distance is .1**2 + 2.6**2 + .1**2. It is smaller if 0.4 moves
+  # to the codeword 1, and 0.9 moves to 3: .1**2 + .6**2 + 2.1**2.
   x = [-0.1, 0.4, 0.9]
   codes, ids = _ids(x, optimal)
   assert codes.tolist() == [[0, 0], [0, 0], [0, 1]]
@@ -128,9 +128,11 @@ def test_items_of_branches_without_collisions_keep_their_codes():
 
 
 def test_the_surplus_items_go_to_the_nearest_free_codes():
-  # The items at the four codes of branch 100 stay. 109 is nearer to one of
-  # them than 110, so 109 is the first to choose from branch 200, whose code 0
-  # is the nearest to both. 94 moves to the codeword 7 of branch 0.
+  # The items 100, 101, 103 and 107 are exactly at the codes of branch 100, and
+  # stay. The surplus items move in the order of their distances to these codes.
+  # 109 moves first, to the nearest code of branch 200, the codeword 0. This is
+  # also the nearest code for 110, which has to take the codeword 1. 94 moves to
+  # the codeword 7 of branch 0.
   x = [110.0, 109.0, 94.0, 100.0, 101.0, 103.0, 107.0, 0.0]
   _, ids = _ids(x, optimal)
   assert ids.codes[3:].tolist() == [[1, 0], [1, 1], [1, 2], [1, 3], [0, 0]]
@@ -162,8 +164,8 @@ class _WithoutACode(NamedTuple):
 
 def test_codes_that_do_not_exist_are_not_assigned():
   # Branch 1 has the codewords 0, 1 and 7 for four items. The item 100.1 leaves,
-  # because the total of the others is then .7**2. If it stayed, the total would
-  # be at least .5. The nearest branch with a free code is 2.
+  # because the total of the other items is then .7**2. If 100.1 stayed, the
+  # total would be at least .5. The nearest branch with a free code is 2.
   x = np.array([[100.0], [100.1], [100.3], [107.0]], np.float32)
   codes = np.array([[1, 0], [1, 0], [1, 0], [1, 3]], np.int32)
   ids = optimal(codes, _WithoutACode(_QUANTIZER), x, {})

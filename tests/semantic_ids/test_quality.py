@@ -1,4 +1,4 @@
-"""Tests the quality measures by hand, with loops and with scikit-learn."""
+"""Tests the quality measures against examples, loops and scikit-learn."""
 
 import collections
 import itertools
@@ -48,7 +48,7 @@ _NO_RECONSTRUCTION = _WithoutReconstruction(())
 
 
 def _ids(codes, sizes):
-  """Returns Semantic IDs: the codes, and a collision code at the end."""
+  """Returns Semantic IDs: the given codes, each with a collision code."""
   counts = collections.Counter()
   collision_codes = []
   for row in codes:
@@ -78,7 +78,7 @@ def test_measure_equals_values_worked_out_by_hand():
   # If one of two codes is twice as frequent as the other, the perplexity is
   # 3 / 2^(2/3).
   perplexity = pytest.approx([1.8898816] * 2)
-  # There are six items, so the ten nearest neighbors are all other items.
+  # There are only six items, so every other item is among the ten neighbors.
   agreement = pytest.approx([14 / 30, 6 / 30])
   assert measured == {
     'items': 6,
@@ -292,7 +292,7 @@ def test_samples_are_fixed_and_representative(tmp_path):
 @pytest.mark.parametrize('dim', [1, 3, 8])
 def test_duplicate_items_equal_numpy(dtype, dim):
   rng = np.random.default_rng(0)
-  # Few distinct values, so that many rows differ in one dimension only.
+  # With few distinct values, many rows differ in only one dimension.
   x = rng.choice([-1.0, -0.0, 0.0, 0.5, 1.0], (100, dim)).astype(dtype)
   x[:, dim // 2] = rng.choice([-0.0, 0.0], 100)
   codes = np.zeros((100, 1), np.int64)

@@ -55,7 +55,7 @@ def test_registry_has_the_class(name, quantizer):
 
 
 @pytest.mark.parametrize('seed', [0, 1])
-def test_codes_are_the_nearest_of_every_level(quantizer, seed):
+def test_each_code_is_the_nearest_of_its_level(quantizer, seed):
   x = jnp.asarray(_embeddings(seed=seed))
   codes = _codes(quantizer, x)
   assert codes.shape == (80, 3)

@@ -131,7 +131,8 @@ def test_assign_appends_new_items(collisions):
   assert len(ids.codes) == _NUM_ITEMS
   np.testing.assert_array_equal(ids.codes[:25, : old.codes.shape[1]], old.codes)
   assert ids.provenance == {'a': 1}
-  if collisions == 'extra_code':  # As if no item were new.
+  if collisions == 'extra_code':
+    # The IDs are the same as if no item were new.
     expected = tokenizer.make_ids(x, {})
     np.testing.assert_array_equal(ids.codes, expected.codes)
     assert ids.level_sizes == expected.level_sizes
@@ -139,7 +140,7 @@ def test_assign_appends_new_items(collisions):
     assert ids.level_sizes == (8, 8)
 
 
-def test_only_the_first_ids_are_optimal():
+def test_optimal_ids_are_extended_like_nearest_free_ids():
   x = _embeddings()
   ids, nearest_free = (
     _tokenizer(collisions, (8, 8)).make_ids(x, {})
@@ -166,10 +167,10 @@ def test_refuses_an_empty_catalog():
     _tokenizer().make_ids(_embeddings(0), {})
 
 
-def test_refuses_embeddings_of_another_width():
+def test_refuses_embeddings_with_a_different_width():
   tokenizer = _tokenizer()
   old = tokenizer.make_ids(_embeddings(), {})
-  match = 'have width 9, and the tokenizer was fitted to 6: .* same encoder'
+  match = 'width 9, but the tokenizer was fitted to width 6: .* same encoder'
   with pytest.raises(DataError, match=match):
     tokenizer.assign(np.zeros((3, 9), np.float32), old)
   with pytest.raises(DataError, match=match):
@@ -226,7 +227,7 @@ def _replace(path, old, new):
     lambda folder: (folder / 'tokenizer.json').write_text('[]'),
     lambda folder: (folder / 'tokenizer.json').write_text('{}'),
     lambda folder: _replace(folder / 'tokenizer.json', 'rq_kmeans', 'other'),
-    # The class `Opq` has other fields.
+    # The class `Opq` has different fields.
     lambda folder: _replace(folder / 'tokenizer.json', 'rq_kmeans', 'opq'),
     lambda folder: _replace(folder / 'tokenizer.json', 'extra_code', 'other'),
   ],

@@ -54,7 +54,7 @@ def test_the_proof_is_reported(recommender):
   assert show_proof(unproven).startswith('Proven for the first 2 of 14:')
 
 
-def test_items_excluded_from_one_request_stay_in_others(recommender):
+def test_items_excluded_from_one_request_stay_in_other_requests(recommender):
   histories = [[5], [5, 1], [0, 1, 2, 3]]
   together = recommender.recommend_rows(
     histories, NUM_ITEMS, options=Options(exclude_seen=True)
@@ -118,7 +118,7 @@ def test_a_draw_adds_beams_until_it_is_proven(sparse, monkeypatch):
   assert narrow[:num_proven] == all_items[:num_proven]
   line = show_proof(narrow, drawn=True)
   assert line.startswith(f'Proven for the first {num_proven} of 5: with more')
-  assert line.endswith('after them. The search is limited to 4,096 beams.')
+  assert line.endswith('may differ. The search is limited to 4,096 beams.')
 
 
 @pytest.mark.parametrize('options', [{}, {'exact': True}])
@@ -133,7 +133,7 @@ def test_options_replace_the_mixture_of_the_run(
     return Recommender(Session.open(run, Inputs(dataset, ids)), params)
 
   def scores(shop, **mixture):
-    # In training, item 106 is followed by 107.
+    # In the training data, item 107 follows item 106.
     items = shop.recommend(['i106'], 4, Options(**options, **mixture))
     return [(x.item_id, pytest.approx(x.score, abs=1e-5)) for x in items]
 

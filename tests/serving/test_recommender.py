@@ -152,7 +152,7 @@ def test_models_with_user_tokens_accept_unknown_users(with_user_tokens):
 def test_recommend_for_user_reads_the_whole_history(
   recommender, with_user_tokens
 ):
-  # All five events of the user 'cem'; the last two were held out.
+  # The user 'cem' has these five events. The last two were held out.
   history = ['i103', 'i102', 'i101', 'i100', 'i104']
   options = Options(exclude_seen=True)
   expected = recommender.recommend(history, 5, options)
@@ -184,7 +184,7 @@ def test_an_unknown_user_is_refused(recommender, user, message):
 def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
   """Requests differ in batch size, length, filters, temperature, seed and k."""
   # With a higher limit, unproven draws would be searched again with more beams,
-  # which compiles other programs.
+  # which would compile new programs.
   monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
 
   def request(num_histories, length, k, **options):

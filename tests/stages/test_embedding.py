@@ -34,7 +34,7 @@ def test_damaged_vectors_raise_a_one_line_error(tmp_path, content):
     (np.ones((3, 2), np.int32), r'int32\[3, 2\]'),
   ],
 )
-def test_refuses_vectors_of_another_shape_or_dtype(
+def test_refuses_vectors_with_a_wrong_shape_or_dtype(
   tmp_path, array, description
 ):
   np.save(tmp_path / 'embeddings.npy', array)

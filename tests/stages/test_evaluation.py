@@ -42,7 +42,7 @@ def test_popularity_metrics_equal_loops_on_every_split(tmp_path, num_users):
   assert popularity.keys() == expected.keys()
   for name, values in expected.items():
     assert popularity[name] == pytest.approx(values)
-  # The next item depends on the last one, so transitions beat popularity.
+  # The next item depends on the previous item, so transitions beat popularity.
   transitions = results['baselines']['transitions']
   assert transitions.keys() == expected.keys()
   for name, values in expected.items():

@@ -7,7 +7,8 @@ from tiger_jax.config.config_dict import from_json
 from tiger_jax.errors import DataError
 from tiger_jax.stages.first_checks import check_sizes
 
-# The last two events of a user are held out, so nobody has a transition.
+# Each user has one training event, because the last two events are held out. A
+# transition needs two training events.
 SHORT = make_dataset([[0, 1, 2], [3, 1, 0]] * 4, 9)
 # One user has two training events.
 LONGER = make_dataset([[0, 1, 2], [3, 1, 0, 2]], 9)

@@ -47,7 +47,7 @@ CONFIG = Config(
 
 
 class Task:
-  """A training task with two parameters: the step and a random share."""
+  """A task with two parameters: `count`, the step, and a random `share`."""
 
   tables = ()
 
@@ -68,9 +68,9 @@ class Task:
 class Scripted:
   """A retriever with a fixed quality at every checkpoint of `Task`.
 
-  Step 2: a share of the users gets the validation target first and the test
-  target second. Step 4: the validation target is tenth. Step 6: the test target
-  is first.
+  At step 2, the parameter `share` is the share of the users who get the
+  validation target first and the test target second. At step 4, the validation
+  target is tenth. At step 6, the test target is first.
   """
 
   def __init__(self, dataset):
@@ -140,7 +140,7 @@ def test_validation_ndcg_selects_the_checkpoint(run, tmp_path):
   assert [x['ndcg@10'] for x in logged] == pytest.approx([share, tenth, 0])
   assert [x['recall@10'] for x in logged] == pytest.approx([share, 1, 0])
   assert params['count'] == 2
-  # Selection on test would choose the last checkpoint.
+  # Selection on the test split would choose the last checkpoint.
   last = {'count': np.float32(6), 'share': params['share']}
   test = split(session.inputs.dataset, 'test')
   values, _ = measure(Trained(session, last), test, Search())

@@ -42,7 +42,7 @@ def test_unseen_items_get_ids_like_new_items(tmp_path, quantizer):
 
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
-def test_every_quantizer_writes_ids_a_tokenizer_and_their_quality(
+def test_every_quantizer_writes_ids_a_tokenizer_and_a_quality_report(
   tmp_path, quantizer
 ):
   embeddings = make_embeddings(60)
@@ -98,7 +98,7 @@ def test_resumed_training_ends_like_uninterrupted_training(
   )
 
 
-def test_resume_refuses_a_checkpoint_of_other_settings(tmp_path):
+def test_resume_refuses_a_checkpoint_with_different_settings(tmp_path):
   config, embeddings = make_config(quantizer='rq_vae'), make_embeddings(60)
   build(tmp_path / 'run', config, embeddings)
   with pytest.raises(CheckpointError, match='semantic_ids.beta is 0.25, exp'):

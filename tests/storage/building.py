@@ -1,4 +1,4 @@
-"""Helpers that build a stage of one file."""
+"""Helpers that build a stage with one file."""
 
 from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.fingerprints import fingerprint
@@ -29,4 +29,4 @@ def folders(workdir):
 
 
 def refuse_build(folder):
-  raise AssertionError(f'{folder} is built again')
+  raise AssertionError(f'{folder} must not be built again')

@@ -42,7 +42,7 @@ def test_a_new_fingerprint_sets_the_old_artifact_aside(tmp_path):
   assert new
   assert (second.folder / 'result').read_text() == 'second'
   assert folders(tmp_path) == ['stage', f'stage.{ONE[:8]}']
-  # The first artifact comes back without a build.
+  # The first artifact is restored without a build.
   back, new = stage(tmp_path, ONE, refuse_build)
   assert not new
   assert back == first
@@ -61,7 +61,7 @@ def test_uses_the_artifact_of_another_run(tmp_path):
   )
   assert not new and used == made and used.folder == there / 'stage'
   assert not here.exists()
-  # An artifact of the other run with another fingerprint is not used.
+  # An artifact of the other run with a different fingerprint is not used.
   stage(there, TWO, Builder('other'))
   used, new = stage(here, ONE, Builder(), elsewhere=[there])
   assert new and used.folder == here / 'stage'

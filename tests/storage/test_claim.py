@@ -80,7 +80,7 @@ def test_one_file_of_a_run_identifies_its_folder(tmp_path, mark):
 
 @pytest.mark.parametrize('name', ['config.json', 'results.json'])
 def test_refuses_to_replace_a_file_of_another_program(tmp_path, name):
-  """An empty `.lock` does not identify a run: other programs create it, too."""
+  """Here, an empty `.lock` is not enough: other programs create it, too."""
   _lock(tmp_path)
   (tmp_path / name).write_text('{"mine": 1}')
   with pytest.raises(UsageError, match='is not the folder of a run'):

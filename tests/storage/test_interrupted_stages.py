@@ -229,7 +229,7 @@ def test_a_stage_that_cannot_resume_removes_partial_folders(tmp_path):
   )
 
 
-def test_a_resumable_stage_keeps_other_partial_folders(tmp_path):
+def test_a_resumable_stage_keeps_partial_folders_of_other_configs(tmp_path):
   (tmp_path / 'stage.partial-01234567').mkdir()
   stage(tmp_path, ONE, Builder(), resumable=True)
   assert superseded(tmp_path, ['stage']) == ['stage.partial-01234567']

@@ -20,7 +20,7 @@ def test_a_locked_folder_refuses_a_second_lock(tmp_path):
     pass
 
 
-def test_a_refused_run_leaves_nothing(tmp_path):
+def test_a_refused_run_leaves_no_files_or_folders(tmp_path):
   with pytest.raises(UsageError, match='refused'):
     with locked(tmp_path / 'runs' / 'a'):
       raise UsageError('refused')
@@ -32,7 +32,7 @@ def test_a_refused_run_leaves_nothing(tmp_path):
   assert list((tmp_path / 'empty').iterdir()) == []
 
 
-def test_a_run_that_fails_later_keeps_its_folder_and_its_lock(tmp_path):
+def test_a_run_that_fails_after_a_stage_keeps_its_folder_and_lock(tmp_path):
   run = tmp_path / 'run'
   with pytest.raises(UsageError, match='refused'):
     with locked(run):
@@ -49,7 +49,7 @@ def test_a_run_that_fails_later_keeps_its_folder_and_its_lock(tmp_path):
 
 
 def test_a_lock_that_another_process_removed_is_refused(tmp_path, monkeypatch):
-  """The other process ends between the open and the lock of this one."""
+  """This process opens the file, another removes it, and `flock` succeeds."""
   lock = fcntl.flock
 
   def remove_and_lock(file, operation):

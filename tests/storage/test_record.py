@@ -17,7 +17,7 @@ ABOUT = {'config': {'seed': 1}, 'environment': {'tiger_jax': '0.4.2'}}
 
 @pytest.fixture(name='folder')
 def _folder(tmp_path):
-  """A finished stage."""
+  """Returns the folder of a finished stage."""
   folder = tmp_path / 'run' / 'stage'
   folder.mkdir(parents=True)
   np.save(folder / 'embeddings.npy', np.arange(12.0))
@@ -48,7 +48,7 @@ def test_reads_what_was_written(folder):
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())
-  # The record does not list pictures, which no stage reads, and checkpoints,
+  # The record lists neither pictures, which no stage reads, nor checkpoints,
   # which have their own manifest.
   assert sorted(written['files']) == ['embeddings.npy', 'quality.json']
   assert written['format'] == record.FORMAT

@@ -1,4 +1,4 @@
-"""Tests of files of arrays, such as those of the Semantic IDs."""
+"""Tests of array files, such as the file of the Semantic IDs."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ def load(folder):
 
 
 def make_npz(shape, **options):
-  """Returns an archive with 64 bytes of data and this shape in its header."""
+  """Returns an .npz file with `shape` in its header and 64 bytes of data."""
   header = io.BytesIO()
   np.lib.format.write_array_header_1_0(
     header, {'descr': '<i4', 'fortran_order': False, 'shape': shape}

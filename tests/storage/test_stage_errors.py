@@ -153,7 +153,7 @@ def test_refuses_a_link_in_a_partial_folder(tmp_path):
     (errno.EIO, 'run the same command again'),
   ],
 )
-def test_an_error_of_the_file_system_names_stage_and_folder(
+def test_a_file_system_error_names_the_stage_and_the_folder(
   tmp_path, number, advice
 ):
   def fail(folder):

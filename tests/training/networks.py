@@ -1,4 +1,4 @@
-"""A small TIGER, and batches for it."""
+"""Makes a small TIGER model, and batches for it."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,10 @@ WIDTH = 4
 
 
 def make_task(events=None, level_sizes=(5, 5, 2), **changes):
-  """Returns a task with small, even widths."""
+  """Returns a task with a small TIGER model.
+
+  If `events` are given, the task takes excerpts instead of batches.
+  """
   config = {
     'max_history': WIDTH,
     'd_model': 8,

@@ -62,7 +62,7 @@ class Counter:
     bad: The value that becomes NaN or infinite: `loss`, `gradient`, `metric`,
       or `parameter` (the result of the step).
     at: The bad step, counted from 1.
-    of: The numbers of bad batches.
+    of: The bad batches, as batch numbers counted from 0.
   """
 
   tables = ()
@@ -104,7 +104,7 @@ class Run:
   """A run in a workdir. A call trains or resumes it, as a new process would.
 
   Attributes:
-    numbers: The numbers of the batches that `counting` has yielded.
+    numbers: The batch numbers that `counting` has yielded, in order.
   """
 
   def __init__(self, workdir, steps_per_call=1, **settings):
@@ -136,7 +136,7 @@ class Run:
     )
 
   def counting(self, start, stop):
-    """Yields stacks of batches; each batch contains its own number."""
+    """Yields stacks of batches; each batch contains its own batch number."""
     for first in range(start, stop, self.steps_per_call):
       numbers = range(first, min(first + self.steps_per_call, stop))
       self.numbers += numbers
@@ -173,7 +173,7 @@ class Run:
     return [line.split()[0] for line in lines]
 
   def trained_on(self):
-    """Returns the numbers of the batches in the ledger."""
+    """Returns the batch numbers in the ledger."""
     lines = (self.workdir / 'ledger').read_text().splitlines()
     return [int(line.split()[1]) for line in lines]
 
@@ -197,7 +197,7 @@ def numbered(number):
 
 
 def digests(numbers):
-  """Returns the digests of the batches with these numbers."""
+  """Returns the digests of the batches with these batch numbers."""
   return [
     hashlib.sha256(numbered(number).tobytes()).hexdigest()[:16]
     for number in numbers

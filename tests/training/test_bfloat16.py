@@ -1,4 +1,4 @@
-"""Tests that results in bfloat16 are equal exactly, or up to rounding."""
+"""Tests of resumed runs and of equivalent forward passes in bfloat16."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def read(start, stop):
     yield make_stack(step, step + 1)
 
 
-def test_a_resumed_run_has_equal_parameters(tmp_path):
+def test_a_resumed_run_has_the_parameters_of_an_uninterrupted_run(tmp_path):
   task = make_task(dtype='bfloat16')
   expected = Run(tmp_path / 'whole')(task, read, num_steps=4)
   run = Run(tmp_path / 'resumed', save_every=2)
@@ -34,7 +34,11 @@ def test_a_resumed_run_has_equal_parameters(tmp_path):
 
 
 def test_forward_passes_agree_up_to_rounding():
-  """Compares passes with padding, for one row, and for all prefixes at once."""
+  """Compares the logits of a batch with those of three other passes.
+
+  The passes get a batch with more padding, only the first row, and all prefixes
+  of the histories at once.
+  """
   task = make_task(dtype='bfloat16', causal_encoder=True, num_user_tokens=0)
   codes = task.tables.codes
   batch = make_batch(0, 8)

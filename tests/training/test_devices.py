@@ -66,7 +66,7 @@ class Mlp:
 
 
 def train(task, mesh, config=ADAGRAD, seeds=SEEDS, size=16):
-  """Returns the state after some steps, the losses, and the shardings."""
+  """Returns the state after `STEPS` steps, the losses, and the shardings."""
   optimizer = make_optimizer(config, STEPS)
   state = init_state(task, optimizer, seeds)
   shardings = sharding.state_shardings(mesh, state, int(len(seeds) > 1))
@@ -194,6 +194,7 @@ def test_replicas_on_several_devices_equal_single_runs():
 
 
 def test_a_batch_that_is_not_divisible_gives_equal_results():
+  """The devices cannot share 11 examples evenly, so each has all examples."""
   state, losses, shardings = train(Mlp(), make_mesh((2, 2, 2)), size=11)
   expected, expected_losses, _ = train(Mlp(), make_mesh(ONE_DEVICE), size=11)
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
@@ -202,7 +203,7 @@ def test_a_batch_that_is_not_divisible_gives_equal_results():
 
 
 def test_heads_that_are_not_divisible_give_equal_results():
-  """The heads are replicated, and the result is the same."""
+  """The devices cannot share three heads evenly, so each has all heads."""
   state, losses, shardings = train(Mlp(num_heads=3), make_mesh((1, 1, 8)))
   expected, expected_losses, _ = train(Mlp(num_heads=3), make_mesh(ONE_DEVICE))
   np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)

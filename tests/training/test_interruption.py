@@ -1,4 +1,4 @@
-"""Tests that an interrupted run and a whole run end with the same bits."""
+"""Tests that interrupted and uninterrupted runs end with the same bits."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.as_users
 
 @pytest.fixture(name='whole', scope='module')
 def _whole(tmp_path_factory):
-  """An uninterrupted run: its parameters, ledger and metrics."""
+  """Returns the parameters, ledger and metrics of an uninterrupted run."""
   run = Run(tmp_path_factory.mktemp('whole'))
   params = run(*real_task())
   return params, run.ledger(), measured(run.lines())

@@ -88,14 +88,14 @@ def test_the_speed_excludes_evaluations_and_saves(tmp_path):
   speeds = {
     x['step']: x['examples_per_second'] for x in run.lines() if 'loss' in x
   }
-  # At most two examples in 0.05 s.
+  # A step has two examples and takes at least 0.05 s.
   assert max(speeds.values()) <= 40
   # There is an evaluation before each of these steps.
   assert np.median([speeds[step] for step in (3, 5, 7, 9)]) > 8
 
 
 def scripted(scores):
-  """Returns an evaluation that gives each step its score."""
+  """Returns an evaluation that looks up the score of a step in `scores`."""
   return lambda params: {
     'other': float(params['count']),
     'score': scores[int(params['count'])],
@@ -201,7 +201,7 @@ def test_a_full_disk_is_a_one_line_error(tmp_path, monkeypatch):
   assert '\n' not in message
 
 
-def test_tables_reach_the_task(tmp_path):
+def test_the_task_uses_the_given_tables(tmp_path):
   """The tables are an argument of the jitted step."""
   task, read = real_task()
   params = [

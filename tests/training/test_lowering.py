@@ -138,7 +138,7 @@ def test_dsi_lowers():
 
 @pytest.mark.parametrize('approximate', [False, True])
 def test_matrix_products_of_item_retrieval_are_float32(approximate):
-  """They do not depend on the dtype of the model or the default precision."""
+  """The dtype of the model and the default precision of JAX do not matter."""
   model = SasRec(small(dtype='bfloat16'), 30, 9)
   params = ItemTask(model, None).init(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[0], make_stack(0, 1))

@@ -1,4 +1,4 @@
-"""Tests of the optimizers against values worked out by hand."""
+"""Tests of the optimizers against Optax and values computed by hand."""
 
 import math
 
@@ -21,7 +21,7 @@ NO_CLIP = 1e9
 
 
 def updates_of(config, num_steps, gradients, params):
-  """Returns the update of every step, with constant parameters."""
+  """Returns the update of every step. The parameters stay constant."""
   optimizer = make_optimizer(config, num_steps)
   state = optimizer.init(params)
   update = jax.jit(optimizer.update)
@@ -104,7 +104,7 @@ def _shrunk(params):
   return shrunk
 
 
-def test_weight_decay_of_tiger_is_for_kernels_and_embeddings():
+def test_weight_decay_of_tiger_applies_to_kernels_and_embeddings():
   model = Tiger(
     ModelConfig(
       max_history=3, d_model=8, num_heads=2, head_dim=4, mlp_dim=8,
@@ -132,7 +132,7 @@ def test_weight_decay_of_tiger_is_for_kernels_and_embeddings():
   }
 
 
-def test_weight_decay_of_an_rq_vae_is_for_kernels_and_codebooks():
+def test_weight_decay_of_an_rq_vae_applies_to_kernels_and_codebooks():
   def init(rng):
     network = autoencoder.init(rng, (5,), 4, np.zeros(6), np.ones(6))
     return Params(RqVae(network, (jnp.ones((2, 4)), jnp.ones((3, 4)))), ())

@@ -1,4 +1,4 @@
-"""Training on packed rows: resume, stacks and devices."""
+"""Tests of interrupted and multi-device training on packed rows."""
 
 import functools
 
@@ -49,7 +49,7 @@ def test_an_interrupted_run_ends_with_equal_bits(tmp_path):
   whole = Run(tmp_path / 'whole')
 
   def read(start, stop):
-    # A new process has no plans of earlier epochs.
+    # Like a new process, a new source has no plans of earlier epochs.
     return batches.prefetch(make_source(steps_per_call=3), start, stop)
 
   expected = whole(task, read, num_steps=12)

@@ -63,13 +63,14 @@ class Chain:
 def expected_run(num_steps, steps_per_call, back, skip, bad):
   """Returns the batches that a run trains on, and the start of each window.
 
-  It lists all batch numbers, and removes a window around each bad batch.
+  A window is a range of skipped batches around a bad batch. This function
+  removes the windows from a list of all batch numbers.
   """
   numbers = list(range(num_steps + 10_000))
   starts = []
   while bad_left := set(bad) & set(numbers[:num_steps]):
     at = min(numbers.index(number) for number in bad_left)
-    # All steps before the last window are finite, so no window starts earlier.
+    # No step before the last window was bad, so no later window starts earlier.
     start = max(at - back, starts[-1] if starts else 0)
     stop = max(start + skip, at + 1)
     while start % steps_per_call:
@@ -98,7 +99,7 @@ def interrupted(run, at, how):
   return read
 
 
-# The default steps per call, and periods of checkpoints and logs.
+# The steps per call and the intervals of configs/beauty.py.
 SHIPPED = {
   'num_steps': 2600,
   'steps_per_call': 20,
@@ -131,7 +132,7 @@ def test_one_bad_batch_causes_one_rewind(
   num_steps, steps_per_call, save_every, log_every, back, skip, bad, where,
   interruption,
 ):  # fmt: skip
-  """Holds for all periods of logs and checkpoints, and for interrupted runs."""
+  """The intervals of logs and checkpoints do not matter, nor does a restart."""
   numbers, starts = expected_run(num_steps, steps_per_call, back, skip, bad)
   printed = io.StringIO()
   with (
@@ -190,7 +191,7 @@ def test_the_window_contains_the_bad_step(
   assert Rewind(back, skip, steps_per_call).window(step) == expected
 
 
-def test_the_window_starts_after_an_earlier_one():
+def test_a_window_does_not_start_before_an_earlier_window():
   assert Rewind(10, 20).window(401, earliest=397) == (397, 417)
   assert Rewind(2, 20).window(401, earliest=397) == (398, 418)
 
@@ -199,10 +200,10 @@ def test_the_window_starts_after_an_earlier_one():
   ('rewind', 'expected'),
   [(None, 0), (Rewind(100, 200), 100), (Rewind(100, 200, 8), 104)],
 )
-def test_the_reach_is_back_rounded_up_to_whole_calls(rewind, expected):
+def test_the_reach_of_a_schedule_is_a_whole_number_of_calls(rewind, expected):
   assert Schedule(1, 1, 1, rewind).reach == expected
   if rewind:
-    # The earliest bad step is the first after checkpoint 800.
+    # If the last checkpoint is at step 800, the first possible bad step is 801.
     assert 800 - rewind.window(801)[0] == expected
 
 
@@ -212,7 +213,7 @@ def rewound(run, bad_batches, bad='loss'):
 
 @pytest.mark.parametrize('bad', ['loss', 'gradient', 'parameter'])
 def test_a_rewind_skips_batches(tmp_path, bad, capsys):
-  """A parameter that is not finite is detected at the start of a step."""
+  """A parameter that is not finite is found at the start of the next step."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back=2, skip=3))
   assert rewound(run, [6], bad)['count'] == STEPS
   out = capsys.readouterr().out
@@ -239,7 +240,7 @@ def test_a_failed_save_causes_a_rewind(tmp_path):
 def test_a_rewind_restores_the_newest_checkpoint_before_the_window(
   tmp_path, back, to, capsys
 ):
-  """Step 7 is bad, so the checkpoint is of step 6 - `back` or earlier."""
+  """Step 7 is bad, so the run restores step 6 - `back` or an earlier step."""
   run = Run(tmp_path, save_every=2, rewind=Rewind(back, skip=8))
   assert rewound(run, [6])['count'] == STEPS
   assert f'back to step {to};' in capsys.readouterr().out
@@ -257,15 +258,15 @@ def test_checkpoints_are_kept_for_a_rewind(tmp_path, capsys):
   assert run.trained_on() == [0, 1, *range(9, 17)]
 
 
-def test_checkpoints_after_the_rewind_are_removed(tmp_path):
-  """Checkpoints after the step that a rewind restores are not used again."""
+def test_a_rewind_removes_the_checkpoints_of_later_steps(tmp_path):
+  """The removed checkpoint of step 6 had the best score."""
   scores = {2: 0.1, 4: 0.2, 6: 0.9, 8: 0.3, 10: 0.4}
   seen = []
 
   def evaluate(params):
     step = int(params['count'])
     seen.append(step)
-    # After the rewind, step 6 is trained on other batches.
+    # After the rewind, steps 5 and 6 train on different batches.
     return {'score': 0.0 if seen.count(step) == 2 else scores[step]}
 
   run = Run(
@@ -305,7 +306,7 @@ def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   assert whole.trained_on() == numbers
   run = Run(tmp_path / 'run', save_every=3, rewind=Rewind(2, 3))
   with pytest.raises(Preempted, match='at step 2, saved;'):
-    # Four stacks are read before the rewind. The sixth is step 2 after it.
+    # The run reads steps 1 to 4, rewinds to step 0, and reads steps 1 and 2.
     run(Counter(of=[3, 11]), interrupted(run, 6, 'stop'))
   path = tmp_path / 'run' / 'checkpoints' / '2' / 'meta.json'
   assert json.loads(path.read_text())['meta'] == {'skipped': [[1, 4]]}
@@ -316,8 +317,8 @@ def test_skipped_ranges_are_restored_from_a_checkpoint(tmp_path):
   assert run.saved() == whole.saved()
 
 
-def test_a_number_of_skipped_batches_becomes_a_range(tmp_path):
-  """Earlier versions saved the number, and added it to later batch numbers."""
+def test_a_saved_count_of_skipped_batches_becomes_a_range(tmp_path):
+  """Earlier versions saved a count, and added it to later batch numbers."""
   run = Run(tmp_path, save_every=4, rewind=Rewind(back=1, skip=2))
   with pytest.raises(Preempted):
     run(Counter(), run.stopping(6))

@@ -35,7 +35,10 @@ RECIPES = {
 
 
 class Linear:
-  """Predicts an item vector from the sum of other vectors, with noise."""
+  """Predicts the target's vector from the sum of the history's vectors.
+
+  Dropout removes random entries, and every update adds noise to the bias.
+  """
 
   tables = np.float32(0.5)
 

@@ -67,8 +67,8 @@ class Catalog(Trie):
       codes: The Semantic IDs.
       level_sizes: Number of codes at each level.
       rows: The item rows; None numbers the items 0, 1, ...
-      capacity: Number of items that fit. None leaves space for 1/16 more items,
-        and for at least 1,024.
+      capacity: Maximum number of items. None leaves space for 1/16 more items,
+        or for 1,024 more if that is larger.
 
     Raises:
       DataError: There are no items, two items share an ID, a code is out of
@@ -96,8 +96,8 @@ class Catalog(Trie):
     stop = int(arrays.num_rows)
     if stop > len(self.codes):
       raise DataError(
-        f'the catalog has no room for row {stop - 1}, only for '
-        f'{len(self.codes)} rows: `grown` returns a larger one'
+        f'the catalog has no room for {stop} rows, only for '
+        f'{len(self.codes)}: `grown` returns a larger one'
       )
     table = np.array(self.codes)
     table[stop - len(codes) : stop] = codes
@@ -148,8 +148,8 @@ class Catalog(Trie):
     """Returns whether each Semantic ID belongs to an item.
 
     Raises:
-      DataError: The IDs have another number of codes than those of the catalog,
-        or are not integers.
+      DataError: The IDs do not have one code per level, or the codes are not
+        integers.
     """
     codes = np.asarray(codes)
     if codes.shape != (len(codes), len(self.level_sizes)):
@@ -252,7 +252,8 @@ def as_rows(rows: Any) -> Integer[np.ndarray, ' n']:
   """Converts row numbers to an integer array.
 
   Raises:
-    DataError: The rows are a mask, are not integers, or have two dimensions.
+    DataError: The rows are a mask, are not integers, or have more than one
+      dimension.
   """
   rows = np.asarray(rows)
   if not rows.size:

@@ -241,7 +241,7 @@ def _check_spans(
   Args:
     layout: The layout.
     codes: The IDs of the new items, sorted.
-    slot_ranges: The ranges of their prefixes before the insertion.
+    slot_ranges: The slots of the prefixes of these IDs before the insertion.
   """
   is_new_prefix = np.zeros(len(codes), bool)
   for depth, (first, end) in enumerate(slot_ranges[:-1], 1):
@@ -258,7 +258,7 @@ def _check_spans(
 
 
 def _without(array: np.ndarray, slots: np.ndarray) -> np.ndarray:
-  """Deletes slots, and repeats the unused end to keep the length."""
+  """Deletes slots, and repeats the last, unused slots to keep the length."""
   return np.append(np.delete(array, slots), array[len(array) - len(slots) :])
 
 

@@ -54,9 +54,9 @@ def check_codes(
     outside = np.flatnonzero((column < 0) | (column >= size))
     if len(outside):
       raise DataError(
-        f'semantic IDs: a code lies outside the level sizes '
-        f'{tuple(level_sizes)}: {column[outside[0]]} at level {level} of item '
-        f'{outside[0]}; make the IDs again'
+        f'semantic IDs: item {outside[0]} has code {column[outside[0]]} at '
+        f'level {level}, outside the level sizes {tuple(level_sizes)}: make '
+        'the IDs again'
       )
 
 
@@ -104,7 +104,7 @@ def sort_order(
   if repeats.any():
     raise DataError(
       f'semantic IDs: {repeats.sum()} of {len(codes)} items repeat the ID of '
-      'another; resolve collisions first'
+      'another item; resolve collisions first'
     )
   return order
 
@@ -115,7 +115,7 @@ def lower_bound(
   high: Integer[np.ndarray, ' n'],
   value: Integer[np.ndarray, ' n'],
 ) -> Integer[np.ndarray, ' n']:
-  """Returns the first slot of each range with a code >= `value`.
+  """Returns the first slot in each range whose code is at least `value`.
 
   The codes of `column` ascend within every range from `low` to `high`.
   """
@@ -159,7 +159,7 @@ def large_nodes(
   Args:
     starts: Marks the slots at which a prefix starts.
     column: The code that follows the prefix, by slot.
-    more_than: Size that a large prefix exceeds.
+    more_than: The number of items that a large prefix exceeds.
   """
   first = np.flatnonzero(starts)
   sizes = np.diff(np.append(first, len(starts)))

@@ -41,7 +41,7 @@ class Prefixes(NamedTuple):
   """The prefixes of beams, in one of two forms.
 
   At bitmap levels a prefix is a number, and at later levels a range of slots.
-  The fields of the other form are None.
+  The fields of the unused form are None.
 
   Attributes:
     number: The codes of the prefix as one mixed-radix number.
@@ -124,7 +124,7 @@ class Trie:
   def descend(
     self, level: int, prefixes: Prefixes, code: Integer[Array, 'b n']
   ) -> Prefixes:
-    """Appends a code to each prefix. If no item has it, its range is empty."""
+    """Appends a code to each prefix. A prefix without items has no slots."""
     if prefixes.number is None:
       return self._narrow(level, prefixes, code)
     number = prefixes.number * self.level_sizes[level] + code
@@ -157,7 +157,7 @@ class Trie:
     return slot_ranges
 
   def lookup(self, codes: Integer[Array, '*b l']) -> Integer[Array, '*b']:
-    """Returns the item row of each Semantic ID, -1 for invalid ones."""
+    """Returns the item row of each Semantic ID, or -1 if no item has it."""
     sizes = jnp.asarray(self.level_sizes).reshape(
       (1,) * (codes.ndim - 1) + (-1,)
     )
@@ -172,7 +172,7 @@ class Trie:
   def _child_list(
     self, level: int, prefixes: Prefixes
   ) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
-    """Returns the start and the length of the children in the column."""
+    """Returns where the column lists the children, and the list lengths."""
     first, end = prefixes.slots
     if self.layout.scan(level) >= self.layout.span(level):
       return first, end - first
@@ -238,7 +238,7 @@ def _lower_bound(
   value: Integer[Array, '*b'],
   max_length: int,
 ) -> Integer[Array, '*b']:
-  """Returns the first position in each range with an entry >= `value`.
+  """Returns the first position in each range whose entry is >= `value`.
 
   Entries ascend within every range from `low` to `high`. Every range has at
   most `max_length` entries.

@@ -120,8 +120,8 @@ def read_contents(
   if version > FORMAT:
     raise CheckpointError(
       f'{folder} has format {version}, written by tiger_jax '
-      f'{str(contents.get("version")):.40}: tiger_jax {__version__} reads '
-      f'formats up to {FORMAT}, install the newer version'
+      f'{str(contents.get("version")):.40}, but tiger_jax {__version__} reads '
+      f'formats up to {FORMAT}: install the newer version'
     )
   if version < 3 and part == PARAMS:
     manifest.check(folder, {'step': step})
@@ -212,8 +212,9 @@ def orbax_path(folder: Path) -> Iterator[Path]:
     yield folder
     return
   message = (
-    f'{folder} has the character {match[0]!r}: choose another --workdir, or '
-    'set TMPDIR to a writable folder whose path consists of letters and digits'
+    f'{folder} has the character {match[0]!r}, which Orbax does not support: '
+    'choose another --workdir, or set TMPDIR to a writable folder whose path '
+    'consists of letters and digits'
   )
   try:
     temporary = tempfile.TemporaryDirectory(prefix='tiger_jax_')
@@ -307,8 +308,9 @@ def _check_stored(folder: Path, state: Any) -> None:
       raise ValueError(f'{name} was not written')
     shape, chunks = headers[name]['shape'], headers[name]['chunks']
     written = f'{np.dtype(headers[name]["dtype"])}{shape}'
-    if written != f'{x.dtype}{list(x.shape)}':
-      raise ValueError(f'{name} was written as {written}')
+    expected = f'{x.dtype}{list(x.shape)}'
+    if written != expected:
+      raise ValueError(f'{name} was written as {written}, not as {expected}')
     grid = [
       -(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)
     ]
@@ -323,7 +325,7 @@ def _check_restored(folder: Path, state: Any) -> None:
     jax.tree.leaves_with_path(state), jax.tree.leaves(restored), strict=True
   ):
     if x.dtype != y.dtype or x.tobytes() != y.tobytes():
-      raise ValueError(f'{_name(path)} is read back with other values')
+      raise ValueError(f'{_name(path)} is read back with different values')
 
 
 def _orbax() -> ocp.Checkpointer:

@@ -120,8 +120,8 @@ class Checkpoints:
   def by_metric(self) -> list[int]:
     """Returns the steps with a value of the best metric, the best first.
 
-    Damaged steps are excluded. A process that does not write checks only the
-    files that contain the metrics.
+    Damaged steps are excluded. The process that writes checks all files of a
+    checkpoint. All other processes check only the file with the metrics.
     """
     self.wait()
     # If all steps are damaged, returns them, so that `restore` raises an error.
@@ -251,7 +251,7 @@ class Checkpoints:
     return restored and (restored[0], restored[1]['params'], restored[2])
 
   def drop(self, after: int, *, aside: bool) -> None:
-    """Removes the checkpoints of later steps, which training will repeat.
+    """Removes the checkpoints after a step, because training repeats the steps.
 
     Args:
       after: The last step to keep.

@@ -19,9 +19,9 @@ def require_same_run(
 ) -> None:
   """Raises CheckpointError if a checkpoint belongs to another run.
 
-  If a config field is absent from the checkpoint, its former value is used
-  (`config.recorded.former_values`). Old checkpoints therefore stay usable when
-  a field is added.
+  A config field that is absent from the checkpoint was added later. It gets its
+  former value, with which the code behaves as it did before the field was added
+  (`config.recorded.former_values`). Old checkpoints therefore stay usable.
 
   Args:
     folder: The folder of the checkpoint, for the message.

@@ -81,7 +81,7 @@ class Ledger:
     return digests
 
   def flush(self) -> None:
-    """Waits until all lines are on disk, before a checkpoint is saved."""
+    """Waits until all lines are on disk. Call it before each checkpoint."""
     if self._file:
       self._file.flush()
       os.fsync(self._file.fileno())

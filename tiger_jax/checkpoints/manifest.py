@@ -22,7 +22,7 @@ _MAX_ENTRIES = 2**15
 
 
 def write(folder: Path, about: dict[str, Any]) -> None:
-  """Writes the size and sha256 of every file, and waits until all are on disk.
+  """Records the size and sha256 of all files, and waits for all disk writes.
 
   Args:
     folder: The folder, with complete files.

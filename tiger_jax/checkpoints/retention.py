@@ -11,9 +11,9 @@ _MIN_LATEST = 3
 def latest(steps: list[int], reach: int) -> list[int]:
   """Returns the steps of the latest checkpoints, which are kept.
 
-  At least three checkpoints are kept, if there are as many. Among them is one
-  that is at least `reach` steps older than the newest, if there is such a
-  checkpoint.
+  The three newest checkpoints are kept. Older checkpoints are kept back to the
+  first that is at least `reach` steps older than the newest. If no checkpoint
+  is old enough, all are kept.
 
   Args:
     steps: The steps of all undamaged checkpoints, in order.

@@ -49,14 +49,16 @@ def batch_number(ranges: Ranges, num_steps: int) -> int:
 
 
 def last_start(ranges: Ranges, num_steps: int) -> int:
-  """Returns the number of steps before the last range that a run has reached.
+  """Returns the number of steps before the last range that a run has skipped.
+
+  A range directly before the batch of the next step counts as skipped.
 
   Args:
     ranges: The skipped ranges.
     num_steps: The number of steps done.
 
   Returns:
-    The number of steps before the range; 0 if no range was reached.
+    The number of steps before the range; 0 if no range was skipped.
   """
   steps_before = num_skipped = 0
   for start, stop in ranges:

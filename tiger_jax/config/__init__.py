@@ -67,6 +67,6 @@ class Config:
       raise UsageError(f'seed is {self.seed}: choose from [0, 2**32)')
     if self.train.length_buckets[-1:] != (self.model.max_history,):
       raise UsageError(
-        f'train.length_buckets is {self.train.length_buckets}: the last must '
-        f'be config.model.max_history, {self.model.max_history}'
+        f'train.length_buckets is {self.train.length_buckets}: the last length '
+        f'must be config.model.max_history, which is {self.model.max_history}'
       )

@@ -55,7 +55,8 @@ def require_positive(section: Any, *names: str) -> None:
   for name in names:
     value = getattr(section, name)
     if not 0 < value < math.inf:
-      raise UsageError(f'{name} is {value}: it must be positive')
+      rule = 'positive' if math.isfinite(value) else 'positive and finite'
+      raise UsageError(f'{name} is {value}: it must be {rule}')
 
 
 def require_not_negative(section: Any, *names: str) -> None:
@@ -63,7 +64,8 @@ def require_not_negative(section: Any, *names: str) -> None:
   for name in names:
     value = getattr(section, name)
     if not 0 <= value < math.inf:
-      raise UsageError(f'{name} is {value}: it must not be negative')
+      rule = 'not be negative' if math.isfinite(value) else 'be finite'
+      raise UsageError(f'{name} is {value}: it must {rule}')
 
 
 def require_fraction(section: Any, *names: str) -> None:

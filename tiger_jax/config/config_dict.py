@@ -95,7 +95,7 @@ def as_path(value: Any, where: str) -> Path:
 def holds_path(field: str, value: Any) -> bool:
   """Returns whether a field, such as `embedding.path`, holds a path.
 
-  The field may be one of an experiment, such as `base.embedding.path`.
+  The field may belong to an experiment, such as `base.embedding.path`.
   `embedding.model` may hold the name of a public model instead of a path.
   """
   if not value or not f'.{field}'.endswith(tuple(f'.{x}' for x in _PATHS)):

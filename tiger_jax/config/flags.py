@@ -20,8 +20,8 @@ class _Flag(NamedTuple):
     define: The absl function that defines a flag of this type.
     value: The placeholder of the value in the help text; '' for a boolean.
     default: The value of the flag if it is not given.
-    help: Sentences for the help text. They describe the default if it is None
-      or []; `help_text` appends any other default.
+    help: Sentences for the help text. If the default is None or [], they
+      describe the default. `help_text` appends every other default.
   """
 
   name: str
@@ -32,7 +32,7 @@ class _Flag(NamedTuple):
 
 
 # All modes accept the flags of `run`. --mode=recommend and --mode=bench also
-# accept the flags of the topic with their name.
+# accept the flags of the topic that has the name of the mode.
 TOPICS = {
   'run': (
     _Flag(
@@ -93,8 +93,9 @@ TOPICS = {
     ),
     _Flag(
       'exact', flags.DEFINE_bool, '', False,
-      'Search with more beams until it is proven that no other item ranks '
-      'above the k items. Print for how many items this is proven.',
+      'Add beams to the search, up to 4,096, until it proves that no other '
+      'item ranks above the k items. Print for how many of the k items the '
+      'search has proven this.',
     ),
     _Flag(
       'temperature', flags.DEFINE_float, 'NUMBER', None,
@@ -113,14 +114,15 @@ TOPICS = {
     ),
     _Flag(
       'transition_weight', flags.DEFINE_float, 'NUMBER', None,
-      'The share of the counts of item-to-item transitions in the ranking: 0 '
-      'is the model alone, and 1 the largest. The default is the value of the '
-      'run.',
+      'The share of the item-to-item transition counts in the ranking, from 0 '
+      '(the model alone) to 1 (the transitions come first). The default is the '
+      'value of the run.',
     ),
     _Flag(
       'transition_kappa', flags.DEFINE_float, 'NUMBER', None,
-      'The number of transitions from the last item at which their share is '
-      'half of --transition_weight. The default is the value of the run.',
+      'If the last item of the history has NUMBER transitions in the training '
+      'data, their share is half of --transition_weight. With fewer '
+      'transitions, the share is smaller. The default is the value of the run.',
     ),
   ),
   'bench': (

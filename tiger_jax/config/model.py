@@ -17,7 +17,7 @@ class ModelConfig:
 
   Attributes:
     name: A key of `recommenders.registry.MODELS`. A baseline ignores the fields
-      that it does not have.
+      that it does not use.
     max_history: Number of the latest items that the encoder reads.
     d_model: Width of the residual stream. In a baseline that scores items, also
       the width of the item vectors.
@@ -45,10 +45,10 @@ class ModelConfig:
       head and on the number of items between a key's item and the end of the
       history.
     prefix_embeddings: Number of rows of a table of embeddings for whole
-      prefixes. The encoder adds one row to the embedding of each code; a hash
-      of the codes up to this one selects the row (Singh et al., 2023). 0 for no
-      table.
-    prefix_dropout: Probability of omitting such a row in training.
+      prefixes. The encoder adds one row to the embedding of each code. A hash
+      of the prefix that ends with this code selects the row (Singh et al.,
+      2023). 0 for no table.
+    prefix_dropout: Probability of omitting the row of a prefix in training.
     loss: The loss of baselines that score items. `cross_entropy` is over all
       items, `sampled_softmax` over the target and 256 random items per user,
       and `bce` is a binary cross-entropy with one random item per target.

@@ -51,7 +51,8 @@ class TrainConfig:
   Attributes:
     batch_size: Number of examples per batch, over all devices. An example is a
       history and its next item. With `model.causal_encoder`, an example is a
-      whole history or a window of it. With `packed`, number of rows.
+      whole history or a window of it. With `packed`, `batch_size` is the number
+      of rows, which hold one or more examples.
     steps: Number of optimizer steps.
     steps_per_call: Number of steps in one jitted call. The host handles signals
       and saves checkpoints only between calls.

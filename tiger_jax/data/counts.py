@@ -90,7 +90,7 @@ def hint(missing: Collection[str], known: Iterable[str]) -> str:
   """Describes the difference that explains the most missing ids.
 
   For example, '9 of 10 match when leading zeros are ignored'. Returns '' if no
-  missing id matches a known id when one of the differences is ignored.
+  difference in `_HINTS` explains a missing id.
   """
   known = tuple(known)
   best, most_matches = '', 0

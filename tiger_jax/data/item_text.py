@@ -102,15 +102,15 @@ def field(name: str, value: Any) -> tuple[str, str]:
 
   `name` is one of `dataset.FIELDS`. The kinds are:
 
-  - `EMPTY`: None, NaN, or text without a word.
+  - `EMPTY`: None, NaN, text without a word, or a price that is infinite.
   - `JOINED`: a list of texts.
   - `NO_NUMBER`: a price that is not a number. Its text is kept.
-  - `UNUSABLE`: a value of another type. At most a part of it is kept.
+  - `UNUSABLE`: a value of an unexpected type. At most a part of it is kept.
   - `TEXT`: any other value.
   """
   if name == 'price':
     text = price(value)
-    usable = value is None or isinstance(value, (str, *_NUMBERS))
+    usable = _usable(value, depth=0)
     kind = TEXT if number(text) is not None else NO_NUMBER
   elif name == 'categories':
     text, usable, kind = categories(value), _usable(value, depth=2), TEXT

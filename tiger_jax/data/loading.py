@@ -64,8 +64,8 @@ def check_name(config: DatasetConfig) -> None:
 def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   """Returns the values that determine the items, for a fingerprint.
 
-  `unseen_share` and `shuffle_ties` are not among them, because they do not
-  change the items.
+  The result omits `unseen_share` and `shuffle_ties`, because these settings do
+  not change the items.
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]

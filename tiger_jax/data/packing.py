@@ -3,9 +3,9 @@
 First-fit decreasing (Johnson, 1973) takes the histories by decreasing length,
 and puts each into the first row that has space for it. The layout of the rows
 then depends only on the number of histories of each length. Every epoch has the
-same layout, with other histories in the places for their length, and with the
-rows in another order. All epochs therefore have the same number of rows, so the
-batch of any step is found without the plans of earlier epochs.
+same layout. In each epoch, the rows are in a different order, and histories of
+equal length exchange their places. All epochs therefore have the same number of
+rows, so the batch of any step is found without the plans of earlier epochs.
 """
 
 import functools
@@ -35,7 +35,7 @@ class PackedExcerpts:
   is_last: Bool[Array, '*n b t'] | Bool[np.ndarray, '*n b t']
 
   def gather(self, events: Any) -> Batch:
-    """Returns the item rows of a packed batch; users are unknown.
+    """Returns the item rows of a packed batch. All users are -1 (unknown).
 
     `events` is `Dataset.history`. It is a NumPy array or a JAX array, like the
     arrays of the excerpts.
@@ -133,7 +133,11 @@ class PackedBatches:
   def _read(
     self, start: int, stop: int
   ) -> tuple[Int[np.ndarray, 'n b t'], Int[np.ndarray, 'n b t']]:
-    """Returns the positions of steps, and the lengths at the last items."""
+    """Returns two arrays for the steps `[start, stop)`.
+
+    The first has the position of each item, as in `PackedExcerpts`. The second
+    has the length of each history at its last item, and 0 elsewhere.
+    """
     first, end = start * self._batch_size, stop * self._batch_size
     parts = []
     while first < end:
@@ -170,7 +174,7 @@ class PackedBatches:
 
 
 def mean_targets(examples: Examples, width: int) -> float:
-  """Returns the mean number of history items, thus of targets, in a row."""
+  """Returns the mean number of targets in a row, one per history item."""
   lengths = splits.history_lengths(examples)
   counts = np.bincount(lengths, minlength=width + 1)
   return float(lengths.sum() / len(_make_layout(counts, width).pattern))

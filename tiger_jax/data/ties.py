@@ -9,7 +9,7 @@ from tiger_jax.errors import DataError
 
 
 def shuffle_ties(dataset: Dataset, seed: int) -> Dataset:
-  """Returns the dataset with a user's simultaneous events in random order.
+  """Returns the dataset with each user's simultaneous events in random order.
 
   Amazon's reviews have dates without a time, and the files list the reviews of
   one day by item id. The order of the ids then decides which item is the test

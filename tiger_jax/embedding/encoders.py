@@ -47,8 +47,8 @@ def embed_items(
 def made_from(config: EmbeddingConfig) -> list[Any]:
   """Returns the values that determine the vectors of items, for a fingerprint.
 
-  A model in a local folder is identified by its files, a model of the hub by
-  its name.
+  A model in a local folder is identified by its files. A model of the Hugging
+  Face hub is identified by its name.
   """
   if config.encoder == 'tfidf-svd':
     return [config.dim]
@@ -80,7 +80,7 @@ def _sentence_transformers(
   except Exception as error:  # Errors of the hub, the network and parsers.
     raise UsageError(
       f'config.embedding.model {config.model!r} cannot be loaded '
-      f'({_first_line(error)}): name a model folder or a model of the hub, '
+      f'({_first_line(error)}): name a folder or a Hugging Face model, '
       f'{alternatives}'
     ) from error
   return model.encode(
@@ -91,8 +91,8 @@ def _sentence_transformers(
 def model_and_revision(model: str) -> tuple[str, str | None]:
   """Splits `config.embedding.model` at the last `@`.
 
-  The revision after it is a commit, branch or tag of the hub. It is None if
-  there is no `@` or the model is a folder.
+  The text after the `@` is the revision: a commit, branch or tag of the hub.
+  The revision is None if there is no `@` or the model is a folder.
   """
   name, _, revision = model.rpartition('@')
   return (model, None) if os.path.isdir(model) or not name else (name, revision)

@@ -22,8 +22,8 @@ def load_vectors(
   """Reads the vectors of items, in the precision of the file.
 
   `config.path` is a file of vectors. `config.ids_path` is a file with the item
-  id of each vector. The vectors may be in any order, and may include vectors of
-  other items.
+  id of each vector. The vectors may be in any order, and some may belong to
+  items that are not in `items`.
 
   Raises:
     UsageError: A path is not set.
@@ -32,8 +32,8 @@ def load_vectors(
   if not config.path or not config.ids_path:
     raise UsageError(
       'config.embedding.path and config.embedding.ids_path must both be set '
-      'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
-      'naming the item of each row'
+      'for the encoder precomputed: set path to a .npy file of shape [items, '
+      'dim], and ids_path to a JSON list of the item ids in the same order'
     )
   vectors = _read_vectors(config.path)
   ids = _read_ids(config.ids_path)
@@ -56,7 +56,7 @@ def load_vectors(
     raise DataError(
       f'{config.ids_path} lacks {len(missing)} of {len(items)} items, such as '
       f'{counts.first_ids(missing)}{f" ({hint})" if hint else ""}: add them, '
-      f'and their vectors to {config.path}'
+      f'and add their vectors to {config.path}'
     )
   return np.asarray(vectors[[row_of[item_id] for item_id in items.ids]])
 

@@ -46,6 +46,6 @@ def groups(
 def _pairs(
   dataset: Dataset, positions: Int[np.ndarray, ' n']
 ) -> Int[np.ndarray, ' n']:
-  """Returns a number for each pair of an event's item and the previous item."""
+  """Encodes the item of each event and the item before it as one number."""
   history = dataset.history.astype(np.int64)
   return history[positions - 1] * dataset.num_items + history[positions]

@@ -55,7 +55,7 @@ def measure(
 def measure_masked(
   trained: Trained, examples: Examples, search: Search
 ) -> tuple[dict[str, float], Ranking]:
-  """Like `measure`, for a search that excludes items of the history.
+  """Does the same as `measure`, but excludes the items of the history.
 
   The metrics are only recall and NDCG.
   """

@@ -26,8 +26,8 @@ from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import progress_line
 
 # The number of beams and the batch size of the first search of `until_proven`.
-# 512 beams prove most lists of 50 items. Fewer beams would save less time than
-# the compilation of another search takes.
+# With 512 beams, most lists of 50 items are proven at once. Fewer beams would
+# save less time than the compilation of a second search takes.
 _PROOF_BEAMS = 512
 _PROOF_BATCH = 32
 
@@ -38,8 +38,8 @@ class Trained(NamedTuple):
   Attributes:
     session: The session of its run.
     params: The parameters of one replica.
-    embeddings: The vector of every item, if a baseline of an experiment needs
-      it and the model does not.
+    embeddings: The vectors of all items, for experiments whose baseline needs
+      vectors even if the model does not; None if they were not loaded.
   """
 
   session: Session
@@ -170,7 +170,7 @@ def rank(
 
 
 def sample_users(examples: Examples, num: int, seed: int) -> Examples:
-  """Returns `num` random examples in their order, or all if `num` is 0."""
+  """Returns `num` random examples in their original order; 0 means all."""
   if not num:
     return examples
   order = np.random.default_rng(seed).permutation(len(examples.user))

@@ -80,8 +80,8 @@ class UserResults:
     """Reads saved results; returns None if an older version evaluated the run.
 
     Raises:
-      DataError: A file is damaged, or belongs to another dataset. The message
-        ends with `remedy`.
+      DataError: A file is damaged, or belongs to a different dataset. The
+        message ends with `remedy`.
     """
     files = [folder / f'{_NAME}.{x}' for x in ('npz', 'json')]
     if not any(path.exists() for path in files):
@@ -111,7 +111,7 @@ class UserResults:
     if self.user[-1] >= dataset.num_users or not (
       np.array_equal(self.target, dataset.history[self.ends(dataset)])
     ):
-      raise ValueError('the users are those of another dataset')
+      raise ValueError('the users are those of a different dataset')
     if self.items.min() < -1 or self.items.max() >= dataset.num_items:
       raise ValueError('an item is not in the catalog')
     if max(self.rank.max(), self.rank_masked.max()) > _DEPTH:

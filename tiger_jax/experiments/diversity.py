@@ -24,9 +24,10 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   items sampled at a high temperature.
 
   Returns:
-    For the best items and for each temperature: `entropy@k` for k = 10, 20 and
-    50; `recall@k` and `ndcg@k`, which show the cost of diversity; and `proven`,
-    the share of the 50 items that are proven to be correct.
+    A dict of metrics for the best items, and one for each temperature.
+    `entropy@k` is the entropy for k = 10, 20 and 50. `recall@k` and `ndcg@k`
+    show the cost of diversity. `proven` is the share of the 50 items that are
+    proven to be correct.
 
   Raises:
     UsageError: The model is not generative.

@@ -33,11 +33,12 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   so that the metrics do not depend on the number of beams.
 
   Returns:
-    For each row, the test metrics `recall@k` and `ndcg@k` for k = 5 and 10; the
-    same metrics with the prefix `masked_`, for lists without the items of the
-    history; and `proven`, the share of the listed items that are proven, with
-    or without the items of the history, whichever share is smaller. The rows of
-    the mixtures also have the `weight` and `kappa` of their gate.
+    A dict of metrics for each row. `recall@k` and `ndcg@k` are the test metrics
+    for k = 5 and 10. `masked_recall@k` and `masked_ndcg@k` are the same metrics
+    for lists without the items of the history. `proven` is the share of the
+    listed items that are proven; it is computed for both kinds of lists, and
+    the smaller share is returned. The rows of the mixtures also have the
+    `weight` and `kappa` of their gate.
 
   Raises:
     UsageError: The model is not generative.

@@ -274,7 +274,7 @@ def _check_files(shop: str, c: Config) -> None:
   if raw and not any(path.exists() for path in raw):
     raise DataError(
       f'{shop}: {raw[0]} is missing: set {flag}.dataset.source_dir to the '
-      'folder of the official files, or omit it to download them'
+      'folder of the official files, or omit this flag to download them'
     )
   if c.embedding.encoder != 'precomputed' or not (
     registry.entry(c.model).needs

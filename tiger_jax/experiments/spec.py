@@ -46,9 +46,9 @@ class Experiment:
     columns: The test metrics in the table; `()` for the paper's four metrics.
     table: The names of all runs, in the order of the table.
     runs: The selected runs.
-    shops: The config of each shop, before any run changes it. A run whose
-      Semantic IDs are shared with other shops uses their configs to embed their
-      items.
+    shops: The config of each shop, before any run changes it. If a run shares
+      its Semantic IDs with other shops, the items of those shops are embedded
+      with these configs.
   """
 
   name: str

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Dropout(nn.Module):
-  """Zeroes entries at random and scales the others up.
+  """Zeroes entries at random and scales up the remaining entries.
 
   If JAX drew a random number for every entry, random numbers would take most
   of the training time of a small model on a CPU. This module therefore draws

@@ -1,4 +1,7 @@
-"""The items that one pass over a history predicts, also in packed rows."""
+"""Finds the items that one forward pass over a history predicts.
+
+A packed row holds several histories, one after the other.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int

@@ -107,10 +107,10 @@ class Tiger(nn.Module):
   ) -> list[Float[Array, 'b t _v']]:
     """Scores the codes of all `next_items(batch)` in one forward pass.
 
-    The encoder must be causal. The logits for each next item then equal the
-    logits for a history that ends just before this item, because neither the
-    encoder nor the decoder attends to later items, or to the items of another
-    history of a packed row.
+    The encoder must be causal. Neither the encoder nor the decoder attends to
+    later items, or to the other histories of a packed row. The logits for each
+    next item therefore equal the logits for a history that ends just before
+    this item.
     """
     encoded = self.encode(codes, batch, deterministic)
     num_items = batch.history.shape[1]
@@ -264,10 +264,10 @@ class Tiger(nn.Module):
   def _embed_prefixes(
     self, codes: Int[Array, 'b t l'], deterministic: bool
   ) -> Float[Array, 'b t l d']:
-    """Embeds the prefix that ends with each code, by its hash."""
+    """Embeds the prefix that ends with each code. A hash selects the row."""
     rows = hash_prefixes(codes, self.config.prefix_embeddings)
     x = self.prefix_embedding(rows) * self.gain
-    # Dropout omits whole rows.
+    # Dropout zeroes whole embeddings, not single entries.
     return x * self.prefix_dropout(jnp.ones_like(x[..., :1]), deterministic)
 
 

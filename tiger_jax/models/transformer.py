@@ -5,8 +5,8 @@ The following choices are those of T5 (Raffel et al., 2020):
 - RMS normalization precedes every sub-layer.
 - Learned biases for relative positions replace position embeddings.
 - The linear layers have no additive biases.
-- The initialization of the query projections, not the logits, contains the
-  factor 1/sqrt(head_dim).
+- The logits are not scaled by 1/sqrt(head_dim). The initialization of the query
+  projections contains this factor instead.
 """
 
 from typing import NamedTuple
@@ -28,8 +28,8 @@ class KeysValues(NamedTuple):
   """The keys and values that queries attend to.
 
   The head axis comes before the token axis, because the attention products use
-  this memory order. With another order, every step of a search would transpose
-  both arrays.
+  this memory order. With a different order, every step of a search would
+  transpose both arrays.
   """
 
   keys: Float[Array, 'rows h s k']
@@ -241,7 +241,7 @@ class Decoder(_Stack):
 
     Args:
       x: Embedded tokens. The axis `q` concatenates the tokens of all targets or
-        beams of a history, which have the same number of tokens each.
+        beams of a history. Each target or beam has the same number of tokens.
       cache: The keys and values `[r, h, p, k]` of earlier tokens, for each
         layer; r is a multiple of b.
       cross: The projected histories, for each layer.

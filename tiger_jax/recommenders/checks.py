@@ -78,7 +78,7 @@ def contradictions(config: Config) -> list[str]:
   if warms_up and warmup > train.steps:
     sentences.append(
       f'config.train.optimizer.warmup_steps is {warmup}, more than the '
-      f'{train.steps} training steps (config.train.steps): lower it'
+      f'{train.steps} training steps (config.train.steps): lower warmup_steps'
     )
   if train.rewind:
     num_back, num_skipped = train.rewind
@@ -92,9 +92,9 @@ def contradictions(config: Config) -> list[str]:
   is_one_pass = c.name == 'tiger' and c.causal_encoder
   if train.packed and (not is_one_pass or c.num_user_tokens):
     sentences.append(
-      'config.train.packed is True, which only the model tiger has, with '
-      'config.model.causal_encoder=True and config.model.num_user_tokens=0: '
-      'set these fields, or set config.train.packed to False'
+      'config.train.packed is True, but packed batches need the model tiger '
+      'with config.model.causal_encoder=True and config.model.num_user_tokens=0'
+      ': set these fields, or set config.train.packed to False'
     )
   if 'semantic_ids' not in model.needs:
     return sentences
@@ -112,8 +112,8 @@ def contradictions(config: Config) -> list[str]:
   is_other = model.is_generative and config.model.name != 'tiger'
   if config.model.softmax == 'trie' and is_other:
     sentences.append(
-      "config.model.softmax is 'trie', which only the model tiger has: choose "
-      'all_codes'
+      "config.model.softmax is 'trie', which only the model tiger supports: "
+      'choose all_codes'
     )
   largest = max(ids.codebook_sizes)
   is_trained = quantizers.entry(ids).is_trained
@@ -141,8 +141,8 @@ def missing_paths(config: Config) -> list[str]:
     if not c.path or not c.ids_path:
       sentences.append(
         'config.embedding.path and config.embedding.ids_path must both be set '
-        'for the encoder precomputed: a .npy of [items, dim], and a JSON list '
-        'naming the item of each row'
+        'for the encoder precomputed: set path to a .npy file of shape [items, '
+        'dim], and ids_path to a JSON list of the item ids in the same order'
       )
   return sentences
 

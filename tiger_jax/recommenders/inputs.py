@@ -66,8 +66,8 @@ def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
 def training_transitions(inputs: Inputs, num_rows: int = 0) -> Transitions:
   """Returns the transitions between consecutive items of training histories.
 
-  The table has rows for all items of the dataset, and for at least `num_rows`
-  items.
+  The table has one row per item of the dataset. If these are fewer than
+  `num_rows`, it is padded with rows without transitions.
   """
   dataset = inputs.dataset
   position = transition_positions(dataset)

@@ -16,7 +16,7 @@ from tiger_jax.recommenders.session import Session
 
 
 class ItemTask:
-  """Next-item prediction with the loss `ModelConfig.loss`."""
+  """Next-item prediction with the loss that `ModelConfig.loss` names."""
 
   def __init__(self, model: ItemModel, features: Any):
     """Takes the network and its item features."""
@@ -75,9 +75,9 @@ def _cross_entropy(
 
   Targets are processed in chunks, so that only the logits of one chunk are in
   memory. Chunks that contain only padding are skipped, so that a batch may mix
-  short and long histories. No chunk is skipped if several replicas train a
-  model that draws its targets at random, such as BERT4Rec, because each replica
-  then has other targets.
+  short and long histories. If several replicas train a model that draws its
+  targets at random, such as BERT4Rec, no chunk is skipped, because the replicas
+  have different targets.
   """
   # One group per device, so that each device processes its own rows.
   num_groups = math.gcd(len(queries), jax.device_count())

@@ -84,9 +84,9 @@ class Session:
     """Returns a session on a mesh of all devices.
 
     If `config.parallel` does not fit the number of devices, the axes `tensor`
-    and `fsdp` are reduced to sizes that divide this number, so that a model can
-    be evaluated and served on any number of devices. Training raises an error
-    instead (see `checks.check_devices`).
+    and `fsdp` are reduced to sizes that divide this number. A model can
+    therefore be evaluated and served on any number of devices. Training raises
+    an error instead (see `checks.check_devices`).
     """
     c, num_devices = config.parallel, len(jax.devices())
     tensor = math.gcd(c.tensor, num_devices)
@@ -162,10 +162,11 @@ class Session:
 
   @functools.cached_property
   def training_trie(self) -> Trie | None:
-    """The IDs of the items in training, on the host, for a trie softmax.
+    """The IDs of the items with training events, on the host.
 
-    The normalizer does not contain the other items, so training does not lower
-    their probabilities. None if the softmax is over all codes.
+    A trie softmax is normalized over these items only, so training does not
+    lower the probabilities of other items. None if the softmax is over all
+    codes.
     """
     if self.config.model.softmax != 'trie':
       return None
@@ -204,7 +205,7 @@ class Session:
 
   @functools.cached_property
   def transitions(self) -> Transitions:
-    """The transitions of training, on all devices, for a mixture.
+    """The transitions of the training histories, on all devices.
 
     The table has one row for each row of the catalog.
 
@@ -227,7 +228,7 @@ class Session:
     return retriever.with_mixture(mixture)
 
   def with_catalog(self, catalog: Catalog) -> 'Session':
-    """Returns a session that recommends the items of another catalog."""
+    """Returns a session that recommends the items of `catalog`."""
     session = dataclasses.replace(self)
     session.__dict__['catalog'] = catalog
     return session
@@ -243,7 +244,7 @@ class Session:
 
   @functools.cached_property
   def identity(self) -> dict[str, Any]:
-    """The settings that a run must share with a checkpoint to resume it."""
+    """The settings that must equal those of a checkpoint to resume from it."""
     inputs = self.inputs
     catalog: dict[str, Any] = {'items': inputs.dataset.num_items}
     if inputs.ids is not None:

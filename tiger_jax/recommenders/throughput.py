@@ -42,8 +42,8 @@ def measure(
 
   Args:
     session: The run to measure.
-    profile: The folder for a profile of up to five calls, in the format of
-      TensorBoard and Perfetto; None for no profile.
+    profile: The folder for a profile of up to five jitted calls, in the format
+      of TensorBoard and Perfetto; None for no profile.
     seconds: The duration of the measurement.
 
   Raises:
@@ -52,7 +52,7 @@ def measure(
   config, mesh, seeds = session.config, session.mesh, session.seeds
   if not session.entry.is_trained:
     raise UsageError(
-      f'config.model.name is {config.model.name!r}, which has no training: '
+      f'config.model.name is {config.model.name!r}, which is not trained: '
       'choose a trained model for --mode=bench'
     )
   source, task = session.batches, session.training_task

@@ -2,9 +2,9 @@
 
 python -m tiger_jax.report.figures
 
-rewrites the tables of the pages from `results/`, and lists the other figures
-that are stale or have no source. `docs/figures.toml` lists all tables and
-figures with their sources.
+rewrites the tables of the pages from `results/`. It also lists the figures
+outside of the tables that are stale or have no source. `docs/figures.toml`
+lists all tables and figures with their sources.
 """
 
 from collections.abc import Iterator, Sequence
@@ -201,7 +201,7 @@ def _metric(value: float) -> str:
 
 
 def main() -> None:
-  """Rewrites the tables, and exits with 3 if any other figure is stale."""
+  """Rewrites the tables, and exits with 3 if `Figures` finds a problem."""
   try:
     figures = Figures(Path.cwd())
     problems = []

@@ -18,7 +18,7 @@ import numpy as np
 from tiger_jax.report.svg import COLORS, CYCLE
 from tiger_jax.semantic_ids.ids import SemanticIds
 
-# If more first codes are in use, their second codes are not drawn.
+# If more than this many first codes are in use, second codes are not drawn.
 _MAX_PANELS = 8
 _MAX_TICKS = 40
 # The color of all categories that have no color of their own.

@@ -60,7 +60,8 @@ def read(path: Path) -> dict[str, Any]:
   folder = f'{record["experiment"]}/{record["dataset"]}'
   if path.parts[-3:-1] != (record['experiment'], record['dataset']):
     raise DataError(
-      f'{path} is a record of {folder}: move it to the folder {folder}'
+      f'{path} is in the wrong folder: it is a record of {folder}, so move it '
+      'there'
     )
   return record
 

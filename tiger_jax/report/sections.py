@@ -52,7 +52,7 @@ def settings(run: FinishedRun) -> dict[str, Any]:
 
 
 def funnel(run: FinishedRun) -> dict[str, Any]:
-  """Returns how many lines, users and items were read, dropped and used."""
+  """Returns how many events, users and items were read, dropped and used."""
   counted = run.results['dataset'].get('counts') or {}
   rows = []
   for name, label in (('events', 'purchases'), ('users', 'users')):

@@ -50,7 +50,7 @@ def add_tips(
 
   Args:
     axes: The axes, with their final limits.
-    edges: The edges of the bands, one more than there are texts.
+    edges: The n + 1 edges of n bands.
     texts: The text of each band.
     is_vertical: Whether the bands are side by side; otherwise they are stacked.
   """

@@ -110,7 +110,7 @@ def make_table(
   ]
   for record in run_records:
     rows.append([
-      # A bar would start another cell of the table.
+      # A bar would start a new cell of the table.
       record['run'].replace('|', r'\|'),
       *(_cell(record, name) for name in columns),
       *(_extra_cell(record, name) for name in extra),

@@ -30,9 +30,9 @@ class Beams(NamedTuple):
       same entries. The proof is about the computed scores. Suppose that their
       rounding error is at most e. The exact score of any other item then
       exceeds the exact score of a proven entry by less than 2e. A program with
-      other shapes can swap two entries only if their scores differ by less than
-      2e. `exact_k` does not account for e, because no useful bound of e is
-      known for a whole network. RELIABILITY.md reports measurements.
+      different array shapes can swap two entries only if their scores differ by
+      less than 2e. `exact_k` does not account for e, because no useful bound of
+      e is known for a whole network. RELIABILITY.md reports measurements.
   """
 
   items: Int[Array, 'b m']
@@ -85,8 +85,9 @@ def beam_search(
     batch_size: The number of requests.
     num_beams: The number of beams to keep after each level. Fewer are kept if
       there are fewer candidates.
-    constrained: Whether to follow valid IDs only. If False, any code may follow
-      any other, and `Beams.valid` marks the beams that are items.
+    constrained: Whether to follow valid IDs only. If False, every code of a
+      level may follow every prefix, and `Beams.valid` marks the beams that are
+      items.
     normalize_children: Whether the probabilities are normalized over the codes
       that may follow a prefix; only for a constrained search. If False, they
       are normalized over all codes of a level, and invalid codes are masked
@@ -214,7 +215,7 @@ def _gather_beams(x: Array, parent: Int[Array, 'b n']) -> Array:
 
 
 def _gather_cache(x: Array, parent: Int[Array, 'b n']) -> Array:
-  """Like `_gather_beams`, for arrays with b and m flattened into one axis."""
+  """Does the same as `_gather_beams` for arrays with b and m in one axis."""
   num_requests, num_new = parent.shape
   x = x.reshape(num_requests, -1, *x.shape[1:])
   return _gather_beams(x, parent).reshape(num_requests * num_new, *x.shape[2:])

@@ -34,7 +34,7 @@ class ItemRetriever:
   def recommend_approximately(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
   ) -> Recommendations:
-    """Like `recommend`, with an approximate search if the device supports one.
+    """Recommends by an approximate search if the device supports one.
 
     The approximate search is faster and has a recall of 0.95.
     """

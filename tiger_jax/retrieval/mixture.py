@@ -7,8 +7,8 @@ mass of an item is its share of the transition scores of the request (see
 prefix.
 
 Beams are ranked by this probability at every level. A search with few beams
-thus finds the items that are good by either part, and `Beams.exact_k` counts
-the results that are proven for the mixture.
+thus finds the items that TIGER or the transitions rank high. `Beams.exact_k`
+counts the results that are proven for the mixture.
 """
 
 import dataclasses
@@ -167,9 +167,9 @@ class Successors(NamedTuple):
   def start(self, trie: Trie) -> 'MixtureState':
     """Returns the state of the mixture before the first level.
 
-    The masses of the items in the catalog sum to 1, before those of excluded
-    items are set to 0. A request without transitions to items in the catalog
-    has a gate of 0.
+    The masses of the items in the catalog are scaled to a sum of 1. The masses
+    of excluded items are then set to 0. A request without transitions to items
+    in the catalog has a gate of 0.
     """
     ranges = trie.ranges(self.codes)
     items = ListedItems.start(trie, self.rows, self.codes, ranges[-1])

@@ -27,7 +27,7 @@ class SamplerState(NamedTuple):
   """The state of the beams of a sampling search.
 
   Before `Sampler.draw`, `log_probs` and `rank` describe the beams, `[b, m]`.
-  After it they describe the continuations of the beams, `[b, m, w]`.
+  Afterwards, they describe the continuations of the beams, `[b, m, w]`.
 
   Attributes:
     rngs: Random keys `[b, m]` for the continuations of each beam.

@@ -33,8 +33,8 @@ class TigerRetriever:
   rounding errors.
 
   A program is compiled for each shape of a batch and of item lists, and for
-  each number of beams. Other histories, other listed items, added or removed
-  catalog items, and another mixture need no compilation.
+  each number of beams. New histories, new listed items, added or removed items
+  of the catalog, and a different mixture need no compilation.
   """
 
   def __init__(
@@ -62,8 +62,8 @@ class TigerRetriever:
   def with_catalog(self, catalog: Catalog) -> 'TigerRetriever':
     """Returns a retriever of the same model over another catalog.
 
-    Programs are recompiled only if the catalog has another layout, such as the
-    result of `Catalog.grown`.
+    Programs are recompiled only if the layout of the catalog is different, as
+    in the result of `Catalog.grown`.
     """
     return TigerRetriever(self.model, catalog, self.num_beams, self.mixture)
 
@@ -84,7 +84,7 @@ class TigerRetriever:
     )
 
   def max_requests(self, k: int) -> int:
-    """Returns the maximum number of requests, for k items each, in one search.
+    """Returns the maximum number of requests for k items in one search.
 
     The limit bounds the memory of a search.
 
@@ -132,9 +132,9 @@ class TigerRetriever:
       )
     if self.mixture and (sampler or not constrained):
       raise UsageError(
-        'a search that ranks by transitions returns the most probable valid '
-        'items: remove the sampler (the temperature), set constrained to True, '
-        'or set transition_weight to 0'
+        'a search that ranks by transitions cannot sample, and cannot generate '
+        'invalid IDs: remove the sampler (the temperature) and set constrained '
+        'to True, or set transition_weight to 0'
       )
     self._check(batch, lists)
     num_beams = self._num_beams_for(k, num_beams)
@@ -167,7 +167,8 @@ class TigerRetriever:
       sampler: Samples items instead of taking the most probable ones.
 
     Returns:
-      The beams as NumPy arrays, with the number of beams of the first search.
+      The beams as NumPy arrays. Each request has as many beams as in the first
+      search, even if it was searched with more beams.
     """
     num_beams = self._num_beams_for(k, num_beams)
     inputs = sharding.fetch((batch, lists, sampler))

@@ -41,7 +41,7 @@ def use() -> None:
 
 
 def _user_folder() -> Path | None:
-  """Returns the default folder of the cache; None if there is no home."""
+  """Returns the default folder of the cache; None without a home folder."""
   caches = os.environ.get('XDG_CACHE_HOME', '')
   if not os.path.isabs(caches):
     in_home = '~/Library/Caches' if sys.platform == 'darwin' else '~/.cache'
@@ -80,7 +80,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _prune(folder: Path, max_bytes: int) -> None:
-  """Removes the least recently used entries until `max_bytes` remain."""
+  """Keeps the most recently used entries, up to `max_bytes` in total."""
   entries = []
   with contextlib.suppress(OSError):
     for path in folder.glob('*-cache'):

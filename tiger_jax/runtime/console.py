@@ -14,7 +14,8 @@ from tiger_jax.errors import DataError, Preempted, TigerError, one_line
 from tiger_jax.storage import os_errors
 
 _INTERRUPTED = 130
-# Errors of a full disk or file. Other errors, like a closed pipe, are ignored.
+# The errors of a full disk, a full quota, and a file at its size limit. `end`
+# ignores all other errors, such as a closed pipe.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -18,8 +18,8 @@ _COMPILATION = '/jax/core/compile/backend_compile_duration'
 class Stopwatch:
   """Measures the time of each phase; every moment belongs to one phase.
 
-  The phase is `other` unless `phase` sets another one. Compilation counts as
-  `compile` in every phase.
+  The phase is `other` unless `phase` sets a different one. Compilation counts
+  as `compile` in every phase.
   """
 
   def __init__(self):

@@ -56,7 +56,7 @@ class StopSignal:
     if threading.current_thread() is threading.main_thread():
       for number in (*_stop_signals(), signal.SIGINT):
         before = signal.signal(number, self._receive)
-        # None means that the handler is in C. Python cannot restore it.
+        # None means that C code set the handler. Python cannot restore it.
         self._before[number] = signal.SIG_DFL if before is None else before
     return self
 

@@ -165,7 +165,8 @@ def require_same(values: dict[str, Any], remedy: str) -> None:
 def require_shared(folder: Path) -> None:
   """Raises UsageError in all processes if they do not share a folder.
 
-  The main process writes a random number into a file, and the others read it.
+  The main process writes a random number into a file, and the other processes
+  read the file.
   All processes must call this.
   """
   if jax.process_count() == 1:
@@ -187,7 +188,7 @@ def require_shared(folder: Path) -> None:
 
 
 def _await_content(path: Path, expected: bytes) -> str:
-  """Waits until a file has the expected content, and returns its content."""
+  """Waits a limited time for the expected content; returns the content."""
   end = time.monotonic() + _FILE_SECONDS
   while True:
     try:

@@ -31,10 +31,10 @@ def make_mesh(
 
   Args:
     devices: The devices; by default all devices of all processes.
-    fsdp: The number of devices that each hold a part of the parameters, and
-      have different batches.
-    tensor: The number of devices that each hold a part of the parameters, and
-      split the work on one batch.
+    fsdp: The number of devices that each hold a part of the parameters and
+      process different examples.
+    tensor: The number of devices that each hold a part of the parameters and
+      split the work on the same examples.
 
   Raises:
     ValueError: The number of devices is not a multiple of `fsdp * tensor`.

@@ -29,9 +29,9 @@ class MetricsWriter:
   """Writes scalars to `metrics.jsonl`, and to TensorBoard if it is installed.
 
   A stage that trains also writes its lines to a second `metrics.jsonl` in the
-  folder of the stage. A later run with another config replaces the lines in the
-  first file. The second file is kept, because the later run sets the old folder
-  of the stage aside.
+  folder of the stage. A later run with a different config replaces the lines in
+  the first file. The second file is kept, because the later run sets the old
+  folder of the stage aside.
   """
 
   def __init__(self, workdir: Path):

@@ -74,10 +74,11 @@ def nearest_free(
 ) -> SemanticIds:
   """Moves colliding items to the nearest free codes.
 
-  The first of several items with the same codes keeps them. Each other item, in
-  the order of the rows, takes the nearest free code of the last level. If none
-  is free, the item tries the next nearest code of the previous level, and so
-  on. The rows of `existing` come first and keep their codes.
+  The first of several items with the same codes keeps its codes. Each of the
+  other items, in the order of the rows, takes the nearest free code of the last
+  level. If no code is free, the item tries the next nearest code of the
+  previous level, and so on. The rows of `existing` come first and keep their
+  codes.
 
   Raises:
     UsageError: There are fewer possible IDs than items.

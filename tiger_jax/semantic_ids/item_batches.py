@@ -46,8 +46,8 @@ class ItemBatches:
       embeddings: The embeddings of all items.
       batch_size: Batch size, limited to the number of items.
       seed: Random seed of the order.
-      resident_bytes: Maximum size of embeddings in float32 that are kept on the
-        device.
+      resident_bytes: The device holds all items if their float32 embeddings
+        have at most this size.
 
     Raises:
       DataError: There are no items.

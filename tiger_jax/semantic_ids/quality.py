@@ -236,7 +236,7 @@ def _nearest(
   queries: Int[Array, ' q'] | Int[np.ndarray, ' q'],
   num_neighbors: int,
 ) -> Int[Array, 'q k']:
-  """Returns the rows nearest to each query row by cosine, except itself."""
+  """Returns the other rows that are nearest to each query row by cosine."""
   norms = jnp.linalg.norm(x, axis=1, keepdims=True)
   x = x / jnp.where(norms == 0, 1, norms)
 

@@ -31,8 +31,8 @@ class Quantizer(Protocol):
 
     Only the codes before `level` matter. They determine the residual, part or
     branch that the level quantizes. The distance to a code that does not exist
-    in the branch is infinite. If `codes` is `codes(x)`, the code at `level` is
-    the nearest.
+    in the branch is infinite. If `codes` equals `self.codes(x)`, the code at
+    `level` is the nearest.
     """
     ...
 

@@ -57,7 +57,7 @@ class Tokenizer:
 
     Raises:
       UsageError: There are fewer possible IDs than items.
-      DataError: There are no items, or the embeddings have another width.
+      DataError: There are no items, or the embeddings do not have width `dim`.
       NumbersError: A value is not finite.
     """
     # Transfer the quantizer once, not for every batch.
@@ -85,8 +85,8 @@ class Tokenizer:
 
     Raises:
       UsageError: There are fewer possible IDs than items.
-      DataError: The embeddings have another width, or `ids` is from another
-        tokenizer.
+      DataError: The embeddings do not have width `dim`, or `ids` is from a
+        different tokenizer.
       NumbersError: A value is not finite.
     """
     if not isinstance(embeddings, np.ndarray):
@@ -160,8 +160,8 @@ class Tokenizer:
     dim = embeddings.shape[1]
     if dim != self.dim:
       raise DataError(
-        f'the embeddings have width {dim}, and the tokenizer was fitted to '
-        f'{self.dim}: embed the items with the same encoder'
+        f'the embeddings have width {dim}, but the tokenizer was fitted to '
+        f'width {self.dim}: embed the items with the same encoder'
       )
     codes = item_batches.map_items(
       functools.partial(_codes, quantizer), embeddings

@@ -70,7 +70,8 @@ class KnownIds:
 
     There may be millions of ids, so the unknown id is compared only with its
     neighbors in sorted order. Variants of the unknown id are also looked up:
-    without spaces, in another case, and with another number of leading zeros.
+    without surrounding spaces, in lower or upper case, and with fewer or more
+    leading zeros.
     """
     if len(unknown) > _MAX_LENGTH:
       return []

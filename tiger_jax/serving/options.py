@@ -40,9 +40,10 @@ class Options:
       proof for each item.
     transition_weight: The share of the transition counts in the ranking, from 0
       (TIGER alone) to 1; None takes the value of the run.
-    transition_kappa: The number of transitions from the last item at which the
-      share is half of `transition_weight`. 0 gives the whole share to every
-      history; None takes the value of the run.
+    transition_kappa: Lowers the share if the last item of the history has few
+      transitions. With n transitions, the share is `transition_weight` times
+      n / (n + transition_kappa). With 0, the share does not depend on n. None
+      takes the value of the run.
   """
 
   exclude_seen: bool = False

@@ -20,7 +20,7 @@ class Recommendation(NamedTuple):
     semantic_id: The codes of the item.
     proven: Whether it is proven that no item outside the list ranks as high,
       up to float32 rounding. A search with more beams then returns the same
-      items up to this one. Items drawn at random are ranked by their score
+      items up to this one. If a temperature is set, items rank by their score
       plus random noise. See `Beams.exact_k`.
   """
 

@@ -57,8 +57,8 @@ class Recommender:
       params: The parameters of the model.
 
     Raises:
-      UsageError: The Semantic IDs belong to another catalog, or this process
-        was forked from a process that had loaded a Recommender.
+      UsageError: The Semantic IDs belong to a different catalog, or this
+        process was forked from a process that had loaded a Recommender.
     """
     one_process.claim()
     dataset, ids = session.inputs.dataset, session.inputs.semantic_ids
@@ -161,7 +161,7 @@ class Recommender:
   def recommend_for_user(
     self, user: Any, k: int = 10, options: Options = _DEFAULTS
   ) -> RecommendationList:
-    """Like `recommend`, for a user in the data of the run.
+    """Returns items for a user in the data of the run, see `recommend`.
 
     Args:
       user: The id of the user. The history includes the items held out for
@@ -184,7 +184,7 @@ class Recommender:
     users: Iterable[Any] | None = None,
     options: Options = _DEFAULTS,
   ) -> list[list[Recommendation]]:
-    """Like `recommend`, for a batch of histories of item rows.
+    """Returns items for several histories of item rows, see `recommend`.
 
     Args:
       histories: The item rows of each history, oldest first.
@@ -326,7 +326,7 @@ class Recommender:
     if (options.transition_weight, options.transition_kappa) != (None, None):
       retriever = self._mixed(options)
     search = retriever.search
-    # At a high temperature, a narrow search misses most of the drawn items.
+    # At a high temperature, few beams would miss most of the drawn items.
     if options.exact or sampler:
       search = retriever.search_exact
     batch = sharding.shard_batch(self._mesh, batch)

@@ -47,8 +47,8 @@ def show_proof(
     if proven == num_items:
       return f'Proven: a search with more beams draws the same {proven} items.'
     return (
-      f'Proven for the first {proven} of {num_items}: with more beams, other '
-      f'items may be drawn after them. {limit}'
+      f'Proven for the first {proven} of {num_items}: with more beams, the '
+      f'items after these may differ. {limit}'
     )
   if proven == num_items:
     return f'Proven: no other item ranks above any of these {proven}.'

@@ -70,7 +70,7 @@ def check_sizes(
   if is_training:
     examples = training_examples(config, dataset)
     training_batches(config, dataset, examples)
-  # Also before `train`, because a model is served with its recorded settings.
+  # `train` needs this check too: the model is served with these settings.
   mixes = config.evaluation.transition_weight and model.is_generative
   if mixes and mode in ('train', 'evaluate'):
     check_transitions(dataset)

@@ -53,7 +53,7 @@ def collect(
   return results | {
     **evaluation.load(stages['evaluation'].folder),
     'seconds': {name: round(x.seconds, 1) for name, x in stages.items()},
-    # The environment of the training, because another machine may evaluate.
+    # The environment of training; the evaluation may run on another machine.
     'environment': stages['train'].about.get('environment', environment())
     | {'seed': config.seed},
   }

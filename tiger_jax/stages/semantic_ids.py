@@ -93,7 +93,7 @@ def build(
   new = vectors[dataset.unseen]
   if len(new):
     vectors = vectors[known]
-  item_batches.statistics(vectors)  # Raises an error if one is not finite.
+  item_batches.statistics(vectors)  # Raises an error if a vector is not finite.
   c = registry.with_sizes(config.semantic_ids)
   refuse_sizes(c, len(vectors))
   tokenizer = Tokenizer(
@@ -142,7 +142,7 @@ def read_shared(config: Config, own_fingerprint: str) -> list[Shop]:
   Raises:
     UsageError: The encoder makes vectors that differ by shop, or a shop is
       named twice.
-    DataError: A workdir has no embeddings, or embeddings of another encoder.
+    DataError: A workdir has no embeddings of the same encoder.
   """
   c = config.embedding
   workdirs = config.semantic_ids.shared_with
@@ -158,7 +158,7 @@ def read_shared(config: Config, own_fingerprint: str) -> list[Shop]:
     if shop.fingerprint in seen:
       raise UsageError(
         f'config.semantic_ids.shared_with names {workdir}, which has the same '
-        'items as this run or a workdir before it: name another shop'
+        'items as this run or an earlier workdir: name a different shop'
       )
     seen.add(shop.fingerprint)
   return shops
@@ -228,7 +228,7 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
       f'{where} allow {num_ids} IDs for {num_items} items: make the codebooks '
       'larger, or set config.semantic_ids.collisions to extra_code'
     )
-  if not entry.codes_are_items:
+  if not entry.needs_an_item_per_code:
     return
   if max(sizes) > num_items:
     raise UsageError(
@@ -257,7 +257,7 @@ def _refuse_warmup(config: SemanticIdsConfig, num_items: int) -> None:
     raise UsageError(
       f'config.semantic_ids.optimizer.warmup_steps is {c.warmup_steps}, longer '
       f'than the training of {num_steps} steps ({config.epochs} epochs of '
-      f'{batches_per_epoch} batches): lower it, or raise '
+      f'{batches_per_epoch} batches): lower warmup_steps, or raise '
       'config.semantic_ids.epochs'
     )
 

@@ -69,8 +69,8 @@ def run_stage(
 
   Raises:
     UsageError: The folder of the stage is a link.
-    DataError: An artifact is damaged or was made by a newer version, another
-      file or folder has its name, or the file system failed.
+    DataError: An artifact is damaged or was made by a newer version, its name
+      is taken by a different file or folder, or the file system failed.
   """
   final, partial = workdir / name, partial_folder(workdir, name, wanted)
   try:
@@ -252,7 +252,7 @@ def input_folder(trained: Artifact, name: str) -> Path:
 
   Args:
     trained: The artifact of the stage `train`.
-    name: The name of the other stage.
+    name: The name of the stage to find.
 
   Raises:
     CheckpointError: The stage is missing.

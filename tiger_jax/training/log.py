@@ -111,7 +111,7 @@ class StepLog:
     row = int(np.argmin(good.all(axis=1)))
     step = last - len(digests) + 1 + row
     name = [*self._tensor_names, *metrics][int(np.argmin(good[row]))]
-    # A parameter that is not finite was computed by the step before. Step 1
+    # The previous step computed a parameter that is not finite. Step 1
     # counts as the cause if the initial parameters are not finite.
     cause = max(1, step - name.startswith('parameter '))
     raise NotFiniteError(

@@ -71,7 +71,7 @@ def train(
     schedule: The number of steps, and the intervals of logs and checkpoints.
     optimizer_config: The optimizer and its learning rate schedule.
     seeds: One seed per replica. With several replicas, the parameters have a
-      leading axis for them.
+      leading replica axis.
     mesh: The devices. Batches and parameters are sharded over them.
     folder: Holds `checkpoints/`, `ledger` and `goodput.jsonl`.
     writer: Receives the metrics.
@@ -196,7 +196,7 @@ class _Run:
         f'again from step 0), or {alternative}',
         error.step,
       ) from error
-    # All steps before the range of an earlier rewind are finite.
+    # All values before the range that an earlier rewind skipped are finite.
     earliest = skipped.last_start(self._skipped, error.step - 1)
     start, stop = policy.window(error.step, earliest)
     # Without an older checkpoint, training starts again from step 0.

@@ -7,11 +7,12 @@ from typing import NamedTuple
 class Rewind(NamedTuple):
   """The policy for values that are not finite: rewind, then skip batches.
 
-  The run restores an earlier checkpoint and repeats the steps up to the window
-  of skipped batches. The window starts `back` steps before the bad step.
+  The bad step is the step that caused such a value. The run restores an earlier
+  checkpoint, and repeats the steps up to a window of batches. The batches in
+  the window are skipped.
 
   Attributes:
-    back: The number of steps between the start of the window and the bad step.
+    back: How many steps before the bad step the window starts.
     skip: The length of the window in batches. The window is extended if it
       would otherwise end before the bad step.
     steps_per_call: The number of steps in one jitted call. A window consists of
@@ -58,9 +59,9 @@ class Schedule(NamedTuple):
 
   @property
   def reach(self) -> int:
-    """The maximum number of steps from a window's start to the last checkpoint.
+    """How many steps before the newest checkpoint a window may start.
 
-    The bad step comes after the last checkpoint, because a checkpoint is
+    The bad step comes after the newest checkpoint, because a checkpoint is
     saved only if all values so far are finite.
     """
     if not self.rewind:

@@ -327,7 +327,7 @@ def test_the_tfds_dataset_has_the_content_of_the_files(raw, tmp_path):
 def test_histories_equal_the_published_sequences(
   data_root, folder, category, sizes
 ):
-  """The histories equal those of S3-Rec. The paper reports their sizes."""
+  """The histories equal those of S3-Rec, and `sizes` are from its paper."""
   source = data_root / folder
   config = DatasetConfig(name=f'amazon2014/{category}', source_dir=str(source))
   dataset = amazon2014.load(category, config)

@@ -14,7 +14,7 @@ CONTENT = b'0123456789' * 1000
 
 
 class Server(http.server.ThreadingHTTPServer):
-  """Calls one of `answers` for each request in order, and repeats the last."""
+  """Answers each request with the next of `answers`; repeats the last one."""
 
   def __init__(self, answers: list[Callable]):
     super().__init__(('127.0.0.1', 0), Handler)
@@ -146,7 +146,7 @@ def test_an_unreachable_server_raises_a_one_line_error(tmp_path):
   assert 'refused' in refusal('http://127.0.0.1:9/data.gz', tmp_path)
 
 
-def test_a_full_disk_names_the_file(serve, tmp_path, monkeypatch):
+def test_the_error_for_a_full_disk_names_the_file(serve, tmp_path, monkeypatch):
   _, url = serve(whole)
   real_open = Path.open
 

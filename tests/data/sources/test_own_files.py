@@ -272,8 +272,8 @@ def test_text_and_integers_can_be_the_same_id(tmp_path):
   assert load(shop(tmp_path, events)).user_ids == ('1',)
 
 
-def test_rows_do_not_depend_on_the_events(tmp_path):
-  """Rows break ties of scores, so they must not depend on users or events."""
+def test_item_rows_do_not_depend_on_the_events(tmp_path):
+  """Item rows break ties of scores, so only the item ids may determine rows."""
   rows = []
   for name, order in (('a', 1), ('b', -1)):
     folder = tmp_path / name

@@ -146,7 +146,7 @@ def test_a_line_above_the_limit_is_refused(tmp_path, monkeypatch):
   'record',
   [{}, {'k': None}, {'k': ''}, {'k': 5}, {'k': ['x']}, {'k': '\ud83d'}],
 )
-def test_required_text_refuses_other_values(tmp_path, record):
+def test_required_text_refuses_missing_and_invalid_values(tmp_path, record):
   path = write(tmp_path, json.dumps(record).encode(), 'x.jsonl')
   (record,) = raw_lines.read(path)
   with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):
@@ -156,7 +156,7 @@ def test_required_text_refuses_other_values(tmp_path, record):
 @pytest.mark.parametrize(
   'value', ['', '1318896000', 1.5, float('nan'), True, -1, 10**18, None, [1]]
 )
-def test_required_seconds_refuses_other_values(tmp_path, value):
+def test_required_seconds_refuses_invalid_values(tmp_path, value):
   line = json.dumps({'k': value, 'long': 'x' * 10**4}).encode()
   (record,) = raw_lines.read(write(tmp_path, line, 'x.jsonl'))
   with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):

@@ -120,7 +120,7 @@ def test_purchases_follow_the_probabilities(shop):
   assert 0.9 < deviations.std() < 1.1
 
 
-def test_best_recall_is_far_above_that_of_popularity(shop):
+def test_the_best_recall_is_far_above_the_recall_of_popular_items(shop):
   examples = splits.split(shop, 'test')
   best = [synthetic.best_possible_recall(shop, examples, k) for k in (1, 10)]
   assert 0.1 < best[0] < best[1]

@@ -35,7 +35,7 @@ def dataset(histories, num_items):
 
 
 def slow_scores(histories, num_items, request):
-  """Returns the score of every item for one history, with dictionaries."""
+  """Counts pairs in dictionaries, and scores every item for one history."""
   training = [list(x)[:-2] for x in histories]
   counts, leaving = collections.Counter(), collections.Counter()
   for items in training:
@@ -109,7 +109,7 @@ def test_held_out_events_are_not_counted():
     np.testing.assert_array_equal(a, b)
 
 
-def test_added_pairs_are_counted_with_the_first_ones():
+def test_adding_pairs_gives_the_table_of_all_pairs():
   pairs = RNG.integers(0, 7, (200, 2))
   popularity = np.bincount(pairs[:, 1], minlength=8)
   expected = Transitions.from_pairs(pairs, popularity)
@@ -141,7 +141,7 @@ def test_a_full_table_grows():
 
 
 @pytest.mark.parametrize('row', [-1, 5])
-def test_a_pair_without_a_row_is_refused(row):
+def test_a_pair_with_a_row_outside_the_table_is_refused(row):
   table = Transitions.from_pairs(np.array([[0, 1]]), np.ones(5, int))
   with pytest.raises(UsageError, match=f'row {row}: use rows from 0 to 4'):
     table.add(np.array([[0, 2], [row, 1]]))

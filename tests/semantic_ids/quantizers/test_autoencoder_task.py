@@ -133,7 +133,7 @@ def test_each_loss_term_moves_only_its_own_parameters(gradients, term, moved):
   }
 
 
-def test_beta_weights_the_commitment(task, params, gradients):
+def test_beta_is_the_weight_of_the_commitment_term(task, params, gradients):
   """The codebook and commitment terms differ only in their gradients."""
   gradient = jax.jit(jax.grad(lambda *args: task.loss(*args)[0]))
   args = (task.tables, embeddings()[:20], jax.random.key(0))

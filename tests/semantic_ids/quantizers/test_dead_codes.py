@@ -55,7 +55,7 @@ def test_code_chosen_in_one_batch_per_epoch_is_kept(task, params):
     )
     for level in range(3):
       changed = (params.model.codebooks[level] != before[level]).any(1)
-      # At step 5, the last choice of code 3 is exactly one epoch ago.
+      # At step 5, code 3 was last chosen at step 2, exactly one epoch ago.
       dead = {2: [4, 5, 6, 7], 5: [*range(1, 8)]}.get(step, [])
       assert np.flatnonzero(changed).tolist() == dead
       expected = jnp.where(changed[:, None], vectors[:1], before[level])

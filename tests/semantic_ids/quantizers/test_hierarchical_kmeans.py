@@ -50,7 +50,7 @@ def test_a_small_tree_equals_values_worked_out_by_hand(tree):
   assert tree.level_sizes == (2, 3)
   x = jnp.asarray([[0.0, -3.0], [2.0, 0.0], [7.0, 3.0], [4.9, 3.0]])
   codes = tree.codes(x)
-  # The leaf (9, 3) is nearest to the last item, but it is on another branch.
+  # The leaf (9, 3) is nearest to the last item, but in a different branch.
   np.testing.assert_array_equal(codes, [[0, 1], [0, 2], [1, 0], [0, 2]])
   np.testing.assert_array_equal(
     tree.reconstruct(codes),
@@ -126,7 +126,7 @@ def test_every_item_gets_its_own_codes(num_items):
 def test_number_of_children_of_the_root_depends_on_the_items(
   num_items, num_children
 ):
-  """With 3 levels, it is the cube root of `num_items`, rounded up."""
+  """With 3 levels, the number is the cube root of `num_items`, rounded up."""
   tree = _fit(_random(num_items), (5, 256, 256))
   assert tree.level_sizes[0] == num_children
 
@@ -142,8 +142,8 @@ def test_number_of_children_depends_on_the_items_of_a_node():
   )
   for first in range(3):
     branch = codes[codes[:, 0] == first]
-    # The number of children is the square root of the number of items, but at
-    # most 4.
+    # The number of children is the square root of the number of items, rounded
+    # up, but at most 4.
     assert _num_prefixes(branch, 2) == min(4, int(np.ceil(len(branch) ** 0.5)))
     for second in np.unique(branch[:, 1]):
       leaves = branch[branch[:, 1] == second, 2]

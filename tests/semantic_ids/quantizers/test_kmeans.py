@@ -91,8 +91,8 @@ def test_recovers_planted_clusters():
   np.testing.assert_array_equal(np.sort(gaps.argmin(axis=1)), np.arange(12))
 
 
-def test_candidates_improve_the_seeds():
-  """Plain k-means++, without candidates, misses more planted clusters."""
+def test_several_candidates_per_seed_find_more_clusters():
+  """Plain k-means++ has one candidate per seed, and misses more clusters."""
   rng = np.random.default_rng(8)
   centers = rng.normal(size=(40, 8)) * 5
   x = np.repeat(centers, 12, 0) + rng.normal(size=(480, 8))

@@ -13,7 +13,7 @@ from tiger_jax.semantic_ids.quantizers import kmeans, opq
 
 
 def _correlated(num_items, dim):
-  """Draws clusters with few large principal axes, randomly rotated."""
+  """Draws randomly rotated clusters with few large principal axes."""
   rng = np.random.default_rng(0)
   x = rng.normal(size=(num_items, dim))
   x += 2 * rng.normal(size=(30, dim))[rng.integers(30, size=num_items)]
@@ -83,7 +83,8 @@ def test_is_as_good_as_faiss():
 
 
 def test_planted_rotation_is_recovered():
-  # Each of the three parts is one of four points, before a random rotation.
+  # Each item has three parts, and each part is one of four points. A random
+  # rotation then mixes the parts.
   rng = np.random.default_rng(1)
   codes = rng.integers(4, size=(600, 3))
   points = rng.normal(size=(3, 4, 4)) * np.array([3, 2, 1])[:, None, None]

@@ -1,4 +1,4 @@
-"""Tests residual quantization against slow NumPy, and its codebooks."""
+"""Tests residual quantization and its codebooks, in part with slow NumPy."""
 
 import jax
 import jax.numpy as jnp

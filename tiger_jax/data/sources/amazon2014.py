@@ -95,8 +95,8 @@ def read(
 
   Args:
     category: The name of the category, such as `Beauty`.
-    source_dir: The folder of the raw files. If empty, they are downloaded.
-    downloads: The folder for downloads; by default, the one of TFDS.
+    source_dir: The folder of the raw files; '' to download the files.
+    downloads: The folder for downloads; by default, the folder of TFDS.
     site: The address of the official files.
 
   Raises:

@@ -93,9 +93,9 @@ def assemble(
     items_file: The source of the catalog, for error messages.
 
   Raises:
-    DataError: A user has too few events or an item is not in the catalog, and
-      the config does not allow this. Or no item is in the catalog, or no user
-      remains.
+    DataError: A user has too few events, or an item of an event is not in the
+      catalog, and the config does not allow this. Or the catalog has no item of
+      the events, or no user remains.
   """
   num_read, num_users = len(events.history), len(events.user_ids)
   if not config.keep_repeats:

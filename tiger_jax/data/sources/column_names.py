@@ -7,8 +7,8 @@ from typing import Any
 from tiger_jax.data import item_text
 from tiger_jax.errors import DataError
 
-# Other names of each column, in lower case, without spaces, hyphens and
-# underscores.
+# The names that each column may have besides its own, in lower case, without
+# spaces, hyphens and underscores.
 _ALIASES = {
   'user': (
     'userid', 'uid', 'reviewerid', 'customerid', 'visitorid', 'sessionid',
@@ -127,8 +127,8 @@ def _exact(
 ) -> list[int]:
   """Returns the positions of the names that equal the column's own name.
 
-  A name that differs only in upper and lower case is accepted if no name
-  matches exactly.
+  If no name is equal, the function returns the positions of the names that
+  differ from the column's own name only in case.
   """
   same_word = [i for i in positions if names[i].strip().casefold() == column]
   return [i for i in same_word if names[i] == column] or same_word
@@ -137,7 +137,7 @@ def _exact(
 def _unused(
   path: Path, names: Sequence[str], positions: Mapping[str, int]
 ) -> list[str]:
-  """Returns a note about each column that is not read, and why."""
+  """Returns a note about each column that is not read, with the reason."""
   return [
     f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
     f'a column {item_text.shown(names[positions[column]])}'
@@ -152,7 +152,7 @@ def _require(
   columns: Iterable[str],
   required: Sequence[str],
 ) -> None:
-  """Raises DataError if `columns` lacks a required one."""
+  """Raises DataError if `columns` lacks a required column."""
   missing = [name for name in required if name not in columns]
   if missing:
     shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
@@ -192,7 +192,10 @@ def _merged(
 def _is_complete(
   fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
 ) -> bool:
-  """Returns whether all records with any of the fields have field `exact`."""
+  """Returns whether every record with a value in any field has field `exact`.
+
+  `exact` is the index of the field in `raw_names`.
+  """
   return all(
     row[exact] is not None or not any(value is not None for value in row)
     for row in zip(*(fields[raw] for raw in raw_names), strict=True)

@@ -73,7 +73,7 @@ def read(
 
   Raises:
     DataError: A row is too long or does not have `num_cells` cells, a quotation
-      mark is not closed, or the file is not in this encoding.
+      mark is not closed, or the file is not valid in `encoding`.
   """
   number = 0
   with path.open(encoding=encoding, newline='') as file, long_cells():

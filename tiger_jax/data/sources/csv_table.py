@@ -78,7 +78,7 @@ def _read_by_arrow(
   """Reads a file with Arrow; returns None if Arrow would misread the file."""
   # Arrow accepts a quotation mark that is never closed: the cell then extends
   # to the end of the file. To detect such a cell, a row of empty cells is
-  # appended to the file: it becomes part of the cell.
+  # appended to the file. An open cell absorbs this row.
   end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
   try:
     with path.open('rb') as file:

@@ -64,7 +64,7 @@ def get(
 
 
 class _Failed(Exception):
-  """A failed attempt. If it `is_permanent`, a retry would fail too."""
+  """A failed attempt. If `is_permanent` is true, a retry would fail too."""
 
   is_permanent = False
 

@@ -78,7 +78,7 @@ def _parse(table: tables.Table, name: str) -> tuple[_Times, list[str]]:
   if len(kinds) > 1:
     row = int(np.argmax(rows == max(kinds.values())))
     raise table.refusal(
-      name, row, 'integers and ISO 8601 dates are mixed: use one of them'
+      name, row, 'integers and ISO 8601 dates are mixed: use only one kind'
     )
   times = numbers[rows]
   return times, [] if 'date' in kinds else _warnings(table, times)

@@ -93,7 +93,7 @@ def _catalog(
 
 
 def candidates(folder: Path, *names: str) -> list[Path]:
-  """Returns the paths that files of these names may have, existing or not."""
+  """Returns every path at which a file of these names may exist."""
   return [folder / f'{name}{end}' for name in names for end in tables.SUFFIXES]
 
 

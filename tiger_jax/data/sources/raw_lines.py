@@ -75,7 +75,8 @@ def required_text(record: Record, key: str) -> str:
   """Returns the value of a text field.
 
   Raises:
-    DataError: The field is missing, empty, not text, or has control characters.
+    DataError: The field is missing or empty, is not text, or has control
+      characters.
   """
   value = record.values.get(key)
   if not isinstance(value, str) or not item_text.is_clean(value):

@@ -34,7 +34,7 @@ class Table(NamedTuple):
   notes: tuple[str, ...] = ()
 
   def refusal(self, name: str, row: int, requirement: str) -> DataError:
-    """Returns an error about a cell; `requirement` is what it must hold."""
+    """Returns an error about a cell that does not meet a requirement."""
     value = item_text.shown(_value(self.columns[name], row))
     return DataError(
       f'{self.path}, row {row + 1}: {name} is {value}: {requirement}'
@@ -243,7 +243,7 @@ def _as_text(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _not_text(path: Path, name: str) -> DataError:
   return DataError(
-    f'{path}: {name} has a value that is not UTF-8: write it as text'
+    f'{path}: {name} has a value that is not UTF-8: write the column as text'
   )
 
 

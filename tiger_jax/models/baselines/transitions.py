@@ -24,16 +24,15 @@ class Transitions(NamedTuple):
   """The transitions of the training histories.
 
   A transition is a pair of consecutive items. Transitions are sorted by their
-  first item. The transitions from one item are in
-  descending order of their counts, and those with equal counts in the order of
-  the second item. `successor` and `count` end with spare capacity.
+  first item, then by count in descending order, then by their second item.
+  `successor` and `count` end with spare capacity.
 
   Attributes:
     start: The transitions from item `i` have the indices `start[i]` to
       `start[i + 1] - 1`.
     successor: The second item of each transition.
     count: The number of times that each transition occurs.
-    num_left: The number of transitions from each item.
+    num_left: The sum of the counts of the transitions from each item.
     popularity: The number of times that each item occurs.
   """
 
@@ -49,7 +48,7 @@ class Transitions(NamedTuple):
   ) -> 'Transitions':
     """Counts pairs of consecutive items.
 
-    The table has space for 1/16 more transitions, and for at least 1,024.
+    The spare capacity is 1/16 of the number of transitions, but at least 1,024.
     """
     num_items = len(popularity)
     keys = pairs[:, 0].astype(np.int64) * num_items + pairs[:, 1]
@@ -66,7 +65,7 @@ class Transitions(NamedTuple):
     )
 
   def add(self, pairs: Int[np.ndarray, 'n 2']) -> 'Transitions':
-    """Returns a table with more pairs of consecutive items, on the host.
+    """Adds pairs of consecutive items on the host, and returns the new table.
 
     The second item of each pair is a new purchase, which `popularity` counts.
     Jitted functions recompile for the result only if the spare capacity is
@@ -124,7 +123,7 @@ class Recent(NamedTuple):
   Attributes:
     start: The index of the first transition from each item.
     stop: The index after the last transition.
-    num_left: The number of transitions from each item.
+    num_left: The sum of the counts of the transitions from each item.
     weight: The score of one occurrence of a transition from the item.
   """
 

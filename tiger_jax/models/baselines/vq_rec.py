@@ -39,8 +39,8 @@ class VqRec(ItemModel):
     return self.encoder(x, history >= 0, deterministic)
 
   def _pooled(self, codes: Int[Array, '*n l']) -> Float[Array, '*n d']:
-    # The levels are added one by one, because the vectors of all levels
-    # together would take l times the memory.
+    # One lookup for each level: XLA can add the vectors of a level as soon as
+    # they are read, while an array of all levels would take l times the memory.
     offsets = np.cumsum((0, *self.level_sizes[:-1])).tolist()
     vectors = [
       self.codes(codes[..., level] + offset)

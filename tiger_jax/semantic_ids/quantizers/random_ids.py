@@ -53,8 +53,8 @@ class RandomIds(NamedTuple):
     words = _mix(lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))
     hashed = jnp.sum(words * self.coefficients[level][None], axis=1)
     codes = self.level_codes[level]
-    # The modulo favors some codes, but negligibly: for 255 codes, by 6e-8 of
-    # their share.
+    # The modulo makes some codes negligibly more probable: with 255 codes, by a
+    # factor of 1 + 6e-8.
     return codes[_mix(hashed) % jnp.uint32(len(codes))]
 
 

@@ -29,8 +29,8 @@ class Entry:
     fit: A function of `(rng, embeddings, codebook_sizes)` that returns a fitted
       quantizer. Embeddings may have any float type and may be
       memory-mapped. None for an autoencoder, which `AutoencoderTask` trains.
-    codes_are_items: Whether codes are made from items, so that no codebook can
-      be larger than the catalog.
+    needs_an_item_per_code: Whether fitting needs at least one item for each
+      code of a codebook.
     has_spare_codes: Whether an item can get a code that is not its nearest, as
       all values of `collisions` except `extra_code` require.
     refused_sizes: A function that returns the problem with codebook sizes, or
@@ -40,7 +40,7 @@ class Entry:
   quantizer: type[Any]
   codebook_sizes: tuple[int, ...] = (256, 256, 256)
   fit: Callable[[Any, Any, tuple[int, ...]], Quantizer] | None = None
-  codes_are_items: bool = True
+  needs_an_item_per_code: bool = True
   has_spare_codes: bool = True
   refused_sizes: Callable[[tuple[int, ...]], str | None] = lambda sizes: None
 
@@ -58,7 +58,7 @@ QUANTIZERS: dict[str, Entry] = {
   'hierarchical_kmeans': Entry(
     hierarchical_kmeans.HierarchicalKmeans,
     fit=hierarchical_kmeans.fit,
-    codes_are_items=False,
+    needs_an_item_per_code=False,
     has_spare_codes=False,
   ),
   'opq': Entry(opq.Opq, fit=opq.fit),
@@ -66,14 +66,14 @@ QUANTIZERS: dict[str, Entry] = {
     lsh.Lsh,
     (256, 256, 256, 256),
     fit=lsh.fit,
-    codes_are_items=False,
+    needs_an_item_per_code=False,
     refused_sizes=lsh.refused_sizes,
   ),
   'random': Entry(
     random_ids.RandomIds,
     (255, 255, 255, 255),
     fit=random_ids.fit,
-    codes_are_items=False,
+    needs_an_item_per_code=False,
   ),
 }
 

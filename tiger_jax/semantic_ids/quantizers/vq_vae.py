@@ -40,7 +40,7 @@ class VqVae(NamedTuple):
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
     """Decodes the first 1, 2, ... parts.
 
-    Each other part is the mean of the codebook.
+    Each later part is the mean of the codebook.
     """
     z = product.partial_vectors(codes, self._per_level)
     return self.autoencoder.embed(z)
@@ -81,5 +81,5 @@ class VqVae(NamedTuple):
 def refused_sizes(sizes: tuple[int, ...]) -> str | None:
   """Returns the problem with codebook sizes, or None."""
   if len(set(sizes)) > 1:
-    return 'vq_vae has one codebook for all levels: give all levels one size'
+    return 'vq_vae has one codebook for all levels: choose equal sizes'
   return None
