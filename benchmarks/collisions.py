@@ -30,12 +30,12 @@ def measure(
   rows = []
   for shop in shops:
     name = f'amazon2014_{shop}.all-MiniLM-L6-v2.float16.npy'
-    # The embedding stage also stores float32.
+    # As in the embedding stage, convert to float32.
     x = np.load(data / 'embeddings' / name).astype(np.float32)
     rows += _rows(shop, x, sizes, num_rounds)
   header = [
     '', 'seconds', 'levels', 'mean squared distance', 'items moved',
-    'error left', 'neighbor agreement by level',
+    'remaining error', 'neighbor agreement by level',
   ]  # fmt: skip
   return measuring.table(header, rows)
 
@@ -68,8 +68,8 @@ def _rows(
         f'{shop}, {rule}',
         measuring.spread(seconds[rule]),
         str(len(ids.level_sizes)),
-        # In RQ-KMeans, the squared distance of an item to its last code is its
-        # reconstruction error.
+        # In RQ-KMeans, the squared distance from the last level's residual to
+        # its code is the squared reconstruction error of the item.
         f'{error * variance:.5f}',
         f'{(ids.prefixes != nearest).any(axis=1).mean():.1%}',
         f'{error:.2%}',

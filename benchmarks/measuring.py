@@ -1,8 +1,8 @@
-"""Times several sides in turns, and formats the results.
+"""Measures the time of several functions in turn, and formats the results.
 
-The speed of a machine changes from one second to the next. The sides of a
-comparison therefore run in turns. The ratio of their times is computed for
-every round, and the result is the median of these ratios.
+The speed of a machine changes from one second to the next. The functions that
+a benchmark compares, its sides, therefore run alternately. The ratio of their
+times is computed for every round, and the result is the median of these ratios.
 """
 
 from collections.abc import Callable, Mapping, Sequence

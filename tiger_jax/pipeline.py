@@ -53,9 +53,9 @@ class Pipeline:
   """The stages of one run.
 
   Each stage has two properties. The first, such as `data_stage`, runs the stage
-  after the stages that it reads, and returns its artifact. The second, such as
-  `dataset`, reads the artifact. A finished stage runs again if its section of
-  the config, the seed, or a stage that it reads has changed.
+  and, before it, the stages that it reads. It returns the artifact. The second,
+  such as `dataset`, reads the artifact. A finished stage runs again if its
+  section of the config, the seed, or a stage that it reads has changed.
   """
 
   def __init__(

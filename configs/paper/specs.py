@@ -114,12 +114,12 @@ def sasrec_and_tiger(variant: str) -> dict[str, Any]:
 
 
 def tuned() -> ml_collections.ConfigDict:
-  """Returns the config of TIGER with the best published optimization."""
+  """Returns the config of TIGER with the best published optimizer settings."""
   return beauty.get_config()
 
 
 def papers() -> dict[str, Any]:
-  """Returns the fields that a run changes for the paper's optimization."""
+  """Returns the fields that a run changes to optimize as in the paper."""
   config = beauty.get_config('paper')
   sections = ('semantic_ids', 'model', 'train')
   return {section: config[section].to_dict() for section in sections}

@@ -1,4 +1,4 @@
-"""Tests of text files as spreadsheets, shops and researchers write them."""
+"""Tests of the text files that spreadsheets, shops and researchers write."""
 
 import json
 

@@ -128,7 +128,7 @@ def test_batches_cover_consecutive_epochs(batch_size):
 
 
 def test_the_gathered_items_are_those_of_the_dataset():
-  """The device and the host gather the same batch, with separate targets."""
+  """The device and the host gather equal batches, with a target per history."""
   dataset = make_dataset(LENGTHS)
   # Items repeat, so that an item does not identify its position.
   dataset.history[:] = np.random.default_rng(0).integers(

@@ -128,8 +128,8 @@ def test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand():
   assert prefix[0]['ndcg@10'] == pytest.approx((1 + 1 / np.log2(3)) / 4)
   assert {x['reachable'] for x in prefix} == {0.5}
   assert {x['reachable_items'] for x in prefix} == {0.5}
-  # The prefix rule searches for 51 items instead of 50, because it removes item
-  # 1 from the list.
+  # The prefix rule searches for 51 items instead of 50. The search may return
+  # item 1 of the history, because item 4 is inserted after it.
   assert {k for k, _ in retriever.calls} == {51, 128}
   nearest = [rows[f'Semantic-KNN, epsilon {x}'] for x in (0.1, 0.2, 0.3)]
   assert [x['recall@10'] for x in nearest][1:] == [1.0, 1.0]
@@ -139,7 +139,7 @@ def test_each_rule_for_unseen_items_gives_the_metrics_worked_by_hand():
   assert retriever.calls and all(masked for _, masked in retriever.calls)
 
 
-def test_the_prefix_rule_returns_only_unseen_items_with_a_seen_prefix():
+def test_the_prefix_rule_needs_a_seen_item_with_the_same_prefix():
   walks = ([0, 2, 3, 4], [2, 3, 0, 4], [2, 3, 0, 5])
   retriever = Answers([5, 1, 0, 2, 3, 4])
   rows = cold_start.measure(trained(retriever, walks, unseen=(4, 5)))
@@ -150,7 +150,7 @@ def test_the_prefix_rule_returns_only_unseen_items_with_a_seen_prefix():
   assert prefix['reachable'] == pytest.approx(2 / 3)
   assert prefix['reachable_items'] == 0.5
   assert rows['exact scores, epsilon 0.1']['reachable_items'] == 1
-  # Item 4 comes after item 1, the first seen item.
+  # Item 1 is the best item that is not unseen, and item 4 is inserted after it.
   assert prefix['ndcg@10'] == pytest.approx(2 / 3 / np.log2(3))
 
 

@@ -178,7 +178,7 @@ MUTANTS = (
     'tests/data/sources/test_download.py::test_the_error_for_a_full_disk_names_the_file',
   ),
   Mutant(
-    'embeddings that differ only in the sign of a zero count as different',
+    'embeddings count as different if they differ only in the sign of a zero',
     'tiger_jax/semantic_ids/quality.py',
     'hash((row + 0).tobytes())',
     'hash(row.tobytes())',

@@ -188,9 +188,9 @@ def test_the_command_writes_the_page_or_refuses_in_one_line(tmp_path):
   done = call('results', 'RESULTS.md')
   assert done.returncode == 0, done.stderr
   assert '## table2' in (tmp_path / 'RESULTS.md').read_text()
-  none = call('nothing', 'OTHER.md')
+  none = call('empty', 'OTHER.md')
   assert none.returncode == 3
-  assert none.stderr.startswith('error: nothing holds no results')
+  assert none.stderr.startswith('error: empty holds no results')
   assert call('results').returncode == 1
   folder = call('results', '.')
   assert folder.returncode == 3

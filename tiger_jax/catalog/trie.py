@@ -172,7 +172,7 @@ class Trie:
   def _child_list(
     self, level: int, prefixes: Prefixes
   ) -> tuple[Integer[Array, '*b'], Integer[Array, '*b']]:
-    """Returns where the column lists the children, and the list lengths."""
+    """Returns where the children start in the column, and their number."""
     first, end = prefixes.slots
     if self.layout.scan(level) >= self.layout.span(level):
       return first, end - first

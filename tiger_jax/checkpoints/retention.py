@@ -11,9 +11,9 @@ _MIN_LATEST = 3
 def latest(steps: list[int], reach: int) -> list[int]:
   """Returns the steps of the latest checkpoints, which are kept.
 
-  The three newest checkpoints are kept. Older checkpoints are kept back to the
-  first that is at least `reach` steps older than the newest. If no checkpoint
-  is old enough, all are kept.
+  The three newest checkpoints are kept. Also kept is the latest checkpoint that
+  is at least `reach` steps older than the newest, with all checkpoints after
+  it. If no checkpoint is old enough, all are kept.
 
   Args:
     steps: The steps of all undamaged checkpoints, in order.

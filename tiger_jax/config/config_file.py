@@ -65,8 +65,8 @@ def load(name: str) -> ml_collections.ConfigDict:
     raise UsageError(_explain(path, error)) from error
   if not isinstance(config, ml_collections.ConfigDict):
     raise UsageError(
-      f'{path}: get_config() returned {type(config).__name__}: change the '
-      'result of config_dict.defaults() and return it'
+      f'{path}: get_config() returned {type(config).__name__}: return a '
+      'config that you got from config_dict.defaults()'
     )
   return config.lock()
 

@@ -71,10 +71,11 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
   """Returns windows that together contain every training target once.
 
   Every item of a window except the first is a target, and the items before it
-  in the window are its history. Windows are cut from the end of a user's
-  history, each with at most `max_history` targets. The targets after a cut have
-  a shorter history than in the split `train`. On Beauty, these are 30.3% of all
-  targets at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
+  in the window are its history. The last window of a user ends with the last
+  training target, and every window has at most `max_history` targets. Targets
+  at the start of a window have a shorter history than in the split `train`,
+  unless it is the user's first window. On Beauty, 30.3% of all targets have a
+  shorter history at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
   (`benchmarks/windows.py`).
   """
   starts, stops = dataset.offsets[:-1], dataset.offsets[1:]

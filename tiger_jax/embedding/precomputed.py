@@ -48,7 +48,7 @@ def load_vectors(
     raise DataError(
       f'{config.ids_path} repeats {len(repeats)} ids, such as '
       f'{counts.first_ids(repeats)}: keep one entry for each id, and '
-      f'the same rows of {config.path}'
+      f'remove the rows of the other entries from {config.path}'
     )
   missing = [item_id for item_id in items.ids if item_id not in row_of]
   if missing:

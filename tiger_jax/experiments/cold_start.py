@@ -15,8 +15,8 @@ from tiger_jax.evaluation.ranking import Search, Trained, rank
 CUTOFFS = (10, 20, 50)
 # Upper limits of the share of unseen items in a list.
 EPSILONS = (0.1, 0.2, 0.3)
-# The length of the lists of the rule `exact scores`. Shorter lists could lack
-# unseen items.
+# The length of the lists of the rule `exact scores`. If a list has too many
+# unseen items, `capped` replaces some of them by later items.
 _DEPTH = 128
 # The number of latest items whose mean vector Semantic-KNN compares to all
 # items, as in configs/baselines.py:item_knn.

@@ -196,7 +196,7 @@ class _Run:
         f'again from step 0), or {alternative}',
         error.step,
       ) from error
-    # All values before the range that an earlier rewind skipped are finite.
+    # No value was NaN or infinite before the range of the earlier rewind.
     earliest = skipped.last_start(self._skipped, error.step - 1)
     start, stop = policy.window(error.step, earliest)
     # Without an older checkpoint, training starts again from step 0.

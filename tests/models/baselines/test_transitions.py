@@ -80,7 +80,7 @@ def test_transitions_equal_values_worked_by_hand():
   np.testing.assert_allclose(
     got, [[0, 2 / 3, 0, 0, 0], [0, 1 / 3, 1 / 2, 0, 0], [0] * 5], atol=2e-6
   )
-  # Popularity orders the items of an empty history.
+  # For an empty history, items are ranked by popularity.
   assert np.argsort(-got[2], kind='stable').tolist() == [0, 1, 2, 3, 4]
 
 

@@ -54,7 +54,7 @@ class Opq(NamedTuple):
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
     """Reconstructs embeddings from the first 1, 2, ... codes.
 
-    Each later part is the mean of its codebook.
+    The parts of the remaining codes are the means of their codebooks.
     """
     rotated = product.partial_vectors(codes, self.codebooks)
     x = jnp.einsum('blz,dz->bld', rotated, self.rotation, precision='highest')

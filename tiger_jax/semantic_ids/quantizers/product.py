@@ -50,7 +50,7 @@ def partial_vectors(
 ) -> Float[Array, 'b l _']:
   """Returns the full vectors that the first 1, 2, ... codes represent.
 
-  Each later part is the mean of its codebook.
+  The parts of the remaining codes are the means of their codebooks.
   """
   num_levels = len(codebooks)
   means = jnp.stack([c.mean(axis=0) for c in codebooks])

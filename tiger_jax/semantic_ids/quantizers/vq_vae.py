@@ -40,7 +40,7 @@ class VqVae(NamedTuple):
   def reconstruct(self, codes: Int[Array, 'b l']) -> Float[Array, 'b l dim']:
     """Decodes the first 1, 2, ... parts.
 
-    Each later part is the mean of the codebook.
+    The parts of the remaining codes are the mean of the codebook.
     """
     z = product.partial_vectors(codes, self._per_level)
     return self.autoencoder.embed(z)
