@@ -16,7 +16,7 @@ from tests.reliability.forks import Forks
 
 # The parameter that becomes NaN.
 KERNEL = 'heads_1/kernel'
-# Each of these steps gets a NaN in a run of its own: the first and the last step,
+# Each of these steps gets a NaN in a run of its own: the first and last steps,
 # steps within and at the end of a call, and steps with a save.
 STEPS = (1, 5, 24, 25, 26, 62, 75, 101, 398, 400) if shop.IS_FULL else ()
 BATCHES = tuple(step - 1 for step in STEPS) or (160,)
