@@ -13,7 +13,7 @@ INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
 .PHONY: help install upgrade quickstart test test-runs test-long mutants reliability \
-  results docs figures notebook dist lint format clean
+  results docs figures notebook screenshots dist lint format clean
 
 help:  ## List the commands.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -89,6 +89,9 @@ figures: install  ## Draw the figures of the documentation.
 
 notebook: install  ## Run the Colab notebook for the documentation.
 	.venv/bin/python -m docs.notebook
+
+screenshots: docs quickstart  ## Take the screenshots of the documentation.
+	.venv/bin/python -m docs.screenshots
 
 dist: install  ## Build the sdist and the wheel in dist/, and check them.
 	rm -rf dist

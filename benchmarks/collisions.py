@@ -62,7 +62,7 @@ def _rows(
     ids = tokenizer.make_ids(x, {})
     measured = quality.measure(ids, x, quantizer, [''] * len(x))
     error = measured['reconstruction_error'][-1]
-    agreement = measured['neighbour_agreement']
+    agreement = measured['neighbor_agreement']
     rows.append(
       [
         f'{shop}, {rule}',

@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 
     print(measuring.environment(*_peers()), flush=True)
     for section in _SECTION.value:
-      print(f'\n## {section}\n', flush=True)
+      print(f'\n### {section}\n', flush=True)
       start = time.perf_counter()
       try:
         print(_measure(section, record))

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from benchmarks import measuring
+from tiger_jax.stages import semantic_ids
 
 NAME = 'amazon2014_beauty'
 # The number of epochs of the clipping runs. The paper's recipe has 20,000.
@@ -130,7 +131,7 @@ def _make_ids(
 
 def row(folder: Path) -> list[str]:
   """Returns a table row with the quality that a finished stage recorded."""
-  quality = json.loads((folder / 'quality.json').read_text())
+  quality = semantic_ids.load_quality(folder)
   record = json.loads((folder / 'stage.json').read_text())
   # `reconstruction_error` is None for quantizers without a reconstruction.
   error = (quality['reconstruction_error'] or [None])[-1]
@@ -143,8 +144,8 @@ def row(folder: Path) -> list[str]:
     '-' if error is None else _percent(error),
     f'{_percent(quality["category_purity"][0])} '
     f'({_percent(quality["category_purity_by_chance"][0])})',
-    _percent(*quality['neighbour_agreement']),
-    _percent(*quality['neighbour_agreement_by_chance']),
+    _percent(*quality['neighbor_agreement']),
+    _percent(*quality['neighbor_agreement_by_chance']),
   ]
 
 

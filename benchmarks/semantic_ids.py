@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
   scratch = Path(_SCRATCH.value)
   scratch.mkdir(parents=True, exist_ok=True)
   for section in _SECTION.value:
-    print(f'## {section}\n')
+    print(f'### {section}\n')
     print(f'    python -m benchmarks.semantic_ids {" ".join(sys.argv[1:])}\n')
     print(measuring.environment(*_SECTIONS[section]) + '\n')
     print(_measure(section, Path(_DATA.value), scratch) + '\n', flush=True)

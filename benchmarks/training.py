@@ -340,7 +340,7 @@ def main(arguments: Sequence[str]) -> None:
   for section in options.section:
     measure, *names = SECTIONS[section]
     selected = {x: configs[x] for x in names[options.quick].split()}
-    print(f'\n## {section}\n', flush=True)
+    print(f'\n### {section}\n', flush=True)
     start = time.perf_counter()
     print(measure(Setup(dataset, ids, selected, options.rounds)))
     print(f'\n{time.perf_counter() - start:.0f} s', flush=True)

@@ -28,8 +28,8 @@ CODES = np.array(
   np.int32,
 )  # fmt: skip
 SIZES = (4, 4, 4)
-# The ID that the drawn beam generates.
-FOUND = (1, 2, 1)
+# The Semantic ID that the drawn beam generates.
+GENERATED_ID = (1, 2, 1)
 
 
 def chips(
@@ -157,9 +157,10 @@ def catalog() -> str:
   order = sorted_ids.sort_order(CODES, SIZES)
   rows = arrays.rows[: len(CODES)]
   last = arrays.columns[0][: len(CODES)]
-  number = FOUND[0] * SIZES[1] + FOUND[1]
+  c1, c2, c3 = GENERATED_ID
+  number = c1 * SIZES[1] + c2
   first, end = map(int, arrays.offsets[number : number + 2])
-  slot = first + last[first:end].tolist().index(FOUND[2])
+  slot = first + last[first:end].tolist().index(c3)
 
   svg = Svg(720, 776, 'The arrays of the catalog and one beam that reads them')
   svg.text(20, 40, 'Sorted Semantic IDs', 24, bold=True)
@@ -190,8 +191,8 @@ def catalog() -> str:
   svg.text(x - 30, 74, 'level 1: first codes', 20, color=GRAY)
   _bits(svg, x, 88, arrays.bitmaps[0], 0, None)
   svg.text(x - 30, 164, 'level 2: codes after c1', 20, color=GRAY)
-  _bits(svg, x, 178, arrays.bitmaps[1], 1, FOUND[0])
-  svg.badge(x + 4 * 52 + 24, 178 + 36 * FOUND[0] + 16, 1)
+  _bits(svg, x, 178, arrays.bitmaps[1], 1, c1)
+  svg.badge(x + 4 * 52 + 24, 178 + 36 * c1 + 16, 1)
   for i in range(SIZES[0]):
     svg.text(x - 16, 178 + 36 * i + 23, i, 20, 'middle', color=GRAY)
   svg.text(x - 30, 358, 'filled: a valid code', 20, color=GRAY)
@@ -210,15 +211,14 @@ def catalog() -> str:
 
   codes = ', '.join(map(str, last[first : end - 1])) + f' or {last[end - 1]}'
   mask = np.flatnonzero(
-    [arrays.bitmaps[1][FOUND[0], 0] >> i & 1 for i in range(SIZES[1])]
+    [arrays.bitmaps[1][c1, 0] >> i & 1 for i in range(SIZES[1])]
   )
   lines = (
-    f'Prefix {FOUND[0]}: its bitmap says {mask[0]} or {mask[1]} follows.',
-    f'Prefix {FOUND[0]}, {FOUND[1]}: offsets {number} and {number + 1} give '
-    f'slots {first} to {end - 1}.',
+    f'Prefix {c1}: its bitmap says {mask[0]} or {mask[1]} follows.',
+    f'Prefix {c1}, {c2}: offsets {number} and {number + 1} give slots {first} '
+    f'to {end - 1}.',
     f'Column c3 in these slots: {codes} follows.',
-    f'The ID {", ".join(map(str, FOUND))} is in slot {slot}: item row '
-    f'{rows[slot]}.',
+    f'The ID {c1}, {c2}, {c3} is in slot {slot}: item row {rows[slot]}.',
   )
   svg.text(20, 562, 'One beam, step by step', 24, bold=True)
   for i, line in enumerate(lines):

@@ -3,12 +3,17 @@
 python -m docs.notebook
 """
 
+import dataclasses
 import os
 from pathlib import Path
+import re
 import tempfile
 
 import nbclient
 import nbformat
+
+import tiger_jax
+from tiger_jax.storage.fingerprints import fingerprint
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / 'launch' / 'tiger_colab.ipynb'
@@ -34,6 +39,15 @@ def execute(notebook: nbformat.NotebookNode, folder: str | Path) -> None:
   client.execute(env=environment)
 
 
+def config_digest(notebook: nbformat.NotebookNode) -> str:
+  """Returns the sha256 of the configs that a notebook names."""
+  source = '\n'.join(cell.source for cell in notebook.cells)
+  names = sorted(set(re.findall(r"'(configs/.+?)'", source)))
+  return fingerprint(
+    *(dataclasses.asdict(tiger_jax.load_config(x)) for x in names)
+  )
+
+
 def main() -> None:
   """Writes `docs/colab.ipynb`."""
   notebook = nbformat.read(SOURCE, as_version=4)
@@ -44,6 +58,7 @@ def main() -> None:
     cell.metadata.pop('execution', None)
     for output in cell.get('outputs', ()):
       output.get('metadata', {}).clear()
+  notebook.metadata.config_digest = config_digest(notebook)
   nbformat.write(notebook, COPY)
   print(f'wrote {COPY.relative_to(ROOT)}')
 

@@ -286,7 +286,7 @@ def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
     run = pipeline.Pipeline(config, tmp_path)
     run.run('data')
     saved_counts = counts.read(run.data_stage.folder)
-    assert run.data_stage.about['counts'] == saved_counts
+    assert run.data_stage.metadata['counts'] == saved_counts
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, x in enumerate(lines) if 'interactions' in x) + 1
     expected = counts.lines(saved_counts)

@@ -17,6 +17,9 @@ def load(name):
 
 def test_the_citation_names_this_version():
   citation = load('CITATION.cff')
+  preferred = citation['preferred-citation']
+  for name in ('type', 'title', 'authors', 'version'):
+    assert citation[name] == preferred[name]
   assert citation['version'] == tiger_jax.__version__
   assert citation['license'] == PROJECT['license']
 

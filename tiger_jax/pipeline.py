@@ -185,7 +185,7 @@ class Pipeline:
     num_items, dim = vectors.shape
     name = embedding.encoder_name(self.config.embedding)
     say('embedding', f'{num_items:,} items x {dim}, {name}')
-    if rows := self.embedding_stage.about.get('vectors'):
+    if rows := self.embedding_stage.metadata.get('vectors'):
       say('', f'vectors: {rows["vectors"]:,} read, {rows["used"]:,} used')
     return vectors
 
@@ -240,7 +240,7 @@ class Pipeline:
       lambda folder: training.build(self.session, folder, self.writer),
       resumable=True,
       collective=True,
-      about=inputs,
+      metadata=inputs,
     )
 
   @functools.cached_property

@@ -21,7 +21,7 @@ from configs.paper import specs
 
 _SETTINGS = ('softmax', 'recency_bias', 'prefix_embeddings')
 _ROWS = {
-  'as in the paper': (),
+  'none of the three': (),
   'trie softmax': ('softmax',),
   'recency bias': ('recency_bias',),
   'prefix embeddings': ('prefix_embeddings',),

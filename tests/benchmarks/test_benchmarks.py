@@ -100,8 +100,8 @@ def test_a_quality_row_formats_every_measure(tmp_path):
     'reconstruction_error': None,
     'category_purity': shares,
     'category_purity_by_chance': [0.125, 0.1],
-    'neighbour_agreement': shares,
-    'neighbour_agreement_by_chance': [0.1, 0.0],
+    'neighbor_agreement': shares,
+    'neighbor_agreement_by_chance': [0.1, 0.0],
   }
   (tmp_path / 'quality.json').write_text(json.dumps(values))
   (tmp_path / 'stage.json').write_text(json.dumps({'seconds': 1.25}))

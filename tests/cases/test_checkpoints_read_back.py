@@ -174,8 +174,8 @@ def test_detects_a_file_that_changes_after_its_digest_is_taken(
 ):
   write = manifest.write
 
-  def write_and_change(folder, about):
-    write(folder, about)
+  def write_and_change(folder, metadata):
+    write(folder, metadata)
     (folder / 'meta.json').write_text('{}')
 
   monkeypatch.setattr(manifest, 'write', write_and_change)

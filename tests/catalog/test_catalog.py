@@ -200,20 +200,20 @@ def test_load_refuses_damaged_arrays(tmp_path, position):
 @pytest.mark.parametrize(
   'change',
   [
-    lambda about: about.pop('capacity'),
-    lambda about: about.pop('num_rows'),
-    lambda about: about.pop('level_sizes'),
-    lambda about: about.pop('sha256'),
-    lambda about: about.update(level_sizes='two'),
-    lambda about: about.update(num_rows=[None]),
+    lambda metadata: metadata.pop('capacity'),
+    lambda metadata: metadata.pop('num_rows'),
+    lambda metadata: metadata.pop('level_sizes'),
+    lambda metadata: metadata.pop('sha256'),
+    lambda metadata: metadata.update(level_sizes='two'),
+    lambda metadata: metadata.update(num_rows=[None]),
   ],
 )
 def test_load_refuses_a_damaged_json_file(tmp_path, change):
   _catalog([(0, 0)], (2, 2)).save(tmp_path)
   path = tmp_path / 'catalog.json'
-  about = json.loads(path.read_text())
-  change(about)
-  path.write_text(json.dumps(about))
+  metadata = json.loads(path.read_text())
+  change(metadata)
+  path.write_text(json.dumps(metadata))
   with pytest.raises(DataError, match='the catalog in .* is damaged'):
     Catalog.load(tmp_path)
   path.write_text('{"level_sizes": [2, ')

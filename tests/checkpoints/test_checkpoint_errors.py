@@ -13,7 +13,7 @@ from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import CheckpointError, DamagedError
 from tiger_jax.runtime.sharding import make_mesh
 
-ABOUT = {'seed': 7}
+METADATA = {'seed': 7}
 MESH = make_mesh()
 
 
@@ -27,7 +27,7 @@ def make_arrays(scale=1.0):
 def _saved(tmp_path_factory):
   """Checkpoints at the steps 2, 4 and 6; copy them before changing them."""
   folder = tmp_path_factory.mktemp('saved') / 'checkpoints'
-  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+  with Checkpoints(folder, METADATA, 'score') as checkpoints:
     for step in (2, 4, 6):
       checkpoints.save(step, make_arrays(step), {}, {'score': step / 10})
   return folder
@@ -56,7 +56,7 @@ def damaged(data):
 
 
 def restore(folder, step):
-  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+  with Checkpoints(folder, METADATA, 'score') as checkpoints:
     return checkpoints.restore(step, make_arrays())
 
 
@@ -120,7 +120,7 @@ def test_a_renamed_checkpoint_is_detected(folder):
 
 def test_the_first_undamaged_checkpoint_is_restored(folder, capsys):
   (folder / '6' / 'meta.json').write_text('{}')
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     step, state, _ = checkpoints.restore_first([6, 4, 2], make_arrays(), MESH)
   assert step == 4
   expected = make_arrays(4)
@@ -135,14 +135,14 @@ def test_the_first_undamaged_checkpoint_is_restored(folder, capsys):
 
 
 def test_checkpoints_are_tried_in_the_given_order(folder):
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     assert checkpoints.restore_first([2, 6, 4], make_arrays(), MESH)[0] == 2
 
 
 def test_damage_to_all_checkpoints_is_an_error(folder, capsys):
   for step in (2, 4, 6):
     (folder / str(step) / 'manifest.json').unlink()
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     with pytest.raises(DamagedError, match='step 2 is damaged'):
       checkpoints.restore_first([6, 4, 2], make_arrays(), MESH)
   warned = capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_damage_to_all_checkpoints_is_an_error(folder, capsys):
 def test_a_checkpoint_of_another_run_is_not_skipped(folder):
   """The older checkpoints belong to that run too, so skipping cannot help."""
   state = make_arrays() | {'more': jnp.ones(2)}
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     with pytest.raises(
       CheckpointError, match='6 belongs to another run'
     ) as error:
@@ -166,7 +166,7 @@ def test_a_checkpoint_of_another_run_is_not_skipped(folder):
 )
 def test_damaged_checkpoints_are_not_ranked(folder, text):
   (folder / '6' / 'meta.json').write_text(text)
-  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+  with Checkpoints(folder, METADATA, 'score') as checkpoints:
     assert checkpoints.by_metric() == [4, 2]
     assert checkpoints.steps() == [2, 4, 6]
 
@@ -174,7 +174,7 @@ def test_damaged_checkpoints_are_not_ranked(folder, text):
 def test_damaged_checkpoints_are_kept_but_not_counted(folder, capsys):
   """A damaged checkpoint is kept, because it may have been the best one."""
   (folder / '6' / 'manifest.json').unlink()
-  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+  with Checkpoints(folder, METADATA, 'score') as checkpoints:
     for step in (8, 10, 12):
       checkpoints.save(step, make_arrays(step), {}, {'score': step / 100})
     assert checkpoints.steps() == [4, 6, 8, 10, 12]
@@ -190,7 +190,7 @@ def test_incomplete_folders_are_removed(folder):
   for name in ('8.partial', '2.old', '6.partial'):
     shutil.copytree(folder / '4', folder / name)
   (folder / '8.partial' / 'manifest.json').unlink()
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     assert checkpoints.steps() == [2, 4, 6]
     assert sorted(path.name for path in folder.iterdir()) == ['2', '4', '6']
     checkpoints.save(8, make_arrays(8), {})
@@ -236,7 +236,7 @@ MESSAGE = 'step 8 cannot be saved .*No space left on device.*free space'
 def test_an_error_of_a_background_save_is_raised_by_the_next_call(
   folder, monkeypatch, part, call
 ):
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     disk = Disk(monkeypatch, part)
     checkpoints.save(8, make_arrays(), {})
     with pytest.raises(CheckpointError, match=MESSAGE) as error:
@@ -246,7 +246,7 @@ def test_an_error_of_a_background_save_is_raised_by_the_next_call(
     assert checkpoints.steps() == [2, 4, 6]
     disk.is_full = False
   restore(folder, 6)
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     checkpoints.save(8, make_arrays(), {})
   restore(folder, 8)
 
@@ -254,7 +254,7 @@ def test_an_error_of_a_background_save_is_raised_by_the_next_call(
 def test_an_error_of_a_background_save_is_raised_on_exit(folder, monkeypatch):
   Disk(monkeypatch, 'write')
   with pytest.raises(CheckpointError, match=MESSAGE):
-    with Checkpoints(folder, ABOUT) as checkpoints:
+    with Checkpoints(folder, METADATA) as checkpoints:
       checkpoints.save(8, make_arrays(), {})
 
 
@@ -263,7 +263,7 @@ def test_an_error_of_a_background_save_does_not_hide_an_earlier_error(
 ):
   Disk(monkeypatch, 'write')
   with pytest.raises(KeyError):
-    with Checkpoints(folder, ABOUT) as checkpoints:
+    with Checkpoints(folder, METADATA) as checkpoints:
       checkpoints.save(8, make_arrays(), {})
       raise KeyError
   assert 'step 8 cannot be saved' in capsys.readouterr().err
@@ -271,7 +271,7 @@ def test_an_error_of_a_background_save_does_not_hide_an_earlier_error(
 
 def test_a_failed_removal_is_an_error(folder, monkeypatch):
   Disk(monkeypatch, '_remove')
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     checkpoints.save(8, make_arrays(), {})
     with pytest.raises(CheckpointError, match=MESSAGE):
       checkpoints.wait()
@@ -283,13 +283,13 @@ def test_a_failed_removal_is_an_error(folder, monkeypatch):
 def test_exit_waits_for_a_running_save(tmp_path, monkeypatch, error):
   write = manifest.write
 
-  def slow(folder, about):
+  def slow(folder, metadata):
     time.sleep(0.3)
-    write(folder, about)
+    write(folder, metadata)
 
   monkeypatch.setattr(checkpoint_folder.manifest, 'write', slow)
   with pytest.raises(error):
-    with Checkpoints(tmp_path, ABOUT) as checkpoints:
+    with Checkpoints(tmp_path, METADATA) as checkpoints:
       checkpoints.save(1, make_arrays(), {})
       raise error
   assert [path.name for path in tmp_path.iterdir()] == ['1']
@@ -297,14 +297,14 @@ def test_exit_waits_for_a_running_save(tmp_path, monkeypatch, error):
 
 
 def test_checkpoints_of_another_run_are_refused_without_reading_arrays(folder):
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     checkpoints.require_same_run()
   with Checkpoints(folder, {'seed': 8}) as checkpoints:
     with pytest.raises(CheckpointError, match='seed is 7, expected 8'):
       checkpoints.require_same_run()
   # A damaged checkpoint is skipped, and the next older one is compared.
   (folder / '6' / 'meta.json').write_text('{"about": {"seed": 9}}')
-  with Checkpoints(folder, ABOUT) as checkpoints:
+  with Checkpoints(folder, METADATA) as checkpoints:
     checkpoints.require_same_run()
   for step in (2, 4):
     (folder / str(step) / 'meta.json').unlink()

@@ -6,7 +6,7 @@ import pytest
 
 from tiger_jax.checkpoints import manifest
 
-ABOUT = {'step': 7}
+METADATA = {'step': 7}
 
 
 @pytest.fixture(name='folder')
@@ -16,13 +16,13 @@ def _folder(tmp_path):
   (tmp_path / 'state' / 'array').write_bytes(bytes(range(256)))
   (tmp_path / 'state' / 'deep' / 'other').write_bytes(b'x' * 256)
   (tmp_path / 'state' / 'empty').touch()
-  manifest.write(tmp_path, ABOUT)
+  manifest.write(tmp_path, METADATA)
   return tmp_path
 
 
-def error_of(folder, about=ABOUT):
+def error_of(folder, metadata=METADATA):
   with pytest.raises(ValueError, match='.') as error:
-    manifest.check(folder, about)
+    manifest.check(folder, metadata)
   assert '\n' not in str(error.value)
   return str(error.value)
 

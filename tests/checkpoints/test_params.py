@@ -21,7 +21,7 @@ from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.errors import CheckpointError, DamagedError
 from tiger_jax.runtime.sharding import make_mesh
 
-ABOUT = {'seed': 7}
+METADATA = {'seed': 7}
 MESH = make_mesh()
 
 
@@ -45,7 +45,7 @@ def make_state(scale=1.0):
 def _saved(tmp_path_factory):
   """Checkpoints at steps 2 and 4; step 4 has the better metric."""
   folder = tmp_path_factory.mktemp('saved') / 'checkpoints'
-  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+  with Checkpoints(folder, METADATA, 'score') as checkpoints:
     for step in (2, 4):
       checkpoints.save(
         step, make_state(step), {'n': step}, {'score': step / 10}
@@ -60,7 +60,7 @@ def _folder(saved, tmp_path):
 
 def read(folder, like=None):
   """Reads the parameters as serving does."""
-  with Checkpoints(folder, ABOUT, 'score', writes=False) as checkpoints:
+  with Checkpoints(folder, METADATA, 'score', writes=False) as checkpoints:
     steps = checkpoints.by_metric()
     return checkpoints.restore_params(steps, like or make_params(), MESH)
 
@@ -128,7 +128,7 @@ def test_damaged_optimizer_state_matters_only_for_resuming(folder, capsys):
       else:
         path.write_bytes(bad)
       assert_reads(folder, 4)
-      with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+      with Checkpoints(folder, METADATA, 'score') as checkpoints:
         with pytest.raises(DamagedError, match=f'{name} is'):
           checkpoints.restore(4, make_state())
       path.write_bytes(data)
@@ -139,7 +139,7 @@ def test_the_optimizer_state_may_be_missing(folder, capsys):
   shutil.rmtree(folder / '4' / 'state')
   assert_reads(folder, 4)
   assert capsys.readouterr().err == ''
-  with Checkpoints(folder, ABOUT, 'score') as checkpoints:
+  with Checkpoints(folder, METADATA, 'score') as checkpoints:
     # With `writes=True`, all files are checked, because this process may remove
     # checkpoints.
     assert checkpoints.by_metric() == [2]
@@ -182,7 +182,7 @@ def test_parameters_of_an_old_format_are_read(folder, number):
     old_formats.convert(folder / str(step), make_state(), number)
   assert not (folder / '4' / 'params').exists()
   assert_reads(folder, 4)
-  with Checkpoints(folder, ABOUT, 'score', writes=False) as checkpoints:
+  with Checkpoints(folder, METADATA, 'score', writes=False) as checkpoints:
     state, _ = checkpoints.restore(4, jax.eval_shape(make_state))
   assert jax.tree.structure(state) == jax.tree.structure(make_state())
   assert_same_bits(state, make_state(4))
@@ -202,7 +202,7 @@ def test_arrays_that_differ_from_meta_json_are_refused(tmp_path, number):
   listed = {'a': jnp.zeros((3, 4))}, {'a': jnp.zeros((4, 3)), 'b': jnp.ones(2)}
   for step, params in enumerate(listed):
     folder = tmp_path / str(number) / str(step)
-    with Checkpoints(folder, ABOUT) as checkpoints:
+    with Checkpoints(folder, METADATA) as checkpoints:
       checkpoints.save(2, state, {}, {'score': 1.0})
     if number < 3:
       old_formats.convert(folder / '2', state, number)

@@ -16,8 +16,8 @@ from tiger_jax.storage.record import Artifact
 
 
 def artifact(config, **environment):
-  about = {'config': config, 'environment': environment}
-  return Artifact(Path('runs/a/train'), '0' * 64, 0.0, about)
+  metadata = {'config': config, 'environment': environment}
+  return Artifact(Path('runs/a/train'), '0' * 64, 0.0, metadata)
 
 
 @pytest.mark.parametrize('keep_repeats', [False, True])

@@ -197,12 +197,12 @@ def test_all_examples_are_dropped_equally_often():
   num_examples = len(examples.user)
   assert source.steps_per_epoch * 7 < 0.9 * num_examples
   num_epochs = 200
-  uses = dict.fromkeys(examples.end.tolist(), 0)
+  num_uses = dict.fromkeys(examples.end.tolist(), 0)
   for start in range(0, num_epochs * source.steps_per_epoch, 5):
     for end in source.stack(start, start + 5).examples.end.ravel().tolist():
-      uses[end] += 1
+      num_uses[end] += 1
   share = source.steps_per_epoch * 7 / num_examples
-  use_rates = np.array(list(uses.values())) / num_epochs
+  use_rates = np.array(list(num_uses.values())) / num_epochs
   # Five standard deviations.
   margin = 5 * np.sqrt(share * (1 - share) / num_epochs)
   assert np.abs(use_rates - share).max() < margin

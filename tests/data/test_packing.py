@@ -47,7 +47,7 @@ def rows_of(source, start, stop):
 
 def histories_of(source, start, stop):
   """Returns `(start, end)` of each history in a range of steps, row by row."""
-  found = []
+  histories = []
   for position, is_last in zip(*rows_of(source, start, stop), strict=True):
     history = []
     for x, last in zip(position.tolist(), is_last.tolist(), strict=True):
@@ -57,13 +57,13 @@ def histories_of(source, start, stop):
       history.append(x)
       if last:
         assert history == list(range(history[0], x + 1))
-        found.append((history[0], x + 1))
+        histories.append((history[0], x + 1))
         history = []
     assert not history
     # Padding comes last.
     assert (np.diff((position >= 0).astype(int)) <= 0).all()
     assert position[0] >= 0
-  return found
+  return histories
 
 
 def slow_first_fit(lengths, width):
@@ -90,8 +90,8 @@ def test_every_epoch_has_every_example_once(lengths, width, seed, epoch):
   source = make_source(lengths, 1, width, seed)
   num_rows = source.steps_per_epoch
   first = epoch * num_rows
-  found = histories_of(source, first, first + num_rows)
-  assert sorted(found) == windows(lengths, width)
+  histories = histories_of(source, first, first + num_rows)
+  assert sorted(histories) == windows(lengths, width)
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,11 +118,11 @@ def test_batches_cover_consecutive_epochs(batch_size):
   assert num_rows % 2 and num_rows % 3
   # These steps contain a whole number of epochs.
   steps = 2 * num_rows
-  found = histories_of(source, 0, steps)
+  histories = histories_of(source, 0, steps)
   per_epoch = windows(LENGTHS, WIDTH)
   epochs = [
-    sorted(found[i : i + len(per_epoch)])
-    for i in range(0, len(found), len(per_epoch))
+    sorted(histories[i : i + len(per_epoch)])
+    for i in range(0, len(histories), len(per_epoch))
   ]
   assert epochs == [per_epoch] * (2 * batch_size)
 
@@ -200,9 +200,9 @@ def test_batches_have_histories_of_all_lengths():
 def test_lengths_are_those_of_the_histories_of_a_call():
   source = make_source(steps_per_call=2)
   for call in range(5):
-    found = histories_of(source, 2 * call, 2 * call + 2)
+    histories = histories_of(source, 2 * call, 2 * call + 2)
     assert source.lengths(call).tolist() == [
-      end - start for start, end in found
+      end - start for start, end in histories
     ]
 
 

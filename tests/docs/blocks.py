@@ -11,6 +11,7 @@ import re
 import textwrap
 from typing import NamedTuple
 
+from docs.repository_links import PAGES
 from tests.small import ROOT
 
 RUN = {'bash': 'bash', 'sh': 'bash', 'shell': 'bash', 'python': 'python'}
@@ -41,9 +42,9 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-  """Returns README.md and the pages of docs/."""
+  """Returns the pages of docs/, and the files that they include or replace."""
   folder = ROOT / 'docs'
-  return [ROOT / 'README.md', *sorted(folder.glob('*.md'))]
+  return [*(ROOT / x for x in PAGES), *sorted(folder.glob('*.md'))]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -81,6 +82,7 @@ def problems(page: Path) -> list[str]:
         f'{block.place}: remove the comment, because this block is never run'
       )
   text = page.read_text(encoding='utf-8')
-  if text.count('<!-- not run') != sum(bool(x.reason) for x in blocks(page)):
+  comments = re.findall('^ *<!-- not run', text, re.MULTILINE)
+  if len(comments) != sum(bool(x.reason) for x in blocks(page)):
     result.append(f'{page.name}: no block follows a comment `not run`')
   return result

@@ -62,5 +62,5 @@ def test_signatures_hide_what_flax_adds():
     '(width: int, table: dict = <factory>, parent: flax.linen.module.Module | '
     'None = <flax.linen.module._Sentinel object>, name: str | None = None)'
   )
-  found = api_pages._signature(None, '', '', None, None, signature, None)
-  assert found == ('(width: int, table: dict = ...)', None)
+  shortened = api_pages._signature(None, '', '', None, None, signature, None)
+  assert shortened == ('(width: int, table: dict = ...)', None)

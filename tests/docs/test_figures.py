@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 import shutil
+from typing import Any
 
 import pytest
 
+from tests.docs.blocks import blocks
 from tiger_jax.errors import DataError
 from tiger_jax.report.figures import BLOCK, Figures
 
@@ -89,6 +91,15 @@ def _blocks(figures: Figures) -> list[tuple[str, str]]:
   ]
 
 
+def _flat(values: dict[str, Any]) -> set[tuple[str, str]]:
+  """Returns the path and the value of each entry of nested dicts."""
+  flat = set()
+  for key, value in values.items():
+    entries = _flat(value) if isinstance(value, dict) else {('', repr(value))}
+    flat |= {(f'{key}.{path}', text) for path, text in entries}
+  return flat
+
+
 def _replace(path: Path, old: str, new: str) -> None:
   text = path.read_text()
   assert text.count(old) == 1
@@ -118,6 +129,16 @@ def test_the_quickstart_shows_the_measured_output(figures):
   for name, text in _blocks(figures):
     if name in _QUICKSTART:
       assert text == figures.block(name), 'run tiger_jax.report.figures'
+
+
+def test_the_example_of_results_json_is_a_part_of_the_measured_file():
+  (example,) = (
+    json.loads(block.text)
+    for block in blocks(ROOT / 'docs' / 'evaluation.md')
+    if block.language == 'json'
+  )
+  measured = json.loads((ROOT / 'results/quickstart/results.json').read_text())
+  assert _flat(example) <= _flat(measured)
 
 
 def test_each_listed_number_is_on_an_existing_page(figures):

@@ -21,12 +21,12 @@ FILES = sorted(
 def anchors(path):
   """Returns the anchors that GitHub gives to the headings of a file."""
   text = _FENCE.sub('', path.read_text(encoding='utf-8'))
-  found = []
+  names = []
   for heading in re.findall(r'^#+ +(.+?) *$', text, re.MULTILINE):
     heading = re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', heading)
     words = re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
-    found.append(f'{words}-{found.count(words)}' if words in found else words)
-  return found
+    names.append(f'{words}-{names.count(words)}' if words in names else words)
+  return names
 
 
 @pytest.mark.parametrize(

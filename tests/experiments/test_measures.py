@@ -71,8 +71,8 @@ def test_groups_equal_values_worked_by_hand():
     [*range(12), 1],  # Training has 0 -> 1 -> ... -> 10; the test is 11 -> 1.
   ])  # fmt: skip
   result = groups(dataset, split(dataset, 'test'))
-  assert result['memorisation'].tolist() == [True, True, False, False]
-  assert result['generalisation'].tolist() == [False, False, True, True]
+  assert result['memorization'].tolist() == [True, True, False, False]
+  assert result['generalization'].tolist() == [False, False, True, True]
   assert result['history of up to 5'].tolist() == [True, True, True, False]
   assert result['history of over 10'].tolist() == [False, False, False, True]
   # Each target occurs twice in training.
@@ -85,7 +85,7 @@ def test_transitions_are_within_one_user():
   result = groups(dataset, split(dataset, 'test'))
   # Items 1 and 2 are adjacent in the array of all training items, but belong to
   # different users.
-  assert not result['memorisation'][1]
+  assert not result['memorization'][1]
 
 
 def _two_rankings(num_users=30, k=8, num_items=12):

@@ -311,8 +311,8 @@ def test_metrics_of_groups_equal_values_worked_by_hand():
   assert rows['all']['recall@10'] == 0.75
   assert rows['all']['share'] == 1
   # The second user bought 1 and then 2 in training.
-  assert rows['memorisation']['share'] == 0.25
-  assert rows['memorisation']['recall@10'] == 1
-  assert rows['memorisation']['proven'] == rows['all']['proven'] == 0.5
-  assert rows['memorisation']['ndcg@10'] == pytest.approx(1 / np.log2(3))
-  assert rows['generalisation']['recall@10'] == pytest.approx(2 / 3)
+  assert rows['memorization']['share'] == 0.25
+  assert rows['memorization']['recall@10'] == 1
+  assert rows['memorization']['proven'] == rows['all']['proven'] == 0.5
+  assert rows['memorization']['ndcg@10'] == pytest.approx(1 / np.log2(3))
+  assert rows['generalization']['recall@10'] == pytest.approx(2 / 3)

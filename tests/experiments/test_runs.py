@@ -246,7 +246,7 @@ def test_experiments_on_trained_models_write_their_rows(tmp_path):
     'the best', 'T=1.0', 'T=2.0',
   ]  # fmt: skip
   table = run(tiny('breakdown'), tmp_path / 'breakdown')
-  assert '| SASRec, memorisation |' in table and '| TIGER, all |' in table
+  assert '| SASRec, memorization |' in table and '| TIGER, all |' in table
   table = run(tiny('ensemble'), tmp_path / 'ensemble')
   rows = [line for line in table.splitlines() if line.startswith('| ')]
   assert any('| fixed weight |' in row for row in rows)

@@ -1,16 +1,17 @@
 """Tests that the notebook runs, and that it is stored without outputs."""
 
 from pathlib import Path
+import re
 
 import nbformat
 import pytest
 
-from docs.notebook import COPY, SOURCE, execute
+from docs.notebook import COPY, SOURCE, config_digest, execute
 from tests.small import ROOT
 
 # Texts of the notebook, and replacements that shorten the training runs.
 SHORT = {
-  "'train.steps': 1000": "'train.steps': 30, 'dataset.synthetic_users': 300, "
+  "'train.steps': 800": "'train.steps': 30, 'dataset.synthetic_users': 300, "
   "'train.batch_size': 64, 'train.optimizer.warmup_steps': 5",
   "'train.evaluate_every': 200": "'train.evaluate_every': 10",
   "'train.steps': 300": "'train.steps': 40",
@@ -43,7 +44,7 @@ def test_every_cell_runs_with_short_training(notebook, tmp_path):
   for expected in ('recall@10: ', 'all proven: True', 'temperature 3.0',
                    'For user u0'):  # fmt: skip
     assert expected in printed
-  assert (tmp_path / 'runs/my_shop/results.json').exists()
+  assert (tmp_path / 'runs/example_shop/results.json').exists()
 
 
 @pytest.mark.slow
@@ -63,7 +64,10 @@ def test_the_notebook_is_stored_without_outputs(notebook):
 
 def test_the_copy_in_the_docs_has_the_same_cells_with_outputs(notebook):
   copy = nbformat.read(COPY, as_version=4)
-  assert [x.source for x in copy.cells] == [x.source for x in notebook.cells]
+  is_equal = [x.source for x in copy.cells] == [
+    x.source for x in notebook.cells
+  ]
+  assert is_equal, 'the cells of docs/colab.ipynb differ: run `make notebook`'
   pictures = [
     x
     for cell in copy.cells
@@ -71,6 +75,18 @@ def test_the_copy_in_the_docs_has_the_same_cells_with_outputs(notebook):
     if 'image/png' in x.get('data', ())
   ]
   assert len(pictures) >= 3
+
+
+def test_the_outputs_in_the_docs_are_those_of_the_configs(notebook):
+  stored = nbformat.read(COPY, as_version=4).metadata.get('config_digest')
+  is_equal = stored == config_digest(notebook)
+  assert is_equal, 'configs changed after docs/colab.ipynb: run `make notebook`'
+
+
+def test_the_training_in_the_docs_took_less_than_three_minutes():
+  printed = '\n'.join(texts(nbformat.read(COPY, as_version=4)))
+  (seconds,) = re.findall(r'The run took (\d+) s', printed)
+  assert int(seconds) < 180
 
 
 @pytest.mark.parametrize('path', [SOURCE, COPY])

@@ -2,25 +2,16 @@
 
 import html
 import re
-import shutil
 import subprocess
 
 import pytest
 
+from docs import screenshots
 from tests.report.test_page import HOSTILE, with_texts
 from tiger_jax.report import page
 from tiger_jax.stages.report import read_run
 
-CHROMIUM = next(
-  filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'chrome'))),
-  None,
-)
-FLAGS = (
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
-  '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--enable-logging=stderr',
-  '--virtual-time-budget=2000', '--window-size=1300,1200', '--dump-dom',
-)  # fmt: skip
+CHROMIUM = screenshots.find_chromium()
 # The narrowest window of Chromium is wider than a phone, so the page is
 # measured in a frame.
 FRAME = """<!doctype html><iframe style="width:{width}px;height:900px;border:0"
@@ -40,7 +31,7 @@ addEventListener('load', function () {{
 
 pytestmark = pytest.mark.skipif(
   CHROMIUM is None,
-  reason='needs a program `chromium` on PATH: apt-get install chromium',
+  reason=screenshots.NEEDS_CHROMIUM,
 )
 
 
@@ -54,7 +45,9 @@ def test_the_report_fits_the_window_and_shows_tips(trained, tmp_path, width):
   done = subprocess.run(
     [
       CHROMIUM,
-      *FLAGS,
+      *screenshots.FLAGS,
+      '--enable-logging=stderr',
+      '--dump-dom',
       f'--user-data-dir={tmp_path / "profile"}',
       path.as_uri(),
     ],

@@ -20,8 +20,12 @@ def report(workdir):
   return typed.run(*flags, cwd=workdir.parent)
 
 
-def forget_user_results(workdir):
+def make_older(workdir):
   """Makes the evaluation look as if an older version had made it."""
+  path = workdir / 'results.json'
+  text = path.read_text()
+  assert '"neighbor_agreement"' in text
+  path.write_text(text.replace('neighbor_', 'neighbour_'))
   stage = workdir / 'evaluation' / 'stage.json'
   record = json.loads(stage.read_text())
   for name in ('users.npz', 'users.json'):
@@ -42,12 +46,13 @@ def test_the_report_of_a_finished_run_is_made_again(trained, workdir):
 
 
 def test_the_report_of_an_older_run_says_how_to_add_user_results(workdir):
-  forget_user_results(workdir)
+  make_older(workdir)
   done = report(workdir)
   assert (done.code, done.err) == (0, '')
   text = Page((workdir / 'report.html').read_text()).text
   assert 'remove the folder run/evaluation and run' in text
   assert '--workdir=run --mode=evaluate' in text
+  assert 'Do similar items share codes?' in text
 
 
 def test_a_run_without_an_evaluation_is_refused(workdir):
@@ -86,7 +91,7 @@ def test_damaged_results_are_refused(workdir):
 
 
 def test_a_new_stage_removes_the_old_report(workdir):
-  run_stage(workdir, 'data', '0' * 64, lambda _: None, about={})
+  run_stage(workdir, 'data', '0' * 64, lambda _: None, metadata={})
   assert not (workdir / 'report.html').exists()
 
 

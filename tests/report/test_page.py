@@ -1,14 +1,16 @@
 """Tests the report of a small run, also with odd titles and missing data."""
 
 import dataclasses
+import html
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
 
 from tests.report.reports import Page
-from tiger_jax.config import Config
+from tiger_jax.config import Config, command_line
 from tiger_jax.report import page, sections, user_sections
 from tiger_jax.report.finished_run import FinishedRun
 from tiger_jax.stages.report import read_run
@@ -176,6 +178,22 @@ def test_the_page_shows_the_funnel_and_the_changed_settings(run, source):
   assert str(run.config.dataset.source_dir) not in source
 
 
+def test_a_command_copied_from_the_page_has_the_same_config(run):
+  dataset = dataclasses.replace(run.config.dataset, source_dir='x')
+  ids = dataclasses.replace(run.config.semantic_ids, shared_with=('x', 'x'))
+  config = dataclasses.replace(run.config, dataset=dataset, semantic_ids=ids)
+  source = page.render(dataclasses.replace(run, config=config, users=None))
+  assert source.count('Replace <code>PATH</code> with the path') > 1
+  texts = re.findall('<pre>(.*?)</pre>', source.replace('PATH', 'x'), re.DOTALL)
+  first, *others = (
+    command_line.parse(shlex.split(html.unescape(re.sub('<.+?>', '', x)))[2:])
+    for x in texts
+  )
+  assert first.config == config and others
+  for x in others:
+    assert (x.config, x.mode, x.workdir) == (config, 'evaluate', run.workdir)
+
+
 def test_only_the_last_name_of_a_path_is_shown():
   shown = sections._shown
   assert shown('embedding.path', '/home/me/vectors.npy') == '.../vectors.npy'
@@ -273,6 +291,8 @@ def test_missing_data_of_an_older_version_is_named(run):
   assert parsed.sections == SECTIONS
   text = parsed.text
   assert 'The command is not known' in text
+  assert "call tiger_jax.run(config, 'NEW_FOLDER') in Python" in text
+  assert 'CONFIG' not in text and 'call tiger_jax.run with its' in text
   for sentence in (
     'Confidence intervals need', 'Metrics of groups need',
     'Measures of diversity need', 'Lists of shoppers need',

@@ -33,8 +33,8 @@ def _measured(ids, **changes):
     'unique_prefix_rate': levels[::-1],
     'collision_rate': levels,
     'reconstruction_error': levels,
-    'neighbour_agreement': levels,
-    'neighbour_agreement_by_chance': [x / 2 for x in levels],
+    'neighbor_agreement': levels,
+    'neighbor_agreement_by_chance': [x / 2 for x in levels],
     'category_purity': levels[::-1],
     'category_purity_by_chance': [x / 3 for x in levels],
     'collision_histogram': {'1': len(counts)},
@@ -151,8 +151,8 @@ def test_collisions_and_measures_are_drawn_by_level():
     (unique, 'unique_prefix_rate', 'different ID prefixes per item'),
     (unique, 'collision_rate', 'share of items that collide'),
     (error, 'reconstruction_error', 'share of the variance'),
-    (neighbors, 'neighbour_agreement', '10 nearest neighbors'),
-    (neighbors, 'neighbour_agreement_by_chance', 'two random items'),
+    (neighbors, 'neighbor_agreement', '10 nearest neighbors'),
+    (neighbors, 'neighbor_agreement_by_chance', 'two random items'),
     (purity, 'category_purity', 'real categories'),
     (purity, 'category_purity_by_chance', 'shuffled categories'),
   ):
@@ -164,9 +164,7 @@ def test_collisions_and_measures_are_drawn_by_level():
 
 
 def test_missing_measures_are_labeled_as_not_applicable():
-  measured = _measured(
-    _FEW, reconstruction_error=None, neighbour_agreement=None
-  )
+  measured = _measured(_FEW, reconstruction_error=None, neighbor_agreement=None)
   axes = pictures.codes_figure(_FEW, measured).axes
   for panel in axes[3:5]:
     assert [text.get_text() for text in panel.texts] == ['does not apply']

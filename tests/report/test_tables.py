@@ -1,5 +1,7 @@
 """Tests RESULTS.md and the checks of its records."""
 
+import importlib
+import itertools
 import json
 from pathlib import Path
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 from tiger_jax.errors import DataError
 from tiger_jax.evaluation.metrics import RANKING
 from tiger_jax.report import records, tables
+from tiger_jax.report.paper import without_variant
 
 
 def record(**changes):
@@ -202,6 +205,19 @@ def test_results_md_is_up_to_date():
   root = Path(__file__).parents[2]
   made = tables.make_results(root / 'results')
   assert (root / 'RESULTS.md').read_text(encoding='utf-8') == made
+
+
+def test_rows_have_the_order_of_their_experiment():
+  all_records = records.read_all(Path(__file__).parents[2] / 'results')
+  for (experiment, _), group in itertools.groupby(
+    all_records, lambda record: (record['experiment'], record['dataset'])
+  ):
+    kind = without_variant(experiment)
+    config = importlib.import_module(f'configs.paper.{kind}').get_config
+    table = config(experiment[len(kind) + 1 :]).table
+    ordered = sorted(group, key=lambda record: record['order'])
+    runs = [x['run'] for x in ordered if x['run'] in table]
+    assert runs == sorted(runs, key=table.index), experiment
 
 
 def test_every_record_has_the_common_fields():

@@ -47,13 +47,13 @@ def with_rows(count):
   return file.getvalue() + b'\0' * 64
 
 
-def write(folder, name, data, about):
+def write(folder, name, data, metadata):
   folder.mkdir(exist_ok=True)
   (folder / f'{name}.npz').write_bytes(data)
-  if isinstance(about, dict):
-    about = about | {'sha256': hashlib.sha256(data).hexdigest()}
-    about = json.dumps(about)
-  (folder / f'{name}.json').write_text(about)
+  if isinstance(metadata, dict):
+    metadata = metadata | {'sha256': hashlib.sha256(data).hexdigest()}
+    metadata = json.dumps(metadata)
+  (folder / f'{name}.json').write_text(metadata)
 
 
 def assert_damaged(load, folder):
@@ -108,7 +108,7 @@ def test_refuses_archive_members_that_share_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'about',
+  'metadata',
   [
     '[' * 100_000,
     '[]',
@@ -126,13 +126,13 @@ def test_refuses_archive_members_that_share_bytes(tmp_path):
     IDS | {'provenance': 7},
   ],
 )
-def test_refuses_invalid_json_of_ids(tmp_path, about):
-  write(tmp_path, 'semantic_ids', archive(codes=CODES), about)
+def test_refuses_invalid_json_of_ids(tmp_path, metadata):
+  write(tmp_path, 'semantic_ids', archive(codes=CODES), metadata)
   assert_damaged(SemanticIds.load, tmp_path)
 
 
 @pytest.mark.parametrize(
-  ('about', 'rows'),
+  ('metadata', 'rows'),
   [
     ({'capacity': None}, [0, 1, 2]),
     ({'capacity': '9'}, [0, 1, 2]),
@@ -151,9 +151,9 @@ def test_refuses_invalid_json_of_ids(tmp_path, about):
     ({}, [[0, 1, 2]]),
   ],
 )
-def test_refuses_invalid_catalogs(tmp_path, about, rows):
+def test_refuses_invalid_catalogs(tmp_path, metadata, rows):
   data = archive(codes=CODES, rows=np.array(rows))
-  write(tmp_path, 'catalog', data, CATALOG | about)
+  write(tmp_path, 'catalog', data, CATALOG | metadata)
   assert_damaged(Catalog.load, tmp_path)
 
 
@@ -165,34 +165,34 @@ def test_a_catalog_of_immense_capacity_takes_little_memory(tmp_path):
   assert catalog.contains(CODES).all()
 
 
-def _drop(arrays, about):
+def _drop(arrays, metadata):
   del arrays[next(iter(arrays))]
 
 
-def _flatten(arrays, about):
+def _flatten(arrays, metadata):
   for name in arrays:
     arrays[name] = arrays[name].ravel()
 
 
-def _change_dim(arrays, about):
-  about['dim'] += 1
+def _change_dim(arrays, metadata):
+  metadata['dim'] += 1
 
 
-def _change_quantizer(arrays, about):
-  about['quantizer'] = 'os.system'
+def _change_quantizer(arrays, metadata):
+  metadata['quantizer'] = 'os.system'
 
 
-def _nest(arrays, about):
+def _nest(arrays, metadata):
   name = next(iter(arrays))
   arrays[f'{name}/0/0/0'] = arrays[name]
 
 
-def _change_collisions(arrays, about):
-  about['collisions'] = 'any'
+def _change_collisions(arrays, metadata):
+  metadata['collisions'] = 'any'
 
 
-def _enlarge_dim(arrays, about):
-  about['dim'] = 10**30
+def _enlarge_dim(arrays, metadata):
+  metadata['dim'] = 10**30
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_refuses_invalid_tokenizers(tmp_path, change):
   assert Tokenizer.load(tmp_path).dim == 4
   with np.load(tmp_path / 'tokenizer.npz') as file:
     arrays = dict(file)
-  about = json.loads((tmp_path / 'tokenizer.json').read_text())
-  change(arrays, about)
-  write(tmp_path, 'tokenizer', archive(**arrays), about)
+  metadata = json.loads((tmp_path / 'tokenizer.json').read_text())
+  change(arrays, metadata)
+  write(tmp_path, 'tokenizer', archive(**arrays), metadata)
   assert_damaged(Tokenizer.load, tmp_path)
 
 

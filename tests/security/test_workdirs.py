@@ -141,10 +141,10 @@ def test_refuses_settings_that_are_too_large(copy, section, field, value):
 
 
 @pytest.mark.parametrize(
-  'about', [[], None, {'config': []}, {'config': {'model': 3}}]
+  'metadata', [[], None, {'config': []}, {'config': {'model': 3}}]
 )
-def test_refuses_a_record_without_the_expected_structure(copy, about):
-  change(copy, 'train', lambda record: record.update(about=about))
+def test_refuses_a_record_without_the_expected_structure(copy, metadata):
+  change(copy, 'train', lambda record: record.update(about=metadata))
   assert 'stage.json' in load_error(copy)
 
 

@@ -91,8 +91,8 @@ def test_measure_equals_values_worked_out_by_hand():
     # The squared error of the mean (10/3, 2, 7) is 400/3 + 32.
     'reconstruction_error': pytest.approx([56 * 3 / 496, 8 * 3 / 496]),
     'category_purity': [4 / 6, 5 / 6],
-    'neighbour_agreement': agreement,
-    'neighbour_agreement_by_chance': agreement,
+    'neighbor_agreement': agreement,
+    'neighbor_agreement_by_chance': agreement,
     'worst_collision': 3,
     'collision_histogram': {'1': 3, '3': 1},
     'duplicate_items': 2,
@@ -150,7 +150,7 @@ def _slow(codes, category):
     result['collision_rate'].append(sum(s for s in sizes if s > 1) / n)
     result['unique_prefix_rate'].append(len(groups) / n)
     result['category_purity'].append(sum(largest_category) / n)
-    result['neighbour_agreement_by_chance'].append(np.mean(same))
+    result['neighbor_agreement_by_chance'].append(np.mean(same))
   result['collision_histogram'] = {
     str(k): v for k, v in collections.Counter(sizes).items()
   }
@@ -177,7 +177,7 @@ def test_measure_equals_slow_loops(seed, num_codes, num_categories):
     assert measured['dead_codes'][level] == np.sum(shares == 0)
     assert measured['perplexity'][level] == pytest.approx(np.exp(entropy))
   assert all(0 < usage <= 1 for usage in measured['usage'])
-  for name in ('collision_rate', 'neighbour_agreement'):
+  for name in ('collision_rate', 'neighbor_agreement'):
     assert (np.diff(measured[name]) <= 0).all()
   for name in ('unique_prefix_rate', 'category_purity'):
     assert (np.diff(measured[name]) >= 0).all()
@@ -203,9 +203,9 @@ def test_neighbor_agreement_equals_scikit_learn():
   measured = quality.measure(
     _ids(codes, (2, 2)), x, _NO_RECONSTRUCTION, ['a'] * 300
   )
-  assert measured['neighbour_agreement'] == pytest.approx(expected)
-  assert measured['neighbour_agreement'][1] > 0.5
-  assert measured['neighbour_agreement_by_chance'][1] < 0.3
+  assert measured['neighbor_agreement'] == pytest.approx(expected)
+  assert measured['neighbor_agreement'][1] > 0.5
+  assert measured['neighbor_agreement_by_chance'][1] < 0.3
 
 
 def test_purity_of_unrelated_categories_equals_purity_by_chance():
@@ -278,11 +278,11 @@ def test_samples_are_fixed_and_representative(tmp_path):
     for _ in range(2)
   )
   assert measured == repeated
-  sampled = ('neighbour_agreement', 'reconstruction_error')
+  sampled = ('neighbor_agreement', 'reconstruction_error')
   for name in sampled:
     assert measured[name] != exact[name]
     np.testing.assert_allclose(measured[name], exact[name], atol=0.15)
-  assert measured['neighbour_agreement'][0] == 1
+  assert measured['neighbor_agreement'][0] == 1
   assert {k: v for k, v in measured.items() if k not in sampled} == {
     k: v for k, v in exact.items() if k not in sampled
   }
@@ -309,9 +309,9 @@ def test_one_item_can_be_measured():
   ids = _ids(np.zeros((1, 2), np.int64), (3, 3))
   codebooks = (jnp.ones((3, 2)), jnp.ones((3, 2)))
   measured = quality.measure(ids, np.ones((1, 2)), _Sums(codebooks), ['a'])
-  assert measured['neighbour_agreement'] is None
+  assert measured['neighbor_agreement'] is None
   assert measured['reconstruction_error'] is None
-  assert measured['neighbour_agreement_by_chance'] == [0, 0]
+  assert measured['neighbor_agreement_by_chance'] == [0, 0]
   assert measured['category_purity'] == [1, 1]
   assert measured['constant_dimensions'] == 2
   assert ' - (0.0) ' in quality.format_table(measured)
@@ -324,8 +324,8 @@ def test_equal_items_can_be_measured():
     ids, x, _Sums((jnp.array(x[:1]),)), ['Unknown'] * 5
   )
   assert measured['reconstruction_error'] is None
-  assert measured['neighbour_agreement'] == [1]
+  assert measured['neighbor_agreement'] == [1]
   assert measured['duplicate_items'] == measured['worst_collision'] == 5
   assert measured['constant_dimensions'] == 3
   zeros = quality.measure(ids, x * 0, _NO_RECONSTRUCTION, ['Unknown'] * 5)
-  assert zeros['neighbour_agreement'] == [1]
+  assert zeros['neighbor_agreement'] == [1]

@@ -31,7 +31,7 @@ def test_a_model_is_served_from_its_old_stages_after_they_were_replaced(
   workdir = shutil.copytree(trained, tmp_path / 'run')
   expected = Recommender.from_workdir(workdir).recommend(['A001'], 3)
   for name in ('data', 'semantic_ids', 'embedding'):
-    run_stage(workdir, name, 64 * 'f', lambda folder: None, about={})
+    run_stage(workdir, name, 64 * 'f', lambda folder: None, metadata={})
   assert not list((workdir / 'data').glob('*.npz'))
   assert Recommender.from_workdir(workdir).recommend(['A001'], 3) == expected
   (replaced,) = workdir.glob('semantic_ids.*')

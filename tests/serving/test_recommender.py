@@ -199,11 +199,11 @@ def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
     request(num_histories, length, k, deny=[f'i{100 + k}'], exclude_seen=True)
     request(num_histories, length, k, temperature=temperature, seed=k)
 
-  for num_histories in (1, 8, 32):
+  for num_histories in (1, 8):
     for length in (2, 4):
       request_all(num_histories, length, 10, 1.0)
   compiled = tiger._search._cache_size()
-  for num_histories, length, k in ((7, 1, 3), (2, 3, 9), (31, 9, 1), (1, 1, 7)):
+  for num_histories, length, k in ((7, 1, 3), (2, 9, 1), (1, 1, 7)):
     request_all(num_histories, length, k, 0.5 + k)
     request(num_histories, length, k, allow=['i100', 'i103'])
   assert tiger._search._cache_size() == compiled

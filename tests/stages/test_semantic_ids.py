@@ -107,6 +107,14 @@ def test_resume_refuses_a_checkpoint_with_different_settings(tmp_path):
     )
 
 
+def test_the_quality_of_an_older_version_gets_new_names(tmp_path):
+  old = {'items': 9, 'neighbour_agreement_by_chance': [1]}
+  (tmp_path / 'quality.json').write_text(json.dumps(old))
+  assert semantic_ids.load_quality(tmp_path) == {
+    'items': 9, 'neighbor_agreement_by_chance': [1],
+  }  # fmt: skip
+
+
 @pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
 def test_unique_ids_need_no_extra_code(tmp_path, collisions):
   config = make_config(

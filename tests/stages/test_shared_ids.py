@@ -65,13 +65,13 @@ def _workdir(path, name, embedding, num_items=20, dim=6):
     name, items, ('u',), np.zeros(3, np.int32), np.array([0, 3], np.int64)
   )
   path.mkdir()
-  run_stage(path, 'data', fingerprint('x'), dataset.save, about={})
+  run_stage(path, 'data', fingerprint('x'), dataset.save, metadata={})
 
   def embed(folder):
     np.save(folder / 'embeddings.npy', make_embeddings(num_items, dim=dim))
 
-  about = {'config': {'embedding': embedding}}
-  run_stage(path, 'embedding', fingerprint(name), embed, about=about)
+  metadata = {'config': {'embedding': embedding}}
+  run_stage(path, 'embedding', fingerprint(name), embed, metadata=metadata)
   return str(path)
 
 

@@ -34,11 +34,11 @@ def test_a_model_without_training_needs_no_checkpoint(tmp_path):
 
 def test_is_finished_compares_the_settings(tmp_path):
   config = dataclasses.replace(CONFIG, model=ModelConfig(max_history=3))
-  about = {'config': dataclasses.asdict(config)}
+  metadata = {'config': dataclasses.asdict(config)}
   assert not training.is_finished(config, [tmp_path])
-  run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, about=about)
+  run_stage(tmp_path, 'train', 64 * 'a', lambda folder: None, metadata=metadata)
   # The first training was set aside, but it still counts as finished.
-  run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, about={})
+  run_stage(tmp_path, 'train', 64 * 'b', lambda folder: None, metadata={})
   assert training.is_finished(config, [tmp_path / 'other', tmp_path])
   spread = dataclasses.replace(config, parallel=ParallelConfig(2, 2))
   assert training.is_finished(spread, [tmp_path])

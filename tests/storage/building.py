@@ -20,7 +20,7 @@ class Builder:
 
 def stage(workdir, wanted, build, **changes):
   return run_stage(
-    workdir, 'stage', wanted, build, about={'of': wanted[:3]}, **changes
+    workdir, 'stage', wanted, build, metadata={'of': wanted[:3]}, **changes
   )
 
 

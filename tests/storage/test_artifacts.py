@@ -24,7 +24,7 @@ def test_builds_once(tmp_path):
   assert new
   assert made.folder == tmp_path / 'run' / 'stage'
   assert made.fingerprint == ONE
-  assert made.about == {'of': ONE[:3]}
+  assert made.metadata == {'of': ONE[:3]}
   assert made.seconds >= 0
   assert (made.folder / 'result').read_text() == 'made'
   before = (made.folder / 'stage.json').stat().st_mtime_ns

@@ -60,7 +60,7 @@ def _config(folder):
 
 
 def _stage(folder):
-  run_stage(folder, 'data', fingerprint(1), lambda folder: None, about={})
+  run_stage(folder, 'data', fingerprint(1), lambda folder: None, metadata={})
 
 
 def _results(folder):

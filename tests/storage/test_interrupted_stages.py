@@ -129,7 +129,7 @@ if point != 'building':
     return real(self, target)
   setattr(pathlib.Path, rename, die)
 artifacts.run_stage(
-  pathlib.Path(folder), 'stage', wanted, build, about={}, resumable=True
+  pathlib.Path(folder), 'stage', wanted, build, metadata={}, resumable=True
 )
 """
 

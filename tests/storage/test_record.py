@@ -12,7 +12,7 @@ from tiger_jax.storage import record
 from tiger_jax.storage.fingerprints import fingerprint
 
 ONE = fingerprint('one')
-ABOUT = {'config': {'seed': 1}, 'environment': {'tiger_jax': '0.4.2'}}
+METADATA = {'config': {'seed': 1}, 'environment': {'tiger_jax': '0.4.2'}}
 
 
 @pytest.fixture(name='folder')
@@ -25,7 +25,7 @@ def _folder(tmp_path):
   (folder / 'picture.png').write_bytes(b'png')
   (folder / 'checkpoints').mkdir()
   (folder / 'checkpoints' / 'meta.json').write_text('{}')
-  record.write(folder, ONE, 1.5, ABOUT)
+  record.write(folder, ONE, 1.5, METADATA)
   return folder
 
 
@@ -44,7 +44,7 @@ def read_error(folder, **options):
 
 
 def test_reads_what_was_written(folder):
-  expected = record.Artifact(folder, ONE, 1.5, ABOUT)
+  expected = record.Artifact(folder, ONE, 1.5, METADATA)
   assert record.read(folder) == expected
   assert record.read(folder, thorough=True) == expected
   written = json.loads((folder / record.NAME).read_text())

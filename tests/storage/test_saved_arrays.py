@@ -14,11 +14,11 @@ from tiger_jax.storage.arrays import read_arrays, save_arrays, saved_arrays
 ARRAYS = {'codes': np.arange(12, dtype=np.int32).reshape(4, 3)}
 
 
-def write(folder, data, about=None):
+def write(folder, data, metadata=None):
   """Writes a file of arrays with a correct digest."""
-  about = {'sha256': hashlib.sha256(data).hexdigest()} | (about or {})
+  metadata = {'sha256': hashlib.sha256(data).hexdigest()} | (metadata or {})
   (folder / 'a.npz').write_bytes(data)
-  (folder / 'a.json').write_text(json.dumps(about))
+  (folder / 'a.json').write_text(json.dumps(metadata))
 
 
 def load(folder):
@@ -40,9 +40,9 @@ def make_npz(shape, **options):
 
 def test_reads_what_was_saved(tmp_path):
   save_arrays(tmp_path, 'a', ARRAYS, {'name': 'x'})
-  with saved_arrays(tmp_path, 'a', 'table') as (arrays, about):
+  with saved_arrays(tmp_path, 'a', 'table') as (arrays, metadata):
     np.testing.assert_array_equal(arrays['codes'], ARRAYS['codes'])
-    assert about['name'] == 'x'
+    assert metadata['name'] == 'x'
   assert sorted(x.name for x in tmp_path.iterdir()) == ['a.json', 'a.npz']
 
 

@@ -176,13 +176,13 @@ class Catalog(Trie):
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the items to a folder atomically."""
     codes, rows = self.items()
-    about = {
+    metadata = {
       'level_sizes': self.level_sizes,
       'capacity': self.capacity,
       'num_rows': int(self.arrays.num_rows),
     }
     arrays = {'codes': codes, 'rows': rows}
-    save_arrays(folder, 'catalog', arrays, about)
+    save_arrays(folder, 'catalog', arrays, metadata)
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Catalog':
@@ -196,12 +196,12 @@ class Catalog(Trie):
     """
     with saved_arrays(folder, 'catalog', 'catalog', 'save it again') as (
       arrays,
-      about,
+      metadata,
     ):
       codes, rows = arrays['codes'], arrays['rows']
-      capacity = min(about['capacity'], 2**20 + 64 * len(codes))
-      catalog = cls.from_codes(codes, about['level_sizes'], rows, capacity)
-      num_rows = about['num_rows']
+      capacity = min(metadata['capacity'], 2**20 + 64 * len(codes))
+      catalog = cls.from_codes(codes, metadata['level_sizes'], rows, capacity)
+      num_rows = metadata['num_rows']
       if not rows.max() < num_rows < 2**31:
         raise ValueError(f'num_rows is {num_rows}')
       return catalog._with_num_rows(num_rows)

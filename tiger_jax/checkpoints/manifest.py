@@ -21,12 +21,12 @@ _MAX_BYTES = 2**22
 _MAX_ENTRIES = 2**15
 
 
-def write(folder: Path, about: dict[str, Any]) -> None:
+def write(folder: Path, metadata: dict[str, Any]) -> None:
   """Records the size and sha256 of all files, and waits for all disk writes.
 
   Args:
     folder: The folder, with complete files.
-    about: JSON that identifies the folder among similar ones.
+    metadata: JSON that identifies the folder among similar ones.
   """
   names = sorted(_sizes(folder))
   folders = [path for path in folder.rglob('*') if path.is_dir()]
@@ -36,19 +36,19 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     records = pool.map(_size_and_digest, [folder / name for name in names])
     recorded = dict(zip(names, records, strict=True))
     list(synced)
-  (folder / NAME).write_bytes(_encode({'about': about, 'files': recorded}))
+  (folder / NAME).write_bytes(_encode({'about': metadata, 'files': recorded}))
   for path in (folder / NAME, folder):
     sync(path)
 
 
 def check(
-  folder: Path, about: dict[str, Any], prefixes: tuple[str, ...] = ('',)
+  folder: Path, metadata: dict[str, Any], prefixes: tuple[str, ...] = ('',)
 ) -> None:
   """Checks that the files are unchanged since the manifest was written.
 
   Args:
     folder: The folder.
-    about: The JSON that was given to `write`.
+    metadata: The JSON that was given to `write`.
     prefixes: Only files whose names begin with one of these are checked.
 
   Raises:
@@ -57,8 +57,10 @@ def check(
     OSError: A file cannot be read.
   """
   manifest = _read(folder)
-  if manifest['about'] != about:
-    raise ValueError(f'{NAME} belongs to {manifest["about"]}, not to {about}')
+  if manifest['about'] != metadata:
+    raise ValueError(
+      f'{NAME} belongs to {manifest["about"]}, not to {metadata}'
+    )
   recorded = _select(manifest['files'], prefixes)
   sizes = _select(_sizes(folder), prefixes)
   if missing := sorted(recorded.keys() - sizes.keys()):

@@ -59,7 +59,7 @@ def config_of(
     DataError: The record has unknown fields or values, or `check` failed.
   """
   path = artifact.folder / record.NAME
-  values = artifact.about.get('config')
+  values = artifact.metadata.get('config')
   if values is None:
     raise DataError(
       f'{path} is damaged (it has no config): remove {artifact.folder} and run '
@@ -68,7 +68,7 @@ def config_of(
   if unknown := _unknown(Config(), _without_retired(values), 'config'):
     raise DataError(
       f'the run in {artifact.folder.parent} was made by '
-      f'{record.writer(artifact.about)} of tiger_jax, and '
+      f'{record.writer(artifact.metadata)} of tiger_jax, and '
       f'{SHOWN.repr(unknown[0])} of {path} is not a field of this version, '
       f'{tiger_jax.__version__}: use that version, or another --workdir'
     )
@@ -78,7 +78,7 @@ def config_of(
     return config
   except UsageError as error:
     raise DataError(
-      f'{path}, made by {record.writer(artifact.about)}: {error}; choose '
+      f'{path}, made by {record.writer(artifact.metadata)}: {error}; choose '
       'another --workdir'
     ) from error
 

@@ -17,9 +17,9 @@ def groups(
 ) -> dict[str, Bool[np.ndarray, ' n']]:
   """Returns a mask of the users in each group.
 
-  A user is in the group `memorisation` if the training data of any user contain
+  A user is in the group `memorization` if the training data of any user contain
   the transition from the last item of the history to the target. All other
-  users are in the group `generalisation` (arXiv 2603.19809).
+  users are in the group `generalization` (arXiv 2603.19809).
   """
   target = dataset.history[examples.end]
   training_items = dataset.history[training_positions(dataset)]
@@ -32,8 +32,8 @@ def groups(
   )
   return {
     'all': np.ones(len(target), bool),
-    'memorisation': is_memorized,
-    'generalisation': ~is_memorized,
+    'memorization': is_memorized,
+    'generalization': ~is_memorized,
     'history of up to 5': length <= 5,
     'history of 6 to 10': (length > 5) & (length <= 10),
     'history of over 10': length > 10,

@@ -95,7 +95,7 @@ class Figures:
     for figure in self.spec['figures']:
       if figure['page'] != page:
         continue
-      expected = self.filled(figure)
+      expected = self.expected_text(figure)
       if expected not in rest:
         yield f'{page}: expected "{expected}"'
       rest = rest.replace(expected, '')
@@ -105,7 +105,7 @@ class Figures:
       around = rest[max(0, match.start() - 40) : match.end() + 20]
       yield f'{page}: "{match[0]}" has no source, in "...{around}..."'
 
-  def filled(self, figure: dict[str, Any]) -> str:
+  def expected_text(self, figure: dict[str, Any]) -> str:
     """Returns the text that a page must have.
 
     Raises:
@@ -173,10 +173,10 @@ class Figures:
   def _excerpt(self, file: str, section: str) -> dict[str, dict[str, str]]:
     """Returns the first table below a heading of a page, by its rows."""
     text = (self.root / file).read_text(encoding='utf-8')
-    below = text.partition(f'\n## {section}\n')[2]
+    below = text.partition(f'# {section}\n')[2]
     table = re.search(r'(^\|.*\n)+', below, re.MULTILINE)
     if table is None:
-      raise DataError(f'{file} has no table below "## {section}"')
+      raise DataError(f'{file} has no table below the heading "{section}"')
     header, _, *rows = (
       [cell.strip() for cell in line.strip('|').split('|')]
       for line in table[0].splitlines()

@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any
 
 from tiger_jax.config import Config
+from tiger_jax.config.command_line import quote
+from tiger_jax.config.config_dict import holds_path
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.evaluation.users import UserResults
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -36,11 +38,36 @@ class FinishedRun:
   goodput: list[dict[str, Any]]
 
   @property
+  def path_flags(self) -> list[str]:
+    """The flags for the paths of the run, with PATH in place of each path."""
+    flags = []
+    for name, value in flat(self.config).items():
+      if holds_path(name, value):
+        # A whole path would reveal details of the machine.
+        path = 'PATH' if isinstance(value, str) else ('PATH',) * len(value)
+        flags.append(quote(f'--config.{name}={path}'.replace(' ', '')))
+    return flags
+
+  @property
   def command(self) -> str:
     """The command that repeats the run; '' if it is not known."""
-    return str(self.results.get('command', ''))
+    command = str(self.results.get('command', ''))
+    return ' '.join([command, *self.path_flags]) if command else ''
 
-  def command_for(self, mode: str) -> str:
-    """Returns the command of a mode in the folder of the run."""
-    command = self.command or 'python -m tiger_jax.main --config=CONFIG'
-    return f'{command} --workdir={self.workdir} --mode={mode}'
+  @property
+  def evaluate_command(self) -> str:
+    """The command that evaluates the run again; '' if it is not known."""
+    flags = f'{quote(f"--workdir={self.workdir}")} --mode=evaluate'
+    return f'{self.command} {flags}' if self.command else ''
+
+
+def flat(section: Any, prefix: str = '') -> dict[str, Any]:
+  """Returns the fields of a config by their paths, such as `train.steps`."""
+  values = {}
+  for field in dataclasses.fields(section):
+    value = getattr(section, field.name)
+    if dataclasses.is_dataclass(value):
+      values |= flat(value, f'{prefix}{field.name}.')
+    else:
+      values[prefix + field.name] = value
+  return values

@@ -9,9 +9,9 @@ PROVEN = """
 NOTES = {
   'breakdown': """
     The history of a user is the items before the target. A user is in the group
-    "memorisation" if anyone bought the target right after the last item of the
+    "memorization" if anyone bought the target right after the last item of the
     history in the training data. All other users are in the group
-    "generalisation" (arXiv 2603.19809). "bought" is the number of purchases of
+    "generalization" (arXiv 2603.19809). "bought" is the number of purchases of
     the target in the training data.""",
   'cold_start': """
     The users are those whose target is unseen in training. Items that a user

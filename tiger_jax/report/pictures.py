@@ -43,8 +43,8 @@ _BY_LEVEL = {
     'reconstruction_error': 'share of the variance'
   },
   'Neighbors with the same first codes': {
-    'neighbour_agreement': '10 nearest neighbors',
-    'neighbour_agreement_by_chance': 'two random items',
+    'neighbor_agreement': '10 nearest neighbors',
+    'neighbor_agreement_by_chance': 'two random items',
   },
   'Items in the main category of their first codes': {
     'category_purity': 'real categories',

@@ -1,6 +1,5 @@
 """The content of the report's sections about the run, its data and its IDs."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from tiger_jax.config.config_dict import holds_path
 from tiger_jax.data import counts
 from tiger_jax.data.item_text import plain
 from tiger_jax.report import charts
-from tiger_jax.report.finished_run import FinishedRun
+from tiger_jax.report.finished_run import FinishedRun, flat
 from tiger_jax.semantic_ids.categories import UNKNOWN, coarse_categories
 from tiger_jax.semantic_ids.ids import group_rows
 
@@ -35,20 +34,12 @@ def settings(run: FinishedRun) -> dict[str, Any]:
   """Returns the command and the settings that differ from the defaults."""
   changed = [
     (name, _shown(name, value))
-    for name, value in _flat(run.config).items()
-    if value != _flat(Config())[name]
+    for name, value in flat(run.config).items()
+    if value != flat(Config())[name]
   ]
-  paths = [
-    f'--config.{name}=PATH'
-    for name, value in _flat(run.config).items()
-    if holds_path(name, value)
-  ]
-  command = run.command
-  if command:
-    command = ' '.join([command, *paths])
   # The page breaks lines only between flags.
-  words = command.replace(' --', '\n--').splitlines()
-  return {'words': words, 'changed': changed, 'has_paths': bool(paths)}
+  words = run.command.replace(' --', '\n--').splitlines()
+  return {'words': words, 'changed': changed}
 
 
 def funnel(run: FinishedRun) -> dict[str, Any]:
@@ -115,8 +106,8 @@ def semantic_ids(run: FinishedRun) -> dict[str, Any] | None:
       'Do similar items share codes?',
       'share with the same first codes',
       {
-        '10 nearest neighbors': 'neighbour_agreement',
-        'two random items': 'neighbour_agreement_by_chance',
+        '10 nearest neighbors': 'neighbor_agreement',
+        'two random items': 'neighbor_agreement_by_chance',
       },
     ),
   ):
@@ -250,18 +241,6 @@ def _shares(values: dict[str, float]) -> list[tuple[str, float, float]]:
   total = max(sum(values.values()), 1e-9)
   order = sorted(values.items(), key=lambda x: -x[1])
   return [(name, value, value / total) for name, value in order]
-
-
-def _flat(section: Any, prefix: str = '') -> dict[str, Any]:
-  """Returns the fields of a config by their paths, such as `train.steps`."""
-  values = {}
-  for field in dataclasses.fields(section):
-    value = getattr(section, field.name)
-    if dataclasses.is_dataclass(value):
-      values |= _flat(value, f'{prefix}{field.name}.')
-    else:
-      values[prefix + field.name] = value
-  return values
 
 
 def _shown(name: str, value: Any) -> str:

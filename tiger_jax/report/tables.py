@@ -53,12 +53,11 @@ breakdown_cpu_long and ensemble_cpu_long have SASRec at full size, and a TIGER
 model that two cores train in 1.5 hours ("TIGER, two cores" in table1).
 
 **Origin.** The file of a row in `results/` contains the config of the row. The
-rows were not all made on the same day or with the same version of the code. The
-tables of TIGER without the column "proven" are older than those with this
-column. In the older tables, collision codes were assigned in the order of the
-events. In the newer tables, they were assigned in the order of a hash of the
-item ids. The command below a table repeats its runs. docs/experiments.md names
-the flags for data files on disk.
+rows were not all made with the same version of the code. Older versions
+assigned collision codes in the order of the events. This version assigns them
+in the order of a hash of the item ids. The files do not record which of the two
+a row used. The command below a table repeats its runs. docs/experiments.md
+names the flags for data files on disk.
 """
 
 

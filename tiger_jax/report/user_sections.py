@@ -36,8 +36,8 @@ _GROUPS = {
     'bought over 20 times': 'bought over 20 times',
   },
   'Memorization': {
-    'memorisation': 'pair seen in training',
-    'generalisation': 'new pair',
+    'memorization': 'pair seen in training',
+    'generalization': 'new pair',
   },
 }
 _HEADLINE = RANKING.index('recall@10')

@@ -75,12 +75,12 @@ class SemanticIds:
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the IDs to a folder atomically."""
-    about = {
+    metadata = {
       'level_sizes': self.level_sizes,
       'num_meaning_levels': self.num_meaning_levels,
       'provenance': self.provenance,
     }
-    save_arrays(folder, _NAME, {'codes': self.codes}, about)
+    save_arrays(folder, _NAME, {'codes': self.codes}, metadata)
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'SemanticIds':
@@ -91,13 +91,13 @@ class SemanticIds:
     """
     with saved_arrays(folder, _NAME, 'table of Semantic IDs') as (
       arrays,
-      about,
+      metadata,
     ):
       return cls(
         codes=arrays['codes'],
-        level_sizes=tuple(about['level_sizes']),
-        num_meaning_levels=about['num_meaning_levels'],
-        provenance=dict(about['provenance']),
+        level_sizes=tuple(metadata['level_sizes']),
+        num_meaning_levels=metadata['num_meaning_levels'],
+        provenance=dict(metadata['provenance']),
       )
 
 

@@ -56,9 +56,9 @@ def measure(
       prefix.
     `category_purity_by_chance`: the category purity after the categories were
       shuffled; it tends to 1 as fewer items share a prefix.
-    `neighbour_agreement`: the share of an item's 10 nearest neighbors by cosine
+    `neighbor_agreement`: the share of an item's 10 nearest neighbors by cosine
       that have its prefix; None for a single item.
-    `neighbour_agreement_by_chance`: among all pairs of items, the share of
+    `neighbor_agreement_by_chance`: among all pairs of items, the share of
       pairs with the same prefix; 0 for a single item.
 
     For all items:
@@ -85,7 +85,7 @@ def measure(
         'unique_prefix_rate': len(counts) / len(codes),
         'category_purity': _purity(group, category),
         'category_purity_by_chance': _purity(group, shuffled),
-        'neighbour_agreement_by_chance': _share_of_pairs(counts),
+        'neighbor_agreement_by_chance': _share_of_pairs(counts),
       }
     )
   # After the loop, `counts` belongs to the full semantic prefix.
@@ -94,7 +94,7 @@ def measure(
     'items': len(codes),
     'level_sizes': list(ids.level_sizes),
     **{name: [level[name] for level in levels] for name in levels[0]},
-    'neighbour_agreement': _neighbour_agreement(
+    'neighbor_agreement': _neighbor_agreement(
       codes, embeddings, max_queries, max_searched
     ),
     'reconstruction_error': _reconstruction_error(
@@ -112,6 +112,12 @@ def measure(
   }
 
 
+def with_new_names(measured: dict[str, Any]) -> dict[str, Any]:
+  """Returns a saved result of `measure` with the current names of its keys."""
+  # Older versions wrote `neighbour_agreement`.
+  return {k.replace('neighbour', 'neighbor'): x for k, x in measured.items()}
+
+
 def format_table(measured: dict[str, Any]) -> str:
   """Formats the result of `measure` as lines of less than 80 characters."""
   lines = [
@@ -126,7 +132,7 @@ def format_table(measured: dict[str, Any]) -> str:
 
     neighbors, category = (
       f'{percent(name)} ({percent(f"{name}_by_chance")})'
-      for name in ('neighbour_agreement', 'category_purity')
+      for name in ('neighbor_agreement', 'category_purity')
     )
     lines.append(
       f'{level + 1:>5} {measured["level_sizes"][level]:>5} '
@@ -206,7 +212,7 @@ def _sample_rows(
   return np.sort(rng.choice(num_rows, at_most, replace=False))
 
 
-def _neighbour_agreement(
+def _neighbor_agreement(
   codes: Int[np.ndarray, 'items l'],
   embeddings: Float[np.ndarray, 'items dim'],
   max_queries: int,

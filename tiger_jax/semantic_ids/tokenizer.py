@@ -113,12 +113,12 @@ class Tokenizer:
       for path, array in leaves
     }
     names = {entry.quantizer: name for name, entry in QUANTIZERS.items()}
-    about = {
+    metadata = {
       'quantizer': names[type(self.quantizer)],
       'collisions': self.collisions,
       'dim': self.dim,
     }
-    save_arrays(folder, _NAME, arrays, about)
+    save_arrays(folder, _NAME, arrays, metadata)
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Tokenizer':
@@ -127,13 +127,13 @@ class Tokenizer:
     Raises:
       DataError: A file is missing or damaged.
     """
-    with saved_arrays(folder, _NAME, 'tokenizer') as (arrays, about):
+    with saved_arrays(folder, _NAME, 'tokenizer') as (arrays, metadata):
       quantizer = _rebuild(
-        QUANTIZERS[about['quantizer']].quantizer, _nest(arrays)
+        QUANTIZERS[metadata['quantizer']].quantizer, _nest(arrays)
       )
-      if about['collisions'] not in COLLISIONS:
-        raise ValueError(f'collisions {about["collisions"]}')
-      dim = int(about['dim'])
+      if metadata['collisions'] not in COLLISIONS:
+        raise ValueError(f'collisions {metadata["collisions"]}')
+      dim = int(metadata['dim'])
       # Checks the shapes of the arrays without computing anything.
       embedding = jax.ShapeDtypeStruct((1, dim), np.float32)
       codes = jax.eval_shape(
@@ -141,7 +141,7 @@ class Tokenizer:
       )
       if codes.shape != (1, len(quantizer.level_sizes)):
         raise ValueError(f'the codes of an item have shape {codes.shape}')
-      return cls(quantizer, about['collisions'], dim)
+      return cls(quantizer, metadata['collisions'], dim)
 
   def _codes(
     self, quantizer: Quantizer, embeddings: Float[np.ndarray, 'items dim']

@@ -10,6 +10,7 @@ from tiger_jax.errors import DataError
 from tiger_jax.evaluation.users import UserResults
 from tiger_jax.recommenders import registry
 from tiger_jax.report.finished_run import FinishedRun
+from tiger_jax.semantic_ids import quality
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.storage import files
 from tiger_jax.storage.artifacts import (
@@ -100,6 +101,9 @@ def _results(path: Path) -> dict[str, Any]:
     for name in ('dataset', 'seconds', 'environment'):
       if not isinstance(results[name], dict):
         raise TypeError(f'{name} is not an object')
+    if 'semantic_ids' in results:
+      measured = results['semantic_ids']
+      results['semantic_ids'] = quality.with_new_names(measured)
   return results
 
 

@@ -43,7 +43,7 @@ def collect(
       'encoder': embedding.encoder_name(config.embedding),
       'dim': vectors.shape[1],
     }
-    if vector_counts := stages['embedding'].about.get('vectors'):
+    if vector_counts := stages['embedding'].metadata.get('vectors'):
       results['embedding']['counts'] = vector_counts
   if 'semantic_ids' in stages:
     folder = stages['semantic_ids'].folder
@@ -54,6 +54,6 @@ def collect(
     **evaluation.load(stages['evaluation'].folder),
     'seconds': {name: round(x.seconds, 1) for name, x in stages.items()},
     # The environment of training; the evaluation may run on another machine.
-    'environment': stages['train'].about.get('environment', environment())
+    'environment': stages['train'].metadata.get('environment', environment())
     | {'seed': config.seed},
   }

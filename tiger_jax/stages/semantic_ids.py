@@ -294,4 +294,4 @@ def load(folder: Path) -> SemanticIds:
 
 def load_quality(folder: Path) -> dict[str, Any]:
   """Reads the measured quality of the Semantic IDs."""
-  return record.read_object(folder / 'quality.json')
+  return quality.with_new_names(record.read_object(folder / 'quality.json'))

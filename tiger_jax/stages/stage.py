@@ -22,7 +22,7 @@ def run_stage(
   build: Callable[[Path], dict[str, Any] | None],
   resumable: bool = False,
   collective: bool = False,
-  about: dict[str, str] | None = None,
+  metadata: dict[str, str] | None = None,
 ) -> Artifact:
   """Runs a stage, unless it is finished, and returns its artifact.
 
@@ -36,7 +36,7 @@ def run_stage(
     resumable: Whether `build` resumes from the files of an interrupted call.
     collective: Whether all processes call `build` together. If False, the main
       process calls it while the other processes wait.
-    about: JSON to record.
+    metadata: JSON to record.
 
   Raises:
     UsageError: The inputs of the processes differ.
@@ -62,11 +62,11 @@ def run_stage(
     name,
     wanted,
     announce_and_build if collective else build,
-    about={
+    metadata={
       'config': dataclasses.asdict(config),
       'environment': environment(),
     }
-    | (about or {}),
+    | (metadata or {}),
     resumable=resumable,
     elsewhere=elsewhere,
   )

@@ -30,9 +30,9 @@ def save_arrays(
   folder: str | os.PathLike[str],
   name: str,
   arrays: dict[str, np.ndarray],
-  about: dict[str, Any],
+  metadata: dict[str, Any],
 ) -> None:
-  """Writes arrays to `NAME.npz`, and `about` with a digest to `NAME.json`.
+  """Writes arrays to `NAME.npz`, and `metadata` with a digest to `NAME.json`.
 
   The folder is created if it is missing.
   """
@@ -41,9 +41,9 @@ def save_arrays(
   buffer = io.BytesIO()
   np.savez(buffer, allow_pickle=False, **arrays)
   data = buffer.getvalue()
-  about = about | {'sha256': hashlib.sha256(data).hexdigest()}
+  metadata = metadata | {'sha256': hashlib.sha256(data).hexdigest()}
   files.write(folder / f'{name}.npz', data)
-  files.write_json(folder / f'{name}.json', about)
+  files.write_json(folder / f'{name}.json', metadata)
 
 
 @contextlib.contextmanager
@@ -71,13 +71,13 @@ def saved_arrays(
     f'the {what} in {folder} is damaged', f'delete the folder, then {remedy}'
   ):
     try:
-      about = files.read_json(folder / f'{name}.json')
+      metadata = files.read_json(folder / f'{name}.json')
       data = files.read(folder / f'{name}.npz', _LARGEST_FILE)
     except FileNotFoundError as error:
       raise DataError(f'{error.filename} is missing: {remedy}') from error
-    if hashlib.sha256(data).hexdigest() != about['sha256']:
+    if hashlib.sha256(data).hexdigest() != metadata['sha256']:
       raise ValueError(f'{name}.npz is not the file that was saved')
-    yield read_arrays(data), about
+    yield read_arrays(data), metadata
 
 
 def read_arrays(source: Path | bytes) -> dict[str, np.ndarray]:

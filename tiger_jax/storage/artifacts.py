@@ -42,7 +42,7 @@ def run_stage(
   wanted: str,
   build: Callable[[Path], dict[str, Any] | None],
   *,
-  about: dict[str, Any],
+  metadata: dict[str, Any],
   resumable: bool = False,
   elsewhere: Sequence[Path] = (),
 ) -> tuple[Artifact, bool]:
@@ -57,8 +57,8 @@ def run_stage(
     name: The name of the stage.
     wanted: The fingerprint of everything that the stage reads.
     build: A function that writes the artifact to a folder, and returns more
-      JSON to record in `about`, or None.
-    about: JSON to record with the fingerprint.
+      JSON to record in `metadata`, or None.
+    metadata: JSON to record with the fingerprint.
     resumable: Whether `build` resumes from the files of an interrupted call.
       Otherwise, these files are removed first.
     elsewhere: Folders of other runs. Their artifacts with the wanted
@@ -90,7 +90,7 @@ def run_stage(
     if is_new:
       if not resumable:
         _remove_partials(workdir, name)
-      _build(partial, wanted, build, about)
+      _build(partial, wanted, build, metadata)
     return _put_in_place(partial, final, current), is_new
   except BrokenPipeError:
     raise  # The terminal was closed; the stage itself has not failed.
@@ -211,7 +211,7 @@ def _build(
   partial: Path,
   wanted: str,
   build: Callable[[Path], dict[str, Any] | None],
-  about: dict[str, Any],
+  metadata: dict[str, Any],
 ) -> None:
   """Builds a stage in its partial folder, and writes its record."""
   partial.mkdir(parents=True, exist_ok=True)
@@ -221,7 +221,7 @@ def _build(
   before = _read_seconds(clock)
   start = time.monotonic()
   try:
-    about = about | (build(partial) or {})
+    metadata = metadata | (build(partial) or {})
   except BaseException as error:
     # An OSError here must not hide the original error.
     with contextlib.suppress(OSError):
@@ -233,7 +233,7 @@ def _build(
         files.write(clock, str(before + time.monotonic() - start).encode())
     raise
   seconds = before + time.monotonic() - start
-  record.write(partial, wanted, seconds, about)
+  record.write(partial, wanted, seconds, metadata)
 
 
 def _read_seconds(clock: Path) -> float:
@@ -257,7 +257,7 @@ def input_folder(trained: Artifact, name: str) -> Path:
   Raises:
     CheckpointError: The stage is missing.
   """
-  workdir, fingerprint = trained.folder.parent, str(trained.about.get(name))
+  workdir, fingerprint = trained.folder.parent, str(trained.metadata.get(name))
   stage = None
   # The fingerprint becomes part of a path.
   if re.fullmatch('[0-9a-f]{64}', fingerprint):

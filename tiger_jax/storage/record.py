@@ -35,13 +35,13 @@ class Artifact(NamedTuple):
     folder: The folder.
     fingerprint: The sha256 of all inputs of the stage.
     seconds: The run time of the stage, including interrupted calls.
-    about: Recorded JSON, such as the config of the run.
+    metadata: Recorded JSON, such as the config of the run.
   """
 
   folder: Path
   fingerprint: str
   seconds: float
-  about: dict[str, Any]
+  metadata: dict[str, Any]
 
 
 def exists(folder: Path) -> bool:
@@ -50,7 +50,7 @@ def exists(folder: Path) -> bool:
 
 
 def write(
-  folder: Path, fingerprint: str, seconds: float, about: dict[str, Any]
+  folder: Path, fingerprint: str, seconds: float, metadata: dict[str, Any]
 ) -> None:
   """Waits until the files of a stage are on disk, and writes its record."""
   digests = {}
@@ -63,7 +63,7 @@ def write(
     'fingerprint': fingerprint,
     'seconds': seconds,
     'files': digests,
-    'about': about,
+    'about': metadata,
   }
   files.write_json(folder / NAME, record)
 
@@ -108,8 +108,8 @@ def _refuse_newer(path: Path, record: dict[str, Any]) -> None:
 def _parse(
   folder: Path, record: dict[str, Any]
 ) -> tuple[Artifact, dict[str, tuple[int, str]]]:
-  fingerprint, about = record['fingerprint'], record['about']
-  if not isinstance(about, dict):
+  fingerprint, metadata = record['fingerprint'], record['about']
+  if not isinstance(metadata, dict):
     raise TypeError('about is not an object')
   # Checked, because it becomes part of the names of folders.
   if not _is_sha256(fingerprint):
@@ -118,7 +118,7 @@ def _parse(
   if type(seconds) not in (int, float) or not 0 <= float(seconds) < math.inf:
     raise ValueError('the seconds are not a number')
   for section in ('config', 'environment'):
-    if not isinstance(about.get(section, {}), dict):
+    if not isinstance(metadata.get(section, {}), dict):
       raise TypeError(f'the {section} is not an object')
   digests = {}
   for name, (size, digest) in record.get('files', {}).items():
@@ -128,16 +128,16 @@ def _parse(
     if not _is_sha256(digest):
       raise ValueError('a digest is not a sha256')
     digests[name] = (size, digest)
-  return Artifact(folder, fingerprint, float(seconds), about), digests
+  return Artifact(folder, fingerprint, float(seconds), metadata), digests
 
 
-def writer(about: Any) -> str:
+def writer(metadata: Any) -> str:
   """Returns the version that wrote a record, for messages.
 
-  `about` is the field of this name in the record.
+  `metadata` is the field `about` of the record.
   """
   try:
-    version = about['environment']['tiger_jax']
+    version = metadata['environment']['tiger_jax']
     if re.fullmatch(r'[\w.+-]{1,40}', version):
       return f'version {version}'
   except (LookupError, TypeError):
