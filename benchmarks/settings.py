@@ -27,7 +27,8 @@ _SETTINGS = {
   'trie softmax': ('softmax',),
   'recency bias': ('recency_bias',),
   'prefix embeddings': ('prefix_embeddings',),
-  'all three': tuple(PAPERS_MODEL),
+  'prefix heads': ('prefix_embeddings', 'prefix_heads'),
+  'all': tuple(PAPERS_MODEL),
 }
 
 

@@ -3,11 +3,11 @@
   python -m tiger_jax.main --config=configs/paper/ablation.py
 
 The settings are a softmax over the trie of the IDs, a recency bias in the
-cross-attention, and prefix embeddings (see `tiger_jax/config/model.py`). The
-rows "all three, nearest_free" and "all three, optimal" set
-`semantic_ids.collisions` to `nearest_free` and `optimal`, so their IDs have no
-collision code. The row "all three, packed" uses `train.packed`. Only the
-variants have this row.
+cross-attention, prefix embeddings, and prefix heads (see
+`tiger_jax/config/model.py`). The rows "all, nearest_free" and "all, optimal"
+set `semantic_ids.collisions` to `nearest_free` and `optimal`, so their IDs have
+no collision code. The row "all, packed" uses `train.packed`. Only the variants
+have this row.
 
 `configs/paper/ablation.py:cpu_long` has the model and the training of
 `configs/beauty.py:cpu`, and takes 10 minutes for each row on two CPU cores.
@@ -19,14 +19,15 @@ import ml_collections
 from configs import beauty
 from configs.paper import specs
 
-_SETTINGS = ('softmax', 'recency_bias', 'prefix_embeddings')
+_PREFIXES = ('prefix_embeddings', 'prefix_heads')
 _ROWS = {
-  'none of the three': (),
+  'none': (),
   'trie softmax': ('softmax',),
   'recency bias': ('recency_bias',),
-  'prefix embeddings': ('prefix_embeddings',),
-  'recency bias, prefix embeddings': ('recency_bias', 'prefix_embeddings'),
-  'all three': _SETTINGS,
+  'prefix embeddings': _PREFIXES[:1],
+  'prefix embeddings, prefix heads': _PREFIXES,
+  'all but prefix heads': ('softmax', 'recency_bias', 'prefix_embeddings'),
+  'all': ('softmax', 'recency_bias', *_PREFIXES),
 }
 
 
@@ -42,18 +43,18 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
       else {'model': model}
     )
   # Without row dropout, the table of prefix embeddings overfits.
-  rows = runs['all three']
-  runs['all three, no row dropout'] = rows | {
+  rows = runs['all']
+  runs['all, no row dropout'] = rows | {
     'model': rows['model'] | {'prefix_dropout': 0.0}
   }
   # The full-size model has no causal encoder, so its batches cannot be packed.
   # A packed row holds about two histories, so half as many rows are enough.
   if variant:
     train = rows.get('train', {}) | {'packed': True, 'batch_size': 32}
-    runs['all three, packed'] = rows | {'train': train}
+    runs['all, packed'] = rows | {'train': train}
   for rule in ('nearest_free', 'optimal'):
     ids = rows.get('semantic_ids', {}) | {'collisions': rule}
-    runs[f'all three, {rule}'] = rows | {'semantic_ids': ids}
+    runs[f'all, {rule}'] = rows | {'semantic_ids': ids}
   return specs.experiment(
     'ablation', variant, runs, more_variants=('cpu_long',)
   )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiger_jax.models.tiger import cross_entropy
+from tiger_jax.models.cross_entropy import cross_entropy
 
 LEVEL_SIZES = (5, 3, 4)
 

@@ -52,6 +52,7 @@ def _tiger_task(network=Tiger, **changes):
 
 _WITH_PREFIXES = {
   'prefix_embeddings': 25, 'prefix_dropout': RATE, 'recency_bias': True,
+  'prefix_heads': True,
 }  # fmt: skip
 TASKS = {
   'tiger': _tiger_task(),

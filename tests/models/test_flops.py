@@ -27,11 +27,16 @@ CONFIG = ModelConfig(
 
 @pytest.mark.parametrize('num_user_tokens', [0, 5])
 @pytest.mark.parametrize('causal_encoder', [False, True])
+@pytest.mark.parametrize('prefix_heads', [False, True])
 def test_flops_of_full_histories_match_the_count_of_xla(
-  causal_encoder, num_user_tokens
+  prefix_heads, causal_encoder, num_user_tokens
 ):
   config = dataclasses.replace(
-    CONFIG, causal_encoder=causal_encoder, num_user_tokens=num_user_tokens
+    CONFIG,
+    causal_encoder=causal_encoder,
+    num_user_tokens=num_user_tokens,
+    prefix_embeddings=100,
+    prefix_heads=prefix_heads,
   )
   model = Tiger(config, LEVEL_SIZES)
   codes = jnp.zeros((20, 3), jnp.int32)

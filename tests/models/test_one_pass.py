@@ -48,7 +48,12 @@ def prefix(batch, t):
   [
     {},
     {'num_user_tokens': 3},
-    {'num_user_tokens': 3, 'recency_bias': True, 'prefix_embeddings': 50},
+    {
+      'num_user_tokens': 3,
+      'recency_bias': True,
+      'prefix_embeddings': 50,
+      'prefix_heads': True,
+    },
   ],
 )
 def test_one_pass_equals_one_pass_per_prefix(codes, changes):

@@ -24,6 +24,7 @@ CONFIG = dataclasses.replace(
   softmax='trie',
   recency_bias=True,
   prefix_embeddings=50,
+  prefix_heads=True,
 )
 MODEL = Tiger(CONFIG, LEVEL_SIZES)
 # The lengths of the histories in each row.

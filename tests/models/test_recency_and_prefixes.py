@@ -1,5 +1,7 @@
 """Tests the recency bias and the prefix embeddings of TIGER."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch
+from tiger_jax.models.prefixes import hash_prefixes
 from tiger_jax.models.relative_position import MAX_RECENCY, RecencyBias
-from tiger_jax.models.tiger import Tiger, hash_prefixes
+from tiger_jax.models.tiger import Tiger
 
 LEVEL_SIZES = (5, 3, 4)
 NUM_ITEMS = 10
@@ -20,6 +23,9 @@ NUM_ROWS = 20
 WITH_BOTH = Tiger(
   ModelConfig(**SIZES, recency_bias=True, prefix_embeddings=NUM_ROWS),
   LEVEL_SIZES,
+)
+WITH_HEADS = WITH_BOTH.clone(
+  config=dataclasses.replace(WITH_BOTH.config, prefix_heads=True)
 )
 IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[:NUM_ITEMS]
 CODES = jnp.asarray(np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1), jnp.int32)
@@ -129,12 +135,13 @@ def test_the_order_of_items_matters_through_the_recency_bias(params):
   assert _differ(after, before) == [False, False, False]
 
 
-def test_decoding_step_by_step_equals_one_pass(params):
+@pytest.mark.parametrize('model', [WITH_BOTH, WITH_HEADS])
+def test_decoding_step_by_step_equals_one_pass(params, model):
   """Each of three requests decodes two items, one per beam."""
   items = np.array([[8, 1], [0, 9], [4, 6]])
   repeated = _batch(HISTORY.repeat(2, 0), [0, 0, 1, 1, -1, -1], items.ravel())
-  expected = forward(params, repeated)
-  bound = WITH_BOTH.bind({'params': params})
+  expected = jax.jit(model.apply)({'params': params}, CODES, repeated)
+  bound = model.bind({'params': params})
   encoded = jax.jit(lambda: bound.encode(CODES, _batch()))()
   cache = bound.empty_cache(3)
   step = jax.jit(bound.decode_step, static_argnums=0)
@@ -202,47 +209,37 @@ def test_dropout_omits_whole_prefixes_and_keeps_their_mean(params):
   assert np.ptp(np.mean(is_kept, 0)) > 0
 
 
-_MASK = 2**32 - 1
+def test_a_prefix_is_the_output_weight_of_its_last_code(params):
+  """The row of a prefix changes only the logit of this prefix."""
+  # No item of a history begins with the first code of the targets.
+  codes = jnp.asarray([[0, 2, 1], [1, 0, 3], [1, 2, 0]], jnp.int32)
+  batch = _batch([[0, -1], [0, 0]], user=(-1, -1), target=(1, 2))
+  score = jax.jit(WITH_HEADS.apply)
+  before = score({'params': params}, codes, batch)
+  table = params['prefix_embedding']['embedding']
+  row = hash_prefixes(codes, NUM_ROWS)[2, 1]
+  assert row not in hash_prefixes(codes, NUM_ROWS)[0]
+  deltas = []
+  for scale in (1, 2):
+    changed = {'embedding': table.at[row].add(scale)}
+    after = score(
+      {'params': {**params, 'prefix_embedding': changed}}, codes, batch
+    )
+    deltas.append(
+      [np.asarray(y - x) for x, y in zip(before, after, strict=True)]
+    )
+  once, twice = deltas
+  assert np.abs(once[1][:, 2]).min() > 1e-3
+  for level in range(3):
+    np.testing.assert_allclose(twice[level], 2 * once[level], atol=1e-5)
+    once[level] = np.abs(once[level]) > 1e-5
+  assert not once[0].any()
+  assert once[1].tolist() == [[False, False, True]] * 2
 
 
-def _slow_hash(codes, num_rows):
-  mixed = 0
-  for code in codes:
-    mixed = ((mixed ^ (code + 1)) * 0x9E3779B1) & _MASK
-    mixed = ((mixed ^ (mixed >> 15)) * 0x85EBCA6B) & _MASK
-    mixed ^= mixed >> 13
-  return mixed % num_rows
-
-
-@pytest.mark.parametrize('num_rows', [1, 7, 2**15, 2**24])
-def test_the_hash_equals_a_hash_in_plain_python(num_rows):
-  codes = np.random.default_rng(0).integers(0, 4096, (50, 4))
-  codes[0], codes[1] = 0, 4095
-  rows = hash_prefixes(jnp.asarray(codes, jnp.int32), num_rows)
-  assert rows.dtype == jnp.int32
-  expected = [
-    [_slow_hash(x[:length], num_rows) for length in (1, 2, 3, 4)]
-    for x in codes.tolist()
-  ]
-  np.testing.assert_array_equal(rows, expected)
-
-
-def test_a_hash_depends_on_all_codes_of_its_prefix():
-  codes = jnp.asarray([[7, 0, 3, 250]], jnp.int32)
-  before = np.asarray(hash_prefixes(codes, 2**24))[0]
-  assert len(set(before.tolist())) == 4
-  for level in range(4):
-    after = hash_prefixes(codes.at[0, level].add(1), 2**24)[0]
-    changed = np.asarray(after) != before
-    assert changed.tolist() == [i >= level for i in range(4)]
-  swapped = hash_prefixes(codes[:, ::-1], 2**24)[0]
-  assert not np.isin(swapped, before).any()
-
-
-def test_prefixes_are_spread_over_all_rows():
-  codes = np.stack(np.unravel_index(np.arange(32_000), (40, 40, 20)), 1)
-  rows = hash_prefixes(jnp.asarray(codes, jnp.int32), 100)
-  counts = np.bincount(np.asarray(rows)[:, 2], minlength=100)
-  assert len(counts) == 100
-  # Six standard deviations of a random spread.
-  assert np.abs(counts - 320).max() < 6 * 320**0.5
+def test_the_first_code_has_no_output_weight_of_a_prefix(params):
+  """The logits of the first code are those of a model without prefix heads."""
+  with_heads = jax.jit(WITH_HEADS.apply)({'params': params}, CODES, _batch())
+  without = forward(params, _batch())
+  np.testing.assert_allclose(with_heads[0], without[0], atol=1e-6)
+  assert np.abs(with_heads[1] - without[1]).max(1).min() > 1e-3

@@ -8,7 +8,7 @@ import pytest
 from tiger_jax.catalog import layout
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
-from tiger_jax.models.tiger import cross_entropy
+from tiger_jax.models.cross_entropy import cross_entropy
 
 LEVEL_SIZES = (6, 5, 7)
 NUM_ITEMS = 60

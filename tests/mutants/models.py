@@ -18,7 +18,7 @@ _LOSSES = [
   ),
   Mutant(
     'the cross-entropy includes rows without weight',
-    'tiger_jax/models/tiger.py',
+    'tiger_jax/models/cross_entropy.py',
     '(x * weight).sum() / total for x in per_level',
     'x.sum() / total for x in per_level',
     'tests/models/test_cross_entropy.py::test_cross_entropy_equals_slow_numpy',

@@ -6,6 +6,7 @@ _LOSS = 'tests/models/test_trie_cross_entropy.py::'
 _SEARCH = 'tests/retrieval/test_normalized_children.py::'
 _TIGER = 'tests/retrieval/test_tiger_trie.py::'
 _NETWORK = 'tests/models/test_recency_and_prefixes.py::'
+_TABLE = 'tests/models/test_prefixes.py::'
 _PASS = (
   'tests/models/test_one_pass.py::test_one_pass_equals_one_pass_per_prefix'
   '[changes2]'
@@ -20,14 +21,14 @@ _DRAWS = f'{_SEARCH}test_items_are_drawn_without_replacement'
 _LOSSES = [
   Mutant(
     'the trie softmax sums over all codes',
-    'tiger_jax/models/tiger.py',
+    'tiger_jax/models/cross_entropy.py',
     'jax.nn.logsumexp(children.logits(x), axis=2)',
     'jax.nn.logsumexp(x, axis=2)',
     f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[bitmaps]',
   ),
   Mutant(
     'the trie softmax does not follow the codes of the target',
-    'tiger_jax/models/tiger.py',
+    'tiger_jax/models/cross_entropy.py',
     'prefixes = trie.descend(level, prefixes, code)',
     'prefixes = trie.descend(level, prefixes, 0 * code)',
     f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[bitmaps]',
@@ -231,25 +232,66 @@ _RECENCY = [
 _PREFIXES = [
   Mutant(
     'the hash of a prefix depends only on its last code',
-    'tiger_jax/models/tiger.py',
-    'mixed = (mixed ^ code) * np.uint32(0x9E3779B1)',
-    'mixed = code * np.uint32(0x9E3779B1)',
-    f'{_NETWORK}test_a_hash_depends_on_all_codes_of_its_prefix',
+    'tiger_jax/models/prefixes.py',
+    'x = prefix_hash ^ (code.astype(jnp.uint32) + np.uint32(1))',
+    'x = code.astype(jnp.uint32) + np.uint32(1)',
+    f'{_TABLE}test_a_hash_depends_on_all_codes_of_its_prefix',
   ),
   Mutant(
     'the hash of a prefix does not depend on the order of its codes',
-    'tiger_jax/models/tiger.py',
-    '    mixed = (mixed ^ code) * np.uint32(0x9E3779B1)\n',
-    '    mixed = mixed + code\n    rows.append((mixed % num_rows).astype('
-    'jnp.int32))\n    continue\n',
-    f'{_NETWORK}test_the_hash_equals_a_hash_in_plain_python',
+    'tiger_jax/models/prefixes.py',
+    '  return x ^ (x >> 13)\n',
+    '  return prefix_hash + code.astype(jnp.uint32)\n',
+    f'{_TABLE}test_the_hash_equals_a_hash_in_plain_python',
   ),
   Mutant(
     'a prefix of zeros has the hash zero',
+    'tiger_jax/models/prefixes.py',
+    'code.astype(jnp.uint32) + np.uint32(1)',
+    'code.astype(jnp.uint32)',
+    f'{_TABLE}test_the_hash_equals_a_hash_in_plain_python',
+  ),
+  Mutant(
+    'the last slice of the table of prefixes is incomplete',
+    'tiger_jax/models/prefixes.py',
+    'self.num_rows + max(self.level_sizes)',
+    'self.num_rows',
+    f'{_TABLE}test_the_extensions_of_a_prefix_are_the_embeddings_of_longer_prefixes',
+  ),
+  Mutant(
+    'the slices of all levels have the size of the first level',
+    'tiger_jax/models/prefixes.py',
+    'size = (self.level_sizes[level], self.dim)',
+    'size = (self.level_sizes[0], self.dim)',
+    f'{_TABLE}test_the_extensions_of_a_prefix_are_the_embeddings_of_longer_prefixes',
+  ),
+  Mutant(
+    'prefixes add nothing to the logits',
     'tiger_jax/models/tiger.py',
-    'codes[..., level].astype(jnp.uint32) + np.uint32(1)',
-    'codes[..., level].astype(jnp.uint32)',
-    f'{_NETWORK}test_the_hash_equals_a_hash_in_plain_python',
+    'if self.config.prefix_heads and level:',
+    'if self.config.prefix_heads and level > 3:',
+    f'{_NETWORK}test_a_prefix_is_the_output_weight_of_its_last_code',
+  ),
+  Mutant(
+    'prefixes add to the logits of the first code',
+    'tiger_jax/models/tiger.py',
+    'if self.config.prefix_heads and level:',
+    'if self.config.prefix_heads:',
+    f'{_NETWORK}test_the_first_code_has_no_output_weight_of_a_prefix',
+  ),
+  Mutant(
+    'the search does not extend the hash of a beam',
+    'tiger_jax/models/tiger.py',
+    'prefix_hash = extend_hash(prefix_hash, previous.reshape(-1))',
+    'extend_hash(prefix_hash, previous.reshape(-1))',
+    f'{_NETWORK}test_decoding_step_by_step_equals_one_pass',
+  ),
+  Mutant(
+    'the training does not extend the hash of a target',
+    'tiger_jax/models/tiger.py',
+    'prefix_hash = extend_hash(prefix_hash, targets[:, :, level])',
+    'extend_hash(prefix_hash, targets[:, :, level])',
+    f'{_NETWORK}test_decoding_step_by_step_equals_one_pass',
   ),
   Mutant(
     'the encoder does not add prefix embeddings',
@@ -289,22 +331,22 @@ _PREFIXES = [
   Mutant(
     'tied prefix embeddings are not multiplied by their gain',
     'tiger_jax/models/tiger.py',
-    'x = self.prefix_embedding(rows) * self.gain',
-    'x = self.prefix_embedding(rows)',
+    'x = self.prefix_embedding(codes) * self.gain',
+    'x = self.prefix_embedding(codes)',
     f'{_NETWORK}test_every_prefix_has_the_row_of_its_hash[True]',
   ),
   Mutant(
     'tied prefix embeddings are initialized like untied ones',
     'tiger_jax/models/tiger.py',
-    'embedding_init=nn.initializers.normal(0.1 / self.gain)',
-    'embedding_init=nn.initializers.normal(0.1)',
+    'nn.initializers.normal(0.1 / self.gain)',
+    'nn.initializers.normal(0.1)',
     f'{_SCALES}[tied_prefixes]',
   ),
   Mutant(
     'prefix embeddings are initialized with the scale of code embeddings',
     'tiger_jax/models/tiger.py',
-    'embedding_init=nn.initializers.normal(0.1 / self.gain)',
-    'embedding_init=nn.initializers.normal(1 / self.gain)',
+    'nn.initializers.normal(0.1 / self.gain)',
+    'nn.initializers.normal(1 / self.gain)',
     f'{_SCALES}[prefixes]',
   ),
 ]

@@ -145,6 +145,7 @@ def test_all_missing_paths_are_reported():
     ({'model': {'name': 'sasrec'}}, 'model.recency_bias', "'sasrec'"),
     ({'model': {'name': 'sasrec'}}, 'model.prefix_embeddings', "'sasrec'"),
     ({'model': {'name': 'sasrec'}}, 'model.prefix_dropout', "'sasrec'"),
+    ({'model': {'name': 'sasrec'}}, 'model.prefix_heads', "'sasrec'"),
     ({}, 'model.prefix_dropout', 'prefix_embeddings is 0'),
     ({}, 'model.loss', "'tiger'"),
     ({}, 'evaluation.search', "'tiger'"),

@@ -9,7 +9,8 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.tiger import Tiger, cross_entropy
+from tiger_jax.models.cross_entropy import cross_entropy
+from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.tiger import TigerRetriever
 
@@ -18,7 +19,7 @@ NUM_ITEMS = 13
 CONFIG = ModelConfig(
   max_history=3, d_model=8, num_heads=2, head_dim=3, mlp_dim=12,
   num_encoder_layers=1, num_decoder_layers=1, softmax='trie',
-  recency_bias=True, prefix_embeddings=30,
+  recency_bias=True, prefix_embeddings=30, prefix_heads=True,
 )  # fmt: skip
 MODEL = Tiger(CONFIG, LEVEL_SIZES)
 IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[: NUM_ITEMS + 2]

@@ -35,7 +35,7 @@ LEVEL_SIZES = (16, 8, 8)
 SHARD_SHAPES = {
   'code_embedding/embedding': ((32, 128), (8, 64)),
   'user_embedding/embedding': ((16, 128), (4, 64)),
-  'prefix_embedding/embedding': ((64, 128), (16, 64)),
+  'prefix_embedding/embedding': ((80, 128), (20, 64)),
   'encoder/attention_0/query/kernel': ((128, 8, 2), (64, 2, 2)),
   'encoder/attention_0/key/kernel': ((128, 8, 2), (64, 2, 2)),
   'encoder/attention_0/out/kernel': ((8, 2, 128), (2, 2, 64)),

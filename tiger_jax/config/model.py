@@ -49,6 +49,10 @@ class ModelConfig:
       of the prefix that ends with this code selects the row (Singh et al.,
       2023). 0 for no table.
     prefix_dropout: Probability of omitting the row of a prefix in training.
+    prefix_heads: Whether the embeddings of prefixes are output weights too. The
+      logit of a code is then a sum of two products of the decoder state: with
+      the weights of the code, and with the embedding of the prefix that ends
+      with the code.
     loss: The loss of baselines that score items. `cross_entropy` is over all
       items, `sampled_softmax` over the target and 256 random items per user,
       and `bce` is a binary cross-entropy with one random item per target.
@@ -73,6 +77,7 @@ class ModelConfig:
   recency_bias: bool = False
   prefix_embeddings: int = 0
   prefix_dropout: float = 0.5
+  prefix_heads: bool = False
   loss: str = 'cross_entropy'
   dtype: str = 'float32'
 
@@ -92,6 +97,11 @@ class ModelConfig:
     require_one_of(self, 'softmax', ('all_codes', 'trie'))
     losses = ('cross_entropy', 'sampled_softmax', 'bce')
     require_one_of(self, 'loss', losses)
+    if self.prefix_heads and not self.prefix_embeddings:
+      raise UsageError(
+        'prefix_heads is True, but prefix_embeddings is 0: set '
+        'prefix_embeddings to 32768, for example'
+      )
     for name in ('dropout', 'prefix_dropout'):
       if not 0 <= (rate := getattr(self, name)) < 1:
         raise UsageError(f'{name} is {rate}: choose from [0, 1)')

@@ -46,7 +46,10 @@ def training_flops(
   encoder = tokens * (4 * project + mlp) + pairs * pair
   decoder = decoded * (6 * project + mlp) + tokens * 2 * project
   decoder += (targets * levels * (levels + 1) // 2 + num_attended) * pair
-  heads = targets * 2 * c.d_model * sum(level_sizes)
+  num_heads = sum(level_sizes)
+  if c.prefix_heads:
+    num_heads += sum(level_sizes[1:])
+  heads = targets * 2 * c.d_model * num_heads
   forward = (
     c.num_encoder_layers * encoder.sum()
     + c.num_decoder_layers * decoder.sum()

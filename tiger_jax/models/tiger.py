@@ -4,20 +4,17 @@ Unlike in the paper (section 3.2), the encoder can be causal. One forward pass
 over a history then predicts the next item after every prefix of the history.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 import numpy as np
-import optax
 
-from tiger_jax.catalog.trie import Trie
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dropout import Dropout
+from tiger_jax.models.prefixes import PrefixEmbedding, extend_hash
 from tiger_jax.models.relative_position import RecencyBias
 from tiger_jax.models.targets import next_items, same_history
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
@@ -36,6 +33,18 @@ class Encoded(NamedTuple):
   cross: tuple[KeysValues, ...]
   mask: Bool[Array, 'b s']
   num_later: Int[Array, 'b s']
+
+
+class DecoderCache(NamedTuple):
+  """What the decoder keeps of the codes that it has decoded.
+
+  Attributes:
+    layers: The keys and values of the codes, for each layer.
+    prefix_hash: A hash of the codes of each row.
+  """
+
+  layers: tuple[KeysValues, ...]
+  prefix_hash: UInt32[Array, ' rows']
 
 
 class Tiger(nn.Module):
@@ -71,12 +80,13 @@ class Tiger(nn.Module):
     self.encoder = Encoder(c.num_encoder_layers, *sizes)
     self.decoder = Decoder(c.num_decoder_layers, *sizes)
     if c.prefix_embeddings:
-      # The standard deviation is a tenth of that of the code embeddings.
-      self.prefix_embedding = nn.Embed(
+      self.prefix_embedding = PrefixEmbedding(
         c.prefix_embeddings,
         c.d_model,
-        embedding_init=nn.initializers.normal(0.1 / self.gain),
-        dtype=dtype,
+        self.level_sizes,
+        # A tenth of the standard deviation of the code embeddings.
+        nn.initializers.normal(0.1 / self.gain),
+        dtype,
       )
       self.prefix_dropout = Dropout(c.prefix_dropout)
     if c.recency_bias:
@@ -161,23 +171,26 @@ class Tiger(nn.Module):
     num_later = jnp.where(item[None, :] >= 0, last - item[None, :], -1)
     return Encoded(self.decoder.cross_keys_values(x), mask, num_later)
 
-  def empty_cache(self, num_rows: int) -> tuple[KeysValues, ...]:
+  def empty_cache(self, num_rows: int) -> DecoderCache:
     """Returns an empty decoder cache, for use before the first code."""
-    return self.decoder.empty_cache(num_rows)
+    return DecoderCache(
+      self.decoder.empty_cache(num_rows), jnp.zeros(num_rows, jnp.uint32)
+    )
 
   def decode_step(
     self,
     level: int,
     previous: Int[Array, 'b m'] | None,
-    cache: tuple[KeysValues, ...],
+    cache: DecoderCache,
     encoded: Encoded,
-  ) -> tuple[Float[Array, 'b m v'], tuple[KeysValues, ...]]:
+  ) -> tuple[Float[Array, 'b m v'], DecoderCache]:
     """Scores the codes of one level for every beam, and extends the cache.
 
     `previous` holds each beam's code at the previous level. It is None at
     level 0, where each request has one beam. Cache rows are in (request, beam)
     order.
     """
+    prefix_hash = cache.prefix_hash
     if previous is None:
       dtype = jnp.dtype(self.config.dtype)
       x = jnp.broadcast_to(
@@ -186,16 +199,18 @@ class Tiger(nn.Module):
       )
     else:
       x = self.code_embedding(previous + self._offsets()[level - 1])
+      prefix_hash = extend_hash(prefix_hash, previous.reshape(-1))
     x = x * self.gain
-    x, cache = self.decoder(
+    x, layers = self.decoder(
       x,
-      cache,
+      cache.layers,
       encoded.cross,
       encoded.mask[:, None],
       self._cross_bias(encoded.num_later[:, None]),
       True,
     )
-    return self._score(x, level), cache
+    logits = self._score(x, level, prefix_hash.reshape(x.shape[:2]))
+    return logits, DecoderCache(layers, prefix_hash)
 
   def _teacher_forced_logits(
     self,
@@ -220,17 +235,31 @@ class Tiger(nn.Module):
       deterministic,
     )
     x = x.reshape(num_rows, num_targets, levels, x.shape[-1])
-    return [self._score(x[:, :, level], level) for level in range(levels)]
+    logits = []
+    prefix_hash = jnp.zeros((num_rows, num_targets), jnp.uint32)
+    for level in range(levels):
+      logits.append(self._score(x[:, :, level], level, prefix_hash))
+      prefix_hash = extend_hash(prefix_hash, targets[:, :, level])
+    return logits
 
   def _score(
-    self, x: Float[Array, 'b q d'], level: int
+    self,
+    x: Float[Array, 'b q d'],
+    level: int,
+    prefix_hash: UInt32[Array, 'b q'],
   ) -> Float[Array, 'b q v']:
     """Scores the codes of a level in float32; bfloat16 would cause ties."""
-    if not self.config.tied_heads:
-      return self.heads[level](x)
-    start = self._offsets()[level]
-    codes = self.code_embedding.embedding[start:][: self.level_sizes[level]]
-    return x.astype(jnp.float32) @ codes.T
+    x = x.astype(jnp.float32)
+    if self.config.tied_heads:
+      start = self._offsets()[level]
+      codes = self.code_embedding.embedding[start:][: self.level_sizes[level]]
+      logits = x @ codes.T
+    else:
+      logits = self.heads[level](x)
+    if self.config.prefix_heads and level:
+      weights = self.prefix_embedding.extensions(prefix_hash, level)
+      logits += jnp.einsum('bqd,bqvd->bqv', x, weights)
+    return logits
 
   def _cross_bias(
     self, num_later: Int[Array, '#b #q s']
@@ -264,9 +293,8 @@ class Tiger(nn.Module):
   def _embed_prefixes(
     self, codes: Int[Array, 'b t l'], deterministic: bool
   ) -> Float[Array, 'b t l d']:
-    """Embeds the prefix that ends with each code. A hash selects the row."""
-    rows = hash_prefixes(codes, self.config.prefix_embeddings)
-    x = self.prefix_embedding(rows) * self.gain
+    """Embeds the prefix that ends with each code."""
+    x = self.prefix_embedding(codes) * self.gain
     # Dropout zeroes whole embeddings, not single entries.
     return x * self.prefix_dropout(jnp.ones_like(x[..., :1]), deterministic)
 
@@ -277,70 +305,3 @@ def hash_users(
   """Maps user rows to `num_buckets` tokens by a multiplicative hash."""
   mixed = jnp.asarray(user).astype(jnp.uint32) * jnp.uint32(2654435761)
   return ((mixed >> 8) % jnp.uint32(num_buckets)).astype(jnp.int32)
-
-
-def hash_prefixes(
-  codes: Int[Array, '*b l'], num_rows: int
-) -> Int[Array, '*b l']:
-  """Maps the prefixes of 1, 2, ... codes to rows of a table."""
-  mixed = jnp.zeros(codes.shape[:-1], jnp.uint32)
-  rows = []
-  for level in range(codes.shape[-1]):
-    code = codes[..., level].astype(jnp.uint32) + np.uint32(1)
-    mixed = (mixed ^ code) * np.uint32(0x9E3779B1)
-    mixed = (mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA6B)
-    mixed ^= mixed >> 13
-    rows.append((mixed % np.uint32(num_rows)).astype(jnp.int32))
-  return jnp.stack(rows, -1)
-
-
-def cross_entropy(
-  logits: Sequence[Float[Array, '*b _v']],
-  target_codes: Int[Array, '*b l'],
-  weight: Float[Array, '*b'],
-  trie: Trie | None = None,
-) -> Float[Array, ' l']:
-  """Returns the mean cross-entropy at each level, in nats.
-
-  Args:
-    logits: The logits of each level.
-    target_codes: The Semantic IDs of the targets.
-    weight: 1 for a target and 0 for padding.
-    trie: The valid IDs. The probabilities are normalized over the codes that
-      may follow the target's earlier codes (Wang et al., 2025). None normalizes
-      them over all codes of a level.
-  """
-  if trie is None:
-    per_level = [
-      optax.softmax_cross_entropy_with_integer_labels(
-        x, target_codes[..., level]
-      )
-      for level, x in enumerate(logits)
-    ]
-  else:
-    per_level = _trie_cross_entropy(trie, logits, target_codes)
-  total = jnp.maximum(weight.sum(), 1)
-  return jnp.stack([(x * weight).sum() / total for x in per_level])
-
-
-def _trie_cross_entropy(
-  trie: Trie,
-  logits: Sequence[Float[Array, '*b _v']],
-  target_codes: Int[Array, '*b l'],
-) -> list[Float[Array, '*b']]:
-  """Returns the cross-entropy of each target over the valid codes."""
-  shape = target_codes.shape[:-1]
-  # In the trie, each target is a request with one beam.
-  codes = target_codes.reshape(-1, 1, target_codes.shape[-1])
-  prefixes = trie.root(len(codes))
-  per_level = []
-  for level, x in enumerate(logits):
-    code = codes[:, :, level]
-    x = x.reshape(len(codes), 1, -1)
-    target = jnp.take_along_axis(x, code[:, :, None], axis=2)[:, :, 0]
-    children = trie.children(level, prefixes)
-    loss = jax.nn.logsumexp(children.logits(x), axis=2) - target
-    per_level.append(loss.reshape(shape))
-    if level + 1 < len(logits):
-      prefixes = trie.descend(level, prefixes, code)
-  return per_level

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from tiger_jax.interfaces import Batch
+from tiger_jax.models.cross_entropy import cross_entropy
 from tiger_jax.models.dsi import Dsi
-from tiger_jax.models.tiger import cross_entropy
 from tiger_jax.recommenders import tiger_task
 from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTables, TigerTask

@@ -8,8 +8,9 @@ from jaxtyping import Array, Float
 
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.models.cross_entropy import cross_entropy
 from tiger_jax.models.targets import next_items
-from tiger_jax.models.tiger import Tiger, cross_entropy
+from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.session import Session
 
 
