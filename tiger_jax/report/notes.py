@@ -62,8 +62,10 @@ NOTES = {
     exact search. The row "TIGER, two cores" has the sizes and the training of
     configs/beauty.py:cpu_long, but the paper's softmax, no recency bias and no
     prefix embeddings. Its model is much smaller than the paper's model. The
-    rows "TIGER, our training" are configs/beauty.py:cpu (15 minutes) and
-    configs/beauty.py:cpu_long (90 minutes). Not all tables have these rows.""",
+    row "TIGER, our training" is configs/beauty.py:cpu, and the row "TIGER, our
+    training, larger" is configs/beauty.py:cpu_long. In some of these runs,
+    other programs used the cores too, so their seconds are too long. Not all
+    tables have these rows.""",
   'table2': """
     In the variant _cpu, RQ-VAE and VQ-VAE have 20 epochs instead of 120.
     benchmarks/RESULTS.md has the quality of IDs for more epochs.""",
