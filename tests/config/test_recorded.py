@@ -107,7 +107,8 @@ def test_former_values_include_retired_fields():
   assert values == expected
 
 
-def test_identity_has_the_fields_that_differ_from_their_defaults():
+def test_identity_has_the_changed_fields():
+  """A field with a former value is compared with it, not with its default."""
   assert identity(Config()) == {'dataset': {'keep_repeats': False}}
   former = {'keep_repeats': True}
   assert identity(from_json({'dataset': former})) == {}
@@ -133,7 +134,8 @@ def test_identity_uses_the_defaults_of_the_outer_section():
     assert identity(changed) == {'optimizer': {'learning_rate': rate}}
 
 
-def test_identity_omits_a_new_field_at_its_default_or_former_value():
+def test_identity_omits_a_new_field_that_keeps_the_old_behavior():
+  """A field has it at its former value or, if it has none, at its default."""
   fields = [
     ('size', int, 4),
     ('plain', int, dataclasses.field(default=1)),

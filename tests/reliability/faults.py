@@ -8,11 +8,13 @@ has a line for each event:
     stage.begin train                  stage.end train
     save.begin /train.partial-…/30     save.end /train.partial-…/30
     saving 30 <sha256 of the state>    restored 30 <sha256 of the state>
-    ledger.add                         the loop read the batches of a call
-    signal.noted                       the loop recorded a signal
-    os.rename /a -> /b                 a file is renamed
+    ledger.add
+    signal.noted
+    os.rename /a -> /b
 
-Other changes of the file system have lines like the last one.
+`ledger.add` means that the loop has read the batches of one call of the training
+step, and `signal.noted` that it has recorded a signal. Every change of the file
+system has a line like the last one.
 """
 
 from collections.abc import Callable, Iterable

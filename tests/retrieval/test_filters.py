@@ -108,7 +108,7 @@ def test_a_filtered_search_equals_a_search_among_permitted_items(
     _assert_equals_filtered_search(
       model, beams, _ids(layout.codes), deny, allow
     )
-    # The searches prove some items.
+    # Some results are proven: no other item ranks higher.
     assert beams.exact_k.sum() > NUM_REQUESTS
   assert table_model.compiled() <= compiled + 1
 

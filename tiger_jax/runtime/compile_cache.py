@@ -19,7 +19,8 @@ import jax
 
 from tiger_jax.runtime.printing import warn
 
-# A training run adds a few megabytes for each shape and version of jaxlib.
+# A training run adds a few megabytes for each version of jaxlib and each set of
+# array shapes.
 _MAX_BYTES = 2**30
 _WARNING = re.compile(
   "Error (reading|writing) persistent compilation cache entry for '([^']+)'"

@@ -108,7 +108,7 @@ def end() -> None:
 
 
 def fail(error: BaseException, at_once: bool) -> None:
-  """Exits with a one-line message and an exit code if an error is expected.
+  """Exits with a one-line message and an exit code, if users can cause `error`.
 
   Args:
     error: The error that ended the run.

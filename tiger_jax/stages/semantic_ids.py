@@ -140,8 +140,8 @@ def read_shared(config: Config, own_fingerprint: str) -> list[Shop]:
     own_fingerprint: The fingerprint of the embedding stage of the run.
 
   Raises:
-    UsageError: The encoder makes vectors that differ by shop, or a shop is
-      named twice.
+    UsageError: The encoder has a separate vector space for each shop, or a shop
+      is named twice.
     DataError: A workdir has no embeddings of the same encoder.
   """
   c = config.embedding
