@@ -14,8 +14,8 @@ import numpy as np
 _EXPONENT = 1.2
 _MAX_DRAWS = 16
 _CHUNK = 1 << 18
-# 2**64 divided by the golden ratio. If close numbers are multiplied by it modulo
-# 2**64, the products are far apart.
+# 2**64 divided by the golden ratio. If close numbers are multiplied by it
+# modulo 2**64, the products are far apart.
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 

@@ -12,9 +12,9 @@ has a line for each event:
     signal.noted
     os.rename /a -> /b
 
-`ledger.add` means that the loop has read the batches of one call of the training
-step, and `signal.noted` that it has recorded a signal. Every change of the file
-system has a line like the last one.
+`ledger.add` means that the loop has read the batches of one call of the
+training step, and `signal.noted` that it has recorded a signal. Every change of
+the file system has a line like the last one.
 """
 
 from collections.abc import Callable, Iterable

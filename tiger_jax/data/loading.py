@@ -70,8 +70,8 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
   flags = [config.drop_short_users, config.allow_missing_metadata]
-  # Versions without `keep_repeats` kept repeats in a dataset `files`, so True is
-  # omitted there. An Amazon dataset has no repeats, so the default False is
+  # Versions without `keep_repeats` kept repeats in a dataset `files`, so True
+  # is omitted there. An Amazon dataset has no repeats, so the default False is
   # omitted. The fingerprints of these versions therefore stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
