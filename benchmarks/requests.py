@@ -107,8 +107,8 @@ def _decode(
   batch_size = len(encoded.mask)
   with jax.default_matmul_precision('highest'):
     return beam_search(
-      lambda level, previous, cache: bound.decode_step(
-        level, previous, cache, encoded
+      lambda level, previous, codes, cache: bound.decode_step(
+        level, previous, cache, encoded, codes
       ),
       bound.empty_cache(batch_size),
       catalog,

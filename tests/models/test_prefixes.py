@@ -74,6 +74,10 @@ def test_the_extensions_of_a_prefix_are_the_embeddings_of_longer_prefixes():
   for level in (1, 2):
     state = extend_hash(state, prefixes[..., level - 1])
     actual = model.apply(params, state, level, method='extensions')
+    codes = jnp.asarray(rng.integers(0, sizes[level], (40, 2, 3)))
+    some = model.apply(params, state, level, codes, method='extensions')
+    chosen = np.take_along_axis(np.asarray(actual), codes[..., None], 2)
+    np.testing.assert_array_equal(some, chosen)
     for code in range(sizes[level]):
       last = jnp.full((40, 2, 1), code, jnp.int32)
       codes = jnp.concatenate([prefixes[..., :level], last], -1)

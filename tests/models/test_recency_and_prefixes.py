@@ -152,7 +152,13 @@ def test_decoding_step_by_step_equals_one_pass(params, model):
   cache = jax.tree.map(lambda x: jnp.repeat(x, 2, 0), cache)
   for level in (1, 2):
     previous = CODES[items][:, :, level - 1]
+    # Codes in another order, two of them for each beam.
+    codes = jnp.asarray([[[2, 0], [1, 2]]] * 3)
+    some, _ = step(level, previous, cache, encoded, codes)
     logits, cache = step(level, previous, cache, encoded)
+    np.testing.assert_allclose(
+      some, jnp.take_along_axis(logits, codes, 2), atol=1e-5
+    )
     np.testing.assert_allclose(
       logits.reshape(6, -1), expected[level], atol=1e-5
     )

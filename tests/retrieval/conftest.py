@@ -10,6 +10,7 @@ import pytest
 
 from tiger_jax.catalog import layout
 from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.catalog.trie import take_codes
 from tiger_jax.interfaces import Batch
 from tiger_jax.retrieval.beam_search import beam_search
 from tiger_jax.retrieval.filters import ItemFilter
@@ -161,7 +162,7 @@ def run(
   values stay correct only if the search reorders the cache with its beams.
   """
 
-  def step(level, previous, cache):
+  def step(level, previous, scored, cache):
     hashed, prefix = cache
     width = 1
     if previous is not None:
@@ -170,7 +171,8 @@ def run(
       hashed = (hashed * 7 + flat + 1) % NUM_HASHES
       prefix = prefix.at[:, level - 1].set(flat)
     logits = jnp.asarray(tables[level])[hashed]
-    return logits.reshape(len(requests), width, -1), (hashed, prefix)
+    logits = logits.reshape(len(requests), width, -1)
+    return take_codes(logits, scored), (hashed, prefix)
 
   successors = None
   if mixture:

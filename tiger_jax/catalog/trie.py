@@ -28,13 +28,13 @@ class Children(NamedTuple):
   codes: Integer[Array, 'b m w'] | None
   valid: Bool[Array, 'b m w']
 
-  def logits(self, logits: Float[Array, 'b m v']) -> Float[Array, 'b m _w']:
-    """Selects the logits of the children, with -inf for invalid entries.
+  def mask(self, logits: Float[Array, 'b m w']) -> Float[Array, 'b m w']:
+    """Replaces the logits of invalid entries by -inf.
 
     A prefix without children keeps its logits, so that a softmax is finite.
     """
     usable = self.valid | ~self.valid.any(2, keepdims=True)
-    return jnp.where(usable, take_codes(logits, self.codes), -jnp.inf)
+    return jnp.where(usable, logits, -jnp.inf)
 
 
 class Prefixes(NamedTuple):

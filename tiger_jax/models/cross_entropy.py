@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import optax
 
-from tiger_jax.catalog.trie import Trie
+from tiger_jax.catalog.trie import Trie, take_codes
 
 
 def cross_entropy(
@@ -55,7 +55,8 @@ def _trie_cross_entropy(
     x = x.reshape(len(codes), 1, -1)
     target = jnp.take_along_axis(x, code[:, :, None], axis=2)[:, :, 0]
     children = trie.children(level, prefixes)
-    loss = jax.nn.logsumexp(children.logits(x), axis=2) - target
+    valid = children.mask(take_codes(x, children.codes))
+    loss = jax.nn.logsumexp(valid, axis=2) - target
     per_level.append(loss.reshape(shape))
     if level + 1 < len(logits):
       prefixes = trie.descend(level, prefixes, code)

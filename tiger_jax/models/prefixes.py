@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Integer, UInt32
 import numpy as np
 
 
@@ -39,21 +39,27 @@ class PrefixEmbedding(nn.Module):
     return self.embedding[rows].astype(self.dtype)
 
   def extensions(
-    self, prefix_hash: UInt32[Array, 'b q'], level: int
-  ) -> Float[Array, 'b q v d']:
+    self,
+    prefix_hash: UInt32[Array, 'b q'],
+    level: int,
+    codes: Integer[Array, 'b q w'] | None = None,
+  ) -> Float[Array, 'b q _w d']:
     """Returns the embeddings of each prefix with one more code, in float32.
 
     Args:
       prefix_hash: The hash of each prefix, see `extend_hash`.
       level: The level of the added code.
+      codes: The codes to add to each prefix; None for all codes of the level.
     """
-    first = _first_row(prefix_hash, self.num_rows).reshape(-1)
+    first = _first_row(prefix_hash, self.num_rows)
+    if codes is not None:
+      return self.embedding[first[..., None] + codes]
     size = (self.level_sizes[level], self.dim)
 
     def read(row: Int[Array, '']) -> Float[Array, 'v d']:
       return jax.lax.dynamic_slice(self.embedding, (row, 0), size)
 
-    return jax.vmap(read)(first).reshape(*prefix_hash.shape, *size)
+    return jax.vmap(read)(first.reshape(-1)).reshape(*first.shape, *size)
 
 
 def hash_prefixes(

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 import numpy as np
 
+from tiger_jax.catalog.trie import take_codes
 from tiger_jax.config import ModelConfig
 from tiger_jax.interfaces import Batch, Codes
 from tiger_jax.models.dropout import Dropout
@@ -183,12 +184,17 @@ class Tiger(nn.Module):
     previous: Int[Array, 'b m'] | None,
     cache: DecoderCache,
     encoded: Encoded,
-  ) -> tuple[Float[Array, 'b m v'], DecoderCache]:
+    codes: Integer[Array, 'b m w'] | None = None,
+  ) -> tuple[Float[Array, 'b m _w'], DecoderCache]:
     """Scores the codes of one level for every beam, and extends the cache.
 
-    `previous` holds each beam's code at the previous level. It is None at
-    level 0, where each request has one beam. Cache rows are in (request, beam)
-    order.
+    Args:
+      level: The level.
+      previous: The code of each beam at the previous level. None at level 0,
+        where each request has one beam.
+      cache: The cache, with rows in (request, beam) order.
+      encoded: The histories.
+      codes: The codes to score for each beam; None for all codes of the level.
     """
     prefix_hash = cache.prefix_hash
     if previous is None:
@@ -209,7 +215,7 @@ class Tiger(nn.Module):
       self._cross_bias(encoded.num_later[:, None]),
       True,
     )
-    logits = self._score(x, level, prefix_hash.reshape(x.shape[:2]))
+    logits = self._score(x, level, prefix_hash.reshape(x.shape[:2]), codes)
     return logits, DecoderCache(layers, prefix_hash)
 
   def _teacher_forced_logits(
@@ -247,17 +253,22 @@ class Tiger(nn.Module):
     x: Float[Array, 'b q d'],
     level: int,
     prefix_hash: UInt32[Array, 'b q'],
-  ) -> Float[Array, 'b q v']:
-    """Scores the codes of a level in float32; bfloat16 would cause ties."""
+    codes: Integer[Array, 'b q w'] | None = None,
+  ) -> Float[Array, 'b q _w']:
+    """Scores codes of a level in float32; bfloat16 would cause ties.
+
+    `codes` has the codes to score after each prefix; None stands for all codes.
+    """
     x = x.astype(jnp.float32)
     if self.config.tied_heads:
       start = self._offsets()[level]
-      codes = self.code_embedding.embedding[start:][: self.level_sizes[level]]
-      logits = x @ codes.T
+      heads = self.code_embedding.embedding[start:][: self.level_sizes[level]]
+      logits = x @ heads.T
     else:
       logits = self.heads[level](x)
+    logits = take_codes(logits, codes)
     if self.config.prefix_heads and level:
-      weights = self.prefix_embedding.extensions(prefix_hash, level)
+      weights = self.prefix_embedding.extensions(prefix_hash, level, codes)
       logits += jnp.einsum('bqd,bqvd->bqv', x, weights)
     return logits
 

@@ -12,7 +12,8 @@ from tiger_jax.retrieval import filters, mixture, sampling
 
 Cache = Any
 StepFn = Callable[
-  [int, Int[Array, 'b m'] | None, Cache], tuple[Float[Array, 'b m v'], Cache]
+  [int, Int[Array, 'b m'] | None, Integer[Array, 'b m w'] | None, Cache],
+  tuple[Float[Array, 'b m _w'], Cache],
 ]
 
 
@@ -76,9 +77,9 @@ def beam_search(
   items that rank above this prefix are proven to be the best.
 
   Args:
-    step_fn: Maps `(level, previous, cache)` to `(logits, cache)` for all beams
-      of all requests. `previous` is None at level 0, where each request has one
-      beam.
+    step_fn: Maps `(level, previous, codes, cache)` to `(logits, cache)` for all
+      beams of all requests. `previous` is None at level 0, where each request
+      has one beam. `codes` are the codes to score; None for all codes.
     cache: A pytree of arrays that initially have a row for each request. After
       level 0, they have a row for each (request, beam), in this order.
     trie: The index of the valid IDs.
@@ -111,19 +112,18 @@ def beam_search(
   mixture_state = successors.start(trie) if successors else None
   for level in range(len(trie.level_sizes)):
     previous = codes[:, :, -1] if level else None
-    logits, cache = step_fn(level, previous, cache)
     children = trie.children(level, prefixes) if constrained else None
-    # The codes of the candidates; None if all codes are candidates.
+    # The codes of the candidates, the codes that have logits, and the entries
+    # of the logits that belong to the candidates. None stands for all.
     listed = children.codes if children else None
+    scored, selected = (listed, None) if normalize_children else (None, listed)
+    logits, cache = step_fn(level, previous, scored, cache)
     if children and normalize_children:
-      logits, selected = children.logits(logits), None
-    else:
-      selected = listed
+      logits = children.mask(logits)
     log_probs = _log_probs(logits, selected)
     if sampler and sampler_state:
-      listed_logits = listed if normalize_children else None
       sampler_state = sampler.draw(
-        level, logits, sampler_state, trie.level_sizes[level], listed_logits
+        level, logits, sampler_state, trie.level_sizes[level], scored
       )
       candidates = take_codes(sampler_state.rank, selected)
     elif mixture_state:

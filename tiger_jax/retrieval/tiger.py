@@ -256,8 +256,8 @@ def _search(
     batch_size = batch.history.shape[0]
     encoded = bound.encode(codes, batch)
     return beam_search(
-      lambda level, previous, cache: bound.decode_step(
-        level, previous, cache, encoded
+      lambda level, previous, codes, cache: bound.decode_step(
+        level, previous, cache, encoded, codes
       ),
       bound.empty_cache(batch_size),
       catalog,
