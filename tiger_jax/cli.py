@@ -40,6 +40,9 @@ _TRAINING = ('all', 'train', 'evaluate', 'bench')
 # XLA, CUDA and TPU runtimes word the error differently.
 _OUT_OF_MEMORY = re.compile('RESOURCE_EXHAUSTED|out of memory', re.IGNORECASE)
 
+# JAX's advice at the end of its error messages, which may not apply.
+_JAX_ADVICE = re.compile(r' \((?:set JAX_PLATFORMS|you may need)')
+
 
 def run(command: Command) -> None:
   """Runs a parsed command line.
@@ -182,16 +185,19 @@ def _refuse_missing_platform() -> None:
     # pyrefly: ignore[missing-attribute]
     platforms = jax.config.jax_platforms
     name = os.environ.get('JAX_PLATFORM_NAME')
-    if not platforms and not name:
-      raise
     variable = 'JAX_PLATFORMS' if platforms else 'JAX_PLATFORM_NAME'
-    requested = platforms or name
-    reason = str(error).partition(' (set JAX_PLATFORMS')[0]
+    reason = _JAX_ADVICE.split(str(error))[0]
     jax.config.update('jax_platforms', '')
     jax.config.update('jax_platform_name', '')
-    available = sorted({'cpu', jax.devices()[0].platform})
+    try:
+      available = sorted({'cpu', jax.devices()[0].platform})
+    except RuntimeError:
+      raise UsageError(
+        f"JAX finds no device ({reason}): unset JAX's environment variables, "
+        'such as JAX_NUM_CPU_DEVICES, or correct them'
+      ) from error
     raise UsageError(
-      f'{variable} is {requested!r}, but JAX finds only '
+      f'{variable} is {platforms or name!r}, but JAX finds only '
       f'{", ".join(available)} on this machine'
       f'{f" ({reason})" if reason else ""}: unset the variable, or set it to '
       f'{" or ".join(available)}'

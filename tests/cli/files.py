@@ -18,6 +18,10 @@ _EXPERIMENT = (
   'def get_config():\n'
   '  return ml_collections.ConfigDict({})\n'
 )
+_RUNS = {
+  'experiment': 'mine', 'base': {}, 'datasets': {'a': {}}, 'runs': {'r': {}},
+  'measured': ('a',), 'order': ('r',), 'table': ('r',), 'columns': (),
+}  # fmt: skip
 _TEXTS = {
   'file': 'not a folder',
   'syntax.py': 'def get_config(:\n',
@@ -42,14 +46,26 @@ _TEXTS = {
   'field.py': _DEFAULTS.format(
     'with config.unlocked(): config.train.stepz = 3'
   ),
+  'number_key.py': _DEFAULTS.format('config.unlock(); config[3] = 4'),
+  'number_keys.py': _DEFAULTS.format(
+    'config.unlock(); config.embedding = config.embedding.__class__({3: 4})'
+  ),
+  'not_set.py': _DEFAULTS.format(
+    'config.seed = config_dict.ml_collections.config_dict.required_placeholder('
+    'int)'
+  ),
   'none.py': _DEFAULTS.format(
     'with config.unlocked(): config.train.steps = None'
   ),
   'experiment.py': _EXPERIMENT.format({'experiment': 'mine'}),
-  'experiment_runs.py': _EXPERIMENT.format({
-    'experiment': 'mine', 'base': {}, 'datasets': {'a': {}}, 'runs': {'r': 3},
-    'measured': ('a',), 'order': ('r',), 'table': ('r',), 'columns': (),
-  }),
+  'experiment_runs.py': _EXPERIMENT.format(_RUNS | {'runs': {'r': 3}}),
+  'experiment_shop_runs.py': _EXPERIMENT.format(
+    _RUNS | {'datasets': {'a': {'runs': 3}}}
+  ),
+  'experiment_shop_run.py': _EXPERIMENT.format(
+    _RUNS | {'datasets': {'a': {'runs': {'r': 4}}}}
+  ),
+  'names_itself': '--config=configs/quickstart.py\n--flagfile=names_itself\n',
   'nul_workdir': '--config=configs/quickstart.py\n--workdir=a\0b\n--mode=data',
   'help_flags': '--nonsense\n',
 }  # fmt: skip

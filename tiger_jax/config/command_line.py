@@ -4,8 +4,10 @@ This module does not import JAX, because that import takes seconds.
 """
 
 from collections.abc import Iterable, Iterator
+import contextlib
 import dataclasses
 import difflib
+import io
 import logging
 import os
 from pathlib import Path
@@ -94,7 +96,7 @@ def parse(argv: list[str]) -> Command | None:
   # Hides the warnings of libraries; --verbosity=0 shows them again.
   values.set_default('verbosity', absl_logging.ERROR)
   try:
-    argv = values.read_flags_from_files(argv, force_gnu=True)
+    argv = _read_flag_files(argv)
     argv, overrides = _split_overrides(argv)
     positional = values(argv)[1:]
   except (flags.Error, ValueError) as error:
@@ -177,6 +179,19 @@ def _check_folder(command: Command) -> None:
     if near:
       hint = f'did you mean {near[0]}?'
     raise UsageError(f'there is no folder {folder}: {hint}')
+
+
+def _read_flag_files(argv: list[str]) -> list[str]:
+  """Returns the arguments with the content of --flagfile in its place."""
+  # absl ignores a file that names itself, and prints only a warning.
+  with contextlib.redirect_stderr(io.StringIO()) as warnings:
+    argv = flags.FLAGS.read_flags_from_files(argv, force_gnu=True)
+  if text := warnings.getvalue():
+    name = text.splitlines()[0].partition('Ignoring flagfile: ')[2]
+    raise UsageError(
+      f'the file {name} names itself with --flagfile: remove that line'
+    )
+  return argv
 
 
 def _split_overrides(

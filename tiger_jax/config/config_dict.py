@@ -115,7 +115,7 @@ def _build(
     where = f'{path}.{name}'
     try:
       if name not in fields:
-        hint = did_you_mean(name, tuple(fields))
+        hint = did_you_mean(str(name), tuple(fields))
         raise UsageError(f'{where} is not a field; {hint}')
       field_type = fields[name].type
       if not dataclasses.is_dataclass(field_type):

@@ -57,18 +57,14 @@ def load(name: str) -> ml_collections.ConfigDict:
       raise UsageError('it has no function get_config()')
     _check_variant(get_config, variant)
     config = get_config(variant) if variant else get_config()
+    _check_readable(config)
   except UsageError as error:
     raise UsageError(f'{path}: {error}') from error
   except KeyboardInterrupt:
     raise
   except BaseException as error:  # A config file may call sys.exit.
     raise UsageError(_explain(path, error)) from error
-  if not isinstance(config, ml_collections.ConfigDict):
-    raise UsageError(
-      f'{path}: get_config() returned {type(config).__name__}: return a '
-      'config that you got from config_dict.defaults()'
-    )
-  return config.lock()
+  return config
 
 
 def load_config(
@@ -248,6 +244,23 @@ def _check_variant(get_config: Any, variant: str) -> None:
       f'it has no variants: remove :{variant}'
       if variant
       else 'it needs a variant: append a colon and the name of the variant'
+    ) from error
+
+
+def _check_readable(config: Any) -> None:
+  """Locks a config. Raises UsageError if it is none or has a wrong key."""
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise UsageError(
+      f'get_config() returned {type(config).__name__}: return a config that '
+      'you got from config_dict.defaults()'
+    )
+  try:
+    config.lock().to_dict()
+  except Exception as error:
+    raise UsageError(
+      'get_config() returned a config that cannot be read '
+      f'({type(error).__name__}: {error}): the keys must be text, and all '
+      'values must be set'
     ) from error
 
 

@@ -14,12 +14,13 @@ from tiger_jax.config import Config, config_dict
 from tiger_jax.config.config_dict import SHOWN
 from tiger_jax.errors import UsageError
 
+_SECTIONS = (dict, dict, 'a section of sections')
 # The type of each field of a spec, and of the entries in it.
 _FIELDS = (
   ('experiment', str, str, 'text'),
   ('base', dict, object, 'a section'),
-  ('datasets', dict, dict, 'a section of sections'),
-  ('runs', dict, dict, 'a section of sections'),
+  ('datasets', *_SECTIONS),
+  ('runs', *_SECTIONS),
   ('measured', tuple, str, 'a tuple of names'),
   ('order', tuple, str, 'a tuple of names'),
   ('table', tuple, str, 'a tuple of names'),
@@ -69,15 +70,9 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
   """
   values = spec.to_dict()
   for field, type_, entry_type, description in _FIELDS:
-    value = values.get(field)
-    entries = value.values() if isinstance(value, dict) else value or ()
-    if not isinstance(value, type_) or not all(
-      isinstance(x, entry_type) for x in entries
-    ):
-      raise UsageError(
-        f'config.{field} is {SHOWN.repr(value)}: it must be {description}, as '
-        'in configs/paper/specs.py'
-      )
+    _check_type(field, values.get(field), type_, entry_type, description)
+  for shop, changes in values['datasets'].items():
+    _check_type(f'datasets.{shop}.runs', changes.get('runs', {}), *_SECTIONS)
   for field, known in (
     ('measured', 'datasets'), ('order', 'runs'), ('order', 'table'),
   ):  # fmt: skip
@@ -112,6 +107,19 @@ def parse(spec: ml_collections.ConfigDict, command: str) -> Experiment:
     tuple(runs),
     shops,
   )
+
+
+def _check_type(
+  field: str, value: Any, type_: type, entry_type: type, description: str
+) -> None:
+  entries = value.values() if isinstance(value, dict) else value or ()
+  if not isinstance(value, type_) or not all(
+    isinstance(x, entry_type) for x in entries
+  ):
+    raise UsageError(
+      f'config.{field} is {SHOWN.repr(value)}: it must be {description}, as '
+      'in configs/paper/specs.py'
+    )
 
 
 def _config(where: str, *changes: dict[str, Any]) -> Config:
