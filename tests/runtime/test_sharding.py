@@ -225,6 +225,24 @@ def test_fetch_returns_what_was_put():
     np.testing.assert_array_equal(a, b)
 
 
+def test_fetch_compiles_one_program_for_equal_shapes(monkeypatch):
+  mesh = make_mesh()
+  arrays = [np.full((16, 3), i) for i in range(3)]
+  placed = [shard_batch(mesh, x) for x in arrays]
+  # As with several processes.
+  monkeypatch.setattr(type(placed[0]), 'is_fully_addressable', False)
+  events = []
+
+  def listen(event, unused_seconds, **unused):
+    events.append(event)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  fetched = [sharding.fetch(x) for x in placed]
+  jax.monitoring.unregister_event_duration_listener(listen)
+  assert events.count('/jax/core/compile/backend_compile_duration') == 1
+  np.testing.assert_array_equal(fetched, arrays)
+
+
 def test_fetched_arrays_survive_donation():
   x = jnp.arange(5.0)
   fetched = sharding.fetch({'x': x})

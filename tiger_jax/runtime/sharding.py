@@ -93,10 +93,15 @@ def fetch(tree: Any) -> Any:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
       assert isinstance(x.sharding, NamedSharding)
       replicated = NamedSharding(x.sharding.mesh, PartitionSpec())
-      x = jax.jit(lambda x: x, out_shardings=replicated)(x).addressable_data(0)
+      x = jax.jit(_same, out_shardings=replicated)(x).addressable_data(0)
     return np.array(x)
 
   return jax.tree.map(get, tree)
+
+
+def _same(x: jax.Array) -> jax.Array:
+  """Returns its argument. JAX compiles a new `lambda` at every call."""
+  return x
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
