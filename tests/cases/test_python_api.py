@@ -66,6 +66,7 @@ from tiger_jax.serving.recommender import Options, Recommender
 imported = sorted({name.split('.')[0] for name in sys.modules})
 model = Recommender.from_workdir(sys.argv[1])
 expected = model.recommend(['A001', 'A008'], 3)
+built = sorted(vars(model._session))
 
 from pathlib import Path
 from tiger_jax.catalog.catalog import Catalog
@@ -116,7 +117,7 @@ accepted = [
   catalog.add([[0, 1]]).remove([0]).contains([[0, 1], [0, 0]]).tolist(),
   len(tokenizer.assign([[1.0] * 8], ids).codes),
 ]
-print(json.dumps([imported, errors, forked, accepted]))
+print(json.dumps([imported, errors, forked, accepted, built]))
 """
 
 
@@ -148,3 +149,9 @@ def test_accepts_numpy_scalars_and_iterators(outcome):
 def test_serving_does_not_import_plotting_or_raw_data_modules(outcome):
   unused = {'matplotlib', 'tensorflow_datasets', 'sklearn', 'pyarrow', 'grain'}
   assert not unused & set(outcome[0])
+
+
+def test_serving_does_not_build_training_data(outcome):
+  built = set(outcome[4])
+  assert {'catalog', 'task'} <= built
+  assert not {'examples', 'batches', 'training_trie'} & built

@@ -106,7 +106,7 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes, softmax):
   ids, trie = np.asarray(codes), None
   if softmax == 'trie':
     trie = Catalog.from_codes(ids, LEVEL_SIZES)
-  task = TigerTask(model, codes, trie=trie)
+  task = TigerTask(model, codes, trie=lambda: trie)
   params = task.init(jax.random.key(0))
   rng = jax.random.key(1)
   loss, _, _ = task.loss(params, task.tables, batch, rng)
@@ -125,7 +125,7 @@ def test_the_loss_is_the_mean_over_all_prefixes(codes, softmax):
 
   # With `mean_targets`, the weight of a target does not depend on the number of
   # targets in its batch.
-  task = TigerTask(model, codes, 6.5, trie)
+  task = TigerTask(model, codes, lambda: 6.5, lambda: trie)
   loss, metrics, _ = task.loss(params, task.tables, batch, rng)
   per_code = np.sum(losses) / len(LEVEL_SIZES)
   np.testing.assert_allclose(loss, per_code / (5 * 6.5), rtol=1e-5)

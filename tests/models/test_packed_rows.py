@@ -32,9 +32,8 @@ ROWS = ((7,), (3, 2, 2), (4, 1), (1, 1, 5), (6,))
 LENGTHS = sum(ROWS, ())
 IDS = np.random.default_rng(0).permutation(np.prod(LEVEL_SIZES))[:NUM_ITEMS]
 CODES = np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1).astype(np.int32)
-TASK = TigerTask(
-  MODEL, jnp.asarray(CODES), 6.5, Catalog.from_codes(CODES, LEVEL_SIZES)
-)
+CATALOG = Catalog.from_codes(CODES, LEVEL_SIZES)
+TASK = TigerTask(MODEL, jnp.asarray(CODES), lambda: 6.5, lambda: CATALOG)
 
 
 def make_batches():

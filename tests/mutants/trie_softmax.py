@@ -58,8 +58,8 @@ _LOSSES = [
   Mutant(
     'the task gets no trie',
     'tiger_jax/recommenders/tiger_task.py',
-    '    session.training_trie,\n',
-    '    None,\n',
+    'lambda: session.training_trie',
+    'lambda: None',
     f'{_SESSION}test_the_training_trie_has_only_items_of_training_histories',
   ),
   Mutant(

@@ -1,5 +1,6 @@
 """The training task of DSI: indexing and retrieval."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -37,8 +38,13 @@ class DsiTask:
     """Adds an indexing loss to a retrieval task."""
     self.model = retrieval.model
     self._retrieval = retrieval
-    self.tables = DsiTables(retrieval.tables, vectors)
+    self._vectors = vectors
     self.num_indexed = num_indexed
+
+  @functools.cached_property
+  def tables(self) -> DsiTables:
+    """The arrays that every step reads."""
+    return DsiTables(self._retrieval.tables, self._vectors)
 
   def init(self, rng: Array) -> Any:
     """Returns initial parameters."""
@@ -47,7 +53,7 @@ class DsiTask:
       history = jnp.zeros((1, model.config.max_history), jnp.int32)
       row = jnp.zeros((1,), jnp.int32)
       codes = jnp.zeros((1, len(model.level_sizes)), jnp.int32)
-      vector = jnp.zeros((1, self.tables.vectors.shape[1]))
+      vector = jnp.zeros((1, self._vectors.shape[1]))
       logits = model(codes, Batch(history, row, row))
       return logits, model.index(codes, row, vector)
 

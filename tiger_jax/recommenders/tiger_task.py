@@ -1,5 +1,7 @@
 """The training task of TIGER: predicting the codes of the next item."""
 
+from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -41,13 +43,26 @@ class TigerTask:
     self,
     model: Tiger,
     codes: Any,
-    mean_targets: float | None = None,
-    trie: Trie | None = None,
+    mean_targets: Callable[[], float | None] = lambda: None,
+    trie: Callable[[], Trie | None] = lambda: None,
   ):
-    """Takes the network and its tables, see `TigerTables`."""
+    """Takes the network and the constants of the loss.
+
+    `mean_targets` and `trie` are functions, because `init` does not need their
+    results. A model is thus served without its training data.
+    """
     self.model = model
-    self.tables = TigerTables(codes, trie)
-    self.mean_targets = mean_targets
+    self._codes, self._mean_targets, self._trie = codes, mean_targets, trie
+
+  @functools.cached_property
+  def tables(self) -> TigerTables:
+    """The arrays that every step reads."""
+    return TigerTables(self._codes, self._trie())
+
+  @functools.cached_property
+  def mean_targets(self) -> float | None:
+    """The mean number of targets per example, see `TigerTask`."""
+    return self._mean_targets()
 
   def init(self, rng: Array) -> Any:
     """Returns initial parameters."""
@@ -93,6 +108,6 @@ def make(session: Session) -> TigerTask:
   return TigerTask(
     session.network,
     session.catalog.codes,
-    session.mean_targets,
-    session.training_trie,
+    lambda: session.mean_targets,
+    lambda: session.training_trie,
   )
