@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tiger_jax import pipeline
+from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
 from tiger_jax.errors import DataError, UsageError
@@ -292,6 +293,36 @@ def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
     expected = counts.lines(saved_counts)
     assert expected
     assert [x.strip(' :') for x in lines[start:]] == expected
+
+
+def test_a_run_restores_the_trained_parameters_once(tmp_path, monkeypatch):
+  restore, steps = Checkpoints.restore, []
+
+  def counting(checkpoints, step, *arguments):
+    steps.append(step)
+    return restore(checkpoints, step, *arguments)
+
+  monkeypatch.setattr(Checkpoints, 'restore', counting)
+  run = pipeline.Pipeline(
+    from_json(
+      with_dataset(synthetic_users=30)
+      | {
+        'model': {'name': 'matrix_factorization', 'd_model': 2},
+        'train': {
+          'steps': 4,
+          'batch_size': 8,
+          'evaluate_every': 2,
+          'optimizer': {'warmup_steps': 1},
+        },
+      }
+    ),
+    tmp_path,
+  )
+  run.run('evaluate')
+  # The examples of --mode=all use these parameters too.
+  params, _ = run.trained
+  run.close()
+  assert params and len(steps) == 1
 
 
 def test_refuses_vectors_that_are_not_a_matrix(fingerprints, tmp_path):

@@ -30,9 +30,9 @@ from tiger_jax.serving.terminal import (
   show_recommendations,
   show_shoppers,
 )
-from tiger_jax.stages import training
 from tiger_jax.stages.report import write_report
 from tiger_jax.storage.artifacts import REPORT, locked
+from tiger_jax.training import replicas
 
 # The modes that train a model if it is not trained yet.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
@@ -150,9 +150,9 @@ def _run_pipeline(command: Command, config: Config) -> None:
       print('\n' + show_results(pipeline.results))
     is_generative = registry.entry(config.model).is_generative
     if command.mode == 'all' and is_generative and not command.distributed:
-      folder = pipeline.train_stage.folder
-      trained = training.load_best(pipeline.session, folder)
-      recommender = Recommender(trained.session, trained.params)
+      params, best = pipeline.trained
+      params = replicas.select(params, config.train.replicas, best)
+      recommender = Recommender(pipeline.session, params)
       print(show_shoppers(recommender, config.seed))
 
 

@@ -91,9 +91,10 @@ class Pipeline:
     self.writer = MetricsWriter(workdir)
 
   def close(self) -> None:
-    """Closes the metrics writer and frees the memory of the session."""
+    """Closes the metrics writer and frees the memory of the model."""
     self.writer.close()
-    self.__dict__.pop('session', None)
+    for name in ('session', 'trained'):
+      self.__dict__.pop(name, None)
 
   def check(self, mode: str) -> None:
     """Checks the devices and the size of the dataset.
@@ -244,13 +245,21 @@ class Pipeline:
     )
 
   @functools.cached_property
+  def trained(self) -> tuple[Any, int]:
+    """The best parameters of all replicas, and the index of the best replica.
+
+    Every process must read this property, see `training.load`.
+    """
+    return training.load(self.session, self.train_stage.folder)
+
+  @functools.cached_property
   def evaluation_stage(self) -> Artifact:
     """The stage that measures the recommender and its baselines."""
     train = self.train_stage
     return self._stage(
       'evaluation',
       evaluation.made_from(self.config, train.fingerprint),
-      lambda folder: evaluation.build(self.session, train.folder, folder),
+      lambda folder: evaluation.build(self.session, *self.trained, folder),
       collective=True,
     )
 

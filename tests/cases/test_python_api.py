@@ -55,7 +55,7 @@ WRONG_CALLS = {
   'searches.recommend(0, far, 2)': 'a history contains row 10000',
   'tokenizer.assign([1.0] * 8, ids)': 'give a row of 8 numbers',
   "tokenizer.assign([['1'] * 8], ids)": 'give real numbers',
-  'tokenizer.assign([[1.0] * 7], ids)': 'fitted to 8',
+  'tokenizer.assign([[1.0] * 7], ids)': 'fitted to width 8',
 }
 SCRIPT = """
 import json, os, signal, sys

@@ -111,13 +111,6 @@ MUTANTS = (
     'tests/checkpoints/test_retention.py::test_the_best_checkpoint_is_kept',
   ),
   Mutant(
-    'training returns the last parameters, not the best',
-    'tiger_jax/training/loop.py',
-    'ranked = self.checkpoints.by_metric() if self.best_metric else []',
-    'ranked: list[int] = []',
-    'tests/training/test_loop.py::test_the_best_checkpoint_is_returned',
-  ),
-  Mutant(
     'the best replica is always the first',
     _TRAINING,
     'return sharding.put(params, shardings), best',

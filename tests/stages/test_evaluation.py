@@ -22,7 +22,7 @@ def test_popularity_metrics_equal_loops_on_every_split(tmp_path, num_users):
     evaluation=EvaluationConfig(batch_size=64, num_users=num_users),
   )
   session = Session.open(config, Inputs(dataset))
-  evaluation.build(session, tmp_path / 'train', tmp_path)
+  evaluation.build(session, {}, 0, tmp_path)
   results = evaluation.load(tmp_path)
   validation, test = (
     sample_users(split(dataset, name), num_users, config.seed)

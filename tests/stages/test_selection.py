@@ -121,7 +121,7 @@ def _run(inputs, tmp_path):
 
 
 def evaluated(session, folder):
-  evaluation.build(session, folder, folder)
+  evaluation.build(session, *training.load(session, folder), folder)
   return evaluation.load(folder)
 
 

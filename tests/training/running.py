@@ -185,6 +185,11 @@ class Run:
     with Checkpoints(self.workdir / 'checkpoints', {}) as checkpoints:
       return checkpoints.steps()
 
+  def best(self):
+    """Returns the step of the checkpoint with the best score."""
+    with Checkpoints(self.workdir / 'checkpoints', {}, 'score') as checkpoints:
+      return checkpoints.by_metric()[0]
+
 
 def first_state(task):
   """Returns the initial state of a run, in the form that is saved."""

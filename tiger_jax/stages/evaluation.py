@@ -15,7 +15,6 @@ from tiger_jax.evaluation.ranking import Ranking, Search, Trained, sample_users
 from tiger_jax.evaluation.users import UserResults
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import processes
-from tiger_jax.stages import training
 from tiger_jax.storage import record
 from tiger_jax.storage.files import write_json
 from tiger_jax.training import replicas
@@ -35,15 +34,20 @@ def made_from(config: Config, train: str) -> list[Any]:
   return [identity(config.evaluation), train, *metrics]
 
 
-def build(session: Session, train_folder: Path, folder: Path) -> None:
+def build(session: Session, params: Any, best: int, folder: Path) -> None:
   """Measures the model and untrained baselines on validation and test.
 
   Also saves the ranks and the recommended items of each test user; the report
   is made from them.
+
+  Args:
+    session: The session of the run.
+    params: The parameters of all replicas.
+    best: The index of the best replica.
+    folder: The folder for the results.
   """
   config, dataset = session.config, session.inputs.dataset
   search = Search.from_config(config.evaluation)
-  params, best = training.load(session, train_folder)
   trained = [
     Trained(session, x) for x in replicas.split(params, config.train.replicas)
   ]

@@ -78,10 +78,11 @@ def train(
     label: The name of the stage in the metrics and the progress line.
     identity: JSON that describes what is trained, see `Checkpoints`.
     evaluate: A function from parameters to metrics, called at every checkpoint.
-    best_metric: The metric that selects the checkpoint; None selects the last.
+    best_metric: The metric whose best checkpoint is kept, in addition to the
+      latest; None for no metric.
 
   Returns:
-    The parameters of the selected checkpoint.
+    The parameters after the last step.
 
   Raises:
     NumbersError: A value is not finite. Earlier checkpoints are kept.
@@ -126,7 +127,7 @@ def train(
           raise CheckpointError(
             f'{folder}: {label} stopped ({reason}); {remedy}'
           ) from error
-    return run.selected_params()
+    return run.params
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -169,6 +170,11 @@ class _Run:
     self._skipped: skipped.Ranges = ()
     self._reported_seconds: dict[str, float] = {}
 
+  @property
+  def params(self) -> Params:
+    """The current parameters."""
+    return self._state.params
+
   def resume(self, stop: StopSignal) -> None:
     """Trains to the end, from the newest checkpoint or from step 0."""
     start = self._restore()
@@ -209,18 +215,6 @@ class _Run:
       f'{self.label:>12}: {problem}: back to step {step}; skipped so far: '
       f'batches {skipped.to_text(self._skipped)}'
     )
-
-  def selected_params(self) -> Params:
-    """Returns the best parameters, or the last if `best_metric` is None."""
-    ranked = self.checkpoints.by_metric() if self.best_metric else []
-    best = processes.from_main(ranked[0] if ranked else -1, self.mesh)
-    if best in (-1, self._step):
-      return self._state.params
-    restored = self.checkpoints.restore_params(
-      ranked, self._shapes.params, self.mesh
-    )
-    assert restored, 'a step with a metric has a checkpoint'
-    return put(restored[1], self._shardings.params)
 
   def _restore(self) -> int:
     """Restores the newest checkpoint or the initial state; returns its step."""

@@ -16,14 +16,15 @@ Params = Any
 
 @runtime_checkable
 class Task(Protocol):
-  """A training objective.
+  """A training objective."""
 
-  Attributes:
-    tables: A pytree of constant arrays that every step reads. They are an
-      argument of the jitted call and are replicated on every device.
-  """
+  @property
+  def tables(self) -> Any:
+    """A pytree of constant arrays that every step reads.
 
-  tables: Any
+    They are an argument of the jitted call and are replicated on every device.
+    """
+    ...
 
   def init(self, rng: Array) -> Params:
     """Returns the initial parameters."""
