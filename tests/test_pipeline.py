@@ -11,6 +11,7 @@ from tiger_jax import pipeline
 from tiger_jax.checkpoints.checkpoints import Checkpoints
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data import counts
+from tiger_jax.data.batches import TrainBatches
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.storage import artifacts, record
 from tiger_jax.storage.artifacts import Artifact
@@ -295,14 +296,24 @@ def test_counts_of_the_data_are_printed_and_saved(tmp_path, capsys):
     assert [x.strip(' :') for x in lines[start:]] == expected
 
 
-def test_a_run_restores_the_trained_parameters_once(tmp_path, monkeypatch):
-  restore, steps = Checkpoints.restore, []
+@pytest.fixture(name='calls')
+def _calls(monkeypatch):
+  """Returns the names of the methods that were called, in order."""
+  calls = []
 
-  def counting(checkpoints, step, *arguments):
-    steps.append(step)
-    return restore(checkpoints, step, *arguments)
+  def recorded(method):
+    def call(*args):
+      calls.append(method.__qualname__)
+      return method(*args)
 
-  monkeypatch.setattr(Checkpoints, 'restore', counting)
+    return call
+
+  for cls, name in ((TrainBatches, '__init__'), (Checkpoints, 'restore')):
+    monkeypatch.setattr(cls, name, recorded(getattr(cls, name)))
+  return calls
+
+
+def test_a_run_makes_batches_once_and_restores_parameters_once(tmp_path, calls):
   run = pipeline.Pipeline(
     from_json(
       with_dataset(synthetic_users=30)
@@ -322,7 +333,8 @@ def test_a_run_restores_the_trained_parameters_once(tmp_path, monkeypatch):
   # The examples of --mode=all use these parameters too.
   params, _ = run.trained
   run.close()
-  assert params and len(steps) == 1
+  assert params
+  assert calls == ['TrainBatches.__init__', 'Checkpoints.restore']
 
 
 def test_refuses_vectors_that_are_not_a_matrix(fingerprints, tmp_path):

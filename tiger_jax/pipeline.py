@@ -19,7 +19,7 @@ from tiger_jax.data.loading import ITEM_ORDER
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import Inputs
-from tiger_jax.recommenders.session import Session
+from tiger_jax.recommenders.session import Batches, Session
 from tiger_jax.runtime import processes
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.semantic_ids import quality
@@ -89,12 +89,14 @@ class Pipeline:
     self.workdir = workdir
     self._stage = functools.partial(run_stage, config, workdir, elsewhere)
     self.writer = MetricsWriter(workdir)
+    self._batches: Batches | None = None
 
   def close(self) -> None:
     """Closes the metrics writer and frees the memory of the model."""
     self.writer.close()
     for name in ('session', 'trained'):
       self.__dict__.pop(name, None)
+    self._batches = None
 
   def check(self, mode: str) -> None:
     """Checks the devices and the size of the dataset.
@@ -110,7 +112,9 @@ class Pipeline:
     is_training = first_checks.trains(self.config, mode, folders)
     if is_training:
       checks.check_devices(self.config)
-    first_checks.check_sizes(self.config, self.dataset, mode, is_training)
+    self._batches = first_checks.check_sizes(
+      self.config, self.dataset, mode, is_training
+    )
 
   def run(self, last: str) -> None:
     """Runs the stages that the model needs, up to `last`, a key of `STAGES`.
@@ -225,7 +229,8 @@ class Pipeline:
     """The recommender with its settings, inputs and devices."""
     ids = self.ids if 'semantic_ids' in self._needs else None
     vectors = self.embeddings if 'embeddings' in self._needs else None
-    return Session.open(self.config, Inputs(self.dataset, ids, vectors))
+    inputs = Inputs(self.dataset, ids, vectors)
+    return Session.open(self.config, inputs, self._batches)
 
   @functools.cached_property
   def train_stage(self) -> Artifact:
@@ -246,19 +251,15 @@ class Pipeline:
 
   @functools.cached_property
   def trained(self) -> tuple[Any, int]:
-    """The best parameters of all replicas, and the index of the best replica.
-
-    Every process must read this property, see `training.load`.
-    """
+    """The best parameters of all replicas, and the index of the best one."""
     return training.load(self.session, self.train_stage.folder)
 
   @functools.cached_property
   def evaluation_stage(self) -> Artifact:
     """The stage that measures the recommender and its baselines."""
-    train = self.train_stage
     return self._stage(
       'evaluation',
-      evaluation.made_from(self.config, train.fingerprint),
+      evaluation.made_from(self.config, self.train_stage.fingerprint),
       lambda folder: evaluation.build(self.session, *self.trained, folder),
       collective=True,
     )

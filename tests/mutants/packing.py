@@ -155,9 +155,9 @@ _SETTINGS = [
   ),
   Mutant(
     'the mean number of targets of a packed row is that of one history',
-    _SESSION,
-    'if self.config.train.packed:',
-    'if self.config.train.packed and self.config.train.replicas > 1:',
+    _PACKING,
+    'float(lengths.sum() / self._num_rows)',
+    'float(lengths.mean())',
     _IN_SESSION,
   ),
   Mutant(

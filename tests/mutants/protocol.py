@@ -154,9 +154,9 @@ MUTANTS = (
   ),
   Mutant(
     'the mean number of targets is twice the correct one',
-    _SESSION,
-    'return float(splits.history_lengths(self.examples).mean())',
-    'return 2 * float(splits.history_lengths(self.examples).mean())',
+    'tiger_jax/data/batches.py',
+    'float(splits.history_lengths(examples).mean())',
+    '2 * float(splits.history_lengths(examples).mean())',
     'tests/recommenders/test_session.py::'
     'test_mean_targets_gives_all_targets_equal_weight',
   ),

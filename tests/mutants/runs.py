@@ -53,8 +53,8 @@ MUTANTS = (
   Mutant(
     'the size of the dataset is not checked until training starts',
     'tiger_jax/stages/first_checks.py',
-    'training_batches(config, dataset, examples)',
-    'len(examples.user)',
+    'training_batches(config, dataset) if is_training else None',
+    'None',
     'tests/test_pipeline.py::'
     'test_a_run_from_python_is_refused_after_the_data_stage',
   ),

@@ -39,6 +39,8 @@ class TrainBatches:
       that do not fill a stack are dropped.
     events: `Dataset.history` if the device gathers the batches. None if
       `Dataset.history` is too large for that, so the host gathers the batches.
+    mean_targets: The mean number of targets per example, for a model that
+      trains on every item after the first: one target per history item.
   """
 
   def __init__(
@@ -69,6 +71,7 @@ class TrainBatches:
     self._calls_per_epoch = num_batches // self.steps_per_call
     self.steps_per_epoch = self._calls_per_epoch * self.steps_per_call
     self.events = resident_events(dataset)
+    self.mean_targets = float(splits.history_lengths(examples).mean())
 
   def width(self, call: int) -> int:
     """Returns the padded length of the histories of a call."""

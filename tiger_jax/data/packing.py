@@ -62,6 +62,7 @@ class PackedBatches:
     steps_per_call: Number of batches in a stack, see `TrainBatches`.
     steps_per_epoch: Number of whole batches in one pass over the examples.
     events: `Dataset.history` if the device gathers the batches, else None.
+    mean_targets: The mean number of targets in a row, one per history item.
   """
 
   def __init__(
@@ -109,6 +110,7 @@ class PackedBatches:
     self.steps_per_epoch = self._num_rows // batch_size
     self.steps_per_call = min(steps_per_call, self.steps_per_epoch)
     self.events = batches.resident_events(dataset)
+    self.mean_targets = float(lengths.sum() / self._num_rows)
     # Two threads may each read a stack that contains parts of two epochs.
     self._plan = functools.lru_cache(maxsize=4)(self._make_plan)
 
@@ -171,13 +173,6 @@ class PackedBatches:
     examples = np.empty_like(order)
     examples[self._layout.slots_by_length] = by_length
     return _Plan(examples, rng.permutation(self._num_rows))
-
-
-def mean_targets(examples: Examples, width: int) -> float:
-  """Returns the mean number of targets in a row, one per history item."""
-  lengths = splits.history_lengths(examples)
-  counts = np.bincount(lengths, minlength=width + 1)
-  return float(lengths.sum() / len(_make_layout(counts, width).pattern))
 
 
 class _Plan(NamedTuple):

@@ -14,7 +14,7 @@ from tiger_jax.catalog import index
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.config import Config
-from tiger_jax.data import packing, splits
+from tiger_jax.data import splits
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.packing import PackedBatches
@@ -35,6 +35,8 @@ from tiger_jax.training import replicas
 from tiger_jax.training.look_up import LookUp
 from tiger_jax.training.step import Task
 
+Batches = TrainBatches | PackedBatches
+
 
 def training_examples(config: Config, dataset: Dataset) -> splits.Examples:
   """Returns the training examples of a model."""
@@ -52,16 +54,14 @@ def check_transitions(dataset: Dataset) -> None:
     )
 
 
-def training_batches(
-  config: Config, dataset: Dataset, examples: splits.Examples
-) -> TrainBatches | PackedBatches:
+def training_batches(config: Config, dataset: Dataset) -> Batches:
   """Returns the training batches of a model.
 
   Raises:
     DataError: The dataset has fewer examples than one batch.
   """
   c = config.train
-  data = dataset, examples, c.batch_size
+  data = dataset, training_examples(config, dataset), c.batch_size
   order = config.seed, c.steps_per_call
   if c.packed:
     return PackedBatches(*data, config.model.max_history, *order)
@@ -80,18 +80,29 @@ class Session:
   mesh: Mesh
 
   @classmethod
-  def open(cls, config: Config, inputs: Inputs) -> 'Session':
+  def open(
+    cls, config: Config, inputs: Inputs, batches: Batches | None = None
+  ) -> 'Session':
     """Returns a session on a mesh of all devices.
 
     If `config.parallel` does not fit the number of devices, the axes `tensor`
     and `fsdp` are reduced to sizes that divide this number. A model can
     therefore be evaluated and served on any number of devices. Training raises
     an error instead (see `checks.check_devices`).
+
+    Args:
+      config: The settings of the run.
+      inputs: The dataset, the Semantic IDs and the item vectors.
+      batches: The training batches; None to make them on first use.
     """
     c, num_devices = config.parallel, len(jax.devices())
     tensor = math.gcd(c.tensor, num_devices)
     fsdp = math.gcd(c.fsdp, num_devices // tensor)
-    return cls(config, inputs, sharding.make_mesh(fsdp=fsdp, tensor=tensor))
+    mesh = sharding.make_mesh(fsdp=fsdp, tensor=tensor)
+    session = cls(config, inputs, mesh)
+    if batches is not None:
+      session.__dict__['batches'] = batches
+    return session
 
   @property
   def seeds(self) -> list[int]:
@@ -124,19 +135,14 @@ class Session:
     return registry.load(features)(self.inputs) if features else None
 
   @functools.cached_property
-  def examples(self) -> splits.Examples:
-    """The training examples."""
-    return training_examples(self.config, self.inputs.dataset)
-
-  @functools.cached_property
-  def batches(self) -> TrainBatches | PackedBatches:
+  def batches(self) -> Batches:
     """The training batches.
 
     Raises:
       DataError: The dataset has fewer examples than one batch.
     """
     checks.check_devices(self.config)
-    return training_batches(self.config, self.inputs.dataset, self.examples)
+    return training_batches(self.config, self.inputs.dataset)
 
   @functools.cached_property
   def task(self) -> Task:
@@ -181,18 +187,6 @@ class Session:
   def can_generate_invalid_ids(self) -> bool:
     """Whether the model has probabilities of IDs that no item has."""
     return self.entry.is_generative and self.config.model.softmax != 'trie'
-
-  @property
-  def mean_targets(self) -> float | None:
-    """The mean number of targets per example or packed row.
-
-    None if each example has one target.
-    """
-    if not self.entry.trains_every_prefix(self.config.model):
-      return None
-    if self.config.train.packed:
-      return packing.mean_targets(self.examples, self.config.model.max_history)
-    return float(splits.history_lengths(self.examples).mean())
 
   @functools.cached_property
   def retriever(self) -> Retriever:

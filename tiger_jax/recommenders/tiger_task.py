@@ -105,9 +105,10 @@ class TigerTask:
 
 def make(session: Session) -> TigerTask:
   """Returns the training task of a session."""
+  every_prefix = session.entry.trains_every_prefix(session.config.model)
   return TigerTask(
     session.network,
     session.catalog.codes,
-    lambda: session.mean_targets,
+    lambda: session.batches.mean_targets if every_prefix else None,
     lambda: session.training_trie,
   )

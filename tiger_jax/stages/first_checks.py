@@ -9,9 +9,9 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.session import (
+  Batches,
   check_transitions,
   training_batches,
-  training_examples,
 )
 from tiger_jax.stages import semantic_ids, training
 
@@ -46,7 +46,7 @@ def trains(config: Config, mode: str, workdirs: Iterable[Path]) -> bool:
 
 def check_sizes(
   config: Config, dataset: Dataset, mode: str, is_training: bool
-) -> None:
+) -> Batches | None:
   """Checks that the dataset has enough items and events for a mode.
 
   Args:
@@ -55,22 +55,24 @@ def check_sizes(
     mode: A mode of the command line.
     is_training: Whether the mode trains a model, see `trains`.
 
+  Returns:
+    The training batches, if the mode trains a model.
+
   Raises:
     UsageError: There are too few items to fit the quantizer.
     DataError: There are too few training examples, or no transitions for a
       mixture.
   """
   if mode in ('data', 'embed'):
-    return
+    return None
   model = registry.entry(config.model)
   makes_ids = 'semantic_ids' in model.needs or mode == 'semantic_ids'
   if makes_ids and not config.semantic_ids.shared_with:
     num_items = dataset.num_items - len(dataset.unseen)
     semantic_ids.refuse_sizes(config.semantic_ids, num_items)
-  if is_training:
-    examples = training_examples(config, dataset)
-    training_batches(config, dataset, examples)
+  batches = training_batches(config, dataset) if is_training else None
   # `train` needs this check too: the model is served with these settings.
   mixes = config.evaluation.transition_weight and model.is_generative
   if mixes and mode in ('train', 'evaluate'):
     check_transitions(dataset)
+  return batches
