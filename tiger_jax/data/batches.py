@@ -1,7 +1,7 @@
 """Batches for training, evaluation and requests, padded to a few widths."""
 
 from collections.abc import Iterator, Sequence
-import threading
+import functools
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Int
@@ -63,8 +63,8 @@ class TrainBatches:
     self._widths = np.asarray(length_buckets)
     self._seed = seed
     self._bucket = _buckets(examples, self._widths)
-    self._lock = threading.Lock()
-    self._plans: dict[int, _Plan] = {}
+    # Two prefetching threads may read from different epochs.
+    self._plan = functools.lru_cache(maxsize=2)(self._make_plan)
     check_size(dataset, examples, batch_size)
     num_batches = len(examples.user) // batch_size
     self.steps_per_call = min(steps_per_call, num_batches)
@@ -101,15 +101,7 @@ class TrainBatches:
   def _call(self, call: int) -> tuple[Int[np.ndarray, 'n b'], int]:
     """Returns the examples and the width of a call."""
     epoch, call = divmod(call, self._calls_per_epoch)
-    # Two prefetching threads may read from different epochs. The plans of both
-    # epochs are kept; otherwise, each thread would replace the plan that the
-    # other thread needs.
-    with self._lock:
-      if epoch not in self._plans:
-        while len(self._plans) > 1:
-          del self._plans[next(iter(self._plans))]
-        self._plans[epoch] = self._make_plan(epoch)
-      plan = self._plans[epoch]
+    plan = self._plan(epoch)
     return plan.rows[call], int(plan.widths[call])
 
   def _make_plan(self, epoch: int) -> _Plan:

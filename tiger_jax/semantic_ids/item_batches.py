@@ -1,7 +1,7 @@
 """Batches and statistics of item embeddings on the host."""
 
 from collections.abc import Callable
-import threading
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -57,8 +57,8 @@ class ItemBatches:
       raise DataError('there are no item embeddings: embed at least one item')
     self._batch_size = min(batch_size, len(embeddings))
     self._seed = seed
-    self._orders: dict[int, np.ndarray] = {}
-    self._lock = threading.Lock()
+    # Two prefetching threads may read from different epochs.
+    self._order = functools.lru_cache(maxsize=2)(self._make_order)
     self.steps_per_epoch = len(embeddings) // self._batch_size
     item_bytes = embeddings.shape[1] * 4
     self.resident = len(embeddings) * item_bytes <= resident_bytes
@@ -90,17 +90,10 @@ class ItemBatches:
     epoch, i = divmod(step, self.steps_per_epoch)
     return self._order(epoch)[i * self._batch_size : (i + 1) * self._batch_size]
 
-  def _order(self, epoch: int) -> np.ndarray:
-    # Threads that prefetch alternate between the end of one epoch and the start
-    # of the next, so both orders are cached. The lock prevents two threads from
-    # shuffling the same epoch.
-    with self._lock:
-      if epoch not in self._orders:
-        rows = np.arange(len(self.embeddings), dtype=np.int32)
-        np.random.default_rng((self._seed, epoch)).shuffle(rows)
-        latest = sorted(self._orders)[-1:]
-        self._orders = {x: self._orders[x] for x in latest} | {epoch: rows}
-      return self._orders[epoch]
+  def _make_order(self, epoch: int) -> Int32[np.ndarray, ' items']:
+    rows = np.arange(len(self.embeddings), dtype=np.int32)
+    np.random.default_rng((self._seed, epoch)).shuffle(rows)
+    return rows
 
 
 def sample(
