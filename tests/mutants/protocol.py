@@ -35,8 +35,8 @@ MUTANTS = (
   Mutant(
     'test metrics are measured on the validation split',
     _EVALUATION,
-    'split(dataset, name), config.evaluation.num_users, config.seed',
-    "split(dataset, 'validation'), config.evaluation.num_users, config.seed",
+    'split_users(session, name)',
+    "split_users(session, 'validation')",
     _POPULARITY,
   ),
   Mutant(

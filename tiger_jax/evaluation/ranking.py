@@ -14,8 +14,8 @@ import numpy as np
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.data import batches
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import Examples
-from tiger_jax.errors import DataError
+from tiger_jax.data.splits import Examples, split
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.interfaces import Batch, ItemLists, Retriever
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.items import ItemRetriever
@@ -175,6 +175,22 @@ def sample_users(examples: Examples, num: int, seed: int) -> Examples:
     return examples
   order = np.random.default_rng(seed).permutation(len(examples.user))
   return examples.at(np.sort(order[:num]))
+
+
+def split_users(session: Session, name: str) -> Examples:
+  """Returns the examples of a split for the users that the config selects."""
+  c = session.config
+  examples = split(session.inputs.dataset, name)
+  return sample_users(examples, c.evaluation.num_users, c.seed)
+
+
+def require_generative(session: Session) -> None:
+  """Raises UsageError unless the model generates Semantic IDs."""
+  if not session.entry.is_generative:
+    raise UsageError(
+      f'config.model.name is {session.config.model.name!r}: choose a model '
+      'that generates Semantic IDs, such as tiger'
+    )
 
 
 def _search(

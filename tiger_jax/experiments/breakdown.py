@@ -1,9 +1,8 @@
 """Metrics by history length, item popularity and memorized transitions."""
 
-from tiger_jax.data.splits import split
 from tiger_jax.evaluation.groups import groups
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
-from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
+from tiger_jax.evaluation.ranking import Search, Trained, rank, split_users
 
 
 def measure(trained: Trained) -> dict[str, dict[str, float]]:
@@ -12,11 +11,9 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   The lists are proven (see `Search.until_proven`), so that the metrics do not
   depend on the number of beams.
   """
-  dataset, c = trained.session.inputs.dataset, trained.session.config
-  examples = sample_users(
-    split(dataset, 'test'), c.evaluation.num_users, c.seed
-  )
-  search = Search(c.evaluation.num_beams, until_proven=True)
+  session = trained.session
+  examples = split_users(session, 'test')
+  search = Search(session.config.evaluation.num_beams, until_proven=True)
   ranking = rank(trained, examples, max(CUTOFFS), search)
   return {
     name: {
@@ -24,5 +21,5 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
       **ranking_metrics(ranking.hits[mask]),
       'proven': ranking.select(mask).proven,
     }
-    for name, mask in groups(dataset, examples).items()
+    for name, mask in groups(session.inputs.dataset, examples).items()
   }

@@ -10,7 +10,12 @@ import numpy as np
 from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import ranking_metrics
-from tiger_jax.evaluation.ranking import Search, Trained, rank
+from tiger_jax.evaluation.ranking import (
+  Search,
+  Trained,
+  rank,
+  require_generative,
+)
 
 CUTOFFS = (10, 20, 50)
 # Upper limits of the share of unseen items in a list.
@@ -182,11 +187,7 @@ def without(
 
 def _only_seen(trained: Trained) -> Trained:
   session = trained.session
-  if not session.entry.is_generative:
-    raise UsageError(
-      f'config.model.name is {session.config.model.name!r}: choose a model '
-      'that generates Semantic IDs, such as tiger'
-    )
+  require_generative(session)
   catalog = session.catalog.remove(session.inputs.dataset.unseen)
   return trained._replace(session=session.with_catalog(catalog))
 

@@ -2,11 +2,15 @@
 
 import dataclasses
 
-from tiger_jax.data.splits import split
-from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.entropy import CATEGORY_DEPTH, entropy
 from tiger_jax.evaluation.metrics import ranking_metrics
-from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
+from tiger_jax.evaluation.ranking import (
+  Search,
+  Trained,
+  rank,
+  require_generative,
+  split_users,
+)
 from tiger_jax.semantic_ids.categories import coarse_categories
 
 CUTOFFS = (10, 20, 50)
@@ -32,18 +36,11 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
   Raises:
     UsageError: The model is not generative.
   """
-  session, c = trained.session, trained.session.config
-  if not session.entry.is_generative:
-    raise UsageError(
-      f'config.model.name is {c.model.name!r}: choose a model that generates '
-      'Semantic IDs, such as tiger'
-    )
-  dataset = session.inputs.dataset
-  examples = sample_users(
-    split(dataset, 'test'), c.evaluation.num_users, c.seed
-  )
-  categories = coarse_categories(dataset.items, CATEGORY_DEPTH)
-  search = Search(c.evaluation.num_beams, until_proven=True)
+  session = trained.session
+  require_generative(session)
+  examples = split_users(session, 'test')
+  categories = coarse_categories(session.inputs.dataset.items, CATEGORY_DEPTH)
+  search = Search(session.config.evaluation.num_beams, until_proven=True)
   rankings = {'the best': rank(trained, examples, max(CUTOFFS), search)}
   for temperature in TEMPERATURES:
     drawn = dataclasses.replace(search, temperature=temperature)

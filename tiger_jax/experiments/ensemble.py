@@ -7,7 +7,6 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
-from tiger_jax.data.splits import split
 from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.evaluation.ranking import (
@@ -15,7 +14,7 @@ from tiger_jax.evaluation.ranking import (
   Search,
   Trained,
   rank,
-  sample_users,
+  split_users,
 )
 
 # The number of items from each model.
@@ -179,11 +178,9 @@ def _gap_to_top(ranking: Ranking) -> Float[np.ndarray, 'n k']:
 
 
 def _rank(trained: Trained, name: str) -> Ranking:
-  c = trained.session.config
-  examples = split(trained.session.inputs.dataset, name)
-  examples = sample_users(examples, c.evaluation.num_users, c.seed)
-  search = Search(c.evaluation.num_beams, until_proven=True)
-  return rank(trained, examples, _DEPTH, search)
+  session = trained.session
+  search = Search(session.config.evaluation.num_beams, until_proven=True)
+  return rank(trained, split_users(session, name), _DEPTH, search)
 
 
 def _metrics(

@@ -5,15 +5,14 @@ import dataclasses
 
 import numpy as np
 
-from tiger_jax.data.splits import split
-from tiger_jax.errors import UsageError
 from tiger_jax.evaluation.metrics import CUTOFFS, ranking_metrics
 from tiger_jax.evaluation.ranking import (
   Ranking,
   Search,
   Trained,
   rank,
-  sample_users,
+  require_generative,
+  split_users,
 )
 from tiger_jax.retrieval.mixture import Gate
 
@@ -44,11 +43,7 @@ def measure(trained: Trained) -> dict[str, dict[str, float]]:
     UsageError: The model is not generative.
   """
   session = trained.session
-  if not session.entry.is_generative:
-    raise UsageError(
-      f'config.model.name is {session.config.model.name!r}: choose a model '
-      'that generates Semantic IDs, such as tiger'
-    )
+  require_generative(session)
   constant = best_gate(trained, [Gate(x) for x in WEIGHTS])
   by_count = best_gate(trained, [Gate(1.0, x) for x in KAPPAS])
   baseline = Trained(session.baseline('transitions'), {})
@@ -88,8 +83,5 @@ def _measure_test(trained: Trained, gate: Gate | None) -> dict[str, float]:
 
 
 def _rank(trained: Trained, name: str, search: Search) -> Ranking:
-  session = trained.session
-  c = session.config
-  examples = split(session.inputs.dataset, name)
-  examples = sample_users(examples, c.evaluation.num_users, c.seed)
+  examples = split_users(trained.session, name)
   return rank(trained, examples, max(CUTOFFS), search)

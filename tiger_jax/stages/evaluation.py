@@ -11,7 +11,7 @@ from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.evaluation.measure import measure, measure_masked
 from tiger_jax.evaluation.metrics import CUTOFFS, INVALID_CUTOFFS
-from tiger_jax.evaluation.ranking import Ranking, Search, Trained, sample_users
+from tiger_jax.evaluation.ranking import Ranking, Search, Trained, split_users
 from tiger_jax.evaluation.users import UserResults
 from tiger_jax.recommenders.session import Session
 from tiger_jax.runtime import processes
@@ -57,9 +57,7 @@ def build(session: Session, params: Any, best: int, folder: Path) -> None:
   baseline_values: dict[str, dict[str, Any]] = {x: {} for x in BASELINES}
   baseline_rankings: dict[str, Ranking] = {}
   for name in ('validation', 'test'):
-    examples = sample_users(
-      split(dataset, name), config.evaluation.num_users, config.seed
-    )
+    examples = split_users(session, name)
     values[name], rankings[name] = _columns(
       [measure(x, examples, search, name) for x in trained]
     )
