@@ -302,7 +302,7 @@ def open_run(
   Raises:
     TigerError: The settings are wrong, or the folder cannot be used.
   """
-  first_checks.check_settings(config, workdir)
+  first_checks.check_settings(config, workdir, mode)
   is_main = processes.is_main()
   with locked(workdir) if is_main else contextlib.nullcontext():
     pipeline = Pipeline(config, workdir, command=command)

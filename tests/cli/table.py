@@ -135,6 +135,8 @@ TABLE = r"""
 2 | $Q --config.train.steps=99 | config.train.optimizer.warmup_steps is 100, more than the 99 training steps (config.train.steps): lower warmup_steps
 2 | $Q --config.train.steps=50 --config.train.on_non_finite=rewind:99,skip:1 | config.train.optimizer.warmup_steps is 100, more than the 50 training steps (config.train.steps): lower warmup_steps; config.train.on_non_finite is 'rewind:99,skip:1': rewind fewer than 50 steps (config.train.steps), and skip at least one batch
 2 | $Q --config.embedding.encoder=precomputed | config.embedding.path and config.embedding.ids_path must both be set for the encoder precomputed: set path to a .npy file of shape [items, dim], and ids_path to a JSON list of the item ids in the same order
+2 | $Q --config.embedding.encoder=precomputed --config.model.name=sasrec --mode=embed | config.embedding.path and config.embedding.ids_path must both be set ...
+2 | $Q --config.semantic_ids.quantizer=rq_vae --config.semantic_ids.kmeans_init=first_batch --config.semantic_ids.batch_size=9 --config.model.name=sasrec --mode=semantic_ids | config.semantic_ids.codebook_sizes has a level of 32 codes, and config.semantic_ids.kmeans_init is 'first_batch', but the first batch has 9 items: raise config.semantic_ids.batch_size to 32
 2 | --config=configs/own_data.py | config.dataset.source_dir is empty: name the folder that holds your interactions and items
 
 ## folders

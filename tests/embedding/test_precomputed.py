@@ -9,7 +9,7 @@ import pytest
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.embedding import precomputed
 from tiger_jax.embedding.encoders import embed_items
-from tiger_jax.errors import DataError, NumbersError, UsageError
+from tiger_jax.errors import DataError, NumbersError
 
 VECTORS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
 IDS = ['B02', 'B01', 'B03']
@@ -61,13 +61,6 @@ def test_vectors_do_not_depend_on_the_file_after_loading(write, items):
   assert type(vectors) is np.ndarray
   vectors += 1
   np.testing.assert_array_equal(vectors, [[4, 5], [2, 3]])
-
-
-@pytest.mark.parametrize('field', ['path', 'ids_path'])
-def test_both_paths_are_required(items, field):
-  config = EmbeddingConfig(encoder='precomputed', **{field: 'file'})
-
-  assert 'must both be set' in refusal(UsageError, config, items)
 
 
 @pytest.mark.parametrize('field', ['path', 'ids_path'])

@@ -129,6 +129,33 @@ def test_all_missing_paths_are_reported():
   assert len(missing_paths(from_json(values))) == 1
 
 
+@pytest.mark.parametrize('field', ['path', 'ids_path'])
+@pytest.mark.parametrize('mode', ['embed', 'semantic_ids'])
+def test_a_mode_that_embeds_needs_both_paths_for_any_model(mode, field):
+  values = {
+    'embedding': {'encoder': 'precomputed', field: 'x'},
+    'model': {'name': 'sasrec'},
+  }
+  (sentence,) = missing_paths(from_json(values), mode)
+  assert 'must both be set' in sentence
+
+
+def test_a_mode_that_makes_ids_checks_their_settings_for_any_model():
+  values = {
+    'dataset': {'unseen_share': 0.1},
+    'embedding': {'encoder': 'tfidf-svd'},
+    'model': {'name': 'sasrec'},
+    'semantic_ids': {
+      'kmeans_init': 'first_batch',
+      'batch_size': 32,
+      'codebook_sizes': [33, 8],
+      'shared_with': ['runs/other'],
+    },
+  }
+  assert contradictions(from_json(values)) == []
+  assert len(contradictions(from_json(values), 'semantic_ids')) == 3
+
+
 @pytest.mark.parametrize(
   ('values', 'field', 'reason'),
   [

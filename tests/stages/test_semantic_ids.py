@@ -142,12 +142,6 @@ def test_refuses_fewer_items_than_codes(tmp_path, quantizer):
     build(tmp_path / 'run', config, make_embeddings(30))
 
 
-def test_refuses_a_first_batch_smaller_than_a_codebook(tmp_path):
-  config = make_config(kmeans_init='first_batch', codebook_sizes=(20, 4))
-  with pytest.raises(UsageError, match='batch_size, 16'):
-    build(tmp_path / 'run', config, make_embeddings(60))
-
-
 @pytest.mark.parametrize('collisions', ['nearest_free', 'optimal'])
 def test_refuses_fewer_ids_than_items_before_fitting(tmp_path, collisions):
   config = make_config(collisions=collisions)

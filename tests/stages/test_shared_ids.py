@@ -22,18 +22,6 @@ from tiger_jax.storage.artifacts import run_stage
 from tiger_jax.storage.fingerprints import fingerprint
 
 
-def test_refuses_unseen_items_in_a_shared_id_space(tmp_path):
-  other = make_shop('other', make_embeddings(20, seed=1))
-  with pytest.raises(UsageError, match='unseen_share.*shared_with'):
-    build(
-      tmp_path / 'run',
-      make_config(),
-      make_embeddings(30),
-      other_shops=[other],
-      unseen=[1],
-    )
-
-
 def test_shops_that_share_ids_have_one_tokenizer_and_distinct_ids(tmp_path):
   one, two = make_embeddings(60), make_embeddings(40, seed=1)
   config = make_config(quantizer='rq_kmeans')
@@ -119,11 +107,6 @@ def test_refuses_vectors_of_another_width(tmp_path):
   other = make_shop('b', make_embeddings(20, dim=5))
   with pytest.raises(DataError, match='6 dimensions, but those of b have 5'):
     build(tmp_path / 'run', config, make_embeddings(20), [other], 'a')
-
-
-def test_refuses_an_encoder_that_is_fitted_to_each_shop():
-  with pytest.raises(UsageError, match='tfidf-svd makes a separate space'):
-    semantic_ids.read_shared(_sharing(['anywhere'], encoder='tfidf-svd'), 'own')
 
 
 def test_refuses_a_shop_that_is_named_twice(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import Items
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 from tiger_jax.storage.arrays import mapped
 
@@ -26,15 +26,8 @@ def load_vectors(
   items that are not in `items`.
 
   Raises:
-    UsageError: A path is not set.
     DataError: A file is missing or damaged, or lacks items.
   """
-  if not config.path or not config.ids_path:
-    raise UsageError(
-      'config.embedding.path and config.embedding.ids_path must both be set '
-      'for the encoder precomputed: set path to a .npy file of shape [items, '
-      'dim], and ids_path to a JSON list of the item ids in the same order'
-    )
   vectors = _read_vectors(config.path)
   ids = _read_ids(config.ids_path)
   if len(vectors) != len(ids):

@@ -105,7 +105,7 @@ def _run_stages(
 ) -> Pipeline:
   """Runs all stages up to `last`, except those that a sibling folder has."""
   siblings = sorted(x for x in folder.parent.glob('*/') if x != folder)
-  first_checks.check_settings(config, folder)
+  first_checks.check_settings(config, folder, last)
   pipeline = Pipeline(config, folder, siblings)
   try:
     pipeline.run(last)

@@ -31,8 +31,13 @@ _GENERATIVE_FIELDS = (
 )  # fmt: skip
 
 
-def check(config: Config) -> None:
-  """Raises UsageError if no run can have these settings."""
+def check(config: Config, mode: str = 'evaluate') -> None:
+  """Raises UsageError if no run can have these settings.
+
+  Args:
+    config: The settings of the run.
+    mode: The mode of the command line.
+  """
   # Imported here, because serving does not need the readers of raw data.
   from tiger_jax.data import loading
 
@@ -46,7 +51,7 @@ def check(config: Config) -> None:
       check_section()
     except UsageError as error:
       problems.append(str(error))
-  problems = problems or contradictions(config)
+  problems = problems or contradictions(config, mode)
   if problems:
     raise UsageError('; '.join(problems))
 
@@ -69,8 +74,8 @@ def check_devices(config: Config) -> None:
     )
 
 
-def contradictions(config: Config) -> list[str]:
-  """Returns a sentence for each contradiction in the settings of a run."""
+def contradictions(config: Config, mode: str = 'evaluate') -> list[str]:
+  """Returns a sentence for each contradiction in the settings, see `check`."""
   ids, train = quantizers.with_sizes(config.semantic_ids), config.train
   model = registry.entry(config.model)
   sentences = []
@@ -97,7 +102,7 @@ def contradictions(config: Config) -> list[str]:
       'with config.model.causal_encoder=True and config.model.num_user_tokens=0'
       ': set these fields, or set config.train.packed to False'
     )
-  if 'semantic_ids' not in model.needs:
+  if 'semantic_ids' not in model.needs and mode != 'semantic_ids':
     return sentences
   if ids.shared_with and config.dataset.unseen_share:
     sentences.append(
@@ -129,8 +134,8 @@ def contradictions(config: Config) -> list[str]:
   return sentences
 
 
-def missing_paths(config: Config) -> list[str]:
-  """Returns a sentence for each required path that is not set."""
+def missing_paths(config: Config, mode: str = 'evaluate') -> list[str]:
+  """Returns a sentence for each required path that is not set, see `check`."""
   sentences = []
   if config.dataset.name == 'files' and not config.dataset.source_dir:
     sentences.append(
@@ -138,7 +143,9 @@ def missing_paths(config: Config) -> list[str]:
       'interactions and items'
     )
   c = config.embedding
-  if registry.entry(config.model).needs and c.encoder == 'precomputed':
+  needs = registry.entry(config.model).needs
+  embeds = needs or mode in ('embed', 'semantic_ids')
+  if embeds and c.encoder == 'precomputed':
     if not c.path or not c.ids_path:
       sentences.append(
         'config.embedding.path and config.embedding.ids_path must both be set '

@@ -16,15 +16,15 @@ from tiger_jax.recommenders.session import (
 from tiger_jax.stages import semantic_ids, training
 
 
-def check_settings(config: Config, workdir: Path) -> None:
-  """Checks the settings and the path of a run; writes nothing.
+def check_settings(config: Config, workdir: Path, mode: str) -> None:
+  """Checks the settings, the path and the mode of a run; writes nothing.
 
   Raises:
     UsageError: Settings contradict each other, a required path is not set, or
       checkpoints cannot be saved at the path of `workdir`.
   """
-  checks.check(config)
-  if problems := checks.missing_paths(config):
+  checks.check(config, mode)
+  if problems := checks.missing_paths(config, mode):
     raise UsageError('; '.join(problems))
   checkpoint_folder.check_path(workdir.absolute())
 

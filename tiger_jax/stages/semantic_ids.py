@@ -75,11 +75,6 @@ def build(
   # Sorted, so that all runs that share the ID space fit the same codebooks.
   shops = sorted((own_shop, *other_shops), key=lambda shop: shop.fingerprint)
   vectors = own_shop.embeddings
-  if other_shops and len(dataset.unseen):
-    raise UsageError(
-      'config.dataset.unseen_share and config.semantic_ids.shared_with are '
-      'both set: choose one of them'
-    )
   for shop in other_shops:
     if shop.embeddings.shape[1] != vectors.shape[1]:
       raise DataError(
@@ -140,18 +135,11 @@ def read_shared(config: Config, own_fingerprint: str) -> list[Shop]:
     own_fingerprint: The fingerprint of the embedding stage of the run.
 
   Raises:
-    UsageError: The encoder has a separate vector space for each shop, or a shop
-      is named twice.
+    UsageError: A shop is named twice.
     DataError: A workdir has no embeddings of the same encoder.
   """
   c = config.embedding
   workdirs = config.semantic_ids.shared_with
-  if workdirs and c.encoder == 'tfidf-svd':
-    raise UsageError(
-      'config.semantic_ids.shared_with needs one embedding space for all '
-      'shops, but tfidf-svd makes a separate space for each shop: choose '
-      'another config.embedding.encoder'
-    )
   shops = [_read_shop(Path(workdir), c) for workdir in workdirs]
   seen = {own_fingerprint}
   for shop, workdir in zip(shops, workdirs, strict=True):
@@ -228,18 +216,10 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
       f'{where} allow {num_ids} IDs for {num_items} items: make the codebooks '
       'larger, or set config.semantic_ids.collisions to extra_code'
     )
-  if not entry.needs_an_item_per_code:
-    return
-  if max(sizes) > num_items:
+  if entry.needs_an_item_per_code and max(sizes) > num_items:
     raise UsageError(
       f'{where} have more codes than there are items, {num_items}: try '
       f"--config.semantic_ids.codebook_sizes='{(_fitting(num_items),) * 3}'"
-    )
-  first_batch = config.kmeans_init == 'first_batch'
-  if first_batch and max(sizes) > config.batch_size:
-    raise UsageError(
-      f'{where} have more codes than the first batch has items: lower them to '
-      f'at most config.semantic_ids.batch_size, {config.batch_size}'
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data.sources import own_files
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.errors import DataError
 
 EVENTS = {
   'user': ['u', 'v', 'u', 'u', 'v', 'v', 'v'],
@@ -134,12 +134,6 @@ def test_the_two_files_may_have_different_formats(tmp_path):
   write(tmp_path, 'interactions', EVENTS, 'csv')
   write(tmp_path, 'items', ITEMS, 'parquet')
   assert load(tmp_path).num_items == 4
-
-
-def test_an_empty_source_dir_is_refused(tmp_path):
-  config = DatasetConfig(name='files')
-  with pytest.raises(UsageError, match='config.dataset.source_dir is empty'):
-    own_files.load(config)
 
 
 def test_missing_and_ambiguous_files_are_refused(tmp_path):

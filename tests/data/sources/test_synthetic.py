@@ -3,7 +3,6 @@ import pytest
 
 from tiger_jax.data import splits
 from tiger_jax.data.sources import synthetic, synthetic_items
-from tiger_jax.errors import UsageError
 
 
 @pytest.fixture(scope='module')
@@ -140,8 +139,3 @@ def test_best_ranking_reaches_the_best_recall(shop):
   hits = (top == shop.history[examples.end][:, None]).any(axis=1)
   best = synthetic.best_possible_recall(shop, examples, 10)
   assert hits.mean() == pytest.approx(best, abs=4 * 0.5 / np.sqrt(len(hits)))
-
-
-def test_a_shop_without_users_is_refused():
-  with pytest.raises(UsageError, match='synthetic_users'):
-    synthetic.make(0, seed=0)

@@ -18,7 +18,7 @@ from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import assembly, event_times, tables
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.errors import DataError
 
 _PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
 
@@ -31,15 +31,9 @@ def load(config: DatasetConfig) -> Dataset:
   since 1970. A date without a time zone is read as UTC.
 
   Raises:
-    UsageError: `source_dir` is empty.
     DataError: A file is missing or damaged, or lacks a column or a value; or
       the ids of the two files do not match.
   """
-  if not config.source_dir:
-    raise UsageError(
-      'config.dataset.source_dir is empty: name the folder that holds your '
-      'interactions and items'
-    )
   folder = Path(config.source_dir)
   events_file = _find(folder, 'interactions')
   items_file = _find(folder, 'items')

@@ -18,7 +18,6 @@ import numpy as np
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.data.sources import synthetic_items
 from tiger_jax.data.splits import Examples
-from tiger_jax.errors import UsageError
 
 STAY = 0.5
 MOVE_ON = 0.35
@@ -33,10 +32,6 @@ _CHUNK = 512
 
 def make(num_users: int, seed: int) -> Dataset:
   """Draws a shop whose users have 5 to 20 events each."""
-  if num_users < 1:
-    raise UsageError(
-      f'config.dataset.synthetic_users is {num_users}: it must be positive'
-    )
   rng = np.random.default_rng(seed)
   items = synthetic_items.stock(rng)
   lengths = rng.integers(MIN_EVENTS, MAX_EVENTS + 1, num_users)
