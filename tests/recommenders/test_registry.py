@@ -11,6 +11,7 @@ from tiger_jax.models.baselines.item_model import ItemModel
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.registry import BASELINES, MODELS, load, title
 from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime.sharding import make_mesh
 from tiger_jax.semantic_ids.ids import SemanticIds
 
@@ -84,8 +85,10 @@ def test_a_model_is_built_from_its_required_inputs(inputs, name):
   )
   run = session(name, inputs)
   assert isinstance(run.network, load(entry.network))
-  assert run.retriever is not None
-  assert (run.task is not None) or not entry.is_trained
+  assert isinstance(run.retriever, TigerRetriever) == entry.is_generative
+  if entry.is_trained:
+    params = jax.eval_shape(run.task.init, jax.random.key(0))
+    assert jax.tree.leaves(params)
   assert entry.is_generative == (name in ('tiger', 'dsi'))
   assert entry.is_generative != isinstance(run.network, ItemModel)
   assert entry.is_trained == (

@@ -97,7 +97,9 @@ def test_damaged_gzip_is_refused(tmp_path, kind):
   else:
     content += b'junk'
   path.write_bytes(content)
-  assert 'is damaged' in read_error(path) or kind == 'body'
+  text = read_error(path)
+  # A changed byte in the body may also decompress to other text.
+  assert 'is damaged' in text or (kind == 'body' and 'not a record' in text)
 
 
 @pytest.mark.parametrize(
