@@ -5,7 +5,7 @@
 The run "TIGER, two cores" has the sizes and the training of
 `configs/beauty.py:cpu_long`, but the softmax of the paper, and no recency bias
 or prefix embeddings. The run "TIGER, our training" is `configs/beauty.py:cpu`,
-which trains for about ten minutes on two CPU cores that do nothing else. The
+which trains for a quarter of an hour on two CPU cores that do nothing else. The
 run "TIGER, our training, larger" is `configs/beauty.py:cpu_long`, which trains
 for an hour and a half.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from docs.measured import BLOCK, Figures
 from tests.docs.blocks import blocks
 from tiger_jax.errors import DataError
-from tiger_jax.report.figures import BLOCK, Figures
 
 ROOT = Path(__file__).parents[2]
 # The blocks that need results/quickstart/results.json.
@@ -122,13 +122,13 @@ def test_each_table_equals_its_source(figures):
   assert {name for name, _ in shown} == set(figures.spec['blocks'])
   for name, text in shown:
     if name not in _QUICKSTART:
-      assert text == figures.block(name), 'run tiger_jax.report.figures'
+      assert text == figures.block(name), 'run docs.measured'
 
 
 def test_the_quickstart_shows_the_measured_output(figures):
   for name, text in _blocks(figures):
     if name in _QUICKSTART:
-      assert text == figures.block(name), 'run tiger_jax.report.figures'
+      assert text == figures.block(name), 'run docs.measured'
 
 
 def test_the_example_of_results_json_is_a_part_of_the_measured_file():

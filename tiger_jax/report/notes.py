@@ -48,8 +48,8 @@ NOTES = {
     is how often the last item of the history was followed by another item in
     the training data. "weight" and "kappa" are the best on validation, where
     the search has evaluation.num_beams beams. In the test, it has more beams
-    than in other tables, so the values of TIGER may differ between the
-    tables.""",
+    than in other tables, so the values of TIGER may differ between the tables.
+    The runs of mixture_cpu_long do not have the setting prefix_heads.""",
   'seeds': """
     The seeds differ in initialization and dropout. They share Semantic IDs, the
     order of batches, and the step of the checkpoint, which has the best mean

@@ -1,6 +1,6 @@
 """Checks the figures (measured numbers) in README.md and docs/.
 
-python -m tiger_jax.report.figures
+python -m docs.measured
 
 rewrites the tables of the pages from `results/`. It also lists the figures
 outside of the tables that are stale or have no source. `docs/figures.toml`
