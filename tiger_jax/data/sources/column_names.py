@@ -157,11 +157,12 @@ def _require(
   if missing:
     shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
     more = ', ...' if len(names) > _MOST_SHOWN else ''
+    hint = 'rename them (docs/data.md lists other names that are accepted)'
+    if path.name.removesuffix('.gz').endswith('.csv'):
+      hint += ', or add a first line that names the columns'
     raise DataError(
       f'{path} has no column {" and no column ".join(missing)}: it needs '
-      f'{", ".join(required)}, and its columns are {shown}{more}; rename them '
-      '(docs/data.md lists other names that are accepted), or add a first line '
-      'that names the columns'
+      f'{", ".join(required)}, and its columns are {shown}{more}; {hint}'
     )
 
 
