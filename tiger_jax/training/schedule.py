@@ -12,7 +12,7 @@ class Rewind(NamedTuple):
   the window are skipped.
 
   Attributes:
-    back: How many steps before the bad step the window starts.
+    back: The number of steps from the start of the window to the bad step.
     skip: The length of the window in batches. The window is extended if it
       would otherwise end before the bad step.
     steps_per_call: The number of steps in one jitted call. A window consists of
