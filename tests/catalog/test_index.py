@@ -286,8 +286,8 @@ def _under(first, *counts):
 
 
 # `ids` determine the layout. The items `few` fit into its spare capacity, and
-# the items `many` do not. With 32 second codes, a prefix of more than 8 items is
-# large. The smallest capacity for the items of a prefix is 8.
+# the items `many` do not. With 32 second codes, a prefix of more than 8 items
+# is large. The smallest capacity for the items of a prefix is 8.
 @pytest.mark.parametrize(
   ('ids', 'few', 'many', 'message'),
   [
