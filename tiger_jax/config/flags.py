@@ -53,9 +53,9 @@ TOPICS = {
       'each run one stage and the stages before it. The default mode, all, '
       'runs every stage and shows example recommendations. The mode bench '
       'measures the speed of training. The mode recommend prints '
-      'recommendations of a trained model. The mode serve answers requests over '
-      'HTTP until it is stopped. The mode report writes report.html '
-      'of a finished run again.',
+      'recommendations of a trained model. The mode serve answers requests '
+      'over HTTP until it is stopped. The mode report writes report.html of a '
+      'finished run again.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -143,8 +143,8 @@ TOPICS = {
     ),
     _Flag(
       'admin_port', flags.DEFINE_integer, 'NUMBER', 8001,
-      'The port on 127.0.0.1 that changes the catalog and the model. It is open '
-      'only if there is an admin token. 0 chooses a free port.',
+      'The port on 127.0.0.1 that changes the catalog and the model. It is '
+      'open only if there is an admin token. 0 chooses a free port.',
     ),
     _Flag(
       'admin_token_file', flags.DEFINE_string, 'FILE', None,
@@ -153,8 +153,8 @@ TOPICS = {
     ),
     _Flag(
       'models', flags.DEFINE_string, 'FOLDER', None,
-      'The folder whose runs and bundles the admin port may load by their name. '
-      'The default is the folder that contains the folder of --workdir.',
+      'The folder whose runs and bundles the admin port may load by their '
+      'name. The default is the folder that contains the folder of --workdir.',
     ),
     _Flag(
       'serve_demo', flags.DEFINE_bool, '', False,

@@ -11,7 +11,6 @@ from typing import Any
 
 from tiger_jax.serving.server.failures import Failure
 
-
 _CLOSING_SECONDS = 5
 
 

@@ -117,7 +117,8 @@ class Models:
     """Loads another model, or a new version of the same, by its name.
 
     Raises:
-      Failure: There is no such model, or it cannot be loaded. The old one stays.
+      Failure: There is no such model, or it cannot be loaded. The old one
+        stays.
     """
 
     def loaded() -> tuple[str, Recommender, Any]:

@@ -1,8 +1,8 @@
 """Runs the server until it is stopped."""
 
 import asyncio
-import contextlib
 from collections.abc import Iterator
+import contextlib
 import logging
 import os
 from pathlib import Path
