@@ -22,7 +22,7 @@ def admin(state: State) -> FastAPI:
   )
   async def add_items(request: Request) -> Response:
     """Adds items, which are recommended from then on."""
-    body = schemas.AddItemsBody.parse(await request.body())
+    body = schemas.parse(schemas.AddItemsBody, await request.body())
     return await run_in_threadpool(state.add_items, body.items)
 
   @app.delete(
@@ -30,7 +30,7 @@ def admin(state: State) -> FastAPI:
   )
   async def remove_items(request: Request) -> Response:
     """Removes items, which are not recommended from then on."""
-    body = schemas.RemoveItemsBody.parse(await request.body())
+    body = schemas.parse(schemas.RemoveItemsBody, await request.body())
     served, _ = await run_in_threadpool(
       models.change, 'remove', lambda shop: shop.remove_items(body.ids)
     )
@@ -41,7 +41,7 @@ def admin(state: State) -> FastAPI:
   )
   async def update_titles(request: Request) -> Response:
     """Changes the titles of items."""
-    body = schemas.TitlesBody.parse(await request.body())
+    body = schemas.parse(schemas.TitlesBody, await request.body())
     served, _ = await run_in_threadpool(
       models.change, 'titles', lambda shop: shop.update_titles(body.titles)
     )
@@ -52,7 +52,7 @@ def admin(state: State) -> FastAPI:
   )
   async def reload(request: Request) -> Response:
     """Loads a model by its name in the folder of models."""
-    body = schemas.ReloadBody.parse(await request.body())
+    body = schemas.parse(schemas.ReloadBody, await request.body())
     served = await run_in_threadpool(models.reload, body.model)
     return schemas.respond(_changed(served))
 

@@ -45,7 +45,7 @@ def public(state: State) -> FastAPI:
   )
   async def recommend(request: Request) -> Response:
     """Returns the items that are most likely to come next."""
-    body = schemas.RecommendBody.parse(await request.body())
+    body = schemas.parse(schemas.RecommendBody, await request.body())
     answer = await state.recommend(body, [body.history], request.state.start)
     (items,) = answer.lists
     return schemas.respond(items | answer.versions)
@@ -56,7 +56,7 @@ def public(state: State) -> FastAPI:
   )
   async def recommend_batch(request: Request) -> Response:
     """Returns recommendations for several histories."""
-    body = schemas.RecommendBatchBody.parse(await request.body())
+    body = schemas.parse(schemas.RecommendBatchBody, await request.body())
     answer = await state.recommend(body, body.histories, request.state.start)
     return schemas.respond({'lists': answer.lists} | answer.versions)
 
@@ -92,7 +92,7 @@ def public(state: State) -> FastAPI:
       raise Failure(
         'forbidden', 'items cannot be added here: start with --serve_demo'
       )
-    body = schemas.NewItemBody.parse(await request.body())
+    body = schemas.parse(schemas.NewItemBody, await request.body())
     return await run_in_threadpool(state.add_items, [body])
 
   add_probes(app, state)

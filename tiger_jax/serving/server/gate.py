@@ -94,7 +94,7 @@ class Gate:
     path = scope['path']
     status = 0
 
-    async def record(message: dict[str, Any]) -> None:
+    async def record(message: Any) -> None:
       nonlocal status
       if message['type'] == 'http.response.start':
         status = message['status']

@@ -198,6 +198,7 @@ def warm(served: Served, max_batch: int) -> None:
   """
   shop = served.shop
   snapshot = shop.snapshot
+  snapshot.prepare()
   item = snapshot.ids[int(snapshot.rows[0])]
   sizes = [x for x in _SIZES if x < max_batch]
   sizes.append(max_batch)

@@ -1,6 +1,6 @@
 """The JSON of requests and responses."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json, to_json
@@ -13,31 +13,13 @@ from tiger_jax.serving.server.failures import Failure
 ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
 # The number of errors that a message lists.
 _NUM_ERRORS = 3
+_Kind = TypeVar('_Kind', bound=BaseModel)
 
 
 class _Request(BaseModel):
   """The base class of all requests."""
 
   model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
-
-  @classmethod
-  def parse(cls, body: bytes) -> Self:
-    """Parses the body of a request.
-
-    Raises:
-      Failure: The body is not JSON, is nested too deeply, or has other fields
-        or types than the class.
-    """
-    try:
-      values = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-      raise Failure(
-        'invalid_json', f'the body is not JSON ({error}): send a JSON object'
-      ) from error
-    try:
-      return cls.model_validate(values)
-    except ValidationError as error:
-      raise _invalid(error) from error
 
 
 class OptionsBody(_Request):
@@ -210,6 +192,29 @@ class ErrorAnswer(BaseModel):
 
   code: str
   message: str
+
+
+def parse(kind: type[_Kind], body: bytes) -> _Kind:
+  """Parses the body of a request.
+
+  Args:
+    kind: The class of the request.
+    body: JSON.
+
+  Raises:
+    Failure: The body is not JSON, is nested too deeply, or has other fields or
+      types than the class.
+  """
+  try:
+    values = from_json(body, allow_inf_nan=False)
+  except ValueError as error:
+    raise Failure(
+      'invalid_json', f'the body is not JSON ({error}): send a JSON object'
+    ) from error
+  try:
+    return kind.model_validate(values)
+  except ValidationError as error:
+    raise _invalid(error) from error
 
 
 def respond(content: dict[str, Any]) -> Response:
