@@ -28,7 +28,7 @@ CONFIG = dataclasses.replace(
 
 @pytest.fixture(name='make_shop', scope='module')
 def _make_shop(ids, params):
-  """A function that returns a Recommender. Its argument scales the parameters."""
+  """A function that makes a Recommender with scaled parameters."""
   rng = np.random.default_rng(3)
   books = tuple(jnp.asarray(rng.normal(size=(3, DIM))) for _ in range(2))
   tokenizer = Tokenizer(RqKmeans(jnp.zeros(DIM), books), 'extra_code', DIM)

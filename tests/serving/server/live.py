@@ -16,8 +16,14 @@ from tiger_jax.serving.server.settings import Settings
 from tiger_jax.serving.server.state import State
 
 ADMIN_TOKEN = 'admin-token-of-the-tests'
+# The deadlines are long, because the machine of the tests may be busy.
 SETTINGS = Settings(
-  port=0, admin_port=0, admin_token=ADMIN_TOKEN, max_batch=8, max_queued=16
+  port=0,
+  admin_port=0,
+  admin_token=ADMIN_TOKEN,
+  max_batch=8,
+  max_queued=16,
+  timeout_ms=60_000,
 )
 
 
