@@ -31,6 +31,12 @@ LIBRARY_FOLDERS = {
   'sentence_transformers': ('embedding',),
   'huggingface_hub': ('embedding', 'serving'),
   'safetensors': ('serving',),
+  'fastapi': ('serving',),
+  'prometheus_client': ('serving',),
+  'pydantic': ('serving',),
+  'pydantic_core': ('serving',),
+  'starlette': ('serving',),
+  'uvicorn': ('serving',),
 }
 
 

@@ -18,8 +18,8 @@ TABLE = r"""
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
 2 | $Q --log_dir=x | no flag --log_dir: did you mean --workdir?
 2 | $Q --noconfig | no flag --noconfig: did you mean --config?
-2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, report
-2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, report
+2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report
+2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report
 2 | $Q --mode | --mode needs a value, as in --mode=VALUE
 2 | --config | --config needs a value, as in --config=VALUE
 2 | --config= | --config is empty
