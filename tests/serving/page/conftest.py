@@ -54,7 +54,7 @@ def _open_page(browser, shop):
       settings = {'viewport': {'width': 1280, 'height': 900}, **settings}
       context = browser.new_context(**settings)
       stack.callback(context.close)
-      context.set_default_timeout(8000)
+      context.set_default_timeout(20_000)
       page = context.new_page()
       page.on('pageerror', lambda error: errors.append(str(error)))
       page.on('console', lambda message: errors.append(message.text))

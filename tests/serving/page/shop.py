@@ -79,10 +79,14 @@ class Shop(ThreadingHTTPServer):
   def similar(self, item_id):
     codes = self.items[item_id][1]
     counts = {x: shared(codes, y) for x, (_, y) in self.items.items()}
-    near = [x for x, n in counts.items() if n and x != item_id]
+    near = sorted(set(self.items) - {item_id}, key=lambda x: (-counts[x], x))
     return [
-      {**self.described(x), 'num_shared': counts[x], 'similarity': None}
-      for x in sorted(near, key=lambda x: -counts[x])
+      {
+        **self.described(x),
+        'num_shared': counts[x],
+        'similarity': counts[x] / len(codes),
+      }
+      for x in near[:10]
     ]
 
   def recommend(self, body):
@@ -149,6 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         'num_items': len(shop.items),
         'level_sizes': [32, 32, 32, 3],
         'max_history': 4,
+        'max_k': 20,
         'demo': shop.demo,
       })  # fmt: skip
     elif url.path == '/v1/items':

@@ -48,7 +48,7 @@ def test_the_text_of_a_new_item_has_the_filled_columns(page, shop):
   assert sent == {
     'id': 'N1',
     'title': TITLE,
-    'text': {'title': TITLE, 'categories': 'Coffee > Kettles'},
+    'text': {'categories': 'Coffee > Kettles'},
   }
 
 

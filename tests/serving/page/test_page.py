@@ -19,7 +19,6 @@ def wait_for(page, text):
 
 def wait_for_answer(page):
   """Waits until the answer to the last change is shown."""
-  page.wait_for_timeout(150)
   page.locator('#recommendations:not([aria-busy])').wait_for()
 
 
@@ -268,6 +267,11 @@ def test_unknown_items_are_named_and_ignored(open_page, shop):
   assert page.locator('#tree .leaf', has_text='gone').count() == 0
 
 
+def test_lists_longer_than_the_server_allows_cannot_be_chosen(page):
+  options = page.locator('[name=k] option').all()
+  assert [x.is_enabled() for x in options] == [True, True, True, False]
+
+
 def test_a_list_without_items_says_so(open_page, shop):
   shop.items = {'P0000': shop.items['P0000']}
   page = open_page('#item=P0000&exclude_seen=1', wait=False)
@@ -281,6 +285,7 @@ def test_the_items_with_the_same_prefix_are_shown(open_page, shop):
   rows = card.locator('.similar li')
   rows.nth(2).wait_for()
   assert [filled(x) for x in rows.all()] == [['3', '1'], ['3'], ['3']]
+  assert 'similarity 0.50' in rows.nth(0).inner_text()
   rows.nth(1).locator('button').click()
   wait_for_answer(page)
   assert titles(page, '#history')[-1] == 'Ninth Cup Burr Grinder, Slate Blue'

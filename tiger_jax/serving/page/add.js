@@ -1,11 +1,12 @@
 /** The form that adds an item to the catalog. */
 
 import {request, RequestError} from './api.js';
-import {byId, itemRow, showPath, titleOf} from './render.js';
+import {byId, showPath, similarRows, titleOf} from './render.js';
 import {percent} from './state.js';
 
-// The columns of the item text that the form has fields for.
-const COLUMNS = ['title', 'brand', 'categories', 'description'];
+// The columns of the item text that the form has fields for. The title is sent
+// separately.
+const COLUMNS = ['brand', 'categories', 'description'];
 
 /**
  * Starts the form.
@@ -40,7 +41,11 @@ function values(form) {
   const data = Object.fromEntries(new FormData(form));
   const filled = COLUMNS.filter((name) => data[name].trim());
   const text = Object.fromEntries(filled.map((name) => [name, data[name].trim()]));
-  return {id: data.id.trim(), title: data.title.trim(), text};
+  return {
+    id: data.id.trim(),
+    title: data.title.trim(),
+    text: filled.length ? text : null,
+  };
 }
 
 /** Shows the Semantic ID that an item got, its chance and its neighbors. */
@@ -50,10 +55,9 @@ async function showAdded(place, id, app) {
   node.querySelector('.what').textContent = `Added ${titleOf(item)}.`;
   showPath(node.querySelector('.path'), item.semantic_id);
   node.querySelector('button').addEventListener('click', () => app.pick(item));
-  node.querySelector('ul').append(
-    ...item.similar.map((x) => itemRow(x, app.pick, x.num_shared)),
-  );
-  node.querySelector('.near').hidden = !item.similar.length;
+  const rows = similarRows(item.similar, app.pick);
+  node.querySelector('ul').append(...rows);
+  node.querySelector('.near').hidden = !rows.length;
   node.querySelector('.chance').textContent = await chance(id, app.history());
   place.replaceChildren(node);
   app.done(item);

@@ -72,16 +72,16 @@ function refusal(response, answer) {
 }
 
 /**
- * Returns a function that starts `run` after a pause. A new call cancels the
- * earlier one, whether it still waits or already runs, so that only the latest
- * answer is used.
- * @param {number} pause Milliseconds.
+ * Returns a function that starts `run` after some milliseconds. A new call
+ * cancels the earlier one, whether it still waits or already runs, so that only
+ * the latest answer is used.
  * @param {function(AbortSignal): Promise<void>} run
+ * @returns {function(number)}
  */
-export function latest(pause, run) {
+export function latest(run) {
   let timer = 0;
   let running = null;
-  return (delay = pause) => {
+  return (delay) => {
     clearTimeout(timer);
     running?.abort();
     const current = new AbortController();

@@ -30,8 +30,13 @@ function current() {
   };
 }
 
-const update = latest(PAUSE_MS, async (signal) => {
+/** Asks for recommendations after a pause, and marks the old ones. */
+function refresh(delay = PAUSE_MS) {
   cards.setAttribute('aria-busy', 'true');
+  update(delay);
+}
+
+const update = latest(async (signal) => {
   try {
     if (!app.info) await loadModel(signal);
     await loadHistory(signal);
@@ -67,6 +72,9 @@ async function loadModel(signal) {
     + `${render.counted(info.num_items, 'item')}, codes ${sizes}, `
     + `model ${info.model}, catalog ${info.catalog}`;
   byId('add').hidden = !info.demo;
+  for (const option of options.k.options) {
+    option.disabled = Number(option.value) > info.max_k;
+  }
 }
 
 /** Reads the titles and Semantic IDs that the history lacks. */
@@ -166,10 +174,9 @@ async function showSimilar(details, item) {
   try {
     const path = `v1/items/${encodeURIComponent(item.item_id)}`;
     const {similar} = await request(path);
-    details.querySelector('ul').replaceChildren(
-      ...similar.map((x) => render.itemRow(x, pick, x.num_shared)),
-    );
-    note.textContent = similar.length ? '' : 'No other item has the same first code.';
+    const rows = render.similarRows(similar, pick);
+    details.querySelector('ul').replaceChildren(...rows);
+    note.textContent = rows.length ? '' : 'No other item has the same first code.';
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     note.textContent = error.message;
@@ -192,7 +199,7 @@ function showHistory() {
 function changed() {
   history.replaceState(null, '', `#${state.format(current())}`);
   showHistory();
-  update();
+  refresh();
 }
 
 function pick({item_id, title, semantic_id}) {
@@ -236,7 +243,7 @@ function readUrl() {
   options.temperature.value = values.temperature ?? '1';
   showOptions();
   showHistory();
-  update(0);
+  refresh(0);
 }
 
 function markCard(event) {
@@ -250,7 +257,7 @@ startAdding({
   history: () => current().ids,
   done: (item) => {
     app.added = item;
-    update(0);
+    refresh(0);
   },
 });
 byId('history').addEventListener('click', act);
@@ -259,7 +266,7 @@ byId('clear').addEventListener('click', () => {
   changed();
   byId('history-title').focus();
 });
-byId('retry').addEventListener('click', () => update(0));
+byId('retry').addEventListener('click', () => refresh(0));
 options.addEventListener('submit', (event) => event.preventDefault());
 options.addEventListener('input', () => {
   showOptions();

@@ -46,6 +46,19 @@ export function itemRow(item, pick, count = 0) {
   return row;
 }
 
+/** Returns rows of the items that share at least the first code. */
+export function similarRows(similar, pick) {
+  return similar.filter((item) => item.num_shared).map((item) => {
+    const row = itemRow(item, pick, item.num_shared);
+    const note = document.createElement('small');
+    if (item.similarity !== null) {
+      note.textContent = ` similarity ${item.similarity.toFixed(2)}`;
+    }
+    row.querySelector('.path').after(note);
+    return row;
+  });
+}
+
 /**
  * Returns a row of the history.
  * @param {object} item

@@ -3,6 +3,7 @@
 import {latest, request} from './api.js';
 import {byId, counted, itemRow} from './render.js';
 
+const PAUSE_MS = 150;
 const LIMIT = 20;
 const HINT = 'Choose items to build a history.';
 
@@ -15,7 +16,7 @@ export function startSearch(pick) {
   const box = byId('search');
   const list = byId('matches');
   const status = byId('search-status');
-  const find = latest(150, async (signal) => {
+  const find = latest(async (signal) => {
     const text = box.value.trim();
     if (!text) {
       list.replaceChildren();
@@ -33,7 +34,7 @@ export function startSearch(pick) {
       if (error.wait) find(1000 * error.wait);
     }
   });
-  box.addEventListener('input', () => find());
+  box.addEventListener('input', () => find(PAUSE_MS));
   box.addEventListener('keydown', (event) => {
     if (event.key !== 'ArrowDown') return;
     list.querySelector('.pick')?.focus();
