@@ -6,12 +6,11 @@
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 import math
+from pathlib import Path
 import threading
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.small import ROOT
-
-FILES = ROOT / 'tiger_jax' / 'serving' / 'page'
+FILES = Path(__file__).parents[3] / 'tiger_jax' / 'serving' / 'page'
 TYPES = {
   '.html': 'text/html; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
