@@ -87,6 +87,6 @@ def test_each_control_is_reached_by_tab_and_shows_the_focus(open_page):
 
 def test_changes_are_announced(open_page):
   page = open_page()
-  for where in ('#status', '#search-status', '#added'):
+  for where in ('#status', '#search-status', '#added-status'):
     assert page.get_attribute(where, 'role') == 'status'
   assert page.get_attribute('#problem', 'role') == 'alert'

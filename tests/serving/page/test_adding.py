@@ -15,10 +15,10 @@ def add(page, item_id, **fields):
 def test_a_new_item_gets_a_semantic_id_and_appears(open_page, shop):
   page = open_page('#item=P0000')
   add(page, 'N/1?', brand='Harbour Roast')
-  page.locator('#added b').wait_for()
+  page.locator('#added .path').first.wait_for()
   assert shop.items['N/1?'] == (TITLE, (3, 1, 0, 1))
   added = page.locator('#added')
-  assert added.locator('b').inner_text() == f'Added {TITLE}.'
+  assert page.inner_text('#added-status') == f'Added \u2068{TITLE}\u2069.'
   path = added.locator('.path').first
   assert path.locator('.code').all_inner_texts() == ['3', '1', '0', '1']
   assert 'its probability is 2' in added.locator('.chance').inner_text()
@@ -43,7 +43,7 @@ def test_the_text_of_a_new_item_has_the_filled_columns(page, shop):
     lambda x: x.method == 'POST' and bodies.append((x.url, x.post_data_json)),
   )
   add(page, ' N1 ', categories='Coffee > Kettles', description='  ')
-  page.locator('#added b').wait_for()
+  page.locator('#added .path').first.wait_for()
   sent = dict(bodies)[shop.url + 'v1/items']
   assert sent == {
     'id': 'N1',
@@ -54,9 +54,12 @@ def test_the_text_of_a_new_item_has_the_filled_columns(page, shop):
 
 def test_a_refused_item_shows_the_message_and_keeps_the_text(page, shop):
   add(page, 'P0000')
-  page.locator('#added', has_text='P0000 exists already').wait_for()
+  page.locator('#added-status', has_text='P0000 exists already').wait_for()
   assert page.input_value('#add-title') == TITLE
-  assert page.is_enabled('#add-form button')
+  page.fill('#add-id', 'N2')
+  page.click('#add-form button')
+  page.locator('#added .path').first.wait_for()
+  assert 'N2' in shop.items
 
 
 def test_the_form_is_hidden_if_the_server_does_not_allow_it(open_page, shop):

@@ -264,6 +264,8 @@ def test_unknown_items_are_named_and_ignored(open_page, shop):
   )
   marks = page.locator('#history .unknown')
   assert [x.is_visible() for x in marks.all()] == [True, False]
+  paths = page.locator('#history .path')
+  assert [x.is_visible() for x in paths.all()] == [False, True]
   assert page.locator('#tree .leaf', has_text='gone').count() == 0
 
 

@@ -1,7 +1,7 @@
 /** The form that adds an item to the catalog. */
 
 import {request, RequestError} from './api.js';
-import {byId, showPath, similarRows, titleOf} from './render.js';
+import {byId, showPath, similarRows} from './render.js';
 import {percent} from './state.js';
 
 // The columns of the item text that the form has fields for. The title is sent
@@ -16,22 +16,25 @@ const COLUMNS = ['brand', 'categories', 'description'];
  */
 export function startAdding(app) {
   const form = byId('add-form');
-  const place = byId('added');
+  const status = byId('added-status');
+  let isSending = false;
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
-    const button = form.querySelector('[type=submit]');
-    button.disabled = true;
-    place.textContent = 'Computing the Semantic ID\u2026';
+    if (isSending) return;
+    isSending = true;
+    byId('added').replaceChildren();
+    status.textContent = 'Computing the Semantic ID\u2026';
     try {
       const fields = values(form);
       await request('v1/items', {body: fields});
       form.reset();
-      await showAdded(place, fields.id, app);
+      status.textContent = `Added \u2068${fields.title}\u2069.`;
+      await showAdded(fields.id, app);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      place.textContent = error.message;
+      status.textContent = error.message;
     } finally {
-      button.disabled = false;
+      isSending = false;
     }
   });
 }
@@ -49,17 +52,16 @@ function values(form) {
 }
 
 /** Shows the Semantic ID that an item got, its chance and its neighbors. */
-async function showAdded(place, id, app) {
+async function showAdded(id, app) {
   const item = await request(`v1/items/${encodeURIComponent(id)}`);
   const node = byId('added-item').content.cloneNode(true);
-  node.querySelector('.what').textContent = `Added ${titleOf(item)}.`;
   showPath(node.querySelector('.path'), item.semantic_id);
   node.querySelector('button').addEventListener('click', () => app.pick(item));
   const rows = similarRows(item.similar, app.pick);
   node.querySelector('ul').append(...rows);
   node.querySelector('.near').hidden = !rows.length;
   node.querySelector('.chance').textContent = await chance(id, app.history());
-  place.replaceChildren(node);
+  byId('added').replaceChildren(node);
   app.done(item);
 }
 

@@ -19,6 +19,7 @@ export const counted = (count, noun) =>
 
 /** Shows a Semantic ID as a chain of codes, the first `count` ones filled. */
 export function showPath(node, codes, count = 0) {
+  node.hidden = !codes.length;
   const shared = count ? `, first ${counted(count, 'code')} shared` : '';
   node.setAttribute('role', 'img');
   node.setAttribute('aria-label', `Semantic ID ${codes.join(', ')}${shared}`);
