@@ -121,18 +121,17 @@ def load(folder: Path) -> Snapshot:
     name = values['name']
     if not isinstance(name, str):
       raise ValueError('the name is not text')
-    level_sizes = tuple(values['semantic_ids']['level_sizes'])
+    # Raises an error if a value for the model card is missing.
+    model_card.write(values, 0, '', None)
   with damage(folder / ITEMS):
     item_ids, titles, counts = _items(files[ITEMS])
   with damage(folder / CATALOG):
     arrays = bundle_files.unpack(files[CATALOG])
-    catalog = _catalog(arrays, values['capacity'], level_sizes, len(item_ids))
-    ids = SemanticIds(
-      arrays['codes'][arrays['rows']],
-      level_sizes,
-      values['semantic_ids']['num_meaning_levels'],
-      dict(values['semantic_ids']['provenance']),
-    )
+    ids, catalog = _catalog(arrays, values, len(item_ids))
+  with damage(folder / ITEMS):
+    rows = arrays['rows'].tolist()
+    if len({item_ids[row] for row in rows}) < len(rows):
+      raise ValueError('an id occurs twice')
   vectors = tokenizer = transitions = None
   if VECTORS in files:
     with damage(folder / VECTORS):
@@ -219,21 +218,29 @@ def _items(
 
 
 def _catalog(
-  arrays: dict[str, np.ndarray],
-  capacity: Any,
-  level_sizes: tuple[int, ...],
-  num_rows: int,
-) -> Catalog:
-  """Rebuilds the index. The capacity is bounded as in `Catalog.load`."""
+  arrays: dict[str, np.ndarray], values: dict[str, Any], num_rows: int
+) -> tuple[SemanticIds, Catalog]:
+  """Returns the IDs of the items, and their index.
+
+  The capacity of the index is bounded as in `Catalog.load`.
+  """
   codes, rows = arrays['codes'], arrays['rows']
-  _require(codes, 'codes', np.int32, (num_rows, len(level_sizes)))
+  sizes = tuple(values['semantic_ids']['level_sizes'])
+  _require(codes, 'codes', np.int32, (num_rows, len(sizes)))
   _require(rows, 'rows', np.int32, (None,))
-  if ((codes < 0) | (codes >= np.array([level_sizes]))).any():
-    raise ValueError('a code is outside of its level')
   if ((rows < 0) | (rows >= num_rows)).any():
     raise ValueError('a row is out of range')
-  capacity = min(capacity, 2**20 + 64 * len(rows))
-  return Catalog.from_table(codes, level_sizes, rows, capacity)
+  ids = SemanticIds(
+    codes[rows],
+    sizes,
+    values['semantic_ids']['num_meaning_levels'],
+    dict(values['semantic_ids']['provenance']),
+  )
+  # The rows of removed items too.
+  if ((codes < 0) | (codes >= np.array([sizes]))).any():
+    raise ValueError('a code is outside of its level')
+  capacity = min(values['capacity'], 2**20 + 64 * len(rows))
+  return ids, Catalog.from_table(codes, sizes, rows, capacity)
 
 
 def _transitions(arrays: dict[str, np.ndarray]) -> Transitions:
