@@ -15,8 +15,11 @@ from tiger_jax.retrieval import tiger
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import Item, NewItem
 
-# Near the vectors of three existing items.
-NEW = [NewItem(f'n{i}', f'New {i}', vector=VECTORS[i] + 0.01) for i in range(3)]
+# Near the vectors of three existing items, whose prefixes have free codes.
+NEW = [
+  NewItem(f'n{i}', f'New {i}', vector=VECTORS[row] + 0.01)
+  for i, row in enumerate((0, 1, 4))
+]
 HISTORY = ['i105', 'i101']
 
 

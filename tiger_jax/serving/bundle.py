@@ -15,6 +15,7 @@ It has the layout of a repository of the Hugging Face Hub:
 It has no histories and no user ids.
 """
 
+from collections.abc import Collection
 import dataclasses
 import json
 from pathlib import Path
@@ -51,6 +52,8 @@ _REQUIRED = (CONFIG, ITEMS, PARAMS, CATALOG)
 _OPTIONAL = (TOKENIZER, VECTORS, TRANSITIONS)
 # The results of the run that a bundle keeps.
 _RESULTS = ('dataset', 'embedding', 'metrics', 'baselines', 'environment')
+# The origin of the IDs, without the folders of other shops.
+_PROVENANCE = ('quantizer', 'embedding')
 
 
 def save(snapshot: Snapshot, folder: Path, license_name: str | None) -> None:
@@ -72,7 +75,9 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
     'semantic_ids': {
       'level_sizes': ids.level_sizes,
       'num_meaning_levels': ids.num_meaning_levels,
-      'provenance': ids.provenance,
+      'provenance': {
+        x: ids.provenance[x] for x in _PROVENANCE if x in ids.provenance
+      },
     },
     'capacity': catalog.capacity,
     'results': {x: results[x] for x in _RESULTS if x in results},
@@ -109,12 +114,7 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
 def load(folder: Path) -> Snapshot:
   """Loads a bundle, see `Recommender.from_bundle`."""
   files = bundle_files.read(folder, (*_REQUIRED, *_OPTIONAL))
-  for name in _REQUIRED:
-    if name not in files:
-      raise DataError(
-        f'{folder / bundle_files.MANIFEST} does not list {name}, which every '
-        'bundle has: save or download the bundle again'
-      )
+  _require_files(folder, files, _REQUIRED)
   with damage(folder / CONFIG):
     values = json.loads(files[CONFIG])
     config = _config(values['config'])
@@ -132,6 +132,8 @@ def load(folder: Path) -> Snapshot:
     rows = arrays['rows'].tolist()
     if len({item_ids[row] for row in rows}) < len(rows):
       raise ValueError('an id occurs twice')
+  if 'embeddings' in registry.entry(config.model).needs:
+    _require_files(folder, files, (VECTORS,))
   vectors = tokenizer = transitions = None
   if VECTORS in files:
     with damage(folder / VECTORS):
@@ -167,6 +169,18 @@ def load(folder: Path) -> Snapshot:
   return Snapshot(
     model, 1, item_ids, titles, counts, None, model.retriever(catalog)
   )
+
+
+def _require_files(
+  folder: Path, files: Collection[str], names: tuple[str, ...]
+) -> None:
+  """Raises DataError unless the manifest lists all of the names."""
+  for name in names:
+    if name not in files:
+      raise DataError(
+        f'{folder / bundle_files.MANIFEST} does not list {name}, which the '
+        'model needs: save or download the bundle again'
+      )
 
 
 def _public(values: dict[str, Any], section: str = '') -> dict[str, Any]:
