@@ -34,7 +34,8 @@ def test_a_bundle_takes_over(server, make_shop):
 
 
 @pytest.mark.parametrize(
-  'name', ['model.safetensors', 'catalog.safetensors', 'items.jsonl', 'config.json']
+  'name',
+  ['model.safetensors', 'catalog.safetensors', 'items.jsonl', 'config.json'],
 )
 def test_a_damaged_bundle_is_refused(server, root, name):
   before = server.recommend(HISTORY, 5).body
