@@ -93,6 +93,15 @@ def _run(command: Command) -> None:
   print(f'\nEverything is in {command.workdir}')
   if command.config and command.mode in ('all', 'evaluate'):
     print(f'Report: {command.folder / REPORT}')
+  if command.config and command.mode == 'all' and _is_served(command.config):
+    print(
+      'Serve the model, with a page to try it: python -m tiger_jax.main '
+      f'--mode=serve --workdir={quote(command.workdir)}'
+    )
+
+
+def _is_served(config: Config) -> bool:
+  return registry.entry(config.model).is_generative
 
 
 def _experiment(command: Command) -> spec.Experiment | None:
@@ -163,16 +172,12 @@ def _run_pipeline(command: Command, config: Config) -> None:
     pipeline.run(mode)
     if mode == 'evaluate':
       print('\n' + show_results(pipeline.results))
-    is_generative = registry.entry(config.model).is_generative
-    if command.mode == 'all' and is_generative and not command.distributed:
+    is_shown = command.mode == 'all' and not command.distributed
+    if is_shown and _is_served(config):
       params, best = pipeline.trained
       params = replicas.select(params, config.train.replicas, best)
       recommender = Recommender(pipeline.session, params)
       print(show_shoppers(recommender, config.seed))
-      print(
-        '\nServe the model, with a page to try it: python -m tiger_jax.main '
-        f'--mode=serve --workdir={quote(command.workdir)}'
-      )
 
 
 def _show_devices() -> None:

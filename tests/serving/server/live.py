@@ -24,6 +24,7 @@ SETTINGS = Settings(
   max_batch=8,
   max_queued=16,
   timeout_ms=60_000,
+  body_seconds=1,
 )
 
 

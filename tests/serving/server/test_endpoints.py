@@ -99,10 +99,11 @@ def test_search_returns_items_by_title(server, shop):
   assert len(server.ask('GET', '/v1/items').body['items']) == 14
 
 
-def test_model_describes_the_model(server, shop, ids):
+def test_model_describes_the_model(server, shop):
   assert server.ask('GET', '/v1/model').body == {
     'name': 'first', 'model': shop.model_version, 'catalog': 1,
-    'num_items': 14, 'level_sizes': list(ids.level_sizes), 'max_history': 4,
+    'num_items': 14, 'max_history': 4,
+    'level_sizes': list(shop.snapshot.catalog.level_sizes),
     'max_k': live.SETTINGS.max_k, 'demo': False,
   }  # fmt: skip
 

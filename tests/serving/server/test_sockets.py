@@ -15,16 +15,10 @@ BODY = b'{"history": ["i101"], "k": 2}'
 CHUNKED = b'Transfer-Encoding: chunked\r\n\r\n'
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _impatient(server):
-  """Shortens the timeouts and lowers the limits of the shared server."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(Protocol, 'header_seconds', 0.3)
-    patch.setattr(Protocol, 'max_connections', 20)
-    patch.setattr(
-      server.state.settings.__class__, 'frozen', True, raising=False
-    )
-    yield
+@pytest.fixture(name='impatient')
+def _impatient(server, monkeypatch):
+  """Shortens the time for headers of the shared server."""
+  monkeypatch.setattr(Protocol, 'header_seconds', 0.3)
 
 
 def length(size):
@@ -79,7 +73,7 @@ def test_what_is_not_http_is_refused(server, data):
   works(server)
 
 
-def test_headers_that_take_too_long_are_refused(server):
+def test_headers_that_take_too_long_are_refused(server, impatient):
   with server.connect() as client:
     client.sendall(POST)
     for _ in range(3):
@@ -92,7 +86,7 @@ def test_headers_that_take_too_long_are_refused(server):
   works(server)
 
 
-def test_the_next_request_of_a_connection_has_a_timeout_too(server):
+def test_the_next_request_of_a_connection_has_a_timeout_too(server, impatient):
   with server.connect() as client:
     client.sendall(b'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
     assert status(client.recv(65536)) == 200
@@ -180,7 +174,8 @@ def test_an_upgrade_to_a_web_socket_is_not_made(server):
   assert status(answer) in (200, None)
 
 
-def test_too_many_connections_are_refused(server):
+def test_too_many_connections_are_refused(server, impatient, monkeypatch):
+  monkeypatch.setattr(Protocol, 'max_connections', 20)
   with contextlib.ExitStack() as stack:
     clients = [stack.enter_context(server.connect()) for _ in range(30)]
     answers = [x for x in map(read, clients) if x]

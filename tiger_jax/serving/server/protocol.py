@@ -31,6 +31,7 @@ class Protocol(HttpToolsProtocol):
   def __init__(self, *args: Any, **kwargs: Any):
     """Creates the protocol of a connection that is not open yet."""
     super().__init__(*args, **kwargs)
+    self.access_log = False  # It would contain ids; `Gate` has its own.
     self._num_bytes = 0
     self._is_in_headers = True
     self._header_timer: asyncio.TimerHandle | None = None
@@ -53,11 +54,11 @@ class Protocol(HttpToolsProtocol):
     """Parses data, unless the headers are too large."""
     if self.transport.is_closing():
       return
+    super().data_received(data)
     if self._is_in_headers:
       self._num_bytes += len(data)
-    super().data_received(data)
-    if self._is_in_headers and self._num_bytes > self.max_header_bytes:
-      self._refuse(Failure('too_large', 'the headers are too large'))
+      if self._num_bytes > self.max_header_bytes:
+        self._refuse(Failure('too_large', 'the headers are too large'))
 
   def on_message_begin(self) -> None:
     """Starts the timer of the headers of a request."""

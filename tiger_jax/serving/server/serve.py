@@ -66,7 +66,7 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
     path.name, load(path), root or path.parent, metrics, settings.max_batch
   )
   _log_to_stderr()
-  config = uvicorn.Config(_nothing)
+  config = uvicorn.Config(_nothing, log_config=None)
   with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
     runner.run(_until_signal(State(settings, models, metrics), sockets))
   print('stopped', flush=True)
