@@ -10,14 +10,10 @@ belongs to the load generator and is part of the latency.
 """
 
 import argparse
-from collections.abc import Iterator
-import contextlib
-import http.client
 import json
 import os
 from pathlib import Path
 import random
-import re
 import subprocess
 import sys
 import threading
@@ -27,21 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import measuring
+from benchmarks.http_server import Server, running
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.stages import embedding
 from tiger_jax.storage.artifacts import input_folder, read_artifact
 
-_TOKEN = 'token-of-the-benchmark'
-_SERVER = """
-from pathlib import Path
-import sys
-from tiger_jax.runtime import compile_cache
-from tiger_jax.serving.server.serve import serve
-from tiger_jax.serving.server.settings import Settings
-compile_cache.use()
-serve(Path(sys.argv[1]), Settings(
-  port=0, admin_port=0, admin_token=sys.argv[2], max_batch=int(sys.argv[3])))
-"""
 # One process can send about this many requests per second on time.
 _RATE_PER_PROCESS = 600
 # The time that the processes have to start.
@@ -57,68 +43,6 @@ class Sample(NamedTuple):
   done: float
   status: int
   answer: str
-
-
-class Server:
-  """A server in a process of its own."""
-
-  def __init__(self, workdir: Path, max_batch: int):
-    """Starts the server, and waits until it accepts requests."""
-    start = time.monotonic()
-    self.process = subprocess.Popen(
-      [sys.executable, '-c', _SERVER, str(workdir), _TOKEN, str(max_batch)],
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      text=True,
-    )
-    assert self.process.stdout
-    ports: list[int] = []
-    for line in self.process.stdout:
-      if match := re.match(r'serving at http://127\.0\.0\.1:(\d+)', line):
-        ports.append(int(match[1]))
-      if len(ports) == 2:
-        break
-    self.port, self.admin_port = ports
-    self.name = workdir.name
-    self.start_seconds = time.monotonic() - start
-
-  def ask(self, method: str, path: str, body: Any, admin: bool = False) -> Any:
-    """Sends a request, and returns the JSON of the response."""
-    port = self.admin_port if admin else self.port
-    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=120)
-    headers = {
-      'Content-Type': 'application/json',
-      'Authorization': f'Bearer {_TOKEN}',
-    }
-    with contextlib.closing(connection):
-      connection.request(method, path, json.dumps(body), headers)
-      response = connection.getresponse()
-      content = json.loads(response.read())
-    if response.status != 200:
-      raise RuntimeError(f'{method} {path}: {content}')
-    return content
-
-  @property
-  def memory(self) -> float:
-    """The resident memory of the process, in MiB."""
-    status = Path(f'/proc/{self.process.pid}/status').read_text()
-    return int(re.search(r'VmRSS:\s+(\d+)', status)[1]) / 1024
-
-  def stop(self) -> None:
-    """Stops the server, which must exit with code 0."""
-    self.process.terminate()
-    if self.process.wait(60):
-      raise RuntimeError(f'the server exited with {self.process.returncode}')
-
-
-@contextlib.contextmanager
-def running(workdir: Path, max_batch: int = 32) -> Iterator[Server]:
-  """Runs a server."""
-  server = Server(workdir, max_batch)
-  try:
-    yield server
-  finally:
-    server.stop()
 
 
 def load(
@@ -182,92 +106,93 @@ def summary(samples: list[Sample], seconds: float) -> list[str]:
 def capacity(server: Server, bodies: list[str], seconds: float) -> float:
   """Returns the served requests per second of a closed loop."""
   samples = load(server, bodies, seconds, 0, connections=48)
-  served = sum(x.status == 200 and x.done <= seconds for x in samples)
-  return served / seconds
+  return sum(x.status == 200 and x.done <= seconds for x in samples) / seconds
 
 
 def measure_latency(
-  workdir: Path, bodies: list[str], seconds: float
+  server: Server, bodies: list[str], seconds: float, alone: float
 ) -> tuple[list[list[str]], float]:
-  """Returns a row for each load, and the capacity with batches."""
-  rows = []
-  with running(workdir, max_batch=1) as server:
-    alone = capacity(server, bodies, seconds)
-    rows.append(['closed loop, no batches', '', f'{alone:.0f}', *[''] * 6])
-  with running(workdir) as server:
-    print(f'from the start to the first answer: {server.start_seconds:.1f} s')
-    load(server, bodies, 2, 0, connections=48)  # Warms the server up.
-    top = capacity(server, bodies, seconds)
-    rows.append(['closed loop', '', f'{top:.0f}', *[''] * 6])
-    for share in (0.5, 0.9, 4):
-      samples = load(server, bodies, seconds, share * top)
-      rows.append([f'{share:.0%} of the capacity', *summary(samples, seconds)])
-  p99 = {row[0]: float(row[4]) for row in rows[2:]}
-  ratio = p99['400% of the capacity'] / p99['90% of the capacity']
+  """Returns a row for each load, and the capacity.
+
+  Args:
+    server: The server.
+    bodies: The requests.
+    seconds: The length of each load.
+    alone: The capacity without batches.
+  """
+  load(server, bodies, 2, 0, connections=48)  # Warms the server up.
+  top = capacity(server, bodies, seconds)
+  rows = [
+    ['closed loop, no batches', '', f'{alone:.0f}', *[''] * 6],
+    ['closed loop', '', f'{top:.0f}', *[''] * 6],
+  ]
+  for share in (0.5, 0.9, 4):
+    samples = load(server, bodies, seconds, share * top)
+    rows.append([f'{share:.0%} of the capacity', *summary(samples, seconds)])
+  p99 = [float(row[4]) for row in rows[3:]]
   print(f'batches: {top / alone:.1f} times the requests per second')
-  print(f'p99 at 4 times the capacity: {ratio:.2f} times that at 90%')
+  print(f'p99 at 4 times the capacity: {p99[1] / p99[0]:.2f} times that at 90%')
   return rows, top
 
 
 def measure_changes(
-  workdir: Path, bodies: list[str], rate: float, num_swaps: int, num_loads: int
+  server: Server, bodies: list[str], rate: float, num_swaps: int, num_loads: int
 ) -> list[str]:
   """Changes the catalog and the model under load, and returns the findings."""
   rng = np.random.default_rng(0)
-  with running(workdir) as server:
-    dim, known = _catalog(workdir)
-    catalogs = {1: set(known)}
-    load(server, bodies, 2, rate)
-    memory = [server.memory]
+  dim, known = _catalog(server.workdir)
+  catalogs = {1: set(known)}
+  load(server, bodies, 2, rate)
+  memory = [server.memory]
 
-    def swap() -> None:
-      # The load starts after this time.
-      time.sleep(_LEAD_SECONDS + 0.5)
-      version = 1
-      for i in range(num_swaps + num_loads):
-        before = catalogs[version]
-        if i % (num_swaps // num_loads + 1) == 0:
-          body = {'model': server.name}
-          reply = server.ask('POST', '/admin/reload', body, admin=True)
-          after = set(known)
-        elif i % 2:
-          item = new_item(f'new-{i}', rng, dim)
-          reply = server.ask('POST', '/admin/items', {'items': [item]}, True)
-          after = before | {item['id']}
-        else:
-          item = sorted(before)[i]
-          reply = server.ask('DELETE', '/admin/items', {'ids': [item]}, True)
-          after = before - {item}
-        version = reply['catalog']
-        catalogs[version] = after
+  def swap() -> None:
+    # The load starts after this time.
+    time.sleep(_LEAD_SECONDS + 0.5)
+    version = 1
+    for i in range(num_swaps + num_loads):
+      before = catalogs[version]
+      if i % (num_swaps // num_loads + 1) == 0:
+        body = {'model': server.workdir.name}
+        reply = server.ask('POST', '/admin/reload', body, True)
+        after = set(known)
+      elif i % 2:
+        item = new_item(f'new-{i}', rng, dim)
+        reply = server.ask('POST', '/admin/items', {'items': [item]}, True)
+        after = before | {item['id']}
+      else:
+        item = sorted(before)[i]
+        reply = server.ask('DELETE', '/admin/items', {'ids': [item]}, True)
+        after = before - {item}
+      version = reply['catalog']
+      catalogs[version] = after
 
-    thread = threading.Thread(target=swap)
-    thread.start()
-    samples: list[Sample] = []
-    while thread.is_alive():
-      samples += load(server, bodies, 5, rate, keep=True)
-    thread.join()
-    load(server, bodies, 2, rate)
-    memory.append(server.memory)
-    failed = sum(x.status != 200 for x in samples)
-    mixed = 0
-    for x in samples:
-      if x.status == 200:
-        answer = json.loads(x.answer)
-        items = {item['item_id'] for item in answer['items']}
-        mixed += not items <= catalogs[answer['catalog']]
-    lines = [
-      f'{num_swaps} changes of the catalog and {num_loads} of the model at '
-      f'{rate:.0f} requests/s: {failed} of {len(samples)} requests failed, '
-      f'{mixed} answers had items of another catalog; memory '
-      f'{memory[0]:.0f} MiB before and {memory[1]:.0f} MiB after'
-    ]
-    return lines + _measure_additions(server, bodies, rate, rng, dim)
+  thread = threading.Thread(target=swap)
+  thread.start()
+  samples: list[Sample] = []
+  while thread.is_alive():
+    samples += load(server, bodies, 5, rate, keep=True)
+  thread.join()
+  load(server, bodies, 2, rate)
+  memory.append(server.memory)
+  failed = sum(x.status != 200 for x in samples)
+  mixed = 0
+  for x in samples:
+    if x.status == 200:
+      answer = json.loads(x.answer)
+      items = {item['item_id'] for item in answer['items']}
+      mixed += not items <= catalogs[answer['catalog']]
+  return [
+    f'{num_swaps} changes of the catalog and {num_loads} of the model at '
+    f'{rate:.0f} requests/s: {failed} of {len(samples)} requests failed, '
+    f'{mixed} answers had items of another catalog; memory '
+    f'{memory[0]:.0f} MiB before and {memory[1]:.0f} MiB after',
+    _measure_additions(server, bodies, rate, rng, dim),
+  ]
 
 
 def _measure_additions(
   server: Server, bodies: list[str], rate: float, rng: Any, dim: int
-) -> list[str]:
+) -> str:
   quiet = load(server, bodies, 5, rate)
   items = [new_item(f'added-{i}', rng, dim) for i in range(1000)]
   seconds = []
@@ -293,10 +218,10 @@ def _measure_additions(
     1e3 * np.percentile([x.done - x.scheduled for x in part], 99)
     for part in (quiet, busy)
   ]
-  return [
+  return (
     f'1,000 new items: {seconds[0]:.2f} s; {reached} of 1,000 are reached; p99 '
     f'of other requests {p99[0]:.1f} ms before and {p99[1]:.1f} ms meanwhile'
-  ]
+  )
 
 
 def new_item(item: str, rng: Any, dim: int) -> dict[str, Any]:
@@ -332,16 +257,19 @@ def main() -> None:
     json.dumps({'history': rng.choices(known, k=rng.randint(2, 10)), 'k': _K})
     for _ in range(2000)
   ]
-  rows, top = measure_latency(options.workdir, bodies, seconds)
-  header = [
-    'load', 'sent/s', 'served/s', 'p50, ms', 'p99, ms', '429', 'other errors',
-    'lost', 'late, ms',
-  ]  # fmt: skip
-  print(measuring.table(header, rows))
-  for line in measure_changes(
-    options.workdir, bodies, top / 2, num_swaps, num_loads
-  ):
-    print(line)
+  with running(options.workdir, max_batch=1) as server:
+    alone = capacity(server, bodies, seconds)
+  with running(options.workdir) as server:
+    print(f'from the start to the first answer: {server.start_seconds:.1f} s')
+    rows, top = measure_latency(server, bodies, seconds, alone)
+    header = [
+      'load', 'sent/s', 'served/s', 'p50, ms', 'p99, ms', '429',
+      'other errors', 'lost', 'late, ms',
+    ]  # fmt: skip
+    print(measuring.table(header, rows), flush=True)
+    print(
+      *measure_changes(server, bodies, top / 2, num_swaps, num_loads), sep='\n'
+    )
 
 
 if __name__ == '__main__':
