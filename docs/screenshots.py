@@ -24,7 +24,7 @@ SCREENSHOTS = {
   'docs_search.png': ('docs/_build/beam_search.html', 1280, 900),
   'docs_evaluation_phone.png': ('docs/_build/evaluation.html', 390, 1100),
   'report.png': ('runs/quickstart/report.html', 1280, 1000),
-  'serving.png': ('#item=P0012&item=P0345&exclude_seen=1', 1280, 900),
+  'serving.png': ('#item=P0343&item=P0019&exclude_seen=1', 1280, 900),
 }
 NEEDS_CHROMIUM = 'needs a program `chromium` on PATH: apt-get install chromium'
 FLAGS = (

@@ -1,6 +1,7 @@
 """Fixtures that open the page in Chromium, served by a stand-in shop."""
 
 import contextlib
+import json
 
 import pytest
 
@@ -38,6 +39,12 @@ def _shop(running_shop):
   yield running_shop
   for gate in running_shop.gates.values():
     gate.set()
+  # The server accepts all that the page has sent.
+  schemas = pytest.importorskip('tiger_jax.serving.server.schemas')
+  for body in running_shop.requests:
+    schemas.parse(schemas.RecommendBody, json.dumps(body).encode())
+  for body in running_shop.additions:
+    schemas.parse(schemas.NewItemBody, json.dumps(body).encode())
 
 
 @pytest.fixture(name='open_page')

@@ -56,6 +56,7 @@ class Shop(ThreadingHTTPServer):
     gates: Maps a history, as a tuple of ids, to an event. The answer to this
       history waits for the event.
     requests: The bodies of all requests for recommendations.
+    additions: The bodies of all requests to add an item.
   """
 
   daemon_threads = True
@@ -69,7 +70,12 @@ class Shop(ThreadingHTTPServer):
     """Restores the first catalog and forgets all requests."""
     self.items = make_items()
     self.model, self.catalog, self.demo = '3f9ac1d2', 1, True
-    self.failures, self.gates, self.requests = [], {}, []
+    self.failures, self.gates = [], {}
+    self.requests, self.additions = [], []
+
+  @property
+  def versions(self):
+    return {'model': self.model, 'catalog': self.catalog}
 
   def described(self, item_id):
     title, codes = self.items[item_id]
@@ -147,8 +153,7 @@ class Handler(BaseHTTPRequestHandler):
     if url.path == '/v1/model':
       self._answer({
         'name': 'tiger on synthetic',
-        'model': shop.model,
-        'catalog': shop.catalog,
+        **shop.versions,
         'num_items': len(shop.items),
         'level_sizes': [32, 32, 32, 3],
         'max_history': 4,
@@ -156,22 +161,22 @@ class Handler(BaseHTTPRequestHandler):
         'demo': shop.demo,
       })  # fmt: skip
     elif url.path == '/v1/items':
-      text = parse_qs(url.query)['q'][0].lower()
+      query = parse_qs(url.query)
+      text = query['q'][0].lower()
       found = [
         shop.described(x)
         for x, (title, _) in shop.items.items()
         if text in title.lower() or x.lower().startswith(text)
       ]
-      self._answer(
-        {'items': found, 'model': shop.model, 'catalog': shop.catalog}
-      )
+      self._answer({'items': found[: int(query['k'][0])], **shop.versions})
     elif url.path.startswith('/v1/items/'):
       item_id = unquote(url.path.removeprefix('/v1/items/'))
       if item_id not in shop.items:
         self._refuse(404, 'unknown_item', f'no item {item_id!r}')
         return
       similar = shop.similar(item_id)
-      self._answer({**shop.described(item_id), 'similar': similar})
+      item = shop.described(item_id)
+      self._answer({**item, 'similar': similar, **shop.versions})
     else:
       name = url.path.removeprefix('/page/')
       path = FILES / ('index.html' if url.path == '/' else name)
@@ -184,13 +189,12 @@ class Handler(BaseHTTPRequestHandler):
     shop = self.server
     body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
     if self.path == '/v1/items':
+      shop.additions.append(body)
       if body['id'] in shop.items:
-        self._refuse(400, 'invalid_request', f'{body["id"]} exists already')
+        self._refuse(409, 'conflict', f'{body["id"]} exists already')
         return
       shop.add(body)
-      self._answer(
-        {'items': [shop.described(body['id'])], 'catalog': shop.catalog}
-      )
+      self._answer({'items': [shop.described(body['id'])], **shop.versions})
       return
     shop.requests.append(body)
     if shop.failures:
@@ -199,8 +203,7 @@ class Handler(BaseHTTPRequestHandler):
       return
     if gate := shop.gates.get(tuple(body['history'])):
       gate.wait(10)
-    versions = {'model': shop.model, 'catalog': shop.catalog}
-    self._answer({**shop.recommend(body), **versions})
+    self._answer({**shop.recommend(body), **shop.versions})
 
   def _answer(self, body):
     self._send(200, json.dumps(body).encode(), 'application/json', {})
@@ -214,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
     headers = {
       'Content-Type': content_type,
       'Content-Length': str(len(data)),
-      'Content-Security-Policy': "default-src 'self'",
+      'Content-Security-Policy': "default-src 'self'; frame-ancestors 'none'",
       'X-Content-Type-Options': 'nosniff',
       **headers,
     }

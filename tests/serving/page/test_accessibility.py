@@ -66,7 +66,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(open_page):
 
 
 def test_each_control_is_reached_by_tab_and_shows_the_focus(open_page):
-  page = open_page(HISTORY)
+  page = open_page('#item=P0000&item=P0004&temperature=1.2&k=5')
   expected = page.locator(
     'input:visible, select:visible, button:visible:enabled, summary:visible'
   ).count()

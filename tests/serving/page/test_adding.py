@@ -37,19 +37,16 @@ def test_a_new_item_gets_a_semantic_id_and_appears(open_page, shop):
 
 
 def test_the_text_of_a_new_item_has_the_filled_columns(page, shop):
-  bodies = []
-  page.on(
-    'request',
-    lambda x: x.method == 'POST' and bodies.append((x.url, x.post_data_json)),
-  )
   add(page, ' N1 ', categories='Coffee > Kettles', description='  ')
   page.locator('#added .path').first.wait_for()
-  sent = dict(bodies)[shop.url + 'v1/items']
-  assert sent == {
+  add(page, 'N2')
+  page.locator('#tree .leaf', has_text='new').wait_for()
+  assert shop.additions[0] == {
     'id': 'N1',
     'title': TITLE,
     'text': {'categories': 'Coffee > Kettles'},
   }
+  assert shop.additions[1]['text'] is None
 
 
 def test_a_refused_item_shows_the_message_and_keeps_the_text(page, shop):

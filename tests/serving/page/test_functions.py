@@ -50,13 +50,18 @@ def test_a_url_keeps_the_latest_100_items(call):
 
 def test_the_request_has_the_documented_form(call):
   assert call('body', PLAIN) == {
-    'history': [], 'k': 10, 'strict': False, 'options': {},
-  }  # fmt: skip
+    'history': [],
+    'k': 10,
+    'strict': False,
+    'options': {},
+    'timeout_ms': 60000,
+  }
   assert call('body', VALUES) == {
     'history': VALUES['ids'],
     'k': 20,
     'strict': False,
     'options': {'exclude_seen': True, 'temperature': 1.5, 'seed': 7},
+    'timeout_ms': 60000,
   }
   # A server refuses a seed without a temperature.
   assert call('body', PLAIN | {'seed': 7, 'exact': True})['options'] == {
@@ -88,7 +93,8 @@ def test_the_nearest_item_is_the_latest_of_those_with_most_codes(call):
   [
     (1, '100%'),
     (0.256, '26%'),
-    (0.0999, '10.0%'),
+    (0.0996, '10%'),
+    (0.0994, '9.9%'),
     (0.0312, '3.1%'),
     (0.00123, '0.12%'),
     (0.00001, 'below 0.01%'),

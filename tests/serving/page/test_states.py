@@ -1,6 +1,7 @@
 """Tests the page with servers that refuse, fail, disappear or change."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -52,9 +53,21 @@ def test_a_change_during_a_wait_is_sent_at_once(open_page, shop):
   shop.failures = [refusal(429, 'queue_full', 'x', **{'Retry-After': '30'})]
   page.click('.card .pick >> nth=0')
   page.locator('#problem', has_text='busy').wait_for()
+  assert page.inner_text('#status') == (
+    'This list is older than the last change.'
+  )
   page.click('.card .pick >> nth=1')
   wait_for(page, 'most likely')
   assert not page.is_visible('#problem')
+
+
+def test_the_page_says_that_a_long_request_still_runs(open_page, shop):
+  page = open_page()
+  slow = shop.gates['P0000',] = threading.Event()
+  page.click('.card .pick >> nth=0')
+  wait_for(page, 'Still computing.')
+  slow.set()
+  wait_for(page, 'most likely')
 
 
 @pytest.mark.parametrize('text', ['<h1>Bad gateway</h1>', '[', '7'])

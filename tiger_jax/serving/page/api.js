@@ -1,6 +1,7 @@
 /** Requests to the server, and the errors that they can end with. */
 
-const TIMEOUT_MS = 20000;
+// Longer than the longest deadline of the server.
+const TIMEOUT_MS = 65000;
 // Limits of the wait before a request is sent again, in seconds.
 const MIN_WAIT = 1;
 const MAX_WAIT = 30;

@@ -9,6 +9,8 @@ import {drawTree, markPath} from './tree.js';
 
 const {byId} = render;
 const PAUSE_MS = 120;
+// The wait after which the page says that the answer takes long.
+const SLOW_MS = 3000;
 
 const options = byId('options');
 const cards = byId('recommendations');
@@ -37,6 +39,10 @@ function refresh(delay = PAUSE_MS) {
 }
 
 const update = latest(async (signal) => {
+  const slow = setTimeout(() => {
+    byId('status').textContent = 'Still computing. The first request with new '
+      + 'options can take a minute.';
+  }, SLOW_MS);
   try {
     if (!app.info) await loadModel(signal);
     await loadHistory(signal);
@@ -60,6 +66,8 @@ const update = latest(async (signal) => {
     showProblem(error);
     cards.removeAttribute('aria-busy');
     if (error.wait) update(1000 * error.wait);
+  } finally {
+    clearTimeout(slow);
   }
 });
 
@@ -103,6 +111,8 @@ function showProblem(error) {
   // Setting the same text again would make screen readers repeat it.
   if (place.textContent !== text) place.textContent = text;
   byId('problem').hidden = false;
+  byId('status').textContent = cards.children.length
+    ? 'This list is older than the last change.' : '';
 }
 
 function showAnswer(answer) {

@@ -51,11 +51,11 @@ export function itemRow(item, pick, count = 0) {
 export function similarRows(similar, pick) {
   return similar.filter((item) => item.num_shared).map((item) => {
     const row = itemRow(item, pick, item.num_shared);
-    const note = document.createElement('small');
     if (item.similarity !== null) {
-      note.textContent = ` similarity ${item.similarity.toFixed(2)}`;
+      const note = document.createElement('small');
+      note.textContent = `similarity ${item.similarity.toFixed(2)}`;
+      row.querySelector('.codes').append(' ', note);
     }
-    row.querySelector('.path').after(note);
     return row;
   });
 }

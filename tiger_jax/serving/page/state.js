@@ -1,6 +1,8 @@
 /** The history and the options, which the fragment of the URL keeps. */
 
 const MAX_URL_ITEMS = 100;
+// The first request with new options compiles a program.
+const DEADLINE_MS = 60000;
 
 /** Returns the values that the fragment of a URL holds. */
 export function parse(fragment) {
@@ -33,7 +35,9 @@ export function body({ids, k, exclude_seen, exact, temperature, seed}) {
   if (exclude_seen) options.exclude_seen = true;
   if (exact) options.exact = true;
   if (temperature) Object.assign(options, {temperature: Number(temperature), seed});
-  return {history: ids, k: Number(k), strict: false, options};
+  return {
+    history: ids, k: Number(k), strict: false, options, timeout_ms: DEADLINE_MS,
+  };
 }
 
 /** Returns a copy of a list with the element at `place` moved by `step`. */
@@ -68,7 +72,7 @@ export function nearest(item, history) {
 /** Returns a probability, given its logarithm, as a percentage. */
 export function percent(score) {
   const value = 100 * Math.exp(score);
-  if (value >= 10) return `${value.toFixed(0)}%`;
-  if (value >= 1) return `${value.toFixed(1)}%`;
+  if (value >= 9.95) return `${value.toFixed(0)}%`;
+  if (value >= 0.995) return `${value.toFixed(1)}%`;
   return value >= 0.01 ? `${value.toFixed(2)}%` : 'below 0.01%';
 }
