@@ -12,7 +12,7 @@ CONSTRAINED := $(wildcard $(CONSTRAINTS))
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install upgrade quickstart test test-runs test-long mutants reliability \
+.PHONY: help install upgrade quickstart serve test test-runs test-long mutants reliability \
   results docs figures notebook screenshots dist lint format clean
 
 help:  ## List the commands.
@@ -47,6 +47,11 @@ FASTER := GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 quickstart: install  ## Train on the built-in shop and see recommendations.
 	$(FASTER) .venv/bin/python -m tiger_jax.main \
 	  --config=configs/quickstart.py --workdir=runs/quickstart
+
+serve: install  ## Serve the built-in shop at http://127.0.0.1:8000 (trains it first).
+	@[ -f runs/quickstart/results.json ] || $(MAKE) quickstart
+	.venv/bin/python -m tiger_jax.main --mode=serve --workdir=runs/quickstart \
+	  --serve_demo
 
 # Enables the optimizations of XLA, which tests/conftest.py disables.
 AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=

@@ -17,7 +17,7 @@ except ValueError as error:
   ) from error
 
 from tiger_jax.config import Config
-from tiger_jax.config.command_line import Command
+from tiger_jax.config.command_line import Command, quote
 from tiger_jax.config.config_dict import expand
 from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import open_run
@@ -80,6 +80,9 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
+  if command.mode == 'serve':
+    _serve(command)
+    return
   if command.mode == 'report':
     print(f'Report: {write_report(command.folder)}')
     return
@@ -90,6 +93,15 @@ def _run(command: Command) -> None:
   print(f'\nEverything is in {command.workdir}')
   if command.config and command.mode in ('all', 'evaluate'):
     print(f'Report: {command.folder / REPORT}')
+  if command.config and command.mode == 'all' and _is_served(command.config):
+    print(
+      'Serve the model, with a page to try it: python -m tiger_jax.main '
+      f'--mode=serve --workdir={quote(command.workdir)}'
+    )
+
+
+def _is_served(config: Config) -> bool:
+  return registry.entry(config.model).is_generative
 
 
 def _experiment(command: Command) -> spec.Experiment | None:
@@ -111,13 +123,25 @@ def _recommend(command: Command) -> None:
   if command.user is None:
     recommendations = recommender.recommend(command.history, command.k, options)
   else:
-    recommendations = recommender.recommend_for_user(
-      command.user, command.k, options
+    (recommendations,) = recommender.recommend_users(
+      [command.user], command.k, options
     )
   print(show_recommendations(recommendations))
   is_sampled = options.temperature is not None
   if recommendations and (options.exact or is_sampled):
     print(f'\n{show_proof(recommendations, is_sampled)}')
+
+
+def _serve(command: Command) -> None:
+  try:
+    # The packages of the extra `serve` are optional.
+    from tiger_jax.serving.server.start import start
+  except ModuleNotFoundError as error:
+    raise UsageError(
+      f'--mode=serve needs the package {error.name}: install the extra serve, '
+      "with pip install 'tiger_jax[serve]'"
+    ) from error
+  start(command.folder, command.serving)
 
 
 def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
@@ -148,8 +172,8 @@ def _run_pipeline(command: Command, config: Config) -> None:
     pipeline.run(mode)
     if mode == 'evaluate':
       print('\n' + show_results(pipeline.results))
-    is_generative = registry.entry(config.model).is_generative
-    if command.mode == 'all' and is_generative and not command.distributed:
+    is_shown = command.mode == 'all' and not command.distributed
+    if is_shown and _is_served(config):
       params, best = pipeline.trained
       params = replicas.select(params, config.train.replicas, best)
       recommender = Recommender(pipeline.session, params)

@@ -28,8 +28,11 @@ from tiger_jax.errors import UsageError
 _MODE_FLAGS = {mode: names(mode) for mode in TOPICS if mode in MODES}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
 # The modes that read the settings of the run in --workdir.
-_READS_RUN = ('recommend', 'report')
-_NOT_EMPTY = ('config', 'workdir', 'profile', 'user')
+_READS_RUN = ('recommend', 'serve', 'report')
+_NOT_EMPTY = (
+  'config', 'workdir', 'profile', 'user', 'host', 'token_file',
+  'admin_token_file', 'models',
+)  # fmt: skip
 # All forms of --help that absl programs accept.
 _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
 _OVERRIDE = re.compile(
@@ -57,6 +60,7 @@ class Command:
     user: For `recommend`: the id of a user; None if a history is given.
     k: For `recommend`: the number of items.
     options: For `recommend`: the fields of `Options`.
+    serving: For `serve`: the flags of this mode.
   """
 
   mode: str
@@ -71,6 +75,7 @@ class Command:
   user: str | None
   k: int
   options: dict[str, Any]
+  serving: dict[str, Any]
 
   @property
   def folder(self) -> Path:
@@ -154,6 +159,7 @@ def parse(argv: list[str]) -> Command | None:
       for name in _MODE_FLAGS['recommend']
       if name not in ('history', 'user', 'k')
     },
+    serving={name: values[name].value for name in _MODE_FLAGS['serve']},
   )
   _check_folder(command)
   return command

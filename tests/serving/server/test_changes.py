@@ -1,0 +1,219 @@
+"""Tests of changes of the catalog and the model while the server runs."""
+
+import dataclasses
+import gc
+import threading
+import weakref
+
+import pytest
+
+from tests.serving.server import conftest, live
+from tiger_jax.errors import CheckpointError
+from tiger_jax.serving.server import models
+
+HISTORY = ['i101', 'i105', 'i106']
+
+
+@pytest.fixture(name='own')
+def _own(shop, root):
+  """A server for one test, which changes its catalog."""
+  with live.serving(shop, root) as server:
+    yield server
+
+
+def new_item(item, value=0.5):
+  return {'id': item, 'title': f'New {item}', 'vector': [value] * conftest.DIM}
+
+
+def ids_of(reply):
+  assert reply.status == 200, reply.body
+  return [x['item_id'] for x in reply.body['items']]
+
+
+def reaches(server, item):
+  return ids_of(server.recommend(HISTORY, 1, options={'allow': [item]}))
+
+
+def test_added_items_are_recommended_and_removed_items_are_not(own):
+  reply = own.admin(
+    'POST', '/admin/items', {'items': [new_item('n1'), new_item('n2', -1)]}
+  )
+  assert ids_of(reply) == ['n1', 'n2']
+  assert reply.body['catalog'] == 2
+  for item in ('n1', 'n2'):
+    assert reaches(own, item) == [item]
+    details = own.ask('GET', f'/v1/items/{item}').body
+    assert (details['title'], details['catalog']) == (f'New {item}', 2)
+  reply = own.recommend([*HISTORY, 'n1'], 100)
+  assert set(ids_of(reply)) == {f'i{100 + i}' for i in range(14)} | {'n1', 'n2'}
+  assert reply.body['catalog'] == 2
+
+  reply = own.admin('DELETE', '/admin/items', {'ids': ['n1', 'i103']})
+  assert (reply.status, reply.body['num_items']) == (200, 14)
+  reply = own.recommend([*HISTORY, 'n1'], 100)
+  assert not {'n1', 'i103'} & set(ids_of(reply))
+  assert reply.body['catalog'] == 3
+  assert own.ask('GET', '/v1/items/n1').code == 'unknown_item'
+
+
+def test_titles_are_changed(own):
+  reply = own.admin('POST', '/admin/titles', {'titles': {'i101': 'Lamp'}})
+  assert (reply.status, reply.body['catalog']) == (200, 2)
+  assert own.ask('GET', '/v1/items/i101').body['title'] == 'Lamp'
+  assert ids_of(own.ask('GET', '/v1/items?q=lamp')) == ['i101']
+
+
+def test_a_rollback_undoes_the_last_change_under_a_new_version(own):
+  assert own.admin('POST', '/admin/rollback').code == 'conflict'
+  before = own.recommend(HISTORY, 5).body
+  own.admin('DELETE', '/admin/items', {'ids': [before['items'][0]['item_id']]})
+  assert own.recommend(HISTORY, 5).body['items'] != before['items']
+  reply = own.admin('POST', '/admin/rollback')
+  assert (reply.status, reply.body['catalog']) == (200, 3)
+  assert own.recommend(HISTORY, 5).body == before | {'catalog': 3}
+
+
+@pytest.mark.parametrize(
+  ('method', 'path', 'body'),
+  [
+    ('POST', 'items', {'items': [new_item('i101')]}),
+    ('POST', 'items', {'items': [new_item('n1'), new_item('n1')]}),
+    ('POST', 'items', {'items': [new_item('n1') | {'vector': [1.0]}]}),
+    ('POST', 'items', {'items': [new_item('n1') | {'vector': None}]}),
+    ('POST', 'items', {'items': [new_item('n1', 1e300)]}),
+    ('DELETE', 'items', {'ids': ['none']}),
+    ('DELETE', 'items', {'ids': [f'i{100 + i}' for i in range(14)]}),
+    ('POST', 'titles', {'titles': {'none': 'Lamp'}}),
+    ('POST', 'reload', {'model': 'corrupt'}),
+  ],
+)
+def test_an_impossible_change_changes_nothing(
+  server, root, monkeypatch, method, path, body
+):
+  (root / 'corrupt').mkdir(exist_ok=True)
+  before = server.recommend(HISTORY, 5).body
+  reply = server.admin(method, f'/admin/{path}', body)
+  assert (reply.status, reply.code) == (409, 'conflict')
+  assert str(root) not in reply.body['message']
+  assert server.recommend(HISTORY, 5).body == before
+  assert server.ask('GET', '/readyz').status == 200
+  assert 'outcome="refused"}' in server.ask('GET', '/metrics').body
+
+
+def test_models_are_loaded_by_name(own, root, make_shop, monkeypatch):
+  shops = {'second': make_shop(1.5)}
+
+  def load(folder):
+    if folder.name not in shops:
+      raise CheckpointError(f'{folder}/train is damaged')
+    return shops[folder.name]
+
+  monkeypatch.setattr(models, 'load', load)
+  for name in ('second', 'third'):
+    (root / name).mkdir(exist_ok=True)
+  first = own.recommend(HISTORY, 5).body
+  reply = own.admin('POST', '/admin/reload', {'model': 'third'})
+  assert (reply.status, reply.code) == (409, 'conflict')
+  assert reply.body['message'] == 'train is damaged'
+  assert own.recommend(HISTORY, 5).body == first
+
+  reply = own.admin('POST', '/admin/reload', {'model': 'second'})
+  assert (reply.body['name'], reply.body['catalog']) == ('second', 2)
+  second = own.recommend(HISTORY, 5).body
+  assert second['model'] == shops['second'].model_version != first['model']
+  assert second['items'] != first['items']
+  assert own.ask('GET', '/v1/model').body['name'] == 'second'
+  own.admin('POST', '/admin/rollback')
+  assert own.recommend(HISTORY, 5).body == first | {'catalog': 3}
+
+
+def test_a_model_without_finite_scores_is_refused(
+  server, root, make_shop, monkeypatch
+):
+  (root / 'broken').mkdir(exist_ok=True)
+  monkeypatch.setattr(models, 'load', lambda folder: make_shop(float('nan')))
+  reply = server.admin('POST', '/admin/reload', {'model': 'broken'})
+  assert (reply.status, reply.code) == (409, 'conflict')
+  assert server.recommend(HISTORY, 5).status == 200
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    '..', '.', '../first', '/etc', 'a/b', '~', 'file:///etc', 'a\\b', ' ',
+    'http://shop.example/model', 'link', 'nul\0', 'none', '.hidden', '%2e%2e',
+    '\u2024\u2024', 'line\nbreak', 'file', 'x' * 101,
+  ],
+)  # fmt: skip
+def test_only_folders_of_the_root_are_loaded(
+  server, root, tmp_path, monkeypatch, name
+):
+  loaded = []
+  monkeypatch.setattr(models, 'load', loaded.append)
+  if not (root / 'link').exists():
+    (root / 'link').symlink_to(tmp_path)
+    (root / 'file').write_text('')
+    (root / '.hidden').mkdir()
+  reply = server.admin('POST', '/admin/reload', {'model': name})
+  assert reply.code == (
+    'invalid_request' if len(name) > 100 else 'unknown_model'
+  )
+  assert not loaded
+
+
+def test_each_answer_under_load_is_of_one_catalog(own):
+  """Items come and go while threads ask. No answer mixes two catalogs."""
+  catalogs = {1: {f'i{100 + i}' for i in range(14)}}
+  answers, failed, stopped = [], [], threading.Event()
+
+  def ask():
+    while not stopped.is_set():
+      reply = own.recommend(HISTORY, 100)
+      if reply.status != 200:
+        failed.append(reply)
+        return
+      answers.append((reply.body['catalog'], set(ids_of(reply))))
+
+  threads = [threading.Thread(target=ask) for _ in range(3)]
+  for thread in threads:
+    thread.start()
+  for turn in range(6):
+    item = f'n{turn}'
+    reply = own.admin('POST', '/admin/items', {'items': [new_item(item)]})
+    catalogs[reply.body['catalog']] = catalogs[2 * turn + 1] | {item}
+    reply = own.admin('DELETE', '/admin/items', {'ids': [f'i{100 + turn}']})
+    before = catalogs[2 * turn + 2]
+    catalogs[reply.body['catalog']] = before - {f'i{100 + turn}'}
+  stopped.set()
+  for thread in threads:
+    thread.join()
+  assert not failed
+  assert sorted(catalogs) == list(range(1, 14))
+  assert len({version for version, _ in answers}) > 2
+  for version, items in answers:
+    assert items == catalogs[version]
+
+
+def test_only_the_current_and_the_previous_model_stay_in_memory(
+  own, root, make_shop, monkeypatch
+):
+  (root / 'next').mkdir(exist_ok=True)
+  monkeypatch.setattr(models, 'load', lambda folder: make_shop())
+  alive = []
+  for _ in range(4):
+    assert own.admin('POST', '/admin/reload', {'model': 'next'}).status == 200
+    alive.append(weakref.ref(own.state.models.current.shop.snapshot))
+  gc.collect()
+  assert [x() is not None for x in alive] == [False, False, True, True]
+
+
+def test_the_page_may_add_items_only_in_a_demo(shop, root):
+  settings = dataclasses.replace(live.SETTINGS, demo=True, admin_token=None)
+  with live.serving(shop, root, settings) as server:
+    assert server.ask('GET', '/v1/model').body['demo'] is True
+    # The shop has no encoder of text.
+    reply = server.ask('POST', '/v1/items', {'id': 'n1', 'title': 'Lamp'})
+    assert reply.code == 'conflict'
+    reply = server.ask('POST', '/v1/items', new_item('n1'))
+    assert ids_of(reply) == ['n1']
+    assert reaches(server, 'n1') == ['n1']
