@@ -21,7 +21,9 @@ def test_help_starts_with_the_purpose():
 
 def test_help_describes_every_flag_and_its_default():
   text = ' '.join(help_text().split())
-  titles = ('Flags:', 'Flags of --mode=recommend:', 'Flags of --mode=bench:')
+  titles = ['Flags:'] + [
+    f'Flags of --mode={mode}:' for mode in ('recommend', 'bench', 'export')
+  ]
   positions = [text.index(title) for title in titles]
   assert positions == sorted(positions)
   for topic, position in zip(TOPICS.values(), positions, strict=True):
