@@ -14,6 +14,7 @@ if TYPE_CHECKING:
   from tiger_jax.semantic_ids.ids import SemanticIds as SemanticIds
   from tiger_jax.semantic_ids.tokenizer import Tokenizer as Tokenizer
   from tiger_jax.serving.options import Options as Options
+  from tiger_jax.serving.recommendation import NewItem as NewItem
   from tiger_jax.serving.recommendation import Recommendation as Recommendation
   from tiger_jax.serving.recommender import Recommender as Recommender
 
@@ -22,6 +23,7 @@ __version__ = '0.1.0'
 # The public names, and the modules that define them.
 _MODULES = {
   'Config': 'config',
+  'NewItem': 'serving.recommendation',
   'Options': 'serving.options',
   'Recommendation': 'serving.recommendation',
   'Recommender': 'serving.recommender',
@@ -32,6 +34,7 @@ _MODULES = {
 }
 __all__ = [
   'Config',
+  'NewItem',
   'Options',
   'Recommendation',
   'Recommender',

@@ -116,8 +116,8 @@ def _recommend(command: Command) -> None:
   if command.user is None:
     recommendations = recommender.recommend(command.history, command.k, options)
   else:
-    recommendations = recommender.recommend_for_user(
-      command.user, command.k, options
+    (recommendations,) = recommender.recommend_users(
+      [command.user], command.k, options
     )
   print(show_recommendations(recommendations))
   is_sampled = options.temperature is not None

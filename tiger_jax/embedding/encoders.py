@@ -1,5 +1,6 @@
 """Encoders, which return one vector for each item."""
 
+from collections.abc import Callable
 import os
 from typing import Any
 
@@ -57,10 +58,45 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   return file_digests(config.model) or [config.model]
 
 
+def text_encoder(
+  config: EmbeddingConfig,
+) -> Callable[[Items], Float32[np.ndarray, 'items dim']]:
+  """Returns a function that encodes items which were not in the run.
+
+  The model is loaded once.
+
+  Raises:
+    UsageError: The encoder cannot encode new items, is not installed, or its
+      model cannot be loaded.
+  """
+  if config.encoder != 'sentence-transformers' or not config.model:
+    reason = f'the encoder {config.encoder!r} of this run'
+    if not config.model:
+      reason = 'a bundle of a run with a local text model'
+    raise UsageError(
+      f'{reason} cannot encode the text of new items: pass the vector of each '
+      'item as vector='
+    )
+  model = _load_sentence_transformer(config)
+
+  def encode(items: Items) -> Float32[np.ndarray, 'items dim']:
+    return model.encode(
+      item_sentences(items), normalize_embeddings=False, show_progress_bar=False
+    ).astype(np.float32)
+
+  return encode
+
+
 def _sentence_transformers(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
   """Encodes sentences with a model such as the paper's Sentence-T5."""
+  return _load_sentence_transformer(config).encode(
+    item_sentences(items), normalize_embeddings=False, show_progress_bar=True
+  )
+
+
+def _load_sentence_transformer(config: EmbeddingConfig) -> Any:
   alternatives = 'or choose the encoder tfidf-svd or precomputed'
   try:
     from sentence_transformers import SentenceTransformer
@@ -71,7 +107,7 @@ def _sentence_transformers(
     ) from error
   name, revision = model_and_revision(config.model)
   try:
-    model = SentenceTransformer(
+    return SentenceTransformer(
       name,
       revision=revision,
       trust_remote_code=False,
@@ -83,9 +119,6 @@ def _sentence_transformers(
       f'({_first_line(error)}): name a folder or a Hugging Face model, '
       f'{alternatives}'
     ) from error
-  return model.encode(
-    item_sentences(items), normalize_embeddings=False, show_progress_bar=True
-  )
 
 
 def model_and_revision(model: str) -> tuple[str, str | None]:

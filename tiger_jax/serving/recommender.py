@@ -1,43 +1,33 @@
 """The Python API: maps histories of item ids to recommended items."""
 
-from collections.abc import Iterable
-import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+import threading
 from typing import Any
-import zlib
-
-import jax
-import numpy as np
 
 from tiger_jax.config.config_dict import as_path
-from tiger_jax.config.recorded import config_of
-from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.interfaces import ItemLists
-from tiger_jax.recommenders import registry
-from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
-from tiger_jax.retrieval.beam_search import Beams
-from tiger_jax.retrieval.mixture import Gate
-from tiger_jax.retrieval.sampling import Sampler
-from tiger_jax.retrieval.tiger import TigerRetriever
-from tiger_jax.runtime import sharding
-from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.serving import arguments, one_process
-from tiger_jax.serving.known_ids import KnownIds
+from tiger_jax.serving import arguments, browse, changes, one_process, run
+from tiger_jax.serving.model import Model
 from tiger_jax.serving.options import Options
-from tiger_jax.serving.recommendation import Recommendation, RecommendationList
-from tiger_jax.stages import embedding, training
-from tiger_jax.storage.artifacts import input_folder, read_artifact
+from tiger_jax.serving.recommendation import (
+  Item,
+  NewItem,
+  RecommendationList,
+  SimilarItem,
+)
+from tiger_jax.serving.search import recommend_rows
+from tiger_jax.serving.snapshot import Snapshot
 
-# The number of histories in a search is padded to one of these sizes.
-_BATCHES = (1, 8, 32, 128)
 _DEFAULTS = Options()
 
 
 class Recommender:
   """A trained model and its catalog.
+
+  Several threads may use one Recommender. Each request reads one snapshot of
+  the catalog, so a change never mixes two catalogs in one answer.
 
   Example:
     >>> import tiger_jax
@@ -47,6 +37,11 @@ class Recommender:
     3
     >>> shop.recommend(['P0012', 'lamp'], strict=False).unknown
     ('lamp',)
+
+  Attributes:
+    before_swap: A function that is called with the new snapshot of the catalog
+      before requests read it, for example to compile its programs. If it raises
+      an error, the catalog does not change.
   """
 
   def __init__(self, session: Session, params: Any):
@@ -60,21 +55,20 @@ class Recommender:
       UsageError: The Semantic IDs belong to a different catalog, or this
         process was forked from a process that had loaded a Recommender.
     """
+    self._start(Snapshot.of(Model(session, params, session.inputs.dataset)))
+
+  def _start(self, snapshot: Snapshot) -> None:
     one_process.claim()
-    dataset, ids = session.inputs.dataset, session.inputs.semantic_ids
-    if len(ids.codes) != dataset.num_items:
-      raise UsageError(
-        f'{len(ids.codes)} Semantic IDs do not belong to a dataset of '
-        f'{dataset.num_items} items: load both from one run'
-      )
-    self.dataset = dataset
-    self._session = session
-    self._ids = ids
-    self._known = KnownIds(dataset.items.ids, 'item', 'the catalog')
-    self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
-    self._params = params
-    self._mesh = session.mesh
-    self._retriever = self._mixed(_DEFAULTS)
+    snapshot.prepare()
+    self.before_swap: Callable[[Snapshot], Any] = lambda snapshot: None
+    self._snapshot = snapshot
+    self._lock = threading.Lock()
+
+  @classmethod
+  def _of(cls, snapshot: Snapshot) -> 'Recommender':
+    shop = cls.__new__(cls)
+    shop._start(snapshot)
+    return shop
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':
@@ -92,31 +86,32 @@ class Recommender:
       UsageError: The model of the run does not generate Semantic IDs.
     """
     one_process.check()
-    workdir = as_path(workdir, 'workdir')
-    if not workdir.is_dir():
-      raise CheckpointError(
-        f'there is no folder {workdir}: name the folder of a finished run'
-      )
-    trained = read_artifact(workdir, 'train')
-    if trained is None:
-      raise CheckpointError(
-        f"{workdir} has no finished stage 'train': repeat the command of the "
-        f'run with --workdir={workdir} --mode=train first'
-      )
-    config = config_of(trained, lambda config: registry.entry(config.model))
-    model = registry.entry(config.model)
-    if not model.is_generative:
-      raise UsageError(
-        f'{workdir} holds a run of {config.model.name}, a baseline that can be '
-        'evaluated but not served: choose a run of tiger or dsi'
-      )
-    dataset = Dataset.load(input_folder(trained, 'data'))
-    ids = SemanticIds.load(input_folder(trained, 'semantic_ids'))
-    embeddings = None
-    if 'embeddings' in model.needs:
-      embeddings = embedding.load(input_folder(trained, 'embedding'))
-    session = Session.open(config, Inputs(dataset, ids, embeddings))
-    return cls(session, training.load_best(session, trained.folder).params)
+    return cls._of(Snapshot.of(run.load(as_path(workdir, 'workdir'))))
+
+  @property
+  def snapshot(self) -> Snapshot:
+    """The current model and catalog, as one immutable value."""
+    return self._snapshot
+
+  @property
+  def dataset(self) -> Dataset | None:
+    """The data of the run; None if the model was loaded from a bundle."""
+    return self._snapshot.model.dataset
+
+  @property
+  def model_version(self) -> str:
+    """A digest of the parameters and of the settings of the search."""
+    return self._snapshot.model.version
+
+  @property
+  def catalog_version(self) -> int:
+    """The version of the catalog: 1 at load, and 1 more at every change."""
+    return self._snapshot.catalog_version
+
+  @property
+  def num_items(self) -> int:
+    """The number of items that can be recommended now."""
+    return self._snapshot.num_items
 
   def recommend(
     self,
@@ -127,217 +122,204 @@ class Recommender:
   ) -> RecommendationList:
     """Returns the k items most likely to be bought next, best first.
 
+    For an empty history, these are the items with the most events in the data
+    of the run, and `fallback` of the result is 'popular'. The score of a
+    popular item is the logarithm of its share of the events.
+
     Args:
       history: Item ids, oldest first, in a list, a column of an array or
         table, or any other ordered iterable. Integers are accepted if the ids
         of the shop are integers. The model reads the latest
-        `model.max_history` items.
+        `model.max_history` items. Removed items may be in a history.
       k: The number of items. Fewer are returned only if fewer are allowed.
       options: Filters, sampling and search options.
-      strict: Whether an id that is not in the catalog is an error. If False,
+      strict: Whether an id that the catalog never had is an error. If False,
         such ids are ignored, and the attribute `unknown` of the result lists
-        them.
+        them. If no id is known, the history counts as empty.
 
     Raises:
-      UsageError: The history is empty, an id is unknown (with `strict=False`:
-        all ids are unknown), or an argument has a wrong type or is out of
+      UsageError: An id is unknown, or an argument has a wrong type or is out of
         range. For an unknown id, the message suggests up to three similar ids.
     """
-    unknown: list[str] = []
-    if not arguments.switch(strict, 'strict'):
-      history = arguments.item_ids(history, 'history')
-      unknown = self._known.unknown(history)
-      # If no id is known, `rows` below raises an error.
-      if len(unknown) < len(history):
-        ignored = set(unknown)
-        history = [x for x in history if x not in ignored]
-    rows = self._known.rows(history, 'history')
-    if not rows:
-      raise UsageError('the history is empty: name at least one item id')
-    items = RecommendationList(self._recommend([rows], k, [-1], options)[0])
-    items.unknown = tuple(unknown)
+    snapshot = self._snapshot
+    strict = arguments.switch(strict, 'strict')
+    rows, unknown = snapshot.history(history, 'history', strict)
+    (items,) = recommend_rows(snapshot, [rows], k, options)
+    items.unknown = unknown
     return items
 
-  def recommend_for_user(
-    self, user: Any, k: int = 10, options: Options = _DEFAULTS
-  ) -> RecommendationList:
-    """Returns items for a user in the data of the run, see `recommend`.
-
-    Args:
-      user: The id of the user. The history includes the items held out for
-        validation and test. A model with user tokens also reads the user id.
-      k: The number of items.
-      options: Filters, sampling and search options.
-
-    Raises:
-      UsageError: The data has no such user, or an argument has a wrong type or
-        is out of range.
-    """
-    (row,) = self._users.rows([user], 'user')
-    history = self.dataset.history_of(row).tolist()
-    return RecommendationList(self._recommend([history], k, [row], options)[0])
-
-  def recommend_rows(
+  def recommend_batch(
     self,
     histories: Iterable[Any],
     k: int = 10,
-    users: Iterable[Any] | None = None,
     options: Options = _DEFAULTS,
-  ) -> list[list[Recommendation]]:
-    """Returns items for several histories of item rows, see `recommend`.
+    strict: bool = True,
+  ) -> list[RecommendationList]:
+    """Returns items for several histories, see `recommend`.
+
+    The lists are those that `recommend` returns, except that the scores may
+    differ by the rounding errors of float32.
 
     Args:
-      histories: The item rows of each history, oldest first.
+      histories: The item ids of each history, oldest first.
       k: The number of items for each history.
-      users: The user row of each history, for models with user tokens; -1 for
-        an unknown user. None if all users are unknown.
       options: Filters, sampling and search options, the same for all histories.
+      strict: Whether an unknown id in a history is an error.
 
     Raises:
-      UsageError: A history is empty, a row is out of range, or an argument has
-        a wrong type.
+      UsageError: An id is unknown, or an argument has a wrong type or is out of
+        range.
     """
-    num_items, num_users = self.dataset.num_items, self.dataset.num_users
-    rows = [
-      arguments.item_rows(history, f'histories[{place}]', num_items)
+    snapshot = self._snapshot
+    strict = arguments.switch(strict, 'strict')
+    parsed = [
+      snapshot.history(history, f'histories[{place}]', strict)
       for place, history in enumerate(
         arguments.listed(histories, 'histories', 'histories')
       )
     ]
-    user_rows = [-1] * len(rows)
-    if users is not None:
-      user_rows = [
-        arguments.whole_number(user, f'users[{place}]', -1, num_users - 1)
-        for place, user in enumerate(
-          arguments.listed(users, 'users', 'user rows')
-        )
-      ]
-    if len(user_rows) != len(rows):
-      raise UsageError(
-        f'users has {len(user_rows)} entries for {len(rows)} histories: pass '
-        'one for each history, -1 for an unknown user'
-      )
-    return self._recommend(rows, k, user_rows, options)
+    lists = recommend_rows(snapshot, [rows for rows, _ in parsed], k, options)
+    for items, (_, unknown) in zip(lists, parsed, strict=True):
+      items.unknown = unknown
+    return lists
 
-  def _recommend(
-    self,
-    histories: list[list[int]],
-    k: Any,
-    users: list[int],
-    options: Any,
-  ) -> list[list[Recommendation]]:
-    """Recommends for validated histories, in batches that fit into memory."""
+  def recommend_users(
+    self, users: Iterable[Any], k: int = 10, options: Options = _DEFAULTS
+  ) -> list[RecommendationList]:
+    """Returns items for users in the data of the run, see `recommend`.
+
+    Args:
+      users: The ids of the users. The histories include the items held out for
+        validation and test. A model with user tokens also reads the user ids.
+      k: The number of items for each user.
+      options: Filters, sampling and search options, the same for all users.
+
+    Raises:
+      UsageError: The data has no such user, the model was loaded from a bundle,
+        or an argument has a wrong type or is out of range.
+    """
+    snapshot = self._snapshot
+    rows, histories = snapshot.user_histories(users)
+    return recommend_rows(snapshot, histories, k, options, rows)
+
+  def semantic_id(self, item: Any) -> tuple[int, ...]:
+    """Returns the Semantic ID of an item.
+
+    Raises:
+      UsageError: There is no such item, or it was removed.
+    """
+    return self.item(item).semantic_id
+
+  def item_of(self, semantic_id: Iterable[int]) -> str | None:
+    """Returns the id of the item with a Semantic ID; None if there is none.
+
+    Raises:
+      UsageError: The Semantic ID is not a list of integers.
+    """
+    snapshot = self._snapshot
+    row = browse.row_of(snapshot, semantic_id)
+    return None if row is None else snapshot.ids[row]
+
+  def item(self, item: Any) -> Item:
+    """Returns the title and the Semantic ID of an item.
+
+    Raises:
+      UsageError: There is no such item, or it was removed.
+    """
+    snapshot = self._snapshot
+    return snapshot.item(snapshot.row(item))
+
+  def similar_items(self, item: Any, k: int = 10) -> list[SimilarItem]:
+    """Returns the k items that are most similar to an item, best first.
+
+    The items that share the longest prefix of the Semantic ID come first. The
+    cosine similarity of the item vectors orders the items that share prefixes
+    of the same length.
+
+    Raises:
+      UsageError: There is no such item, it was removed, or `k` is out of range.
+    """
+    return browse.similar_items(self._snapshot, item, k)
+
+  def search_titles(self, text: str, k: int = 20) -> list[Item]:
+    """Returns up to k items whose title or id matches a text, best first.
+
+    An item matches if each word of the text is the beginning of a word of its
+    title, or if its id begins with the text. Upper and lower case are the same.
+    Items whose id matches come first, then the most popular items.
+
+    Raises:
+      UsageError: An argument has a wrong type or is out of range.
+    """
+    return browse.search_titles(self._snapshot, text, k)
+
+  def add_items(self, items: Iterable[NewItem]) -> list[Item]:
+    """Adds items to the catalog, and returns them with their Semantic IDs.
+
+    The model recommends the new items without training. Existing IDs do not
+    change. The programs are compiled again only if the catalog has no spare
+    capacity. New items have no transitions and no popularity.
+
+    Args:
+      items: The new items. An item needs a vector, unless the vectors of the
+        run come from `sentence-transformers`, which encodes its text. The id of
+        a removed item may be used again.
+
+    Raises:
+      UsageError: An id exists already or is repeated, a title is missing, a
+        vector has a wrong length or is not finite, a text column is unknown,
+        the text cannot be encoded, or too few Semantic IDs are free. The
+        catalog then does not change.
+    """
+
+    def change(snapshot: Snapshot) -> Snapshot:
+      return changes.add_items(snapshot, items)
+
+    old, new = self._change(change)
+    return [new.item(row) for row in range(len(old.ids), len(new.ids))]
+
+  def remove_items(self, ids: Iterable[Any]) -> None:
+    """Removes items, so that they are not recommended.
+
+    Histories may still contain them.
+
+    Raises:
+      UsageError: An item is unknown or was removed before, or no item would be
+        left. The catalog then does not change.
+    """
+    self._change(lambda snapshot: changes.remove_items(snapshot, ids))
+
+  def update_titles(self, titles: Mapping[Any, str]) -> None:
+    """Changes the titles of items.
+
+    Raises:
+      UsageError: An item is unknown or was removed, or a title is empty. The
+        catalog then does not change.
+    """
+    self._change(lambda snapshot: changes.update_titles(snapshot, titles))
+
+  def evaluate(self) -> dict[str, float]:
+    """Returns the test metrics of the run, such as `recall@10`.
+
+    They are measured over the catalog of the run. Items that were added or
+    removed later have no effect.
+
+    Raises:
+      UsageError: The model was loaded from a bundle, which has no histories.
+    """
     one_process.check()
-    k = min(arguments.whole_number(k, 'k', 1), self.dataset.num_items)
-    if not isinstance(options, Options):
-      raise UsageError(
-        f'options is {arguments.shown(options)}: pass an Options(...)'
-      )
-    denied = self._known.rows(options.deny, 'deny')
-    allowed, num_listed = None, len(denied)
-    if options.allow is not None:
-      allowed = self._known.rows(options.allow, 'allow')
-      num_listed = len(allowed)
-    elif options.exclude_seen:
-      num_listed += max(map(len, histories), default=0)
-    max_requests = min(
-      self._retriever.max_requests(k), ItemLists.max_requests(num_listed)
-    )
-    size = max(x for x in _BATCHES if x <= max_requests)
-    recommendations: list[list[Recommendation]] = []
-    for start in range(0, len(histories), size):
-      part = slice(start, start + size)
-      beams = self._search(
-        histories[part], users[part], k, options, denied, allowed
-      )
-      num_requests = len(histories[part])
-      # `tolist` converts the entries to Python numbers.
-      columns = (x[:num_requests, :k].tolist() for x in beams[:-1])
-      for *request, exact_k in zip(
-        *columns, beams.exact_k[:num_requests].tolist(), strict=True
-      ):
-        entries = zip(*request, strict=True)
-        recommendations.append([
-          self._describe(row, codes, score, place < exact_k)
-          for place, (row, codes, score, valid) in enumerate(entries)
-          if valid
-        ])  # fmt: skip
-    return recommendations
+    return self._snapshot.model.evaluate()
 
-  def _mixed(self, options: Options) -> TigerRetriever:
-    """Returns the retriever with the mixture that the options choose."""
-    config = self._session.config.evaluation
-    weight, kappa = options.transition_weight, options.transition_kappa
-    if weight is not None:
-      config = dataclasses.replace(config, transition_weight=weight)
-    if kappa is not None:
-      if not config.transition_weight:
-        raise UsageError(
-          'transition_kappa has no effect, because transition_weight is 0: set '
-          'a transition_weight too'
-        )
-      config = dataclasses.replace(config, transition_kappa=kappa)
-    retriever = self._session.mixed(Gate.from_config(config))
-    assert isinstance(retriever, TigerRetriever)
-    return retriever
-
-  def _search(
-    self,
-    histories: list[list[int]],
-    users: list[int],
-    k: int,
-    options: Options,
-    denied: list[int],
-    allowed: list[int] | None,
-  ) -> Beams:
-    batch = request_batch(
-      histories, self._session.config.train.length_buckets, _BATCHES
-    )
-    batch.user[: len(users)] = users
-    size = len(batch.user)
-    lists = None
-    if options.exclude_seen or denied or allowed is not None:
-      seen = histories if options.exclude_seen else [[]] * len(histories)
-      padding = [[]] * (size - len(histories))
-      lists = ItemLists.of(
-        [[*x, *denied] for x in (*seen, *padding)], [allowed] * size
-      )
-    sampler = None
-    if options.temperature is not None:
-      num_levels = self._ids.codes.shape[1]
-      num_drawn = options.drawn_levels or num_levels
-      if num_drawn > num_levels:
-        raise UsageError(
-          f'drawn_levels is {num_drawn}, but the Semantic IDs have '
-          f'{num_levels} codes: choose at most {num_levels}'
-        )
-      # The seed depends on the history, so that different histories in a batch
-      # get different draws, and the same history always gets the same draw.
-      seeds = [
-        zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)
-        for history in histories
-      ]
-      sampler = Sampler(
-        np.resize(np.array(seeds, np.uint32), size),
-        np.float32(options.temperature),
-        np.int32(num_drawn),
-      )
-    retriever = self._retriever
-    if (options.transition_weight, options.transition_kappa) != (None, None):
-      retriever = self._mixed(options)
-    search = retriever.search
-    # At a high temperature, few beams would miss most of the drawn items.
-    if options.exact or sampler:
-      search = retriever.search_exact
-    batch = sharding.shard_batch(self._mesh, batch)
-    return jax.device_get(
-      search(self._params, batch, k, lists=lists, sampler=sampler)
-    )
-
-  def _describe(
-    self, row: int, codes: list[int], score: float, proven: bool
-  ) -> Recommendation:
-    items = self.dataset.items
-    return Recommendation(
-      items.ids[row], items.title(row), score, tuple(codes), proven
-    )
+  def _change(
+    self, change: Callable[[Snapshot], Snapshot]
+  ) -> tuple[Snapshot, Snapshot]:
+    """Swaps in a changed snapshot, and returns the old and the new one."""
+    one_process.check()
+    with self._lock:
+      old = self._snapshot
+      new = change(old)
+      if new is not old:
+        new.prepare()
+        self.before_swap(new)
+        self._snapshot = new
+      return old, new
