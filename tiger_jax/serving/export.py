@@ -9,6 +9,7 @@ An export is a folder with these files:
 
     export.json                      the manifest, written last
     arrays.safetensors               the parameters and the catalog
+    items.json                       the item id of every row
     programs/cpu-b1-t10-k10.bin      a program, see `export_programs`
 """
 
@@ -20,7 +21,7 @@ import itertools
 import json
 from pathlib import Path
 import shutil
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax import export
@@ -32,9 +33,10 @@ import safetensors.numpy
 from tiger_jax.config.config_dict import as_path
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
-from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.serving import arguments
+from tiger_jax.serving.model import named_arrays
 from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.snapshot import Snapshot
 from tiger_jax.storage import files
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -42,6 +44,7 @@ BATCH_SIZES = (1, 8, 32)
 KS = (10,)
 MANIFEST = 'export.json'
 ARRAYS = 'arrays.safetensors'
+ITEMS = 'items.json'
 PROGRAMS = 'programs'
 # The version of the format of an export.
 _FORMAT = 1
@@ -54,74 +57,6 @@ _JAXLIB_BUILT = {
   (0, 10, 2): datetime.date(2026, 6, 17),
   (0, 12, 0, 1): datetime.date(2026, 10, 20),
 }
-
-
-class _Search(NamedTuple):
-  """What a recommender searches with.
-
-  Attributes:
-    retriever: The retriever.
-    params: The parameters of its model.
-    lengths: The history lengths that requests are padded to.
-    versions: The entries of the manifest that name the model and the catalog.
-  """
-
-  retriever: TigerRetriever
-  params: Any
-  lengths: tuple[int, ...]
-  versions: dict[str, Any]
-
-  @classmethod
-  def of(cls, recommender: Recommender) -> '_Search':
-    """Returns the current search of a recommender."""
-    lengths = recommender._session.config.train.length_buckets
-    return cls(recommender._retriever, recommender._params, lengths, {})
-
-  @property
-  def tree(self) -> dict[str, Any]:
-    """The arguments of the programs after the histories."""
-    retriever = self.retriever
-    return {
-      'params': self.params,
-      'catalog': retriever.catalog,
-      'mixture': retriever.mixture,
-    }
-
-  @property
-  def settings(self) -> dict[str, Any]:
-    """The settings that the programs are compiled for, as JSON."""
-    model = self.retriever.model
-    settings = {
-      'network': type(model).__name__,
-      'model': dataclasses.asdict(model.config),
-      'layout': self.retriever.catalog.layout._asdict(),
-      'num_beams': self.retriever.num_beams,
-    }
-    return json.loads(json.dumps(settings))
-
-  def program(self, k: int) -> Any:
-    """Returns the function to export: the search for k items.
-
-    The function maps histories `[b, t]` and the leaves of `tree` to item rows
-    `[b, k]`, scores `[b, k]` and the number of proven items `[b]`.
-    """
-    structure = jax.tree.structure(self.tree)
-
-    @jax.jit
-    def search(history: Any, *leaves: Any) -> Any:
-      tree = jax.tree.unflatten(structure, leaves)
-      no_row = jnp.full(len(history), -1, jnp.int32)
-      retriever = self.retriever.with_catalog(tree['catalog'])
-      beams = retriever.with_mixture(tree['mixture']).search(
-        tree['params'], Batch(history, no_row, no_row), k
-      )
-      return (
-        beams.items[:, :k],
-        beams.scores[:, :k],
-        jnp.minimum(beams.exact_k, k),
-      )
-
-    return search
 
 
 def export_programs(
@@ -157,12 +92,12 @@ def export_programs(
     DataError: The file system failed.
   """
   folder = as_path(folder, 'folder')
-  search = _Search.of(recommender)
+  snapshot = recommender.snapshot
   platforms = _platforms(platforms)
   batch_sizes = _sizes(batch_sizes, 'batch_sizes')
   ks = _sizes(ks, 'ks')
   for k in ks:
-    limit = search.retriever.max_requests(k)
+    limit = snapshot.retriever.max_requests(k)
     if batch_sizes[-1] > limit:
       raise UsageError(
         f'a batch of {batch_sizes[-1]} histories with {k} items each needs too '
@@ -178,7 +113,7 @@ def export_programs(
   try:
     with _writing(folder):
       (folder / PROGRAMS).mkdir(parents=True, exist_ok=True)
-      _write(folder, search, platforms, batch_sizes, ks)
+      _write(folder, snapshot, platforms, batch_sizes, ks)
   except BaseException:
     # The folder was new or empty, so everything in it is of this export.
     shutil.rmtree(folder, ignore_errors=True)
@@ -205,12 +140,12 @@ def replace_arrays(recommender: Recommender, folder: str | Path) -> None:
     DataError: The manifest is missing or damaged, or the file system failed.
   """
   folder = as_path(folder, 'folder')
-  search = _Search.of(recommender)
-  arrays = _arrays(search.tree)
+  snapshot = recommender.snapshot
+  arrays = _arrays(snapshot)
   with files.explained(f'{folder} is not an export', 'export the model again'):
     manifest = files.read_json(folder / MANIFEST)
     fits = (manifest['settings'], manifest['arguments']) == (
-      search.settings,
+      _settings(snapshot),
       _arguments(arrays),
     )
     digests = dict(manifest['sha256'])
@@ -220,9 +155,9 @@ def replace_arrays(recommender: Recommender, folder: str | Path) -> None:
       'another layout of the catalog: export the model to a new folder'
     )
   with _writing(folder):
-    digests[ARRAYS] = _save(folder, ARRAYS, safetensors.numpy.save(arrays))
+    digests |= _save_arrays(folder, snapshot, arrays)
     files.write_json(
-      folder / MANIFEST, manifest | search.versions | {'sha256': digests}
+      folder / MANIFEST, manifest | _versions(snapshot) | {'sha256': digests}
     )
 
 
@@ -242,19 +177,20 @@ def guaranteed_until(version: Sequence[Any]) -> datetime.date:
 
 def _write(
   folder: Path,
-  search: _Search,
+  snapshot: Snapshot,
   platforms: Sequence[str],
   batch_sizes: Sequence[int],
   ks: Sequence[int],
 ) -> None:
   """Writes the programs, the arrays and the manifest."""
-  arrays = _arrays(search.tree)
+  arrays = _arrays(snapshot)
   specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays.values()]
+  lengths = snapshot.model.session.config.train.length_buckets
   programs, digests = [], {}
   for k in ks:
-    program = search.program(k)
+    program = _program(snapshot, k)
     for batch, length, platform in itertools.product(
-      batch_sizes, search.lengths, platforms
+      batch_sizes, lengths, platforms
     ):
       history = jax.ShapeDtypeStruct((batch, length), np.int32)
       exported = export.export(program, platforms=(platform,))(history, *specs)
@@ -267,17 +203,17 @@ def _write(
         'history': length,
         'k': k,
       })  # fmt: skip
-  digests[ARRAYS] = _save(folder, ARRAYS, safetensors.numpy.save(arrays))
+  digests |= _save_arrays(folder, snapshot, arrays)
   jaxlib_version = jaxlib.version.__version_info__
   manifest = {
     'format': _FORMAT,
-    **search.versions,
+    **_versions(snapshot),
     'created': datetime.datetime.now(datetime.UTC).date().isoformat(),
     'jax': jax.__version__,
     'jaxlib': jaxlib.version.__version__,
     'guaranteed_until': guaranteed_until(jaxlib_version).isoformat(),
-    'level_sizes': search.retriever.catalog.level_sizes,
-    'settings': search.settings,
+    'level_sizes': snapshot.catalog.level_sizes,
+    'settings': _settings(snapshot),
     'programs': programs,
     'arguments': _arguments(arrays),
     'sha256': digests,
@@ -285,15 +221,66 @@ def _write(
   files.write_json(folder / MANIFEST, manifest)
 
 
-def _arrays(tree: Any) -> dict[str, np.ndarray]:
-  """Returns the leaves of a tree on the host, by their path, in order."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+def _program(snapshot: Snapshot, k: int) -> Any:
+  """Returns the function to export: the search for k items.
+
+  The function maps histories `[b, t]` and the leaves of `_tree` to item rows
+  `[b, k]`, scores `[b, k]` and the number of proven items `[b]`.
+  """
+  structure = jax.tree.structure(_tree(snapshot))
+
+  @jax.jit
+  def search(history: Any, *leaves: Any) -> Any:
+    tree = jax.tree.unflatten(structure, leaves)
+    no_row = jnp.full(len(history), -1, jnp.int32)
+    retriever = snapshot.retriever.with_catalog(tree['catalog'])
+    beams = retriever.with_mixture(tree['mixture']).search(
+      tree['params'], Batch(history, no_row, no_row), k
+    )
+    return (
+      beams.items[:, :k],
+      beams.scores[:, :k],
+      jnp.minimum(beams.exact_k, k),
+    )
+
+  return search
+
+
+def _tree(snapshot: Snapshot) -> dict[str, Any]:
+  """Returns the arguments of the programs after the histories."""
+  return {
+    'params': snapshot.model.params,
+    'catalog': snapshot.catalog,
+    'mixture': snapshot.retriever.mixture,
+  }
+
+
+def _arrays(snapshot: Snapshot) -> dict[str, np.ndarray]:
+  """Returns the leaves of `_tree` on the host, by their paths, in order."""
   return {
     # safetensors would save the bytes of a transposed array in a wrong order.
-    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(
-      leaf, order='C'
-    )
-    for path, leaf in leaves
+    name: np.asarray(array, order='C')
+    for name, array in named_arrays(_tree(snapshot)).items()
+  }
+
+
+def _settings(snapshot: Snapshot) -> dict[str, Any]:
+  """Returns the settings that the programs are compiled for, as JSON."""
+  model = snapshot.retriever.model
+  settings = {
+    'network': type(model).__name__,
+    'model': dataclasses.asdict(model.config),
+    'layout': snapshot.catalog.layout._asdict(),
+    'num_beams': snapshot.retriever.num_beams,
+  }
+  return json.loads(json.dumps(settings))
+
+
+def _versions(snapshot: Snapshot) -> dict[str, Any]:
+  """Returns the versions in the manifest."""
+  return {
+    'model': snapshot.model.version,
+    'catalog': snapshot.catalog_version,
   }
 
 
@@ -303,6 +290,16 @@ def _arguments(arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     {'name': name, 'shape': list(x.shape), 'dtype': x.dtype.name}
     for name, x in arrays.items()
   ]
+
+
+def _save_arrays(
+  folder: Path, snapshot: Snapshot, arrays: dict[str, np.ndarray]
+) -> dict[str, str]:
+  """Writes the files that change with the catalog; returns their sha256."""
+  return {
+    ARRAYS: _save(folder, ARRAYS, safetensors.numpy.save(arrays)),
+    ITEMS: _save(folder, ITEMS, json.dumps(snapshot.ids).encode()),
+  }
 
 
 def _save(folder: Path, name: str, data: bytes | bytearray) -> str:
