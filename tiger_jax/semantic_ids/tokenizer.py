@@ -144,7 +144,7 @@ class Tokenizer:
       ValueError, LookupError or TypeError: An array or a value is not valid.
     """
     quantizer = _rebuild(
-      QUANTIZERS[metadata['quantizer']].quantizer, nested(arrays)
+      QUANTIZERS[metadata['quantizer']].quantizer, _nest(arrays)
     )
     if metadata['collisions'] not in COLLISIONS:
       raise ValueError(f'collisions {metadata["collisions"]}')
@@ -204,16 +204,16 @@ def _codes(quantizer: Quantizer, x: Float[Array, 'b dim']) -> Int[Array, 'b l']:
   return jnp.where(finite[:, None], quantizer.codes(x), -1)
 
 
-def nested(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
   """Turns names with slashes into nested dicts."""
-  tree: dict[str, Any] = {}
+  nested: dict[str, Any] = {}
   for name, array in arrays.items():
     *parents, key = name.split('/')
-    node = tree
+    node = nested
     for parent in parents:
       node = node.setdefault(parent, {})
     node[key] = jnp.asarray(array)
-  return tree
+  return nested
 
 
 def _rebuild(node_type: Any, nested: Any) -> Any:

@@ -10,8 +10,8 @@ from tiger_jax.serving.recommendation import Item, SimilarItem
 from tiger_jax.serving.snapshot import Snapshot
 
 
-def row_of(snapshot: Snapshot, semantic_id: Any) -> int | None:
-  """Returns the row of the item with a Semantic ID; None if there is none.
+def item_of(snapshot: Snapshot, semantic_id: Any) -> str | None:
+  """Returns the id of the item with a Semantic ID; None if there is none.
 
   Raises:
     UsageError: The Semantic ID is not a list of integers.
@@ -26,7 +26,7 @@ def row_of(snapshot: Snapshot, semantic_id: Any) -> int | None:
     return None
   same = (snapshot.codes[snapshot.rows] == np.array([codes])).all(axis=1)
   found = snapshot.rows[same]
-  return int(found[0]) if len(found) else None
+  return snapshot.ids[found[0]] if len(found) else None
 
 
 def similar_items(snapshot: Snapshot, item: Any, k: Any) -> list[SimilarItem]:

@@ -15,14 +15,16 @@ import numpy as np
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.embedding.encoders import text_encoder
-from tiger_jax.errors import UsageError
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, split_users
+from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.mixture import Gate, Mixture
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
+from tiger_jax.serving import one_process
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
 
@@ -90,6 +92,14 @@ class Model:
     """
     return text_encoder(self.session.config.embedding)
 
+  @property
+  def transitions(self) -> Transitions | None:
+    """The transitions of the training data; None if there are none."""
+    try:
+      return self.mixtures.transitions
+    except DataError:
+      return None
+
   def retriever(self, catalog: Catalog) -> TigerRetriever:
     """Returns the retriever over a catalog, with the mixture of the run."""
     session = self.session
@@ -118,6 +128,7 @@ class Model:
 
   def evaluate(self) -> dict[str, float]:
     """Returns the test metrics, see `Recommender.evaluate`."""
+    one_process.check()
     self.require_dataset('evaluate')
     values, _ = measure(
       Trained(self.session, self.params),
@@ -162,9 +173,18 @@ class Mixtures:
     gate = Gate.from_config(config)
     if gate is None:
       return None
-    with self._lock:  # The first request counts the transitions.
-      transitions = self._session.transitions
-    return sharding.replicate(self._session.mesh, Mixture.of(transitions, gate))
+    mixture = Mixture.of(self.transitions, gate)
+    return sharding.replicate(self._session.mesh, mixture)
+
+  @property
+  def transitions(self) -> Transitions:
+    """The transitions of the training data, which the first call counts.
+
+    Raises:
+      DataError: The training data have no transitions.
+    """
+    with self._lock:
+      return self._session.transitions
 
 
 def named_arrays(tree: Any) -> dict[str, np.ndarray]:

@@ -8,7 +8,15 @@ from typing import Any
 from tiger_jax.config.config_dict import as_path
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.recommenders.session import Session
-from tiger_jax.serving import arguments, browse, changes, one_process, run
+from tiger_jax.serving import (
+  arguments,
+  browse,
+  bundle,
+  changes,
+  hub,
+  one_process,
+  run,
+)
 from tiger_jax.serving.model import Model
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import (
@@ -27,7 +35,8 @@ class Recommender:
   """A trained model and its catalog.
 
   Several threads may use one Recommender. Each request reads one snapshot of
-  the catalog, so a change never mixes two catalogs in one answer.
+  the catalog, so a change never mixes two catalogs in one answer. A change that
+  raises an error leaves the catalog as it is.
 
   Example:
     >>> import tiger_jax
@@ -40,8 +49,7 @@ class Recommender:
 
   Attributes:
     before_swap: A function that is called with the new snapshot of the catalog
-      before requests read it, for example to compile its programs. If it raises
-      an error, the catalog does not change.
+      before requests read it, for example to compile its programs.
   """
 
   def __init__(self, session: Session, params: Any):
@@ -77,16 +85,26 @@ class Recommender:
     The data and Semantic IDs are those that the model was trained with, even if
     the folder now has newer ones.
 
-    Args:
-      workdir: The folder of a run that finished training, on any number of
-        devices.
-
     Raises:
       CheckpointError: A stage is missing, or does not belong to the model.
       UsageError: The model of the run does not generate Semantic IDs.
     """
     one_process.check()
     return cls._of(Snapshot.of(run.load(as_path(workdir, 'workdir'))))
+
+  @classmethod
+  def from_bundle(cls, folder: str | Path) -> 'Recommender':
+    """Loads a model from a folder that `save_bundle` wrote.
+
+    The workdir of the run is not needed. Each file is compared with its sha256
+    before it is used. No file of the folder is executed.
+
+    Raises:
+      DataError: A file is missing, damaged or a link, or another version wrote
+        the bundle. The message names the file.
+    """
+    one_process.check()
+    return cls._of(bundle.load(as_path(folder, 'folder')))
 
   @property
   def snapshot(self) -> Snapshot:
@@ -160,15 +178,9 @@ class Recommender:
     The lists are those that `recommend` returns, except that the scores may
     differ by the rounding errors of float32.
 
-    Args:
-      histories: The item ids of each history, oldest first.
-      k: The number of items for each history.
-      options: Filters, sampling and search options, the same for all histories.
-      strict: Whether an unknown id in a history is an error.
-
     Raises:
       UsageError: An id is unknown, or an argument has a wrong type or is out of
-        range.
+        range. The message names the history.
     """
     snapshot = self._snapshot
     strict = arguments.switch(strict, 'strict')
@@ -186,13 +198,10 @@ class Recommender:
   def recommend_users(
     self, users: Iterable[Any], k: int = 10, options: Options = _DEFAULTS
   ) -> list[RecommendationList]:
-    """Returns items for users in the data of the run, see `recommend`.
+    """Returns items for users in the data of the run, by their ids.
 
-    Args:
-      users: The ids of the users. The histories include the items held out for
-        validation and test. A model with user tokens also reads the user ids.
-      k: The number of items for each user.
-      options: Filters, sampling and search options, the same for all users.
+    The histories include the items held out for validation and test. A model
+    with user tokens also reads the user ids. See `recommend` for the rest.
 
     Raises:
       UsageError: The data has no such user, the model was loaded from a bundle,
@@ -216,9 +225,7 @@ class Recommender:
     Raises:
       UsageError: The Semantic ID is not a list of integers.
     """
-    snapshot = self._snapshot
-    row = browse.row_of(snapshot, semantic_id)
-    return None if row is None else snapshot.ids[row]
+    return browse.item_of(self._snapshot, semantic_id)
 
   def item(self, item: Any) -> Item:
     """Returns the title and the Semantic ID of an item.
@@ -260,22 +267,16 @@ class Recommender:
     change. The programs are compiled again only if the catalog has no spare
     capacity. New items have no transitions and no popularity.
 
-    Args:
-      items: The new items. An item needs a vector, unless the vectors of the
-        run come from `sentence-transformers`, which encodes its text. The id of
-        a removed item may be used again.
+    An item needs a vector, unless the vectors of the run come from
+    `sentence-transformers`, which encodes its text. The id of a removed item
+    may be used again.
 
     Raises:
       UsageError: An id exists already or is repeated, a title is missing, a
         vector has a wrong length or is not finite, a text column is unknown,
-        the text cannot be encoded, or too few Semantic IDs are free. The
-        catalog then does not change.
+        the text cannot be encoded, or too few Semantic IDs are free.
     """
-
-    def change(snapshot: Snapshot) -> Snapshot:
-      return changes.add_items(snapshot, items)
-
-    old, new = self._change(change)
+    old, new = self._change(lambda x: changes.add_items(x, items))
     return [new.item(row) for row in range(len(old.ids), len(new.ids))]
 
   def remove_items(self, ids: Iterable[Any]) -> None:
@@ -285,18 +286,17 @@ class Recommender:
 
     Raises:
       UsageError: An item is unknown or was removed before, or no item would be
-        left. The catalog then does not change.
+        left.
     """
-    self._change(lambda snapshot: changes.remove_items(snapshot, ids))
+    self._change(lambda x: changes.remove_items(x, ids))
 
   def update_titles(self, titles: Mapping[Any, str]) -> None:
     """Changes the titles of items.
 
     Raises:
-      UsageError: An item is unknown or was removed, or a title is empty. The
-        catalog then does not change.
+      UsageError: An item is unknown or was removed, or a title is empty.
     """
-    self._change(lambda snapshot: changes.update_titles(snapshot, titles))
+    self._change(lambda x: changes.update_titles(x, titles))
 
   def evaluate(self) -> dict[str, float]:
     """Returns the test metrics of the run, such as `recall@10`.
@@ -307,8 +307,33 @@ class Recommender:
     Raises:
       UsageError: The model was loaded from a bundle, which has no histories.
     """
-    one_process.check()
     return self._snapshot.model.evaluate()
+
+  def save_bundle(self, folder: str | Path, license: str | None = None) -> None:
+    """Writes the model and its catalog to a new folder, see `from_bundle`.
+
+    The folder has the layout of a repository of the Hugging Face Hub, and has
+    no histories. Its model card names the `license`, such as 'apache-2.0'.
+
+    Raises:
+      UsageError: The folder is not empty or cannot be written, or the license
+        is not a short name.
+    """
+    bundle.save(self._snapshot, as_path(folder, 'folder'), license)
+
+  def push_to_hub(
+    self, repo: str, license: str | None = None, private: bool = True
+  ) -> str:
+    """Uploads a bundle to the Hugging Face Hub, and returns its address.
+
+    It needs the library `huggingface_hub`, and uses its login. The repository,
+    such as 'name/model', is created if it does not exist. A new repository is
+    `private` by default. See `save_bundle` for the license.
+
+    Raises:
+      UsageError: The library is not installed, or the upload failed.
+    """
+    return hub.push(self._snapshot, repo, license, private)
 
   def _change(
     self, change: Callable[[Snapshot], Snapshot]

@@ -1,0 +1,291 @@
+"""A bundle: one folder with everything that a Recommender needs.
+
+It has the layout of a repository of the Hugging Face Hub:
+
+`README.md`: the model card
+`config.json`: the settings, the metrics, and the sizes of the arrays
+`model.safetensors`: the parameters
+`tokenizer.safetensors`: the quantizer, which gives IDs to new items
+`catalog.safetensors`: the Semantic ID of every row, and the rows on offer
+`items.jsonl`: the id, the title and the number of events of every row
+`item_vectors.safetensors`: the vector of every row
+`transitions.safetensors`: the transition counts of the training data
+`manifest.json`: the size and the sha256 of every other file
+
+It has no histories and no user ids.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+from jaxtyping import Int
+import numpy as np
+
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.config import Config
+from tiger_jax.config.config_dict import holds_path
+from tiger_jax.config.recorded import parse_recorded
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.errors import DataError
+from tiger_jax.models.baselines.transitions import Transitions
+from tiger_jax.recommenders import registry
+from tiger_jax.recommenders.inputs import Inputs
+from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import sharding
+from tiger_jax.runtime.environment import environment
+from tiger_jax.semantic_ids.ids import SemanticIds
+from tiger_jax.semantic_ids.tokenizer import Tokenizer
+from tiger_jax.serving import bundle_files, model_card, one_process
+from tiger_jax.serving.bundle_files import damage
+from tiger_jax.serving.model import Model, named_arrays
+from tiger_jax.serving.snapshot import Snapshot
+
+CONFIG, ITEMS, CARD = 'config.json', 'items.jsonl', 'README.md'
+PARAMS, CATALOG = 'model.safetensors', 'catalog.safetensors'
+TOKENIZER = 'tokenizer.safetensors'
+VECTORS, TRANSITIONS = 'item_vectors.safetensors', 'transitions.safetensors'
+_REQUIRED = (CONFIG, ITEMS, PARAMS, CATALOG)
+_OPTIONAL = (TOKENIZER, VECTORS, TRANSITIONS)
+# The results of the run that a bundle keeps.
+_RESULTS = ('dataset', 'embedding', 'metrics', 'baselines', 'environment')
+
+
+def save(snapshot: Snapshot, folder: Path, license_name: str | None) -> None:
+  """Writes a bundle, see `Recommender.save_bundle`."""
+  bundle_files.write(folder, contents(snapshot, license_name))
+
+
+def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
+  """Returns the content of every file of a bundle, except the manifest."""
+  one_process.check()
+  model, catalog = snapshot.model, snapshot.catalog
+  session, rows = model.session, np.arange(len(snapshot.ids))
+  ids = session.inputs.semantic_ids
+  results = model.read_results()
+  config = {
+    'name': session.inputs.dataset.name,
+    'model_version': model.version,
+    'config': _public(dataclasses.asdict(session.config)),
+    'semantic_ids': {
+      'level_sizes': ids.level_sizes,
+      'num_meaning_levels': ids.num_meaning_levels,
+      'provenance': ids.provenance,
+    },
+    'capacity': catalog.capacity,
+    'results': {x: results[x] for x in _RESULTS if x in results},
+    'environment': environment(),
+  }
+  arrays = {
+    PARAMS: named_arrays(model.params),
+    CATALOG: {'codes': snapshot.codes, 'rows': snapshot.rows},
+  }
+  if model.tokenizer is not None:
+    arrays[TOKENIZER], config['tokenizer'] = model.tokenizer.to_arrays()
+  if model.vectors is not None:
+    arrays[VECTORS] = {'vectors': snapshot.vectors(rows)}
+  if (transitions := model.transitions) is not None:
+    arrays[TRANSITIONS] = transitions._asdict()
+  items = (
+    {'id': item, 'title': title, 'popularity': int(count)}
+    for item, title, count in zip(
+      snapshot.ids, snapshot.titles, snapshot.counts, strict=True
+    )
+  )
+  lines = ''.join(json.dumps(item) + '\n' for item in items)
+  packed = {name: bundle_files.pack(x) for name, x in arrays.items()}
+  example = snapshot.ids[snapshot.rows[0]]
+  card = model_card.write(config, snapshot.num_items, example, license_name)
+  return {
+    CARD: card.encode(),
+    CONFIG: (json.dumps(config, indent=2) + '\n').encode(),
+    ITEMS: lines.encode(),
+    **packed,
+  }
+
+
+def load(folder: Path) -> Snapshot:
+  """Loads a bundle, see `Recommender.from_bundle`."""
+  files = bundle_files.read(folder, (*_REQUIRED, *_OPTIONAL))
+  for name in _REQUIRED:
+    if name not in files:
+      raise DataError(
+        f'{folder / bundle_files.MANIFEST} does not list {name}, which every '
+        'bundle has: save or download the bundle again'
+      )
+  with damage(folder / CONFIG):
+    values = json.loads(files[CONFIG])
+    config = _config(values['config'])
+    name = values['name']
+    if not isinstance(name, str):
+      raise ValueError('the name is not text')
+    level_sizes = tuple(values['semantic_ids']['level_sizes'])
+  with damage(folder / ITEMS):
+    item_ids, titles, counts = _items(files[ITEMS])
+  with damage(folder / CATALOG):
+    arrays = bundle_files.unpack(files[CATALOG])
+    catalog = _catalog(arrays, values['capacity'], level_sizes, len(item_ids))
+    ids = SemanticIds(
+      arrays['codes'][arrays['rows']],
+      level_sizes,
+      values['semantic_ids']['num_meaning_levels'],
+      dict(values['semantic_ids']['provenance']),
+    )
+  vectors = tokenizer = transitions = None
+  if VECTORS in files:
+    with damage(folder / VECTORS):
+      vectors = bundle_files.unpack(files[VECTORS])['vectors']
+      _require(vectors, 'vectors', np.float32, (len(item_ids), None))
+  if TOKENIZER in files:
+    with damage(folder / TOKENIZER):
+      tokenizer = Tokenizer.from_arrays(
+        bundle_files.unpack(files[TOKENIZER]), values['tokenizer']
+      )
+  if TRANSITIONS in files:
+    with damage(folder / TRANSITIONS):
+      transitions = _transitions(bundle_files.unpack(files[TRANSITIONS]))
+  items = Items(item_ids, dict.fromkeys(FIELDS, titles))
+  no_events = np.zeros(0, np.int32)
+  dataset = Dataset(name, items, (), no_events, np.zeros(1, np.int64))
+  session = Session.open(config, Inputs(dataset, ids, vectors))
+  catalog = sharding.replicate(session.mesh, catalog)
+  session = session.with_catalog(catalog)
+  if transitions is not None:
+    table = sharding.replicate(session.mesh, transitions)
+    session.__dict__['transitions'] = table
+  with damage(folder / PARAMS):
+    params = _params(session, bundle_files.unpack(files[PARAMS]))
+  model = Model(
+    session,
+    params,
+    None,
+    lambda: vectors,
+    lambda: tokenizer,
+    lambda: values['results'],
+  )
+  return Snapshot(
+    model, 1, item_ids, titles, counts, None, model.retriever(catalog)
+  )
+
+
+def _public(values: dict[str, Any], section: str = '') -> dict[str, Any]:
+  """Returns a config without the paths of the machine of the run."""
+  public = {}
+  for name, value in values.items():
+    field = f'{section}.{name}'.lstrip('.')
+    if isinstance(value, dict):
+      public[name] = _public(value, field)
+    else:
+      public[name] = type(value)() if holds_path(field, value) else value
+  return public
+
+
+def _config(values: dict[str, Any]) -> Config:
+  """Parses the config of a bundle.
+
+  Raises:
+    ValueError: A field holds a path or a URL. The encoder of new items would
+      otherwise read a folder that the author of the bundle chose.
+    UsageError: A field is unknown or wrong.
+  """
+  config = parse_recorded(values)
+  if dataclasses.asdict(config) != _public(dataclasses.asdict(config)) or (
+    ':' in config.embedding.model or '\\' in config.embedding.model
+  ):
+    raise ValueError('the config has a path or a URL')
+  if not registry.entry(config.model).is_generative:
+    raise ValueError(f'{config.model.name} does not generate Semantic IDs')
+  return config
+
+
+def _items(
+  data: bytes,
+) -> tuple[tuple[str, ...], tuple[str, ...], Int[np.ndarray, ' rows']]:
+  """Returns the ids, the titles and the numbers of events of all rows."""
+  items = [json.loads(line) for line in data.splitlines()]
+  for item in items:
+    if not (isinstance(item['id'], str) and isinstance(item['title'], str)):
+      raise ValueError('an id or a title is not text')
+    count = item['popularity']
+    if type(count) is not int or not 0 <= count < 2**40:
+      raise ValueError('the popularity of an item is not a number of events')
+  return (
+    tuple(item['id'] for item in items),
+    tuple(item['title'] for item in items),
+    np.array([item['popularity'] for item in items], np.int64),
+  )
+
+
+def _catalog(
+  arrays: dict[str, np.ndarray],
+  capacity: Any,
+  level_sizes: tuple[int, ...],
+  num_rows: int,
+) -> Catalog:
+  """Rebuilds the index. The capacity is bounded as in `Catalog.load`."""
+  codes, rows = arrays['codes'], arrays['rows']
+  _require(codes, 'codes', np.int32, (num_rows, len(level_sizes)))
+  _require(rows, 'rows', np.int32, (None,))
+  if ((codes < 0) | (codes >= np.array([level_sizes]))).any():
+    raise ValueError('a code is outside of its level')
+  if ((rows < 0) | (rows >= num_rows)).any():
+    raise ValueError('a row is out of range')
+  capacity = min(capacity, 2**20 + 64 * len(rows))
+  return Catalog.from_table(codes, level_sizes, rows, capacity)
+
+
+def _transitions(arrays: dict[str, np.ndarray]) -> Transitions:
+  """Checks the table of transitions."""
+  table = Transitions(**arrays)
+  for name, array in arrays.items():
+    _require(array, name, np.int32, (None,))
+  num_rows = len(table.num_left)
+  if (
+    len(table.start) != num_rows + 1
+    or len(table.popularity) != num_rows
+    or len(table.successor) != len(table.count)
+    or (np.diff(table.start) < 0).any()
+    or not 0 <= table.start[0] <= table.start[-1] <= len(table.count)
+    or min(table.successor.min(), table.count.min(), table.num_left.min()) < 0
+  ):
+    raise ValueError('the arrays contradict each other')
+  return table
+
+
+def _params(session: Session, arrays: dict[str, np.ndarray]) -> Any:
+  """Returns the parameters on the devices, after checking their shapes."""
+  like = jax.eval_shape(session.task.init, jax.random.key(0))
+  paths, tree = jax.tree_util.tree_flatten_with_path(like)
+  names = [
+    jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths
+  ]
+  if sorted(names) != sorted(arrays):
+    odd = sorted(set(names) ^ set(arrays))
+    raise ValueError(f'the parameter {odd[0]} is missing or unknown')
+  for name, (_, x) in zip(names, paths, strict=True):
+    _require(arrays[name], name, x.dtype, x.shape)
+  params = tree.unflatten([arrays[name] for name in names])
+  shardings = sharding.state_shardings(session.mesh, params)
+  return sharding.put(params, shardings)
+
+
+def _require(
+  array: np.ndarray, name: str, dtype: Any, shape: tuple[int | None, ...]
+) -> None:
+  """Raises ValueError unless an array has a type, a shape and finite values.
+
+  Args:
+    array: The array.
+    name: Its name, for the message.
+    dtype: The type.
+    shape: The length of each axis; None for any length.
+  """
+  fits = len(array.shape) == len(shape) and all(
+    want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+  )
+  if array.dtype != dtype or not fits:
+    raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
+  if array.dtype.kind == 'f' and not np.isfinite(array).all():
+    raise ValueError(f'{name} is not finite')
