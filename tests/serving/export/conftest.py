@@ -20,6 +20,7 @@ from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving.export import export_programs
+from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommender import Recommender
 
 HISTORIES = ([12], [3, 0], [5, 6, 7, 8], [9, 10, 11, 13, 2, 1])
@@ -95,10 +96,11 @@ def leaves_of(folder):
   return [arrays[x['name']] for x in manifest_of(folder)['arguments']]
 
 
-def answers(shop, histories, k):
+def answers(shop, histories, k, options=None):
   """Returns rows, scores and the number of proven items of each history."""
   ids = shop.snapshot.ids
-  lists = [shop.recommend([ids[x] for x in h], k) for h in histories]
+  options = options or Options()
+  lists = [shop.recommend([ids[x] for x in h], k, options) for h in histories]
   return [
     (
       [ids.index(x.item_id) for x in items],

@@ -28,6 +28,7 @@ from tiger_jax.serving.export import (
   guaranteed_until,
   replace_arrays,
 )
+from tiger_jax.serving.options import Options
 from tiger_jax.storage import files
 
 # Custom calls of the search that JAX promises to keep.
@@ -64,6 +65,35 @@ def test_programs_equal_the_recommender(kind, shops, folders):
       assert_equal(search(rows, *leaves), expected)
     assert expected != answers(shops[kind], HISTORIES[:1], k)
   assert len(programs) == (4 if kind == 'plain' else 1)
+
+
+def test_the_weight_of_the_transitions_is_an_argument(shops, folders):
+  program, leaves = manifest_of(folders['rich'])['programs'][0], {}
+  for argument, leaf in zip(
+    manifest_of(folders['rich'])['arguments'],
+    leaves_of(folders['rich']),
+    strict=True,
+  ):
+    leaves[argument['name']] = leaf
+  leaves['mixture/weight'] = np.float32(0.9)
+  rows = request_batch(HISTORIES[2:3], [4], [1]).history
+  search = jax.jit(loaded(folders['rich'], program).call)
+  expected = answers(
+    shops['rich'], HISTORIES[2:3], 3, Options(transition_weight=0.9)
+  )
+  assert_equal(search(rows, *leaves.values()), expected)
+  assert expected != answers(shops['rich'], HISTORIES[2:3], 3)
+
+
+def test_transposed_arrays_keep_their_values(copy):
+  shop = make_shop('plain')
+  before = (copy / 'arrays.safetensors').read_bytes()
+  params = jax.tree.map(np.asfortranarray, shop.snapshot.model.params)
+  assert not params['heads_0']['kernel'].flags.c_contiguous
+  model = dataclasses.replace(shop.snapshot.model, params=params)
+  shop._snapshot = dataclasses.replace(shop.snapshot, model=model)
+  replace_arrays(shop, copy)
+  assert (copy / 'arrays.safetensors').read_bytes() == before
 
 
 def test_programs_use_only_stable_custom_calls(folders):
