@@ -103,21 +103,18 @@ def export_programs(
         f'a batch of {batch_sizes[-1]} histories with {k} items each needs too '
         f'much memory: choose batch sizes of at most {limit}'
       )
-  try:
+  with _writing(folder):
     if folder.exists() and any(folder.iterdir()):
       raise UsageError(
         f'{folder} is not empty: choose another folder, or remove it first'
       )
-  except NotADirectoryError as error:
-    raise UsageError(f'{folder} is not a folder: choose another one') from error
-  try:
-    with _writing(folder):
-      (folder / PROGRAMS).mkdir(parents=True, exist_ok=True)
+    (folder / PROGRAMS).mkdir(parents=True, exist_ok=True)
+    try:
       _write(folder, snapshot, platforms, batch_sizes, ks)
-  except BaseException:
-    # The folder was new or empty, so everything in it is of this export.
-    shutil.rmtree(folder, ignore_errors=True)
-    raise
+    except BaseException:
+      # The folder was new or empty, so everything in it is of this export.
+      shutil.rmtree(folder, ignore_errors=True)
+      raise
 
 
 def replace_arrays(recommender: Recommender, folder: str | Path) -> None:

@@ -243,7 +243,7 @@ def test_an_export_that_fails_leaves_nothing(shops, tmp_path, monkeypatch):
   with pytest.raises(UsageError, match='new is not empty: choose another'):
     export_programs(shops['plain'], folder, **arguments)
   assert manifest_of(folder)['format'] == 1
-  with pytest.raises(UsageError, match='export.json is not a folder'):
+  with pytest.raises(DataError, match=r'failed \(Not a directory\)'):
     export_programs(shops['plain'], folder / 'export.json', **arguments)
 
 
