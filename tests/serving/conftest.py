@@ -82,3 +82,18 @@ def _params(ids):
 def _recommender(ids, params):
   mesh = sharding.make_mesh(jax.devices()[:1])
   return Recommender(Session(CONFIG, Inputs(make_dataset(), ids), mesh), params)
+
+
+@pytest.fixture(name='model', scope='module')
+def _model():
+  from tests.serving import shop
+
+  return shop.make_model()
+
+
+@pytest.fixture(name='shop')
+def _shop(model):
+  """A Recommender that a test may change."""
+  from tests.serving import shop
+
+  return shop.make_shop(model)

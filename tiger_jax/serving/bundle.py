@@ -15,6 +15,7 @@ It has the layout of a repository of the Hugging Face Hub:
 It has no histories and no user ids.
 """
 
+from collections.abc import Collection
 import dataclasses
 import json
 from pathlib import Path
@@ -51,6 +52,8 @@ _REQUIRED = (CONFIG, ITEMS, PARAMS, CATALOG)
 _OPTIONAL = (TOKENIZER, VECTORS, TRANSITIONS)
 # The results of the run that a bundle keeps.
 _RESULTS = ('dataset', 'embedding', 'metrics', 'baselines', 'environment')
+# The origin of the IDs, without the folders of other shops.
+_PROVENANCE = ('quantizer', 'embedding')
 
 
 def save(snapshot: Snapshot, folder: Path, license_name: str | None) -> None:
@@ -72,7 +75,9 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
     'semantic_ids': {
       'level_sizes': ids.level_sizes,
       'num_meaning_levels': ids.num_meaning_levels,
-      'provenance': ids.provenance,
+      'provenance': {
+        x: ids.provenance[x] for x in _PROVENANCE if x in ids.provenance
+      },
     },
     'capacity': catalog.capacity,
     'results': {x: results[x] for x in _RESULTS if x in results},
@@ -109,30 +114,26 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
 def load(folder: Path) -> Snapshot:
   """Loads a bundle, see `Recommender.from_bundle`."""
   files = bundle_files.read(folder, (*_REQUIRED, *_OPTIONAL))
-  for name in _REQUIRED:
-    if name not in files:
-      raise DataError(
-        f'{folder / bundle_files.MANIFEST} does not list {name}, which every '
-        'bundle has: save or download the bundle again'
-      )
+  _require_files(folder, files, _REQUIRED)
   with damage(folder / CONFIG):
     values = json.loads(files[CONFIG])
     config = _config(values['config'])
     name = values['name']
     if not isinstance(name, str):
       raise ValueError('the name is not text')
-    level_sizes = tuple(values['semantic_ids']['level_sizes'])
+    # Raises an error if a value for the model card is missing.
+    model_card.write(values, 0, '', None)
   with damage(folder / ITEMS):
     item_ids, titles, counts = _items(files[ITEMS])
   with damage(folder / CATALOG):
     arrays = bundle_files.unpack(files[CATALOG])
-    catalog = _catalog(arrays, values['capacity'], level_sizes, len(item_ids))
-    ids = SemanticIds(
-      arrays['codes'][arrays['rows']],
-      level_sizes,
-      values['semantic_ids']['num_meaning_levels'],
-      dict(values['semantic_ids']['provenance']),
-    )
+    ids, catalog = _catalog(arrays, values, len(item_ids))
+  with damage(folder / ITEMS):
+    rows = arrays['rows'].tolist()
+    if len({item_ids[row] for row in rows}) < len(rows):
+      raise ValueError('an id occurs twice')
+  if 'embeddings' in registry.entry(config.model).needs:
+    _require_files(folder, files, (VECTORS,))
   vectors = tokenizer = transitions = None
   if VECTORS in files:
     with damage(folder / VECTORS):
@@ -168,6 +169,18 @@ def load(folder: Path) -> Snapshot:
   return Snapshot(
     model, 1, item_ids, titles, counts, None, model.retriever(catalog)
   )
+
+
+def _require_files(
+  folder: Path, files: Collection[str], names: tuple[str, ...]
+) -> None:
+  """Raises DataError unless the manifest lists all of the names."""
+  for name in names:
+    if name not in files:
+      raise DataError(
+        f'{folder / bundle_files.MANIFEST} does not list {name}, which the '
+        'model needs: save or download the bundle again'
+      )
 
 
 def _public(values: dict[str, Any], section: str = '') -> dict[str, Any]:
@@ -219,21 +232,29 @@ def _items(
 
 
 def _catalog(
-  arrays: dict[str, np.ndarray],
-  capacity: Any,
-  level_sizes: tuple[int, ...],
-  num_rows: int,
-) -> Catalog:
-  """Rebuilds the index. The capacity is bounded as in `Catalog.load`."""
+  arrays: dict[str, np.ndarray], values: dict[str, Any], num_rows: int
+) -> tuple[SemanticIds, Catalog]:
+  """Returns the IDs of the items, and their index.
+
+  The capacity of the index is bounded as in `Catalog.load`.
+  """
   codes, rows = arrays['codes'], arrays['rows']
-  _require(codes, 'codes', np.int32, (num_rows, len(level_sizes)))
+  sizes = tuple(values['semantic_ids']['level_sizes'])
+  _require(codes, 'codes', np.int32, (num_rows, len(sizes)))
   _require(rows, 'rows', np.int32, (None,))
-  if ((codes < 0) | (codes >= np.array([level_sizes]))).any():
-    raise ValueError('a code is outside of its level')
   if ((rows < 0) | (rows >= num_rows)).any():
     raise ValueError('a row is out of range')
-  capacity = min(capacity, 2**20 + 64 * len(rows))
-  return Catalog.from_table(codes, level_sizes, rows, capacity)
+  ids = SemanticIds(
+    codes[rows],
+    sizes,
+    values['semantic_ids']['num_meaning_levels'],
+    dict(values['semantic_ids']['provenance']),
+  )
+  # The rows of removed items too.
+  if ((codes < 0) | (codes >= np.array([sizes]))).any():
+    raise ValueError('a code is outside of its level')
+  capacity = min(values['capacity'], 2**20 + 64 * len(rows))
+  return ids, Catalog.from_table(codes, sizes, rows, capacity)
 
 
 def _transitions(arrays: dict[str, np.ndarray]) -> Transitions:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.serving.arguments import shown
 from tiger_jax.storage import files
 
@@ -107,7 +107,7 @@ def damage(path: Path) -> Iterator[None]:
     try:
       yield
     # These errors have messages about the content, but not about the file.
-    except (UsageError, safetensors.SafetensorError) as error:
+    except (TigerError, safetensors.SafetensorError) as error:
       raise ValueError(str(error)) from error
 
 

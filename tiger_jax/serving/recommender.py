@@ -219,7 +219,7 @@ class Recommender:
     """
     return self.item(item).semantic_id
 
-  def item_of(self, semantic_id: Iterable[int]) -> str | None:
+  def item_of(self, semantic_id: Iterable[Any]) -> str | None:
     """Returns the id of the item with a Semantic ID; None if there is none.
 
     Raises:

@@ -73,8 +73,8 @@ class Snapshot:
 
   def prepare(self) -> None:
     """Computes the look-up tables, so that the first request need not."""
-    self.known.unknown(())
-    _ = self.model.version, self.is_listed, self.codes, self.searchable
+    self.known.unknown([''])
+    _ = self.model.version, self.is_listed, self.codes
 
   @property
   def catalog(self) -> Catalog:

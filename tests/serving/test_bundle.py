@@ -1,0 +1,172 @@
+"""Tests of bundles."""
+
+import os
+import shutil
+import sys
+import types
+
+import jax
+import pytest
+
+from tests.serving.shop import VECTORS, make_shop
+from tiger_jax.errors import UsageError
+from tiger_jax.serving import bundle, bundle_files
+from tiger_jax.serving.options import Options
+from tiger_jax.serving.recommendation import NewItem
+from tiger_jax.serving.recommender import Recommender
+
+NEW = NewItem('n0', 'New ☕', vector=VECTORS[3] + 0.01)
+REQUESTS = (
+  (['i105', 'i101'], Options()),
+  ([], Options()),
+  (['i106', 'i103'], Options(exclude_seen=True, deny=['i104'])),
+  (['i106'], Options(transition_weight=0.5)),
+)
+
+
+@pytest.fixture(name='saved', scope='module')
+def _saved(tmp_path_factory, model):
+  """A bundle, and the Recommender that it was saved from."""
+  shop = make_shop(model)
+  shop.remove_items(['i103', 'i105'])
+  shop.add_items([NEW])
+  shop.update_titles({'i101': 'Lamp'})
+  folder = tmp_path_factory.mktemp('bundle') / 'new' / 'model'
+  shop.save_bundle(folder, license='apache-2.0')
+  return folder, shop
+
+
+def assert_same(shop, other):
+  assert other.model_version == shop.model_version
+  assert other.num_items == shop.num_items
+  for history, options in REQUESTS:
+    expected = shop.recommend(history, 50, options)
+    actual = other.recommend(history, 50, options)
+    assert actual == expected
+    assert actual.fallback == expected.fallback
+  for item in ('n0', 'i101', 'i113'):
+    assert other.similar_items(item, 50) == shop.similar_items(item, 50)
+  assert other.search_titles('') == shop.search_titles('')
+
+
+def test_a_loaded_bundle_gives_the_same_recommendations(
+  saved, tmp_path, monkeypatch
+):
+  folder, shop = saved
+  # The shop uses one device.
+  devices = jax.devices()[:1]
+  monkeypatch.setattr(jax, 'devices', lambda: devices)
+  loaded = Recommender.from_bundle(folder)
+  assert_same(shop, loaded)
+  assert (loaded.catalog_version, loaded.dataset) == (1, None)
+  # The next item gets the same Semantic ID.
+  new = NewItem('n1', 'Next', vector=VECTORS[3] + 0.02)
+  copy = make_shop(shop.snapshot.model)
+  copy._snapshot = shop.snapshot
+  assert loaded.add_items([new]) == copy.add_items([new])
+  # A bundle of a bundle is the same, including the model card.
+  loaded.save_bundle(tmp_path / 'again')
+  copy.save_bundle(tmp_path / 'first')
+  for name in os.listdir(tmp_path / 'again'):
+    one, two = (tmp_path / x / name for x in ('again', 'first'))
+    assert one.read_bytes() == two.read_bytes(), name
+
+
+def test_the_files_are_those_of_a_hub_repository(saved):
+  folder, _ = saved
+  assert sorted(os.listdir(folder)) == [
+    'README.md', 'catalog.safetensors', 'config.json',
+    'item_vectors.safetensors', 'items.jsonl', 'manifest.json',
+    'model.safetensors', 'tokenizer.safetensors', 'transitions.safetensors',
+  ]  # fmt: skip
+  card = (folder / 'README.md').read_text()
+  assert card.startswith('---\nlibrary_name: tiger_jax\nlicense: apache-2.0\n')
+  assert '| recall@10 | 0.2500 |' in card and '3 users, 14 items' in card
+  text = b''.join(path.read_bytes() for path in folder.iterdir())
+  assert b'"title": "Lamp"' in text
+  for secret in (b'ann', b'bob', b'cem'):  # The ids of the users.
+    assert b'"' + secret + b'"' not in text
+
+
+def test_what_needs_histories_is_refused(saved):
+  shop = Recommender.from_bundle(saved[0])
+  for call in (shop.evaluate, lambda: shop.recommend_users(['ann'])):
+    with pytest.raises(
+      UsageError, match='a bundle has none: load the run with'
+    ):
+      call()
+
+
+def test_an_existing_folder_is_not_changed(shop, tmp_path):
+  (tmp_path / 'note').write_text('mine')
+  with pytest.raises(UsageError, match='is not an empty folder'):
+    shop.save_bundle(tmp_path)
+  (tmp_path / 'link').symlink_to(tmp_path / 'elsewhere')
+  with pytest.raises(UsageError, match='is not an empty folder'):
+    shop.save_bundle(tmp_path / 'link')
+  with pytest.raises(UsageError, match='cannot be written'):
+    shop.save_bundle(tmp_path / 'note' / 'x')
+  with pytest.raises(
+    UsageError, match=r"license is 'a\\nb': pass a short name"
+  ):
+    shop.save_bundle(tmp_path / 'new', license='a\nb')
+  assert sorted(os.listdir(tmp_path)) == ['link', 'note']
+
+
+def test_an_interrupted_save_leaves_no_bundle(shop, tmp_path, monkeypatch):
+  write = bundle_files.files.write
+
+  def fail(path, data):
+    if path.name.endswith('model.safetensors'):
+      raise OSError(28, 'No space left on device', str(path))
+    write(path, data)
+
+  monkeypatch.setattr(bundle_files.files, 'write', fail)
+  with pytest.raises(UsageError, match='No space left on device'):
+    shop.save_bundle(tmp_path / 'model')
+  assert not os.listdir(tmp_path)
+
+
+def test_paths_of_the_run_are_not_in_a_bundle(tmp_path):
+  values = {
+    'dataset': {'name': 'files', 'source_dir': '/home/me/shop'},
+    'embedding': {
+      'encoder': 'sentence-transformers', 'model': '/home/me/model',
+      'path': '/home/me/x.npy', 'ids_path': '',
+    },
+    'semantic_ids': {'shared_with': ('runs/a',)},
+  }  # fmt: skip
+  assert bundle._public(values) == {
+    'dataset': {'name': 'files', 'source_dir': ''},
+    'embedding': {
+      'encoder': 'sentence-transformers', 'model': '', 'path': '',
+      'ids_path': '',
+    },
+    'semantic_ids': {'shared_with': ()},
+  }  # fmt: skip
+
+
+def test_a_bundle_is_uploaded_in_one_commit(shop, monkeypatch, tmp_path):
+  calls = []
+
+  class HfApi:
+    def create_repo(self, repo, **options):
+      calls.append((repo, options))
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message):
+      if repo_id == 'me/broken':
+        raise RuntimeError('401\nUnauthorized')
+      shutil.copytree(folder_path, tmp_path / 'uploaded')
+
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+  with pytest.raises(UsageError, match='needs huggingface_hub: pip install'):
+    shop.push_to_hub('me/shop')
+  fake = types.ModuleType('huggingface_hub')
+  monkeypatch.setattr(fake, 'HfApi', HfApi, raising=False)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
+  assert shop.push_to_hub('me/shop') == 'https://huggingface.co/me/shop'
+  assert calls == [('me/shop', {'private': True, 'exist_ok': True})]
+  loaded = Recommender.from_bundle(tmp_path / 'uploaded')
+  assert loaded.model_version == shop.model_version
+  with pytest.raises(UsageError, match=r"'me/broken' failed \(401 Unauth"):
+    shop.push_to_hub('me/broken', private=False)
