@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import re
 import sys
+from typing import Any
 
 from tiger_jax.errors import PeerError, UsageError
 
@@ -24,6 +25,7 @@ from tiger_jax.pipeline import open_run
 from tiger_jax.recommenders import checks, registry, throughput
 from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
+from tiger_jax.serving.export import export_programs
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
@@ -86,6 +88,9 @@ def _run(command: Command) -> None:
   if command.mode == 'report':
     print(f'Report: {write_report(command.folder)}')
     return
+  if command.mode == 'export':
+    _export(command)
+    return
   if experiment:
     _run_experiment(command, experiment)
   elif command.config:
@@ -142,6 +147,35 @@ def _serve(command: Command) -> None:
       "with pip install 'tiger_jax[serve]'"
     ) from error
   start(command.folder, command.serving)
+
+
+def _export(command: Command) -> None:
+  flags = command.export
+  folder = command.folder / 'export'
+  if 'export_dir' in flags:
+    folder = Path(expand(flags['export_dir'], '--export_dir'))
+  options: dict[str, Any] = {
+    name: _integers(flags[flag], flag)
+    for name, flag in (
+      ('batch_sizes', 'export_batch_sizes'),
+      ('ks', 'export_k'),
+    )
+    if flag in flags
+  }
+  if 'export_platforms' in flags:
+    options['platforms'] = flags['export_platforms']
+  recommender = Recommender.from_workdir(command.folder)
+  export_programs(recommender, folder, **options)
+  print(f'Export: {folder}')
+
+
+def _integers(values: list[str], flag: str) -> list[int]:
+  try:
+    return [int(value) for value in values]
+  except ValueError as error:
+    raise UsageError(
+      f'--{flag} is {",".join(values)!r}: list integers, as in --{flag}=1,8'
+    ) from error
 
 
 def _run_experiment(command: Command, experiment: spec.Experiment) -> None:

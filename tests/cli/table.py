@@ -18,8 +18,8 @@ TABLE = r"""
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
 2 | $Q --log_dir=x | no flag --log_dir: did you mean --workdir?
 2 | $Q --noconfig | no flag --noconfig: did you mean --config?
-2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report
-2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report
+2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export
+2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export
 2 | $Q --mode | --mode needs a value, as in --mode=VALUE
 2 | --config | --config needs a value, as in --config=VALUE
 2 | --config= | --config is empty
@@ -36,6 +36,7 @@ TABLE = r"""
 2 | $Q --mode=train --user=A | --user is for --mode=recommend, not for --mode=train
 2 | $Q --mode=train --k=10 | --k is for --mode=recommend, not for --mode=train
 2 | $Q --mode=train --history=A --profile=x | --history is for --mode=recommend, not for --mode=train; --profile is for --mode=bench, not for --mode=train
+2 | $Q --mode=train --export_k=5 | --export_k is for --mode=export, not for --mode=train
 2 | $Q --noexact | --exact is for --mode=recommend, not for --mode=all
 2 | $Q --temperature=1 --seed=1 | --temperature is for --mode=recommend, not for --mode=all; --seed is for --mode=recommend, not for --mode=all
 2 | $Q --profile=x | --profile is for --mode=bench, not for --mode=all
@@ -172,6 +173,10 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=nan | temperature is nan: choose from 0.001 to 1000
 2 | --mode=recommend --workdir=folder --history=A --transition_weight=1.5 | transition_weight is 1.5: choose from 0 to 1
 2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
+2 | --mode=export --export_k=5 | no --workdir given: name the folder of a finished run
+2 | --mode=export --workdir=folder --k=5 | --k is for --mode=recommend, not for --mode=export
+2 | --mode=export --workdir=folder --export_dir= | --export_dir is empty
+2 | --mode=export --workdir=folder --export_k=5,x | --export_k is '5,x': list integers, as in --export_k=1,8
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run

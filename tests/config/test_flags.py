@@ -21,7 +21,7 @@ def test_help_starts_with_the_purpose():
 
 def test_help_describes_every_flag_and_its_default():
   text = ' '.join(help_text().split())
-  modes = ('recommend', 'serve', 'bench')
+  modes = ('recommend', 'serve', 'bench', 'export')
   titles = ('Flags:', *(f'Flags of --mode={mode}:' for mode in modes))
   positions = [text.index(title) for title in titles]
   assert positions == sorted(positions)

@@ -90,7 +90,8 @@ def _template(server, tmp_path_factory):
   """Returns a folder with configs, scripts, two shops and a trained run."""
   folder = tmp_path_factory.mktemp('template')
   reduced.write_configs(folder)
-  shutil.copytree(ROOT / 'launch', folder / 'launch')
+  for name in ('examples', 'launch'):
+    shutil.copytree(ROOT / name, folder / name)
   small.make(folder / 'my_shop')
   reduced.write_amazon(folder / 'amazon2014_beauty')
   Runner(server, folder).run(Block('the trained run', 'bash', _TRAIN, ''))

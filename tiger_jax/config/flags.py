@@ -8,7 +8,7 @@ from absl import flags
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend', 'serve', 'report',
+  'recommend', 'serve', 'report', 'export',
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ class _Flag(NamedTuple):
   help: str
 
 
-# All modes accept the flags of `run`. Some modes also accept the flags of the
+# All modes accept the flags of `run`. A mode also accepts the flags of the
 # topic that has the name of the mode.
 TOPICS = {
   'run': (
@@ -55,7 +55,8 @@ TOPICS = {
       'measures the speed of training. The mode recommend prints '
       'recommendations of a trained model. The mode serve answers requests '
       'over HTTP until it is stopped. The mode report writes report.html of a '
-      'finished run again.',
+      'finished run again. The mode export writes programs that recommend '
+      'items without tiger_jax.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -168,6 +169,25 @@ TOPICS = {
       'default is no profile.',
     ),
   ),
+  'export': (
+    _Flag(
+      'export_dir', flags.DEFINE_string, 'FOLDER', None,
+      'The folder to write, which must be new or empty. The default is the '
+      'folder export in the folder of the run.',
+    ),
+    _Flag(
+      'export_platforms', flags.DEFINE_list, 'NAME,NAME,...', None,
+      'The platforms of the programs. The default is cpu,cuda,tpu.',
+    ),
+    _Flag(
+      'export_batch_sizes', flags.DEFINE_list, 'NUMBER,NUMBER,...', None,
+      'The numbers of histories that a program takes. The default is 1,8,32.',
+    ),
+    _Flag(
+      'export_k', flags.DEFINE_list, 'NUMBER,NUMBER,...', None,
+      'The numbers of items that a program recommends. The default is 10.',
+    ),
+  ),
 }  # fmt: skip
 
 for _topic in TOPICS.values():
@@ -201,6 +221,7 @@ _TITLES = {
   'recommend': 'Flags of --mode=recommend',
   'serve': 'Flags of --mode=serve',
   'bench': 'Flags of --mode=bench',
+  'export': 'Flags of --mode=export',
 }
 
 
