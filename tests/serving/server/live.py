@@ -93,9 +93,9 @@ def serving(shop, root, settings=SETTINGS, name='first'):
   state = State(
     settings, Models(name, shop, root, metrics, settings.max_batch), metrics
   )
-  sockets = [serve.bind('127.0.0.1', 0, '--port')]
+  sockets = [serve.bind('127.0.0.1', 0)]
   if settings.admin_token:
-    sockets.append(serve.bind('127.0.0.1', 0, '--admin_port'))
+    sockets.append(serve.bind('127.0.0.1', 0))
   ports = [x.getsockname()[1] for x in sockets]
   for bound in sockets:
     bound.listen(128)

@@ -56,9 +56,9 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   for number in _SIGNALS:
     signal.signal(number, _exit_now)
   # The ports are taken first, because the model takes seconds to load.
-  sockets = [bind(settings.host, settings.port, '--port')]
+  sockets = [bind(settings.host, settings.port)]
   if settings.admin_token is not None:
-    sockets.append(bind(_ADMIN_HOST, settings.admin_port, '--admin_port'))
+    sockets.append(bind(_ADMIN_HOST, settings.admin_port))
   print(f'loading {folder}', flush=True)
   path = folder.absolute()
   metrics = Metrics()
@@ -121,8 +121,11 @@ async def _until_signal(state: State, sockets: list[socket.socket]) -> None:
   for number in _SIGNALS:
     loop.add_signal_handler(number, stop)
   for name, bound in zip(('', ' (admin)'), sockets, strict=False):
-    bound.listen(_BACKLOG)  # From here on, clients can connect.
     host, port = bound.getsockname()[:2]
+    try:
+      bound.listen(_BACKLOG)  # From here on, clients can connect.
+    except OSError as error:  # Another server was faster.
+      raise _unusable(host, port, error) from error
     host = f'[{host}]' if ':' in host else host
     print(f'serving at http://{host}:{port}{name}', flush=True)
   await run(state, sockets, stopped)
@@ -178,7 +181,7 @@ async def drain(state: State, apps: list[Gate]) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def bind(host: str, port: int, flag: str) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
   """Returns a socket that is bound to an address.
 
   Raises:
@@ -190,11 +193,16 @@ def bind(host: str, port: int, flag: str) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(address[4])
   except (OSError, OverflowError) as error:
-    reason = getattr(error, 'strerror', None) or error
-    raise UsageError(
-      f'{host} port {port} cannot be used ({reason}): choose another {flag}'
-    ) from error
+    raise _unusable(host, port, error) from error
   return bound
+
+
+def _unusable(host: str, port: int, error: Exception) -> UsageError:
+  reason = getattr(error, 'strerror', None) or error
+  return UsageError(
+    f'{host} port {port} cannot be used ({reason}): choose another --port or '
+    '--admin_port'
+  )
 
 
 def _log_to_stderr() -> None:
