@@ -37,15 +37,11 @@ def test_a_screenshot_shows_the_page_at_the_width_of_a_phone(tmp_path):
 def test_a_screenshot_shows_a_page_of_a_server(tmp_path):
   shop, picture = serve(), tmp_path / 'page.png'
   try:
-    shop.failures = [(400, {}, '{"message": "no"}')]
-    shots = []
-    for _ in range(2):
-      screenshots.take(CHROMIUM, shop.url + '#k=5', 1280, 900, picture)
-      with Image.open(picture) as image:
-        assert image.size == (1280, 900)
-        shots.append(image.convert('RGB').tobytes())
-    assert shots[0] != shots[1]  # A problem, and a list of items.
-    assert [x['k'] for x in shop.requests] == [5, 5]
+    screenshots.take(CHROMIUM, shop.url + '#k=5', 1280, 900, picture)
+    with Image.open(picture) as image:
+      assert image.size == (1280, 900)
+    # The page has loaded its scripts, and has read the options.
+    assert [x['k'] for x in shop.requests] == [5]
   finally:
     shop.shutdown()
     shop.server_close()
