@@ -58,6 +58,11 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   return file_digests(config.model) or [config.model]
 
 
+def can_encode_new_text(config: EmbeddingConfig) -> bool:
+  """Returns whether the encoder can encode items which were not in the run."""
+  return config.encoder == 'sentence-transformers' and bool(config.model)
+
+
 def text_encoder(
   config: EmbeddingConfig,
 ) -> Callable[[Items], Float32[np.ndarray, 'items dim']]:
@@ -69,7 +74,7 @@ def text_encoder(
     UsageError: The encoder cannot encode new items, is not installed, or its
       model cannot be loaded.
   """
-  if config.encoder != 'sentence-transformers' or not config.model:
+  if not can_encode_new_text(config):
     reason = f'the encoder {config.encoder!r} of this run'
     if not config.model:
       reason = 'a bundle of a run with a local text model'
