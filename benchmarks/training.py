@@ -51,7 +51,6 @@ from tiger_jax.training.step import init_state, make_steps
 _NUM_USERS = 22_363
 _SHARES = (0, 0.32, 0.51, 0.63, 0.71, 0.77, 0.9, 0.944, 0.977, 0.991, 0.999, 1)
 _EVENTS = (5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 93, 205)
-_INPUT_STEPS_PER_ROUND = 80
 _PEERS = ('torch', 'transformers')
 
 
@@ -149,9 +148,9 @@ def time_steps(
   return seconds, first
 
 
-def t5(setup: Setup) -> str:
+def t5(setup: Setup, peers: Sequence[str] = _PEERS) -> str:
   """Compares training with Hugging Face's T5 in PyTorch."""
-  if not all(map(importlib.util.find_spec, _PEERS)):
+  if not all(map(importlib.util.find_spec, peers)):
     return "skipped: pip install -e '.[bench]'"
   if measuring.on_accelerator():
     return 'skipped: the peer runs on a CPU, but JAX uses an accelerator'
@@ -209,10 +208,10 @@ def _save(state: Any) -> list[float]:
   return [blocked, blocked + waited, write, check]
 
 
-def wait_for_input(setup: Setup) -> str:
+def wait_for_input(setup: Setup, steps_per_round: int = 80) -> str:
   """Measures the share of time that the train loop waits for batches."""
   rows = []
-  num_steps = setup.num_rounds * _INPUT_STEPS_PER_ROUND
+  num_steps = setup.num_rounds * steps_per_round
   for name, config in setup.configs.items():
     session = setup.session(config)
     with (

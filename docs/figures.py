@@ -150,7 +150,10 @@ def _tree(svg: Svg, left: float, top: float, width: float) -> None:
 
 def catalog() -> str:
   """Returns a drawing of a small catalog and of one beam that reads it."""
-  layout, arrays = index.build(CODES, SIZES, np.arange(len(CODES)), len(CODES))
+  num_items = len(CODES)
+  layout, arrays = index.build(
+    CODES, SIZES, np.arange(num_items), num_items + 1
+  )
   # The drawing shows two bitmaps, the offsets of all prefixes of two codes, and
   # one column.
   assert layout.num_bitmaps == layout.offsets_depth == 2

@@ -111,9 +111,11 @@ def test_t5_runs_uncompiled_if_it_cannot_be_compiled(peer, setup, monkeypatch):
   assert '- tiny: without dropout, the losses of two steps differ' in output
 
 
-def test_without_torch_the_section_is_skipped(setup, monkeypatch):
-  monkeypatch.setattr(training, '_PEERS', ('no_such_package',))
-  assert training.t5(setup) == "skipped: pip install -e '.[bench]'"
+def test_without_torch_the_section_is_skipped(setup):
+  assert (
+    training.t5(setup, peers=['no_such_package'])
+    == "skipped: pip install -e '.[bench]'"
+  )
 
 
 def test_step_times_are_weighted_by_the_shares_of_an_epoch(monkeypatch):
@@ -219,9 +221,9 @@ def test_saving_has_a_row_for_each_config(setup):
   assert 0 < float(row[1][2].split()[0]) < 10
 
 
-def test_the_wait_for_input_is_a_share_of_the_time(setup, monkeypatch, capsys):
-  monkeypatch.setattr(training, '_INPUT_STEPS_PER_ROUND', 5)
-  row = _rows(training.wait_for_input(setup))['tiny, 10 steps']
+def test_the_wait_for_input_is_a_share_of_the_time(setup, capsys):
+  output = training.wait_for_input(setup, steps_per_round=5)
+  row = _rows(output)['tiny, 10 steps']
   assert 0 < float(row[0].rstrip('%')) < 100
   assert not capsys.readouterr().out
 

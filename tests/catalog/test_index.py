@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from tiger_jax.catalog import layout
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import DataError
 
@@ -287,57 +286,55 @@ def _under(first, *counts):
 
 
 # `ids` determine the layout. The items `few` fit into its spare capacity, and
-# the items `many` do not. With 8 second codes, a prefix of more than two items
-# is large.
+# the items `many` do not. With 32 second codes, a prefix of more than 8 items
+# is large. The smallest capacity for the items of a prefix is 8.
 @pytest.mark.parametrize(
   ('ids', 'few', 'many', 'message'),
   [
     # If the largest prefix of a length has 1 item, all prefixes of this length
-    # get space for 4 items. If it has 3 items, they get space for 8.
-    ([(0, 0, 0)], _under(1, 4), _under(1, 5), '5 items with the same first'),
+    # get space for 8 items. If it has 6 items, they get space for 16.
+    ([(0, 0, 0)], _under(1, 8), _under(1, 9), '9 items with the same first'),
     (
-      _under(0, 1, 2),
-      _under(1, 4, 4),
-      _under(1, 4, 4, 1),
-      '9 items with',
+      _under(0, 3, 3),
+      _under(1, 8, 8),
+      _under(1, 8, 8, 1),
+      '17 items with the same first 1',
     ),
     (
-      _under(0, 1, 1, 1),
-      _under(1, 4),
-      _under(1, 5),
-      '5 items with',
+      _under(0, 3, 3),
+      _under(1, 8),
+      _under(1, 9),
+      '9 items with the same first 2',
     ),
-    # A layout with one large prefix has space for 4 large prefixes.
+    # A layout with one large prefix has space for 8 large prefixes.
     (
-      _under(0, 1, 1, 1),
-      _under(1, 3) + _under(2, 3) + _under(3, 3),
-      _under(1, 3) + _under(2, 3) + _under(3, 3) + _under(4, 3),
+      _under(0, 9, 1, 1, 1, 1, 1),
+      [x for first in range(1, 8) for x in _under(first, 9)],
+      [x for first in range(1, 9) for x in _under(first, 9)],
       'more prefixes with many items',
     ),
-    # If the lists of large prefixes have 3 codes in all, there is room for 8.
+    # If the lists of large prefixes have 6 codes in all, there is room for 16.
     (
-      _under(0, 1, 1, 1),
-      _under(1, 1, 1, 1) + _under(2, 2, 1),
-      _under(1, 1, 1, 1) + _under(2, 1, 1, 1),
+      _under(0, 9, 1, 1, 1, 1, 1),
+      _under(1, 4, 1, 1, 1, 1, 1) + _under(2, 6, 1, 1, 1),
+      _under(1, 4, 1, 1, 1, 1, 1) + _under(2, 5, 1, 1, 1, 1),
       'more prefixes with many items',
     ),
-    # If the longest list has 1 code, each list gets space for 4 codes.
+    # If the longest list has 6 codes, each list gets space for 16 codes.
     (
-      _under(0, 4) + _under(1, 4) + _under(2, 4),
-      _under(3, 1, 1, 1, 1),
-      _under(3, 1, 1, 1, 1, 1),
+      _under(0, 9, 1, 1, 1, 1, 1)
+      + [x for first in range(1, 7) for x in _under(first, 9)],
+      _under(7, *[1] * 16),
+      _under(7, *[1] * 17),
       'more prefixes with many items',
     ),
   ],
 )
 def test_refuses_more_items_per_prefix_than_the_layout_allows(
-  monkeypatch, ids, few, many, message
+  ids, few, many, message
 ):
-  # Only the first level may be a bitmap.
-  monkeypatch.setattr(layout, '_BITMAP_BYTES', 10)
-  monkeypatch.setattr(layout, '_BITMAP_ITEM_BYTES', 0)
-  monkeypatch.setattr(layout, '_MIN_CAPACITY', 1)
-  catalog = Catalog.from_codes(np.array(ids), (40, 8, 8))
+  # The first level has so many codes that no level has a bitmap.
+  catalog = Catalog.from_codes(np.array(ids), (8192, 32, 32))
   with pytest.raises(DataError, match=f'no room for {message}.*`grown`'):
     catalog.add(np.array(many))
   added = catalog.add(np.array(few))

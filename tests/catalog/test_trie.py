@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tiger_jax.catalog import index
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
 
 # Each function runs only once, so optimizing it would not save time.
@@ -154,3 +155,17 @@ def test_the_cases_cover_every_layout(make_case):
     first = np.cumsum(sizes) - sizes
     large_first = np.asarray(trie.arrays.large[1].first)[: is_large.sum()]
     np.testing.assert_array_equal(large_first, first[is_large])
+
+
+@pytest.mark.parametrize(
+  ('num_next', 'spare', 'num_bitmaps', 'width'),
+  # At the second level, 16 codes exist. A list has at most 8 of them.
+  [(8, 0, 1, 8), (9, 0, 2, None), (3, 0, 1, 4), (3, 1, 1, 8), (7, 1, 2, None)],
+)
+def test_short_lists_replace_bitmaps(num_next, spare, num_bitmaps, width):
+  """Without spare capacity, a list is as wide as the largest prefix needs."""
+  ids = np.indices((4, num_next, 5)).reshape(3, -1).T
+  layout = Catalog.from_codes(ids, (4, 16, 5), capacity=len(ids) + spare).layout
+  assert layout.num_bitmaps == num_bitmaps
+  if width:
+    assert layout.width(1) == width

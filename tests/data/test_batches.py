@@ -102,7 +102,7 @@ def test_an_epoch_has_every_example_at_most_once(
 @pytest.mark.parametrize('steps_per_call', [1, 2, 3, 100])
 @pytest.mark.parametrize('causal', [False, True])
 def test_the_device_gathers_the_same_batches_as_the_host(
-  monkeypatch, steps_per_call, causal
+  steps_per_call, causal
 ):
   dataset = make_dataset(LENGTHS * 3)
   # Items repeat, so that an item does not identify its position.
@@ -113,17 +113,20 @@ def test_the_device_gathers_the_same_batches_as_the_host(
   if causal:
     examples = splits.sequences(dataset, BUCKETS[-1])
 
-  def read():
-    source = TrainBatches(dataset, examples, 4, BUCKETS, 0, steps_per_call)
+  def read(resident_bytes):
+    source = TrainBatches(
+      dataset, examples, 4, BUCKETS, 0, steps_per_call,
+      resident_bytes=resident_bytes,
+    )  # fmt: skip
     # One more step than two epochs, so that the last stack is incomplete.
     num_steps = 2 * source.steps_per_epoch + 1
     return source, batches_of(source, num_steps)
 
-  source, on_device = read()
+  size = dataset.history.nbytes
+  source, on_device = read(size)
   assert source.events is dataset.history
   assert isinstance(source.stack(0, 1), Excerpts)
-  monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
-  source, on_host = read()
+  source, on_host = read(size - 1)
   assert source.events is None
   assert isinstance(source.stack(0, 1), Batch)
   assert len(on_device) == 2 * source.steps_per_epoch + 1
@@ -132,12 +135,11 @@ def test_the_device_gathers_the_same_batches_as_the_host(
   assert equal(on_device, on_host)
 
 
-@pytest.mark.usefixtures('on_the_host')
 @pytest.mark.parametrize('steps_per_call', [1, 2, 3])
 def test_every_batch_has_whole_histories(steps_per_call):
   """Items are numbered consecutively, so a gap would be noticed."""
   dataset = make_dataset(LENGTHS)
-  source = make_source(steps_per_call=steps_per_call)
+  source = make_source(steps_per_call=steps_per_call, resident_bytes=0)
   for batch in batches_of(source, source.steps_per_epoch):
     assert all(x.dtype == np.int32 for x in batch)
     width = batch.history.shape[1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.data.traceable import equal, make_dataset
-from tiger_jax.data import batches, splits
+from tiger_jax.data import splits
 from tiger_jax.data.packing import PackedBatches, PackedExcerpts
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
@@ -19,12 +19,13 @@ WIDTH = 8
 
 
 def make_source(
-  lengths=LENGTHS, batch_size=2, width=WIDTH, seed=0, steps_per_call=1
-):
+  lengths=LENGTHS, batch_size=2, width=WIDTH, seed=0, steps_per_call=1,
+  **options,
+):  # fmt: skip
   dataset = make_dataset(lengths)
   examples = splits.sequences(dataset, width)
   return PackedBatches(
-    dataset, examples, batch_size, width, seed, steps_per_call
+    dataset, examples, batch_size, width, seed, steps_per_call, **options
   )
 
 
@@ -149,10 +150,10 @@ def test_the_gathered_items_are_those_of_the_dataset():
     assert target[i] == (dataset.history[x + 1] if is_last[i] else -1)
 
 
-def test_a_large_dataset_is_gathered_on_the_host(monkeypatch):
-  on_device = make_source(steps_per_call=2)
-  monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
-  on_host = make_source(steps_per_call=2)
+def test_a_large_dataset_is_gathered_on_the_host():
+  size = 4 * sum(LENGTHS)
+  on_device = make_source(steps_per_call=2, resident_bytes=size)
+  on_host = make_source(steps_per_call=2, resident_bytes=size - 1)
   assert on_device.events is not None and on_host.events is None
   expected = on_device.stack(0, 2).gather(on_device.events)
   assert equal(on_host.stack(0, 2), expected)

@@ -24,10 +24,9 @@ def test_prefetch_keeps_the_order(size, start, stop):
   assert all(isinstance(stack, Excerpts) for stack in stacks)
 
 
-@pytest.mark.usefixtures('on_the_host')
 def test_prefetch_yields_batches_that_the_host_gathers():
-  stacks = list(batches.prefetch(make_source(steps_per_call=2), 0, 6))
-  source = make_source(steps_per_call=2)
+  source = make_source(steps_per_call=2, resident_bytes=0)
+  stacks = list(batches.prefetch(source, 0, 6))
   assert equal(stacks, [source.stack(start, start + 2) for start in (0, 2, 4)])
   assert all(isinstance(stack, Batch) for stack in stacks)
 

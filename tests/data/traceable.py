@@ -23,11 +23,13 @@ def make_dataset(lengths):
   )
 
 
-def make_source(lengths=LENGTHS, batch_size=4, seed=0, steps_per_call=1):
+def make_source(
+  lengths=LENGTHS, batch_size=4, seed=0, steps_per_call=1, **options
+):
   dataset = make_dataset(lengths)
   examples = splits.split(dataset, 'train')
   return TrainBatches(
-    dataset, examples, batch_size, BUCKETS, seed, steps_per_call
+    dataset, examples, batch_size, BUCKETS, seed, steps_per_call, **options
   )
 
 

@@ -36,14 +36,13 @@ def test_metrics_of_a_user_are_drawn_together():
 
 
 @pytest.mark.parametrize('max_cells', [2**22, 3000])
-def test_the_width_of_an_interval_agrees_with_the_standard_error(
-  monkeypatch, max_cells
-):
-  monkeypatch.setattr(bootstrap, '_MAX_CELLS', max_cells)
+def test_the_width_of_an_interval_agrees_with_the_standard_error(max_cells):
   rng = np.random.default_rng(1)
   for column in (rng.random(2000), rng.random(2000) < 0.1):
     values = column.astype(float)[:, None]
-    low, high = bootstrap.intervals(values, seed=0, num_resamples=4000)
+    low, high = bootstrap.intervals(
+      values, seed=0, num_resamples=4000, max_cells=max_cells
+    )
     error = values.std(ddof=1) / len(values) ** 0.5
     mean = values.mean()
     assert (high[0] - low[0]) == pytest.approx(2 * 1.96 * error, rel=0.06)

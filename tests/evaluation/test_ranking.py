@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 
 from tests import small
-from tests.sessions import with_parts
+from tests.sessions import with_limits, with_parts
 from tests.walks import make_dataset
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
-from tiger_jax.evaluation import ranking
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, rank, sample_users
 from tiger_jax.interfaces import Batch, Recommendations
 from tiger_jax.recommenders.inputs import Inputs, training_transitions
 from tiger_jax.recommenders.session import Session
-from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.beam_search import Beams
 from tiger_jax.retrieval.items import ItemRetriever
 from tiger_jax.retrieval.mixture import Gate
@@ -42,7 +40,8 @@ CONFIG = from_json(
     'evaluation': {'batch_size': 8},
   }
 )  # fmt: skip
-DRAWS = Search(16, until_proven=True, temperature=2.0)
+# The first search has only 16 beams.
+DRAWS = Search(16, until_proven=True, proof_beams=16, temperature=2.0)
 
 
 @pytest.fixture(name='trained', scope='module')
@@ -71,12 +70,6 @@ def _dataset(trained):
 @pytest.fixture(name='examples', scope='module')
 def _examples(dataset):
   return split(dataset, 'test')
-
-
-@pytest.fixture(name='narrow', autouse=True)
-def _narrow(monkeypatch):
-  """Sets the number of beams of the first `until_proven` search to 16."""
-  monkeypatch.setattr(ranking, '_PROOF_BEAMS', 16)
 
 
 @pytest.fixture(name='every_draw', scope='module')
@@ -110,8 +103,9 @@ def test_proven_draws_equal_those_of_a_search_of_all_items(
   )
 
 
-def test_unproven_items_are_counted(trained, examples, every_draw, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
+def test_unproven_items_are_counted(trained, examples, every_draw):
+  session = with_limits(trained.session, max_proof_beams=16)
+  trained = trained._replace(session=session)
   result = rank(trained, examples, K, DRAWS)
   is_correct = result.items == every_draw[:, :K]
   # With 16 beams, a third of the draws is wrong. No wrong draw is proven.
@@ -133,7 +127,9 @@ def test_kept_items_are_not_excluded(trained, dataset, examples):
   every = [*range(NUM_ITEMS)]
 
   def lists(keep):
-    search = Search(until_proven=True, exclude_seen=True, keep=keep)
+    search = dataclasses.replace(
+      DRAWS, temperature=None, exclude_seen=True, keep=keep
+    )
     return rank(trained, examples, NUM_ITEMS, search)
 
   whole = lists(tuple(every))
@@ -176,9 +172,8 @@ class Recorder(TigerRetriever):
   ],
 )
 def test_a_search_until_proven_has_many_beams_and_small_batches(
-  trained, examples, monkeypatch, num_beams, batch_size, proven, call
+  trained, examples, num_beams, batch_size, proven, call
 ):
-  monkeypatch.undo()
   evaluation = EvaluationConfig(batch_size=batch_size)
   config = dataclasses.replace(CONFIG, evaluation=evaluation)
   retriever = Recorder()

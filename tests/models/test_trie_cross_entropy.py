@@ -7,8 +7,8 @@ import pytest
 
 from tiger_jax.catalog import layout
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.catalog.trie import Trie
-from tiger_jax.models.cross_entropy import cross_entropy
+from tiger_jax.catalog.trie import Trie, take_codes
+from tiger_jax.models.cross_entropy import cross_entropy, target_children
 
 LEVEL_SIZES = (6, 5, 7)
 NUM_ITEMS = 60
@@ -68,10 +68,21 @@ def _example():
   return logits, items
 
 
-_loss = jax.jit(cross_entropy)
+@jax.jit
+def _loss(logits, codes, weight, trie):
+  """Returns the loss at each level, from the logits of all codes."""
+  children = target_children(trie, codes)
+  logits = [
+    take_codes(x, y.children.codes)
+    for x, y in zip(logits, children, strict=True)
+  ]
+  return cross_entropy(logits, codes, weight, children)
 
 
 def _compute(logits, items, trie):
+  """Computes the loss of items with one target per row, or with several."""
+  if items.ndim == 1:
+    items, logits = items[:, None], [x[:, None] for x in logits]
   weight = jnp.asarray(items >= 0, jnp.float32)
   logits = [jnp.asarray(x, jnp.float32) for x in logits]
   return _loss(logits, jnp.asarray(CODES)[items], weight, trie)
@@ -112,13 +123,11 @@ def test_padding_has_a_finite_loss_and_no_gradient(trie):
   logits, items = _example()
   # One code has all the probability.
   logits[1][3, 0] = 1e4
-  weight = jnp.asarray(items >= 0, jnp.float32)
-  codes = jnp.asarray(CODES)[items]
 
   @jax.jit
   @jax.value_and_grad
   def differentiate(logits):
-    return cross_entropy(logits, codes, weight, trie).sum()
+    return _compute(logits, items, trie).sum()
 
   logits = [jnp.asarray(x, jnp.float32) for x in logits]
   loss, gradients = differentiate(logits)

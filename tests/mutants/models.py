@@ -152,8 +152,8 @@ _DROPOUT = [
   Mutant(
     'TIGER with a causal encoder is trained without dropout',
     'tiger_jax/recommenders/tiger_task.py',
-    'bound.every_target(codes, batch, deterministic=False)',
-    'bound.every_target(codes, batch, deterministic=True)',
+    'score(codes, batch, deterministic=False, scored=scored)',
+    'score(codes, batch, deterministic=True, scored=scored)',
     f'{_PLACES}[causal]',
   ),
   Mutant(

@@ -22,9 +22,16 @@ _LOSSES = [
   Mutant(
     'the trie softmax sums over all codes',
     'tiger_jax/models/cross_entropy.py',
-    'jax.nn.logsumexp(valid, axis=2)',
-    'jax.nn.logsumexp(x, axis=2)',
+    'jax.nn.logsumexp(children.mask(logits), axis=2)',
+    'jax.nn.logsumexp(logits, axis=2)',
     f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[bitmaps]',
+  ),
+  Mutant(
+    'the loss reads the logit of a different code',
+    'tiger_jax/models/cross_entropy.py',
+    'place = trie.place(level, prefixes, code)',
+    'place = code',
+    f'{_LOSS}test_the_loss_equals_a_loss_with_a_dense_mask[lists]',
   ),
   Mutant(
     'the trie softmax does not follow the codes of the target',
@@ -50,8 +57,8 @@ _LOSSES = [
   Mutant(
     'the task ignores the trie',
     'tiger_jax/recommenders/tiger_task.py',
-    'cross_entropy(logits, codes[target], weight, tables.trie)',
-    'cross_entropy(logits, codes[target], weight, None)',
+    'children = target_children(trie, codes[target]) if trie else None',
+    'children = None',
     'tests/recommenders/test_tiger_task.py::'
     'test_a_trie_softmax_normalizes_over_the_codes_of_items[True]',
   ),

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import Config, ModelConfig, TrainConfig
-from tiger_jax.data import batches
+from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.sources import synthetic
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import checks, throughput
 from tiger_jax.recommenders.inputs import Inputs
-from tiger_jax.recommenders.session import Session
+from tiger_jax.recommenders.session import Session, training_examples
 from tiger_jax.semantic_ids.ids import SemanticIds
 
 CONFIG = Config(
@@ -41,14 +41,15 @@ def _shop():
 
 @pytest.mark.parametrize('resident', [True, False])
 @pytest.mark.parametrize('causal_encoder', [False, True])
-def test_measured_values_are_consistent(
-  inputs, causal_encoder, resident, monkeypatch
-):
-  if not resident:
-    monkeypatch.setattr(batches, '_RESIDENT_BYTES', 0)
+def test_measured_values_are_consistent(inputs, causal_encoder, resident):
   model = dataclasses.replace(CONFIG.model, causal_encoder=causal_encoder)
   config = dataclasses.replace(CONFIG, model=model)
-  report = throughput.measure(Session.open(config, inputs), seconds=0.1)
+  source = TrainBatches(
+    inputs.dataset, training_examples(config, inputs.dataset), 16, (3, 6), 0, 2,
+    resident_bytes=2**30 if resident else 0,
+  )  # fmt: skip
+  session = Session.open(config, inputs, source)
+  report = throughput.measure(session, seconds=0.1)
   assert report['sequences/s'] == pytest.approx(16 * report['steps/s'])
   # Every target and every history item has two codes.
   items = report['tokens/s, no padding counted'] / 2 - report['targets/s']

@@ -123,8 +123,8 @@ KINDS = {
   flip: (80, 5),
   truncate: (40, 4),
   zero: (40, 4),
-  delete: (25, 3),
-  swap: (25, 4),
+  delete: (40, 3),
+  swap: (40, 4),
 }
 # Case n of a kind damages file n of a checkpoint.
 CASES = [

@@ -32,10 +32,10 @@ class _Stub(TigerRetriever):
     searches: The number of beams and the inputs of each search.
   """
 
-  def __init__(self, proven, num_valid=(99,) * NUM_REQUESTS):
+  def __init__(self, proven, num_valid=(99,) * NUM_REQUESTS, **limits):
     # The catalog has spare rows for all items in `BATCH`.
     catalog = Catalog.from_codes(np.array([[0, 1]], np.int32), LEVEL_SIZES)
-    super().__init__(Tiger(ModelConfig(), LEVEL_SIZES), catalog, 4)
+    super().__init__(Tiger(ModelConfig(), LEVEL_SIZES), catalog, 4, **limits)
     self.proven = proven
     self.num_valid = np.array(num_valid)
     self.searches = []
@@ -64,8 +64,8 @@ class _Stub(TigerRetriever):
 
 @pytest.fixture(name='stub')
 def _make_stub(monkeypatch):
-  def make(*args):
-    retriever = _Stub(*args)
+  def make(*args, **limits):
+    retriever = _Stub(*args, **limits)
     monkeypatch.setattr(retriever_module, '_search', retriever.answer)
     return retriever
 
@@ -105,11 +105,9 @@ def test_only_unproven_requests_are_searched_again(stub):
   assert beams.exact_k.tolist() == [4, 3, 3, 4, 4, 3, 4, 3]
 
 
-def test_an_exact_search_stops_at_the_maximum_number_of_beams(
-  stub, monkeypatch
-):
-  monkeypatch.setattr(retriever_module, '_MAX_PROOF_BEAMS', 16)
-  retriever = stub({n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)})
+def test_an_exact_search_stops_at_the_maximum_number_of_beams(stub):
+  proven = {n: [n // 8] * NUM_REQUESTS for n in (4, 8, 16)}
+  retriever = stub(proven, max_proof_beams=16)
   beams = retriever.search_exact(None, BATCH, 3)
   assert [num_beams for num_beams, *_ in retriever.searches] == [4, 8, 16]
   assert (beams.exact_k == 2).all()
@@ -152,9 +150,8 @@ def test_padding_rows_are_not_searched_again(stub):
   assert second.user.tolist() == [0, 1, 2, 0]
 
 
-def test_searches_with_many_beams_have_fewer_requests(stub, monkeypatch):
-  monkeypatch.setattr(retriever_module, '_MAX_TOTAL_BEAMS', 24)
-  retriever = stub({4: [0] * 8, 8: [8] * 8})
+def test_searches_with_many_beams_have_fewer_requests(stub):
+  retriever = stub({4: [0] * 8, 8: [8] * 8}, max_total_beams=24)
   beams = retriever.search_exact(None, BATCH, 3)
   users = [batch.user.tolist() for _, batch, *_ in retriever.searches]
   assert users[1:] == [[0, 1], [2, 3], [4, 5], [6, 7]]

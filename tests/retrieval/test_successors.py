@@ -9,16 +9,15 @@ from tests.retrieval.test_mixture import Shop, padded, slow_masses, table_of
 from tiger_jax.config import EvaluationConfig
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch, ItemLists
-from tiger_jax.retrieval import mixture as mixture_module
 from tiger_jax.retrieval.mixture import Gate, Mixture
 
 
-def successors(table, histories, lists=None, gate=None):
+def successors(table, histories, lists=None, gate=None, **options):
   batch = Batch(padded(histories), *np.zeros((2, len(histories)), np.int32))
   mixture = jax.device_put(Mixture.of(table, gate or Gate(0.5)))
   codes = jnp.zeros((len(table.num_left) + 5, 2), jnp.int32)
   compute = jax.jit(
-    lambda *args: mixture.successors(*args),
+    lambda *args: mixture.successors(*args, **options),
     compiler_options={'xla_backend_optimization_level': 0},
   )
   return jax.device_get(compute(batch, codes, lists))
@@ -38,14 +37,13 @@ def test_the_scores_of_repeated_successors_are_added(make_case):
       assert score / total == pytest.approx(masses.get(row, 0), rel=1e-5)
 
 
-def test_only_the_best_items_are_kept(monkeypatch):
-  monkeypatch.setattr(mixture_module, '_NUM_SUCCESSORS', 2)
+def test_only_the_best_items_are_kept():
   # Item 0 is followed by 3 (three times), 2 (twice) and 1 (once).
   # Item 4 is followed by 2 and 1 (twice) and 5 (once).
   walks = (
     [[0, 3]] * 3 + [[0, 2]] * 2 + [[0, 1]] + [[4, 2], [4, 1]] * 2 + [[4, 5]]
   )
-  result = successors(table_of(walks, 6), [[0], [4, 0], [0, 4]])
+  result = successors(table_of(walks, 6), [[0], [4, 0], [0, 4]], max_items=2)
   assert result.rows.tolist() == [[3, 2], [2, 3], [2, 1]]
   np.testing.assert_allclose(
     result.scores,

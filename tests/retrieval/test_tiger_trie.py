@@ -9,7 +9,7 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import ModelConfig
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.cross_entropy import cross_entropy
+from tiger_jax.models.cross_entropy import cross_entropy, target_children
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.tiger import TigerRetriever
@@ -53,9 +53,12 @@ def item_losses(params, catalog, rows):
   def loss(request, row):
     batch = jax.tree.map(lambda x: jnp.asarray(x)[request][None], BATCH)
     batch = batch._replace(target=row[None])
-    logits = MODEL.apply({'params': params}, catalog.codes, batch)
-    codes = catalog.codes[row][None]
-    return cross_entropy(logits, codes, jnp.ones(1), catalog).sum()
+    codes = catalog.codes[row][None, None]
+    children = target_children(catalog, codes)
+    bound = MODEL.bind({'params': params})
+    scored = [x.children.codes for x in children]
+    logits = bound.last_target(catalog.codes, batch, scored=scored)
+    return cross_entropy(logits, codes, jnp.ones((1, 1)), children).sum()
 
   losses = jax.vmap(jax.vmap(loss, (None, 0)), (0, None))
   return losses(jnp.arange(2), rows)

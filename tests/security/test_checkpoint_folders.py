@@ -115,11 +115,15 @@ def test_refuses_a_manifest_of_too_many_files(folder):
   assert 'manifest.json is damaged' in restore_error(folder)
 
 
-def test_refuses_a_checkpoint_of_too_many_folders(folder, monkeypatch):
-  monkeypatch.setattr(manifest, '_MAX_ENTRIES', 100)
-  for i in range(101):
-    (folder / '1' / 'state' / f'{i}').mkdir()
-  assert 'holds more than 100 entries' in restore_error(folder)
+def test_refuses_a_checkpoint_of_too_many_entries(folder):
+  state, num_entries = folder / '1' / 'state', len([*(folder / '1').rglob('*')])
+  (state / '0').touch()
+  # Links are created faster than files.
+  for i in range(1, 2**15 - num_entries):
+    os.link(state / '0', state / f'{i}')
+  assert 'is not in manifest.json' in restore_error(folder)
+  (state / 'folder').mkdir()
+  assert 'holds more than 32768 entries' in restore_error(folder)
 
 
 DEEP = [

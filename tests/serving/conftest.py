@@ -78,10 +78,15 @@ def _params(ids):
   return task.init(jax.random.key(0))
 
 
-@pytest.fixture(name='recommender', scope='module')
-def _recommender(ids, params):
+@pytest.fixture(name='session', scope='module')
+def _session(ids):
   mesh = sharding.make_mesh(jax.devices()[:1])
-  return Recommender(Session(CONFIG, Inputs(make_dataset(), ids), mesh), params)
+  return Session(CONFIG, Inputs(make_dataset(), ids), mesh)
+
+
+@pytest.fixture(name='recommender', scope='module')
+def _recommender(session, params):
+  return Recommender(session, params)
 
 
 @pytest.fixture(name='model', scope='module')

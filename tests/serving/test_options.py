@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.sessions import with_limits
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import UsageError
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
-from tiger_jax.retrieval import tiger
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import show_proof
@@ -83,7 +83,7 @@ def test_draws_are_distinct_and_reproducible(recommender):
 
 @pytest.fixture(name='sparse', scope='module')
 def _sparse(config):
-  """Returns a recommender for a shop that uses few of the possible IDs."""
+  """Returns a session and parameters for a shop that uses few possible IDs."""
   num, sizes = 60, (32, 32)
   codes = np.random.default_rng(0).permutation(32 * 32)[:num]
   codes = np.stack(np.unravel_index(codes, sizes), 1).astype(np.int32)
@@ -96,21 +96,22 @@ def _sparse(config):
   )
   ids = SemanticIds(codes, sizes, 1, {})
   task = TigerTask(Tiger(config.model, sizes), jnp.asarray(codes))
-  return Recommender(
-    Session.open(config, Inputs(dataset, ids)), task.init(jax.random.key(0))
-  )
+  session = Session.open(config, Inputs(dataset, ids))
+  return session, task.init(jax.random.key(0))
 
 
-def test_a_draw_adds_beams_until_it_is_proven(sparse, monkeypatch):
+def test_a_draw_adds_beams_until_it_is_proven(sparse):
+  session, params = sparse
   options = Options(temperature=2.0, seed=3)
+  recommender = Recommender(session, params)
   # With 64 beams, the search drops no prefix.
-  all_items = sparse.recommend(['5', '1'], 64, options)
+  all_items = recommender.recommend(['5', '1'], 64, options)
   assert len(all_items) == 60 and all(entry.proven for entry in all_items)
-  drawn = sparse.recommend(['5', '1'], 5, options)
+  drawn = recommender.recommend(['5', '1'], 5, options)
   assert drawn == all_items[:5]
   # With 10 beams, the search misses some of these items and proves only a few.
-  monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
-  narrow = sparse.recommend(['5', '1'], 5, options)
+  limited = Recommender(with_limits(session, max_proof_beams=10), params)
+  narrow = limited.recommend(['5', '1'], 5, options)
   proven = [entry.proven for entry in narrow]
   assert narrow != all_items[:5] and not all(proven)
   num_proven = sum(proven)

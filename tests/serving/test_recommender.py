@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tiger_jax import interfaces
+from tests.sessions import with_limits
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
@@ -217,11 +217,11 @@ def test_an_unknown_user_is_refused(recommender, user, message):
     recommender.recommend_users([user])
 
 
-def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
+def test_mixed_requests_compile_nothing_new(session, params):
   """Requests differ in batch size, length, filters, temperature, seed and k."""
   # With a higher limit, unproven draws would be searched again with more beams,
   # which would compile new programs.
-  monkeypatch.setattr(tiger, '_MAX_PROOF_BEAMS', 10)
+  recommender = Recommender(with_limits(session, max_proof_beams=10), params)
 
   def request(num_histories, length, k, **options):
     histories = [
@@ -247,7 +247,9 @@ def test_mixed_requests_compile_nothing_new(recommender, monkeypatch):
   assert tiger._search._cache_size() == compiled
 
 
-def test_searches_are_split_to_bound_memory(recommender, monkeypatch):
+def test_searches_are_split_to_bound_memory(
+  session, params, recommender, monkeypatch
+):
   histories = [[f'i{100 + i % NUM_ITEMS}', 'i103'] for i in range(20)]
   options = Options(deny=['i100'])
   expected = recommender.recommend_batch(histories, 12, options)
@@ -259,15 +261,18 @@ def test_searches_are_split_to_bound_memory(recommender, monkeypatch):
     return search(model, num_beams, constrained, params, catalog, *args)
 
   monkeypatch.setattr(tiger, '_search', recorded_search)
-  for module, name, limit, num_requests in (
-    (tiger, '_MAX_TOTAL_BEAMS', 160, 8),
-    (interfaces, '_MAX_LISTED', 8 * 32, 8),
-    (tiger, '_MAX_TOTAL_BEAMS', 20, 1),
+  for max_total_beams, num_denied, num_requests in (
+    (160, 1, 8),
+    (2**14, 2**14 + 1, 8),
+    (20, 1, 1),
   ):
     searches.clear()
-    with monkeypatch.context() as patch:
-      patch.setattr(module, name, limit)
-      actual = recommender.recommend_batch(histories, 12, options)
+    limited = Recommender(
+      with_limits(session, max_total_beams=max_total_beams), params
+    )
+    # A longer deny list of the same item.
+    options = Options(deny=['i100'] * num_denied)
+    actual = limited.recommend_batch(histories, 12, options)
     assert set(searches) == {(num_requests, 20)}
     for items, desired in zip(actual, expected, strict=True):
       assert [x.item_id for x in items] == [x.item_id for x in desired]
@@ -275,10 +280,8 @@ def test_searches_are_split_to_bound_memory(recommender, monkeypatch):
       assert [x.score for x in items] == pytest.approx(scores, abs=1e-5)
 
 
-def test_k_above_the_maximum_number_of_beams_is_refused(
-  recommender, monkeypatch
-):
-  monkeypatch.setattr(tiger, '_MAX_TOTAL_BEAMS', 12)
+def test_k_above_the_maximum_number_of_beams_is_refused(session, params):
+  recommender = Recommender(with_limits(session, max_total_beams=12), params)
   assert len(recommender.recommend(['i100'], 12)) == 12
   with pytest.raises(UsageError, match='k is 13: ask for 12 items at most'):
     recommender.recommend(['i100'], 13)

@@ -11,7 +11,6 @@ from tiger_jax.config import OptimizerConfig, SemanticIdsConfig
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.errors import CheckpointError, NumbersError, UsageError
 from tiger_jax.runtime.writers import MetricsWriter
-from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.quantizers.registry import QUANTIZERS
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
@@ -68,30 +67,29 @@ def test_every_quantizer_writes_ids_a_tokenizer_and_a_quality_report(
 
 
 class _Stopping(MetricsWriter):
-  """Interrupts the training after its sixth step."""
+  """Interrupts the training after its second call of 63 steps."""
 
   def write(self, stage, step, values):
-    if step >= 6:
+    if step >= 126:
       raise KeyboardInterrupt
     super().write(stage, step, values)
 
 
-def test_resumed_training_ends_like_uninterrupted_training(
-  tmp_path, monkeypatch
-):
-  monkeypatch.setattr(item_batches, '_CALL_STEPS', 3)
-  config, embeddings = make_config(quantizer='rq_vae'), make_embeddings(60)
+def test_resumed_training_ends_like_uninterrupted_training(tmp_path):
+  # An epoch has 3 steps, and a jitted call runs 21 epochs.
+  config = make_config(quantizer='rq_vae', epochs=63, restart_epochs=62)
+  embeddings = make_embeddings(60)
   whole = build(tmp_path / 'whole', config, embeddings)
   folder = tmp_path / 'stopped'
   with pytest.raises(KeyboardInterrupt):
     build(folder, config, embeddings, writer_class=_Stopping)
   saved = {x.name for x in (folder / 'semantic_ids' / 'checkpoints').iterdir()}
-  assert saved == {'3'}
+  assert saved == {'63'}
   build(folder, config, embeddings)
   for name in ('ledger', 'tokenizer.npz'):
     resumed = (folder / 'semantic_ids' / name).read_bytes()
     assert resumed == (whole / name).read_bytes(), name
-  assert len((whole / 'ledger').read_text().splitlines()) == 9
+  assert len((whole / 'ledger').read_text().splitlines()) == 189
   np.testing.assert_array_equal(
     SemanticIds.load(folder / 'semantic_ids').codes,
     SemanticIds.load(whole).codes,

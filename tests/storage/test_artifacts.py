@@ -10,7 +10,6 @@ from tests.storage.building import (
   refuse_build,
   stage,
 )
-from tiger_jax.storage import artifacts
 from tiger_jax.storage.artifacts import (
   await_stage,
   find_artifact,
@@ -105,8 +104,6 @@ def test_restoring_an_artifact_removes_the_results(tmp_path):
 
 
 def test_a_waiting_process_prints_one_message(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(artifacts, '_QUIET_SECONDS', 0.05)
-  monkeypatch.setattr(artifacts, '_POLL_SECONDS', 0.05)
   waits = []
 
   def sleep(seconds):
@@ -117,7 +114,10 @@ def test_a_waiting_process_prints_one_message(tmp_path, monkeypatch, capsys):
 
   real = time.sleep
   monkeypatch.setattr(time, 'sleep', sleep)
-  assert await_stage(tmp_path, 'stage', ONE).fingerprint == ONE
+  artifact = await_stage(
+    tmp_path, 'stage', ONE, poll_seconds=0.05, quiet_seconds=0.05
+  )
+  assert artifact.fingerprint == ONE
   err = capsys.readouterr().err
   assert err.count('\n') == 1
   assert str(tmp_path / 'stage') in err

@@ -131,26 +131,45 @@ def choose_layout(
   level_sizes: tuple[int, ...],
   capacity: int,
 ) -> Layout:
-  """Chooses a representation of each level that saves time and space."""
+  """Chooses a representation of each level that saves time and space.
+
+  Without spare capacity, there is no room for other items.
+  """
   last = len(level_sizes) - 1
   root, num_items = np.zeros(1, np.int32), len(columns[0])
+  extend = _with_slack if capacity > num_items else int
   starts = [
     sorted_ids.node_starts(root, columns[:level], num_items)
     for level in range(last + 1)
   ]
   largest = [capacity]
-  largest += [_with_slack(sorted_ids.largest_node(x)) for x in starts[1:]]
+  largest += [extend(sorted_ids.largest_node(x)) for x in starts[1:]]
   spans = [
     min(size, capacity, math.prod(level_sizes[depth:]))
     for depth, size in enumerate(largest)
   ]
+  widths, num_large = [], []
+  for level, size in enumerate(level_sizes[:last]):
+    span, scan = spans[level], scan_limit(size)
+    width, large = min(scan, span), (0, 0)
+    if span > scan:
+      nodes = sorted_ids.large_nodes(starts[level], columns[level], scan)
+      widest = int(np.diff(nodes.start).max(initial=0))
+      width = max(width, min(size, extend(widest)))
+      large = extend(len(nodes.first)), extend(len(nodes.codes))
+    widths.append(width)
+    num_large.append(large)
+  widths.append(min(spans[last], level_sizes[last]))
   num_bitmaps, prefixes = 0, 1
-  for level in range(last):
-    prefixes *= level_sizes[level]
+  for level, size in enumerate(level_sizes[:last]):
+    prefixes *= size
     affordable = prefixes // 8 <= max(
       _BITMAP_BYTES, _BITMAP_ITEM_BYTES * capacity
     )
-    if not affordable or spans[level] <= scan_limit(level_sizes[level]):
+    # Lists of at most half of the codes are read faster than a bitmap. The
+    # bitmap of the root is kept, because it has room for all first codes.
+    is_short = level > 0 and 2 * widths[level] <= size
+    if not affordable or is_short or spans[level] <= scan_limit(size):
       break
     num_bitmaps += 1
   offsets_depth, prefixes = 0, 1
@@ -159,21 +178,10 @@ def choose_layout(
     column_bytes = capacity * columns[level].dtype.itemsize
     if 4 * prefixes <= max(_OFFSETS_BYTES, column_bytes):
       offsets_depth = level + 1
-  widths, num_large = [], []
-  for level in range(num_bitmaps, last):
-    scan = scan_limit(level_sizes[level])
-    width, large = min(scan, spans[level]), (0, 0)
-    if spans[level] > scan:
-      nodes = sorted_ids.large_nodes(starts[level], columns[level], scan)
-      widest = int(np.diff(nodes.start).max(initial=0))
-      width = max(width, min(level_sizes[level], _with_slack(widest)))
-      large = _with_slack(len(nodes.first)), _with_slack(len(nodes.codes))
-    widths.append(width)
-    num_large.append(large)
-  widths.append(min(spans[last], level_sizes[last]))
   return Layout(
     level_sizes, capacity, num_bitmaps, offsets_depth,
-    tuple(spans[offsets_depth:]), tuple(widths), tuple(num_large),
+    tuple(spans[offsets_depth:]), tuple(widths[num_bitmaps:]),
+    tuple(num_large[num_bitmaps:]),
   )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
 # If `Dataset.history` is not larger than this, the device keeps it and gathers
-# the batches from it.
-_RESIDENT_BYTES = 2**30
+# the training batches from it.
+RESIDENT_BYTES = 2**30
 
 
 class _Plan(NamedTuple):
@@ -51,8 +51,13 @@ class TrainBatches:
     length_buckets: Sequence[int],
     seed: int,
     steps_per_call: int = 1,
+    *,
+    resident_bytes: int = RESIDENT_BYTES,
   ):
     """Groups the examples by length. `length_buckets` are ascending widths.
+
+    The device gathers the batches if `Dataset.history` has at most
+    `resident_bytes`.
 
     Raises:
       DataError: There are fewer examples than one batch holds.
@@ -70,7 +75,7 @@ class TrainBatches:
     self.steps_per_call = min(steps_per_call, num_batches)
     self._calls_per_epoch = num_batches // self.steps_per_call
     self.steps_per_epoch = self._calls_per_epoch * self.steps_per_call
-    self.events = resident_events(dataset)
+    self.events = resident_events(dataset, resident_bytes)
     self.mean_targets = float(splits.history_lengths(examples).mean())
 
   def width(self, call: int) -> int:
@@ -131,9 +136,11 @@ class TrainBatches:
     )
 
 
-def resident_events(dataset: Dataset) -> Int[np.ndarray, ' n'] | None:
-  """Returns `Dataset.history` if the device can hold it, else None."""
-  is_small = dataset.history.nbytes <= _RESIDENT_BYTES
+def resident_events(
+  dataset: Dataset, max_bytes: int
+) -> Int[np.ndarray, ' n'] | None:
+  """Returns `Dataset.history` if it has at most `max_bytes`, else None."""
+  is_small = dataset.history.nbytes <= max_bytes
   return dataset.history if is_small else None
 
 

@@ -73,6 +73,8 @@ class PackedBatches:
     width: int,
     seed: int,
     steps_per_call: int = 1,
+    *,
+    resident_bytes: int = batches.RESIDENT_BYTES,
   ):
     """Plans the rows.
 
@@ -83,6 +85,8 @@ class PackedBatches:
       width: The number of items in a row.
       seed: The seed of the order of the examples.
       steps_per_call: The number of batches in a stack.
+      resident_bytes: The device gathers the batches if `Dataset.history` has at
+        most this size.
 
     Raises:
       DataError: There are fewer rows than one batch holds.
@@ -109,7 +113,7 @@ class PackedBatches:
       )
     self.steps_per_epoch = self._num_rows // batch_size
     self.steps_per_call = min(steps_per_call, self.steps_per_epoch)
-    self.events = batches.resident_events(dataset)
+    self.events = batches.resident_events(dataset, resident_bytes)
     self.mean_targets = float(lengths.sum() / self._num_rows)
     # Two threads may each read a stack that contains parts of two epochs.
     self._plan = functools.lru_cache(maxsize=4)(self._make_plan)

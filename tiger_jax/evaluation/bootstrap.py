@@ -3,14 +3,14 @@
 from jaxtyping import Float
 import numpy as np
 
-_MAX_CELLS = 2**22
-
 
 def intervals(
   values: Float[np.ndarray, 'n m'],
   seed: int,
   num_resamples: int = 1000,
   level: float = 0.95,
+  *,
+  max_cells: int = 2**22,
 ) -> Float[np.ndarray, '2 m']:
   """Returns the percentile bootstrap intervals of means over users.
 
@@ -24,6 +24,8 @@ def intervals(
     seed: The random seed.
     num_resamples: The number of resamples.
     level: The share of the resampled means that the interval covers.
+    max_cells: The maximum number of counts in memory, which limits how many
+      resamples are drawn at once.
 
   Returns:
     The lower and the upper end of each interval.
@@ -33,7 +35,7 @@ def intervals(
   rng = np.random.default_rng(seed)
   shares = counts / num_users
   means = []
-  size = max(1, _MAX_CELLS // len(rows))
+  size = max(1, max_cells // len(rows))
   for start in range(0, num_resamples, size):
     draws = rng.multinomial(num_users, shares, min(size, num_resamples - start))
     means.append(draws @ rows / num_users)

@@ -25,10 +25,7 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import progress_line
 
-# The number of beams and the batch size of the first search of `until_proven`.
-# With 512 beams, most lists of 50 items are proven at once. Fewer beams would
-# save less time than the compilation of a second search takes.
-_PROOF_BEAMS = 512
+# The maximum batch size of `until_proven`.
 _PROOF_BATCH = 32
 
 
@@ -59,6 +56,8 @@ class Search:
     until_proven: Add beams until every list is proven to be the best, up to the
       maximum number of beams. Such a ranking measures the model, and not the
       serving search.
+    proof_beams: The minimum number of beams of the first search of
+      `until_proven`.
     constrained: Generate only the Semantic IDs of items. Otherwise, invalid IDs
       take places in the lists. Only for generative models.
     temperature: The temperature at which items are drawn; None for the best
@@ -72,6 +71,9 @@ class Search:
   num_beams: int = 30
   approximate: bool = False
   until_proven: bool = False
+  # With 512 beams, most lists of 50 items are proven at once. Fewer beams would
+  # save less time than the compilation of a second search takes.
+  proof_beams: int = 512
   constrained: bool = True
   temperature: float | None = None
   exclude_seen: bool = False
@@ -214,7 +216,7 @@ def _search(
       params,
       batch,
       k,
-      num_beams=max(search.num_beams, _PROOF_BEAMS),
+      num_beams=max(search.num_beams, search.proof_beams),
       lists=lists,
       sampler=sampler,
     )

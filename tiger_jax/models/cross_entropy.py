@@ -1,32 +1,66 @@
 """The loss of TIGER over the codes of Semantic IDs."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 import optax
 
-from tiger_jax.catalog.trie import Trie, take_codes
+from tiger_jax.catalog.trie import Children, Trie
+
+
+class TargetChildren(NamedTuple):
+  """The codes over which a trie softmax normalizes one level of each target.
+
+  Attributes:
+    children: The codes that may follow the target's earlier codes.
+    place: The position of the target's code in `children`.
+  """
+
+  children: Children
+  place: Integer[Array, 'b t']
+
+
+def target_children(
+  trie: Trie, target_codes: Int[Array, 'b t l']
+) -> list[TargetChildren]:
+  """Returns the valid codes at each level of the targets.
+
+  For a target that is not in the trie, `place` has no meaning.
+  """
+  shape = target_codes.shape[:2]
+  prefixes = jax.tree.map(
+    lambda x: jnp.broadcast_to(x, shape), trie.root(shape[0])
+  )
+  per_level = []
+  for level in range(target_codes.shape[2]):
+    code = target_codes[..., level]
+    children = trie.children(level, prefixes)
+    place = trie.place(level, prefixes, code)
+    per_level.append(TargetChildren(children, place))
+    if level + 1 < target_codes.shape[2]:
+      prefixes = trie.descend(level, prefixes, code)
+  return per_level
 
 
 def cross_entropy(
   logits: Sequence[Float[Array, '*b _v']],
   target_codes: Int[Array, '*b l'],
   weight: Float[Array, '*b'],
-  trie: Trie | None = None,
+  children: Sequence[TargetChildren] | None = None,
 ) -> Float[Array, ' l']:
   """Returns the mean cross-entropy at each level, in nats.
 
   Args:
-    logits: The logits of each level.
+    logits: The logits of each level, for all codes or for those of `children`.
     target_codes: The Semantic IDs of the targets.
     weight: 1 for a target and 0 for padding.
-    trie: The valid IDs. The probabilities are normalized over the codes that
-      may follow the target's earlier codes (Wang et al., 2025). None normalizes
-      them over all codes of a level.
+    children: The valid codes of each level, over which the probabilities are
+      normalized (Wang et al., 2025). None normalizes them over all codes.
   """
-  if trie is None:
+  if children is None:
     per_level = [
       optax.softmax_cross_entropy_with_integer_labels(
         x, target_codes[..., level]
@@ -34,30 +68,19 @@ def cross_entropy(
       for level, x in enumerate(logits)
     ]
   else:
-    per_level = _trie_cross_entropy(trie, logits, target_codes)
+    per_level = [
+      _trie_cross_entropy(x, *valid)
+      for x, valid in zip(logits, children, strict=True)
+    ]
   total = jnp.maximum(weight.sum(), 1)
   return jnp.stack([(x * weight).sum() / total for x in per_level])
 
 
 def _trie_cross_entropy(
-  trie: Trie,
-  logits: Sequence[Float[Array, '*b _v']],
-  target_codes: Int[Array, '*b l'],
-) -> list[Float[Array, '*b']]:
-  """Returns the cross-entropy of each target over the valid codes."""
-  shape = target_codes.shape[:-1]
-  # In the trie, each target is a request with one beam.
-  codes = target_codes.reshape(-1, 1, target_codes.shape[-1])
-  prefixes = trie.root(len(codes))
-  per_level = []
-  for level, x in enumerate(logits):
-    code = codes[:, :, level]
-    x = x.reshape(len(codes), 1, -1)
-    target = jnp.take_along_axis(x, code[:, :, None], axis=2)[:, :, 0]
-    children = trie.children(level, prefixes)
-    valid = children.mask(take_codes(x, children.codes))
-    loss = jax.nn.logsumexp(valid, axis=2) - target
-    per_level.append(loss.reshape(shape))
-    if level + 1 < len(logits):
-      prefixes = trie.descend(level, prefixes, code)
-  return per_level
+  logits: Float[Array, 'b t w'],
+  children: Children,
+  place: Integer[Array, 'b t'],
+) -> Float[Array, 'b t']:
+  # The logit of padding, which may not be in the trie, must be finite.
+  target = jnp.take_along_axis(logits, place[..., None], axis=2, mode='clip')
+  return jax.nn.logsumexp(children.mask(logits), axis=2) - target[..., 0]

@@ -16,9 +16,10 @@ def training_flops(
   """Returns the useful floating-point operations of a training step.
 
   The count covers the matrix products for real tokens and for pairs of tokens
-  that attend to each other. It excludes padding and recomputation. The backward
-  pass counts as twice the forward pass (PaLM, Chowdhery et al., 2022,
-  appendix B).
+  that attend to each other. It excludes padding and recomputation. With a trie
+  softmax, it also excludes the prefix heads: they score only the valid codes,
+  whose number depends on the catalog. The backward pass counts as twice the
+  forward pass (PaLM, Chowdhery et al., 2022, appendix B).
 
   Args:
     config: The sizes of the model.
@@ -47,7 +48,7 @@ def training_flops(
   decoder = decoded * (6 * project + mlp) + tokens * 2 * project
   decoder += (targets * levels * (levels + 1) // 2 + num_attended) * pair
   num_heads = sum(level_sizes)
-  if c.prefix_heads:
+  if c.prefix_heads and c.softmax != 'trie':
     num_heads += sum(level_sizes[1:])
   heads = targets * 2 * c.d_model * num_heads
   forward = (

@@ -53,7 +53,8 @@ class PrefixEmbedding(nn.Module):
     """
     first = _first_row(prefix_hash, self.num_rows)
     if codes is not None:
-      return self.embedding[first[..., None] + codes]
+      rows = first[..., None] + codes
+      return self.embedding.at[rows].get(mode='promise_in_bounds')
     size = (self.level_sizes[level], self.dim)
 
     def read(row: Int[Array, '']) -> Float[Array, 'v d']:

@@ -4,6 +4,7 @@ Unlike in the paper (section 3.2), the encoder can be causal. One forward pass
 over a history then predicts the next item after every prefix of the history.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -19,6 +20,8 @@ from tiger_jax.models.prefixes import PrefixEmbedding, extend_hash
 from tiger_jax.models.relative_position import RecencyBias
 from tiger_jax.models.targets import next_items, same_history
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
+
+Scored = Sequence[Integer[Array, 'b t w'] | None]
 
 
 class Encoded(NamedTuple):
@@ -55,7 +58,8 @@ class Tiger(nn.Module):
   levels. Each level has its own output head, which scores only the codes of
   that level. With `tied_heads`, a head reuses the embeddings of its codes.
   Logits are float32, one array per level. In every method, the argument `codes`
-  holds the Semantic IDs of all items.
+  holds the Semantic IDs of all items. The argument `scored` has the codes to
+  score at each level of each target; None stands for all codes of a level.
   """
 
   config: ModelConfig
@@ -103,18 +107,32 @@ class Tiger(nn.Module):
     self, codes: Codes, batch: Batch, deterministic: bool = True
   ) -> list[Float[Array, 'b _v']]:
     """Scores the target's codes, each given the target's earlier codes."""
+    return [x[:, 0] for x in self.last_target(codes, batch, deterministic)]
+
+  def last_target(
+    self,
+    codes: Codes,
+    batch: Batch,
+    deterministic: bool = True,
+    scored: Scored | None = None,
+  ) -> list[Float[Array, 'b 1 _v']]:
+    """Scores the codes of `batch.target`, the item after each history."""
     encoded = self.encode(codes, batch, deterministic)
-    logits = self._teacher_forced_logits(
+    return self._teacher_forced_logits(
       codes[batch.target][:, None],
       encoded.cross,
       encoded.mask[:, None],
       self._cross_bias(encoded.num_later[:, None]),
       deterministic,
+      scored,
     )
-    return [x[:, 0] for x in logits]
 
   def every_target(
-    self, codes: Codes, batch: Batch, deterministic: bool = True
+    self,
+    codes: Codes,
+    batch: Batch,
+    deterministic: bool = True,
+    scored: Scored | None = None,
   ) -> list[Float[Array, 'b t _v']]:
     """Scores the codes of all `next_items(batch)` in one forward pass.
 
@@ -141,6 +159,7 @@ class Tiger(nn.Module):
       mask,
       self._cross_bias(num_later[None]),
       deterministic,
+      scored,
     )
 
   def encode(
@@ -225,6 +244,7 @@ class Tiger(nn.Module):
     mask: Bool[Array, 'b #q s'],
     cross_bias: Float[Array, '#b h #q s'] | None,
     deterministic: bool,
+    scored: Scored | None = None,
   ) -> list[Float[Array, 'b t _v']]:
     """Scores the codes of targets, each given the target's earlier codes."""
     num_rows, num_targets, levels = targets.shape
@@ -244,7 +264,8 @@ class Tiger(nn.Module):
     logits = []
     prefix_hash = jnp.zeros((num_rows, num_targets), jnp.uint32)
     for level in range(levels):
-      logits.append(self._score(x[:, :, level], level, prefix_hash))
+      valid = scored[level] if scored else None
+      logits.append(self._score(x[:, :, level], level, prefix_hash, valid))
       prefix_hash = extend_hash(prefix_hash, targets[:, :, level])
     return logits
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.interfaces import Batch, Codes
-from tiger_jax.models.cross_entropy import cross_entropy
+from tiger_jax.models.cross_entropy import cross_entropy, target_children
 from tiger_jax.models.targets import next_items
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.session import Session
@@ -85,16 +85,17 @@ class TigerTask:
     example of the batch and divided by `mean_targets`. Logged values are not
     scaled.
     """
-    codes = tables.codes
+    codes, trie = tables.codes, tables.trie
     bound = self.model.bind({'params': params}, rngs={'dropout': rng})
     if self.model.config.causal_encoder:
-      logits = bound.every_target(codes, batch, deterministic=False)
-      target = next_items(batch)
+      score, target = bound.every_target, next_items(batch)
     else:
-      logits = bound(codes, batch, deterministic=False)
-      target = batch.target
+      score, target = bound.last_target, batch.target[:, None]
+    children = target_children(trie, codes[target]) if trie else None
+    scored = [x.children.codes for x in children] if children else None
+    logits = score(codes, batch, deterministic=False, scored=scored)
     weight = jnp.asarray(target >= 0, jnp.float32)
-    levels = cross_entropy(logits, codes[target], weight, tables.trie)
+    levels = cross_entropy(logits, codes[target], weight, children)
     loss = levels.mean()
     metrics = {f'loss_level_{i}': value for i, value in enumerate(levels)}
     metrics['loss'] = loss

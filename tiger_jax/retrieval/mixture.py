@@ -26,9 +26,6 @@ from tiger_jax.interfaces import Batch, Codes, ItemLists
 from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.retrieval.listed_items import ListedItems
 
-# At most this many transitions are read from each recent item, and at most this
-# many items are kept for each request.
-_NUM_SUCCESSORS = 100
 # Marks a missing row. It is greater than every row, so it is sorted last.
 _NO_ROW = np.iinfo(np.int32).max
 # With a gate of 1, items without a transition would have probability 0, and
@@ -85,13 +82,16 @@ class Mixture(NamedTuple):
     return cls(transitions, np.float32(gate.weight), np.float32(gate.kappa))
 
   def successors(
-    self, batch: Batch, codes: Codes, lists: ItemLists | None
+    self,
+    batch: Batch,
+    codes: Codes,
+    lists: ItemLists | None,
+    *,
+    max_items: int = 100,
   ) -> 'Successors':
     """Returns the items with the best transition scores of each request.
 
     The scores are the weighted sums of `TransitionModel`, without popularity.
-    Only the 100 most frequent transitions from each recent item are read, and
-    the best 100 items are kept.
 
     Args:
       batch: Histories.
@@ -99,9 +99,11 @@ class Mixture(NamedTuple):
       lists: The items that each request allows or excludes. Excluded items have
         a mass of 0. The other masses do not change, just as TIGER's
         probabilities do not depend on the lists.
+      max_items: The number of transitions that are read from each recent item,
+        the most frequent first, and of items that are kept, the best first.
     """
     recent = self.transitions.recent(batch.history)
-    offset = np.arange(_NUM_SUCCESSORS, dtype=np.int32)[None, None]
+    offset = np.arange(max_items, dtype=np.int32)[None, None]
     at = recent.start[..., None] + offset
     is_listed = at < recent.stop[..., None]
     row = self.transitions.successor.at[at].get(mode='clip')
@@ -111,6 +113,7 @@ class Mixture(NamedTuple):
       jnp.where(is_listed, row, _NO_ROW).reshape(len(row), -1),
       score.reshape(len(row), -1),
       num_copies=row.shape[1],
+      max_items=max_items,
     )
     num_left = recent.num_left[:, 0].astype(jnp.float32)
     share = num_left / jnp.maximum(num_left + self.kappa, 1e-9)
@@ -122,7 +125,10 @@ class Mixture(NamedTuple):
 
 
 def _merged(
-  rows: Int[Array, 'b n'], scores: Float[Array, 'b n'], num_copies: int
+  rows: Int[Array, 'b n'],
+  scores: Float[Array, 'b n'],
+  num_copies: int,
+  max_items: int,
 ) -> tuple[Int[Array, 'b f'], Float[Array, 'b f']]:
   """Adds up the scores of equal rows, and returns the best rows.
 
@@ -130,9 +136,10 @@ def _merged(
     rows: Rows; `_NO_ROW` for none.
     scores: The scores of the rows.
     num_copies: The maximum number of copies of a row.
+    max_items: The maximum number of rows to return.
 
   Returns:
-    At most 100 rows and their scores, best first, padded with -1 and 0.
+    The best rows and their scores, best first, padded with -1 and 0.
   """
   rows, scores = lax.sort((rows, scores), num_keys=1)
   total = scores
@@ -142,7 +149,7 @@ def _merged(
     total += jnp.pad(copies, ((0, 0), (0, distance)))
   is_repeat = jnp.pad(rows[:, 1:] == rows[:, :-1], ((0, 0), (1, 0)))
   total = jnp.where(is_repeat, 0, total)
-  best, index = lax.top_k(total, min(_NUM_SUCCESSORS, total.shape[1]))
+  best, index = lax.top_k(total, min(max_items, total.shape[1]))
   rows = jnp.take_along_axis(rows, index, axis=1)
   return jnp.where(best > 0, rows, -1), best
 

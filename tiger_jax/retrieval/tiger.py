@@ -1,5 +1,6 @@
 """TIGER as a retriever."""
 
+import copy
 import dataclasses
 import functools
 from typing import Any
@@ -16,12 +17,6 @@ from tiger_jax.retrieval.filters import ItemFilter
 from tiger_jax.retrieval.mixture import Mixture
 from tiger_jax.retrieval.sampling import Sampler
 from tiger_jax.runtime import sharding
-
-# The maximum number of beams in a search that proves its results.
-_MAX_PROOF_BEAMS = 4096
-# The maximum number of beams in a search, over all its requests. Callers that
-# ignore `max_requests` can exceed it.
-_MAX_TOTAL_BEAMS = 2**14
 
 
 class TigerRetriever:
@@ -43,16 +38,29 @@ class TigerRetriever:
     catalog: Catalog,
     num_beams: int,
     mixture: Mixture | None = None,
+    *,
+    max_proof_beams: int = 4096,
+    max_total_beams: int = 2**14,
   ):
     """Takes the model and its catalog; the first request compiles.
 
-    With a `mixture`, items are ranked by the model and by transitions.
+    Args:
+      model: The model.
+      catalog: The items that may be recommended.
+      num_beams: The default number of beams.
+      mixture: Ranks items by the model and by transitions; None for the model
+        alone.
+      max_proof_beams: The maximum number of beams in `search_exact`.
+      max_total_beams: The maximum number of beams in a search, over all its
+        requests. Callers that ignore `max_requests` can exceed it.
     """
     config = dataclasses.replace(model.config, dtype='float32')
     self.model = model.clone(config=config)
     self.catalog = catalog
     self.num_beams = num_beams
     self.mixture = mixture
+    self.max_proof_beams = max_proof_beams
+    self.max_total_beams = max_total_beams
 
   @property
   def codes(self) -> Codes:
@@ -65,11 +73,15 @@ class TigerRetriever:
     Programs are recompiled only if the layout of the catalog is different, as
     in the result of `Catalog.grown`.
     """
-    return TigerRetriever(self.model, catalog, self.num_beams, self.mixture)
+    other = copy.copy(self)
+    other.catalog = catalog
+    return other
 
   def with_mixture(self, mixture: Mixture | None) -> 'TigerRetriever':
     """Returns a retriever with another mixture, or without one."""
-    return TigerRetriever(self.model, self.catalog, self.num_beams, mixture)
+    other = copy.copy(self)
+    other.mixture = mixture
+    return other
 
   def recommend(
     self, params: Any, batch: Batch, k: int, lists: ItemLists | None = None
@@ -91,7 +103,7 @@ class TigerRetriever:
     Raises:
       UsageError: k is too large even for one request.
     """
-    return max(1, _MAX_TOTAL_BEAMS // self._num_beams_for(k))
+    return max(1, self.max_total_beams // self._num_beams_for(k))
 
   def search(
     self,
@@ -156,7 +168,7 @@ class TigerRetriever:
     """Searches with more and more beams until k results are proven.
 
     Requests with fewer than k proven results are searched again, with up to
-    4,096 beams. `Beams.exact_k` is the number of proven results.
+    `max_proof_beams` beams. `Beams.exact_k` is the number of proven results.
 
     Args:
       params: The network's parameters.
@@ -184,14 +196,14 @@ class TigerRetriever:
 
     beams = search(batch, lists, sampler)
     is_padding = (inputs[0].history < 0).all(1) & (inputs[0].user < 0)
-    while 2 * num_beams <= _MAX_PROOF_BEAMS:
+    while 2 * num_beams <= self.max_proof_beams:
       num_wanted = np.minimum(k, beams.valid.sum(1))
       unproven = np.flatnonzero((beams.exact_k < num_wanted) & ~is_padding)
       if not len(unproven):
         break
       num_beams *= 2
       # Requests per search: the largest power of two within the limit.
-      size = 1 << max(0, (_MAX_TOTAL_BEAMS // num_beams).bit_length() - 1)
+      size = 1 << max(0, (self.max_total_beams // num_beams).bit_length() - 1)
       for start in range(0, len(unproven), size):
         part = unproven[start : start + size]
         # The number of rows is padded to a power of two, so that few programs
@@ -229,7 +241,7 @@ class TigerRetriever:
     num_beams = num_beams or self.num_beams
     if isinstance(k, float) or k < 1:
       raise UsageError(f'k is {k}: pass an integer of at least 1')
-    limit = max(num_beams, _MAX_TOTAL_BEAMS)
+    limit = max(num_beams, self.max_total_beams)
     if k > limit:
       raise UsageError(f'k is {k}: ask for {limit} items at most')
     while num_beams < k:

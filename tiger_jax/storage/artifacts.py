@@ -28,10 +28,6 @@ from tiger_jax.storage.record import Artifact
 
 RESULTS = 'results.json'
 REPORT = 'report.html'
-# The time between two checks whether another process has finished a stage.
-_POLL_SECONDS = 0.2
-# The time after which a message about the wait is printed.
-_QUIET_SECONDS = 5.0
 # The errors of `flock` on file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -104,17 +100,26 @@ def partial_folder(workdir: Path, name: str, wanted: str) -> Path:
 
 
 def await_stage(
-  workdir: Path, name: str, wanted: str, elsewhere: Sequence[Path] = ()
+  workdir: Path,
+  name: str,
+  wanted: str,
+  elsewhere: Sequence[Path] = (),
+  *,
+  poll_seconds: float = 0.2,
+  quiet_seconds: float = 5.0,
 ) -> Artifact:
-  """Waits until another process has built an artifact, and returns it."""
+  """Waits until another process has built an artifact, and returns it.
+
+  The wait is announced after `quiet_seconds`.
+  """
   start, is_announced = time.monotonic(), False
   while True:
     if artifact := _find([x / name for x in (workdir, *elsewhere)], wanted):
       return artifact
-    if not is_announced and time.monotonic() - start > _QUIET_SECONDS:
+    if not is_announced and time.monotonic() - start > quiet_seconds:
       is_announced = True
       _tell(f'waiting for the main process to finish {workdir / name}')
-    time.sleep(_POLL_SECONDS)
+    time.sleep(poll_seconds)
 
 
 def find_artifact(workdir: Path, name: str, wanted: str) -> Artifact | None:

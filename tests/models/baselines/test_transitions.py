@@ -10,7 +10,6 @@ from tiger_jax.config import ModelConfig
 from tiger_jax.data.dataset import Dataset, Items
 from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch
-from tiger_jax.models.baselines import transitions
 from tiger_jax.models.baselines.transitions import (
   TransitionModel,
   Transitions,
@@ -59,8 +58,9 @@ def padded(requests, width):
   return Batch(history, unknown, unknown)
 
 
-def scores(data, requests, width=6):
-  model = TransitionModel(ModelConfig(name='transitions'), data.num_items, 2)
+def scores(data, requests, width=6, **fields):
+  config = ModelConfig(name='transitions')
+  model = TransitionModel(config, data.num_items, 2, **fields)
   features = jax.tree.map(jax.numpy.asarray, training_transitions(Inputs(data)))
   return np.asarray(model.apply({}, features, padded(requests, width),
                                 method='scores'))  # fmt: skip
@@ -85,8 +85,7 @@ def test_transitions_equal_values_worked_by_hand():
 
 
 @pytest.mark.parametrize('chunk', [1, 3, 128])
-def test_scores_equal_a_slow_count(chunk, monkeypatch):
-  monkeypatch.setattr(transitions, '_CHUNK', chunk)
+def test_scores_equal_a_slow_count(chunk):
   num_items = 9
   histories = [
     RNG.integers(0, num_items, RNG.integers(3, 12)) for _ in range(40)
@@ -96,7 +95,9 @@ def test_scores_equal_a_slow_count(chunk, monkeypatch):
   ]
   data = dataset(histories, num_items)
   expected = [slow_scores(histories, num_items, x) for x in requests]
-  np.testing.assert_allclose(scores(data, requests), expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    scores(data, requests, chunk=chunk), expected, rtol=1e-5
+  )
 
 
 def test_held_out_events_are_not_counted():

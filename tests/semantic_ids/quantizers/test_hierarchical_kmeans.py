@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.quantizers import hierarchical_kmeans, kmeans
+from tiger_jax.semantic_ids.quantizers import hierarchical_kmeans
 from tiger_jax.semantic_ids.quantizers.hierarchical_kmeans import (
   HierarchicalKmeans,
 )
@@ -15,8 +15,8 @@ from tiger_jax.semantic_ids.quantizers.hierarchical_kmeans import (
 _jitted_codes = jax.jit(HierarchicalKmeans.codes)
 
 
-def _fit(x, sizes):
-  return hierarchical_kmeans.fit(jax.random.key(0), x, sizes)
+def _fit(x, sizes, **options):
+  return hierarchical_kmeans.fit(jax.random.key(0), x, sizes, **options)
 
 
 def _codes(quantizer, x):
@@ -187,9 +187,8 @@ def test_codes_do_not_depend_on_the_batch():
   np.testing.assert_array_equal(tree.codes(jnp.asarray(x)), codes)
 
 
-def test_fits_to_a_sample_of_the_items(monkeypatch):
-  monkeypatch.setattr(kmeans, 'MAX_ITEMS', 50)
+def test_fits_to_a_sample_of_the_items():
   x = _random(400)
-  tree = _fit(x, (256, 256))
+  tree = _fit(x, (256, 256), max_items=50)
   assert len(tree.centroids[1]) == 50
   assert _num_prefixes(_codes(tree, x), 2) == 50

@@ -9,7 +9,7 @@ import pytest
 
 from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.quantizers import kmeans, opq
+from tiger_jax.semantic_ids.quantizers import opq
 
 
 def _correlated(num_items, dim):
@@ -110,10 +110,9 @@ def test_fits_equal_items():
   assert _error(x, quantizer) < 1e-9
 
 
-def test_fits_to_a_sample_of_the_items(monkeypatch):
+def test_fits_to_a_sample_of_the_items():
   x = _correlated(300, 6)
-  monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
-  quantizer = opq.fit(jax.random.key(0), x, (8, 8))
+  quantizer = opq.fit(jax.random.key(0), x, (8, 8), max_items=8)
   x_hat = quantizer.reconstruct(quantizer.codes(jnp.asarray(x)))[:, -1]
   gaps = np.abs(x - np.asarray(x_hat)).max(axis=1)
   assert (gaps < 1e-4).sum() == 8

@@ -8,7 +8,7 @@ import pytest
 
 from tiger_jax.errors import UsageError
 from tiger_jax.semantic_ids.quantizer import Quantizer
-from tiger_jax.semantic_ids.quantizers import kmeans, rq_kmeans
+from tiger_jax.semantic_ids.quantizers import rq_kmeans
 
 
 def _error(x, quantizer):
@@ -83,10 +83,9 @@ def test_fits_float16_duplicates_and_constant_dimensions():
   assert _error(x.astype(np.float32), quantizer) < 1e-6
 
 
-def test_fits_to_a_sample_of_the_items(monkeypatch):
+def test_fits_to_a_sample_of_the_items():
   x = _embeddings(300, 6)
-  monkeypatch.setattr(kmeans, 'MAX_ITEMS', 8)
-  quantizer = rq_kmeans.fit(jax.random.key(0), x, (8,))
+  quantizer = rq_kmeans.fit(jax.random.key(0), x, (8,), max_items=8)
   centroids = np.asarray(quantizer.codebooks[0] + quantizer.mean[None])
   gaps = np.abs(centroids[:, None] - x[None]).max(axis=-1)
   np.testing.assert_allclose(gaps.min(axis=1), 0, atol=1e-5)

@@ -13,8 +13,6 @@ from tiger_jax.models.baselines.item_model import ItemModel
 
 # The weights of the most recent items of a history, most recent first.
 WEIGHTS = (1.0, 0.5, 0.3, 0.2, 0.1)
-# The number of successors that are added per loop iteration.
-_CHUNK = 128
 # The weight of popularity. It is so small that popularity only orders items
 # with equal transition scores.
 _POPULARITY_WEIGHT = 1e-6
@@ -139,7 +137,12 @@ class TransitionModel(ItemModel):
   The score is the weighted sum of the transition probabilities. Popularity
   breaks ties, and orders the items without a transition. `features` is a
   `Transitions` tuple. The model has no parameters.
+
+  Attributes:
+    chunk: The number of successors that are added per loop iteration.
   """
+
+  chunk: int = 128
 
   def scores(
     self, features: Transitions, batch: Batch
@@ -155,12 +158,12 @@ class TransitionModel(ItemModel):
       state: tuple[Int[Array, ''], Float[Array, 'b items']],
     ) -> tuple[Int[Array, ''], Float[Array, 'b items']]:
       offset, scores = state
-      at = start + offset + jnp.arange(_CHUNK)[None, None]
+      at = start + offset + jnp.arange(self.chunk)[None, None]
       successor = features.successor.at[at].get(mode='clip')
       count = features.count.at[at].get(mode='clip')
       item = jnp.where(at < stop, successor, self.num_items)
       scores = scores.at[row, item].add(weight * count, mode='drop')
-      return offset + _CHUNK, scores
+      return offset + self.chunk, scores
 
     longest = (stop - start).max()
     popularity = jnp.asarray(features.popularity)

@@ -95,14 +95,17 @@ def fit(
   rng: jax.Array,
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
+  *,
+  max_items: int = kmeans.MAX_ITEMS,
 ) -> HierarchicalKmeans:
   """Builds a tree from the root down, with at most `sizes` codes at each level.
 
   A node with n items and d levels below it gets about n^(1/d) children, so that
   few items share all codes. At the last level, every item becomes a child if
-  the level has enough codes.
+  the level has enough codes. If there are more than `max_items` items, the tree
+  is built from a sample.
   """
-  x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
+  x = item_batches.sample(embeddings, max_items)
   mean, _ = item_batches.statistics(x)
   # Number of items that each item of the sample represents.
   weight = len(embeddings) / len(x)

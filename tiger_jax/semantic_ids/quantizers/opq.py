@@ -68,8 +68,12 @@ def fit(
   rng: jax.Array,
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
+  *,
+  max_items: int = kmeans.MAX_ITEMS,
 ) -> Opq:
   """Finds a rotation and codebooks that reconstruct embeddings well.
+
+  If there are more than `max_items` items, they are fitted to a sample.
 
   Raises:
     UsageError: There are fewer items than codes, or fewer dimensions than
@@ -81,7 +85,7 @@ def fit(
       f'{len(sizes)} parts: set config.semantic_ids.codebook_sizes to fewer '
       'levels'
     )
-  x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
+  x = item_batches.sample(embeddings, max_items)
   mean, _ = item_batches.statistics(x)
   x = jnp.asarray(x - mean)
   rotation = _principal_rotation(x, len(sizes))

@@ -47,9 +47,14 @@ def fit(
   rng: jax.Array,
   embeddings: Float[np.ndarray, 'items dim'],
   sizes: tuple[int, ...],
+  *,
+  max_items: int = kmeans.MAX_ITEMS,
 ) -> RqKmeans:
-  """Fits codebooks by k-means, level by level on the residuals."""
-  x = item_batches.sample(embeddings, kmeans.MAX_ITEMS)
+  """Fits codebooks by k-means, level by level on the residuals.
+
+  If there are more than `max_items` items, they are fitted to a sample.
+  """
+  x = item_batches.sample(embeddings, max_items)
   mean, _ = item_batches.statistics(x)
   codebooks = residual.fit_codebooks(rng, jnp.asarray(x - mean), sizes)
   return RqKmeans(jnp.asarray(mean), codebooks)
