@@ -102,10 +102,10 @@ class Model:
 
   def retriever(self, catalog: Catalog) -> TigerRetriever:
     """Returns the retriever over a catalog, with the mixture of the run."""
-    session = self.session
-    num_beams = session.config.evaluation.num_beams
+    retriever = self.session.retriever
+    assert isinstance(retriever, TigerRetriever)
     mixture = self.mixtures.of(Options())
-    return TigerRetriever(session.network, catalog, num_beams, mixture)
+    return retriever.with_catalog(catalog).with_mixture(mixture)
 
   def require_dataset(self, method: str) -> Dataset:
     """Returns the data of the run; raises UsageError if there are none.
