@@ -170,12 +170,12 @@ def test_wrong_new_items_are_refused(shop, monkeypatch, items, message):
 
 
 def test_an_encoder_without_new_text_names_the_argument(model, monkeypatch):
-  config = EmbeddingConfig(encoder='tfidf-svd')
+  config = EmbeddingConfig(encoder='precomputed')
   shop = make_shop(model)
   run = shop.snapshot.model.session.config
   monkeypatch.setitem(run.__dict__, 'embedding', config)
   with pytest.raises(
-    UsageError, match="'tfidf-svd' .* cannot encode .*vector="
+    UsageError, match="'precomputed' .* cannot encode .*vector="
   ):
     shop.add_items([NewItem('a', 'A', {'brand': 'B'})])
 

@@ -66,8 +66,14 @@ def test_a_run_is_measured_changed_and_bundled(trained, tmp_path):
   assert shop.similar_items('new', 1)[0].item_id == 'A003'
   allowed = Options(allow=['new'])
   assert shop.recommend(['A001'], 1, allowed)[0].item_id == 'new'
-  with pytest.raises(UsageError, match="'tfidf-svd' .* pass the vector"):
-    shop.add_items([NewItem('other', 'Other', {'brand': 'Acme'})])
+  # TF-IDF is fitted again. The text of item 5 gives the vector of item 5.
+  fields = {x: y[5] for x, y in shop.dataset.items.fields.items()}
+  copy = NewItem('copy', fields.pop('title'), fields)
+  shop.add_items([copy])
+  (nearest,) = shop.similar_items('copy', 1)
+  assert nearest.similarity == pytest.approx(1, abs=1e-4)
+  (vector,) = shop.snapshot.vectors(np.array([shop.snapshot.row('copy')]))
+  np.testing.assert_allclose(vector, vectors[5], atol=1e-4)
   shop.save_bundle(tmp_path / 'bundle')
   card = (tmp_path / 'bundle/README.md').read_text()
   assert f'{results["metrics"]["test"]["recall@10"]:.4f}' in card
@@ -78,6 +84,8 @@ def test_a_run_is_measured_changed_and_bundled(trained, tmp_path):
     assert bundle.recommend(history, 41) == shop.recommend(history, 41)
   assert bundle.item('new') == item
   assert bundle.similar_items('new') == shop.similar_items('new')
+  with pytest.raises(UsageError, match="'tfidf-svd' .* pass the vector"):
+    bundle.add_items([copy._replace(id='other')])
   next_item = NewItem('next', 'Next', vector=vectors[3])
   assert bundle.add_items([next_item]) == shop.add_items([next_item])
 

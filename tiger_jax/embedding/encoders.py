@@ -58,23 +58,30 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   return file_digests(config.model) or [config.model]
 
 
-def can_encode_new_text(config: EmbeddingConfig) -> bool:
-  """Returns whether the encoder can encode items which were not in the run."""
-  return config.encoder == 'sentence-transformers' and bool(config.model)
+def can_encode_new_text(config: EmbeddingConfig, items: Items | None) -> bool:
+  """Returns whether `text_encoder` has an encoder."""
+  return {
+    'sentence-transformers': bool(config.model),
+    'tfidf-svd': items is not None,
+    'precomputed': False,
+  }[config.encoder]
 
 
 def text_encoder(
-  config: EmbeddingConfig,
+  config: EmbeddingConfig, items: Items | None
 ) -> Callable[[Items], Float32[np.ndarray, 'items dim']]:
   """Returns a function that encodes items which were not in the run.
 
-  The model is loaded once.
+  Args:
+    config: The section `embedding` of the run.
+    items: The items of the run; None if their text is not available. TF-IDF is
+      fitted to them again, with the same result as in the run.
 
   Raises:
     UsageError: The encoder cannot encode new items, is not installed, or its
       model cannot be loaded.
   """
-  if not can_encode_new_text(config):
+  if not can_encode_new_text(config, items):
     reason = f'the encoder {config.encoder!r} of this run'
     if not config.model:
       reason = 'a bundle of a run with a local text model'
@@ -82,6 +89,9 @@ def text_encoder(
       f'{reason} cannot encode the text of new items: pass the vector of each '
       'item as vector='
     )
+  if config.encoder == 'tfidf-svd':
+    assert items is not None
+    return _fit_tfidf_svd(config, items)[1]
   model = _load_sentence_transformer(config)
 
   def encode(items: Items) -> Float32[np.ndarray, 'items dim']:
@@ -159,6 +169,16 @@ def _tfidf_svd(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
   """Returns TF-IDF weights of words and word pairs, reduced by an SVD."""
+  return _fit_tfidf_svd(config, items)[0]
+
+
+def _fit_tfidf_svd(
+  config: EmbeddingConfig, items: Items
+) -> tuple[
+  Float[np.ndarray, 'items dim'],
+  Callable[[Items], Float32[np.ndarray, 'n dim']],
+]:
+  """Returns the vectors of items, and an encoder of other items."""
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
   from sklearn.feature_extraction.text import TfidfVectorizer
@@ -184,7 +204,14 @@ def _tfidf_svd(
       f'{weights.shape[1]} different words and word pairs; try '
       f'--config.embedding.dim={min(64, *weights.shape) // 2 or 1}'
     )
-  return TruncatedSVD(config.dim, random_state=0).fit_transform(weights)
+  svd = TruncatedSVD(config.dim, random_state=0)
+  vectors = svd.fit_transform(weights)
+
+  def encode(items: Items) -> Float32[np.ndarray, 'n dim']:
+    weights = vectorizer.transform(item_sentences(items))
+    return svd.transform(weights).astype(np.float32)
+
+  return vectors, encode
 
 
 def _first_line(error: Exception) -> str:

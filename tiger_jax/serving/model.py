@@ -14,7 +14,7 @@ import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.data.dataset import Dataset, Items
-from tiger_jax.embedding.encoders import text_encoder
+from tiger_jax.embedding.encoders import can_encode_new_text, text_encoder
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, split_users
@@ -90,7 +90,16 @@ class Model:
     Raises:
       UsageError: The run's encoder cannot encode new text, or is not installed.
     """
-    return text_encoder(self.session.config.embedding)
+    return text_encoder(self.session.config.embedding, self._items)
+
+  @property
+  def can_encode_text(self) -> bool:
+    """Whether `encode` has an encoder."""
+    return can_encode_new_text(self.session.config.embedding, self._items)
+
+  @property
+  def _items(self) -> Items | None:
+    return self.dataset.items if self.dataset is not None else None
 
   @property
   def transitions(self) -> Transitions | None:

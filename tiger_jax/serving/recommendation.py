@@ -101,8 +101,8 @@ class NewItem:
     id: The id of the item, as text or an integer.
     title: The display title, which is also the first part of the item's text.
     text: The other text of the item, by column: `price`, `brand`, `categories`
-      and `description`. Only for runs whose vectors come from
-      `sentence-transformers`. None if the title is the whole text.
+      and `description`. Not for runs with precomputed vectors. None if the
+      title is the whole text.
     vector: The vector of the item, by the encoder that made the vectors of the
       run. None if the run's encoder shall encode the title and the text.
   """

@@ -174,7 +174,7 @@ class State:
       'level_sizes': list(snapshot.catalog.level_sizes),
       'max_history': snapshot.model.session.config.model.max_history,
       'max_k': self.settings.max_k,
-      'demo': self.settings.demo,
+      'demo': self.settings.demo and snapshot.model.can_encode_text,
     } | served.versions
 
   def add_items(self, items: list[schemas.NewItemBody]) -> Response:
