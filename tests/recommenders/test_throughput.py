@@ -48,13 +48,16 @@ def _measure_the_peak_once(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ('causal_encoder', 'resident'), [(False, False), (True, True)]
+  ('causal_encoder', 'resident', 'widths'),
+  [(False, False, (3, 6)), (True, True, (6,))],
 )
-def test_measured_values_are_consistent(inputs, causal_encoder, resident):
+def test_measured_values_are_consistent(
+  inputs, causal_encoder, resident, widths
+):
   model = dataclasses.replace(CONFIG.model, causal_encoder=causal_encoder)
   config = dataclasses.replace(CONFIG, model=model)
   source = TrainBatches(
-    inputs.dataset, training_examples(config, inputs.dataset), 16, (3, 6), 0, 2,
+    inputs.dataset, training_examples(config, inputs.dataset), 16, widths, 0, 2,
     resident_bytes=2**30 if resident else 0,
   )  # fmt: skip
   session = Session.open(config, inputs, source)

@@ -101,9 +101,7 @@ def test_training_lowers_for_several_devices(replicas):
   assert exported.nr_devices == 8
 
 
-@pytest.mark.parametrize(
-  ('kind', 'resident'), [(RqVae, False), (VqVae, True)]
-)
+@pytest.mark.parametrize(('kind', 'resident'), [(RqVae, False), (VqVae, True)])
 def test_quantizers_lower(kind, resident):
   config = SemanticIdsConfig(
     codebook_sizes=(8, 8),
