@@ -1,6 +1,7 @@
 """The settings and the fixtures of all tests."""
 
 from collections.abc import Iterator
+import gc
 import os
 import pathlib
 import signal
@@ -39,6 +40,10 @@ jax.config.update(
 # ignores SIGHUP. Some tests need both signals.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Tracing creates many objects that live long. With the default thresholds, the
+# garbage collector takes several percent of the time.
+gc.set_threshold(50_000, 20, 50)
 
 # Grain and TFDS read absl flags. Reading a flag fails unless flags are parsed.
 flags.FLAGS.mark_as_parsed()

@@ -2,9 +2,9 @@
 # ruff: noqa: E501
 
 # Each line has the exit code, the command, and the message after `error: `, in
-# which `...` stands for any text. Commands run in a fork. The first command of a
-# topic also runs in a new process. Commands that set an environment variable run
-# only in a new process.
+# which `...` stands for any text. Commands run in a fork. The first command of
+# some topics also runs in a new process. Commands that set an environment
+# variable run only in a new process.
 TABLE = r"""
 ## flags
 2 |  | no --config given: try --config=configs/quickstart.py, or --help

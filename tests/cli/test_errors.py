@@ -27,6 +27,9 @@ _CHARACTERS = {
   '$DIGITS': '9' * 5000,
 }
 _VARIABLE = re.compile(r'([A-Z0-9_]+)=(\S*) ')
+# The first command of these topics is also typed. Other topics have the imports
+# of `stages`, which take seconds.
+_TYPED = ('flags', 'config files', 'fields', 'recommend', 'stages')
 # In these topics, commands print something before the error.
 _STARTED = ('folders', 'environment', 'data', 'stages')
 # In these topics, commands write the stages before the one that fails.
@@ -37,13 +40,16 @@ def _cases():
   topic = ''
   for line in filter(None, TABLE.splitlines()):
     if line.startswith('## '):
-      topic, is_first = line[3:], True
+      topic = line[3:]
+      is_first = topic in _TYPED
       continue
     code, command, expected = line.split(' | ', 2)
     has_variable = bool(_VARIABLE.match(command))
+    # These commands read a whole run, the fixture `trained`.
+    marks = [pytest.mark.whole_runs] if topic == 'recommend' else []
     for is_typed in {is_first or has_variable, has_variable}:
       yield pytest.param(
-        topic, command, int(code), expected, is_typed,
+        topic, command, int(code), expected, is_typed, marks=marks,
         id=f'{topic}: {"typed: " * is_typed}{command}',
       )  # fmt: skip
     is_first = False

@@ -11,6 +11,6 @@ CONFIG = ModelConfig(
   head_dim=8,
   mlp_dim=32,
   num_encoder_layers=2,
-  num_decoder_layers=2,
+  num_decoder_layers=1,
   causal_encoder=True,
 )

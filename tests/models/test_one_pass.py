@@ -15,12 +15,8 @@ from tiger_jax.models.targets import next_items
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.recommenders.tiger_task import TigerTask
 
-
-@pytest.fixture(name='codes', scope='module')
-def _codes():
-  rng = np.random.default_rng(0)
-  ids = rng.permutation(np.prod(LEVEL_SIZES))[:NUM_ITEMS]
-  return jnp.asarray(np.stack(np.unravel_index(ids, LEVEL_SIZES), 1), jnp.int32)
+_PLACES = np.random.default_rng(0).permutation(np.prod(LEVEL_SIZES))[:NUM_ITEMS]
+IDS = np.stack(np.unravel_index(_PLACES, LEVEL_SIZES), 1).astype(np.int32)
 
 
 def make_batch(num_rows=5, width=7):
@@ -32,15 +28,30 @@ def make_batch(num_rows=5, width=7):
   return Batch(history, np.arange(num_rows, dtype=np.int32), target), lengths
 
 
+@functools.cache
+def make(**changes):
+  """Returns a model and its parameters."""
+  model = Tiger(dataclasses.replace(CONFIG, **changes), LEVEL_SIZES)
+  return model, TigerTask(model, IDS).init(jax.random.key(0))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def apply(model, method, params, codes, batch):
+def apply(model, method, params, batch):
+  codes = jnp.asarray(IDS)
   return model.apply({'params': params}, codes, batch, method=method)
 
 
-def prefix(batch, t):
-  """Returns the first t + 1 events of each history. The next is the target."""
+def logits_of_prefix(model, params, batch, t):
+  """Returns the logits of the item after the first t + 1 events.
+
+  Prefixes of 1, 4 and 7 events have no padding. The other prefixes are padded
+  to the next of these widths, so that three programs are compiled.
+  """
+  width = next(width for width in (1, 4, 7) if width > t)
+  history = np.where(np.arange(width) <= t, batch.history[:, :width], -1)
   target = np.asarray(next_items(batch))[:, t]
-  return Batch(batch.history[:, : t + 1], batch.user, target)
+  prefix = Batch(history, batch.user, target)
+  return jax.device_get(apply(model, '__call__', params, prefix))
 
 
 @pytest.mark.parametrize(
@@ -56,34 +67,30 @@ def prefix(batch, t):
     },
   ],
 )
-def test_one_pass_equals_one_pass_per_prefix(codes, changes):
-  model = Tiger(dataclasses.replace(CONFIG, **changes), LEVEL_SIZES)
+def test_one_pass_equals_one_pass_per_prefix(changes):
+  model, params = make(**changes)
   batch, lengths = make_batch()
-  params = TigerTask(model, codes).init(jax.random.key(0))
   if 'recency_bias' in params:
     table = params['recency_bias']['table']
-    params['recency_bias'] = {
-      'table': 2 * jax.random.normal(jax.random.key(1), table.shape)
-    }
-  all_logits = apply(model, 'every_target', params, codes, batch)
+    noise = 2 * jax.random.normal(jax.random.key(1), table.shape)
+    params = params | {'recency_bias': {'table': noise}}
+  all_logits = jax.device_get(apply(model, 'every_target', params, batch))
   for t in range(7):
     rows = np.flatnonzero(lengths > t)
-    prefix_logits = apply(model, '__call__', params, codes, prefix(batch, t))
+    prefix_logits = logits_of_prefix(model, params, batch, t)
     for level, logits in enumerate(prefix_logits):
       np.testing.assert_allclose(
         all_logits[level][rows, t], logits[rows], rtol=1e-4, atol=1e-5
       )
 
 
-def test_a_bidirectional_encoder_depends_on_later_items(codes):
+def test_a_bidirectional_encoder_depends_on_later_items():
   """Without a causal encoder, one pass differs from one pass per prefix."""
-  model = Tiger(dataclasses.replace(CONFIG, causal_encoder=False), LEVEL_SIZES)
+  model, params = make(causal_encoder=False)
   batch, _ = make_batch()
-  params = TigerTask(model, codes).init(jax.random.key(0))
-  bound = model.bind({'params': params})
-  all_logits = bound.every_target(codes, batch)
-  first = Batch(batch.history[1:2, :1], batch.user[1:2], batch.history[1:2, 1])
-  difference = all_logits[0][1, 0] - bound(codes, first)[0][0]
+  all_logits = apply(model, 'every_target', params, batch)
+  first = logits_of_prefix(model, params, batch, 0)
+  difference = all_logits[0][1, 0] - first[0][1]
   assert np.abs(difference).max() > 1e-2
 
 
@@ -99,34 +106,36 @@ def test_next_items_are_the_shifted_history_and_the_target():
 
 
 @pytest.mark.parametrize('softmax', ['all_codes', 'trie'])
-def test_the_loss_is_the_mean_over_all_prefixes(codes, softmax):
+def test_the_loss_is_the_mean_over_all_prefixes(softmax):
   config = dataclasses.replace(CONFIG, dropout=0.0, softmax=softmax)
-  model = Tiger(config, LEVEL_SIZES)
+  model, params = make()
   batch, lengths = make_batch()
-  ids, trie = np.asarray(codes), None
+  trie = None
   if softmax == 'trie':
-    trie = Catalog.from_codes(ids, LEVEL_SIZES)
-  task = TigerTask(model, codes, trie=lambda: trie)
-  params = task.init(jax.random.key(0))
-  rng = jax.random.key(1)
-  loss, _, _ = task.loss(params, task.tables, batch, rng)
+    trie = Catalog.from_codes(IDS, LEVEL_SIZES)
+
+  def loss_of(*arguments):
+    task = TigerTask(model.clone(config=config), IDS, *arguments)
+    loss = jax.jit(task.loss)
+    return loss(params, task.tables, batch, jax.random.key(1))[:2]
+
+  loss, _ = loss_of(lambda: None, lambda: trie)
   targets = np.asarray(next_items(batch))
   losses = []
   for t in range(7):
-    prefix_logits = apply(model, '__call__', params, codes, prefix(batch, t))
+    prefix_logits = logits_of_prefix(model, params, batch, t)
     for row in np.flatnonzero(lengths > t):
-      target = ids[targets[row, t]]
+      target = IDS[targets[row, t]]
       for level, logits in enumerate(prefix_logits):
         x = np.asarray(logits[row], np.float64)
         valid = np.full(len(x), trie is None)
-        valid[ids[(ids[:, :level] == target[:level]).all(1), level]] = True
+        valid[IDS[(IDS[:, :level] == target[:level]).all(1), level]] = True
         losses.append(np.log(np.exp(x)[valid].sum()) - x[target[level]])
   np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
 
   # With `mean_targets`, the weight of a target does not depend on the number of
   # targets in its batch.
-  task = TigerTask(model, codes, lambda: 6.5, lambda: trie)
-  loss, metrics, _ = task.loss(params, task.tables, batch, rng)
+  loss, metrics = loss_of(lambda: 6.5, lambda: trie)
   per_code = np.sum(losses) / len(LEVEL_SIZES)
   np.testing.assert_allclose(loss, per_code / (5 * 6.5), rtol=1e-5)
   np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-5)

@@ -17,7 +17,6 @@ from tiger_jax.recommenders.tiger_task import TigerTask
 
 CONFIG = dataclasses.replace(
   one_pass.CONFIG,
-  num_decoder_layers=1,
   dropout=0.0,
   prefix_dropout=0.0,
   tied_heads=True,

@@ -1,9 +1,13 @@
 """Helpers that run the Semantic ID stage on random items."""
 
+import contextlib
+from unittest import mock
+
 import numpy as np
 
 from tiger_jax.config import Config, SemanticIdsConfig
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
+from tiger_jax.report import pictures
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.stages import semantic_ids
 
@@ -52,16 +56,20 @@ def build(
   name='shop',
   writer_class=MetricsWriter,
   unseen=(),
+  draws=False,
 ):
+  """Runs the stage. Pictures take most of its time, so few tests draw them."""
   folder.mkdir(exist_ok=True)
   writer = writer_class(folder)
-  semantic_ids.build(
-    config,
-    make_dataset(len(embeddings), unseen),
-    make_shop(name, embeddings),
-    other_shops,
-    folder / 'semantic_ids',
-    writer,
-  )
+  skipped = mock.patch.object(pictures, 'draw')
+  with contextlib.nullcontext() if draws else skipped:
+    semantic_ids.build(
+      config,
+      make_dataset(len(embeddings), unseen),
+      make_shop(name, embeddings),
+      other_shops,
+      folder / 'semantic_ids',
+      writer,
+    )
   writer.close()
   return folder / 'semantic_ids'

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_every_quantizer_writes_ids_a_tokenizer_and_a_quality_report(
   tmp_path, quantizer
 ):
   embeddings = make_embeddings(60)
-  folder = build(tmp_path / 'run', make_config(quantizer=quantizer), embeddings)
+  config = make_config(quantizer=quantizer)
+  folder = build(tmp_path / 'run', config, embeddings, draws=True)
   ids = SemanticIds.load(folder)
   assert len(ids.codes) == 60
   assert ids.num_meaning_levels == 2
@@ -75,11 +77,19 @@ class _Stopping(MetricsWriter):
     super().write(stage, step, values)
 
 
-def test_resumed_training_ends_like_uninterrupted_training(tmp_path):
-  # An epoch has 3 steps, and a jitted call runs 21 epochs.
-  config = make_config(quantizer='rq_vae', epochs=63, restart_epochs=62)
-  embeddings = make_embeddings(60)
-  whole = build(tmp_path / 'whole', config, embeddings)
+# An epoch has 3 steps, and a jitted call runs 21 epochs.
+_TRAINED = make_config(quantizer='rq_vae', epochs=63, restart_epochs=62)
+
+
+@pytest.fixture(name='whole', scope='module')
+def _whole(tmp_path_factory):
+  """The folder of a training that was not interrupted."""
+  folder = tmp_path_factory.mktemp('whole')
+  return build(folder, _TRAINED, make_embeddings(60))
+
+
+def test_resumed_training_ends_like_uninterrupted_training(whole, tmp_path):
+  config, embeddings = _TRAINED, make_embeddings(60)
   folder = tmp_path / 'stopped'
   with pytest.raises(KeyboardInterrupt):
     build(folder, config, embeddings, writer_class=_Stopping)
@@ -96,13 +106,12 @@ def test_resumed_training_ends_like_uninterrupted_training(tmp_path):
   )
 
 
-def test_resume_refuses_a_checkpoint_with_different_settings(tmp_path):
-  config, embeddings = make_config(quantizer='rq_vae'), make_embeddings(60)
-  build(tmp_path / 'run', config, embeddings)
+def test_resume_refuses_a_checkpoint_with_different_settings(whole, tmp_path):
+  shutil.copytree(whole.parent, tmp_path / 'run')
+  changed = dataclasses.replace(_TRAINED.semantic_ids, beta=0.5)
+  config = dataclasses.replace(_TRAINED, semantic_ids=changed)
   with pytest.raises(CheckpointError, match='semantic_ids.beta is 0.25, exp'):
-    build(
-      tmp_path / 'run', make_config(quantizer='rq_vae', beta=0.5), embeddings
-    )
+    build(tmp_path / 'run', config, make_embeddings(60))
 
 
 def test_the_quality_of_an_older_version_gets_new_names(tmp_path):

@@ -56,9 +56,11 @@ def lowered(task, stack, seeds, recipe='adamw', mesh=None):
   return exported
 
 
-@pytest.mark.parametrize('replicas', [1, 3])
-@pytest.mark.parametrize('causal', [False, True])
-@pytest.mark.parametrize('resident', [False, True])
+# Every pair of values occurs.
+@pytest.mark.parametrize(
+  ('replicas', 'causal', 'resident'),
+  [(1, False, False), (1, True, True), (3, False, True), (3, True, False)],
+)
 def test_tiger_lowers(replicas, causal, resident):
   task = make_task(make_events() if resident else None, causal_encoder=causal)
   stack = make_excerpts(0, 2) if resident else make_stack(0, 2)
@@ -99,8 +101,7 @@ def test_training_lowers_for_several_devices(replicas):
   assert exported.nr_devices == 8
 
 
-@pytest.mark.parametrize('kind', [RqVae, VqVae])
-@pytest.mark.parametrize('resident', [False, True])
+@pytest.mark.parametrize(('kind', 'resident'), [(RqVae, False), (VqVae, True)])
 def test_quantizers_lower(kind, resident):
   config = SemanticIdsConfig(
     codebook_sizes=(8, 8),
@@ -123,8 +124,17 @@ def test_quantizers_lower(kind, resident):
   assert exported.platforms == PLATFORMS
 
 
-@pytest.mark.parametrize('loss', ['cross_entropy', 'sampled_softmax', 'bce'])
-@pytest.mark.parametrize('kind', [SasRec, Bert4Rec, Gru4Rec])
+# The losses do not depend on the model.
+@pytest.mark.parametrize(
+  ('kind', 'loss'),
+  [
+    (SasRec, 'cross_entropy'),
+    (SasRec, 'sampled_softmax'),
+    (SasRec, 'bce'),
+    (Bert4Rec, 'cross_entropy'),
+    (Gru4Rec, 'cross_entropy'),
+  ],
+)
 def test_item_models_lower(kind, loss):
   model = kind(small(loss=loss), 30, 9)
   lowered(ItemTask(model, None), make_stack(0, 2), [0, 1])

@@ -169,7 +169,7 @@ def site(raw):
   server = http.server.ThreadingHTTPServer(
     ('127.0.0.1', 0), functools.partial(Handler, directory=str(raw))
   )
-  thread = threading.Thread(target=server.serve_forever)
+  thread = threading.Thread(target=server.serve_forever, args=(0.02,))
   thread.start()
   yield f'http://127.0.0.1:{server.server_port}'
   server.shutdown()
