@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.shop import VECTORS, make_shop
 from tiger_jax.errors import UsageError
-from tiger_jax.serving import bundle, bundle_files
+from tiger_jax.serving import bundle_config, bundle_files
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import NewItem
 from tiger_jax.serving.recommender import Recommender
@@ -46,7 +46,7 @@ def assert_same(shop, other):
     assert actual.fallback == expected.fallback
   for item in ('n0', 'i101', 'i113'):
     assert other.similar_items(item, 50) == shop.similar_items(item, 50)
-  assert other.search_titles('') == shop.search_titles('')
+  assert other.search_titles('item') == shop.search_titles('item')
 
 
 def test_a_loaded_bundle_gives_the_same_recommendations(
@@ -136,7 +136,7 @@ def test_paths_of_the_run_are_not_in_a_bundle(tmp_path):
     },
     'semantic_ids': {'shared_with': ('runs/a',)},
   }  # fmt: skip
-  assert bundle._public(values) == {
+  assert bundle_config._public(values) == {
     'dataset': {'name': 'files', 'source_dir': ''},
     'embedding': {
       'encoder': 'sentence-transformers', 'model': '', 'path': '',
