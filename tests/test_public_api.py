@@ -127,6 +127,9 @@ WRONG_CALLS = {
   'tiger_jax.Recommender.from_workdir(None)': 'workdir is None: pass a path',
   "tiger_jax.Recommender.from_workdir('x')": 'there is no folder x',
   "tiger_jax.Recommender.from_workdir('~nobody0/x')": 'no such home folder',
+  "tiger_jax.Recommender.from_bundle('x')": 'there is no folder x',
+  "tiger_jax.Recommender.from_bundle('x', 3)": 'text_model is 3: pass text',
+  "tiger_jax.Recommender.from_hub('x', 3)": 'revision is 3: pass text',
 }
 _CALLER = """
 import json, sys

@@ -26,7 +26,7 @@ WRONG_CALLS = {
   'model.item(None)': 'item[0] is None',
   'model.item_of(3)': 'semantic_id is 3: pass a list of codes',
   'model.item_of([0.5])': 'semantic_id[0] is 0.5: pass an integer',
-  "model.similar_items('A001', 0)": 'k is 0: choose at least 1',
+  "model.similar_items('A001', -1)": 'k is -1: choose at least 0',
   'model.search_titles(None)': 'text is None: pass text',
   'model.add_items(3)': 'items is 3: pass a list of NewItem objects',
   'model.add_items([{}])': 'items[0] is {}: pass a NewItem(...)',

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests import small
 from tests.serving import shop as shops
 from tiger_jax.errors import DataError
 from tiger_jax.serving.recommender import Recommender
@@ -148,8 +150,36 @@ def test_a_required_file_must_be_listed(copy):
     assert 'does not list' in load_error(copy)
 
 
-def test_files_that_are_not_listed_are_ignored(copy, monkeypatch):
-  """A folder may hold Python files and pickles; none of them is read."""
+# Loads the bundle in the current folder, and prints what Python reads there.
+_LOADER = """
+import json, os, sys
+from tiger_jax.serving.recommender import Recommender
+
+folder, opened = os.getcwd() + os.sep, set()
+
+def record(event, arguments):
+  path = str(arguments[0]) if event == 'open' else ''
+  if path.startswith(folder):
+    opened.add(path.removeprefix(folder))
+
+sys.addaudithook(record)
+before = set(sys.modules)
+assert Recommender.from_bundle(folder).num_items == 14
+files = [getattr(x, '__file__', None) for x in list(sys.modules.values())]
+print(json.dumps({
+  'opened': sorted(opened),
+  'imported': [x for x in files if str(x).startswith(folder)],
+  'added': sorted(set(sys.modules) - before),
+}))
+"""
+
+
+def test_files_that_are_not_listed_are_ignored(copy):
+  """A folder may hold Python files and pickles; none of them is read.
+
+  The bundle is loaded in a new process, because modules that are imported
+  already would not be imported again.
+  """
   evil = 'raise SystemExit("imported")'
   for name in (
     'tiger_jax.py', 'safetensors.py', 'sitecustomize.py', '__init__.py',
@@ -159,12 +189,21 @@ def test_files_that_are_not_listed_are_ignored(copy, monkeypatch):
   (copy / 'model.pkl').write_bytes(b'cos\nsystem\n(S"false"\ntR.')
   replace(copy, 'setup.py', evil.encode())  # Listed files are not run either.
   (copy / '.gitattributes').write_text('*.safetensors filter=lfs')
-  monkeypatch.chdir(copy)
-  before = set(sys.modules)
-  assert Recommender.from_bundle(copy).num_items == 14
-  loaded = [getattr(sys.modules[x], '__file__', None) for x in sys.modules]
-  assert not any(str(x).startswith(str(copy)) for x in loaded)
-  assert not {'modeling_tiger', 'setup'} & (set(sys.modules) - before)
+  listed = json.loads((copy / 'manifest.json').read_text())['files']
+  # -P: Python itself does not import modules of the current folder.
+  done = subprocess.run(
+    [sys.executable, '-P', '-c', _LOADER],
+    cwd=copy,
+    env={**os.environ, 'PYTHONPATH': str(small.ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 0, done.stderr
+  seen = json.loads(done.stdout)
+  assert seen['opened'] == sorted([*listed, 'manifest.json'])
+  assert not seen['imported']
+  assert not {'modeling_tiger', 'setup', 'conftest'} & set(seen['added'])
 
 
 @pytest.mark.parametrize(
@@ -173,16 +212,47 @@ def test_files_that_are_not_listed_are_ignored(copy, monkeypatch):
     ('embedding', 'model', '/home/me/model', 'a path or a URL'),
     ('embedding', 'model', '../model', 'a path or a URL'),
     ('embedding', 'model', 'https://x.org/model', 'a path or a URL'),
+    ('embedding', 'model', 'models', 'a path or a URL'),
+    ('embedding', 'model', 'models/here', 'a path or a URL'),
+    ('embedding', 'model', 'models/here@main', 'a path or a URL'),
+    ('embedding', 'model', 'a/b/c', 'a path or a URL'),
+    ('embedding', 'model', 'C:\\model', 'a path or a URL'),
+    ('embedding', 'model', 'a/b\n', 'a path or a URL'),
     ('embedding', 'path', '/dev/zero', 'a path or a URL'),
     ('dataset', 'source_dir', '/', 'a path or a URL'),
     ('model', 'name', 'sasrec', 'does not generate Semantic IDs'),
     ('model', 'name', 'os:system', 'config.model.name'),
     ('model', 'd_model', 10**9, ' is damaged ('),
     ('model', 'invented', 1, 'config.model.invented'),
+    ('evaluation', 'num_beams', 4097, 'num_beams is 4097, and a bundle may'),
+    ('train', 'length_buckets', [4, 2, 4], 'length_buckets is'),
+    ('model', 'num_encoder_layers', 10**6, 'config.model.num_encoder_layers'),
+  ],
+)  # fmt: skip
+def test_hostile_configs_are_refused(
+  copy, monkeypatch, section, field, value, message
+):
+  (copy / 'models/here').mkdir(parents=True)
+  monkeypatch.chdir(copy)
+  change_config(copy, lambda x: x['config'][section].update({field: value}))
+  assert message in load_error(copy)
+
+
+@pytest.mark.parametrize(
+  ('buckets', 'message'),
+  [
+    ([4, 4097], 'model.max_history is 4097, and a bundle may have 4096'),
+    (list(range(1, 66)), 'length of train.length_buckets is 65'),
   ],
 )
-def test_hostile_configs_are_refused(copy, section, field, value, message):
-  change_config(copy, lambda x: x['config'][section].update({field: value}))
+def test_settings_above_the_limits_are_refused(copy, buckets, message):
+  """The model has no array of the size of these settings."""
+
+  def change(values):
+    values['config']['train']['length_buckets'] = buckets
+    values['config']['model']['max_history'] = buckets[-1]
+
+  change_config(copy, change)
   assert message in load_error(copy)
 
 
@@ -192,6 +262,7 @@ def test_hostile_configs_are_refused(copy, section, field, value, message):
     lambda x: x.pop('config'),
     lambda x: x.update(config=[]),
     lambda x: x.update(name=3),
+    lambda x: x.update(name='\ud800'),
     lambda x: x['semantic_ids'].update(level_sizes=[3, 3]),
     lambda x: x['semantic_ids'].update(level_sizes=[3, 3, 2**40]),
     lambda x: x['semantic_ids'].update(num_meaning_levels=1),
@@ -249,6 +320,12 @@ def test_arrays_that_do_not_fit_are_refused(copy, file, name, change):
     b'{"id": "x", "title": "x", "popularity": -1}',
     b'{"id": "x", "title": "x", "popularity": 1e999}',
     b'{"id": "x", "title": "x"}',
+    b'{"id": "\\ud800", "title": "x", "popularity": 0}',
+    b'{"id": "", "title": "x", "popularity": 0}',
+    b'{"id": "x\\u001b", "title": "x", "popularity": 0}',
+    b'{"id": "x", "title": "\\ud800", "popularity": 0}',
+    b'{"id": "x", "title": "x\\ny", "popularity": 0}',
+    b'{"id": "x", "title": "%s", "popularity": 0}' % (b'x' * 1025),
   ],
 )  # fmt: skip
 def test_wrong_items_are_refused(copy, line):

@@ -1,6 +1,7 @@
 """Tests of look-ups in the catalog, against brute force."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from tests.serving.conftest import NUM_ITEMS
 from tests.serving.shop import VECTORS, make_shop
 from tiger_jax.errors import UsageError
+from tiger_jax.serving import browse
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import NewItem
+from tiger_jax.serving.snapshot import Snapshot
 
 
 def num_shared(one, other):
@@ -87,14 +90,83 @@ def test_titles_are_found_by_the_beginnings_of_words(shop):
   assert found('een') == found('lamp mug') == []
   assert found('STRASSE') == ['i107']
   assert found('i10') == [f'i10{i}' for i in (0, 1, 2, *range(3, 10))]
+  assert found('blue-green') == ['i100'] and found("chef's") == ['i110']
+  assert found('lamp LAMP la lamp') == found('la lamp') == found('lamp')
   # The exact id comes first.
   shop.add_items([NewItem('i1', 'X', vector=VECTORS[0])])
   assert found('I1')[0] == 'i1' and len(found('i1')) == NUM_ITEMS + 1
-  # An empty text matches all items, the most popular first.
-  popular = [x.item_id for x in shop.recommend([], 50)]
-  assert found('', 50) == found(' ', 50) == popular
+  # A text without a word matches no title.
+  assert found('') == found(' \n') == found('-') == []
   shop.remove_items(['i100'])
   assert found('lamp') == ['i101', 'i106']
+
+
+def test_searches_equal_brute_force(model):
+  """Titles of few words, so that most of the words occur in many titles."""
+  rng = np.random.default_rng(0)
+  vocabulary = np.array(['Lamp', 'la', 'LAMP-x', '_b', 'ß', 'é☕', 'b2', ''])
+  titles = {
+    f'i{100 + i}': ' '.join(rng.choice(vocabulary, 3)) + '!' for i in range(14)
+  }
+  shop = make_shop(model)
+  shop.update_titles(titles)
+  shop.remove_items(['i102', 'i109'])
+  shop.add_items([NewItem('B2', 'Lamp b2', vector=VECTORS[0])])
+  titles['B2'] = 'Lamp b2'
+  popular = [x.item_id for x in shop.recommend([], 50)]
+
+  def words(text):
+    return re.sub(r'[\W_]', ' ', text.casefold()).split()
+
+  for query in ('la', 'lamp b', 'b lamp', 'X la', 'ss la b', 'É', 'i1', 'b2'):
+    by_id = [x for x in popular if x.casefold().startswith(query.casefold())]
+    by_title = [
+      x
+      for x in popular
+      if all(
+        any(own.startswith(word) for own in words(titles[x]))
+        for word in words(query)
+      )
+    ]
+    expected = list(dict.fromkeys([*by_id, *by_title]))
+    for k in (1, 3, 50):
+      actual = [x.item_id for x in shop.search_titles(query, k)]
+      assert actual == expected[:k], query
+
+
+def test_the_index_of_titles_is_made_before_the_first_search(shop):
+  index = shop.snapshot.__dict__['searchable']
+  shop.remove_items(['i100'])
+  assert shop.snapshot.__dict__['searchable'] is index
+  shop.update_titles({'i101': 'Lamp'})
+  assert shop.snapshot.__dict__['searchable'] is not index
+  shop.add_items([NewItem('n0', 'Lamp', vector=VECTORS[0])])
+  assert [x.item_id for x in shop.search_titles('lamp')] == ['i101', 'n0']
+
+
+def test_similarity_copies_a_bounded_part_of_the_vectors(shop, monkeypatch):
+  expected = shop.similar_items('i100', 13)
+  monkeypatch.setattr(browse, '_PART', 4)
+  sizes, read = [], Snapshot.vectors
+
+  def vectors(snapshot, rows):
+    sizes.append(len(rows))
+    return read(snapshot, rows)
+
+  monkeypatch.setattr(Snapshot, 'vectors', vectors)
+  assert shop.similar_items('i100', 13) == expected
+  assert max(sizes) == 4 and sum(sizes) == NUM_ITEMS
+
+
+def test_large_and_zero_vectors_have_a_similarity(model):
+  vectors = VECTORS.copy()
+  vectors[3] *= 1e30
+  vectors[4] = 0
+  shop = make_shop(dataclasses.replace(model, read_vectors=lambda: vectors))
+  cosines = {x.item_id: x.similarity for x in shop.similar_items('i100', 13)}
+  assert cosines['i103'] == pytest.approx(cosine(VECTORS[0], VECTORS[3]), 1e-5)
+  assert cosines['i104'] == 0
+  assert shop.similar_items('i100', 0) == []
 
 
 def test_popular_items_are_ordered_by_their_events(shop):
@@ -135,7 +207,8 @@ def test_popular_items_are_ordered_by_their_events(shop):
   ('call', 'message'),
   [
     (lambda shop: shop.similar_items('x'), "no item 'x' in the catalog"),
-    (lambda shop: shop.similar_items('i100', 0), 'k is 0'),
+    (lambda shop: shop.similar_items('x', 0), "no item 'x' in the catalog"),
+    (lambda shop: shop.similar_items('i100', -1), 'k is -1'),
     (lambda shop: shop.search_titles('x', 0), 'k is 0'),
     (lambda shop: shop.item('i10O'), "did you mean 'i1"),
     (lambda shop: shop.item_of([0, -1, 0]), r'semantic_id\[1\] is -1'),

@@ -1,5 +1,6 @@
 """Tests of bundles."""
 
+import json
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from tests.serving.shop import VECTORS, make_shop
 from tiger_jax.errors import UsageError
-from tiger_jax.serving import bundle, bundle_files
+from tiger_jax.serving import bundle_config, bundle_files
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import NewItem
 from tiger_jax.serving.recommender import Recommender
@@ -46,7 +47,7 @@ def assert_same(shop, other):
     assert actual.fallback == expected.fallback
   for item in ('n0', 'i101', 'i113'):
     assert other.similar_items(item, 50) == shop.similar_items(item, 50)
-  assert other.search_titles('') == shop.search_titles('')
+  assert other.search_titles('item') == shop.search_titles('item')
 
 
 def test_a_loaded_bundle_gives_the_same_recommendations(
@@ -97,6 +98,20 @@ def test_what_needs_histories_is_refused(saved):
       call()
 
 
+def test_a_weight_needs_transitions(saved, tmp_path):
+  folder = shutil.copytree(saved[0], tmp_path / 'copy')
+  manifest = json.loads((folder / 'manifest.json').read_text())
+  del manifest['files']['transitions.safetensors']
+  (folder / 'manifest.json').write_text(json.dumps(manifest))
+  shop = Recommender.from_bundle(folder)
+  assert shop.recommend(['i106'], 3, Options(transition_weight=0))
+  with pytest.raises(
+    UsageError, match='transition_weight is 0.5, but the model has no'
+  ) as error:
+    shop.recommend(['i106'], 3, Options(transition_weight=0.5))
+  assert '\n' not in str(error.value)
+
+
 def test_an_existing_folder_is_not_changed(shop, tmp_path):
   (tmp_path / 'note').write_text('mine')
   with pytest.raises(UsageError, match='is not an empty folder'):
@@ -136,7 +151,10 @@ def test_paths_of_the_run_are_not_in_a_bundle(tmp_path):
     },
     'semantic_ids': {'shared_with': ('runs/a',)},
   }  # fmt: skip
-  assert bundle._public(values) == {
+  assert bundle_config._public({'embedding': {'model': 'models'}}) == {
+    'embedding': {'model': ''}
+  }
+  assert bundle_config._public(values) == {
     'dataset': {'name': 'files', 'source_dir': ''},
     'embedding': {
       'encoder': 'sentence-transformers', 'model': '', 'path': '',
@@ -144,6 +162,83 @@ def test_paths_of_the_run_are_not_in_a_bundle(tmp_path):
     },
     'semantic_ids': {'shared_with': ()},
   }  # fmt: skip
+
+
+def test_a_long_title_is_cut_in_a_bundle(shop, tmp_path):
+  shop.update_titles({'i100': 'x' * 1023 + ' yz'})
+  shop.save_bundle(tmp_path / 'model')
+  loaded = Recommender.from_bundle(tmp_path / 'model')
+  assert loaded.item('i100').title == 'x' * 1023 + ' '
+
+
+def test_a_model_above_the_limits_is_not_saved(shop, tmp_path, monkeypatch):
+  monkeypatch.setattr(bundle_config, '_MAX_BEAMS', 9)
+  with pytest.raises(UsageError, match='num_beams is 10, and a bundle may'):
+    shop.save_bundle(tmp_path / 'model')
+  assert not os.listdir(tmp_path)
+
+
+def test_only_the_user_chooses_the_text_model(saved, monkeypatch, tmp_path):
+  loaded_models = []
+
+  class SentenceTransformer:
+    def __init__(self, name, **options):
+      loaded_models.append(name)
+
+    def encode(self, texts, **options):
+      return VECTORS[: len(texts)]
+
+  fake = types.ModuleType('sentence_transformers')
+  monkeypatch.setattr(fake, 'SentenceTransformer', SentenceTransformer, False)
+  monkeypatch.setitem(sys.modules, 'sentence_transformers', fake)
+  monkeypatch.setattr(
+    'tiger_jax.embedding.encoders._hub_answers', lambda *args: False
+  )
+  new = NewItem('mug', 'Mug')
+  name = 'sentence-transformers/sentence-t5-base'  # The model of the run.
+  loaded = Recommender.from_bundle(saved[0])
+  assert not loaded.snapshot.model.can_encode_text
+  with pytest.raises(
+    UsageError, match=f"text_model='{name}'.*vector="
+  ) as error:
+    loaded.add_items([new])
+  assert '\n' not in str(error.value) and not loaded_models
+  loaded = Recommender.from_bundle(saved[0], text_model='me/copy')
+  assert loaded.snapshot.model.can_encode_text
+  assert loaded.add_items([new])[0].title == 'Mug'
+  assert loaded_models == ['me/copy']
+  # A bundle of this bundle still names the model of the run.
+  loaded.save_bundle(tmp_path / 'again')
+  assert f'"model": "{name}"' in (tmp_path / 'again/config.json').read_text()
+
+
+def test_a_bundle_is_loaded_from_the_cache_of_the_hub(
+  saved, monkeypatch, tmp_path
+):
+  """The cache holds links to the files."""
+  cache, calls = tmp_path / 'cache', []
+  cache.mkdir()
+  for path in saved[0].iterdir():
+    (cache / path.name).symlink_to(path)
+
+  def snapshot_download(repo, *, revision, allow_patterns):
+    calls.append((repo, revision, sorted(allow_patterns)))
+    if repo == 'me/broken':
+      raise RuntimeError('404\nNot found')
+    return str(cache)
+
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+  with pytest.raises(UsageError, match='from_hub needs huggingface_hub: pip'):
+    Recommender.from_hub('me/shop')
+  fake = types.ModuleType('huggingface_hub')
+  monkeypatch.setattr(fake, 'snapshot_download', snapshot_download, False)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
+  loaded = Recommender.from_hub('me/shop', 'v1', text_model='me/copy')
+  assert loaded.model_version == saved[1].model_version
+  assert loaded.snapshot.model.text_model == 'me/copy'
+  assert calls == [('me/shop', 'v1', sorted(os.listdir(saved[0])))]
+  with pytest.raises(UsageError, match=r"'me/broken' failed \(404 Not found"):
+    Recommender.from_hub('me/broken')
 
 
 def test_a_bundle_is_uploaded_in_one_commit(shop, monkeypatch, tmp_path):

@@ -253,12 +253,12 @@ def test_a_mixture_has_no_transitions_to_new_items(model):
   assert len(shop.recommend(['n1'], 50)) == NUM_ITEMS + 3
 
 
-def test_a_failed_preparation_keeps_the_catalog(shop):
+def test_a_failed_preparation_keeps_the_catalog(shop, monkeypatch):
   def fail(snapshot):
     assert snapshot.num_items == NUM_ITEMS + 3
     raise UsageError('out of memory')
 
-  shop.before_swap = fail
+  monkeypatch.setattr(type(shop.snapshot), 'prepare', fail)
   with pytest.raises(UsageError, match='out of memory'):
     shop.add_items(NEW)
   assert (shop.catalog_version, shop.num_items) == (1, NUM_ITEMS)

@@ -14,13 +14,13 @@ def test_each_answer_belongs_to_one_catalog(shop):
   """Items have another title and other members in every version."""
   contents = {}
 
-  def record(snapshot):
+  def record():
+    snapshot = shop.snapshot
     contents[snapshot.catalog_version] = {
       snapshot.ids[row]: snapshot.title(row) for row in snapshot.rows.tolist()
     }
 
-  record(shop.snapshot)
-  shop.before_swap = record
+  record()
   answers, errors, stop = [], [], threading.Event()
 
   def request(history):
@@ -41,8 +41,11 @@ def test_each_answer_belongs_to_one_catalog(shop):
   for i in range(_NUM_CHANGES):
     new = NewItem(f'n{i}', 'New', vector=VECTORS[i % NUM_ITEMS])
     shop.add_items([new])
+    record()
     shop.update_titles({'i100': f'Title {i}'})
+    record()
     shop.remove_items([f'n{i}', *(['i113'] if not i else [])])
+    record()
     # Each version answers some requests.
     num_answers = len(answers)
     while len(answers) < num_answers + 4 and not errors:

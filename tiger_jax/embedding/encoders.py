@@ -15,6 +15,9 @@ from tiger_jax.embedding.text import item_sentences
 from tiger_jax.errors import NumbersError, UsageError
 from tiger_jax.storage.fingerprints import file_digests
 
+# The encoder that loads the text model of the config.
+USES_TEXT_MODEL = 'sentence-transformers'
+
 
 def embed_items(
   config: EmbeddingConfig, items: Items
@@ -28,7 +31,7 @@ def embed_items(
     NumbersError: A vector is not finite.
   """
   encode = {
-    'sentence-transformers': _sentence_transformers,
+    USES_TEXT_MODEL: _sentence_transformers,
     'tfidf-svd': _tfidf_svd,
     'precomputed': load_vectors,
   }[config.encoder]
@@ -61,7 +64,7 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
 def can_encode_new_text(config: EmbeddingConfig, items: Items | None) -> bool:
   """Returns whether `text_encoder` has an encoder."""
   return {
-    'sentence-transformers': bool(config.model),
+    USES_TEXT_MODEL: bool(config.model),
     'tfidf-svd': items is not None,
     'precomputed': False,
   }[config.encoder]
@@ -82,12 +85,9 @@ def text_encoder(
       model cannot be loaded.
   """
   if not can_encode_new_text(config, items):
-    reason = f'the encoder {config.encoder!r} of this run'
-    if not config.model:
-      reason = 'a bundle of a run with a local text model'
     raise UsageError(
-      f'{reason} cannot encode the text of new items: pass the vector of each '
-      'item as vector='
+      f'the encoder {config.encoder!r} of this run cannot encode the text of '
+      'new items: pass the vector of each item as vector='
     )
   if config.encoder == 'tfidf-svd':
     assert items is not None

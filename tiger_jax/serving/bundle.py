@@ -16,7 +16,6 @@ It has no histories and no user ids.
 """
 
 from collections.abc import Collection
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,10 @@ from jaxtyping import Int
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.config import Config
-from tiger_jax.config.config_dict import holds_path
-from tiger_jax.config.recorded import parse_recorded
+from tiger_jax.data import item_text
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
-from tiger_jax.errors import DataError
+from tiger_jax.embedding.encoders import USES_TEXT_MODEL
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.inputs import Inputs
@@ -39,7 +37,13 @@ from tiger_jax.runtime import sharding
 from tiger_jax.runtime.environment import environment
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.serving import bundle_files, model_card, one_process
+from tiger_jax.serving import (
+  arguments,
+  bundle_config,
+  bundle_files,
+  model_card,
+  one_process,
+)
 from tiger_jax.serving.bundle_files import damage
 from tiger_jax.serving.model import Model, named_arrays
 from tiger_jax.serving.snapshot import Snapshot
@@ -50,10 +54,12 @@ TOKENIZER = 'tokenizer.safetensors'
 VECTORS, TRANSITIONS = 'item_vectors.safetensors', 'transitions.safetensors'
 _REQUIRED = (CONFIG, ITEMS, PARAMS, CATALOG)
 _OPTIONAL = (TOKENIZER, VECTORS, TRANSITIONS)
+FILES = (CARD, bundle_files.MANIFEST, *_REQUIRED, *_OPTIONAL)
 # The results of the run that a bundle keeps.
 _RESULTS = ('dataset', 'embedding', 'metrics', 'baselines', 'environment')
 # The origin of the IDs, without the folders of other shops.
 _PROVENANCE = ('quantizer', 'embedding')
+_MAX_TITLE = 1024
 
 
 def save(snapshot: Snapshot, folder: Path, license_name: str | None) -> None:
@@ -71,7 +77,7 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
   config = {
     'name': session.inputs.dataset.name,
     'model_version': model.version,
-    'config': _public(dataclasses.asdict(session.config)),
+    'config': bundle_config.recorded(session.config),
     'semantic_ids': {
       'level_sizes': ids.level_sizes,
       'num_meaning_levels': ids.num_meaning_levels,
@@ -94,7 +100,11 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
   if (transitions := model.transitions) is not None:
     arrays[TRANSITIONS] = transitions._asdict()
   items = (
-    {'id': item, 'title': title, 'popularity': int(count)}
+    {
+      'id': item,
+      'title': item_text.plain(title)[:_MAX_TITLE],
+      'popularity': int(count),
+    }
     for item, title, count in zip(
       snapshot.ids, snapshot.titles, snapshot.counts, strict=True
     )
@@ -111,18 +121,25 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
   }
 
 
-def load(folder: Path) -> Snapshot:
+def load(folder: Path, text_model: str | None = None) -> Snapshot:
   """Loads a bundle, see `Recommender.from_bundle`."""
+  if text_model is not None:
+    text_model = arguments.text(text_model, 'text_model')
   files = bundle_files.read(folder, (*_REQUIRED, *_OPTIONAL))
   _require_files(folder, files, _REQUIRED)
   with damage(folder / CONFIG):
     values = json.loads(files[CONFIG])
-    config = _config(values['config'])
+    config = bundle_config.parse(values['config'])
     name = values['name']
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not item_text.is_unicode(name):
       raise ValueError('the name is not text')
     # Raises an error if a value for the model card is missing.
     model_card.write(values, 0, '', None)
+  if text_model is not None and config.embedding.encoder != USES_TEXT_MODEL:
+    raise UsageError(
+      f'text_model has no effect, because the item vectors of {folder} come '
+      f'from {config.embedding.encoder}: leave it out'
+    )
   with damage(folder / ITEMS):
     item_ids, titles, counts = _items(files[ITEMS])
   with damage(folder / CATALOG):
@@ -165,6 +182,7 @@ def load(folder: Path) -> Snapshot:
     lambda: vectors,
     lambda: tokenizer,
     lambda: values['results'],
+    text_model,
   )
   return Snapshot(
     model, 1, item_ids, titles, counts, None, model.retriever(catalog)
@@ -183,36 +201,6 @@ def _require_files(
       )
 
 
-def _public(values: dict[str, Any], section: str = '') -> dict[str, Any]:
-  """Returns a config without the paths of the machine of the run."""
-  public = {}
-  for name, value in values.items():
-    field = f'{section}.{name}'.lstrip('.')
-    if isinstance(value, dict):
-      public[name] = _public(value, field)
-    else:
-      public[name] = type(value)() if holds_path(field, value) else value
-  return public
-
-
-def _config(values: dict[str, Any]) -> Config:
-  """Parses the config of a bundle.
-
-  Raises:
-    ValueError: A field holds a path or a URL. The encoder of new items would
-      otherwise read a folder that the author of the bundle chose.
-    UsageError: A field is unknown or wrong.
-  """
-  config = parse_recorded(values)
-  if dataclasses.asdict(config) != _public(dataclasses.asdict(config)) or (
-    ':' in config.embedding.model or '\\' in config.embedding.model
-  ):
-    raise ValueError('the config has a path or a URL')
-  if not registry.entry(config.model).is_generative:
-    raise ValueError(f'{config.model.name} does not generate Semantic IDs')
-  return config
-
-
 def _items(
   data: bytes,
 ) -> tuple[tuple[str, ...], tuple[str, ...], Int[np.ndarray, ' rows']]:
@@ -221,6 +209,12 @@ def _items(
   for item in items:
     if not (isinstance(item['id'], str) and isinstance(item['title'], str)):
       raise ValueError('an id or a title is not text')
+    if not item_text.is_clean(item['id']):
+      raise ValueError('an id is empty, or has control or invalid characters')
+    if item['title'] and not item_text.is_clean(item['title']):
+      raise ValueError('a title has control or invalid characters')
+    if len(item['title']) > _MAX_TITLE:
+      raise ValueError(f'a title is longer than {_MAX_TITLE} characters')
     count = item['popularity']
     if type(count) is not int or not 0 <= count < 2**40:
       raise ValueError('the popularity of an item is not a number of events')

@@ -93,12 +93,18 @@ def update_titles(snapshot: Snapshot, titles: Any) -> Snapshot:
 
 
 def _changed(snapshot: Snapshot, catalog: Catalog, **fields: Any) -> Snapshot:
-  return dataclasses.replace(
+  changed = dataclasses.replace(
     snapshot,
     catalog_version=snapshot.catalog_version + 1,
     retriever=snapshot.retriever.with_catalog(catalog),
     **fields,
   )
+  # The look-up tables stay if what they are made from stays.
+  if 'ids' not in fields:
+    changed.__dict__['known'] = snapshot.known
+  if 'titles' not in fields:
+    changed.__dict__['searchable'] = snapshot.searchable
+  return changed
 
 
 def _with_codes(catalog: Catalog, codes: Int[np.ndarray, 'n l']) -> Catalog:

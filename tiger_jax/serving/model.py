@@ -13,8 +13,13 @@ from jaxtyping import Float
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data.dataset import Dataset, Items
-from tiger_jax.embedding.encoders import can_encode_new_text, text_encoder
+from tiger_jax.embedding.encoders import (
+  USES_TEXT_MODEL,
+  can_encode_new_text,
+  text_encoder,
+)
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, split_users
@@ -25,6 +30,7 @@ from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.serving import one_process
+from tiger_jax.serving.arguments import shown
 from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.options import Options
 
@@ -43,6 +49,8 @@ class Model:
       if there are none.
     read_tokenizer: A function that returns the tokenizer, or None.
     read_results: A function that returns the content of `results.json`.
+    text_model: The text model that the user of a bundle named; None if the
+      model was loaded from a run, or the user named none.
   """
 
   session: Session
@@ -51,6 +59,7 @@ class Model:
   read_vectors: Callable[[], Vectors | None] = lambda: None
   read_tokenizer: Callable[[], Tokenizer | None] = lambda: None
   read_results: Callable[[], dict[str, Any]] = lambda: {}
+  text_model: str | None = None
 
   @functools.cached_property
   def version(self) -> str:
@@ -90,12 +99,28 @@ class Model:
     Raises:
       UsageError: The run's encoder cannot encode new text, or is not installed.
     """
-    return text_encoder(self.session.config.embedding, self._items)
+    recorded = self.session.config.embedding
+    if recorded.encoder == USES_TEXT_MODEL and not self._embedding.model:
+      name = shown(recorded.model or 'FOLDER')
+      raise UsageError(
+        'a bundle does not choose the text model that is loaded: load the '
+        f'bundle with from_bundle(folder, text_model={name}), or pass the '
+        'vector of each item as vector='
+      )
+    return text_encoder(self._embedding, self._items)
 
   @property
   def can_encode_text(self) -> bool:
     """Whether `encode` has an encoder."""
-    return can_encode_new_text(self.session.config.embedding, self._items)
+    return can_encode_new_text(self._embedding, self._items)
+
+  @property
+  def _embedding(self) -> EmbeddingConfig:
+    """The config of the encoder. A bundle's own text model is never loaded."""
+    recorded = self.session.config.embedding
+    if self.dataset is not None:
+      return recorded
+    return dataclasses.replace(recorded, model=self.text_model or '')
 
   @property
   def _items(self) -> Items | None:
@@ -165,8 +190,8 @@ class Mixtures:
 
     Raises:
       UsageError: `transition_kappa` is set without a `transition_weight`, or
-        there are no transitions.
-      DataError: The training data have no transitions.
+        `transition_weight` is set and there are no transitions.
+      DataError: The run sets a weight, and there are no transitions.
     """
     config = self._session.config.evaluation
     weight, kappa = options.transition_weight, options.transition_kappa
@@ -182,7 +207,16 @@ class Mixtures:
     gate = Gate.from_config(config)
     if gate is None:
       return None
-    mixture = Mixture.of(self.transitions, gate)
+    try:
+      transitions = self.transitions
+    except DataError as error:
+      if weight is None:  # The weight of the run.
+        raise
+      raise UsageError(
+        f'transition_weight is {weight:g}, but the model has no transitions of '
+        'training data: leave it out, or set it to 0'
+      ) from error
+    mixture = Mixture.of(transitions, gate)
     return sharding.replicate(self._session.mesh, mixture)
 
   @property

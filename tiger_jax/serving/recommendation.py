@@ -36,6 +36,13 @@ class Recommendation(NamedTuple):
 class RecommendationList(list[Recommendation]):
   """A list of recommendations, best first.
 
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> items = shop.recommend([], k=2)
+    >>> len(items), items.fallback, items.catalog_version
+    (2, 'popular', 1)
+
   Attributes:
     unknown: The ids of the history that the catalog never had, if
       `strict=False` was set. They were ignored.
@@ -55,6 +62,13 @@ class RecommendationList(list[Recommendation]):
 class Item(NamedTuple):
   """An item of the catalog.
 
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> item = shop.item('P0012')
+    >>> shop.item_of(item.semantic_id) == item.item_id
+    True
+
   Attributes:
     item_id: The id of the item in the shop.
     title: The display title.
@@ -68,6 +82,13 @@ class Item(NamedTuple):
 
 class SimilarItem(NamedTuple):
   """An item that is similar to another one.
+
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> first, second = shop.similar_items('P0012', k=2)
+    >>> first.num_shared >= second.num_shared
+    True
 
   Attributes:
     item_id: The id of the item in the shop.

@@ -9,13 +9,13 @@ from tiger_jax.config.config_dict import as_path
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.recommenders.session import Session
 from tiger_jax.serving import (
-  arguments,
   browse,
   bundle,
   changes,
   hub,
   one_process,
   run,
+  search,
 )
 from tiger_jax.serving.model import Model
 from tiger_jax.serving.options import Options
@@ -25,7 +25,6 @@ from tiger_jax.serving.recommendation import (
   RecommendationList,
   SimilarItem,
 )
-from tiger_jax.serving.search import recommend_rows
 from tiger_jax.serving.snapshot import Snapshot
 
 _DEFAULTS = Options()
@@ -46,10 +45,6 @@ class Recommender:
     3
     >>> shop.recommend(['P0012', 'lamp'], strict=False).unknown
     ('lamp',)
-
-  Attributes:
-    before_swap: A function that is called with the new snapshot of the catalog
-      before requests read it, for example to compile its programs.
   """
 
   def __init__(self, session: Session, params: Any):
@@ -68,7 +63,6 @@ class Recommender:
   def _start(self, snapshot: Snapshot) -> None:
     one_process.claim()
     snapshot.prepare()
-    self.before_swap: Callable[[Snapshot], Any] = lambda snapshot: None
     self._snapshot = snapshot
     self._lock = threading.Lock()
 
@@ -93,18 +87,41 @@ class Recommender:
     return cls._of(Snapshot.of(run.load(as_path(workdir, 'workdir'))))
 
   @classmethod
-  def from_bundle(cls, folder: str | Path) -> 'Recommender':
+  def from_bundle(
+    cls, folder: str | Path, text_model: str | None = None
+  ) -> 'Recommender':
     """Loads a model from a folder that `save_bundle` wrote.
 
     The workdir of the run is not needed. Each file is compared with its sha256
     before it is used. No file of the folder is executed.
 
+    A bundle does not choose which text model is loaded. If the run used one,
+    pass it as `text_model`, by its name on the Hub or its folder. Without it,
+    `add_items` needs vectors.
+
     Raises:
       DataError: A file is missing, damaged or a link, or another version wrote
         the bundle. The message names the file.
+      UsageError: The vectors of the run do not come from a text model.
     """
     one_process.check()
-    return cls._of(bundle.load(as_path(folder, 'folder')))
+    return cls._of(bundle.load(as_path(folder, 'folder'), text_model))
+
+  @classmethod
+  def from_hub(
+    cls, repo: str, revision: str | None = None, text_model: str | None = None
+  ) -> 'Recommender':
+    """Loads a model that `push_to_hub` uploaded to the Hugging Face Hub.
+
+    It needs the library `huggingface_hub`, and uses its login and its cache.
+    The `revision` is a branch, a tag or a commit.
+
+    Raises:
+      DataError: A file is missing or damaged, see `from_bundle`.
+      UsageError: The library is not installed, or the download failed.
+    """
+    one_process.check()
+    return cls._of(hub.load(repo, revision, text_model))
 
   @property
   def snapshot(self) -> Snapshot:
@@ -159,12 +176,7 @@ class Recommender:
       UsageError: An id is unknown, or an argument has a wrong type or is out of
         range. For an unknown id, the message suggests up to three similar ids.
     """
-    snapshot = self._snapshot
-    strict = arguments.switch(strict, 'strict')
-    rows, unknown = snapshot.history(history, 'history', strict)
-    (items,) = recommend_rows(snapshot, [rows], k, options)
-    items.unknown = unknown
-    return items
+    return search.recommend(self._snapshot, history, k, options, strict)
 
   def recommend_batch(
     self,
@@ -175,25 +187,13 @@ class Recommender:
   ) -> list[RecommendationList]:
     """Returns items for several histories, see `recommend`.
 
-    The lists are those that `recommend` returns, except that the scores may
-    differ by the rounding errors of float32.
+    The lists are those of `recommend`, up to float32 rounding of the scores.
 
     Raises:
       UsageError: An id is unknown, or an argument has a wrong type or is out of
         range. The message names the history.
     """
-    snapshot = self._snapshot
-    strict = arguments.switch(strict, 'strict')
-    parsed = [
-      snapshot.history(history, f'histories[{place}]', strict)
-      for place, history in enumerate(
-        arguments.listed(histories, 'histories', 'histories')
-      )
-    ]
-    lists = recommend_rows(snapshot, [rows for rows, _ in parsed], k, options)
-    for items, (_, unknown) in zip(lists, parsed, strict=True):
-      items.unknown = unknown
-    return lists
+    return search.recommend_batch(self._snapshot, histories, k, options, strict)
 
   def recommend_users(
     self, users: Iterable[Any], k: int = 10, options: Options = _DEFAULTS
@@ -209,7 +209,7 @@ class Recommender:
     """
     snapshot = self._snapshot
     rows, histories = snapshot.user_histories(users)
-    return recommend_rows(snapshot, histories, k, options, rows)
+    return search.recommend_rows(snapshot, histories, k, options, rows)
 
   def semantic_id(self, item: Any) -> tuple[int, ...]:
     """Returns the Semantic ID of an item.
@@ -237,7 +237,7 @@ class Recommender:
     return snapshot.item(snapshot.row(item))
 
   def similar_items(self, item: Any, k: int = 10) -> list[SimilarItem]:
-    """Returns the k items that are most similar to an item, best first.
+    """Returns the k most similar items of an item, best first; none for k=0.
 
     The items that share the longest prefix of the Semantic ID come first. The
     cosine similarity of the item vectors orders the items that share prefixes
@@ -253,7 +253,8 @@ class Recommender:
 
     An item matches if each word of the text is the beginning of a word of its
     title, or if its id begins with the text. Upper and lower case are the same.
-    Items whose id matches come first, then the most popular items.
+    Items whose id matches come first, then the most popular items. An empty
+    text matches no item.
 
     Raises:
       UsageError: An argument has a wrong type or is out of range.
@@ -267,9 +268,9 @@ class Recommender:
     change. The programs are compiled again only if the catalog has no spare
     capacity. New items have no transitions and no popularity.
 
-    An item needs a vector, unless the vectors of the run come from
-    `sentence-transformers`, which encodes its text. The id of a removed item
-    may be used again.
+    An item needs a vector, unless the encoder of the run can encode its text. A
+    bundle needs a `text_model` for that, see `from_bundle`. The id of a removed
+    item may be used again.
 
     Raises:
       UsageError: An id exists already or is repeated, a title is missing, a
@@ -282,7 +283,7 @@ class Recommender:
   def remove_items(self, ids: Iterable[Any]) -> None:
     """Removes items, so that they are not recommended.
 
-    Histories may still contain them.
+    Histories may still contain them. Look-ups such as `item` raise an error.
 
     Raises:
       UsageError: An item is unknown or was removed before, or no item would be
@@ -345,6 +346,5 @@ class Recommender:
       new = change(old)
       if new is not old:
         new.prepare()
-        self.before_swap(new)
         self._snapshot = new
       return old, new

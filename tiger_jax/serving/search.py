@@ -1,6 +1,6 @@
 """Recommends for histories of item rows, in batches that fit into memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 import zlib
 
@@ -22,6 +22,43 @@ from tiger_jax.serving.snapshot import Snapshot
 # The number of histories in a search is padded to one of these sizes.
 BATCHES = (1, 8, 32, 128)
 POPULAR = 'popular'
+
+
+def recommend(
+  snapshot: Snapshot, history: Any, k: Any, options: Any, strict: Any
+) -> RecommendationList:
+  """Returns the items for one history, see `Recommender.recommend`."""
+  requests = {'history': history}
+  return _recommend(snapshot, requests, k, options, strict)[0]
+
+
+def recommend_batch(
+  snapshot: Snapshot, histories: Any, k: Any, options: Any, strict: Any
+) -> list[RecommendationList]:
+  """Returns the items for histories, see `Recommender.recommend_batch`."""
+  requests = {
+    f'histories[{place}]': history
+    for place, history in enumerate(
+      arguments.listed(histories, 'histories', 'histories')
+    )
+  }
+  return _recommend(snapshot, requests, k, options, strict)
+
+
+def _recommend(
+  snapshot: Snapshot,
+  requests: Mapping[str, Any],
+  k: Any,
+  options: Any,
+  strict: Any,
+) -> list[RecommendationList]:
+  """Returns the items for histories, by their names for error messages."""
+  strict = arguments.switch(strict, 'strict')
+  parsed = [snapshot.history(x, where, strict) for where, x in requests.items()]
+  lists = recommend_rows(snapshot, [rows for rows, _ in parsed], k, options)
+  for items, (_, unknown) in zip(lists, parsed, strict=True):
+    items.unknown = unknown
+  return lists
 
 
 def recommend_rows(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 
 from jaxtyping import Bool, Float, Int
 import numpy as np
@@ -15,9 +14,7 @@ from tiger_jax.serving.known_ids import KnownIds
 from tiger_jax.serving.model import Model
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import Item
-
-# The characters between the words of a title.
-_NO_WORD = re.compile(r'[\W_]+')
+from tiger_jax.serving.text_index import ItemText
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,7 +71,7 @@ class Snapshot:
   def prepare(self) -> None:
     """Computes the look-up tables, so that the first request need not."""
     self.known.unknown([''])
-    _ = self.model.version, self.is_listed, self.codes
+    _ = self.model.version, self.is_listed, self.codes, self.searchable
 
   @property
   def catalog(self) -> Catalog:
@@ -109,11 +106,9 @@ class Snapshot:
     return listed
 
   @functools.cached_property
-  def searchable(self) -> tuple[str, ...]:
-    """The title of each row in lower case, with a space before each word."""
-    return tuple(
-      ' ' + _NO_WORD.sub(' ', title.casefold()) for title in self.titles
-    )
+  def searchable(self) -> ItemText:
+    """The ids and the titles of all rows, for searches."""
+    return ItemText(self.ids, self.titles, self.counts)
 
   def with_options(self, options: Options) -> TigerRetriever:
     """Returns the retriever with the mixture that the options choose."""
