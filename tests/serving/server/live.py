@@ -68,7 +68,8 @@ class Live:
       response = connection.getresponse()
       content = response.read().decode()
     fields = {k.lower(): v for k, v in response.getheaders()}
-    if fields.get('content-type') == 'application/json':
+    # The response to HEAD has no content.
+    if content and fields.get('content-type') == 'application/json':
       content = json.loads(content)
     return Reply(response.status, content, fields)
 
