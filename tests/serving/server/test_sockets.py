@@ -89,6 +89,9 @@ def test_headers_that_take_too_long_are_refused(server, impatient):
     answer = read(client)
   assert (status(answer), code(answer)) == (408, 'slow_client')
   with server.connect() as client:
+    client.sendall(b'PO')
+    assert code(read(client)) == 'slow_client'
+  with server.connect() as client:
     assert read(client) == b''  # Nothing was sent, so nothing is answered.
   works(server)
 

@@ -44,7 +44,7 @@ class Protocol(HttpToolsProtocol):
     self.access_log = False  # It would contain ids; `Gate` has its own.
     self._metrics = metrics
     self._is_refused = False
-    self._is_in_headers = True
+    self._is_in_headers = False
     # The bytes of the headers that are parsed, and of the pieces of data that
     # have nothing but headers. A single long header is parsed only at its end.
     self._num_parsed = self._num_received = 0
@@ -116,7 +116,7 @@ class Protocol(HttpToolsProtocol):
 
   def _expire(self) -> None:
     self._header_timer = None
-    if self._num_parsed or self._num_received:
+    if self._is_in_headers:
       self._refuse(Failure('slow_client', 'the headers took too long'))
     else:
       self.transport.close()
