@@ -217,7 +217,7 @@ class Gate:
     async def again() -> dict[str, Any]:
       return message
 
-    async def mark(message: dict[str, Any]) -> None:
+    async def mark(message: Any) -> None:
       nonlocal is_answered
       is_answered = True
       await send(message)
