@@ -7,6 +7,8 @@ machine. Requests are sent at times drawn beforehand (a Poisson process), and
 latency is counted from these times. `late` is the 99th percentile of the time
 between the scheduled time and the sending of a request, in milliseconds: it
 belongs to the load generator and is part of the latency.
+
+The command exits with 1 if a figure misses its target, and names the figure.
 """
 
 import argparse
@@ -43,6 +45,23 @@ class Sample(NamedTuple):
   done: float
   status: int
   answer: str
+
+
+class Targets:
+  """Compares figures with their targets.
+
+  Attributes:
+    missed: A line for each figure that misses its target.
+  """
+
+  def __init__(self):
+    """Starts without figures."""
+    self.missed: list[str] = []
+
+  def check(self, figure: str, value: float, most: float) -> None:
+    """Compares a figure with the largest value that its target allows."""
+    if not value <= most:  # A figure that is not a number misses its target.
+      self.missed.append(f'{figure}: {value:.3g}, the target is {most:g}')
 
 
 def load(
@@ -110,7 +129,11 @@ def capacity(server: Server, bodies: list[str], seconds: float) -> float:
 
 
 def measure_latency(
-  server: Server, bodies: list[str], seconds: float, alone: float
+  server: Server,
+  bodies: list[str],
+  seconds: float,
+  alone: float,
+  targets: Targets,
 ) -> tuple[list[list[str]], float]:
   """Returns a row for each load, and the capacity.
 
@@ -119,6 +142,7 @@ def measure_latency(
     bodies: The requests.
     seconds: The length of each load.
     alone: The capacity without batches.
+    targets: Gets the figures.
   """
   load(server, bodies, 2, 0, connections=48)  # Warms the server up.
   top = capacity(server, bodies, seconds)
@@ -128,15 +152,24 @@ def measure_latency(
   ]
   for share in (0.5, 0.9, 4):
     samples = load(server, bodies, seconds, share * top)
-    rows.append([f'{share:.0%} of the capacity', *summary(samples, seconds)])
+    name = f'{share:.0%} of the capacity'
+    rows.append([name, *summary(samples, seconds)])
+    failed = sum(x.status not in (200, 429) for x in samples)
+    targets.check(f'requests that failed or were lost at {name}', failed, 0)
   p99 = [float(row[4]) for row in rows[3:]]
   print(f'batches: {top / alone:.1f} times the requests per second')
   print(f'p99 at 4 times the capacity: {p99[1] / p99[0]:.2f} times that at 90%')
+  targets.check('p99 at 4 times the capacity to p99 at 90%', p99[1] / p99[0], 2)
   return rows, top
 
 
 def measure_changes(
-  server: Server, bodies: list[str], rate: float, num_swaps: int, num_loads: int
+  server: Server,
+  bodies: list[str],
+  rate: float,
+  num_swaps: int,
+  num_loads: int,
+  targets: Targets,
 ) -> list[str]:
   """Changes the catalog and the model under load, and returns the findings."""
   rng = np.random.default_rng(0)
@@ -181,17 +214,25 @@ def measure_changes(
       answer = json.loads(x.answer)
       items = {item['item_id'] for item in answer['items']}
       mixed += not items <= catalogs[answer['catalog']]
+  targets.check('requests that failed during changes', failed, 0)
+  targets.check('answers with items of another catalog', mixed, 0)
+  targets.check('memory after the changes', memory[1] / memory[0], 1.05)
   return [
     f'{num_swaps} changes of the catalog and {num_loads} of the model at '
     f'{rate:.0f} requests/s: {failed} of {len(samples)} requests failed, '
     f'{mixed} answers had items of another catalog; memory '
     f'{memory[0]:.0f} MiB before and {memory[1]:.0f} MiB after',
-    _measure_additions(server, bodies, rate, rng, dim),
+    _measure_additions(server, bodies, rate, rng, dim, targets),
   ]
 
 
 def _measure_additions(
-  server: Server, bodies: list[str], rate: float, rng: Any, dim: int
+  server: Server,
+  bodies: list[str],
+  rate: float,
+  rng: Any,
+  dim: int,
+  targets: Targets,
 ) -> str:
   quiet = load(server, bodies, 5, rate)
   items = [new_item(f'added-{i}', rng, dim) for i in range(1000)]
@@ -218,6 +259,9 @@ def _measure_additions(
     1e3 * np.percentile([x.done - x.scheduled for x in part], 99)
     for part in (quiet, busy)
   ]
+  targets.check('seconds to add 1,000 items', seconds[0], 1)
+  targets.check('new items that are not reached', len(items) - reached, 0)
+  targets.check('p99 while items are added', p99[1] / p99[0], 1.2)
   return (
     f'1,000 new items: {seconds[0]:.2f} s; {reached} of 1,000 are reached; p99 '
     f'of other requests {p99[0]:.1f} ms before and {p99[1]:.1f} ms meanwhile'
@@ -241,8 +285,8 @@ def _catalog(workdir: Path) -> tuple[int, tuple[str, ...]]:
   return vectors.shape[1], data.items.ids
 
 
-def main() -> None:
-  """Prints the tables."""
+def main() -> int:
+  """Prints the tables; returns 1 if a figure misses its target."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -257,19 +301,25 @@ def main() -> None:
     json.dumps({'history': rng.choices(known, k=rng.randint(2, 10)), 'k': _K})
     for _ in range(2000)
   ]
+  targets = Targets()
   with running(options.workdir, max_batch=1) as server:
     alone = capacity(server, bodies, seconds)
   with running(options.workdir) as server:
     print(f'from the start to the first answer: {server.start_seconds:.1f} s')
-    rows, top = measure_latency(server, bodies, seconds, alone)
+    targets.check('seconds to the first answer', server.start_seconds, 10)
+    rows, top = measure_latency(server, bodies, seconds, alone, targets)
     header = [
       'load', 'sent/s', 'served/s', 'p50, ms', 'p99, ms', '429',
       'other errors', 'lost', 'late, ms',
     ]  # fmt: skip
     print(measuring.table(header, rows), flush=True)
-    print(
-      *measure_changes(server, bodies, top / 2, num_swaps, num_loads), sep='\n'
+    findings = measure_changes(
+      server, bodies, top / 2, num_swaps, num_loads, targets
     )
+    print(*findings, sep='\n')
+  for line in targets.missed:
+    print(f'missed: {line}')
+  return bool(targets.missed)
 
 
 if __name__ == '__main__':

@@ -100,3 +100,12 @@ def test_a_row_counts_what_was_not_served():
   assert row[:2] == ['2', '1']
   assert row[2] == '20.0'
   assert row[4:7] == ['20.0%', '1', '1']
+
+
+def test_each_missed_target_is_named():
+  targets = serving.Targets()
+  for figure, value in (('good', 2), ('large', 2.5), ('missing', np.nan)):
+    targets.check(figure, value, 2)
+  assert targets.missed == [
+    'large: 2.5, the target is 2', 'missing: nan, the target is 2',
+  ]  # fmt: skip

@@ -44,7 +44,7 @@ def _shop(running_shop):
   for body in running_shop.requests:
     schemas.parse(schemas.RecommendBody, json.dumps(body).encode())
   for body in running_shop.additions:
-    schemas.parse(schemas.NewItemBody, json.dumps(body).encode())
+    schemas.parse(schemas.DescribedItemBody, json.dumps(body).encode())
 
 
 @pytest.fixture(name='open_page')

@@ -50,6 +50,7 @@ class Shop(ThreadingHTTPServer):
 
   Attributes:
     items: Maps item ids to titles and codes.
+    removed: The same for items that may only be in histories.
     model, catalog, demo: What `GET /v1/model` says.
     failures: Answers to the next requests for recommendations, as triples of
       status, headers and body, before the usual answers.
@@ -68,7 +69,7 @@ class Shop(ThreadingHTTPServer):
 
   def reset(self):
     """Restores the first catalog and forgets all requests."""
-    self.items = make_items()
+    self.items, self.removed = make_items(), {}
     self.model, self.catalog, self.demo = '3f9ac1d2', 1, True
     self.failures, self.gates = [], {}
     self.requests, self.additions = [], []
@@ -97,9 +98,10 @@ class Shop(ThreadingHTTPServer):
   def recommend(self, body):
     """Scores all items by the codes that they share with the history."""
     history, options = body['history'], body.get('options', {})
-    known = [x for x in history if x in self.items]
+    readable = self.items | self.removed
+    known = [x for x in history if x in readable]
     weights = {
-      x: math.exp(sum(shared(codes, self.items[y][1]) for y in known))
+      x: math.exp(sum(shared(codes, readable[y][1]) for y in known))
       for x, (_, codes) in self.items.items()
     }
     total = sum(weights.values())
@@ -120,7 +122,7 @@ class Shop(ThreadingHTTPServer):
         }
         for place, x in enumerate(ranked[: body['k']])
       ],
-      'unknown': [x for x in history if x not in self.items],
+      'unknown': [x for x in history if x not in readable],
       'fallback': None if known else 'popular',
     }
 
@@ -217,7 +219,10 @@ class Handler(BaseHTTPRequestHandler):
     headers = {
       'Content-Type': content_type,
       'Content-Length': str(len(data)),
-      'Content-Security-Policy': "default-src 'self'; frame-ancestors 'none'",
+      'Content-Security-Policy': (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'; object-src 'none'"
+      ),
       'X-Content-Type-Options': 'nosniff',
       **headers,
     }

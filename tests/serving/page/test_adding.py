@@ -40,7 +40,7 @@ def test_the_text_of_a_new_item_has_the_filled_columns(page, shop):
   add(page, ' N1 ', categories='Coffee > Kettles', description='  ')
   page.locator('#added .path').first.wait_for()
   add(page, 'N2')
-  page.locator('#tree .leaf', has_text='new').wait_for()
+  page.locator('#added-status', has_text='Added').wait_for()
   assert shop.additions[0] == {
     'id': 'N1',
     'title': TITLE,

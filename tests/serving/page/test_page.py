@@ -254,6 +254,22 @@ def test_a_late_answer_to_an_old_history_is_discarded(open_page, shop):
   assert shop.requests[-1]['history'] == ['P0000', 'P0004']
 
 
+def test_removed_items_stay_in_the_history(open_page, shop):
+  shop.removed['P0004'] = shop.items.pop('P0004')
+  page = open_page('#item=P0000&item=P0004&item=none')
+  wait_for(page, '1 unknown id ignored.')
+  marks = [
+    page.locator(f'#history .{kind}').nth(place).is_visible()
+    for kind in ('removed', 'unknown')
+    for place in range(3)
+  ]
+  assert marks == [False, True, False, False, False, True]
+  assert page.locator('#history .removed').nth(1).inner_text() == (
+    'removed from the catalog'
+  )
+  assert page.locator('#tree .leaf', has_text='P0004').count() == 0
+
+
 def test_unknown_items_are_named_and_ignored(open_page, shop):
   page = open_page('#item=gone&item=P0000')
   assert 'most likely to be next. 1 unknown id ignored.' in page.inner_text(

@@ -7,12 +7,14 @@ import pytest
 
 from tests.serving import conftest, shop
 from tests.serving.server import live
-from tiger_jax.config import TrainConfig
+from tiger_jax.config import EmbeddingConfig, TrainConfig
 
 DIM = shop.DIM
 # One length of histories, so that few programs are compiled.
 CONFIG = dataclasses.replace(
-  conftest.CONFIG, train=TrainConfig(length_buckets=(4,))
+  conftest.CONFIG,
+  embedding=EmbeddingConfig('precomputed', path='vectors.npy'),
+  train=TrainConfig(length_buckets=(4,)),
 )
 
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from typing import Any, NamedTuple
 
 from tiger_jax.serving.server import serve
@@ -85,6 +86,14 @@ class Live:
   def connect(self):
     """Opens a socket to the public port."""
     return socket.create_connection(('127.0.0.1', self.port), timeout=30)
+
+
+def until(condition):
+  """Waits until a condition is true."""
+  deadline = time.monotonic() + 30
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.005)
 
 
 @contextlib.contextmanager

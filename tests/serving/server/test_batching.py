@@ -58,7 +58,7 @@ def run(device, scenario, max_queued=10, max_batch=4, **options):
     finally:
       device.allow(100)
       await first
-      await asyncio.to_thread(lane.close)
+      await asyncio.to_thread(lane.close, LONG)
 
   asyncio.run(main())
 
@@ -136,10 +136,24 @@ def test_a_canceled_request_is_dropped(device):
     await asyncio.sleep(0)
     canceled.cancel()
     await asyncio.sleep(0)
+    assert lane.num_queued == 1
     device.allow(2)
     assert await other == 'k:other'
     assert [x for _, x in device.batches] == [['first'], ['other']]
     assert lane.num_queued == 0
+
+  run(device, scenario)
+
+
+def test_an_expired_request_frees_its_place(device):
+  async def scenario(lane, ask):
+    with pytest.raises(Failure, match='deadline'):
+      await ask('late', size=10, seconds=0.02)
+    assert lane.num_queued == 0
+    other = ask('in time', size=10)
+    await asyncio.sleep(0)
+    device.allow(2)
+    assert await other == 'k:in time'
 
   run(device, scenario)
 
@@ -161,7 +175,7 @@ def test_a_closed_lane_answers_what_waits(device):
   async def scenario(lane, ask):
     waiting = ask('waiting')
     await asyncio.sleep(0)
-    closing = asyncio.create_task(asyncio.to_thread(lane.close))
+    closing = asyncio.create_task(asyncio.to_thread(lane.close, LONG))
     while not lane._is_closed:
       await asyncio.sleep(0.001)
     with pytest.raises(Failure, match='stopping') as error:

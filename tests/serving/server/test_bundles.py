@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.serving.server import live
+from tiger_jax.serving.recommender import Recommender
 
 HISTORY = ['i101', 'i105']
 
@@ -51,6 +52,43 @@ def test_a_damaged_bundle_is_refused(server, root, name):
   assert server.recommend(HISTORY, 5).body == before
 
 
+def test_a_folder_with_links_is_refused(server, root):
+  """Links are refused even if they stay in the folder of models."""
+  (root / 'alias').symlink_to(root / 'good')
+  assert reload(server, 'alias').code == 'unknown_model'
+  folder = root / 'linked'
+  shutil.copytree(root / 'good', folder)
+  (folder / 'items.jsonl').unlink()
+  (folder / 'items.jsonl').symlink_to(root / 'good' / 'items.jsonl')
+  reply = reload(server, 'linked')
+  assert (reply.status, reply.code) == (409, 'conflict')
+  assert 'items.jsonl' in reply.body['message']
+
+
+def test_a_run_is_loaded(server, root, trained):
+  """The folder of a finished run, as the trainer left it."""
+  shutil.copytree(trained, root / 'run')
+  shutil.copytree(trained, root / 'damaged')
+  try:
+    for path in (root / 'damaged').rglob('*'):
+      if path.is_file() and path.stat().st_size:
+        path.write_bytes(path.read_bytes()[:-1] + b'?')
+    before = server.recommend(HISTORY, 5).body
+    reply = reload(server, 'damaged')
+    assert (reply.status, reply.code) == (409, 'conflict')
+    assert server.recommend(HISTORY, 5).body == before
+
+    reply = reload(server, 'run')
+    assert (reply.status, reply.body['name']) == (200, 'run')
+    expected = Recommender.from_workdir(trained).recommend(['A001', 'A002'], 5)
+    answer = server.recommend(['A001', 'A002'], 5).body
+    assert [x['item_id'] for x in answer['items']] == [
+      x.item_id for x in expected
+    ]
+  finally:
+    server.admin('POST', '/admin/rollback')
+
+
 def test_an_empty_folder_is_refused(server, root):
   (root / 'empty').mkdir()
   assert reload(server, 'empty').code == 'conflict'
@@ -67,7 +105,8 @@ def test_code_in_a_folder_is_never_run(server, root, monkeypatch):
   (folder / 'configs/quickstart.py').write_text(code)
   monkeypatch.chdir(folder)
   modules = set(sys.modules)
-  reload(server, 'hostile')
+  reply = reload(server, 'hostile')
+  assert (reply.status, reply.body['name']) == (200, 'hostile')
   assert server.recommend(HISTORY, 5).status == 200
   assert not canary.exists()
   files = (getattr(sys.modules[x], '__file__', None) for x in

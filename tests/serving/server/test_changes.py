@@ -1,5 +1,6 @@
 """Tests of changes of the catalog and the model while the server runs."""
 
+import concurrent.futures
 import dataclasses
 import gc
 import threading
@@ -7,9 +8,12 @@ import weakref
 
 import pytest
 
+from tests.serving import shop as shops
 from tests.serving.server import conftest, live
+from tiger_jax.config import EmbeddingConfig
 from tiger_jax.errors import CheckpointError
-from tiger_jax.serving.server import models
+from tiger_jax.serving.options import Options
+from tiger_jax.serving.server import edits, models
 
 HISTORY = ['i101', 'i105', 'i106']
 
@@ -74,27 +78,37 @@ def test_a_rollback_undoes_the_last_change_under_a_new_version(own):
 
 
 @pytest.mark.parametrize(
-  ('method', 'path', 'body'),
+  ('status', 'code', 'method', 'path', 'body'),
   [
-    ('POST', 'items', {'items': [new_item('i101')]}),
-    ('POST', 'items', {'items': [new_item('n1'), new_item('n1')]}),
-    ('POST', 'items', {'items': [new_item('n1') | {'vector': [1.0]}]}),
-    ('POST', 'items', {'items': [new_item('n1') | {'vector': None}]}),
-    ('POST', 'items', {'items': [new_item('n1', 1e300)]}),
-    ('DELETE', 'items', {'ids': ['none']}),
-    ('DELETE', 'items', {'ids': [f'i{100 + i}' for i in range(14)]}),
-    ('POST', 'titles', {'titles': {'none': 'Lamp'}}),
-    ('POST', 'reload', {'model': 'corrupt'}),
+    (409, 'conflict', 'POST', 'items', {'items': [new_item('i101')]}),
+    *(
+      (422, 'invalid_request', 'POST', 'items', {'items': items})
+      for items in (
+        [new_item('n1'), new_item('n1')],
+        [new_item('n1') | {'vector': [1.0]}],
+        [new_item('n1') | {'vector': None}],
+        [new_item('n1', 1e300)],
+        [new_item('n1', True)],
+      )
+    ),
+    (
+      422, 'invalid_request', 'DELETE', 'items',
+      {'ids': [f'i{100 + i}' for i in range(14)]},
+    ),
+    (404, 'unknown_item', 'DELETE', 'items', {'ids': ['i101', 'none']}),
+    (404, 'unknown_item', 'POST', 'titles', {'titles': {'none': 'Lamp'}}),
+    (409, 'conflict', 'POST', 'reload', {'model': 'corrupt'}),
   ],
-)
+)  # fmt: skip
 def test_an_impossible_change_changes_nothing(
-  server, root, monkeypatch, method, path, body
+  server, root, status, code, method, path, body
 ):
   (root / 'corrupt').mkdir(exist_ok=True)
   before = server.recommend(HISTORY, 5).body
   reply = server.admin(method, f'/admin/{path}', body)
-  assert (reply.status, reply.code) == (409, 'conflict')
+  assert (reply.status, reply.code) == (status, code)
   assert str(root) not in reply.body['message']
+  assert 'vector=' not in reply.body['message']
   assert server.recommend(HISTORY, 5).body == before
   assert server.ask('GET', '/readyz').status == 200
   assert 'outcome="refused"}' in server.ask('GET', '/metrics').body
@@ -161,6 +175,103 @@ def test_only_folders_of_the_root_are_loaded(
   assert not loaded
 
 
+def test_only_new_programs_are_warmed(own, root, make_shop, monkeypatch):
+  (root / 'other').mkdir(exist_ok=True)
+  other, check, searches = make_shop(1.5), models._check_search, []
+
+  def checked(served, *search):
+    searches.append(search)
+    check(served, *search)
+
+  monkeypatch.setattr(models, 'load', lambda folder: other)
+  monkeypatch.setattr(models, '_check_search', checked)
+  for method, path, body in (
+    ('POST', 'titles', {'titles': {'i101': 'Lamp'}}),
+    ('POST', 'items', {'items': [new_item('n1')]}),
+    ('DELETE', 'items', {'ids': ['i100']}),
+    ('POST', 'rollback', None),
+  ):
+    assert own.admin(method, f'/admin/{path}', body).status == 200
+    assert searches == [(Options(), 4, 1)]
+    searches.clear()
+  reply = own.admin('POST', '/admin/reload', {'model': 'other'})
+  assert reply.status == 200
+  assert searches == [
+    (options, 4, size)
+    for options in (Options(), Options(exclude_seen=True))
+    for size in (1, 8)
+  ]
+
+
+def test_a_catalog_that_has_grown_has_other_programs(shop):
+  old = shop.snapshot
+  catalog = old.catalog.grown(old.codes[:0], 2 * old.catalog.capacity)
+  retriever = old.retriever.with_catalog(catalog)
+  new = dataclasses.replace(old, retriever=retriever)
+  assert models._same_programs(old, dataclasses.replace(old))
+  assert not models._same_programs(old, new)
+
+
+def test_changes_wait_in_a_bounded_queue(own, monkeypatch):
+  release, entered = threading.Event(), threading.Event()
+  edit = edits.update_titles
+
+  def wait(shop, titles):
+    entered.set()
+    assert release.wait(60)
+    edit(shop, titles)
+
+  monkeypatch.setattr(edits, 'update_titles', wait)
+  size = own.state.settings.max_changes
+  with concurrent.futures.ThreadPoolExecutor(size) as pool:
+    titles = [f'Lamp {i}' for i in range(size)]
+    waiting = [
+      pool.submit(own.admin, 'POST', '/admin/titles', {'titles': {'i101': x}})
+      for x in titles
+    ]
+    try:
+      assert entered.wait(30)
+      live.until(lambda: own.state._num_changes == size)
+      reply = own.admin('POST', '/admin/rollback')
+      assert (reply.status, reply.code) == (429, 'queue_full')
+      assert reply.headers['retry-after'] == '1'
+      # Many changes that wait leave the threads of the look-ups free.
+      assert own.ask('GET', '/v1/items?q=item').status == 200
+    finally:
+      release.set()
+    versions = sorted(x.result().body['catalog'] for x in waiting)
+  assert versions == list(range(2, 2 + size))
+  assert own.admin('POST', '/admin/rollback').status == 200
+
+
+def test_a_request_moves_to_the_slow_lane_if_the_new_model_has_fewer_beams(
+  own, monkeypatch
+):
+  """The number of beams changes between the look-up and the search."""
+  fewer = dataclasses.replace(own.state.models.current, catalog=7)
+  monkeypatch.setattr(models.Served, 'num_beams', property(beams_of))
+  answer, used = own.state.fast._answer, []
+
+  def swap(key, requests):
+    own.state.models._current = fewer
+    return answer(key, requests)
+
+  monkeypatch.setattr(own.state.fast, '_answer', swap)
+  slow = own.state.slow._answer
+  monkeypatch.setattr(
+    own.state.slow, '_answer', lambda *x: used.append(x) or slow(*x)
+  )
+  reply = own.recommend(HISTORY, 5)
+  assert (len(ids_of(reply)), reply.body['catalog']) == (5, 7)
+  assert [key[1] for key, _ in used] == [5]
+  assert len(ids_of(own.recommend(HISTORY, 2))) == 2
+  assert len(used) == 1
+
+
+def beams_of(served):
+  return 3 if served.catalog == 7 else 10
+
+
 def test_each_answer_under_load_is_of_one_catalog(own):
   """Items come and go while threads ask. No answer mixes two catalogs."""
   catalogs = {1: {f'i{100 + i}' for i in range(14)}}
@@ -181,6 +292,8 @@ def test_each_answer_under_load_is_of_one_catalog(own):
     item = f'n{turn}'
     reply = own.admin('POST', '/admin/items', {'items': [new_item(item)]})
     catalogs[reply.body['catalog']] = catalogs[2 * turn + 1] | {item}
+    version = 2 * turn + 2
+    live.until(lambda x=version: failed or (answers and answers[-1][0] == x))
     reply = own.admin('DELETE', '/admin/items', {'ids': [f'i{100 + turn}']})
     before = catalogs[2 * turn + 2]
     catalogs[reply.body['catalog']] = before - {f'i{100 + turn}'}
@@ -207,13 +320,17 @@ def test_only_the_current_and_the_previous_model_stay_in_memory(
   assert [x() is not None for x in alive] == [False, False, True, True]
 
 
-def test_the_page_may_add_items_only_in_a_demo(shop, root):
+def test_the_page_may_add_items_only_in_a_demo(root):
+  encoder = EmbeddingConfig('tfidf-svd', dim=conftest.DIM)
+  config = dataclasses.replace(conftest.CONFIG, embedding=encoder)
+  shop = shops.make_shop(shops.make_model(config))
   settings = dataclasses.replace(live.SETTINGS, demo=True, admin_token=None)
   with live.serving(shop, root, settings) as server:
     assert server.ask('GET', '/v1/model').body['demo'] is True
-    # The shop has no encoder of text.
-    reply = server.ask('POST', '/v1/items', {'id': 'n1', 'title': 'Lamp'})
-    assert reply.code == 'conflict'
-    reply = server.ask('POST', '/v1/items', new_item('n1'))
-    assert ids_of(reply) == ['n1']
+    body = {'id': 'n1', 'title': 'Lamp', 'text': {'brand': 'Harbor'}}
+    assert ids_of(server.ask('POST', '/v1/items', body)) == ['n1']
     assert reaches(server, 'n1') == ['n1']
+    assert server.ask('POST', '/v1/items', body).code == 'conflict'
+    reply = server.ask('POST', '/v1/items', new_item('n2'))
+    assert reply.code == 'invalid_request'
+    assert 'vector' in reply.body['message']

@@ -114,9 +114,11 @@ def test_probes_and_metrics(server, admin):
     reply = server.ask('GET', path, admin=admin)
     assert (reply.status, reply.body) == (200, 'ok\n')
   server.recommend(HISTORY)
+  server.ask('GET', '/v1/items/i101')
   text = server.ask('GET', '/metrics', admin=admin).body
   for name in (
     'tiger_jax_requests_total{endpoint="/v1/recommend",status="200"}',
+    'tiger_jax_requests_total{endpoint="/v1/items/{item_id}",status="200"}',
     'tiger_jax_request_seconds_bucket{endpoint="/v1/recommend",le="0.001"}',
     'tiger_jax_queue_seconds_bucket{lane="fast",le="0.002"}',
     'tiger_jax_batch_histories_bucket{lane="fast",le="8.0"}',

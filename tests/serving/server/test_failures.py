@@ -11,6 +11,7 @@ from tiger_jax.serving.server import (
   admin,
   app,
   batching,
+  edits,
   failures,
   gate,
   models,
@@ -65,6 +66,7 @@ MANY = ['i101'] * 1001
     (413, 'too_large', ('POST', R, {'history': ['i101'] * 10**5})),
     (413, 'too_large', ('POST', R, b' ' * 10**6)),
     (413, 'too_large', ('POST', B, {'histories': [[]] * 9})),
+    (413, 'too_large', ('POST', B, {'histories': [[]] * 8, 'k': 501})),
     (413, 'too_large', ('POST', R, GOOD | {'options': {'deny': MANY}})),
     (413, 'too_large', ('POST', R, GOOD | {'options': {'allow': MANY}})),
     (422, 'invalid_request', ('POST', B, {'histories': []})),
@@ -96,6 +98,49 @@ def test_messages_name_the_field_but_not_its_value(server):
   reply = server.ask('POST', R, {'history': [['secret']], 'k': 'secret'})
   assert 'history.0' in reply.body['message'] and 'k: ' in reply.body['message']
   assert 'secret' not in reply.body['message']
+
+
+@pytest.mark.parametrize(
+  ('path', 'body', 'message'),
+  [
+    (R, {'history': [1] * 9}, 'history.0: Input should be a valid string'),
+    (
+      R,
+      {'history': [], 'options': {'deny': [1] * 9, 'allow': [1] * 9}},
+      'options.deny.0: Input should be a valid string; '
+      'options.allow.0: Input should be a valid string',
+    ),
+    (
+      B,
+      {'histories': [['i101', 1, 1], [1]]},
+      'histories.0.1: Input should be a valid string',
+    ),
+    (
+      R,
+      dict.fromkeys(map(str, range(6)), 1),
+      'the body: too many fields: send only k, strict, options, timeout_ms, '
+      'history',
+    ),
+  ],
+)
+def test_a_long_request_is_refused_at_its_first_error(
+  server, path, body, message
+):
+  reply = server.ask('POST', path, body)
+  assert (reply.status, reply.code) == (422, 'invalid_request')
+  assert reply.body['message'] == message
+
+
+def test_texts_are_refused_at_the_first_value_that_is_not_text():
+  texts = dict.fromkeys(map(str, range(6)), 1)
+  with pytest.raises(failures.Failure, match='^titles: each value must be'):
+    schemas.parse(schemas.TitlesBody, json.dumps({'titles': texts}).encode())
+
+
+def test_long_names_of_fields_are_cut(server):
+  reply = server.ask('POST', R, GOOD | {'x' * 2000: 1})
+  assert 'x' * 60 + ': ' in reply.body['message']
+  assert len(reply.body['message']) < 200
 
 
 @pytest.mark.parametrize('kind', ['text/plain', 'application/xml', ''])
@@ -146,19 +191,24 @@ def test_a_token_guards_the_public_port(shop, root):
     assert server.ask('GET', '/v1/model', headers=headers).status == 200
 
 
-def test_an_unexpected_error_says_nothing(server, monkeypatch):
+def test_an_unexpected_error_says_nothing(server, monkeypatch, caplog):
   def fail():
     raise RuntimeError('secret')
 
   monkeypatch.setattr(server.state, 'describe', fail)
+  monkeypatch.setattr(gate.log, 'propagate', True)
   reply = server.ask('GET', '/v1/model')
   assert (reply.status, reply.code) == (500, 'internal')
   assert 'secret' not in json.dumps(reply.body)
+  place = f'{__file__}:{fail.__code__.co_firstlineno + 1}'
+  live.until(lambda: f'RuntimeError at {place}' in caplog.messages)
+  assert 'secret' not in caplog.text
 
 
 def test_every_code_is_used():
   modules = (
-    admin, app, batching, failures, gate, models, protocol, schemas, state,
+    admin, app, batching, edits, failures, gate, models, protocol, schemas,
+    state,
   )  # fmt: skip
   source = ''.join(map(inspect.getsource, modules))
   for code in failures.STATUS:

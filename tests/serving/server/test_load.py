@@ -2,14 +2,16 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
+import http.client
 import json
 import logging
 import threading
-import time
 
 import pytest
 
 from tests.serving.server import live
+from tests.serving.server.live import until
 
 HISTORY = ['i101', 'i105']
 
@@ -39,13 +41,6 @@ def busy(server, monkeypatch):
       yield entered, release, sizes
     finally:
       release.set()
-
-
-def until(condition):
-  deadline = time.monotonic() + 30
-  while not condition():
-    assert time.monotonic() < deadline
-    time.sleep(0.005)
 
 
 def test_overload_gives_429_and_loses_nothing(server, pool, monkeypatch):
@@ -99,6 +94,19 @@ def test_slow_options_do_not_wait_for_the_fast_lane(server, pool, monkeypatch):
   assert first.result().status == 200
 
 
+def test_a_full_lane_refuses_no_request_of_the_other_lane(
+  server, pool, monkeypatch
+):
+  with busy(server, monkeypatch) as (entered, _, _):
+    futures = [pool.submit(server.recommend, HISTORY, 3)]
+    assert entered.wait(30)
+    futures += [pool.submit(server.recommend, HISTORY, 3) for _ in range(16)]
+    until(lambda: server.state.fast.is_full)
+    assert server.recommend(HISTORY, 3).code == 'queue_full'
+    assert server.recommend(HISTORY, 3, options={'exact': True}).status == 200
+  assert {x.result().status for x in futures} == {200}
+
+
 def test_a_request_of_a_client_that_goes_away_is_dropped(
   server, pool, monkeypatch
 ):
@@ -114,7 +122,7 @@ def test_a_request_of_a_client_that_goes_away_is_dropped(
     with server.connect() as client:
       client.sendall(head.encode() + body)
       until(lambda: lane.num_queued == 1)
-    until(lambda: lane._queue[0].future.done())
+    until(lambda: lane.num_queued == 0)
   assert first.result().status == 200
   until(lambda: lane.is_idle)
   assert sum(sizes) == 1
@@ -138,7 +146,7 @@ def test_the_log_holds_no_history(server, caplog):
   lines = [x.getMessage() for x in caplog.records]
   text = '\n'.join(lines)
   assert 'POST /v1/recommend 200' in text
-  assert 'GET /v1/items/{id} 200' in text
+  assert 'GET /v1/items/{item_id} 200' in text
   for private in ('i101', 'i105', 'i103', 'secret'):
     assert private not in text
 
@@ -158,11 +166,38 @@ def test_a_drain_answers_what_waits_and_refuses_the_rest(
       refused = server.recommend(HISTORY, 3)
       assert (refused.status, refused.code) == (503, 'draining')
       assert refused.headers['retry-after'] == '1'
-      assert server.ask('GET', '/readyz').code == 'draining'
-      assert server.ask('GET', '/livez').status == 200
+      for path in ('/readyz', '/', '/v1/model', '/v1/items?q=a', '/none'):
+        assert server.ask('GET', path).code == 'draining', path
+      assert server.admin('POST', '/admin/rollback').code == 'draining'
+      for path in ('/livez', '/metrics'):
+        assert server.ask('GET', path).status == 200
+      until(lambda: server.state.is_stopping)
+      reply = server.admin('POST', '/admin/drain', {'draining': False})
+      assert reply.code == 'conflict'
       assert not stopping.done()
       release.set()
     assert [x.result().status for x in waiting] == [200] * 10
     stopping.result(60)
     with pytest.raises(OSError):
       server.connect()
+
+
+def test_a_drain_can_be_undone(server):
+  assert server.admin('POST', '/admin/drain', {}).body['draining'] is True
+  assert server.recommend(HISTORY).code == 'draining'
+  reply = server.admin('POST', '/admin/drain', {'draining': False})
+  assert reply.body == {'draining': False, 'waiting': 0}
+  assert server.recommend(HISTORY).status == 200
+
+
+def test_a_search_that_never_ends_does_not_keep_the_server(
+  shop, root, pool, monkeypatch
+):
+  settings = dataclasses.replace(live.SETTINGS, drain_seconds=1)
+  with live.serving(shop, root, settings) as server:
+    with busy(server, monkeypatch) as (entered, _, _):
+      waiting = pool.submit(server.recommend, HISTORY, 3)
+      assert entered.wait(30)
+      server.stop()
+      with contextlib.suppress(OSError, http.client.HTTPException):
+        assert waiting.result().status >= 500

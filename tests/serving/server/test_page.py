@@ -16,7 +16,8 @@ def test_the_page_is_at_the_root(server):
   assert reply.body == (PAGE / 'index.html').read_text()
   # Inline scripts and styles would not run under the policy.
   assert reply.headers['content-security-policy'] == (
-    "default-src 'self'; frame-ancestors 'none'"
+    "default-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'"
   )
 
 

@@ -10,6 +10,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.serving.server import live
+from tiger_jax.serving.server import app
 
 ENDPOINTS = {
   '/v1/recommend': ['post'], '/v1/recommend:batch': ['post'],
@@ -59,6 +60,12 @@ def test_an_endpoint_keeps_to_its_schema(server, path, method, mode):
     check()
   except hypothesis.errors.Unsatisfiable:  # There is no negative data.
     assert mode == GenerationMode.NEGATIVE
+
+
+def test_the_document_is_made_once(server, monkeypatch):
+  first = server.ask('GET', '/openapi.json').body
+  monkeypatch.setattr(app, 'models_json_schema', lambda *_: pytest.fail())
+  assert server.ask('GET', '/openapi.json').body == first
 
 
 def test_the_documents_describe_all_endpoints(server):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import time
 
@@ -19,6 +20,12 @@ CHUNKED = b'Transfer-Encoding: chunked\r\n\r\n'
 def _impatient(server, monkeypatch):
   """Shortens the time for headers of the shared server."""
   monkeypatch.setattr(Protocol, 'header_seconds', 0.3)
+
+
+@pytest.fixture(name='short_pause', autouse=True)
+def _short_pause(monkeypatch):
+  """Shortens the time after a refusal."""
+  monkeypatch.setattr(Protocol, 'dropping_seconds', 0.2)
 
 
 def length(size):
@@ -82,6 +89,9 @@ def test_headers_that_take_too_long_are_refused(server, impatient):
     answer = read(client)
   assert (status(answer), code(answer)) == (408, 'slow_client')
   with server.connect() as client:
+    client.sendall(b'PO')
+    assert code(read(client)) == 'slow_client'
+  with server.connect() as client:
     assert read(client) == b''  # Nothing was sent, so nothing is answered.
   works(server)
 
@@ -105,19 +115,50 @@ def test_a_body_that_takes_too_long_is_refused(server):
   works(server)
 
 
-@pytest.mark.parametrize('size', [2**14 + 1, 2**17])
-def test_large_headers_are_refused(server, size):
+LARGE = b'x' * (2**14 + 1)
+
+
+@pytest.mark.parametrize(
+  'parts',
+  [
+    [b'GET /' + LARGE + b' HTTP/1.1\r\nHost: localhost\r\n\r\n'],
+    [POST + b'X-Large: ' + LARGE + b'\r\n\r\n'],
+    [POST + 20 * (b'X-Large: ' + LARGE[:1000] + b'\r\n') + b'\r\n'],
+    # A header without end. Nothing is sent after the limit is reached.
+    [POST + b'X-Large: ', *15 * [b'x' * 1024], b'x' * 4096],
+  ],
+)
+def test_large_headers_are_refused(server, parts):
   with server.connect() as client:
-    with contextlib.suppress(ConnectionError):
-      client.sendall(POST + b'X-Large: ')
-      for _ in range(size // 1024 + 1):
-        client.sendall(b'x' * 1024)
-        time.sleep(0.001)
+    for part in parts:
+      client.sendall(part)
+      time.sleep(0.001)
     answer = read(client)
-  # The client may lose the answer, because it was still sending.
-  if answer:
-    assert (status(answer), code(answer)) == (413, 'too_large')
+  assert (status(answer), code(answer)) == (413, 'too_large')
   works(server)
+
+
+def test_a_refused_client_may_still_send(server, monkeypatch):
+  """A connection that is closed at once would lose the response."""
+  monkeypatch.setattr(Protocol, 'dropping_seconds', 30)
+  with server.connect() as client:
+    client.sendall(POST + b'X-Large: ' + LARGE)
+    for _ in range(200):
+      client.sendall(b'x' * 1024)
+      time.sleep(0.001)
+    assert status(client.recv(65536)) == 413
+
+
+def test_the_limit_of_the_headers_counts_no_body(server):
+  """The body and the first half of the next headers are one piece of data."""
+  body = BODY + b' ' * 2**15
+  one = POST + KIND + length(len(body)) + b'\r\n' + body
+  half = POST + b'Connection: close\r\n'
+  with server.connect() as client:
+    client.sendall(one + half)
+    time.sleep(0.05)
+    client.sendall(KIND + length(len(BODY)) + b'\r\n' + BODY)
+    assert read(client).count(b'HTTP/1.1 200') == 2
 
 
 def test_a_body_without_end_is_refused(server):
@@ -181,6 +222,10 @@ def test_too_many_connections_are_refused(server, impatient, monkeypatch):
     answers = [x for x in map(read, clients) if x]
   assert len(answers) >= 10
   assert {(status(x), code(x)) for x in answers} == {(429, 'queue_full')}
+  assert all(b'\r\nretry-after: 1\r\n' in x for x in answers)
+  text = server.ask('GET', '/metrics').body
+  count = re.search(r'errors_total{code="queue_full"} (\d+)', text)
+  assert int(count[1]) >= len(answers)
   works(server)
 
 

@@ -105,6 +105,52 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
   assert 'no finished stage' in done.refusal
 
 
+# A server whose search never ends, and whose thread would keep the process.
+_STUCK = """
+from pathlib import Path
+import threading
+from types import SimpleNamespace as Fake
+from tiger_jax.serving.server import models, serve
+from tiger_jax.serving.server.settings import Settings
+def search(*unused_args, **unused):
+  print('searching', flush=True)
+  threading.Event().wait()
+threading.Thread(target=threading.Event().wait).start()
+models.warm = lambda *unused: None
+snapshot = Fake(known=Fake(unknown=lambda ids: []), retriever=Fake(num_beams=9))
+shop = Fake(snapshot=snapshot, num_items=1, recommend_batch=search)
+serve.load = lambda folder: shop
+serve.serve(Path('shop'), Settings(port=0, drain_seconds=2))
+"""
+
+
+def test_a_search_that_never_ends_does_not_keep_the_process(tmp_path):
+  program = subprocess.Popen(
+    [sys.executable, '-c', _STUCK],
+    cwd=tmp_path,
+    env=typed.environment(tmp_path),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    for line in program.stdout:
+      if match := re.match(r'serving at http://127.0.0.1:(\d+)$', line):
+        break
+    with socket.create_connection(('127.0.0.1', int(match[1]))) as client:
+      client.sendall(
+        b'POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15'
+        b'\r\nContent-Type: application/json\r\n\r\n{"history": []}'
+      )
+      assert program.stdout.readline() == 'searching\n'
+      program.send_signal(signal.SIGTERM)
+      out, err = program.communicate(timeout=60)
+  finally:
+    program.kill()
+  assert program.returncode == 0, err
+  assert out.startswith('stopping\n')
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_the_program_serves_a_run_until_a_signal(trained, tmp_path, number):
   program = subprocess.Popen(

@@ -93,14 +93,25 @@ async function loadHistory(signal) {
     const path = `v1/items/${encodeURIComponent(item.item_id)}`;
     try {
       const {title, semantic_id} = await request(path, {signal});
-      Object.assign(item, {title, semantic_id, unknown: false});
+      Object.assign(item, {title, semantic_id, missing: false, unknown: false});
     } catch (error) {
       if (signal.aborted || error.wait) throw error;
-      item.unknown = true;
+      // The item was removed, or never existed: the next answer says which.
+      Object.assign(item, {semantic_id: [], missing: true});
     }
     item.loaded = true;
   }));
   showHistory();
+}
+
+/** Marks the missing items that the model has ignored. */
+function markUnknown(ids) {
+  const unknown = new Set(ids);
+  const rest = app.history.filter(
+    (item) => item.missing && item.unknown !== unknown.has(item.item_id),
+  );
+  for (const item of rest) item.unknown = unknown.has(item.item_id);
+  if (rest.length) showHistory();
 }
 
 function showProblem(error) {
@@ -116,6 +127,7 @@ function showProblem(error) {
 }
 
 function showAnswer(answer) {
+  markUnknown(answer.unknown);
   const history = app.history.filter((item) => !item.unknown);
   const popular = answer.fallback === 'popular';
   const best = Math.max(...answer.items.map((item) => item.score));
@@ -166,7 +178,8 @@ function showTree(items, history) {
   const entries = new Map();
   const past = new Set(history.map((item) => item.item_id));
   items.forEach((item, place) => entries.set(item.item_id, {item, rank: place + 1}));
-  for (const item of [...history, ...(app.added ? [app.added] : [])]) {
+  const others = [...history, ...(app.added ? [app.added] : [])];
+  for (const item of others.filter(({semantic_id}) => semantic_id.length)) {
     if (!entries.has(item.item_id)) entries.set(item.item_id, {item, rank: null});
   }
   for (const [id, entry] of entries) {

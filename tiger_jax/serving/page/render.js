@@ -69,7 +69,8 @@ export function similarRows(similar, pick) {
 export function historyRow(item, place, length) {
   const row = clone('history-row');
   showItem(row, item);
-  row.querySelector('.unknown').hidden = !item.unknown;
+  row.querySelector('.unknown').hidden = !(item.missing && item.unknown);
+  row.querySelector('.removed').hidden = !(item.missing && item.unknown === false);
   const names = {up: 'Move up', down: 'Move down', remove: 'Remove'};
   for (const button of row.querySelectorAll('button')) {
     const act = button.dataset.act;

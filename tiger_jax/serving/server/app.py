@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic.json_schema import models_json_schema
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
@@ -85,15 +84,17 @@ def public(state: State) -> FastAPI:
     """Returns the served model and its limits."""
     return schemas.respond(state.describe())
 
-  @app.post('/v1/items', **described(schemas.ItemsAnswer, schemas.NewItemBody))
+  @app.post(
+    '/v1/items', **described(schemas.ItemsAnswer, schemas.DescribedItemBody)
+  )
   async def add_item(request: Request) -> Response:
     """Adds an item, if the server was started with --serve_demo."""
     if not state.settings.demo:
       raise Failure(
         'forbidden', 'items cannot be added here: start with --serve_demo'
       )
-    body = schemas.parse(schemas.NewItemBody, await request.body())
-    return await run_in_threadpool(state.add_items, [body])
+    body = schemas.parse(schemas.DescribedItemBody, await request.body())
+    return await state.change(lambda: state.add_items([body]))
 
   add_probes(app, state)
   _add_page(app)
@@ -123,7 +124,9 @@ def application(title: str, metrics: Metrics) -> FastAPI:
   async def invalid(
     unused_request: Request, error: RequestValidationError
   ) -> Response:
-    texts = [f'{x["loc"][-1]}: {x["msg"]}' for x in error.errors()]
+    texts = [
+      schemas.field_error(x['loc'][-1:], x['msg']) for x in error.errors()
+    ]
     return respond(Failure('invalid_request', '; '.join(texts)))
 
   @app.exception_handler(UsageError)
@@ -145,11 +148,13 @@ def application(title: str, metrics: Metrics) -> FastAPI:
   ) -> Response:
     return respond(Failure('internal', 'the server failed: its log says where'))
 
-  app.openapi = functools.partial(_openapi, app, app.openapi)
+  app.openapi = functools.cache(functools.partial(_openapi, app.openapi))
   return app
 
 
-def described(answer: type, body: type | None = None) -> dict[str, Any]:
+def described(
+  answer: type, body: type | None = None, is_required: bool = True
+) -> dict[str, Any]:
   """Returns the arguments of a route that describe it in `/openapi.json`."""
   responses: dict[int | str, Any] = {
     200: {'model': answer},
@@ -159,15 +164,13 @@ def described(answer: type, body: type | None = None) -> dict[str, Any]:
   if body is not None:
     reference = {'$ref': f'#/components/schemas/{body.__name__}'}
     extra['requestBody'] = {
-      'required': True,
+      'required': is_required,
       'content': {'application/json': {'schema': reference}},
     }
   return {'responses': responses, 'openapi_extra': extra}
 
 
-def _openapi(
-  app: FastAPI, make: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+def _openapi(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
   """Returns the OpenAPI document with the schemas of the request bodies."""
   document = make()
   names = {

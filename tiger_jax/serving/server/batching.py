@@ -11,8 +11,6 @@ from typing import Any
 
 from tiger_jax.serving.server.failures import Failure
 
-_CLOSING_SECONDS = 5
-
 
 @dataclasses.dataclass(eq=False)
 class _Job:
@@ -22,8 +20,7 @@ class _Job:
     key: Only requests with equal keys are answered together.
     size: The number of histories.
     request: The content of the request.
-    future: Receives the answer. It is done if the request has expired or was
-      canceled.
+    future: Receives the answer.
     queued_at: The time when the request was queued.
   """
 
@@ -120,20 +117,29 @@ class Lane:
     finally:
       timer.cancel()
       job.future.cancel()
+      self._drop(job)
     if isinstance(answer, Exception):
       raise answer
     return answer
 
-  def close(self) -> None:
+  def close(self, seconds: float) -> None:
     """Answers the requests that wait, and ends the thread.
 
-    After some seconds, the function returns even if a request is still being
-    answered.
+    Args:
+      seconds: The longest time to wait for the thread. Afterwards, the function
+        returns even if a request is still being answered.
     """
     with self._changed:
       self._is_closed = True
       self._changed.notify()
-    self._thread.join(_CLOSING_SECONDS)
+    self._thread.join(max(0, seconds))
+
+  def _drop(self, job: _Job) -> None:
+    """Frees the place of a request that still waits."""
+    with self._changed:
+      if job in self._queue:
+        self._queue.remove(job)
+        self._num_queued -= job.size
 
   def _work(self) -> None:
     while batch := self._take():
@@ -166,8 +172,6 @@ class Lane:
     remaining: deque[_Job] = deque()
     size = 0
     for job in self._queue:
-      if job.future.done():  # It has expired, or the client is gone.
-        continue
       fits = not batch or (
         job.key == batch[0].key and size + job.size <= self._max_batch
       )

@@ -57,8 +57,9 @@ class Failure(Exception):
     """The JSON of the response."""
     return json.dumps({'code': self.code, 'message': self.message}).encode()
 
-  def response(self) -> Response:
-    """Returns the HTTP response."""
+  @property
+  def headers(self) -> dict[str, str]:
+    """The headers of the response that depend on the code."""
     headers = {}
     if self.code in ('queue_full', 'draining'):
       headers['retry-after'] = _RETRY_SECONDS
@@ -66,6 +67,10 @@ class Failure(Exception):
       headers['www-authenticate'] = 'Bearer'
     if self.code in _CLOSING:
       headers['connection'] = 'close'
+    return headers
+
+  def response(self) -> Response:
+    """Returns the HTTP response."""
     return Response(
-      self.body, self.status, headers, media_type='application/json'
+      self.body, self.status, self.headers, media_type='application/json'
     )

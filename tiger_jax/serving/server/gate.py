@@ -6,7 +6,11 @@ import hmac
 import logging
 import re
 import time
+import traceback
 from typing import Any
+
+from fastapi import FastAPI
+from starlette.routing import Match
 
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
@@ -14,17 +18,17 @@ from tiger_jax.serving.server.metrics import Metrics
 log = logging.getLogger('tiger_jax.access')
 
 _PROBES = ('/livez', '/readyz')
-_PATHS = (
-  '/', *_PROBES, '/metrics', '/openapi.json', '/v1/recommend',
-  '/v1/recommend:batch', '/v1/items', '/v1/model', '/admin/items',
-  '/admin/titles', '/admin/reload', '/admin/rollback', '/admin/drain',
-)  # fmt: skip
-_PREFIXES = {'/v1/items/': '/v1/items/{id}', '/page/': '/page/{name}'}
+# A server that drains answers these, and refuses all others.
+_WHILE_DRAINING = (*_PROBES, '/metrics', '/admin/drain')
 _SEARCHES = ('/v1/recommend', '/v1/recommend:batch')
 _LOCAL = ('localhost', '127.0.0.1', '[::1]')
 _PORT = re.compile(r':\d*$')
 _HEADERS = [
-  (b'content-security-policy', b"default-src 'self'; frame-ancestors 'none'"),
+  (
+    b'content-security-policy',
+    b"default-src 'self'; base-uri 'none'; form-action 'self'; "
+    b"frame-ancestors 'none'; object-src 'none'",
+  ),
   (b'x-content-type-options', b'nosniff'),
   (b'referrer-policy', b'no-referrer'),
   (b'cache-control', b'no-store'),
@@ -33,6 +37,7 @@ _HEADERS = [
 # and this time, so that the client can read the response.
 _MAX_DROPPED = 2**23
 _DROP_SECONDS = 1.0
+_BROKEN = 'the server failed: its log says where'
 
 
 class _Gone(Exception):
@@ -49,7 +54,7 @@ class Gate:
 
   def __init__(
     self,
-    app: Any,
+    app: FastAPI,
     metrics: Metrics,
     *,
     token: str | None,
@@ -57,7 +62,7 @@ class Gate:
     max_body: int,
     body_seconds: float,
     max_in_flight: int,
-    refusal: Callable[[], Failure | None] = lambda: None,
+    is_draining: Callable[[], bool] = lambda: False,
   ):
     """Creates the gate.
 
@@ -71,8 +76,7 @@ class Gate:
       max_body: The maximum number of bytes of a body.
       body_seconds: The time that a client has to send the body.
       max_in_flight: The maximum number of requests at the same time.
-      refusal: Returns why a request for recommendations cannot be accepted now,
-        or None.
+      is_draining: Returns whether new requests are refused.
     """
     self._app = app
     self._metrics = metrics
@@ -81,7 +85,7 @@ class Gate:
     self._max_body = max_body
     self._body_seconds = body_seconds
     self._max_in_flight = max_in_flight
-    self._refusal = refusal
+    self._is_draining = is_draining
     self.num_in_flight = 0
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -114,9 +118,14 @@ class Gate:
       await failure.response()(scope, receive, record)
     except _Gone:
       status = 499
+    except Exception as error:
+      # The message of the error may have item ids.
+      log.error('%s at %s', type(error).__name__, _place(error))
+      if not status:
+        await Failure('internal', _BROKEN).response()(scope, receive, record)
     finally:
       self.num_in_flight -= 1
-      self._record(scope['method'], path, status, time.monotonic() - start)
+      self._record(scope, status, time.monotonic() - start)
 
   def _check(self, scope: Any, path: str) -> None:
     """Refuses a request by its headers."""
@@ -138,12 +147,12 @@ class Gate:
           'the token is missing or wrong: send the header "Authorization: '
           'Bearer TOKEN"',
         )
-    if path in _PROBES or path == '/metrics':
+    if path in (*_PROBES, '/metrics'):
       return
+    if self._is_draining() and path not in _WHILE_DRAINING:
+      raise Failure('draining', 'the server is stopping: ask another one')
     if self.num_in_flight > self._max_in_flight:
       raise Failure('queue_full', 'too many requests at once: retry later')
-    if path in _SEARCHES and (failure := self._refusal()):
-      raise failure
     kind = headers.get(b'content-type', b'').partition(b';')[0].strip().lower()
     if _has_body(headers) and kind != b'application/json':
       raise Failure(
@@ -208,7 +217,7 @@ class Gate:
     async def again() -> dict[str, Any]:
       return message
 
-    async def mark(message: dict[str, Any]) -> None:
+    async def mark(message: Any) -> None:
       nonlocal is_answered
       is_answered = True
       await send(message)
@@ -232,14 +241,21 @@ class Gate:
     finally:
       watcher.cancel()
 
-  def _record(
-    self, method: str, path: str, status: int, seconds: float
-  ) -> None:
-    endpoint = _endpoint(path)
+  def _record(self, scope: Any, status: int, seconds: float) -> None:
+    endpoint = self._endpoint(scope)
     self._metrics.requests.labels(endpoint, str(status)).inc()
     self._metrics.seconds.labels(endpoint).observe(seconds)
-    if path not in (*_PROBES, '/metrics'):
-      log.info('%s %s %d %.1f ms', method, endpoint, status, 1e3 * seconds)
+    if endpoint not in (*_PROBES, '/metrics'):
+      milliseconds = 1e3 * seconds
+      log.info(
+        '%s %s %d %.1f ms', scope['method'], endpoint, status, milliseconds
+      )
+
+  def _endpoint(self, scope: Any) -> str:
+    """Returns the path of the route of a request, which has no ids."""
+    matches = ((x, x.matches(scope)[0]) for x in self._app.routes)
+    found = (x for x, match in matches if match is not Match.NONE)
+    return getattr(next(found, None), 'path_format', 'other')
 
 
 async def _next_chunk(receive: Any) -> tuple[bytes, bool]:
@@ -254,11 +270,7 @@ def _has_body(headers: dict[bytes, bytes]) -> bool:
   return b'transfer-encoding' in headers or length.strip(b'0') != b''
 
 
-def _endpoint(path: str) -> str:
-  """Returns the name of the endpoint of a path, without ids."""
-  if path in _PATHS:
-    return path
-  for prefix, name in _PREFIXES.items():
-    if path.startswith(prefix):
-      return name
-  return 'other'
+def _place(error: Exception) -> str:
+  """Returns the file and the line that raised an error."""
+  frame = traceback.extract_tb(error.__traceback__)[-1]
+  return f'{frame.filename}:{frame.lineno}'

@@ -3,22 +3,26 @@
 from collections.abc import Callable
 import copy
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 import re
 import threading
 from typing import Any
 
+import jax
+
+from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import TigerError, UsageError
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.search import BATCHES
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
+from tiger_jax.serving.snapshot import Snapshot
 
 # The options whose programs are compiled before the server starts.
 WARM_OPTIONS = (Options(), Options(exclude_seen=True))
-# The numbers of histories that a search is padded to.
-_SIZES = (1, 8, 32)
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
 
 
@@ -147,11 +151,19 @@ class Models:
       try:
         name, shop, result = make()
         served = Served(name, shop, self._current.catalog + 1)
-        warm(served, self._max_batch)
+        if _same_programs(self._current.shop.snapshot, shop.snapshot):
+          snapshot = shop.snapshot
+          length = snapshot.model.session.config.train.length_buckets[0]
+          _check_search(served, Options(), length, 1)
+        else:
+          warm(served, self._max_batch)
       except Exception as error:
         self._metrics.changes.labels(kind, 'refused').inc()
         if isinstance(error, TigerError):
-          raise Failure('conflict', _public(error)) from error
+          # A model that cannot be served is no mistake of the request.
+          is_invalid = kind != 'reload' and isinstance(error, UsageError)
+          code = 'invalid_request' if is_invalid else 'conflict'
+          raise Failure(code, _public(error)) from error
         raise
       self._previous, self._current = self._current, served
       self._metrics.changes.labels(kind, 'done').inc()
@@ -196,26 +208,52 @@ def warm(served: Served, max_batch: int) -> None:
     UsageError: The model gives no recommendations, or scores that are not
       finite.
   """
-  shop = served.shop
-  snapshot = shop.snapshot
+  sizes = [*(x for x in BATCHES if x < max_batch), max_batch]
+  lengths = served.shop.snapshot.model.session.config.train.length_buckets
+  for search in itertools.product(WARM_OPTIONS, lengths, sizes):
+    _check_search(served, *search)
+
+
+def _check_search(
+  served: Served, options: Options, length: int, size: int
+) -> None:
+  """Searches for `size` histories of one length.
+
+  Raises:
+    UsageError: There are no recommendations, or scores that are not finite.
+  """
+  snapshot = served.shop.snapshot
   snapshot.prepare()
   item = snapshot.ids[int(snapshot.rows[0])]
-  sizes = [x for x in _SIZES if x < max_batch]
-  sizes.append(max_batch)
-  for options in WARM_OPTIONS:
-    for length in snapshot.model.session.config.train.length_buckets:
-      for size in sizes:
-        lists = shop.recommend_batch([[item] * length] * size, 1, options)
-        # With exclude_seen, a catalog of one item has nothing to recommend.
-        if (not lists[0] and options == Options()) or any(
-          not math.isfinite(x.score) for x in lists[0]
-        ):
-          raise UsageError(
-            f'the model {served.name} gives no recommendations, or scores that '
-            'are not finite: train it again'
-          )
+  found = served.shop.recommend_batch([[item] * length] * size, 1, options)[0]
+  # With exclude_seen, a catalog of one item has nothing to recommend.
+  if (not found and options == Options()) or any(
+    not math.isfinite(x.score) for x in found
+  ):
+    raise UsageError(
+      f'the model {served.name} gives no recommendations, or scores that are '
+      'not finite: train it again'
+    )
+
+
+def _same_programs(old: Snapshot, new: Snapshot) -> bool:
+  """Returns whether the programs of a snapshot serve another one too."""
+  one, other = (
+    (x.model, jax.tree.structure(x.catalog), _shapes(x.catalog))
+    for x in (old, new)
+  )
+  return one == other
+
+
+def _shapes(catalog: Catalog) -> list[tuple[int, ...]]:
+  return [x.shape for x in jax.tree.leaves(catalog)]
 
 
 def _public(error: TigerError) -> str:
-  """Returns the message of an error without the folders of this machine."""
-  return re.sub(r'(?<!\w)/[^\s,:]*/', '', str(error))
+  """Returns the message of an error for a client of the server.
+
+  It has no folders of this machine, and names the fields of JSON instead of the
+  arguments of Python.
+  """
+  text = re.sub(r'(?<!\w)/[^\s,:]*/', '', str(error))
+  return re.sub(r'\b(text|title|vector)=', r'the field "\1"', text)

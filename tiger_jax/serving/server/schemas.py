@@ -1,8 +1,17 @@
 """The JSON of requests and responses."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+  BaseModel,
+  BeforeValidator,
+  ConfigDict,
+  FailFast,
+  Field,
+  ValidationError,
+  model_validator,
+)
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
@@ -11,9 +20,32 @@ from tiger_jax.serving.options import Options
 from tiger_jax.serving.server.failures import Failure
 
 ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
-# The number of errors that a message lists.
+
+
+class _FirstError(FailFast):
+  """Stops at the first error of a list, instead of collecting all of them."""
+
+  # A union of annotated types needs a hash, which FailFast does not have.
+  __hash__ = object.__hash__
+
+
+ItemIds = Annotated[list[ItemId], _FirstError()]
+# The number of errors that a message lists, and the length of a field's name.
 _NUM_ERRORS = 3
+_NAME_LENGTH = 60
 _Kind = TypeVar('_Kind', bound=BaseModel)
+
+
+def _texts(value: Any) -> Any:
+  """Refuses a mapping at its first value that is not text."""
+  if isinstance(value, dict) and not all(
+    isinstance(x, str) for x in value.values()
+  ):
+    raise ValueError('each value must be text')
+  return value
+
+
+Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
 
 
 class _Request(BaseModel):
@@ -21,13 +53,22 @@ class _Request(BaseModel):
 
   model_config = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False)
 
+  @model_validator(mode='before')
+  @classmethod
+  def _check_size(cls, value: Any) -> Any:
+    """Refuses many unknown fields, for which pydantic needs a long time."""
+    if isinstance(value, dict) and len(value) > len(cls.model_fields):
+      names = ', '.join(cls.model_fields)
+      raise ValueError(f'too many fields: send only {names}')
+    return value
+
 
 class OptionsBody(_Request):
   """The options of a recommendation."""
 
   exclude_seen: bool = False
-  deny: list[ItemId] = []
-  allow: list[ItemId] | None = None
+  deny: ItemIds = []
+  allow: ItemIds | None = None
   temperature: float | None = Field(None, ge=1e-3, le=1e3)
   drawn_levels: int | None = Field(None, ge=1, le=64)
   seed: int = Field(0, ge=0, le=2**32 - 1)
@@ -59,48 +100,63 @@ class _Recommend(_Request):
 class RecommendBody(_Recommend):
   """A request for one history."""
 
-  history: list[ItemId] = Field(description='Item ids, oldest first.')
+  history: ItemIds = Field(description='Item ids, oldest first.')
 
 
 class RecommendBatchBody(_Recommend):
   """A request for several histories."""
 
-  histories: list[list[ItemId]] = Field(
+  histories: Annotated[list[ItemIds], _FirstError()] = Field(
     min_length=1, description='Item ids of each history, oldest first.'
   )
 
 
-class NewItemBody(_Request):
-  """A new item: either text or a vector describes it."""
+class DescribedItemBody(_Request):
+  """A new item that its text describes."""
 
   id: ItemId
   title: str = Field(min_length=1, max_length=10_000)
-  text: dict[str, str] | None = None
-  vector: list[float] | None = Field(None, max_length=2**16)
+  text: Texts | None = None
+
+
+class NewItemBody(DescribedItemBody):
+  """A new item: either text or a vector describes it."""
+
+  vector: Annotated[list[float], _FirstError()] | None = Field(
+    None, max_length=2**16
+  )
 
 
 class AddItemsBody(_Request):
   """New items."""
 
-  items: list[NewItemBody] = Field(min_length=1, max_length=10_000)
+  items: Annotated[list[NewItemBody], _FirstError()] = Field(
+    min_length=1, max_length=1000
+  )
 
 
 class RemoveItemsBody(_Request):
   """Items to remove."""
 
-  ids: list[ItemId] = Field(min_length=1, max_length=10_000)
+  ids: ItemIds = Field(min_length=1, max_length=10_000)
 
 
 class TitlesBody(_Request):
   """New titles by item id."""
 
-  titles: dict[str, str] = Field(min_length=1, max_length=10_000)
+  titles: Texts = Field(min_length=1, max_length=10_000)
 
 
 class ReloadBody(_Request):
   """The name of a model in the folder of models."""
 
   model: str = Field(min_length=1, max_length=100)
+
+
+class DrainBody(_Request):
+  """Whether the server refuses new requests."""
+
+  draining: bool = True
 
 
 class ItemAnswer(BaseModel):
@@ -229,11 +285,19 @@ def _invalid(error: ValidationError) -> Failure:
   errors = error.errors(
     include_url=False, include_context=False, include_input=False
   )
-  places = ['.'.join(map(str, x['loc'])) or 'the body' for x in errors]
-  texts = [
-    f'{place}: {x["msg"]}' for place, x in zip(places, errors, strict=True)
-  ]
-  if len(texts) > _NUM_ERRORS:
-    rest = len(texts) - _NUM_ERRORS
-    texts[_NUM_ERRORS:] = [f'and {rest} more errors']
+  texts = [field_error(x['loc'], x['msg']) for x in errors[:_NUM_ERRORS]]
+  if rest := len(errors[_NUM_ERRORS:]):
+    texts.append(f'and {rest} more errors')
   return Failure('invalid_request', '; '.join(texts))
+
+
+def field_error(place: Sequence[Any], message: str) -> str:
+  """Returns the text of an error in a field, whose name is cut if it is long.
+
+  Args:
+    place: The names and indices that lead to the field.
+    message: What is wrong.
+  """
+  names = [str(x)[:_NAME_LENGTH] for x in place]
+  message = message.removeprefix('Value error, ')
+  return f'{".".join(names) or "the body"}: {message}'

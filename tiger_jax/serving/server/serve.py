@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Iterator
 import contextlib
+import functools
 import logging
 import os
 from pathlib import Path
 import signal
 import socket
 import sys
+import threading
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,8 +29,10 @@ from tiger_jax.serving.server.state import State
 
 _ADMIN_HOST = '127.0.0.1'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# The time that a client has to read its response when the server stops.
-_CLOSING_SECONDS = 5
+# The shares of `drain_seconds` for the requests that wait, and for the clients
+# that still read their responses. The rest is for the threads.
+_DRAIN_SHARE = 0.8
+_CLOSING_SHARE = 0.1
 _POLL_SECONDS = 0.02
 # The number of connections that the kernel accepts for the server.
 _BACKLOG = 2048
@@ -69,7 +74,10 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   config = uvicorn.Config(_nothing, log_config=None)
   with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
     runner.run(_until_signal(State(settings, models, metrics), sockets))
+  # A thread that never ends would keep the process.
   print('stopped', flush=True)
+  sys.stderr.flush()
+  os._exit(0)
 
 
 def gates(state: State) -> list[Gate]:
@@ -81,6 +89,7 @@ def gates(state: State) -> list[Gate]:
       app,
       state.metrics,
       max_in_flight=settings.max_in_flight,
+      is_draining=lambda: state.is_draining,
       **limits,
     )
 
@@ -91,7 +100,6 @@ def gates(state: State) -> list[Gate]:
       host=settings.host,
       max_body=settings.max_body,
       body_seconds=settings.body_seconds,
-      refusal=state.refusal,
     )
   ]
   if settings.admin_token is not None:
@@ -116,6 +124,10 @@ async def _until_signal(state: State, sockets: list[socket.socket]) -> None:
     for number in _SIGNALS:  # A second signal ends the process at once.
       loop.remove_signal_handler(number)
       signal.signal(number, _exit_now)
+    # If the event loop is blocked, this timer ends the process.
+    timer = threading.Timer(state.settings.drain_seconds, _exit_now)
+    timer.daemon = True
+    timer.start()
     stopped.set()
 
   for number in _SIGNALS:
@@ -142,17 +154,22 @@ async def run(
     stopped: The event that stops the server.
   """
   apps = gates(state)
+  budget = state.settings.drain_seconds
+  closing: Any = _CLOSING_SHARE * budget
+  protocol: Any = functools.partial(Protocol, metrics=state.metrics)
   servers = [
     _Server(
       uvicorn.Config(
         app,
-        http=Protocol,
+        http=protocol,
         ws='none',
+        proxy_headers=False,
         lifespan='off',
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=_CLOSING_SECONDS,
+        # uvicorn accepts any number of seconds.
+        timeout_graceful_shutdown=closing,
       )
     )
     for app in apps
@@ -165,18 +182,25 @@ async def run(
   # A server ends before the event only if it fails.
   await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
   waiter.cancel()
-  await drain(state, apps)
+  end = time.monotonic() + budget
+  await drain(state, apps, _DRAIN_SHARE * budget)
   for server in servers:
     server.should_exit = True
   await asyncio.gather(*tasks)
-  state.close()
+  state.close(end - time.monotonic())
 
 
-async def drain(state: State, apps: list[Gate]) -> None:
-  """Refuses new requests, and waits until those that came before are done."""
-  state.is_draining = True
+async def drain(state: State, apps: list[Gate], seconds: float) -> None:
+  """Refuses new requests, and waits until those that came before are done.
+
+  Args:
+    state: The state of the server.
+    apps: The applications of its ports.
+    seconds: The longest time to wait.
+  """
+  state.is_draining = state.is_stopping = True
   with contextlib.suppress(TimeoutError):
-    async with asyncio.timeout(state.settings.drain_seconds):
+    async with asyncio.timeout(seconds):
       while not state.is_idle or any(app.num_in_flight for app in apps):
         await asyncio.sleep(_POLL_SECONDS)
 
@@ -218,7 +242,7 @@ def _log_to_stderr() -> None:
     logger.setLevel(level)
 
 
-def _exit_now(unused_number: int, unused_frame: Any) -> None:
+def _exit_now(*unused: Any) -> None:
   os.write(2, b'stopped\n')
   os._exit(0)
 

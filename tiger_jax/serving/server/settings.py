@@ -22,15 +22,19 @@ class Settings:
     max_batch: The maximum number of histories in one search and in one request.
     max_k: The maximum number of items for one history.
     max_history: The maximum number of item ids in one history.
+    max_items: The maximum number of items that a request asks for: `k` times
+      its number of histories.
     max_listed: The maximum number of item ids in `allow` or in `deny`.
     max_in_flight: The maximum number of requests at the same time.
     max_body: The maximum number of bytes of a request.
-    max_admin_body: The maximum number of bytes of an admin request.
+    max_admin_body: The maximum number of bytes of an admin request. Parsing
+      JSON of this size stops all other requests for about 50 milliseconds.
+    max_changes: The maximum number of changes that wait or run.
     body_seconds: The time that a client has to send the body of a request.
     timeout_ms: The default deadline of a request.
     slow_timeout_ms: The default deadline of a request whose options may compile
       a program or add beams. Also the largest accepted deadline.
-    drain_seconds: How long the server waits for requests when it stops.
+    drain_seconds: The time from a signal to the end of the process, at most.
   """
 
   host: str = '127.0.0.1'
@@ -43,10 +47,12 @@ class Settings:
   max_batch: int = 32
   max_k: int = 1000
   max_history: int = 1000
+  max_items: int = 4000
   max_listed: int = 1000
   max_in_flight: int = 512
   max_body: int = 2**18
-  max_admin_body: int = 2**26
+  max_admin_body: int = 2**21
+  max_changes: int = 8
   body_seconds: float = 5
   timeout_ms: int = 1000
   slow_timeout_ms: int = 60_000

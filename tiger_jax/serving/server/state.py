@@ -1,5 +1,8 @@
 """The state of the server: the models, the lanes and the recommendations."""
 
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent import futures
 import dataclasses
 import time
 from typing import Any
@@ -7,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from tiger_jax.serving.recommendation import NewItem, RecommendationList
-from tiger_jax.serving.server import schemas
+from tiger_jax.serving.server import edits, schemas
 from tiger_jax.serving.server.batching import Lane
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
@@ -40,6 +43,14 @@ class State:
   compiled: those that need no option but `exclude_seen`. The slow lane has all
   others, so that a compilation or a search with many beams delays no request of
   the fast lane.
+
+  Attributes:
+    settings: The settings of the server.
+    models: The served model.
+    metrics: The metrics of the server.
+    is_draining: Whether new requests are refused.
+    is_stopping: Whether the process is ending.
+    fast, slow: The lanes.
   """
 
   def __init__(self, settings: Settings, models: Models, metrics: Metrics):
@@ -48,6 +59,9 @@ class State:
     self.models = models
     self.metrics = metrics
     self.is_draining = False
+    self.is_stopping = False
+    self._changes = futures.ThreadPoolExecutor(1, 'changes')
+    self._num_changes = 0
     self.fast = self._lane('fast')
     self.slow = self._lane('slow')
 
@@ -72,14 +86,6 @@ class State:
     """Whether no request waits."""
     return self.fast.is_idle and self.slow.is_idle
 
-  def refusal(self) -> Failure | None:
-    """Returns why no request can be accepted now, or None."""
-    if self.is_draining:
-      return Failure('draining', 'the server is stopping: ask another one')
-    if self.fast.is_full:
-      return Failure('queue_full', 'too many requests wait: retry later')
-    return None
-
   async def recommend(
     self,
     body: schemas.RecommendBody | schemas.RecommendBatchBody,
@@ -99,10 +105,7 @@ class State:
     """
     settings, served = self.settings, self.models.current
     self._check(body, histories)
-    if body.strict:
-      _check_known(served, [x for history in histories for x in history])
     options = body.options.options()
-    _check_known(served, [*options.deny, *(options.allow or ())])
     is_fast = (
       options in WARM_OPTIONS
       and body.k <= served.num_beams
@@ -110,16 +113,26 @@ class State:
         options.exclude_seen and max(map(len, histories)) > _MAX_FAST_SEEN
       )
     )
-    lane, timeout_ms = self.slow, settings.slow_timeout_ms
-    if is_fast:
-      lane, timeout_ms = self.fast, settings.timeout_ms
-    timeout_ms = body.timeout_ms or timeout_ms
-    # A search for a smaller k gives the beginning of the list, except that an
-    # exact or a random search depends on k.
-    key = (options, None if is_fast else body.k)
+    if (self.fast if is_fast else self.slow).is_full:
+      raise Failure('queue_full', 'too many requests wait: retry later')
+    if body.strict:
+      _check_known(served, [x for history in histories for x in history])
+    _check_known(served, [*options.deny, *(options.allow or ())])
     request = _Request(histories, body.k, body.strict)
-    remaining = timeout_ms / 1e3 - (time.monotonic() - start)
-    return await lane.ask(key, len(histories), request, remaining)
+
+    async def ask(lane: Lane, timeout_ms: int, k: int | None) -> Any:
+      used = time.monotonic() - start
+      seconds = (body.timeout_ms or timeout_ms) / 1e3 - used
+      return await lane.ask((options, k), len(histories), request, seconds)
+
+    if is_fast:
+      # A search for a smaller k gives the beginning of the list.
+      answer = await ask(self.fast, settings.timeout_ms, None)
+      if isinstance(answer, Answer):
+        return answer
+      # Another model was loaded, which needs more beams than it has for k.
+    # An exact or a random search depends on k.
+    return await ask(self.slow, settings.slow_timeout_ms, body.k)
 
   def _check(
     self,
@@ -128,6 +141,7 @@ class State:
   ) -> None:
     """Refuses requests that are too large."""
     settings = self.settings
+    num_items = body.k * len(histories)
     if body.k > settings.max_k:
       raise Failure(
         'invalid_request', f'k is {body.k}: choose 1 to {settings.max_k}'
@@ -135,6 +149,11 @@ class State:
     listed = max(len(body.options.deny), len(body.options.allow or ()))
     for what, size, limit in (
       ('histories', len(histories), settings.max_batch),
+      (
+        'items in all lists (k times the histories)',
+        num_items,
+        settings.max_items,
+      ),
       ('item ids in a history', max(map(len, histories)), settings.max_history),
       ('item ids in deny or allow', listed, settings.max_listed),
     ):
@@ -142,18 +161,34 @@ class State:
         raise Failure('too_large', f'{size} {what}: send at most {limit}')
 
   def _answer(self, key: Any, requests: list[_Request]) -> list[Any]:
-    """Answers the requests of a batch, in the thread of a lane."""
+    """Answers the requests of a batch, in the thread of a lane.
+
+    Args:
+      key: The options, and k; None instead of k in the fast lane.
+      requests: The requests.
+
+    Returns:
+      An `Answer` or an exception for each request. In the fast lane, None for a
+      request that needs the slow lane.
+    """
     served = self.models.current
-    options, _ = key
+    options, k = key
+    # The fast lane searches only with the beams of the model, which may be
+    # another one than when the request was queued.
+    limit = served.num_beams if k is None else k
+    searched = [x for x in requests if x.k <= limit]
     lists = served.shop.recommend_batch(
-      [history for x in requests for history in x.histories],
-      max(x.k for x in requests),
+      [history for x in searched for history in x.histories],
+      max((x.k for x in searched), default=1),
       options,
       strict=False,
     )
     answers: list[Any] = []
     versions = served.versions
     for request in requests:
+      if request.k > limit:
+        answers.append(None)
+        continue
       own = lists[: len(request.histories)]
       del lists[: len(own)]
       unknown = [x for entry in own for x in entry.unknown]
@@ -177,18 +212,46 @@ class State:
       'demo': self.settings.demo and snapshot.model.can_encode_text,
     } | served.versions
 
-  def add_items(self, items: list[schemas.NewItemBody]) -> Response:
+  async def change(self, make: Callable[[], Response]) -> Response:
+    """Runs a change in the thread of changes, and returns its response.
+
+    Changes have a thread of their own, so that they leave the other threads to
+    the requests that only read.
+
+    Raises:
+      Failure: Too many changes wait.
+    """
+    if self._num_changes >= self.settings.max_changes:
+      raise Failure('queue_full', 'too many changes wait: retry later')
+    self._num_changes += 1
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(self._changes, make)
+    future.add_done_callback(self._forget_change)
+    return await future
+
+  def _forget_change(self, unused_future: Any) -> None:
+    self._num_changes -= 1
+
+  def add_items(self, items: Sequence[schemas.DescribedItemBody]) -> Response:
     """Adds items and returns them."""
     new = [NewItem(**dict(x)) for x in items]
-    served, added = self.models.change('add', lambda shop: shop.add_items(new))
+    served, added = self.models.change(
+      'add', lambda shop: edits.add_items(shop, new)
+    )
     return schemas.respond(
       {'items': [x._asdict() for x in added]} | served.versions
     )
 
-  def close(self) -> None:
-    """Ends the threads of the lanes."""
-    self.fast.close()
-    self.slow.close()
+  def close(self, seconds: float) -> None:
+    """Ends the threads. A thread that is busy may need longer than `seconds`.
+
+    Args:
+      seconds: The longest time to wait.
+    """
+    end = time.monotonic() + seconds
+    self._changes.shutdown(wait=False, cancel_futures=True)
+    for lane in (self.fast, self.slow):
+      lane.close(end - time.monotonic())
 
 
 def _as_json(entry: RecommendationList, k: int) -> dict[str, Any]:
