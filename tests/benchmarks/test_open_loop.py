@@ -77,7 +77,7 @@ def test_a_slow_server_does_not_slow_down_the_load(stub):
   assert (sent >= scheduled).all()
   assert sent.max() < np.sort(done)[len(samples) // 2]
   # Latency includes the time that a request waits for the others.
-  assert (done - scheduled).max() > 0.25 * len(samples)
+  assert (done - scheduled).max() > 0.2 * len(samples)
 
 
 def test_a_closed_loop_waits_for_each_response(stub):

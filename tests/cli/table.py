@@ -12,7 +12,7 @@ TABLE = r"""
 2 | --workdir=run --mode=train | no --config given: try --config=configs/quickstart.py, or --help
 2 | --workdir=x --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
 2 | --cofnig=x.py | no flag --cofnig: did you mean --config?
-2 | --foo | no flag --foo: did you mean --mode?
+2 | --foo | no flag --foo: did you mean --port?
 2 | --hlep | no flag --hlep: did you mean --help?
 2 | $Q --wrokdir=run | no flag --wrokdir: did you mean --workdir?
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?

@@ -1,6 +1,7 @@
 """Tests of the queue, without a model and without a network."""
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 
@@ -60,7 +61,9 @@ def run(device, scenario, max_queued=10, max_batch=4, **options):
       await first
       await asyncio.to_thread(lane.close, LONG)
 
-  asyncio.run(main())
+  # Playwright leaves a running event loop in the thread of the tests.
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    pool.submit(asyncio.run, main()).result()
 
 
 def test_what_waits_is_answered_together_in_order(device):
