@@ -50,7 +50,8 @@ class State:
     metrics: The metrics of the server.
     is_draining: Whether new requests are refused.
     is_stopping: Whether the process is ending.
-    fast, slow: The lanes.
+    fast: The lane of requests whose programs are compiled.
+    slow: The lane of all other requests.
   """
 
   def __init__(self, settings: Settings, models: Models, metrics: Metrics):
