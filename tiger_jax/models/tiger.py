@@ -21,7 +21,7 @@ from tiger_jax.models.relative_position import RecencyBias
 from tiger_jax.models.targets import next_items, same_history
 from tiger_jax.models.transformer import Decoder, Encoder, KeysValues
 
-Scored = Sequence[Integer[Array, 'b t w'] | None]
+Scored = Sequence[Integer[Array, 'b t _w'] | None]
 
 
 class Encoded(NamedTuple):
