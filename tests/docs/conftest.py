@@ -1,8 +1,11 @@
 """Fixtures that run the code blocks of a page."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -41,9 +44,11 @@ class Runner:
     assert not error, f'{block.place} failed:\n{block.text}{error}'
 
   def close(self) -> None:
-    """Ends the Python session."""
+    """Ends the Python session and the HTTP server that a failed block left."""
     if self._session:
       self._session.communicate()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+      os.kill(int((self._folder / 'serve.pid').read_text()), signal.SIGKILL)
 
   def _run_bash(self, text: str) -> str:
     done = subprocess.run(
