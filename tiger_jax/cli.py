@@ -32,9 +32,9 @@ from tiger_jax.serving.terminal import (
   show_recommendations,
   show_shoppers,
 )
+from tiger_jax.stages import training
 from tiger_jax.stages.report import write_report
 from tiger_jax.storage.artifacts import REPORT, locked
-from tiger_jax.training import replicas
 
 # The modes that train a model if it is not trained yet.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
@@ -209,7 +209,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
     is_shown = command.mode == 'all' and not command.distributed
     if is_shown and _is_served(config):
       params, best = pipeline.trained
-      params = replicas.select(params, config.train.replicas, best)
+      params = training.served(pipeline.session, params, best)
       recommender = Recommender(pipeline.session, params)
       print(show_shoppers(recommender, config.seed))
 

@@ -49,6 +49,8 @@ TABLE = r"""
 2 | --flagfile=names_itself | the file names_itself names itself with --flagfile: remove that line
 2 | --flagfile=nul_workdir | --workdir is 'a\x00b': remove the NUL character
 
+2 | $Q --config.evaluation.ensemble=True | config.evaluation.ensemble is True, but config.train.replicas is 1: train at least 2 replicas, or set config.evaluation.ensemble to False
+
 ## config files
 2 | --config=missing.py | there is no config file 'missing.py': did you mean assertion.py?
 2 | --config=nowhere/x.py | there is no config file 'nowhere/x.py': ...

@@ -238,7 +238,7 @@ def _record(
 
 
 def _trained(pipeline: Pipeline) -> Trained:
-  trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
+  trained = training.load_served(pipeline.session, pipeline.train_stage.folder)
   if trained.session.entry.needs:
     trained = trained._replace(embeddings=pipeline.embeddings)
   return trained

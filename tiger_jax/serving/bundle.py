@@ -33,6 +33,7 @@ from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.ensemble import Ensemble
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.environment import environment
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -47,6 +48,7 @@ from tiger_jax.serving import (
 from tiger_jax.serving.bundle_files import damage
 from tiger_jax.serving.model import Model, named_arrays
 from tiger_jax.serving.snapshot import Snapshot
+from tiger_jax.training.step import init_params
 
 CONFIG, ITEMS, CARD = 'config.json', 'items.jsonl', 'README.md'
 PARAMS, CATALOG = 'model.safetensors', 'catalog.safetensors'
@@ -271,7 +273,10 @@ def _transitions(arrays: dict[str, np.ndarray]) -> Transitions:
 
 def _params(session: Session, arrays: dict[str, np.ndarray]) -> Any:
   """Returns the parameters on the devices, after checking their shapes."""
-  like = jax.eval_shape(session.task.init, jax.random.key(0))
+  is_ensemble = session.config.evaluation.ensemble
+  seeds = session.seeds if is_ensemble else session.seeds[:1]
+  like = jax.eval_shape(lambda: init_params(session.task, seeds))
+  like = Ensemble(like) if is_ensemble else like
   paths, tree = jax.tree_util.tree_flatten_with_path(like)
   names = [
     jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths
@@ -282,7 +287,9 @@ def _params(session: Session, arrays: dict[str, np.ndarray]) -> Any:
   for name, (_, x) in zip(names, paths, strict=True):
     _require(arrays[name], name, x.dtype, x.shape)
   params = tree.unflatten([arrays[name] for name in names])
-  shardings = sharding.state_shardings(session.mesh, params)
+  shardings = sharding.state_shardings(
+    session.mesh, params, num_leading=int(is_ensemble)
+  )
   return sharding.put(params, shardings)
 
 

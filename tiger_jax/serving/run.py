@@ -57,7 +57,7 @@ def load(workdir: Path) -> Model:
   if 'embeddings' in entry.needs:
     embeddings = embedding.load(input_folder(trained, 'embedding'))
   session = Session.open(config, Inputs(dataset, ids, embeddings))
-  params = training.load_best(session, trained.folder).params
+  params = training.load_served(session, trained.folder).params
   return Model(
     session,
     params,
