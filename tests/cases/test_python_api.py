@@ -34,7 +34,6 @@ WRONG_CALLS = {
   "model.add_items([NewItem('x', 3)])": "the title of item 'x' is 3",
   "model.add_items([NewItem('', 'X')])": "the id '' is empty",
   "model.add_items([NewItem('A001', 'X')])": "item 'A001' exists already",
-  "model.add_items([NewItem('x', 'X')])": 'pass the vector of each item as',
   "model.add_items([NewItem('x', 'X', 'blue')])": "the text of item 'x' is",
   "model.remove_items('A001')": "ids is the text 'A001'",
   "model.update_titles(['A001'])": 'pass a mapping of ids to titles',

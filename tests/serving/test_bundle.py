@@ -1,5 +1,6 @@
 """Tests of bundles."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,12 +10,16 @@ import types
 import jax
 import pytest
 
-from tests.serving.shop import VECTORS, make_shop
+from tests.serving import conftest
+from tests.serving.shop import VECTORS, make_model, make_shop
+from tiger_jax.config import EvaluationConfig, TrainConfig
 from tiger_jax.errors import UsageError
+from tiger_jax.retrieval.ensemble import Ensemble
 from tiger_jax.serving import bundle_config, bundle_files
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import NewItem
 from tiger_jax.serving.recommender import Recommender
+from tiger_jax.training.step import init_params
 
 NEW = NewItem('n0', 'New ☕', vector=VECTORS[3] + 0.01)
 REQUESTS = (
@@ -71,6 +76,25 @@ def test_a_loaded_bundle_gives_the_same_recommendations(
   for name in os.listdir(tmp_path / 'again'):
     one, two = (tmp_path / x / name for x in ('again', 'first'))
     assert one.read_bytes() == two.read_bytes(), name
+
+
+def test_a_bundle_holds_all_members_of_an_ensemble(tmp_path):
+  config = dataclasses.replace(
+    conftest.CONFIG,
+    train=TrainConfig(replicas=2, length_buckets=(2, 4)),
+    evaluation=EvaluationConfig(num_beams=10, ensemble=True),
+  )
+  model = make_model(config)
+  members = init_params(model.session.task, [0, 1])
+  shop = make_shop(dataclasses.replace(model, params=Ensemble(members)))
+  shop.save_bundle(tmp_path / 'bundle')
+  history = ['i105', 'i101']
+  expected = shop.recommend(history, 14)
+  loaded = Recommender.from_bundle(tmp_path / 'bundle')
+  assert loaded.recommend(history, 14) == expected
+  first = jax.tree.map(lambda x: x[0], members)
+  alone = make_shop(dataclasses.replace(model, params=first))
+  assert alone.recommend(history, 14) != expected
 
 
 def test_the_files_are_those_of_a_hub_repository(saved):

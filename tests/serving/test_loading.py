@@ -63,7 +63,8 @@ def test_a_run_is_measured_changed_and_bundled(trained, tmp_path):
   vectors = np.load(workdir / 'embedding/embeddings.npy')
   np.testing.assert_array_equal(shop.snapshot.model.vectors, vectors)
   (item,) = shop.add_items([NewItem('new', 'New', vector=vectors[3])])
-  assert shop.similar_items('new', 1)[0].item_id == 'A003'
+  (nearest,) = shop.similar_items('new', 1)
+  assert nearest.item_id == shop.dataset.items.ids[3]
   allowed = Options(allow=['new'])
   assert shop.recommend(['A001'], 1, allowed)[0].item_id == 'new'
   # TF-IDF is fitted again. The text of item 5 gives the vector of item 5.
@@ -85,7 +86,7 @@ def test_a_run_is_measured_changed_and_bundled(trained, tmp_path):
   assert bundle.item('new') == item
   assert bundle.similar_items('new') == shop.similar_items('new')
   with pytest.raises(UsageError, match="'tfidf-svd' .* pass the vector"):
-    bundle.add_items([copy._replace(id='other')])
+    bundle.add_items([dataclasses.replace(copy, id='other')])
   next_item = NewItem('next', 'Next', vector=vectors[3])
   assert bundle.add_items([next_item]) == shop.add_items([next_item])
 

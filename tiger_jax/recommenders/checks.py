@@ -104,8 +104,8 @@ def contradictions(config: Config, mode: str = 'evaluate') -> list[str]:
     )
   if config.evaluation.ensemble and model.is_generative and train.replicas < 2:
     sentences.append(
-      'config.evaluation.ensemble is True, but config.train.replicas is 1: train '
-      'at least 2 replicas, or set config.evaluation.ensemble to False'
+      'config.evaluation.ensemble is True, but config.train.replicas is 1: '
+      'train at least 2 replicas, or set config.evaluation.ensemble to False'
     )
   if 'semantic_ids' not in model.needs and mode != 'semantic_ids':
     return sentences

@@ -274,8 +274,9 @@ def _transitions(arrays: dict[str, np.ndarray]) -> Transitions:
 def _params(session: Session, arrays: dict[str, np.ndarray]) -> Any:
   """Returns the parameters on the devices, after checking their shapes."""
   is_ensemble = session.config.evaluation.ensemble
+  task = session.task
   seeds = session.seeds if is_ensemble else session.seeds[:1]
-  like = jax.eval_shape(lambda: init_params(session.task, seeds))
+  like = jax.eval_shape(lambda: init_params(task, seeds))
   like = Ensemble(like) if is_ensemble else like
   paths, tree = jax.tree_util.tree_flatten_with_path(like)
   names = [
