@@ -1,6 +1,6 @@
-"""Starts the HTTP server of tiger_jax in a process of its own."""
+"""Starts HTTP servers in processes of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import http.client
 import json
@@ -25,13 +25,20 @@ serve(Path(sys.argv[1]), Settings(
 
 
 class Server:
-  """A server in a process of its own."""
+  """A server in a process of its own.
 
-  def __init__(self, workdir: Path, max_batch: int):
-    """Starts the server, and waits until it accepts requests."""
+  Attributes:
+    port: The port of the requests.
+    admin_port: The admin port; that of the requests if there is none.
+    workdir: The run that is served.
+    start_seconds: The seconds until the server accepted requests.
+  """
+
+  def __init__(self, command: Sequence[str], workdir: Path, num_ports: int):
+    """Starts the server, and waits until it has printed its addresses."""
     start = time.monotonic()
     self.process = subprocess.Popen(
-      [sys.executable, '-c', _SERVER, str(workdir), _TOKEN, str(max_batch)],
+      [sys.executable, *command],
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
       text=True,
@@ -41,9 +48,11 @@ class Server:
     for line in self.process.stdout:
       if match := re.match(r'serving at http://127\.0\.0\.1:(\d+)', line):
         ports.append(int(match[1]))
-      if len(ports) == 2:
+      if len(ports) == num_ports:
         break
-    self.port, self.admin_port = ports
+    else:
+      raise RuntimeError(f'{command[:2]} has not started')
+    self.port, self.admin_port = ports[0], ports[-1]
     self.workdir = workdir
     self.start_seconds = time.monotonic() - start
 
@@ -78,9 +87,22 @@ class Server:
 
 @contextlib.contextmanager
 def running(workdir: Path, max_batch: int = 32) -> Iterator[Server]:
-  """Runs a server."""
-  server = Server(workdir, max_batch)
+  """Runs our server."""
+  command = ('-c', _SERVER, str(workdir), _TOKEN, str(max_batch))
+  server = Server(command, workdir, num_ports=2)
   try:
     yield server
   finally:
     server.stop()
+
+
+@contextlib.contextmanager
+def running_peer(workdir: Path) -> Iterator[Server]:
+  """Runs a server of Hugging Face's T5, see `benchmarks.peers`."""
+  command = ('-m', 'benchmarks.peers.hf_t5_server', str(workdir))
+  server = Server(command, workdir, num_ports=1)
+  try:
+    yield server
+  finally:
+    server.process.kill()
+    server.process.wait()

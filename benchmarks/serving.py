@@ -6,7 +6,9 @@ The server and the processes that send the requests share the cores of the
 machine. Requests are sent at times drawn beforehand (a Poisson process), and
 latency is counted from these times. `late` is the 99th percentile of the time
 between the scheduled time and the sending of a request, in milliseconds: it
-belongs to the load generator and is part of the latency.
+belongs to the load generator and is part of the latency. With `--peer`, a
+server of Hugging Face's T5 with FastAPI is measured too, which needs the extra
+`bench`.
 
 The command exits with 1 if a figure misses its target, and names the figure.
 """
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import measuring
-from benchmarks.http_server import Server, running
+from benchmarks.http_server import Server, running, running_peer
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.stages import embedding
 from tiger_jax.storage.artifacts import input_folder, read_artifact
@@ -122,9 +124,11 @@ def summary(samples: list[Sample], seconds: float) -> list[str]:
   ]  # fmt: skip
 
 
-def capacity(server: Server, bodies: list[str], seconds: float) -> float:
+def capacity(
+  server: Server, bodies: list[str], seconds: float, connections: int = 48
+) -> float:
   """Returns the served requests per second of a closed loop."""
-  samples = load(server, bodies, seconds, 0, connections=48)
+  samples = load(server, bodies, seconds, 0, connections)
   return sum(x.status == 200 and x.done <= seconds for x in samples) / seconds
 
 
@@ -292,6 +296,7 @@ def main() -> int:
   )
   parser.add_argument('--workdir', type=Path, default=Path('runs/quickstart'))
   parser.add_argument('--quick', action='store_true', help='within 4 minutes')
+  parser.add_argument('--peer', action='store_true', help='measure a T5 too')
   options = parser.parse_args()
   seconds, num_swaps, num_loads = (5, 10, 4) if options.quick else (30, 50, 20)
   print(f'{measuring.environment()}, {os.cpu_count()} cores')
@@ -317,6 +322,14 @@ def main() -> int:
       server, bodies, top / 2, num_swaps, num_loads, targets
     )
     print(*findings, sep='\n')
+  if options.peer:
+    with running_peer(options.workdir) as server:
+      theirs = capacity(server, bodies, seconds, connections=4)
+    print(
+      f'T5 with FastAPI: {theirs:.1f} requests/s, ours {top:.0f}, '
+      f'{top / theirs:.1f} times as many'
+    )
+    targets.check("the T5's requests per second to ours", theirs / top, 0.1)
   for line in targets.missed:
     print(f'missed: {line}')
   return bool(targets.missed)

@@ -210,4 +210,28 @@ _WIDER = [
   ),
 ]
 
-MUTANTS = [*_SEARCH, *_LISTS, *_DRAWS, *_WIDER]
+_ENSEMBLE = [
+  Mutant(
+    'an ensemble ranks by its first member',
+    'tiger_jax/retrieval/ensemble.py',
+    'return jnp.mean(logits, 0), cache',
+    'return logits[0], cache',
+    'tests/retrieval/test_ensemble.py',
+  ),
+  Mutant(
+    'all members of an ensemble decode with one encoded history',
+    'tiger_jax/retrieval/ensemble.py',
+    'in_axes=(0, 1, 0),\n      out_axes=(0, 1),\n    )(self.members, cache, encoded)',
+    'in_axes=(0, 1, None),\n      out_axes=(0, 1),\n    )(self.members, cache, jax.tree.map(lambda x: x[0], encoded))',
+    'tests/retrieval/test_ensemble.py',
+  ),
+  Mutant(
+    'the results of an ensemble are those of its last member',
+    'tiger_jax/stages/evaluation.py',
+    '{name: x.pop(0) for name, x in values.items()}',
+    '{name: x.pop() for name, x in values.items()}',
+    'tests/stages/test_evaluation.py',
+  ),
+]
+
+MUTANTS = [*_SEARCH, *_LISTS, *_DRAWS, *_WIDER, *_ENSEMBLE]
