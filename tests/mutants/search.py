@@ -219,10 +219,11 @@ _ENSEMBLE = [
     'tests/retrieval/test_ensemble.py',
   ),
   Mutant(
-    'all members of an ensemble decode with one encoded history',
+    'all members of an ensemble encode with the first parameters',
     'tiger_jax/retrieval/ensemble.py',
-    'in_axes=(0, 1, 0),\n      out_axes=(0, 1),\n    )(self.members, cache, encoded)',
-    'in_axes=(0, 1, None),\n      out_axes=(0, 1),\n    )(self.members, cache, jax.tree.map(lambda x: x[0], encoded))',
+    "{'params': params}, codes, batch, method='encode'",
+    "{'params': jax.tree.map(lambda x: x[0], self.members)}, codes, batch, "
+    "method='encode'",
     'tests/retrieval/test_ensemble.py',
   ),
   Mutant(
