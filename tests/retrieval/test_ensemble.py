@@ -34,22 +34,25 @@ BATCH = Batch(
 )
 
 
-@pytest.fixture(name='model', params=[TRIE, ALL_CODES], ids=['trie', 'all'])
+@pytest.fixture(
+  name='model', params=[TRIE, ALL_CODES], ids=['trie', 'all'], scope='module'
+)
 def _model(request):
   return Tiger(request.param, LEVEL_SIZES)
 
 
-@pytest.fixture(name='members')
+@pytest.fixture(name='members', scope='module')
 def _members(model):
-  """Returns the parameters of different members, far from their start."""
-  members, init = [], jax.jit(model.init)
+  """Returns the parameters of different members."""
+  init = jax.jit(model.init)
+  params = init(jax.random.key(0), jnp.asarray(CODES), BATCH)['params']
+  members = []
   for seed in range(NUM_MEMBERS):
-    params = init(jax.random.key(seed), jnp.asarray(CODES), BATCH)
     rng = np.random.default_rng(seed)
     members.append(
       jax.tree.map(
-        lambda x, rng=rng: x + 0.5 * rng.normal(size=x.shape).astype(x.dtype),
-        params['params'],
+        lambda x, rng=rng: x + rng.normal(size=x.shape).astype(x.dtype) / 2,
+        params,
       )
     )
   return members
