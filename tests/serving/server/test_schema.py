@@ -22,6 +22,9 @@ ENDPOINTS = {
 }  # fmt: skip
 
 
+# Hypothesis takes the random numbers of the thread of the server for those of
+# the strategy.
+@pytest.mark.filterwarnings('ignore:Do not use the .random. module')
 @pytest.mark.parametrize('mode', list(GenerationMode))
 @pytest.mark.parametrize(
   ('path', 'method'),
