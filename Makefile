@@ -12,7 +12,7 @@ CONSTRAINED := $(wildcard $(CONSTRAINTS))
 INSTALLED := .venv/installed-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help install upgrade quickstart test test-runs test-long mutants reliability \
+.PHONY: help install upgrade quickstart serve test test-runs test-long mutants reliability \
   results docs figures notebook screenshots dist lint format clean
 
 help:  ## List the commands.
@@ -48,6 +48,11 @@ quickstart: install  ## Train on the built-in shop and see recommendations.
 	$(FASTER) .venv/bin/python -m tiger_jax.main \
 	  --config=configs/quickstart.py --workdir=runs/quickstart
 
+serve: install  ## Serve the built-in shop at http://127.0.0.1:8000 (trains it first).
+	@[ -f runs/quickstart/results.json ] || $(MAKE) quickstart
+	.venv/bin/python -m tiger_jax.main --mode=serve --workdir=runs/quickstart \
+	  --serve_demo
+
 # Enables the optimizations of XLA, which tests/conftest.py disables.
 AS_USERS := JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS=
 # --no-loadscope-reorder runs the files in the order of their folders. In this
@@ -58,7 +63,7 @@ PYTEST := .venv/bin/python -m pytest -q -n 2 --dist loadfile \
 test: install  ## Run the tests of single parts, in eight minutes.
 	$(PYTEST) -m 'not slow and not as_users and not whole_runs'
 
-test-runs: install  ## Run the tests that start whole runs of the program.
+test-runs: install  ## Run the tests that start whole runs or a browser.
 	$(PYTEST) -m 'whole_runs and not slow and not as_users'
 	$(AS_USERS) $(PYTEST) -m 'as_users and not slow'
 

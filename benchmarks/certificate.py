@@ -47,7 +47,7 @@ def measure(
   ids = SemanticIds.load(workdir / 'semantic_ids')
   dataset = Dataset.load(workdir / 'data')
   session = Session.open(config, Inputs(dataset, ids))
-  params = training.load_best(session, trained.folder).params
+  params = training.load_served(session, trained.folder).params
   users = np.random.default_rng(0).permutation(dataset.num_users)[:_NUM_USERS]
   examples = Examples(*(x[np.sort(users)] for x in split(dataset, 'test')))
   requests = list(

@@ -23,6 +23,9 @@ nitpicky = True
 nitpick_ignore_regex = [
   (r'py:.*', r'(?!tiger_jax\.).*\..*'),
   (r'py:.*', r"Array|ndarray|'.*'"),
+  # The types of the fields of HTTP bodies.
+  (r'py:.*', r'(Field|None)\w+|(Min|Max)Len|PydanticUndefined'),
+  (r'py:.*', r'tiger_jax\.serving\.server\.schemas\._\w+'),
 ]
 # A name in single backticks is code, as in Markdown.
 default_role = 'code'

@@ -49,8 +49,8 @@ gc.set_threshold(50_000, 20, 50)
 flags.FLAGS.mark_as_parsed()
 
 
-# The folders and files of tests that start whole runs of the program. They get
-# the mark `whole_runs`.
+# The folders and files of tests that start whole runs of the program, or a
+# browser. They get the mark `whole_runs`.
 _WHOLE_RUNS = (
   'cases/test_checkpoint_paths.py',
   'cases/test_command_line.py',
@@ -69,6 +69,14 @@ _WHOLE_RUNS = (
   'security/test_output.py',
   'security/test_packaging.py',
   'security/test_workdirs.py',
+  'serving/export/test_script.py',
+  'serving/page/test_a',
+  'serving/page/test_page.py',
+  'serving/page/test_states.py',
+  'serving/server/test_bundles.py',
+  'serving/server/test_load.py',
+  'serving/server/test_schema.py',
+  'serving/server/test_start.py',
   'test_public_api.py',
   'training/test_devices.py',
 )

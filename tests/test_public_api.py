@@ -127,6 +127,9 @@ WRONG_CALLS = {
   'tiger_jax.Recommender.from_workdir(None)': 'workdir is None: pass a path',
   "tiger_jax.Recommender.from_workdir('x')": 'there is no folder x',
   "tiger_jax.Recommender.from_workdir('~nobody0/x')": 'no such home folder',
+  "tiger_jax.Recommender.from_bundle('x')": 'there is no folder x',
+  "tiger_jax.Recommender.from_bundle('x', 3)": 'text_model is 3: pass text',
+  "tiger_jax.Recommender.from_hub('x', 3)": 'revision is 3: pass text',
 }
 _CALLER = """
 import json, sys
@@ -169,11 +172,10 @@ def test_unknown_ids_in_a_history_raise_an_error_or_are_listed(folder):
   assert items == shop.recommend(['P0012'], 5)
   assert items.unknown == ('P9012', 'lamp')
   assert shop.recommend(['P0012'], 5).unknown == ()
-  with pytest.raises(UsageError, match="no item 'lamp'"):
-    shop.recommend(iter(['lamp']), strict=False)
+  unknown = shop.recommend(iter(['lamp']), 5, strict=False)
+  assert unknown == shop.recommend([], 5)
+  assert (unknown.unknown, unknown.fallback) == (('lamp',), 'popular')
   with pytest.raises(UsageError, match="did you mean 'P0009'"):
     shop.recommend(['P9'])
-  with pytest.raises(UsageError, match='the history is empty'):
-    shop.recommend([], strict=False)
   with pytest.raises(UsageError, match="history is the text 'P0012'"):
     shop.recommend('P0012', strict=False)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
   from tiger_jax.semantic_ids.ids import SemanticIds as SemanticIds
   from tiger_jax.semantic_ids.tokenizer import Tokenizer as Tokenizer
   from tiger_jax.serving.options import Options as Options
+  from tiger_jax.serving.recommendation import Item as Item
+  from tiger_jax.serving.recommendation import NewItem as NewItem
   from tiger_jax.serving.recommendation import Recommendation as Recommendation
+  from tiger_jax.serving.recommendation import (
+    RecommendationList as RecommendationList,
+  )
+  from tiger_jax.serving.recommendation import SimilarItem as SimilarItem
   from tiger_jax.serving.recommender import Recommender as Recommender
 
 __version__ = '0.1.0'
@@ -22,20 +28,28 @@ __version__ = '0.1.0'
 # The public names, and the modules that define them.
 _MODULES = {
   'Config': 'config',
+  'Item': 'serving.recommendation',
+  'NewItem': 'serving.recommendation',
   'Options': 'serving.options',
   'Recommendation': 'serving.recommendation',
+  'RecommendationList': 'serving.recommendation',
   'Recommender': 'serving.recommender',
   'SemanticIds': 'semantic_ids.ids',
+  'SimilarItem': 'serving.recommendation',
   'Tokenizer': 'semantic_ids.tokenizer',
   'load_config': 'config.config_file',
   'run': 'pipeline',
 }
 __all__ = [
   'Config',
+  'Item',
+  'NewItem',
   'Options',
   'Recommendation',
+  'RecommendationList',
   'Recommender',
   'SemanticIds',
+  'SimilarItem',
   'Tokenizer',
   'load_config',
   'run',

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import re
 import sys
+from typing import Any
 
 from tiger_jax.errors import PeerError, UsageError
 
@@ -17,22 +18,23 @@ except ValueError as error:
   ) from error
 
 from tiger_jax.config import Config
-from tiger_jax.config.command_line import Command
+from tiger_jax.config.command_line import Command, quote
 from tiger_jax.config.config_dict import expand
 from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import open_run
 from tiger_jax.recommenders import checks, registry, throughput
 from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
+from tiger_jax.serving.export import export_programs
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
   show_recommendations,
   show_shoppers,
 )
+from tiger_jax.stages import training
 from tiger_jax.stages.report import write_report
 from tiger_jax.storage.artifacts import REPORT, locked
-from tiger_jax.training import replicas
 
 # The modes that train a model if it is not trained yet.
 _TRAINING = ('all', 'train', 'evaluate', 'bench')
@@ -80,8 +82,14 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
+  if command.mode == 'serve':
+    _serve(command)
+    return
   if command.mode == 'report':
     print(f'Report: {write_report(command.folder)}')
+    return
+  if command.mode == 'export':
+    _export(command)
     return
   if experiment:
     _run_experiment(command, experiment)
@@ -90,6 +98,15 @@ def _run(command: Command) -> None:
   print(f'\nEverything is in {command.workdir}')
   if command.config and command.mode in ('all', 'evaluate'):
     print(f'Report: {command.folder / REPORT}')
+  if command.config and command.mode == 'all' and _is_served(command.config):
+    print(
+      'Serve the model, with a page to try it: python -m tiger_jax.main '
+      f'--mode=serve --workdir={quote(command.workdir)}'
+    )
+
+
+def _is_served(config: Config) -> bool:
+  return registry.entry(config.model).is_generative
 
 
 def _experiment(command: Command) -> spec.Experiment | None:
@@ -111,13 +128,54 @@ def _recommend(command: Command) -> None:
   if command.user is None:
     recommendations = recommender.recommend(command.history, command.k, options)
   else:
-    recommendations = recommender.recommend_for_user(
-      command.user, command.k, options
+    (recommendations,) = recommender.recommend_users(
+      [command.user], command.k, options
     )
   print(show_recommendations(recommendations))
   is_sampled = options.temperature is not None
   if recommendations and (options.exact or is_sampled):
     print(f'\n{show_proof(recommendations, is_sampled)}')
+
+
+def _serve(command: Command) -> None:
+  try:
+    # The packages of the extra `serve` are optional.
+    from tiger_jax.serving.server.start import start
+  except ModuleNotFoundError as error:
+    raise UsageError(
+      f'--mode=serve needs the package {error.name}: install the extra serve, '
+      "with pip install 'tiger_jax[serve]'"
+    ) from error
+  start(command.folder, command.serving)
+
+
+def _export(command: Command) -> None:
+  flags = command.export
+  folder = command.folder / 'export'
+  if 'export_dir' in flags:
+    folder = Path(expand(flags['export_dir'], '--export_dir'))
+  options: dict[str, Any] = {
+    name: _integers(flags[flag], flag)
+    for name, flag in (
+      ('batch_sizes', 'export_batch_sizes'),
+      ('ks', 'export_k'),
+    )
+    if flag in flags
+  }
+  if 'export_platforms' in flags:
+    options['platforms'] = flags['export_platforms']
+  recommender = Recommender.from_workdir(command.folder)
+  export_programs(recommender, folder, **options)
+  print(f'Export: {folder}')
+
+
+def _integers(values: list[str], flag: str) -> list[int]:
+  try:
+    return [int(value) for value in values]
+  except ValueError as error:
+    raise UsageError(
+      f'--{flag} is {",".join(values)!r}: list integers, as in --{flag}=1,8'
+    ) from error
 
 
 def _run_experiment(command: Command, experiment: spec.Experiment) -> None:
@@ -148,10 +206,10 @@ def _run_pipeline(command: Command, config: Config) -> None:
     pipeline.run(mode)
     if mode == 'evaluate':
       print('\n' + show_results(pipeline.results))
-    is_generative = registry.entry(config.model).is_generative
-    if command.mode == 'all' and is_generative and not command.distributed:
+    is_shown = command.mode == 'all' and not command.distributed
+    if is_shown and _is_served(config):
       params, best = pipeline.trained
-      params = replicas.select(params, config.train.replicas, best)
+      params = training.served(pipeline.session, params, best)
       recommender = Recommender(pipeline.session, params)
       print(show_shoppers(recommender, config.seed))
 

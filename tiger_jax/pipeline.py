@@ -214,6 +214,7 @@ class Pipeline:
         self.writer,
       ),
       resumable=True,
+      metadata={'embedding': own},
     )
 
   @functools.cached_property

@@ -16,19 +16,28 @@ WRONG_CALLS = {
   "model.recommend(['A001'], 0)": 'k is 0: choose at least 1',
   "model.recommend(['A001'], options={})": 'options is {}: pass an Options',
   "model.recommend(['A0O1'])": "did you mean 'A0",
-  'model.recommend(iter([]))': 'the history is empty',
-  'model.recommend_rows([[]])': 'histories[0] is empty',
-  'model.recommend_rows([[0], [40]])': 'histories[1][0] is 40: choose 0 to 39',
-  'model.recommend_rows([[0, -1]])': 'histories[0][1] is -1: choose 0 to 39',
-  'model.recommend_rows([[0.0]])': 'histories[0][0] is 0.0',
-  'model.recommend_rows([1, 2])': 'histories[0] is 1: pass a list of item rows',
-  'model.recommend_rows(np.array([1, 2]))': 'histories[0] is 1',
-  'model.recommend_rows(np.array([[0.5]]))': 'histories[0][0] is 0.5',
-  "model.recommend_rows('12')": "histories is the text '12'",
-  'model.recommend_rows([[1]], users=[0, 1])': 'users has 2 entries for 1',
-  'model.recommend_rows([[1]], users=[50])': 'users[0] is 50: choose -1 to 49',
-  'model.recommend_rows([[1]], users=[0.0])': 'users[0] is 0.0',
-  'model.recommend_rows([[1]], users=3)': 'users is 3: pass a list',
+  "model.recommend_batch(['A001'])": "histories[0] is the text 'A001'",
+  "model.recommend_batch([['A001'], [None]])": 'histories[1][0] is None',
+  'model.recommend_batch([1, 2])': 'histories[0] is 1: pass a list of item ids',
+  "model.recommend_batch('12')": "histories is the text '12'",
+  "model.recommend_users('u1')": "users is the text 'u1'",
+  "model.recommend_users(['u99'])": "no user 'u99' in the data of the run",
+  "model.semantic_id('A0O1')": "no item 'A0O1' in the catalog: did you mean",
+  'model.item(None)': 'item[0] is None',
+  'model.item_of(3)': 'semantic_id is 3: pass a list of codes',
+  'model.item_of([0.5])': 'semantic_id[0] is 0.5: pass an integer',
+  "model.similar_items('A001', -1)": 'k is -1: choose at least 0',
+  'model.search_titles(None)': 'text is None: pass text',
+  'model.add_items(3)': 'items is 3: pass a list of NewItem objects',
+  'model.add_items([{}])': 'items[0] is {}: pass a NewItem(...)',
+  "model.add_items([NewItem('x')])": "the title of item 'x' is ''",
+  "model.add_items([NewItem('x', 3)])": "the title of item 'x' is 3",
+  "model.add_items([NewItem('', 'X')])": "the id '' is empty",
+  "model.add_items([NewItem('A001', 'X')])": "item 'A001' exists already",
+  "model.add_items([NewItem('x', 'X', 'blue')])": "the text of item 'x' is",
+  "model.remove_items('A001')": "ids is the text 'A001'",
+  "model.update_titles(['A001'])": 'pass a mapping of ids to titles',
+  "model.update_titles({'A001': ''})": "the title of item 'A001' is ''",
   "Options(exclude_seen='no')": "exclude_seen is 'no': pass True or False",
   'Options(exact=1)': 'exact is 1: pass True or False',
   "Options(temperature='hot')": "temperature is 'hot': pass a number",
@@ -61,12 +70,12 @@ SCRIPT = """
 import json, os, signal, sys
 import numpy as np
 from tiger_jax.errors import TigerError, UsageError
-from tiger_jax.serving.recommender import Options, Recommender
+from tiger_jax import NewItem, Options, Recommender
 
 imported = sorted({name.split('.')[0] for name in sys.modules})
 model = Recommender.from_workdir(sys.argv[1])
 expected = model.recommend(['A001', 'A008'], 3)
-built = sorted(vars(model._session))
+built = sorted(vars(model.snapshot.model.session))
 
 from pathlib import Path
 from tiger_jax.catalog.catalog import Catalog
@@ -77,7 +86,7 @@ from tiger_jax.interfaces import Batch, ItemLists
 catalog = Catalog.from_codes([[0, 0], [1, 1]], [2, 2])
 folder = Path(sys.argv[1]) / 'semantic_ids'
 tokenizer, ids = Tokenizer.load(folder), SemanticIds.load(folder)
-searches = model._retriever
+searches = model.snapshot.retriever
 batch = Batch(*np.full((3, 1, 1), -1, np.int32))
 far = batch._replace(history=np.array([[10_000]]))
 lists = ItemLists.of([[1], [2], [3]])

@@ -12,14 +12,14 @@ TABLE = r"""
 2 | --workdir=run --mode=train | no --config given: try --config=configs/quickstart.py, or --help
 2 | --workdir=x --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
 2 | --cofnig=x.py | no flag --cofnig: did you mean --config?
-2 | --foo | no flag --foo: did you mean --mode?
+2 | --foo | no flag --foo: did you mean --port?
 2 | --hlep | no flag --hlep: did you mean --help?
 2 | $Q --wrokdir=run | no flag --wrokdir: did you mean --workdir?
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
 2 | $Q --log_dir=x | no flag --log_dir: did you mean --workdir?
 2 | $Q --noconfig | no flag --noconfig: did you mean --config?
-2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, report
-2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, report
+2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export
+2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export
 2 | $Q --mode | --mode needs a value, as in --mode=VALUE
 2 | --config | --config needs a value, as in --config=VALUE
 2 | --config= | --config is empty
@@ -36,6 +36,7 @@ TABLE = r"""
 2 | $Q --mode=train --user=A | --user is for --mode=recommend, not for --mode=train
 2 | $Q --mode=train --k=10 | --k is for --mode=recommend, not for --mode=train
 2 | $Q --mode=train --history=A --profile=x | --history is for --mode=recommend, not for --mode=train; --profile is for --mode=bench, not for --mode=train
+2 | $Q --mode=train --export_k=5 | --export_k is for --mode=export, not for --mode=train
 2 | $Q --noexact | --exact is for --mode=recommend, not for --mode=all
 2 | $Q --temperature=1 --seed=1 | --temperature is for --mode=recommend, not for --mode=all; --seed is for --mode=recommend, not for --mode=all
 2 | $Q --profile=x | --profile is for --mode=bench, not for --mode=all
@@ -47,6 +48,8 @@ TABLE = r"""
 2 | --flagfile=help_flags | no flag --nonsense: did you mean --seed?
 2 | --flagfile=names_itself | the file names_itself names itself with --flagfile: remove that line
 2 | --flagfile=nul_workdir | --workdir is 'a\x00b': remove the NUL character
+
+2 | $Q --config.evaluation.ensemble=True | config.evaluation.ensemble is True, but config.train.replicas is 1: train at least 2 replicas, or set config.evaluation.ensemble to False
 
 ## config files
 2 | --config=missing.py | there is no config file 'missing.py': did you mean assertion.py?
@@ -172,6 +175,10 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --temperature=nan | temperature is nan: choose from 0.001 to 1000
 2 | --mode=recommend --workdir=folder --history=A --transition_weight=1.5 | transition_weight is 1.5: choose from 0 to 1
 2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
+2 | --mode=export --export_k=5 | no --workdir given: name the folder of a finished run
+2 | --mode=export --workdir=folder --k=5 | --k is for --mode=recommend, not for --mode=export
+2 | --mode=export --workdir=folder --export_dir= | --export_dir is empty
+2 | --mode=export --workdir=folder --export_k=5,x | --export_k is '5,x': list integers, as in --export_k=1,8
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --drawn_levels=0 | drawn_levels is 0: choose at least 1
 2 | --mode=recommend $Q --history=A --config.train.steps=9 | --config.train.steps is not used by --mode=recommend, which reads the settings of the trained run
@@ -199,11 +206,11 @@ TABLE = r"""
 2 | $ASK --user=$NOT_UTF8 | no user '\udcff' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$LONG | no user 'aaa...aaa' in the data of the run: ids look like 'u0'
 2 | $ASK --user=u3 --k=0 | k is 0: choose at least 1
-2 | $ASK --user=u3 --deny=X | no item 'X' in the catalog (1 of 1 ids in deny are unknown): ids look like 'A031'
-2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalog (1 of 1 ids in history are unknown): ids look like 'A031'
+2 | $ASK --user=u3 --deny=X | no item 'X' in the catalog: ids look like 'A031'
+2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalog: ids look like 'A031'
 2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalog (1 of 2 ids in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
 2 | $ASK --history=A001$NEWLINEA002 | --history is 'A001 A002': it must be a list of ids
-2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog (1 of 1 ids in allow are unknown): ids look like 'A031'
+2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog: ids look like 'A031'
 2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9, but the Semantic IDs have 4 codes: choose at most 4
 
 ## experiments

@@ -1,8 +1,11 @@
 """Fixtures that run the code blocks of a page."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -41,9 +44,11 @@ class Runner:
     assert not error, f'{block.place} failed:\n{block.text}{error}'
 
   def close(self) -> None:
-    """Ends the Python session."""
+    """Ends the Python session and the HTTP server that a failed block left."""
     if self._session:
       self._session.communicate()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+      os.kill(int((self._folder / 'serve.pid').read_text()), signal.SIGKILL)
 
   def _run_bash(self, text: str) -> str:
     done = subprocess.run(
@@ -90,7 +95,8 @@ def _template(server, tmp_path_factory):
   """Returns a folder with configs, scripts, two shops and a trained run."""
   folder = tmp_path_factory.mktemp('template')
   reduced.write_configs(folder)
-  shutil.copytree(ROOT / 'launch', folder / 'launch')
+  for name in ('examples', 'launch'):
+    shutil.copytree(ROOT / name, folder / name)
   small.make(folder / 'my_shop')
   reduced.write_amazon(folder / 'amazon2014_beauty')
   Runner(server, folder).run(Block('the trained run', 'bash', _TRAIN, ''))

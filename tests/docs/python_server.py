@@ -11,6 +11,7 @@ code in one session.
 import json
 import os
 from pathlib import Path
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ if os.path.basename(sys.argv[0]) == 'tiger-jax':
   arguments = ['-m', 'tiger_jax.main', *arguments]
 of_jax = {{k: v for k, v in os.environ.items() if k.startswith(('JAX', 'XLA'))}}
 forked = arguments[:2] == ['-m', 'tiger_jax.main'] and of_jax == {of_jax!r}
+# A page stops its HTTP server with a signal, which a fork would not get.
+forked = forked and '--mode=serve' not in arguments
 if not forked and arguments != ['--session']:
   os.execv({python!r}, [{python!r}, *arguments])
 server = socket.socket(socket.AF_UNIX)
@@ -35,10 +38,21 @@ socket.send_fds(server, [request], [0, 1, 2])
 sys.exit(int(server.recv(16) or 1))
 """
 # Commands that would change this machine, or need a network or a cluster.
-_REFUSED = ('curl', 'gcloud', 'git', 'make', 'pip', 'sbatch', 'sudo', 'wget')
+_REFUSED = ('gcloud', 'git', 'make', 'pip', 'sbatch', 'sudo', 'wget')
 _REFUSAL = """#!/bin/sh
 echo "$(basename "$0"): mark this block as not run" >&2
 exit 1
+"""
+
+# Pages may ask their own HTTP server.
+_CURL = """#!/bin/sh
+for argument; do
+  case "$argument" in
+    http://127.0.0.1*) ;;
+    *://*) echo 'curl: mark this block as not run' >&2; exit 1 ;;
+  esac
+done
+exec {curl} "$@"
 """
 
 
@@ -69,6 +83,9 @@ class Server:
       path = commands / name
       path.write_text(_REFUSAL if name in _REFUSED else client)
       path.chmod(0o755)
+    curl = commands / 'curl'
+    curl.write_text(_CURL.format(curl=shutil.which('curl')))
+    curl.chmod(0o755)
     self._process = subprocess.Popen(
       [sys.executable, '-m', 'tests.docs.python_server', address],
       env=self.environment,

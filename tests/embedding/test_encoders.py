@@ -7,7 +7,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tiger_jax.config import EmbeddingConfig
 from tiger_jax.embedding import encoders
-from tiger_jax.embedding.encoders import embed_items
+from tiger_jax.embedding.encoders import embed_items, text_encoder
 from tiger_jax.embedding.text import item_sentences
 from tiger_jax.errors import UsageError
 
@@ -42,6 +42,15 @@ def test_tfidf_is_deterministic(items):
   np.testing.assert_array_equal(
     embed_items(config, items), embed_items(config, items)
   )
+
+
+def test_tfidf_encodes_new_text_like_the_text_of_the_run(items):
+  config = EmbeddingConfig(encoder='tfidf-svd', dim=3)
+  encode = text_encoder(config, items)
+  vectors = embed_items(config, items)
+  np.testing.assert_allclose(encode(items), vectors, atol=1e-5)
+  with pytest.raises(UsageError, match="'tfidf-svd' .* pass the vector"):
+    text_encoder(config, None)
 
 
 def test_tfidf_is_lossless_if_dim_equals_the_number_of_items(items):

@@ -91,8 +91,9 @@ def assert_same_model(workdir, expected, stopped=20):
   )
   for name in ('dataset', 'semantic_ids', 'metrics', 'baselines'):
     assert results[name] == other[name]
+  histories = [['P0001', 'P0002'], ['P0003']]
   one, two = (
-    Recommender.from_workdir(x).recommend_rows([[1, 2], [3]])
+    Recommender.from_workdir(x).recommend_batch(histories)
     for x in (workdir, expected)
   )
   assert one == two

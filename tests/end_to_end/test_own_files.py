@@ -50,7 +50,8 @@ def test_a_run_on_own_files_recommends_their_items(tmp_path, capfd):
   }  # fmt: skip
   assert read(workdir / 'data' / 'stage.json')['about']['counts'] == counts
   assert 'best_possible' not in results
-  capfd.readouterr()
+  last = capfd.readouterr().out.splitlines()[-1]
+  assert last.endswith(f'tiger_jax.main --mode=serve --workdir={workdir}')
   assert program(workdir, '--mode=recommend', '--history=00003,00007') == 0
   lines = capfd.readouterr().out.splitlines()
   assert len(lines) == 10

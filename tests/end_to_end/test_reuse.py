@@ -104,7 +104,7 @@ def test_a_different_softmax_trains_a_new_model(shop, tmp_path, capfd):
   # The model is served with its own softmax: the probabilities of all items
   # sum to 1.
   recommender = Recommender.from_workdir(workdir)
-  ranked = recommender.recommend_rows([[1, 2]], k=600)[0]
+  ranked = recommender.recommend(['P0001', 'P0002'], k=600)
   assert sum(math.exp(x.score) for x in ranked) == pytest.approx(1, rel=1e-3)
   # With the first config, the first training resumes from its checkpoints.
   assert program(workdir, *SHOP, '--mode=train') == 0

@@ -83,7 +83,7 @@ MUTANTS = (
   ),
   Mutant(
     'a search with a temperature stops before its results are proven',
-    'tiger_jax/serving/recommender.py',
+    'tiger_jax/serving/search.py',
     'if options.exact or sampler:',
     'if options.exact:',
     'tests/serving/test_options.py::test_a_draw_adds_beams_until_it_is_proven',
@@ -233,16 +233,16 @@ MUTANTS = (
   Mutant(
     'the recommender does not pass the user to the model',
     'tiger_jax/serving/recommender.py',
-    'self._recommend([history], k, [row], options)',
-    'self._recommend([history], k, [-1], options)',
-    'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
+    'recommend_rows(snapshot, histories, k, options, rows)',
+    'recommend_rows(snapshot, histories, k, options)',
+    'tests/serving/test_recommender.py::test_recommend_users_reads_the_whole_history',
   ),
   Mutant(
     'recommendations ignore the last event of a user',
-    'tiger_jax/serving/recommender.py',
-    'history = self.dataset.history_of(row).tolist()',
-    'history = self.dataset.history_of(row)[:-1].tolist()',
-    'tests/serving/test_recommender.py::test_recommend_for_user_reads_the_whole_history',
+    'tiger_jax/serving/snapshot.py',
+    'dataset.history_of(row).tolist()',
+    'dataset.history_of(row)[:-1].tolist()',
+    'tests/serving/test_recommender.py::test_recommend_users_reads_the_whole_history',
   ),
   Mutant(
     'the command does not replace its output streams',

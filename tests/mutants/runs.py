@@ -5,15 +5,15 @@ from tests.mutants.mutant import Mutant
 MUTANTS = (
   Mutant(
     'the transition weight of a request is ignored',
-    'tiger_jax/serving/recommender.py',
-    '      retriever = self._mixed(options)',
-    '      self._mixed(options)',
+    'tiger_jax/serving/snapshot.py',
+    'return self.retriever.with_mixture(self.model.mixtures.of(options))',
+    'return self.retriever',
     'tests/serving/test_options.py::'
     'test_options_replace_the_mixture_of_the_run',
   ),
   Mutant(
     'a weight in the options resets the kappa of the run',
-    'tiger_jax/serving/recommender.py',
+    'tiger_jax/serving/model.py',
     'dataclasses.replace(config, transition_weight=weight)',
     'type(config)(transition_weight=weight)',
     'tests/serving/test_options.py::'

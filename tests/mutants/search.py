@@ -210,4 +210,29 @@ _WIDER = [
   ),
 ]
 
-MUTANTS = [*_SEARCH, *_LISTS, *_DRAWS, *_WIDER]
+_ENSEMBLE = [
+  Mutant(
+    'an ensemble ranks by its first member',
+    'tiger_jax/retrieval/ensemble.py',
+    'return jnp.mean(logits, 0), cache',
+    'return logits[0], cache',
+    'tests/retrieval/test_ensemble.py',
+  ),
+  Mutant(
+    'all members of an ensemble encode with the first parameters',
+    'tiger_jax/retrieval/ensemble.py',
+    "{'params': params}, codes, batch, method='encode'",
+    "{'params': jax.tree.map(lambda x: x[0], self.members)}, codes, batch, "
+    "method='encode'",
+    'tests/retrieval/test_ensemble.py',
+  ),
+  Mutant(
+    'the results of an ensemble are those of its last member',
+    'tiger_jax/stages/evaluation.py',
+    '{name: x.pop(0) for name, x in values.items()}',
+    '{name: x.pop() for name, x in values.items()}',
+    'tests/stages/test_evaluation.py',
+  ),
+]
+
+MUTANTS = [*_SEARCH, *_LISTS, *_DRAWS, *_WIDER, *_ENSEMBLE]

@@ -87,3 +87,18 @@ def _session(ids):
 @pytest.fixture(name='recommender', scope='module')
 def _recommender(session, params):
   return Recommender(session, params)
+
+
+@pytest.fixture(name='model', scope='module')
+def _model():
+  from tests.serving import shop
+
+  return shop.make_model()
+
+
+@pytest.fixture(name='shop')
+def _shop(model):
+  """A Recommender that a test may change."""
+  from tests.serving import shop
+
+  return shop.make_shop(model)

@@ -10,7 +10,6 @@ from tiger_jax.serving import arguments
 from tiger_jax.serving.options import Options
 
 IDS = ['i102', 'i103', 'i105']
-ROWS = [2, 3, 5]
 
 
 FORMS = {
@@ -43,36 +42,34 @@ def test_ids_are_accepted_in_every_form(form):
   assert Options(allow=form(IDS)).allow == tuple(IDS)
 
 
-def test_rows_are_accepted_in_every_form(form):
-  assert arguments.item_rows(form(ROWS), 'history', 14) == ROWS
-
-
 def test_iterators_are_read_once(recommender):
-  histories = [ROWS, ROWS[::-1]]
-  expected = recommender.recommend_rows(histories, 5, [0, 2])
+  histories = [IDS, IDS[::-1]]
+  expected = recommender.recommend_batch(histories, 5)
   iterators = (iter(history) for history in histories)
-  assert recommender.recommend_rows(iterators, 5, iter([0, 2])) == expected
+  assert recommender.recommend_batch(iterators, 5) == expected
+  expected = recommender.recommend_users(['bob', 'ann'])
+  assert recommender.recommend_users(iter(['bob', 'ann'])) == expected
   expected = recommender.recommend(IDS, 5)
   assert recommender.recommend(iter(IDS), 5) == expected
 
 
 def test_histories_may_be_the_rows_of_an_array(recommender):
-  histories = np.array([ROWS, ROWS[::-1]])
-  expected = recommender.recommend_rows(histories.tolist(), 5)
-  assert recommender.recommend_rows(histories, 5) == expected
-  assert recommender.recommend_rows([], 5) == []
-  assert recommender.recommend_rows(np.zeros((0, 3), int), 5) == []
+  histories = np.array([IDS, IDS[::-1]])
+  expected = recommender.recommend_batch(histories.tolist(), 5)
+  assert recommender.recommend_batch(histories, 5) == expected
+  assert recommender.recommend_batch([], 5) == []
+  assert recommender.recommend_batch(np.zeros((0, 3), str), 5) == []
 
 
 def test_deny_and_allow_iterators_apply_to_every_batch(recommender):
   ranked = [entry.item_id for entry in recommender.recommend(IDS, 14)]
-  histories = [[i % 14] for i in range(130)]
+  histories = [[f'i{100 + i % 14}'] for i in range(130)]
   for options in (
     Options(deny=iter(ranked[:4])),
     Options(allow=iter(ranked[4:])),
   ):
     for _ in range(2):
-      for items in recommender.recommend_rows(histories, 14, options=options):
+      for items in recommender.recommend_batch(histories, 14, options):
         assert {entry.item_id for entry in items} == set(ranked[4:])
 
 

@@ -15,7 +15,9 @@ from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.recommenders.tiger_task import TigerTask
 from tiger_jax.retrieval import tiger
-from tiger_jax.serving.recommender import Options, Recommender
+from tiger_jax.serving.options import Options
+from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.search import recommend_rows
 
 NUM_ITEMS = 14
 
@@ -77,16 +79,40 @@ def test_k_may_exceed_the_beams_and_the_catalog(recommender, k):
   assert len(recommender.recommend(['i102', 'i103'], 10)) == 10
 
 
+def assert_same(items, expected):
+  """Compares all fields of two lists; scores may differ by rounding."""
+  assert vars(items) == vars(expected)
+  assert [x._replace(score=0) for x in items] == [
+    x._replace(score=0) for x in expected
+  ]
+  assert [x.score for x in items] == pytest.approx(
+    [x.score for x in expected], abs=1e-5
+  )
+
+
 def test_a_batch_equals_single_requests(recommender):
-  histories = [[5], [5, 1], [0, 1, 2, 3], [13, 13]]
-  together = recommender.recommend_rows(histories, NUM_ITEMS)
-  for history, items in zip(histories, together, strict=True):
-    (expected,) = recommender.recommend_rows([history], NUM_ITEMS)
-    by_id = {entry.item_id: entry for entry in expected}
-    assert by_id.keys() == {entry.item_id for entry in items}
-    for entry in items:
-      assert entry.score == pytest.approx(by_id[entry.item_id].score, abs=1e-5)
-      assert entry.semantic_id == by_id[entry.item_id].semantic_id
+  histories = [
+    ['i105'], [], ['i105', 'gone', 'i101'], ['i100', 'i101', 'i102', 'i103'],
+    ['gone'], *[[f'i{100 + i % NUM_ITEMS}', 'i102'] for i in range(30)],
+  ]  # fmt: skip
+  for options in (
+    Options(),
+    Options(exclude_seen=True, deny=['i104']),
+    Options(temperature=2.0, seed=5),
+    Options(transition_weight=0.5, exact=True),
+  ):
+    together = recommender.recommend_batch(histories, 6, options, strict=False)
+    for history, items in zip(histories, together, strict=True):
+      assert_same(items, recommender.recommend(history, 6, options, False))
+      assert items.unknown == tuple(x for x in history if x == 'gone')
+      assert items.fallback == (None if set(history) - {'gone'} else 'popular')
+      assert items.model_version == recommender.model_version
+      assert items.catalog_version == recommender.catalog_version == 1
+
+
+def test_a_batch_names_the_history_of_an_error(recommender):
+  with pytest.raises(UsageError, match=r"'x' in the catalog .*histories\[1\]"):
+    recommender.recommend_batch([['i100'], ['i100', 'x']])
 
 
 def test_only_the_latest_items_are_read(recommender):
@@ -102,8 +128,8 @@ def test_the_order_of_the_history_matters(recommender):
 
 
 def test_many_histories_are_split_into_batches(recommender):
-  histories = [[i % NUM_ITEMS] for i in range(131)]
-  recommendations = recommender.recommend_rows(histories, 3)
+  histories = [[f'i{100 + i % NUM_ITEMS}'] for i in range(131)]
+  recommendations = recommender.recommend_batch(histories, 3)
   assert len(recommendations) == 131
   for i in (0, 127, 128, 130):
     ids = [entry.item_id for entry in recommendations[i]]
@@ -114,7 +140,6 @@ def test_many_histories_are_split_into_batches(recommender):
 @pytest.mark.parametrize(
   ('history', 'k', 'message'),
   [
-    ([], 10, 'history is empty'),
     (['i100', 'nowhere'], 10, "'nowhere' in the catalog .1 of 2"),
     (['x', 'y'], 10, "'x' in the catalog .2 of 2"),
     ([''], 10, "''"),
@@ -149,21 +174,32 @@ def test_models_with_user_tokens_accept_unknown_users(with_user_tokens):
   assert len(with_user_tokens.recommend(['i100'])) == 10
 
 
-def test_recommend_for_user_reads_the_whole_history(
-  recommender, with_user_tokens
-):
+def test_recommend_users_reads_the_whole_history(recommender, with_user_tokens):
   # The user 'cem' has these five events. The last two were held out.
   history = ['i103', 'i102', 'i101', 'i100', 'i104']
   options = Options(exclude_seen=True)
   expected = recommender.recommend(history, 5, options)
-  assert recommender.recommend_for_user('cem', 5, options) == expected
+  assert recommender.recommend_users(['cem'], 5, options) == [expected]
   assert recommender.recommend(history[:-1], 5, options) != expected
   # A user token changes the scores.
-  items = with_user_tokens.recommend_for_user('cem', NUM_ITEMS)
-  rows = [[3, 2, 1, 0, 4]]
-  assert [items] == with_user_tokens.recommend_rows(rows, NUM_ITEMS, [2])
-  assert [items] != with_user_tokens.recommend_rows(rows, NUM_ITEMS, [1])
+  (items,) = with_user_tokens.recommend_users(['cem'], NUM_ITEMS)
+  snapshot, rows = with_user_tokens.snapshot, [[3, 2, 1, 0, 4]]
+
+  def of_user(row):
+    return recommend_rows(snapshot, rows, NUM_ITEMS, Options(), [row])
+
+  assert [items] == of_user(2)
+  assert [items] != of_user(1)
   assert items != with_user_tokens.recommend(history, NUM_ITEMS)
+
+
+def test_recommend_users_answers_in_the_order_of_the_users(recommender):
+  users = ['bob', 'ann', 'bob']
+  together = recommender.recommend_users(users, 5)
+  for user, items in zip(users, together, strict=True):
+    (expected,) = recommender.recommend_users([user], 5)
+    assert_same(items, expected)
+  assert recommender.recommend_users([]) == []
 
 
 @pytest.mark.parametrize(
@@ -172,13 +208,13 @@ def test_recommend_for_user_reads_the_whole_history(
     ('Bob', "no user 'Bob' in the data of the run: did you mean 'bob'?"),
     ('zoe', "no user 'zoe' in the data of the run: ids look like 'ann'"),
     (7, "no user '7'"),
-    (None, r'user\[0\] is None: pass text'),
-    (['ann'], r"user\[0\] is \['ann'\]"),
+    (None, r'users\[0\] is None: pass text'),
+    (['ann'], r"users\[0\] is \['ann'\]"),
   ],
 )
 def test_an_unknown_user_is_refused(recommender, user, message):
   with pytest.raises(UsageError, match=message):
-    recommender.recommend_for_user(user)
+    recommender.recommend_users([user])
 
 
 def test_mixed_requests_compile_nothing_new(session, params):
@@ -188,9 +224,11 @@ def test_mixed_requests_compile_nothing_new(session, params):
   recommender = Recommender(with_limits(session, max_proof_beams=10), params)
 
   def request(num_histories, length, k, **options):
-    histories = [[i % NUM_ITEMS] * length for i in range(num_histories)]
-    recommendations = recommender.recommend_rows(
-      histories, k, options=Options(**options)
+    histories = [
+      [f'i{100 + i % NUM_ITEMS}'] * length for i in range(num_histories)
+    ]
+    recommendations = recommender.recommend_batch(
+      histories, k, Options(**options)
     )
     assert len(recommendations) == num_histories
 
@@ -212,9 +250,9 @@ def test_mixed_requests_compile_nothing_new(session, params):
 def test_searches_are_split_to_bound_memory(
   session, params, recommender, monkeypatch
 ):
-  histories = [[i % NUM_ITEMS, 3] for i in range(20)]
+  histories = [[f'i{100 + i % NUM_ITEMS}', 'i103'] for i in range(20)]
   options = Options(deny=['i100'])
-  expected = recommender.recommend_rows(histories, 12, options=options)
+  expected = recommender.recommend_batch(histories, 12, options)
   searches = []
   search = tiger._search
 
@@ -234,7 +272,7 @@ def test_searches_are_split_to_bound_memory(
     )
     # A longer deny list of the same item.
     options = Options(deny=['i100'] * num_denied)
-    actual = limited.recommend_rows(histories, 12, options=options)
+    actual = limited.recommend_batch(histories, 12, options)
     assert set(searches) == {(num_requests, 20)}
     for items, desired in zip(actual, expected, strict=True):
       assert [x.item_id for x in items] == [x.item_id for x in desired]

@@ -64,8 +64,11 @@ def test_titles_and_ids_do_not_control_the_terminal(recommender):
 
 def test_shoppers_do_not_control_the_terminal(recommender, monkeypatch):
   ids = ('a\x1bn\nn', 'bob', 'cem')
-  dataset = dataclasses.replace(recommender.dataset, user_ids=ids)
-  monkeypatch.setattr(recommender, 'dataset', dataset)
+  model = recommender.snapshot.model
+  dataset = dataclasses.replace(model.dataset, user_ids=ids)
+  model = dataclasses.replace(model, dataset=dataset)
+  snapshot = dataclasses.replace(recommender.snapshot, model=model)
+  monkeypatch.setattr(recommender, '_snapshot', snapshot)
   text = show_shoppers(recommender, 0)
   assert 'Shopper an n bought\n' in text
   assert '\x1b' not in text

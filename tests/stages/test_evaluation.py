@@ -1,16 +1,23 @@
 """Tests of the evaluation stage against metrics computed with loops."""
 
+import numpy as np
 import pytest
 
-from tests import by_hand
+from tests import by_hand, small
 from tiger_jax.config import Config, EvaluationConfig, ModelConfig, TrainConfig
 from tiger_jax.data.sources import synthetic
 from tiger_jax.data.splits import split
 from tiger_jax.errors import DataError
-from tiger_jax.evaluation.ranking import sample_users
+from tiger_jax.evaluation.measure import measure
+from tiger_jax.evaluation.ranking import Search, Trained, sample_users
+from tiger_jax.evaluation.users import UserResults
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.ensemble import Ensemble
+from tiger_jax.semantic_ids.collisions import extra_code
 from tiger_jax.stages import evaluation
+from tiger_jax.training import replicas
+from tiger_jax.training.step import init_params
 
 
 @pytest.mark.parametrize('num_users', [0, 150])
@@ -54,6 +61,40 @@ def test_popularity_metrics_equal_loops_on_every_split(tmp_path, num_users):
   )
   assert abs(best_validation - best_test) > 1e-3
   assert results['best_possible'] == {'recall@10': pytest.approx(best_test)}
+
+
+def test_an_ensemble_is_measured_beside_its_members(tmp_path):
+  dataset = synthetic.make(400, seed=0)
+  ids = extra_code(
+    np.random.default_rng(0).integers(0, 8, (dataset.num_items, 2)),
+    (8, 8),
+    {'quantizer': 'none'},
+  )
+  config = Config(
+    model=ModelConfig(**small.MODEL, max_history=3),
+    train=TrainConfig(replicas=2, length_buckets=(3,)),
+    evaluation=EvaluationConfig(num_beams=10, batch_size=64, ensemble=True),
+  )
+  session = Session.open(config, Inputs(dataset, ids))
+  params = init_params(session.task, session.seeds)
+  evaluation.build(session, params, 1, tmp_path)
+  results = evaluation.load(tmp_path)
+  assert 'standard_error' not in results
+  assert results['replicas']['seed'] == [0, 1]
+  search = Search.from_config(config.evaluation)
+  examples = split(dataset, 'test')
+  members = replicas.split(params, 2)
+  together, first, second = (
+    measure(Trained(session, x), examples, search)
+    for x in (Ensemble(params), *members)
+  )
+  assert results['metrics']['test'] == pytest.approx(together[0])
+  assert results['replicas']['test'] == [first[0], second[0]]
+  assert len({x[1].items.tobytes() for x in (together, first, second)}) == 3
+  # The report is made from the lists of the ensemble.
+  users = UserResults.load(tmp_path, dataset, '')
+  assert users.items.shape[0] == users.rank.shape[0] == 1
+  np.testing.assert_array_equal(users.items[0], together[1].items[:, :10])
 
 
 @pytest.mark.parametrize(

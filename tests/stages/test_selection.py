@@ -158,7 +158,7 @@ def test_validation_ndcg_selects_the_second_of_two_replicas(run, tmp_path):
   first, second = shares(params)
   assert 0 < first < second < 1
   assert best == 1
-  chosen = training.load_best(session, tmp_path).params
+  chosen = training.load_served(session, tmp_path).params
   assert chosen['share'] == params['share'][1]
   assert logged[0]['ndcg@10/replica_0'] == pytest.approx(first)
   assert logged[0]['ndcg@10/replica_1'] == pytest.approx(second)

@@ -29,7 +29,7 @@ def test_a_model_without_training_needs_no_checkpoint(tmp_path):
   writer.close()
   assert not list(folder.iterdir())
   assert training.load(session, folder) == ({}, 0)
-  assert training.load_best(session, folder) == (session, {}, None)
+  assert training.load_served(session, folder) == (session, {}, None)
 
 
 def test_is_finished_compares_the_settings(tmp_path):

@@ -84,6 +84,33 @@ class Catalog(Trie):
     table[rows] = codes
     return cls(layout, *jax.device_put((arrays, table)))
 
+  @classmethod
+  def from_table(
+    cls,
+    table: Integer[np.ndarray, 'rows l'],
+    level_sizes: Sequence[int],
+    rows: Integer[np.ndarray, ' items'],
+    capacity: int | None = None,
+  ) -> 'Catalog':
+    """Builds the index of some rows of a table.
+
+    The other rows are those of removed items, which keep their IDs.
+
+    Args:
+      table: The Semantic ID of every row.
+      level_sizes: Number of codes at each level.
+      rows: The rows of the items that may be recommended.
+      capacity: Maximum number of items, see `from_codes`.
+
+    Raises:
+      DataError: See `from_codes`.
+    """
+    catalog = cls.from_codes(table[rows], level_sizes, rows, capacity)
+    catalog = catalog._with_num_rows(len(table))
+    codes = np.array(catalog.codes)
+    codes[: len(table)] = table
+    return dataclasses.replace(catalog, codes=jnp.asarray(codes))
+
   def add(self, codes: Integer[np.ndarray, 'n l']) -> 'Catalog':
     """Returns a catalog with additional items, in the next free rows.
 
@@ -120,24 +147,21 @@ class Catalog(Trie):
     `codes` may be empty. Jitted functions recompile for the new catalog. See
     `from_codes` for the capacity and the errors.
     """
-    old_codes, old_rows = self.items()
+    _, rows = self.items()
     codes = np.asarray(codes)
+    start = int(self.arrays.num_rows)
+    table = np.asarray(self.codes)[:start]
     if not codes.size:
-      codes = old_codes[:0]
+      codes = table[:0]
     # Check before the conversion, which would turn 1.5 into 1.
     sorted_ids.check_codes(codes, self.level_sizes)
-    start = int(self.arrays.num_rows)
     new_rows = np.arange(start, start + len(codes))
-    grown = Catalog.from_codes(
-      np.concatenate([old_codes, codes.astype(old_codes.dtype)]),
+    grown = Catalog.from_table(
+      np.concatenate([table, codes.astype(table.dtype)]),
       self.level_sizes,
-      np.concatenate([old_rows, new_rows]),
+      np.concatenate([rows, new_rows]),
       capacity,
-    )._with_num_rows(start + len(codes))
-    # The rows of removed items keep their IDs.
-    table = np.array(grown.codes)
-    table[:start] = np.asarray(self.codes)[:start]
-    grown = dataclasses.replace(grown, codes=jnp.asarray(table))
+    )
     if self.codes.committed:
       return jax.device_put(grown, self.codes.sharding)
     return grown

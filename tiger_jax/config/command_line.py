@@ -28,8 +28,11 @@ from tiger_jax.errors import UsageError
 _MODE_FLAGS = {mode: names(mode) for mode in TOPICS if mode in MODES}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
 # The modes that read the settings of the run in --workdir.
-_READS_RUN = ('recommend', 'report')
-_NOT_EMPTY = ('config', 'workdir', 'profile', 'user')
+_READS_RUN = ('recommend', 'serve', 'report', 'export')
+_NOT_EMPTY = (
+  'config', 'workdir', 'profile', 'user', 'host', 'token_file',
+  'admin_token_file', 'models', 'export_dir',
+)  # fmt: skip
 # All forms of --help that absl programs accept.
 _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
 _OVERRIDE = re.compile(
@@ -57,6 +60,8 @@ class Command:
     user: For `recommend`: the id of a user; None if a history is given.
     k: For `recommend`: the number of items.
     options: For `recommend`: the fields of `Options`.
+    serving: For `serve`: the flags of this mode.
+    export: For `export`: the flags of this mode that are given.
   """
 
   mode: str
@@ -71,6 +76,8 @@ class Command:
   user: str | None
   k: int
   options: dict[str, Any]
+  serving: dict[str, Any]
+  export: dict[str, Any]
 
   @property
   def folder(self) -> Path:
@@ -154,6 +161,8 @@ def parse(argv: list[str]) -> Command | None:
       for name in _MODE_FLAGS['recommend']
       if name not in ('history', 'user', 'k')
     },
+    serving={name: values[name].value for name in _MODE_FLAGS['serve']},
+    export={x: values[x].value for x in names('export') if values[x].present},
   )
   _check_folder(command)
   return command

@@ -28,6 +28,9 @@ class EvaluationConfig:
     transition_kappa: If positive, the share is multiplied by n / (n + kappa),
       where n is the number of training transitions from the last item of the
       history.
+    ensemble: Rank by all replicas together, see
+      `tiger_jax/retrieval/ensemble.py`. Only for generative models, and only if
+      `train.replicas` is at least 2.
   """
 
   num_beams: int = 30
@@ -36,6 +39,7 @@ class EvaluationConfig:
   search: str = 'exact'
   transition_weight: float = 0.0
   transition_kappa: float = 0.0
+  ensemble: bool = False
 
   def __post_init__(self):
     """Checks the values."""

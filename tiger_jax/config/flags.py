@@ -8,7 +8,7 @@ from absl import flags
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend', 'report',
+  'recommend', 'serve', 'report', 'export',
 )  # fmt: skip
 
 
@@ -31,8 +31,8 @@ class _Flag(NamedTuple):
   help: str
 
 
-# All modes accept the flags of `run`. --mode=recommend and --mode=bench also
-# accept the flags of the topic that has the name of the mode.
+# All modes accept the flags of `run`. A mode also accepts the flags of the
+# topic that has the name of the mode.
 TOPICS = {
   'run': (
     _Flag(
@@ -53,8 +53,10 @@ TOPICS = {
       'each run one stage and the stages before it. The default mode, all, '
       'runs every stage and shows example recommendations. The mode bench '
       'measures the speed of training. The mode recommend prints '
-      'recommendations of a trained model. The mode report writes report.html '
-      'of a finished run again.',
+      'recommendations of a trained model. The mode serve answers requests '
+      'over HTTP until it is stopped. The mode report writes report.html of a '
+      'finished run again. The mode export writes programs that recommend '
+      'items without tiger_jax.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -125,11 +127,65 @@ TOPICS = {
       'transitions, the share is smaller. The default is the value of the run.',
     ),
   ),
+  'serve': (
+    _Flag(
+      'host', flags.DEFINE_string, 'ADDRESS', '127.0.0.1',
+      'The address of the server. An address that other machines can reach '
+      'needs a token.',
+    ),
+    _Flag(
+      'port', flags.DEFINE_integer, 'NUMBER', 8000,
+      'The port of the server; 0 chooses a free port.',
+    ),
+    _Flag(
+      'token_file', flags.DEFINE_string, 'FILE', None,
+      'The file of the token that requests must send. The default is the '
+      'environment variable TIGER_JAX_TOKEN, or no token if it is not set.',
+    ),
+    _Flag(
+      'admin_port', flags.DEFINE_integer, 'NUMBER', 8001,
+      'The port on 127.0.0.1 that changes the catalog and the model. It is '
+      'open only if there is an admin token. 0 chooses a free port.',
+    ),
+    _Flag(
+      'admin_token_file', flags.DEFINE_string, 'FILE', None,
+      'The file of the admin token. The default is the environment variable '
+      'TIGER_JAX_ADMIN_TOKEN, or no admin port if it is not set.',
+    ),
+    _Flag(
+      'models', flags.DEFINE_string, 'FOLDER', None,
+      'The folder whose runs and bundles the admin port may load by their '
+      'name. The default is the folder that contains the folder of --workdir.',
+    ),
+    _Flag(
+      'serve_demo', flags.DEFINE_bool, '', False,
+      'Let the page add items to the catalog, for a demonstration.',
+    ),
+  ),
   'bench': (
     _Flag(
       'profile', flags.DEFINE_string, 'FOLDER', None,
       'The folder to which a profile of a few training steps is written. The '
       'default is no profile.',
+    ),
+  ),
+  'export': (
+    _Flag(
+      'export_dir', flags.DEFINE_string, 'FOLDER', None,
+      'The folder to write, which must be new or empty. The default is the '
+      'folder export in the folder of the run.',
+    ),
+    _Flag(
+      'export_platforms', flags.DEFINE_list, 'NAME,NAME,...', None,
+      'The platforms of the programs. The default is cpu,cuda,tpu.',
+    ),
+    _Flag(
+      'export_batch_sizes', flags.DEFINE_list, 'NUMBER,NUMBER,...', None,
+      'The numbers of histories that a program takes. The default is 1,8,32.',
+    ),
+    _Flag(
+      'export_k', flags.DEFINE_list, 'NUMBER,NUMBER,...', None,
+      'The numbers of items that a program recommends. The default is 10.',
     ),
   ),
 }  # fmt: skip
@@ -155,13 +211,17 @@ _EXAMPLES = {
   'Recommend items for a history':
     f'{_RUN} --mode=recommend --workdir=runs/quickstart \\\n'
     '      --history=P0012,P0345',
+  'Serve the trained model over HTTP, with a page at http://127.0.0.1:8000':
+    f'{_RUN} --mode=serve --workdir=runs/quickstart',
   'Repeat Table 2 of the paper, with models for two CPU cores':
     f'{_RUN} --config=configs/paper/table2.py:cpu',
 }  # fmt: skip
 _TITLES = {
   'run': 'Flags',
   'recommend': 'Flags of --mode=recommend',
+  'serve': 'Flags of --mode=serve',
   'bench': 'Flags of --mode=bench',
+  'export': 'Flags of --mode=export',
 }
 
 

@@ -83,6 +83,23 @@ def config_of(
     ) from error
 
 
+def parse_recorded(values: Any) -> Config:
+  """Returns a config from its recorded fields, such as those of a bundle.
+
+  A field that is missing gets its former value, see `former_values`.
+
+  Raises:
+    UsageError: A field is unknown, or its value is not valid.
+  """
+  values = _without_retired(values)
+  if unknown := _unknown(Config(), values, 'config'):
+    raise UsageError(
+      f'{SHOWN.repr(unknown[0])} is not a field of version '
+      f'{tiger_jax.__version__}'
+    )
+  return from_json(_with_missing(Config(), values))
+
+
 def former_values() -> dict[str, Any]:
   """Returns the former value of every field.
 

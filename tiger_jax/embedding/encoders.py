@@ -1,5 +1,6 @@
 """Encoders, which return one vector for each item."""
 
+from collections.abc import Callable
 import os
 from typing import Any
 
@@ -14,6 +15,9 @@ from tiger_jax.embedding.text import item_sentences
 from tiger_jax.errors import NumbersError, UsageError
 from tiger_jax.storage.fingerprints import file_digests
 
+# The encoder that loads the text model of the config.
+USES_TEXT_MODEL = 'sentence-transformers'
+
 
 def embed_items(
   config: EmbeddingConfig, items: Items
@@ -27,7 +31,7 @@ def embed_items(
     NumbersError: A vector is not finite.
   """
   encode = {
-    'sentence-transformers': _sentence_transformers,
+    USES_TEXT_MODEL: _sentence_transformers,
     'tfidf-svd': _tfidf_svd,
     'precomputed': load_vectors,
   }[config.encoder]
@@ -57,10 +61,57 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   return file_digests(config.model) or [config.model]
 
 
+def can_encode_new_text(config: EmbeddingConfig, items: Items | None) -> bool:
+  """Returns whether `text_encoder` has an encoder."""
+  return {
+    USES_TEXT_MODEL: bool(config.model),
+    'tfidf-svd': items is not None,
+    'precomputed': False,
+  }[config.encoder]
+
+
+def text_encoder(
+  config: EmbeddingConfig, items: Items | None
+) -> Callable[[Items], Float32[np.ndarray, 'items dim']]:
+  """Returns a function that encodes items which were not in the run.
+
+  Args:
+    config: The section `embedding` of the run.
+    items: The items of the run; None if their text is not available. TF-IDF is
+      fitted to them again, with the same result as in the run.
+
+  Raises:
+    UsageError: The encoder cannot encode new items, is not installed, or its
+      model cannot be loaded.
+  """
+  if not can_encode_new_text(config, items):
+    raise UsageError(
+      f'the encoder {config.encoder!r} of this run cannot encode the text of '
+      'new items: pass the vector of each item as vector='
+    )
+  if config.encoder == 'tfidf-svd':
+    assert items is not None
+    return _fit_tfidf_svd(config, items)[1]
+  model = _load_sentence_transformer(config)
+
+  def encode(items: Items) -> Float32[np.ndarray, 'items dim']:
+    return model.encode(
+      item_sentences(items), normalize_embeddings=False, show_progress_bar=False
+    ).astype(np.float32)
+
+  return encode
+
+
 def _sentence_transformers(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
   """Encodes sentences with a model such as the paper's Sentence-T5."""
+  return _load_sentence_transformer(config).encode(
+    item_sentences(items), normalize_embeddings=False, show_progress_bar=True
+  )
+
+
+def _load_sentence_transformer(config: EmbeddingConfig) -> Any:
   alternatives = 'or choose the encoder tfidf-svd or precomputed'
   try:
     from sentence_transformers import SentenceTransformer
@@ -71,7 +122,7 @@ def _sentence_transformers(
     ) from error
   name, revision = model_and_revision(config.model)
   try:
-    model = SentenceTransformer(
+    return SentenceTransformer(
       name,
       revision=revision,
       trust_remote_code=False,
@@ -83,9 +134,6 @@ def _sentence_transformers(
       f'({_first_line(error)}): name a folder or a Hugging Face model, '
       f'{alternatives}'
     ) from error
-  return model.encode(
-    item_sentences(items), normalize_embeddings=False, show_progress_bar=True
-  )
 
 
 def model_and_revision(model: str) -> tuple[str, str | None]:
@@ -121,6 +169,16 @@ def _tfidf_svd(
   config: EmbeddingConfig, items: Items
 ) -> Float[np.ndarray, 'items dim']:
   """Returns TF-IDF weights of words and word pairs, reduced by an SVD."""
+  return _fit_tfidf_svd(config, items)[0]
+
+
+def _fit_tfidf_svd(
+  config: EmbeddingConfig, items: Items
+) -> tuple[
+  Float[np.ndarray, 'items dim'],
+  Callable[[Items], Float32[np.ndarray, 'n dim']],
+]:
+  """Returns the vectors of items, and an encoder of other items."""
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
   from sklearn.feature_extraction.text import TfidfVectorizer
@@ -146,7 +204,14 @@ def _tfidf_svd(
       f'{weights.shape[1]} different words and word pairs; try '
       f'--config.embedding.dim={min(64, *weights.shape) // 2 or 1}'
     )
-  return TruncatedSVD(config.dim, random_state=0).fit_transform(weights)
+  svd = TruncatedSVD(config.dim, random_state=0)
+  vectors = svd.fit_transform(weights)
+
+  def encode(items: Items) -> Float32[np.ndarray, 'n dim']:
+    weights = vectorizer.transform(item_sentences(items))
+    return svd.transform(weights).astype(np.float32)
+
+  return vectors, encode
 
 
 def _first_line(error: Exception) -> str:

@@ -210,8 +210,9 @@ def _record(
     x['embedding']['encoder'] for x in results_of_runs if 'embedding' in x
   }
   seeds = replicas.seeds(configs[-1].seed, configs[-1].train.replicas)
-  # A row that is not a run has only the test metrics of the best replica.
-  if not is_run:
+  # A row that is not a run has only the test metrics of the model that is
+  # served: the best replica, or the ensemble of all replicas.
+  if not is_run and not configs[-1].evaluation.ensemble:
     seeds = [seeds[results.get('replicas', {}).get('best_on_validation', 0)]]
   return {
     'schema': records.SCHEMA,
@@ -238,7 +239,7 @@ def _record(
 
 
 def _trained(pipeline: Pipeline) -> Trained:
-  trained = training.load_best(pipeline.session, pipeline.train_stage.folder)
+  trained = training.load_served(pipeline.session, pipeline.train_stage.folder)
   if trained.session.entry.needs:
     trained = trained._replace(embeddings=pipeline.embeddings)
   return trained

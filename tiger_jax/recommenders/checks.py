@@ -102,6 +102,11 @@ def contradictions(config: Config, mode: str = 'evaluate') -> list[str]:
       'with config.model.causal_encoder=True and config.model.num_user_tokens=0'
       ': set these fields, or set config.train.packed to False'
     )
+  if config.evaluation.ensemble and model.is_generative and train.replicas < 2:
+    sentences.append(
+      'config.evaluation.ensemble is True, but config.train.replicas is 1: '
+      'train at least 2 replicas, or set config.evaluation.ensemble to False'
+    )
   if 'semantic_ids' not in model.needs and mode != 'semantic_ids':
     return sentences
   if ids.shared_with and config.dataset.unseen_share:
@@ -203,6 +208,7 @@ def _unread(config: Config) -> Iterator[tuple[str, str]]:
     yield 'evaluation.num_beams', reason
     yield 'evaluation.transition_weight', reason
     yield 'evaluation.transition_kappa', reason
+    yield 'evaluation.ensemble', reason
     for field in _GENERATIVE_FIELDS:
       yield f'model.{field}', reason
   encoder = config.embedding.encoder

@@ -13,6 +13,7 @@ from tiger_jax.errors import UsageError
 from tiger_jax.interfaces import Batch, Codes, ItemLists, Recommendations
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval.beam_search import Beams, beam_search
+from tiger_jax.retrieval.ensemble import bind
 from tiger_jax.retrieval.filters import ItemFilter
 from tiger_jax.retrieval.mixture import Mixture
 from tiger_jax.retrieval.sampling import Sampler
@@ -120,7 +121,7 @@ class TigerRetriever:
     """Searches for all requests of a batch in one compiled program.
 
     Args:
-      params: The network's parameters.
+      params: The network's parameters, or an `Ensemble`.
       batch: Histories.
       k: The minimum number of beams.
       num_beams: The number of beams, doubled until it is at least k; None for
@@ -263,7 +264,7 @@ def _search(
 ) -> Beams:
   # By default, GPUs may compute float32 products in TF32, and TPUs in bfloat16.
   with jax.default_matmul_precision('highest'):
-    bound = model.bind({'params': params})
+    bound = bind(model, params)
     codes = catalog.codes
     batch_size = batch.history.shape[0]
     encoded = bound.encode(codes, batch)

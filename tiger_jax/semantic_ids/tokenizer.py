@@ -62,7 +62,7 @@ class Tokenizer:
     """
     # Transfer the quantizer once, not for every batch.
     quantizer = jax.device_put(self.quantizer)
-    codes = self._codes(quantizer, embeddings)
+    codes = self.codes(embeddings)
     if self.collisions == 'extra_code':
       return collisions.extra_code(
         codes, quantizer.level_sizes, provenance, existing
@@ -107,6 +107,10 @@ class Tokenizer:
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the tokenizer to a folder atomically."""
+    save_arrays(folder, _NAME, *self.to_arrays())
+
+  def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Returns the arrays of the quantizer by name, and JSON metadata."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(self.quantizer)
     arrays = {
       jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(array)
@@ -118,7 +122,7 @@ class Tokenizer:
       'collisions': self.collisions,
       'dim': self.dim,
     }
-    save_arrays(folder, _NAME, arrays, metadata)
+    return arrays, metadata
 
   @classmethod
   def load(cls, folder: str | os.PathLike[str]) -> 'Tokenizer':
@@ -128,24 +132,41 @@ class Tokenizer:
       DataError: A file is missing or damaged.
     """
     with saved_arrays(folder, _NAME, 'tokenizer') as (arrays, metadata):
-      quantizer = _rebuild(
-        QUANTIZERS[metadata['quantizer']].quantizer, _nest(arrays)
-      )
-      if metadata['collisions'] not in COLLISIONS:
-        raise ValueError(f'collisions {metadata["collisions"]}')
-      dim = int(metadata['dim'])
-      # Checks the shapes of the arrays without computing anything.
-      embedding = jax.ShapeDtypeStruct((1, dim), np.float32)
-      codes = jax.eval_shape(
-        lambda quantizer, x: quantizer.codes(x), quantizer, embedding
-      )
-      if codes.shape != (1, len(quantizer.level_sizes)):
-        raise ValueError(f'the codes of an item have shape {codes.shape}')
-      return cls(quantizer, metadata['collisions'], dim)
+      return cls.from_arrays(arrays, metadata)
 
-  def _codes(
-    self, quantizer: Quantizer, embeddings: Float[np.ndarray, 'items dim']
+  @classmethod
+  def from_arrays(
+    cls, arrays: dict[str, np.ndarray], metadata: dict[str, Any]
+  ) -> 'Tokenizer':
+    """Rebuilds a tokenizer from the result of `to_arrays`.
+
+    Raises:
+      ValueError, LookupError or TypeError: An array or a value is not valid.
+    """
+    quantizer = _rebuild(
+      QUANTIZERS[metadata['quantizer']].quantizer, _nest(arrays)
+    )
+    if metadata['collisions'] not in COLLISIONS:
+      raise ValueError(f'collisions {metadata["collisions"]}')
+    dim = int(metadata['dim'])
+    # Checks the shapes of the arrays without computing anything.
+    embedding = jax.ShapeDtypeStruct((1, dim), np.float32)
+    codes = jax.eval_shape(
+      lambda quantizer, x: quantizer.codes(x), quantizer, embedding
+    )
+    if codes.shape != (1, len(quantizer.level_sizes)):
+      raise ValueError(f'the codes of an item have shape {codes.shape}')
+    return cls(quantizer, metadata['collisions'], dim)
+
+  def codes(
+    self, embeddings: Float[np.ndarray, 'items dim']
   ) -> Int[np.ndarray, 'items l']:
+    """Returns the codes of each item, which several items may share.
+
+    Raises:
+      DataError: The embeddings do not have width `dim`.
+      NumbersError: A value is not finite.
+    """
     if embeddings.ndim != 2:
       raise DataError(
         f'the embeddings have shape {list(embeddings.shape)}: give a row of '
@@ -163,6 +184,7 @@ class Tokenizer:
         f'the embeddings have width {dim}, but the tokenizer was fitted to '
         f'width {self.dim}: embed the items with the same encoder'
       )
+    quantizer = jax.device_put(self.quantizer)
     codes = item_batches.map_items(
       functools.partial(_codes, quantizer), embeddings
     )

@@ -75,27 +75,6 @@ def item_ids(values: Any, where: str, ordered: bool = True) -> list[str]:
   ]
 
 
-def item_rows(values: Any, where: str, num_items: int) -> list[int]:
-  """Checks the item rows of a history and returns them as a list.
-
-  Args:
-    values: Rows, see `listed`.
-    where: The name of the argument, for error messages.
-    num_items: The number of items in the catalog.
-
-  Raises:
-    UsageError: See `listed`; or the history is empty, or an element is not a
-      row of the catalog.
-  """
-  rows = listed(values, where, 'item rows')
-  if not rows:
-    raise UsageError(f'{where} is empty: name at least one item row')
-  return [
-    whole_number(row, f'{where}[{place}]', 0, num_items - 1)
-    for place, row in enumerate(rows)
-  ]
-
-
 def whole_number(
   value: Any, where: str, least: int, most: float = math.inf
 ) -> int:
@@ -155,6 +134,18 @@ def switch(value: Any, where: str) -> bool:
   if type(value).__name__ not in ('bool', 'bool_'):
     raise UsageError(f'{where} is {shown(value)}: pass True or False')
   return bool(value)
+
+
+def text(value: Any, where: str) -> str:
+  """Returns an argument that must be text.
+
+  Raises:
+    UsageError: The value is not text.
+  """
+  value = _plain(value)
+  if not isinstance(value, str):
+    raise UsageError(f'{where} is {shown(value)}: pass text')
+  return str(value)
 
 
 def shown(value: Any) -> str:

@@ -58,7 +58,7 @@ class KnownIds:
     share = f' ({len(unknown)} of {len(ids)} ids in {where} are unknown)'
     raise UsageError(
       f'no {self._kind} {shown(unknown[0])} in {self._place}'
-      f'{share if where != self._kind else ""}: {hint}'
+      f'{share if len(ids) > 1 else ""}: {hint}'
     )
 
   def unknown(self, ids: Sequence[str]) -> list[str]:

@@ -1,6 +1,8 @@
-"""The answer to a request for recommendations."""
+"""The values that the Python API takes and returns."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+import dataclasses
+from typing import Any, NamedTuple
 
 
 class Recommendation(NamedTuple):
@@ -34,9 +36,99 @@ class Recommendation(NamedTuple):
 class RecommendationList(list[Recommendation]):
   """A list of recommendations, best first.
 
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> items = shop.recommend([], k=2)
+    >>> len(items), items.fallback, items.catalog_version
+    (2, 'popular', 1)
+
   Attributes:
-    unknown: The ids of the history that are not in the catalog, if
+    unknown: The ids of the history that the catalog never had, if
       `strict=False` was set. They were ignored.
+    fallback: 'popular' if the history was empty, and the list therefore holds
+      the most popular items. Otherwise None.
+    catalog_version: The version of the catalog that all items belong to, see
+      `Recommender.catalog_version`.
+    model_version: The version of the model, see `Recommender.model_version`.
   """
 
   unknown: tuple[str, ...] = ()
+  fallback: str | None = None
+  catalog_version: int = 0
+  model_version: str = ''
+
+
+class Item(NamedTuple):
+  """An item of the catalog.
+
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> item = shop.item('P0012')
+    >>> shop.item_of(item.semantic_id) == item.item_id
+    True
+
+  Attributes:
+    item_id: The id of the item in the shop.
+    title: The display title.
+    semantic_id: The codes of the item.
+  """
+
+  item_id: str
+  title: str
+  semantic_id: tuple[int, ...]
+
+
+class SimilarItem(NamedTuple):
+  """An item that is similar to another one.
+
+  Example:
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> first, second = shop.similar_items('P0012', k=2)
+    >>> first.num_shared >= second.num_shared
+    True
+
+  Attributes:
+    item_id: The id of the item in the shop.
+    title: The display title.
+    semantic_id: The codes of the item.
+    num_shared: The number of leading codes that both items share.
+    similarity: The cosine similarity of the item vectors; None if there are no
+      vectors.
+  """
+
+  item_id: str
+  title: str
+  semantic_id: tuple[int, ...]
+  num_shared: int
+  similarity: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class NewItem:
+  """An item to add to the catalog.
+
+  Example:
+    >>> import numpy as np
+    >>> import tiger_jax
+    >>> shop = tiger_jax.Recommender.from_workdir('runs/quickstart')
+    >>> new = tiger_jax.NewItem('kettle', 'New Kettle', vector=np.ones(64))
+    >>> shop.add_items([new])[0].item_id
+    'kettle'
+
+  Attributes:
+    id: The id of the item, as text or an integer.
+    title: The display title, which is also the first part of the item's text.
+    text: The other text of the item, by column: `price`, `brand`, `categories`
+      and `description`. Not for runs with precomputed vectors. None if the
+      title is the whole text.
+    vector: The vector of the item, by the encoder that made the vectors of the
+      run. None if the run's encoder shall encode the title and the text.
+  """
+
+  id: Any
+  title: str = ''
+  text: Mapping[str, Any] | None = None
+  vector: Any = None

@@ -1,43 +1,41 @@
 """The Python API: maps histories of item ids to recommended items."""
 
-from collections.abc import Iterable
-import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+import threading
 from typing import Any
-import zlib
-
-import jax
-import numpy as np
 
 from tiger_jax.config.config_dict import as_path
-from tiger_jax.config.recorded import config_of
-from tiger_jax.data.batches import request_batch
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.errors import CheckpointError, UsageError
-from tiger_jax.interfaces import ItemLists
-from tiger_jax.recommenders import registry
-from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
-from tiger_jax.retrieval.beam_search import Beams
-from tiger_jax.retrieval.mixture import Gate
-from tiger_jax.retrieval.sampling import Sampler
-from tiger_jax.retrieval.tiger import TigerRetriever
-from tiger_jax.runtime import sharding
-from tiger_jax.semantic_ids.ids import SemanticIds
-from tiger_jax.serving import arguments, one_process
-from tiger_jax.serving.known_ids import KnownIds
+from tiger_jax.serving import (
+  browse,
+  bundle,
+  changes,
+  hub,
+  one_process,
+  run,
+  search,
+)
+from tiger_jax.serving.model import Model
 from tiger_jax.serving.options import Options
-from tiger_jax.serving.recommendation import Recommendation, RecommendationList
-from tiger_jax.stages import embedding, training
-from tiger_jax.storage.artifacts import input_folder, read_artifact
+from tiger_jax.serving.recommendation import (
+  Item,
+  NewItem,
+  RecommendationList,
+  SimilarItem,
+)
+from tiger_jax.serving.snapshot import Snapshot
 
-# The number of histories in a search is padded to one of these sizes.
-_BATCHES = (1, 8, 32, 128)
 _DEFAULTS = Options()
 
 
 class Recommender:
   """A trained model and its catalog.
+
+  Several threads may use one Recommender. Each request reads one snapshot of
+  the catalog, so a change never mixes two catalogs in one answer. A change that
+  raises an error leaves the catalog as it is.
 
   Example:
     >>> import tiger_jax
@@ -60,21 +58,19 @@ class Recommender:
       UsageError: The Semantic IDs belong to a different catalog, or this
         process was forked from a process that had loaded a Recommender.
     """
+    self._start(Snapshot.of(Model(session, params, session.inputs.dataset)))
+
+  def _start(self, snapshot: Snapshot) -> None:
     one_process.claim()
-    dataset, ids = session.inputs.dataset, session.inputs.semantic_ids
-    if len(ids.codes) != dataset.num_items:
-      raise UsageError(
-        f'{len(ids.codes)} Semantic IDs do not belong to a dataset of '
-        f'{dataset.num_items} items: load both from one run'
-      )
-    self.dataset = dataset
-    self._session = session
-    self._ids = ids
-    self._known = KnownIds(dataset.items.ids, 'item', 'the catalog')
-    self._users = KnownIds(dataset.user_ids, 'user', 'the data of the run')
-    self._params = params
-    self._mesh = session.mesh
-    self._retriever = self._mixed(_DEFAULTS)
+    snapshot.prepare()
+    self._snapshot = snapshot
+    self._lock = threading.Lock()
+
+  @classmethod
+  def _of(cls, snapshot: Snapshot) -> 'Recommender':
+    shop = cls.__new__(cls)
+    shop._start(snapshot)
+    return shop
 
   @classmethod
   def from_workdir(cls, workdir: str | Path) -> 'Recommender':
@@ -83,40 +79,74 @@ class Recommender:
     The data and Semantic IDs are those that the model was trained with, even if
     the folder now has newer ones.
 
-    Args:
-      workdir: The folder of a run that finished training, on any number of
-        devices.
-
     Raises:
       CheckpointError: A stage is missing, or does not belong to the model.
       UsageError: The model of the run does not generate Semantic IDs.
     """
     one_process.check()
-    workdir = as_path(workdir, 'workdir')
-    if not workdir.is_dir():
-      raise CheckpointError(
-        f'there is no folder {workdir}: name the folder of a finished run'
-      )
-    trained = read_artifact(workdir, 'train')
-    if trained is None:
-      raise CheckpointError(
-        f"{workdir} has no finished stage 'train': repeat the command of the "
-        f'run with --workdir={workdir} --mode=train first'
-      )
-    config = config_of(trained, lambda config: registry.entry(config.model))
-    model = registry.entry(config.model)
-    if not model.is_generative:
-      raise UsageError(
-        f'{workdir} holds a run of {config.model.name}, a baseline that can be '
-        'evaluated but not served: choose a run of tiger or dsi'
-      )
-    dataset = Dataset.load(input_folder(trained, 'data'))
-    ids = SemanticIds.load(input_folder(trained, 'semantic_ids'))
-    embeddings = None
-    if 'embeddings' in model.needs:
-      embeddings = embedding.load(input_folder(trained, 'embedding'))
-    session = Session.open(config, Inputs(dataset, ids, embeddings))
-    return cls(session, training.load_best(session, trained.folder).params)
+    return cls._of(Snapshot.of(run.load(as_path(workdir, 'workdir'))))
+
+  @classmethod
+  def from_bundle(
+    cls, folder: str | Path, text_model: str | None = None
+  ) -> 'Recommender':
+    """Loads a model from a folder that `save_bundle` wrote.
+
+    The workdir of the run is not needed. Each file is compared with its sha256
+    before it is used. No file of the folder is executed.
+
+    A bundle does not choose which text model is loaded. If the run used one,
+    pass it as `text_model`, by its name on the Hub or its folder. Without it,
+    `add_items` needs vectors.
+
+    Raises:
+      DataError: A file is missing, damaged or a link, or another version wrote
+        the bundle. The message names the file.
+      UsageError: The vectors of the run do not come from a text model.
+    """
+    one_process.check()
+    return cls._of(bundle.load(as_path(folder, 'folder'), text_model))
+
+  @classmethod
+  def from_hub(
+    cls, repo: str, revision: str | None = None, text_model: str | None = None
+  ) -> 'Recommender':
+    """Loads a model that `push_to_hub` uploaded to the Hugging Face Hub.
+
+    It needs the library `huggingface_hub`, and uses its login and its cache.
+    The `revision` is a branch, a tag or a commit.
+
+    Raises:
+      DataError: A file is missing or damaged, see `from_bundle`.
+      UsageError: The library is not installed, or the download failed.
+    """
+    one_process.check()
+    return cls._of(hub.load(repo, revision, text_model))
+
+  @property
+  def snapshot(self) -> Snapshot:
+    """The current model and catalog, as one immutable value."""
+    return self._snapshot
+
+  @property
+  def dataset(self) -> Dataset | None:
+    """The data of the run; None if the model was loaded from a bundle."""
+    return self._snapshot.model.dataset
+
+  @property
+  def model_version(self) -> str:
+    """A digest of the parameters and of the settings of the search."""
+    return self._snapshot.model.version
+
+  @property
+  def catalog_version(self) -> int:
+    """The version of the catalog: 1 at load, and 1 more at every change."""
+    return self._snapshot.catalog_version
+
+  @property
+  def num_items(self) -> int:
+    """The number of items that can be recommended now."""
+    return self._snapshot.num_items
 
   def recommend(
     self,
@@ -127,217 +157,194 @@ class Recommender:
   ) -> RecommendationList:
     """Returns the k items most likely to be bought next, best first.
 
+    For an empty history, these are the items with the most events in the data
+    of the run, and `fallback` of the result is 'popular'. The score of a
+    popular item is the logarithm of its share of the events.
+
     Args:
       history: Item ids, oldest first, in a list, a column of an array or
         table, or any other ordered iterable. Integers are accepted if the ids
         of the shop are integers. The model reads the latest
-        `model.max_history` items.
+        `model.max_history` items. Removed items may be in a history.
       k: The number of items. Fewer are returned only if fewer are allowed.
       options: Filters, sampling and search options.
-      strict: Whether an id that is not in the catalog is an error. If False,
+      strict: Whether an id that the catalog never had is an error. If False,
         such ids are ignored, and the attribute `unknown` of the result lists
-        them.
+        them. If no id is known, the history counts as empty.
 
     Raises:
-      UsageError: The history is empty, an id is unknown (with `strict=False`:
-        all ids are unknown), or an argument has a wrong type or is out of
+      UsageError: An id is unknown, or an argument has a wrong type or is out of
         range. For an unknown id, the message suggests up to three similar ids.
     """
-    unknown: list[str] = []
-    if not arguments.switch(strict, 'strict'):
-      history = arguments.item_ids(history, 'history')
-      unknown = self._known.unknown(history)
-      # If no id is known, `rows` below raises an error.
-      if len(unknown) < len(history):
-        ignored = set(unknown)
-        history = [x for x in history if x not in ignored]
-    rows = self._known.rows(history, 'history')
-    if not rows:
-      raise UsageError('the history is empty: name at least one item id')
-    items = RecommendationList(self._recommend([rows], k, [-1], options)[0])
-    items.unknown = tuple(unknown)
-    return items
+    return search.recommend(self._snapshot, history, k, options, strict)
 
-  def recommend_for_user(
-    self, user: Any, k: int = 10, options: Options = _DEFAULTS
-  ) -> RecommendationList:
-    """Returns items for a user in the data of the run, see `recommend`.
-
-    Args:
-      user: The id of the user. The history includes the items held out for
-        validation and test. A model with user tokens also reads the user id.
-      k: The number of items.
-      options: Filters, sampling and search options.
-
-    Raises:
-      UsageError: The data has no such user, or an argument has a wrong type or
-        is out of range.
-    """
-    (row,) = self._users.rows([user], 'user')
-    history = self.dataset.history_of(row).tolist()
-    return RecommendationList(self._recommend([history], k, [row], options)[0])
-
-  def recommend_rows(
+  def recommend_batch(
     self,
     histories: Iterable[Any],
     k: int = 10,
-    users: Iterable[Any] | None = None,
     options: Options = _DEFAULTS,
-  ) -> list[list[Recommendation]]:
-    """Returns items for several histories of item rows, see `recommend`.
+    strict: bool = True,
+  ) -> list[RecommendationList]:
+    """Returns items for several histories, see `recommend`.
 
-    Args:
-      histories: The item rows of each history, oldest first.
-      k: The number of items for each history.
-      users: The user row of each history, for models with user tokens; -1 for
-        an unknown user. None if all users are unknown.
-      options: Filters, sampling and search options, the same for all histories.
+    The lists are those of `recommend`, up to float32 rounding of the scores.
 
     Raises:
-      UsageError: A history is empty, a row is out of range, or an argument has
-        a wrong type.
+      UsageError: An id is unknown, or an argument has a wrong type or is out of
+        range. The message names the history.
     """
-    num_items, num_users = self.dataset.num_items, self.dataset.num_users
-    rows = [
-      arguments.item_rows(history, f'histories[{place}]', num_items)
-      for place, history in enumerate(
-        arguments.listed(histories, 'histories', 'histories')
-      )
-    ]
-    user_rows = [-1] * len(rows)
-    if users is not None:
-      user_rows = [
-        arguments.whole_number(user, f'users[{place}]', -1, num_users - 1)
-        for place, user in enumerate(
-          arguments.listed(users, 'users', 'user rows')
-        )
-      ]
-    if len(user_rows) != len(rows):
-      raise UsageError(
-        f'users has {len(user_rows)} entries for {len(rows)} histories: pass '
-        'one for each history, -1 for an unknown user'
-      )
-    return self._recommend(rows, k, user_rows, options)
+    return search.recommend_batch(self._snapshot, histories, k, options, strict)
 
-  def _recommend(
-    self,
-    histories: list[list[int]],
-    k: Any,
-    users: list[int],
-    options: Any,
-  ) -> list[list[Recommendation]]:
-    """Recommends for validated histories, in batches that fit into memory."""
+  def recommend_users(
+    self, users: Iterable[Any], k: int = 10, options: Options = _DEFAULTS
+  ) -> list[RecommendationList]:
+    """Returns items for users in the data of the run, by their ids.
+
+    The histories include the items held out for validation and test. A model
+    with user tokens also reads the user ids. See `recommend` for the rest.
+
+    Raises:
+      UsageError: The data has no such user, the model was loaded from a bundle,
+        or an argument has a wrong type or is out of range.
+    """
+    snapshot = self._snapshot
+    rows, histories = snapshot.user_histories(users)
+    return search.recommend_rows(snapshot, histories, k, options, rows)
+
+  def semantic_id(self, item: Any) -> tuple[int, ...]:
+    """Returns the Semantic ID of an item.
+
+    Raises:
+      UsageError: There is no such item, or it was removed.
+    """
+    return self.item(item).semantic_id
+
+  def item_of(self, semantic_id: Iterable[Any]) -> str | None:
+    """Returns the id of the item with a Semantic ID; None if there is none.
+
+    Raises:
+      UsageError: The Semantic ID is not a list of integers.
+    """
+    return browse.item_of(self._snapshot, semantic_id)
+
+  def item(self, item: Any) -> Item:
+    """Returns the title and the Semantic ID of an item.
+
+    Raises:
+      UsageError: There is no such item, or it was removed.
+    """
+    snapshot = self._snapshot
+    return snapshot.item(snapshot.row(item))
+
+  def similar_items(self, item: Any, k: int = 10) -> list[SimilarItem]:
+    """Returns the k most similar items of an item, best first; none for k=0.
+
+    The items that share the longest prefix of the Semantic ID come first. The
+    cosine similarity of the item vectors orders the items that share prefixes
+    of the same length.
+
+    Raises:
+      UsageError: There is no such item, it was removed, or `k` is out of range.
+    """
+    return browse.similar_items(self._snapshot, item, k)
+
+  def search_titles(self, text: str, k: int = 20) -> list[Item]:
+    """Returns up to k items whose title or id matches a text, best first.
+
+    An item matches if each word of the text is the beginning of a word of its
+    title, or if its id begins with the text. Upper and lower case are the same.
+    Items whose id matches come first, then the most popular items. An empty
+    text matches no item.
+
+    Raises:
+      UsageError: An argument has a wrong type or is out of range.
+    """
+    return browse.search_titles(self._snapshot, text, k)
+
+  def add_items(self, items: Iterable[NewItem]) -> list[Item]:
+    """Adds items to the catalog, and returns them with their Semantic IDs.
+
+    The model recommends the new items without training. Existing IDs do not
+    change. The programs are compiled again only if the catalog has no spare
+    capacity. New items have no transitions and no popularity.
+
+    An item needs a vector, unless the encoder of the run can encode its text. A
+    bundle needs a `text_model` for that, see `from_bundle`. The id of a removed
+    item may be used again.
+
+    Raises:
+      UsageError: An id exists already or is repeated, a title is missing, a
+        vector has a wrong length or is not finite, a text column is unknown,
+        the text cannot be encoded, or too few Semantic IDs are free.
+    """
+    old, new = self._change(lambda x: changes.add_items(x, items))
+    return [new.item(row) for row in range(len(old.ids), len(new.ids))]
+
+  def remove_items(self, ids: Iterable[Any]) -> None:
+    """Removes items, so that they are not recommended.
+
+    Histories may still contain them. Look-ups such as `item` raise an error.
+
+    Raises:
+      UsageError: An item is unknown or was removed before, or no item would be
+        left.
+    """
+    self._change(lambda x: changes.remove_items(x, ids))
+
+  def update_titles(self, titles: Mapping[Any, str]) -> None:
+    """Changes the titles of items.
+
+    Raises:
+      UsageError: An item is unknown or was removed, or a title is empty.
+    """
+    self._change(lambda x: changes.update_titles(x, titles))
+
+  def evaluate(self) -> dict[str, float]:
+    """Returns the test metrics of the run, such as `recall@10`.
+
+    They are measured over the catalog of the run. Items that were added or
+    removed later have no effect.
+
+    Raises:
+      UsageError: The model was loaded from a bundle, which has no histories.
+    """
+    return self._snapshot.model.evaluate()
+
+  def save_bundle(self, folder: str | Path, license: str | None = None) -> None:
+    """Writes the model and its catalog to a new folder, see `from_bundle`.
+
+    The folder has the layout of a repository of the Hugging Face Hub, and has
+    no histories. Its model card names the `license`, such as 'apache-2.0'.
+
+    Raises:
+      UsageError: The folder is not empty or cannot be written, or the license
+        is not a short name.
+    """
+    bundle.save(self._snapshot, as_path(folder, 'folder'), license)
+
+  def push_to_hub(
+    self, repo: str, license: str | None = None, private: bool = True
+  ) -> str:
+    """Uploads a bundle to the Hugging Face Hub, and returns its address.
+
+    It needs the library `huggingface_hub`, and uses its login. The repository,
+    such as 'name/model', is created if it does not exist. A new repository is
+    `private` by default. See `save_bundle` for the license.
+
+    Raises:
+      UsageError: The library is not installed, or the upload failed.
+    """
+    return hub.push(self._snapshot, repo, license, private)
+
+  def _change(
+    self, change: Callable[[Snapshot], Snapshot]
+  ) -> tuple[Snapshot, Snapshot]:
+    """Swaps in a changed snapshot, and returns the old and the new one."""
     one_process.check()
-    k = min(arguments.whole_number(k, 'k', 1), self.dataset.num_items)
-    if not isinstance(options, Options):
-      raise UsageError(
-        f'options is {arguments.shown(options)}: pass an Options(...)'
-      )
-    denied = self._known.rows(options.deny, 'deny')
-    allowed, num_listed = None, len(denied)
-    if options.allow is not None:
-      allowed = self._known.rows(options.allow, 'allow')
-      num_listed = len(allowed)
-    elif options.exclude_seen:
-      num_listed += max(map(len, histories), default=0)
-    max_requests = min(
-      self._retriever.max_requests(k), ItemLists.max_requests(num_listed)
-    )
-    size = max(x for x in _BATCHES if x <= max_requests)
-    recommendations: list[list[Recommendation]] = []
-    for start in range(0, len(histories), size):
-      part = slice(start, start + size)
-      beams = self._search(
-        histories[part], users[part], k, options, denied, allowed
-      )
-      num_requests = len(histories[part])
-      # `tolist` converts the entries to Python numbers.
-      columns = (x[:num_requests, :k].tolist() for x in beams[:-1])
-      for *request, exact_k in zip(
-        *columns, beams.exact_k[:num_requests].tolist(), strict=True
-      ):
-        entries = zip(*request, strict=True)
-        recommendations.append([
-          self._describe(row, codes, score, place < exact_k)
-          for place, (row, codes, score, valid) in enumerate(entries)
-          if valid
-        ])  # fmt: skip
-    return recommendations
-
-  def _mixed(self, options: Options) -> TigerRetriever:
-    """Returns the retriever with the mixture that the options choose."""
-    config = self._session.config.evaluation
-    weight, kappa = options.transition_weight, options.transition_kappa
-    if weight is not None:
-      config = dataclasses.replace(config, transition_weight=weight)
-    if kappa is not None:
-      if not config.transition_weight:
-        raise UsageError(
-          'transition_kappa has no effect, because transition_weight is 0: set '
-          'a transition_weight too'
-        )
-      config = dataclasses.replace(config, transition_kappa=kappa)
-    retriever = self._session.mixed(Gate.from_config(config))
-    assert isinstance(retriever, TigerRetriever)
-    return retriever
-
-  def _search(
-    self,
-    histories: list[list[int]],
-    users: list[int],
-    k: int,
-    options: Options,
-    denied: list[int],
-    allowed: list[int] | None,
-  ) -> Beams:
-    batch = request_batch(
-      histories, self._session.config.train.length_buckets, _BATCHES
-    )
-    batch.user[: len(users)] = users
-    size = len(batch.user)
-    lists = None
-    if options.exclude_seen or denied or allowed is not None:
-      seen = histories if options.exclude_seen else [[]] * len(histories)
-      padding = [[]] * (size - len(histories))
-      lists = ItemLists.of(
-        [[*x, *denied] for x in (*seen, *padding)], [allowed] * size
-      )
-    sampler = None
-    if options.temperature is not None:
-      num_levels = self._ids.codes.shape[1]
-      num_drawn = options.drawn_levels or num_levels
-      if num_drawn > num_levels:
-        raise UsageError(
-          f'drawn_levels is {num_drawn}, but the Semantic IDs have '
-          f'{num_levels} codes: choose at most {num_levels}'
-        )
-      # The seed depends on the history, so that different histories in a batch
-      # get different draws, and the same history always gets the same draw.
-      seeds = [
-        zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)
-        for history in histories
-      ]
-      sampler = Sampler(
-        np.resize(np.array(seeds, np.uint32), size),
-        np.float32(options.temperature),
-        np.int32(num_drawn),
-      )
-    retriever = self._retriever
-    if (options.transition_weight, options.transition_kappa) != (None, None):
-      retriever = self._mixed(options)
-    search = retriever.search
-    # At a high temperature, few beams would miss most of the drawn items.
-    if options.exact or sampler:
-      search = retriever.search_exact
-    batch = sharding.shard_batch(self._mesh, batch)
-    return jax.device_get(
-      search(self._params, batch, k, lists=lists, sampler=sampler)
-    )
-
-  def _describe(
-    self, row: int, codes: list[int], score: float, proven: bool
-  ) -> Recommendation:
-    items = self.dataset.items
-    return Recommendation(
-      items.ids[row], items.title(row), score, tuple(codes), proven
-    )
+    with self._lock:
+      old = self._snapshot
+      new = change(old)
+      if new is not old:
+        new.prepare()
+        self._snapshot = new
+      return old, new

@@ -6,8 +6,10 @@ import numpy as np
 
 from tiger_jax.data.item_text import plain
 from tiger_jax.data.splits import split
+from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import Recommendation
 from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.search import recommend_rows
 
 _NUM_SHOPPERS = 5
 
@@ -60,7 +62,8 @@ def show_proof(
 
 def show_shoppers(recommender: Recommender, seed: int) -> str:
   """Returns the purchases of five random shoppers and ten suggestions each."""
-  dataset = recommender.dataset
+  snapshot, dataset = recommender.snapshot, recommender.dataset
+  assert dataset is not None
   examples = split(dataset, 'test')
   rng = np.random.default_rng(seed)
   users = rng.permutation(dataset.num_users)[:_NUM_SHOPPERS]
@@ -71,7 +74,7 @@ def show_shoppers(recommender: Recommender, seed: int) -> str:
     users,
     histories,
     targets,
-    recommender.recommend_rows(histories, users=users.tolist()),
+    recommend_rows(snapshot, histories, 10, Options(), users.tolist()),
     strict=True,
   ):
     titles = [f'      {shorten(dataset.items.title(r))}' for r in history[-5:]]

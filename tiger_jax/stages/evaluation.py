@@ -14,6 +14,7 @@ from tiger_jax.evaluation.metrics import CUTOFFS, INVALID_CUTOFFS
 from tiger_jax.evaluation.ranking import Ranking, Search, Trained, split_users
 from tiger_jax.evaluation.users import UserResults
 from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.ensemble import Ensemble
 from tiger_jax.runtime import processes
 from tiger_jax.storage import record
 from tiger_jax.storage.files import write_json
@@ -48,9 +49,10 @@ def build(session: Session, params: Any, best: int, folder: Path) -> None:
   """
   config, dataset = session.config, session.inputs.dataset
   search = Search.from_config(config.evaluation)
-  trained = [
-    Trained(session, x) for x in replicas.split(params, config.train.replicas)
-  ]
+  members = list(replicas.split(params, config.train.replicas))
+  is_ensemble = config.evaluation.ensemble and session.entry.is_generative
+  ranked = [Ensemble(params), *members] if is_ensemble else members
+  trained = [Trained(session, x) for x in ranked]
   baselines = {x: Trained(session.baseline(x), {}) for x in BASELINES}
   values: dict[str, list[dict[str, float]]] = {}
   rankings: dict[str, list[Ranking]] = {}
@@ -69,19 +71,19 @@ def build(session: Session, params: Any, best: int, folder: Path) -> None:
       baseline_values[baseline][name], baseline_rankings[baseline] = measure(
         untrained, examples, Search()
       )
-  results: dict[str, Any] = {
-    'metrics': {name: x[0] for name, x in values.items()},
-    'baselines': baseline_values,
-  }
-  if len(trained) > 1:
-    results |= {
-      'metrics': _over_replicas(np.mean, values),
-      'standard_error': _over_replicas(_standard_error, values),
-      'replicas': {
-        'seed': session.seeds,
-        'best_on_validation': best,
-        **values,
-      },
+  results: dict[str, Any] = {'baselines': baseline_values}
+  if is_ensemble:
+    results['metrics'] = {name: x.pop(0) for name, x in values.items()}
+    rankings = {name: x[:1] for name, x in rankings.items()}
+  else:
+    results['metrics'] = _over_replicas(np.mean, values)
+  if len(members) > 1:
+    if not is_ensemble:
+      results['standard_error'] = _over_replicas(_standard_error, values)
+    results['replicas'] = {
+      'seed': session.seeds,
+      'best_on_validation': best,
+      **values,
     }
   if config.dataset.name == 'synthetic':
     recall = synthetic.best_possible_recall(dataset, split(dataset, 'test'), 10)

@@ -19,6 +19,7 @@ from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, sample_users
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.session import Session
+from tiger_jax.retrieval.ensemble import Ensemble
 from tiger_jax.runtime import sharding
 from tiger_jax.runtime.writers import MetricsWriter
 from tiger_jax.storage.artifacts import read_artifact
@@ -112,11 +113,22 @@ def load(session: Session, folder: Path) -> tuple[Any, int]:
   return sharding.put(params, shardings), best
 
 
-def load_best(session: Session, folder: Path) -> Trained:
-  """Reads the parameters of the best replica, see `load`."""
-  params, best = load(session, folder)
-  num_replicas = session.config.train.replicas
-  return Trained(session, replicas.select(params, num_replicas, best))
+def served(session: Session, params: Any, best: int) -> Any:
+  """Returns the parameters that rank items, from those of all replicas.
+
+  Args:
+    session: The session of the run.
+    params: The parameters of all replicas.
+    best: The index of the best replica.
+  """
+  if session.config.evaluation.ensemble:
+    return Ensemble(params)
+  return replicas.select(params, session.config.train.replicas, best)
+
+
+def load_served(session: Session, folder: Path) -> Trained:
+  """Reads the parameters of the best replica or of the ensemble."""
+  return Trained(session, served(session, *load(session, folder)))
 
 
 def is_finished(config: Config, workdirs: Iterable[Path]) -> bool:

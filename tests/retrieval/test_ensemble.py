@@ -1,0 +1,110 @@
+"""Tests of the search with an ensemble, against full passes of its members."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.config import ModelConfig
+from tiger_jax.interfaces import Batch
+from tiger_jax.models.tiger import Tiger
+from tiger_jax.retrieval.ensemble import Ensemble
+from tiger_jax.retrieval.tiger import TigerRetriever
+
+LEVEL_SIZES = (5, 3, 4)
+NUM_MEMBERS = 3
+TRIE = ModelConfig(
+  max_history=3, d_model=8, num_heads=2, head_dim=3, mlp_dim=12,
+  num_encoder_layers=1, num_decoder_layers=2, softmax='trie',
+  recency_bias=True, prefix_embeddings=30, prefix_heads=True,
+)  # fmt: skip
+ALL_CODES = dataclasses.replace(
+  TRIE, softmax='all_codes', prefix_heads=False, num_user_tokens=7
+)
+IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[:13]
+CODES = np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1).astype(np.int32)
+BATCH = Batch(
+  np.array([[3, 0, 12], [7, -1, -1]], np.int32),
+  np.array([0, -1], np.int32),
+  np.array([-1, -1], np.int32),
+)
+
+
+@pytest.fixture(
+  name='model', params=[TRIE, ALL_CODES], ids=['trie', 'all'], scope='module'
+)
+def _model(request):
+  return Tiger(request.param, LEVEL_SIZES)
+
+
+@pytest.fixture(name='members', scope='module')
+def _members(model):
+  """Returns the parameters of different members."""
+  init = jax.jit(model.init)
+  params = init(jax.random.key(0), jnp.asarray(CODES), BATCH)['params']
+  members = []
+  for seed in range(NUM_MEMBERS):
+    rng = np.random.default_rng(seed)
+    members.append(
+      jax.tree.map(
+        lambda x, rng=rng: x + rng.normal(size=x.shape).astype(x.dtype) / 2,
+        params,
+      )
+    )
+  return members
+
+
+def _ensemble(members):
+  return Ensemble(jax.tree.map(lambda *x: jnp.stack(x), *members))
+
+
+def _slow_scores(model, members):
+  """Returns the score of every item, `[requests, items]`."""
+  scores = np.zeros((2, len(CODES)))
+  last_target = jax.jit(functools.partial(model.apply, method='last_target'))
+  for row, codes in enumerate(CODES):
+    batch = BATCH._replace(target=np.full(2, row, np.int32))
+    passes = [
+      last_target({'params': x}, jnp.asarray(CODES), batch) for x in members
+    ]
+    for level, code in enumerate(codes):
+      logits = np.mean([np.asarray(x[level])[:, 0] for x in passes], 0)
+      if model.config.softmax == 'trie':
+        siblings = CODES[(CODES[:, :level] == codes[:level]).all(1), level]
+        allowed = np.isin(np.arange(logits.shape[1]), siblings)
+        logits = np.where(allowed, logits, -np.inf)
+      scores[:, row] += logits[:, code] - np.logaddexp.reduce(logits, 1)
+  return scores
+
+
+def test_an_ensemble_ranks_by_the_mean_of_the_logits(model, members):
+  catalog = Catalog.from_codes(CODES, LEVEL_SIZES)
+  retriever = TigerRetriever(model, catalog, 16)
+  beams = jax.device_get(retriever.search(_ensemble(members), BATCH, 1))
+  scores = _slow_scores(model, members)
+  num_items = len(CODES)
+  np.testing.assert_array_equal(
+    beams.items[:, :num_items], np.argsort(-scores, 1)
+  )
+  np.testing.assert_allclose(
+    beams.scores[:, :num_items], -np.sort(-scores, 1), atol=1e-4
+  )
+  # No member ranks the items like the ensemble.
+  for params in members:
+    alone = jax.device_get(retriever.search(params, BATCH, 1))
+    assert (alone.items != beams.items).any(1).all()
+
+
+def test_equal_members_rank_like_one_of_them(model, members):
+  catalog = Catalog.from_codes(CODES, LEVEL_SIZES)
+  retriever = TigerRetriever(model, catalog, 4)
+  alone, beams = (
+    jax.device_get(retriever.search_exact(params, BATCH, 4))
+    for params in (members[0], _ensemble([members[0]] * 2))
+  )
+  np.testing.assert_array_equal(beams.items, alone.items)
+  np.testing.assert_allclose(beams.scores, alone.scores, atol=1e-4)

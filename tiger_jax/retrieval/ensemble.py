@@ -1,0 +1,81 @@
+"""An ensemble: several trained models that rank items together."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Integer
+
+from tiger_jax.interfaces import Batch, Codes
+from tiger_jax.models.tiger import Tiger
+
+
+class Ensemble(NamedTuple):
+  """The parameters of an ensemble; takes the place of one model's parameters.
+
+  Attributes:
+    members: The parameters. Every array has a leading axis over the members.
+  """
+
+  members: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundEnsemble:
+  """Scores codes by the mean of the members' logits.
+
+  After normalization, this is the geometric mean of the members' probabilities
+  of a code. The methods are those of `Tiger`. The arrays of the cache have an
+  axis over the members after the axis of the rows.
+
+  Attributes:
+    model: The model of every member.
+    members: The parameters of the members.
+  """
+
+  model: Tiger
+  members: Any
+
+  def encode(self, codes: Codes, batch: Batch) -> Any:
+    """Encodes histories with every member."""
+    return jax.vmap(
+      lambda params: self.model.apply(
+        {'params': params}, codes, batch, method='encode'
+      )
+    )(self.members)
+
+  def empty_cache(self, num_rows: int) -> Any:
+    """Returns an empty decoder cache, for use before the first code."""
+    return jax.vmap(
+      lambda params: self.model.apply(
+        {'params': params}, num_rows, method='empty_cache'
+      ),
+      out_axes=1,
+    )(self.members)
+
+  def decode_step(
+    self,
+    level: int,
+    previous: Int[Array, 'b m'] | None,
+    cache: Any,
+    encoded: Any,
+    codes: Integer[Array, 'b m w'] | None = None,
+  ) -> tuple[Float[Array, 'b m _w'], Any]:
+    """Scores the codes of one level for every beam, and extends the cache."""
+    logits, cache = jax.vmap(
+      lambda params, cache, encoded: self.model.apply(
+        {'params': params}, level, previous, cache, encoded, codes,
+        method='decode_step',
+      ),
+      in_axes=(0, 1, 0),
+      out_axes=(0, 1),
+    )(self.members, cache, encoded)  # fmt: skip
+    return jnp.mean(logits, 0), cache
+
+
+def bind(model: Tiger, params: Any) -> Any:
+  """Returns the model, or the ensemble, with its parameters."""
+  if isinstance(params, Ensemble):
+    return BoundEnsemble(model, params.members)
+  return model.bind({'params': params})

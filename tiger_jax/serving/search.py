@@ -1,0 +1,236 @@
+"""Recommends for histories of item rows, in batches that fit into memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+import zlib
+
+import jax
+import numpy as np
+
+from tiger_jax.data.batches import request_batch
+from tiger_jax.errors import UsageError
+from tiger_jax.interfaces import ItemLists
+from tiger_jax.retrieval.beam_search import Beams
+from tiger_jax.retrieval.sampling import Sampler
+from tiger_jax.retrieval.tiger import TigerRetriever
+from tiger_jax.runtime import sharding
+from tiger_jax.serving import arguments, one_process
+from tiger_jax.serving.options import Options
+from tiger_jax.serving.recommendation import Recommendation, RecommendationList
+from tiger_jax.serving.snapshot import Snapshot
+
+# The number of histories in a search is padded to one of these sizes.
+BATCHES = (1, 8, 32, 128)
+POPULAR = 'popular'
+
+
+def recommend(
+  snapshot: Snapshot, history: Any, k: Any, options: Any, strict: Any
+) -> RecommendationList:
+  """Returns the items for one history, see `Recommender.recommend`."""
+  requests = {'history': history}
+  return _recommend(snapshot, requests, k, options, strict)[0]
+
+
+def recommend_batch(
+  snapshot: Snapshot, histories: Any, k: Any, options: Any, strict: Any
+) -> list[RecommendationList]:
+  """Returns the items for histories, see `Recommender.recommend_batch`."""
+  requests = {
+    f'histories[{place}]': history
+    for place, history in enumerate(
+      arguments.listed(histories, 'histories', 'histories')
+    )
+  }
+  return _recommend(snapshot, requests, k, options, strict)
+
+
+def _recommend(
+  snapshot: Snapshot,
+  requests: Mapping[str, Any],
+  k: Any,
+  options: Any,
+  strict: Any,
+) -> list[RecommendationList]:
+  """Returns the items for histories, by their names for error messages."""
+  strict = arguments.switch(strict, 'strict')
+  parsed = [snapshot.history(x, where, strict) for where, x in requests.items()]
+  lists = recommend_rows(snapshot, [rows for rows, _ in parsed], k, options)
+  for items, (_, unknown) in zip(lists, parsed, strict=True):
+    items.unknown = unknown
+  return lists
+
+
+def recommend_rows(
+  snapshot: Snapshot,
+  histories: Sequence[list[int]],
+  k: Any,
+  options: Any,
+  users: Sequence[int] | None = None,
+) -> list[RecommendationList]:
+  """Returns the k most probable items for each history, best first.
+
+  An empty history gets the most popular items.
+
+  Args:
+    snapshot: The model and the catalog.
+    histories: The item rows of each history, oldest first.
+    k: The number of items for each history.
+    options: Filters, sampling and search options, the same for all histories.
+    users: The user row of each history, for models with user tokens; None if
+      all users are unknown.
+
+  Raises:
+    UsageError: `k` or `options` is wrong.
+  """
+  one_process.check()
+  k = min(arguments.whole_number(k, 'k', 1), snapshot.num_items)
+  if not isinstance(options, Options):
+    raise UsageError(
+      f'options is {arguments.shown(options)}: pass an Options(...)'
+    )
+  denied = snapshot.known.rows(options.deny, 'deny')
+  allowed, num_listed = None, len(denied)
+  if options.allow is not None:
+    allowed = snapshot.known.rows(options.allow, 'allow')
+    num_listed = len(allowed)
+  elif options.exclude_seen:
+    num_listed += max(map(len, histories), default=0)
+  retriever = snapshot.with_options(options)
+  max_requests = min(
+    retriever.max_requests(k), ItemLists.max_requests(num_listed)
+  )
+  size = max(x for x in BATCHES if x <= max_requests)
+  lists = [_new_list(snapshot) for _ in histories]
+  known = [i for i, history in enumerate(histories) if history]
+  for start in range(0, len(known), size):
+    part = known[start : start + size]
+    beams = _search(
+      snapshot,
+      retriever,
+      [histories[i] for i in part],
+      [-1 if users is None else users[i] for i in part],
+      k,
+      options,
+      denied,
+      allowed,
+    )
+    # `tolist` converts the entries to Python numbers.
+    columns = (x[: len(part), :k].tolist() for x in beams[:-1])
+    for i, *request, exact_k in zip(
+      part, *columns, beams.exact_k[: len(part)].tolist(), strict=True
+    ):
+      lists[i] += [
+        Recommendation(
+          snapshot.ids[row],
+          snapshot.title(row),
+          score,
+          tuple(codes),
+          place < exact_k,
+        )
+        for place, (row, codes, score, valid) in enumerate(
+          zip(*request, strict=True)
+        )
+        if valid
+      ]
+  if len(known) < len(histories):
+    popular = _popular(snapshot, k, options, denied, allowed)
+    for entry, history in zip(lists, histories, strict=True):
+      if not history:
+        entry += popular
+        entry.fallback = POPULAR
+  return lists
+
+
+def _new_list(snapshot: Snapshot) -> RecommendationList:
+  entry = RecommendationList()
+  entry.catalog_version = snapshot.catalog_version
+  entry.model_version = snapshot.model.version
+  return entry
+
+
+def _search(
+  snapshot: Snapshot,
+  retriever: TigerRetriever,
+  histories: list[list[int]],
+  users: list[int],
+  k: int,
+  options: Options,
+  denied: list[int],
+  allowed: list[int] | None,
+) -> Beams:
+  """Searches for at most `BATCHES[-1]` histories in one batch."""
+  session = snapshot.model.session
+  batch = request_batch(histories, session.config.train.length_buckets, BATCHES)
+  batch.user[: len(users)] = users
+  size = len(batch.user)
+  lists = None
+  if options.exclude_seen or denied or allowed is not None:
+    seen = histories if options.exclude_seen else [[]] * len(histories)
+    padding = [[]] * (size - len(histories))
+    lists = ItemLists.of(
+      [[*x, *denied] for x in (*seen, *padding)], [allowed] * size
+    )
+  sampler = None
+  if options.temperature is not None:
+    num_levels = snapshot.codes.shape[1]
+    num_drawn = options.drawn_levels or num_levels
+    if num_drawn > num_levels:
+      raise UsageError(
+        f'drawn_levels is {num_drawn}, but the Semantic IDs have '
+        f'{num_levels} codes: choose at most {num_levels}'
+      )
+    # The seed depends on the history, so that different histories in a batch
+    # get different draws, and the same history always gets the same draw.
+    seeds = [
+      zlib.crc32(np.asarray(history, np.int32).tobytes(), options.seed)
+      for history in histories
+    ]
+    sampler = Sampler(
+      np.resize(np.array(seeds, np.uint32), size),
+      np.float32(options.temperature),
+      np.int32(num_drawn),
+    )
+  search = retriever.search
+  # At a high temperature, few beams would miss most of the drawn items.
+  if options.exact or sampler:
+    search = retriever.search_exact
+  batch = sharding.shard_batch(session.mesh, batch)
+  return jax.device_get(
+    search(snapshot.model.params, batch, k, lists=lists, sampler=sampler)
+  )
+
+
+def _popular(
+  snapshot: Snapshot,
+  k: int,
+  options: Options,
+  denied: list[int],
+  allowed: list[int] | None,
+) -> list[Recommendation]:
+  """Returns the k most popular items.
+
+  The score is the logarithm of the item's share of all events. The count of
+  each item is increased by 1, so that items without events have a score too.
+  With a temperature, items are drawn at random, in proportion to their share to
+  the power of 1 / temperature.
+  """
+  permitted = snapshot.is_listed.copy()
+  if allowed is not None:
+    permitted[np.setdiff1d(np.arange(len(permitted)), allowed)] = False
+  permitted[denied] = False
+  rows = np.flatnonzero(permitted)
+  counts = snapshot.counts + 1
+  scores = np.log(counts[rows] / counts[snapshot.is_listed].sum())
+  rank = scores
+  if options.temperature is not None:
+    rng = np.random.default_rng(options.seed)
+    noise = rng.gumbel(size=len(snapshot.ids))[rows]
+    rank = scores / options.temperature + noise
+  best = np.argsort(-rank, kind='stable')[:k]
+  return [
+    Recommendation(*snapshot.item(row)[:2], score, snapshot.item(row)[2], True)
+    for row, score in zip(
+      rows[best].tolist(), scores[best].tolist(), strict=True
+    )
+  ]

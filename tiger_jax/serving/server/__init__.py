@@ -1,0 +1,1 @@
+"""The HTTP server, see `docs/serving_http.md`."""

@@ -1,0 +1,276 @@
+"""Checks each request before its endpoint, and records it afterwards."""
+
+import asyncio
+from collections.abc import Callable
+import hmac
+import logging
+import re
+import time
+import traceback
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.routing import Match
+
+from tiger_jax.serving.server.failures import Failure
+from tiger_jax.serving.server.metrics import Metrics
+
+log = logging.getLogger('tiger_jax.access')
+
+_PROBES = ('/livez', '/readyz')
+# A server that drains answers these, and refuses all others.
+_WHILE_DRAINING = (*_PROBES, '/metrics', '/admin/drain')
+_SEARCHES = ('/v1/recommend', '/v1/recommend:batch')
+_LOCAL = ('localhost', '127.0.0.1', '[::1]')
+_PORT = re.compile(r':\d*$')
+_HEADERS = [
+  (
+    b'content-security-policy',
+    b"default-src 'self'; base-uri 'none'; form-action 'self'; "
+    b"frame-ancestors 'none'; object-src 'none'",
+  ),
+  (b'x-content-type-options', b'nosniff'),
+  (b'referrer-policy', b'no-referrer'),
+  (b'cache-control', b'no-store'),
+]
+# The bytes of a body that is too large are read and dropped, up to this number
+# and this time, so that the client can read the response.
+_MAX_DROPPED = 2**23
+_DROP_SECONDS = 1.0
+_BROKEN = 'the server failed: its log says where'
+
+
+class _Gone(Exception):
+  """The client has closed the connection."""
+
+
+class Gate:
+  """An ASGI application that checks requests and calls another one.
+
+  It limits the size, the time and the number of requests, and checks the token
+  and the host. The log and the metrics contain the endpoint, the status and the
+  time of a request, and never its content.
+  """
+
+  def __init__(
+    self,
+    app: FastAPI,
+    metrics: Metrics,
+    *,
+    token: str | None,
+    host: str,
+    max_body: int,
+    body_seconds: float,
+    max_in_flight: int,
+    is_draining: Callable[[], bool] = lambda: False,
+  ):
+    """Creates the gate.
+
+    Args:
+      app: The application with the endpoints.
+      metrics: The metrics of the server.
+      token: The bearer token that each request needs, except for probes; None
+        if no token is needed. Then the client must name this machine as the
+        host, so that no other website can use the server through a browser.
+      host: The address of the server.
+      max_body: The maximum number of bytes of a body.
+      body_seconds: The time that a client has to send the body.
+      max_in_flight: The maximum number of requests at the same time.
+      is_draining: Returns whether new requests are refused.
+    """
+    self._app = app
+    self._metrics = metrics
+    self._token = token
+    self._hosts = {*_LOCAL, host} if token is None else None
+    self._max_body = max_body
+    self._body_seconds = body_seconds
+    self._max_in_flight = max_in_flight
+    self._is_draining = is_draining
+    self.num_in_flight = 0
+
+  async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    """Handles a request."""
+    if scope['type'] != 'http':  # The start and the end of the server.
+      await self._app(scope, receive, send)
+      return
+    start = time.monotonic()
+    scope.setdefault('state', {})['start'] = start
+    path = scope['path']
+    status = 0
+
+    async def record(message: Any) -> None:
+      nonlocal status
+      if message['type'] == 'http.response.start':
+        status = message['status']
+        message = message | {'headers': [*message['headers'], *_HEADERS]}
+      await send(message)
+
+    self.num_in_flight += 1
+    try:
+      self._check(scope, path)
+      receive = await self._with_body(scope, receive)
+      if path in _SEARCHES:
+        await self._while_connected(scope, receive, record)
+      else:
+        await self._app(scope, receive, record)
+    except Failure as failure:
+      self._metrics.errors.labels(failure.code).inc()
+      await failure.response()(scope, receive, record)
+    except _Gone:
+      status = 499
+    except Exception as error:
+      # The message of the error may have item ids.
+      log.error('%s at %s', type(error).__name__, _place(error))
+      if not status:
+        await Failure('internal', _BROKEN).response()(scope, receive, record)
+    finally:
+      self.num_in_flight -= 1
+      self._record(scope, status, time.monotonic() - start)
+
+  def _check(self, scope: Any, path: str) -> None:
+    """Refuses a request by its headers."""
+    headers = dict(scope['headers'])
+    if self._hosts is not None:
+      host = headers.get(b'host', b'localhost').decode('latin-1').lower()
+      if _PORT.sub('', host) not in self._hosts:
+        raise Failure(
+          'invalid_host',
+          'the server is for this machine only: use http://127.0.0.1, or start '
+          'it with a token',
+        )
+    elif path not in _PROBES:
+      given = headers.get(b'authorization', b'')
+      expected = b'Bearer ' + (self._token or '').encode()
+      if not hmac.compare_digest(given, expected):
+        raise Failure(
+          'unauthorized',
+          'the token is missing or wrong: send the header "Authorization: '
+          'Bearer TOKEN"',
+        )
+    if path in (*_PROBES, '/metrics'):
+      return
+    if self._is_draining() and path not in _WHILE_DRAINING:
+      raise Failure('draining', 'the server is stopping: ask another one')
+    if self.num_in_flight > self._max_in_flight:
+      raise Failure('queue_full', 'too many requests at once: retry later')
+    kind = headers.get(b'content-type', b'').partition(b';')[0].strip().lower()
+    if _has_body(headers) and kind != b'application/json':
+      raise Failure(
+        'unsupported_media_type',
+        'the body must be JSON: send the header "Content-Type: '
+        'application/json"',
+      )
+
+  async def _with_body(self, scope: Any, receive: Any) -> Any:
+    """Reads the body, and returns a `receive` that returns it again."""
+    headers = dict(scope['headers'])
+    if not _has_body(headers):
+      return receive
+    body = await self._body(headers, receive)
+    is_sent = False
+
+    async def again() -> dict[str, Any]:
+      nonlocal is_sent
+      if is_sent:
+        return await receive()
+      is_sent = True
+      return {'type': 'http.request', 'body': body, 'more_body': False}
+
+    return again
+
+  async def _body(self, headers: dict[bytes, bytes], receive: Any) -> bytes:
+    length = int(headers.get(b'content-length', b'0'))
+    chunks: list[bytes] = []
+    size = 0
+    try:
+      async with asyncio.timeout(self._body_seconds):
+        more = length <= self._max_body
+        while more and size <= self._max_body:
+          chunk, more = await _next_chunk(receive)
+          chunks.append(chunk)
+          size += len(chunk)
+    except TimeoutError as error:
+      raise Failure('slow_client', 'the body took too long') from error
+    if max(length, size) <= self._max_body:
+      return b''.join(chunks)
+    try:
+      async with asyncio.timeout(_DROP_SECONDS):
+        more = True
+        while more and size <= _MAX_DROPPED:
+          chunk, more = await _next_chunk(receive)
+          size += len(chunk)
+    except (TimeoutError, _Gone):
+      pass
+    raise Failure(
+      'too_large', f'the body is too large: send at most {self._max_body} bytes'
+    )
+
+  async def _while_connected(self, scope: Any, receive: Any, send: Any) -> None:
+    """Calls the endpoint, and cancels it if the client goes away."""
+    message = await receive()  # The body, which is read already.
+    if message['type'] == 'http.disconnect':
+      raise _Gone
+    task = asyncio.current_task()
+    assert task is not None
+    is_gone = is_answered = False
+
+    async def again() -> dict[str, Any]:
+      return message
+
+    async def mark(message: Any) -> None:
+      nonlocal is_answered
+      is_answered = True
+      await send(message)
+
+    async def watch() -> None:
+      nonlocal is_gone
+      while (await receive())['type'] != 'http.disconnect':
+        pass
+      if not is_answered:
+        is_gone = True
+        task.cancel()
+
+    watcher = asyncio.get_running_loop().create_task(watch())
+    try:
+      await self._app(scope, again, mark)
+    except asyncio.CancelledError:
+      if not is_gone:
+        raise
+      task.uncancel()
+      raise _Gone from None
+    finally:
+      watcher.cancel()
+
+  def _record(self, scope: Any, status: int, seconds: float) -> None:
+    endpoint = self._endpoint(scope)
+    self._metrics.requests.labels(endpoint, str(status)).inc()
+    self._metrics.seconds.labels(endpoint).observe(seconds)
+    if endpoint not in (*_PROBES, '/metrics'):
+      milliseconds = 1e3 * seconds
+      log.info(
+        '%s %s %d %.1f ms', scope['method'], endpoint, status, milliseconds
+      )
+
+  def _endpoint(self, scope: Any) -> str:
+    """Returns the path of the route of a request, which has no ids."""
+    matches = ((x, x.matches(scope)[0]) for x in self._app.routes)
+    found = (x for x, match in matches if match is not Match.NONE)
+    return getattr(next(found, None), 'path_format', 'other')
+
+
+async def _next_chunk(receive: Any) -> tuple[bytes, bool]:
+  message = await receive()
+  if message['type'] == 'http.disconnect':
+    raise _Gone
+  return message.get('body', b''), message.get('more_body', False)
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+  length = headers.get(b'content-length', b'0')
+  return b'transfer-encoding' in headers or length.strip(b'0') != b''
+
+
+def _place(error: Exception) -> str:
+  """Returns the file and the line that raised an error."""
+  frame = traceback.extract_tb(error.__traceback__)[-1]
+  return f'{frame.filename}:{frame.lineno}'

@@ -1,0 +1,259 @@
+"""The served model and its catalog, and their changes."""
+
+from collections.abc import Callable
+import copy
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+import re
+import threading
+from typing import Any
+
+import jax
+
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.errors import TigerError, UsageError
+from tiger_jax.serving.options import Options
+from tiger_jax.serving.recommender import Recommender
+from tiger_jax.serving.search import BATCHES
+from tiger_jax.serving.server.failures import Failure
+from tiger_jax.serving.server.metrics import Metrics
+from tiger_jax.serving.snapshot import Snapshot
+
+# The options whose programs are compiled before the server starts.
+WARM_OPTIONS = (Options(), Options(exclude_seen=True))
+_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+  """A model with a catalog. It never changes.
+
+  Attributes:
+    name: The name of the folder of the model.
+    shop: The model and the catalog.
+    catalog: The version of the catalog: 1 at the start, then 1 more for every
+      change. Unlike the version of the Recommender, it never repeats.
+  """
+
+  name: str
+  shop: Recommender
+  catalog: int
+
+  @property
+  def versions(self) -> dict[str, Any]:
+    """The fields of a response that name the model and the catalog."""
+    return {'model': self.shop.model_version, 'catalog': self.catalog}
+
+  @property
+  def num_beams(self) -> int:
+    """The number of beams of a search, and the largest k without more beams."""
+    return self.shop.snapshot.retriever.num_beams
+
+  def unknown(self, ids: list[str]) -> list[str]:
+    """Returns the ids that are not in the catalog."""
+    return self.shop.snapshot.known.unknown(ids)
+
+
+class Models:
+  """The served model, the one before the last change, and all changes.
+
+  A change is made on a copy, which is tested and warmed before it takes over.
+  Requests read `current` once, so they see one model and one catalog.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    shop: Recommender,
+    root: Path,
+    metrics: Metrics,
+    max_batch: int,
+  ):
+    """Warms the first model.
+
+    Args:
+      name: The name of the folder of the model.
+      shop: The model and its catalog.
+      root: The folder of the models that `reload` may load.
+      metrics: The metrics of the server.
+      max_batch: The maximum number of histories in one search.
+    """
+    self._root = root
+    self._metrics = metrics
+    self._max_batch = max_batch
+    self._lock = threading.Lock()
+    self._previous: Served | None = None
+    self._current = Served(name, shop, 1)
+    warm(self._current, max_batch)
+    self._show(self._current)
+
+  @property
+  def current(self) -> Served:
+    """The served model and its catalog."""
+    return self._current
+
+  def change(
+    self, kind: str, edit: Callable[[Recommender], Any]
+  ) -> tuple[Served, Any]:
+    """Changes the catalog.
+
+    Args:
+      kind: The name of the change, for the metrics.
+      edit: Changes a Recommender. It gets a copy of the served one.
+
+    Returns:
+      The new state, and what `edit` returns.
+
+    Raises:
+      Failure: The change is not possible. The catalog stays as it was.
+    """
+
+    def changed() -> tuple[str, Recommender, Any]:
+      # The copy shares the parameters and the catalog, which never change.
+      shop = copy.copy(self._current.shop)
+      return self._current.name, shop, edit(shop)
+
+    return self._replace(kind, changed)
+
+  def reload(self, name: str) -> Served:
+    """Loads another model, or a new version of the same, by its name.
+
+    Raises:
+      Failure: There is no such model, or it cannot be loaded. The old one
+        stays.
+    """
+
+    def loaded() -> tuple[str, Recommender, Any]:
+      return name, load(self._folder(name)), None
+
+    return self._replace('reload', loaded)[0]
+
+  def rollback(self) -> Served:
+    """Returns to the model and the catalog before the last change.
+
+    Raises:
+      Failure: There was no change.
+    """
+
+    def former() -> tuple[str, Recommender, Any]:
+      if self._previous is None:
+        raise Failure('conflict', 'nothing has changed since the start')
+      return self._previous.name, self._previous.shop, None
+
+    return self._replace('rollback', former)[0]
+
+  def _replace(
+    self, kind: str, make: Callable[[], tuple[str, Recommender, Any]]
+  ) -> tuple[Served, Any]:
+    with self._lock:
+      try:
+        name, shop, result = make()
+        served = Served(name, shop, self._current.catalog + 1)
+        if _same_programs(self._current.shop.snapshot, shop.snapshot):
+          snapshot = shop.snapshot
+          length = snapshot.model.session.config.train.length_buckets[0]
+          _check_search(served, Options(), length, 1)
+        else:
+          warm(served, self._max_batch)
+      except Exception as error:
+        self._metrics.changes.labels(kind, 'refused').inc()
+        if isinstance(error, TigerError):
+          # A model that cannot be served is no mistake of the request.
+          is_invalid = kind != 'reload' and isinstance(error, UsageError)
+          code = 'invalid_request' if is_invalid else 'conflict'
+          raise Failure(code, _public(error)) from error
+        raise
+      self._previous, self._current = self._current, served
+      self._metrics.changes.labels(kind, 'done').inc()
+      self._show(served)
+    return served, result
+
+  def _folder(self, name: str) -> Path:
+    """Returns the folder of a model.
+
+    Raises:
+      Failure: The name is not the name of a folder, or the folder is a link or
+        does not exist.
+    """
+    folder = self._root / name
+    if not _NAME.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
+      raise Failure(
+        'unknown_model',
+        'there is no such model: name a folder in the folder of models',
+      )
+    return folder
+
+  def _show(self, served: Served) -> None:
+    self._metrics.catalog.set(served.catalog)
+    self._metrics.items.set(served.shop.num_items)
+
+
+def load(folder: Path) -> Recommender:
+  """Loads a run or a bundle.
+
+  Raises:
+    TigerError: It is incomplete or damaged.
+  """
+  if (folder / 'manifest.json').is_file():
+    return Recommender.from_bundle(folder)
+  return Recommender.from_workdir(folder)
+
+
+def warm(served: Served, max_batch: int) -> None:
+  """Compiles and runs every program that the fast lane needs.
+
+  Raises:
+    UsageError: The model gives no recommendations, or scores that are not
+      finite.
+  """
+  sizes = [*(x for x in BATCHES if x < max_batch), max_batch]
+  lengths = served.shop.snapshot.model.session.config.train.length_buckets
+  for search in itertools.product(WARM_OPTIONS, lengths, sizes):
+    _check_search(served, *search)
+
+
+def _check_search(
+  served: Served, options: Options, length: int, size: int
+) -> None:
+  """Searches for `size` histories of one length.
+
+  Raises:
+    UsageError: There are no recommendations, or scores that are not finite.
+  """
+  snapshot = served.shop.snapshot
+  snapshot.prepare()
+  item = snapshot.ids[int(snapshot.rows[0])]
+  found = served.shop.recommend_batch([[item] * length] * size, 1, options)[0]
+  # With exclude_seen, a catalog of one item has nothing to recommend.
+  if (not found and options == Options()) or any(
+    not math.isfinite(x.score) for x in found
+  ):
+    raise UsageError(
+      f'the model {served.name} gives no recommendations, or scores that are '
+      'not finite: train it again'
+    )
+
+
+def _same_programs(old: Snapshot, new: Snapshot) -> bool:
+  """Returns whether the programs of a snapshot serve another one too."""
+  one, other = (
+    (x.model, jax.tree.structure(x.catalog), _shapes(x.catalog))
+    for x in (old, new)
+  )
+  return one == other
+
+
+def _shapes(catalog: Catalog) -> list[tuple[int, ...]]:
+  return [x.shape for x in jax.tree.leaves(catalog)]
+
+
+def _public(error: TigerError) -> str:
+  """Returns the message of an error for a client of the server.
+
+  It has no folders of this machine, and names the fields of JSON instead of the
+  arguments of Python.
+  """
+  text = re.sub(r'(?<!\w)/[^\s,:]*/', '', str(error))
+  return re.sub(r'\b(text|title|vector)=', r'the field "\1"', text)

@@ -1,0 +1,151 @@
+"""The HTTP protocol of uvicorn, with limits for slow and greedy clients."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import (
+  STATUS_LINE,
+  HttpToolsProtocol,
+)
+
+from tiger_jax.serving.server.failures import Failure
+from tiger_jax.serving.server.metrics import Metrics
+
+
+class Protocol(HttpToolsProtocol):
+  """One connection.
+
+  uvicorn limits the time between two requests. This class also limits the time
+  and the size of the headers, and the number of connections. Its own errors are
+  JSON, as all others.
+
+  Attributes:
+    header_seconds: The time that a client has to send the headers.
+    max_header_bytes: The maximum size of the headers.
+    max_connections: The maximum number of connections.
+    dropping_seconds: The time after a refusal in which the client can read the
+      response. What it still sends is dropped.
+  """
+
+  header_seconds: float = 5
+  max_header_bytes: int = 2**14
+  max_connections: int = 1000
+  dropping_seconds: float = 1
+
+  def __init__(self, *args: Any, metrics: Metrics, **kwargs: Any):
+    """Creates the protocol of a connection that is not open yet.
+
+    Args:
+      *args: The arguments of uvicorn.
+      metrics: The metrics of the server, which count the refusals.
+      **kwargs: More arguments of uvicorn.
+    """
+    super().__init__(*args, **kwargs)
+    self.access_log = False  # It would contain ids; `Gate` has its own.
+    self._metrics = metrics
+    self._is_refused = False
+    self._is_in_headers = False
+    # The bytes of the headers that are parsed, and of the pieces of data that
+    # have nothing but headers. A single long header is parsed only at its end.
+    self._num_parsed = self._num_received = 0
+    self._header_timer: asyncio.TimerHandle | None = None
+
+  def connection_made(self, transport: asyncio.Transport) -> None:
+    """Starts the timer of the headers, or refuses the connection."""
+    super().connection_made(transport)
+    self._header_timer = self.loop.call_later(self.header_seconds, self._expire)
+    if len(self.connections) > self.max_connections:
+      self._refuse(
+        Failure('queue_full', 'too many connections are open: retry later')
+      )
+      self.transport.close()
+
+  def connection_lost(self, exc: Exception | None) -> None:
+    """Stops the timer."""
+    self._stop_timer()
+    super().connection_lost(exc)
+
+  def data_received(self, data: bytes) -> None:
+    """Parses data, unless the headers are too large."""
+    if self._is_refused or self.transport.is_closing():
+      return
+    self._num_received += len(data)
+    super().data_received(data)
+    if self._is_in_headers and self._num_received > self.max_header_bytes:
+      self._refuse_headers()
+
+  def on_url(self, url: bytes) -> None:
+    """Counts the bytes of the URL."""
+    self._count(len(url))
+    super().on_url(url)
+
+  def on_header(self, name: bytes, value: bytes) -> None:
+    """Counts the bytes of a header."""
+    self._count(len(name) + len(value))
+    super().on_header(name, value)
+
+  def on_message_begin(self) -> None:
+    """Starts the timer of the headers of a request."""
+    super().on_message_begin()
+    self._is_in_headers = True
+    self._num_parsed = self._num_received = 0
+    if self._header_timer is None:
+      self._header_timer = self.loop.call_later(
+        self.header_seconds, self._expire
+      )
+
+  def on_headers_complete(self) -> None:
+    """Stops the timer of the headers."""
+    self._is_in_headers = False
+    self._num_received = 0
+    self._stop_timer()
+    super().on_headers_complete()
+
+  def send_400_response(self, msg: str) -> None:
+    """Answers a request that is not HTTP, or whose headers are too large."""
+    if self._num_parsed > self.max_header_bytes:
+      self._refuse_headers()
+    else:
+      self._refuse(Failure('invalid_http', 'the request is not valid HTTP'))
+
+  def _count(self, num_bytes: int) -> None:
+    self._num_parsed += num_bytes
+    if self._num_parsed > self.max_header_bytes:
+      # The parser stops, and uvicorn calls `send_400_response`.
+      raise ValueError('the headers are too large')
+
+  def _expire(self) -> None:
+    self._header_timer = None
+    if self._is_in_headers:
+      self._refuse(Failure('slow_client', 'the headers took too long'))
+    else:
+      self.transport.close()
+
+  def _stop_timer(self) -> None:
+    if self._header_timer is not None:
+      self._header_timer.cancel()
+      self._header_timer = None
+
+  def _refuse_headers(self) -> None:
+    self._refuse(Failure('too_large', 'the headers are too large'))
+
+  def _refuse(self, failure: Failure) -> None:
+    """Sends an error, and closes the connection after a pause.
+
+    If it closed at once, the client could lose the response, because it may
+    still be sending.
+    """
+    self._stop_timer()
+    if self._is_refused or self.transport.is_closing():
+      return
+    self._is_refused = True
+    self._metrics.errors.labels(failure.code).inc()
+    headers = failure.headers | {
+      'content-type': 'application/json',
+      'content-length': str(len(failure.body)),
+      'connection': 'close',
+    }
+    lines = [f'{name}: {value}\r\n' for name, value in headers.items()]
+    head = STATUS_LINE[failure.status] + ''.join(lines).encode() + b'\r\n'
+    self.transport.write(head + failure.body)
+    self.loop.call_later(self.dropping_seconds, self.transport.close)

@@ -1,0 +1,277 @@
+"""The state of the server: the models, the lanes and the recommendations."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent import futures
+import dataclasses
+import time
+from typing import Any
+
+from starlette.responses import Response
+
+from tiger_jax.serving.recommendation import NewItem, RecommendationList
+from tiger_jax.serving.server import edits, schemas
+from tiger_jax.serving.server.batching import Lane
+from tiger_jax.serving.server.failures import Failure
+from tiger_jax.serving.server.metrics import Metrics
+from tiger_jax.serving.server.models import WARM_OPTIONS, Models, Served
+from tiger_jax.serving.server.settings import Settings
+
+# Searches with more different items in a history use other programs.
+_MAX_FAST_SEEN = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """The lists of one request, as JSON, and the versions that they come from."""
+
+  lists: list[dict[str, Any]]
+  versions: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+  histories: list[list[str]]
+  k: int
+  strict: bool
+
+
+class State:
+  """What all endpoints of both ports share.
+
+  There are two lanes. The fast lane has the requests whose programs are
+  compiled: those that need no option but `exclude_seen`. The slow lane has all
+  others, so that a compilation or a search with many beams delays no request of
+  the fast lane.
+
+  Attributes:
+    settings: The settings of the server.
+    models: The served model.
+    metrics: The metrics of the server.
+    is_draining: Whether new requests are refused.
+    is_stopping: Whether the process is ending.
+    fast: The lane of requests whose programs are compiled.
+    slow: The lane of all other requests.
+  """
+
+  def __init__(self, settings: Settings, models: Models, metrics: Metrics):
+    """Starts the lanes."""
+    self.settings = settings
+    self.models = models
+    self.metrics = metrics
+    self.is_draining = False
+    self.is_stopping = False
+    self._changes = futures.ThreadPoolExecutor(1, 'changes')
+    self._num_changes = 0
+    self.fast = self._lane('fast')
+    self.slow = self._lane('slow')
+
+  def _lane(self, name: str) -> Lane:
+    batch, waited = (
+      x.labels(name) for x in (self.metrics.batch, self.metrics.waited)
+    )
+
+    def observe(num_histories: int, seconds: list[float]) -> None:
+      batch.observe(num_histories)
+      for x in seconds:
+        waited.observe(x)
+
+    lane = Lane(
+      self._answer, self.settings.max_queued, self.settings.max_batch, observe
+    )
+    self.metrics.queued.labels(name).set_function(lambda: lane.num_queued)
+    return lane
+
+  @property
+  def is_idle(self) -> bool:
+    """Whether no request waits."""
+    return self.fast.is_idle and self.slow.is_idle
+
+  async def recommend(
+    self,
+    body: schemas.RecommendBody | schemas.RecommendBatchBody,
+    histories: list[list[str]],
+    start: float,
+  ) -> Answer:
+    """Returns the recommendations for a request.
+
+    Args:
+      body: The request.
+      histories: Its histories.
+      start: The time of the first byte of the request.
+
+    Raises:
+      Failure: The request is not valid, the queue is full, or the deadline has
+        passed.
+    """
+    settings, served = self.settings, self.models.current
+    self._check(body, histories)
+    options = body.options.options()
+    is_fast = (
+      options in WARM_OPTIONS
+      and body.k <= served.num_beams
+      and not (
+        options.exclude_seen and max(map(len, histories)) > _MAX_FAST_SEEN
+      )
+    )
+    if (self.fast if is_fast else self.slow).is_full:
+      raise Failure('queue_full', 'too many requests wait: retry later')
+    if body.strict:
+      _check_known(served, [x for history in histories for x in history])
+    _check_known(served, [*options.deny, *(options.allow or ())])
+    request = _Request(histories, body.k, body.strict)
+
+    async def ask(lane: Lane, timeout_ms: int, k: int | None) -> Any:
+      used = time.monotonic() - start
+      seconds = (body.timeout_ms or timeout_ms) / 1e3 - used
+      return await lane.ask((options, k), len(histories), request, seconds)
+
+    if is_fast:
+      # A search for a smaller k gives the beginning of the list.
+      answer = await ask(self.fast, settings.timeout_ms, None)
+      if isinstance(answer, Answer):
+        return answer
+      # Another model was loaded, which needs more beams than it has for k.
+    # An exact or a random search depends on k.
+    return await ask(self.slow, settings.slow_timeout_ms, body.k)
+
+  def _check(
+    self,
+    body: schemas.RecommendBody | schemas.RecommendBatchBody,
+    histories: list[list[str]],
+  ) -> None:
+    """Refuses requests that are too large."""
+    settings = self.settings
+    num_items = body.k * len(histories)
+    if body.k > settings.max_k:
+      raise Failure(
+        'invalid_request', f'k is {body.k}: choose 1 to {settings.max_k}'
+      )
+    listed = max(len(body.options.deny), len(body.options.allow or ()))
+    for what, size, limit in (
+      ('histories', len(histories), settings.max_batch),
+      (
+        'items in all lists (k times the histories)',
+        num_items,
+        settings.max_items,
+      ),
+      ('item ids in a history', max(map(len, histories)), settings.max_history),
+      ('item ids in deny or allow', listed, settings.max_listed),
+    ):
+      if size > limit:
+        raise Failure('too_large', f'{size} {what}: send at most {limit}')
+
+  def _answer(self, key: Any, requests: list[_Request]) -> list[Any]:
+    """Answers the requests of a batch, in the thread of a lane.
+
+    Args:
+      key: The options, and k; None instead of k in the fast lane.
+      requests: The requests.
+
+    Returns:
+      An `Answer` or an exception for each request. In the fast lane, None for a
+      request that needs the slow lane.
+    """
+    served = self.models.current
+    options, k = key
+    # The fast lane searches only with the beams of the model, which may be
+    # another one than when the request was queued.
+    limit = served.num_beams if k is None else k
+    searched = [x for x in requests if x.k <= limit]
+    lists = served.shop.recommend_batch(
+      [history for x in searched for history in x.histories],
+      max((x.k for x in searched), default=1),
+      options,
+      strict=False,
+    )
+    answers: list[Any] = []
+    versions = served.versions
+    for request in requests:
+      if request.k > limit:
+        answers.append(None)
+        continue
+      own = lists[: len(request.histories)]
+      del lists[: len(own)]
+      unknown = [x for entry in own for x in entry.unknown]
+      if request.strict and unknown:  # The catalog has changed meanwhile.
+        answers.append(_unknown(unknown))
+        continue
+      self.metrics.fallbacks.inc(sum(x.fallback is not None for x in own))
+      answers.append(Answer([_as_json(x, request.k) for x in own], versions))
+    return answers
+
+  def describe(self) -> dict[str, Any]:
+    """Returns the served model and its limits."""
+    served = self.models.current
+    snapshot = served.shop.snapshot
+    return {
+      'name': served.name,
+      'num_items': served.shop.num_items,
+      'level_sizes': list(snapshot.catalog.level_sizes),
+      'max_history': snapshot.model.session.config.model.max_history,
+      'max_k': self.settings.max_k,
+      'demo': self.settings.demo and snapshot.model.can_encode_text,
+    } | served.versions
+
+  async def change(self, make: Callable[[], Response]) -> Response:
+    """Runs a change in the thread of changes, and returns its response.
+
+    Changes have a thread of their own, so that they leave the other threads to
+    the requests that only read.
+
+    Raises:
+      Failure: Too many changes wait.
+    """
+    if self._num_changes >= self.settings.max_changes:
+      raise Failure('queue_full', 'too many changes wait: retry later')
+    self._num_changes += 1
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(self._changes, make)
+    future.add_done_callback(self._forget_change)
+    return await future
+
+  def _forget_change(self, unused_future: Any) -> None:
+    self._num_changes -= 1
+
+  def add_items(self, items: Sequence[schemas.DescribedItemBody]) -> Response:
+    """Adds items and returns them."""
+    new = [NewItem(**dict(x)) for x in items]
+    served, added = self.models.change(
+      'add', lambda shop: edits.add_items(shop, new)
+    )
+    return schemas.respond(
+      {'items': [x._asdict() for x in added]} | served.versions
+    )
+
+  def close(self, seconds: float) -> None:
+    """Ends the threads. A thread that is busy may need longer than `seconds`.
+
+    Args:
+      seconds: The longest time to wait.
+    """
+    end = time.monotonic() + seconds
+    self._changes.shutdown(wait=False, cancel_futures=True)
+    for lane in (self.fast, self.slow):
+      lane.close(end - time.monotonic())
+
+
+def _as_json(entry: RecommendationList, k: int) -> dict[str, Any]:
+  return {
+    'items': [x._asdict() for x in entry[:k]],
+    'unknown': list(entry.unknown),
+    'fallback': entry.fallback,
+  }
+
+
+def _check_known(served: Served, ids: list[str]) -> None:
+  if unknown := served.unknown(ids):
+    raise _unknown(unknown)
+
+
+def _unknown(ids: list[str]) -> Failure:
+  more = f' (and {len(ids) - 1} more)' if len(ids) > 1 else ''
+  return Failure(
+    'unknown_item',
+    f'no item {ids[0][:60]!r}{more} in the catalog: name known items, or set '
+    '"strict" to false to ignore unknown ones in a history',
+  )
