@@ -239,7 +239,9 @@ def _measure_additions(
   targets: Targets,
 ) -> str:
   quiet = load(server, bodies, 5, rate)
-  items = [make_item(f'added-{i}') for i in range(1000)]
+  # Many more items than the catalog has do not fit into its arrays.
+  num_new = min(1000, len(make_item.vectors) // 10)
+  items = [make_item(f'added-{i}') for i in range(num_new)]
   seconds = []
 
   def add() -> None:
@@ -263,26 +265,30 @@ def _measure_additions(
     1e3 * np.percentile([x.done - x.scheduled for x in part], 99)
     for part in (quiet, busy)
   ]
-  targets.check('seconds to add 1,000 items', seconds[0], 1)
+  targets.check('seconds to add items', seconds[0], 1)
   targets.check('new items that are not reached', len(items) - reached, 0)
   targets.check('p99 while items are added', p99[1] / p99[0], 1.2)
   return (
-    f'1,000 new items: {seconds[0]:.2f} s; {reached} of 1,000 are reached; p99 '
+    f'{num_new} new items: {seconds[0]:.2f} s; {reached} are reached; p99 '
     f'of other requests {p99[0]:.1f} ms before and {p99[1]:.1f} ms meanwhile'
   )
 
 
 class NewItems:
-  """Makes new items, each similar to two random items of the catalog."""
+  """Makes new items, each similar to two random items of the catalog.
+
+  Attributes:
+    vectors: The vectors of the catalog.
+  """
 
   def __init__(self, vectors: Float[np.ndarray, 'items dim']):
     """Takes the vectors of the catalog."""
-    self._vectors = vectors
+    self.vectors = vectors
     self._rng = np.random.default_rng(0)
 
   def __call__(self, item: str) -> dict[str, Any]:
     """Returns an item with this id."""
-    one, two = self._vectors[self._rng.integers(len(self._vectors), size=2)]
+    one, two = self.vectors[self._rng.integers(len(self.vectors), size=2)]
     vector = (0.8 * one + 0.2 * two).round(4).tolist()
     return {'id': item, 'title': f'Item {item}', 'vector': vector}
 

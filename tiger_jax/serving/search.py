@@ -164,13 +164,13 @@ def _search(
   batch = request_batch(histories, session.config.train.length_buckets, BATCHES)
   batch.user[: len(users)] = users
   size = len(batch.user)
-  lists = None
-  if options.exclude_seen or denied or allowed is not None:
-    seen = histories if options.exclude_seen else [[]] * len(histories)
-    padding = [[]] * (size - len(histories))
-    lists = ItemLists.of(
-      [[*x, *denied] for x in (*seen, *padding)], [allowed] * size
-    )
+  seen = histories if options.exclude_seen else [[]] * len(histories)
+  padding = [[]] * (size - len(histories))
+  # Without filters, the lists are empty and not None, so that searches with and
+  # without filters use the same compiled programs.
+  lists = ItemLists.of(
+    [[*x, *denied] for x in (*seen, *padding)], [allowed] * size
+  )
   sampler = None
   if options.temperature is not None:
     num_levels = snapshot.codes.shape[1]

@@ -15,6 +15,7 @@ import tiger_jax
 from tiger_jax.errors import UsageError
 from tiger_jax.serving.server import schemas
 from tiger_jax.serving.server.failures import Failure
+from tiger_jax.serving.server.gate import Endpoint
 from tiger_jax.serving.server.metrics import Metrics
 from tiger_jax.serving.server.state import State
 
@@ -39,25 +40,14 @@ def public(state: State) -> FastAPI:
   """Returns the application of the public port."""
   app = application('tiger_jax', state.metrics)
 
-  @app.post(
-    '/v1/recommend', **described(schemas.RecommendAnswer, schemas.RecommendBody)
-  )
-  async def recommend(request: Request) -> Response:
-    """Returns the items that are most likely to come next."""
-    body = schemas.parse(schemas.RecommendBody, await request.body())
-    answer = await state.recommend(body, [body.history], request.state.start)
-    (items,) = answer.lists
-    return schemas.respond(items | answer.versions)
-
-  @app.post(
-    '/v1/recommend:batch',
-    **described(schemas.RecommendBatchAnswer, schemas.RecommendBatchBody),
-  )
-  async def recommend_batch(request: Request) -> Response:
-    """Returns recommendations for several histories."""
-    body = schemas.parse(schemas.RecommendBatchBody, await request.body())
-    answer = await state.recommend(body, body.histories, request.state.start)
-    return schemas.respond({'lists': answer.lists} | answer.versions)
+  bodies = {
+    '/v1/recommend': (schemas.RecommendAnswer, schemas.RecommendBody),
+    '/v1/recommend:batch': (
+      schemas.RecommendBatchAnswer, schemas.RecommendBatchBody
+    ),
+  }  # fmt: skip
+  for path, endpoint in searches(state).items():
+    app.post(path, **described(*bodies[path]))(endpoint)
 
   @app.get('/v1/items', **described(schemas.ItemsAnswer))
   def search(
@@ -99,6 +89,25 @@ def public(state: State) -> FastAPI:
   add_probes(app, state)
   _add_page(app)
   return app
+
+
+def searches(state: State) -> dict[str, Endpoint]:
+  """Returns the endpoints that search, by their paths."""
+
+  async def recommend(request: Request) -> Response:
+    """Returns the items that are most likely to come next."""
+    body = schemas.parse(schemas.RecommendBody, await request.body())
+    answer = await state.recommend(body, [body.history], request.state.start)
+    (items,) = answer.lists
+    return schemas.respond(items | answer.versions)
+
+  async def recommend_batch(request: Request) -> Response:
+    """Returns recommendations for several histories."""
+    body = schemas.parse(schemas.RecommendBatchBody, await request.body())
+    answer = await state.recommend(body, body.histories, request.state.start)
+    return schemas.respond({'lists': answer.lists} | answer.versions)
+
+  return {'/v1/recommend': recommend, '/v1/recommend:batch': recommend_batch}
 
 
 def application(title: str, metrics: Metrics) -> FastAPI:

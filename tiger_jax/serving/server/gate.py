@@ -1,7 +1,7 @@
 """Checks each request before its endpoint, and records it afterwards."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 import hmac
 import logging
 import re
@@ -10,8 +10,11 @@ import traceback
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Match
 
+from tiger_jax.errors import UsageError
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
 
@@ -20,7 +23,6 @@ log = logging.getLogger('tiger_jax.access')
 _PROBES = ('/livez', '/readyz')
 # A server that drains answers these, and refuses all others.
 _WHILE_DRAINING = (*_PROBES, '/metrics', '/admin/drain')
-_SEARCHES = ('/v1/recommend', '/v1/recommend:batch')
 _LOCAL = ('localhost', '127.0.0.1', '[::1]')
 _PORT = re.compile(r':\d*$')
 _HEADERS = [
@@ -38,6 +40,7 @@ _HEADERS = [
 _MAX_DROPPED = 2**23
 _DROP_SECONDS = 1.0
 _BROKEN = 'the server failed: its log says where'
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class _Gone(Exception):
@@ -63,6 +66,8 @@ class Gate:
     body_seconds: float,
     max_in_flight: int,
     is_draining: Callable[[], bool] = lambda: False,
+    searches: Mapping[str, Endpoint] | None = None,
+    is_full: Callable[[], bool] = lambda: False,
   ):
     """Creates the gate.
 
@@ -77,6 +82,12 @@ class Gate:
       body_seconds: The time that a client has to send the body.
       max_in_flight: The maximum number of requests at the same time.
       is_draining: Returns whether new requests are refused.
+      searches: The endpoints that search, by their paths. They are called
+        without the router of FastAPI, which takes longer than all other work of
+        the event loop for a request.
+      is_full: Returns whether new searches are refused, before their bodies are
+        read. Under overload, most of the time would otherwise go into requests
+        that are refused.
     """
     self._app = app
     self._metrics = metrics
@@ -86,6 +97,8 @@ class Gate:
     self._body_seconds = body_seconds
     self._max_in_flight = max_in_flight
     self._is_draining = is_draining
+    self._searches = searches or {}
+    self._is_full = is_full
     self.num_in_flight = 0
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -108,14 +121,20 @@ class Gate:
     self.num_in_flight += 1
     try:
       self._check(scope, path)
+      search = self._searches.get(path) if scope['method'] == 'POST' else None
+      if search and self._is_full():
+        raise Failure('queue_full', 'too many requests wait: retry later')
       receive = await self._with_body(scope, receive)
-      if path in _SEARCHES:
-        await self._while_connected(scope, receive, record)
+      if search:
+        response = await self._while_connected(search, scope, receive)
+        await response(scope, receive, record)
       else:
         await self._app(scope, receive, record)
     except Failure as failure:
-      self._metrics.errors.labels(failure.code).inc()
-      await failure.response()(scope, receive, record)
+      await self._fail(failure, scope, receive, record)
+    except UsageError as error:
+      failure = Failure('invalid_request', str(error))
+      await self._fail(failure, scope, receive, record)
     except _Gone:
       status = 499
     except Exception as error:
@@ -126,6 +145,12 @@ class Gate:
     finally:
       self.num_in_flight -= 1
       self._record(scope, status, time.monotonic() - start)
+
+  async def _fail(
+    self, failure: Failure, scope: Any, receive: Any, send: Any
+  ) -> None:
+    self._metrics.errors.labels(failure.code).inc()
+    await failure.response()(scope, receive, send)
 
   def _check(self, scope: Any, path: str) -> None:
     """Refuses a request by its headers."""
@@ -205,34 +230,30 @@ class Gate:
       'too_large', f'the body is too large: send at most {self._max_body} bytes'
     )
 
-  async def _while_connected(self, scope: Any, receive: Any, send: Any) -> None:
-    """Calls the endpoint, and cancels it if the client goes away."""
+  async def _while_connected(
+    self, search: Endpoint, scope: Any, receive: Any
+  ) -> Response:
+    """Calls an endpoint, and cancels it if the client goes away."""
     message = await receive()  # The body, which is read already.
     if message['type'] == 'http.disconnect':
       raise _Gone
     task = asyncio.current_task()
     assert task is not None
-    is_gone = is_answered = False
+    is_gone = False
 
     async def again() -> dict[str, Any]:
       return message
-
-    async def mark(message: Any) -> None:
-      nonlocal is_answered
-      is_answered = True
-      await send(message)
 
     async def watch() -> None:
       nonlocal is_gone
       while (await receive())['type'] != 'http.disconnect':
         pass
-      if not is_answered:
-        is_gone = True
-        task.cancel()
+      is_gone = True
+      task.cancel()
 
     watcher = asyncio.get_running_loop().create_task(watch())
     try:
-      await self._app(scope, again, mark)
+      return await search(Request(scope, again))
     except asyncio.CancelledError:
       if not is_gone:
         raise
@@ -253,6 +274,8 @@ class Gate:
 
   def _endpoint(self, scope: Any) -> str:
     """Returns the path of the route of a request, which has no ids."""
+    if scope['path'] in self._searches:
+      return scope['path']
     matches = ((x, x.matches(scope)[0]) for x in self._app.routes)
     found = (x for x, match in matches if match is not Match.NONE)
     return getattr(next(found, None), 'path_format', 'other')

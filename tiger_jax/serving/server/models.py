@@ -154,7 +154,7 @@ class Models:
         if _same_programs(self._current.shop.snapshot, shop.snapshot):
           snapshot = shop.snapshot
           length = snapshot.model.session.config.train.length_buckets[0]
-          _check_search(served, Options(), length, 1)
+          _check_search(served, length, 1)
         else:
           warm(served, self._max_batch)
       except Exception as error:
@@ -210,13 +210,11 @@ def warm(served: Served, max_batch: int) -> None:
   """
   sizes = [*(x for x in BATCHES if x < max_batch), max_batch]
   lengths = served.shop.snapshot.model.session.config.train.length_buckets
-  for search in itertools.product(WARM_OPTIONS, lengths, sizes):
+  for search in itertools.product(lengths, sizes):
     _check_search(served, *search)
 
 
-def _check_search(
-  served: Served, options: Options, length: int, size: int
-) -> None:
+def _check_search(served: Served, length: int, size: int) -> None:
   """Searches for `size` histories of one length.
 
   Raises:
@@ -225,11 +223,8 @@ def _check_search(
   snapshot = served.shop.snapshot
   snapshot.prepare()
   item = snapshot.ids[int(snapshot.rows[0])]
-  found = served.shop.recommend_batch([[item] * length] * size, 1, options)[0]
-  # With exclude_seen, a catalog of one item has nothing to recommend.
-  if (not found and options == Options()) or any(
-    not math.isfinite(x.score) for x in found
-  ):
+  found = served.shop.recommend_batch([[item] * length] * size, 1)[0]
+  if not found or any(not math.isfinite(x.score) for x in found):
     raise UsageError(
       f'the model {served.name} gives no recommendations, or scores that are '
       'not finite: train it again'

@@ -33,6 +33,7 @@ ItemIds = Annotated[list[ItemId], _FirstError()]
 # The number of errors that a message lists, and the length of a field's name.
 _NUM_ERRORS = 3
 _NAME_LENGTH = 60
+_DEFAULT_OPTIONS = Options()
 _Kind = TypeVar('_Kind', bound=BaseModel)
 
 
@@ -78,6 +79,8 @@ class OptionsBody(_Request):
 
   def options(self) -> Options:
     """Converts the options to those of the Python API."""
+    if not self.model_fields_set:
+      return _DEFAULT_OPTIONS
     try:
       return Options(**dict(self))
     except UsageError as error:
@@ -91,7 +94,8 @@ class _Recommend(_Request):
   strict: bool = Field(
     True, description='Whether an unknown item id is an error.'
   )
-  options: OptionsBody = OptionsBody()
+  # Pydantic would make a deep copy of a default value for each request.
+  options: OptionsBody = Field(default_factory=OptionsBody)
   timeout_ms: int | None = Field(
     None, ge=1, le=60_000, description='The deadline, from the first byte.'
   )

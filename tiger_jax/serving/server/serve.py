@@ -19,7 +19,7 @@ import uvicorn
 
 from tiger_jax.errors import UsageError
 from tiger_jax.serving.server.admin import admin
-from tiger_jax.serving.server.app import public
+from tiger_jax.serving.server.app import public, searches
 from tiger_jax.serving.server.gate import Gate, log
 from tiger_jax.serving.server.metrics import Metrics
 from tiger_jax.serving.server.models import Models, load
@@ -100,6 +100,8 @@ def gates(state: State) -> list[Gate]:
       host=settings.host,
       max_body=settings.max_body,
       body_seconds=settings.body_seconds,
+      searches=searches(state),
+      is_full=lambda: state.fast.is_full,
     )
   ]
   if settings.admin_token is not None:
