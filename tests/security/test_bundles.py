@@ -241,7 +241,7 @@ def test_hostile_configs_are_refused(
 @pytest.mark.parametrize(
   ('buckets', 'message'),
   [
-    ([4, 4097], 'model.max_history is 4097, and a bundle may have 4096'),
+    ([4, 4097], 'model.max_history is 4097, but a bundle allows at most 4096'),
     (list(range(1, 66)), 'length of train.length_buckets is 65'),
   ],
 )

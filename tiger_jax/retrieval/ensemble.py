@@ -26,8 +26,8 @@ class BoundEnsemble:
   """Scores codes by the mean of the members' logits.
 
   After normalization, this is the geometric mean of the members' probabilities
-  of a code. The methods are those of `Tiger`. In the cache arrays, axis 0 is the
-  row, and axis 1 is the member.
+  of a code. The methods are those of `Tiger`. In the cache arrays, axis 0 is
+  the row, and axis 1 is the member.
 
   Attributes:
     model: The model of every member.

@@ -102,8 +102,7 @@ class Recommender:
     Raises:
       DataError: A file is missing, damaged or a link, or another version wrote
         the bundle. The message names the file.
-      UsageError: `text_model` is set, but the vectors of the run do not come
-        from a text model.
+      UsageError: `text_model` is set, but the run used no text model.
     """
     one_process.check()
     return cls._of(bundle.load(as_path(folder, 'folder'), text_model))
@@ -167,8 +166,7 @@ class Recommender:
         table, or any other ordered iterable. Integers are accepted if the ids
         of the shop are integers. The model reads the latest
         `model.max_history` items. Removed items may be in a history.
-      k: The number of items. The result is shorter only if fewer items can be
-        recommended.
+      k: The number of items. Fewer are returned only if no others are allowed.
       options: Filters, sampling and search options.
       strict: Whether an id that was never in the catalog is an error. If False,
         such ids are ignored, and the attribute `unknown` of the result lists
@@ -189,8 +187,7 @@ class Recommender:
   ) -> list[RecommendationList]:
     """Returns items for several histories, see `recommend`.
 
-    Each list equals the result of `recommend`, up to float32 rounding of the
-    scores.
+    Each list equals that of `recommend`, up to float32 rounding of scores.
 
     Raises:
       UsageError: An id is unknown, or an argument has a wrong type or is out of
@@ -204,8 +201,7 @@ class Recommender:
     """Returns items for users of the run's data, given the user ids.
 
     The histories include the items held out for validation and test. A model
-    with user tokens also reads the user ids. For the other arguments, see
-    `recommend`.
+    with user tokens also reads the user ids. See also `recommend`.
 
     Raises:
       UsageError: The data has no such user, the model was loaded from a bundle,
@@ -287,8 +283,7 @@ class Recommender:
   def remove_items(self, ids: Iterable[Any]) -> None:
     """Removes items from the catalog, so that they are not recommended.
 
-    Histories may still contain removed items. Lookups of removed items, such as
-    `item`, raise an error.
+    Histories may still contain removed items. Looking up one is an error.
 
     Raises:
       UsageError: An item is unknown or was removed before, or no item would be

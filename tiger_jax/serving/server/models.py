@@ -60,8 +60,8 @@ class Models:
   """Holds the served and the previous model, and makes all changes.
 
   Each change is made on a copy. The copy is tested and warmed up before it
-  replaces the served model. A request reads `current` once, so it sees one model and one
-  catalog.
+  replaces the served model. A request reads `current` once, so it sees one
+  model and one catalog.
   """
 
   def __init__(

@@ -16,8 +16,8 @@ class Protocol(HttpToolsProtocol):
   """One connection.
 
   uvicorn limits the time between two requests. This class also limits the size
-  of the headers, the time to send them, and the number of connections. Its error
-  responses are JSON.
+  of the headers, the time to send them, and the number of connections. Its
+  error responses are JSON.
 
   Attributes:
     header_seconds: The time that a client has to send the headers.
