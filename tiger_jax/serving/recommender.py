@@ -283,7 +283,7 @@ class Recommender:
   def remove_items(self, ids: Iterable[Any]) -> None:
     """Removes items from the catalog, so that they are not recommended.
 
-    Histories may still contain removed items. Looking up one is an error.
+    Histories may still contain removed items, but `item` raises an error.
 
     Raises:
       UsageError: An item is unknown or was removed before, or no item would be
