@@ -161,7 +161,7 @@ def measure_latency(
     failed = sum(x.status not in (200, 429) for x in samples)
     targets.check(f'requests that failed or were lost at {name}', failed, 0)
   p99 = [float(row[4]) for row in rows[3:]]
-  print(f'batching increases the capacity {top / alone:.1f} times')
+  print(f'batching multiplies the capacity by {top / alone:.1f}')
   print(f'p99 at 4 times the capacity: {p99[1] / p99[0]:.2f} times that at 90%')
   targets.check(
     'p99 at 4 times the capacity, relative to 90%', p99[1] / p99[0], 2

@@ -52,7 +52,7 @@ def _recommend(
   options: Any,
   strict: Any,
 ) -> list[RecommendationList]:
-  """Returns the items for histories, keyed by their names in errors."""
+  """Returns the items for named histories; error messages use the names."""
   strict = arguments.switch(strict, 'strict')
   parsed = [snapshot.history(x, where, strict) for where, x in requests.items()]
   lists = recommend_rows(snapshot, [rows for rows, _ in parsed], k, options)
