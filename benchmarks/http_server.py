@@ -1,4 +1,4 @@
-"""Starts HTTP servers in processes of their own."""
+"""Starts HTTP servers in separate processes."""
 
 from collections.abc import Iterator, Sequence
 import contextlib
@@ -25,12 +25,12 @@ serve(Path(sys.argv[1]), Settings(
 
 
 class Server:
-  """A server in a process of its own.
+  """A server in a separate process.
 
   Attributes:
-    port: The port of the requests.
-    admin_port: The admin port; that of the requests if there is none.
-    workdir: The run that is served.
+    port: The public port.
+    admin_port: The admin port; equal to `port` if there is no admin port.
+    workdir: The folder of the served run.
     start_seconds: The seconds until the server accepted requests.
   """
 
@@ -51,7 +51,7 @@ class Server:
       if len(ports) == num_ports:
         break
     else:
-      raise RuntimeError(f'{command[:2]} has not started')
+      raise RuntimeError(f'{command[:2]} did not start')
     self.port, self.admin_port = ports[0], ports[-1]
     self.workdir = workdir
     self.start_seconds = time.monotonic() - start

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-# The connections that are open at the same time, at most.
+# The maximum number of open connections.
 _MAX_CONNECTIONS = 400
 # How long the process waits for the last responses.
 _PATIENCE = 20.0
@@ -33,7 +33,7 @@ class Job(NamedTuple):
       every connection sends its next request after the response.
     connections: The number of connections of the closed loop.
     seed: The seed of the schedule.
-    bodies: The bodies of the requests, in turn.
+    bodies: The bodies of the requests, which are used in turn.
     keep: Whether to keep the bodies of the responses.
   """
 
@@ -152,7 +152,7 @@ class _Load:
     if connection in self._idle:
       self._idle.remove(connection)
     request, connection.request = connection.request, None
-    # The server may close an idle connection just before it gets a request.
+    # The server may close an idle connection just before a request arrives.
     if request is not None and may_repeat:
       self.ask(request)
 
@@ -195,7 +195,7 @@ class _Load:
 
 
 def main() -> None:
-  """Runs the job of standard input."""
+  """Runs the job that is read from standard input."""
   job = Job(**json.load(sys.stdin))
   load = _Load(job)
   asyncio.run(load.run())

@@ -5,10 +5,10 @@
 The server and the processes that send the requests share the cores of the
 machine. Requests are sent at times drawn beforehand (a Poisson process), and
 latency is counted from these times. `late` is the 99th percentile of the time
-between the scheduled time and the sending of a request, in milliseconds: it
-belongs to the load generator and is part of the latency. With `--peer`, a
-server of Hugging Face's T5 with FastAPI is measured too, which needs the extra
-`bench`.
+from the scheduled time of a request until the request is sent, in milliseconds.
+The load generator causes this delay, and the latency includes the delay. With
+`--peer`, the command also measures a FastAPI server of Hugging Face's T5, which
+needs the extra `bench`.
 
 The command exits with 1 if a figure misses its target, and names the figure.
 """
@@ -35,7 +35,7 @@ from tiger_jax.storage.artifacts import input_folder, read_artifact
 
 # One process can send about this many requests per second on time.
 _RATE_PER_PROCESS = 600
-# The time that the processes have to start.
+# The time that the load generator processes have to start.
 _LEAD_SECONDS = 1.5
 _K = 10
 
@@ -63,7 +63,7 @@ class Targets:
 
   def check(self, figure: str, value: float, most: float) -> None:
     """Compares a figure with the largest value that its target allows."""
-    if not value <= most:  # A figure that is not a number misses its target.
+    if not value <= most:  # NaN misses its target.
       self.missed.append(f'{figure}: {value:.3g}, the target is {most:g}')
 
 
@@ -75,7 +75,7 @@ def load(
   connections: int = 0,
   keep: bool = False,
 ) -> list[Sample]:
-  """Sends requests from processes of their own, and returns all samples."""
+  """Sends requests from separate processes, and returns all samples."""
   num_processes = max(1, min(4, round(rate / _RATE_PER_PROCESS)))
   start = time.time() + _LEAD_SECONDS
   processes = []
@@ -105,12 +105,12 @@ def load(
     assert process.stdout
     samples += [Sample(*json.loads(line)) for line in process.stdout]
     if process.wait():
-      raise RuntimeError('a process of the load has failed')
+      raise RuntimeError('a load generator process failed')
   return samples
 
 
 def summary(samples: list[Sample], seconds: float) -> list[str]:
-  """Returns the cells of a row: rates, latencies and what was not served."""
+  """Returns the cells of a row: rates, latencies and failures."""
   served = [x for x in samples if x.status == 200]
   latency = 1e3 * np.array([x.done - x.scheduled for x in served] or [np.nan])
   late = 1e3 * np.array([x.sent - x.scheduled for x in samples if x.sent >= 0])
@@ -145,9 +145,9 @@ def measure_latency(
   Args:
     server: The server.
     bodies: The requests.
-    seconds: The length of each load.
+    seconds: The duration of each load.
     alone: The capacity without batches.
-    targets: Gets the figures.
+    targets: The object that checks the figures.
   """
   load(server, bodies, 2, 0, connections=48)  # Warms the server up.
   top = capacity(server, bodies, seconds)
@@ -162,9 +162,11 @@ def measure_latency(
     failed = sum(x.status not in (200, 429) for x in samples)
     targets.check(f'requests that failed or were lost at {name}', failed, 0)
   p99 = [float(row[4]) for row in rows[3:]]
-  print(f'batches: {top / alone:.1f} times the requests per second')
+  print(f'batching multiplies the capacity by {top / alone:.1f}')
   print(f'p99 at 4 times the capacity: {p99[1] / p99[0]:.2f} times that at 90%')
-  targets.check('p99 at 4 times the capacity to p99 at 90%', p99[1] / p99[0], 2)
+  targets.check(
+    'p99 at 4 times the capacity, relative to 90%', p99[1] / p99[0], 2
+  )
   return rows, top
 
 
@@ -221,7 +223,9 @@ def measure_changes(
       mixed += not items <= catalogs[answer['catalog']]
   targets.check('requests that failed during changes', failed, 0)
   targets.check('answers with items of another catalog', mixed, 0)
-  targets.check('memory after the changes', memory[1] / memory[0], 1.05)
+  targets.check(
+    'memory after the changes, relative to before', memory[1] / memory[0], 1.05
+  )
   return [
     f'{num_swaps} changes of the catalog and {num_loads} of the model at '
     f'{rate:.0f} requests/s: {failed} of {len(samples)} requests failed, '
@@ -266,11 +270,14 @@ def _measure_additions(
     for part in (quiet, busy)
   ]
   targets.check('seconds to add items', seconds[0], 1)
-  targets.check('new items that are not reached', len(items) - reached, 0)
-  targets.check('p99 while items are added', p99[1] / p99[0], 1.2)
+  targets.check('new items that are not recommended', len(items) - reached, 0)
+  targets.check(
+    'p99 while items are added, relative to before', p99[1] / p99[0], 1.2
+  )
   return (
-    f'{num_new} new items: {seconds[0]:.2f} s; {reached} are reached; p99 '
-    f'of other requests {p99[0]:.1f} ms before and {p99[1]:.1f} ms meanwhile'
+    f'{num_new} new items: added in {seconds[0]:.2f} s; {reached} are '
+    f'recommended; p99 of other requests {p99[0]:.1f} ms before and '
+    f'{p99[1]:.1f} ms during the change'
   )
 
 
@@ -312,8 +319,10 @@ def main() -> int:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--workdir', type=Path, default=Path('runs/quickstart'))
-  parser.add_argument('--quick', action='store_true', help='within 4 minutes')
-  parser.add_argument('--peer', action='store_true', help='measure a T5 too')
+  parser.add_argument(
+    '--quick', action='store_true', help='finish in 4 minutes'
+  )
+  parser.add_argument('--peer', action='store_true', help='also measure a T5')
   options = parser.parse_args()
   seconds, num_swaps, num_loads = (5, 10, 4) if options.quick else (30, 50, 20)
   print(f'{measuring.environment()}, {os.cpu_count()} cores')
@@ -348,7 +357,9 @@ def main() -> int:
       f'T5 with FastAPI: {theirs:.1f} requests/s, ours {top:.0f}, '
       f'{top / theirs:.1f} times as many'
     )
-    targets.check("the T5's requests per second to ours", theirs / top, 0.1)
+    targets.check(
+      "the T5's requests per second, relative to ours", theirs / top, 0.1
+    )
   for line in targets.missed:
     print(f'missed: {line}')
   return bool(targets.missed)

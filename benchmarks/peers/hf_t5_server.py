@@ -2,9 +2,9 @@
 
   python -m benchmarks.peers.hf_t5_server WORKDIR
 
-The T5 has the sizes of the run's model without its additional settings, random
-weights, and the catalog and the beams of the run. As in the usual example of
-FastAPI, each request is one call of `generate` in a thread.
+The T5 has the sizes of the run's model, but not the settings that are not in
+T5. It has random weights, and uses the catalog and the number of beams of the
+run. As in a typical FastAPI server, each request calls `generate` in a thread.
 """
 
 from pathlib import Path

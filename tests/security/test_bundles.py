@@ -224,7 +224,7 @@ def test_files_that_are_not_listed_are_ignored(copy):
     ('model', 'name', 'os:system', 'config.model.name'),
     ('model', 'd_model', 10**9, ' is damaged ('),
     ('model', 'invented', 1, 'config.model.invented'),
-    ('evaluation', 'num_beams', 4097, 'num_beams is 4097, and a bundle may'),
+    ('evaluation', 'num_beams', 4097, 'num_beams is 4097, but a bundle allows'),
     ('train', 'length_buckets', [4, 2, 4], 'length_buckets is'),
     ('model', 'num_encoder_layers', 10**6, 'config.model.num_encoder_layers'),
   ],
@@ -241,7 +241,7 @@ def test_hostile_configs_are_refused(
 @pytest.mark.parametrize(
   ('buckets', 'message'),
   [
-    ([4, 4097], 'model.max_history is 4097, and a bundle may have 4096'),
+    ([4, 4097], 'model.max_history is 4097, but a bundle allows at most 4096'),
     (list(range(1, 66)), 'length of train.length_buckets is 65'),
   ],
 )

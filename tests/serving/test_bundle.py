@@ -197,7 +197,7 @@ def test_a_long_title_is_cut_in_a_bundle(shop, tmp_path):
 
 def test_a_model_above_the_limits_is_not_saved(shop, tmp_path, monkeypatch):
   monkeypatch.setattr(bundle_config, '_MAX_BEAMS', 9)
-  with pytest.raises(UsageError, match='num_beams is 10, and a bundle may'):
+  with pytest.raises(UsageError, match='num_beams is 10, but a bundle allows'):
     shop.save_bundle(tmp_path / 'model')
   assert not os.listdir(tmp_path)
 

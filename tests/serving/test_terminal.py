@@ -18,7 +18,7 @@ def test_each_recommendation_is_one_line(recommender):
     assert entry.item_id in line
     assert line.endswith(entry.title)
   assert '*' not in show_recommendations(items)
-  assert 'No item may be recommended' in show_recommendations([])
+  assert 'No item can be recommended' in show_recommendations([])
 
 
 def test_shoppers_are_shown_with_their_next_purchase(recommender):

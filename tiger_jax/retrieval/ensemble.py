@@ -12,7 +12,7 @@ from tiger_jax.models.tiger import Tiger
 
 
 class Ensemble(NamedTuple):
-  """The parameters of an ensemble; takes the place of one model's parameters.
+  """The parameters of an ensemble, used in place of one model's parameters.
 
   Attributes:
     members: The parameters. Every array has a leading axis over the members.
@@ -26,8 +26,8 @@ class BoundEnsemble:
   """Scores codes by the mean of the members' logits.
 
   After normalization, this is the geometric mean of the members' probabilities
-  of a code. The methods are those of `Tiger`. The arrays of the cache have an
-  axis over the members after the axis of the rows.
+  of a code. The methods are those of `Tiger`. In the cache arrays, axis 0 is
+  the row, and axis 1 is the member.
 
   Attributes:
     model: The model of every member.
@@ -75,7 +75,7 @@ class BoundEnsemble:
 
 
 def bind(model: Tiger, params: Any) -> Any:
-  """Returns the model, or the ensemble, with its parameters."""
+  """Binds the parameters to the model, or to an ensemble of the model."""
   if isinstance(params, Ensemble):
     return BoundEnsemble(model, params.members)
   return model.bind({'params': params})

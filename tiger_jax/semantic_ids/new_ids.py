@@ -16,8 +16,8 @@ from tiger_jax.semantic_ids.tokenizer import Tokenizer
 class WithCollisionLevel(NamedTuple):
   """A `Quantizer` with a last level of collision codes.
 
-  All vectors are equally near to a collision code, so a lower code counts as
-  nearer than a higher one.
+  The distance of any vector to a collision code is the code itself, so lower
+  codes are preferred.
 
   Attributes:
     quantizer: The quantizer of the semantic levels.
@@ -46,7 +46,7 @@ class WithCollisionLevel(NamedTuple):
     return jnp.broadcast_to(self.collision_codes[None], shape)
 
   def reconstruct(self, codes: Int[Array, 'b l']) -> None:
-    """Returns None, because a collision code represents nothing."""
+    """Returns None, because collision codes have no vectors."""
 
 
 def assign(

@@ -48,8 +48,8 @@ def similar_items(snapshot: Snapshot, item: Any, k: Any) -> list[SimilarItem]:
   rows = snapshot.rows[snapshot.rows != row]
   same = snapshot.codes[rows] == snapshot.codes[row][None]
   num_shared = np.cumprod(same, axis=1).sum(axis=1)
-  # Keeps the items that share as many codes as the k-th item, or more. These
-  # are all items if fewer than k items share the first code.
+  # Drops the items that share fewer codes than the k-th item. If fewer than k
+  # items share the first code, all items remain.
   if k < len(rows):
     shortest = np.partition(num_shared, len(rows) - k)[len(rows) - k]
     rows, num_shared = (x[num_shared >= shortest] for x in (rows, num_shared))
@@ -70,7 +70,7 @@ def _cosine(
 ) -> Float32[np.ndarray, ' n']:
   """Returns the cosine similarity of rows to one row.
 
-  The vectors are copied in parts, so that the memory is bounded.
+  The vectors are copied in parts to bound the memory.
   """
   own = _directions(snapshot.vectors(np.array([row])))[0]
   cosine = np.empty(len(rows), np.float32)
@@ -84,7 +84,7 @@ def _cosine(
 def _directions(
   vectors: Float32[np.ndarray, 'n dim'],
 ) -> Float32[np.ndarray, 'n dim']:
-  """Returns vectors of length 1; zeros stay zeros."""
+  """Scales vectors to length 1; zero vectors stay zero."""
   # The squares of large values would overflow in float32.
   largest = np.abs(vectors).max(axis=1, keepdims=True)
   vectors = vectors / np.where(largest > 0, largest, 1)
@@ -96,13 +96,13 @@ def search_titles(snapshot: Snapshot, text: Any, k: Any) -> list[Item]:
   """Returns the items whose title or id matches a text, best first.
 
   An item matches if each word of the text is the beginning of a word of its
-  title, or if its id begins with the text. Upper and lower case are the same.
+  title, or if its id begins with the text. Case is ignored.
   The item whose id is the text comes first, then other items whose id matches,
   then items whose title matches. Within each of these groups, the most popular
   items come first. An empty text matches no item.
 
   Raises:
-    UsageError: The text is not a text, or `k` is out of range.
+    UsageError: `text` is not text, or `k` is out of range.
   """
   k = arguments.whole_number(k, 'k', 1)
   found: dict[int, None] = {}

@@ -1,18 +1,18 @@
 """A bundle: one folder with everything that a Recommender needs.
 
-It has the layout of a repository of the Hugging Face Hub:
+The folder has the layout of a Hugging Face Hub repository:
 
 `README.md`: the model card
 `config.json`: the settings, the metrics, and the sizes of the arrays
 `model.safetensors`: the parameters
 `tokenizer.safetensors`: the quantizer, which gives IDs to new items
-`catalog.safetensors`: the Semantic ID of every row, and the rows on offer
+`catalog.safetensors`: the Semantic ID of every row, and the rows to recommend
 `items.jsonl`: the id, the title and the number of events of every row
 `item_vectors.safetensors`: the vector of every row
 `transitions.safetensors`: the transition counts of the training data
 `manifest.json`: the size and the sha256 of every other file
 
-It has no histories and no user ids.
+A bundle contains no histories and no user ids.
 """
 
 from collections.abc import Collection
@@ -57,9 +57,10 @@ VECTORS, TRANSITIONS = 'item_vectors.safetensors', 'transitions.safetensors'
 _REQUIRED = (CONFIG, ITEMS, PARAMS, CATALOG)
 _OPTIONAL = (TOKENIZER, VECTORS, TRANSITIONS)
 FILES = (CARD, bundle_files.MANIFEST, *_REQUIRED, *_OPTIONAL)
-# The results of the run that a bundle keeps.
+# The fields of `results.json` that a bundle keeps.
 _RESULTS = ('dataset', 'embedding', 'metrics', 'baselines', 'environment')
-# The origin of the IDs, without the folders of other shops.
+# The fields of the provenance of the IDs that a bundle keeps. Other fields may
+# name folders.
 _PROVENANCE = ('quantizer', 'embedding')
 _MAX_TITLE = 1024
 
@@ -246,7 +247,7 @@ def _catalog(
     values['semantic_ids']['num_meaning_levels'],
     dict(values['semantic_ids']['provenance']),
   )
-  # The rows of removed items too.
+  # This also checks the codes of removed items.
   if ((codes < 0) | (codes >= np.array([sizes]))).any():
     raise ValueError('a code is outside of its level')
   capacity = min(values['capacity'], 2**20 + 64 * len(rows))

@@ -1,4 +1,4 @@
-"""The config of a bundle, which may come from anyone."""
+"""Records and parses the config of a bundle, which may be untrusted."""
 
 import dataclasses
 import os
@@ -11,20 +11,20 @@ from tiger_jax.config.recorded import parse_recorded
 from tiger_jax.errors import UsageError
 from tiger_jax.recommenders import registry
 
-# A model of the Hub and its revision, such as `name/model@revision`.
+# A Hub model with an optional revision, such as `name/model@revision`.
 _TEXT_MODEL = re.compile(
   r'[a-z\d][\w.-]{0,95}/[a-z\d][\w.-]{0,95}(@[a-z\d][\w./-]{0,95})?',
   re.ASCII | re.IGNORECASE,
 )
-# The limits of settings whose cost the arrays of a bundle do not bound.
+# Limits on settings whose cost is not bounded by the arrays of a bundle.
 _MAX_HISTORY, _MAX_BUCKETS, _MAX_BEAMS = 4096, 64, 4096
 
 
 def recorded(config: Config) -> dict[str, Any]:
-  """Returns the config of a run as a bundle records it, without paths.
+  """Returns the config that a bundle records: that of the run without paths.
 
   Raises:
-    UsageError: A setting is above its limit in a bundle.
+    UsageError: A setting exceeds the limit for bundles.
   """
   try:
     _require_limits(config)
@@ -37,7 +37,7 @@ def parse(values: dict[str, Any]) -> Config:
   """Parses the config of a bundle.
 
   Raises:
-    ValueError: A field holds a path or a URL, or is above a limit of bundles.
+    ValueError: A field holds a path or a URL, or exceeds the limit for bundles.
     UsageError: A field is unknown or wrong.
   """
   config = parse_recorded(values)
@@ -50,7 +50,7 @@ def parse(values: dict[str, Any]) -> Config:
 
 
 def _public(values: dict[str, Any], section: str = '') -> dict[str, Any]:
-  """Returns a config without the paths of the machine of the run."""
+  """Returns a config without the paths of the machine that trained it."""
   public = {}
   for name, value in values.items():
     field = f'{section}.{name}'.lstrip('.')
@@ -65,13 +65,13 @@ def _public(values: dict[str, Any], section: str = '') -> dict[str, Any]:
 
 
 def _is_text_model(name: str) -> bool:
-  """Returns whether a text model is on the Hub, and not a local folder."""
+  """Returns whether the name is a Hub model and not a local folder."""
   folder = name.partition('@')[0]
   return bool(_TEXT_MODEL.fullmatch(name)) and not os.path.exists(folder)
 
 
 def _require_limits(config: Config) -> None:
-  """Raises ValueError if a setting is above its limit in a bundle."""
+  """Raises ValueError if a setting exceeds the limit for bundles."""
   for name, value, most in (
     ('model.max_history', config.model.max_history, _MAX_HISTORY),
     ('the length of train.length_buckets',
@@ -79,4 +79,4 @@ def _require_limits(config: Config) -> None:
     ('evaluation.num_beams', config.evaluation.num_beams, _MAX_BEAMS),
   ):  # fmt: skip
     if value > most:
-      raise ValueError(f'{name} is {value}, and a bundle may have {most}')
+      raise ValueError(f'{name} is {value}, but a bundle allows at most {most}')

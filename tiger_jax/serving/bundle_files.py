@@ -1,8 +1,7 @@
 """Writes and reads the files of a bundle, and their manifest.
 
-A bundle may come from anyone. Its files are data: only files of known names are
-read, each one is compared with its sha256 before use, and nothing is imported
-or unpickled.
+A bundle may be untrusted. Each file is compared with its sha256 before use.
+Only files with known names are used. Nothing is imported or unpickled.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +33,7 @@ _REMEDY = 'save or download the bundle again'
 
 
 def write(folder: Path, contents: Mapping[str, bytes]) -> None:
-  """Writes a bundle. The folder appears when all of its files are on disk.
+  """Writes a bundle. The folder appears once all of its files are on disk.
 
   Args:
     folder: The folder of the bundle, which must be empty or missing.
@@ -79,9 +78,9 @@ def read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
   Args:
     folder: The folder of the bundle.
-    names: The files to return, as far as they are in the manifest. Other files
-      of the manifest are only checked. Files that the manifest does not list
-      are ignored.
+    names: The names of the files to return, if the manifest lists them. Other
+      files in the manifest are only checked. Files that the manifest does not
+      list are ignored.
 
   Raises:
     DataError: A file is missing, damaged or a link, or the manifest is not
@@ -102,11 +101,11 @@ def read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def damage(path: Path) -> Iterator[None]:
-  """Converts errors about the content of a file to a DataError of one line."""
+  """Converts errors about the content of a file to a one-line DataError."""
   with files.explained(f'{path} is damaged', _REMEDY):
     try:
       yield
-    # These errors have messages about the content, but not about the file.
+    # The messages of these errors do not name the file.
     except (TigerError, safetensors.SafetensorError) as error:
       raise ValueError(str(error)) from error
 
@@ -154,7 +153,7 @@ def _read_file(path: Path, size: int | None = None) -> bytes:
 
   Args:
     path: The file.
-    size: The size that the file must have; None for at most 1 MiB.
+    size: The required size of the file; None allows any size up to 1 MiB.
   """
   try:
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""Changes of the catalog: each makes a new snapshot."""
+"""Changes to the catalog. Each change returns a new snapshot."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -69,12 +69,12 @@ def remove_items(snapshot: Snapshot, ids: Any) -> Snapshot:
   if not rows:
     return snapshot
   if len(rows) == snapshot.num_items:
-    raise UsageError('ids names all items of the catalog: keep at least one')
+    raise UsageError('ids contains all items of the catalog: keep at least one')
   return _changed(snapshot, snapshot.catalog.remove(np.array(rows)))
 
 
 def update_titles(snapshot: Snapshot, titles: Any) -> Snapshot:
-  """Returns a snapshot with other titles of some items.
+  """Returns a snapshot with new titles for some items.
 
   Raises:
     UsageError: An item is unknown or was removed, or a title is empty.
@@ -99,7 +99,7 @@ def _changed(snapshot: Snapshot, catalog: Catalog, **fields: Any) -> Snapshot:
     retriever=snapshot.retriever.with_catalog(catalog),
     **fields,
   )
-  # The look-up tables stay if what they are made from stays.
+  # Keeps the lookup tables whose inputs did not change.
   if 'ids' not in fields:
     changed.__dict__['known'] = snapshot.known
   if 'titles' not in fields:
@@ -108,7 +108,7 @@ def _changed(snapshot: Snapshot, catalog: Catalog, **fields: Any) -> Snapshot:
 
 
 def _with_codes(catalog: Catalog, codes: Int[np.ndarray, 'n l']) -> Catalog:
-  """Adds items, and makes the catalog larger only if it is full."""
+  """Adds items, and enlarges the catalog if it is full."""
   try:
     return catalog.add(codes)
   except DataError:
@@ -119,7 +119,7 @@ def _new_ids(snapshot: Snapshot, entries: list[NewItem]) -> tuple[str, ...]:
   """Returns the ids of new items.
 
   Raises:
-    UsageError: An id is not valid, is repeated, or belongs to an item.
+    UsageError: An id is not valid, is repeated, or is in use.
   """
   ids = item_ids([x.id for x in entries], 'ids of the new items')
   free = set(snapshot.known.unknown(ids))
@@ -157,7 +157,7 @@ def _vectors(
   ids: tuple[str, ...],
   titles: tuple[str, ...],
 ) -> Float32[np.ndarray, 'n dim']:
-  """Returns the vectors of new items, and encodes the text of some of them.
+  """Returns the vectors of new items; encodes text if there is no vector.
 
   Raises:
     UsageError: A vector or a text is not valid, or the text cannot be encoded.
@@ -219,7 +219,7 @@ def _vector(vector: Any, where: str, dim: int) -> Float32[np.ndarray, ' dim']:
     array = np.asarray(vector)
     if array.dtype.kind not in 'fiu':
       raise ValueError
-    with np.errstate(over='ignore'):  # An overflow is not finite, see below.
+    with np.errstate(over='ignore'):  # Infinity is checked below.
       array = array.astype(np.float32)
   except (TypeError, ValueError) as error:
     raise UsageError(

@@ -2,8 +2,8 @@
 
 Each program is the search for one platform, batch size, history length and
 number of items. The parameters and the catalog are arguments of the programs.
-New parameters, and a changed catalog of the same layout, therefore need no new
-programs. A process that runs the programs needs JAX, but not Flax.
+The programs therefore work with new parameters, and with a changed catalog of
+the same layout. A process that runs the programs needs JAX, but not Flax.
 
 An export is a folder with these files:
 
@@ -51,8 +51,8 @@ _FORMAT = 1
 # JAX guarantees that a program loads with every jaxlib that was built up to six
 # months after the jaxlib that exported it.
 _GUARANTEED = datetime.timedelta(days=180)
-# An installed jaxlib does not say when it was built. These dates are from the
-# wheels. A jaxlib that is not listed was built after the last earlier one.
+# An installed jaxlib does not report its build date. These dates are from the
+# wheels. An unlisted version was built after the previous listed one.
 _JAXLIB_BUILT = {
   (0, 10, 2): datetime.date(2026, 6, 17),
   (0, 12, 0, 1): datetime.date(2026, 10, 20),
@@ -70,15 +70,15 @@ def export_programs(
   """Exports the search of a recommender to a folder.
 
   The folder gets one program for each combination of a platform, a batch size,
-  a history length of the run (`train.length_buckets`) and a number of items. No
-  accelerator is needed to export for one.
+  a history length of the run (`train.length_buckets`) and a number of items.
+  Exporting a program for an accelerator does not need the accelerator.
 
   The arguments of a program are the histories `[b, t]`, which are item rows
   padded with -1 on the right, and the arrays in the order of
   `manifest['arguments']`. A program returns the item rows `[b, k]`, their
-  scores `[b, k]`, and the number of leading items that are proven `[b]` (see
+  scores `[b, k]`, and the number `[b]` of leading items that are proven (see
   `Beams.exact_k`). If there are fewer than k items, the remaining rows are -1.
-  The users of all histories are unknown, as in `Recommender.recommend`.
+  The programs treat all users as unknown, as in `Recommender.recommend`.
 
   Args:
     recommender: The recommender.
@@ -112,7 +112,7 @@ def export_programs(
     try:
       _write(folder, snapshot, platforms, batch_sizes, ks)
     except BaseException:
-      # The folder was new or empty, so everything in it is of this export.
+      # The folder was new or empty, so this export made everything in it.
       shutil.rmtree(folder, ignore_errors=True)
       raise
 
@@ -120,11 +120,11 @@ def export_programs(
 def replace_arrays(recommender: Recommender, folder: str | Path) -> None:
   """Replaces the parameters and the catalog of an export.
 
-  The programs remain. A process that already runs them can continue with the
-  new arrays and does not recompile.
+  The programs do not change. A process that already runs the programs can use
+  the new arrays without recompiling.
 
-  First the arrays are replaced, and then the manifest. A process that reads
-  both between these steps finds a wrong sha256, and must read them again.
+  The arrays are replaced first, and then the manifest. A process that reads
+  both between these steps finds a sha256 mismatch, and must read both again.
 
   Args:
     recommender: A recommender of a model with the same settings, whose catalog
@@ -159,7 +159,7 @@ def replace_arrays(recommender: Recommender, folder: str | Path) -> None:
 
 
 def guaranteed_until(version: Sequence[Any]) -> datetime.date:
-  """Returns the last day on which every released jaxlib loads a new program.
+  """Returns the date until which every new jaxlib loads the program.
 
   A later jaxlib may load the program too, but JAX does not guarantee it.
 
@@ -255,7 +255,7 @@ def _tree(snapshot: Snapshot) -> dict[str, Any]:
 def _arrays(snapshot: Snapshot) -> dict[str, np.ndarray]:
   """Returns the leaves of `_tree` on the host, by their paths, in order."""
   return {
-    # safetensors would save the bytes of a transposed array in a wrong order.
+    # safetensors would save the bytes of a transposed array in the wrong order.
     name: np.asarray(array, order='C')
     for name, array in named_arrays(_tree(snapshot)).items()
   }
@@ -327,7 +327,7 @@ def _platforms(values: Iterable[str]) -> list[str]:
 
 
 def _sizes(values: Iterable[Any], where: str) -> list[int]:
-  """Checks an argument that lists integers, and returns them in order."""
+  """Checks a list of integers, and returns the distinct ones in order."""
   sizes = {
     arguments.whole_number(value, f'{where}[{place}]', 1)
     for place, value in enumerate(arguments.listed(values, where, 'integers'))

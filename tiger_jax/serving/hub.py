@@ -24,11 +24,13 @@ def push(
     try:
       api = huggingface_hub.HfApi()
       api.create_repo(repo, private=private, exist_ok=True)
-      # One commit, so that no reader sees a part of the files.
+      # With one commit, a download never sees only some of the files.
       api.upload_folder(
         repo_id=repo, folder_path=folder, commit_message='Upload a bundle'
       )
-    except Exception as error:  # Errors of the network, the account, the name.
+    except (
+      Exception
+    ) as error:  # Errors of the network, the account or the name.
       raise UsageError(
         f'the upload to {arguments.shown(repo)} failed '
         f'({one_line(str(error))[:200]}): check the name, the login and the '
@@ -38,7 +40,7 @@ def push(
 
 
 def load(repo: str, revision: str | None, text_model: str | None) -> Snapshot:
-  """Loads a bundle of the Hub, see `Recommender.from_hub`."""
+  """Loads a bundle from the Hub, see `Recommender.from_hub`."""
   repo = arguments.text(repo, 'repo')
   if revision is not None:
     revision = arguments.text(revision, 'revision')
@@ -51,9 +53,11 @@ def load(repo: str, revision: str | None, text_model: str | None) -> Snapshot:
       cached = huggingface_hub.snapshot_download(
         repo, revision=revision, allow_patterns=list(bundle.FILES)
       )
-      # The cache of the library consists of links, and a bundle has none.
+      # The cache of the library contains links, which a bundle must not have.
       shutil.copytree(cached, folder)
-    except Exception as error:  # Errors of the network, the account, the name.
+    except (
+      Exception
+    ) as error:  # Errors of the network, the account or the name.
       raise UsageError(
         f'the download of {arguments.shown(repo)} failed '
         f'({one_line(str(error))[:200]}): check the name, the revision, the '
@@ -63,11 +67,11 @@ def load(repo: str, revision: str | None, text_model: str | None) -> Snapshot:
 
 
 def _library(method: str, alternative: str) -> Any:
-  """Returns the library of the Hub.
+  """Returns the library `huggingface_hub`.
 
   Args:
-    method: The method that needs it, for the error message.
-    alternative: What the user can do without it.
+    method: The method that needs the library, for the error message.
+    alternative: What the user can do without the library.
   """
   try:
     import huggingface_hub

@@ -39,7 +39,7 @@ Vectors = Float[np.ndarray, 'items dim']
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-  """A trained model, with what is needed to change its catalog.
+  """A trained model and the data needed to change its catalog.
 
   Attributes:
     session: The session of the run or of the bundle.
@@ -49,8 +49,8 @@ class Model:
       if there are none.
     read_tokenizer: A function that returns the tokenizer, or None.
     read_results: A function that returns the content of `results.json`.
-    text_model: The text model that the user of a bundle named; None if the
-      model was loaded from a run, or the user named none.
+    text_model: The text model that the caller passed when loading a bundle;
+      None if it was omitted, or if the model was loaded from a run.
   """
 
   session: Session
@@ -79,7 +79,7 @@ class Model:
 
   @property
   def num_items(self) -> int:
-    """The number of items that the run or the bundle has."""
+    """The number of items in the run or in the bundle."""
     return self.session.inputs.dataset.num_items
 
   @functools.cached_property
@@ -103,7 +103,7 @@ class Model:
     if recorded.encoder == USES_TEXT_MODEL and not self._embedding.model:
       name = shown(recorded.model or 'FOLDER')
       raise UsageError(
-        'a bundle does not choose the text model that is loaded: load the '
+        'a bundle does not choose which text model is loaded: load the '
         f'bundle with from_bundle(folder, text_model={name}), or pass the '
         'vector of each item as vector='
       )
@@ -111,12 +111,12 @@ class Model:
 
   @property
   def can_encode_text(self) -> bool:
-    """Whether `encode` has an encoder."""
+    """Whether `encode` can encode the text of new items."""
     return can_encode_new_text(self._embedding, self._items)
 
   @property
   def _embedding(self) -> EmbeddingConfig:
-    """The config of the encoder. A bundle's own text model is never loaded."""
+    """The encoder config. A text model named by a bundle is never loaded."""
     recorded = self.session.config.embedding
     if self.dataset is not None:
       return recorded
@@ -173,12 +173,12 @@ class Model:
 
   @functools.cached_property
   def mixtures(self) -> 'Mixtures':
-    """The mixtures with transition counts that the options choose."""
+    """The mixtures of the model with transition counts, by options."""
     return Mixtures(self.session)
 
 
 class Mixtures:
-  """Makes the mixture that the options of a request choose."""
+  """Makes the mixture of the model with transition counts for a request."""
 
   def __init__(self, session: Session):
     """Takes the session, whose config has the default values."""
@@ -186,7 +186,7 @@ class Mixtures:
     self._lock = threading.Lock()
 
   def of(self, options: Options) -> Mixture | None:
-    """Returns the mixture of a request; None for the model alone.
+    """Returns the mixture of a request; None if only the model ranks items.
 
     Raises:
       UsageError: `transition_kappa` is set without a `transition_weight`, or
@@ -210,18 +210,18 @@ class Mixtures:
     try:
       transitions = self.transitions
     except DataError as error:
-      if weight is None:  # The weight of the run.
+      if weight is None:  # The run sets the weight.
         raise
       raise UsageError(
         f'transition_weight is {weight:g}, but the model has no transitions of '
-        'training data: leave it out, or set it to 0'
+        'training data: leave out transition_weight, or set it to 0'
       ) from error
     mixture = Mixture.of(transitions, gate)
     return sharding.replicate(self._session.mesh, mixture)
 
   @property
   def transitions(self) -> Transitions:
-    """The transitions of the training data, which the first call counts.
+    """The transitions of the training data, counted on first access.
 
     Raises:
       DataError: The training data have no transitions.

@@ -40,8 +40,8 @@ def write(
   parts = [
     _metadata(license_name),
     f'# {title} for {name}\n',
-    'This model recommends the next item for a history of items. It generates '
-    'the Semantic ID of the item code by code, as in '
+    'This model recommends the next item, given a history of items. It '
+    'generates the Semantic ID of the item one code at a time, as in '
     '[TIGER](https://arxiv.org/abs/2305.05065).\n',
     '## Use\n',
     '```python\nimport tiger_jax\n\n'
@@ -50,8 +50,8 @@ def write(
     '## Model\n',
     f'- version: `{config["model_version"]}`\n'
     f'- items that can be recommended: {num_items:,}\n'
-    f'- values of each code of a Semantic ID: {", ".join(map(str, sizes))}\n'
-    '- items of a history that the model reads: the latest '
+    f'- number of values of each code: {", ".join(map(str, sizes))}\n'
+    '- maximum number of history items that the model reads: '
     f'{config["config"]["model"]["max_history"]}\n',
     '## Data\n',
     _data(name, results),
@@ -85,7 +85,7 @@ def _data(name: str, results: dict[str, Any]) -> str:
       f'The item vectors have {encoder["dim"]} dimensions. They come from '
       f'{_text(encoder["encoder"])}.'
     )
-  lines.append('This folder has no histories and no user ids.\n')
+  lines.append('This folder contains no histories and no user ids.\n')
   return '\n'.join(lines)
 
 
@@ -113,14 +113,14 @@ def _license(license_name: str | None) -> str:
   if license_name is None:
     return (
       'The author of this model has chosen no license. The license of the data '
-      'may limit its use too.\n'
+      'may also limit the use of the model.\n'
     )
   return (
-    f'{license_name}. The license of the data may limit the use of the model '
-    'too.\n'
+    f'{license_name}. The license of the data may also limit the use of the '
+    'model.\n'
   )
 
 
 def _text(value: str) -> str:
-  """Returns text that Markdown shows as it is."""
+  """Escapes the characters that have a meaning in Markdown."""
   return re.sub(r'([\\`*_\[\]<>|~])', r'\\\1', plain(value))

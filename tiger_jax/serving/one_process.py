@@ -1,4 +1,4 @@
-"""Prevents the use of JAX in a fork of a process that has used it."""
+"""Prevents the use of JAX in a fork of a process that already used JAX."""
 
 import os
 
@@ -18,7 +18,7 @@ def claim() -> None:
 def check() -> None:
   """Raises an error in a fork of a process that has loaded a model.
 
-  JAX's threads do not exist in a fork, so a search there would never end.
+  JAX's threads do not exist in a fork, so a search in the fork would hang.
 
   Raises:
     UsageError: The current process is such a fork.

@@ -36,14 +36,14 @@ class Options:
     seed: The random seed of the draw. Results are reproducible for the same
       history, temperature, k and seed.
     exact: Whether to add beams, up to 4,096, until it is proven that no other
-      item ranks above the returned ones. `Recommendation.proven` reports the
-      proof for each item.
+      item ranks above the returned ones. `Recommendation.proven` reports
+      whether the proof succeeded for an item.
     transition_weight: The share of the transition counts in the ranking, from 0
-      (TIGER alone) to 1; None takes the value of the run.
+      (TIGER alone) to 1; None uses the value of the run.
     transition_kappa: Lowers the share if the last item of the history has few
       transitions. With n transitions, the share is `transition_weight` times
       n / (n + transition_kappa). With 0, the share does not depend on n. None
-      takes the value of the run.
+      uses the value of the run.
   """
 
   exclude_seen: bool = False

@@ -20,10 +20,10 @@ class Recommendation(NamedTuple):
     title: The display title.
     score: The log-probability that this item is the next one.
     semantic_id: The codes of the item.
-    proven: Whether it is proven that no item outside the list ranks as high,
-      up to float32 rounding. A search with more beams then returns the same
-      items up to this one. If a temperature is set, items rank by their score
-      plus random noise. See `Beams.exact_k`.
+    proven: Whether the search has proven that no item outside the list ranks as
+      high as this item, up to float32 rounding. A search with more beams then
+      returns the same items up to this one. If a temperature is set, items
+      rank by their score plus random noise. See `Beams.exact_k`.
   """
 
   item_id: str
@@ -44,10 +44,10 @@ class RecommendationList(list[Recommendation]):
     (2, 'popular', 1)
 
   Attributes:
-    unknown: The ids of the history that the catalog never had, if
-      `strict=False` was set. They were ignored.
-    fallback: 'popular' if the history was empty, and the list therefore holds
-      the most popular items. Otherwise None.
+    unknown: The ids of the history that were never in the catalog and were
+      therefore ignored. Empty unless `strict=False` was set.
+    fallback: 'popular' if the list holds the most popular items because the
+      history was empty. Otherwise None.
     catalog_version: The version of the catalog that all items belong to, see
       `Recommender.catalog_version`.
     model_version: The version of the model, see `Recommender.model_version`.
@@ -81,7 +81,7 @@ class Item(NamedTuple):
 
 
 class SimilarItem(NamedTuple):
-  """An item that is similar to another one.
+  """An item that is similar to another item.
 
   Example:
     >>> import tiger_jax
@@ -121,11 +121,11 @@ class NewItem:
   Attributes:
     id: The id of the item, as text or an integer.
     title: The display title, which is also the first part of the item's text.
-    text: The other text of the item, by column: `price`, `brand`, `categories`
-      and `description`. Not for runs with precomputed vectors. None if the
-      title is the whole text.
-    vector: The vector of the item, by the encoder that made the vectors of the
-      run. None if the run's encoder shall encode the title and the text.
+    text: The remaining text of the item, by column: `price`, `brand`,
+      `categories` and `description`. None if the title is the whole text. Runs
+      with precomputed vectors do not support text.
+    vector: The vector of the item, made by the encoder of the run. If None, the
+      encoder of the run encodes the title and the text.
   """
 
   id: Any

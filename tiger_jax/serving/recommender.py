@@ -35,7 +35,7 @@ class Recommender:
 
   Several threads may use one Recommender. Each request reads one snapshot of
   the catalog, so a change never mixes two catalogs in one answer. A change that
-  raises an error leaves the catalog as it is.
+  raises an error leaves the catalog unchanged.
 
   Example:
     >>> import tiger_jax
@@ -95,14 +95,14 @@ class Recommender:
     The workdir of the run is not needed. Each file is compared with its sha256
     before it is used. No file of the folder is executed.
 
-    A bundle does not choose which text model is loaded. If the run used one,
-    pass it as `text_model`, by its name on the Hub or its folder. Without it,
+    A bundle does not choose which text model is loaded. If the run used a text
+    model, pass its Hub name or its folder as `text_model`. Otherwise,
     `add_items` needs vectors.
 
     Raises:
       DataError: A file is missing, damaged or a link, or another version wrote
         the bundle. The message names the file.
-      UsageError: The vectors of the run do not come from a text model.
+      UsageError: `text_model` is set, but the run used no text model.
     """
     one_process.check()
     return cls._of(bundle.load(as_path(folder, 'folder'), text_model))
@@ -113,8 +113,8 @@ class Recommender:
   ) -> 'Recommender':
     """Loads a model that `push_to_hub` uploaded to the Hugging Face Hub.
 
-    It needs the library `huggingface_hub`, and uses its login and its cache.
-    The `revision` is a branch, a tag or a commit.
+    This method needs the library `huggingface_hub`, and uses the login and the
+    cache of that library. The `revision` is a branch, a tag or a commit.
 
     Raises:
       DataError: A file is missing or damaged, see `from_bundle`.
@@ -140,7 +140,7 @@ class Recommender:
 
   @property
   def catalog_version(self) -> int:
-    """The version of the catalog: 1 at load, and 1 more at every change."""
+    """The version of the catalog: 1 after loading, plus 1 for every change."""
     return self._snapshot.catalog_version
 
   @property
@@ -157,18 +157,18 @@ class Recommender:
   ) -> RecommendationList:
     """Returns the k items most likely to be bought next, best first.
 
-    For an empty history, these are the items with the most events in the data
-    of the run, and `fallback` of the result is 'popular'. The score of a
-    popular item is the logarithm of its share of the events.
+    For an empty history, the method returns the items with the most events in
+    the data of the run, and the result's `fallback` is 'popular'. The score of
+    a popular item is the logarithm of its share of the events.
 
     Args:
       history: Item ids, oldest first, in a list, a column of an array or
         table, or any other ordered iterable. Integers are accepted if the ids
         of the shop are integers. The model reads the latest
         `model.max_history` items. Removed items may be in a history.
-      k: The number of items. Fewer are returned only if fewer are allowed.
+      k: The number of items. Fewer are returned only if no others are allowed.
       options: Filters, sampling and search options.
-      strict: Whether an id that the catalog never had is an error. If False,
+      strict: Whether an id that was never in the catalog is an error. If False,
         such ids are ignored, and the attribute `unknown` of the result lists
         them. If no id is known, the history counts as empty.
 
@@ -187,7 +187,7 @@ class Recommender:
   ) -> list[RecommendationList]:
     """Returns items for several histories, see `recommend`.
 
-    The lists are those of `recommend`, up to float32 rounding of the scores.
+    Each list equals that of `recommend`, up to float32 rounding of scores.
 
     Raises:
       UsageError: An id is unknown, or an argument has a wrong type or is out of
@@ -198,10 +198,10 @@ class Recommender:
   def recommend_users(
     self, users: Iterable[Any], k: int = 10, options: Options = _DEFAULTS
   ) -> list[RecommendationList]:
-    """Returns items for users in the data of the run, by their ids.
+    """Returns items for users of the run's data, given the user ids.
 
     The histories include the items held out for validation and test. A model
-    with user tokens also reads the user ids. See `recommend` for the rest.
+    with user tokens also reads the user ids. See also `recommend`.
 
     Raises:
       UsageError: The data has no such user, the model was loaded from a bundle,
@@ -237,11 +237,11 @@ class Recommender:
     return snapshot.item(snapshot.row(item))
 
   def similar_items(self, item: Any, k: int = 10) -> list[SimilarItem]:
-    """Returns the k most similar items of an item, best first; none for k=0.
+    """Returns the k items most similar to an item, most similar first.
 
-    The items that share the longest prefix of the Semantic ID come first. The
-    cosine similarity of the item vectors orders the items that share prefixes
-    of the same length.
+    Items are ordered by the length of the Semantic ID prefix that they share
+    with the given item, and then by the cosine similarity of the item vectors.
+    With k=0, the list is empty.
 
     Raises:
       UsageError: There is no such item, it was removed, or `k` is out of range.
@@ -252,7 +252,7 @@ class Recommender:
     """Returns up to k items whose title or id matches a text, best first.
 
     An item matches if each word of the text is the beginning of a word of its
-    title, or if its id begins with the text. Upper and lower case are the same.
+    title, or if its id begins with the text. Case is ignored.
     Items whose id matches come first, then the most popular items. An empty
     text matches no item.
 
@@ -268,9 +268,9 @@ class Recommender:
     change. The programs are compiled again only if the catalog has no spare
     capacity. New items have no transitions and no popularity.
 
-    An item needs a vector, unless the encoder of the run can encode its text. A
-    bundle needs a `text_model` for that, see `from_bundle`. The id of a removed
-    item may be used again.
+    An item needs a vector, unless the encoder of the run can encode its text.
+    To encode text, a bundle may need a `text_model`, see `from_bundle`. The id
+    of a removed item may be used again.
 
     Raises:
       UsageError: An id exists already or is repeated, a title is missing, a
@@ -281,9 +281,9 @@ class Recommender:
     return [new.item(row) for row in range(len(old.ids), len(new.ids))]
 
   def remove_items(self, ids: Iterable[Any]) -> None:
-    """Removes items, so that they are not recommended.
+    """Removes items from the catalog, so that they are not recommended.
 
-    Histories may still contain them. Look-ups such as `item` raise an error.
+    Histories may still contain removed items, but `item` raises an error.
 
     Raises:
       UsageError: An item is unknown or was removed before, or no item would be
@@ -302,7 +302,7 @@ class Recommender:
   def evaluate(self) -> dict[str, float]:
     """Returns the test metrics of the run, such as `recall@10`.
 
-    They are measured over the catalog of the run. Items that were added or
+    The metrics are measured on the catalog of the run. Items that were added or
     removed later have no effect.
 
     Raises:
@@ -313,8 +313,8 @@ class Recommender:
   def save_bundle(self, folder: str | Path, license: str | None = None) -> None:
     """Writes the model and its catalog to a new folder, see `from_bundle`.
 
-    The folder has the layout of a repository of the Hugging Face Hub, and has
-    no histories. Its model card names the `license`, such as 'apache-2.0'.
+    The folder has the layout of a Hugging Face Hub repository, and contains no
+    histories. The model card names the `license`, such as 'apache-2.0'.
 
     Raises:
       UsageError: The folder is not empty or cannot be written, or the license
@@ -325,11 +325,11 @@ class Recommender:
   def push_to_hub(
     self, repo: str, license: str | None = None, private: bool = True
   ) -> str:
-    """Uploads a bundle to the Hugging Face Hub, and returns its address.
+    """Uploads a bundle to the Hugging Face Hub, and returns its URL.
 
-    It needs the library `huggingface_hub`, and uses its login. The repository,
-    such as 'name/model', is created if it does not exist. A new repository is
-    `private` by default. See `save_bundle` for the license.
+    This method needs the library `huggingface_hub`, and uses its login. The
+    repository, such as 'name/model', is created if it does not exist. A new
+    repository is `private` by default. See `save_bundle` for the license.
 
     Raises:
       UsageError: The library is not installed, or the upload failed.
@@ -339,7 +339,7 @@ class Recommender:
   def _change(
     self, change: Callable[[Snapshot], Snapshot]
   ) -> tuple[Snapshot, Snapshot]:
-    """Swaps in a changed snapshot, and returns the old and the new one."""
+    """Applies a change, and returns the old and the new snapshot."""
     one_process.check()
     with self._lock:
       old = self._snapshot

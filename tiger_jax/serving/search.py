@@ -1,4 +1,4 @@
-"""Recommends for histories of item rows, in batches that fit into memory."""
+"""Recommends items for histories, in batches that fit into memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,7 +52,7 @@ def _recommend(
   options: Any,
   strict: Any,
 ) -> list[RecommendationList]:
-  """Returns the items for histories, by their names for error messages."""
+  """Returns the items for named histories; error messages use the names."""
   strict = arguments.switch(strict, 'strict')
   parsed = [snapshot.history(x, where, strict) for where, x in requests.items()]
   lists = recommend_rows(snapshot, [rows for rows, _ in parsed], k, options)
@@ -192,7 +192,7 @@ def _search(
       np.int32(num_drawn),
     )
   search = retriever.search
-  # At a high temperature, few beams would miss most of the drawn items.
+  # At a high temperature, a search with few beams would miss most drawn items.
   if options.exact or sampler:
     search = retriever.search_exact
   batch = sharding.shard_batch(session.mesh, batch)

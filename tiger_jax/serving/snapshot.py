@@ -21,13 +21,13 @@ from tiger_jax.serving.text_index import ItemText
 class Snapshot:
   """Everything that one request reads.
 
-  A row is the number of an item in histories. Rows are never reused, so the row
-  of a removed item stays, and histories may still contain it. An id that was
+  Histories store each item as a row number. Rows are never reused, so a removed
+  item keeps its row, and histories may still contain that row. An id that was
   removed and added again belongs to its latest row.
 
   Attributes:
     model: The model.
-    catalog_version: 1 at load. It grows by 1 at every change.
+    catalog_version: 1 after loading, plus 1 for every change.
     ids: The id of every row.
     titles: The title of every row; '' if it has none.
     counts: The number of events of every row, which is its popularity.
@@ -69,7 +69,7 @@ class Snapshot:
     )
 
   def prepare(self) -> None:
-    """Computes the look-up tables, so that the first request need not."""
+    """Computes the lookup tables before the first request."""
     self.known.unknown([''])
     _ = self.model.version, self.is_listed, self.codes, self.searchable
 
@@ -144,7 +144,7 @@ class Snapshot:
     """
     dataset = self.model.require_dataset('recommend_users')
     rows = self.model.users.rows(listed(users, 'users', 'user ids'), 'users')
-    # An item that was removed and added again has another row.
+    # An item that was removed and added again has a new row.
     ids = (
       [self.ids[x] for x in dataset.history_of(row).tolist()] for row in rows
     )

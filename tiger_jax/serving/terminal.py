@@ -25,7 +25,7 @@ def show_recommendations(
       asterisk; -1 for none.
   """
   if not recommendations:
-    return '  No item may be recommended.'
+    return '  No item can be recommended.'
   return '\n'.join(
     f'  {"*" if place == bought else " "}{place + 1:>3}  {entry.score:7.2f}  '
     f'{plain(entry.item_id):<12} {shorten(entry.title)}'
@@ -61,7 +61,7 @@ def show_proof(
 
 
 def show_shoppers(recommender: Recommender, seed: int) -> str:
-  """Returns the purchases of five random shoppers and ten suggestions each."""
+  """Returns the purchases of five random shoppers, and suggested items."""
   snapshot, dataset = recommender.snapshot, recommender.dataset
   assert dataset is not None
   examples = split(dataset, 'test')

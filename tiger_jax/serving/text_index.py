@@ -18,7 +18,7 @@ def words(text: str) -> list[str]:
 class TextIndex:
   """The texts of all rows, one line for each row, in one string.
 
-  `str.find` searches such a string faster than a loop over the rows could.
+  Searching this string with `str.find` is faster than a loop over the rows.
   """
 
   def __init__(self, order: Int[np.ndarray, ' rows'], lines: Iterable[str]):
@@ -45,8 +45,8 @@ class TextIndex:
       if not places or min(places) < 0:
         return
       last = max(places)
-      # The beginning of the line of the part that was found last. No line
-      # before it has all of the parts.
+      # The beginning of the line with the last match. No earlier line contains
+      # all of the parts.
       begin = text.rfind('\n', 0, last + 1)
       if begin <= min(places):
         line = np.searchsorted(self._ends, begin, side='right')

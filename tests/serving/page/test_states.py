@@ -54,7 +54,7 @@ def test_a_change_during_a_wait_is_sent_at_once(open_page, shop):
   page.click('.card .pick >> nth=0')
   page.locator('#problem', has_text='busy').wait_for()
   assert page.inner_text('#status') == (
-    'This list is older than the last change.'
+    'This list does not include your last change.'
   )
   page.click('.card .pick >> nth=1')
   wait_for(page, 'most likely')

@@ -181,7 +181,7 @@ def test_a_closed_lane_answers_what_waits(device):
     closing = asyncio.create_task(asyncio.to_thread(lane.close, LONG))
     while not lane._is_closed:
       await asyncio.sleep(0.001)
-    with pytest.raises(Failure, match='stopping') as error:
+    with pytest.raises(Failure, match='draining') as error:
       await ask('new')
     assert error.value.code == 'draining'
     assert not lane.is_idle

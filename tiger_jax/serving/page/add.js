@@ -51,7 +51,7 @@ function values(form) {
   };
 }
 
-/** Shows the Semantic ID that an item got, its chance and its neighbors. */
+/** Shows the Semantic ID, the probability and the neighbors of a new item. */
 async function showAdded(id, app) {
   const item = await request(`v1/items/${encodeURIComponent(id)}`);
   const node = byId('added-item').content.cloneNode(true);
@@ -67,7 +67,7 @@ async function showAdded(id, app) {
 
 /** Returns a sentence with the probability of an item after the history. */
 async function chance(id, history) {
-  if (!history.length) return 'Choose a history to see how probable it is.';
+  if (!history.length) return 'Choose a history to see the probability of this item.';
   const options = {allow: [id]};
   const body = {history, k: 1, strict: false, options};
   const {items, fallback} = await request('v1/recommend', {body});

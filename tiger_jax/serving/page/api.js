@@ -1,4 +1,4 @@
-/** Requests to the server, and the errors that they can end with. */
+/** Sends requests to the server, and reports their errors. */
 
 // Longer than the longest deadline of the server.
 const TIMEOUT_MS = 65000;
@@ -6,12 +6,12 @@ const TIMEOUT_MS = 65000;
 const MIN_WAIT = 1;
 const MAX_WAIT = 30;
 
-/** A request that failed. `wait` is set if it should be sent again. */
+/** A failed request. `wait` is set if the request should be sent again. */
 export class RequestError extends Error {
   /**
    * @param {string} message One line for the user.
-   * @param {?number} wait Seconds until the next try; null for errors that a
-   *   repetition does not mend.
+   * @param {?number} wait Seconds until the next try; null if a retry does not
+   *   help.
    * @param {string} code The error code of the server, if it sent one.
    */
   constructor(message, wait = null, code = '') {
@@ -24,8 +24,8 @@ export class RequestError extends Error {
 /**
  * Sends a request and returns the decoded answer.
  * @param {string} path The path, relative to the page.
- * @param {{body?: object, signal?: AbortSignal}} options A body makes it a POST.
- * @throws {RequestError} The server refused, is busy, or does not answer.
+ * @param {{body?: object, signal?: AbortSignal}} options With a body, the method is POST.
+ * @throws {RequestError} The server refuses, is busy, or does not answer.
  * @throws {DOMException} The signal aborted the request (AbortError).
  */
 export async function request(path, {body, signal} = {}) {
@@ -74,7 +74,7 @@ function refusal(response, answer) {
 
 /**
  * Returns a function that starts `run` after some milliseconds. A new call
- * cancels the earlier one, whether it still waits or already runs, so that only
+ * cancels the earlier call, whether that call is waiting or running, so that only
  * the latest answer is used.
  * @param {function(AbortSignal): Promise<void>} run
  * @returns {function(number)}

@@ -9,7 +9,7 @@ import {drawTree, markPath} from './tree.js';
 
 const {byId} = render;
 const PAUSE_MS = 120;
-// The wait after which the page says that the answer takes long.
+// The time after which the page says that it is still computing.
 const SLOW_MS = 3000;
 
 const options = byId('options');
@@ -32,7 +32,7 @@ function current() {
   };
 }
 
-/** Asks for recommendations after a pause, and marks the old ones. */
+/** Requests recommendations after a pause, and marks the list as busy. */
 function refresh(delay = PAUSE_MS) {
   cards.setAttribute('aria-busy', 'true');
   update(delay);
@@ -71,7 +71,7 @@ const update = latest(async (signal) => {
   }
 });
 
-/** Reads what the server serves, and shows it in the head of the page. */
+/** Loads the description of the model, and shows it in the page header. */
 async function loadModel(signal) {
   const info = await request('v1/model', {signal});
   app.info = info;
@@ -85,7 +85,7 @@ async function loadModel(signal) {
   }
 }
 
-/** Reads the titles and Semantic IDs that the history lacks. */
+/** Loads the missing titles and Semantic IDs of the history. */
 async function loadHistory(signal) {
   const missing = app.history.filter((item) => !item.loaded);
   if (!missing.length) return;
@@ -96,7 +96,7 @@ async function loadHistory(signal) {
       Object.assign(item, {title, semantic_id, missing: false, unknown: false});
     } catch (error) {
       if (signal.aborted || error.wait) throw error;
-      // The item was removed, or never existed: the next answer says which.
+      // The item was removed, or never existed. The next answer says which.
       Object.assign(item, {semantic_id: [], missing: true});
     }
     item.loaded = true;
@@ -123,7 +123,7 @@ function showProblem(error) {
   if (place.textContent !== text) place.textContent = text;
   byId('problem').hidden = false;
   byId('status').textContent = cards.children.length
-    ? 'This list is older than the last change.' : '';
+    ? 'This list does not include your last change.' : '';
 }
 
 function showAnswer(answer) {
@@ -150,7 +150,7 @@ function showAnswer(answer) {
   showTree(answer.items, history);
 }
 
-/** Says in one or two sentences what the list holds. */
+/** Returns one or more sentences that describe the list. */
 function summary({items, unknown}, popular) {
   const {temperature, exact} = current();
   const count = items.length;
@@ -218,7 +218,7 @@ function showHistory() {
     : 'Oldest first.';
 }
 
-/** Shows the history, keeps it in the URL, and asks for recommendations. */
+/** Shows the history, stores it in the URL, and requests recommendations. */
 function changed() {
   history.replaceState(null, '', `#${state.format(current())}`);
   showHistory();
@@ -230,7 +230,7 @@ function pick({item_id, title, semantic_id}) {
   changed();
 }
 
-/** Carries out a button of a row of the history. */
+/** Handles a click on a button in a row of the history. */
 function act(event) {
   const button = event.target.closest('button');
   if (!button) return;
@@ -251,7 +251,7 @@ function showOptions() {
   options.shown.value = Number(options.temperature.value).toFixed(1);
 }
 
-/** Takes the history and the options from the URL. */
+/** Reads the history and the options from the URL. */
 function readUrl() {
   const values = state.parse(location.hash);
   app.history = values.ids.map(

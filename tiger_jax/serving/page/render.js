@@ -1,4 +1,4 @@
-/** Makes the rows of the lists. Text of the server is only ever set as text. */
+/** Creates the rows of the lists. Server text is never inserted as HTML. */
 
 import {nearest, percent} from './state.js';
 
@@ -17,7 +17,7 @@ export const titleOf = (item) => item.title || item.item_id;
 export const counted = (count, noun) =>
   `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`;
 
-/** Shows a Semantic ID as a chain of codes, the first `count` ones filled. */
+/** Shows a Semantic ID as a chain of codes; the first `count` are filled. */
 export function showPath(node, codes, count = 0) {
   node.hidden = !codes.length;
   const shared = count ? `, first ${counted(count, 'code')} shared` : '';
@@ -63,7 +63,7 @@ export function similarRows(similar, pick) {
 /**
  * Returns a row of the history.
  * @param {object} item
- * @param {number} place Its index.
+ * @param {number} place The index of the item.
  * @param {number} length The length of the history.
  */
 export function historyRow(item, place, length) {

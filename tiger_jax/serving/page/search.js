@@ -51,7 +51,7 @@ function summary(count) {
   return `${counted(count, 'item')} found.`;
 }
 
-/** Moves between the results with the arrow keys; Escape leaves them. */
+/** Arrow keys move between the results; Escape returns to the search box. */
 function moveFocus(event, box) {
   const row = event.target.closest('li');
   const targets = {

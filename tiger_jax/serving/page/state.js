@@ -1,7 +1,7 @@
-/** The history and the options, which the fragment of the URL keeps. */
+/** Stores the history and the options in the fragment of the URL. */
 
 const MAX_URL_ITEMS = 100;
-// The first request with new options compiles a program.
+// A long deadline, because the first request with new options compiles a program.
 const DEADLINE_MS = 60000;
 
 /** Returns the values that the fragment of a URL holds. */
@@ -56,8 +56,8 @@ export function numShared(a, b) {
 }
 
 /**
- * Returns the item of the history that shares the most first codes with an
- * item, the latest one if several do.
+ * Returns the history item that shares the longest prefix of the Semantic ID
+ * with an item. If several do, it is the latest one.
  * @returns {{count: number, item: ?object}}
  */
 export function nearest(item, history) {

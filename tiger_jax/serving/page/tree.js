@@ -3,7 +3,7 @@
 import {clone, titleOf} from './render.js';
 
 /**
- * Draws the tree of some items into a list.
+ * Draws the code tree of some items as nested lists.
  * @param {HTMLElement} list
  * @param {{item: object, rank: ?number, past: boolean, added: boolean}[]} entries
  *   Items with different Semantic IDs.
@@ -63,7 +63,7 @@ function label({item, rank, past, added}) {
   return node;
 }
 
-/** Marks the path to a leaf, and no other; null marks none. */
+/** Marks only the path to a leaf; null removes all marks. */
 export function markPath(list, leaf) {
   for (const node of list.querySelectorAll('.on')) node.classList.remove('on');
   for (let node = leaf; node && node !== list; node = node.parentElement) {

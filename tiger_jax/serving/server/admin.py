@@ -23,12 +23,12 @@ def admin(state: State) -> FastAPI:
     served, _ = models.change(kind, edit)
     return schemas.respond(_changed(served))
 
-  # A body may be large, so it is parsed in the thread of changes.
+  # The body may be large, so it is parsed in the thread that makes changes.
   @app.post(
     '/admin/items', **described(schemas.ItemsAnswer, schemas.AddItemsBody)
   )
   async def add_items(request: Request) -> Response:
-    """Adds items, which are recommended from then on."""
+    """Adds items to the catalog."""
     body = await request.body()
     return await state.change(
       lambda: state.add_items(schemas.parse(schemas.AddItemsBody, body).items)
@@ -38,7 +38,7 @@ def admin(state: State) -> FastAPI:
     '/admin/items', **described(schemas.ChangeAnswer, schemas.RemoveItemsBody)
   )
   async def remove_items(request: Request) -> Response:
-    """Removes items, which are not recommended from then on."""
+    """Removes items from the catalog."""
     body = await request.body()
 
     def remove() -> Response:
@@ -72,7 +72,7 @@ def admin(state: State) -> FastAPI:
 
   @app.post('/admin/rollback', **described(schemas.ChangeAnswer))
   async def rollback() -> Response:
-    """Returns to the model and the catalog before the last change."""
+    """Restores the model and the catalog from before the last change."""
     return await state.change(
       lambda: schemas.respond(_changed(models.rollback()))
     )
@@ -82,11 +82,11 @@ def admin(state: State) -> FastAPI:
     **described(schemas.DrainAnswer, schemas.DrainBody, is_required=False),
   )
   async def drain(request: Request) -> Response:
-    """Refuses new requests, and answers those that wait; or accepts them."""
+    """Stops or resumes accepting requests. Queued requests are answered."""
     data = await request.body()
     body = schemas.parse(schemas.DrainBody, data or b'{}')
     if state.is_stopping and not body.draining:
-      raise Failure('conflict', 'the process is ending: start another one')
+      raise Failure('conflict', 'the server is stopping: start a new server')
     state.is_draining = body.draining
     waiting = state.fast.num_queued + state.slow.num_queued
     return schemas.respond({'draining': body.draining, 'waiting': waiting})

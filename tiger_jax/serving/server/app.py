@@ -22,7 +22,7 @@ from tiger_jax.serving.server.state import State
 _HTTP_CODES = {404: 'not_found', 405: 'method_not_allowed'}
 _HTTP_MESSAGES = {
   404: 'there is no such endpoint: see /openapi.json',
-  405: 'the endpoint has other methods: see /openapi.json',
+  405: 'the endpoint does not allow this method: see /openapi.json',
 }
 # The types of the files of the page.
 _TYPES = {
@@ -81,7 +81,7 @@ def public(state: State) -> FastAPI:
     """Adds an item, if the server was started with --serve_demo."""
     if not state.settings.demo:
       raise Failure(
-        'forbidden', 'items cannot be added here: start with --serve_demo'
+        'forbidden', 'items cannot be added: start the server with --serve_demo'
       )
     body = schemas.parse(schemas.DescribedItemBody, await request.body())
     return await state.change(lambda: state.add_items([body]))
@@ -111,13 +111,13 @@ def searches(state: State) -> dict[str, Endpoint]:
 
 
 def application(title: str, metrics: Metrics) -> FastAPI:
-  """Returns an application without endpoints, whose errors are all JSON."""
+  """Returns an application without endpoints that sends errors as JSON."""
   app = FastAPI(
     title=title,
     version=tiger_jax.__version__,
     docs_url=None,
     redoc_url=None,
-    # A redirect would be a response without JSON.
+    # The response of a redirect would not be JSON.
     redirect_slashes=False,
   )
 
@@ -155,7 +155,9 @@ def application(title: str, metrics: Metrics) -> FastAPI:
   async def broken(
     unused_request: Request, unused_error: Exception
   ) -> Response:
-    return respond(Failure('internal', 'the server failed: its log says where'))
+    return respond(
+      Failure('internal', 'the server failed: see the log of the server')
+    )
 
   app.openapi = functools.cache(functools.partial(_openapi, app.openapi))
   return app
@@ -164,7 +166,7 @@ def application(title: str, metrics: Metrics) -> FastAPI:
 def described(
   answer: type, body: type | None = None, is_required: bool = True
 ) -> dict[str, Any]:
-  """Returns the arguments of a route that describe it in `/openapi.json`."""
+  """Returns the route arguments that describe it in `/openapi.json`."""
   responses: dict[int | str, Any] = {
     200: {'model': answer},
     'default': {'model': schemas.ErrorAnswer, 'description': 'An error.'},
@@ -203,7 +205,7 @@ def add_probes(app: FastAPI, state: State) -> None:
 
   @app.get('/livez', response_class=PlainTextResponse)
   async def livez() -> Response:
-    """Says that the process works."""
+    """Reports that the process is running."""
     return PlainTextResponse('ok\n')
 
   @app.get(
@@ -212,9 +214,9 @@ def add_probes(app: FastAPI, state: State) -> None:
     responses={503: {'model': schemas.ErrorAnswer}},
   )
   async def readyz() -> Response:
-    """Says whether the server accepts requests."""
+    """Reports whether the server accepts requests."""
     if state.is_draining:
-      raise Failure('draining', 'the server is stopping: ask another one')
+      raise Failure('draining', 'the server is draining: use another server')
     return PlainTextResponse('ok\n')
 
   @app.get('/metrics', response_class=PlainTextResponse)
@@ -224,7 +226,7 @@ def add_probes(app: FastAPI, state: State) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-  """Adds the files of the page, which are read once."""
+  """Adds the files of the page. Each file is read only once."""
   folder = importlib.resources.files('tiger_jax.serving') / 'page'
   if not folder.is_dir():
     return

@@ -1,4 +1,4 @@
-"""Joins requests into batches, which one thread answers."""
+"""Groups requests into batches that one thread answers."""
 
 import asyncio
 from collections import deque
@@ -50,7 +50,7 @@ class Lane:
     Args:
       answer: Takes the key and the requests of a batch, and returns an answer
         or an exception for each request. It runs in the thread.
-      max_queued: The maximum number of histories that wait.
+      max_queued: The maximum number of histories in the queue.
       max_batch: The maximum number of histories in one batch.
       on_batch: Called with the number of histories of each batch, and with the
         number of seconds that each request has waited.
@@ -69,17 +69,17 @@ class Lane:
 
   @property
   def num_queued(self) -> int:
-    """The number of histories that wait."""
+    """The number of histories in the queue."""
     return self._num_queued
 
   @property
   def is_full(self) -> bool:
-    """Whether no further history can wait."""
+    """Whether the queue is full."""
     return self._num_queued >= self._max_queued
 
   @property
   def is_idle(self) -> bool:
-    """Whether no request waits or is being answered."""
+    """Whether no request is queued or being answered."""
     return not (self._num_queued or self._is_busy)
 
   async def ask(
@@ -87,8 +87,8 @@ class Lane:
   ) -> Any:
     """Queues a request and returns its answer.
 
-    If the calling task is canceled, or the time is over, a request that still
-    waits is dropped.
+    A request that is still queued is dropped if the calling task is canceled or
+    the deadline passes.
 
     Args:
       key: Only requests with equal keys are answered together.
@@ -105,9 +105,11 @@ class Lane:
     job = _Job(key, size, request, loop.create_future())
     with self._changed:
       if self._is_closed:
-        raise Failure('draining', 'the server is stopping: ask another one')
+        raise Failure('draining', 'the server is draining: use another server')
       if self._num_queued + size > self._max_queued:
-        raise Failure('queue_full', 'too many requests wait: retry later')
+        raise Failure(
+          'queue_full', 'too many requests are waiting: retry later'
+        )
       self._queue.append(job)
       self._num_queued += size
       self._changed.notify()
@@ -123,11 +125,11 @@ class Lane:
     return answer
 
   def close(self, seconds: float) -> None:
-    """Answers the requests that wait, and ends the thread.
+    """Answers the queued requests, and ends the thread.
 
     Args:
-      seconds: The longest time to wait for the thread. Afterwards, the function
-        returns even if a request is still being answered.
+      seconds: The maximum time to wait for the thread. After this time, the
+        method returns even if a request is still being answered.
     """
     with self._changed:
       self._is_closed = True
@@ -135,7 +137,7 @@ class Lane:
     self._thread.join(max(0, seconds))
 
   def _drop(self, job: _Job) -> None:
-    """Frees the place of a request that still waits."""
+    """Removes a request from the queue if it is still there."""
     with self._changed:
       if job in self._queue:
         self._queue.remove(job)
@@ -151,7 +153,7 @@ class Lane:
       except Exception as error:
         answers = [error] * len(batch)
       futures = [job.future for job in batch]
-      # If the event loop is closed, nobody waits.
+      # If the event loop is closed, no caller needs the answers.
       with contextlib.suppress(RuntimeError):
         loop = futures[0].get_loop()
         loop.call_soon_threadsafe(_deliver, futures, answers)

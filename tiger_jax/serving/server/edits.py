@@ -1,4 +1,4 @@
-"""The changes of the catalog that the server makes."""
+"""Catalog changes, with the error codes of the server."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def add_items(shop: Recommender, items: Sequence[NewItem]) -> list[Item]:
   """Adds items and returns them.
 
   Raises:
-    Failure: An id belongs to an item.
+    Failure: An id is already in the catalog.
     UsageError: An item is not valid.
   """
   if existing := _listed(shop.snapshot, [x.id for x in items]):
@@ -61,7 +61,7 @@ def _check_listed(snapshot: Snapshot, ids: Sequence[str]) -> None:
   if missing := [x for x in ids if x not in listed]:
     raise Failure(
       'unknown_item',
-      f'no item {_shown(missing[0])} can be recommended now: name items of the '
+      f'item {_shown(missing[0])} is not in the catalog: name items of the '
       'catalog',
     )
 

@@ -1,4 +1,4 @@
-"""Checks each request before its endpoint, and records it afterwards."""
+"""Checks each request before the endpoint runs, and then records it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ from tiger_jax.serving.server.metrics import Metrics
 log = logging.getLogger('tiger_jax.access')
 
 _PROBES = ('/livez', '/readyz')
-# A server that drains answers these, and refuses all others.
+# The endpoints that a draining server still answers.
 _WHILE_DRAINING = (*_PROBES, '/metrics', '/admin/drain')
 _LOCAL = ('localhost', '127.0.0.1', '[::1]')
 _PORT = re.compile(r':\d*$')
@@ -35,11 +35,11 @@ _HEADERS = [
   (b'referrer-policy', b'no-referrer'),
   (b'cache-control', b'no-store'),
 ]
-# The bytes of a body that is too large are read and dropped, up to this number
-# and this time, so that the client can read the response.
+# If a body is too large, the gate reads and drops up to this many bytes, for up
+# to this many seconds, so that the client can read the response.
 _MAX_DROPPED = 2**23
 _DROP_SECONDS = 1.0
-_BROKEN = 'the server failed: its log says where'
+_BROKEN = 'the server failed: see the log of the server'
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -48,11 +48,12 @@ class _Gone(Exception):
 
 
 class Gate:
-  """An ASGI application that checks requests and calls another one.
+  """An ASGI application that checks requests for another application.
 
-  It limits the size, the time and the number of requests, and checks the token
-  and the host. The log and the metrics contain the endpoint, the status and the
-  time of a request, and never its content.
+  The gate limits the size of a body, the time to send it, and the number of
+  concurrent requests. It also checks the token and the host. The log and the
+  metrics contain the endpoint, the status and the time of a request, and never
+  the content.
   """
 
   def __init__(
@@ -75,12 +76,12 @@ class Gate:
       app: The application with the endpoints.
       metrics: The metrics of the server.
       token: The bearer token that each request needs, except for probes; None
-        if no token is needed. Then the client must name this machine as the
-        host, so that no other website can use the server through a browser.
+        if no token is needed. Without a token, the Host header must name this
+        machine, so that other websites cannot use the server through a browser.
       host: The address of the server.
       max_body: The maximum number of bytes of a body.
       body_seconds: The time that a client has to send the body.
-      max_in_flight: The maximum number of requests at the same time.
+      max_in_flight: The maximum number of concurrent requests.
       is_draining: Returns whether new requests are refused.
       searches: The endpoints that search, by their paths. They are called
         without the router of FastAPI, which takes longer than all other work of
@@ -103,7 +104,7 @@ class Gate:
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
     """Handles a request."""
-    if scope['type'] != 'http':  # The start and the end of the server.
+    if scope['type'] != 'http':  # Startup and shutdown.
       await self._app(scope, receive, send)
       return
     start = time.monotonic()
@@ -138,7 +139,7 @@ class Gate:
     except _Gone:
       status = 499
     except Exception as error:
-      # The message of the error may have item ids.
+      # The error message is not logged, because it may contain item ids.
       log.error('%s at %s', type(error).__name__, _place(error))
       if not status:
         await Failure('internal', _BROKEN).response()(scope, receive, record)
@@ -153,15 +154,15 @@ class Gate:
     await failure.response()(scope, receive, send)
 
   def _check(self, scope: Any, path: str) -> None:
-    """Refuses a request by its headers."""
+    """Refuses a request if its headers are not acceptable."""
     headers = dict(scope['headers'])
     if self._hosts is not None:
       host = headers.get(b'host', b'localhost').decode('latin-1').lower()
       if _PORT.sub('', host) not in self._hosts:
         raise Failure(
           'invalid_host',
-          'the server is for this machine only: use http://127.0.0.1, or start '
-          'it with a token',
+          'without a token, the server is only for this machine: use '
+          'http://127.0.0.1, or start the server with a token',
         )
     elif path not in _PROBES:
       given = headers.get(b'authorization', b'')
@@ -175,7 +176,7 @@ class Gate:
     if path in (*_PROBES, '/metrics'):
       return
     if self._is_draining() and path not in _WHILE_DRAINING:
-      raise Failure('draining', 'the server is stopping: ask another one')
+      raise Failure('draining', 'the server is draining: use another server')
     if self.num_in_flight > self._max_in_flight:
       raise Failure('queue_full', 'too many requests at once: retry later')
     kind = headers.get(b'content-type', b'').partition(b';')[0].strip().lower()
@@ -187,7 +188,7 @@ class Gate:
       )
 
   async def _with_body(self, scope: Any, receive: Any) -> Any:
-    """Reads the body, and returns a `receive` that returns it again."""
+    """Reads the body, and returns a `receive` that repeats the body."""
     headers = dict(scope['headers'])
     if not _has_body(headers):
       return receive
@@ -233,8 +234,8 @@ class Gate:
   async def _while_connected(
     self, search: Endpoint, scope: Any, receive: Any
   ) -> Response:
-    """Calls an endpoint, and cancels it if the client goes away."""
-    message = await receive()  # The body, which is read already.
+    """Calls an endpoint, and cancels the call if the client disconnects."""
+    message = await receive()  # The body, which was already read.
     if message['type'] == 'http.disconnect':
       raise _Gone
     task = asyncio.current_task()
@@ -273,7 +274,7 @@ class Gate:
       )
 
   def _endpoint(self, scope: Any) -> str:
-    """Returns the path of the route of a request, which has no ids."""
+    """Returns the route path of a request, which contains no ids."""
     if scope['path'] in self._searches:
       return scope['path']
     matches = ((x, x.matches(scope)[0]) for x in self._app.routes)

@@ -8,7 +8,7 @@ from prometheus_client import (
   generate_latest,
 )
 
-# In seconds, from a search on a GPU to the largest deadline.
+# In seconds, from the time of a GPU search to the largest deadline.
 _SECONDS = (
   0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60,
 )  # fmt: skip
@@ -19,7 +19,7 @@ class Metrics:
   """The counters of one server."""
 
   def __init__(self):
-    """Creates all metrics in a registry of their own."""
+    """Creates all metrics in a new registry."""
     registry = self._registry = CollectorRegistry()
     self.requests = Counter(
       'tiger_jax_requests',
@@ -50,7 +50,7 @@ class Metrics:
     )
     self.queued = Gauge(
       'tiger_jax_queued_histories',
-      'Histories that wait for a search.',
+      'Histories in the queue.',
       ('lane',),
       registry=registry,
     )
@@ -62,12 +62,12 @@ class Metrics:
     )
     self.fallbacks = Counter(
       'tiger_jax_fallbacks',
-      'Lists of popular items for an empty history.',
+      'Lists of popular items, for empty histories.',
       registry=registry,
     )
     self.changes = Counter(
       'tiger_jax_changes',
-      'Changes of the model or the catalog.',
+      'Changes to the model or the catalog.',
       ('change', 'outcome'),
       registry=registry,
     )

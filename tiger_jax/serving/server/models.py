@@ -1,4 +1,4 @@
-"""The served model and its catalog, and their changes."""
+"""The served model, its catalog, and the changes to both."""
 
 from collections.abc import Callable
 import copy
@@ -28,13 +28,13 @@ _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-  """A model with a catalog. It never changes.
+  """An immutable pair of a model and a catalog.
 
   Attributes:
     name: The name of the folder of the model.
     shop: The model and the catalog.
-    catalog: The version of the catalog: 1 at the start, then 1 more for every
-      change. Unlike the version of the Recommender, it never repeats.
+    catalog: The version of the catalog: 1 at the start, plus 1 for every
+      change. Unlike `Recommender.catalog_version`, no version occurs twice.
   """
 
   name: str
@@ -43,12 +43,12 @@ class Served:
 
   @property
   def versions(self) -> dict[str, Any]:
-    """The fields of a response that name the model and the catalog."""
+    """The response fields that identify the model and the catalog."""
     return {'model': self.shop.model_version, 'catalog': self.catalog}
 
   @property
   def num_beams(self) -> int:
-    """The number of beams of a search, and the largest k without more beams."""
+    """The number of beams of a search. A larger k needs more beams."""
     return self.shop.snapshot.retriever.num_beams
 
   def unknown(self, ids: list[str]) -> list[str]:
@@ -57,10 +57,11 @@ class Served:
 
 
 class Models:
-  """The served model, the one before the last change, and all changes.
+  """Holds the served and the previous model, and makes all changes.
 
-  A change is made on a copy, which is tested and warmed before it takes over.
-  Requests read `current` once, so they see one model and one catalog.
+  Each change is made on a copy. The copy is tested and warmed up before it
+  replaces the served model. A request reads `current` once, so it sees one
+  model and one catalog.
   """
 
   def __init__(
@@ -71,7 +72,7 @@ class Models:
     metrics: Metrics,
     max_batch: int,
   ):
-    """Warms the first model.
+    """Warms up the first model.
 
     Args:
       name: The name of the folder of the model.
@@ -101,28 +102,29 @@ class Models:
 
     Args:
       kind: The name of the change, for the metrics.
-      edit: Changes a Recommender. It gets a copy of the served one.
+      edit: A function that changes a Recommender. Its argument is a copy of the
+        served Recommender.
 
     Returns:
-      The new state, and what `edit` returns.
+      The new state, and the result of `edit`.
 
     Raises:
-      Failure: The change is not possible. The catalog stays as it was.
+      Failure: The change is not possible. The catalog is unchanged.
     """
 
     def changed() -> tuple[str, Recommender, Any]:
-      # The copy shares the parameters and the catalog, which never change.
+      # The copy shares the parameters and the catalog, which are immutable.
       shop = copy.copy(self._current.shop)
       return self._current.name, shop, edit(shop)
 
     return self._replace(kind, changed)
 
   def reload(self, name: str) -> Served:
-    """Loads another model, or a new version of the same, by its name.
+    """Loads a model by name, or loads the served model again.
 
     Raises:
-      Failure: There is no such model, or it cannot be loaded. The old one
-        stays.
+      Failure: There is no such model, or it cannot be loaded. The server then
+        keeps the old model.
     """
 
     def loaded() -> tuple[str, Recommender, Any]:
@@ -131,7 +133,7 @@ class Models:
     return self._replace('reload', loaded)[0]
 
   def rollback(self) -> Served:
-    """Returns to the model and the catalog before the last change.
+    """Restores the model and the catalog from before the last change.
 
     Raises:
       Failure: There was no change.
@@ -160,7 +162,7 @@ class Models:
       except Exception as error:
         self._metrics.changes.labels(kind, 'refused').inc()
         if isinstance(error, TigerError):
-          # A model that cannot be served is no mistake of the request.
+          # If a model cannot be served, the request is still valid.
           is_invalid = kind != 'reload' and isinstance(error, UsageError)
           code = 'invalid_request' if is_invalid else 'conflict'
           raise Failure(code, _public(error)) from error
@@ -181,7 +183,7 @@ class Models:
     if not _NAME.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
       raise Failure(
         'unknown_model',
-        'there is no such model: name a folder in the folder of models',
+        'there is no such model: name a subfolder of the models folder',
       )
     return folder
 
@@ -194,7 +196,7 @@ def load(folder: Path) -> Recommender:
   """Loads a run or a bundle.
 
   Raises:
-    TigerError: It is incomplete or damaged.
+    TigerError: The run or the bundle is incomplete or damaged.
   """
   if (folder / 'manifest.json').is_file():
     return Recommender.from_bundle(folder)
@@ -232,7 +234,7 @@ def _check_search(served: Served, length: int, size: int) -> None:
 
 
 def _same_programs(old: Snapshot, new: Snapshot) -> bool:
-  """Returns whether the programs of a snapshot serve another one too."""
+  """Returns whether two snapshots use the same compiled programs."""
   one, other = (
     (x.model, jax.tree.structure(x.catalog), _shapes(x.catalog))
     for x in (old, new)
@@ -247,8 +249,8 @@ def _shapes(catalog: Catalog) -> list[tuple[int, ...]]:
 def _public(error: TigerError) -> str:
   """Returns the message of an error for a client of the server.
 
-  It has no folders of this machine, and names the fields of JSON instead of the
-  arguments of Python.
+  The message contains no folders of this machine, and names JSON fields instead
+  of Python arguments.
   """
   text = re.sub(r'(?<!\w)/[^\s,:]*/', '', str(error))
   return re.sub(r'\b(text|title|vector)=', r'the field "\1"', text)

@@ -1,4 +1,4 @@
-"""The HTTP protocol of uvicorn, with limits for slow and greedy clients."""
+"""The HTTP protocol of uvicorn, with limits on headers and connections."""
 
 import asyncio
 from typing import Any
@@ -15,16 +15,16 @@ from tiger_jax.serving.server.metrics import Metrics
 class Protocol(HttpToolsProtocol):
   """One connection.
 
-  uvicorn limits the time between two requests. This class also limits the time
-  and the size of the headers, and the number of connections. Its own errors are
-  JSON, as all others.
+  uvicorn limits the time between two requests. This class also limits the size
+  of the headers, the time to send them, and the number of connections. Its
+  error responses are JSON.
 
   Attributes:
     header_seconds: The time that a client has to send the headers.
     max_header_bytes: The maximum size of the headers.
     max_connections: The maximum number of connections.
-    dropping_seconds: The time after a refusal in which the client can read the
-      response. What it still sends is dropped.
+    dropping_seconds: The time between an error response and the end of the
+      connection. Data that the client sends in this time is dropped.
   """
 
   header_seconds: float = 5
@@ -41,12 +41,13 @@ class Protocol(HttpToolsProtocol):
       **kwargs: More arguments of uvicorn.
     """
     super().__init__(*args, **kwargs)
-    self.access_log = False  # It would contain ids; `Gate` has its own.
+    self.access_log = False  # It would contain ids. `Gate` logs requests.
     self._metrics = metrics
     self._is_refused = False
     self._is_in_headers = False
-    # The bytes of the headers that are parsed, and of the pieces of data that
-    # have nothing but headers. A single long header is parsed only at its end.
+    # The number of parsed header bytes, and the number of bytes received while
+    # the headers are incomplete. The parser reports a long header only at its
+    # end, so both numbers are limited.
     self._num_parsed = self._num_received = 0
     self._header_timer: asyncio.TimerHandle | None = None
 
@@ -132,8 +133,8 @@ class Protocol(HttpToolsProtocol):
   def _refuse(self, failure: Failure) -> None:
     """Sends an error, and closes the connection after a pause.
 
-    If it closed at once, the client could lose the response, because it may
-    still be sending.
+    If the connection closed at once, a client that is still sending could lose
+    the response.
     """
     self._stop_timer()
     if self._is_refused or self.transport.is_closing():

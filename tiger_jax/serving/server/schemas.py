@@ -23,14 +23,15 @@ ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class _FirstError(FailFast):
-  """Stops at the first error of a list, instead of collecting all of them."""
+  """Stops at the first error of a list, instead of collecting all errors."""
 
   # A union of annotated types needs a hash, which FailFast does not have.
   __hash__ = object.__hash__
 
 
 ItemIds = Annotated[list[ItemId], _FirstError()]
-# The number of errors that a message lists, and the length of a field's name.
+# The maximum number of errors in a message, and the maximum length of a field
+# name.
 _NUM_ERRORS = 3
 _NAME_LENGTH = 60
 _DEFAULT_OPTIONS = Options()
@@ -38,7 +39,7 @@ _Kind = TypeVar('_Kind', bound=BaseModel)
 
 
 def _texts(value: Any) -> Any:
-  """Refuses a mapping at its first value that is not text."""
+  """Raises ValueError if a value of a mapping is not text."""
   if isinstance(value, dict) and not all(
     isinstance(x, str) for x in value.values()
   ):
@@ -57,7 +58,7 @@ class _Request(BaseModel):
   @model_validator(mode='before')
   @classmethod
   def _check_size(cls, value: Any) -> Any:
-    """Refuses many unknown fields, for which pydantic needs a long time."""
+    """Refuses too many fields, because pydantic is slow to report them."""
     if isinstance(value, dict) and len(value) > len(cls.model_fields):
       names = ', '.join(cls.model_fields)
       raise ValueError(f'too many fields: send only {names}')
@@ -116,7 +117,7 @@ class RecommendBatchBody(_Recommend):
 
 
 class DescribedItemBody(_Request):
-  """A new item that its text describes."""
+  """A new item that is described by text."""
 
   id: ItemId
   title: str = Field(min_length=1, max_length=10_000)
@@ -124,7 +125,7 @@ class DescribedItemBody(_Request):
 
 
 class NewItemBody(DescribedItemBody):
-  """A new item: either text or a vector describes it."""
+  """A new item that is described by text or by a vector."""
 
   vector: Annotated[list[float], _FirstError()] | None = Field(
     None, max_length=2**16
@@ -187,7 +188,7 @@ class ListAnswer(BaseModel):
 
 
 class Versions(BaseModel):
-  """The model and the catalog that gave an answer."""
+  """The versions of the model and the catalog that produced a response."""
 
   model: str
   catalog: int
@@ -241,7 +242,7 @@ class ChangeAnswer(Versions):
 
 
 class DrainAnswer(BaseModel):
-  """The state of a server that drains."""
+  """Whether the server is draining, and the number of queued histories."""
 
   draining: bool
   waiting: int
@@ -296,7 +297,7 @@ def _invalid(error: ValidationError) -> Failure:
 
 
 def field_error(place: Sequence[Any], message: str) -> str:
-  """Returns the text of an error in a field, whose name is cut if it is long.
+  """Returns the error message for a field. Long field names are truncated.
 
   Args:
     place: The names and indices that lead to the field.

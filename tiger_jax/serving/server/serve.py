@@ -29,12 +29,12 @@ from tiger_jax.serving.server.state import State
 
 _ADMIN_HOST = '127.0.0.1'
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# The shares of `drain_seconds` for the requests that wait, and for the clients
-# that still read their responses. The rest is for the threads.
+# The shares of `drain_seconds` for queued requests, and for clients that are
+# still reading their responses. The threads get the rest.
 _DRAIN_SHARE = 0.8
 _CLOSING_SHARE = 0.1
 _POLL_SECONDS = 0.02
-# The number of connections that the kernel accepts for the server.
+# The maximum number of connections that the kernel queues for the server.
 _BACKLOG = 2048
 
 
@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
-  """Serves a model until SIGTERM or Ctrl-C, and answers what waits.
+  """Serves a model until SIGTERM or Ctrl-C, and then answers queued requests.
 
   Args:
     folder: The folder of a run or of a bundle.
@@ -60,7 +60,7 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   """
   for number in _SIGNALS:
     signal.signal(number, _exit_now)
-  # The ports are taken first, because the model takes seconds to load.
+  # The ports are bound first, because loading the model takes seconds.
   sockets = [bind(settings.host, settings.port)]
   if settings.admin_token is not None:
     sockets.append(bind(_ADMIN_HOST, settings.admin_port))
@@ -74,7 +74,7 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   config = uvicorn.Config(_nothing, log_config=None)
   with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
     runner.run(_until_signal(State(settings, models, metrics), sockets))
-  # A thread that never ends would keep the process.
+  # A thread that never ends would keep the process alive.
   print('stopped', flush=True)
   sys.stderr.flush()
   os._exit(0)
@@ -138,7 +138,7 @@ async def _until_signal(state: State, sockets: list[socket.socket]) -> None:
     host, port = bound.getsockname()[:2]
     try:
       bound.listen(_BACKLOG)  # From here on, clients can connect.
-    except OSError as error:  # Another server was faster.
+    except OSError as error:  # Another process uses the port.
       raise _unusable(host, port, error) from error
     host = f'[{host}]' if ':' in host else host
     print(f'serving at http://{host}:{port}{name}', flush=True)
@@ -170,7 +170,7 @@ async def run(
         access_log=False,
         log_config=None,
         server_header=False,
-        # uvicorn accepts any number of seconds.
+        # The type is an integer, but uvicorn also accepts fractions.
         timeout_graceful_shutdown=closing,
       )
     )
@@ -193,7 +193,7 @@ async def run(
 
 
 async def drain(state: State, apps: list[Gate], seconds: float) -> None:
-  """Refuses new requests, and waits until those that came before are done.
+  """Refuses new requests, and waits until earlier requests are done.
 
   Args:
     state: The state of the server.
@@ -211,7 +211,7 @@ def bind(host: str, port: int) -> socket.socket:
   """Returns a socket that is bound to an address.
 
   Raises:
-    UsageError: The port is in use, or the address is not of this machine.
+    UsageError: The port is in use, or the address is not one of this machine.
   """
   try:
     address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -250,4 +250,4 @@ def _exit_now(*unused: Any) -> None:
 
 
 async def _nothing(unused_scope: Any, unused_receive: Any, unused_send: Any):
-  """An application for a config of which only the event loop is used."""
+  """Does nothing: the config of this application only makes the event loop."""

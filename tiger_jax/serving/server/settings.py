@@ -15,9 +15,9 @@ class Settings:
     port: The public port; 0 for any free port.
     admin_port: The port of the admin endpoints on 127.0.0.1; 0 for any free
       port.
-    token: The bearer token of the public port; None if it needs no token.
-    admin_token: The bearer token of the admin port; None to have no admin port.
-    demo: Whether the public port may add items, for the demo page.
+    token: The bearer token of the public port; None if no token is needed.
+    admin_token: The bearer token of the admin port; None disables the port.
+    demo: Whether clients may add items through the public port, for the page.
     max_queued: The maximum number of histories that wait for a search.
     max_batch: The maximum number of histories in one search and in one request.
     max_k: The maximum number of items for one history.
@@ -25,16 +25,16 @@ class Settings:
     max_items: The maximum number of items that a request asks for: `k` times
       its number of histories.
     max_listed: The maximum number of item ids in `allow` or in `deny`.
-    max_in_flight: The maximum number of requests at the same time.
+    max_in_flight: The maximum number of concurrent requests.
     max_body: The maximum number of bytes of a request.
     max_admin_body: The maximum number of bytes of an admin request. Parsing
-      JSON of this size stops all other requests for about 50 milliseconds.
+      JSON of this size blocks all other requests for about 50 milliseconds.
     max_changes: The maximum number of changes that wait or run.
     body_seconds: The time that a client has to send the body of a request.
     timeout_ms: The default deadline of a request.
     slow_timeout_ms: The default deadline of a request whose options may compile
-      a program or add beams. Also the largest accepted deadline.
-    drain_seconds: The time from a signal to the end of the process, at most.
+      a program or add beams. This is also the largest accepted deadline.
+    drain_seconds: The maximum time from a signal to the end of the process.
   """
 
   host: str = '127.0.0.1'

@@ -41,7 +41,7 @@ def start(folder: Path, flags: dict[str, Any]) -> None:
 
 
 def _token(path: str | None, flag: str, variable: str) -> str | None:
-  """Returns the token of a file or an environment variable; None if unset.
+  """Returns the token from a file or an environment variable; None if unset.
 
   Raises:
     UsageError: The file cannot be read, or the token is not safe.
@@ -64,6 +64,6 @@ def _token(path: str | None, flag: str, variable: str) -> str | None:
   ):
     raise UsageError(
       f'the token of {where} is not safe: use at least {_SHORTEST_TOKEN} ASCII '
-      'letters and digits, as from `openssl rand -hex 16`'
+      'letters and digits, for example from `openssl rand -hex 16`'
     )
   return token

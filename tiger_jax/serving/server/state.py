@@ -17,13 +17,14 @@ from tiger_jax.serving.server.metrics import Metrics
 from tiger_jax.serving.server.models import WARM_OPTIONS, Models, Served
 from tiger_jax.serving.server.settings import Settings
 
-# Searches with more different items in a history use other programs.
+# Searches that exclude more items use programs that are not compiled at the
+# start.
 _MAX_FAST_SEEN = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-  """The lists of one request, as JSON, and the versions that they come from."""
+  """The lists for a request as JSON, and the model and catalog versions."""
 
   lists: list[dict[str, Any]]
   versions: dict[str, Any]
@@ -37,12 +38,12 @@ class _Request:
 
 
 class State:
-  """What all endpoints of both ports share.
+  """The state that all endpoints of both ports share.
 
-  There are two lanes. The fast lane has the requests whose programs are
-  compiled: those that need no option but `exclude_seen`. The slow lane has all
-  others, so that a compilation or a search with many beams delays no request of
-  the fast lane.
+  There are two lanes. The fast lane handles requests whose programs are already
+  compiled: requests that set no option except `exclude_seen`. The slow lane
+  handles all other requests, so that a compilation or a search with many beams
+  does not delay requests in the fast lane.
 
   Attributes:
     settings: The settings of the server.
@@ -84,7 +85,7 @@ class State:
 
   @property
   def is_idle(self) -> bool:
-    """Whether no request waits."""
+    """Whether no request is queued or being answered."""
     return self.fast.is_idle and self.slow.is_idle
 
   async def recommend(
@@ -97,7 +98,7 @@ class State:
 
     Args:
       body: The request.
-      histories: Its histories.
+      histories: The histories of the request.
       start: The time of the first byte of the request.
 
     Raises:
@@ -115,7 +116,7 @@ class State:
       )
     )
     if (self.fast if is_fast else self.slow).is_full:
-      raise Failure('queue_full', 'too many requests wait: retry later')
+      raise Failure('queue_full', 'too many requests are waiting: retry later')
     if body.strict:
       _check_known(served, [x for history in histories for x in history])
     _check_known(served, [*options.deny, *(options.allow or ())])
@@ -127,12 +128,12 @@ class State:
       return await lane.ask((options, k), len(histories), request, seconds)
 
     if is_fast:
-      # A search for a smaller k gives the beginning of the list.
+      # The list for a smaller k is the beginning of the list for a larger k.
       answer = await ask(self.fast, settings.timeout_ms, None)
       if isinstance(answer, Answer):
         return answer
-      # Another model was loaded, which needs more beams than it has for k.
-    # An exact or a random search depends on k.
+      # In the meantime, a model was loaded that has fewer than k beams.
+    # The items of an exact or a random search depend on k.
     return await ask(self.slow, settings.slow_timeout_ms, body.k)
 
   def _check(
@@ -165,7 +166,7 @@ class State:
     """Answers the requests of a batch, in the thread of a lane.
 
     Args:
-      key: The options, and k; None instead of k in the fast lane.
+      key: The options and k. In the fast lane, k is None.
       requests: The requests.
 
     Returns:
@@ -174,8 +175,8 @@ class State:
     """
     served = self.models.current
     options, k = key
-    # The fast lane searches only with the beams of the model, which may be
-    # another one than when the request was queued.
+    # The fast lane uses the number of beams of the model. The model may have
+    # changed since the request was queued.
     limit = served.num_beams if k is None else k
     searched = [x for x in requests if x.k <= limit]
     lists = served.shop.recommend_batch(
@@ -193,7 +194,7 @@ class State:
       own = lists[: len(request.histories)]
       del lists[: len(own)]
       unknown = [x for entry in own for x in entry.unknown]
-      if request.strict and unknown:  # The catalog has changed meanwhile.
+      if request.strict and unknown:  # The catalog has changed.
         answers.append(_unknown(unknown))
         continue
       self.metrics.fallbacks.inc(sum(x.fallback is not None for x in own))
@@ -214,16 +215,16 @@ class State:
     } | served.versions
 
   async def change(self, make: Callable[[], Response]) -> Response:
-    """Runs a change in the thread of changes, and returns its response.
+    """Runs a change in the thread for changes, and returns the response.
 
-    Changes have a thread of their own, so that they leave the other threads to
-    the requests that only read.
+    A separate thread makes the changes, so that they do not occupy the threads
+    of read-only requests.
 
     Raises:
-      Failure: Too many changes wait.
+      Failure: Too many changes are waiting.
     """
     if self._num_changes >= self.settings.max_changes:
-      raise Failure('queue_full', 'too many changes wait: retry later')
+      raise Failure('queue_full', 'too many changes are waiting: retry later')
     self._num_changes += 1
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(self._changes, make)
@@ -247,7 +248,7 @@ class State:
     """Ends the threads. A thread that is busy may need longer than `seconds`.
 
     Args:
-      seconds: The longest time to wait.
+      seconds: The maximum time to wait.
     """
     end = time.monotonic() + seconds
     self._changes.shutdown(wait=False, cancel_futures=True)
@@ -273,5 +274,5 @@ def _unknown(ids: list[str]) -> Failure:
   return Failure(
     'unknown_item',
     f'no item {ids[0][:60]!r}{more} in the catalog: name known items, or set '
-    '"strict" to false to ignore unknown ones in a history',
+    '"strict" to false to ignore unknown ids in a history',
   )
