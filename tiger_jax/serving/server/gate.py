@@ -68,7 +68,6 @@ class Gate:
     max_in_flight: int,
     is_draining: Callable[[], bool] = lambda: False,
     searches: Mapping[str, Endpoint] | None = None,
-    is_full: Callable[[], bool] = lambda: False,
   ):
     """Creates the gate.
 
@@ -86,9 +85,6 @@ class Gate:
       searches: The endpoints that search, by their paths. They are called
         without the router of FastAPI, which takes longer than all other work of
         the event loop for a request.
-      is_full: Returns whether new searches are refused, before their bodies are
-        read. Under overload, most of the time would otherwise go into requests
-        that are refused.
     """
     self._app = app
     self._metrics = metrics
@@ -99,7 +95,6 @@ class Gate:
     self._max_in_flight = max_in_flight
     self._is_draining = is_draining
     self._searches = searches or {}
-    self._is_full = is_full
     self.num_in_flight = 0
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -123,8 +118,6 @@ class Gate:
     try:
       self._check(scope, path)
       search = self._searches.get(path) if scope['method'] == 'POST' else None
-      if search and self._is_full():
-        raise Failure('queue_full', 'too many requests wait: retry later')
       receive = await self._with_body(scope, receive)
       if search:
         response = await self._while_connected(search, scope, receive)

@@ -101,7 +101,6 @@ def gates(state: State) -> list[Gate]:
       max_body=settings.max_body,
       body_seconds=settings.body_seconds,
       searches=searches(state),
-      is_full=lambda: state.fast.is_full,
     )
   ]
   if settings.admin_token is not None:
