@@ -65,7 +65,6 @@ class Gate:
     host: str,
     max_body: int,
     body_seconds: float,
-    max_in_flight: int,
     is_draining: Callable[[], bool] = lambda: False,
     searches: Mapping[str, Endpoint] | None = None,
   ):
@@ -80,7 +79,6 @@ class Gate:
       host: The address of the server.
       max_body: The maximum number of bytes of a body.
       body_seconds: The time that a client has to send the body.
-      max_in_flight: The maximum number of concurrent requests.
       is_draining: Returns whether new requests are refused.
       searches: The endpoints that search, by their paths. They are called
         without the router of FastAPI, which takes longer than all other work of
@@ -92,7 +90,6 @@ class Gate:
     self._hosts = {*_LOCAL, host} if token is None else None
     self._max_body = max_body
     self._body_seconds = body_seconds
-    self._max_in_flight = max_in_flight
     self._is_draining = is_draining
     self._searches = searches or {}
     self.num_in_flight = 0
@@ -170,8 +167,6 @@ class Gate:
       return
     if self._is_draining() and path not in _WHILE_DRAINING:
       raise Failure('draining', 'the server is draining: use another server')
-    if self.num_in_flight > self._max_in_flight:
-      raise Failure('queue_full', 'too many requests at once: retry later')
     kind = headers.get(b'content-type', b'').partition(b';')[0].strip().lower()
     if _has_body(headers) and kind != b'application/json':
       raise Failure(

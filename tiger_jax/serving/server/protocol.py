@@ -1,6 +1,7 @@
 """The HTTP protocol of uvicorn, with limits on headers and connections."""
 
 import asyncio
+import types
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -10,6 +11,14 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
+
+# The paths that are refused under overload; probes are not.
+_SHED = (b'/v1/', b'/admin/items')
+_BUSY = Failure('queue_full', 'too many requests at once: retry later')
+# Takes the place of uvicorn's state of a request.
+_ANSWERED: Any = types.SimpleNamespace(
+  response_complete=True, message_event=asyncio.Event()
+)
 
 
 class Protocol(HttpToolsProtocol):
@@ -32,17 +41,21 @@ class Protocol(HttpToolsProtocol):
   max_connections: int = 1000
   dropping_seconds: float = 1
 
-  def __init__(self, *args: Any, metrics: Metrics, **kwargs: Any):
+  def __init__(
+    self, *args: Any, metrics: Metrics, max_in_flight: int, **kwargs: Any
+  ):
     """Creates the protocol of a connection that is not open yet.
 
     Args:
       *args: The arguments of uvicorn.
       metrics: The metrics of the server, which count the refusals.
+      max_in_flight: The maximum number of concurrent requests of the server.
       **kwargs: More arguments of uvicorn.
     """
     super().__init__(*args, **kwargs)
     self.access_log = False  # It would contain ids. `Gate` logs requests.
     self._metrics = metrics
+    self._max_in_flight = max_in_flight
     self._is_refused = False
     self._is_in_headers = False
     # The number of parsed header bytes, and the number of bytes received while
@@ -96,11 +109,35 @@ class Protocol(HttpToolsProtocol):
       )
 
   def on_headers_complete(self) -> None:
-    """Stops the timer of the headers."""
+    """Stops the timer of the headers, and refuses a request under overload."""
     self._is_in_headers = False
     self._num_received = 0
     self._stop_timer()
-    super().on_headers_complete()
+    if len(self.tasks) >= self._max_in_flight and self._can_be_shed():
+      self._shed()
+    else:
+      super().on_headers_complete()
+
+  def _can_be_shed(self) -> bool:
+    """Whether the request is no probe, and no earlier one is being answered."""
+    is_idle = self.cycle is None or self.cycle.response_complete
+    return is_idle and self.url.startswith(_SHED)
+
+  def _shed(self) -> None:
+    """Answers a request without a task, which takes a tenth of the time.
+
+    Under overload, most of the time would otherwise go into requests that are
+    refused.
+    """
+    self._metrics.errors.labels(_BUSY.code).inc()
+    keep_alive = self.parser.should_keep_alive()
+    self.transport.write(_response(_BUSY, keep_alive))
+    # uvicorn drops the body of a request that is answered already.
+    self.cycle = _ANSWERED
+    if keep_alive:
+      self.on_response_complete()
+    else:
+      self.transport.close()
 
   def send_400_response(self, msg: str) -> None:
     """Answers a request that is not HTTP, or whose headers are too large."""
@@ -141,12 +178,18 @@ class Protocol(HttpToolsProtocol):
       return
     self._is_refused = True
     self._metrics.errors.labels(failure.code).inc()
-    headers = failure.headers | {
-      'content-type': 'application/json',
-      'content-length': str(len(failure.body)),
-      'connection': 'close',
-    }
-    lines = [f'{name}: {value}\r\n' for name, value in headers.items()]
-    head = STATUS_LINE[failure.status] + ''.join(lines).encode() + b'\r\n'
-    self.transport.write(head + failure.body)
+    self.transport.write(_response(failure, keep_alive=False))
     self.loop.call_later(self.dropping_seconds, self.transport.close)
+
+
+def _response(failure: Failure, keep_alive: bool) -> bytes:
+  """Returns an error as the bytes of a response."""
+  headers = failure.headers | {
+    'content-type': 'application/json',
+    'content-length': str(len(failure.body)),
+  }
+  if not keep_alive:
+    headers['connection'] = 'close'
+  lines = [f'{name}: {value}\r\n' for name, value in headers.items()]
+  head = STATUS_LINE[failure.status] + ''.join(lines).encode() + b'\r\n'
+  return head + failure.body

@@ -34,6 +34,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _DRAIN_SHARE = 0.8
 _CLOSING_SHARE = 0.1
 _POLL_SECONDS = 0.02
+_SWITCH_SECONDS = 0.0005
 # The maximum number of connections that the kernel queues for the server.
 _BACKLOG = 2048
 
@@ -60,6 +61,9 @@ def serve(folder: Path, settings: Settings, root: Path | None = None) -> None:
   """
   for number in _SIGNALS:
     signal.signal(number, _exit_now)
+  # The event loop needs the lock of the interpreter while a search makes its
+  # results. By default, it gets the lock only after 5 milliseconds.
+  sys.setswitchinterval(_SWITCH_SECONDS)
   # The ports are bound first, because loading the model takes seconds.
   sockets = [bind(settings.host, settings.port)]
   if settings.admin_token is not None:
@@ -88,7 +92,6 @@ def gates(state: State) -> list[Gate]:
     return Gate(
       app,
       state.metrics,
-      max_in_flight=settings.max_in_flight,
       is_draining=lambda: state.is_draining,
       **limits,
     )
@@ -157,7 +160,11 @@ async def run(
   apps = gates(state)
   budget = state.settings.drain_seconds
   closing: Any = _CLOSING_SHARE * budget
-  protocol: Any = functools.partial(Protocol, metrics=state.metrics)
+  protocol: Any = functools.partial(
+    Protocol,
+    metrics=state.metrics,
+    max_in_flight=state.settings.max_in_flight,
+  )
   servers = [
     _Server(
       uvicorn.Config(

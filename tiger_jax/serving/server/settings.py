@@ -25,7 +25,8 @@ class Settings:
     max_items: The maximum number of items that a request asks for: `k` times
       its number of histories.
     max_listed: The maximum number of item ids in `allow` or in `deny`.
-    max_in_flight: The maximum number of concurrent requests.
+    max_in_flight: The maximum number of concurrent requests. Two full queues
+      and two searches have 192 histories.
     max_body: The maximum number of bytes of a request.
     max_admin_body: The maximum number of bytes of an admin request. Parsing
       JSON of this size blocks all other requests for about 50 milliseconds.
@@ -49,7 +50,7 @@ class Settings:
   max_history: int = 1000
   max_items: int = 4000
   max_listed: int = 1000
-  max_in_flight: int = 512
+  max_in_flight: int = 256
   max_body: int = 2**18
   max_admin_body: int = 2**21
   max_changes: int = 8
