@@ -17,7 +17,7 @@ import time
 from typing import Any, NamedTuple
 
 # The maximum number of open connections.
-_MAX_CONNECTIONS = 400
+_MAX_CONNECTIONS = 200
 # How long the process waits for the last responses.
 _PATIENCE = 20.0
 
@@ -158,6 +158,11 @@ class _Load:
 
   async def run(self) -> None:
     """Sends all requests and waits for the responses."""
+    if self._job.rate:
+      # Opening many connections at once would delay the first requests.
+      for _ in range(_MAX_CONNECTIONS):
+        self._num_connections += 1
+        await self._open()
     await asyncio.sleep(max(0.0, -self.now()))
     await (self._open_loop() if self._job.rate else self._closed_loop())
     end = self.now() + _PATIENCE
