@@ -88,6 +88,11 @@ def read(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
   """
   if not folder.is_dir():
     raise DataError(f'there is no folder {folder}: name the folder of a bundle')
+  if not (folder / MANIFEST).exists() and (folder / 'train').is_dir():
+    raise DataError(
+      f'{folder} is the folder of a run, and not a bundle: load it with '
+      'from_workdir'
+    )
   contents = {}
   for name, (size, digest) in _read_manifest(folder / MANIFEST).items():
     with damage(folder / name):

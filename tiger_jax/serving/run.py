@@ -17,6 +17,7 @@ from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
+from tiger_jax.serving.bundle_files import MANIFEST
 from tiger_jax.serving.model import Model
 from tiger_jax.stages import embedding, training
 from tiger_jax.storage import record
@@ -36,6 +37,11 @@ def load(workdir: Path) -> Model:
   if not workdir.is_dir():
     raise CheckpointError(
       f'there is no folder {workdir}: name the folder of a finished run'
+    )
+  if (workdir / MANIFEST).is_file():
+    raise CheckpointError(
+      f'{workdir} is a bundle, and not the folder of a run: load it with '
+      'from_bundle, or serve it with --mode=serve'
     )
   trained = read_artifact(workdir, 'train')
   if trained is None:

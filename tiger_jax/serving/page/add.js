@@ -23,7 +23,8 @@ export function startAdding(app) {
     if (isSending) return;
     isSending = true;
     byId('added').replaceChildren();
-    status.textContent = 'Computing the Semantic ID\u2026';
+    status.textContent =
+      'Computing the Semantic ID\u2026 The first item can take a minute.';
     try {
       const fields = values(form);
       await request('v1/items', {body: fields});

@@ -305,4 +305,6 @@ def field_error(place: Sequence[Any], message: str) -> str:
   """
   names = [str(x)[:_NAME_LENGTH] for x in place]
   message = message.removeprefix('Value error, ')
+  if message.startswith('Input should be a valid dictionary or instance of'):
+    message = 'Input should be a JSON object'
   return f'{".".join(names) or "the body"}: {message}'

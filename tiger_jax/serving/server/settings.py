@@ -60,7 +60,14 @@ class Settings:
   drain_seconds: float = 30
 
   def __post_init__(self):
-    """Refuses settings that would open the server to other machines."""
+    """Refuses wrong ports, and settings that open the server to anyone."""
+    for flag, port in (('port', self.port), ('admin_port', self.admin_port)):
+      if not 0 <= port < 2**16:
+        raise UsageError(f'--{flag} is {port}: choose 0 to {2**16 - 1}')
+    if self.admin_token is not None and 0 < self.port == self.admin_port:
+      raise UsageError(
+        f'--port and --admin_port are both {self.port}: choose different ports'
+      )
     if self.token is None and not is_loopback(self.host):
       raise UsageError(
         f'--host is {self.host}, which other machines can reach: set the '

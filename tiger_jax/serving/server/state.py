@@ -20,6 +20,10 @@ from tiger_jax.serving.server.settings import Settings
 # Searches that exclude more items use programs that are not compiled at the
 # start.
 _MAX_FAST_SEEN = 32
+_OR_IGNORE = (
+  'name known items, or set "strict" to false to ignore unknown ids in a '
+  'history'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +121,11 @@ class State:
     )
     if (self.fast if is_fast else self.slow).is_full:
       raise Failure('queue_full', 'too many requests are waiting: retry later')
-    if body.strict:
-      _check_known(served, [x for history in histories for x in history])
-    _check_known(served, [*options.deny, *(options.allow or ())])
+    ids = [x for history in histories for x in history]
+    if body.strict and (unknown := served.unknown(ids)):
+      raise _unknown(unknown)
+    if unknown := served.unknown([*options.deny, *(options.allow or ())]):
+      raise _unknown(unknown, 'name known items in "deny" and "allow"')
     request = _Request(histories, body.k, body.strict)
 
     async def ask(lane: Lane, timeout_ms: int, k: int | None) -> Any:
@@ -264,15 +270,8 @@ def _as_json(entry: RecommendationList, k: int) -> dict[str, Any]:
   }
 
 
-def _check_known(served: Served, ids: list[str]) -> None:
-  if unknown := served.unknown(ids):
-    raise _unknown(unknown)
-
-
-def _unknown(ids: list[str]) -> Failure:
+def _unknown(ids: list[str], remedy: str = _OR_IGNORE) -> Failure:
   more = f' (and {len(ids) - 1} more)' if len(ids) > 1 else ''
   return Failure(
-    'unknown_item',
-    f'no item {ids[0][:60]!r}{more} in the catalog: name known items, or set '
-    '"strict" to false to ignore unknown ids in a history',
+    'unknown_item', f'no item {ids[0][:60]!r}{more} in the catalog: {remedy}'
   )
