@@ -14,7 +14,7 @@ from tiger_jax.serving.server import edits, schemas
 from tiger_jax.serving.server.batching import Lane
 from tiger_jax.serving.server.failures import Failure
 from tiger_jax.serving.server.metrics import Metrics
-from tiger_jax.serving.server.models import WARM_OPTIONS, Models, Served
+from tiger_jax.serving.server.models import WARM_OPTIONS, Models
 from tiger_jax.serving.server.settings import Settings
 
 # Searches that exclude more items use programs that are not compiled at the
