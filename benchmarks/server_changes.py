@@ -14,6 +14,10 @@ from benchmarks.server_load import LEAD_SECONDS, Sample, Targets, load
 from tiger_jax import Recommender
 
 
+# The number of new items in one request.
+_MAX_ADDED = 250
+
+
 def measure_changes(
   server: Server,
   bodies: list[str],
@@ -95,7 +99,10 @@ def _measure_additions(
   def add() -> None:
     time.sleep(LEAD_SECONDS + 2)
     start = time.monotonic()
-    server.ask('POST', '/admin/items', {'items': items}, admin=True)
+    # The body of a request is limited.
+    for first in range(0, num_new, _MAX_ADDED):
+      body = {'items': items[first : first + _MAX_ADDED]}
+      server.ask('POST', '/admin/items', body, admin=True)
     seconds.append(time.monotonic() - start)
 
   thread = threading.Thread(target=add)

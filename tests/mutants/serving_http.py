@@ -74,4 +74,20 @@ MUTANTS = (
     f'{_PAGE_TESTS}/test_page.py'
     '::test_the_codes_that_an_item_shares_with_the_history_are_filled',
   ),
+  Mutant(
+    'probes are refused under overload',
+    f'{_SERVER}/protocol.py',
+    'return is_idle and self.url.startswith(_SHED)',
+    'return is_idle',
+    f'{_TESTS}/test_load.py'
+    '::test_more_requests_than_the_limit_are_refused_unread',
+  ),
+  Mutant(
+    'a refused request ends its connection',
+    f'{_SERVER}/protocol.py',
+    '    if keep_alive:\n      self.on_response_complete()\n',
+    '    if not keep_alive:\n      self.on_response_complete()\n',
+    f'{_TESTS}/test_load.py'
+    '::test_more_requests_than_the_limit_are_refused_unread',
+  ),
 )

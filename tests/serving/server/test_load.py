@@ -74,6 +74,36 @@ def test_overload_gives_429_and_loses_nothing(server, pool, monkeypatch):
   assert sizes == [1, 8, 8]
 
 
+def test_more_requests_than_the_limit_are_refused_unread(
+  shop, root, pool, monkeypatch
+):
+  settings = dataclasses.replace(live.SETTINGS, max_in_flight=3)
+  with (
+    live.serving(shop, root, settings) as server,
+    busy(server, monkeypatch) as (entered, _, _),
+  ):
+    futures = [pool.submit(server.recommend, HISTORY, 3)]
+    assert entered.wait(30)
+    futures += [pool.submit(server.recommend, HISTORY, 3) for _ in range(2)]
+    until(lambda: server.state.fast.num_queued == 2)
+    connection = http.client.HTTPConnection('127.0.0.1', server.port)
+    with contextlib.closing(connection):
+      for _ in range(2):  # The connection stays open.
+        connection.request(
+          'POST', '/v1/recommend', b'x', {'Content-Type': 'application/json'}
+        )
+        response = connection.getresponse()
+        assert response.status == 429
+        assert response.headers['retry-after'] == '1'
+        assert json.loads(response.read())['code'] == 'queue_full'
+      # Probes are answered.
+      connection.request('GET', '/readyz')
+      assert connection.getresponse().read() == b'ok\n'
+    errors = 'tiger_jax_errors_total{code="queue_full"} 2.0'
+    assert errors in server.ask('GET', '/metrics').body
+  assert {x.result().status for x in futures} == {200}
+
+
 def test_a_deadline_is_enforced_in_the_queue(server, pool, monkeypatch):
   with busy(server, monkeypatch) as (entered, _, sizes):
     first = pool.submit(server.recommend, HISTORY, 3)
