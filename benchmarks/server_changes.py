@@ -13,7 +13,6 @@ from benchmarks.http_server import Server
 from benchmarks.server_load import LEAD_SECONDS, Sample, Targets, load
 from tiger_jax import Recommender
 
-
 # The number of new items in one request.
 _MAX_ADDED = 250
 
