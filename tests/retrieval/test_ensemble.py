@@ -8,34 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.retrieval import real_network
+from tests.retrieval.real_network import BATCH, CONFIG, LEVEL_SIZES, NUM_ITEMS
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.config import ModelConfig
-from tiger_jax.interfaces import Batch
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval.ensemble import Ensemble
 from tiger_jax.retrieval.tiger import TigerRetriever
 
-LEVEL_SIZES = (5, 3, 4)
 NUM_MEMBERS = 3
-TRIE = ModelConfig(
-  max_history=3, d_model=8, num_heads=2, head_dim=3, mlp_dim=12,
-  num_encoder_layers=1, num_decoder_layers=2, softmax='trie',
-  recency_bias=True, prefix_embeddings=30, prefix_heads=True,
-)  # fmt: skip
+CODES = real_network.CODES[:NUM_ITEMS]
 ALL_CODES = dataclasses.replace(
-  TRIE, softmax='all_codes', prefix_heads=False, num_user_tokens=7
-)
-IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[:13]
-CODES = np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1).astype(np.int32)
-BATCH = Batch(
-  np.array([[3, 0, 12], [7, -1, -1]], np.int32),
-  np.array([0, -1], np.int32),
-  np.array([-1, -1], np.int32),
+  CONFIG, softmax='all_codes', prefix_heads=False, num_user_tokens=7
 )
 
 
 @pytest.fixture(
-  name='model', params=[TRIE, ALL_CODES], ids=['trie', 'all'], scope='module'
+  name='model', params=[CONFIG, ALL_CODES], ids=['trie', 'all'], scope='module'
 )
 def _model(request):
   return Tiger(request.param, LEVEL_SIZES)

@@ -5,30 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.retrieval.real_network import (
+  BATCH,
+  CODES,
+  CONFIG,
+  LEVEL_SIZES,
+  NUM_ITEMS,
+)
 from tiger_jax.catalog.catalog import Catalog
-from tiger_jax.config import ModelConfig
 from tiger_jax.errors import UsageError
-from tiger_jax.interfaces import Batch
 from tiger_jax.models.cross_entropy import cross_entropy, target_children
 from tiger_jax.models.tiger import Tiger
 from tiger_jax.retrieval import tiger as retriever_module
 from tiger_jax.retrieval.tiger import TigerRetriever
 
-LEVEL_SIZES = (5, 3, 4)
-NUM_ITEMS = 13
-CONFIG = ModelConfig(
-  max_history=3, d_model=8, num_heads=2, head_dim=3, mlp_dim=12,
-  num_encoder_layers=1, num_decoder_layers=1, softmax='trie',
-  recency_bias=True, prefix_embeddings=30, prefix_heads=True,
-)  # fmt: skip
 MODEL = Tiger(CONFIG, LEVEL_SIZES)
-IDS = np.random.default_rng(0).permutation(5 * 3 * 4)[: NUM_ITEMS + 2]
-CODES = np.stack(np.unravel_index(IDS, LEVEL_SIZES), 1).astype(np.int32)
-BATCH = Batch(
-  np.array([[3, 0, 12], [7, -1, -1]], np.int32),
-  np.array([0, -1], np.int32),
-  np.array([-1, -1], np.int32),
-)
 
 
 @pytest.fixture(name='retriever', scope='module')

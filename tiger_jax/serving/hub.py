@@ -71,7 +71,7 @@ def _library(method: str, alternative: str) -> Any:
 
   Args:
     method: The method that needs the library, for the error message.
-    alternative: What the user can do without the library.
+    alternative: A remedy that does not need the library.
   """
   try:
     import huggingface_hub

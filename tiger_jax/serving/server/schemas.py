@@ -301,7 +301,7 @@ def field_error(place: Sequence[Any], message: str) -> str:
 
   Args:
     place: The names and indices that lead to the field.
-    message: What is wrong.
+    message: The description of the error.
   """
   names = [str(x)[:_NAME_LENGTH] for x in place]
   message = message.removeprefix('Value error, ')
