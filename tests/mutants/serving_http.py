@@ -85,9 +85,16 @@ MUTANTS = (
   Mutant(
     'a refused request ends its connection',
     f'{_SERVER}/protocol.py',
-    '    if keep_alive:\n      self.on_response_complete()\n',
-    '    if not keep_alive:\n      self.on_response_complete()\n',
+    '    if not keep_alive:\n      self.transport.close()\n',
+    '    self.transport.close()\n',
     f'{_TESTS}/test_load.py'
     '::test_more_requests_than_the_limit_are_refused_unread',
+  ),
+  Mutant(
+    'a refused request stops the timer of its idle connection',
+    f'{_SERVER}/protocol.py',
+    'if is_shed and self.timeout_keep_alive_task is None:',
+    'if False:',
+    f'{_TESTS}/test_load.py::test_an_idle_connection_is_closed_after_a_refusal',
   ),
 )

@@ -174,9 +174,11 @@ class Session:
     lower the probabilities of other items. None if the softmax is over all
     codes, or there are no events, as in a bundle.
     """
+    if self.config.model.softmax != 'trie':
+      return None
     ids = self.inputs.semantic_ids
     rows = np.flatnonzero(training_counts(self.inputs))
-    if self.config.model.softmax != 'trie' or not len(rows):
+    if not len(rows):
       return None
     layout, arrays = index.build(
       ids.codes[rows], ids.level_sizes, rows, capacity=len(rows)

@@ -104,6 +104,28 @@ def test_more_requests_than_the_limit_are_refused_unread(
   assert {x.result().status for x in futures} == {200}
 
 
+def test_an_idle_connection_is_closed_after_a_refusal(
+  shop, root, pool, monkeypatch
+):
+  settings = dataclasses.replace(live.SETTINGS, max_in_flight=1)
+  with (
+    live.serving(shop, root, settings) as server,
+    busy(server, monkeypatch) as (entered, _, _),
+  ):
+    first = pool.submit(server.recommend, HISTORY, 3)
+    assert entered.wait(30)
+    with server.connect() as client:
+      client.sendall(
+        b'POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\n'
+        b'Content-Length: 1\r\n\r\n'
+      )
+      assert client.recv(1000).startswith(b'HTTP/1.1 429')
+      client.sendall(b'x')  # The body arrives after the response.
+      while client.recv(1000):  # Fails after 30 seconds.
+        pass
+  assert first.result().status == 200
+
+
 def test_a_deadline_is_enforced_in_the_queue(server, pool, monkeypatch):
   with busy(server, monkeypatch) as (entered, _, sizes):
     first = pool.submit(server.recommend, HISTORY, 3)

@@ -85,6 +85,10 @@ class Protocol(HttpToolsProtocol):
       return
     self._num_received += len(data)
     super().data_received(data)
+    # uvicorn has stopped the timer of an idle connection.
+    is_shed = self.cycle is _ANSWERED and not self.transport.is_closing()
+    if is_shed and self.timeout_keep_alive_task is None:
+      self.on_response_complete()
     if self._is_in_headers and self._num_received > self.max_header_bytes:
       self._refuse_headers()
 
@@ -134,9 +138,7 @@ class Protocol(HttpToolsProtocol):
     self.transport.write(_response(_BUSY, keep_alive))
     # uvicorn drops the body of a request that is answered already.
     self.cycle = _ANSWERED
-    if keep_alive:
-      self.on_response_complete()
-    else:
+    if not keep_alive:
       self.transport.close()
 
   def send_400_response(self, msg: str) -> None:
