@@ -251,7 +251,13 @@ def test_changes_keep_the_sharding(case):
   changed = spread.remove(np.array([2])).add(case.codes[2:3])
   jax.tree.map(lambda x, y: x.sharding == y.sharding or 1 / 0, changed, spread)
   expected = catalog.remove(np.array([2])).add(case.codes[2:3])
-  jax.tree.map(np.testing.assert_array_equal, changed.arrays, expected.arrays)
+  for array, unpadded in zip(
+    jax.tree.leaves(changed.arrays),
+    jax.tree.leaves(expected.arrays),
+    strict=True,
+  ):
+    rows = slice(len(unpadded)) if unpadded.ndim else ...
+    np.testing.assert_array_equal(array[rows], unpadded)
   num_rows = len(expected.codes)
   np.testing.assert_array_equal(changed.codes[:num_rows], expected.codes)
 

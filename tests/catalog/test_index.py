@@ -333,7 +333,9 @@ def _under(first, *counts):
 def test_refuses_more_items_per_prefix_than_the_layout_allows(
   ids, few, many, message
 ):
-  # The first level has so many codes that no level has a bitmap.
+  # The first level has so many codes that no level has a bitmap. With 4,096
+  # items, the spare capacity is a quarter of the items or less.
+  ids = ids + [(first, 0, 0) for first in range(4096, 8192)]
   catalog = Catalog.from_codes(np.array(ids), (8192, 32, 32))
   with pytest.raises(DataError, match=f'no room for {message}.*`grown`'):
     catalog.add(np.array(many))
@@ -344,3 +346,15 @@ def test_refuses_more_items_per_prefix_than_the_layout_allows(
   grown = catalog.grown(np.array(many))
   rows = lookup(grown, np.array(ids + many, np.int32))
   np.testing.assert_array_equal(rows, np.arange(len(ids) + len(many)))
+
+
+def test_a_small_catalog_can_grow_to_its_capacity():
+  rng = np.random.default_rng(0)
+  ids = rng.permutation(32**3)[:1200]
+  codes = np.stack(np.unravel_index(ids, (32, 32, 32)), 1)
+  catalog = Catalog.from_codes(codes[:200], (32, 32, 32))
+  assert catalog.capacity == 1224
+  added = catalog.add(codes[200:])  # Fails if a prefix has no space.
+  np.testing.assert_array_equal(
+    lookup(added, codes.astype(np.int32)), np.arange(1200)
+  )

@@ -233,6 +233,14 @@ _ENSEMBLE = [
     '{name: x.pop() for name, x in values.items()}',
     'tests/stages/test_evaluation.py',
   ),
+  Mutant(
+    'the prefixes of a small catalog have space for a quarter more items',
+    'tiger_jax/catalog/layout.py',
+    'max(1.25, capacity / num_items)',
+    '1.25',
+    'tests/catalog/test_index.py'
+    '::test_a_small_catalog_can_grow_to_its_capacity',
+  ),
 ]
 
 MUTANTS = [*_SEARCH, *_LISTS, *_DRAWS, *_WIDER, *_ENSEMBLE]

@@ -8,6 +8,7 @@ of a prefix.
 """
 
 from collections.abc import Sequence
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -137,7 +138,12 @@ def choose_layout(
   """
   last = len(level_sizes) - 1
   root, num_items = np.zeros(1, np.int32), len(columns[0])
-  extend = _with_slack if capacity > num_items else int
+  extend = int
+  if capacity > num_items:
+    # The items of a prefix can grow at the rate of the catalog, or by 25%.
+    extend = functools.partial(
+      _with_slack, factor=max(1.25, capacity / num_items)
+    )
   starts = [
     sorted_ids.node_starts(root, columns[:level], num_items)
     for level in range(last + 1)
@@ -190,6 +196,6 @@ def round_up(number: int) -> int:
   return math.ceil(number / 128) * 128
 
 
-def _with_slack(number: int) -> int:
-  """Returns a power of two that is at least 1.25 times the number."""
-  return max(_MIN_CAPACITY, 1 << (number + number // 4 + 1).bit_length())
+def _with_slack(number: int, factor: float) -> int:
+  """Returns a power of two that is at least `factor` times the number."""
+  return max(_MIN_CAPACITY, 1 << int(factor * number + 1).bit_length())
