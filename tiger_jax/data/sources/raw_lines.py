@@ -25,6 +25,7 @@ MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
 _GZIP_MAGIC = b'\x1f\x8b'
+_RATINGS_END = 10**6  # An integer can be too large for a float.
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
@@ -99,9 +100,10 @@ def required_seconds(record: Record, key: str) -> int:
 
 
 def rating(record: Record, key: str) -> float:
-  """Returns the value of a field of numbers; NaN if it is not a number."""
+  """Returns the value of a field of numbers; NaN if it is not a rating."""
   value = record.values.get(key)
-  return float(value) if type(value) in (int, float) else math.nan
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return float(value) if is_number and abs(value) < _RATINGS_END else math.nan
 
 
 def _wrong_field(record: Record, key: str, requirement: str) -> DataError:
