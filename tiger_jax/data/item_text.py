@@ -55,12 +55,19 @@ def shown(value: Any) -> str:
   # itself.
   except (ValueError, RecursionError):
     whole = type(value).__name__
-  whole = ''.join(
-    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in whole
-  )
+  whole = visible(whole)
   if len(whole) > _LONGEST or (_is_text(value) and len(value) > _LONGEST):
     return whole[:_LONGEST] + '...'
   return whole
+
+
+def visible(text: str) -> str:
+  """Returns text with its control characters and invalid Unicode escaped."""
+  if is_unicode(text) and not has_controls(text):
+    return text
+  return ''.join(
+    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in text
+  )
 
 
 def _is_text(value: Any) -> bool:

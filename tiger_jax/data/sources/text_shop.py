@@ -1,0 +1,152 @@
+"""Reads datasets whose files are tables of text: MovieLens and RecBole."""
+
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from typing import NamedTuple
+
+from tiger_jax.config import DatasetConfig
+from tiger_jax.data import item_text
+from tiger_jax.data.counts import FieldCounts
+from tiger_jax.data.dataset import FIELDS, Dataset
+from tiger_jax.data.sources import assembly, delimited
+from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.sources.bad_rows import BadRows
+from tiger_jax.data.sources.log import ItemTexts, Log
+from tiger_jax.data.sources.log_builder import (
+  CLEAN,
+  LogBuilder,
+  TextsBuilder,
+  parse_time,
+  wrong,
+)
+from tiger_jax.errors import DataError
+
+
+class Table(NamedTuple):
+  """A file of rows.
+
+  Attributes:
+    file: The file.
+    split: Divides a line into cells.
+    encoding: The encoding.
+    names: The names of the columns.
+    has_header: Whether the first line has the names of the columns.
+  """
+
+  file: Member
+  split: Callable[[str], list[str]]
+  encoding: str
+  names: tuple[str, ...]
+  has_header: bool = True
+
+  def rows(self, bad: BadRows) -> Iterator[tuple[str, list[str]]]:
+    """Yields the place and the cells of each row of the right length.
+
+    Raises:
+      DataError: The header differs from the names, or no bad row is allowed.
+    """
+    file, width = str(self.file), len(self.names)
+    is_header = self.has_header
+    for number, cells in delimited.rows(self.file, self.split, self.encoding):
+      where = f'{file}, line {number}'
+      if is_header:
+        is_header = False
+        if tuple(cells or ()) != self.names:
+          raise DataError(
+            f'{file} begins with {item_text.shown(cells)}, not with '
+            f'{", ".join(self.names)}: use the official file'
+          )
+      elif cells is None:
+        bad.add(wrong(where, 'the line', 'other bytes', self.encoding))
+      elif len(cells) != width:
+        expected = f'{width}: {", ".join(self.names)}'
+        bad.add(wrong(where, 'the number of cells', len(cells), expected))
+      else:
+        yield where, cells
+
+
+class Events(NamedTuple):
+  """A table of events, and the positions of its columns; -1 if missing."""
+
+  table: Table
+  user: int
+  item: int
+  time: int = -1
+  rating: int = -1
+
+
+class Items(NamedTuple):
+  """A table of items.
+
+  Attributes:
+    table: The table.
+    item: The position of the column of ids.
+    texts: Returns the text fields of a row by name.
+  """
+
+  table: Table
+  item: int
+  texts: Callable[[list[str]], Mapping[str, str]]
+
+
+def load(config: DatasetConfig, events: Events, items: Items | None) -> Dataset:
+  """Reads both tables, see `assembly.assemble`.
+
+  Raises:
+    DataError: A file is missing or damaged, or lacks required content.
+  """
+  events_file = str(events.table.file)
+  rows = {'interactions': BadRows(config.max_bad_share)}
+  log = _read_log(config, events, rows['interactions'])
+  texts, fields, items_file, repeated = None, FieldCounts(), events_file, 0
+  if items:
+    items_file = str(items.table.file)
+    rows['items'] = BadRows(config.max_bad_share)
+    texts, repeated = _read_texts(items, rows['items'], fields)
+  dataset = assembly.assemble(config, log, texts, events_file, items_file)
+  counts = dataset.counts | {
+    'fields': fields.fields,
+    'rows': {name: x.counts.as_json() for name, x in rows.items()},
+  }
+  if items:
+    counts['items'] = dataset.counts['items'] | {'repeated': repeated}
+  return dataclasses.replace(dataset, counts=counts)
+
+
+def _read_log(config: DatasetConfig, events: Events, bad: BadRows) -> Log:
+  table, user, item, time, rating = events
+  builder = LogBuilder(bad, bool(config.min_rating) and rating >= 0)
+  value, stars = 0.0, None
+  for where, cells in table.rows(bad):
+    if time >= 0:
+      parsed = parse_time(cells[time])
+      if parsed is None:
+        bad.add(wrong(where, 'the time', cells[time], 'a number of seconds'))
+        continue
+      value = parsed
+    if rating >= 0:
+      stars = cells[rating]
+    builder.add(where, cells[user], cells[item], value, stars)
+  return builder.log(str(table.file), has_times=time >= 0)
+
+
+def _read_texts(
+  items: Items, bad: BadRows, fields: FieldCounts
+) -> tuple[ItemTexts, int]:
+  builder = TextsBuilder(FIELDS)
+  for where, cells in items.table.rows(bad):
+    item_id = cells[items.item]
+    if not item_text.is_clean(item_id):
+      bad.add(wrong(where, 'the item', item_id, CLEAN))
+      continue
+    texts = items.texts(cells)
+    builder.add(
+      item_id,
+      {
+        name: fields.read(name, texts[name], where) if name in texts else ''
+        for name in FIELDS
+      },
+    )
+    bad.counts.keep()
+  bad.check(str(items.table.file))
+  return builder.texts(), builder.repeated
