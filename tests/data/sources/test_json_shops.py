@@ -160,7 +160,6 @@ STEAM = {
              publisher='Secret'),
     _Literal(title='Real Pool', tags=['Sports'], id='30'),
     _Literal(app_name='Never reviewed', id='40'),
-    _Literal(url='http://store.steampowered.com', price=19.99),
   ],
 }  # fmt: skip
 YELP = {
@@ -309,12 +308,12 @@ def test_steam_allows_one_game_in_a_thousand_without_an_id(tmp_path):
   (entry,) = dataset.counts['rows']['items']['dropped'].values()
   assert entry == {
     'rows': 1,
-    'samples': [f'{tmp_path}/steam_games.json.gz, line 1001: None'],
+    'samples': ['steam_games.json.gz, line 1001: None'],
   }
   write(tmp_path, STEAM | {'steam_games.json.gz': [*games[1:], *bad, *bad]})
   text = load_error('steam', tmp_path)
   assert '2 of 1,001 rows are bad' in text
-  assert 'id is missing' in text
+  assert 'id is not text' in text
 
 
 def check_yelp(dataset):
@@ -419,7 +418,7 @@ def test_the_addresses_are_those_of_the_files(monkeypatch):
 WRONG = [
   ('amazon2018/Gift_Cards', {'reviewerID': None}, 'the user is missing'),
   ('amazon2018/Gift_Cards', {'asin': ['A']}, "the item is ['A']"),
-  ('amazon2018/Gift_Cards', {'unixReviewTime': '100'}, "is '100'"),
+  ('amazon2018/Gift_Cards', {'unixReviewTime': '100'}, "unixReviewTime is '1"),
   ('amazon2018/Gift_Cards', {'unixReviewTime': True}, 'unixReviewTime is True'),
   ('amazon2018/Gift_Cards', {'unixReviewTime': 10**30}, 'unixReviewTime is 1'),
   ('amazon2018/Gift_Cards', {'overall': 'five'}, "the rating is 'five'"),
@@ -454,7 +453,7 @@ def test_a_bad_row_is_refused_or_counted(tmp_path, name, change, message):
     len(files[events]) + 1, len(files[events]),
   )  # fmt: skip
   (entry,) = rows['dropped'].values()
-  assert entry['samples'][0].startswith(place)
+  assert entry['samples'][0].startswith(place.removeprefix(f'{tmp_path}/'))
 
 
 @pytest.mark.parametrize('name', SHOPS)

@@ -6,10 +6,11 @@ the archive.
 
 from collections.abc import Iterator
 import contextlib
+import io
 import lzma
 from pathlib import Path, PurePosixPath
 import tarfile
-from typing import IO, NamedTuple
+from typing import NamedTuple
 import zipfile
 import zlib
 
@@ -38,7 +39,7 @@ class Member(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(member: Member) -> Iterator[IO[bytes]]:
+def opened(member: Member) -> Iterator[io.BufferedIOBase]:
   """Opens a file or a member of an archive for reading.
 
   Raises:
@@ -77,7 +78,7 @@ def opened(member: Member) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _in_zip(member: Member) -> Iterator[IO[bytes]]:
+def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
   with zipfile.ZipFile(member.path) as archive:
     infos = {
       info.filename: info for info in archive.infolist() if not info.is_dir()
@@ -103,7 +104,7 @@ def _in_zip(member: Member) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _in_tar(member: Member) -> Iterator[IO[bytes]]:
+def _in_tar(member: Member) -> Iterator[io.BufferedIOBase]:
   with tarfile.open(member.path) as archive:
     infos = {}
     for info in archive:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import csv
-from typing import IO
+import io
 
 from tqdm import tqdm
 
@@ -51,7 +51,7 @@ def split_csv(line: str) -> list[str]:
   return next(csv.reader([line]))
 
 
-def _lines(member: archives.Member, file: IO[bytes]) -> Iterator[bytes]:
+def _lines(member: archives.Member, file: io.BufferedIOBase) -> Iterator[bytes]:
   rest, number = b'', 0
   # `file` may be in an archive, so the size that is left is not known.
   with tqdm(desc=member.name or member.path.name, unit='B', unit_scale=True,

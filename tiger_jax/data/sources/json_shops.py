@@ -3,8 +3,7 @@
 `known_shops` describes the files of each dataset.
 """
 
-from collections.abc import Callable, Mapping
-import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 import datetime
 import functools
 import html
@@ -25,6 +24,7 @@ from tiger_jax.data.sources.log_builder import (
   wrong,
 )
 from tiger_jax.data.sources.official_files import Official
+from tiger_jax.errors import DataError
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
@@ -76,8 +76,17 @@ class Shop(NamedTuple):
   bad_share: float = 0.0
 
 
-def load(shop: Shop, category: str, config: DatasetConfig) -> Dataset:
+def load(
+  shop: Shop, category: str, config: DatasetConfig, text_columns: Sequence[str]
+) -> Dataset:
   """Downloads or reads a dataset, see `assembly.assemble`.
+
+  Args:
+    shop: The description of the files.
+    category: One of `shop.categories`; '' if there are none.
+    config: The folder of the files, and the filters.
+    text_columns: The names of the texts that the items must have: one of
+      `dataset.FIELDS`, or a field of the records.
 
   Raises:
     DataError: A file is missing or damaged, or lacks required content.
@@ -88,21 +97,22 @@ def load(shop: Shop, category: str, config: DatasetConfig) -> Dataset:
   with official_files.damage_removed(config.source_dir, files[0]):
     log = _read_log(shop, config, files[0], rows['interactions'])
   wanted = frozenset(log.item_ids) if shop.only_bought else None
-  fields = FieldCounts()
+  names = tuple(dict.fromkeys((*FIELDS, *text_columns)))
+  builder, fields = TextsBuilder(names), FieldCounts()
   with official_files.damage_removed(config.source_dir, files[1]):
-    builder = _read_texts(shop, files[1], rows['items'], wanted, fields)
+    _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
   dataset = assembly.assemble(
     config, log, builder.texts(), str(files[0]), str(files[1])
   )
-  items = {
-    'read': rows['items'].counts.kept, 'repeated': builder.repeated,
-  }  # fmt: skip
-  counts = dataset.counts | {
-    'items': dataset.counts['items'] | items,
-    'fields': fields.fields,
-    'rows': {name: bad.counts.as_json() for name, bad in rows.items()},
-  }
-  return dataclasses.replace(dataset, counts=counts)
+  return assembly.with_counts(
+    dataset,
+    (),
+    items={
+      'read': rows['items'].counts.kept, 'repeated': builder.repeated,
+    },
+    fields=fields.fields,
+    rows={name: bad.counts.as_json() for name, bad in rows.items()},
+  )  # fmt: skip
 
 
 def _read_log(
@@ -129,26 +139,38 @@ def _read_texts(
   file: Member,
   bad: BadRows,
   wanted: frozenset[str] | None,
+  builder: TextsBuilder,
   fields: FieldCounts,
-) -> TextsBuilder:
-  builder = TextsBuilder(FIELDS)
+) -> None:
+  extra = [name for name in builder.names if name not in FIELDS]
+  missing, present = set(extra), set()
   for values, where in raw_lines.read_member(file, bad):
     item_id = values.get(shop.id)
     if not isinstance(item_id, str) or not item_text.is_clean(item_id):
       bad.add(wrong(where, shop.id, item_id, CLEAN))
       continue
     bad.counts.keep()
-    if wanted is None or item_id in wanted:
-      texts = shop.texts(values)
-      builder.add(
-        item_id,
-        {
-          name: _plain(fields.read(name, texts.get(name), where))
-          for name in FIELDS
-        },
-      )
+    if wanted is not None and item_id not in wanted:
+      continue
+    texts = shop.texts(values)
+    if missing:
+      missing.difference_update(values)
+      present.update(values)
+    texts |= {name: values.get(name) for name in extra}
+    builder.add(
+      item_id,
+      {
+        name: _plain(fields.read(name, texts.get(name), where))
+        for name in builder.names
+      },
+    )
   bad.check(str(file))
-  return builder
+  if missing:
+    fields_shown = ', '.join(sorted(map(str, present)))
+    raise DataError(
+      f'{file} has no field {item_text.shown(min(missing))}, which '
+      f'config.embedding.template names: its fields are {fields_shown}'
+    )
 
 
 def _plain(text: str) -> str:

@@ -93,11 +93,13 @@ class TextsBuilder:
   """Collects the texts of items; the last copy of an item is kept.
 
   Attributes:
+    names: The names of the text columns.
     repeated: The number of items that replaced an earlier copy.
   """
 
   def __init__(self, names: Sequence[str]):
     """Starts without items; `names` are the names of the text columns."""
+    self.names = tuple(names)
     self.repeated = 0
     self._positions: dict[str, int] = {}
     self._columns: dict[str, list[str]] = {name: [] for name in names}

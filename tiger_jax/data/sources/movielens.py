@@ -3,7 +3,7 @@
 Harper and Konstan, The MovieLens Datasets: History and Context, 2015.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tiger_jax.config import DatasetConfig
@@ -50,7 +50,9 @@ def official(size: str) -> official_files.Official:
   )
 
 
-def load(size: str, config: DatasetConfig) -> Dataset:
+def load(
+  size: str, config: DatasetConfig, text_columns: Sequence[str]
+) -> Dataset:
   """Downloads or reads one of `SIZES`.
 
   The catalog has all movies. The title of a movie includes the year.
@@ -67,7 +69,7 @@ def load(size: str, config: DatasetConfig) -> Dataset:
     )
     events = text_shop.Events(ratings, user=0, item=1, rating=2, time=3)
     items = text_shop.Items(movies, item=0, texts=_texts)
-    return text_shop.load(config, events, items)
+    return text_shop.load(config, events, items, text_columns)
 
 
 def _texts(cells: list[str]) -> dict[str, str]:

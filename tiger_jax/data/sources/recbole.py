@@ -32,7 +32,9 @@ def files(folder: str, source_dir: str) -> list[Path]:
   return sorted([*whole.glob('*.inter'), *whole.glob('*.item')])
 
 
-def load(folder: str, config: DatasetConfig) -> Dataset:
+def load(
+  folder: str, config: DatasetConfig, text_columns: Sequence[str]
+) -> Dataset:
   """Reads the files in a folder, relative to `config.source_dir`.
 
   Without an `.item` file, the ids of the items are their titles.
@@ -60,7 +62,7 @@ def load(folder: str, config: DatasetConfig) -> Dataset:
   )
   items_file = found[0].with_suffix('.item')
   if not items_file.exists():
-    return text_shop.load(config, events, None)
+    return text_shop.load(config, events, None, text_columns)
   table, at, types = _table(items_file, columns, ('item',), FIELDS)
   item = at.pop('item')
 
@@ -72,7 +74,8 @@ def load(folder: str, config: DatasetConfig) -> Dataset:
       for name, i in at.items()
     }
 
-  return text_shop.load(config, events, text_shop.Items(table, item, texts))
+  items = text_shop.Items(table, item, texts)
+  return text_shop.load(config, events, items, text_columns)
 
 
 def _table(
@@ -114,4 +117,4 @@ def _tokens(text: str) -> str:
   quoted = [first or second for first, second in _QUOTED.findall(text)]
   if quoted:
     return '; '.join(quoted)
-  return '; '.join(text.split(', ' if ', ' in text else ' '))
+  return '; '.join(text.split(', ') if ', ' in text else text.split())

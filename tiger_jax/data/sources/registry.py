@@ -1,6 +1,6 @@
 """The table of all kinds of datasets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import difflib
 from pathlib import Path
@@ -22,27 +22,42 @@ from tiger_jax.data.sources import (
 )
 from tiger_jax.errors import UsageError
 
-# Stands for the path of a folder, which may be any.
+# Stands for the path of any folder.
 _FOLDER = 'FOLDER'
+
+
+class Request(NamedTuple):
+  """A dataset to load.
+
+  Attributes:
+    part: The part of the name that follows the kind, such as a category.
+    config: The settings.
+    seed: The seed of generated data.
+    text_columns: The names of the texts that the items must have.
+  """
+
+  part: str
+  config: DatasetConfig
+  seed: int
+  text_columns: Sequence[str]
 
 
 class Source(NamedTuple):
   """A kind of dataset.
 
-  A name is the kind, or the kind and a part after `/` or `:`, such as the
-  category in `amazon2014/Beauty`.
+  The name of a dataset is the kind, or the kind and a part after `/` or `:`, as
+  in `amazon2014/Beauty`.
 
   Attributes:
     names: The names of the datasets of this kind.
     files: Returns the local paths that `load` may read, existing or not. Its
       arguments are the part of the name and the settings.
-    load: Returns the dataset. Its arguments are the part of the name, the
-      settings, and the seed, which only generated data depend on.
+    load: Returns the dataset.
   """
 
   names: tuple[str, ...]
   files: Callable[[str, DatasetConfig], list[Path]]
-  load: Callable[[str, DatasetConfig, int], Dataset]
+  load: Callable[[Request], Dataset]
 
 
 def find(name: str) -> tuple[Source, str]:
@@ -51,36 +66,27 @@ def find(name: str) -> tuple[Source, str]:
   Raises:
     UsageError: There is no dataset of this name.
   """
-  kind, _, part = _parts(name)
+  kind = re.split('[/:]', name, maxsplit=1)[0]
+  part = name[len(kind) + 1 :]
   source = SOURCES.get(kind)
-  if source and _is_in(name, part, source):
+  if source and (name in source.names or _names_a_folder(name, part, source)):
     return source, part
-  # The nearest kind has no dataset of this name, or there is no such kind.
   names = [x for known in SOURCES.values() for x in known.names]
-  same_kind = source.names if source else names
   near = [x for x in names if x.startswith(name)]
-  near += difflib.get_close_matches(name, same_kind, n=1, cutoff=0)
+  near += difflib.get_close_matches(
+    name, source.names if source else names, n=1, cutoff=0
+  )
   raise UsageError(
     f'config.dataset.name is {name!r}: did you mean {near[0]!r}?'
   )
 
 
-def _parts(name: str) -> tuple[str, str, str]:
-  kind, separator, part = re.fullmatch(
-    '([^/:]*)([/:]?)(.*)', name, re.DOTALL
-  ).groups()  # type: ignore[union-attr]
-  return kind, separator, part
+def _names_a_folder(name: str, part: str, source: Source) -> bool:
+  return bool(part) and source.names == (f'{name.removesuffix(part)}{_FOLDER}',)
 
 
-def _is_in(name: str, part: str, source: Source) -> bool:
-  template = source.names[0]
-  if template.endswith(_FOLDER):
-    return name == template.removesuffix(_FOLDER) + part and bool(part)
-  return name in source.names
-
-
-def _synthetic(unused_part: str, config: DatasetConfig, seed: int) -> Dataset:
-  shop = synthetic.make(config.synthetic_users, seed)
+def _synthetic(request: Request) -> Dataset:
+  shop = synthetic.make(request.config.synthetic_users, request.seed)
   shop_counts = counts.without_drops(
     shop.num_users, shop.num_items, shop.num_interactions
   )
@@ -115,34 +121,32 @@ def _json_shop(kind: str, shop: json_shops.Shop) -> Source:
   return Source(
     names=tuple(f'{kind}/{x}' for x in shop.categories) or (kind,),
     files=_official_files(shop.official),
-    load=lambda part, config, seed: json_shops.load(shop, part, config),
+    load=lambda x: json_shops.load(shop, x.part, x.config, x.text_columns),
   )
 
 
 SOURCES = {
-  'synthetic': Source(
-    ('synthetic',), lambda part, config: [], _synthetic,
-  ),
+  'synthetic': Source(('synthetic',), lambda part, config: [], _synthetic),
   'files': Source(
-    ('files',), _own_files, lambda part, config, seed: own_files.load(config)
+    ('files',), _own_files, lambda x: own_files.load(x.config, x.text_columns)
   ),
   'amazon2014': Source(
     tuple(f'amazon2014/{x}' for x in amazon2014.CATEGORIES),
     _amazon2014_files,
-    lambda part, config, seed: amazon2014.load(part, config),
+    lambda x: amazon2014.load(x.part, x.config),
   ),
   'amazon2018': _json_shop('amazon2018', known_shops.AMAZON_2018),
   'amazon2023': _json_shop('amazon2023', known_shops.AMAZON_2023),
   'movielens': Source(
     tuple(f'movielens/{x}' for x in movielens.SIZES),
     _official_files(movielens.official),
-    lambda part, config, seed: movielens.load(part, config),
+    lambda x: movielens.load(x.part, x.config, x.text_columns),
   ),
   'recbole': Source(
     (f'recbole:{_FOLDER}',),
     lambda part, config: recbole.files(part, config.source_dir),
-    lambda part, config, seed: recbole.load(part, config),
+    lambda x: recbole.load(x.part, x.config, x.text_columns),
   ),
   'steam': _json_shop('steam', known_shops.STEAM),
   'yelp': _json_shop('yelp', known_shops.YELP),
-}  # fmt: skip
+}

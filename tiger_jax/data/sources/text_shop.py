@@ -1,7 +1,6 @@
 """Reads datasets whose files are tables of text: MovieLens and RecBole."""
 
-from collections.abc import Callable, Iterator, Mapping
-import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tiger_jax.config import DatasetConfig
@@ -11,7 +10,7 @@ from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import assembly, delimited
 from tiger_jax.data.sources.archives import Member
 from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.log import ItemTexts, Log
+from tiger_jax.data.sources.log import Log
 from tiger_jax.data.sources.log_builder import (
   CLEAN,
   LogBuilder,
@@ -86,11 +85,23 @@ class Items(NamedTuple):
 
   table: Table
   item: int
-  texts: Callable[[list[str]], Mapping[str, str]]
+  texts: Callable[[list[str]], dict[str, str]]
 
 
-def load(config: DatasetConfig, events: Events, items: Items | None) -> Dataset:
+def load(
+  config: DatasetConfig,
+  events: Events,
+  items: Items | None,
+  text_columns: Sequence[str],
+) -> Dataset:
   """Reads both tables, see `assembly.assemble`.
+
+  Args:
+    config: The filters.
+    events: The table of events.
+    items: The table of items; None if the ids of items are their titles.
+    text_columns: The names of the texts that the items must have: one of
+      `dataset.FIELDS`, or a column of the table without its type.
 
   Raises:
     DataError: A file is missing or damaged, or lacks required content.
@@ -98,19 +109,22 @@ def load(config: DatasetConfig, events: Events, items: Items | None) -> Dataset:
   events_file = str(events.table.file)
   rows = {'interactions': BadRows(config.max_bad_share)}
   log = _read_log(config, events, rows['interactions'])
-  texts, fields, items_file, repeated = None, FieldCounts(), events_file, 0
+  fields = FieldCounts()
+  texts, items_file, repeats = None, events_file, {}
   if items:
     items_file = str(items.table.file)
     rows['items'] = BadRows(config.max_bad_share)
-    texts, repeated = _read_texts(items, rows['items'], fields)
+    builder = TextsBuilder(tuple(dict.fromkeys((*FIELDS, *text_columns))))
+    _read_texts(items, rows['items'], builder, fields)
+    texts, repeats = builder.texts(), {'repeated': builder.repeated}
   dataset = assembly.assemble(config, log, texts, events_file, items_file)
-  counts = dataset.counts | {
-    'fields': fields.fields,
-    'rows': {name: x.counts.as_json() for name, x in rows.items()},
-  }
-  if items:
-    counts['items'] = dataset.counts['items'] | {'repeated': repeated}
-  return dataclasses.replace(dataset, counts=counts)
+  return assembly.with_counts(
+    dataset,
+    (),
+    items=repeats,
+    fields=fields.fields,
+    rows={name: bad.counts.as_json() for name, bad in rows.items()},
+  )
 
 
 def _read_log(config: DatasetConfig, events: Events, bad: BadRows) -> Log:
@@ -131,22 +145,37 @@ def _read_log(config: DatasetConfig, events: Events, bad: BadRows) -> Log:
 
 
 def _read_texts(
-  items: Items, bad: BadRows, fields: FieldCounts
-) -> tuple[ItemTexts, int]:
-  builder = TextsBuilder(FIELDS)
+  items: Items, bad: BadRows, builder: TextsBuilder, fields: FieldCounts
+) -> None:
+  file, names = items.table.file, items.table.names
+  extra = {
+    name: _position(str(file), names, name)
+    for name in builder.names
+    if name not in FIELDS
+  }
   for where, cells in items.table.rows(bad):
     item_id = cells[items.item]
     if not item_text.is_clean(item_id):
       bad.add(wrong(where, 'the item', item_id, CLEAN))
       continue
-    texts = items.texts(cells)
+    texts = {name: cells[i] for name, i in extra.items()} | items.texts(cells)
     builder.add(
       item_id,
       {
         name: fields.read(name, texts[name], where) if name in texts else ''
-        for name in FIELDS
+        for name in builder.names
       },
     )
     bad.counts.keep()
-  bad.check(str(items.table.file))
-  return builder.texts(), builder.repeated
+  bad.check(str(file))
+
+
+def _position(file: str, names: Sequence[str], wanted: str) -> int:
+  """Returns the position of a column; a type after a colon is ignored."""
+  plain = [name.partition(':')[0] for name in names]
+  if wanted not in plain:
+    raise DataError(
+      f'{file} has no column {item_text.shown(wanted)}, which '
+      f'config.embedding.template names: its columns are {", ".join(plain)}'
+    )
+  return plain.index(wanted)
