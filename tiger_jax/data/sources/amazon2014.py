@@ -4,8 +4,6 @@ McAuley et al., Amazon product data, May 1996 to July 2014.
 """
 
 import array
-from collections.abc import Iterator
-import contextlib
 import html
 import os
 from pathlib import Path
@@ -17,7 +15,12 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import assembly, download, raw_lines
+from tiger_jax.data.sources import (
+  assembly,
+  download,
+  official_files,
+  raw_lines,
+)
 from tiger_jax.data.sources.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
@@ -106,31 +109,14 @@ def read(
   )
   if source_dir:
     paths = Path(reviews), Path(metadata)
-    unless_damaged = contextlib.nullcontext
   else:
-    if downloads is None:
-      import tensorflow_datasets as tfds  # This takes a second.
-
-      downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
-    folder = downloads / 'tiger_jax_amazon2014'
+    folder = official_files.downloads('amazon2014', downloads)
     paths = download.get(reviews, folder), download.get(metadata, folder)
-    unless_damaged = _removed_if_damaged
-  with unless_damaged(paths[0]):
+  with official_files.damage_removed(source_dir, paths[0]):
     log = _read_reviews(paths[0])
-  with unless_damaged(paths[1]):
+  with official_files.damage_removed(source_dir, paths[1]):
     texts, counts = _read_metadata(paths[1], set(log.item_ids))
   return Category(log, texts, counts, (reviews, metadata))
-
-
-@contextlib.contextmanager
-def _removed_if_damaged(download: Path) -> Iterator[None]:
-  try:
-    yield
-  except DataError as error:
-    download.unlink(missing_ok=True)
-    raise DataError(
-      f'{error}; the damaged download is removed: run the same command again'
-    ) from error
 
 
 def _read_reviews(path: Path) -> Log:

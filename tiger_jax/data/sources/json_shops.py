@@ -94,12 +94,12 @@ def load(
   files = official_files.find(shop.official(category), config.source_dir)
   share = max(config.max_bad_share, shop.bad_share)
   rows = {name: BadRows(share) for name in ('interactions', 'items')}
-  with official_files.damage_removed(config.source_dir, files[0]):
+  with official_files.damage_removed(config.source_dir, files[0].path):
     log = _read_log(shop, config, files[0], rows['interactions'])
   wanted = frozenset(log.item_ids) if shop.only_bought else None
   names = tuple(dict.fromkeys((*FIELDS, *text_columns)))
   builder, fields = TextsBuilder(names), FieldCounts()
-  with official_files.damage_removed(config.source_dir, files[1]):
+  with official_files.damage_removed(config.source_dir, files[1].path):
     _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
   dataset = assembly.assemble(
     config, log, builder.texts(), str(files[0]), str(files[1])

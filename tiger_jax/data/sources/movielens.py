@@ -62,7 +62,7 @@ def load(
   """
   form = _FORMS[size]
   files = official_files.find(official(size), config.source_dir)
-  with official_files.damage_removed(config.source_dir, files[0]):
+  with official_files.damage_removed(config.source_dir, files[0].path):
     ratings, movies = (
       text_shop.Table(file, form.split, form.encoding, names, form.header)
       for file, names in zip(files, (_RATINGS, _MOVIES), strict=True)

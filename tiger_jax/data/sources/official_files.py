@@ -72,25 +72,36 @@ def find(official: Official, source_dir: str) -> list[Member]:
 
 
 @contextlib.contextmanager
-def damage_removed(source_dir: str, member: Member) -> Iterator[None]:
-  """Removes a download if reading it raises DataError."""
+def damage_removed(source_dir: str, path: Path) -> Iterator[None]:
+  """Removes a file if reading it raises DataError, unless it is in a folder.
+
+  Args:
+    source_dir: The folder of the user; '' if the file is a download.
+    path: The file.
+  """
   try:
     yield
   except DataError as error:
     if source_dir:
       raise
-    member.path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     raise DataError(
       f'{error}; the damaged download is removed: run the same command again'
     ) from error
 
 
-def downloads(dataset: str) -> Path:
-  """Returns the folder for the downloads of a dataset."""
-  import tensorflow_datasets as tfds  # This takes a second.
+def downloads(dataset: str, parent: Path | None = None) -> Path:
+  """Returns the folder for the downloads of a dataset.
 
-  folder = Path(tfds.core.constants.DATA_DIR, 'downloads')
-  return folder / f'tiger_jax_{dataset.partition("/")[0]}'
+  Args:
+    dataset: The name of the dataset; the part after `/` has no folder.
+    parent: The folder for all downloads; by default, that of TFDS.
+  """
+  if parent is None:
+    import tensorflow_datasets as tfds  # This takes a second.
+
+    parent = Path(tfds.core.constants.DATA_DIR, 'downloads')
+  return parent / f'tiger_jax_{dataset.partition("/")[0]}'
 
 
 def _download(official: Official) -> list[Member]:
