@@ -21,6 +21,7 @@ from tiger_jax.data.sources import (
   official_files,
   raw_lines,
 )
+from tiger_jax.data.sources.archives import Member
 from tiger_jax.data.sources.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
@@ -112,9 +113,10 @@ def read(
   else:
     folder = official_files.downloads('amazon2014', downloads)
     paths = download.get(reviews, folder), download.get(metadata, folder)
-  with official_files.damage_removed(source_dir, paths[0]):
+  files = [Member(path, is_download=not source_dir) for path in paths]
+  with official_files.damage_removed(files[0]):
     log = _read_reviews(paths[0])
-  with official_files.damage_removed(source_dir, paths[1]):
+  with official_files.damage_removed(files[1]):
     texts, counts = _read_metadata(paths[1], set(log.item_ids))
   return Category(log, texts, counts, (reviews, metadata))
 

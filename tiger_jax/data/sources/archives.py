@@ -28,10 +28,12 @@ class Member(NamedTuple):
   Attributes:
     path: The path of the file or of the archive.
     name: The file name of the member; '' if `path` is the file itself.
+    is_download: Whether this program has downloaded the file.
   """
 
   path: Path
   name: str = ''
+  is_download: bool = False
 
   def __str__(self) -> str:
     """Returns the place, for messages."""

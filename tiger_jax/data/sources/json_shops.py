@@ -16,7 +16,6 @@ from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import assembly, official_files, raw_lines
 from tiger_jax.data.sources.archives import Member
 from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.log import Log
 from tiger_jax.data.sources.log_builder import (
   CLEAN,
   LogBuilder,
@@ -94,13 +93,16 @@ def load(
   files = official_files.find(shop.official(category), config.source_dir)
   share = max(config.max_bad_share, shop.bad_share)
   rows = {name: BadRows(share) for name in ('interactions', 'items')}
-  with official_files.damage_removed(config.source_dir, files[0].path):
-    log = _read_log(shop, config, files[0], rows['interactions'])
+  with official_files.damage_removed(files[0]):
+    events = _read_events(shop, config, files[0], rows['interactions'])
+  log = events.log(str(files[0]))
   wanted = frozenset(log.item_ids) if shop.only_bought else None
-  names = tuple(dict.fromkeys((*FIELDS, *text_columns)))
-  builder, fields = TextsBuilder(names), FieldCounts()
-  with official_files.damage_removed(config.source_dir, files[1].path):
-    _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
+  columns = tuple(dict.fromkeys((*FIELDS, *text_columns)))
+  builder, fields = TextsBuilder(columns), FieldCounts()
+  with official_files.damage_removed(files[1]):
+    names = _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
+  rows['items'].check(str(files[1]))
+  _require(str(files[1]), set(builder.names).difference(FIELDS), names)
   dataset = assembly.assemble(
     config, log, builder.texts(), str(files[0]), str(files[1])
   )
@@ -115,9 +117,9 @@ def load(
   )  # fmt: skip
 
 
-def _read_log(
+def _read_events(
   shop: Shop, config: DatasetConfig, file: Member, bad: BadRows
-) -> Log:
+) -> LogBuilder:
   with_ratings = bool(config.min_rating and shop.rating)
   builder = LogBuilder(bad, with_ratings)
   read_time, requirement = shop.time_form
@@ -131,7 +133,7 @@ def _read_log(
       user = item_text.visible(user)
     rating = values.get(shop.rating) if with_ratings else None
     builder.add(where, user, values.get(shop.item), time, rating)
-  return builder.log(str(file))
+  return builder
 
 
 def _read_texts(
@@ -141,9 +143,10 @@ def _read_texts(
   wanted: frozenset[str] | None,
   builder: TextsBuilder,
   fields: FieldCounts,
-) -> None:
+) -> set[str]:
+  """Adds the wanted items to `builder`; returns the names of their fields."""
   extra = [name for name in builder.names if name not in FIELDS]
-  missing, present = set(extra), set()
+  names: set[Any] = set()
   for values, where in raw_lines.read_member(file, bad):
     item_id = values.get(shop.id)
     if not isinstance(item_id, str) or not item_text.is_clean(item_id):
@@ -152,11 +155,8 @@ def _read_texts(
     bad.counts.keep()
     if wanted is not None and item_id not in wanted:
       continue
-    texts = shop.texts(values)
-    if missing:
-      missing.difference_update(values)
-      present.update(values)
-    texts |= {name: values.get(name) for name in extra}
+    names.update(values)
+    texts = shop.texts(values) | {name: values.get(name) for name in extra}
     builder.add(
       item_id,
       {
@@ -164,12 +164,16 @@ def _read_texts(
         for name in builder.names
       },
     )
-  bad.check(str(file))
-  if missing:
-    fields_shown = ', '.join(sorted(map(str, present)))
+  return {name for name in names if isinstance(name, str)}
+
+
+def _require(file: str, wanted: set[str], names: set[str]) -> None:
+  """Raises DataError if no item has a field that the template names."""
+  if missing := sorted(wanted - names):
     raise DataError(
-      f'{file} has no field {item_text.shown(min(missing))}, which '
-      f'config.embedding.template names: its fields are {fields_shown}'
+      f'{file} has no field {item_text.shown(missing[0])}, which '
+      'config.embedding.template names: its fields are '
+      f'{", ".join(sorted(names))}'
     )
 
 

@@ -62,14 +62,13 @@ def load(
   """
   form = _FORMS[size]
   files = official_files.find(official(size), config.source_dir)
-  with official_files.damage_removed(config.source_dir, files[0].path):
-    ratings, movies = (
-      text_shop.Table(file, form.split, form.encoding, names, form.header)
-      for file, names in zip(files, (_RATINGS, _MOVIES), strict=True)
-    )
-    events = text_shop.Events(ratings, user=0, item=1, rating=2, time=3)
-    items = text_shop.Items(movies, item=0, texts=_texts)
-    return text_shop.load(config, events, items, text_columns)
+  ratings, movies = (
+    text_shop.Table(file, form.split, form.encoding, names, form.header)
+    for file, names in zip(files, (_RATINGS, _MOVIES), strict=True)
+  )
+  events = text_shop.Events(ratings, user=0, item=1, rating=2, time=3)
+  items = text_shop.Items(movies, item=0, texts=_texts)
+  return text_shop.load(config, events, items, text_columns)
 
 
 def _texts(cells: list[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tiger_jax.data.sources import download
 from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.sources.bad_rows import BadRow
 from tiger_jax.errors import DataError
 
 
@@ -72,19 +73,18 @@ def find(official: Official, source_dir: str) -> list[Member]:
 
 
 @contextlib.contextmanager
-def damage_removed(source_dir: str, path: Path) -> Iterator[None]:
-  """Removes a file if reading it raises DataError, unless it is in a folder.
+def damage_removed(file: Member) -> Iterator[None]:
+  """Removes a damaged download, so that the next run downloads it again.
 
-  Args:
-    source_dir: The folder of the user; '' if the file is a download.
-    path: The file.
+  A file with a row that cannot be used is not removed, because the official
+  file may have such rows.
   """
   try:
     yield
   except DataError as error:
-    if source_dir:
+    if not file.is_download or isinstance(error, BadRow):
       raise
-    path.unlink(missing_ok=True)
+    file.path.unlink(missing_ok=True)
     raise DataError(
       f'{error}; the damaged download is removed: run the same command again'
     ) from error
@@ -114,8 +114,10 @@ def _download(official: Official) -> list[Member]:
   folder = downloads(official.dataset)
   paths = [download.get(url, folder) for url in official.urls]
   if official.archives:
-    return _members(official, paths[0])
-  return [Member(path) for path in paths]
+    files = _members(official, paths[0])
+  else:
+    files = [Member(path) for path in paths]
+  return [file._replace(is_download=True) for file in files]
 
 
 def _members(official: Official, archive: Path) -> list[Member]:

@@ -1,16 +1,15 @@
 """Reads datasets whose files are tables of text: MovieLens and RecBole."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import assembly, delimited
+from tiger_jax.data.sources import assembly, delimited, official_files
 from tiger_jax.data.sources.archives import Member
 from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.log import Log
 from tiger_jax.data.sources.log_builder import (
   CLEAN,
   LogBuilder,
@@ -108,15 +107,24 @@ def load(
   """
   events_file = str(events.table.file)
   rows = {'interactions': BadRows(config.max_bad_share)}
-  log = _read_log(config, events, rows['interactions'])
+  with official_files.damage_removed(events.table.file):
+    builder = _read_events(config, events, rows['interactions'])
+  log = builder.log(events_file, has_times=events.time >= 0)
   fields = FieldCounts()
   texts, items_file, repeats = None, events_file, {}
   if items:
     items_file = str(items.table.file)
     rows['items'] = BadRows(config.max_bad_share)
-    builder = TextsBuilder(tuple(dict.fromkeys((*FIELDS, *text_columns))))
-    _read_texts(items, rows['items'], builder, fields)
-    texts, repeats = builder.texts(), {'repeated': builder.repeated}
+    extra = {
+      name: _position(items_file, items.table.names, name)
+      for name in text_columns
+      if name not in FIELDS
+    }
+    columns = TextsBuilder((*FIELDS, *extra))
+    with official_files.damage_removed(items.table.file):
+      _read_texts(items, extra, rows['items'], columns, fields)
+    rows['items'].check(items_file)
+    texts, repeats = columns.texts(), {'repeated': columns.repeated}
   dataset = assembly.assemble(config, log, texts, events_file, items_file)
   return assembly.with_counts(
     dataset,
@@ -127,7 +135,9 @@ def load(
   )
 
 
-def _read_log(config: DatasetConfig, events: Events, bad: BadRows) -> Log:
+def _read_events(
+  config: DatasetConfig, events: Events, bad: BadRows
+) -> LogBuilder:
   table, user, item, time, rating = events
   builder = LogBuilder(bad, bool(config.min_rating) and rating >= 0)
   value, stars = 0.0, None
@@ -141,18 +151,17 @@ def _read_log(config: DatasetConfig, events: Events, bad: BadRows) -> Log:
     if rating >= 0:
       stars = cells[rating]
     builder.add(where, cells[user], cells[item], value, stars)
-  return builder.log(str(table.file), has_times=time >= 0)
+  return builder
 
 
 def _read_texts(
-  items: Items, bad: BadRows, builder: TextsBuilder, fields: FieldCounts
+  items: Items,
+  extra: Mapping[str, int],
+  bad: BadRows,
+  builder: TextsBuilder,
+  fields: FieldCounts,
 ) -> None:
-  file, names = items.table.file, items.table.names
-  extra = {
-    name: _position(str(file), names, name)
-    for name in builder.names
-    if name not in FIELDS
-  }
+  """Adds all items to `builder`; `extra` has positions of further columns."""
   for where, cells in items.table.rows(bad):
     item_id = cells[items.item]
     if not item_text.is_clean(item_id):
@@ -167,7 +176,6 @@ def _read_texts(
       },
     )
     bad.counts.keep()
-  bad.check(str(file))
 
 
 def _position(file: str, names: Sequence[str], wanted: str) -> int:
