@@ -481,3 +481,16 @@ def test_ratings_are_read_if_they_are_needed(tmp_path):
   write(tmp_path, STEAM)
   text = load_error('steam', tmp_path, min_rating=2, max_bad_share=0.5)
   assert 'has no ratings' in text
+
+
+def test_a_template_may_name_any_field(tmp_path):
+  write(tmp_path, AMAZON_2023)
+  config = DatasetConfig(name='amazon2023/Gift_Cards', source_dir=str(tmp_path))
+  dataset = loading.load_dataset(config, 0, ('title', 'main_category'))
+  assert described.texts(dataset)['A']['main_category'] == 'Gift Cards'
+  with pytest.raises(DataError) as error:
+    loading.load_dataset(config, 0, ('title', 'colour'))
+  text = str(error.value)
+  assert text.startswith(f'{tmp_path}/meta_Gift_Cards.jsonl.gz has no ')
+  assert "'colour' for any item" in text
+  assert "'details'" in text

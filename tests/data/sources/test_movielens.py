@@ -269,3 +269,11 @@ def test_a_damaged_download_is_removed_and_a_good_one_is_kept(site, tmp_path):
   path.unlink()
   check_1m(load(''))
   assert downloaded.exists()
+
+
+def test_a_download_with_a_bad_row_is_kept(site, tmp_path):
+  content = FILES_1M['ml-1m/ratings.dat'] + b'1::2\n'
+  write_zip(site / 'ml-1m.zip', FILES_1M | {'ml-1m/ratings.dat': content})
+  assert 'line 7: the number of cells is 2' in load_error('')
+  (site / 'ml-1m.zip').unlink()
+  check_1m(load('', max_bad_share=0.2))

@@ -157,3 +157,14 @@ def test_the_folder_must_hold_one_inter_file(tmp_path):
   assert 'has b.inter, ml-100k.inter' in load_error(tmp_path)
   with pytest.raises(UsageError, match="did you mean 'recbole:FOLDER'"):
     load('')
+
+
+def test_a_template_may_name_any_column(tmp_path):
+  write(tmp_path)
+  config = DatasetConfig(name=f'recbole:{tmp_path}')
+  dataset = loading.load_dataset(config, 0, ('title', 'release_year'))
+  assert described.texts(dataset)['302']['release_year'] == '1997'
+  for name in ('release', 'brand'):
+    with pytest.raises(DataError, match=f"no '{name}' for any item") as error:
+      loading.load_dataset(config, 0, (name,))
+    assert "'movie_title', 'release_year'" in str(error.value)

@@ -23,7 +23,6 @@ from tiger_jax.data.sources.log_builder import (
   wrong,
 )
 from tiger_jax.data.sources.official_files import Official
-from tiger_jax.errors import DataError
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
@@ -102,10 +101,8 @@ def load(
   with official_files.damage_removed(files[1]):
     names = _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
   rows['items'].check(str(files[1]))
-  _require(str(files[1]), set(builder.names).difference(FIELDS), names)
-  dataset = assembly.assemble(
-    config, log, builder.texts(), str(files[0]), str(files[1])
-  )
+  texts = builder.texts(str(files[1]), text_columns, names)
+  dataset = assembly.assemble(config, log, texts, str(files[0]), str(files[1]))
   return assembly.with_counts(
     dataset,
     (),
@@ -143,7 +140,7 @@ def _read_texts(
   wanted: frozenset[str] | None,
   builder: TextsBuilder,
   fields: FieldCounts,
-) -> set[str]:
+) -> list[str]:
   """Adds the wanted items to `builder`; returns the names of their fields."""
   extra = [name for name in builder.names if name not in FIELDS]
   names: set[Any] = set()
@@ -164,17 +161,7 @@ def _read_texts(
         for name in builder.names
       },
     )
-  return {name for name in names if isinstance(name, str)}
-
-
-def _require(file: str, wanted: set[str], names: set[str]) -> None:
-  """Raises DataError if no item has a field that the template names."""
-  if missing := sorted(wanted - names):
-    raise DataError(
-      f'{file} has no field {item_text.shown(missing[0])}, which '
-      'config.embedding.template names: its fields are '
-      f'{", ".join(sorted(names))}'
-    )
+  return sorted(name for name in names if isinstance(name, str))
 
 
 def _plain(text: str) -> str:

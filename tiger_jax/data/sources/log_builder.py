@@ -115,8 +115,26 @@ class TextsBuilder:
       else:
         column[position] = texts[name]
 
-  def texts(self) -> ItemTexts:
-    """Returns the texts."""
+  def texts(
+    self, file: str, required: Sequence[str], names: Sequence[str]
+  ) -> ItemTexts:
+    """Returns the texts.
+
+    Args:
+      file: The source of the items, for messages.
+      required: The columns that the item text is made from.
+      names: The names of the fields in the file, for messages.
+
+    Raises:
+      DataError: A required column is empty.
+    """
+    for name in required:
+      if not any(self._columns[name]):
+        raise DataError(
+          f'{file} has no {item_text.shown(name)} for any item, and '
+          'config.embedding.template needs it: the file has '
+          f'{", ".join(map(item_text.shown, names))}'
+        )
     return ItemTexts(tuple(self._positions), self._columns)
 
 

@@ -115,16 +115,18 @@ def load(
   if items:
     items_file = str(items.table.file)
     rows['items'] = BadRows(config.max_bad_share)
+    names = [name.partition(':')[0] for name in items.table.names]
+    columns = TextsBuilder(tuple(dict.fromkeys((*FIELDS, *text_columns))))
     extra = {
-      name: _position(items_file, items.table.names, name)
-      for name in text_columns
-      if name not in FIELDS
+      name: names.index(name)
+      for name in columns.names
+      if name in names and name not in FIELDS
     }
-    columns = TextsBuilder((*FIELDS, *extra))
     with official_files.damage_removed(items.table.file):
       _read_texts(items, extra, rows['items'], columns, fields)
     rows['items'].check(items_file)
-    texts, repeats = columns.texts(), {'repeated': columns.repeated}
+    texts = columns.texts(items_file, text_columns, names)
+    repeats = {'repeated': columns.repeated}
   dataset = assembly.assemble(config, log, texts, events_file, items_file)
   return assembly.with_counts(
     dataset,
@@ -176,14 +178,3 @@ def _read_texts(
       },
     )
     bad.counts.keep()
-
-
-def _position(file: str, names: Sequence[str], wanted: str) -> int:
-  """Returns the position of a column; a type after a colon is ignored."""
-  plain = [name.partition(':')[0] for name in names]
-  if wanted not in plain:
-    raise DataError(
-      f'{file} has no column {item_text.shown(wanted)}, which '
-      f'config.embedding.template names: its columns are {", ".join(plain)}'
-    )
-  return plain.index(wanted)
