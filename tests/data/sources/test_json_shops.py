@@ -249,9 +249,11 @@ def test_amazon2018(tmp_path):
   assert dataset.counts['items'] == {
     'read': 5, 'used': 3, 'never_bought': 0, 'repeated': 1,
   }  # fmt: skip
+  assert dataset.counts['rows'] == {
+    'interactions': {'read': 6, 'kept': 6, 'dropped': {}},
+    'items': {'read': 5, 'kept': 5, 'dropped': {}},
+  }
   lines = counts.lines(dataset.counts)
-  assert 'rows of interactions: 6 read, 6 kept' in lines
-  assert 'rows of items: 5 read, 5 kept' in lines
   assert 'text: empty: title 1, price 2' in '; '.join(lines)
 
 
