@@ -155,6 +155,7 @@ def test_the_folder_must_hold_one_inter_file(tmp_path):
   write(tmp_path)
   (tmp_path / 'b.inter').write_text('')
   assert 'has b.inter, ml-100k.inter' in load_error(tmp_path)
+  assert 'and does not exist' in load_error(tmp_path / 'x')
   with pytest.raises(UsageError, match="did you mean 'recbole:FOLDER'"):
     load('')
 

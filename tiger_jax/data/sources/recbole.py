@@ -46,9 +46,10 @@ def load(
   found = sorted(whole.glob('*.inter'))
   if len(found) != 1:
     names = ', '.join(path.name for path in found[:3]) or 'none'
+    problem = f'has {names}' if whole.is_dir() else 'does not exist'
     raise DataError(
-      f'{whole} must hold one .inter file of RecBole, and has {names}: name '
-      'the folder of the dataset, as in config.dataset.name=recbole:data/ml-1m'
+      f'{whole} must hold one .inter file of RecBole, and {problem}: name the '
+      'folder of the dataset, as in config.dataset.name=recbole:data/ml-1m'
     )
   columns = dataclasses.asdict(config.columns)
   optional = ('timestamp', 'rating') if config.min_rating else ('timestamp',)
