@@ -145,8 +145,7 @@ class Columns:
       f'{path.name}: column {item_text.shown(raw)} is not read, because there '
       f'is a column {item_text.shown(names[positions[column]])}'
       for i, raw in enumerate(names)
-      if (column := column_of(raw)) in positions
-      and i not in positions.values()
+      if (column := column_of(raw)) in positions and i not in positions.values()
     ]
 
   def require(

@@ -186,7 +186,9 @@ class CsvRows:
     self.num_rows += 1
     where = self._where()
     self.num_lines += len(lines.taken)
-    if not lines.is_utf8 and any(_is_damaged(row[i : i + 1]) for i in positions):
+    if not lines.is_utf8 and any(
+      _is_damaged(row[i : i + 1]) for i in positions
+    ):
       place = f'{self._path}, line {self._bad_line(where)} is'
       message = str(file_kinds.not_utf8(self._path, place))
       raise self._wrong(message, 'not UTF-8', where)

@@ -57,9 +57,7 @@ def read(
       notes.append(f'{path.name}: read as UTF-16')
     for _ in range(num_lines):
       lines.take_line(_SAMPLE_BYTES)
-    rows = csv_rows.CsvRows(
-      path, lines, separator, len(names), bad, num_lines
-    )
+    rows = csv_rows.CsvRows(path, lines, separator, len(names), bad, num_lines)
     read_positions = sorted(set(positions.values()))
     for numbers, arrays in _blocks(
       lines, rows, separator, len(names), read_positions

@@ -118,4 +118,3 @@ def _seconds(
   if unit == 1:
     return seconds, rest * 1000 + millionths // 1000
   return seconds, rest // 1000 ** (unit - 2)
-

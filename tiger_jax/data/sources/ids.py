@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 import numpy as np
 import pyarrow as pa
 
@@ -93,7 +93,7 @@ def placeholders(
   source: str,
   name: str,
   ids: list[str],
-  num_rows: Int32[np.ndarray, ' ids'],
+  num_rows: Int64[np.ndarray, ' ids'],
 ) -> list[str]:
   """Returns warnings about ids that stand for a missing value.
 

@@ -73,9 +73,7 @@ def load(
     texts, fields = _read_items(table, bad, items_path)
     notes += table.notes
     rows['items'] = bad.counts.as_json()
-  dataset = assembly.assemble(
-    config, log, texts, str(events_path), items_path
-  )
+  dataset = assembly.assemble(config, log, texts, str(events_path), items_path)
   return assembly.with_counts(dataset, notes, fields=fields, rows=rows)
 
 
