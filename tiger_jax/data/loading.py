@@ -1,6 +1,7 @@
 """Loads the dataset that a config names."""
 
 from collections.abc import Sequence
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,18 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   # omitted. The fingerprints of these versions therefore stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
+  flags += _settings_of_rows(config)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]
+
+
+def _settings_of_rows(config: DatasetConfig) -> list[Any]:
+  """Returns the settings that determine the rows, if they are not defaults."""
+  default = DatasetConfig()
+  return [
+    {name: dataclasses.asdict(value) if name == 'columns' else value}
+    for name in ('max_bad_share', 'columns')
+    if (value := getattr(config, name)) != getattr(default, name)
+  ]
 
 
 def source_files(config: DatasetConfig) -> list[Path]:

@@ -120,7 +120,7 @@ def _read_events(
   with_ratings = bool(config.min_rating and shop.rating)
   builder = LogBuilder(bad, with_ratings)
   read_time, requirement = shop.time_form
-  for values, where in raw_lines.read_member(file, bad):
+  for values, where in raw_lines.read_member(file, bad.counts_of_lines):
     time = read_time(values.get(shop.time))
     if time is None:
       bad.add(wrong(where, shop.time, values.get(shop.time), requirement))
@@ -144,7 +144,7 @@ def _read_texts(
   """Adds the wanted items to `builder`; returns the names of their fields."""
   extra = [name for name in builder.names if name not in FIELDS]
   names: set[Any] = set()
-  for values, where in raw_lines.read_member(file, bad):
+  for values, where in raw_lines.read_member(file, bad.counts_of_lines):
     item_id = values.get(shop.id)
     if not isinstance(item_id, str) or not item_text.is_clean(item_id):
       bad.add(wrong(where, shop.id, item_id, CLEAN))
@@ -153,11 +153,12 @@ def _read_texts(
     if wanted is not None and item_id not in wanted:
       continue
     names.update(values)
+    short = where.rpartition('/')[2]
     texts = shop.texts(values) | {name: values.get(name) for name in extra}
     builder.add(
       item_id,
       {
-        name: _plain(fields.read(name, texts.get(name), where))
+        name: _plain(fields.read(name, texts.get(name), short))
         for name in builder.names
       },
     )

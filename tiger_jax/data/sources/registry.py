@@ -12,6 +12,7 @@ from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.sources import (
   amazon2014,
+  input_files,
   json_shops,
   known_shops,
   movielens,
@@ -95,7 +96,11 @@ def _synthetic(request: Request) -> Dataset:
 
 def _own_files(unused_part: str, config: DatasetConfig) -> list[Path]:
   folder = Path(config.source_dir)
-  return own_files.candidates(folder, 'interactions', 'items')
+  return [
+    path
+    for table in ('interactions', 'items')
+    for path in input_files.candidates(folder, table)
+  ]
 
 
 def _amazon2014_files(category: str, config: DatasetConfig) -> list[Path]:

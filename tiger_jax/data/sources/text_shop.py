@@ -170,10 +170,11 @@ def _read_texts(
       bad.add(wrong(where, 'the item', item_id, CLEAN))
       continue
     texts = {name: cells[i] for name, i in extra.items()} | items.texts(cells)
+    short = where.rpartition('/')[2]
     builder.add(
       item_id,
       {
-        name: fields.read(name, texts[name], where) if name in texts else ''
+        name: fields.read(name, texts[name], short) if name in texts else ''
         for name in builder.names
       },
     )
