@@ -363,3 +363,19 @@ def test_histories_equal_the_published_sequences(
     [numbers.setdefault(x, len(numbers)) for x in dataset.history_of(user)]
     for user in range(sizes[0])
   ]
+
+
+def test_bad_rows_are_counted(raw):
+  path = raw / 'reviews_Beauty_5.json.gz'
+  bad = b'\nnot a record\n{"reviewerID": "u1", "asin": "A"}\n[1]\n{"asin": 1}'
+  path.write_bytes(path.read_bytes() + gzip.compress(bad))
+  assert 'line 10 is not a record' in load_error(raw)
+  expected = histories(load(raw, max_bad_share=0.4))
+  assert expected == ['BDA', 'CAB', 'DAC']
+  rows = load(raw, max_bad_share=0.4).counts['rows']
+  assert rows['items'] == {'read': 5, 'kept': 5, 'dropped': {}}
+  events = rows['interactions']
+  assert (events['read'], events['kept']) == (13, 9)
+  assert [x['rows'] for x in events['dropped'].values()] == [2, 1, 1]
+  with pytest.raises(DataError, match='4 of 13 rows are bad'):
+    load(raw, max_bad_share=0.3)
