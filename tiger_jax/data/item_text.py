@@ -55,12 +55,19 @@ def shown(value: Any) -> str:
   # itself.
   except (ValueError, RecursionError):
     whole = type(value).__name__
-  whole = ''.join(
-    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in whole
-  )
+  whole = visible(whole)
   if len(whole) > _LONGEST or (_is_text(value) and len(value) > _LONGEST):
     return whole[:_LONGEST] + '...'
   return whole
+
+
+def visible(text: str) -> str:
+  """Returns text with its control characters and invalid Unicode escaped."""
+  if is_unicode(text) and not has_controls(text):
+    return text
+  return ''.join(
+    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in text
+  )
 
 
 def _is_text(value: Any) -> bool:
@@ -83,18 +90,24 @@ def has_controls(text: str) -> bool:
 
 def is_clean(text: str) -> bool:
   """Returns whether text is not empty and can be printed on one line."""
-  return bool(text) and is_unicode(text) and not has_controls(text)
+  if text.isascii():  # Most ids; the general case takes ten times as long.
+    return bool(text) and text.isprintable()
+  return is_unicode(text) and not has_controls(text)
 
 
 def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
     return ''
+  words = ' '.join(value.split())
+  if words.isprintable():  # Most texts; the general case is slow.
+    return words
   # JSON escapes can produce pairs of surrogates, and single ones. A round trip
   # through UTF-16 joins pairs into characters and replaces single surrogates.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
   # Line breaks and tabs are control characters too, but they separate words.
-  return CONTROLS.sub('', ' '.join(whole.split()))
+  words = CONTROLS.sub('', ' '.join(whole.split()))
+  return ' '.join(words.split())
 
 
 def field(name: str, value: Any) -> tuple[str, str]:
@@ -111,7 +124,8 @@ def field(name: str, value: Any) -> tuple[str, str]:
   if name == 'price':
     text = price(value)
     usable = _usable(value, depth=0)
-    kind = TEXT if number(text) is not None else NO_NUMBER
+    is_number = isinstance(value, _NUMBERS) or number(text) is not None
+    kind = TEXT if is_number else NO_NUMBER
   elif name == 'categories':
     text, usable, kind = categories(value), _usable(value, depth=2), TEXT
   else:
@@ -150,7 +164,10 @@ def number(value: Any) -> float | None:
       return math.inf
   if not isinstance(value, str) or len(value) > _LONGEST:
     return None
-  text = ''.join(x for x in value if unicodedata.category(x) != 'Sc')
+  if value.isascii():
+    text = value.replace('$', '')  # The only currency sign in ASCII.
+  else:
+    text = ''.join(x for x in value if unicodedata.category(x) != 'Sc')
   text = _CURRENCY.sub('', text, count=1).strip()
   if text.lower() in ('nan', 'inf', '-inf', 'infinity'):
     return math.nan
@@ -184,7 +201,7 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 def _words(value: Any) -> str:
   """Returns a text or a number as text. Some brands are numbers."""
-  if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+  if isinstance(value, str | bool) or not isinstance(value, _NUMBERS):
     return plain(value)
   if not math.isfinite(value):
     return ''
@@ -192,8 +209,10 @@ def _words(value: Any) -> str:
 
 
 def _usable(value: Any, depth: int) -> bool:
+  if value is None or isinstance(value, str):
+    return True
   if isinstance(value, list):
     return depth > 0 and all(_usable(x, depth - 1) for x in value)
   if isinstance(value, bool):
     return False
-  return value is None or isinstance(value, (str, *_NUMBERS))
+  return isinstance(value, _NUMBERS)

@@ -127,7 +127,7 @@ def test_items_without_metadata_are_refused_or_kept(raw):
   write_metadata(raw, METADATA[:3])
   text = load_error(raw)
   assert 'names 2 items that' in text
-  assert "such as 'D'" in text
+  assert "such as 'C', 'D'" in text
   assert 'meta_Beauty.json.gz' in text
   assert 'allow_missing_metadata' in text
   dataset = load(raw, allow_missing_metadata=True)
@@ -179,12 +179,13 @@ def site(raw):
 
 def test_a_download_is_kept(site, raw, tmp_path):
   first = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert first.events.user_ids == ('u2', 'u1', 'u3')
+  assert first.log.user_ids == ('u2', 'u1', 'u3')
   assert first.files[1] == f'{site}/meta_Beauty.json.gz'
   (raw / 'meta_Beauty.json.gz').unlink()
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert again.catalog == first.catalog
-  assert again.catalog['B']['title'] == "It's"
+  assert again.texts == first.texts
+  place = again.texts.ids.index('B')
+  assert again.texts.fields['title'][place] == "It's"
 
 
 def test_downloads_are_in_the_folder_of_tfds(raw, tmp_path, monkeypatch):
@@ -223,7 +224,7 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
   # The next run does not read the damaged file again.
   path.write_bytes(content)
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert len(again.events.user_ids) == 3
+  assert len(again.log.user_ids) == 3
 
 
 def test_damaged_files_in_source_dir_are_not_removed(raw):
@@ -254,6 +255,23 @@ def test_counts_include_drops_and_text_fields(raw):
   ]
   kept = load(raw, drop_short_users=True, keep_repeats=True)
   assert kept.num_interactions == 11
+
+
+def test_low_and_missing_ratings_are_dropped(raw):
+  path = raw / 'reviews_Beauty_5.json.gz'
+  lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+  # The event of u2 with item D, and those of u1.
+  for i, rating in ((5, '3.5'), (1, '2'), (3, 'true'), (4, '1' + '0' * 400)):
+    assert '5.0' in lines[i]
+    lines[i] = lines[i].replace('5.0', rating)
+  write(path, [*lines, lines[5].replace('3.5', '4')])
+  dataset = load(raw, min_rating=4.0, drop_short_users=True)
+  assert dataset.counts['events'] == {
+    'read': 10,
+    'used': 6,
+    'dropped': {'without a rating': 2, 'rated below 4': 2},
+  }
+  assert dataset.user_ids == ('u2', 'u3')
 
 
 _EXPORT = """
@@ -345,3 +363,19 @@ def test_histories_equal_the_published_sequences(
     [numbers.setdefault(x, len(numbers)) for x in dataset.history_of(user)]
     for user in range(sizes[0])
   ]
+
+
+def test_bad_rows_are_counted(raw):
+  path = raw / 'reviews_Beauty_5.json.gz'
+  bad = b'\nnot a record\n{"reviewerID": "u1", "asin": "A"}\n[1]\n{"asin": 1}'
+  path.write_bytes(path.read_bytes() + gzip.compress(bad))
+  assert 'line 10 is not a record' in load_error(raw)
+  expected = histories(load(raw, max_bad_share=0.4))
+  assert expected == ['BDA', 'CAB', 'DAC']
+  rows = load(raw, max_bad_share=0.4).counts['rows']
+  assert rows['items'] == {'read': 5, 'kept': 5, 'dropped': {}}
+  events = rows['interactions']
+  assert (events['read'], events['kept']) == (13, 9)
+  assert [x['rows'] for x in events['dropped'].values()] == [2, 1, 1]
+  with pytest.raises(DataError, match='4 of 13 rows are bad'):
+    load(raw, max_bad_share=0.3)

@@ -4,9 +4,6 @@ McAuley et al., Amazon product data, May 1996 to July 2014.
 """
 
 import array
-from collections.abc import Iterator
-import contextlib
-import dataclasses
 import html
 import os
 from pathlib import Path
@@ -18,7 +15,15 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import assembly, download, raw_lines
+from tiger_jax.data.sources import (
+  assembly,
+  download,
+  official_files,
+  raw_lines,
+)
+from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.sources.bad_rows import BadRow, BadRows
+from tiger_jax.data.sources.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
 CATEGORIES = (
@@ -54,14 +59,14 @@ class Category(NamedTuple):
   """The content of the two raw files of a category.
 
   Attributes:
-    events: All reviews.
-    catalog: The text fields of each reviewed item that has metadata, by id.
+    log: All reviews.
+    texts: The texts of each reviewed item that has metadata.
     counts: The counts `items` and `fields` of the metadata, see `data.counts`.
     files: The paths or addresses of the reviews and the metadata.
   """
 
-  events: assembly.Events
-  catalog: dict[str, dict[str, str]]
+  log: Log
+  texts: ItemTexts
   counts: dict[str, Any]
   files: tuple[str, str]
 
@@ -77,11 +82,14 @@ def load(category: str, config: DatasetConfig) -> Dataset:
   Raises:
     DataError: A raw file is missing or damaged, or lacks required content.
   """
-  raw = read(category, config.source_dir)
-  dataset = assembly.assemble(config, raw.events, raw.catalog, *raw.files)
-  items = dataset.counts['items'] | raw.counts['items']
-  counts = dataset.counts | raw.counts | {'items': items}
-  return dataclasses.replace(dataset, counts=counts)
+  raw = read(
+    category,
+    config.source_dir,
+    max_bad_share=config.max_bad_share,
+    with_ratings=bool(config.min_rating),
+  )
+  dataset = assembly.assemble(config, raw.log, raw.texts, *raw.files)
+  return assembly.with_counts(dataset, (), **raw.counts)
 
 
 def read(
@@ -90,6 +98,8 @@ def read(
   *,
   downloads: Path | None = None,
   site: str = _SITE,
+  max_bad_share: float = 0.0,
+  with_ratings: bool = False,
 ) -> Category:
   """Reads the raw files of one of `CATEGORIES`.
 
@@ -98,6 +108,8 @@ def read(
     source_dir: The folder of the raw files; '' to download the files.
     downloads: The folder for downloads; by default, the folder of TFDS.
     site: The address of the official files.
+    max_bad_share: See `DatasetConfig.max_bad_share`.
+    with_ratings: Whether to read the ratings.
 
   Raises:
     DataError: A raw file is missing or damaged. A damaged download is removed.
@@ -108,80 +120,86 @@ def read(
   )
   if source_dir:
     paths = Path(reviews), Path(metadata)
-    unless_damaged = contextlib.nullcontext
   else:
-    if downloads is None:
-      import tensorflow_datasets as tfds  # This takes a second.
-
-      downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
-    folder = downloads / 'tiger_jax_amazon2014'
+    folder = official_files.downloads('amazon2014', downloads)
     paths = download.get(reviews, folder), download.get(metadata, folder)
-    unless_damaged = _removed_if_damaged
-  with unless_damaged(paths[0]):
-    events = _read_reviews(paths[0])
-  with unless_damaged(paths[1]):
-    catalog, counts = _read_metadata(paths[1], set(events.item_ids))
-  return Category(events, catalog, counts, (reviews, metadata))
+  files = [Member(path, is_download=not source_dir) for path in paths]
+  bad = {name: BadRows(max_bad_share) for name in ('interactions', 'items')}
+  with official_files.damage_removed(files[0]):
+    log = _read_reviews(paths[0], bad['interactions'], with_ratings)
+  with official_files.damage_removed(files[1]):
+    texts, counts = _read_metadata(paths[1], set(log.item_ids), bad['items'])
+  counts['rows'] = {name: x.counts.as_json() for name, x in bad.items()}
+  return Category(log, texts, counts, (reviews, metadata))
 
 
-@contextlib.contextmanager
-def _removed_if_damaged(download: Path) -> Iterator[None]:
-  try:
-    yield
-  except DataError as error:
-    download.unlink(missing_ok=True)
-    raise DataError(
-      f'{error}; the damaged download is removed: run the same command again'
-    ) from error
-
-
-def _read_reviews(path: Path) -> assembly.Events:
+def _read_reviews(path: Path, bad: BadRows, with_ratings: bool) -> Log:
   # Stores integer codes, because the text of all ids would take more memory.
   user_codes: dict[str, int] = {}
   item_codes: dict[str, int] = {}
   users, items, seconds = array.array('i'), array.array('i'), array.array('q')
-  for record in raw_lines.read(path):
-    user = raw_lines.required_text(record, 'reviewerID')
+  ratings = array.array('f')
+  for record in raw_lines.read(path, bad.counts_of_lines):
+    try:
+      user = raw_lines.required_text(record, 'reviewerID')
+      item = raw_lines.required_text(record, 'asin')
+      second = raw_lines.required_seconds(record, 'unixReviewTime')
+    except BadRow as row:
+      bad.add(row)
+      continue
     users.append(user_codes.setdefault(user, len(user_codes)))
-    item = raw_lines.required_text(record, 'asin')
     items.append(item_codes.setdefault(item, len(item_codes)))
-    seconds.append(raw_lines.required_seconds(record, 'unixReviewTime'))
+    seconds.append(second)
+    if with_ratings:
+      ratings.append(raw_lines.rating(record, 'overall'))
+  bad.counts.keep(len(users))
+  bad.check(str(path))
   if not users:
     raise DataError(f'{path} holds no reviews: download or copy it again')
-  return assembly.Events.from_log(
+  return Log(
     tuple(user_codes),
     np.asarray(users, np.int32),
     tuple(item_codes),
     np.asarray(items, np.int32),
     np.asarray(seconds).astype(np.int64),
+    np.asarray(ratings, np.float32) if with_ratings else None,
   )
 
 
 def _read_metadata(
-  path: Path, wanted: set[str]
-) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-  """Returns the text fields of all reviewed items by id, and the counts."""
+  path: Path, wanted: set[str], bad: BadRows
+) -> tuple[ItemTexts, dict[str, Any]]:
+  """Returns the texts of all reviewed items, and the counts."""
   catalog: dict[str, dict[str, str]] = {}
   field_counts = FieldCounts()
   items = {'read': 0, 'repeated': 0}
-  for record in raw_lines.read(path):
-    item_id = raw_lines.required_text(record, 'asin')
+  for record in raw_lines.read(path, bad.counts_of_lines):
+    try:
+      item_id = raw_lines.required_text(record, 'asin')
+    except BadRow as row:
+      bad.add(row)
+      continue
     items['read'] += 1
     if item_id in wanted:
       items['repeated'] += item_id in catalog
       catalog[item_id] = _text_fields(record, field_counts)
-  return catalog, {'items': items, 'fields': field_counts.fields}
+  bad.counts.keep(items['read'])
+  bad.check(str(path))
+  fields = {name: [text[name] for text in catalog.values()] for name in FIELDS}
+  texts = ItemTexts(tuple(catalog), fields)
+  return texts, {'items': items, 'fields': field_counts.fields}
 
 
 def _text_fields(
   record: raw_lines.Record, field_counts: FieldCounts
 ) -> dict[str, str]:
-  where = Path(record.where).name
+  where = f'{record.path.name}, line {record.line}'
   texts = {
     name: field_counts.read(name, record.values.get(name), where)
     for name in FIELDS
   }
   # The texts contain HTML entities, such as &amp;.
   return {
-    name: item_text.plain(html.unescape(text)) for name, text in texts.items()
+    name: item_text.plain(html.unescape(text)) if '&' in text else text
+    for name, text in texts.items()
   }
