@@ -10,7 +10,7 @@ import io
 import lzma
 from pathlib import Path, PurePosixPath
 import tarfile
-from typing import NamedTuple
+from typing import NamedTuple, cast
 import zipfile
 import zlib
 
@@ -102,7 +102,7 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
         'the archive'
       ) from error
     with file:
-      yield file
+      yield cast(io.BufferedIOBase, file)
 
 
 @contextlib.contextmanager
@@ -123,7 +123,7 @@ def _in_tar(member: Member) -> Iterator[io.BufferedIOBase]:
     file = archive.extractfile(infos[_only(member, list(infos))])
     assert file is not None  # It is None only for members that are no files.
     with file:
-      yield file
+      yield cast(io.BufferedIOBase, file)
 
 
 def _only(member: Member, names: list[str]) -> str:

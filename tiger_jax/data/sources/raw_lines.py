@@ -90,7 +90,7 @@ def required_seconds(record: Record, key: str) -> int:
 
 def rating(record: Record, key: str) -> float:
   """Returns the value of a field of numbers; NaN if it is not a number."""
-  value = record.values.get(key)
+  value: Any = record.values.get(key)
   try:
     return float(value) if type(value) in (int, float) else math.nan
   except OverflowError:
