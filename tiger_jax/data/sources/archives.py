@@ -109,14 +109,14 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
 def _in_tar(member: Member) -> Iterator[io.BufferedIOBase]:
   with tarfile.open(member.path) as archive:
     infos = {}
-    for info in archive:
-      if info.isreg():
-        infos[info.name] = info
-      if len(infos) > _MOST_MEMBERS:
+    for number, info in enumerate(archive):
+      if number == _MOST_MEMBERS:
         raise DataError(
           f'{member.path} holds more than {_MOST_MEMBERS:,} files: use the '
           'official archive'
         )
+      if info.isreg():
+        infos[info.name] = info
     # gzip checks its checksum only at the end.
     while archive.fileobj.read(2**16):  # type: ignore[union-attr]
       pass
