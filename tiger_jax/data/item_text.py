@@ -90,18 +90,24 @@ def has_controls(text: str) -> bool:
 
 def is_clean(text: str) -> bool:
   """Returns whether text is not empty and can be printed on one line."""
-  return bool(text) and is_unicode(text) and not has_controls(text)
+  if text.isascii():  # Most ids; the general case takes ten times as long.
+    return bool(text) and text.isprintable()
+  return is_unicode(text) and not has_controls(text)
 
 
 def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
     return ''
+  words = ' '.join(value.split())
+  if words.isprintable():  # Most texts; the general case is slow.
+    return words
   # JSON escapes can produce pairs of surrogates, and single ones. A round trip
   # through UTF-16 joins pairs into characters and replaces single surrogates.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
   # Line breaks and tabs are control characters too, but they separate words.
-  return CONTROLS.sub('', ' '.join(whole.split()))
+  words = CONTROLS.sub('', ' '.join(whole.split()))
+  return ' '.join(words.split())
 
 
 def field(name: str, value: Any) -> tuple[str, str]:

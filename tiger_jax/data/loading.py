@@ -8,7 +8,7 @@ from typing import Any
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
-from tiger_jax.data.sources import registry
+from tiger_jax.data.sources import filters, registry
 from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.storage.fingerprints import file_digests
@@ -53,13 +53,15 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   """
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
-  flags = [config.drop_short_users, config.allow_missing_metadata]
+  flags: list[Any] = [config.drop_short_users, config.allow_missing_metadata]
   # Versions without `keep_repeats` kept repeats in a dataset `files`, so True
   # is omitted there. An Amazon dataset has no repeats, so the default False is
   # omitted. The fingerprints of these versions therefore stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   flags += _settings_of_rows(config)
+  if settings := filters.made_from(config):
+    flags.append(settings)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]
 
 

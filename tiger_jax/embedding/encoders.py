@@ -11,7 +11,7 @@ from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import Items
 from tiger_jax.embedding.precomputed import load_vectors
-from tiger_jax.embedding.text import item_sentences
+from tiger_jax.embedding.text import check, item_sentences
 from tiger_jax.errors import NumbersError, UsageError
 from tiger_jax.storage.fingerprints import file_digests
 
@@ -25,8 +25,9 @@ def embed_items(
   """Returns one vector per item from `config.encoder`, without normalization.
 
   Raises:
-    UsageError: The encoder is not installed, its model cannot be loaded, or
-      a required config field is missing or out of range.
+    UsageError: The encoder is not installed, its model cannot be loaded, a
+      required config field is missing or out of range, or the template names a
+      column without text.
     DataError: A precomputed file is missing or damaged, or lacks items.
     NumbersError: A vector is not finite.
   """
@@ -35,6 +36,8 @@ def embed_items(
     'tfidf-svd': _tfidf_svd,
     'precomputed': load_vectors,
   }[config.encoder]
+  if config.encoder != 'precomputed':
+    check(items, config.template)
   with np.errstate(over='ignore'):  # Overflows are reported below.
     vectors = encode(config, items).astype(np.float32)
   bad_rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -54,11 +57,13 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   A model in a local folder is identified by its files. A model of the Hugging
   Face hub is identified by its name.
   """
-  if config.encoder == 'tfidf-svd':
-    return [config.dim]
   if config.encoder == 'precomputed':
     return file_digests(config.path, config.ids_path)
-  return file_digests(config.model) or [config.model]
+  # Earlier versions had no template.
+  template = [config.template] if config.template else []
+  if config.encoder == 'tfidf-svd':
+    return [config.dim, *template]
+  return [*(file_digests(config.model) or [config.model]), *template]
 
 
 def can_encode_new_text(config: EmbeddingConfig, items: Items | None) -> bool:
@@ -96,7 +101,9 @@ def text_encoder(
 
   def encode(items: Items) -> Float32[np.ndarray, 'items dim']:
     return model.encode(
-      item_sentences(items), normalize_embeddings=False, show_progress_bar=False
+      item_sentences(items, config.template),
+      normalize_embeddings=False,
+      show_progress_bar=False,
     ).astype(np.float32)
 
   return encode
@@ -107,7 +114,9 @@ def _sentence_transformers(
 ) -> Float[np.ndarray, 'items dim']:
   """Encodes sentences with a model such as the paper's Sentence-T5."""
   return _load_sentence_transformer(config).encode(
-    item_sentences(items), normalize_embeddings=False, show_progress_bar=True
+    item_sentences(items, config.template),
+    normalize_embeddings=False,
+    show_progress_bar=True,
   )
 
 
@@ -191,7 +200,7 @@ def _fit_tfidf_svd(
     dtype=np.float32,
   )
   try:
-    weights = vectorizer.fit_transform(item_sentences(items))
+    weights = vectorizer.fit_transform(item_sentences(items, config.template))
   except ValueError as error:  # Raised only for an empty vocabulary.
     raise UsageError(
       'config.embedding.encoder is tfidf-svd, but no item has a word in its '
@@ -208,7 +217,7 @@ def _fit_tfidf_svd(
   vectors = svd.fit_transform(weights)
 
   def encode(items: Items) -> Float32[np.ndarray, 'n dim']:
-    weights = vectorizer.transform(item_sentences(items))
+    weights = vectorizer.transform(item_sentences(items, config.template))
     return svd.transform(weights).astype(np.float32)
 
   return vectors, encode

@@ -18,8 +18,8 @@ from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
 NAME = 'stage.json'
-# Records without a format number have format 0, which lacks `files`. In format 1,
-# no Parquet file is listed.
+# Records without a format number have format 0, which lacks `files`. Format 1
+# lists no Parquet files.
 FORMAT = 2
 
 _FINGERPRINT = re.compile('[0-9a-f]{64}')

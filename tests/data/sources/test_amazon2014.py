@@ -257,6 +257,23 @@ def test_counts_include_drops_and_text_fields(raw):
   assert kept.num_interactions == 11
 
 
+def test_low_and_missing_ratings_are_dropped(raw):
+  path = raw / 'reviews_Beauty_5.json.gz'
+  lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+  # The event of u2 with item D, and those of u1.
+  for i, rating in ((5, '3.5'), (1, '2'), (3, 'true'), (4, '1' + '0' * 400)):
+    assert '5.0' in lines[i]
+    lines[i] = lines[i].replace('5.0', rating)
+  write(path, [*lines, lines[5].replace('3.5', '4')])
+  dataset = load(raw, min_rating=4.0, drop_short_users=True)
+  assert dataset.counts['events'] == {
+    'read': 10,
+    'used': 6,
+    'dropped': {'without a rating': 2, 'rated below 4': 2},
+  }
+  assert dataset.user_ids == ('u2', 'u3')
+
+
 _EXPORT = """
 import sys
 from tests.small import ROOT

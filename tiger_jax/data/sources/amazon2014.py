@@ -192,5 +192,6 @@ def _text_fields(
   }
   # The texts contain HTML entities, such as &amp;.
   return {
-    name: item_text.plain(html.unescape(text)) for name, text in texts.items()
+    name: item_text.plain(html.unescape(text)) if '&' in text else text
+    for name, text in texts.items()
   }

@@ -21,14 +21,22 @@ from tiger_jax.data.sources.row_counts import RowCounts
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
+# `json.loads` calls this function, and does more work for every call.
+_scan = json.JSONDecoder().scan_once
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
-  """A record; `where` names its file and line for error messages."""
+  """A record, and the number of its line in a file."""
 
   values: dict[Any, Any]
-  where: str
+  path: Path
+  line: int
+
+  @property
+  def where(self) -> str:
+    """The file and the line, for error messages."""
+    return f'{self.path}, line {self.line}'
 
 
 def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
@@ -89,10 +97,12 @@ def required_seconds(record: Record, key: str) -> int:
 
 
 def rating(record: Record, key: str) -> float:
-  """Returns the value of a field of numbers; NaN if it is not a number."""
-  value: Any = record.values.get(key)
+  """Returns the value of a field of numbers; NaN if it is not a rating."""
+  value = record.values.get(key)
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return math.nan
   try:
-    return float(value) if type(value) in (int, float) else math.nan
+    return float(value)
   except OverflowError:
     return math.nan
 
@@ -124,10 +134,13 @@ def _parse_lines(
   number = 0
   while line := _next_line(path, lines):
     number += 1
+    if (values := _json_object(line)) is not None:
+      yield Record(values, path, number)
+      continue
     where = f'{path}, line {number}'
     try:
       text = _text(path, line, where)
-      record = Record(_parse(text, where), where) if text else None
+      record = Record(_parse(text, where), path, number) if text else None
     except BadRow as error:
       if counts is None:
         raise
@@ -136,6 +149,21 @@ def _parse_lines(
       continue
     if record is not None:
       yield record
+
+
+def _json_object(line: str | bytes) -> dict[Any, Any] | None:
+  """Returns the JSON object in a line; None if the line has another form.
+
+  Most lines are JSON objects, so this function decides the speed of a reader.
+  """
+  if len(line) > MAX_LINE_BYTES:
+    return None
+  try:
+    text = (line if isinstance(line, str) else line.decode('utf-8')).strip()
+    value, end = _scan(text, 0)
+  except (StopIteration, ValueError, RecursionError):
+    return None
+  return value if end == len(text) and isinstance(value, dict) else None
 
 
 def _text(path: Path, line: str | bytes, where: str) -> str:
