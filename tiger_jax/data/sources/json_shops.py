@@ -185,11 +185,15 @@ def _date_seconds(text: str) -> float | None:
     time = datetime.datetime.fromisoformat(text)
   except ValueError:
     return None
-  return (time.replace(tzinfo=datetime.UTC) - _EPOCH).total_seconds()
+  if time.tzinfo is None:
+    time = time.replace(tzinfo=datetime.UTC)
+  return (time - _EPOCH).total_seconds()
 
 
 def _date(value: Any) -> float | None:
-  return _date_seconds(value) if isinstance(value, str) else None
+  # Longer texts are not dates, and would fill the cache.
+  is_short = isinstance(value, str) and len(value) <= 40
+  return _date_seconds(value) if is_short else None
 
 
 SECONDS = Time(_seconds, 'an integer, the seconds since 1970')
