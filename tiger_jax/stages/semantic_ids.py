@@ -219,7 +219,7 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
   if entry.needs_an_item_per_code and max(sizes) > num_items:
     raise UsageError(
       f'{where} have more codes than there are items, {num_items}: try '
-      f"--config.semantic_ids.codebook_sizes='{(_fitting(num_items),) * 3}'"
+      f"--config.semantic_ids.codebook_sizes='{(fitting_size(num_items),) * 3}'"
     )
 
 

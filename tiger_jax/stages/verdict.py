@@ -1,0 +1,163 @@
+"""Decides whether a config can train on a dataset, and suggests settings."""
+
+from collections.abc import Collection, Iterator
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+from tiger_jax.config import Config
+from tiger_jax.config.config_dict import from_json
+from tiger_jax.data import splits
+from tiger_jax.data.checking.report import Report
+from tiger_jax.data.dataset import Dataset
+from tiger_jax.embedding import encoders
+from tiger_jax.errors import DataError, TigerError, UsageError
+from tiger_jax.recommenders import checks, registry
+from tiger_jax.recommenders.session import training_batches, training_examples
+from tiger_jax.semantic_ids.quantizers import registry as quantizers
+from tiger_jax.stages import first_checks, semantic_ids
+
+# docs/data.md: 0.7 steps for each user, in batches of 32.
+_READS_OF_A_HISTORY = 0.7 * 32
+_FEWEST_STEPS = 500
+# The steps of these configs were measured.
+_MEASURED = ('synthetic', 'amazon2014/')
+# Sources keep bad rows out if at most this share is bad.
+_NOTHING_REFUSED = {
+  'drop_short_users': True, 'allow_missing_metadata': True,
+}  # fmt: skip
+
+
+class Verdict(NamedTuple):
+  """Whether a config can train on a dataset.
+
+  Attributes:
+    reasons: Why the config cannot train on the dataset; empty if it can.
+    settings: Suggested settings, such as `{'train.steps': 500}`.
+    unsolved: Why the config cannot train even with `settings`; '' if it can.
+  """
+
+  reasons: tuple[str, ...]
+  settings: dict[str, Any]
+  unsolved: str
+
+
+def lenient(config: Config) -> Config:
+  """Returns a config whose data stage drops rows instead of refusing them."""
+  dataset = dataclasses.replace(config.dataset, **_NOTHING_REFUSED)
+  return dataclasses.replace(config, dataset=dataset)
+
+
+def judge(
+  config: Config,
+  dataset: Dataset,
+  report: Report,
+  chosen: Collection[str] = (),
+) -> Verdict:
+  """Returns the verdict about a config.
+
+  Args:
+    config: The settings of the run.
+    dataset: The dataset, read with the settings of `lenient`.
+    report: The measurements of the dataset.
+    chosen: The fields that the user has set, such as `train.steps`. No other
+      value is suggested for them unless it is required.
+  """
+  reasons: list[str] = []
+  settings: dict[str, Any] = {}
+  for reason, changes in _required(config, dataset, report):
+    reasons.append(reason)
+    settings |= changes
+  settings |= _schedule(_with(config, settings), dataset, chosen)
+  unsolved = ''
+  try:
+    changed = _with(config, settings)
+    checks.check(changed)
+    encoders.check(changed.embedding, dataset.items)
+    first_checks.check_sizes(changed, dataset, 'evaluate', True)
+  except TigerError as error:
+    unsolved = str(error)
+  return Verdict(tuple(reasons), settings, unsolved)
+
+
+def _required(
+  config: Config, dataset: Dataset, report: Report
+) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields each reason why a run fails, with the settings that avoid it."""
+  c, counts = config, report.counts
+  short = counts.get('users', {}).get('dropped', {})
+  if short and not c.dataset.drop_short_users:
+    number, why = next((number, why) for why, number in short.items())
+    yield f'{number:,} users {why}', {'dataset.drop_short_users': True}
+  if (missing := counts.get('missing')) and not (
+    c.dataset.allow_missing_metadata
+  ):
+    yield (
+      f'{missing["items"]:,} bought items have no text',
+      {'dataset.allow_missing_metadata': True},
+    )
+  model = registry.entry(c.model)
+  if model.needs:
+    try:
+      encoders.check(c.embedding, dataset.items)
+    except DataError as error:
+      yield str(error), {}
+    except UsageError as error:
+      dim = {'embedding.dim': encoders.fitting_dim(dataset.items)}
+      is_dim = c.embedding.encoder == 'tfidf-svd'
+      yield str(error), dim if is_dim else {'embedding.encoder': 'tfidf-svd'}
+  if 'semantic_ids' in model.needs:
+    try:
+      num_items = dataset.num_items - len(dataset.unseen)
+      semantic_ids.refuse_sizes(c.semantic_ids, num_items)
+    except UsageError as error:
+      sizes = quantizers.with_sizes(c.semantic_ids).codebook_sizes
+      size = semantic_ids.fitting_size(num_items)
+      fitting = tuple(min(x, size) for x in sizes)
+      yield str(error), {'semantic_ids.codebook_sizes': fitting}
+  if model.is_trained:
+    try:
+      training_batches(c, dataset)
+    except DataError as error:
+      most = len(training_examples(c, dataset).user)
+      fitting = 1 << max(0, most.bit_length() - 2)
+      yield str(error), {'train.batch_size': fitting} if most else {}
+
+
+def _schedule(
+  config: Config, dataset: Dataset, chosen: Collection[str]
+) -> dict[str, Any]:
+  """Returns the settings for the number of users (docs/data.md)."""
+  c = config.train
+  is_measured = config.dataset.name.startswith(_MEASURED)
+  if is_measured or not config.model.causal_encoder:
+    return {}
+  num_users = len(splits.split(dataset, 'test').user)
+  wanted = num_users * _READS_OF_A_HISTORY / c.batch_size
+  steps = max(_FEWEST_STEPS, _rounded(wanted))
+  settings: dict[str, Any] = {}
+  if 'train.steps' not in chosen and not 0.5 <= c.steps / steps <= 2:
+    settings['train.steps'] = steps
+  steps = settings.get('train.steps', c.steps)
+  every = 'train.evaluate_every'
+  if steps < 2000 and c.evaluate_every > steps // 5 and every not in chosen:
+    settings[every] = max(1, steps // 10)
+  return settings
+
+
+def _rounded(value: float) -> int:
+  """Returns a number rounded to two digits."""
+  digits = max(0, math.floor(math.log10(max(value, 1))) - 1)
+  return int(round(value, -digits))
+
+
+def _with(config: Config, settings: dict[str, Any]) -> Config:
+  """Returns a config with other values of some fields."""
+  values = dataclasses.asdict(config)
+  for path, value in settings.items():
+    section = values
+    *sections, field = path.split('.')
+    for name in sections:
+      section = section[name]
+    section[field] = value
+  return from_json(values)
