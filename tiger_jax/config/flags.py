@@ -56,11 +56,10 @@ TOPICS = {
       'recommendations of a trained model. The mode serve answers requests '
       'over HTTP until it is stopped. The mode report writes report.html of a '
       'finished run again. The mode export writes programs that recommend '
-      'items without tiger_jax. The mode check_data reads the data, says what is '
-      'wrong with them, and suggests settings; it writes nothing. The mode '
-      'doctor checks the installation and the devices and, if they are given, '
-      'the files of --workdir and the raw files of --config; it writes '
-      'nothing.',
+      'items without tiger_jax. The mode check_data reads the data, says what '
+      'is wrong with them, and suggests settings. The mode doctor checks the '
+      'installation, the devices and, if they are given, the files of '
+      '--workdir and the raw files of --config. Both write nothing.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,

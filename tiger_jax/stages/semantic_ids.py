@@ -223,7 +223,7 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
     )
 
 
-def _fitting(num_items: int) -> int:
+def fitting_size(num_items: int) -> int:
   """Returns a codebook size with about four to eight items per code."""
   return 1 << max(1, (num_items // 4).bit_length() - 1)
 
