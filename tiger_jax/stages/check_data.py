@@ -39,7 +39,9 @@ def run(
     dataset = loading.load_dataset(lenient(config).dataset, config.seed)
   except DataError as error:
     raise DataError(f'cannot train: {error}') from error
-  measured = report.measure(dataset, item_sentences(dataset.items))
+  measured = report.measure(
+    dataset, item_sentences(dataset.items), config.dataset.shuffle_ties
+  )
   say('data', f'{dataset.name}, read completely; nothing was written')
   for line in report.lines(measured):
     say('', line)
@@ -59,7 +61,7 @@ def _conclude(
     raise DataError(f'cannot train: {verdict.unsolved}')
   if not verdict.reasons:
     say('verdict', 'will train, but see the warnings' if is_warned else 'fine')
-  say('command', f'\n{command(verdict.settings)}')
+  say('command', command(verdict.settings))
   if verdict.reasons:
     others = len(verdict.reasons) - 1
     raise DataError(

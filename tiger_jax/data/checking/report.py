@@ -31,6 +31,7 @@ class Report:
     num_events: The number of events.
     lengths: The lengths of the histories.
     ties: Events at the same time; None if the dataset has no times.
+    shuffles_ties: Whether events at the same time are in random order.
     leaks: Facts that make a test target easier to predict.
     split: What training, validation and test will read.
     without_text: The number of items without text.
@@ -44,6 +45,7 @@ class Report:
   num_events: int
   lengths: histories.Lengths
   ties: histories.Ties | None
+  shuffles_ties: bool
   leaks: histories.Leaks
   split: histories.Split
   without_text: int
@@ -63,18 +65,19 @@ class Warning(NamedTuple):
   remedy: str
 
 
-def measure(dataset: Dataset, texts: Sequence[str]) -> Report:
+def measure(
+  dataset: Dataset, texts: Sequence[str], shuffles_ties: bool = False
+) -> Report:
   """Measures a dataset.
 
   Args:
     dataset: The dataset.
     texts: The text of each item, as the encoder reads it.
+    shuffles_ties: Whether events at the same time are in random order.
   """
-  columns = list(dataset.items.fields.values())
   has_text = np.zeros(dataset.num_items, bool)
-  for column in columns:
+  for column in dataset.items.fields.values():
     has_text |= np.fromiter(map(bool, column), bool, dataset.num_items)
-  # An item without text is represented by its id, which is unique.
   near = near_texts.find(texts)
   pairs = near.equal_rows or near.near_rows
   return Report(
@@ -84,19 +87,20 @@ def measure(dataset: Dataset, texts: Sequence[str]) -> Report:
     num_events=dataset.num_interactions,
     lengths=histories.lengths(dataset),
     ties=histories.ties(dataset),
+    shuffles_ties=shuffles_ties,
     leaks=histories.leaks(dataset),
     split=histories.split(dataset),
     without_text=int((~has_text).sum()),
     texts=near,
     examples=tuple(
-      ' and '.join(_named(dataset, row, texts[row]) for row in pair)
-      for pair in pairs
+      ' and '.join(_named(dataset, row) for row in pair) for pair in pairs
     ),
   )
 
 
-def _named(dataset: Dataset, row: int, text: str) -> str:
-  return f'{item_text.plain(dataset.items.ids[row])} {item_text.shown(text)}'
+def _named(dataset: Dataset, row: int) -> str:
+  ids, titles = dataset.items.ids, dataset.items.fields['title']
+  return f'{item_text.shown(ids[row])} ({item_text.shown(titles[row])})'
 
 
 def lines(report: Report) -> list[str]:
@@ -130,8 +134,9 @@ def lines(report: Report) -> list[str]:
     f'{near.equal:,} have the text of an earlier item; of {near.sampled:,} '
     f'different texts, {near.near:,} are nearly equal to another',
   ]
-  shown += [f'  such as {example}' for example in r.examples]
-  return [item_text.plain(line) if line[:1] != ' ' else line for line in shown]
+  if r.examples:
+    shown[-1] += f'; such as {"; ".join(r.examples)}'
+  return [item_text.plain(line) for line in shown]
 
 
 def _ties_line(report: Report) -> str:
@@ -141,9 +146,10 @@ def _ties_line(report: Report) -> str:
       'ties: the source has no times, so the order of the file decides all '
       'targets'
     )
+  order = 'chance' if report.shuffles_ties else 'the order of the file'
   return (
     f'ties: {_of(ties.events, report.num_events)} events have the time of '
-    'another event of the user; the order of the file decides '
+    f'another event of the user; {order} decides '
     f'{_of(ties.test, users)} test targets and {_of(ties.validation, users)} '
     'validation targets'
   )
@@ -173,7 +179,7 @@ def warnings(report: Report) -> list[Warning]:
         'add a column of times, or check that the rows are in order',
       )
     )
-  else:
+  elif not r.shuffles_ties:
     add(
       r.ties.test, users, _MANY_TIES,
       'test targets depend on the order of the file',
