@@ -93,6 +93,8 @@ OTHER_VALUES = {
   'on_non_finite': 'rewind:1,skip:1',
   'collisions': 'nearest_free',
   'kmeans_init': 'first_batch',
+  'repeated_items': 'first',
+  'max_history': 50,
 }
 
 

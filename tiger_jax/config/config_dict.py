@@ -25,8 +25,9 @@ SHOWN.maxstring = SHOWN.maxother = 200
 SHOWN.maxtuple = SHOWN.maxlist = SHOWN.maxdict = 20
 # The fields that hold paths.
 _PATHS = (
-  'dataset.source_dir', 'embedding.path', 'embedding.ids_path',
-  'embedding.model', 'semantic_ids.shared_with',
+  'dataset.source_dir', 'dataset.exclude_users', 'dataset.exclude_items',
+  'embedding.path', 'embedding.ids_path', 'embedding.model',
+  'semantic_ids.shared_with',
 )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ import dataclasses
 from tiger_jax.config.checks import (
   added_later,
   require_at_most,
+  require_not_negative,
+  require_one_of,
   require_positive,
 )
 from tiger_jax.errors import UsageError
@@ -21,7 +23,8 @@ class DatasetConfig:
     synthetic_users: Number of users of the synthetic shop.
     drop_short_users: Whether to drop users with fewer than three events, which
       cannot be split into train, validation and test. Otherwise such a user is
-      an error.
+      an error. If `k_core` or a larger `min_history` is set, these users are
+      dropped without this setting.
     allow_missing_metadata: Whether to keep items without a metadata record,
       with their id as their text. Otherwise such an item is an error.
     keep_repeats: Whether to keep events that repeat the user, item and time of
@@ -31,6 +34,19 @@ class DatasetConfig:
     unseen_share: Share of the test items to hide from training (the paper's
       Figure 5). All events of these items are removed, except as test targets,
       and the quantizer is not fitted to these items.
+    exclude_users: Path of a text file with one user id per line. The events of
+      these users are dropped.
+    exclude_items: Path of a text file with one item id per line. These items
+      are removed from the catalog, and their events are dropped.
+    min_rating: Events with a lower rating, or without one, are dropped. 0 keeps
+      all events, and the ratings are not read.
+    repeated_items: Which events to use if a user has the same item at several
+      times: `keep` (all of them), `first` or `last`.
+    max_history: Number of events to use of each user, the latest ones. 0 uses
+      all events.
+    min_history: Users with fewer events are dropped, see `drop_short_users`.
+    k_core: Users and items with fewer events are dropped, and then those that
+      have fewer events after this, and so on. 0 keeps all items.
   """
 
   name: str = 'synthetic'
@@ -41,6 +57,13 @@ class DatasetConfig:
   keep_repeats: bool = added_later(False, before=True)
   shuffle_ties: bool = False
   unseen_share: float = 0.0
+  exclude_users: str = ''
+  exclude_items: str = ''
+  min_rating: float = 0.0
+  repeated_items: str = 'keep'
+  max_history: int = 0
+  min_history: int = 3
+  k_core: int = 0
 
   def __post_init__(self):
     """Checks the values."""
@@ -49,4 +72,19 @@ class DatasetConfig:
     if not 0 <= self.unseen_share < 1:
       raise UsageError(
         f'unseen_share is {self.unseen_share}: choose from [0, 1)'
+      )
+    require_not_negative(self, 'min_rating', 'max_history', 'k_core')
+    require_at_most(self, 10**8, 'max_history', 'min_history', 'k_core')
+    require_one_of(self, 'repeated_items', ('keep', 'first', 'last'))
+    if self.min_history < 3:
+      raise UsageError(
+        f'min_history is {self.min_history}: choose at least 3, because a user '
+        'needs a validation item, a test item and an earlier item'
+      )
+    least = max(self.min_history, self.k_core)
+    if 0 < self.max_history < least:
+      raise UsageError(
+        f'max_history is {self.max_history}, which leaves no user with the '
+        f'{least} events that min_history and k_core require: choose at least '
+        f'{least}, or 0 for all events'
       )

@@ -3,12 +3,15 @@
 The counts are plain JSON. The data stage saves them as `counts.json`:
 
   events, users: {'read', 'used', 'dropped': {reason: number}}
-  items: {'read', 'used', 'never_bought', 'repeated'}
+  items: {'read', 'used', 'never_bought', 'repeated',
+    'dropped': {reason: number}}
   missing: bought items that are not in the catalog, {'items', 'of_items',
     'events', 'of_events', 'first': up to three ids, 'hint'}
   fields: {name: {'empty', 'joined', 'no_number', 'unusable': number of items,
     'first': the place of the first unusable value,
     'such_as': the first price that is not a number}}
+  rows: {file: {'read', 'kept', 'dropped': {reason: {'rows', 'samples'}}}}, see
+    `sources.row_counts`
   notes: further sentences for the user
 """
 
@@ -128,6 +131,10 @@ def read(folder: Path) -> dict[str, Any]:
 def lines(counts: dict[str, Any]) -> list[str]:
   """Returns the counts as lines to print."""
   shown = [
+    f'rows of {name}: {_rows_line(rows)}'
+    for name, rows in counts.get('rows', {}).items()
+  ]
+  shown += [
     f'{name}: {_flow_line(counts[name])}'
     for name in ('events', 'users')
     if counts.get(name)
@@ -149,16 +156,30 @@ def _flow_line(flow: dict[str, Any]) -> str:
   return text + (f'; dropped: {", ".join(dropped)}' if dropped else '')
 
 
-def _items_line(items: dict[str, int]) -> str:
+def _rows_line(rows: dict[str, Any]) -> str:
+  text = f'{rows["read"]:,} read, {rows["kept"]:,} kept'
+  dropped = [
+    f'{entry["rows"]:,} {reason} ({"; ".join(entry["samples"])})'
+    for reason, entry in rows['dropped'].items()
+  ]
+  return text + (f'; dropped: {", ".join(dropped)}' if dropped else '')
+
+
+def _items_line(items: dict[str, Any]) -> str:
   read, used = items['read'], items['used']
+  dropped = items.get('dropped', {})
   text = f'{read:,} read, '
-  if used > read:
-    text += f'{used - read:,} more known only from purchases, '
+  # Only some sources count all items that they do not use as dropped.
+  if (unlisted := used + sum(dropped.values()) - read) > 0:
+    text += f'{unlisted:,} more known only from purchases, '
   text += f'{used:,} used'
   if number := items.get('never_bought'):
     text += f', {number:,} of them never bought'
   if number := items.get('repeated'):
     text += f'; {number:,} were repeated, and the last copy is kept'
+  if dropped:
+    reasons = ', '.join(f'{number:,} {why}' for why, number in dropped.items())
+    text += f'; dropped: {reasons}'
   return text
 
 

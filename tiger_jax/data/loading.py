@@ -1,5 +1,6 @@
 """Loads the dataset that a config names."""
 
+from collections.abc import Sequence
 import dataclasses
 import difflib
 from pathlib import Path
@@ -16,19 +17,23 @@ from tiger_jax.errors import UsageError
 from tiger_jax.storage.fingerprints import file_digests
 
 
-def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
+def load_dataset(
+  config: DatasetConfig, seed: int, text_columns: Sequence[str] = ('title',)
+) -> Dataset:
   """Reads, downloads or generates a dataset.
 
   Args:
     config: The dataset.
     seed: The seed of the synthetic shop, of the order of events with equal
       times, and of the choice of unseen items.
+    text_columns: The text columns that the embedding reads, see
+      `own_files.load`.
 
   Raises:
     UsageError: There is no dataset with the name `config.name`.
     DataError: The source is missing, damaged, or lacks required content.
   """
-  dataset = _load(config, seed)
+  dataset = _load(config, seed, text_columns)
   if config.shuffle_ties:
     dataset = shuffle_ties(dataset, seed)
   if config.unseen_share:
@@ -36,7 +41,9 @@ def load_dataset(config: DatasetConfig, seed: int) -> Dataset:
   return dataset
 
 
-def _load(config: DatasetConfig, seed: int) -> Dataset:
+def _load(
+  config: DatasetConfig, seed: int, text_columns: Sequence[str]
+) -> Dataset:
   if config.name == 'synthetic':
     shop = synthetic.make(config.synthetic_users, seed)
     shop_counts = counts.without_drops(
@@ -44,7 +51,7 @@ def _load(config: DatasetConfig, seed: int) -> Dataset:
     )
     return dataclasses.replace(shop, counts=shop_counts)
   if config.name == 'files':
-    return own_files.load(config)
+    return own_files.load(config, text_columns)
   check_name(config)
   return amazon2014.load(config.name.partition('/')[2], config)
 

@@ -127,7 +127,7 @@ def test_items_without_metadata_are_refused_or_kept(raw):
   write_metadata(raw, METADATA[:3])
   text = load_error(raw)
   assert 'names 2 items that' in text
-  assert "such as 'D'" in text
+  assert "such as 'C', 'D'" in text
   assert 'meta_Beauty.json.gz' in text
   assert 'allow_missing_metadata' in text
   dataset = load(raw, allow_missing_metadata=True)
@@ -179,12 +179,13 @@ def site(raw):
 
 def test_a_download_is_kept(site, raw, tmp_path):
   first = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert first.events.user_ids == ('u2', 'u1', 'u3')
+  assert first.log.user_ids == ('u2', 'u1', 'u3')
   assert first.files[1] == f'{site}/meta_Beauty.json.gz'
   (raw / 'meta_Beauty.json.gz').unlink()
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert again.catalog == first.catalog
-  assert again.catalog['B']['title'] == "It's"
+  assert again.texts == first.texts
+  place = again.texts.ids.index('B')
+  assert again.texts.fields['title'][place] == "It's"
 
 
 def test_downloads_are_in_the_folder_of_tfds(raw, tmp_path, monkeypatch):
@@ -223,7 +224,7 @@ def test_a_damaged_download_is_replaced_by_the_next_run(
   # The next run does not read the damaged file again.
   path.write_bytes(content)
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert len(again.events.user_ids) == 3
+  assert len(again.log.user_ids) == 3
 
 
 def test_damaged_files_in_source_dir_are_not_removed(raw):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data.sources.assembly import Events, assemble
+from tiger_jax.data.sources.assembly import assemble
+from tiger_jax.data.sources.log import ItemTexts, Log
 
 # User, item, time.
 LOG = [
@@ -23,16 +24,15 @@ LOG = [
 
 def assemble_log(**changes):
   users, items, times = zip(*LOG, strict=True)
-  log = Events.from_log(
+  log = Log(
     ['u', 'v'],
     np.array(['uv'.index(x) for x in users], np.int32),
     ['a', 'b', 'c'],
     np.array(['abc'.index(x) for x in items], np.int32),
     np.array(times, np.int64),
   )
-  catalog = {item: {} for item in 'abc'}
   config = DatasetConfig(name='files', **changes)
-  return assemble(config, log, catalog, 'events', 'items')
+  return assemble(config, log, ItemTexts('abc', {}), 'events', 'items')
 
 
 def items_and_times(dataset):

@@ -6,7 +6,6 @@ McAuley et al., Amazon product data, May 1996 to July 2014.
 import array
 from collections.abc import Iterator
 import contextlib
-import dataclasses
 import html
 import os
 from pathlib import Path
@@ -19,6 +18,7 @@ from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import assembly, download, raw_lines
+from tiger_jax.data.sources.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
 CATEGORIES = (
@@ -54,14 +54,14 @@ class Category(NamedTuple):
   """The content of the two raw files of a category.
 
   Attributes:
-    events: All reviews.
-    catalog: The text fields of each reviewed item that has metadata, by id.
+    log: All reviews.
+    texts: The texts of each reviewed item that has metadata.
     counts: The counts `items` and `fields` of the metadata, see `data.counts`.
     files: The paths or addresses of the reviews and the metadata.
   """
 
-  events: assembly.Events
-  catalog: dict[str, dict[str, str]]
+  log: Log
+  texts: ItemTexts
   counts: dict[str, Any]
   files: tuple[str, str]
 
@@ -78,10 +78,8 @@ def load(category: str, config: DatasetConfig) -> Dataset:
     DataError: A raw file is missing or damaged, or lacks required content.
   """
   raw = read(category, config.source_dir)
-  dataset = assembly.assemble(config, raw.events, raw.catalog, *raw.files)
-  items = dataset.counts['items'] | raw.counts['items']
-  counts = dataset.counts | raw.counts | {'items': items}
-  return dataclasses.replace(dataset, counts=counts)
+  dataset = assembly.assemble(config, raw.log, raw.texts, *raw.files)
+  return assembly.with_counts(dataset, (), **raw.counts)
 
 
 def read(
@@ -118,10 +116,10 @@ def read(
     paths = download.get(reviews, folder), download.get(metadata, folder)
     unless_damaged = _removed_if_damaged
   with unless_damaged(paths[0]):
-    events = _read_reviews(paths[0])
+    log = _read_reviews(paths[0])
   with unless_damaged(paths[1]):
-    catalog, counts = _read_metadata(paths[1], set(events.item_ids))
-  return Category(events, catalog, counts, (reviews, metadata))
+    texts, counts = _read_metadata(paths[1], set(log.item_ids))
+  return Category(log, texts, counts, (reviews, metadata))
 
 
 @contextlib.contextmanager
@@ -135,32 +133,35 @@ def _removed_if_damaged(download: Path) -> Iterator[None]:
     ) from error
 
 
-def _read_reviews(path: Path) -> assembly.Events:
+def _read_reviews(path: Path) -> Log:
   # Stores integer codes, because the text of all ids would take more memory.
   user_codes: dict[str, int] = {}
   item_codes: dict[str, int] = {}
   users, items, seconds = array.array('i'), array.array('i'), array.array('q')
+  ratings = array.array('f')
   for record in raw_lines.read(path):
     user = raw_lines.required_text(record, 'reviewerID')
     users.append(user_codes.setdefault(user, len(user_codes)))
     item = raw_lines.required_text(record, 'asin')
     items.append(item_codes.setdefault(item, len(item_codes)))
     seconds.append(raw_lines.required_seconds(record, 'unixReviewTime'))
+    ratings.append(raw_lines.rating(record, 'overall'))
   if not users:
     raise DataError(f'{path} holds no reviews: download or copy it again')
-  return assembly.Events.from_log(
+  return Log(
     tuple(user_codes),
     np.asarray(users, np.int32),
     tuple(item_codes),
     np.asarray(items, np.int32),
     np.asarray(seconds).astype(np.int64),
+    np.asarray(ratings, np.float32),
   )
 
 
 def _read_metadata(
   path: Path, wanted: set[str]
-) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-  """Returns the text fields of all reviewed items by id, and the counts."""
+) -> tuple[ItemTexts, dict[str, Any]]:
+  """Returns the texts of all reviewed items, and the counts."""
   catalog: dict[str, dict[str, str]] = {}
   field_counts = FieldCounts()
   items = {'read': 0, 'repeated': 0}
@@ -170,7 +171,9 @@ def _read_metadata(
     if item_id in wanted:
       items['repeated'] += item_id in catalog
       catalog[item_id] = _text_fields(record, field_counts)
-  return catalog, {'items': items, 'fields': field_counts.fields}
+  fields = {name: [text[name] for text in catalog.values()] for name in FIELDS}
+  texts = ItemTexts(tuple(catalog), fields)
+  return texts, {'items': items, 'fields': field_counts.fields}
 
 
 def _text_fields(

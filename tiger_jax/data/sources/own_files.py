@@ -6,7 +6,7 @@ a `.csv`, `.jsonl` or `.parquet` file. Columns may have other common names, see
 `column_names`.
 """
 
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,25 @@ from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import assembly, event_times, tables
+from tiger_jax.data.sources.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
 _PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
 
 
-def load(config: DatasetConfig) -> Dataset:
+def load(
+  config: DatasetConfig, text_columns: Sequence[str] = ('title',)
+) -> Dataset:
   """Reads the two files in `config.source_dir`.
 
   Ids may be text or integers; spaces around them are removed. Times may be
   integers, all in the same unit, or ISO 8601 dates, which become microseconds
   since 1970. A date without a time zone is read as UTC.
+
+  Args:
+    config: The folder of the files, and the filters.
+    text_columns: The names of the text columns that the items file must have.
+      They may include other columns than `FIELDS`.
 
   Raises:
     DataError: A file is missing or damaged, or lacks a column or a value; or
@@ -37,32 +45,29 @@ def load(config: DatasetConfig) -> Dataset:
   folder = Path(config.source_dir)
   events_file = _find(folder, 'interactions')
   items_file = _find(folder, 'items')
-  log = tables.read(
+  table = tables.read(
     events_file, ('user', 'item', 'timestamp'), repeating=('user', 'item')
   )
-  users, user_ids = _ids(log, 'user')
-  items, item_ids = _ids(log, 'item')
-  times, warnings = event_times.read(log, 'timestamp')
-  notes = [*log.notes, *warnings]
+  users, user_ids = _ids(table, 'user')
+  items, item_ids = _ids(table, 'item')
+  times, warnings = event_times.read(table, 'timestamp')
+  notes = [*table.notes, *warnings]
   for name, rows, ids in (('user', users, user_ids), ('item', items, item_ids)):
-    notes += _placeholders(log, name, rows, ids)
-  del log
-  events = assembly.Events.from_log(user_ids, users, item_ids, items, times)
-  items_table = tables.read(items_file, ('item', 'title'), FIELDS[1:])
+    notes += _placeholders(table, name, rows, ids)
+  log = Log(user_ids, users, item_ids, items, times)
+  optional = [name for name in FIELDS if name not in text_columns]
+  table = tables.read(items_file, ('item', *text_columns), optional)
   field_counts = FieldCounts()
-  catalog = _catalog(items_table, field_counts)
+  texts = _texts(table, field_counts)
   dataset = assembly.assemble(
-    config, events, catalog, str(events_file), str(items_file)
+    config, log, texts, str(events_file), str(items_file)
   )
-  counts = dataset.counts | {
-    'fields': field_counts.fields, 'notes': [*notes, *items_table.notes],
-  }  # fmt: skip
-  return dataclasses.replace(dataset, counts=counts)
+  return assembly.with_counts(
+    dataset, [*notes, *table.notes], fields=field_counts.fields
+  )
 
 
-def _catalog(
-  table: tables.Table, field_counts: FieldCounts
-) -> dict[str, dict[str, str]]:
+def _texts(table: tables.Table, field_counts: FieldCounts) -> ItemTexts:
   rows, ids = _ids(table, 'item')
   if len(ids) < table.num_rows:
     first = np.unique(rows, return_index=True)[1]
@@ -72,18 +77,17 @@ def _catalog(
       f'{table.path} lists item {item} twice, the second time in row '
       f'{repeat + 1}: keep one of the two'
     )
-  texts = {
-    name: [
-      field_counts.read(name, value, f'{table.path.name}, row {row}')
-      for row, value in enumerate(tables.values(table, name), start=1)
-    ]
-    for name in FIELDS
-    if name in table.columns
-  }
-  return {
-    item_id: {name: column[row] for name, column in texts.items()}
-    for row, item_id in enumerate(ids)
-  }
+  return ItemTexts(
+    ids,
+    {
+      name: [
+        field_counts.read(name, value, f'{table.path.name}, row {row}')
+        for row, value in enumerate(tables.values(table, name), start=1)
+      ]
+      for name in table.columns
+      if name != 'item'
+    },
+  )
 
 
 def candidates(folder: Path, *names: str) -> list[Path]:

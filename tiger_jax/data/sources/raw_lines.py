@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import gzip
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 import warnings
@@ -95,6 +96,12 @@ def required_seconds(record: Record, key: str) -> int:
   if type(value) is not int or not 0 <= value < _YEAR_10000:
     raise _wrong_field(record, key, 'an integer, the seconds since 1970')
   return value
+
+
+def rating(record: Record, key: str) -> float:
+  """Returns the value of a field of numbers; NaN if it is not a number."""
+  value = record.values.get(key)
+  return float(value) if type(value) in (int, float) else math.nan
 
 
 def _wrong_field(record: Record, key: str, requirement: str) -> DataError:

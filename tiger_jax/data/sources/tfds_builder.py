@@ -100,17 +100,25 @@ class _Info(tfds.core.DatasetInfo):
 
 
 def _users(raw: amazon2014.Category) -> Iterator[dict[str, Any]]:
-  events = raw.events
-  for row, user_id in enumerate(events.user_ids):
-    own = slice(events.offsets[row], events.offsets[row + 1])
+  log, order = raw.log, raw.log.order()
+  assert log.timestamps is not None
+  stops = np.cumsum(np.bincount(log.users, minlength=len(log.user_ids)))
+  for user_id, own in zip(
+    log.user_ids, np.split(order, stops[:-1]), strict=True
+  ):
     yield {
       'id': user_id,
-      'items': events.history[own],
-      'timestamps': events.timestamps[own],
+      'items': log.items[own],
+      'timestamps': log.timestamps[own],
     }
 
 
 def _items(raw: amazon2014.Category) -> Iterator[dict[str, Any]]:
-  for item_id in raw.events.item_ids:
-    texts = raw.catalog.get(item_id, {})
-    yield {'id': item_id, 'has_metadata': item_id in raw.catalog, **texts}
+  texts = raw.texts
+  places = {item_id: place for place, item_id in enumerate(texts.ids)}
+  for item_id in raw.log.item_ids:
+    place = places.get(item_id)
+    record = {'id': item_id, 'has_metadata': place is not None}
+    if place is not None:
+      record |= {name: column[place] for name, column in texts.fields.items()}
+    yield record
