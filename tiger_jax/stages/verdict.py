@@ -1,19 +1,20 @@
 """Decides whether a config can train on a dataset, and suggests settings."""
 
 from collections.abc import Collection, Iterator
+import contextlib
 import dataclasses
 import math
 from typing import Any, NamedTuple
 
 from tiger_jax.config import Config
 from tiger_jax.config.config_dict import from_json
-from tiger_jax.data import splits
 from tiger_jax.data.checking.report import Report
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.sources.filters import drops_short_users, min_user_events
 from tiger_jax.embedding import encoders
 from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.recommenders import checks, registry
-from tiger_jax.recommenders.session import training_batches, training_examples
+from tiger_jax.recommenders.session import training_batches
 from tiger_jax.semantic_ids.quantizers import registry as quantizers
 from tiger_jax.stages import first_checks, semantic_ids
 
@@ -22,10 +23,8 @@ _READS_OF_A_HISTORY = 0.7 * 32
 _FEWEST_STEPS = 500
 # The steps of these configs were measured.
 _MEASURED = ('synthetic', 'amazon2014/')
-# Sources keep bad rows out if at most this share is bad.
-_NOTHING_REFUSED = {
-  'drop_short_users': True, 'allow_missing_metadata': True,
-}  # fmt: skip
+# With these settings, rows are dropped and counted, and not refused.
+_LENIENT = {'drop_short_users': True, 'allow_missing_metadata': True}
 
 
 class Verdict(NamedTuple):
@@ -44,7 +43,7 @@ class Verdict(NamedTuple):
 
 def lenient(config: Config) -> Config:
   """Returns a config whose data stage drops rows instead of refusing them."""
-  dataset = dataclasses.replace(config.dataset, **_NOTHING_REFUSED)
+  dataset = dataclasses.replace(config.dataset, **_LENIENT)
   return dataclasses.replace(config, dataset=dataset)
 
 
@@ -68,7 +67,7 @@ def judge(
   for reason, changes in _required(config, dataset, report):
     reasons.append(reason)
     settings |= changes
-  settings |= _schedule(_with(config, settings), dataset, chosen)
+  settings |= _schedule(_with(config, settings), dataset.num_users, chosen)
   unsolved = ''
   try:
     changed = _with(config, settings)
@@ -85,10 +84,11 @@ def _required(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
   """Yields each reason why a run fails, with the settings that avoid it."""
   c, counts = config, report.counts
-  short = counts.get('users', {}).get('dropped', {})
-  if short and not c.dataset.drop_short_users:
-    number, why = next((number, why) for why, number in short.items())
-    yield f'{number:,} users {why}', {'dataset.drop_short_users': True}
+  short = f'with fewer than {min_user_events(c.dataset)} events'
+  if not drops_short_users(c.dataset) and (
+    number := counts.get('users', {}).get('dropped', {}).get(short)
+  ):
+    yield f'{number:,} users {short}', {'dataset.drop_short_users': True}
   if (missing := counts.get('missing')) and not (
     c.dataset.allow_missing_metadata
   ):
@@ -119,20 +119,29 @@ def _required(
     try:
       training_batches(c, dataset)
     except DataError as error:
-      most = len(training_examples(c, dataset).user)
-      fitting = 1 << max(0, most.bit_length() - 2)
-      yield str(error), {'train.batch_size': fitting} if most else {}
+      yield str(error), _fitting_batches(c, dataset)
+
+
+def _fitting_batches(config: Config, dataset: Dataset) -> dict[str, Any]:
+  """Returns the largest half, quarter, ... of the batch size that fits."""
+  size = config.train.batch_size
+  while size > 1:
+    size //= 2
+    settings = {'train.batch_size': size}
+    with contextlib.suppress(DataError):
+      training_batches(_with(config, settings), dataset)
+      return settings
+  return {}
 
 
 def _schedule(
-  config: Config, dataset: Dataset, chosen: Collection[str]
+  config: Config, num_users: int, chosen: Collection[str]
 ) -> dict[str, Any]:
   """Returns the settings for the number of users (docs/data.md)."""
   c = config.train
   is_measured = config.dataset.name.startswith(_MEASURED)
   if is_measured or not config.model.causal_encoder:
     return {}
-  num_users = len(splits.split(dataset, 'test').user)
   wanted = num_users * _READS_OF_A_HISTORY / c.batch_size
   steps = max(_FEWEST_STEPS, _rounded(wanted))
   settings: dict[str, Any] = {}
