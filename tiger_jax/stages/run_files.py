@@ -78,8 +78,15 @@ def check(workdir: Path, config: Config | None) -> Iterator[Finding]:
     )
     return
   yield _lock(workdir)
-  config = config or _recorded(workdir)
-  yield from _stages(workdir, config)
+  runs = sorted(x.parents[1] for x in workdir.glob(f'*/*/*/{record.NAME}'))
+  if runs:
+    yield note(
+      name,
+      f'{workdir} has the runs of an experiment: check each of them, as in '
+      f'--workdir={runs[0]}',
+    )
+    return
+  yield from _stages(workdir, config or _recorded(workdir))
 
 
 def _lock(workdir: Path) -> Finding:
@@ -102,7 +109,9 @@ def _lock(workdir: Path) -> Finding:
 def _recorded(workdir: Path) -> Config | None:
   """Returns the config of the run; None if it is missing or damaged."""
   try:
-    return parse_recorded(files.read_json(workdir / 'config.json'))
+    config = parse_recorded(files.read_json(workdir / 'config.json'))
+    registry.entry(config.model)  # Fails if the model is unknown.
+    return config
   except _DAMAGE:
     return None
 
@@ -134,11 +143,11 @@ def _stages(workdir: Path, config: Config | None) -> Iterator[Finding]:
         yield problem(name, _reason(error, folder), DataError)
         continue
       yield _state(name, found, config)
-      yield from _checkpoints(name, folder)
+      yield from _checkpoints(name, folder, is_finished=True)
   for name in artifacts.superseded(workdir, tuple(_READERS)):
     if '.partial-' in name:
       yield note(name, 'interrupted: the command of the run resumes or repeats')
-      yield from _checkpoints(name, workdir / name)
+      yield from _checkpoints(name, workdir / name, is_finished=False)
     else:
       yield note(name, 'made with a different config: you may remove it')
 
@@ -201,7 +210,9 @@ def _same_dataset(stage: Artifact, config: Config) -> bool:
   return (former.dataset, former.seed) == (config.dataset, config.seed)
 
 
-def _checkpoints(name: str, stage: Path) -> Iterator[Finding]:
+def _checkpoints(
+  name: str, stage: Path, *, is_finished: bool
+) -> Iterator[Finding]:
   """Yields a finding for each damaged checkpoint, or one for all."""
   folder = stage / 'checkpoints'
   if not folder.exists():
@@ -227,7 +238,7 @@ def _checkpoints(name: str, stage: Path) -> Iterator[Finding]:
       yield problem(subject, f'{text}: remove {path}', CheckpointError)
   if intact:
     yield ok(subject, f'intact at step {", ".join(intact)}')
-  elif not steps:
+  elif is_finished and not steps:
     yield problem(
       subject,
       f'{folder} has no checkpoint: remove {stage} and run again',
