@@ -4,12 +4,44 @@ import dataclasses
 
 from tiger_jax.config.checks import (
   added_later,
+  require_fraction,
   require_at_most,
   require_not_negative,
   require_one_of,
   require_positive,
 )
 from tiger_jax.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnsConfig:
+  """The names of the columns in your own files.
+
+  If a name is empty, the column has its own name or one of the names in
+  `data.sources.column_names`.
+
+  Attributes:
+    user: The column of user ids.
+    item: The column of item ids. It may be missing in one of the two tables if
+      that table has one of the other known names.
+    timestamp: The column of times.
+    rating: The column of ratings, see `min_rating`.
+    title: The column of titles.
+    price: The column of prices.
+    brand: The column of brands.
+    categories: The column of categories.
+    description: The column of descriptions.
+  """
+
+  user: str = ''
+  item: str = ''
+  timestamp: str = ''
+  rating: str = ''
+  title: str = ''
+  price: str = ''
+  brand: str = ''
+  categories: str = ''
+  description: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +79,10 @@ class DatasetConfig:
     min_history: Users with fewer events are dropped, see `drop_short_users`.
     k_core: Users and items with fewer events are dropped, and then those that
       have fewer events after this, and so on. 0 keeps all items.
+    max_bad_share: Share of the rows of a table that may be bad, for example
+      without a user id. Bad rows are counted and dropped. With 0, the first bad
+      row is an error.
+    columns: The names of the columns in your own files.
   """
 
   name: str = 'synthetic'
@@ -64,11 +100,14 @@ class DatasetConfig:
   max_history: int = 0
   min_history: int = 3
   k_core: int = 0
+  max_bad_share: float = 0.0
+  columns: ColumnsConfig = ColumnsConfig()
 
   def __post_init__(self):
     """Checks the values."""
     require_positive(self, 'synthetic_users')
     require_at_most(self, 10**8, 'synthetic_users')
+    require_fraction(self, 'max_bad_share')
     if not 0 <= self.unseen_share < 1:
       raise UsageError(
         f'unseen_share is {self.unseen_share}: choose from [0, 1)'

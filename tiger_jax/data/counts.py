@@ -133,6 +133,7 @@ def lines(counts: dict[str, Any]) -> list[str]:
   shown = [
     f'rows of {name}: {_rows_line(rows)}'
     for name, rows in counts.get('rows', {}).items()
+    if rows['dropped']
   ]
   shown += [
     f'{name}: {_flow_line(counts[name])}'

@@ -10,7 +10,7 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
-from tiger_jax.data.sources import amazon2014, own_files, synthetic
+from tiger_jax.data.sources import amazon2014, input_files, own_files, synthetic
 from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.errors import UsageError
@@ -82,14 +82,29 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   # omitted. The fingerprints of these versions therefore stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
+  flags += _settings_of_rows(config)
   return [config.name, *flags, file_digests(*source_files(config)), ITEM_ORDER]
+
+
+def _settings_of_rows(config: DatasetConfig) -> list[Any]:
+  """Returns the settings that determine the rows, if they are not defaults."""
+  default = DatasetConfig()
+  return [
+    {name: dataclasses.asdict(value) if name == 'columns' else value}
+    for name in ('max_bad_share', 'columns')
+    if (value := getattr(config, name)) != getattr(default, name)
+  ]
 
 
 def source_files(config: DatasetConfig) -> list[Path]:
   """Returns the local paths that `load_dataset` may read, existing or not."""
   folder = Path(config.source_dir)
   if config.name == 'files':
-    return own_files.candidates(folder, 'interactions', 'items')
+    return [
+      path
+      for table in ('interactions', 'items')
+      for path in input_files.candidates(folder, table)
+    ]
   if config.source_dir and config.name.startswith('amazon2014/'):
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]

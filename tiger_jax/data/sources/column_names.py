@@ -1,10 +1,10 @@
 """Maps the column names of a file to the column names of the program."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tiger_jax.data import item_text
+from tiger_jax.data.sources import byte_streams
 from tiger_jax.errors import DataError
 
 # The names that each column may have besides its own, in lower case, without
@@ -22,6 +22,7 @@ _ALIASES = {
     'ts', 'time', 'datetime', 'date', 'unixreviewtime', 'eventtimestamp',
     'timems', 'tdat',
   ),
+  'rating': ('overall', 'stars', 'score'),
   'title': ('name', 'prodname', 'appname', 'producttitle'),
   'brand': ('brandname',),
   'categories': ('category', 'genres'),
@@ -31,7 +32,7 @@ _MOST_SHOWN = 12
 
 
 def column_of(raw: str) -> str:
-  """Returns the column that a name in a file stands for.
+  """Returns the column that a name in a file stands for by itself.
 
   The function ignores case, spaces, hyphens and underscores, and a type after a
   colon, as in RecBole's `user_id:token`.
@@ -42,87 +43,140 @@ def column_of(raw: str) -> str:
   return _COLUMNS.get(name, name)
 
 
-def select(
-  path: Path,
-  names: Sequence[str],
-  required: Sequence[str],
-  optional: Sequence[str],
-) -> tuple[dict[str, int], tuple[str, ...]]:
-  """Returns the positions of the columns in a file, and notes for the user.
+class Columns:
+  """The columns to read, and their names in the files.
 
-  Raises:
-    DataError: A required column is missing; or two names stand for the same
-      column, and neither is equal to the column's own name.
+  Attributes:
+    required: The columns that each file must have.
+    optional: Further columns to read if a file has them.
+    wanted: All of these columns.
   """
-  positions = {}
-  for column in (*required, *optional):
-    candidates = [i for i, raw in enumerate(names) if column_of(raw) == column]
-    candidates = _exact(names, candidates, column) or candidates
-    if len(candidates) > 1:
-      shown = ' and '.join(item_text.shown(names[i]) for i in candidates[:2])
+
+  def __init__(
+    self,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    named: Mapping[str, str] | None = None,
+    fallback: Collection[str] = (),
+  ):
+    """Sets the columns.
+
+    Args:
+      required: See the class.
+      optional: See the class.
+      named: The name in the files of each column that
+        `config.dataset.columns` names. No other name then stands for the
+        column.
+      fallback: Columns of `named` for which the other names still count in a
+        file without the given name.
+    """
+    self.required = tuple(required)
+    self.optional = tuple(optional)
+    self.wanted = {*required, *optional}
+    self._named = {
+      column: name
+      for column, name in (named or {}).items()
+      if name and column in self.wanted
+    }
+    self._fallback = fallback
+
+  def find(self, names: Sequence[str]) -> dict[str, list[int]]:
+    """Returns the positions of the names that stand for each wanted column."""
+    plain = [name.strip().strip('"\ufeff') for name in names]
+    given = {
+      column: [i for i, x in enumerate(plain) if x == name]
+      for column, name in self._named.items()
+    }
+    taken = {i for positions in given.values() for i in positions}
+    open_columns: dict[str, list[int]] = {}
+    for i, raw in enumerate(names):
+      if i not in taken:
+        open_columns.setdefault(column_of(raw), []).append(i)
+    found = {}
+    for column in (*self.required, *self.optional):
+      positions = given.get(column, [])
+      if not positions and self._is_open(column):
+        positions = open_columns.get(column_of(column), [])
+      if positions:
+        found[column] = positions
+    return found
+
+  def _is_open(self, column: str) -> bool:
+    """Returns whether the usual names of a column count."""
+    return column not in self._named or column in self._fallback
+
+  def select(
+    self, path: Path, names: Sequence[str]
+  ) -> tuple[dict[str, int], list[str]]:
+    """Returns the positions of the columns in a file, and notes for the user.
+
+    Raises:
+      DataError: A required or named column is missing; or two names stand for
+        the same column, and neither is equal to the column's own name.
+    """
+    positions = {}
+    found = self.find(names)
+    for column in (*self.required, *self.optional):
+      candidates = found.get(column, [])
+      candidates = exact(names, candidates, column) or candidates
+      if len(candidates) > 1:
+        shown = ' and '.join(item_text.shown(names[i]) for i in candidates[:2])
+        raise DataError(
+          f'{path} has columns {shown}, and either could be {column}: '
+          f'{self.remedy(column)}'
+        )
+      if candidates:
+        positions[column] = candidates[0]
+    self.require(path, names, positions)
+    return positions, self.unused(path, names, positions)
+
+  def remedy(self, column: str) -> str:
+    """Returns what to do if two names could stand for a column."""
+    return (
+      f'choose one with config.dataset.columns.{column}, name one of them '
+      f'{column!r}, or remove one'
+    )
+
+  def unused(
+    self, path: Path, names: Sequence[str], positions: Mapping[str, int]
+  ) -> list[str]:
+    """Returns a note about each column that is not read, with the reason."""
+    return [
+      f'{path.name}: column {item_text.shown(raw)} is not read, because there '
+      f'is a column {item_text.shown(names[positions[column]])}'
+      for i, raw in enumerate(names)
+      if (column := column_of(raw)) in positions and i not in positions.values()
+    ]
+
+  def require(
+    self, path: Path, names: Sequence[str], columns: Collection[str]
+  ) -> None:
+    """Raises DataError if `columns` lacks a required or a named column."""
+    missing = [name for name in self.required if name not in columns]
+    unnamed = [x for x in self._named if x not in columns]
+    if not missing and not unnamed:
+      return
+    shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
+    shown += ', ...' if len(names) > _MOST_SHOWN else ''
+    if unnamed:
+      name = item_text.shown(self._named[unnamed[0]])
       raise DataError(
-        f'{path} has columns {shown}, and either could be {column}: name one '
-        f'of them {column!r}, or remove one'
+        f'{path} has no column {name}, which config.dataset.columns.'
+        f'{unnamed[0]} names: its columns are {shown}; correct the setting'
       )
-    if candidates:
-      positions[column] = candidates[0]
-  _require(path, names, positions, required)
-  return positions, tuple(_unused(path, names, positions))
+    hint = (
+      f'rename them or set config.dataset.columns.{missing[0]} (docs/data.md '
+      'lists other names that are accepted)'
+    )
+    if byte_streams.suffix(path) in ('.csv', '.tsv', '.txt'):
+      hint += ', or add a first line that names the columns'
+    raise DataError(
+      f'{path} has no column {" and no column ".join(missing)}: it needs '
+      f'{", ".join(self.required)}, and its columns are {shown}; {hint}'
+    )
 
 
-def merge(
-  path: Path,
-  fields: Mapping[str, list[Any]],
-  other_names: Iterable[str],
-  required: Sequence[str],
-) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-  """Merges the fields whose names stand for the same column.
-
-  For example, some records may have the field `user`, and others `user_id`. If
-  a record has both with different values, only `user` is read in all records,
-  because `user` is the column's own name. In this case, a record that has only
-  `user_id` is an error.
-
-  Args:
-    path: The file, for messages.
-    fields: Maps the name of each field in the file to the values of all
-      records. None stands for a missing field.
-    other_names: The names of further fields in the file, for messages.
-    required: The columns that the file must have.
-
-  Returns:
-    The merged columns, and notes for the user.
-
-  Raises:
-    DataError: A required column is missing, or a record has two different
-      values for a column, and the rule above does not choose one.
-  """
-  names: dict[str, list[str]] = {}
-  for raw in fields:
-    names.setdefault(column_of(raw), []).append(raw)
-  columns: dict[str, list[Any]] = {}
-  notes = []
-  for column, raw_names in names.items():
-    values, conflict = _merged(fields, raw_names)
-    exact = _exact(raw_names, range(len(raw_names)), column)
-    if conflict is None:
-      columns[column] = values
-    elif len(exact) == 1 and _is_complete(fields, raw_names, exact[0]):
-      columns[column] = fields[raw_names[exact[0]]]
-      notes += _unused(path, raw_names, {column: exact[0]})
-    else:
-      row, *sources = conflict
-      shown = ' and '.join(map(item_text.shown, sources))
-      raise DataError(
-        f'{path} has columns {shown}, and either could be {column}, but row '
-        f'{row + 1} has a different value in each: name one of them {column!r} '
-        'in every row, or remove one'
-      )
-  _require(path, [*fields, *other_names], columns, required)
-  return columns, tuple(notes)
-
-
-def _exact(
+def exact(
   names: Sequence[str], positions: Iterable[int], column: str
 ) -> list[int]:
   """Returns the positions of the names that equal the column's own name.
@@ -132,72 +186,3 @@ def _exact(
   """
   same_word = [i for i in positions if names[i].strip().casefold() == column]
   return [i for i in same_word if names[i] == column] or same_word
-
-
-def _unused(
-  path: Path, names: Sequence[str], positions: Mapping[str, int]
-) -> list[str]:
-  """Returns a note about each column that is not read, with the reason."""
-  return [
-    f'{path.name}: column {item_text.shown(raw)} is not read, because there is '
-    f'a column {item_text.shown(names[positions[column]])}'
-    for i, raw in enumerate(names)
-    if (column := column_of(raw)) in positions and i != positions[column]
-  ]
-
-
-def _require(
-  path: Path,
-  names: Sequence[str],
-  columns: Iterable[str],
-  required: Sequence[str],
-) -> None:
-  """Raises DataError if `columns` lacks a required column."""
-  missing = [name for name in required if name not in columns]
-  if missing:
-    shown = ', '.join(item_text.shown(name) for name in names[:_MOST_SHOWN])
-    more = ', ...' if len(names) > _MOST_SHOWN else ''
-    hint = 'rename them (docs/data.md lists other names that are accepted)'
-    if path.name.removesuffix('.gz').endswith('.csv'):
-      hint += ', or add a first line that names the columns'
-    raise DataError(
-      f'{path} has no column {" and no column ".join(missing)}: it needs '
-      f'{", ".join(required)}, and its columns are {shown}{more}; {hint}'
-    )
-
-
-def _merged(
-  fields: Mapping[str, list[Any]], raw_names: list[str]
-) -> tuple[list[Any], tuple[int, str, str] | None]:
-  """Returns the merged values and the first conflict, or None.
-
-  A conflict is a row with two different values. It is returned as the row and
-  the names of the two fields.
-  """
-  merged = fields[raw_names[0]]
-  if len(raw_names) == 1:
-    return merged, None
-  merged = list(merged)
-  source = [raw_names[0]] * len(merged)
-  for raw in raw_names[1:]:
-    for row, value in enumerate(fields[raw]):
-      if value is None:
-        continue
-      if merged[row] is None:
-        merged[row], source[row] = value, raw
-      elif type(merged[row]) is not type(value) or merged[row] != value:
-        return [], (row, source[row], raw)
-  return merged, None
-
-
-def _is_complete(
-  fields: Mapping[str, list[Any]], raw_names: list[str], exact: int
-) -> bool:
-  """Returns whether every record with a value in any field has field `exact`.
-
-  `exact` is the index of the field in `raw_names`.
-  """
-  return all(
-    row[exact] is not None or not any(value is not None for value in row)
-    for row in zip(*(fields[raw] for raw in raw_names), strict=True)
-  )

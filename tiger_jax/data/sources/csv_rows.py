@@ -1,21 +1,26 @@
-"""Reads CSV files row by row: slower than Arrow, but more tolerant.
+"""Reads CSV rows one by one: slower than Arrow, but more tolerant.
 
 Blank lines are ignored, and so are spaces before a quotation mark. Errors name
 the row.
 """
 
-import codecs
 from collections.abc import Iterator
 import contextlib
 import csv
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tiger_jax.data.sources import file_kinds
+from tiger_jax.data.sources.bad_rows import BadRow, BadRows
+from tiger_jax.data.sources.csv_lines import CsvLines
 from tiger_jax.errors import DataError
 
+# In characters, which have up to four bytes.
 MAX_ROW_BYTES = 16 * 2**20
-_SAMPLE_BYTES = 2**20
+_MAX_LINE_BYTES = 4 * MAX_ROW_BYTES
+# The most bytes to read a second time, because a row did not end.
+_MAX_READ_AGAIN = 2**28
+_SAMPLE = 80
 
 
 def reader(lines: Any, separator: str) -> Any:
@@ -38,73 +43,199 @@ def is_blank(row: list[str]) -> bool:
   return len(row) < 2 and not ''.join(row).strip()
 
 
-class _Lines:
+class _TooLong(Exception):
+  """A row exceeds the limit."""
+
+
+class _RowLines:
   """Yields the lines of a file and then an empty line.
 
   The csv module reads the empty line as a row without cells, unless a quotation
-  mark is still open at the end of the file. `size` is the number of characters
-  read since the caller set it to zero. `ended` is true after the empty line.
+  mark is still open at the end of the file.
+
+  Attributes:
+    taken: The lines of the current row.
+    ended: Whether the empty line was read.
+    is_utf8: Whether the lines of the current row are valid UTF-8.
   """
 
-  def __init__(self, path: Path, file: TextIO):
-    self.size = 0
+  def __init__(self, lines: CsvLines):
+    self._lines = lines
+    self.start_row()
+
+  def start_row(self) -> None:
+    self.taken: list[bytes] = []
     self.ended = False
-    self._path = path
-    self._file = file
+    self.is_utf8 = True
+    self._size = 0
 
-  def __iter__(self) -> Iterator[str]:
-    while line := self._file.readline(MAX_ROW_BYTES + 1):
-      self.size += len(line)
-      if self.size > MAX_ROW_BYTES:
-        raise too_long(self._path)
-      yield line
-    self.ended = True
-    yield '\n'
+  def __iter__(self) -> '_RowLines':
+    return self
 
-
-def read(
-  path: Path,
-  encoding: str,
-  separator: str,
-  num_header_lines: int,
-  num_cells: int,
-) -> Iterator[list[str]]:
-  """Yields every row after the header.
-
-  Raises:
-    DataError: A row is too long or does not have `num_cells` cells, a quotation
-      mark is not closed, or the file is not valid in `encoding`.
-  """
-  number = 0
-  with path.open(encoding=encoding, newline='') as file, long_cells():
-    lines = _Lines(path, file)
-    rows = reader(lines, separator)
-    line = 1
+  def __next__(self) -> str:
+    if self.ended:
+      raise StopIteration
+    line = self._lines.take_line(_MAX_LINE_BYTES)
+    if not line:
+      self.ended = True
+      return '\n'
+    self.taken.append(line)
     try:
-      for row in rows:
-        where = f'{path}, row {number + 1} (line {line} of the file)'
-        if lines.ended and row:
-          raise DataError(
-            f'{where} ends within a quotation: the " at the beginning of a '
-            'cell is not closed; close it, or if it is part of the text, '
-            'double it and enclose the cell in quotation marks'
-          )
-        if rows.line_num > num_header_lines and not is_blank(row):
-          number += 1
-          if len(row) != num_cells:
-            raise DataError(
-              f'{where} has {len(row)} cells, but the first line names '
-              f'{num_cells} columns: correct the row; text that contains the '
-              'separator must be in quotation marks'
-            )
-          yield row
-        lines.size = 0
-        line = rows.line_num + 1
-    except UnicodeError as error:
-      if encoding != 'utf-8':
-        raise file_kinds.not_utf16(path) from error
-      where = f'{path}, line {_bad_line(path)} is'
-      raise file_kinds.not_utf8(path, where) from error
+      text = line.decode()
+    except UnicodeDecodeError:
+      self.is_utf8 = False
+      text = line.decode('utf-8', 'surrogateescape')
+    self._size += len(text)
+    if self._size > MAX_ROW_BYTES:
+      raise _TooLong
+    return text
+
+
+class CsvRows:
+  """Reads rows from the lines of a file.
+
+  Attributes:
+    num_rows: The number of rows so far, good or bad.
+    num_lines: The number of lines so far.
+  """
+
+  def __init__(
+    self,
+    path: Path,
+    lines: CsvLines,
+    separator: str,
+    num_cells: int,
+    bad: BadRows,
+    num_lines: int,
+  ):
+    """Starts after the line of column names, which is line `num_lines`."""
+    self.num_rows = 0
+    self.num_lines = num_lines
+    self._path = path
+    self._lines = lines
+    self._row_lines = _RowLines(lines)
+    self._reader = reader(self._row_lines, separator)
+    self._num_cells = num_cells
+    self._bad = bad
+    self._read_again = 0
+
+  def read(
+    self, end: int, positions: list[int]
+  ) -> tuple[list[int], list[list[str]]]:
+    """Returns rows until the position `end` of the file, at least one.
+
+    Args:
+      end: The position, see `CsvLines.position`.
+      positions: The columns to read.
+
+    Returns:
+      The number of each good row, and the cells of each column.
+    """
+    numbers: list[int] = []
+    columns: list[list[str]] = [[] for _ in positions]
+    with long_cells():
+      while True:
+        try:
+          row = self._next_row(positions)
+        except BadRow as error:
+          self._bad.add(error)
+        else:
+          if row is None:
+            break
+          numbers.append(self.num_rows)
+          for column, position in zip(columns, positions, strict=True):
+            column.append(row[position])
+        if self._lines.position >= end:
+          break
+    return numbers, columns
+
+  def _next_row(self, positions: list[int]) -> list[str] | None:
+    """Returns the next row that is not blank; None at the end of the file."""
+    while True:
+      lines = self._row_lines
+      lines.start_row()
+      try:
+        row = next(self._reader)
+      except (_TooLong, csv.Error) as error:
+        self.num_rows += 1
+        where = self._where()
+        self._skip_line()
+        if isinstance(error, csv.Error) and 'limit' not in str(error):
+          raise self._wrong(
+            f'{where} is not a row of CSV ({error}): correct the row',
+            'not CSV', where,
+          ) from error  # fmt: skip
+        raise self._wrong(
+          f'{too_long(self._path)}', 'longer than 16 MB', where
+        ) from error
+      if lines.ended:
+        if not row:
+          return None
+        self.num_rows += 1
+        where = self._where()
+        self._skip_line()
+        raise self._wrong(
+          f'{where} ends within a quotation: the " at the beginning of a '
+          'cell is not closed; close it, or if it is part of the text, '
+          'double it and enclose the cell in quotation marks',
+          'with a quotation that is not closed', where,
+        )  # fmt: skip
+      if not is_blank(row):
+        break
+      self.num_lines += len(lines.taken)
+    self.num_rows += 1
+    where = self._where()
+    self.num_lines += len(lines.taken)
+    if not lines.is_utf8 and any(
+      _is_damaged(row[i : i + 1]) for i in positions
+    ):
+      place = f'{self._path}, line {self._bad_line(where)} is'
+      message = str(file_kinds.not_utf8(self._path, place))
+      raise self._wrong(message, 'not UTF-8', where)
+    if len(row) != self._num_cells:
+      raise self._wrong(
+        f'{where} has {len(row)} cells, but the first line names '
+        f'{self._num_cells} columns: correct the row; text that contains the '
+        'separator must be in quotation marks',
+        'with a wrong number of cells', where,
+      )  # fmt: skip
+    return row
+
+  def _bad_line(self, where: str) -> int:
+    """Returns the number of the first line of the row that is not UTF-8."""
+    first = self.num_lines - len(self._row_lines.taken) + 1
+    for number, line in enumerate(self._row_lines.taken, start=first):
+      try:
+        line.decode()
+      except UnicodeDecodeError:
+        return number
+    raise AssertionError(where)
+
+  def _wrong(self, message: str, reason: str, where: str) -> BadRow:
+    start = self._row_lines.taken[0][:_SAMPLE]
+    return BadRow(message, reason, where, start.decode('utf-8', 'replace'))
+
+  def _where(self) -> str:
+    return (
+      f'{self._path}, row {self.num_rows} (line {self.num_lines + 1} of the '
+      'file)'
+    )
+
+  def _skip_line(self) -> None:
+    """Skips the first line of a row that does not end, to go on after it."""
+    first, *others = self._row_lines.taken
+    if others:
+      data = b''.join(others)
+      self._read_again += len(data)
+      if self._read_again > _MAX_READ_AGAIN and not self._bad.strict:
+        raise DataError(
+          f'{self._path} has too many quotations that are not closed, the last '
+          f'in row {self.num_rows}: write the file again'
+        )
+      self._lines.give_back(data)
+    self.num_lines += 1
+    while first and not first.endswith(b'\n'):
+      first = self._lines.take_line(_MAX_LINE_BYTES)
 
 
 def too_long(path: Path) -> DataError:
@@ -116,15 +247,5 @@ def too_long(path: Path) -> DataError:
   )
 
 
-def _bad_line(path: Path) -> int:
-  """Returns the number of the first line that is not UTF-8."""
-  number = 1
-  decoder = codecs.getincrementaldecoder('utf-8')()
-  with path.open('rb') as file:
-    while line := file.readline(_SAMPLE_BYTES):
-      try:
-        decoder.decode(line)
-      except UnicodeDecodeError:
-        break
-      number += line.endswith(b'\n')
-  return number
+def _is_damaged(cells: list[str]) -> bool:
+  return any('\udc80' <= x <= '\udcff' for cell in cells for x in cell)

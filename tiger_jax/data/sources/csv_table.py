@@ -1,18 +1,21 @@
 """Reads columns of CSV files with common separators and encodings."""
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 import io
-import itertools
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Int64
+import numpy as np
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 import pyarrow.compute as pc
 
-from tiger_jax.data.sources import column_names, csv_rows, file_kinds
-from tiger_jax.data.sources.csv_rows import MAX_ROW_BYTES
+from tiger_jax.data.sources import byte_streams, csv_rows, file_kinds
+from tiger_jax.data.sources.bad_rows import BadRows
+from tiger_jax.data.sources.column_names import Columns
+from tiger_jax.data.sources.csv_lines import CsvLines
 from tiger_jax.errors import DataError
 
 # pyarrow.compute creates its functions at import; type checkers miss them.
@@ -20,169 +23,166 @@ _compute: Any = pc
 _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
 # Enough for any line of column names.
 _SAMPLE_BYTES = 2**20
+_BLOCK_BYTES = 4 * 2**20
+_Arrays = list[pa.Array]
 
 
 def read(
-  path: Path,
-  required: Sequence[str],
-  optional: Sequence[str],
-  repeating: Iterable[str],
-) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
-  """Returns columns as text, and notes for the user.
+  path: Path, wanted: Columns, bad: BadRows, notes: list[str]
+) -> Iterator[tuple[Int64[np.ndarray, ' rows'], dict[str, pa.Array]]]:
+  """Yields blocks of rows: their numbers, and their columns as text.
 
   Empty cells become None. The file is UTF-8, or UTF-16 with a byte order mark.
-  Columns named in `repeating` are dictionary-encoded.
+
+  Args:
+    path: The file.
+    wanted: The columns to read.
+    bad: Counts rows that are not a row of the table.
+    notes: The function adds sentences for the user.
 
   Raises:
     DataError: The file is not a CSV table, or lacks a required column.
   """
-  with path.open('rb') as file:
-    sample = file.read(_SAMPLE_BYTES)
-  encoding = file_kinds.encoding(path, sample)
-  with csv_rows.long_cells():
-    names, num_lines, separator = _header(
-      path, sample, encoding, {*required, *optional}
-    )
-  positions, notes = column_names.select(path, names, required, optional)
-  repeated = pa.dictionary(pa.int32(), pa.string())
-  types = {
-    position: repeated if name in repeating else pa.string()
-    for name, position in positions.items()
-  }
-  layout = (path, encoding, separator, num_lines, len(names))
-  # Arrow is much faster than `csv_rows`, but it misreads some files: in the row
-  # `a, "b"`, it keeps the quotation marks of "b".
-  arrays = _read_by_arrow(*layout, types)
-  if arrays is None:
-    rows = _quoted(csv_rows.read(*layout))
-    # Quotation marks and UTF-8 can make a row four times as long.
-    arrays = _parse(rows, len(names), types, block_size=4 * MAX_ROW_BYTES)
-  columns = dict(zip(positions, arrays, strict=True))
-  for values in itertools.chain(*map(_values, columns.values())):
-    longest = _compute.max(_compute.binary_length(values)).as_py()
-    if (longest or 0) > MAX_ROW_BYTES:
-      raise csv_rows.too_long(path)
-  if separator != ',':
-    notes += (f'{path.name}: separated by {_SEPARATORS[separator]}',)
-  return columns, notes
+  with byte_streams.opened(path) as raw:
+    sample = raw.read(_SAMPLE_BYTES)
+    encoding = file_kinds.encoding(path, sample)
+    lines = CsvLines(path, _Joined(sample, raw), encoding, sample)
+    with csv_rows.long_cells():
+      names, num_lines, separator = _header(path, sample, encoding, wanted)
+    positions, more = wanted.select(path, names)
+    notes += more
+    if separator != ',':
+      notes.append(f'{path.name}: separated by {_SEPARATORS[separator]}')
+    if encoding != 'utf-8':
+      notes.append(f'{path.name}: read as UTF-16')
+    for _ in range(num_lines):
+      lines.take_line(_SAMPLE_BYTES)
+    rows = csv_rows.CsvRows(path, lines, separator, len(names), bad, num_lines)
+    read_positions = sorted(set(positions.values()))
+    for numbers, arrays in _blocks(
+      lines, rows, separator, len(names), read_positions
+    ):
+      by_position = dict(zip(read_positions, arrays, strict=True))
+      yield numbers, {name: by_position[i] for name, i in positions.items()}
+
+
+class _Joined:
+  """A binary file whose beginning was read before."""
+
+  def __init__(self, start: bytes, rest: Any):
+    self._start = start
+    self._rest = rest
+
+  def read(self, size: int) -> bytes:
+    if self._start:
+      start, self._start = self._start, b''
+      return start
+    return self._rest.read(size)
+
+
+def _blocks(
+  lines: CsvLines,
+  rows: csv_rows.CsvRows,
+  separator: str,
+  num_cells: int,
+  positions: list[int],
+) -> Iterator[tuple[Int64[np.ndarray, ' rows'], _Arrays]]:
+  """Yields the numbers and the columns of rows, block by block.
+
+  Arrow is much faster than `csv_rows`, but it misreads some rows: in the row
+  `a, "b"`, it keeps the quotation marks of "b". Blocks with such rows are
+  therefore read by `csv_rows`.
+  """
+  while True:
+    end = lines.position + 1
+    if block := lines.take_lines(_BLOCK_BYTES):
+      num_rows = block.count(b'\n') + (not block.endswith(b'\n'))
+      arrays = _read_by_arrow(block, separator, num_cells, positions, num_rows)
+      if arrays is not None:
+        first = rows.num_rows + 1
+        rows.num_rows += num_rows
+        rows.num_lines += num_rows
+        yield np.arange(first, first + num_rows), arrays
+        continue
+      end = lines.position
+      lines.give_back(block)
+    numbers, cells = rows.read(end, positions)
+    if numbers:
+      yield np.asarray(numbers), [_as_array(column) for column in cells]
+    elif not block and lines.position < end:
+      return
+
+
+def _as_array(cells: list[str]) -> pa.Array:
+  return pa.array([cell or None for cell in cells], pa.string())
 
 
 def _read_by_arrow(
-  path: Path,
-  encoding: str,
+  block: bytes,
   separator: str,
-  num_header_lines: int,
   num_cells: int,
-  types: Mapping[int, pa.DataType],
-) -> list[pa.ChunkedArray] | None:
-  """Reads a file with Arrow; returns None if Arrow would misread the file."""
-  # Arrow accepts a quotation mark that is never closed: the cell then extends
-  # to the end of the file. To detect such a cell, a row of empty cells is
-  # appended to the file. An open cell absorbs this row.
-  end = f'\n{separator * (num_cells - 1)}\n'.encode(encoding)
-  try:
-    with path.open('rb') as file:
-      columns = _parse(
-        itertools.chain(iter(lambda: file.read(_SAMPLE_BYTES), b''), [end]),
-        num_cells,
-        types,
-        separator,
-        block_size=MAX_ROW_BYTES,
-        skip_rows=num_header_lines,
-        encoding='utf8' if encoding == 'utf-8' else 'utf-16',
-      )
-  except (UnicodeError, pa.ArrowInvalid):
-    return None
-  rows = len(columns[0]) - 1
-  if rows < 0 or any(column[rows].is_valid for column in columns):
-    return None
-  columns = [column.slice(0, rows) for column in columns]
-  for values in itertools.chain(*map(_values, columns)):
-    if _compute.any(_compute.match_substring_regex(values, '^ +"')).as_py():
-      return None
-  return columns
+  positions: list[int],
+  num_rows: int,
+) -> _Arrays | None:
+  """Reads lines with Arrow; returns None if Arrow would misread a line.
 
-
-def _parse(
-  content: Iterator[bytes],
-  num_cells: int,
-  types: Mapping[int, pa.DataType],
-  separator: str = ',',
-  **options: Any,
-) -> list[pa.ChunkedArray]:
-  """Reads the columns at the positions of `types` from the bytes of a file.
-
-  Arrow raises an error for a row longer than `block_size`.
+  A block of which each line is a row has no quotation with a line break, so
+  the next block begins with a row too.
   """
-  column_types = {str(i): types.get(i, pa.string()) for i in range(num_cells)}
-  table = arrow_csv.read_csv(
-    io.BufferedReader(_Bytes(content)),
-    read_options=arrow_csv.ReadOptions(
-      column_names=list(column_types),
-      **options,
-    ),
-    parse_options=arrow_csv.ParseOptions(
-      delimiter=separator, newlines_in_values=True
-    ),
-    convert_options=arrow_csv.ConvertOptions(
-      # Without types, Arrow would infer integers: 00123 would become 123.
-      column_types=column_types,
-      null_values=[''],
-      strings_can_be_null=True,
-      quoted_strings_can_be_null=True,
-      include_columns=[str(position) for position in types],
-    ),
-  )
-  return table.columns
-
-
-def _quoted(rows: Iterable[list[str]]) -> Iterator[bytes]:
-  """Yields rows as CSV in which every cell has quotation marks."""
-  for row in rows:
-    cells = (cell.replace('"', '""') for cell in row)
-    yield ('"' + '","'.join(cells) + '"\n').encode()
-
-
-def _values(column: pa.ChunkedArray) -> Iterator[pa.Array]:
-  """Yields the texts of a column, or the distinct texts of a dictionary."""
-  for chunk in column.chunks:
-    is_dictionary = pa.types.is_dictionary(chunk.type)
-    yield chunk.dictionary if is_dictionary else chunk
-
-
-class _Bytes(io.RawIOBase):
-  """A binary file whose content comes from an iterator of non-empty parts."""
-
-  def __init__(self, parts: Iterator[bytes]):
-    self._parts = parts
-    self._unread = memoryview(b'')
-
-  def readable(self) -> bool:
-    return True
-
-  def readinto(self, buffer: Any) -> int:
-    self._unread = self._unread or memoryview(next(self._parts, b''))
-    size = min(len(buffer), len(self._unread))
-    buffer[:size] = self._unread[:size]
-    self._unread = self._unread[size:]
-    return size
+  # Arrow accepts a quotation mark that is never closed: the cell then extends
+  # to the end of the block. To detect such a cell, a row of empty cells is
+  # appended. An open cell absorbs this row.
+  end = separator * (num_cells - 1) if num_cells > 1 else '""'
+  types = {str(i): pa.string() for i in range(num_cells)}
+  try:
+    table = arrow_csv.read_csv(
+      pa.BufferReader(b''.join([block, b'\n' * (not block.endswith(b'\n')),
+                                end.encode(), b'\n'])),
+      read_options=arrow_csv.ReadOptions(column_names=list(types)),
+      parse_options=arrow_csv.ParseOptions(
+        delimiter=separator, newlines_in_values=True
+      ),
+      convert_options=arrow_csv.ConvertOptions(
+        # Without types, Arrow would infer integers: 00123 would become 123.
+        column_types=types,
+        null_values=[''],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+        include_columns=[str(position) for position in positions],
+      ),
+    )  # fmt: skip
+  except pa.ArrowInvalid:
+    return None
+  if len(table) != num_rows + 1:
+    return None
+  arrays = [column.combine_chunks() for column in table.columns]
+  if any(array[num_rows].is_valid for array in arrays):
+    return None
+  if b'"' in block and any(
+    _compute.any(_compute.match_substring_regex(array, '^ +"')).as_py()
+    for array in arrays
+  ):
+    return None
+  return [array.slice(0, num_rows) for array in arrays]
 
 
 def _header(
-  path: Path, sample: bytes, encoding: str, wanted: set[str]
+  path: Path, sample: bytes, encoding: str, wanted: Columns
 ) -> tuple[list[str], int, str]:
   """Returns the column names, the number of header lines, and the separator."""
   # Decoded incrementally, because the sample may end within a character.
   text = codecs.getincrementaldecoder(encoding)('replace').decode(sample)
   text = text.lstrip('\ufeff')
+  if '\n' not in text:
+    text = text.replace('\r', '\n')
   best: tuple[int, int] = (-1, -1)
   header: tuple[list[str], int, str] = ([], 0, ',')
   is_cut = False
   for separator in _SEPARATORS:
-    lines = io.StringIO(text, newline='')
+    lines = io.StringIO(text, newline='\n')
     rows = csv_rows.reader(lines, separator)
     names = next((x for x in rows if not _is_skipped(x)), [])
-    score = len({column_names.column_of(name) for name in names} & wanted)
+    score = len(wanted.find(names))
     if (score, len(names)) > best:
       best = score, len(names)
       header = names, rows.line_num, separator

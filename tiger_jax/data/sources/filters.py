@@ -5,11 +5,11 @@ import itertools
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Int64
 import numpy as np
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts, item_text
+from tiger_jax.data import counts
 from tiger_jax.data.dataset import MIN_EVENTS
 from tiger_jax.data.sources.log import Log
 from tiger_jax.errors import DataError
@@ -151,18 +151,18 @@ def notes(
 
 
 def _steps(c: DatasetConfig) -> Iterator[_Step]:
-  for name, ids in (('users', c.exclude_users), ('items', c.exclude_items)):
-    if ids:
-      setting = f'exclude_{name}'
-      codes = f'{name[:-1]}_ids', name
-      yield _Step(
-        setting,
-        f'of excluded {name}',
-        'excluded' if name == 'users' else f'by {setting}',
-        lambda log, listed=read_ids(ids, setting), codes=codes: _not_in(
-          listed, getattr(log, codes[0]), getattr(log, codes[1])
-        ),
-      )
+  if c.exclude_users:
+    users = read_ids(c.exclude_users, 'exclude_users')
+    yield _Step(
+      'exclude_users', 'of excluded users', 'excluded',
+      lambda log: ~_listed(log.user_ids, users)[log.users],
+    )  # fmt: skip
+  if c.exclude_items:
+    items = read_ids(c.exclude_items, 'exclude_items')
+    yield _Step(
+      'exclude_items', 'of excluded items', 'by exclude_items',
+      lambda log: ~_listed(log.item_ids, items)[log.items],
+    )  # fmt: skip
   if c.min_rating:
     yield _Step(
       'min_rating', 'without a rating', 'by min_rating',
@@ -225,14 +225,10 @@ def _num_users(log: Log) -> int:
   return int(np.count_nonzero(np.bincount(log.users)))
 
 
-def _not_in(
-  listed: frozenset[str],
-  ids: Sequence[str],
-  codes: Int32[np.ndarray, ' interactions'],
-) -> _Mask:
-  """Returns a mask of the events whose id is not listed."""
-  excluded = np.fromiter((x in listed for x in ids), bool, len(ids))
-  return ~excluded[codes]
+def _listed(
+  ids: Sequence[str], listed: frozenset[str]
+) -> Bool[np.ndarray, ' ids']:
+  return np.fromiter((x in listed for x in ids), bool, len(ids))
 
 
 def _pairs(log: Log) -> Int64[np.ndarray, ' interactions']:

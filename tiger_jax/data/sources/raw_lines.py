@@ -6,25 +6,22 @@ Any other line is an error, and the message gives its number.
 
 import ast
 from collections.abc import Iterator
-import gzip
 import io
 import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 import warnings
-import zlib
-
-from tqdm import tqdm
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources import file_kinds
+from tiger_jax.data.sources import byte_streams, file_kinds
+from tiger_jax.data.sources.bad_rows import BadRow
+from tiger_jax.data.sources.row_counts import RowCounts
 from tiger_jax.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
-_GZIP_MAGIC = b'\x1f\x8b'
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
@@ -35,41 +32,26 @@ class Record(NamedTuple):
   where: str
 
 
-def read(path: Path) -> Iterator[Record]:
+def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
   """Yields the records of a file without reading all of it into memory.
 
-  The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` file is
+  The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` or `.zst` file is
   decompressed. Blank lines are skipped. Damage at the end of a compressed file
   is detected only after all earlier records are yielded. The caller must
   therefore read all records before writing any results.
+
+  Args:
+    path: The file.
+    counts: Counts the lines that are not records, which are then skipped.
+      Without it, the first such line raises an error. The caller counts the
+      records that it keeps.
 
   Raises:
     DataError: The file is missing or damaged, or its content does not fit its
       suffix, or a line is not a record.
   """
-  try:
-    with path.open('rb') as raw:
-      if path.suffix == '.gz':
-        _check_gzip(path, raw)
-        with _progress(path, raw) as counted:
-          with gzip.GzipFile(fileobj=counted) as lines:
-            yield from _parse_lines(path, lines)
-      else:
-        with _recoded(path, raw) as lines:
-          yield from _parse_lines(path, lines)
-  except FileNotFoundError as error:
-    raise DataError(
-      f'{path} does not exist: put the file there or name another folder'
-    ) from error
-  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-    raise DataError(
-      f'{path} is damaged ({error}): download or copy it again'
-    ) from error
-  except OSError as error:
-    raise DataError(
-      f'{path} cannot be read ({error.strerror}): check that it is a file '
-      'and that you may read it'
-    ) from error
+  with byte_streams.opened(path) as raw:
+    yield from _parse_lines(path, _recoded(path, raw), counts)
 
 
 def required_text(record: Record, key: str) -> str:
@@ -114,33 +96,6 @@ def _wrong_field(record: Record, key: str, requirement: str) -> DataError:
   )
 
 
-def _progress(path: Path, raw: io.BufferedIOBase) -> Any:
-  """Returns `raw`, with a progress line if reading it takes long."""
-  return tqdm.wrapattr(
-    raw,
-    'read',
-    total=path.stat().st_size,
-    desc=path.name,
-    unit='B',
-    unit_scale=True,
-    delay=3,
-    leave=False,
-  )
-
-
-def _check_gzip(path: Path, raw: io.BufferedIOBase) -> None:
-  start = raw.read(256)
-  raw.seek(0)
-  if start.startswith(_GZIP_MAGIC):
-    return
-  kind = 'not gzip'
-  if not start:
-    kind = 'empty'
-  elif start.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
-    kind = 'a web page, not gzip'
-  raise DataError(f'{path} is {kind}: delete it and download it again')
-
-
 def _recoded(path: Path, raw: io.BufferedReader) -> Any:
   """Returns the lines of a file: text if it is UTF-16, bytes otherwise."""
   encoding = file_kinds.encoding(path, raw.peek(16)[:16])
@@ -149,24 +104,39 @@ def _recoded(path: Path, raw: io.BufferedReader) -> Any:
   return io.TextIOWrapper(raw, encoding, newline='\n')
 
 
-def _parse_lines(path: Path, lines: Any) -> Iterator[Record]:
+def _parse_lines(
+  path: Path, lines: Any, counts: RowCounts | None
+) -> Iterator[Record]:
   number = 0
   while line := _next_line(path, lines):
     number += 1
     where = f'{path}, line {number}'
-    if len(line) > MAX_LINE_BYTES:
-      raise DataError(
-        f'{where} is longer than {MAX_LINE_BYTES} bytes: it must hold one '
-        'record'
-      )
     try:
-      text = line if isinstance(line, str) else line.decode('utf-8')
-    except UnicodeDecodeError as error:
-      raise file_kinds.not_utf8(path, f'{where} is') from error
-    # Windows editors begin a file with a byte order mark.
-    text = text.lstrip('\ufeff').strip()
-    if text:
-      yield Record(_parse(text, where), where)
+      text = _text(path, line, where)
+      record = Record(_parse(text, where), where) if text else None
+    except BadRow as error:
+      if counts is None:
+        raise
+      counts.drop(error.reason, Path(error.where).name, line[:80].strip())
+      _skip_line(path, lines, line)
+      continue
+    if record is not None:
+      yield record
+
+
+def _text(path: Path, line: str | bytes, where: str) -> str:
+  if len(line) > MAX_LINE_BYTES:
+    raise BadRow(
+      f'{where} is longer than {MAX_LINE_BYTES} bytes: it must hold one record',
+      'too long', where, line[:80],
+    )  # fmt: skip
+  try:
+    text = line if isinstance(line, str) else line.decode('utf-8')
+  except UnicodeDecodeError as error:
+    message = str(file_kinds.not_utf8(path, f'{where} is'))
+    raise BadRow(message, 'not UTF-8', where, line[:80]) from error
+  # Windows editors begin a file with a byte order mark.
+  return text.lstrip('\ufeff').strip()
 
 
 def _next_line(path: Path, lines: Any) -> str | bytes:
@@ -176,22 +146,30 @@ def _next_line(path: Path, lines: Any) -> str | bytes:
     raise file_kinds.not_utf16(path) from error
 
 
+def _skip_line(path: Path, lines: Any, part: str | bytes) -> None:
+  """Reads the rest of a line that is longer than the limit."""
+  while len(part) > MAX_LINE_BYTES and part[-1:] not in ('\n', b'\n'):
+    part = _next_line(path, lines)
+
+
 def _parse(text: str, where: str) -> dict[Any, Any]:
   try:
     value = json.loads(text)
   except (ValueError, RecursionError):
     if len(text) > MAX_LITERAL_BYTES:
-      raise DataError(
+      raise BadRow(
         f'{where} is not a record: it is not JSON, and for a Python literal it '
         f'is too long (more than {MAX_LITERAL_BYTES} characters); correct it '
-        'or write it as JSON'
-      ) from None
+        'or write it as JSON',
+        'not a record', where, text[:80],
+      ) from None  # fmt: skip
     value = _parse_literal(text)
   if not isinstance(value, dict):
-    raise DataError(
+    raise BadRow(
       f'{where} is not a record (a JSON object or a Python dict on one line): '
-      'correct or remove it'
-    )
+      'correct or remove it',
+      'not a record', where, text[:80],
+    )  # fmt: skip
   return value
 
 

@@ -1,0 +1,128 @@
+"""Reads the log of events of your own data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxtyping import Bool
+import numpy as np
+
+from tiger_jax.data.sources import event_times, ids, ratings, tables
+from tiger_jax.data.sources.bad_rows import BadRow, BadRows
+from tiger_jax.data.sources.log import Log
+from tiger_jax.errors import DataError
+
+
+class _Builder:
+  """Collects the events of a table, block by block."""
+
+  def __init__(self, bad: BadRows):
+    self._bad = bad
+    self._first: tables.Block | None = None
+    self._ids = {'user': ids.Ids(), 'item': ids.Ids()}
+    self._codes: dict[str, list[np.ndarray]] = {'user': [], 'item': []}
+    self._times = event_times.Times()
+    self._ratings: list[np.ndarray] = []
+
+  def add(self, block: tables.Block) -> None:
+    """Adds the good rows of a block, and reports the others."""
+    self._check_columns(block)
+    bad: dict[int, BadRow] = {}
+    codes = {}
+    for name, known in self._ids.items():
+      column = block.columns[name]
+      codes[name] = known.encode(column)
+      wrong = codes[name] < 0
+      if wrong.any():
+        _note(bad, block, name, wrong, ids.requirement(name, column))
+    parsed = rating = None
+    if 'timestamp' in block.columns:
+      parsed, problems = self._times.read(block.columns['timestamp'])
+      for rows, requirement in problems:
+        _note(bad, block, 'timestamp', rows, requirement)
+    if 'rating' in block.columns:
+      rating, wrong = ratings.parse(block.columns['rating'])
+      _note(bad, block, 'rating', wrong, ratings.REQUIREMENT)
+    for row in sorted(bad):
+      self._bad.add(bad[row])
+    kept = np.ones(len(block.numbers), bool)
+    kept[list(bad)] = False
+    self._bad.counts.keep(int(kept.sum()))
+    for name, rows in codes.items():
+      self._codes[name].append(rows[kept])
+    if parsed is not None:
+      self._times.keep(parsed, kept)
+    if rating is not None:
+      self._ratings.append(rating[kept])
+
+  def _check_columns(self, block: tables.Block) -> None:
+    """Raises DataError if a block has other columns than the first block."""
+    if self._first is None:
+      self._first = block
+    for name in ('timestamp', 'rating'):
+      first, second = (
+        (x, '' if name in x.columns else 'no ') for x in (self._first, block)
+      )
+      if first[1] != second[1]:
+        raise DataError(
+          f'{block.path}, row {block.numbers[0]} and later: there is '
+          f'{second[1]}column {name}, but {first[0].path}, row 1 and later, has '
+          f'{first[1] or "it"}'.rstrip()
+          + ': write the column in all rows or in none'
+        )
+
+  def finish(self, source: str) -> tuple[Log, list[str]]:
+    """Returns the log, and notes for the user."""
+    has_times = self._first is not None and 'timestamp' in self._first.columns
+    times, notes = self._times.finish(source) if has_times else (None, [])
+    columns = {}
+    for name, known in self._ids.items():
+      rows = np.concatenate(self._codes.pop(name))
+      texts = known.texts()
+      num_rows = np.bincount(rows, minlength=len(texts))
+      # Rows that were dropped for another reason may have had further ids.
+      if not num_rows.all():
+        used = np.flatnonzero(num_rows)
+        new_codes = np.zeros(len(texts), np.int32)
+        new_codes[used] = np.arange(len(used))
+        rows, num_rows = new_codes[rows], num_rows[used]
+        texts = [texts[code] for code in used.tolist()]
+      notes += ids.placeholders(source, name, texts, num_rows)
+      columns[name] = texts, rows
+    rating = np.concatenate(self._ratings) if self._ratings else None
+    return Log(*columns['user'], *columns['item'], times, rating), notes
+
+
+def _note(
+  bad: dict[int, BadRow],
+  block: tables.Block,
+  name: str,
+  wrong: Bool[np.ndarray, ' rows'],
+  requirement: str,
+) -> None:
+  """Adds the rows of a block that are wrong and not yet in `bad`."""
+  for row in np.flatnonzero(wrong).tolist():
+    if row not in bad:
+      bad[row] = block.bad_row(name, row, requirement)
+
+
+def read(
+  blocks: Iterator[tables.Block], bad: BadRows, path: Path
+) -> tuple[Log, list[str]]:
+  """Returns the events of a table, and notes for the user.
+
+  Args:
+    blocks: The table, with the columns `user`, `item`, and possibly `timestamp`
+      and `rating`.
+    bad: Counts the rows.
+    path: The file or folder of the table, for messages.
+
+  Raises:
+    DataError: Too many rows are bad, or none is good.
+  """
+  builder = _Builder(bad)
+  for block in blocks:
+    builder.add(block)
+  bad.check(str(path))
+  if not bad.counts.kept:
+    raise DataError(f'{path} has no row that can be used: correct the rows')
+  return builder.finish(path.name)

@@ -1,0 +1,121 @@
+"""Numbers the ids of users and items while they are read."""
+
+from typing import Any
+
+from jaxtyping import Int32, Int64
+import numpy as np
+import pyarrow as pa
+
+from tiger_jax.data import item_text
+from tiger_jax.data.sources import tables
+
+_REQUIREMENT = 'it must be text or an integer, without control characters'
+_PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
+
+
+class Ids:
+  """Maps each id to its code, the number of ids that appeared before it.
+
+  An id is text or an integer; 7, '7' and ' 7' are the same id.
+  """
+
+  def __init__(self) -> None:
+    """Starts without ids."""
+    self._codes: dict[str, int] = {}
+
+  def __len__(self) -> int:
+    """Returns the number of ids."""
+    return len(self._codes)
+
+  def texts(self) -> list[str]:
+    """Returns the id of each code."""
+    return list(self._codes)
+
+  def encode(self, column: tables.Column) -> Int32[np.ndarray, ' rows']:
+    """Returns the code of each value; -1 for a value that cannot be an id."""
+    if isinstance(column, list):
+      return np.fromiter(map(self._code, column), np.int32, len(column))
+    kind = column.type
+    if not tables.is_text(kind) and not pa.types.is_integer(kind):
+      if pa.types.is_large_binary(kind):  # Some values are not UTF-8.
+        return self.encode([_decoded(x) for x in column.to_pylist()])
+      return np.full(len(column), -1, np.int32)
+    encoded = column.dictionary_encode()
+    distinct = encoded.dictionary.to_pylist()
+    if tables.is_text(kind):
+      self._add_clean(distinct)
+    codes = np.empty(len(distinct) + 1, np.int32)
+    codes[:-1] = [self._code(value) for value in distinct]
+    codes[-1] = -1
+    return codes[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+
+  def _add_clean(self, texts: list[str | None]) -> None:
+    """Adds new ids, if all are valid as they are: faster than one by one."""
+    new = [text for text in texts if text is not None]
+    new = [text for text in new if text not in self._codes]
+    if item_text.is_clean(''.join(new)) and all(
+      text and text == text.strip() for text in new
+    ):
+      first = len(self._codes)
+      self._codes.update(zip(new, range(first, first + len(new)), strict=True))
+
+  def _code(self, value: Any) -> int:
+    # True and 1.0 equal the integer 1, but they cannot be ids.
+    if type(value) is not str:
+      if type(value) is not int:
+        return -1
+      value = str(value)
+    code = self._codes.get(value)
+    if code is not None:
+      return code
+    value = value.strip()
+    if value not in self._codes and not item_text.is_clean(value):
+      return -1
+    return self._codes.setdefault(value, len(self._codes))
+
+
+def requirement(name: str, column: tables.Column) -> str:
+  """Returns the requirement that a value of a column of ids does not meet."""
+  if isinstance(column, list):
+    has_floats = any(isinstance(value, float) for value in column)
+  else:
+    has_floats = pa.types.is_floating(column.type)
+  if not has_floats:
+    return _REQUIREMENT
+  return (
+    f'{_REQUIREMENT}; pandas turns integers into floats in a column with '
+    f"missing values: remove those rows, use astype('int64') on {name}, and "
+    'save it again'
+  )
+
+
+def placeholders(
+  source: str,
+  name: str,
+  ids: list[str],
+  num_rows: Int64[np.ndarray, ' ids'],
+) -> list[str]:
+  """Returns warnings about ids that stand for a missing value.
+
+  Some programs write such an id for every unknown visitor. The events of all
+  unknown visitors then seem to belong to one user.
+
+  Args:
+    source: The name of the file.
+    name: `user` or `item`.
+    ids: The ids.
+    num_rows: The number of events of each id.
+  """
+  return [
+    f'{source}: {num_rows[code]:,} rows have the {name} {value!r}, which may '
+    'stand for a missing value'
+    for code, value in enumerate(ids)
+    if value.casefold() in _PLACEHOLDERS
+  ]
+
+
+def _decoded(value: bytes | None) -> str | bytes | None:
+  try:
+    return value if value is None else value.decode()
+  except UnicodeDecodeError:
+    return value
