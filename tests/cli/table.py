@@ -41,7 +41,7 @@ TABLE = r"""
 2 | $Q --temperature=1 --seed=1 | --temperature is for --mode=recommend, not for --mode=all; --seed is for --mode=recommend, not for --mode=all
 2 | $Q --mode=check_data --distributed | --distributed is not for --mode=check_data
 2 | --mode=check_data | no --config given: try --config=configs/quickstart.py, or --help
-2 | --mode=check_data --config=configs/paper/table2.py:cpu | --mode=check_data is for a single run, and table2 is an experiment of several runs: remove the flag
+2 | --mode=check_data --config=configs/paper/table2.py:cpu | --mode=check_data is for a single run, and table2_cpu is an experiment of several runs: remove the flag
 2 | --mode=doctor --distributed | --distributed is not for --mode=doctor
 2 | --mode=doctor --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
 2 | --mode=doctor --workdir= | --workdir is empty
