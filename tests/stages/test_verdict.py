@@ -32,6 +32,7 @@ def _judge(tmp_path_factory):
       'one event': {'log': small.events(small.items(), 50, 3, 3)},
       'few users': {'log': small.events(small.items(), 6)},
       'no text': {'catalog': small.items()[:30]},
+      'bad rows': {'catalog': [*small.items(), {'item': '', 'title': 'x'}]},
     }
     files = {'log': small.events(small.items())} | shops[shop]
     return small.make(tmp_path_factory.mktemp('shop'), **files)
@@ -81,6 +82,20 @@ def test_a_switch_is_suggested_only_if_it_is_off(judge, shop, field, reason):
   assert off.unsolved == ''
   on = judge(shop, FITTING)
   assert not on.reasons and f'dataset.{field}' not in on.settings
+
+
+def test_a_share_of_bad_rows_is_suggested(judge):
+  result = judge('bad rows', FITTING)
+  (reason,) = result.reasons
+  assert reason.startswith('2.439% of the rows of items are bad')
+  assert 'items.csv, row 41' in reason
+  # One of 41 rows, rounded up.
+  assert result.settings['dataset.max_bad_share'] == 0.025
+  assert result.unsolved == ''
+  allowed = judge('bad rows', FITTING | {'dataset.max_bad_share': 0.025})
+  assert not allowed.reasons
+  strict = judge('bad rows', FITTING | {'dataset.max_bad_share': 0.024})
+  assert len(strict.reasons) == 1
 
 
 def test_k_core_drops_short_users_without_the_switch(judge):

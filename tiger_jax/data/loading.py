@@ -109,3 +109,11 @@ def source_files(config: DatasetConfig) -> list[Path]:
     category = config.name.partition('/')[2]
     return [folder / name for name in amazon2014.raw_names(category)]
   return []
+
+
+def existing_files(config: DatasetConfig) -> list[Path]:
+  """Returns the local files that `load_dataset` reads, without folders."""
+  existing = []
+  for path in source_files(config):
+    existing += sorted(path.rglob('*')) if path.is_dir() else [path]
+  return [path for path in existing if path.is_file()]

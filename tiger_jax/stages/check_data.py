@@ -32,9 +32,8 @@ def run(
   checks.check(config)
   if problems := checks.missing_paths(config):
     raise UsageError('; '.join(problems))
-  for path in loading.source_files(config.dataset):
-    if path.is_file():
-      say('file', f'{path} ({path.stat().st_size:,} bytes)')
+  for path in loading.existing_files(config.dataset):
+    say('file', f'{path} ({path.stat().st_size:,} bytes)')
   try:
     dataset = loading.load_dataset(lenient(config).dataset, config.seed)
   except DataError as error:

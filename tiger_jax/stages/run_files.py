@@ -250,7 +250,7 @@ def raw_files(config: Config) -> Iterator[Finding]:
   """Yields the findings about the files that a config names."""
   c = config.dataset
   paths = loading.source_files(c)
-  existing = [path for path in paths if path.exists()]
+  existing = loading.existing_files(c)
   if not paths:
     source = 'generated' if c.name == 'synthetic' else 'downloaded'
     yield ok('raw files', f'none: {c.name} is {source} by the run')

@@ -24,7 +24,11 @@ _FEWEST_STEPS = 500
 # The steps of these configs were measured.
 _MEASURED = ('synthetic', 'amazon2014/')
 # With these settings, rows are dropped and counted, and not refused.
-_LENIENT = {'drop_short_users': True, 'allow_missing_metadata': True}
+_LENIENT = {
+  'drop_short_users': True,
+  'allow_missing_metadata': True,
+  'max_bad_share': 1.0,
+}
 
 
 class Verdict(NamedTuple):
@@ -84,6 +88,7 @@ def _required(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
   """Yields each reason why a run fails, with the settings that avoid it."""
   c, counts = config, report.counts
+  yield from _bad_rows(c.dataset.max_bad_share, counts.get('rows', {}))
   short = f'with fewer than {min_user_events(c.dataset)} events'
   if not drops_short_users(c.dataset) and (
     number := counts.get('users', {}).get('dropped', {}).get(short)
@@ -120,6 +125,28 @@ def _required(
       training_batches(c, dataset)
     except DataError as error:
       yield str(error), _fitting_batches(c, dataset)
+
+
+def _bad_rows(
+  max_share: float, rows: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields one reason if a table has more bad rows than the config allows."""
+  bad = {
+    name: sum(x['rows'] for x in table['dropped'].values()) / table['read']
+    for name, table in rows.items()
+    if table['dropped']
+  }
+  name = max(bad, key=lambda x: bad[x], default='')
+  if not name or bad[name] <= max_share:
+    return
+  reason, worst = max(rows[name]['dropped'].items(), key=lambda x: x[1]['rows'])
+  yield (
+    f'{bad[name]:.3%} of the rows of {name} are bad, but '
+    f'config.dataset.max_bad_share is {max_share:g}; most are {reason} '
+    f'({worst["samples"][0]})',
+    # Rounded up, so that the share is not above the setting.
+    {'dataset.max_bad_share': math.ceil(bad[name] * 1000) / 1000},
+  )
 
 
 def _fitting_batches(config: Config, dataset: Dataset) -> dict[str, Any]:
