@@ -65,6 +65,6 @@ def _conclude(
     others = len(verdict.reasons) - 1
     raise DataError(
       f'cannot train with this config: {verdict.reasons[0]}'
-      f'{f" (and {others} more problems)" if others else ""}; the command '
+      f'{f" (and {others} more)" if others else ""}; the command '
       'above will train'
     )

@@ -47,10 +47,19 @@ def test_the_lines_are_those_written_by_hand():
     'cold items: 2 of 3 (66.7%) test targets and 1 validation targets are in '
     'no training event; 0 items are only test targets; 2 of 4 items are in '
     'training events, 1 in no event',
-    'text: 1 of 4 (25.0%) items have no text; 1 have the text of an earlier '
-    'item; of 3 different texts, 0 are nearly equal to another; such as '
-    "'0' ('Red Mug') and '1' ('red mug')",
+    'texts: 1 of 4 (25.0%) items have no text; 1 have the text of an earlier '
+    "item, such as '0' ('Red Mug') and '1' ('red mug'); of 3 different texts, "
+    '0 are nearly equal to another',
   ]
+
+
+def test_nearly_equal_texts_are_named():
+  title = 'A waxed canvas rucksack with brass buckles and two side pockets, '
+  texts = (f'{title}green', 'a clock', f'{title}greet')
+  dataset = make_dataset([[0, 1, 2]] * 2, 3, title=texts)
+  line = report.lines(report.measure(dataset, texts))[-1]
+  assert "2 are nearly equal to another, such as '0' (" in line
+  assert " and '2' (" in line
 
 
 def test_shuffled_ties_are_decided_by_chance():

@@ -36,7 +36,8 @@ class Report:
     split: What training, validation and test will read.
     without_text: The number of items without text.
     texts: Equal and nearly equal texts of items.
-    examples: Up to three pairs of items with equal or nearly equal texts.
+    equal_texts: Up to three pairs of items with equal texts.
+    near_texts: Up to three pairs of items with nearly equal texts.
   """
 
   counts: dict[str, Any]
@@ -50,7 +51,8 @@ class Report:
   split: histories.Split
   without_text: int
   texts: near_texts.NearTexts
-  examples: tuple[str, ...]
+  equal_texts: tuple[str, ...]
+  near_texts: tuple[str, ...]
 
 
 class Warning(NamedTuple):
@@ -79,7 +81,6 @@ def measure(
   for column in dataset.items.fields.values():
     has_text |= np.fromiter(map(bool, column), bool, dataset.num_items)
   near = near_texts.find(texts)
-  pairs = near.equal_rows or near.near_rows
   return Report(
     counts=dataset.counts,
     num_users=dataset.num_users,
@@ -92,15 +93,20 @@ def measure(
     split=histories.split(dataset),
     without_text=int((~has_text).sum()),
     texts=near,
-    examples=tuple(
-      ' and '.join(_named(dataset, row) for row in pair) for pair in pairs
-    ),
+    equal_texts=_named(dataset, near.equal_rows),
+    near_texts=_named(dataset, near.near_rows),
   )
 
 
-def _named(dataset: Dataset, row: int) -> str:
+def _named(
+  dataset: Dataset, pairs: Sequence[tuple[int, int]]
+) -> tuple[str, ...]:
   ids, titles = dataset.items.ids, dataset.items.fields['title']
-  return f'{item_text.shown(ids[row])} ({item_text.shown(titles[row])})'
+
+  def name(row: int) -> str:
+    return f'{item_text.shown(ids[row])} ({item_text.shown(titles[row])})'
+
+  return tuple(f'{name(a)} and {name(b)}' for a, b in pairs)
 
 
 def lines(report: Report) -> list[str]:
@@ -130,12 +136,11 @@ def lines(report: Report) -> list[str]:
     f'{s.test_only:,} items are only test targets; {s.trained_items:,} of '
     f'{r.num_items:,} items are in training events, {s.never_bought:,} in no '
     'event',
-    f'text: {_of(r.without_text, r.num_items)} items have no text; '
-    f'{near.equal:,} have the text of an earlier item; of {near.sampled:,} '
-    f'different texts, {near.near:,} are nearly equal to another',
+    f'texts: {_of(r.without_text, r.num_items)} items have no text; '
+    f'{near.equal:,} have the text of an earlier item'
+    f'{_pairs(r.equal_texts)}; of {near.sampled:,} different texts, '
+    f'{near.near:,} are nearly equal to another{_pairs(r.near_texts)}',
   ]
-  if r.examples:
-    shown[-1] += f'; such as {"; ".join(r.examples)}'
   return [item_text.plain(line) for line in shown]
 
 
@@ -157,6 +162,10 @@ def _ties_line(report: Report) -> str:
 
 def _of(part: int, whole: int) -> str:
   return f'{part:,} of {whole:,} ({part / whole:.1%})'
+
+
+def _pairs(examples: Sequence[str]) -> str:
+  return f', such as {", or ".join(examples)}' if examples else ''
 
 
 def _such_as(ids: Sequence[str]) -> str:
