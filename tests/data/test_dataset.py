@@ -1,12 +1,15 @@
 import numpy as np
+from pyarrow import parquet as pq
 import pytest
 
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import DataError
+from tiger_jax.storage import texts
 
 
 def make_dataset(timestamps=True):
   fields = {name: ('', 'text', 'ünï "code" \U0001f9f4') for name in FIELDS}
+  fields['color'] = ('red', '', '')
   times = np.array([5, 6, 7, 1, 2, 3, 4], np.int64)
   return Dataset(
     name='tiny',
@@ -54,6 +57,13 @@ def _damage(folder, kind):
     arrays.write_bytes(b'')
   elif kind == 'json':
     (folder / 'dataset.json').write_text('{"name": ')
+  elif kind == 'no items':
+    (folder / 'items.parquet').unlink()
+  elif kind == 'short items':
+    path = folder / 'items.parquet'
+    path.write_bytes(path.read_bytes()[:-9])
+  elif kind == 'text':
+    (folder / 'users.parquet').write_text('u\nv\n')
   elif kind == 'not an object':
     (folder / 'dataset.json').write_text('[1]')
   elif kind == 'pickle':
@@ -75,8 +85,8 @@ def _damage(folder, kind):
 @pytest.mark.parametrize(
   'kind',
   [
-    'missing', 'truncated', 'empty', 'json', 'not an object', 'pickle', 'row',
-    'offsets',
+    'missing', 'truncated', 'empty', 'json', 'no items', 'short items', 'text',
+    'not an object', 'pickle', 'row', 'offsets',
   ],
 )  # fmt: skip
 def test_a_damaged_dataset_raises_a_one_line_error(tmp_path, kind):
@@ -88,3 +98,20 @@ def test_a_damaged_dataset_raises_a_one_line_error(tmp_path, kind):
   assert str(tmp_path) in message
   assert '\n' not in message
   assert error.value.exit_code == 3
+
+
+def test_columns_of_many_rows_are_read_in_order(tmp_path):
+  """The file has several row groups."""
+  columns = {
+    'a': [f'{x}' for x in range(40_000)],
+    'b': ['' if x % 3 else f'ü{x % 7}' for x in range(40_000)],
+  }
+  texts.write(tmp_path / 'x.parquet', columns)
+  assert pq.ParquetFile(tmp_path / 'x.parquet').num_row_groups == 3
+  read = texts.read(tmp_path / 'x.parquet')
+  assert {name: list(column) for name, column in read.items()} == columns
+
+
+def test_columns_may_be_empty(tmp_path):
+  texts.write(tmp_path / 'x.parquet', {'a': [], 'b': ()})
+  assert texts.read(tmp_path / 'x.parquet') == {'a': (), 'b': ()}

@@ -7,10 +7,13 @@ import resource
 import zipfile
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 import pytest
 
 from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.errors import DataError
+from tiger_jax.storage import texts
 from tiger_jax.storage.arrays import read_arrays
 
 
@@ -45,6 +48,126 @@ def dataset_error(folder):
   return message
 
 
+def _items(**columns):
+  return {'item': list('abc'), **small_items().fields, **columns}
+
+
+@pytest.mark.parametrize(
+  'columns',
+  [
+    _items(item=['a', 'b', 'b']),
+    _items(item=['a', 'b', None]),
+    _items(item=[1, 2, 3]),
+    _items(item=[b'a', b'b', b'c']),
+    _items(title=['x', 'y', None]),
+    _items(title=[['x'], ['y'], ['z']]),
+    _items(title=[{'x': 1}] * 3),
+    _items(title=[True] * 3),
+    _items(title=pa.array(list('xyz')).dictionary_encode()),
+    _items(title=pa.nulls(3)),
+    {'item': list('abc')},
+    small_items().fields,
+    _items(item=list('ab'), **dict.fromkeys(FIELDS, list('xy'))),
+    {},
+  ],
+)
+def test_refuses_items_of_another_form(saved, columns):
+  parquet.write_table(
+    pa.table(columns), saved / 'items.parquet', compression='NONE'
+  )
+  dataset_error(saved)
+
+
+@pytest.mark.parametrize('users', [['u', 'v'], [], [None], [1]])
+def test_refuses_users_of_another_form(saved, users):
+  parquet.write_table(
+    pa.table({'user': users}), saved / 'users.parquet', compression='NONE'
+  )
+  dataset_error(saved)
+
+
+@pytest.mark.parametrize('content', ['{}', '{"name": 5}', '[1]', '[' * 10**5])
+def test_refuses_another_name(saved, content):
+  (saved / 'dataset.json').write_text(content)
+  dataset_error(saved)
+
+
+def test_refuses_compressed_texts(saved):
+  """A compressed file can need a thousand times its size when it is read."""
+  parquet.write_table(
+    pa.table(_items(title=['x' * 10**7] * 3)),
+    saved / 'items.parquet',
+    compression='zstd',
+  )
+  assert 'items.parquet is compressed' in dataset_error(saved)
+
+
+def test_a_repeated_text_is_stored_once(tmp_path):
+  """A short file can refer to one long text in many rows."""
+  rows = 50_000
+  long_text = 'x' * 10**6
+  kind = pa.dictionary(pa.int32(), pa.string())
+  title = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [long_text])
+  schema = pa.schema([('item', pa.string()), ('title', pa.string())])
+  path = tmp_path / 'items.parquet'
+  with parquet.ParquetWriter(
+    path, pa.schema([('item', pa.string()), ('title', kind)]),
+    compression='NONE', store_schema=False,
+  ) as writer:  # fmt: skip
+    writer.write_table(
+      pa.table({'item': [f'{x}' for x in range(rows)], 'title': title})
+    )
+  assert parquet.read_schema(path) == schema
+  assert path.stat().st_size < 3 * 10**6
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  read = texts.read(path)
+  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  assert read['title'] == (long_text,) * rows
+  assert after - before < 200 * 1024
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_a_changed_file_is_read_or_refused(saved, seed):
+  """Changed bytes never crash the process or raise another error."""
+  rng = np.random.default_rng(seed)
+  path = saved / 'items.parquet'
+  content = path.read_bytes()
+  for _ in range(20):
+    changed = np.frombuffer(content, np.uint8).copy()
+    places = rng.integers(0, len(changed), rng.integers(1, 5))
+    changed[places] = rng.integers(0, 256, len(places))
+    path.write_bytes(changed[: rng.choice([len(changed), places[0]])])
+    try:
+      Dataset.load(saved)
+    except DataError as error:
+      assert str(error).isprintable()
+
+
+def _write_as_before(dataset, folder):
+  """Writes a dataset as the versions did that had no Parquet files."""
+  folder.mkdir()
+  values = {
+    'name': dataset.name,
+    'item_ids': dataset.items.ids,
+    'fields': dataset.items.fields,
+    'user_ids': dataset.user_ids,
+  }
+  (folder / 'dataset.json').write_text(json.dumps(values))
+  np.savez(
+    folder / 'histories.npz', history=dataset.history, offsets=dataset.offsets
+  )
+
+
+def test_reads_a_dataset_of_an_earlier_version(tmp_path):
+  dataset = make_dataset()
+  _write_as_before(dataset, tmp_path / 'old')
+  loaded = Dataset.load(tmp_path / 'old')
+  assert loaded.items.ids == dataset.items.ids
+  assert loaded.items.fields == dataset.items.fields
+  assert loaded.user_ids == dataset.user_ids
+  np.testing.assert_array_equal(loaded.history, dataset.history)
+
+
 @pytest.mark.parametrize(
   'change',
   [
@@ -62,18 +185,16 @@ def dataset_error(folder):
     {'name': 5},
   ],
 )
-def test_refuses_a_dataset_with_wrong_types(saved, change):
-  path = saved / 'dataset.json'
+def test_refuses_an_earlier_dataset_with_wrong_types(tmp_path, change):
+  _write_as_before(make_dataset(), tmp_path / 'old')
+  path = tmp_path / 'old' / 'dataset.json'
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
-  dataset_error(saved)
+  dataset_error(tmp_path / 'old')
 
 
-def test_refuses_json_that_is_nested_too_deeply(saved):
-  (saved / 'dataset.json').write_text('[' * 100_000)
-  assert 'nested too deeply' in dataset_error(saved)
-
-
-@pytest.mark.parametrize('name', ['dataset.json', 'histories.npz'])
+@pytest.mark.parametrize(
+  'name', ['dataset.json', 'items.parquet', 'users.parquet', 'histories.npz']
+)
 def test_refuses_devices_and_pipes(saved, name):
   (saved / name).unlink()
   (saved / name).symlink_to('/dev/zero')
@@ -157,9 +278,7 @@ def test_refuses_a_user_with_too_few_events(saved):
     'offsets': np.array([0, 3, 4], np.int64),
   }
   np.savez(saved / 'histories.npz', **content)
-  path = saved / 'dataset.json'
-  text = json.loads(path.read_text()) | {'user_ids': ['u', 'v']}
-  path.write_text(json.dumps(text))
+  texts.write(saved / 'users.parquet', {'user': ['u', 'v']})
   assert 'the offsets do not match' in dataset_error(saved)
 
 
@@ -168,7 +287,8 @@ def test_saving_does_not_follow_links(tmp_path):
   victim.write_text('mine')
   folder = tmp_path / 'data'
   folder.mkdir()
-  for name in ('dataset.json', 'histories.npz', 'counts.json'):
+  names = 'dataset.json', 'items.parquet', 'users.parquet', 'histories.npz'
+  for name in (*names, 'counts.json'):
     (folder / name).symlink_to(victim)
     (folder / f'{name}.partial').symlink_to(victim)
   make_dataset().save(folder)

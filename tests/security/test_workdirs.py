@@ -150,6 +150,7 @@ def test_refuses_a_record_without_the_expected_structure(copy, metadata):
 
 @pytest.mark.parametrize(
   'name', ['train/stage.json', 'data/stage.json', 'data/dataset.json',
+           'data/items.parquet', 'data/users.parquet',
            'semantic_ids/semantic_ids.json', 'semantic_ids/semantic_ids.npz']
 )  # fmt: skip
 @pytest.mark.parametrize('content', ['', '[' * 100_000, '\0' * 99])
@@ -159,8 +160,8 @@ def test_refuses_a_damaged_file(copy, name, content):
 
 
 def test_detects_changed_data(copy):
-  path = copy / 'data' / 'dataset.json'
-  # The file is still JSON of the same size. Only the id of an item differs.
+  path = copy / 'data' / 'items.parquet'
+  # The file is still Parquet of the same size. Only the id of an item differs.
   changed = path.read_bytes().replace(b'A003', b'A903')
   assert changed != path.read_bytes()
   path.write_bytes(changed)

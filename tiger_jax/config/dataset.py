@@ -49,9 +49,10 @@ class DatasetConfig:
   """The source of the items and the histories.
 
   Attributes:
-    name: `synthetic`, `files` (your own data), or `amazon2014/<Category>`.
-    source_dir: Folder of the raw files. If it is empty, the official files of
-      the Amazon data are downloaded.
+    name: `synthetic`, `files` (your own data), or a known dataset, such as
+      `amazon2014/<Category>` or `movielens/1m`, see docs/data.md.
+    source_dir: Folder of the raw files. If it is empty, the official files of a
+      known dataset are downloaded.
     synthetic_users: Number of users of the synthetic shop.
     drop_short_users: Whether to drop users with fewer than three events, which
       cannot be split into train, validation and test. Otherwise such a user is

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tiger_jax.config import template
 from tiger_jax.config.checks import (
   require_at_most,
   require_one_of,
@@ -22,6 +23,9 @@ class EmbeddingConfig:
     path: For `precomputed`: a `.npy` file of shape `[items, dim]`.
     ids_path: For `precomputed`: a JSON list with the item id of each row of
       `path`.
+    template: The text of an item, with the names of columns of the items file
+      in braces: `{title}. {brand}. {category}`. If it is empty, the text has
+      the name and the content of every field, as in the paper.
   """
 
   encoder: str = 'sentence-transformers'
@@ -29,6 +33,7 @@ class EmbeddingConfig:
   dim: int = 64
   path: str = ''
   ids_path: str = ''
+  template: str = ''
 
   def __post_init__(self):
     """Checks the values."""
@@ -36,3 +41,5 @@ class EmbeddingConfig:
     require_one_of(self, 'encoder', encoders)
     require_positive(self, 'dim')
     require_at_most(self, 2**16, 'dim')
+    if self.template:
+      template.parse(self.template)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ from jaxtyping import Int32, Int64
 import numpy as np
 
 from tiger_jax.data import counts
-from tiger_jax.storage import files
+from tiger_jax.storage import files, texts
 from tiger_jax.storage.arrays import read_arrays
 
 FIELDS = ('title', 'price', 'brand', 'categories', 'description')
 # A validation item, a test item, and at least one earlier item.
 MIN_EVENTS = 3
+# The name of the column of ids in `items.parquet`.
+_ID = 'item'
 # Enough for the text of a hundred million items.
 _MAX_TEXT_BYTES = 2**35
 
@@ -27,8 +28,9 @@ class Items:
 
   Attributes:
     ids: The id of each item in the source.
-    fields: The texts of all items for each name in `FIELDS`. A missing text is
-      ''. The text of `categories` looks like `A > B > C; A > D`.
+    fields: The texts of all items for each name in `FIELDS`, and for further
+      columns that `config.embedding.template` names. A missing text is ''. The
+      text of `categories` looks like `A > B > C; A > D`.
   """
 
   ids: tuple[str, ...]
@@ -97,15 +99,16 @@ class Dataset:
     return self.history[self.offsets[user] : self.offsets[user + 1]]
 
   def save(self, folder: Path) -> None:
-    """Writes the dataset to a folder, which is created if it is missing."""
+    """Writes the dataset to a folder, which is created if it is missing.
+
+    `items.parquet` has the texts of the items, and `users.parquet` the ids of
+    the users.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    text = {
-      'name': self.name,
-      'item_ids': self.items.ids,
-      'fields': self.items.fields,
-      'user_ids': self.user_ids,
-    }
-    files.write(folder / 'dataset.json', json.dumps(text).encode())
+    files.write_json(folder / 'dataset.json', {'name': self.name})
+    columns = {_ID: self.items.ids, **self.items.fields}
+    texts.write(folder / 'items.parquet', columns)
+    texts.write(folder / 'users.parquet', {'user': self.user_ids})
     arrays = {
       'history': self.history,
       'offsets': self.offsets,
@@ -120,7 +123,7 @@ class Dataset:
 
   @classmethod
   def load(cls, folder: Path) -> 'Dataset':
-    """Reads a dataset that `save` wrote.
+    """Reads a dataset that `save` wrote, in this or an earlier version.
 
     Raises:
       DataError: A file is missing or damaged.
@@ -130,14 +133,18 @@ class Dataset:
       'delete the folder and prepare it again',
     ):
       text = files.read_json(folder / 'dataset.json', _MAX_TEXT_BYTES)
+      if 'item_ids' in text:  # Earlier versions wrote all text to this file.
+        ids, users = _texts(text['item_ids']), _texts(text['user_ids'])
+        fields = {name: _texts(text['fields'][name]) for name in FIELDS}
+      else:
+        fields = texts.read(folder / 'items.parquet')
+        ids = fields.pop(_ID)
+        users = texts.read(folder / 'users.parquet')['user']
       arrays = read_arrays(folder / 'histories.npz')
       dataset = cls(
         name=text['name'],
-        items=Items(
-          ids=_texts(text['item_ids']),
-          fields={name: _texts(text['fields'][name]) for name in FIELDS},
-        ),
-        user_ids=_texts(text['user_ids']),
+        items=Items(ids=ids, fields=fields),
+        user_ids=users,
         history=arrays['history'],
         offsets=arrays['offsets'],
         timestamps=arrays.get('timestamps'),
@@ -159,7 +166,10 @@ class Dataset:
       dtypes.append((self.timestamps, np.int64))
     if any(array.dtype != dtype or array.ndim != 1 for array, dtype in dtypes):
       raise ValueError('wrong array types')
-    if any(len(x) != self.num_items for x in self.items.fields.values()):
+    fields = self.items.fields
+    if not fields.keys() >= set(FIELDS):
+      raise ValueError('a text column is missing')
+    if any(len(x) != self.num_items for x in fields.values()):
       raise ValueError('a text column does not have one entry for each item')
     if len(self.offsets) != self.num_users + 1 or (
       self.offsets[0] != 0

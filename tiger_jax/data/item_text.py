@@ -55,12 +55,19 @@ def shown(value: Any) -> str:
   # itself.
   except (ValueError, RecursionError):
     whole = type(value).__name__
-  whole = ''.join(
-    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in whole
-  )
+  whole = visible(whole)
   if len(whole) > _LONGEST or (_is_text(value) and len(value) > _LONGEST):
     return whole[:_LONGEST] + '...'
   return whole
+
+
+def visible(text: str) -> str:
+  """Returns text with its control characters and invalid Unicode escaped."""
+  if is_unicode(text) and not has_controls(text):
+    return text
+  return ''.join(
+    ascii(x)[1:-1] if has_controls(x) or not is_unicode(x) else x for x in text
+  )
 
 
 def _is_text(value: Any) -> bool:
@@ -83,18 +90,24 @@ def has_controls(text: str) -> bool:
 
 def is_clean(text: str) -> bool:
   """Returns whether text is not empty and can be printed on one line."""
-  return bool(text) and is_unicode(text) and not has_controls(text)
+  if text.isascii():  # Most ids; the general case takes ten times as long.
+    return bool(text) and text.isprintable()
+  return is_unicode(text) and not has_controls(text)
 
 
 def plain(value: Any) -> str:
   """Returns text on one line without control characters; '' for other types."""
   if not isinstance(value, str):
     return ''
+  words = ' '.join(value.split())
+  if words.isprintable():  # Most texts; the general case is slow.
+    return words
   # JSON escapes can produce pairs of surrogates, and single ones. A round trip
   # through UTF-16 joins pairs into characters and replaces single surrogates.
   whole = value.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
   # Line breaks and tabs are control characters too, but they separate words.
-  return CONTROLS.sub('', ' '.join(whole.split()))
+  words = CONTROLS.sub('', ' '.join(whole.split()))
+  return ' '.join(words.split())
 
 
 def field(name: str, value: Any) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from tiger_jax.config import EmbeddingConfig
 from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import Items
 from tiger_jax.embedding.precomputed import load_vectors
-from tiger_jax.embedding.text import item_sentences
+from tiger_jax.embedding.text import check, item_sentences
 from tiger_jax.errors import NumbersError, UsageError
 from tiger_jax.storage.fingerprints import file_digests
 
@@ -26,8 +26,9 @@ def embed_items(
   """Returns one vector per item from `config.encoder`, without normalization.
 
   Raises:
-    UsageError: The encoder is not installed, its model cannot be loaded, or
-      a required config field is missing or out of range.
+    UsageError: The encoder is not installed, its model cannot be loaded, a
+      required config field is missing or out of range, or the template names a
+      column without text.
     DataError: A precomputed file is missing or damaged, or lacks items.
     NumbersError: A vector is not finite.
   """
@@ -36,6 +37,8 @@ def embed_items(
     'tfidf-svd': _tfidf_svd,
     'precomputed': load_vectors,
   }[config.encoder]
+  if config.encoder != 'precomputed':
+    check(items, config.template)
   with np.errstate(over='ignore'):  # Overflows are reported below.
     vectors = encode(config, items).astype(np.float32)
   bad_rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -55,20 +58,24 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   A model in a local folder is identified by its files. A model of the Hugging
   Face hub is identified by its name.
   """
-  if config.encoder == 'tfidf-svd':
-    return [config.dim]
   if config.encoder == 'precomputed':
     return file_digests(config.path, config.ids_path)
-  return file_digests(config.model) or [config.model]
+  # Earlier versions had no template.
+  template = [config.template] if config.template else []
+  if config.encoder == 'tfidf-svd':
+    return [config.dim, *template]
+  return [*(file_digests(config.model) or [config.model]), *template]
 
 
-def check(config: EmbeddingConfig, items: Items) -> None:
+def check_encoder(config: EmbeddingConfig, items: Items) -> None:
   """Checks that the encoder can encode items. It loads no model.
 
   Raises:
     TigerError: The encoder is not installed, has too many dimensions, or lacks
-      the vector of an item.
+      the vector of an item; or the template names a column without text.
   """
+  if config.encoder != 'precomputed':
+    check(items, config.template)
   if config.encoder == USES_TEXT_MODEL:
     if not util.find_spec('sentence_transformers'):
       raise UsageError(
@@ -82,13 +89,13 @@ def check(config: EmbeddingConfig, items: Items) -> None:
     # All items have at least the words of some items, and TF-IDF of all items
     # of a large shop takes minutes.
     few = _first_items(items, 4 * config.dim)
-    if config.dim > min(_tfidf(few)[1].shape):
-      _refuse_dim(config, _tfidf(items)[1].shape)
+    if config.dim > min(_tfidf(config, few)[1].shape):
+      _refuse_dim(config, _tfidf(config, items)[1].shape)
 
 
-def fitting_dim(items: Items) -> int:
+def fitting_dim(config: EmbeddingConfig, items: Items) -> int:
   """Returns a number of dimensions that tfidf-svd can make from few items."""
-  return _fitting_dim(_tfidf(items)[1].shape)
+  return _fitting_dim(_tfidf(config, items)[1].shape)
 
 
 def _first_items(items: Items, number: int) -> Items:
@@ -133,7 +140,9 @@ def text_encoder(
 
   def encode(items: Items) -> Float32[np.ndarray, 'items dim']:
     return model.encode(
-      item_sentences(items), normalize_embeddings=False, show_progress_bar=False
+      item_sentences(items, config.template),
+      normalize_embeddings=False,
+      show_progress_bar=False,
     ).astype(np.float32)
 
   return encode
@@ -144,7 +153,9 @@ def _sentence_transformers(
 ) -> Float[np.ndarray, 'items dim']:
   """Encodes sentences with a model such as the paper's Sentence-T5."""
   return _load_sentence_transformer(config).encode(
-    item_sentences(items), normalize_embeddings=False, show_progress_bar=True
+    item_sentences(items, config.template),
+    normalize_embeddings=False,
+    show_progress_bar=True,
   )
 
 
@@ -219,19 +230,19 @@ def _fit_tfidf_svd(
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
 
-  vectorizer, weights = _tfidf(items)
+  vectorizer, weights = _tfidf(config, items)
   _refuse_dim(config, weights.shape)
   svd = TruncatedSVD(config.dim, random_state=0)
   vectors = svd.fit_transform(weights)
 
   def encode(items: Items) -> Float32[np.ndarray, 'n dim']:
-    weights = vectorizer.transform(item_sentences(items))
+    weights = vectorizer.transform(item_sentences(items, config.template))
     return svd.transform(weights).astype(np.float32)
 
   return vectors, encode
 
 
-def _tfidf(items: Items) -> tuple[Any, Any]:
+def _tfidf(config: EmbeddingConfig, items: Items) -> tuple[Any, Any]:
   """Returns a fitted vectorizer, and the TF-IDF weights of items."""
   from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -243,7 +254,8 @@ def _tfidf(items: Items) -> tuple[Any, Any]:
     dtype=np.float32,
   )
   try:
-    return vectorizer, vectorizer.fit_transform(item_sentences(items))
+    sentences = item_sentences(items, config.template)
+    return vectorizer, vectorizer.fit_transform(sentences)
   except ValueError as error:  # Raised only for an empty vocabulary.
     raise UsageError(
       'config.embedding.encoder is tfidf-svd, but no item has a word in its '

@@ -1,6 +1,6 @@
 """Changes to the catalog. Each change returns a new snapshot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -10,14 +10,12 @@ import numpy as np
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config.checks import did_you_mean
 from tiger_jax.data import item_text
-from tiger_jax.data.dataset import FIELDS, Items
+from tiger_jax.data.dataset import Items
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.semantic_ids import new_ids
 from tiger_jax.serving.arguments import item_ids, listed, shown
 from tiger_jax.serving.recommendation import NewItem
 from tiger_jax.serving.snapshot import Snapshot
-
-_COLUMNS = tuple(name for name in FIELDS if name != 'title')
 
 
 def add_items(snapshot: Snapshot, items: Any) -> Snapshot:
@@ -169,8 +167,9 @@ def _vectors(
       'from_workdir or from_bundle'
     )
   vectors = np.empty((len(entries), tokenizer.dim), np.float32)
+  columns = snapshot.model.text_columns
   records = {
-    place: _record(x, titles[place], f'item {shown(ids[place])}')
+    place: _record(x, titles[place], f'item {shown(ids[place])}', columns)
     for place, x in enumerate(entries)
     if x.vector is None
   }
@@ -184,7 +183,7 @@ def _vectors(
     encoded = snapshot.model.encode(
       Items(
         tuple(ids[place] for place in records),
-        {x: tuple(r[x] for r in records.values()) for x in FIELDS},
+        {x: tuple(r[x] for r in records.values()) for x in ('title', *columns)},
       )
     )
     for place, vector in zip(records, encoded, strict=True):
@@ -193,7 +192,9 @@ def _vectors(
   return vectors
 
 
-def _record(entry: NewItem, title: str, where: str) -> dict[str, str]:
+def _record(
+  entry: NewItem, title: str, where: str, columns: Sequence[str]
+) -> dict[str, str]:
   """Returns the text of an item for each field; '' for a missing one."""
   text = {} if entry.text is None else entry.text
   if not isinstance(text, Mapping):
@@ -202,14 +203,14 @@ def _record(entry: NewItem, title: str, where: str) -> dict[str, str]:
       'values'
     )
   for column in text:
-    if column not in _COLUMNS:
-      hint = did_you_mean(str(column), _COLUMNS)
+    if column not in columns:
+      hint = did_you_mean(str(column), columns)
       if column == 'title':
         hint = 'pass it as title='
       raise UsageError(
         f'the text of {where} has the column {shown(column)}: {hint}'
       )
-  fields = {x: item_text.field(x, text.get(x))[0] for x in _COLUMNS}
+  fields = {x: item_text.field(x, text.get(x))[0] for x in columns}
   return {'title': title} | fields
 
 

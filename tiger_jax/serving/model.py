@@ -14,12 +14,13 @@ import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.config import EmbeddingConfig
-from tiger_jax.data.dataset import Dataset, Items
+from tiger_jax.data.dataset import FIELDS, Dataset, Items
 from tiger_jax.embedding.encoders import (
   USES_TEXT_MODEL,
   can_encode_new_text,
   text_encoder,
 )
+from tiger_jax.embedding.text import columns
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.evaluation.measure import measure
 from tiger_jax.evaluation.ranking import Search, Trained, split_users
@@ -113,6 +114,12 @@ class Model:
   def can_encode_text(self) -> bool:
     """Whether `encode` can encode the text of new items."""
     return can_encode_new_text(self._embedding, self._items)
+
+  @property
+  def text_columns(self) -> tuple[str, ...]:
+    """The columns that the text of a new item may have, besides its title."""
+    names = (*FIELDS, *columns(self._embedding.template))
+    return tuple(dict.fromkeys(name for name in names if name != 'title'))
 
   @property
   def _embedding(self) -> EmbeddingConfig:

@@ -6,7 +6,7 @@ from typing import Any
 from tiger_jax.config import Config
 from tiger_jax.data import loading
 from tiger_jax.data.checking import report
-from tiger_jax.embedding.text import item_sentences
+from tiger_jax.embedding.text import columns, item_sentences
 from tiger_jax.errors import DataError, UsageError, one_line
 from tiger_jax.recommenders import checks
 from tiger_jax.stages.stage import say
@@ -34,12 +34,17 @@ def run(
     raise UsageError('; '.join(problems))
   for path in loading.existing_files(config.dataset):
     say('file', f'{path} ({path.stat().st_size:,} bytes)')
+  template = config.embedding.template
   try:
-    dataset = loading.load_dataset(lenient(config).dataset, config.seed)
+    dataset = loading.load_dataset(
+      lenient(config).dataset, config.seed, columns(template)
+    )
   except DataError as error:
     raise DataError(f'cannot train: {error}') from error
   measured = report.measure(
-    dataset, item_sentences(dataset.items), config.dataset.shuffle_ties
+    dataset,
+    item_sentences(dataset.items, template),
+    config.dataset.shuffle_ties,
   )
   say('data', f'{dataset.name}, read completely; nothing was written')
   for line in report.lines(measured):

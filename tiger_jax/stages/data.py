@@ -5,12 +5,16 @@ from typing import Any
 
 from tiger_jax.config import Config
 from tiger_jax.data import counts, loading
-from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.dataset import FIELDS, Dataset
+from tiger_jax.embedding import text
 
 
 def items_made_from(config: Config) -> list[Any]:
   """Returns the values that determine the items, for fingerprints."""
-  return loading.made_from(config.dataset, config.seed)
+  made_from = loading.made_from(config.dataset, config.seed)
+  # The fields are always read; further columns only if the template needs them.
+  more = [x for x in text.columns(config.embedding.template) if x not in FIELDS]
+  return [*made_from, {'text_columns': more}] if more else made_from
 
 
 def made_from(config: Config) -> list[Any]:
@@ -24,7 +28,8 @@ def made_from(config: Config) -> list[Any]:
 
 def build(config: Config, folder: Path) -> dict[str, Any]:
   """Saves the dataset. Returns the counts of the raw data, for the record."""
-  loading.load_dataset(config.dataset, config.seed).save(folder)
+  columns = text.columns(config.embedding.template)
+  loading.load_dataset(config.dataset, config.seed, columns).save(folder)
   source_counts = counts.read(folder)
   return {'counts': source_counts} if source_counts else {}
 

@@ -76,7 +76,7 @@ def judge(
   try:
     changed = _with(config, settings)
     checks.check(changed)
-    encoders.check(changed.embedding, dataset.items)
+    encoders.check_encoder(changed.embedding, dataset.items)
     first_checks.check_sizes(changed, dataset, 'evaluate', True)
   except TigerError as error:
     unsolved = str(error)
@@ -104,11 +104,11 @@ def _required(
   model = registry.entry(c.model)
   if model.needs:
     try:
-      encoders.check(c.embedding, dataset.items)
+      encoders.check_encoder(c.embedding, dataset.items)
     except DataError as error:
       yield str(error), {}
     except UsageError as error:
-      dim = {'embedding.dim': encoders.fitting_dim(dataset.items)}
+      dim = {'embedding.dim': encoders.fitting_dim(c.embedding, dataset.items)}
       is_dim = c.embedding.encoder == 'tfidf-svd'
       yield str(error), dim if is_dim else {'embedding.encoder': 'tfidf-svd'}
   if 'semantic_ids' in model.needs:

@@ -49,9 +49,17 @@ def explained(
 
 
 def write(path: Path, data: bytes) -> None:
-  """Replaces a file. A reader sees either the old or the new content.
+  """Replaces the content of a file, see `replacing`."""
+  with replacing(path) as file:
+    file.write(data)
 
-  A link of this name is replaced, not followed.
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+  """Opens a file that replaces `path` at the end of the `with` statement.
+
+  A reader sees either the old or the new content. A link of this name is
+  replaced, not followed.
 
   Raises:
     OSError: The folder is missing, not writable, or full. The old file remains.
@@ -62,14 +70,16 @@ def write(path: Path, data: bytes) -> None:
   flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
   try:
     with open(os.open(partial, flags, 0o666), 'wb') as file:
-      file.write(data)
+      yield file
       file.flush()
       os.fsync(file.fileno())
     partial.replace(path)
     sync(path.parent)
-  except OSError as error:
+  except BaseException as error:
     with contextlib.suppress(OSError):
       partial.unlink(missing_ok=True)
+    if not isinstance(error, OSError):
+      raise
     # Adds the path, which the error of a full disk lacks.
     raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -106,16 +116,32 @@ def read(path: Path, max_bytes: int = SMALL) -> bytes:
     OSError: The file is missing or cannot be read.
     ValueError: The file is too large, or it is a device or a pipe.
   """
+  with open_regular(path, max_bytes) as file:
+    # `file.read(n)` allocates n bytes, so the size of the file limits n.
+    size = os.fstat(file.fileno()).st_size
+    data = file.read(min(max_bytes, size) + 1)
+  _check_size(path, len(data), max_bytes)
+  return data
+
+
+def open_regular(path: Path, max_bytes: int) -> BinaryIO:
+  """Opens a regular file for reading; raises the errors of `read`."""
   # O_NONBLOCK, because opening a pipe without a writer would block.
-  with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb') as file:
+  file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb')
+  try:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
       raise ValueError(f'{path.name} is not a regular file')
-    # `file.read(n)` allocates n bytes, so the size of the file limits n.
-    data = file.read(min(max_bytes, status.st_size) + 1)
-  if len(data) > max_bytes:
+    _check_size(path, status.st_size, max_bytes)
+  except BaseException:
+    file.close()
+    raise
+  return file
+
+
+def _check_size(path: Path, size: int, max_bytes: int) -> None:
+  if size > max_bytes:
     raise ValueError(f'{path.name} is larger than {max_bytes} bytes')
-  return data
 
 
 def read_json(path: Path, max_bytes: int = SMALL) -> Any:

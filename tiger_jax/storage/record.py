@@ -18,14 +18,15 @@ from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 
 NAME = 'stage.json'
-# Records without a format number have format 0, which lacks `files`.
-FORMAT = 1
+# Records without a format number have format 0, which lacks `files`. Format 1
+# lists no Parquet files.
+FORMAT = 2
 
 _FINGERPRINT = re.compile('[0-9a-f]{64}')
 # The files that later stages read. Pictures and logs are not listed, because a
 # missing one must not make the stage run again. Checkpoints have a manifest of
 # their own.
-_SUFFIXES = ('.json', '.npy', '.npz')
+_SUFFIXES = ('.json', '.npy', '.npz', '.parquet')
 
 
 class Artifact(NamedTuple):

@@ -257,6 +257,23 @@ def test_counts_include_drops_and_text_fields(raw):
   assert kept.num_interactions == 11
 
 
+def test_low_and_missing_ratings_are_dropped(raw):
+  path = raw / 'reviews_Beauty_5.json.gz'
+  lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+  # The event of u2 with item D, and those of u1.
+  for i, rating in ((5, '3.5'), (1, '2'), (3, 'true'), (4, '1' + '0' * 400)):
+    assert '5.0' in lines[i]
+    lines[i] = lines[i].replace('5.0', rating)
+  write(path, [*lines, lines[5].replace('3.5', '4')])
+  dataset = load(raw, min_rating=4.0, drop_short_users=True)
+  assert dataset.counts['events'] == {
+    'read': 10,
+    'used': 6,
+    'dropped': {'without a rating': 2, 'rated below 4': 2},
+  }
+  assert dataset.user_ids == ('u2', 'u3')
+
+
 _EXPORT = """
 import sys
 from tests.small import ROOT
@@ -346,3 +363,19 @@ def test_histories_equal_the_published_sequences(
     [numbers.setdefault(x, len(numbers)) for x in dataset.history_of(user)]
     for user in range(sizes[0])
   ]
+
+
+def test_bad_rows_are_counted(raw):
+  path = raw / 'reviews_Beauty_5.json.gz'
+  bad = b'\nnot a record\n{"reviewerID": "u1", "asin": "A"}\n[1]\n{"asin": 1}'
+  path.write_bytes(path.read_bytes() + gzip.compress(bad))
+  assert 'line 10 is not a record' in load_error(raw)
+  expected = histories(load(raw, max_bad_share=0.4))
+  assert expected == ['BDA', 'CAB', 'DAC']
+  rows = load(raw, max_bad_share=0.4).counts['rows']
+  assert rows['items'] == {'read': 5, 'kept': 5, 'dropped': {}}
+  events = rows['interactions']
+  assert (events['read'], events['kept']) == (13, 9)
+  assert [x['rows'] for x in events['dropped'].values()] == [2, 1, 1]
+  with pytest.raises(DataError, match='4 of 13 rows are bad'):
+    load(raw, max_bad_share=0.3)

@@ -278,3 +278,18 @@ def test_item_rows_do_not_depend_on_the_events(tmp_path):
     rows.append(load(shop(folder, events, items)).items)
   assert rows[0].ids == rows[1].ids
   assert rows[0].fields == rows[1].fields
+
+
+def test_columns_for_the_template_are_read(tmp_path):
+  config = DatasetConfig(name='files', source_dir=str(shop(tmp_path)))
+  dataset = own_files.load(config, ('title', 'color'))
+  assert dataset.items.fields['color'] == ('red',) * 4
+  assert 'color' not in load(tmp_path).items.fields
+  with pytest.raises(DataError, match='has no column size') as error:
+    own_files.load(config, ('size',))
+  assert "'color'" in str(error.value)
+  # The template does not use the title.
+  items = {name: ITEMS[name] for name in ('item', 'color')}
+  write(tmp_path, 'items', items, 'jsonl')
+  dataset = own_files.load(config, ('color',))
+  assert dataset.items.title(0) == dataset.items.ids[0]

@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_shop(tmp_path):
   first, second = synthetic.make(40, seed=3), synthetic.make(40, seed=3)
   first.save(tmp_path / 'first')
   second.save(tmp_path / 'second')
-  for name in ('dataset.json', 'histories.npz'):
+  for name in ('items.parquet', 'users.parquet', 'histories.npz'):
     assert (tmp_path / 'first' / name).read_bytes() == (
       tmp_path / 'second' / name
     ).read_bytes()

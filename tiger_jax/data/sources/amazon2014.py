@@ -4,8 +4,6 @@ McAuley et al., Amazon product data, May 1996 to July 2014.
 """
 
 import array
-from collections.abc import Iterator
-import contextlib
 import html
 import os
 from pathlib import Path
@@ -17,7 +15,14 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import assembly, download, raw_lines
+from tiger_jax.data.sources import (
+  assembly,
+  download,
+  official_files,
+  raw_lines,
+)
+from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.sources.bad_rows import BadRow, BadRows
 from tiger_jax.data.sources.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
@@ -77,7 +82,7 @@ def load(category: str, config: DatasetConfig) -> Dataset:
   Raises:
     DataError: A raw file is missing or damaged, or lacks required content.
   """
-  raw = read(category, config.source_dir)
+  raw = read(category, config.source_dir, max_bad_share=config.max_bad_share)
   dataset = assembly.assemble(config, raw.log, raw.texts, *raw.files)
   return assembly.with_counts(dataset, (), **raw.counts)
 
@@ -88,6 +93,7 @@ def read(
   *,
   downloads: Path | None = None,
   site: str = _SITE,
+  max_bad_share: float = 0.0,
 ) -> Category:
   """Reads the raw files of one of `CATEGORIES`.
 
@@ -96,6 +102,7 @@ def read(
     source_dir: The folder of the raw files; '' to download the files.
     downloads: The folder for downloads; by default, the folder of TFDS.
     site: The address of the official files.
+    max_bad_share: See `DatasetConfig.max_bad_share`.
 
   Raises:
     DataError: A raw file is missing or damaged. A damaged download is removed.
@@ -106,46 +113,39 @@ def read(
   )
   if source_dir:
     paths = Path(reviews), Path(metadata)
-    unless_damaged = contextlib.nullcontext
   else:
-    if downloads is None:
-      import tensorflow_datasets as tfds  # This takes a second.
-
-      downloads = Path(tfds.core.constants.DATA_DIR, 'downloads')
-    folder = downloads / 'tiger_jax_amazon2014'
+    folder = official_files.downloads('amazon2014', downloads)
     paths = download.get(reviews, folder), download.get(metadata, folder)
-    unless_damaged = _removed_if_damaged
-  with unless_damaged(paths[0]):
-    log = _read_reviews(paths[0])
-  with unless_damaged(paths[1]):
-    texts, counts = _read_metadata(paths[1], set(log.item_ids))
+  files = [Member(path, is_download=not source_dir) for path in paths]
+  bad = {name: BadRows(max_bad_share) for name in ('interactions', 'items')}
+  with official_files.damage_removed(files[0]):
+    log = _read_reviews(paths[0], bad['interactions'])
+  with official_files.damage_removed(files[1]):
+    texts, counts = _read_metadata(paths[1], set(log.item_ids), bad['items'])
+  counts['rows'] = {name: x.counts.as_json() for name, x in bad.items()}
   return Category(log, texts, counts, (reviews, metadata))
 
 
-@contextlib.contextmanager
-def _removed_if_damaged(download: Path) -> Iterator[None]:
-  try:
-    yield
-  except DataError as error:
-    download.unlink(missing_ok=True)
-    raise DataError(
-      f'{error}; the damaged download is removed: run the same command again'
-    ) from error
-
-
-def _read_reviews(path: Path) -> Log:
+def _read_reviews(path: Path, bad: BadRows) -> Log:
   # Stores integer codes, because the text of all ids would take more memory.
   user_codes: dict[str, int] = {}
   item_codes: dict[str, int] = {}
   users, items, seconds = array.array('i'), array.array('i'), array.array('q')
   ratings = array.array('f')
-  for record in raw_lines.read(path):
-    user = raw_lines.required_text(record, 'reviewerID')
+  for record in raw_lines.read(path, bad.counts_of_lines):
+    try:
+      user = raw_lines.required_text(record, 'reviewerID')
+      item = raw_lines.required_text(record, 'asin')
+      second = raw_lines.required_seconds(record, 'unixReviewTime')
+    except BadRow as row:
+      bad.add(row)
+      continue
     users.append(user_codes.setdefault(user, len(user_codes)))
-    item = raw_lines.required_text(record, 'asin')
     items.append(item_codes.setdefault(item, len(item_codes)))
-    seconds.append(raw_lines.required_seconds(record, 'unixReviewTime'))
+    seconds.append(second)
     ratings.append(raw_lines.rating(record, 'overall'))
+  bad.counts.keep(len(users))
+  bad.check(str(path))
   if not users:
     raise DataError(f'{path} holds no reviews: download or copy it again')
   return Log(
@@ -159,18 +159,24 @@ def _read_reviews(path: Path) -> Log:
 
 
 def _read_metadata(
-  path: Path, wanted: set[str]
+  path: Path, wanted: set[str], bad: BadRows
 ) -> tuple[ItemTexts, dict[str, Any]]:
   """Returns the texts of all reviewed items, and the counts."""
   catalog: dict[str, dict[str, str]] = {}
   field_counts = FieldCounts()
   items = {'read': 0, 'repeated': 0}
-  for record in raw_lines.read(path):
-    item_id = raw_lines.required_text(record, 'asin')
+  for record in raw_lines.read(path, bad.counts_of_lines):
+    try:
+      item_id = raw_lines.required_text(record, 'asin')
+    except BadRow as row:
+      bad.add(row)
+      continue
     items['read'] += 1
     if item_id in wanted:
       items['repeated'] += item_id in catalog
       catalog[item_id] = _text_fields(record, field_counts)
+  bad.counts.keep(items['read'])
+  bad.check(str(path))
   fields = {name: [text[name] for text in catalog.values()] for name in FIELDS}
   texts = ItemTexts(tuple(catalog), fields)
   return texts, {'items': items, 'fields': field_counts.fields}
@@ -186,5 +192,6 @@ def _text_fields(
   }
   # The texts contain HTML entities, such as &amp;.
   return {
-    name: item_text.plain(html.unescape(text)) for name, text in texts.items()
+    name: item_text.plain(html.unescape(text)) if '&' in text else text
+    for name, text in texts.items()
   }

@@ -171,8 +171,8 @@ def _missing(
   first = counts.first_ids(unknown)
   if len(unknown) == len(bought):
     raise DataError(
-      f'{items_file} has none of the {len(bought)} items in {events_file}, such '
-      f'as {first}{because}: use the same ids in both files'
+      f'{items_file} has none of the {len(bought)} items in {events_file}, '
+      f'such as {first}{because}: use the same ids in both files'
     )
   if not config.allow_missing_metadata:
     raise DataError(

@@ -38,6 +38,11 @@ class BadRows:
     self.strict = not max_share
     self._max_share = max_share
 
+  @property
+  def counts_of_lines(self) -> RowCounts | None:
+    """The counts for `raw_lines.read`; None if no row may be bad."""
+    return None if self.strict else self.counts
+
   def add(self, row: BadRow) -> None:
     """Counts a bad row, or raises it if no row may be bad."""
     if self.strict:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 import itertools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int64
 import numpy as np
 
 from tiger_jax.config import DatasetConfig
@@ -14,6 +14,7 @@ from tiger_jax.data.dataset import MIN_EVENTS
 from tiger_jax.data.sources.log import Log
 from tiger_jax.errors import DataError
 from tiger_jax.storage import files
+from tiger_jax.storage.fingerprints import file_digests
 
 _MAX_LIST_BYTES = 2**30
 _Mask = Bool[np.ndarray, ' interactions']
@@ -95,6 +96,25 @@ def apply(
   return Filtered(log, events, users)
 
 
+def made_from(config: DatasetConfig) -> dict[str, Any]:
+  """Returns the settings that differ from their defaults, for a fingerprint.
+
+  `keep_repeats` and `drop_short_users` are not included. A list of ids is
+  identified by its content.
+  """
+  default = DatasetConfig()
+  names = 'min_rating', 'repeated_items', 'max_history', 'min_history', 'k_core'
+  settings = {
+    name: getattr(config, name)
+    for name in names
+    if getattr(config, name) != getattr(default, name)
+  }
+  for name in ('exclude_users', 'exclude_items'):
+    if path := getattr(config, name):
+      settings[name] = [digest for _, digest in file_digests(path)]
+  return settings
+
+
 def min_user_events(config: DatasetConfig) -> int:
   """Returns the number of events that a user needs."""
   return max(MIN_EVENTS, config.min_history, config.k_core)
@@ -166,11 +186,11 @@ def _steps(c: DatasetConfig) -> Iterator[_Step]:
   if c.min_rating:
     yield _Step(
       'min_rating', 'without a rating', 'by min_rating',
-      lambda log: ~np.isnan(log.ratings),
+      lambda log: ~np.isnan(_ratings(log)),
     )  # fmt: skip
     yield _Step(
       'min_rating', f'rated below {c.min_rating:g}', 'by min_rating',
-      lambda log: log.ratings >= c.min_rating,
+      lambda log: _ratings(log) >= c.min_rating,
     )  # fmt: skip
   if not c.keep_repeats:
     yield _Step('keep_repeats', 'exact repeats', '', _is_not_repeat)
@@ -223,6 +243,11 @@ def _add(numbers: dict[str, int], reason: str, number: int) -> None:
 
 def _num_users(log: Log) -> int:
   return int(np.count_nonzero(np.bincount(log.users)))
+
+
+def _ratings(log: Log) -> Float32[np.ndarray, ' interactions']:
+  assert log.ratings is not None, '`apply` refuses a log without ratings'
+  return log.ratings
 
 
 def _listed(

@@ -14,22 +14,29 @@ from typing import Any, NamedTuple
 import warnings
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources import byte_streams, file_kinds
+from tiger_jax.data.sources import archives, byte_streams, file_kinds
 from tiger_jax.data.sources.bad_rows import BadRow
 from tiger_jax.data.sources.row_counts import RowCounts
-from tiger_jax.errors import DataError
 
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
+# `json.loads` calls this function, and does more work for every call.
+_scan = json.JSONDecoder().scan_once
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
-  """A record; `where` names its file and line for error messages."""
+  """A record, and the number of its line in a file."""
 
   values: dict[Any, Any]
-  where: str
+  path: Path
+  line: int
+
+  @property
+  def where(self) -> str:
+    """The file and the line, for error messages."""
+    return f'{self.path}, line {self.line}'
 
 
 def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
@@ -54,11 +61,20 @@ def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
     yield from _parse_lines(path, _recoded(path, raw), counts)
 
 
+def read_member(
+  member: archives.Member, counts: RowCounts | None = None
+) -> Iterator[Record]:
+  """Yields the records of a file that may be in an archive, see `read`."""
+  path = Path(str(member))  # Names both the archive and the file in it.
+  with archives.opened(member) as raw:
+    yield from _parse_lines(path, _recoded(path, raw), counts)
+
+
 def required_text(record: Record, key: str) -> str:
   """Returns the value of a text field.
 
   Raises:
-    DataError: The field is missing or empty, is not text, or has control
+    BadRow: The field is missing or empty, is not text, or has control
       characters.
   """
   value = record.values.get(key)
@@ -71,7 +87,7 @@ def required_seconds(record: Record, key: str) -> int:
   """Returns the value of a field of whole seconds since 1970.
 
   Raises:
-    DataError: The field is missing, is not an integer, or is not in the years
+    BadRow: The field is missing, is not an integer, or is not in the years
       1970 to 9999.
   """
   value = record.values.get(key)
@@ -81,22 +97,30 @@ def required_seconds(record: Record, key: str) -> int:
 
 
 def rating(record: Record, key: str) -> float:
-  """Returns the value of a field of numbers; NaN if it is not a number."""
+  """Returns the value of a field of numbers; NaN if it is not a rating."""
   value = record.values.get(key)
-  return float(value) if type(value) in (int, float) else math.nan
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return math.nan
+  try:
+    return float(value)
+  except OverflowError:
+    return math.nan
 
 
-def _wrong_field(record: Record, key: str, requirement: str) -> DataError:
-  problem = 'is missing'
+def _wrong_field(record: Record, key: str, requirement: str) -> BadRow:
+  value, problem = record.values.get(key), 'is missing'
   if key in record.values:
-    problem = f'is {item_text.shown(record.values[key])}'
-  return DataError(
+    problem = f'is {item_text.shown(value)}'
+  return BadRow(
     f'{record.where}: field {key!r} {problem}: it must be {requirement}; '
-    'correct or remove the line'
+    'correct or remove the line',
+    reason=f'{key} is not {requirement}',
+    where=record.where,
+    sample=value,
   )
 
 
-def _recoded(path: Path, raw: io.BufferedReader) -> Any:
+def _recoded(path: Path, raw: Any) -> Any:
   """Returns the lines of a file: text if it is UTF-16, bytes otherwise."""
   encoding = file_kinds.encoding(path, raw.peek(16)[:16])
   if encoding == 'utf-8':
@@ -110,10 +134,13 @@ def _parse_lines(
   number = 0
   while line := _next_line(path, lines):
     number += 1
+    if (values := _json_object(line)) is not None:
+      yield Record(values, path, number)
+      continue
     where = f'{path}, line {number}'
     try:
       text = _text(path, line, where)
-      record = Record(_parse(text, where), where) if text else None
+      record = Record(_parse(text, where), path, number) if text else None
     except BadRow as error:
       if counts is None:
         raise
@@ -122,6 +149,21 @@ def _parse_lines(
       continue
     if record is not None:
       yield record
+
+
+def _json_object(line: str | bytes) -> dict[Any, Any] | None:
+  """Returns the JSON object in a line; None if the line has another form.
+
+  Most lines are JSON objects, so this function decides the speed of a reader.
+  """
+  if len(line) > MAX_LINE_BYTES:
+    return None
+  try:
+    text = (line if isinstance(line, str) else line.decode('utf-8')).strip()
+    value, end = _scan(text, 0)
+  except (StopIteration, ValueError, RecursionError):
+    return None
+  return value if end == len(text) and isinstance(value, dict) else None
 
 
 def _text(path: Path, line: str | bytes, where: str) -> str:
