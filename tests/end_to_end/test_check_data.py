@@ -23,7 +23,7 @@ def test_the_suggested_command_trains_and_the_doctor_finds_no_problem(tmp_path):
     *small.FLAGS[:1], *MODEL, '--config.dataset.source_dir=shop',
     '--config.dataset.drop_short_users=false', '--workdir=run',
     '--config.dataset.allow_missing_metadata=false',
-    '--config.train.batch_size=64',
+    '--config.train.batch_size=400',
   ]  # fmt: skip
   done = typed.run('--mode=check_data', *flags, cwd=tmp_path)
   assert done.code == 3, done.err
@@ -37,7 +37,7 @@ def test_the_suggested_command_trains_and_the_doctor_finds_no_problem(tmp_path):
   assert arguments[:3] == ['python', '-m', 'tiger_jax.main']
   for setting in (
     'dataset.drop_short_users=true', 'dataset.allow_missing_metadata=true',
-    'dataset.max_bad_share=0.', 'train.batch_size=32', 'embedding.dim=20',
+    'dataset.max_bad_share=0.', 'train.batch_size=50', 'embedding.dim=20',
     'semantic_ids.codebook_sizes=(8, 8, 8)',
   ):  # fmt: skip
     assert f'--config.{setting}' in ' '.join(arguments)
