@@ -18,7 +18,8 @@ except ValueError as error:
   ) from error
 
 from tiger_jax.config import Config
-from tiger_jax.config.command_line import Command, quote
+from tiger_jax.config.command_line import Command
+from tiger_jax.config.commands import quote
 from tiger_jax.config.config_dict import expand
 from tiger_jax.experiments import runs, spec
 from tiger_jax.pipeline import open_run
@@ -32,7 +33,7 @@ from tiger_jax.serving.terminal import (
   show_recommendations,
   show_shoppers,
 )
-from tiger_jax.stages import training
+from tiger_jax.stages import check_data, doctor, training
 from tiger_jax.stages.report import write_report
 from tiger_jax.storage.artifacts import REPORT, locked
 
@@ -77,7 +78,14 @@ def _run(command: Command) -> None:
     if not processes.is_main():
       sys.stdout = open(os.devnull, 'w')
   preemption.exit_on_signals()
+  # These modes write nothing, not even to the compilation cache.
+  if command.mode == 'doctor':
+    doctor.run(command.folder if command.workdir else None, command.config)
+    return
   _refuse_missing_platform()
+  if command.mode == 'check_data' and command.config:
+    check_data.run(command.config, command.overrides, command.to_train)
+    return
   compile_cache.use()
   if command.mode == 'recommend':
     _recommend(command)
@@ -194,7 +202,7 @@ def _run_pipeline(command: Command, config: Config) -> None:
   mode = 'evaluate' if command.mode == 'all' else command.mode
   with open_run(config, command.folder, mode, command.repeat) as pipeline:
     if command.mode in _TRAINING:
-      for warning in checks.unread(config, command.overridden):
+      for warning in checks.unread(config, command.overrides):
         print(f'warning: {warning}', file=sys.stderr)
     _show_devices()
     if mode == 'bench':

@@ -18,8 +18,8 @@ TABLE = r"""
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
 2 | $Q --log_dir=x | no flag --log_dir: did you mean --workdir?
 2 | $Q --noconfig | no flag --noconfig: did you mean --config?
-2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export
-2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export
+2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export, check_data, doctor
+2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export, check_data, doctor
 2 | $Q --mode | --mode needs a value, as in --mode=VALUE
 2 | --config | --config needs a value, as in --config=VALUE
 2 | --config= | --config is empty
@@ -39,6 +39,12 @@ TABLE = r"""
 2 | $Q --mode=train --export_k=5 | --export_k is for --mode=export, not for --mode=train
 2 | $Q --noexact | --exact is for --mode=recommend, not for --mode=all
 2 | $Q --temperature=1 --seed=1 | --temperature is for --mode=recommend, not for --mode=all; --seed is for --mode=recommend, not for --mode=all
+2 | $Q --mode=check_data --distributed | --distributed is not for --mode=check_data
+2 | --mode=check_data | no --config given: try --config=configs/quickstart.py, or --help
+2 | --mode=check_data --config=configs/paper/table2.py:cpu | --mode=check_data is for a single run, and table2_cpu is an experiment of several runs: remove the flag
+2 | --mode=doctor --distributed | --distributed is not for --mode=doctor
+2 | --mode=doctor --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
+2 | --mode=doctor --workdir= | --workdir is empty
 2 | $Q --profile=x | --profile is for --mode=bench, not for --mode=all
 2 | $Q --mode=bench --profile= | --profile is empty
 2 | --flagfile | --flagfile needs a value, as in --flagfile=VALUE

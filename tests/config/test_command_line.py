@@ -6,7 +6,7 @@ from absl.testing import flagsaver
 import pytest
 
 from tests.small import ROOT
-from tiger_jax.config import command_line
+from tiger_jax.config import command_line, commands
 from tiger_jax.errors import UsageError
 
 QUICKSTART = f'--config={ROOT}/configs/quickstart.py'
@@ -108,6 +108,6 @@ def test_the_recorded_command_contains_no_paths():
   ["--config.order=('a b', 'c')", '--a=b', '--x="q"', '--y=$HOME `ls`', 'a!b'],
 )
 def test_quotes_arguments_for_a_shell(argument):
-  assert shlex.split(command_line.quote(argument)) == [argument]
+  assert shlex.split(commands.quote(argument)) == [argument]
   if "('a b'" in argument:
-    assert command_line.quote(argument) == f'"{argument}"'
+    assert commands.quote(argument) == f'"{argument}"'

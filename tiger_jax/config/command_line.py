@@ -3,7 +3,7 @@
 This module does not import JAX, because that import takes seconds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 import difflib
@@ -12,14 +12,13 @@ import logging
 import os
 from pathlib import Path
 import re
-import shlex
 from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
 import ml_collections
 
-from tiger_jax.config import Config, config_dict, config_file
+from tiger_jax.config import Config, commands, config_dict, config_file
 from tiger_jax.config.checks import did_you_mean, nearest_and_all
 from tiger_jax.config.flags import MODES, TOPICS, names
 from tiger_jax.errors import UsageError
@@ -29,6 +28,8 @@ _MODE_FLAGS = {mode: names(mode) for mode in TOPICS if mode in MODES}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
 # The modes that read the settings of the run in --workdir.
 _READS_RUN = ('recommend', 'serve', 'report', 'export')
+# The modes that write nothing and run in one process.
+_READ_ONLY = ('check_data', 'doctor')
 _NOT_EMPTY = (
   'config', 'workdir', 'profile', 'user', 'host', 'token_file',
   'admin_token_file', 'models', 'export_dir',
@@ -47,13 +48,15 @@ class Command:
 
   Attributes:
     mode: One of `MODES`.
-    workdir: The folder of the run, as the user wrote it.
+    workdir: The folder of the run, as the user wrote it. It is '' for a
+      `doctor` that is given neither a config nor a folder.
     config: The settings of a single run; None for an experiment, or if no
       config is given.
     experiment: The settings of an experiment, see `experiments.spec`; None for
       a single run.
     repeat: The command that repeats the run, without overrides of paths.
-    overridden: The overridden fields, such as `train.steps`.
+    overrides: Maps each overridden field, such as `train.steps`, to its value.
+    config_name: The value of --config.
     distributed: Whether this process is one of several.
     profile: For `bench`: the folder for a profile.
     history: For `recommend`: item ids.
@@ -69,7 +72,8 @@ class Command:
   config: Config | None
   experiment: ml_collections.ConfigDict | None
   repeat: str
-  overridden: tuple[str, ...]
+  overrides: dict[str, str | bool]
+  config_name: str | None
   distributed: bool
   profile: str | None
   history: tuple[str, ...]
@@ -83,6 +87,19 @@ class Command:
   def folder(self) -> Path:
     """The folder of the run, with `~` expanded."""
     return Path(config_dict.expand(self.workdir, '--workdir'))
+
+  def to_train(self, settings: Mapping[str, Any]) -> str:
+    """Returns the command that trains with more settings.
+
+    Args:
+      settings: Maps fields to their values, which replace those given.
+    """
+    is_default = self.workdir == _default_workdir(self.config_name, 'all')
+    return commands.text(
+      self.config_name,
+      self.overrides | dict(settings),
+      None if is_default else self.workdir,
+    )
 
 
 def parse(argv: list[str]) -> Command | None:
@@ -140,17 +157,18 @@ def parse(argv: list[str]) -> Command | None:
         )
     else:
       config = config_dict.parse(settings)
-  elif overrides or values.mode not in _READS_RUN:
+  elif overrides or values.mode not in (*_READS_RUN, 'doctor'):
     raise UsageError(
       'no --config given: try --config=configs/quickstart.py, or --help'
     )
   command = Command(
     mode=values.mode,
-    workdir=values.workdir or _default_workdir(values.config),
+    workdir=values.workdir or _default_workdir(values.config, values.mode),
     config=config,
     experiment=experiment,
-    repeat=_repeat(values.config, overrides),
-    overridden=tuple(overrides),
+    repeat=commands.repeat(values.config, overrides),
+    overrides=overrides,
+    config_name=values.config,
     distributed=values.distributed,
     profile=values.profile,
     history=tuple(values.history or ()),
@@ -164,7 +182,8 @@ def parse(argv: list[str]) -> Command | None:
     serving={name: values[name].value for name in _MODE_FLAGS['serve']},
     export={x: values[x].value for x in names('export') if values[x].present},
   )
-  _check_folder(command)
+  if command.mode != 'doctor':  # It reports a missing folder itself.
+    _check_folder(command)
   return command
 
 
@@ -291,6 +310,8 @@ def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:
       problems.append(f'--distributed is not for --mode={mode}')
     if values.config is not None and values.workdir:
       problems.append(f'--config {reason} run in --workdir')
+  if mode in _READ_ONLY and values.distributed:
+    problems.append(f'--distributed is not for --mode={mode}')
   if mode == 'recommend':
     problems += _id_problems()
   if problems:
@@ -319,26 +340,11 @@ def _id_problems() -> list[str]:
   return problems
 
 
-def _default_workdir(config: str | None) -> str:
+def _default_workdir(config: str | None, mode: str) -> str:
   if config is None:
+    if mode == 'doctor':
+      return ''
     raise UsageError('no --workdir given: name the folder of a finished run')
   path, variant = config_file.split(config)
   name = os.path.basename(path).removesuffix('.py')
   return os.path.join('runs', f'{name}_{variant}' if variant else name)
-
-
-def _repeat(config: str | None, overrides: dict[str, str | bool]) -> str:
-  """Returns the command to repeat a run, without overrides of paths."""
-  arguments = [f'--config={config}']
-  for path, value in overrides.items():
-    if not config_dict.holds_path(path, value):
-      text = str(value).lower() if isinstance(value, bool) else value
-      arguments.append(f'--config.{path}={text}')
-  return f'python -m tiger_jax.main {" ".join(map(quote, arguments))}'
-
-
-def quote(argument: str) -> str:
-  """Quotes an argument for a shell, with double quotes if they suffice."""
-  if shlex.quote(argument) == argument or set('"$`\\!') & set(argument):
-    return shlex.quote(argument)
-  return f'"{argument}"'

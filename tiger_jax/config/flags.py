@@ -8,7 +8,7 @@ from absl import flags
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend', 'serve', 'report', 'export',
+  'recommend', 'serve', 'report', 'export', 'check_data', 'doctor',
 )  # fmt: skip
 
 
@@ -56,7 +56,10 @@ TOPICS = {
       'recommendations of a trained model. The mode serve answers requests '
       'over HTTP until it is stopped. The mode report writes report.html of a '
       'finished run again. The mode export writes programs that recommend '
-      'items without tiger_jax.',
+      'items without tiger_jax. The mode check_data reads the data, says what '
+      'is wrong with them, and suggests settings. The mode doctor checks the '
+      'installation, the devices and, if they are given, the files of '
+      '--workdir and the raw files of --config. Both write nothing.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -208,6 +211,9 @@ _EXAMPLES = {
   'Train on your own data: a folder with interactions.csv and items.csv':
     f'{_RUN} --config=configs/own_data.py \\\n'
     '      --config.dataset.source_dir=my_shop --workdir=runs/my_shop',
+  'Check your own data before you train on them':
+    f'{_RUN} --mode=check_data --config=configs/own_data.py \\\n'
+    '      --config.dataset.source_dir=my_shop',
   'Recommend items for a history':
     f'{_RUN} --mode=recommend --workdir=runs/quickstart \\\n'
     '      --history=P0012,P0345',

@@ -79,3 +79,11 @@ def source_files(config: DatasetConfig) -> list[Path]:
   """Returns the local paths that `load_dataset` may read, existing or not."""
   source, part = registry.find(config.name)
   return source.files(part, config)
+
+
+def existing_files(config: DatasetConfig) -> list[Path]:
+  """Returns the local files that `load_dataset` reads, without folders."""
+  existing = []
+  for path in source_files(config):
+    existing += sorted(path.rglob('*')) if path.is_dir() else [path]
+  return [path for path in existing if path.is_file()]

@@ -1,6 +1,7 @@
 """Encoders, which return one vector for each item."""
 
 from collections.abc import Callable
+from importlib import util
 import os
 from typing import Any
 
@@ -64,6 +65,44 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   if config.encoder == 'tfidf-svd':
     return [config.dim, *template]
   return [*(file_digests(config.model) or [config.model]), *template]
+
+
+def check_encoder(config: EmbeddingConfig, items: Items) -> None:
+  """Checks that the encoder can encode items. It loads no model.
+
+  Raises:
+    TigerError: The encoder is not installed, has too many dimensions, or lacks
+      the vector of an item; or the template names a column without text.
+  """
+  if config.encoder != 'precomputed':
+    check(items, config.template)
+  if config.encoder == USES_TEXT_MODEL:
+    if not util.find_spec('sentence_transformers'):
+      raise UsageError(
+        "config.embedding.encoder is 'sentence-transformers', which is not "
+        "installed: pip install -e '.[text]', or choose the encoder tfidf-svd "
+        'or precomputed'
+      )
+  elif config.encoder == 'precomputed':
+    load_vectors(config, items)
+  else:
+    # All items have at least the words of some items, and TF-IDF of all items
+    # of a large shop takes minutes.
+    few = _first_items(items, 4 * config.dim)
+    if config.dim > min(_tfidf(config, few)[1].shape):
+      _refuse_dim(config, _tfidf(config, items)[1].shape)
+
+
+def fitting_dim(config: EmbeddingConfig, items: Items) -> int:
+  """Returns a number of dimensions that tfidf-svd can make from few items."""
+  return _fitting_dim(_tfidf(config, items)[1].shape)
+
+
+def _first_items(items: Items, number: int) -> Items:
+  return Items(
+    ids=items.ids[:number],
+    fields={name: texts[:number] for name, texts in items.fields.items()},
+  )
 
 
 def can_encode_new_text(config: EmbeddingConfig, items: Items | None) -> bool:
@@ -190,6 +229,21 @@ def _fit_tfidf_svd(
   """Returns the vectors of items, and an encoder of other items."""
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
+
+  vectorizer, weights = _tfidf(config, items)
+  _refuse_dim(config, weights.shape)
+  svd = TruncatedSVD(config.dim, random_state=0)
+  vectors = svd.fit_transform(weights)
+
+  def encode(items: Items) -> Float32[np.ndarray, 'n dim']:
+    weights = vectorizer.transform(item_sentences(items, config.template))
+    return svd.transform(weights).astype(np.float32)
+
+  return vectors, encode
+
+
+def _tfidf(config: EmbeddingConfig, items: Items) -> tuple[Any, Any]:
+  """Returns a fitted vectorizer, and the TF-IDF weights of items."""
   from sklearn.feature_extraction.text import TfidfVectorizer
 
   vectorizer = TfidfVectorizer(
@@ -200,27 +254,26 @@ def _fit_tfidf_svd(
     dtype=np.float32,
   )
   try:
-    weights = vectorizer.fit_transform(item_sentences(items, config.template))
+    sentences = item_sentences(items, config.template)
+    return vectorizer, vectorizer.fit_transform(sentences)
   except ValueError as error:  # Raised only for an empty vocabulary.
     raise UsageError(
       'config.embedding.encoder is tfidf-svd, but no item has a word in its '
       'text or its id: check the catalog, or choose the encoder precomputed'
     ) from error
-  if config.dim > min(weights.shape):
+
+
+def _refuse_dim(config: EmbeddingConfig, shape: tuple[int, int]) -> None:
+  if config.dim > min(shape):
     raise UsageError(
       f'config.embedding.dim is {config.dim}: tfidf-svd can make at most '
-      f'{min(weights.shape)} dimensions from {weights.shape[0]} items and '
-      f'{weights.shape[1]} different words and word pairs; try '
-      f'--config.embedding.dim={min(64, *weights.shape) // 2 or 1}'
+      f'{min(shape)} dimensions from {shape[0]} items and {shape[1]} different '
+      f'words and word pairs; try --config.embedding.dim={_fitting_dim(shape)}'
     )
-  svd = TruncatedSVD(config.dim, random_state=0)
-  vectors = svd.fit_transform(weights)
 
-  def encode(items: Items) -> Float32[np.ndarray, 'n dim']:
-    weights = vectorizer.transform(item_sentences(items, config.template))
-    return svd.transform(weights).astype(np.float32)
 
-  return vectors, encode
+def _fitting_dim(shape: tuple[int, int]) -> int:
+  return min(64, *shape) // 2 or 1
 
 
 def _first_line(error: Exception) -> str:

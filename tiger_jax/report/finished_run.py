@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from tiger_jax.config import Config
-from tiger_jax.config.command_line import quote
+from tiger_jax.config.commands import quote
 from tiger_jax.config.config_dict import holds_path
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.evaluation.users import UserResults

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tiger_jax.config import Config
-from tiger_jax.config.command_line import quote
+from tiger_jax.config.commands import quote
 from tiger_jax.config.config_dict import holds_path
 from tiger_jax.data import counts
 from tiger_jax.data.item_text import plain

@@ -50,6 +50,25 @@ def _user_folder() -> Path | None:
   return Path(caches, 'tiger_jax') if os.path.isabs(caches) else None
 
 
+def inspect() -> tuple[Path | None, str]:
+  """Returns the folder of the cache, and why it is not used; writes nothing.
+
+  The folder may not exist yet. It is None if there is no home folder. The
+  reason is '' if the cache is used.
+  """
+  # pyrefly: ignore[missing-attribute]
+  folder = jax.config.jax_compilation_cache_dir
+  if folder is not None:
+    return (Path(folder), '') if folder else (None, '')
+  folder = _user_folder()
+  if folder is None or not os.path.lexists(folder):
+    return folder, ''
+  reason = _problem(folder)
+  return folder, reason or (
+    '' if os.access(folder, os.W_OK) else 'is read-only'
+  )
+
+
 def _is_private(folder: Path) -> bool:
   """Creates the folder, and returns whether only this user can write to it.
 
@@ -59,25 +78,30 @@ def _is_private(folder: Path) -> bool:
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
   except FileExistsError:  # A file or a broken link.
     if not os.path.lexists(folder):
       return False
-    status = folder.lstat()
   except OSError:
     return False
-  if not stat.S_ISDIR(status.st_mode):
-    reason = 'is not a folder'
-  elif status.st_uid != os.geteuid():
-    reason = 'belongs to another user'
-  elif status.st_mode & 0o022:
-    reason = 'can be written to by others'
-  else:
+  reason = _problem(folder)
+  if not reason:
     return os.access(folder, os.W_OK)
   warn(
     f'warning: {folder} {reason}, so compiled programs are not kept: remove it'
   )
   return False
+
+
+def _problem(folder: Path) -> str:
+  """Returns why a folder cannot hold machine code, or ''."""
+  status = folder.lstat()
+  if not stat.S_ISDIR(status.st_mode):
+    return 'is not a folder'
+  if status.st_uid != os.geteuid():
+    return 'belongs to another user'
+  if status.st_mode & 0o022:
+    return 'can be written to by others'
+  return ''
 
 
 def _prune(folder: Path, max_bytes: int) -> None:

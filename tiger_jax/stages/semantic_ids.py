@@ -219,11 +219,11 @@ def refuse_sizes(config: SemanticIdsConfig, num_items: int) -> None:
   if entry.needs_an_item_per_code and max(sizes) > num_items:
     raise UsageError(
       f'{where} have more codes than there are items, {num_items}: try '
-      f"--config.semantic_ids.codebook_sizes='{(_fitting(num_items),) * 3}'"
+      f"--config.semantic_ids.codebook_sizes='{(fitting_size(num_items),) * 3}'"
     )
 
 
-def _fitting(num_items: int) -> int:
+def fitting_size(num_items: int) -> int:
   """Returns a codebook size with about four to eight items per code."""
   return 1 << max(1, (num_items // 4).bit_length() - 1)
 

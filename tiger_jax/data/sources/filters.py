@@ -120,6 +120,12 @@ def min_user_events(config: DatasetConfig) -> int:
   return max(MIN_EVENTS, config.min_history, config.k_core)
 
 
+def drops_short_users(config: DatasetConfig) -> bool:
+  """Returns whether users with few events are dropped, and not refused."""
+  c = config
+  return bool(c.drop_short_users or c.k_core or c.min_history > MIN_EVENTS)
+
+
 def read_ids(path: str, setting: str) -> frozenset[str]:
   """Returns the ids in a text file with one id per line.
 
@@ -208,7 +214,7 @@ def _core_steps(c: DatasetConfig) -> Iterator[_Step]:
   The masks are computed once, by the first step: an event counts as dropped
   because of its user or its item, whichever was first.
   """
-  if not (c.drop_short_users or c.k_core or c.min_history > MIN_EVENTS):
+  if not drops_short_users(c):
     return
   num = min_user_events(c)
   setting = 'k_core' if c.k_core == num else 'min_history'

@@ -1,0 +1,1 @@
+"""Measures a dataset before anything is trained on it."""
