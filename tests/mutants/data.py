@@ -104,7 +104,8 @@ MUTANTS = (
     'events with equal times are in reverse order',
     _EVENTS,
     'return np.lexsort((self.timestamps, self.users))',
-    'return np.lexsort((-np.arange(len(self.users)), self.timestamps, self.users))',
+    'return np.lexsort('
+    '(-np.arange(len(self.users)), self.timestamps, self.users))',
     _LOG,
   ),
   Mutant(
