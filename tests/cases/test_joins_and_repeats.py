@@ -244,7 +244,7 @@ def test_reports_times_before_1970_and_refuses_mixed_units(tmp_path):
     row['timestamp'] *= 1000
   with pytest.raises(DataError) as caught:
     load(small.make(tmp_path / 'shop', log, ITEMS))
-  assert f'row 1: timestamp is \'{log[0]["timestamp"]}\'' in str(caught.value)
+  assert f"row 1: timestamp is '{log[0]['timestamp']}'" in str(caught.value)
   assert 'most times are in seconds, and this one is not' in str(caught.value)
 
 
