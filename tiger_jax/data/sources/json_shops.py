@@ -120,7 +120,8 @@ def _read_events(
   with_ratings = bool(config.min_rating and shop.rating)
   builder = LogBuilder(bad, with_ratings)
   read_time, requirement = shop.time_form
-  for values, where in raw_lines.read_member(file, bad.counts_of_lines):
+  for record in raw_lines.read_member(file, bad.counts_of_lines):
+    values, where = record.values, record.where
     time = read_time(values.get(shop.time))
     if time is None:
       bad.add(wrong(where, shop.time, values.get(shop.time), requirement))
@@ -144,7 +145,8 @@ def _read_texts(
   """Adds the wanted items to `builder`; returns the names of their fields."""
   extra = [name for name in builder.names if name not in FIELDS]
   names: set[Any] = set()
-  for values, where in raw_lines.read_member(file, bad.counts_of_lines):
+  for record in raw_lines.read_member(file, bad.counts_of_lines):
+    values, where = record.values, record.where
     item_id = values.get(shop.id)
     if not isinstance(item_id, str) or not item_text.is_clean(item_id):
       bad.add(wrong(where, shop.id, item_id, CLEAN))
