@@ -3,7 +3,7 @@
 This module does not import JAX, because that import takes seconds.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 import contextlib
 import dataclasses
 import difflib
@@ -18,8 +18,14 @@ from absl import flags
 from absl import logging as absl_logging
 import ml_collections
 
-from tiger_jax.config import Config, commands, config_dict, config_file
-from tiger_jax.config.checks import did_you_mean, nearest_and_all
+from tiger_jax.config import (
+  Config,
+  commands,
+  config_dict,
+  config_file,
+  flag_errors,
+)
+from tiger_jax.config.checks import nearest_and_all
 from tiger_jax.config.flags import MODES, TOPICS, names
 from tiger_jax.errors import UsageError
 
@@ -39,7 +45,6 @@ _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
 _OVERRIDE = re.compile(
   r'--?(?P<no>no)?config\.(?P<path>[^=]*)(=(?P<text>.*))?', re.S
 )
-_TYPES = {'int': 'an integer', 'float': 'a number', 'bool': 'true or false'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +129,7 @@ def parse(argv: list[str]) -> Command | None:
     argv, overrides = _split_overrides(argv)
     positional = values(argv)[1:]
   except (flags.Error, ValueError) as error:
-    raise UsageError(_explain(error)) from error
+    raise UsageError(flag_errors.explain(error)) from error
   if values.help:  # The file of --flagfile may contain --help.
     return None
   if positional:
@@ -137,7 +142,7 @@ def parse(argv: list[str]) -> Command | None:
   given_flags = [name for name in values if values[name].present]
   for name in given_flags:
     if name not in (*_FLAGS, 'verbosity', 'v', 'flagfile'):
-      raise UsageError(_unknown_flag(name))
+      raise UsageError(flag_errors.unknown_flag(name))
   if values.mode not in MODES:
     raise UsageError(
       f'--mode is {values.mode!r}: {nearest_and_all(values.mode, MODES)}'
@@ -248,46 +253,6 @@ def _split_overrides(
       value = remaining.pop() if has_value else True
     overrides[match['path']] = value
   return other, overrides
-
-
-def _explain(error: Exception) -> str:
-  """Returns a one-line message for an error of absl."""
-  if isinstance(error, flags.UnrecognizedFlagError):
-    return _unknown_flag(error.flagname)
-  text = ' '.join(str(error).removeprefix('ERROR:: ').split())
-  if match := re.fullmatch(r'flag --(\w+)=(.*?): .*', text):
-    name, value = match[1], match[2]
-    flag_type = _TYPES.get(flags.FLAGS[name].flag_type(), 'a list of ids')
-    shown = config_dict.SHOWN.repr(value)
-    return f'--{name} is {shown}: it must be {flag_type}'
-  if match := re.fullmatch(
-    r'Missing value for flag -+(\w+)|-+(\w+) with no argument', text
-  ):
-    name = match[1] or match[2]
-    return f'--{name} needs a value, as in --{name}=VALUE'
-  if text.endswith('does not take an argument'):
-    return f'{text}: remove the value'
-  if isinstance(error, UnicodeDecodeError):
-    return f'the file of --flagfile is not text ({text})'
-  return text
-
-
-def _unknown_flag(name: str) -> str:
-  """Returns a message that suggests a similar flag or config field."""
-  for path in _fields(Config(), '--config'):
-    if path.endswith(f'.{name}'):
-      return f'no flag --{name}: did you mean {path}?'
-  flags_ = [f'--{x}' for x in _FLAGS]
-  return f'no flag --{name}: {did_you_mean(f"--{name}", flags_)}'
-
-
-def _fields(section: Any, path: str) -> Iterator[str]:
-  for field in dataclasses.fields(section):
-    value = getattr(section, field.name)
-    if dataclasses.is_dataclass(value):
-      yield from _fields(value, f'{path}.{field.name}')
-    else:
-      yield f'{path}.{field.name}'
 
 
 def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:

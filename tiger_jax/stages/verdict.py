@@ -112,8 +112,8 @@ def _required(
       is_dim = c.embedding.encoder == 'tfidf-svd'
       yield str(error), dim if is_dim else {'embedding.encoder': 'tfidf-svd'}
   if 'semantic_ids' in model.needs:
+    num_items = dataset.num_items - len(dataset.unseen)
     try:
-      num_items = dataset.num_items - len(dataset.unseen)
       semantic_ids.refuse_sizes(c.semantic_ids, num_items)
     except UsageError as error:
       sizes = quantizers.with_sizes(c.semantic_ids).codebook_sizes
@@ -191,7 +191,7 @@ def _with(config: Config, settings: dict[str, Any]) -> Config:
   """Returns a config with other values of some fields."""
   values = dataclasses.asdict(config)
   for path, value in settings.items():
-    section = values
+    section: dict[str, Any] = values
     *sections, field = path.split('.')
     for name in sections:
       section = section[name]

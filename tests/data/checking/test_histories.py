@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 import numpy as np
 
 from tests.walks import make_dataset
+from tiger_jax.config import DatasetConfig
 from tiger_jax.data.checking import histories
+from tiger_jax.data.loading import load_dataset
 
 #             user 0              user 1     user 2
 HISTORIES = [[0, 1, 2, 0, 4], [3, 1, 1], [3, 1, 1]]
@@ -130,3 +132,24 @@ def test_measurements_equal_loops_over_users(shop):
   assert split.test_only == len({x[-1] for x in items} - before)
   assert split.train == sum(len(x) - 3 for x in items)
   assert split.trained_users == sum(len(x) > 3 for x in items)
+
+
+def test_the_measurements_of_beauty_equal_slow_ones(data_root):
+  config = DatasetConfig(
+    name='amazon2014/Beauty',
+    source_dir=str(data_root / 'amazon2014_beauty'),
+    allow_missing_metadata=True,
+  )
+  dataset = load_dataset(config, seed=0)
+  users = [dataset.history_of(u).tolist() for u in range(dataset.num_users)]
+  pairs = zip(dataset.offsets, dataset.offsets[1:], strict=False)
+  times = [dataset.timestamps[a:b].tolist() for a, b in pairs]
+  ties = histories.ties(dataset)
+  assert ties.test == sum(x[-1] == x[-2] for x in times) == 9719
+  assert ties.validation == sum(x[-2] in (x[-1], x[-3]) for x in times)
+  trained = {item for user in users for item in user[:-2]}
+  split = histories.split(dataset)
+  assert split.trained_items == len(trained)
+  assert split.cold_test == sum(x[-1] not in trained for x in users)
+  leaks = histories.leaks(dataset)
+  assert leaks.copies == len(users) - len(set(map(tuple, users)))

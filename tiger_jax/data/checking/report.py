@@ -55,7 +55,7 @@ class Report:
   near_texts: tuple[str, ...]
 
 
-class Warning(NamedTuple):
+class Remark(NamedTuple):
   """A finding that makes training or evaluation worse.
 
   Attributes:
@@ -172,18 +172,18 @@ def _such_as(ids: Sequence[str]) -> str:
   return f', such as {counts.first_ids(ids)}' if ids else ''
 
 
-def warnings(report: Report) -> list[Warning]:
+def warnings(report: Report) -> list[Remark]:
   """Returns the findings that make training or evaluation worse."""
   r, users, items = report, report.num_users, report.num_items
   found = []
 
   def add(part: int, whole: int, limit: float, what: str, remedy: str) -> None:
     if part > limit * whole:
-      found.append(Warning(f'{_of(part, whole)} {what}', remedy))
+      found.append(Remark(f'{_of(part, whole)} {what}', remedy))
 
   if r.ties is None:
     found.append(
-      Warning(
+      Remark(
         'the order of the file decides all targets',
         'add a column of times, or check that the rows are in order',
       )
