@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import jax
 from jaxtyping import Float
 import numpy as np
 
@@ -62,7 +63,10 @@ def load(workdir: Path) -> Model:
   embeddings = None
   if 'embeddings' in entry.needs:
     embeddings = embedding.load(input_folder(trained, 'embedding'))
-  session = Session.open(config, Inputs(dataset, ids, embeddings))
+  # Each process of a run with several processes answers its own requests.
+  session = Session.open(
+    config, Inputs(dataset, ids, embeddings), devices=jax.local_devices()
+  )
   params = training.load_served(session, trained.folder).params
   return Model(
     session,
