@@ -149,7 +149,7 @@ def _recommend_all(command: Command) -> None:
   if flags['format'] not in FORMATS:
     raise UsageError(
       f'--format is {flags["format"]!r}: '
-      f'{nearest_and_all(flags["format"], FORMATS)}'
+      f'{nearest_and_all(flags["format"], tuple(FORMATS))}'
     )
   paths = {
     name: Path(expand(flags[name], f'--{name}'))

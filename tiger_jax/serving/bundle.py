@@ -171,7 +171,7 @@ def load(folder: Path, text_model: str | None = None) -> Snapshot:
   no_events = np.zeros(0, np.int32)
   dataset = Dataset(name, items, (), no_events, np.zeros(1, np.int64))
   session = Session.open(
-    config, Inputs(dataset, ids, vectors), devices=jax.local_devices()
+    config, Inputs(dataset, ids, vectors), devices=sharding.local_devices()
   )
   catalog = sharding.replicate(session.mesh, catalog)
   session = session.with_catalog(catalog)

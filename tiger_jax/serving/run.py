@@ -5,7 +5,6 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import jax
 from jaxtyping import Float
 import numpy as np
 
@@ -16,6 +15,7 @@ from tiger_jax.errors import CheckpointError, DataError, UsageError
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.serving.bundle_files import MANIFEST
@@ -65,7 +65,9 @@ def load(workdir: Path) -> Model:
     embeddings = embedding.load(input_folder(trained, 'embedding'))
   # Each process of a run with several processes answers its own requests.
   session = Session.open(
-    config, Inputs(dataset, ids, embeddings), devices=jax.local_devices()
+    config,
+    Inputs(dataset, ids, embeddings),
+    devices=sharding.local_devices(),
   )
   params = training.load_served(session, trained.folder).params
   return Model(

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
 from pathlib import Path
 import stat
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -44,27 +45,12 @@ class Part(NamedTuple):
   num_unknown: int = 0
 
 
-class Source(Protocol):
-  """The histories of many users, in a fixed order.
+class RunHistories:
+  """The histories of all users of a run.
 
   Attributes:
     num_users: The number of users.
   """
-
-  num_users: int
-
-  @property
-  def digest(self) -> str:
-    """A sha256 of all users and histories."""
-    ...
-
-  def read(self, first: int, num: int) -> Part:
-    """Returns `num` users from the user `first` on; fewer at the end."""
-    ...
-
-
-class RunHistories:
-  """The histories of all users of a run."""
 
   def __init__(self, snapshot: Snapshot):
     """Takes the model.
@@ -91,7 +77,7 @@ class RunHistories:
     return digest.hexdigest()
 
   def read(self, first: int, num: int) -> Part:
-    """Returns consecutive users, see `Source`."""
+    """Returns `num` users from the user `first` on; fewer at the end."""
     rows = list(range(first, min(first + num, self.num_users)))
     users = self._dataset.user_ids[first : first + num]
     return Part(users, rows, self._snapshot.histories_of(rows))
@@ -103,6 +89,10 @@ class FileHistories:
   Each line or row has the fields `user`, an id, and `history`, a list of item
   ids, oldest first. Ids are text or integers. The whole file is checked before
   it is used, so that an error in the last line does not waste hours.
+
+  Attributes:
+    num_users: The number of users.
+    digest: The sha256 of the file.
   """
 
   def __init__(self, snapshot: Snapshot, path: Path):
@@ -134,7 +124,7 @@ class FileHistories:
       raise DataError(f'{path} is empty: add at least one history')
 
   def read(self, first: int, num: int) -> Part:
-    """Returns consecutive users, see `Source`."""
+    """Returns `num` users from the user `first` on; fewer at the end."""
     users: list[str] = []
     histories: list[list[int]] = []
     num_unknown = 0
@@ -152,7 +142,7 @@ class FileHistories:
     return Part(tuple(users), [-1] * len(users), histories, num_unknown)
 
   def _entries(
-    self, file: BinaryIO, first: int
+    self, file: io.BufferedReader, first: int
   ) -> Iterator[tuple[str, list[str]]]:
     """Yields the users and their item ids, from the user `first` on."""
     read = self._lines if self._path.suffix == '.jsonl' else self._rows
@@ -160,7 +150,7 @@ class FileHistories:
       yield _entry(values, where)
 
   def _lines(
-    self, file: BinaryIO, first: int
+    self, file: io.BufferedReader, first: int
   ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the lines that are not blank, and where each of them is."""
     count = first // _ROWS * _ROWS
@@ -182,7 +172,7 @@ class FileHistories:
       position += len(line)
 
   def _rows(
-    self, file: BinaryIO, first: int
+    self, file: io.BufferedReader, first: int
   ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the rows of a Parquet file, and where each of them is."""
     with parquet.ParquetFile(file) as table:
@@ -213,6 +203,9 @@ class FileHistories:
       ):
         yield f'{self._path}, row {row}', values
       start += batch.num_rows
+
+
+Source = RunHistories | FileHistories
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
@@ -249,7 +242,7 @@ def _entry(values: dict[str, Any], where: str) -> tuple[str, list[str]]:
   return user, history
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> io.BufferedReader:
   # O_NONBLOCK, because opening a pipe without a writer would block.
   file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 'rb')
   if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -258,7 +251,7 @@ def _open(path: Path) -> BinaryIO:
   return file
 
 
-def _version(file: BinaryIO) -> tuple[int, int]:
+def _version(file: io.BufferedReader) -> tuple[int, int]:
   """Returns values that change when a file is written."""
   status = os.fstat(file.fileno())
   return status.st_size, status.st_mtime_ns

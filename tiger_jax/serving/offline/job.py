@@ -32,7 +32,7 @@ from tiger_jax.serving.offline.histories import (
 from tiger_jax.serving.offline.output import Counts, Output
 from tiger_jax.serving.offline.tables import Writer
 from tiger_jax.serving.options import Options
-from tiger_jax.serving.search import Query
+from tiger_jax.serving.search import BATCHES, Query
 from tiger_jax.serving.snapshot import Snapshot
 
 # A part has at most this number of recommendations, which bounds the memory.
@@ -108,14 +108,13 @@ def recommend_all(
   output = Output(folder, file_format, num_parts, json.loads(json.dumps(job)))
   with output.opened() if processes.is_main() else contextlib.nullcontext():
     processes.require_shared(folder, '--out')
+    batch_size = _batch_size(query, batch_size, source.num_users)
     start = time.monotonic()
     numbers = range(
       jax.process_index() * num_parts // jax.process_count(),
       (jax.process_index() + 1) * num_parts // jax.process_count(),
     )
-    num_users = _write(
-      query, source, output, numbers, size, _batch_size(query, batch_size)
-    )
+    num_users = _write(query, source, output, numbers, size, batch_size)
     if not processes.is_main():
       output.await_end()
     counts = output.finish()
@@ -167,8 +166,11 @@ def _num_users(source: Source, number: int, size: int) -> int:
   return min(size, source.num_users - number * size)
 
 
-def _batch_size(query: Query, batch_size: int) -> int:
+def _batch_size(query: Query, batch_size: int, num_users: int) -> int:
   """Returns a size of which every device gets an equal share."""
+  batch_size = min(
+    batch_size, next((x for x in BATCHES if x >= num_users), batch_size)
+  )
   num_shards = sharding.num_batch_shards(query.snapshot.model.session.mesh)
   return -(-batch_size // num_shards) * num_shards
 
@@ -193,19 +195,21 @@ def search_part(
   """
   rows = np.full((len(part.users), query.k), -1, np.int32)
   scores = np.zeros(rows.shape)
-  lengths = np.array([len(history) for history in part.histories])
-  empty = np.flatnonzero(lengths == 0)
-  if len(empty):
+  lengths = [len(history) for history in part.histories]
+  order = np.argsort(lengths, kind='stable').tolist()
+  empty = order[: lengths.count(0)]
+  if empty:
     popular, popular_scores = query.popular()
     rows[empty, : len(popular)] = popular[None]
     scores[empty, : len(popular)] = popular_scores[None]
     advance(len(empty))
-  order = np.argsort(lengths, kind='stable')[len(empty) :]
-  while len(order):
+  start = len(empty)
+  while users := order[start : start + batch_size]:
     size = batch_size
-    while size > query.max_histories(lengths[order[:size][-1]]):
+    while size > query.max_histories(lengths[users[-1]]):
       size //= 2
-    users, order = order[:size], order[size:]
+      users = users[:size]
+    start += size
     beams = query.search(
       [part.histories[user] for user in users],
       [part.rows[user] for user in users],
