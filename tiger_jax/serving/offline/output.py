@@ -82,8 +82,6 @@ class Output:
       yield
 
   def _prepare(self) -> None:
-    for name in (_PARTS, _PARTIAL):
-      (self.folder / name).mkdir(exist_ok=True)
     if not (self.folder / MANIFEST).exists():
       files.write_json(
         self.folder / MANIFEST,
@@ -94,6 +92,8 @@ class Output:
           'job': self._job,
         },
       )
+    for name in (_PARTS, _PARTIAL):
+      (self.folder / name).mkdir(exist_ok=True)
     for number in range(self.num_parts):
       if self.counts(number) and not self._is_intact(number):
         warn(f'{self._path(number)} is damaged, and is written again')
@@ -159,7 +159,7 @@ class Output:
     """
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      names = [x for x in claim.entries(folder) if x != claim.LOCK]
+      names = set(claim.entries(folder)) - {claim.LOCK, f'{MANIFEST}.partial'}
     except OSError as error:
       raise UsageError(
         f'{folder} cannot be used ({error.strerror}): choose another --out'
