@@ -131,7 +131,7 @@ class FileHistories:
     with _explained(self._path), _open(self._path) as file:
       for user, ids in itertools.islice(self._entries(file, first), num):
         rows, unknown = self._snapshot.history(ids, 'history', strict=False)
-        num_unknown += sum(map(ids.count, set(unknown)))
+        num_unknown += len(unknown)
         users.append(user)
         histories.append(rows)
       if _version(file) != self._status:
