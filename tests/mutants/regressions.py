@@ -6,8 +6,8 @@ MUTANTS = (
   Mutant(
     'items are numbered in the order of the events',
     'tiger_jax/data/sources/assembly.py',
-    'tuple(sorted({*seen, *catalog}, key=_hashed))',
-    'tuple(dict.fromkeys([*seen, *catalog]))',
+    'tuple(sorted(used, key=_hashed))',
+    'tuple(x for x in dict.fromkeys([*item_ids, *places]) if x in used)',
     'tests/data/sources/test_own_files.py::test_item_rows_do_not_depend_on_the_events',
   ),
   Mutant(
@@ -156,8 +156,8 @@ MUTANTS = (
   ),
   Mutant(
     'a damaged download is not removed',
-    'tiger_jax/data/sources/amazon2014.py',
-    '    download.unlink(missing_ok=True)\n',
+    'tiger_jax/data/sources/official_files.py',
+    '    file.path.unlink(missing_ok=True)\n',
     '',
     'tests/data/sources/test_amazon2014.py::'
     'test_a_damaged_download_is_replaced_by_the_next_run',
@@ -165,8 +165,8 @@ MUTANTS = (
   Mutant(
     'the TFDS export drops the first event of a user',
     'tiger_jax/data/sources/tfds_builder.py',
-    'events.offsets[row], events.offsets[row + 1]',
-    'events.offsets[row] + 1, events.offsets[row + 1]',
+    'np.split(order, stops[:-1])',
+    'np.split(order, stops[:-1] + 1)',
     'tests/data/sources/test_amazon2014.py::'
     'test_the_tfds_dataset_has_the_content_of_the_files',
   ),

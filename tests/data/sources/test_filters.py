@@ -316,3 +316,20 @@ def test_settings_without_meaning_are_refused(values, words):
   with pytest.raises(UsageError) as caught:
     config(**values)
   assert words in str(caught.value)
+
+
+def test_filters_are_in_the_fingerprint_only_if_they_are_set(tmp_path):
+  assert filters.made_from(config(keep_repeats=True)) == {}
+  path = tmp_path / 'ids.txt'
+  path.write_text('x')
+  settings = {
+    'min_rating': 3.0, 'repeated_items': 'last', 'max_history': 9,
+    'min_history': 4, 'k_core': 5,
+  }  # fmt: skip
+  assert filters.made_from(config(**settings)) == settings
+  first = filters.made_from(config(exclude_users=str(path)))
+  moved = path.rename(tmp_path / 'moved.txt')
+  assert filters.made_from(config(exclude_users=str(moved))) == first
+  assert filters.made_from(config(exclude_items=str(moved))) != first
+  moved.write_text('y')
+  assert filters.made_from(config(exclude_users=str(moved))) != first

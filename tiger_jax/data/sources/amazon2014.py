@@ -193,7 +193,7 @@ def _read_metadata(
 def _text_fields(
   record: raw_lines.Record, field_counts: FieldCounts
 ) -> dict[str, str]:
-  where = f'{record.path.name}, line {record.line}'
+  where = os.path.basename(record.where)
   texts = {
     name: field_counts.read(name, record.values.get(name), where)
     for name in FIELDS

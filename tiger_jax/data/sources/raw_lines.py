@@ -22,21 +22,15 @@ MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
 # `json.loads` calls this function, and does more work for every call.
-_scan = json.JSONDecoder().scan_once
+_scan: Any = getattr(json.JSONDecoder(), 'scan_once')  # noqa: B009
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
-  """A record, and the number of its line in a file."""
+  """A record; `where` names its file and line for error messages."""
 
   values: dict[Any, Any]
-  path: Path
-  line: int
-
-  @property
-  def where(self) -> str:
-    """The file and the line, for error messages."""
-    return f'{self.path}, line {self.line}'
+  where: str
 
 
 def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
@@ -131,16 +125,16 @@ def _recoded(path: Path, raw: Any) -> Any:
 def _parse_lines(
   path: Path, lines: Any, counts: RowCounts | None
 ) -> Iterator[Record]:
-  number = 0
+  name, number = str(path), 0
   while line := _next_line(path, lines):
     number += 1
+    where = f'{name}, line {number}'
     if (values := _json_object(line)) is not None:
-      yield Record(values, path, number)
+      yield Record(values, where)
       continue
-    where = f'{path}, line {number}'
     try:
       text = _text(path, line, where)
-      record = Record(_parse(text, where), path, number) if text else None
+      record = Record(_parse(text, where), where) if text else None
     except BadRow as error:
       if counts is None:
         raise
