@@ -96,6 +96,9 @@ def _blocks(
     lines.mark()
     if block := lines.take_lines(_BLOCK_BYTES):
       num_rows = block.count(b'\n') + (not block.endswith(b'\n'))
+      if not block.strip():
+        rows.num_lines += num_rows
+        continue
       arrays = _read_by_arrow(block, separator, num_cells, positions, num_rows)
       if arrays is not None:
         first = rows.num_rows + 1
