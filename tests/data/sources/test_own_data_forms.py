@@ -236,14 +236,23 @@ def test_text_that_is_no_time(value):
     assert time_values.parse(column).kinds.tolist() == [time_values.BAD]
 
 
-@pytest.mark.parametrize('shop', ['Beauty'])
+@pytest.mark.parametrize(
+  ('shop', 'folder'),
+  [
+    ('Beauty', 'amazon2014_beauty'),
+    pytest.param(
+      'Sports_and_Outdoors', 'amazon2014_sports', marks=pytest.mark.slow
+    ),
+    pytest.param('Toys_and_Games', 'amazon2014_toys', marks=pytest.mark.slow),
+  ],
+)
 def test_an_export_of_real_data_gives_the_same_dataset(
-  tmp_path, data_root, shop
+  tmp_path, data_root, shop, folder
 ):
   official = loading.load_dataset(
     DatasetConfig(
       name=f'amazon2014/{shop}',
-      source_dir=str(data_root / f'amazon2014_{shop.lower()}'),
+      source_dir=str(data_root / folder),
     ),
     0,
   )
