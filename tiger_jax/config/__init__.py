@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tiger_jax.config.dataset import DatasetConfig
+from tiger_jax.config.dataset import ColumnsConfig, DatasetConfig
 from tiger_jax.config.embedding import EmbeddingConfig
 from tiger_jax.config.evaluation import EvaluationConfig
 from tiger_jax.config.model import ModelConfig
@@ -11,6 +11,7 @@ from tiger_jax.config.train import OptimizerConfig, ParallelConfig, TrainConfig
 from tiger_jax.errors import UsageError
 
 __all__ = [
+  'ColumnsConfig',
   'Config',
   'DatasetConfig',
   'EmbeddingConfig',

@@ -18,7 +18,7 @@ _MAGIC = {'.gz': b'\x1f\x8b', '.zst': b'\x28\xb5\x2f\xfd'}
 _NAMES = {'.gz': 'gzip', '.zst': 'zstd'}
 # The most bytes of blank space in a row that a compressed file may hold. A file
 # of a few kilobytes can hold a gigabyte of line ends.
-MAX_BLANK_BYTES = 2**26
+MAX_BLANK_BYTES = 2**24
 _BLOCK_BYTES = 2**20
 
 

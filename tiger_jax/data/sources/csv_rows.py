@@ -20,7 +20,7 @@ from tiger_jax.errors import DataError
 MAX_ROW_BYTES = 16 * 2**20
 _MAX_LINE_BYTES = 4 * MAX_ROW_BYTES
 # The most bytes to read a second time, because a row did not end.
-_MAX_READ_AGAIN = 2**28
+_MAX_READ_AGAIN = 2**26
 _SAMPLE = 80
 _BLOCK_BYTES = 2**20
 

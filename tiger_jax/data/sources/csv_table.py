@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Iterator
 import io
 from pathlib import Path
+import re
 from typing import Any
 
 from jaxtyping import Int64
@@ -24,6 +25,7 @@ _SEPARATORS = {',': '","', ';': '";"', '\t': 'a tab', '|': '"|"'}
 # Enough for any line of column names.
 _SAMPLE_BYTES = 2**20
 _BLOCK_BYTES = 4 * 2**20
+_BLANK_LINE = re.compile(rb'^\r?\n', re.MULTILINE)
 _Arrays = list[pa.Array]
 
 
@@ -95,12 +97,13 @@ def _blocks(
     end = lines.position + 1
     lines.mark()
     if block := lines.take_lines(_BLOCK_BYTES):
-      num_rows = block.count(b'\n') + (not block.endswith(b'\n'))
+      num_lines = block.count(b'\n') + (not block.endswith(b'\n'))
+      num_rows = num_lines - len(_BLANK_LINE.findall(block))
       arrays = _read_by_arrow(block, separator, num_cells, positions, num_rows)
       if arrays is not None:
         first = rows.num_rows + 1
         rows.num_rows += num_rows
-        rows.num_lines += num_rows
+        rows.num_lines += num_lines
         yield np.arange(first, first + num_rows), arrays
         continue
       end = lines.position
@@ -125,8 +128,8 @@ def _read_by_arrow(
 ) -> _Arrays | None:
   """Reads lines with Arrow; returns None if Arrow would misread a line.
 
-  A block of which each line is a row has no quotation with a line break, so
-  the next block begins with a row too.
+  A block of which each line is a row or blank has no quotation with a line
+  break, so the next block begins with a row too.
   """
   # Arrow accepts a quotation mark that is never closed: the cell then extends
   # to the end of the block. To detect such a cell, a row of empty cells is

@@ -6,7 +6,7 @@ millionths of that unit. The unit is known only after the first block.
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Int64
 import numpy as np
 
 from tiger_jax.data.sources import tables, time_values
@@ -93,8 +93,7 @@ class Times:
     """Returns the rows whose number of digits shows another unit."""
     size = np.abs(parsed.whole)
     # 0 for small numbers, and 1, 2, ... for the units.
-    units: UInt8[np.ndarray, ' rows']
-    units = sum((size >= bound).astype(np.uint8) for bound in _BOUNDS)
+    units = np.searchsorted(_BOUNDS, size, side='right')
     units[parsed.kinds != NUMBER] = 0
     if self._unit is None and units.any():
       self._unit = int(np.argmax(np.bincount(units[units > 0]))) - 1

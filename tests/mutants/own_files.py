@@ -1,0 +1,85 @@
+"""Faults of the readers of your own files."""
+
+from tests.mutants.mutant import Mutant
+
+_FORMS = 'tests/data/sources/test_own_data_forms.py'
+_HOSTILE = 'tests/data/sources/test_hostile.py'
+_TIMES = 'tiger_jax/data/sources/event_times.py'
+_VALUES = 'tiger_jax/data/sources/time_values.py'
+_LOG = 'tiger_jax/data/sources/event_log.py'
+_CSV = 'tiger_jax/data/sources/csv_table.py'
+_ROWS = 'tiger_jax/data/sources/csv_rows.py'
+
+MUTANTS = (
+  Mutant(
+    'whole milliseconds are not converted to seconds',
+    _TIMES,
+    'scale = 1000**unit',
+    'scale = 1000 ** min(unit, 0)',
+    f'{_FORMS}::test_times',
+  ),
+  Mutant(
+    'times in a different unit are accepted',
+    _TIMES,
+    '(units > 0) & (units != self._unit + 1)',
+    '(units > 4) & (units != self._unit + 1)',
+    f'{_FORMS}::test_the_first_block_decides_the_unit_and_the_kind',
+  ),
+  Mutant(
+    'a small number decides the unit',
+    _TIMES,
+    'np.bincount(units[units > 0])',
+    'np.bincount(units + 1)',
+    f'{_FORMS}::test_the_first_block_decides_the_unit_and_the_kind',
+  ),
+  Mutant(
+    'dates beyond the year 9999 and before the year 1 are accepted',
+    _VALUES,
+    'valid = valid & (seconds >= _FIRST) & (seconds < _END)',
+    'valid = valid & (seconds < _END)',
+    f'{_FORMS}::test_text_that_is_no_time',
+  ),
+  Mutant(
+    'ids of dropped rows stay',
+    _LOG,
+    'if not num_rows.all():',
+    'if not num_rows.any():',
+    f'{_FORMS}::test_a_dropped_row_leaves_no_user',
+  ),
+  Mutant(
+    'a quotation that is not closed absorbs the end of a block',
+    _CSV,
+    'if any(array[num_rows].is_valid for array in arrays):',
+    'if not arrays:',
+    'tests/cases/test_own_text_files.py::'
+    'test_refuses_a_quotation_that_is_not_closed',
+  ),
+  Mutant(
+    'the rows after a bad row are lost',
+    _ROWS,
+    'self._lines.rewind(after_first)',
+    'pass',
+    f'{_HOSTILE}::test_malformed_records_are_dropped_and_counted',
+  ),
+  Mutant(
+    'the parts of a table are read in alphabetical order',
+    'tiger_jax/data/sources/input_files.py',
+    'paths.sort(key=_natural)',
+    'paths.sort()',
+    f'{_FORMS}::test_a_folder_of_files_is_read_in_natural_order',
+  ),
+  Mutant(
+    'a named column does not replace the aliases',
+    'tiger_jax/data/sources/column_names.py',
+    'return column not in self._named or column in self._fallback',
+    'return True',
+    f'{_FORMS}::test_the_config_names_columns',
+  ),
+  Mutant(
+    'bad rows above the share are accepted',
+    'tiger_jax/data/sources/bad_rows.py',
+    'if bad > self._max_share * read:',
+    'if bad > read:',
+    f'{_FORMS}::test_bad_rows_are_dropped_up_to_the_allowed_share',
+  ),
+)
