@@ -4,7 +4,8 @@ from tests.mutants.mutant import Mutant
 
 _SPLITS = 'tiger_jax/data/splits.py'
 _BATCHES = 'tiger_jax/data/batches.py'
-_ASSEMBLY = 'tiger_jax/data/sources/assembly.py'
+_FILTERS = 'tiger_jax/data/sources/filters.py'
+_EVENTS = 'tiger_jax/data/sources/log.py'
 _HOLD_OUT = 'tiger_jax/data/hold_out.py'
 _TIES = 'tiger_jax/data/ties.py'
 _LEDGER = 'tiger_jax/checkpoints/ledger.py'
@@ -73,37 +74,38 @@ MUTANTS = (
   ),
   Mutant(
     'exact repeats are kept',
-    _ASSEMBLY,
+    _FILTERS,
     'kept[order[1:][same]] = False',
     'kept[order[1:][same]] = True',
     _LOG,
   ),
   Mutant(
     'purchases that differ only in their times are dropped as repeats',
-    _ASSEMBLY,
-    'for column in (user, item, time):',
-    'for column in (user, item):',
+    _FILTERS,
+    'for column in (pairs, log.timestamps):',
+    'for column in (pairs,):',
     _LOG,
   ),
   Mutant(
     'the last of several exact repeats is kept, not the first',
-    _ASSEMBLY,
+    _FILTERS,
     'kept[order[1:][same]] = False',
     'kept[order[:-1][same]] = False',
     _LOG,
   ),
   Mutant(
     'events are ordered as in the log, not by time',
-    _ASSEMBLY,
-    'order = np.lexsort((timestamps, users))',
-    "order = np.argsort(users, kind='stable')",
+    _EVENTS,
+    'return np.lexsort((self.timestamps, self.users))',
+    "return np.argsort(self.users, kind='stable')",
     _LOG,
   ),
   Mutant(
     'events with equal times are in reverse order',
-    _ASSEMBLY,
-    'order = np.lexsort((timestamps, users))',
-    'order = np.lexsort((-np.arange(len(users)), timestamps, users))',
+    _EVENTS,
+    'return np.lexsort((self.timestamps, self.users))',
+    'return np.lexsort('
+    '(-np.arange(len(self.users)), self.timestamps, self.users))',
     _LOG,
   ),
   Mutant(

@@ -4,8 +4,8 @@ import dataclasses
 
 from tiger_jax.config.checks import (
   added_later,
-  require_fraction,
   require_at_most,
+  require_fraction,
   require_not_negative,
   require_one_of,
   require_positive,

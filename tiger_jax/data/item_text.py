@@ -124,7 +124,8 @@ def field(name: str, value: Any) -> tuple[str, str]:
   if name == 'price':
     text = price(value)
     usable = _usable(value, depth=0)
-    kind = TEXT if number(text) is not None else NO_NUMBER
+    is_number = isinstance(value, _NUMBERS) or number(text) is not None
+    kind = TEXT if is_number else NO_NUMBER
   elif name == 'categories':
     text, usable, kind = categories(value), _usable(value, depth=2), TEXT
   else:
@@ -163,7 +164,10 @@ def number(value: Any) -> float | None:
       return math.inf
   if not isinstance(value, str) or len(value) > _LONGEST:
     return None
-  text = ''.join(x for x in value if unicodedata.category(x) != 'Sc')
+  if value.isascii():
+    text = value.replace('$', '')  # The only currency sign in ASCII.
+  else:
+    text = ''.join(x for x in value if unicodedata.category(x) != 'Sc')
   text = _CURRENCY.sub('', text, count=1).strip()
   if text.lower() in ('nan', 'inf', '-inf', 'infinity'):
     return math.nan
@@ -197,7 +201,7 @@ _NUMBERS = (int, float, decimal.Decimal)
 
 def _words(value: Any) -> str:
   """Returns a text or a number as text. Some brands are numbers."""
-  if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+  if isinstance(value, str | bool) or not isinstance(value, _NUMBERS):
     return plain(value)
   if not math.isfinite(value):
     return ''
@@ -205,8 +209,10 @@ def _words(value: Any) -> str:
 
 
 def _usable(value: Any, depth: int) -> bool:
+  if value is None or isinstance(value, str):
+    return True
   if isinstance(value, list):
     return depth > 0 and all(_usable(x, depth - 1) for x in value)
   if isinstance(value, bool):
     return False
-  return value is None or isinstance(value, (str, *_NUMBERS))
+  return isinstance(value, _NUMBERS)

@@ -82,7 +82,12 @@ def load(category: str, config: DatasetConfig) -> Dataset:
   Raises:
     DataError: A raw file is missing or damaged, or lacks required content.
   """
-  raw = read(category, config.source_dir, max_bad_share=config.max_bad_share)
+  raw = read(
+    category,
+    config.source_dir,
+    max_bad_share=config.max_bad_share,
+    with_ratings=bool(config.min_rating),
+  )
   dataset = assembly.assemble(config, raw.log, raw.texts, *raw.files)
   return assembly.with_counts(dataset, (), **raw.counts)
 
@@ -94,6 +99,7 @@ def read(
   downloads: Path | None = None,
   site: str = _SITE,
   max_bad_share: float = 0.0,
+  with_ratings: bool = False,
 ) -> Category:
   """Reads the raw files of one of `CATEGORIES`.
 
@@ -103,6 +109,7 @@ def read(
     downloads: The folder for downloads; by default, the folder of TFDS.
     site: The address of the official files.
     max_bad_share: See `DatasetConfig.max_bad_share`.
+    with_ratings: Whether to read the ratings.
 
   Raises:
     DataError: A raw file is missing or damaged. A damaged download is removed.
@@ -119,14 +126,14 @@ def read(
   files = [Member(path, is_download=not source_dir) for path in paths]
   bad = {name: BadRows(max_bad_share) for name in ('interactions', 'items')}
   with official_files.damage_removed(files[0]):
-    log = _read_reviews(paths[0], bad['interactions'])
+    log = _read_reviews(paths[0], bad['interactions'], with_ratings)
   with official_files.damage_removed(files[1]):
     texts, counts = _read_metadata(paths[1], set(log.item_ids), bad['items'])
   counts['rows'] = {name: x.counts.as_json() for name, x in bad.items()}
   return Category(log, texts, counts, (reviews, metadata))
 
 
-def _read_reviews(path: Path, bad: BadRows) -> Log:
+def _read_reviews(path: Path, bad: BadRows, with_ratings: bool) -> Log:
   # Stores integer codes, because the text of all ids would take more memory.
   user_codes: dict[str, int] = {}
   item_codes: dict[str, int] = {}
@@ -143,7 +150,8 @@ def _read_reviews(path: Path, bad: BadRows) -> Log:
     users.append(user_codes.setdefault(user, len(user_codes)))
     items.append(item_codes.setdefault(item, len(item_codes)))
     seconds.append(second)
-    ratings.append(raw_lines.rating(record, 'overall'))
+    if with_ratings:
+      ratings.append(raw_lines.rating(record, 'overall'))
   bad.counts.keep(len(users))
   bad.check(str(path))
   if not users:
@@ -154,7 +162,7 @@ def _read_reviews(path: Path, bad: BadRows) -> Log:
     tuple(item_codes),
     np.asarray(items, np.int32),
     np.asarray(seconds).astype(np.int64),
-    np.asarray(ratings, np.float32),
+    np.asarray(ratings, np.float32) if with_ratings else None,
   )
 
 
@@ -185,7 +193,7 @@ def _read_metadata(
 def _text_fields(
   record: raw_lines.Record, field_counts: FieldCounts
 ) -> dict[str, str]:
-  where = Path(record.where).name
+  where = f'{record.path.name}, line {record.line}'
   texts = {
     name: field_counts.read(name, record.values.get(name), where)
     for name in FIELDS

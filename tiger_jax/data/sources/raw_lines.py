@@ -78,9 +78,9 @@ def required_text(record: Record, key: str) -> str:
       characters.
   """
   value = record.values.get(key)
-  if not isinstance(value, str) or not item_text.is_clean(value):
-    raise _wrong_field(record, key, 'text without control characters')
-  return value
+  if isinstance(value, str) and item_text.is_clean(value):
+    return value
+  raise _wrong_field(record, key, 'text without control characters')
 
 
 def required_seconds(record: Record, key: str) -> int:
