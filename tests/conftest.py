@@ -54,6 +54,7 @@ flags.FLAGS.mark_as_parsed()
 _WHOLE_RUNS = (
   'cases/test_checkpoint_paths.py',
   'cases/test_command_line.py',
+  'cases/test_known_shops.py',
   'cases/test_other_devices.py',
   'cases/test_printing.py',
   'cases/test_shop.py',

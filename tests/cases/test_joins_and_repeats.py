@@ -33,7 +33,7 @@ def lines(dataset):
   return counts.lines(dataset.counts)
 
 
-def test_counts_of_a_valid_shop_are_three_lines(tmp_path):
+def test_counts_of_a_valid_shop_are_four_lines(tmp_path):
   dataset = load(small.make(tmp_path / 'shop', LOG, ITEMS))
   assert lines(dataset) == [
     f'events: {len(LOG)} read, {len(LOG)} used',
@@ -41,6 +41,7 @@ def test_counts_of_a_valid_shop_are_three_lines(tmp_path):
     f'items: 30 read, 30 used, {30 - len(BOUGHT)} of them never bought'
     if len(BOUGHT) < 30
     else 'items: 30 read, 30 used',
+    'interactions.csv: times are in seconds',
   ]
 
 
@@ -234,14 +235,17 @@ def test_reports_ids_that_may_mean_a_missing_value(tmp_path):
   assert f"{number} rows have the user 'NULL'" in lines(dataset)[-1]
 
 
-def test_reports_suspicious_times(tmp_path):
+def test_reports_times_before_1970_and_refuses_mixed_units(tmp_path):
   log = [dict(x) for x in LOG]
-  for row in log[:7]:
-    row['timestamp'] *= 1000
   log[8]['timestamp'] = -1
   line = lines(load(small.make(tmp_path / 'shop', log, ITEMS)))[-1]
-  assert 'some times look like seconds, others like milliseconds' in line
   assert '1 times are zero or negative' in line
+  for row in log[:7]:
+    row['timestamp'] *= 1000
+  with pytest.raises(DataError) as caught:
+    load(small.make(tmp_path / 'shop', log, ITEMS))
+  assert f"row 1: timestamp is '{log[0]['timestamp']}'" in str(caught.value)
+  assert 'most times are in seconds, and this one is not' in str(caught.value)
 
 
 def test_the_command_prints_the_hint_and_saves_the_counts(tmp_path):

@@ -97,6 +97,14 @@ def test_a_bomb_is_refused(tmp_path):
   assert 'expands to 16,777,216 bytes' in read_error(path)
 
 
+def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(archives, '_MOST_MEMBERS', 2)
+  members = [('x.dat', b'1'), ('y.dat', b'2')]
+  assert read(write_tar(tmp_path / 'x.tar', members)) == b'1'
+  path = write_tar(tmp_path / 'y.tar', [*members, ('z.dat', b'3')])
+  assert 'holds more than 2 files' in read_error(path)
+
+
 def test_an_encrypted_member_is_refused(tmp_path):
   path = write_zip(tmp_path / 'x.zip', [('x.dat', b'1')], zipfile.ZIP_STORED)
   content = bytearray(path.read_bytes())

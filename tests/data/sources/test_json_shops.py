@@ -3,6 +3,8 @@ import io
 import json
 import tarfile
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import pytest
 
 from tests.data.sources import described
@@ -215,14 +217,14 @@ def write(folder, files):
     (folder / name).write_bytes(text)
 
 
-def load(name, folder, **settings):
-  config = DatasetConfig(name=name, source_dir=str(folder), **settings)
+def load(name, folder, **flags):
+  config = DatasetConfig(name=name, source_dir=str(folder), **flags)
   return loading.load_dataset(config, 0)
 
 
-def load_error(name, folder, **settings):
+def load_error(name, folder, **flags):
   with pytest.raises(DataError) as error:
-    load(name, folder, **settings)
+    load(name, folder, **flags)
   assert '\n' not in str(error.value)
   return str(error.value)
 
@@ -367,8 +369,8 @@ def test_decompressed_files_are_read_too(tmp_path, name):
   write(tmp_path / 'a', files)
   plain = {x.removesuffix('.gz'): records for x, records in files.items()}
   write(tmp_path / 'b', plain)
-  settings = {'max_bad_share': 0.5}
-  first, second = (load(name, tmp_path / x, **settings) for x in ('a', 'b'))
+  flags = {'max_bad_share': 0.5}
+  first, second = (load(name, tmp_path / x, **flags) for x in ('a', 'b'))
   assert described.histories(first) == described.histories(second)
   assert described.texts(first) == described.texts(second)
 
@@ -446,8 +448,8 @@ def test_a_bad_row_is_refused_or_counted(tmp_path, name, change, message):
     text = load_error(name, tmp_path, min_rating=0.5)
     assert text.startswith(f'{place}: {message}')
     assert text.endswith('config.dataset.max_bad_share')
-  settings = {} if name == 'steam' else {'min_rating': 0.5}
-  dataset = load(name, tmp_path, max_bad_share=0.5, **settings)
+  flags = {} if name == 'steam' else {'min_rating': 0.5}
+  dataset = load(name, tmp_path, max_bad_share=0.5, **flags)
   if 'overall' not in change:
     assert described.histories(dataset) == expected
   rows = dataset.counts['rows']['interactions']
@@ -496,3 +498,48 @@ def test_a_template_may_name_any_field(tmp_path):
   assert text.startswith(f'{tmp_path}/meta_Gift_Cards.jsonl.gz has no ')
   assert "'colour' for any item" in text
   assert "'details'" in text
+
+
+_VALUES = st.recursive(
+  st.none()
+  | st.booleans()
+  | st.integers(-(10**25), 10**25)
+  | st.floats()
+  | st.text(max_size=3)
+  | st.sampled_from(['A', '2018-01-01T00:00:00+05:00', '9999-12-31', '1e999']),
+  lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(), x, max_size=1),
+  max_leaves=3,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize('name', SHOPS)
+def test_every_record_of_any_values_is_counted(data, name, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('shop')
+  files = dict(SHOPS[name])
+  for file, records in files.items():
+    more = []
+    for _ in range(data.draw(st.integers(0, 2))):
+      keys = st.sampled_from(sorted(records[0]))
+      change = data.draw(st.dictionaries(keys, _VALUES, max_size=3))
+      more.append(type(records[0])(records[0] | change))
+    files[file] = [*records, *more]
+  write(folder, files)
+  flags = {} if name == 'steam' else {'min_rating': 0.5}
+  dataset = load(name, folder, max_bad_share=1, drop_short_users=True, **flags)
+  for rows, records in zip(
+    dataset.counts['rows'].values(), files.values(), strict=True
+  ):
+    assert rows['read'] == len(records)
+    dropped = sum(x['rows'] for x in rows['dropped'].values())
+    assert rows['kept'] + dropped == rows['read']
+
+
+def test_a_date_may_have_a_time_zone(tmp_path):
+  events, items = YELP.values()
+  events = [*events, events[0] | {'date': '2018-01-01T05:00:00+05:00'}]
+  names = list(YELP)
+  write(tmp_path, {names[0]: events, names[1]: items})
+  times = load('yelp', tmp_path, keep_repeats=True).timestamps.tolist()
+  assert 1_514_764_800 in times

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from tests.data.sources import described
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import loading
-from tiger_jax.data.sources import movielens
+from tiger_jax.data.sources import movielens, raw_lines
 from tiger_jax.errors import DataError
 
 # The user, the movie, the rating and the time. User 6040 rates out of order.
@@ -230,6 +230,51 @@ def test_histories_equal_a_sort_in_python(events, tmp_path_factory):
   assert described.histories(dataset) == {
     user: [movie for x, movie, _ in ordered if x == user] for user in '123'
   }
+
+
+_LINE = st.one_of(
+  st.binary(max_size=20),
+  st.lists(st.sampled_from(['1', '""', '"', ',', '"a,b"', ' ', '9' * 400])).map(
+    lambda cells: ','.join(cells).encode()
+  ),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lines=st.lists(_LINE))
+@pytest.mark.parametrize('name', ['ratings.csv', 'movies.csv'])
+def test_every_line_of_any_bytes_is_counted(lines, name, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('ml')
+  content = FILES_20M[f'ml-20m/{name}'] + b'\n'.join(lines) + b'\n'
+  write_folder(folder, FILES_20M | {f'ml-20m/{name}': content})
+  dataset = load(
+    folder / 'ml-20m', '20m', max_bad_share=1, drop_short_users=True,
+    min_rating=0.5, allow_missing_metadata=True,
+  )  # fmt: skip
+  which = 'interactions' if name == 'ratings.csv' else 'items'
+  rows = dataset.counts['rows'][which]
+  num_lines = sum(
+    bool(line.decode('utf-8', 'replace').strip())
+    for line in content.split(b'\n')
+  )
+  assert rows['read'] == num_lines - 1  # The first line is the header.
+  dropped = sum(x['rows'] for x in rows['dropped'].values())
+  assert rows['kept'] + dropped == rows['read']
+
+
+def test_a_cell_of_csv_may_be_too_long(tmp_path):
+  content = FILES_20M['ml-20m/movies.csv'] + b'9,"' + b'a' * 200_000 + b'",\n'
+  write_folder(tmp_path, FILES_20M | {'ml-20m/movies.csv': content})
+  assert 'line 7: the number of cells is 0' in load_error(tmp_path, '20m')
+
+
+def test_a_line_may_be_too_long(tmp_path, monkeypatch):
+  monkeypatch.setattr(raw_lines, 'MAX_LINE_BYTES', 2**20)
+  for size, message in ((2**20, 'the number of cells'), (2**21, 'longer than')):
+    content = FILES_1M['ml-1m/ratings.dat'] + b'1' * size
+    write_folder(tmp_path, FILES_1M | {'ml-1m/ratings.dat': content})
+    assert 'ratings.dat, line 7' in load_error(tmp_path)
+    assert message in load_error(tmp_path)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import io
 import lzma
 from pathlib import Path, PurePosixPath
 import tarfile
-from typing import NamedTuple
+from typing import NamedTuple, cast
 import zipfile
 import zlib
 
@@ -102,28 +102,28 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
         'the archive'
       ) from error
     with file:
-      yield file
+      yield cast(io.BufferedIOBase, file)
 
 
 @contextlib.contextmanager
 def _in_tar(member: Member) -> Iterator[io.BufferedIOBase]:
   with tarfile.open(member.path) as archive:
     infos = {}
-    for info in archive:
-      if info.isreg():
-        infos[info.name] = info
-      if len(infos) > _MOST_MEMBERS:
+    for number, info in enumerate(archive):
+      if number == _MOST_MEMBERS:
         raise DataError(
           f'{member.path} holds more than {_MOST_MEMBERS:,} files: use the '
           'official archive'
         )
+      if info.isreg():
+        infos[info.name] = info
     # gzip checks its checksum only at the end.
     while archive.fileobj.read(2**16):  # type: ignore[union-attr]
       pass
     file = archive.extractfile(infos[_only(member, list(infos))])
     assert file is not None  # It is None only for members that are no files.
     with file:
-      yield file
+      yield cast(io.BufferedIOBase, file)
 
 
 def _only(member: Member, names: list[str]) -> str:

@@ -14,8 +14,7 @@ class CsvLines:
   """The content of a CSV file as UTF-8, without a byte order mark.
 
   Attributes:
-    position: The number of bytes that were taken. Bytes that are given back do
-      not count.
+    position: The number of bytes before the next one to take.
   """
 
   def __init__(self, path: Path, raw: Any, encoding: str, sample: bytes):
@@ -30,10 +29,24 @@ class CsvLines:
     self._old_ends = b'\r' in sample and b'\n' not in sample
     self._ended = False
     self._unread = b''
-    self._start = 0
+    # The bytes from the mark to the start were taken, but may be taken again.
+    self._mark = self._start = 0
     self._fill(len(_BOM))
     if self._unread.startswith(_BOM):
       self._start = len(_BOM)
+
+  def mark(self) -> None:
+    """Remembers the position, for `rewind`."""
+    self._mark = self._start
+
+  def rewind(self, size: int) -> None:
+    """Returns to the position `size` bytes after the mark."""
+    self.position += self._mark + size - self._start
+    self._start = self._mark + size
+
+  def after_mark(self, start: int, stop: int) -> bytes:
+    """Returns some of the bytes after the mark, which were taken."""
+    return self._unread[self._mark + start : self._mark + stop]
 
   def take_lines(self, size: int) -> bytes:
     """Returns whole lines of about `size` bytes; b'' if a line is longer.
@@ -50,18 +63,13 @@ class CsvLines:
     """Returns the next line, or its first `limit` bytes."""
     size = _READ_BYTES
     while True:
-      self._fill(min(size, limit))
       end = self._unread.find(b'\n', self._start, self._start + limit) + 1
-      if end or self._ended or size >= limit:
-        stop = min(len(self._unread), self._start + limit)
-        return self._take(end or stop)
+      if end:
+        return self._take(end)
+      if self._ended or size >= 4 * limit:
+        return self._take(min(len(self._unread), self._start + limit))
+      self._fill(min(size, limit))
       size *= 4
-
-  def give_back(self, data: bytes) -> None:
-    """Puts bytes that were taken before the unread ones."""
-    self._unread = data + self._unread[self._start :]
-    self._start = 0
-    self.position -= len(data)
 
   def _take(self, end: int) -> bytes:
     taken = self._unread[self._start : end]
@@ -74,14 +82,15 @@ class CsvLines:
     missing = size - (len(self._unread) - self._start)
     if self._ended or missing <= 0:
       return
-    parts = [self._unread[self._start :]]
+    parts = [self._unread[self._mark :]]
     while missing > 0 and not self._ended:
       data = self._raw.read(_READ_BYTES)
       self._ended = not data
       parts.append(self._recoded(data))
       missing -= len(parts[-1])
     self._unread = b''.join(parts)
-    self._start = 0
+    self._start -= self._mark
+    self._mark = 0
 
   def _recoded(self, data: bytes) -> bytes:
     if self._decoder is not None:

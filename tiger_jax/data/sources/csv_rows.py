@@ -7,6 +7,7 @@ the row.
 from collections.abc import Iterator
 import contextlib
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _MAX_LINE_BYTES = 4 * MAX_ROW_BYTES
 # The most bytes to read a second time, because a row did not end.
 _MAX_READ_AGAIN = 2**28
 _SAMPLE = 80
+_BLOCK_BYTES = 2**20
 
 
 def reader(lines: Any, separator: str) -> Any:
@@ -54,41 +56,48 @@ class _RowLines:
   mark is still open at the end of the file.
 
   Attributes:
-    taken: The lines of the current row.
-    ended: Whether the empty line was read.
+    taken: The number of bytes that were yielded.
+    row_start: The value of `taken` before the current row.
+    num_lines: The number of lines of the current row.
+    first: The first line of the current row.
     is_utf8: Whether the lines of the current row are valid UTF-8.
+    ended: Whether the empty line was yielded.
   """
 
   def __init__(self, lines: CsvLines):
+    lines.mark()
+    self.taken = 0
+    self.ended = False
     self._lines = lines
     self.start_row()
 
   def start_row(self) -> None:
-    self.taken: list[bytes] = []
-    self.ended = False
+    self.row_start = self.taken
+    self.num_lines = 0
+    self.first = b''
     self.is_utf8 = True
     self._size = 0
 
-  def __iter__(self) -> '_RowLines':
-    return self
-
-  def __next__(self) -> str:
-    if self.ended:
-      raise StopIteration
-    line = self._lines.take_line(_MAX_LINE_BYTES)
-    if not line:
-      self.ended = True
-      return '\n'
-    self.taken.append(line)
-    try:
-      text = line.decode()
-    except UnicodeDecodeError:
-      self.is_utf8 = False
-      text = line.decode('utf-8', 'surrogateescape')
-    self._size += len(text)
-    if self._size > MAX_ROW_BYTES:
-      raise _TooLong
-    return text
+  def __iter__(self) -> Iterator[str]:
+    lines = self._lines
+    while block := (
+      lines.take_lines(_BLOCK_BYTES) or lines.take_line(_MAX_LINE_BYTES)
+    ):
+      for line in io.BytesIO(block):
+        self.taken += len(line)
+        self.num_lines += 1
+        self.first = self.first or line
+        try:
+          text = line.decode()
+        except UnicodeDecodeError:
+          self.is_utf8 = False
+          text = line.decode('utf-8', 'surrogateescape')
+        self._size += len(text)
+        if self._size > MAX_ROW_BYTES:
+          raise _TooLong
+        yield text
+    self.ended = True
+    yield '\n'
 
 
 class CsvRows:
@@ -113,8 +122,7 @@ class CsvRows:
     self.num_lines = num_lines
     self._path = path
     self._lines = lines
-    self._row_lines = _RowLines(lines)
-    self._reader = reader(self._row_lines, separator)
+    self._separator = separator
     self._num_cells = num_cells
     self._bad = bad
     self._read_again = 0
@@ -133,6 +141,7 @@ class CsvRows:
     """
     numbers: list[int] = []
     columns: list[list[str]] = [[] for _ in positions]
+    self._restart()
     with long_cells():
       while True:
         try:
@@ -145,9 +154,16 @@ class CsvRows:
           numbers.append(self.num_rows)
           for column, position in zip(columns, positions, strict=True):
             column.append(row[position])
-        if self._lines.position >= end:
+        if self._position + self._row_lines.taken >= end:
           break
+    self._lines.rewind(self._row_lines.taken)
     return numbers, columns
+
+  def _restart(self) -> None:
+    """Reads rows from the position of the lines."""
+    self._position = self._lines.position
+    self._row_lines = _RowLines(self._lines)
+    self._reader = reader(iter(self._row_lines), self._separator)
 
   def _next_row(self, positions: list[int]) -> list[str] | None:
     """Returns the next row that is not blank; None at the end of the file."""
@@ -162,11 +178,12 @@ class CsvRows:
         self._skip_line()
         if isinstance(error, csv.Error) and 'limit' not in str(error):
           raise self._wrong(
+            lines.first,
             f'{where} is not a row of CSV ({error}): correct the row',
             'not CSV', where,
           ) from error  # fmt: skip
         raise self._wrong(
-          f'{too_long(self._path)}', 'longer than 16 MB', where
+          lines.first, f'{too_long(self._path)}', 'longer than 16 MB', where
         ) from error
       if lines.ended:
         if not row:
@@ -175,6 +192,7 @@ class CsvRows:
         where = self._where()
         self._skip_line()
         raise self._wrong(
+          lines.first,
           f'{where} ends within a quotation: the " at the beginning of a '
           'cell is not closed; close it, or if it is part of the text, '
           'double it and enclose the cell in quotation marks',
@@ -182,18 +200,19 @@ class CsvRows:
         )  # fmt: skip
       if not is_blank(row):
         break
-      self.num_lines += len(lines.taken)
+      self.num_lines += lines.num_lines
     self.num_rows += 1
     where = self._where()
-    self.num_lines += len(lines.taken)
+    self.num_lines += lines.num_lines
     if not lines.is_utf8 and any(
       _is_damaged(row[i : i + 1]) for i in positions
     ):
       place = f'{self._path}, line {self._bad_line(where)} is'
       message = str(file_kinds.not_utf8(self._path, place))
-      raise self._wrong(message, 'not UTF-8', where)
+      raise self._wrong(lines.first, message, 'not UTF-8', where)
     if len(row) != self._num_cells:
       raise self._wrong(
+        lines.first,
         f'{where} has {len(row)} cells, but the first line names '
         f'{self._num_cells} columns: correct the row; text that contains the '
         'separator must be in quotation marks',
@@ -203,17 +222,21 @@ class CsvRows:
 
   def _bad_line(self, where: str) -> int:
     """Returns the number of the first line of the row that is not UTF-8."""
-    first = self.num_lines - len(self._row_lines.taken) + 1
-    for number, line in enumerate(self._row_lines.taken, start=first):
+    lines = self._row_lines
+    row = self._lines.after_mark(lines.row_start, lines.taken)
+    first = self.num_lines - lines.num_lines + 1
+    for number, line in enumerate(row.split(b'\n'), first):
       try:
         line.decode()
       except UnicodeDecodeError:
         return number
     raise AssertionError(where)
 
-  def _wrong(self, message: str, reason: str, where: str) -> BadRow:
-    start = self._row_lines.taken[0][:_SAMPLE]
-    return BadRow(message, reason, where, start.decode('utf-8', 'replace'))
+  def _wrong(
+    self, first: bytes, message: str, reason: str, where: str
+  ) -> BadRow:
+    sample = first[:_SAMPLE].strip().decode('utf-8', 'replace')
+    return BadRow(message, reason, where, sample)
 
   def _where(self) -> str:
     return (
@@ -223,19 +246,21 @@ class CsvRows:
 
   def _skip_line(self) -> None:
     """Skips the first line of a row that does not end, to go on after it."""
-    first, *others = self._row_lines.taken
-    if others:
-      data = b''.join(others)
-      self._read_again += len(data)
-      if self._read_again > _MAX_READ_AGAIN and not self._bad.strict:
-        raise DataError(
-          f'{self._path} has too many quotations that are not closed, the last '
-          f'in row {self.num_rows}: write the file again'
-        )
-      self._lines.give_back(data)
+    lines = self._row_lines
+    after_first = lines.row_start + len(lines.first)
+    self._read_again += lines.taken - after_first
+    if self._read_again > _MAX_READ_AGAIN and not self._bad.strict:
+      raise DataError(
+        f'{self._path} has too many quotations that are not closed, the last '
+        f'in row {self.num_rows}: write the file again'
+      )
+    self._lines.rewind(after_first)
     self.num_lines += 1
-    while first and not first.endswith(b'\n'):
-      first = self._lines.take_line(_MAX_LINE_BYTES)
+    part = lines.first
+    while part and not part.endswith(b'\n'):
+      self._lines.mark()
+      part = self._lines.take_line(_MAX_LINE_BYTES)
+    self._restart()
 
 
 def too_long(path: Path) -> DataError:

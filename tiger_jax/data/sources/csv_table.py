@@ -53,8 +53,6 @@ def read(
     notes += more
     if separator != ',':
       notes.append(f'{path.name}: separated by {_SEPARATORS[separator]}')
-    if encoding != 'utf-8':
-      notes.append(f'{path.name}: read as UTF-16')
     for _ in range(num_lines):
       lines.take_line(_SAMPLE_BYTES)
     rows = csv_rows.CsvRows(path, lines, separator, len(names), bad, num_lines)
@@ -95,6 +93,7 @@ def _blocks(
   """
   while True:
     end = lines.position + 1
+    lines.mark()
     if block := lines.take_lines(_BLOCK_BYTES):
       num_rows = block.count(b'\n') + (not block.endswith(b'\n'))
       arrays = _read_by_arrow(block, separator, num_cells, positions, num_rows)
@@ -105,7 +104,7 @@ def _blocks(
         yield np.arange(first, first + num_rows), arrays
         continue
       end = lines.position
-      lines.give_back(block)
+      lines.rewind(0)
     numbers, cells = rows.read(end, positions)
     if numbers:
       yield np.asarray(numbers), [_as_array(column) for column in cells]

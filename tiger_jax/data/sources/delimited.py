@@ -40,15 +40,18 @@ def rows(
         continue
       if number == 1:
         text = text.removeprefix('\ufeff')
-      if text := text.rstrip('\r'):
-        yield number, split(text)
+      if text.strip():
+        yield number, split(text.rstrip('\r'))
 
 
 def split_csv(line: str) -> list[str]:
-  """Returns the cells of a line of CSV, which may be in quotation marks."""
+  """Returns the cells of a line of CSV, or [] if it is not valid CSV."""
   if '"' not in line:
     return line.split(',')
-  return next(csv.reader([line]))
+  try:
+    return next(csv.reader([line], strict=True))
+  except csv.Error:
+    return []
 
 
 def _lines(member: archives.Member, file: io.BufferedIOBase) -> Iterator[bytes]:

@@ -59,15 +59,11 @@ class _Builder:
     if self._first is None:
       self._first = block
     for name in ('timestamp', 'rating'):
-      first, second = (
-        (x, '' if name in x.columns else 'no ') for x in (self._first, block)
-      )
-      if first[1] != second[1]:
+      if (name in block.columns) != (name in self._first.columns):
         raise DataError(
-          f'{block.path}, row {block.numbers[0]} and later: there is '
-          f'{second[1]}column {name}, but {first[0].path}, row 1 and later, has '
-          f'{first[1] or "it"}'.rstrip()
-          + ': write the column in all rows or in none'
+          f'{block.path}, row {block.numbers[0]}, and {self._first.path}, row '
+          f'{self._first.numbers[0]}: only one of them has a column {name}; '
+          'write it in all files and rows, or in none'
         )
 
   def finish(self, source: str) -> tuple[Log, list[str]]:

@@ -120,7 +120,8 @@ def _read_events(
   with_ratings = bool(config.min_rating and shop.rating)
   builder = LogBuilder(bad, with_ratings)
   read_time, requirement = shop.time_form
-  for values, where in raw_lines.read_member(file, bad.counts_of_lines):
+  for record in raw_lines.read_member(file, bad.counts_of_lines):
+    values, where = record.values, record.where
     time = read_time(values.get(shop.time))
     if time is None:
       bad.add(wrong(where, shop.time, values.get(shop.time), requirement))
@@ -144,7 +145,8 @@ def _read_texts(
   """Adds the wanted items to `builder`; returns the names of their fields."""
   extra = [name for name in builder.names if name not in FIELDS]
   names: set[Any] = set()
-  for values, where in raw_lines.read_member(file, bad.counts_of_lines):
+  for record in raw_lines.read_member(file, bad.counts_of_lines):
+    values, where = record.values, record.where
     item_id = values.get(shop.id)
     if not isinstance(item_id, str) or not item_text.is_clean(item_id):
       bad.add(wrong(where, shop.id, item_id, CLEAN))
@@ -185,11 +187,15 @@ def _date_seconds(text: str) -> float | None:
     time = datetime.datetime.fromisoformat(text)
   except ValueError:
     return None
-  return (time.replace(tzinfo=datetime.UTC) - _EPOCH).total_seconds()
+  if time.tzinfo is None:
+    time = time.replace(tzinfo=datetime.UTC)
+  return (time - _EPOCH).total_seconds()
 
 
 def _date(value: Any) -> float | None:
-  return _date_seconds(value) if isinstance(value, str) else None
+  # Longer texts are not dates, and would fill the cache.
+  is_short = isinstance(value, str) and len(value) <= 40
+  return _date_seconds(value) if is_short else None
 
 
 SECONDS = Time(_seconds, 'an integer, the seconds since 1970')

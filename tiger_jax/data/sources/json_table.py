@@ -140,6 +140,7 @@ class _Reader:
 
   def columns(self, rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Returns the columns of a block."""
+    self._check()
     present = {column for row in rows for column in row}
     if not self._present:
       self._wanted.require(self._path, list(self._names), present)
@@ -152,11 +153,15 @@ class _Reader:
 
   def finish(self) -> None:
     """Checks the whole file, and adds notes for the user."""
+    self._check()
     for column in self._conflicts:
-      if column in self._without_own_name:
-        raise self._conflict(column)
       names = list(self._names)
       own = self._own(column, names)[0]
       self._notes += self._wanted.unused(
         self._path, names, {column: names.index(own)}
       )
+
+  def _check(self) -> None:
+    for column in self._conflicts:
+      if column in self._without_own_name:
+        raise self._conflict(column)

@@ -145,11 +145,17 @@ def _contains(value: Any, part: str) -> bool:
   return isinstance(value, str) and part in value
 
 
-def _joined(first: Any, second: Any) -> Any:
-  """Returns two lists as one, without repeated elements."""
-  if not isinstance(first, list) or not isinstance(second, list):
-    return first or second
-  return first + [x for x in second if x not in first]
+def _joined(*values: Any) -> list[Any]:
+  """Returns lists or single values as one list, without repeated texts."""
+  joined, texts = [], set()
+  for value in values:
+    for x in value if isinstance(value, list) else [value]:
+      if x is None or (isinstance(x, str) and x in texts):
+        continue
+      joined.append(x)
+      if isinstance(x, str):
+        texts.add(x)
+  return joined
 
 
 def _side_by_side(names: Any) -> Any:

@@ -131,8 +131,8 @@ class TextsBuilder:
     for name in required:
       if not any(self._columns[name]):
         raise DataError(
-          f'{file} has no {item_text.shown(name)} for any item, and '
-          'config.embedding.template needs it: the file has '
+          f'{file} has no {item_text.shown(name)} for any item: name other '
+          'texts in config.embedding.template; the file has '
           f'{", ".join(map(item_text.shown, names))}'
         )
     return ItemTexts(tuple(self._positions), self._columns)

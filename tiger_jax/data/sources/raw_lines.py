@@ -57,8 +57,8 @@ def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
     DataError: The file is missing or damaged, or its content does not fit its
       suffix, or a line is not a record.
   """
-  with byte_streams.opened(path) as raw:
-    yield from _parse_lines(path, _recoded(path, raw), counts)
+  with byte_streams.opened(path) as raw, _recoded(path, raw) as lines:
+    yield from _parse_lines(path, lines, counts)
 
 
 def read_member(

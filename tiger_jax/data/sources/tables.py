@@ -110,6 +110,8 @@ def _read(
       start = file.read(512)
     file_kinds.check(path, start)
     read = _READERS.get(suffix, _read_parquet)
+    if suffix in _READERS and file_kinds.encoding(path, start) != 'utf-8':
+      notes.append(f'{path.name}: read as UTF-16')
     yield from read(path, wanted, bad, notes)
   except (pa.ArrowException, OSError, KeyError, ValueError) as error:
     reason = item_text.plain(str(error))[:200]
