@@ -71,6 +71,7 @@ _WHOLE_RUNS = (
   'security/test_packaging.py',
   'security/test_workdirs.py',
   'serving/export/test_script.py',
+  'serving/offline/test_command.py',
   'serving/page/test_a',
   'serving/page/test_page.py',
   'serving/page/test_states.py',

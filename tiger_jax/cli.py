@@ -18,6 +18,7 @@ except ValueError as error:
   ) from error
 
 from tiger_jax.config import Config
+from tiger_jax.config.checks import nearest_and_all
 from tiger_jax.config.command_line import Command
 from tiger_jax.config.commands import quote
 from tiger_jax.config.config_dict import expand
@@ -27,6 +28,9 @@ from tiger_jax.recommenders import checks, registry, throughput
 from tiger_jax.report.terminal import show_results
 from tiger_jax.runtime import compile_cache, preemption, processes
 from tiger_jax.serving.export import export_programs
+from tiger_jax.serving.loading import load
+from tiger_jax.serving.offline.job import recommend_all
+from tiger_jax.serving.offline.tables import FORMATS
 from tiger_jax.serving.recommender import Options, Recommender
 from tiger_jax.serving.terminal import (
   show_proof,
@@ -90,6 +94,9 @@ def _run(command: Command) -> None:
   if command.mode == 'recommend':
     _recommend(command)
     return
+  if command.mode == 'recommend_all':
+    _recommend_all(command)
+    return
   if command.mode == 'serve':
     _serve(command)
     return
@@ -143,6 +150,31 @@ def _recommend(command: Command) -> None:
   is_sampled = options.temperature is not None
   if recommendations and (options.exact or is_sampled):
     print(f'\n{show_proof(recommendations, is_sampled)}')
+
+
+def _recommend_all(command: Command) -> None:
+  flags, options = command.offline, Options(**command.options)
+  if flags['format'] not in FORMATS:
+    raise UsageError(
+      f'--format is {flags["format"]!r}: '
+      f'{nearest_and_all(flags["format"], tuple(FORMATS))}'
+    )
+  paths = {
+    name: Path(expand(flags[name], f'--{name}'))
+    for name in ('histories', 'out')
+    if flags[name] is not None
+  }
+  folder = paths.get('out', command.folder / 'recommendations')
+  recommend_all(
+    load(command.folder).snapshot,
+    folder,
+    histories=paths.get('histories'),
+    k=command.k,
+    options=options,
+    file_format=flags['format'],
+    batch_size=flags['batch_size'],
+  )
+  print(f'Recommendations: {folder}')
 
 
 def _serve(command: Command) -> None:
@@ -272,6 +304,8 @@ def _refuse_missing_platform() -> None:
 
 def _out_of_memory(command: Command, error: Exception) -> UsageError:
   reason = f'out of memory ({_first_line(error)})'
+  if command.mode == 'recommend_all':
+    return UsageError(f'{reason}: lower --batch_size, and continue the run')
   if command.mode == 'recommend':
     return UsageError(f'{reason}: lower --k, or use a machine with more memory')
   return UsageError(

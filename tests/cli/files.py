@@ -68,6 +68,8 @@ _TEXTS = {
   'names_itself': '--config=configs/quickstart.py\n--flagfile=names_itself\n',
   'nul_workdir': '--config=configs/quickstart.py\n--workdir=a\0b\n--mode=data',
   'help_flags': '--nonsense\n',
+  'histories.jsonl': '{"user": 1, "history": []}\n'
+  '{"user": 2, "history": "A001"}\n',
 }  # fmt: skip
 _LINES = {
   'cut': '{"asin": ',

@@ -12,14 +12,14 @@ TABLE = r"""
 2 | --workdir=run --mode=train | no --config given: try --config=configs/quickstart.py, or --help
 2 | --workdir=x --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
 2 | --cofnig=x.py | no flag --cofnig: did you mean --config?
-2 | --foo | no flag --foo: did you mean --port?
+2 | --foo | no flag --foo: did you mean --format?
 2 | --hlep | no flag --hlep: did you mean --help?
 2 | $Q --wrokdir=run | no flag --wrokdir: did you mean --workdir?
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
 2 | $Q --log_dir=x | no flag --log_dir: did you mean --workdir?
 2 | $Q --noconfig | no flag --noconfig: did you mean --config?
-2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export, check_data, doctor
-2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, serve, report, export, check_data, doctor
+2 | $Q --mode=trian | --mode is 'trian': did you mean train? Choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, recommend_all, serve, report, export, check_data, doctor
+2 | $Q --mode=$NOT_UTF8 | --mode is '\udcff': choose from all, data, embed, semantic_ids, train, evaluate, bench, recommend, recommend_all, serve, report, export, check_data, doctor
 2 | $Q --mode | --mode needs a value, as in --mode=VALUE
 2 | --config | --config needs a value, as in --config=VALUE
 2 | --config= | --config is empty
@@ -34,11 +34,11 @@ TABLE = r"""
 2 | $Q --distributed=maybe | --distributed is 'maybe': it must be true or false
 2 | $Q --mode=train --history=A | --history is for --mode=recommend, not for --mode=train
 2 | $Q --mode=train --user=A | --user is for --mode=recommend, not for --mode=train
-2 | $Q --mode=train --k=10 | --k is for --mode=recommend, not for --mode=train
+2 | $Q --mode=train --k=10 | --k is for --mode=recommend and --mode=recommend_all, not for --mode=train
 2 | $Q --mode=train --history=A --profile=x | --history is for --mode=recommend, not for --mode=train; --profile is for --mode=bench, not for --mode=train
 2 | $Q --mode=train --export_k=5 | --export_k is for --mode=export, not for --mode=train
-2 | $Q --noexact | --exact is for --mode=recommend, not for --mode=all
-2 | $Q --temperature=1 --seed=1 | --temperature is for --mode=recommend, not for --mode=all; --seed is for --mode=recommend, not for --mode=all
+2 | $Q --noexact | --exact is for --mode=recommend and --mode=recommend_all, not for --mode=all
+2 | $Q --temperature=1 --seed=1 | --temperature is for --mode=recommend and --mode=recommend_all, not for --mode=all; --seed is for --mode=recommend and --mode=recommend_all, not for --mode=all
 2 | $Q --mode=check_data --distributed | --distributed is not for --mode=check_data
 2 | --mode=check_data | no --config given: try --config=configs/quickstart.py, or --help
 2 | --mode=check_data --config=configs/paper/table2.py:cpu | --mode=check_data is for a single run, and table2_cpu is an experiment of several runs: remove the flag
@@ -182,7 +182,7 @@ TABLE = r"""
 2 | --mode=recommend --workdir=folder --history=A --transition_weight=1.5 | transition_weight is 1.5: choose from 0 to 1
 2 | --mode=recommend --workdir=folder --history=A --seed=3 | drawn_levels and seed are for random draws: set a temperature too
 2 | --mode=export --export_k=5 | no --workdir given: name the folder of a finished run
-2 | --mode=export --workdir=folder --k=5 | --k is for --mode=recommend, not for --mode=export
+2 | --mode=export --workdir=folder --k=5 | --k is for --mode=recommend and --mode=recommend_all, not for --mode=export
 2 | --mode=export --workdir=folder --export_dir= | --export_dir is empty
 2 | --mode=export --workdir=folder --export_k=5,x | --export_k is '5,x': list integers, as in --export_k=1,8
 2 | --mode=recommend --workdir=folder --history=A --temperature=1 --seed=-1 | seed is -1: choose 0 to 4294967295
@@ -191,6 +191,12 @@ TABLE = r"""
 2 | --mode=recommend $Q --history=A --config.model.softmax=trie | --config.model.softmax is not used by --mode=recommend, which reads the settings of the trained run
 2 | --mode=recommend $Q --history=A --workdir=folder | --config is not used by --mode=recommend, which reads the settings of the run in --workdir
 2 | --mode=recommend --history=A --workdir=folder --distributed | --distributed is not for --mode=recommend
+2 | --mode=recommend --history=A --workdir=folder --out=x | --out is for --mode=recommend_all, not for --mode=recommend
+2 | --mode=recommend_all --workdir=folder --history=A | --history is for --mode=recommend, not for --mode=recommend_all
+2 | --mode=recommend_all --workdir=folder --out= | --out is empty
+2 | --mode=recommend_all --workdir=folder --allow= | --allow is empty: name items, or remove the flag
+2 | --mode=recommend_all --workdir=folder --format=csv | --format is 'csv': choose from parquet, jsonl
+2 | --mode=recommend_all --workdir=folder --temperature=0 | temperature is 0.0: choose from 0.001 to 1000
 2 | --mode=report | no --workdir given: name the folder of a finished run
 2 | --mode=report --workdir=folder --history=A | --history is for --mode=recommend, not for --mode=report
 2 | --mode=report $Q --config.train.steps=9 | --config.train.steps is not used by --mode=report, which reads the settings of the trained run
@@ -218,6 +224,15 @@ TABLE = r"""
 2 | $ASK --history=A001$NEWLINEA002 | --history is 'A001 A002': it must be a list of ids
 2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog: ids look like 'A031'
 2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9, but the Semantic IDs have 4 codes: choose at most 4
+2 | $ALL --k=0 | k is 0: choose at least 1
+2 | $ALL --batch_size=0 | batch_size is 0: choose 1 to 1048576
+2 | $ALL --deny=X | no item 'X' in the catalog: ids look like 'A031'
+2 | $ALL --histories=h.csv | --histories is 'h.csv': name a .jsonl or a .parquet file
+2 | $ALL --out=file | file cannot be used (File exists): choose another --out
+2 | $ALL --out=raw | raw is not empty, and does not hold recommendations: choose another --out
+3 | $ALL --histories=nowhere.jsonl | nowhere.jsonl cannot be read (No such file or directory): name a readable .jsonl or .parquet file with --histories
+3 | $ALL --histories=histories.jsonl | histories.jsonl, line 2: history is the text 'A001': pass a list of item ids
+4 | --mode=recommend_all --workdir=folder | folder has no finished stage 'train': repeat the command of the run with --workdir=folder --mode=train first
 
 ## experiments
 2 | $EXPERIMENT --mode=train | --mode=train is for a single run, and table2_cpu is an experiment of several runs: remove the flag

@@ -16,6 +16,7 @@ _WORDS = {
   '--config.dataset.name=amazon2014/Beauty --config.dataset.source_dir=raw',
   '$EXPERIMENT': '--config=configs/paper/table2.py:cpu',
   '$ASK': '--mode=recommend --workdir=trained',
+  '$ALL': '--mode=recommend_all --workdir=trained --out=lists',
 }
 # Replaced after the command is split into words.
 _CHARACTERS = {

@@ -21,7 +21,10 @@ def test_help_starts_with_the_purpose():
 
 def test_help_describes_every_flag_and_its_default():
   text = ' '.join(help_text().split())
-  modes = ('recommend', 'serve', 'bench', 'export')
+  modes = (
+    'recommend', 'recommend_all', 'recommend and --mode=recommend_all',
+    'serve', 'bench', 'export',
+  )  # fmt: skip
   titles = ('Flags:', *(f'Flags of --mode={mode}:' for mode in modes))
   positions = [text.index(title) for title in titles]
   assert positions == sorted(positions)
@@ -44,18 +47,18 @@ def test_examples_are_valid_commands(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   text = help_text().replace('\\\n', ' ')
   commands = re.findall(r'^ +python -m tiger_jax.main (.*)', text, re.M)
-  assert len(commands) == 7
+  assert len(commands) == 8
   parsed = []
   for command in commands:
     with flagsaver.flagsaver():
       parsed.append(command_line.parse(['main.py', *shlex.split(command)]))
   assert [command.workdir for command in parsed] == [
     'runs/quickstart', 'runs/beauty_cpu', 'runs/my_shop', 'runs/own_data',
-    'runs/quickstart', 'runs/quickstart', 'runs/table2_cpu',
+    'runs/quickstart', 'runs/quickstart', 'runs/quickstart', 'runs/table2_cpu',
   ]  # fmt: skip
   assert parsed[2].config.dataset.source_dir == 'my_shop'
   assert parsed[4].history == ('P0012', 'P0345')
-  assert parsed[6].experiment is not None
+  assert parsed[7].experiment is not None
 
 
 @pytest.mark.parametrize(

@@ -26,19 +26,24 @@ from tiger_jax.config import (
   flag_errors,
 )
 from tiger_jax.config.checks import nearest_and_all
-from tiger_jax.config.flags import MODES, TOPICS, names
+from tiger_jax.config.flags import MODES, SHARED, TOPICS, names
 from tiger_jax.errors import UsageError
 
-# Maps a mode to the flags that only this mode uses.
-_MODE_FLAGS = {mode: names(mode) for mode in TOPICS if mode in MODES}
+# Maps a flag to the modes that use it, if other modes do not.
+_MODES_OF = {
+  name: SHARED.get(topic, (topic,))
+  for topic in TOPICS
+  if topic != 'run'
+  for name in names(topic)
+}
 _FLAGS = tuple(name for topic in TOPICS for name in names(topic))
 # The modes that read the settings of the run in --workdir.
-_READS_RUN = ('recommend', 'serve', 'report', 'export')
+_READS_RUN = ('recommend', 'recommend_all', 'serve', 'report', 'export')
 # The modes that write nothing and run in one process.
 _READ_ONLY = ('check_data', 'doctor')
 _NOT_EMPTY = (
   'config', 'workdir', 'profile', 'user', 'host', 'token_file',
-  'admin_token_file', 'models', 'export_dir',
+  'admin_token_file', 'models', 'export_dir', 'histories', 'out', 'format',
 )  # fmt: skip
 # All forms of --help that absl programs accept.
 _HELP = re.compile(r'--?(h|help|helpfull|helpshort|\?)(=.*)?')
@@ -66,8 +71,9 @@ class Command:
     profile: For `bench`: the folder for a profile.
     history: For `recommend`: item ids.
     user: For `recommend`: the id of a user; None if a history is given.
-    k: For `recommend`: the number of items.
-    options: For `recommend`: the fields of `Options`.
+    k: For `recommend` and `recommend_all`: the number of items.
+    options: For `recommend` and `recommend_all`: the fields of `Options`.
+    offline: For `recommend_all`: the flags of this mode.
     serving: For `serve`: the flags of this mode.
     export: For `export`: the flags of this mode that are given.
   """
@@ -85,6 +91,7 @@ class Command:
   user: str | None
   k: int
   options: dict[str, Any]
+  offline: dict[str, Any]
   serving: dict[str, Any]
   export: dict[str, Any]
 
@@ -179,12 +186,9 @@ def parse(argv: list[str]) -> Command | None:
     history=tuple(values.history or ()),
     user=values.user,
     k=values.k,
-    options={
-      name: values[name].value
-      for name in _MODE_FLAGS['recommend']
-      if name not in ('history', 'user', 'k')
-    },
-    serving={name: values[name].value for name in _MODE_FLAGS['serve']},
+    options={x: values[x].value for x in names('options') if x != 'k'},
+    offline={x: values[x].value for x in names('recommend_all')},
+    serving={x: values[x].value for x in names('serve')},
     export={x: values[x].value for x in names('export') if values[x].present},
   )
   if command.mode != 'doctor':  # It reports a missing folder itself.
@@ -262,32 +266,32 @@ def _refuse_unused(given_flags: list[str], overrides: Iterable[str]) -> None:
   # `--workdir=$DIR` is an empty flag if the shell variable DIR is not set.
   problems = [f'--{x} is empty' for x in _NOT_EMPTY if values[x].value == '']
   problems += [
-    f'--{name} is for --mode={its_mode}, not for --mode={mode}'
-    for its_mode, names in _MODE_FLAGS.items()
-    for name in names
-    if name in given_flags and mode != its_mode
+    f'--{name} is for --mode={" and --mode=".join(modes)}, not for '
+    f'--mode={mode}'
+    for name, modes in _MODES_OF.items()
+    if name in given_flags and mode not in modes
   ]
   if mode in _READS_RUN:
     reason = f'is not used by --mode={mode}, which reads the settings of the'
     for name in overrides:
       problems.append(f'--config.{name} {reason} trained run')
-    if values.distributed:
+    if values.distributed and mode != 'recommend_all':
       problems.append(f'--distributed is not for --mode={mode}')
     if values.config is not None and values.workdir:
       problems.append(f'--config {reason} run in --workdir')
   if mode in _READ_ONLY and values.distributed:
     problems.append(f'--distributed is not for --mode={mode}')
-  if mode == 'recommend':
-    problems += _id_problems()
+  if mode in SHARED['options']:
+    problems += _id_problems(mode)
   if problems:
     raise UsageError('; '.join(problems))
 
 
-def _id_problems() -> list[str]:
-  """Returns a message for each error in the ids given to `recommend`."""
+def _id_problems(mode: str) -> list[str]:
+  """Returns a message for each error in the ids given to a mode."""
   values = flags.FLAGS
   problems = []
-  if values.user is None and not values.history:
+  if mode == 'recommend' and values.user is None and not values.history:
     problems.append(
       'the history is empty: give --history=ID,ID,... oldest first, or '
       '--user=ID'

@@ -8,7 +8,8 @@ from absl import flags
 
 MODES = (
   'all', 'data', 'embed', 'semantic_ids', 'train', 'evaluate', 'bench',
-  'recommend', 'serve', 'report', 'export', 'check_data', 'doctor',
+  'recommend', 'recommend_all', 'serve', 'report', 'export', 'check_data',
+  'doctor',
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ class _Flag(NamedTuple):
 
 
 # All modes accept the flags of `run`. A mode also accepts the flags of the
-# topic that has the name of the mode.
+# topic that has the name of the mode, and those of `SHARED`.
 TOPICS = {
   'run': (
     _Flag(
@@ -53,7 +54,8 @@ TOPICS = {
       'each run one stage and the stages before it. The default mode, all, '
       'runs every stage and shows example recommendations. The mode bench '
       'measures the speed of training. The mode recommend prints '
-      'recommendations of a trained model. The mode serve answers requests '
+      'recommendations of a trained model. The mode recommend_all writes '
+      'recommendations for all users to files. The mode serve answers requests '
       'over HTTP until it is stopped. The mode report writes report.html of a '
       'finished run again. The mode export writes programs that recommend '
       'items without tiger_jax. The mode check_data reads the data, says what '
@@ -63,8 +65,8 @@ TOPICS = {
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
-      'Run as one of several processes that train together. The scripts in '
-      'launch/ set this flag.',
+      'Run as one of several processes that train together, or that share the '
+      'users of recommend_all. The scripts in launch/ set this flag.',
     ),
     _Flag('help', flags.DEFINE_bool, '', False, 'Print this text and exit.'),
   ),
@@ -80,6 +82,31 @@ TOPICS = {
       'whole history of this user. There is no default: either --history or '
       '--user is required.',
     ),
+  ),
+  'recommend_all': (
+    _Flag(
+      'histories', flags.DEFINE_string, 'FILE', None,
+      'A .jsonl or .parquet file with the columns user and history. A history '
+      'is a list of item ids, oldest first. Ids that the model does not know '
+      'are ignored. The default is the whole history of every user in the data '
+      'of the run.',
+    ),
+    _Flag(
+      'out', flags.DEFINE_string, 'FOLDER', None,
+      'The folder to write. If a run was stopped, the same command continues '
+      'it. The default is the folder recommendations in the folder of the run.',
+    ),
+    _Flag(
+      'format', flags.DEFINE_string, 'FORMAT', 'parquet',
+      'The format of the files: parquet or jsonl.',
+    ),
+    _Flag(
+      'batch_size', flags.DEFINE_integer, 'NUMBER', None,
+      'The number of histories in a search. Lower it if the memory is too '
+      'small. The default is evaluation.batch_size of the run.',
+    ),
+  ),
+  'options': (
     _Flag(
       'k', flags.DEFINE_integer, 'NUMBER', 10,
       'The number of items to recommend.',
@@ -99,8 +126,8 @@ TOPICS = {
     _Flag(
       'exact', flags.DEFINE_bool, '', False,
       'Add beams to the search, up to 4,096, until it proves that no other '
-      'item ranks above the k items. Print for how many of the k items the '
-      'search has proven this.',
+      'item ranks above the k items. The mode recommend prints for how many of '
+      'the k items the search has proven this.',
     ),
     _Flag(
       'temperature', flags.DEFINE_float, 'NUMBER', None,
@@ -193,6 +220,9 @@ TOPICS = {
   ),
 }  # fmt: skip
 
+# Maps a topic to the modes that accept its flags, besides those of `TOPICS`.
+SHARED = {'options': ('recommend', 'recommend_all')}
+
 for _topic in TOPICS.values():
   for _flag in _topic:
     _flag.define(_flag.name, _flag.default, _flag.help)
@@ -217,6 +247,8 @@ _EXAMPLES = {
   'Recommend items for a history':
     f'{_RUN} --mode=recommend --workdir=runs/quickstart \\\n'
     '      --history=P0012,P0345',
+  'Recommend items for all users, as Parquet files':
+    f'{_RUN} --mode=recommend_all --workdir=runs/quickstart',
   'Serve the trained model over HTTP, with a page at http://127.0.0.1:8000':
     f'{_RUN} --mode=serve --workdir=runs/quickstart',
   'Repeat Table 2 of the paper, with models for two CPU cores':
@@ -225,6 +257,8 @@ _EXAMPLES = {
 _TITLES = {
   'run': 'Flags',
   'recommend': 'Flags of --mode=recommend',
+  'recommend_all': 'Flags of --mode=recommend_all',
+  'options': 'Flags of --mode=recommend and --mode=recommend_all',
   'serve': 'Flags of --mode=serve',
   'bench': 'Flags of --mode=bench',
   'export': 'Flags of --mode=export',

@@ -81,9 +81,13 @@ class Session:
 
   @classmethod
   def open(
-    cls, config: Config, inputs: Inputs, batches: Batches | None = None
+    cls,
+    config: Config,
+    inputs: Inputs,
+    batches: Batches | None = None,
+    devices: list[jax.Device] | None = None,
   ) -> 'Session':
-    """Returns a session on a mesh of all devices.
+    """Returns a session on a mesh of several devices.
 
     If `config.parallel` does not fit the number of devices, the axes `tensor`
     and `fsdp` are reduced to sizes that divide this number. A model can
@@ -94,11 +98,13 @@ class Session:
       config: The settings of the run.
       inputs: The dataset, the Semantic IDs and the item vectors.
       batches: The training batches; None to make them on first use.
+      devices: The devices; None for all devices of all processes.
     """
-    c, num_devices = config.parallel, len(jax.devices())
+    devices = jax.devices() if devices is None else devices
+    c, num_devices = config.parallel, len(devices)
     tensor = math.gcd(c.tensor, num_devices)
     fsdp = math.gcd(c.fsdp, num_devices // tensor)
-    mesh = sharding.make_mesh(fsdp=fsdp, tensor=tensor)
+    mesh = sharding.make_mesh(devices, fsdp, tensor)
     session = cls(config, inputs, mesh)
     if batches is not None:
       session.__dict__['batches'] = batches

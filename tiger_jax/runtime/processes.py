@@ -162,12 +162,12 @@ def require_same(values: dict[str, Any], remedy: str) -> None:
       )
 
 
-def require_shared(folder: Path) -> None:
+def require_shared(folder: Path, flag: str = '--workdir') -> None:
   """Raises UsageError in all processes if they do not share a folder.
 
   The main process writes a random number into a file, and the other processes
   read the file.
-  All processes must call this.
+  All processes must call this. `flag` names the folder in the message.
   """
   if jax.process_count() == 1:
     return
@@ -180,7 +180,7 @@ def require_shared(folder: Path) -> None:
     content = _await_content(path, str(number).encode())
     require_same(
       {f'folder {folder}': content},
-      'choose a --workdir on a file system that all hosts share',
+      f'choose a folder for {flag} on a file system that all hosts share',
     )
   finally:
     if is_main():

@@ -54,6 +54,12 @@ def make_mesh(
   )
 
 
+def local_devices() -> list[jax.Device]:
+  """Returns the devices of this process."""
+  own = jax.process_index()
+  return [device for device in jax.devices() if device.process_index == own]
+
+
 def num_batch_shards(mesh: Mesh) -> int:
   """Returns the number of shards of a batch."""
   return mesh.size // mesh.shape['tensor']

@@ -170,7 +170,9 @@ def load(folder: Path, text_model: str | None = None) -> Snapshot:
   items = Items(item_ids, dict.fromkeys(FIELDS, titles))
   no_events = np.zeros(0, np.int32)
   dataset = Dataset(name, items, (), no_events, np.zeros(1, np.int64))
-  session = Session.open(config, Inputs(dataset, ids, vectors))
+  session = Session.open(
+    config, Inputs(dataset, ids, vectors), devices=sharding.local_devices()
+  )
   catalog = sharding.replicate(session.mesh, catalog)
   session = session.with_catalog(catalog)
   if transitions is not None:

@@ -15,6 +15,7 @@ from tiger_jax.errors import CheckpointError, DataError, UsageError
 from tiger_jax.recommenders import registry
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
+from tiger_jax.runtime import sharding
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 from tiger_jax.serving.bundle_files import MANIFEST
@@ -62,7 +63,12 @@ def load(workdir: Path) -> Model:
   embeddings = None
   if 'embeddings' in entry.needs:
     embeddings = embedding.load(input_folder(trained, 'embedding'))
-  session = Session.open(config, Inputs(dataset, ids, embeddings))
+  # Each process of a run with several processes answers its own requests.
+  session = Session.open(
+    config,
+    Inputs(dataset, ids, embeddings),
+    devices=sharding.local_devices(),
+  )
   params = training.load_served(session, trained.folder).params
   return Model(
     session,

@@ -1,5 +1,6 @@
 """An immutable state of a Recommender: one model and one catalog."""
 
+from collections.abc import Iterable
 import dataclasses
 import functools
 
@@ -142,13 +143,22 @@ class Snapshot:
     Raises:
       UsageError: There is no such user, or the model is from a bundle.
     """
-    dataset = self.model.require_dataset('recommend_users')
+    self.model.require_dataset('recommend_users')
     rows = self.model.users.rows(listed(users, 'users', 'user ids'), 'users')
+    return rows, self.histories_of(rows)
+
+  def histories_of(self, users: Iterable[int]) -> list[list[int]]:
+    """Returns the histories of rows of users.
+
+    Raises:
+      UsageError: The model is from a bundle.
+    """
+    dataset = self.model.require_dataset('recommend_users')
     # An item that was removed and added again has a new row.
     ids = (
-      [self.ids[x] for x in dataset.history_of(row).tolist()] for row in rows
+      [self.ids[x] for x in dataset.history_of(row).tolist()] for row in users
     )
-    return rows, [self.known.rows(x, 'history') for x in ids]
+    return [self.known.rows(x, 'history') for x in ids]
 
   def row(self, item: object) -> int:
     """Returns the row of an item that can be recommended.

@@ -154,12 +154,22 @@ def superseded(workdir: Path, names: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(
+  workdir: Path,
+  claim: Callable[[Path], None] = claim,
+  flag: str = '--workdir',
+) -> Iterator[None]:
   """Creates the folder of a run, and locks it.
 
   If the body raises an error before it writes a file, the folders and the lock
   that this function created are removed. If the file system has no locks, a
   warning is printed.
+
+  Args:
+    workdir: The folder.
+    claim: A function that creates the folder, and refuses it if it must not be
+      written to.
+    flag: The flag that names the folder, for error messages.
 
   Raises:
     UsageError: Another process uses the folder, the folder holds something
@@ -169,7 +179,7 @@ def locked(workdir: Path) -> Iterator[None]:
   parents = (workdir, *workdir.parents)
   created = [x for x in (lock, *parents) if not os.path.exists(x)]
   claim(workdir)
-  with _open_lock(lock) as file:
+  with _open_lock(lock, flag) as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       if not os.fstat(file.fileno()).st_nlink:
@@ -177,7 +187,7 @@ def locked(workdir: Path) -> Iterator[None]:
     except BlockingIOError as error:
       raise UsageError(
         f'another process uses {workdir}: wait until it ends, or choose '
-        'another --workdir'
+        f'another {flag}'
       ) from error
     except OSError as error:
       if error.errno not in _NO_LOCKS:
@@ -198,17 +208,17 @@ def locked(workdir: Path) -> Iterator[None]:
       raise
 
 
-def _open_lock(path: Path) -> Any:
+def _open_lock(path: Path, flag: str) -> Any:
   # With these flags, no link is followed and no existing file is changed.
   flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-  refuse_link(path)
+  refuse_link(path, flag)
   try:
     file = open(os.open(path, flags, 0o666), 'rb')
   except OSError as error:
     raise UsageError(describe(error, path)) from error
   if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
     file.close()
-    raise UsageError(f'{path} is not a regular file: choose another --workdir')
+    raise UsageError(f'{path} is not a regular file: choose another {flag}')
   return file
 
 

@@ -41,7 +41,7 @@ def claim(workdir: Path) -> None:
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    is_foreign = any(_entries(workdir)) and not is_run(workdir)
+    is_foreign = any(entries(workdir)) and not is_run(workdir)
   except OSError as error:
     raise UsageError(
       f'{workdir} cannot be used ({error.strerror}): choose another --workdir'
@@ -73,12 +73,12 @@ def is_run(folder: Path) -> bool:
   return any(_has_keys(x, {'schema', 'experiment', 'run'}) for x in rows)
 
 
-def refuse_link(path: Path) -> None:
-  """Raises UsageError if a path is a link."""
+def refuse_link(path: Path, flag: str = '--workdir') -> None:
+  """Raises UsageError if a path is a link. `flag` names the folder."""
   if path.is_symlink():
     raise UsageError(
       f'{path} is a link, and a run does not write through links: remove it, '
-      'or choose another --workdir'
+      f'or choose another {flag}'
     )
 
 
@@ -95,7 +95,7 @@ def make_folder(root: Path, *names: str) -> Path:
   return root
 
 
-def _entries(folder: Path) -> Iterator[str]:
+def entries(folder: Path) -> Iterator[str]:
   """Yields the entries of a folder, except harmless ones."""
   for path in folder.iterdir():
     if not any(fnmatch.fnmatchcase(path.name, x) for x in _HARMLESS):

@@ -14,6 +14,7 @@ import jax
 
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.errors import TigerError, UsageError
+from tiger_jax.serving.loading import load
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommender import Recommender
 from tiger_jax.serving.search import BATCHES
@@ -190,17 +191,6 @@ class Models:
   def _show(self, served: Served) -> None:
     self._metrics.catalog.set(served.catalog)
     self._metrics.items.set(served.shop.num_items)
-
-
-def load(folder: Path) -> Recommender:
-  """Loads a run or a bundle.
-
-  Raises:
-    TigerError: The run or the bundle is incomplete or damaged.
-  """
-  if (folder / 'manifest.json').is_file():
-    return Recommender.from_bundle(folder)
-  return Recommender.from_workdir(folder)
 
 
 def warm(served: Served, max_batch: int) -> None:

@@ -18,11 +18,12 @@ from fastapi import FastAPI
 import uvicorn
 
 from tiger_jax.errors import UsageError
+from tiger_jax.serving.loading import load
 from tiger_jax.serving.server.admin import admin
 from tiger_jax.serving.server.app import public, searches
 from tiger_jax.serving.server.gate import Gate, log
 from tiger_jax.serving.server.metrics import Metrics
-from tiger_jax.serving.server.models import Models, load
+from tiger_jax.serving.server.models import Models
 from tiger_jax.serving.server.protocol import Protocol
 from tiger_jax.serving.server.settings import Settings
 from tiger_jax.serving.server.state import State
