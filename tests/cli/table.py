@@ -286,5 +286,5 @@ TABLE = r"""
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=bench | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --mode=data --config.dataset.name=synthetik | config.dataset.name is 'synthetik': did you mean 'synthetic'?
-2 | $Q --workdir=run --mode=data --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'synthetic'?
+2 | $Q --workdir=run --mode=data --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'yelp'?
 """
