@@ -12,7 +12,7 @@ TABLE = r"""
 2 | --workdir=run --mode=train | no --config given: try --config=configs/quickstart.py, or --help
 2 | --workdir=x --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
 2 | --cofnig=x.py | no flag --cofnig: did you mean --config?
-2 | --foo | no flag --foo: did you mean --port?
+2 | --foo | no flag --foo: did you mean --format?
 2 | --hlep | no flag --hlep: did you mean --help?
 2 | $Q --wrokdir=run | no flag --wrokdir: did you mean --workdir?
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
@@ -286,5 +286,5 @@ TABLE = r"""
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=all | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --config.dataset.synthetic_users=5 --config.semantic_ids.codebook_sizes='(601,8)' --mode=bench | config.semantic_ids.codebook_sizes (601, 8) have more codes than there are items, 600: try --config.semantic_ids.codebook_sizes='(128, 128, 128)'
 2 | $Q --workdir=run --mode=data --config.dataset.name=synthetik | config.dataset.name is 'synthetik': did you mean 'synthetic'?
-2 | $Q --workdir=run --mode=data --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'synthetic'?
+2 | $Q --workdir=run --mode=data --config.dataset.name=$NOT_UTF8 | config.dataset.name is '\udcff': did you mean 'yelp'?
 """

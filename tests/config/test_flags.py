@@ -47,7 +47,7 @@ def test_examples_are_valid_commands(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   text = help_text().replace('\\\n', ' ')
   commands = re.findall(r'^ +python -m tiger_jax.main (.*)', text, re.M)
-  assert len(commands) == 7
+  assert len(commands) == 8
   parsed = []
   for command in commands:
     with flagsaver.flagsaver():
