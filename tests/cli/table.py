@@ -12,7 +12,7 @@ TABLE = r"""
 2 | --workdir=run --mode=train | no --config given: try --config=configs/quickstart.py, or --help
 2 | --workdir=x --config.train.steps=3 | no --config given: try --config=configs/quickstart.py, or --help
 2 | --cofnig=x.py | no flag --cofnig: did you mean --config?
-2 | --foo | no flag --foo: did you mean --port?
+2 | --foo | no flag --foo: did you mean --format?
 2 | --hlep | no flag --hlep: did you mean --help?
 2 | $Q --wrokdir=run | no flag --wrokdir: did you mean --workdir?
 2 | $Q --steps=9 | no flag --steps: did you mean --config.train.steps?
@@ -225,7 +225,7 @@ TABLE = r"""
 2 | $ALL --out=file | file cannot be used (File exists): choose another --out
 2 | $ALL --out=raw | raw is not empty, and does not hold recommendations: choose another --out
 3 | $ALL --histories=nowhere.jsonl | nowhere.jsonl cannot be read (No such file or directory): name a readable .jsonl or .parquet file with --histories
-3 | $ALL --histories=histories.jsonl | histories.jsonl, line 2: history is the text 'A001': pass a list of item ids
+3 | $ALL --histories=histories.jsonl | histories.jsonl, line 2: history is the text 'A001': put it in a list, ['A001']
 4 | --mode=recommend_all --workdir=folder | folder has no finished stage 'train': repeat the command of the run with --workdir=folder --mode=train first
 
 ## experiments
