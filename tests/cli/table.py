@@ -231,7 +231,7 @@ TABLE = r"""
 2 | $ALL --out=file | file cannot be used (File exists): choose another --out
 2 | $ALL --out=raw | raw is not empty, and does not hold recommendations: choose another --out
 3 | $ALL --histories=nowhere.jsonl | nowhere.jsonl cannot be read (No such file or directory): name a readable .jsonl or .parquet file with --histories
-3 | $ALL --histories=histories.jsonl | histories.jsonl, line 2: history is the text 'A001': pass a list of item ids
+3 | $ALL --histories=histories.jsonl | histories.jsonl, line 2: history is the text 'A001': put it in a list, ['A001']
 4 | --mode=recommend_all --workdir=folder | folder has no finished stage 'train': repeat the command of the run with --workdir=folder --mode=train first
 
 ## experiments

@@ -205,7 +205,7 @@ class Checkpoints:
 
     Every process with devices in the mesh must call this method. The main
     process selects the checkpoint, because only the main process removes
-    checkpoints.
+    checkpoints. A process with a mesh of its own selects for itself.
 
     Args:
       steps: The steps to try, in this order.
@@ -221,7 +221,7 @@ class Checkpoints:
         belongs to another run.
     """
     restored = None
-    if processes.is_main():
+    if processes.is_main() or not processes.spans_processes(mesh):
       for step in steps:
         try:
           restored = step, *self.restore(step, like, part)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 import tempfile
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 import pyarrow as pa
 from pyarrow import parquet
@@ -50,6 +50,13 @@ ENTRIES = st.lists(
   read_rows=st.integers(1, 7),
   size=st.integers(1, 9),
   is_parquet=st.booleans(),
+)
+@example(
+  entries=[('a', ['i100']), ('b', ['i101']), ('c', [])],
+  blanks=[],
+  read_rows=3,
+  size=2,
+  is_parquet=True,
 )
 def test_parts_hold_all_lines_in_order(
   snapshot, entries, blanks, read_rows, size, is_parquet
