@@ -189,7 +189,8 @@ def test_the_package_reads_every_field():
     for field in dataclasses.fields(cls):
       if field.name not in read:
         yield f'{cls.__name__}.{field.name}'
-      if dataclasses.is_dataclass(field.type):
+      # The fields of `columns` are read together, as a dict.
+      if dataclasses.is_dataclass(field.type) and field.name != 'columns':
         yield from unread(field.type)
 
   assert not list(unread(Config))
