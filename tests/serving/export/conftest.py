@@ -25,7 +25,7 @@ from tiger_jax.serving.recommender import Recommender
 
 HISTORIES = ([12], [3, 0], [5, 6, 7, 8], [9, 10, 11, 13, 2, 1])
 # In the catalog of the second model, some arrays are empty.
-LEVEL_SIZES = {'plain': (3, 3, 3), 'rich': (64, 64, 3)}
+LEVEL_SIZES = {'plain': (3, 3, 3), 'rich': (512, 512, 3)}
 RICH = {
   'model': {
     'softmax': 'trie',
