@@ -156,7 +156,7 @@ def test_accepts_numpy_scalars_and_iterators(outcome):
 
 
 def test_serving_does_not_import_plotting_or_raw_data_modules(outcome):
-  unused = {'matplotlib', 'tensorflow_datasets', 'sklearn', 'pyarrow', 'grain'}
+  unused = {'matplotlib', 'tensorflow_datasets', 'sklearn', 'grain'}
   assert not unused & set(outcome[0])
 
 
