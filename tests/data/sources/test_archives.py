@@ -105,6 +105,30 @@ def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch):
   assert 'holds more than 2 files' in read_error(path)
 
 
+def test_a_header_of_a_tar_archive_has_a_limit(tmp_path):
+  info = tarfile.TarInfo('x.dat')
+  info.type, info.size = tarfile.XHDTYPE, 2**30
+  path = tmp_path / 'x.tar'
+  path.write_bytes(info.tobuf() + bytes(1024))
+  assert 'has a header of 1,073,741,824 bytes' in read_error(path)
+
+
+def test_blank_space_in_a_tar_archive_has_a_limit(tmp_path):
+  path = write_tar(tmp_path / 'x.tgz', [('x.dat', bytes(2**25))], 'w:gz')
+  assert 'bytes of blank space' in read_error(path)
+
+
+def test_a_tar_archive_in_a_zip_archive_is_read(tmp_path):
+  for mode in ('w', 'w:gz'):
+    tar = write_tar(tmp_path / 'x.tar', [('x.dat', LINES), ('y', b'')], mode)
+    content = [('Yelp JSON/x.tar', tar.read_bytes()), ('terms.pdf', b'')]
+    path = write_zip(tmp_path / 'Yelp-JSON.zip', content)
+    assert read(path) == LINES
+    damaged = [('x.tar', tar.read_bytes()[:-9]), ('y.tar', b'')]
+    read_error(write_zip(tmp_path / 'a.zip', damaged[:1]))
+    assert 'holds 0 files' in read_error(write_zip(tmp_path / 'b.zip', damaged))
+
+
 def test_an_encrypted_member_is_refused(tmp_path):
   path = write_zip(tmp_path / 'x.zip', [('x.dat', b'1')], zipfile.ZIP_STORED)
   content = bytearray(path.read_bytes())
