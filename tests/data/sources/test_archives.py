@@ -13,7 +13,7 @@ LINES = b'1::2\n' * 100_000
 
 def read(path, name='x.dat'):
   with archives.opened(Member(path, name)) as file:
-    return file.read()
+    return b''.join(iter(lambda: file.read(2**20), b''))
 
 
 def read_error(path, name='x.dat'):
@@ -124,7 +124,8 @@ def test_a_tar_archive_in_a_zip_archive_is_read(tmp_path):
     content = [('Yelp JSON/x.tar', tar.read_bytes()), ('terms.pdf', b'')]
     path = write_zip(tmp_path / 'Yelp-JSON.zip', content)
     assert read(path) == LINES
-    damaged = [('x.tar', tar.read_bytes()[:-9]), ('y.tar', b'')]
+    half = tar.read_bytes()[: tar.stat().st_size // 2]
+    damaged = [('x.tar', half), ('y.tar', b'')]
     read_error(write_zip(tmp_path / 'a.zip', damaged[:1]))
     assert 'holds 0 files' in read_error(write_zip(tmp_path / 'b.zip', damaged))
 

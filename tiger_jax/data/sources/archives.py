@@ -86,10 +86,8 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
       info.filename: info for info in archive.infolist() if not info.is_dir()
     }
     found = [name for name in infos if _is_named(name, member.name)]
-    # The archive of Yelp holds a tar archive.
-    tars = (
-      [name for name in infos if name.endswith('.tar')] if not found else []
-    )
+    # The archive of Yelp holds a tar archive with the files.
+    tars = [name for name in infos if name.endswith('.tar')]
     if len(found or tars) != 1:
       raise _not_one(member, len(found))
     info = infos[(found or tars)[0]]
@@ -140,9 +138,7 @@ def _in_tar(
       num_found += 1
       if num_found == 1:
         file = tar.extractfile(info)
-        assert (
-          file is not None
-        )  # It is None only for members that are no files.
+        assert file is not None  # `info` is a file.
         with file:
           yield cast(io.BufferedIOBase, file)
   if num_found != 1:
