@@ -179,7 +179,7 @@ def site(raw):
 
 def test_a_download_is_kept(site, raw, tmp_path):
   first = amazon2014.read('Beauty', downloads=tmp_path, site=site)
-  assert first.log.user_ids == ('u2', 'u1', 'u3')
+  assert list(first.log.user_ids) == ['u2', 'u1', 'u3']
   assert first.files[1] == f'{site}/meta_Beauty.json.gz'
   (raw / 'meta_Beauty.json.gz').unlink()
   again = amazon2014.read('Beauty', downloads=tmp_path, site=site)

@@ -1,3 +1,4 @@
+import gzip
 import io
 import tarfile
 import zipfile
@@ -77,8 +78,13 @@ def test_damaged_archives_are_refused(tmp_path, size):
   content = [
     write_zip(tmp_path / 'a.zip', [('x.dat', LINES)]).read_bytes(),
     write_tar(tmp_path / 'a.tar.gz', [('x.dat', LINES)], 'w:gz').read_bytes(),
+    # With more padding than is read at a time.
+    gzip.compress(
+      write_tar(tmp_path / 'a.tar', [('x.dat', LINES)]).read_bytes()
+      + bytes(2**21)
+    ),
   ]
-  for name, whole in zip(('b.zip', 'b.tar'), content, strict=True):
+  for name, whole in zip(('b.zip', 'b.tar', 'c.tar'), content, strict=True):
     path = tmp_path / name
     path.write_bytes(whole[:size] if size >= 0 else whole[:-9])
     read_error(path)

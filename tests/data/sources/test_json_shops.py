@@ -527,7 +527,10 @@ def test_every_record_of_any_values_is_counted(data, name, tmp_path_factory):
     files[file] = [*records, *more]
   write(folder, files)
   flags = {} if name == 'steam' else {'min_rating': 0.5}
-  dataset = load(name, folder, max_bad_share=1, drop_short_users=True, **flags)
+  dataset = load(
+    name, folder, max_bad_share=1, drop_short_users=True,
+    allow_missing_metadata=True, **flags,
+  )  # fmt: skip
   for rows, records in zip(
     dataset.counts['rows'].values(), files.values(), strict=True
   ):
