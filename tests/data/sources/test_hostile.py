@@ -62,6 +62,7 @@ def check(folder, cases):
       with pytest.raises(DataError) as caught:
         read(path, 0.0)
       assert '\n' not in str(caught.value)
+      assert 'config.dataset.max_bad_share' in str(caught.value)
   return num_records, num_files
 
 
@@ -140,6 +141,22 @@ def test_rows_after_an_unclosed_quotation_are_read(tmp_path):
   # The quotation of row 2 is closed in row 4, so both are one row.
   assert log.user_ids == ['a', 'i'] or log.user_ids == ['a', 'e', 'i']
   assert bad.counts.num_read == bad.counts.kept + bad.counts.num_dropped
+
+
+def test_a_carriage_return_does_not_begin_a_row(tmp_path):
+  path = tmp_path / 'interactions.csv'
+  # Arrow would read as many rows as the file has lines.
+  path.write_bytes(b'user,item,title\na,b,x\rc,d,y\ne,f,"g\nh"\n')
+  log, bad = read(path)
+  assert list(log.user_ids) == ['e']
+  assert (bad.counts.kept, bad.counts.num_dropped) == (1, 1)
+
+
+def test_compressed_parquet_is_refused(tmp_path):
+  path = tmp_path / 'interactions.parquet.gz'
+  path.write_bytes(gzip.compress(b'PAR1'))
+  with pytest.raises(DataError, match='is compressed twice'):
+    read(path)
 
 
 def test_zstd_after_the_end_of_a_frame_is_refused(tmp_path):

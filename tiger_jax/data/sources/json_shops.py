@@ -132,10 +132,10 @@ def _rows(
   """Yields the number of each line, and the values of the fields."""
   with official_files.damage_removed(file):
     for values, _, line in raw_lines.read_member(file, bad):
-      user, *others = map(values.get, fields)
-      if names_are_free and isinstance(user, str):
-        user = item_text.visible(user)
-      yield line, user, *others
+      row = tuple(map(values.get, fields))
+      if names_are_free and isinstance(row[0], str):
+        row = item_text.visible(row[0]), *row[1:]
+      yield line, *row
 
 
 def _read_texts(
@@ -150,16 +150,18 @@ def _read_texts(
   extra = [name for name in builder.names if name not in FIELDS]
   names: set[Any] = set()
   for record in raw_lines.read_member(file, bad):
-    values, where = record.values, record.where
+    values = record.values
     item_id = ids.as_text(values.get(shop.id))
     if item_id is None:
-      bad.add(wrong(where, shop.id, values.get(shop.id), ids.REQUIREMENT))
+      bad.add(
+        wrong(record.where, shop.id, values.get(shop.id), ids.REQUIREMENT)
+      )
       continue
     bad.counts.keep()
     if wanted is not None and item_id not in wanted:
       continue
     names.update(values)
-    short = where.rpartition('/')[2]
+    short = record.where.rpartition('/')[2]
     texts = shop.texts(values) | {name: values.get(name) for name in extra}
     builder.add(
       item_id,

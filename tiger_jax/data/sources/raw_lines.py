@@ -27,13 +27,18 @@ class Record(NamedTuple):
 
   Attributes:
     values: The fields.
-    where: The file and the line, for messages.
+    file: The path of the file.
     line: The number of the line.
   """
 
   values: dict[Any, Any]
-  where: str
+  file: str
   line: int
+
+  @property
+  def where(self) -> str:
+    """The place of the record, for messages."""
+    return f'{self.file}, line {self.line}'
 
 
 def read(path: Path, bad: BadRows | None = None) -> Iterator[Record]:
@@ -82,13 +87,13 @@ def _parse_lines(
   name, number = str(path), 0
   while line := _next_line(path, lines):
     number += 1
-    where = f'{name}, line {number}'
     if (values := _json_object(line)) is not None:
-      yield Record(values, where, number)
+      yield Record(values, name, number)
       continue
+    where = f'{name}, line {number}'
     try:
       text = _text(path, line, where)
-      record = Record(_parse(text, where), where, number) if text else None
+      record = Record(_parse(text, where), name, number) if text else None
     except BadRow as error:
       bad.add(error)
       _skip_line(path, lines, line)
