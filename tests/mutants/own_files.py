@@ -44,7 +44,7 @@ MUTANTS = (
     _LOG,
     'if not num_rows.all():',
     'if not num_rows.any():',
-    f'{_FORMS}::test_a_dropped_row_leaves_no_user',
+    f'{_HOSTILE}::test_ids_of_bad_rows_are_not_in_the_log',
   ),
   Mutant(
     'a carriage return within a line begins a row',
@@ -58,7 +58,7 @@ MUTANTS = (
     _ROWS,
     'self._lines.rewind(after_first)',
     'pass',
-    f'{_HOSTILE}::test_malformed_records_are_dropped_and_counted',
+    f'{_HOSTILE}::test_rows_after_an_open_quotation_are_read',
   ),
   Mutant(
     'the parts of a table are read in alphabetical order',
