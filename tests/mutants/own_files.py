@@ -44,22 +44,21 @@ MUTANTS = (
     _LOG,
     'if not num_rows.all():',
     'if not num_rows.any():',
-    f'{_FORMS}::test_a_dropped_row_leaves_no_user',
+    f'{_HOSTILE}::test_ids_of_bad_rows_are_not_in_the_log',
   ),
   Mutant(
-    'a quotation that is not closed absorbs the end of a block',
+    'a carriage return within a line begins a row',
     _CSV,
-    'if any(array[num_rows].is_valid for array in arrays):',
-    'if not arrays:',
-    'tests/cases/test_own_text_files.py::'
-    'test_refuses_a_quotation_that_is_not_closed',
+    "if block.count(b'\\r') != block.count(b'\\r\\n'):",
+    'if not block:',
+    f'{_HOSTILE}::test_a_carriage_return_does_not_begin_a_row',
   ),
   Mutant(
     'the rows after a bad row are lost',
     _ROWS,
     'self._lines.rewind(after_first)',
     'pass',
-    f'{_HOSTILE}::test_malformed_records_are_dropped_and_counted',
+    f'{_HOSTILE}::test_rows_after_an_open_quotation_are_read',
   ),
   Mutant(
     'the parts of a table are read in alphabetical order',
@@ -74,6 +73,13 @@ MUTANTS = (
     'return column not in self._named or column in self._fallback',
     'return True',
     f'{_FORMS}::test_the_config_names_columns',
+  ),
+  Mutant(
+    'the error for a bad row does not name the setting that allows it',
+    'tiger_jax/data/sources/bad_rows.py',
+    "f'{row}; or drop bad rows with config.dataset.max_bad_share',",
+    "f'{row}',",
+    f'{_HOSTILE}::test_malformed_records_are_dropped_and_counted',
   ),
   Mutant(
     'bad rows above the share are accepted',

@@ -1,3 +1,4 @@
+import gzip
 import io
 import tarfile
 import zipfile
@@ -13,7 +14,7 @@ LINES = b'1::2\n' * 100_000
 
 def read(path, name='x.dat'):
   with archives.opened(Member(path, name)) as file:
-    return file.read()
+    return b''.join(iter(lambda: file.read(2**20), b''))
 
 
 def read_error(path, name='x.dat'):
@@ -77,8 +78,13 @@ def test_damaged_archives_are_refused(tmp_path, size):
   content = [
     write_zip(tmp_path / 'a.zip', [('x.dat', LINES)]).read_bytes(),
     write_tar(tmp_path / 'a.tar.gz', [('x.dat', LINES)], 'w:gz').read_bytes(),
+    # With more padding than is read at a time.
+    gzip.compress(
+      write_tar(tmp_path / 'a.tar', [('x.dat', LINES)]).read_bytes()
+      + bytes(2**21)
+    ),
   ]
-  for name, whole in zip(('b.zip', 'b.tar'), content, strict=True):
+  for name, whole in zip(('b.zip', 'b.tar', 'c.tar'), content, strict=True):
     path = tmp_path / name
     path.write_bytes(whole[:size] if size >= 0 else whole[:-9])
     read_error(path)
@@ -103,6 +109,31 @@ def test_an_archive_of_too_many_files_is_refused(tmp_path, monkeypatch):
   assert read(write_tar(tmp_path / 'x.tar', members)) == b'1'
   path = write_tar(tmp_path / 'y.tar', [*members, ('z.dat', b'3')])
   assert 'holds more than 2 files' in read_error(path)
+
+
+def test_a_header_of_a_tar_archive_has_a_limit(tmp_path):
+  info = tarfile.TarInfo('x.dat')
+  info.type, info.size = tarfile.XHDTYPE, 2**30
+  path = tmp_path / 'x.tar'
+  path.write_bytes(info.tobuf() + bytes(1024))
+  assert 'has a header of 1,073,741,824 bytes' in read_error(path)
+
+
+def test_blank_space_in_a_tar_archive_has_a_limit(tmp_path):
+  path = write_tar(tmp_path / 'x.tgz', [('x.dat', bytes(2**25))], 'w:gz')
+  assert 'bytes of blank space' in read_error(path)
+
+
+def test_a_tar_archive_in_a_zip_archive_is_read(tmp_path):
+  for mode in ('w', 'w:gz'):
+    tar = write_tar(tmp_path / 'x.tar', [('x.dat', LINES), ('y', b'')], mode)
+    content = [('Yelp JSON/x.tar', tar.read_bytes()), ('terms.pdf', b'')]
+    path = write_zip(tmp_path / 'Yelp-JSON.zip', content)
+    assert read(path) == LINES
+    half = tar.read_bytes()[: tar.stat().st_size // 2]
+    damaged = [('x.tar', half), ('y.tar', b'')]
+    read_error(write_zip(tmp_path / 'a.zip', damaged[:1]))
+    assert 'holds 0 files' in read_error(write_zip(tmp_path / 'b.zip', damaged))
 
 
 def test_an_encrypted_member_is_refused(tmp_path):

@@ -124,6 +124,9 @@ def test_the_config_names_columns(tmp_path, plain, form):
   message = load_error(folder, columns=ColumnsConfig(user='buyer', item='asin'))
   assert "no column 'buyer', which config.dataset.columns.user" in message
   assert "'who', 'asin', 'parent_asin', 'timestamp'" in message
+  # The usual names do not count for a column that has a name.
+  message = load_error(folder, columns=ColumnsConfig(user='who', item='sku'))
+  assert "no column 'sku', which config.dataset.columns.item" in message
 
 
 def test_without_items_and_times(tmp_path):

@@ -1,5 +1,4 @@
 import gzip
-import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,33 +139,6 @@ def test_a_line_above_the_limit_is_refused(tmp_path):
   assert 'line 1 is longer than 16777216 bytes' in read_error(
     write(tmp_path, b'x' * (2**24 + 1))
   )
-
-
-@pytest.mark.parametrize(
-  'record',
-  [{}, {'k': None}, {'k': ''}, {'k': 5}, {'k': ['x']}, {'k': '\ud83d'}],
-)
-def test_required_text_refuses_missing_and_invalid_values(tmp_path, record):
-  path = write(tmp_path, json.dumps(record).encode(), 'x.jsonl')
-  (record,) = raw_lines.read(path)
-  with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):
-    raw_lines.required_text(record, 'k')
-
-
-@pytest.mark.parametrize(
-  'value', ['', '1318896000', 1.5, float('nan'), True, -1, 10**18, None, [1]]
-)
-def test_required_seconds_refuses_invalid_values(tmp_path, value):
-  line = json.dumps({'k': value, 'long': 'x' * 10**4}).encode()
-  (record,) = raw_lines.read(write(tmp_path, line, 'x.jsonl'))
-  with pytest.raises(DataError, match=r"x\.jsonl, line 1: field 'k' is"):
-    raw_lines.required_seconds(record, 'k')
-
-
-def test_required_fields_are_returned(tmp_path):
-  (record,) = raw_lines.read(write(tmp_path, GOOD))
-  assert raw_lines.required_text(record, 'asin') == 'A'
-  assert raw_lines.required_seconds(record, 'n') == 1
 
 
 @settings(max_examples=300, deadline=None)

@@ -82,6 +82,7 @@ def test_without_times_the_order_of_the_file_counts(tmp_path):
   write(tmp_path, '\n'.join(rows))
   dataset = load(tmp_path)
   assert dataset.timestamps is None
+  assert 'has no column timestamp' in counts.lines(dataset.counts)[-1]
   assert described.histories(dataset) == {
     '196': ['242', '302', '"377'], '22': HISTORIES['22'],
   }  # fmt: skip
@@ -138,9 +139,11 @@ def test_fractions_of_seconds_become_microseconds(tmp_path):
     ('user_id,item_id\n1,2\n', 'the name and the type of each column'),
     ('user_id:token\titem_id:text\n1\t2\n', 'as in user_id:token'),
     ('user_id:token\tx:token\n1\t2\n', 'has no column item'),
-    ('user_id:token\titem_id:token\n', 'holds no events'),
-    (INTER + '1\t2\n', 'line 8: the number of cells is 2: it must be 4'),
-    (INTER + '1\t2\t3\tx\n', "line 8: the time is 'x'"),
+    ('user_id:token\titem_id:token\n', 'has no event that can be used'),
+    (INTER + '1\t2\n', 'line 8: number of cells is 2: it must be 4'),
+    (INTER + '1\t2\t3\tx\n', "line 8: timestamp is 'x'"),
+    (INTER + '1\t2\t3\t881250949000\n', 'most times are in seconds'),
+    (INTER + '1\t2\t3\tx\n', 'config.dataset.max_bad_share'),
   ],
 )
 def test_the_error_for_a_wrong_file_is_one_line(tmp_path, inter, message):

@@ -3,13 +3,10 @@
 McAuley et al., Amazon product data, May 1996 to July 2014.
 """
 
-import array
 import html
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
@@ -18,13 +15,14 @@ from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.sources import (
   assembly,
   download,
+  ids,
+  json_shops,
   official_files,
   raw_lines,
 )
 from tiger_jax.data.sources.archives import Member
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows
+from tiger_jax.data.sources.bad_rows import BadRows, wrong
 from tiger_jax.data.sources.log import ItemTexts, Log
-from tiger_jax.errors import DataError
 
 CATEGORIES = (
   'Amazon_Instant_Video',
@@ -125,45 +123,15 @@ def read(
     paths = download.get(reviews, folder), download.get(metadata, folder)
   files = [Member(path, is_download=not source_dir) for path in paths]
   bad = {name: BadRows(max_bad_share) for name in ('interactions', 'items')}
-  with official_files.damage_removed(files[0]):
-    log = _read_reviews(paths[0], bad['interactions'], with_ratings)
+  fields = {'user': 'reviewerID', 'item': 'asin', 'timestamp': 'unixReviewTime'}
+  if with_ratings:
+    fields['rating'] = 'overall'
+  log, _ = json_shops.read_events(files[0], fields, bad['interactions'])
   with official_files.damage_removed(files[1]):
     texts, counts = _read_metadata(paths[1], set(log.item_ids), bad['items'])
+  bad['items'].check(metadata)
   counts['rows'] = {name: x.counts.as_json() for name, x in bad.items()}
   return Category(log, texts, counts, (reviews, metadata))
-
-
-def _read_reviews(path: Path, bad: BadRows, with_ratings: bool) -> Log:
-  # Stores integer codes, because the text of all ids would take more memory.
-  user_codes: dict[str, int] = {}
-  item_codes: dict[str, int] = {}
-  users, items, seconds = array.array('i'), array.array('i'), array.array('q')
-  ratings = array.array('f')
-  for record in raw_lines.read(path, bad.counts_of_lines):
-    try:
-      user = raw_lines.required_text(record, 'reviewerID')
-      item = raw_lines.required_text(record, 'asin')
-      second = raw_lines.required_seconds(record, 'unixReviewTime')
-    except BadRow as row:
-      bad.add(row)
-      continue
-    users.append(user_codes.setdefault(user, len(user_codes)))
-    items.append(item_codes.setdefault(item, len(item_codes)))
-    seconds.append(second)
-    if with_ratings:
-      ratings.append(raw_lines.rating(record, 'overall'))
-  bad.counts.keep(len(users))
-  bad.check(str(path))
-  if not users:
-    raise DataError(f'{path} holds no reviews: download or copy it again')
-  return Log(
-    tuple(user_codes),
-    np.asarray(users, np.int32),
-    tuple(item_codes),
-    np.asarray(items, np.int32),
-    np.asarray(seconds).astype(np.int64),
-    np.asarray(ratings, np.float32) if with_ratings else None,
-  )
 
 
 def _read_metadata(
@@ -173,18 +141,17 @@ def _read_metadata(
   catalog: dict[str, dict[str, str]] = {}
   field_counts = FieldCounts()
   items = {'read': 0, 'repeated': 0}
-  for record in raw_lines.read(path, bad.counts_of_lines):
-    try:
-      item_id = raw_lines.required_text(record, 'asin')
-    except BadRow as row:
-      bad.add(row)
+  for record in raw_lines.read(path, bad):
+    value = record.values.get('asin')
+    item_id = ids.as_text(value)
+    if item_id is None:
+      bad.add(wrong(record.where, 'item', value, ids.REQUIREMENT))
       continue
     items['read'] += 1
     if item_id in wanted:
       items['repeated'] += item_id in catalog
       catalog[item_id] = _text_fields(record, field_counts)
   bad.counts.keep(items['read'])
-  bad.check(str(path))
   fields = {name: [text[name] for text in catalog.values()] for name in FIELDS}
   texts = ItemTexts(tuple(catalog), fields)
   return texts, {'items': items, 'fields': field_counts.fields}

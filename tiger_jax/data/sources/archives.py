@@ -1,4 +1,4 @@
-"""Opens the official files of a dataset: plain, in a zip or in a tar archive.
+"""Opens the official files of a dataset: plain, or in a zip or tar archive.
 
 Nothing is extracted to disk, so a path in an archive cannot name a file outside
 the archive.
@@ -10,7 +10,7 @@ import io
 import lzma
 from pathlib import Path, PurePosixPath
 import tarfile
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 import zipfile
 import zlib
 
@@ -20,6 +20,8 @@ from tiger_jax.errors import DataError
 # A member that is compressed more is not text. Deflate reaches 1,032.
 _MOST_COMPRESSED = 200
 _MOST_MEMBERS = 100_000
+# Of one member of a tar archive.
+_MOST_HEADER_BYTES = 2**24
 
 
 class Member(NamedTuple):
@@ -57,7 +59,7 @@ def opened(member: Member) -> Iterator[io.BufferedIOBase]:
       with _in_zip(member) as file:
         yield file
     else:
-      with _in_tar(member) as file:
+      with path.open('rb') as raw, _in_tar(member, raw) as file:
         yield file
   except FileNotFoundError as error:
     raise DataError(
@@ -66,10 +68,8 @@ def opened(member: Member) -> Iterator[io.BufferedIOBase]:
   except (
     EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError
   ) as error:  # fmt: skip
-    # tarfile lists the failures of all compressions, one in a line.
-    reason = str(error).partition('\n')[0]
     raise DataError(
-      f'{path} is damaged ({reason}): download or copy it again'
+      f'{path} is damaged ({error}): download or copy it again'
     ) from error
   except OSError as error:
     reason = error.strerror or error
@@ -85,7 +85,12 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
     infos = {
       info.filename: info for info in archive.infolist() if not info.is_dir()
     }
-    info = infos[_only(member, list(infos))]
+    found = [name for name in infos if _is_named(name, member.name)]
+    # The archive of Yelp holds a tar archive with the files.
+    tars = [name for name in infos if name.endswith('.tar')]
+    if len(found or tars) != 1:
+      raise _not_one(member, len(found))
+    info = infos[(found or tars)[0]]
     if info.flag_bits & 1:
       raise DataError(f'{member} is encrypted: use the official archive')
     if info.file_size > 2**20 + _MOST_COMPRESSED * info.compress_size:
@@ -95,48 +100,91 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
         'archive'
       )
     try:
-      file = archive.open(info)
+      file = cast(io.BufferedReader, archive.open(info))
     except NotImplementedError as error:
       raise DataError(
         f'{member} has a compression that cannot be read ({error}): extract '
         'the archive'
       ) from error
     with file:
-      yield cast(io.BufferedIOBase, file)
+      if found:
+        yield file
+      else:
+        with _in_tar(member, file) as inner:
+          yield inner
 
 
 @contextlib.contextmanager
-def _in_tar(member: Member) -> Iterator[io.BufferedIOBase]:
-  with tarfile.open(member.path) as archive:
-    infos = {}
-    for number, info in enumerate(archive):
+def _in_tar(
+  member: Member, raw: io.BufferedReader
+) -> Iterator[io.BufferedIOBase]:
+  """Opens a member of a tar archive, and reads the archive only once.
+
+  The rest of the archive is read when the caller closes the member.
+  """
+  if raw.peek(2).startswith(b'\x1f\x8b'):
+    raw = byte_streams.decompressed(member.path, raw, '.gz')
+  forward = _Forward(member, raw)
+  num_found = 0
+  with tarfile.open(fileobj=cast(io.BufferedReader, forward), mode='r:') as tar:
+    for number, info in enumerate(tar):
       if number == _MOST_MEMBERS:
         raise DataError(
           f'{member.path} holds more than {_MOST_MEMBERS:,} files: use the '
           'official archive'
         )
-      if info.isreg():
-        infos[info.name] = info
-    # gzip checks its checksum only at the end.
-    while archive.fileobj.read(2**16):  # type: ignore[union-attr]
-      pass
-    file = archive.extractfile(infos[_only(member, list(infos))])
-    assert file is not None  # It is None only for members that are no files.
-    with file:
-      yield cast(io.BufferedIOBase, file)
+      if not info.isreg() or not _is_named(info.name, member.name):
+        continue
+      num_found += 1
+      if num_found == 1:
+        file = tar.extractfile(info)
+        assert file is not None  # `info` is a file.
+        with file:
+          yield cast(io.BufferedIOBase, file)
+  if num_found != 1:
+    raise _not_one(member, num_found)
+  # The checksum is at the end.
+  while forward.read(2**20):
+    pass
 
 
-def _only(member: Member, names: list[str]) -> str:
-  """Returns the only name in the archive with the file name of the member."""
-  found = [
-    name
-    for name in names
-    if PurePosixPath(name).name == member.name
-    and not name.startswith('__MACOSX/')
-  ]
-  if len(found) != 1:
-    raise DataError(
-      f'{member.path} holds {len(found)} files named {member.name}, not one: '
-      'use the official archive'
-    )
-  return found[0]
+class _Forward:
+  """A file that is read once from its beginning to its end.
+
+  `tarfile` reads the header of a member at once, whatever size it has.
+  """
+
+  def __init__(self, member: Member, raw: Any):
+    self._member = member
+    self._raw = raw
+    self._position = 0
+
+  def tell(self) -> int:
+    return self._position
+
+  def seek(self, position: int) -> None:
+    while self._position < position:
+      if not self.read(min(position - self._position, 2**20)):
+        break
+
+  def read(self, size: int) -> bytes:
+    if size > _MOST_HEADER_BYTES:
+      raise DataError(
+        f'{self._member.path} has a header of {size:,} bytes: use the official '
+        'archive'
+      )
+    data = self._raw.read(size)
+    self._position += len(data)
+    return data
+
+
+def _is_named(path: str, name: str) -> bool:
+  """Returns whether a path in an archive is a file of this name."""
+  return PurePosixPath(path).name == name and not path.startswith('__MACOSX/')
+
+
+def _not_one(member: Member, number: int) -> DataError:
+  return DataError(
+    f'{member.path} holds {number} files named {member.name}, not one: use the '
+    'official archive'
+  )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tiger_jax.data import item_text
 from tiger_jax.data.sources.row_counts import RowCounts
 from tiger_jax.errors import DataError
 
@@ -24,12 +25,29 @@ class BadRow(DataError):
     self.sample = sample
 
 
+def wrong(where: str, name: str, value: Any, requirement: str) -> BadRow:
+  """Returns an error about a value that does not meet a requirement.
+
+  Args:
+    where: The file and the row.
+    name: The name of the value, such as `user`.
+    value: The value; None if it is missing.
+    requirement: What the value must be, as a sentence.
+  """
+  return BadRow(
+    f'{where}: {name} is {item_text.shown(value)}: {requirement}',
+    f'without a {name}' if value is None else f'with a wrong {name}',
+    where, value,
+  )  # fmt: skip
+
+
 class BadRows:
   """Counts the rows of one or several files, or raises the first bad one.
 
   Attributes:
     counts: The counts. The caller counts the rows that it keeps.
-    strict: Whether the first bad row raises an error.
+    strict: Whether the first bad row raises an error. The error names the
+      setting that allows bad rows.
   """
 
   def __init__(self, max_share: float = 0.0):
@@ -38,15 +56,13 @@ class BadRows:
     self.strict = not max_share
     self._max_share = max_share
 
-  @property
-  def counts_of_lines(self) -> RowCounts | None:
-    """The counts for `raw_lines.read`; None if no row may be bad."""
-    return None if self.strict else self.counts
-
   def add(self, row: BadRow) -> None:
     """Counts a bad row, or raises it if no row may be bad."""
     if self.strict:
-      raise row
+      raise BadRow(
+        f'{row}; or drop bad rows with config.dataset.max_bad_share',
+        row.reason, row.where, row.sample,
+      ) from row  # fmt: skip
     self.counts.drop(row.reason, Path(row.where).name, row.sample)
 
   def check(self, name: str) -> None:

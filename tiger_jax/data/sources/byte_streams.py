@@ -51,7 +51,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         return
       _check_magic(path, raw)
       with _progress(path, raw) as counted:
-        yield io.BufferedReader(_Decompressed(path, counted), _BLOCK_BYTES)
+        yield decompressed(path, counted, path.suffix)
   except FileNotFoundError as error:
     raise DataError(
       f'{path} does not exist: put the file there or name another folder'
@@ -63,14 +63,26 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
     ) from error
 
 
+def decompressed(path: Path, raw: Any, compression: str) -> io.BufferedReader:
+  """Returns the decompressed content of a binary file.
+
+  Args:
+    path: The path, for messages.
+    raw: The file.
+    compression: One of `COMPRESSIONS`.
+  """
+  stream = _Decompressed(path, raw, compression)
+  return io.BufferedReader(stream, _BLOCK_BYTES)
+
+
 class _Decompressed(io.RawIOBase):
   """The decompressed content of a file."""
 
-  def __init__(self, path: Path, raw: Any):
+  def __init__(self, path: Path, raw: Any, compression: str):
     self._path = path
     self._blank = 0
     self._stream: Any
-    if path.suffix == '.gz':
+    if compression == '.gz':
       self._stream = gzip.GzipFile(fileobj=raw)
     else:
       self._stream = pa.CompressedInputStream(pa.PythonFile(raw, 'r'), 'zstd')

@@ -134,6 +134,8 @@ def _read_by_arrow(
   # Arrow accepts a quotation mark that is never closed: the cell then extends
   # to the end of the block. To detect such a cell, a row of empty cells is
   # appended. An open cell absorbs this row.
+  if block.count(b'\r') != block.count(b'\r\n'):
+    return None  # To Arrow, a carriage return is the end of a line.
   end = separator * (num_cells - 1) if num_cells > 1 else '""'
   types = {str(i): pa.string() for i in range(num_cells)}
   try:
@@ -158,8 +160,6 @@ def _read_by_arrow(
   if len(table) != num_rows + 1:
     return None
   arrays = [column.combine_chunks() for column in table.columns]
-  if any(array[num_rows].is_valid for array in arrays):
-    return None
   if b'"' in block and any(
     _compute.any(_compute.match_substring_regex(array, '^ +"')).as_py()
     for array in arrays

@@ -1,7 +1,9 @@
 """Reads the log of events of your own data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+import itertools
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Bool
 import numpy as np
@@ -10,6 +12,8 @@ from tiger_jax.data.sources import event_times, ids, ratings, tables
 from tiger_jax.data.sources.bad_rows import BadRow, BadRows
 from tiger_jax.data.sources.log import Log
 from tiger_jax.errors import DataError
+
+_BLOCK_ROWS = 2**16
 
 
 class _Builder:
@@ -101,6 +105,34 @@ def _note(
       bad[row] = block.bad_row(name, row, requirement)
 
 
+def blocks(
+  path: Path,
+  rows: Iterator[tuple[Any, ...]],
+  columns: Sequence[str],
+  as_column: Callable[[Sequence[Any]], tables.Column] = list,
+) -> Iterator[tables.Block]:
+  """Yields rows as blocks of a table.
+
+  Args:
+    path: The file, for messages.
+    rows: The number of the line of each row, and the value of each column.
+    columns: The names of the columns.
+    as_column: Converts the values of a column.
+  """
+  while chunk := list(itertools.islice(rows, _BLOCK_ROWS)):
+    numbers, *values = zip(*chunk, strict=True)
+    arrays = dict(zip(columns, map(as_column, values), strict=True))
+    yield tables.Block(path, np.asarray(numbers), arrays, 'line')
+
+
+def no_times(source: str) -> str:
+  """Returns a note about a table without a column of times."""
+  return (
+    f'{source} has no column timestamp: the events of a user are in the order '
+    'of the rows'
+  )
+
+
 def read(
   blocks: Iterator[tables.Block], bad: BadRows, path: Path
 ) -> tuple[Log, list[str]]:
@@ -120,5 +152,8 @@ def read(
     builder.add(block)
   bad.check(str(path))
   if not bad.counts.kept:
-    raise DataError(f'{path} has no row that can be used: correct the rows')
+    raise DataError(
+      f'{path} has no event that can be used: correct it, or copy or download '
+      'it again'
+    )
   return builder.finish(path.name)

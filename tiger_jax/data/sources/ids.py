@@ -9,7 +9,7 @@ import pyarrow as pa
 from tiger_jax.data import item_text
 from tiger_jax.data.sources import tables
 
-_REQUIREMENT = 'it must be text or an integer, without control characters'
+REQUIREMENT = 'it must be text or an integer, without control characters'
 _PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
 
 
@@ -60,18 +60,24 @@ class Ids:
       self._codes.update(zip(new, range(first, first + len(new)), strict=True))
 
   def _code(self, value: Any) -> int:
-    # True and 1.0 equal the integer 1, but they cannot be ids.
-    if type(value) is not str:
-      if type(value) is not int:
-        return -1
-      value = str(value)
-    code = self._codes.get(value)
+    code = self._codes.get(value) if type(value) is str else None
     if code is not None:
       return code
-    value = value.strip()
-    if value not in self._codes and not item_text.is_clean(value):
+    text = as_text(value)
+    if text is None:
       return -1
-    return self._codes.setdefault(value, len(self._codes))
+    return self._codes.setdefault(text, len(self._codes))
+
+
+def as_text(value: Any) -> str | None:
+  """Returns an id as text, or None for a value that cannot be an id."""
+  # True and 1.0 equal the integer 1, but they cannot be ids.
+  if type(value) is not str:
+    if type(value) is not int:
+      return None
+    value = str(value)
+  value = value.strip()
+  return value if item_text.is_clean(value) else None
 
 
 def requirement(name: str, column: tables.Column) -> str:
@@ -81,9 +87,9 @@ def requirement(name: str, column: tables.Column) -> str:
   else:
     has_floats = pa.types.is_floating(column.type)
   if not has_floats:
-    return _REQUIREMENT
+    return REQUIREMENT
   return (
-    f'{_REQUIREMENT}; pandas turns integers into floats in a column with '
+    f'{REQUIREMENT}; pandas turns integers into floats in a column with '
     f"missing values: remove those rows, use astype('int64') on {name}, and "
     'save it again'
   )

@@ -3,41 +3,27 @@
 `known_shops` describes the files of each dataset.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-import datetime
-import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import html
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import assembly, official_files, raw_lines
-from tiger_jax.data.sources.archives import Member
-from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.log_builder import (
-  CLEAN,
-  LogBuilder,
-  TextsBuilder,
-  wrong,
+from tiger_jax.data.sources import (
+  assembly,
+  event_log,
+  ids,
+  official_files,
+  raw_lines,
 )
+from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.sources.bad_rows import BadRows, wrong
+from tiger_jax.data.sources.item_table import ItemTable
+from tiger_jax.data.sources.log import Log
 from tiger_jax.data.sources.official_files import Official
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_YEAR_10000 = 253_402_300_800  # Seconds since 1970.
-
-
-class Time(NamedTuple):
-  """The form of the times of a dataset.
-
-  Attributes:
-    read: Returns a time in seconds or milliseconds since 1970, or None.
-    requirement: What a time must be, for messages.
-  """
-
-  read: Callable[[Any], float | None]
-  requirement: str
 
 
 class Shop(NamedTuple):
@@ -49,7 +35,6 @@ class Shop(NamedTuple):
     item: The field of the events with the item.
     rating: The field of the events with the rating; '' if there is none.
     time: The field of the events with the time.
-    time_form: The form of the times.
     id: The field of the items with the id.
     texts: Returns the values of the text fields of an item.
     only_bought: Whether the catalog has only the items of the events. The files
@@ -65,7 +50,6 @@ class Shop(NamedTuple):
   item: str
   rating: str
   time: str
-  time_form: Time
   id: str
   texts: Callable[[Mapping[Any, Any]], dict[str, Any]]
   only_bought: bool = False
@@ -92,20 +76,23 @@ def load(
   files = official_files.find(shop.official(category), config.source_dir)
   share = max(config.max_bad_share, shop.bad_share)
   rows = {name: BadRows(share) for name in ('interactions', 'items')}
-  with official_files.damage_removed(files[0]):
-    events = _read_events(shop, config, files[0], rows['interactions'])
-  log = events.log(str(files[0]))
+  names = {'user': shop.user, 'item': shop.item, 'timestamp': shop.time}
+  if config.min_rating and shop.rating:
+    names['rating'] = shop.rating
+  log, notes = read_events(
+    files[0], names, rows['interactions'], names_are_free=shop.names_are_free
+  )
   wanted = frozenset(log.item_ids) if shop.only_bought else None
   columns = tuple(dict.fromkeys((*FIELDS, *text_columns)))
-  builder, fields = TextsBuilder(columns), FieldCounts()
+  builder, fields = ItemTable(columns), FieldCounts()
   with official_files.damage_removed(files[1]):
-    names = _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
+    found = _read_texts(shop, files[1], rows['items'], wanted, builder, fields)
   rows['items'].check(str(files[1]))
-  texts = builder.texts(str(files[1]), text_columns, names)
+  texts = builder.texts(str(files[1]), text_columns, found)
   dataset = assembly.assemble(config, log, texts, str(files[0]), str(files[1]))
   return assembly.with_counts(
     dataset,
-    (),
+    notes,
     items={
       'read': rows['items'].counts.kept, 'repeated': builder.repeated,
     },
@@ -114,24 +101,41 @@ def load(
   )  # fmt: skip
 
 
-def _read_events(
-  shop: Shop, config: DatasetConfig, file: Member, bad: BadRows
-) -> LogBuilder:
-  with_ratings = bool(config.min_rating and shop.rating)
-  builder = LogBuilder(bad, with_ratings)
-  read_time, requirement = shop.time_form
-  for record in raw_lines.read_member(file, bad.counts_of_lines):
-    values, where = record.values, record.where
-    time = read_time(values.get(shop.time))
-    if time is None:
-      bad.add(wrong(where, shop.time, values.get(shop.time), requirement))
-      continue
-    user = values.get(shop.user)
-    if shop.names_are_free and isinstance(user, str):
-      user = item_text.visible(user)
-    rating = values.get(shop.rating) if with_ratings else None
-    builder.add(where, user, values.get(shop.item), time, rating)
-  return builder
+def read_events(
+  file: Member,
+  fields: Mapping[str, str],
+  bad: BadRows,
+  *,
+  names_are_free: bool = False,
+) -> tuple[Log, list[str]]:
+  """Returns the events of a file of records, and notes for the user.
+
+  Args:
+    file: The file. If it is a damaged download, it is removed.
+    fields: The field of each column: `user`, `item`, `timestamp` and possibly
+      `rating`.
+    bad: Counts the rows.
+    names_are_free: See `Shop`.
+
+  Raises:
+    DataError: The file is missing or damaged; or too many rows are bad, or none
+      is good.
+  """
+  path = Path(str(file))
+  rows = _rows(file, tuple(fields.values()), bad, names_are_free)
+  return event_log.read(event_log.blocks(path, rows, tuple(fields)), bad, path)
+
+
+def _rows(
+  file: Member, fields: Sequence[str], bad: BadRows, names_are_free: bool
+) -> Iterator[tuple[Any, ...]]:
+  """Yields the number of each line, and the values of the fields."""
+  with official_files.damage_removed(file):
+    for values, _, line in raw_lines.read_member(file, bad):
+      row = tuple(map(values.get, fields))
+      if names_are_free and isinstance(row[0], str):
+        row = item_text.visible(row[0]), *row[1:]
+      yield line, *row
 
 
 def _read_texts(
@@ -139,23 +143,25 @@ def _read_texts(
   file: Member,
   bad: BadRows,
   wanted: frozenset[str] | None,
-  builder: TextsBuilder,
+  builder: ItemTable,
   fields: FieldCounts,
 ) -> list[str]:
   """Adds the wanted items to `builder`; returns the names of their fields."""
   extra = [name for name in builder.names if name not in FIELDS]
   names: set[Any] = set()
-  for record in raw_lines.read_member(file, bad.counts_of_lines):
-    values, where = record.values, record.where
-    item_id = values.get(shop.id)
-    if not isinstance(item_id, str) or not item_text.is_clean(item_id):
-      bad.add(wrong(where, shop.id, item_id, CLEAN))
+  for record in raw_lines.read_member(file, bad):
+    values = record.values
+    item_id = ids.as_text(values.get(shop.id))
+    if item_id is None:
+      bad.add(
+        wrong(record.where, shop.id, values.get(shop.id), ids.REQUIREMENT)
+      )
       continue
     bad.counts.keep()
     if wanted is not None and item_id not in wanted:
       continue
     names.update(values)
-    short = where.rpartition('/')[2]
+    short = record.where.rpartition('/')[2]
     texts = shop.texts(values) | {name: values.get(name) for name in extra}
     builder.add(
       item_id,
@@ -170,34 +176,3 @@ def _read_texts(
 def _plain(text: str) -> str:
   """Replaces HTML entities, such as &amp;."""
   return item_text.plain(html.unescape(text)) if '&' in text else text
-
-
-def _seconds(value: Any) -> float | None:
-  return value if type(value) is int and 0 <= value < _YEAR_10000 else None
-
-
-def _milliseconds(value: Any) -> float | None:
-  is_time = type(value) is int and 0 <= value < _YEAR_10000 * 1000
-  return value if is_time else None
-
-
-@functools.lru_cache(2**16)
-def _date_seconds(text: str) -> float | None:
-  try:
-    time = datetime.datetime.fromisoformat(text)
-  except ValueError:
-    return None
-  if time.tzinfo is None:
-    time = time.replace(tzinfo=datetime.UTC)
-  return (time - _EPOCH).total_seconds()
-
-
-def _date(value: Any) -> float | None:
-  # Longer texts are not dates, and would fill the cache.
-  is_short = isinstance(value, str) and len(value) <= 40
-  return _date_seconds(value) if is_short else None
-
-
-SECONDS = Time(_seconds, 'an integer, the seconds since 1970')
-MILLISECONDS = Time(_milliseconds, 'an integer, the milliseconds since 1970')
-DATE = Time(_date, 'a date such as 2016-03-09 or 2016-03-09 18:45:03')

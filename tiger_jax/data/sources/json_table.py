@@ -34,12 +34,12 @@ def read(
   numbers: list[int] = []
   rows: list[dict[str, Any]] = []
   dropped = bad.counts.num_dropped
-  records = raw_lines.read(path, None if bad.strict else bad.counts)
+  records = raw_lines.read(path, bad)
   number = 0
   for record in records:
     number += 1
     # Lines that are not records are rows too.
-    now = number if bad.strict else number + bad.counts.num_dropped - dropped
+    now = number + bad.counts.num_dropped - dropped
     numbers.append(now)
     rows.append(reader.row(record.values, now))
     if len(rows) == _BLOCK_ROWS:

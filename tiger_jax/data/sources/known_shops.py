@@ -8,12 +8,7 @@ and McAuley, Self-Attentive Sequential Recommendation, 2018.
 from collections.abc import Mapping
 from typing import Any
 
-from tiger_jax.data.sources.json_shops import (
-  DATE,
-  MILLISECONDS,
-  SECONDS,
-  Shop,
-)
+from tiger_jax.data.sources.json_shops import Shop
 from tiger_jax.data.sources.official_files import Official
 
 _MCAULEY = 'https://mcauleylab.ucsd.edu/public_datasets/data'
@@ -122,6 +117,7 @@ def _yelp_files(unused_category: str) -> Official:
     archives=(
       'yelp_dataset.tar',
       'Yelp JSON/yelp_dataset.tar',
+      'Yelp-JSON.zip',
       'yelp_dataset.tgz',
     ),  # fmt: skip
   )
@@ -171,7 +167,6 @@ AMAZON_2018 = Shop(
   item='asin',
   rating='overall',
   time='unixReviewTime',
-  time_form=SECONDS,
   id='asin',
   texts=_amazon2018_texts,
   only_bought=True,
@@ -183,7 +178,6 @@ AMAZON_2023 = Shop(
   item='parent_asin',
   rating='rating',
   time='timestamp',
-  time_form=MILLISECONDS,
   id='parent_asin',
   texts=_amazon2023_texts,
   only_bought=True,
@@ -195,7 +189,6 @@ STEAM = Shop(
   item='product_id',
   rating='',
   time='date',
-  time_form=DATE,
   id='id',
   texts=_steam_texts,
   names_are_free=True,
@@ -208,7 +201,6 @@ YELP = Shop(
   item='business_id',
   rating='stars',
   time='date',
-  time_form=DATE,
   id='business_id',
   texts=_yelp_texts,
 )

@@ -57,10 +57,7 @@ def load(
   log, notes = event_log.read(table.blocks(), bad, events_path)
   notes = [*table.notes, *notes]
   if log.timestamps is None:
-    notes.append(
-      f'{events_path.name} has no column timestamp: the events of a user are '
-      'in the order of the rows'
-    )
+    notes.append(event_log.no_times(events_path.name))
   rows = {'interactions': bad.counts.as_json()}
   texts, items_path, fields = None, '', {}
   if items_files:

@@ -8,32 +8,40 @@ import ast
 from collections.abc import Iterator
 import io
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 import warnings
 
-from tiger_jax.data import item_text
 from tiger_jax.data.sources import archives, byte_streams, file_kinds
-from tiger_jax.data.sources.bad_rows import BadRow
-from tiger_jax.data.sources.row_counts import RowCounts
+from tiger_jax.data.sources.bad_rows import BadRow, BadRows
 
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
 # `json.loads` calls this function, and does more work for every call.
 _scan: Any = getattr(json.JSONDecoder(), 'scan_once')  # noqa: B009
-_YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
 
 class Record(NamedTuple):
-  """A record; `where` names its file and line for error messages."""
+  """A record.
+
+  Attributes:
+    values: The fields.
+    file: The path of the file.
+    line: The number of the line.
+  """
 
   values: dict[Any, Any]
-  where: str
+  file: str
+  line: int
+
+  @property
+  def where(self) -> str:
+    """The place of the record, for messages."""
+    return f'{self.file}, line {self.line}'
 
 
-def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
+def read(path: Path, bad: BadRows | None = None) -> Iterator[Record]:
   """Yields the records of a file without reading all of it into memory.
 
   The text is UTF-8, or UTF-16 with a byte order mark. A `.gz` or `.zst` file is
@@ -43,75 +51,25 @@ def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
 
   Args:
     path: The file.
-    counts: Counts the lines that are not records, which are then skipped.
-      Without it, the first such line raises an error. The caller counts the
-      records that it keeps.
+    bad: Decides what to do with lines that are not records; by default, the
+      first such line raises an error. The caller counts the records that it
+      keeps.
 
   Raises:
     DataError: The file is missing or damaged, or its content does not fit its
       suffix, or a line is not a record.
   """
   with byte_streams.opened(path) as raw, _recoded(path, raw) as lines:
-    yield from _parse_lines(path, lines, counts)
+    yield from _parse_lines(path, lines, bad)
 
 
 def read_member(
-  member: archives.Member, counts: RowCounts | None = None
+  member: archives.Member, bad: BadRows | None = None
 ) -> Iterator[Record]:
   """Yields the records of a file that may be in an archive, see `read`."""
   path = Path(str(member))  # Names both the archive and the file in it.
   with archives.opened(member) as raw:
-    yield from _parse_lines(path, _recoded(path, raw), counts)
-
-
-def required_text(record: Record, key: str) -> str:
-  """Returns the value of a text field.
-
-  Raises:
-    BadRow: The field is missing or empty, is not text, or has control
-      characters.
-  """
-  value = record.values.get(key)
-  if isinstance(value, str) and item_text.is_clean(value):
-    return value
-  raise _wrong_field(record, key, 'text without control characters')
-
-
-def required_seconds(record: Record, key: str) -> int:
-  """Returns the value of a field of whole seconds since 1970.
-
-  Raises:
-    BadRow: The field is missing, is not an integer, or is not in the years
-      1970 to 9999.
-  """
-  value = record.values.get(key)
-  if type(value) is not int or not 0 <= value < _YEAR_10000:
-    raise _wrong_field(record, key, 'an integer, the seconds since 1970')
-  return value
-
-
-def rating(record: Record, key: str) -> float:
-  """Returns the value of a field of numbers; NaN if it is not a rating."""
-  value = record.values.get(key)
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    return math.nan
-  try:
-    return float(value)
-  except OverflowError:
-    return math.nan
-
-
-def _wrong_field(record: Record, key: str, requirement: str) -> BadRow:
-  value, problem = record.values.get(key), 'is missing'
-  if key in record.values:
-    problem = f'is {item_text.shown(value)}'
-  return BadRow(
-    f'{record.where}: field {key!r} {problem}: it must be {requirement}; '
-    'correct or remove the line',
-    reason=f'{key} is not {requirement}',
-    where=record.where,
-    sample=value,
-  )
+    yield from _parse_lines(path, _recoded(path, raw), bad)
 
 
 def _recoded(path: Path, raw: Any) -> Any:
@@ -123,22 +81,21 @@ def _recoded(path: Path, raw: Any) -> Any:
 
 
 def _parse_lines(
-  path: Path, lines: Any, counts: RowCounts | None
+  path: Path, lines: Any, bad: BadRows | None
 ) -> Iterator[Record]:
+  bad = bad or BadRows()
   name, number = str(path), 0
   while line := _next_line(path, lines):
     number += 1
-    where = f'{name}, line {number}'
     if (values := _json_object(line)) is not None:
-      yield Record(values, where)
+      yield Record(values, name, number)
       continue
+    where = f'{name}, line {number}'
     try:
       text = _text(path, line, where)
-      record = Record(_parse(text, where), where) if text else None
+      record = Record(_parse(text, where), name, number) if text else None
     except BadRow as error:
-      if counts is None:
-        raise
-      counts.drop(error.reason, Path(error.where).name, line[:80].strip())
+      bad.add(error)
       _skip_line(path, lines, line)
       continue
     if record is not None:
@@ -164,13 +121,13 @@ def _text(path: Path, line: str | bytes, where: str) -> str:
   if len(line) > MAX_LINE_BYTES:
     raise BadRow(
       f'{where} is longer than {MAX_LINE_BYTES} bytes: it must hold one record',
-      'too long', where, line[:80],
+      'too long', where, line[:80].strip(),
     )  # fmt: skip
   try:
     text = line if isinstance(line, str) else line.decode('utf-8')
   except UnicodeDecodeError as error:
     message = str(file_kinds.not_utf8(path, f'{where} is'))
-    raise BadRow(message, 'not UTF-8', where, line[:80]) from error
+    raise BadRow(message, 'not UTF-8', where, line[:80].strip()) from error
   # Windows editors begin a file with a byte order mark.
   return text.lstrip('\ufeff').strip()
 

@@ -53,18 +53,21 @@ def load(
     )
   columns = dataclasses.asdict(config.columns)
   optional = ('timestamp', 'rating') if config.min_rating else ('timestamp',)
-  table, at, _ = _table(found[0], columns, ('user', 'item'), optional)
+  table, at, notes = _table(found[0], columns, ('user', 'item'), optional)
   events = text_shop.Events(
     table,
     user=at['user'],
     item=at['item'],
     time=at.get('timestamp', -1),
     rating=at.get('rating', -1),
+    notes=notes,
   )
   items_file = found[0].with_suffix('.item')
   if not items_file.exists():
     return text_shop.load(config, events, None, text_columns)
-  table, at, types = _table(items_file, columns, ('item',), FIELDS)
+  table, at, more = _table(items_file, columns, ('item',), FIELDS)
+  events = events._replace(notes=[*notes, *more])
+  types = [name.rpartition(':')[2] for name in table.names]
   item = at.pop('item')
 
   def texts(cells: list[str]) -> dict[str, str]:
@@ -85,7 +88,7 @@ def _table(
   required: Sequence[str],
   optional: Sequence[str],
 ) -> tuple[text_shop.Table, dict[str, int], list[str]]:
-  """Returns a file, the positions of its columns, and the types of all."""
+  """Returns a file, the positions of its columns, and notes for the user."""
   file, split = Member(path), _split
   first = next(delimited.rows(file, split), (1, None))[1]
   header = [cell.rpartition(':') for cell in first or ()]
@@ -100,9 +103,9 @@ def _table(
     for name, _, _ in header
   ]
   columns = column_names.Columns(required, optional, named)
-  positions, _ = columns.select(path, names)
+  positions, notes = columns.select(path, names)
   table = text_shop.Table(file, split, 'utf-8', tuple(first or ()))
-  return table, positions, [kind for _, _, kind in header]
+  return table, positions, notes
 
 
 def _split(line: str) -> list[str]:

@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from tiger_jax.data import item_text
 from tiger_jax.data.sources import (
+  bad_rows,
   byte_streams,
   csv_table,
   file_kinds,
@@ -44,21 +45,19 @@ class Block(NamedTuple):
     path: The file.
     numbers: The number of each row in the file, counted from 1.
     columns: The columns. A column that the file does not have is missing.
+    unit: What is counted: `row` or `line`.
   """
 
   path: Path
   numbers: Int64[np.ndarray, ' rows']
   columns: dict[str, Column]
+  unit: str = 'row'
 
   def bad_row(self, name: str, row: int, requirement: str) -> BadRow:
     """Returns an error about a cell that does not meet a requirement."""
+    where = f'{self.path}, {self.unit} {self.numbers[row]}'
     wrong = value(self.columns[name], row)
-    where = f'{self.path}, row {self.numbers[row]}'
-    reason = f'without a {name}' if wrong is None else f'with a wrong {name}'
-    return BadRow(
-      f'{where}: {name} is {item_text.shown(wrong)}: {requirement}',
-      reason, where, wrong,
-    )  # fmt: skip
+    return bad_rows.wrong(where, name, wrong, requirement)
 
 
 class Table:

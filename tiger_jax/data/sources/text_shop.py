@@ -1,22 +1,26 @@
 """Reads datasets whose files are tables of text: MovieLens and RecBole."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import assembly, delimited, official_files
-from tiger_jax.data.sources.archives import Member
-from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.log_builder import (
-  CLEAN,
-  LogBuilder,
-  TextsBuilder,
-  parse_time,
-  wrong,
+from tiger_jax.data.sources import (
+  assembly,
+  delimited,
+  event_log,
+  ids,
+  official_files,
 )
+from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.sources.bad_rows import BadRow, BadRows, wrong
+from tiger_jax.data.sources.item_table import ItemTable
+from tiger_jax.data.sources.log import Log
 from tiger_jax.errors import DataError
 
 
@@ -37,8 +41,8 @@ class Table(NamedTuple):
   names: tuple[str, ...]
   has_header: bool = True
 
-  def rows(self, bad: BadRows) -> Iterator[tuple[str, list[str]]]:
-    """Yields the place and the cells of each row of the right length.
+  def rows(self, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
+    """Yields the line and the cells of each row of the right length.
 
     Raises:
       DataError: The header differs from the names, or no bad row is allowed.
@@ -46,7 +50,6 @@ class Table(NamedTuple):
     file, width = str(self.file), len(self.names)
     is_header = self.has_header
     for number, cells in delimited.rows(self.file, self.split, self.encoding):
-      where = f'{file}, line {number}'
       if is_header:
         is_header = False
         if tuple(cells or ()) != self.names:
@@ -54,23 +57,34 @@ class Table(NamedTuple):
             f'{file} begins with {item_text.shown(cells)}, not with '
             f'{", ".join(self.names)}: use the official file'
           )
-      elif cells is None:
-        bad.add(wrong(where, 'the line', 'other bytes', self.encoding))
-      elif len(cells) != width:
-        expected = f'{width}: {", ".join(self.names)}'
-        bad.add(wrong(where, 'the number of cells', len(cells), expected))
+      elif cells is not None and len(cells) == width:
+        yield number, cells
       else:
-        yield where, cells
+        where = f'{file}, line {number}'
+        if cells is None:
+          bad.add(
+            BadRow(
+              f'{where} is not {self.encoding}: correct it',
+              f'not {self.encoding}', where, 'other bytes',
+            )
+          )  # fmt: skip
+        else:
+          expected = f'it must be {width}: {", ".join(self.names)}'
+          bad.add(wrong(where, 'number of cells', len(cells), expected))
 
 
 class Events(NamedTuple):
-  """A table of events, and the positions of its columns; -1 if missing."""
+  """A table of events, the positions of its columns, and notes for the user.
+
+  The position of a missing column is -1.
+  """
 
   table: Table
   user: int
   item: int
   time: int = -1
   rating: int = -1
+  notes: Sequence[str] = ()
 
 
 class Items(NamedTuple):
@@ -107,16 +121,14 @@ def load(
   """
   events_file = str(events.table.file)
   rows = {'interactions': BadRows(config.max_bad_share)}
-  with official_files.damage_removed(events.table.file):
-    builder = _read_events(config, events, rows['interactions'])
-  log = builder.log(events_file, has_times=events.time >= 0)
+  log, notes = _read_events(config, events, rows['interactions'])
   fields = FieldCounts()
   texts, items_file, repeats = None, events_file, {}
   if items:
     items_file = str(items.table.file)
     rows['items'] = BadRows(config.max_bad_share)
     names = [name.partition(':')[0] for name in items.table.names]
-    columns = TextsBuilder(tuple(dict.fromkeys((*FIELDS, *text_columns))))
+    columns = ItemTable(tuple(dict.fromkeys((*FIELDS, *text_columns))))
     extra = {
       name: names.index(name)
       for name in columns.names
@@ -130,7 +142,7 @@ def load(
   dataset = assembly.assemble(config, log, texts, events_file, items_file)
   return assembly.with_counts(
     dataset,
-    (),
+    [*events.notes, *notes],
     items=repeats,
     fields=fields.fields,
     rows={name: bad.counts.as_json() for name, bad in rows.items()},
@@ -139,35 +151,48 @@ def load(
 
 def _read_events(
   config: DatasetConfig, events: Events, bad: BadRows
-) -> LogBuilder:
-  table, user, item, time, rating = events
-  builder = LogBuilder(bad, bool(config.min_rating) and rating >= 0)
-  value, stars = 0.0, None
-  for where, cells in table.rows(bad):
-    if time >= 0:
-      parsed = parse_time(cells[time])
-      if parsed is None:
-        bad.add(wrong(where, 'the time', cells[time], 'a number of seconds'))
-        continue
-      value = parsed
-    if rating >= 0:
-      stars = cells[rating]
-    builder.add(where, cells[user], cells[item], value, stars)
-  return builder
+) -> tuple[Log, list[str]]:
+  table = events.table
+  columns = {'user': events.user, 'item': events.item}
+  if events.time >= 0:
+    columns['timestamp'] = events.time
+  if config.min_rating and events.rating >= 0:
+    columns['rating'] = events.rating
+  path = Path(str(table.file))
+  rows = _rows(table, tuple(columns.values()), bad)
+  blocks = event_log.blocks(path, rows, tuple(columns), _as_text)
+  log, notes = event_log.read(blocks, bad, path)
+  if log.timestamps is None:
+    notes.append(event_log.no_times(path.name))
+  return log, notes
+
+
+def _rows(
+  table: Table, positions: Sequence[int], bad: BadRows
+) -> Iterator[tuple[Any, ...]]:
+  """Yields the number of each line, and the cells at the positions."""
+  with official_files.damage_removed(table.file):
+    for number, cells in table.rows(bad):
+      yield number, *(cells[i] or None for i in positions)
+
+
+def _as_text(cells: Sequence[str | None]) -> pa.Array:
+  return pa.array(cells, pa.string())
 
 
 def _read_texts(
   items: Items,
   extra: Mapping[str, int],
   bad: BadRows,
-  builder: TextsBuilder,
+  builder: ItemTable,
   fields: FieldCounts,
 ) -> None:
   """Adds all items to `builder`; `extra` has positions of further columns."""
-  for where, cells in items.table.rows(bad):
-    item_id = cells[items.item]
-    if not item_text.is_clean(item_id):
-      bad.add(wrong(where, 'the item', item_id, CLEAN))
+  for number, cells in items.table.rows(bad):
+    where = f'{items.table.file}, line {number}'
+    item_id = ids.as_text(cells[items.item])
+    if item_id is None:
+      bad.add(wrong(where, 'item', cells[items.item] or None, ids.REQUIREMENT))
       continue
     texts = {name: cells[i] for name, i in extra.items()} | items.texts(cells)
     short = where.rpartition('/')[2]
