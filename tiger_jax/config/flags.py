@@ -58,10 +58,11 @@ TOPICS = {
       'recommendations for all users to files. The mode serve answers requests '
       'over HTTP until it is stopped. The mode report writes report.html of a '
       'finished run again. The mode export writes programs that recommend '
-      'items without tiger_jax. The mode check_data reads the data, says what '
-      'is wrong with them, and suggests settings. The mode doctor checks the '
+      'items without tiger_jax. The mode check_data reads the data, reports '
+      'problems, and suggests settings. The mode doctor checks the '
       'installation, the devices and, if they are given, the files of '
-      '--workdir and the raw files of --config. Both write nothing.',
+      '--workdir and the raw files of --config. Both modes leave --workdir '
+      'unchanged.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -93,8 +94,9 @@ TOPICS = {
     ),
     _Flag(
       'out', flags.DEFINE_string, 'FOLDER', None,
-      'The folder to write. If a run was stopped, the same command continues '
-      'it. The default is the folder recommendations in the folder of the run.',
+      'The folder to write. If the command was stopped, run it again to '
+      'resume. The default is the folder recommendations in the folder of the '
+      'run.',
     ),
     _Flag(
       'format', flags.DEFINE_string, 'FORMAT', 'parquet',

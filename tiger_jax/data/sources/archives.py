@@ -1,4 +1,4 @@
-"""Opens the official files of a dataset: plain, in a zip or in a tar archive.
+"""Opens the official files of a dataset, also inside zip and tar archives.
 
 Nothing is extracted to disk, so a path in an archive cannot name a file outside
 the archive.
@@ -17,7 +17,8 @@ import zlib
 from tiger_jax.data.sources import byte_streams
 from tiger_jax.errors import DataError
 
-# A member that is compressed more is not text. Deflate reaches 1,032.
+# The largest compression ratio of a member. Text does not reach this ratio,
+# but deflate can reach 1,032.
 _MOST_COMPRESSED = 200
 _MOST_MEMBERS = 100_000
 
@@ -36,7 +37,7 @@ class Member(NamedTuple):
   is_download: bool = False
 
   def __str__(self) -> str:
-    """Returns the place, for messages."""
+    """Returns the path and the name, for messages."""
     return f'{self.path} ({self.name})' if self.name else str(self.path)
 
 
@@ -66,7 +67,7 @@ def opened(member: Member) -> Iterator[io.BufferedIOBase]:
   except (
     EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError
   ) as error:  # fmt: skip
-    # tarfile lists the failures of all compressions, one in a line.
+    # tarfile lists the failures of all compressions, one per line.
     reason = str(error).partition('\n')[0]
     raise DataError(
       f'{path} is damaged ({reason}): download or copy it again'
@@ -117,11 +118,11 @@ def _in_tar(member: Member) -> Iterator[io.BufferedIOBase]:
         )
       if info.isreg():
         infos[info.name] = info
-    # gzip checks its checksum only at the end.
+    # Reads to the end, because gzip checks its checksum only there.
     while archive.fileobj.read(2**16):  # type: ignore[union-attr]
       pass
     file = archive.extractfile(infos[_only(member, list(infos))])
-    assert file is not None  # It is None only for members that are no files.
+    assert file is not None  # None only for members that are not files.
     with file:
       yield cast(io.BufferedIOBase, file)
 

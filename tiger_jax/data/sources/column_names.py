@@ -32,7 +32,7 @@ _MOST_SHOWN = 12
 
 
 def column_of(raw: str) -> str:
-  """Returns the column that a name in a file stands for by itself.
+  """Returns the standard name of a column, given its name in a file.
 
   The function ignores case, spaces, hyphens and underscores, and a type after a
   colon, as in RecBole's `user_id:token`.
@@ -64,10 +64,9 @@ class Columns:
     Args:
       required: See the class.
       optional: See the class.
-      named: The name in the files of each column that
-        `config.dataset.columns` names. No other name then stands for the
-        column.
-      fallback: Columns of `named` for which the other names still count in a
+      named: The names in the files, by column, from `config.dataset.columns`.
+        No other name is then accepted for such a column.
+      fallback: Columns of `named` for which the usual names are accepted in a
         file without the given name.
     """
     self.required = tuple(required)
@@ -102,7 +101,7 @@ class Columns:
     return found
 
   def _is_open(self, column: str) -> bool:
-    """Returns whether the usual names of a column count."""
+    """Returns whether the usual names of a column are accepted."""
     return column not in self._named or column in self._fallback
 
   def select(

@@ -46,7 +46,7 @@ def find(folder: Path, name: str) -> list[Path]:
 
 
 def require(folder: Path, name: str) -> list[Path]:
-  """Returns the files of the table `name`, like `find`, at least one."""
+  """Returns the result of `find`; raises DataError if it is empty."""
   paths = find(folder, name)
   if not paths:
     raise DataError(
@@ -63,7 +63,7 @@ def shown(folder: Path, name: str, paths: list[Path]) -> Path:
 
 
 def _parts(folder: Path) -> list[Path]:
-  # Spark writes a file _SUCCESS and hidden files with checksums.
+  # Spark writes a file _SUCCESS and hidden checksum files.
   paths = [x for x in folder.iterdir() if not x.name.startswith(('.', '_'))]
   if not paths:
     raise DataError(f'{folder} has no files: put the files of the table there')

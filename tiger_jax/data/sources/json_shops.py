@@ -45,15 +45,15 @@ class Shop(NamedTuple):
 
   Attributes:
     official: Returns the files of a category: the events, and the items.
-    user: The field of the events with the user.
-    item: The field of the events with the item.
-    rating: The field of the events with the rating; '' if there is none.
-    time: The field of the events with the time.
+    user: The field of an event that holds the user.
+    item: The field of an event that holds the item.
+    rating: The field of an event that holds the rating; '' if there is none.
+    time: The field of an event that holds the time.
     time_form: The form of the times.
-    id: The field of the items with the id.
+    id: The field of an item that holds the id.
     texts: Returns the values of the text fields of an item.
-    only_bought: Whether the catalog has only the items of the events. The files
-      of the items of Amazon have many more items.
+    only_bought: Whether the catalog has only the items of the events. The item
+      files of Amazon have many more items.
     categories: The names of the categories; () if there is only one.
     names_are_free: Whether users choose their ids, so that an id may contain
       any character.
@@ -83,8 +83,8 @@ def load(
     shop: The description of the files.
     category: One of `shop.categories`; '' if there are none.
     config: The folder of the files, and the filters.
-    text_columns: The names of the texts that the items must have: one of
-      `dataset.FIELDS`, or a field of the records.
+    text_columns: The names of the required texts of items. Each is one of
+      `dataset.FIELDS` or a field of the records.
 
   Raises:
     DataError: A file is missing or damaged, or lacks required content.

@@ -15,8 +15,8 @@ class Log(NamedTuple):
     users: The user of each event, as an index into `user_ids`.
     item_ids: The distinct ids of items.
     items: The item of each event, as an index into `item_ids`.
-    timestamps: The time of each event; None if the source has no times. The
-      events of a user are then in the order of the files.
+    timestamps: The time of each event. If it is None, the source has no times,
+      and the events of a user are in the order of the files.
     ratings: The rating of each event, NaN if it has none; None if the ratings
       were not read.
   """

@@ -22,7 +22,7 @@ class LogBuilder:
   """Collects events; each takes 16 bytes, or 20 with a rating."""
 
   def __init__(self, bad: BadRows, with_ratings: bool):
-    """Starts without events; events with wrong values go to `bad`."""
+    """Starts without events. Events with wrong values are added to `bad`."""
     self._bad = bad
     self._user_codes: dict[str, int] = {}
     self._item_codes: dict[str, int] = {}
@@ -131,15 +131,15 @@ class TextsBuilder:
     for name in required:
       if not any(self._columns[name]):
         raise DataError(
-          f'{file} has no {item_text.shown(name)} for any item: name other '
-          'texts in config.embedding.template; the file has '
+          f'{file} has no {item_text.shown(name)} for any item: use other '
+          'columns in config.embedding.template; the file has '
           f'{", ".join(map(item_text.shown, names))}'
         )
     return ItemTexts(tuple(self._positions), self._columns)
 
 
 def wrong(where: str, name: str, value: Any, requirement: str) -> BadRow:
-  """Returns an error about a value of a row; None stands for a missing value.
+  """Returns an error about a value of a row. A value of None is missing.
 
   Args:
     where: The file and the row.
@@ -162,7 +162,7 @@ def stored_times(
 ) -> Int64[np.ndarray, ' interactions']:
   """Returns times as seconds since 1970, or as microseconds.
 
-  The unit of the input is seconds, milliseconds or microseconds. It follows
+  The unit of the input is seconds, milliseconds or microseconds. It is inferred
   from the largest value. The result is in seconds if all times are whole
   seconds.
   """
@@ -179,13 +179,13 @@ def stored_times(
 
 
 def parse_time(text: str) -> float | None:
-  """Returns a number of seconds or smaller units since 1970, or None."""
+  """Parses a time since 1970 in any unit; returns None if it is not valid."""
   try:
     time = float(text)
   except ValueError:
     return None
   limit = _YEAR_10000 * _MICROSECONDS
-  # Python accepts underscores in numbers, but no file has them.
+  # `float` accepts underscores, which are not valid in a file.
   return time if 0 <= time < limit and '_' not in text else None
 
 

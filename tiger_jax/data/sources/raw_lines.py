@@ -21,7 +21,7 @@ from tiger_jax.data.sources.row_counts import RowCounts
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
-# `json.loads` calls this function, and does more work for every call.
+# `json.loads` does more work for each line before it calls this function.
 _scan: Any = getattr(json.JSONDecoder(), 'scan_once')  # noqa: B009
 _YEAR_10000 = 253_402_300_800  # Seconds since 1970.
 
@@ -44,7 +44,7 @@ def read(path: Path, counts: RowCounts | None = None) -> Iterator[Record]:
   Args:
     path: The file.
     counts: Counts the lines that are not records, which are then skipped.
-      Without it, the first such line raises an error. The caller counts the
+      If it is None, the first such line raises an error. The caller counts the
       records that it keeps.
 
   Raises:
@@ -78,7 +78,7 @@ def required_text(record: Record, key: str) -> str:
 
 
 def required_seconds(record: Record, key: str) -> int:
-  """Returns the value of a field of whole seconds since 1970.
+  """Returns the value of a field with whole seconds since 1970.
 
   Raises:
     BadRow: The field is missing, is not an integer, or is not in the years
@@ -91,7 +91,7 @@ def required_seconds(record: Record, key: str) -> int:
 
 
 def rating(record: Record, key: str) -> float:
-  """Returns the value of a field of numbers; NaN if it is not a rating."""
+  """Returns the value of a rating field; NaN if it is not a rating."""
   value = record.values.get(key)
   if isinstance(value, bool) or not isinstance(value, int | float):
     return math.nan
@@ -148,7 +148,7 @@ def _parse_lines(
 def _json_object(line: str | bytes) -> dict[Any, Any] | None:
   """Returns the JSON object in a line; None if the line has another form.
 
-  Most lines are JSON objects, so this function decides the speed of a reader.
+  Most lines are JSON objects, so this function limits the speed of a reader.
   """
   if len(line) > MAX_LINE_BYTES:
     return None

@@ -1,8 +1,7 @@
 """The atomic files of RecBole: NAME.inter, and optionally NAME.item.
 
 A file has one row per line. Tabs separate the cells. The header gives the name
-and the type of each column, as in `user_id:token`. Nothing is in quotation
-marks.
+and the type of each column, as in `user_id:token`. Cells are never quoted.
 """
 
 from collections.abc import Sequence
@@ -85,7 +84,7 @@ def _table(
   required: Sequence[str],
   optional: Sequence[str],
 ) -> tuple[text_shop.Table, dict[str, int], list[str]]:
-  """Returns a file, the positions of its columns, and the types of all."""
+  """Returns a table, the positions to read, and the types of all columns."""
   file, split = Member(path), _split
   first = next(delimited.rows(file, split), (1, None))[1]
   header = [cell.rpartition(':') for cell in first or ()]

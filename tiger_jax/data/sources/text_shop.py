@@ -38,10 +38,11 @@ class Table(NamedTuple):
   has_header: bool = True
 
   def rows(self, bad: BadRows) -> Iterator[tuple[str, list[str]]]:
-    """Yields the place and the cells of each row of the right length.
+    """Yields the place and the cells of each row with the right length.
 
     Raises:
-      DataError: The header differs from the names, or no bad row is allowed.
+      DataError: The header differs from the names, or a row is bad and no bad
+        rows are allowed.
     """
     file, width = str(self.file), len(self.names)
     is_header = self.has_header
@@ -99,7 +100,7 @@ def load(
     config: The filters.
     events: The table of events.
     items: The table of items; None if the ids of items are their titles.
-    text_columns: The names of the texts that the items must have: one of
+    text_columns: The names of the required texts of items. Each is one of
       `dataset.FIELDS`, or a column of the table without its type.
 
   Raises:
