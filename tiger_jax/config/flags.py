@@ -61,8 +61,7 @@ TOPICS = {
       'items without tiger_jax. The mode check_data reads the data, reports '
       'problems, and suggests settings. The mode doctor checks the '
       'installation, the devices and, if they are given, the files of '
-      '--workdir and the raw files of --config. Both modes leave --workdir '
-      'unchanged.',
+      '--workdir and the raw files of --config. Neither mode changes a run.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,

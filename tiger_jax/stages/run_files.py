@@ -44,7 +44,7 @@ def check(workdir: Path, config: Config | None) -> Iterator[Finding]:
   """Yields the findings about the folder of a run.
 
   Args:
-    workdir: The folder, which may not be the folder of a run.
+    workdir: The folder, which need not be the folder of a run.
     config: The config that the run should have; None for the recorded one.
   """
   name = 'workdir'

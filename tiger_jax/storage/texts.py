@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
 
   Raises:
     OSError: The file is missing or cannot be read.
-    ValueError: The file is damaged, too large, or has a column that is not text.
+    ValueError: The file is damaged, too large, or has columns of other types.
   """
   with files.open_regular(path, _MAX_BYTES) as opened:
     try:
