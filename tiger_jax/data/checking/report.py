@@ -33,7 +33,7 @@ class Report:
     ties: Events at the same time; None if the dataset has no times.
     shuffles_ties: Whether events at the same time are in random order.
     leaks: Facts that make a test target easier to predict.
-    split: What training, validation and test will read.
+    split: The numbers of targets and items of training, validation and test.
     without_text: The number of items without text.
     texts: Equal and nearly equal texts of items.
     equal_texts: Up to three pairs of items with equal texts.
@@ -60,7 +60,7 @@ class Remark(NamedTuple):
 
   Attributes:
     finding: What is wrong.
-    remedy: The setting to change, or what to do to the files.
+    remedy: The setting to change, or the change to make to the files.
   """
 
   finding: str

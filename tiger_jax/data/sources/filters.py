@@ -90,8 +90,8 @@ def apply(
       )
     raise DataError(
       f'{events_file} has no user with at least {min_user_events(config)} '
-      f'events after all filters: most of its {num_read:,} events are dropped '
-      f'as {events[reason]:,} {reason}; {advice}'
+      f'events after all filters: {events[reason]:,} of its {num_read:,} events '
+      f'are {reason}; {advice}'
     )
   return Filtered(log, events, users)
 
