@@ -59,7 +59,7 @@ class Command:
   Attributes:
     mode: One of `MODES`.
     workdir: The folder of the run, as the user wrote it. It is '' for `doctor`
-      without a config and a folder.
+      with neither a config nor a folder.
     config: The settings of a single run; None for an experiment, or if no
       config is given.
     experiment: The settings of an experiment, see `experiments.spec`; None for

@@ -22,8 +22,8 @@ class ColumnsConfig:
 
   Attributes:
     user: The column of user ids.
-    item: The column of item ids. One of the two tables may lack this column if
-      it has a column with another known name.
+    item: The column of item ids. One of the two tables may use another known
+      name for this column.
     timestamp: The column of times.
     rating: The column of ratings, see `min_rating`.
     title: The column of titles.

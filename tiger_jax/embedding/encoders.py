@@ -86,8 +86,8 @@ def check_encoder(config: EmbeddingConfig, items: Items) -> None:
   elif config.encoder == 'precomputed':
     load_vectors(config, items)
   else:
-    # A few items usually have enough words, and then the whole catalog has too.
-    # The TF-IDF of all items of a large shop takes minutes.
+    # If a few items have enough words, all items have enough words. The TF-IDF
+    # of all items of a large shop takes minutes.
     few = _first_items(items, 4 * config.dim)
     if config.dim > min(_tfidf(config, few)[1].shape):
       _refuse_dim(config, _tfidf(config, items)[1].shape)

@@ -12,8 +12,8 @@ import numpy as np
 from tiger_jax.data.sources import tables, time_values
 from tiger_jax.data.sources.time_values import BAD, DATE, NUMBER, Parsed
 
-# The number of digits shows the unit of times from 1e8. In seconds, 1e8 is in
-# the year 1973, and 1e11 is in the year 5138.
+# The number of digits of times from 1e8 upward shows their unit. In seconds,
+# 1e8 is in the year 1973, and 1e11 is in the year 5138.
 _UNITS = ('seconds', 'milliseconds', 'microseconds', 'nanoseconds')
 _BOUNDS = (10**8, 10**11, 10**14, 10**17)
 _WANTED = 'it must be a number or an ISO 8601 date'

@@ -90,8 +90,8 @@ def apply(
       )
     raise DataError(
       f'{events_file} has no user with at least {min_user_events(config)} '
-      f'events after all filters: {events[reason]:,} of its {num_read:,} events '
-      f'are {reason}; {advice}'
+      f'events after all filters: {events[reason]:,} of its {num_read:,} '
+      f'events are {reason}; {advice}'
     )
   return Filtered(log, events, users)
 
@@ -263,7 +263,7 @@ def _pairs(log: Log) -> Int64[np.ndarray, ' interactions']:
 
 def _is_not_repeat(log: Log) -> _Mask:
   """Returns a mask of the events that do not exactly repeat an earlier one."""
-  if log.timestamps is None:  # Repeats look like new purchases.
+  if log.timestamps is None:  # A repeat looks like a new event.
     return np.ones(len(log.users), bool)
   pairs = _pairs(log)
   # The sort is stable, so the first of equal events stays first.
