@@ -150,7 +150,7 @@ def _bad_rows(
 
 
 def _fitting_batches(config: Config, dataset: Dataset) -> dict[str, Any]:
-  """Halves the batch size until it fits; returns {} if no size fits."""
+  """Returns settings with the batch size halved until it fits, or {}."""
   size = config.train.batch_size
   while size > 1:
     size //= 2

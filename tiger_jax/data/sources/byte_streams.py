@@ -36,9 +36,9 @@ def uncompressed(path: Path) -> str:
 def opened(path: Path) -> Iterator[io.BufferedReader]:
   """Opens a file for reading, and decompresses it if necessary.
 
-  Damage is detected only when the damaged part is read. For example, a truncated
-  file raises an error only at its end. The caller must therefore read the whole
-  file before it writes any results.
+  Damage is detected only when the damaged part is read. For example, a
+  truncated file raises an error only at its end. The caller must therefore read
+  the whole file before it writes any results.
 
   Raises:
     DataError: The file is missing or damaged, or is not compressed as its name

@@ -23,7 +23,7 @@ from tiger_jax.data.sources import (
 )
 from tiger_jax.errors import UsageError
 
-# A placeholder for the path of a folder.
+# A placeholder for the path of any folder.
 _FOLDER = 'FOLDER'
 
 

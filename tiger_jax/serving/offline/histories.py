@@ -77,7 +77,7 @@ class RunHistories:
     return digest.hexdigest()
 
   def read(self, first: int, num: int) -> Part:
-    """Returns `num` users from the user `first` on; fewer at the end."""
+    """Returns `num` users, starting with the user `first`; fewer at the end."""
     rows = list(range(first, min(first + num, self.num_users)))
     users = self._dataset.user_ids[first : first + num]
     return Part(users, rows, self._snapshot.histories_of(rows))
@@ -124,7 +124,7 @@ class FileHistories:
       raise DataError(f'{path} is empty: add at least one history')
 
   def read(self, first: int, num: int) -> Part:
-    """Returns `num` users from the user `first` on; fewer at the end."""
+    """Returns `num` users, starting with the user `first`; fewer at the end."""
     users: list[str] = []
     histories: list[list[int]] = []
     num_unknown = 0

@@ -55,7 +55,7 @@ class Output:
   def __init__(
     self, folder: Path, suffix: str, num_parts: int, job: dict[str, Any]
   ):
-    """Describes the folder and its job; writes nothing.
+    """Sets the folder and the job; writes nothing.
 
     Args:
       folder: The folder.
