@@ -221,7 +221,7 @@ TOPICS = {
   ),
 }  # fmt: skip
 
-# Maps a topic to the modes that accept its flags, besides those of `TOPICS`.
+# Maps a topic to the modes that accept its flags, in addition to `TOPICS`.
 SHARED = {'options': ('recommend', 'recommend_all')}
 
 for _topic in TOPICS.values():

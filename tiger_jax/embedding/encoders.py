@@ -226,7 +226,7 @@ def _fit_tfidf_svd(
   Float[np.ndarray, 'items dim'],
   Callable[[Items], Float32[np.ndarray, 'n dim']],
 ]:
-  """Returns the vectors of items, and an encoder of other items."""
+  """Returns the vectors of items, and a function that encodes other items."""
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
 

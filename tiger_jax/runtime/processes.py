@@ -201,7 +201,7 @@ def _await_content(path: Path, expected: bytes) -> str:
 
 
 class AnyProcess:
-  """Tells each process whether any process has set its flag."""
+  """Reports to all processes whether any process has set its flag."""
 
   def __init__(self, mesh: Mesh):
     """Uses the processes with devices in the mesh."""

@@ -41,8 +41,8 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
   the whole file before it writes any results.
 
   Raises:
-    DataError: The file is missing or damaged, or is not compressed as its name
-      says. The error may also be raised inside the `with` block.
+    DataError: The file is missing or damaged, or its compression does not match
+      its suffix. The error may also be raised inside the `with` block.
   """
   try:
     with path.open('rb') as raw:

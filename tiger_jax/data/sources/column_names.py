@@ -7,8 +7,8 @@ from tiger_jax.data import item_text
 from tiger_jax.data.sources import byte_streams
 from tiger_jax.errors import DataError
 
-# The names that each column may have besides its own, in lower case, without
-# spaces, hyphens and underscores.
+# The other names that each column may have, in lower case, without spaces,
+# hyphens and underscores.
 _ALIASES = {
   'user': (
     'userid', 'uid', 'reviewerid', 'customerid', 'visitorid', 'sessionid',
@@ -80,7 +80,7 @@ class Columns:
     self._fallback = fallback
 
   def find(self, names: Sequence[str]) -> dict[str, list[int]]:
-    """Returns the positions of the names that stand for each wanted column."""
+    """Returns the positions of the names of each wanted column."""
     plain = [name.strip().strip('"\ufeff') for name in names]
     given = {
       column: [i for i, x in enumerate(plain) if x == name]
@@ -110,7 +110,7 @@ class Columns:
     """Returns the positions of the columns in a file, and notes for the user.
 
     Raises:
-      DataError: A required or named column is missing; or two names stand for
+      DataError: A required or named column is missing; or two names are of
         the same column, and neither is equal to the column's own name.
     """
     positions = {}
@@ -130,7 +130,7 @@ class Columns:
     return positions, self.unused(path, names, positions)
 
   def remedy(self, column: str) -> str:
-    """Returns what to do if two names could stand for a column."""
+    """Returns what to do if two names could be of the same column."""
     return (
       f'choose one with config.dataset.columns.{column}, name one of them '
       f'{column!r}, or remove one'

@@ -58,7 +58,7 @@ def require(folder: Path, name: str) -> list[Path]:
 
 
 def shown(folder: Path, name: str, paths: list[Path]) -> Path:
-  """Returns the path that stands for the files of a table in messages."""
+  """Returns the path of a table, file or folder, for messages."""
   return paths[0] if paths[0].parent == folder else folder / name
 
 

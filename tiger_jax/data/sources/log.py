@@ -55,7 +55,7 @@ class ItemTexts(NamedTuple):
   Attributes:
     ids: The id of each item; no id occurs twice.
     fields: The texts of all items by the name of the column; '' where a text is
-      missing. A column of `dataset.FIELDS` that is missing counts as empty.
+      missing. A missing column of `dataset.FIELDS` is treated as empty.
   """
 
   ids: Sequence[str]

@@ -17,7 +17,7 @@ from tiger_jax.data.sources.archives import Member
 from tiger_jax.errors import DataError
 
 _TYPES = ('token', 'token_seq', 'float', 'float_seq')
-# Names in the files that RecBole distributes, besides those in `column_names`.
+# The names in RecBole's own datasets that `column_names` lacks.
 _NAMES = {
   'movie_title': 'title', 'movie_name': 'title', 'item_name': 'title',
   'class': 'categories', 'genre': 'categories',
