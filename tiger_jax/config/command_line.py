@@ -58,8 +58,8 @@ class Command:
 
   Attributes:
     mode: One of `MODES`.
-    workdir: The folder of the run, as the user wrote it. It is '' for a
-      `doctor` that is given neither a config nor a folder.
+    workdir: The folder of the run, as the user wrote it. It is '' for `doctor`
+      with neither a config nor a folder.
     config: The settings of a single run; None for an experiment, or if no
       config is given.
     experiment: The settings of an experiment, see `experiments.spec`; None for
@@ -101,10 +101,10 @@ class Command:
     return Path(config_dict.expand(self.workdir, '--workdir'))
 
   def to_train(self, settings: Mapping[str, Any]) -> str:
-    """Returns the command that trains with more settings.
+    """Returns the command that trains with additional settings.
 
     Args:
-      settings: Maps fields to their values, which replace those given.
+      settings: Maps fields to values, which replace those of the user.
     """
     is_default = self.workdir == _default_workdir(self.config_name, 'all')
     return commands.text(
@@ -191,7 +191,7 @@ def parse(argv: list[str]) -> Command | None:
     serving={x: values[x].value for x in names('serve')},
     export={x: values[x].value for x in names('export') if values[x].present},
   )
-  if command.mode != 'doctor':  # It reports a missing folder itself.
+  if command.mode != 'doctor':  # `doctor` reports a missing folder itself.
     _check_folder(command)
   return command
 

@@ -22,8 +22,8 @@ class ColumnsConfig:
 
   Attributes:
     user: The column of user ids.
-    item: The column of item ids. It may be missing in one of the two tables if
-      that table has one of the other known names.
+    item: The column of item ids. One of the two tables may use another known
+      name for this column.
     timestamp: The column of times.
     rating: The column of ratings, see `min_rating`.
     title: The column of titles.
@@ -57,7 +57,7 @@ class DatasetConfig:
     drop_short_users: Whether to drop users with fewer than three events, which
       cannot be split into train, validation and test. Otherwise such a user is
       an error. If `k_core` or a larger `min_history` is set, these users are
-      dropped without this setting.
+      dropped in any case.
     allow_missing_metadata: Whether to keep items without a metadata record,
       with their id as their text. Otherwise such an item is an error.
     keep_repeats: Whether to keep events that repeat the user, item and time of
@@ -71,18 +71,18 @@ class DatasetConfig:
       these users are dropped.
     exclude_items: Path of a text file with one item id per line. These items
       are removed from the catalog, and their events are dropped.
-    min_rating: Events with a lower rating, or without one, are dropped. 0 keeps
-      all events, and the ratings are not read.
-    repeated_items: Which events to use if a user has the same item at several
-      times: `keep` (all of them), `first` or `last`.
-    max_history: Number of events to use of each user, the latest ones. 0 uses
-      all events.
+    min_rating: Events with a lower rating or without a rating are dropped. With
+      0, all events are kept, and the ratings are not read.
+    repeated_items: Which events to use if a user has several events with the
+      same item: `keep` (all of them), `first` or `last`.
+    max_history: Number of the latest events to use of each user. 0 uses all
+      events.
     min_history: Users with fewer events are dropped, see `drop_short_users`.
-    k_core: Users and items with fewer events are dropped, and then those that
-      have fewer events after this, and so on. 0 keeps all items.
-    max_bad_share: Share of the rows of a table that may be bad, for example
-      without a user id. Bad rows are counted and dropped. With 0, the first bad
-      row is an error.
+    k_core: Users and items with fewer events are dropped, repeatedly, until all
+      remaining ones have enough. 0 keeps all items.
+    max_bad_share: Largest share of bad rows in a table, such as rows without a
+      user id. Bad rows are counted and dropped. With 0, the first bad row is an
+      error.
     columns: The names of the columns in your own files.
   """
 

@@ -23,9 +23,9 @@ class EmbeddingConfig:
     path: For `precomputed`: a `.npy` file of shape `[items, dim]`.
     ids_path: For `precomputed`: a JSON list with the item id of each row of
       `path`.
-    template: The text of an item, with the names of columns of the items file
-      in braces: `{title}. {brand}. {category}`. If it is empty, the text has
-      the name and the content of every field, as in the paper.
+    template: The form of an item's text, with column names of the items file in
+      braces, as in `{title}. {brand}. {category}`. If it is empty, the text
+      has the name and the content of every field, as in the paper.
   """
 
   encoder: str = 'sentence-transformers'

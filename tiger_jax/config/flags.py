@@ -58,10 +58,10 @@ TOPICS = {
       'recommendations for all users to files. The mode serve answers requests '
       'over HTTP until it is stopped. The mode report writes report.html of a '
       'finished run again. The mode export writes programs that recommend '
-      'items without tiger_jax. The mode check_data reads the data, says what '
-      'is wrong with them, and suggests settings. The mode doctor checks the '
+      'items without tiger_jax. The mode check_data reads the data, reports '
+      'problems, and suggests settings. The mode doctor checks the '
       'installation, the devices and, if they are given, the files of '
-      '--workdir and the raw files of --config. Both write nothing.',
+      '--workdir and the raw files of --config. Neither mode changes a run.',
     ),
     _Flag(
       'distributed', flags.DEFINE_bool, '', False,
@@ -93,8 +93,9 @@ TOPICS = {
     ),
     _Flag(
       'out', flags.DEFINE_string, 'FOLDER', None,
-      'The folder to write. If a run was stopped, the same command continues '
-      'it. The default is the folder recommendations in the folder of the run.',
+      'The folder to write. If the command was stopped, run it again to '
+      'resume. The default is the folder recommendations in the folder of the '
+      'run.',
     ),
     _Flag(
       'format', flags.DEFINE_string, 'FORMAT', 'parquet',
@@ -220,7 +221,7 @@ TOPICS = {
   ),
 }  # fmt: skip
 
-# Maps a topic to the modes that accept its flags, besides those of `TOPICS`.
+# Maps a topic to the modes that accept its flags, in addition to `TOPICS`.
 SHARED = {'options': ('recommend', 'recommend_all')}
 
 for _topic in TOPICS.values():

@@ -7,10 +7,10 @@ from tiger_jax.errors import UsageError
 
 
 class Part(NamedTuple):
-  """A column of a template, and the text before it.
+  """A column of a template, and the literal text before it.
 
-  In the last part of a template, which is the text after the last column, the
-  column is ''.
+  The last part of a template holds the text after the last column. Its column
+  is ''.
   """
 
   text: str
@@ -20,11 +20,11 @@ class Part(NamedTuple):
 def parse(template: str) -> list[Part]:
   """Returns the parts of a template such as `{title}. Brand: {brand}`.
 
-  `{{` and `}}` stand for braces.
+  `{{` and `}}` stand for literal braces.
 
   Raises:
-    UsageError: The braces do not match, no column is named, or a name is
-      followed by a format, which templates do not have.
+    UsageError: The braces do not match, there is no column, or a column has a
+      format specifier, which is not supported.
   """
   where = f'template is {template!r}'
   parts = []

@@ -28,8 +28,9 @@ class Items:
 
   Attributes:
     ids: The id of each item in the source.
-    fields: The texts of all items for each name in `FIELDS`, and for further
-      columns that `config.embedding.template` names. A missing text is ''. The
+    fields: Maps the names in `FIELDS`, and the further columns that
+      `config.embedding.template` uses, to the texts of all items. A missing
+      text is ''. The
       text of `categories` looks like `A > B > C; A > D`.
   """
 
@@ -101,8 +102,8 @@ class Dataset:
   def save(self, folder: Path) -> None:
     """Writes the dataset to a folder, which is created if it is missing.
 
-    `items.parquet` has the texts of the items, and `users.parquet` the ids of
-    the users.
+    `items.parquet` has the texts of the items, and `users.parquet` has the ids
+    of the users.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / 'dataset.json', {'name': self.name})

@@ -25,7 +25,7 @@ UNUSABLE, NO_NUMBER = 'unusable', 'no_number'
 
 
 class Unreadable(NamedTuple):
-  """Stands for a value in a file whose type has no equivalent in Python."""
+  """Represents a value whose type has no equivalent in Python."""
 
   type_name: str
 

@@ -1,4 +1,4 @@
-"""Loads the dataset that a config names."""
+"""Loads the dataset of a config."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -54,9 +54,9 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
   if config.name == 'synthetic':
     return [config.name, config.synthetic_users, seed]
   flags: list[Any] = [config.drop_short_users, config.allow_missing_metadata]
-  # Versions without `keep_repeats` kept repeats in a dataset `files`, so True
-  # is omitted there. An Amazon dataset has no repeats, so the default False is
-  # omitted. The fingerprints of these versions therefore stay valid.
+  # Versions without `keep_repeats` kept repeats in `files` datasets, so True is
+  # omitted for them. Amazon datasets have no repeats, so the default False is
+  # omitted for them. The fingerprints of these versions therefore stay valid.
   if config.keep_repeats != (config.name == 'files'):
     flags.append(config.keep_repeats)
   flags += _settings_of_rows(config)
@@ -66,7 +66,7 @@ def made_from(config: DatasetConfig, seed: int) -> list[Any]:
 
 
 def _settings_of_rows(config: DatasetConfig) -> list[Any]:
-  """Returns the settings that determine the rows, if they are not defaults."""
+  """Returns the settings that determine the rows, without default values."""
   default = DatasetConfig()
   return [
     {name: dataclasses.asdict(value) if name == 'columns' else value}

@@ -56,7 +56,7 @@ def made_from(config: EmbeddingConfig) -> list[Any]:
   """Returns the values that determine the vectors of items, for a fingerprint.
 
   A model in a local folder is identified by its files. A model of the Hugging
-  Face hub is identified by its name.
+  Face Hub is identified by its name.
   """
   if config.encoder == 'precomputed':
     return file_digests(config.path, config.ids_path)
@@ -86,15 +86,15 @@ def check_encoder(config: EmbeddingConfig, items: Items) -> None:
   elif config.encoder == 'precomputed':
     load_vectors(config, items)
   else:
-    # All items have at least the words of some items, and TF-IDF of all items
-    # of a large shop takes minutes.
+    # If a few items have enough words, all items have enough words. The TF-IDF
+    # of all items of a large shop takes minutes.
     few = _first_items(items, 4 * config.dim)
     if config.dim > min(_tfidf(config, few)[1].shape):
       _refuse_dim(config, _tfidf(config, items)[1].shape)
 
 
 def fitting_dim(config: EmbeddingConfig, items: Items) -> int:
-  """Returns a number of dimensions that tfidf-svd can make from few items."""
+  """Returns a dimension of vectors that tfidf-svd can make from these items."""
   return _fitting_dim(_tfidf(config, items)[1].shape)
 
 
@@ -106,7 +106,7 @@ def _first_items(items: Items, number: int) -> Items:
 
 
 def can_encode_new_text(config: EmbeddingConfig, items: Items | None) -> bool:
-  """Returns whether `text_encoder` has an encoder."""
+  """Returns whether `text_encoder` can return an encoder."""
   return {
     USES_TEXT_MODEL: bool(config.model),
     'tfidf-svd': items is not None,
@@ -226,7 +226,7 @@ def _fit_tfidf_svd(
   Float[np.ndarray, 'items dim'],
   Callable[[Items], Float32[np.ndarray, 'n dim']],
 ]:
-  """Returns the vectors of items, and an encoder of other items."""
+  """Returns the vectors of items, and a function that encodes other items."""
   # The import takes over a second.
   from sklearn.decomposition import TruncatedSVD
 

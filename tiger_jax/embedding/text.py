@@ -16,7 +16,7 @@ _BRACKETS = {'(': ')', '[': ']', '{': '}', '<': '>', '"': '"', "'": "'"}
 def columns(template: str) -> tuple[str, ...]:
   """Returns the text columns that `config.embedding.template` names.
 
-  A name that stands for one of `FIELDS`, such as `category`, is replaced by it.
+  Another name of a field, such as `category`, is replaced by that in `FIELDS`.
   Without a template, the only column that items must have is the title.
   """
   if not template:
@@ -46,8 +46,8 @@ def item_sentences(items: Items, template: str = '') -> list[str]:
   long text. Missing fields are omitted.
 
   With a template, a missing text is omitted together with the literal text
-  before it. Separators at the beginning of the sentence are then removed, and
-  so is the second of a pair of brackets whose first one was omitted.
+  before it. Separators at the beginning of the sentence are then removed. If
+  an opening bracket was omitted, its closing bracket is removed too.
 
   An item without any text is represented by its id.
   """
@@ -84,8 +84,8 @@ def _sentence(values: Sequence[str], labels: Sequence[str], last: str) -> str:
     closing = ''
     text = ' '.join(value.split())
     if text:
-      # The literal text before the first value that is present follows a text
-      # that is missing.
+      # If all earlier texts are missing, the label of this text may begin with
+      # separators.
       sentence += (label.lstrip(_SEPARATORS) if is_cut else label) + text
       is_cut = False
     else:

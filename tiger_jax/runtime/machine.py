@@ -17,13 +17,13 @@ from tiger_jax.errors import UsageError
 from tiger_jax.runtime import compile_cache
 from tiger_jax.runtime.findings import Finding, note, ok, problem
 
-# The extras that add features. The extras cuda and tpu show in the devices.
+# The extras that add features. The device check covers the extras cuda and tpu.
 _EXTRAS = {
   'text': 'text encoders',
   'serve': '--mode=serve',
   'tensorboard': 'TensorBoard logs',
 }
-# Free disk space below which a note is made. A run of Beauty takes 0.2 GiB.
+# Less free disk space than this gives a note. A run of Beauty takes 0.2 GiB.
 _LITTLE_SPACE = 2**30
 # This file exists if the driver of an NVIDIA GPU is loaded.
 _NVIDIA = Path('/dev/nvidiactl')
@@ -109,7 +109,7 @@ def _version(name: str) -> str:
 
 def _devices() -> Iterator[Finding]:
   """Runs a small program on each device of this process."""
-  # Otherwise, JAX may write the compiled program to its cache.
+  # With the cache, JAX might write the compiled program to it.
   jax.config.update('jax_enable_compilation_cache', False)
   try:
     devices = jax.local_devices()

@@ -166,8 +166,8 @@ def require_shared(folder: Path, flag: str = '--workdir') -> None:
   """Raises UsageError in all processes if they do not share a folder.
 
   The main process writes a random number into a file, and the other processes
-  read the file.
-  All processes must call this. `flag` names the folder in the message.
+  read the file. All processes must call this. `flag` is the flag of the folder,
+  for the message.
   """
   if jax.process_count() == 1:
     return
@@ -201,7 +201,7 @@ def _await_content(path: Path, expected: bytes) -> str:
 
 
 class AnyProcess:
-  """Tells each process whether any process has set its flag."""
+  """Reports to all processes whether any process has set its flag."""
 
   def __init__(self, mesh: Mesh):
     """Uses the processes with devices in the mesh."""

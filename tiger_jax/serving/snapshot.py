@@ -148,7 +148,7 @@ class Snapshot:
     return rows, self.histories_of(rows)
 
   def histories_of(self, users: Iterable[int]) -> list[list[int]]:
-    """Returns the histories of rows of users.
+    """Returns the histories of users, given their rows.
 
     Raises:
       UsageError: The model is from a bundle.

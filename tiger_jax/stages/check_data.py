@@ -18,12 +18,12 @@ def run(
   chosen: Collection[str],
   command: Callable[[dict[str, Any]], str],
 ) -> None:
-  """Reads the data of a config, and prints what is in it and a verdict.
+  """Reads the data of a config, and prints measurements and a verdict.
 
   Args:
     config: The settings of the run.
     chosen: The fields that the user has set, such as `train.steps`.
-    command: Returns the command that trains with some more settings.
+    command: A function that returns the command with additional settings.
 
   Raises:
     UsageError: The settings contradict each other.

@@ -16,11 +16,11 @@ def run(workdir: Path | None, config: Config | None) -> None:
 
   Args:
     workdir: The folder of a run; None to check only the machine.
-    config: The settings of a run, whose raw files are checked too; or None.
+    config: The settings of a run, to check its raw files; None to skip them.
 
   Raises:
     UsageError: The settings contradict each other.
-    TigerError: There is a problem. The error is of the kind of the first one.
+    TigerError: There is a problem. The first one determines the error's type.
   """
   if config:
     checks.check(config)

@@ -44,7 +44,7 @@ def check(workdir: Path, config: Config | None) -> Iterator[Finding]:
   """Yields the findings about the folder of a run.
 
   Args:
-    workdir: The folder, which may be anything.
+    workdir: The folder, which need not be the folder of a run.
     config: The config that the run should have; None for the recorded one.
   """
   name = 'workdir'
@@ -66,7 +66,9 @@ def check(workdir: Path, config: Config | None) -> Iterator[Finding]:
       return
     is_run = claim.is_run(workdir)
   except OSError as error:
-    text = f'{workdir} cannot be read ({error.strerror}): change its rights'
+    text = (
+      f'{workdir} cannot be read ({error.strerror}): change its permissions'
+    )
     yield problem(name, text, UsageError)
     return
   if not is_run:
@@ -90,7 +92,7 @@ def check(workdir: Path, config: Config | None) -> Iterator[Finding]:
 
 
 def _lock(workdir: Path) -> Finding:
-  """Says whether a process uses the folder."""
+  """Reports whether a process uses the folder."""
   try:
     # A shared lock on a file that is open for reading changes nothing.
     number = os.open(workdir / claim.LOCK, os.O_RDONLY | os.O_NONBLOCK)
@@ -155,7 +157,7 @@ def _stages(workdir: Path, config: Config | None) -> Iterator[Finding]:
 def _state(
   name: str, found: dict[str, Artifact], config: Config | None
 ) -> Finding:
-  """Says whether an intact stage is what the next run would make."""
+  """Reports whether the next run would reuse an intact stage."""
   stage = found[name]
   intact = f'intact, made in {stage.seconds:,.0f} s'
   if config is None:
@@ -198,7 +200,7 @@ def _wanted(name: str, found: dict[str, Artifact], config: Config) -> str:
 
 
 def _of(found: dict[str, Artifact], name: str) -> str:
-  """Returns the fingerprint of a stage; '' if it is not there."""
+  """Returns the fingerprint of a stage; '' if it is missing."""
   return found[name].fingerprint if name in found else ''
 
 
@@ -213,7 +215,7 @@ def _same_dataset(stage: Artifact, config: Config) -> bool:
 def _checkpoints(
   name: str, stage: Path, *, is_finished: bool
 ) -> Iterator[Finding]:
-  """Yields a finding for each damaged checkpoint, or one for all."""
+  """Yields a finding per damaged checkpoint, and one for the intact ones."""
   folder = stage / 'checkpoints'
   if not folder.exists():
     return

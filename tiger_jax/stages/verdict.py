@@ -23,7 +23,7 @@ _READS_OF_A_HISTORY = 0.7 * 32
 _FEWEST_STEPS = 500
 # The steps of these configs were measured.
 _MEASURED = ('synthetic', 'amazon2014/')
-# With these settings, rows are dropped and counted, and not refused.
+# With these settings, rows are dropped and counted instead of refused.
 _LENIENT = {
   'drop_short_users': True,
   'allow_missing_metadata': True,
@@ -86,7 +86,7 @@ def judge(
 def _required(
   config: Config, dataset: Dataset, report: Report
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-  """Yields each reason why a run fails, with the settings that avoid it."""
+  """Yields each reason why a run would fail, and settings that avoid it."""
   c, counts = config, report.counts
   yield from _bad_rows(c.dataset.max_bad_share, counts.get('rows', {}))
   short = f'with fewer than {min_user_events(c.dataset)} events'
@@ -150,7 +150,7 @@ def _bad_rows(
 
 
 def _fitting_batches(config: Config, dataset: Dataset) -> dict[str, Any]:
-  """Returns the largest half, quarter, ... of the batch size that fits."""
+  """Returns settings with the batch size halved until it fits, or {}."""
   size = config.train.batch_size
   while size > 1:
     size //= 2
@@ -182,7 +182,7 @@ def _schedule(
 
 
 def _rounded(value: float) -> int:
-  """Returns a number rounded to two digits."""
+  """Returns a number rounded to two significant digits."""
   digits = max(0, math.floor(math.log10(max(value, 1))) - 1)
   return int(round(value, -digits))
 

@@ -1,6 +1,6 @@
 """Reads and writes columns of text as Parquet files.
 
-A file may come from another machine. It is treated as data, and it needs no
+A file may come from another machine. Reading it executes no code, and needs no
 more memory than a small multiple of its size.
 """
 
@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
 
   Raises:
     OSError: The file is missing or cannot be read.
-    ValueError: The file is damaged, too large, or has other columns than text.
+    ValueError: The file is damaged, too large, or has columns of other types.
   """
   with files.open_regular(path, _MAX_BYTES) as opened:
     try:

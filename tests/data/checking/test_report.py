@@ -34,12 +34,12 @@ def test_the_lines_are_those_written_by_hand():
     'users: 3 read, 3 used',
     'items: 4 read, 4 used',
     'histories: 3 to 4 events, median 3, 90% have at most 3.8',
-    'ties: 5 of 10 (50.0%) events have the time of another event of the user; '
-    'the order of the file decides 2 of 3 (66.7%) test targets and 2 of 3 '
-    '(66.7%) validation targets',
-    'leaks: 1 of 3 (33.3%) test targets are items that the user had before, 0 '
-    'of them just before; 1 of 3 (33.3%) users have the history of an earlier '
-    "user, such as '1', '2'",
+    'ties: 5 of 10 (50.0%) events have the same time as another event of the '
+    'user; the order of the file decides 2 of 3 (66.7%) test targets and 2 of '
+    '3 (66.7%) validation targets',
+    'leaks: 1 of 3 (33.3%) test targets repeat an earlier item of the user, 0 '
+    'of them the item just before; 1 of 3 (33.3%) users have the same history '
+    "as an earlier user, such as '1', '2'",
     'time: on average, 25.0% of the training events are later than a test '
     'target, because the split is by user and not by date',
     'split: train 1 targets of 1 users; validation 3 and test 3 targets, one '
@@ -47,9 +47,9 @@ def test_the_lines_are_those_written_by_hand():
     'cold items: 2 of 3 (66.7%) test targets and 1 validation targets are in '
     'no training event; 0 items are only test targets; 2 of 4 items are in '
     'training events, 1 in no event',
-    'texts: 1 of 4 (25.0%) items have no text; 1 have the text of an earlier '
-    "item, such as '0' ('Red Mug') and '1' ('red mug'); of 3 different texts, "
-    '0 are nearly equal to another',
+    'texts: 1 of 4 (25.0%) items have no text; 1 have the same text as an '
+    "earlier item, such as '0' ('Red Mug') and '1' ('red mug'); of 3 different "
+    'texts, 0 are nearly equal to another text',
   ]
 
 
@@ -58,7 +58,7 @@ def test_nearly_equal_texts_are_named():
   texts = (f'{title}green', 'a clock', f'{title}greet')
   dataset = make_dataset([[0, 1, 2]] * 2, 3, title=texts)
   line = report.lines(report.measure(dataset, texts))[-1]
-  assert "2 are nearly equal to another, such as '0' (" in line
+  assert "2 are nearly equal to another text, such as '0' (" in line
   assert " and '2' (" in line
 
 

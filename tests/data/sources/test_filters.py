@@ -263,7 +263,7 @@ def test_short_users_are_refused_if_nothing_drops_them(tmp_path):
 @pytest.mark.parametrize(
   ('values', 'words'),
   [
-    ({'min_rating': 6.0}, 'as 13 rated below 6; change config.dataset.min_rat'),
+    ({'min_rating': 6.0}, '13 of its 14 events are rated below 6; change '),
     ({'k_core': 5}, 'change config.dataset.k_core'),
     ({'min_history': 6}, 'fewer than 6 events; add events'),
   ],

@@ -21,7 +21,7 @@ class Lengths:
 
 @dataclasses.dataclass(frozen=True)
 class Ties:
-  """Events that have the time of another event of the same user.
+  """Events with the same time as another event of the same user.
 
   Attributes:
     events: The number of tied events.
@@ -40,12 +40,13 @@ class Leaks:
   """Facts about the histories that make a test target easier to predict.
 
   Attributes:
-    repeated: The number of users who had the test target before.
-    repeated_at_once: The number of these users who had it just before.
+    repeated: The number of users with an earlier event of their test target.
+    repeated_at_once: The number of these users whose previous event is of the
+      test target.
     copies: The number of users with the same history as an earlier user.
     first_copy: The ids of the first two users with the same history, or ().
-    later: The share of training events that are later than a test target, as a
-      mean over the test targets. It is None if there are no times.
+    later: The share of training events that are later than a test target,
+      averaged over the test targets. It is None if there are no times.
   """
 
   repeated: int
@@ -57,16 +58,15 @@ class Leaks:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """What training, validation and test will read.
+  """The numbers of targets and items of training, validation and test.
 
   Attributes:
     trained_users: The number of users with a training target.
     train: The number of training targets.
     trained_items: The number of items in training events.
-    cold_validation: The number of validation targets that no training event
-      has.
-    cold_test: The number of test targets that no training event has.
-    test_only: The number of items whose every event is a test target.
+    cold_validation: The number of validation targets without training events.
+    cold_test: The number of test targets without training events.
+    test_only: The number of items whose events are all test targets.
     never_bought: The number of items without an event.
   """
 
@@ -89,10 +89,10 @@ def lengths(dataset: Dataset) -> Lengths:
 
 
 def ties(dataset: Dataset) -> Ties | None:
-  """Counts simultaneous events of a user; None if there are no times."""
+  """Counts the tied events; returns None if there are no times."""
   if dataset.timestamps is None:
     return None
-  # Whether an event has the time of the event before it.
+  # Whether an event has the same time as the event before it.
   as_before = np.zeros(dataset.num_interactions, bool)
   as_before[1:] = dataset.timestamps[1:] == dataset.timestamps[:-1]
   as_before[dataset.offsets[:-1]] = False
@@ -125,7 +125,7 @@ def leaks(dataset: Dataset) -> Leaks:
 
 
 def split(dataset: Dataset) -> Split:
-  """Counts the targets, and the items that training does not see."""
+  """Counts the targets, and the items without training events."""
   last = dataset.offsets[1:] - 1
   is_training = splits.training_positions(dataset)
   is_trained = _occurs(dataset, is_training)
@@ -148,14 +148,17 @@ def split(dataset: Dataset) -> Split:
 def _occurs(
   dataset: Dataset, events: Bool[np.ndarray, ' interactions']
 ) -> Bool[np.ndarray, ' items']:
-  """Returns whether each item is in one of the events of a mask."""
+  """Returns whether each item occurs in the selected events."""
   occurs = np.zeros(dataset.num_items, bool)
   occurs[dataset.history[events]] = True
   return occurs
 
 
 def _copies(dataset: Dataset) -> tuple[int, tuple[str, ...]]:
-  """Counts users with the history of an earlier user, and names two."""
+  """Counts users with the same history as an earlier user.
+
+  Also returns the ids of the first two such users, or ().
+  """
   first_user: dict[bytes, int] = {}
   copies, first_copy = 0, ()
   for user in range(dataset.num_users):

@@ -8,7 +8,7 @@ import re
 from jaxtyping import Int64, UInt64
 import numpy as np
 
-# Two texts are near duplicates if they share this part of their n-grams.
+# The smallest Jaccard similarity of the n-grams of near duplicates.
 NEAR = 0.9
 SAMPLE = 20_000
 _WORD = re.compile(r'\w+')
@@ -26,8 +26,8 @@ _SHOWN = 3
 class NearTexts:
   """Equal and nearly equal texts.
 
-  Two texts are equal if their words are, in lower case. Near duplicates are
-  searched among the different texts of a sample.
+  Two texts are equal if their words are equal, apart from letter case. Near
+  duplicates are searched for among the different texts of a sample.
 
   Attributes:
     equal: The number of texts that are equal to an earlier one.
@@ -89,7 +89,7 @@ def _near_pairs(texts: list[bytes]) -> Int64[np.ndarray, 'pairs 2']:
   """Returns the pairs of near duplicates, by MinHash and bands (LSH).
 
   Texts with equal hashes in a band are sorted by their row, and each is
-  compared with the next. The number of comparisons is therefore linear.
+  compared only with the next. The number of comparisons is therefore linear.
   """
   none = np.zeros((0, 2), np.int64)
   if len(texts) < 2:
@@ -111,7 +111,7 @@ def _near_pairs(texts: list[bytes]) -> Int64[np.ndarray, 'pairs 2']:
 
 
 def _min_hashes(texts: list[bytes]) -> UInt64[np.ndarray, 'texts hashes']:
-  """Returns the smallest hash of the n-grams of each text, for each hash."""
+  """Returns the smallest n-gram hash of each text for each hash function."""
   # A text with fewer bytes than an n-gram becomes one n-gram.
   padded = [text.ljust(_GRAM, b'\0') for text in texts]
   data = np.frombuffer(b''.join(padded), np.uint8).astype(np.uint64)
@@ -119,7 +119,7 @@ def _min_hashes(texts: list[bytes]) -> UInt64[np.ndarray, 'texts hashes']:
   for i in range(_GRAM):
     grams |= data[i : i + len(grams)] << np.uint64(8 * i)
   counts = np.asarray([len(text) - _GRAM + 1 for text in padded])
-  # The n-grams between two texts are skipped.
+  # The n-grams that span two texts are skipped.
   starts = np.cumsum(counts) - counts
   skipped = np.repeat(np.arange(len(texts)) * (_GRAM - 1), counts)
   grams = _mixed(grams[np.arange(len(skipped)) + skipped])

@@ -33,7 +33,7 @@ class Report:
     ties: Events at the same time; None if the dataset has no times.
     shuffles_ties: Whether events at the same time are in random order.
     leaks: Facts that make a test target easier to predict.
-    split: What training, validation and test will read.
+    split: The numbers of targets and items of training, validation and test.
     without_text: The number of items without text.
     texts: Equal and nearly equal texts of items.
     equal_texts: Up to three pairs of items with equal texts.
@@ -60,7 +60,7 @@ class Remark(NamedTuple):
 
   Attributes:
     finding: What is wrong.
-    remedy: The setting to change, or what to do to the files.
+    remedy: The setting to change, or the change to make to the files.
   """
 
   finding: str
@@ -117,10 +117,10 @@ def lines(report: Report) -> list[str]:
     f'histories: {r.lengths.shortest:,} to {r.lengths.longest:,} events, '
     f'median {r.lengths.median:g}, 90% have at most {r.lengths.p90:g}',
     _ties_line(r),
-    f'leaks: {_of(r.leaks.repeated, r.num_users)} test targets are items that '
-    f'the user had before, {r.leaks.repeated_at_once:,} of them just before; '
-    f'{_of(r.leaks.copies, r.num_users)} users have the history of an earlier '
-    'user' + _such_as(r.leaks.first_copy),
+    f'leaks: {_of(r.leaks.repeated, r.num_users)} test targets repeat an '
+    f'earlier item of the user, {r.leaks.repeated_at_once:,} of them the item '
+    f'just before; {_of(r.leaks.copies, r.num_users)} users have the same '
+    'history as an earlier user' + _such_as(r.leaks.first_copy),
   ]
   if r.leaks.later is not None:
     shown.append(
@@ -137,9 +137,9 @@ def lines(report: Report) -> list[str]:
     f'{r.num_items:,} items are in training events, {s.never_bought:,} in no '
     'event',
     f'texts: {_of(r.without_text, r.num_items)} items have no text; '
-    f'{near.equal:,} have the text of an earlier item'
+    f'{near.equal:,} have the same text as an earlier item'
     f'{_pairs(r.equal_texts)}; of {near.sampled:,} different texts, '
-    f'{near.near:,} are nearly equal to another{_pairs(r.near_texts)}',
+    f'{near.near:,} are nearly equal to another text{_pairs(r.near_texts)}',
   ]
   return [item_text.plain(line) for line in shown]
 
@@ -153,8 +153,8 @@ def _ties_line(report: Report) -> str:
     )
   order = 'chance' if report.shuffles_ties else 'the order of the file'
   return (
-    f'ties: {_of(ties.events, report.num_events)} events have the time of '
-    f'another event of the user; {order} decides '
+    f'ties: {_of(ties.events, report.num_events)} events have the same '
+    f'time as another event of the user; {order} decides '
     f'{_of(ties.test, users)} test targets and {_of(ties.validation, users)} '
     'validation targets'
   )
@@ -196,19 +196,19 @@ def warnings(report: Report) -> list[Remark]:
     )  # fmt: skip
   add(
     r.leaks.repeated, users, _MANY_REPEATS,
-    'test targets are items that the user had before',
+    'test targets repeat an earlier item of the user',
     'compare the metrics "test" and "test_masked" of the report, and recommend '
     'with --exclude_seen if users do not want such items',
   )  # fmt: skip
   add(
     r.leaks.copies, users, _MANY_COPIES,
-    'users have the history of an earlier user',
+    'users have the same history as an earlier user',
     'remove the copies if the same person has several ids',
   )  # fmt: skip
   add(
     r.split.cold_test, users, _MANY_COLD,
     'test targets are in no training event',
-    'add earlier events, or expect that only the text of these items helps',
+    'add earlier events, or expect the model to know only their text',
   )  # fmt: skip
   add(
     r.without_text, items, _MANY_WITHOUT_TEXT,
@@ -217,12 +217,12 @@ def warnings(report: Report) -> list[Remark]:
   )  # fmt: skip
   add(
     r.texts.equal, items, _MANY_EQUAL_TEXTS,
-    'items have the text of an earlier item, so their vectors are equal',
-    'add a column that tells them apart, such as description',
+    'items have the same text as an earlier item, so their vectors are equal',
+    'add a column that distinguishes them, such as description',
   )  # fmt: skip
   add(
     r.texts.near, r.texts.sampled, _MANY_NEAR_TEXTS,
-    'texts are nearly equal to another, so their Semantic IDs are similar',
-    'add a column that tells them apart, such as description',
+    'texts are nearly equal to another text, so their Semantic IDs are similar',
+    'add a column that distinguishes them, such as description',
   )  # fmt: skip
   return found

@@ -17,7 +17,8 @@ import zlib
 from tiger_jax.data.sources import byte_streams
 from tiger_jax.errors import DataError
 
-# A member that is compressed more is not text. Deflate reaches 1,032.
+# The largest compression ratio of a member. Text does not reach this ratio,
+# but deflate can reach 1,032.
 _MOST_COMPRESSED = 200
 _MOST_MEMBERS = 100_000
 # Of one member of a tar archive.
@@ -38,7 +39,7 @@ class Member(NamedTuple):
   is_download: bool = False
 
   def __str__(self) -> str:
-    """Returns the place, for messages."""
+    """Returns the path and the name, for messages."""
     return f'{self.path} ({self.name})' if self.name else str(self.path)
 
 

@@ -35,15 +35,15 @@ def assemble(
   Args:
     config: The filters, see `filters.apply`, and `allow_missing_metadata`.
     log: The events of the source.
-    texts: The items of the source; None if it has only events. The id of an
-      item is then its title.
+    texts: The items of the source; None if it has only events. The ids of the
+      items are then used as their titles.
     events_file: The source of the events, for error messages.
     items_file: The source of the items, for error messages.
 
   Raises:
-    DataError: A user has too few events, or an item of an event is not in
-      `texts`, and the config does not allow this. Or no item of the events is
-      in `texts`, or no event remains.
+    DataError: A user has too few events, or an item is not in `texts`, and the
+      config does not allow this; or no item of the events is in `texts`; or no
+      event remains.
   """
   num_read = len(log.users)
   filtered = filters.apply(config, log, events_file)

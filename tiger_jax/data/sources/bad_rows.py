@@ -1,4 +1,4 @@
-"""Decides what to do with the rows of a file that cannot be used."""
+"""Counts or refuses rows that cannot be used."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class BadRows:
   """
 
   def __init__(self, max_share: float = 0.0):
-    """Sets `config.dataset.max_bad_share`; with 0, no row may be bad."""
+    """Sets the largest share of bad rows; with 0, no row may be bad."""
     self.counts = RowCounts()
     self.strict = not max_share
     self._max_share = max_share

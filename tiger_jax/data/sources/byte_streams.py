@@ -16,8 +16,8 @@ from tiger_jax.errors import DataError
 COMPRESSIONS = ('.gz', '.zst')
 _MAGIC = {'.gz': b'\x1f\x8b', '.zst': b'\x28\xb5\x2f\xfd'}
 _NAMES = {'.gz': 'gzip', '.zst': 'zstd'}
-# The most bytes of blank space in a row that a compressed file may hold. A file
-# of a few kilobytes can hold a gigabyte of line ends.
+# The largest number of consecutive blank bytes in a compressed file. A file of
+# a few kilobytes can hold a gigabyte of line ends.
 MAX_BLANK_BYTES = 2**24
 _BLOCK_BYTES = 2**20
 
@@ -36,13 +36,13 @@ def uncompressed(path: Path) -> str:
 def opened(path: Path) -> Iterator[io.BufferedReader]:
   """Opens a file for reading, and decompresses it if necessary.
 
-  Damage is detected where it is read: a truncated file raises an error only
-  after its beginning was read. The caller must therefore read the whole file
-  before it writes any results.
+  Damage is detected only when the damaged part is read. For example, a
+  truncated file raises an error only at its end. The caller must therefore read
+  the whole file before it writes any results.
 
   Raises:
-    DataError: The file is missing or damaged, or is not compressed as its name
-      says. The error may also be raised inside the `with` block.
+    DataError: The file is missing or damaged, or its compression does not match
+      its suffix. The error may also be raised inside the `with` block.
   """
   try:
     with path.open('rb') as raw:
@@ -94,7 +94,7 @@ class _Decompressed(io.RawIOBase):
     try:
       data = self._stream.read(len(buffer))
     except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
-      # Errors of the disk have a number; those of the content do not.
+      # Disk errors have an `errno`; errors in the content do not.
       if isinstance(error, OSError) and error.errno is not None:
         raise
       reason = ' '.join(str(error).split())[:100]
@@ -104,8 +104,8 @@ class _Decompressed(io.RawIOBase):
     self._blank = 0 if data.strip(b' \t\r\n\0') else self._blank + len(data)
     if self._blank > MAX_BLANK_BYTES:
       raise DataError(
-        f'{self._path} holds more than {MAX_BLANK_BYTES} bytes of blank space '
-        'in a row, which is the limit: write it again'
+        f'{self._path} holds more than {MAX_BLANK_BYTES} consecutive bytes '
+        'of blank space, which is the limit: write it again'
       )
     buffer[: len(data)] = data
     return len(data)

@@ -7,8 +7,8 @@ from tiger_jax.data import item_text
 from tiger_jax.data.sources import byte_streams
 from tiger_jax.errors import DataError
 
-# The names that each column may have besides its own, in lower case, without
-# spaces, hyphens and underscores.
+# The other names that each column may have, in lower case, without spaces,
+# hyphens and underscores.
 _ALIASES = {
   'user': (
     'userid', 'uid', 'reviewerid', 'customerid', 'visitorid', 'sessionid',
@@ -32,7 +32,7 @@ _MOST_SHOWN = 12
 
 
 def column_of(raw: str) -> str:
-  """Returns the column that a name in a file stands for by itself.
+  """Returns the standard name of a column, given its name in a file.
 
   The function ignores case, spaces, hyphens and underscores, and a type after a
   colon, as in RecBole's `user_id:token`.
@@ -64,10 +64,9 @@ class Columns:
     Args:
       required: See the class.
       optional: See the class.
-      named: The name in the files of each column that
-        `config.dataset.columns` names. No other name then stands for the
-        column.
-      fallback: Columns of `named` for which the other names still count in a
+      named: The names in the files, by column, from `config.dataset.columns`.
+        No other name is then accepted for such a column.
+      fallback: Columns of `named` for which the usual names are accepted in a
         file without the given name.
     """
     self.required = tuple(required)
@@ -81,7 +80,7 @@ class Columns:
     self._fallback = fallback
 
   def find(self, names: Sequence[str]) -> dict[str, list[int]]:
-    """Returns the positions of the names that stand for each wanted column."""
+    """Returns the positions of the names of each wanted column."""
     plain = [name.strip().strip('"\ufeff') for name in names]
     given = {
       column: [i for i, x in enumerate(plain) if x == name]
@@ -102,7 +101,7 @@ class Columns:
     return found
 
   def _is_open(self, column: str) -> bool:
-    """Returns whether the usual names of a column count."""
+    """Returns whether the usual names of a column are accepted."""
     return column not in self._named or column in self._fallback
 
   def select(
@@ -111,7 +110,7 @@ class Columns:
     """Returns the positions of the columns in a file, and notes for the user.
 
     Raises:
-      DataError: A required or named column is missing; or two names stand for
+      DataError: A required or named column is missing; or two names are of
         the same column, and neither is equal to the column's own name.
     """
     positions = {}
@@ -131,7 +130,7 @@ class Columns:
     return positions, self.unused(path, names, positions)
 
   def remedy(self, column: str) -> str:
-    """Returns what to do if two names could stand for a column."""
+    """Returns what to do if two names could be of the same column."""
     return (
       f'choose one with config.dataset.columns.{column}, name one of them '
       f'{column!r}, or remove one'

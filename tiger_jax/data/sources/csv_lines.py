@@ -14,7 +14,7 @@ class CsvLines:
   """The content of a CSV file as UTF-8, without a byte order mark.
 
   Attributes:
-    position: The number of bytes before the next one to take.
+    position: The number of bytes that were taken, without repeats.
   """
 
   def __init__(self, path: Path, raw: Any, encoding: str, sample: bytes):
@@ -25,11 +25,12 @@ class CsvLines:
     self._decoder = None
     if encoding != 'utf-8':
       self._decoder = codecs.getincrementaldecoder(encoding)()
-    # Old programs for Macintosh end a line with a carriage return.
+    # Old Macintosh programs end a line with a carriage return.
     self._old_ends = b'\r' in sample and b'\n' not in sample
     self._ended = False
     self._unread = b''
-    # The bytes from the mark to the start were taken, but may be taken again.
+    # The bytes from the mark to the start were taken. `_unread` keeps them for
+    # `rewind`.
     self._mark = self._start = 0
     self._fill(len(_BOM))
     if self._unread.startswith(_BOM):
@@ -45,7 +46,7 @@ class CsvLines:
     self._start = self._mark + size
 
   def after_mark(self, start: int, stop: int) -> bytes:
-    """Returns some of the bytes after the mark, which were taken."""
+    """Returns taken bytes; `start` and `stop` count from the mark."""
     return self._unread[self._mark + start : self._mark + stop]
 
   def take_lines(self, size: int) -> bytes:

@@ -1,7 +1,7 @@
 """Reads CSV rows one by one: slower than Arrow, but more tolerant.
 
-Blank lines are ignored, and so are spaces before a quotation mark. Errors name
-the row.
+Blank lines are ignored, and so are spaces before a quotation mark. Error
+messages give the row.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,11 @@ from tiger_jax.data.sources.bad_rows import BadRow, BadRows
 from tiger_jax.data.sources.csv_lines import CsvLines
 from tiger_jax.errors import DataError
 
-# In characters, which have up to four bytes.
+# Rows are limited to this number of characters. A character has up to four
+# bytes.
 MAX_ROW_BYTES = 16 * 2**20
 _MAX_LINE_BYTES = 4 * MAX_ROW_BYTES
-# The most bytes to read a second time, because a row did not end.
+# The largest number of bytes to read again after rows that do not end.
 _MAX_READ_AGAIN = 2**26
 _SAMPLE = 80
 _BLOCK_BYTES = 2**20
@@ -104,7 +105,7 @@ class CsvRows:
   """Reads rows from the lines of a file.
 
   Attributes:
-    num_rows: The number of rows so far, good or bad.
+    num_rows: The number of good and bad rows so far.
     num_lines: The number of lines so far.
   """
 
@@ -130,7 +131,7 @@ class CsvRows:
   def read(
     self, end: int, positions: list[int]
   ) -> tuple[list[int], list[list[str]]]:
-    """Returns rows until the position `end` of the file, at least one.
+    """Returns the rows up to a position in the file, but at least one row.
 
     Args:
       end: The position, see `CsvLines.position`.
@@ -160,7 +161,7 @@ class CsvRows:
     return numbers, columns
 
   def _restart(self) -> None:
-    """Reads rows from the position of the lines."""
+    """Starts to read rows at the current position of the lines."""
     self._position = self._lines.position
     self._row_lines = _RowLines(self._lines)
     self._reader = reader(iter(self._row_lines), self._separator)
@@ -245,7 +246,7 @@ class CsvRows:
     )
 
   def _skip_line(self) -> None:
-    """Skips the first line of a row that does not end, to go on after it."""
+    """Skips the first line of a row that does not end."""
     lines = self._row_lines
     after_first = lines.row_start + len(lines.first)
     self._read_again += lines.taken - after_first

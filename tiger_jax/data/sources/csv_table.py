@@ -39,8 +39,8 @@ def read(
   Args:
     path: The file.
     wanted: The columns to read.
-    bad: Counts rows that are not a row of the table.
-    notes: The function adds sentences for the user.
+    bad: Counts the lines that are not valid rows of the table.
+    notes: A list to which the function appends sentences for the user.
 
   Raises:
     DataError: The file is not a CSV table, or lacks a required column.
@@ -67,7 +67,7 @@ def read(
 
 
 class _Joined:
-  """A binary file whose beginning was read before."""
+  """A binary file whose beginning was already read."""
 
   def __init__(self, start: bytes, rest: Any):
     self._start = start
@@ -128,8 +128,8 @@ def _read_by_arrow(
 ) -> _Arrays | None:
   """Reads lines with Arrow; returns None if Arrow would misread a line.
 
-  A block of which each line is a row or blank has no quotation with a line
-  break, so the next block begins with a row too.
+  If each line of a block is a row or blank, no quotation in the block contains
+  a line break. The next block then also begins with a row.
   """
   # Arrow accepts a quotation mark that is never closed: the cell then extends
   # to the end of the block. To detect such a cell, a row of empty cells is

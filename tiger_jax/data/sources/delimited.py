@@ -56,7 +56,7 @@ def split_csv(line: str) -> list[str]:
 
 def _lines(member: archives.Member, file: io.BufferedIOBase) -> Iterator[bytes]:
   rest, number = b'', 0
-  # `file` may be in an archive, so the size that is left is not known.
+  # `file` may be in an archive, so the remaining size is not known.
   with tqdm(desc=member.name or member.path.name, unit='B', unit_scale=True,
             delay=3, leave=False) as bar:  # fmt: skip
     while block := file.read(_BLOCK_BYTES):

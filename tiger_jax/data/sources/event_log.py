@@ -59,7 +59,7 @@ class _Builder:
       self._ratings.append(rating[kept])
 
   def _check_columns(self, block: tables.Block) -> None:
-    """Raises DataError if a block has other columns than the first block."""
+    """Raises DataError if the columns differ from those of the first block."""
     if self._first is None:
       self._first = block
     for name in ('timestamp', 'rating'):
@@ -79,7 +79,7 @@ class _Builder:
       rows = np.concatenate(self._codes.pop(name))
       texts = known.texts()
       num_rows = np.bincount(rows, minlength=len(texts))
-      # Rows that were dropped for another reason may have had further ids.
+      # Some ids may occur only in rows that were dropped for another reason.
       if not num_rows.all():
         used = np.flatnonzero(num_rows)
         new_codes = np.zeros(len(texts), np.int32)
@@ -99,7 +99,7 @@ def _note(
   wrong: Bool[np.ndarray, ' rows'],
   requirement: str,
 ) -> None:
-  """Adds the rows of a block that are wrong and not yet in `bad`."""
+  """Adds the wrong rows of a block to `bad`, unless they are already there."""
   for row in np.flatnonzero(wrong).tolist():
     if row not in bad:
       bad[row] = block.bad_row(name, row, requirement)

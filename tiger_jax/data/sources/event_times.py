@@ -12,8 +12,8 @@ import numpy as np
 from tiger_jax.data.sources import tables, time_values
 from tiger_jax.data.sources.time_values import BAD, DATE, NUMBER, Parsed
 
-# Numbers from 1e8 are times in a unit that the number of digits shows: in
-# seconds, 1e8 is in the year 1973 and 1e11 in 5138.
+# The number of digits of times from 1e8 upward shows their unit. In seconds,
+# 1e8 is in the year 1973, and 1e11 is in the year 5138.
 _UNITS = ('seconds', 'milliseconds', 'microseconds', 'nanoseconds')
 _BOUNDS = (10**8, 10**11, 10**14, 10**17)
 _WANTED = 'it must be a number or an ISO 8601 date'
@@ -23,7 +23,7 @@ _Rows = Bool[np.ndarray, ' rows']
 
 
 class Problem(NamedTuple):
-  """Rows of a block whose times cannot be used, and what they must be."""
+  """Rows of a block with unusable times, and what the times must be."""
 
   rows: _Rows
   requirement: str
@@ -32,8 +32,8 @@ class Problem(NamedTuple):
 class Times:
   """Collects the times of a table, block by block.
 
-  The first block decides whether the times are dates or numbers, and in which
-  unit the numbers are: the one that most of them have.
+  The first block determines whether the times are dates or numbers. If they are
+  numbers, the unit of most of them is the unit of the table.
   """
 
   def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Times:
     return seconds, notes
 
   def _wrong_unit(self, parsed: Parsed) -> Problem:
-    """Returns the rows whose number of digits shows another unit."""
+    """Returns the rows with a number of digits that shows another unit."""
     size = np.abs(parsed.whole)
     # 0 for small numbers, and 1, 2, ... for the units.
     units = np.searchsorted(_BOUNDS, size, side='right')

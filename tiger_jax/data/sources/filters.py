@@ -1,4 +1,4 @@
-"""Drops events by the settings of the section `dataset`, and counts them."""
+"""Applies the filters of the section `dataset`, and counts dropped events."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 import itertools
@@ -50,8 +50,8 @@ def apply(
 
   The order is: excluded users and items, ratings, exact repeats, repeated
   items, old events, and then users and items with few events. The last filter
-  is repeated until no more events are dropped, so the other filters cannot
-  leave a user or an item with fewer events than the config requires.
+  is repeated until no more events are dropped. After that, no user or item has
+  fewer events than the config requires.
 
   Args:
     config: The settings.
@@ -60,7 +60,7 @@ def apply(
 
   Raises:
     DataError: A list of ids cannot be read, the source has no ratings, or no
-      event is left.
+      event remains.
   """
   if config.min_rating and log.ratings is None:
     raise DataError(
@@ -90,8 +90,8 @@ def apply(
       )
     raise DataError(
       f'{events_file} has no user with at least {min_user_events(config)} '
-      f'events after all filters: most of its {num_read:,} events are dropped '
-      f'as {events[reason]:,} {reason}; {advice}'
+      f'events after all filters: {events[reason]:,} of its {num_read:,} '
+      f'events are {reason}; {advice}'
     )
   return Filtered(log, events, users)
 
@@ -121,7 +121,7 @@ def min_user_events(config: DatasetConfig) -> int:
 
 
 def drops_short_users(config: DatasetConfig) -> bool:
-  """Returns whether users with few events are dropped, and not refused."""
+  """Returns whether users with few events are dropped instead of refused."""
   c = config
   return bool(c.drop_short_users or c.k_core or c.min_history > MIN_EVENTS)
 
@@ -133,7 +133,7 @@ def read_ids(path: str, setting: str) -> frozenset[str]:
 
   Args:
     path: The file; '' for no ids.
-    setting: The setting that names the file, for error messages.
+    setting: The setting that gives the path, for error messages.
 
   Raises:
     DataError: The file is missing, or is not UTF-8 text.
@@ -152,7 +152,7 @@ def read_ids(path: str, setting: str) -> frozenset[str]:
 def notes(
   config: DatasetConfig, log: Log, catalog: Collection[str]
 ) -> Iterator[str]:
-  """Yields notes about excluded ids that are in no file of the source.
+  """Yields notes about excluded ids that are not in the source.
 
   `catalog` has the ids of the items file.
   """
@@ -211,8 +211,8 @@ def _steps(c: DatasetConfig) -> Iterator[_Step]:
 def _core_steps(c: DatasetConfig) -> Iterator[_Step]:
   """Yields the filters by numbers of events.
 
-  The masks are computed once, by the first step: an event counts as dropped
-  because of its user or its item, whichever was first.
+  The first step computes both masks. If both the user and the item of an event
+  are dropped, the event is counted for the one that is dropped first.
   """
   if not drops_short_users(c):
     return
@@ -257,16 +257,16 @@ def _listed(
 
 
 def _pairs(log: Log) -> Int64[np.ndarray, ' interactions']:
-  """Returns one number for each pair of a user and an item."""
+  """Returns a number for each event that identifies its user and item."""
   return log.users.astype(np.int64) * len(log.item_ids) + log.items
 
 
 def _is_not_repeat(log: Log) -> _Mask:
   """Returns a mask of the events that do not exactly repeat an earlier one."""
-  if log.timestamps is None:  # Nothing tells a repeat from another purchase.
+  if log.timestamps is None:  # A repeat looks like a new event.
     return np.ones(len(log.users), bool)
   pairs = _pairs(log)
-  # The sort is stable, so the first of equal events comes first.
+  # The sort is stable, so the first of equal events stays first.
   order = np.lexsort((log.timestamps, pairs))
   same = np.ones(max(len(order) - 1, 0), bool)
   for column in (pairs, log.timestamps):

@@ -14,7 +14,7 @@ _PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}
 
 
 class Ids:
-  """Maps each id to its code, the number of ids that appeared before it.
+  """Maps each id to its code, the number of distinct ids before it.
 
   An id is text or an integer; 7, '7' and ' 7' are the same id.
   """
@@ -50,7 +50,7 @@ class Ids:
     return codes[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
 
   def _add_clean(self, texts: list[str | None]) -> None:
-    """Adds new ids, if all are valid as they are: faster than one by one."""
+    """Adds new ids at once if all are valid without any change."""
     new = [text for text in texts if text is not None]
     new = [text for text in new if text not in self._codes]
     if item_text.is_clean(''.join(new)) and all(
@@ -81,7 +81,7 @@ def as_text(value: Any) -> str | None:
 
 
 def requirement(name: str, column: tables.Column) -> str:
-  """Returns the requirement that a value of a column of ids does not meet."""
+  """Returns the requirement for ids, with advice if the column has floats."""
   if isinstance(column, list):
     has_floats = any(isinstance(value, float) for value in column)
   else:
@@ -101,9 +101,9 @@ def placeholders(
   ids: list[str],
   num_rows: Int64[np.ndarray, ' ids'],
 ) -> list[str]:
-  """Returns warnings about ids that stand for a missing value.
+  """Returns warnings about ids that may stand for a missing value.
 
-  Some programs write such an id for every unknown visitor. The events of all
+  Some programs write the same id for every unknown visitor. The events of all
   unknown visitors then seem to belong to one user.
 
   Args:

@@ -46,7 +46,7 @@ def find(folder: Path, name: str) -> list[Path]:
 
 
 def require(folder: Path, name: str) -> list[Path]:
-  """Returns the files of the table `name`, like `find`, at least one."""
+  """Returns the result of `find`; raises DataError if it is empty."""
   paths = find(folder, name)
   if not paths:
     raise DataError(
@@ -58,12 +58,12 @@ def require(folder: Path, name: str) -> list[Path]:
 
 
 def shown(folder: Path, name: str, paths: list[Path]) -> Path:
-  """Returns the path that stands for the files of a table in messages."""
+  """Returns the path of a table, file or folder, for messages."""
   return paths[0] if paths[0].parent == folder else folder / name
 
 
 def _parts(folder: Path) -> list[Path]:
-  # Spark writes a file _SUCCESS and hidden files with checksums.
+  # Spark writes a file _SUCCESS and hidden checksum files.
   paths = [x for x in folder.iterdir() if not x.name.startswith(('.', '_'))]
   if not paths:
     raise DataError(f'{folder} has no files: put the files of the table there')

@@ -37,8 +37,8 @@ class Shop(NamedTuple):
     time: The field of the events with the time.
     id: The field of the items with the id.
     texts: Returns the values of the text fields of an item.
-    only_bought: Whether the catalog has only the items of the events. The files
-      of the items of Amazon have many more items.
+    only_bought: Whether the catalog has only the items of the events. The item
+      files of Amazon have many more items.
     categories: The names of the categories; () if there is only one.
     names_are_free: Whether users choose their ids, so that an id may contain
       any character.
@@ -67,8 +67,8 @@ def load(
     shop: The description of the files.
     category: One of `shop.categories`; '' if there are none.
     config: The folder of the files, and the filters.
-    text_columns: The names of the texts that the items must have: one of
-      `dataset.FIELDS`, or a field of the records.
+    text_columns: The names of the required texts of items. Each is one of
+      `dataset.FIELDS` or a field of the records.
 
   Raises:
     DataError: A file is missing or damaged, or lacks required content.

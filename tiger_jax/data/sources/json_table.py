@@ -28,7 +28,7 @@ def read(
 
   Raises:
     DataError: The file is damaged, or lacks a required column; or a record has
-      two different values for a column, and no rule chooses one.
+      two different values for a column, and neither name is preferred.
   """
   reader = _Reader(path, wanted, notes)
   numbers: list[int] = []
@@ -43,7 +43,7 @@ def read(
     numbers.append(now)
     rows.append(reader.row(record.values, now))
     if len(rows) == _BLOCK_ROWS:
-      # The caller may count bad rows while it has the block.
+      # The caller may count bad rows of the block, which are already numbered.
       before = bad.counts.num_dropped
       yield np.asarray(numbers), reader.columns(rows)
       dropped += bad.counts.num_dropped - before
@@ -69,8 +69,8 @@ class _Reader:
     self._shapes: dict[tuple[Any, ...], dict[str, list[str]]] = {}
     self._names: dict[str, None] = {}
     self._present: set[str] = set()
-    # The columns for which a record has a different value in another field, as
-    # the row and the two names.
+    # Maps a column to the first row with different values for it, and to the
+    # names of the two fields.
     self._conflicts: dict[str, tuple[int, str, str]] = {}
     self._without_own_name: set[str] = set()
 
@@ -113,7 +113,7 @@ class _Reader:
   def _merge(
     self, column: str, names: list[str], record: Mapping[Any, Any], number: int
   ) -> str:
-    """Returns the name of the field to read, and remembers conflicts."""
+    """Returns the name of the field to read, and records conflicts."""
     present = [name for name in names if record[name] is not None]
     if not present:
       return names[0]

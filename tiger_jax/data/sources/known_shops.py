@@ -53,7 +53,7 @@ def _amazon2018_files(category: str) -> Official:
 def _amazon2018_texts(values: Mapping[Any, Any]) -> dict[str, Any]:
   title, price = values.get('title'), values.get('price')
   return {
-    # Some titles and prices are pieces of a web page: scripts and styles.
+    # Some titles and prices are scripts or styles from a web page.
     'title': None if _contains(title, 'getTime') else title,
     'price': None if _contains(price, '{') else price,
     'brand': values.get('brand'),
@@ -155,7 +155,7 @@ def _joined(*values: Any) -> list[Any]:
 
 
 def _side_by_side(names: Any) -> Any:
-  """Returns names as one path each. Otherwise a list of names is one path."""
+  """Returns a path for each name. A plain list of names would be one path."""
   if not isinstance(names, list):
     return names
   return [[name] if isinstance(name, str) else name for name in names]

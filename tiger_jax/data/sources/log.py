@@ -15,8 +15,8 @@ class Log(NamedTuple):
     users: The user of each event, as an index into `user_ids`.
     item_ids: The distinct ids of items.
     items: The item of each event, as an index into `item_ids`.
-    timestamps: The time of each event; None if the source has no times. The
-      events of a user are then in the order of the files.
+    timestamps: The time of each event. If it is None, the source has no times,
+      and the events of a user are in the order of the files.
     ratings: The rating of each event, NaN if it has none; None if the ratings
       were not read.
   """
@@ -55,7 +55,7 @@ class ItemTexts(NamedTuple):
   Attributes:
     ids: The id of each item; no id occurs twice.
     fields: The texts of all items by the name of the column; '' where a text is
-      missing. A column of `dataset.FIELDS` that is missing counts as empty.
+      missing. A missing column of `dataset.FIELDS` is treated as empty.
   """
 
   ids: Sequence[str]

@@ -15,7 +15,7 @@ _SITE = 'https://files.grouplens.org/datasets/movielens'
 
 
 class _Form(NamedTuple):
-  """The form of both files.
+  """The format of both files.
 
   Attributes:
     suffix: The suffix of the files.

@@ -18,8 +18,8 @@ class Official(NamedTuple):
     dataset: The name of the dataset, for messages and the folder of downloads.
     names: The path of each file in its archive, or its file name.
     page: The address of the web page that describes the files.
-    urls: The address of each file, or of the archive. It is empty if the files
-      cannot be downloaded without an agreement.
+    urls: The address of each file, or of the archive; () if the files cannot be
+      downloaded without an agreement.
     archives: The paths that an archive with all of the files may have.
   """
 
@@ -76,8 +76,8 @@ def find(official: Official, source_dir: str) -> list[Member]:
 def damage_removed(file: Member) -> Iterator[None]:
   """Removes a damaged download, so that the next run downloads it again.
 
-  A file with a row that cannot be used is not removed, because the official
-  file may have such rows.
+  A file with unusable rows is not removed, because the official file may have
+  such rows.
   """
   try:
     yield
@@ -94,7 +94,7 @@ def downloads(dataset: str, parent: Path | None = None) -> Path:
   """Returns the folder for the downloads of a dataset.
 
   Args:
-    dataset: The name of the dataset; the part after `/` has no folder.
+    dataset: The name of the dataset. The part after `/` is ignored.
     parent: The folder for all downloads; by default, that of TFDS.
   """
   if parent is None:
@@ -125,7 +125,7 @@ def _members(official: Official, archive: Path) -> list[Member]:
 
 
 def _spellings(folder: Path, name: str) -> list[Path]:
-  """Returns the paths that a file may have: moved or decompressed."""
+  """Returns the paths of a file, which may be moved or decompressed."""
   moved = PurePosixPath(name).name
   names = [name, name.removesuffix('.gz'), moved, moved.removesuffix('.gz')]
   return [folder / x for x in dict.fromkeys(names)]

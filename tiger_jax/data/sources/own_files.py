@@ -2,8 +2,8 @@
 
 `interactions` has the columns user and item, and optionally timestamp and
 rating. `items` has the columns item and title, and optionally price, brand,
-categories and description. `input_files` and `tables` describe the files, and
-`column_names` describes other names of the columns.
+categories and description. `input_files` and `tables` describe the files.
+`column_names` describes the other names that columns may have.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def load(
   Args:
     config: The folder of the files, and the filters.
     text_columns: The names of the text columns that the items must have. They
-      may include other columns than `FIELDS`.
+      may include columns that are not in `FIELDS`.
 
   Raises:
     DataError: A file is missing or damaged, or lacks a column or a value; or
@@ -63,7 +63,7 @@ def load(
   if items_files:
     items_path = str(input_files.shown(folder, 'items', items_files))
     optional = [name for name in FIELDS if name not in text_columns]
-    # The two tables may have different names for the item.
+    # The item column may have a different name in each table.
     wanted = Columns(('item', *text_columns), optional, named, {'item'})
     bad = BadRows(config.max_bad_share)
     table = tables.Table(items_files, wanted, bad)

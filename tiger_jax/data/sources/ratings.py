@@ -54,5 +54,5 @@ def _number(value: Any) -> float:
     return float(text) if _NUMBER.fullmatch(text) else math.nan
   if isinstance(value, bool) or not isinstance(value, tables.NUMBERS):
     return math.nan
-  # A whole number may have more digits than a float can hold.
+  # A Python integer may be too large for a float.
   return float(value) if abs(value) < _TOO_LARGE else math.nan

@@ -18,7 +18,7 @@ from tiger_jax.data.sources.bad_rows import BadRow, BadRows
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.
 MAX_LITERAL_BYTES = 2**19
-# `json.loads` calls this function, and does more work for every call.
+# `json.loads` does more work for each line before it calls this function.
 _scan: Any = getattr(json.JSONDecoder(), 'scan_once')  # noqa: B009
 
 
@@ -105,7 +105,7 @@ def _parse_lines(
 def _json_object(line: str | bytes) -> dict[Any, Any] | None:
   """Returns the JSON object in a line; None if the line has another form.
 
-  Most lines are JSON objects, so this function decides the speed of a reader.
+  Most lines are JSON objects, so this function limits the speed of a reader.
   """
   if len(line) > MAX_LINE_BYTES:
     return None

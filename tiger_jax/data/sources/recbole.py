@@ -1,8 +1,7 @@
 """The atomic files of RecBole: NAME.inter, and optionally NAME.item.
 
 A file has one row per line. Tabs separate the cells. The header gives the name
-and the type of each column, as in `user_id:token`. Nothing is in quotation
-marks.
+and the type of each column, as in `user_id:token`. Cells are never quoted.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from tiger_jax.data.sources.archives import Member
 from tiger_jax.errors import DataError
 
 _TYPES = ('token', 'token_seq', 'float', 'float_seq')
-# Names in the files that RecBole distributes, besides those in `column_names`.
+# The names in RecBole's own datasets that `column_names` lacks.
 _NAMES = {
   'movie_title': 'title', 'movie_name': 'title', 'item_name': 'title',
   'class': 'categories', 'genre': 'categories',

@@ -1,4 +1,4 @@
-"""The table of all kinds of datasets."""
+"""The registry of all kinds of datasets."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -23,7 +23,7 @@ from tiger_jax.data.sources import (
 )
 from tiger_jax.errors import UsageError
 
-# Stands for the path of any folder.
+# A placeholder for the path of any folder.
 _FOLDER = 'FOLDER'
 
 
@@ -34,7 +34,7 @@ class Request(NamedTuple):
     part: The part of the name that follows the kind, such as a category.
     config: The settings.
     seed: The seed of generated data.
-    text_columns: The names of the texts that the items must have.
+    text_columns: The names of the required texts of items.
   """
 
   part: str

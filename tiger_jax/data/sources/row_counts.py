@@ -1,4 +1,4 @@
-"""Counts the rows of a file that were kept, and those that were dropped."""
+"""Counts the kept and the dropped rows of a file."""
 
 from typing import Any
 

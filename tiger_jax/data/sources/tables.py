@@ -39,7 +39,7 @@ NUMBERS = (int, float, decimal.Decimal)
 
 
 class Block(NamedTuple):
-  """Some rows of a file: the columns by their standard names.
+  """A block of rows of a file.
 
   Attributes:
     path: The file.
@@ -68,7 +68,7 @@ class Table:
   """
 
   def __init__(self, paths: Sequence[Path], wanted: Columns, bad: BadRows):
-    """Prepares to read columns. `bad` counts rows that cannot be read."""
+    """Prepares to read columns. Rows that cannot be read are added to `bad`."""
     self.notes: list[str] = []
     self._paths = paths
     self._wanted = wanted
@@ -83,7 +83,7 @@ class Table:
     """
     is_empty = True
     for path in self._paths:
-      # All files of a table look alike. One set of notes is enough.
+      # All files of a table have the same form, so notes on one are enough.
       notes = self.notes if path == self._paths[0] else []
       for numbers, columns in _read(path, self._wanted, self._bad, notes):
         if len(numbers):
@@ -102,8 +102,8 @@ def _read(
       raise DataError(f'{path} is not a regular file: put a file there')
     if suffix == '.parquet' and path.suffix != '.parquet':
       raise DataError(
-        f'{path} is compressed twice, because Parquet is compressed inside: '
-        'decompress it first'
+        f'{path} is compressed twice, because Parquet has its own compression: '
+        'decompress the file'
       )
     with byte_streams.opened(path) as file:
       start = file.read(512)
@@ -138,7 +138,7 @@ def values(column: Column) -> list[Any]:
 
 
 def is_temporal(kind: pa.DataType) -> bool:
-  """Returns whether Python's date types may be unable to hold the values."""
+  """Returns whether the values may be out of range for Python's date types."""
   return pa.types.is_temporal(kind) or pa.types.is_interval(kind)
 
 

@@ -45,7 +45,8 @@ class Table(NamedTuple):
     """Yields the line and the cells of each row of the right length.
 
     Raises:
-      DataError: The header differs from the names, or no bad row is allowed.
+      DataError: The header differs from the names, or a row is bad and no bad
+        rows are allowed.
     """
     file, width = str(self.file), len(self.names)
     is_header = self.has_header
@@ -113,7 +114,7 @@ def load(
     config: The filters.
     events: The table of events.
     items: The table of items; None if the ids of items are their titles.
-    text_columns: The names of the texts that the items must have: one of
+    text_columns: The names of the required texts of items. Each is one of
       `dataset.FIELDS`, or a column of the table without its type.
 
   Raises:

@@ -23,7 +23,7 @@ _MILLION = 10**6
 # The beginnings of the years 1 and 10,000, in seconds since 1970.
 _FIRST, _END = -62_135_596_800, 253_402_300_800
 _PER_SECOND = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
-# A number that is not whole must be a time since 1970: 1.5 is an error.
+# Smaller numbers must be whole numbers, because their unit is not known.
 _LEAST_FRACTION = 10**8
 _NUMBER = re.compile(
   r'[+-]?(\d{1,19}(\.\d{0,20})?|\d(\.\d{0,20})?e[+-]?\d{1,3})',

@@ -1,4 +1,4 @@
-"""Reads the histories to recommend for: of a run, or of a file, in parts."""
+"""Reads the histories of a run or of a file, in parts."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -53,7 +53,7 @@ class RunHistories:
   """
 
   def __init__(self, snapshot: Snapshot):
-    """Takes the model.
+    """Reads from the data of the model.
 
     Raises:
       UsageError: The model is from a bundle.
@@ -77,7 +77,7 @@ class RunHistories:
     return digest.hexdigest()
 
   def read(self, first: int, num: int) -> Part:
-    """Returns `num` users from the user `first` on; fewer at the end."""
+    """Returns `num` users, starting with the user `first`; fewer at the end."""
     rows = list(range(first, min(first + num, self.num_users)))
     users = self._dataset.user_ids[first : first + num]
     return Part(users, rows, self._snapshot.histories_of(rows))
@@ -124,7 +124,7 @@ class FileHistories:
       raise DataError(f'{path} is empty: add at least one history')
 
   def read(self, first: int, num: int) -> Part:
-    """Returns `num` users from the user `first` on; fewer at the end."""
+    """Returns `num` users, starting with the user `first`; fewer at the end."""
     users: list[str] = []
     histories: list[list[int]] = []
     num_unknown = 0
@@ -144,7 +144,7 @@ class FileHistories:
   def _entries(
     self, file: io.BufferedReader, first: int
   ) -> Iterator[tuple[str, list[str]]]:
-    """Yields the users and their item ids, from the user `first` on."""
+    """Yields the users and their item ids, starting with the user `first`."""
     read = self._lines if self._path.suffix == '.jsonl' else self._rows
     for where, values in read(file, first):
       yield _entry(values, where)
@@ -152,7 +152,7 @@ class FileHistories:
   def _lines(
     self, file: io.BufferedReader, first: int
   ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the lines that are not blank, and where each of them is."""
+    """Yields the place and the content of each line that is not blank."""
     count = first // _ROWS * _ROWS
     position, number = self._starts[count // _ROWS] if count else (0, 0)
     file.seek(position)
@@ -174,7 +174,7 @@ class FileHistories:
   def _rows(
     self, file: io.BufferedReader, first: int
   ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a Parquet file, and where each of them is."""
+    """Yields the place and the content of each row of a Parquet file."""
     with parquet.ParquetFile(file) as table:
       names = table.schema_arrow.names
       for name in _COLUMNS:
@@ -193,7 +193,7 @@ class FileHistories:
   def _group(
     self, table: parquet.ParquetFile, group: int, start: int, first: int
   ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a row group, whose first row is `start`."""
+    """Yields the rows of a row group. `start` is the number of rows before."""
     for batch in table.iter_batches(
       _ROWS, row_groups=[group], columns=list(_COLUMNS)
     ):
@@ -233,7 +233,7 @@ def _entry(values: dict[str, Any], where: str) -> tuple[str, list[str]]:
   except UsageError as error:
     message = str(error).replace('user[0] is', 'user is')
     raise DataError(f'{where}: {message}') from error
-  # A Parquet file cannot hold other text.
+  # Text in a Parquet file must be valid Unicode.
   if not item_text.is_unicode(user):
     raise DataError(
       f'{where}: user is {item_text.shown(user)}, which is not valid Unicode: '

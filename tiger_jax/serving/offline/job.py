@@ -2,7 +2,7 @@
 
 The users are divided into parts. Each part becomes one file, which depends only
 on its users, the model and the options. Several processes can therefore share
-the work, and a run that was killed continues with the parts that are missing.
+the work, and a job that was killed resumes with the missing parts.
 """
 
 from collections.abc import Callable
@@ -37,10 +37,10 @@ from tiger_jax.serving.snapshot import Snapshot
 
 # A part has at most this number of recommendations, which bounds the memory.
 _MAX_ROWS = 2**18
-# A part of fewer users would waste time: the histories of a search are padded
-# to the longest of them, and large parts have many histories of equal length.
+# Smaller parts would waste time. The histories of a search are padded to the
+# longest one, and only large parts have many histories of equal length.
 _MIN_USERS = 4096
-# The number of parts, if neither of the limits applies.
+# The number of parts if neither limit applies.
 _NUM_PARTS = 64
 
 
@@ -59,8 +59,8 @@ def recommend_all(
   Each list equals that of `Recommender.recommend_users`, or, for a file, of
   `Recommender.recommend` with `strict=False`, up to float32 rounding of scores.
 
-  If the folder has some of the parts already, only the others are computed. All
-  processes of a run with several processes must call this function.
+  If the folder already has some of the parts, only the others are computed. If
+  there are several processes, all of them must call this function.
 
   Args:
     snapshot: The model and the catalog.
@@ -140,7 +140,7 @@ def _write(
   size: int,
   batch_size: int,
 ) -> int:
-  """Writes the missing parts of this process, and returns how many users."""
+  """Writes the missing parts of this process; returns the number of users."""
   done = [number for number in numbers if output.counts(number)]
   missing = [number for number in numbers if number not in done]
   num_done = sum(_num_users(source, number, size) for number in done)
@@ -167,7 +167,7 @@ def _num_users(source: Source, number: int, size: int) -> int:
 
 
 def _batch_size(query: Query, batch_size: int, num_users: int) -> int:
-  """Returns a size of which every device gets an equal share."""
+  """Returns a batch size that can be divided equally among the devices."""
   batch_size = min(
     batch_size, next((x for x in BATCHES if x >= num_users), batch_size)
   )

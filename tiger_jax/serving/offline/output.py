@@ -55,7 +55,7 @@ class Output:
   def __init__(
     self, folder: Path, suffix: str, num_parts: int, job: dict[str, Any]
   ):
-    """Takes what the recommendations are made from; writes nothing.
+    """Sets the folder and the job; writes nothing.
 
     Args:
       folder: The folder.
@@ -70,7 +70,7 @@ class Output:
 
   @contextlib.contextmanager
   def opened(self) -> Iterator[None]:
-    """Locks the folder, and removes parts that are damaged.
+    """Locks the folder, and removes damaged parts.
 
     Raises:
       UsageError: Another process uses the folder, or it holds something else.
@@ -128,7 +128,7 @@ class Output:
       )
 
   def finish(self) -> Counts:
-    """Waits until all processes have written their parts, and marks the end.
+    """Waits for the parts of all processes, and marks the folder as complete.
 
     Returns:
       The sums of the counts of all parts.
@@ -152,7 +152,7 @@ class Output:
     return counts
 
   def _claim(self, folder: Path) -> None:
-    """Creates the folder, and refuses to write to it if it is not of this job.
+    """Creates the folder, and refuses one that belongs to another job.
 
     Raises:
       UsageError: The folder holds something else, or it cannot be created.

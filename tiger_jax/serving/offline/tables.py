@@ -17,7 +17,7 @@ class Writer:
   """Writes the columns user, rank, item, title and score."""
 
   def __init__(self, snapshot: Snapshot, file_format: str):
-    """Takes the catalog, and a key of `FORMATS`."""
+    """Sets the catalog, and the format, a key of `FORMATS`."""
     self._encode = FORMATS[file_format]
     self._snapshot = snapshot
 
