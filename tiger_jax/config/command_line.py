@@ -106,11 +106,14 @@ class Command:
     Args:
       settings: Maps fields to values, which replace those of the user.
     """
-    is_default = self.workdir == _default_workdir(self.config_name, 'all')
+    workdir: str | None = self.workdir
+    if workdir == _default_workdir(self.config_name, 'all'):
+      # Two shops with the same config need different folders.
+      source = self.config.dataset.source_dir if self.config else ''
+      is_own = self.config and self.config.dataset.name == 'files'
+      workdir = f'runs/{Path(source).name}' if is_own else None
     return commands.text(
-      self.config_name,
-      self.overrides | dict(settings),
-      None if is_default else self.workdir,
+      self.config_name, self.overrides | dict(settings), workdir
     )
 
 

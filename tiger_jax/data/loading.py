@@ -8,7 +8,7 @@ from typing import Any
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.hold_out import without_purchases
-from tiger_jax.data.sources import filters, registry
+from tiger_jax.data.sources import filters, input_files, registry
 from tiger_jax.data.sources.assembly import ITEM_ORDER
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.storage.fingerprints import file_digests
@@ -85,5 +85,9 @@ def existing_files(config: DatasetConfig) -> list[Path]:
   """Returns the local files that `load_dataset` reads, without folders."""
   existing = []
   for path in source_files(config):
-    existing += sorted(path.rglob('*')) if path.is_dir() else [path]
+    existing += (
+      sorted(path.rglob('*'), key=input_files.natural_key)
+      if path.is_dir()
+      else [path]
+    )
   return [path for path in existing if path.is_file()]

@@ -65,6 +65,8 @@ def _conclude(
     raise DataError(f'cannot train: {verdict.unsolved}')
   if not verdict.reasons:
     say('verdict', 'will train, but see the warnings' if is_warned else 'fine')
+  else:
+    say('verdict', 'cannot train with this config')
   say('command', command(verdict.settings))
   if verdict.reasons:
     others = len(verdict.reasons) - 1

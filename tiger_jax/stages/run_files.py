@@ -139,13 +139,18 @@ def _stages(workdir: Path, config: Config | None) -> Iterator[Finding]:
         yield note(name, 'not made yet')
     else:
       try:
-        found[name] = record.read(folder, thorough=True)
+        # The fingerprint is known even if a file is damaged.
+        found[name] = record.read(folder)
+        record.read(folder, thorough=True)
         read(folder)
       except _DAMAGE as error:
         yield problem(name, _reason(error, folder), DataError)
         continue
       yield _state(name, found, config)
       yield from _checkpoints(name, folder, is_finished=True)
+  if 'evaluation' in found and not (workdir / artifacts.RESULTS).exists():
+    text = f'{artifacts.RESULTS} is missing: the command of the run writes it'
+    yield note('evaluation', text)
   for name in artifacts.superseded(workdir, tuple(_READERS)):
     if '.partial-' in name:
       yield note(name, 'interrupted: the command of the run resumes or repeats')

@@ -69,11 +69,14 @@ class BadRows:
     """Raises DataError if too many rows of the files `name` were bad."""
     bad, read = self.counts.num_dropped, self.counts.num_read
     if bad > self._max_share * read:
-      dropped = self.counts.as_json()['dropped']
-      reason, first = max(dropped.items(), key=lambda x: x[1]['rows'])
       raise DataError(
         f'{name}: {bad:,} of {read:,} rows are bad, but '
         f'config.dataset.max_bad_share is {self._max_share:g}; most are '
-        f'{reason} ({first["samples"][0]}): correct the rows, or raise '
-        'max_bad_share'
+        f'{self.worst()}: correct the rows, or raise max_bad_share'
       )
+
+  def worst(self) -> str:
+    """Returns the most frequent reason of bad rows, with a sample."""
+    dropped = self.counts.as_json()['dropped']
+    reason, rows = max(dropped.items(), key=lambda x: x[1]['rows'])
+    return f'{reason} ({rows["samples"][0]})'

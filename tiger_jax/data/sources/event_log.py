@@ -152,8 +152,11 @@ def read(
     builder.add(block)
   bad.check(str(path))
   if not bad.counts.kept:
+    bad_rows = ''
+    if number := bad.counts.num_dropped:
+      bad_rows = f': all {number:,} rows are bad, most of them {bad.worst()}'
     raise DataError(
-      f'{path} has no event that can be used: correct it, or copy or download '
-      'it again'
+      f'{path} has no event that can be used{bad_rows}; correct it, or copy or '
+      'download it again'
     )
   return builder.finish(path.name)

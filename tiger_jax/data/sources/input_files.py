@@ -67,7 +67,7 @@ def _parts(folder: Path) -> list[Path]:
   paths = [x for x in folder.iterdir() if not x.name.startswith(('.', '_'))]
   if not paths:
     raise DataError(f'{folder} has no files: put the files of the table there')
-  paths.sort(key=_natural)
+  paths.sort(key=natural_key)
   kinds = {byte_streams.suffix(path): path.name for path in reversed(paths)}
   for kind, name in kinds.items():
     if kind not in tables.SUFFIXES:
@@ -83,7 +83,7 @@ def _parts(folder: Path) -> list[Path]:
   return paths
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
   """Returns a sort key that puts part-2 before part-10."""
   parts = re.split(r'([0-9]{1,18})', path.name)
   return [(1, int(x), '') if x.isdecimal() else (0, 0, x) for x in parts]
