@@ -13,7 +13,8 @@ from tiger_jax.data.sources.bad_rows import BadRow, BadRows
 from tiger_jax.data.sources.log import Log
 from tiger_jax.errors import DataError
 
-_BLOCK_ROWS = 2**16
+# So small that a block stays in the cache of the processor.
+_BLOCK_ROWS = 2**12
 
 
 class _Builder:
