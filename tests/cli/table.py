@@ -217,14 +217,14 @@ TABLE = r"""
 2 | $ASK --user=$ESCAPE[2J | no user '\x1b[2J' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$NOT_UTF8 | no user '\udcff' in the data of the run: ids look like 'u0'
 2 | $ASK --user=$LONG | no user 'aaa...aaa' in the data of the run: ids look like 'u0'
-2 | $ASK --user=u3 --k=0 | k is 0: choose at least 1
+2 | $ASK --user=u3 --k=0 | --k is 0: choose at least 1
 2 | $ASK --user=u3 --deny=X | no item 'X' in the catalog: ids look like 'A031'
 2 | $ASK --history=ZZZ | no item 'ZZZ' in the catalog: ids look like 'A031'
 2 | $ASK --history=A001,A0O2 | no item 'A0O2' in the catalog (1 of 2 ids in history are unknown): did you mean 'A032' or 'A029' or 'A028'?
 2 | $ASK --history=A001$NEWLINEA002 | --history is 'A001 A002': it must be a list of ids
 2 | $ASK --history=A001 --allow=X | no item 'X' in the catalog: ids look like 'A031'
 2 | $ASK --history=A001 --temperature=1 --drawn_levels=9 | drawn_levels is 9, but the Semantic IDs have 4 codes: choose at most 4
-2 | $ALL --k=0 | k is 0: choose at least 1
+2 | $ALL --k=0 | --k is 0: choose at least 1
 2 | $ALL --batch_size=0 | batch_size is 0: choose 1 to 1048576
 2 | $ALL --deny=X | no item 'X' in the catalog: ids look like 'A031'
 2 | $ALL --histories=h.csv | --histories is 'h.csv': name a .jsonl or a .parquet file

@@ -63,7 +63,7 @@ MUTANTS = (
   Mutant(
     'the parts of a table are read in alphabetical order',
     'tiger_jax/data/sources/input_files.py',
-    'paths.sort(key=_natural)',
+    'paths.sort(key=natural_key)',
     'paths.sort()',
     f'{_FORMS}::test_a_folder_of_files_is_read_in_natural_order',
   ),

@@ -67,7 +67,7 @@ def test_warnings_are_in_the_verdict(check):
 def test_a_config_that_cannot_train_gets_a_command(check):
   rows = small.events(small.items(), shortest=2)
   lines, error = check({'dataset.drop_short_users': False}, log=rows)
-  assert 'verdict' not in lines
+  assert lines['verdict'] == ['cannot train with this config']
   assert len(lines['problem']) == 1
   assert "'dataset.drop_short_users': True" in lines['command'][0]
   assert error.startswith('cannot train with this config: ')

@@ -111,7 +111,7 @@ class Command:
       # Two shops with the same config need different folders.
       source = self.config.dataset.source_dir if self.config else ''
       is_own = self.config and self.config.dataset.name == 'files'
-      workdir = f'runs/{Path(source).name}' if is_own else None
+      workdir = f'runs/{Path(source).absolute().name}' if is_own else None
     return commands.text(
       self.config_name, self.overrides | dict(settings), workdir
     )
@@ -158,6 +158,8 @@ def parse(argv: list[str]) -> Command | None:
       f'--mode is {values.mode!r}: {nearest_and_all(values.mode, MODES)}'
     )
   _refuse_unused(given_flags, overrides)
+  if values.k < 1:
+    raise UsageError(f'--k is {values.k}: choose at least 1')
   config = experiment = None
   if values.config is not None:
     settings = config_file.load(values.config)

@@ -154,9 +154,9 @@ def test_bad_rows_are_dropped_up_to_the_allowed_share(tmp_path):
   counts = dataset.counts['rows']['interactions']
   assert counts['read'] == counts['kept'] + 3 == len(LOG) + 3
   assert set(counts['dropped']) == {
-    'with a wrong number of cells', 'without a user', 'with a wrong timestamp',
+    'with a wrong number of cells', 'with no user', 'with a wrong timestamp',
   }  # fmt: skip
-  (sample,) = counts['dropped']['without a user']['samples']
+  (sample,) = counts['dropped']['with no user']['samples']
   assert sample == f'interactions.csv, row {len(LOG) + 2}: None'
   assert 'row 44' not in load_error(folder)
 

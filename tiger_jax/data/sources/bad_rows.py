@@ -36,7 +36,7 @@ def wrong(where: str, name: str, value: Any, requirement: str) -> BadRow:
   """
   return BadRow(
     f'{where}: {name} is {item_text.shown(value)}: {requirement}',
-    f'without a {name}' if value is None else f'with a wrong {name}',
+    f'with no {name}' if value is None else f'with a wrong {name}',
     where, value,
   )  # fmt: skip
 
