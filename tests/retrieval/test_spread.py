@@ -41,7 +41,7 @@ def _large():
   new = codes[:, 3] == 10
   catalog = Catalog.from_codes(codes[~new], LARGE_SIZES)
   (nodes,) = {len(x.first) for x in catalog.arrays.large if len(x.first)}
-  assert nodes == 256
+  assert nodes == 512
   return catalog, codes[new]
 
 
