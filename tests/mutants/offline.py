@@ -60,6 +60,20 @@ MUTANTS = (
     f'{_FILE_TESTS}test_a_file_that_changes_is_an_error',
   ),
   Mutant(
+    'long titles are written whole',
+    'tiger_jax/serving/offline/tables.py',
+    '[:MAX_TITLE]',
+    '[:]',
+    f'{_ROWS_TESTS}test_long_titles_are_cut',
+  ),
+  Mutant(
+    'ids of any length are accepted',
+    _HISTORIES,
+    'if len(longest) > MAX_ID:',
+    'if len(longest) > MAX_ID + 1:',
+    f'{_FILE_TESTS}test_a_long_id_in_the_data_of_the_run_is_refused',
+  ),
+  Mutant(
     'a damaged part is kept',
     _OUTPUT,
     'if self.counts(number) and not self._is_intact(number):',

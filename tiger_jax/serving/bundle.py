@@ -62,7 +62,7 @@ _RESULTS = ('dataset', 'embedding', 'metrics', 'baselines', 'environment')
 # The fields of the provenance of the IDs that a bundle keeps. Other fields may
 # name folders.
 _PROVENANCE = ('quantizer', 'embedding')
-_MAX_TITLE = 1024
+MAX_TITLE = 1024
 
 
 def save(snapshot: Snapshot, folder: Path, license_name: str | None) -> None:
@@ -105,7 +105,7 @@ def contents(snapshot: Snapshot, license_name: str | None) -> dict[str, bytes]:
   items = (
     {
       'id': item,
-      'title': item_text.plain(title)[:_MAX_TITLE],
+      'title': item_text.plain(title)[:MAX_TITLE],
       'popularity': int(count),
     }
     for item, title, count in zip(
@@ -218,8 +218,8 @@ def _items(
       raise ValueError('an id is empty, or has control or invalid characters')
     if item['title'] and not item_text.is_clean(item['title']):
       raise ValueError('a title has control or invalid characters')
-    if len(item['title']) > _MAX_TITLE:
-      raise ValueError(f'a title is longer than {_MAX_TITLE} characters')
+    if len(item['title']) > MAX_TITLE:
+      raise ValueError(f'a title is longer than {MAX_TITLE} characters')
     count = item['popularity']
     if type(count) is not int or not 0 <= count < 2**40:
       raise ValueError('the popularity of an item is not a number of events')

@@ -1,5 +1,6 @@
 """Tests of files of histories."""
 
+import dataclasses
 import datetime
 import json
 import os
@@ -113,6 +114,10 @@ def test_parts_hold_all_lines_in_order(
     (b'{"user": "a", "history": [1.5]}', 'line 2: history[0] is 1.5: pass'),
     (b'{"user": "a", "history": ["i100", null]}', 'line 2: history[1] is None'),
     (b'{"user": "\\ud800", "history": []}', 'which is not valid Unicode'),
+    (
+      b'{"user": "' + b'u' * 1025 + b'", "history": []}',
+      'an id of 1,025 characters: shorten it to 1,024',
+    ),
     (b' ' * (MAX_LINE_BYTES + 1), f'longer than {MAX_LINE_BYTES} bytes'),
   ],
 )  # fmt: skip
@@ -199,6 +204,22 @@ def test_a_byte_order_mark_and_integers_are_accepted(snapshot, tmp_path):
   path.write_bytes(b'\xef\xbb\xbf{"user": 7, "history": [5, "i101"]}\r\n')
   part = FileHistories(snapshot, path).read(0, 9)
   assert part == (('7',), [-1], [[1]], 1)
+
+
+def test_a_long_id_in_the_data_of_the_run_is_refused(snapshot):
+  """An id is written k times, so 100 KB would make files of gigabytes."""
+  model = snapshot.model
+  for length in (1024, 1025):
+    users = ('x' * length, *model.dataset.user_ids[1:])
+    changed = dataclasses.replace(model.dataset, user_ids=users)
+    run = dataclasses.replace(
+      snapshot, model=dataclasses.replace(model, dataset=changed)
+    )
+    if length == 1024:
+      assert RunHistories(run).num_users == 3
+    else:
+      with pytest.raises(DataError, match='user is .* an id of 1,025 char'):
+        RunHistories(run)
 
 
 def test_the_digest_covers_users_and_histories(snapshot):

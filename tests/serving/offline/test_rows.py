@@ -1,6 +1,7 @@
 """Tests that the written rows equal those of a Recommender."""
 
 import dataclasses
+import io
 import json
 
 from hypothesis import given
@@ -13,12 +14,13 @@ import pytest
 from tests.serving import conftest
 from tests.serving.shop import make_model, make_shop, with_weight
 from tiger_jax.config import EvaluationConfig, TrainConfig
-from tiger_jax.errors import UsageError
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.recommenders.inputs import Inputs
 from tiger_jax.recommenders.session import Session
 from tiger_jax.retrieval.ensemble import Ensemble
 from tiger_jax.serving.offline import job
 from tiger_jax.serving.offline.job import part_size, recommend_all
+from tiger_jax.serving.offline.tables import Writer
 from tiger_jax.serving.options import Options
 from tiger_jax.serving.recommendation import NewItem
 from tiger_jax.serving.recommender import Recommender
@@ -169,6 +171,32 @@ def test_scores_are_the_same_numbers_in_every_format(model, tmp_path):
     }
     for place, x in enumerate(expected, 1)
   ]  # fmt: skip
+
+
+@pytest.mark.parametrize('file_format', ['parquet', 'jsonl'])
+def test_long_titles_are_cut(model, file_format):
+  """A popular title of 100 KB would otherwise make a file of gigabytes."""
+  snapshot = make_shop(model).snapshot
+  titles = ('ä' * 5000, 'Lamp', '', *snapshot.titles[3:])
+  snapshot = dataclasses.replace(snapshot, titles=titles)
+  users = tuple(map(str, range(5000)))
+  rows = np.tile(np.int32([0, 2, 1, -1]), (len(users), 1))
+  data = Writer(snapshot, file_format).encode(users, rows, rows / 4)
+  if file_format == 'parquet':
+    table = pd.read_parquet(io.BytesIO(data))
+  else:
+    table = pd.read_json(io.BytesIO(data), lines=True, dtype={'user': str})
+  assert list(table['title']) == ['ä' * 1024, 'i102', 'Lamp'] * len(users)
+  assert list(table['user']) == list(np.repeat(users, 3))
+  assert list(table['score']) == [0, 0.5, 0.25] * len(users)
+
+
+def test_a_long_item_id_is_refused(model, tmp_path):
+  snapshot = make_shop(model).snapshot
+  ids = ('x' * 1025, *snapshot.ids[1:])
+  with pytest.raises(DataError, match='item is .* an id of 1,025 characters'):
+    recommend_all(dataclasses.replace(snapshot, ids=ids), tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
 
 
 def test_a_file_gives_the_rows_of_recommend(model, tmp_path):

@@ -1,6 +1,6 @@
 """Reads the histories of a run or of a file, in parts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 import functools
 import hashlib
@@ -24,6 +24,8 @@ from tiger_jax.serving.snapshot import Snapshot
 from tiger_jax.storage import files
 
 _COLUMNS = ('user', 'history')
+# Longer ids are refused, because an id is written once for each recommendation.
+MAX_ID = 1024
 # The number of rows of a Parquet file that are read at a time.
 _ROWS = 4096
 
@@ -57,6 +59,7 @@ class RunHistories:
 
     Raises:
       UsageError: The model is from a bundle.
+      DataError: The id of a user is too long.
     """
     if snapshot.model.dataset is None:
       raise UsageError(
@@ -66,6 +69,7 @@ class RunHistories:
     self._snapshot = snapshot
     self._dataset: Dataset = snapshot.model.dataset
     self.num_users = self._dataset.num_users
+    refuse_long_id(self._dataset.user_ids, 'user')
 
   @functools.cached_property
   def digest(self) -> str:
@@ -208,6 +212,16 @@ class FileHistories:
 Source = RunHistories | FileHistories
 
 
+def refuse_long_id(ids: Sequence[str], name: str) -> None:
+  """Raises DataError if the longest id has more than `MAX_ID` characters."""
+  longest = max(ids, key=len, default='')
+  if len(longest) > MAX_ID:
+    raise DataError(
+      f'{name} is {item_text.shown(longest)}, an id of {len(longest):,} '
+      f'characters: shorten it to {MAX_ID:,}'
+    )
+
+
 def _object(line: bytes, where: str) -> dict[str, Any]:
   """Returns the JSON object of a line."""
   try:
@@ -239,6 +253,7 @@ def _entry(values: dict[str, Any], where: str) -> tuple[str, list[str]]:
       f'{where}: user is {item_text.shown(user)}, which is not valid Unicode: '
       'correct it'
     )
+  refuse_long_id([user], f'{where}: user')
   return user, history
 
 

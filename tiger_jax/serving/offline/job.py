@@ -28,6 +28,7 @@ from tiger_jax.serving.offline.histories import (
   Part,
   RunHistories,
   Source,
+  refuse_long_id,
 )
 from tiger_jax.serving.offline.output import Counts, Output
 from tiger_jax.serving.offline.tables import Writer
@@ -86,6 +87,7 @@ def recommend_all(
   if batch_size is None:
     batch_size = snapshot.model.session.config.evaluation.batch_size
   batch_size = arguments.whole_number(batch_size, 'batch_size', 1, 2**20)
+  refuse_long_id(snapshot.ids, 'item')
   source: Source
   if histories is None:
     source = RunHistories(snapshot)
@@ -141,7 +143,7 @@ def _write(
   batch_size: int,
 ) -> int:
   """Writes the missing parts of this process; returns the number of users."""
-  done = [number for number in numbers if output.counts(number)]
+  done = {number for number in numbers if output.counts(number)}
   missing = [number for number in numbers if number not in done]
   num_done = sum(_num_users(source, number, size) for number in done)
   num_missing = sum(_num_users(source, number, size) for number in missing)

@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from tiger_jax.serving.bundle import MAX_TITLE
 from tiger_jax.serving.snapshot import Snapshot
+
+# The number of rows that are converted to Python objects at a time.
+_ROWS = 4096
 
 
 class Writer:
@@ -23,9 +27,12 @@ class Writer:
 
   @functools.cached_property
   def _items(self) -> tuple[pa.Array, pa.Array]:
-    """The id and the title of every row."""
+    """The id and the title of every row.
+
+    Titles are cut, because a title is written once for each recommendation.
+    """
     snapshot = self._snapshot
-    titles = map(snapshot.title, range(len(snapshot.ids)))
+    titles = (snapshot.title(x)[:MAX_TITLE] for x in range(len(snapshot.ids)))
     return pa.array(snapshot.ids, pa.string()), pa.array(titles, pa.string())
 
   def encode(
@@ -64,7 +71,8 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _jsonl(table: pa.Table) -> bytes:
-  lines = (json.dumps(row) for row in table.to_pylist())
+  batches = table.to_batches(max_chunksize=_ROWS)
+  lines = (json.dumps(row) for batch in batches for row in batch.to_pylist())
   return ''.join(f'{line}\n' for line in lines).encode()
 
 
