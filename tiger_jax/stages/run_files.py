@@ -286,7 +286,8 @@ def raw_files(config: Config) -> Iterator[Finding]:
 
 
 def _reason(error: Exception, folder: Path) -> str:
-  text = one_line(str(error)) or type(error).__name__
+  text = isinstance(error, OSError) and error.strerror or str(error)
+  text = one_line(text) or type(error).__name__
   if isinstance(error, TigerError):
     return text
   return f'{folder} is damaged ({text[:200]}): remove it and run again'
