@@ -268,14 +268,14 @@ TABLE = r"""
 3 | $AMAZON/meta_html | raw/meta_html/meta_Beauty.json.gz is a web page, not gzip: delete it and download it again
 3 | $AMAZON/reviews_truncated | raw/reviews_truncated/reviews_Beauty_5.json.gz is damaged (Compressed file ended before the end-of-stream marker was reached): download or copy it again
 3 | $AMAZON/meta_truncated | raw/meta_truncated/meta_Beauty.json.gz is damaged (Compressed file ended before the end-of-stream marker was reached): download or copy it again
-3 | $AMAZON/reviews_cut | raw/reviews_cut/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/meta_cut | raw/meta_cut/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/reviews_number | raw/reviews_number/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/meta_number | raw/meta_number/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/reviews_code | raw/reviews_code/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/meta_code | raw/meta_code/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/reviews_long | raw/reviews_long/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
-3 | $AMAZON/meta_long | raw/meta_long/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it
+3 | $AMAZON/reviews_cut | raw/reviews_cut/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/meta_cut | raw/meta_cut/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/reviews_number | raw/reviews_number/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/meta_number | raw/meta_number/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/reviews_code | raw/reviews_code/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/meta_code | raw/meta_code/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/reviews_long | raw/reviews_long/reviews_Beauty_5.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
+3 | $AMAZON/meta_long | raw/meta_long/meta_Beauty.json.gz, line 3 is not a record (a JSON object or a Python dict on one line): correct or remove it; or drop bad rows with config.dataset.max_bad_share
 3 | $AMAZON/item_without_metadata | raw/item_without_metadata/reviews_Beauty_5.json.gz names 1 items that are not in raw/item_without_metadata/meta_Beauty.json.gz, such as 'D': add them or set config.dataset.allow_missing_metadata=True
 3 | $AMAZON/short_user | raw/short_user/reviews_Beauty_5.json.gz has 1 users with fewer than 3 events, such as 'w' with 2: add events or set config.dataset.drop_short_users=True
 

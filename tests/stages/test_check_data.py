@@ -49,7 +49,8 @@ def test_a_good_shop_is_fine(check):
     'interactions.csv', 'items.csv',
   ]  # fmt: skip
   assert lines['command'] == [
-    "run {'train.steps': 500, 'train.evaluate_every': 50}"
+    "run {'train.steps': 500, 'train.evaluate_every': 50, "
+    "'train.optimizer.warmup_steps': 50}"
   ]
   assert lines['split'][0].startswith('train 184 targets of 50 users')
 

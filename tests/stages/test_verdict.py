@@ -64,6 +64,7 @@ def test_every_setting_of_a_small_shop_is_suggested(judge):
     'train.batch_size': 4,
     'train.steps': 500,
     'train.evaluate_every': 50,
+    'train.optimizer.warmup_steps': 50,
   }
   assert unsolved == ''
 

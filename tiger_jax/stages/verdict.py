@@ -179,8 +179,9 @@ def _schedule(
   if steps < 2000 and c.evaluate_every > steps // 5 and every not in chosen:
     settings[every] = max(1, steps // 10)
   warmup = 'train.optimizer.warmup_steps'
-  if c.optimizer.warmup_steps > steps // 5 and warmup not in chosen:
-    settings[warmup] = steps // 10
+  if 'train.steps' in settings and warmup not in chosen:
+    if c.optimizer.warmup_steps > steps // 5:
+      settings[warmup] = steps // 10
   return settings
 
 

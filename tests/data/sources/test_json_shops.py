@@ -317,7 +317,7 @@ def test_steam_allows_one_game_in_a_thousand_without_an_id(tmp_path):
   write(tmp_path, STEAM | {'steam_games.json.gz': [*games[1:], *bad, *bad]})
   text = load_error('steam', tmp_path)
   assert '2 of 1,001 rows are bad' in text
-  assert 'most are without a id' in text
+  assert 'most are with no id' in text
 
 
 def check_yelp(dataset):

@@ -101,7 +101,7 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
         'archive'
       )
     try:
-      file = cast(io.BufferedReader, archive.open(info))
+      file = cast(io.BufferedIOBase, archive.open(info))
     except NotImplementedError as error:
       raise DataError(
         f'{member} has a compression that cannot be read ({error}): extract '
@@ -117,17 +117,17 @@ def _in_zip(member: Member) -> Iterator[io.BufferedIOBase]:
 
 @contextlib.contextmanager
 def _in_tar(
-  member: Member, raw: io.BufferedReader
+  member: Member, raw: io.BufferedIOBase
 ) -> Iterator[io.BufferedIOBase]:
   """Opens a member of a tar archive, and reads the archive only once.
 
   The rest of the archive is read when the caller closes the member.
   """
-  if raw.peek(2).startswith(b'\x1f\x8b'):
+  if cast(Any, raw).peek(2).startswith(b'\x1f\x8b'):
     raw = byte_streams.decompressed(member.path, raw, '.gz')
   forward = _Forward(member, raw)
   num_found = 0
-  with tarfile.open(fileobj=cast(io.BufferedReader, forward), mode='r:') as tar:
+  with tarfile.open(fileobj=cast(Any, forward), mode='r:') as tar:
     for number, info in enumerate(tar):
       if number == _MOST_MEMBERS:
         raise DataError(
