@@ -128,6 +128,13 @@ MUTANTS = (
     f'{_FILES}::test_a_process_that_uses_the_folder_is_noted',
   ),
   Mutant(
+    'a damaged stage makes later stages stale',
+    _RUN_FILES,
+    '        found[name] = record.read(folder)\n',
+    '',
+    f'{_FILES}::test_a_damaged_stage_makes_no_later_stage_stale',
+  ),
+  Mutant(
     'a stale stage is up to date',
     _RUN_FILES,
     'if wanted == stage.fingerprint:',

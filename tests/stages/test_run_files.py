@@ -117,6 +117,14 @@ def newest(workdir, pattern):
   return max(workdir.glob(pattern), key=lambda path: path.stat().st_size)
 
 
+def test_a_damaged_stage_makes_no_later_stage_stale(workdir):
+  flip(workdir / 'data/histories.npz')
+  texts = {x.subject: x.text for x in run_files.check(workdir, None)}
+  assert 'content differs' in texts['data']
+  assert texts['embedding'].endswith('up to date')
+  assert texts['train'].endswith('up to date')
+
+
 CASES = [
   ('data', 'data/histories.npz', flip, DataError, 'content differs'),
   ('data', 'data/histories.npz', cut, DataError, 'bytes instead of'),

@@ -161,6 +161,16 @@ def test_bad_rows_are_dropped_up_to_the_allowed_share(tmp_path):
   assert 'row 44' not in load_error(folder)
 
 
+def test_the_error_for_bad_rows_only_gives_the_reason(tmp_path):
+  folder = small.make(tmp_path / 'shop', LOG, ITEMS)
+  (folder / 'interactions.csv').write_text(
+    'user,item,timestamp\nu,a,07.01.2024\nu,b,08.01.2024\n'
+  )
+  message = load_error(folder, max_bad_share=1.0)
+  assert 'all 2 rows are bad' in message
+  assert "with a wrong timestamp (interactions.csv, row 1: '07.01" in message
+
+
 def test_a_dropped_row_leaves_no_user(tmp_path):
   folder = small.make(tmp_path / 'shop', LOG, ITEMS)
   text = LOG_CSV + 'new,A001,soon\nu1,unknown,never\n'
