@@ -148,6 +148,15 @@ def test_all_filters_together_equal_the_slow_version(
   assert num_users[0] - num_users[1] == sum(result.users.values())
 
 
+@pytest.mark.parametrize(
+  ('which', 'times'), [('first', [1, 2, 4]), ('last', [2, 3, 4])]
+)
+def test_one_of_several_events_with_the_same_item_is_kept(which, times):
+  events = [('a', x, time, 5.0) for time, x in enumerate('xyxz', start=1)]
+  result = filters.apply(config(repeated_items=which), make_log(events))
+  assert result.log.timestamps.tolist() == times
+
+
 def drops(**values):
   result = filters.apply(config(**values), make_log(EVENTS))
   return result.events, result.users
