@@ -59,8 +59,8 @@ MUTANTS = (
   Mutant(
     'excluded items stay in the catalog',
     _ASSEMBLY,
-    "known - filters.read_ids(config.exclude_items, 'exclude_items')",
-    'known',
+    'used = known - excluded',
+    'used = known',
     'tests/data/sources/test_filters.py::'
     'test_a_dataset_has_only_the_remaining_items',
   ),

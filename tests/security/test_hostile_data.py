@@ -9,7 +9,7 @@ import pytest
 
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts
+from tiger_jax.data import counts, loading
 from tiger_jax.data.sources import (
   bad_rows,
   column_names,
@@ -165,6 +165,21 @@ def test_errors_shorten_long_cells(tmp_path):
 def test_refuses_text_that_is_not_a_time(tmp_path, value):
   times = pa.array(['1', value, '3'])
   assert 'row 2' in load_error(shop(tmp_path / 'shop', timestamp=times))
+
+
+@pytest.mark.parametrize(
+  ('name', 'file'),
+  [
+    ('amazon2014/Beauty', 'reviews_Beauty_5.json.gz'),
+    ('movielens/1m', 'ml-1m.zip'),
+    ('yelp', 'yelp_dataset.tar'),
+  ],
+)
+def test_refuses_a_pipe_in_place_of_an_official_file(tmp_path, name, file):
+  os.mkfifo(tmp_path / file)
+  config = DatasetConfig(name=name, source_dir=str(tmp_path))
+  with pytest.raises(DataError, match='is not a regular file'):
+    loading.load_dataset(config, 0)
 
 
 @pytest.mark.parametrize('name', ['interactions', 'items'])

@@ -73,7 +73,7 @@ class DatasetConfig:
       are removed from the catalog, and their events are dropped.
     min_rating: Events with a lower rating or without a rating are dropped. With
       0, all events are kept, and the ratings are not read.
-    repeated_items: Which events to use if a user has several events with the
+    repeated_items: The events to use if a user has several events with the
       same item: `keep` (all of them), `first` or `last`.
     max_history: Number of the latest events to use of each user. 0 uses all
       events.

@@ -13,7 +13,7 @@ class Finding(NamedTuple):
   Attributes:
     level: `OK`, `NOTE` (nothing to repair) or `PROBLEM`.
     subject: The thing that was checked.
-    text: What was found, and for a problem what to do.
+    text: The finding, and the remedy if it is a problem.
     kind: For a problem: the error whose exit code the program returns.
   """
 

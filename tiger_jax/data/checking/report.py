@@ -25,7 +25,7 @@ class Report:
   """The measurements of a dataset.
 
   Attributes:
-    counts: What was read, used and dropped, see `data.counts`.
+    counts: The numbers of read, used and dropped rows, see `data.counts`.
     num_users: The number of users.
     num_items: The number of items.
     num_events: The number of events.
@@ -59,7 +59,7 @@ class Remark(NamedTuple):
   """A finding that makes training or evaluation worse.
 
   Attributes:
-    finding: What is wrong.
+    finding: A description of the problem.
     remedy: The setting to change, or the change to make to the files.
   """
 

@@ -53,6 +53,7 @@ def opened(member: Member) -> Iterator[io.BufferedIOBase]:
   """
   path = member.path
   try:
+    byte_streams.refuse_special(path)
     if not member.name:
       with byte_streams.opened(path) as file:
         yield file

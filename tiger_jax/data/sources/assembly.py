@@ -57,7 +57,7 @@ def assemble(
     'users': counts.flow(num_users, len(users), filtered.users),
   }
   places = {} if texts is None else _places(texts.ids)
-  notes = list(filters.notes(config, log, places.keys()))
+  notes = list(filters.notes(filtered.excluded, log, places.keys()))
   if texts is None:
     notes.append('there is no items file, so the ids of items are their titles')
   else:
@@ -65,7 +65,10 @@ def assemble(
     if missing:
       dataset_counts['missing'] = missing
   num_events = np.bincount(used.items, minlength=len(log.item_ids))
-  ids, item_counts = _catalog(config, log.item_ids, num_events, places)
+  excluded = filtered.excluded['exclude_items']
+  ids, item_counts = _catalog(
+    config.k_core, excluded, log.item_ids, num_events, places
+  )
   order = used.order()
   rows = dict(zip(ids, range(len(ids)), strict=True))
   codes = np.fromiter((rows.get(x, -1) for x in log.item_ids), np.int32)
@@ -107,7 +110,8 @@ def _places(ids: Sequence[str]) -> dict[str, int]:
 
 
 def _catalog(
-  config: DatasetConfig,
+  k_core: int,
+  excluded: frozenset[str],
   item_ids: Sequence[str],
   num_events: Int[np.ndarray, ' ids'],
   places: Mapping[str, int],
@@ -115,17 +119,18 @@ def _catalog(
   """Returns the ids of the items in the order of their rows, and the counts.
 
   Args:
-    config: The settings `exclude_items` and `k_core`.
+    k_core: The setting `k_core`.
+    excluded: The ids of excluded items.
     item_ids: The ids in the log.
     num_events: The number of remaining events of each id in the log.
     places: The place of each id in the items file.
   """
   bought = {item_ids[code] for code in np.flatnonzero(num_events).tolist()}
   known = bought.union(places)
-  used = known - filters.read_ids(config.exclude_items, 'exclude_items')
+  used = known - excluded
   dropped = {'excluded': len(known) - len(used)}
-  if config.k_core:
-    reason = f'with fewer than {config.k_core} events'
+  if k_core:
+    reason = f'with fewer than {k_core} events'
     dropped[reason] = len(used) - len(bought)
     used = bought
   flow = counts.flow(len(places), len(used), dropped)

@@ -32,7 +32,7 @@ def wrong(where: str, name: str, value: Any, requirement: str) -> BadRow:
     where: The file and the row.
     name: The name of the value, such as `user`.
     value: The value; None if it is missing.
-    requirement: What the value must be, as a sentence.
+    requirement: The requirement, as in 'it must be a number'.
   """
   return BadRow(
     f'{where}: {name} is {item_text.shown(value)}: {requirement}',

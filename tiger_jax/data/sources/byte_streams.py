@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import io
 from pathlib import Path
+import stat
 from typing import Any
 import zlib
 
@@ -45,6 +46,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
       its suffix. The error may also be raised inside the `with` block.
   """
   try:
+    refuse_special(path)
     with path.open('rb') as raw:
       if path.suffix not in COMPRESSIONS:
         yield raw
@@ -61,6 +63,17 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
       f'{path} cannot be read ({error.strerror}): check that it is a file '
       'and that you may read it'
     ) from error
+
+
+def refuse_special(path: Path) -> None:
+  """Raises DataError if a path is a pipe or a device.
+
+  Opening a pipe would block until another process writes to it. Opening a
+  folder fails at once.
+  """
+  mode = path.stat().st_mode
+  if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    raise DataError(f'{path} is not a regular file: put a file there')
 
 
 def decompressed(path: Path, raw: Any, compression: str) -> io.BufferedReader:

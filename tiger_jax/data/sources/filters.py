@@ -1,6 +1,6 @@
 """Applies the filters of the section `dataset`, and counts dropped events."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +27,14 @@ class Filtered(NamedTuple):
     log: The remaining events. Some users and items may have none.
     events: The number of dropped events by reason.
     users: The number of users without a remaining event by reason.
+    excluded: The ids in the files of `exclude_users` and `exclude_items`, by
+      setting.
   """
 
   log: Log
   events: dict[str, int]
   users: dict[str, int]
+  excluded: dict[str, frozenset[str]]
 
 
 class _Step(NamedTuple):
@@ -73,7 +76,11 @@ def apply(
   num_read, before = len(log.users), _num_users(log)
   if not num_read:
     raise DataError(f'{events_file} has no events: add events')
-  for step in _steps(config):
+  excluded = {
+    'exclude_users': _read_ids(config.exclude_users, 'exclude_users'),
+    'exclude_items': _read_ids(config.exclude_items, 'exclude_items'),
+  }
+  for step in _steps(config, excluded):
     remaining = log.select(step.keep(log))
     after = _num_users(remaining)
     _add(events, step.event_reason, len(log.users) - len(remaining.users))
@@ -93,7 +100,7 @@ def apply(
       f'events after all filters: {events[reason]:,} of its {num_read:,} '
       f'events are {reason}; {advice}'
     )
-  return Filtered(log, events, users)
+  return Filtered(log, events, users, excluded)
 
 
 def made_from(config: DatasetConfig) -> dict[str, Any]:
@@ -126,7 +133,7 @@ def drops_short_users(config: DatasetConfig) -> bool:
   return bool(c.drop_short_users or c.k_core or c.min_history > MIN_EVENTS)
 
 
-def read_ids(path: str, setting: str) -> frozenset[str]:
+def _read_ids(path: str, setting: str) -> frozenset[str]:
   """Returns the ids in a text file with one id per line.
 
   Spaces around an id and blank lines are ignored.
@@ -150,17 +157,17 @@ def read_ids(path: str, setting: str) -> frozenset[str]:
 
 
 def notes(
-  config: DatasetConfig, log: Log, catalog: Collection[str]
+  excluded: Mapping[str, frozenset[str]], log: Log, catalog: Collection[str]
 ) -> Iterator[str]:
   """Yields notes about excluded ids that are not in the source.
 
   `catalog` has the ids of the items file.
   """
-  for setting, path, known in (
-    ('exclude_users', config.exclude_users, (log.user_ids,)),
-    ('exclude_items', config.exclude_items, (log.item_ids, catalog)),
+  for setting, known in (
+    ('exclude_users', (log.user_ids,)),
+    ('exclude_items', (log.item_ids, catalog)),
   ):
-    listed = read_ids(path, setting)
+    listed = excluded[setting]
     if unknown := sorted(listed.difference(*known)):
       hint = counts.hint(unknown, itertools.chain(*known))
       yield (
@@ -170,15 +177,15 @@ def notes(
       )
 
 
-def _steps(c: DatasetConfig) -> Iterator[_Step]:
-  if c.exclude_users:
-    users = read_ids(c.exclude_users, 'exclude_users')
+def _steps(
+  c: DatasetConfig, excluded: Mapping[str, frozenset[str]]
+) -> Iterator[_Step]:
+  if users := excluded['exclude_users']:
     yield _Step(
       'exclude_users', 'of excluded users', 'excluded',
       lambda log: ~_listed(log.user_ids, users)[log.users],
     )  # fmt: skip
-  if c.exclude_items:
-    items = read_ids(c.exclude_items, 'exclude_items')
+  if items := excluded['exclude_items']:
     yield _Step(
       'exclude_items', 'of excluded items', 'by exclude_items',
       lambda log: ~_listed(log.item_ids, items)[log.items],

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import decimal
-import os
 from pathlib import Path
-import stat
 from typing import Any, NamedTuple
 
 from jaxtyping import Int64
@@ -45,7 +43,7 @@ class Block(NamedTuple):
     path: The file.
     numbers: The number of each row in the file, counted from 1.
     columns: The columns. A column that the file does not have is missing.
-    unit: What is counted: `row` or `line`.
+    unit: The word for an entry of `numbers`: `row` or `line`.
   """
 
   path: Path
@@ -98,8 +96,6 @@ def _read(
 ) -> Iterator[tuple[Int64[np.ndarray, ' rows'], dict[str, Any]]]:
   suffix = byte_streams.suffix(path)
   try:
-    if not stat.S_ISREG(os.stat(path).st_mode):
-      raise DataError(f'{path} is not a regular file: put a file there')
     if suffix == '.parquet' and path.suffix != '.parquet':
       raise DataError(
         f'{path} is compressed twice, because Parquet has its own compression: '
