@@ -157,6 +157,14 @@ def test_one_of_several_events_with_the_same_item_is_kept(which, times):
   assert result.log.timestamps.tolist() == times
 
 
+def test_an_event_with_the_lowest_allowed_rating_is_kept():
+  ratings = [3.0, 2.9, NAN, 3.1, 3.0]
+  events = [('a', x, 1, r) for x, r in zip('vwxyz', ratings, strict=True)]
+  result = filters.apply(config(min_rating=3.0), make_log(events))
+  kept = [result.log.item_ids[item] for item in result.log.items]
+  assert kept == ['v', 'y', 'z']
+
+
 def drops(**values):
   result = filters.apply(config(**values), make_log(EVENTS))
   return result.events, result.users
