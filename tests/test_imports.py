@@ -92,6 +92,19 @@ def test_modules_import_only_lower_layers():
   assert not wrong
 
 
+def test_readers_of_files_know_no_events_and_events_know_no_sources():
+  above = {'files': ('events', 'sources'), 'events': ('sources',)}
+  wrong = [
+    f'{name} imports {x}'
+    for name, imports in IMPORTS.items()
+    for part, others in above.items()
+    for x in imports
+    if name.startswith(f'tiger_jax.data.{part}.')
+    if x.startswith(tuple(f'tiger_jax.data.{y}' for y in others))
+  ]
+  assert not wrong
+
+
 def test_imports_form_no_cycle():
   graph = {
     name: {x for x in imports if x in MODULES and x != 'tiger_jax'}

@@ -9,7 +9,8 @@ import pytest
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
-from tiger_jax.data.sources import own_files, raw_lines
+from tiger_jax.data.files import raw_lines
+from tiger_jax.data.sources import own_files
 from tiger_jax.errors import DataError
 
 ITEMS = small.items(12)

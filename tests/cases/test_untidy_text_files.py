@@ -19,7 +19,7 @@ from tests.cases.test_own_text_files import (
   write,
 )
 from tiger_jax.data import counts
-from tiger_jax.data.sources import csv_table
+from tiger_jax.data.files import csv_table
 
 LOG_CSV, ITEMS_CSV = small.as_csv(LOG), small.as_csv(ITEMS)
 

@@ -3,7 +3,7 @@
 import re
 
 from tests.small import ROOT
-from tiger_jax.data.sources.column_names import _ALIASES
+from tiger_jax.data.files.column_names import _ALIASES
 
 _ROW = re.compile(r'^\| (?:interactions|items) \| `(\w+)` \|.*\|(.*)\|$', re.M)
 

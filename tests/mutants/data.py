@@ -4,15 +4,15 @@ from tests.mutants.mutant import Mutant
 
 _SPLITS = 'tiger_jax/data/splits.py'
 _BATCHES = 'tiger_jax/data/batches.py'
-_FILTERS = 'tiger_jax/data/sources/filters.py'
-_EVENTS = 'tiger_jax/data/sources/log.py'
+_FILTERS = 'tiger_jax/data/events/filters.py'
+_EVENTS = 'tiger_jax/data/events/log.py'
 _HOLD_OUT = 'tiger_jax/data/hold_out.py'
 _TIES = 'tiger_jax/data/ties.py'
 _LEDGER = 'tiger_jax/checkpoints/ledger.py'
 _SPLIT = 'tests/data/test_splits.py'
 _BATCH = 'tests/data/test_batches.py'
 _PREFETCH = 'tests/data/test_prefetch.py'
-_LOG = 'tests/data/sources/test_assembly.py'
+_LOG = 'tests/data/events/test_assembly.py'
 
 MUTANTS = (
   Mutant(

@@ -2,12 +2,12 @@
 
 from tests.mutants.mutant import Mutant
 
-_FILTERS = 'tiger_jax/data/sources/filters.py'
-_ASSEMBLY = 'tiger_jax/data/sources/assembly.py'
+_FILTERS = 'tiger_jax/data/events/filters.py'
+_ASSEMBLY = 'tiger_jax/data/events/assembly.py'
 _TEXTS = 'tiger_jax/storage/texts.py'
 _TEXT = 'tiger_jax/embedding/text.py'
 _SLOW = (
-  'tests/data/sources/test_filters.py::'
+  'tests/data/events/test_filters.py::'
   'test_all_filters_together_equal_the_slow_version'
 )
 _HOSTILE = 'tests/security/test_hostile_datasets.py'
@@ -39,7 +39,7 @@ MUTANTS = (
     _FILTERS,
     '(order[:-1] if last else order[1:])',
     '(order[1:] if last else order[1:])',
-    'tests/data/sources/test_filters.py::'
+    'tests/data/events/test_filters.py::'
     'test_one_of_several_events_with_the_same_item_is_kept',
   ),
   Mutant(
@@ -54,7 +54,7 @@ MUTANTS = (
     _FILTERS,
     '_ratings(log) >= c.min_rating',
     '_ratings(log) > c.min_rating',
-    'tests/data/sources/test_filters.py::'
+    'tests/data/events/test_filters.py::'
     'test_an_event_with_the_lowest_allowed_rating_is_kept',
   ),
   Mutant(
@@ -62,7 +62,7 @@ MUTANTS = (
     _ASSEMBLY,
     'used = known - excluded',
     'used = known',
-    'tests/data/sources/test_filters.py::'
+    'tests/data/events/test_filters.py::'
     'test_a_dataset_has_only_the_remaining_items',
   ),
   Mutant(
@@ -70,7 +70,7 @@ MUTANTS = (
     _ASSEMBLY,
     '    used = bought\n',
     '    pass\n',
-    'tests/data/sources/test_filters.py::'
+    'tests/data/events/test_filters.py::'
     'test_a_dataset_has_only_the_remaining_items',
   ),
   Mutant(

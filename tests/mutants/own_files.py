@@ -4,11 +4,11 @@ from tests.mutants.mutant import Mutant
 
 _FORMS = 'tests/data/sources/test_own_data_forms.py'
 _HOSTILE = 'tests/data/sources/test_hostile.py'
-_TIMES = 'tiger_jax/data/sources/event_times.py'
-_VALUES = 'tiger_jax/data/sources/time_values.py'
-_LOG = 'tiger_jax/data/sources/event_log.py'
-_CSV = 'tiger_jax/data/sources/csv_table.py'
-_ROWS = 'tiger_jax/data/sources/csv_rows.py'
+_TIMES = 'tiger_jax/data/events/event_times.py'
+_VALUES = 'tiger_jax/data/events/time_values.py'
+_LOG = 'tiger_jax/data/events/event_log.py'
+_CSV = 'tiger_jax/data/files/csv_table.py'
+_ROWS = 'tiger_jax/data/files/csv_rows.py'
 
 MUTANTS = (
   Mutant(
@@ -62,28 +62,28 @@ MUTANTS = (
   ),
   Mutant(
     'the parts of a table are read in alphabetical order',
-    'tiger_jax/data/sources/input_files.py',
+    'tiger_jax/data/files/input_files.py',
     'paths.sort(key=natural_key)',
     'paths.sort()',
     f'{_FORMS}::test_a_folder_of_files_is_read_in_natural_order',
   ),
   Mutant(
     'a named column does not replace the aliases',
-    'tiger_jax/data/sources/column_names.py',
+    'tiger_jax/data/files/column_names.py',
     'return column not in self._named or column in self._fallback',
     'return True',
     f'{_FORMS}::test_the_config_names_columns',
   ),
   Mutant(
     'the error for a bad row does not name the setting that allows it',
-    'tiger_jax/data/sources/bad_rows.py',
+    'tiger_jax/data/files/bad_rows.py',
     "f'{row}; or drop bad rows with config.dataset.max_bad_share',",
     "f'{row}',",
     f'{_HOSTILE}::test_malformed_records_are_dropped_and_counted',
   ),
   Mutant(
     'bad rows above the share are accepted',
-    'tiger_jax/data/sources/bad_rows.py',
+    'tiger_jax/data/files/bad_rows.py',
     'if bad > self._max_share * read:',
     'if bad > read:',
     f'{_FORMS}::test_bad_rows_are_dropped_up_to_the_allowed_share',

@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 MUTANTS = (
   Mutant(
     'items are numbered in the order of the events',
-    'tiger_jax/data/sources/assembly.py',
+    'tiger_jax/data/events/assembly.py',
     'tuple(sorted(used, key=_hashed))',
     'tuple(x for x in dict.fromkeys([*item_ids, *places]) if x in used)',
     'tests/data/sources/test_own_files.py::test_item_rows_do_not_depend_on_the_events',

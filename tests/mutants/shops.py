@@ -8,39 +8,39 @@ _TESTS = 'tests/data/sources'
 MUTANTS = (
   Mutant(
     'an archive member is found by its whole path',
-    f'{_SOURCES}/archives.py',
+    'tiger_jax/data/files/archives.py',
     'return PurePosixPath(path).name == name and',
     'return path == name and',
-    f'{_TESTS}/test_archives.py::test_a_member_is_found_by_its_file_name',
+    'tests/data/files/test_archives.py::test_a_member_is_found_by_its_file_name',
   ),
   Mutant(
     'the first of several members of the same name is read',
-    f'{_SOURCES}/archives.py',
+    'tiger_jax/data/files/archives.py',
     'if num_found != 1:',
     'if not num_found:',
-    f'{_TESTS}/test_archives.py::'
+    'tests/data/files/test_archives.py::'
     'test_a_member_must_be_the_only_one_of_its_name',
   ),
   Mutant(
     'a zip bomb is read',
-    f'{_SOURCES}/archives.py',
+    'tiger_jax/data/files/archives.py',
     'if info.file_size > 2**20 + _MOST_COMPRESSED * info.compress_size:',
     'if info.file_size > 2**40 + _MOST_COMPRESSED * info.compress_size:',
-    f'{_TESTS}/test_archives.py::test_a_bomb_is_refused',
+    'tests/data/files/test_archives.py::test_a_bomb_is_refused',
   ),
   Mutant(
     'links in a tar archive count as files',
-    f'{_SOURCES}/archives.py',
+    'tiger_jax/data/files/archives.py',
     'if not info.isreg() or',
     'if info.isdir() or',
-    f'{_TESTS}/test_archives.py::test_a_link_in_a_tar_archive_is_not_followed',
+    'tests/data/files/test_archives.py::test_a_link_in_a_tar_archive_is_not_followed',
   ),
   Mutant(
     'the checksum of a tar archive is not checked',
-    f'{_SOURCES}/archives.py',
+    'tiger_jax/data/files/archives.py',
     'while forward.read(2**20):',
     'while False:',
-    f'{_TESTS}/test_archives.py::test_damaged_archives_are_refused',
+    'tests/data/files/test_archives.py::test_damaged_archives_are_refused',
   ),
   Mutant(
     'the times of a text file are not read',
@@ -51,7 +51,7 @@ MUTANTS = (
   ),
   Mutant(
     'the first copy of an item is kept',
-    f'{_SOURCES}/item_table.py',
+    'tiger_jax/data/events/item_table.py',
     'column[position] = texts[name]',
     'column[position] = column[position]',
     f'{_TESTS}/test_json_shops.py::test_amazon2018',
@@ -86,7 +86,7 @@ MUTANTS = (
   ),
   Mutant(
     'the last line without a line end is lost',
-    f'{_SOURCES}/delimited.py',
+    'tiger_jax/data/files/delimited.py',
     '  if rest:\n    yield rest\n',
     '  if not rest:\n    yield rest\n',
     f'{_TESTS}/test_movielens.py::test_bad_rows_are_refused_or_counted',

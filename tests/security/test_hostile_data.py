@@ -10,13 +10,9 @@ import pytest
 from tests import small, typed
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts, loading
-from tiger_jax.data.sources import (
-  bad_rows,
-  column_names,
-  ids,
-  own_files,
-  tables,
-)
+from tiger_jax.data.events import ids
+from tiger_jax.data.files import bad_rows, column_names, tables
+from tiger_jax.data.sources import own_files
 from tiger_jax.errors import DataError
 
 ITEMS = [{'item': x, 'title': f'Title {x}'} for x in 'abc']

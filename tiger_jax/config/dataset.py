@@ -18,7 +18,7 @@ class ColumnsConfig:
   """The names of the columns in your own files.
 
   If a name is empty, the column has its own name or one of the names in
-  `data.sources.column_names`.
+  `data.files.column_names`.
 
   Attributes:
     user: The column of user ids.

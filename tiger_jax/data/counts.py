@@ -11,7 +11,7 @@ The counts are plain JSON. The data stage saves them as `counts.json`:
     'first': the place of the first unusable value,
     'such_as': the first price that is not a number}}
   rows: {file: {'read', 'kept', 'dropped': {reason: {'rows', 'samples'}}}}, see
-    `sources.row_counts`
+    `data.files.row_counts`
   notes: further sentences for the user
 """
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.events import filters
+from tiger_jax.data.events.assembly import ITEM_ORDER
+from tiger_jax.data.files import input_files
 from tiger_jax.data.hold_out import without_purchases
-from tiger_jax.data.sources import filters, input_files, registry
-from tiger_jax.data.sources.assembly import ITEM_ORDER
+from tiger_jax.data.sources import registry
 from tiger_jax.data.ties import shuffle_ties
 from tiger_jax.storage.fingerprints import file_digests
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tiger_jax.config import template as templates
 from tiger_jax.data import item_text
 from tiger_jax.data.dataset import FIELDS, Items
-from tiger_jax.data.sources import column_names
+from tiger_jax.data.files import column_names
 from tiger_jax.errors import UsageError
 
 # The marks that separate texts. They are removed where a text is missing.

@@ -31,7 +31,7 @@ def extra_code(
 
   Section 3.1 of the paper: items with the same codes are numbered 0, 1, 2, ...
   in the order of their rows, which does not depend on the events (see
-  `data.sources.assembly`). All other items get 0. Nothing is appended if all
+  `data.events.assembly`). All other items get 0. Nothing is appended if all
   codes differ.
 
   The rows of `existing` come first and keep their codes. New items with the

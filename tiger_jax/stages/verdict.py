@@ -10,7 +10,7 @@ from tiger_jax.config import Config
 from tiger_jax.config.config_dict import from_json
 from tiger_jax.data.checking.report import Report
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.sources.filters import drops_short_users, min_user_events
+from tiger_jax.data.events.filters import drops_short_users, min_user_events
 from tiger_jax.embedding import encoders
 from tiger_jax.errors import DataError, TigerError, UsageError
 from tiger_jax.recommenders import checks, registry

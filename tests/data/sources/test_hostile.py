@@ -12,9 +12,10 @@ import pytest
 
 from tests.data.sources import hostile
 from tests.small import ROOT
-from tiger_jax.data.sources import event_log, tables
-from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.column_names import Columns
+from tiger_jax.data.events import event_log
+from tiger_jax.data.files import tables
+from tiger_jax.data.files.bad_rows import BadRows
+from tiger_jax.data.files.column_names import Columns
 from tiger_jax.errors import DataError
 
 # Reads one table in a process with limited memory, like `read` below.

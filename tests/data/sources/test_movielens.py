@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 from tests.data.sources import described
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import loading
-from tiger_jax.data.sources import movielens, raw_lines
+from tiger_jax.data.files import raw_lines
+from tiger_jax.data.sources import movielens
 from tiger_jax.errors import DataError
 
 # The user, the movie, the rating and the time. User 6040 rates out of order.

@@ -13,7 +13,7 @@ from tests import small
 from tests.data.sources.test_own_files import histories, load, load_error
 from tiger_jax.config import ColumnsConfig, DatasetConfig
 from tiger_jax.data import loading
-from tiger_jax.data.sources import event_times, time_values
+from tiger_jax.data.events import event_times, time_values
 
 ITEMS = small.items(12)
 LOG = small.events(ITEMS, num_users=6)

@@ -14,7 +14,7 @@ from pyarrow import parquet
 import pytest
 
 from tests.serving.shop import make_model, make_shop
-from tiger_jax.data.sources.raw_lines import MAX_LINE_BYTES
+from tiger_jax.data.files.raw_lines import MAX_LINE_BYTES
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.serving.offline import histories
 from tiger_jax.serving.offline.histories import FileHistories, RunHistories

@@ -1,1 +1,1 @@
-"""Sources of datasets: Amazon reviews, your own files, the synthetic shop."""
+"""Kinds of datasets: known shops, your own files, the synthetic shop."""

@@ -12,17 +12,12 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import (
-  assembly,
-  download,
-  ids,
-  json_shops,
-  official_files,
-  raw_lines,
-)
-from tiger_jax.data.sources.archives import Member
-from tiger_jax.data.sources.bad_rows import BadRows, wrong
-from tiger_jax.data.sources.log import ItemTexts, Log
+from tiger_jax.data.events import assembly, ids
+from tiger_jax.data.events.log import ItemTexts, Log
+from tiger_jax.data.files import raw_lines
+from tiger_jax.data.files.archives import Member
+from tiger_jax.data.files.bad_rows import BadRows, wrong
+from tiger_jax.data.sources import download, json_shops, official_files
 
 CATEGORIES = (
   'Amazon_Instant_Video',

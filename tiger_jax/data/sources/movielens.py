@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.sources import delimited, official_files, text_shop
+from tiger_jax.data.files import delimited
+from tiger_jax.data.sources import official_files, text_shop
 
 _PAGE = 'https://grouplens.org/datasets/movielens/'
 _SITE = 'https://files.grouplens.org/datasets/movielens'

@@ -5,9 +5,9 @@ import contextlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from tiger_jax.data.files.archives import Member
+from tiger_jax.data.files.bad_rows import BadRow
 from tiger_jax.data.sources import download
-from tiger_jax.data.sources.archives import Member
-from tiger_jax.data.sources.bad_rows import BadRow
 from tiger_jax.errors import DataError
 
 

@@ -15,16 +15,11 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import (
-  assembly,
-  event_log,
-  ids,
-  input_files,
-  tables,
-)
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows
-from tiger_jax.data.sources.column_names import Columns
-from tiger_jax.data.sources.log import ItemTexts
+from tiger_jax.data.events import assembly, event_log, ids
+from tiger_jax.data.events.log import ItemTexts
+from tiger_jax.data.files import input_files, tables
+from tiger_jax.data.files.bad_rows import BadRow, BadRows
+from tiger_jax.data.files.column_names import Columns
 
 
 def load(

@@ -12,8 +12,9 @@ import re
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import column_names, delimited, text_shop
-from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.files import column_names, delimited
+from tiger_jax.data.files.archives import Member
+from tiger_jax.data.sources import text_shop
 from tiger_jax.errors import DataError
 
 _TYPES = ('token', 'token_seq', 'float', 'float_seq')

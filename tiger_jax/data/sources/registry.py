@@ -10,9 +10,9 @@ from typing import NamedTuple
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import Dataset
+from tiger_jax.data.files import input_files
 from tiger_jax.data.sources import (
   amazon2014,
-  input_files,
   json_shops,
   known_shops,
   movielens,

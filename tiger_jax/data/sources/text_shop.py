@@ -10,17 +10,13 @@ from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
-from tiger_jax.data.sources import (
-  assembly,
-  delimited,
-  event_log,
-  ids,
-  official_files,
-)
-from tiger_jax.data.sources.archives import Member
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows, wrong
-from tiger_jax.data.sources.item_table import ItemTable
-from tiger_jax.data.sources.log import Log
+from tiger_jax.data.events import assembly, event_log, ids
+from tiger_jax.data.events.item_table import ItemTable
+from tiger_jax.data.events.log import Log
+from tiger_jax.data.files import delimited
+from tiger_jax.data.files.archives import Member
+from tiger_jax.data.files.bad_rows import BadRow, BadRows, wrong
+from tiger_jax.data.sources import official_files
 from tiger_jax.errors import DataError
 
 

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from tiger_jax.data import item_text
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.sources.raw_lines import MAX_LINE_BYTES
+from tiger_jax.data.files.raw_lines import MAX_LINE_BYTES
 from tiger_jax.errors import DataError, UsageError
 from tiger_jax.serving import arguments
 from tiger_jax.serving.snapshot import Snapshot

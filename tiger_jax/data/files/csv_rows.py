@@ -11,9 +11,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from tiger_jax.data.sources import file_kinds
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows
-from tiger_jax.data.sources.csv_lines import CsvLines
+from tiger_jax.data.files import file_kinds
+from tiger_jax.data.files.bad_rows import BadRow, BadRows
+from tiger_jax.data.files.csv_lines import CsvLines
 from tiger_jax.errors import DataError
 
 # Rows are limited to this number of characters. A character has up to four

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiger_jax.data import counts
-from tiger_jax.data.sources.row_counts import RowCounts
+from tiger_jax.data.files.row_counts import RowCounts
 
 
 def test_dropped_rows_have_three_samples_per_reason():

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources import byte_streams
+from tiger_jax.data.files import byte_streams
 from tiger_jax.errors import DataError
 
 # The other names that each column may have, in lower case, without spaces,

@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from tiger_jax.data.sources import archives
-from tiger_jax.data.sources.archives import Member
+from tiger_jax.data.files import archives
+from tiger_jax.data.files.archives import Member
 from tiger_jax.errors import DataError
 
 LINES = b'1::2\n' * 100_000

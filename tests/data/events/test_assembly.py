@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data.sources.assembly import assemble
-from tiger_jax.data.sources.log import ItemTexts, Log
+from tiger_jax.data.events.assembly import assemble
+from tiger_jax.data.events.log import ItemTexts, Log
 
 # User, item, time.
 LOG = [

@@ -10,9 +10,9 @@ import pytest
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
-from tiger_jax.data.sources import filters
-from tiger_jax.data.sources.assembly import assemble
-from tiger_jax.data.sources.log import ItemTexts, Log
+from tiger_jax.data.events import filters
+from tiger_jax.data.events.assembly import assemble
+from tiger_jax.data.events.log import ItemTexts, Log
 from tiger_jax.errors import DataError, UsageError
 
 NAN = math.nan

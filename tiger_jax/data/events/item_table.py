@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources.log import ItemTexts
+from tiger_jax.data.events.log import ItemTexts
 from tiger_jax.errors import DataError
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from jaxtyping import Bool, Int64
 import numpy as np
 
-from tiger_jax.data.sources import tables, time_values
-from tiger_jax.data.sources.time_values import BAD, DATE, NUMBER, Parsed
+from tiger_jax.data.events import time_values
+from tiger_jax.data.events.time_values import BAD, DATE, NUMBER, Parsed
+from tiger_jax.data.files import tables
 
 # The number of digits of times from 1e8 upward shows their unit. In seconds,
 # 1e8 is in the year 1973, and 1e11 is in the year 5138.

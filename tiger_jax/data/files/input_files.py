@@ -3,7 +3,7 @@
 from pathlib import Path
 import re
 
-from tiger_jax.data.sources import byte_streams, tables
+from tiger_jax.data.files import byte_streams, tables
 from tiger_jax.errors import DataError
 
 _COMMON = ('.csv', '.jsonl', '.parquet')

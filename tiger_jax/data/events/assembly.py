@@ -11,8 +11,8 @@ import numpy as np
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts, item_text
 from tiger_jax.data.dataset import FIELDS, MIN_EVENTS, Dataset, Items
-from tiger_jax.data.sources import filters
-from tiger_jax.data.sources.log import ItemTexts, Log
+from tiger_jax.data.events import filters
+from tiger_jax.data.events.log import ItemTexts, Log
 from tiger_jax.errors import DataError
 
 # Part of the fingerprint of a dataset, because it determines the item rows.

@@ -4,7 +4,7 @@ import codecs
 from pathlib import Path
 from typing import Any
 
-from tiger_jax.data.sources import file_kinds
+from tiger_jax.data.files import file_kinds
 
 _READ_BYTES = 2**20
 _BOM = codecs.BOM_UTF8

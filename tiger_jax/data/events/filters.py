@@ -11,7 +11,7 @@ import numpy as np
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import MIN_EVENTS
-from tiger_jax.data.sources.log import Log
+from tiger_jax.data.events.log import Log
 from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 from tiger_jax.storage.fingerprints import file_digests

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from tiger_jax.data.sources import raw_lines
+from tiger_jax.data.files import raw_lines
 from tiger_jax.errors import DataError
 
 GOOD = b'{"asin": "A", "n": 1}\n'

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import zipfile
 import zlib
 
-from tiger_jax.data.sources import byte_streams
+from tiger_jax.data.files import byte_streams
 from tiger_jax.errors import DataError
 
 # The largest compression ratio of a member. Text does not reach this ratio,

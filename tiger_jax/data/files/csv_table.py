@@ -13,10 +13,10 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 import pyarrow.compute as pc
 
-from tiger_jax.data.sources import byte_streams, csv_rows, file_kinds
-from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.column_names import Columns
-from tiger_jax.data.sources.csv_lines import CsvLines
+from tiger_jax.data.files import byte_streams, csv_rows, file_kinds
+from tiger_jax.data.files.bad_rows import BadRows
+from tiger_jax.data.files.column_names import Columns
+from tiger_jax.data.files.csv_lines import CsvLines
 from tiger_jax.errors import DataError
 
 # pyarrow.compute creates its functions at import; type checkers miss them.

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tiger_jax.data.sources import tables
+from tiger_jax.data.files import tables
 
 # pyarrow.compute creates its functions at import; type checkers miss them.
 _compute: Any = pc

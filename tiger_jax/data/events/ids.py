@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources import tables
+from tiger_jax.data.files import tables
 
 REQUIREMENT = 'it must be text or an integer, without control characters'
 _PLACEHOLDERS = {'null', 'none', 'nan', 'n/a', '<na>', '\\n', 'undefined'}

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32
 import numpy as np
 import pyarrow as pa
 
-from tiger_jax.data.sources import tables
+from tiger_jax.data.files import tables
 
 REQUIREMENT = 'it must be a number with a decimal point, such as 4.5'
 _NUMBER = re.compile(r'[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})', re.ASCII)

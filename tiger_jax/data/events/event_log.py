@@ -8,9 +8,10 @@ from typing import Any
 from jaxtyping import Bool
 import numpy as np
 
-from tiger_jax.data.sources import event_times, ids, ratings, tables
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows
-from tiger_jax.data.sources.log import Log
+from tiger_jax.data.events import event_times, ids, ratings
+from tiger_jax.data.events.log import Log
+from tiger_jax.data.files import tables
+from tiger_jax.data.files.bad_rows import BadRow, BadRows
 from tiger_jax.errors import DataError
 
 # So small that a block stays in the cache of the processor.

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import warnings
 
-from tiger_jax.data.sources import archives, byte_streams, file_kinds
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows
+from tiger_jax.data.files import archives, byte_streams, file_kinds
+from tiger_jax.data.files.bad_rows import BadRow, BadRows
 
 MAX_LINE_BYTES = 16 * 2**20
 # Parsing a literal takes 480 bytes of memory for each character.

@@ -11,15 +11,15 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources import (
+from tiger_jax.data.files import (
   bad_rows,
   byte_streams,
   csv_table,
   file_kinds,
   json_table,
 )
-from tiger_jax.data.sources.bad_rows import BadRow, BadRows
-from tiger_jax.data.sources.column_names import Columns
+from tiger_jax.data.files.bad_rows import BadRow, BadRows
+from tiger_jax.data.files.column_names import Columns
 from tiger_jax.errors import DataError
 
 _READERS = {

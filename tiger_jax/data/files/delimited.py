@@ -6,7 +6,7 @@ import io
 
 from tqdm import tqdm
 
-from tiger_jax.data.sources import archives, raw_lines
+from tiger_jax.data.files import archives, raw_lines
 from tiger_jax.errors import DataError
 
 _BLOCK_BYTES = 2**20

@@ -8,9 +8,9 @@ from jaxtyping import Int64
 import numpy as np
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources import column_names, raw_lines
-from tiger_jax.data.sources.bad_rows import BadRows
-from tiger_jax.data.sources.column_names import Columns
+from tiger_jax.data.files import column_names, raw_lines
+from tiger_jax.data.files.bad_rows import BadRows
+from tiger_jax.data.files.column_names import Columns
 from tiger_jax.errors import DataError
 
 _BLOCK_ROWS = 2**16

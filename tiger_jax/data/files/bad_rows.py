@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tiger_jax.data import item_text
-from tiger_jax.data.sources.row_counts import RowCounts
+from tiger_jax.data.files.row_counts import RowCounts
 from tiger_jax.errors import DataError
 
 

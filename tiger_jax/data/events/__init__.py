@@ -1,0 +1,1 @@
+"""Turns rows into events with numbered ids, and events into a dataset."""

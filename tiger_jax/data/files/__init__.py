@@ -1,0 +1,1 @@
+"""Reads the rows of files: CSV, JSON Lines and Parquet, plain or compressed."""
