@@ -15,6 +15,7 @@ process of its own.
 
 import argparse
 import ast
+import gc
 import gzip
 import json
 from pathlib import Path
@@ -203,6 +204,7 @@ def main() -> None:
   parser.add_argument('--prepare', type=Path, help=argparse.SUPPRESS)
   options = parser.parse_args()
   measuring.use_cores(2)
+  gc.freeze()  # As the command line does.
   if options.read or options.prepare:
     if options.read:
       amazon2014.read('Beauty', str(options.read))

@@ -1,5 +1,6 @@
 """Entry point: `tiger-jax --config=configs/beauty.py --workdir=runs/beauty`."""
 
+import gc
 import signal
 import sys
 
@@ -35,6 +36,9 @@ def main() -> None:
       distributed = command.distributed
       from tiger_jax import cli  # Imports JAX, which takes seconds.
 
+      # The objects of the libraries stay until the end, so the garbage
+      # collector need not visit them.
+      gc.freeze()
       console.raise_interrupts()
       cli.run(command)
   except BaseException as error:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import html
+import operator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,9 +127,13 @@ def _rows(
   file: Member, fields: Sequence[str], bad: BadRows, names_are_free: bool
 ) -> Iterator[tuple[Any, ...]]:
   """Yields the number of each line, and the values of the fields."""
+  get = operator.itemgetter(*fields)
   with official_files.damage_removed(file):
     for values, _, line in raw_lines.read_member(file, bad):
-      row = tuple(map(values.get, fields))
+      try:
+        row = get(values)
+      except KeyError:
+        row = tuple(map(values.get, fields))
       if names_are_free and isinstance(row[0], str):
         row = item_text.visible(row[0]), *row[1:]
       yield line, *row
