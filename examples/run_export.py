@@ -12,13 +12,18 @@ import jaxlib
 import numpy as np
 from safetensors.numpy import load
 
-folder, history = Path(sys.argv[1]), [int(x) for x in sys.argv[2].split(',')]
-manifest = json.loads((folder / 'export.json').read_text())
+try:
+  folder, history = Path(sys.argv[1]), [int(x) for x in sys.argv[2].split(',')]
+  manifest = json.loads((folder / 'export.json').read_text())
+except (IndexError, OSError, ValueError) as error:
+  sys.exit(f'error: {error}\n{__doc__}')
 is_late = str(date.today()) > manifest['guaranteed_until']
 if is_late and jaxlib.__version__ != manifest['jaxlib']:
   print(f'warning: use jaxlib {manifest["jaxlib"]}', file=sys.stderr)
 platform = jax.default_backend().replace('gpu', 'cuda')
 programs = [x for x in manifest['programs'] if x['platform'] == platform]
+if not programs:
+  sys.exit(f'error: the export has no programs for {platform}')
 history = history[-max(x['history'] for x in programs) :]  # The latest items.
 fitting = [x for x in programs if x['history'] >= len(history)]
 program = min(fitting, key=lambda x: (x['batch'], x['history'], x['k']))
@@ -35,6 +40,5 @@ rows[0, : len(history)] = history  # Each row of the batch is one request.
 search = jax.jit(export.deserialize(bytearray(content[program['file']])).call)
 leaves = [arrays[x['name']] for x in manifest['arguments']]
 items, scores, _ = jax.device_get(search(rows, *leaves))
-for item, score in zip(items[0].tolist(), scores[0].tolist(), strict=True):
-  if item >= 0:
-    print(item, score)
+best = zip(items[0].tolist(), scores[0].tolist(), strict=True)
+print(*(f'{item} {score}' for item, score in best if item >= 0), sep='\n')
