@@ -5,11 +5,13 @@ a benchmark compares, its sides, therefore run alternately. The ratio of their
 times is computed for every round, and the result is the median of these ratios.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 from importlib import metadata
 import os
 from pathlib import Path
 import platform
+import threading
 import time
 from typing import Any
 
@@ -80,6 +82,35 @@ def blocking(
     name: lambda i, side=side: jax.block_until_ready(side())
     for name, side in sides.items()
   }
+
+
+@contextlib.contextmanager
+def watched(peaks: list[tuple[float, float]]) -> Iterator[None]:
+  """Appends the peaks of anonymous and of mapped memory in a phase, in MiB."""
+  samples = [_resident()]
+  stop = threading.Event()
+
+  def watch():
+    while not stop.wait(0.01):
+      samples.append(_resident())
+
+  watcher = threading.Thread(target=watch)
+  watcher.start()
+  try:
+    yield
+  finally:
+    stop.set()
+    watcher.join()
+    peaks.append((max(x for x, _ in samples), max(x for _, x in samples)))
+
+
+def _resident() -> tuple[float, float]:
+  lines = Path('/proc/self/status').read_text().splitlines()
+  fields = dict(line.split(':') for line in lines)
+  anonymous, mapped = (
+    int(fields[name].split()[0]) / 1024 for name in ('RssAnon', 'RssFile')
+  )
+  return anonymous, mapped
 
 
 def percentiles(values: np.ndarray) -> list[float]:

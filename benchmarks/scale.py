@@ -1,166 +1,240 @@
-"""Measures the speed and the memory of the tokenizer by catalog size."""
+"""Measures catalogs and quantizers with up to a hundred million items.
 
-from collections.abc import Iterator, Sequence
+  python -m benchmarks.scale --scratch=FOLDER
+
+FOLDER needs 8 GB of free space. `--quick` measures ten million items instead,
+with a smaller sample of vectors, and takes less than four minutes. `--section`
+selects one section.
+
+The section `catalog` builds a catalog of random Semantic IDs, and compares a
+search in it with a search in a catalog of a million items. Random logits
+replace the network, which would make the ratio smaller. Items are then added.
+The section `assignment` fits an RQ-KMeans quantizer to a sample of random
+vectors, and computes the codes of all items. The vectors are read from a file,
+which holds a tenth of the items and is read ten times.
+
+The command exits with 1 if a figure misses its target, and names the figure.
+"""
+
+import argparse
 import concurrent.futures
-import contextlib
-import functools
 import multiprocessing
 from pathlib import Path
-import resource
-import shutil
-import threading
+import sys
+import tempfile
 import time
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import measuring
-from benchmarks.rq_vae_training import Ours
-from tiger_jax.config import SemanticIdsConfig
-from tiger_jax.semantic_ids import item_batches
+from benchmarks import catalogs, masks, measuring
+from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.semantic_ids.quantizers import kmeans, rq_kmeans
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 
-_DIM = 768
-_LIMIT_GIB = 8
-_CHUNK = 65536
-# The speed of a catalog is compared with that of a catalog of this size.
-_SMALL = 100_000
+_SECTIONS = ('catalog', 'assignment')
+_SMALL = 10**6
+_LEVEL_SIZES = (256,) * 4
+_BEAMS = 50
+_ADDED = 1000
+_DIM = 384  # The width of the vectors of all-MiniLM-L6-v2.
+_CODEBOOKS = (256,) * 3
+_NUM_READS = 10
+_CHUNK = 2**16
 
 
-def measure(scratch: Path, sizes: Sequence[int], num_rounds: int) -> str:
-  """Trains the RQ-VAE on random vectors, and assigns Semantic IDs.
+class Figure(NamedTuple):
+  """A measured value, and the limit that it should not pass.
 
-  Each catalog is measured in a separate process, which fails if it needs more
-  than 8 GiB of memory.
-
-  Args:
-    scratch: A folder for the vectors of the largest catalog. The file is
-      removed at the end.
-    sizes: The numbers of items.
-    num_rounds: The number of timed rounds of training.
-
-  Returns:
-    A Markdown table.
+  Attributes:
+    name: What was measured, with the unit.
+    value: The value.
+    limit: The target; None if there is none.
+    at_least: Whether the limit is the lowest good value, not the highest.
   """
-  path = scratch / 'catalog.npy'
-  rows = []
-  try:
-    _write(path, max(*sizes, _SMALL))
-    for num_items in sizes:
-      with concurrent.futures.ProcessPoolExecutor(
-        1, multiprocessing.get_context('spawn')
-      ) as process:
-        cells = process.submit(_measure, path, num_items, num_rounds).result()
-      rows.append([f'{num_items:,}', *cells])
-  finally:
-    path.unlink(missing_ok=True)
-  header = [
-    'items', 'initial state, s', 'step, ms',
-    f'steps/s relative to {_SMALL:,} items', 'codes, items/s', 'IDs, items/s',
-    'MiB before', 'MiB training', 'MiB codes', 'MiB IDs', 'MiB of the file',
-  ]  # fmt: skip
-  return '\n'.join([
-    measuring.table(header, rows),
-    '',
-    f'RQ-VAE with layers {_DIM}-512-256-128-32 and 3 x 256 codes, random '
-    'float16 vectors in a memory-mapped file, batches of 1024. "Initial state" '
-    'computes the statistics of all items, and runs k-means. "Codes" runs all '
-    'items through the network. "IDs" is `Tokenizer.make_ids`, which also '
-    'resolves collisions. "MiB" is the peak of anonymous memory in a phase. '
-    'The phase "before" ends before the training. "MiB of the file" is the '
-    'peak of its mapped pages, which the system can reclaim. '
-    f'Every process had a limit of {_LIMIT_GIB} GiB on its data (RLIMIT_DATA).',
-  ])  # fmt: skip
+
+  name: str
+  value: float
+  limit: float | None = None
+  at_least: bool = False
+
+  @property
+  def missed(self) -> bool:
+    """Whether the value misses its target."""
+    if self.limit is None:
+      return False
+    if self.at_least:
+      return self.value < self.limit
+    return self.value > self.limit
+
+  def cells(self) -> list[str]:
+    """Returns the cells of a row: name, value and target."""
+    if self.limit is None:
+      return [self.name, _number(self.value), '']
+    sign = 'at least' if self.at_least else 'at most'
+    target = f'{sign} {_number(self.limit)}'
+    return [self.name, _number(self.value), target]
 
 
-def _write(path: Path, num_items: int) -> None:
-  """Writes random vectors to a file."""
-  need, free = 2 * _DIM * num_items, shutil.disk_usage(path.parent).free
-  if need > free:
-    raise SystemExit(
-      f'{path.parent} has {free / 2**30:.0f} GiB free, but the vectors need '
-      f'{need / 2**30:.0f} GiB: choose another --scratch, or fewer --items'
-    )
-  shape = (num_items, _DIM)
-  file = np.lib.format.open_memmap(path, 'w+', np.float16, shape)
-  rng = np.random.default_rng(0)
-  for start in range(0, num_items, _CHUNK):
-    rows = file[start : start + _CHUNK]
-    rows[:] = rng.standard_normal(rows.shape, np.float32)
+def measure_catalog(num_items: int, num_rounds: int) -> list[Figure]:
+  """Measures a catalog of uniform IDs with four levels of 256 codes.
 
-
-def _measure(path: Path, num_items: int, num_rounds: int) -> list[str]:
-  """Measures one catalog; runs in a separate process."""
-  limit = _LIMIT_GIB * 2**30
-  resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-  embeddings = np.load(path, mmap_mode='r')[:num_items]
+  Raises:
+    Mismatch: A search returned an ID that is not in the catalog, or an added
+      item is missing.
+  """
+  codes = catalogs.draw(num_items, 256, 4, False, seed=0)
+  new = _free_codes(codes)
+  # A catalog is usually built from items in no particular order.
+  codes = np.random.default_rng(1).permutation(codes)
   peaks: list[tuple[float, float]] = []
-  with _watched(peaks):
-    jax.block_until_ready(jnp.zeros(1))
-
-  with _watched(peaks):
-    config = SemanticIdsConfig()
+  with measuring.watched(peaks):
     start = time.perf_counter()
-    ours = Ours(embeddings, config)
-    init_seconds = time.perf_counter() - start
-    small = Ours(np.load(path, mmap_mode='r')[:_SMALL], config)
-    sides = {'ours': ours.round, 'small': small.round}
-    for side in sides.values():
-      side(0)  # Compiles, and shuffles the first epoch.
-    training = measuring.in_turns(sides, num_rounds)
-
-  quantizer = jax.device_get(ours.state.params.model)
-  tokenizer = Tokenizer(quantizer, 'extra_code', _DIM)
-  codes = jax.jit(type(quantizer).codes)
-  # Compiles.
-  item_batches.map_items(
-    functools.partial(codes, quantizer), embeddings[:_SMALL]
+    catalog = Catalog.from_codes(codes, _LEVEL_SIZES)
+    jax.block_until_ready(catalog)
+    build_seconds = time.perf_counter() - start
+  small = Catalog.from_codes(
+    catalogs.draw(_SMALL, 256, 4, False, seed=0), _LEVEL_SIZES
   )
-  tokenizer.make_ids(embeddings[:_SMALL], {})
-  with _watched(peaks):
-    start = time.perf_counter()
-    item_batches.map_items(functools.partial(codes, quantizer), embeddings)
-    seconds_codes = time.perf_counter() - start
-  with _watched(peaks):
-    start = time.perf_counter()
-    tokenizer.make_ids(embeddings, {})
-    seconds_ids = time.perf_counter() - start
+  logits = masks.Shape(256, 4, num_items, False).logits(1, _BEAMS)
+  sides = measuring.blocking(
+    {
+      'large': lambda: masks.search(catalog, logits, _BEAMS),
+      'small': lambda: masks.search(small, logits, _BEAMS),
+    }
+  )
+  times = measuring.in_turns(sides, num_rounds, num_warm=3)
+  compiled = masks.search._cache_size()
+  start = time.perf_counter()
+  added = jax.block_until_ready(catalog.add(new))
+  add_seconds = time.perf_counter() - start
+  beams = masks.search(added, logits, _BEAMS)
+  if not added.contains(np.asarray(beams.codes[0])).all():
+    raise measuring.Mismatch('a search returned an ID without an item')
+  if not added.contains(new).all() or added.size != num_items + len(new):
+    raise measuring.Mismatch('an added item is missing')
+  programs = masks.search._cache_size() - compiled
+  ratio = float(np.median(times['large'] / times['small']))
   return [
-    f'{init_seconds:.1f}',
-    measuring.spread(1000 * training['ours'] / ours.steps_per_round, digits=1),
-    measuring.spread(training['small'] / training['ours']),
-    f'{num_items / seconds_codes:,.0f}',
-    f'{num_items / seconds_ids:,.0f}',
-    *(f'{anonymous:,.0f}' for anonymous, _ in peaks),
-    f'{max(mapped for _, mapped in peaks):,.0f}',
+    Figure('build, s', build_seconds),
+    Figure('peak memory of the build, GiB', peaks[0][0] / 1024),
+    Figure('index, bytes per item', catalog.nbytes / num_items, 9),
+    Figure(
+      'with the codes of each row, bytes per item',
+      (catalog.nbytes + catalog.codes.nbytes) / num_items,
+    ),
+    Figure('search, ms', 1000 * float(np.median(times['large']))),
+    Figure('search, ratio to a million items', ratio, 1.3),
+    Figure('1,000 items added, s', add_seconds),
+    Figure('programs compiled by the addition', programs, 0),
   ]
 
 
-@contextlib.contextmanager
-def _watched(peaks: list[tuple[float, float]]) -> Iterator[None]:
-  """Appends the peaks of anonymous and of mapped memory in a phase, in MiB."""
-  samples = [_resident()]
-  stop = threading.Event()
-
-  def watch():
-    while not stop.wait(0.01):
-      samples.append(_resident())
-
-  watcher = threading.Thread(target=watch)
-  watcher.start()
-  try:
-    yield
-  finally:
-    stop.set()
-    watcher.join()
-    peaks.append((max(x for x, _ in samples), max(x for _, x in samples)))
+def _free_codes(codes: np.ndarray) -> np.ndarray:
+  """Returns IDs that are not among the given IDs."""
+  drawn = catalogs.draw(4 * _ADDED, 256, 4, False, seed=2)
+  used = np.isin(_keys(drawn), _keys(codes))
+  return np.random.default_rng(3).permutation(drawn[~used])[:_ADDED]
 
 
-def _resident() -> tuple[float, float]:
-  lines = Path('/proc/self/status').read_text().splitlines()
-  fields = dict(line.split(':') for line in lines)
-  anonymous, mapped = (
-    int(fields[name].split()[0]) / 1024 for name in ('RssAnon', 'RssFile')
+def _keys(codes: np.ndarray) -> np.ndarray:
+  return np.ascontiguousarray(codes).view('>u4')[:, 0]
+
+
+def measure_assignment(
+  scratch: Path, num_items: int, sample: int
+) -> list[Figure]:
+  """Measures the fit of RQ-KMeans to a sample, and the codes of all items."""
+  path = scratch / 'vectors.npy'
+  shape = (num_items // _NUM_READS, _DIM)
+  file = np.lib.format.open_memmap(path, 'w+', np.float16, shape)
+  rng = np.random.default_rng(0)
+  for start in range(0, len(file), _CHUNK):
+    part = file[start : start + _CHUNK]
+    part[:] = rng.standard_normal(part.shape, np.float32)
+  del file
+  embeddings = np.load(path, mmap_mode='r')
+  start_time = time.perf_counter()
+  quantizer = jax.block_until_ready(
+    rq_kmeans.fit(jax.random.key(0), embeddings, _CODEBOOKS, max_items=sample)
   )
-  return anonymous, mapped
+  fit_seconds = time.perf_counter() - start_time
+  tokenizer = Tokenizer(quantizer, 'extra_code', _DIM)
+  tokenizer.codes(embeddings[:_CHUNK])  # Compiles.
+  peaks: list[tuple[float, float]] = []
+
+  def assign(i: int) -> None:
+    del i
+    with measuring.watched(peaks):
+      tokenizer.codes(embeddings)
+
+  seconds = measuring.in_turns({'codes': assign}, _NUM_READS)['codes']
+  rates = len(embeddings) / seconds
+  return [
+    Figure(f'fit to a sample of {sample:,} items, s', fit_seconds),
+    Figure(
+      'codes, items/s',
+      _NUM_READS * len(embeddings) / seconds.sum(),
+      60_000,
+      True,
+    ),
+    Figure('slowest tenth relative to the fastest', rates.min() / rates.max()),
+    Figure('peak memory of the first tenth, GiB', peaks[0][0] / 1024),
+    Figure('peak memory of the last tenth, GiB', peaks[-1][0] / 1024),
+  ]
+
+
+def _number(value: float) -> str:
+  if value == round(value) or abs(value) >= 1000:
+    return f'{value:,.0f}'
+  return f'{value:.3g}'
+
+
+def measure(section: str, scratch: Path, is_quick: bool) -> list[Figure]:
+  """Measures a section in this process."""
+  measuring.use_cores(2)
+  num_items = _num_items(is_quick)
+  if section == 'catalog':
+    return measure_catalog(num_items, num_rounds=30 if is_quick else 100)
+  sample = 2**15 if is_quick else kmeans.MAX_ITEMS
+  with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    return measure_assignment(Path(folder), num_items, sample)
+
+
+def _num_items(is_quick: bool) -> int:
+  return 10**7 if is_quick else 10**8
+
+
+def main() -> int:
+  """Prints the sections, and returns the exit code."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--section', choices=_SECTIONS, action='append')
+  parser.add_argument('--scratch', type=Path, default=Path('runs/benchmarks'))
+  parser.add_argument('--quick', action='store_true')
+  options = parser.parse_args()
+  options.scratch.mkdir(parents=True, exist_ok=True)
+  print(measuring.environment())
+  missed = []
+  for section in options.section or _SECTIONS:
+    # A new process, so that the peaks of memory are those of one section.
+    with concurrent.futures.ProcessPoolExecutor(
+      1, multiprocessing.get_context('spawn')
+    ) as process:
+      figures = process.submit(
+        measure, section, options.scratch, options.quick
+      ).result()
+    print(f'\n## {section}, {_num_items(options.quick):,} items\n')
+    rows = [figure.cells() for figure in figures]
+    print(measuring.table(['', 'measured', 'target'], rows), flush=True)
+    missed += [figure for figure in figures if figure.missed]
+  for figure in missed:
+    name, value, target = figure.cells()
+    print(f'missed: {name}: {value}, the target is {target}', file=sys.stderr)
+  return 1 if missed else 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

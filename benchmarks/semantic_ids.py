@@ -24,7 +24,7 @@ from benchmarks import (
   quality,
   rq_kmeans,
   rq_vae_training,
-  scale,
+  tokenizer_scale,
 )
 
 # For each section, the packages whose versions are printed.
@@ -98,7 +98,7 @@ def _measure(section: str, data: Path, scratch: Path) -> str:
   if section == 'clipping':
     return quality.clipping(data, scratch)
   if section == 'scale':
-    return scale.measure(scratch, _ITEMS.value, _ROUNDS.value)
+    return tokenizer_scale.measure(scratch, _ITEMS.value, _ROUNDS.value)
   # Converts to float32, as the embedding stage does.
   embeddings = np.load(quality.embeddings_file(data)).astype(np.float32)
   if section == 'kmeans':
