@@ -39,8 +39,12 @@ def _stub():
       del args
 
   received, lock = [], threading.Lock()
-  server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-  server.daemon_threads = True
+  class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # With the default of 5, some of the 200 connections wait for a second.
+    request_queue_size = 256
+
+  server = Server(('127.0.0.1', 0), Handler)
   thread = threading.Thread(target=server.serve_forever)
   thread.start()
   yield server.server_address[1], received
