@@ -47,7 +47,8 @@ MUTANTS = (
     _FILTERS,
     'by_time[np.argsort(pairs[by_time], kind=',
     'np.arange(len(pairs))[np.argsort(pairs, kind=',
-    _SLOW,
+    'tests/data/events/test_filters.py::'
+    'test_one_of_several_events_with_the_same_item_is_kept',
   ),
   Mutant(
     'an event with the lowest allowed rating is dropped',
