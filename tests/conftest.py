@@ -81,6 +81,7 @@ _WHOLE_RUNS = (
   'serving/server/test_start.py',
   'test_public_api.py',
   'training/test_devices.py',
+  'training/test_rewind.py',
 )
 
 

@@ -1,4 +1,4 @@
-"""A server of the shop of 14 items, shared by the tests of a module."""
+"""A server of the shop of 14 items, shared by all tests of a process."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ CONFIG = dataclasses.replace(
 )
 
 
-@pytest.fixture(name='make_shop', scope='module')
+@pytest.fixture(name='make_shop', scope='session')
 def _make_shop():
   """A function that makes a Recommender with scaled parameters."""
   model = shop.make_model(CONFIG)
@@ -30,17 +30,17 @@ def _make_shop():
   return make
 
 
-@pytest.fixture(name='shop', scope='module')
+@pytest.fixture(name='shop', scope='session')
 def _shop(make_shop):
   return make_shop()
 
 
-@pytest.fixture(name='root', scope='module')
+@pytest.fixture(name='root', scope='session')
 def _root(tmp_path_factory):
   return tmp_path_factory.mktemp('models')
 
 
-@pytest.fixture(name='server', scope='module')
+@pytest.fixture(name='server', scope='session')
 def _server(shop, root):
   with live.serving(shop, root) as server:
     yield server
