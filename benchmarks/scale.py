@@ -26,9 +26,10 @@ import time
 from typing import NamedTuple
 
 import jax
+from jaxtyping import UInt8
 import numpy as np
 
-from benchmarks import catalogs, masks, measuring
+from benchmarks import masks, measuring
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.semantic_ids.quantizers import kmeans, rq_kmeans
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
@@ -84,19 +85,14 @@ def measure_catalog(num_items: int, num_rounds: int) -> list[Figure]:
     Mismatch: A search returned an ID that is not in the catalog, or an added
       item is missing.
   """
-  codes = catalogs.draw(num_items, 256, 4, False, seed=0)
-  new = _free_codes(codes)
-  # A catalog is usually built from items in no particular order.
-  codes = np.random.default_rng(1).permutation(codes)
+  codes, new = _draw(0, num_items), _draw(num_items, _ADDED)
   peaks: list[tuple[float, float]] = []
   with measuring.watched(peaks):
     start = time.perf_counter()
     catalog = Catalog.from_codes(codes, _LEVEL_SIZES)
     jax.block_until_ready(catalog)
     build_seconds = time.perf_counter() - start
-  small = Catalog.from_codes(
-    catalogs.draw(_SMALL, 256, 4, False, seed=0), _LEVEL_SIZES
-  )
+  small = Catalog.from_codes(_draw(0, _SMALL), _LEVEL_SIZES)
   logits = masks.Shape(256, 4, num_items, False).logits(1, _BEAMS)
   sides = measuring.blocking(
     {
@@ -131,15 +127,17 @@ def measure_catalog(num_items: int, num_rounds: int) -> list[Figure]:
   ]
 
 
-def _free_codes(codes: np.ndarray) -> np.ndarray:
-  """Returns IDs that are not among the given IDs."""
-  drawn = catalogs.draw(4 * _ADDED, 256, 4, False, seed=2)
-  used = np.isin(_keys(drawn), _keys(codes))
-  return np.random.default_rng(3).permutation(drawn[~used])[:_ADDED]
+def _draw(first: int, count: int) -> UInt8[np.ndarray, 'items 4']:
+  """Returns pseudorandom IDs in no order; each number gives a different ID.
 
-
-def _keys(codes: np.ndarray) -> np.ndarray:
-  return np.ascontiguousarray(codes).view('>u4')[:, 0]
+  The last steps of the hash MurmurHash3 map the 32-bit numbers one to one.
+  """
+  x = np.arange(first, first + count, dtype=np.uint32)
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+    x ^= x >> np.uint32(shift)
+    x *= np.uint32(factor)
+  x ^= x >> np.uint32(16)
+  return x.astype('>u4').view(np.uint8).reshape(-1, 4)
 
 
 def measure_assignment(

@@ -1,0 +1,74 @@
+"""Computes what a large shop needs, from measured rates.
+
+  python -m benchmarks.scale_plan
+
+The rates are those of `benchmarks/RESULTS.md`. Times are in hours of one CPU
+core, and assume that all cores are as fast as one.
+"""
+
+from typing import NamedTuple
+
+from benchmarks import measuring
+
+_EVENTS_PER_USER = 10
+
+
+class Rates(NamedTuple):
+  """The measured rates, per second of one core, and sizes in bytes.
+
+  Attributes:
+    events: Events that are read from CSV files ("Data").
+    items: Items whose codes are computed ("Large catalogs": half of the rate of
+      two cores).
+    targets: Training targets of `configs/beauty.py:cpu` ("one pass": half of
+      the rate of two cores).
+    users: Users in `--mode=recommend_all` ("Recommendations for all users").
+    index: Bytes of the index per item ("Large catalogs").
+    codes: Bytes of the codes of each row, per item ("Large catalogs").
+    vector: Bytes of a vector of 384 float16 numbers.
+    event: Bytes of an event in a history: an item row and a time.
+    user: Bytes of the offset of a user's history.
+  """
+
+  events: float = 64_000
+  items: float = 40_000
+  targets: float = 2_845
+  users: float = 529
+  index: float = 6.6
+  codes: float = 17
+  vector: float = 768
+  event: float = 12
+  user: float = 8
+
+
+def plan(num_items: int, num_users: int, rates: Rates) -> dict[str, float]:
+  """Returns core-hours and gigabytes for a shop, by the name of the row."""
+  num_events = _EVENTS_PER_USER * num_users
+  hour = 3600
+  return {
+    'read the events, core-hours': num_events / rates.events / hour,
+    'histories, GB': (num_events * rates.event + num_users * rates.user) / 1e9,
+    'vectors, GB': num_items * rates.vector / 1e9,
+    'codes of all items, core-hours': num_items / rates.items / hour,
+    'index of valid IDs, GB': num_items * rates.index / 1e9,
+    'codes of all rows, GB': num_items * rates.codes / 1e9,
+    'one pass of training, core-hours': num_events / rates.targets / hour,
+    'recommend to all users, core-hours': num_users / rates.users / hour,
+  }
+
+
+def table(rates: Rates) -> str:
+  """Returns the Markdown table of three shops."""
+  sizes = (10**6, 10**8, 10**9)
+  plans = [plan(size, size, rates) for size in sizes]
+  rows = [[name, *(_number(x[name]) for x in plans)] for name in plans[0]]
+  header = ['', *(f'{size:.0e} items and users' for size in sizes)]
+  return measuring.table(header, rows)
+
+
+def _number(value: float) -> str:
+  return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
+
+
+if __name__ == '__main__':
+  print(table(Rates()))
