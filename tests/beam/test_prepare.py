@@ -192,7 +192,7 @@ def test_the_first_bad_row_is_the_error(tmp_path):
     for number in (2, 1):
       replace(f'interactions/part-{number}.csv', 'u1,', ',')(shop)
 
-  assert 'part-1.csv, line ' in damaged(tmp_path, change)
+  assert 'part-1.csv, row ' in damaged(tmp_path, change)
 
 
 def test_too_many_bad_rows_of_all_files_are_an_error(tmp_path):

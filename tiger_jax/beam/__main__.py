@@ -20,9 +20,11 @@ def run() -> None:
   try:
     from tiger_jax.beam import command_line
 
+    console.raise_interrupts()
     command_line.run(sys.argv[1:])
   except BaseException as error:
-    console.fail(error, at_once=False)
+    # At once, because threads of Beam may wait for a worker that has died.
+    console.fail(error, at_once=True)
     raise
   console.end()
 

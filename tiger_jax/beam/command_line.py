@@ -23,7 +23,7 @@ logging.getLogger().setLevel(logging.ERROR)
 try:
   from apache_beam.options.pipeline_options import PipelineOptions
 
-  from tiger_jax.beam.prepare import prepare
+  from tiger_jax.beam import prepare
 except ModuleNotFoundError as error:
   raise UsageError(
     f'this command needs the package {error.name}: install the extra beam, in '
@@ -38,6 +38,19 @@ _HELP = """python -m tiger_jax.beam COMMAND [FLAGS] [FLAGS OF THE BEAM RUNNER]
     --config=FILE      The config; --config.dataset.source_dir=FOLDER names the
                        folder of the raw files.
     --out=FOLDER       The folder to write.
+  embed      Turns the items of a prepared folder into vectors.
+    --config=FILE      The config; --config.dataset.source_dir=FOLDER names the
+                       folder that prepare wrote.
+    --out=FOLDER       The folder to write.
+  assign     Turns vectors into Semantic IDs, with the tokenizer of a run.
+    --workdir=FOLDER   The folder of the run.
+    --vectors=FOLDER   The folder that embed wrote.
+    --out=FOLDER       The folder to write.
+  recommend  Recommends items to all users.
+    --workdir=FOLDER   The folder of the run.
+    --out=FOLDER       The folder to write.
+    --histories=FILE, --k=N, --format=NAME, --batch_size=N
+                       As with --mode=recommend_all.
 
 All flags of Beam and of its runners are passed to the runner. The default is
 --runner={runner}. For several processes, add --direct_num_workers=2
@@ -77,7 +90,7 @@ def _prepare(arguments: list[str]) -> None:
   config = _config(flags['config'], overrides)
   out = _path(flags['out'], '--out')
   columns = text.columns(config.embedding.template)
-  found = prepare(config.dataset, columns, out, runner)
+  found = prepare.prepare(config.dataset, columns, out, runner)
   for line in counts.lines(found):
     print(line)
   kept = {
@@ -88,6 +101,59 @@ def _prepare(arguments: list[str]) -> None:
   folder = {'dataset.source_dir': str(out)}
   print(f'Prepared: {out}')
   print(f'Train with: {commands.text(flags["config"], kept | folder)}')
+
+
+def _embed(arguments: list[str]) -> None:
+  from tiger_jax.beam import embed
+
+  flags, overrides, runner = _parse(arguments, ('config', 'out'))
+  config = _config(flags['config'], overrides)
+  out = _path(flags['out'], '--out')
+  folder = config.dataset.source_dir
+  if not folder:
+    raise UsageError(
+      'config.dataset.source_dir is empty: name the folder that prepare wrote'
+    )
+  num, dim = embed.embed(config.embedding, Path(folder), out, runner)
+  print(f'{num:,} vectors of {dim} numbers\nVectors: {out}')
+
+
+def _assign(arguments: list[str]) -> None:
+  from tiger_jax.beam import assign  # Imports JAX, which takes seconds.
+
+  flags, _, runner = _parse(arguments, ('workdir', 'vectors', 'out'))
+  workdir, vectors, out = (_path(flags[x], f'--{x}') for x in flags)
+  num, num_new = assign.assign(workdir, vectors, out, runner)
+  print(f'{num:,} Semantic IDs, {num_new:,} of them new\nSemantic IDs: {out}')
+
+
+def _recommend(arguments: list[str]) -> None:
+  from tiger_jax.beam import recommend  # Imports JAX, which takes seconds.
+  from tiger_jax.serving.offline.tables import FORMATS
+
+  optional = 'histories', 'k', 'format', 'batch_size'
+  flags, _, runner = _parse(arguments, ('workdir', 'out'), optional)
+  file_format = flags['format'] or 'parquet'
+  if file_format not in FORMATS:
+    hint = nearest_and_all(file_format, tuple(FORMATS))
+    raise UsageError(f'--format is {file_format!r}: {hint}')
+  histories = flags['histories']
+  out = _path(flags['out'], '--out')
+  batch_size = flags['batch_size']
+  recommend.recommend(
+    _path(flags['workdir'], '--workdir'), out, runner,
+    histories=histories and _path(histories, '--histories'),
+    k=_integer(flags['k'] or '10', '--k'),
+    file_format=file_format,
+    batch_size=batch_size and _integer(batch_size, '--batch_size'),
+  )  # fmt: skip
+  print(f'Recommendations: {out}')
+
+
+def _integer(text: str, flag: str) -> int:
+  if not text.isdecimal() or not 0 < int(text) < 2**31:
+    raise UsageError(f'{flag} is {text!r}: choose an integer of at least 1')
+  return int(text)
 
 
 def _config(name: str, overrides: dict[str, str | bool]) -> Config:
@@ -157,4 +223,7 @@ def _check_runner_flags(runner: Sequence[str], own: Sequence[str]) -> None:
       )
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {'prepare': _prepare}
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {
+  'prepare': _prepare, 'embed': _embed, 'assign': _assign,
+  'recommend': _recommend,
+}  # fmt: skip

@@ -228,7 +228,10 @@ def _collect(parts: Sequence[tuple[str, list[int]]]) -> pa.Table:
   for path, numbers in parts:
     file = pa.ipc.open_file(pa.memory_map(path))
     batches += [file.get_batch(number) for number in numbers]
-  table = pa.Table.from_batches(batches)
+  # The launcher refuses files with different columns.
+  names = [x for x in batches[0].schema.names
+           if all(x in batch.schema.names for batch in batches)]  # fmt: skip
+  table = pa.Table.from_batches([batch.select(names) for batch in batches])
   return table.take(pa.array(np.argsort(table['position'].to_numpy())))
 
 
@@ -303,7 +306,9 @@ def write(settings: Settings, shard: Shard) -> Result:
     least = filters.min_user_events(settings.config)
     table = table.filter(pa.array(counts[of_event] >= least))
   if len(table):
-    replace_parquet(shard.path, _output(table, shard.time_type))
+    partial = partial_path(shard.path)
+    parquet.write_table(_output(table, shard.time_type), partial)
+    os.replace(partial, shard.path)
   return {'num_events': len(table)}
 
 
@@ -326,8 +331,6 @@ def _output(table: pa.Table, time_type: str) -> pa.Table:
   return pa.table(columns)
 
 
-def replace_parquet(path: str, table: pa.Table) -> None:
-  """Replaces a file in one step."""
-  partial = Path(path).parent / f'.{unique("part")}'
-  parquet.write_table(table, partial)
-  os.replace(partial, path)
+def partial_path(path: str) -> Path:
+  """Returns the path of a file that replaces `path` when it is complete."""
+  return Path(path).parent / f'.{unique("part")}'

@@ -5,6 +5,7 @@ worker therefore reads the whole table.
 """
 
 from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tiger_jax.beam import events
 from tiger_jax.beam.jobs import Result, unique
 from tiger_jax.data.dataset import FIELDS
 from tiger_jax.data.sources import own_files
+from tiger_jax.storage import texts as storage
 
 # pyarrow.compute creates its functions at import; type checkers miss them.
 _compute: Any = pc
@@ -58,7 +60,7 @@ def write(
     path: The Parquet file to write.
   """
   ids = events.read_arrow(catalog)['item'].combine_chunks()
-  empty = pa.array([''] * len(ids), pa.large_string())
+  empty = pa.array([''] * len(ids))
   columns = {'item': ids} | dict.fromkeys((*FIELDS, *text_columns), empty)
   if texts:
     table = events.read_arrow(texts)
@@ -66,5 +68,8 @@ def write(
     places = _compute.index_in(ids, value_set=known)
     for name in table.column_names[1:]:
       columns[name] = table[name].combine_chunks().take(places).fill_null('')
-  events.replace_parquet(path, pa.table(columns))
+  partial = events.partial_path(path)
+  # `embed` reads this form.
+  storage.write(partial, {name: x.to_pylist() for name, x in columns.items()})
+  os.replace(partial, path)
   return {'num_items': len(ids)}

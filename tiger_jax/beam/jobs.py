@@ -10,11 +10,16 @@ therefore writes to a file with a name of its own (`unique`), or replaces a file
 with the same content.
 """
 
+import _thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
 import functools
 import json
-import logging
+import os
 from pathlib import Path
+import sys
+import threading
+import time
 from typing import Any
 import uuid
 
@@ -27,10 +32,12 @@ from tiger_jax.errors import DataError, PeerError, TigerError, one_line
 from tiger_jax.storage import os_errors
 
 Result = dict[str, Any]
-Task = Callable[[Any], Result]
+Task = Callable[..., Result]
 # The key of the elements that a task leaves to the second task.
 PARTS = 'parts'
-_QUIET = '--default_sdk_harness_log_level'
+_NOTICE_SECONDS = 5
+# The flag that shows the logs of Beam and of its workers.
+_LOG_LEVEL = '--default_sdk_harness_log_level'
 
 
 def run(
@@ -39,6 +46,7 @@ def run(
   task: Task,
   elements: Sequence[Any],
   second: Task | None = None,
+  side: Any = None,
 ) -> tuple[list[Result], list[Result]]:
   """Runs a task for every element, on the workers of a Beam runner.
 
@@ -50,6 +58,8 @@ def run(
     second: A second task, or None. The lists `PARTS` of the results of the
       first task hold pairs of a key and a value. The second task gets each key
       with the list of all its values.
+    side: A side input: a value that every call of `task` gets as its second
+      argument, or None.
 
   Returns:
     The results of both tasks. Those of the second task are in no order.
@@ -60,22 +70,70 @@ def run(
     PeerError: A worker died, and the runner gave up.
   """
   results = folder / f'{unique("results")}.jsonl'
-  if not any(flag.startswith(_QUIET) for flag in flags):
-    flags = [*flags, f'{_QUIET}=CRITICAL']
-  # Beam logs the traceback of each failure. The error below has the reason.
-  logging.getLogger('apache_beam').setLevel(logging.CRITICAL + 1)
+  is_quiet = not any(flag.startswith(_LOG_LEVEL) for flag in flags)
   try:
-    options = PipelineOptions(list(flags))
-    pipeline = apache_beam.Pipeline(options=options)
-    _build(pipeline, results, task, elements, second)
-    state = pipeline.run().wait_until_finish()
-  except TigerError:
-    raise
+    with _quiet() if is_quiet else contextlib.nullcontext(), _watched():
+      options = PipelineOptions(list(flags))
+      pipeline = apache_beam.Pipeline(options=options)
+      _build(pipeline, results, task, elements, second, side)
+      state = pipeline.run().wait_until_finish()
   except (Exception, SystemExit) as error:
     raise PeerError(_failure(error)) from error
   if state not in (None, PipelineState.DONE):
     raise PeerError(_failure(RuntimeError(f'its state is {state}')))
   return _read(results, len(elements))
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+  """Ends the wait for a local worker process that has died.
+
+  The runner waits forever for a worker that dies before its first task. Beam
+  raises an error in a thread, which only prints it.
+  """
+  is_waiting, died = threading.Event(), threading.Event()
+  is_waiting.set()
+  previous = threading.excepthook
+
+  def notice(arguments: Any) -> None:
+    if 'Worker subprocess exited' not in str(arguments.exc_value):
+      previous(arguments)
+      return
+    # The runner notices it soon if the worker had a task.
+    time.sleep(_NOTICE_SECONDS)
+    if is_waiting.is_set():
+      died.set()
+      _thread.interrupt_main()
+
+  threading.excepthook = notice
+  try:
+    yield
+  except KeyboardInterrupt:
+    if died.is_set():
+      raise RuntimeError('a worker process has ended') from None
+    raise
+  finally:
+    is_waiting.clear()
+    threading.excepthook = previous
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Drops what Beam and its workers write to stderr.
+
+  They write tracebacks of each failure. `run` raises an error with the reason.
+  """
+  if sys.stderr:
+    sys.stderr.flush()
+  stderr = os.dup(2)
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, 2)
+  os.close(nowhere)
+  try:
+    yield
+  finally:
+    os.dup2(stderr, 2)
+    os.close(stderr)
 
 
 def unique(stem: str) -> str:
@@ -89,13 +147,18 @@ def _build(
   task: Task,
   elements: Sequence[Any],
   second: Task | None,
+  side: Any,
 ) -> None:
+  sides = []
+  if side is not None:
+    value = pipeline | 'side input' >> apache_beam.Create([side])
+    sides.append(apache_beam.pvalue.AsSingleton(value))
   # Reshuffle lets the runner divide the elements among all workers.
   first = (
     pipeline
     | 'elements' >> apache_beam.Create(list(enumerate(elements)))
     | 'divide' >> apache_beam.Reshuffle()
-    | 'task' >> apache_beam.Map(functools.partial(_attempt, task))
+    | 'task' >> apache_beam.Map(functools.partial(_attempt, task), *sides)
   )
   lines = [first | 'results' >> apache_beam.Map(_line)]
   if second:
@@ -114,11 +177,11 @@ def _build(
   )  # fmt: skip
 
 
-def _attempt(task: Task, numbered: tuple[int, Any]) -> Result:
+def _attempt(task: Task, numbered: tuple[int, Any], *sides: Any) -> Result:
   """Returns the result of a task, or the error that a user can fix."""
   number, element = numbered
   try:
-    return {'number': number, **task(element)}
+    return {'number': number, **task(element, *sides)}
   except TigerError as error:
     kinds = [x.__name__ for x in type(error).__mro__]
     kind = next(x for x in kinds if hasattr(errors, x))

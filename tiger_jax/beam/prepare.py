@@ -337,7 +337,8 @@ def _catalog(
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
   """Returns the ids of the catalog in the order of its rows, and counts."""
   excluded = filters.read_excluded(config)
-  found: dict[str, Any] = {'rows': {'interactions': read.bad.counts.as_json()}}
+  rows = {'interactions': read.bad.counts.as_json()}
+  found: dict[str, Any] = {'rows': rows, 'fields': {}}
   notes = _notes(read)
   places: dict[str, int] = {}
   if read.items:
@@ -345,7 +346,7 @@ def _catalog(
     places = assembly.places_of(texts['item'].to_pylist())
     notes += read.items['notes']
     found |= {'fields': read.items['fields']}
-    found['rows']['items'] = read.items['rows']
+    rows['items'] = read.items['rows']
   users = set().union(*(x['excluded_users'] for x in read.buckets))
   notes += filters.notes(excluded, users, item_ids, places)
   if not read.items:
