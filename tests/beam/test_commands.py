@@ -14,6 +14,8 @@ pytest.importorskip('apache_beam', reason='needs the extra beam')
 
 from tests import small, typed  # noqa: E402
 from tests.beam import shops  # noqa: E402
+from tiger_jax.data.dataset import Dataset  # noqa: E402
+from tiger_jax.semantic_ids.ids import SemanticIds  # noqa: E402
 
 CONFIG = f'--config={small.ROOT}/configs/own_data.py'
 CATALOG = small.items(60)
@@ -88,14 +90,9 @@ def test_a_bad_row_is_one_line(beam, tmp_path):
 # Modules that Python imports at its start. They kill every worker: before its
 # first task, and in its first task.
 _BEFORE = """
-import builtins, os, signal, sys
-real = builtins.__import__
-def imported(name, *more):
-  if name.startswith('tiger_jax.beam') and is_worker:
-    os.kill(os.getpid(), signal.SIGKILL)
-  return real(name, *more)
-is_worker = 'sdk_worker_main' in ' '.join(sys.orig_argv)
-builtins.__import__ = imported
+import os, signal, sys
+if 'sdk_worker_main' in ' '.join(sys.orig_argv):
+  os.kill(os.getpid(), signal.SIGKILL)
 """
 _DURING = """
 import os, signal, sys, zlib
@@ -152,3 +149,65 @@ def test_a_second_pipeline_is_refused_and_a_killed_one_leaves_nothing(
 def read_vectors(folder):
   ids = json.loads((folder / 'ids.json').read_text())
   return ids, np.load(folder / 'embeddings.npy')
+
+
+def test_embed_and_assign_give_the_records_of_a_run(beam, trained, tmp_path):
+  assert beam(*prepare(trained.parent / 'shop')).code == 0
+  done = beam(
+    'embed', CONFIG, '--config.embedding.dim=8',
+    '--config.dataset.source_dir=out', '--out=vectors',
+  )  # fmt: skip
+  assert done.code == 0, done.err
+  assert done.out.splitlines()[0] == '40 vectors of 8 numbers'
+  ids, vectors = read_vectors(tmp_path / 'vectors')
+  dataset = Dataset.load(trained / 'data')
+  assert tuple(ids) == dataset.items.ids
+  expected = np.load(trained / 'embedding' / 'embeddings.npy')
+  np.testing.assert_array_equal(vectors, expected)
+  done = beam(
+    'assign', f'--workdir={trained}', '--vectors=vectors', '--out=assigned'
+  )
+  assert done.code == 0, done.err
+  assert done.out.splitlines()[0] == '40 Semantic IDs, 0 of them new'
+  assigned = SemanticIds.load(tmp_path / 'assigned')
+  run = SemanticIds.load(trained / 'semantic_ids')
+  np.testing.assert_array_equal(assigned.codes, run.codes)
+  shard = tmp_path / 'out' / 'interactions' / 'part-00001.parquet'
+  shard.unlink()
+  done = beam('embed', CONFIG, '--config.dataset.source_dir=out', '--out=again')
+  assert done.code == 3
+  assert 'is missing' in done.refusal
+  assert not (tmp_path / 'again').exists()
+
+
+def parts(folder):
+  return {x.name: x.read_bytes() for x in folder.glob('part-*')}
+
+
+def test_two_workers_recommend_the_same_items(beam, trained, tmp_path):
+  lines = (
+    json.dumps(
+      {'user': i, 'history': [f'A{(i * j) % 40:03d}' for j in range(1, 4)]}
+    )
+    for i in range(2 * 4096 + 100)
+  )
+  (tmp_path / 'h.jsonl').write_text('\n'.join(lines))
+  flags = f'--workdir={trained}', '--histories=h.jsonl', '--k=3'
+  done = typed.run('--mode=recommend_all', *flags, '--out=one', cwd=tmp_path)
+  assert done.code == 0, done.err
+  done = beam('recommend', *flags, '--out=two')
+  assert done.code == 0, done.err
+  assert done.out.splitlines()[-1] == 'Recommendations: two'
+  assert len(parts(tmp_path / 'one')) == 3
+  assert parts(tmp_path / 'one') == parts(tmp_path / 'two')
+  assert (tmp_path / 'two' / '_SUCCESS').exists()
+  names = {x.name for x in (tmp_path / 'two').iterdir()}
+  assert names == {x.name for x in (tmp_path / 'one').iterdir()}
+  # Missing parts are written again; with other flags, the folder is refused.
+  (tmp_path / 'two' / 'part-00001.parquet').unlink()
+  done = beam('recommend', *flags, '--out=two')
+  assert done.code == 0, done.err
+  assert parts(tmp_path / 'one') == parts(tmp_path / 'two')
+  done = beam('recommend', *flags[:2], '--k=4', '--out=two')
+  assert done.code == 2
+  assert 'another k' in done.refusal

@@ -10,7 +10,6 @@ therefore writes to a file with a name of its own (`unique`), or replaces a file
 with the same content.
 """
 
-import _thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import functools
@@ -19,7 +18,6 @@ import os
 from pathlib import Path
 import sys
 import threading
-import time
 from typing import Any
 import uuid
 
@@ -35,7 +33,7 @@ Result = dict[str, Any]
 Task = Callable[..., Result]
 # The key of the elements that a task leaves to the second task.
 PARTS = 'parts'
-_NOTICE_SECONDS = 5
+_POLL_SECONDS, _NOTICE_SECONDS = 0.1, 5
 # The flag that shows the logs of Beam and of its workers.
 _LOG_LEVEL = '--default_sdk_harness_log_level'
 
@@ -72,11 +70,11 @@ def run(
   results = folder / f'{unique("results")}.jsonl'
   is_quiet = not any(flag.startswith(_LOG_LEVEL) for flag in flags)
   try:
-    with _quiet() if is_quiet else contextlib.nullcontext(), _watched():
+    with _quiet() if is_quiet else contextlib.nullcontext():
       options = PipelineOptions(list(flags))
       pipeline = apache_beam.Pipeline(options=options)
       _build(pipeline, results, task, elements, second, side)
-      state = pipeline.run().wait_until_finish()
+      state = _watched(pipeline)
   except (Exception, SystemExit) as error:
     raise PeerError(_failure(error)) from error
   if state not in (None, PipelineState.DONE):
@@ -84,37 +82,47 @@ def run(
   return _read(results, len(elements))
 
 
-@contextlib.contextmanager
-def _watched() -> Iterator[None]:
-  """Ends the wait for a local worker process that has died.
+def _watched(pipeline: Any) -> Any:
+  """Runs a pipeline, and returns its last state.
 
-  The runner waits forever for a worker that dies before its first task. Beam
-  raises an error in a thread, which only prints it.
+  The runner waits forever for a local worker process that dies before its first
+  task. Beam raises an error in a thread, which only prints it. The pipeline
+  therefore runs in a thread, too, and the wait ends when a worker has died.
+
+  Raises:
+    Exception: The pipeline failed.
   """
-  is_waiting, died = threading.Event(), threading.Event()
-  is_waiting.set()
+  outcome: list[Any] = []
+  died = threading.Event()
   previous = threading.excepthook
 
   def notice(arguments: Any) -> None:
-    if 'Worker subprocess exited' not in str(arguments.exc_value):
-      previous(arguments)
-      return
-    # The runner notices it soon if the worker had a task.
-    time.sleep(_NOTICE_SECONDS)
-    if is_waiting.is_set():
+    if 'Worker subprocess exited' in str(arguments.exc_value):
       died.set()
-      _thread.interrupt_main()
+    else:
+      previous(arguments)
+
+  def run_pipeline() -> None:
+    try:
+      outcome.append(pipeline.run().wait_until_finish())
+    except BaseException as error:
+      outcome.append(error)
 
   threading.excepthook = notice
   try:
-    yield
-  except KeyboardInterrupt:
-    if died.is_set():
-      raise RuntimeError('a worker process has ended') from None
-    raise
+    thread = threading.Thread(target=run_pipeline, daemon=True)
+    thread.start()
+    while thread.is_alive() and not died.is_set():
+      thread.join(_POLL_SECONDS)
+    # The runner notices it soon if the worker had a task.
+    thread.join(_NOTICE_SECONDS)
   finally:
-    is_waiting.clear()
     threading.excepthook = previous
+  if not outcome:
+    raise RuntimeError('a worker process has ended')
+  if isinstance(outcome[0], BaseException):
+    raise outcome[0]
+  return outcome[0]
 
 
 @contextlib.contextmanager
