@@ -9,7 +9,6 @@ config, it gives the same dataset as the raw files:
 `shards.json`: the list of these files, and the counts of the raw files.
 """
 
-import collections
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -17,16 +16,14 @@ import functools
 import itertools
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jaxtyping import Int64
-import numpy as np
 import pyarrow as pa
 
-from tiger_jax.beam import core, events, folders, items, jobs
+from tiger_jax.beam import core, events, folders, items, jobs, merging
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
-from tiger_jax.data.events import assembly, event_log, event_times, filters, ids
+from tiger_jax.data.events import event_log, event_times, filters
 from tiger_jax.data.events.time_values import DATE
 from tiger_jax.data.files import byte_streams, input_files, shards, tables
 from tiger_jax.data.files.bad_rows import BadRows
@@ -39,40 +36,6 @@ _BUCKET_BYTES = 2**26
 _LEAST_BUCKETS, _MOST_BUCKETS = 8, 4096
 # A compressed file has this number of times more bytes when it is decompressed.
 _COMPRESSION = 6
-
-
-class _Source(NamedTuple):
-  """The raw files.
-
-  Attributes:
-    events: The files of the interactions.
-    items: The files of the items.
-    shown: The path of the interactions, for messages.
-  """
-
-  events: list[Path]
-  items: list[Path]
-  shown: Path
-
-
-class _Read(NamedTuple):
-  """What the first pipeline found.
-
-  Attributes:
-    source: The raw files.
-    files: The results of `events.read`.
-    items: The result of `items.read`, or None.
-    buckets: The results of `events.keep`, in the order of the buckets.
-    bad: The counts of the rows of the interactions.
-    form: The form of the times.
-  """
-
-  source: _Source
-  files: list[jobs.Result]
-  items: jobs.Result | None
-  buckets: list[jobs.Result]
-  bad: BadRows
-  form: event_times.Form
 
 
 def prepare(
@@ -107,7 +70,7 @@ def prepare(
   folder = Path(config.source_dir).absolute()
   config = _absolute(config)
   events_files = input_files.require(folder, 'interactions')
-  source = _Source(
+  source = merging.Source(
     events_files,
     input_files.find(folder, 'items'),
     input_files.shown(folder, 'interactions', events_files),
@@ -138,7 +101,7 @@ def _num_buckets(paths: Sequence[Path]) -> int:
   return min(max(size // _BUCKET_BYTES, _LEAST_BUCKETS), _MOST_BUCKETS)
 
 
-def _form(config: DatasetConfig, source: _Source) -> event_times.Form:
+def _form(config: DatasetConfig, source: merging.Source) -> event_times.Form:
   """Returns the form of the times, which the first rows determine.
 
   If all times are small numbers, the whole table is read.
@@ -171,11 +134,11 @@ def _first_task(
 
 def _read(
   settings: events.Settings,
-  source: _Source,
+  source: merging.Source,
   text_columns: Sequence[str],
   flags: Sequence[str],
   work: Path,
-) -> _Read:
+) -> merging.Read:
   """Runs the first pipeline, and checks the rows of all files together.
 
   Raises:
@@ -204,12 +167,12 @@ def _read(
     raise tables.empty(source.events[0])
   event_log.check_rows(bad, source.shown)
   text_items = results[-1] if source.items else None
-  return _Read(source, files, text_items, buckets, bad, settings.form)
+  return merging.Read(source, files, text_items, buckets, bad, settings.form)
 
 
 def _write(
   settings: events.Settings,
-  read: _Read,
+  read: merging.Read,
   text_columns: Sequence[str],
   flags: Sequence[str],
   result: Path,
@@ -217,10 +180,10 @@ def _write(
 ) -> dict[str, Any]:
   """Applies the filters that need all events, and runs the second pipeline."""
   config, shown = settings.config, str(read.source.shown)
-  drops = _drops(config, read.buckets)
+  drops = merging.drops(config, read.buckets)
   num_used = sum(x['num_used'] for x in read.buckets)
   num_users = sum(x['num_users'] for x in read.buckets)
-  bought = _bought([x['items'] for x in read.buckets])
+  bought = merging.bought([x['items'] for x in read.buckets])
   item_ids = bought['item'].combine_chunks()
   num_events = bought['events'].to_numpy()
   core_file = ''
@@ -245,8 +208,8 @@ def _write(
   if not num_used:
     raise filters.nothing_left(config, drops, num_read, shown)
   if not config.k_core:
-    _refuse_short_users(read, drops, shown)
-  catalog, dataset_counts = _catalog(
+    merging.refuse_short_users(read, drops, shown)
+  catalog, dataset_counts = merging.catalog(
     config, read, item_ids.to_pylist(), num_events
   )
   total = num_users + sum(drops.users.values())
@@ -283,100 +246,6 @@ def _last_task(settings: events.Settings, element: Any) -> jobs.Result:
   if isinstance(element, events.Shard):
     return events.write(settings, element)
   return items.write(*element)
-
-
-def _drops(
-  config: DatasetConfig, buckets: Sequence[jobs.Result]
-) -> filters.Drops:
-  """Returns the sums of the dropped events and users."""
-  drops = filters.Drops()
-  excluded = filters.read_excluded(config)
-  # The reasons are listed in the order of the filters.
-  for step in filters.steps(config, excluded):
-    for result in buckets:
-      number = result['dropped_events'].pop(step.event_reason, 0)
-      drops.add(step.event_reason, number)
-      number = result['dropped_users'].pop(step.user_reason, 0)
-      drops.add_users(step.user_reason, number)
-  return drops
-
-
-def _bought(paths: Sequence[str]) -> pa.Table:
-  """Returns the items of all events in the order of their first rows."""
-  parts = None
-  for path in paths:
-    table = events.read_arrow(path)
-    if parts is not None:
-      table = pa.concat_tables([parts, table])
-    grouped = table.group_by('item').aggregate(
-      [('events', 'sum'), ('rows', 'sum'), ('first', 'min')]
-    )
-    parts = grouped.rename_columns(
-      {'events_sum': 'events', 'rows_sum': 'rows', 'first_min': 'first'}
-    ).select(['item', 'events', 'rows', 'first'])
-  assert parts is not None
-  return parts.sort_by('first')
-
-
-def _refuse_short_users(read: _Read, drops: filters.Drops, shown: str) -> None:
-  """Raises DataError if a user has too few events."""
-  num_short = sum(x['num_short'] for x in read.buckets)
-  if num_short:
-    _, user, length = min(x for y in read.buckets for x in y['short'])
-    num_long = sum(x['num_users'] for x in read.buckets) - num_short
-    raise assembly.short_users(
-      num_short, (user, length), num_long, drops.events, shown
-    )
-
-
-def _catalog(
-  config: DatasetConfig,
-  read: _Read,
-  item_ids: list[str],
-  num_events: Int64[np.ndarray, ' items'],
-) -> tuple[tuple[str, ...], dict[str, Any]]:
-  """Returns the ids of the catalog in the order of its rows, and counts."""
-  excluded = filters.read_excluded(config)
-  rows = {'interactions': read.bad.counts.as_json()}
-  found: dict[str, Any] = {'rows': rows, 'fields': {}}
-  notes = _notes(read)
-  places: dict[str, int] = {}
-  if read.items:
-    texts = events.read_arrow(read.items['texts'])
-    places = assembly.places_of(texts['item'].to_pylist())
-    notes += read.items['notes']
-    found |= {'fields': read.items['fields']}
-    rows['items'] = read.items['rows']
-  users = set().union(*(x['excluded_users'] for x in read.buckets))
-  notes += filters.notes(excluded, users, item_ids, places)
-  if not read.items:
-    notes.append(assembly.NO_ITEMS)
-  elif missing := assembly.missing_items(
-    config, item_ids, num_events, places, str(read.source.shown),
-    read.items['path'],
-  ):  # fmt: skip
-    found['missing'] = missing
-  catalog, item_counts = assembly.catalog(
-    config.k_core, excluded['exclude_items'], item_ids, num_events, places
-  )
-  return catalog, found | {'items': item_counts, 'notes': notes}
-
-
-def _notes(read: _Read) -> list[str]:
-  """Returns the notes on the interactions."""
-  name = read.source.shown.name
-  notes = list(read.files[0]['notes'])
-  firsts = [x['first'] for x in read.files if x['first']]
-  if 'timestamp' in firsts[0][2]:
-    num_early = sum(x['num_early'] for x in read.files)
-    notes += event_times.notes(name, read.form, num_early)
-  users: collections.Counter[str] = collections.Counter()
-  for result in read.buckets:
-    users.update(dict(result['placeholders']))
-  notes += [ids.placeholder_note(name, 'user', *x) for x in users.items()]
-  if 'timestamp' not in firsts[0][2]:
-    notes.append(event_log.no_times(name))
-  return notes
 
 
 def _shards(
