@@ -203,6 +203,7 @@ def keep(
   return {
     'events': events,
     'items': items,
+    'num_read': len(log.users),
     'num_used': len(kept.users),
     'num_users': int((lengths > 0).sum()),
     'dropped_events': drops.events,

@@ -235,6 +235,6 @@ def _failure(error: BaseException) -> str:
   lines = [x.strip() for x in str(error).splitlines() if x.strip()]
   reason = one_line(lines[-1])[:300] if lines else type(error).__name__
   return (
-    f'the pipeline failed, because a worker died or the runner stopped '
-    f'({reason}); nothing was written: run the same command again'
+    'the pipeline failed, because a worker died or the runner stopped '
+    f'({reason}): run the same command again'
   )

@@ -28,7 +28,7 @@ from tiger_jax.data.events.time_values import DATE
 from tiger_jax.data.files import byte_streams, input_files, shards, tables
 from tiger_jax.data.files.bad_rows import BadRows
 from tiger_jax.data.sources import own_files
-from tiger_jax.errors import DataError, UsageError
+from tiger_jax.errors import DataError, PeerError, UsageError
 
 # The size of the raw files for each bucket. A worker needs several times this
 # memory for a bucket.
@@ -166,6 +166,12 @@ def _read(
   if not bad.counts.num_read:
     raise tables.empty(source.events[0])
   event_log.check_rows(bad, source.shown)
+  num_kept = sum(x['num_read'] for x in buckets)
+  if num_kept != bad.counts.kept:
+    raise PeerError(
+      f'the workers read {bad.counts.kept:,} events, but kept {num_kept:,}: '
+      'run the same command again'
+    )
   text_items = results[-1] if source.items else None
   return merging.Read(source, files, text_items, buckets, bad, settings.form)
 
