@@ -3,10 +3,11 @@
 The output is again a folder of own files, see docs/data.md. With the same
 config, it gives the same dataset as the raw files:
 
-`interactions/part-00000.parquet`, ...: the remaining events, sorted by user and
-  time. The users are in the order of their first rows in the raw files.
-`items/part-00000.parquet`: the catalog, in the order of its rows.
-`shards.json`: the list of these files, and the counts of the raw files.
+`interactions/part-00000.parquet`, ...: the events, sorted by user and time
+`items/part-00000.parquet`: the catalog, in the order of its rows
+`shards.json`: the list of these files, and the counts of the raw files
+
+The users are in the order of their first rows in the raw files.
 """
 
 from collections.abc import Sequence

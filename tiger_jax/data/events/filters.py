@@ -185,8 +185,8 @@ def read_excluded(config: DatasetConfig) -> dict[str, frozenset[str]]:
     DataError: A file is missing, or is not UTF-8 text.
   """
   return {
-    name: _read_ids(getattr(config, name), name)
-    for name in ('exclude_users', 'exclude_items')
+    'exclude_users': _read_ids(config.exclude_users, 'exclude_users'),
+    'exclude_items': _read_ids(config.exclude_items, 'exclude_items'),
   }
 
 
