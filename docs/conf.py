@@ -34,6 +34,8 @@ nb_execution_mode = 'off'
 myst_heading_anchors = 4
 myst_enable_extensions = ['colon_fence']
 
+# Beam needs an environment of its own.
+autodoc_mock_imports = ['apache_beam']
 autodoc_member_order = 'bysource'
 autodoc_preserve_defaults = True
 autodoc_typehints = 'signature'

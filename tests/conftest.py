@@ -52,6 +52,7 @@ flags.FLAGS.mark_as_parsed()
 # The folders and files of tests that start whole runs of the program, or a
 # browser. They get the mark `whole_runs`.
 _WHOLE_RUNS = (
+  'beam/',
   'cases/test_checkpoint_paths.py',
   'cases/test_command_line.py',
   'cases/test_known_shops.py',

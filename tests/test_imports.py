@@ -9,7 +9,7 @@ from tests.small import ROOT
 PACKAGE = ROOT / 'tiger_jax'
 # The layers from top to bottom. Folders of a layer may import each other.
 LAYERS = (
-  ('main', 'cli'),
+  ('main', 'cli', 'beam'),
   ('experiments',),
   ('pipeline', 'serving'),
   ('stages',),
@@ -24,6 +24,7 @@ LAYERS = (
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 # Maps a library to the only folders that may import it.
 LIBRARY_FOLDERS = {
+  'apache_beam': ('beam',),
   'orbax': ('checkpoints',),
   'tensorstore': ('checkpoints',),
   'grain': ('data',),

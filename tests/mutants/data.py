@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 _SPLITS = 'tiger_jax/data/splits.py'
 _BATCHES = 'tiger_jax/data/batches.py'
 _FILTERS = 'tiger_jax/data/events/filters.py'
+_MASKS = 'tiger_jax/data/events/masks.py'
 _EVENTS = 'tiger_jax/data/events/log.py'
 _HOLD_OUT = 'tiger_jax/data/hold_out.py'
 _TIES = 'tiger_jax/data/ties.py'
@@ -74,21 +75,21 @@ MUTANTS = (
   ),
   Mutant(
     'exact repeats are kept',
-    _FILTERS,
+    _MASKS,
     'kept[order[1:][same]] = False',
     'kept[order[1:][same]] = True',
     _LOG,
   ),
   Mutant(
     'purchases that differ only in their times are dropped as repeats',
-    _FILTERS,
+    _MASKS,
     'for column in (pairs, log.timestamps):',
     'for column in (pairs,):',
     _LOG,
   ),
   Mutant(
     'the last of several exact repeats is kept, not the first',
-    _FILTERS,
+    _MASKS,
     'kept[order[1:][same]] = False',
     'kept[order[:-1][same]] = False',
     _LOG,

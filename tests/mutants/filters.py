@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 _FILTERS = 'tiger_jax/data/events/filters.py'
+_MASKS = 'tiger_jax/data/events/masks.py'
 _ASSEMBLY = 'tiger_jax/data/events/assembly.py'
 _TEXTS = 'tiger_jax/storage/texts.py'
 _TEXT = 'tiger_jax/embedding/text.py'
@@ -15,28 +16,28 @@ _HOSTILE = 'tests/security/test_hostile_datasets.py'
 MUTANTS = (
   Mutant(
     'users and items with few events are dropped only once',
-    _FILTERS,
+    _MASKS,
     '      num_stable = 0\n',
     '      pass\n',
     _SLOW,
   ),
   Mutant(
     'an item with exactly k events is dropped',
-    _FILTERS,
+    _MASKS,
     '(np.bincount(codes, minlength=1) < least)',
     '(np.bincount(codes, minlength=1) <= least)',
     _SLOW,
   ),
   Mutant(
     'the earliest events of a user are kept, not the latest',
-    _FILTERS,
+    _MASKS,
     'ends[log.users[order]] - np.arange(len(order))',
     'len(order) - ends[log.users[order]] + np.arange(len(order))',
     _SLOW,
   ),
   Mutant(
     'the first of repeated items is kept instead of the last',
-    _FILTERS,
+    _MASKS,
     '(order[:-1] if last else order[1:])',
     '(order[1:] if last else order[1:])',
     'tests/data/events/test_filters.py::'
@@ -44,7 +45,7 @@ MUTANTS = (
   ),
   Mutant(
     'repeated items are compared in the order of the file, not by time',
-    _FILTERS,
+    _MASKS,
     'by_time[np.argsort(pairs[by_time], kind=',
     'np.arange(len(pairs))[np.argsort(pairs, kind=',
     'tests/data/events/test_filters.py::'
@@ -53,8 +54,8 @@ MUTANTS = (
   Mutant(
     'an event with the lowest allowed rating is dropped',
     _FILTERS,
-    '_ratings(log) >= c.min_rating',
-    '_ratings(log) > c.min_rating',
+    'masks.ratings(log) >= c.min_rating',
+    'masks.ratings(log) > c.min_rating',
     'tests/data/events/test_filters.py::'
     'test_an_event_with_the_lowest_allowed_rating_is_kept',
   ),

@@ -21,8 +21,8 @@ MUTANTS = (
   Mutant(
     'times in a different unit are accepted',
     _TIMES,
-    '(units > 0) & (units != self._unit + 1)',
-    '(units > 4) & (units != self._unit + 1)',
+    '(units > 0) & (units != unit + 1)',
+    '(units > 4) & (units != unit + 1)',
     f'{_FORMS}::test_the_first_block_decides_the_unit_and_the_kind',
   ),
   Mutant(

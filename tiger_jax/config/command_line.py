@@ -136,7 +136,7 @@ def parse(argv: list[str]) -> Command | None:
   values.set_default('verbosity', absl_logging.ERROR)
   try:
     argv = _read_flag_files(argv)
-    argv, overrides = _split_overrides(argv)
+    argv, overrides = split_overrides(argv)
     positional = values(argv)[1:]
   except (flags.Error, ValueError) as error:
     raise UsageError(flag_errors.explain(error)) from error
@@ -236,12 +236,15 @@ def _read_flag_files(argv: list[str]) -> list[str]:
   return argv
 
 
-def _split_overrides(
+def split_overrides(
   argv: list[str],
 ) -> tuple[list[str], dict[str, str | bool]]:
   """Separates the overrides `--config.section.field=value` from the rest.
 
   If a field is overridden twice, the last value counts.
+
+  Raises:
+    UsageError: An override has both `no` and a value.
   """
   other: list[str] = []
   overrides: dict[str, str | bool] = {}

@@ -41,6 +41,16 @@ def embed_items(
     check(items, config.template)
   with np.errstate(over='ignore'):  # Overflows are reported below.
     vectors = encode(config, items).astype(np.float32)
+  refuse_not_finite(config, items, vectors)
+  return vectors
+
+
+def refuse_not_finite(
+  config: EmbeddingConfig,
+  items: Items,
+  vectors: Float32[np.ndarray, 'items dim'],
+) -> None:
+  """Raises NumbersError if the vector of an item is not finite."""
   bad_rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
   if bad_rows.size:
     ids = counts.first_ids(items.ids[row] for row in bad_rows)
@@ -49,7 +59,6 @@ def embed_items(
       f'{len(bad_rows)} of {len(items)} items, such as {ids}: check their text '
       'and the source of the vectors (a model or a file)'
     )
-  return vectors
 
 
 def made_from(config: EmbeddingConfig) -> list[Any]:

@@ -28,6 +28,28 @@ def load_vectors(
   Raises:
     DataError: A file is missing or damaged, or lacks items.
   """
+  ids, vectors = read(config)
+  row_of = {item_id: row for row, item_id in enumerate(ids)}
+  missing = [item_id for item_id in items.ids if item_id not in row_of]
+  if missing:
+    hint = counts.hint(missing, row_of)
+    raise DataError(
+      f'{config.ids_path} lacks {len(missing)} of {len(items)} items, such as '
+      f'{counts.first_ids(missing)}{f" ({hint})" if hint else ""}: add them, '
+      f'and add their vectors to {config.path}'
+    )
+  return np.asarray(vectors[[row_of[item_id] for item_id in items.ids]])
+
+
+def read(
+  config: EmbeddingConfig,
+) -> tuple[list[str], Float[np.ndarray, 'rows dim']]:
+  """Returns the id of each vector, and the vectors as a memory map.
+
+  Raises:
+    DataError: A file is missing or damaged, the files do not belong together,
+      or an id occurs twice.
+  """
   vectors = _read_vectors(config.path)
   ids = _read_ids(config.ids_path)
   if len(vectors) != len(ids):
@@ -43,15 +65,7 @@ def load_vectors(
       f'{counts.first_ids(repeats)}: keep one entry for each id, and '
       f'remove the rows of the other entries from {config.path}'
     )
-  missing = [item_id for item_id in items.ids if item_id not in row_of]
-  if missing:
-    hint = counts.hint(missing, row_of)
-    raise DataError(
-      f'{config.ids_path} lacks {len(missing)} of {len(items)} items, such as '
-      f'{counts.first_ids(missing)}{f" ({hint})" if hint else ""}: add them, '
-      f'and add their vectors to {config.path}'
-    )
-  return np.asarray(vectors[[row_of[item_id] for item_id in items.ids]])
+  return ids, vectors
 
 
 def count_rows(config: EmbeddingConfig, items: Items) -> dict[str, int]:

@@ -60,9 +60,31 @@ class Tokenizer:
       DataError: There are no items, or the embeddings do not have width `dim`.
       NumbersError: A value is not finite.
     """
+    return self.resolve(
+      self.codes(embeddings), embeddings, provenance, existing
+    )
+
+  def resolve(
+    self,
+    codes: Int[np.ndarray, 'items l'],
+    embeddings: Float[np.ndarray, 'items dim'],
+    provenance: dict[str, str | int | float],
+    existing: SemanticIds | None = None,
+  ) -> SemanticIds:
+    """Makes codes unique, and puts the IDs after the `existing` ones.
+
+    Args:
+      codes: The result of `codes` for the embeddings.
+      embeddings: The embeddings.
+      provenance: The origin of the codes, for reports.
+      existing: IDs of other items.
+
+    Raises:
+      UsageError: There are fewer possible IDs than items.
+      DataError: There are no items.
+    """
     # Transfer the quantizer once, not for every batch.
     quantizer = jax.device_put(self.quantizer)
-    codes = self.codes(embeddings)
     if self.collisions == 'extra_code':
       return collisions.extra_code(
         codes, quantizer.level_sizes, provenance, existing
@@ -91,6 +113,13 @@ class Tokenizer:
     """
     if not isinstance(embeddings, np.ndarray):
       embeddings = np.asarray(embeddings)
+    self.require_own(ids)
+    if not embeddings.size:
+      return ids
+    return self.make_ids(embeddings, ids.provenance, ids)
+
+  def require_own(self, ids: SemanticIds) -> None:
+    """Raises DataError if IDs are from a different tokenizer."""
     semantic_sizes = ids.level_sizes[: ids.num_meaning_levels]
     has_extra_code = len(semantic_sizes) < len(ids.level_sizes)
     if semantic_sizes != self.quantizer.level_sizes or (
@@ -101,9 +130,6 @@ class Tokenizer:
         f'tokenizer, which has level sizes {self.quantizer.level_sizes} and '
         f'collisions={self.collisions}: load both from one folder'
       )
-    if not embeddings.size:
-      return ids
-    return self.make_ids(embeddings, ids.provenance, ids)
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes the tokenizer to a folder atomically."""

@@ -17,6 +17,7 @@ from tiger_jax.errors import DataError
 
 # Part of the fingerprint of a dataset, because it determines the item rows.
 ITEM_ORDER = 'sha256 of the id'
+NO_ITEMS = 'there is no items file, so the ids of items are their titles'
 
 
 def assemble(
@@ -49,24 +50,32 @@ def assemble(
   filtered = filters.apply(config, log, events_file)
   used = filtered.log
   lengths = np.bincount(used.users, minlength=len(log.user_ids))
-  _check_lengths(lengths, log.user_ids, filtered.events, events_file)
+  short = np.flatnonzero((lengths > 0) & (lengths < MIN_EVENTS))
+  if len(short):
+    first = log.user_ids[short[0]], int(lengths[short[0]])
+    num_long = int((lengths >= MIN_EVENTS).sum())
+    raise short_users(len(short), first, num_long, filtered.events, events_file)
   users = np.flatnonzero(lengths)
   num_users = len(users) + sum(filtered.users.values())
   dataset_counts: dict[str, Any] = {
     'events': counts.flow(num_read, len(used.users), filtered.events),
     'users': counts.flow(num_users, len(users), filtered.users),
   }
-  places = {} if texts is None else _places(texts.ids)
-  notes = list(filters.notes(filtered.excluded, log, places.keys()))
+  places = {} if texts is None else places_of(texts.ids)
+  notes = list(
+    filters.notes(filtered.excluded, log.user_ids, log.item_ids, places.keys())
+  )
   if texts is None:
-    notes.append('there is no items file, so the ids of items are their titles')
-  else:
-    missing = _missing(config, used, places, events_file, items_file)
-    if missing:
-      dataset_counts['missing'] = missing
+    notes.append(NO_ITEMS)
   num_events = np.bincount(used.items, minlength=len(log.item_ids))
+  if texts is not None and (
+    missing := missing_items(
+      config, log.item_ids, num_events, places, events_file, items_file
+    )
+  ):
+    dataset_counts['missing'] = missing
   excluded = filtered.excluded['exclude_items']
-  ids, item_counts = _catalog(
+  ids, item_counts = catalog(
     config.k_core, excluded, log.item_ids, num_events, places
   )
   order = used.order()
@@ -76,7 +85,7 @@ def assemble(
     dataset_counts['notes'] = notes
   return Dataset(
     name=config.name,
-    items=Items(ids=ids, fields=_fields(ids, texts, places)),
+    items=Items(ids=ids, fields=fields_of(ids, texts, places)),
     user_ids=tuple(log.user_ids[user] for user in users.tolist()),
     history=codes[used.items[order]],
     offsets=_offsets(lengths[users]),
@@ -103,13 +112,14 @@ def _hashed(item_id: str) -> bytes:
   return hashlib.sha256(item_id.encode('utf-8', 'surrogatepass')).digest()
 
 
-def _places(ids: Sequence[str]) -> dict[str, int]:
+def places_of(ids: Sequence[str]) -> dict[str, int]:
+  """Returns the place of each id of an items file."""
   places = dict(zip(ids, range(len(ids)), strict=True))
   assert len(places) == len(ids), 'an item id occurs twice'
   return places
 
 
-def _catalog(
+def catalog(
   k_core: int,
   excluded: frozenset[str],
   item_ids: Sequence[str],
@@ -140,7 +150,7 @@ def _catalog(
   return ids, flow | {'never_bought': len(used) - len(bought)}
 
 
-def _fields(
+def fields_of(
   ids: Sequence[str], texts: ItemTexts | None, places: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
   """Returns the columns of the items in the order of `ids`."""
@@ -154,20 +164,28 @@ def _fields(
   return fields
 
 
-def _missing(
+def missing_items(
   config: DatasetConfig,
-  log: Log,
+  item_ids: Sequence[str],
+  num_events: Int[np.ndarray, ' ids'],
   places: Mapping[str, int],
   events_file: str,
   items_file: str,
 ) -> dict[str, Any]:
   """Counts the bought items that are not in the items file.
 
+  Args:
+    config: The settings.
+    item_ids: The ids of items with an event, in the order of the source.
+    num_events: The number of events of each id. It may be 0.
+    places: The place of each id in the items file.
+    events_file: The source of the events, for messages.
+    items_file: The source of the items, for messages.
+
   Raises:
     DataError: There are too many such items.
   """
-  num_events = np.bincount(log.items, minlength=len(log.item_ids))
-  bought = [log.item_ids[code] for code in np.flatnonzero(num_events).tolist()]
+  bought = [item_ids[code] for code in np.flatnonzero(num_events).tolist()]
   unknown = [item_id for item_id in bought if item_id not in places]
   if not unknown:
     return {}
@@ -185,40 +203,45 @@ def _missing(
       f'such as {first}{because}: add them or set '
       'config.dataset.allow_missing_metadata=True'
     )
-  is_unknown = np.asarray([x not in places for x in log.item_ids])
+  is_unknown = np.asarray([x not in places for x in item_ids])
   return {
     'items': len(unknown),
     'of_items': len(bought),
     'events': int(num_events[is_unknown].sum()),
-    'of_events': len(log.users),
+    'of_events': int(num_events.sum()),
     'first': unknown[:3],
     'hint': hint,
   }
 
 
-def _check_lengths(
-  lengths: Int[np.ndarray, ' users'],
-  user_ids: Sequence[str],
+def short_users(
+  num_short: int,
+  first: tuple[str, int],
+  num_long: int,
   dropped: Mapping[str, int],
   events_file: str,
-) -> None:
-  """Raises DataError if a user has too few events."""
-  short = np.flatnonzero((lengths > 0) & (lengths < MIN_EVENTS))
-  if not len(short):
-    return
+) -> DataError:
+  """Returns an error about users with too few events.
+
+  Args:
+    num_short: The number of these users.
+    first: The first of them, and the number of its events.
+    num_long: The number of users with enough events.
+    dropped: The number of dropped events by reason.
+    events_file: The source of the events.
+  """
   reasons = ' and '.join(f'{number:,} {why}' for why, number in dropped.items())
   uncounted = f' ({reasons} do not count)' if reasons else ''
-  if not (lengths >= MIN_EVENTS).any():
-    raise DataError(
+  if not num_long:
+    return DataError(
       f'{events_file} has no user with at least {MIN_EVENTS} events'
       f'{uncounted}: add events, because a user needs a validation item, a '
       'test item and an earlier item'
     )
-  raise DataError(
-    f'{events_file} has {len(short)} users with fewer than {MIN_EVENTS} events'
-    f'{uncounted}, such as {item_text.shown(user_ids[short[0]])} with '
-    f'{lengths[short[0]]}: add events or set '
-    'config.dataset.drop_short_users=True'
+  return DataError(
+    f'{events_file} has {num_short} users with fewer than {MIN_EVENTS} events'
+    f'{uncounted}, such as {item_text.shown(first[0])} with {first[1]}: add '
+    'events or set config.dataset.drop_short_users=True'
   )
 
 

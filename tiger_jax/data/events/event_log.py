@@ -1,6 +1,6 @@
 """Reads the log of events of your own data."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 import itertools
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,32 @@ from tiger_jax.errors import DataError
 _BLOCK_ROWS = 2**12
 
 
-class _Builder:
-  """Collects the events of a table, block by block."""
+class Builder:
+  """Collects the events of a table, block by block.
 
-  def __init__(self, bad: BadRows):
+  Attributes:
+    first: The first block; None before the first call of `add`.
+    times: The times.
+    numbers: The numbers of the kept rows, see `tables.Block`.
+  """
+
+  def __init__(
+    self,
+    bad: BadRows,
+    form: event_times.Form = event_times.Form(),  # noqa: B008 (it is frozen)
+  ):
+    """Starts without events.
+
+    Args:
+      bad: Counts the rows.
+      form: The form of the times, if earlier rows determine it.
+    """
+    self.first: tables.Block | None = None
+    self.times = event_times.Times(form)
+    self.numbers: list[np.ndarray] = []
     self._bad = bad
-    self._first: tables.Block | None = None
     self._ids = {'user': ids.Ids(), 'item': ids.Ids()}
     self._codes: dict[str, list[np.ndarray]] = {'user': [], 'item': []}
-    self._times = event_times.Times()
     self._ratings: list[np.ndarray] = []
 
   def add(self, block: tables.Block) -> None:
@@ -42,7 +59,7 @@ class _Builder:
         _note(bad, block, name, wrong, ids.requirement(name, column))
     parsed = rating = None
     if 'timestamp' in block.columns:
-      parsed, problems = self._times.read(block.columns['timestamp'])
+      parsed, problems = self.times.read(block.columns['timestamp'])
       for rows, requirement in problems:
         _note(bad, block, 'timestamp', rows, requirement)
     if 'rating' in block.columns:
@@ -53,29 +70,38 @@ class _Builder:
     kept = np.ones(len(block.numbers), bool)
     kept[list(bad)] = False
     self._bad.counts.keep(int(kept.sum()))
+    self.numbers.append(block.numbers[kept])
     for name, rows in codes.items():
       self._codes[name].append(rows[kept])
     if parsed is not None:
-      self._times.keep(parsed, kept)
+      self.times.keep(parsed, kept)
     if rating is not None:
       self._ratings.append(rating[kept])
 
   def _check_columns(self, block: tables.Block) -> None:
     """Raises DataError if the columns differ from those of the first block."""
-    if self._first is None:
-      self._first = block
-    for name in ('timestamp', 'rating'):
-      if (name in block.columns) != (name in self._first.columns):
-        raise DataError(
-          f'{block.path}, row {block.numbers[0]}, and {self._first.path}, row '
-          f'{self._first.numbers[0]}: only one of them has a column {name}; '
-          'write it in all files and rows, or in none'
-        )
+    if self.first is None:
+      self.first = block
+    refuse_other_columns(
+      (self.first.path, int(self.first.numbers[0]), self.first.columns),
+      (block.path, int(block.numbers[0]), block.columns),
+    )
+
+  @property
+  def has_times(self) -> bool:
+    """Whether the table has a column of times."""
+    return self.first is not None and 'timestamp' in self.first.columns
 
   def finish(self, source: str) -> tuple[Log, list[str]]:
     """Returns the log, and notes for the user."""
-    has_times = self._first is not None and 'timestamp' in self._first.columns
-    times, notes = self._times.finish(source) if has_times else (None, [])
+    has_times = self.has_times
+    times, notes = self.times.finish(source) if has_times else (None, [])
+    log, id_notes = self.log(source)
+    return log._replace(timestamps=times), notes + id_notes
+
+  def log(self, source: str) -> tuple[Log, list[str]]:
+    """Returns the log without times, and notes on the ids."""
+    notes: list[str] = []
     columns = {}
     for name, known in self._ids.items():
       rows = np.concatenate(self._codes.pop(name))
@@ -91,7 +117,24 @@ class _Builder:
       notes += ids.placeholders(source, name, texts, num_rows)
       columns[name] = texts, rows
     rating = np.concatenate(self._ratings) if self._ratings else None
-    return Log(*columns['user'], *columns['item'], times, rating), notes
+    return Log(*columns['user'], *columns['item'], None, rating), notes
+
+
+def refuse_other_columns(
+  first: tuple[Path, int, Collection[str]],
+  other: tuple[Path, int, Collection[str]],
+) -> None:
+  """Raises DataError if only one of two blocks has times or ratings.
+
+  A block is described by its file, its first row and its columns.
+  """
+  for name in ('timestamp', 'rating'):
+    if (name in first[2]) != (name in other[2]):
+      raise DataError(
+        f'{other[0]}, row {other[1]}, and {first[0]}, row {first[1]}: only one '
+        f'of them has a column {name}; write it in all files and rows, or in '
+        'none'
+      )
 
 
 def _note(
@@ -149,9 +192,15 @@ def read(
   Raises:
     DataError: Too many rows are bad, or none is good.
   """
-  builder = _Builder(bad)
+  builder = Builder(bad)
   for block in blocks:
     builder.add(block)
+  check_rows(bad, path)
+  return builder.finish(path.name)
+
+
+def check_rows(bad: BadRows, path: Path) -> None:
+  """Raises DataError if too many rows of a table are bad, or none is good."""
   bad.check(str(path))
   if not bad.counts.kept:
     bad_rows = ''
@@ -161,4 +210,3 @@ def read(
       f'{path} has no event that can be used{bad_rows}; correct it, or copy or '
       'download it again'
     )
-  return builder.finish(path.name)

@@ -30,34 +30,53 @@ class Problem(NamedTuple):
   requirement: str
 
 
+class Form(NamedTuple):
+  """The form of the times of a table.
+
+  Attributes:
+    kind: `DATE` or `NUMBER`; None if no row so far has a time.
+    unit: An index into the units; None for dates, and if all numbers so far are
+      small.
+  """
+
+  kind: int | None = None
+  unit: int | None = None
+
+  @property
+  def is_known(self) -> bool:
+    """Whether later rows cannot change the form."""
+    return self.kind == DATE or self.unit is not None
+
+
 class Times:
   """Collects the times of a table, block by block.
 
   The first block determines whether the times are dates or numbers. If they are
   numbers, the unit of most of them is the unit of the table.
+
+  Attributes:
+    form: What is known of the form of the times.
   """
 
-  def __init__(self) -> None:
-    """Starts without times."""
-    self._kind: int | None = None
-    # An index into `_UNITS`; None if all numbers so far are small.
-    self._unit: int | None = None
+  def __init__(self, form: Form = Form()) -> None:  # noqa: B008 (it is frozen)
+    """Starts without times; `form` is known from earlier rows."""
+    self.form = form
     self._blocks: list[tuple[Int64[np.ndarray, ' n'], ...]] = []
 
   def read(self, column: tables.Column) -> tuple[Parsed, list[Problem]]:
     """Parses a block of times, and returns the rows that cannot be used."""
     parsed = time_values.parse(column)
-    if self._kind is None:
+    if self.form.kind is None:
       dates, numbers = (
         int((parsed.kinds == kind).sum()) for kind in (DATE, NUMBER)
       )
       if dates or numbers:
-        self._kind = DATE if dates > numbers else NUMBER
+        self.form = Form(DATE if dates > numbers else NUMBER)
     problems = [Problem(parsed.kinds == BAD, _WANTED)]
-    if self._kind is not None:
-      other = NUMBER if self._kind == DATE else DATE
+    if self.form.kind is not None:
+      other = NUMBER if self.form.kind == DATE else DATE
       problems.append(Problem(parsed.kinds == other, _MIXED))
-    if self._kind == NUMBER:
+    if self.form.kind == NUMBER:
       problems.append(self._wrong_unit(parsed))
     return parsed, problems
 
@@ -71,24 +90,30 @@ class Times:
     Times are in seconds since 1970 if all are whole seconds, and otherwise in
     microseconds. Small numbers have no known unit and are unchanged.
     """
+    seconds, rest, num_early = self.take()
+    form_notes = notes(source, self.form, num_early)
+    if rest.any():
+      return seconds * 10**6 + rest, form_notes
+    return seconds, form_notes
+
+  def take(
+    self,
+  ) -> tuple[Int64[np.ndarray, ' n'], Int64[np.ndarray, ' n'], int]:
+    """Removes and returns the times.
+
+    Returns:
+      The whole seconds, the remaining microseconds, and the number of numbers
+      that are zero or negative. Small numbers have no known unit and are
+      returned as seconds.
+    """
     whole, millionths = map(np.concatenate, zip(*self._blocks, strict=True))
     self._blocks = []
-    if self._kind == DATE:
-      seconds, rest, unit = whole, millionths, 'times are dates'
-    elif self._unit is None:
-      seconds, rest = whole, np.zeros_like(millionths)
-      unit = 'the unit of the times is unknown, because they are small numbers'
-    else:
-      unit = f'times are in {_UNITS[self._unit]}'
-      seconds, rest = _seconds(whole, millionths, self._unit)
-    notes = [f'{source}: {unit}']
-    if self._kind == NUMBER and (count := int((whole <= 0).sum())):
-      notes.append(
-        f'{source}: {count:,} times are zero or negative, and come first'
-      )
-    if rest.any():
-      return seconds * 10**6 + rest, notes
-    return seconds, notes
+    if self.form.kind == DATE:
+      return whole, millionths, 0
+    num_early = int((whole <= 0).sum()) if self.form.kind == NUMBER else 0
+    if self.form.unit is None:
+      return whole, np.zeros_like(millionths), num_early
+    return *_seconds(whole, millionths, self.form.unit), num_early
 
   def _wrong_unit(self, parsed: Parsed) -> Problem:
     """Returns the rows with a number of digits that shows another unit."""
@@ -96,15 +121,35 @@ class Times:
     # 0 for small numbers, and 1, 2, ... for the units.
     units = np.searchsorted(_BOUNDS, size, side='right')
     units[parsed.kinds != NUMBER] = 0
-    if self._unit is None and units.any():
-      self._unit = int(np.argmax(np.bincount(units[units > 0]))) - 1
-    if self._unit is None:
+    unit = self.form.unit
+    if unit is None and units.any():
+      unit = int(np.argmax(np.bincount(units[units > 0]))) - 1
+      self.form = self.form._replace(unit=unit)
+    if unit is None:
       return Problem(np.zeros(len(units), bool), '')
     return Problem(
-      (units > 0) & (units != self._unit + 1),
-      f'most times are in {_UNITS[self._unit]}, and this one is not: write '
+      (units > 0) & (units != unit + 1),
+      f'most times are in {_UNITS[unit]}, and this one is not: write '
       'all times in the same unit',
     )
+
+
+def notes(source: str, form: Form, num_early: int) -> list[str]:
+  """Returns notes for the user on the times of a table.
+
+  Args:
+    source: The name of the file.
+    form: The form of the times.
+    num_early: The number of times that are zero or negative.
+  """
+  if form.kind == DATE:
+    unit = 'times are dates'
+  elif form.unit is None:
+    unit = 'the unit of the times is unknown, because they are small numbers'
+  else:
+    unit = f'times are in {_UNITS[form.unit]}'
+  early = f'{source}: {num_early:,} times are zero or negative, and come first'
+  return [f'{source}: {unit}', *([early] if num_early else [])]
 
 
 def _seconds(

@@ -1,23 +1,28 @@
 """Applies the filters of the section `dataset`, and counts dropped events."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+)
 import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtyping import Bool, Float32, Int64
 import numpy as np
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import counts
 from tiger_jax.data.dataset import MIN_EVENTS
+from tiger_jax.data.events import masks
 from tiger_jax.data.events.log import Log
 from tiger_jax.errors import DataError
 from tiger_jax.storage import files
 from tiger_jax.storage.fingerprints import file_digests
 
 _MAX_LIST_BYTES = 2**30
-_Mask = Bool[np.ndarray, ' interactions']
 
 
 class Filtered(NamedTuple):
@@ -37,13 +42,48 @@ class Filtered(NamedTuple):
   excluded: dict[str, frozenset[str]]
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
   """A filter: the setting, the reasons to print, and the events to keep."""
 
   setting: str
   event_reason: str
   user_reason: str
-  keep: Callable[[Log], _Mask]
+  keep: Callable[[Log], masks.Mask]
+
+
+class Drops:
+  """Counts the dropped events and users by reason.
+
+  Attributes:
+    events: The number of dropped events by reason.
+    users: The number of users without a remaining event by reason.
+  """
+
+  def __init__(self) -> None:
+    """Starts at zero."""
+    self.events: dict[str, int] = {}
+    self.users: dict[str, int] = {}
+
+  def apply(self, steps: Iterable[Step], log: Log) -> Log:
+    """Returns the events that no step drops, and counts the others."""
+    before = masks.num_users(log)
+    for step in steps:
+      remaining = log.select(step.keep(log))
+      after = masks.num_users(remaining)
+      self.add(step.event_reason, len(log.users) - len(remaining.users))
+      self.add_users(step.user_reason, before - after)
+      log, before = remaining, after
+    return log
+
+  def add(self, reason: str, number: int) -> None:
+    """Counts dropped events."""
+    if number:
+      self.events[reason] = self.events.get(reason, 0) + number
+
+  def add_users(self, reason: str, number: int) -> None:
+    """Counts dropped users."""
+    if number:
+      self.users[reason] = self.users.get(reason, 0) + number
 
 
 def apply(
@@ -70,37 +110,42 @@ def apply(
       f'{events_file} has no ratings, but config.dataset.min_rating is '
       f'{config.min_rating}: add a column rating, or remove the setting'
     )
-  events: dict[str, int] = {}
-  users: dict[str, int] = {}
-  settings: dict[str, str] = {}
-  num_read, before = len(log.users), _num_users(log)
+  num_read = len(log.users)
   if not num_read:
     raise DataError(f'{events_file} has no events: add events')
-  excluded = {
-    'exclude_users': _read_ids(config.exclude_users, 'exclude_users'),
-    'exclude_items': _read_ids(config.exclude_items, 'exclude_items'),
-  }
-  for step in _steps(config, excluded):
-    remaining = log.select(step.keep(log))
-    after = _num_users(remaining)
-    _add(events, step.event_reason, len(log.users) - len(remaining.users))
-    _add(users, step.user_reason, before - after)
-    settings.setdefault(step.event_reason, step.setting)
-    log, before = remaining, after
+  excluded = read_excluded(config)
+  drops = Drops()
+  log = drops.apply(steps(config, excluded), log)
   if not len(log.users):
-    reason = max(events, key=lambda x: events[x])
-    advice = f'change config.dataset.{settings[reason]}'
-    if settings[reason] in ('drop_short_users', 'min_history'):
-      advice = (
-        'add events, because a user needs a validation item, a test item and '
-        'an earlier item'
-      )
-    raise DataError(
-      f'{events_file} has no user with at least {min_user_events(config)} '
-      f'events after all filters: {events[reason]:,} of its {num_read:,} '
-      f'events are {reason}; {advice}'
+    raise nothing_left(config, drops, num_read, events_file)
+  return Filtered(log, drops.events, drops.users, excluded)
+
+
+def nothing_left(
+  config: DatasetConfig, drops: Drops, num_read: int, events_file: str
+) -> DataError:
+  """Returns an error about a source of which all events are dropped.
+
+  Args:
+    config: The settings.
+    drops: The numbers of dropped events.
+    num_read: The number of events of the source.
+    events_file: The source of the events, for the message.
+  """
+  reason = max(drops.events, key=lambda x: drops.events[x])
+  all_steps = steps(config, read_excluded(config))
+  setting = next(x.setting for x in all_steps if x.event_reason == reason)
+  advice = f'change config.dataset.{setting}'
+  if setting in ('drop_short_users', 'min_history'):
+    advice = (
+      'add events, because a user needs a validation item, a test item and '
+      'an earlier item'
     )
-  return Filtered(log, events, users, excluded)
+  return DataError(
+    f'{events_file} has no user with at least {min_user_events(config)} '
+    f'events after all filters: {drops.events[reason]:,} of its {num_read:,} '
+    f'events are {reason}; {advice}'
+  )
 
 
 def made_from(config: DatasetConfig) -> dict[str, Any]:
@@ -133,6 +178,18 @@ def drops_short_users(config: DatasetConfig) -> bool:
   return bool(c.drop_short_users or c.k_core or c.min_history > MIN_EVENTS)
 
 
+def read_excluded(config: DatasetConfig) -> dict[str, frozenset[str]]:
+  """Returns the ids in the files of `exclude_users` and `exclude_items`.
+
+  Raises:
+    DataError: A file is missing, or is not UTF-8 text.
+  """
+  return {
+    'exclude_users': _read_ids(config.exclude_users, 'exclude_users'),
+    'exclude_items': _read_ids(config.exclude_items, 'exclude_items'),
+  }
+
+
 def _read_ids(path: str, setting: str) -> frozenset[str]:
   """Returns the ids in a text file with one id per line.
 
@@ -157,15 +214,19 @@ def _read_ids(path: str, setting: str) -> frozenset[str]:
 
 
 def notes(
-  excluded: Mapping[str, frozenset[str]], log: Log, catalog: Collection[str]
+  excluded: Mapping[str, frozenset[str]],
+  user_ids: Collection[str],
+  item_ids: Collection[str],
+  catalog: Collection[str],
 ) -> Iterator[str]:
   """Yields notes about excluded ids that are not in the source.
 
-  `catalog` has the ids of the items file.
+  `user_ids` and `item_ids` have the ids of the events, and `catalog` has the
+  ids of the items file.
   """
   for setting, known in (
-    ('exclude_users', (log.user_ids,)),
-    ('exclude_items', (log.item_ids, catalog)),
+    ('exclude_users', (user_ids,)),
+    ('exclude_items', (item_ids, catalog)),
   ):
     listed = excluded[setting]
     if unknown := sorted(listed.difference(*known)):
@@ -177,45 +238,57 @@ def notes(
       )
 
 
-def _steps(
+def steps(
   c: DatasetConfig, excluded: Mapping[str, frozenset[str]]
-) -> Iterator[_Step]:
-  if users := excluded['exclude_users']:
-    yield _Step(
-      'exclude_users', 'of excluded users', 'excluded',
-      lambda log: ~_listed(log.user_ids, users)[log.users],
-    )  # fmt: skip
-  if items := excluded['exclude_items']:
-    yield _Step(
-      'exclude_items', 'of excluded items', 'by exclude_items',
-      lambda log: ~_listed(log.item_ids, items)[log.items],
-    )  # fmt: skip
-  if c.min_rating:
-    yield _Step(
-      'min_rating', 'without a rating', 'by min_rating',
-      lambda log: ~np.isnan(_ratings(log)),
-    )  # fmt: skip
-    yield _Step(
-      'min_rating', f'rated below {c.min_rating:g}', 'by min_rating',
-      lambda log: _ratings(log) >= c.min_rating,
-    )  # fmt: skip
-  if not c.keep_repeats:
-    yield _Step('keep_repeats', 'exact repeats', '', _is_not_repeat)
-  if c.repeated_items != 'keep':
-    which = 'later' if c.repeated_items == 'first' else 'earlier'
-    yield _Step(
-      'repeated_items', f'{which} events with the same user and item', '',
-      lambda log: _is_only(log, c.repeated_items == 'last'),
-    )  # fmt: skip
-  if c.max_history:
-    yield _Step(
-      'max_history', f'before the latest {c.max_history} of a user', '',
-      lambda log: _is_latest(log, c.max_history),
-    )  # fmt: skip
+) -> Iterator[Step]:
+  """Yields the filters in their order.
+
+  Each filter decides about a user by the events of this user alone, except the
+  last one if `k_core` is set.
+  """
+  yield from user_steps(c, excluded)
   yield from _core_steps(c)
 
 
-def _core_steps(c: DatasetConfig) -> Iterator[_Step]:
+def user_steps(
+  c: DatasetConfig, excluded: Mapping[str, frozenset[str]]
+) -> Iterator[Step]:
+  """Yields the filters before the one by numbers of events."""
+  if users := excluded['exclude_users']:
+    yield Step(
+      'exclude_users', 'of excluded users', 'excluded',
+      lambda log: ~masks.listed(log.user_ids, users)[log.users],
+    )  # fmt: skip
+  if items := excluded['exclude_items']:
+    yield Step(
+      'exclude_items', 'of excluded items', 'by exclude_items',
+      lambda log: ~masks.listed(log.item_ids, items)[log.items],
+    )  # fmt: skip
+  if c.min_rating:
+    yield Step(
+      'min_rating', 'without a rating', 'by min_rating',
+      lambda log: ~np.isnan(masks.ratings(log)),
+    )  # fmt: skip
+    yield Step(
+      'min_rating', f'rated below {c.min_rating:g}', 'by min_rating',
+      lambda log: masks.ratings(log) >= c.min_rating,
+    )  # fmt: skip
+  if not c.keep_repeats:
+    yield Step('keep_repeats', 'exact repeats', '', masks.is_not_repeat)
+  if c.repeated_items != 'keep':
+    which = 'later' if c.repeated_items == 'first' else 'earlier'
+    yield Step(
+      'repeated_items', f'{which} events with the same user and item', '',
+      lambda log: masks.is_only(log, c.repeated_items == 'last'),
+    )  # fmt: skip
+  if c.max_history:
+    yield Step(
+      'max_history', f'before the latest {c.max_history} of a user', '',
+      lambda log: masks.is_latest(log, c.max_history),
+    )  # fmt: skip
+
+
+def _core_steps(c: DatasetConfig) -> Iterator[Step]:
   """Yields the filters by numbers of events.
 
   The first step computes both masks. If both the user and the item of an event
@@ -225,102 +298,30 @@ def _core_steps(c: DatasetConfig) -> Iterator[_Step]:
     return
   num = min_user_events(c)
   setting = 'k_core' if c.k_core == num else 'min_history'
-  item_kept: list[_Mask] = []
+  by_user_reason, by_item_reason, user_reason = core_reasons(c)
+  item_kept: list[masks.Mask] = []
 
-  def keep_users(log: Log) -> _Mask:
-    by_user, by_item = _short(log, num, c.k_core)
+  def keep_users(log: Log) -> masks.Mask:
+    by_user, by_item = masks.short(log, num, c.k_core)
     item_kept.append(~by_item[~by_user])
     return ~by_user
 
-  yield _Step(
-    setting, f'of users with fewer than {num} events',
-    f'with fewer than {num} events', keep_users,
-  )  # fmt: skip
+  yield Step(setting, by_user_reason, user_reason, keep_users)
   if c.k_core:
-    yield _Step(
-      'k_core', f'of items with fewer than {c.k_core} events',
-      f'with fewer than {num} events', lambda log: item_kept[0],
+    yield Step(
+      'k_core', by_item_reason, user_reason, lambda log: item_kept[0],
     )  # fmt: skip
 
 
-def _add(numbers: dict[str, int], reason: str, number: int) -> None:
-  if number:
-    numbers[reason] = numbers.get(reason, 0) + number
+def core_reasons(c: DatasetConfig) -> tuple[str, str, str]:
+  """Returns the reasons of the filter by numbers of events.
 
-
-def _num_users(log: Log) -> int:
-  return int(np.count_nonzero(np.bincount(log.users)))
-
-
-def _ratings(log: Log) -> Float32[np.ndarray, ' interactions']:
-  assert log.ratings is not None, '`apply` refuses a log without ratings'
-  return log.ratings
-
-
-def _listed(
-  ids: Sequence[str], listed: frozenset[str]
-) -> Bool[np.ndarray, ' ids']:
-  return np.fromiter((x in listed for x in ids), bool, len(ids))
-
-
-def _pairs(log: Log) -> Int64[np.ndarray, ' interactions']:
-  """Returns a number for each event that identifies its user and item."""
-  return log.users.astype(np.int64) * len(log.item_ids) + log.items
-
-
-def _is_not_repeat(log: Log) -> _Mask:
-  """Returns a mask of the events that do not exactly repeat an earlier one."""
-  if log.timestamps is None:  # A repeat looks like a new event.
-    return np.ones(len(log.users), bool)
-  pairs = _pairs(log)
-  # The sort is stable, so the first of equal events stays first.
-  order = np.lexsort((log.timestamps, pairs))
-  same = np.ones(max(len(order) - 1, 0), bool)
-  for column in (pairs, log.timestamps):
-    sorted_column = column[order]
-    same &= sorted_column[1:] == sorted_column[:-1]
-  kept = np.ones(len(order), bool)
-  kept[order[1:][same]] = False
-  return kept
-
-
-def _is_only(log: Log, last: bool) -> _Mask:
-  """Returns a mask with the first or the last event of each user and item."""
-  pairs = _pairs(log)
-  by_time = log.order()
-  order = by_time[np.argsort(pairs[by_time], kind='stable')]
-  sorted_pairs = pairs[order]
-  same = sorted_pairs[1:] == sorted_pairs[:-1]
-  kept = np.ones(len(order), bool)
-  kept[(order[:-1] if last else order[1:])[same]] = False
-  return kept
-
-
-def _is_latest(log: Log, number: int) -> _Mask:
-  """Returns a mask with the latest events of each user."""
-  order = log.order()
-  ends = np.cumsum(np.bincount(log.users, minlength=1))
-  from_end = ends[log.users[order]] - np.arange(len(order))
-  kept = np.empty(len(order), bool)
-  kept[order] = from_end <= number
-  return kept
-
-
-def _short(log: Log, min_user: int, min_item: int) -> tuple[_Mask, _Mask]:
-  """Returns two masks of the events to drop: because of users, and of items."""
-  masks = np.zeros((2, len(log.users)), bool)
-  positions = np.arange(len(log.users))
-  users, items = log.users, log.items
-  num_stable = 0
-  side = 0
-  while num_stable < 2:
-    codes, least = ((users, min_user), (items, min_item))[side]
-    is_short = (np.bincount(codes, minlength=1) < least)[codes]
-    if is_short.any():
-      masks[side, positions[is_short]] = True
-      kept = ~is_short
-      positions, users, items = positions[kept], users[kept], items[kept]
-      num_stable = 0
-    num_stable += 1
-    side = 1 - side
-  return masks[0], masks[1]
+  They are the reasons of events that are dropped because of their user, of
+  events that are dropped because of their item, and of users.
+  """
+  num = min_user_events(c)
+  return (
+    f'of users with fewer than {num} events',
+    f'of items with fewer than {c.k_core} events',
+    f'with fewer than {num} events',
+  )

@@ -1,5 +1,6 @@
 """Numbers the ids of users and items while they are read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Int32, Int64
@@ -113,11 +114,28 @@ def placeholders(
     num_rows: The number of events of each id.
   """
   return [
-    f'{source}: {num_rows[code]:,} rows have the {name} {value!r}, which may '
-    'stand for a missing value'
+    placeholder_note(source, name, value, number)
+    for value, number in placeholder_counts(ids, num_rows)
+  ]
+
+
+def placeholder_counts(
+  ids: Sequence[str], num_rows: Int64[np.ndarray, ' ids']
+) -> list[tuple[str, int]]:
+  """Returns the ids that may stand for a missing value, and their rows."""
+  return [
+    (value, int(num_rows[code]))
     for code, value in enumerate(ids)
     if value.casefold() in _PLACEHOLDERS
   ]
+
+
+def placeholder_note(source: str, name: str, value: str, number: int) -> str:
+  """Returns a warning about an id with `number` rows, see `placeholders`."""
+  return (
+    f'{source}: {number:,} rows have the {name} {value!r}, which may stand for '
+    'a missing value'
+  )
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:

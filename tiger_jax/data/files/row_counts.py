@@ -40,6 +40,14 @@ class RowCounts:
     if len(samples) < _MAX_SAMPLES:
       samples.append(f'{where}: {item_text.shown(sample)}')
 
+  def add(self, counts: dict[str, Any]) -> None:
+    """Adds the result of `as_json` of the next file of the same table."""
+    self.kept += counts['kept']
+    for reason, entry in counts['dropped'].items():
+      self._dropped[reason] = self._dropped.get(reason, 0) + entry['rows']
+      samples = self._samples.setdefault(reason, [])
+      samples += entry['samples'][: _MAX_SAMPLES - len(samples)]
+
   @property
   def num_dropped(self) -> int:
     """The number of dropped rows."""

@@ -65,12 +65,27 @@ class Table:
     notes: Sentences for the user. They are complete after all rows are read.
   """
 
-  def __init__(self, paths: Sequence[Path], wanted: Columns, bad: BadRows):
-    """Prepares to read columns. Rows that cannot be read are added to `bad`."""
+  def __init__(
+    self,
+    paths: Sequence[Path],
+    wanted: Columns,
+    bad: BadRows,
+    *,
+    may_be_empty: bool = False,
+  ):
+    """Prepares to read columns.
+
+    Args:
+      paths: The files.
+      wanted: The columns.
+      bad: Counts the rows that cannot be read.
+      may_be_empty: Whether the table may have no row.
+    """
     self.notes: list[str] = []
     self._paths = paths
     self._wanted = wanted
     self._bad = bad
+    self._may_be_empty = may_be_empty
 
   def blocks(self) -> Iterator[Block]:
     """Yields all rows.
@@ -87,8 +102,13 @@ class Table:
         if len(numbers):
           is_empty = False
           yield Block(path, numbers, columns)
-    if is_empty and not self._bad.counts.num_dropped:
-      raise DataError(f'{self._paths[0]} is empty: add at least one row')
+    if is_empty and not (self._may_be_empty or self._bad.counts.num_dropped):
+      raise empty(self._paths[0])
+
+
+def empty(path: Path) -> DataError:
+  """Returns an error about a table without rows; `path` is its first file."""
+  return DataError(f'{path} is empty: add at least one row')
 
 
 def _read(

@@ -9,7 +9,7 @@ categories and description. `input_files` and `tables` describe the files.
 from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiger_jax.config import DatasetConfig
 from tiger_jax.data import item_text
@@ -17,7 +17,7 @@ from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.events import assembly, event_log, ids
 from tiger_jax.data.events.log import ItemTexts
-from tiger_jax.data.files import input_files, tables
+from tiger_jax.data.files import input_files, shards, tables
 from tiger_jax.data.files.bad_rows import BadRow, BadRows
 from tiger_jax.data.files.column_names import Columns
 
@@ -41,32 +41,65 @@ def load(
       the ids of the two tables do not match.
   """
   folder = Path(config.source_dir)
+  shards.check(folder)
   events_files = input_files.require(folder, 'interactions')
   items_files = input_files.find(folder, 'items')
   events_path = input_files.shown(folder, 'interactions', events_files)
-  named = dataclasses.asdict(config.columns)
-  optional = ['timestamp']
-  required = ['user', 'item', *(['rating'] if config.min_rating else [])]
   bad = BadRows(config.max_bad_share)
-  table = tables.Table(events_files, Columns(required, optional, named), bad)
+  table = tables.Table(events_files, event_columns(config), bad)
   log, notes = event_log.read(table.blocks(), bad, events_path)
   notes = [*table.notes, *notes]
   if log.timestamps is None:
     notes.append(event_log.no_times(events_path.name))
   rows = {'interactions': bad.counts.as_json()}
-  texts, items_path, fields = None, '', {}
+  items = ItemsTable(None, '', [], {}, {})
   if items_files:
-    items_path = str(input_files.shown(folder, 'items', items_files))
-    optional = [name for name in FIELDS if name not in text_columns]
-    # The item column may have a different name in each table.
-    wanted = Columns(('item', *text_columns), optional, named, {'item'})
-    bad = BadRows(config.max_bad_share)
-    table = tables.Table(items_files, wanted, bad)
-    texts, fields = _read_items(table, bad, items_path)
-    notes += table.notes
-    rows['items'] = bad.counts.as_json()
-  dataset = assembly.assemble(config, log, texts, str(events_path), items_path)
-  return assembly.with_counts(dataset, notes, fields=fields, rows=rows)
+    items = read_items(config, items_files, text_columns)
+    notes += items.notes
+    rows['items'] = items.rows
+  dataset = assembly.assemble(
+    config, log, items.texts, str(events_path), items.path
+  )
+  return assembly.with_counts(dataset, notes, fields=items.fields, rows=rows)
+
+
+def event_columns(config: DatasetConfig) -> Columns:
+  """Returns the columns to read from the interactions."""
+  required = ['user', 'item', *(['rating'] if config.min_rating else [])]
+  return Columns(required, ['timestamp'], dataclasses.asdict(config.columns))
+
+
+class ItemsTable(NamedTuple):
+  """The content of the items table.
+
+  Attributes:
+    texts: The texts of all items; None if there is no table.
+    path: The file or folder, for messages.
+    notes: Sentences for the user.
+    fields: The counts of the text fields, see `data.counts`.
+    rows: The counts of the rows, see `data.counts`.
+  """
+
+  texts: ItemTexts | None
+  path: str
+  notes: list[str]
+  fields: dict[str, Any]
+  rows: dict[str, Any]
+
+
+def read_items(
+  config: DatasetConfig, paths: list[Path], text_columns: Sequence[str]
+) -> ItemsTable:
+  """Reads the files of the items table; raises the errors of `load`."""
+  path = str(input_files.shown(Path(config.source_dir), 'items', paths))
+  optional = [name for name in FIELDS if name not in text_columns]
+  named = dataclasses.asdict(config.columns)
+  # The item column may have a different name in each table.
+  wanted = Columns(('item', *text_columns), optional, named, {'item'})
+  bad = BadRows(config.max_bad_share)
+  table = tables.Table(paths, wanted, bad)
+  texts, fields = _read_items(table, bad, path)
+  return ItemsTable(texts, path, table.notes, fields, bad.counts.as_json())
 
 
 def _read_items(

@@ -5,14 +5,14 @@ on its users, the model and the options. Several processes can therefore share
 the work, and a job that was killed resumes with the missing parts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
 import hashlib
 import json
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Float, Int
@@ -82,6 +82,69 @@ def recommend_all(
     UsageError: An argument is wrong, or the folder holds something else.
     DataError: A file cannot be read or written.
   """
+  job = open_job(
+    snapshot, folder, histories=histories, k=k, options=options,
+    file_format=file_format, batch_size=batch_size,
+  )  # fmt: skip
+  output, num_parts = job.output, job.num_parts
+  processes.require_same(
+    job.made_from, 'start all processes with the same flags and the same files'
+  )
+  with output.opened() if processes.is_main() else contextlib.nullcontext():
+    processes.require_shared(folder, '--out')
+    start = time.monotonic()
+    numbers = range(
+      jax.process_index() * num_parts // jax.process_count(),
+      (jax.process_index() + 1) * num_parts // jax.process_count(),
+    )
+    num_users = job.write(numbers)
+    if not processes.is_main():
+      output.await_end()
+    counts = output.finish()
+    show(counts, num_users, time.monotonic() - start)
+  return counts
+
+
+class Job(NamedTuple):
+  """What `recommend_all` does, checked but not begun.
+
+  Attributes:
+    query: The number of items, and the options.
+    source: The histories.
+    output: The folder to write.
+    num_parts: The number of parts.
+    users_per_part: The number of users of each part, except the last.
+    batch_size: The number of histories in a search.
+    made_from: JSON that determines every row of every part.
+  """
+
+  query: Query
+  source: Source
+  output: Output
+  num_parts: int
+  users_per_part: int
+  batch_size: int
+  made_from: dict[str, Any]
+
+  def write(self, numbers: Sequence[int]) -> int:
+    """Writes the missing ones of some parts; returns their users."""
+    return _write(
+      self.query, self.source, self.output, numbers, self.users_per_part,
+      _batch_size(self.query, self.batch_size, self.source.num_users),
+    )  # fmt: skip
+
+
+def open_job(
+  snapshot: Snapshot,
+  folder: Path,
+  *,
+  histories: Path | None = None,
+  k: int = 10,
+  options: Options = Options(),  # noqa: B008 (it is frozen)
+  file_format: str = 'parquet',
+  batch_size: int | None = None,
+) -> Job:
+  """Checks the arguments of `recommend_all`, and writes nothing."""
   query = Query.of(snapshot, k, options)
   query.max_histories(0)  # Refuses a large k before anything is written.
   if batch_size is None:
@@ -95,7 +158,7 @@ def recommend_all(
     source = FileHistories(snapshot, histories)
   size = part_size(source.num_users, query.k)
   num_parts = -(-source.num_users // size)
-  job = {
+  made_from = {
     'model': snapshot.model.version,
     'catalog': _catalog_digest(query),
     'histories': source.digest,
@@ -104,24 +167,9 @@ def recommend_all(
     'format': file_format,
     'users_per_part': size,
   }
-  processes.require_same(
-    job, 'start all processes with the same flags and the same files'
-  )
-  output = Output(folder, file_format, num_parts, json.loads(json.dumps(job)))
-  with output.opened() if processes.is_main() else contextlib.nullcontext():
-    processes.require_shared(folder, '--out')
-    batch_size = _batch_size(query, batch_size, source.num_users)
-    start = time.monotonic()
-    numbers = range(
-      jax.process_index() * num_parts // jax.process_count(),
-      (jax.process_index() + 1) * num_parts // jax.process_count(),
-    )
-    num_users = _write(query, source, output, numbers, size, batch_size)
-    if not processes.is_main():
-      output.await_end()
-    counts = output.finish()
-    _show(counts, num_users, time.monotonic() - start)
-  return counts
+  made_from = json.loads(json.dumps(made_from))
+  output = Output(folder, file_format, num_parts, made_from)
+  return Job(query, source, output, num_parts, size, batch_size, made_from)
 
 
 def part_size(num_users: int, k: int) -> int:
@@ -138,7 +186,7 @@ def _write(
   query: Query,
   source: Source,
   output: Output,
-  numbers: range,
+  numbers: Sequence[int],
   size: int,
   batch_size: int,
 ) -> int:
@@ -239,7 +287,7 @@ def _catalog_digest(query: Query) -> str:
   return digest.hexdigest()
 
 
-def _show(counts: Counts, num_users: int, seconds: float) -> None:
+def show(counts: Counts, num_users: int, seconds: float) -> None:
   """Prints what was written."""
   say(
     f'{counts.rows:,} recommendations for {counts.users:,} users'

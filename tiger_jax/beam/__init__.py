@@ -1,0 +1,1 @@
+"""Prepares data, embeds items and recommends items with Apache Beam."""

@@ -1,0 +1,105 @@
+"""Turns the items of a prepared folder into vectors, `embed`."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiger_jax.beam import folders, jobs, vectors
+from tiger_jax.config import EmbeddingConfig
+from tiger_jax.data.dataset import Items
+from tiger_jax.data.files import shards
+from tiger_jax.embedding import encoders
+from tiger_jax.errors import DataError
+from tiger_jax.storage import files, texts
+
+# The number of items of a task, if the encoder reads one item at a time.
+_NUM_ITEMS = 4096
+
+
+def embed(
+  config: EmbeddingConfig, prepared: Path, out: Path, flags: Sequence[str]
+) -> tuple[int, int]:
+  """Writes the vectors of all items, see `vectors`.
+
+  Only a text model reads one item at a time. One worker computes the vectors of
+  the other encoders, because each of them depends on all items.
+
+  Args:
+    config: The encoder.
+    prepared: The folder that `prepare` wrote.
+    out: The folder to write, which must not exist.
+    flags: The flags of the Beam runner.
+
+  Returns:
+    The number of vectors, and their width.
+
+  Raises:
+    UsageError: The folder exists, or the encoder cannot be used.
+    DataError: The folder was not prepared, or a file is missing or damaged.
+    NumbersError: A vector is not finite.
+    PeerError: A worker died.
+  """
+  folders.refuse_existing(out)
+  if not shards.check(prepared):
+    raise DataError(
+      f'{prepared} has no {shards.NAME}: name a folder that prepare wrote in '
+      'config.dataset.source_dir'
+    )
+  items = _items(prepared)
+  encoders.check_encoder(config, items)
+  size = _NUM_ITEMS if _reads_one_item(config) else len(items)
+  starts = range(0, len(items), size)
+  config = _absolute(config)
+  with folders.replaced(out.absolute()) as (result, work):
+    task = functools.partial(_encode, config, str(work))
+    elements = [_slice(items, start, start + size) for start in starts]
+    parts, _ = jobs.run(flags, work, task, elements)
+    vectors.write(result, [x['path'] for x in parts], items.ids)
+    return len(items), parts[0]['dim']
+
+
+def _absolute(config: EmbeddingConfig) -> EmbeddingConfig:
+  """Makes the paths absolute. Workers may have other current folders."""
+  path, ids_path = (
+    str(Path(x).absolute()) if x else '' for x in (config.path, config.ids_path)
+  )
+  return dataclasses.replace(config, path=path, ids_path=ids_path)
+
+
+def _items(prepared: Path) -> Items:
+  path = prepared / 'items' / 'part-00000.parquet'
+  with files.explained(f'{path} is damaged', 'prepare the data again'):
+    fields = texts.read(path)
+    ids = fields.pop('item')
+  return Items(ids, fields)
+
+
+def _slice(items: Items, start: int, stop: int) -> Items:
+  fields = {name: x[start:stop] for name, x in items.fields.items()}
+  return Items(items.ids[start:stop], fields)
+
+
+def _reads_one_item(config: EmbeddingConfig) -> bool:
+  return config.encoder == encoders.USES_TEXT_MODEL
+
+
+def _encode(config: EmbeddingConfig, work: str, items: Items) -> jobs.Result:
+  """Writes the vectors of some items."""
+  if _reads_one_item(config):
+    encoded = _text_encoder(config)(items)
+    encoders.refuse_not_finite(config, items, encoded)
+  else:
+    encoded = encoders.embed_items(config, items)
+  path = Path(work) / f'{jobs.unique("vectors")}.npy'
+  np.save(path, encoded)
+  return {'path': str(path), 'dim': encoded.shape[1]}
+
+
+@functools.lru_cache(maxsize=1)
+def _text_encoder(config: EmbeddingConfig) -> Any:
+  """Returns the text model, which a worker loads once."""
+  return encoders.text_encoder(config, None)

@@ -1,0 +1,53 @@
+"""The list of the files of a table that is split into shards.
+
+A table may be a folder of files. If a file were missing, the others would still
+be a table. `shards.json`, beside the tables, lists the files, so that a missing
+or truncated file is an error. `python -m tiger_jax.beam` writes the list.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tiger_jax.errors import DataError
+from tiger_jax.storage import files
+
+NAME = 'shards.json'
+
+
+def write(folder: Path, about: dict[str, Any]) -> None:
+  """Lists the files in the folders of `folder`. `about` is recorded, too."""
+  listed = {
+    str(path.relative_to(folder)): path.stat().st_size
+    for path in sorted(folder.glob('*/*'))
+  }
+  files.write_json(folder / NAME, {'files': listed, 'about': about})
+
+
+def check(folder: Path) -> dict[str, Any] | None:
+  """Checks the files in the list; returns `about`, or None without a list.
+
+  Raises:
+    DataError: A file is missing or has another size, or a file is not in the
+      list, or the list is damaged.
+  """
+  path = folder / NAME
+  if not path.exists():
+    return None
+  remedy = 'copy the whole folder again, or make it again'
+  with files.explained(f'{path} is damaged', remedy):
+    record = files.read_json(path)
+    listed, about = dict(record['files']), dict(record['about'])
+  for name, size in listed.items():
+    shard = folder / name
+    if not shard.is_file():
+      raise DataError(f'{shard} is missing, but {path} lists it: {remedy}')
+    if shard.stat().st_size != size:
+      raise DataError(
+        f'{shard} has {shard.stat().st_size} bytes, but {path} lists {size}: '
+        f'{remedy}'
+      )
+  for shard in folder.glob('*/*'):
+    name = str(shard.relative_to(folder))
+    if name not in listed and not shard.name.startswith(('.', '_')):
+      raise DataError(f'{shard} is not in the list of {path}: remove it')
+  return about
