@@ -39,6 +39,7 @@ def _stub():
       del args
 
   received, lock = [], threading.Lock()
+
   class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     # With the default of 5, some of the 200 connections wait for a second.
