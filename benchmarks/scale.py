@@ -8,12 +8,13 @@ selects one section.
 
 The section `catalog` builds a catalog of random Semantic IDs, and compares a
 search in it with a search in a catalog of a million items. Random logits
-replace the network, which would make the ratio smaller. Items are then added.
-The section `assignment` fits an RQ-KMeans quantizer to a sample of random
-vectors, and computes the codes of all items. The vectors are read from a file,
-which holds a tenth of the items and is read ten times.
+replace the network. With a network, the ratio would be smaller. Items are then
+added. The section `assignment` fits an RQ-KMeans quantizer to a sample of
+random vectors, and computes the codes of all items. The vectors are read from a
+file, which holds a tenth of the items and is read ten times.
 
-The command exits with 1 if a figure misses its target, and names the figure.
+The command exits with code 1 if a figure misses its target, and names the
+figure.
 """
 
 import argparse
@@ -46,13 +47,13 @@ _CHUNK = 2**16
 
 
 class Figure(NamedTuple):
-  """A measured value, and the limit that it should not pass.
+  """A measured value and its target.
 
   Attributes:
     name: What was measured, with the unit.
     value: The value.
     limit: The target; None if there is none.
-    at_least: Whether the limit is the lowest good value, not the highest.
+    at_least: Whether the limit is a minimum, not a maximum.
   """
 
   name: str
@@ -117,20 +118,21 @@ def measure_catalog(num_items: int, num_rounds: int) -> list[Figure]:
     Figure('peak memory of the build, GiB', peaks[0][0] / 1024),
     Figure('index, bytes per item', catalog.nbytes / num_items, 9),
     Figure(
-      'with the codes of each row, bytes per item',
+      'index and codes of each row, bytes per item',
       (catalog.nbytes + catalog.codes.nbytes) / num_items,
     ),
     Figure('search, ms', 1000 * float(np.median(times['large']))),
     Figure('search, ratio to a million items', ratio, 1.3),
-    Figure('1,000 items added, s', add_seconds),
+    Figure('addition of 1,000 items, s', add_seconds),
     Figure('programs compiled by the addition', programs, 0),
   ]
 
 
 def _draw(first: int, count: int) -> UInt8[np.ndarray, 'items 4']:
-  """Returns pseudorandom IDs in no order; each number gives a different ID.
+  """Returns distinct pseudorandom IDs in no order.
 
-  The last steps of the hash MurmurHash3 map the 32-bit numbers one to one.
+  The final steps of the hash MurmurHash3 are a bijection of the 32-bit numbers,
+  so different numbers have different IDs.
   """
   x = np.arange(first, first + count, dtype=np.uint32)
   for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
@@ -217,7 +219,7 @@ def main() -> int:
   print(measuring.environment())
   missed = []
   for section in options.section or _SECTIONS:
-    # A new process, so that the peaks of memory are those of one section.
+    # A new process for each section, so that its peak memory is its own.
     with concurrent.futures.ProcessPoolExecutor(
       1, multiprocessing.get_context('spawn')
     ) as process:

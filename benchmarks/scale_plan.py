@@ -1,20 +1,22 @@
-"""Computes what a large shop needs, from measured rates.
+"""Computes the resources that a large shop needs, from measured rates.
 
   python -m benchmarks.scale_plan
 
 The rates are those of `benchmarks/RESULTS.md`. Times are in hours of one CPU
-core, and assume that all cores are as fast as one.
+core. They assume that n cores are n times as fast as one.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import measuring
 
+ROOT = Path(__file__).parents[1]
 _EVENTS_PER_USER = 10
 
 
 class Rates(NamedTuple):
-  """The measured rates, per second of one core, and sizes in bytes.
+  """The measured rates per second of one core, and sizes in bytes.
 
   Attributes:
     events: Events that are read from CSV files ("Data").
@@ -62,7 +64,7 @@ def table(rates: Rates) -> str:
   sizes = (10**6, 10**8, 10**9)
   plans = [plan(size, size, rates) for size in sizes]
   rows = [[name, *(_number(x[name]) for x in plans)] for name in plans[0]]
-  header = ['', *(f'{size:.0e} items and users' for size in sizes)]
+  header = ['', *(f'{size:,} items and users' for size in sizes)]
   return measuring.table(header, rows)
 
 

@@ -1,4 +1,4 @@
-"""The command line of a pipeline, as a user types it."""
+"""Runs the commands as a user types them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Shops as raw files, and what one machine makes of them."""
+"""Writes shops as raw files, and loads them on a single machine."""
 
 import gzip
 from pathlib import Path

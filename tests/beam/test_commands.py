@@ -70,14 +70,14 @@ def test_two_workers_prepare_the_dataset_of_one_machine(beam, shop, tmp_path):
     (('recommend', '--workdir=nowhere', '--out=y'), 4, 'nowhere'),
   ],
 )  # fmt: skip
-def test_mistakes_are_one_line(beam, tmp_path, arguments, code, message):
+def test_errors_are_one_line(beam, tmp_path, arguments, code, message):
   done = beam(*arguments)
   assert done.code == code, done
   assert message in done.refusal
   assert not list(tmp_path.iterdir())
 
 
-def test_a_bad_row_is_one_line(beam, tmp_path):
+def test_a_bad_row_is_a_one_line_error(beam, tmp_path):
   rows = shops.events()
   rows[2500]['user'] = ''
   shop = shops.write(tmp_path / 'shop', rows, 'csv', catalog=CATALOG)
@@ -87,8 +87,8 @@ def test_a_bad_row_is_one_line(beam, tmp_path):
   assert [x.name for x in tmp_path.iterdir()] == ['shop']
 
 
-# Modules that Python imports at its start. They kill every worker: before its
-# first task, and in its first task.
+# Modules that Python imports at startup. The first kills each worker before its
+# first task, and the second kills it during its first task.
 _BEFORE = """
 import os, signal, sys
 if 'sdk_worker_main' in ' '.join(sys.orig_argv):
@@ -102,7 +102,7 @@ if 'sdk_worker_main' in ' '.join(sys.orig_argv):
 
 
 @pytest.mark.parametrize('killer', [_BEFORE, _DURING], ids=['before', 'during'])
-def test_a_worker_that_dies_leaves_no_output(beam, shop, tmp_path, killer):
+def test_a_dead_worker_leaves_no_output(beam, shop, tmp_path, killer):
   (tmp_path / 'killer').mkdir()
   (tmp_path / 'killer' / 'sitecustomize.py').write_text(killer)
   path = os.pathsep.join((str(tmp_path / 'killer'), str(small.ROOT)))

@@ -1,4 +1,4 @@
-"""Tests of `embed` and `assign` against one machine."""
+"""Compares `embed` and `assign` with the single-machine path."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def _prepared(tmp_path):
   return tmp_path / 'prepared'
 
 
-def test_the_parts_of_a_text_model_are_joined_in_order(
+def test_the_vectors_of_a_text_model_are_joined_in_order(
   prepared, tmp_path, monkeypatch
 ):
   library = tmp_path / 'library'
@@ -85,7 +85,7 @@ def _shop(trained, monkeypatch):
   return ids, np.load(trained / 'embedding' / 'embeddings.npy')
 
 
-def test_new_items_get_the_ids_of_one_machine(trained, shop, tmp_path):
+def test_new_items_get_the_semantic_ids_of_one_machine(trained, shop, tmp_path):
   ids, vectors = shop
   rng = np.random.default_rng(0)
   # Some have the codes of known items, so there are collisions.
@@ -135,7 +135,7 @@ def test_ranges_cover_all_items():
      NumbersError, 'item row 33'),
   ],
 )  # fmt: skip
-def test_vectors_of_another_data_set_are_refused(
+def test_wrong_vectors_are_refused(
   trained, shop, tmp_path, change, error, message
 ):
   ids, vectors = change(*shop)

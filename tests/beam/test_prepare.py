@@ -115,7 +115,7 @@ def test_the_unit_may_be_known_only_from_the_last_file(tmp_path):
   as_on_one_machine(tmp_path, shops.config(shop))
 
 
-def test_neither_times_nor_an_items_table_are_required(tmp_path):
+def test_times_and_the_items_table_are_optional(tmp_path):
   rows = [{k: x[k] for k in ('user', 'item')} for x in shops.events()]
   shop = shops.write(tmp_path / 'shop', rows, 'csv')
   dataset = as_on_one_machine(tmp_path, shops.config(shop))
@@ -130,7 +130,7 @@ def test_other_text_columns_are_kept(tmp_path):
   assert 'c7' in dataset.items.fields['color']
 
 
-def test_a_single_file_and_an_empty_file(tmp_path):
+def test_an_empty_file_is_ignored(tmp_path):
   shop = shops.write(tmp_path / 'shop', shops.events(500), 'csv', 1, CATALOG)
   (shop / 'interactions' / 'part-1.csv').write_text('user,item,timestamp\n')
   as_on_one_machine(tmp_path, shops.config(shop))
@@ -145,7 +145,7 @@ def test_placeholders_are_reported(tmp_path):
 
 
 def test_the_comparison_finds_a_difference(tmp_path):
-  """Guards the tests of this file: they can fail."""
+  """Checks that the tests of this file can fail."""
   rows = shops.events()
   shop = shops.write(tmp_path / 'shop', rows, 'csv', catalog=CATALOG)
   dataset, _ = prepared(tmp_path, shops.config(shop))
@@ -154,15 +154,17 @@ def test_the_comparison_finds_a_difference(tmp_path):
   swapped[[place, place + 1]] = swapped[[place + 1, place]]
   with pytest.raises(AssertionError):
     shops.assert_equal(dataset, dataclasses.replace(dataset, history=swapped))
-  # One event more, and another order of the users.
-  extra = shops.write(tmp_path / 'extra', [*rows, rows[5]], 'csv')
+  # One additional event.
+  extra = shops.write(
+    tmp_path / 'extra', [*rows, rows[5]], 'csv', catalog=CATALOG
+  )
   other = shops.on_one_machine(shops.config(extra, keep_repeats=True))
   with pytest.raises(AssertionError):
     shops.assert_equal(dataset, other)
 
 
 def refused(tmp_path, config, columns=('title',)):
-  """Returns the message of both paths, which must be equal."""
+  """Returns the error message, which must be the same on both paths."""
   with pytest.raises(DataError) as expected:
     shops.on_one_machine(config, columns)
   with pytest.raises(DataError) as error:
@@ -187,7 +189,7 @@ def replace(name, old, new):
   return change
 
 
-def test_the_first_bad_row_is_the_error(tmp_path):
+def test_the_error_names_the_first_bad_row(tmp_path):
   def change(shop):
     for number in (2, 1):
       replace(f'interactions/part-{number}.csv', 'u1,', ',')(shop)
@@ -223,7 +225,7 @@ def test_a_repeated_item_is_an_error(tmp_path):
   assert 'lists item' in damaged(tmp_path, change)
 
 
-def test_short_users_are_an_error(tmp_path):
+def test_users_with_few_events_are_an_error(tmp_path):
   message = damaged(tmp_path, lambda shop: None, drop_short_users=False)
   assert 'users with fewer than 3 events' in message
 
@@ -233,7 +235,7 @@ def test_filters_that_drop_everything_are_an_error(tmp_path):
   assert 'after all filters' in message
 
 
-def test_no_rows_are_an_error(tmp_path):
+def test_a_table_without_rows_is_an_error(tmp_path):
   def change(shop):
     for path in (shop / 'interactions').iterdir():
       path.write_text('user,item,timestamp\n')
@@ -250,7 +252,9 @@ def test_no_rows_are_an_error(tmp_path):
      'not in the list'),
   ],
 )  # fmt: skip
-def test_a_missing_shard_is_an_error(tmp_path, change, message):
+def test_shards_that_differ_from_the_list_are_an_error(
+  tmp_path, change, message
+):
   shop = shops.write(tmp_path / 'shop', shops.events(), 'csv', catalog=CATALOG)
   prepare(shops.config(shop), ('title',), tmp_path / 'out', shops.ONE)
   change(tmp_path / 'out' / 'interactions' / 'part-00001.parquet')
@@ -273,7 +277,7 @@ def test_existing_and_foreign_folders_are_kept(tmp_path):
   assert [x.name for x in partial.iterdir()] == ['mine']
 
 
-def test_what_a_killed_pipeline_left_is_not_read(tmp_path):
+def test_files_of_a_killed_pipeline_are_not_read(tmp_path):
   shop = shops.write(tmp_path / 'shop', shops.events(), 'csv', catalog=CATALOG)
   left = tmp_path / 'out.partial' / 'result' / 'interactions'
   left.mkdir(parents=True)
@@ -296,7 +300,7 @@ def test_the_output_appears_only_when_it_is_complete(tmp_path):
   assert [x.name for x in out.iterdir()] == ['file']
 
 
-def test_only_own_files_are_prepared(tmp_path):
+def test_only_your_own_data_can_be_prepared(tmp_path):
   config = dataclasses.replace(shops.config(tmp_path), name='movielens/1m')
   with pytest.raises(UsageError, match='own files'):
     prepare(config, ('title',), tmp_path / 'out', shops.ONE)

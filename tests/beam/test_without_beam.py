@@ -1,4 +1,4 @@
-"""The commands without Apache Beam."""
+"""Tests the commands without Apache Beam."""
 
 from importlib import util
 

@@ -1,1 +1,1 @@
-"""Prepares data, embeds items and recommends items with Apache Beam."""
+"""Prepares data, assigns Semantic IDs and recommends items with Apache Beam."""

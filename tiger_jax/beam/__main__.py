@@ -1,4 +1,4 @@
-"""Entry point: `python -m tiger_jax.beam COMMAND`, see docs/scale_out.md."""
+"""Entry point: `python -m tiger_jax.beam COMMAND`, see docs/scale.md."""
 
 import signal
 import sys
@@ -23,7 +23,7 @@ def run() -> None:
     console.raise_interrupts()
     command_line.run(sys.argv[1:])
   except BaseException as error:
-    # At once, because threads of Beam may wait for a worker that has died.
+    # Exits at once, because threads of Beam may wait for a worker that died.
     console.fail(error, at_once=True)
     raise
   console.end()

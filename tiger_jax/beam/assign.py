@@ -1,4 +1,4 @@
-"""Turns item vectors into Semantic IDs, `assign`."""
+"""Implements `assign`, which turns item vectors into Semantic IDs."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -20,23 +20,24 @@ from tiger_jax.storage import files
 from tiger_jax.storage.artifacts import read_artifact
 from tiger_jax.storage.record import Artifact
 
-# A multiple of the batch size of `item_batches.map_items`, so that the batches,
-# and with them the codes, are those of one machine.
+# The number of vectors of a task. It is a multiple of the batch size of
+# `item_batches.map_items`, so the batches and the codes equal those of a single
+# machine.
 _NUM_VECTORS = 2**16
 _BATCH = 4096
-# The least share of the known items whose codes must be those of the run. Some
-# strategies against collisions change the codes of items.
+# The least share of known items with the codes of the run. It is below 1,
+# because some ways to resolve collisions change the codes of items.
 _LEAST_SHARE = 0.5
 
 
 def assign(
   workdir: Path, vectors_folder: Path, out: Path, flags: Sequence[str]
 ) -> tuple[int, int]:
-  """Writes the Semantic IDs of all items of a folder of vectors.
+  """Writes the Semantic IDs of all items in a folder of vectors.
 
-  Items of the run keep their IDs. The others get IDs as with
-  `Tokenizer.assign`, in the order of the vectors. The output has the files of
-  `SemanticIds.save`, and `ids.json`, the item id of each row.
+  Items of the run keep their IDs. New items get IDs in the order of the
+  vectors, as in `Tokenizer.assign`. The output has the files of
+  `SemanticIds.save`, and `ids.json`, which lists the item id of each row.
 
   Args:
     workdir: The folder of a run with finished Semantic IDs.
@@ -50,7 +51,7 @@ def assign(
   Raises:
     UsageError: The folder exists, or there are too few IDs.
     DataError: A file is missing or damaged, or the tokenizer is from another
-      data set.
+      dataset or encoder.
     NumbersError: A vector is not finite.
     PeerError: A worker died.
   """
@@ -71,10 +72,12 @@ def assign(
   if len(existing.codes) != len(known):
     raise DataError(
       f'{workdir} has {len(known)} items and {len(existing.codes)} Semantic '
-      'IDs: run --mode=semantic_ids there again'
+      'IDs: run --mode=semantic_ids with this --workdir again'
     )
   if not (rows >= 0).any():
-    raise _foreign(workdir, f'it has none of the items {counts.first_ids(ids)}')
+    raise _foreign(
+      workdir, f'the run has none of the items {counts.first_ids(ids)}'
+    )
   with folders.replaced(out.absolute()) as (result, work):
     path = str((vectors_folder / vectors.VECTORS).absolute())
     parts, _ = jobs.run(
@@ -103,14 +106,17 @@ def _stage(workdir: Path, name: str) -> Artifact:
   artifact = read_artifact(workdir, name)
   if artifact is None:
     raise DataError(
-      f'{workdir} has no finished stage {name!r}: run --mode=semantic_ids '
-      'there first'
+      f'{workdir} has no finished stage {name!r}: run --mode=semantic_ids with '
+      'this --workdir first'
     )
   return artifact
 
 
 def _ranges(num_items: int) -> list[tuple[int, int]]:
-  """Divides rows into ranges. Only a single range is smaller than a batch."""
+  """Divides the rows into ranges.
+
+  If there are several ranges, each has at least `_BATCH` rows.
+  """
   starts = list(range(0, num_items, _NUM_VECTORS))
   if len(starts) > 1 and num_items - starts[-1] < _BATCH:
     starts.pop()
@@ -120,7 +126,7 @@ def _ranges(num_items: int) -> list[tuple[int, int]]:
 def _codes(
   path: str, work: str, part: tuple[int, int], arrays: Any
 ) -> jobs.Result:
-  """Writes the codes of some vectors. `arrays` are those of the tokenizer."""
+  """Writes the codes of a range of vectors. `arrays` defines the tokenizer."""
   vectors_of_part = np.load(path, mmap_mode='r')[slice(*part)]
   finite = np.isfinite(vectors_of_part).all(axis=1)
   if not finite.all():
@@ -140,19 +146,19 @@ def _require_same_codes(
   codes: Int[np.ndarray, 'items l'],
   rows: Int[np.ndarray, ' items'],
 ) -> None:
-  """Raises DataError if the known items have other codes than in the run."""
+  """Raises DataError if most known items have other codes than in the run."""
   known = rows >= 0
   same = (ids.prefixes[rows[known]] == codes[known]).all(axis=1)
   if same.mean() < _LEAST_SHARE:
     raise _foreign(
       workdir,
       f'{int((~same).sum()):,} of {int(known.sum()):,} items have other codes '
-      'there',
+      'in the run',
     )
 
 
 def _foreign(workdir: Path, reason: str) -> DataError:
   return DataError(
-    f'the tokenizer of {workdir} is from another data set or encoder '
+    f'the tokenizer of {workdir} is from another dataset or encoder '
     f'({reason}): name the run that the vectors belong to'
   )

@@ -26,8 +26,8 @@ try:
   from tiger_jax.beam import prepare
 except ModuleNotFoundError as error:
   raise UsageError(
-    f'this command needs the package {error.name}: install the extra beam, in '
-    "an environment of its own, with pip install 'tiger_jax[beam]'"
+    f'this command needs the package {error.name}: install the extra beam in '
+    "a separate environment, with pip install 'tiger_jax[beam]'"
   ) from error
 
 # The default runner of Beam downloads a program.
@@ -35,11 +35,11 @@ LOCAL_RUNNER = 'apache_beam.runners.portability.fn_api_runner.FnApiRunner'
 _HELP = """python -m tiger_jax.beam COMMAND [FLAGS] [FLAGS OF THE BEAM RUNNER]
 
   prepare    Turns raw interactions into filtered histories.
-    --config=FILE      The config; --config.dataset.source_dir=FOLDER names the
+    --config=FILE      The config. --config.dataset.source_dir=FOLDER is the
                        folder of the raw files.
     --out=FOLDER       The folder to write.
   embed      Turns the items of a prepared folder into vectors.
-    --config=FILE      The config; --config.dataset.source_dir=FOLDER names the
+    --config=FILE      The config. --config.dataset.source_dir=FOLDER is the
                        folder that prepare wrote.
     --out=FOLDER       The folder to write.
   assign     Turns vectors into Semantic IDs, with the tokenizer of a run.
@@ -50,20 +50,21 @@ _HELP = """python -m tiger_jax.beam COMMAND [FLAGS] [FLAGS OF THE BEAM RUNNER]
     --workdir=FOLDER   The folder of the run.
     --out=FOLDER       The folder to write.
     --histories=FILE, --k=N, --format=NAME, --batch_size=N
-                       As with --mode=recommend_all.
+                       Optional flags, the same as for --mode=recommend_all.
 
-All flags of Beam and of its runners are passed to the runner. The default is
---runner={runner}. For several processes, add --direct_num_workers=2
---direct_running_mode=multi_processing. Flags after -- are passed unchecked.
-docs/scale_out.md describes the commands.
+All other flags must be flags of Beam or of its runners, and are passed to the
+runner. Flags after -- are passed without a check. The default is
+--runner={runner}. To start several
+processes, add --direct_num_workers=2 --direct_running_mode=multi_processing.
+docs/scale.md describes the commands.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-  """A parser whose errors are `UsageError`s."""
+  """An argument parser that raises `UsageError`."""
 
   def error(self, message: str) -> NoReturn:
-    """Raises the error."""
+    """Raises UsageError with the message of argparse."""
     raise UsageError(message)
 
 
@@ -74,7 +75,7 @@ def run(argv: Sequence[str]) -> None:
     argv: The arguments of the program.
 
   Raises:
-    TigerError: Any error that the user can fix.
+    TigerError: The command failed, and the user can fix the reason.
   """
   if not argv or {'-h', '--help', 'help'} & set(argv[:2]):
     print(_HELP.format(runner=LOCAL_RUNNER), end='')
@@ -168,7 +169,7 @@ def _config(name: str, overrides: dict[str, str | bool]) -> Config:
 
 
 def _path(text: str, flag: str) -> Path:
-  # A final slash would name a file inside of the folder.
+  # `Path` removes a final slash.
   return Path(config_dict.expand(text, flag))
 
 
@@ -219,7 +220,7 @@ def _check_runner_flags(runner: Sequence[str], own: Sequence[str]) -> None:
     if name.startswith('-') and name not in known:
       hint = did_you_mean(name, (*own, *known))
       raise UsageError(
-        f'no flag {name}: {hint}, or write it after -- if the runner knows it'
+        f'no flag {name} (write it after -- if the runner knows it): {hint}'
       )
 
 

@@ -1,8 +1,8 @@
 """Finds the items that `k_core` keeps.
 
-Every round needs the counts of all events, and there may be dozens of rounds.
-The launcher therefore counts the events itself, file by file. It keeps one
-number per item in memory.
+Each round needs the counts of all events, and there may be dozens of rounds.
+The launcher therefore counts the events itself, file by file. In memory, it
+keeps a count for each item, and the events of one file.
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,7 @@ def find(
 ) -> Core:
   """Drops users and items with few events until no more are dropped.
 
-  In each round, users are dropped before items, as in
-  `filters.apply`.
+  In each round, users are dropped before items, as in `filters.apply`.
 
   Args:
     paths: The files of events that `events.keep` wrote.
@@ -79,7 +78,7 @@ def find(
 
 
 def _coded(path: str, item_ids: pa.Array, coded: Path) -> Path:
-  """Writes the number of the user and the row of the item of each event."""
+  """Writes the events of a file as pairs of a user number and an item row."""
   table = events.read_arrow(path)
   first = table['first'].to_numpy()
   users = np.cumsum(np.diff(first, prepend=first[:1]) != 0)

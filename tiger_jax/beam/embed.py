@@ -1,4 +1,4 @@
-"""Turns the items of a prepared folder into vectors, `embed`."""
+"""Implements `embed`, which turns prepared items into vectors."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -16,17 +16,17 @@ from tiger_jax.embedding import encoders
 from tiger_jax.errors import DataError
 from tiger_jax.storage import files, texts
 
-# The number of items of a task, if the encoder reads one item at a time.
+# The number of items of a task if the encoder is a text model.
 _NUM_ITEMS = 4096
 
 
 def embed(
   config: EmbeddingConfig, prepared: Path, out: Path, flags: Sequence[str]
 ) -> tuple[int, int]:
-  """Writes the vectors of all items, see `vectors`.
+  """Writes the vectors of all items to a folder, see `vectors`.
 
-  Only a text model reads one item at a time. One worker computes the vectors of
-  the other encoders, because each of them depends on all items.
+  A text model encodes each item on its own, so the items are divided among the
+  workers. With any other encoder, one worker computes all vectors.
 
   Args:
     config: The encoder.
@@ -39,15 +39,16 @@ def embed(
 
   Raises:
     UsageError: The folder exists, or the encoder cannot be used.
-    DataError: The folder was not prepared, or a file is missing or damaged.
+    DataError: `prepare` did not write the folder, or a file is missing or
+      damaged.
     NumbersError: A vector is not finite.
     PeerError: A worker died.
   """
   folders.refuse_existing(out)
   if not shards.check(prepared):
     raise DataError(
-      f'{prepared} has no {shards.NAME}: name a folder that prepare wrote in '
-      'config.dataset.source_dir'
+      f'{prepared} has no {shards.NAME}: set config.dataset.source_dir to a '
+      'folder that prepare wrote'
     )
   items = _items(prepared)
   encoders.check_encoder(config, items)
@@ -63,11 +64,16 @@ def embed(
 
 
 def _absolute(config: EmbeddingConfig) -> EmbeddingConfig:
-  """Makes the paths absolute. Workers may have other current folders."""
-  path, ids_path = (
-    str(Path(x).absolute()) if x else '' for x in (config.path, config.ids_path)
-  )
-  return dataclasses.replace(config, path=path, ids_path=ids_path)
+  """Makes the paths absolute, because workers may run in other folders."""
+  paths: dict[str, Any] = {
+    name: getattr(config, name) for name in ('path', 'ids_path')
+  }
+  if Path(config.model).is_dir():
+    paths['model'] = config.model
+  absolute: dict[str, Any] = {
+    name: str(Path(x).absolute()) for name, x in paths.items() if x
+  }
+  return dataclasses.replace(config, **absolute)
 
 
 def _items(prepared: Path) -> Items:
@@ -101,5 +107,5 @@ def _encode(config: EmbeddingConfig, work: str, items: Items) -> jobs.Result:
 
 @functools.lru_cache(maxsize=1)
 def _text_encoder(config: EmbeddingConfig) -> Any:
-  """Returns the text model, which a worker loads once."""
+  """Returns the text model. Each worker loads it once."""
   return encoders.text_encoder(config, None)

@@ -1,8 +1,8 @@
 """The tasks of `prepare` that read, filter and write events.
 
-`read` divides the events of a file among buckets by their users. `keep`
-collects the events of a bucket, which has all events of its users, and applies
-the filters. `write` writes the events of consecutive users.
+`read` divides the events of a file among buckets by user, so that a bucket has
+all events of its users. `keep` collects the events of a bucket, and applies the
+filters. `write` writes the events of consecutive users.
 """
 
 from collections.abc import Sequence
@@ -29,18 +29,19 @@ from tiger_jax.data.sources import own_files
 
 # pyarrow.compute creates its functions at import; type checkers miss them.
 _compute: Any = pc
-# The number of events that are divided among the buckets at a time.
+# The number of rows after which events are divided among the buckets.
 _CHUNK_ROWS = 2**18
-# A position is the number of a file and, in the lower bits, that of a row.
+# A position has the number of the row in its lower bits, and the number of the
+# file in the other bits.
 _ROW_BITS = 40
-# The number of users of a bucket that stand for all when users are divided
-# among shards.
+# About this number of users of each bucket is sampled, to divide all users into
+# shards of similar size.
 _NUM_CUTS = 64
 MILLION = 10**6
 
 
 class Settings(NamedTuple):
-  """What the tasks need to know.
+  """The settings that all tasks share.
 
   Attributes:
     config: The settings of the dataset.
@@ -63,7 +64,7 @@ def read(settings: Settings, numbered: tuple[int, str]) -> Result:
     numbered: The number of the file in its table, and its path.
 
   Returns:
-    The counts of the rows. The parts are the batches of each bucket.
+    The counts of the rows. `PARTS` lists the batches of each bucket.
   """
   number, path = numbered[0], Path(numbered[1])
   config = settings.config
@@ -95,7 +96,7 @@ def read(settings: Settings, numbered: tuple[int, str]) -> Result:
 
 
 class _Writer:
-  """Writes the events of a file, sorted by their buckets."""
+  """Writes the events of a file in batches that each belong to one bucket."""
 
   def __init__(self, settings: Settings, number: int):
     self.num_early = 0
@@ -146,7 +147,7 @@ class _Writer:
     self._num_batches += 1
 
   def close(self) -> list[tuple[int, tuple[str, list[int]]]]:
-    """Returns the path and the numbers of the batches of each bucket."""
+    """Closes the file; returns its path and the batch numbers by bucket."""
     if self._file is not None:
       self._file.close()
     path = str(self._path)
@@ -160,12 +161,12 @@ def keep(
 
   Args:
     settings: The settings.
-    bucket: The number of the bucket, and the path and the numbers of its
-      batches.
+    bucket: The number of the bucket, and its files. Each file has a path and
+      the numbers of the batches of this bucket.
 
   Returns:
-    The paths of two files, the remaining events and the counts of the items;
-    and counts.
+    The path of the remaining events, the path of the item counts, and other
+    counts.
   """
   config = settings.config
   table = _collect(bucket[1])
@@ -229,7 +230,7 @@ def _collect(parts: Sequence[tuple[str, list[int]]]) -> pa.Table:
   for path, numbers in parts:
     file = pa.ipc.open_file(pa.memory_map(path))
     batches += [file.get_batch(number) for number in numbers]
-  # The launcher refuses files with different columns.
+  # If files have different columns, the launcher raises an error later.
   names = [x for x in batches[0].schema.names
            if all(x in batch.schema.names for batch in batches)]  # fmt: skip
   table = pa.Table.from_batches([batch.select(names) for batch in batches])
@@ -239,7 +240,7 @@ def _collect(parts: Sequence[tuple[str, list[int]]]) -> pa.Table:
 def _sorted(
   log: Log, columns: dict[str, Any], first: Int64[np.ndarray, ' users']
 ) -> dict[str, pa.Array]:
-  """Returns the events by user and time, as columns of a file."""
+  """Returns the events sorted by user and time, as columns of a file."""
   order = log.order()
   users = log.users[order]
   table = {
@@ -267,13 +268,13 @@ def read_arrow(path: str) -> pa.Table:
 
 
 class Shard(NamedTuple):
-  """The users whose first row is at a position from `start` up to `end`.
+  """The users whose first event has a position in a range.
 
   Attributes:
     path: The file to write.
     files: The files of remaining events.
-    start: The first position.
-    end: The position after the last one.
+    start: The first position of the range.
+    end: The position after the range.
     time_type: `number` for numbers of seconds, `date` for dates.
     core: The path of the list of items that `k_core` keeps, or ''.
   """
@@ -287,7 +288,7 @@ class Shard(NamedTuple):
 
 
 def write(settings: Settings, shard: Shard) -> Result:
-  """Writes the events of consecutive users as a Parquet file."""
+  """Writes the events of the users of a shard as a Parquet file."""
   slices = []
   for path in shard.files:
     table = read_arrow(path)
@@ -333,5 +334,5 @@ def _output(table: pa.Table, time_type: str) -> pa.Table:
 
 
 def partial_path(path: str) -> Path:
-  """Returns the path of a file that replaces `path` when it is complete."""
+  """Returns a unique path for a file that is later renamed to `path`."""
   return Path(path).parent / f'.{unique("part")}'

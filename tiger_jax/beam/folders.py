@@ -1,4 +1,4 @@
-"""Writes the output of a pipeline, so that it is either complete or absent."""
+"""Writes the output of a pipeline so that it is complete or absent."""
 
 from collections.abc import Iterator
 import contextlib
@@ -14,14 +14,16 @@ _RESULT, _WORK = 'result', 'work'
 
 @contextlib.contextmanager
 def replaced(out: Path) -> Iterator[tuple[Path, Path]]:
-  """Yields two empty folders: the future content of `out`, and one for work.
+  """Yields two empty folders: the content of `out`, and a folder for work.
 
-  Both are in `out` with the suffix `.partial`, which is locked. At the end of
-  the `with` statement, the first one is renamed to `out`, and the rest is
-  removed. What a killed pipeline left is removed at the start.
+  Both are in a locked folder with the name of `out` and the suffix `.partial`.
+  At the end of the `with` statement, the first folder is renamed to `out`, and
+  the second one is removed. If the body raises an error, both are removed. The
+  files of a killed pipeline are removed at the start.
 
   Raises:
-    UsageError: `out` exists, or another process writes it.
+    UsageError: `out` exists, another process uses the `.partial` folder, or
+      this folder has files that no pipeline wrote.
     DataError: The file system failed.
   """
   partial = out.with_name(f'{out.name}.partial')
@@ -39,7 +41,8 @@ def replaced(out: Path) -> Iterator[tuple[Path, Path]]:
     except OSError as error:
       raise DataError(os_errors.describe(error, out)) from error
     finally:
-      # Only the lock remains, which `locked` or the next line removes.
+      # The lock file remains. The lines below remove it, or `locked` after an
+      # error.
       for name in (_RESULT, _WORK):
         shutil.rmtree(partial / name, ignore_errors=True)
     (partial / claim.LOCK).unlink()
@@ -54,7 +57,7 @@ def refuse_existing(out: Path) -> None:
 
 
 def _claim(partial: Path) -> None:
-  """Creates the folder, and refuses one that holds something else."""
+  """Creates the folder; raises UsageError if it has other files."""
   try:
     claim.refuse_link(partial, '--out')
     partial.mkdir(parents=True, exist_ok=True)

@@ -28,14 +28,14 @@ def read(
   """Reads the items table.
 
   Returns:
-    The path of a file of the items, and the counts.
+    The path of a file with the items, and the other fields of `ItemsTable`.
   """
   files = [Path(path) for path in paths]
   table = own_files.read_items(settings.config, files, text_columns)
   assert table.texts is not None
   columns = {'item': table.texts.ids, **table.texts.fields}
   path = f'{Path(settings.work) / unique("texts")}.arrow'
-  # Large strings, because all texts may have more than 2 GiB.
+  # Large strings, because the texts of all items may exceed 2 GiB.
   arrays = {name: pa.array(x, pa.large_string()) for name, x in columns.items()}
   with pa.ipc.new_file(path, pa.table(arrays).schema) as file:
     file.write_table(pa.table(arrays))
@@ -54,8 +54,8 @@ def write(
   """Writes the items of the catalog in the order of their rows.
 
   Args:
-    catalog: The file of the ids of the catalog.
-    texts: The file of the texts; '' if there is no items table.
+    catalog: The file with the ids of the catalog.
+    texts: The file with the texts; '' if there is no items table.
     text_columns: The columns that are written even if there is no items table.
     path: The Parquet file to write.
   """
@@ -69,7 +69,7 @@ def write(
     for name in table.column_names[1:]:
       columns[name] = table[name].combine_chunks().take(places).fill_null('')
   partial = events.partial_path(path)
-  # `embed` reads this form.
+  # `embed` reads the items with `texts.read`.
   storage.write(partial, {name: x.to_pylist() for name, x in columns.items()})
   os.replace(partial, path)
   return {'num_items': len(ids)}

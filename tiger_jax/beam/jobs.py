@@ -1,12 +1,12 @@
 """Runs tasks as a Beam pipeline, and returns their results.
 
-A task is a function of one element. It reads and writes files of a folder that
-all machines share, and returns a small JSON object. Only these objects and the
-names of files pass through Beam, so the memory of a runner does not depend on
-the size of the data.
+A task is a function of one element. It reads and writes files in a folder that
+all machines share, and returns a small JSON object. Events pass from task to
+task in these files, and not through Beam. The memory of a runner therefore does
+not depend on the number of events.
 
 A runner may run a task twice, because a worker died or was slow. A task
-therefore writes to a file with a name of its own (`unique`), or replaces a file
+therefore writes to a file with a unique name (see `unique`), or replaces a file
 with the same content.
 """
 
@@ -31,7 +31,7 @@ from tiger_jax.storage import os_errors
 
 Result = dict[str, Any]
 Task = Callable[..., Result]
-# The key of the elements that a task leaves to the second task.
+# The key of the key-value pairs in a result that the second task receives.
 PARTS = 'parts'
 _POLL_SECONDS, _NOTICE_SECONDS = 0.1, 5
 # The flag that shows the logs of Beam and of its workers.
@@ -53,19 +53,20 @@ def run(
     folder: A folder that all workers share.
     task: A function that can be pickled.
     elements: The elements, in the order of the results.
-    second: A second task, or None. The lists `PARTS` of the results of the
-      first task hold pairs of a key and a value. The second task gets each key
-      with the list of all its values.
-    side: A side input: a value that every call of `task` gets as its second
-      argument, or None.
+    second: A second task, or None. The field `PARTS` of each result of the
+      first task is a list of pairs of a key and a value. The second task gets
+      each key with the list of all its values.
+    side: A value that every call of `task` gets as its second argument, or
+      None. It is a side input of Beam.
 
   Returns:
-    The results of both tasks. Those of the second task are in no order.
+    The results of the first task in the order of the elements, and those of the
+    second task in the order of the keys.
 
   Raises:
     TigerError: A task raised it. If several tasks did, it is the error of the
       earliest element.
-    PeerError: A worker died, and the runner gave up.
+    PeerError: The pipeline failed, for example because a worker died.
   """
   results = folder / f'{unique("results")}.jsonl'
   is_quiet = not any(flag.startswith(_LOG_LEVEL) for flag in flags)
@@ -78,16 +79,17 @@ def run(
   except (Exception, SystemExit) as error:
     raise PeerError(_failure(error)) from error
   if state not in (None, PipelineState.DONE):
-    raise PeerError(_failure(RuntimeError(f'its state is {state}')))
+    raise PeerError(_failure(RuntimeError(f'the state is {state}')))
   return _read(results, len(elements))
 
 
 def _watched(pipeline: Any) -> Any:
-  """Runs a pipeline, and returns its last state.
+  """Runs a pipeline, and returns its final state.
 
-  The runner waits forever for a local worker process that dies before its first
-  task. Beam raises an error in a thread, which only prints it. The pipeline
-  therefore runs in a thread, too, and the wait ends when a worker has died.
+  If a local worker process dies before its first task, the runner waits
+  forever. Beam raises an error in another thread, and Python only prints it.
+  The pipeline therefore runs in a thread, and this function stops waiting when
+  a worker has died.
 
   Raises:
     Exception: The pipeline failed.
@@ -114,12 +116,12 @@ def _watched(pipeline: Any) -> Any:
     thread.start()
     while thread.is_alive() and not died.is_set():
       thread.join(_POLL_SECONDS)
-    # The runner notices it soon if the worker had a task.
+    # If the worker had a task, the runner soon reports the same failure.
     thread.join(_NOTICE_SECONDS)
   finally:
     threading.excepthook = previous
   if not outcome:
-    raise RuntimeError('a worker process has ended')
+    raise RuntimeError('a worker process ended')
   if isinstance(outcome[0], BaseException):
     raise outcome[0]
   return outcome[0]
@@ -127,9 +129,9 @@ def _watched(pipeline: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Drops what Beam and its workers write to stderr.
+  """Discards the output of Beam and its workers to stderr.
 
-  They write tracebacks of each failure. `run` raises an error with the reason.
+  They print a traceback for every failure, and `run` raises an error instead.
   """
   if sys.stderr:
     sys.stderr.flush()
@@ -186,7 +188,7 @@ def _build(
 
 
 def _attempt(task: Task, numbered: tuple[int, Any], *sides: Any) -> Result:
-  """Returns the result of a task, or the error that a user can fix."""
+  """Returns the result of a task, or an error that the user can fix."""
   number, element = numbered
   try:
     return {'number': number, **task(element, *sides)}
@@ -225,8 +227,8 @@ def _read(path: Path, num_elements: int) -> tuple[list[Result], list[Result]]:
       raise getattr(errors, result['kind'])(result['error'])
   if [x['number'] for x in first] != list(range(num_elements)):
     raise PeerError(
-      f'{path} has {len(first)} results for {num_elements} tasks: run the same '
-      'command again'
+      f'the runner returned {len(first)} results for {num_elements} tasks: run '
+      'the same command again'
     )
   return first, second
 
@@ -235,6 +237,6 @@ def _failure(error: BaseException) -> str:
   lines = [x.strip() for x in str(error).splitlines() if x.strip()]
   reason = one_line(lines[-1])[:300] if lines else type(error).__name__
   return (
-    'the pipeline failed, because a worker died or the runner stopped '
+    'the pipeline failed because a worker died or the runner stopped '
     f'({reason}): run the same command again'
   )

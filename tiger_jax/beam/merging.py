@@ -1,6 +1,6 @@
-"""Merges what the workers of `prepare` counted.
+"""Merges the counts of the workers of `prepare`.
 
-The results, and the errors, are those of one machine that reads all files.
+The results and the errors equal those of one machine that reads all files.
 """
 
 import collections
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 class Read(NamedTuple):
-  """What the first pipeline found.
+  """The results of the first pipeline.
 
   Attributes:
     source: The raw files.
@@ -55,7 +55,11 @@ class Read(NamedTuple):
 def drops(
   config: DatasetConfig, buckets: Sequence[jobs.Result]
 ) -> filters.Drops:
-  """Returns the sums of the dropped events and users."""
+  """Returns the numbers of dropped events and users of all buckets.
+
+  The numbers are removed from `buckets`, because several filters may have the
+  same reason.
+  """
   drops = filters.Drops()
   excluded = filters.read_excluded(config)
   # The reasons are listed in the order of the filters.
@@ -69,7 +73,7 @@ def drops(
 
 
 def bought(paths: Sequence[str]) -> pa.Table:
-  """Returns the items of all events in the order of their first rows."""
+  """Returns the counts of all items, sorted by the first row of each item."""
   parts = None
   for path in paths:
     table = events.read_arrow(path)

@@ -1,7 +1,7 @@
-"""Turns raw interactions into filtered histories, `prepare`.
+"""Implements `prepare`, which turns raw interactions into filtered histories.
 
-The output is again a folder of own files, see docs/data.md. With the same
-config, it gives the same dataset as the raw files:
+The output has the format of your own data, see docs/data.md. With the same
+config, except `dataset.columns`, it gives the same dataset as the raw files:
 
 `interactions/part-00000.parquet`, ...: the events, sorted by user and time
 `items/part-00000.parquet`: the catalog, in the order of its rows
@@ -31,11 +31,11 @@ from tiger_jax.data.files.bad_rows import BadRows
 from tiger_jax.data.sources import own_files
 from tiger_jax.errors import DataError, PeerError, UsageError
 
-# The size of the raw files for each bucket. A worker needs several times this
-# memory for a bucket.
+# The size of the raw files for each bucket. To process a bucket, a worker needs
+# several times this memory.
 _BUCKET_BYTES = 2**26
 _LEAST_BUCKETS, _MOST_BUCKETS = 8, 4096
-# A compressed file has this number of times more bytes when it is decompressed.
+# The assumed ratio of the size of a file before and after compression.
 _COMPRESSION = 6
 
 
@@ -45,7 +45,7 @@ def prepare(
   out: Path,
   flags: Sequence[str],
 ) -> dict[str, Any]:
-  """Writes the folder of a prepared dataset.
+  """Prepares a dataset, and writes it to a folder.
 
   Args:
     config: The folder of the raw files, and the filters.
@@ -64,8 +64,9 @@ def prepare(
   """
   if config.name != 'files':
     raise UsageError(
-      f'config.dataset.name is {config.name!r}: prepare reads own files, so '
-      'set it to files, and name their folder in config.dataset.source_dir'
+      f'config.dataset.name is {config.name!r}, but prepare reads only your '
+      'own files: set it to files, and config.dataset.source_dir to their '
+      'folder'
     )
   folders.refuse_existing(out)
   folder = Path(config.source_dir).absolute()
@@ -86,7 +87,7 @@ def prepare(
 
 
 def _absolute(config: DatasetConfig) -> DatasetConfig:
-  """Makes the paths absolute. Workers may have other current folders."""
+  """Makes the paths absolute, because workers may run in other folders."""
   names = ('source_dir', 'exclude_users', 'exclude_items')
   paths = {name: getattr(config, name) for name in names}
   absolute = {name: os.path.abspath(x) for name, x in paths.items() if x}
@@ -103,12 +104,12 @@ def _num_buckets(paths: Sequence[Path]) -> int:
 
 
 def _form(config: DatasetConfig, source: merging.Source) -> event_times.Form:
-  """Returns the form of the times, which the first rows determine.
+  """Reads rows until they determine the form of the times, and returns it.
 
   If all times are small numbers, the whole table is read.
   """
   times = event_times.Times()
-  # A worker finds the same error. Then, the counts of the rows are known.
+  # Workers raise the same error later, after they have counted the rows.
   with contextlib.suppress(DataError):
     for path in source.events:
       table = tables.Table(
@@ -170,8 +171,8 @@ def _read(
   num_kept = sum(x['num_read'] for x in buckets)
   if num_kept != bad.counts.kept:
     raise PeerError(
-      f'the workers read {bad.counts.kept:,} events, but kept {num_kept:,}: '
-      'run the same command again'
+      f'the first task wrote {bad.counts.kept:,} events, but the second task '
+      f'read {num_kept:,}: run the same command again'
     )
   text_items = results[-1] if source.items else None
   return merging.Read(source, files, text_items, buckets, bad, settings.form)

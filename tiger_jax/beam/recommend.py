@@ -1,7 +1,7 @@
-"""Recommends items to all users, `recommend`.
+"""Implements `recommend`, which recommends items to all users.
 
-The output is that of `--mode=recommend_all`, see `serving.offline.output`: each
-part depends only on its users, so it does not matter which worker writes it.
+The output is that of `--mode=recommend_all`, see `serving.offline.output`. A
+part does not depend on the other parts, so any worker can write it.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,8 @@ def recommend(
     histories: A file of histories; None for all users of the run.
     k: The number of items for each user.
     file_format: A key of `tables.FORMATS`.
-    batch_size: The number of histories in a search; None for that of the run.
+    batch_size: The number of histories in a search; None for the
+      `evaluation.batch_size` of the run.
 
   Raises:
     TigerError: See `recommend_all`.
@@ -67,7 +68,7 @@ def recommend(
 
 @functools.lru_cache(maxsize=1)
 def _open(arguments: Any) -> job.Job:
-  """Loads the model. A worker loads it once."""
+  """Checks the arguments, and loads the model once for each worker."""
   workdir, out, histories, k, file_format, batch_size = arguments
   return job.open_job(
     load(Path(workdir)).snapshot,

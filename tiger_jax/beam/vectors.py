@@ -1,7 +1,6 @@
-"""Files of item vectors: `embeddings.npy` and `ids.json` in one folder.
+"""Reads and writes item vectors: `embeddings.npy` and `ids.json` in a folder.
 
-`embed` writes them and `assign` reads them. They are also what the encoder
-`precomputed` reads.
+`embed` writes these files. `assign` and the encoder `precomputed` read them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ VECTORS, IDS = 'embeddings.npy', 'ids.json'
 
 
 def write(folder: Path, parts: Sequence[str], ids: Sequence[str]) -> None:
-  """Writes the vectors of several `.npy` files, one file at a time."""
+  """Joins the vectors of several `.npy` files, one file at a time."""
   opened = [np.load(part, mmap_mode='r') for part in parts]
   shape = sum(len(x) for x in opened), opened[0].shape[1]
   vectors = np.lib.format.open_memmap(
@@ -42,8 +41,8 @@ def read(folder: Path) -> tuple[list[str], Float[np.ndarray, 'items dim']]:
   """
   if not folder.is_dir():
     raise DataError(
-      f'there is no folder {folder}: name a folder with {VECTORS} and {IDS} in '
-      '--vectors'
+      f'there is no folder {folder}: set --vectors to a folder with {VECTORS} '
+      f'and {IDS}'
     )
   config = EmbeddingConfig(
     encoder='precomputed',

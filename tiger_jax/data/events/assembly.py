@@ -176,14 +176,15 @@ def missing_items(
 
   Args:
     config: The settings.
-    item_ids: The ids of items with an event, in the order of the source.
-    num_events: The number of events of each id. It may be 0.
+    item_ids: The ids in the events, in the order of the source.
+    num_events: The number of remaining events of each id, which may be 0.
     places: The place of each id in the items file.
     events_file: The source of the events, for messages.
     items_file: The source of the items, for messages.
 
   Raises:
-    DataError: There are too many such items.
+    DataError: No bought item is in the items file, or some are not and the
+      config does not allow this.
   """
   bought = [item_ids[code] for code in np.flatnonzero(num_events).tolist()]
   unknown = [item_id for item_id in bought if item_id not in places]
@@ -225,7 +226,7 @@ def short_users(
 
   Args:
     num_short: The number of these users.
-    first: The first of them, and the number of its events.
+    first: The id of the first of them, and its number of events.
     num_long: The number of users with enough events.
     dropped: The number of dropped events by reason.
     events_file: The source of the events.

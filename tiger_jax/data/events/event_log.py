@@ -1,4 +1,4 @@
-"""Reads the log of events of your own data."""
+"""Collects the events of a table in a log."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 import itertools
@@ -14,7 +14,7 @@ from tiger_jax.data.files import tables
 from tiger_jax.data.files.bad_rows import BadRow, BadRows
 from tiger_jax.errors import DataError
 
-# So small that a block stays in the cache of the processor.
+# A block of this size fits in the CPU cache.
 _BLOCK_ROWS = 2**12
 
 

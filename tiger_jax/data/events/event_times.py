@@ -1,7 +1,7 @@
 """Reads the times of events: numbers, ISO 8601 text, or date types.
 
-Each block of a file becomes whole numbers in the unit of the file, and
-millionths of that unit. The unit is known only after the first block.
+The times of a block are read as whole numbers in the unit of the file, and
+millionths of that unit. The unit may only be known after several blocks.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
   Attributes:
     kind: `DATE` or `NUMBER`; None if no row so far has a time.
-    unit: An index into the units; None for dates, and if all numbers so far are
+    unit: An index into the units; None for dates, or if all numbers so far are
       small.
   """
 
@@ -51,11 +51,12 @@ class Form(NamedTuple):
 class Times:
   """Collects the times of a table, block by block.
 
-  The first block determines whether the times are dates or numbers. If they are
-  numbers, the unit of most of them is the unit of the table.
+  The first block with times determines whether they are dates or numbers. The
+  first block with large numbers determines the unit: that of most of these
+  numbers.
 
   Attributes:
-    form: What is known of the form of the times.
+    form: The form of the times, as far as the rows so far determine it.
   """
 
   def __init__(self, form: Form = Form()) -> None:  # noqa: B008 (it is frozen)
@@ -102,7 +103,7 @@ class Times:
     """Removes and returns the times.
 
     Returns:
-      The whole seconds, the remaining microseconds, and the number of numbers
+      The whole seconds, the remaining microseconds, and the number of times
       that are zero or negative. Small numbers have no known unit and are
       returned as seconds.
     """
@@ -116,7 +117,7 @@ class Times:
     return *_seconds(whole, millionths, self.form.unit), num_early
 
   def _wrong_unit(self, parsed: Parsed) -> Problem:
-    """Returns the rows with a number of digits that shows another unit."""
+    """Returns the rows whose numbers have the size of another unit."""
     size = np.abs(parsed.whole)
     # 0 for small numbers, and 1, 2, ... for the units.
     units = np.searchsorted(_BOUNDS, size, side='right')

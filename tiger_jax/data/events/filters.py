@@ -1,4 +1,4 @@
-"""Applies the filters of the section `dataset`, and counts dropped events."""
+"""Applies the filters of the config section `dataset`, and counts the drops."""
 
 from collections.abc import (
   Callable,
@@ -30,8 +30,8 @@ class Filtered(NamedTuple):
 
   Attributes:
     log: The remaining events. Some users and items may have none.
-    events: The number of dropped events by reason.
-    users: The number of users without a remaining event by reason.
+    events: The number of dropped events, by reason.
+    users: The number of users without a remaining event, by reason.
     excluded: The ids in the files of `exclude_users` and `exclude_items`, by
       setting.
   """
@@ -55,8 +55,8 @@ class Drops:
   """Counts the dropped events and users by reason.
 
   Attributes:
-    events: The number of dropped events by reason.
-    users: The number of users without a remaining event by reason.
+    events: The number of dropped events, by reason.
+    users: The number of users without a remaining event, by reason.
   """
 
   def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Drops:
     self.users: dict[str, int] = {}
 
   def apply(self, steps: Iterable[Step], log: Log) -> Log:
-    """Returns the events that no step drops, and counts the others."""
+    """Applies filters in turn, and counts the dropped events and users."""
     before = masks.num_users(log)
     for step in steps:
       remaining = log.select(step.keep(log))
@@ -89,7 +89,7 @@ class Drops:
 def apply(
   config: DatasetConfig, log: Log, events_file: str = 'the source'
 ) -> Filtered:
-  """Drops events in a fixed order of the filters.
+  """Applies all filters in a fixed order.
 
   The order is: excluded users and items, ratings, exact repeats, repeated
   items, old events, and then users and items with few events. The last filter
@@ -124,7 +124,7 @@ def apply(
 def nothing_left(
   config: DatasetConfig, drops: Drops, num_read: int, events_file: str
 ) -> DataError:
-  """Returns an error about a source of which all events are dropped.
+  """Returns an error about a source whose events are all dropped.
 
   Args:
     config: The settings.
@@ -243,8 +243,8 @@ def steps(
 ) -> Iterator[Step]:
   """Yields the filters in their order.
 
-  Each filter decides about a user by the events of this user alone, except the
-  last one if `k_core` is set.
+  A filter decides on the events of a user from this user's events only. The
+  filters of `k_core` also need the events of other users.
   """
   yield from user_steps(c, excluded)
   yield from _core_steps(c)
@@ -253,7 +253,7 @@ def steps(
 def user_steps(
   c: DatasetConfig, excluded: Mapping[str, frozenset[str]]
 ) -> Iterator[Step]:
-  """Yields the filters before the one by numbers of events."""
+  """Yields all filters except those by numbers of events."""
   if users := excluded['exclude_users']:
     yield Step(
       'exclude_users', 'of excluded users', 'excluded',
@@ -314,10 +314,10 @@ def _core_steps(c: DatasetConfig) -> Iterator[Step]:
 
 
 def core_reasons(c: DatasetConfig) -> tuple[str, str, str]:
-  """Returns the reasons of the filter by numbers of events.
+  """Returns three reasons of the filters by numbers of events.
 
-  They are the reasons of events that are dropped because of their user, of
-  events that are dropped because of their item, and of users.
+  The first is for events that are dropped because of their user, the second for
+  events that are dropped because of their item, and the third for users.
   """
   num = min_user_events(c)
   return (

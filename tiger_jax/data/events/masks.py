@@ -1,4 +1,4 @@
-"""Decides which events a filter keeps."""
+"""Computes masks of the events that filters keep."""
 
 from collections.abc import Collection, Sequence
 
@@ -35,7 +35,7 @@ def _pairs(log: Log) -> Int64[np.ndarray, ' interactions']:
 
 def is_not_repeat(log: Log) -> Mask:
   """Returns a mask of the events that do not exactly repeat an earlier one."""
-  if log.timestamps is None:  # A repeat looks like a new event.
+  if log.timestamps is None:  # Without times, repeats are unknown.
     return np.ones(len(log.users), bool)
   pairs = _pairs(log)
   # The sort is stable, so the first of equal events stays first.
@@ -50,7 +50,7 @@ def is_not_repeat(log: Log) -> Mask:
 
 
 def is_only(log: Log, last: bool) -> Mask:
-  """Returns a mask with the first or the last event of each user and item."""
+  """Returns a mask of the first or last event of each pair of user and item."""
   pairs = _pairs(log)
   by_time = log.order()
   order = by_time[np.argsort(pairs[by_time], kind='stable')]
@@ -62,7 +62,7 @@ def is_only(log: Log, last: bool) -> Mask:
 
 
 def is_latest(log: Log, number: int) -> Mask:
-  """Returns a mask with the latest events of each user."""
+  """Returns a mask of the latest `number` events of each user."""
   order = log.order()
   ends = np.cumsum(np.bincount(log.users, minlength=1))
   from_end = ends[log.users[order]] - np.arange(len(order))
@@ -72,7 +72,7 @@ def is_latest(log: Log, number: int) -> Mask:
 
 
 def short(log: Log, min_user: int, min_item: int) -> tuple[Mask, Mask]:
-  """Returns two masks of the events to drop: because of users, and of items."""
+  """Returns masks of the events to drop: by their users, and by their items."""
   masks = np.zeros((2, len(log.users)), bool)
   positions = np.arange(len(log.users))
   users, items = log.users, log.items

@@ -1,8 +1,9 @@
-"""The list of the files of a table that is split into shards.
+"""Lists and checks the files of tables that are split into shards.
 
-A table may be a folder of files. If a file were missing, the others would still
-be a table. `shards.json`, beside the tables, lists the files, so that a missing
-or truncated file is an error. `python -m tiger_jax.beam` writes the list.
+A table may be a folder of files. If a file is missing, the others are still a
+valid table. `shards.json`, next to the tables, lists the files, so that a
+missing or truncated file is an error. `python -m tiger_jax.beam` writes the
+list.
 """
 
 from pathlib import Path
@@ -15,7 +16,12 @@ NAME = 'shards.json'
 
 
 def write(folder: Path, about: dict[str, Any]) -> None:
-  """Lists the files in the folders of `folder`. `about` is recorded, too."""
+  """Writes the list of the files in the folders of `folder`.
+
+  Args:
+    folder: The folder of the tables.
+    about: JSON that `check` returns.
+  """
   listed = {
     str(path.relative_to(folder)): path.stat().st_size
     for path in sorted(folder.glob('*/*'))
@@ -24,7 +30,7 @@ def write(folder: Path, about: dict[str, Any]) -> None:
 
 
 def check(folder: Path) -> dict[str, Any] | None:
-  """Checks the files in the list; returns `about`, or None without a list.
+  """Checks the listed files; returns `about`, or None if there is no list.
 
   Raises:
     DataError: A file is missing or has another size, or a file is not in the
@@ -33,7 +39,7 @@ def check(folder: Path) -> dict[str, Any] | None:
   path = folder / NAME
   if not path.exists():
     return None
-  remedy = 'copy the whole folder again, or make it again'
+  remedy = 'copy the whole folder again, or prepare it again'
   with files.explained(f'{path} is damaged', remedy):
     record = files.read_json(path)
     listed, about = dict(record['files']), dict(record['about'])
@@ -49,5 +55,5 @@ def check(folder: Path) -> dict[str, Any] | None:
   for shard in folder.glob('*/*'):
     name = str(shard.relative_to(folder))
     if name not in listed and not shard.name.startswith(('.', '_')):
-      raise DataError(f'{shard} is not in the list of {path}: remove it')
+      raise DataError(f'{shard} is not in the list {path}: remove it')
   return about

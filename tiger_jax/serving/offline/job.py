@@ -41,7 +41,7 @@ _MAX_ROWS = 2**18
 # Smaller parts would waste time. The histories of a search are padded to the
 # longest one, and only large parts have many histories of equal length.
 _MIN_USERS = 4096
-# The number of parts if neither limit applies.
+# If neither limit applies, there are at least this number of parts.
 _NUM_PARTS = 64
 
 
@@ -57,8 +57,9 @@ def recommend_all(
 ) -> Counts:
   """Writes the k best items of every user to a folder, see `output`.
 
-  Each list equals that of `Recommender.recommend_users`, or, for a file, of
-  `Recommender.recommend` with `strict=False`, up to float32 rounding of scores.
+  Each list equals that of `Recommender.recommend_users`, up to float32 rounding
+  of scores. For a file, it equals that of `Recommender.recommend` with
+  `strict=False`.
 
   If the folder already has some of the parts, only the others are computed. If
   there are several processes, all of them must call this function.
@@ -106,7 +107,7 @@ def recommend_all(
 
 
 class Job(NamedTuple):
-  """What `recommend_all` does, checked but not begun.
+  """A job of `recommend_all` whose arguments are checked.
 
   Attributes:
     query: The number of items, and the options.
@@ -127,7 +128,7 @@ class Job(NamedTuple):
   made_from: dict[str, Any]
 
   def write(self, numbers: Sequence[int]) -> int:
-    """Writes the missing ones of some parts; returns their users."""
+    """Writes the parts that are missing; returns the number of their users."""
     return _write(
       self.query, self.source, self.output, numbers, self.users_per_part,
       _batch_size(self.query, self.batch_size, self.source.num_users),
@@ -144,7 +145,7 @@ def open_job(
   file_format: str = 'parquet',
   batch_size: int | None = None,
 ) -> Job:
-  """Checks the arguments of `recommend_all`, and writes nothing."""
+  """Checks the arguments of `recommend_all`; writes nothing."""
   query = Query.of(snapshot, k, options)
   query.max_histories(0)  # Refuses a large k before anything is written.
   if batch_size is None:
