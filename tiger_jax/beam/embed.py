@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,11 @@ def embed(
 
 def _absolute(config: EmbeddingConfig) -> EmbeddingConfig:
   """Makes the paths absolute, because workers may run in other folders."""
-  paths: dict[str, Any] = {
-    name: getattr(config, name) for name in ('path', 'ids_path')
-  }
+  names = ['path', 'ids_path']
   if Path(config.model).is_dir():
-    paths['model'] = config.model
-  absolute: dict[str, Any] = {
-    name: str(Path(x).absolute()) for name, x in paths.items() if x
-  }
+    names.append('model')
+  paths = {name: getattr(config, name) for name in names}
+  absolute = {name: os.path.abspath(x) for name, x in paths.items() if x}
   return dataclasses.replace(config, **absolute)
 
 
