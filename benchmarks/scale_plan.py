@@ -20,8 +20,8 @@ class Rates(NamedTuple):
 
   Attributes:
     events: Events that are read from CSV files ("Data").
-    items: Items whose codes are computed ("Large catalogs": half of the rate of
-      two cores).
+    items: Items whose codes are computed ("scale": half of the rate of two
+      cores, for the RQ-VAE).
     targets: Training targets of `configs/beauty.py:cpu` ("one pass": half of
       the rate of two cores).
     users: Users in `--mode=recommend_all` ("Recommendations for all users").
@@ -36,7 +36,7 @@ class Rates(NamedTuple):
   items: float = 40_000
   targets: float = 2_845
   users: float = 529
-  index: float = 6.6
+  index: float = 6.0
   codes: float = 17
   vector: float = 768
   event: float = 12

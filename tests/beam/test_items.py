@@ -128,7 +128,7 @@ def test_ranges_cover_all_items():
   ('change', 'error', 'message'),
   [
     (lambda ids, x: ([f'other{i}' for i in ids], x), DataError, 'none of'),
-    (lambda ids, x: (ids, x[::-1]), DataError, 'have other codes'),
+    (lambda ids, x: (ids, x[::-1]), DataError, 'have other vectors'),
     (lambda ids, x: (ids, x[:, :5]), DataError, 'width 5'),
     (lambda ids, x: (ids[1:], x), DataError, '39 ids'),
     (lambda ids, x: (ids, np.where(np.arange(40)[:, None] == 33, np.nan, x)),
@@ -144,6 +144,21 @@ def test_wrong_vectors_are_refused(
     assign(trained, tmp_path / 'vectors', tmp_path / 'out', shops.ONE)
   assert not (tmp_path / 'out').exists()
   assert not (tmp_path / 'out.partial').exists()
+
+
+def test_the_vectors_of_the_run_are_its_own_after_collisions(
+  trained, shop, tmp_path, monkeypatch
+):
+  """With `nearest_free`, the codes of items are not those of their vectors."""
+  ids, vectors = shop
+  write_vectors(tmp_path / 'vectors', ids, vectors)
+  run = SemanticIds.load(trained / 'semantic_ids')
+  monkeypatch.setattr(assigning.Tokenizer, 'codes', lambda self, x: (
+    np.zeros((len(x), len(self.quantizer.level_sizes)), np.int32)
+  ))  # fmt: skip
+  assign(trained, tmp_path / 'vectors', tmp_path / 'out', shops.ONE)
+  codes = SemanticIds.load(tmp_path / 'out').codes
+  np.testing.assert_array_equal(codes, run.codes)
 
 
 def test_a_run_without_a_tokenizer_is_refused(trained, shop, tmp_path):

@@ -243,11 +243,18 @@ def test_a_table_without_rows_is_an_error(tmp_path):
   assert 'is empty' in damaged(tmp_path, change)
 
 
+def swap_bits(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 3] ^= 1
+  path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
     (lambda x: x.unlink(), 'is missing'),
-    (lambda x: x.write_bytes(x.read_bytes()[:-1]), 'bytes'),
+    (lambda x: x.write_bytes(x.read_bytes()[:-1]), 'is not the file'),
+    (swap_bits, 'is not the file'),
     (lambda x: x.with_name('part-9.parquet').write_bytes(x.read_bytes()),
      'not in the list'),
   ],
@@ -260,6 +267,21 @@ def test_shards_that_differ_from_the_list_are_an_error(
   change(tmp_path / 'out' / 'interactions' / 'part-00001.parquet')
   with pytest.raises(DataError, match=message):
     shops.on_one_machine(shops.config(tmp_path / 'out'))
+  with pytest.raises(DataError, match=message):
+    prepare(
+      shops.config(tmp_path / 'out'), ('title',), tmp_path / 'two', shops.ONE
+    )
+
+
+def test_users_are_in_the_order_of_their_first_good_rows(tmp_path):
+  folder = tmp_path / 'shop' / 'interactions'
+  folder.mkdir(parents=True)
+  good = [f'{u},{i},{t}' for t, i in enumerate('abc') for u in ('u1', 'u2')]
+  lines = ['user,item,timestamp', 'u2,a,yesterday', *good]
+  (folder / 'a.csv').write_text('\n'.join(lines))
+  config = shops.config(tmp_path / 'shop', max_bad_share=0.5)
+  dataset = as_on_one_machine(tmp_path, config)
+  assert dataset.user_ids == ('u1', 'u2')
 
 
 def test_existing_and_foreign_folders_are_kept(tmp_path):

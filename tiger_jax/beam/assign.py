@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 import numpy as np
 
 from tiger_jax.beam import folders, jobs, vectors
@@ -16,18 +16,18 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.errors import DataError, NumbersError, UsageError
 from tiger_jax.semantic_ids.ids import SemanticIds
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
-from tiger_jax.storage import files
-from tiger_jax.storage.artifacts import read_artifact
-from tiger_jax.storage.record import Artifact
+from tiger_jax.stages import embedding
+from tiger_jax.storage import artifacts, files, record
 
 # The number of vectors of a task. It is a multiple of the batch size of
 # `item_batches.map_items`, so the batches and the codes equal those of a single
 # machine.
 _NUM_VECTORS = 2**16
 _BATCH = 4096
-# The least share of known items with the codes of the run. It is below 1,
-# because some ways to resolve collisions change the codes of items.
-_LEAST_SHARE = 0.5
+# The number of items whose vectors are compared with those of the run, and the
+# largest difference, in units of the largest number.
+_NUM_COMPARED = 2**16
+_TOLERANCE = 1e-3
 
 
 def assign(
@@ -50,6 +50,7 @@ def assign(
 
   Raises:
     UsageError: The folder exists, or there are too few IDs.
+    CheckpointError: The stages of the run do not belong to its model.
     DataError: A file is missing or damaged, or the tokenizer is from another
       dataset or encoder.
     NumbersError: A vector is not finite.
@@ -57,10 +58,10 @@ def assign(
   """
   folders.refuse_existing(out)
   stage = _stage(workdir, 'semantic_ids')
-  tokenizer = Tokenizer.load(stage.folder)
-  existing = SemanticIds.load(stage.folder)
+  tokenizer = Tokenizer.load(stage)
+  existing = SemanticIds.load(stage)
   tokenizer.require_own(existing)
-  known = Dataset.load(_stage(workdir, 'data').folder).items.rows
+  known = Dataset.load(_stage(workdir, 'data')).items.rows
   ids, embeddings = vectors.read(vectors_folder)
   if embeddings.shape[1] != tokenizer.dim:
     raise DataError(
@@ -78,6 +79,7 @@ def assign(
     raise _foreign(
       workdir, f'the run has none of the items {counts.first_ids(ids)}'
     )
+  _require_same_vectors(workdir, stage, embeddings, rows)
   with folders.replaced(out.absolute()) as (result, work):
     path = str((vectors_folder / vectors.VECTORS).absolute())
     parts, _ = jobs.run(
@@ -85,7 +87,6 @@ def assign(
       _ranges(len(ids)), side=tokenizer.to_arrays(),
     )  # fmt: skip
     codes = np.concatenate([np.load(part['path']) for part in parts])
-    _require_same_codes(workdir, existing, codes, rows)
     new = np.flatnonzero(rows < 0)
     all_ids = existing
     if len(new):
@@ -98,18 +99,21 @@ def assign(
     return len(ids), len(new)
 
 
-def _stage(workdir: Path, name: str) -> Artifact:
+def _stage(workdir: Path, name: str) -> Path:
+  """Returns the folder of a stage: the one of the trained model, if any."""
   if not workdir.is_dir():
     raise UsageError(
       f'there is no folder {workdir}: name the folder of a run in --workdir'
     )
-  artifact = read_artifact(workdir, name)
+  if trained := artifacts.read_artifact(workdir, 'train'):
+    return artifacts.input_folder(trained, name)
+  artifact = artifacts.read_artifact(workdir, name)
   if artifact is None:
     raise DataError(
       f'{workdir} has no finished stage {name!r}: run --mode=semantic_ids with '
       'this --workdir first'
     )
-  return artifact
+  return artifact.folder
 
 
 def _ranges(num_items: int) -> list[tuple[int, int]]:
@@ -140,20 +144,32 @@ def _codes(
   return {'path': str(written)}
 
 
-def _require_same_codes(
+def _require_same_vectors(
   workdir: Path,
-  ids: SemanticIds,
-  codes: Int[np.ndarray, 'items l'],
+  stage: Path,
+  vectors_of_items: Float[np.ndarray, 'items dim'],
   rows: Int[np.ndarray, ' items'],
 ) -> None:
-  """Raises DataError if most known items have other codes than in the run."""
-  known = rows >= 0
-  same = (ids.prefixes[rows[known]] == codes[known]).all(axis=1)
-  if same.mean() < _LEAST_SHARE:
+  """Raises DataError if the known items have other vectors than in the run.
+
+  If the run no longer has the vectors of its Semantic IDs, nothing is compared.
+  """
+  made_from = record.read(stage).metadata.get('embedding')
+  if not isinstance(made_from, str):
+    return
+  artifact = artifacts.find_artifact(workdir, 'embedding', made_from)
+  if artifact is None:
+    return
+  known = np.flatnonzero(rows >= 0)
+  known = known[:: -(-len(known) // _NUM_COMPARED)]
+  own = embedding.load(artifact.folder)[rows[known]].astype(np.float32)
+  difference = np.abs(vectors_of_items[known] - own).max(axis=1)
+  # Comparisons with NaN are false. The workers report NaN.
+  num_other = int((difference > _TOLERANCE * np.abs(own).max()).sum())
+  if num_other:
     raise _foreign(
       workdir,
-      f'{int((~same).sum()):,} of {int(known.sum()):,} items have other codes '
-      'in the run',
+      f'{num_other:,} of {len(known):,} items have other vectors in the run',
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any, NoReturn
@@ -77,7 +78,8 @@ def run(argv: Sequence[str]) -> None:
   Raises:
     TigerError: The command failed, and the user can fix the reason.
   """
-  if not argv or {'-h', '--help', 'help'} & set(argv[:2]):
+  own = argv[: argv.index('--')] if '--' in argv else argv
+  if not argv or argv[0] == 'help' or {'-h', '--help'} & set(own):
     print(_HELP.format(runner=LOCAL_RUNNER), end='')
     return
   command, *arguments = argv
@@ -97,9 +99,14 @@ def _prepare(arguments: list[str]) -> None:
   kept = {
     name: value
     for name, value in overrides.items()
-    if not name.startswith(('dataset.source_dir', 'dataset.columns'))
+    if not name.startswith(
+      ('dataset.source_dir', 'dataset.columns', 'dataset.exclude_')
+    )
   }
-  folder = {'dataset.source_dir': str(out)}
+  folder: dict[str, str | bool] = {'dataset.source_dir': str(out)}
+  # The prepared files have the columns `user`, `item` and so on.
+  named = dataclasses.asdict(config.dataset.columns)
+  folder |= {f'dataset.columns.{name}': '' for name, x in named.items() if x}
   print(f'Prepared: {out}')
   print(f'Train with: {commands.text(flags["config"], kept | folder)}')
 
@@ -198,17 +205,17 @@ def _parse(
     parser.add_argument(f'--{name}')
   parsed, runner = parser.parse_known_args(arguments)
   values = vars(parsed)
+  _check_runner_flags(runner, [f'--{x}' for x in values])
   for name, value in values.items():
     if value == '' or (value is None and name in names):
       raise UsageError(f'--{name} is {"missing" if value is None else "empty"}')
-  _check_runner_flags(runner, [f'--{x}' for x in values])
   if not any(x.split('=')[0] == '--runner' for x in (*runner, *unchecked)):
     runner.append(f'--runner={LOCAL_RUNNER}')
   return values, overrides, [*runner, *unchecked]
 
 
 def _check_runner_flags(runner: Sequence[str], own: Sequence[str]) -> None:
-  """Raises UsageError for a flag that Beam does not know."""
+  """Raises UsageError for a flag that Beam does not know, or a wrong value."""
   parser = _Parser(add_help=False)
   for options in PipelineOptions.__subclasses__():
     # pyrefly: ignore[missing-attribute]
@@ -222,6 +229,11 @@ def _check_runner_flags(runner: Sequence[str], own: Sequence[str]) -> None:
       raise UsageError(
         f'no flag {name} (write it after -- if the runner knows it): {hint}'
       )
+  values, words = parser.parse_known_args(list(runner))
+  if words:
+    raise UsageError(f'unexpected argument {words[0]!r}: flags begin with --')
+  if (values.direct_num_workers or 0) < 0:
+    raise UsageError('--direct_num_workers is negative: choose 0 or more')
 
 
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {

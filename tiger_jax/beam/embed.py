@@ -51,14 +51,15 @@ def embed(
       f'{prepared} has no {shards.NAME}: set config.dataset.source_dir to a '
       'folder that prepare wrote'
     )
+  prepared = prepared.absolute()
   items = _items(prepared)
   encoders.check_encoder(config, items)
   size = _NUM_ITEMS if _reads_one_item(config) else len(items)
   starts = range(0, len(items), size)
   config = _absolute(config)
   with folders.replaced(out.absolute()) as (result, work):
-    task = functools.partial(_encode, config, str(work))
-    elements = [_slice(items, start, start + size) for start in starts]
+    task = functools.partial(_encode, config, str(prepared), str(work))
+    elements = [(start, start + size) for start in starts]
     parts, _ = jobs.run(flags, work, task, elements)
     vectors.write(result, [x['path'] for x in parts], items.ids)
     return len(items), parts[0]['dim']
@@ -82,17 +83,15 @@ def _items(prepared: Path) -> Items:
   return Items(ids, fields)
 
 
-def _slice(items: Items, start: int, stop: int) -> Items:
-  fields = {name: x[start:stop] for name, x in items.fields.items()}
-  return Items(items.ids[start:stop], fields)
-
-
 def _reads_one_item(config: EmbeddingConfig) -> bool:
   return config.encoder == encoders.USES_TEXT_MODEL
 
 
-def _encode(config: EmbeddingConfig, work: str, items: Items) -> jobs.Result:
-  """Writes the vectors of some items."""
+def _encode(
+  config: EmbeddingConfig, prepared: str, work: str, part: tuple[int, int]
+) -> jobs.Result:
+  """Writes the vectors of a range of items."""
+  items = _slice(prepared, *part)
   if _reads_one_item(config):
     encoded = _text_encoder(config)(items)
     encoders.refuse_not_finite(config, items, encoded)
@@ -101,6 +100,17 @@ def _encode(config: EmbeddingConfig, work: str, items: Items) -> jobs.Result:
   path = Path(work) / f'{jobs.unique("vectors")}.npy'
   np.save(path, encoded)
   return {'path': str(path), 'dim': encoded.shape[1]}
+
+
+def _slice(prepared: str, start: int, stop: int) -> Items:
+  items = _cached_items(prepared)
+  fields = {name: x[start:stop] for name, x in items.fields.items()}
+  return Items(items.ids[start:stop], fields)
+
+
+@functools.lru_cache(maxsize=1)
+def _cached_items(prepared: str) -> Items:
+  return _items(Path(prepared))
 
 
 @functools.lru_cache(maxsize=1)

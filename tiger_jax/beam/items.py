@@ -61,7 +61,7 @@ def write(
   """
   ids = events.read_arrow(catalog)['item'].combine_chunks()
   empty = pa.array([''] * len(ids))
-  columns = {'item': ids} | dict.fromkeys((*FIELDS, *text_columns), empty)
+  columns = {'item': ids} | dict.fromkeys(FIELDS, empty)
   if texts:
     table = events.read_arrow(texts)
     known = table['item'].combine_chunks().cast(ids.type)

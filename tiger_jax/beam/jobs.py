@@ -18,6 +18,8 @@ import os
 from pathlib import Path
 import sys
 import threading
+import time
+import traceback
 from typing import Any
 import uuid
 
@@ -190,6 +192,7 @@ def _build(
 def _attempt(task: Task, numbered: tuple[int, Any], *sides: Any) -> Result:
   """Returns the result of a task, or an error that the user can fix."""
   number, element = numbered
+  _end_with_launcher()
   try:
     return {'number': number, **task(element, *sides)}
   except TigerError as error:
@@ -200,6 +203,26 @@ def _attempt(task: Task, numbered: tuple[int, Any], *sides: Any) -> Result:
     reason, remedy = os_errors.explain(error)
     message = f'{reason}; {remedy}'
     return {'number': number, 'kind': DataError.__name__, 'error': message}
+  except Exception:  # A fault of the program, which another attempt cannot fix.
+    return {'number': number, 'kind': '', 'error': traceback.format_exc()}
+
+
+@functools.cache
+def _end_with_launcher() -> None:
+  """Ends this local worker process when the launcher has ended.
+
+  Otherwise, the workers of a killed launcher would go on.
+  """
+  if 'sdk_worker_main' not in ' '.join(sys.orig_argv):
+    return
+  parent = os.getppid()
+
+  def watch() -> None:
+    while os.getppid() == parent:
+      time.sleep(1)
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def _second(task: Task, group: tuple[int, Iterable[Any]]) -> Result:
@@ -224,7 +247,8 @@ def _read(path: Path, num_elements: int) -> tuple[list[Result], list[Result]]:
   first = [result for result in results if 'second' not in result]
   for result in (*first, *second):
     if 'error' in result:
-      raise getattr(errors, result['kind'])(result['error'])
+      kind = getattr(errors, result['kind']) if result['kind'] else RuntimeError
+      raise kind(result['error'])
   if [x['number'] for x in first] != list(range(num_elements)):
     raise PeerError(
       f'the runner returned {len(first)} results for {num_elements} tasks: run '

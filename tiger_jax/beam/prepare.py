@@ -68,8 +68,14 @@ def prepare(
       'own files: set it to files, and config.dataset.source_dir to their '
       'folder'
     )
+  if not config.source_dir:
+    raise UsageError(
+      'config.dataset.source_dir is empty: name the folder that holds your '
+      'interactions and items'
+    )
   folders.refuse_existing(out)
   folder = Path(config.source_dir).absolute()
+  shards.check(folder)
   config = _absolute(config)
   events_files = input_files.require(folder, 'interactions')
   source = merging.Source(
@@ -244,7 +250,12 @@ def _write(
     flags, work, functools.partial(_last_task, settings),
     [*elements, write_items],
   )  # fmt: skip
-  assert sum(x['num_events'] for x in written[:-1]) == num_used
+  num_written = sum(x['num_events'] for x in written[:-1])
+  if num_written != num_used:
+    raise PeerError(
+      f'the second task kept {num_used:,} events, but {num_written:,} were '
+      'written: run the same command again'
+    )
   shards.write(result, {'counts': dataset_counts})
   return dataset_counts
 

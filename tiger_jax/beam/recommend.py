@@ -7,7 +7,7 @@ part does not depend on the other parts, so any worker can write it.
 from collections.abc import Sequence
 import functools
 from pathlib import Path
-import tempfile
+import shutil
 import time
 from typing import Any
 
@@ -58,9 +58,12 @@ def recommend(
     ]
     written: list[jobs.Result] = []
     if missing:
-      with tempfile.TemporaryDirectory(dir=out, prefix='_work-') as work:
-        task = functools.partial(_write, arguments)
-        written, _ = jobs.run(flags, Path(work), task, missing)
+      work = out.absolute() / '_work'
+      shutil.rmtree(work, ignore_errors=True)  # What a killed run left.
+      work.mkdir()
+      task = functools.partial(_write, arguments)
+      written, _ = jobs.run(flags, work, task, missing)
+      shutil.rmtree(work, ignore_errors=True)
     counts = opened.output.finish()
   num_users = sum(result['users'] for result in written)
   job.show(counts, num_users, time.monotonic() - start)

@@ -39,11 +39,12 @@ def read(folder: Path) -> tuple[list[str], Float[np.ndarray, 'items dim']]:
   Raises:
     DataError: A file is missing or damaged.
   """
-  if not folder.is_dir():
-    raise DataError(
-      f'there is no folder {folder}: set --vectors to a folder with {VECTORS} '
-      f'and {IDS}'
-    )
+  for name in (VECTORS, IDS):
+    if not (folder / name).is_file():
+      raise DataError(
+        f'{folder} has no {name}: set --vectors to a folder with {VECTORS} and '
+        f'{IDS}'
+      )
   config = EmbeddingConfig(
     encoder='precomputed',
     path=str(folder / VECTORS),

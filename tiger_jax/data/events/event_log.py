@@ -106,14 +106,16 @@ class Builder:
     for name, known in self._ids.items():
       rows = np.concatenate(self._codes.pop(name))
       texts = known.texts()
-      num_rows = np.bincount(rows, minlength=len(texts))
-      # Some ids may occur only in rows that were dropped for another reason.
-      if not num_rows.all():
-        used = np.flatnonzero(num_rows)
+      # The first row of an id may be bad, and was dropped. The ids are in the
+      # order of their first kept rows.
+      if self._bad.counts.num_dropped:
+        used, first = np.unique(rows, return_index=True)
+        used = used[np.argsort(first)]
         new_codes = np.zeros(len(texts), np.int32)
         new_codes[used] = np.arange(len(used))
-        rows, num_rows = new_codes[rows], num_rows[used]
+        rows = new_codes[rows]
         texts = [texts[code] for code in used.tolist()]
+      num_rows = np.bincount(rows, minlength=len(texts))
       notes += ids.placeholders(source, name, texts, num_rows)
       columns[name] = texts, rows
     rating = np.concatenate(self._ratings) if self._ratings else None

@@ -6,6 +6,7 @@ missing or truncated file is an error. `python -m tiger_jax.beam` writes the
 list.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,7 @@ def write(folder: Path, about: dict[str, Any]) -> None:
     folder: The folder of the tables.
     about: JSON that `check` returns.
   """
-  listed = {
-    str(path.relative_to(folder)): path.stat().st_size
-    for path in sorted(folder.glob('*/*'))
-  }
+  listed = {str(x.relative_to(folder)): _digest(x) for x in _shards(folder)}
   files.write_json(folder / NAME, {'files': listed, 'about': about})
 
 
@@ -33,8 +31,8 @@ def check(folder: Path) -> dict[str, Any] | None:
   """Checks the listed files; returns `about`, or None if there is no list.
 
   Raises:
-    DataError: A file is missing or has another size, or a file is not in the
-      list, or the list is damaged.
+    DataError: A file is missing, or has another content, or is not in the list;
+      or the list is damaged.
   """
   path = folder / NAME
   if not path.exists():
@@ -43,17 +41,24 @@ def check(folder: Path) -> dict[str, Any] | None:
   with files.explained(f'{path} is damaged', remedy):
     record = files.read_json(path)
     listed, about = dict(record['files']), dict(record['about'])
-  for name, size in listed.items():
+  for name, digest in listed.items():
     shard = folder / name
     if not shard.is_file():
       raise DataError(f'{shard} is missing, but {path} lists it: {remedy}')
-    if shard.stat().st_size != size:
-      raise DataError(
-        f'{shard} has {shard.stat().st_size} bytes, but {path} lists {size}: '
-        f'{remedy}'
-      )
-  for shard in folder.glob('*/*'):
-    name = str(shard.relative_to(folder))
-    if name not in listed and not shard.name.startswith(('.', '_')):
+    if _digest(shard) != digest:
+      raise DataError(f'{shard} is not the file that {path} lists: {remedy}')
+  for shard in _shards(folder):
+    if str(shard.relative_to(folder)) not in listed:
       raise DataError(f'{shard} is not in the list {path}: remove it')
   return about
+
+
+def _shards(folder: Path) -> list[Path]:
+  """Returns the files that a reader of the tables reads."""
+  paths = sorted(folder.glob('*/*'))
+  return [path for path in paths if not path.name.startswith(('.', '_'))]
+
+
+def _digest(path: Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()

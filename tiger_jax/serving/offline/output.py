@@ -13,8 +13,10 @@ from collections.abc import Iterator
 import contextlib
 import hashlib
 from pathlib import Path
+import shutil
 import time
 from typing import Any, NamedTuple
+import uuid
 
 import tiger_jax
 from tiger_jax.errors import DataError, UsageError
@@ -113,7 +115,8 @@ class Output:
     """
     with self._explained():
       path = self._path(number)
-      partial = self.folder / _PARTIAL / path.name
+      # Two workers of a Beam runner may write the same part.
+      partial = self.folder / _PARTIAL / f'{uuid.uuid4().hex}-{path.name}'
       files.write(partial, data)
       partial.replace(path)
       files.sync(self.folder)
@@ -135,8 +138,7 @@ class Output:
     """
     counts = [self._await(number) for number in range(self.num_parts)]
     with self._explained():
-      with contextlib.suppress(OSError):
-        (self.folder / _PARTIAL).rmdir()
+      shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
       if not (self.folder / SUCCESS).exists():
         files.write(self.folder / SUCCESS, b'')
     return Counts(*(sum(x) for x in zip(*counts, strict=True)))
