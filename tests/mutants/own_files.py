@@ -42,9 +42,16 @@ MUTANTS = (
   Mutant(
     'ids of dropped rows stay',
     _LOG,
-    'if not num_rows.all():',
-    'if not num_rows.any():',
+    'if self._bad.counts.num_dropped:',
+    'if not self._bad.counts.num_dropped:',
     f'{_HOSTILE}::test_ids_of_bad_rows_are_not_in_the_log',
+  ),
+  Mutant(
+    'users are in the order of their first rows, good or bad',
+    _LOG,
+    'used = used[np.argsort(first)]',
+    'used = used[np.argsort(used)]',
+    f'{_FORMS}::test_users_are_in_the_order_of_their_first_good_rows',
   ),
   Mutant(
     'a carriage return within a line begins a row',

@@ -180,6 +180,19 @@ def test_a_dropped_row_leaves_no_user(tmp_path):
   assert 'unknown' not in dataset.items.ids
 
 
+def test_users_are_in_the_order_of_their_first_good_rows(tmp_path):
+  good = [f'{u},{i},{t}' for t, i in enumerate('abc') for u in ('u1', 'u2')]
+  path = tmp_path / 'interactions.csv'
+  datasets = []
+  for bad in ([], ['u2,c,yesterday']):
+    path.write_text('\n'.join(['user,item,timestamp', *bad, *good]))
+    datasets.append(load(tmp_path, max_bad_share=0.5))
+  one, other = datasets
+  assert one.user_ids == other.user_ids == ('u1', 'u2')
+  assert one.items.ids == other.items.ids
+  assert one.history.tolist() == other.history.tolist()
+
+
 def test_ratings(tmp_path):
   rows = [dict(x, Stars='4.5' if i % 9 else '2') for i, x in enumerate(LOG)]
   folder = small.make(tmp_path / 'shop', LOG, ITEMS)
