@@ -278,7 +278,7 @@ def test_a_full_disk_is_an_error_and_the_rest_follows(
   write = files.write
 
   def full(path, data):
-    if path.name == 'part-00001.parquet':
+    if path.name.endswith('part-00001.parquet'):
       raise OSError(errno.ENOSPC, 'No space left on device', str(path))
     write(path, data)
 
