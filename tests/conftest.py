@@ -49,8 +49,8 @@ gc.set_threshold(50_000, 20, 50)
 flags.FLAGS.mark_as_parsed()
 
 
-# The folders and files of tests that start whole runs of the program, or a
-# browser. They get the mark `whole_runs`.
+# The folders and files of tests that start whole runs of the program or a
+# browser, or that take long. They get the mark `whole_runs`.
 _WHOLE_RUNS = (
   'beam/',
   'cases/test_checkpoint_paths.py',
@@ -59,6 +59,8 @@ _WHOLE_RUNS = (
   'cases/test_other_devices.py',
   'cases/test_printing.py',
   'cases/test_shop.py',
+  'data/checking/test_histories.py',
+  'data/sources/test_hostile.py',
   'docs/test_blocks.py',
   'end_to_end/',
   'experiments/test_runs.py',
@@ -73,6 +75,7 @@ _WHOLE_RUNS = (
   'security/test_workdirs.py',
   'serving/export/test_script.py',
   'serving/offline/test_command.py',
+  'serving/offline/test_rows.py',
   'serving/page/test_a',
   'serving/page/test_page.py',
   'serving/page/test_states.py',
