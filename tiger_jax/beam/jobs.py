@@ -211,7 +211,7 @@ def _attempt(task: Task, numbered: tuple[int, Any], *sides: Any) -> Result:
 def _end_with_launcher() -> None:
   """Ends this local worker process when the launcher has ended.
 
-  Otherwise, the workers of a killed launcher would go on.
+  Local workers of Beam continue if the launcher is killed.
   """
   if 'sdk_worker_main' not in ' '.join(sys.orig_argv):
     return

@@ -59,7 +59,7 @@ def recommend(
     written: list[jobs.Result] = []
     if missing:
       work = out.absolute() / '_work'
-      shutil.rmtree(work, ignore_errors=True)  # What a killed run left.
+      shutil.rmtree(work, ignore_errors=True)  # Of a killed run.
       work.mkdir()
       task = functools.partial(_write, arguments)
       written, _ = jobs.run(flags, work, task, missing)
