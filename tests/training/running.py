@@ -128,10 +128,9 @@ class Run:
       source or self.counting,
       schedule,
       RECIPE,
-      **{'seeds': [seed]} | settings,
+      **{'seeds': [seed], 'writer': MetricsWriter(self.workdir)} | settings,
       mesh=make_mesh(jax.devices()[:1]),
       folder=self.workdir,
-      writer=MetricsWriter(self.workdir),
       label='train',
     )
 
