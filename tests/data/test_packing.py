@@ -10,7 +10,12 @@ import pytest
 
 from tests.data.traceable import equal, make_dataset
 from tiger_jax.data import splits
-from tiger_jax.data.packing import PackedBatches, PackedExcerpts
+from tiger_jax.data.packing import (
+  GroupedHistories,
+  PackedBatches,
+  PackedExcerpts,
+  Planned,
+)
 from tiger_jax.errors import DataError
 from tiger_jax.interfaces import Batch
 
@@ -24,9 +29,8 @@ def make_source(
 ):  # fmt: skip
   dataset = make_dataset(lengths)
   examples = splits.sequences(dataset, width)
-  return PackedBatches(
-    dataset, examples, batch_size, width, seed, steps_per_call, **options
-  )
+  histories = GroupedHistories(dataset, examples, width, **options)
+  return PackedBatches(histories, batch_size, seed, steps_per_call)
 
 
 def windows(lengths, width):
@@ -38,12 +42,15 @@ def windows(lengths, width):
 
 
 def rows_of(source, start, stop):
-  """Returns `position` and `is_last` of the rows in a range of steps."""
+  """Returns the positions in the dataset, and which items are the last ones."""
   stack = source.stack(start, stop)
   assert isinstance(stack, PackedExcerpts)
   assert stack.position.dtype == np.int32
   assert stack.position.shape[0] == stop - start
-  return [x.reshape(-1, x.shape[-1]) for x in (stack.position, stack.is_last)]
+  # Each event of the dataset has its own item, whose row is its position.
+  batch = stack.gather(source.events)
+  assert (batch.target[stack.is_last] == batch.history[stack.is_last] + 1).all()
+  return [x.reshape(-1, x.shape[-1]) for x in (batch.history, stack.is_last)]
 
 
 def histories_of(source, start, stop):
@@ -130,33 +137,43 @@ def test_batches_cover_consecutive_epochs(batch_size):
 
 def test_the_gathered_items_are_those_of_the_dataset():
   """The device and the host gather equal batches, with a target per history."""
-  dataset = make_dataset(LENGTHS)
+  source = make_source(steps_per_call=4)
+  stack = source.stack(0, 4)
   # Items repeat, so that an item does not identify its position.
-  dataset.history[:] = np.random.default_rng(0).integers(
-    0, 9, len(dataset.history)
-  )
-  source = make_source(steps_per_call=2)
-  stack = source.stack(0, 2)
-  on_host = stack.gather(dataset.history)
-  on_device = jax.jit(lambda x, y: x.gather(y))(stack, dataset.history)
+  events = source.events % 9
+  on_host = stack.gather(events)
+  on_device = jax.jit(lambda x, y: x.gather(y))(stack, events)
   assert equal(on_host, Batch(*map(np.asarray, on_device)))
   assert on_host.is_packed and all(x.dtype == np.int32 for x in on_host)
-  assert (on_host.user == -1).all() and on_host.user.shape == (2, 2)
+  assert (on_host.user == -1).all() and on_host.user.shape == (4, 2)
   history, target = on_host.history.ravel(), on_host.target.ravel()
   position, is_last = (x.ravel() for x in (stack.position, stack.is_last))
   assert 0 < is_last.sum() < (position >= 0).sum() < position.size
   for i, x in enumerate(position.tolist()):
-    assert history[i] == (dataset.history[x] if x >= 0 else -1)
-    assert target[i] == (dataset.history[x + 1] if is_last[i] else -1)
+    assert history[i] == (events[x] if x >= 0 else -1)
+    assert target[i] == (events[x + 1] if is_last[i] else -1)
 
 
 def test_a_large_dataset_is_gathered_on_the_host():
-  size = 4 * sum(LENGTHS)
+  size = make_source().events.nbytes
   on_device = make_source(steps_per_call=2, resident_bytes=size)
   on_host = make_source(steps_per_call=2, resident_bytes=size - 1)
   assert on_device.events is not None and on_host.events is None
-  expected = on_device.stack(0, 2).gather(on_device.events)
-  assert equal(on_host.stack(0, 2), expected)
+  plan = on_device.stack(0, 2)
+  assert equal(
+    on_host.stack(0, 2), Planned(plan, plan.gather(on_device.events))
+  )
+
+
+def test_the_host_gathers_only_the_rows_of_a_process():
+  whole = make_source(steps_per_call=2, resident_bytes=0)
+  own = whole.of_rows(np.array([False, True]))
+  for step in (0, 2, 4):
+    expected, stack = whole.stack(step, step + 2), own.stack(step, step + 2)
+    assert equal(stack.plan, expected.plan)
+    for part, all_rows in zip(stack.batch, expected.batch, strict=True):
+      assert (part[:, 0] == -1).all()
+      assert np.array_equal(part[:, 1], all_rows[:, 1])
 
 
 def test_a_batch_depends_only_on_seed_and_step():

@@ -130,9 +130,19 @@ def test_packed_rows_have_whole_histories_and_equally_weighted_targets(inputs):
   stack = run.batches.stack(0, 1)
   assert stack.position.shape == (1, 8, 6)
   assert isinstance(run.training_task, LookUp)
-  lasts = stack.position[stack.is_last]
+  batch = stack.gather(run.batches.events)
+  history = inputs.dataset.history
   examples = training_examples(run.config, inputs.dataset)
-  assert set(lasts.tolist()) <= set((examples.end - 1).tolist())
+  windows = {
+    tuple(history[start : end + 1].tolist())
+    for start, end in zip(examples.start, examples.end, strict=True)
+  }
+  for row, target in zip(batch.history[0], batch.target[0], strict=True):
+    first = 0
+    for last in np.flatnonzero(target >= 0).tolist():
+      assert (*row[first : last + 1].tolist(), int(target[last])) in windows
+      first = last + 1
+    assert first and (row[first:] == -1).all()
 
 
 def test_replicas_have_consecutive_seeds(inputs):

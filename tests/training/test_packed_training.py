@@ -11,7 +11,7 @@ from tests.training.running import Run, assert_same_bits, measured
 from tests.walks import make_dataset
 from tiger_jax.config import OptimizerConfig
 from tiger_jax.data import batches, splits
-from tiger_jax.data.packing import PackedBatches
+from tiger_jax.data.packing import GroupedHistories, PackedBatches
 from tiger_jax.errors import Preempted
 from tiger_jax.runtime import sharding
 from tiger_jax.training.optimizer import make_optimizer
@@ -26,7 +26,8 @@ def make_source(steps_per_call):
   walks = [rng.integers(0, NUM_ITEMS, length).tolist() for length in lengths]
   dataset = make_dataset(walks, NUM_ITEMS)
   examples = splits.sequences(dataset, WIDTH)
-  return PackedBatches(dataset, examples, 8, WIDTH, 0, steps_per_call)
+  histories = GroupedHistories(dataset, examples, WIDTH)
+  return PackedBatches(histories, 8, 0, steps_per_call)
 
 
 @functools.cache

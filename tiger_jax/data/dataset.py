@@ -65,6 +65,10 @@ class Dataset:
       1970 for Amazon), or None if the source has no times.
     unseen: The rows of the items that occur only as test targets, see
       `DatasetConfig.unseen_share`.
+    training_counts: The number of training events of each item, if the training
+      histories are in shards (see `training_shards`). `history` then has only a
+      sample of the users, for validation and test. None if `history` has all
+      users.
     counts: The numbers of events, users and items that were read and used, see
       `data.counts`. The dict is empty after `load`.
   """
@@ -78,6 +82,7 @@ class Dataset:
   unseen: Int32[np.ndarray, ' unseen'] = dataclasses.field(
     default_factory=lambda: np.zeros(0, np.int32)
   )
+  training_counts: Int64[np.ndarray, ' items'] | None = None
   counts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
@@ -115,8 +120,9 @@ class Dataset:
       'offsets': self.offsets,
       'unseen': self.unseen,
     }
-    if self.timestamps is not None:
-      arrays['timestamps'] = self.timestamps
+    for name in ('timestamps', 'training_counts'):
+      if (array := getattr(self, name)) is not None:
+        arrays[name] = array
     content = io.BytesIO()
     np.savez(content, **arrays)
     files.write(folder / 'histories.npz', content.getvalue())
@@ -150,6 +156,7 @@ class Dataset:
         offsets=arrays['offsets'],
         timestamps=arrays.get('timestamps'),
         unseen=arrays.get('unseen', np.zeros(0, np.int32)),
+        training_counts=arrays.get('training_counts'),
       )
       dataset._check()
     return dataset
@@ -163,8 +170,9 @@ class Dataset:
         raise ValueError('an id occurs twice')
     dtypes = [(self.history, np.int32), (self.offsets, np.int64)]
     dtypes.append((self.unseen, np.int32))
-    if self.timestamps is not None:
-      dtypes.append((self.timestamps, np.int64))
+    for array in (self.timestamps, self.training_counts):
+      if array is not None:
+        dtypes.append((array, np.int64))
     if any(array.dtype != dtype or array.ndim != 1 for array, dtype in dtypes):
       raise ValueError('wrong array types')
     fields = self.items.fields
@@ -182,6 +190,11 @@ class Dataset:
       self.timestamps.shape != self.history.shape
     ):
       raise ValueError('the events and the timestamps differ in number')
+    counts = self.training_counts
+    if counts is not None and (
+      len(counts) != self.num_items or counts.min() < 0
+    ):
+      raise ValueError('the training counts do not match the items')
     for rows in (self.history, self.unseen):
       if not ((rows >= 0) & (rows < self.num_items)).all():
         raise ValueError('an item row is out of range')

@@ -5,17 +5,20 @@ and puts each into the first row that has space for it. The layout of the rows
 then depends only on the number of histories of each length. Every epoch has the
 same layout. In each epoch, the rows are in a different order, and histories of
 equal length exchange their places. All epochs therefore have the same number of
-rows, so the batch of any step is found without the plans of earlier epochs.
+rows, so the batch of any step is found without the earlier epochs. The order is
+a pseudo-random permutation, so the memory of the batches does not depend on the
+number of histories.
 """
 
+import copy
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import struct
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Int32, Int64
 import numpy as np
 
-from tiger_jax.data import batches, splits
+from tiger_jax.data import batches, first_fit, permutations, splits
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import Examples
 from tiger_jax.errors import DataError
@@ -24,10 +27,10 @@ from tiger_jax.interfaces import Batch
 
 @struct.dataclass
 class PackedExcerpts:
-  """Positions in `Dataset.history` of the items of packed rows.
+  """Positions in the sequence of a `Histories` of the items of packed rows.
 
   Attributes:
-    position: The position of each item, int32; -1 for padding.
+    position: The position of each item; -1 for padding.
     is_last: Whether an item is the last item of its history.
   """
 
@@ -37,7 +40,7 @@ class PackedExcerpts:
   def gather(self, events: Any) -> Batch:
     """Returns the item rows of a packed batch. All users are -1 (unknown).
 
-    `events` is `Dataset.history`. It is a NumPy array or a JAX array, like the
+    `events` is `Histories.events`. It is a NumPy array or a JAX array, like the
     arrays of the excerpts.
     """
     xp = events.__array_namespace__()
@@ -50,73 +53,173 @@ class PackedExcerpts:
     )
 
 
+class Planned(NamedTuple):
+  """Batches that the host gathered, and the positions of all of their items."""
+
+  plan: PackedExcerpts
+  batch: Batch
+
+
+@runtime_checkable
+class Histories(Protocol):
+  """The training histories of a dataset, in one or several shards.
+
+  A shard is a sequence of item rows. It has the histories in ascending order of
+  their lengths, and each history is followed by its target. The positions of
+  `PackedExcerpts` refer to all shards, one after the other.
+
+  Attributes:
+    name: The dataset, for error messages.
+    counts: The number of histories of each length, from 0 to the width of a
+      row, in each shard.
+    events: The item rows of all shards, if the device gathers the batches from
+      them. None if the host gathers them.
+  """
+
+  name: str
+  counts: Int64[np.ndarray, 'shards lengths']
+  events: Int32[np.ndarray, ' n'] | None
+
+  def gather(self, excerpts: PackedExcerpts) -> Batch:
+    """Returns the item rows of batches."""
+    ...
+
+
+class GroupedHistories:
+  """The histories of a dataset in memory, as a `Histories` of one shard."""
+
+  def __init__(
+    self,
+    dataset: Dataset,
+    examples: Examples,
+    width: int,
+    *,
+    resident_bytes: int = batches.RESIDENT_BYTES,
+  ):
+    """Copies the item rows of the examples.
+
+    Args:
+      dataset: The histories.
+      examples: The examples, none longer than `width`.
+      width: The number of items in a row of a batch.
+      resident_bytes: The device gathers the batches if the item rows have at
+        most this size.
+
+    Raises:
+      DataError: There are no examples.
+    """
+    batches.check_size(dataset, examples, batch_size=1)
+    assert splits.history_lengths(examples).max() <= width, 'too long for a row'
+    self.name = dataset.name
+    counts, self._events = grouped(dataset.history, examples, width)
+    self.counts = counts[None]
+    is_small = self._events.nbytes <= resident_bytes
+    self.events = self._events if is_small else None
+
+  def gather(self, excerpts: PackedExcerpts) -> Batch:
+    """Returns the item rows of batches."""
+    return excerpts.gather(self._events)
+
+
+def grouped(
+  history: Int32[np.ndarray, ' interactions'], examples: Examples, width: int
+) -> tuple[Int64[np.ndarray, ' lengths'], Int32[np.ndarray, ' n']]:
+  """Returns the counts and the item rows of a shard with these examples."""
+  lengths = splits.history_lengths(examples)
+  counts = np.bincount(lengths, minlength=width + 1)
+  order = np.argsort(lengths, kind='stable')
+  by_length = np.split(
+    np.asarray(examples.start)[order], np.cumsum(counts)[:-1]
+  )
+  return counts, np.concatenate([
+    history[starts[:, None] + np.arange(length + 1)].ravel()
+    for length, starts in enumerate(by_length)
+  ])  # fmt: skip
+
+
+def first_positions(
+  counts: Int64[np.ndarray, 'shards lengths'],
+) -> Int64[np.ndarray, 'shards lengths']:
+  """Returns the position of the first history of each length in each shard."""
+  sizes = counts * (np.arange(counts.shape[1]) + 1)
+  return (np.cumsum(sizes) - sizes.ravel()).reshape(counts.shape)
+
+
 class PackedBatches:
   """Endless shuffled batches of packed rows, all of the same width.
 
   A batch depends only on the constructor arguments and the step, as in
   `TrainBatches`. The batches divide an endless sequence of rows, in which one
   epoch follows another. Every epoch has every example exactly once, and a batch
-  may contain the end of one epoch and the start of the next.
+  may contain the end of one epoch and the start of the next. An epoch has the
+  shards in random order. The rows of a shard are consecutive, so that few
+  shards are open at a time.
 
   Attributes:
     steps_per_call: Number of batches in a stack, see `TrainBatches`.
     steps_per_epoch: Number of whole batches in one pass over the examples.
-    events: `Dataset.history` if the device gathers the batches, else None.
+    events: The item rows from which the device gathers the batches; None if the
+      host gathers them.
     mean_targets: The mean number of targets in a row, one per history item.
   """
 
   def __init__(
     self,
-    dataset: Dataset,
-    examples: Examples,
+    histories: Histories,
     batch_size: int,
-    width: int,
     seed: int,
     steps_per_call: int = 1,
-    *,
-    resident_bytes: int = batches.RESIDENT_BYTES,
   ):
     """Plans the rows.
 
     Args:
-      dataset: The histories.
-      examples: The examples, none longer than `width`.
+      histories: The training histories.
       batch_size: The number of rows in a batch.
-      width: The number of items in a row.
       seed: The seed of the order of the examples.
       steps_per_call: The number of batches in a stack.
-      resident_bytes: The device gathers the batches if `Dataset.history` has at
-        most this size.
 
     Raises:
       DataError: There are fewer rows than one batch holds.
     """
-    batches.check_size(dataset, examples, batch_size=1)
-    lengths = splits.history_lengths(examples)
-    assert lengths.max() <= width, 'an example is longer than a row'
-    # NumPy sorts integers of up to 16 bits in linear time.
-    self._lengths = lengths.astype(np.min_scalar_type(width))
-    self._start = np.asarray(examples.start)
-    self._history = dataset.history
+    self._histories = histories
     self._batch_size = batch_size
-    self._width = width
     self._seed = seed
-    counts = np.bincount(lengths, minlength=width + 1)
-    self._layout = _make_layout(counts, width)
-    self._num_rows = len(self._layout.pattern)
-    if self._num_rows < batch_size:
+    counts = histories.counts
+    self._width = counts.shape[1] - 1
+    self._first_position = first_positions(counts)
+    self._layout = functools.lru_cache(maxsize=4)(
+      lambda shard: first_fit.make_layout(counts[shard])
+    )
+    # The number of rows of each shard.
+    self._num_rows = np.array([
+      self._layout(shard).num_rows.sum() for shard in range(len(counts))
+    ])  # fmt: skip
+    self._rows_per_epoch = num_rows = int(self._num_rows.sum())
+    if num_rows < batch_size:
       raise DataError(
-        f'the training examples of dataset {dataset.name} fill '
-        f'{self._num_rows} rows (config.train.packed), fewer than one batch of '
-        f'{batch_size}: set config.train.batch_size to {self._num_rows} or '
-        'less, or add users with four or more events'
+        f'the training examples of dataset {histories.name} fill {num_rows} '
+        f'rows (config.train.packed), fewer than one batch of {batch_size}: '
+        f'set config.train.batch_size to {num_rows} or less, or add users with '
+        'four or more events'
       )
-    self.steps_per_epoch = self._num_rows // batch_size
+    num_items = int((counts * np.arange(self._width + 1)).sum())
+    num_positions = num_items + int(counts.sum())
+    self._position_type = np.int32 if num_positions < 2**31 else np.int64
+    self.steps_per_epoch = num_rows // batch_size
     self.steps_per_call = min(steps_per_call, self.steps_per_epoch)
-    self.events = batches.resident_events(dataset, resident_bytes)
-    self.mean_targets = float(lengths.sum() / self._num_rows)
-    # Two threads may each read a stack that contains parts of two epochs.
-    self._plan = functools.lru_cache(maxsize=4)(self._make_plan)
+    self.events = histories.events
+    self.mean_targets = num_items / num_rows
+    self._own = np.ones((batch_size, 1), bool)
+
+  def of_rows(self, rows: Bool[np.ndarray, ' b']) -> 'PackedBatches':
+    """Returns the same batches, of which the host gathers only some rows.
+
+    Each process then reads only the rows that its devices need. The other rows
+    are padding.
+    """
+    source = copy.copy(self)
+    source._own = rows[:, None]
+    return source
 
   def width(self, call: int) -> int:
     """Returns the number of items in a row, which is equal for all calls."""
@@ -126,19 +229,23 @@ class PackedBatches:
   def lengths(self, call: int) -> Int[np.ndarray, ' n']:
     """Returns the lengths of the histories of a call."""
     size = self.steps_per_call
-    _, length = self._read(call * size, (call + 1) * size)
+    _, length = self._plan(call * size, (call + 1) * size)
     return length[length > 0]
 
-  def stack(self, start: int, stop: int) -> PackedExcerpts | Batch:
+  def stack(self, start: int, stop: int) -> PackedExcerpts | Planned:
     """Returns the batches of the steps `[start, stop)`."""
-    position, length = self._read(start, stop)
+    position, length = self._plan(start, stop)
+    plan = PackedExcerpts(position, length > 0)
     if self.events is not None:
-      return PackedExcerpts(position.astype(np.int32), length > 0)
-    return PackedExcerpts(position, length > 0).gather(self._history)
+      return plan
+    own = PackedExcerpts(
+      np.where(self._own, position, -1), self._own & (length > 0)
+    )
+    return Planned(plan, self._histories.gather(own))
 
-  def _read(
+  def _plan(
     self, start: int, stop: int
-  ) -> tuple[Int[np.ndarray, 'n b t'], Int[np.ndarray, 'n b t']]:
+  ) -> tuple[Int[np.ndarray, 'n b t'], Int64[np.ndarray, 'n b t']]:
     """Returns two arrays for the steps `[start, stop)`.
 
     The first has the position of each item, as in `PackedExcerpts`. The second
@@ -147,118 +254,49 @@ class PackedBatches:
     first, end = start * self._batch_size, stop * self._batch_size
     parts = []
     while first < end:
-      epoch, row = divmod(first, self._num_rows)
-      num = min(end - first, self._num_rows - row)
-      parts.append(self._read_epoch(epoch, row, row + num))
+      epoch, row = divmod(first, self._rows_per_epoch)
+      # Shards have smaller numbers, so these seeds have no other use.
+      shards = np.arange(len(self._num_rows))
+      order = self._permute(shards, len(shards), epoch, len(shards), 0)
+      after = np.cumsum(self._num_rows[order])
+      place = int(np.searchsorted(after, row, side='right'))
+      num = min(end - first, int(after[place]) - row)
+      shard = int(order[place])
+      row -= int(after[place] - self._num_rows[shard])
+      parts.append(self._plan_rows(epoch, shard, np.arange(row, row + num)))
       first += num
     shape = (stop - start, self._batch_size, self._width)
     position, length = (
       np.concatenate(part).reshape(shape) for part in zip(*parts, strict=True)
     )
-    return position, length
+    return position.astype(self._position_type), length
 
-  def _read_epoch(
-    self, epoch: int, first: int, stop: int
-  ) -> tuple[Int[np.ndarray, 'rows t'], Int[np.ndarray, 'rows t']]:
-    """Does the work of `_read` for consecutive rows of one epoch."""
-    layout, plan = self._layout, self._plan(epoch)
-    row = plan.rows[first:stop]
-    pattern = layout.pattern[row]
+  def _plan_rows(
+    self, epoch: int, shard: int, row: Int64[np.ndarray, ' rows']
+  ) -> tuple[Int64[np.ndarray, 'rows t'], Int64[np.ndarray, 'rows t']]:
+    """Does the work of `_plan` for rows of one epoch and one shard."""
+    layout, counts = self._layout(shard), self._histories.counts[shard]
+    # No history has 0 items, so this seed has no other use.
+    row = self._permute(row, self._num_rows[shard], epoch, shard, 0)
+    after = np.cumsum(layout.num_rows)
+    pattern = np.searchsorted(after, row, side='right')
+    row_of_pattern = (row - (after - layout.num_rows)[pattern])[:, None]
+    length = layout.length[pattern]
+    number = layout.first[pattern] + row_of_pattern * layout.step[pattern]
+    slot_start = np.zeros_like(number)
+    for n in np.unique(length[length > 0]).tolist():
+      is_n = length == n
+      permuted = self._permute(number[is_n], counts[n], epoch, shard, n)
+      slot_start[is_n] = self._first_position[shard, n] + permuted * (n + 1)
     slot, offset = layout.slot[pattern], layout.offset[pattern]
-    example = plan.examples[layout.first_slot[row][:, None] + slot]
-    position = np.where(offset >= 0, self._start[example] + offset, -1)
-    return position, layout.length[pattern]
+    start = np.take_along_axis(slot_start, slot, axis=1)
+    slot_length = np.take_along_axis(length, slot, axis=1)
+    return (
+      np.where(offset >= 0, start + offset, -1),
+      np.where(offset == slot_length - 1, slot_length, 0),
+    )
 
-  def _make_plan(self, epoch: int) -> '_Plan':
-    seeds = np.random.SeedSequence([self._seed, epoch])
-    rng = np.random.Generator(np.random.Philox(seeds))
-    order = rng.permutation(len(self._lengths))
-    by_length = order[np.argsort(self._lengths[order], kind='stable')]
-    examples = np.empty_like(order)
-    examples[self._layout.slots_by_length] = by_length
-    return _Plan(examples, rng.permutation(self._num_rows))
-
-
-class _Plan(NamedTuple):
-  """The example of every slot of the layout, and the order of the rows."""
-
-  examples: Int[np.ndarray, ' slots']
-  rows: Int[np.ndarray, ' rows']
-
-
-class _Layout(NamedTuple):
-  """The slots of all rows; a slot is a place for a history.
-
-  Rows with equal slots have the same pattern. The slots are numbered row by
-  row.
-
-  Attributes:
-    slot: The slot of each item, counted from the first slot of its row.
-    offset: The number of earlier items in the slot; -1 for padding.
-    length: The length of the slot at its last item, and 0 elsewhere.
-    pattern: The pattern of each row.
-    first_slot: The first slot of each row.
-    slots_by_length: The slots in ascending order of their lengths.
-  """
-
-  slot: Int[np.ndarray, 'patterns t']
-  offset: Int[np.ndarray, 'patterns t']
-  length: Int[np.ndarray, 'patterns t']
-  pattern: Int[np.ndarray, ' rows']
-  first_slot: Int[np.ndarray, ' rows']
-  slots_by_length: Int[np.ndarray, ' slots']
-
-
-def _make_layout(counts: Int[np.ndarray, ' lengths'], width: int) -> _Layout:
-  """Returns the layout for `counts[i]` histories of length i."""
-  patterns, repeats = zip(*_first_fit_decreasing(counts, width), strict=True)
-  slot, offset, length = np.zeros((3, len(patterns), width), np.int32)
-  offset -= 1
-  for i, lengths in enumerate(patterns):
-    num = sum(lengths)
-    stops = np.cumsum(lengths)
-    slot[i, :num] = np.repeat(np.arange(len(lengths)), lengths)
-    offset[i, :num] = np.arange(num) - np.repeat(stops - lengths, lengths)
-    length[i, stops - 1] = lengths
-  pattern = np.repeat(np.arange(len(patterns)), repeats)
-  num_slots = np.array([len(lengths) for lengths in patterns])[pattern]
-  slot_lengths = np.concatenate(
-    [np.tile(x, n) for x, n in zip(patterns, repeats, strict=True)]
-  )
-  slot_lengths = slot_lengths.astype(np.min_scalar_type(width))
-  return _Layout(
-    slot=slot,
-    offset=offset,
-    length=length,
-    pattern=pattern,
-    first_slot=np.cumsum(num_slots) - num_slots,
-    slots_by_length=np.argsort(slot_lengths, kind='stable'),
-  )
-
-
-def _first_fit_decreasing(
-  counts: Int[np.ndarray, ' lengths'], width: int
-) -> list[tuple[list[int], int]]:
-  """Returns the lengths in each pattern, and the number of its rows.
-
-  The first row takes the longest history, then the longest that still fits, and
-  so on. While enough histories remain, the next row has the same pattern.
-  """
-  remaining = counts.tolist()
-  longest = width
-  rows = []
-  while True:
-    while longest and not remaining[longest]:
-      longest -= 1
-    if not longest:
-      return rows
-    space, repeat, lengths = width, remaining[longest], []
-    for length in range(longest, 0, -1):
-      num = min(remaining[length], space // length)
-      if num:
-        lengths += [length] * num
-        space -= num * length
-        repeat = min(repeat, remaining[length] // num)
-    for length in lengths:
-      remaining[length] -= repeat
-    rows.append((lengths, repeat))
+  def _permute(
+    self, numbers: Int64[np.ndarray, ' n'], size: int | np.int64, *seeds: int
+  ) -> Int64[np.ndarray, ' n']:
+    return permutations.permute(numbers, int(size), self._seed, *seeds)

@@ -78,10 +78,17 @@ def sequences(dataset: Dataset, max_history: int) -> Examples:
   shorter history at a `max_history` of 10, 18.0% at 20 and 5.6% at 50
   (`benchmarks/windows.py`).
   """
-  starts, stops = dataset.offsets[:-1], dataset.offsets[1:]
+  return windows(dataset.offsets, max_history)
+
+
+def windows(
+  offsets: Int64[np.ndarray, ' offsets'], max_history: int
+) -> Examples:
+  """Does the work of `sequences` for the histories between the offsets."""
+  starts, stops = offsets[:-1], offsets[1:]
   num_targets = stops - starts - 3
   counts = -(-num_targets // max_history)
-  user = np.repeat(np.arange(dataset.num_users, dtype=np.int32), counts)
+  user = np.repeat(np.arange(len(starts), dtype=np.int32), counts)
   first = np.cumsum(counts) - counts
   cut = np.arange(len(user)) - first[user]
   end = stops[user] - 3 - cut * max_history
@@ -95,6 +102,21 @@ def training_positions(dataset: Dataset) -> Bool[np.ndarray, ' interactions']:
   kept[dataset.offsets[1:] - 1] = False
   kept[dataset.offsets[1:] - 2] = False
   return kept
+
+
+def training_counts(dataset: Dataset) -> Int64[np.ndarray, ' items']:
+  """Returns the number of training events of each item."""
+  if dataset.training_counts is not None:
+    return dataset.training_counts
+  items = dataset.history[training_positions(dataset)]
+  return np.bincount(items, minlength=dataset.num_items)
+
+
+def event_counts(dataset: Dataset) -> Int64[np.ndarray, ' items']:
+  """Returns the number of events of each item, in shards only of training."""
+  if dataset.training_counts is not None:
+    return dataset.training_counts
+  return np.bincount(dataset.history, minlength=dataset.num_items)
 
 
 def transition_positions(dataset: Dataset) -> Int64[np.ndarray, ' n']:

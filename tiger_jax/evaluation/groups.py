@@ -7,7 +7,7 @@ from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.splits import (
   Examples,
   history_lengths,
-  training_positions,
+  training_counts,
   transition_positions,
 )
 
@@ -19,21 +19,25 @@ def groups(
 
   A user is in the group `memorization` if the training data of any user contain
   the transition from the last item of the history to the target. All other
-  users are in the group `generalization` (arXiv 2603.19809).
+  users are in the group `generalization` (arXiv 2603.19809). Both groups are
+  missing if the training histories are in shards.
   """
   target = dataset.history[examples.end]
-  training_items = dataset.history[training_positions(dataset)]
-  counts = np.bincount(training_items, minlength=dataset.num_items)
-  bought = counts[target]
+  bought = training_counts(dataset)[target]
   length = history_lengths(examples)
-  is_memorized = np.isin(
-    _pairs(dataset, np.asarray(examples.end)),
-    _pairs(dataset, transition_positions(dataset)),
-  )
+  memorization: dict[str, Bool[np.ndarray, ' n']] = {}
+  if dataset.training_counts is None:
+    is_memorized = np.isin(
+      _pairs(dataset, np.asarray(examples.end)),
+      _pairs(dataset, transition_positions(dataset)),
+    )
+    memorization = {
+      'memorization': is_memorized,
+      'generalization': ~is_memorized,
+    }
   return {
     'all': np.ones(len(target), bool),
-    'memorization': is_memorized,
-    'generalization': ~is_memorized,
+    **memorization,
     'history of up to 5': length <= 5,
     'history of 6 to 10': (length > 5) & (length <= 10),
     'history of over 10': length > 10,

@@ -5,8 +5,9 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
+from tiger_jax.data import splits
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.splits import training_positions, transition_positions
+from tiger_jax.errors import UsageError
 from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.semantic_ids import item_batches
 from tiger_jax.semantic_ids.ids import SemanticIds
@@ -57,10 +58,17 @@ def prefixes(inputs: Inputs) -> Int[np.ndarray, 'items l']:
 
 def training_counts(inputs: Inputs) -> Float[np.ndarray, ' items']:
   """Returns how often each item occurs in the training histories."""
-  dataset = inputs.dataset
-  items = dataset.history[training_positions(dataset)]
-  counts = np.bincount(items, minlength=dataset.num_items)
-  return counts.astype(np.float32)
+  return splits.training_counts(inputs.dataset).astype(np.float32)
+
+
+def refuse_shards(dataset: Dataset) -> None:
+  """Raises UsageError if the training histories are in shards."""
+  if dataset.training_counts is not None:
+    raise UsageError(
+      'the training histories are in shards, whose transitions are not known: '
+      'set config.evaluation.transition_weight to 0, or choose a model without '
+      'transitions'
+    )
 
 
 def training_transitions(inputs: Inputs, num_rows: int = 0) -> Transitions:
@@ -68,10 +76,14 @@ def training_transitions(inputs: Inputs, num_rows: int = 0) -> Transitions:
 
   The table has one row per item of the dataset. If these are fewer than
   `num_rows`, it is padded with rows without transitions.
+
+  Raises:
+    UsageError: The training histories are in shards.
   """
   dataset = inputs.dataset
-  position = transition_positions(dataset)
+  refuse_shards(dataset)
+  position = splits.transition_positions(dataset)
   pairs = np.stack([dataset.history[position - 1], dataset.history[position]])
-  counts = training_counts(inputs).astype(np.int64)
+  counts = splits.training_counts(dataset)
   counts = np.pad(counts, (0, max(0, num_rows - len(counts))))
   return Transitions.from_pairs(pairs.T, counts)

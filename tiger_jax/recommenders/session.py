@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,16 +15,18 @@ from tiger_jax.catalog import index
 from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.catalog.trie import Trie
 from tiger_jax.config import Config
-from tiger_jax.data import splits
+from tiger_jax.data import splits, training_shards
 from tiger_jax.data.batches import TrainBatches
 from tiger_jax.data.dataset import Dataset
-from tiger_jax.data.packing import PackedBatches
-from tiger_jax.errors import DataError
+from tiger_jax.data.packing import GroupedHistories, PackedBatches
+from tiger_jax.data.training_shards import TrainingShards
+from tiger_jax.errors import DataError, UsageError
 from tiger_jax.interfaces import Retriever
 from tiger_jax.models.baselines.transitions import Transitions
 from tiger_jax.recommenders import checks, registry
 from tiger_jax.recommenders.inputs import (
   Inputs,
+  refuse_shards,
   training_counts,
   training_transitions,
 )
@@ -46,7 +49,13 @@ def training_examples(config: Config, dataset: Dataset) -> splits.Examples:
 
 
 def check_transitions(dataset: Dataset) -> None:
-  """Raises DataError if the training histories have no transition."""
+  """Raises an error if there are no transitions between training events.
+
+  Raises:
+    UsageError: The training histories are in shards.
+    DataError: No user has two training events.
+  """
+  refuse_shards(dataset)
   if not len(splits.transition_positions(dataset)):
     raise DataError(
       f'dataset {dataset.name} has no transitions, because no user has two '
@@ -58,14 +67,26 @@ def training_batches(config: Config, dataset: Dataset) -> Batches:
   """Returns the training batches of a model.
 
   Raises:
-    DataError: The dataset has fewer examples than one batch.
+    UsageError: The histories are in shards that do not fit the config.
+    DataError: The dataset has fewer examples than one batch, or a shard is
+      missing or damaged.
   """
-  c = config.train
-  data = dataset, training_examples(config, dataset), c.batch_size
+  c, width = config.train, config.model.max_history
   order = config.seed, c.steps_per_call
+  if dataset.training_counts is not None:
+    folder = Path(config.dataset.source_dir) / training_shards.FOLDER
+    if not c.packed:
+      raise UsageError(
+        f'the training histories are in {folder}, which needs packed batches: '
+        'set config.train.packed=True'
+      )
+    shards = TrainingShards(folder, dataset.name, dataset.items.ids, width)
+    return PackedBatches(shards, c.batch_size, *order)
+  examples = training_examples(config, dataset)
   if c.packed:
-    return PackedBatches(*data, config.model.max_history, *order)
-  return TrainBatches(*data, c.length_buckets, *order)
+    histories = GroupedHistories(dataset, examples, width)
+    return PackedBatches(histories, c.batch_size, *order)
+  return TrainBatches(dataset, examples, c.batch_size, c.length_buckets, *order)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +170,15 @@ class Session:
     """
     checks.check_devices(self.config)
     return training_batches(self.config, self.inputs.dataset)
+
+  @property
+  def own_batches(self) -> Batches:
+    """The training batches, of which this process reads only its rows."""
+    source = self.batches
+    if isinstance(source, TrainBatches):
+      return source
+    batch_size = self.config.train.batch_size
+    return source.of_rows(sharding.own_rows(self.mesh, batch_size))
 
   @functools.cached_property
   def task(self) -> Task:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tiger_jax.data.item_text import plain
-from tiger_jax.data.splits import Examples, training_positions
+from tiger_jax.data.splits import Examples, training_counts
 from tiger_jax.evaluation.bootstrap import intervals
 from tiger_jax.evaluation.entropy import CATEGORY_DEPTH, entropy
 from tiger_jax.evaluation.groups import groups
@@ -150,9 +150,7 @@ def diversity(run: FinishedRun, users: UserResults) -> dict[str, Any]:
       'num_categories': len(set(categories)),
     }
   listed = items[items >= 0]
-  bought = np.bincount(
-    dataset.history[training_positions(dataset)], minlength=dataset.num_items
-  )
+  bought = training_counts(dataset)
   num_popular = max(1, dataset.num_items // 10)
   is_popular = np.zeros(dataset.num_items, bool)
   is_popular[np.argsort(-bought, kind='stable')[:num_popular]] = True

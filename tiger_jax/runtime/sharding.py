@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Bool
 import numpy as np
 
 # Batches are sharded over both axes. Parameters are also sharded over `fsdp`.
@@ -128,6 +129,19 @@ def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
     return put(x, NamedSharding(mesh, PartitionSpec(*axes)))
 
   return jax.tree.map(place, tree)
+
+
+def own_rows(mesh: Mesh, batch_size: int) -> Bool[np.ndarray, ' b']:
+  """Returns which rows of a batch the devices of this process need."""
+  divisible = batch_size % num_batch_shards(mesh) == 0
+  spec = PartitionSpec(BATCH_AXES) if divisible else PartitionSpec()
+  indices = NamedSharding(mesh, spec).addressable_devices_indices_map(
+    (batch_size,)
+  )
+  own = np.zeros(batch_size, bool)
+  for index in indices.values():
+    own[index] = True
+  return own
 
 
 def state_shardings(mesh: Mesh, state: Any, num_leading: int = 0) -> Any:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from tiger_jax.catalog.catalog import Catalog
+from tiger_jax.data.splits import event_counts
 from tiger_jax.errors import UsageError
 from tiger_jax.retrieval.tiger import TigerRetriever
 from tiger_jax.serving.arguments import item_ids, listed, shown
@@ -64,7 +65,7 @@ class Snapshot:
       catalog_version=1,
       ids=dataset.items.ids,
       titles=dataset.items.fields['title'],
-      counts=np.bincount(dataset.history, minlength=dataset.num_items),
+      counts=event_counts(dataset),
       added=None,
       retriever=model.retriever(session.catalog),
     )

@@ -66,7 +66,7 @@ def build(session: Session, folder: Path, writer: MetricsWriter) -> None:
 
   loop.train(
     session.training_task,
-    functools.partial(batches.prefetch, source),
+    functools.partial(batches.prefetch, session.own_batches),
     Schedule(c.steps, c.log_every, c.evaluate_every, rewind),
     c.optimizer,
     seeds=session.seeds,

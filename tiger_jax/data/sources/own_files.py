@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import item_text
+from tiger_jax.data import item_text, training_shards
 from tiger_jax.data.counts import FieldCounts
 from tiger_jax.data.dataset import FIELDS, Dataset
 from tiger_jax.data.events import assembly, event_log, ids
@@ -60,6 +60,12 @@ def load(
   dataset = assembly.assemble(
     config, log, items.texts, str(events_path), items.path
   )
+  if training_shards.index(folder).exists():
+    dataset = training_shards.attach(dataset, config, folder)
+    notes.append(
+      f'the users of {events_path.name} are for validation and test; the '
+      f'histories for training are in {folder / training_shards.FOLDER}'
+    )
   return assembly.with_counts(dataset, notes, fields=items.fields, rows=rows)
 
 

@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from tiger_jax.config import DatasetConfig
-from tiger_jax.data import counts
+from tiger_jax.data import counts, training_shards
 from tiger_jax.data.dataset import Dataset
 from tiger_jax.data.files import input_files
 from tiger_jax.data.sources import (
@@ -96,11 +96,13 @@ def _synthetic(request: Request) -> Dataset:
 
 def _own_files(unused_part: str, config: DatasetConfig) -> list[Path]:
   folder = Path(config.source_dir)
-  return [
+  tables = [
     path
     for table in ('interactions', 'items')
     for path in input_files.candidates(folder, table)
   ]
+  # The index determines the training histories.
+  return [*tables, training_shards.index(folder)]
 
 
 def _amazon2014_files(category: str, config: DatasetConfig) -> list[Path]:
