@@ -39,6 +39,13 @@ _HELP = """python -m tiger_jax.beam COMMAND [FLAGS] [FLAGS OF THE BEAM RUNNER]
     --config=FILE      The config. --config.dataset.source_dir=FOLDER is the
                        folder of the raw files.
     --out=FOLDER       The folder to write.
+  shard      Turns prepared histories into shards for training.
+    --config=FILE      The config. --config.dataset.source_dir=FOLDER is the
+                       folder that prepare wrote, and --config.model.max_history
+                       is the largest length of a history.
+    --out=FOLDER       The folder to write.
+    --users=N          About the number of users for validation and test. The
+                       default is 10000.
   embed      Turns the items of a prepared folder into vectors.
     --config=FILE      The config. --config.dataset.source_dir=FOLDER is the
                        folder that prepare wrote.
@@ -111,18 +118,37 @@ def _prepare(arguments: list[str]) -> None:
   print(f'Train with: {commands.text(flags["config"], kept | folder)}')
 
 
+def _shard(arguments: list[str]) -> None:
+  from tiger_jax.beam import shard
+
+  flags, overrides, runner = _parse(arguments, ('config', 'out'), ('users',))
+  config = _config(flags['config'], overrides)
+  out = _path(flags['out'], '--out')
+  num_users = _integer(flags['users'] or '10000', '--users')
+  histories, num_shards, num_sampled = shard.shard(
+    _prepared(config), config.model.max_history, num_users, out, runner
+  )
+  print(
+    f'{histories:,} training histories in {num_shards:,} shards, and '
+    f'{num_sampled:,} users for validation and test'
+  )
+  kept = {
+    name: value
+    for name, value in overrides.items()
+    if not name.startswith('dataset.')
+  }
+  kept |= {'dataset.source_dir': str(out), 'train.packed': 'True'}
+  print(f'Shards: {out}')
+  print(f'Train with: {commands.text(flags["config"], kept)}')
+
+
 def _embed(arguments: list[str]) -> None:
   from tiger_jax.beam import embed
 
   flags, overrides, runner = _parse(arguments, ('config', 'out'))
   config = _config(flags['config'], overrides)
   out = _path(flags['out'], '--out')
-  folder = config.dataset.source_dir
-  if not folder:
-    raise UsageError(
-      'config.dataset.source_dir is empty: name the folder that prepare wrote'
-    )
-  num, dim = embed.embed(config.embedding, Path(folder), out, runner)
+  num, dim = embed.embed(config.embedding, _prepared(config), out, runner)
   print(f'{num:,} vectors of {dim} numbers\nVectors: {out}')
 
 
@@ -162,6 +188,14 @@ def _integer(text: str, flag: str) -> int:
   if not text.isdecimal() or not 0 < int(text) < 2**31:
     raise UsageError(f'{flag} is {text!r}: choose an integer of at least 1')
   return int(text)
+
+
+def _prepared(config: Config) -> Path:
+  if not config.dataset.source_dir:
+    raise UsageError(
+      'config.dataset.source_dir is empty: name the folder that prepare wrote'
+    )
+  return Path(config.dataset.source_dir)
 
 
 def _config(name: str, overrides: dict[str, str | bool]) -> Config:
@@ -237,6 +271,6 @@ def _check_runner_flags(runner: Sequence[str], own: Sequence[str]) -> None:
 
 
 _COMMANDS: dict[str, Callable[[list[str]], None]] = {
-  'prepare': _prepare, 'embed': _embed, 'assign': _assign,
+  'prepare': _prepare, 'shard': _shard, 'embed': _embed, 'assign': _assign,
   'recommend': _recommend,
 }  # fmt: skip

@@ -31,7 +31,7 @@ class UserResults:
     rank_masked: The rank in a list without the items of the history.
     rank_popularity: The rank in the list of the popularity baseline `[n]`.
     rank_transitions: The rank in the list of the baseline of transition counts
-      `[n]`.
+      `[n]`; None if the training histories are in shards.
   """
 
   user: Int[np.ndarray, ' n']
@@ -40,7 +40,7 @@ class UserResults:
   rank: Int[np.ndarray, 'r n']
   rank_masked: Int[np.ndarray, 'r n']
   rank_popularity: Int[np.ndarray, ' n']
-  rank_transitions: Int[np.ndarray, ' n']
+  rank_transitions: Int[np.ndarray, ' n'] | None
 
   @classmethod
   def of(
@@ -48,7 +48,7 @@ class UserResults:
     test: Sequence[Ranking],
     masked: Sequence[Ranking],
     popularity: Ranking,
-    transitions: Ranking,
+    transitions: Ranking | None = None,
   ) -> 'UserResults':
     """Makes the results from rankings of the same users.
 
@@ -56,7 +56,8 @@ class UserResults:
       test: A ranking for each replica.
       masked: A ranking without the items of the history, for each replica.
       popularity: The ranking of the popularity baseline.
-      transitions: The ranking of the baseline of transition counts.
+      transitions: The ranking of the baseline of transition counts, if it was
+        measured.
     """
     return cls(
       user=np.asarray(popularity.user, np.int32),
@@ -65,12 +66,13 @@ class UserResults:
       rank=np.stack([ranks(x.hits) for x in test]),
       rank_masked=np.stack([ranks(x.hits) for x in masked]),
       rank_popularity=ranks(popularity.hits),
-      rank_transitions=ranks(transitions.hits),
+      rank_transitions=transitions and ranks(transitions.hits),
     )
 
   def save(self, folder: str | os.PathLike[str]) -> None:
     """Writes `users.npz` and `users.json`."""
     arrays = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
+    arrays = {name: x for name, x in arrays.items() if x is not None}
     save_arrays(folder, _NAME, arrays, {'depth': _DEPTH})
 
   @classmethod
@@ -90,7 +92,7 @@ class UserResults:
       arrays,
       _,
     ):
-      results = cls(**{x.name: arrays[x.name] for x in dataclasses.fields(cls)})
+      results = cls(**{'rank_transitions': None} | arrays)
       results._check(dataset)
     return results
 
@@ -104,6 +106,8 @@ class UserResults:
     }  # fmt: skip
     for name, shape in shapes.items():
       array = getattr(self, name)
+      if array is None:
+        continue
       if array.dtype.kind != 'i' or array.shape != shape:
         raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
     if not n or not r or (np.diff(self.user) <= 0).any() or self.user[0] < 0:

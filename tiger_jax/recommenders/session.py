@@ -77,8 +77,8 @@ def training_batches(config: Config, dataset: Dataset) -> Batches:
     folder = Path(config.dataset.source_dir) / training_shards.FOLDER
     if not c.packed:
       raise UsageError(
-        f'the training histories are in {folder}, which needs packed batches: '
-        'set config.train.packed=True'
+        f'the training histories are in {folder}, which only the model tiger '
+        'with packed batches can read: set config.train.packed=True'
       )
     shards = TrainingShards(folder, dataset.name, dataset.items.ids, width)
     return PackedBatches(shards, c.batch_size, *order)

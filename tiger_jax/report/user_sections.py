@@ -110,8 +110,8 @@ def by_group(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
   for heading, names in _GROUPS.items():
     rows = []
     for name, label in names.items():
-      is_member = members[name]
-      if not is_member.any():
+      is_member = members.get(name)
+      if is_member is None or not is_member.any():
         continue
       rank = users.rank[:, is_member]
       values = user_values(rank).mean(axis=0)
@@ -127,6 +127,8 @@ def by_group(run: FinishedRun, users: UserResults) -> list[dict[str, Any]]:
           'cells': [(float(values[x]), bounds[x]) for x in columns],
         }
       )
+    if not rows:
+      continue
     figure = charts.bars(f'{heading}: recall@10', 'recall@10', rows)
     blocks.append({'heading': heading, 'rows': rows, 'figure': figure})
   return blocks

@@ -21,7 +21,8 @@ from tiger_jax.storage.files import write_json
 from tiger_jax.training import replicas
 
 _FILE = 'metrics.json'
-# The untrained baselines that every run is compared with.
+# The untrained baselines that every run is compared with. The second one cannot
+# be computed if the training histories are in shards.
 BASELINES = ('popularity', 'transitions')
 
 
@@ -53,10 +54,11 @@ def build(session: Session, params: Any, best: int, folder: Path) -> None:
   is_ensemble = config.evaluation.ensemble and session.entry.is_generative
   ranked = [Ensemble(params), *members] if is_ensemble else members
   trained = [Trained(session, x) for x in ranked]
-  baselines = {x: Trained(session.baseline(x), {}) for x in BASELINES}
+  names = BASELINES if dataset.training_counts is None else BASELINES[:1]
+  baselines = {x: Trained(session.baseline(x), {}) for x in names}
   values: dict[str, list[dict[str, float]]] = {}
   rankings: dict[str, list[Ranking]] = {}
-  baseline_values: dict[str, dict[str, Any]] = {x: {} for x in BASELINES}
+  baseline_values: dict[str, dict[str, Any]] = {x: {} for x in names}
   baseline_rankings: dict[str, Ranking] = {}
   for name in ('validation', 'test'):
     examples = split_users(session, name)
