@@ -70,6 +70,7 @@ _WHOLE_RUNS = (
   'report/test_browser.py',
   'report/test_mode_report.py',
   'runtime/test_processes.py',
+  'runtime/test_sharded_input.py',
   'security/test_output.py',
   'security/test_packaging.py',
   'security/test_workdirs.py',

@@ -190,6 +190,25 @@ def test_a_batch_is_sharded_over_data_and_fsdp(mesh, rows):
   np.testing.assert_array_equal(batch.history, make_batch(0, 16).history)
 
 
+@pytest.mark.parametrize('tensor', [1, 2])
+def test_the_rows_of_a_process_are_those_of_its_devices(tensor):
+  mesh = sharding.make_mesh(fsdp=2, tensor=tensor)
+  rows = np.arange(16)
+  placed = shard_batch(mesh, rows)
+  for first in range(0, 8, 2):
+    devices = list(mesh.devices.flat)[first : first + 2]
+    own = sharding.own_rows(mesh, 16, devices)
+    held = [
+      set(shard.data.tolist())
+      for shard in placed.addressable_shards
+      if shard.device in devices
+    ]
+    assert set(rows[own].tolist()) == set.union(*held)
+    assert own.sum() == 4
+  # A batch that is not divisible is replicated.
+  assert sharding.own_rows(mesh, 15, devices).all()
+
+
 def test_a_batch_that_is_not_divisible_is_replicated():
   batch = shard_batch(make_mesh(), make_batch(0, 11))
   assert shard_shapes(batch.history) == {(11, 4)}

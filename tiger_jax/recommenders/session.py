@@ -177,8 +177,9 @@ class Session:
     source = self.batches
     if isinstance(source, TrainBatches):
       return source
+    own = [x for x in sharding.local_devices() if x in self.mesh.devices]
     batch_size = self.config.train.batch_size
-    return source.of_rows(sharding.own_rows(self.mesh, batch_size))
+    return source.of_rows(sharding.own_rows(self.mesh, batch_size, own))
 
   @functools.cached_property
   def task(self) -> Task:

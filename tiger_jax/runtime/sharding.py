@@ -131,16 +131,16 @@ def shard_batch(mesh: Mesh, tree: Any, axis: int = 0) -> Any:
   return jax.tree.map(place, tree)
 
 
-def own_rows(mesh: Mesh, batch_size: int) -> Bool[np.ndarray, ' b']:
-  """Returns which rows of a batch the devices of this process need."""
+def own_rows(
+  mesh: Mesh, batch_size: int, devices: list[jax.Device]
+) -> Bool[np.ndarray, ' b']:
+  """Returns which rows of a batch some devices of the mesh hold."""
   divisible = batch_size % num_batch_shards(mesh) == 0
   spec = PartitionSpec(BATCH_AXES) if divisible else PartitionSpec()
-  indices = NamedSharding(mesh, spec).addressable_devices_indices_map(
-    (batch_size,)
-  )
+  indices = NamedSharding(mesh, spec).devices_indices_map((batch_size,))
   own = np.zeros(batch_size, bool)
-  for index in indices.values():
-    own[index] = True
+  for device in devices:
+    own[indices[device]] = True
   return own
 
 
