@@ -162,7 +162,7 @@ MUTANTS = (
   ),
   Mutant(
     'popularity counts held-out events',
-    'tiger_jax/recommenders/inputs.py',
+    'tiger_jax/data/splits.py',
     'items = dataset.history[training_positions(dataset)]',
     'items = dataset.history',
     _BY_USER,

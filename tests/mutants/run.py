@@ -24,6 +24,8 @@ from tests.mutants.mutant import Mutant
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 _WORKERS = 2
+# The interpreter for tests of the Beam pipelines, which need other packages.
+_BEAM = ROOT / '.venv-beam' / 'bin' / 'python'
 # Seconds. The tests of a mutant take less than a minute.
 _TIMEOUT = 600.0
 _SUMMARY = re.compile(r'^(?:FAILED|ERROR) .*', re.MULTILINE)
@@ -142,7 +144,20 @@ def _select(only: str) -> list[Job]:
     except (OSError, ValueError) as error:
       raise _Refused(str(error)) from error
     jobs[int(number)] = Job(int(number), mutant, text, mutant.tests.split())
-  return [jobs[number] for number in sorted(jobs)]
+  selected = [jobs[number] for number in sorted(jobs)]
+  if _BEAM.exists():
+    return selected
+  without = [job for job in selected if not _needs_beam(job.tests[0])]
+  if num_skipped := len(selected) - len(without):
+    print(
+      f'mutants: {num_skipped} of the Beam pipelines are skipped, because '
+      f'{_BEAM.relative_to(ROOT)} is missing (see docs/scale.md)'
+    )
+  return without
+
+
+def _needs_beam(test: str) -> bool:
+  return test.startswith('tests/beam/')
 
 
 def _run(jobs: list[Job]) -> int:
@@ -178,11 +193,14 @@ def _unchanged(jobs: Sequence[Job]) -> list[Job]:
   for job in jobs:
     for test in job.tests:
       by_file.setdefault(test.partition('::')[0], {})[test] = None
-  shares = [[*tests] for tests in by_file.values()]
-  return [
-    Job(0, None, '', sum(shares[i::_WORKERS], []))
-    for i in range(min(_WORKERS, len(shares)))
-  ]
+  jobs_of_all = []
+  for beam in (False, True):
+    shares = [[*by_file[x]] for x in by_file if _needs_beam(x) == beam]
+    jobs_of_all += [
+      Job(0, None, '', sum(shares[i::_WORKERS], []))
+      for i in range(min(_WORKERS, len(shares)))
+    ]
+  return jobs_of_all
 
 
 def _refuse_failure(result: Result) -> None:
@@ -287,7 +305,8 @@ class _Tests:
     with copy.with_suffix('.output').open('wb') as output:
       self._process = subprocess.Popen(
         [
-          sys.executable, '-m', 'pytest', '-x', '-q', '-rfE',
+          str(_BEAM) if _needs_beam(job.tests[0]) else sys.executable,
+          '-m', 'pytest', '-x', '-q', '-rfE',
           # All runs share the compilation cache. Its keys are hashes of the
           # programs, so a mutant never runs the original program.
           '-o', f'cache_dir={ROOT / ".pytest_cache" / "mutants"}',
