@@ -9,9 +9,10 @@ selects one section.
 The section `catalog` builds a catalog of random Semantic IDs, and compares a
 search in it with a search in a catalog of a million items. Random logits
 replace the network. With a network, the ratio would be smaller. Items are then
-added. The section `assignment` fits an RQ-KMeans quantizer to a sample of
-random vectors, and computes the codes of all items. The vectors are read from a
-file, which holds a tenth of the items and is read ten times.
+added. The section `zipf` does the same with IDs whose codes have a Zipf
+distribution. The section `assignment` fits an RQ-KMeans quantizer to a sample
+of random vectors, and computes the codes of all items. The vectors are read
+from a file, which holds a tenth of the items and is read ten times.
 
 The command exits with code 1 if a figure misses its target, and names the
 figure.
@@ -35,7 +36,7 @@ from tiger_jax.catalog.catalog import Catalog
 from tiger_jax.semantic_ids.quantizers import kmeans, rq_kmeans
 from tiger_jax.semantic_ids.tokenizer import Tokenizer
 
-_SECTIONS = ('catalog', 'assignment')
+_SECTIONS = ('catalog', 'zipf', 'assignment')
 _SMALL = 10**6
 _LEVEL_SIZES = (256,) * 4
 _BEAMS = 50
@@ -79,21 +80,30 @@ class Figure(NamedTuple):
     return [self.name, _number(self.value), target]
 
 
-def measure_catalog(num_items: int, num_rounds: int) -> list[Figure]:
-  """Measures a catalog of uniform IDs with four levels of 256 codes.
+def measure_catalog(
+  num_items: int, num_rounds: int, is_zipf: bool = False
+) -> list[Figure]:
+  """Measures a catalog of random IDs with four levels of 256 codes.
+
+  Args:
+    num_items: The number of items.
+    num_rounds: The number of timed searches.
+    is_zipf: Whether the codes of each level have a Zipf distribution, not a
+      uniform one.
 
   Raises:
     Mismatch: A search returned an ID that is not in the catalog, or an added
       item is missing.
   """
-  codes, new = _draw(0, num_items), _draw(num_items, _ADDED)
+  draw = _draw_zipf if is_zipf else _draw
+  codes, new = np.split(draw(0, num_items + _ADDED), [num_items])
   peaks: list[tuple[float, float]] = []
   with measuring.watched(peaks):
     start = time.perf_counter()
     catalog = Catalog.from_codes(codes, _LEVEL_SIZES)
     jax.block_until_ready(catalog)
     build_seconds = time.perf_counter() - start
-  small = Catalog.from_codes(_draw(0, _SMALL), _LEVEL_SIZES)
+  small = Catalog.from_codes(draw(0, _SMALL), _LEVEL_SIZES)
   logits = masks.Shape(256, 4, num_items, False).logits(1, _BEAMS)
   sides = measuring.blocking(
     {
@@ -140,6 +150,26 @@ def _draw(first: int, count: int) -> UInt8[np.ndarray, 'items 4']:
     x *= np.uint32(factor)
   x ^= x >> np.uint32(16)
   return x.astype('>u4').view(np.uint8).reshape(-1, 4)
+
+
+def _draw_zipf(seed: int, count: int) -> UInt8[np.ndarray, 'items 4']:
+  """Returns distinct random IDs whose codes have a Zipf distribution."""
+  rng = np.random.default_rng(seed)
+  shares = np.cumsum(1 / np.arange(1, 257))
+  # Maps 16 random bits to a code.
+  code = np.searchsorted(shares / shares[-1], np.arange(2**16) / 2**16)
+  found = np.zeros(0, np.uint32)
+  while len(found) < count:
+    parts = [found]
+    for start in range(0, 2 * (count - len(found)), _CHUNK):
+      num = min(_CHUNK, 2 * (count - len(found)) - start)
+      drawn = code[rng.integers(2**16, size=(num, 4))].astype(np.uint8)
+      parts.append(drawn.view('>u4').ravel().astype(np.uint32))
+    # np.unique takes minutes for so many numbers.
+    found = np.sort(np.concatenate(parts))
+    found = found[np.concatenate([[True], found[1:] != found[:-1]])]
+  found = rng.permutation(found)[:count]
+  return found.astype('>u4').view(np.uint8).reshape(-1, 4)
 
 
 def measure_assignment(
@@ -195,8 +225,9 @@ def measure(section: str, scratch: Path, is_quick: bool) -> list[Figure]:
   """Measures a section in this process."""
   measuring.use_cores(2)
   num_items = _num_items(is_quick)
-  if section == 'catalog':
-    return measure_catalog(num_items, num_rounds=30 if is_quick else 100)
+  if section != 'assignment':
+    num_rounds = 30 if is_quick else 100
+    return measure_catalog(num_items, num_rounds, is_zipf=section == 'zipf')
   sample = 2**15 if is_quick else kmeans.MAX_ITEMS
   with tempfile.TemporaryDirectory(dir=scratch) as folder:
     return measure_assignment(Path(folder), num_items, sample)

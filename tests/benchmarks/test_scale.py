@@ -1,5 +1,6 @@
 """Tests of the benchmark of large catalogs."""
 
+import numpy as np
 import pytest
 
 from benchmarks import measuring, scale
@@ -17,11 +18,22 @@ def test_figures_miss_their_targets():
   ]  # fmt: skip
 
 
-def test_a_catalog_is_measured():
-  figures = {x.name: x for x in scale.measure_catalog(20_000, num_rounds=2)}
+@pytest.mark.parametrize('is_zipf', [False, True])
+def test_a_catalog_is_measured(is_zipf):
+  measured = scale.measure_catalog(20_000, num_rounds=2, is_zipf=is_zipf)
+  figures = {x.name: x for x in measured}
   # One byte for each of the last code and the bitmaps, and four for the row.
   assert 5 <= figures['index, bytes per item'].value < 300
   assert figures['programs compiled by the addition'].value == 0
+
+
+def test_codes_have_a_zipf_distribution():
+  codes = scale._draw_zipf(0, 50_000)
+  assert len(np.unique(codes, axis=0)) == len(codes) == 50_000
+  counts = np.bincount(codes[:, 3], minlength=256)
+  # Distinct IDs are less skewed than the draws.
+  assert 4 < counts[0] / counts[9] < 11
+  assert counts[:100].min() > counts[200:].max() / 2
 
 
 def test_a_lost_item_is_noticed(monkeypatch):

@@ -97,10 +97,10 @@ _BATCHES = [
     _ONCE,
   ),
   Mutant(
-    'histories are in slots of the wrong length',
+    'slots of equal length in a row have the same history',
     _FIRST_FIT,
-    'before = np.searchsorted(-np.asarray(lengths), -np.asarray(lengths))',
-    'before = 0 * slots',
+    'first[i, slots] = num_used[lengths] + slots - before',
+    'first[i, slots] = num_used[lengths] + 0 * (slots - before)',
     _ONCE,
   ),
   Mutant(
@@ -164,8 +164,8 @@ _BATCHES = [
   Mutant(
     'a permutation repeats numbers',
     _PERMUTATIONS,
-    'left, right = right, left ^ (_mix(right + key) & mask)',
-    'left, right = right, _mix(left ^ right + key) & mask',
+    'result[outside] = _feistel(result[outside], half, keys)',
+    'result[outside] %= np.uint64(size)',
     'tests/data/test_permutations.py::test_every_number_occurs_once',
   ),
   Mutant(
