@@ -10,11 +10,11 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / 'launch' / 'tpu.sh'
 REPOSITORY = 'https://example.com/tiger jax.git'
 
-# The flags of each command that the script may use: first those that it must
-# get. These are the flags of gcloud 578.0.0 that take part in general
-# availability, without those of alpha and beta, from
-# https://docs.cloud.google.com/sdk/gcloud/reference/compute/tpus
-_COMMON = '--format --project --quiet --verbosity'
+# The flags of the commands that the script may use: those that a command
+# requires, and all others. From the reference of gcloud 578.0.0:
+# https://docs.cloud.google.com/sdk/gcloud/reference/compute/tpus/GROUP/COMMAND
+# `tpu-vm create` is missing, because it fails if there is no capacity.
+_COMMON = '--format --project --quiet'
 _NODE = (
   '--async --boot-disk --data-disk --description --internal-ips --labels'
   ' --metadata --metadata-from-file --network --range --reserved --scopes'
@@ -54,8 +54,8 @@ def check_syntax(call):
   assert not unknown, f'{group} {verb} has no {unknown}'
   missing = {*required.split()} - {*names}
   assert not missing, f'{group} {verb} requires {missing}'
-  for flag in flags:
-    assert ('=' in flag) == (flag not in _SWITCHES), flag
+  for flag, flag_name in zip(flags, names, strict=True):
+    assert ('=' in flag) == (flag_name not in _SWITCHES), flag
 
 
 # The fake gcloud records its calls. Each kind of call has a list of answers.

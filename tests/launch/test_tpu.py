@@ -70,6 +70,22 @@ def test_create_passes_the_settings_to_gcloud(tpu):
   assert all('--project=p' in call for call in result[2])
 
 
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    'tpu-vm create cub --zone=z --accelerator-type=v4-8 --version=v',
+    'queued-resources create cub --zone=z --node-id=cub --runtime-version=v',
+    'queued-resources delete cub --zone=z --forced',
+    'queued-resources delete cub --zone=z --force=yes',
+    'tpu-vm ssh cub --zone=z --command',
+    'tpu-vm ssh --zone=z --command=ls',
+  ],
+)
+def test_the_fake_gcloud_knows_the_syntax(wrong):
+  with pytest.raises(AssertionError):
+    check_syntax(['gcloud', 'compute', 'tpus', *wrong.split()])
+
+
 def test_create_stops_after_a_failure(tpu):
   done, kinds, _ = tpu('create', answers={'create': '7'})
   assert done.returncode == 7
@@ -188,6 +204,8 @@ def test_a_host_passes_flags_to_main_and_returns_its_exit_code(tpu, host):
     '--workdir=/mnt/it\'s "here" $HOME', '--distributed', '--config.seed=1',
     '--config.semantic_ids.codebook_sizes=(8, 8, 8)',
   ])  # fmt: skip
+  _, _, (call,) = tpu('run')
+  assert host(remote(call))[1][-1] == '--distributed'
 
 
 def test_run_returns_the_exit_code_of_main(tpu):
