@@ -13,7 +13,7 @@ REPOSITORY = 'https://example.com/tiger jax.git'
 # The flags of the commands that the script may use: those that a command
 # requires, and all others. From the reference of gcloud 578.0.0:
 # https://docs.cloud.google.com/sdk/gcloud/reference/compute/tpus/GROUP/COMMAND
-# `tpu-vm create` is missing, because it fails if there is no capacity.
+# `tpu-vm create` is not listed, because it fails if there is no capacity.
 _COMMON = '--format --project --quiet'
 _NODE = (
   '--async --boot-disk --data-disk --description --internal-ips --labels'
