@@ -61,8 +61,9 @@ case $code in
   # main was stopped by a signal, and has saved.
   42) scontrol requeue "$SLURM_JOB_ID" ;;
   # A process was lost (JAX may then abort with 134), or SIGTERM arrived before
-  # main handled it. The fault may recur, so restarts are bounded.
-  6 | 134 | 143)
+  # main handled it. If a process was killed, srun returns its 137 instead of the
+  # 6 of the other processes. The fault may recur, so restarts are bounded.
+  6 | 134 | 137 | 143)
     if [[ ${SLURM_RESTART_COUNT:-0} -lt $RETRIES ]]; then
       scontrol requeue "$SLURM_JOB_ID"
     else

@@ -25,10 +25,10 @@ usage() {
   cat <<END
 usage: launch/tpu.sh create|run|resume|delete [--dry-run]
 
-  create   creates the TPU VM and installs the project on its hosts
+  create   requests a TPU VM, waits for it and installs the project on its hosts
   run      runs the project on all hosts; finished stages are kept
-  resume   runs until the run is finished, and recreates a VM that is gone
-  delete   deletes the VM
+  resume   runs until the run is finished, and requests a VM if there is none
+  delete   deletes the VM or the request
 
   --dry-run prints the commands without running them. For resume, these are the
   commands for a preempted VM.
@@ -50,7 +50,7 @@ Settings from the environment, with their current values:
   FLAGS=$FLAGS (additional flags of tiger_jax.main, separated by spaces; quotes
     work as in a shell, but nothing is expanded or run)
   RETRIES=$RETRIES (maximum number of restarts by resume)
-  WAIT=$WAIT (seconds before each restart)
+  WAIT=$WAIT (seconds before each restart, and between checks of the queue)
 END
 }
 
@@ -71,24 +71,24 @@ run_or_print() {
 }
 
 tpu() {
-  local verb=$1
-  shift
-  local location=(--zone="$ZONE")
-  [[ -n $PROJECT ]] && location+=(--project="$PROJECT")
-  run_or_print gcloud compute tpus tpu-vm "$verb" "$TPU_NAME" \
-    "${location[@]}" "$@"
+  local call=(gcloud compute tpus "$1" "$2" "$TPU_NAME" --zone="$ZONE")
+  shift 2
+  [[ -z $PROJECT ]] || call+=(--project="$PROJECT")
+  run_or_print "${call[@]}" "$@"
 }
 
 # A preempted host does not close its connection. Without ServerAliveInterval,
-# ssh would wait for it forever.
+# ssh would wait for it forever. `queued-resources ssh` would succeed without
+# running the command if the VM is gone.
 on_all_hosts() {
-  tpu ssh --worker=all --ssh-flag=-oServerAliveInterval=30 --command="$1"
+  tpu tpu-vm ssh --worker=all --ssh-flag=-oServerAliveInterval=30 --command="$1"
 }
 
-make_vm() {
+request() {
   local spot=()
   [[ $SPOT == 1 ]] && spot=(--spot)
-  tpu create --accelerator-type="$ACCELERATOR" --version="$RUNTIME_VERSION" \
+  tpu queued-resources create --node-id="$TPU_NAME" \
+    --accelerator-type="$ACCELERATOR" --runtime-version="$RUNTIME_VERSION" \
     ${spot[@]+"${spot[@]}"}
 }
 
@@ -110,54 +110,57 @@ install() {
 }
 
 create() {
-  make_vm && install
+  acquire && install
 }
 
 run() {
-  local flags flag extra_flags=()
-  if [[ -n $FLAGS ]]; then
-    while IFS= read -r -d '' flag; do
-      extra_flags+=("$flag")
-    done < <(xargs printf '%s\0' <<<"$FLAGS")
-  fi
-  printf -v flags '%q ' --config="$CONFIG" --workdir="$WORKDIR" --distributed \
-    ${extra_flags[@]+"${extra_flags[@]}"}
+  local flags
+  printf -v flags '%q ' --config="$CONFIG" --workdir="$WORKDIR" --distributed
+  # shellcheck disable=SC2016 # The inner shell expands $@.
+  [[ -z $FLAGS ]] || flags+=$(xargs bash -c 'printf "%q " "$@"' _ <<<"$FLAGS")
   # Without exec, a signal would end the shell before main has saved, and the
   # exit code would be that of the shell.
   on_all_hosts \
     "cd tiger_jax && exec .venv/bin/python -m tiger_jax.main $flags"
 }
 
-# Prints the state of the VM, or MISSING if it does not exist.
+# Prints the state of the VM, or of the request if there is no VM, or MISSING.
+# The reason follows the state FAILED.
 state() {
-  local answer
-  if answer=$(tpu describe --format='value(state)' 2>&1); then
-    grep -xE '[A-Z_]+' <<<"$answer" # gcloud may also print warnings.
-  elif [[ $answer == *NOT_FOUND* ]]; then
-    echo MISSING
-  else
-    echo "$answer" >&2
-    return 1
-  fi
+  local kind answer format='value[separator=" "]'
+  format+='(firstof(state.state,state),state.failedData.error.message)'
+  for kind in tpu-vm queued-resources; do
+    if answer=$(tpu "$kind" describe --format="$format" 2>&1); then
+      grep -E '^[A-Z_]{5,}( |$)' <<<"$answer" # gcloud may also print warnings.
+      return
+    elif [[ $answer != *NOT_FOUND* ]]; then
+      echo "$answer" >&2
+      return 1
+    fi
+  done
+  echo MISSING
 }
 
-# Makes one attempt of resume.
-attempt() {
-  local vm_state
-  vm_state=$(state) || return
-  case $vm_state in
-    READY) ;;
-    MISSING) make_vm || return ;;
-    PREEMPTED | TERMINATED | STOPPED)
-      delete || return
-      make_vm || return
-      ;;
-    *)
-      echo "$TPU_NAME is $vm_state" >&2
-      return 255
-      ;;
-  esac
-  install && run
+# Waits until the VM is ready. Requests a VM if there is none or it is lost.
+acquire() {
+  if [[ $dry_run == 1 ]]; then
+    [[ $command == create ]] || delete
+    request
+    return
+  fi
+  local now requested=0
+  while now=$(state) || return; [[ $now != READY* ]]; do
+    echo "$TPU_NAME is ${now% }" >&2
+    case $now in
+      MISSING | FAILED* | SUSPENDED* | PREEMPTED* | TERMINATED* | STOPPED*)
+        [[ $requested == 0 ]] || return 255 # RETRIES limits the requests.
+        [[ $now == MISSING ]] || delete || return
+        request || return
+        requested=1
+        ;;
+      *) sleep "$WAIT" ;;
+    esac
+  done
 }
 
 # Succeeds if a run that ended with this exit code may succeed when restarted.
@@ -167,24 +170,17 @@ is_transient() {
     42) ;;      # main was stopped by a signal, and has saved.
     143) ;;     # SIGTERM arrived before main handled it.
     255) ;;     # ssh did not reach a host.
-    *) [[ $(state) != READY ]] ;;
+    *) [[ $(state) != READY* ]] ;;
   esac
 }
 
 resume() {
-  if [[ $dry_run == 1 ]]; then
-    tpu describe --format='value(state)'
-    delete
-    create
-    run
-    return
-  fi
   trap 'exit 130' INT # Ctrl-C ends all attempts, not only this one.
   local restarts code
   for ((restarts = 0; restarts <= RETRIES; restarts++)); do
     [[ $restarts == 0 ]] || sleep "$WAIT"
     code=0
-    attempt || code=$?
+    { acquire && install && run; } || code=$?
     [[ $code == 0 ]] && return
     is_transient "$code" || return "$code"
     echo "attempt $((restarts + 1)) ended with exit code $code" >&2
@@ -194,7 +190,7 @@ resume() {
 }
 
 delete() {
-  tpu delete --quiet
+  tpu queued-resources delete --force --quiet
 }
 
 dry_run=0

@@ -1,7 +1,9 @@
-"""Tests the Slurm script with fake srun and scontrol commands."""
+"""Tests the Slurm script with sbatch, and with fake srun and scontrol."""
 
+import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import time
@@ -73,13 +75,13 @@ def test_srun_gets_the_default_settings(start, tmp_path):
   ]  # fmt: skip
 
 
-@pytest.mark.parametrize('code', [1, 2, 5, 137])
+@pytest.mark.parametrize('code', [1, 2, 5])
 def test_a_job_with_a_permanent_error_is_not_requeued(start, tmp_path, code):
   assert start(f'exit {code}').wait(20) == code
   assert not (tmp_path / 'scontrol').exists()
 
 
-@pytest.mark.parametrize('code', [6, 134, 143])
+@pytest.mark.parametrize('code', [6, 134, 137, 143])
 def test_restarts_after_a_lost_process_are_bounded(
   start, tmp_path, capfd, code
 ):
@@ -107,6 +109,79 @@ def test_flags_with_an_open_quote_are_refused(start, tmp_path, capfd):
   error = capfd.readouterr().err
   assert error == "error: FLAGS is --a='b: close its quotes\n"
   assert not (tmp_path / 'srun').exists()
+
+
+# sbatch calls this filter with the options that it has read. The error ends
+# sbatch before it looks for a controller.
+FILTER = """
+function slurm_cli_setup_defaults(options, is_early)
+  return slurm.SUCCESS
+end
+function slurm_cli_pre_submit(options, offset)
+  print(slurm.json_cli_options(options))
+  return slurm.ERROR
+end
+function slurm_cli_post_submit(offset, job, step)
+  return slurm.SUCCESS
+end
+"""
+
+
+@pytest.fixture(name='sbatch')
+def _sbatch(tmp_path):
+  if not shutil.which('sbatch'):
+    pytest.skip('there is no sbatch: install slurm-client')
+  config = tmp_path / 'slurm.conf'
+  config.write_text(
+    'ClusterName=test\n'
+    'SlurmctldHost=localhost\n'
+    'AuthType=auth/none\n'
+    'CredType=cred/none\n'
+    'CliFilterPlugins=cli_filter/lua\n'
+  )
+  (tmp_path / 'cli_filter.lua').write_text(FILTER)
+
+  def run(script):
+    done = subprocess.run(
+      ['sbatch', script],
+      env=os.environ | {'SLURM_CONF': str(config)},
+      capture_output=True,
+      text=True,
+      timeout=60,
+    )
+    if 'cannot find cli_filter plugin' in done.stderr:
+      pytest.skip('sbatch has no Lua plugin')
+    return done
+
+  return run
+
+
+def test_sbatch_reads_the_options(sbatch):
+  done = sbatch(SCRIPT)
+  assert done.stdout, done.stderr
+  assert json.loads(done.stdout) == {
+    'job-name': 'tiger',
+    'nodes': '1',
+    'gpus-per-node': '8',
+    'ntasks-per-node': '8',
+    'cpus-per-task': '8',
+    'time': '1-00:00:00',
+    # The output of a requeued job follows the earlier output.
+    'requeue': 'requeue',
+    'open-mode': 'a',
+    'signal': 'TERM@180',
+    'argv': [str(SCRIPT)],
+  }
+
+
+@pytest.mark.parametrize('wrong', ['--signals=TERM@180', '--signal=TERM@soon'])
+def test_sbatch_refuses_a_wrong_option(sbatch, tmp_path, wrong):
+  script = tmp_path / 'job.sh'
+  script.write_text(f'#!/bin/sh\n#SBATCH {wrong}\n')
+  done = sbatch(script)
+  assert done.returncode
+  assert not done.stdout
+  assert 'signal' in done.stderr
 
 
 def test_a_requeued_job_keeps_its_output():

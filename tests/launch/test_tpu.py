@@ -6,7 +6,17 @@ import subprocess
 
 import pytest
 
-from tests.launch.conftest import REPOSITORY, SCRIPT, write_script
+from tests.launch.conftest import (
+  REPOSITORY,
+  SCRIPT,
+  check_syntax,
+  write_script,
+)
+
+
+def call_of(kind, result):
+  _, kinds, calls = result
+  return calls[kinds.index(kind)]
 
 
 def remote(call):
@@ -27,50 +37,100 @@ def test_dry_run_prints_the_commands(tpu, command, is_default):
   }  # fmt: skip
   printed, no_calls, _ = tpu(command, '--dry-run', **settings)
   swapped, _, _ = tpu('--dry-run', command, **settings)
-  done, kinds, calls = tpu(
-    command, answers={'describe': 'PREEMPTED'}, **settings
-  )
+  states = 'NOT_FOUND READY' if command == 'create' else 'PREEMPTED READY'
+  done, kinds, calls = tpu(command, answers={'describe': states}, **settings)
   assert not no_calls
   assert printed.returncode == done.returncode == 0
   assert printed.stdout == swapped.stdout
   lines = printed.stdout.splitlines()
-  assert [shlex.split(line) for line in lines] == [
-    ['gcloud', *call] for call in calls
+  changes = [
+    (kind, ['gcloud', *call])
+    for kind, call in zip(kinds, calls, strict=True)
+    if kind not in ('describe', 'queue')
   ]
+  assert [shlex.split(line) for line in lines] == [call for _, call in changes]
   setup = [] if is_default else ['setup']
-  assert (
-    kinds
-    == {
-      'create': ['create', 'install', *setup],
-      'run': ['main'],
-      'resume': ['describe', 'delete', 'create', 'install', *setup, 'main'],
-      'delete': ['delete'],
-    }[command]
-  )
+  assert [kind for kind, _ in changes] == {
+    'create': ['create', 'install', *setup],
+    'run': ['main'],
+    'resume': ['delete', 'create', 'install', *setup, 'main'],
+    'delete': ['delete'],
+  }[command]
 
 
 def test_create_passes_the_settings_to_gcloud(tpu):
-  _, _, calls = tpu('create', TPU_NAME='cub', ZONE='z', ACCELERATOR='v4-16')
-  assert calls[0] == [
-    'compute', 'tpus', 'tpu-vm', 'create', 'cub', '--zone=z',
-    '--accelerator-type=v4-16', '--version=v2-alpha-tpuv5-lite', '--spot',
+  result = tpu('create', TPU_NAME='cub', ZONE='z', ACCELERATOR='v4-16')
+  assert call_of('create', result) == [
+    'compute', 'tpus', 'queued-resources', 'create', 'cub', '--zone=z',
+    '--node-id=cub', '--accelerator-type=v4-16',
+    '--runtime-version=v2-alpha-tpuv5-lite', '--spot',
   ]  # fmt: skip
-  _, _, calls = tpu('create', SPOT='0', PROJECT='p')
-  assert '--spot' not in calls[0]
-  assert all('--project=p' in call for call in calls)
+  result = tpu('create', SPOT='0', PROJECT='p')
+  assert '--spot' not in call_of('create', result)
+  assert all('--project=p' in call for call in result[2])
+
+
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    'tpu-vm create cub --zone=z --accelerator-type=v4-8 --version=v',
+    'queued-resources create cub --zone=z --node-id=cub --runtime-version=v',
+    'queued-resources delete cub --zone=z --forced',
+    'queued-resources delete cub --zone=z --force=yes',
+    'tpu-vm ssh cub --zone=z --command',
+    'tpu-vm ssh --zone=z --command=ls',
+  ],
+)
+def test_the_fake_gcloud_knows_the_syntax(wrong):
+  with pytest.raises(AssertionError):
+    check_syntax(['gcloud', 'compute', 'tpus', *wrong.split()])
 
 
 def test_create_stops_after_a_failure(tpu):
   done, kinds, _ = tpu('create', answers={'create': '7'})
   assert done.returncode == 7
-  assert kinds == ['create']
+  assert kinds == ['describe', 'queue', 'create']
+
+
+def test_create_waits_for_the_vm(tpu):
+  answers = {
+    'describe': 'NOT_FOUND NOT_FOUND NOT_FOUND CREATING READY',
+    'queue': 'NOT_FOUND WAITING_FOR_RESOURCES PROVISIONING',
+  }
+  done, kinds, _ = tpu('create', answers=answers)
+  assert done.returncode == 0
+  assert kinds == [
+    'describe', 'queue', 'create', 'describe', 'queue', 'describe', 'queue',
+    'describe', 'describe', 'install',
+  ]  # fmt: skip
+  assert done.stderr.splitlines() == [
+    'tiger is MISSING', 'tiger is WAITING_FOR_RESOURCES',
+    'tiger is PROVISIONING', 'tiger is CREATING',
+  ]  # fmt: skip
+
+
+def test_create_waits_for_an_earlier_request(tpu):
+  answers = {'queue': 'WAITING_FOR_RESOURCES'}
+  done, kinds, _ = tpu('create', answers=answers)
+  assert done.returncode == 0
+  assert kinds == ['describe', 'queue', 'describe', 'install']
+
+
+def test_create_stops_if_the_request_fails(tpu):
+  answers = {'describe': 'NOT_FOUND', 'queue': 'NOT_FOUND FAILED'}
+  done, kinds, _ = tpu('create', answers=answers)
+  assert done.returncode == 255
+  last = done.stderr.splitlines()[-1]
+  assert last == 'tiger is FAILED There is no quota: 0'
+  assert kinds == ['describe', 'queue', 'create', 'describe', 'queue']
 
 
 def test_delete_does_not_ask_for_confirmation(tpu):
   _, _, calls = tpu('delete', ZONE='z')
   assert calls == [
-    ['compute', 'tpus', 'tpu-vm', 'delete', 'tiger', '--zone=z', '--quiet']
-  ]
+    ['compute', 'tpus', 'queued-resources', 'delete', 'tiger', '--zone=z',
+     '--force', '--quiet'],
+  ]  # fmt: skip
 
 
 @pytest.fixture(name='host')
@@ -112,8 +172,8 @@ def _host(tmp_path):
 
 
 def test_create_installs_a_host_once(tpu, host):
-  _, _, calls = tpu('create', REPOSITORY=f'{REPOSITORY}#a branch')
-  command = remote(calls[1])
+  result = tpu('create', REPOSITORY=f'{REPOSITORY}#a branch')
+  command = remote(call_of('install', result))
   assert host(command, fails='9')[0] == 9
   code, words = host(command)  # The first clone is kept.
   assert code == 0
@@ -123,17 +183,16 @@ def test_create_installs_a_host_once(tpu, host):
 
 
 def test_create_clones_the_branch(tpu, host):
-  _, _, calls = tpu('create', REPOSITORY=f'{REPOSITORY}#a branch')
-  _, words = host(remote(calls[1]))
+  result = tpu('create', REPOSITORY=f'{REPOSITORY}#a branch')
+  _, words = host(remote(call_of('install', result)))
   assert words[:7] == [
     'clone', '--quiet', '--branch', 'a branch', '--', REPOSITORY, 'tiger_jax',
   ]  # fmt: skip
-  assert '--branch' not in remote(tpu('create')[2][1])
+  assert '--branch' not in remote(call_of('install', tpu('create')))
 
 
 def test_a_host_passes_flags_to_main_and_returns_its_exit_code(tpu, host):
-  _, _, calls = tpu('create')
-  assert host(remote(calls[1]))[0] == 0
+  assert host(remote(call_of('install', tpu('create'))))[0] == 0
   _, _, (call,) = tpu(
     'run',
     CONFIG='configs/sports.py',
@@ -145,6 +204,8 @@ def test_a_host_passes_flags_to_main_and_returns_its_exit_code(tpu, host):
     '--workdir=/mnt/it\'s "here" $HOME', '--distributed', '--config.seed=1',
     '--config.semantic_ids.codebook_sizes=(8, 8, 8)',
   ])  # fmt: skip
+  _, _, (call,) = tpu('run')
+  assert host(remote(call))[1][-1] == '--distributed'
 
 
 def test_run_returns_the_exit_code_of_main(tpu):
@@ -219,13 +280,13 @@ def test_a_token_is_not_printed(tpu, arguments, secret, shown):
   assert 's3cret' not in done.stdout + done.stderr
   assert shown in done.stdout
   # The host that clones the repository gets the token.
-  assert 's3cret' in ' '.join(tpu('create', REPOSITORY=secret)[2][1])
+  call = call_of('install', tpu('create', REPOSITORY=secret))
+  assert 's3cret' in remote(call)
 
 
 def test_flags_are_not_executed_on_a_host(tpu, host, tmp_path):
   text = f'$(touch {tmp_path}/ran) `touch {tmp_path}/ran` ;touch'
-  _, _, calls = tpu('create')
-  assert host(remote(calls[1]))[0] == 0
+  assert host(remote(call_of('install', tpu('create'))))[0] == 0
   _, _, (call,) = tpu('run', FLAGS=text)
   code, words = host(remote(call))
   assert code == 0

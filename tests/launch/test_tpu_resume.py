@@ -16,28 +16,46 @@ def test_resume_runs_on_a_vm_that_is_ready(tpu):
 
 @pytest.mark.parametrize('state', ['PREEMPTED', 'TERMINATED', 'STOPPED'])
 def test_resume_recreates_a_preempted_vm(tpu, state):
-  done, kinds, _ = tpu('resume', answers={'describe': state})
+  done, kinds, _ = tpu('resume', answers={'describe': f'{state} READY'})
   assert done.returncode == 0
-  assert kinds == ['describe', 'delete', 'create', 'install', 'main']
+  assert kinds == [
+    'describe', 'delete', 'create', 'describe', 'install', 'main'
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize('state', ['FAILED', 'SUSPENDED'])
+def test_resume_repeats_a_request_that_has_ended(tpu, state):
+  done, kinds, _ = tpu('resume', answers={'queue': state})
+  assert done.returncode == 0
+  assert kinds == [
+    'describe', 'queue', 'delete', 'create', 'describe', 'install', 'main'
+  ]  # fmt: skip
 
 
 def test_resume_creates_a_missing_vm(tpu):
-  done, kinds, _ = tpu('resume', answers={'describe': 'NOT_FOUND'})
+  done, kinds, _ = tpu('resume')
   assert done.returncode == 0
-  assert kinds == ['describe', 'create', 'install', 'main']
+  assert kinds == [
+    'describe', 'queue', 'create', 'describe', 'install', 'main'
+  ]  # fmt: skip
 
 
-def test_resume_creates_no_vm_if_its_state_is_unknown(tpu):
-  done, kinds, _ = tpu('resume', answers={'describe': '1'}, RETRIES='1')
+@pytest.mark.parametrize(
+  'answers', [{'describe': '1'}, {'describe': 'NOT_FOUND', 'queue': '1'}]
+)
+def test_resume_creates_no_vm_if_its_state_is_unknown(tpu, answers):
+  done, kinds, _ = tpu('resume', answers=answers, RETRIES='1')
   assert done.returncode == 1
-  assert set(kinds) == {'describe'}
+  assert not {*kinds} - {'describe', 'queue'}
 
 
 def test_resume_waits_while_the_vm_changes_state(tpu):
-  states = 'CREATING STOPPING PREEMPTED'
-  done, kinds, _ = tpu('resume', answers={'describe': states})
+  states = 'CREATING STOPPING PREEMPTED READY'
+  done, kinds, _ = tpu('resume', answers={'describe': states}, RETRIES='0')
   assert done.returncode == 0
-  assert kinds == [*['describe'] * 3, 'delete', 'create', 'install', 'main']
+  assert kinds == [
+    *['describe'] * 3, 'delete', 'create', 'describe', 'install', 'main'
+  ]  # fmt: skip
 
 
 @pytest.mark.parametrize('code', [6, 42, 134, 143, 255])
@@ -51,17 +69,18 @@ def test_resume_restarts_after_a_transient_failure(tpu, code):
 
 def test_resume_restarts_if_the_vm_was_preempted(tpu):
   # The exit code of main is irrelevant after a preemption.
-  answers = {'describe': 'READY PREEMPTED PREEMPTED', 'main': '1 0'}
+  answers = {'describe': 'READY PREEMPTED PREEMPTED READY', 'main': '1 0'}
   done, kinds, _ = tpu('resume', answers=answers)
   assert done.returncode == 0
   assert kinds == [
     'describe', 'install', 'main', 'describe',
-    'describe', 'delete', 'create', 'install', 'main',
+    'describe', 'delete', 'create', 'describe', 'install', 'main',
   ]  # fmt: skip
 
 
 def test_resume_retries_the_creation_of_a_vm(tpu):
-  answers = {'describe': 'NOT_FOUND', 'create': '1 0'}
+  states = 'NOT_FOUND NOT_FOUND NOT_FOUND READY'
+  answers = {'describe': states, 'create': '1 0'}
   done, kinds, _ = tpu('resume', answers=answers)
   assert done.returncode == 0
   assert kinds.count('create') == 2
@@ -112,6 +131,7 @@ def test_resume_stops_if_the_setup_of_a_host_fails(tpu, kind):
     ({'describe': 'READY', 'main': '42'}, 'main', 42),
     ({'describe': 'NOT_FOUND', 'create': '1'}, 'create', 1),
     ({'describe': 'PREEMPTED', 'delete': '1'}, 'delete', 1),
+    ({'describe': 'PREEMPTED'}, 'create', 255),
   ],
 )
 def test_resume_gives_up_after_the_maximum_number_of_restarts(
